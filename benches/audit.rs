@@ -10,20 +10,20 @@ mod ledger;
 use std::path::Path;
 use std::sync::LazyLock;
 
-use countersign::audit::entry;
-use countersign::audit::history::Expected;
-use countersign::crypto::digest::SealDigest;
-use countersign::crypto::merkle::{self, Hash};
-use countersign::crypto::signature::{PAYLOAD_TYPE, PublicKey, pae};
-use countersign::crypto::tlog_tiles::TILE_WIDTH;
-use countersign::record::validity::Timestamp;
 use countersign::store::ledger::Ledger;
 use countersign::store::stored_leaf::LeafKind;
 use countersign::store::stored_seal::SealWrite;
 use countersign::store::tree::TreeEdge;
 use countersign::store::{LeafRow, Store as _, TileRow, sqlite};
 use divan::{Bencher, black_box};
+use documents::crypto::digest::SealDigest;
+use documents::crypto::merkle::{self, Hash};
+use documents::crypto::signature::{PAYLOAD_TYPE, PublicKey, pae};
+use documents::crypto::tlog_tiles::TILE_WIDTH;
+use documents::record::validity::Timestamp;
 use history::{ALICE, BOB, Log, key};
+use judgement::audit::entry;
+use judgement::audit::history::Expected;
 use serde_json::Value;
 
 /// The program uses the same allocator.

@@ -1,11 +1,11 @@
 //! Measures the strict parser and the canonical writer, with a receipt's envelope of 6 KB and the receipt's payload.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-use countersign::crypto::{canonical, json};
-use countersign::record::document::Statement;
-use countersign::record::envelope::Envelope;
-use countersign::record::receipt::Receipt;
 use divan::{Bencher, black_box};
+use documents::crypto::{canonical, json};
+use documents::record::document::Statement;
+use documents::record::envelope::Envelope;
+use documents::record::receipt::Receipt;
 
 /// The program uses the same allocator.
 #[global_allocator]

@@ -1,13 +1,13 @@
 //! Measures a policy decision: parsing a script, deciding its commands, and resolving the rules of a runbook.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-use countersign::policy::builtins::Builtins;
-use countersign::policy::decide::{DecisionPlace, Flags, decide_script};
-use countersign::policy::file::Policy;
-use countersign::policy::ruling::{Ruling, resolve};
-use countersign::shell::commands::{ReadLimit, find};
-use countersign::shell::found::Shell;
 use divan::{Bencher, black_box};
+use judgement::policy::builtins::Builtins;
+use judgement::policy::decide::{DecisionPlace, Flags, decide_script};
+use judgement::policy::file::Policy;
+use judgement::policy::ruling::{Ruling, resolve};
+use judgement::shell::commands::{ReadLimit, find};
+use judgement::shell::found::Shell;
 
 const POLICY: &str = "version: 1\ndefault: {run: {allow: [jq, systemctl, \"kube*\"], deny: [dd, \"mkfs*\"]}}\noverrides: [{runbook: \"deploy/**\", mode: execute}]\n";
 /// About 230 bytes of a typical script.

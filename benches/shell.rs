@@ -2,11 +2,11 @@
 //! the refusal of deeply nested input within 1 ms. Also measures the rendering of a template.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-use countersign::shell::commands::{ReadLimit, find, find_in};
-use countersign::shell::found::Shell;
-use countersign::template::script_template::ScriptTemplate;
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
+use judgement::shell::commands::{ReadLimit, find, find_in};
+use judgement::shell::found::Shell;
+use judgement::template::script_template::ScriptTemplate;
 
 /// The program uses the same allocator.
 #[global_allocator]

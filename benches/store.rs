@@ -9,17 +9,17 @@ mod ledger;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use countersign::crypto::canonical::canonical_of;
-use countersign::crypto::digest::{AuthorizationDigest, ParamsDigest, SealDigest, StepDigest, sha256};
-use countersign::record::envelope::Envelope;
-use countersign::record::ident::{Nonce, ProposalId};
-use countersign::record::validity::Timestamp;
 use countersign::store::ledger::Ledger;
 use countersign::store::sqlite;
 use countersign::store::stored_proposal::AuthorizationCore;
 use countersign::store::stored_run::Window;
 use countersign::store::stored_run::{Consume, Finish};
 use countersign::store::stored_seal::SealWrite;
+use documents::crypto::canonical::canonical_of;
+use documents::crypto::digest::{AuthorizationDigest, ParamsDigest, SealDigest, StepDigest, sha256};
+use documents::record::envelope::Envelope;
+use documents::record::ident::{Nonce, ProposalId};
+use documents::record::validity::Timestamp;
 
 const CLIENTS: u64 = 64;
 const EACH: u64 = 50;

@@ -3,17 +3,17 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use countersign::crypto::canonical;
-use countersign::crypto::key_id::KeyId;
-use countersign::crypto::merkle::leaf_hash;
-use countersign::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
-use countersign::crypto::ssh_key::SshKey;
-use countersign::record::authorization::Authorization;
-use countersign::record::bundle::{Bundle, MAX_BUNDLE_BYTES};
-use countersign::record::document::Statement;
-use countersign::record::envelope::{Base64, Envelope, EnvelopeSignature, Signed};
-use countersign::record::receipt::Receipt;
-use countersign::terminal::exit::{CommandFailure, Exit};
+use client::terminal::exit::{CommandFailure, Exit};
+use documents::crypto::canonical;
+use documents::crypto::key_id::KeyId;
+use documents::crypto::merkle::leaf_hash;
+use documents::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
+use documents::crypto::ssh_key::SshKey;
+use documents::record::authorization::Authorization;
+use documents::record::bundle::{Bundle, MAX_BUNDLE_BYTES};
+use documents::record::document::Statement;
+use documents::record::envelope::{Base64, Envelope, EnvelopeSignature, Signed};
+use documents::record::receipt::Receipt;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::clients::Plan;

@@ -6,11 +6,11 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use countersign::record::profile::{Limits, Profile};
-use countersign::sandbox::cancel_flag::CancelFlag;
-use countersign::sandbox::linux::{LinuxSandbox, Setup};
-use countersign::sandbox::{End, Plan, Sandbox as _};
-use countersign::terminal::exit::{CommandFailure, Exit};
+use client::terminal::exit::{CommandFailure, Exit};
+use documents::record::profile::{Limits, Profile};
+use sandbox::cancel_flag::CancelFlag;
+use sandbox::linux::{LinuxSandbox, Setup};
+use sandbox::{End, Plan, Sandbox as _};
 
 use crate::alone;
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use countersign::terminal::exit::CommandFailure;
+use client::terminal::exit::CommandFailure;
 
 use crate::clients::{self, Plan};
 use crate::floors::broken;

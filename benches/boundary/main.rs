@@ -24,8 +24,8 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
-use countersign::terminal::exit::{CommandFailure, Exit};
-use countersign::terminal::streams::Terminal;
+use client::terminal::exit::{CommandFailure, Exit};
+use client::terminal::streams::Terminal;
 use serde::Serialize;
 
 use crate::clients::{Load, Plan};
@@ -122,8 +122,8 @@ const WARM: Duration = Duration::from_secs(1);
 
 fn main() -> std::process::ExitCode {
     // The sandbox's helper is this executable and forks, so this check comes before any thread starts.
-    if std::env::args_os().nth(1).is_some_and(|first| first == countersign::sandbox::protocol::LAUNCH) {
-        return countersign::sandbox::launcher::main();
+    if std::env::args_os().nth(1).is_some_and(|first| first == ::sandbox::protocol::LAUNCH) {
+        return ::sandbox::launcher::main();
     }
     // Without a command, measure nothing, so that a plain `cargo bench` does not load the machine for a minute.
     if std::env::args_os().skip(1).all(|word| word == "--bench") {

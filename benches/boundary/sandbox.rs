@@ -6,13 +6,13 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use countersign::record::ident::IdentError;
-use countersign::record::later_words::Program;
-use countersign::record::profile::{Limits, Profile};
-use countersign::sandbox::Sandbox as _;
-use countersign::sandbox::linux::{LinuxSandbox, Setup};
-use countersign::sandbox::program_lookup::{WantedPrograms, list_of};
-use countersign::terminal::exit::CommandFailure;
+use client::terminal::exit::CommandFailure;
+use documents::record::ident::IdentError;
+use documents::record::later_words::Program;
+use documents::record::profile::{Limits, Profile};
+use sandbox::Sandbox as _;
+use sandbox::linux::{LinuxSandbox, Setup};
+use sandbox::program_lookup::{WantedPrograms, list_of};
 use serde::Serialize;
 
 use crate::floors::{broken, median, run_true, timed};

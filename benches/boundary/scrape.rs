@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
+use client::terminal::exit::CommandFailure;
 use countersign::node::config::Config;
-use countersign::record::validity::Timestamp;
 use countersign::store::ledger::Ledger;
 use countersign::store::sqlite;
-use countersign::terminal::exit::CommandFailure;
+use documents::record::validity::Timestamp;
 use serde::Serialize;
 
 use crate::floors::broken;

@@ -6,23 +6,23 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use countersign::crypto::signature::SecretKey;
-use countersign::crypto::ssh_key::SshKey;
+use client::terminal::exit::{CommandFailure, Exit};
 use countersign::node::config::Config;
 use countersign::node::serve::Node;
 use countersign::node::service_manager::ServiceManager;
-use countersign::record::enforcement::Enforcement;
-use countersign::record::ident::Name;
-use countersign::record::profile::Profile;
-use countersign::sandbox::cancel_flag::CancelFlag;
-use countersign::sandbox::capture::Chunk;
-use countersign::sandbox::linux::LinuxSandbox;
-use countersign::sandbox::probe::HostProbe;
-use countersign::sandbox::profile_check::Prepared;
-use countersign::sandbox::unavailable::Unavailable;
-use countersign::sandbox::{End, Plan, Report, Sandbox};
-use countersign::terminal::exit::{CommandFailure, Exit};
+use documents::crypto::signature::SecretKey;
+use documents::crypto::ssh_key::SshKey;
+use documents::record::enforcement::Enforcement;
+use documents::record::ident::Name;
+use documents::record::profile::Profile;
 use rustix::process::{Pid, Signal};
+use sandbox::cancel_flag::CancelFlag;
+use sandbox::capture::Chunk;
+use sandbox::linux::LinuxSandbox;
+use sandbox::probe::HostProbe;
+use sandbox::profile_check::Prepared;
+use sandbox::unavailable::Unavailable;
+use sandbox::{End, Plan, Report, Sandbox};
 use serde_json::Value;
 use tokio_rustls::rustls::ClientConfig;
 
@@ -94,7 +94,7 @@ pub struct Service {
 pub fn proposer() -> Result<Name, CommandFailure> {
     "bench-agent"
         .parse()
-        .map_err(|error: countersign::record::ident::IdentError| CommandFailure::usage(error.to_string()))
+        .map_err(|error: documents::record::ident::IdentError| CommandFailure::usage(error.to_string()))
 }
 
 /// Creates a boundary in `dir` and starts its service, with a sandbox that starts no process.

@@ -5,13 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use countersign::crypto::signature::SecretKey;
-use countersign::crypto::ssh_key::SshKey;
-use countersign::record::validity::Timestamp;
 use countersign::store::ledger::Ledger;
 use countersign::store::shared::{LedgerConfig, LedgerLimits, LogSigner};
 use countersign::store::sqlite::SqliteStore;
 use countersign::store::sqlite::reads::SqliteReads;
+use documents::crypto::signature::SecretKey;
+use documents::crypto::ssh_key::SshKey;
+use documents::record::validity::Timestamp;
 
 /// Opens a ledger whose clock always returns `now`.
 pub fn open(store: SqliteStore, reads: SqliteReads, path: &Path, now: Timestamp) -> Ledger {

@@ -13,17 +13,17 @@ use crate::crossing::caller::Caller;
 use crate::crossing::cross::Crossing;
 use crate::crossing::refusal::{Refusal, Stopped, fault};
 use crate::crossing::surroundings::Surroundings;
-use crate::crypto::digest::{SealDigest, hex, sha256};
-use crate::crypto::key_id::KeyId;
-use crate::crypto::signature::pae;
-use crate::crypto::sshsig;
-use crate::record::code::Code;
-use crate::record::envelope::{Base64, EnvelopeSignature};
-use crate::record::ident::Name;
-use crate::record::token::Scope;
-use crate::record::validity::Timestamp;
 use crate::store::ledger::Ledger;
-use crate::trust::trusted_roster::KeyHolder;
+use documents::crypto::digest::{SealDigest, hex, sha256};
+use documents::crypto::key_id::KeyId;
+use documents::crypto::signature::pae;
+use documents::crypto::sshsig;
+use documents::record::code::Code;
+use documents::record::envelope::{Base64, EnvelopeSignature};
+use documents::record::ident::Name;
+use documents::record::token::Scope;
+use documents::record::validity::Timestamp;
+use judgement::trust::trusted_roster::KeyHolder;
 
 /// Prefix of every bearer token, so that secret scanners can find a leaked token.
 const BEARER_PREFIX: &str = "cst_";

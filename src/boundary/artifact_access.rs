@@ -6,8 +6,8 @@ use crate::crossing::artifact_store::{ArtifactStore, Upload};
 use crate::crossing::caller::Caller;
 use crate::crossing::cross::Crossing;
 use crate::crossing::refusal::Stopped;
-use crate::crypto::digest::ContentDigest;
-use crate::record::token::Scope;
+use documents::crypto::digest::ContentDigest;
+use documents::record::token::Scope;
 
 /// Takes uploaded files.
 pub struct ArtifactAccess {

@@ -5,10 +5,10 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::api::view::RefusalView;
 use crate::crossing::refusal::Refusal;
-use crate::record::code::Code;
-use crate::record::ident::ProposalId;
+use documents::record::code::Code;
+use documents::record::ident::ProposalId;
+use wire::api::view::RefusalView;
 
 /// The latest refusal of each approved run that has not begun. A proposal has at most one refusal here.
 #[derive(Debug, Default)]

@@ -1,26 +1,26 @@
 //! Denials of a proposal, or of a statement that the boundary has not received yet.
 
-use crate::api::view::{DenialView, DenialsView, DeniedView, ProposalStatus, ProposalView};
 use crate::boundary::logged_documents::{envelope_in, predicate};
 use crate::boundary::proposals::{Proposals, is_over, view_status, wrong_state};
 use crate::crossing::caller::Caller;
 use crate::crossing::refusal::{Refusal, Stopped, fault, unverified};
 use crate::crossing::sealed::Sealed;
-use crate::crypto::digest::AuthorizationDigest;
-use crate::crypto::key_id::KeyId;
-use crate::decision::exclusion::{self, Tokens};
-use crate::decision::place::check_place;
-use crate::decision::signature_count;
-use crate::record::authorization::{Authorization, BoundaryRef};
-use crate::record::code::Code;
-use crate::record::denial::{Denial, denied};
-use crate::record::document::Statement;
-use crate::record::envelope::{Base64, Envelope, Signed, Verified};
-use crate::record::ident::{Name, ProposalId};
-use crate::record::token::Scope;
-use crate::record::validity::Timestamp;
 use crate::store::stored_denial::{DenialResult, DenialWrite, StoredDenial};
 use crate::store::stored_leaf::WriteStop;
+use documents::crypto::digest::AuthorizationDigest;
+use documents::crypto::key_id::KeyId;
+use documents::record::authorization::{Authorization, BoundaryRef};
+use documents::record::code::Code;
+use documents::record::denial::{Denial, denied};
+use documents::record::document::Statement;
+use documents::record::envelope::{Base64, Envelope, Signed, Verified};
+use documents::record::ident::{Name, ProposalId};
+use documents::record::token::Scope;
+use documents::record::validity::Timestamp;
+use judgement::decision::exclusion::{self, Tokens};
+use judgement::decision::place::check_place;
+use judgement::decision::signature_count;
+use wire::api::view::{DenialView, DenialsView, DeniedView, ProposalStatus, ProposalView};
 
 impl Proposals {
     /// Accepts a denial of a proposal. If the step is already running, the denial ends the run.

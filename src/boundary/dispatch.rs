@@ -13,16 +13,16 @@ use crate::boundary::proposals::{Proposals, detail};
 use crate::crossing::log_span::run_span;
 use crate::crossing::refusal::{Refusal, Stopped, fault};
 use crate::crossing::stage::CrossingRequest;
-use crate::crypto::digest::InputDigest;
-use crate::crypto::sshsig::MAX_SIGNATURE_BYTES;
-use crate::decision::quorum;
-use crate::record::authorization::Authorization;
-use crate::record::code::Code;
-use crate::record::document::Statement;
-use crate::record::envelope::{Envelope, EnvelopeSignature, MAX_SIGNATURES};
-use crate::record::ident::ProposalId;
 use crate::store::stored_proposal::{AdvanceStop, ProposalQuery, ProposalStep};
 use crate::store::stored_status::StoredStatus;
+use documents::crypto::digest::InputDigest;
+use documents::crypto::sshsig::MAX_SIGNATURE_BYTES;
+use documents::record::authorization::Authorization;
+use documents::record::code::Code;
+use documents::record::document::Statement;
+use documents::record::envelope::{Envelope, EnvelopeSignature, MAX_SIGNATURES};
+use documents::record::ident::ProposalId;
+use judgement::decision::quorum;
 
 /// Interval between two attempts to start a run while no capacity is free. If another run ends earlier, the next
 /// attempt begins at once.

@@ -11,19 +11,19 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::api::view::{Event, ProposalStatus, RefusalView};
 use crate::boundary::proposals::{Proposals, view_status};
 use crate::crossing::caller::Caller;
 use crate::crossing::live::{Cursor, NextPiece, Piece, Recording, SLICE};
 use crate::crossing::refusal::{Stopped, fault};
 use crate::crossing::stored_documents::receipt_of;
-use crate::crypto::json;
-use crate::record::code::Code;
-use crate::record::ident::ProposalId;
-use crate::record::receipt::Receipt;
-use crate::record::stream_name::StreamName;
 use crate::store::stored_proposal::Proposal;
 use crate::store::stored_status::StoredStatus;
+use documents::crypto::json;
+use documents::record::code::Code;
+use documents::record::ident::ProposalId;
+use documents::record::receipt::Receipt;
+use documents::record::stream_name::StreamName;
+use wire::api::view::{Event, ProposalStatus, RefusalView};
 
 /// Interval between two checks of the proposal's state, after the nonce is spent and before the recording begins. A
 /// reader could miss a change during this time.

@@ -1,6 +1,5 @@
 //! Read access to what runs left, and to the plans that they carried out.
 
-use crate::api::view::ReceiptFiles;
 use crate::boundary::evidence::{Evidence, Within};
 use crate::boundary::logged_documents::{blob_text, envelope_in, leaf_data, manifest_of, predicate};
 use crate::boundary::proposals::span;
@@ -8,14 +7,15 @@ use crate::crossing::caller::Caller;
 use crate::crossing::plans::PlanRun;
 use crate::crossing::refusal::{Refusal, Stopped, fault};
 use crate::crossing::stage::BundleParts;
-use crate::crypto::json;
-use crate::record::authorization::Authorization;
-use crate::record::document::Statement;
-use crate::record::envelope::Base64;
-use crate::record::ident::ReceiptId;
-use crate::record::later_parts::OUTPUTS_PATH;
-use crate::record::receipt::Receipt;
-use crate::record::step_definition::StepDefinition;
+use documents::crypto::json;
+use documents::record::authorization::Authorization;
+use documents::record::document::Statement;
+use documents::record::envelope::Base64;
+use documents::record::ident::ReceiptId;
+use documents::record::later_parts::OUTPUTS_PATH;
+use documents::record::receipt::Receipt;
+use documents::record::step_definition::StepDefinition;
+use wire::api::view::ReceiptFiles;
 
 impl Evidence {
     /// Returns the files and outputs that a run left.

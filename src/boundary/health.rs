@@ -3,24 +3,24 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::api::view::{Ready, RosterView};
 use crate::boundary::witnesses::Witnessing;
 use crate::crossing::cross::Crossing;
 use crate::crossing::host_profile::list_on_host;
 use crate::crossing::sealed::Sealed;
 use crate::crossing::secret_permits::SecretPermits;
-use crate::decision::exclusion::{self, ExcludedSigners, Tokens};
-use crate::decision::in_force::StepInForce;
-use crate::decision::quorum_rules::QuorumRules;
-use crate::decision::reach::EligibleApprovers;
-use crate::policy::patterns::Pattern;
-use crate::record::ident::{Name, StepRef};
-use crate::record::token::Scope;
-use crate::record::validity::Timestamp;
-use crate::registry::registry_error::RegistryError;
-use crate::sandbox::unavailable::Unavailable;
-use crate::sandbox::{Sandbox, interpreter};
 use crate::store::ledger::Ledger;
+use documents::record::ident::{Name, StepRef};
+use documents::record::token::Scope;
+use documents::record::validity::Timestamp;
+use judgement::decision::exclusion::{self, ExcludedSigners, Tokens};
+use judgement::decision::in_force::StepInForce;
+use judgement::decision::quorum_rules::QuorumRules;
+use judgement::decision::reach::EligibleApprovers;
+use judgement::policy::patterns::Pattern;
+use judgement::registry::registry_error::RegistryError;
+use sandbox::unavailable::Unavailable;
+use sandbox::{Sandbox, interpreter};
+use wire::api::view::{Ready, RosterView};
 
 /// Maximum number of skipped runbooks that the notes name, because every answer of `/ready` contains the notes.
 const MOST_SKIPPED: usize = 20;

@@ -11,9 +11,9 @@ use crate::crossing::cross::Crossing;
 use crate::crossing::live::RunsInProgress;
 use crate::crossing::recorded_outputs::Outputs;
 use crate::crossing::sessions::Sessions;
-use crate::crypto::digest::Blake3Digest;
 use crate::store::ledger::Ledger;
 use crate::store::retention::Retention;
+use documents::crypto::digest::Blake3Digest;
 
 /// Interval between two rounds of housekeeping.
 const HOUSEKEEPING: Duration = Duration::from_secs(20);

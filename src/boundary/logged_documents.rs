@@ -1,13 +1,13 @@
 //! Reads entries and blobs of a log for the evidence.
 
 use crate::crossing::refusal::{Stopped, fault};
-use crate::crypto::digest::{BlobDigest, sha256};
-use crate::crypto::{canonical, json};
-use crate::record::document::{Predicate, Statement};
-use crate::record::envelope::{Base64, Envelope};
-use crate::record::later_parts::Manifest;
-use crate::record::receipt::Receipt;
 use crate::store::ledger::Ledger;
+use documents::crypto::digest::{BlobDigest, sha256};
+use documents::crypto::{canonical, json};
+use documents::record::document::{Predicate, Statement};
+use documents::record::envelope::{Base64, Envelope};
+use documents::record::later_parts::Manifest;
+use documents::record::receipt::Receipt;
 
 pub(super) fn envelope_in(ledger: &Ledger, index: u64) -> Result<Envelope, Stopped> {
     let leaf = leaf_data(ledger, index)?;

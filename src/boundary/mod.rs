@@ -49,9 +49,9 @@ use crate::crossing::sealed::Sealed;
 use crate::crossing::secret_permits::SecretPermits;
 use crate::crossing::sessions::Sessions;
 use crate::crossing::surroundings::Surroundings;
-use crate::sandbox::Sandbox;
 use crate::store::ledger::Ledger;
 use crate::store::retention::Retention;
+use sandbox::Sandbox;
 
 /// A boundary, with all its parts.
 #[derive(Clone)]

@@ -12,12 +12,12 @@ use crate::crossing::cross::Crossing;
 use crate::crossing::refusal::{Refusal, Stopped, fault};
 use crate::metrics::openmetrics::Metrics;
 use crate::metrics::readings::{CertificateReading, Readings};
-use crate::record::code::Code;
-use crate::record::profile::STRICT;
-use crate::record::token::Scope;
-use crate::record::validity::Timestamp;
-use crate::sandbox::Sandbox;
 use crate::store::ledger::Ledger;
+use documents::record::code::Code;
+use documents::record::profile::STRICT;
+use documents::record::token::Scope;
+use documents::record::validity::Timestamp;
+use sandbox::Sandbox;
 
 /// Codes of refusals after which an approved run waits for another attempt.
 const HOLDING: [Code; 2] = [Code::Busy, Code::SandboxUnavailable];

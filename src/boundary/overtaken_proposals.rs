@@ -11,13 +11,13 @@ use crate::crossing::host_profile::{check_not_moved, profile_on_host};
 use crate::crossing::refusal::{Refusal, Stopped};
 use crate::crossing::sealed::Sealed;
 use crate::crossing::sessions::session_user;
-use crate::decision::permissions::{PermissionsError, check_permissions, check_profile};
-use crate::record::authorization::{Authorization, Permission};
-use crate::record::code::Code;
-use crate::record::ident::ProposalId;
-use crate::record::later_parts::SessionReference;
-use crate::record::later_words::SessionId;
 use crate::store::stored_status::StoredStatus;
+use documents::record::authorization::{Authorization, Permission};
+use documents::record::code::Code;
+use documents::record::ident::ProposalId;
+use documents::record::later_parts::SessionReference;
+use documents::record::later_words::SessionId;
+use judgement::decision::permissions::{PermissionsError, check_permissions, check_profile};
 
 impl Proposals {
     /// Ends each open proposal that can no longer run.

@@ -1,13 +1,13 @@
 //! Lists the proposals that match a filter.
 
-use crate::api::view::{ProposalList, ProposalStatus};
 use crate::boundary::proposals::{Proposals, status_of};
 use crate::crossing::caller::Caller;
 use crate::crossing::refusal::{Refusal, Stopped, fault};
-use crate::record::code::Code;
-use crate::record::ident::{Name, ProposalId, ProposalIdEnding, StepRef};
-use crate::record::token::Scope;
 use crate::store::stored_proposal::ProposalQuery;
+use documents::record::code::Code;
+use documents::record::ident::{Name, ProposalId, ProposalIdEnding, StepRef};
+use documents::record::token::Scope;
+use wire::api::view::{ProposalList, ProposalStatus};
 
 /// Maximum number of proposals on one page.
 const MOST_LISTED: usize = 100;

@@ -3,19 +3,19 @@
 use std::fs::File;
 use std::sync::Arc;
 
-use crate::api::view::ProposedArtifact;
 use crate::boundary::proposals::Proposals;
 use crate::crossing::caller::Caller;
 use crate::crossing::plans::{PLAN_ARTIFACT, PlanRun};
 use crate::crossing::refusal::{Refusal, Stopped, fault};
-use crate::crypto::digest::ParamsDigest;
-use crate::record::code::Code;
-use crate::record::ident::{Name, ProposalId, ReceiptId};
-use crate::record::later_parts::{Artifact, Artifacts, PlanReference};
-use crate::record::later_words::ArtifactName;
-use crate::record::malformed::Malformed;
-use crate::record::step_definition::StepDefinition;
-use crate::record::validity::Timestamp;
+use documents::crypto::digest::ParamsDigest;
+use documents::record::code::Code;
+use documents::record::ident::{Name, ProposalId, ReceiptId};
+use documents::record::later_parts::{Artifact, Artifacts, PlanReference};
+use documents::record::later_words::ArtifactName;
+use documents::record::malformed::Malformed;
+use documents::record::step_definition::StepDefinition;
+use documents::record::validity::Timestamp;
+use wire::api::view::ProposedArtifact;
 
 impl Proposals {
     /// Returns the artifacts of a proposal, which the proposer must have uploaded.

@@ -3,26 +3,26 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::api::view::{ApprovalsView, DeniedView, ProposalStatus, ProposalView, RefusalView, UnknownEnd};
 use crate::boundary::proposals::{Proposals, verified_of, view_status};
 use crate::crossing::caller::Caller;
 use crate::crossing::refusal::{Stopped, fault};
 use crate::crossing::sealed::Sealed;
 use crate::crossing::stored_documents::receipt_of;
-use crate::crypto::digest::ParamsDigest;
-use crate::crypto::json;
-use crate::decision::exclusion::ExcludedSigners;
-use crate::decision::quorum;
-use crate::decision::signature_count::{self, SignatureCount};
-use crate::record::authorization::Authorization;
-use crate::record::code::Code;
-use crate::record::document::Statement;
-use crate::record::ident::{ProposalId, StepRef};
-use crate::record::receipt::{Outcome, Status};
-use crate::record::validity::Timestamp;
 use crate::store::end_detail;
 use crate::store::stored_proposal::{Proposal, RunOutcome, RunQuery};
 use crate::store::stored_status::StoredStatus;
+use documents::crypto::digest::ParamsDigest;
+use documents::crypto::json;
+use documents::record::authorization::Authorization;
+use documents::record::code::Code;
+use documents::record::document::Statement;
+use documents::record::ident::{ProposalId, StepRef};
+use documents::record::receipt::{Outcome, Status};
+use documents::record::validity::Timestamp;
+use judgement::decision::exclusion::ExcludedSigners;
+use judgement::decision::quorum;
+use judgement::decision::signature_count::{self, SignatureCount};
+use wire::api::view::{ApprovalsView, DeniedView, ProposalStatus, ProposalView, RefusalView, UnknownEnd};
 
 impl Proposals {
     /// Builds the view of a proposal for a caller. The calling function must already have checked that the caller may
@@ -172,7 +172,7 @@ impl Proposals {
     pub(super) fn count(
         &self,
         id: &ProposalId,
-        held: &crate::decision::in_force::StepInForce,
+        held: &judgement::decision::in_force::StepInForce,
         excluded: &ExcludedSigners,
         sealed: &Sealed,
     ) -> Result<SignatureCount, Stopped> {

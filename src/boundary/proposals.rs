@@ -1,11 +1,10 @@
 //! Callers create, sign, cancel and wait for proposals.
 
-use crate::decision::step::StepError;
+use judgement::decision::step::StepError;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::api::view::{ProposalStatus, ProposalView, Propose, RefusalView};
 use crate::boundary::delayed_runs::DelayedRuns;
 use crate::boundary::health::of_owners;
 use crate::boundary::refusal_log::RefusalLog;
@@ -23,31 +22,32 @@ use crate::crossing::secret_permits;
 use crate::crossing::sessions::{Sessions, session_user};
 use crate::crossing::stage::{CrossingRequest, Receipted};
 use crate::crossing::surroundings::Surroundings;
-use crate::crypto::digest::{AuthorizationDigest, InputDigest, StepDigest, sha256};
-use crate::crypto::key_id::KeyId;
-use crate::crypto::{canonical, json};
-use crate::decision::exclusion::{self, ExcludedSigners, Tokens};
-use crate::decision::in_force::StepInForce;
-use crate::decision::place::check_place;
-use crate::decision::quorum;
-use crate::decision::reach::EligibleApprovers;
-use crate::decision::signature_count::{self, NotCounted};
-use crate::record::authorization::{Authorization, StepReference};
-use crate::record::code::Code;
-use crate::record::document::Statement;
-use crate::record::envelope::{Base64, Envelope, EnvelopeSignature, Signed, VerifiedSignature};
-use crate::record::ident::{Name, Nonce, ProposalId, StepRef};
-use crate::record::later_words::SessionId;
-use crate::record::token::Scope;
-use crate::record::validity::{DEFAULT_WINDOW_S, MAX_WINDOW_S, Timestamp};
-use crate::sandbox::Sandbox;
 use crate::store::ledger::Ledger;
 use crate::store::retention::{Retention, UNSIGNED_KEPT_S};
 use crate::store::stored_proposal::{
     AdvanceStop, AuthorizationCore, NewProposal, Proposal, ProposalStep, ProposeResult, Signature,
 };
 use crate::store::stored_status::StoredStatus;
-use crate::yaml::nearest;
+use documents::crypto::digest::{AuthorizationDigest, InputDigest, StepDigest, sha256};
+use documents::crypto::key_id::KeyId;
+use documents::crypto::{canonical, json};
+use documents::record::authorization::{Authorization, StepReference};
+use documents::record::code::Code;
+use documents::record::document::Statement;
+use documents::record::envelope::{Base64, Envelope, EnvelopeSignature, Signed, VerifiedSignature};
+use documents::record::ident::{Name, Nonce, ProposalId, StepRef};
+use documents::record::later_words::SessionId;
+use documents::record::token::Scope;
+use documents::record::validity::{DEFAULT_WINDOW_S, MAX_WINDOW_S, Timestamp};
+use documents::yaml::nearest;
+use judgement::decision::exclusion::{self, ExcludedSigners, Tokens};
+use judgement::decision::in_force::StepInForce;
+use judgement::decision::place::check_place;
+use judgement::decision::quorum;
+use judgement::decision::reach::EligibleApprovers;
+use judgement::decision::signature_count::{self, NotCounted};
+use sandbox::Sandbox;
+use wire::api::view::{ProposalStatus, ProposalView, Propose, RefusalView};
 
 /// Maximum time that one call waits.
 const MOST_WAIT: Duration = Duration::from_secs(55);
@@ -220,7 +220,7 @@ impl Proposals {
         let payload = authorization.clone().into_statement()?.to_payload().map_err(|error| {
             // A pointer into the statement begins with `/predicate`. A pointer into the request body does not.
             let pointer = error.pointer.strip_prefix("/predicate").unwrap_or(&error.pointer).to_owned();
-            Refusal::from(crate::record::malformed::Malformed { pointer, ..error })
+            Refusal::from(documents::record::malformed::Malformed { pointer, ..error })
         })?;
         let new = NewProposal {
             core: core_of(&authorization, &payload)?,
@@ -554,14 +554,14 @@ impl Proposals {
         &self,
         sealed: &'s Sealed,
         signed: &Authorization,
-    ) -> Result<(&'s crate::decision::in_force::StepInForce, ExcludedSigners), Stopped> {
+    ) -> Result<(&'s judgement::decision::in_force::StepInForce, ExcludedSigners), Stopped> {
         let here = &sealed.boundary;
         let _ = check_place(&signed.boundary, &here.name, &here.id, &here.epoch)
             .map_err(|error| Refusal::new(error.code(), error.to_string()).about(&signed.proposal))?;
         let (_, held) = sealed
             .signed_step(signed)
             .map_err(|error| Refusal::new(error.code(), error.to_string()).about(&signed.proposal))?;
-        let _ = crate::decision::step::check_step(signed, &held.hashed)
+        let _ = judgement::decision::step::check_step(signed, &held.hashed)
             .map_err(|error| Refusal::new(error.code(), error.to_string()).about(&signed.proposal))?;
         let tokens = Tokens::Sealed(&sealed.tokens, self.crossing.now());
         let excluded = exclusion::judge(&signed.proposer, &signed.proposer, tokens, &sealed.roster)
@@ -617,13 +617,13 @@ fn parse_step(text: &str) -> Result<(StepRef, Option<StepDigest>), Stopped> {
             Some(
                 digest
                     .parse()
-                    .map_err(|error: crate::crypto::digest::DigestFormatError| malformed(error.to_string()))?,
+                    .map_err(|error: documents::crypto::digest::DigestFormatError| malformed(error.to_string()))?,
             ),
         ),
         None => (text, None),
     };
     let reference =
-        reference.parse().map_err(|error: crate::record::ident::IdentError| malformed(error.to_string()))?;
+        reference.parse().map_err(|error: documents::record::ident::IdentError| malformed(error.to_string()))?;
     Ok((reference, digest))
 }
 

@@ -11,20 +11,20 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use crate::crossing::boundary_key::BoundaryKey;
 use crate::crossing::cross::Crossing;
 use crate::crossing::refusal::{Refusal, Stopped};
-use crate::crypto::digest::InputDigest;
-use crate::crypto::json;
-use crate::record::authorization::Authorization;
-use crate::record::code::Code;
-use crate::record::denial::Denial;
-use crate::record::document::Statement;
-use crate::record::envelope::{Base64, Envelope};
-use crate::record::later::schema_of;
-use crate::record::malformed::Malformed;
-use crate::record::refusal_statement::{self, RefusingBoundary};
-use crate::record::schema::settings;
-use crate::record::validity::Timestamp;
 use crate::store::ledger::Ledger;
 use crate::store::stored_leaf::WriteStop;
+use documents::crypto::digest::InputDigest;
+use documents::crypto::json;
+use documents::record::authorization::Authorization;
+use documents::record::code::Code;
+use documents::record::denial::Denial;
+use documents::record::document::Statement;
+use documents::record::envelope::{Base64, Envelope};
+use documents::record::later::schema_of;
+use documents::record::malformed::Malformed;
+use documents::record::refusal_statement::{self, RefusingBoundary};
+use documents::record::schema::settings;
+use documents::record::validity::Timestamp;
 
 /// Maximum number of log entries that one principal can cause in an hour, so that the holder of one token can't fill
 /// the disk.
@@ -287,12 +287,12 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::crypto::digest::SealDigest;
-    use crate::crypto::signature::SecretKey;
-    use crate::crypto::ssh_key::SshKey;
     use crate::store::shared::{LedgerConfig, LedgerLimits, LogSigner};
     use crate::store::sqlite;
     use crate::store::stored_seal::SealWrite;
+    use documents::crypto::digest::SealDigest;
+    use documents::crypto::signature::SecretKey;
+    use documents::crypto::ssh_key::SshKey;
 
     const fn at(seconds: i64) -> Timestamp {
         Timestamp::from_unix(1_800_000_000 + seconds)

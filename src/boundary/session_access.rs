@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use crate::api::view::{SessionList, SessionRunView, SessionView};
 use crate::crossing::caller::Caller;
 use crate::crossing::cross::Crossing;
 use crate::crossing::refusal::{Refusal, Stopped};
 use crate::crossing::sessions::{SessionFacts, SessionUser, Sessions, session_user};
 use crate::crossing::surroundings::Surroundings;
-use crate::record::code::Code;
-use crate::record::later_words::SessionId;
-use crate::record::step_definition::SessionUse;
-use crate::record::token::Scope;
+use documents::record::code::Code;
+use documents::record::later_words::SessionId;
+use documents::record::step_definition::SessionUse;
+use documents::record::token::Scope;
+use wire::api::view::{SessionList, SessionRunView, SessionView};
 
 /// Lets callers use their sessions.
 pub struct SessionAccess {

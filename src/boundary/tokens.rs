@@ -1,17 +1,17 @@
 //! The tokens of proposers. Each change of tokens creates a new seal.
 
-use crate::api::view::TokenView;
 use crate::boundary::admission::new_bearer;
 use crate::boundary::sealing::Sealing;
 use crate::crossing::refusal::{Refusal, Stopped, fault};
 use crate::crossing::sealed::Sealed;
-use crate::crypto::digest::sha256;
-use crate::policy::patterns::Pattern;
-use crate::record::code::Code;
-use crate::record::ident::{Name, StepRef};
-use crate::record::token::SealedToken;
-use crate::record::validity::Timestamp;
 use crate::store::stored_token::{Token, TokenChange};
+use documents::crypto::digest::sha256;
+use documents::record::code::Code;
+use documents::record::ident::{Name, StepRef};
+use documents::record::token::SealedToken;
+use documents::record::validity::Timestamp;
+use judgement::policy::patterns::Pattern;
+use wire::api::view::TokenView;
 
 impl Sealing {
     /// Returns all tokens, including expired and revoked tokens, sorted by name.

@@ -18,12 +18,12 @@ use crate::crossing::boundary_key::BoundaryKey;
 use crate::crossing::cross::Crossing;
 use crate::crossing::refusal::{Stopped, fault};
 use crate::crossing::surroundings::Surroundings;
-use crate::crypto::cosignature::WitnessKey;
-use crate::crypto::merkle::Hash;
-use crate::crypto::note::{self, Note, NoteSignature};
-use crate::record::validity::{SKEW_S, Timestamp};
 use crate::store::CheckpointRow;
 use crate::store::ledger::Ledger;
+use documents::crypto::cosignature::WitnessKey;
+use documents::crypto::merkle::Hash;
+use documents::crypto::note::{self, Note, NoteSignature};
+use documents::record::validity::{SKEW_S, Timestamp};
 
 /// Maximum number of witnesses that the boundary asks. Each witness adds a line to every checkpoint, and a verifier
 /// accepts at most 64 lines.
@@ -525,7 +525,7 @@ mod tests {
     use std::convert::Infallible;
 
     use super::*;
-    use crate::crypto::signature::SecretKey;
+    use documents::crypto::signature::SecretKey;
 
     const GOLDEN: &str = include_str!("../../tests/conformance/golden/valid/log/checkpoint");
 

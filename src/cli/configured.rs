@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::local::problems::problems;
 use crate::node::config::{Config, FILE};
-use crate::terminal::exit::CommandFailure;
+use client::terminal::exit::CommandFailure;
 
 /// Options that name the configuration file.
 #[derive(Debug, Clone, Default, Args)]

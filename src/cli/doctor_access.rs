@@ -2,16 +2,16 @@
 
 use crate::cli::network_programs::uses_network;
 use crate::node::config::Config;
-use crate::policy::builtins::Builtins;
-use crate::policy::decide::{DecisionPlace, Flags};
-use crate::policy::file::Policy;
-use crate::policy::required_permissions::decide_step;
-use crate::policy::ruling::resolve;
-use crate::policy::step_profile::{PolicyProfile, RequiredLayers, profile_of_step};
-use crate::record::declared::DeclaredNetwork;
-use crate::registry::Registry;
-use crate::registry::registered_step::RegisteredStep;
-use crate::registry::registry_error::RegistryError;
+use documents::record::declared::DeclaredNetwork;
+use judgement::policy::builtins::Builtins;
+use judgement::policy::decide::{DecisionPlace, Flags};
+use judgement::policy::file::Policy;
+use judgement::policy::required_permissions::decide_step;
+use judgement::policy::ruling::resolve;
+use judgement::policy::step_profile::{PolicyProfile, RequiredLayers, profile_of_step};
+use judgement::registry::Registry;
+use judgement::registry::registered_step::RegisteredStep;
+use judgement::registry::registry_error::RegistryError;
 
 /// What the steps want of the host and do not get.
 #[derive(Debug, Default)]

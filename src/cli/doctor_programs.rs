@@ -2,16 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::policy::builtins::Builtins;
-use crate::policy::decide::{DecisionPlace, Flags};
-use crate::policy::file::Policy;
-use crate::policy::program_names::{is_listed, named_in, with_closures};
-use crate::policy::required_permissions::decide_step;
-use crate::policy::ruling::resolve as ruling_of;
-use crate::record::ident::StepRef;
-use crate::record::later_words::{OWN_PROGRAMS, Program};
-use crate::registry::Registry;
-use crate::sandbox::program_lookup::{SMALLER_LIST, WantedPrograms, is_builtin, list_of, program_path};
+use documents::record::ident::StepRef;
+use documents::record::later_words::{OWN_PROGRAMS, Program};
+use judgement::policy::builtins::Builtins;
+use judgement::policy::decide::{DecisionPlace, Flags};
+use judgement::policy::file::Policy;
+use judgement::policy::program_names::{is_listed, named_in, with_closures};
+use judgement::policy::required_permissions::decide_step;
+use judgement::policy::ruling::resolve as ruling_of;
+use judgement::registry::Registry;
+use sandbox::program_lookup::{SMALLER_LIST, WantedPrograms, is_builtin, list_of, program_path};
 
 /// Maximum number of steps that one line names.
 const SHOWN: usize = 3;

@@ -8,7 +8,7 @@ use crate::node::control::{self, ControlReply, ControlRequest, NodeStatus, Serve
 use crate::node::file_problem::{FileProblem, Problems};
 use crate::node::files::BoundaryFiles;
 use crate::node::stored_state::{self, StoredState};
-use crate::record::roster::Roster;
+use documents::record::roster::Roster;
 
 /// A boundary that `doctor` inspects.
 pub(super) struct InspectedBoundary<'a> {

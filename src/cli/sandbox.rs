@@ -7,24 +7,24 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use crate::cli::sandbox_programs;
-use crate::home::named_file::read_bounded;
 use crate::local::signals::Signals;
-use crate::record::declared::DeclaredSandbox;
-use crate::record::later_words::Program;
-use crate::record::profile::{Layer, Limits, NetworkMode, Proc, Profile, STRICT, Workdir};
-use crate::record::program_list::ProgramList;
-use crate::record::sandbox_permission::SandboxPermission;
-use crate::record::stream_name::StreamName;
-use crate::remote::run_printer::{OutputForm, RunPrinter};
-use crate::review::render::profile_words;
-use crate::sandbox::cancel_flag::CancelFlag;
-use crate::sandbox::capture::{Capture, OutputStream};
-use crate::sandbox::linux::{LinuxSandbox, Setup};
-use crate::sandbox::{End, Plan, Sandbox as _};
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::printable_text::PrintableText;
-use crate::terminal::refused_programs::{ListPlace, OutputComplaints, refusal_lines};
-use crate::terminal::streams::Terminal;
+use client::home::named_file::read_bounded;
+use client::remote::run_printer::{OutputForm, RunPrinter};
+use client::review::render::profile_words;
+use client::terminal::exit::{CommandFailure, Exit};
+use client::terminal::printable_text::PrintableText;
+use client::terminal::refused_programs::{ListPlace, OutputComplaints, refusal_lines};
+use client::terminal::streams::Terminal;
+use documents::record::declared::DeclaredSandbox;
+use documents::record::later_words::Program;
+use documents::record::profile::{Layer, Limits, NetworkMode, Proc, Profile, STRICT, Workdir};
+use documents::record::program_list::ProgramList;
+use documents::record::sandbox_permission::SandboxPermission;
+use documents::record::stream_name::StreamName;
+use sandbox::cancel_flag::CancelFlag;
+use sandbox::capture::{Capture, OutputStream};
+use sandbox::linux::{LinuxSandbox, Setup};
+use sandbox::{End, Plan, Sandbox as _};
 
 /// Try a command in a sandbox.
 #[derive(Debug, clap::Args)]
@@ -348,7 +348,7 @@ fn profile(args: &Args, held: &[Layer]) -> Result<Profile, CommandFailure> {
     declared.workdir = declared.write.is_some().then(|| declared.workdir.unwrap_or(Workdir::Overlay));
     declared.check().map_err(usage)?;
     for pattern in declared.deny.iter().flatten() {
-        crate::policy::host_access::check_deny(pattern).map_err(usage)?;
+        judgement::policy::host_access::check_deny(pattern).map_err(usage)?;
     }
     declared.off_reason = off_reason;
     let mut limits = Limits::default();
@@ -424,7 +424,7 @@ const MOST: usize = 64 << 10;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::profile::Network;
+    use documents::record::profile::Network;
 
     #[test]
     fn a_hint_is_printed_only_if_the_profile_explains_the_error_message() {

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::policy::builtins::Builtins;
-use crate::record::later_words::Program;
-use crate::record::program_list::ProgramList;
-use crate::sandbox::End;
-use crate::sandbox::learned_programs::LearnedPrograms;
-use crate::sandbox::program_lookup::{ListError, WantedPrograms, list_of};
+use documents::record::later_words::Program;
+use documents::record::program_list::ProgramList;
+use judgement::policy::builtins::Builtins;
+use sandbox::End;
+use sandbox::learned_programs::LearnedPrograms;
+use sandbox::program_lookup::{ListError, WantedPrograms, list_of};
 
 /// Leaves out each program that another program of the list starts to do its job. The command itself stays.
 pub(super) fn shortened(mut learned: LearnedPrograms, command: &str) -> LearnedPrograms {
@@ -95,7 +95,7 @@ pub(super) fn in_a_shell(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sandbox::learned_programs::LearnedProgram;
+    use sandbox::learned_programs::LearnedProgram;
 
     #[test]
     fn a_learned_list_is_quoted_where_a_shell_or_a_runbook_needs_it() {

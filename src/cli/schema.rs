@@ -7,29 +7,29 @@ use serde_json::Value;
 
 use crate::http::openapi::openapi;
 use crate::node::template::ConfigurationFile;
-use crate::policy::file::PolicyFile;
-use crate::record::authorization::Authorization;
-use crate::record::bundle::Bundle;
-use crate::record::configuration::Configuration;
-use crate::record::consumption::Consumption;
-use crate::record::denial::Denial;
-use crate::record::document::{Predicate, predicate_type};
-use crate::record::envelope::Envelope;
-use crate::record::grant::Grant;
-use crate::record::later::schema_of;
-use crate::record::local_receipt::LocalReceipt;
-use crate::record::receipt::Receipt;
-use crate::record::refusal_statement::RefusalStatement;
-use crate::record::review_statement::ReviewStatement;
-use crate::record::revocation::Revocation;
-use crate::record::roster::Roster;
-use crate::record::run_report::RunReport;
-use crate::record::schema::settings;
-use crate::record::seal::Seal;
-use crate::record::step_definition::{RegistryLeaf, StepDefinition};
-use crate::record::token::SealedToken;
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::streams::Terminal;
+use client::terminal::exit::{CommandFailure, Exit};
+use client::terminal::streams::Terminal;
+use documents::record::authorization::Authorization;
+use documents::record::bundle::Bundle;
+use documents::record::configuration::Configuration;
+use documents::record::consumption::Consumption;
+use documents::record::denial::Denial;
+use documents::record::document::{Predicate, predicate_type};
+use documents::record::envelope::Envelope;
+use documents::record::grant::Grant;
+use documents::record::later::schema_of;
+use documents::record::local_receipt::LocalReceipt;
+use documents::record::receipt::Receipt;
+use documents::record::refusal_statement::RefusalStatement;
+use documents::record::review_statement::ReviewStatement;
+use documents::record::revocation::Revocation;
+use documents::record::roster::Roster;
+use documents::record::run_report::RunReport;
+use documents::record::schema::settings;
+use documents::record::seal::Seal;
+use documents::record::step_definition::{RegistryLeaf, StepDefinition};
+use documents::record::token::SealedToken;
+use judgement::policy::file::PolicyFile;
 
 /// Generate the JSON Schemas and OpenAPI from the types.
 #[derive(Debug, clap::Args)]
@@ -137,7 +137,7 @@ fn statement<P: Predicate>() -> (String, String) {
     // This constant distinguishes the kinds of statements.
     value["properties"]["predicateType"] = serde_json::json!({"const": predicate_type(P::KIND)});
     value["description"] = value["$defs"][P::schema_name().as_ref()]["description"].clone();
-    value["properties"]["_type"] = serde_json::json!({"const": crate::record::document::STATEMENT_TYPE});
+    value["properties"]["_type"] = serde_json::json!({"const": documents::record::document::STATEMENT_TYPE});
     (name, pretty(&value))
 }
 

@@ -16,9 +16,9 @@ use crate::node::config::{Config, LogFormat};
 use crate::node::runbook_watch::RunbookWatch;
 use crate::node::serve::{Node, Started};
 use crate::node::service_manager::ServiceManager;
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::printable_text::PrintableText;
-use crate::terminal::streams::Terminal;
+use client::terminal::exit::{CommandFailure, Exit};
+use client::terminal::printable_text::PrintableText;
+use client::terminal::streams::Terminal;
 
 /// Serve a boundary until SIGTERM; SIGHUP seals the runbooks again and takes a new certificate.
 #[derive(Debug, clap::Args)]

@@ -10,16 +10,16 @@ use crate::local::problems::problems;
 use crate::node::config::Config;
 use crate::node::file_problem::FileProblem;
 use crate::node::{kept_checkpoint, last_backup, places, restore, start};
-use crate::record::ident::Name;
-use crate::record::token::SealedToken;
 use crate::store::ledger::Ledger;
 use crate::store::lock::StoreLock;
 use crate::store::sqlite;
 use crate::store::survey::{RESTORE, StoreDefect, StoreSurvey};
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::printable_text::PrintableText;
-use crate::terminal::streams::Terminal;
-use crate::trust::signer::Signer as _;
+use client::terminal::exit::{CommandFailure, Exit};
+use client::terminal::printable_text::PrintableText;
+use client::terminal::streams::Terminal;
+use documents::record::ident::Name;
+use documents::record::token::SealedToken;
+use judgement::trust::signer::Signer as _;
 
 /// Check, back up and restore the store.
 #[derive(Debug, clap::Args)]
@@ -237,7 +237,7 @@ fn behind(config: &Config, database: &Path) -> Result<Vec<StoreDefect>, CommandF
 }
 
 fn tell(database: &Path, survey: &StoreSurvey, terminal: &Terminal) -> Result<(), CommandFailure> {
-    let root = format!("sha256:{}", crate::crypto::digest::hex(&survey.root));
+    let root = format!("sha256:{}", documents::crypto::digest::hex(&survey.root));
     if terminal.json {
         let defects: Vec<_> = survey
             .defects

@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use crate::node::log_at_rest;
-use crate::remote::log_source::{LogAtRest, LogSource};
 use crate::store::stored_log::StoredLog;
-use crate::terminal::exit::CommandFailure;
-use crate::terminal::printable_text::PrintableText;
+use client::remote::log_source::{LogAtRest, LogSource};
+use client::terminal::exit::CommandFailure;
+use client::terminal::printable_text::PrintableText;
 
 /// Opens the log in a store directory that no service uses: a copy from `store backup`, or the old log after `store
 /// restore`.
@@ -33,8 +33,8 @@ impl LogAtRest for StoredLog {
 
 #[cfg(test)]
 mod tests {
-    use crate::cli::log_source_options;
     use crate::node::places;
+    use client::commands::log_source_options;
 
     #[test]
     fn the_client_knows_a_store_by_the_name_of_its_database() {

@@ -14,11 +14,11 @@ use crate::local::sandbox_choice::SandboxChoice;
 use crate::local::signals::Signals;
 use crate::local::test_run::{TestResult, TestRunner, TestedRunbook};
 use crate::node::file_problem::{FileProblem, Problems};
-use crate::registry::registry_error::RegistryError;
-use crate::registry::{Registry, gruntwork};
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::printable_text::PrintableText;
-use crate::terminal::streams::Terminal;
+use client::terminal::exit::{CommandFailure, Exit};
+use client::terminal::printable_text::PrintableText;
+use client::terminal::streams::Terminal;
+use judgement::registry::registry_error::RegistryError;
+use judgement::registry::{Registry, gruntwork};
 
 /// Name of the file with the tests, beside the page.
 const TESTS: &str = "runbook_test.yml";

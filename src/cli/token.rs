@@ -12,10 +12,10 @@ use crate::cli::configured::ConfigArgs;
 use crate::local::problems::problems;
 use crate::node::control::{self, ControlReply, ControlRequest};
 use crate::node::{serve, start, unit};
-use crate::record::ident::Name;
-use crate::record::token::{Scope, SealedToken};
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::streams::{Terminal, text_of};
+use client::terminal::exit::{CommandFailure, Exit};
+use client::terminal::streams::{Terminal, text_of};
+use documents::record::ident::Name;
+use documents::record::token::{Scope, SealedToken};
 
 /// Make, list and revoke tokens.
 #[derive(Debug, clap::Args)]
@@ -234,7 +234,7 @@ fn list(value: &Value, terminal: &Terminal) -> Result<(), CommandFailure> {
             if ends.is_empty() { "never".to_owned() } else { ends.to_owned() },
         ]);
     }
-    terminal.put(crate::terminal::table::aligned(&rows).as_bytes())
+    terminal.put(client::terminal::table::aligned(&rows).as_bytes())
 }
 
 fn notes_of(socket: &Path) -> Vec<String> {

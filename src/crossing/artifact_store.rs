@@ -16,12 +16,12 @@ use tempfile::NamedTempFile;
 use tokio::task::block_in_place;
 
 use crate::crossing::refusal::{Refusal, Stopped, fault};
-use crate::crypto::digest::{ContentDigest, Sha256Stream};
-use crate::record::code::Code;
-use crate::record::ident::Name;
-use crate::record::later_parts::{Artifact, Artifacts, MAX_ARTIFACTS_BYTES};
-use crate::record::validity::Timestamp;
-use crate::sandbox::PlannedInput;
+use documents::crypto::digest::{ContentDigest, Sha256Stream};
+use documents::record::code::Code;
+use documents::record::ident::Name;
+use documents::record::later_parts::{Artifact, Artifacts, MAX_ARTIFACTS_BYTES};
+use documents::record::validity::Timestamp;
+use sandbox::PlannedInput;
 
 /// Maximum number of bytes of all artifacts of one proposer.
 const MOST_BYTES: u64 = 256 << 20;
@@ -253,7 +253,7 @@ fn is_partial(file: &DirEntry) -> bool {
 }
 
 fn file_name(digest: &ContentDigest) -> String {
-    crate::crypto::digest::hex(digest.as_bytes())
+    documents::crypto::digest::hex(digest.as_bytes())
 }
 
 /// What a proposer has in its directory.

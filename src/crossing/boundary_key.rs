@@ -1,10 +1,10 @@
 //! The key with which the boundary signs its statements and checkpoints.
 
-use crate::crypto::key_id::KeyId;
-use crate::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
-use crate::record::document::{Predicate, Statement};
-use crate::record::envelope::{Envelope, EnvelopeSignature};
-use crate::record::malformed::Malformed;
+use documents::crypto::key_id::KeyId;
+use documents::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
+use documents::record::document::{Predicate, Statement};
+use documents::record::envelope::{Envelope, EnvelopeSignature};
+use documents::record::malformed::Malformed;
 
 /// The boundary's key.
 #[derive(Debug)]

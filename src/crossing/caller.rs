@@ -2,11 +2,11 @@
 
 use crate::crossing::refusal::{Refusal, Stopped};
 use crate::crossing::sealed::Sealed;
-use crate::policy::patterns::Pattern;
-use crate::record::code::Code;
-use crate::record::ident::{Name, StepRef};
-use crate::record::token::Scope;
-use crate::record::validity::Timestamp;
+use documents::record::code::Code;
+use documents::record::ident::{Name, StepRef};
+use documents::record::token::Scope;
+use documents::record::validity::Timestamp;
+use judgement::policy::patterns::Pattern;
 
 /// Caller of a request, with the caller's rights.
 #[derive(Debug, Clone)]

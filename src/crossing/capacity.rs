@@ -8,7 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::crossing::kept_results::MAX_FILES_BYTES;
 use crate::crossing::recorded_outputs::Outputs;
 use crate::crossing::refusal::{Refusal, Stopped, fault};
-use crate::record::code::Code;
+use documents::record::code::Code;
 
 /// Disk space in bytes that one run needs for rows, leaves and tiles, and for the copies of these in the write-ahead
 /// log.

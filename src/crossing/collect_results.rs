@@ -7,11 +7,11 @@ use crate::crossing::kept_results::{KeptResults, kept_results};
 use crate::crossing::secret_masks::SecretMasks;
 use crate::crossing::sessions::SessionResult;
 use crate::crossing::stage::Closing;
-use crate::record::receipt::Status;
-use crate::record::step_definition::SessionUse;
-use crate::sandbox::run_results::RunResults;
-use crate::sandbox::session_tree::SessionTree;
-use crate::sandbox::{End, Report};
+use documents::record::receipt::Status;
+use documents::record::step_definition::SessionUse;
+use sandbox::run_results::RunResults;
+use sandbox::session_tree::SessionTree;
+use sandbox::{End, Report};
 
 /// Maximum size of the files that a session keeps, in bytes.
 const MAX_SESSION_BYTES: u64 = 128 << 20;

@@ -27,33 +27,33 @@ use crate::crossing::stage::{
     Receipted, RunEnd, RunInputs, SignedReceipt, VerifiedRequest,
 };
 use crate::crossing::step_files::planned_files;
-use crate::crypto::canonical;
-use crate::crypto::digest::BlobDigest;
-use crate::decision::exclusion::{self, Tokens};
-use crate::decision::parameters::check_parameters;
-use crate::decision::permissions::{check_permissions, check_profile};
-use crate::decision::place::check_place;
-use crate::decision::step::check_step;
-use crate::decision::window::{RunWindow, WindowBounds, check_window};
-use crate::decision::{Objection, quorum, signature_count};
 use crate::metrics::crossing_stage::CrossingStage;
 use crate::metrics::stage_clock::StageClock;
-use crate::record::code::Code;
-use crate::record::envelope::{Base64, Signed};
-use crate::record::later_parts::{SessionChange, SessionReference};
-use crate::record::receipt::{
-    ConsumptionRef, Decision, Files, Outcome, Output, Receipt, ReceiptBoundary, Status, Stream, Usage,
-};
-use crate::record::stream_name::StreamName;
-use crate::record::validity::Timestamp;
-use crate::registry::parameter_schema;
-use crate::sandbox::cancel_flag::CancelFlag;
-use crate::sandbox::enforcement_facts::nothing_enforced;
-use crate::sandbox::{End, Plan, Report, Sandbox, capture};
 use crate::store::end_detail;
 use crate::store::ledger::Ledger;
 use crate::store::stored_proposal::AuthorizationCore;
 use crate::store::stored_run::{Consume, ConsumeStop, Finish, FinishStop, Window};
+use documents::crypto::canonical;
+use documents::crypto::digest::BlobDigest;
+use documents::record::code::Code;
+use documents::record::envelope::{Base64, Signed};
+use documents::record::later_parts::{SessionChange, SessionReference};
+use documents::record::receipt::{
+    ConsumptionRef, Decision, Files, Outcome, Output, Receipt, ReceiptBoundary, Status, Stream, Usage,
+};
+use documents::record::stream_name::StreamName;
+use documents::record::validity::Timestamp;
+use judgement::decision::exclusion::{self, Tokens};
+use judgement::decision::parameters::check_parameters;
+use judgement::decision::permissions::{check_permissions, check_profile};
+use judgement::decision::place::check_place;
+use judgement::decision::step::check_step;
+use judgement::decision::window::{RunWindow, WindowBounds, check_window};
+use judgement::decision::{Objection, quorum, signature_count};
+use judgement::registry::parameter_schema;
+use sandbox::cancel_flag::CancelFlag;
+use sandbox::enforcement_facts::nothing_enforced;
+use sandbox::{End, Plan, Report, Sandbox, capture};
 
 /// The crossing, with the sealed state, the store and the sandbox.
 pub struct Crossing {
@@ -629,7 +629,7 @@ impl Crossing {
 fn refusal_of(objection: &Objection) -> Refusal {
     let refusal = Refusal::new(objection.code(), objection.to_string());
     match objection {
-        Objection::Parameters(crate::decision::parameters::ParametersError::Invalid(errors)) => errors
+        Objection::Parameters(judgement::decision::parameters::ParametersError::Invalid(errors)) => errors
             .iter()
             .fold(refusal, |refusal, error| refusal.at(format!("/params{}", error.pointer), error.message.clone())),
         _ => refusal,

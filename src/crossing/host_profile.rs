@@ -2,13 +2,13 @@
 
 use crate::crossing::refusal::Refusal;
 use crate::crossing::step_files::check_files;
-use crate::decision::in_force::StepInForce;
-use crate::policy::signed_programs::{moved, without_denied};
-use crate::record::code::Code;
-use crate::record::profile::Profile;
-use crate::record::program_list::ProgramList;
-use crate::sandbox::interpreter;
-use crate::sandbox::program_lookup::{ListError, SMALLER_LIST, WantedPrograms, list_of};
+use documents::record::code::Code;
+use documents::record::profile::Profile;
+use documents::record::program_list::ProgramList;
+use judgement::decision::in_force::StepInForce;
+use judgement::policy::signed_programs::{moved, without_denied};
+use sandbox::interpreter;
+use sandbox::program_lookup::{ListError, SMALLER_LIST, WantedPrograms, list_of};
 
 /// Returns the profile of a run. If the step may execute only listed programs, the names are resolved on this host now.
 ///

@@ -6,16 +6,16 @@ use std::os::unix::fs::FileExt as _;
 use serde_json::{Map, Value, json};
 
 use crate::crossing::carried_variables::CarriedVariables;
-use crate::crypto::canonical;
-use crate::crypto::digest::{Blake3Stream, ContentDigest, Sha256Stream};
-use crate::record::later_parts::{MAX_MANIFEST_ENTRIES, Manifest, ManifestEntry, OUTPUTS_PATH};
-use crate::record::later_words::RelativePath;
-use crate::record::step_definition::{SessionUse, StepDefinition, StepOutput};
-use crate::registry::output_schema::output_schema;
-use crate::registry::parameter_schema::ParameterSchema;
-use crate::sandbox::PlannedFile;
-use crate::sandbox::run_results::{CapturedFile, ResultLimits, RunResults};
-use crate::sandbox::stream_search::StreamSearch;
+use documents::crypto::canonical;
+use documents::crypto::digest::{Blake3Stream, ContentDigest, Sha256Stream};
+use documents::record::later_parts::{MAX_MANIFEST_ENTRIES, Manifest, ManifestEntry, OUTPUTS_PATH};
+use documents::record::later_words::RelativePath;
+use documents::record::step_definition::{SessionUse, StepDefinition, StepOutput};
+use judgement::registry::output_schema::output_schema;
+use judgement::registry::parameter_schema::ParameterSchema;
+use sandbox::PlannedFile;
+use sandbox::run_results::{CapturedFile, ResultLimits, RunResults};
+use sandbox::stream_search::StreamSearch;
 
 /// Maximum size of all captured files of a run, in bytes.
 pub const MAX_FILES_BYTES: u64 = 64 << 20;
@@ -195,7 +195,7 @@ fn read_files(files: Vec<CapturedFile>, holds_secret: &dyn Fn(&[u8]) -> bool) ->
 }
 
 fn written(path: &str, bytes: Vec<u8>) -> Result<KeptFile, String> {
-    let path: RelativePath = path.parse().map_err(|error: crate::record::ident::IdentError| error.to_string())?;
+    let path: RelativePath = path.parse().map_err(|error: documents::record::ident::IdentError| error.to_string())?;
     let mut blake3 = Blake3Stream::default();
     blake3.update(&bytes);
     let entry = ManifestEntry {

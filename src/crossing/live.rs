@@ -17,11 +17,11 @@ use tokio::sync::watch;
 
 use crate::crossing::output_order::{OrderPosition, OrderedPiece, OutputOrder};
 use crate::crossing::secret_masks::{SecretMasks, StreamMasker};
-use crate::crypto::digest::{Blake3Stream, ContentDigest, Sha256Stream};
-use crate::record::ident::ProposalId;
-use crate::record::receipt::Stream;
-use crate::record::stream_name::StreamName;
-use crate::sandbox::cancel_flag::CancelFlag;
+use documents::crypto::digest::{Blake3Stream, ContentDigest, Sha256Stream};
+use documents::record::ident::ProposalId;
+use documents::record::receipt::Stream;
+use documents::record::stream_name::StreamName;
+use sandbox::cancel_flag::CancelFlag;
 
 /// Maximum number of output bytes of a run that stay in memory.
 const IN_MEMORY: usize = 64 << 10;
@@ -546,7 +546,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crypto::digest::Blake3Digest;
+    use documents::crypto::digest::Blake3Digest;
 
     fn recording(most: u64) -> Recording {
         Recording::new(std::env::temp_dir(), most, None)

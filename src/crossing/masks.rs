@@ -6,14 +6,14 @@
 
 use crate::crossing::refusal::{Stopped, fault};
 use crate::crossing::stored_documents::receipt_of;
-use crate::record::authorization::{Authorization, StepReference};
-use crate::record::document::Statement;
-use crate::record::enforcement::Enforcement;
-use crate::record::envelope::{Base64, Envelope};
-use crate::record::profile::Profile;
 use crate::store::ledger::Ledger;
 use crate::store::stored_proposal::ProposalQuery;
 use crate::store::stored_status::StoredStatus;
+use documents::record::authorization::{Authorization, StepReference};
+use documents::record::document::Statement;
+use documents::record::enforcement::Enforcement;
+use documents::record::envelope::{Base64, Envelope};
+use documents::record::profile::Profile;
 
 /// Maximum number of earlier receipts of the step that are read. More than one may be needed, because receipts of runs
 /// with another profile are skipped.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::crossing::capacity::Capacity;
-use crate::record::ident::ProposalId;
+use documents::record::ident::ProposalId;
 
 /// Interval between two attempts to write a receipt to a full disk.
 const RECEIPT_PAUSE: Duration = Duration::from_secs(1);

@@ -9,18 +9,18 @@ use std::sync::Arc;
 
 use crate::crossing::refusal::{Refusal, Stopped, fault};
 use crate::crossing::stored_documents::{receipt_of_payload, receipt_payload_of};
-use crate::crypto::digest::{ContentDigest, ParamsDigest};
-use crate::decision::plan::{PlanFacts, PlannedRun, check_plan};
-use crate::record::authorization::Authorization;
-use crate::record::code::Code;
-use crate::record::ident::{Name, ProposalId, StepRef};
-use crate::record::later_parts::PlanReference;
-use crate::record::receipt::Receipt;
-use crate::record::step_definition::StepPlan;
-use crate::record::validity::{MAX_WINDOW_S, SKEW_S, Timestamp};
-use crate::sandbox::PlannedInput;
 use crate::store::ledger::Ledger;
 use crate::store::stored_proposal::{Proposal, RunOutcome, RunQuery};
+use documents::crypto::digest::{ContentDigest, ParamsDigest};
+use documents::record::authorization::Authorization;
+use documents::record::code::Code;
+use documents::record::ident::{Name, ProposalId, StepRef};
+use documents::record::later_parts::PlanReference;
+use documents::record::receipt::Receipt;
+use documents::record::step_definition::StepPlan;
+use documents::record::validity::{MAX_WINDOW_S, SKEW_S, Timestamp};
+use judgement::decision::plan::{PlanFacts, PlannedRun, check_plan};
+use sandbox::PlannedInput;
 
 /// Name of the artifact with the output of the plan.
 pub const PLAN_ARTIFACT: &str = "plan";

@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::crossing::kept_results::KeptResults;
 use crate::crossing::live::{RecordedOutput, Recording};
-use crate::crypto::digest::Blake3Digest;
-use crate::record::stream_name::StreamName;
 use crate::store::stored_run::{MAX_INLINE_BYTES, OutputRow};
+use documents::crypto::digest::Blake3Digest;
+use documents::record::stream_name::StreamName;
 
 /// The directory of large outputs and of temporary files.
 #[derive(Debug, Clone)]

@@ -10,14 +10,14 @@ use crate::crossing::cross::Crossing;
 use crate::crossing::kept_results::ResultsBasis;
 use crate::crossing::refusal::{Stopped, fault};
 use crate::crossing::stage::{Closing, Ran, ReceiptBasis, RunEnd};
-use crate::crypto::digest::AuthorizationDigest;
-use crate::crypto::json;
-use crate::record::authorization::Authorization;
-use crate::record::document::Statement;
-use crate::record::envelope::{Base64, Envelope};
-use crate::record::malformed::Malformed;
-use crate::record::receipt::Decision;
 use crate::store::stored_run::{SpentNonce, Unfinished};
+use documents::crypto::digest::AuthorizationDigest;
+use documents::crypto::json;
+use documents::record::authorization::Authorization;
+use documents::record::document::Statement;
+use documents::record::envelope::{Base64, Envelope};
+use documents::record::malformed::Malformed;
+use documents::record::receipt::Decision;
 
 impl Crossing {
     /// Writes the receipts that are missing after a crash, in the order of the consumptions. Returns their number.

@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-use crate::record::code::Code;
-use crate::record::envelope::VerifyError;
-use crate::record::ident::{ProposalId, ReceiptId};
-use crate::record::malformed::Malformed;
 use crate::store::fault::StoreFault;
-use crate::trust::chain::Chain;
+use documents::record::code::Code;
+use documents::record::envelope::VerifyError;
+use documents::record::ident::{ProposalId, ReceiptId};
+use documents::record::malformed::Malformed;
+use judgement::trust::chain::Chain;
 
 /// The reason why a request stops.
 #[derive(Debug, Clone)]
@@ -190,7 +190,7 @@ pub fn fault(what: &dyn fmt::Display) -> Stopped {
     let mut random = [0_u8; 6];
     // The id only serves to find the log line. Without randomness, the id consists of zeros.
     let _ = getrandom::fill(&mut random);
-    let id = format!("flt_{}", crate::crypto::digest::hex(&random));
+    let id = format!("flt_{}", documents::crypto::digest::hex(&random));
     tracing::error!(fault = %id, "{what}");
     Stopped::Fault(Fault { id })
 }

@@ -7,7 +7,7 @@ use crate::crossing::plans::PlanRun;
 use crate::crossing::refusal::{Refusal, Stopped, fault};
 use crate::crossing::sessions::session_user;
 use crate::crossing::stage::{Admitted, RunInputs};
-use crate::record::code::Code;
+use documents::record::code::Code;
 
 impl Crossing {
     /// Finds the inputs that an authorization binds, before its nonce is spent.

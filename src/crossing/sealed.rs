@@ -9,31 +9,31 @@ use std::sync::{Arc, OnceLock};
 use serde_json::Value;
 
 use crate::crossing::carried_variables::CarriedVariables;
-use crate::crypto::digest::{BlobDigest, ContentDigest, SealDigest, sha256};
-use crate::crypto::{canonical, json};
-use crate::decision::in_force::{StepInForce, steps_in_force};
-use crate::decision::sealed_tokens::SealedTokens;
-use crate::decision::step::StepError;
-use crate::policy::builtins::{self, Builtins};
-use crate::policy::file::Policy;
-use crate::policy::required_permissions::PolicyDenied;
-use crate::record::authorization::{Authorization, BoundaryRef};
-use crate::record::bundle::MAX_BUNDLE_BYTES;
-use crate::record::configuration::Configuration;
-use crate::record::envelope::Envelope;
-use crate::record::ident::{BoundaryName, Epoch, Name, StepRef};
-use crate::record::malformed::Malformed;
-use crate::record::seal::{ENGINE, Genesis, MAX_BLOB_BYTES, Seal, SealedBoundary};
-use crate::record::step_definition::{RegistryLeaf, StepDefinition};
-use crate::record::step_file::StepFile;
-use crate::record::token::{Scope, SealedToken};
-use crate::record::validity::Timestamp;
-use crate::registry::Registry;
-use crate::registry::registered_step::{RegisteredStep, StoredStep};
-use crate::registry::registry_error::RegistryError;
-use crate::registry::session_names::session_names;
-use crate::trust::chain::Chain;
-use crate::trust::trusted_roster::TrustedRoster;
+use documents::crypto::digest::{BlobDigest, ContentDigest, SealDigest, sha256};
+use documents::crypto::{canonical, json};
+use documents::record::authorization::{Authorization, BoundaryRef};
+use documents::record::bundle::MAX_BUNDLE_BYTES;
+use documents::record::configuration::Configuration;
+use documents::record::envelope::Envelope;
+use documents::record::ident::{BoundaryName, Epoch, Name, StepRef};
+use documents::record::malformed::Malformed;
+use documents::record::seal::{ENGINE, Genesis, MAX_BLOB_BYTES, Seal, SealedBoundary};
+use documents::record::step_definition::{RegistryLeaf, StepDefinition};
+use documents::record::step_file::StepFile;
+use documents::record::token::{Scope, SealedToken};
+use documents::record::validity::Timestamp;
+use judgement::decision::in_force::{StepInForce, steps_in_force};
+use judgement::decision::sealed_tokens::SealedTokens;
+use judgement::decision::step::StepError;
+use judgement::policy::builtins::{self, Builtins};
+use judgement::policy::file::Policy;
+use judgement::policy::required_permissions::PolicyDenied;
+use judgement::registry::Registry;
+use judgement::registry::registered_step::{RegisteredStep, StoredStep};
+use judgement::registry::registry_error::RegistryError;
+use judgement::registry::session_names::session_names;
+use judgement::trust::chain::Chain;
+use judgement::trust::trusted_roster::TrustedRoster;
 
 /// Content of a seal before the seal is signed.
 #[derive(Debug, Clone)]
@@ -528,16 +528,16 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::record::configuration::{ConfiguredLimits, ConfiguredSandbox};
-    use crate::record::enforcement::Level;
-    use crate::record::profile::{Limits, STRICT};
+    use documents::record::configuration::{ConfiguredLimits, ConfiguredSandbox};
+    use documents::record::enforcement::Level;
+    use documents::record::profile::{Limits, STRICT};
 
     const ROSTER: &[u8] = include_bytes!("../../tests/conformance/golden/valid/roster.json");
     const POLICY: &[u8] = include_bytes!(
         "../../tests/conformance/golden/valid/log/blob/sha256/66adefbccdd92510666623c4decc0de56f1b6a814c8fd7b2de48b7a9cf0d3c40"
     );
 
-    fn step(reference: String) -> crate::record::step_definition::StepDefinition {
+    fn step(reference: String) -> documents::record::step_definition::StepDefinition {
         let step = json!({
             "approvals": {"from": [], "required": 1}, "files": [], "format": "markdown", "interpreter": "bash", "outputs": [],
             "params": {"properties": {}, "type": "object"}, "ref": reference, "sandbox": {}, "secrets": [],

@@ -15,9 +15,9 @@ use zeroize::Zeroizing;
 
 use crate::crossing::secret_masks::needle_trie::{Needle, NeedleTrie, SymbolBits, TrieState};
 use crate::crossing::secret_masks::secret_forms::{FormEvent, FormReader, SecretForm, folded};
-use crate::crypto::secret_value::SecretValue;
-use crate::record::later_words::SecretName;
-use crate::record::program_list::{Executions, ProgramFacts};
+use documents::crypto::secret_value::SecretValue;
+use documents::record::later_words::SecretName;
+use documents::record::program_list::{Executions, ProgramFacts};
 
 /// Minimum size of a secret, and of a line of a secret that is masked on its own, in bytes. Shorter texts occur in
 /// ordinary output by chance.

@@ -7,15 +7,15 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::crossing::refusal::Refusal;
-use crate::crypto::secret_value::SecretValue;
-use crate::policy::patterns::Pattern;
-use crate::record::code::Code;
-use crate::record::ident::StepRef;
-use crate::record::later_words::SecretName;
-use crate::record::step_definition::{
+use documents::crypto::secret_value::SecretValue;
+use documents::record::code::Code;
+use documents::record::ident::StepRef;
+use documents::record::later_words::SecretName;
+use documents::record::step_definition::{
     Format, OWN_VARIABLES, SecretAs, StepDefinition, StepSecret, named_secrets, secret_name,
 };
-use crate::sandbox::planned_secret::{self, PlannedSecret, secret_path};
+use judgement::policy::patterns::Pattern;
+use sandbox::planned_secret::{self, PlannedSecret, secret_path};
 
 /// A function that reads the value of a configured secret. The error names the reason, and never contains the value.
 pub type ReadSecret = dyn Fn(&SecretName) -> Result<SecretValue, String> + Send + Sync;

@@ -18,17 +18,17 @@ use tokio::sync::Notify;
 use crate::crossing::kept_results::ResultsBasis;
 use crate::crossing::refusal::Refusal;
 use crate::crossing::sealed::Sealed;
-use crate::crypto::digest::{AuthorizationDigest, ContentDigest};
-use crate::record::code::Code;
-use crate::record::ident::{Name, ProposalId, StepRef};
-use crate::record::later_parts::{SessionChange, SessionReference};
-use crate::record::later_words::SessionId;
-use crate::record::step_definition::{SessionUse, StepDefinition};
-use crate::record::validity::Timestamp;
-use crate::sandbox::PlannedSession;
-use crate::sandbox::session_state::{GivenToRun, ShellState, StateTooLarge};
-use crate::sandbox::session_tree::SessionTree;
-use crate::sandbox::session_wrapper::wrapper_for;
+use documents::crypto::digest::{AuthorizationDigest, ContentDigest};
+use documents::record::code::Code;
+use documents::record::ident::{Name, ProposalId, StepRef};
+use documents::record::later_parts::{SessionChange, SessionReference};
+use documents::record::later_words::SessionId;
+use documents::record::step_definition::{SessionUse, StepDefinition};
+use documents::record::validity::Timestamp;
+use sandbox::PlannedSession;
+use sandbox::session_state::{GivenToRun, ShellState, StateTooLarge};
+use sandbox::session_tree::SessionTree;
+use sandbox::session_wrapper::wrapper_for;
 
 /// Maximum number of sessions of one creator.
 const MOST_OF_CREATOR: usize = 8;

@@ -45,25 +45,25 @@ use crate::crossing::live::{RecordedOutput, RunInProgress};
 use crate::crossing::sealed::Sealed;
 use crate::crossing::secret_permits::SecretUse;
 use crate::crossing::sessions::SessionClaim;
-use crate::crypto::digest::{AuthorizationDigest, SealDigest};
-use crate::decision::exclusion::ExcludedSigners;
-use crate::decision::parameters::ParametersFit;
-use crate::decision::permissions::{PermissionsCovered, ProfileHolds};
-use crate::decision::place::AtThisBoundary;
-use crate::decision::quorum::QuorumMet;
-use crate::decision::sealed_tokens::MayPropose;
-use crate::decision::step::StepSealed;
-use crate::decision::window::{RunWindow, TimeLimits, WithinWindow};
-use crate::record::authorization::{Authorization, StepReference};
-use crate::record::envelope::{self, Envelope, Signed};
-use crate::record::ident::{Name, ProposalId, ReceiptId};
-use crate::record::later_parts::{SessionChange, SessionReference};
-use crate::record::receipt::Receipt;
-use crate::record::validity::Timestamp;
-use crate::registry::registered_step::RegisteredStep;
-use crate::sandbox::profile_check::Prepared;
-use crate::sandbox::{Plan, PlannedInput, PlannedSession, Report};
 use crate::store::stored_run::SpentNonce;
+use documents::crypto::digest::{AuthorizationDigest, SealDigest};
+use documents::record::authorization::{Authorization, StepReference};
+use documents::record::envelope::{self, Envelope, Signed};
+use documents::record::ident::{Name, ProposalId, ReceiptId};
+use documents::record::later_parts::{SessionChange, SessionReference};
+use documents::record::receipt::Receipt;
+use documents::record::validity::Timestamp;
+use judgement::decision::exclusion::ExcludedSigners;
+use judgement::decision::parameters::ParametersFit;
+use judgement::decision::permissions::{PermissionsCovered, ProfileHolds};
+use judgement::decision::place::AtThisBoundary;
+use judgement::decision::quorum::QuorumMet;
+use judgement::decision::sealed_tokens::MayPropose;
+use judgement::decision::step::StepSealed;
+use judgement::decision::window::{RunWindow, TimeLimits, WithinWindow};
+use judgement::registry::registered_step::RegisteredStep;
+use sandbox::profile_check::Prepared;
+use sandbox::{Plan, PlannedInput, PlannedSession, Report};
 
 /// Input of a crossing: an envelope and the name of its sender.
 #[derive(Debug, Clone)]
@@ -245,7 +245,7 @@ pub(super) struct ReceiptBasis {
     pub(super) step: StepReference,
     pub(super) session: Option<SessionReference>,
     pub(super) envelope: Envelope,
-    pub(super) decision: crate::record::receipt::Decision,
+    pub(super) decision: documents::record::receipt::Decision,
 }
 
 impl Consumed {

@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use crate::record::profile::{Profile, Workdir};
-use crate::record::step_definition::{Format, StepDefinition};
-use crate::registry::registered_step::RegisteredStep;
-use crate::sandbox::PlannedFile;
+use documents::record::profile::{Profile, Workdir};
+use documents::record::step_definition::{Format, StepDefinition};
+use judgement::registry::registered_step::RegisteredStep;
+use sandbox::PlannedFile;
 
 /// Reason why the files of a step can't reach a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,12 +1,12 @@
 //! Reads documents that the boundary has stored.
 
 use crate::crossing::refusal::{Stopped, fault};
-use crate::crypto::json;
-use crate::record::document::Statement;
-use crate::record::envelope::{Base64, Envelope};
-use crate::record::receipt::Receipt;
 use crate::store::ledger::Ledger;
 use crate::store::stored_proposal::Proposal;
+use documents::crypto::json;
+use documents::record::document::Statement;
+use documents::record::envelope::{Base64, Envelope};
+use documents::record::receipt::Receipt;
 
 /// Returns the receipt of a proposal's run, or `None` if the run has no receipt yet.
 ///

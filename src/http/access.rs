@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, HeaderName, Uri};
 
 use crate::crossing::refusal::Stopped;
 use crate::http::problem::refuse;
-use crate::record::code::Code;
+use documents::record::code::Code;
 
 /// Host names under which clients may call this service.
 pub(super) struct Hosts {

@@ -15,10 +15,10 @@ use crate::crossing::refusal::Stopped;
 use crate::http::access::Hosts;
 use crate::http::limit::{RateLimiter, Rates};
 use crate::http::problem::refuse;
-use crate::mcp::tool_calls::NewNonce;
-use crate::record::code::Code;
-use crate::record::ident::Name;
-use crate::tls::server::TlsServer;
+use documents::record::code::Code;
+use documents::record::ident::Name;
+use wire::mcp::tool_calls::NewNonce;
+use wire::tls::server::TlsServer;
 
 /// Settings of the HTTP interface.
 #[derive(Debug, Clone)]

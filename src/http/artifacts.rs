@@ -10,15 +10,15 @@ use schemars::SchemaGenerator;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::api::body::StoredArtifact;
-use crate::crypto::digest::ContentDigest;
 use crate::http::call::{RouteCall, answer, bytes};
 use crate::http::operation::{BodyShape, Field, Reply, RouteAccess, Verb, ok};
 use crate::http::outputs::OCTETS;
 use crate::http::proposals::PROPOSAL_ID;
 use crate::http::route::{HandlerResult, Route};
-use crate::record::ident::ProposalId;
-use crate::record::later_words::ArtifactName;
+use documents::crypto::digest::ContentDigest;
+use documents::record::ident::ProposalId;
+use documents::record::later_words::ArtifactName;
+use wire::api::body::StoredArtifact;
 
 /// Number of bytes in one read.
 const PIECE: usize = 256 << 10;

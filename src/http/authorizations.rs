@@ -8,19 +8,19 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-use crate::api::view::{Event, ProposalStatus};
 use crate::boundary::events::Events;
 use crate::crossing::refusal::Stopped;
-use crate::crypto::json as strict;
 use crate::http::call::{RouteCall, bytes, joined, read};
 use crate::http::events::{EventFormat, EventReader, NDJSON, ReaderPlace, names_lines, pump, reader_place, stream};
 use crate::http::operation::{BodyShape, Field, Reply, RouteAccess, Verb};
 use crate::http::problem::problem;
 use crate::http::proposals::JUDGED;
 use crate::http::route::{HandlerResult, Route};
-use crate::record::bundle::{Bundle, MEDIA_TYPE};
-use crate::record::envelope::{Base64, Envelope};
-use crate::record::ident::ProposalId;
+use documents::crypto::json as strict;
+use documents::record::bundle::{Bundle, MEDIA_TYPE};
+use documents::record::envelope::{Base64, Envelope};
+use documents::record::ident::ProposalId;
+use wire::api::view::{Event, ProposalStatus};
 
 /// Maximum body size in bytes, enough for a payload of 20 KiB and sixteen signatures of 512 bytes in base64.
 const MAX_ENVELOPE_BYTES: usize = 128 << 10;

@@ -20,16 +20,16 @@ use tokio_stream::StreamExt as _;
 use crate::boundary::Boundary;
 use crate::crossing::caller::Caller;
 use crate::crossing::refusal::{Refusal, RefusalCase, Stopped, fault};
-use crate::crypto::canonical;
-use crate::crypto::key_id::KeyId;
 use crate::http::access::{bearer, looks_secret, only};
 use crate::http::app::{App, PeerAddress};
 use crate::http::limit::{FAILED_AUTHENTICATION, RateKey};
 use crate::http::operation::{Field, JSON, RouteAccess};
 use crate::http::problem::{refuse, unreadable};
-use crate::record::bundle;
-use crate::record::code::Code;
-use crate::record::envelope::{EnvelopeSignature, MAX_SIGNATURES};
+use documents::crypto::canonical;
+use documents::crypto::key_id::KeyId;
+use documents::record::bundle;
+use documents::record::code::Code;
+use documents::record::envelope::{EnvelopeSignature, MAX_SIGNATURES};
 
 /// Maximum body size of all routes in bytes, because the memory of a connection must be limited.
 pub(super) const MAX_BODY_BYTES: usize = 1 << 20;

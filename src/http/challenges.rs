@@ -3,11 +3,11 @@
 use axum::http::StatusCode;
 use schemars::SchemaGenerator;
 
-use crate::api::body::{AdmissionResponse, Challenge, ChallengeAnswer, ChallengeRequest};
 use crate::http::call::{RouteCall, answer, read};
 use crate::http::operation::{BodyShape, RouteAccess, Verb, ok};
 use crate::http::route::{HandlerResult, Route};
-use crate::record::code::Code;
+use documents::record::code::Code;
+use wire::api::body::{AdmissionResponse, Challenge, ChallengeAnswer, ChallengeRequest};
 
 /// Maximum body size in bytes.
 const MAX_BYTES: usize = 8 << 10;

@@ -24,8 +24,8 @@ use tokio::time::{Sleep, sleep, timeout};
 use crate::http::app::Phase;
 use crate::http::problem::{problem, refuse};
 use crate::metrics::openmetrics::Metrics;
-use crate::record::code::Code;
-use crate::tls::server::{ALERT, EncryptedStream, TlsServer};
+use documents::record::code::Code;
+use wire::tls::server::{ALERT, EncryptedStream, TlsServer};
 
 /// Time limit for a TLS handshake.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);

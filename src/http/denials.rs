@@ -3,16 +3,16 @@
 use axum::http::StatusCode;
 use schemars::SchemaGenerator;
 
-use crate::api::body::StatementDenial;
-use crate::api::view::{DenialView, DenialsView};
-use crate::crypto::digest::AuthorizationDigest;
 use crate::http::call::{RouteCall, answer, read};
 use crate::http::operation::{BodyShape, Field, RouteAccess, Verb, ok};
 use crate::http::proposals::{PROPOSAL, PROPOSAL_ID};
 use crate::http::route::{HandlerResult, Route};
-use crate::record::code::Code;
-use crate::record::envelope::{Base64, Envelope};
-use crate::record::ident::ProposalId;
+use documents::crypto::digest::AuthorizationDigest;
+use documents::record::code::Code;
+use documents::record::envelope::{Base64, Envelope};
+use documents::record::ident::ProposalId;
+use wire::api::body::StatementDenial;
+use wire::api::view::{DenialView, DenialsView};
 
 /// Maximum body size in bytes, enough for a signed denial of 8 KiB and a statement of 20 KiB, both in base64.
 const MAX_BYTES: usize = 64 << 10;

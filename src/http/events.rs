@@ -14,7 +14,6 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::api::view::Event;
 use crate::boundary::events::Events;
 use crate::crossing::refusal::{Refusal, Stopped};
 use crate::http::access::only;
@@ -23,8 +22,9 @@ use crate::http::call::{RouteCall, bytes};
 use crate::http::problem::refuse;
 use crate::http::route::HandlerResult;
 use crate::http::simple_events::SimpleEvents;
-use crate::record::code::Code;
-use crate::record::ident::ProposalId;
+use documents::record::code::Code;
+use documents::record::ident::ProposalId;
+use wire::api::view::Event;
 
 /// Request header with the id of the last event that the client received.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -298,8 +298,8 @@ pub(super) fn waiting(app: &App) -> Option<OwnedSemaphorePermit> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::view::ProposalStatus;
-    use crate::record::stream_name::StreamName;
+    use documents::record::stream_name::StreamName;
+    use wire::api::view::ProposalStatus;
 
     fn output(text: &str) -> Event {
         let (stream, elapsed_ms) = (StreamName::Stdout, Some(12));

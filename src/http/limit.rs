@@ -11,9 +11,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::crossing::refusal::{Refusal, Stopped};
-use crate::crypto::key_id::KeyId;
-use crate::record::code::Code;
-use crate::record::ident::Name;
+use documents::crypto::key_id::KeyId;
+use documents::record::code::Code;
+use documents::record::ident::Name;
 
 /// Rate limit for one kind of caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

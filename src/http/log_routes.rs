@@ -5,16 +5,16 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use schemars::SchemaGenerator;
 
-use crate::api::body::ConsistencyProof;
 use crate::crossing::refusal::Stopped;
-use crate::crypto::digest::{BlobDigest, hex, unhex32};
-use crate::crypto::tlog_tiles::{TileKind, TilePath};
 use crate::http::call::{RouteCall, answer, bytes};
 use crate::http::operation::{BodyShape, Field, Reply, RouteAccess, Verb, ok};
 use crate::http::outputs::OCTETS;
 use crate::http::problem::refuse;
 use crate::http::route::{HandlerResult, Route};
-use crate::record::code::Code;
+use documents::crypto::digest::{BlobDigest, hex, unhex32};
+use documents::crypto::tlog_tiles::{TileKind, TilePath};
+use documents::record::code::Code;
+use wire::api::body::ConsistencyProof;
 
 /// Media type of checkpoints and proofs.
 const TEXT: &str = "text/plain; charset=utf-8";

@@ -30,12 +30,12 @@ use crate::http::events::SSE;
 use crate::http::operation::{BodyShape, Reply, RouteAccess, Verb, ok};
 use crate::http::problem::refuse;
 use crate::http::route::Route;
-use crate::mcp::boundary_api::{ApiAnswer, ApiMethod, ApiRequest, ApiUnreachable, BoundaryApi};
-use crate::mcp::line_transport::{no_message, parse_message};
-use crate::mcp::server::McpServer;
-use crate::mcp::tool_calls::{NewNonce, ToolCalls};
-use crate::record::bundle::MAX_BUNDLE_BYTES;
-use crate::record::code::Code;
+use documents::record::bundle::MAX_BUNDLE_BYTES;
+use documents::record::code::Code;
+use wire::mcp::boundary_api::{ApiAnswer, ApiMethod, ApiRequest, ApiUnreachable, BoundaryApi};
+use wire::mcp::line_transport::{no_message, parse_message};
+use wire::mcp::server::McpServer;
+use wire::mcp::tool_calls::{NewNonce, ToolCalls};
 
 /// Path of the protocol.
 pub(super) const PATH: &str = "/mcp";

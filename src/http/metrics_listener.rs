@@ -23,7 +23,7 @@ use crate::http::call::{bytes, joined};
 use crate::http::problem::{method_not_allowed, refuse};
 use crate::http::{caught, connection, with_common_headers};
 use crate::metrics::openmetrics::MEDIA_TYPE;
-use crate::record::code::Code;
+use documents::record::code::Code;
 
 /// Maximum number of connections. A scraper needs one connection, and a slow reader must not delay the other scrapers.
 const MOST_SCRAPERS: usize = 16;

@@ -59,10 +59,10 @@ use crate::http::openapi::openapi;
 use crate::http::problem::{RefusedWith, method_not_allowed, refuse};
 use crate::http::route_table::routes;
 use crate::http::trace::request_span;
-use crate::mcp::tool_calls::NewNonce;
 use crate::metrics::openmetrics::Metrics;
-use crate::record::code::Code;
-use crate::record::ident::Name;
+use documents::record::code::Code;
+use documents::record::ident::Name;
+use wire::mcp::tool_calls::NewNonce;
 
 /// Serves requests on `listener` until the future `shutdown` completes, then waits at most `config.drain` for the end
 /// of changes and runs in progress. During this time the service refuses new changes, but answers read requests, so
@@ -266,7 +266,7 @@ async fn caught(answer: impl Future<Output = Result<Response, Infallible>>) -> R
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::body::Problem;
+    use wire::api::body::Problem;
 
     #[test]
     fn every_route_is_unique_and_describes_its_refusals() {

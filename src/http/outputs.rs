@@ -12,14 +12,14 @@ use schemars::SchemaGenerator;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::api::body::Problem;
 use crate::crossing::refusal::{Stopped, fault};
-use crate::crypto::digest::Blake3Digest;
 use crate::http::access::only;
 use crate::http::call::{RouteCall, bytes, joined};
 use crate::http::operation::{BodyShape, Field, Reply, RouteAccess, Verb};
 use crate::http::problem::MEDIA_TYPE;
 use crate::http::route::{HandlerResult, Route};
+use documents::crypto::digest::Blake3Digest;
+use wire::api::body::Problem;
 
 /// Number of bytes in one read from the store, because the memory of a reader must be limited.
 const PIECE: u64 = 256 << 10;

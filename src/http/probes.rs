@@ -3,11 +3,11 @@
 use axum::http::StatusCode;
 use schemars::SchemaGenerator;
 
-use crate::api::body::{HealthResponse, Version};
-use crate::api::view::Ready;
 use crate::http::call::{RouteCall, answer, bytes};
 use crate::http::operation::{BodyShape, JSON, Reply, RouteAccess, Verb, ok};
 use crate::http::route::{HandlerResult, Route};
+use wire::api::body::{HealthResponse, Version};
+use wire::api::view::Ready;
 
 /// Version of the HTTP interface, as in the paths.
 const API: &str = "v1";

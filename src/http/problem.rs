@@ -5,11 +5,11 @@ use axum::http::header::{ACCEPT, ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTIC
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
-use crate::api::body::{Problem, ProblemError};
 use crate::crossing::refusal::{Refusal, RefusalCase, Stopped};
-use crate::crypto::json::{JsonError, ReadError, Reason};
 use crate::http::operation::JSON;
-use crate::record::code::Code;
+use documents::crypto::json::{JsonError, ReadError, Reason};
+use documents::record::code::Code;
+use wire::api::body::{Problem, ProblemError};
 
 /// Media type of problem documents.
 pub const MEDIA_TYPE: &str = "application/problem+json";

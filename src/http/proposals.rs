@@ -6,19 +6,19 @@ use axum::http::StatusCode;
 use schemars::SchemaGenerator;
 use serde_json::Value;
 
-use crate::api::body::Signatures;
-use crate::api::view::{Event, ProposalList, ProposalStatus, ProposalView, Propose};
 use crate::boundary::proposal_filter::ProposalFilter;
 use crate::crossing::refusal::{Refusal, Stopped};
-use crate::crypto::json;
 use crate::http::app::Phase;
 use crate::http::call::{RouteCall, answer, read};
 use crate::http::events::{NDJSON, SSE, events, waiting};
 use crate::http::operation::{BodyShape, Field, Reply, RouteAccess, Verb, ok};
 use crate::http::problem::{refuse, unreadable};
 use crate::http::route::{HandlerResult, Route};
-use crate::record::code::Code;
-use crate::record::ident::{Name, ProposalId, ProposalIdEnding};
+use documents::crypto::json;
+use documents::record::code::Code;
+use documents::record::ident::{Name, ProposalId, ProposalIdEnding};
+use wire::api::body::Signatures;
+use wire::api::view::{Event, ProposalList, ProposalStatus, ProposalView, Propose};
 
 /// Maximum body size in bytes. The canonical JSON of the parameters has at most 16 KiB, but escapes can make it six
 /// times larger.

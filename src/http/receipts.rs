@@ -4,16 +4,16 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_DISPOSITION;
 use schemars::SchemaGenerator;
 
-use crate::api::view::{ReceiptFiles, ReceiptView};
-use crate::audit::bundle_check::{self, RosterTrust, VerifyOptions};
-use crate::audit::report::BundleReport;
 use crate::boundary::evidence::LoggedReceipt;
 use crate::crossing::refusal::fault;
 use crate::http::call::{MAX_BODY_BYTES, RouteCall, answer, bytes};
 use crate::http::operation::{BodyShape, Field, Reply, RouteAccess, Verb, ok};
 use crate::http::route::{HandlerResult, Route};
-use crate::record::bundle::{Bundle, MEDIA_TYPE};
-use crate::record::ident::ReceiptId;
+use documents::record::bundle::{Bundle, MEDIA_TYPE};
+use documents::record::ident::ReceiptId;
+use judgement::audit::bundle_check::{self, RosterTrust, VerifyOptions};
+use judgement::audit::report::BundleReport;
+use wire::api::view::{ReceiptFiles, ReceiptView};
 
 const RECEIPT_ID: Field =
     Field { name: "id", about: "the receipt's id, `rcp_…`: the proposal's id with another prefix" };

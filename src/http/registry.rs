@@ -3,12 +3,12 @@
 use axum::http::StatusCode;
 use schemars::SchemaGenerator;
 
-use crate::api::view::{RegistryView, StepView};
 use crate::http::call::{RouteCall, answer};
 use crate::http::operation::{Field, RouteAccess, Verb, ok};
 use crate::http::route::{HandlerResult, Route};
-use crate::record::code::Code;
-use crate::record::ident::StepRef;
+use documents::record::code::Code;
+use documents::record::ident::StepRef;
+use wire::api::view::{RegistryView, StepView};
 
 pub(super) static ROUTES: &[Route] = &[
     Route {

@@ -13,8 +13,8 @@ use crate::crossing::refusal::Stopped;
 use crate::http::app::{App, RequestSummary};
 use crate::http::call::RouteCall;
 use crate::http::operation::{BodyShape, Field, Reply, RouteAccess, Verb};
-use crate::record::code::Code;
-use crate::record::ident::ReceiptId;
+use documents::record::code::Code;
+use documents::record::ident::ReceiptId;
 
 pub(super) type HandlerResult = Result<Response, Stopped>;
 /// A function that handles the requests of a route.

@@ -3,13 +3,13 @@
 use axum::http::StatusCode;
 use schemars::SchemaGenerator;
 
-use crate::api::body::NewSession;
-use crate::api::view::{SessionList, SessionView};
 use crate::http::call::{RouteCall, answer, read};
 use crate::http::operation::{BodyShape, Field, Reply, RouteAccess, Verb, ok};
 use crate::http::route::{HandlerResult, Route};
-use crate::record::code::Code;
-use crate::record::later_words::SessionId;
+use documents::record::code::Code;
+use documents::record::later_words::SessionId;
+use wire::api::body::NewSession;
+use wire::api::view::{SessionList, SessionView};
 
 /// Maximum body size in bytes.
 const MAX_REQUEST_BYTES: usize = 4 << 10;

@@ -5,25 +5,27 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::crypto::digest::PolicyDigest;
 use crate::local::grant_options::{GrantArgs, literal};
 use crate::local::project::Project;
 use crate::local::prompt::{Occurrence, Question};
 use crate::local::runbook::{ChosenStep, Runbook};
-use crate::policy::applied_rule::AppliedRule;
-use crate::policy::builtins::Builtins;
-use crate::policy::decide::{Decided, DecisionPlace, Flags, PolicyDecision, PolicyVerdict, decide_env, decide_path};
-use crate::policy::file::Policy;
-use crate::policy::origin::RuleOrigin;
-use crate::policy::paths::RunbookPath;
-use crate::policy::required_permissions::{MAX_SHOWN, decide_step};
-use crate::policy::ruling::{Ruling, resolve_path};
-use crate::policy::session::DefaultAnswers;
-use crate::record::authorization::{MAX_PERMISSIONS, Permission, PermissionKind, PermissionReason};
-use crate::record::local_receipt::QuestionAnswer;
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::printable_text::PrintableText;
-use crate::terminal::streams::Terminal;
+use client::terminal::exit::{CommandFailure, Exit};
+use client::terminal::printable_text::PrintableText;
+use client::terminal::streams::Terminal;
+use documents::crypto::digest::PolicyDigest;
+use documents::record::authorization::{MAX_PERMISSIONS, Permission, PermissionKind, PermissionReason};
+use documents::record::local_receipt::QuestionAnswer;
+use judgement::policy::applied_rule::AppliedRule;
+use judgement::policy::builtins::Builtins;
+use judgement::policy::decide::{
+    Decided, DecisionPlace, Flags, PolicyDecision, PolicyVerdict, decide_env, decide_path,
+};
+use judgement::policy::file::Policy;
+use judgement::policy::origin::RuleOrigin;
+use judgement::policy::paths::RunbookPath;
+use judgement::policy::required_permissions::{MAX_SHOWN, decide_step};
+use judgement::policy::ruling::{Ruling, resolve_path};
+use judgement::policy::session::DefaultAnswers;
 
 /// Options that choose the policy and grant permissions.
 #[derive(Debug, Clone, Default, Args)]

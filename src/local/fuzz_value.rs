@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::yaml::{YamlFlaw, YamlKind, YamlNode};
+use documents::yaml::{YamlFlaw, YamlKind, YamlNode};
 
 /// Kind of a random value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -147,7 +147,7 @@ mod tests {
     use super::*;
 
     fn values(fuzz: &str) -> Vec<Value> {
-        let node = crate::yaml::parse(fuzz, 1).expect("YAML");
+        let node = documents::yaml::parse(fuzz, 1).expect("YAML");
         let mut flaws = Vec::new();
         let fuzz = FuzzValue::read(&node, &mut flaws).expect("a supported kind");
         assert!(flaws.is_empty(), "{flaws:?}");
@@ -186,12 +186,12 @@ mod tests {
     #[test]
     fn unknown_kinds_and_options_are_not_supported() {
         for (fuzz, words) in [("{type: map}", "\"map\""), ("{type: string, includeSpaces: true}", "`includeSpaces`")] {
-            let node = crate::yaml::parse(fuzz, 1).expect("YAML");
+            let node = documents::yaml::parse(fuzz, 1).expect("YAML");
             let unsupported = FuzzValue::read(&node, &mut Vec::new()).expect_err("unsupported");
             assert!(unsupported.contains(words), "{unsupported}");
         }
         let mut flaws = Vec::new();
-        let node = crate::yaml::parse("{type: enum}", 1).expect("YAML");
+        let node = documents::yaml::parse("{type: enum}", 1).expect("YAML");
         assert!(FuzzValue::read(&node, &mut flaws).is_ok() && flaws.len() == 1);
     }
 }

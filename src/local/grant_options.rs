@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use crate::local::project::{Project, real_program};
-use crate::policy::decide::{Flags, Granted};
-use crate::record::authorization::PermissionKind;
-use crate::record::host_names::split_patterns;
-use crate::terminal::exit::CommandFailure;
-use crate::terminal::printable_text::PrintableText;
+use client::terminal::exit::CommandFailure;
+use client::terminal::printable_text::PrintableText;
+use documents::record::authorization::PermissionKind;
+use documents::record::host_names::split_patterns;
+use judgement::policy::decide::{Flags, Granted};
 
 /// Permissions that the command line grants or denies.
 #[derive(Debug, Clone, Default, Args)]

@@ -3,27 +3,27 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::home::directories::Home;
 use crate::local::decide::LocalRules;
 use crate::local::project::Project;
 use crate::local::sandbox_choice::SandboxChoice;
 use crate::local::step_programs::{StepPrograms, not_enforced};
 use crate::local::working_directory::WorkingDirectory;
 use crate::node::config;
-use crate::policy::ruling::Ruling;
-use crate::policy::step_profile::{PolicyProfile, RequiredLayers, effective};
-use crate::record::declared::DeclaredSandbox;
-use crate::record::profile::{Layer, Limits, Profile, STRICT};
-use crate::record::step_definition::StepDefinition;
-use crate::sandbox::cancel_flag::CancelFlag;
-use crate::sandbox::capture::Chunk;
-use crate::sandbox::linux::{LinuxSandbox, Setup};
-use crate::sandbox::probe::Missing;
-use crate::sandbox::profile_check::Prepared;
-use crate::sandbox::unavailable::Unavailable;
-use crate::sandbox::{Plan, Report, Sandbox};
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::streams::Terminal;
+use client::home::directories::Home;
+use client::terminal::exit::{CommandFailure, Exit};
+use client::terminal::streams::Terminal;
+use documents::record::declared::DeclaredSandbox;
+use documents::record::profile::{Layer, Limits, Profile, STRICT};
+use documents::record::step_definition::StepDefinition;
+use judgement::policy::ruling::Ruling;
+use judgement::policy::step_profile::{PolicyProfile, RequiredLayers, effective};
+use sandbox::cancel_flag::CancelFlag;
+use sandbox::capture::Chunk;
+use sandbox::linux::{LinuxSandbox, Setup};
+use sandbox::probe::Missing;
+use sandbox::profile_check::Prepared;
+use sandbox::unavailable::Unavailable;
+use sandbox::{Plan, Report, Sandbox};
 
 /// Sandbox of this host for one command.
 #[derive(Debug)]

@@ -13,12 +13,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::crypto::digest::{hex, sha256};
 use crate::local::local_log::LocalLog;
 use crate::local::walk_session::{StepOutputs, WalkSession};
-use crate::sandbox::session_state::ShellState;
-use crate::sandbox::session_tree::SessionTree;
-use crate::terminal::exit::{CommandFailure, Exit};
+use client::terminal::exit::{CommandFailure, Exit};
+use documents::crypto::digest::{hex, sha256};
+use sandbox::session_state::ShellState;
+use sandbox::session_tree::SessionTree;
 
 /// Maximum age of a kept session. Variables of a script can be credentials, so they don't stay on the disk.
 const MAX_AGE: Duration = Duration::from_secs(24 * 3600);

@@ -13,13 +13,13 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
 
-use crate::crypto::digest::{ContentDigest, hex, sha256};
-use crate::crypto::json;
-use crate::record::document::Predicate as _;
-use crate::record::envelope::{Base64, Envelope, Signed};
-use crate::record::local_receipt::LocalReceipt;
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::printable_text::PrintableText;
+use client::terminal::exit::{CommandFailure, Exit};
+use client::terminal::printable_text::PrintableText;
+use documents::crypto::digest::{ContentDigest, hex, sha256};
+use documents::crypto::json;
+use documents::record::document::Predicate as _;
+use documents::record::envelope::{Base64, Envelope, Signed};
+use documents::record::local_receipt::LocalReceipt;
 
 /// Path of the local log.
 #[derive(Debug, Clone)]
@@ -283,10 +283,10 @@ fn no_follow() -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crypto::digest::{PolicyDigest, StepDigest};
-    use crate::record::authorization::StepReference;
-    use crate::record::receipt::{Outcome, Output, Stream};
-    use crate::sandbox::enforcement_facts::nothing_enforced;
+    use documents::crypto::digest::{PolicyDigest, StepDigest};
+    use documents::record::authorization::StepReference;
+    use documents::record::receipt::{Outcome, Output, Stream};
+    use sandbox::enforcement_facts::nothing_enforced;
 
     fn log() -> (tempfile::TempDir, LocalLog) {
         let home = tempfile::tempdir().expect("a directory");

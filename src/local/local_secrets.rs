@@ -14,16 +14,16 @@ use crate::local::prompt::Question;
 use crate::local::runbook::ChosenStep;
 use crate::node::config::SecretSource;
 use crate::node::secret_sources::read;
-use crate::policy::applied_rule::AppliedRule;
-use crate::policy::decide::PolicyVerdict;
-use crate::policy::origin::RuleOrigin;
-use crate::policy::ruling::Ruling;
-use crate::record::authorization::{Permission, PermissionKind, PermissionReason};
-use crate::record::later_words::SecretName;
-use crate::record::step_definition::{Format, SecretAs, StepDefinition, StepSecret, named_secrets};
-use crate::sandbox::planned_secret::PlannedSecret;
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::printable_text::PrintableText;
+use client::terminal::exit::{CommandFailure, Exit};
+use client::terminal::printable_text::PrintableText;
+use documents::record::authorization::{Permission, PermissionKind, PermissionReason};
+use documents::record::later_words::SecretName;
+use documents::record::step_definition::{Format, SecretAs, StepDefinition, StepSecret, named_secrets};
+use judgement::policy::applied_rule::AppliedRule;
+use judgement::policy::decide::PolicyVerdict;
+use judgement::policy::origin::RuleOrigin;
+use judgement::policy::ruling::Ruling;
+use sandbox::planned_secret::PlannedSecret;
 
 /// Sources of the secrets of one command. By default, no step gets a secret.
 #[derive(Debug, Default)]

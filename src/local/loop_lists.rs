@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::crypto::digest::ContentDigest;
-use crate::crypto::json as strict;
-use crate::home::named_file::read_bounded;
 use crate::local::project::Project;
 use crate::local::workflow_walk::loop_values;
-use crate::registry::rundown::workflow::{LoopSource, MAX_ITERATIONS, Workflow};
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::printable_text::PrintableText;
+use client::home::named_file::read_bounded;
+use client::terminal::exit::{CommandFailure, Exit};
+use client::terminal::printable_text::PrintableText;
+use documents::crypto::digest::ContentDigest;
+use documents::crypto::json as strict;
+use judgement::registry::rundown::workflow::{LoopSource, MAX_ITERATIONS, Workflow};
 
 /// Maximum size of a file with a list, in bytes.
 const MAX_LIST_BYTES: usize = 4 << 20;

@@ -9,15 +9,15 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use crate::api::view::Event;
 use crate::crossing::secret_masks::{SecretMasks, StreamMasker};
-use crate::crypto::digest::{Blake3Stream, ContentDigest, Sha256Stream};
-use crate::record::receipt::{Output, Stream as Recorded};
-use crate::record::stream_name::StreamName;
-use crate::sandbox::cancel_flag::CancelFlag;
-use crate::sandbox::capture::{Capture, Chunk, OutputStream};
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::streams::Terminal;
+use client::terminal::exit::{CommandFailure, Exit};
+use client::terminal::streams::Terminal;
+use documents::crypto::digest::{Blake3Stream, ContentDigest, Sha256Stream};
+use documents::record::receipt::{Output, Stream as Recorded};
+use documents::record::stream_name::StreamName;
+use sandbox::cancel_flag::CancelFlag;
+use sandbox::capture::{Capture, Chunk, OutputStream};
+use wire::api::view::Event;
 
 /// Maximum number of pieces in the queue. A piece is one read from the pipe, at most 64 KiB.
 const QUEUE: usize = 256;

@@ -1,10 +1,10 @@
 //! Questions of the policy: the text of a question, and the parser of the typed answer.
 
-use crate::policy::lists::word;
-use crate::policy::session::{AnswerChoice, plural};
-use crate::record::authorization::{Permission, PermissionKind, PermissionReason};
-use crate::terminal::printable_text::PrintableText;
-use crate::terminal::screen::{LineTone, Screen};
+use client::terminal::printable_text::PrintableText;
+use client::terminal::screen::{LineTone, Screen};
+use documents::record::authorization::{Permission, PermissionKind, PermissionReason};
+use judgement::policy::lists::word;
+use judgement::policy::session::{AnswerChoice, plural};
 
 /// One question of the policy, with all places in the script that need the permission.
 #[derive(Debug, Clone, PartialEq, Eq)]

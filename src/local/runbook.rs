@@ -6,20 +6,20 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use crate::home::parameter_values::typed;
 use crate::local::problems::problems;
 use crate::local::project::Project;
 use crate::local::walk_session::{StepOutputs, add_outputs, may_come_from};
 use crate::node::file_problem::{FileProblem, Problems};
-use crate::record::step_definition::Format;
-use crate::registry::FileSteps;
-use crate::registry::Registry;
-use crate::registry::parameter_schema::Params;
-use crate::registry::registered_step::RegisteredStep;
-use crate::registry::registry_error::RegistryError;
-use crate::registry::rundown::workflow::Workflow;
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::printable_text::PrintableText;
+use client::home::parameter_values::typed;
+use client::terminal::exit::{CommandFailure, Exit};
+use client::terminal::printable_text::PrintableText;
+use documents::record::step_definition::Format;
+use judgement::registry::FileSteps;
+use judgement::registry::Registry;
+use judgement::registry::parameter_schema::Params;
+use judgement::registry::registered_step::RegisteredStep;
+use judgement::registry::registry_error::RegistryError;
+use judgement::registry::rundown::workflow::Workflow;
 
 /// Chosen steps of a runbook, in the order of the file.
 #[derive(Debug)]

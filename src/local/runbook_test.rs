@@ -6,8 +6,8 @@ use regex::Regex;
 use serde_json::Value;
 
 use crate::local::fuzz_value::FuzzValue;
-use crate::record::later_words::RelativePath;
-use crate::yaml::{self, YamlFlaw, YamlKind, YamlNode};
+use documents::record::later_words::RelativePath;
+use documents::yaml::{self, YamlFlaw, YamlKind, YamlNode};
 
 /// Tests of a runbook.
 #[derive(Debug)]

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::sandbox::cancel_flag::CancelFlag;
-use crate::terminal::exit::{CommandFailure, Exit};
+use client::terminal::exit::{CommandFailure, Exit};
+use sandbox::cancel_flag::CancelFlag;
 
 /// Effect that a signal has at this time.
 #[derive(Debug, Default)]

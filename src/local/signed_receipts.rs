@@ -2,19 +2,19 @@
 
 use serde_json::Value;
 
-use crate::crypto::canonical::{CanonicalError, canonical_of};
-use crate::crypto::digest::PolicyDigest;
-use crate::crypto::signature::PAYLOAD_TYPE;
-use crate::home::keys::{KeyArgs, Keys, SignaturePurpose, sign};
 use crate::local::local_log::{AppendedReceipt, LocalLog};
-use crate::record::authorization::StepReference;
-use crate::record::document::Predicate as _;
-use crate::record::enforcement::Enforcement;
-use crate::record::envelope::Envelope;
-use crate::record::local_receipt::{LocalReceipt, QuestionAnswer};
-use crate::record::program_list::ProgramFacts;
-use crate::record::receipt::{Outcome, Output};
-use crate::terminal::exit::{CommandFailure, Exit};
+use client::home::keys::{KeyArgs, Keys, SignaturePurpose, sign};
+use client::terminal::exit::{CommandFailure, Exit};
+use documents::crypto::canonical::{CanonicalError, canonical_of};
+use documents::crypto::digest::PolicyDigest;
+use documents::crypto::signature::PAYLOAD_TYPE;
+use documents::record::authorization::StepReference;
+use documents::record::document::Predicate as _;
+use documents::record::enforcement::Enforcement;
+use documents::record::envelope::Envelope;
+use documents::record::local_receipt::{LocalReceipt, QuestionAnswer};
+use documents::record::program_list::ProgramFacts;
+use documents::record::receipt::{Outcome, Output};
 
 /// Local log and the key that signs receipts.
 #[derive(Debug)]

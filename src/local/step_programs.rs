@@ -11,25 +11,25 @@ use serde_json::{Value, json};
 use crate::local::decide::LocalRules;
 use crate::local::project::Project;
 use crate::local::sandbox_choice::SandboxChoice;
-use crate::policy::applied_rule::AppliedRule;
-use crate::policy::decide::{Decided, PolicyDecision};
-use crate::policy::file::Mode;
-use crate::policy::origin::RuleOrigin;
-use crate::policy::program_names::{denial_of, is_listed, named_in, with_closures};
-use crate::policy::ruling::Ruling;
-use crate::policy::signed_programs::without_denied;
-use crate::record::authorization::PermissionKind;
-use crate::record::declared::check_program;
-use crate::record::later_words::{OWN_PROGRAMS, Program};
-use crate::record::profile::{ISOLATED, Profile};
-use crate::record::program_list::{ListedProgram, ProgramFacts, ProgramMode};
-use crate::record::step_definition::{Format, StepDefinition};
-use crate::sandbox::probe::Missing;
-use crate::sandbox::program_lookup::{
+use client::terminal::exit::{CommandFailure, Exit};
+use client::terminal::printable_text::PrintableText;
+use documents::record::authorization::PermissionKind;
+use documents::record::declared::check_program;
+use documents::record::later_words::{OWN_PROGRAMS, Program};
+use documents::record::profile::{ISOLATED, Profile};
+use documents::record::program_list::{ListedProgram, ProgramFacts, ProgramMode};
+use documents::record::step_definition::{Format, StepDefinition};
+use judgement::policy::applied_rule::AppliedRule;
+use judgement::policy::decide::{Decided, PolicyDecision};
+use judgement::policy::file::Mode;
+use judgement::policy::origin::RuleOrigin;
+use judgement::policy::program_names::{denial_of, is_listed, named_in, with_closures};
+use judgement::policy::ruling::Ruling;
+use judgement::policy::signed_programs::without_denied;
+use sandbox::probe::Missing;
+use sandbox::program_lookup::{
     ListError, MAX_INTERPRETERS, SMALLER_LIST, WantedPrograms, interpreter_of, is_builtin, list_of, program_path,
 };
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::printable_text::PrintableText;
 
 /// Maximum number of programs that the line before a run names.
 const SHOWN: usize = 12;

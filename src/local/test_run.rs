@@ -14,16 +14,16 @@ use crate::local::runbook_test::{
 };
 use crate::local::signals::Signals;
 use crate::local::step_run::RunbookWalk;
-use crate::record::declared::DeclaredSandbox;
-use crate::record::later_words::RelativePath;
-use crate::record::step_definition::{StepDefinition, Template};
-use crate::registry::Registry;
-use crate::registry::gruntwork::OtherBlock;
-use crate::registry::registered_step::RegisteredStep;
-use crate::sandbox::session_state::is_carried;
-use crate::terminal::exit::CommandFailure;
-use crate::terminal::printable_text::PrintableText;
-use crate::terminal::streams::Terminal;
+use client::terminal::exit::CommandFailure;
+use client::terminal::printable_text::PrintableText;
+use client::terminal::streams::Terminal;
+use documents::record::declared::DeclaredSandbox;
+use documents::record::later_words::RelativePath;
+use documents::record::step_definition::{StepDefinition, Template};
+use judgement::registry::Registry;
+use judgement::registry::gruntwork::OtherBlock;
+use judgement::registry::registered_step::RegisteredStep;
+use sandbox::session_state::is_carried;
 
 /// Maximum size of a file that an assertion reads, in bytes.
 const MAX_FILE_BYTES: u64 = 16 << 20;

@@ -8,18 +8,18 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::crossing::secret_masks::SecretMasks;
-use crate::home::parameter_values::typed;
 use crate::local::environment::InheritedEnvironment;
-use crate::record::profile::{Profile, Workdir};
-use crate::record::step_definition::Format;
-use crate::registry::registered_step::RegisteredStep;
-use crate::sandbox::run_results::{CapturedFile, MAX_RESULT_FILES, ResultLimits, RunResults};
-use crate::sandbox::session_state::{GivenToRun, ShellState};
-use crate::sandbox::session_tree::SessionTree;
-use crate::sandbox::session_wrapper::wrapper_for;
-use crate::sandbox::{End, PlannedSession, Report, always_readable};
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::printable_text::PrintableText;
+use client::home::parameter_values::typed;
+use client::terminal::exit::{CommandFailure, Exit};
+use client::terminal::printable_text::PrintableText;
+use documents::record::profile::{Profile, Workdir};
+use documents::record::step_definition::Format;
+use judgement::registry::registered_step::RegisteredStep;
+use sandbox::run_results::{CapturedFile, MAX_RESULT_FILES, ResultLimits, RunResults};
+use sandbox::session_state::{GivenToRun, ShellState};
+use sandbox::session_tree::SessionTree;
+use sandbox::session_wrapper::wrapper_for;
+use sandbox::{End, PlannedSession, Report, always_readable};
 
 /// Exit codes after which the outputs of a step count: success, and success with a warning.
 const CAPTURED: [u8; 2] = [0, 2];

@@ -8,11 +8,11 @@ use crate::local::runbook::{ChosenStep, WorkflowSteps};
 use crate::local::signals::Signals;
 use crate::local::step_run::RunbookWalk;
 use crate::local::workflow_walk::{CurrentUnit, NextUnit, WorkflowWalk};
-use crate::registry::parameter_schema::Params;
-use crate::registry::rundown::workflow::{UnitScript, WorkflowStep};
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::printable_text::PrintableText;
-use crate::terminal::streams::Terminal;
+use client::terminal::exit::{CommandFailure, Exit};
+use client::terminal::printable_text::PrintableText;
+use client::terminal::streams::Terminal;
+use judgement::registry::parameter_schema::Params;
+use judgement::registry::rundown::workflow::{UnitScript, WorkflowStep};
 
 /// Maximum number of attempts to read a valid answer. After the last attempt the unit failed.
 const TRIES: usize = 3;

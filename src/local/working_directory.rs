@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 
 use crate::local::decide::LocalRules;
 use crate::local::project::Project;
-use crate::policy::ruling::Ruling;
-use crate::record::authorization::PermissionKind;
-use crate::record::profile::{Layer, Profile, Workdir};
-use crate::terminal::exit::CommandFailure;
+use client::terminal::exit::CommandFailure;
+use documents::record::authorization::PermissionKind;
+use documents::record::profile::{Layer, Profile, Workdir};
+use judgement::policy::ruling::Ruling;
 
 /// Working directory of a step.
 #[derive(Debug, Clone, PartialEq, Eq)]

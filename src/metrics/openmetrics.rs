@@ -18,8 +18,8 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::metrics::crossing_stage::CrossingStage;
 use crate::metrics::readings::Readings;
-use crate::record::code::Code;
-use crate::record::receipt::Status;
+use documents::record::code::Code;
+use documents::record::receipt::Status;
 
 /// Media type of a scrape (OpenMetrics 1.0).
 pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

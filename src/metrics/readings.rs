@@ -1,7 +1,7 @@
 //! Values that the service reads from its state at each scrape.
 
-use crate::record::code::Code;
-use crate::record::profile::Layer;
+use documents::record::code::Code;
+use documents::record::profile::Layer;
 
 /// Values of all gauges at one scrape.
 #[derive(Debug, Clone, Default)]

@@ -5,12 +5,12 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use crate::record::enforcement::Level;
-use crate::record::ident::BoundaryName;
-use crate::record::later_words::SecretName;
-use crate::record::profile::Limits;
-use crate::registry::runbook_directories::{InvalidFiles, RunbookDirectories};
 use crate::store::retention::Retention;
+use documents::record::enforcement::Level;
+use documents::record::ident::BoundaryName;
+use documents::record::later_words::SecretName;
+use documents::record::profile::Limits;
+use judgement::registry::runbook_directories::{InvalidFiles, RunbookDirectories};
 
 /// Name of the configuration file.
 pub const FILE: &str = "countersign.toml";

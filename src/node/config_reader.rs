@@ -11,14 +11,14 @@ use crate::node::config::{
 use crate::node::file_problem::{FileProblem, Problems};
 use crate::node::owned::read_owned;
 use crate::node::{toml_tree, unit};
-use crate::policy::patterns::Pattern;
-use crate::record::declared::Limit;
-use crate::record::enforcement::Level;
-use crate::record::ident::BoundaryName;
-use crate::record::later_words::SecretName;
-use crate::record::profile::Limits;
 use crate::store::retention::Retention;
-use crate::yaml::{TextPlace, YamlFlaw, YamlKind, YamlNode, not_yet, unknown};
+use documents::record::declared::Limit;
+use documents::record::enforcement::Level;
+use documents::record::ident::BoundaryName;
+use documents::record::later_words::SecretName;
+use documents::record::profile::Limits;
+use documents::yaml::{TextPlace, YamlFlaw, YamlKind, YamlNode, not_yet, unknown};
+use judgement::policy::patterns::Pattern;
 
 impl Config {
     /// Reads the configuration file. The owner and the mode are checked on the open file descriptor, so that no process
@@ -401,5 +401,5 @@ impl Reader {
 }
 
 fn empty() -> YamlNode {
-    YamlNode { place: crate::yaml::TextPlace { line: 1, column: 1 }, kind: YamlKind::Map(Vec::new()) }
+    YamlNode { place: documents::yaml::TextPlace { line: 1, column: 1 }, kind: YamlKind::Map(Vec::new()) }
 }

@@ -14,15 +14,15 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixSocket, UnixStream};
 
-use crate::api::view::Ready;
 use crate::boundary::Boundary;
 use crate::boundary::monitoring::MonitoringStatus;
 use crate::crossing::refusal::Stopped;
 use crate::node::file_problem::FileProblem;
-use crate::record::code::Code;
-use crate::record::ident::Name;
-use crate::record::token::SealedToken;
-use crate::registry::runbook_directories::RunbookDirectories;
+use documents::record::code::Code;
+use documents::record::ident::Name;
+use documents::record::token::SealedToken;
+use judgement::registry::runbook_directories::RunbookDirectories;
+use wire::api::view::Ready;
 
 /// A request on the control socket.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::path::Path;
 
-use crate::registry::registry_error::RegistryError;
-use crate::yaml::YamlFlaw;
+use documents::yaml::YamlFlaw;
+use judgement::registry::registry_error::RegistryError;
 
 /// One error in a file, or in the access to a file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

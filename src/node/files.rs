@@ -1,14 +1,14 @@
 //! Loader of the operator's files: runbooks, policy, roster and boundary key.
 
-use crate::crypto::ssh_key::SshKey;
 use crate::node::config::Config;
 use crate::node::file_problem::{FileProblem, Problems};
 use crate::node::owned::read_owned;
 use crate::node::private;
 use crate::node::roster_file::{self, DraftRoster};
-use crate::policy::file::Policy;
-use crate::registry::Registry;
-use crate::trust::signer::{FileSigner, Signer as _};
+use documents::crypto::ssh_key::SshKey;
+use judgement::policy::file::Policy;
+use judgement::registry::Registry;
+use judgement::trust::signer::{FileSigner, Signer as _};
 
 /// Files of the operator. Each file is valid by itself, but the files have not been compared with each other.
 #[derive(Debug)]

@@ -6,19 +6,19 @@
 
 use std::collections::HashMap;
 
-use crate::crypto::digest::SealDigest;
-use crate::crypto::json;
-use crate::crypto::note::{self, Note};
 use crate::node::config::Config;
 use crate::node::file_problem::FileProblem;
-use crate::record::document::Statement;
-use crate::record::envelope::{Base64, Envelope};
-use crate::record::receipt::Receipt;
-use crate::record::seal::Seal;
 use crate::store::ledger::Ledger;
 use crate::store::stored_leaf::LeafKind;
-use crate::trust::chain::Chain;
-use crate::trust::signer::{FileSigner, Signer as _};
+use documents::crypto::digest::SealDigest;
+use documents::crypto::json;
+use documents::crypto::note::{self, Note};
+use documents::record::document::Statement;
+use documents::record::envelope::{Base64, Envelope};
+use documents::record::receipt::Receipt;
+use documents::record::seal::Seal;
+use judgement::trust::chain::Chain;
+use judgement::trust::signer::{FileSigner, Signer as _};
 
 #[derive(Debug)]
 #[must_use]
@@ -79,11 +79,11 @@ pub(super) fn check(
 /// Cache of the boundary's keys in the roster of each seal.
 struct Seals<'a> {
     ledger: &'a Ledger,
-    known: HashMap<SealDigest, Vec<crate::crypto::key_id::KeyId>>,
+    known: HashMap<SealDigest, Vec<documents::crypto::key_id::KeyId>>,
 }
 
 impl Seals<'_> {
-    fn keys(&mut self, digest: SealDigest) -> Result<&[crate::crypto::key_id::KeyId], String> {
+    fn keys(&mut self, digest: SealDigest) -> Result<&[documents::crypto::key_id::KeyId], String> {
         if !self.known.contains_key(&digest) {
             let seals = self.ledger.seals().map_err(|error| error.to_string())?;
             let entry = seals.iter().find(|entry| entry.digest == digest);
@@ -96,7 +96,7 @@ impl Seals<'_> {
     }
 }
 
-fn read<P: crate::record::document::Predicate>(data: &[u8]) -> Result<P, String> {
+fn read<P: documents::record::document::Predicate>(data: &[u8]) -> Result<P, String> {
     let envelope: Envelope = json::parse_as(data, data.len()).map_err(|error| error.to_string())?;
     let payload = Base64::Strict.decode("/payload", &envelope.payload).map_err(|error| error.to_string())?;
     Statement::<P>::from_payload(&payload).map(|statement| statement.predicate).map_err(|error| error.to_string())

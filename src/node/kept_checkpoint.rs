@@ -10,17 +10,17 @@ use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::crypto::json;
-use crate::crypto::note::{self, Note};
-use crate::crypto::ssh_key::SshKey;
 use crate::node::config::Config;
 use crate::node::file_problem::{FileProblem, Problems};
 use crate::node::{places, private};
-use crate::record::checkpoint::{Checkpoint, origin};
-use crate::record::document::Statement;
-use crate::record::envelope::{Base64, Envelope};
-use crate::record::seal::{FollowedLog, Genesis, Seal};
 use crate::store::ledger::Ledger;
+use documents::crypto::json;
+use documents::crypto::note::{self, Note};
+use documents::crypto::ssh_key::SshKey;
+use documents::record::checkpoint::{Checkpoint, origin};
+use documents::record::document::Statement;
+use documents::record::envelope::{Base64, Envelope};
+use documents::record::seal::{FollowedLog, Genesis, Seal};
 
 const EVERY: Duration = Duration::from_secs(1);
 /// Maximum size of a checkpoint file in bytes.

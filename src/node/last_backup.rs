@@ -4,10 +4,10 @@ use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
-use crate::crypto::digest::SealDigest;
 use crate::node::config::Config;
 use crate::node::kept_checkpoint;
-use crate::record::validity::Timestamp;
+use documents::crypto::digest::SealDigest;
+use documents::record::validity::Timestamp;
 
 /// Returns the time of the last backup of the log with this id, or `None` if there was none or its time can't be read.
 #[must_use]

@@ -21,7 +21,6 @@ use serde::Serialize;
 use crate::boundary::sealing::{material_of, tokens_in_force, write_seal};
 use crate::crossing::boundary_key::BoundaryKey;
 use crate::crossing::sealed::SealPredecessor;
-use crate::crypto::digest::SealDigest;
 use crate::node::config::Config;
 use crate::node::file_problem::{FileProblem, Problems};
 use crate::node::places::{
@@ -29,10 +28,6 @@ use crate::node::places::{
     workplace,
 };
 use crate::node::{kept_checkpoint, start};
-use crate::record::ident::{Epoch, Name};
-use crate::record::seal::{FollowedLog, Genesis};
-use crate::record::token::SealedToken;
-use crate::record::validity::Timestamp;
 use crate::store::fault::StoreFault;
 use crate::store::ledger::Ledger;
 use crate::store::lock::StoreLock;
@@ -40,7 +35,12 @@ use crate::store::sqlite::{self, backup, survey};
 use crate::store::stored_token::Token;
 use crate::store::survey::{StoreDefect, StoreScope, StoreSurvey};
 use crate::store::{CheckpointRow, crash_points};
-use crate::trust::signer::{FileSigner, Signer as _};
+use documents::crypto::digest::SealDigest;
+use documents::record::ident::{Epoch, Name};
+use documents::record::seal::{FollowedLog, Genesis};
+use documents::record::token::SealedToken;
+use documents::record::validity::Timestamp;
+use judgement::trust::signer::{FileSigner, Signer as _};
 
 /// Result of a backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -7,8 +7,8 @@ use std::fmt;
 
 use toml_edit::{Array, ArrayOfTables, Decor, DocumentMut, Item, RawString, Value};
 
-use crate::crypto::key_id::KeyId;
-use crate::crypto::ssh_key::{ForeignKey, SshKey};
+use documents::crypto::key_id::KeyId;
+use documents::crypto::ssh_key::{ForeignKey, SshKey};
 
 /// A table of `roster.toml`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

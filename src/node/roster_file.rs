@@ -7,14 +7,14 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use crate::crypto::digest::{PolicyDigest, RosterDigest};
-use crate::crypto::json as strict;
 use crate::node::file_problem::FileProblem;
 use crate::node::toml_tree;
-use crate::record::malformed::Malformed;
-use crate::record::roster::Roster;
-use crate::trust::trusted_roster::{RosterError, TrustedRoster};
-use crate::yaml::{YamlFlaw, YamlKind, YamlNode};
+use documents::crypto::digest::{PolicyDigest, RosterDigest};
+use documents::crypto::json as strict;
+use documents::record::malformed::Malformed;
+use documents::record::roster::Roster;
+use documents::yaml::{YamlFlaw, YamlKind, YamlNode};
+use judgement::trust::trusted_roster::{RosterError, TrustedRoster};
 
 /// Content of a valid roster file, without signatures. The fields `previous` and `policy` are placeholders.
 #[derive(Debug, Clone, PartialEq, Eq)]

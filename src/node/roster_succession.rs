@@ -10,11 +10,11 @@ use crate::node::config::Config;
 use crate::node::file_problem::FileProblem;
 use crate::node::files::BoundaryFiles;
 use crate::node::rosters;
-use crate::policy::file::Policy;
-use crate::trust::chain::Chain;
-use crate::trust::chain_error::ChainError;
-use crate::trust::succession::SuccessionTallies;
-use crate::trust::trusted_roster::TrustedRoster;
+use judgement::policy::file::Policy;
+use judgement::trust::chain::Chain;
+use judgement::trust::chain_error::ChainError;
+use judgement::trust::succession::SuccessionTallies;
+use judgement::trust::trusted_roster::TrustedRoster;
 
 /// Result of the search for roster versions at a start.
 #[derive(Debug)]

@@ -8,14 +8,14 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::crypto::json;
 use crate::node::config::Config;
 use crate::node::file_problem::FileProblem;
 use crate::node::owned::read_owned;
-use crate::record::envelope::{Base64, Envelope};
-use crate::trust::chain::{Chain, payload_of};
-use crate::trust::trusted_roster::TrustedRoster;
-use crate::trust::version_file::{self, FileWritten, MAX_FILE_BYTES};
+use documents::crypto::json;
+use documents::record::envelope::{Base64, Envelope};
+use judgement::trust::chain::{Chain, payload_of};
+use judgement::trust::trusted_roster::TrustedRoster;
+use judgement::trust::version_file::{self, FileWritten, MAX_FILE_BYTES};
 
 /// Returns the directory of the roster versions (`roster.d`). Example: `boundary/roster.toml` → `boundary/roster.d`.
 #[must_use]

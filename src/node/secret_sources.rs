@@ -13,9 +13,9 @@ use zeroize::Zeroizing;
 
 use crate::crossing::secret_masks::MIN_MASKED;
 use crate::crossing::secret_permits::SecretPermits;
-use crate::crypto::secret_value::SecretValue;
 use crate::node::config::{ConfiguredSecret, SecretSource};
-use crate::policy::patterns::Pattern;
+use documents::crypto::secret_value::SecretValue;
+use judgement::policy::patterns::Pattern;
 
 /// Maximum size of a value, in bytes, without its final newline.
 const MAX_VALUE: usize = 64 << 10;

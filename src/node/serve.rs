@@ -12,12 +12,10 @@ use tokio::sync::Notify;
 
 use crate::boundary::Boundary;
 use crate::crossing::refusal::Stopped;
-use crate::crypto::digest::{RosterDigest, SealDigest};
 use crate::http;
 use crate::http::app::HttpConfig;
 use crate::http::limit::Rates;
 use crate::http::metrics_listener;
-use crate::mcp::tool_calls::NewNonce;
 use crate::node::config::Config;
 use crate::node::control::{self, ControlFile, ControlReply, ControlRequest, ServedAddress};
 use crate::node::file_problem::{FileProblem, Problems};
@@ -29,11 +27,13 @@ use crate::node::service_manager::{Notifier, ServiceManager};
 use crate::node::sockets::{self, BoundSockets, Listeners};
 use crate::node::start::{self, AssembledBoundary, TakenChanges};
 use crate::node::{descriptors, kept_checkpoint, listener, memory, roster_succession, watchdog, witnessing};
-use crate::record::ident::{BoundaryName, Nonce};
-use crate::registry::runbook_directories::RunbookDirectories;
-use crate::sandbox::Sandbox;
-use crate::sandbox::linux::LinuxSandbox;
 use crate::store::ledger::Ledger;
+use documents::crypto::digest::{RosterDigest, SealDigest};
+use documents::record::ident::{BoundaryName, Nonce};
+use judgement::registry::runbook_directories::RunbookDirectories;
+use sandbox::Sandbox;
+use sandbox::linux::LinuxSandbox;
+use wire::mcp::tool_calls::NewNonce;
 
 /// A boundary that is ready to serve. The store is locked, interrupted runs have receipts, and the sockets are open.
 pub struct Node {

@@ -12,9 +12,9 @@ use crate::node::config::{Config, ServerTlsFiles};
 use crate::node::file_problem::FileProblem;
 use crate::node::owned::{read_certificates, read_private};
 use crate::node::private;
-use crate::record::validity::Timestamp;
-use crate::tls::server::TlsServer;
-use crate::tls::server_pair::{PairFile, PairText, ServerPair};
+use documents::record::validity::Timestamp;
+use wire::tls::server::TlsServer;
+use wire::tls::server_pair::{PairFile, PairText, ServerPair};
 
 /// Interval between two looks at the files.
 const EVERY: Duration = Duration::from_secs(5);

@@ -15,8 +15,6 @@ use crate::crossing::recorded_outputs::Outputs;
 use crate::crossing::sealed::{SealContent, SealError, SealPredecessor, Sealed};
 use crate::crossing::sessions::Sessions;
 use crate::crossing::surroundings::Surroundings;
-use crate::crypto::json;
-use crate::crypto::signature::SecretKey;
 use crate::node::config::Config;
 use crate::node::file_problem::{FileProblem, Problems};
 use crate::node::files::{self, BoundaryFiles};
@@ -24,27 +22,29 @@ use crate::node::host_lock::HostLock;
 use crate::node::roster_file::DraftRoster;
 use crate::node::roster_succession::{self, FoundRosters};
 use crate::node::{descriptors, handover, kept_checkpoint, log_at_rest, places, private, rosters, secret_sources};
-use crate::policy::file::Policy;
-use crate::record::configuration::{Configuration, ConfiguredLimits, ConfiguredSandbox};
-use crate::record::enforcement::Level;
-use crate::record::envelope::{Base64, Envelope, Signed};
-use crate::record::ident::{Epoch, GenesisSalt, Name};
-use crate::record::profile::STRICT;
-use crate::record::seal::{Genesis, Seal};
-use crate::record::token::SealedToken;
-use crate::record::validity::Timestamp;
-use crate::registry::Registry;
-use crate::registry::registry_error::RegistryError;
-use crate::sandbox::Sandbox;
-use crate::sandbox::linux::{LinuxSandbox, Setup};
-use crate::sandbox::probe::HostProbe;
 use crate::store::fault::StoreFault;
 use crate::store::ledger::Ledger;
 use crate::store::stored_leaf::WriteStop;
 use crate::store::{shared, sqlite};
-use crate::trust::chain::Chain;
-use crate::trust::signer::{FileSigner, Signer as _};
-use crate::trust::trusted_roster::TrustedRoster;
+use documents::crypto::json;
+use documents::crypto::signature::SecretKey;
+use documents::record::configuration::{Configuration, ConfiguredLimits, ConfiguredSandbox};
+use documents::record::enforcement::Level;
+use documents::record::envelope::{Base64, Envelope, Signed};
+use documents::record::ident::{Epoch, GenesisSalt, Name};
+use documents::record::profile::STRICT;
+use documents::record::seal::{Genesis, Seal};
+use documents::record::token::SealedToken;
+use documents::record::validity::Timestamp;
+use judgement::policy::file::Policy;
+use judgement::registry::Registry;
+use judgement::registry::registry_error::RegistryError;
+use judgement::trust::chain::Chain;
+use judgement::trust::signer::{FileSigner, Signer as _};
+use judgement::trust::trusted_roster::TrustedRoster;
+use sandbox::Sandbox;
+use sandbox::linux::{LinuxSandbox, Setup};
+use sandbox::probe::HostProbe;
 
 /// A boundary with the findings of its start.
 pub struct AssembledBoundary {
@@ -620,7 +620,8 @@ pub fn read_seal(config: &Config, ledger: &Ledger, index: u64, known: Option<&Re
         |error: &dyn std::fmt::Display| at_store(format!("log entry {index} is no seal ({error}): restore a backup"));
     let envelope: Envelope = json::parse_as(&leaf.data, leaf.data.len()).map_err(|error| odd(&error))?;
     let payload = Base64::Strict.decode("/payload", &envelope.payload).map_err(|error| odd(&error))?;
-    let statement = crate::record::document::Statement::<Seal>::from_payload(&payload).map_err(|error| odd(&error))?;
+    let statement =
+        documents::record::document::Statement::<Seal>::from_payload(&payload).map_err(|error| odd(&error))?;
     let sealed = restore(ledger, statement.predicate, &payload, &leaf.data, index, ledger.state().version, known)
         .map_err(|error| odd(&error))?;
     let name = &sealed.boundary.name;

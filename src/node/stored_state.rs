@@ -10,7 +10,7 @@ use crate::node::{restore, start};
 use crate::store::fault::StoreFault;
 use crate::store::ledger::Ledger;
 use crate::store::{lock, sqlite};
-use crate::trust::signer::Signer as _;
+use judgement::trust::signer::Signer as _;
 
 /// The stored state of a boundary.
 pub struct StoredState {

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::record::ident::BoundaryName;
-use crate::record::later_words::SecretName;
+use documents::record::ident::BoundaryName;
+use documents::record::later_words::SecretName;
 
 /// Returns the configuration file that `init` writes. The template shows every default value.
 #[must_use]
@@ -352,9 +352,9 @@ mod tests {
         Config, KEYS, LIMIT_KEYS, LOG_KEYS, METRICS_KEYS, RETENTION_KEYS, SANDBOX_KEYS, SECRET_KEYS, TLS_KEYS, maximum,
     };
     use crate::node::{toml_tree, unit};
-    use crate::record::enforcement::Level;
-    use crate::record::profile::Limits;
-    use crate::yaml::YamlNode;
+    use documents::record::enforcement::Level;
+    use documents::record::profile::Limits;
+    use documents::yaml::YamlNode;
 
     fn set<'a>(keys: impl IntoIterator<Item = &'a str>) -> BTreeSet<String> {
         keys.into_iter().map(str::to_owned).collect()

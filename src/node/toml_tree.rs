@@ -4,7 +4,7 @@
 
 use toml::de::{DeTable, DeValue};
 
-use crate::yaml::{Key, TextPlace, YamlFlaw, YamlKind, YamlNode};
+use documents::yaml::{Key, TextPlace, YamlFlaw, YamlKind, YamlNode};
 
 /// Parses a TOML text. The parser continues after a syntax error, so that all errors are reported together.
 #[must_use]

@@ -1,6 +1,6 @@
 //! Parser of durations and of amounts with a unit.
 
-use crate::record::declared::Limit;
+use documents::record::declared::Limit;
 
 /// Parses a duration such as `30s`, `15m`, `12h` or `90d`. Returns seconds.
 ///
@@ -30,11 +30,11 @@ pub fn seconds(text: &str) -> Result<i64, String> {
 /// # Errors
 /// If the text is not a value of this limit, returns a message with the expected form.
 pub fn limit(limit: Limit, text: &str) -> Result<u64, String> {
-    crate::registry::attributes::limit(limit, text)
+    judgement::registry::attributes::limit(limit, text)
 }
 
 /// Names of the limits, as keys in a runbook.
-pub const LIMITS: [(&str, Limit); 7] = crate::registry::attributes::LIMITS;
+pub const LIMITS: [(&str, Limit); 7] = judgement::registry::attributes::LIMITS;
 
 /// Maximum duration: 100 years in seconds.
 const MAX_SPAN_S: i64 = 36_525 * 86_400;

@@ -15,8 +15,8 @@ use ureq::tls::TlsConfig;
 
 use crate::boundary::Boundary;
 use crate::boundary::witnesses::{NamedWitness, WitnessNext, WitnessRequest};
-use crate::tls::client_config::client_config;
-use crate::tls::client_problem::TlsProblem;
+use wire::tls::client_config::client_config;
+use wire::tls::client_problem::TlsProblem;
 
 /// Minimum pause between a cosignature of a witness and the next request to this witness.
 const PAUSE: Duration = Duration::from_secs(1);

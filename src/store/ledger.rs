@@ -14,15 +14,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::crypto::digest::{AuthorizationDigest, Blake3Digest, BlobDigest};
-use crate::crypto::merkle::{self, Hash};
-use crate::crypto::note;
-use crate::crypto::tlog_tiles::TilePath;
 use crate::metrics::openmetrics::Metrics;
-use crate::record::checkpoint::{Checkpoint, origin};
-use crate::record::envelope::Envelope;
-use crate::record::ident::{Nonce, ProposalId};
-use crate::record::validity::Timestamp;
 use crate::store::fault::StoreFault;
 use crate::store::open_proposals::{OpenProposalCounts, OpenProposals};
 use crate::store::retention::{PruneResult, Retention};
@@ -41,6 +33,14 @@ use crate::store::stored_token::Token;
 use crate::store::tree::{Subtrees, TileCache, TreeEdge};
 use crate::store::writer::{Hashed, ReplySender, Writer, WriterMessage};
 use crate::store::{CheckpointRow, Retired, Store, StoreHead, StoreReads};
+use documents::crypto::digest::{AuthorizationDigest, Blake3Digest, BlobDigest};
+use documents::crypto::merkle::{self, Hash};
+use documents::crypto::note;
+use documents::crypto::tlog_tiles::TilePath;
+use documents::record::checkpoint::{Checkpoint, origin};
+use documents::record::envelope::Envelope;
+use documents::record::ident::{Nonce, ProposalId};
+use documents::record::validity::Timestamp;
 
 /// Capacity of the writer's queue. A sender waits if the queue is full.
 const QUEUE: usize = 1024;

@@ -7,10 +7,6 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::crypto::digest::{AuthorizationDigest, Blake3Digest, BlobDigest, SealDigest};
-use crate::crypto::merkle::Hash;
-use crate::record::ident::{Name, Nonce, ProposalId};
-use crate::record::validity::Timestamp;
 use crate::store::fault::StoreFault;
 use crate::store::stored_denial::StoredDenial;
 use crate::store::stored_leaf::{Leaf, LeafKind};
@@ -21,6 +17,10 @@ use crate::store::stored_run::{NonceUse, OutputRow, Unfinished};
 use crate::store::stored_seal::SealEntry;
 use crate::store::stored_status::{StatusDetail, StoredStatus};
 use crate::store::stored_token::{Token, TokenChange};
+use documents::crypto::digest::{AuthorizationDigest, Blake3Digest, BlobDigest, SealDigest};
+use documents::crypto::merkle::Hash;
+use documents::record::ident::{Name, Nonce, ProposalId};
+use documents::record::validity::Timestamp;
 
 pub mod consume_window;
 pub mod crash_points;

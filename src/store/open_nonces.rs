@@ -6,8 +6,8 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 
-use crate::record::ident::Nonce;
-use crate::record::validity::Timestamp;
+use documents::record::ident::Nonce;
+use documents::record::validity::Timestamp;
 
 /// The set, with 16 bytes for each nonce: a keyed hash and the end of the window.
 #[derive(Debug, Default)]

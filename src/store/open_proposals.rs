@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::record::ident::ProposalId;
-use crate::record::validity::Timestamp;
 use crate::store::StoreReads;
 use crate::store::fault::StoreFault;
 use crate::store::stored_proposal::ProposalQuery;
 use crate::store::stored_status::StoredStatus;
+use documents::record::ident::ProposalId;
+use documents::record::validity::Timestamp;
 
 /// Number of proposals that one read at the start returns.
 const PAGE: usize = 1000;

@@ -1,6 +1,6 @@
 //! Times after which the store deletes rows.
 
-use crate::record::validity::Timestamp;
+use documents::record::validity::Timestamp;
 
 /// The result of one pruning call.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,17 +5,17 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use crate::crypto::digest::SealDigest;
-use crate::crypto::key_id::KeyId;
-use crate::crypto::signature::PublicKey;
 use crate::metrics::openmetrics::Metrics;
-use crate::record::ident::BoundaryName;
-use crate::record::validity::Timestamp;
 use crate::store::consume_window::MOST_MARK_AHEAD_S;
 use crate::store::fault::StoreFault;
 use crate::store::open_proposals::{OpenProposals, StatusChange};
 use crate::store::tree::{TileCache, TreeEdge};
 use crate::store::{CheckpointRow, StoreHead, StoreReads};
+use documents::crypto::digest::SealDigest;
+use documents::crypto::key_id::KeyId;
+use documents::crypto::signature::PublicKey;
+use documents::record::ident::BoundaryName;
+use documents::record::validity::Timestamp;
 
 /// The configuration of a ledger.
 #[derive(Clone)]

@@ -26,10 +26,6 @@ use std::sync::atomic::{AtomicI32, Ordering};
 
 use rusqlite::{Connection, OpenFlags, Row, ToSql, params};
 
-use crate::crypto::digest::{AuthorizationDigest, BlobDigest, SealDigest};
-use crate::crypto::merkle::Hash;
-use crate::record::ident::{Name, Nonce, ProposalId};
-use crate::record::validity::Timestamp;
 use crate::store::fault::StoreFault;
 use crate::store::lock::StoreLock;
 use crate::store::sqlite::columns::{
@@ -46,6 +42,10 @@ use crate::store::{
     Candidate, CheckpointRow, DenialsAhead, FinishRow, LeafRow, ProposalPrecedent, ProposalState, RetentionCut,
     RetentionWalk, Retired, RunRow, Store, StoreHead, SweepResult, TileRow,
 };
+use documents::crypto::digest::{AuthorizationDigest, BlobDigest, SealDigest};
+use documents::crypto::merkle::Hash;
+use documents::record::ident::{Name, Nonce, ProposalId};
+use documents::record::validity::Timestamp;
 
 /// Number of pages (32 MB) in the write-ahead log at which the writer moves them into the database.
 const CHECKPOINT_PAGES: i32 = 8000;

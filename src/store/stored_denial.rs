@@ -1,8 +1,8 @@
 //! Denials: the request to store a denial, and the denials in the store.
 
-use crate::crypto::digest::AuthorizationDigest;
-use crate::record::ident::{Name, ProposalId};
-use crate::record::validity::Timestamp;
+use documents::crypto::digest::AuthorizationDigest;
+use documents::record::ident::{Name, ProposalId};
+use documents::record::validity::Timestamp;
 
 /// A verified denial.
 #[derive(Debug, Clone)]

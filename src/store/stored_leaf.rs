@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use crate::crypto::digest::LeafHash;
-use crate::crypto::merkle::Hash;
-use crate::record::ident::Name;
-use crate::record::validity::Timestamp;
 use crate::store::fault::StoreFault;
+use documents::crypto::digest::LeafHash;
+use documents::crypto::merkle::Hash;
+use documents::record::ident::Name;
+use documents::record::validity::Timestamp;
 
 /// The kind of a log leaf. The database stores the number of each variant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use crate::crypto::digest::{BlobDigest, unhex32};
-use crate::crypto::tlog_tiles::{TILE_WIDTH, TileKind, TilePath, push_entry};
 use crate::store::fault::StoreFault;
 use crate::store::tree::{Subtrees, TileCache, TreeEdge};
 use crate::store::{StoreHead, StoreReads};
+use documents::crypto::digest::{BlobDigest, unhex32};
+use documents::crypto::tlog_tiles::{TILE_WIDTH, TileKind, TilePath, push_entry};
 
 /// Log of a store without a writer, such as a backup or a closed log. Reading it needs no key.
 pub struct StoredLog {

@@ -3,13 +3,13 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::crypto::digest::{AuthorizationDigest, ParamsDigest, StepDigest};
-use crate::crypto::key_id::KeyId;
-use crate::crypto::sshsig::Presence;
-use crate::record::ident::{Name, Nonce, ProposalId, ProposalIdEnding, StepRef};
-use crate::record::validity::Timestamp;
 use crate::store::fault::StoreFault;
 use crate::store::stored_status::{StatusDetail, StoredStatus};
+use documents::crypto::digest::{AuthorizationDigest, ParamsDigest, StepDigest};
+use documents::crypto::key_id::KeyId;
+use documents::crypto::sshsig::Presence;
+use documents::record::ident::{Name, Nonce, ProposalId, ProposalIdEnding, StepRef};
+use documents::record::validity::Timestamp;
 
 /// The fields of an authorization that are columns in the store.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,14 +3,14 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::crypto::digest::{Blake3Digest, BlobDigest, LeafHash, SealDigest};
-use crate::record::ident::ProposalId;
-use crate::record::later_parts::SessionReference;
-use crate::record::validity::Timestamp;
 use crate::store::fault::StoreFault;
 use crate::store::stored_leaf::WriteStop;
 use crate::store::stored_proposal::AuthorizationCore;
 use crate::store::stored_status::{StatusDetail, StoredStatus};
+use documents::crypto::digest::{Blake3Digest, BlobDigest, LeafHash, SealDigest};
+use documents::record::ident::ProposalId;
+use documents::record::later_parts::SessionReference;
+use documents::record::validity::Timestamp;
 
 /// Request to spend a nonce for a verified authorization.
 #[derive(Debug, Clone)]

@@ -1,9 +1,9 @@
 //! Seals: the request to append a seal, and the seals of the log.
 
-use crate::crypto::digest::{BlobDigest, SealDigest};
-use crate::record::validity::Timestamp;
 use crate::store::stored_leaf::LeafRef;
 use crate::store::stored_token::TokenChange;
+use documents::crypto::digest::{BlobDigest, SealDigest};
+use documents::record::validity::Timestamp;
 
 /// A seal to append to the log.
 #[derive(Debug, Clone)]

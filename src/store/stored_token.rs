@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use crate::record::ident::Name;
-use crate::record::token::Scope;
-use crate::record::validity::Timestamp;
+use documents::record::ident::Name;
+use documents::record::token::Scope;
+use documents::record::validity::Timestamp;
 
 /// A change of the tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,14 +6,14 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::crypto::digest::SealDigest;
-use crate::crypto::merkle::{self, Hash};
-use crate::record::ident::BoundaryName;
-use crate::record::validity::Timestamp;
 use crate::store::StoreReads;
 use crate::store::fault::StoreFault;
 use crate::store::retention::Retention;
 use crate::store::tree::{Subtrees, TileCache, TreeEdge};
+use documents::crypto::digest::SealDigest;
+use documents::crypto::merkle::{self, Hash};
+use documents::record::ident::BoundaryName;
+use documents::record::validity::Timestamp;
 
 /// Inputs of a survey that are not in the store.
 #[derive(Debug, Clone)]

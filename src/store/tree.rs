@@ -8,10 +8,10 @@ use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::crypto::merkle::{Hash, leaf_hash, node_hash};
-use crate::crypto::tlog_tiles::{TILE_HEIGHT, TILE_WIDTH};
 use crate::store::fault::StoreFault;
 use crate::store::{Store, StoreReads, TileRow};
+use documents::crypto::merkle::{Hash, leaf_hash, node_hash};
+use documents::crypto::tlog_tiles::{TILE_HEIGHT, TILE_WIDTH};
 
 const WIDTH: usize = TILE_WIDTH as usize;
 

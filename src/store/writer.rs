@@ -16,9 +16,6 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::crypto::merkle::Hash;
-use crate::record::ident::ProposalId;
-use crate::record::validity::Timestamp;
 use crate::store::crash_points::{WriteKind, WriteKinds};
 use crate::store::fault::StoreFault;
 use crate::store::open_nonces::OpenNonces;
@@ -33,6 +30,9 @@ use crate::store::stored_seal::{SealStored, SealWrite};
 use crate::store::stored_status::StoredStatus;
 use crate::store::tree::TreeEdge;
 use crate::store::{CheckpointRow, LeafRow, RetentionWalk, Retired, Store, StoreHead, TileRow};
+use documents::crypto::merkle::Hash;
+use documents::record::ident::ProposalId;
+use documents::record::validity::Timestamp;
 
 /// Maximum number of messages in one batch, because a failed commit affects all of them, and the first message waits
 /// for the commit.

@@ -7,10 +7,10 @@ use std::process::Output;
 use crate::history::{self, ALICE, BOB, BOUNDARY, CAROL, Log, MALLORY, t};
 use crate::support::people::{alice, bob, dora};
 use crate::support::{self, SMALL, World, bytes_of, runbook};
-use countersign::crypto::digest::hex;
-use countersign::crypto::merkle;
-use countersign::crypto::tlog_tiles::{TileKind, TilePath, push_entry, split_entries};
-use countersign::record::envelope::Envelope;
+use documents::crypto::digest::hex;
+use documents::crypto::merkle;
+use documents::crypto::tlog_tiles::{TileKind, TilePath, push_entry, split_entries};
+use documents::record::envelope::Envelope;
 use serde_json::{Value, json};
 
 /// The result of `audit --json`: its exit code, its lines and its standard error.
@@ -289,7 +289,7 @@ fn a_checkpoint_of_size_zero_is_refused_for_comparison() {
     log.run("nginx:restart", 10, &[ALICE]);
     let copy = written(&log);
     let empty = tempfile::tempdir().unwrap();
-    let nothing = countersign::record::checkpoint::Checkpoint {
+    let nothing = documents::record::checkpoint::Checkpoint {
         origin: "other/0000000000000000".into(),
         size: 0,
         root: merkle::root(&[]),
@@ -333,13 +333,10 @@ impl Rewritten {
         write_tiles(&self.directory, entries);
         let hashes: Vec<_> = entries.iter().map(|entry| merkle::leaf_hash(entry)).collect();
         let root = merkle::root(&hashes);
-        let head = countersign::record::checkpoint::Checkpoint {
-            origin: self.origin.clone(),
-            size: entries.len() as u64,
-            root,
-        };
+        let head =
+            documents::record::checkpoint::Checkpoint { origin: self.origin.clone(), size: entries.len() as u64, root };
         let sign = |text: &[u8]| Ok::<_, std::convert::Infallible>(secret.sign(text));
-        let note = countersign::crypto::note::sign_note(&head.body(), &self.origin, &secret.public(), sign).unwrap();
+        let note = documents::crypto::note::sign_note(&head.body(), &self.origin, &secret.public(), sign).unwrap();
         fs::write(self.directory.join("checkpoint"), note.to_string()).unwrap();
     }
 }

@@ -5,18 +5,18 @@ use std::collections::BTreeSet;
 
 use crate::history::{self, ALICE, BOB, BOUNDARY, BOUNDARY_2, CAROL, Log, MALLORY, T0, key, reference, sign, t};
 use base64::Engine as _;
-use countersign::audit::entry::LogEntry;
-use countersign::audit::finding::{AuditEvent, EntryVerdict, FindingKind};
-use countersign::audit::history::{Auditor, Expected, rosters_in};
-use countersign::audit::saved_audit::SavedAudit;
-use countersign::audit::seen_head::SeenHead;
-use countersign::crypto::canonical::canonical_of;
-use countersign::crypto::cosignature::WitnessKey;
-use countersign::crypto::digest::sha256;
-use countersign::crypto::note::Note;
-use countersign::crypto::signature::SecretKey;
-use countersign::record::validity::Timestamp;
-use countersign::trust::chain::Pinned;
+use documents::crypto::canonical::canonical_of;
+use documents::crypto::cosignature::WitnessKey;
+use documents::crypto::digest::sha256;
+use documents::crypto::note::Note;
+use documents::crypto::signature::SecretKey;
+use documents::record::validity::Timestamp;
+use judgement::audit::entry::LogEntry;
+use judgement::audit::finding::{AuditEvent, EntryVerdict, FindingKind};
+use judgement::audit::history::{Auditor, Expected, rosters_in};
+use judgement::audit::saved_audit::SavedAudit;
+use judgement::audit::seen_head::SeenHead;
+use judgement::trust::chain::Pinned;
 use serde_json::json;
 
 /// The kinds of the findings, each kind once, without differences between program versions.
@@ -322,7 +322,7 @@ fn a_run_after_its_denial_is_found_and_a_denial_after_the_run_is_no_failure() {
 
 #[test]
 fn the_auditor_stores_only_the_digest_of_a_denial_and_only_during_its_epoch() {
-    assert_eq!(size_of::<countersign::crypto::digest::AuthorizationDigest>(), 32);
+    assert_eq!(size_of::<documents::crypto::digest::AuthorizationDigest>(), 32);
     let mut log = usual();
     let denied: Vec<_> = (0..20).map(|_| log.approved("nginx:restart", 40, &[ALICE])).collect();
     denied.iter().for_each(|one| log.deny(one, BOB));
@@ -659,7 +659,7 @@ fn the_boundary_key_changes_with_the_roster_and_the_old_key_signs_no_more_entrie
 }
 
 fn log_policy() -> String {
-    reference(&countersign::crypto::canonical::to_canonical(&Log::new().sealed.policy))
+    reference(&documents::crypto::canonical::to_canonical(&Log::new().sealed.policy))
 }
 
 #[test]

@@ -7,8 +7,8 @@ use std::process::Stdio;
 
 use crate::support::people::{alice, bob, dora};
 use crate::support::{self, SMALL, World, runbook, wait_for};
-use countersign::crypto::note::sign_note;
-use countersign::record::checkpoint::Checkpoint;
+use documents::crypto::note::sign_note;
+use documents::record::checkpoint::Checkpoint;
 use serde_json::{Value, json};
 
 use crate::second;

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use countersign::audit::entry::LogEntry;
-use countersign::audit::finding::AuditEvent;
-use countersign::crypto::canonical::{canonical_of, to_canonical};
-use countersign::crypto::digest::{hex, sha256};
-use countersign::record::envelope::Envelope;
+use documents::crypto::canonical::{canonical_of, to_canonical};
+use documents::crypto::digest::{hex, sha256};
+use documents::record::envelope::Envelope;
+use judgement::audit::entry::LogEntry;
+use judgement::audit::finding::AuditEvent;
 use serde_json::{Value, json};
 
 use crate::history::{self, ALICE, Approved, BOB, BOUNDARY, BOUNDARY_2, CAROL, Log, MALLORY, key, reference, sign};
@@ -178,12 +178,12 @@ struct Found {
 
 fn ours(log: &Log) -> Found {
     let Some(versions) =
-        countersign::audit::history::rosters_in(&LogEntry::of(log.entries[0].clone()), log).expect("readable")
+        judgement::audit::history::rosters_in(&LogEntry::of(log.entries[0].clone()), log).expect("readable")
     else {
         return Found { clean: false, words: ["no genesis seal".to_owned()].into() };
     };
-    let trusted = countersign::trust::chain::Pinned::Digest(log.roster_digest(1));
-    let Ok(mut auditor) = countersign::audit::history::Auditor::new(trusted, &versions, Default::default()) else {
+    let trusted = judgement::trust::chain::Pinned::Digest(log.roster_digest(1));
+    let Ok(mut auditor) = judgement::audit::history::Auditor::new(trusted, &versions, Default::default()) else {
         return Found { clean: false, words: ["no trust".to_owned()].into() };
     };
     let mut said = Vec::new();

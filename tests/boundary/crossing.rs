@@ -7,7 +7,7 @@ use crate::support::people::{
     CHALLENGE, Key, alice, bob, boundary_key, carol, dora, envelope, frank, mallory, now, oscar, robot, stamp, wrap,
 };
 use crate::support::{self, SMALL, World, bytes_of, id_of, people, runbook, wait_for};
-use countersign::crypto::merkle;
+use documents::crypto::merkle;
 use serde_json::{Value, json};
 
 // Promise 1: no run without signatures
@@ -377,8 +377,8 @@ fn promise_9_consistency_proofs_hold_across_restarts() {
     let id = world.boundary()["id"].as_str().unwrap().trim_start_matches("sha256:")[..16].to_owned();
     assert_eq!(origin, format!("prod/{id}"));
     for note in &notes {
-        let parsed = countersign::crypto::note::Note::parse(note).unwrap();
-        let _ = countersign::crypto::note::verify_note(&parsed, &origin, &key).expect("signed by the boundary");
+        let parsed = documents::crypto::note::Note::parse(note).unwrap();
+        let _ = documents::crypto::note::verify_note(&parsed, &origin, &key).expect("signed by the boundary");
     }
     let heads: Vec<_> = notes.iter().map(|note| note_of(note)).collect();
     for (at, (old, old_root)) in heads.iter().enumerate() {
@@ -401,14 +401,14 @@ fn promise_9_consistency_proofs_hold_across_restarts() {
     assert_eq!(merkle::root(&leaves), root);
     for index in 0..size {
         let text = world.wire.peek(&format!("/log/proof/{index}")).text();
-        let proof = countersign::crypto::note::TlogProof::parse(&text).expect("a proof");
+        let proof = documents::crypto::note::TlogProof::parse(&text).expect("a proof");
         assert_eq!((proof.index, note_of(&proof.checkpoint)), (index, (size, root)));
         let _ = merkle::verify_inclusion(&leaves[index as usize], index, size, &proof.hashes, &root).expect("included");
     }
 }
 
 fn unhex(text: &Value) -> merkle::Hash {
-    countersign::crypto::digest::unhex32(text.as_str().unwrap()).unwrap()
+    documents::crypto::digest::unhex32(text.as_str().unwrap()).unwrap()
 }
 
 #[test]

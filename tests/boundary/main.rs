@@ -3,6 +3,8 @@
 
 #[path = "../certified/mod.rs"]
 mod certified;
+#[path = "../support/later_rows.rs"]
+mod later_rows;
 #[path = "../support/mod.rs"]
 mod support;
 

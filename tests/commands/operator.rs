@@ -335,8 +335,8 @@ fn a_boundary_without_possible_approvers_is_not_started() {
 #[test]
 fn the_roster_is_shown_with_its_witnesses() {
     let (dir, home) = boundary();
-    let key = countersign::crypto::signature::SecretKey::from_seed([21; 32]).public();
-    let vkey = countersign::crypto::cosignature::WitnessKey::new("w.example/1", key).vkey();
+    let key = documents::crypto::signature::SecretKey::from_seed([21; 32]).public();
+    let vkey = documents::crypto::cosignature::WitnessKey::new("w.example/1", key).vkey();
     let file = home.join("boundary/roster.toml");
     let text = std::fs::read_to_string(&file).expect("read");
     let witness = format!("\n[[witness]]\nname = \"w.example/1\"\nvkey = \"{vkey}\"\nurl = \"http://127.0.0.1:1\"\n");

@@ -6,7 +6,8 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use clap::Parser as _;
-use countersign::cli::Cli;
+use client::commands::program::Cli;
+use countersign::cli::WholeProgram;
 use serde_json::{Value, json};
 
 use crate::support::host::not_run;
@@ -51,7 +52,7 @@ fn check_commands(fix: &str) {
     for command in fix.split('`').skip(1).step_by(2).filter(|command| command.starts_with("countersign ")) {
         let words = command.split(' ').map(|word| word.trim_matches('\''));
         let words = words.map(|word| if word == "NAME" || word == "NEW_NAME" { "dave" } else { word });
-        if let Err(error) = Cli::try_parse_from(words) {
+        if let Err(error) = Cli::<WholeProgram>::try_parse_from(words) {
             panic!("{command}: {error}");
         }
     }

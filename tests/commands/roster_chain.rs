@@ -962,8 +962,8 @@ fn versions_that_would_not_fit_into_a_bundle_are_not_accepted() {
         .map(|at| {
             let mut seed = [200; 32];
             seed[..4].copy_from_slice(&at.to_be_bytes());
-            let public = countersign::crypto::signature::SecretKey::from_seed(seed).public();
-            let key = countersign::crypto::ssh_key::SshKey::from_public(public, "").expect("a key");
+            let public = documents::crypto::signature::SecretKey::from_seed(seed).public();
+            let key = documents::crypto::ssh_key::SshKey::from_public(public, "").expect("a key");
             json!({"name": format!("p{at}"), "groups": [], "keys": [key.line()]})
         })
         .collect();

@@ -11,8 +11,8 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 
-use countersign::crypto::cosignature::WitnessKey;
-use countersign::crypto::signature::SecretKey;
+use documents::crypto::cosignature::WitnessKey;
+use documents::crypto::signature::SecretKey;
 use serde_json::Value;
 
 use crate::support::wire::{Reply, Wire};

@@ -24,7 +24,7 @@ const HOSTILE: &str = "x\"; touch pwned; echo \"$(touch pwned)`touch pwned`' ${I
 fn example(file: &str) -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/ci").join(file);
     let text = fs::read_to_string(&path).expect(file);
-    countersign::yaml::parse(&text, 1).unwrap_or_else(|flaw| panic!("{file}:{flaw}")).to_json()
+    documents::yaml::parse(&text, 1).unwrap_or_else(|flaw| panic!("{file}:{flaw}")).to_json()
 }
 
 /// A boundary with the step of the examples, and the directories of a CI runner.

@@ -10,8 +10,8 @@ use crate::support::people::{Key, alice, dora, envelope, now, stamp};
 use crate::support::poor::poor_container;
 use crate::support::wire::Wire;
 use crate::support::{self, SMALL, World, bytes_of, host::processes_with, id_of, not_run, people, runbook, wait_for};
-use countersign::crypto::merkle;
 use countersign::store::crash_points::POINTS;
+use documents::crypto::merkle;
 use serde_json::{Value, json};
 
 // Every crash point

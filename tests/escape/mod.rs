@@ -16,12 +16,12 @@ use std::process::{Command, Stdio};
 use std::sync::{PoisonError, RwLock, mpsc};
 use std::time::{Duration, Instant};
 
-use countersign::record::profile::{Layer, Limits, Profile, STRICT, Workdir};
-use countersign::sandbox::cancel_flag::CancelFlag;
-use countersign::sandbox::linux::{LinuxSandbox, Setup};
-use countersign::sandbox::profile_check::Prepared;
-use countersign::sandbox::unavailable::Unavailable;
-use countersign::sandbox::{End, Plan, Report, Sandbox as _};
+use documents::record::profile::{Layer, Limits, Profile, STRICT, Workdir};
+use sandbox::cancel_flag::CancelFlag;
+use sandbox::linux::{LinuxSandbox, Setup};
+use sandbox::profile_check::Prepared;
+use sandbox::unavailable::Unavailable;
+use sandbox::{End, Plan, Report, Sandbox as _};
 use serde::{Deserialize, Serialize};
 
 use crate::support::host;

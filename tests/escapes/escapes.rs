@@ -1,7 +1,7 @@
 //! Scripts that try to escape from the sandbox: the scripts of the shared suite and of this project.
 
 use crate::escape::{Bites, Held, Outcome, Who, all_cases, cases, play_what_is_ordered, round, round_over};
-use countersign::record::profile::Workdir;
+use documents::record::profile::Workdir;
 
 use crate::support::host;
 

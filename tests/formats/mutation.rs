@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use crate::second::{self, Case, Verdict, case_of, ours, theirs};
-use countersign::audit::report::CheckName;
+use judgement::audit::report::CheckName;
 use serde_json::Value;
 
 use crate::golden;

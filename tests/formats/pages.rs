@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use countersign::registry::registry_error::RegistryError;
-use countersign::registry::runbook_directories::RunbookDirectories;
+use judgement::registry::registry_error::RegistryError;
+use judgement::registry::runbook_directories::RunbookDirectories;
 
 use crate::fuzz_corpus::{Random, damage};
 

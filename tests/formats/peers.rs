@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use countersign::registry::imported::{ImportedBlock, read_imported};
+use judgement::registry::imported::{ImportedBlock, read_imported};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 

@@ -3,45 +3,45 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use countersign::audit::bundle_check::{RosterTrust, VerifyOptions, verify};
-use countersign::crypto::canonical::{canonical_of, parse_canonical, to_canonical};
-use countersign::crypto::digest::{AuthorizationDigest, sha256};
-use countersign::crypto::json::{self, Reason};
-use countersign::crypto::key_id::KeyId;
-use countersign::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
-use countersign::crypto::ssh_key::SshKey;
-use countersign::crypto::sshsig::{MAX_SIGNATURE_BYTES, Presence};
-use countersign::crypto::tlog_tiles::{MAX_ENTRY_BYTES, push_entry};
-use countersign::decision::exclusion::{self, Tokens};
-use countersign::decision::quorum::decide;
-use countersign::decision::quorum_rules::QuorumRules;
-use countersign::decision::signature_count::count;
-use countersign::policy::builtins::Builtins;
-use countersign::policy::closures::Closures;
-use countersign::policy::file::Policy;
-use countersign::policy::ruling::resolve;
-use countersign::record::authorization::{
+use documents::crypto::canonical::{canonical_of, parse_canonical, to_canonical};
+use documents::crypto::digest::{AuthorizationDigest, sha256};
+use documents::crypto::json::{self, Reason};
+use documents::crypto::key_id::KeyId;
+use documents::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
+use documents::crypto::ssh_key::SshKey;
+use documents::crypto::sshsig::{MAX_SIGNATURE_BYTES, Presence};
+use documents::crypto::tlog_tiles::{MAX_ENTRY_BYTES, push_entry};
+use documents::record::authorization::{
     Authorization, MAX_AUTHORIZATION_BYTES, MAX_PARAMS_BYTES, MAX_REASON_BYTES, Permission, PermissionKind,
     PermissionReason,
 };
-use countersign::record::bundle::{Bundle, MAX_BUNDLE_BYTES};
-use countersign::record::consumption::{Consumption, MAX_ITEMS, Spent};
-use countersign::record::declared::check_program;
-use countersign::record::denial::Denial;
-use countersign::record::document::{Predicate, Statement};
-use countersign::record::envelope::{
+use documents::record::bundle::{Bundle, MAX_BUNDLE_BYTES};
+use documents::record::consumption::{Consumption, MAX_ITEMS, Spent};
+use documents::record::declared::check_program;
+use documents::record::denial::Denial;
+use documents::record::document::{Predicate, Statement};
+use documents::record::envelope::{
     Base64, Envelope, EnvelopeSignature, MAX_SIGNATURES, Signed, Verified, VerifiedSignature,
 };
-use countersign::record::later_words::Program;
-use countersign::record::malformed::Malformed;
-use countersign::record::program_list::{ListedProgram, ProgramFacts, ProgramList, ProgramMode};
-use countersign::record::receipt::{MAX_REST_BYTES, Receipt};
-use countersign::record::refusal_statement::RefusalStatement;
-use countersign::record::reserved::ReservedPart as _;
-use countersign::record::roster::{MAX_ROSTER_BYTES, Roster};
-use countersign::record::seal::Seal;
-use countersign::record::step_definition::Approvals;
-use countersign::trust::trusted_roster::TrustedRoster;
+use documents::record::later_words::Program;
+use documents::record::malformed::Malformed;
+use documents::record::program_list::{ListedProgram, ProgramFacts, ProgramList, ProgramMode};
+use documents::record::receipt::{MAX_REST_BYTES, Receipt};
+use documents::record::refusal_statement::RefusalStatement;
+use documents::record::reserved::ReservedPart as _;
+use documents::record::roster::{MAX_ROSTER_BYTES, Roster};
+use documents::record::seal::Seal;
+use documents::record::step_definition::Approvals;
+use judgement::audit::bundle_check::{RosterTrust, VerifyOptions, verify};
+use judgement::decision::exclusion::{self, Tokens};
+use judgement::decision::quorum::decide;
+use judgement::decision::quorum_rules::QuorumRules;
+use judgement::decision::signature_count::count;
+use judgement::policy::builtins::Builtins;
+use judgement::policy::closures::Closures;
+use judgement::policy::file::Policy;
+use judgement::policy::ruling::resolve;
+use judgement::trust::trusted_roster::TrustedRoster;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -626,7 +626,7 @@ fn a_changed_document_under_its_old_signature_is_refused() {
                 let key = keys.iter().find(|key| key.keyid() == signature.keyid).expect("its key");
                 let raw = Base64::Strict.decode("", &signature.sig).expect("base64");
                 assert!(
-                    countersign::crypto::sshsig::verify(key, &message, &raw).is_err(),
+                    documents::crypto::sshsig::verify(key, &message, &raw).is_err(),
                     "{kind}{}: {}",
                     mutant.pointer,
                     mutant.what

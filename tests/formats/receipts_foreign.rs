@@ -6,8 +6,8 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use countersign::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
-use countersign::trust::trusted_roster::TrustedRoster;
+use documents::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
+use judgement::trust::trusted_roster::TrustedRoster;
 use serde_json::Value;
 
 use crate::golden;

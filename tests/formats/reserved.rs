@@ -5,16 +5,16 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use countersign::decision::step::{HashedStep, StepError};
-use countersign::record::authorization::Authorization;
-use countersign::record::bundle::Bundle;
-use countersign::record::consumption::Consumption;
-use countersign::record::document::{Predicate, Statement};
-use countersign::record::envelope::{Base64, Signed};
-use countersign::record::later::of_kind;
-use countersign::record::malformed::Malformed;
-use countersign::record::receipt::Receipt;
-use countersign::record::roster::Roster;
+use documents::record::authorization::Authorization;
+use documents::record::bundle::Bundle;
+use documents::record::consumption::Consumption;
+use documents::record::document::{Predicate, Statement};
+use documents::record::envelope::{Base64, Signed};
+use documents::record::later::of_kind;
+use documents::record::malformed::Malformed;
+use documents::record::receipt::Receipt;
+use documents::record::roster::Roster;
+use judgement::decision::step::{HashedStep, StepError};
 use serde_json::Value;
 
 use crate::golden::own_vectors;

@@ -4,9 +4,9 @@
 use std::path::{Path, PathBuf};
 
 use countersign::local::workflow_walk::{NextUnit, WorkflowWalk};
-use countersign::registry::page::{Page, RunbookFiles};
-use countersign::registry::rundown::{read, read_workflow};
-use countersign::yaml;
+use documents::yaml;
+use judgement::registry::page::{Page, RunbookFiles};
+use judgement::registry::rundown::{read, read_workflow};
 
 use crate::peers::peer;
 

@@ -5,16 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use countersign::cli::schema;
-use countersign::record::authorization::Authorization;
-use countersign::record::bundle::Bundle;
-use countersign::record::consumption::Consumption;
-use countersign::record::denial::Denial;
-use countersign::record::document::Statement;
-use countersign::record::envelope::Envelope;
-use countersign::record::receipt::Receipt;
-use countersign::record::refusal_statement::RefusalStatement;
-use countersign::record::roster::Roster;
-use countersign::record::seal::Seal;
+use documents::record::authorization::Authorization;
+use documents::record::bundle::Bundle;
+use documents::record::consumption::Consumption;
+use documents::record::denial::Denial;
+use documents::record::document::Statement;
+use documents::record::envelope::Envelope;
+use documents::record::receipt::Receipt;
+use documents::record::refusal_statement::RefusalStatement;
+use documents::record::roster::Roster;
+use documents::record::seal::Seal;
 use jsonschema::Validator;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -129,7 +129,7 @@ fn every_document_that_the_reader_accepts_fits_its_schema() {
         for mutant in golden::mutants(&golden::payload(kind)) {
             let mut value = mutant.value.clone();
             golden::repair_twins(kind, &mut value);
-            let payload = countersign::crypto::canonical::to_canonical(&value);
+            let payload = documents::crypto::canonical::to_canonical(&value);
             let taken = match kind {
                 "authorization" => Statement::<Authorization>::from_payload(&payload).is_ok(),
                 "consumption" => Statement::<Consumption>::from_payload(&payload).is_ok(),

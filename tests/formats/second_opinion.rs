@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use countersign::decision::step::HashedStep;
-use countersign::template::script_template::of_step;
-use countersign::template::template_rules::TemplateRules;
+use judgement::decision::step::HashedStep;
+use judgement::template::script_template::of_step;
+use judgement::template::template_rules::TemplateRules;
 use serde_json::{Value, json};
 
 use crate::golden;

@@ -4,14 +4,14 @@
 
 use std::path::{Path, PathBuf};
 
-use countersign::crypto::canonical::to_canonical;
-use countersign::crypto::digest::{hex, sha256};
-use countersign::crypto::merkle::{self, Hash};
-use countersign::crypto::note::sign_note;
-use countersign::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
-use countersign::crypto::ssh_key::SshKey;
-use countersign::record::checkpoint::Checkpoint;
-use countersign::record::envelope::{Envelope, EnvelopeSignature};
+use documents::crypto::canonical::to_canonical;
+use documents::crypto::digest::{hex, sha256};
+use documents::crypto::merkle::{self, Hash};
+use documents::crypto::note::sign_note;
+use documents::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
+use documents::crypto::ssh_key::SshKey;
+use documents::record::checkpoint::Checkpoint;
+use documents::record::envelope::{Envelope, EnvelopeSignature};
 use serde_json::{Value, json};
 
 /// The kinds of golden payloads. A kind refers only to earlier kinds.

@@ -7,29 +7,29 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use countersign::audit::entry::LogEntry;
-use countersign::audit::evidence_files::{EvidenceFiles, Unreadable};
-use countersign::audit::finding::{AuditEvent, Summary};
-use countersign::audit::history::{Auditor, Expected, rosters_in};
-use countersign::crypto::canonical::{canonical_of, to_canonical};
-use countersign::crypto::digest::{BlobDigest, RosterDigest, hex, sha256};
-use countersign::crypto::merkle;
-use countersign::crypto::note::sign_note;
-use countersign::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
-use countersign::crypto::ssh_key::SshKey;
-use countersign::crypto::tlog_tiles::TilePath;
-use countersign::decision::in_force::steps_in_force;
-use countersign::policy::builtins::Builtins;
-use countersign::policy::file::Policy;
-use countersign::record::checkpoint::Checkpoint;
-use countersign::record::configuration::{Configuration, ConfiguredLimits, ConfiguredSandbox};
-use countersign::record::enforcement::Level;
-use countersign::record::envelope::{Envelope, EnvelopeSignature};
-use countersign::record::profile::{Limits, STRICT};
-use countersign::record::validity::Timestamp;
-use countersign::registry::Registry;
-use countersign::trust::chain::Pinned;
-use countersign::trust::trusted_roster::TrustedRoster;
+use documents::crypto::canonical::{canonical_of, to_canonical};
+use documents::crypto::digest::{BlobDigest, RosterDigest, hex, sha256};
+use documents::crypto::merkle;
+use documents::crypto::note::sign_note;
+use documents::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
+use documents::crypto::ssh_key::SshKey;
+use documents::crypto::tlog_tiles::TilePath;
+use documents::record::checkpoint::Checkpoint;
+use documents::record::configuration::{Configuration, ConfiguredLimits, ConfiguredSandbox};
+use documents::record::enforcement::Level;
+use documents::record::envelope::{Envelope, EnvelopeSignature};
+use documents::record::profile::{Limits, STRICT};
+use documents::record::validity::Timestamp;
+use judgement::audit::entry::LogEntry;
+use judgement::audit::evidence_files::{EvidenceFiles, Unreadable};
+use judgement::audit::finding::{AuditEvent, Summary};
+use judgement::audit::history::{Auditor, Expected, rosters_in};
+use judgement::decision::in_force::steps_in_force;
+use judgement::policy::builtins::Builtins;
+use judgement::policy::file::Policy;
+use judgement::registry::Registry;
+use judgement::trust::chain::Pinned;
+use judgement::trust::trusted_roster::TrustedRoster;
 use serde_json::{Value, json};
 
 pub const ALICE: u8 = 1;
@@ -380,7 +380,7 @@ impl Log {
         excluded.sort_unstable();
         let empty = json!({
             "bytes": 0, "recorded": 0, "redactions": 0, "truncated": false, "sha256": reference(b""),
-            "blake3": countersign::crypto::digest::Blake3Digest::of(b""),
+            "blake3": documents::crypto::digest::Blake3Digest::of(b""),
         });
         let consumption = &self.entries[usize::try_from(place.index).unwrap()];
         let mut predicate = json!({

@@ -1,31 +1,16 @@
-//! Checks the client, the program with the feature `client` only: what it compiles, and on which systems it builds.
+//! Checks the client: what it compiles, and on which systems it builds.
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
 use crate::rust_source::{Token, closing, rust_files, text, tokens};
 
-/// Files of which a part depends on a feature. In all other files, no check can differ between the client and the whole
-/// program. These files select modules, commands and messages.
-const WITH_FEATURES: &[&str] = &[
-    "src/cli/client_build.rs",
-    "src/cli/log.rs",
-    "src/cli/log_source_options.rs",
-    "src/cli/mod.rs",
-    "src/cli/registry/mod.rs",
-    "src/cli/roster/mod.rs",
-    "src/cli/version.rs",
-    "src/lib.rs",
-    "src/main.rs",
-    "src/tls/mod.rs",
-];
-
 /// Names of things that only Linux has. A path below `/proc` is the token of a string, so it is searched in the text.
 const ONLY_LINUX: &[&str] =
     &["prctl", "memfd", "memfd_create", "SO_PEERCRED", "peer_cred", "socket_peercred", "syncfs"];
 
-/// Crates that do not build on macOS, or that a client does not need.
-const NOT_ON_MAC: &[&str] = &["landlock", "linux-raw-sys", "libmimalloc-sys", "rusqlite", "libsqlite3-sys", "axum"];
+/// The crates of the client.
+const CLIENT: [&str; 5] = ["documents", "wire", "judgement", "client", "client-program"];
 
 /// A source file of the crate: path, text, tokens.
 struct SourceFile {
@@ -37,52 +22,16 @@ struct SourceFile {
 /// Returns the files that the client compiles.
 fn client_files() -> Vec<SourceFile> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let files: Vec<SourceFile> = rust_files(&root.join("src"))
-        .into_iter()
+    CLIENT
+        .iter()
+        .flat_map(|name| rust_files(&root.join("crates").join(name).join("src")))
         .map(|(path, text)| SourceFile {
             path: path.strip_prefix(root).unwrap().to_str().unwrap().to_owned(),
             tokens: tokens(&text),
             text,
         })
-        .collect();
-    let absent: Vec<String> = files.iter().flat_map(|file| gated_modules(&file.path, &file.tokens)).collect();
-    files
-        .into_iter()
-        .filter(|file| !absent.iter().any(|module| is_below(&file.path, module)))
         .filter(|file| !file.path.ends_with("/tests.rs") && !file.path.contains("/tests/"))
         .collect()
-}
-
-/// Returns the modules that a file declares for the feature `boundary` only, each as a path without an ending.
-fn gated_modules(path: &str, tokens: &[Token]) -> Vec<String> {
-    let directory = match path.rsplit_once('/') {
-        Some((directory, "mod.rs" | "lib.rs" | "main.rs")) => directory.to_owned(),
-        _ => path.trim_end_matches(".rs").to_owned(),
-    };
-    let mut found = Vec::new();
-    for end in feature_attributes(tokens) {
-        let mut at = end + 1;
-        if text(tokens, at) == "pub" {
-            at = if text(tokens, at + 1) == "(" { closing(tokens, at + 1) + 1 } else { at + 1 };
-        }
-        if text(tokens, at) == "mod" && text(tokens, at + 2) == ";" {
-            found.push(format!("{directory}/{}", text(tokens, at + 1)));
-        }
-    }
-    found
-}
-
-/// Returns the last token of each attribute `cfg(feature = …)`. Literals have no text here, so another test checks that
-/// no attribute names the feature `client`.
-fn feature_attributes(tokens: &[Token]) -> Vec<usize> {
-    (0..tokens.len())
-        .filter(|at| (0..6).map(|next| text(tokens, at + next)).eq(["#", "[", "cfg", "(", "feature", "="]))
-        .map(|at| closing(tokens, at + 1))
-        .collect()
-}
-
-fn is_below(path: &str, module: &str) -> bool {
-    path == format!("{module}.rs") || path.starts_with(&format!("{module}/"))
 }
 
 /// Returns the ranges of tokens that only Linux compiles: items, blocks and statements below
@@ -142,15 +91,12 @@ fn only_linux(file: &SourceFile) -> Vec<String> {
 fn the_client_uses_nothing_that_only_linux_has() {
     let files = client_files();
     assert!(files.len() > 150, "only {} files found: the test looks in the wrong place", files.len());
-    for absent in ["src/store/", "src/sandbox/", "src/crossing/", "src/node/", "src/cli/serve.rs", "src/local/"] {
-        assert!(!files.iter().any(|file| file.path.starts_with(absent)), "{absent}");
-    }
     // The kernel of Linux is not asked: each of these lines compares a path that a person or a script wrote.
     let compared = [
-        "src/home/trusted_rosters.rs",
-        "src/policy/lists.rs",
-        "src/record/host_names.rs",
-        "src/template/shell_commands.rs",
+        "crates/client/src/home/trusted_rosters.rs",
+        "crates/judgement/src/policy/lists.rs",
+        "crates/documents/src/record/host_names.rs",
+        "crates/judgement/src/template/shell_commands.rs",
     ];
     let found: Vec<String> = files
         .iter()
@@ -160,47 +106,50 @@ fn the_client_uses_nothing_that_only_linux_has() {
     assert!(found.is_empty(), "\n{}\n", found.join("\n"));
 }
 
-#[test]
-fn features_select_whole_modules_and_never_a_check() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut users = BTreeSet::new();
-    for (path, source) in rust_files(&root.join("src")) {
-        let tokens = tokens(&source);
-        let uses = (0..tokens.len()).any(|at| text(&tokens, at) == "feature" && text(&tokens, at + 1) == "=");
-        // The client has no module of its own, and `client` without `boundary` is `not(feature = "boundary")`.
-        let named = source.lines().filter(|line| line.contains("feature = \"client\""));
-        // `lib.rs` refuses a build without it, and `--version --long` names it.
-        let may = path.ends_with("src/lib.rs") || path.ends_with("src/cli/version.rs");
-        assert!(named.count() <= usize::from(may), "{}", path.display());
-        if uses {
-            users.insert(path.strip_prefix(root).unwrap().to_str().unwrap().to_owned());
-        }
-    }
-    assert_eq!(users, WITH_FEATURES.iter().map(|path| (*path).to_owned()).collect());
+/// Returns the crates that a package of this workspace uses for a target, by their names.
+fn used_crates(package: &str, target: &str) -> BTreeSet<String> {
+    // The build on Linux downloads no crate of macOS, so cargo may have to download some crates here.
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--locked", "--target", target, "--edges", "normal", "--prefix", "none", "--format", "{p}"])
+        .args(["--package", package])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo tree");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    text.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
 }
 
 #[test]
-fn the_client_of_macos_has_no_crate_that_only_linux_has() {
-    let tree = |features: &[&str]| {
-        // The build on Linux downloads no crate of macOS, so cargo may have to download some crates here.
-        let output = Command::new(env!("CARGO"))
-            .args(["tree", "--locked", "--target", "aarch64-apple-darwin", "--edges", "normal"])
-            .args(["--prefix", "none", "--format", "{p}"])
-            .args(features)
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .output()
-            .expect("cargo tree");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).expect("UTF-8")
-    };
-    let client = tree(&["--no-default-features", "--features", "client"]);
-    let names: BTreeSet<&str> = client.lines().filter_map(|line| line.split(' ').next()).collect();
-    assert!(names.contains("rustix") && names.contains("clap"), "{names:?}");
-    for name in NOT_ON_MAC {
-        assert!(!names.contains(name), "{name}");
+fn the_client_has_no_crate_of_the_service_and_judgement_has_no_runtime() {
+    for target in ["aarch64-apple-darwin", "x86_64-unknown-linux-gnu"] {
+        let client = used_crates("countersign-client", target);
+        assert!(client.contains("rustix") && client.contains("clap"), "{client:?}");
+        for name in ["landlock", "libmimalloc-sys", "rusqlite", "libsqlite3-sys", "axum", "sandbox"] {
+            assert!(!client.contains(name), "{name}");
+        }
     }
-    // The whole program has most of these crates, so the test reads the right output.
-    assert!(tree(&[]).contains("rusqlite v"));
+    assert!(!used_crates("countersign-client", "aarch64-apple-darwin").contains("linux-raw-sys"));
+    let judgement = used_crates("judgement", "x86_64-unknown-linux-gnu");
+    assert!(judgement.contains("documents") && !judgement.contains("tokio") && !judgement.contains("rusqlite"));
+    // The whole program has these crates, so the test reads the right output.
+    let whole = used_crates("countersign", "x86_64-unknown-linux-gnu");
+    assert!(whole.contains("rusqlite") && whole.contains("tokio") && whole.contains("landlock"));
+}
+
+#[test]
+fn no_source_file_depends_on_a_feature() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for (path, source) in ["src", "crates", "tests", "benches"].iter().flat_map(|below| rust_files(&root.join(below))) {
+        let tokens = tokens(&source);
+        let uses = (0..tokens.len()).any(|at| {
+            matches!(text(&tokens, at), "cfg" | "cfg_attr") && {
+                let end = if text(&tokens, at + 1) == "(" { closing(&tokens, at + 1) } else { at };
+                (at..end).any(|inside| text(&tokens, inside) == "feature" && text(&tokens, inside + 1) == "=")
+            }
+        });
+        assert!(!uses, "{}: a crate of its own, or a type parameter, selects parts of a program", path.display());
+    }
 }
 
 /// Tests of the checker.
@@ -232,13 +181,5 @@ mod checker {
         ] {
             assert_eq!(only_linux(&file(source)), [""; 0], "{source}");
         }
-    }
-
-    #[test]
-    fn a_module_below_the_attribute_is_absent_from_the_client() {
-        let source = "#[cfg(feature = \"boundary\")]\npub mod a;\npub mod b;\n#[cfg(feature = \"boundary\")]\nmod c;";
-        assert_eq!(gated_modules("src/lib.rs", &tokens(source)), ["src/a", "src/c"]);
-        assert_eq!(gated_modules("src/cli/roster/mod.rs", &tokens(source)), ["src/cli/roster/a", "src/cli/roster/c"]);
-        assert!(is_below("src/a/b.rs", "src/a") && is_below("src/a.rs", "src/a") && !is_below("src/ab.rs", "src/a"));
     }
 }

@@ -21,19 +21,19 @@ mod imports {
         use countersign::crossing::stage::Admitted;
     }
     mod peek {
-        use countersign::record::{authorization::Authorization, envelope::Signed};
+        use documents::record::{authorization::Authorization, envelope::Signed};
     }
     mod forge_document {
-        use countersign::record::{authorization::Authorization, document::Statement, envelope::Verified};
+        use documents::record::{authorization::Authorization, document::Statement, envelope::Verified};
     }
     mod forge_window {
-        use countersign::decision::window::WithinWindow;
+        use judgement::decision::window::WithinWindow;
     }
     mod forge_run_window {
-        use countersign::decision::window::{RunWindow, WindowBounds};
+        use judgement::decision::window::{RunWindow, WindowBounds};
     }
     mod forget_limit {
-        use countersign::decision::window::{RunWindow, TimeLimits};
+        use judgement::decision::window::{RunWindow, TimeLimits};
     }
 }
 
@@ -41,7 +41,8 @@ mod imports {
 fn every_example_that_must_not_compile_imports_existing_names() {
     let here = include_str!("compile_fail.rs");
     let mut examples = 0;
-    for (path, source) in rust_files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for (path, source) in ["src", "crates"].iter().flat_map(|directory| rust_files(&root.join(directory))) {
         for example in source.split("```compile_fail").skip(1) {
             examples += 1;
             let example = example.split("```").next().unwrap_or_default();

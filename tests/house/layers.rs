@@ -1,101 +1,97 @@
-//! Checks the module layout of the source code, above all which module may import which other module.
+//! Checks the layout of the source code that cargo can't hold: which room of a crate may import which other room, and who
+//! may spend a nonce or start a run.
 //!
-//! A room is a directory below `src/`. `ROOMS` lists all rooms, each with the rooms that it may import. The test checks
-//! every `crate::` path in the code, not only `use` lines. Comments and strings do not count. CONTRIBUTING.md shows the
-//! layout.
+//! A room is a directory below `src/` of a crate. `CRATES` lists all rooms, each with the rooms of its crate and the
+//! crates of this workspace that it may import. The test checks every path in the code, not only `use` lines. Comments
+//! and strings do not count. CONTRIBUTING.md shows the layout.
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::rust_source::{Token, closing, rust_files, text, tokens};
 
-/// Each room with the rooms that it may import. A room may import only rooms that come earlier in this list.
-const ROOMS: &[(&str, &[&str])] = &[
-    ("crypto", &[]),
-    ("shell", &[]),
-    ("yaml", &[]),
-    ("record", &["crypto", "yaml"]),
-    ("api", &["crypto", "record"]),
-    ("metrics", &["record"]),
-    ("terminal", &["record"]),
-    ("tls", &["record"]),
-    ("template", &["crypto", "shell", "record"]),
-    ("registry", &["crypto", "shell", "yaml", "record", "template"]),
-    ("policy", &["crypto", "shell", "yaml", "record"]),
-    ("trust", &["crypto", "shell", "yaml", "record"]),
-    ("decision", &["crypto", "shell", "yaml", "record", "template", "registry", "policy", "trust"]),
-    // An audit runs offline, so it must not depend on the store, the sandbox, the network or the crossing.
-    ("audit", &["crypto", "shell", "yaml", "record", "registry", "policy", "trust", "decision"]),
-    ("home", &["crypto", "record", "terminal", "trust", "audit"]),
-    ("store", &["crypto", "yaml", "record", "metrics"]),
-    ("sandbox", &["crypto", "yaml", "record"]),
-    (
-        "crossing",
-        &[
-            "crypto", "shell", "yaml", "record", "metrics", "registry", "policy", "trust", "decision", "store",
-            "sandbox",
-        ],
-    ),
-    (
-        "boundary",
-        &[
-            "crypto", "api", "shell", "yaml", "record", "metrics", "registry", "policy", "trust", "decision", "store",
-            "sandbox", "crossing",
-        ],
-    ),
+/// A room with the rooms and crates that it may import.
+type Room = (&'static str, &'static [&'static str]);
+
+/// Each crate with its rooms. A room may import only rooms that come earlier in the list. The manifest of a crate says
+/// which crates it may import; a room of the whole program may import only the listed ones.
+const CRATES: &[(&str, &[Room])] = &[
+    ("documents", &[("crypto", &[]), ("yaml", &[]), ("record", &["crypto", "yaml"])]),
     // The MCP server must be a view of the HTTP API: without the store, the sandbox, keys and signers.
-    ("mcp", &["api", "record"]),
-    // The call `receipts/verify` runs the same check as an auditor.
+    ("wire", &[("api", &["documents"]), ("tls", &["documents"]), ("mcp", &["api", "documents"])]),
     (
-        "http",
+        "judgement",
         &[
-            "crypto", "api", "tls", "shell", "yaml", "record", "metrics", "registry", "policy", "trust", "decision",
-            "audit", "store", "sandbox", "crossing", "boundary", "mcp",
+            ("shell", &[]),
+            ("template", &["shell", "documents"]),
+            ("registry", &["shell", "template", "documents"]),
+            ("policy", &["shell", "documents"]),
+            ("trust", &["shell", "documents"]),
+            ("decision", &["shell", "template", "registry", "policy", "trust", "documents"]),
+            ("audit", &["shell", "registry", "policy", "trust", "decision", "documents"]),
+        ],
+    ),
+    ("sandbox", &[]),
+    (
+        "client",
+        &[
+            ("terminal", &["documents"]),
+            ("home", &["terminal", "documents", "judgement"]),
+            ("remote", &["terminal", "home", "documents", "wire", "judgement"]),
+            ("review", &["terminal", "home", "documents", "wire", "judgement"]),
+            ("commands", &["terminal", "home", "remote", "review", "documents", "wire", "judgement"]),
         ],
     ),
     (
-        "node",
+        "countersign",
         &[
-            "crypto", "api", "tls", "shell", "yaml", "record", "metrics", "registry", "policy", "trust", "decision",
-            "store", "sandbox", "crossing", "boundary", "mcp", "http",
-        ],
-    ),
-    ("remote", &["crypto", "api", "mcp", "tls", "record", "terminal", "trust", "audit", "home"]),
-    ("review", &["crypto", "api", "record", "template", "terminal", "registry", "policy", "trust", "home"]),
-    (
-        "local",
-        &[
-            "crypto", "api", "yaml", "record", "terminal", "registry", "policy", "trust", "home", "sandbox",
-            "crossing", "boundary", "node",
-        ],
-    ),
-    (
-        "cli",
-        &[
-            "crypto", "api", "tls", "shell", "yaml", "record", "template", "registry", "policy", "trust", "decision",
-            "store", "sandbox", "crossing", "boundary", "mcp", "http", "node", "audit", "terminal", "home", "remote",
-            "local", "review",
+            ("metrics", &["documents"]),
+            ("store", &["metrics", "documents"]),
+            ("crossing", &["metrics", "store", "documents", "judgement", "sandbox"]),
+            ("boundary", &["metrics", "store", "crossing", "documents", "wire", "judgement", "sandbox"]),
+            ("http", &["metrics", "store", "crossing", "boundary", "documents", "wire", "judgement", "sandbox"]),
+            (
+                "node",
+                &["metrics", "store", "crossing", "boundary", "http", "documents", "wire", "judgement", "sandbox"],
+            ),
+            ("local", &["crossing", "boundary", "node", "documents", "wire", "judgement", "sandbox", "client"]),
+            (
+                "cli",
+                &[
+                    "store",
+                    "crossing",
+                    "boundary",
+                    "http",
+                    "node",
+                    "local",
+                    "documents",
+                    "wire",
+                    "judgement",
+                    "sandbox",
+                    "client",
+                ],
+            ),
         ],
     ),
 ];
 
-/// Crates on which a guarantee depends, each with its room. Only one file of that room may use the crate, with the
-/// files in the directory of the same name.
+/// Crates on which a guarantee depends, each with its directory. Only one file there may use the crate, with the files in
+/// the directory of the same name.
 const GUARANTEES: &[(&str, &str)] = &[
-    ("ed25519_dalek", "crypto"),
-    ("canonical_json", "crypto"),
-    ("landlock", "sandbox"),
-    ("prometheus_client", "metrics"),
-    ("rusqlite", "store"),
+    ("ed25519_dalek", "crates/documents/src/crypto/"),
+    ("canonical_json", "crates/documents/src/crypto/"),
+    ("landlock", "crates/sandbox/src/"),
+    ("prometheus_client", "src/metrics/"),
+    ("rusqlite", "src/store/"),
 ];
 
 /// Crates that only these files may use.
 const CONFINED: &[(&str, &[&str])] = &[
-    ("rustls", &["src/tls/"]),
-    ("rustls_native_certs", &["src/tls/"]),
-    ("tokio_rustls", &["src/tls/"]),
-    ("x509_cert", &["src/tls/"]),
+    ("rustls", &["crates/wire/src/tls/"]),
+    ("rustls_native_certs", &["crates/wire/src/tls/"]),
+    ("tokio_rustls", &["crates/wire/src/tls/"]),
+    ("x509_cert", &["crates/wire/src/tls/"]),
     // The interface of this crate changes often.
-    ("rmcp", &["src/mcp/", "src/http/mcp.rs"]),
+    ("rmcp", &["crates/wire/src/mcp/", "src/http/mcp.rs"]),
 ];
 
 /// The types that are necessary to spend a nonce or to start a run, each with its own room and the other files that may
@@ -106,7 +102,7 @@ const ONLY_BY: &[(&str, &str, &[&str])] = &[
     ("store::stored_run::Window", "src/store/", &["src/crossing/cross.rs"]),
     (
         "sandbox::Plan",
-        "src/sandbox/",
+        "crates/sandbox/src/",
         &[
             "src/crossing/cross.rs",
             "src/crossing/stage.rs",
@@ -121,24 +117,39 @@ const ONLY_BY: &[(&str, &str, &[&str])] = &[
 /// Functions that start a process with a copy of the service's memory.
 const FORKING: &[&str] = &["pre_exec", "before_exec", "fork", "vfork", "clone3"];
 
+/// Returns all source files of the workspace, each as a path from its root and a text.
+fn source_files() -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    ["src", "crates"]
+        .iter()
+        .flat_map(|directory| rust_files(&root.join(directory)))
+        .map(|(path, source)| (path.strip_prefix(root).unwrap().to_str().unwrap().to_owned(), source))
+        .filter(|(path, _)| !path.contains("crates/client-program/tests/"))
+        .collect()
+}
+
+/// Returns the crate of a file, and the path of the file below `src/` of the crate.
+fn place(path: &str) -> (&str, &str) {
+    match path.strip_prefix("crates/").and_then(|rest| rest.split_once("/src/")) {
+        Some(place) => place,
+        None => ("countersign", path.strip_prefix("src/").unwrap_or(path)),
+    }
+}
+
 #[test]
 fn every_import_is_from_a_lower_layer() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let files: Vec<(String, String)> = rust_files(&root.join("src"))
-        .into_iter()
-        .map(|(path, source)| (path.strip_prefix(root).unwrap().to_str().unwrap().to_owned(), source))
-        .collect();
-    assert!(files.len() > 20, "only {} files found below src: the test looks in the wrong place", files.len());
+    let files = source_files();
+    assert!(files.len() > 400, "only {} files found: the test looks in the wrong place", files.len());
     let found = violations(&files);
     assert!(found.is_empty(), "\n{}\n", found.join("\n"));
 }
 
 #[test]
 fn the_module_picture_has_no_cycle() {
-    let mut below = BTreeSet::new();
-    for (room, may) in ROOMS {
+    let mut below: BTreeSet<&str> = CRATES.iter().map(|(name, _)| *name).collect();
+    for (room, may) in CRATES.iter().flat_map(|(_, rooms)| *rooms) {
         for other in *may {
-            assert!(below.contains(other), "`{room}` stands above `{other}`, so `{other}` must come first in ROOMS");
+            assert!(below.contains(other), "`{room}` stands above `{other}`, so `{other}` must come first in CRATES");
         }
         below.insert(room);
     }
@@ -146,28 +157,26 @@ fn the_module_picture_has_no_cycle() {
 
 #[test]
 fn no_files_import_each_other_in_a_cycle() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let files: Vec<(String, String)> = rust_files(&root.join("src"))
-        .into_iter()
-        .map(|(path, source)| (path.strip_prefix(root).unwrap().to_str().unwrap().to_owned(), source))
-        .collect();
-    let found: Vec<String> = circles(&files).iter().map(|circle| circle.join(" -> ")).collect();
-    assert!(found.is_empty(), "files that import each other in a circle:\n{}\n", found.join("\n"));
+    for (name, _) in CRATES {
+        let files: Vec<_> = source_files().into_iter().filter(|(path, _)| place(path).0 == *name).collect();
+        let found: Vec<String> = circles(&files).iter().map(|circle| circle.join(" -> ")).collect();
+        assert!(found.is_empty(), "files that import each other in a circle:\n{}\n", found.join("\n"));
+    }
 }
 
 #[test]
 fn only_the_crossing_module_spends_nonces_and_starts_runs() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     for (name, home, others) in ONLY_BY {
         let path: Vec<String> = name.split("::").map(str::to_owned).collect();
         let mut users = Vec::new();
-        for (file, source) in rust_files(&root.join("src")) {
-            let file = file.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+        for (file, source) in source_files() {
             let tokens = tokens(&source);
             let mut named = Vec::new();
             for (i, token) in tokens.iter().enumerate().filter(|(_, token)| !token.in_test) {
-                if token.text == "crate" && text(&tokens, i + 1) == "::" {
+                if text(&tokens, i + 1) == "::" && token.text == "crate" {
                     paths(&tokens, i + 2, &[], &mut named);
+                } else if text(&tokens, i + 1) == "::" && (i == 0 || text(&tokens, i - 1) != "::") {
+                    paths(&tokens, i, &[], &mut named);
                 }
             }
             if !file.starts_with(home)
@@ -184,10 +193,8 @@ fn only_the_crossing_module_spends_nonces_and_starts_runs() {
 
 #[test]
 fn no_public_type_name_is_used_twice() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for (path, source) in rust_files(&root.join("src")) {
-        let file = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+    for (file, source) in source_files() {
         for (name, line) in public_types(&source) {
             places.entry(name).or_default().push(format!("{file}:{line}"));
         }
@@ -228,7 +235,7 @@ fn public_types(source: &str) -> Vec<(String, usize)> {
 /// Returns the groups of files that import each other, directly or through other files. Unit tests do not count.
 fn circles(files: &[(String, String)]) -> Vec<Vec<String>> {
     let module = |path: &str| -> Vec<String> {
-        let inside = path.trim_start_matches("src/").trim_end_matches(".rs");
+        let inside = place(path).1.trim_end_matches(".rs");
         let mut parts: Vec<String> = inside.split('/').map(str::to_owned).collect();
         if parts.last().is_some_and(|last| last == "mod") {
             parts.pop();
@@ -236,7 +243,7 @@ fn circles(files: &[(String, String)]) -> Vec<Vec<String>> {
         parts
     };
     let is_code = |path: &str| {
-        !path.ends_with("/tests.rs") && !path.contains("/tests/") && path != "src/lib.rs" && path != "src/main.rs"
+        !path.ends_with("/tests.rs") && !path.contains("/tests/") && !matches!(place(path).1, "lib.rs" | "main.rs")
     };
     let owners: BTreeMap<Vec<String>, &str> =
         files.iter().filter(|(path, _)| is_code(path)).map(|(path, _)| (module(path), path.as_str())).collect();
@@ -322,8 +329,11 @@ fn violations(files: &[(String, String)]) -> Vec<String> {
     for (path, source) in files {
         let tokens = tokens(source);
         let mut say = |line: usize, what: String| found.push(format!("{path}:{line}: {what}"));
-        let inside = path.strip_prefix("src/").unwrap_or(path);
+        let (package, inside) = place(path);
+        let rooms = CRATES.iter().find(|(name, _)| *name == package).map_or(&[][..], |(_, rooms)| *rooms);
+        let allowed = |room: &str| rooms.iter().find(|(name, _)| *name == room).map(|(_, may)| *may);
         let room = match inside.split_once('/') {
+            _ if rooms.is_empty() => "",
             Some((folder, _)) => folder,
             None if inside == "lib.rs" || inside == "main.rs" => "",
             None => {
@@ -339,7 +349,7 @@ fn violations(files: &[(String, String)]) -> Vec<String> {
             let line = token.line;
             let before = if i == 0 { "" } else { text(&tokens, i - 1) };
             match token.text.as_str() {
-                "crate" if text(&tokens, i + 1) == "::" => {
+                "crate" if text(&tokens, i + 1) == "::" && !rooms.is_empty() => {
                     for target in first_names(&tokens, i + 2) {
                         if room.is_empty() {
                             say(line, format!("{inside} may not name `crate::{target}`"));
@@ -363,20 +373,21 @@ fn violations(files: &[(String, String)]) -> Vec<String> {
                         _ => {}
                     }
                 }
-                "countersign"
-                    if text(&tokens, i + 1) == "::"
-                        && before != "::"
-                        && (inside != "main.rs" || !matches!(text(&tokens, i + 2), "cli" | "sandbox")) =>
+                other
+                    if !room.is_empty()
+                        && text(&tokens, i + 1) == "::"
+                        && (before == "use" || (package == "countersign" && before != "::"))
+                        && CRATES.iter().any(|(name, _)| *name == other)
+                        && !may.contains(&other) =>
                 {
-                    let what = "nothing imports from lib.rs: only main may, the command line and the sandbox's helper";
-                    say(line, what.to_owned());
+                    say(line, format!("room {room} may not import {other}"));
                 }
                 "use" if exported(&tokens, i) => {
                     say(line, "no re-exports: import by the full path of the file that owns the name".to_owned());
                 }
                 "unsafe" => dangerous.push((path.clone(), line)),
                 word if FORKING.contains(&word)
-                    && room != "sandbox"
+                    && package != "sandbox"
                     && text(&tokens, i + 1) == "("
                     && before != "fn" =>
                 {
@@ -393,7 +404,7 @@ fn violations(files: &[(String, String)]) -> Vec<String> {
             }
             for (guarantee, home) in GUARANTEES {
                 if token.text == *guarantee && is_path && !matches!(before, "::" | "." | "mod" | "fn") {
-                    if room != *home {
+                    if !path.starts_with(home) {
                         say(line, format!("`{guarantee}` carries a guarantee and belongs to one file of {home}"));
                     } else {
                         named.entry(guarantee).or_default().push((path.clone(), line));
@@ -409,19 +420,15 @@ fn violations(files: &[(String, String)]) -> Vec<String> {
         // `memory.rs` calls a function of the allocator, and `clock_sync.rs` reads adjtimex(2). Both lack a safe wrapper.
         // `service_manager.rs` takes variables and descriptors that systemd passed.
         let outside = ["src/node/memory.rs", "src/node/clock_sync.rs", "src/node/service_manager.rs"];
-        if !path.starts_with("src/sandbox/") && !outside.contains(&path.as_str()) {
+        if !path.starts_with("crates/sandbox/") && !outside.contains(&path.as_str()) {
             found.push(format!("{path}:{line}: unsafe code outside the sandbox's helper"));
         }
     }
-    dangerous.retain(|(path, _)| path.starts_with("src/sandbox/"));
+    dangerous.retain(|(path, _)| path.starts_with("crates/sandbox/"));
     more_than_one_file(&mut found, &dangerous, "unsafe code");
     found.sort();
     found.dedup();
     found
-}
-
-fn allowed(room: &str) -> Option<&'static [&'static str]> {
-    ROOMS.iter().find(|(name, _)| *name == room).map(|(_, may)| *may)
 }
 
 fn more_than_one_file(found: &mut Vec<String>, places: &[(String, usize)], what: &str) {
@@ -479,27 +486,27 @@ mod checker {
 
     #[test]
     fn imports_from_lower_modules_are_accepted() {
-        assert_eq!(check("src/record/seal.rs", "use crate::crypto::digest;\nuse crate::record::ident::Name;"), [""; 0]);
-        assert_eq!(check("src/cli/verify.rs", "use crate::audit::bundle_check;\nuse crate::node::start;"), [""; 0]);
+        assert_eq!(
+            check("crates/documents/src/record/seal.rs", "use crate::crypto::digest;\nuse crate::record::ident::Name;"),
+            [""; 0]
+        );
+        assert_eq!(check("src/cli/verify.rs", "use judgement::audit::bundle_check;\nuse crate::node::start;"), [""; 0]);
     }
 
     #[test]
     fn an_import_from_a_higher_module_is_reported_with_its_line() {
         assert_eq!(
-            check("src/crypto/digest.rs", "//! x\nuse crate::record::ident;"),
-            ["src/crypto/digest.rs:2: room crypto may not import record"]
+            check("crates/documents/src/crypto/digest.rs", "//! x\nuse crate::record::ident;"),
+            ["crates/documents/src/crypto/digest.rs:2: room crypto may not import record"]
         );
     }
 
     #[test]
     fn modules_of_one_layer_cannot_import_each_other() {
         assert_eq!(
-            check("src/policy/mod.rs", "fn f(x: crate::trust::trusted_roster::Roster) {}"),
-            ["src/policy/mod.rs:1: room policy may not import trust"]
+            check("crates/judgement/src/policy/mod.rs", "fn f(x: crate::trust::trusted_roster::Roster) {}"),
+            ["crates/judgement/src/policy/mod.rs:1: room policy may not import trust"]
         );
-        for other in ["store", "sandbox", "http", "crossing", "boundary"] {
-            assert_eq!(check("src/audit/bundle_check.rs", &format!("use crate::{other}::x;")).len(), 1, "{other}");
-        }
     }
 
     #[test]
@@ -524,8 +531,10 @@ mod checker {
     #[test]
     fn every_path_of_an_import_group_is_checked() {
         assert_eq!(
-            check("src/record/seal.rs", "use crate::{crypto::{digest, json}, store::ledger};"),
-            ["src/record/seal.rs:1: room record may not import store"]
+            check("crates/documents/src/record/seal.rs", "use crate::{crypto::{digest, json}, store::ledger};"),
+            [
+                "crates/documents/src/record/seal.rs:1: `crate::store` is no room: import by the path of the file that owns it"
+            ]
         );
     }
 
@@ -533,41 +542,58 @@ mod checker {
     fn comments_and_strings_and_visibility_modifiers_do_not_count_as_imports() {
         let source = "// use crate::http::x;\n/* crate::http /* nested */ crate::cli */\npub(crate) fn f<'a>(c: &'a str) -> bool {\n\
              c == \"crate::http::x\" || c == r#\"crate::cli \"x\" \"# || c.contains('\"') || b'\\'' == 1 }\n//! unsafe";
-        assert_eq!(check("src/crypto/json.rs", source), [""; 0]);
+        assert_eq!(check("crates/documents/src/crypto/json.rs", source), [""; 0]);
     }
 
     #[test]
     fn code_after_a_string_is_checked() {
         assert_eq!(
-            check("src/crypto/json.rs", "const A: &str = \"\\\"\";\nconst B: char = '\\'';\nuse crate::cli::x;").len(),
+            check(
+                "crates/documents/src/crypto/json.rs",
+                "const A: &str = \"\\\"\";\nconst B: char = '\\'';\nuse crate::cli::x;"
+            )
+            .len(),
             1
         );
-        assert_eq!(check("src/crypto/json.rs", "fn f<'a>(x: &'a str) {}\nuse crate::cli::x;").len(), 1);
+        assert_eq!(
+            check("crates/documents/src/crypto/json.rs", "fn f<'a>(x: &'a str) {}\nuse crate::cli::x;").len(),
+            1
+        );
     }
 
     #[test]
     fn re_exports_and_glob_imports_from_the_parent_module_are_refused() {
-        assert_eq!(check("src/crypto/mod.rs", "pub use crate::crypto::digest::Digest;").len(), 1);
-        assert_eq!(check("src/crypto/mod.rs", "pub(crate) use crate::crypto::digest::Digest;").len(), 1);
-        assert_eq!(check("src/crypto/json.rs", "use super::*;").len(), 1);
-        assert_eq!(check("src/crypto/json.rs", "use super::super::digest;").len(), 1);
-        assert_eq!(check("src/crypto/mod.rs", "use super::record::seal;").len(), 1);
-        assert_eq!(check("src/crypto/json.rs", "#[cfg(test)]\nmod tests { use super::*; }"), [""; 0]);
-        assert_eq!(check("src/crypto/json.rs", "#[cfg(test)]\nmod tests { fn f() {} }\nuse super::*;").len(), 1);
+        assert_eq!(check("crates/documents/src/crypto/mod.rs", "pub use crate::crypto::digest::Digest;").len(), 1);
+        assert_eq!(
+            check("crates/documents/src/crypto/mod.rs", "pub(crate) use crate::crypto::digest::Digest;").len(),
+            1
+        );
+        assert_eq!(check("crates/documents/src/crypto/json.rs", "use super::*;").len(), 1);
+        assert_eq!(check("crates/documents/src/crypto/json.rs", "use super::super::digest;").len(), 1);
+        assert_eq!(check("crates/documents/src/crypto/mod.rs", "use super::record::seal;").len(), 1);
+        assert_eq!(check("crates/documents/src/crypto/json.rs", "#[cfg(test)]\nmod tests { use super::*; }"), [""; 0]);
+        assert_eq!(
+            check("crates/documents/src/crypto/json.rs", "#[cfg(test)]\nmod tests { fn f() {} }\nuse super::*;").len(),
+            1
+        );
     }
 
     #[test]
-    fn no_source_file_imports_from_the_library_root() {
-        assert_eq!(check("src/cli/mod.rs", "use countersign::crypto::digest;").len(), 1);
-        assert_eq!(check("src/main.rs", "fn main() { countersign::cli::main(); }"), [""; 0]);
-        assert_eq!(check("src/main.rs", "fn main() { countersign::http::main(); }").len(), 1);
+    fn a_room_imports_only_its_listed_crates_and_nothing_from_the_library_root() {
+        assert_eq!(check("src/store/mod.rs", "use documents::crypto::digest;"), [""; 0]);
+        assert_eq!(check("src/store/mod.rs", "use sandbox::linux;").len(), 1);
+        assert_eq!(check("src/crossing/cross.rs", "fn f(x: client::home::Home) {}").len(), 1);
+        assert_eq!(check("crates/client/src/terminal/exit.rs", "use judgement::policy::x;").len(), 1);
         assert_eq!(check("src/cli/mod.rs", "use crate::Version;").len(), 1);
     }
 
     #[test]
     fn a_crate_with_a_guarantee_is_used_in_only_one_file() {
-        assert_eq!(check("src/crypto/signature.rs", "use ed25519_dalek::VerifyingKey;"), [""; 0]);
-        assert_eq!(check("src/trust/trusted_roster.rs", "fn f(k: ed25519_dalek::VerifyingKey) {}").len(), 1);
+        assert_eq!(check("crates/documents/src/crypto/signature.rs", "use ed25519_dalek::VerifyingKey;"), [""; 0]);
+        assert_eq!(
+            check("crates/judgement/src/trust/trusted_roster.rs", "fn f(k: ed25519_dalek::VerifyingKey) {}").len(),
+            1
+        );
         let two = [
             ("src/store/ledger.rs".to_owned(), "use rusqlite::Connection;".to_owned()),
             ("src/store/sqlite.rs".to_owned(), "use rusqlite::Connection;".to_owned()),
@@ -579,19 +605,28 @@ mod checker {
             ]
         );
         assert_eq!(
-            check("src/record/profile.rs", "const L: &str = \"landlock\"; fn landlock() { x.landlock(); }"),
+            check(
+                "crates/documents/src/record/profile.rs",
+                "const L: &str = \"landlock\"; fn landlock() { x.landlock(); }"
+            ),
             [""; 0]
         );
     }
 
     #[test]
     fn a_confined_crate_is_used_only_in_its_files() {
-        assert_eq!(check("src/tls/server.rs", "use tokio_rustls::rustls::Error;\nuse x509_cert::der;"), [""; 0]);
+        assert_eq!(
+            check("crates/wire/src/tls/server.rs", "use tokio_rustls::rustls::Error;\nuse x509_cert::der;"),
+            [""; 0]
+        );
         assert_eq!(check("src/http/connection.rs", "use tokio_rustls::TlsAcceptor;").len(), 1);
-        assert_eq!(check("src/tls/client_config.rs", "use rustls::Error;\nuse rustls_native_certs::x;"), [""; 0]);
-        assert_eq!(check("src/remote/client.rs", "use rustls_native_certs::load_native_certs;").len(), 1);
+        assert_eq!(
+            check("crates/wire/src/tls/client_config.rs", "use rustls::Error;\nuse rustls_native_certs::x;"),
+            [""; 0]
+        );
+        assert_eq!(check("crates/client/src/remote/client.rs", "use rustls_native_certs::load_native_certs;").len(), 1);
         assert_eq!(check("src/node/mod.rs", "fn f(x: rustls::Error) {}").len(), 1);
-        assert_eq!(check("src/mcp/server.rs", "use rmcp::model::Tool;"), [""; 0]);
+        assert_eq!(check("crates/wire/src/mcp/server.rs", "use rmcp::model::Tool;"), [""; 0]);
         assert_eq!(check("src/http/mcp.rs", "use rmcp::model::Tool;"), [""; 0]);
         assert_eq!(check("src/cli/mcp.rs", "fn f(t: rmcp::model::Tool) {}").len(), 1);
     }
@@ -600,11 +635,11 @@ mod checker {
     fn only_the_sandbox_helper_contains_fork_and_unsafe_code() {
         assert_eq!(check("src/boundary/mod.rs", "fn f() { command.pre_exec(|| Ok(())); }").len(), 1);
         assert_eq!(check("src/node/mod.rs", "fn f() { libc::fork(); }").len(), 1);
-        assert_eq!(check("src/sandbox/launcher.rs", "fn f() { unsafe { libc::fork() }; }"), [""; 0]);
+        assert_eq!(check("crates/sandbox/src/launcher.rs", "fn f() { unsafe { libc::fork() }; }"), [""; 0]);
         assert_eq!(check("src/store/sqlite.rs", "unsafe fn f() {}").len(), 1);
         let two = [
-            ("src/sandbox/a.rs".to_owned(), "unsafe fn f() {}".to_owned()),
-            ("src/sandbox/b.rs".to_owned(), "fn g() { unsafe { f() } }".to_owned()),
+            ("crates/sandbox/src/a.rs".to_owned(), "unsafe fn f() {}".to_owned()),
+            ("crates/sandbox/src/b.rs".to_owned(), "fn g() { unsafe { f() } }".to_owned()),
         ];
         assert_eq!(violations(&two).len(), 1);
     }

@@ -1,6 +1,6 @@
 //! Compares the security pages with the tests that they name.
 //!
-//! `` `test:NAME` `` names a test function below `tests/` or `src/`; `` `doctest:PATH` `` names a source file with a
+//! `` `test:NAME` `` names a test function below `tests/`, `src/` or `crates/`; `` `doctest:PATH` `` names a source file with a
 //! `compile_fail` example. Each claim of docs/security-claims.md names at least one of them.
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -164,7 +164,7 @@ fn references(text: &str) -> Vec<(usize, Reference)> {
 
 fn all_tests() -> BTreeSet<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    ["tests", "src"]
+    ["tests", "src", "crates"]
         .iter()
         .flat_map(|folder| rust_files(&root.join(folder)))
         .flat_map(|(_, source)| test_functions(&tokens(&source)))

@@ -48,7 +48,7 @@ fn the_sentences_script_draws_the_same_sentences_for_the_same_seed() {
 #[test]
 fn the_sentences_script_leaves_out_descriptions_of_schemas() {
     let schema = std::fs::read_to_string(root().join("schemas/receipt.v1.json")).expect("a schema");
-    let drawn = sample(&["--room", "src/record", "--count", "100000", "--seed", "1"]);
+    let drawn = sample(&["--room", "crates/documents/src/record", "--count", "100000", "--seed", "1"]);
     assert!(drawn.len() > 500, "{}", drawn.len());
     for line in drawn {
         let sentence = line.split(": ").skip(2).collect::<Vec<_>>().join(": ");

@@ -28,6 +28,9 @@ const DUPLICATES: &[(&str, &[&str], &str)] = &[
     ("syn", &["2", "3"], "derive macros in the middle of a move to 3; nothing of it is in the program"),
 ];
 
+/// The packages of this workspace.
+const OURS: [&str; 7] = ["client", "countersign", "countersign-client", "documents", "judgement", "sandbox", "wire"];
+
 #[test]
 fn every_licence_is_allowed() {
     let metadata = metadata();
@@ -50,7 +53,7 @@ fn every_licence_is_allowed() {
 fn no_dependency_needs_a_newer_rust_than_cargo_toml_states() {
     let number = |text: &str| -> Vec<u64> { text.split('.').map(|part| part.parse().unwrap()).collect() };
     let metadata = metadata();
-    let stated = manifest("Cargo.toml")["package"]["rust-version"].as_str().unwrap().to_owned();
+    let stated = manifest("Cargo.toml")["workspace"]["package"]["rust-version"].as_str().unwrap().to_owned();
     let newer: Vec<String> = packages(&metadata)
         .iter()
         .filter_map(|package| Some((package["name"].as_str()?, package["rust_version"].as_str()?)))
@@ -68,7 +71,7 @@ fn every_source_is_the_default_registry() {
     for package in lock["package"].as_array().unwrap() {
         let name = package["name"].as_str().unwrap();
         match package.get("source").and_then(toml::Value::as_str) {
-            None if name == "countersign" => {}
+            None if OURS.contains(&name) => {}
             None => wrong.push(format!("{name}: comes from a folder")),
             Some(source) if source.starts_with("registry+") => {
                 registries.insert(source.to_owned());
@@ -87,7 +90,8 @@ fn every_source_is_the_default_registry() {
     }
     for (name, dependency) in direct(&ours) {
         for key in ["git", "path", "registry", "registry-index"] {
-            assert!(dependency.get(key).is_none(), "{name}: `{key}` leaves the default registry");
+            let is_ours = key == "path" && OURS.contains(&name.as_str());
+            assert!(dependency.get(key).is_none() || is_ours, "{name}: `{key}` leaves the default registry");
         }
     }
 }
@@ -125,7 +129,7 @@ fn every_dependency_has_a_stated_purpose() {
     let (mut inside, mut commented) = (false, false);
     for (number, line) in source.lines().enumerate() {
         if line.starts_with('[') {
-            inside = line.contains("dependencies");
+            inside = line == "[workspace.dependencies]";
             commented = false;
         } else if line.trim().is_empty() {
             commented = false;
@@ -136,6 +140,24 @@ fn every_dependency_has_a_stated_purpose() {
         }
     }
     assert!(wrong.is_empty(), "no comment above says what these serve:\n{}\n", wrong.join("\n"));
+}
+
+#[test]
+fn every_package_takes_its_dependencies_from_the_list_of_the_workspace() {
+    for name in
+        ["", "crates/client/", "crates/client-program/", "crates/documents/", "crates/judgement/", "crates/sandbox/"]
+            .into_iter()
+            .chain(["crates/wire/"])
+    {
+        let file = format!("{name}Cargo.toml");
+        let package = manifest(&file);
+        for table in ["dependencies", "dev-dependencies", "build-dependencies"] {
+            for (name, value) in package.get(table).and_then(toml::Value::as_table).into_iter().flatten() {
+                let listed = value.get("workspace").and_then(toml::Value::as_bool) == Some(true);
+                assert!(listed, "{file}: {name}: write its version and purpose in the Cargo.toml of the workspace");
+            }
+        }
+    }
 }
 
 #[test]
@@ -251,11 +273,8 @@ fn packages(metadata: &Value) -> &Vec<Value> {
 }
 
 fn direct(manifest: &toml::Value) -> Vec<(String, toml::Value)> {
-    ["dependencies", "dev-dependencies", "build-dependencies"]
-        .iter()
-        .filter_map(|table| manifest.get(table)?.as_table())
-        .flat_map(|table| table.iter().map(|(name, value)| (name.clone(), value.clone())))
-        .collect()
+    let named = manifest["workspace"]["dependencies"].as_table().expect("a table");
+    named.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 fn manifest(file: &str) -> toml::Value {

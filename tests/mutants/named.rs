@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use countersign::crypto::canonical::to_canonical;
-use countersign::crypto::signature::SecretKey;
-use countersign::crypto::ssh_key::SshKey;
-use countersign::record::envelope::EnvelopeSignature;
+use documents::crypto::canonical::to_canonical;
+use documents::crypto::signature::SecretKey;
+use documents::crypto::ssh_key::SshKey;
+use documents::record::envelope::EnvelopeSignature;
 use serde_json::{Value, json};
 
 use super::{Story, reference, second_roster};
@@ -745,7 +745,7 @@ fn rosters(found: &mut Vec<Named>) {
     // These bundles have no defect, but some checks stay open.
     let witness = twins("roster", |value| {
         let key = golden::key("mallory");
-        value["predicate"]["witness"] = json!([{"name": "w.example", "vkey": countersign::crypto::note::vkey("w.example", key.public()), "url": "https://w.example"}]);
+        value["predicate"]["witness"] = json!([{"name": "w.example", "vkey": documents::crypto::note::vkey("w.example", key.public()), "url": "https://w.example"}]);
     });
     let mut open = OPEN.to_vec();
     open.push("witnesses");

@@ -1,6 +1,8 @@
 //! The sandbox: what a step can reach, and what its limits are.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "../support/later_rows.rs"]
+mod later_rows;
 #[path = "../planted/mod.rs"]
 mod planted;
 #[path = "../support/mod.rs"]

@@ -5,10 +5,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use countersign::record::profile::{Limits, Profile, STRICT};
-use countersign::sandbox::cancel_flag::CancelFlag;
-use countersign::sandbox::linux::{LinuxSandbox, Setup};
-use countersign::sandbox::{Plan, Sandbox as _};
+use documents::record::profile::{Limits, Profile, STRICT};
+use sandbox::cancel_flag::CancelFlag;
+use sandbox::linux::{LinuxSandbox, Setup};
+use sandbox::{Plan, Sandbox as _};
 use serde_json::{Value, json};
 
 use crate::support::host::on_host;

@@ -4,11 +4,11 @@ use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use countersign::record::enforcement::Level;
-use countersign::record::profile::{Limits, Proc, Profile, STRICT, Workdir};
-use countersign::sandbox::cancel_flag::CancelFlag;
-use countersign::sandbox::linux::{LinuxSandbox, Setup};
-use countersign::sandbox::{End, Plan, Sandbox as _};
+use documents::record::enforcement::Level;
+use documents::record::profile::{Limits, Proc, Profile, STRICT, Workdir};
+use sandbox::cancel_flag::CancelFlag;
+use sandbox::linux::{LinuxSandbox, Setup};
+use sandbox::{End, Plan, Sandbox as _};
 
 use crate::support;
 

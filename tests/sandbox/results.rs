@@ -8,15 +8,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::support::host::{not_run, user_of_the_host};
-use countersign::crypto::digest::ContentDigest;
-use countersign::record::profile::{Limits, Profile, STRICT, Workdir};
-use countersign::record::step_file::StepFile;
-use countersign::sandbox::cancel_flag::CancelFlag;
-use countersign::sandbox::linux::{LinuxSandbox, Setup};
-use countersign::sandbox::program_lookup::{WantedPrograms, list_of};
-use countersign::sandbox::run_results::{CapturedFile, FileRule, ResultLimits, ResultsError, RunResults};
-use countersign::sandbox::session_tree::SessionTree;
-use countersign::sandbox::{
+use documents::crypto::digest::ContentDigest;
+use documents::record::profile::{Limits, Profile, STRICT, Workdir};
+use documents::record::step_file::StepFile;
+use sandbox::cancel_flag::CancelFlag;
+use sandbox::linux::{LinuxSandbox, Setup};
+use sandbox::program_lookup::{WantedPrograms, list_of};
+use sandbox::run_results::{CapturedFile, FileRule, ResultLimits, ResultsError, RunResults};
+use sandbox::session_tree::SessionTree;
+use sandbox::{
     End, Plan, PlannedFile, PlannedInput, PlannedSession, Report, SESSION_STATE_FILE, SESSION_WRAPPER_FILE,
     Sandbox as _, SessionWrapper,
 };

@@ -12,15 +12,15 @@ use std::time::{Duration, Instant};
 
 use crate::support::host::{not_run, on_host, user_of_the_host};
 use crate::support::wait_for;
-use countersign::record::enforcement::{HeldLimit, Level, LimitFacts, LimitHolder, Masks};
-use countersign::record::profile::STRICT;
-use countersign::record::profile::{Layer, Limits, Network, NetworkMode, Proc, Profile, Workdir};
-use countersign::sandbox::attempts::{self, Attempt, AttemptResult};
-use countersign::sandbox::cancel_flag::CancelFlag;
-use countersign::sandbox::capture::Chunk;
-use countersign::sandbox::linux::{LinuxSandbox, Setup};
-use countersign::sandbox::unavailable::Unavailable;
-use countersign::sandbox::{End, Plan, Report, Sandbox as _};
+use documents::record::enforcement::{HeldLimit, Level, LimitFacts, LimitHolder, Masks};
+use documents::record::profile::STRICT;
+use documents::record::profile::{Layer, Limits, Network, NetworkMode, Proc, Profile, Workdir};
+use sandbox::attempts::{self, Attempt, AttemptResult};
+use sandbox::cancel_flag::CancelFlag;
+use sandbox::capture::Chunk;
+use sandbox::linux::{LinuxSandbox, Setup};
+use sandbox::unavailable::Unavailable;
+use sandbox::{End, Plan, Report, Sandbox as _};
 
 pub(super) struct Bench {
     home: tempfile::TempDir,

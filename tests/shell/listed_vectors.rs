@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use countersign::policy::builtins::Builtins;
-use countersign::policy::decide::{DecisionPlace, Flags, PolicyVerdict, decide_script};
-use countersign::policy::file::Policy;
-use countersign::policy::paths::RunbookPath;
-use countersign::policy::ruling::resolve_path;
-use countersign::sandbox::program_lookup::program_path;
-use countersign::shell::commands::ReadLimit;
-use countersign::shell::found::Shell;
+use judgement::policy::builtins::Builtins;
+use judgement::policy::decide::{DecisionPlace, Flags, PolicyVerdict, decide_script};
+use judgement::policy::file::Policy;
+use judgement::policy::paths::RunbookPath;
+use judgement::policy::ruling::resolve_path;
+use judgement::shell::commands::ReadLimit;
+use judgement::shell::found::Shell;
+use sandbox::program_lookup::program_path;
 use serde_json::Value;
 
 use crate::host::not_run;

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use countersign::shell::commands::{ReadLimit, find, find_in};
-use countersign::shell::found::{FoundKind, ScriptFinding, Shell, UnknownPart};
+use judgement::shell::commands::{ReadLimit, find, find_in};
+use judgement::shell::found::{FoundKind, ScriptFinding, Shell, UnknownPart};
 
 /// Returns short forms of the findings for bash: `git`, `env>rm` (`env` runs `rm`), `f()`, `PATH=`, `?`.
 fn bash(script: &str) -> Vec<String> {

@@ -15,9 +15,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
-use countersign::sandbox::program_lookup::program_path;
-use countersign::shell::commands::{ReadLimit, find, find_in};
-use countersign::shell::found::{FoundKind, NotUnderstood, ScriptFinding, Shell};
+use judgement::shell::commands::{ReadLimit, find, find_in};
+use judgement::shell::found::{FoundKind, NotUnderstood, ScriptFinding, Shell};
+use sandbox::program_lookup::program_path;
 
 use crate::generator::{Form, PROGRAMS, script};
 use crate::planted::{PlantedHost, PlantedRun, SBIN, User};

@@ -7,9 +7,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use countersign::shell::commands::{ReadLimit, find};
-use countersign::shell::found::{FoundKind, ScriptFinding};
-use countersign::template::script_template::ScriptTemplate;
+use judgement::shell::commands::{ReadLimit, find};
+use judgement::shell::found::{FoundKind, ScriptFinding};
+use judgement::template::script_template::ScriptTemplate;
 use serde_json::{Map, Value};
 
 use crate::generator::{Form, PROGRAMS, script};

@@ -1,7 +1,7 @@
 //! Templates: how values are written, and which places are refused.
 
-use countersign::template::flaw::TemplateFlaw;
-use countersign::template::script_template::ScriptTemplate;
+use judgement::template::flaw::TemplateFlaw;
+use judgement::template::script_template::ScriptTemplate;
 use serde_json::{Map, Value, json};
 
 fn map(value: &Value) -> &Map<String, Value> {

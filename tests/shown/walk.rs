@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use countersign::policy::file::Policy;
+use judgement::policy::file::Policy;
 use serde_json::Value;
 
 use crate::shown::exchange::Exchange;

@@ -21,8 +21,8 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use countersign::crypto::merkle;
-use countersign::crypto::tlog_tiles::split_entries;
+use documents::crypto::merkle;
+use documents::crypto::tlog_tiles::split_entries;
 use serde_json::{Value, json};
 
 use people::{Key, alice, bob, boundary_key, carol, carol_too, dora, erin, frank, now, oscar, robot, stamp};
@@ -241,19 +241,6 @@ impl World {
 
     pub fn database(&self) -> PathBuf {
         self.path("b/boundary/countersign.db")
-    }
-
-    /// Adds rows of later successful runs of `step` to the store. They are copies of the first run, but the log has no
-    /// receipt of them, so the service fails if it reads one of them.
-    #[cfg(feature = "boundary")]
-    pub fn add_later_rows(&self, step: &str, count: u32) {
-        let rows = format!(
-            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count}) INSERT INTO proposal
-             SELECT unhex(format('019fffff000070008000%012x', i)), digest, nonce, request, '{step}', step_digest,
-             params_digest, proposer, expires_at, 1, created_at, approved_at, started_at, ended_at + 100, NULL,
-             1000000000, detail FROM n, (SELECT * FROM proposal WHERE status = 1 ORDER BY id LIMIT 1)"
-        );
-        rusqlite::Connection::open(self.database()).expect("store").execute_batch(&rows).expect("rows");
     }
 
     /// Writes a file that only its owner can write, and creates its directories.

@@ -8,9 +8,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use countersign::crypto::signature::SecretKey;
-use countersign::crypto::ssh_key::SshKey;
-use countersign::record::validity::Timestamp;
+use documents::crypto::signature::SecretKey;
+use documents::crypto::ssh_key::SshKey;
+use documents::record::validity::Timestamp;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 

@@ -114,7 +114,7 @@ impl Wire {
         let reader = self.stream(id, token, "application/x-ndjson", after);
         reader.lines().map_while(Result::ok).map(|line| {
             // The strict parser refuses a line with a duplicate key.
-            countersign::crypto::json::parse(line.as_bytes(), 1 << 20).expect("a line of JSON")
+            documents::crypto::json::parse(line.as_bytes(), 1 << 20).expect("a line of JSON")
         })
     }
 

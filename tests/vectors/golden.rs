@@ -2,27 +2,27 @@
 
 use std::path::{Path, PathBuf};
 
-use countersign::audit::bundle_check::{RosterTrust, VerifyOptions, verify};
-use countersign::audit::report::CheckFinding;
-use countersign::crypto::canonical::{parse_canonical, to_canonical};
-use countersign::crypto::digest::{hex, sha256};
-use countersign::crypto::merkle::{self, Hash};
-use countersign::crypto::note::{Note, TlogProof, verify_note, vkey};
-use countersign::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
-use countersign::crypto::ssh_key::SshKey;
-use countersign::crypto::sshsig;
-use countersign::crypto::tlog_tiles::{push_entry, split_entries};
-use countersign::record::authorization::Authorization;
-use countersign::record::checkpoint::{Checkpoint, origin};
-use countersign::record::consumption::Consumption;
-use countersign::record::denial::Denial;
-use countersign::record::document::{Predicate, Statement};
-use countersign::record::envelope::{Base64, Envelope, EnvelopeSignature, Signed};
-use countersign::record::receipt::Receipt;
-use countersign::record::refusal_statement::RefusalStatement;
-use countersign::record::roster::Roster;
-use countersign::record::seal::{Seal, is_own_engine};
-use countersign::trust::trusted_roster::TrustedRoster;
+use documents::crypto::canonical::{parse_canonical, to_canonical};
+use documents::crypto::digest::{hex, sha256};
+use documents::crypto::merkle::{self, Hash};
+use documents::crypto::note::{Note, TlogProof, verify_note, vkey};
+use documents::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
+use documents::crypto::ssh_key::SshKey;
+use documents::crypto::sshsig;
+use documents::crypto::tlog_tiles::{push_entry, split_entries};
+use documents::record::authorization::Authorization;
+use documents::record::checkpoint::{Checkpoint, origin};
+use documents::record::consumption::Consumption;
+use documents::record::denial::Denial;
+use documents::record::document::{Predicate, Statement};
+use documents::record::envelope::{Base64, Envelope, EnvelopeSignature, Signed};
+use documents::record::receipt::Receipt;
+use documents::record::refusal_statement::RefusalStatement;
+use documents::record::roster::Roster;
+use documents::record::seal::{Seal, is_own_engine};
+use judgement::audit::bundle_check::{RosterTrust, VerifyOptions, verify};
+use judgement::audit::report::CheckFinding;
+use judgement::trust::trusted_roster::TrustedRoster;
 use serde_json::Value;
 
 use super::{Outcome, same};

@@ -2,26 +2,26 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use countersign::crypto::canonical::to_canonical;
-use countersign::crypto::cosignature::WitnessKey;
-use countersign::crypto::digest::{ContentDigest, hex, sha256, unhex32};
-use countersign::crypto::json;
-use countersign::crypto::key_id::KeyId;
-use countersign::crypto::merkle::{self as tree, Hash};
-use countersign::crypto::note::Note;
-use countersign::decision::step::HashedStep;
-use countersign::policy::patterns::{CaseSensitivity, LeadingDots, Pattern};
-use countersign::record::denial::Denial;
-use countersign::record::envelope::{Base64, Envelope, Signed};
-use countersign::record::ident::{
+use documents::crypto::canonical::to_canonical;
+use documents::crypto::cosignature::WitnessKey;
+use documents::crypto::digest::{ContentDigest, hex, sha256, unhex32};
+use documents::crypto::json;
+use documents::crypto::key_id::KeyId;
+use documents::crypto::merkle::{self as tree, Hash};
+use documents::crypto::note::Note;
+use documents::record::denial::Denial;
+use documents::record::envelope::{Base64, Envelope, Signed};
+use documents::record::ident::{
     BoundaryName, Epoch, GenesisSalt, GroupName, Name, Nonce, ProposalId, ReceiptId, StepRef,
 };
-use countersign::record::malformed::Malformed;
-use countersign::record::validity::Timestamp;
-use countersign::registry::parameter_schema::ParameterSchema;
-use countersign::registry::schema_keywords::pointer;
-use countersign::template::template_rules::TemplateRules;
-use countersign::trust::trusted_roster::TrustedRoster;
+use documents::record::malformed::Malformed;
+use documents::record::validity::Timestamp;
+use judgement::decision::step::HashedStep;
+use judgement::policy::patterns::{CaseSensitivity, LeadingDots, Pattern};
+use judgement::registry::parameter_schema::ParameterSchema;
+use judgement::registry::schema_keywords::pointer;
+use judgement::template::template_rules::TemplateRules;
+use judgement::trust::trusted_roster::TrustedRoster;
 use serde_json::Value;
 
 use super::{Outcome, each, expected, same, text};
@@ -146,7 +146,7 @@ fn hashes(list: &Value) -> Option<Vec<Hash>> {
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
     let mut bytes = vec![0; text.len() / 2];
-    countersign::crypto::digest::unhex(text, &mut bytes)?;
+    documents::crypto::digest::unhex(text, &mut bytes)?;
     Some(bytes)
 }
 

@@ -4,24 +4,24 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use countersign::crypto::digest::sha256;
-use countersign::crypto::key_id::KeyId;
-use countersign::crypto::signature::SecretKey;
-use countersign::crypto::ssh_key::SshKey;
-use countersign::crypto::sshsig::Presence;
-use countersign::decision::exclusion::{self, Tokens};
-use countersign::decision::quorum::decide;
-use countersign::decision::quorum_rules::QuorumRules;
-use countersign::decision::signature_count::count;
-use countersign::decision::window::check_window;
-use countersign::record::authorization::Authorization;
-use countersign::record::document::Statement;
-use countersign::record::envelope::{Envelope, VerifiedSignature};
-use countersign::record::roster::Roster;
-use countersign::record::step_definition::Approvals;
-use countersign::record::validity::Timestamp;
-use countersign::trust::chain::{Chain, Pinned};
-use countersign::trust::trusted_roster::{RosterError, TrustedRoster};
+use documents::crypto::digest::sha256;
+use documents::crypto::key_id::KeyId;
+use documents::crypto::signature::SecretKey;
+use documents::crypto::ssh_key::SshKey;
+use documents::crypto::sshsig::Presence;
+use documents::record::authorization::Authorization;
+use documents::record::document::Statement;
+use documents::record::envelope::{Envelope, VerifiedSignature};
+use documents::record::roster::Roster;
+use documents::record::step_definition::Approvals;
+use documents::record::validity::Timestamp;
+use judgement::decision::exclusion::{self, Tokens};
+use judgement::decision::quorum::decide;
+use judgement::decision::quorum_rules::QuorumRules;
+use judgement::decision::signature_count::count;
+use judgement::decision::window::check_window;
+use judgement::trust::chain::{Chain, Pinned};
+use judgement::trust::trusted_roster::{RosterError, TrustedRoster};
 use serde_json::{Value, json};
 
 use super::{Outcome, each, expected, same, text};
@@ -152,7 +152,7 @@ pub fn rosters(file: &Value) -> Vec<Outcome> {
         let mut statement = crate::golden::payload("roster");
         statement["predicate"] = vector["predicate"].clone();
         crate::golden::repair_twins("roster", &mut statement);
-        let payload = countersign::crypto::canonical::to_canonical(&statement);
+        let payload = documents::crypto::canonical::to_canonical(&statement);
         let happened = match TrustedRoster::from_payload(&payload) {
             Ok(roster) => {
                 let ids: BTreeMap<KeyId, ()> = keyids(&statement["predicate"]).into_iter().map(|id| (id, ())).collect();

@@ -1,15 +1,15 @@
 //! Readers of vectors for policy decisions about commands, paths and variables.
 
-use countersign::policy::builtins::Builtins;
-use countersign::policy::decide::{DecisionPlace, Flags, PolicyVerdict, decide_env, decide_path, decide_script, worst};
-use countersign::policy::file::Policy;
-use countersign::policy::lists::{KINDS, word};
-use countersign::policy::paths::{PathVariables, RunbookPath, absolute};
-use countersign::policy::ruling::resolve_path;
-use countersign::policy::session::{AnswerChoice, AnswerGiven, DefaultAnswers, Session};
-use countersign::record::authorization::{Permission, PermissionKind, PermissionReason};
-use countersign::shell::commands::ReadLimit;
-use countersign::shell::found::Shell;
+use documents::record::authorization::{Permission, PermissionKind, PermissionReason};
+use judgement::policy::builtins::Builtins;
+use judgement::policy::decide::{DecisionPlace, Flags, PolicyVerdict, decide_env, decide_path, decide_script, worst};
+use judgement::policy::file::Policy;
+use judgement::policy::lists::{KINDS, word};
+use judgement::policy::paths::{PathVariables, RunbookPath, absolute};
+use judgement::policy::ruling::resolve_path;
+use judgement::policy::session::{AnswerChoice, AnswerGiven, DefaultAnswers, Session};
+use judgement::shell::commands::ReadLimit;
+use judgement::shell::found::Shell;
 use serde_json::Value;
 
 use super::{Outcome, same, text};

@@ -2,17 +2,17 @@
 
 use serde_json::{Value, json};
 
-use crate::api::body::Signatures;
-use crate::api::view::{ProposalStatus, ProposalView, RegistryView};
 use crate::cli::demo::story::{payload, text, verify, watch};
 use crate::cli::demo::tale::{DemoReport, DemoResult};
 use crate::cli::demo::world::{DemoSetup, broken, until};
-use crate::crypto::canonical;
-use crate::crypto::signature::PAYLOAD_TYPE;
-use crate::home::keys::{SignaturePurpose, sign};
-use crate::record::envelope::{Base64, Envelope, EnvelopeSignature};
-use crate::remote::client::Client;
-use crate::terminal::exit::CommandFailure;
+use client::home::keys::{SignaturePurpose, sign};
+use client::remote::client::Client;
+use client::terminal::exit::CommandFailure;
+use documents::crypto::canonical;
+use documents::crypto::signature::PAYLOAD_TYPE;
+use documents::record::envelope::{Base64, Envelope, EnvelopeSignature};
+use wire::api::body::Signatures;
+use wire::api::view::{ProposalStatus, ProposalView, RegistryView};
 
 /// `ran` is the envelope of the earlier run, whose nonce is spent.
 pub(super) fn try_all(world: &mut DemoSetup, tale: &mut DemoReport<'_>, ran: &Envelope) -> Result<(), CommandFailure> {
@@ -180,7 +180,7 @@ fn approve_and_run(
     let ended = watch(world, tale, view)?;
     let mut output = String::new();
     if let Some(receipt) = &ended.receipt {
-        let receipt: crate::api::view::ReceiptView = agent.get(&format!("/v1/receipts/{receipt}"))?;
+        let receipt: wire::api::view::ReceiptView = agent.get(&format!("/v1/receipts/{receipt}"))?;
         let statement =
             Base64::Strict.decode("/payload", &receipt.envelope.payload).map_err(|error| broken(&error.to_string()))?;
         let statement: Value = serde_json::from_slice(&statement).map_err(|error| broken(&error.to_string()))?;
@@ -196,7 +196,7 @@ fn approve_and_run(
 }
 
 fn succeeded(view: &ProposalView) -> bool {
-    view.outcome.as_ref().is_some_and(|outcome| outcome.status == crate::record::receipt::Status::Succeeded)
+    view.outcome.as_ref().is_some_and(|outcome| outcome.status == documents::record::receipt::Status::Succeeded)
 }
 
 fn propose(agent: &Client, step: &str, params: Value) -> Result<ProposalView, CommandFailure> {

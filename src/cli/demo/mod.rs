@@ -14,8 +14,8 @@ use serde_json::json;
 
 use crate::cli::demo::tale::{DemoReport, DemoResult};
 use crate::cli::demo::world::DemoSetup;
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::streams::Terminal;
+use client::terminal::exit::{CommandFailure, Exit};
+use client::terminal::streams::Terminal;
 
 /// Show a whole run in seconds: propose, review, sign, run and verify offline; then show attacks that are refused.
 #[derive(Debug, clap::Args)]

@@ -5,19 +5,19 @@ use std::io::BufRead as _;
 
 use serde_json::{Value, json};
 
-use crate::api::body::Signatures;
-use crate::api::view::ProposalView;
-use crate::cli::clock::now;
 use crate::cli::demo::tale::{DemoReport, DemoResult};
 use crate::cli::demo::world::{DemoSetup, broken, until};
-use crate::crypto::signature::PAYLOAD_TYPE;
-use crate::home::keys::{SignaturePurpose, sign};
-use crate::home::trusted_rosters::TrustArgs;
-use crate::record::envelope::{Base64, Envelope, EnvelopeSignature};
-use crate::review::gather::ReviewSubject;
-use crate::review::proposal_review::ProposalReview;
-use crate::review::render::block;
-use crate::terminal::exit::CommandFailure;
+use client::commands::clock::now;
+use client::home::keys::{SignaturePurpose, sign};
+use client::home::trusted_rosters::TrustArgs;
+use client::review::gather::ReviewSubject;
+use client::review::proposal_review::ProposalReview;
+use client::review::render::block;
+use client::terminal::exit::CommandFailure;
+use documents::crypto::signature::PAYLOAD_TYPE;
+use documents::record::envelope::{Base64, Envelope, EnvelopeSignature};
+use wire::api::body::Signatures;
+use wire::api::view::ProposalView;
 
 /// A step that tries to read a file that no run may read.
 const PRYING: &str = r#"---
@@ -62,7 +62,7 @@ pub(super) fn tell(world: &mut DemoSetup, tale: &mut DemoReport<'_>) -> Result<E
     }
     let ended = watch(world, tale, &view)?;
     let succeeded =
-        ended.outcome.as_ref().is_some_and(|outcome| outcome.status == crate::record::receipt::Status::Succeeded);
+        ended.outcome.as_ref().is_some_and(|outcome| outcome.status == documents::record::receipt::Status::Succeeded);
     let receipt = ended.receipt.clone().ok_or_else(|| broken("the run has no receipt"))?;
     tale.check(succeeded, "the step ran once, its receipt is in the log", receipt.as_str())?;
     let bundle = world.agent()?.bytes(&format!("/v1/receipts/{receipt}/bundle"))?;
@@ -157,7 +157,7 @@ fn hand_out(world: &mut DemoSetup, tale: &mut DemoReport<'_>, started: &Value) -
     std::fs::write(world.roster(), roster.to_string()).map_err(|error| broken(&error.to_string()))?;
     let envelope: Envelope = serde_json::from_value(roster).map_err(|error| broken(&error.to_string()))?;
     let pinned =
-        crate::trust::chain::Pinned::from_envelope(&envelope).map_err(|error| broken(&error.to_string()))?.digest();
+        judgement::trust::chain::Pinned::from_envelope(&envelope).map_err(|error| broken(&error.to_string()))?.digest();
     tale.check(started["roster"] == pinned.to_string(), "approvers and auditors pin the roster", &pinned.to_string())
 }
 

@@ -2,10 +2,10 @@
 
 use serde::Serialize;
 
-use crate::terminal::exit::CommandFailure;
-use crate::terminal::printable_text::PrintableText;
-use crate::terminal::screen::Screen;
-use crate::terminal::streams::Terminal;
+use client::terminal::exit::CommandFailure;
+use client::terminal::printable_text::PrintableText;
+use client::terminal::screen::Screen;
+use client::terminal::streams::Terminal;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]

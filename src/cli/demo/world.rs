@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::cli::key;
-use crate::home::keys::{KeyArgs, Keys};
-use crate::remote::address::Address;
-use crate::remote::client::{Client, Secret};
-use crate::remote::tls_files::TlsFiles;
-use crate::terminal::exit::{CommandFailure, Exit};
+use client::commands::key;
+use client::home::keys::{KeyArgs, Keys};
+use client::remote::address::Address;
+use client::remote::client::{Client, Secret};
+use client::remote::tls_files::TlsFiles;
+use client::terminal::exit::{CommandFailure, Exit};
 
 /// People of the demo. Alice has two keys. No roster contains mallory.
 const PEOPLE: [&str; 5] = ["alice", "alice-2", "bob", "carol", "mallory"];

@@ -6,9 +6,9 @@ use std::path::Path;
 use crate::cli::hardening::point_finding::{PointFinding, fail, pass, yours};
 use crate::cli::inspected_boundary::InspectedBoundary;
 use crate::cli::sandbox_programs::in_a_shell;
-use crate::cli::version::lock_digest;
 use crate::node::config::Config;
-use crate::record::enforcement::Level;
+use client::commands::version::lock_digest;
+use documents::record::enforcement::Level;
 
 /// Reminds the operator to check where the program comes from.
 pub(super) fn program() -> Vec<PointFinding> {

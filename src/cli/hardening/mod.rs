@@ -12,8 +12,8 @@ use serde::Serialize;
 
 use crate::cli::hardening::point_finding::{PointFinding, PointResult, fail};
 use crate::cli::inspected_boundary::InspectedBoundary;
-use crate::record::enforcement::Level;
-use crate::terminal::printable_text::PrintableText;
+use client::terminal::printable_text::PrintableText;
+use documents::record::enforcement::Level;
 
 /// One point of the hardening list.
 #[derive(Debug, Serialize)]

@@ -2,14 +2,14 @@
 
 use crate::cli::hardening::point_finding::{PointFinding, fail, pass, unread, yours};
 use crate::cli::inspected_boundary::InspectedBoundary;
-use crate::crypto::ssh_key::SshKey;
 use crate::node::start;
 use crate::node::stored_state::StoredState;
-use crate::policy::patterns::Pattern;
-use crate::record::roster::Roster;
-use crate::record::token::Scope;
-use crate::record::validity::Timestamp;
 use crate::store::stored_token::Token;
+use documents::crypto::ssh_key::SshKey;
+use documents::record::roster::Roster;
+use documents::record::token::Scope;
+use documents::record::validity::Timestamp;
+use judgement::policy::patterns::Pattern;
 
 /// Checks that each valid token expires, and that each valid token that proposes is limited to steps and has an owner.
 pub(super) fn tokens(boundary: &InspectedBoundary<'_>) -> Vec<PointFinding> {

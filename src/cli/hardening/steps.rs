@@ -2,8 +2,8 @@
 
 use crate::cli::hardening::point_finding::{PointFinding, pass, unread, yours};
 use crate::cli::inspected_boundary::InspectedBoundary;
-use crate::record::sandbox_permission::SandboxPermission;
-use crate::record::step_definition::StepDefinition;
+use documents::record::sandbox_permission::SandboxPermission;
+use documents::record::step_definition::StepDefinition;
 
 /// Lists the steps with access to the host, and the interpreters whose scripts policy can't read.
 pub(super) fn check(boundary: &InspectedBoundary<'_>) -> Vec<PointFinding> {

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use crate::crypto::ssh_key::SshKey;
-use crate::policy::program_names::DEFAULT_TOOLS;
-use crate::record::ident::{BoundaryName, Name};
+use documents::crypto::ssh_key::SshKey;
+use documents::record::ident::{BoundaryName, Name};
+use judgement::policy::program_names::DEFAULT_TOOLS;
 
 /// The sample runbooks.
 pub const RUNBOOKS: [(&str, &str); 5] = [

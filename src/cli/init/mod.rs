@@ -10,17 +10,17 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use crate::cli::own_program::own_program;
-use crate::crypto::signature::SecretKey;
-use crate::crypto::ssh_key::SshKey;
-use crate::home::directories::Home;
-use crate::home::named_file::read_bounded;
 use crate::node::config::FILE;
 use crate::node::template;
-use crate::record::ident::{BoundaryName, Name};
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::streams::Terminal;
-use crate::trust::signer::write_secret_key;
+use client::commands::own_program::own_program;
+use client::home::directories::Home;
+use client::home::named_file::read_bounded;
+use client::terminal::exit::{CommandFailure, Exit};
+use client::terminal::streams::Terminal;
+use documents::crypto::signature::SecretKey;
+use documents::crypto::ssh_key::SshKey;
+use documents::record::ident::{BoundaryName, Name};
+use judgement::trust::signer::write_secret_key;
 
 /// Make the directory of a boundary: configuration, key, roster, policy, sample runbooks and a systemd unit.
 #[derive(Debug, clap::Args)]
@@ -99,7 +99,7 @@ fn name(args: &Args, terminal: &Terminal) -> Result<BoundaryName, CommandFailure
     if answer.is_empty() {
         Ok(own)
     } else {
-        answer.parse().map_err(|error: crate::record::ident::IdentError| CommandFailure::usage(error.to_string()))
+        answer.parse().map_err(|error: documents::record::ident::IdentError| CommandFailure::usage(error.to_string()))
     }
 }
 

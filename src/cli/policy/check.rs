@@ -11,14 +11,14 @@ use crate::cli::policy::source::{
 };
 use crate::local::grant_options::GrantArgs;
 use crate::local::project::real_path;
-use crate::policy::decide::{Decided, Flags, PolicyVerdict, decide_env, decide_path};
-use crate::policy::lists::{KINDS, word};
-use crate::policy::origin::RuleOrigin;
-use crate::record::authorization::{PermissionKind, PermissionReason};
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::printable_text::PrintableText;
-use crate::terminal::streams::Terminal;
-use crate::terminal::table::aligned;
+use client::terminal::exit::{CommandFailure, Exit};
+use client::terminal::printable_text::PrintableText;
+use client::terminal::streams::Terminal;
+use client::terminal::table::aligned;
+use documents::record::authorization::{PermissionKind, PermissionReason};
+use judgement::policy::decide::{Decided, Flags, PolicyVerdict, decide_env, decide_path};
+use judgement::policy::lists::{KINDS, word};
+use judgement::policy::origin::RuleOrigin;
 
 /// Decide if a script or runbook would run, a path could be read or written, or a variable could be inherited. The exit
 /// code is the result.
@@ -159,8 +159,10 @@ fn warnings(held: &PolicyAtHand, answered: &[ScriptAnswer]) -> Vec<String> {
     let ran = answered.iter().flat_map(|one| &one.decision.decided);
     for one in ran.filter(|one| one.verdict == PolicyVerdict::Allow && one.kind == PermissionKind::Run) {
         // A rule that the user wrote has its own warning already.
-        let built_in =
-            matches!(&one.rule, crate::policy::applied_rule::AppliedRule::Listed { origin: RuleOrigin::BuiltIn, .. });
+        let built_in = matches!(
+            &one.rule,
+            judgement::policy::applied_rule::AppliedRule::Listed { origin: RuleOrigin::BuiltIn, .. }
+        );
         if built_in && is_interpreter(&one.what) {
             found.insert(format!(
                 "{} is allowed and executes its arguments and input, so only the sandbox restricts it",

@@ -10,13 +10,13 @@ use crate::cli::policy::source::{
     PolicySource, heading, heads, is_interpreter, not_understood, to_json, word_of, worst,
 };
 use crate::local::grant_options::GrantArgs;
-use crate::policy::program_names::ProgramOrigin;
-use crate::policy::required_permissions::is_read;
-use crate::record::later_words::Program;
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::printable_text::PrintableText;
-use crate::terminal::streams::Terminal;
-use crate::terminal::table::aligned;
+use client::terminal::exit::{CommandFailure, Exit};
+use client::terminal::printable_text::PrintableText;
+use client::terminal::streams::Terminal;
+use client::terminal::table::aligned;
+use documents::record::later_words::Program;
+use judgement::policy::program_names::ProgramOrigin;
+use judgement::policy::required_permissions::is_read;
 
 /// Show every command of a script: its line, the wrappers through which it runs, and the rule that decides about it. If
 /// policy allows only listed programs, also show the list of the script and the origin of each program.

@@ -4,8 +4,8 @@ mod explain;
 mod show;
 mod source;
 
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::streams::Terminal;
+use client::terminal::exit::{CommandFailure, Exit};
+use client::terminal::streams::Terminal;
 
 /// Show how policy decides about a script, and show the rules of policy.
 #[derive(Debug, clap::Args)]

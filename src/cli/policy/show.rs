@@ -3,17 +3,17 @@
 use serde_json::{Value, json};
 
 use crate::cli::policy::source::PolicyOptions;
-use crate::policy::lists::{KINDS, ListEntry, ListSide, word};
-use crate::policy::origin::RuleOrigin;
-use crate::policy::ruling::Ruling;
-use crate::record::later_words::Program;
-use crate::sandbox::always_readable;
-use crate::shell::settings::TRUSTED;
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::printable_text::PrintableText;
-use crate::terminal::screen::{LineTone, Screen};
-use crate::terminal::streams::Terminal;
-use crate::terminal::table::aligned;
+use client::terminal::exit::{CommandFailure, Exit};
+use client::terminal::printable_text::PrintableText;
+use client::terminal::screen::{LineTone, Screen};
+use client::terminal::streams::Terminal;
+use client::terminal::table::aligned;
+use documents::record::later_words::Program;
+use judgement::policy::lists::{KINDS, ListEntry, ListSide, word};
+use judgement::policy::origin::RuleOrigin;
+use judgement::policy::ruling::Ruling;
+use judgement::shell::settings::TRUSTED;
+use sandbox::always_readable;
 
 /// Show the rules in force and the source of each rule.
 #[derive(Debug, clap::Args)]

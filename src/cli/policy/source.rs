@@ -6,31 +6,31 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::home::named_file::read_bounded;
 use crate::local::grant_options::GrantArgs;
 use crate::local::problems::problems;
 use crate::local::project::{FoundPolicy, Project};
 use crate::local::runbook::how_to_write_a_step;
 use crate::node::file_problem::{FileProblem, Problems};
-use crate::policy::builtins::Builtins;
-use crate::policy::decide::{Decided, DecisionPlace, Flags, PolicyDecision, PolicyVerdict};
-use crate::policy::file::Mode;
-use crate::policy::lists::word;
-use crate::policy::paths::RunbookPath;
-use crate::policy::program_names::{
+use client::home::named_file::read_bounded;
+use client::terminal::exit::CommandFailure;
+use client::terminal::printable_text::PrintableText;
+use documents::record::authorization::{PermissionKind, PermissionReason};
+use documents::record::later_words::Program;
+use judgement::policy::builtins::Builtins;
+use judgement::policy::decide::{Decided, DecisionPlace, Flags, PolicyDecision, PolicyVerdict};
+use judgement::policy::file::Mode;
+use judgement::policy::lists::word;
+use judgement::policy::paths::RunbookPath;
+use judgement::policy::program_names::{
     ProgramOrigin, is_listed, is_listed_by_policy, named_origins, not_listable, with_started,
 };
-use crate::policy::required_permissions::{decide_file, decide_step};
-use crate::policy::ruling::{Ruling, resolve_path};
-use crate::record::authorization::{PermissionKind, PermissionReason};
-use crate::record::later_words::Program;
-use crate::registry::Registry;
-use crate::registry::registered_step::RegisteredStep;
-use crate::registry::step_place::{ScriptOrigin, StepPlace};
-use crate::shell::commands::ReadLimit;
-use crate::shell::found::ScriptPlace;
-use crate::terminal::exit::CommandFailure;
-use crate::terminal::printable_text::PrintableText;
+use judgement::policy::required_permissions::{decide_file, decide_step};
+use judgement::policy::ruling::{Ruling, resolve_path};
+use judgement::registry::Registry;
+use judgement::registry::registered_step::RegisteredStep;
+use judgement::registry::step_place::{ScriptOrigin, StepPlace};
+use judgement::shell::commands::ReadLimit;
+use judgement::shell::found::ScriptPlace;
 
 /// Options that choose the policy for a script or runbook, and the place of the run: a boundary or a terminal.
 #[derive(Debug, clap::Args)]

@@ -1,42 +1,25 @@
 //! The `registry` command lists the steps of a boundary or of files, and checks files.
-#[cfg(feature = "boundary")]
 mod from_files;
-mod printed;
 
 use std::path::PathBuf;
 
-use serde_json::json;
+use client::commands::global::GlobalOptions;
+use client::commands::registry::{list_sealed, show_sealed};
+use client::home::keys::KeyArgs;
+use client::terminal::exit::{CommandFailure, Exit};
+use client::terminal::streams::Terminal;
+use documents::record::ident::StepRef;
 
-use crate::api::view::{RegistryView, StepView};
-#[cfg(not(feature = "boundary"))]
-use crate::cli::client_build::needs_boundary;
-use crate::cli::global::GlobalOptions;
-use crate::cli::registry::printed::{print_list, print_step, rules};
-use crate::home::keys::KeyArgs;
-use crate::record::ident::StepRef;
-use crate::remote::client::Client;
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::streams::Terminal;
-
-/// Examples of the help.
-const EXAMPLES: &str = if cfg!(feature = "boundary") {
-    "Examples:
+/// List and show steps, as sealed by the boundary or as written in files, and check the files.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
   countersign registry list                     # what the running boundary has sealed
   countersign registry list --dir runbooks      # what is in these files, with every error
   countersign registry show service:restart
   countersign registry check --dir runbooks     # errors, remarks, missing programs and the lock
   countersign registry lock --dir runbooks      # write runbooks/countersign.lock
   countersign registry diff --dir runbooks      # what a new seal would change
-  countersign registry import ../handbook       # which runbooks of other systems run, and their policy"
-} else {
-    "Examples:
-  countersign registry list                     # what the running boundary has sealed
-  countersign registry show service:restart"
-};
-
-/// List and show steps, as sealed by the boundary or as written in files, and check the files.
-#[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+  countersign registry import ../handbook       # which runbooks of other systems run, and their policy")]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
@@ -59,7 +42,6 @@ enum Command {
         #[command(flatten)]
         key: KeyArgs,
     },
-    #[cfg(feature = "boundary")]
     #[command(flatten)]
     Files(from_files::FilesCommand),
 }
@@ -71,42 +53,9 @@ enum Command {
 pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     match &args.command {
         Command::List { key } if args.dirs.is_empty() => list_sealed(&global.client(key)?, terminal),
-        Command::Show { step, key } if args.dirs.is_empty() => {
-            let view: StepView = global.client(key)?.get(&format!("/v1/steps/{step}"))?;
-            let mut rest = json!({"approvals": view.approvals, "sandbox": view.sandbox});
-            if let Some(variables) = view.session_variables {
-                rest["session_variables"] = json!(variables);
-            }
-            print_step(&view.digest.to_string(), &view.definition, &rest, terminal)
-        }
-        #[cfg(feature = "boundary")]
+        Command::Show { step, key } if args.dirs.is_empty() => show_sealed(step, &global.client(key)?, terminal),
         Command::List { .. } => from_files::list(&args.dirs, terminal),
-        #[cfg(feature = "boundary")]
         Command::Show { step, .. } => from_files::show(&args.dirs, step, terminal),
-        #[cfg(feature = "boundary")]
         Command::Files(command) => from_files::run(command, &args.dirs, global, terminal),
-        #[cfg(not(feature = "boundary"))]
-        _ => Err(needs_boundary("`registry --dir`")),
     }
-}
-
-fn list_sealed(client: &Client, terminal: &Terminal) -> Result<Exit, CommandFailure> {
-    let view: RegistryView = client.get("/v1/registry")?;
-    if terminal.json {
-        terminal.object(&view)?;
-        return Ok(Exit::Done);
-    }
-    for drift in &view.seal.drift {
-        terminal.say(&format!("note: {drift}"));
-    }
-    terminal.say(&format!(
-        "seal {} of {}, registry root {}",
-        view.seal.number, view.boundary.name, view.seal.registry_root
-    ));
-    let rows = view.steps.iter().map(|step| {
-        let here = if step.unavailable.is_some() { "can't run it" } else { "" };
-        let reference = step.reference.to_string();
-        [reference, rules(&step.approvals), step.title.clone(), step.digest.to_string(), here.to_owned()]
-    });
-    print_list(rows.collect(), terminal)
 }

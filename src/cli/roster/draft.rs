@@ -5,11 +5,6 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::cli::configured::ConfigArgs;
-use crate::cli::roster::change::changes;
-use crate::cli::roster::sign::say_standing;
-use crate::crypto::key_id::KeyId;
-use crate::crypto::ssh_key::{ForeignKey, SshKey};
-use crate::home::named_file::read_bounded;
 use crate::local::problems::problems;
 use crate::node::config::Config;
 use crate::node::file_problem::{FileProblem, Problems};
@@ -19,12 +14,17 @@ use crate::node::roster_edit::{self, EditError, RosterEntry, Table};
 use crate::node::roster_file::{self, DraftRoster};
 use crate::node::rosters;
 use crate::node::start;
-use crate::record::envelope::Envelope;
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::printable_text::PrintableText;
-use crate::terminal::streams::Terminal;
-use crate::trust::succession::SuccessionTallies;
-use crate::trust::version_file;
+use client::commands::roster::change::changes;
+use client::commands::roster::sign::say_standing;
+use client::home::named_file::read_bounded;
+use client::terminal::exit::{CommandFailure, Exit};
+use client::terminal::printable_text::PrintableText;
+use client::terminal::streams::Terminal;
+use documents::crypto::key_id::KeyId;
+use documents::crypto::ssh_key::{ForeignKey, SshKey};
+use documents::record::envelope::Envelope;
+use judgement::trust::succession::SuccessionTallies;
+use judgement::trust::version_file;
 
 /// Commands that write the next version of the roster.
 #[derive(Debug, clap::Subcommand)]

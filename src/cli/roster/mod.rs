@@ -1,27 +1,19 @@
 //! The `roster` command shows the roster and changes it: a draft is signed, merged, and sealed at the next start.
 
-pub mod change;
-#[cfg(feature = "boundary")]
 pub mod draft;
-#[cfg(feature = "boundary")]
 pub mod in_force;
-pub mod proposed;
-pub mod show;
-pub mod sign;
 
 use std::path::PathBuf;
 
-#[cfg(not(feature = "boundary"))]
-use crate::cli::client_build::needs_boundary;
-#[cfg(feature = "boundary")]
 use crate::cli::configured::ConfigArgs;
-use crate::cli::roster::sign::{MergeArgs, SignArgs};
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::streams::Terminal;
+use client::commands::roster::show;
+use client::commands::roster::sign::{self, MergeArgs, SignArgs};
+use client::terminal::exit::{CommandFailure, Exit};
+use client::terminal::streams::Terminal;
 
-/// Examples of the help.
-const EXAMPLES: &str = if cfg!(feature = "boundary") {
-    "Examples:
+/// Show the roster, or draft, sign and merge its next version.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
   countersign roster show
   countersign roster show --json > roster.json       # the file for --roster of verifiers
   countersign roster show --allowed-signers          # for ssh-keygen -Y verify -n countersign
@@ -36,26 +28,8 @@ A later version needs as many signatures as the thresholds of the version before
 The file of the later version is in roster.d next to roster.toml. The next start of the boundary seals the version \
 if its signatures are complete; until then the sealed roster stays in force. A new policy needs the same steps, \
 because each version of the roster names its policy. An approver who changes keys signs with both keys: the old key \
-counts for the version before, and the new key counts for the later version."
-} else {
-    "Examples:
-  countersign roster show roster.json
-  countersign roster show roster.json --allowed-signers   # for ssh-keygen -Y verify -n countersign
-  countersign roster sign 2.json                          # each approver, on a separate machine
-  countersign roster merge 2.json from-alice.json from-bob.json
-
-A later version needs as many signatures as the thresholds of the version before and of the later version require. \
-The file of the later version is in roster.d next to roster.toml. The next start of the boundary seals the version \
-if its signatures are complete; until then the sealed roster stays in force. A new policy needs the same steps, \
-because each version of the roster names its policy. An approver who changes keys signs with both keys: the old key \
-counts for the version before, and the new key counts for the later version."
-};
-
-/// Show the roster, or draft, sign and merge its next version.
-#[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+counts for the version before, and the new key counts for the later version.")]
 pub struct Args {
-    #[cfg(feature = "boundary")]
     #[command(flatten)]
     config: ConfigArgs,
     #[command(subcommand)]
@@ -72,7 +46,6 @@ enum Command {
         #[arg(long)]
         allowed_signers: bool,
     },
-    #[cfg(feature = "boundary")]
     #[command(flatten)]
     Draft(draft::DraftCommand),
     /// Show the changes of a next version, ask, and add your signature to its file
@@ -90,13 +63,9 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         Command::Show { file: Some(file), allowed_signers } => {
             show::print(show::of_file(file)?, *allowed_signers, terminal)
         }
-        #[cfg(feature = "boundary")]
         Command::Show { file: None, allowed_signers } => {
             show::print(in_force::of_configuration(&args.config, terminal)?, *allowed_signers, terminal)
         }
-        #[cfg(not(feature = "boundary"))]
-        Command::Show { file: None, .. } => Err(needs_boundary("`roster show` without a file")),
-        #[cfg(feature = "boundary")]
         Command::Draft(command) => draft::run(&args.config, command, terminal),
         Command::Sign(sign) => sign::run(sign, terminal),
         Command::Merge(merge) => sign::merge(merge, terminal),

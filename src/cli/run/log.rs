@@ -5,18 +5,18 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use crate::crypto::digest::ContentDigest;
-use crate::crypto::key_id::KeyId;
-use crate::crypto::ssh_key::SshKey;
-use crate::home::keys::{KeyArgs, Keys};
 use crate::local::local_log::{LocalLog, LocalLogLine};
-use crate::record::envelope::{Base64, Envelope, Signed};
-use crate::record::local_receipt::LocalReceipt;
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::outcome_words::outcome_words;
-use crate::terminal::streams::Terminal;
-use crate::terminal::table::aligned;
-use crate::trust::open_signer::open_signer;
+use client::home::keys::{KeyArgs, Keys};
+use client::terminal::exit::{CommandFailure, Exit};
+use client::terminal::outcome_words::outcome_words;
+use client::terminal::streams::Terminal;
+use client::terminal::table::aligned;
+use documents::crypto::digest::ContentDigest;
+use documents::crypto::key_id::KeyId;
+use documents::crypto::ssh_key::SshKey;
+use documents::record::envelope::{Base64, Envelope, Signed};
+use documents::record::local_receipt::LocalReceipt;
+use judgement::trust::open_signer::open_signer;
 
 /// Prints every receipt and every error in the log.
 ///

@@ -10,8 +10,6 @@ use std::path::PathBuf;
 
 use serde_json::{Map, json};
 
-use crate::home::keys::KeyArgs;
-use crate::home::parameter_values::read_params;
 use crate::local::decide::{LocalRules, RuleArgs};
 use crate::local::host_sandbox::HostSandbox;
 use crate::local::kept_session::KeptSession;
@@ -26,9 +24,11 @@ use crate::local::signed_receipts::Receipts;
 use crate::local::step_run::RunbookWalk;
 use crate::local::walk_session::{StepOutputs, WalkSession};
 use crate::local::workflow_run::WorkflowRun;
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::printable_text::PrintableText;
-use crate::terminal::streams::Terminal;
+use client::home::keys::KeyArgs;
+use client::home::parameter_values::read_params;
+use client::terminal::exit::{CommandFailure, Exit};
+use client::terminal::printable_text::PrintableText;
+use client::terminal::streams::Terminal;
 
 /// Run the steps of a runbook yourself, at a terminal. Policy asks you instead of approvers
 #[derive(Debug, clap::Args)]

@@ -17,15 +17,6 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::crypto::digest::{AuthorizationDigest, BlobDigest, ParamsDigest, SealDigest, StepDigest};
-use crate::crypto::merkle;
-use crate::crypto::signature::SecretKey;
-use crate::crypto::ssh_key::SshKey;
-use crate::record::consumption::Consumption;
-use crate::record::document::Statement;
-use crate::record::envelope::{Base64, Envelope, Signed};
-use crate::record::ident::{Nonce, ProposalId};
-use crate::record::validity::Timestamp;
 use crate::store::fault::StoreFault;
 use crate::store::ledger::Ledger;
 use crate::store::ledger::tests::failing_store::{Commits, Failing};
@@ -36,6 +27,15 @@ use crate::store::stored_proposal::{AuthorizationCore, NewProposal};
 use crate::store::stored_run::{Consume, Finish, SpentNonce, Window};
 use crate::store::stored_seal::{SealStored, SealWrite};
 use crate::store::stored_status::StoredStatus;
+use documents::crypto::digest::{AuthorizationDigest, BlobDigest, ParamsDigest, SealDigest, StepDigest};
+use documents::crypto::merkle;
+use documents::crypto::signature::SecretKey;
+use documents::crypto::ssh_key::SshKey;
+use documents::record::consumption::Consumption;
+use documents::record::document::Statement;
+use documents::record::envelope::{Base64, Envelope, Signed};
+use documents::record::ident::{Nonce, ProposalId};
+use documents::record::validity::Timestamp;
 
 const T0: i64 = 1_800_000_000;
 
@@ -174,7 +174,7 @@ fn new_proposal(number: u8) -> NewProposal {
 }
 
 fn envelope_of(payload: &[u8]) -> Vec<u8> {
-    crate::crypto::canonical::canonical_of(&Envelope::new(payload, Vec::new())).expect("envelope")
+    documents::crypto::canonical::canonical_of(&Envelope::new(payload, Vec::new())).expect("envelope")
 }
 
 fn consume_of(ledger: &Ledger, core: AuthorizationCore) -> Consume {

@@ -5,12 +5,12 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-use crate::crypto::digest::Blake3Digest;
-use crate::record::ident::Name;
 use crate::store::fault::StoreFault;
 use crate::store::sqlite::errors::{fault, unusable};
 use crate::store::sqlite::reads::read_only;
 use crate::store::sqlite::schema::{harden, migrate};
+use documents::crypto::digest::Blake3Digest;
+use documents::record::ident::Name;
 
 /// Writes a consistent copy of the store at `path` into the new file `into`. A running service can write to the store
 /// during the copy.

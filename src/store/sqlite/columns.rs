@@ -3,12 +3,6 @@
 use base64::Engine as _;
 use rusqlite::{Connection, OptionalExtension as _, Row};
 
-use crate::crypto::digest::{AuthorizationDigest, ParamsDigest, SealDigest, StepDigest};
-use crate::crypto::merkle::Hash;
-use crate::crypto::sshsig::Presence;
-use crate::record::ident::ProposalId;
-use crate::record::token::Scope;
-use crate::record::validity::Timestamp;
 use crate::store::fault::StoreFault;
 use crate::store::sqlite::errors::fault;
 use crate::store::stored_proposal::{AuthorizationCore, Proposal, Signature};
@@ -16,6 +10,12 @@ use crate::store::stored_run::NonceUse;
 use crate::store::stored_status::StoredStatus;
 use crate::store::stored_token::Token;
 use crate::store::{ProposalState, StoreHead};
+use documents::crypto::digest::{AuthorizationDigest, ParamsDigest, SealDigest, StepDigest};
+use documents::crypto::merkle::Hash;
+use documents::crypto::sshsig::Presence;
+use documents::record::ident::ProposalId;
+use documents::record::token::Scope;
+use documents::record::validity::Timestamp;
 
 pub(super) const SPENT: &str = "SELECT spent, proposal FROM nonce WHERE nonce = ?1";
 
@@ -232,7 +232,7 @@ pub(super) fn odd(row: &Row<'_>, at: usize) -> rusqlite::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::consumption::MAX_ITEMS;
+    use documents::record::consumption::MAX_ITEMS;
 
     #[test]
     fn every_item_of_a_consumption_has_its_own_place_in_the_log() {

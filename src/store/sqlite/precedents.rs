@@ -2,12 +2,12 @@
 
 use rusqlite::{Connection, ToSql, params};
 
-use crate::record::validity::Timestamp;
 use crate::store::ProposalPrecedent;
 use crate::store::fault::StoreFault;
 use crate::store::retention::UNSIGNED_KEPT_S;
 use crate::store::sqlite::columns::{PROPOSAL, SPENT, id_bytes, one, proposal, spent};
 use crate::store::stored_proposal::NewProposal;
+use documents::record::validity::Timestamp;
 
 /// Returns the existing proposals that have the id, the nonce or the content of a new proposal. Also counts pending and
 /// unsigned proposals.

@@ -5,15 +5,15 @@ use std::collections::HashSet;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use crate::record::consumption::{Consumption, Spent};
-use crate::record::ident::Nonce;
-use crate::record::seal::{Genesis, Seal};
-use crate::record::validity::{MAX_WINDOW_S, SKEW_S, Timestamp};
 use crate::store::SweepResult;
 use crate::store::fault::StoreFault;
 use crate::store::sqlite::columns::{place, unplace};
 use crate::store::sqlite::errors::fault;
 use crate::store::sqlite::survey::opened;
+use documents::record::consumption::{Consumption, Spent};
+use documents::record::ident::Nonce;
+use documents::record::seal::{Genesis, Seal};
+use documents::record::validity::{MAX_WINDOW_S, SKEW_S, Timestamp};
 
 /// Examines the next `limit` nonces that follow the nonce `after`. A nonce is deleted if it expired at or before `mark` according to both its
 /// row and the log. A row that contradicts the log stays, and `store check` reports it.

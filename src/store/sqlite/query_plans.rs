@@ -6,15 +6,15 @@ use std::path::Path;
 use regex::Regex;
 use rusqlite::{Connection, params_from_iter};
 
-use crate::crypto::canonical::canonical_of;
-use crate::record::ident::ProposalId;
-use crate::record::receipt::Outcome;
-use crate::record::validity::Timestamp;
 use crate::store::StoreReads as _;
 use crate::store::sqlite;
 use crate::store::sqlite::columns::{PROPOSAL, SPENT, TOKEN};
 use crate::store::stored_proposal::{ProposalQuery, RunOutcome, RunQuery};
 use crate::store::stored_status::StoredStatus;
+use documents::crypto::canonical::canonical_of;
+use documents::record::ident::ProposalId;
+use documents::record::receipt::Outcome;
+use documents::record::validity::Timestamp;
 
 /// Number of runs in the store of these tests.
 const RUNS: i64 = 100_000;
@@ -67,9 +67,9 @@ fn store_of_many_runs(directory: &Path) -> std::path::PathBuf {
     let path = directory.join("data").join("countersign.db");
     drop(sqlite::open(&path).expect("store"));
     let connection = Connection::open(&path).expect("store");
-    let hex = |outcome: &Outcome| crate::crypto::digest::hex(&canonical_of(outcome).expect("json"));
+    let hex = |outcome: &Outcome| documents::crypto::digest::hex(&canonical_of(outcome).expect("json"));
     let succeeded = hex(&Outcome::exited(0));
-    let unknown = crate::crypto::digest::hex(br#"{"status":"unknown","why":"the service was killed"}"#);
+    let unknown = documents::crypto::digest::hex(br#"{"status":"unknown","why":"the service was killed"}"#);
     // The first two runs are the only ones of their steps and of their proposer. Then follow many runs of another step.
     let rows = format!(
         "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < {RUNS})
@@ -150,7 +150,7 @@ fn a_rare_run_is_found_although_many_other_runs_followed() {
     let at = |number: i64| Timestamp::from_unix(1_800_000_000 + number);
     assert_eq!(found(&RunQuery { ended: (at(7), at(9)), skip: 1, ..often.clone() }), [id(8), id(7)]);
     assert_eq!(found(&RunQuery { proposer: Some("rare".parse().expect("name")), ..often.clone() }), []);
-    let other = crate::crypto::digest::ParamsDigest::of(b"other");
+    let other = documents::crypto::digest::ParamsDigest::of(b"other");
     assert_eq!(found(&RunQuery { params: Some(other), ..often }), []);
     let rare = [
         ProposalQuery { step: Some(step("rare:one")), limit: 9, ..ProposalQuery::default() },

@@ -7,10 +7,6 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row, params};
 
-use crate::crypto::digest::{AuthorizationDigest, Blake3Digest, BlobDigest, LeafHash, ParamsDigest, SealDigest};
-use crate::crypto::merkle::Hash;
-use crate::record::ident::{Name, Nonce, ProposalId};
-use crate::record::validity::Timestamp;
 use crate::store::fault::StoreFault;
 use crate::store::sqlite::columns::{
     PROPOSAL, SPENT, TOKEN, all, id_bytes, odd, one, proposal, proposal_id, read_head, read_signatures, read_tile,
@@ -29,6 +25,10 @@ use crate::store::stored_seal::SealEntry;
 use crate::store::stored_status::StoredStatus;
 use crate::store::stored_token::Token;
 use crate::store::{CheckpointRow, StoreHead, StoreReads};
+use documents::crypto::digest::{AuthorizationDigest, Blake3Digest, BlobDigest, LeafHash, ParamsDigest, SealDigest};
+use documents::crypto::merkle::Hash;
+use documents::record::ident::{Name, Nonce, ProposalId};
+use documents::record::validity::Timestamp;
 
 /// Maximum number of reading connections. A read from the page cache takes microseconds, so more connections would only
 /// compete for CPU cores.

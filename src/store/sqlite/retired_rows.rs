@@ -2,10 +2,10 @@
 
 use rusqlite::{Connection, params};
 
-use crate::crypto::digest::Blake3Digest;
-use crate::record::validity::Timestamp;
 use crate::store::stored_status::StoredStatus;
 use crate::store::{RetentionCut, RetentionWalk, Retired};
+use documents::crypto::digest::Blake3Digest;
+use documents::record::validity::Timestamp;
 
 /// Examines `limit` outputs and `limit` proposals from `walk` on, and deletes the rows whose retention has ended
 /// according to `cut`.

@@ -2,13 +2,13 @@
 
 use rusqlite::Row;
 
-use crate::crypto::digest::sha256;
-use crate::record::authorization::Authorization;
-use crate::record::document::Statement;
-use crate::record::malformed::Malformed;
-use crate::record::validity::Timestamp;
 use crate::store::sqlite::columns::id_bytes;
 use crate::store::stored_status::StoredStatus;
+use documents::crypto::digest::sha256;
+use documents::record::authorization::Authorization;
+use documents::record::document::Statement;
+use documents::record::malformed::Malformed;
+use documents::record::validity::Timestamp;
 
 pub(super) const COLUMNS: &str = "p.id, p.digest, p.nonce, p.request IS NOT NULL, p.step, p.step_digest, \
                                   p.params_digest, p.proposer, p.expires_at, p.status, p.created_at, p.approved_at, \

@@ -2,10 +2,10 @@
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use crate::crypto::digest::{AuthorizationDigest, BlobDigest};
 use crate::store::sqlite::columns::{SPENT, id_bytes, place, spent, status};
 use crate::store::stored_proposal::AuthorizationCore;
 use crate::store::{Candidate, FinishRow, RunRow};
+use documents::crypto::digest::{AuthorizationDigest, BlobDigest};
 
 /// Returns the stored facts about each request to run a proposal.
 pub(super) fn candidates(connection: &Connection, requests: &[&AuthorizationCore]) -> rusqlite::Result<Vec<Candidate>> {

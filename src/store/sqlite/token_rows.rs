@@ -2,11 +2,11 @@
 
 use rusqlite::{Connection, params};
 
-use crate::record::ident::Name;
-use crate::record::validity::Timestamp;
 use crate::store::fault::StoreFault;
 use crate::store::sqlite::columns::{json, one, run};
 use crate::store::stored_token::TokenChange;
+use documents::record::ident::Name;
+use documents::record::validity::Timestamp;
 
 /// Adds and revokes tokens. If one change is impossible, the function changes no token and returns the name of the token
 /// in the impossible change.

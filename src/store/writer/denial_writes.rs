@@ -1,12 +1,12 @@
 //! Writes of denials, and the limit on denials of unknown authorizations.
 
-use crate::record::ident::Name;
-use crate::record::validity::Timestamp;
 use crate::store::fault::StoreFault;
 use crate::store::stored_denial::{DenialResult, DenialWrite, StoredDenial};
 use crate::store::stored_leaf::{LeafKind, WriteStop};
 use crate::store::stored_status::StoredStatus;
 use crate::store::writer::Writer;
+use documents::record::ident::Name;
+use documents::record::validity::Timestamp;
 
 /// Maximum number of denials of unknown authorizations in one day: 100 for one approver, 1000 for all approvers.
 ///

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use crate::crypto::digest::LeafHash;
-use crate::crypto::merkle::{self, Hash};
-use crate::crypto::tlog_tiles::MAX_ENTRY_BYTES;
-use crate::record::validity::Timestamp;
 use crate::store::LeafRow;
 use crate::store::fault::StoreFault;
 use crate::store::stored_leaf::{LeafKind, LeafRef, WriteStop};
 use crate::store::stored_seal::{SealStored, SealWrite};
 use crate::store::writer::Writer;
+use documents::crypto::digest::LeafHash;
+use documents::crypto::merkle::{self, Hash};
+use documents::crypto::tlog_tiles::MAX_ENTRY_BYTES;
+use documents::record::validity::Timestamp;
 
 impl Writer {
     pub(super) fn seal(&mut self, write: SealWrite) -> Result<Result<SealStored, WriteStop>, StoreFault> {

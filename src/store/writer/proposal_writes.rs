@@ -1,13 +1,13 @@
 //! Writes about proposals: new proposals, their signatures, and changes of their status.
 
-use crate::record::ident::ProposalId;
-use crate::record::validity::Timestamp;
 use crate::store::fault::StoreFault;
 use crate::store::open_proposals::StatusChange;
 use crate::store::retention::UNSIGNED_KEPT_S;
 use crate::store::stored_proposal::{AdvanceStop, NewProposal, ProposalStep, ProposeResult, Signature};
 use crate::store::stored_status::StoredStatus;
 use crate::store::writer::Writer;
+use documents::record::ident::ProposalId;
+use documents::record::validity::Timestamp;
 
 /// Maximum number of proposals that one call marks as expired, so that runs do not wait for long.
 const MAX_EXPIRED: usize = 256;

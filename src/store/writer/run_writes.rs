@@ -3,18 +3,18 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::crypto::signature::{PAYLOAD_TYPE, pae};
-use crate::crypto::tlog_tiles::MAX_ENTRY_BYTES;
-use crate::record::consumption::{Consumption, MAX_ITEMS, Spent as SpentItem};
-use crate::record::envelope::{Envelope, EnvelopeSignature};
-use crate::record::ident::ProposalId;
-use crate::record::validity::Timestamp;
 use crate::store::fault::StoreFault;
 use crate::store::stored_leaf::{LeafKind, LeafRef};
 use crate::store::stored_run::{Consume, ConsumeStop, Finish, FinishStop, NonceUse, SpentNonce};
 use crate::store::stored_status::StoredStatus;
 use crate::store::writer::{Hashed, Writer};
 use crate::store::{Candidate, FinishRow, RunRow};
+use documents::crypto::signature::{PAYLOAD_TYPE, pae};
+use documents::crypto::tlog_tiles::MAX_ENTRY_BYTES;
+use documents::record::consumption::{Consumption, MAX_ITEMS, Spent as SpentItem};
+use documents::record::envelope::{Envelope, EnvelopeSignature};
+use documents::record::ident::ProposalId;
+use documents::record::validity::Timestamp;
 
 impl Writer {
     /// Checks all requests to run, and logs the accepted ones. A consumption leaf contains at most [`MAX_ITEMS`]

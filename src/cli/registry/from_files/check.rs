@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 use crate::cli::configured::ConfigArgs;
 use crate::cli::registry::from_files::files_read::{missing_json, missing_lines, places_json};
 use crate::node::secret_sources;
-use crate::record::ident::StepRef;
-use crate::registry::Registry;
-use crate::registry::lock_file::{LOCK_FILE, LockFile};
-use crate::registry::runbook_directories::{InvalidFiles, Locks, RunbookDirectories};
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::printable_text::PrintableText;
-use crate::terminal::streams::Terminal;
+use client::terminal::exit::{CommandFailure, Exit};
+use client::terminal::printable_text::PrintableText;
+use client::terminal::streams::Terminal;
+use documents::record::ident::StepRef;
+use judgement::registry::Registry;
+use judgement::registry::lock_file::{LOCK_FILE, LockFile};
+use judgement::registry::runbook_directories::{InvalidFiles, Locks, RunbookDirectories};
 
 pub(super) fn run(dirs: &[PathBuf], config: Option<&Path>, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let config = ConfigArgs { config: config.map(Path::to_owned) };

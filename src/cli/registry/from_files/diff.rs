@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::api::view::{RegistryView, StepView};
-use crate::crypto::digest::StepDigest;
-use crate::record::ident::StepRef;
-use crate::registry::Registry;
-use crate::registry::step_differences::changed_fields;
-use crate::remote::client::Client;
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::printable_text::PrintableText;
-use crate::terminal::streams::Terminal;
+use client::remote::client::Client;
+use client::terminal::exit::{CommandFailure, Exit};
+use client::terminal::printable_text::PrintableText;
+use client::terminal::streams::Terminal;
+use documents::crypto::digest::StepDigest;
+use documents::record::ident::StepRef;
+use judgement::registry::Registry;
+use judgement::registry::step_differences::changed_fields;
+use wire::api::view::{RegistryView, StepView};
 
 /// Difference between the files and the seal in one step.
 struct Difference<'a> {

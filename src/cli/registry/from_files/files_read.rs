@@ -7,13 +7,13 @@ use serde_json::{Value, json};
 
 use crate::local::problems::problems;
 use crate::node::file_problem::{FileProblem, Problems};
-use crate::record::ident::StepRef;
-use crate::record::later_words::{OWN_PROGRAMS, Program};
-use crate::registry::Registry;
-use crate::registry::registry_error::RegistryError;
-use crate::registry::runbook_directories::{Locks, RunbookDirectories};
-use crate::sandbox::program_lookup::program_path;
-use crate::terminal::exit::{CommandFailure, Exit};
+use client::terminal::exit::{CommandFailure, Exit};
+use documents::record::ident::StepRef;
+use documents::record::later_words::{OWN_PROGRAMS, Program};
+use judgement::registry::Registry;
+use judgement::registry::registry_error::RegistryError;
+use judgement::registry::runbook_directories::{Locks, RunbookDirectories};
+use sandbox::program_lookup::program_path;
 
 /// Reads the runbooks of these directories.
 pub(super) fn read_files(dirs: &[PathBuf], locks: Locks) -> Result<Registry, CommandFailure> {

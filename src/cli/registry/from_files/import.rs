@@ -7,16 +7,16 @@ use serde_json::{Value, json};
 
 use crate::cli::network_programs::uses_network;
 use crate::cli::registry::from_files::import_policy::ImportPolicy;
-use crate::policy::applied_rule::AppliedRule;
-use crate::policy::required_permissions::is_read;
-use crate::record::declared::DeclaredNetwork;
-use crate::registry::imported::{ImportedBlock, ImportedFile, read_imported};
-use crate::registry::registry_error::RegistryError;
-use crate::registry::step_place::ScriptOrigin;
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::printable_text::PrintableText;
-use crate::terminal::streams::{Terminal, write_new};
-use crate::yaml::YamlFlaw;
+use client::terminal::exit::{CommandFailure, Exit};
+use client::terminal::printable_text::PrintableText;
+use client::terminal::streams::{Terminal, write_new};
+use documents::record::declared::DeclaredNetwork;
+use documents::yaml::YamlFlaw;
+use judgement::policy::applied_rule::AppliedRule;
+use judgement::policy::required_permissions::is_read;
+use judgement::registry::imported::{ImportedBlock, ImportedFile, read_imported};
+use judgement::registry::registry_error::RegistryError;
+use judgement::registry::step_place::ScriptOrigin;
 
 /// Report for each block of runbooks of other systems if the block runs, and write the policy that the blocks need
 ///

@@ -5,17 +5,17 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use crate::cli::network_programs::uses_network;
-use crate::policy::builtins::Builtins;
-use crate::policy::decide::{DecisionPlace, Flags, PolicyDecision};
-use crate::policy::file::Policy;
-use crate::policy::program_names::{ProgramOrigin, named_origins};
-use crate::policy::required_permissions::{decide_step, is_read};
-use crate::policy::ruling::{Ruling, resolve};
-use crate::record::declared::{DeclaredNetwork, check_program};
-use crate::record::host_names::check_address;
-use crate::record::step_definition::{Format, StepDefinition};
-use crate::registry::imported::ImportedFile;
-use crate::terminal::exit::{CommandFailure, Exit};
+use client::terminal::exit::{CommandFailure, Exit};
+use documents::record::declared::{DeclaredNetwork, check_program};
+use documents::record::host_names::check_address;
+use documents::record::step_definition::{Format, StepDefinition};
+use judgement::policy::builtins::Builtins;
+use judgement::policy::decide::{DecisionPlace, Flags, PolicyDecision};
+use judgement::policy::file::Policy;
+use judgement::policy::program_names::{ProgramOrigin, named_origins};
+use judgement::policy::required_permissions::{decide_step, is_read};
+use judgement::policy::ruling::{Ruling, resolve};
+use judgement::registry::imported::ImportedFile;
 
 /// What the blocks of one runbook seem to need.
 #[derive(Default)]

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use crate::cli::registry::from_files::files_read::read_files;
-use crate::registry::lock_file::{LOCK_FILE, LockFile};
-use crate::registry::runbook_directories::Locks;
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::printable_text::PrintableText;
-use crate::terminal::streams::Terminal;
+use client::terminal::exit::{CommandFailure, Exit};
+use client::terminal::printable_text::PrintableText;
+use client::terminal::streams::Terminal;
+use judgement::registry::lock_file::{LOCK_FILE, LockFile};
+use judgement::registry::runbook_directories::Locks;
 
 pub(super) fn run(dirs: &[PathBuf], terminal: &Terminal) -> Result<Exit, CommandFailure> {
     if dirs.len() > 1 {

@@ -11,18 +11,18 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use crate::cli::global::GlobalOptions;
 use crate::cli::registry::from_files::files_read::{missing_json, missing_lines, places_json, read_files};
-use crate::cli::registry::printed::{print_list, print_step, rules};
-use crate::home::keys::KeyArgs;
-use crate::record::ident::StepRef;
-use crate::record::step_definition::SessionUse;
-use crate::registry::runbook_directories::Locks;
-use crate::registry::session_names::session_names;
-use crate::sandbox::session_state::is_carried;
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::streams::Terminal;
-use crate::yaml::nearest;
+use client::commands::global::GlobalOptions;
+use client::commands::registry::printed::{print_list, print_step, rules};
+use client::home::keys::KeyArgs;
+use client::terminal::exit::{CommandFailure, Exit};
+use client::terminal::streams::Terminal;
+use documents::record::ident::StepRef;
+use documents::record::step_definition::SessionUse;
+use documents::yaml::nearest;
+use judgement::registry::runbook_directories::Locks;
+use judgement::registry::session_names::session_names;
+use sandbox::session_state::is_carried;
 
 /// Commands that read runbook files.
 #[derive(Debug, clap::Subcommand)]

@@ -4,10 +4,6 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
-use crate::crypto::digest::{AuthorizationDigest, BlobDigest, SealDigest};
-use crate::crypto::merkle::Hash;
-use crate::record::ident::{Name, Nonce, ProposalId};
-use crate::record::validity::Timestamp;
 use crate::store::fault::StoreFault;
 use crate::store::ledger::Ledger;
 use crate::store::stored_denial::StoredDenial;
@@ -18,6 +14,10 @@ use crate::store::{
     Candidate, CheckpointRow, DenialsAhead, FinishRow, LeafRow, ProposalPrecedent, ProposalState, RetentionCut,
     RetentionWalk, Retired, RunRow, Store, StoreHead, SweepResult, TileRow, sqlite,
 };
+use documents::crypto::digest::{AuthorizationDigest, BlobDigest, SealDigest};
+use documents::crypto::merkle::Hash;
+use documents::record::ident::{Name, Nonce, ProposalId};
+use documents::record::validity::Timestamp;
 
 /// Controls the commits of a test store. A test can delay a commit or let the commit fail.
 #[derive(Default)]

@@ -3,17 +3,17 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
-use crate::crypto::digest::SealDigest;
-use crate::crypto::merkle::{self, Hash};
-use crate::crypto::note;
-use crate::crypto::signature::SecretKey;
-use crate::crypto::tlog_tiles::{TilePath, split_entries};
-use crate::record::checkpoint::Checkpoint;
 use crate::store::fault::StoreFault;
 use crate::store::ledger::Ledger;
 use crate::store::ledger::tests::{World, run_whole, seal, t};
 use crate::store::stored_leaf::WriteStop;
 use crate::store::{CheckpointRow, sqlite};
+use documents::crypto::digest::SealDigest;
+use documents::crypto::merkle::{self, Hash};
+use documents::crypto::note;
+use documents::crypto::signature::SecretKey;
+use documents::crypto::tlog_tiles::{TilePath, split_entries};
+use documents::record::checkpoint::Checkpoint;
 
 #[tokio::test]
 async fn every_proof_verifies_at_every_size_and_after_a_restart() {

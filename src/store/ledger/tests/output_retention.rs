@@ -2,12 +2,12 @@
 
 use std::sync::atomic::Ordering::SeqCst;
 
-use crate::crypto::digest::{Blake3Digest, BlobDigest};
 use crate::store::ledger::tests::{T0, World, consume_of, core, finish_of, new_proposal, status, t};
 use crate::store::retention::Retention;
 use crate::store::stored_proposal::ProposalStep;
 use crate::store::stored_run::{ConsumeStop, Finish, OutputRow};
 use crate::store::stored_status::StoredStatus;
+use documents::crypto::digest::{Blake3Digest, BlobDigest};
 
 #[tokio::test]
 async fn ranges_of_outputs_are_read_from_rows_and_from_files() {

@@ -3,10 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
-use crate::crypto::digest::AuthorizationDigest;
-use crate::crypto::signature::SecretKey;
-use crate::crypto::ssh_key::SshKey;
-use crate::crypto::sshsig::Presence;
 use crate::store::ledger::Ledger;
 use crate::store::ledger::tests::{
     T0, World, check_laws, consume_of, core, envelope_of, finish_of, new_proposal, run_whole, status, t,
@@ -18,6 +14,10 @@ use crate::store::stored_proposal::{
 };
 use crate::store::stored_run::{ConsumeStop, FinishStop};
 use crate::store::stored_status::StoredStatus;
+use documents::crypto::digest::AuthorizationDigest;
+use documents::crypto::signature::SecretKey;
+use documents::crypto::ssh_key::SshKey;
+use documents::crypto::sshsig::Presence;
 
 #[tokio::test]
 async fn unsigned_proposals_are_limited_and_deleted_an_hour_after_their_window() {

@@ -1,13 +1,13 @@
 //! Seals, and the tokens that change with a seal.
 
-use crate::crypto::digest::{BlobDigest, SealDigest};
-use crate::record::ident::Name;
-use crate::record::token::Scope;
 use crate::store::ledger::tests::{World, consume_of, core, seal, seal_write, t};
 use crate::store::stored_leaf::WriteStop;
 use crate::store::stored_run::ConsumeStop;
 use crate::store::stored_seal::SealWrite;
 use crate::store::stored_token::{Token, TokenChange};
+use documents::crypto::digest::{BlobDigest, SealDigest};
+use documents::record::ident::Name;
+use documents::record::token::Scope;
 
 #[tokio::test]
 async fn tokens_change_only_with_a_new_seal_and_a_token_name_is_never_reused() {

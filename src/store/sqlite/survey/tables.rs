@@ -7,17 +7,17 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags};
 
-use crate::crypto::digest::{Blake3Digest, Blake3Stream, hex, sha256};
-use crate::crypto::json;
-use crate::crypto::key_id::KeyId;
-use crate::record::seal::Seal;
-use crate::record::step_definition::{RegistryLeaf, StepDefinition};
-use crate::record::token::SealedToken;
 use crate::store::sqlite::columns::{TOKEN, token};
 use crate::store::sqlite::prune::taken_over_until;
 use crate::store::sqlite::rows::{COLUMNS, ProposalRow};
 use crate::store::sqlite::survey::{Look, file_of, files_below, opened};
 use crate::store::survey::{LOST, RESTORE};
+use documents::crypto::digest::{Blake3Digest, Blake3Stream, hex, sha256};
+use documents::crypto::json;
+use documents::crypto::key_id::KeyId;
+use documents::record::seal::Seal;
+use documents::record::step_definition::{RegistryLeaf, StepDefinition};
+use documents::record::token::SealedToken;
 
 impl Look<'_> {
     pub(super) fn runs(&mut self) -> rusqlite::Result<()> {

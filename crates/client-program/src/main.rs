@@ -1,0 +1,8 @@
+//! The client of Countersign: the program `countersign` without the service and the sandbox.
+#![forbid(unsafe_code)]
+
+use client::commands::client_program::ClientProgram;
+
+fn main() -> std::process::ExitCode {
+    client::commands::program::main::<ClientProgram>(option_env!("COUNTERSIGN_COMMIT"))
+}

@@ -1,0 +1,320 @@
+//! The `approve` command shows the review, asks, and signs exactly the bytes that it showed.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::commands::clock::now;
+use crate::commands::deny;
+use crate::commands::global::GlobalOptions;
+use crate::commands::review::check_statement;
+use crate::commands::review_subject::find_subject;
+use crate::home::keys::{self, KeyArgs, SignaturePurpose};
+use crate::home::trusted_rosters::TrustArgs;
+use crate::remote::client::Client;
+use crate::remote::run_printer::held_up_words;
+use crate::review::gather::ReviewSubject;
+use crate::review::line::MOST_REMARKS;
+use crate::review::proposal_review::{PagerChoice, ProposalReview, SoundReview, check_open};
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::streams::{Terminal, wrapped, write_new};
+use documents::crypto::digest::AuthorizationDigest;
+use documents::crypto::signature::PAYLOAD_TYPE;
+use documents::record::envelope::Envelope;
+use documents::record::ident::Name;
+use judgement::trust::trusted_roster::TrustedRoster;
+use wire::api::body::Signatures;
+use wire::api::view::{ProposalStatus, ProposalView, RefusalView};
+
+/// Show the review of a proposal, ask, then sign exactly the bytes shown.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  countersign approve                                   the only pending proposal
+  countersign approve 4f2a9c --key ~/.ssh/id_ed25519    with an ssh key
+  countersign approve statement.json -o signed.json     write the signed envelope to a file
+  countersign approve 4f2a9c --yes --expect sha256:…    without a question, only this statement
+
+The command asks for the last digits of the digest. If the review has more than five remarks, the number of the \
+further remarks must precede these digits. The answer `d` denies the proposal, `f` shows every signed field (through $PAGER, \
+if set), and any other answer stops.
+
+The exit code is 126 if the statement differs from the values that this program computes, or if the proposal is \
+over. The exit code is 2 if you trust no roster for the boundary.")]
+pub struct Args {
+    /// The id of a proposal, the last digits of an open proposal's id (at least 6), or an envelope file (./NAME or
+    /// *.json). The default is the only pending proposal
+    #[arg(value_name = "ID|FILE")]
+    proposal: Option<String>,
+    /// With a file: write the envelope with your signature to this new file
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Sign without a question; requires --expect
+    #[arg(long, requires = "expect")]
+    yes: bool,
+    /// The digest that the statement must have. If the statement has another digest, nothing is signed
+    #[arg(long, value_name = "sha256:…")]
+    expect: Option<AuthorizationDigest>,
+    /// Show every signed field before the question
+    #[arg(long)]
+    full: bool,
+    #[command(flatten)]
+    pager: PagerChoice,
+    #[command(flatten)]
+    trust: TrustArgs,
+    #[command(flatten)]
+    key: KeyArgs,
+}
+
+/// Reviews, asks and signs.
+///
+/// # Errors
+/// Returns an error if the review fails, the person declines, or the boundary refuses the signature.
+pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    let client = global.reviewer(&args.key, terminal)?;
+    let keys = args.key.find()?;
+    let subject = find_subject(args.proposal.as_deref(), &client)?;
+    if matches!(subject, ReviewSubject::File(_)) && args.output.is_none() {
+        return Err(CommandFailure::usage(
+            "a file for the signed envelope is missing: give -o FILE (- is the standard \
+         output)",
+        ));
+    }
+    if matches!(subject, ReviewSubject::Proposal(_)) && args.output.is_some() {
+        return Err(CommandFailure::usage(
+            "-o is only for envelope files, because the signature of a proposal is sent to the \
+         boundary: leave -o out",
+        ));
+    }
+    match &subject {
+        ReviewSubject::Proposal(view) => {
+            check_open(view, false)?;
+        }
+        ReviewSubject::File(envelope) => check_statement(envelope, &client, terminal)?,
+    }
+    let review = ProposalReview::make(&subject, &client, &args.trust, &keys, now())?;
+    // With `approve FILE -o -`, the command writes the envelope to the standard output.
+    let is_aside = args.output.as_deref() == Some(std::path::Path::new("-")) || terminal.json;
+    match (is_aside, args.full) {
+        (true, _) if terminal.json && args.yes => {}
+        (true, full) => terminal.show_aside(&if full { review.full() } else { review.screen() }),
+        (false, true) => terminal.show(&review.full())?,
+        (false, false) => review.show(terminal, args.pager)?,
+    }
+    let sound = review.check_sound()?;
+    if let Some(expected) = args.expect
+        && expected != review.found.digest
+    {
+        return Err(CommandFailure::new(
+            Exit::Refused,
+            format!(
+                "nothing was signed: --expect names {expected}, but the digest of this statement is {}",
+                review.found.digest
+            ),
+        ));
+    }
+    let roster = review.sources.roster.trusted();
+    let signer = keys.preferred(|key| roster.is_some_and(|roster| roster.approver_of(&key.keyid()).is_some()))?;
+    let keyid = signer.key().keyid();
+    let approver = roster
+        .and_then(|roster| roster.approver_of(&keyid))
+        .map(|(approver, _)| approver.name.clone())
+        .ok_or_else(|| {
+            CommandFailure::new(
+                Exit::Refused,
+                format!(
+                    "nothing was signed: {keyid} is no approver's key in roster version {}; name your key with --key FILE",
+                    roster.map_or(0, TrustedRoster::version)
+                ),
+            )
+        })?;
+    let consent = if args.yes {
+        Consent(sound)
+    } else {
+        match ask(&review, sound, &approver, terminal)? {
+            Answer::Sign(consent) => consent,
+            Answer::Deny(reason) => {
+                let denial = deny::sign(&review, &reason, signer)?;
+                return deny::hand_in(&subject, &review, denial, &client, terminal);
+            }
+        }
+    };
+    let signature = sign(&review, consent, signer)?;
+    match subject {
+        ReviewSubject::File(envelope) => {
+            let mut signatures: Vec<_> = envelope.signatures.into_iter().filter(|other| other.keyid != keyid).collect();
+            signatures.push(signature);
+            signatures.sort();
+            let signed = Envelope::new(&review.sources.payload, signatures);
+            let mut bytes = serde_json::to_vec(&signed)
+                .map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))?;
+            bytes.push(b'\n');
+            if let Some(path) = &args.output {
+                write_new(path, &bytes, terminal)?;
+                if path != std::path::Path::new("-") {
+                    if terminal.json {
+                        terminal.object(
+                            &json!({"digest": review.found.digest, "keyid": keyid, "approver": approver, "file": path.to_string_lossy()}),
+                        )?;
+                    }
+                    terminal.say(&format!(
+                        "signed by {approver}; give the file to the next approver, or submit it: countersign submit {}",
+                        path.display()
+                    ));
+                }
+            }
+        }
+        ReviewSubject::Proposal(view) => {
+            let mut answer: ProposalView = client
+                .post(&format!("/v1/proposals/{}/signatures", view.id), &Signatures { signatures: vec![signature] })?;
+            answer.held_up = held_up_at_once(&client, &answer);
+            if terminal.json {
+                terminal.object(&answer)?;
+            } else {
+                terminal.line(&format!("signed by {approver}: {} is {}", answer.id, answer.status.word()))?;
+                let missing: Vec<_> = answer.approvals.missing.iter().map(|group| group.as_str()).collect();
+                if !missing.is_empty() {
+                    terminal.say(&format!("still needed: somebody of {}", missing.join(", somebody of ")));
+                }
+                if let Some(why) = &answer.held_up {
+                    terminal.say(&held_up_words(why));
+                }
+            }
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// Asks the boundary for at most [`AT_ONCE`] why the approved run has not started. Most approved runs start within a
+/// few requests.
+fn held_up_at_once(client: &Client, signed: &ProposalView) -> Option<RefusalView> {
+    let deadline = Instant::now() + AT_ONCE;
+    let mut held_up = None;
+    let mut status = signed.status;
+    while status == ProposalStatus::Approved && held_up.is_none() && Instant::now() < deadline {
+        std::thread::sleep(AT_ONCE / 20);
+        // A failed request is not an error, because the boundary has already accepted the signature.
+        let view = client.get::<ProposalView>(&format!("/v1/proposals/{}", signed.id)).ok()?;
+        (status, held_up) = (view.status, view.held_up);
+    }
+    held_up
+}
+
+/// Longest time that this command waits for an approved run to start.
+const AT_ONCE: Duration = Duration::from_secs(1);
+
+/// Proof that a person agreed to the digest that was shown, or that `--yes --expect` named this digest.
+struct Consent(SoundReview);
+
+/// Number of hex digits of the digest that a person must type. Eight digits force the person to look at the end of
+/// the review.
+const DIGITS: usize = 8;
+
+enum Answer {
+    Sign(Consent),
+    /// The person denies, for this reason.
+    Deny(String),
+}
+
+fn ask(
+    review: &ProposalReview,
+    sound: SoundReview,
+    approver: &Name,
+    terminal: &Terminal,
+) -> Result<Answer, CommandFailure> {
+    let hex = review.found.digest.hex();
+    let tail = &hex[hex.len() - DIGITS..];
+    let more = review.found.lines.remarks.len().saturating_sub(MOST_REMARKS);
+    let signed = deny::statement(review)?;
+    let number = if more == 0 { String::new() } else { format!("{more} ") };
+    let question = format!(
+        "Sign {} at {} as {approver}? Type {number}{tail}, or d deny, f fields:",
+        signed.step.reference, signed.boundary.name
+    );
+    let question = wrapped(&question, terminal.width());
+    loop {
+        let answer = terminal.ask(&question, "without a terminal, give --yes --expect sha256:…")?;
+        if answer.eq_ignore_ascii_case("f") {
+            terminal.page(&review.full())?;
+        } else if answer.eq_ignore_ascii_case("d") {
+            let reason = deny::ask_reason(review, terminal)?;
+            deny::ask_consent(terminal)?;
+            return Ok(Answer::Deny(reason));
+        } else if agrees(&answer, tail, more) {
+            return Ok(Answer::Sign(Consent(sound)));
+        } else {
+            let what = match more {
+                0 => "the end of the digest".to_owned(),
+                _ => "the number of the further remarks, a space, and the end of the digest".to_owned(),
+            };
+            return Err(CommandFailure::new(
+                Exit::Refused,
+                format!("nothing was signed: the typed text must be {what}: {number}{tail}"),
+            ));
+        }
+    }
+}
+
+/// Returns true if the answer is the end of the digest, preceded by the number of further remarks if there are any.
+fn agrees(answer: &str, tail: &str, more: usize) -> bool {
+    let mut words = answer.split_whitespace();
+    let count = more == 0 || words.next() == Some(&*more.to_string());
+    let digits = words.next().is_some_and(|word| word.eq_ignore_ascii_case(tail));
+    count && digits && words.next().is_none()
+}
+
+/// Signs the same buffer that the review was made from.
+fn sign(
+    review: &ProposalReview,
+    consent: Consent,
+    signer: &dyn judgement::trust::signer::Signer,
+) -> Result<documents::record::envelope::EnvelopeSignature, CommandFailure> {
+    let Consent(_sound) = consent;
+    keys::sign(signer, SignaturePurpose::Approve, PAYLOAD_TYPE, &review.sources.payload)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::review::render::{SIGNED, full};
+    use crate::review::review_case::{case, judged, key, section, signature};
+    use crate::terminal::screen_decoder;
+    use documents::crypto::canonical::to_canonical;
+    use judgement::trust::signer::{FileSigner, write_secret_key};
+
+    #[test]
+    fn an_approval_requires_the_last_digest_digits_and_the_number_of_further_remarks() {
+        assert!(agrees("40D1c539", "40d1c539", 0));
+        assert!(agrees("7 40d1c539", "40d1c539", 7));
+        for (answer, more) in [
+            ("", 0),
+            ("40d1c53", 0),
+            ("7 40d1c539", 0),
+            ("40d1c539", 7),
+            ("6 40d1c539", 7),
+            ("40d1c539 7", 7),
+            ("7", 7),
+            ("yes", 0),
+        ] {
+            assert!(!agrees(answer, "40d1c539", more), "{answer:?} with {more}");
+        }
+    }
+
+    // The test decodes the screen and compares the decoded text with the verified bytes.
+    #[test]
+    fn promise_4_the_bytes_shown_are_the_bytes_signed() {
+        let mut case = case();
+        case.reason = "one\n\u{202e}two \\ three".to_owned();
+        let sources = case.sources();
+        let found = judged(&sources);
+        let shown = full(&sources, &found).paint(80, false);
+        let review = ProposalReview { sources, found };
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("key.pem");
+        write_secret_key(&file, &key(1)).expect("written");
+        let signer = FileSigner::open(&file).expect("a key");
+        let signed = sign(&review, Consent(review.check_sound().expect("sound")), &signer).expect("signed");
+        let read = to_canonical(&screen_decoder::document(&section(&screen_decoder::logical(&shown), SIGNED), &[]));
+        assert_eq!(signed, signature(1, &read));
+    }
+}

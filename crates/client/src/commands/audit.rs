@@ -1,0 +1,435 @@
+//! The `audit` command reads a whole log and repeats every decision of the boundary.
+
+mod audit_output;
+mod decisions;
+mod log_entries;
+mod other_copy;
+mod state;
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use serde_json::json;
+
+use crate::commands::audit::audit_output::AuditOutput;
+use crate::commands::audit::decisions::DecisionFilter;
+use crate::commands::audit::log_entries::{each_entry, root_at};
+use crate::commands::audit::other_copy::{another_history, by_its_own_seals, compare};
+use crate::commands::audit::state::{StateChange, StateFile};
+use crate::commands::clock::now;
+use crate::commands::global::GlobalOptions;
+use crate::commands::log_source_options::open_log;
+use crate::home::directories::Home;
+use crate::home::keys::KeyArgs;
+use crate::home::trusted_rosters::{
+    ChosenTrust, DecidingRoster, NewestRoster, TrustArgs, newest_of, newest_unconnected, seem_same, trust_advice,
+};
+use crate::remote::follow_run::{COSIGNED, COSIGNED_PAUSE};
+use crate::remote::log_source::LogSource;
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::printable_text::PrintableText;
+use crate::terminal::streams::Terminal;
+use documents::crypto::cosignature::lines_of_others;
+use documents::crypto::digest::{RosterDigest, SealDigest};
+use documents::crypto::merkle::Frontier;
+use documents::record::envelope::{Base64, Envelope};
+use judgement::audit::entry::LogEntry;
+use judgement::audit::finding::{AuditEvent, Finding, FindingKind};
+use judgement::audit::history::{Auditor, Expected, rosters_in};
+use judgement::audit::saved_audit::SavedAudit;
+use judgement::audit::seen_head::SeenHead;
+use judgement::trust::chain::{Pinned, payload_of};
+
+/// Read a whole log from its first entry and repeat every decision of the boundary.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  countersign audit mirror/ --roster roster.json             a directory that `countersign log export` wrote
+  countersign audit http://127.0.0.1:7433 --state prod.audit the next audit continues from the saved state
+  countersign audit boundary/closed/0123456789abcdef         a log that a restore closed, or a backup
+  countersign audit mirror/ --against /mnt/other/mirror      two copies of one log must be one history
+  countersign audit mirror/ --no-differences                 count every difference as a failure
+  countersign audit mirror/ --since 7d --step 'service:*'      a table of steps, parameters and approvers
+  countersign audit mirror/ --json | jq 'select(.type == \"decision\" and .outcome.status != \"succeeded\")'
+
+A directory of `log export` contains every signed head of earlier exports under checkpoints/. The audit compares \
+each of these heads with the entries.
+
+Exit codes: 0 every check passed; 1 a check failed, possibly for the first seal or its roster; 2 no trusted roster \
+connects to the log, or a file can't be read.")]
+pub struct Args {
+    /// A directory that `log export` wrote, a backup, a closed log, or the address of a boundary or mirror. Your token
+    /// or key is sent only to the boundary of --url
+    #[arg(value_name = "DIR|URL")]
+    place: String,
+    #[command(flatten)]
+    trust: TrustArgs,
+    /// The id of the boundary. The log of any other boundary is refused
+    #[arg(long, value_name = "sha256:…")]
+    boundary: Option<SealDigest>,
+    /// Keep the verified head and state in this file, and continue from it next time. The next audit then detects if
+    /// the log was shortened or forked. The file is replaced only after a complete audit without failures
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
+    /// Read the log from its first entry again, even if the file of --state contains a state
+    #[arg(long)]
+    full: bool,
+    /// Another copy of the log, to compare with this log. The shorter copy must be the beginning of the longer copy
+    #[arg(long, value_name = "DIR|URL")]
+    against: Option<String>,
+    /// The number of distinct witnesses of the roster that must have cosigned the head. The command waits up to a
+    /// minute for the cosignatures of a served log
+    #[arg(long, value_name = "K", default_value_t = 0)]
+    witness: u64,
+    /// Count a decision as a failure if this version would decide differently, even if the seal names another version
+    /// of the program
+    #[arg(long)]
+    no_differences: bool,
+    #[command(flatten)]
+    filter: DecisionFilter,
+    #[command(flatten)]
+    key: KeyArgs,
+}
+
+/// Audits the log.
+///
+/// # Errors
+/// Returns an error if the log or the state cannot be read.
+pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    let trust = args.trust.find()?;
+    let file = args.state.as_deref().map(StateFile::open).transpose()?;
+    let kept = file.as_ref().map(StateFile::read).transpose()?.flatten();
+    let place = open_log(&args.place, global, &args.key, terminal)?;
+    let other = args.against.as_deref().map(|other| open_log(other, global, &args.key, terminal)).transpose()?;
+    let head = head_of(args, &place)?;
+    let size = SeenHead::parse(&head, "the log").map_err(|why| said_no(format!("the log's head: {why}")))?.size;
+    let mut expected = Expected {
+        boundary: args.boundary,
+        heads: Vec::new(),
+        witnesses: args.witness,
+        now: Some(now()),
+        no_differences: args.no_differences,
+    };
+    if let Some(kept) = &kept {
+        if args.boundary.is_some_and(|boundary| boundary != kept.boundary) {
+            let message = format!(
+                "the state belongs to the boundary {}: use a separate state file for each boundary",
+                kept.boundary
+            );
+            return Err(CommandFailure::usage(message));
+        }
+        expected.boundary = Some(kept.boundary);
+        let mut seen = SeenHead::parse(&kept.checkpoint, "the state of your last audit")
+            .map_err(|why| CommandFailure::usage(format!("the state's checkpoint: {why}")))?;
+        seen.verified = true;
+        seen.at = kept.seen;
+        expected.heads.push(seen);
+    }
+    let mut damaged = Vec::new();
+    for (name, note) in place.kept_heads()? {
+        match SeenHead::parse(&note, format!("the stored head {name}")) {
+            Ok(seen) if name.ends_with(&format!("/{}", seen.size)) => expected.heads.push(seen),
+            Ok(seen) => {
+                let why = format!(
+                    "the stored head {name} is a head of {} entries: the name of its file was changed",
+                    seen.size
+                );
+                damaged.push(Finding::whole(FindingKind::Checkpoint, why));
+            }
+            Err(why) => damaged.push(Finding::whole(
+                FindingKind::Checkpoint,
+                format!(
+                    "the stored head {name} is \
+                 invalid: {why}"
+                ),
+            )),
+        }
+    }
+    let against = match &other {
+        Some(other) => {
+            let from = args.against.as_deref().unwrap_or_default();
+            let note = other.head()?.ok_or_else(|| no_log(from))?;
+            let seen = SeenHead::parse(&note, from).map_err(|why| said_no(format!("{from}: {why}")))?;
+            (seen.size <= size).then(|| expected.heads.push(seen.clone()));
+            Some((other, seen))
+        }
+        None => None,
+    };
+    let mut out = AuditOutput::new(terminal, size, args.filter.clone());
+    // A comparison with an earlier size needs the root hash at that size, so the log must be read from its first entry.
+    let goes_on = kept
+        .as_ref()
+        .filter(|kept| !args.full && other.is_none() && kept.is_ours() && kept.size > 0 && kept.size <= size)
+        // The earlier audit accepted differences that this audit must report as failures, so the log must be read from
+        // its first entry.
+        .filter(|kept| !args.no_differences || kept.engines.is_empty());
+    let resumed = match goes_on {
+        Some(kept) => resume(&place, &trust, &expected, kept, &head, size, terminal)?,
+        None => None,
+    };
+    let mut auditor = match resumed {
+        Some(auditor) => auditor,
+        None => match begin(&place, &trust, &expected, size)? {
+            Ok(auditor) => auditor,
+            Err(NotBegun::Untrusted(untrusted)) => return no_trust(&untrusted, terminal),
+            Err(NotBegun::Broken(finding)) => return broken(finding, terminal),
+        },
+    };
+    read_on(&mut auditor, &place, size, &mut out)?;
+    let (said, mut summary) = auditor.finish(&head, &place).map_err(|error| place.unreadable(error))?;
+    out.say(said)?;
+    // If the other copy is longer, its tiles must prove that it begins with the audited log.
+    let differs = match &against {
+        Some((other, seen)) if seen.size > size => compare(&auditor, &head, other, seen)?,
+        Some((other, seen)) if auditor.unsigned().any(|unsigned| unsigned.note == seen.note) => {
+            match by_its_own_seals(&auditor, other, seen) {
+                Some(there) if there.root != root_at(&place, size, there.size)? => Some(another_history(seen)),
+                _ => None,
+            }
+        }
+        _ => None,
+    };
+    for finding in differs.into_iter().chain(damaged) {
+        summary.clean = false;
+        summary.failures += 1;
+        out.say(vec![AuditEvent::Finding(Box::new(finding))])?;
+    }
+    // The findings are printed before the state is saved, so that no finding is lost.
+    out.end(&summary, kept.as_ref().and_then(|kept| kept.seen))?;
+    if let Some(file) = &file {
+        match auditor.keep(&head).filter(|_| summary.clean) {
+            Some(state) => match file.keep(&state, kept.as_ref(), |earlier| root_at(&place, size, earlier))? {
+                StateChange::Here => {}
+                StateChange::Further(entries) => terminal.say(&format!(
+                    "The state was not changed, because another audit has saved a state of {entries} entries in the \
+                     meantime."
+                )),
+                StateChange::Forked(entries) => {
+                    return Err(said_no(format!(
+                        "FORK: another audit has saved a head of {entries} entries in the meantime, and the first \
+                         {entries} entries of this log have another root hash: the boundary showed two histories, \
+                         or one of the two copies was changed; the state was not changed: keep the state and this \
+                         log"
+                    )));
+                }
+            },
+            None => terminal.say("The state was not changed, because this log did not pass the audit."),
+        }
+    }
+    Ok(if summary.clean { Exit::Done } else { Exit::CheckSaidNo })
+}
+
+/// Returns the head of the log. Cosignatures arrive a short time after the log has grown, so the function requests the
+/// head again until enough witnesses have cosigned.
+fn head_of(args: &Args, place: &LogSource) -> Result<String, CommandFailure> {
+    let grows = args.place.starts_with("http://");
+    let deadline = Instant::now() + COSIGNED;
+    loop {
+        let head = place.head()?.ok_or_else(|| no_log(&args.place))?;
+        if lines_of_others(&head) >= args.witness || !grows || Instant::now() > deadline {
+            return Ok(head);
+        }
+        std::thread::sleep(COSIGNED_PAUSE);
+    }
+}
+
+/// Creates an auditor for the whole log. The auditor uses the newest trusted roster that is connected with the rosters
+/// of the log.
+fn begin(
+    place: &LogSource,
+    trust: &[ChosenTrust],
+    expected: &Expected,
+    size: u64,
+) -> Result<Result<Auditor, NotBegun>, CommandFailure> {
+    let first = place.entries(0, size)?.into_iter().next();
+    let Some(first) = first else { return Err(said_no("the log is empty: there is nothing to audit")) };
+    let versions = rosters_in(&LogEntry::of(first), place).map_err(|error| place.unreadable(error))?;
+    if trust.is_empty() {
+        let message = "there is no trusted roster: give one with --roster".to_owned();
+        let first = versions.as_deref().and_then(|versions| versions.first());
+        let first = first.and_then(|version| payload_of(version, Base64::Strict).ok());
+        let first = first.map(|payload| RosterDigest::of(&payload));
+        return Ok(Err(NotBegun::Untrusted(Untrusted { message, first })));
+    }
+    let Some(versions) = versions else {
+        let message = "the first entry is no readable seal, or its roster is missing or changed, so no later entry \
+                       can be checked: get another copy of the log";
+        return Ok(Err(NotBegun::Broken(Finding::at(FindingKind::SealedState, 0, message))));
+    };
+    let new =
+        |trust: &ChosenTrust, versions: &[Envelope]| Auditor::new(trust.pinned.clone(), versions, expected.clone());
+    let mut chosen = choose(trust, |trust| new(trust, &versions));
+    // A trusted roster may be newer than the roster in the first seal. Later seals of the log contain the versions
+    // between these two rosters.
+    if chosen.as_ref().map_or(true, may_be_newer)
+        && let Some(later) = later_rosters(place, size, versions.len())?
+    {
+        chosen = choose(trust, |trust| new(trust, &later).or_else(|_| new(trust, &versions)));
+    }
+    Ok(match chosen {
+        Ok(deciding) => Ok(left_to_newer(deciding)),
+        Err(refused) if refused.iter().any(|(_, error)| !error.is_of_trust()) => {
+            let broken = refused.iter().map(|(_, error)| error).find(|error| !error.is_of_trust());
+            let why = broken.map_or_else(String::new, ToString::to_string);
+            Err(NotBegun::Broken(Finding::at(FindingKind::RosterChain, 0, why)))
+        }
+        Err(refused) => {
+            let why = refused.last().map_or_else(String::new, |(trust, error)| format!("{}: {error}", trust.from));
+            // The message does not propose to trust the roster of the log, because an attacker could have replaced this
+            // roster.
+            Err(NotBegun::Untrusted(Untrusted { message: why, first: None }))
+        }
+    })
+}
+
+fn choose<'t, E>(
+    trust: &'t [ChosenTrust],
+    mut begin: impl FnMut(&'t ChosenTrust) -> Result<Auditor, E>,
+) -> Result<DecidingRoster<'t, Auditor>, Vec<(&'t ChosenTrust, E)>> {
+    newest_of(trust, |trust| begin(trust).map(|auditor| (NewestRoster::of(auditor.rosters()), auditor)))
+}
+
+/// Returns true if another trusted roster may be a later version of this roster.
+fn may_be_newer(deciding: &DecidingRoster<'_, Auditor>) -> bool {
+    let newest = deciding.found.rosters().newest();
+    deciding.unconnected.iter().any(|trust| match &trust.pinned {
+        Pinned::Digest(_) => true,
+        Pinned::Roster(roster) => roster.version() > 1 && seem_same(roster, newest),
+        Pinned::Chain(_) => false,
+    })
+}
+
+/// Tells the auditor about a newer trusted roster that is not connected with the log. The auditor then leaves each
+/// check that needs the newest roster *not checked*.
+fn left_to_newer(deciding: DecidingRoster<'_, Auditor>) -> Auditor {
+    let DecidingRoster { found: mut auditor, unconnected, .. } = deciding;
+    let newer = newest_unconnected(&unconnected, |roster| seem_same(roster, auditor.rosters().newest()));
+    if let Some((trust, newer)) = newer {
+        auditor.leave_to(newer, &trust.from);
+    }
+    auditor
+}
+
+/// Returns the longest chain of roster versions in any seal of the log, if it has more than `known` versions.
+fn later_rosters(place: &LogSource, size: u64, known: usize) -> Result<Option<Vec<Envelope>>, CommandFailure> {
+    let mut longest: Option<Vec<Envelope>> = None;
+    each_entry(place, 0, size, |entry| {
+        if let Some(versions) = rosters_in(entry, place).map_err(|error| place.unreadable(error))?
+            && versions.len() > longest.as_ref().map_or(known, Vec::len)
+        {
+            longest = Some(versions);
+        }
+        Ok(())
+    })?;
+    Ok(longest)
+}
+
+/// Creates an auditor that resumes from the stored state, if the log still begins with the entries of that state.
+fn resume(
+    place: &LogSource,
+    trust: &[ChosenTrust],
+    expected: &Expected,
+    kept: &SavedAudit,
+    head: &str,
+    size: u64,
+    terminal: &Terminal,
+) -> Result<Option<Auditor>, CommandFailure> {
+    let Some(mut tree) = kept.frontier() else { return Ok(None) };
+    // The last seal in the stored state names the roster versions that connect a newer trusted roster with the log.
+    let versions = match kept.seals.last() {
+        Some(seal) => rosters_in(&LogEntry::of(seal.entry.clone().into_bytes()), place)
+            .map_err(|error| place.unreadable(error))?
+            .unwrap_or_default(),
+        None => Vec::new(),
+    };
+    let mut later = versions.clone();
+    each_entry(place, kept.size, size, |entry| {
+        tree.append(entry.hash());
+        if let Some(more) = rosters_in(entry, place).map_err(|error| place.unreadable(error))?
+            && more.len() > later.len()
+        {
+            later = more;
+        }
+        Ok(())
+    })?;
+    if !head.contains(&root_line(&tree)) {
+        terminal.say(
+            "The log does not continue from the state of your last audit, so the audit reads the log from the first \
+             entry.",
+        );
+        return Ok(None);
+    }
+    let again = |trust: &ChosenTrust, versions: &[Envelope]| {
+        Auditor::resume(trust.pinned.clone(), versions, expected.clone(), kept, place).map_err(|error| error.0)?
+    };
+    match choose(trust, |trust| again(trust, &later).or_else(|_| again(trust, &versions))) {
+        Ok(deciding) => Ok(Some(left_to_newer(deciding))),
+        Err(refused) => {
+            for (trust, why) in refused {
+                terminal.say(&format!("The audit can't continue from the state with {}: {why}", trust.from));
+            }
+            Ok(None)
+        }
+    }
+}
+
+fn root_line(tree: &Frontier) -> String {
+    use base64::Engine as _;
+    format!("\n{}\n{}\n", tree.size(), base64::engine::general_purpose::STANDARD.encode(tree.root()))
+}
+
+fn read_on(
+    auditor: &mut Auditor,
+    place: &LogSource,
+    size: u64,
+    out: &mut AuditOutput<'_>,
+) -> Result<(), CommandFailure> {
+    each_entry(place, auditor.size(), size, |entry| {
+        let said = auditor.entry(entry, place).map_err(|error| place.unreadable(error))?;
+        out.say(said)?;
+        out.progress(auditor.size());
+        Ok(())
+    })
+}
+
+/// Reason why an audit could not begin.
+enum NotBegun {
+    /// There is no trusted roster, or no trusted roster is connected with the log.
+    Untrusted(Untrusted),
+    /// The first seal or its roster is invalid under every trusted roster.
+    Broken(Finding),
+}
+
+struct Untrusted {
+    message: String,
+    first: Option<RosterDigest>,
+}
+
+fn no_trust(untrusted: &Untrusted, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    let advice = trust_advice(untrusted.first, &Home::of_process().config_words())
+        .replace("the boundary names the roster", "the log begins with the roster")
+        .replace("than this boundary", "than this log");
+    if terminal.json {
+        terminal.object(&json!({"type": "untrusted", "message": untrusted.message, "first_roster": untrusted.first, "advice": advice}))?;
+    } else {
+        terminal.say(&format!("nothing was audited: {}; {advice}", untrusted.message));
+    }
+    Ok(Exit::NoTrust)
+}
+
+fn broken(finding: Finding, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    if terminal.json {
+        terminal.object(&AuditEvent::Finding(Box::new(finding)))?;
+    } else {
+        terminal.say(&format!("nothing was audited: entry 0, {}: {}", finding.what, finding.detail));
+    }
+    Ok(Exit::CheckSaidNo)
+}
+
+fn no_log(named: &str) -> CommandFailure {
+    let shown = PrintableText::text(named);
+    said_no(format!("{} has no checkpoint, so this directory is no log, or an incomplete export", shown.as_str()))
+}
+
+fn said_no(message: impl Into<String>) -> CommandFailure {
+    CommandFailure::new(Exit::CheckSaidNo, message)
+}

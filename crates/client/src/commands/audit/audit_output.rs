@@ -1,0 +1,243 @@
+//! The output of an audit: findings, decisions, progress and the summary.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write as _};
+use std::time::{Duration, Instant};
+
+use crate::commands::audit::decisions::{DecisionFilter, Row, table};
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::printable_text::PrintableText;
+use crate::terminal::screen::{LineTone, Screen};
+use crate::terminal::streams::Terminal;
+use documents::record::validity::Timestamp;
+use judgement::audit::finding::{AuditEvent, Finding, Summary};
+
+pub(super) struct AuditOutput<'a> {
+    terminal: &'a Terminal,
+    buffer: Vec<u8>,
+    findings: Vec<Finding>,
+    filter: DecisionFilter,
+    rows: Vec<Row>,
+    /// Number of runs with each outcome, also of the runs that the filter leaves out.
+    outcomes: BTreeMap<String, u64>,
+    bar: Option<(Instant, u64)>,
+}
+
+impl<'a> AuditOutput<'a> {
+    pub(super) fn new(terminal: &'a Terminal, size: u64, filter: DecisionFilter) -> Self {
+        let bar = terminal.err_is_terminal().then(|| (Instant::now(), size));
+        Self {
+            terminal,
+            buffer: Vec::new(),
+            findings: Vec::new(),
+            filter,
+            rows: Vec::new(),
+            outcomes: BTreeMap::new(),
+            bar,
+        }
+    }
+
+    pub(super) fn say(&mut self, said: Vec<AuditEvent>) -> Result<(), CommandFailure> {
+        for one in said {
+            if let AuditEvent::Decision(line) = &one {
+                *self.outcomes.entry(line.outcome.status.to_string()).or_default() += 1;
+            }
+            match one {
+                AuditEvent::Decision(line) if !self.filter.takes(&line) => {}
+                AuditEvent::Denial(line) if !self.filter.takes_denial(&line) => {}
+                one if self.terminal.json => self.line(&one)?,
+                AuditEvent::Decision(line) if self.filter.table() => self.rows.push(Row::of(&line)),
+                AuditEvent::Finding(finding) if self.findings.len() < MOST_SHOWN => self.findings.push(*finding),
+                AuditEvent::Denial(line) if self.filter.table() => self.rows.push(Row::of_denial(&line)),
+                AuditEvent::Decision(_) | AuditEvent::Denial(_) | AuditEvent::Finding(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn line(&mut self, value: &impl serde::Serialize) -> Result<(), CommandFailure> {
+        serde_json::to_writer(&mut self.buffer, value)
+            .map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))?;
+        self.buffer.push(b'\n');
+        if self.buffer.len() > 1 << 16 {
+            self.terminal.put(&std::mem::take(&mut self.buffer))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn progress(&mut self, read: u64) {
+        const EVERY: Duration = Duration::from_millis(200);
+        let Some((last, size)) = &mut self.bar else { return };
+        if read.is_multiple_of(64) && last.elapsed() >= EVERY {
+            *last = Instant::now();
+            let percent = read.saturating_mul(100) / (*size).max(1);
+            let filled = usize::try_from(percent / 4).unwrap_or(0).min(25);
+            let _ = write!(io::stderr(), "\r[{:<25}] {read} of {size} entries, {percent} % ", "#".repeat(filled));
+        }
+    }
+
+    pub(super) fn end(&mut self, summary: &Summary, held: Option<Timestamp>) -> Result<(), CommandFailure> {
+        if self.bar.is_some() {
+            let _ = write!(io::stderr(), "\r{:70}\r", "");
+        }
+        if self.terminal.json {
+            let outcomes = std::mem::take(&mut self.outcomes);
+            self.line(&Last { kind: "summary", summary, outcomes })?;
+            return self.terminal.put(&std::mem::take(&mut self.buffer));
+        }
+        if self.filter.table() {
+            self.terminal.put(format!("{}\n", table(&self.rows)).as_bytes())?;
+        }
+        self.terminal.show(&screen(&self.findings, summary, &self.outcomes, held))
+    }
+}
+
+#[derive(serde::Serialize)]
+struct Last<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    #[serde(flatten)]
+    summary: &'a Summary,
+    /// Number of runs with each outcome.
+    outcomes: BTreeMap<String, u64>,
+}
+
+fn screen(
+    findings: &[Finding],
+    summary: &Summary,
+    outcomes: &BTreeMap<String, u64>,
+    held: Option<Timestamp>,
+) -> Screen {
+    let mut screen = Screen::default();
+    if !findings.is_empty() {
+        screen.heading("Findings");
+    }
+    for finding in findings {
+        let tone = if finding.differs { LineTone::Plain } else { LineTone::Bad };
+        let place = finding.entry.map_or_else(|| "the log".to_owned(), |entry| format!("entry {entry}"));
+        let word = if finding.differs { format!("{} (differs)", finding.what) } else { finding.what.to_string() };
+        let id = finding.id.as_ref().map(|id| format!(" [{id}]")).unwrap_or_default();
+        let prefix = format!("  {place:<14} {word:<20} ");
+        screen.push(
+            tone,
+            prefix,
+            PrintableText::text(&format!("{}{id} - shown by {}", finding.detail, finding.rests_on.words())),
+        );
+    }
+    let all = summary.failures + summary.differences;
+    if all > findings.len() as u64 {
+        screen.say(LineTone::Bad, &format!("and {} more: --json prints all", all - findings.len() as u64));
+    }
+    screen.heading("The log");
+    if let (Some(name), Some(id)) = (&summary.name, &summary.boundary) {
+        screen.field("boundary", &PrintableText::text(&format!("{name} {id}")));
+    }
+    let read = if summary.from > 0 { format!(", read from entry {} on", summary.from) } else { String::new() };
+    screen.field("entries", &PrintableText::text(&format!("{}, until {}{read}", summary.entries, summary.until)));
+    let counts = &summary.counts;
+    screen.field(
+        "of these",
+        &PrintableText::text(&format!(
+            "{} seals, {} consumptions of {} nonces, {} receipts, {} denials, {} refusals",
+            counts.seals, counts.consumptions, counts.spent, counts.receipts, counts.denials, counts.refusals
+        )),
+    );
+    screen.field(
+        "decisions",
+        &PrintableText::text(&format!(
+            "{} stand, {} fail, {} differ, {} undecided, {} open",
+            counts.stand,
+            counts.fail,
+            counts.differ,
+            counts.undecided,
+            summary.open.len()
+        )),
+    );
+    if !outcomes.is_empty() {
+        let words: Vec<String> = outcomes.iter().map(|(outcome, count)| format!("{count} {outcome}")).collect();
+        screen.field("outcomes", &PrintableText::text(&words.join(", ")));
+    }
+    if let Some(version) = summary.roster {
+        screen.field(
+            "roster",
+            &PrintableText::text(&format!("version {version}, connected with the trusted {}", summary.trusted)),
+        );
+    }
+    for witness in &summary.witnesses {
+        screen.field(
+            "cosigned by",
+            &PrintableText::text(&format!("{} at {}, by the clock of the witness", witness.name, witness.at)),
+        );
+    }
+    if !summary.not_checked.is_empty() {
+        screen.heading("Not checked");
+    }
+    for one in &summary.not_checked {
+        let words = format!("{} of {} decision(s): {}", one.what, one.decisions, one.why);
+        screen.push(LineTone::Bad, "  ".to_owned(), PrintableText::text(&words));
+    }
+    screen.heading("What this rests on");
+    for line in &summary.rests_on {
+        screen.say(LineTone::Plain, line);
+    }
+    screen.heading("What it can't show");
+    for line in &summary.not_shown {
+        screen.say(LineTone::Faint, line);
+    }
+    if !summary.warnings.is_empty() {
+        screen.heading("Mind");
+        for line in &summary.warnings {
+            screen.say(LineTone::Bad, line);
+        }
+    }
+    screen.heading("Verdict");
+    if summary.clean {
+        let whole = summary.engines.is_empty() && summary.not_checked.is_empty();
+        let tone = if whole { LineTone::Good } else { LineTone::Plain };
+        screen.field_in(tone, "verdict", &PrintableText::text(&verdict(summary, held)));
+    } else {
+        screen.field_in(
+            LineTone::Bad,
+            "verdict",
+            &PrintableText::text(&format!("DOES NOT HOLD, {} findings", summary.failures)),
+        );
+    }
+    screen
+}
+
+/// Returns the sentence that states the result of an audit without failures. An earlier audit checked the entries
+/// before `summary.from`.
+fn verdict(summary: &Summary, held: Option<Timestamp>) -> String {
+    let mut words = of_read(summary);
+    if summary.from > 0 {
+        let when = held.map_or_else(|| "at the last audit".to_owned(), |at| format!("at {at}"));
+        words.push_str(&format!("; the entries before {} passed {when}, and --full reads them again", summary.from));
+    }
+    let open: Vec<_> = summary.not_checked.iter().map(|one| one.what.word()).collect();
+    if !open.is_empty() {
+        words.push_str(&format!("; these checks were not possible for some decisions: {}", open.join(", ")));
+    }
+    words
+}
+
+fn of_read(summary: &Summary) -> String {
+    if summary.engines.is_empty() {
+        let which =
+            if summary.from > 0 { format!("every entry from {} on", summary.from) } else { "every entry".to_owned() };
+        return format!("{which} is correct, and every decision is confirmed");
+    }
+    let differ = match summary.counts.differ {
+        0 => "a seal that no run used can't be read".to_owned(),
+        1 => "1 decision differs".to_owned(),
+        more => format!("{more} decisions differ"),
+    };
+    let engines: Vec<_> = summary.engines.iter().map(|engine| format!("{engine:?}")).collect();
+    format!(
+        "nothing failed, but {differ}: this version of the program decides differently, and only the boundary \
+         states that {} made the decision",
+        engines.join(", ")
+    )
+}
+
+/// Maximum number of findings that are printed for a person. Further findings are only counted.
+const MOST_SHOWN: usize = 200;

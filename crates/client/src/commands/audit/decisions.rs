@@ -1,0 +1,188 @@
+//! The table of decisions: approvers, parameters, and how each run ended.
+
+use crate::commands::clock::now;
+use crate::commands::gate::parse_seconds;
+use crate::terminal::table::aligned;
+use documents::crypto::canonical;
+use documents::record::ident::Name;
+use documents::record::receipt::Status;
+use documents::record::validity::Timestamp;
+use judgement::audit::finding::{DecisionLine, DenialLine, EntryVerdict};
+use judgement::policy::patterns::Pattern;
+
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(super) struct DecisionFilter {
+    /// Print a table with one row for each decision: time, step, parameters, reason, proposer, approvers, outcome,
+    /// receipt
+    #[arg(long)]
+    decisions: bool,
+    /// Print only decisions from this time on: 2026-11-14, 2026-11-14T09:00:00Z, or an age like 7d or 24h
+    #[arg(long, value_name = "TIME", value_parser = parse_since)]
+    since: Option<Timestamp>,
+    /// Print only decisions before this time, written as for --since
+    #[arg(long, value_name = "TIME", value_parser = parse_since)]
+    until: Option<Timestamp>,
+    /// Print only decisions about steps that match this pattern; may be repeated
+    #[arg(long = "step", value_name = "PATTERN", value_parser = parse_pattern)]
+    steps: Vec<Pattern>,
+    /// Print only runs with this outcome, for example failed or unknown; may be repeated
+    #[arg(long = "outcome", value_name = "OUTCOME", value_parser = parse_outcome)]
+    outcomes: Vec<Status>,
+    /// Print only decisions that this proposer proposed, or that this approver signed; may be repeated
+    #[arg(long = "by", value_name = "NAME")]
+    by: Vec<Name>,
+}
+
+impl DecisionFilter {
+    /// Returns true if an option requires the table of decisions.
+    pub(super) const fn table(&self) -> bool {
+        self.decisions
+            || self.since.is_some()
+            || self.until.is_some()
+            || !(self.steps.is_empty() && self.outcomes.is_empty() && self.by.is_empty())
+    }
+
+    pub(super) fn takes(&self, line: &DecisionLine) -> bool {
+        let names = |name: &Name| *name == line.proposer || line.approvers.contains(name);
+        self.since.is_none_or(|since| since <= line.at)
+            && self.until.is_none_or(|until| line.at < until)
+            && (self.steps.is_empty() || self.steps.iter().any(|pattern| pattern.matches(line.step.as_str())))
+            && (self.outcomes.is_empty() || self.outcomes.contains(&line.outcome.status))
+            && (self.by.is_empty() || self.by.iter().any(names))
+    }
+
+    /// Returns true if the filter takes a denial. The log does not contain the step and the proposer of a denied
+    /// statement, and a statement that never ran has no outcome.
+    pub(super) fn takes_denial(&self, line: &DenialLine) -> bool {
+        self.since.is_none_or(|since| since <= line.after)
+            && self.until.is_none_or(|until| line.after < until)
+            && self.steps.is_empty()
+            && self.outcomes.is_empty()
+            && (self.by.is_empty() || self.by.contains(&line.approver))
+    }
+}
+
+/// Formats the rows as a table with a header, or as one line of text if there are no rows.
+pub(super) fn table(rows: &[Row]) -> String {
+    if rows.is_empty() {
+        return "no decision matches the options\n".to_owned();
+    }
+    let header = ["WHEN", "STEP", "PARAMETERS", "REASON", "BY", "APPROVED BY", "OUTCOME", "RECEIPT"].map(str::to_owned);
+    let cells: Vec<_> = std::iter::once(header).chain(rows.iter().map(|Row(cells)| cells.clone())).collect();
+    aligned(&cells)
+}
+
+#[derive(Debug)]
+pub(super) struct Row([String; 8]);
+
+impl Row {
+    pub(super) fn of(line: &DecisionLine) -> Self {
+        let params = String::from_utf8_lossy(&canonical::to_canonical(&line.params)).into_owned();
+        let approvers: Vec<_> = line.approvers.iter().map(ToString::to_string).collect();
+        let outcome = match line.verdict {
+            EntryVerdict::Stands => line.outcome.status.to_string(),
+            EntryVerdict::Differs => format!("{} (differs)", line.outcome.status),
+            EntryVerdict::Fails => format!("{} (DOES NOT STAND)", line.outcome.status),
+            EntryVerdict::Undecided => format!("{} (undecided)", line.outcome.status),
+        };
+        Self([
+            line.at.to_string(),
+            line.step.to_string(),
+            cut(params),
+            cut(line.reason.clone()),
+            line.proposer.to_string(),
+            approvers.join("+"),
+            outcome,
+            line.receipt.to_string(),
+        ])
+    }
+
+    /// Returns the row of a denial. The log does not contain what was denied.
+    pub(super) fn of_denial(line: &DenialLine) -> Self {
+        let mut cells: [String; 8] = Default::default();
+        cells[0] = line.after.to_string();
+        if !line.reason.is_empty() {
+            cells[3] = format!("{}'s words: {}", line.approver, cut(line.reason.clone()));
+        }
+        cells[6] = format!("denied by {}", line.approver);
+        cells[7] = format!("log entry {}", line.entry);
+        Self(cells)
+    }
+}
+
+/// Cuts a long cell and marks the cut with dots. With `--json`, the value is not cut.
+fn cut(text: String) -> String {
+    const MOST: usize = 48;
+    if text.chars().count() <= MOST {
+        return text;
+    }
+    text.chars().take(MOST - 3).chain("...".chars()).collect()
+}
+
+fn parse_pattern(text: &str) -> Result<Pattern, String> {
+    Pattern::parse(text).map_err(|error| error.to_string())
+}
+
+fn parse_outcome(text: &str) -> Result<Status, String> {
+    serde_json::from_value(text.into()).map_err(|_| {
+        "this is no outcome: write succeeded, warned, failed, timed_out, cancelled, killed, not_started or unknown"
+            .to_owned()
+    })
+}
+
+fn parse_since(text: &str) -> Result<Timestamp, String> {
+    if let Some(age) = parse_seconds(text) {
+        return Ok(now().plus(-age));
+    }
+    text.parse().or_else(|_| format!("{text}T00:00:00Z").parse()).map_err(|_| {
+        "this is no time: write 2026-11-14, 2026-11-14T09:00:00Z, or an age such as 90s, 30m, 24h, 7d".to_owned()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_since_option_accepts_a_date_or_a_timestamp_or_an_age() {
+        assert_eq!(parse_since("2026-11-14").map(|at| at.to_string()).as_deref(), Ok("2026-11-14T00:00:00Z"));
+        assert_eq!(parse_since("2026-11-14T09:00:01Z").map(|at| at.to_string()).as_deref(), Ok("2026-11-14T09:00:01Z"));
+        assert!(parse_since("7d").is_ok_and(|at| at.plus(7 * 86_400 - 60) < now() && at < now()));
+        for bad in ["", "yesterday", "2026-13-01", "7", "-7d", "07d", "2026-11-14T09:00"] {
+            assert!(parse_since(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn each_filter_of_decisions_also_selects_denials() {
+        let zeros = format!("sha256:{}", "0".repeat(64));
+        let line = DenialLine {
+            after: parse_since("2026-11-14").expect("a time"),
+            approver: "alice".parse().expect("a name"),
+            authorization: zeros.parse().expect("a digest"),
+            reason: String::new(),
+            entry: 7,
+        };
+        let takes = |change: &dyn Fn(&mut DecisionFilter)| {
+            let mut filter = DecisionFilter::default();
+            change(&mut filter);
+            filter.takes_denial(&line)
+        };
+        let day = |text: &str| Some(parse_since(text).expect("a time"));
+        assert!(takes(&|_| {}));
+        assert!(takes(&|filter| filter.since = day("2026-11-14")));
+        assert!(takes(&|filter| filter.until = day("2026-11-15")));
+        assert!(takes(&|filter| filter.by = ["bob", "alice"].map(|name| name.parse().expect("a name")).to_vec()));
+        assert!(!takes(&|filter| filter.since = day("2026-11-15")));
+        assert!(!takes(&|filter| filter.until = day("2026-11-14")));
+        assert!(!takes(&|filter| filter.by = vec!["bob".parse().expect("a name")]));
+        assert!(!takes(&|filter| filter.outcomes = vec![Status::Unknown]));
+        assert!(!takes(&|filter| filter.steps = vec![Pattern::parse("**").expect("a pattern")]));
+    }
+
+    #[test]
+    fn a_long_table_cell_is_cut_and_ends_with_dots() {
+        assert_eq!(cut("x".repeat(48)), "x".repeat(48));
+        assert_eq!(cut("\u{e4}".repeat(49)), format!("{}...", "\u{e4}".repeat(45)));
+    }
+}

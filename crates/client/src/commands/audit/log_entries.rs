@@ -1,0 +1,34 @@
+//! Reads the entries of a log in order.
+
+use crate::remote::log_source::LogSource;
+use crate::terminal::exit::CommandFailure;
+use documents::crypto::merkle::{self, Frontier};
+use documents::crypto::tlog_tiles::TILE_WIDTH;
+use judgement::audit::entry::{self, LogEntry};
+
+/// Computes the root hash over the first `earlier` entries of a log of `size` entries.
+pub(super) fn root_at(place: &LogSource, size: u64, earlier: u64) -> Result<merkle::Hash, CommandFailure> {
+    let mut tree = Frontier::default();
+    for tile in 0..earlier.div_ceil(u64::from(TILE_WIDTH)) {
+        let left = usize::try_from(earlier - tree.size()).unwrap_or(usize::MAX);
+        for entry in place.entries(tile, size)?.iter().take(left) {
+            tree.append(merkle::leaf_hash(entry));
+        }
+    }
+    Ok(tree.root())
+}
+
+/// Passes the entries from `from` to `size` to `take`, in order.
+pub(super) fn each_entry(
+    place: &LogSource,
+    from: u64,
+    size: u64,
+    take: impl FnMut(&LogEntry) -> Result<(), CommandFailure>,
+) -> Result<(), CommandFailure> {
+    let width = u64::from(TILE_WIDTH);
+    let tiles = (from / width..size.div_ceil(width)).map(|tile| {
+        let skip = usize::try_from(from.saturating_sub(tile * width)).unwrap_or(usize::MAX);
+        place.entries(tile, size).map(|mut entries| entries.split_off(skip.min(entries.len())))
+    });
+    entry::each(tiles, take)
+}

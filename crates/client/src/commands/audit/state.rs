@@ -1,0 +1,139 @@
+//! The file with the state of an audit.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::fs::FlockOperation;
+
+use crate::remote::log_source::read_file;
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::printable_text::PrintableText;
+use documents::crypto::json;
+use documents::crypto::merkle::Hash;
+use judgement::audit::saved_audit::SavedAudit;
+
+/// Maximum size of a state file, in bytes. The limit is large, because the state of a busy boundary contains the
+/// nonces of a whole day.
+const MAX_STATE_BYTES: usize = 1 << 30;
+
+/// Maximum time to wait until another audit has saved its state.
+const TURN: Duration = Duration::from_secs(30);
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// State file in a directory in which this process can write.
+#[derive(Debug)]
+pub(super) struct StateFile {
+    /// Path of the state file, with symbolic links resolved, so that saving replaces the file and not a link to the
+    /// file.
+    path: PathBuf,
+    directory: PathBuf,
+}
+
+/// Result of saving a state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum StateChange {
+    /// The state was saved.
+    Here,
+    /// The file already contains a longer state of another audit, with this many entries, and was not replaced.
+    Further(u64),
+    /// The file contains a state of another audit with this many entries, and those entries differ from the audited
+    /// log.
+    Forked(u64),
+}
+
+impl StateFile {
+    /// Opens a state file that may not exist yet. Before a long audit, the function tests that the directory can be
+    /// written.
+    pub(super) fn open(named: &Path) -> Result<Self, CommandFailure> {
+        let shown = PrintableText::text(&named.to_string_lossy());
+        let failed =
+            |error: io::Error| CommandFailure::usage(format!("can't save a state in {}: {error}", shown.as_str()));
+        let path = if named.is_symlink() { fs::canonicalize(named).map_err(failed)? } else { named.to_owned() };
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let directory = directory.to_owned();
+        let _tried = tempfile::NamedTempFile::new_in(&directory).map_err(failed)?;
+        Ok(Self { path, directory })
+    }
+
+    pub(super) fn read(&self) -> Result<Option<SavedAudit>, CommandFailure> {
+        let Some(bytes) = read_file(&self.path, MAX_STATE_BYTES)? else { return Ok(None) };
+        json::parse_as(&bytes, MAX_STATE_BYTES).map(Some).map_err(|error| {
+            CommandFailure::usage(format!(
+                "{} is no state of an audit: {error}; name another file, or move this file away",
+                self.shown()
+            ))
+        })
+    }
+
+    /// Replaces the state atomically, or leaves it unchanged. `begun` is the state from which the audit continued. If
+    /// another audit has saved a state in the meantime, the state of the larger log remains. `root_at` returns the root
+    /// hash of the audited log at an earlier size.
+    pub(super) fn keep(
+        &self,
+        state: &SavedAudit,
+        begun: Option<&SavedAudit>,
+        root_at: impl FnOnce(u64) -> Result<Hash, CommandFailure>,
+    ) -> Result<StateChange, CommandFailure> {
+        let _turn = self.lock()?;
+        if let Some(now) = self.read()?.filter(|now| begun != Some(now)) {
+            if now.boundary != state.boundary {
+                return Err(CommandFailure::usage(format!(
+                    "{} now contains the state of the boundary {}: use a separate state file for each boundary",
+                    self.shown(),
+                    now.boundary
+                )));
+            }
+            if now.size > state.size {
+                return Ok(StateChange::Further(now.size));
+            }
+            if let Some(tree) = now.frontier()
+                && root_at(now.size)? != tree.root()
+            {
+                return Ok(StateChange::Forked(now.size));
+            }
+        }
+        self.write(state)
+            .map_err(|error| CommandFailure::usage(format!("can't save the state in {}: {error}", self.shown())))?;
+        Ok(StateChange::Here)
+    }
+
+    fn write(&self, state: &SavedAudit) -> io::Result<()> {
+        let bytes = serde_json::to_vec(state)?;
+        // Only the owner can read the new file. After a crash, the file still contains the old state, and a temporary
+        // file may remain.
+        let mut file = tempfile::NamedTempFile::new_in(&self.directory)?;
+        file.write_all(&bytes).and_then(|()| file.as_file().sync_all())?;
+        file.persist(&self.path).map_err(|error| error.error)?;
+        File::open(&self.directory).and_then(|directory| directory.sync_all())
+    }
+
+    /// Waits for other audits with the same state file. The function locks the directory, because a lock on the file
+    /// would have no effect after the file is replaced.
+    fn lock(&self) -> Result<File, CommandFailure> {
+        let failed =
+            |error: io::Error| CommandFailure::usage(format!("can't lock the directory of {}: {error}", self.shown()));
+        let directory = File::open(&self.directory).map_err(failed)?;
+        let deadline = Instant::now() + TURN;
+        loop {
+            match rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(directory),
+                Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < deadline => std::thread::sleep(PAUSE),
+                Err(rustix::io::Errno::WOULDBLOCK) => {
+                    let message = format!(
+                        "another program has locked the directory of {}, so the state was not changed: run the audit \
+                         again when that program has ended",
+                        self.shown()
+                    );
+                    return Err(CommandFailure::new(Exit::Unreachable, message));
+                }
+                Err(error) => return Err(failed(error.into())),
+            }
+        }
+    }
+
+    fn shown(&self) -> String {
+        PrintableText::text(&self.path.to_string_lossy()).as_str().to_owned()
+    }
+}

@@ -1,0 +1,40 @@
+//! The `cancel` command withdraws a proposal or ends its run.
+
+use crate::commands::global::GlobalOptions;
+use crate::home::keys::KeyArgs;
+use crate::remote::proposals::{LookupRange, find_proposal};
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::streams::Terminal;
+use wire::api::view::{ProposalStatus, ProposalView};
+
+/// Withdraw a proposal, or end its run. Only the proposer and operators can cancel; approvers use `deny`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  countersign cancel            the only pending proposal
+  countersign cancel 4f2a9c     by the last digits of its id")]
+pub struct Args {
+    /// The id of the proposal, or the last digits of the id (at least 6). The default is the only pending proposal
+    #[arg(value_name = "ID")]
+    proposal: Option<String>,
+    #[command(flatten)]
+    key: KeyArgs,
+}
+
+/// Cancels the proposal.
+///
+/// # Errors
+/// Returns an error if the proposal does not exist, or if the caller is not permitted to cancel it.
+pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    let client = global.client(&args.key)?;
+    let id = find_proposal(&client, args.proposal.as_deref(), LookupRange::Visible(ProposalStatus::Pending))?;
+    let view: ProposalView = client.post_nothing(&format!("/v1/proposals/{id}/cancellation"))?;
+    if terminal.json {
+        terminal.object(&view)?;
+    } else {
+        terminal.line(&format!("{} is {}", view.id, view.status.word()))?;
+        if view.status == ProposalStatus::Running {
+            terminal.say("the boundary is ending the run; `countersign wait` shows the outcome");
+        }
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,41 @@
+//! Messages about the parts of the program that the client does not have.
+//!
+//! The client has no store, no sandbox and no service.
+
+use std::path::Path;
+
+use crate::remote::log_source::LogSource;
+use crate::terminal::exit::CommandFailure;
+use crate::terminal::printable_text::PrintableText;
+
+/// Returns the message for a command that the client does not have.
+#[must_use]
+pub(super) fn lacks(command: &str) -> String {
+    let remedy = if cfg!(target_os = "linux") {
+        "install the whole program: `cargo install --path . --locked` in its source directory"
+    } else {
+        "the whole program needs Linux: install it on a Linux machine, in a virtual machine with Linux, or on Windows \
+         in WSL 2 (`cargo install --path . --locked` in its source directory)"
+    };
+    format!("this program is the client, which does not have {command}; {remedy}")
+}
+
+/// Returns the failure of a command that needs a part of the whole program.
+#[must_use]
+pub(super) fn needs_boundary(command: &str) -> CommandFailure {
+    CommandFailure::usage(lacks(command))
+}
+
+/// Refuses to read a store, because the client has no database.
+///
+/// # Errors
+/// Always returns an error, which names the way to a copy of the log.
+pub(super) fn refused_store(directory: &Path) -> Result<LogSource, CommandFailure> {
+    let shown = PrintableText::text(&directory.to_string_lossy());
+    Err(CommandFailure::usage(format!(
+        "{} is a store, which the client can't read: copy its log with the whole program (`countersign log export copy/ \
+         --from {}`), and name the copy",
+        shown.as_str(),
+        shown.as_str()
+    )))
+}

@@ -1,0 +1,40 @@
+//! The client: the program for proposers, approvers, auditors and CI.
+
+use clap::Subcommand;
+
+use crate::commands::global::GlobalOptions;
+use crate::commands::program::{CommandSet, SharedCommand, command};
+use crate::commands::{man, registry, roster};
+use crate::remote::log_source::OpenStoredLog;
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::streams::Terminal;
+
+/// The commands of the client.
+#[derive(Debug, Subcommand)]
+pub enum ClientProgram {
+    /// The commands of every program.
+    #[command(flatten)]
+    Shared(SharedCommand),
+    /// Show the roster and the digest to pin, and change the roster
+    Roster(roster::Args),
+    /// List and show the steps of a boundary
+    Registry(registry::Args),
+    /// Write a man page for each command
+    #[command(hide = true)]
+    Man(man::Args),
+}
+
+impl CommandSet for ClientProgram {
+    const VERSION: &'static str = concat!(env!("CARGO_PKG_VERSION"), " (client, without a boundary)");
+    const FEATURES: &'static [&'static str] = &["client"];
+    const OPEN_STORE: Option<OpenStoredLog> = None;
+
+    fn run(&self, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+        match self {
+            Self::Shared(shared) => shared.run::<Self>(global, terminal),
+            Self::Roster(args) => roster::run(args, terminal),
+            Self::Registry(args) => registry::run(args, global, terminal),
+            Self::Man(args) => man::run(args, command::<Self>(), terminal),
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! The `deny` command signs a denial.
+
+use std::path::PathBuf;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::json;
+
+use crate::commands::clock::now;
+use crate::commands::global::GlobalOptions;
+use crate::commands::review_subject::find_subject;
+use crate::home::keys::{self, KeyArgs, SignaturePurpose};
+use crate::home::trusted_rosters::TrustArgs;
+use crate::remote::client::Client;
+use crate::review::gather::ReviewSubject;
+use crate::review::proposal_review::{ProposalReview, check_open};
+use crate::review::render::brief;
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::streams::{Terminal, write_new};
+use documents::crypto::signature::PAYLOAD_TYPE;
+use documents::record::authorization::Authorization;
+use documents::record::denial::Denial;
+use documents::record::envelope::Envelope;
+use judgement::trust::signer::Signer;
+use wire::api::body::StatementDenial;
+use wire::api::view::{DenialView, ProposalStatus, ProposalView};
+
+/// Sign a denial: this statement never runs any more, and a run that has started is ended.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  countersign deny 4f2a9c --reason 'not during the release'
+  countersign deny --yes                            the only pending proposal, without a question
+  countersign deny statement.json                   the boundary refuses this offline statement from now on
+  countersign deny statement.json -o denial.json    only write the denial to a file")]
+pub struct Args {
+    /// The id of a proposal, the last digits of an open proposal's id (at least 6), or an envelope file (./NAME or
+    /// *.json). The default is the only pending proposal
+    #[arg(value_name = "ID|FILE")]
+    proposal: Option<String>,
+    /// The reason for the denial, which the proposer, other approvers and readers of the log can see. Without this
+    /// option, the command asks for the reason
+    #[arg(long)]
+    reason: Option<String>,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+    /// Write the signed denial to this file instead of sending it to the boundary
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    trust: TrustArgs,
+    #[command(flatten)]
+    key: KeyArgs,
+}
+
+/// Shows the statement, asks, signs the denial and sends it to the boundary.
+///
+/// # Errors
+/// Returns an error if the statement cannot be read, the person declines, or the boundary refuses the denial.
+pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    let client = global.reviewer(&args.key, terminal)?;
+    let keys = args.key.find()?;
+    let subject = find_subject(args.proposal.as_deref(), &client)?;
+    if let ReviewSubject::Proposal(view) = &subject {
+        // A denial also ends an approved or running proposal.
+        check_open(view, matches!(view.status, ProposalStatus::Approved | ProposalStatus::Running))?;
+    }
+    let review = ProposalReview::make(&subject, &client, &args.trust, &keys, now())?;
+    let screen = brief(&review.found);
+    if args.output.as_deref() == Some(std::path::Path::new("-")) {
+        terminal.show_aside(&screen);
+    } else if !terminal.json {
+        terminal.show(&screen)?;
+    } else if !args.yes {
+        terminal.show_aside(&screen);
+    }
+    let roster = review.sources.roster.roster();
+    let signer = keys.preferred(|key| roster.is_some_and(|roster| roster.approver_of(&key.keyid()).is_some()))?;
+    let reason = match &args.reason {
+        None if !args.yes => ask_reason(&review, terminal)?,
+        given => given.clone().unwrap_or_default(),
+    };
+    if !args.yes {
+        ask_consent(terminal)?;
+    }
+    let envelope = sign(&review, &reason, signer)?;
+    let Some(path) = &args.output else { return hand_in(&subject, &review, envelope, &client, terminal) };
+    let mut bytes =
+        serde_json::to_vec(&envelope).map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))?;
+    bytes.push(b'\n');
+    write_new(path, &bytes, terminal)?;
+    if terminal.json && path != std::path::Path::new("-") {
+        terminal.object(
+            &json!({"digest": review.found.digest, "keyid": signer.key().keyid(), "file": path.to_string_lossy()}),
+        )?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Asks for the reason of a denial.
+///
+/// # Errors
+/// Returns an error if the statement is no authorization, or if there is no terminal.
+pub fn ask_reason(review: &ProposalReview, terminal: &Terminal) -> Result<String, CommandFailure> {
+    let signed = statement(review)?;
+    let question = format!(
+        "deny {} at {}. Reason, for {} and colleagues:",
+        signed.step.reference, signed.boundary.name, signed.proposer
+    );
+    terminal.ask(&question, "say --yes, and give the reason with --reason")
+}
+
+/// Asks whether a denial shall be signed.
+///
+/// # Errors
+/// Returns an error if the person does not agree, or if there is no terminal.
+pub fn ask_consent(terminal: &Terminal) -> Result<(), CommandFailure> {
+    match &*terminal.ask("Sign this denial, which cannot be undone? Type yes:", "say --yes")? {
+        "yes" => Ok(()),
+        _ => Err(CommandFailure::new(Exit::Refused, "nothing was signed")),
+    }
+}
+
+/// Signs a denial of the reviewed statement. A denial can only prevent or end a run, so no trusted roster is needed.
+///
+/// # Errors
+/// Returns an error if the payload is no authorization, the reason is too long, or the key did not sign.
+pub fn sign(review: &ProposalReview, reason: &str, signer: &dyn Signer) -> Result<Envelope, CommandFailure> {
+    let signed = statement(review)?;
+    let denial = Denial { boundary: signed.boundary.clone(), reason: reason.to_owned() };
+    let payload = denial
+        .of(review.found.digest)
+        .to_payload()
+        .map_err(|error| CommandFailure::usage(format!("the denial can't be written: {error}; shorten the reason")))?;
+    Ok(Envelope::new(&payload, vec![keys::sign(signer, SignaturePurpose::Deny, PAYLOAD_TYPE, &payload)?]))
+}
+
+/// Sends a denial to the boundary, and prints the new state of the proposal.
+///
+/// # Errors
+/// Returns an error if the boundary refuses the denial or cannot be reached.
+pub fn hand_in(
+    subject: &ReviewSubject,
+    review: &ProposalReview,
+    denial: Envelope,
+    client: &Client,
+    terminal: &Terminal,
+) -> Result<Exit, CommandFailure> {
+    match subject {
+        ReviewSubject::Proposal(_) => {
+            let proposal = &statement(review)?.proposal;
+            let answer: ProposalView = client.post(&format!("/v1/proposals/{proposal}/denial"), &denial)?;
+            if terminal.json {
+                terminal.object(&answer)?;
+            } else {
+                terminal.line(&format!("denied: {} is {}", answer.id, answer.status.word()))?;
+            }
+        }
+        ReviewSubject::File(_) => {
+            let denial = StatementDenial { denial, payload: STANDARD.encode(&review.sources.payload) };
+            let answer: DenialView = client.post("/v1/denials", &denial)?;
+            if terminal.json {
+                terminal.object(&answer)?;
+            } else {
+                terminal.line(&denied_words(&answer))?;
+            }
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn denied_words(answer: &DenialView) -> String {
+    match answer.status {
+        Some(status) => format!("denied: {} is {}", answer.proposal, status.word()),
+        None => format!(
+            "denied: the boundary has not seen {}, but has stored your denial (log entry {}); the boundary refuses \
+             the statement until the window ends at {}, and after this time as expired",
+            answer.proposal, answer.index, answer.kept_until
+        ),
+    }
+}
+
+/// Returns the reviewed authorization.
+///
+/// # Errors
+/// Returns an error if the payload is no authorization.
+pub fn statement(review: &ProposalReview) -> Result<&Authorization, CommandFailure> {
+    let statement = review.found.statement.as_ref();
+    statement.map(|statement| &statement.predicate).ok_or_else(|| {
+        CommandFailure::new(Exit::Refused, "nothing was signed: the statement is no authorization, so it can never run")
+    })
+}

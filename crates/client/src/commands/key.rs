@@ -1,0 +1,158 @@
+//! The `key` command makes and shows keys.
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use crate::home::directories::Home;
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::printable_text::PrintableText;
+use crate::terminal::streams::Terminal;
+use documents::crypto::signature::SecretKey;
+use documents::crypto::ssh_key::SshKey;
+use judgement::trust::open_signer::open_signer;
+use judgement::trust::signer::{write_public_key, write_secret_key};
+
+/// Make keys and show keys.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  countersign key generate                     # your approver's key, in your configuration directory
+  countersign key generate --out boundary/key.pem
+  countersign key show ~/.ssh/id_ed25519.pub")]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Make an Ed25519 key without a passphrase: FILE (PKCS#8 v1 PEM, mode 0600) and FILE with .pub (one OpenSSH line)
+    #[command(after_help = "Examples:
+  countersign key generate --comment alice     # countersign/key.pem in your configuration directory
+  countersign key generate --out alice.pem     # and alice.pub
+
+The key has no passphrase, so anyone who can read FILE can sign. ssh-keygen can make a key with a passphrase or on a \
+security key; name such a key with --key:
+  ssh-keygen -t ed25519 -f alice               # asks for a passphrase; ssh-agent keeps it
+  ssh-keygen -t ed25519-sk -f alice            # on a security key
+  countersign approve --key alice.pub")]
+    Generate {
+        /// The file to write; by default countersign/key.pem in your configuration directory
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+        /// A comment in the public key line, such as your name
+        #[arg(long, default_value = "", value_name = "TEXT")]
+        comment: String,
+    },
+    /// Print the OpenSSH line and the key id of a key; reads PKCS#8 files and OpenSSH private and public keys
+    #[command(after_help = "Examples:
+  countersign key show ~/.ssh/id_ed25519.pub
+  countersign key show bob.pem                 # of a key that openssl made: the line for the roster
+  countersign key show --key bob.pem           # the same, as the other commands name a key")]
+    Show {
+        /// The file of the key
+        #[arg(value_name = "FILE", required_unless_present = "key")]
+        file: Option<PathBuf>,
+        /// The file of the key; the same as the argument FILE
+        #[arg(long, value_name = "FILE", conflicts_with = "file")]
+        key: Option<PathBuf>,
+    },
+}
+
+/// Creates a key or shows the public part of a key.
+///
+/// # Errors
+/// Returns an error if a file that the command must create exists already, or if a file cannot be read or written.
+pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    match &args.command {
+        Command::Generate { out, comment } => {
+            let path = match out {
+                Some(path) => path.clone(),
+                None => own_place()?,
+            };
+            let key = generate(&path, comment)?;
+            if !terminal.json {
+                terminal.say(&format!(
+                    "wrote {} (keep this file secret: it has no passphrase; ssh-keygen makes keys with a passphrase) \
+                     and {}",
+                    path.display(),
+                    public_path(&path).display()
+                ));
+            }
+            print(&key, &path, terminal)
+        }
+        Command::Show { file, key } => {
+            let file = file.as_ref().or(key.as_ref()).ok_or_else(|| CommandFailure::usage("name the key's file"))?;
+            let signer = open_signer(file).map_err(|error| CommandFailure::usage(error.to_string()))?;
+            print(signer.key(), file, terminal)
+        }
+    }
+}
+
+/// Creates a private key file and its public key file.
+///
+/// # Errors
+/// Returns an error if one of the files exists already, or if the directory cannot be written.
+pub fn generate(path: &Path, comment: &str) -> Result<SshKey, CommandFailure> {
+    let failed = |error: &dyn std::fmt::Display| CommandFailure::usage(error.to_string());
+    let public = public_path(path);
+    if public.symlink_metadata().is_ok() {
+        return Err(CommandFailure::usage(format!(
+            "{} already exists and is not replaced: choose another name",
+            public.display()
+        )));
+    }
+    let mut seed = Zeroizing::new([0_u8; 32]);
+    getrandom::fill(&mut *seed).map_err(|error| failed(&error))?;
+    let secret = SecretKey::from_seed(*seed);
+    let key = SshKey::from_public(secret.public(), comment).map_err(|error| failed(&error))?;
+    write_secret_key(path, &secret).map_err(|error| failed(&error))?;
+    write_public_key(&public, &key).map_err(|error| failed(&error))?;
+    Ok(key)
+}
+
+/// Returns the path of the public key file: `key.pub` for the private key file `key.pem` or `key`.
+fn public_path(path: &Path) -> PathBuf {
+    path.with_extension("pub")
+}
+
+fn own_place() -> Result<PathBuf, CommandFailure> {
+    let config = Home::of_process().config;
+    let config = config.ok_or_else(|| CommandFailure::usage("HOME is not set: name the file with --out FILE"))?;
+    DirBuilder::new().recursive(true).mode(0o700).create(&config).map_err(|error| {
+        CommandFailure::usage(format!("can't make {}: {error}; name the file with --out FILE", config.display()))
+    })?;
+    Ok(config.join("key.pem"))
+}
+
+fn print(key: &SshKey, path: &Path, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    if terminal.json {
+        terminal.object(&json!({"keyid": key.keyid(), "line": key.line(), "file": path.to_string_lossy()}))?;
+    } else {
+        terminal.line(PrintableText::text(key.line()).as_str())?;
+        terminal.line(key.keyid().as_str())?;
+    }
+    Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_existing_key_is_never_replaced() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("key.pem");
+        let key = generate(&path, "alice").expect("made");
+        assert_eq!(std::fs::read_to_string(dir.path().join("key.pub")).expect("read"), format!("{}\n", key.line()));
+        let before = std::fs::read(&path).expect("read");
+        assert!(generate(&path, "alice").is_err());
+        assert_eq!(std::fs::read(&path).expect("read"), before);
+        std::fs::remove_file(&path).expect("removed");
+        assert!(generate(&path, "alice").is_err(), "a public half without its private one is not replaced either");
+        assert!(!path.exists());
+    }
+}

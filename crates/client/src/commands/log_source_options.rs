@@ -1,0 +1,43 @@
+//! Opens the log that an argument of a command names.
+
+use std::path::PathBuf;
+
+use crate::commands::global::GlobalOptions;
+use crate::home::keys::KeyArgs;
+use crate::remote::log_source::LogSource;
+use crate::terminal::exit::CommandFailure;
+use crate::terminal::printable_text::PrintableText;
+use crate::terminal::streams::Terminal;
+
+/// Name of the database file in the directory of a store.
+pub const DATABASE: &str = "countersign.db";
+
+/// Opens the log that the user named. A text that begins with `http://` or `https://` is the address of a boundary or a
+/// mirror. Any other text is the path of a directory. The program uses the token and the keys of the user only for the
+/// boundary of `--url`.
+///
+/// # Errors
+/// Returns an error if the address cannot be used, or if the directory does not exist.
+pub fn open_log(
+    named: &str,
+    global: &GlobalOptions,
+    key: &KeyArgs,
+    terminal: &Terminal,
+) -> Result<LogSource, CommandFailure> {
+    if named.starts_with("http://") || named.starts_with("https://") {
+        return Ok(LogSource::Served(Box::new(global.client_at(named, key, terminal)?)));
+    }
+    let path = PathBuf::from(named);
+    if path.join(DATABASE).is_file() {
+        return global.stored_log(&path);
+    }
+    if path.is_dir() {
+        return Ok(LogSource::Directory(path));
+    }
+    let shown = PrintableText::text(named);
+    Err(CommandFailure::usage(format!(
+        "{} is no directory: name a directory that `countersign log export` or `store backup` wrote, a closed log, or \
+         the address of a boundary (http://… or https://…)",
+        shown.as_str()
+    )))
+}

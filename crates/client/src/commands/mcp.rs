@@ -1,0 +1,250 @@
+//! The `mcp` command serves the Model Context Protocol on the standard input and output.
+//!
+//! The standard output has only JSON-RPC messages. All other messages go to the standard error.
+
+use std::sync::Arc;
+
+use crate::commands::clock::now;
+use crate::commands::global::GlobalOptions;
+use crate::commands::mcp_configuration::{McpClient, configuration};
+use crate::commands::verify;
+use crate::home::directories::Home;
+use crate::home::trusted_rosters::{ChosenTrust, TrustArgs, configured};
+use crate::home::usable_keys::{UsableKey, UsableKeys, usable_keys, variable_of_ancestors};
+use crate::remote::client::Client;
+use crate::remote::mcp_client::Remote;
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::printable_text::PrintableText;
+use crate::terminal::streams::Terminal;
+use documents::record::ident::{Name, Nonce};
+use judgement::audit::bundle_check::VerifyOptions;
+use judgement::audit::report::{BundleReport, CheckFinding};
+use judgement::trust::chain::Pinned;
+use judgement::trust::trusted_roster::TrustedRoster;
+use wire::mcp::answers::{ReceiptCheck, ReceiptVerification, VerificationBasis};
+use wire::mcp::line_transport::LineTransport;
+use wire::mcp::server::McpServer;
+use wire::mcp::tool_calls::ToolCalls;
+use wire::mcp::visible_text::visible;
+
+/// Serve the Model Context Protocol (MCP) for an agent, on the standard input and output.
+///
+/// The agent gets seven tools: list_steps, get_step, propose, wait, get_output, get_receipt and cancel. The tools use
+/// the token of the agent and can do nothing else. No tool signs.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  countersign mcp --print-config claude --token-file ~/.config/countersign/agent.token
+  countersign mcp --token-file agent.token --url http://127.0.0.1:7433      the client of the agent starts this
+
+The command does not start if a program of this user can use the key of an approver, because the agent could then \
+approve its own proposals. Run the agent as another user, or give the approver a security key whose groups have \
+`presence = \"required\"` in the roster.")]
+pub struct Args {
+    /// Print the configuration for this client of MCP, and do not serve
+    #[arg(long, value_name = "CLIENT")]
+    print_config: Option<McpClient>,
+    /// Serve although a program of this user can use the key of an approver. The agent can then approve its own
+    /// proposals
+    #[arg(long)]
+    same_user_approves: bool,
+    #[command(flatten)]
+    trust: TrustArgs,
+}
+
+/// Serves until the standard input ends. Runs that began go on.
+///
+/// # Errors
+/// Returns an error if there is no token, or if a program of this user can use the key of an approver.
+pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    if let Some(client) = args.print_config {
+        terminal.line(&configuration(client, global, &args.trust, args.same_user_approves)?)?;
+        if let Err(failure) = token_client(global) {
+            terminal.say(&format!("warning: a server with this configuration does not start yet: {}", failure.message));
+        }
+        let risk = check_keys(&args.trust).map_or_else(|failure| Some(failure.message), |(risk, _)| risk);
+        if let Some(risk) = risk.filter(|_| !args.same_user_approves) {
+            terminal.say(&format!("warning: as this user, {risk}"));
+        }
+        return Ok(Exit::Done);
+    }
+    let client = token_client(global)?;
+    let (risk, trust) = check_keys(&args.trust)?;
+    match (&risk, args.same_user_approves) {
+        (Some(risk), false) => return Err(CommandFailure::new(Exit::Refused, risk.clone())),
+        (Some(_), true) => terminal.say(
+            "warning: --same-user-approves: a program of this user can use the key of an approver, so an approval does \
+             not prove that a person agreed",
+        ),
+        (None, _) => {}
+    }
+    if let Some(note) = unchecked(&trust) {
+        terminal.say(&note);
+    }
+    let trust_args = args.trust.clone();
+    let verify = Arc::new(move |bundle: &[u8]| verification(bundle, &trust_args));
+    let server = McpServer::new(ToolCalls::of_machine(Remote::new(client), new_nonce, verify));
+    let broken = |error: &dyn std::fmt::Display| CommandFailure::new(Exit::Unreachable, format!("MCP ended: {error}"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| broken(&error))?;
+    let ended = runtime.block_on(async {
+        let transport = LineTransport::new(tokio::io::stdin(), tokio::io::stdout());
+        server.serve(transport).await
+    });
+    // A request that still waits for the boundary must not keep the process alive.
+    runtime.shutdown_background();
+    ended.map_err(|error| broken(&error))?;
+    Ok(Exit::Done)
+}
+
+/// Looks for keys of approvers that programs of this user can use. Returns the refusal if there is such a key, and the
+/// rosters that the check used.
+fn check_keys(trust: &TrustArgs) -> Result<(Option<String>, Vec<ChosenTrust>), CommandFailure> {
+    let variable = |name: &str| std::env::var_os(name).or_else(|| variable_of_ancestors(name));
+    let homes = [Home::of_process(), Home::of(variable("HOME"), variable("XDG_CONFIG_HOME"))];
+    // A digest names no approvers, so the key check also uses the files of the configuration directories.
+    let mut trust = trust.find()?;
+    for home in &homes {
+        trust.extend(configured(home)?);
+    }
+    let found = usable_keys(&homes, variable("COUNTERSIGN_KEY").map(Into::into), variable("SSH_AUTH_SOCK"));
+    Ok((approver_risk(&found, &trust), trust))
+}
+
+fn token_client(global: &GlobalOptions) -> Result<Client, CommandFailure> {
+    global.token_client()?.ok_or_else(|| {
+        CommandFailure::usage(
+            "an agent needs a token of its own, and keys are not used here: make a token with `countersign token create \
+             NAME --owner YOU`, and name its file with --token-file (or COUNTERSIGN_TOKEN_FILE)",
+        )
+    })
+}
+
+pub(crate) fn new_nonce() -> Result<Nonce, String> {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random).map_err(|error| format!("this machine gives no random bytes: {error}"))?;
+    Ok(Nonce::new(u64::try_from(now().unix()).unwrap_or_default() * 1000, random))
+}
+
+fn roster_of(trust: &ChosenTrust) -> Option<&TrustedRoster> {
+    match &trust.pinned {
+        Pinned::Roster(roster) => Some(roster),
+        Pinned::Chain(chain) => Some(chain.newest()),
+        Pinned::Digest(_) => None,
+    }
+}
+
+/// Returns a note if this user may have the key of an approver whom no roster file on this machine names.
+fn unchecked(trust: &[ChosenTrust]) -> Option<String> {
+    let (files, digests): (Vec<_>, Vec<_>) = trust.iter().partition(|trust| roster_of(trust).is_some());
+    let is_missing = |digest: &&&ChosenTrust| !files.iter().any(|file| file.pinned.digest() == digest.pinned.digest());
+    let missing = match digests.iter().find(is_missing) {
+        Some(digest) => format!("no file with the trusted roster {} is on this machine", digest.pinned.digest()),
+        None if files.is_empty() => "no trusted roster file is on this machine".to_owned(),
+        None => return None,
+    };
+    Some(format!(
+        "note: {missing}, so nobody checked whether this user has the key of one of its approvers; put the roster of the \
+         boundary at countersign/roster.json in your configuration directory"
+    ))
+}
+
+/// Returns the refusal if an approver's signature with one of these keys counts without a person.
+fn approver_risk(found: &UsableKeys, trust: &[ChosenTrust]) -> Option<String> {
+    let rosters: Vec<(&ChosenTrust, &TrustedRoster)> =
+        trust.iter().filter_map(|trust| Some((trust, roster_of(trust)?))).collect();
+    let ways = "An agent that runs as this user could approve its own proposals with this key. Run the agent as another \
+         user, or let the approver use a security key, with `presence = \"required\"` for each of the approver's groups. \
+         If you accept that an approval proves nothing, start with --same-user-approves";
+    for (trust, roster) in &rosters {
+        if let Some((key, name)) = found.keys.iter().find_map(|key| Some((key, counts_alone(roster, key)?))) {
+            return Some(format!(
+                "the MCP server does not start: programs of this user can use the key {} ({}), which belongs to the \
+                 approver {name} of the trusted roster {}. {ways}",
+                key.keyid,
+                key.place,
+                PrintableText::text(&trust.from).as_str(),
+            ));
+        }
+    }
+    let unknown = found.unknown.first().filter(|_| !rosters.is_empty())?;
+    Some(format!(
+        "the MCP server does not start, because it cannot check whether this user has the key of an approver: \
+         {}; or start with --same-user-approves",
+        PrintableText::text(unknown).as_str()
+    ))
+}
+
+/// Returns the name of the approver, if a signature with this key can count without the touch of a security key. No
+/// presence rule applies to the signatures of a roster, so another key than a security key always counts alone.
+fn counts_alone<'r>(roster: &'r TrustedRoster, key: &UsableKey) -> Option<&'r Name> {
+    let (approver, found) = roster.approver_of(&key.keyid)?;
+    let approves = approver.groups.iter().any(|group| roster.presence_rule(group).is_none());
+    (approves || !found.is_security_key()).then_some(&approver.name)
+}
+
+/// Names the failed checks. The details are left out, because they can contain text of the bundle.
+fn failed_words(report: &BundleReport) -> String {
+    let names: Vec<&str> = report.failed().map(|check| check.name.word()).collect();
+    let mut words = format!("NOT verified: failed checks: {}", names.join(", "));
+    if names.contains(&"roster-chain") {
+        words.push_str(
+            ". The rosters that the user of this machine trusts are not the roster of this boundary: the boundary is \
+             not the right one, or the user must add its roster to countersign/rosters/ in the configuration directory",
+        );
+    }
+    words
+}
+
+fn verification(bundle: &[u8], trust: &TrustArgs) -> ReceiptVerification {
+    let none = |summary: String| ReceiptVerification {
+        verified: false,
+        basis: VerificationBasis::NoTrustedRoster,
+        summary: visible(&summary),
+        checks: Vec::new(),
+        not_checked: vec!["every fact of this answer".to_owned()],
+    };
+    // The files are read again for each receipt, so a new roster counts at once.
+    let trust = match trust.find() {
+        Ok(trust) => trust,
+        Err(failure) => return none(format!("not verified: {}", failure.message)),
+    };
+    let judged = match verify::with_any(bundle, &trust, VerifyOptions::default()) {
+        Ok(judged) => judged,
+        Err(untrusted) => {
+            return none(format!(
+                "not verified: {}; the user of this machine must trust the roster of the boundary first, at \
+                 countersign/roster.json in the configuration directory",
+                untrusted.message
+            ));
+        }
+    };
+    let report = judged.report;
+    let summary = if report.verified {
+        format!("verified on this machine with the roster that its user trusts ({})", judged.trusted.from)
+    } else if report.failed().next().is_some() {
+        failed_words(&report)
+    } else {
+        "NOT verified: not all checks could be made".to_owned()
+    };
+    let finding = |finding| match finding {
+        CheckFinding::Established => "established",
+        CheckFinding::Failed => "failed",
+        CheckFinding::NotChecked => "not-checked",
+    };
+    let not_checked = report.checks.iter().filter(|check| check.finding == CheckFinding::NotChecked);
+    let not_checked = not_checked.map(|check| format!("{}: {}", check.name.word(), check.detail));
+    ReceiptVerification {
+        verified: report.verified,
+        basis: VerificationBasis::ThisMachine,
+        summary: visible(&summary),
+        not_checked: not_checked.chain(report.boundary_says.iter().cloned()).map(|text| visible(&text)).collect(),
+        checks: report
+            .checks
+            .iter()
+            .map(|check| ReceiptCheck {
+                name: check.name.word().to_owned(),
+                finding: finding(check.finding).to_owned(),
+                detail: visible(&check.detail),
+            })
+            .collect(),
+    }
+}

@@ -1,0 +1,97 @@
+//! The configuration that a client of MCP needs to start `countersign mcp`.
+
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+
+use crate::commands::global::GlobalOptions;
+use crate::commands::own_program::own_program;
+use crate::home::trusted_rosters::TrustArgs;
+use crate::terminal::exit::CommandFailure;
+
+/// A client of MCP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum McpClient {
+    /// Claude Code: .mcp.json of a project
+    Claude,
+    /// Claude Desktop: claude_desktop_config.json
+    ClaudeDesktop,
+    /// Codex: ~/.codex/config.toml
+    Codex,
+    /// Cursor: .cursor/mcp.json
+    Cursor,
+    /// VS Code: .vscode/mcp.json
+    Vscode,
+}
+
+/// Returns the block of configuration for a client. The block contains the path of the token file, but never a token.
+///
+/// # Errors
+/// Returns an error if the user gave a token itself, or if the path of this program is unknown.
+pub fn configuration(
+    client: McpClient,
+    global: &GlobalOptions,
+    trust: &TrustArgs,
+    same_user_approves: bool,
+) -> Result<String, CommandFailure> {
+    if global.token.is_some() {
+        return Err(CommandFailure::usage(
+            "a configuration must not contain a token: write the token to a file of mode 0600, and give the file with \
+             --token-file (and unset COUNTERSIGN_TOKEN)",
+        ));
+    }
+    let program = own_program()
+        .map_err(|error| CommandFailure::usage(format!("the path of this program is unknown: {error}")))?;
+    // A client may start the program without the environment of the user, so the block contains what the environment
+    // names.
+    let mut arguments = vec!["mcp".to_owned(), "--url".to_owned(), global.url.clone()];
+    let tls = &global.tls;
+    for (option, file) in [
+        ("--token-file", &global.token_file),
+        ("--cacert", &tls.cacert),
+        ("--cert", &tls.cert),
+        ("--cert-key", &tls.cert_key),
+    ] {
+        if let Some(file) = file {
+            arguments.extend([option.to_owned(), absolute(file)?]);
+        }
+    }
+    let variable = std::env::var("COUNTERSIGN_TRUST").ok().filter(|value| !value.is_empty());
+    if let Some(roster) = trust.roster.clone().or(variable) {
+        let roster = if roster.starts_with("sha256:") { roster } else { absolute(Path::new(&roster))? };
+        arguments.extend(["--roster".to_owned(), roster]);
+    }
+    if same_user_approves {
+        arguments.push("--same-user-approves".to_owned());
+    }
+    let program = program.to_string_lossy().into_owned();
+    let mut entry = json!({"command": program, "args": arguments});
+    let key = match client {
+        McpClient::Codex => return Ok(codex(&program, &arguments)),
+        McpClient::ClaudeDesktop => "mcpServers",
+        McpClient::Claude | McpClient::Cursor => {
+            entry["type"] = "stdio".into();
+            "mcpServers"
+        }
+        McpClient::Vscode => {
+            entry["type"] = "stdio".into();
+            "servers"
+        }
+    };
+    let servers: Map<String, Value> = [("countersign".to_owned(), entry)].into_iter().collect();
+    let file: Map<String, Value> = [(key.to_owned(), Value::Object(servers))].into_iter().collect();
+    serde_json::to_string_pretty(&file).map_err(|error| CommandFailure::usage(error.to_string()))
+}
+
+fn codex(program: &str, arguments: &[String]) -> String {
+    let text = |text: &str| toml::Value::from(text).to_string();
+    let arguments: Vec<String> = arguments.iter().map(|argument| text(argument)).collect();
+    format!("[mcp_servers.countersign]\ncommand = {}\nargs = [{}]", text(program), arguments.join(", "))
+}
+
+/// Returns the path with the current directory, because the client starts the program in another directory.
+fn absolute(path: &Path) -> Result<String, CommandFailure> {
+    let path = std::path::absolute(path)
+        .map_err(|error| CommandFailure::usage(format!("the current directory is unknown: {error}")))?;
+    path.into_os_string().into_string().map_err(|_| CommandFailure::usage("the path is not UTF-8: use another path"))
+}

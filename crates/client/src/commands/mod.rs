@@ -1,0 +1,35 @@
+//! The commands of the client, and the way from the arguments of a process to its exit code.
+//!
+//! Each command has its own file with the type `Args` and the function `run`. Commands print data to the standard
+//! output and messages to the standard error.
+pub mod approve;
+pub mod audit;
+pub mod cancel;
+mod client_build;
+pub mod client_program;
+pub mod clock;
+pub mod completions;
+pub mod deny;
+pub mod gate;
+pub mod global;
+pub mod inbox;
+pub mod key;
+pub mod log;
+pub mod log_source_options;
+pub mod man;
+pub mod mcp;
+pub mod mcp_configuration;
+pub mod output;
+pub mod own_program;
+pub mod program;
+pub mod proposals;
+pub mod propose;
+pub mod registry;
+pub mod review;
+pub mod review_subject;
+pub mod roster;
+pub mod session;
+pub mod submit;
+pub mod verify;
+pub mod version;
+pub mod wait;

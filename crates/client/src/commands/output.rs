@@ -1,0 +1,204 @@
+//! The `output` command prints the output of a run.
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use crate::commands::global::GlobalOptions;
+use crate::home::keys::KeyArgs;
+use crate::remote::client::Client;
+use crate::remote::follow_run::follow;
+use crate::remote::proposals::{LookupRange, find_proposal};
+use crate::remote::refused_programs;
+use crate::remote::run_printer::{OutputForm, RunPrinter, truncated_words};
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::printable_text::PrintableText;
+use crate::terminal::refused_programs::print_hints;
+use crate::terminal::streams::Terminal;
+use documents::crypto::digest::{Blake3Digest, ContentDigest};
+use documents::record::document::Statement;
+use documents::record::envelope::Base64;
+use documents::record::ident::ReceiptId;
+use documents::record::later_parts::{Manifest, ManifestEntry};
+use documents::record::receipt::{Files, Receipt, Stream};
+use documents::record::stream_name::StreamName;
+use wire::api::view::{ProposalStatus, ProposalView, ReceiptFiles, ReceiptView};
+
+/// Print the output of a run after a check against the digests in its receipt. With -f, print the output live, and
+/// check it at the end.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  countersign output 4f2a9c            the standard output and the standard error
+  countersign output 4f2a9c -f         live, while it runs
+  countersign output 4f2a9c --files results   the files that the run left, in a new directory
+  countersign output 4f2a9c --stderr   only the standard error of the run, on the standard error
+
+This command does not check the signature of the receipt. Check it with `countersign verify` on the bundle.")]
+pub struct Args {
+    /// The id of the proposal or the receipt, or the last digits of the id (at least 6). The default is the only
+    /// finished proposal
+    #[arg(value_name = "ID")]
+    proposal: Option<String>,
+    /// Follow the run and print its output live
+    #[arg(short, long)]
+    follow: bool,
+    /// Print only the standard output of the run
+    #[arg(long, conflicts_with = "stderr")]
+    stdout: bool,
+    /// Print only the standard error of the run
+    #[arg(long)]
+    stderr: bool,
+    /// Write the files of the run into this new directory, and print nothing else
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["follow", "stdout", "stderr"])]
+    files: Option<PathBuf>,
+    #[command(flatten)]
+    form: OutputForm,
+    #[command(flatten)]
+    key: KeyArgs,
+}
+
+/// Prints the output.
+///
+/// # Errors
+/// Returns an error if there is no output, or if the output differs from the digests in the receipt.
+pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    let mut client = global.client(&args.key)?;
+    let only = if args.follow { ProposalStatus::Running } else { ProposalStatus::Finished };
+    let seen = |client: &Client| {
+        let id = find_proposal(client, args.proposal.as_deref(), LookupRange::Visible(only))?;
+        let view: ProposalView = client.get(&format!("/v1/proposals/{id}"))?;
+        Ok::<_, CommandFailure>((id, view))
+    };
+    let (id, view) = match seen(&client) {
+        // The boundary shows an agent's token only the proposals of this agent. At the same terminal, a person can read
+        // the other proposals with a key.
+        Err(_) if args.proposal.is_some() && !client.token_reads_all() => {
+            client = global.reviewer(&args.key, terminal)?;
+            seen(&client)?
+        }
+        seen => seen?,
+    };
+    let mut sink = RunPrinter::new(terminal, args.form);
+    if args.follow {
+        let view = follow(&client, &id, &mut sink)?;
+        refused_programs::explain(&client, &view, sink.complaints(), terminal)?;
+        if let Some(receipt) = &view.receipt
+            && !sink.has_printed(&signed_receipt(&client.get(&format!("/v1/receipts/{receipt}"))?)?.output)
+        {
+            return Err(other_output());
+        }
+        return Ok(Exit::Done);
+    }
+    let Some(receipt) = &view.receipt else {
+        let advice = if view.status == ProposalStatus::Running { "follow it with -f" } else { "there is no output" };
+        return Err(CommandFailure::new(Exit::Refused, format!("{id} is {}: {advice}", view.status.word())));
+    };
+    if let Some(directory) = &args.files {
+        return write_files(&client, receipt, directory, terminal);
+    }
+    let receipt: ReceiptView = client.get(&format!("/v1/receipts/{receipt}"))?;
+    let signed = signed_receipt(&receipt)?;
+    let written = &signed.output;
+    if terminal.json {
+        let mut object = json!({"proposal": id, "receipt": receipt.id, "output": written});
+        let hints = refused_programs::of_receipt(&view, &signed, sink.complaints());
+        if !hints.is_empty() {
+            object["hints"] = json!(hints);
+        }
+        terminal.object(&object)?;
+        return Ok(Exit::Done);
+    }
+    for (name, stream, wanted) in
+        [(StreamName::Stdout, &written.stdout, !args.stderr), (StreamName::Stderr, &written.stderr, !args.stdout)]
+    {
+        if !wanted || stream.recorded == 0 {
+            continue;
+        }
+        let bytes = client.bytes(&format!("/v1/outputs/{}", stream.blake3))?;
+        check(&bytes, stream)?;
+        sink.output(name, &bytes)?;
+        if stream.truncated {
+            terminal.say(&truncated_words(name, stream.bytes, stream.recorded));
+        }
+    }
+    sink.end()?;
+    print_hints(&refused_programs::of_receipt(&view, &signed, sink.complaints()), terminal)?;
+    Ok(Exit::Done)
+}
+
+/// Writes the files of a run into a new directory, after a check against the digests in the receipt.
+fn write_files(client: &Client, id: &ReceiptId, directory: &Path, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    let signed = signed_receipt(&client.get(&format!("/v1/receipts/{id}"))?)?;
+    let ReceiptFiles { files, outputs, .. } = client.get(&format!("/v1/receipts/{id}/files"))?;
+    check_manifest(&signed, &files)?;
+    let unwritable =
+        |path: &Path, error: &io::Error| CommandFailure::usage(format!("can't write {}: {error}", path.display()));
+    std::fs::create_dir(directory).map_err(|error| unwritable(directory, &error))?;
+    for entry in &files {
+        let path = directory.join(entry.path.as_str());
+        let parent = path.parent().unwrap_or(directory);
+        std::fs::create_dir_all(parent).map_err(|error| unwritable(parent, &error))?;
+        let bytes = match entry.bytes {
+            0 => Vec::new(),
+            _ => client.bytes(&format!("/v1/outputs/{}", entry.blake3))?,
+        };
+        if Blake3Digest::of(&bytes) != entry.blake3 || ContentDigest::of(&bytes) != entry.sha256 {
+            return Err(other_bytes());
+        }
+        let mode = if entry.executable { 0o755 } else { 0o644 };
+        let file = File::options().write(true).create_new(true).mode(mode).open(&path);
+        file.and_then(|mut file| file.write_all(&bytes)).map_err(|error| unwritable(&path, &error))?;
+    }
+    if terminal.json {
+        terminal.object(&json!({"receipt": id, "files": files, "outputs": outputs}))?;
+    } else {
+        for entry in &files {
+            terminal.line(PrintableText::text(entry.path.as_str()).as_str())?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// Checks that the files are the files of the receipt.
+fn check_manifest(signed: &Receipt, files: &[ManifestEntry]) -> Result<(), CommandFailure> {
+    let same = match files {
+        [] => signed.files == Files::none(),
+        files => Files::of(&Manifest(files.to_vec())).is_ok_and(|found| found == signed.files),
+    };
+    if same { Ok(()) } else { Err(other_bytes()) }
+}
+
+fn other_bytes() -> CommandFailure {
+    CommandFailure::new(
+        Exit::CheckSaidNo,
+        "the files from the boundary do not match the digests in the receipt: don't use the files",
+    )
+}
+
+/// Reads the statement of a receipt, without a check of its signature.
+fn signed_receipt(receipt: &ReceiptView) -> Result<Receipt, CommandFailure> {
+    let odd = |error: String| {
+        CommandFailure::new(Exit::Unreachable, format!("the boundary's receipt can't be read: {error}"))
+    };
+    let payload =
+        Base64::Strict.decode("/payload", &receipt.envelope.payload).map_err(|error| odd(error.to_string()))?;
+    Ok(Statement::<Receipt>::from_payload(&payload).map_err(|error| odd(error.to_string()))?.predicate)
+}
+
+fn check(bytes: &[u8], stream: &Stream) -> Result<(), CommandFailure> {
+    if Blake3Digest::of(bytes) == stream.blake3 && ContentDigest::of(bytes) == stream.sha256 {
+        Ok(())
+    } else {
+        Err(other_output())
+    }
+}
+
+fn other_output() -> CommandFailure {
+    CommandFailure::new(
+        Exit::CheckSaidNo,
+        "the output from the boundary does not match the digests in the receipt: don't use the output",
+    )
+}

@@ -1,0 +1,425 @@
+//! A program with commands: the client, or the whole program, which has more of them.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+
+use crate::commands::client_build::lacks;
+use crate::commands::global::GlobalOptions;
+use crate::commands::version::BuildFacts;
+use crate::commands::{
+    approve, audit, cancel, completions, deny, gate, inbox, key, log, mcp, output, proposals, propose, review, session,
+    submit, verify, wait,
+};
+use crate::remote::log_source::OpenStoredLog;
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::streams::{Terminal, eprintln_quietly};
+
+/// The commands of a program, with what differs between the client and the whole program.
+pub trait CommandSet: Subcommand + fmt::Debug {
+    /// Version in `--version`.
+    const VERSION: &'static str;
+    /// Parts of the program, as `--version --long` lists them.
+    const FEATURES: &'static [&'static str];
+    /// Function that opens a store, or `None` for a program without a database.
+    const OPEN_STORE: Option<OpenStoredLog>;
+
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// Returns the error of the command.
+    fn run(&self, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure>;
+}
+
+/// Parses the arguments and runs the command. `commit` is the commit of the source, if the build names it.
+#[must_use]
+pub fn main<P: CommandSet>(commit: Option<&str>) -> ExitCode {
+    let cli = match Cli::<P>::read(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(error) => {
+            if let Some(advice) = later(&error).or_else(|| lacking::<P>(&error, std::env::args_os().skip(1))) {
+                eprintln_quietly(&advice);
+                return ExitCode::from(Exit::Usage.code());
+            }
+            if let Some(terminal) = asks_for_long_version(&error, std::env::args_os().skip(1)) {
+                return ended(BuildFacts::new(commit, P::FEATURES).print(&terminal), &terminal);
+            }
+            // Help and version end with exit code 0, every other parse error with the code for wrong usage. A closed
+            // pipe must not cause a panic, so an error of printing is ignored.
+            let _ = error.print();
+            if !error.use_stderr() && is_decided_by_exit_code(std::env::args_os().skip(1)) {
+                eprintln_quietly(
+                    "nothing was checked: --help among other arguments is wrong usage of this command, because a \
+                     job could treat the help text as a success",
+                );
+                return ExitCode::from(Exit::Usage.code());
+            }
+            return ExitCode::from(if error.use_stderr() { Exit::Usage.code() } else { 0 });
+        }
+    };
+    let terminal = Terminal::new(cli.global.json);
+    ended(cli.command.run(&cli.global, &terminal), &terminal)
+}
+
+fn ended(result: Result<Exit, CommandFailure>, terminal: &Terminal) -> ExitCode {
+    match result {
+        Ok(exit) => ExitCode::from(exit.code()),
+        Err(failure) => {
+            terminal.fail(&failure);
+            ExitCode::from(failure.exit.code())
+        }
+    }
+}
+
+/// Returns the terminal for the long version if the arguments are `--version --long`, also with `--json`.
+fn asks_for_long_version(error: &clap::Error, arguments: impl Iterator<Item = OsString>) -> Option<Terminal> {
+    let arguments: Vec<OsString> = arguments.collect();
+    let has = |name: &str| arguments.iter().any(|word| word == name);
+    let only = ["--version", "-V", "--long", "--json"];
+    (error.kind() == clap::error::ErrorKind::DisplayVersion
+        && has("--long")
+        && arguments.iter().all(|word| only.iter().any(|name| word == name)))
+    .then(|| Terminal::new(has("--json")))
+}
+
+/// Returns true if a CI job uses the exit code of this command as a decision. In such a command, `--help` among other
+/// arguments must not end with 0, because `gate -p "$X"` with `--help` in X would let a job continue. `--help` without
+/// other arguments ends with 0.
+fn is_decided_by_exit_code(arguments: impl Iterator<Item = OsString>) -> bool {
+    let arguments: Vec<OsString> = arguments.collect();
+    let has = |names: &[&str]| arguments.iter().any(|word| names.iter().any(|name| word == name));
+    let decides = has(&["gate", "verify", "audit"]) && arguments.len() > 2;
+    let decides_below = has(&["policy", "registry"]) && has(&["check", "diff"]);
+    decides || (decides_below && arguments.len() > 3)
+}
+
+/// Commands of later versions, with the advice for this version.
+const LATER: [(&str, &str); 6] = [
+    ("freeze", "stop the service"),
+    ("thaw", "start the service again"),
+    ("console", "`countersign inbox`, `countersign review` and `countersign approve`"),
+    ("notify", "`countersign inbox --watch --exec CMD` runs a command for each new proposal"),
+    ("grant", "each run needs its own approvals"),
+    (
+        "revoke",
+        "`countersign deny` stops one run; remove a lost key in the next version of the roster with `countersign \
+         roster remove`",
+    ),
+];
+
+/// Returns the advice for a command that this version does not have.
+fn later(error: &clap::Error) -> Option<String> {
+    use clap::error::{ContextKind, ContextValue, ErrorKind};
+    let Some(ContextValue::String(name)) = error.get(ContextKind::InvalidSubcommand) else { return None };
+    let (name, instead) = LATER.iter().find(|(later, _)| later == name)?;
+    (error.kind() == ErrorKind::InvalidSubcommand)
+        .then(|| format!("countersign: `{name}` comes with a later version; until then: {instead}"))
+}
+
+/// Returns the message for a command that only the whole program has.
+fn lacking<P: CommandSet>(error: &clap::Error, arguments: impl Iterator<Item = OsString>) -> Option<String> {
+    use clap::error::{ContextKind, ContextValue};
+    let Some(ContextValue::String(name)) = error.get(ContextKind::InvalidSubcommand) else { return None };
+    let missing = lacking_commands::<P>();
+    if missing.is_empty() {
+        return None;
+    }
+    if missing.contains(&name.as_str()) {
+        return Some(format!("countersign: {}", lacks(&format!("`{name}`"))));
+    }
+    let arguments: Vec<OsString> = arguments.collect();
+    let (above, _) = LACKING_BELOW
+        .iter()
+        .find(|(above, below)| below.contains(&name.as_str()) && arguments.iter().any(|word| word == above))?;
+    Some(format!("countersign: {}", lacks(&format!("`{above} {name}`"))))
+}
+
+/// Returns the commands of the whole program that this build does not have.
+#[must_use]
+pub fn lacking_commands<P: CommandSet>() -> Vec<&'static str> {
+    let own = Cli::<P>::command();
+    let listed = ROLES.iter().flat_map(|(_, names)| names.iter().copied());
+    listed.chain(HIDDEN).filter(|name| *name != "help" && own.find_subcommand(name).is_none()).collect()
+}
+
+/// Countersign is a signed-approval execution boundary: agents propose, people sign, a sandbox runs, anyone verifies
+/// the receipt.
+#[derive(Debug, Parser)]
+#[command(
+    name = "countersign",
+    version = P::VERSION,
+    about = "A signed-approval execution boundary: agents propose, people countersign, it runs once, anyone verifies the receipt",
+    max_term_width = 110,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+#[command(
+    after_help = "Exit codes: 0 done; 1 a check failed; 2 you gave something wrong (an argument, a parameter, a file, an \
+id), or there is no trusted roster to check with; 123 people said no; 124 expired or timed out; 125 boundary \
+unreachable or faulty; 126 refused by policy, state or boundary, or cancelled; 127 unknown step; 128+n ended by signal \
+n. Commands that wait for a run exit with the code of the step if it ran. With --json the output names the case."
+)]
+pub struct Cli<P: CommandSet> {
+    #[command(flatten)]
+    global: GlobalOptions,
+    #[command(subcommand)]
+    command: P,
+}
+
+/// The commands of every program that are the same in each.
+#[derive(Debug, Subcommand)]
+pub enum SharedCommand {
+    /// Propose to run one step once
+    Propose(propose::Args),
+    /// Wait for the end of a proposal and print its output
+    Wait(wait::Args),
+    /// List your proposals, with their status and result
+    Proposals(proposals::Args),
+    /// Print the output of a run
+    Output(output::Args),
+    /// Withdraw a proposal, or end its run
+    Cancel(cancel::Args),
+    /// Create, show, reset and end sessions
+    Session(session::Args),
+    /// Serve the Model Context Protocol for an agent
+    Mcp(mcp::Args),
+    /// List the proposals that your signature can advance
+    Inbox(inbox::Args),
+    /// Show what a signature would cover; never signs
+    Review(review::Args),
+    /// Show the review, ask, then sign exactly the bytes shown
+    Approve(approve::Args),
+    /// Sign a denial
+    Deny(deny::Args),
+    /// Submit an envelope that was signed elsewhere
+    Submit(submit::Args),
+    /// Check bundles offline against a roster that you trust
+    Verify(verify::Args),
+    /// Let a job continue only with the receipt of the expected run
+    Gate(gate::Args),
+    /// Read a whole log and repeat every decision of the boundary
+    Audit(audit::Args),
+    /// Print the signed head of the log, or copy the log
+    Log(log::Args),
+    /// Print a completion script for a shell
+    Completions(completions::Args),
+    /// Make keys and show keys
+    Key(key::Args),
+}
+
+/// Commands in the order of the help, grouped by their users. The commands `schema` and `man` are only for developers
+/// and packages of this program.
+pub const ROLES: [(&str, &[&str]); 6] = [
+    ("Propose", &["propose", "wait", "proposals", "output", "cancel", "submit", "session", "mcp"]),
+    ("Approve", &["inbox", "review", "approve", "deny"]),
+    ("Verify", &["verify", "gate", "audit", "log"]),
+    ("Operate", &["init", "serve", "doctor", "key", "token", "roster", "store"]),
+    ("Write", &["registry", "policy", "sandbox", "run", "test"]),
+    ("Learn", &["demo", "completions", "help"]),
+];
+
+/// Commands that have subcommands of which the client lacks some, each with those subcommands.
+pub const LACKING_BELOW: [(&str, &[&str]); 2] =
+    [("registry", &["lock", "check", "diff", "import"]), ("roster", &["add", "remove", "draft"])];
+
+/// Commands that no help lists.
+const HIDDEN: [&str; 2] = ["schema", "man"];
+
+/// Commands that send no request to `--url`, so that their help does not list the options for a boundary.
+const WITHOUT_URL: [&str; 17] = [
+    "verify",
+    "gate",
+    "init",
+    "serve",
+    "doctor",
+    "key",
+    "token",
+    "roster",
+    "store",
+    "policy",
+    "sandbox",
+    "run",
+    "test",
+    "demo",
+    "completions",
+    "schema",
+    "man",
+];
+
+/// Builds the command line for clap.
+#[must_use]
+pub fn command<P: CommandSet>() -> clap::Command {
+    let long = clap::Arg::new("long")
+        .long("long")
+        .action(clap::ArgAction::SetTrue)
+        .requires("version")
+        .help("With --version: also print the commit, the features, and the digest of the lock file");
+    let command = Cli::<P>::command().arg(long);
+    let of_url: Vec<clap::Arg> = command
+        .get_arguments()
+        .filter(|argument| {
+            ["url", "token", "token_file", "cacert", "cert", "cert_key"].contains(&argument.get_id().as_str())
+        })
+        .map(|argument| argument.clone().hide(true))
+        .collect();
+    let lacking = lacking_commands::<P>();
+    let mut list = String::new();
+    for (role, names) in ROLES {
+        list.push_str(&format!("{role}:\n"));
+        for name in names.iter().filter(|name| !lacking.contains(name)) {
+            let about = command.find_subcommand(name).and_then(clap::Command::get_about);
+            let about = about.map_or_else(|| "Print the help of a command".to_owned(), ToString::to_string);
+            list.push_str(&format!("  {name:<12} {about}\n"));
+        }
+        list.push('\n');
+    }
+    if !lacking.is_empty() {
+        let named: Vec<&str> = lacking.iter().copied().filter(|name| !HIDDEN.contains(name)).collect();
+        list.push_str(&format!("This program is the client. Only the whole program has: {}\n\n", named.join(", ")));
+    }
+    let template =
+        format!("{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{list}Options:\n{{options}}{{after-help}}");
+    // A command that defines an argument itself does not inherit the global argument with the same name.
+    let hide = |command: clap::Command, name: &str| command.mut_subcommand(name, |below| below.args(of_url.clone()));
+    WITHOUT_URL.into_iter().filter(|name| !lacking.contains(name)).fold(command, hide).help_template(template)
+}
+
+/// Makes clap ignore each variable that is set to an empty text, because CI systems pass unset values in this way.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let is_empty =
+        |argument: &clap::Arg| argument.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
+    command
+        .mut_args(
+            |argument| if is_empty(&argument) { argument.env(clap::builder::Resettable::Reset) } else { argument },
+        )
+        .mut_subcommands(without_empty_variables)
+}
+
+/// Replaces the usage line of clap in the error, because that line lists arguments from the environment as if the user
+/// had to type them.
+fn with_plain_usage<P: CommandSet>(mut error: clap::Error, arguments: &[OsString]) -> clap::Error {
+    use clap::error::{ContextKind, ContextValue};
+    if error.get(ContextKind::Usage).is_some() {
+        let mut whole = command::<P>();
+        whole.build();
+        let mut meant = &whole;
+        for word in arguments {
+            meant = meant.find_subcommand(word).unwrap_or(meant);
+        }
+        error.insert(ContextKind::Usage, ContextValue::StyledStr(meant.clone().render_usage()));
+    }
+    error
+}
+
+impl<P: CommandSet> Cli<P> {
+    /// Reads the arguments of a process.
+    ///
+    /// # Errors
+    /// Returns clap's error, also for help and version.
+    pub fn read(arguments: impl Iterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let arguments: Vec<OsString> = arguments.collect();
+        let read = without_empty_variables(command::<P>())
+            .try_get_matches_from(&arguments)
+            .and_then(|matches| Self::from_arg_matches(&matches));
+        let mut cli = read.map_err(|error| with_plain_usage::<P>(error, arguments.get(1..).unwrap_or_default()))?;
+        cli.global.open_store = P::OPEN_STORE;
+        Ok(cli)
+    }
+}
+
+impl SharedCommand {
+    /// Runs the command in the program `P`.
+    ///
+    /// # Errors
+    /// Returns the error of the command.
+    pub fn run<P: CommandSet>(&self, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+        match self {
+            Self::Propose(args) => propose::run(args, global, terminal),
+            Self::Audit(args) => audit::run(args, global, terminal),
+            Self::Log(args) => log::run(args, global, terminal),
+            Self::Wait(args) => wait::run(args, global, terminal),
+            Self::Proposals(args) => proposals::run(args, global, terminal),
+            Self::Output(args) => output::run(args, global, terminal),
+            Self::Cancel(args) => cancel::run(args, global, terminal),
+            Self::Session(args) => session::run(args, global, terminal),
+            Self::Mcp(args) => mcp::run(args, global, terminal),
+            Self::Inbox(args) => inbox::run(args, global, terminal),
+            Self::Review(args) => review::run(args, global, terminal),
+            Self::Approve(args) => approve::run(args, global, terminal),
+            Self::Deny(args) => deny::run(args, global, terminal),
+            Self::Submit(args) => submit::run(args, global, terminal),
+            Self::Verify(args) => verify::run(args, terminal),
+            Self::Gate(args) => gate::run(args, terminal),
+            Self::Completions(args) => completions::run(args, &mut command::<P>(), terminal),
+            Self::Key(args) => key::run(args, terminal),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::client_program::ClientProgram;
+
+    type Cli = super::Cli<ClientProgram>;
+
+    #[test]
+    fn the_usage_line_omits_optional_options() {
+        // The test gives the option on the command line instead of in a variable. For clap there is no difference.
+        let words = ["countersign", "propose", "--url", "http://127.0.0.1:1"].map(OsString::from);
+        let text = Cli::read(words.into_iter()).expect_err("no step").to_string();
+        assert!(text.contains("Usage: countersign propose [OPTIONS] <STEP>"), "{text}");
+    }
+
+    #[test]
+    fn commands_of_later_versions_are_refused_by_name() {
+        let advice = |line: &str| Cli::read(line.split(' ').map(OsString::from)).err().and_then(|error| later(&error));
+        assert!(advice("countersign revoke me").is_some_and(|advice| advice.contains("countersign deny")));
+        for later in ["freeze", "thaw", "console", "notify"] {
+            assert!(advice(&format!("countersign {later}")).is_some_and(|advice| advice.contains("later version")));
+        }
+        // The design has no such command any more.
+        for line in ["countersign void-all", "countersign nonsense", "countersign propose"] {
+            assert_eq!(advice(line), None, "{line}");
+        }
+        for (name, _) in LATER {
+            assert!(Cli::command().find_subcommand(name).is_none(), "{name} is there now: take it off the list");
+        }
+    }
+
+    #[test]
+    fn a_help_option_among_other_arguments_of_gate_or_verify_is_no_success() {
+        let decides = |line: &str| is_decided_by_exit_code(line.split(' ').map(OsString::from));
+        for line in [
+            "gate x --help",
+            "gate -p --help",
+            "--json verify -h",
+            "audit --roster r --help",
+            "policy check x -h",
+            "registry check --dir x -h",
+        ] {
+            assert!(decides(line), "{line}");
+        }
+        for line in [
+            "gate --help",
+            "policy check --help",
+            "policy show x -h",
+            "help gate",
+            "verify -h",
+            "propose a:b --help",
+            "--help",
+        ] {
+            assert!(!decides(line), "{line}");
+        }
+    }
+
+    #[test]
+    fn an_unattended_approval_requires_the_expected_digest() {
+        let parse = |line: &str| Cli::read(line.split(' ').map(OsString::from));
+        assert!(parse("countersign approve --yes").is_err());
+        assert!(parse(&format!("countersign approve --yes --expect sha256:{}", "a".repeat(64))).is_ok());
+        assert!(parse("countersign approve --yes --expect sha256:12").is_err());
+    }
+}

@@ -1,0 +1,98 @@
+//! The `proposals` command lists proposals with their status and result.
+
+use serde_json::json;
+
+use crate::commands::global::GlobalOptions;
+use crate::home::keys::KeyArgs;
+use crate::remote::proposals::newest;
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::outcome_words::outcome_words;
+use crate::terminal::person_words::person_words;
+use crate::terminal::streams::Terminal;
+use crate::terminal::table::fitted;
+use documents::crypto::canonical;
+use documents::record::ident::StepRef;
+use wire::api::view::{ProposalStatus, ProposalView};
+
+/// List your proposals, the newest first: what was proposed, its status, and its result. With a token or a key that may
+/// read everything, the list has the proposals of all proposers.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  countersign proposals                            the last 20 proposals
+  countersign proposals --status open              those that wait or run
+  countersign proposals --status denied --json     with all fields, for programs
+  countersign output 4f2a9c                        the output of a run in the list")]
+pub struct Args {
+    /// Only proposals with this status: pending, approved, running, finished, denied, expired, cancelled, refused, or
+    /// open for the first three
+    #[arg(long, value_name = "STATUS", value_parser = parse_status)]
+    status: Option<String>,
+    /// Only proposals of this step
+    #[arg(long, value_name = "STEP")]
+    step: Option<StepRef>,
+    /// The maximum number of proposals
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..))]
+    limit: u16,
+    #[command(flatten)]
+    key: KeyArgs,
+}
+
+/// Lists the proposals.
+///
+/// # Errors
+/// Returns an error if the boundary cannot be reached, or if the caller is unknown.
+pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    let client = global.client(&args.key)?;
+    let mut query = Vec::new();
+    query.extend(args.status.as_deref().map(|status| ("status", status)));
+    query.extend(args.step.as_ref().map(|step| ("step", step.as_str())));
+    let found = newest(&client, &query, usize::from(args.limit))?;
+    if terminal.json {
+        terminal.object(&json!({ "proposals": found }))?;
+    } else if found.is_empty() {
+        terminal.say("there are no such proposals");
+    } else {
+        let header = ["ID", "PROPOSED", "BY", "STEP", "PARAMETERS", "RESULT"].map(str::to_owned);
+        let rows: Vec<_> = std::iter::once(header).chain(found.iter().map(row)).collect();
+        terminal.put(fitted(&rows, terminal.table_width(), 5).as_bytes())?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Number of last digits of an id that other commands accept.
+const ENDING: usize = 6;
+/// Maximum number of characters of the parameters in a row.
+const MOST_PARAMS: usize = 32;
+
+fn row(view: &ProposalView) -> [String; 6] {
+    let id = view.id.as_str();
+    let mut params = String::from_utf8_lossy(&canonical::to_canonical(&view.params)).into_owned();
+    if params.chars().count() > MOST_PARAMS {
+        params = params.chars().take(MOST_PARAMS - 3).chain("...".chars()).collect();
+    }
+    let result = match (&view.outcome, view.refusal.as_ref().or(view.held_up.as_ref())) {
+        (Some(outcome), _) => outcome_words(outcome),
+        (None, Some(reason)) if view.status == ProposalStatus::Refused => format!("refused ({})", reason.code),
+        (None, Some(reason)) => {
+            let said = view.denials.iter().map(|denial| (denial.approver.as_str(), denial.reason.as_str()));
+            format!("{}: {}{}", view.status.word(), reason.detail, person_words(said).as_str())
+        }
+        (None, None) if view.status == ProposalStatus::Pending => {
+            format!("pending, {} of {} signatures", view.approvals.have, view.approvals.required)
+        }
+        (None, None) => view.status.word().to_owned(),
+    };
+    [
+        id.get(id.len().saturating_sub(ENDING)..).unwrap_or(id).to_owned(),
+        view.created_at.to_string(),
+        view.proposer.to_string(),
+        view.step.to_string(),
+        params,
+        result,
+    ]
+}
+
+fn parse_status(text: &str) -> Result<String, String> {
+    let is_status = text == "open" || serde_json::from_value::<ProposalStatus>(text.into()).is_ok();
+    is_status.then(|| text.to_owned()).ok_or_else(|| "this is no status of a proposal".to_owned())
+}

@@ -1,0 +1,438 @@
+//! The `propose` command asks for one run of one step.
+
+use judgement::template::script_template;
+use std::fs::File;
+use std::io::{Read as _, Seek as _};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value, json};
+
+use crate::commands::clock::now;
+use crate::commands::global::GlobalOptions;
+use crate::home::keys::KeyArgs;
+use crate::home::parameter_values::{read_params, typed};
+use crate::remote::client::Client;
+use crate::remote::follow_run::{WantedBundle, conclude, follow, stop_waiting_on_interrupt};
+use crate::remote::run_printer::{OutputForm, RunPrinter};
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::printable_text::PrintableText;
+use crate::terminal::streams::{Terminal, write_new};
+use documents::crypto::digest::{ContentDigest, RenderedDigest, Sha256Stream, StepDigest};
+use documents::crypto::{canonical, json as strict};
+use documents::record::authorization::{Authorization, BoundaryRef, MAX_REASON_BYTES, StepReference};
+use documents::record::envelope::Envelope;
+use documents::record::ident::{IdentError, Name, Nonce, ProposalId, ReceiptId, StepRef};
+use documents::record::later_words::SessionId;
+use documents::record::step_definition::StepDefinition;
+use documents::record::validity::{DEFAULT_WINDOW_S, MAX_WINDOW_S};
+use judgement::registry::parameter_schema::ParameterSchema;
+use wire::api::body::StoredArtifact;
+use wire::api::view::{ProposalView, Propose, ProposedArtifact, ReceiptFiles, RegistryView, StepView};
+
+/// Propose to run one step once.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  countersign propose nginx:restart -p host=web-3 --reason 'p99 is up' --wait
+  countersign propose deploy/web:roll -p count=3 -p 'zones=[\"a\",\"b\"]'     the step's schema gives the types
+  countersign propose nginx:restart --params params.json --wait --bundle run.bundle.json
+  countersign propose nginx:restart --reason=\"$MESSAGE\" --reason-cut          a reason of any length
+  countersign propose nginx:restart@sha256:… -p host=web-3                 only this definition
+  countersign propose nginx:restart -p host=web-3 --new                    a second run of a pending proposal
+  countersign propose web:apply --plan rcp_… --wait                        apply exactly this plan
+  countersign propose web:deploy --artifact app.tar=build/app.tar           upload a file for the run
+  countersign propose nginx:restart -p host=web-3 --offline --proposer ci-agent -o statement.json
+
+Exit codes with --wait: the code of the step, or 2 you gave something wrong, 123 people said no, 124 expired or timed \
+out, 125 boundary unreachable or faulty, 126 refused by policy, state or boundary, or cancelled, 127 unknown step, \
+128+n ended by signal n.")]
+pub struct Args {
+    /// The step, as path:step. With @sha256:… the proposal fails if the step has another definition
+    step: String,
+    /// A parameter. The schema gives its type: text, integer, boolean, or JSON for arrays and objects
+    #[arg(short, long = "param", value_name = "NAME=VALUE")]
+    param: Vec<String>,
+    /// A file with a JSON object of parameters, or - for the standard input. The option -p overrides a value of the
+    /// file
+    #[arg(long, value_name = "FILE")]
+    params: Option<PathBuf>,
+    /// The reason for the proposal, which the approvers read
+    #[arg(long, default_value = "", hide_default_value = true)]
+    reason: String,
+    /// Cut a reason that is too long, and end the reason with three dots. The limit is 1 KiB of JSON, in which a
+    /// non-ASCII character takes 6 bytes or more
+    #[arg(long)]
+    reason_cut: bool,
+    /// Wait for the end, print the output live, and exit with the exit code of the step
+    #[arg(long)]
+    wait: bool,
+    /// With --wait: write the bundle of the receipt to this file
+    #[arg(long, value_name = "FILE", requires = "wait")]
+    bundle: Option<PathBuf>,
+    /// With --bundle: wait up to a minute until K witnesses of the log have cosigned. The default is 1 if the roster
+    /// has witnesses
+    #[arg(long, value_name = "K", requires = "bundle")]
+    witness: Option<u64>,
+    /// The time in which people can sign and the run can start: 90s, 30m, 2h; at most 24h
+    #[arg(long, value_name = "TIME", value_parser = parse_window)]
+    expires: Option<i64>,
+    /// Your own nonce: 16 to 64 bytes in base64url without padding, such as `openssl rand -hex 16` prints. If you
+    /// repeat a proposal with the same nonce, the boundary returns the existing proposal
+    #[arg(long, value_name = "NONCE")]
+    nonce: Option<Nonce>,
+    /// The session in which the step runs, for a step that declares a session
+    #[arg(long, value_name = "ID")]
+    session: Option<SessionId>,
+    /// Upload a file that the run gets as $COUNTERSIGN_ARTIFACTS/NAME. Can be repeated
+    #[arg(long = "artifact", value_name = "NAME=FILE")]
+    artifacts: Vec<String>,
+    /// The receipt of the plan that the step applies, for a step that declares a plan
+    #[arg(long, value_name = "RECEIPT")]
+    plan: Option<ReceiptId>,
+    /// Take the outputs of this run as parameters. Other parameters are given with -p
+    #[arg(long, value_name = "RECEIPT")]
+    outputs_of: Option<ReceiptId>,
+    /// Make another proposal even if the same step with the same parameters is pending. Without this option the pending
+    /// proposal is returned
+    #[arg(long, conflicts_with = "nonce")]
+    new: bool,
+    /// Only write the statement to a file, which approvers then sign
+    #[arg(long, requires = "output", conflicts_with_all = ["wait", "session", "artifacts", "plan"])]
+    offline: bool,
+    /// With --offline: write the statement to this file
+    #[arg(short, long, value_name = "FILE", requires = "offline")]
+    output: Option<PathBuf>,
+    /// With --offline and a token: the name of the token, which becomes the name of the proposer. With a key, this
+    /// option is not needed, because the boundary knows the owner of the key
+    #[arg(long, value_name = "NAME", requires = "offline")]
+    proposer: Option<Name>,
+    #[command(flatten)]
+    form: OutputForm,
+    #[command(flatten)]
+    key: KeyArgs,
+}
+
+impl Args {
+    fn reason(&self) -> String {
+        if self.reason_cut { cut(&self.reason) } else { self.reason.clone() }
+    }
+}
+
+/// Cuts a reason to the maximum of an authorization. The maximum counts the bytes of the canonical JSON string with its
+/// quotes.
+fn cut(reason: &str) -> String {
+    const MARK: &str = "...";
+    let fits = |text: &str| canonical::to_canonical(&Value::from(text)).len() <= MAX_REASON_BYTES + 2;
+    if fits(reason) {
+        return reason.to_owned();
+    }
+    let mut text: String = reason.chars().take(MAX_REASON_BYTES).collect();
+    while !fits(&format!("{text}{MARK}")) && text.pop().is_some() {}
+    format!("{}{MARK}", text.trim_end())
+}
+
+/// Creates the proposal, and waits for its end if `--wait` is given.
+///
+/// # Errors
+/// Returns an error if the step is unknown, the parameters are invalid, or the boundary refuses.
+pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    let client = global.client(&args.key)?;
+    let (reference, digest) = parse_step(&args.step)?;
+    let mut params = match &args.params {
+        Some(path) => read_params(path)?,
+        None => Map::new(),
+    };
+    // Only `--offline` and `-p` need the definition of the step.
+    if args.offline || !args.param.is_empty() || args.outputs_of.is_some() {
+        let step: StepView = client.get(&format!("/v1/steps/{reference}")).map_err(unknown_step)?;
+        if let Some(receipt) = &args.outputs_of {
+            add_outputs(&client, receipt, &step.definition["params"], &mut params)?;
+        }
+        for given in &args.param {
+            let (name, value) = typed(given, &step.definition["params"])?;
+            params.insert(name, value);
+        }
+        if args.offline {
+            return offline(args, &client, &step, digest, params, terminal);
+        }
+    }
+    let wish = Propose {
+        step: args.step.clone(),
+        params: Value::Object(params),
+        reason: args.reason(),
+        nonce: if args.new { Some(new_nonce()?) } else { args.nonce.clone() },
+        expires_in_s: args.expires,
+        session: args.session.clone(),
+        artifacts: args.artifacts.iter().map(|given| upload(&client, given)).collect::<Result<_, _>>()?,
+        plan: args.plan.clone(),
+    };
+    let view: ProposalView = client.post("/v1/proposals", &wish)?;
+    if view.existing && !terminal.json {
+        let reason = match &*view.reason {
+            "" => "without a reason".to_owned(),
+            reason => format!("with the reason {}", PrintableText::quoted(reason).as_str()),
+        };
+        let advice = if args.nonce.is_none() { "; use --new to make another proposal" } else { "" };
+        terminal.say(&format!("the same proposal exists already: {}, {reason}{advice}", view.id));
+    }
+    if !args.wait {
+        if terminal.json {
+            terminal.object(&view)?;
+        } else {
+            terminal.line(view.id.as_str())?;
+            terminal.say(&format!(
+                "the proposal is {}, {}; to wait for its end: countersign wait {}",
+                view.status.word(),
+                needs(&view),
+                view.id
+            ));
+        }
+        return Ok(Exit::Done);
+    }
+    if terminal.json {
+        terminal.object(&json!({"type": "proposal", "proposal": view}))?;
+    } else {
+        terminal.say(&format!("{} {}, {}", view.id, view.status.word(), needs(&view)));
+    }
+    stop_waiting_on_interrupt(&view.id);
+    let mut printer = RunPrinter::new(terminal, args.form);
+    let ended = follow(&client, &view.id, &mut printer)?;
+    conclude(&client, &ended, WantedBundle { bundle: args.bundle.as_deref(), witnesses: args.witness }, &printer)
+}
+
+/// Adds the outputs of an earlier run that the step takes as parameters.
+fn add_outputs(
+    client: &Client,
+    receipt: &ReceiptId,
+    schema: &Value,
+    params: &mut Map<String, Value>,
+) -> Result<(), CommandFailure> {
+    let results: ReceiptFiles = client.get(&format!("/v1/receipts/{receipt}/files"))?;
+    let block = results.step.step().replace('-', "_");
+    // A Gruntwork template reads the output `key` of the block `block` as the parameter `outputs_block_key`.
+    let parameter = |name: &String| {
+        let names = [name.clone(), format!("outputs_{block}_{}", name.replace('-', "_"))];
+        names.into_iter().find(|name| schema["properties"].get(name).is_some())
+    };
+    let taken: Vec<_> =
+        results.outputs.into_iter().filter_map(|(name, value)| Some((parameter(&name)?, value))).collect();
+    if taken.is_empty() {
+        let message = format!("{receipt} has no output with the name of a parameter of this step");
+        return Err(CommandFailure::usage(message));
+    }
+    params.extend(taken);
+    Ok(())
+}
+
+/// Uploads one file, given as `NAME=FILE`.
+fn upload(client: &Client, given: &str) -> Result<ProposedArtifact, CommandFailure> {
+    let bad = |why: String| CommandFailure::usage(format!("--artifact {}: {why}", PrintableText::text(given).as_str()));
+    let (name, path) = given.split_once('=').ok_or_else(|| bad("write NAME=FILE".to_owned()))?;
+    let name = name.parse().map_err(|error: IdentError| bad(error.to_string()))?;
+    let mut file = File::open(path).map_err(|error| bad(format!("can't open the file: {error}")))?;
+    let mut sha256 = Sha256Stream::default();
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        let read = file.read(&mut buffer).map_err(|error| bad(format!("can't read the file: {error}")))?;
+        if read == 0 {
+            break;
+        }
+        sha256.update(&buffer[..read]);
+    }
+    file.rewind().map_err(|error| bad(format!("can't read the file: {error}")))?;
+    let digest = ContentDigest::from_bytes(sha256.finish());
+    let _: StoredArtifact = client.put_file(&format!("/v1/artifacts/{digest}"), file)?;
+    Ok(ProposedArtifact { name, digest })
+}
+
+fn needs(view: &ProposalView) -> String {
+    let groups: Vec<_> = view.approvals.missing.iter().map(|group| group.as_str()).collect();
+    let from = if groups.is_empty() { String::new() } else { format!(" from {}", groups.join(", ")) };
+    format!(
+        "{} of {} signatures so far, needed{from} by {}",
+        view.approvals.have, view.approvals.required, view.expires_at
+    )
+}
+
+/// Changes the exit code to [`Exit::UnknownStep`] if the boundary answers `not-found`.
+fn unknown_step(failure: CommandFailure) -> CommandFailure {
+    let not_found = failure
+        .problem
+        .as_ref()
+        .and_then(|problem| problem["type"].as_str())
+        .is_some_and(|kind| kind.ends_with("/not-found"));
+    if not_found { CommandFailure { exit: Exit::UnknownStep, ..failure } } else { failure }
+}
+
+fn parse_step(text: &str) -> Result<(StepRef, Option<StepDigest>), CommandFailure> {
+    let (reference, digest) =
+        match text.split_once('@') {
+            Some((reference, digest)) => (
+                reference,
+                Some(digest.parse().map_err(|error| {
+                    CommandFailure::usage(format!("{}: {error}", PrintableText::text(text).as_str()))
+                })?),
+            ),
+            None => (text, None),
+        };
+    let reference = reference.parse().map_err(|error| CommandFailure::usage(format!("{error}")))?;
+    Ok((reference, digest))
+}
+
+/// Parses `90s`, `30m` or `2h` to seconds. A number without a unit means seconds.
+fn parse_window(text: &str) -> Result<i64, String> {
+    let (number, unit) = match text.strip_suffix(['s', 'm', 'h']) {
+        Some(number) => (number, &text[number.len()..]),
+        None => (text, "s"),
+    };
+    let factor = match unit {
+        "h" => 3600,
+        "m" => 60,
+        _ => 1,
+    };
+    number
+        .parse::<i64>()
+        .ok()
+        .and_then(|number| number.checked_mul(factor))
+        .filter(|seconds| (1..=MAX_WINDOW_S).contains(seconds))
+        .ok_or_else(|| "write the time like 90s, 30m or 2h, from 1s to 24h".to_owned())
+}
+
+fn new_nonce() -> Result<Nonce, CommandFailure> {
+    let millis = u64::try_from(now().unix()).unwrap_or_default() * 1000;
+    Ok(Nonce::new(millis, random()?))
+}
+
+/// Creates the statement that the boundary would create, so that approvers can sign a file.
+fn offline(
+    args: &Args,
+    client: &Client,
+    step: &StepView,
+    digest: Option<StepDigest>,
+    params: Map<String, Value>,
+    terminal: &Terminal,
+) -> Result<Exit, CommandFailure> {
+    if let Some(wanted) = digest.filter(|wanted| *wanted != step.digest) {
+        return Err(CommandFailure::new(
+            Exit::Refused,
+            format!("the step now has the digest {}, not {wanted}", step.digest),
+        ));
+    }
+    if let Some(denied) = &step.denied {
+        return Err(CommandFailure::new(Exit::Refused, denied.clone()));
+    }
+    let registry: RegistryView = client.get("/v1/registry")?;
+    let definition: StepDefinition = strict::typed(&step.definition).map_err(|error| {
+        CommandFailure::new(Exit::Unreachable, format!("the boundary's step can't be read: {error}"))
+    })?;
+    definition.check_reserved().map_err(|error| CommandFailure::new(Exit::Refused, error.to_string()))?;
+    let schema = ParameterSchema::compile(&definition.params)
+        .map_err(|flaws| CommandFailure::new(Exit::Unreachable, join(&flaws)))?;
+    let params = schema.complete(Value::Object(params)).map_err(|errors| CommandFailure::usage(join(&errors)))?;
+    let script = script_template::rendered(&definition, params.value())
+        .map_err(|error| CommandFailure::usage(error.to_string()))?;
+    let proposer = args.proposer.clone().or_else(|| client.name()).ok_or_else(|| {
+        CommandFailure::usage("a token does not contain its name: give the token's name with --proposer NAME")
+    })?;
+    let now = now();
+    let millis = u64::try_from(now.unix()).unwrap_or_default() * 1000;
+    let signed = Authorization {
+        boundary: BoundaryRef {
+            name: registry.boundary.name,
+            id: registry.boundary.id,
+            epoch: registry.boundary.epoch,
+        },
+        proposal: ProposalId::new(millis, random()?),
+        nonce: match &args.nonce {
+            Some(nonce) => nonce.clone(),
+            None => new_nonce()?,
+        },
+        step: StepReference { reference: definition.reference.clone(), digest: step.digest },
+        params: params.value().clone(),
+        rendered: RenderedDigest::of(script.as_bytes()),
+        permissions: step.permissions.clone(),
+        sandbox: step.sandbox.clone(),
+        proposer,
+        reason: args.reason(),
+        issued_at: now,
+        not_before: now,
+        expires_at: now.plus(args.expires.unwrap_or(DEFAULT_WINDOW_S)),
+        session: None,
+        artifacts: None,
+        plan: None,
+    };
+    let id = signed.proposal.clone();
+    let payload = signed
+        .into_statement()
+        .and_then(|statement| statement.to_payload())
+        .map_err(|error| CommandFailure::usage(format!("the statement can't be made: {error}")))?;
+    let digest = documents::crypto::digest::AuthorizationDigest::of(&payload);
+    let mut bytes = serde_json::to_vec(&Envelope::new(&payload, Vec::new()))
+        .map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))?;
+    bytes.push(b'\n');
+    let Some(path) = &args.output else {
+        return Err(CommandFailure::usage(
+            "a file for the statement is missing: give -o \
+     FILE",
+        ));
+    };
+    write_new(path, &bytes, terminal)?;
+    if path != Path::new("-") {
+        if terminal.json {
+            terminal.object(&json!({"proposal": id, "digest": digest, "file": path.to_string_lossy()}))?;
+        }
+        terminal.say(&format!(
+            "{id}: have it signed with countersign approve {} -o signed.json, then countersign submit signed.json",
+            path.display()
+        ));
+    }
+    Ok(Exit::Done)
+}
+
+fn join<T: std::fmt::Display>(errors: &[T]) -> String {
+    PrintableText::text(&errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")).as_str().to_owned()
+}
+
+fn random<const N: usize>() -> Result<[u8; N], CommandFailure> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|error| {
+        CommandFailure::new(Exit::Unreachable, format!("this machine gives no random bytes: {error}"))
+    })?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_approval_window_has_a_valid_time_unit_and_lasts_at_most_a_day() {
+        assert_eq!(parse_window("90"), Ok(90));
+        assert_eq!(parse_window("30m"), Ok(1800));
+        assert_eq!(parse_window("24h"), Ok(86_400));
+        for bad in ["", "0", "-1m", "25h", "1d", "m", "9223372036854775807h", "1.5h"] {
+            assert!(parse_window(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_long_reason_is_cut_to_the_limit_and_a_short_reason_is_unchanged() {
+        for short in ["", "why", "\u{44f}\n\"\\", &"x".repeat(MAX_REASON_BYTES)] {
+            assert_eq!(cut(short), short);
+        }
+        for piece in ["x", "\u{44f}", "\u{1f600}", "\"", "\u{0}", "a \u{e9}"] {
+            let cut = cut(&piece.repeat(2048));
+            let bytes = canonical::to_canonical(&Value::from(&*cut)).len();
+            assert!(bytes <= MAX_REASON_BYTES + 2 && bytes > MAX_REASON_BYTES - 16, "{piece:?}: {bytes}");
+            assert!(cut.ends_with("...") && cut.starts_with(piece), "{cut}");
+        }
+        assert_eq!(cut(&"\n ".repeat(2048)), "...");
+    }
+
+    #[test]
+    fn a_step_argument_may_contain_the_step_digest() {
+        assert!(parse_step("a:b").expect("step").1.is_none());
+        assert!(parse_step(&format!("a:b@sha256:{}", "0".repeat(64))).expect("step").1.is_some());
+        assert!(parse_step("a:b@x").is_err());
+        assert!(parse_step("ab").is_err());
+    }
+}

@@ -1,0 +1,97 @@
+//! The `registry` command of the client lists and shows the steps of a boundary.
+pub mod printed;
+
+use std::path::PathBuf;
+
+use documents::record::ident::StepRef;
+use serde_json::json;
+use wire::api::view::{RegistryView, StepView};
+
+use crate::commands::client_build::needs_boundary;
+use crate::commands::global::GlobalOptions;
+use crate::commands::registry::printed::{print_list, print_step, rules};
+use crate::home::keys::KeyArgs;
+use crate::remote::client::Client;
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::streams::Terminal;
+
+/// List and show steps, as sealed by the boundary or as written in files, and check the files.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  countersign registry list                     # what the running boundary has sealed
+  countersign registry show service:restart")]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+    /// Read these runbooks instead of asking the boundary; may be repeated
+    #[arg(long = "dir", global = true, value_name = "DIR")]
+    dirs: Vec<PathBuf>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// List the steps with their digests and their approval rules
+    List {
+        #[command(flatten)]
+        key: KeyArgs,
+    },
+    /// Print the whole definition of one step
+    Show {
+        /// The step, as path:step
+        step: StepRef,
+        #[command(flatten)]
+        key: KeyArgs,
+    },
+}
+
+/// Lists or shows steps.
+///
+/// # Errors
+/// Returns the reason why the boundary did not answer.
+pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    if !args.dirs.is_empty() {
+        return Err(needs_boundary("`registry --dir`"));
+    }
+    match &args.command {
+        Command::List { key } => list_sealed(&global.client(key)?, terminal),
+        Command::Show { step, key } => show_sealed(step, &global.client(key)?, terminal),
+    }
+}
+
+/// Prints a step of the boundary.
+///
+/// # Errors
+/// Returns the reason why the boundary did not answer.
+pub fn show_sealed(step: &StepRef, client: &Client, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    let view: StepView = client.get(&format!("/v1/steps/{step}"))?;
+    let mut rest = json!({"approvals": view.approvals, "sandbox": view.sandbox});
+    if let Some(variables) = view.session_variables {
+        rest["session_variables"] = json!(variables);
+    }
+    print_step(&view.digest.to_string(), &view.definition, &rest, terminal)
+}
+
+/// Prints the steps of the boundary.
+///
+/// # Errors
+/// Returns the reason why the boundary did not answer.
+pub fn list_sealed(client: &Client, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    let view: RegistryView = client.get("/v1/registry")?;
+    if terminal.json {
+        terminal.object(&view)?;
+        return Ok(Exit::Done);
+    }
+    for drift in &view.seal.drift {
+        terminal.say(&format!("note: {drift}"));
+    }
+    terminal.say(&format!(
+        "seal {} of {}, registry root {}",
+        view.seal.number, view.boundary.name, view.seal.registry_root
+    ));
+    let rows = view.steps.iter().map(|step| {
+        let here = if step.unavailable.is_some() { "can't run it" } else { "" };
+        let reference = step.reference.to_string();
+        [reference, rules(&step.approvals), step.title.clone(), step.digest.to_string(), here.to_owned()]
+    });
+    print_list(rows.collect(), terminal)
+}

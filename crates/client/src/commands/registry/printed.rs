@@ -1,0 +1,61 @@
+//! Tables of steps, and whole steps, for the `registry` command.
+
+use serde_json::{Value, json};
+
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::printable_text::PrintableText;
+use crate::terminal::screen::Screen;
+use crate::terminal::streams::Terminal;
+use crate::terminal::table::fitted;
+use documents::record::step_definition::Approvals;
+
+/// Formats approval rules, for example `2 of ops + 1 of security`. A rule without groups is omitted, because policy
+/// then decides.
+#[must_use]
+pub fn rules(rules: &[Approvals]) -> String {
+    let words: Vec<String> = rules
+        .iter()
+        .filter(|rule| !rule.from.is_empty())
+        .map(|rule| {
+            let groups: Vec<&str> = rule.from.iter().map(|group| group.as_str()).collect();
+            let how = if rule.each == Some(true) { "each of" } else { "of" };
+            format!("{} {how} {}", rule.required, groups.join(","))
+        })
+        .collect();
+    if words.is_empty() { "as policy says".to_owned() } else { words.join(" + ") }
+}
+
+/// Prints the steps as a table. The last column is left out if it is empty for every step.
+///
+/// # Errors
+/// Returns an error if the standard output cannot be written.
+pub fn print_list(steps: Vec<[String; 5]>, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    let here = if steps.iter().any(|step| !step[4].is_empty()) { "THIS HOST" } else { "" };
+    let mut rows = vec![["STEP", "APPROVALS", "TITLE", "DIGEST", here].map(str::to_owned)];
+    rows.extend(steps);
+    terminal.put(fitted(&rows, terminal.table_width(), 3).as_bytes())?;
+    Ok(Exit::Done)
+}
+
+/// Prints the definition of a step.
+///
+/// # Errors
+/// Returns an error if the standard output cannot be written.
+pub fn print_step(digest: &str, definition: &Value, rest: &Value, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    if terminal.json {
+        terminal.object(&json!({"digest": digest, "definition": definition, "in_force": rest}))?;
+        return Ok(Exit::Done);
+    }
+    let mut screen = Screen::default();
+    screen.heading("Step");
+    screen.field("digest", &PrintableText::text(digest));
+    screen.exact(definition, &[(".source", "Script")]);
+    if rest.as_object().is_some_and(|fields| !fields.is_empty()) {
+        screen.heading("In force");
+        screen.exact(rest, &[]);
+    }
+    screen.heading("Script");
+    screen.numbered(definition["source"].as_str().unwrap_or_default());
+    terminal.show(&screen)?;
+    Ok(Exit::Done)
+}

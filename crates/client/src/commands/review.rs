@@ -1,0 +1,122 @@
+//! The `review` command shows what a signature would cover, and never signs.
+
+use crate::commands::clock::now;
+use crate::commands::global::GlobalOptions;
+use crate::commands::review_subject::find_subject;
+use crate::home::keys::KeyArgs;
+use crate::home::trusted_rosters::TrustArgs;
+use crate::remote::client::Client;
+use crate::review::derived::StatementVerdict;
+use crate::review::gather::ReviewSubject;
+use crate::review::proposal_review::{PagerChoice, ProposalReview, check_open};
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::person_words::person_words;
+use crate::terminal::printable_text::PrintableText;
+use crate::terminal::streams::Terminal;
+use documents::crypto::digest::AuthorizationDigest;
+use documents::record::authorization::Authorization;
+use documents::record::code::Code;
+use documents::record::document::Statement;
+use documents::record::envelope::{Base64, Envelope};
+use wire::api::view::{DenialsView, ProposalStatus, ProposalView};
+
+/// Show what a signature would cover; never signs.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  countersign review                        the only pending proposal
+  countersign review 4f2a9c                 by the last digits of its id
+  countersign review statement.json         a statement made with `propose --offline`
+  countersign review --full                 every signed field, through $PAGER at a terminal
+  countersign review --roster sha256:…      with a roster that you pinned
+
+Exit codes: 0 every check of this program passed; 2 there is no trusted roster; 126 a check failed, or the proposal \
+is over.")]
+pub struct Args {
+    /// The id of a proposal, the last digits of an open proposal's id (at least 6), or an envelope file (./NAME or
+    /// *.json). The default is the only pending proposal
+    #[arg(value_name = "ID|FILE")]
+    proposal: Option<String>,
+    /// Show every signed field, not only the decision screen
+    #[arg(long)]
+    full: bool,
+    #[command(flatten)]
+    pager: PagerChoice,
+    #[command(flatten)]
+    trust: TrustArgs,
+    #[command(flatten)]
+    key: KeyArgs,
+}
+
+/// Shows the review.
+///
+/// # Errors
+/// Returns an error if no review can be made.
+pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    let client = global.reviewer(&args.key, terminal)?;
+    let subject = find_subject(args.proposal.as_deref(), &client)?;
+    if let ReviewSubject::Proposal(view) = &subject {
+        check_open(view, matches!(view.status, ProposalStatus::Approved | ProposalStatus::Running))?;
+    }
+    if let ReviewSubject::File(envelope) = &subject {
+        check_statement(envelope, &client, terminal)?;
+    }
+    let keys = args.key.find().unwrap_or_default();
+    let review = ProposalReview::make(&subject, &client, &args.trust, &keys, now())?;
+    if terminal.json {
+        terminal.object(&review.to_json())?;
+    } else if args.full {
+        terminal.page(&review.full())?;
+    } else {
+        review.show(terminal, args.pager)?;
+    }
+    Ok(match review.found.standing {
+        StatementVerdict::Sound => Exit::Done,
+        StatementVerdict::NoTrust => {
+            terminal.say(&review.advice());
+            Exit::NoTrust
+        }
+        StatementVerdict::Unsound => Exit::Refused,
+    })
+}
+
+/// Asks the boundary whether the statement in a file was denied, or whether its proposal has ended. If the boundary
+/// does not answer, the function only prints a note, because a statement can be signed offline.
+///
+/// # Errors
+/// Returns an error if the statement was denied, or if its proposal has ended.
+pub fn check_statement(envelope: &Envelope, client: &Client, terminal: &Terminal) -> Result<(), CommandFailure> {
+    // The review reports an unreadable statement later.
+    let Ok(payload) = Base64::Lenient.decode("/payload", &envelope.payload) else { return Ok(()) };
+    let Ok(statement) = Statement::<Authorization>::from_payload(&payload) else { return Ok(()) };
+    let (id, digest) = (statement.predicate.proposal, AuthorizationDigest::of(&payload));
+    let unknown = |failure: &CommandFailure| {
+        terminal.say(&format!(
+            "note: the boundary did not answer whether this statement was denied or has run: {}",
+            PrintableText::text(&failure.message).as_str()
+        ));
+    };
+    match client.get::<DenialsView>(&format!("/v1/denials/{digest}")) {
+        Ok(view) => {
+            if let Some(first) = view.denials.first() {
+                let names: Vec<&str> = view.denials.iter().map(|denial| denial.approver.as_str()).collect();
+                let line = PrintableText::text(&format!("{id} was denied by {} at {}", names.join(", "), first.at));
+                let said = view.denials.iter().map(|denial| (denial.approver.as_str(), denial.reason.as_str()));
+                let line = line.then(&person_words(said)).and(": nothing to sign");
+                return Err(CommandFailure::new(Exit::Refused, line.as_str()));
+            }
+        }
+        Err(failure) => {
+            unknown(&failure);
+            return Ok(());
+        }
+    }
+    match client.get::<ProposalView>(&format!("/v1/proposals/{id}")) {
+        Ok(view) if view.digest == digest => check_open(&view, false).map(drop),
+        Ok(_) => Ok(()),
+        Err(failure) if failure.has_code(Code::NotFound) => Ok(()),
+        Err(failure) => {
+            unknown(&failure);
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! The complete list of changes between two versions of a roster.
+
+use serde_json::Value;
+
+use crate::terminal::printable_text::PrintableText;
+use crate::terminal::screen::{LineTone, Screen};
+use documents::crypto::ssh_key::{ForeignKey, SshKey};
+use documents::record::roster::Roster;
+use judgement::trust::trusted_roster::TrustedRoster;
+
+/// One change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Kind of the change: `added`, `removed` or `changed`.
+    pub what: &'static str,
+    /// Description of the change in one line.
+    pub says: String,
+}
+
+/// Names of the roster tables whose entries have names.
+const TABLES: [&str; 6] = ["approver", "group", "proposer", "operator", "boundary", "witness"];
+
+/// Returns all differences between two versions, except in the fields `version`, `previous` and `policy`.
+#[must_use]
+pub fn changes(before: &Roster, next: &Roster) -> Vec<Change> {
+    let mut found = Vec::new();
+    let mut note = |what, says: String| found.push(Change { what, says });
+    if before.name != next.name {
+        note("changed", format!("the roster's name: {:?} to {:?}", before.name, next.name));
+    }
+    if before.threshold != next.threshold {
+        note(
+            "changed",
+            format!(
+                "the number of approvers who must sign the next version: {} to {}",
+                before.threshold, next.threshold
+            ),
+        );
+    }
+    let json = |roster: &Roster| serde_json::to_value(roster).unwrap_or_default();
+    let (before, next) = (json(before), json(next));
+    for table in TABLES {
+        let entries = |roster: &Value| roster[table].as_array().cloned().unwrap_or_default();
+        let (old, new) = (entries(&before), entries(&next));
+        let same = |one: &Value, other: &Value| one["name"] == other["name"];
+        for entry in &old {
+            if !new.iter().any(|other| same(entry, other)) {
+                note("removed", format!("{table} {}", described(entry)));
+            }
+        }
+        for entry in &new {
+            match old.iter().find(|other| same(entry, other)) {
+                None => note("added", format!("{table} {}", described(entry))),
+                Some(other) => fields(table, other, entry, &mut note),
+            }
+        }
+        let order = |entries: &[Value]| entries.iter().map(|entry| entry["name"].clone()).collect::<Vec<_>>();
+        let kept = |of: &[Value], within: &[Value]| {
+            order(of).into_iter().filter(|name| within.iter().any(|entry| entry["name"] == *name)).collect::<Vec<_>>()
+        };
+        if kept(&old, &new) != kept(&new, &old) {
+            note("changed", format!("the order of the {table} entries"));
+        }
+    }
+    found
+}
+
+fn fields(table: &str, old: &Value, new: &Value, note: &mut impl FnMut(&'static str, String)) {
+    let name = new["name"].as_str().unwrap_or_default();
+    let empty = serde_json::Map::new();
+    let (before, after) = (old.as_object().unwrap_or(&empty), new.as_object().unwrap_or(&empty));
+    let keys: std::collections::BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    for field in keys {
+        match (before.get(field), after.get(field)) {
+            (Some(Value::Array(old)), Some(Value::Array(new))) => {
+                for item in old.iter().filter(|item| !new.contains(item)) {
+                    note("removed", format!("{table} {name}: {field}: {}", item_words(field, item)));
+                }
+                for item in new.iter().filter(|item| !old.contains(item)) {
+                    note("added", format!("{table} {name}: {field}: {}", item_words(field, item)));
+                }
+                let both = |of: &[Value], within: &[Value]| {
+                    of.iter().filter(|item| within.contains(item)).cloned().collect::<Vec<_>>()
+                };
+                if both(old, new) != both(new, old) {
+                    note("changed", format!("{table} {name}: the order of its {field}"));
+                }
+            }
+            (old, new) if old != new => {
+                let words = |value: Option<&Value>| value.map_or_else(|| "none".to_owned(), ToString::to_string);
+                note("changed", format!("{table} {name}: {field}: {} to {}", words(old), words(new)));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn described(entry: &Value) -> String {
+    let mut text = entry["name"].as_str().unwrap_or_default().to_owned();
+    for (field, value) in entry.as_object().into_iter().flatten().filter(|(field, _)| *field != "name") {
+        let words = match value {
+            Value::Array(items) if items.is_empty() => "none".to_owned(),
+            Value::Array(items) => items.iter().map(|item| item_words(field, item)).collect::<Vec<_>>().join(", "),
+            other => other.as_str().map_or_else(|| other.to_string(), str::to_owned),
+        };
+        text.push_str(&format!("; {field}: {words}"));
+    }
+    text
+}
+
+fn item_words(field: &str, item: &Value) -> String {
+    let text = item.as_str().unwrap_or_default();
+    let keyid = SshKey::parse(text).map(|key| key.keyid()).or_else(|_| ForeignKey::parse(text).map(|key| key.keyid()));
+    match keyid {
+        Ok(keyid) if field == "keys" => format!("{keyid} ({text})"),
+        _ => text.to_owned(),
+    }
+}
+
+/// Creates the review of the next roster version: the changes, the warnings and the whole statement.
+#[must_use]
+pub fn review(before: &TrustedRoster, next: &TrustedRoster, policy: Option<&str>) -> Screen {
+    let mut screen = Screen::default();
+    screen.heading("What this version changes");
+    screen.field("roster", &PrintableText::quoted(&next.tables().name));
+    screen.field("version", &PrintableText::text(&format!("{} to {}", before.version(), next.version())));
+    let changes = changes(before.tables(), next.tables());
+    if changes.is_empty() {
+        screen.say(LineTone::Plain, "nobody is added, removed or changed");
+    }
+    for change in &changes {
+        let tone = if change.what == "removed" { LineTone::Bad } else { LineTone::Strong };
+        screen.push(tone, format!("  {:<13} ", change.what), PrintableText::text(&change.says));
+    }
+    for (holder, key) in next.foreign_keys() {
+        screen.push(LineTone::Bad, format!("  {:<13} ", "warning"), PrintableText::text(&key.warning(holder)));
+    }
+    screen.heading("Policy");
+    if before.policy() == next.policy() {
+        screen.field("unchanged", &PrintableText::text(&next.policy().to_string()));
+    } else {
+        screen.field_in(LineTone::Bad, "before", &PrintableText::text(&before.policy().to_string()));
+        screen.field_in(LineTone::Bad, "CHANGED to", &PrintableText::text(&next.policy().to_string()));
+    }
+    match policy {
+        Some(text) => screen.numbered(text),
+        None if before.policy() != next.policy() => screen.say(
+            LineTone::Bad,
+            "The policy itself is not shown: give the policy file with --policy FILE and read the policy. Signing \
+             this roster puts the policy in force.",
+        ),
+        None => {}
+    }
+    if !next.is_guarded() {
+        screen.heading("UNGUARDED");
+        screen.say(
+            LineTone::Bad,
+            "The threshold is 0: the operator of the boundary can replace this roster, its people and the policy \
+             without any signature.",
+        );
+    } else if next.tables().threshold < before.tables().threshold {
+        screen.say(LineTone::Bad, "Fewer people than before will be able to change the roster.");
+    }
+    screen.heading("The version in full");
+    let whole = serde_json::to_value(next.tables()).unwrap_or_default();
+    screen.exact(&whole, &[]);
+    screen
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn golden() -> Roster {
+        let payload = include_bytes!("../../../../../tests/conformance/golden/valid/payload/roster.json");
+        TrustedRoster::from_payload(payload).expect("golden").tables().clone()
+    }
+
+    fn told(edit: impl Fn(&mut Roster)) -> Vec<String> {
+        let mut next = golden();
+        edit(&mut next);
+        changes(&golden(), &next).into_iter().map(|change| format!("{} {}", change.what, change.says)).collect()
+    }
+
+    #[test]
+    fn every_changed_field_of_every_roster_table_is_reported() {
+        assert!(told(|_| {}).is_empty());
+        // The loop changes each field of the tables that has no test of its own.
+        let whole = serde_json::to_value(golden()).expect("tables");
+        let mut tried = 0;
+        for table in TABLES {
+            for (at, entry) in whole[table].as_array().expect("a list").iter().enumerate() {
+                for (field, value) in entry.as_object().expect("an entry") {
+                    let mut edited = whole.clone();
+                    let place = &mut edited[table][at][field];
+                    match value {
+                        Value::Array(items) if items.is_empty() => continue,
+                        Value::Array(items) => *place = Value::Array(items[1..].to_vec()),
+                        _ => *place = Value::from("other"),
+                    }
+                    let Ok(next) = serde_json::from_value::<Roster>(edited) else { continue };
+                    tried += 1;
+                    assert!(!changes(&golden(), &next).is_empty(), "{table} {at} {field}");
+                }
+            }
+        }
+        assert!(tried > 8, "{tried}");
+        assert_eq!(
+            told(|tables| tables.threshold = 0),
+            ["changed the number of approvers who must sign the next version: 2 to 0"]
+        );
+        let moved = told(|tables| tables.approver.swap(0, 1));
+        assert_eq!(moved, ["changed the order of the approver entries"]);
+        let gone = told(|tables| drop(tables.operator.remove(0)));
+        assert!(gone[0].starts_with("removed operator oscar; keys: SHA256:"), "{gone:?}");
+        let until = told(|tables| tables.approver[0].valid_before = "2027-01-01T00:00:00Z".parse().ok());
+        assert_eq!(until, ["changed approver alice: valid_before: none to \"2027-01-01T00:00:00Z\""]);
+    }
+
+    #[test]
+    fn the_roster_review_warns_of_an_unguarded_version_and_a_changed_policy() {
+        let roster = |edit: &dyn Fn(&mut Roster)| {
+            let mut tables = golden();
+            edit(&mut tables);
+            let payload = tables.into_statement().and_then(|statement| statement.to_payload()).expect("payload");
+            TrustedRoster::from_payload(&payload).expect("a roster")
+        };
+        let other = |tables: &mut Roster| {
+            tables.threshold = 0;
+            tables.policy = documents::crypto::digest::PolicyDigest::of(b"another");
+        };
+        let text = review(&roster(&|_| {}), &roster(&other), None).paint(100, false);
+        for words in ["== UNGUARDED ==", "CHANGED to", "is not shown", "threshold = 0"] {
+            assert!(text.contains(words), "{words}\n{text}");
+        }
+        let text = review(&roster(&|_| {}), &roster(&other), Some("version: 1\n\u{202e}x")).paint(100, false);
+        assert!(text.contains("1 | version: 1") && !text.contains('\u{202e}'), "{text}");
+    }
+}

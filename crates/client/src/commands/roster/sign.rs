@@ -1,0 +1,393 @@
+//! The `roster sign` and `roster merge` commands sign the next version of the roster.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use crate::commands::roster::change::{changes, review};
+use crate::commands::roster::proposed::{ProposedRoster, read_envelope};
+use crate::home::keys::{self, KeyArgs, SignaturePurpose};
+use crate::home::named_file::read_bounded;
+use crate::home::trusted_rosters::TrustArgs;
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::printable_text::PrintableText;
+use crate::terminal::screen::{LineTone, Screen};
+use crate::terminal::streams::{Terminal, write_new};
+use documents::crypto::digest::RosterDigest;
+use documents::crypto::signature::PAYLOAD_TYPE;
+use documents::crypto::ssh_key::SshKey;
+use documents::record::envelope::{Envelope, EnvelopeSignature, MAX_SIGNATURES};
+use documents::record::ident::Name;
+use judgement::policy::file::{self, Policy};
+use judgement::trust::signer::Signer;
+use judgement::trust::succession::{SuccessionTallies, ThresholdTally};
+use judgement::trust::version_file;
+
+/// Shows the next roster version, asks the person, and adds a signature.
+///
+/// # Errors
+/// Returns an error if no trusted roster is connected with this version, the key belongs to no approver, or the
+/// person declines.
+pub fn run(args: &SignArgs, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    let trust = args.trust.find()?;
+    let proposed = ProposedRoster::read(&args.file, &args.earlier, &trust)?;
+    let (before, next) = (&proposed.before, &proposed.next);
+    let policy = args.policy.as_deref().map(|path| read_policy(path, next)).transpose()?;
+    let trusted_by = proposed.trusted_by(&trust);
+    let standing = SuccessionTallies::of(before, next, &proposed.envelope.signatures).map_err(|error| {
+        CommandFailure::new(
+            Exit::Refused,
+            format!(
+                "{error}; `countersign roster merge {}` leaves out signatures that do not count",
+                args.file.display()
+            ),
+        )
+    })?;
+    let mut screen = review(before, next, policy.as_deref());
+    screen.heading("Signatures");
+    tallies(&mut screen, &standing);
+    screen.heading("Summary");
+    match &trusted_by {
+        Ok(words) => screen.field("trusted by", &PrintableText::text(words)),
+        Err(_) => screen.field_in(
+            LineTone::Bad,
+            "trusted by",
+            &PrintableText::text("NOTHING: no roster that you trust leads to this roster"),
+        ),
+    }
+    if !proposed.is_whole() {
+        screen.say(
+            LineTone::Plain,
+            "Not checked: the reuse of a key of an earlier version (some earlier versions were not found).",
+        );
+    }
+    screen.field("digest", &PrintableText::text(&next.digest().to_string()));
+    if args.review || !terminal.json {
+        if terminal.json {
+            terminal.object(&told(&proposed, &standing))?;
+        } else if args.output.as_deref() == Some(Path::new("-")) {
+            terminal.show_aside(&screen);
+        } else {
+            terminal.show(&screen)?;
+        }
+    }
+    if args.review {
+        return trusted_by.map(|_| Exit::Done);
+    }
+    let _trusted = trusted_by?;
+    if let Some(expected) = args.expect
+        && expected != next.digest()
+    {
+        return Err(CommandFailure::new(
+            Exit::Refused,
+            format!(
+                "nothing was signed: --expect names {expected}, but the digest of this roster is {}",
+                next.digest()
+            ),
+        ));
+    }
+    let keys = args.key.find()?;
+    let person = |signer: &dyn Signer| {
+        let keyid = signer.key().keyid();
+        let found = before.approver_of(&keyid).or_else(|| next.approver_of(&keyid));
+        found.map(|(approver, _)| approver.name.clone())
+    };
+    // A person may have an old and a new key, so prefer a key whose signature is still missing.
+    let needed = keys.first(|key| standing.lacks(before, next, &key.keyid()));
+    let known = |key: &SshKey| before.approver_of(&key.keyid()).or_else(|| next.approver_of(&key.keyid())).is_some();
+    let signer = needed.map_or_else(|| keys.preferred(known), Ok)?;
+    let keyid = signer.key().keyid();
+    let name = person(signer).ok_or_else(|| {
+        CommandFailure::new(
+            Exit::Refused,
+            format!(
+                "nothing was signed: {keyid} is no approver's key in version {} or {}; name your key with --key FILE",
+                before.version(),
+                next.version()
+            ),
+        )
+    })?;
+    if !standing.lacks(before, next, &keyid) {
+        terminal.say(&format!("{name} has signed this version already: nothing to do"));
+        return done(args, &proposed, proposed.envelope.clone(), &name, terminal);
+    }
+    let consent = if args.yes { Consent(()) } else { ask(&proposed, &name, terminal)? };
+    let signature = sign(&proposed, consent, signer)?;
+    let mut signatures = match &args.output {
+        Some(_) => proposed.envelope.signatures.clone(),
+        // Another person may have signed the same file in the meantime.
+        None => {
+            let (there, roster) = read_envelope(&args.file)?;
+            if roster.digest() != next.digest() {
+                return Err(CommandFailure::new(
+                    Exit::Refused,
+                    format!(
+                        "nothing was written: {} now contains another version, so review the file again",
+                        args.file.display()
+                    ),
+                ));
+            }
+            there.signatures
+        }
+    };
+    let fallen = SuccessionTallies::join(before, next, &mut signatures, signature)
+        .map_err(|error| CommandFailure::new(Exit::Refused, format!("nothing was written: {error}")))?;
+    for other in fallen {
+        terminal.say(&format!(
+            "left out: the signature of {}, which is not needed in addition to the signature of \
+             {keyid}",
+            other.keyid
+        ));
+    }
+    signatures.sort();
+    if signatures.len() > MAX_SIGNATURES {
+        return Err(CommandFailure::new(
+            Exit::Refused,
+            format!("nothing was written: the envelope already has {MAX_SIGNATURES} signatures, which is the limit"),
+        ));
+    }
+    let signed = Envelope::new(next.payload(), signatures);
+    done(args, &proposed, signed, &name, terminal)
+}
+
+/// Proof that a person agreed to the digest that was shown, or that `--yes --expect` named this digest.
+struct Consent(());
+
+/// Number of hex digits of the digest that a person must type. Eight digits force the person to look at the end of
+/// the review.
+const DIGITS: usize = 8;
+
+fn ask(proposed: &ProposedRoster, name: &Name, terminal: &Terminal) -> Result<Consent, CommandFailure> {
+    let hex = proposed.next.digest().hex();
+    let end = &hex[hex.len() - DIGITS..];
+    let answer = terminal.ask(
+        &format!("To sign this roster as {name}, type {end}, the end of the digest; anything else stops:"),
+        "without a terminal, give --yes --expect sha256:…",
+    )?;
+    if answer.eq_ignore_ascii_case(end) {
+        Ok(Consent(()))
+    } else {
+        Err(CommandFailure::new(Exit::Refused, "nothing was signed: the typed text is not the end of the digest"))
+    }
+}
+
+/// Signs the same buffer that was shown.
+fn sign(proposed: &ProposedRoster, consent: Consent, signer: &dyn Signer) -> Result<EnvelopeSignature, CommandFailure> {
+    let Consent(()) = consent;
+    keys::sign(signer, SignaturePurpose::Roster, PAYLOAD_TYPE, proposed.next.payload())
+}
+
+fn done(
+    args: &SignArgs,
+    proposed: &ProposedRoster,
+    signed: Envelope,
+    name: &Name,
+    terminal: &Terminal,
+) -> Result<Exit, CommandFailure> {
+    let standing = SuccessionTallies::of(&proposed.before, &proposed.next, &signed.signatures)
+        .map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))?;
+    match &args.output {
+        Some(path) => {
+            let mut bytes =
+                signed.to_canonical().map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))?;
+            bytes.push(b'\n');
+            write_new(path, &bytes, terminal)?;
+        }
+        None => put(&args.file, &signed)?,
+    }
+    let at = args.output.as_deref().unwrap_or(&args.file);
+    if at != Path::new("-") {
+        if terminal.json {
+            let mut told = told(proposed, &standing);
+            told["signed_by"] = json!(name);
+            told["file"] = json!(at.to_string_lossy());
+            terminal.object(&told)?;
+        }
+        let place = PrintableText::text(&at.to_string_lossy());
+        terminal.say(&format!("signed by {name}: {}", place.as_str()));
+        say_standing(&standing, terminal);
+    }
+    Ok(Exit::Done)
+}
+
+/// Merges all valid signatures of several files into one file.
+///
+/// # Errors
+/// Returns an error if a file contains another roster version, or if a file cannot be read or written.
+pub fn merge(args: &MergeArgs, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    let proposed = ProposedRoster::read(&args.file, &args.earlier, &[])?;
+    let (before, next) = (&proposed.before, &proposed.next);
+    let mut signatures: Vec<EnvelopeSignature> = Vec::new();
+    let mut left_out = Vec::new();
+    let others = args.others.iter().map(|path| read_envelope(path).map(|read| (path, read)));
+    let own = Ok((&args.file, (proposed.envelope.clone(), next.clone())));
+    for source in std::iter::once(own).chain(others) {
+        let (path, (envelope, roster)) = source?;
+        let place = PrintableText::text(&path.to_string_lossy());
+        if roster.digest() != next.digest() {
+            return Err(CommandFailure::usage(format!(
+                "{} is {} (version {}), but {} is {}: nothing was changed, because a signature counts only for its \
+                 own version",
+                place.as_str(),
+                roster.digest(),
+                roster.version(),
+                args.file.display(),
+                next.digest()
+            )));
+        }
+        for signature in envelope.signatures {
+            if signatures.iter().any(|known| known.keyid == signature.keyid) {
+                continue;
+            }
+            // Leave out invalid signatures, because one invalid signature makes the boundary refuse the whole version.
+            let keyid = signature.keyid;
+            match SuccessionTallies::join(before, next, &mut signatures, signature) {
+                Ok(fallen) => left_out.extend(fallen.iter().map(|other| {
+                    format!(
+                        "the signature of {}, which is not needed in addition to the \
+                         signature of {keyid}",
+                        other.keyid
+                    )
+                })),
+                Err(error) => left_out.push(format!("{}: {error}", place.as_str())),
+            }
+        }
+    }
+    if signatures.len() > MAX_SIGNATURES {
+        return Err(CommandFailure::usage(format!(
+            "nothing was changed: an envelope has at most {MAX_SIGNATURES} signatures, and these files have {}: \
+             merge fewer files",
+            signatures.len()
+        )));
+    }
+    signatures.sort();
+    let merged = Envelope::new(next.payload(), signatures);
+    put(&args.file, &merged)?;
+    let standing = SuccessionTallies::of(before, next, &merged.signatures)
+        .map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))?;
+    if terminal.json {
+        let mut told = told(&proposed, &standing);
+        told["left_out"] = json!(left_out);
+        told["file"] = json!(args.file.to_string_lossy());
+        terminal.object(&told)?;
+    }
+    for line in &left_out {
+        terminal.say(&format!("left out: {line}"));
+    }
+    say_standing(&standing, terminal);
+    Ok(Exit::Done)
+}
+
+fn put(path: &Path, envelope: &Envelope) -> Result<(), CommandFailure> {
+    version_file::write(path, envelope).map(drop).map_err(|why| {
+        CommandFailure::usage(format!("{}: {why}", PrintableText::text(&path.to_string_lossy()).as_str()))
+    })
+}
+
+/// Prints the signatures that a version still needs.
+pub fn say_standing(standing: &SuccessionTallies, terminal: &Terminal) {
+    for tally in [&standing.of_before, &standing.of_next] {
+        terminal.say(&tally.to_string());
+    }
+    terminal.say(if standing.is_complete() {
+        "the signatures are complete: the next start of the boundary seals this version"
+    } else {
+        "until enough approvers have signed, the sealed roster stays in force"
+    });
+}
+
+fn tallies(screen: &mut Screen, standing: &SuccessionTallies) {
+    for tally in [&standing.of_before, &standing.of_next] {
+        let tone = if tally.missing() == 0 { LineTone::Good } else { LineTone::Plain };
+        screen.say(tone, &tally.to_string());
+    }
+}
+
+/// Returns the version, its changes and its missing signatures as JSON.
+#[must_use]
+pub fn told(proposed: &ProposedRoster, standing: &SuccessionTallies) -> serde_json::Value {
+    let (before, next) = (&proposed.before, &proposed.next);
+    let tally = |tally: &ThresholdTally| {
+        json!({"version": tally.version, "required": tally.required, "signed": tally.signed, "missing": tally.missing(),
+               "could": tally.could})
+    };
+    let changes: Vec<_> = changes(before.tables(), next.tables())
+        .into_iter()
+        .map(|change| json!({"what": change.what, "says": change.says}))
+        .collect();
+    json!({
+        "version": next.version(),
+        "digest": next.digest(),
+        "previous": before.digest(),
+        "policy": {"digest": next.policy(), "changed": before.policy() != next.policy()},
+        "guarded": next.is_guarded(),
+        "changes": changes,
+        "signatures": [tally(&standing.of_before), tally(&standing.of_next)],
+        "complete": standing.is_complete(),
+    })
+}
+
+/// Reads a policy file and checks that this version of the roster names the digest of the policy.
+fn read_policy(path: &Path, next: &judgement::trust::trusted_roster::TrustedRoster) -> Result<String, CommandFailure> {
+    let place = PrintableText::text(&path.to_string_lossy()).as_str().to_owned();
+    let bytes = read_bounded(path, file::MAX_FILE_BYTES)?;
+    let text = String::from_utf8(bytes)
+        .map_err(|_| CommandFailure::usage(format!("{place} is not UTF-8: save it as UTF-8")))?;
+    let policy = Policy::load(&text).map_err(|errors| {
+        let all: Vec<_> = errors.iter().map(ToString::to_string).collect();
+        CommandFailure::usage(format!("{place}: {}", all.join("; ")))
+    })?;
+    if policy.digest() != next.policy() {
+        return Err(CommandFailure::new(
+            Exit::Refused,
+            format!(
+                "{place} is the policy {}, but this version of the roster names the policy {}",
+                policy.digest(),
+                next.policy()
+            ),
+        ));
+    }
+    Ok(text)
+}
+
+/// Options of `roster sign`.
+#[derive(Debug, clap::Args)]
+pub struct SignArgs {
+    /// The file of the new roster version. The command searches for earlier versions in the same directory
+    file: PathBuf,
+    /// Write the file with your signature to this new file, and do not change FILE
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// A file of an earlier roster version, if it is not in the directory of the new version; may be repeated
+    #[arg(long, value_name = "FILE")]
+    earlier: Vec<PathBuf>,
+    /// The policy file whose digest this roster version names; the review then shows the policy
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// Only show the review
+    #[arg(long, conflicts_with_all = ["yes", "output"])]
+    review: bool,
+    /// Do not ask; requires --expect
+    #[arg(long, requires = "expect")]
+    yes: bool,
+    /// The digest that the statement must have. If the statement has another digest, nothing is signed
+    #[arg(long, value_name = "sha256:…")]
+    expect: Option<RosterDigest>,
+    #[command(flatten)]
+    trust: TrustArgs,
+    #[command(flatten)]
+    key: KeyArgs,
+}
+
+/// Options of `roster merge`.
+#[derive(Debug, clap::Args)]
+pub struct MergeArgs {
+    /// The file of the roster version, to which the signatures are added
+    file: PathBuf,
+    /// Files of the same roster version with other signatures
+    #[arg(value_name = "OTHER")]
+    others: Vec<PathBuf>,
+    /// A file of an earlier roster version, if it is not in the directory of the new version; may be repeated
+    #[arg(long, value_name = "FILE")]
+    earlier: Vec<PathBuf>,
+}

@@ -1,0 +1,167 @@
+//! The `session` command creates, shows, resets and ends sessions.
+
+use crate::commands::global::GlobalOptions;
+use crate::home::keys::KeyArgs;
+use crate::remote::client::Client;
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::printable_text::PrintableText;
+use crate::terminal::streams::Terminal;
+use crate::terminal::table::aligned;
+use documents::record::later_words::SessionId;
+use wire::api::body::NewSession;
+use wire::api::view::{SessionList, SessionView};
+
+/// Create, show, reset and end sessions. A session carries variables, the directory and files from run to run.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  countersign session create deploy/web                       prints the id
+  countersign propose deploy/web:build --session ses_… --wait
+  countersign session show                                    the only session
+  countersign session end ses_…
+
+A session ends after 30 minutes without a proposal or a run, and when the boundary restarts.")]
+pub struct Args {
+    #[command(subcommand)]
+    command: SessionCommand,
+    #[command(flatten)]
+    key: KeyArgs,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum SessionCommand {
+    /// Create a session for the steps of one runbook
+    Create {
+        /// The runbook: the part of a step's name before the colon
+        runbook: String,
+    },
+    /// List the sessions that you can use
+    List,
+    /// Show a session: its state, the names of its variables, and its runs
+    Show {
+        /// The id of the session. The default is the only session
+        id: Option<SessionId>,
+    },
+    /// End a session and create a new one for the same runbook
+    Reset {
+        /// The id of the session. The default is the only session
+        id: Option<SessionId>,
+    },
+    /// End a session and remove its files
+    End {
+        /// The id of the session. The default is the only session
+        id: Option<SessionId>,
+    },
+}
+
+/// Sends the request and prints the answer.
+///
+/// # Errors
+/// Returns an error if the boundary refuses or cannot be reached.
+pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    let client = global.client(&args.key)?;
+    match &args.command {
+        SessionCommand::Create { runbook } => {
+            let body = NewSession { runbook: runbook.clone() };
+            created(&client.post("/v1/sessions", &body)?, terminal)?;
+        }
+        SessionCommand::List => list(&client.get("/v1/sessions")?, terminal)?,
+        SessionCommand::Show { id } => {
+            let id = chosen(&client, id.as_ref())?;
+            show(&client.get(&format!("/v1/sessions/{id}"))?, terminal)?;
+        }
+        SessionCommand::Reset { id } => {
+            let id = chosen(&client, id.as_ref())?;
+            created(&client.post_nothing(&format!("/v1/sessions/{id}/reset"))?, terminal)?;
+        }
+        SessionCommand::End { id } => {
+            let id = chosen(&client, id.as_ref())?;
+            let ended: SessionView = client.post_nothing(&format!("/v1/sessions/{id}/end"))?;
+            if terminal.json {
+                terminal.object(&ended)?;
+            } else {
+                terminal.say(&format!("the session {} is over", ended.id));
+            }
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// Returns the given id, or the id of the only session.
+fn chosen(client: &Client, given: Option<&SessionId>) -> Result<SessionId, CommandFailure> {
+    if let Some(id) = given {
+        return Ok(id.clone());
+    }
+    let found: SessionList = client.get("/v1/sessions")?;
+    match found.sessions.as_slice() {
+        [one] => Ok(one.id.clone()),
+        [] => Err(CommandFailure::usage("there is no session: create one with `countersign session create RUNBOOK`")),
+        several => {
+            let names: Vec<String> = several.iter().map(|one| format!("  {} {}", one.id, one.runbook)).collect();
+            Err(CommandFailure::usage(format!(
+                "there are {} sessions, so name one:\n{}",
+                several.len(),
+                names.join("\n")
+            )))
+        }
+    }
+}
+
+fn created(session: &SessionView, terminal: &Terminal) -> Result<(), CommandFailure> {
+    if terminal.json {
+        return terminal.object(session);
+    }
+    terminal.line(session.id.as_str())?;
+    terminal.say(&format!(
+        "to run a step of {} in it: countersign propose {}:STEP --session {}",
+        PrintableText::text(&session.runbook).as_str(),
+        PrintableText::text(&session.runbook).as_str(),
+        session.id
+    ));
+    Ok(())
+}
+
+fn list(list: &SessionList, terminal: &Terminal) -> Result<(), CommandFailure> {
+    if terminal.json {
+        return terminal.object(list);
+    }
+    let rows: Vec<[String; 5]> = list
+        .sessions
+        .iter()
+        .map(|one| {
+            let state = one.running.as_ref().map_or_else(
+                || format!("ends in {} min", one.idle_left_s.div_ceil(60)),
+                |proposal| format!("runs {proposal}"),
+            );
+            [one.id.to_string(), one.runbook.clone(), one.creator.to_string(), format!("{} runs", one.run_count), state]
+        })
+        .collect();
+    terminal.put(aligned(&rows).as_bytes())
+}
+
+fn show(session: &SessionView, terminal: &Terminal) -> Result<(), CommandFailure> {
+    if terminal.json {
+        return terminal.object(session);
+    }
+    let mut rows = vec![
+        ["session".to_owned(), session.id.to_string()],
+        ["runbook".to_owned(), session.runbook.clone()],
+        ["creator".to_owned(), session.creator.to_string()],
+        ["created".to_owned(), session.created_at.to_string()],
+        ["state".to_owned(), session.state.to_string()],
+        ["directory".to_owned(), session.directory.clone().unwrap_or_else(|| "the work directory".to_owned())],
+        ["variables".to_owned(), words(&session.variables)],
+        ["removed".to_owned(), words(&session.unset)],
+        ["ends".to_owned(), format!("after {} min without a proposal or a run", session.idle_left_s.div_ceil(60))],
+    ];
+    if let Some(running) = &session.running {
+        rows.push(["running".to_owned(), running.to_string()]);
+    }
+    for run in &session.runs {
+        rows.push(["run".to_owned(), format!("{} {} {}", run.at, run.step, run.proposal)]);
+    }
+    terminal.put(aligned(&rows).as_bytes())
+}
+
+fn words(names: &[String]) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.join(" ") }
+}

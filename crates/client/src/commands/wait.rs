@@ -1,0 +1,49 @@
+//! The `wait` command waits for the end of a proposal.
+
+use std::path::PathBuf;
+
+use crate::commands::global::GlobalOptions;
+use crate::home::keys::KeyArgs;
+use crate::remote::follow_run::{WantedBundle, conclude, follow, stop_waiting_on_interrupt};
+use crate::remote::proposals::{LookupRange, find_proposal};
+use crate::remote::run_printer::{OutputForm, RunPrinter};
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::streams::Terminal;
+use wire::api::view::ProposalStatus;
+
+/// Wait for the end of a proposal: print its output live, and exit with the exit code of the step. Ctrl-C ends the
+/// wait, not the run.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  countersign wait 4f2a9c                          by the last digits of its id
+  countersign wait 4f2a9c --bundle run.bundle.json
+  countersign wait 4f2a9c --json | jq .            events, then a result")]
+pub struct Args {
+    /// The id of the proposal, or the last digits of the id (at least 6). The default is the only pending proposal
+    #[arg(value_name = "ID")]
+    proposal: Option<String>,
+    /// Write the bundle of the receipt to this file
+    #[arg(long, value_name = "FILE")]
+    bundle: Option<PathBuf>,
+    /// With --bundle: wait up to a minute until K witnesses of the log have cosigned. The default is 1 if the roster
+    /// has witnesses
+    #[arg(long, value_name = "K", requires = "bundle")]
+    witness: Option<u64>,
+    #[command(flatten)]
+    form: OutputForm,
+    #[command(flatten)]
+    key: KeyArgs,
+}
+
+/// Waits until the proposal has ended.
+///
+/// # Errors
+/// Returns an error if the boundary cannot be reached or refuses the request.
+pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    let client = global.client(&args.key)?;
+    let id = find_proposal(&client, args.proposal.as_deref(), LookupRange::Visible(ProposalStatus::Pending))?;
+    stop_waiting_on_interrupt(&id);
+    let mut printer = RunPrinter::new(terminal, args.form);
+    let view = follow(&client, &id, &mut printer)?;
+    conclude(&client, &view, WantedBundle { bundle: args.bundle.as_deref(), witnesses: args.witness }, &printer)
+}

@@ -1,0 +1,173 @@
+//! Chooses the key that signs: `--key`, `COUNTERSIGN_KEY`, `countersign/key.pem` in the user's configuration
+//! directory, or an SSH key.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use crate::home::directories::Home;
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::printable_text::PrintableText;
+use documents::crypto::signature::pae;
+use documents::crypto::ssh_key::SshKey;
+use documents::record::envelope::EnvelopeSignature;
+use judgement::trust::open_signer::open_signer;
+use judgement::trust::signer::Signer;
+
+/// Option that names the signing key.
+#[derive(Debug, Clone, Default, Args)]
+pub struct KeyArgs {
+    /// The key that signs: a PKCS#8 file, an OpenSSH key, or the .pub file of a key in ssh-agent or on a security key.
+    /// The default is countersign/key.pem in your configuration directory, or else the ssh-ed25519 keys in ~/.ssh
+    #[arg(long, env = "COUNTERSIGN_KEY", value_name = "FILE")]
+    pub key: Option<PathBuf>,
+}
+
+/// Keys that could sign, in order of preference.
+#[derive(Debug, Default)]
+pub struct Keys {
+    signers: Vec<Box<dyn Signer>>,
+}
+
+impl KeyArgs {
+    /// Returns the keys of this user, or only the key that the user named.
+    ///
+    /// # Errors
+    /// Returns an error if the named key, or an existing `key.pem` of the user, cannot be used.
+    pub fn find(&self) -> Result<Keys, CommandFailure> {
+        find(self.key.as_deref(), &Home::of_process())
+    }
+}
+
+fn find(named: Option<&Path>, home: &Home) -> Result<Keys, CommandFailure> {
+    let open = |path: &Path| open_signer(path).map_err(|error| CommandFailure::usage(error.to_string()));
+    if let Some(path) = named {
+        return Ok(Keys { signers: vec![open(path)?] });
+    }
+    let mut signers = Vec::new();
+    if let Some(own) = home.config.as_ref().map(|config| config.join("key.pem")).filter(|path| path.exists()) {
+        signers.push(open(&own)?);
+    }
+    if let Some(entries) = home.home.as_ref().and_then(|home| std::fs::read_dir(home.join(".ssh")).ok()) {
+        let mut public: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+        public.retain(|path| path.extension().is_some_and(|ending| ending == "pub"));
+        public.sort();
+        // `~/.ssh` may contain keys of other algorithms, so unusable keys are skipped.
+        signers.extend(public.iter().filter_map(|path| open_signer(path).ok()));
+    }
+    Ok(Keys { signers })
+}
+
+impl Keys {
+    /// Returns all keys.
+    pub fn all(&self) -> impl Iterator<Item = &dyn Signer> {
+        self.signers.iter().map(AsRef::as_ref)
+    }
+
+    /// Returns the first key for which `fits` returns true.
+    pub fn first(&self, fits: impl Fn(&SshKey) -> bool) -> Option<&dyn Signer> {
+        self.all().find(|signer| fits(signer.key()))
+    }
+
+    /// Returns the first key for which `fits` returns true, or else the first key.
+    ///
+    /// # Errors
+    /// Returns an error if there is no key.
+    pub fn preferred(&self, fits: impl Fn(&SshKey) -> bool) -> Result<&dyn Signer, CommandFailure> {
+        self.first(fits).or_else(|| self.all().next()).ok_or_else(no_key)
+    }
+}
+
+fn no_key() -> CommandFailure {
+    CommandFailure::new(
+        Exit::Usage,
+        "there is no key to sign with; make a key with `countersign key generate`, or name any ssh-ed25519 key with \
+         --key FILE",
+    )
+}
+
+/// Purpose of a signature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SignaturePurpose {
+    /// Authenticate read requests to the boundary. The signature approves nothing.
+    Read,
+    /// Approve a proposal.
+    Approve,
+    /// Deny a proposal.
+    Deny,
+    /// Sign a version of the roster.
+    Roster,
+    /// Sign the local receipt of a run.
+    Receipt,
+}
+
+impl SignaturePurpose {
+    const fn words(self) -> &'static str {
+        match self {
+            Self::Read => "to read from the boundary",
+            Self::Approve => "to approve",
+            Self::Deny => "to deny",
+            Self::Roster => "to sign the roster",
+            Self::Receipt => "to sign the receipt of this run",
+        }
+    }
+
+    const fn failure(self) -> &'static str {
+        match self {
+            Self::Read => "the boundary could not be read with this key",
+            Self::Approve | Self::Deny | Self::Roster | Self::Receipt => "nothing was signed",
+        }
+    }
+}
+
+/// Signs `body` as a DSSE message of the given type. If ssh-keygen will ask for a passphrase or a touch, the function
+/// first prints the key and the purpose.
+///
+/// # Errors
+/// Returns an error if the key could not sign.
+pub fn sign(
+    signer: &dyn Signer,
+    purpose: SignaturePurpose,
+    payload_type: &str,
+    body: &[u8],
+) -> Result<EnvelopeSignature, CommandFailure> {
+    if let Some(file) = signer.asks() {
+        let (file, key) = (file.to_string_lossy(), signer.key());
+        let about = PrintableText::text(&format!("{file} ({} {})", key.keyid(), key.comment()));
+        let _ = writeln!(std::io::stderr(), "ssh-keygen asks for the key {}, {}:", about.as_str(), purpose.words());
+    }
+    let signature = signer
+        .sign(&pae(payload_type, body))
+        .map_err(|error| CommandFailure::new(Exit::Usage, format!("{}: {error}", purpose.failure())))?;
+    Ok(EnvelopeSignature::new(signer.key().keyid(), &signature))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use documents::crypto::signature::SecretKey;
+    use judgement::trust::signer::{write_public_key, write_secret_key};
+
+    #[test]
+    fn a_key_that_the_user_names_is_the_only_key_and_key_pem_has_priority_over_ssh_keys() {
+        let directory = tempfile::tempdir().expect("directory");
+        let home = Home::of(Some(directory.path().into()), None);
+        assert!(find(None, &home).expect("none").preferred(|_| true).is_err());
+        let config = home.config.clone().expect("configuration");
+        std::fs::create_dir_all(&config).expect("directory");
+        let ssh = directory.path().join(".ssh");
+        std::fs::create_dir_all(&ssh).expect("directory");
+        write_secret_key(&config.join("key.pem"), &SecretKey::from_seed([1; 32])).expect("written");
+        let other = SshKey::from_public(SecretKey::from_seed([2; 32]).public(), "x").expect("key");
+        write_public_key(&ssh.join("id_ed25519.pub"), &other).expect("written");
+        std::fs::write(ssh.join("id_rsa.pub"), "ssh-rsa AAAA x\n").expect("written");
+        let keys = find(None, &home).expect("keys");
+        assert_eq!(keys.all().count(), 2);
+        assert_eq!(keys.preferred(|_| false).expect("key").key().public(), &SecretKey::from_seed([1; 32]).public());
+        assert_eq!(keys.preferred(|key| *key == other).expect("key").key(), &other);
+        let named = find(Some(&ssh.join("id_ed25519.pub")), &home).expect("keys");
+        assert_eq!(named.all().count(), 1);
+        assert!(find(Some(&ssh.join("none")), &home).is_err());
+    }
+}

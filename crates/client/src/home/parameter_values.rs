@@ -1,0 +1,151 @@
+//! Reads parameters that a person wrote in a file or as `name=value`.
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use crate::home::named_file::read_bounded;
+use crate::terminal::exit::CommandFailure;
+use crate::terminal::printable_text::PrintableText;
+use documents::crypto::json as strict;
+use documents::record::authorization::MAX_PARAMS_BYTES;
+
+/// Reads an object of parameters from a file. The path `-` means the standard input.
+///
+/// # Errors
+/// Returns an error if the file cannot be read, or if its content is not a strict JSON object.
+pub fn read_params(path: &Path) -> Result<Map<String, Value>, CommandFailure> {
+    let bytes = read_bounded(path, MAX_PARAMS_BYTES * 4)?;
+    let place = PrintableText::text(&path.to_string_lossy());
+    match strict::parse(&bytes, MAX_PARAMS_BYTES * 4) {
+        Ok(Value::Object(params)) => Ok(params),
+        Ok(_) => Err(CommandFailure::usage(format!("{}: expected an object of parameters", place.as_str()))),
+        Err(error) => Err(CommandFailure::usage(format!(
+            "{}: {}",
+            place.as_str(),
+            PrintableText::text(&error.to_string()).as_str()
+        ))),
+    }
+}
+
+/// Parses `name=value` with the type that the schema gives to the parameter.
+///
+/// # Errors
+/// Returns an error if the step has no such parameter, or if the value has another type.
+pub fn typed(given: &str, schema: &Value) -> Result<(String, Value), CommandFailure> {
+    let shown = PrintableText::text(given);
+    let (name, text) = given
+        .split_once('=')
+        .ok_or_else(|| CommandFailure::usage(format!("-p {}: expected name=value", shown.as_str())))?;
+    let properties = schema["properties"].as_object();
+    let Some(property) = properties.and_then(|properties| properties.get(name)) else {
+        let known: Vec<_> = properties
+            .into_iter()
+            .flat_map(|properties| properties.keys())
+            .map(|key| PrintableText::text(key).as_str().to_owned())
+            .collect();
+        let known =
+            if known.is_empty() { "it takes none".to_owned() } else { format!("it takes {}", known.join(", ")) };
+        return Err(CommandFailure::usage(format!("-p {}: the step has no such parameter; {known}", shown.as_str())));
+    };
+    let wrong =
+        |expected: &str| CommandFailure::usage(format!("-p {}: the schema asks for {expected}", shown.as_str()));
+    let value = match property["type"].as_str() {
+        // The text may be the secret itself, so no message repeats it.
+        Some("string") if property.get("x-secret").is_some() => serde_json::from_str(text).map_err(|_| {
+            let name = PrintableText::text(name);
+            let example = "{\"secret\": \"db-password\"}";
+            CommandFailure::usage(format!("-p {}: give the name of a secret: {example}", name.as_str()))
+        })?,
+        Some("string") => Value::from(text),
+        // Only the canonical spelling of a JSON integer is accepted, so two different texts are never the same
+        // number.
+        Some("integer") => {
+            text.parse::<i64>().ok().filter(|number| number.to_string() == text).map(Value::from).ok_or_else(|| {
+                let digits = text.strip_prefix('-').unwrap_or(text);
+                let has_zeros =
+                    digits.len() > 1 && digits.starts_with('0') && digits.bytes().all(|c| c.is_ascii_digit());
+                wrong(if has_zeros {
+                    "an integer without zeros at its beginning, because other programs read 010 as 8; a code with such \
+                     zeros needs a parameter of the type text"
+                } else {
+                    "an integer, like 3 or -3"
+                })
+            })?
+        }
+        Some("boolean") => match text {
+            "true" => Value::from(true),
+            "false" => Value::from(false),
+            _ => return Err(wrong("true or false")),
+        },
+        Some(kind @ ("array" | "object")) => match strict::parse(text.as_bytes(), MAX_PARAMS_BYTES * 4) {
+            Ok(value) if (kind == "array") == value.is_array() && (kind == "object") == value.is_object() => value,
+            _ => {
+                return Err(wrong(if kind == "array" {
+                    "an array in JSON, like [\"a\",\"b\"]"
+                } else {
+                    "an object in JSON, like {\"a\":1}"
+                }));
+            }
+        },
+        _ => return Err(wrong("a type that this version does not support; use --params FILE")),
+    };
+    Ok((name.to_owned(), value))
+}
+
+#[cfg(test)]
+mod tests {
+
+    use super::*;
+    use crate::terminal::exit::Exit;
+    use serde_json::json;
+
+    fn schema() -> Value {
+        json!({"type": "object", "required": [], "properties": {
+            "host": {"type": "string"}, "n": {"type": "integer"}, "drain": {"type": "boolean"},
+            "zones": {"type": "array", "items": {"type": "string"}}, "o": {"type": "object", "properties": {}},
+            "pw": {"type": "string", "x-secret": true},
+        }})
+    }
+
+    #[test]
+    fn a_parameter_of_the_command_line_gets_the_type_of_its_schema() {
+        let typed = |given: &str| typed(given, &schema()).map(|(_, value)| value);
+        assert_eq!(typed("host=3").expect("string"), json!("3"));
+        assert_eq!(typed("host=").expect("string"), json!(""));
+        assert_eq!(typed("host=a=b").expect("string"), json!("a=b"));
+        assert_eq!(typed("n=3").expect("integer"), json!(3));
+        assert_eq!(typed("n=-3").expect("integer"), json!(-3));
+        assert_eq!(typed("drain=true").expect("boolean"), json!(true));
+        assert_eq!(typed("zones=[\"a\",\"b\"]").expect("array"), json!(["a", "b"]));
+        assert_eq!(typed("o={}").expect("object"), json!({}));
+        assert_eq!(typed("pw={\"secret\": \"db\"}").expect("the name of a secret"), json!({"secret": "db"}));
+        let error = typed("pw=hunter2").expect_err("the secret itself");
+        assert!(error.exit == Exit::Usage && error.message.contains("{\"secret\": "), "{error}");
+        assert!(!error.message.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn a_parameter_value_of_the_wrong_type_is_a_usage_error() {
+        for bad in [
+            "n=3.0",
+            "n=03",
+            "n=+3",
+            "n=",
+            "n=x",
+            "drain=1",
+            "drain=True",
+            "zones=a",
+            "zones={}",
+            "o=[]",
+            "zones=[1.5]",
+            "zones=[",
+            "none=1",
+            "host",
+        ] {
+            assert_eq!(typed(bad, &schema()).expect_err(bad).exit, Exit::Usage, "{bad}");
+        }
+        let error = typed("hosst=x", &schema()).expect_err("unknown");
+        assert!(error.message.contains("drain, host, n"), "{error}");
+    }
+}

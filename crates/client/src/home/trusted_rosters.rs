@@ -1,0 +1,410 @@
+//! Finds the rosters that the user trusts. The program searches the options, the environment and the configuration
+//! directory, but never a checkout.
+//!
+//! The first source is `--roster` (a file or a digest), and the second is `COUNTERSIGN_TRUST` (an absolute path or a
+//! digest). The third source is the configuration directory with `roster.json`, `rosters/*.json` and `trust` (one
+//! digest on each line). The current directory is not searched, because it may be a checkout with files of other
+//! people.
+
+use std::ffi::OsString;
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use crate::home::directories::Home;
+use crate::home::named_file::read_bounded;
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::printable_text::PrintableText;
+use documents::crypto::digest::RosterDigest;
+use documents::crypto::json;
+use documents::crypto::ssh_key::SshKey;
+use documents::record::envelope::Envelope;
+use documents::record::ident::BoundaryName;
+use documents::record::roster::MAX_ROSTER_BYTES;
+use judgement::audit::bundle_check as audit;
+use judgement::trust::chain::{Chain, Pinned};
+use judgement::trust::trusted_roster::TrustedRoster;
+
+/// Option that names the trusted roster.
+#[derive(Debug, Clone, Default, Args)]
+pub struct TrustArgs {
+    /// The roster that you trust: a file, or the sha256:… digest of its payload. The default is COUNTERSIGN_TRUST, or
+    /// else your configuration directory (countersign/roster.json, countersign/rosters/*.json, countersign/trust)
+    #[arg(long, value_name = "FILE|sha256:…")]
+    pub roster: Option<String>,
+}
+
+/// Trusted roster, with its source.
+#[derive(Debug, Clone)]
+pub struct ChosenTrust {
+    /// Trusted roster, or its digest.
+    pub pinned: Pinned,
+    /// The same roster for the verifier of bundles, which parses the file again.
+    pub audit: audit::RosterTrust,
+    /// Source of the roster, as text for messages.
+    pub from: String,
+    /// File that contains the roster. The path is `-` if the roster was read from the standard input.
+    pub file: Option<PathBuf>,
+}
+
+/// Result of the choice between several trusted rosters.
+#[derive(Debug)]
+pub struct DecidingRoster<'t, T> {
+    /// The chosen roster.
+    pub trust: &'t ChosenTrust,
+    /// Result of `connect` for the chosen roster.
+    pub found: T,
+    /// Rosters that `connect` refused. Such a roster may belong to another boundary, or may be newer than the checked
+    /// document.
+    pub unconnected: Vec<&'t ChosenTrust>,
+}
+
+/// Calls `connect` for each trusted roster and chooses the roster that leads to the newest version. Several rosters may
+/// lead to the same newest version. Then the function chooses the roster that is this version itself. An older roster
+/// would not show that a key was removed later.
+///
+/// # Errors
+/// If `connect` fails for every roster, returns each roster with the error. This list is empty if there is no trusted
+/// roster.
+pub fn newest_of<'t, T, E>(
+    trust: &'t [ChosenTrust],
+    mut connect: impl FnMut(&'t ChosenTrust) -> Result<(NewestRoster, T), E>,
+) -> Result<DecidingRoster<'t, T>, Vec<(&'t ChosenTrust, E)>> {
+    let mut best: Option<((u64, bool), &ChosenTrust, T)> = None;
+    let mut refused = Vec::new();
+    for trust in trust {
+        match connect(trust) {
+            Ok((newest, found)) => {
+                let rank = (newest.version, newest.digest == trust.pinned.digest());
+                if best.as_ref().is_none_or(|(known, ..)| rank > *known) {
+                    best = Some((rank, trust, found));
+                }
+            }
+            Err(error) => refused.push((trust, error)),
+        }
+    }
+    match best {
+        Some((_, trust, found)) => {
+            let unconnected = refused.into_iter().map(|(trust, _)| trust).collect();
+            Ok(DecidingRoster { trust, found, unconnected })
+        }
+        None => Err(refused),
+    }
+}
+
+/// Newest roster version that is connected with a trusted roster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NewestRoster {
+    /// Version number.
+    pub version: u64,
+    /// Digest of the version.
+    pub digest: RosterDigest,
+}
+
+impl NewestRoster {
+    /// Returns the newest version of the chain.
+    #[must_use]
+    pub fn of(chain: &Chain) -> Self {
+        Self { version: chain.newest().version(), digest: chain.newest().digest() }
+    }
+}
+
+/// Returns the newest trusted roster file that `is_same` accepts and that `connect` refused. Such a version is newer
+/// than the chain, or contradicts the chain. Version 1 is skipped, because two different first versions belong to two
+/// different rosters.
+pub fn newest_unconnected<'t>(
+    unconnected: &[&'t ChosenTrust],
+    is_same: impl Fn(&TrustedRoster) -> bool,
+) -> Option<(&'t ChosenTrust, &'t TrustedRoster)> {
+    let files = unconnected.iter().filter_map(|trust| match &trust.pinned {
+        Pinned::Roster(roster) => Some((*trust, &**roster)),
+        Pinned::Digest(_) | Pinned::Chain(_) => None,
+    });
+    files.filter(|(_, roster)| roster.version() > 1 && is_same(roster)).max_by_key(|(_, roster)| roster.version())
+}
+
+/// Returns true if two versions probably belong to one roster, because they have the same name or share a boundary's
+/// key. The result can be wrong, because the versions between the two may be missing: it is rarely false for two
+/// versions of one roster, but may be true for two different rosters.
+#[must_use]
+pub fn seem_same(one: &TrustedRoster, other: &TrustedRoster) -> bool {
+    let shared = |name: &BoundaryName| {
+        let keys = one.boundary_keys(name).iter();
+        keys.map(SshKey::keyid).any(|keyid| other.boundary_key(name, &keyid).is_some())
+    };
+    one.tables().name == other.tables().name || one.tables().boundary.iter().any(|entry| shared(&entry.name))
+}
+
+/// Maximum size of a file with one envelope, in bytes. The payload in the envelope has at most `MAX_ROSTER_BYTES`.
+const MAX_FILE_BYTES: usize = MAX_ROSTER_BYTES * 2;
+
+impl TrustArgs {
+    /// Returns the trusted rosters, or an empty list if there are none.
+    ///
+    /// # Errors
+    /// Returns an error if a named roster cannot be read or parsed, or if other users can write the roster's file.
+    pub fn find(&self) -> Result<Vec<ChosenTrust>, CommandFailure> {
+        self.find_by(read_own)
+    }
+
+    /// Returns the trusted rosters, even if other users can write a file that the user named. The caller must check
+    /// the file or pin its digest.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Self::find`], except the error for a file that other users can write.
+    pub fn find_unchecked(&self) -> Result<Vec<ChosenTrust>, CommandFailure> {
+        self.find_by(|path| read_bounded(path, MAX_FILE_BYTES))
+    }
+
+    fn find_by(
+        &self,
+        read: impl Fn(&Path) -> Result<Vec<u8>, CommandFailure>,
+    ) -> Result<Vec<ChosenTrust>, CommandFailure> {
+        find(self.roster.as_deref(), std::env::var_os("COUNTERSIGN_TRUST"), &Home::of_process(), read)
+    }
+}
+
+fn find(
+    flag: Option<&str>,
+    variable: Option<OsString>,
+    home: &Home,
+    read: impl Fn(&Path) -> Result<Vec<u8>, CommandFailure>,
+) -> Result<Vec<ChosenTrust>, CommandFailure> {
+    if let Some(flag) = flag {
+        return Ok(vec![digest_or_file(flag, format!("--roster {flag}"), read)?]);
+    }
+    if let Some(value) = variable.filter(|value| !value.is_empty()) {
+        let value = value.into_string().map_err(|_| {
+            CommandFailure::usage(
+                "COUNTERSIGN_TRUST is not UTF-8: set the variable \
+                 again",
+            )
+        })?;
+        if !value.starts_with("sha256:") && !Path::new(&value).is_absolute() {
+            return Err(CommandFailure::usage(format!(
+                "COUNTERSIGN_TRUST={value} is a relative path, which would mean a different roster in each \
+                 directory; give an absolute path, or the sha256:… digest of the roster"
+            )));
+        }
+        return Ok(vec![digest_or_file(&value, format!("COUNTERSIGN_TRUST={value}"), read)?]);
+    }
+    configured(home)
+}
+
+/// Returns the trusted rosters of the configuration directory.
+///
+/// # Errors
+/// Returns an error if a file cannot be read or parsed, or if other users can write it.
+pub fn configured(home: &Home) -> Result<Vec<ChosenTrust>, CommandFailure> {
+    let Some(config) = &home.config else { return Ok(Vec::new()) };
+    let mut files = vec![config.join("roster.json")];
+    if let Ok(entries) = std::fs::read_dir(config.join("rosters")) {
+        let mut more: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+        more.retain(|path| path.extension().is_some_and(|ending| ending == "json"));
+        more.sort();
+        files.extend(more);
+    }
+    let mut found = Vec::new();
+    for path in files.iter().filter(|path| path.exists()) {
+        found.push(roster_of(read_own(path)?, path, path.to_string_lossy().into_owned())?);
+    }
+    let pins = config.join("trust");
+    if pins.is_file() {
+        let text = String::from_utf8_lossy(&read_own(&pins)?).into_owned();
+        for line in text.lines() {
+            // A line contains a digest, which a comment may follow.
+            let Some(word) = line.split_whitespace().next().filter(|word| !word.starts_with('#')) else { continue };
+            let pinned = digest(parse_digest(word)?, pins.to_string_lossy().into_owned());
+            found.push(ChosenTrust { file: Some(pins.clone()), ..pinned });
+        }
+    }
+    Ok(found)
+}
+
+fn digest_or_file(
+    text: &str,
+    from: String,
+    read: impl Fn(&Path) -> Result<Vec<u8>, CommandFailure>,
+) -> Result<ChosenTrust, CommandFailure> {
+    if text.starts_with("sha256:") {
+        return Ok(digest(parse_digest(text)?, from));
+    }
+    let path = Path::new(text);
+    let bytes = if is_stream(path) { read_bounded(path, MAX_FILE_BYTES)? } else { read(path)? };
+    roster_of(bytes, path, from)
+}
+
+fn digest(digest: RosterDigest, from: String) -> ChosenTrust {
+    ChosenTrust { pinned: Pinned::Digest(digest), audit: audit::RosterTrust::Digest(digest), from, file: None }
+}
+
+fn parse_digest(text: &str) -> Result<RosterDigest, CommandFailure> {
+    text.parse().map_err(|error| CommandFailure::usage(format!("{}: {error}", PrintableText::text(text).as_str())))
+}
+
+fn roster_of(bytes: Vec<u8>, path: &Path, from: String) -> Result<ChosenTrust, CommandFailure> {
+    let place = PrintableText::text(&path.to_string_lossy());
+    let advice = "give the roster's envelope, as `countersign roster show --json` prints it";
+    let envelope: Envelope = json::parse_as(&bytes, MAX_FILE_BYTES).map_err(|error| {
+        CommandFailure::new(Exit::NoTrust, format!("{} is no roster: {error}; {advice}", place.as_str()))
+    })?;
+    let pinned = Pinned::from_envelope(&envelope).map_err(|error| {
+        CommandFailure::new(Exit::NoTrust, format!("{} is no roster: {error}; {advice}", place.as_str()))
+    })?;
+    Ok(ChosenTrust { pinned, audit: audit::RosterTrust::Roster(bytes), from, file: Some(path.to_owned()) })
+}
+
+/// Returns true if the path is a stream that the shell created. Other users cannot write to such a stream.
+fn is_stream(path: &Path) -> bool {
+    path == Path::new("-")
+        || path == Path::new("/dev/stdin")
+        || ["/dev/fd", "/proc/self/fd"].iter().any(|streams| path.starts_with(streams))
+}
+
+/// Reads a file that the program will trust. The function refuses a file that users other than this user and root can
+/// write.
+fn read_own(path: &Path) -> Result<Vec<u8>, CommandFailure> {
+    let _own = check_own(path)?;
+    read_bounded(path, MAX_FILE_BYTES)
+}
+
+/// Proof that only this user and root can write a file.
+#[derive(Debug)]
+pub struct PrivateFile(());
+
+/// Checks the owner and the mode of a file that the program will trust, and of the directory of the file, because users
+/// who can write the directory can replace the file.
+///
+/// # Errors
+/// Returns an error if the file is missing, belongs to another user, or can be written or replaced by other users.
+pub fn check_own(path: &Path) -> Result<PrivateFile, CommandFailure> {
+    let failed = |path: &Path, error: std::io::Error| {
+        CommandFailure::new(
+            Exit::NoTrust,
+            format!("{}: {error}", PrintableText::text(&path.to_string_lossy()).as_str()),
+        )
+    };
+    let real = path.canonicalize().map_err(|error| failed(path, error))?;
+    let me = rustix::process::geteuid().as_raw();
+    for place in std::iter::once(real.as_path()).chain(real.parent()) {
+        let meta = std::fs::metadata(place).map_err(|error| failed(place, error))?;
+        // In a directory with the sticky bit, other users cannot replace files of this user.
+        let closed = meta.mode() & 0o022 == 0 || (meta.is_dir() && meta.mode() & 0o1000 != 0);
+        if (meta.uid() != me && meta.uid() != 0) || !closed {
+            let what = if meta.is_dir() { "the directory " } else { "" };
+            return Err(CommandFailure::new(
+                Exit::NoTrust,
+                format!(
+                    "other users can write {what}{0}, so {1} can't be trusted: check its content, then run `chown \
+                     {me} {0}` and `chmod go-w {0}`; or name the roster by its digest, --roster sha256:…",
+                    PrintableText::text(&place.to_string_lossy()).as_str(),
+                    if meta.is_dir() { "the file in it" } else { "it" },
+                ),
+            ));
+        }
+    }
+    Ok(PrivateFile(()))
+}
+
+/// Returns the advice for a user without a trusted roster.
+#[must_use]
+pub fn trust_advice(seen: Option<RosterDigest>, config: &str) -> String {
+    match seen {
+        Some(digest) => format!(
+            "the boundary names the roster {digest}; ask the person who maintains the roster for its digest, over \
+             another channel than this boundary; if the digests are equal, give --roster sha256:... with the digest \
+             from that person, or trust the roster from now on: mkdir -p {config} && echo sha256:... >> \
+             {config}/trust"
+        ),
+        None => format!(
+            "get the roster from the person who maintains it; then give --roster FILE, or save the roster as \
+             {config}/roster.json"
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn found(flag: Option<&str>, variable: Option<OsString>, home: &Home) -> Result<Vec<ChosenTrust>, CommandFailure> {
+        find(flag, variable, home, read_own)
+    }
+
+    const GOLDEN: &[u8] = include_bytes!("../../../../tests/conformance/golden/valid/roster.json");
+
+    fn home(directory: &Path) -> Home {
+        Home::of(Some(directory.into()), None)
+    }
+
+    #[test]
+    fn a_roster_in_the_current_directory_is_not_trusted() {
+        // The current directory is a checkout that contains the files of a whole home directory.
+        let checkout = tempfile::tempdir().expect("directory");
+        std::fs::create_dir_all(checkout.path().join(".config/countersign/rosters")).expect("directories");
+        for place in [
+            "roster.json",
+            ".config/countersign/roster.json",
+            ".config/countersign/rosters/a.json",
+            "countersign/roster.json",
+        ] {
+            let path = checkout.path().join(place);
+            std::fs::create_dir_all(path.parent().expect("parent")).expect("directory");
+            std::fs::write(path, GOLDEN).expect("file");
+        }
+        let nobody = tempfile::tempdir().expect("directory");
+        assert!(found(None, None, &home(nobody.path())).expect("no error").is_empty());
+        // A relative value would name a place in the current directory, so it is ignored.
+        for relative in [".", "", "home", ".config"] {
+            let home = Home::of(Some(relative.into()), Some(relative.into()));
+            assert!(home.config.is_none() && home.home.is_none(), "{relative}");
+            assert!(found(None, None, &home).expect("no error").is_empty());
+        }
+        let error = found(None, Some("roster.json".into()), &home(nobody.path())).expect_err("relative");
+        assert_eq!(error.exit, Exit::Usage);
+    }
+
+    #[test]
+    fn the_roster_flag_overrides_the_variable_and_the_variable_overrides_the_configuration() {
+        let directory = tempfile::tempdir().expect("directory");
+        let config = directory.path().join(".config/countersign");
+        std::fs::create_dir_all(&config).expect("directory");
+        let file = config.join("roster.json");
+        std::fs::write(&file, GOLDEN).expect("file");
+        let home = home(directory.path());
+        let own = found(None, None, &home).expect("found");
+        assert_eq!(own.len(), 1);
+        let digest = format!("sha256:{}", "a".repeat(64));
+        let other = format!("sha256:{}", "b".repeat(64));
+        let by_variable = found(None, Some(digest.clone().into()), &home).expect("found");
+        assert_eq!(by_variable[0].pinned.digest().to_string(), digest);
+        let by_flag = found(Some(&other), Some(digest.into()), &home).expect("found");
+        assert_eq!(by_flag[0].pinned.digest().to_string(), other);
+        std::fs::write(config.join("trust"), format!("# mine\n{other} prod\n\n")).expect("file");
+        assert_eq!(found(None, None, &home).expect("found").len(), 2);
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o666)).expect("mode");
+        assert_eq!(found(None, None, &home).expect_err("others can write it").exit, Exit::NoTrust);
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).expect("mode");
+        assert_eq!(found(None, None, &home).expect("found").len(), 2);
+        // A user who can write the directory can replace the file.
+        std::fs::set_permissions(&config, std::fs::Permissions::from_mode(0o777)).expect("mode");
+        let refused = found(None, None, &home).expect_err("others can replace it");
+        assert!(refused.exit == Exit::NoTrust && refused.to_string().contains("chmod go-w"), "{refused}");
+        std::fs::set_permissions(&config, std::fs::Permissions::from_mode(0o1777)).expect("mode");
+        assert_eq!(found(None, None, &home).expect("nobody else's file is replaced there").len(), 2);
+    }
+
+    #[test]
+    fn a_file_that_is_no_roster_is_reported() {
+        let directory = tempfile::tempdir().expect("directory");
+        let file = directory.path().join("r.json");
+        std::fs::write(&file, b"{}").expect("file");
+        let error = found(Some(&file.to_string_lossy()), None, &Home::default()).expect_err("no roster");
+        assert_eq!(error.exit, Exit::NoTrust);
+        assert!(found(Some("sha256:xyz"), None, &Home::default()).is_err());
+    }
+}

@@ -1,0 +1,718 @@
+//! Client of the boundary's HTTP interface.
+//!
+//! The client uses TLS, or plain HTTP for a boundary on this machine. The client ignores redirects and the proxy
+//! settings of the environment, because they could send the token to another server. Over plain HTTP to another machine,
+//! the client only reads, and sends no token and no signature of a key.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::fs::File;
+use std::io::{BufRead, BufReader, ErrorKind, Read as _, Seek as _};
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use ureq::http::{Method, Request, Response};
+use ureq::{Agent, Body};
+
+use crate::home::keys::{self, KeyArgs, SignaturePurpose};
+use crate::remote::address::Address;
+use crate::remote::tls_files::TlsFiles;
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::printable_text::PrintableText;
+use documents::crypto::digest::BlobDigest;
+use documents::record::bundle::MAX_BUNDLE_BYTES;
+use documents::record::code::Code;
+use documents::record::ident::Name;
+use wire::api::body::{AdmissionResponse, Challenge, ChallengeAnswer, ChallengeRequest, Problem, ProblemError};
+use wire::tls::client_problem::TlsProblem;
+
+/// Payload type of the DSSE message that a key signs for read access.
+pub const CHALLENGE_TYPE: &str = "application/vnd.countersign.challenge.v1";
+/// Maximum size of an answer in bytes, except for streams.
+const MAX_ANSWER_BYTES: u64 = 32 << 20;
+/// Time limit between a request and the first byte of its answer. A request for a waiting call asks the server for a
+/// shorter wait.
+const ANSWER: Duration = Duration::from_secs(90);
+const CONNECT: Duration = Duration::from_secs(10);
+/// Time limit for the whole body of an answer, except for streams. The limit is long, because the largest answers
+/// have several MiB.
+const WHOLE: Duration = Duration::from_secs(180);
+
+/// Secret that must not be printed.
+#[derive(Clone)]
+pub struct Secret(zeroize::Zeroizing<String>);
+
+impl Secret {
+    /// Creates a secret from a text. Whitespace at both ends is removed.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        Self(zeroize::Zeroizing::new(text.trim().to_owned()))
+    }
+
+    /// Returns true if the secret has only letters, digits, `_` and `-`, so that it can be sent in a header.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        !self.0.is_empty() && self.0.bytes().all(|c| c.is_ascii_graphic())
+    }
+}
+
+impl std::str::FromStr for Secret {
+    type Err = std::convert::Infallible;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self::new(text))
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+/// Value of the header `Accept` in a request for an NDJSON stream.
+const LINES: &str = "application/x-ndjson, application/json;q=0.5";
+
+/// HTTP client for one boundary.
+#[derive(Debug, Clone)]
+pub struct Client {
+    address: Address,
+    agent: Agent,
+    keys: Option<KeyArgs>,
+    /// True for a mirror, to which the client sends no credentials.
+    stranger: bool,
+    has_certificate: bool,
+    /// True if the user named the trusted authorities.
+    has_authorities: bool,
+    bearer: RefCell<Option<Secret>>,
+    name: RefCell<Option<Name>>,
+    /// What the boundary says about each key of the user, if it accepted none of them.
+    refused_keys: RefCell<Vec<String>>,
+}
+
+impl Client {
+    /// Creates a client with a token or with keys. The client loads the keys and signs a challenge only if a request
+    /// needs credentials, so an unusable key does not prevent a request for public data.
+    ///
+    /// # Errors
+    /// Returns an error if the client would send the token over plain HTTP to another machine, or if a file for TLS
+    /// cannot be used.
+    pub fn new(
+        address: Address,
+        tls: &TlsFiles,
+        token: Option<Secret>,
+        keys: Option<KeyArgs>,
+    ) -> Result<Self, CommandFailure> {
+        Self::with(address, tls, token, keys, WHOLE)
+    }
+
+    /// Creates a client without credentials, for a mirror. A hostile mirror could steal the token, or could let the
+    /// person's key sign a challenge of a boundary. A mirror also learns nothing about the client certificate.
+    ///
+    /// # Errors
+    /// Returns an error if the file of the trusted authorities cannot be used.
+    pub fn stranger(address: Address, tls: &TlsFiles) -> Result<Self, CommandFailure> {
+        Ok(Self { stranger: true, ..Self::new(address, &tls.without_certificate(), None, None)? })
+    }
+
+    fn with(
+        address: Address,
+        tls: &TlsFiles,
+        token: Option<Secret>,
+        keys: Option<KeyArgs>,
+        whole: Duration,
+    ) -> Result<Self, CommandFailure> {
+        if token.is_some() {
+            address.check_private("the token")?;
+        }
+        let mut config = Agent::config_builder()
+            .http_status_as_error(false)
+            .proxy(None)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .timeout_connect(Some(CONNECT))
+            .timeout_recv_response(Some(ANSWER))
+            .timeout_recv_body(Some(whole))
+            .user_agent(concat!("countersign/", env!("CARGO_PKG_VERSION")));
+        if address.uses_tls() {
+            config = config.https_only(true).tls_config(tls.config()?);
+        }
+        let keys = if token.is_some() { None } else { keys };
+        Ok(Self {
+            address,
+            agent: config.build().new_agent(),
+            keys,
+            stranger: false,
+            has_certificate: tls.have_certificate(),
+            has_authorities: tls.have_authorities(),
+            bearer: RefCell::new(token),
+            name: RefCell::new(None),
+            refused_keys: RefCell::default(),
+        })
+    }
+
+    /// Returns the name of the person who got read access with a key, or `None` if no key was used.
+    #[must_use]
+    pub fn name(&self) -> Option<Name> {
+        self.name.borrow().clone()
+    }
+
+    /// Fetches a JSON document.
+    ///
+    /// # Errors
+    /// Returns the boundary's refusal, or an error if the boundary cannot be reached.
+    pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, CommandFailure> {
+        self.typed(self.request(Method::GET, path, None::<&()>, "application/json")?)
+    }
+
+    /// Fetches bytes.
+    ///
+    /// # Errors
+    /// Returns the boundary's refusal, or an error if the boundary cannot be reached.
+    pub fn bytes(&self, path: &str) -> Result<Vec<u8>, CommandFailure> {
+        self.whole(self.request(Method::GET, path, None::<&()>, "*/*")?)
+    }
+
+    /// Fetches a resource of at most `most` bytes. Returns `None` for status 404. A mirror may answer an error without
+    /// a problem document.
+    ///
+    /// # Errors
+    /// Returns the refusal, or an error if the server cannot be reached.
+    pub fn find(&self, path: &str, most: usize) -> Result<Option<Vec<u8>>, CommandFailure> {
+        let response = self.answered(|| self.send(&Method::GET, path, None, "*/*"))?;
+        if response.status().as_u16() == 404 {
+            return Ok(None);
+        }
+        self.up_to(most as u64, self.refuse_problem(response)?).map(Some)
+    }
+
+    /// Fetches a blob of the log and checks its digest.
+    ///
+    /// # Errors
+    /// Returns the boundary's refusal, or an error if the boundary cannot be reached or the digest is wrong.
+    pub fn blob(&self, digest: &[u8; 32]) -> Result<Vec<u8>, CommandFailure> {
+        let digest = BlobDigest::from_bytes(*digest);
+        let bytes = self.bytes(&format!("/log/blob/sha256/{}", digest.hex()))?;
+        if BlobDigest::of(&bytes) == digest {
+            Ok(bytes)
+        } else {
+            Err(CommandFailure::new(
+                Exit::Unreachable,
+                format!("the boundary returned other bytes for the blob {digest}: don't trust this boundary"),
+            ))
+        }
+    }
+
+    /// Sends a JSON document and reads the answer.
+    ///
+    /// # Errors
+    /// Returns the boundary's refusal, or an error if the boundary cannot be reached.
+    pub fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, CommandFailure> {
+        self.typed(self.request(Method::POST, path, Some(body), "application/json")?)
+    }
+
+    /// Sends a request with the token, and returns status and body of any answer. The client uses no key of the user.
+    ///
+    /// # Errors
+    /// Returns an error if the boundary cannot be reached, or if the answer ends too early.
+    pub fn exchange(
+        &self,
+        method: &Method,
+        path: &str,
+        body: Option<&[u8]>,
+        range: Option<&str>,
+    ) -> Result<(u16, Vec<u8>), CommandFailure> {
+        let mut request = Request::builder().method(method.clone()).uri(format!("{}{path}", self.address.base()));
+        if let Some(range) = range {
+            request = request.header("range", range);
+        }
+        if body.is_some() {
+            request = request.header("content-type", "application/json");
+        }
+        let request = self.authorize(request).body(body.unwrap_or_default());
+        let request = request.map_err(|error| self.odd(&error.to_string()))?;
+        let response = self.agent.run(request).map_err(|error| self.unreachable(&error))?;
+        Ok((response.status().as_u16(), self.whole(response)?))
+    }
+
+    /// Uploads a file, and reads the answer.
+    ///
+    /// # Errors
+    /// Returns the boundary's refusal, or an error if the boundary cannot be reached.
+    pub fn put_file<T: DeserializeOwned>(&self, path: &str, file: File) -> Result<T, CommandFailure> {
+        self.address.check_private("the file")?;
+        let response = self.again_when_admission_ended(|| {
+            let request = Request::builder().method(Method::PUT).uri(format!("{}{path}", self.address.base()));
+            let request = self.authorize(request.header("content-type", "application/octet-stream"));
+            let mut file = file.try_clone().map_err(|error| self.odd(&error.to_string()))?;
+            file.rewind().map_err(|error| self.odd(&error.to_string()))?;
+            let request = request.body(file).map_err(|error| self.odd(&error.to_string()))?;
+            self.agent.run(request).map_err(|error| self.unreachable(&error))
+        })?;
+        self.typed(response)
+    }
+
+    /// Sends a POST request without a body and reads the answer.
+    ///
+    /// # Errors
+    /// Returns the boundary's refusal, or an error if the boundary cannot be reached.
+    pub fn post_nothing<T: DeserializeOwned>(&self, path: &str) -> Result<T, CommandFailure> {
+        self.typed(self.request(Method::POST, path, None::<&()>, "application/json")?)
+    }
+
+    /// Opens an NDJSON stream. The stream begins after the event `after`.
+    ///
+    /// # Errors
+    /// Returns the boundary's refusal, or an error if the boundary cannot be reached.
+    pub fn lines(&self, path: &str, after: Option<u64>) -> Result<impl BufRead + use<>, CommandFailure> {
+        let response = self.again_when_admission_ended(|| {
+            let mut request = Request::builder().method(Method::GET).uri(format!("{}{path}", self.address.base()));
+            request = request.header("accept", "application/x-ndjson");
+            if let Some(after) = after {
+                request = request.header("last-event-id", after.to_string());
+            }
+            let request = self.authorize(request).body(()).map_err(|error| self.odd(&error.to_string()))?;
+            self.agent.run(self.endless(request)).map_err(|error| self.unreachable(&error))
+        })?;
+        Ok(BufReader::new(response.into_body().into_with_config().limit(u64::MAX).reader()))
+    }
+
+    /// Sends a JSON document and opens the NDJSON stream of the answer.
+    ///
+    /// # Errors
+    /// Returns the boundary's refusal, or an error if the boundary cannot be reached.
+    pub fn post_lines(&self, path: &str, body: &impl Serialize) -> Result<Box<dyn BufRead>, CommandFailure> {
+        let response = self.request(Method::POST, path, Some(body), LINES)?;
+        Ok(Box::new(BufReader::new(response.into_body().into_with_config().limit(u64::MAX).reader())))
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
+        accept: &str,
+    ) -> Result<Response<Body>, CommandFailure> {
+        let body = body
+            .map(serde_json::to_vec)
+            .transpose()
+            .map_err(|error| CommandFailure::usage(format!("the request can't be written: {error}")))?;
+        self.again_when_admission_ended(|| self.send(&method, path, body.as_deref(), accept))
+    }
+
+    fn send(
+        &self,
+        method: &Method,
+        path: &str,
+        body: Option<&[u8]>,
+        accept: &str,
+    ) -> Result<Response<Body>, CommandFailure> {
+        if !method.is_safe() {
+            self.address.check_private("the request")?;
+        }
+        let request = Request::builder()
+            .method(method.clone())
+            .uri(format!("{}{path}", self.address.base()))
+            .header("accept", accept);
+        let request = self.authorize(request);
+        let odd = |error: ureq::http::Error| self.odd(&error.to_string());
+        let answer = match body {
+            Some(body) => {
+                let request = request.header("content-type", "application/json").body(body).map_err(odd)?;
+                self.agent.run(if accept == LINES { self.endless(request) } else { request })
+            }
+            None => self.agent.run(request.body(()).map_err(odd)?),
+        };
+        answer.map_err(|error| self.unreachable(&error))
+    }
+
+    /// Removes the time limit of the body, because a stream lasts as long as the run.
+    fn endless<B: ureq::AsSendBody>(&self, request: Request<B>) -> Request<B> {
+        self.agent.configure_request(request).timeout_recv_body(None).build()
+    }
+
+    fn authorize(&self, request: ureq::http::request::Builder) -> ureq::http::request::Builder {
+        match &*self.bearer.borrow() {
+            Some(bearer) => request.header("authorization", format!("Bearer {}", *bearer.0)),
+            None => request,
+        }
+    }
+
+    /// Sends a request. If the server requires credentials, the client gets read access with a key and repeats the
+    /// request.
+    fn again_when_admission_ended(
+        &self,
+        send: impl Fn() -> Result<Response<Body>, CommandFailure>,
+    ) -> Result<Response<Body>, CommandFailure> {
+        self.refuse_problem(self.answered(send)?)
+    }
+
+    /// Like [`Self::again_when_admission_ended`], but returns a response with an error status as `Ok`.
+    fn answered(
+        &self,
+        send: impl Fn() -> Result<Response<Body>, CommandFailure>,
+    ) -> Result<Response<Body>, CommandFailure> {
+        let response = send()?;
+        // Without a token, status 429 means that all callers without a token at this address have reached their common
+        // limit. A key has a limit of its own.
+        let unknown = match response.status().as_u16() {
+            401 => true,
+            429 => self.bearer.borrow().is_none(),
+            _ => false,
+        };
+        if unknown
+            && let Some(keys) = &self.keys
+            && self.admit(keys)?
+        {
+            return send();
+        }
+        Ok(response)
+    }
+
+    /// Returns true if the token allows all requests of a review, or if the client has no token.
+    ///
+    /// The check requests the first entry of the log, for which a token needs the same scope as for a review: `read`
+    /// for every step. If the boundary cannot be reached, the result is true, because the next call reports the error.
+    #[must_use]
+    pub fn token_reads_all(&self) -> bool {
+        if self.bearer.borrow().is_none() {
+            return true;
+        }
+        let answer = self.send(&Method::HEAD, "/log/tile/entries/000.p/1", None, "*/*");
+        answer.map_or(true, |answer| !matches!(answer.status().as_u16(), 401 | 403))
+    }
+
+    /// Gets read access with the first key that the boundary knows. Returns false if the boundary knows none of the
+    /// keys.
+    ///
+    /// # Errors
+    /// Returns an error if a key cannot be used, or if the boundary refuses the signature.
+    pub fn admit(&self, keys: &KeyArgs) -> Result<bool, CommandFailure> {
+        self.address.check_private("the signature of your key")?;
+        *self.bearer.borrow_mut() = None;
+        self.refused_keys.borrow_mut().clear();
+        for signer in keys.find()?.all() {
+            let body = serde_json::to_vec(&ChallengeRequest { keyid: signer.key().keyid() })
+                .map_err(|error| self.odd(&error.to_string()))?;
+            let answer = self.send(&Method::POST, "/v1/challenges", Some(&body), "application/json")?;
+            let answer = match self.refuse_problem(answer) {
+                Err(failure) if failure.has_code(Code::UnknownSigner) => {
+                    let detail = failure.problem.as_ref().and_then(|problem| problem["detail"].as_str());
+                    self.refused_keys
+                        .borrow_mut()
+                        .push(PrintableText::text(detail.unwrap_or_default()).as_str().to_owned());
+                    continue;
+                }
+                answer => answer?,
+            };
+            let Challenge { challenge } = self.typed(answer)?;
+            let well_formed = challenge.starts_with("countersign-challenge/v1 ")
+                && challenge.len() <= 512
+                && challenge.bytes().all(|c| (0x20..0x7f).contains(&c));
+            if !well_formed {
+                return Err(self.odd("the challenge does not have version 1, so nothing was signed"));
+            }
+            let signature = keys::sign(signer, SignaturePurpose::Read, CHALLENGE_TYPE, challenge.as_bytes())?;
+            let body = serde_json::to_vec(&ChallengeAnswer { challenge, signature })
+                .map_err(|error| self.odd(&error.to_string()))?;
+            let answer = self.send(&Method::POST, "/v1/challenges/answer", Some(&body), "application/json")?;
+            let admission: AdmissionResponse = self.typed(self.refuse_problem(answer)?)?;
+            *self.bearer.borrow_mut() = Some(Secret::new(&admission.bearer));
+            *self.name.borrow_mut() = Some(admission.name);
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    fn refuse_problem(&self, response: Response<Body>) -> Result<Response<Body>, CommandFailure> {
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let status = response.status().as_u16();
+        if status == 401 && self.stranger {
+            let base = self.address.base();
+            return Err(CommandFailure::new(
+                Exit::Refused,
+                format!(
+                    "{base} asked for credentials. Your token or key was not sent, because it is only for the \
+                     boundary at --url. If {base} is that boundary, also give --url {base} (or COUNTERSIGN_URL)"
+                ),
+            ));
+        }
+        if response.status().is_redirection()
+            && let Some(to) = response.headers().get("location")
+        {
+            return Err(self.odd(&format!(
+                "the answer is a redirect to {}, and redirects are not followed, because your token could get to \
+                 another server: if you trust that address, give it as --url (COUNTERSIGN_URL)",
+                String::from_utf8_lossy(to.as_bytes())
+            )));
+        }
+        let bytes = self.whole(response)?;
+        let Ok(problem) = serde_json::from_slice::<Problem>(&bytes) else {
+            return Err(self.odd(&format!(
+                "the answer has status {status}, but is no problem document: check that the address is a boundary"
+            )));
+        };
+        let mut failure = refusal(&problem, serde_json::from_slice(&bytes).ok());
+        // The title of the problem asks for a token, but the request had a token. The message below explains how to
+        // replace the token.
+        if failure.has_code(Code::Unauthenticated) && self.keys.is_none() && self.bearer.borrow().is_some() {
+            failure.message = format!(
+                "the boundary at {} does not accept your token (unauthenticated): {}; the token comes from --token, \
+                 --token-file, COUNTERSIGN_TOKEN, COUNTERSIGN_TOKEN_FILE or countersign/token in your configuration \
+                 directory: give a token of this boundary, or the address of the token's boundary (--url, \
+                 COUNTERSIGN_URL)",
+                self.address.base(),
+                PrintableText::text(&problem.detail).as_str()
+            );
+        }
+        let refused_keys = self.refused_keys.borrow();
+        if failure.has_code(Code::Unauthenticated) && !refused_keys.is_empty() {
+            let named = self.keys.as_ref().and_then(|keys| keys.key.as_ref());
+            let named = named.map_or_else(|| "your keys".to_owned(), |file| file.display().to_string());
+            failure.message = format!(
+                "the boundary at {} does not accept {} (unauthenticated): {}; name another key with --key FILE \
+                 (COUNTERSIGN_KEY), ask for a roster with your key, or give a token (--token-file)",
+                self.address.base(),
+                PrintableText::text(&named).as_str(),
+                refused_keys.join("; ")
+            );
+        }
+        Err(failure)
+    }
+
+    fn whole(&self, response: Response<Body>) -> Result<Vec<u8>, CommandFailure> {
+        self.up_to(MAX_ANSWER_BYTES.max(MAX_BUNDLE_BYTES as u64), response)
+    }
+
+    fn up_to(&self, most: u64, response: Response<Body>) -> Result<Vec<u8>, CommandFailure> {
+        let mut bytes = Vec::new();
+        let mut reader = response.into_body().into_with_config().limit(most).reader();
+        reader.read_to_end(&mut bytes).map_err(|error| self.odd(&format!("the answer ended too early: {error}")))?;
+        Ok(bytes)
+    }
+
+    fn typed<T: DeserializeOwned>(&self, response: Response<Body>) -> Result<T, CommandFailure> {
+        let bytes = self.whole(response)?;
+        serde_json::from_slice(&bytes)
+            .map_err(|error| self.odd(&format!("this version of the program does not understand the answer: {error}")))
+    }
+
+    fn unreachable(&self, error: &ureq::Error) -> CommandFailure {
+        let base = self.address.base();
+        if self.address.uses_tls()
+            && let Some(problem) = TlsProblem::of(error)
+        {
+            return CommandFailure::new(
+                Exit::Unreachable,
+                format!(
+                    "the boundary at {base} can't be reached: {}; {}",
+                    PrintableText::text(&problem.to_string()).as_str(),
+                    self.advice(&problem)
+                ),
+            );
+        }
+        let mut advice = "is the boundary running (`countersign serve`), and is this the right address (--url, \
+             COUNTERSIGN_URL)"
+            .to_owned();
+        // A server that expects TLS answers with bytes that are no HTTP, or closes the connection.
+        let is_odd = match error {
+            ureq::Error::Protocol(_) => true,
+            ureq::Error::Io(error) => error.kind() != ErrorKind::ConnectionRefused,
+            _ => false,
+        };
+        if !self.address.uses_tls() && is_odd {
+            advice.push_str("? If the server uses TLS, the address begins with https://");
+        }
+        CommandFailure::new(Exit::Unreachable, format!("the boundary at {base} can't be reached: {error}; {advice}"))
+    }
+
+    /// Returns the next action of the user after this problem.
+    fn advice(&self, problem: &TlsProblem) -> String {
+        let certificate = if self.stranger {
+            "your client certificate is only for the boundary at --url; if this server is that boundary, also give its \
+             address as --url (COUNTERSIGN_URL)"
+        } else if self.has_certificate {
+            "ask the operator which authority must sign a client certificate, and check --cert (COUNTERSIGN_CERT)"
+        } else {
+            "give your client certificate with --cert and --cert-key (COUNTERSIGN_CERT, COUNTERSIGN_CERT_KEY)"
+        };
+        match problem {
+            TlsProblem::UnknownAuthority if self.has_authorities => "no authority in the file of --cacert \
+                 (COUNTERSIGN_CACERT) signed the certificate: ask the operator for the file of the right authority; \
+                 otherwise don't trust this server"
+                .to_owned(),
+            TlsProblem::UnknownAuthority => "if the server has a certificate of your own authority, name the file of \
+                 this authority with --cacert (COUNTERSIGN_CACERT); otherwise don't trust this server"
+                .to_owned(),
+            TlsProblem::AuthorityAsServer => "the operator must make a server certificate (CA:FALSE), signed by this \
+                 authority"
+                .to_owned(),
+            TlsProblem::OtherName(_) => {
+                "give the address with a name of the certificate, or let the operator add this name".to_owned()
+            }
+            TlsProblem::Expired(_) => "the operator of the server must renew the certificate".to_owned(),
+            TlsProblem::NotYetValid(_) => "check the clock of this machine".to_owned(),
+            TlsProblem::CertificateRequired | TlsProblem::CertificateRefused(_) => certificate.to_owned(),
+            TlsProblem::NoTls => {
+                "check the port; if the server uses plain HTTP on this machine, the address begins with http://"
+                    .to_owned()
+            }
+            TlsProblem::OldVersion => "the operator of the server must permit TLS 1.2 or TLS 1.3".to_owned(),
+            TlsProblem::NoRoom => "try again soon; if this happens again, tell the operator".to_owned(),
+            TlsProblem::Closed | TlsProblem::Other(_) => {
+                format!(
+                    "is this the right address (--url, COUNTERSIGN_URL)? If the server requires a client \
+                         certificate, {certificate}"
+                )
+            }
+        }
+    }
+
+    fn odd(&self, what: &str) -> CommandFailure {
+        CommandFailure::new(
+            Exit::Unreachable,
+            format!("the boundary at {}: {}", self.address.base(), PrintableText::text(what).as_str()),
+        )
+    }
+}
+
+/// Returns the failure for a problem document in a stream.
+#[must_use]
+pub fn refusal_of(problem: &Value) -> CommandFailure {
+    match serde_json::from_value::<Problem>(problem.clone()) {
+        Ok(read) => refusal(&read, Some(problem.clone())),
+        Err(error) => CommandFailure::new(
+            Exit::Unreachable,
+            format!("the boundary ended the stream with an unreadable problem document: {error}"),
+        ),
+    }
+}
+
+fn refusal(problem: &Problem, whole: Option<Value>) -> CommandFailure {
+    let word = problem.kind.rsplit('/').next().unwrap_or_default();
+    let code = serde_json::from_value::<Code>(Value::from(word)).ok();
+    let exit = match code {
+        // The boundary has deleted what the caller names.
+        Some(_) if problem.status == 410 => Exit::Refused,
+        Some(code) => Exit::of_code(code),
+        None => Exit::Unreachable,
+    };
+    // A problem document may quote untrusted text of other people.
+    let mut message = if problem.detail.starts_with(&problem.title) {
+        format!("{} ({word})", problem.detail)
+    } else {
+        format!("{} ({word}): {}", problem.title, problem.detail)
+    };
+    // The detail of a parameter error already names each place.
+    let told = |error: &ProblemError| {
+        let pointer = error.pointer.strip_prefix("/params").unwrap_or(&error.pointer);
+        problem.detail.contains(&format!("{pointer}: {}", error.detail))
+    };
+    for error in problem.errors.iter().filter(|error| !told(error)) {
+        message.push_str(&format!("; {}: {}", error.pointer, error.detail));
+    }
+    if let Some(receipt) = &problem.receipt {
+        message.push_str(&format!("; receipt {receipt}"));
+    }
+    if let Some(proposal) = &problem.proposal {
+        message.push_str(&format!("; proposal {proposal}"));
+    }
+    if let Some(fault) = &problem.fault {
+        message.push_str(&format!("; the service's log has details under {fault}"));
+    }
+    if code == Some(Code::Unauthenticated) {
+        message.push_str(
+            "; give a token (--token-file, COUNTERSIGN_TOKEN; the file countersign/token is sent only to a boundary on \
+             this machine), or a key of the roster (--key)",
+        );
+    }
+    CommandFailure { problem: whole, ..CommandFailure::new(exit, PrintableText::text(&message).as_str().to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_code_of_a_problem_is_preserved_and_its_control_characters_are_escaped() {
+        let problem = Problem {
+            kind: "/problems/unknown-step".into(),
+            title: "no such step is registered".into(),
+            status: 404,
+            detail: "a\x1b[2Jb".into(),
+            errors: Vec::new(),
+            receipt: None,
+            proposal: None,
+            fault: None,
+        };
+        let failure = refusal(&problem, None);
+        assert_eq!(failure.exit.code(), 127);
+        assert!(failure.message.contains(r"a\x1b[2Jb"), "{failure}");
+    }
+
+    #[test]
+    fn each_error_of_a_problem_is_printed_once() {
+        let at = |pointer: &str, detail: &str| ProblemError { pointer: pointer.into(), detail: detail.into() };
+        let mut problem = Problem {
+            kind: "/problems/invalid-params".into(),
+            title: "the parameters do not fit".into(),
+            status: 422,
+            detail: "/text: expected a string; expected an object".into(),
+            errors: vec![at("/params/text", "expected a string"), at("/params/other", "unknown")],
+            receipt: None,
+            proposal: None,
+            fault: None,
+        };
+        let failure = refusal(&problem, None);
+        assert!(
+            failure.message.ends_with(": /text: expected a string; expected an object; /params/other: unknown"),
+            "{failure}"
+        );
+        // The message names a place that the detail does not name.
+        problem.detail = "expected 1 to 5 seconds".into();
+        problem.errors = vec![at("/expires_in_s", "expected 1 to 5 seconds")];
+        assert!(refusal(&problem, None).message.ends_with("; /expires_in_s: expected 1 to 5 seconds"));
+        // The message contains the title only once, even if the detail begins with the title.
+        problem.errors.clear();
+        problem.detail = "the parameters do not fit: none is known".into();
+        assert_eq!(refusal(&problem, None).message, "the parameters do not fit: none is known (invalid-params)");
+    }
+
+    #[test]
+    fn a_slow_answer_exceeds_the_time_limit_but_a_stream_has_no_time_limit() {
+        use std::io::Write as _;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("bound"));
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                std::thread::spawn(move || {
+                    let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n");
+                    while stream.write_all(b"\n").is_ok() {
+                        std::thread::sleep(Duration::from_millis(50));
+                    }
+                });
+            }
+        });
+        let address = Address::parse(&url).expect("an address");
+        let client =
+            Client::with(address, &TlsFiles::default(), None, None, Duration::from_millis(300)).expect("a client");
+        let began = std::time::Instant::now();
+        for failure in [client.find("/log/checkpoint", 1000).map(drop), client.bytes("/log/blob").map(drop)]
+            .map(Result::unwrap_err)
+        {
+            assert!(failure.message.contains("ended too early"), "{failure}");
+        }
+        assert!(began.elapsed() < Duration::from_secs(5));
+        assert_eq!(client.lines("/v1/events", None).expect("a stream").lines().take(12).flatten().count(), 12);
+        let posted = client.post_lines("/v1/events", &"").expect("a stream");
+        assert_eq!(posted.lines().take(12).flatten().count(), 12);
+    }
+
+    #[test]
+    fn a_secret_is_not_printed() {
+        assert_eq!(format!("{:?}", Secret::new("cst_x\n")), "[redacted]");
+    }
+}

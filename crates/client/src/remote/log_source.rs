@@ -1,0 +1,214 @@
+//! Sources of a log: a server, a directory with a copy, or a store that no service uses.
+//!
+//! Every source has the files of C2SP tlog-tiles: `checkpoint`, `tile/<level>/<index>[.p/<width>]` and
+//! `tile/entries/<index>[.p/<width>]`. Every source also has the files `blob/sha256/<hex>`, which contain the data
+//! that entries name by digest.
+
+use std::fs::OpenOptions;
+use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::remote::client::Client;
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::printable_text::PrintableText;
+use documents::crypto::digest::BlobDigest;
+use documents::crypto::note::MAX_NOTE_BYTES;
+use documents::crypto::tlog_tiles::{MAX_ENTRY_BYTES, TILE_WIDTH, TileKind, TilePath, split_entries};
+use judgement::audit::evidence_files::{EvidenceFiles, Unreadable};
+
+/// A source of a log.
+#[derive(Debug)]
+pub enum LogSource {
+    /// A directory that `log export` has written.
+    Directory(PathBuf),
+    /// A boundary, or another HTTP server that has the same files.
+    Served(Box<Client>),
+    /// A store that no service uses: a backup or a closed log.
+    Stored(Box<dyn LogAtRest>),
+}
+
+/// The log in a store that no service uses. The client has no store, so only the whole program implements this trait.
+pub trait LogAtRest: std::fmt::Debug + Send + Sync {
+    /// Returns the bytes of `checkpoint`, `tile/…` or `blob/sha256/<hex>`, or `None` if the path does not exist.
+    ///
+    /// # Errors
+    /// Returns a message if the store cannot be read.
+    fn resource(&self, path: &str) -> Result<Option<Vec<u8>>, String>;
+}
+
+/// Function that opens the log in a store that no service uses.
+pub type OpenStoredLog = fn(&Path) -> Result<LogSource, CommandFailure>;
+
+/// Maximum size of a file in bytes: a tile with entries of the maximum size. Blobs are smaller.
+pub const MAX_RESOURCE_BYTES: usize = TILE_WIDTH as usize * (MAX_ENTRY_BYTES + 2);
+
+/// Name of a directory in a copy with every signed checkpoint that `log export` accepted. The name of a file is the
+/// size of its checkpoint.
+pub const KEPT_HEADS: &str = "checkpoints";
+/// Prefix of the names of temporary files in a copy.
+pub const UNFINISHED: &str = ".new-";
+
+impl LogSource {
+    /// Returns the signed checkpoint, or `None` if the source has no checkpoint.
+    ///
+    /// # Errors
+    /// Returns an error if the checkpoint cannot be read.
+    pub fn head(&self) -> Result<Option<String>, CommandFailure> {
+        let Some(bytes) = self.resource("checkpoint", MAX_NOTE_BYTES)? else { return Ok(None) };
+        String::from_utf8(bytes)
+            .map(Some)
+            .map_err(|_| CommandFailure::new(Exit::CheckSaidNo, "the log's checkpoint is not UTF-8"))
+    }
+
+    /// Returns all signed checkpoints that `log export` stored in the copy, with their file names, sorted by name. Only
+    /// a copy has such checkpoints.
+    ///
+    /// # Errors
+    /// Returns an error if the checkpoints cannot be read.
+    pub fn kept_heads(&self) -> Result<Vec<(String, String)>, CommandFailure> {
+        let Self::Directory(directory) = self else { return Ok(Vec::new()) };
+        let kept = directory.join(KEPT_HEADS);
+        let failed = |error: io::Error| {
+            CommandFailure::usage(format!(
+                "can't read {}: {error}",
+                PrintableText::text(&kept.to_string_lossy()).as_str()
+            ))
+        };
+        let entries = match std::fs::read_dir(&kept) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(failed(error)),
+        };
+        let mut heads = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            // This is a temporary file of an interrupted export.
+            if name.starts_with(UNFINISHED) {
+                continue;
+            }
+            let Some(bytes) = read_file(&entry.path(), MAX_NOTE_BYTES)? else { continue };
+            heads.push((format!("{KEPT_HEADS}/{name}"), String::from_utf8_lossy(&bytes).into_owned()));
+        }
+        heads.sort();
+        Ok(heads)
+    }
+
+    /// Returns a tile, or `None` if the source does not have this tile.
+    ///
+    /// # Errors
+    /// Returns an error if the tile cannot be read.
+    pub fn tile(&self, path: &TilePath) -> Result<Option<Vec<u8>>, CommandFailure> {
+        self.resource(&path.to_string(), MAX_RESOURCE_BYTES)
+    }
+
+    /// Returns a blob, or `None` if the source does not have this blob. The digest of the bytes is not checked.
+    ///
+    /// # Errors
+    /// Returns an error if the blob cannot be read.
+    pub fn blob(&self, digest: &BlobDigest) -> Result<Option<Vec<u8>>, CommandFailure> {
+        self.resource(&format!("blob/sha256/{}", digest.hex()), MAX_RESOURCE_BYTES)
+    }
+
+    /// Returns the entries of tile `index` in a log with `size` entries.
+    ///
+    /// # Errors
+    /// Returns an error if the entries are missing or cannot be read.
+    pub fn entries(&self, index: u64, size: u64) -> Result<Vec<Vec<u8>>, CommandFailure> {
+        let tile = Self::tile_of(TileKind::Entries, index, size)?;
+        let mut bytes = self.tile(&tile)?;
+        if bytes.is_none() && tile.width() < TILE_WIDTH {
+            // If the log has grown, a complete tile may have replaced the incomplete tile.
+            bytes = self.tile(&Self::tile_of(TileKind::Entries, index, u64::MAX)?)?;
+        }
+        let Some(bytes) = bytes else {
+            let hashes = self.tile(&Self::tile_of(TileKind::Hashes(0), index, size)?)?;
+            let why = match hashes {
+                Some(_) => {
+                    "the hashes of these entries exist. Is this a mirror of hashes (`log export --hashes`)? Such a \
+                     mirror has no contents: audit a copy with contents, and compare it with this mirror by \
+                     --against"
+                }
+                None => "the log is incomplete",
+            };
+            return Err(CommandFailure::new(Exit::CheckSaidNo, format!("{tile} is missing: {why}")));
+        };
+        let mut entries =
+            split_entries(&bytes).filter(|entries| entries.len() >= usize::from(tile.width())).ok_or_else(|| {
+                CommandFailure::new(Exit::CheckSaidNo, format!("{tile} is incomplete, or is no tile of entries"))
+            })?;
+        entries.truncate(usize::from(tile.width()));
+        Ok(entries.into_iter().map(<[u8]>::to_vec).collect())
+    }
+
+    /// Returns the path of tile `index` in a log with `size` leaves. The last tile may be incomplete.
+    ///
+    /// # Errors
+    /// Returns an error if the log has no such tile.
+    pub fn tile_of(kind: TileKind, index: u64, size: u64) -> Result<TilePath, CommandFailure> {
+        let level = if let TileKind::Hashes(level) = kind { u32::from(level) } else { 0 };
+        let entries = size.checked_shr(level * 8).unwrap_or(0);
+        let width = entries.saturating_sub(index.saturating_mul(u64::from(TILE_WIDTH))).min(u64::from(TILE_WIDTH));
+        u16::try_from(width).ok().and_then(|width| TilePath::new(kind, index, width)).ok_or_else(|| {
+            CommandFailure::new(Exit::CheckSaidNo, format!("a log of {size} entries has no tile {index} of this level"))
+        })
+    }
+
+    /// Returns the failure for an unreadable resource, with the exit code for an unreadable tile.
+    pub fn unreadable(&self, error: Unreadable) -> CommandFailure {
+        match self {
+            Self::Directory(_) | Self::Stored(_) => CommandFailure::usage(error.0),
+            Self::Served(_) => CommandFailure::new(Exit::Unreachable, error.0),
+        }
+    }
+
+    fn resource(&self, path: &str, most: usize) -> Result<Option<Vec<u8>>, CommandFailure> {
+        match self {
+            Self::Served(client) => client.find(&format!("/log/{path}"), most),
+            Self::Directory(directory) => read_file(&directory.join(path), most),
+            Self::Stored(log) => log
+                .resource(path)
+                .map_err(|fault| CommandFailure::new(Exit::CheckSaidNo, format!("the store: {fault}"))),
+        }
+    }
+}
+
+/// Reads a file of at most `most` bytes. Returns `None` if the file does not exist.
+///
+/// # Errors
+/// Returns an error if the file is unreadable or too large, or if the path is not a regular file.
+pub fn read_file(path: &Path, most: usize) -> Result<Option<Vec<u8>>, CommandFailure> {
+    let shown = PrintableText::text(&path.to_string_lossy());
+    let failed = |error: io::Error| CommandFailure::usage(format!("can't read {}: {error}", shown.as_str()));
+    // Without this flag, opening a pipe would block until a process writes to it.
+    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = match OpenOptions::new().read(true).custom_flags(nonblocking).open(path) {
+        Ok(file) => file,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
+        Err(error) => return Err(failed(error)),
+    };
+    if !file.metadata().map_err(failed)?.is_file() {
+        return Err(CommandFailure::usage(format!("{} is no file", shown.as_str())));
+    }
+    let mut bytes = Vec::new();
+    file.take(most as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() > most {
+        return Err(CommandFailure::new(Exit::CheckSaidNo, format!("{} is too large", shown.as_str())));
+    }
+    Ok(Some(bytes))
+}
+
+impl EvidenceFiles for LogSource {
+    fn blob(&self, digest: &BlobDigest) -> Result<Option<Vec<u8>>, Unreadable> {
+        Self::blob(self, digest).map_err(|failure| Unreadable(failure.message))
+    }
+
+    /// A server may publish a copy of unknown origin, so the audit compares its hash tiles with computed tiles too.
+    /// This takes less than 1 % of the time for reading the entries.
+    fn tile(&self, path: &TilePath) -> Result<Option<Vec<u8>>, Unreadable> {
+        Self::tile(self, path).map_err(|failure| Unreadable(failure.message))
+    }
+}

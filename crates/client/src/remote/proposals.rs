@@ -1,0 +1,120 @@
+//! Finds proposals by id, by the last digits of an id, or by status.
+
+use crate::remote::client::Client;
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::printable_text::PrintableText;
+use documents::record::ident::{ProposalId, ProposalIdEnding, ReceiptId};
+use wire::api::view::{ProposalList, ProposalStatus, ProposalView};
+
+/// Maximum number of pages that a search requests. A page ends after a hundred matches, or after ten thousand examined
+/// proposals.
+const MAX_PAGES: usize = 1000;
+
+/// Maximum number of proposals in an error message about an ambiguous name.
+const MOST_NAMED: usize = 20;
+
+/// Proposals that a search includes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LookupRange {
+    /// Proposals that are not over. Without a name, the only pending proposal is selected.
+    Open,
+    /// All proposals that the caller may see. Without a name, the only proposal with this status is selected.
+    Visible(ProposalStatus),
+}
+
+/// Finds a proposal by its id or by the last digits of its id. Without a name, `among` must select exactly one
+/// proposal.
+///
+/// # Errors
+/// Returns an error if no proposal matches. If several proposals match, the error names these proposals.
+pub fn find_proposal(client: &Client, named: Option<&str>, among: LookupRange) -> Result<ProposalId, CommandFailure> {
+    let none = |words: String| CommandFailure::new(Exit::Usage, words);
+    let Some(name) = named else {
+        let only = match among {
+            LookupRange::Open => ProposalStatus::Pending,
+            LookupRange::Visible(status) => status,
+        };
+        let found = list(client, &[("status", only.word())])?;
+        return match found.as_slice() {
+            [one] => Ok(one.id.clone()),
+            [] => Err(none(
+                "there is no such proposal now; `countersign inbox` lists the proposals that wait for you".to_owned(),
+            )),
+            several => Err(ambiguous(several, "name one proposal by the last 6 digits of its id")),
+        };
+    };
+    if let Ok(id) = name.parse::<ProposalId>() {
+        return Ok(id);
+    }
+    if let Ok(receipt) = name.parse::<ReceiptId>() {
+        return Ok(receipt.proposal());
+    }
+    let Ok(ending) = name.to_lowercase().parse::<ProposalIdEnding>() else {
+        return Err(none(format!(
+            "{} is neither the id of a proposal nor the last digits of an id (at least 6); name a file with its \
+             directory, as ./NAME",
+            PrintableText::text(name).as_str()
+        )));
+    };
+    let mut query = vec![("id_ends", ending.as_str())];
+    if among == LookupRange::Open {
+        query.push(("status", "open"));
+    }
+    let mut found = list(client, &query)?;
+    if found.is_empty() && query.len() > 1 {
+        // The command then says how this proposal ended.
+        found = list(client, &query[..1])?;
+    }
+    match (found.as_slice(), among) {
+        // The boundary made the search and is not trusted, so check the id again.
+        ([one], _) if ending.is_of(&one.id) => Ok(one.id.clone()),
+        ([one], _) => Err(CommandFailure::new(
+            Exit::Refused,
+            format!("the command asked for {ending}, but the boundary returned {}: nothing was done", one.id),
+        )),
+        ([], _) => Err(none(format!("no proposal that you may see ends with {ending}"))),
+        (several, _) => Err(ambiguous(several, "name one proposal by more digits of its id")),
+    }
+}
+
+fn ambiguous(several: &[ProposalView], advice: &str) -> CommandFailure {
+    let lines: Vec<_> = several.iter().take(MOST_NAMED).map(|view| format!("  {} {}", view.id, view.step)).collect();
+    let more = several.len().saturating_sub(MOST_NAMED);
+    let more = if more > 0 { format!("\n  and {more} more") } else { String::new() };
+    let words = format!("{} proposals match, so no proposal was chosen; {advice}", several.len());
+    CommandFailure::new(Exit::Usage, format!("{words}:\n{}{more}", lines.join("\n")))
+}
+
+/// Returns all proposals that the caller may see and that match the query, newest first.
+///
+/// # Errors
+/// Returns the boundary's refusal, or an error if the list has too many pages, because an incomplete list could mislead
+/// the caller.
+pub fn list(client: &Client, query: &[(&str, &str)]) -> Result<Vec<ProposalView>, CommandFailure> {
+    newest(client, query, usize::MAX)
+}
+
+/// Returns at most `most` proposals that the caller may see and that match the query, newest first.
+///
+/// # Errors
+/// Returns the errors of [`list`].
+pub fn newest(client: &Client, query: &[(&str, &str)], most: usize) -> Result<Vec<ProposalView>, CommandFailure> {
+    let mut found = Vec::new();
+    let mut cursor: Option<ProposalId> = None;
+    let asked: String = query.iter().map(|(name, value)| format!("&{name}={value}")).collect();
+    for _ in 0..MAX_PAGES {
+        let from = cursor.as_ref().map(|cursor| format!("&cursor={cursor}")).unwrap_or_default();
+        let page: ProposalList = client.get(&format!("/v1/proposals?limit={}{asked}{from}", most.min(100)))?;
+        found.extend(page.proposals);
+        if found.len() >= most {
+            found.truncate(most);
+            return Ok(found);
+        }
+        let Some(next) = page.cursor else { return Ok(found) };
+        let odd =
+            |_| CommandFailure::new(Exit::Unreachable, "the boundary's list has an invalid cursor for the next page");
+        cursor = Some(next.parse().map_err(odd)?);
+    }
+    let detail = format!("the boundary's list has more than {MAX_PAGES} pages; name one proposal by its whole id");
+    Err(CommandFailure::new(Exit::Unreachable, detail))
+}

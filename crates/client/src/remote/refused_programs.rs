@@ -1,0 +1,46 @@
+//! Explains the programs that the list of a boundary's run refused.
+
+use crate::remote::client::Client;
+use crate::terminal::exit::CommandFailure;
+use crate::terminal::refused_programs::{ListPlace, OutputComplaints, print_hints, refusal_lines};
+use crate::terminal::streams::Terminal;
+use documents::record::authorization::Authorization;
+use documents::record::document::{Predicate, Statement};
+use documents::record::envelope::Base64;
+use documents::record::receipt::Receipt;
+use wire::api::view::{ProposalView, ReceiptView};
+
+/// Returns a line for each program that the list of a run refused, from the receipt of the run.
+#[must_use]
+pub fn of_receipt(view: &ProposalView, receipt: &Receipt, complaints: &OutputComplaints) -> Vec<String> {
+    let (Some(facts), Some(signed)) = (&receipt.programs, decode::<Authorization>(&view.payload)) else {
+        return Vec::new();
+    };
+    let place = ListPlace::Boundary(view.id.as_str());
+    refusal_lines(facts, &signed.sandbox, receipt.outcome.exit_code, complaints, &place)
+}
+
+/// Prints a line for each program that the list of a finished run refused. An unreadable receipt causes no line.
+///
+/// # Errors
+/// Returns an error if the standard output cannot be written.
+pub fn explain(
+    client: &Client,
+    view: &ProposalView,
+    complaints: &OutputComplaints,
+    terminal: &Terminal,
+) -> Result<(), CommandFailure> {
+    let Some(id) = &view.receipt else { return Ok(()) };
+    if decode::<Authorization>(&view.payload).is_none_or(|signed| signed.sandbox.programs.is_none()) {
+        return Ok(());
+    }
+    let Ok(found) = client.get::<ReceiptView>(&format!("/v1/receipts/{id}")) else { return Ok(()) };
+    let receipt = decode::<Receipt>(&found.envelope.payload);
+    let lines = receipt.map(|receipt| of_receipt(view, &receipt, complaints)).unwrap_or_default();
+    print_hints(&lines, terminal)
+}
+
+fn decode<P: Predicate>(payload: &str) -> Option<P> {
+    let payload = Base64::Strict.decode("/payload", payload).ok()?;
+    Statement::<P>::from_payload(&payload).ok().map(|statement| statement.predicate)
+}

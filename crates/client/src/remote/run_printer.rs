@@ -1,0 +1,216 @@
+//! Prints the events and the output of a run.
+
+use std::io::Write as _;
+
+use base64::Engine as _;
+use serde_json::Value;
+
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::refused_programs::OutputComplaints;
+use crate::terminal::run_output::{CommandGuard, EscapedOutput};
+use crate::terminal::streams::Terminal;
+use documents::crypto::digest::{ContentDigest, Sha256Stream};
+use documents::record::receipt::Output;
+use documents::record::stream_name::StreamName;
+use wire::api::view::{Event, RefusalView};
+
+/// Options for the output of a run.
+#[derive(Debug, Clone, Copy, Default, clap::Args)]
+pub struct OutputForm {
+    /// Print output to a terminal unchanged, including control characters
+    #[arg(long)]
+    raw: bool,
+    /// Escape control characters on every output, and lines that a CI system (GitHub, GitLab, Azure, TeamCity and
+    /// others) could take for a command
+    #[arg(long, conflicts_with_all = ["raw", "json"])]
+    escape: bool,
+}
+
+/// Prints the events of a run.
+#[derive(Debug)]
+pub struct RunPrinter<'t> {
+    terminal: &'t Terminal,
+    form: OutputForm,
+    out: EscapedOutput,
+    err: EscapedOutput,
+    guard: CommandGuard,
+    held_up: Option<RefusalView>,
+    complaints: OutputComplaints,
+    /// Digests of the pieces of both streams.
+    seen: (Sha256Stream, Sha256Stream),
+}
+
+impl<'t> RunPrinter<'t> {
+    /// Creates a printer for the standard streams. On a terminal, control characters are shown as escapes, unless
+    /// `form` disables this.
+    #[must_use]
+    pub fn new(terminal: &'t Terminal, form: OutputForm) -> Self {
+        let (out, err, guard) = (EscapedOutput::default(), EscapedOutput::default(), CommandGuard::default());
+        let (held_up, complaints) = (None, OutputComplaints::default());
+        Self { terminal, form, out, err, guard, held_up, complaints, seen: Default::default() }
+    }
+
+    /// Returns the terminal of this printer.
+    #[must_use]
+    pub const fn terminal(&self) -> &'t Terminal {
+        self.terminal
+    }
+
+    /// Returns the error messages in the output that a list of programs may explain.
+    #[must_use]
+    pub const fn complaints(&self) -> &OutputComplaints {
+        &self.complaints
+    }
+
+    /// Returns true if the printed pieces are the output that the receipt states.
+    #[must_use]
+    pub fn has_printed(&self, output: &Output) -> bool {
+        let digest = |seen: &Sha256Stream| ContentDigest::from_bytes(seen.clone().finish());
+        digest(&self.seen.0) == output.stdout.sha256 && digest(&self.seen.1) == output.stderr.sha256
+    }
+
+    /// Prints one event.
+    ///
+    /// # Errors
+    /// Returns an error if the standard output cannot be written, or if a piece of output is not valid base64.
+    pub fn event(&mut self, event: &Event, line: &Value) -> Result<(), CommandFailure> {
+        let piece = piece_of(event)?;
+        if let Some((stream, piece)) = &piece {
+            let seen = if *stream == StreamName::Stdout { &mut self.seen.0 } else { &mut self.seen.1 };
+            seen.update(piece);
+        }
+        if self.terminal.json {
+            if let Some((_, piece)) = &piece {
+                self.complaints.read(piece);
+            }
+            return self.terminal.object(line);
+        }
+        if let Some((stream, piece)) = piece {
+            return self.output(stream, &piece);
+        }
+        match event {
+            Event::Status { status, code } => {
+                if self.terminal.err_is_terminal() {
+                    let code = code.map(|code| format!(" ({code})")).unwrap_or_default();
+                    self.terminal.say(&format!("-- {}{code}", status.word()));
+                }
+                Ok(())
+            }
+            Event::HeldUp { code, detail } => {
+                let why = RefusalView { code: *code, detail: detail.clone() };
+                // After an interruption, the stream repeats this event.
+                if self.held_up.as_ref() != Some(&why) {
+                    self.terminal.say(&held_up_words(&why));
+                    self.guard.line_ended();
+                    self.held_up = Some(why);
+                }
+                Ok(())
+            }
+            Event::Signature { approver } => {
+                if self.terminal.err_is_terminal() {
+                    self.terminal.say(&format!("-- signed by {approver}"));
+                }
+                Ok(())
+            }
+            Event::Truncated { stream, bytes, recorded } => {
+                self.terminal.say(&truncated_words(*stream, *bytes, *recorded));
+                self.guard.line_ended();
+                Ok(())
+            }
+            Event::Output { .. } | Event::Exit { .. } | Event::Receipt { .. } => Ok(()),
+        }
+    }
+
+    /// Prints a piece of output.
+    ///
+    /// # Errors
+    /// Returns an error if the standard stream cannot be written.
+    pub fn output(&mut self, stream: StreamName, piece: &[u8]) -> Result<(), CommandFailure> {
+        self.complaints.read(piece);
+        let (tamed, is_terminal) = match stream {
+            StreamName::Stdout => (&mut self.out, self.terminal.out_is_terminal()),
+            StreamName::Stderr => (&mut self.err, self.terminal.err_is_terminal()),
+        };
+        let visible = match self.form {
+            OutputForm { escape: true, .. } => Some(self.guard.defuse(stream, &tamed.feed(piece))),
+            OutputForm { raw, .. } => (is_terminal && !raw).then(|| tamed.feed(piece)),
+        };
+        let bytes = visible.as_ref().map_or(piece, String::as_bytes);
+        match stream {
+            StreamName::Stdout => self.terminal.put(bytes),
+            StreamName::Stderr => Ok(std::io::stderr().lock().write_all(bytes)?),
+        }
+    }
+
+    /// Prints the rest of the output in the buffer.
+    ///
+    /// # Errors
+    /// Returns an error if the standard output cannot be written.
+    pub fn end(&mut self) -> Result<(), CommandFailure> {
+        let (out, err) = (self.out.end(), self.err.end());
+        if !out.is_empty() {
+            self.terminal.put(out.as_bytes())?;
+        }
+        if !err.is_empty() {
+            let _ = std::io::stderr().write_all(err.as_bytes());
+        }
+        Ok(())
+    }
+}
+
+/// Returns the bytes of an output event, or `None` for another event.
+fn piece_of(event: &Event) -> Result<Option<(StreamName, Vec<u8>)>, CommandFailure> {
+    let Event::Output { stream, text, base64, .. } = event else { return Ok(None) };
+    let piece = match (text, base64) {
+        (Some(text), _) => text.as_bytes().to_vec(),
+        (None, Some(coded)) => base64::engine::general_purpose::STANDARD.decode(coded).map_err(|_| {
+            CommandFailure::new(Exit::Unreachable, "the boundary sent a piece of output that is not valid base64")
+        })?,
+        (None, None) => Vec::new(),
+    };
+    Ok(Some((*stream, piece)))
+}
+
+/// Returns the statement that a part of a stream was not recorded.
+#[must_use]
+pub fn truncated_words(stream: StreamName, bytes: u64, recorded: u64) -> String {
+    format!("{}: {recorded} of {bytes} bytes were recorded", stream.word())
+}
+
+/// Returns the reason why an approved run has not started, as text.
+#[must_use]
+pub fn held_up_words(why: &RefusalView) -> String {
+    format!(
+        "the run can't start yet ({}), and the boundary tries again until the proposal expires: {}",
+        why.code, why.detail
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use documents::record::receipt::Stream;
+
+    #[test]
+    fn printed_output_is_compared_with_the_digests_of_the_receipt() {
+        let terminal = Terminal::new(true);
+        let mut printer = RunPrinter::new(&terminal, OutputForm::default());
+        let piece = |text: Option<&str>, base64: Option<&str>| Event::Output {
+            stream: StreamName::Stdout,
+            offset: 0,
+            elapsed_ms: None,
+            text: text.map(str::to_owned),
+            base64: base64.map(str::to_owned),
+        };
+        for event in [piece(Some("a"), None), piece(None, Some("/w=="))] {
+            printer.event(&event, &Value::Null).expect("printed");
+        }
+        let stdout = |bytes: &[u8]| Output {
+            stdout: Stream { sha256: ContentDigest::of(bytes), ..Stream::empty() },
+            stderr: Stream::empty(),
+        };
+        assert!(printer.has_printed(&stdout(b"a\xff")));
+        assert!(!printer.has_printed(&stdout(b"a")));
+        assert!(printer.event(&piece(None, Some("!")), &Value::Null).is_err());
+    }
+}

@@ -1,0 +1,384 @@
+//! Compares the proposed run with the last successful run of the step. All data about the last run comes from the
+//! boundary and is not verified.
+
+use serde_json::Value;
+use similar::ChangeTag;
+use similar::algorithms::{Capture, Compact, Replace, myers};
+
+use crate::review::comparison::{LineDifference, RunComparison};
+use crate::review::derived::Derived;
+use crate::review::sources::{LastRun, ReviewSources};
+use crate::review::value_words::{counted, plain_or_quoted, program_words};
+use crate::terminal::field_paths::leaves;
+use crate::terminal::printable_text::PrintableText;
+use documents::crypto::digest::StepDigest;
+use documents::crypto::{canonical, json};
+use documents::record::authorization::{Authorization, Permission, PermissionKind};
+use documents::record::profile::{Layer, Profile};
+use documents::record::program_list::ProgramList;
+use documents::record::step_definition::{MAX_DEFINITION_BYTES, StepDefinition};
+
+/// Maximum number of removed entries of a list that the screen names, and of added entries.
+const MOST_ENTRIES: usize = 16;
+
+/// Arrays of a definition or of a sandbox without an order, each with its label and its path. Documents sort these arrays,
+/// so an added entry changes the positions of other entries.
+const SETS: [(&str, &[&str]); 9] = [
+    ("programs: ", &["programs"]),
+    ("sandbox.read: ", &["sandbox", "read"]),
+    ("sandbox.write: ", &["sandbox", "write"]),
+    ("sandbox.deny: ", &["sandbox", "deny"]),
+    ("sandbox.sockets: ", &["sandbox", "sockets"]),
+    ("sandbox.network.allow: ", &["sandbox", "network", "allow"]),
+    ("sandbox.network.hosts: ", &["sandbox", "network", "hosts"]),
+    ("sandbox.require: ", &["sandbox", "require"]),
+    ("exclusive: ", &["exclusive"]),
+];
+
+/// Compares the proposed run with the last successful run of the step.
+#[must_use]
+pub fn compare(sources: &ReviewSources, found: &Derived, signed: &Authorization) -> RunComparison {
+    let Some(last) = &sources.last else {
+        return if sources.asked_last { RunComparison::First } else { RunComparison::Unknown };
+    };
+    let mut changed = Vec::new();
+    let (mut script, mut fields) = (Vec::new(), Vec::new());
+    if last.digest != signed.step.digest {
+        let before = last.definition.as_ref().filter(|bytes| StepDigest::of(bytes) == last.digest).and_then(|bytes| {
+            let value = canonical::parse_canonical(bytes, MAX_DEFINITION_BYTES).ok()?;
+            json::typed::<StepDefinition>(&value).ok().map(|definition| (definition, value))
+        });
+        match (&before, &found.definition) {
+            (Some((old, old_value)), Some((new, new_value))) => {
+                // The source before a template is filled in, because the earlier parameters are not compared here.
+                let after = new_value["source"].as_str().unwrap_or(&new.source);
+                script = lines_diff(&old.source, after);
+                if !script.is_empty() {
+                    changed.push("script".to_owned());
+                }
+                let other = fields_diff(&without_source(old_value), &without_source(new_value));
+                if !other.is_empty() {
+                    changed.push("definition".to_owned());
+                }
+                fields.extend(other);
+            }
+            _ => changed.push("the earlier definition could not be read".to_owned()),
+        }
+    }
+    if let Some(profile) = &last.profile {
+        let both = profile.programs.is_some() && signed.sandbox.programs.is_some();
+        // Without a list, no layer `programs` is required, so this layer appears and disappears with the list.
+        let value = |profile: &Profile| {
+            let mut profile = Profile { programs: None, ..profile.clone() };
+            profile.require.retain(|layer| both || *layer != Layer::Programs);
+            serde_json::to_value(profile)
+        };
+        let values = (value(profile), value(&signed.sandbox));
+        if let (Ok(old), Ok(new)) = values
+            && old != new
+        {
+            changed.push("sandbox".to_owned());
+            fields.extend(fields_diff(&serde_json::json!({"sandbox": old}), &serde_json::json!({"sandbox": new})));
+        }
+        let lists = lists_diff(profile.programs.as_ref(), signed.sandbox.programs.as_ref());
+        if !lists.is_empty() {
+            changed.push("programs".to_owned());
+            fields.extend(lists);
+        }
+    }
+    if let Some(before) = &last.permissions {
+        let asked = runs_diff(before, &signed.permissions);
+        if !asked.is_empty() {
+            if !changed.iter().any(|part| part == "programs") {
+                changed.push("programs".to_owned());
+            }
+            fields.extend(asked);
+        }
+    }
+    let compared = match (&last.profile, &last.permissions) {
+        (Some(_), Some(_)) => "script, sandbox and programs",
+        _ => "script",
+    };
+    RunComparison::Since { last: words_of(last), compared, changed, script, fields }
+}
+
+fn words_of(last: &LastRun) -> String {
+    match usize::try_from(last.runs) {
+        Ok(runs) if runs > 0 => format!("the boundary says: {}, {} so far", last.finished_at, counted(runs, "success")),
+        _ => format!("the boundary says: {}", last.finished_at),
+    }
+}
+
+fn without_source(definition: &Value) -> Value {
+    let mut definition = definition.clone();
+    if let Value::Object(fields) = &mut definition {
+        fields.remove("source");
+    }
+    definition
+}
+
+fn lines_diff(old: &str, new: &str) -> Vec<LineDifference> {
+    let lines = |text| str::split_inclusive(text, '\n').collect::<Vec<&str>>();
+    let (old, new) = (lines(old), lines(new));
+    // Call the Myers algorithm directly, because the function of `similar` for texts would link all its algorithms into
+    // the program.
+    let mut found = Compact::new(Replace::new(Capture::new()), &old[..], &new[..]);
+    let Ok(()) = myers::diff(&mut found, &old[..], 0..old.len(), &new[..], 0..new.len());
+    let ops = found.into_inner().into_inner().into_ops();
+    let changes = ops.iter().flat_map(|op| op.iter_changes(&old[..], &new[..])).filter_map(|change| {
+        let (was, index) = match change.tag() {
+            ChangeTag::Equal => return None,
+            ChangeTag::Delete => (true, change.old_index()),
+            ChangeTag::Insert => (false, change.new_index()),
+        };
+        let text = change.value();
+        let text = match text.strip_suffix('\n') {
+            Some(line) => PrintableText::source(line),
+            None => PrintableText::source(text).and(" (no newline at the end)"),
+        };
+        Some(LineDifference { was, number: index.map(|index| index + 1), text })
+    });
+    changes.collect()
+}
+
+/// Compares the lists of programs that the two runs may start.
+fn lists_diff(old: Option<&ProgramList>, new: Option<&ProgramList>) -> Vec<LineDifference> {
+    let words = |list: &ProgramList| list.list.iter().map(program_words).collect::<Vec<_>>();
+    if let (Some(old), Some(new)) = (old, new) {
+        return entries_diff("programs: ", &words(old), &words(new));
+    }
+    if old.is_none() && new.is_none() {
+        return Vec::new();
+    }
+    let line = |was, list: Option<&ProgramList>| {
+        let text = match list {
+            None => "programs: every program of the host".to_owned(),
+            Some(list) => format!("programs: only a list, {}", counted(list.list.len(), "program")),
+        };
+        LineDifference { was, number: None, text: PrintableText::text(&text) }
+    };
+    vec![line(true, old), line(false, new)]
+}
+
+/// Compares the programs for which policy asks.
+fn runs_diff(old: &[Permission], new: &[Permission]) -> Vec<LineDifference> {
+    let words = |permissions: &[Permission]| -> Vec<PrintableText> {
+        let runs = permissions.iter().filter(|permission| permission.kind == PermissionKind::Run);
+        runs.map(|permission| plain_or_quoted(&permission.what)).collect()
+    };
+    entries_diff("permission to run: ", &words(old), &words(new))
+}
+
+/// Compares two lists by their entries, because the position of an entry has no meaning.
+fn entries_diff(list: &'static str, old: &[PrintableText], new: &[PrintableText]) -> Vec<LineDifference> {
+    let lines = |was: bool, sign: &'static str, mine: &[PrintableText], other: &[PrintableText]| {
+        let start = PrintableText::words(list).and(sign);
+        let only: Vec<_> = mine.iter().filter(|entry| !other.contains(entry)).collect();
+        let more = only.len().saturating_sub(MOST_ENTRIES);
+        let mut texts: Vec<_> = only.iter().take(MOST_ENTRIES).map(|entry| start.clone().then(entry)).collect();
+        if more > 0 {
+            texts.push(start.then(&PrintableText::text(&format!("{more} more"))));
+        }
+        texts.into_iter().map(move |text| LineDifference { was, number: None, text })
+    };
+    lines(true, "- ", old, new).chain(lines(false, "+ ", new, old)).collect()
+}
+
+/// Returns the texts of the array at the path and removes the array. Returns no text for another value.
+fn take_entries(document: &mut Value, path: &[&str]) -> Vec<PrintableText> {
+    let Some((field, parents)) = path.split_last() else { return Vec::new() };
+    let parent = parents.iter().try_fold(document, |value, key| value.get_mut(key));
+    let Some(Value::Object(fields)) = parent else { return Vec::new() };
+    let found: Option<Vec<PrintableText>> = match fields.get(*field) {
+        Some(Value::Array(items)) if !items.is_empty() => {
+            items.iter().map(|item| item.is_string().then(|| PrintableText::value(item))).collect()
+        }
+        _ => None,
+    };
+    found.map_or_else(Vec::new, |texts| {
+        fields.remove(*field);
+        texts
+    })
+}
+
+/// Compares two documents by their fields. The arrays of [`SETS`] are compared by their entries.
+fn fields_diff(old: &Value, new: &Value) -> Vec<LineDifference> {
+    let (mut old, mut new) = (old.clone(), new.clone());
+    let mut changes = Vec::new();
+    for (label, path) in SETS {
+        let (before, after) = (take_entries(&mut old, path), take_entries(&mut new, path));
+        changes.extend(entries_diff(label, &before, &after));
+    }
+    changes.extend(leaves_diff(&old, &new));
+    changes
+}
+
+fn leaves_diff(old: &Value, new: &Value) -> Vec<LineDifference> {
+    let list = |document: &Value| -> Vec<PrintableText> {
+        let mut found = Vec::new();
+        leaves(document, String::new(), &mut found);
+        let found = found.into_iter();
+        found
+            .map(|(path, value)| PrintableText::path(path.trim_start_matches('.')).then(&PrintableText::value(value)))
+            .collect()
+    };
+    let (old, new) = (list(old), list(new));
+    let change = |was: bool| move |text: &PrintableText| LineDifference { was, number: None, text: text.clone() };
+    let gone = old.iter().filter(|leaf| !new.contains(leaf)).map(change(true));
+    let come = new.iter().filter(|leaf| !old.contains(leaf)).map(change(false));
+    gone.chain(come).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::review::compare::{fields_diff, lists_diff};
+    use crate::review::review_case::{case, kubectl, painted, program_list};
+    use crate::review::sources::LastRun;
+    use documents::crypto::canonical::to_canonical;
+    use documents::crypto::digest::StepDigest;
+    use documents::record::later_words::OWN_PROGRAMS;
+    use documents::record::profile::{Layer, Limits, Profile, STRICT};
+    use documents::record::program_list::ProgramList;
+
+    fn words(old: Option<&ProgramList>, new: Option<&ProgramList>) -> Vec<String> {
+        let difference = lists_diff(old, new);
+        let sign = |was: bool| if was { "was" } else { "now" };
+        difference.iter().map(|line| format!("{} {}", sign(line.was), line.text.as_str())).collect()
+    }
+
+    #[test]
+    fn lists_of_programs_are_compared_by_entry() {
+        let old = program_list(&[("awk", "/usr/bin/mawk"), ("cat", "/usr/bin/cat"), ("id", "/usr/bin/id")]);
+        let new = program_list(&[
+            ("awk", "/usr/bin/gawk"),
+            ("cat", "/usr/bin/cat"),
+            ("hostname", "/usr/bin/hostname"),
+            ("id", "/usr/bin/id"),
+            (OWN_PROGRAMS, OWN_PROGRAMS),
+        ]);
+        assert_eq!(
+            words(old.as_ref(), new.as_ref()),
+            [
+                "was programs: - awk (the file /usr/bin/mawk)",
+                "now programs: + awk (the file /usr/bin/gawk)",
+                "now programs: + hostname (the file /usr/bin/hostname)",
+                "now programs: + every file in the directories that the run may write",
+            ]
+        );
+        assert!(words(old.as_ref(), old.as_ref()).is_empty() && words(None, None).is_empty());
+        assert_eq!(
+            words(None, old.as_ref()),
+            ["was programs: every program of the host", "now programs: only a list, 3 programs"]
+        );
+        assert_eq!(words(old.as_ref(), None)[1], "now programs: every program of the host");
+        // At most 16 entries are named.
+        let many: Vec<_> = (0..20).map(|at| (format!("p{at}"), format!("/usr/bin/p{at}"))).collect();
+        let many: Vec<_> = many.iter().map(|(name, path)| (name.as_str(), path.as_str())).collect();
+        let lines = words(program_list(&many[..1]).as_ref(), program_list(&many).as_ref());
+        assert_eq!(lines.len(), 17, "{lines:?}");
+        assert_eq!(lines[16], "now programs: + 3 more");
+    }
+
+    #[test]
+    fn an_added_program_is_one_line_and_no_change_of_the_sandbox() {
+        let mut case = case();
+        case.spoil = |signed| {
+            signed.sandbox.programs =
+                program_list(&[("awk", "/usr/bin/mawk"), ("bash", "/usr/bin/bash"), ("id", "/usr/bin/id")]);
+        };
+        let mut sources = case.sources();
+        let mut profile = Profile::nothing(STRICT.to_vec(), Limits::default());
+        profile.programs = program_list(&[("bash", "/usr/bin/bash"), ("id", "/usr/bin/id")]);
+        let last = sources.last.as_mut().expect("a last run");
+        (last.profile, last.permissions) = (Some(profile), Some(Vec::new()));
+        let screen = painted(&sources, 400, false);
+        assert!(screen.contains("programs changed since the last success (19 Nov)\n"), "{screen}");
+        let changes: Vec<_> =
+            screen.lines().filter(|line| line.starts_with("  was ") || line.starts_with("  now ")).collect();
+        assert_eq!(changes, ["  now       | programs: + awk (the file /usr/bin/mawk)"], "{screen}");
+        // The layer `programs` is no further change.
+        case.spoil = |signed| {
+            signed.sandbox.programs = program_list(&[("bash", "/usr/bin/bash")]);
+            signed.sandbox.require.push(Layer::Programs);
+            signed.sandbox.require.sort();
+        };
+        let mut sources = case.sources();
+        sources.last.as_mut().expect("a last run").profile = Some(Profile::nothing(STRICT.to_vec(), Limits::default()));
+        let screen = painted(&sources, 400, false);
+        assert!(screen.contains("programs changed since the last success (19 Nov)\n"), "{screen}");
+        assert!(screen.contains("  now       | programs: only a list, 1 program\n"), "{screen}");
+    }
+
+    #[test]
+    fn declared_programs_and_paths_are_compared_by_entry() {
+        let mut case = case();
+        case.definition["programs"] = json!(["awk", "jq", "tar"]);
+        case.definition["sandbox"] = json!({"read": ["/srv/a", "/srv/b"]});
+        case.spoil = |signed| signed.sandbox.read = ["/srv/a", "/srv/b"].map(str::to_owned).to_vec();
+        let mut sources = case.sources();
+        let mut before = case.definition.clone();
+        before["programs"] = json!(["jq", "tar"]);
+        before["sandbox"] = json!({"read": ["/srv/b"]});
+        let before = to_canonical(&before);
+        let mut profile = Profile::nothing(STRICT.to_vec(), Limits::default());
+        profile.read = vec!["/srv/b".to_owned()];
+        let last = sources.last.as_mut().expect("a last run");
+        (last.digest, last.definition) = (StepDigest::of(&before), Some(before));
+        (last.profile, last.permissions) = (Some(profile), Some(Vec::new()));
+        let screen = painted(&sources, 400, false);
+        let changes: Vec<_> =
+            screen.lines().filter(|line| line.starts_with("  was ") || line.starts_with("  now ")).collect();
+        let expected = ["programs: + \"awk\"", "sandbox.read: + \"/srv/a\"", "sandbox.read: + \"/srv/a\""];
+        assert_eq!(changes, expected.map(|text| format!("  now       | {text}")), "{screen}");
+        // The order of another array has a meaning.
+        let (one, two) = (json!({"a": [1, 2]}), json!({"a": [2, 1]}));
+        assert_eq!(fields_diff(&one, &two).len(), 4);
+        let (none, empty) = (json!({}), json!({"programs": []}));
+        assert!(!fields_diff(&none, &empty).is_empty());
+    }
+
+    #[test]
+    fn differences_from_the_last_run_are_shown() {
+        let mut sources = case().sources();
+        let mut before = case();
+        before.definition["source"] = "set -eu\nsystemctl reload nginx\n".into();
+        before.definition["interpreter"] = "sh".into();
+        let definition = to_canonical(&before.definition);
+        let limits = Limits { processes: 7, ..Limits::default() };
+        sources.last = Some(LastRun {
+            receipt: "rcp_019aa0b0-5c00-7000-8000-000000000000".into(),
+            finished_at: "2026-11-19T09:00:00Z".into(),
+            digest: StepDigest::of(&definition),
+            definition: Some(definition),
+            params: json!({"host": "web-2", "gone": 1}),
+            runs: 2,
+            profile: Some(Profile::nothing(STRICT.to_vec(), limits)),
+            permissions: Some(vec![kubectl()]),
+            masked: None,
+            masked_before: None,
+        });
+        let screen = painted(&sources, 400, false);
+        for expected in [
+            "CHANGED since the last successful run (the boundary says: 2026-11-19T09:00:00Z, 2 successes so far): script, definition, sandbox, programs\n",
+            "  was     2 | systemctl reload nginx",
+            "  now     2 | systemctl restart \"nginx@$PARAM_HOST\"",
+            "  was       | interpreter = \"sh\"",
+            "  now       | interpreter = \"bash\"",
+            "  was       | sandbox.limits.processes = 7",
+            "  now       | sandbox.limits.processes = 100",
+            "  was       | permission to run: - kubectl\n",
+            "  parameters  host = \"web-3\"  (last success: \"web-2\")",
+            "gone = nothing  (last success: 1)",
+            "  remarks     1. script, definition, sandbox, programs changed since the last success (19 Nov): 2 lines\n",
+        ] {
+            assert!(screen.contains(expected), "{expected}\n{screen}");
+        }
+        // A definition with another digest is not compared.
+        if let Some(last) = &mut sources.last {
+            last.definition = Some(b"{}".to_vec());
+        }
+        assert!(painted(&sources, 400, false).contains("the earlier definition could not be read"));
+    }
+}

@@ -1,0 +1,102 @@
+//! Results of the checks of an authorization.
+
+use serde_json::Value;
+
+use crate::review::line::Lines;
+use crate::review::reviewed_file::ReviewedFile;
+use crate::review::reviewed_input::ReviewedInput;
+use crate::review::script_places::ScriptPlaces;
+use documents::crypto::digest::AuthorizationDigest;
+use documents::crypto::key_id::KeyId;
+use documents::record::authorization::Authorization;
+use documents::record::document::Statement;
+use documents::record::ident::Name;
+use documents::record::profile::Profile;
+use documents::record::step_definition::{Approvals, StepDefinition};
+
+/// Check with its result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReviewCheck {
+    /// Statement that is checked.
+    pub what: &'static str,
+    /// Result of the check.
+    pub finding: ReviewFinding,
+}
+
+/// Result of a check.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReviewFinding {
+    /// The statement is true.
+    Holds,
+    /// The statement is false, for this reason.
+    Fails(String),
+    /// The check could not be made, for this reason.
+    NotChecked(String),
+}
+
+/// Result of all checks, which decides whether the approver may sign.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StatementVerdict {
+    /// All checks passed.
+    Sound,
+    /// No check failed, but the approver has no trusted roster for the boundary.
+    NoTrust,
+    /// A check failed or could not be made.
+    Unsound,
+}
+
+/// Results of the checks, with the checked documents.
+#[derive(Debug, Clone)]
+pub struct Derived {
+    /// Digest of the payload that the approvers sign.
+    pub digest: AuthorizationDigest,
+    /// Statement in the payload, parsed strictly.
+    pub statement: Option<Statement<Authorization>>,
+    /// Payload as JSON, for the list of all fields.
+    pub payload: Option<Value>,
+    /// Definition of the step, if the definition has the signed digest.
+    pub definition: Option<(StepDefinition, Value)>,
+    /// Files of the definition, with the contents that have the signed digests.
+    pub files: Vec<ReviewedFile>,
+    /// Inputs of the run, with the contents that have the signed digests.
+    pub inputs: Vec<ReviewedInput>,
+    /// Lines of the script at which policy asks for a permission.
+    pub places: ScriptPlaces,
+    /// Approval rules of policy and of the step. All rules must be met.
+    pub rules: Vec<(&'static str, Approvals)>,
+    /// Sandbox profile that this program derived from the sealed documents.
+    pub profile: Option<Profile>,
+    /// Approvers whose signatures over this payload were verified.
+    pub signers: Vec<(Name, KeyId)>,
+    /// Signatures that are not valid or do not belong to an approver, with the reasons.
+    pub strangers: Vec<String>,
+    /// All checks, in order.
+    pub checks: Vec<ReviewCheck>,
+    /// Result of all checks.
+    pub standing: StatementVerdict,
+    /// Lines for the screen.
+    pub lines: Lines,
+}
+
+impl Derived {
+    /// Returns true if the step has executable files.
+    #[must_use]
+    pub fn has_programs(&self) -> bool {
+        self.files.iter().any(|one| one.file.executable)
+    }
+}
+
+/// Name of the check that the sandbox follows from the sealed documents.
+pub const SANDBOX: &str = "the sandbox is the one that this program derives";
+
+/// Name of the check that the authorization and the seal name the same boundary and the same epoch.
+pub const SEALED: &str = "boundary and epoch are those of the seal";
+
+/// Name of the check that the script has the signed digest.
+pub const SCRIPT_DIGEST: &str = "the script to run has the signed digest";
+
+/// Name of the check that the screen leaves out no signed field.
+pub const COVERED: &str = "every signed field is shown, or equals a shown value or a built-in default";
+
+/// Name of the check that the approver trusts the roster in force.
+pub const TRUSTED: &str = "the roster in force is the roster that you trust";

@@ -1,0 +1,351 @@
+//! Collects the sources of a review from a boundary, or from a file and a boundary.
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::home::trusted_rosters::ChosenTrust;
+use crate::review::run_inputs::signed_inputs;
+use crate::review::sources::{LastRun, ReportedState, ReviewSources, RosterSource};
+use crate::terminal::exit::{CommandFailure, Exit};
+use documents::crypto::digest::{AuthorizationDigest, RosterDigest};
+use documents::crypto::tlog_tiles::{TILE_WIDTH, TileKind, TilePath, split_entries};
+use documents::crypto::{canonical, json};
+use documents::record::authorization::{Authorization, MAX_AUTHORIZATION_BYTES};
+use documents::record::bundle::MAX_BUNDLE_BYTES;
+use documents::record::code::Code;
+use documents::record::document::Statement;
+use documents::record::envelope::{Base64, Envelope, Signed};
+use documents::record::ident::BoundaryName;
+use documents::record::receipt::Receipt;
+use documents::record::step_definition::{MAX_DEFINITION_BYTES, StepDefinition};
+use documents::record::step_file::{MAX_FILES, StepFile};
+use judgement::trust::chain::{Chain, Pinned};
+use judgement::trust::trusted_roster::TrustedRoster;
+use wire::api::view::{ProposalView, ReceiptView, RegistryView, SealView, SessionView, StepView};
+
+/// Statement to review.
+#[derive(Debug, Clone)]
+pub enum ReviewSubject {
+    /// Proposal that the boundary stores.
+    Proposal(Box<ProposalView>),
+    /// Statement in a file, with the signatures that the file contains.
+    File(Envelope),
+}
+
+/// Reads the documents of a review from the boundary.
+///
+/// Each method makes one request.
+pub trait BoundaryReader {
+    /// Reads a JSON document.
+    ///
+    /// # Errors
+    /// Returns the boundary's refusal, or an error if the boundary can't be reached.
+    fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, CommandFailure>;
+
+    /// Reads bytes.
+    ///
+    /// # Errors
+    /// Returns the boundary's refusal, or an error if the boundary can't be reached.
+    fn bytes(&self, path: &str) -> Result<Vec<u8>, CommandFailure>;
+
+    /// Reads a blob of the log and checks that the bytes have the digest.
+    ///
+    /// # Errors
+    /// Returns the boundary's refusal, or an error if the boundary can't be reached or the bytes have another digest.
+    fn blob(&self, digest: &[u8; 32]) -> Result<Vec<u8>, CommandFailure>;
+}
+
+impl ReviewSubject {
+    /// Returns the bytes that a signature covers.
+    ///
+    /// # Errors
+    /// Returns an error if the payload is not base64 or does not have the digest that the boundary states.
+    pub fn payload(&self) -> Result<Vec<u8>, CommandFailure> {
+        let refuse = |error: String| CommandFailure::new(Exit::Refused, format!("the payload can't be read: {error}"));
+        match self {
+            Self::File(envelope) => {
+                let checked = Signed::<Authorization>::from_envelope(envelope, Base64::Lenient)
+                    .map_err(|error| refuse(error.to_string()))?;
+                drop(checked);
+                Base64::Lenient.decode("/payload", &envelope.payload).map_err(|error| refuse(error.to_string()))
+            }
+            Self::Proposal(view) => {
+                if view.payload.len() / 4 * 3 > MAX_AUTHORIZATION_BYTES + 3 {
+                    return Err(refuse(format!("the payload is larger than {MAX_AUTHORIZATION_BYTES} bytes")));
+                }
+                let payload =
+                    Base64::Strict.decode("/payload", &view.payload).map_err(|error| refuse(error.to_string()))?;
+                if AuthorizationDigest::of(&payload) != view.digest {
+                    return Err(refuse(format!(
+                        "the boundary states the digest {}, but the payload has another digest",
+                        view.digest
+                    )));
+                }
+                Ok(payload)
+            }
+        }
+    }
+}
+
+/// Collects the documents about `subject`. A document that can't be read is listed in `ReviewSources::missing`.
+///
+/// # Errors
+/// Returns an error if the payload can't be read or belongs to another proposal.
+pub fn gather(
+    subject: &ReviewSubject,
+    client: &impl BoundaryReader,
+    trust: &[ChosenTrust],
+) -> Result<ReviewSources, CommandFailure> {
+    let mut sources = ReviewSources { payload: subject.payload()?, ..ReviewSources::default() };
+    match subject {
+        ReviewSubject::File(envelope) => sources.signatures.clone_from(&envelope.signatures),
+        ReviewSubject::Proposal(view) => {
+            sources.told = Some(ReportedState {
+                status: view.status.word().to_owned(),
+                held_up: view.held_up.as_ref().map(|why| format!("{}: {}", why.code, why.detail)),
+                approvers: view.approvals.approvers.clone(),
+                missing: view.approvals.missing.iter().map(ToString::to_string).collect(),
+                excluded: view.approvals.excluded.clone(),
+                required: view.approvals.required,
+            });
+        }
+    }
+    // An unreadable payload is shown as text and needs no further documents.
+    let Ok(statement) = Statement::<Authorization>::from_payload(&sources.payload) else { return Ok(sources) };
+    let signed = statement.predicate;
+    if let ReviewSubject::Proposal(view) = subject
+        && view.id != signed.proposal
+    {
+        let detail =
+            format!("the review asked for {}, but the boundary returned the statement of {}", view.id, signed.proposal);
+        return Err(CommandFailure::new(Exit::Refused, format!("{detail}: nothing was signed")));
+    }
+    let mut missing = Vec::new();
+    let mut have = |what: &str, result: Result<Vec<u8>, CommandFailure>| match result {
+        Ok(bytes) => Some(bytes),
+        Err(failure) => {
+            missing.push(format!("{what}: {}", failure.message));
+            None
+        }
+    };
+    let params = signed.params_digest().map(|digest| format!("?params_digest={digest}")).unwrap_or_default();
+    let step = client.get::<StepView>(&format!("/v1/steps/{}{params}", signed.step.reference));
+    // A proposal that can no longer run has ended at the boundary, but the boundary may not know a statement in a file.
+    sources.gone = match (subject, &step) {
+        (ReviewSubject::File(_), Ok(step)) if step.digest != signed.step.digest => {
+            Some(format!("the boundary has another definition of {} now: propose again", signed.step.reference))
+        }
+        (ReviewSubject::File(_), Err(failure)) if failure.has_code(Code::UnknownStep) => {
+            Some(format!("the boundary has no step {} any more", signed.step.reference))
+        }
+        _ => None,
+    };
+    sources.unknown_end = step.as_ref().ok().and_then(|step| step.unknown_end.clone());
+    let definition = client.blob(signed.step.digest.as_bytes());
+    sources.definition = match (definition, &step) {
+        (Ok(bytes), _) => Some(bytes),
+        (Err(_), Ok(step)) if step.digest == signed.step.digest => Some(canonical::to_canonical(&step.definition)),
+        (Err(failure), _) => have("the definition", Err(failure)),
+    };
+    for file in sources.definition.as_deref().map(files_of).unwrap_or_default() {
+        if let Some(bytes) = have("a file of the step", client.blob(file.digest.as_bytes())) {
+            sources.contents.insert(file.digest, bytes);
+        }
+    }
+    for (name, _, _) in signed_inputs(&signed) {
+        let path = format!("/v1/proposals/{}/inputs/{name}", signed.proposal);
+        if let Some(bytes) = have("a file that the run gets", client.bytes(&path)) {
+            sources.inputs.insert(name, bytes);
+        }
+    }
+    if let Some(session) = &signed.session {
+        let view = client.get::<SessionView>(&format!("/v1/sessions/{}", session.id)).ok();
+        sources.session_runs = view.map(|view| view.runs.iter().map(|run| run.step.to_string()).collect());
+    }
+    let registry = client.get::<RegistryView>("/v1/registry");
+    match &registry {
+        Ok(registry) => {
+            let seal = &registry.seal;
+            sources.seal =
+                have("the seal", seal_entry(client, seal.index)).and_then(|bytes| serde_json::from_slice(&bytes).ok());
+            sources.policy = have("the policy", client.blob(seal.policy.as_bytes()));
+            sources.builtins = have("the built-in lists", client.blob(seal.builtins.as_bytes()));
+            sources.configuration = have("the configuration", client.blob(seal.configuration.as_bytes()));
+            let versions = have("the roster in force", versions_in_force(client, seal));
+            sources.roster = believe(trust, &signed.boundary.name, versions.as_deref(), &mut missing);
+        }
+        Err(failure) => {
+            missing.push(format!("the seal in force: {failure}"));
+            sources.roster = believe(trust, &signed.boundary.name, None, &mut missing);
+        }
+    }
+    sources.asked_last = step.is_ok();
+    if let Some(last) = step.ok().and_then(|step| step.last_success) {
+        let definition = if last.digest == signed.step.digest {
+            sources.definition.clone()
+        } else {
+            client.blob(last.digest.as_bytes()).ok()
+        };
+        let ran = client
+            .get::<ReceiptView>(&format!("/v1/receipts/{}", last.receipt))
+            .ok()
+            .and_then(|view| Base64::Strict.decode("/payload", &view.envelope.payload).ok())
+            .and_then(|payload| Statement::<Receipt>::from_payload(&payload).ok())
+            .map(|statement| statement.predicate);
+        let authorized = ran
+            .as_ref()
+            .and_then(|receipt| Base64::Strict.decode("/payload", &receipt.authorization.payload).ok())
+            .and_then(|payload| Statement::<Authorization>::from_payload(&payload).ok())
+            .map(|statement| statement.predicate);
+        let files = ran.and_then(|receipt| receipt.sandbox.fs);
+        let (profile, permissions) = authorized.map(|signed| (signed.sandbox, signed.permissions)).unzip();
+        sources.last = Some(LastRun {
+            receipt: last.receipt.to_string(),
+            finished_at: last.finished_at.to_string(),
+            digest: last.digest,
+            definition,
+            params: if last.params.is_object() { last.params } else { Value::Null },
+            runs: last.runs,
+            profile,
+            permissions,
+            masked: files.as_ref().and_then(|facts| facts.masked),
+            masked_before: files.and_then(|facts| facts.masked_before),
+        });
+    }
+    sources.missing = missing;
+    Ok(sources)
+}
+
+/// Returns the files of a definition. An invalid definition is reported when it is checked.
+fn files_of(definition: &[u8]) -> Vec<StepFile> {
+    let definition = json::parse_as::<StepDefinition>(definition, MAX_DEFINITION_BYTES);
+    let mut files = definition.map(|definition| definition.files).unwrap_or_default();
+    files.sort_by_key(|file| file.digest);
+    files.dedup_by_key(|file| file.digest);
+    files.truncate(MAX_FILES);
+    files
+}
+
+/// Returns the log entry of a seal.
+fn seal_entry(client: &impl BoundaryReader, index: u64) -> Result<Vec<u8>, CommandFailure> {
+    let odd = |what: &str| CommandFailure::new(Exit::Unreachable, format!("the boundary's log: {what}"));
+    let checkpoint = client.bytes("/log/checkpoint")?;
+    // The second line of a checkpoint is the size.
+    let size: u64 = std::str::from_utf8(&checkpoint)
+        .ok()
+        .and_then(|text| text.lines().nth(1))
+        .and_then(|line| line.parse().ok())
+        .ok_or_else(|| odd("the checkpoint has no size"))?;
+    let (tile, place) = (index / u64::from(TILE_WIDTH), index % u64::from(TILE_WIDTH));
+    let width = size.saturating_sub(tile * u64::from(TILE_WIDTH)).min(u64::from(TILE_WIDTH));
+    let path = u16::try_from(width)
+        .ok()
+        .filter(|_| place < width)
+        .and_then(|width| TilePath::new(TileKind::Entries, tile, width))
+        .ok_or_else(|| odd("the log does not contain the seal that the boundary names"))?;
+    let bytes = client.bytes(&format!("/log/{}", entries_path(&path)))?;
+    let entries = split_entries(&bytes).ok_or_else(|| odd("the entries are truncated"))?;
+    let entry = usize::try_from(place).ok().and_then(|place| entries.get(place).copied());
+    entry.map(<[u8]>::to_vec).ok_or_else(|| odd("the log does not contain the seal that the boundary names"))
+}
+
+fn entries_path(path: &TilePath) -> String {
+    let path = path.to_string();
+    path.strip_prefix("tile/").unwrap_or(&path).to_owned()
+}
+
+/// Returns all roster versions up to the version in force, as the JSON array of a bundle.
+fn versions_in_force(client: &impl BoundaryReader, seal: &SealView) -> Result<Vec<u8>, CommandFailure> {
+    if let Some(versions) = &seal.rosters {
+        return client.blob(versions.as_bytes());
+    }
+    let first = Envelope::new(&client.blob(seal.roster.as_bytes())?, Vec::new());
+    canonical::canonical_of(&[first]).map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))
+}
+
+/// Chooses the newest trusted roster for the review, or else the boundary's own roster, which is not trusted.
+fn believe(
+    trust: &[ChosenTrust],
+    boundary: &BoundaryName,
+    in_force: Option<&[u8]>,
+    missing: &mut Vec<String>,
+) -> RosterSource {
+    let versions = in_force.and_then(|bytes| match json::parse_as::<Vec<Envelope>>(bytes, MAX_BUNDLE_BYTES) {
+        Ok(versions) => Some(versions),
+        Err(error) => {
+            missing.push(format!("the roster in force: {error}"));
+            None
+        }
+    });
+    let in_force = versions.as_ref().and_then(|versions| match Chain::from_first(versions) {
+        Ok(chain) => Some(chain.last().clone()),
+        Err(error) => {
+            missing.push(format!("the roster in force: {error}"));
+            None
+        }
+    });
+    let mut broken = Vec::new();
+    let mut connected: Vec<(&ChosenTrust, Chain)> = Vec::new();
+    for trust in trust {
+        let Some(versions) = &versions else { break };
+        match Chain::connect(&trust.pinned, versions) {
+            Ok(chain) => connected.push((trust, chain)),
+            Err(error) => broken.push(format!("{}: {error}", trust.from)),
+        }
+    }
+    // The candidates are the connected versions, and the trusted roster files that contain this boundary.
+    let files = trust.iter().filter_map(|trust| match &trust.pinned {
+        Pinned::Roster(roster) => Some((trust, &**roster)),
+        Pinned::Digest(_) | Pinned::Chain(_) => None,
+    });
+    // A trusted roster file must contain the boundary of the proposal. If a roster is connected, the file must also
+    // have the name of that roster, because two boundaries may have the same name.
+    let name = connected.first().map(|(_, chain)| chain.last().tables().name.clone());
+    let files = files.filter(|(_, roster)| {
+        !roster.boundary_keys(boundary).is_empty() && name.as_ref().is_none_or(|name| roster.tables().name == *name)
+    });
+    // A trusted version that follows a connected version, but is not in the boundary's chain, is on another branch. It
+    // is chosen, whatever its version number.
+    let branch = files.clone().find(|(_, roster)| {
+        let is_here = |digest: &RosterDigest| connected.iter().any(|(_, chain)| chain.by_digest(digest).is_some());
+        roster.tables().previous.as_ref().is_some_and(is_here) && !is_here(&roster.digest())
+    });
+    let known = connected.iter().map(|(trust, chain)| (*trust, chain.newest()));
+    let newest = branch.or_else(|| files.chain(known.rev()).max_by_key(|(_, roster)| roster.version()));
+    let leads = newest.and_then(|(_, newest)| {
+        connected
+            .iter()
+            .filter(|(_, chain)| chain.newest().digest() == newest.digest() && chain.last().digest() == newest.digest())
+            // Prefer a roster that the approver pinned directly.
+            .max_by_key(|(trust, _)| trust.pinned.digest() == newest.digest())
+    });
+    if let Some((trust, chain)) = leads {
+        let mut from = match chain.by_digest(&trust.pinned.digest()).map(TrustedRoster::version) {
+            Some(version) if version != chain.last().version() => format!("followed from {version}"),
+            _ => "pinned by you".to_owned(),
+        };
+        let open: Vec<_> = chain.unguarded().map(|roster| roster.version().to_string()).collect();
+        if !open.is_empty() && chain.last().is_guarded() {
+            from.push_str(&format!(" past UNGUARDED version {}", open.join(", ")));
+        }
+        return RosterSource::Trusted(Box::new(chain.last().clone()), from);
+    }
+    // A roster that is older than the trusted roster is never used, because a boundary that was reset to an old state
+    // would show it.
+    if let Some((trust, newest)) = newest {
+        return RosterSource::Trusted(Box::new(newest.clone()), format!("from {}", trust.from));
+    }
+    match in_force {
+        Some(roster) => {
+            if !trust.is_empty() {
+                missing.push(format!(
+                    "a roster that you trust: the roster in force is {}, but you pinned another roster ({})",
+                    roster.digest(),
+                    broken.join("; ")
+                ));
+            }
+            RosterSource::BoundarysWord(Box::new(roster))
+        }
+        None => RosterSource::None,
+    }
+}

@@ -1,0 +1,583 @@
+//! Builds the lines of a review, for the screen and for `--json`.
+//!
+//! Each line names the signed fields that its text shows. From these names, the module `coverage` proves that the
+//! screen leaves out no field.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::review::compare::compare;
+use crate::review::coverage::EqualValues;
+use crate::review::derived::{Derived, ReviewFinding, StatementVerdict};
+use crate::review::line::{LineWeight, Lines, MOST_PARAMETERS, ROW, ReviewLine};
+use crate::review::program_lines;
+use crate::review::remarks;
+use crate::review::secrets_line;
+use crate::review::signed_field::{FieldReason, SignedField};
+use crate::review::sources::{ReviewSources, RosterSource};
+use crate::review::value_words::{
+    bytes, clock, counted, duration_ms, grouped, left_words, listed, paths, plain_or_quoted, rule_words, short_id,
+};
+use crate::review::{run_inputs, step_files};
+use crate::terminal::field_paths::{leaves, path_key};
+use crate::terminal::printable_text::PrintableText;
+use crate::terminal::screen::{LineTone, lines_of};
+use documents::crypto::canonical;
+use documents::crypto::digest::ContentDigest;
+use documents::record::authorization::Authorization;
+use documents::record::ident::Name;
+use documents::record::profile::{ISOLATED, Layer, Limits, NetworkMode, Proc, Profile, STRICT, Workdir};
+use documents::record::step_definition::{Approvals, Format, StepDefinition, Template};
+use documents::record::validity::Timestamp;
+
+/// Longest value, in bytes, that the decision screen shows in full: three lines of 80 columns.
+const WHOLE: usize = 180;
+/// Number of characters that the screen shows at each end of a long value.
+const END: usize = 60;
+/// Maximum number of rows (of 80 columns) for all parameters together. Above this number, each parameter gets one row.
+const PARAMETER_ROWS: usize = 15;
+/// Longest value, in bytes, that a row shows in full. `END_IN_ROW` is the number of characters of a longer value at
+/// each end.
+const WHOLE_IN_ROW: usize = 40;
+const END_IN_ROW: usize = 14;
+
+impl Lines {
+    /// Builds the lines that do not depend on the results of the checks.
+    #[must_use]
+    pub fn of(sources: &ReviewSources, found: &Derived, now: Timestamp) -> Self {
+        let mut lines = Self::default();
+        let Some(statement) = &found.statement else {
+            lines.heading =
+                PrintableText::words("This is not an authorization that this program can read. Its bytes, as text:");
+            return lines;
+        };
+        let signed = &statement.predicate;
+        let definition = found.definition.as_ref().map(|(definition, _)| definition);
+        lines.comparison = compare(sources, found, signed);
+        lines.heading(sources, signed);
+        if let Some(definition) = definition {
+            lines.foot(definition);
+        }
+        lines.parameters(sources, signed);
+        lines.reason(signed);
+        lines.always.extend(step_files::line(&found.files));
+        lines.always.extend(run_inputs::lines(sources, signed, definition, &found.inputs));
+        lines.always.extend(program_lines::asked(definition, signed, &found.places));
+        lines.always.extend(program_lines::may_run(&signed.sandbox, found.has_programs()));
+        lines.above.extend(program_lines::listed(&signed.sandbox, found.has_programs()));
+        lines.sandbox(&signed.sandbox);
+        lines.limits(&signed.sandbox.limits, definition);
+        lines.always.extend(definition.and_then(|definition| secrets_line::line(definition, &signed.params)));
+        lines.besides(found);
+        lines.signatures(sources, found, definition);
+        lines.until(signed, now);
+        let definition = found.definition.as_ref().map(|(_, value)| value);
+        let texts = [step_files::texts(&found.files), run_inputs::texts(&found.inputs)].concat();
+        lines.remarks = remarks::of_statement(signed, definition, &texts, &found.places);
+        lines.remarks.extend(remarks::of_contents(signed, found));
+        lines.remarks.extend(remarks::of_comparison(sources, signed, &lines.comparison, now));
+        lines.remarks.extend(remarks::unknown_end(sources, now));
+        lines
+    }
+
+    /// Adds the remarks about the checks, the line about trust, and the fields.
+    pub fn conclude(&mut self, sources: &ReviewSources, found: &Derived, fields: Vec<SignedField>) {
+        self.remarks.extend(remarks::of_checks(sources, found));
+        self.remarks.sort_by_key(|line| match line.weight {
+            LineWeight::Remark(severity) => Some(severity),
+            LineWeight::Always => None,
+        });
+        self.trust(sources, found);
+        if found.statement.is_some() {
+            let count = |fits: fn(&FieldReason) -> bool| fields.iter().filter(|field| fits(&field.why)).count();
+            let same = count(|why| matches!(why, FieldReason::Equals(_) | FieldReason::Default));
+            let schema = count(|why| matches!(why, FieldReason::Schema));
+            let mut words = format!("{same} more are defaults or follow from the fields shown");
+            if schema > 0 {
+                words.push_str(&format!(", {schema} only limit the parameters"));
+            }
+            let open = count(|why| matches!(why, FieldReason::Open(_)));
+            if open > 0 {
+                words.push_str(&format!("; FOR {open}, THIS COULD NOT BE PROVED"));
+            }
+            self.above.push(ReviewLine::always("fields", PrintableText::text(&words), &[]));
+        }
+        self.fields = fields;
+    }
+
+    /// Returns all lines as JSON.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let heading = ReviewLine {
+            shows: self.heading_shows.clone(),
+            ..ReviewLine::always("heading", self.heading.clone(), &[])
+        };
+        let foot = ReviewLine::always("script", self.foot.clone(), &[]);
+        let lines = [&heading, &foot]
+            .into_iter()
+            .chain(&self.above)
+            .chain(&self.always)
+            .chain(&self.remarks)
+            .map(ReviewLine::to_json);
+        Value::Array(lines.collect())
+    }
+
+    fn push(&mut self, name: &'static str, text: PrintableText, shows: &[&str]) {
+        self.always.push(ReviewLine::always(name, text, shows));
+    }
+
+    fn heading(&mut self, sources: &ReviewSources, signed: &Authorization) {
+        let mut heading = PrintableText::text(signed.step.reference.as_str())
+            .and(" at ")
+            .then(&PrintableText::text(signed.boundary.name.as_str()))
+            .and(", asked by ")
+            .then(&PrintableText::text(signed.proposer.as_str()));
+        let owners: Vec<&Name> =
+            sources.told.iter().flat_map(|told| &told.excluded).filter(|name| **name != signed.proposer).collect();
+        if !owners.is_empty() {
+            heading = heading.and(" (owner ").then(&PrintableText::text(&listed(&owners))).and(")");
+        }
+        self.heading = heading.and(", ").then(&short_id(signed.proposal.as_str()));
+        self.heading_shows =
+            ["step.ref", "boundary.name", "proposer"].map(|path| format!("signed.predicate.{path}")).to_vec();
+        let id = PrintableText::text(signed.proposal.as_str())
+            .and(", nonce ")
+            .then(&PrintableText::text(&signed.nonce.to_string()));
+        let mut window = format!("{} to {}", signed.not_before, signed.expires_at);
+        if signed.issued_at != signed.not_before {
+            window.push_str(&format!(", issued {}", signed.issued_at));
+        }
+        for (name, text, shows) in [
+            ("proposal", id, &["proposal", "nonce"][..]),
+            ("window", PrintableText::text(&window), &["not_before", "expires_at", "issued_at"]),
+        ] {
+            let shows = shows.iter().map(|path| format!("signed.predicate.{path}")).collect();
+            self.above.push(ReviewLine { shows, ..ReviewLine::always(name, text, &[]) });
+        }
+    }
+
+    /// Builds the line below the script, which also shows the title of the step.
+    fn foot(&mut self, definition: &StepDefinition) {
+        let (count, ends) = {
+            let (lines, ends) = lines_of(&definition.source);
+            (lines.len(), ends)
+        };
+        let mut foot = plain_or_quoted(&definition.interpreter).and(", ").then(&PrintableText::text(&format!(
+            "{}, {} bytes",
+            counted(count, "line"),
+            grouped(definition.source.len())
+        )));
+        if !ends {
+            foot = foot.and(", no newline at the end");
+        }
+        foot = foot.and(match definition.format {
+            Format::Markdown => "",
+            Format::Gruntwork => ", from a page of Gruntwork",
+            Format::Rundown => ", from a page of Rundown",
+            Format::Runnable => ", from runnable fences",
+        });
+        if definition.template == Template::Gruntwork {
+            foot = foot.and(", a filled-in template");
+        }
+        if !definition.title.is_empty() {
+            let title = self.value(&PrintableText::words("the title = "), &Value::from(definition.title.as_str()));
+            foot = foot.and(", ").then(&title);
+        }
+        self.foot = match self.comparison.words() {
+            Some(words) => foot.and("; ").then(&words),
+            None => foot,
+        };
+        self.heading_shows
+            .extend(["interpreter", "source", "title", "format", "template"].map(|path| format!("definition.{path}")));
+    }
+
+    /// Formats a value for a line. A long value is shortened, and the screen shows the full value above the script.
+    fn value(&mut self, label: &PrintableText, value: &Value) -> PrintableText {
+        let (shown, is_whole) = in_full(value);
+        if !is_whole {
+            self.put_above(label, value);
+        }
+        shown
+    }
+
+    /// Adds a value to the long values above the script, with one line for each part of the value.
+    fn put_above(&mut self, label: &PrintableText, value: &Value) {
+        let mut parts = Vec::new();
+        leaves(value, String::new(), &mut parts);
+        let name = label.as_str().strip_suffix(" = ").unwrap_or_default();
+        for (path, part) in parts {
+            let label = if path.is_empty() { label.clone() } else { PrintableText::path(&format!("{name}{path}")) };
+            self.whole.push(label.then(&PrintableText::value(part)));
+        }
+    }
+
+    /// Adds one line for each parameter, so that the parts of one parameter can't push another parameter off the
+    /// screen.
+    fn parameters(&mut self, sources: &ReviewSources, signed: &Authorization) {
+        let none = serde_json::Map::new();
+        let params = signed.params.as_object().unwrap_or(&none);
+        if params.is_empty() {
+            self.push("parameters", PrintableText::words("none"), &["signed.predicate.params"]);
+        }
+        self.parameters = params.iter().map(|(key, value)| label_of(key).then(&in_row(value).0)).collect();
+        let rows_of = |(key, value): (&String, &Value)| {
+            (label_of(key).as_str().len() + in_full(value).0.as_str().len()).div_ceil(ROW)
+        };
+        let in_rows = params.iter().map(rows_of).sum::<usize>() > PARAMETER_ROWS;
+        let before = sources.last.as_ref().and_then(|last| last.params.as_object());
+        let mut name = "parameters";
+        let (mut only_above, mut rows) = (Vec::new(), Vec::new());
+        for (at, (key, value)) in params.iter().enumerate() {
+            let label = label_of(key);
+            let (shown, is_whole) = if in_rows { in_row(value) } else { in_full(value) };
+            if at >= MOST_PARAMETERS || !is_whole {
+                self.put_above(&label, value);
+            }
+            let mut parts = Vec::new();
+            leaves(value, format!(".{}", path_key(key)), &mut parts);
+            let shows = parts.into_iter().map(|(path, _)| format!("signed.predicate.params{path}"));
+            if at >= MOST_PARAMETERS {
+                only_above.extend(shows);
+                continue;
+            }
+            let mut text = label.then(&shown);
+            if let Some(change) = before.and_then(|before| changed(before.get(key), value)) {
+                text = text.and("  (").then(&change).and(")");
+            }
+            rows.push(ReviewLine { shows: shows.collect(), ..ReviewLine::always(name, text, &[]) });
+            name = "";
+        }
+        // Three blanks in a row are an escape in a value, so no value can imitate another parameter.
+        let in_one_row = PrintableText::joined(rows.iter().map(|row| row.text.clone()), "   ");
+        if in_one_row.as_str().len() <= ROW && rows.len() > 1 {
+            let shows = rows.drain(..).flat_map(|row| row.shows).collect();
+            rows.push(ReviewLine { shows, ..ReviewLine::always("parameters", in_one_row, &[]) });
+        }
+        self.always.append(&mut rows);
+        if !only_above.is_empty() {
+            let text = format!("and {} more, in full above the script", params.len() - MOST_PARAMETERS);
+            self.always
+                .push(ReviewLine { shows: only_above, ..ReviewLine::always("", PrintableText::text(&text), &[]) });
+        }
+        for (key, was) in before.into_iter().flatten().filter(|(key, _)| !params.contains_key(*key)) {
+            let text = label_of(key).and("nothing  (last success: ").then(&folded(was).cut(END)).and(")");
+            self.push("", text, &[]);
+        }
+    }
+
+    fn reason(&mut self, signed: &Authorization) {
+        let text = if signed.reason.is_empty() {
+            PrintableText::words("none is given")
+        } else {
+            let value = Value::from(signed.reason.as_str());
+            self.value(&PrintableText::words("the reason = "), &value)
+                .and("  (")
+                .then(&PrintableText::text(signed.proposer.as_str()))
+                .and("'s words, not checked)")
+        };
+        self.push("reason", text, &["signed.predicate.reason"]);
+    }
+
+    fn sandbox(&mut self, profile: &Profile) {
+        let mut parts = Vec::new();
+        // The line `may run` shows the layer `programs`.
+        let required = profile.require.iter().filter(|layer| **layer != Layer::Programs);
+        let layers: Vec<_> = required.clone().map(|layer| layer.word()).collect();
+        parts.push(if required.copied().eq(STRICT) {
+            PrintableText::words(if profile.off_reason.is_some() { "OFF, all layers named" } else { "strict" })
+        } else if layers.is_empty() {
+            PrintableText::words(if profile.off_reason.is_some() { "OFF" } else { "no layer is required" })
+        } else {
+            PrintableText::text(&format!("only these layers are required: {}", layers.join(", ")))
+        });
+        parts.push(PrintableText::words(match profile.workdir {
+            Workdir::Private => "own empty directory",
+            Workdir::Copy => "works in a private copy",
+            Workdir::Overlay => "works under an overlay",
+            Workdir::InPlace => "works in live trees",
+        }));
+        parts.push(PrintableText::words(match profile.network.mode {
+            NetworkMode::None => "no network",
+            NetworkMode::Allow => "network only to listed hosts",
+            NetworkMode::Host => "the host's network",
+        }));
+        let files = profile.read.len() + profile.write.len() + profile.sockets.len();
+        parts.push(match files {
+            0 => PrintableText::words("no files of the host"),
+            some => PrintableText::text(&format!("{} of the host", counted(some, "path"))),
+        });
+        if profile.proc == Proc::Full {
+            parts.push(PrintableText::words("the whole of /proc"));
+        }
+        if profile.run_as != ISOLATED {
+            parts.push(PrintableText::words("a user of the host"));
+        }
+        let text = PrintableText::joined(parts, ", ");
+        let shows = ["workdir", "network.mode"].map(|path| format!("signed.predicate.sandbox.{path}")).into_iter();
+        let shows = shows.chain(paths("signed.predicate.sandbox.require", profile.require.len()));
+        self.always.push(ReviewLine { shows: shows.collect(), ..ReviewLine::always("sandbox", text, &[]) });
+        if !profile.deny.is_empty() {
+            let text = PrintableText::joined(profile.deny.iter().map(|pattern| PrintableText::quoted(pattern)), ", ");
+            let shows = paths("signed.predicate.sandbox.deny", profile.deny.len());
+            self.always.push(ReviewLine { shows, ..ReviewLine::always("no access", text, &[]) });
+        }
+    }
+
+    fn limits(&mut self, limits: &Limits, definition: Option<&StepDefinition>) {
+        let default = Limits::default();
+        let cpu = match limits.cpu_milli {
+            whole if whole.is_multiple_of(1000) => format!("{} CPU", whole / 1000),
+            part => format!("{}.{:03} CPU", part / 1000, part % 1000),
+        };
+        let mut parts = vec![
+            duration_ms(limits.wall_ms),
+            bytes(limits.memory_bytes),
+            counted(usize::try_from(limits.processes).unwrap_or(usize::MAX), "process"),
+            cpu,
+        ];
+        let mut shows: Vec<String> = ["wall_ms", "memory_bytes", "processes", "cpu_milli"]
+            .map(|path| format!("signed.predicate.sandbox.limits.{path}"))
+            .to_vec();
+        for (path, value, usual, words) in [
+            ("file_bytes", limits.file_bytes, default.file_bytes, "a file"),
+            ("disk_bytes", limits.disk_bytes, default.disk_bytes, "of disk"),
+            ("output_bytes", limits.output_bytes, default.output_bytes, "of recorded output"),
+        ] {
+            if value != usual {
+                parts.push(format!("{} {words}", bytes(value)));
+                shows.push(format!("signed.predicate.sandbox.limits.{path}"));
+            }
+        }
+        let mut text = PrintableText::text(&parts.join(", "));
+        if let Some(name) = definition.and_then(|definition| definition.exclusive.as_ref()) {
+            text = text.and(", one run at a time of ").then(&plain_or_quoted(name));
+            shows.push("definition.exclusive".to_owned());
+        }
+        self.always.push(ReviewLine { shows, ..ReviewLine::always("limits", text, &[]) });
+    }
+
+    /// Adds a line for each field of the definition that has no other line and differs from its default.
+    fn besides(&mut self, found: &Derived) {
+        let (Some((_, definition)), Some(ground)) = (&found.definition, EqualValues::of(found)) else { return };
+        let mut all = Vec::new();
+        leaves(definition, String::new(), &mut all);
+        let mut name = "step";
+        for (path, value) in all {
+            let shows = format!("definition{path}");
+            let elsewhere = self.heading_shows.contains(&shows)
+                || path.starts_with(".approvals.")
+                || self.always.iter().any(|line| line.shows.contains(&shows));
+            if elsewhere || ground.of_definition(&path, value).is_some() {
+                continue;
+            }
+            let label = PrintableText::path(&path[1..]);
+            let text = self.value(&label, value);
+            self.always
+                .push(ReviewLine { tone: LineTone::Bad, ..ReviewLine::always(name, label.then(&text), &[&shows]) });
+            name = "";
+        }
+    }
+
+    fn signatures(&mut self, sources: &ReviewSources, found: &Derived, definition: Option<&StepDefinition>) {
+        let mut tone = LineTone::Plain;
+        let told = sources.told.as_ref();
+        let have: Vec<&Name> = match told {
+            Some(told) => told.approvers.iter().collect(),
+            None => found.signers.iter().map(|(name, _)| name).collect(),
+        };
+        let names = if have.is_empty() { String::new() } else { format!(" ({})", listed(&have)) };
+        let is_own = |asks: &str| asks == "the step asks";
+        let own = definition.is_some_and(|definition| !is_default(&definition.approvals));
+        let mut rules: Vec<_> = found.rules.iter().filter(|(asks, _)| own || !is_own(asks)).collect();
+        // Policy and step often have the same rule.
+        rules.dedup_by(|(_, rule), (_, before)| rule == before);
+        let mut parts = vec![match (rules.as_slice(), told) {
+            // One simple rule is part of the count.
+            ([(_, rule)], _) if rule.each.is_none() && !rule.from.is_empty() => {
+                let groups: Vec<&str> = rule.from.iter().map(|group| group.as_str()).collect();
+                let words = format!("{} of {} of {}{names}", have.len(), rule.required, groups.join(" or "));
+                rules.clear();
+                words
+            }
+            (_, Some(told)) => format!("{} of {}{names}", have.len(), told.required),
+            (_, None) => format!("{} verified by this program{names}", have.len()),
+        }];
+        parts.extend(rules.iter().map(|(asks, rule)| format!("{asks} {}", rule_words(rule))));
+        let roster = sources.roster.roster();
+        for group in roster.iter().flat_map(|roster| &roster.tables().group) {
+            let Some(presence) = group.presence else { continue };
+            if found.rules.iter().any(|(_, rule)| rule.from.contains(&group.name)) {
+                parts.push(format!("of {}: only {} count", group.name, presence.words()));
+            }
+        }
+        if let Some(mine) = &sources.mine {
+            let name = roster.and_then(|roster| roster.approver_of(mine)).map(|(person, _)| &person.name);
+            let signed = |name: &Name| {
+                told.is_some_and(|told| told.approvers.contains(name))
+                    || found.signers.iter().any(|(signer, _)| signer == name)
+            };
+            let mut bad = |words: String| {
+                tone = LineTone::Bad;
+                words
+            };
+            parts.push(match name {
+                None => bad(format!(
+                    "your key {mine} belongs to no approver in this roster, so its signature does not count"
+                )),
+                Some(name) if told.is_some_and(|told| told.excluded.contains(name)) => {
+                    bad(format!("you are {name}, WHO CAN'T COUNT for this run"))
+                }
+                Some(name) if signed(name) => bad(format!("you, {name}, signed already")),
+                Some(_) => format!("yours is number {}", have.len() + 1),
+            });
+        }
+        if let Some(told) = told.filter(|told| !told.excluded.is_empty()) {
+            parts.push(format!("{} can't count", listed(&told.excluded.iter().collect::<Vec<_>>())));
+        }
+        let mut line =
+            ReviewLine { tone, ..ReviewLine::always("signatures", PrintableText::text(&parts.join("; ")), &[]) };
+        if let Some(definition) = definition.filter(|definition| !is_default(&definition.approvals)) {
+            line.shows = vec!["definition.approvals.required".to_owned(), "definition.approvals.each".to_owned()];
+            line.shows.extend(paths("definition.approvals.from", definition.approvals.from.len()));
+            if definition.approvals.from.is_empty() {
+                line.shows.push("definition.approvals.from".to_owned());
+            }
+        }
+        self.always.push(line);
+        if let Some(told) = told.filter(|told| told.status != "pending") {
+            let held_up = told.held_up.as_ref().map_or_else(String::new, |why| format!(", held up ({why})"));
+            self.push("status", PrintableText::text(&format!("{}{held_up}", told.status)), &[]);
+        }
+    }
+
+    fn until(&mut self, signed: &Authorization, now: Timestamp) {
+        let left = signed.expires_at.unix() - now.unix();
+        let words = if left <= 0 { "EXPIRED".to_owned() } else { left_words(left) };
+        let mut text = format!("{} ({words})", clock(signed.expires_at, now));
+        if signed.not_before > now {
+            text.push_str(&format!(", not before {}", clock(signed.not_before, now)));
+        }
+        let tone = if left <= 0 { LineTone::Bad } else { LineTone::Plain };
+        self.always.push(ReviewLine { tone, ..ReviewLine::always("until", PrintableText::text(&text), &[]) });
+    }
+
+    fn trust(&mut self, sources: &ReviewSources, found: &Derived) {
+        let roster = match &sources.roster {
+            RosterSource::None => "no roster".to_owned(),
+            RosterSource::Trusted(roster, from) => {
+                let unguarded = if roster.is_guarded() { "" } else { ", UNGUARDED (threshold 0)" };
+                format!("roster {} version {}{unguarded}, {from}", roster.tables().name, roster.version())
+            }
+            RosterSource::BoundarysWord(roster) => {
+                format!("none: only the boundary states the roster {}", roster.digest())
+            }
+        };
+        let all = found.checks.len();
+        let holding = found.checks.iter().filter(|check| check.finding == ReviewFinding::Holds).count();
+        let checks = if holding == all {
+            "all checks hold".to_owned()
+        } else {
+            format!("{} of {all} checks FAILED OR WERE NOT MADE", all - holding)
+        };
+        let tone = match found.standing {
+            StatementVerdict::Sound if self.remarks.is_empty() => LineTone::Good,
+            StatementVerdict::Sound => LineTone::Plain,
+            StatementVerdict::NoTrust | StatementVerdict::Unsound => LineTone::Bad,
+        };
+        let text = PrintableText::text(&format!("{roster}; {checks}"));
+        self.always.push(ReviewLine { tone, ..ReviewLine::always("trust", text, &[]) });
+    }
+}
+
+/// Returns the name of a parameter, followed by the sign between name and value.
+fn label_of(key: &str) -> PrintableText {
+    PrintableText::path(&path_key(key))
+}
+
+/// Formats a value in one line.
+fn folded(value: &Value) -> PrintableText {
+    match value {
+        Value::Array(items) if !items.is_empty() => {
+            PrintableText::words("[").then(&PrintableText::joined(items.iter().map(folded), ", ")).and("]")
+        }
+        Value::Object(fields) if !fields.is_empty() => {
+            let fields = fields.iter().map(|(key, value)| PrintableText::quoted(key).and(": ").then(&folded(value)));
+            PrintableText::words("{").then(&PrintableText::joined(fields, ", ")).and("}")
+        }
+        _ => PrintableText::value(value),
+    }
+}
+
+/// Returns the size of a value as text, and the counted bytes: the text of a string, or the canonical JSON of any other
+/// value.
+fn size_of(value: &Value) -> (String, Vec<u8>) {
+    let json = || canonical::to_canonical(value);
+    let (parts, bytes) = match value {
+        Value::String(text) => (String::new(), text.clone().into_bytes()),
+        Value::Array(items) => (counted(items.len(), "element") + ", ", json()),
+        Value::Object(fields) => (counted(fields.len(), "field") + ", ", json()),
+        Value::Null | Value::Bool(_) | Value::Number(_) => (String::new(), json()),
+    };
+    (format!("{parts}{} bytes", bytes.len()), bytes)
+}
+
+/// Formats a value in at most three lines. A shortened text contains the size and the digest of the value, and the
+/// second result is then false.
+fn in_full(value: &Value) -> (PrintableText, bool) {
+    let shown = folded(value);
+    if shown.as_str().len() <= WHOLE {
+        return (shown, true);
+    }
+    let (size, bytes) = size_of(value);
+    (shown.ends(END).then(&PrintableText::text(&format!(", {size}, {}", ContentDigest::of(&bytes)))), false)
+}
+
+/// Formats a value in one row. A shortened text contains the size of the value, and the second result is then false.
+fn in_row(value: &Value) -> (PrintableText, bool) {
+    let shown = folded(value);
+    if shown.as_str().len() <= WHOLE_IN_ROW {
+        return (shown, true);
+    }
+    (shown.ends(END_IN_ROW).then(&PrintableText::text(&format!(", {}", size_of(value).0))), false)
+}
+
+/// Describes the change of a parameter since the last successful run, or returns `None` if it is the same.
+fn changed(was: Option<&Value>, now: &Value) -> Option<PrintableText> {
+    let Some(was) = was else { return Some(PrintableText::words("absent at the last success")) };
+    if was == now {
+        return None;
+    }
+    let is_one = |value: &Value| !matches!(value, Value::Array(_) | Value::Object(_));
+    if is_one(was) && is_one(now) {
+        return Some(PrintableText::words("last success: ").then(&PrintableText::value(was).cut(END)));
+    }
+    // Two different long values may have the same beginning and end, so name the places that differ.
+    let parts = |value| {
+        let mut parts = Vec::new();
+        leaves(value, String::new(), &mut parts);
+        parts.into_iter().collect::<BTreeMap<String, &Value>>()
+    };
+    let (before, after) = (parts(was), parts(now));
+    let mut places: Vec<&str> =
+        after.iter().filter(|(path, part)| before.get(*path) != Some(part)).map(|(path, _)| &**path).collect();
+    places.extend(before.keys().filter(|path| !after.contains_key(*path)).map(String::as_str));
+    let more = places.len().saturating_sub(MOST_PLACES);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let places = places.iter().take(MOST_PLACES).map(|path| if path.is_empty() { "the whole" } else { path });
+    let places: Vec<&str> = places.collect();
+    Some(
+        PrintableText::words("differs from the last success at ")
+            .then(&PrintableText::text(&format!("{}{more}", places.join(", ")))),
+    )
+}
+
+/// Maximum number of differing places that a line names.
+const MOST_PLACES: usize = 3;
+
+fn is_default(rule: &Approvals) -> bool {
+    rule.required == 1 && rule.from.is_empty() && rule.each.is_none()
+}
+
+#[cfg(test)]
+mod tests;

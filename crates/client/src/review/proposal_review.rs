@@ -1,0 +1,242 @@
+//! Review of one proposal: its sources, its checks and its screen.
+
+use serde_json::{Value, json};
+
+use crate::home::directories::Home;
+use crate::home::keys::Keys;
+use crate::home::trusted_rosters::{TrustArgs, trust_advice};
+use crate::review::derive::derive;
+use crate::review::derived::{Derived, ReviewFinding, StatementVerdict};
+use crate::review::gather::{BoundaryReader, ReviewSubject, gather};
+use crate::review::line::MOST_LINES;
+use crate::review::render::{block, decision, full, text_lines, texts};
+use crate::review::sources::ReviewSources;
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::person_words::person_words;
+use crate::terminal::printable_text::PrintableText;
+use crate::terminal::screen::Screen;
+use crate::terminal::streams::Terminal;
+use documents::record::validity::Timestamp;
+use wire::api::view::{ProposalStatus, ProposalView};
+
+/// Option for long texts.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct PagerChoice {
+    /// Print everything directly. Without this option, a script of more than 60 lines opens in $PAGER at a terminal
+    #[arg(long)]
+    no_pager: bool,
+}
+
+/// Review of one proposal.
+#[derive(Debug)]
+pub struct ProposalReview {
+    /// Documents of the review. The approver signs the bytes in `sources.payload`.
+    pub sources: ReviewSources,
+    /// Results of the checks.
+    pub found: Derived,
+}
+
+impl ProposalReview {
+    /// Reads the documents and makes the checks.
+    ///
+    /// # Errors
+    /// Returns an error if the payload or the trusted roster can't be read.
+    pub fn make(
+        subject: &ReviewSubject,
+        client: &impl BoundaryReader,
+        trust: &TrustArgs,
+        keys: &Keys,
+        now: Timestamp,
+    ) -> Result<Self, CommandFailure> {
+        let mut sources = gather(subject, client, &trust.find()?)?;
+        let roster = sources.roster.roster();
+        sources.mine = keys
+            .all()
+            .map(|signer| signer.key().keyid())
+            .find(|keyid| roster.is_some_and(|roster| roster.approver_of(keyid).is_some()))
+            .or_else(|| keys.all().next().map(|signer| signer.key().keyid()));
+        let found = derive(&sources, now);
+        Ok(Self { sources, found })
+    }
+
+    /// Draws the decision screen.
+    #[must_use]
+    pub fn screen(&self) -> Screen {
+        decision(&self.sources, &self.found)
+    }
+
+    /// Shows the decision screen. At a terminal, long texts open in the pager, and the decision follows below.
+    ///
+    /// # Errors
+    /// Returns an error if the standard output cannot be written.
+    pub fn show(&self, terminal: &Terminal, pager: PagerChoice) -> Result<(), CommandFailure> {
+        if pager.no_pager || text_lines(&self.found) <= MOST_LINES {
+            return terminal.show(&self.screen());
+        }
+        terminal.page(&texts(&self.sources, &self.found))?;
+        terminal.show(&block(&self.found))
+    }
+
+    /// Draws the list of all signed fields, then the decision screen.
+    #[must_use]
+    pub fn full(&self) -> Screen {
+        full(&self.sources, &self.found)
+    }
+
+    /// Returns the advice for an approver who has no trusted roster for the boundary.
+    #[must_use]
+    pub fn advice(&self) -> String {
+        trust_advice(self.sources.roster.roster().map(|roster| roster.digest()), &Home::of_process().config_words())
+    }
+
+    /// Checks that no failed check forbids a signature.
+    ///
+    /// # Errors
+    /// Returns the reasons why the statement may not be signed.
+    pub fn check_sound(&self) -> Result<SoundReview, CommandFailure> {
+        match self.found.standing {
+            StatementVerdict::Sound => Ok(SoundReview(())),
+            StatementVerdict::NoTrust => Err(CommandFailure::new(
+                Exit::NoTrust,
+                format!("nothing was signed: you trust no roster for this boundary; {}", self.advice()),
+            )),
+            StatementVerdict::Unsound => {
+                let why: Vec<_> = self
+                    .found
+                    .checks
+                    .iter()
+                    .filter_map(|check| match &check.finding {
+                        ReviewFinding::Holds => None,
+                        ReviewFinding::Fails(why) | ReviewFinding::NotChecked(why) => {
+                            Some(format!("{}: {why}", check.what))
+                        }
+                    })
+                    .collect();
+                let why = PrintableText::text(&why.join("; "));
+                Err(CommandFailure::new(
+                    Exit::Refused,
+                    format!("nothing was signed, because these checks failed: {}", why.as_str()),
+                ))
+            }
+        }
+    }
+
+    /// Returns the object that `--json` prints.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let standing = match self.found.standing {
+            StatementVerdict::Sound => "sound",
+            StatementVerdict::NoTrust => "no-trust",
+            StatementVerdict::Unsound => "unsound",
+        };
+        let checks: Vec<_> = self
+            .found
+            .checks
+            .iter()
+            .map(|check| {
+                let (finding, why) = match &check.finding {
+                    ReviewFinding::Holds => ("holds", None),
+                    ReviewFinding::Fails(why) => ("fails", Some(why)),
+                    ReviewFinding::NotChecked(why) => ("not-checked", Some(why)),
+                };
+                json!({"what": check.what, "finding": finding, "why": why})
+            })
+            .collect();
+        json!({
+            "standing": standing,
+            "digest": self.found.digest,
+            "statement": self.found.payload,
+            "definition": self.found.definition.as_ref().map(|(_, value)| value),
+            "rules": self.found.rules.iter().map(|(_, rule)| rule).collect::<Vec<_>>(),
+            "signed_by": self.found.signers.iter().map(|(name, keyid)| json!({"name": name, "keyid": keyid})).collect::<Vec<_>>(),
+            "roster": self.sources.roster.roster().map(|roster| json!({"digest": roster.digest(), "trusted": self.sources.roster.trusted().is_some()})),
+            "checks": checks,
+            "lines": self.found.lines.to_json(),
+            "fields": self.found.lines.fields.iter().map(|field| json!({"path": field.path, "value": field.value, "why": field.why.words()})).collect::<Vec<_>>(),
+            "missing": self.sources.missing,
+        })
+    }
+}
+
+/// Proof that all checks passed. Only [`ProposalReview::check_sound`] creates this proof.
+#[derive(Debug)]
+#[must_use]
+pub struct SoundReview(());
+
+/// Checks that a signature can still change the proposal. The caller sets `takes` if its signature is accepted in this
+/// status.
+///
+/// # Errors
+/// Returns one line about how the proposal ended.
+pub fn check_open(view: &ProposalView, takes: bool) -> Result<OpenProposal, CommandFailure> {
+    if view.status == ProposalStatus::Pending || takes {
+        return Ok(OpenProposal(()));
+    }
+    let at = view.ended_at.map_or_else(String::new, |at| format!(" at {at}"));
+    let why = view.refusal.as_ref();
+    let how = match view.status {
+        ProposalStatus::Pending => "is pending".to_owned(),
+        ProposalStatus::Approved => "has all signatures that it needs".to_owned(),
+        ProposalStatus::Running => "has all signatures that it needs, and runs".to_owned(),
+        ProposalStatus::Finished => {
+            let outcome = view.outcome.as_ref().map_or_else(String::new, |outcome| format!(" ({})", outcome.status));
+            format!("ran and ended{at}{outcome}")
+        }
+        ProposalStatus::Denied => match why.and_then(|why| why.detail.strip_prefix("denied by ")) {
+            Some(names) => format!("was denied by {names}{at}"),
+            None => format!("was denied{at}"),
+        },
+        ProposalStatus::Expired => format!("expired at {}", view.expires_at),
+        ProposalStatus::Cancelled => format!("was withdrawn{at}"),
+        ProposalStatus::Refused => {
+            let why = why.map_or_else(String::new, |why| format!(" ({}: {})", why.code, why.detail));
+            format!("was refused{at}{why}")
+        }
+    };
+    let said = view.denials.iter().map(|denial| (denial.approver.as_str(), denial.reason.as_str()));
+    let line = PrintableText::text(&format!("{} {how}", view.id)).then(&person_words(said)).and(": nothing to sign");
+    Err(CommandFailure::new(Exit::Refused, line.as_str()))
+}
+
+/// Proof that a proposal can still be signed. Only [`check_open`] creates this proof.
+#[derive(Debug)]
+pub struct OpenProposal(());
+
+#[cfg(test)]
+mod tests {
+    use crate::review::proposal_review::ProposalReview;
+    use crate::review::review_case::{case, judged};
+
+    #[test]
+    fn the_review_is_available_as_json() {
+        let sources = case().sources();
+        let review = ProposalReview { found: judged(&sources), sources };
+        let said = review.to_json();
+        let names: Vec<_> = said["lines"]
+            .as_array()
+            .expect("lines")
+            .iter()
+            .map(|line| line["name"].as_str().expect("a name"))
+            .collect();
+        for name in [
+            "heading",
+            "script",
+            "proposal",
+            "window",
+            "fields",
+            "parameters",
+            "reason",
+            "may run",
+            "sandbox",
+            "limits",
+            "signatures",
+            "until",
+            "trust",
+        ] {
+            assert!(names.contains(&name), "{name}: {names:?}");
+        }
+        let fields = said["fields"].as_array().expect("fields");
+        assert!(fields.len() > 50 && fields.iter().all(|field| field["why"] != "NOT SHOWN"), "{fields:#?}");
+        assert_eq!(said["standing"], "sound");
+    }
+}

@@ -1,0 +1,418 @@
+//! Remarks that an approver should read before signing.
+
+use serde_json::Value;
+
+use crate::review::comparison::RunComparison;
+use crate::review::derived::{COVERED, Derived, ReviewFinding, TRUSTED};
+use crate::review::hidden::hidden;
+use crate::review::line::{MOST_LINES, MOST_PARAMETERS, RemarkSeverity, ReviewLine};
+use crate::review::script_places::ScriptPlaces;
+use crate::review::sources::{ReviewSources, RosterSource};
+use crate::review::value_words::{clock, counted, day, grouped, plain_or_quoted, short_id};
+use crate::review::{run_inputs, step_files};
+use crate::terminal::field_paths::{leaves, path_key};
+use crate::terminal::printable_text::PrintableText;
+use crate::terminal::screen::lines_of;
+use documents::crypto::canonical::to_canonical;
+use documents::record::authorization::{Authorization, PermissionKind, PermissionReason};
+use documents::record::later_words::OWN_PROGRAMS;
+use documents::record::profile::{Profile, STRICT, Workdir};
+use documents::record::sandbox_permission::SandboxPermission;
+use documents::record::validity::Timestamp;
+
+/// Maximum size of a value, in bytes, without a remark about its length. The decision screen shows such a value in full.
+const LONG: usize = 180;
+
+/// Returns the remarks that follow from the signed bytes alone, which the `inbox` command shows too. `files` has the texts
+/// of the step's files with their places.
+#[must_use]
+pub fn of_statement(
+    signed: &Authorization,
+    definition: Option<&Value>,
+    files: &[(String, String)],
+    places: &ScriptPlaces,
+) -> Vec<ReviewLine> {
+    let mut remarks = host_needs(&signed.sandbox);
+    remarks.extend(of_permissions(signed, places));
+    remarks.extend(not_listed(signed));
+    let mut texts = texts_of(&serde_json::to_value(signed).unwrap_or_default(), "");
+    if let Some(definition) = definition {
+        texts.extend(texts_of(definition, "definition"));
+    }
+    remarks.extend(long_values(&texts, &signed.params));
+    texts.extend_from_slice(files);
+    remarks.extend(hidden_texts(&texts));
+    remarks.extend(only_above(&signed.params));
+    remarks
+}
+
+/// Returns one remark for each resource that a run gets from the host.
+fn host_needs(profile: &Profile) -> Vec<ReviewLine> {
+    let mut remarks = Vec::new();
+    let missing = STRICT.iter().filter(|layer| !profile.require.contains(layer)).map(|layer| layer.word());
+    let missing: Vec<_> = missing.collect();
+    if profile.off_reason.is_none() && !missing.is_empty() {
+        let text = format!("the step runs even if the sandbox lacks these layers: {}", missing.join(", "));
+        remarks.push(ReviewLine::remark(RemarkSeverity::HostNeed, PrintableText::text(&text), Vec::new()));
+    }
+    for permission in SandboxPermission::ALL {
+        let line = permission.line(profile);
+        let severity = match permission {
+            SandboxPermission::Off => RemarkSeverity::SandboxOff,
+            SandboxPermission::RunAs => RemarkSeverity::HostIdentity,
+            SandboxPermission::Write if profile.workdir == Workdir::InPlace => RemarkSeverity::LiveTree,
+            SandboxPermission::Network => RemarkSeverity::Network,
+            SandboxPermission::Read
+            | SandboxPermission::Write
+            | SandboxPermission::Deny
+            | SandboxPermission::Workdir
+            | SandboxPermission::Sockets
+            | SandboxPermission::Proc => RemarkSeverity::HostNeed,
+        };
+        if line.is_remark {
+            let values = PrintableText::joined(line.values.iter().map(|value| PrintableText::quoted(value)), ", ");
+            let shows = line.shows.iter().map(|field| format!("signed.predicate.sandbox.{field}")).collect();
+            remarks.push(ReviewLine::remark(severity, PrintableText::words(line.words).then(&values), shows));
+        }
+    }
+    remarks
+}
+
+/// Returns remarks about permissions that a built-in list denies, and about permissions whose program or file is
+/// unknown before the run. The permissions in no built-in list have a line of their own.
+fn of_permissions(signed: &Authorization, places: &ScriptPlaces) -> Vec<ReviewLine> {
+    let mut remarks = Vec::new();
+    for (why, severity) in [
+        (PermissionReason::Unknown, RemarkSeverity::Unknowable),
+        (PermissionReason::BuiltInDeny, RemarkSeverity::BuiltInDenied),
+    ] {
+        for kind in [PermissionKind::Run, PermissionKind::Read, PermissionKind::Write, PermissionKind::Env] {
+            let asked = asked(signed, kind, why);
+            if asked.is_empty() {
+                continue;
+            }
+            let names = places.with_lines(kind, &asked);
+            let text = PrintableText::words(verb(kind)).then(&names).and(match why {
+                PermissionReason::Unknown => ": unknown before the run; your signature allows whatever this is, once",
+                PermissionReason::BuiltInDeny | PermissionReason::Unlisted => ": denied by a built-in list",
+            });
+            let shows = asked.iter().flat_map(|(at, _)| permission_paths(*at)).collect();
+            remarks.push(ReviewLine::remark(severity, text, shows));
+        }
+    }
+    remarks
+}
+
+/// Returns a remark about paths that policy asks about, but that the list of programs does not contain.
+///
+/// A name without `/` may be a builtin of the shell, which needs no entry.
+fn not_listed(signed: &Authorization) -> Option<ReviewLine> {
+    let list = &signed.sandbox.programs.as_ref()?.list;
+    if list.iter().any(|one| one.name.as_str() == OWN_PROGRAMS) {
+        return None;
+    }
+    let listed = |what: &str| {
+        let name = what.rsplit('/').next().unwrap_or_default();
+        list.iter().any(|one| one.name.as_str() == name || one.path.as_str().rsplit('/').next() == Some(name))
+    };
+    let reasons = [PermissionReason::Unlisted, PermissionReason::BuiltInDeny];
+    let asked = reasons.into_iter().flat_map(|why| asked(signed, PermissionKind::Run, why));
+    let names: Vec<_> = asked.map(|(_, what)| what).filter(|what| what.contains('/') && !listed(what)).collect();
+    if names.is_empty() {
+        return None;
+    }
+    let text = PrintableText::joined(names.into_iter().map(plain_or_quoted), ", ").and(
+        ": not in the list of programs, so such a file can't start on the boundary's host, unless it is a link to a listed \
+         program or an executable file of the step",
+    );
+    Some(ReviewLine::remark(RemarkSeverity::HostNeed, text, Vec::new()))
+}
+
+/// Returns the permissions of this kind for which policy gives this reason, with their positions.
+#[must_use]
+pub fn asked(signed: &Authorization, kind: PermissionKind, why: PermissionReason) -> Vec<(usize, &str)> {
+    let permissions = signed.permissions.iter().enumerate();
+    let asked = permissions.filter(|(_, permission)| permission.kind == kind && permission.why == why);
+    asked.map(|(at, permission)| (at, permission.what.as_str())).collect()
+}
+
+/// Returns the paths of the three fields of a permission.
+#[must_use]
+pub fn permission_paths(at: usize) -> [String; 3] {
+    ["type", "what", "why"].map(|field| format!("signed.predicate.permissions[{at}].{field}"))
+}
+
+/// Returns the verb for a permission of this kind, or an empty text for a program.
+#[must_use]
+pub const fn verb(kind: PermissionKind) -> &'static str {
+    match kind {
+        PermissionKind::Run => "",
+        PermissionKind::Read => "reads ",
+        PermissionKind::Write => "writes ",
+        PermissionKind::Env => "takes from the environment ",
+    }
+}
+
+/// Returns all texts and field names of a document, each with its place.
+fn texts_of(document: &Value, prefix: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    leaves(document, String::new(), &mut found);
+    let mut texts = Vec::new();
+    for (path, value) in found {
+        let place = if prefix.is_empty() { path.trim_start_matches('.').to_owned() } else { format!("{prefix}{path}") };
+        if let Value::String(text) = value {
+            texts.push((place, text.clone()));
+        }
+    }
+    keys_of(document, prefix, &mut texts);
+    texts
+}
+
+fn keys_of(value: &Value, place: &str, texts: &mut Vec<(String, String)>) {
+    match value {
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                if !key.is_ascii() || key.bytes().any(|c| c.is_ascii_control()) {
+                    texts.push((format!("a name in {place}"), key.clone()));
+                }
+                keys_of(value, if place.is_empty() { key } else { place }, texts);
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| keys_of(item, place, texts)),
+        _ => {}
+    }
+}
+
+/// Returns one remark about all texts with hidden characters.
+fn hidden_texts(texts: &[(String, String)]) -> Option<ReviewLine> {
+    let mut told: Vec<PrintableText> = Vec::new();
+    for (place, text) in texts {
+        let what = hidden(text);
+        if what.is_empty() {
+            continue;
+        }
+        let more = what.len().saturating_sub(MOST_KINDS);
+        let mut words =
+            place_name(place).and(" has ").then(&PrintableText::joined(what.into_iter().take(MOST_KINDS), ", "));
+        if more > 0 {
+            words = words.then(&PrintableText::text(&format!(" and {more} more")));
+        }
+        told.push(words);
+    }
+    if told.is_empty() {
+        return None;
+    }
+    let more = told.len().saturating_sub(MOST_PLACES);
+    let mut text =
+        PrintableText::words("hidden text: ").then(&PrintableText::joined(told.into_iter().take(MOST_PLACES), "; "));
+    if more > 0 {
+        let fields = if more == 1 { "another field has" } else { &*format!("{more} other fields have") };
+        text = text.then(&PrintableText::text(&format!("; {fields} some too")));
+    }
+    Some(ReviewLine::remark(RemarkSeverity::HiddenText, text, Vec::new()))
+}
+
+/// Maximum number of findings for one field. `MOST_PLACES` is the maximum number of fields.
+const MOST_KINDS: usize = 3;
+const MOST_PLACES: usize = 4;
+/// Maximum number of characters of the name of a place.
+const MOST_OF_PLACE: usize = 80;
+
+/// Names the place of a text. The proposer can choose a long name of a field.
+fn place_name(place: &str) -> PrintableText {
+    let words = match place.strip_prefix("params.") {
+        Some(name) => format!("the parameter {name}"),
+        None if place == "definition.source" => "the script".to_owned(),
+        None if place == "definition.title" => "the title".to_owned(),
+        None if place == "reason" => "the reason".to_owned(),
+        None => place.to_owned(),
+    };
+    PrintableText::text(&words).cut(MOST_OF_PLACE)
+}
+
+/// Returns one remark about all long values except the script, which the screen always shows in full.
+fn long_values(texts: &[(String, String)], params: &Value) -> Option<ReviewLine> {
+    let texts = texts.iter().filter(|(place, _)| place != "definition.source");
+    let texts = texts.map(|(place, text)| (place.clone(), text.len()));
+    let folded = params.as_object().into_iter().flatten().filter(|(_, value)| value.is_array() || value.is_object());
+    let folded = folded.map(|(key, value)| (format!("params.{}", path_key(key)), to_canonical(value).len()));
+    let long: Vec<_> = texts.chain(folded).filter(|(_, size)| *size > LONG).collect();
+    let named = long.iter().take(MOST_PLACES);
+    let named = named.map(|(place, size)| place_name(place).then(&PrintableText::text(&format!(" has {size} bytes"))));
+    let mut told = PrintableText::joined(named, ", ");
+    if long.len() > MOST_PLACES {
+        told = told.then(&PrintableText::text(&format!(" and {} more are long", long.len() - MOST_PLACES)));
+    }
+    let words = match long.len() {
+        0 => return None,
+        1 => ": read it whole",
+        _ => ": read them whole",
+    };
+    Some(ReviewLine::remark(RemarkSeverity::LongValue, told.and(words), Vec::new()))
+}
+
+/// Returns a remark about the parameters that the decision screen leaves out.
+fn only_above(params: &Value) -> Option<ReviewLine> {
+    let more = params.as_object().map_or(0, serde_json::Map::len).saturating_sub(MOST_PARAMETERS);
+    if more == 0 {
+        return None;
+    }
+    let (are, them) = if more == 1 { ("parameter is", "it") } else { ("parameters are", "them") };
+    let text = format!("{more} {are} shown only above the script, under \"Values in full\": read {them} there");
+    Some(ReviewLine::remark(RemarkSeverity::LongValue, PrintableText::text(&text), Vec::new()))
+}
+
+/// Returns the remarks about the comparison with the last successful run.
+#[must_use]
+pub fn of_comparison(
+    sources: &ReviewSources,
+    signed: &Authorization,
+    comparison: &RunComparison,
+    now: Timestamp,
+) -> Vec<ReviewLine> {
+    let mut remarks = Vec::new();
+    match comparison {
+        RunComparison::Unknown => {}
+        RunComparison::First => {
+            let text = PrintableText::words("no success of this step is known");
+            remarks.push(ReviewLine::remark(RemarkSeverity::FirstRun, text, Vec::new()));
+        }
+        RunComparison::Since { changed, .. } if changed.is_empty() => {}
+        RunComparison::Since { changed, script, .. } => {
+            let at = sources.last.as_ref().map_or("", |last| &*last.finished_at);
+            let lines = match script.len() {
+                0 => String::new(),
+                lines => format!(": {}", counted(lines, "line")),
+            };
+            let day = day(at, &now.to_string());
+            let text = format!("{} changed since the last success ({day}){lines}", changed.join(", "));
+            remarks.push(ReviewLine::remark(RemarkSeverity::Changed, PrintableText::text(&text), Vec::new()));
+        }
+    }
+    remarks.extend(masked(sources, signed));
+    remarks
+}
+
+/// Returns a remark about an earlier run of this step with these parameters whose end nobody saw. The run may have had its
+/// effect.
+#[must_use]
+pub fn unknown_end(sources: &ReviewSources, now: Timestamp) -> Option<ReviewLine> {
+    let run = sources.unknown_end.as_ref()?;
+    let words = format!("the same run ended unknown at {} (", clock(run.finished_at, now));
+    let text = PrintableText::text(&words).then(&short_id(run.receipt.as_str())).and(")");
+    Some(ReviewLine::remark(RemarkSeverity::UnknownEnd, text, Vec::new()))
+}
+
+/// Returns a remark about files whose content can't be shown, and a remark about long texts.
+#[must_use]
+pub fn of_contents(signed: &Authorization, found: &Derived) -> Vec<ReviewLine> {
+    let of_step = found.files.iter().filter(|one| one.text().is_none());
+    let of_step = of_step.map(|one| (&*one.file.path, one.file.bytes, "of the runbook".to_owned()));
+    let inputs = found.inputs.iter().filter(|one| one.text().is_none());
+    let inputs = inputs.map(|one| (&*one.name, one.size(), format!("from {}", signed.proposer)));
+    let opaque: Vec<_> = of_step.chain(inputs).collect();
+    let mut remarks = Vec::new();
+    if !opaque.is_empty() {
+        let named = opaque.iter().take(MOST_PLACES).map(|(name, size, from)| {
+            let words = format!(": content that can't be shown, {} bytes {from}", grouped(*size));
+            plain_or_quoted(name).cut(run_inputs::MOST_OF_NAME).then(&PrintableText::text(&words))
+        });
+        let mut text = PrintableText::joined(named, "; ");
+        if opaque.len() > MOST_PLACES {
+            text = text.then(&PrintableText::text(&format!("; and {} more files", opaque.len() - MOST_PLACES)));
+        }
+        remarks.push(ReviewLine::remark(RemarkSeverity::Opaque, text, Vec::new()));
+    }
+    let script = found.definition.iter().map(|(definition, _)| (String::new(), definition.source.clone()));
+    let texts = script.chain(step_files::texts(&found.files)).chain(run_inputs::texts(&found.inputs));
+    let long = texts.map(|(place, text)| (place, lines_of(&text).0.len())).filter(|(_, lines)| *lines > MOST_LINES);
+    let named: Vec<_> = long
+        .map(|(place, lines)| match &*place {
+            "" => PrintableText::text(&counted(lines, "line")),
+            place => PrintableText::text(&format!("{place} has {}", counted(lines, "line"))),
+        })
+        .collect();
+    if !named.is_empty() {
+        let text = PrintableText::joined(named, ", ").and(": read all of them; f shows them again");
+        remarks.push(ReviewLine::remark(RemarkSeverity::LongValue, text, Vec::new()));
+    }
+    remarks
+}
+
+/// Returns a remark about denied file names that the last run masked, because a mask covers a file only if the file
+/// exists when a run starts.
+fn masked(sources: &ReviewSources, signed: &Authorization) -> Option<ReviewLine> {
+    let last = sources.last.as_ref()?;
+    let names = |count: u64| format!("{count} denied {}", if count == 1 { "name" } else { "names" });
+    let (severity, text) = match (last.masked.unwrap_or(0), last.masked_before) {
+        (_, Some(before)) => {
+            let text = format!(
+                "the last run hid none of the {} that the run before hid: these names were moved or removed, and a run \
+                 may read the files",
+                names(before)
+            );
+            (RemarkSeverity::LiveTree, text)
+        }
+        (0, None) => return None,
+        (now, None) if signed.sandbox.deny.is_empty() => {
+            (RemarkSeverity::LiveTree, format!("the last run hid {}, but this profile hides no name", names(now)))
+        }
+        (now, None) => {
+            let text = format!(
+                "the last run hid {}; which names this run can't see is decided when the run starts",
+                names(now)
+            );
+            (RemarkSeverity::HostNeed, text)
+        }
+    };
+    Some(ReviewLine::remark(severity, PrintableText::text(&text), Vec::new()))
+}
+
+/// Returns remarks about failed checks, missing documents and signatures that do not count.
+#[must_use]
+pub fn of_checks(sources: &ReviewSources, found: &Derived) -> Vec<ReviewLine> {
+    let mut remarks = Vec::new();
+    let mut add =
+        |text: &str| remarks.push(ReviewLine::remark(RemarkSeverity::Fails, PrintableText::text(text), Vec::new()));
+    let no_trust = !matches!(sources.roster, RosterSource::Trusted(..));
+    for check in &found.checks {
+        if let ReviewFinding::Fails(why) = &check.finding {
+            add(&format!("NOT TRUE: {}: {why}", check.what));
+        }
+    }
+    if no_trust {
+        add(
+            "You trust no roster for this boundary. Only the boundary itself states who may approve, who the boundary \
+             is and which policy is in force. You can't sign anything like this.",
+        );
+    }
+    // One remark names all documents that are missing for the same reason.
+    let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
+    for missing in &sources.missing {
+        let (what, why) = missing.split_once(": ").unwrap_or((missing, ""));
+        match reasons.iter_mut().find(|(reason, _)| *reason == why) {
+            Some((_, things)) => things.push(what),
+            None => reasons.push((why, vec![what])),
+        }
+    }
+    for (why, things) in reasons {
+        add(&format!("these documents could not be fetched: {}: {why}", things.join(", ")));
+    }
+    let open = found.checks.iter().filter_map(|check| match &check.finding {
+        ReviewFinding::NotChecked(why) if check.what != COVERED && !(no_trust && check.what == TRUSTED) => {
+            Some(format!("{} ({why})", check.what))
+        }
+        _ => None,
+    });
+    let open: Vec<_> = open.collect();
+    if !open.is_empty() {
+        add(&format!("not checked: {}", open.join("; ")));
+    }
+    for stranger in &found.strangers {
+        add(&format!("a signature in the file does not count: {stranger}"));
+    }
+    remarks
+}
+
+#[cfg(test)]
+mod tests;

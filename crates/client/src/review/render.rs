@@ -1,0 +1,279 @@
+//! Draws a review: the decision screen, the list of all fields, and the short screen of a denial.
+//!
+//! This module makes no checks. The script comes first, because the script may scroll off the screen. The decision and
+//! the question come last, because the end of the screen stays visible.
+
+use crate::review::comparison::{LineDifference, RunComparison};
+use crate::review::derived::{Derived, ReviewFinding, StatementVerdict};
+use crate::review::line::{LineWeight, ReviewLine};
+use crate::review::line::{MOST_REMARKS, ROW};
+use crate::review::signed_field::FieldReason;
+use crate::review::sources::ReviewSources;
+use crate::review::value_words::{bytes, duration_ms, list_words};
+use crate::review::{run_inputs, step_files};
+use crate::terminal::printable_text::PrintableText;
+use crate::terminal::screen::{LineTone, Screen, lines_of};
+use documents::record::enforcement::UNBOUNDED_WORDS;
+use documents::record::profile::{Layer, Profile, Workdir};
+use documents::record::sandbox_permission::SandboxPermission;
+
+/// Heading of the script, if other values are above the script.
+pub const SCRIPT: &str = "Script";
+/// Heading of the list of the definition's fields.
+pub const DEFINITION: &str = "Definition, every field";
+/// Heading of the list of the payload's fields.
+pub const SIGNED: &str = "To be signed, every field";
+
+/// Explanation of escapes on the screen. Most shells do not know these escapes.
+const ESCAPES: &str = r"\s{n} is n spaces, \s{ntabs} n tabs, \u{hex} and \xhex the character of this number";
+
+/// Draws the texts and the decision.
+#[must_use]
+pub fn decision(sources: &ReviewSources, found: &Derived) -> Screen {
+    let mut screen = texts(sources, found);
+    screen.extend(block(found));
+    screen
+}
+
+/// Draws what may scroll off the screen: the identifiers, long values, files and the script.
+#[must_use]
+pub fn texts(sources: &ReviewSources, found: &Derived) -> Screen {
+    let mut screen = Screen::default();
+    let lines = &found.lines;
+    screen.push(LineTone::Strong, String::new(), lines.heading.clone());
+    // The digest line fits 80 columns, so no usual terminal breaks it.
+    screen.push(LineTone::Plain, "  digest ".to_owned(), PrintableText::text(&found.digest.to_string()));
+    for line in &lines.above {
+        draw(&mut screen, line);
+    }
+    let further = lines.remarks.get(MOST_REMARKS..).unwrap_or_default();
+    if !further.is_empty() {
+        screen.heading("Further remarks");
+        for (at, line) in further.iter().enumerate() {
+            screen.push(line.tone, format!("  {:>3}. ", at + 1 + MOST_REMARKS), line.text.clone());
+        }
+    }
+    if !lines.whole.is_empty() {
+        screen.heading("Values in full");
+        for value in &lines.whole {
+            screen.push(LineTone::Plain, "    ".to_owned(), value.clone());
+        }
+    }
+    step_files::draw(&mut screen, &found.files);
+    run_inputs::draw(&mut screen, &found.inputs);
+    let source = found.definition.as_ref().map(|(definition, _)| definition.source.clone());
+    let raw = || String::from_utf8_lossy(&sources.payload).into_owned();
+    if further.is_empty() && lines.whole.is_empty() && found.files.is_empty() && found.inputs.is_empty() {
+        screen.push(LineTone::Plain, String::new(), PrintableText::default());
+    } else {
+        screen.heading(SCRIPT);
+    }
+    match (source, &found.statement) {
+        (Some(source), _) => screen.source(&source),
+        (None, None) => screen.source(&raw()),
+        (None, Some(_)) => screen.say(
+            LineTone::Bad,
+            "The definition is not shown, because this program has no definition with the signed digest.",
+        ),
+    }
+    if !lines.foot.as_str().is_empty() {
+        screen.push(LineTone::Faint, " ".repeat(8), lines.foot.clone());
+    }
+    differences(&mut screen, &lines.comparison);
+    if screen.has_escapes() || block(found).has_escapes() {
+        draw(&mut screen, &ReviewLine::always("escapes", PrintableText::words(ESCAPES), &[]));
+    }
+    screen.push(LineTone::Plain, String::new(), PrintableText::default());
+    screen
+}
+
+/// Draws the decision, which stays on the screen with the question.
+#[must_use]
+pub fn block(found: &Derived) -> Screen {
+    let mut screen = Screen::default();
+    let lines = &found.lines;
+    screen.push(LineTone::Strong, String::new(), lines.heading.clone());
+    for line in &lines.always {
+        draw(&mut screen, line);
+    }
+    remarks(&mut screen, &lines.remarks);
+    if found.standing != StatementVerdict::Sound {
+        let why = if found.standing == StatementVerdict::NoTrust { "no trusted roster" } else { "see the remarks" };
+        let text = PrintableText::words("NOT TO BE SIGNED: ").and(why);
+        draw(&mut screen, &ReviewLine { tone: LineTone::Bad, ..ReviewLine::always("verdict", text, &[]) });
+    }
+    screen
+}
+
+/// Returns the number of lines of the script and of all other texts above the decision.
+#[must_use]
+pub fn text_lines(found: &Derived) -> usize {
+    let script = found.definition.iter().map(|(definition, _)| lines_of(&definition.source).0.len());
+    let texts = step_files::texts(&found.files).into_iter().chain(run_inputs::texts(&found.inputs));
+    script.chain(texts.map(|(_, text)| lines_of(&text).0.len())).sum()
+}
+
+/// Draws both complete lists of fields, then all checks, and then the decision screen.
+#[must_use]
+pub fn full(sources: &ReviewSources, found: &Derived) -> Screen {
+    let mut screen = Screen::default();
+    if let Some((_, definition)) = &found.definition {
+        screen.heading(DEFINITION);
+        // The script section shows the filled-in script, so the definition shows the template.
+        let elsewhere: &[(&str, &str)] = if definition["template"] == "none" { &[(".source", SCRIPT)] } else { &[] };
+        screen.exact(definition, elsewhere);
+    }
+    if let Some(payload) = &found.payload {
+        screen.heading(SIGNED);
+        screen.exact(payload, &[]);
+    }
+    let fields = &found.lines.fields;
+    if !fields.is_empty() {
+        screen.heading("Why a field is not on the decision screen");
+        let mut reasons: Vec<FieldReason> = fields.iter().map(|field| field.why).collect();
+        reasons.retain(|why| !matches!(why, FieldReason::Shown(_)));
+        let mut told: Vec<FieldReason> = Vec::new();
+        for why in reasons {
+            if !told.contains(&why) {
+                told.push(why);
+                let paths: Vec<_> =
+                    fields.iter().filter(|field| field.why == why).map(|field| field.path.as_str()).collect();
+                screen.say(LineTone::Plain, &format!("{}: {}", why.words(), paths.join(" ")));
+            }
+        }
+    }
+    if let Some(statement) = &found.statement {
+        screen.heading("Sandbox in words");
+        for line in profile_words(&statement.predicate.sandbox, found.has_programs()) {
+            screen.say(LineTone::Plain, &line);
+        }
+    }
+    screen.heading("Checked by this program");
+    for check in &found.checks {
+        let (tone, word) = match check.finding {
+            ReviewFinding::Holds => (LineTone::Plain, "holds"),
+            ReviewFinding::Fails(_) => (LineTone::Bad, "NOT TRUE"),
+            ReviewFinding::NotChecked(_) => (LineTone::Bad, "not checked"),
+        };
+        screen.push(tone, format!("  {word:<12}"), PrintableText::text(check.what));
+    }
+    screen.heading("Decision");
+    screen.extend(decision(sources, found));
+    screen
+}
+
+/// Draws the short screen for a denial: at most seven lines of 80 columns.
+#[must_use]
+pub fn brief(found: &Derived) -> Screen {
+    let mut screen = Screen::default();
+    let lines = &found.lines;
+    screen.push(LineTone::Strong, String::new(), lines.heading.cut(78));
+    for name in ["parameters", "reason", "signatures"] {
+        let Some(line) = lines.always.iter().find(|line| line.name == name) else { continue };
+        if name == "parameters" && !lines.parameters.is_empty() {
+            for (at, text) in in_three_rows(&lines.parameters).into_iter().enumerate() {
+                draw(&mut screen, &ReviewLine { name: if at == 0 { name } else { "" }, text, ..line.clone() });
+            }
+        } else {
+            let rows = if name == "signatures" { 2 } else { 1 };
+            draw(&mut screen, &ReviewLine { text: line.text.cut(60 * rows), ..line.clone() });
+        }
+    }
+    screen
+}
+
+/// Formats at most nine parameters in at most three rows. The last cell names the number of further parameters.
+fn in_three_rows(parameters: &[PrintableText]) -> Vec<PrintableText> {
+    const ROWS: usize = 3;
+    const MOST_IN_ROW: usize = 3;
+    const BETWEEN: &str = ", ";
+    let in_row = parameters.len().div_ceil(ROWS).min(MOST_IN_ROW);
+    let mut cells: Vec<PrintableText> =
+        parameters.iter().take(ROWS * in_row).map(|text| text.cut(ROW / in_row - BETWEEN.len())).collect();
+    if parameters.len() > cells.len() {
+        cells.pop();
+        cells.push(PrintableText::text(&format!("and {} more", parameters.len() - cells.len())));
+    }
+    cells.chunks(in_row).map(|row| PrintableText::joined(row.iter().cloned(), BETWEEN)).collect()
+}
+
+fn draw(screen: &mut Screen, line: &ReviewLine) {
+    screen.push(line.tone, format!("  {:<12}", line.name), line.text.clone());
+}
+
+/// Draws the most important remarks, and the number of further remarks above the screen.
+fn remarks(screen: &mut Screen, remarks: &[ReviewLine]) {
+    for (at, line) in remarks.iter().take(MOST_REMARKS).enumerate() {
+        let name = if at == 0 { line.name } else { "" };
+        screen.push(line.tone, format!("  {name:<12}{}. ", at + 1), line.text.clone());
+    }
+    if remarks.len() > MOST_REMARKS {
+        let more = format!("and {} more above", remarks.len() - MOST_REMARKS);
+        screen.push(LineTone::Bad, " ".repeat(14), PrintableText::text(&more));
+    }
+    if remarks.is_empty() {
+        draw(screen, &ReviewLine::always("remarks", PrintableText::words("none"), &[]));
+    }
+    debug_assert!(remarks.iter().all(|line| line.weight != LineWeight::Always));
+}
+
+/// Draws the differences from the last successful run below the script.
+fn differences(screen: &mut Screen, comparison: &RunComparison) {
+    let RunComparison::Since { script, fields, .. } = comparison else { return };
+    for LineDifference { was, number, text } in script.iter().chain(fields) {
+        let (tone, word) = if *was { (LineTone::Bad, "was") } else { (LineTone::Good, "now") };
+        let number = number.map_or(String::new(), |number| number.to_string());
+        screen.push(tone, format!("  {word} {number:>5} | "), text.clone());
+    }
+}
+
+/// Describes a sandbox profile in words, one line for each aspect. `step_programs` is true if the step has executable files.
+#[must_use]
+pub fn profile_words(profile: &Profile, step_programs: bool) -> Vec<String> {
+    let layers: Vec<_> = profile.require.iter().map(|layer| layer.word()).collect();
+    // Without the layer `namespaces`, the run may use the host's root directory.
+    let own_root = profile.require.contains(&Layer::Namespaces);
+    let limits = &profile.limits;
+    let disk = match (profile.workdir, own_root) {
+        (Workdir::InPlace, _) => "as much as the host has, because nothing limits a live tree".to_owned(),
+        (_, true) => bytes(limits.disk_bytes),
+        (_, false) => format!("{}, but without namespaces as much as the host has", bytes(limits.disk_bytes)),
+    };
+    let shared = bytes(limits.shared_memory_bytes());
+    let counted = if own_root { COUNTED } else { COUNTED_WITHOUT_NAMESPACES };
+    let permissions = SandboxPermission::ALL.into_iter().map(|permission| permission.line(profile)).map(|line| {
+        let values: Vec<_> = line.values.iter().map(|value| format!("{value:?}")).collect();
+        format!("{}{}", line.words, values.join(", "))
+    });
+    let programs = profile.programs.as_ref().map_or_else(
+        || "may run: every program that the run can see".to_owned(),
+        |list| format!("may run: {}", list_words(list, step_programs).as_str()),
+    );
+    let others = [
+        programs,
+        format!("required layers: {}", if layers.is_empty() { "NONE".to_owned() } else { layers.join(", ") }),
+        format!("at most time: {}", duration_ms(limits.wall_ms)),
+        format!("at most CPU: {}.{:03} CPUs{UNGROUPED}", limits.cpu_milli / 1000, limits.cpu_milli % 1000),
+        format!(
+            "at most memory: {}{UNGROUPED}; in that case nothing limits {UNBOUNDED_WORDS}",
+            bytes(limits.memory_bytes)
+        ),
+        format!("at most processes: {}{counted}", limits.processes),
+        format!("at most for one file: {}, for all files: {disk}; {shared} more in /dev/shm", bytes(limits.file_bytes)),
+        format!("at most recorded output: {}", bytes(limits.output_bytes)),
+    ];
+    permissions.filter(|line| !line.is_empty()).chain(others).collect()
+}
+
+/// Text after the description of a limit that may apply to each process separately. Only the receipt shows whether a
+/// control group limited the run as a whole.
+const UNGROUPED: &str = ", for each process separately if the run has no control group";
+
+/// Text after the description of the limit of processes. The kernel counts the processes of root, but never prevents
+/// root from starting another process.
+const COUNTED: &str = ", but no limit if the run is the root user of the host and has no control group";
+const COUNTED_WITHOUT_NAMESPACES: &str = ", and if the run has no namespaces and no control group, only if the run has \
+                                          its own user id";
+
+#[cfg(test)]
+mod tests;

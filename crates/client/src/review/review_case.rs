@@ -1,0 +1,290 @@
+//! Documents of a review for tests, and helpers for its result.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::review::derive::derive;
+use crate::review::derived::{Derived, ReviewFinding};
+use crate::review::line::{LineWeight, RemarkSeverity};
+use crate::review::render::decision;
+use crate::review::sources::{LastRun, ReportedState, ReviewSources, RosterSource};
+use documents::crypto::canonical::to_canonical;
+use documents::crypto::digest::{BlobDigest, PolicyDigest, RegistryRoot, RenderedDigest, SealDigest, StepDigest};
+use documents::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
+use documents::crypto::ssh_key::SshKey;
+use documents::record::authorization::{
+    Authorization, BoundaryRef, Permission, PermissionKind, PermissionReason, StepReference,
+};
+use documents::record::envelope::{Envelope, EnvelopeSignature};
+use documents::record::profile::{Limits, Profile, STRICT};
+use documents::record::program_list::{ListedProgram, OnlyListed, ProgramList};
+use documents::record::roster::Roster;
+use documents::record::seal::{Genesis, Seal, SealedBoundary};
+use documents::record::step_definition::StepDefinition;
+use documents::record::validity::Timestamp;
+use judgement::policy::builtins::{Builtins, CANONICAL};
+use judgement::policy::file::Policy;
+use judgement::policy::required_permissions;
+use judgement::policy::step_profile::{PolicyProfile, RequiredLayers, profile_of_step};
+use judgement::trust::trusted_roster::TrustedRoster;
+
+pub(super) const NOW: i64 = 1_795_167_600;
+
+pub(crate) fn key(seed: u8) -> SecretKey {
+    SecretKey::from_seed([seed; 32])
+}
+
+fn ssh(seed: u8, name: &str) -> SshKey {
+    SshKey::from_public(key(seed).public(), name).expect("key")
+}
+
+pub(crate) fn signature(seed: u8, payload: &[u8]) -> EnvelopeSignature {
+    EnvelopeSignature::new(ssh(seed, "").keyid(), &key(seed).sign(&pae(PAYLOAD_TYPE, payload)))
+}
+
+pub(super) fn kubectl() -> Permission {
+    Permission { kind: PermissionKind::Run, what: "kubectl".to_owned(), why: PermissionReason::BuiltInDeny }
+}
+
+/// Returns a list of these programs, each a name and a path.
+pub(super) fn program_list(programs: &[(&str, &str)]) -> Option<ProgramList> {
+    let list = programs
+        .iter()
+        .map(|(name, path)| ListedProgram { name: name.parse().expect("name"), path: path.parse().expect("path") });
+    Some(ProgramList { mode: OnlyListed::Listed, list: list.collect() })
+}
+
+/// Documents of a review, before they are hashed and signed.
+pub(crate) struct ReviewCase {
+    pub(super) definition: Value,
+    pub(super) policy: Value,
+    pub(super) builtins: Vec<u8>,
+    pub(super) configuration: Value,
+    pub(crate) reason: String,
+    pub(super) params: Value,
+    /// Changes the correct statement.
+    pub(super) spoil: fn(&mut Authorization),
+    /// Function that changes the seal before it is signed.
+    pub(super) seal: fn(&mut Seal),
+    /// Seed of the key that signs the seal.
+    pub(super) sealer: u8,
+}
+
+pub(crate) fn case() -> ReviewCase {
+    ReviewCase {
+        definition: json!({
+            "ref": "nginx:restart", "title": "Restart nginx", "format": "markdown", "interpreter": "bash",
+            "source": "set -eu\nsystemctl restart \"nginx@$PARAM_HOST\"\n", "files": [],
+            "params": {"type": "object", "required": ["host"], "properties": {"host": {"type": "string", "x-leading-dash": true}}},
+            "template": "none", "sandbox": {}, "approvals": {"required": 1, "from": []}, "secrets": [], "outputs": [], "session": "none",
+        }),
+        policy: json!({"version": 1, "default": {
+            "mode": "prompted", "run": {"allow": ["set", "systemctl"]}, "approvals": {"required": 1, "from": ["ops", "security"], "each": true},
+        }}),
+        builtins: CANONICAL.to_vec(),
+        configuration: json!({
+            "limits": {"default": Limits::default(), "maximum": Limits::default()},
+            "sandbox": {"level": "strict", "require": ["capabilities", "filesystem", "landlock", "namespaces", "network", "seccomp"]},
+        }),
+        reason: "p99 is up".to_owned(),
+        params: json!({"host": "web-3"}),
+        spoil: |_| {},
+        seal: |_| {},
+        sealer: 3,
+    }
+}
+
+impl ReviewCase {
+    /// Returns the permissions and the sandbox that the boundary derives. If the boundary would refuse the step,
+    /// returns an empty list and the profile of a run without resources of the host.
+    pub(super) fn granted(&self) -> (Vec<Permission>, Profile) {
+        let nothing = || (Vec::new(), Profile::nothing(STRICT.to_vec(), Limits::default()));
+        let limits = |which: &str| serde_json::from_value(self.configuration["limits"][which].clone()).expect("limits");
+        let require = self.configuration["sandbox"]["require"].clone();
+        let level = match self.configuration["sandbox"]["level"].as_str() {
+            Some("strict") => RequiredLayers::Strict,
+            _ => RequiredLayers::BestEffort(serde_json::from_value(require).expect("layers")),
+        };
+        let given = PolicyProfile { level, limits: limits("default"), maximum: limits("maximum") };
+        let Ok(definition) = serde_json::from_value::<StepDefinition>(self.definition.clone()) else {
+            return nothing();
+        };
+        let Ok(policy) = Policy::from_sealed(&self.policy) else { return nothing() };
+        let lists = serde_json::from_slice(&self.builtins).expect("JSON");
+        let Ok(lists) = Builtins::from_sealed(&lists) else { return nothing() };
+        let ruling = judgement::policy::ruling::resolve(&policy, &lists, &definition.reference);
+        match (
+            required_permissions::needs(&ruling, &definition).permissions,
+            profile_of_step(&ruling, &definition, &given),
+        ) {
+            (Ok(asked), Ok(profile)) => (asked, profile),
+            _ => nothing(),
+        }
+    }
+
+    pub(crate) fn sources(&self) -> ReviewSources {
+        let definition = to_canonical(&self.definition);
+        let policy = to_canonical(&self.policy);
+        let configuration = to_canonical(&self.configuration);
+        let roster = Roster {
+            name: "example".into(),
+            version: 1,
+            threshold: 1,
+            previous: None,
+            policy: PolicyDigest::of(&policy),
+            approver: serde_json::from_value(json!([
+                {"name": "alice", "groups": ["ops"], "keys": [ssh(1, "alice").line()]},
+                {"name": "bob", "groups": ["security"], "keys": [ssh(2, "bob").line()]},
+            ]))
+            .expect("approvers"),
+            group: serde_json::from_value(json!([{"name": "ops"}, {"name": "security"}])).expect("groups"),
+            proposer: Vec::new(),
+            operator: Vec::new(),
+            boundary: serde_json::from_value(json!([{"name": "prod-eu", "keys": [ssh(3, "boundary").line()]}]))
+                .expect("boundary"),
+            witness: Vec::new(),
+        };
+        let roster = roster.into_statement().and_then(|statement| statement.to_payload()).expect("roster");
+        let roster = TrustedRoster::from_payload(&roster).expect("roster");
+        let mut seal = Seal {
+            boundary: SealedBoundary { name: "prod-eu".parse().expect("name"), id: None },
+            epoch: "e0".repeat(16).parse().expect("epoch"),
+            at: Timestamp::from_unix(NOW - 600),
+            number: 0,
+            previous: None,
+            registry_root: RegistryRoot::from_bytes([7; 32]),
+            registry: BlobDigest::of(b"registry"),
+            policy: PolicyDigest::of(&policy),
+            builtins: BlobDigest::of(&self.builtins),
+            roster: roster.digest(),
+            rosters: None,
+            tokens: BlobDigest::of(b"tokens"),
+            configuration: BlobDigest::of(&configuration),
+            keys: vec![ssh(3, "").keyid()],
+            engine: "countersign 0.2.0".into(),
+            genesis: Some(Genesis::New("9e".repeat(32).parse().expect("salt"))),
+        };
+        let id = SealDigest::of(&seal.clone().into_statement().to_payload().expect("seal"));
+        (self.seal)(&mut seal);
+        let seal = seal.into_statement().to_payload().expect("seal");
+        let source = self.definition["source"].as_str().expect("source");
+        let (permissions, sandbox) = self.granted();
+        let mut signed = Authorization {
+            boundary: BoundaryRef {
+                name: "prod-eu".parse().expect("name"),
+                id,
+                epoch: "e0".repeat(16).parse().expect("epoch"),
+            },
+            proposal: "prp_019aa0b0-5c00-7000-8000-000000000001".parse().expect("id"),
+            nonce: "AZqgsFwAQkJCQkJCQkJCQkJCQkJCQg".parse().expect("nonce"),
+            step: StepReference {
+                reference: "nginx:restart".parse().expect("ref"),
+                digest: StepDigest::of(&definition),
+            },
+            params: self.params.clone(),
+            rendered: RenderedDigest::of(source.as_bytes()),
+            permissions,
+            sandbox,
+            proposer: "ci-agent".parse().expect("name"),
+            reason: self.reason.clone(),
+            issued_at: Timestamp::from_unix(NOW - 60),
+            not_before: Timestamp::from_unix(NOW - 60),
+            expires_at: Timestamp::from_unix(NOW + 3540),
+            session: None,
+            artifacts: None,
+            plan: None,
+        };
+        (self.spoil)(&mut signed);
+        ReviewSources {
+            payload: signed.into_statement().and_then(|statement| statement.to_payload()).expect("payload"),
+            definition: Some(definition),
+            contents: BTreeMap::new(),
+            // Contents of the inputs that a test may name.
+            inputs: BTreeMap::from(
+                [("app.tar", "app"), ("plan", "plan")].map(|(name, text)| (name.into(), text.into())),
+            ),
+            session_runs: None,
+            seal: Some(Envelope::new(&seal, vec![signature(self.sealer, &seal)])),
+            policy: Some(policy),
+            builtins: Some(self.builtins.clone()),
+            configuration: Some(configuration),
+            roster: RosterSource::Trusted(Box::new(roster), "pinned by you".to_owned()),
+            signatures: Vec::new(),
+            told: Some(ReportedState {
+                status: "pending".into(),
+                held_up: None,
+                approvers: vec!["bob".parse().expect("name")],
+                missing: vec!["ops".into()],
+                excluded: vec!["carol".parse().expect("name")],
+                required: 2,
+            }),
+            last: Some(LastRun {
+                receipt: "rcp_019aa0b0-5c00-7000-8000-000000000000".into(),
+                finished_at: "2026-11-19T09:00:00Z".into(),
+                digest: StepDigest::of(&to_canonical(&self.definition)),
+                definition: Some(to_canonical(&self.definition)),
+                params: self.params.clone(),
+                runs: 4,
+                profile: None,
+                permissions: None,
+                masked: None,
+                masked_before: None,
+            }),
+            gone: None,
+            unknown_end: None,
+            asked_last: true,
+            mine: Some(ssh(1, "").keyid()),
+            missing: Vec::new(),
+        }
+    }
+}
+
+pub(crate) fn judged(sources: &ReviewSources) -> Derived {
+    derive(sources, Timestamp::from_unix(NOW))
+}
+
+pub(super) fn painted(sources: &ReviewSources, width: usize, colour: bool) -> String {
+    decision(sources, &judged(sources)).paint(width, colour)
+}
+
+/// Returns the decision screen without its digest, because every change of the document changes the digest.
+pub(super) fn decided(sources: &ReviewSources) -> String {
+    let screen = painted(sources, 400, false);
+    screen.lines().filter(|line| !line.starts_with("  digest ")).collect::<Vec<_>>().join("\n")
+}
+
+pub(super) fn remarks(sources: &ReviewSources) -> Vec<(RemarkSeverity, String)> {
+    let lines = judged(sources).lines.remarks;
+    let severity = |weight| match weight {
+        LineWeight::Remark(severity) => severity,
+        LineWeight::Always => panic!("a remark without weight"),
+    };
+    lines.into_iter().map(|line| (severity(line.weight), line.text.as_str().to_owned())).collect()
+}
+
+pub(super) fn fails(found: &Derived) -> String {
+    let fails: Vec<_> = found
+        .checks
+        .iter()
+        .filter_map(|check| match &check.finding {
+            ReviewFinding::Fails(why) => Some(format!("{}: {why}", check.what)),
+            _ => None,
+        })
+        .collect();
+    fails.join("\n")
+}
+
+/// Returns true if a line has the margin of the script.
+pub(super) fn is_script(line: &str) -> bool {
+    let number = line.get(2..7).map(str::trim_start).unwrap_or_default();
+    line.starts_with("  ")
+        && !number.is_empty()
+        && number.bytes().all(|c| c.is_ascii_digit())
+        && line.get(7..9) == Some(" |")
+}
+
+/// Returns the non-empty lines of a section.
+pub(crate) fn section<'l>(lines: &'l [(String, String)], name: &str) -> Vec<&'l str> {
+    lines.iter().filter(|(section, line)| section == name && !line.is_empty()).map(|(_, line)| line.as_str()).collect()
+}

@@ -1,0 +1,213 @@
+//! Exit codes and failures of all commands.
+
+use std::{fmt, io};
+
+use serde_json::{Value, json};
+
+use documents::record::code::Code;
+use documents::record::receipt::{Outcome, Status};
+
+/// Result of a command, from which the exit code follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// The command succeeded.
+    Done,
+    /// A check failed, for example in `verify`.
+    CheckSaidNo,
+    /// The caller gave something wrong: an argument, a parameter, a file, an id or an address.
+    Usage,
+    /// The command needs a trusted roster, but the user has none.
+    NoTrust,
+    /// A person denied the proposal or its run.
+    Denied,
+    /// The proposal expired, or the run exceeded its time limit.
+    TimedOut,
+    /// The boundary cannot be reached, or an internal error occurred in the boundary or in this program.
+    Unreachable,
+    /// Policy, the state or the boundary refused the request, or somebody cancelled it.
+    Refused,
+    /// The step does not exist.
+    UnknownStep,
+    /// The step ran and ended with this exit code.
+    Step(u8),
+    /// This signal ended the step or this program.
+    Signal(u8),
+}
+
+impl Exit {
+    /// Returns the exit code of the process, according to the conventions of `timeout`, `docker run` and shells.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::CheckSaidNo => 1,
+            Self::Usage | Self::NoTrust => 2,
+            Self::Denied => 123,
+            Self::TimedOut => 124,
+            Self::Unreachable => 125,
+            Self::Refused => 126,
+            Self::UnknownStep => 127,
+            Self::Step(code) => code,
+            Self::Signal(signal) => 128_u8.saturating_add(signal),
+        }
+    }
+
+    /// Returns the word for this result in `--json`. Two results with the same exit code have different words.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::CheckSaidNo => "check-said-no",
+            Self::Usage => "usage",
+            Self::NoTrust => "no-trust",
+            Self::Denied => "denied",
+            Self::TimedOut => "timed-out",
+            Self::Unreachable => "unreachable-or-faulty",
+            Self::Refused => "refused",
+            Self::UnknownStep => "unknown-step",
+            Self::Step(_) => "step",
+            Self::Signal(_) => "signal",
+        }
+    }
+
+    /// Returns the result for a refusal of the boundary.
+    #[must_use]
+    pub const fn of_code(code: Code) -> Self {
+        match code.exit() {
+            2 => Self::Usage,
+            123 => Self::Denied,
+            124 => Self::TimedOut,
+            // A second attempt may succeed, because the boundary has not decided.
+            125 => Self::Unreachable,
+            127 => Self::UnknownStep,
+            _ => Self::Refused,
+        }
+    }
+
+    /// Returns the result for a run that has a receipt.
+    #[must_use]
+    pub const fn of_outcome(outcome: &Outcome) -> Self {
+        match outcome.status {
+            Status::Succeeded | Status::Warned | Status::Failed => match (outcome.exit_code, outcome.signal) {
+                (Some(code), _) => Self::Step(code),
+                (None, Some(signal)) => Self::Signal(signal),
+                (None, None) => Self::Unreachable,
+            },
+            Status::TimedOut => Self::TimedOut,
+            Status::Cancelled => Self::Refused,
+            // The sandbox enforces limits with SIGKILL (signal 9).
+            Status::Killed => Self::Signal(9),
+            Status::NotStarted | Status::Unknown => Self::Unreachable,
+        }
+    }
+}
+
+/// An error that ends a command.
+#[derive(Debug)]
+pub struct CommandFailure {
+    /// Result, from which the exit code of the process follows.
+    pub exit: Exit,
+    /// Message to the user: first the error, then the advice.
+    pub message: String,
+    /// Problem document from the boundary, if the boundary sent one.
+    pub problem: Option<Value>,
+    /// True if no message is printed, because the reader of the output has closed the pipe.
+    pub quiet: bool,
+}
+
+impl CommandFailure {
+    /// Creates a failure for a wrong call of the command.
+    #[must_use]
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, message)
+    }
+
+    /// Creates a failure with this result and this message.
+    #[must_use]
+    pub fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self { exit, message: message.into(), problem: None, quiet: false }
+    }
+
+    /// Returns true if the failure is a refusal of the boundary with this code.
+    #[must_use]
+    pub fn has_code(&self, code: Code) -> bool {
+        let kind = self.problem.as_ref().and_then(|problem| problem["type"].as_str());
+        kind.and_then(|kind| kind.rsplit('/').next()) == Some(code.word())
+    }
+
+    /// Returns the failure as a JSON object for `--json`.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let mut error = json!({"message": self.message, "exit": self.exit.code(), "kind": self.exit.word()});
+        if let Some(problem) = &self.problem {
+            error["problem"] = problem.clone();
+        }
+        json!({ "error": error })
+    }
+}
+
+impl fmt::Display for CommandFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl From<io::Error> for CommandFailure {
+    /// Converts an error of a standard stream. Errors of files are converted where the name of the file is known.
+    fn from(error: io::Error) -> Self {
+        let quiet = error.kind() == io::ErrorKind::BrokenPipe;
+        // After a closed pipe, the exit code is the same as after SIGPIPE.
+        let exit = if quiet { Exit::Signal(13) } else { Exit::Unreachable };
+        Self { quiet, ..Self::new(exit, format!("can't write the output: {error}")) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outcomes_have_the_exit_codes_of_shell_conventions() {
+        let exits = |outcome: &Outcome| Exit::of_outcome(outcome).code();
+        assert_eq!(exits(&Outcome::exited(0)), 0);
+        assert_eq!(exits(&Outcome::exited(2)), 2);
+        assert_eq!(exits(&Outcome::exited(77)), 77);
+        assert_eq!(exits(&Outcome::signalled(15)), 143);
+        for (status, code) in [
+            (Status::TimedOut, 124),
+            (Status::Cancelled, 126),
+            (Status::Killed, 137),
+            (Status::NotStarted, 125),
+            (Status::Unknown, 125),
+        ] {
+            assert_eq!(exits(&Outcome::of(status)), code, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_never_has_the_exit_code_of_success() {
+        for code in Code::ALL {
+            assert_eq!(Exit::of_code(*code).code(), code.exit(), "{code}");
+        }
+        let of = |wanted: u8| {
+            Code::ALL
+                .iter()
+                .filter(|code| Exit::of_code(**code).code() == wanted)
+                .map(|code| code.word())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(of(2), ["malformed", "too-large", "invalid-params", "not-found"]);
+        assert_eq!(of(123), ["denied"]);
+        assert_eq!(of(124), ["expired"]);
+        assert_eq!(of(125), ["busy", "rate-limited"]);
+        assert_eq!(of(126).len(), Code::ALL.len() - 9);
+        assert_eq!(of(127), ["unknown-step"]);
+    }
+
+    #[test]
+    fn a_closed_output_pipe_causes_no_error_message() {
+        let failure = CommandFailure::from(io::Error::from(io::ErrorKind::BrokenPipe));
+        assert!(failure.quiet);
+        assert_eq!(failure.exit.code(), 141);
+    }
+}

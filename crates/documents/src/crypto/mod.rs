@@ -1,0 +1,17 @@
+//! Basic cryptography: bytes, digests, signatures and trees.
+pub mod canonical;
+mod canonical_text;
+pub mod cosignature;
+pub mod digest;
+pub mod json;
+pub mod key_id;
+pub mod merkle;
+pub mod note;
+pub mod secret_value;
+mod shape;
+pub mod signature;
+pub mod ssh_key;
+pub mod ssh_wire;
+pub mod sshsig;
+pub mod tlog_tiles;
+mod writer;

@@ -1,0 +1,316 @@
+//! In-toto statements, the common form of all signed documents.
+//!
+//! `{"_type":"https://in-toto.io/Statement/v1","predicate":{…},"predicateType":"https://countersign.dev/<kind>/v1","subject":[…]}`
+
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::crypto::json::{self};
+use crate::crypto::{canonical, digest};
+use crate::record::malformed::Malformed;
+use crate::record::reserved::{self, Reserved, ReservedForm, below, each, find_word, remove};
+
+/// The type of every statement (in-toto attestation framework, Statement v1).
+pub const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
+/// The common prefix of predicate types. In each predicate type, `<kind>/v1` follows this prefix.
+pub const PREDICATE_BASE: &str = "https://countersign.dev/";
+
+/// One kind of document, identified by the predicate of its statement.
+pub trait Predicate: Serialize + DeserializeOwned + JsonSchema {
+    /// The name of the kind, as in `https://countersign.dev/<kind>/v1`.
+    const KIND: &'static str;
+    /// Maximum size of a payload of this kind, in bytes of canonical JSON.
+    const MAX_BYTES: usize;
+    /// Parts of the format that are reserved for later versions. A document with such a part is parsed strictly and
+    /// then refused, with the place of the part.
+    const RESERVED: &'static [Reserved] = &[];
+
+    /// Checks rules that types cannot express: the subjects equal the values of the predicate, arrays are sorted, and
+    /// fields do not contradict each other.
+    ///
+    /// # Errors
+    /// Returns an error with the place at which the document contradicts itself.
+    fn check(&self, subjects: &[Subject]) -> Result<(), Malformed>;
+
+    /// Checks the rules between reserved parts, and removes the subjects of these parts.
+    ///
+    /// # Errors
+    /// Returns an error for reserved parts that contradict each other.
+    fn check_reserved(_statement: &mut Value) -> Result<(), Malformed> {
+        Ok(())
+    }
+
+    /// Checks the number of signatures of a document that has reserved parts but no other error.
+    ///
+    /// # Errors
+    /// Returns an error with the expected number of signatures.
+    fn check_reserved_signatures(_predicate: &Value, _signatures: usize) -> Result<(), Malformed> {
+        Ok(())
+    }
+
+    /// Checks the sizes of the parts of a payload that has `payload_bytes` bytes.
+    ///
+    /// # Errors
+    /// Returns an error for the part that is too large.
+    fn check_size(&self, _payload_bytes: usize) -> Result<(), Malformed> {
+        Ok(())
+    }
+}
+
+/// Returns the predicate type of a kind of document.
+#[must_use]
+pub fn predicate_type(kind: &str) -> String {
+    format!("{PREDICATE_BASE}{kind}/v1")
+}
+
+/// Returns the kind of a predicate type of this project, or `None` for any other predicate type.
+fn predicate_kind(predicate_type: &str) -> Option<&str> {
+    predicate_type.strip_prefix(PREDICATE_BASE)?.strip_suffix("/v1")
+}
+
+/// What a statement is about: a name and the digests of the thing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Subject {
+    /// in-toto DigestSet.
+    pub digest: DigestSet,
+    /// The subject's name within its kind.
+    pub name: String,
+}
+
+/// in-toto DigestSet: bare lower-case hex by algorithm. SHA-256 is the only algorithm, because other readers of in-toto
+/// refuse a statement with an algorithm that they do not know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DigestSet {
+    /// SHA-256.
+    #[schemars(regex(pattern = r"^[0-9a-f]{64}$"))]
+    pub sha256: String,
+}
+
+impl Subject {
+    /// Returns the subject with this name and this SHA-256 digest.
+    #[must_use]
+    pub fn new(name: impl Into<String>, sha256: &[u8; 32]) -> Self {
+        Self { name: name.into(), digest: DigestSet { sha256: digest::hex(sha256) } }
+    }
+
+    /// Returns the 32 bytes of the SHA-256 digest, if the hex digits are well-formed.
+    #[must_use]
+    pub fn sha256(&self) -> Option<[u8; 32]> {
+        digest::unhex32(&self.digest.sha256)
+    }
+}
+
+/// Checks that `given` is equal to the list of subjects that follow from the predicate.
+///
+/// # Errors
+/// Returns an error for the first subject that differs.
+pub fn check_subjects(given: &[Subject], expected: &[Subject]) -> Result<(), Malformed> {
+    if given.len() != expected.len() {
+        return Err(Malformed::at("/subject", format!("{} subjects, expected {}", given.len(), expected.len())));
+    }
+    for (at, (given, expected)) in given.iter().zip(expected).enumerate() {
+        if given.name != expected.name {
+            return Err(Malformed::at(format!("/subject/{at}/name"), format!("expected {:?}", expected.name)));
+        }
+        if given != expected {
+            return Err(Malformed::at(
+                format!("/subject/{at}/digest"),
+                format!("the digest of subject {:?} differs from the digest in the predicate", given.name),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Returns the digest of the only subject. This subject must have the given name.
+///
+/// # Errors
+/// Returns an error with the expected subject if the number of subjects, the name or the digest is wrong.
+pub fn only_subject(given: &[Subject], name: &str) -> Result<[u8; 32], Malformed> {
+    match given {
+        [one] if one.name == name => {
+            one.sha256().ok_or_else(|| Malformed::at("/subject/0/digest/sha256", "expected 64 lower-case hex digits"))
+        }
+        _ => Err(Malformed::at("/subject", format!("expected exactly one subject, {name:?}, with a sha256 digest"))),
+    }
+}
+
+/// Checks that an array is sorted by the canonical JSON bytes of its elements, without duplicates.
+///
+/// # Errors
+/// Returns an error for the first element that is out of order or a duplicate.
+pub fn check_sorted<T: Serialize>(pointer: &str, items: &[T]) -> Result<(), Malformed> {
+    if items.len() < 2 {
+        return Ok(());
+    }
+    let mut before: Option<Vec<u8>> = None;
+    for (at, item) in items.iter().enumerate() {
+        let bytes = canonical::canonical_of(item).map_err(|error| Malformed::at(pointer, error.to_string()))?;
+        if before.as_ref().is_some_and(|before| *before >= bytes) {
+            return Err(Malformed::at(
+                format!("{pointer}/{at}"),
+                "an element is out of order or listed twice: sort this array, and list each element once",
+            ));
+        }
+        before = Some(bytes);
+    }
+    Ok(())
+}
+
+/// Predicate with its subjects.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Statement<P> {
+    #[serde(rename = "_type")]
+    statement_type: String,
+    /// What is stated.
+    pub predicate: P,
+    #[serde(rename = "predicateType")]
+    predicate_type: String,
+    /// What it is stated of.
+    #[schemars(length(min = 1))]
+    pub subject: Vec<Subject>,
+}
+
+impl<P: Predicate> Statement<P> {
+    /// Makes the statement with `predicate` about `subject`.
+    #[must_use]
+    pub fn new(predicate: P, subject: Vec<Subject>) -> Self {
+        Self { statement_type: STATEMENT_TYPE.to_owned(), predicate, predicate_type: predicate_type(P::KIND), subject }
+    }
+
+    /// Returns the payload as canonical JSON, checked with the rules of the reader.
+    ///
+    /// # Errors
+    /// Returns an error if the statement contradicts itself or is too large for its kind.
+    pub fn to_payload(&self) -> Result<Vec<u8>, Malformed> {
+        self.predicate.check(&self.subject)?;
+        let bytes = canonical::canonical_of(self).map_err(|error| Malformed::at("", error.to_string()))?;
+        if bytes.len() > P::MAX_BYTES {
+            return Err(Malformed::too_large(
+                "",
+                format!("the {} would have {} bytes, but at most {} are allowed", P::KIND, bytes.len(), P::MAX_BYTES),
+            ));
+        }
+        self.predicate.check_size(bytes.len())?;
+        Ok(bytes)
+    }
+
+    /// Reads a payload strictly: it must be canonical, complete and of this kind, and its subjects must equal the
+    /// predicate.
+    ///
+    /// # Errors
+    /// Returns the error and its place in the payload.
+    pub fn from_payload(payload: &[u8]) -> Result<Self, Malformed> {
+        if payload.len() <= P::MAX_BYTES
+            && let Some(statement) = canonical::read_exact::<Self>(payload)
+            && statement.statement_type == STATEMENT_TYPE
+            && predicate_kind(&statement.predicate_type) == Some(P::KIND)
+        {
+            return statement.checked(payload.len());
+        }
+        // The fast path refused the payload. The slow path finds the error and its place.
+        let value = json::parse(payload, P::MAX_BYTES)?;
+        // Check the type before any other field, so that a document of one kind never passes as another kind.
+        for (field, expected) in [("_type", STATEMENT_TYPE), ("predicateType", &*predicate_type(P::KIND))] {
+            let given = value.get(field).and_then(Value::as_str);
+            if given != Some(expected) {
+                return Err(Malformed::at(
+                    format!("/{field}"),
+                    format!("expected {expected:?}, because this must be a document of kind {}", P::KIND),
+                ));
+            }
+        }
+        let mut value = value;
+        let later = take::<P>(&mut value)?;
+        if !later.is_empty() {
+            canonical::parse_canonical(payload, P::MAX_BYTES)?;
+        }
+        let statement: Self = json::typed(&value)?;
+        // The parsed document, written again, must equal the signed bytes.
+        let again = canonical::canonical_of(&statement).map_err(|error| Malformed::at("", error.to_string()))?;
+        if again != payload {
+            canonical::parse_canonical(payload, P::MAX_BYTES)?;
+            reserved::check_no_null(&value, &statement)?;
+        }
+        let checked = statement.checked(payload.len())?;
+        later.into_iter().next().map_or(Ok(checked), |pointer| Err(Malformed::later(pointer)))
+    }
+
+    fn checked(self, payload_bytes: usize) -> Result<Self, Malformed> {
+        self.predicate.check(&self.subject)?;
+        self.predicate.check_size(payload_bytes)?;
+        Ok(self)
+    }
+}
+
+/// Reads every reserved part of a statement strictly and removes it, so that a document of this version remains.
+/// Returns the sorted pointers of these parts.
+pub(super) fn take<P: Predicate>(statement: &mut Value) -> Result<Vec<String>, Malformed> {
+    let mut found: Vec<String> = Vec::new();
+    for reserved in P::RESERVED {
+        each(&statement["predicate"], reserved.path, "/predicate", &mut |value, pointer| {
+            match reserved.form {
+                ReservedForm::Field { read, .. } => {
+                    read(value).map_err(|error| below(pointer, error))?;
+                    found.push(pointer.to_owned());
+                }
+                ReservedForm::Word(word) => {
+                    if let Some(at) = find_word(value, word, pointer)? {
+                        found.push(format!("{pointer}/{at}"));
+                    }
+                }
+            }
+            Ok(())
+        })?;
+    }
+    if found.is_empty() {
+        return Ok(Vec::new());
+    }
+    P::check_reserved(statement)?;
+    for reserved in P::RESERVED {
+        remove(&mut statement["predicate"], reserved.path, reserved.form);
+    }
+    found.sort();
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::authorization::Authorization;
+    use crate::record::consumption::Consumption;
+
+    fn payload(kind: &str) -> Vec<u8> {
+        let path = format!("{}/../../tests/conformance/golden/valid/payload/{kind}.json", env!("CARGO_MANIFEST_DIR"));
+        std::fs::read(path).expect("a golden payload")
+    }
+
+    fn altered(kind: &str, from: &str, to: &str) -> Vec<u8> {
+        let text = String::from_utf8(payload(kind)).expect("text");
+        assert!(text.contains(from), "{from}");
+        text.replacen(from, to, 1).into_bytes()
+    }
+
+    #[test]
+    fn an_absent_optional_field_is_omitted_and_never_null() {
+        let mut value: serde_json::Value = serde_json::from_slice(&payload("authorization")).expect("json");
+        value["predicate"]["sandbox"]["off_reason"] = serde_json::Value::Null;
+        let refused = Statement::<Authorization>::from_payload(&canonical::to_canonical(&value)).expect_err("null");
+        assert!(refused.message.contains("null"), "{refused}");
+        assert_eq!(refused.pointer, "/predicate/sandbox/off_reason");
+    }
+
+    #[test]
+    fn subjects_must_equal_their_copies_in_the_predicate() {
+        let other = altered("authorization", r#""host":"web-3""#, r#""host":"web-4""#);
+        let refused = Statement::<Authorization>::from_payload(&other).expect_err("twin");
+        assert_eq!(refused.pointer, "/subject/1/digest");
+        let other = altered("consumption", r#""name":"authorization""#, r#""name":"authorisation""#);
+        assert_eq!(Statement::<Consumption>::from_payload(&other).expect_err("name").pointer, "/subject/0/name");
+    }
+}

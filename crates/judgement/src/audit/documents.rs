@@ -1,0 +1,169 @@
+//! Checks the signatures of a bundle's documents and their inclusion in the log.
+
+use crate::audit::check_ledger::{CheckLedger, CheckOutcome, CheckStop, ensure, failed};
+use crate::audit::report::CheckName;
+use crate::trust::chain::Chain;
+use crate::trust::trusted_roster::{KeyHolder, TrustedRoster};
+use documents::crypto::canonical;
+use documents::crypto::digest::{BlobDigest, SealDigest};
+use documents::crypto::merkle::{self, Hash};
+use documents::crypto::note::{self, Note, TlogProof};
+use documents::crypto::ssh_key::SshKey;
+use documents::record::authorization::Authorization;
+use documents::record::bundle::Bundle;
+use documents::record::checkpoint::{self, Checkpoint};
+use documents::record::document::Predicate;
+use documents::record::envelope::{Base64, Envelope, Signed, Verified};
+use documents::record::seal::Seal;
+
+/// Seal in force, with its roster and the boundary's id.
+pub(crate) struct SealedRoster<'a> {
+    pub(crate) seal: Verified<Seal>,
+    pub(crate) digest: SealDigest,
+    pub(crate) id: SealDigest,
+    pub(crate) roster: &'a TrustedRoster,
+}
+
+/// Inclusion proofs of the receipt, the consumption and the seal in one checkpoint.
+pub(crate) struct LogProofs {
+    pub(crate) checkpoint: Checkpoint,
+    /// Signed note of the checkpoint, with all its signatures.
+    pub(crate) note: Note,
+    pub(crate) receipt: TlogProof,
+    pub(crate) consumption: TlogProof,
+    pub(crate) seal: TlogProof,
+}
+
+pub(crate) fn check_document<P: Predicate>(
+    ledger: &mut CheckLedger,
+    name: CheckName,
+    envelope: CheckOutcome<&Envelope>,
+) -> CheckOutcome<Signed<P>> {
+    ledger.check(name, || {
+        let signed = Signed::<P>::from_envelope(envelope?, Base64::Strict).map_err(failed)?;
+        let _complete = signed.check_document().map_err(failed)?;
+        Ok((signed, format!("a complete {}, canonical", P::KIND)))
+    })
+}
+
+pub(crate) fn verify_seal(seal: Signed<Seal>, roster: &TrustedRoster) -> Result<(Verified<Seal>, String), CheckStop> {
+    ensure(seal.signature_count() == 1, || {
+        format!("found {} signatures, expected only the signature of the boundary", seal.signature_count())
+    })?;
+    let any_boundary = |keyid: &_| match roster.signer(keyid) {
+        Some((KeyHolder::Boundary(_), key)) => Some(key),
+        _ => None,
+    };
+    let seal = seal.verify_raw(any_boundary).map_err(failed)?;
+    // The payload contains the boundary's name, so the name is read only after the signature is verified. The signing
+    // key must belong to the boundary with this name.
+    let name = &seal.predicate().boundary.name;
+    let of_that_name = seal.signatures().iter().all(|signature| roster.boundary_key(name, &signature.keyid).is_some());
+    ensure(of_that_name, || format!("the seal is not signed by a key of boundary {name}"))?;
+    let detail = format!("by boundary {name}");
+    Ok((seal, detail))
+}
+
+pub(crate) fn check_roster_in_seal<'a>(
+    seal: Verified<Seal>,
+    chain: &'a Chain,
+) -> Result<(SealedRoster<'a>, String), CheckStop> {
+    let (stated, roster) = (seal.predicate(), chain.last());
+    ensure(stated.roster == roster.digest(), || {
+        format!("the seal names roster {}, but the last roster in the bundle is {}", stated.roster, roster.digest())
+    })?;
+    if let Some(named) = stated.rosters {
+        ensure(roster.version() > 1, || {
+            "the seal names signatures of version 1 of a roster, but version 1 has no signatures".to_owned()
+        })?;
+        let versions = chain.to_canonical().map_err(failed)?;
+        ensure(BlobDigest::of(&versions) == named, || {
+            "the signatures or versions of the roster in the bundle differ from the roster that the seal names"
+                .to_owned()
+        })?;
+    }
+    let mut keys: Vec<_> = roster.boundary_keys(&stated.boundary.name).iter().map(SshKey::keyid).collect();
+    keys.sort();
+    ensure(stated.keys == keys, || {
+        format!("the keys in the seal differ from the keys of boundary {} in the roster", stated.boundary.name)
+    })?;
+    let digest = SealDigest::from_bytes(seal.digest());
+    // The parser of the seal ensures that only the genesis seal (number 0) contains no boundary id. The digest of the
+    // genesis seal is the boundary's id.
+    let id = stated.boundary.id.unwrap_or(digest);
+    let detail = format!("version {}, {} boundary key(s)", roster.version(), keys.len());
+    Ok((SealedRoster { seal, digest, id, roster }, detail))
+}
+
+pub(crate) fn verify_by_boundary<P: Predicate>(
+    signed: Signed<P>,
+    sealed: &SealedRoster<'_>,
+) -> Result<(Verified<P>, String), CheckStop> {
+    ensure(signed.signature_count() == 1, || {
+        format!("found {} signatures, expected only the signature of the boundary", signed.signature_count())
+    })?;
+    let name = &sealed.seal.predicate().boundary.name;
+    let verified = signed.verify_raw(|keyid| sealed.roster.boundary_key(name, keyid)).map_err(failed)?;
+    Ok((verified, format!("by boundary {name}")))
+}
+
+pub(crate) fn check_checkpoint(bundle: &Bundle, sealed: &SealedRoster<'_>) -> Result<(LogProofs, String), CheckStop> {
+    let proof = |name: &str, text: &str| TlogProof::parse(text).map_err(|error| failed(format!("{name}: {error}")));
+    let receipt = proof("receipt", &bundle.proofs.receipt)?;
+    let consumption = proof("consumption", &bundle.proofs.consumption)?;
+    let seal = proof("seal", &bundle.proofs.seal)?;
+    ensure(receipt.checkpoint == consumption.checkpoint && receipt.checkpoint == seal.checkpoint, || {
+        "the three proofs contain different checkpoints".to_owned()
+    })?;
+    let signed = Note::parse(&receipt.checkpoint).map_err(failed)?;
+    let name = &sealed.seal.predicate().boundary.name;
+    let origin = checkpoint::origin(name, &sealed.id);
+    // Each signature by a known key must be valid, and at least one such signature must exist.
+    let mut text = None;
+    for key in sealed.roster.boundary_keys(name) {
+        match note::verify_note(&signed, &origin, key.public()) {
+            Ok(verified) => text = Some(verified.as_str()),
+            Err(note::NoteError::NotSignedBy(_)) => {}
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    let text = text.ok_or_else(|| {
+        failed(format!("the checkpoint of the log {origin} has no signature by a key of boundary {name}"))
+    })?;
+    let checkpoint = Checkpoint::parse(text).map_err(failed)?;
+    ensure(checkpoint.origin == origin, || {
+        format!("the checkpoint belongs to the log {}, not to the log {origin}", checkpoint.origin)
+    })?;
+    let detail = format!("{origin}, {} entries", checkpoint.size);
+    Ok((LogProofs { checkpoint, note: signed, receipt, consumption, seal }, detail))
+}
+
+pub(crate) fn check_included(
+    envelope: &Envelope,
+    proof: &TlogProof,
+    log: &LogProofs,
+) -> Result<(u64, String), CheckStop> {
+    let leaf = leaf_of(envelope)?;
+    let _included =
+        merkle::verify_inclusion(&leaf, proof.index, log.checkpoint.size, &proof.hashes, &log.checkpoint.root)
+            .map_err(failed)?;
+    Ok((proof.index, format!("entry {} of {}", proof.index, log.checkpoint.size)))
+}
+
+/// Returns the RFC 6962 leaf hash of an envelope's canonical JSON.
+pub(crate) fn leaf_of(envelope: &Envelope) -> Result<Hash, CheckStop> {
+    canonical::canonical_of(envelope).map(|data| merkle::leaf_hash(&data)).map_err(failed)
+}
+
+pub(crate) fn verify_authorization(
+    signed: Signed<Authorization>,
+    roster: &TrustedRoster,
+) -> Result<(Verified<Authorization>, String), CheckStop> {
+    let claimed: Vec<_> = signed.claimed().copied().collect();
+    ensure(claimed.is_sorted_by(|before, after| before < after), || {
+        "the signatures are not sorted by key id, or a key occurs twice".to_owned()
+    })?;
+    let verified = signed.verify(|keyid| roster.approver_of(keyid).map(|(_, key)| key)).map_err(failed)?;
+    let detail = format!("{} verify", claimed.len());
+    Ok((verified, detail))
+}

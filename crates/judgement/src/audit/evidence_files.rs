@@ -1,0 +1,35 @@
+//! Source of the blobs and tiles that an audit reads.
+
+use std::fmt;
+
+use documents::crypto::digest::BlobDigest;
+use documents::crypto::tlog_tiles::TilePath;
+
+/// Source of the blobs and tiles of a log.
+pub trait EvidenceFiles {
+    /// Returns the blob with this digest, or `None` if the blob does not exist. The caller must check that the bytes
+    /// have this digest.
+    ///
+    /// # Errors
+    /// Returns an error if the source can't tell whether the blob exists. The audit then stops.
+    fn blob(&self, digest: &BlobDigest) -> Result<Option<Vec<u8>>, Unreadable>;
+
+    /// Returns the stored tile at this path, or `None` if the tile does not exist. The audit compares the stored tile
+    /// with a tile that the audit computes from the entries.
+    ///
+    /// # Errors
+    /// Returns an error if the source can't tell whether the tile exists.
+    fn tile(&self, path: &TilePath) -> Result<Option<Vec<u8>>, Unreadable>;
+}
+
+/// Error that stops an audit because the source of the log can't be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreadable(pub String);
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Unreadable {}

@@ -1,0 +1,401 @@
+//! Result of an audit: findings, decisions and the summary.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::audit::report::WitnessFacts;
+use documents::crypto::digest::{AuthorizationDigest, ParamsDigest, RosterDigest, SealDigest, StepDigest};
+use documents::record::ident::{BoundaryName, GroupName, Name, ReceiptId, StepRef};
+use documents::record::program_list::ProgramFacts;
+use documents::record::receipt::Outcome;
+use documents::record::seal::FollowedLog;
+use documents::record::validity::Timestamp;
+
+macro_rules! whats {
+    ($($(#[$doc:meta])* $name:ident = $word:literal, $rests_on:ident;)*) => {
+        /// Kind of defect in a log. The names of the kinds are stable.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+        pub enum FindingKind {
+            $($(#[$doc])* #[serde(rename = $word)] $name,)*
+        }
+
+        impl FindingKind {
+            /// All kinds of findings.
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+
+            /// Returns the name of the finding in reports.
+            #[must_use]
+            pub const fn word(self) -> &'static str {
+                match self { $(Self::$name => $word),* }
+            }
+
+            /// Returns the evidence that the finding rests on.
+            #[must_use]
+            pub const fn rests_on(self) -> RestsOn {
+                match self { $(Self::$name => RestsOn::$rests_on),* }
+            }
+        }
+    };
+}
+
+whats! {
+    /// An entry is not a signed document in its canonical form.
+    Entry = "entry", Hashes;
+    /// An entry has a kind that this version does not know.
+    UnknownKind = "unknown-kind", Hashes;
+    /// A well-formed entry uses a feature of a later version. The audit reports the entry but does not judge it.
+    LaterFeature = "later-feature", Hashes;
+    /// No key of the boundary in the roster in force signed the entry.
+    Signature = "signature", Roster;
+    /// The time of an entry is earlier than the time of an earlier entry.
+    Time = "time", Boundary;
+    /// A seal does not contain the correct digest of the previous seal.
+    SealChain = "seal-chain", Boundary;
+    /// A seal names a roster that is not connected with the trusted roster, or an older roster than the previous seal
+    /// names.
+    RosterChain = "roster-chain", Roster;
+    /// A document that a seal names is missing, has another digest, or contradicts itself.
+    SealedState = "sealed-state", Hashes;
+    /// A token has a removed token's name or a person's name, or a token was changed.
+    Tokens = "tokens", Boundary;
+    /// An old epoch is in force again.
+    Epoch = "epoch", Boundary;
+    /// A document belongs to another boundary.
+    Boundary = "boundary", Boundary;
+    /// A document names a seal that is not in force.
+    SealInForce = "seal-in-force", Boundary;
+    /// A nonce, an authorization or a proposal was used twice.
+    DoubleUse = "double-use", Boundary;
+    /// A nonce was spent outside the signed window.
+    Window = "window", Approvers;
+    /// A run was started although an approver had denied it.
+    Denied = "denied", Approvers;
+    /// The log contains no open consumption for a receipt.
+    NoConsumption = "no-consumption", Boundary;
+    /// A consumption has two receipts.
+    SecondReceipt = "second-receipt", Boundary;
+    /// A consumption has no receipt, although the log continues longer than the longest permitted run.
+    NoReceipt = "no-receipt", Boundary;
+    /// A receipt and its consumption contradict each other.
+    Consumption = "consumption", Boundary;
+    /// The authorization in a receipt is malformed, or a signature over the authorization is invalid or does not
+    /// count.
+    Approvals = "approval-signatures", Approvers;
+    /// A person signed although the rules exclude this person.
+    Excluded = "excluded", Approvers;
+    /// The proposer or the submitter had no right to propose or submit the run.
+    Proposer = "proposer", Boundary;
+    /// Too few people signed.
+    Quorum = "quorum", Approvers;
+    /// The decision in a receipt differs from the decision that the audit makes from the log before the receipt.
+    Decision = "decision", Boundary;
+    /// The signed step differs from the sealed step.
+    Step = "step", Approvers;
+    /// The parameters do not fit the sealed schema.
+    Parameters = "parameters", Approvers;
+    /// Policy denies the step, or policy requires permissions that the approvers did not sign.
+    Permissions = "permissions", Boundary;
+    /// The signed sandbox differs from the sealed sandbox, or the run did not have a required layer.
+    Sandbox = "sandbox", Boundary;
+    /// Status, code and times of a receipt contradict each other.
+    Outcome = "outcome", Boundary;
+    /// The subjects of a receipt differ from the fields of the receipt.
+    ReceiptSubjects = "receipt-subjects", Boundary;
+    /// Two runs with the same exclusive name overlapped.
+    Exclusive = "exclusive", Boundary;
+    /// Two runs used one session at the same time, or a run used another state than the run before left.
+    Session = "session", Boundary;
+    /// The log contains no plan before a run that carries out a plan, or the run could not carry out this plan.
+    Plan = "plan", Boundary;
+    /// A denial does not come from an approver of this boundary.
+    Denial = "denial", Roster;
+    /// The signed head belongs to another log, or the boundary did not sign the head.
+    Checkpoint = "checkpoint", Roster;
+    /// Too few witnesses cosigned the head, or a cosignature is invalid.
+    Witnesses = "witnesses", Roster;
+    /// The Merkle root of the entries differs from the root in the signed head.
+    Root = "root", Hashes;
+    /// The log is shorter than a checkpoint of this log that the auditor received before.
+    Cut = "cut", Kept;
+    /// Two signed heads of one log contradict each other.
+    Fork = "fork", Kept;
+    /// A stored tile differs from the tile that is computed from the entries.
+    Tile = "tile", Hashes;
+}
+
+impl fmt::Display for FindingKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+/// Evidence on which a finding depends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum RestsOn {
+    /// The stored bytes prove the finding, without a signature.
+    Hashes,
+    /// The boundary signed the documents that prove the finding.
+    Boundary,
+    /// The signatures of the approvers, or missing signatures, prove the finding.
+    Approvers,
+    /// The roster that the auditor trusts proves the finding.
+    Roster,
+    /// A stored checkpoint proves the finding, because the boundary signed both heads.
+    Kept,
+}
+
+impl RestsOn {
+    /// Returns the name of the evidence in words, for a report.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Hashes => "the bytes themselves",
+            Self::Boundary => "what the boundary signed",
+            Self::Approvers => "the approvers' signatures",
+            Self::Roster => "the roster that you trust",
+            Self::Kept => "two heads that the boundary signed",
+        }
+    }
+}
+
+/// Defect that an audit found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Finding {
+    /// Kind of the defect.
+    pub what: FindingKind,
+    /// Index of the log entry, from 0. The field is absent if the finding is about the whole log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entry: Option<u64>,
+    /// Receipt, authorization or other document that the finding is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Description of the defect. The text may contain text of the log, so escape the text before you show it.
+    pub detail: String,
+    /// Evidence on which this finding depends.
+    pub rests_on: RestsOn,
+    /// True if another program version may accept what this version refuses, so that the finding is not a failure. Only
+    /// the boundary states that another version decided.
+    pub differs: bool,
+}
+
+impl Finding {
+    /// Creates a finding at a log entry.
+    #[must_use]
+    pub fn at(what: FindingKind, entry: u64, detail: impl Into<String>) -> Self {
+        Self { entry: Some(entry), ..Self::whole(what, detail) }
+    }
+
+    /// Creates a finding about the whole log.
+    #[must_use]
+    pub fn whole(what: FindingKind, detail: impl Into<String>) -> Self {
+        Self { what, entry: None, id: None, detail: detail.into(), rests_on: what.rests_on(), differs: false }
+    }
+
+    /// Sets the id of the document that the finding is about.
+    #[must_use]
+    pub fn about(mut self, id: impl fmt::Display) -> Self {
+        self.id = Some(id.to_string());
+        self
+    }
+}
+
+/// Result of repeating a decision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(rename = "Verdict")]
+pub enum EntryVerdict {
+    /// The decision follows from the state before the decision.
+    Stands,
+    /// Another program version made the decision, and this version would decide differently.
+    Differs,
+    /// The decision does not follow from the state before the decision.
+    Fails,
+    /// The state before the decision could not be read, so the result is unknown.
+    Undecided,
+}
+
+/// One decision of the boundary to run a step, with its result.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct DecisionLine {
+    /// Time at which the nonce was spent.
+    pub at: Timestamp,
+    /// Who proposed it.
+    pub proposer: Name,
+    /// Name of the submitter.
+    pub handed_in_by: Name,
+    /// Which step.
+    pub step: StepRef,
+    /// Digest of the step definition.
+    pub step_digest: StepDigest,
+    /// Complete signed parameters.
+    pub params: Value,
+    /// The digest of the parameters.
+    pub params_digest: ParamsDigest,
+    /// Reason that the proposer gave. No check confirms the reason.
+    pub reason: String,
+    /// Approvers whose signatures count, according to the receipt.
+    pub approvers: Vec<Name>,
+    /// Groups that the counted approvers represent.
+    pub groups: Vec<GroupName>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Which programs the run started, and which its list refused, according to the receipt. Absent if the run had no
+    /// list of programs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub programs: Option<ProgramFacts>,
+    /// The receipt.
+    pub receipt: ReceiptId,
+    /// Digest of the authorization that the approvers signed.
+    pub authorization: AuthorizationDigest,
+    /// Number of the seal in force.
+    pub seal: u64,
+    /// Index of the log entry with the consumption.
+    pub consumption: u64,
+    /// Position of this nonce in the consumption, from 0.
+    pub item: u64,
+    /// Index of the log entry with the receipt.
+    pub entry: u64,
+    /// Result of repeating the decision.
+    pub verdict: EntryVerdict,
+    /// Kinds of the findings about this decision.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<FindingKind>,
+    /// Questions that this program version can't answer from the sealed state. The verdict ignores these questions.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unchecked: Vec<FindingKind>,
+}
+
+/// One denial in the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct DenialLine {
+    /// Latest time that the log states before the denial. A denial states no time.
+    pub after: Timestamp,
+    /// Name of the approver who denied.
+    pub approver: Name,
+    /// Digest of the denied authorization. The log contains the authorization only if it ran.
+    pub authorization: AuthorizationDigest,
+    /// Reason in the words of the approver, who signed them. No check confirms the reason.
+    pub reason: String,
+    /// Index of the log entry.
+    pub entry: u64,
+}
+
+/// One output item of an audit, in the order of the log.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "lowercase")]
+#[schemars(rename = "Said")]
+pub enum AuditEvent {
+    /// A decision.
+    Decision(Box<DecisionLine>),
+    /// A denial.
+    Denial(Box<DenialLine>),
+    /// A finding about an entry or the whole log.
+    Finding(Box<Finding>),
+}
+
+/// Numbers of the audited entries and of the results.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Counts")]
+pub struct AuditCounts {
+    /// Number of seals.
+    pub seals: u64,
+    /// Number of consumptions (log entries that spend nonces).
+    pub consumptions: u64,
+    /// Number of nonces in these consumptions.
+    pub spent: u64,
+    /// Number of receipts with a valid signature and a consumption.
+    pub receipts: u64,
+    /// Number of denials.
+    pub denials: u64,
+    /// Number of log entries with a refusal or an hourly summary of refusals.
+    pub refusals: u64,
+    /// Number of decisions that follow from the state before them.
+    pub stand: u64,
+    /// Number of decisions that another program version made and this version would make differently.
+    pub differ: u64,
+    /// Number of decisions that do not follow from the state before them.
+    pub fail: u64,
+    /// Number of decisions under a state that could not be read.
+    pub undecided: u64,
+    /// Number of checked signatures.
+    pub signatures: u64,
+}
+
+/// Question that the audit can't answer from the sealed state, with the number of affected decisions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Unchecked")]
+pub struct UncheckedQuestion {
+    /// Kind of finding that the audit would report.
+    pub what: FindingKind,
+    /// Number of affected decisions.
+    pub decisions: u64,
+    /// Reason for the missing answer, from the first affected decision.
+    pub why: String,
+}
+
+/// Consumption that has no receipt at the end of the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct OpenRun {
+    /// Index of the log entry with the consumption.
+    pub consumption: u64,
+    /// Position of this nonce in the consumption, from 0.
+    pub item: u64,
+    /// Digest of the authorization that the approvers signed.
+    pub authorization: AuthorizationDigest,
+    /// Time at which the nonce was spent.
+    pub at: Timestamp,
+}
+
+/// Summary of an audit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Summary {
+    /// True if the audit found no failure.
+    pub clean: bool,
+    /// The boundary's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<BoundaryName>,
+    /// Id of the boundary.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub boundary: Option<SealDigest>,
+    /// Number of entries in the log.
+    pub entries: u64,
+    /// Index of the first entry that this audit read. An earlier audit read the entries before this index.
+    pub from: u64,
+    /// Latest time that an entry states.
+    pub until: Timestamp,
+    /// Version of the roster that is in force at the end of the log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub roster: Option<u64>,
+    /// Digest of the trusted roster.
+    pub trusted: RosterDigest,
+    /// Witnesses that cosigned the head. The newest known roster names the witnesses.
+    pub witnesses: Vec<WitnessFacts>,
+    /// Numbers of the audited entries and of the results.
+    pub counts: AuditCounts,
+    /// Runs without a receipt. The receipts may follow later.
+    pub open: Vec<OpenRun>,
+    /// Number of findings that are failures.
+    pub failures: u64,
+    /// Number of decisions and documents that another program version accepted and this version would not accept.
+    pub differences: u64,
+    /// Questions that the audit could not answer, each with the number of affected decisions.
+    pub not_checked: Vec<UncheckedQuestion>,
+    /// Program versions that made the differing decisions, as the boundary states them.
+    pub engines: Vec<String>,
+    /// Previous log of this boundary, with its last known head, if this log continues a previous log. This audit does
+    /// not cover the previous log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub follows: Option<FollowedLog>,
+    /// Descriptions of the evidence on which the results depend.
+    pub rests_on: Vec<String>,
+    /// Descriptions of facts that this audit can't show.
+    pub not_shown: Vec<String>,
+    /// Warnings for the reader.
+    pub warnings: Vec<String>,
+}

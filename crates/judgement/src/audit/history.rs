@@ -1,0 +1,541 @@
+//! Audits a whole log from its first entry, and repeats every decision of the boundary.
+//!
+//! The audit does no I/O. The caller passes the entries one after the other and supplies the blobs by their digests.
+//! The audit remembers only the data that can still affect a decision: the state in force, denials, nonces until they
+//! expire, and runs until their receipts. The caller stores the state between two audits.
+
+mod heads;
+mod resume;
+mod summary;
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+
+use crate::audit::entry::{EntryParts, LogEntry};
+use crate::audit::evidence_files::{EvidenceFiles, Unreadable};
+use crate::audit::finding::{AuditCounts, AuditEvent, DenialLine, Finding, FindingKind, Summary};
+use crate::audit::longer_copy::LongerCopy;
+use crate::audit::report::WitnessFacts;
+use crate::audit::runs::Runs;
+use crate::audit::seal_in_force::{Rosters, SealFlaw, SealInForce, Seals, versions_of};
+use crate::audit::seen_head::{SeenHead, verify_head};
+use crate::audit::tiles::Tiles;
+use crate::decision::place::check_place;
+use crate::trust::chain::{Chain, Pinned};
+use crate::trust::chain_error::ChainError;
+use crate::trust::trusted_roster::TrustedRoster;
+use documents::crypto::digest::{AuthorizationDigest, SealDigest};
+use documents::crypto::merkle::Frontier;
+use documents::record::checkpoint::Checkpoint;
+use documents::record::consumption::Consumption;
+use documents::record::denial::{Denial, denied};
+use documents::record::document::{Predicate, Statement};
+use documents::record::envelope::{Base64, Envelope, EnvelopeSignature, Signed, Verified, VerifyError};
+use documents::record::grant::Grant;
+use documents::record::later::of_kind;
+use documents::record::malformed::Malformed;
+use documents::record::receipt::Receipt;
+use documents::record::refusal_statement::RefusalStatement;
+use documents::record::review_statement::ReviewStatement;
+use documents::record::revocation::Revocation;
+use documents::record::seal::{FollowedLog, Genesis, Seal};
+use documents::record::validity::Timestamp;
+
+/// Requirements of an auditor. The trusted roster is not one of these requirements.
+#[derive(Debug, Clone, Default)]
+pub struct Expected {
+    /// Id of the boundary.
+    pub boundary: Option<SealDigest>,
+    /// Checkpoints of this log that were seen elsewhere.
+    pub heads: Vec<SeenHead>,
+    /// Number of distinct witnesses of the roster that must have cosigned the checkpoint.
+    pub witnesses: u64,
+    /// Current time. If the field is set, the audit warns about runs that have no receipt and must have ended before
+    /// this time.
+    pub now: Option<Timestamp>,
+    /// True if every difference counts as a failure, even under a seal of another program version.
+    pub no_differences: bool,
+}
+
+/// Message about a newer trusted roster with which the log is not connected.
+#[derive(Debug, Clone)]
+struct LeftTo(String);
+
+/// Audits a log and reports the findings.
+pub struct Auditor {
+    rosters: Rosters,
+    expected: Expected,
+    tree: Frontier,
+    tiles: Tiles,
+    /// Index of the first entry that this audit reads.
+    from: u64,
+    /// Latest time that an entry stated.
+    at: Timestamp,
+    seals: Seals,
+    runs: Runs,
+    /// Denied authorizations of the current epoch, 32 bytes each. A denial states no time. A denial can be dropped
+    /// only when a new epoch voids the denied authorization.
+    denials: HashSet<AuthorizationDigest>,
+    /// Witnesses that cosigned the checkpoint.
+    witnesses: Vec<WitnessFacts>,
+    counts: AuditCounts,
+    failures: u64,
+    differences: u64,
+    said: Vec<AuditEvent>,
+    /// True if the log does not begin with a valid seal and the audit has already reported this.
+    lost: bool,
+    /// Number of the last seal for which the audit reported that the runs under the seal are undecided.
+    undecided: Option<u64>,
+    /// Program versions that the seals name and that explain why a difference is not a failure.
+    engines: BTreeSet<String>,
+    /// Previous log of the boundary, if this log continues another log.
+    follows: Option<FollowedLog>,
+    /// Message about a newer trusted roster, if the log is not connected with this roster.
+    left: Option<LeftTo>,
+    /// For each checkpoint from another source: index and time of the first entry that follows the checkpoint and
+    /// states a time. Times in a log never decrease, so all following entries have this time or a later time.
+    after: Vec<Option<(u64, Timestamp)>>,
+    /// Warnings about back-dated entries. An entry is back-dated if a checkpoint from another source does not cover the
+    /// entry, although the entry states an earlier time than the checkpoint.
+    back_dated: Vec<String>,
+    /// Checkpoints from other sources whose signatures could not be verified.
+    unsigned: Vec<SeenHead>,
+}
+
+/// Returns all roster versions, starting with version 1, that belong to the seal in this entry. The function does not
+/// verify the versions. If a trusted roster is newer than the roster of the first seal, the versions in the last seal
+/// connect the two rosters.
+///
+/// # Errors
+/// Returns an error if the source can't be read.
+pub fn rosters_in(entry: &LogEntry, beside: &dyn EvidenceFiles) -> Result<Option<Vec<Envelope>>, Unreadable> {
+    let Ok(EntryParts { payload, .. }) = entry.parts() else { return Ok(None) };
+    if entry.kind() != Some(Seal::KIND) {
+        return Ok(None);
+    }
+    match Statement::<Seal>::from_payload(payload) {
+        Ok(statement) => Ok(versions_of(&statement.predicate, beside)?.ok()),
+        Err(_) => Ok(None),
+    }
+}
+
+impl Auditor {
+    /// Creates an auditor that reads a log from its first entry. `versions` contains the versions of the log's roster,
+    /// starting with version 1.
+    ///
+    /// # Errors
+    /// Returns an error if the versions are not connected with the trusted roster.
+    pub fn new(trusted: Pinned, versions: &[Envelope], expected: Expected) -> Result<Self, ChainError> {
+        let seals = Seals { no_differences: expected.no_differences, ..Seals::default() };
+        let after = vec![None; expected.heads.len()];
+        Ok(Self {
+            rosters: Rosters::connect(trusted, versions)?,
+            expected,
+            tree: Frontier::default(),
+            tiles: Tiles::after(0),
+            from: 0,
+            at: Timestamp::from_unix(0),
+            seals,
+            runs: Runs::default(),
+            denials: HashSet::new(),
+            witnesses: Vec::new(),
+            counts: AuditCounts::default(),
+            failures: 0,
+            differences: 0,
+            said: Vec::new(),
+            lost: false,
+            undecided: None,
+            engines: BTreeSet::new(),
+            follows: None,
+            left: None,
+            after,
+            back_dated: Vec::new(),
+            unsigned: Vec::new(),
+        })
+    }
+
+    /// Sets each result that only the newest roster can establish to *not checked*, as
+    /// [`crate::audit::bundle_check::leave_to`] does. `newer` is a trusted roster that was found in `from` and is not
+    /// connected with the log. No witness counts after this call, because the newest roster names the witnesses.
+    pub fn leave_to(&mut self, newer: &TrustedRoster, from: &str) {
+        self.left = Some(LeftTo(format!(
+            "version {} of the roster ({}, from {from}) is trusted too, but this log is not connected with this \
+             version: the log is older than the version, or has another history; name the roster to use with \
+             --roster",
+            newer.version(),
+            newer.digest()
+        )));
+    }
+
+    /// Returns the number of entries that this audit and earlier audits of this state have read.
+    #[must_use]
+    pub const fn size(&self) -> u64 {
+        self.tree.size()
+    }
+
+    /// Verifies the checkpoint of another copy of this log. The function uses the keys that the boundary has at the end
+    /// of the audited copy.
+    ///
+    /// # Errors
+    /// Returns the reason why the checkpoint is not valid.
+    pub fn verify_head(&self, note: &str) -> Result<Checkpoint, String> {
+        self.seals
+            .current
+            .as_ref()
+            .map_or_else(|| Err(NO_SEAL.to_owned()), |seal| verify_head(note, &seal.boundary, &seal.roster))
+    }
+
+    /// Returns a verifier for the checkpoint of a longer copy, or `None` if the log has no seal yet.
+    #[must_use]
+    pub fn later(&self) -> Option<LongerCopy> {
+        let in_force = self.seals.current.as_ref()?;
+        let (boundary, roster) = (in_force.boundary.clone(), in_force.roster.clone());
+        Some(LongerCopy { boundary, roster, rosters: self.rosters.clone() })
+    }
+
+    /// Returns a verifier for the checkpoint of another copy. The verifier must read that copy from its first entry.
+    #[must_use]
+    pub fn other(&self) -> Option<LongerCopy> {
+        let boundary = self.seals.current.as_ref()?.boundary.clone();
+        let first = self.rosters().versions().first()?;
+        Some(LongerCopy { boundary, roster: Arc::new(first.clone()), rosters: self.rosters.clone() })
+    }
+
+    /// Returns the checkpoints from other sources that no key of the boundary verifies.
+    pub fn unsigned(&self) -> impl Iterator<Item = &SeenHead> {
+        self.unsigned.iter()
+    }
+
+    /// Returns the roster versions that are known so far.
+    #[must_use]
+    pub const fn rosters(&self) -> &Chain {
+        self.rosters.chain()
+    }
+
+    /// Reads the next entry and returns the findings and decisions about the entry.
+    ///
+    /// # Errors
+    /// Returns an error if a file that the entry names can't be read.
+    pub fn entry(&mut self, entry: &LogEntry, beside: &dyn EvidenceFiles) -> Result<Vec<AuditEvent>, Unreadable> {
+        let index = self.tree.size();
+        let hash = entry.hash();
+        self.tree.append(hash);
+        let mut differing = Vec::new();
+        self.tiles.append(hash, beside, &mut |finding| differing.push(finding))?;
+        differing.into_iter().for_each(|finding| self.say(finding));
+        match entry.parts() {
+            Err(why) => self.say(Finding::at(FindingKind::Entry, index, why)),
+            Ok(parts) => self.document(index, entry, parts, beside)?,
+        }
+        self.compare_heads();
+        Ok(std::mem::take(&mut self.said))
+    }
+
+    /// Compares the signed checkpoint with the entries, and returns the remaining findings and the summary.
+    ///
+    /// # Errors
+    /// Returns an error if a tile can't be read.
+    pub fn finish(&mut self, head: &str, beside: &dyn EvidenceFiles) -> Result<(Vec<AuditEvent>, Summary), Unreadable> {
+        let mut differing = Vec::new();
+        self.tiles.finish(beside, &mut |finding| differing.push(finding))?;
+        differing.into_iter().for_each(|finding| self.say(finding));
+        self.check_head(head);
+        for seen in self.expected.heads.clone() {
+            let Some(in_force) = self.seals.current.clone().filter(|_| seen.size > self.size()) else { continue };
+            let finding = match seen.verify(&in_force) {
+                Ok(_) => {
+                    let message = format!(
+                        "the log has {} entries, but {} is a head of {} entries: the end of the log is missing",
+                        self.size(),
+                        seen.from,
+                        seen.size
+                    );
+                    Finding::whole(FindingKind::Cut, message)
+                }
+                Err(why) => Finding::whole(FindingKind::Checkpoint, format!("{}: {why}", seen.from)),
+            };
+            self.say(finding);
+        }
+        self.check_dates();
+        for run in self.runs.overdue(self.at) {
+            let message = format!(
+                "item {} of the consumption was spent at {} and has no receipt, although the log continues until {}",
+                run.item, run.at, self.at
+            );
+            self.say(Finding::at(FindingKind::NoReceipt, run.consumption, message).about(run.authorization));
+        }
+        let summary = self.summary();
+        Ok((std::mem::take(&mut self.said), summary))
+    }
+
+    fn document(
+        &mut self,
+        index: u64,
+        entry: &LogEntry,
+        EntryParts { signatures, payload }: &EntryParts,
+        beside: &dyn EvidenceFiles,
+    ) -> Result<(), Unreadable> {
+        let kind = entry.kind().unwrap_or_default();
+        if kind == Seal::KIND {
+            return match signed::<Seal>(payload, signatures) {
+                Ok(signed) => self.seal(index, entry.data(), payload, signed, beside),
+                Err(why) => {
+                    self.say(Finding::at(FindingKind::Entry, index, why));
+                    Ok(())
+                }
+            };
+        }
+        let Some(in_force) = self.seals.current.clone() else {
+            if !self.lost {
+                let message = "the log does not begin with a valid seal, so no entry can be checked";
+                self.say(Finding::at(FindingKind::SealChain, index, message));
+                self.lost = true;
+            }
+            return Ok(());
+        };
+        match kind {
+            Consumption::KIND => {
+                if let Some(document) = self.of_boundary::<Consumption>(index, payload, signatures, &in_force) {
+                    self.time(index, document.predicate().at);
+                    self.counts.consumptions += 1;
+                    self.counts.spent += document.predicate().spent.len() as u64;
+                    let findings =
+                        self.runs.consume(index, entry.hash(), document.predicate(), &in_force, &self.denials);
+                    findings.into_iter().for_each(|finding| self.say(finding));
+                    self.undecided(index, &in_force);
+                    self.runs.forget(self.at);
+                }
+            }
+            Receipt::KIND => {
+                if let Some(document) = self.of_boundary::<Receipt>(index, payload, signatures, &in_force) {
+                    let (decided, findings, under) =
+                        self.runs.close(index, &document, &in_force.boundary, self.at, &mut self.counts);
+                    if let Some(under) = under {
+                        self.excuse(&findings, &under);
+                    }
+                    findings.into_iter().for_each(|finding| self.say(finding));
+                    self.said.extend(decided.map(|line| AuditEvent::Decision(Box::new(line))));
+                }
+            }
+            Denial::KIND => self.denial(index, payload, signatures, &in_force),
+            RefusalStatement::KIND => {
+                if let Some(document) = self.of_boundary::<RefusalStatement>(index, payload, signatures, &in_force) {
+                    let refusal = document.predicate();
+                    self.counts.refusals += 1;
+                    self.time(index, refusal.at);
+                    let here = &in_force.boundary;
+                    if refusal.boundary.as_ref().is_some_and(|there| there.id != here.id || there.name != here.name) {
+                        self.say(Finding::at(FindingKind::Boundary, index, "the refusal belongs to another boundary"));
+                    }
+                }
+            }
+            Grant::KIND | Revocation::KIND | ReviewStatement::KIND => {
+                if let Some(what) = of_kind(kind, payload, signatures.len()) {
+                    self.say(Finding::at(of_malformed(&what), index, format!("{kind}: {what}")));
+                }
+            }
+            other => {
+                let message =
+                    format!("the entry has the kind {other:?}, which this version does not know: use a newer version");
+                self.say(Finding::at(FindingKind::UnknownKind, index, message));
+            }
+        }
+        Ok(())
+    }
+
+    fn seal(
+        &mut self,
+        index: u64,
+        data: &[u8],
+        payload: &[u8],
+        signed: Signed<Seal>,
+        beside: &dyn EvidenceFiles,
+    ) -> Result<(), Unreadable> {
+        self.counts.seals += 1;
+        self.counts.signatures += 1;
+        let epoch = self.seals.current.as_ref().map(|seal| seal.boundary.epoch.clone());
+        let (seal, flaws) = self.seals.follow(index, data, (payload, signed), &mut self.rosters, beside)?;
+        let findings: Vec<_> = flaws
+            .into_iter()
+            .map(|SealFlaw { what, why, differs }| Finding { differs, ..Finding::at(what, index, why) })
+            .collect();
+        if let Some(in_force) = self.seals.current.clone() {
+            self.excuse(&findings, &in_force);
+            if epoch.is_some_and(|epoch| epoch != in_force.boundary.epoch) {
+                self.denials = HashSet::new();
+            }
+        }
+        findings.into_iter().for_each(|finding| self.say(finding));
+        if let Some(seal) = seal {
+            self.time(index, seal.at);
+            if let (0, Some(Genesis::Follows { follows })) = (index, seal.genesis) {
+                self.follows = Some(follows);
+            }
+            if index == 0
+                && let (Some(expected), Some(in_force)) = (self.expected.boundary, &self.seals.current)
+                && expected != in_force.boundary.id
+            {
+                let message = format!(
+                    "this is the log of boundary {}, but the expected boundary is {expected}",
+                    in_force.boundary.id
+                );
+                self.say(Finding::at(FindingKind::Boundary, index, message));
+            }
+        }
+        Ok(())
+    }
+
+    /// Records the program version of a seal, if one of the findings is explained by that version.
+    fn excuse(&mut self, findings: &[Finding], under: &SealInForce) {
+        if findings.iter().any(|finding| finding.differs) {
+            self.engines.insert(under.engine.to_string());
+        }
+    }
+
+    /// Reports that the runs under an unreadable seal are undecided. The report counts as a failure, although another
+    /// program version may be able to read the seal. Otherwise the holder of the boundary's key could seal unreadable
+    /// data, name another program version in the seal, and run anything.
+    fn undecided(&mut self, index: u64, in_force: &SealInForce) {
+        if in_force.state.is_none() && self.undecided != Some(in_force.number) {
+            self.undecided = Some(in_force.number);
+            let message = format!(
+                "all runs under seal number {} are undecided, because a document that the seal names could not be \
+                 read: audit \
+                 with the program version that the seal names, {:?}",
+                in_force.number, in_force.engine
+            );
+            self.say(Finding::at(FindingKind::SealedState, index, message));
+        }
+    }
+
+    fn denial(&mut self, index: u64, payload: &[u8], signatures: &[EnvelopeSignature], in_force: &SealInForce) {
+        let signed = match signed::<Denial>(payload, signatures) {
+            Ok(signed) => signed,
+            Err(why) => return self.say(Finding::at(FindingKind::Entry, index, why)),
+        };
+        let one = signed.signature_count() == 1;
+        self.counts.signatures += 1;
+        let document = match signed.verify(|keyid| in_force.roster.approver_of(keyid).map(|(_, key)| key)) {
+            Ok(document) => document,
+            Err(VerifyError::Malformed(malformed)) => {
+                return self.say(Finding::at(of_malformed(&malformed), index, malformed.to_string()));
+            }
+            Err(error) => return self.say(Finding::at(FindingKind::Denial, index, error.to_string())),
+        };
+        if !one {
+            self.say(Finding::at(
+                FindingKind::Denial,
+                index,
+                "the denial must have exactly one signature, by the approver who denies",
+            ));
+        }
+        let here = &in_force.boundary;
+        if let Err(error) = check_place(&document.predicate().boundary, &here.name, &here.id, &here.epoch) {
+            self.say(Finding::at(FindingKind::Denial, index, error.to_string()));
+        }
+        let ended = document.signatures().iter().find_map(|signature| {
+            let (approver, _) = in_force.roster.approver_of(&signature.keyid)?;
+            approver
+                .valid_before
+                .filter(|end| *end <= self.at)
+                .map(|end| format!("{} stopped being an approver at {end}", approver.name))
+        });
+        if let Some(message) = ended {
+            self.say(Finding::at(FindingKind::Denial, index, message));
+        }
+        // The parser of the document has already checked the subject.
+        if let Ok(authorization) = denied(document.statement()) {
+            self.denials.insert(authorization);
+            self.counts.denials += 1;
+            let signer = document.signatures().first();
+            if let Some((approver, _)) = signer.and_then(|one| in_force.roster.approver_of(&one.keyid)) {
+                self.said.push(AuditEvent::Denial(Box::new(DenialLine {
+                    after: self.at,
+                    approver: approver.name.clone(),
+                    authorization,
+                    reason: document.predicate().reason.clone(),
+                    entry: index,
+                })));
+            }
+        }
+    }
+
+    /// Verifies a document that only the boundary signs. The keys come from the roster in force.
+    fn of_boundary<P: Predicate>(
+        &mut self,
+        index: u64,
+        payload: &[u8],
+        signatures: &[EnvelopeSignature],
+        in_force: &SealInForce,
+    ) -> Option<Verified<P>> {
+        let verified = signed::<P>(payload, signatures).map_err(|why| (FindingKind::Entry, why)).and_then(|signed| {
+            if signed.signature_count() != 1 {
+                let message = format!(
+                    "found {} signatures, expected only the signature of the boundary",
+                    signed.signature_count()
+                );
+                return Err((FindingKind::Signature, message));
+            }
+            let name = &in_force.boundary.name;
+            signed.verify_raw(|keyid| in_force.roster.boundary_key(name, keyid)).map_err(|error| match error {
+                VerifyError::Malformed(malformed) => (of_malformed(&malformed), malformed.to_string()),
+                VerifyError::UnknownSigner { keyid } => {
+                    let version = in_force.roster.version();
+                    let message = format!(
+                        "the signing key {keyid} is no key of boundary {name} in version {version} of the roster"
+                    );
+                    (FindingKind::Signature, message)
+                }
+                error => (FindingKind::Signature, error.to_string()),
+            })
+        });
+        self.counts.signatures += 1;
+        match verified {
+            Ok(verified) => Some(verified),
+            Err((what, why)) => {
+                self.say(Finding::at(what, index, format!("{}: {why}", P::KIND)));
+                None
+            }
+        }
+    }
+
+    fn time(&mut self, index: u64, at: Timestamp) {
+        if at < self.at {
+            self.say(Finding::at(
+                FindingKind::Time,
+                index,
+                format!("the entry is dated {at}, but an earlier entry is dated {}", self.at),
+            ));
+        }
+        self.at = self.at.max(at);
+        for (seen, after) in self.expected.heads.iter().zip(&mut self.after) {
+            if after.is_none() && seen.size <= index {
+                *after = Some((index, at));
+            }
+        }
+    }
+
+    fn say(&mut self, finding: Finding) {
+        if finding.differs {
+            self.differences += 1;
+        } else {
+            self.failures += 1;
+        }
+        self.said.push(AuditEvent::Finding(Box::new(finding)));
+    }
+}
+
+const NO_SEAL: &str = "the log has no seal";
+
+/// Tolerance in seconds for comparing the time of an entry with the clock of a witness or of this machine. The clocks
+/// can differ, and a witness cosigns a short time after the entry.
+const LATE_S: i64 = 600;
+
+/// Returns the kind of finding for a document that this version refuses.
+const fn of_malformed(malformed: &Malformed) -> FindingKind {
+    if malformed.later { FindingKind::LaterFeature } else { FindingKind::Entry }
+}
+
+fn signed<P: Predicate>(payload: &[u8], signatures: &[EnvelopeSignature]) -> Result<Signed<P>, String> {
+    Signed::from_parts(payload, signatures, Base64::Strict).map_err(|error| error.to_string())
+}

@@ -1,0 +1,116 @@
+//! Stores the state of an audit, and resumes a later audit from the stored state.
+
+use std::sync::Arc;
+
+use crate::audit::entry::{EntryParts, LogEntry};
+use crate::audit::evidence_files::{EvidenceFiles, Unreadable};
+use crate::audit::history::{Auditor, Expected, signed};
+use crate::audit::runs::Runs;
+use crate::audit::saved_audit::{SavedAudit, SavedSeal};
+use crate::audit::seal_in_force::{SealInForce, Seals};
+use crate::audit::tiles::Tiles;
+use crate::trust::chain::Pinned;
+use documents::crypto::digest::hex;
+use documents::record::envelope::Envelope;
+use documents::record::seal::Seal;
+
+impl Auditor {
+    /// Resumes an audit from its stored state. The audit computes the root from the stored tree and the new entries.
+    /// This root differs from the signed root if the log no longer begins with the same entries.
+    ///
+    /// # Errors
+    /// Returns the outer error if the source can't be read. Returns the inner error if the stored state can't be used.
+    /// The log must then be read from its first entry.
+    pub fn resume(
+        trusted: Pinned,
+        versions: &[Envelope],
+        expected: Expected,
+        kept: &SavedAudit,
+        beside: &dyn EvidenceFiles,
+    ) -> Result<Result<Self, String>, Unreadable> {
+        let mut auditor = match Self::new(trusted, versions, expected) {
+            Ok(auditor) => auditor,
+            Err(error) => return Ok(Err(error.to_string())),
+        };
+        let Some(tree) = kept.frontier() else {
+            return Ok(Err("the saved tree does not fit the saved size".to_owned()));
+        };
+        let mut sealed: Vec<Arc<SealInForce>> = Vec::with_capacity(kept.seals.len());
+        for SavedSeal { index, entry } in &kept.seals {
+            let entry = LogEntry::of(entry.clone().into_bytes());
+            let Ok(EntryParts { signatures, payload }) = entry.parts() else {
+                return Ok(Err(format!("the saved seal of entry {index} can't be read")));
+            };
+            let signed = match signed::<Seal>(payload, signatures) {
+                Ok(signed) => signed,
+                Err(message) => return Ok(Err(message)),
+            };
+            let again = Seals::again(
+                *index,
+                entry.data(),
+                (payload, signed),
+                (kept.boundary, auditor.expected.no_differences),
+                &mut auditor.rosters,
+                beside,
+            )?;
+            match again {
+                Ok(in_force) => sealed.push(Arc::new(in_force)),
+                Err(message) => return Ok(Err(message)),
+            }
+        }
+        auditor.runs = match Runs::resume(kept, &sealed) {
+            Ok(runs) => runs,
+            Err(message) => return Ok(Err(message)),
+        };
+        auditor.seals = Seals {
+            current: sealed.last().cloned(),
+            last: sealed.last().and_then(|seal| seal.state.clone()),
+            no_differences: auditor.expected.no_differences,
+            past_epochs: kept.past_epochs.iter().cloned().collect(),
+            gone_tokens: kept.gone_tokens.iter().cloned().collect(),
+        };
+        auditor.from = tree.size();
+        auditor.tiles = Tiles::after(tree.size());
+        auditor.tree = tree;
+        auditor.at = kept.at;
+        auditor.denials = kept.denials.iter().copied().collect();
+        auditor.counts = kept.counts.clone();
+        auditor.engines = kept.engines.iter().cloned().collect();
+        auditor.follows.clone_from(&kept.follows);
+        Ok(Ok(auditor))
+    }
+
+    /// Returns the state from which a later audit can resume.
+    #[must_use]
+    pub fn keep(&self, head: &str) -> Option<SavedAudit> {
+        let in_force = self.seals.current.as_ref()?;
+        let sealed = self.runs.seals(in_force);
+        if self.failures > 0 || sealed.iter().any(|seal| seal.state.is_none()) {
+            return None;
+        }
+        let seals = sealed
+            .iter()
+            .map(|seal| Some(SavedSeal { index: seal.index, entry: String::from_utf8(seal.entry.to_vec()).ok()? }))
+            .collect::<Option<Vec<_>>>()?;
+        let mut denials: Vec<_> = self.denials.iter().copied().collect();
+        denials.sort_by_key(|digest| *digest.as_bytes());
+        Some(SavedAudit {
+            version: SavedAudit::VERSION,
+            program: SavedAudit::PROGRAM.to_owned(),
+            boundary: in_force.boundary.id,
+            seen: self.expected.now,
+            checkpoint: head.to_owned(),
+            size: self.tree.size(),
+            tree: self.tree.parts().iter().map(|part| hex(part)).collect(),
+            at: self.at,
+            seals,
+            past_epochs: self.seals.past_epochs.iter().cloned().collect(),
+            gone_tokens: self.seals.gone_tokens.iter().cloned().collect(),
+            denials,
+            counts: self.counts.clone(),
+            engines: self.engines.iter().cloned().collect(),
+            follows: self.follows.clone(),
+            runs: self.runs.keep(),
+        })
+    }
+}

@@ -1,0 +1,82 @@
+//! Checks the plan of a run in a bundle.
+
+use crate::audit::check_ledger::{CheckStop, ensure, failed};
+use crate::audit::documents::{LogProofs, SealedRoster};
+use crate::audit::report::BundleReport;
+use crate::decision::plan::{PlanFacts, PlannedRun, check_plan};
+use documents::crypto::digest::{ContentDigest, ParamsDigest};
+use documents::crypto::{canonical, note::TlogProof};
+use documents::record::authorization::Authorization;
+use documents::record::bundle::Bundle;
+use documents::record::consumption::Consumption;
+use documents::record::envelope::Base64;
+use documents::record::step_definition::StepDefinition;
+
+/// The run of a bundle, which may carry out a plan.
+pub(crate) struct RunOfPlan<'a> {
+    pub(crate) bundle: &'a Bundle,
+    pub(crate) sealed: &'a SealedRoster<'a>,
+    pub(crate) log: &'a LogProofs,
+    pub(crate) consumption: &'a Consumption,
+    pub(crate) authorization: &'a Authorization,
+    pub(crate) step: &'a StepDefinition,
+}
+
+impl RunOfPlan<'_> {
+    /// Checks the bundle of the plan, of which `report` is the report, and then the plan itself.
+    pub(crate) fn check(&self, report: Option<&BundleReport>) -> Result<((), String), CheckStop> {
+        let (asked, signed) = match (&self.step.plan, &self.authorization.plan) {
+            (Some(asked), Some(signed)) => (asked, signed),
+            _ => {
+                ensure(self.bundle.plan.is_none(), || {
+                    "the bundle contains a plan, but the authorization names none".to_owned()
+                })?;
+                return Ok(((), "the step has no plan".to_owned()));
+            }
+        };
+        let missing =
+            || failed("the authorization names a plan, but the bundle does not contain the bundle of this plan");
+        let plan = self.bundle.plan.as_deref().ok_or_else(missing)?;
+        let report = report.ok_or_else(missing)?;
+        check_verified(report)?;
+        let facts = self.facts(plan, report)?;
+        let params = self.authorization.params_digest().map_err(failed)?;
+        let run = PlannedRun { asked, signed, params, at: self.consumption.at };
+        let _fits = check_plan(&run, &facts).map_err(failed)?;
+        Ok(((), format!("{} with the receipt {}, ended at {}", facts.step, facts.receipt, facts.finished_at)))
+    }
+
+    /// Returns what the plan's receipt states, if the plan belongs to this log and comes before the run.
+    fn facts(&self, plan: &Bundle, report: &BundleReport) -> Result<PlanFacts, CheckStop> {
+        let unread = || failed("the bundle of the plan states no facts");
+        let facts = report.facts.as_deref().ok_or_else(unread)?;
+        let approved = facts.approved.as_ref().ok_or_else(unread)?;
+        ensure(facts.boundary.id == self.sealed.id, || {
+            format!("the plan belongs to another boundary, {}", facts.boundary.id)
+        })?;
+        let place = TlogProof::parse(&plan.proofs.receipt).map_err(failed)?.index;
+        ensure(place < self.log.consumption.index, || {
+            format!(
+                "the receipt of the plan is entry {place}, but the nonce of the run was spent at entry {}",
+                self.log.consumption.index
+            )
+        })?;
+        let receipt = Base64::Strict.decode("/plan/receipt/payload", &plan.receipt.payload).map_err(failed)?;
+        Ok(PlanFacts {
+            receipt: ContentDigest::of(&receipt),
+            step: approved.step.clone(),
+            params: ParamsDigest::of(&canonical::to_canonical(&approved.params)),
+            output: facts.output.stdout.sha256,
+            status: facts.outcome.status,
+            finished_at: facts.finished_at,
+        })
+    }
+}
+
+/// Returns the first reason why the bundle of the plan is not verified.
+fn check_verified(report: &BundleReport) -> Result<(), CheckStop> {
+    match report.failed().next() {
+        Some(check) => Err(failed(format!("the bundle of the plan: {}: {}", check.name, check.detail))),
+        None => ensure(report.verified, || "the bundle of the plan is not verified".to_owned()),
+    }
+}

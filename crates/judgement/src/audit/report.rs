@@ -1,0 +1,417 @@
+//! Report of a verification: checks, their results and facts.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
+
+use documents::crypto::digest::{LeafHash, PolicyDigest, RenderedDigest, RosterDigest, SealDigest, StepDigest};
+use documents::crypto::key_id::KeyId;
+use documents::record::enforcement::Enforcement;
+use documents::record::ident::{BoundaryName, GroupName, Name, Nonce, ReceiptId, StepRef};
+use documents::record::later_parts::{Artifacts, PlanReference, SessionReference};
+use documents::record::program_list::ProgramFacts;
+use documents::record::receipt::{Files, Outcome, Output, Usage};
+use documents::record::validity::Timestamp;
+
+macro_rules! check_names {
+    ($($(#[$doc:meta])* $name:ident = $word:literal;)*) => {
+        /// Check of a bundle, in the order of the report. The names of the checks are stable.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
+        pub enum CheckName {
+            $($(#[$doc])* #[serde(rename = $word)] $name,)*
+        }
+
+        impl CheckName {
+            /// All checks, in the order of the report.
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+
+            /// Returns the name of the check in reports and test vectors.
+            #[must_use]
+            pub const fn word(self) -> &'static str {
+                match self { $(Self::$name => $word),* }
+            }
+        }
+    };
+}
+
+check_names! {
+    /// The file is a bundle: strict JSON with known fields only.
+    Bundle = "bundle";
+    /// The rosters of the bundle are connected with the trusted roster.
+    RosterChain = "roster-chain";
+    /// The receipt is a complete document.
+    ReceiptDocument = "receipt-document";
+    /// The embedded authorization is a complete document.
+    AuthorizationDocument = "authorization-document";
+    /// The consumption is a complete document.
+    ConsumptionDocument = "consumption-document";
+    /// The seal is a complete document.
+    SealDocument = "seal-document";
+    /// The seal names the roster and the keys that the roster gives the boundary.
+    RosterInSeal = "roster-in-seal";
+    /// The boundary signed the receipt.
+    ReceiptSignature = "receipt-signature";
+    /// The boundary signed the consumption.
+    ConsumptionSignature = "consumption-signature";
+    /// The boundary signed the seal.
+    SealSignature = "seal-signature";
+    /// The bundle contains one signed checkpoint of this boundary's log.
+    Checkpoint = "checkpoint";
+    /// The receipt is in the log.
+    ReceiptIncluded = "receipt-included";
+    /// The consumption is in the log.
+    ConsumptionIncluded = "consumption-included";
+    /// The seal is in the log.
+    SealIncluded = "seal-included";
+    /// The seal, the consumption and the receipt are in the log in this order.
+    LogOrder = "log-order";
+    /// The documents were signed for this boundary and epoch.
+    Boundary = "boundary";
+    /// Policy and built-in lists are the sealed ones, and all documents name this seal.
+    Seal = "seal";
+    /// The consumption spends this authorization and its nonce.
+    Consumption = "consumption";
+    /// All signatures of the authorization are valid, and each signature counts.
+    AuthorizationSignatures = "authorization-signatures";
+    /// No excluded person signed.
+    Excluded = "excluded";
+    /// Enough people of the right groups signed.
+    Quorum = "quorum";
+    /// The nonce was spent within the signed window.
+    Window = "window";
+    /// The step that ran is the step that was signed.
+    Step = "step";
+    /// The step is in the sealed registry.
+    StepInRegistry = "step-in-registry";
+    /// The parameters fit the step's schema.
+    Parameters = "parameters";
+    /// The approvers signed all permissions that policy requires.
+    Permissions = "permissions";
+    /// Every layer that the approvers required was active.
+    Sandbox = "sandbox";
+    /// Status, exit code and times of the receipt do not contradict each other.
+    Outcome = "outcome";
+    /// The receipt's subjects agree with the fields of the receipt.
+    ReceiptSubjects = "receipt-subjects";
+    /// The plan that the run carried out is the signed plan, and its bundle is verified.
+    Plan = "plan";
+    /// The newest known roster still contains all keys that signed.
+    KeysStillRostered = "keys-still-rostered";
+    /// The seal was in force at the time of the run. Only the whole log can show this.
+    SealInForce = "seal-in-force";
+    /// Enough witnesses cosigned the checkpoint.
+    Witnesses = "witnesses";
+}
+
+impl fmt::Display for CheckName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+/// Result of one check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(rename = "Finding")]
+pub enum CheckFinding {
+    /// The check holds.
+    Established,
+    /// The check does not hold, so no conclusion from this document is safe.
+    Failed,
+    /// The check could not be made. The detail states the reason.
+    NotChecked,
+}
+
+impl CheckFinding {
+    /// Returns the result in words, for a report.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Established => "established",
+            Self::Failed => "failed",
+            Self::NotChecked => "not checked",
+        }
+    }
+}
+
+/// One check with its result.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Check {
+    /// Name of the check.
+    pub name: CheckName,
+    /// How it ended.
+    pub finding: CheckFinding,
+    /// Result or reason, as text. The detail may contain text of the document, so escape the detail before you show it.
+    pub detail: String,
+    /// Evidence on which the check depends, if the check is established.
+    pub rests_on: TrustBasis,
+}
+
+/// Weakest evidence on which an established check depends, in addition to computation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(rename = "Basis")]
+pub enum TrustBasis {
+    /// Only the form of the file.
+    Form,
+    /// The trusted roster.
+    Roster,
+    /// The approvers' signatures, verified with the keys of the trusted roster.
+    Approvers,
+    /// The boundary's signature, verified with a key of the trusted roster.
+    Boundary,
+    /// The cosignatures of the log's witnesses.
+    Witnesses,
+}
+
+impl TrustBasis {
+    /// All variants, in order.
+    pub const ALL: [Self; 5] = [Self::Form, Self::Roster, Self::Approvers, Self::Boundary, Self::Witnesses];
+
+    /// Returns the name of the evidence in words, for a report.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Form => "the file itself",
+            Self::Roster => "the trusted roster",
+            Self::Approvers => "the approvers' signatures",
+            Self::Boundary => "the boundary's signature",
+            Self::Witnesses => "the log's witnesses",
+        }
+    }
+}
+
+impl CheckName {
+    /// Returns the evidence on which an established check depends. Times, exclusions, active layers and the outcome
+    /// depend on the boundary's signature.
+    #[must_use]
+    pub const fn rests_on(self) -> TrustBasis {
+        match self {
+            Self::Bundle => TrustBasis::Form,
+            Self::RosterChain | Self::KeysStillRostered => TrustBasis::Roster,
+            Self::AuthorizationDocument
+            | Self::AuthorizationSignatures
+            | Self::Boundary
+            | Self::Quorum
+            | Self::Step
+            | Self::Parameters
+            | Self::Permissions => TrustBasis::Approvers,
+            Self::ReceiptDocument
+            | Self::ConsumptionDocument
+            | Self::SealDocument
+            | Self::RosterInSeal
+            | Self::ReceiptSignature
+            | Self::ConsumptionSignature
+            | Self::SealSignature
+            | Self::Checkpoint
+            | Self::ReceiptIncluded
+            | Self::ConsumptionIncluded
+            | Self::SealIncluded
+            | Self::LogOrder
+            | Self::Seal
+            | Self::Consumption
+            | Self::Excluded
+            | Self::Window
+            | Self::StepInRegistry
+            | Self::Sandbox
+            | Self::Outcome
+            | Self::ReceiptSubjects
+            | Self::Plan
+            | Self::SealInForce => TrustBasis::Boundary,
+            Self::Witnesses => TrustBasis::Witnesses,
+        }
+    }
+}
+
+/// Result of verifying one bundle.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct BundleReport {
+    /// True if no check failed and every check that a bundle can decide was established.
+    pub verified: bool,
+    /// All checks, in a stable order.
+    pub checks: Vec<Check>,
+    /// Rosters that the verifier trusted.
+    pub trust: TrustFacts,
+    /// Facts from the verified receipt. Absent if the receipt's signature was not established.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub facts: Option<Box<Facts>>,
+    /// Descriptions of facts that rest only on the boundary's statement.
+    pub boundary_says: Vec<String>,
+    /// Warnings for the reader, for example about an unguarded roster.
+    pub warnings: Vec<String>,
+}
+
+impl BundleReport {
+    /// Returns the result of a check.
+    #[must_use]
+    pub fn finding(&self, name: CheckName) -> CheckFinding {
+        self.checks.iter().find(|check| check.name == name).map_or(CheckFinding::NotChecked, |check| check.finding)
+    }
+
+    /// Returns all failed checks.
+    pub fn failed(&self) -> impl Iterator<Item = &Check> {
+        self.checks.iter().filter(|check| check.finding == CheckFinding::Failed)
+    }
+}
+
+/// Rosters with which a bundle was verified.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct TrustFacts {
+    /// Digest of the roster payload that the verifier trusted beforehand.
+    pub roster: RosterDigest,
+    /// Newest known roster version: the trusted version, or a later version that the bundle connects with the trusted
+    /// version. Absent if the bundle's rosters are not connected with the trusted roster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub newest: Option<VersionFacts>,
+    /// True if every roster version after the trusted version needed signatures of people in the version before.
+    pub guarded: bool,
+}
+
+/// One version of a roster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct VersionFacts {
+    /// From 1, counting.
+    pub version: u64,
+    /// Digest of the roster's payload.
+    pub digest: RosterDigest,
+}
+
+/// Facts from a receipt with a verified signature, and from the authorization as far as it was readable.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct Facts {
+    /// Boundary that signed the receipt.
+    pub boundary: BoundaryFacts,
+    /// Roster under which the boundary decided.
+    pub roster: RosterFacts,
+    /// The approvers that the boundary counted.
+    pub approvers: Vec<ApproverFacts>,
+    /// Groups that the counted approvers represent.
+    pub groups: Vec<GroupName>,
+    /// People whose signatures could not count, according to the boundary.
+    pub excluded: Vec<Name>,
+    /// Who handed the envelope in.
+    pub handed_in_by: Name,
+    /// The policy in force.
+    pub policy: PolicyDigest,
+    /// The seal in force.
+    pub seal: SealDigest,
+    /// Where the log says that the nonce was spent.
+    pub consumption_index: u64,
+    /// Leaf hash of the consumption's log entry.
+    pub consumption_leaf: LeafHash,
+    /// Time at which the nonce was spent. Absent if the consumption was not verified.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub consumed_at: Option<Timestamp>,
+    /// When the run started.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub finished_at: Timestamp,
+    /// Duration of the run.
+    pub duration_ms: u64,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What it wrote.
+    pub output: Output,
+    /// What files it left.
+    pub files: Files,
+    /// What it used up.
+    pub usage: Usage,
+    /// Parts of the sandbox that were active.
+    pub sandbox: Enforcement,
+    /// Which programs the run started, and which its list refused. Absent if the run had no list of programs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub programs: Option<ProgramFacts>,
+    /// Witnesses that cosigned the checkpoint, as far as this was established.
+    pub witnesses: Vec<WitnessFacts>,
+    /// Facts that the approvers signed. Absent if their signatures were not verified.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approved: Option<ApprovedFacts>,
+}
+
+/// The boundary that signed a receipt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct BoundaryFacts {
+    /// Its name, which others may share.
+    pub name: BoundaryName,
+    /// Unique id of the boundary.
+    pub id: SealDigest,
+    /// Key that signed the receipt.
+    pub keyid: KeyId,
+    /// The program's version.
+    pub version: String,
+}
+
+/// Roster under which the boundary decided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct RosterFacts {
+    /// Its name.
+    pub name: String,
+    /// Version of the roster.
+    pub version: u64,
+    /// Digest of the roster's payload.
+    pub digest: RosterDigest,
+    /// True if the next version of the roster needs signatures.
+    pub guarded: bool,
+}
+
+/// Approver whose signature counted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct ApproverFacts {
+    /// Name of the approver.
+    pub name: Name,
+    /// The approver's groups in the roster.
+    pub groups: Vec<GroupName>,
+    /// Key that signed. Absent if the signatures were not verified.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keyid: Option<KeyId>,
+}
+
+/// A witness that cosigned the checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct WitnessFacts {
+    /// Its name in the roster.
+    pub name: String,
+    /// Time of the cosignature, by the clock of the witness.
+    pub at: Timestamp,
+}
+
+/// Content of the authorization that the approvers signed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct ApprovedFacts {
+    /// The receipt's id.
+    pub receipt: ReceiptId,
+    /// Which step.
+    pub step: StepRef,
+    /// The digest of its definition.
+    pub digest: StepDigest,
+    /// Digest of the script.
+    pub rendered: RenderedDigest,
+    /// The parameters.
+    #[schemars(with = "serde_json::Map<String, Value>")]
+    pub params: Value,
+    /// Who proposed it.
+    pub proposer: Name,
+    /// Why, in the proposer's words.
+    pub reason: String,
+    /// Nonce of the authorization.
+    pub nonce: Nonce,
+    /// When the statement was made.
+    pub issued_at: Timestamp,
+    /// Start of the window.
+    pub not_before: Timestamp,
+    /// End of the window.
+    pub expires_at: Timestamp,
+    /// Maximum duration of the run, in milliseconds.
+    pub wall_ms: u64,
+    /// The session that the run used, at the signed state.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<SessionReference>,
+    /// The files that the run received.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub artifacts: Option<Artifacts>,
+    /// The plan that the run carried out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan: Option<PlanReference>,
+}

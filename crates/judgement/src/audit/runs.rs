@@ -1,0 +1,702 @@
+//! Follows the nonces, runs and receipts of a log, checks each consumption and repeats each decision.
+//!
+//! The audit remembers a nonce until the times in the log show that its authorization has expired, and a run until its
+//! receipt.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use crate::audit::check_ledger::CheckStop;
+use crate::audit::decided::{check_counted, check_each_counts, check_outcome, check_sandbox, check_session};
+use crate::audit::documents::verify_authorization;
+use crate::audit::finding::{
+    AuditCounts, DecisionLine, EntryVerdict, Finding, FindingKind, OpenRun, UncheckedQuestion,
+};
+use crate::audit::plan_receipts::PlanReceipts;
+use crate::audit::saved_audit::{SavedAudit, SavedNonce, SavedOpenRun, SavedRuns};
+use crate::audit::seal_in_force::{SealInForce, SealedState};
+use crate::audit::session_chains::SessionChains;
+use crate::decision::exclusion::{self, ExcludedSigners, ExclusionError, Tokens};
+use crate::decision::parameters::check_parameters;
+use crate::decision::permissions::{check_permissions, check_profile};
+use crate::decision::place::check_place;
+use crate::decision::plan::{PlanFacts, PlannedRun};
+use crate::decision::quorum;
+use crate::decision::signature_count::{self, NotCounted};
+use crate::decision::step::{StepError, check_recorded_step};
+use crate::decision::window::check_window;
+use crate::policy::signed_programs::{check_list, check_programs, without_list};
+use documents::crypto::digest::{AuthorizationDigest, ContentDigest, LeafHash, ParamsDigest};
+use documents::crypto::merkle::Hash;
+use documents::record::authorization::{Authorization, BoundaryRef};
+use documents::record::consumption::{Consumption, Spent};
+use documents::record::envelope::{Base64, Signed, Verified};
+use documents::record::ident::{Nonce, ProposalId};
+use documents::record::receipt::{Decision, Receipt};
+use documents::record::validity::{MAX_WINDOW_S, SKEW_S, Timestamp};
+
+/// Nonces, authorizations, proposals and runs that later entries can refer to.
+#[derive(Debug, Default)]
+pub(crate) struct Runs {
+    /// Spent nonces that are not expired, with the places of their consumptions.
+    nonces: HashMap<Nonce, Place>,
+    authorizations: HashMap<AuthorizationDigest, Place>,
+    proposals: HashSet<ProposalId>,
+    /// Expired proposals, each with the last open run whose receipt may still name the proposal.
+    late: BTreeMap<Place, Vec<ProposalId>>,
+    /// Authorizations and proposals, sorted by the time after which the audit no longer needs the record.
+    ends: BTreeMap<Timestamp, Vec<Live>>,
+    open: BTreeMap<Place, Open>,
+    /// Index of the log entry with the last receipt, for each exclusive name.
+    exclusive: HashMap<String, u64>,
+    sessions: SessionChains,
+    plans: PlanReceipts,
+    /// Questions that could not be decided.
+    unchecked: BTreeMap<FindingKind, UncheckedQuestion>,
+}
+
+/// Log entry and item of a consumption.
+type Place = (u64, u64);
+
+#[derive(Debug)]
+enum Live {
+    Spent(Nonce, AuthorizationDigest),
+    Proposal(ProposalId),
+}
+
+/// Consumption that has no receipt yet.
+#[derive(Debug)]
+struct Open {
+    leaf: Hash,
+    at: Timestamp,
+    spent: Spent,
+    in_force: Arc<SealInForce>,
+    found: Vec<FindingKind>,
+}
+
+impl Open {
+    /// Returns the latest time at which the run can end. The longest time limit of all steps gives this time. Returns
+    /// `None` if the state of the run's seal could not be read.
+    fn until(&self) -> Option<Timestamp> {
+        let longest = self.in_force.state.as_ref()?.steps.longest_ms;
+        Some(self.at.plus(i64::try_from(longest / 1000).unwrap_or(i64::MAX)))
+    }
+}
+
+/// Seconds after the latest end of a run before a missing receipt is reported. This grace time is long, because a run
+/// may also wait for free disk space.
+const PATIENCE_S: i64 = 24 * 3600;
+
+impl Runs {
+    pub(crate) fn consume(
+        &mut self,
+        index: u64,
+        leaf: Hash,
+        consumption: &Consumption,
+        in_force: &Arc<SealInForce>,
+        denials: &HashSet<AuthorizationDigest>,
+    ) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        let at = consumption.at;
+        let other_seal = consumption.seal != in_force.digest;
+        if other_seal {
+            let message = format!(
+                "the consumption names the seal {}, but the seal in force is number {} ({})",
+                consumption.seal, in_force.number, in_force.digest
+            );
+            findings.push(Finding::at(FindingKind::SealInForce, index, message));
+        }
+        for (item, spent) in (0..).zip(&consumption.spent) {
+            let mut found = if other_seal { vec![FindingKind::SealInForce] } else { Vec::new() };
+            let mut find = |what: FindingKind, message: String| {
+                found.push(what);
+                findings.push(Finding::at(what, index, format!("item {item}: {message}")).about(spent.authorization));
+            };
+            let place = (index, item);
+            if let Some((entry, item)) = self.nonces.get(&spent.nonce) {
+                find(
+                    FindingKind::DoubleUse,
+                    format!("the nonce {} was already spent by item {item} of entry {entry}", spent.nonce),
+                );
+            } else if self.authorizations.contains_key(&spent.authorization) {
+                find(FindingKind::DoubleUse, "the same authorization was spent before with another nonce".to_owned());
+            }
+            if spent.expires_at <= at || spent.expires_at > at.plus(MAX_WINDOW_S + SKEW_S) {
+                find(
+                    FindingKind::Window,
+                    format!(
+                        "the authorization was spent at {at}, outside its validity, which ends at {}",
+                        spent.expires_at
+                    ),
+                );
+            }
+            if denials.contains(&spent.authorization) {
+                find(
+                    FindingKind::Denied,
+                    "an approver had denied the authorization before its nonce was spent".to_owned(),
+                );
+            }
+            if let Some(why) = spent.session.as_ref().and_then(|session| self.sessions.consume(place, session)) {
+                find(FindingKind::Session, why);
+            }
+            // The audit drops the record of a spent nonce after the maximum window, even if the consumption states a
+            // later expiry.
+            let end = spent.expires_at.min(at.plus(MAX_WINDOW_S + SKEW_S));
+            self.nonces.entry(spent.nonce.clone()).or_insert(place);
+            self.authorizations.entry(spent.authorization).or_insert(place);
+            self.ends.entry(end).or_default().push(Live::Spent(spent.nonce.clone(), spent.authorization));
+            let open = Open { leaf, at, spent: spent.clone(), in_force: in_force.clone(), found };
+            self.open.insert(place, open);
+        }
+        findings
+    }
+
+    /// Drops expired records. An expired authorization can't be spent, even with a nonce that was never spent.
+    pub(crate) fn forget(&mut self, now: Timestamp) {
+        while let Some(first) = self.ends.first_entry().filter(|first| *first.key() <= now) {
+            for live in first.remove() {
+                match live {
+                    Live::Spent(nonce, authorization) => {
+                        self.nonces.remove(&nonce);
+                        self.authorizations.remove(&authorization);
+                    }
+                    Live::Proposal(id) => self.outlive(id),
+                }
+            }
+        }
+        self.forget_late();
+        self.plans.forget(self.open.values().next().map_or(now, |open| open.at));
+    }
+
+    /// Keeps the record of an expired proposal while earlier runs are open, because their receipts may still name the
+    /// proposal.
+    fn outlive(&mut self, id: ProposalId) {
+        match self.open.last_key_value() {
+            Some((last, _)) => self.late.entry(*last).or_default().push(id),
+            None => drop(self.proposals.remove(&id)),
+        }
+    }
+
+    fn forget_late(&mut self) {
+        let first = self.open.first_key_value().map(|(place, _)| *place);
+        while let Some(late) = self.late.first_entry().filter(|late| first.is_none_or(|first| *late.key() < first)) {
+            for id in late.remove() {
+                self.proposals.remove(&id);
+            }
+        }
+    }
+
+    /// Checks a receipt that the boundary signed, closes its run and repeats the decision. The result also contains the
+    /// seal of the run.
+    pub(crate) fn close(
+        &mut self,
+        index: u64,
+        document: &Verified<Receipt>,
+        here: &BoundaryRef,
+        now: Timestamp,
+        counts: &mut AuditCounts,
+    ) -> (Option<DecisionLine>, Vec<Finding>, Option<Arc<SealInForce>>) {
+        self.forget_late();
+        let receipt = document.predicate();
+        let mut again =
+            Again { index, ours: true, about: None, found: Vec::new(), findings: Vec::new(), open: Vec::new() };
+        let place = (receipt.consumption.index, receipt.consumption.item);
+        let Some(open) = self.open.remove(&place) else {
+            let spent = Base64::Strict
+                .decode("", &receipt.authorization.payload)
+                .is_ok_and(|payload| self.authorizations.get(&AuthorizationDigest::of(&payload)) == Some(&place));
+            let message = format!("item {} of entry {} ", place.1, place.0);
+            if spent {
+                again.find(FindingKind::SecondReceipt, message + "already has its receipt");
+            } else {
+                again.find(FindingKind::NoConsumption, message + "is not a consumption that still needs a receipt");
+            }
+            return (None, again.findings, None);
+        };
+        counts.receipts += 1;
+        if let Some(session) = &open.spent.session {
+            self.sessions.close(place, session, receipt.session.as_ref());
+        }
+        again.found.clone_from(&open.found);
+        again.ours = open.in_force.ours;
+        let said = &receipt.boundary;
+        if (&said.name, &said.id) != (&here.name, &here.id) {
+            again.find(FindingKind::Boundary, format!("the receipt belongs to boundary {} ({})", said.name, said.id));
+        }
+        if document.signatures().iter().any(|signature| signature.keyid != said.keyid) {
+            again.find(
+                FindingKind::Signature,
+                format!("the receipt names the key {}, but another key signed the receipt", said.keyid),
+            );
+        }
+        if receipt.seal != open.in_force.digest {
+            again.find(
+                FindingKind::SealInForce,
+                format!(
+                    "the receipt names the seal {}, but the run has the seal {}",
+                    receipt.seal, open.in_force.digest
+                ),
+            );
+        }
+        if receipt.consumption.leaf != LeafHash::from_bytes(open.leaf) {
+            let leaf = LeafHash::from_bytes(open.leaf);
+            let message =
+                format!("the receipt names the leaf {}, but the consumption has {leaf}", receipt.consumption.leaf);
+            again.find(FindingKind::Consumption, message);
+        }
+        let signed = Signed::<Authorization>::from_envelope(&receipt.authorization, Base64::Strict)
+            .map_err(|error| error.to_string())
+            .and_then(|signed| {
+                counts.signatures += signed.signature_count() as u64;
+                verify_authorization(signed, &open.in_force.roster).map_err(words)
+            });
+        let authorization = match signed {
+            Ok((authorization, _)) => authorization,
+            Err(why) => {
+                let later = Signed::<Authorization>::from_envelope(&receipt.authorization, Base64::Strict)
+                    .is_ok_and(|signed| signed.check_document().is_err_and(|error| error.later));
+                again.find(if later { FindingKind::LaterFeature } else { FindingKind::Approvals }, why);
+                counts.fail += 1;
+                return (None, again.findings, Some(open.in_force));
+            }
+        };
+        let signed = authorization.predicate();
+        let id = signed.proposal.receipt();
+        again.about = Some(id.to_string());
+        let digest = AuthorizationDigest::from_bytes(authorization.digest());
+        again.matches(&open, signed, digest);
+        if document.statement().subject.first().and_then(documents::record::document::Subject::sha256)
+            != Some(*digest.as_bytes())
+        {
+            again.find(
+                FindingKind::ReceiptSubjects,
+                "the subject of the receipt is not the authorization that the receipt contains",
+            );
+        }
+        if !self.proposals.insert(signed.proposal.clone()) {
+            again.find(
+                FindingKind::DoubleUse,
+                format!("the proposal {} already has a receipt, for another authorization", signed.proposal),
+            );
+        } else if signed.expires_at <= now {
+            self.outlive(signed.proposal.clone());
+        } else {
+            let end = signed.expires_at.min(now.plus(MAX_WINDOW_S + SKEW_S));
+            self.ends.entry(end).or_default().push(Live::Proposal(signed.proposal.clone()));
+        }
+        let params = match &open.in_force.state {
+            Some(state) => {
+                let params = again.decide(&open, state, &authorization, receipt);
+                self.exclude(&mut again, state, signed, place);
+                self.plan(&mut again, (&open, state), document, signed);
+                params
+            }
+            None => None,
+        };
+        again.ended(receipt, &open, signed);
+        let failed = again.findings.iter().any(|finding| !finding.differs) || !open.found.is_empty();
+        let verdict = match (failed, &open.in_force.state) {
+            (true, _) => EntryVerdict::Fails,
+            (false, None) => EntryVerdict::Undecided,
+            (false, Some(_)) if again.findings.is_empty() => EntryVerdict::Stands,
+            (false, Some(_)) => EntryVerdict::Differs,
+        };
+        match verdict {
+            EntryVerdict::Stands => counts.stand += 1,
+            EntryVerdict::Differs => counts.differ += 1,
+            EntryVerdict::Fails => counts.fail += 1,
+            EntryVerdict::Undecided => counts.undecided += 1,
+        }
+        let params_digest = params.or_else(|| signed.params_digest().ok()).unwrap_or(ParamsDigest::of(b""));
+        let line = DecisionLine {
+            at: open.at,
+            proposer: signed.proposer.clone(),
+            handed_in_by: receipt.decision.handed_in_by.clone(),
+            step: signed.step.reference.clone(),
+            step_digest: signed.step.digest,
+            params: signed.params.clone(),
+            params_digest,
+            reason: signed.reason.clone(),
+            approvers: receipt.decision.approvers.clone(),
+            groups: receipt.decision.groups.clone(),
+            outcome: receipt.outcome.clone(),
+            programs: receipt.programs.clone(),
+            receipt: id,
+            authorization: digest,
+            seal: open.in_force.number,
+            consumption: place.0,
+            item: place.1,
+            entry: index,
+            verdict,
+            findings: again.found,
+            unchecked: again.open.iter().map(|(what, _)| *what).collect(),
+        };
+        for (what, why) in again.open {
+            self.unchecked.entry(what).or_insert_with(|| UncheckedQuestion { what, decisions: 0, why }).decisions += 1;
+        }
+        (Some(line), again.findings, Some(open.in_force))
+    }
+
+    /// Checks that runs with the same exclusive name do not overlap: the nonce of each run must be spent after the
+    /// receipt of the run before.
+    fn exclude(&mut self, again: &mut Again, state: &SealedState, signed: &Authorization, place: Place) {
+        let Some((step, _)) = state.step(&signed.step.reference) else { return };
+        let Some(name) = &step.hashed.definition().exclusive else { return };
+        match self.exclusive.get_mut(name) {
+            Some(last) => {
+                if place.0 < *last {
+                    let message = format!(
+                        "the run began before the end of another run with the same exclusive name (receipt: entry \
+                         {last})"
+                    );
+                    again.find(FindingKind::Exclusive, message);
+                }
+                *last = (*last).max(again.index);
+            }
+            None => drop(self.exclusive.insert(name.clone(), again.index)),
+        }
+    }
+
+    /// Checks the plan of a run, and remembers the receipt if other steps name this step as their plan.
+    fn plan(
+        &mut self,
+        again: &mut Again,
+        (open, state): (&Open, &SealedState),
+        document: &Verified<Receipt>,
+        signed: &Authorization,
+    ) {
+        let (receipt, Ok(params)) = (document.predicate(), signed.params_digest()) else { return };
+        let asked = state.step(&signed.step.reference).and_then(|(step, _)| step.hashed.definition().plan.as_ref());
+        if let (Some(asked), Some(plan)) = (asked, &signed.plan) {
+            let run = PlannedRun { asked, signed: plan, params, at: open.at };
+            if let Some(why) = self.plans.flaw(&run, receipt.consumption.index) {
+                again.find(FindingKind::Plan, why);
+            }
+        }
+        if state.steps.plans.contains(&signed.step.reference) {
+            let plan = PlanFacts {
+                receipt: ContentDigest::from_bytes(document.digest()),
+                step: signed.step.reference.clone(),
+                params,
+                output: receipt.output.stdout.sha256,
+                status: receipt.outcome.status,
+                finished_at: receipt.finished_at,
+            };
+            self.plans.add(again.index, plan);
+        }
+    }
+
+    pub(crate) fn unchecked(&self) -> Vec<UncheckedQuestion> {
+        self.unchecked.values().cloned().collect()
+    }
+
+    /// Returns the runs without a receipt, in log order.
+    pub(crate) fn open(&self) -> impl Iterator<Item = OpenRun> {
+        self.open.iter().map(|(&(consumption, item), open)| OpenRun {
+            consumption,
+            item,
+            authorization: open.spent.authorization,
+            at: open.at,
+        })
+    }
+
+    /// Returns the runs without a receipt that must have ended by this time.
+    pub(crate) fn overdue(&self, now: Timestamp) -> Vec<OpenRun> {
+        self.open()
+            .zip(self.open.values())
+            .filter_map(|(run, open)| (open.until()?.plus(PATIENCE_S) < now).then_some(run))
+            .collect()
+    }
+
+    /// Returns the latest time at which an open run can end, or `None` if no run is open.
+    pub(crate) fn open_until(&self) -> Option<Timestamp> {
+        self.open.values().map(|open| open.until().unwrap_or(open.at)).max()
+    }
+
+    /// Returns the seals of all open runs in log order, and then the seal in force.
+    pub(crate) fn seals(&self, in_force: &Arc<SealInForce>) -> Vec<Arc<SealInForce>> {
+        let mut seals: BTreeMap<u64, Arc<SealInForce>> =
+            self.open.values().map(|open| (open.in_force.index, open.in_force.clone())).collect();
+        seals.insert(in_force.index, in_force.clone());
+        seals.into_values().collect()
+    }
+
+    /// Returns the records to store for a later audit.
+    pub(crate) fn keep(&self) -> SavedRuns {
+        let mut live = Vec::new();
+        let mut proposals = Vec::new();
+        for (end, ended) in &self.ends {
+            for one in ended {
+                match one {
+                    Live::Spent(nonce, authorization) => live.push(SavedNonce {
+                        nonce: nonce.clone(),
+                        authorization: *authorization,
+                        until: *end,
+                        place: self.nonces.get(nonce).copied().unwrap_or_default(),
+                    }),
+                    Live::Proposal(id) => proposals.push((id.clone(), *end)),
+                }
+            }
+        }
+        let open = self.open.iter().map(|(&place, open)| SavedOpenRun {
+            place,
+            leaf: LeafHash::from_bytes(open.leaf),
+            at: open.at,
+            spent: open.spent.clone(),
+            seal: open.in_force.index,
+        });
+        let exclusive: BTreeMap<_, _> = self.exclusive.iter().map(|(name, entry)| (name.clone(), *entry)).collect();
+        let late = self.late.iter().flat_map(|(place, ids)| ids.iter().map(|id| (id.clone(), *place))).collect();
+        SavedRuns {
+            live,
+            proposals,
+            late,
+            open: open.collect(),
+            exclusive,
+            sessions: self.sessions.clone(),
+            plans: self.plans.clone(),
+            unchecked: self.unchecked(),
+        }
+    }
+
+    /// Restores the stored records under the seals that were stored with them.
+    pub(crate) fn resume(kept: &SavedAudit, seals: &[Arc<SealInForce>]) -> Result<Self, String> {
+        let SavedRuns { live, proposals, late, open, exclusive, sessions, plans, unchecked } = &kept.runs;
+        let mut runs = Self {
+            sessions: sessions.clone(),
+            plans: plans.clone(),
+            exclusive: exclusive.clone().into_iter().collect(),
+            unchecked: unchecked.iter().map(|one| (one.what, one.clone())).collect(),
+            ..Self::default()
+        };
+        for one in live {
+            runs.nonces.insert(one.nonce.clone(), one.place);
+            runs.authorizations.insert(one.authorization, one.place);
+            runs.ends.entry(one.until).or_default().push(Live::Spent(one.nonce.clone(), one.authorization));
+        }
+        for (id, until) in proposals {
+            runs.proposals.insert(id.clone());
+            runs.ends.entry(*until).or_default().push(Live::Proposal(id.clone()));
+        }
+        for (id, place) in late {
+            runs.proposals.insert(id.clone());
+            runs.late.entry(*place).or_default().push(id.clone());
+        }
+        for run in open {
+            let in_force = seals.iter().find(|seal| seal.index == run.seal);
+            let in_force = in_force.ok_or("a saved run names a seal that is missing in the saved state")?.clone();
+            let open =
+                Open { leaf: *run.leaf.as_bytes(), at: run.at, spent: run.spent.clone(), in_force, found: Vec::new() };
+            runs.open.insert(run.place, open);
+        }
+        Ok(runs)
+    }
+}
+
+/// Decision that the audit repeats.
+struct Again {
+    index: u64,
+    ours: bool,
+    about: Option<String>,
+    found: Vec<FindingKind>,
+    findings: Vec<Finding>,
+    /// Questions that could not be decided, with the reasons.
+    open: Vec<(FindingKind, String)>,
+}
+
+impl Again {
+    fn find(&mut self, what: FindingKind, why: impl Into<String>) {
+        let mut finding = Finding::at(what, self.index, why);
+        finding.id.clone_from(&self.about);
+        self.found.push(what);
+        self.findings.push(finding);
+    }
+
+    /// Records a question that can't be answered from the sealed state. Such a question is not a failure.
+    fn leave_open(&mut self, what: FindingKind, why: &str) {
+        self.open.push((what, why.to_owned()));
+    }
+
+    /// Adds a finding that depends on how a program version parses scripts and policies. If another program version
+    /// made the decision, the finding is a difference, not a failure.
+    fn read_otherwise(&mut self, what: FindingKind, why: impl Into<String>) {
+        let ours = self.ours;
+        self.find(what, why);
+        if let Some(finding) = self.findings.last_mut() {
+            finding.differs = !ours;
+        }
+    }
+
+    /// Checks that the consumption spends this authorization.
+    fn matches(&mut self, open: &Open, signed: &Authorization, digest: AuthorizationDigest) {
+        let spent = &open.spent;
+        for (same, what) in [
+            (spent.authorization == digest, "authorization"),
+            (spent.nonce == signed.nonce, "nonce"),
+            (spent.expires_at == signed.expires_at, "end of validity"),
+            (spent.session == signed.session, "session"),
+        ] {
+            if !same {
+                self.find(
+                    FindingKind::Consumption,
+                    format!("the {what} in the consumption differs from the authorization in the receipt"),
+                );
+            }
+        }
+    }
+
+    /// Repeats the decision from the state before the consumption, with the functions that the crossing calls. Returns
+    /// the digest of the parameters if the parameters fit the schema.
+    fn decide(
+        &mut self,
+        open: &Open,
+        state: &SealedState,
+        authorization: &Verified<Authorization>,
+        receipt: &Receipt,
+    ) -> Option<ParamsDigest> {
+        let (in_force, roster, at) = (&open.in_force, &*open.in_force.roster, open.at);
+        let (signed, decision) = (authorization.predicate(), &receipt.decision);
+        let here = &in_force.boundary;
+        if let Err(error) = check_place(&signed.boundary, &here.name, &here.id, &here.epoch) {
+            self.find(FindingKind::Boundary, error.to_string());
+        }
+        if let Err(error) = check_window(signed, at, None) {
+            self.find(FindingKind::Window, error.to_string());
+        }
+        let reference = &signed.step.reference;
+        let names = [&signed.proposer, &decision.handed_in_by];
+        // The function `judge` below reports an unknown name.
+        if let Err(error @ ExclusionError::NotPermitted { .. }) =
+            state.tokens.check_may_propose(names, roster, reference)
+        {
+            self.find(FindingKind::Proposer, error.to_string());
+        }
+        let found = state.step(reference);
+        let sealed = match found {
+            Some((step, _)) => check_recorded_step(signed, &step.hashed),
+            None => Err(StepError::Unknown { step: reference.clone() }),
+        };
+        if let Err(error) = &sealed {
+            self.find(FindingKind::Step, error.to_string());
+        }
+        let (step, schema) = found?;
+        let step = sealed.as_ref().map_or(Cow::Borrowed(step), |sealed| step.with(sealed.step()));
+        // The schema is sealed and complete, so no program version may accept parameters outside the schema.
+        let params = match check_parameters(signed, schema) {
+            Ok(fit) => Some(fit.params().digest()),
+            Err(error) => {
+                self.find(FindingKind::Parameters, error.to_string());
+                None
+            }
+        };
+        match check_permissions(step.asked(), &signed.permissions) {
+            Err(error) if error.rests_on_reading() => self.read_otherwise(FindingKind::Permissions, error.to_string()),
+            Err(error) => self.find(FindingKind::Permissions, error.to_string()),
+            Ok(_covered) => {}
+        }
+        let required = &step.profile.require;
+        let lacking: Vec<_> = required.iter().filter(|layer| !signed.sandbox.require.contains(layer)).collect();
+        if !lacking.is_empty() {
+            let words: Vec<_> = lacking.iter().map(|layer| layer.word()).collect();
+            self.find(
+                FindingKind::Sandbox,
+                format!("the sealed state requires layers that are not in the signed profile: {}", words.join(", ")),
+            );
+        } else if let Some(why) = &state.steps.unprofiled {
+            // The sealed configuration does not contain limits, additional layers and denied paths, so these fields are
+            // copied from the authorization. All other fields of the profile are the same for every run.
+            let mut known = (*step.profile).clone();
+            known.limits.clone_from(&signed.sandbox.limits);
+            known.require.clone_from(&signed.sandbox.require);
+            known.deny.clone_from(&signed.sandbox.deny);
+            if let Err(error) = check_profile(&known, &without_list(&signed.sandbox, &known)) {
+                self.read_otherwise(FindingKind::Sandbox, error.to_string());
+            }
+            self.leave_open(FindingKind::Sandbox, why);
+        } else if let Err(error) = check_profile(&step.profile, &without_list(&signed.sandbox, &step.profile)) {
+            self.read_otherwise(FindingKind::Sandbox, error.to_string());
+        }
+        if let Err(error) = check_list(&step.ruling, step.hashed.definition(), step.programs(), &signed.sandbox) {
+            self.find(FindingKind::Sandbox, error.to_string());
+        } else if let Err(error) = check_programs(step.programs(), signed.sandbox.programs.as_ref()) {
+            self.read_otherwise(FindingKind::Sandbox, error.to_string());
+        }
+        let tokens = Tokens::Sealed(&state.tokens, at);
+        match exclusion::judge(&signed.proposer, &decision.handed_in_by, tokens, roster) {
+            Ok(excluded) => self.count(open, state, authorization, receipt, &excluded),
+            Err(error) => self.find(FindingKind::Proposer, error.to_string()),
+        }
+        params
+    }
+
+    fn count(
+        &mut self,
+        open: &Open,
+        state: &SealedState,
+        authorization: &Verified<Authorization>,
+        receipt: &Receipt,
+        excluded: &ExcludedSigners,
+    ) {
+        let Some((step, _)) = state.step(&authorization.predicate().step.reference) else { return };
+        let roster = &*open.in_force.roster;
+        let count = signature_count::count(authorization.signatures(), roster, excluded, &step.rules, open.at);
+        for signature in count.uncounted().iter().filter(|signature| signature.why == NotCounted::Excluded) {
+            self.find(FindingKind::Excluded, signature.to_string());
+        }
+        let count = match check_each_counts(count) {
+            Ok((count, _)) => count,
+            Err(stop) => return self.find(FindingKind::Approvals, words(stop)),
+        };
+        let met = match quorum::decide(&step.rules, &count) {
+            Ok(met) => met,
+            Err(error) => return self.find(FindingKind::Quorum, error.to_string()),
+        };
+        let stated = &receipt.decision;
+        let expected = Decision {
+            approvers: met.approvers().to_vec(),
+            groups: met.groups().to_vec(),
+            excluded: excluded.names(),
+            handed_in_by: stated.handed_in_by.clone(),
+            policy: state.policy,
+        };
+        for (same, what) in [
+            (expected.approvers == stated.approvers, "approvers"),
+            (expected.groups == stated.groups, "groups"),
+            (expected.excluded == stated.excluded, "excluded people"),
+            (expected.policy == stated.policy, "policy"),
+        ] {
+            if !same {
+                self.find(
+                    FindingKind::Decision,
+                    format!("the receipt has wrong {what}: other values follow from the sealed state"),
+                );
+            }
+        }
+    }
+
+    /// Checks the outcome and the counts that the receipt states.
+    fn ended(&mut self, receipt: &Receipt, open: &Open, signed: &Authorization) {
+        if let Err(stop) = check_session(signed, receipt) {
+            self.find(FindingKind::Consumption, words(stop));
+        }
+        if let Err(stop) = check_outcome(receipt, open.at) {
+            self.find(FindingKind::Outcome, words(stop));
+        }
+        if let Err(stop) = check_counted(receipt) {
+            self.find(FindingKind::ReceiptSubjects, words(stop));
+        }
+        // A run that was not started has no layers, and the layers of a run with an unknown outcome can't be checked.
+        // Only a failed check of a layer counts here.
+        if let Err(CheckStop::Failed(why)) = check_sandbox(signed, receipt) {
+            self.find(FindingKind::Sandbox, why);
+        }
+    }
+}
+
+fn words(stop: CheckStop) -> String {
+    match stop {
+        CheckStop::Failed(why) | CheckStop::NotChecked(why) => why,
+        CheckStop::Because(name) => format!("because {name} was not established"),
+    }
+}

@@ -1,0 +1,153 @@
+//! Stored state from which the next audit resumes, with the verified checkpoint.
+//!
+//! The auditor owns the state file and trusts the file as much as the roster. The file is written only after an audit
+//! without failures. The next audit computes the root from the stored tree and the new entries. If this root differs
+//! from the signed root, the log no longer begins with the same entries.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::audit::finding::{AuditCounts, UncheckedQuestion};
+use crate::audit::plan_receipts::PlanReceipts;
+use crate::audit::session_chains::SessionChains;
+use documents::crypto::digest::{AuthorizationDigest, LeafHash, SealDigest, unhex32};
+use documents::crypto::merkle::{Frontier, Hash};
+use documents::record::consumption::Spent;
+use documents::record::ident::{Epoch, Name, Nonce, ProposalId};
+use documents::record::seal::FollowedLog;
+use documents::record::validity::Timestamp;
+
+/// Stored state of an audit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Kept")]
+pub struct SavedAudit {
+    /// Version of this format.
+    pub version: u64,
+    /// Program that wrote the state. Another program version reads the log from its start, because that version may
+    /// check more.
+    pub program: String,
+    /// Id of the boundary that owns the log.
+    pub boundary: SealDigest,
+    /// Time of the audit, by the auditor's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<Timestamp>,
+    /// Signed note of the verified head, without changes.
+    pub checkpoint: String,
+    /// Its size.
+    pub size: u64,
+    /// Roots of the complete subtrees over the audited entries, largest first, in hex.
+    pub tree: Vec<String>,
+    /// Latest time that an entry stated.
+    pub at: Timestamp,
+    /// Seals of all open runs, and last the seal in force.
+    pub seals: Vec<SavedSeal>,
+    /// Old epochs that may not be used again.
+    pub past_epochs: Vec<Epoch>,
+    /// Names of removed tokens that may not be used again.
+    pub gone_tokens: Vec<Name>,
+    /// Denied authorizations.
+    pub denials: Vec<AuthorizationDigest>,
+    /// Numbers of the audited entries and of the results.
+    pub counts: AuditCounts,
+    /// Program versions that the seals name and that explain why a difference is not a failure.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub engines: Vec<String>,
+    /// Previous log of the boundary, if this log continues another log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follows: Option<FollowedLog>,
+    /// State of nonces and runs.
+    pub runs: SavedRuns,
+}
+
+/// Log entry of a seal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "KeptSeal")]
+pub struct SavedSeal {
+    /// Index of the entry.
+    pub index: u64,
+    /// Bytes of the entry.
+    pub entry: String,
+}
+
+/// Data about runs that later entries may refer to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "KeptRuns")]
+pub struct SavedRuns {
+    /// Spent nonces that are not expired.
+    pub live: Vec<SavedNonce>,
+    /// Proposals that have a receipt and an authorization that is not expired.
+    pub proposals: Vec<(ProposalId, Timestamp)>,
+    /// Expired proposals, each with the last open run whose receipt may still name the proposal.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub late: Vec<(ProposalId, (u64, u64))>,
+    /// Runs without a receipt.
+    pub open: Vec<SavedOpenRun>,
+    /// Index of the last receipt's log entry, for each exclusive name.
+    pub exclusive: BTreeMap<String, u64>,
+    /// The last state of each session.
+    #[serde(default, skip_serializing_if = "SessionChains::is_empty")]
+    pub sessions: SessionChains,
+    /// Receipts of plans that a later run can carry out.
+    #[serde(default, skip_serializing_if = "PlanReceipts::is_empty")]
+    pub plans: PlanReceipts,
+    /// Questions that could not be decided, each with the number of decisions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unchecked: Vec<UncheckedQuestion>,
+}
+
+/// Spent nonce that is not expired.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "KeptLive")]
+pub struct SavedNonce {
+    /// The nonce.
+    pub nonce: Nonce,
+    /// Digest of the authorization for which the nonce was spent.
+    pub authorization: AuthorizationDigest,
+    /// Time at which the authorization of the nonce expires.
+    pub until: Timestamp,
+    /// Log entry of the consumption, and the position of the nonce in it.
+    pub place: (u64, u64),
+}
+
+/// Run that has no receipt yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "KeptRun")]
+pub struct SavedOpenRun {
+    /// Log entry of the consumption, and the position of the nonce in it.
+    pub place: (u64, u64),
+    /// Leaf hash of the consumption's log entry.
+    pub leaf: LeafHash,
+    /// Time at which the nonce was spent.
+    pub at: Timestamp,
+    /// Item of the consumption that spent the nonce.
+    pub spent: Spent,
+    /// Log entry of the seal that was in force for this run.
+    pub seal: u64,
+}
+
+impl SavedAudit {
+    /// Version of the state format.
+    pub const VERSION: u64 = 1;
+    /// Name and version of this program.
+    pub const PROGRAM: &'static str = concat!("countersign ", env!("CARGO_PKG_VERSION"));
+
+    /// Returns true if this program version wrote the state. Only the checkpoint of another version's state is usable.
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        self.version == Self::VERSION && self.program == Self::PROGRAM
+    }
+
+    /// Returns the tree over the stored entries, or `None` if the hashes do not fit the size.
+    #[must_use]
+    pub fn frontier(&self) -> Option<Frontier> {
+        let parts: Option<Vec<Hash>> = self.tree.iter().map(|part| unhex32(part)).collect();
+        Frontier::from_parts(self.size, parts?)
+    }
+}

@@ -1,0 +1,103 @@
+//! Compares the stored tiles with tiles that are computed from the entries.
+
+use crate::audit::evidence_files::{EvidenceFiles, Unreadable};
+use crate::audit::finding::{Finding, FindingKind};
+use documents::crypto::merkle::{Hash, root};
+use documents::crypto::tlog_tiles::{TILE_HEIGHT, TILE_WIDTH, TileKind, TilePath};
+
+/// Incomplete tiles at the right edge of the tree. The audit compares a tile only if the audit knows all hashes of this
+/// tile.
+#[derive(Debug, Default)]
+pub(crate) struct Tiles {
+    levels: Vec<Level>,
+}
+
+#[derive(Debug)]
+struct Level {
+    /// Index of the next hash at this level.
+    next: u64,
+    /// Hashes of the incomplete tile, or `None` if the beginning of the tile was not read.
+    hashes: Option<Vec<Hash>>,
+}
+
+impl Tiles {
+    /// Creates the tiles for a log whose first `size` entries were read by an earlier audit.
+    pub(crate) fn after(size: u64) -> Self {
+        let width = u64::from(TILE_WIDTH);
+        let mut levels = Vec::new();
+        let mut next = size;
+        while next > 0 {
+            levels.push(Level { next, hashes: next.is_multiple_of(width).then(Vec::new) });
+            next >>= TILE_HEIGHT;
+        }
+        Self { levels }
+    }
+
+    /// Adds the next leaf hash and compares every tile that becomes complete.
+    pub(crate) fn append(
+        &mut self,
+        leaf: Hash,
+        beside: &dyn EvidenceFiles,
+        say: &mut dyn FnMut(Finding),
+    ) -> Result<(), Unreadable> {
+        // The hash is `None` if an earlier audit read the beginning of the tile below. In this case the hashes at the
+        // beginning of that tile are missing, so its root is unknown.
+        let mut hash = Some(leaf);
+        for level in 0_u8.. {
+            let at = usize::from(level);
+            if self.levels.len() == at {
+                self.levels.push(Level { next: 0, hashes: Some(Vec::new()) });
+            }
+            let tile = &mut self.levels[at];
+            match (&mut tile.hashes, hash) {
+                (Some(hashes), Some(hash)) => hashes.push(hash),
+                (hashes, _) => *hashes = None,
+            }
+            tile.next += 1;
+            if !tile.next.is_multiple_of(u64::from(TILE_WIDTH)) {
+                break;
+            }
+            let index = tile.next / u64::from(TILE_WIDTH) - 1;
+            hash = match tile.hashes.replace(Vec::with_capacity(usize::from(TILE_WIDTH))) {
+                Some(hashes) => {
+                    compare(level, index, &hashes, beside, say)?;
+                    Some(root(&hashes))
+                }
+                None => None,
+            };
+        }
+        Ok(())
+    }
+
+    /// Compares the incomplete tiles at the end of the log with the tile files of the copy.
+    pub(crate) fn finish(&self, beside: &dyn EvidenceFiles, say: &mut dyn FnMut(Finding)) -> Result<(), Unreadable> {
+        for (level, tile) in (0_u8..).zip(&self.levels) {
+            if let Some(hashes) = tile.hashes.as_ref().filter(|hashes| !hashes.is_empty()) {
+                compare(level, tile.next / u64::from(TILE_WIDTH), hashes, beside, say)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn compare(
+    level: u8,
+    index: u64,
+    hashes: &[Hash],
+    beside: &dyn EvidenceFiles,
+    say: &mut dyn FnMut(Finding),
+) -> Result<(), Unreadable> {
+    let width = u16::try_from(hashes.len()).unwrap_or(TILE_WIDTH);
+    let Some(path) = TilePath::new(TileKind::Hashes(level), index, width) else { return Ok(()) };
+    if let Some(stored) = beside.tile(&path)?
+        && stored != hashes.as_flattened()
+    {
+        let first = index << (u32::from(level + 1) * u32::from(TILE_HEIGHT));
+        say(Finding::at(
+            FindingKind::Tile,
+            first,
+            format!("the hashes in the tile {path} differ from the hashes of the log's entries"),
+        ));
+    }
+    Ok(())
+}

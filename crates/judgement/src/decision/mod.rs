@@ -1,0 +1,125 @@
+//! The verdict: each check of a statement against a sealed state returns a proof.
+//!
+//! This module uses no clock and no store. Each file answers one question. Only the check for a question can construct
+//! the proof of its answer, and the crossing requires all proofs. The boundary and an auditor call the same functions:
+//! the boundary with the whole sealed state, the auditor with the content of a bundle.
+//!
+//! ```compile_fail,E0423
+//! # use judgement::decision::window::WithinWindow;
+//! let forged = WithinWindow(()); // the field is private: only check_window() makes it
+//! ```
+//! ```compile_fail,E0423
+//! use judgement::decision::window::{RunWindow, WindowBounds};
+//! fn forge(bounds: WindowBounds) -> RunWindow {
+//!     RunWindow(bounds) // the field is private: only RunWindow::of() makes it
+//! }
+//! ```
+//! ```compile_fail,E0063
+//! use judgement::decision::window::{RunWindow, TimeLimits};
+//! fn forget(limits: TimeLimits<'_>) -> RunWindow {
+//!     let TimeLimits { signed, quorum, roster, tokens, submitter, .. } = limits;
+//!     RunWindow::of(TimeLimits { signed, quorum, roster, tokens, submitter }) // `plan_ends` is missing
+//! }
+//! ```
+pub mod exclusion;
+pub mod in_force;
+pub mod parameters;
+pub mod permissions;
+pub mod place;
+pub mod plan;
+pub mod quorum;
+pub mod quorum_rules;
+pub mod reach;
+pub mod sealed_tokens;
+pub mod signature_count;
+pub mod step;
+pub mod window;
+
+use std::fmt;
+
+use crate::decision::exclusion::ExclusionError;
+use crate::decision::parameters::ParametersError;
+use crate::decision::permissions::PermissionsError;
+use crate::decision::place::PlaceError;
+use crate::decision::quorum::QuorumError;
+use crate::decision::quorum_rules::RuleError;
+use crate::decision::step::StepError;
+use documents::record::code::Code;
+use documents::record::validity::WindowError;
+
+/// Reason for a negative verdict, with one variant for each question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Objection {
+    /// The statement names another boundary or another epoch.
+    Place(PlaceError),
+    /// The step in the statement is not the sealed step.
+    Step(StepError),
+    /// The parameters do not fit the step's schema.
+    Parameters(ParametersError),
+    /// Policy denies the step, requires a permission that the approvers did not sign, or leads to another sandbox than
+    /// the signed sandbox.
+    Permissions(PermissionsError),
+    /// The proposer is unknown, or may not propose the step.
+    Exclusion(ExclusionError),
+    /// The quorum rule of the policy or of the step is invalid.
+    Rule(RuleError),
+    /// Too few people signed.
+    Quorum(QuorumError),
+    /// The time is outside the signed window.
+    Window(WindowError),
+}
+
+impl Objection {
+    /// The stable code.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Place(error) => error.code(),
+            Self::Step(error) => error.code(),
+            Self::Parameters(error) => error.code(),
+            Self::Permissions(error) => error.code(),
+            Self::Exclusion(error) => error.code(),
+            Self::Rule(error) => error.code(),
+            Self::Quorum(error) => error.code(),
+            Self::Window(error) => error.code(),
+        }
+    }
+}
+
+impl fmt::Display for Objection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Place(error) => error.fmt(f),
+            Self::Step(error) => error.fmt(f),
+            Self::Parameters(error) => error.fmt(f),
+            Self::Permissions(error) => error.fmt(f),
+            Self::Exclusion(error) => error.fmt(f),
+            Self::Rule(error) => error.fmt(f),
+            Self::Quorum(error) => error.fmt(f),
+            Self::Window(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Objection {}
+
+macro_rules! objection_from {
+    ($($error:ident => $variant:ident),* $(,)?) => {
+        $(impl From<$error> for Objection {
+            fn from(error: $error) -> Self {
+                Self::$variant(error)
+            }
+        })*
+    };
+}
+
+objection_from! {
+    PlaceError => Place,
+    StepError => Step,
+    ParametersError => Parameters,
+    PermissionsError => Permissions,
+    ExclusionError => Exclusion,
+    RuleError => Rule,
+    QuorumError => Quorum,
+    WindowError => Window,
+}

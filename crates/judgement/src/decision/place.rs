@@ -1,0 +1,88 @@
+//! Question: is the statement for this boundary and for this epoch?
+
+use std::fmt;
+
+use documents::crypto::digest::SealDigest;
+use documents::record::authorization::BoundaryRef;
+use documents::record::code::Code;
+use documents::record::ident::{BoundaryName, Epoch};
+
+/// Proof that a statement is for this boundary and for the epoch in force. Only [`check_place`] constructs this proof.
+#[derive(Debug)]
+#[must_use]
+pub struct AtThisBoundary(());
+
+/// Checks that a statement is for this epoch of the boundary with this name and id.
+///
+/// # Errors
+/// Returns an error for the first difference. The id is compared before the epoch, because an epoch has a meaning only
+/// at its own boundary.
+pub fn check_place(
+    signed: &BoundaryRef,
+    name: &BoundaryName,
+    id: &SealDigest,
+    epoch: &Epoch,
+) -> Result<AtThisBoundary, PlaceError> {
+    if signed.id != *id || signed.name != *name {
+        return Err(PlaceError::OtherBoundary {
+            signed: format!("{} ({})", signed.name, signed.id),
+            here: format!("{name} ({id})"),
+        });
+    }
+    if signed.epoch != *epoch {
+        return Err(PlaceError::OtherEpoch { signed: signed.epoch.clone(), here: epoch.clone() });
+    }
+    Ok(AtThisBoundary(()))
+}
+
+/// The reason why a statement is not valid at this boundary.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PlaceError {
+    /// The statement is for another boundary.
+    OtherBoundary {
+        /// The name and the id in the signed statement.
+        signed: String,
+        /// The name and the id of this boundary.
+        here: String,
+    },
+    /// The statement names an earlier epoch.
+    OtherEpoch {
+        /// The signed epoch.
+        signed: Epoch,
+        /// The epoch in force.
+        here: Epoch,
+    },
+}
+
+impl PlaceError {
+    /// The stable code.
+    #[must_use]
+    pub const fn code(&self) -> Code {
+        match self {
+            Self::OtherBoundary { .. } => Code::WrongBoundary,
+            Self::OtherEpoch { .. } => Code::Revoked,
+        }
+    }
+}
+
+impl fmt::Display for PlaceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OtherBoundary { signed, here } => {
+                write!(
+                    f,
+                    "the statement was signed for boundary {signed}, but this is boundary {here}; propose again at this boundary"
+                )
+            }
+            Self::OtherEpoch { signed, here } => {
+                write!(
+                    f,
+                    "the statement was signed in epoch {signed}, but the epoch in force is {here}, so the statement is \
+                     void; propose again"
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for PlaceError {}

@@ -1,0 +1,155 @@
+//! The approvers whose signatures can count. The program uses them to report an impossible quorum before people sign.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use crate::decision::quorum_rules::QuorumRules;
+use crate::trust::trusted_roster::TrustedRoster;
+use documents::crypto::ssh_key::SshKey;
+use documents::record::ident::{GroupName, Name};
+use documents::record::validity::Timestamp;
+
+/// Approvers of one roster, each with the groups for which the signature of this person could count.
+#[derive(Debug)]
+pub struct EligibleApprovers(Vec<Person>);
+
+#[derive(Debug)]
+struct Person {
+    name: Name,
+    groups: BTreeSet<GroupName>,
+    valid_after: Option<Timestamp>,
+    valid_before: Option<Timestamp>,
+}
+
+/// The error for a quorum that no approvers can meet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutOfReach {
+    /// Minimum number of people from these groups.
+    pub needed: u64,
+    /// Groups that have too few members.
+    pub from: BTreeSet<GroupName>,
+    /// Members of these groups whose signatures could count.
+    pub people: Vec<Name>,
+}
+
+impl EligibleApprovers {
+    /// Returns the people who could approve under this roster.
+    #[must_use]
+    pub fn of(roster: &TrustedRoster) -> Self {
+        // A person who has only keys of unknown types does not count for any group.
+        let people = roster.tables().approver.iter().filter(|approver| roster.can_sign(approver)).map(|approver| {
+            // In a group with a presence rule, only the signatures of security keys count.
+            let keys = approver.keys.iter().filter_map(|line| SshKey::parse(line).ok());
+            let touches = keys.into_iter().any(|key| key.is_security_key());
+            let groups = approver.groups.iter().filter(|group| touches || roster.presence_rule(group).is_none());
+            Person {
+                name: approver.name.clone(),
+                groups: groups.cloned().collect(),
+                valid_after: approver.valid_after,
+                valid_before: approver.valid_before,
+            }
+        });
+        Self(people.collect())
+    }
+
+    /// Checks whether the people for whom `is_excluded` returns false can meet these rules at one moment between `from`
+    /// and `until`, or at any moment from `from` on if there is no `until`.
+    ///
+    /// # Errors
+    /// Returns an error with the required number of people, and the people who could sign.
+    pub fn check_reach(
+        &self,
+        rules: &QuorumRules,
+        is_excluded: impl Fn(&Name) -> bool,
+        from: Timestamp,
+        until: Option<Timestamp>,
+    ) -> Result<(), OutOfReach> {
+        let named = rules.groups();
+        let people: Vec<&Person> = self
+            .0
+            .iter()
+            .filter(|person| !is_excluded(&person.name) && person.groups.iter().any(|group| named.contains(group)))
+            .collect();
+        // More people become valid only at the begin of a person's validity, so check these moments.
+        let begins = people.iter().filter_map(|person| person.valid_after);
+        let begins = begins.filter(|at| *at > from && until.is_none_or(|until| *at < until));
+        let mut best: Option<(u64, OutOfReach)> = None;
+        for at in std::iter::once(from).chain(begins) {
+            let valid = |person: &&Person| {
+                person.valid_after.is_none_or(|after| after <= at)
+                    && person.valid_before.is_none_or(|before| at < before)
+            };
+            let there: Vec<&Person> = people.iter().copied().filter(valid).collect();
+            let groups: Vec<&BTreeSet<GroupName>> = there.iter().map(|person| &person.groups).collect();
+            let (missing, from) = rules.missing_of(&groups);
+            if missing == 0 {
+                return Ok(());
+            }
+            if best.as_ref().is_none_or(|(fewest, _)| missing < *fewest) {
+                let of_these = there.iter().filter(|person| !person.groups.is_disjoint(&from));
+                let people: Vec<Name> = of_these.map(|person| person.name.clone()).collect();
+                let needed = missing.saturating_add(people.len() as u64);
+                best = Some((missing, OutOfReach { needed, from, people }));
+            }
+        }
+        // The loop checked at least the moment `from`, so `best` has a value.
+        best.map_or(Ok(()), |(_, out)| Err(out))
+    }
+}
+
+impl fmt::Display for OutOfReach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let groups = self.from.iter().map(GroupName::as_str).collect::<Vec<_>>().join(", ");
+        let people = self.people.iter().map(Name::as_str).collect::<Vec<_>>().join(", ");
+        let (approvals, needed) = if self.needed == 1 { ("approval", "is") } else { ("approvals", "are") };
+        write!(
+            f,
+            "{} {approvals} of {groups} {needed} needed, but at most {} can approve",
+            self.needed,
+            self.people.len()
+        )?;
+        if people.is_empty() { Ok(()) } else { write!(f, " ({people})") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decision::quorum::tests::roster;
+    use documents::record::step_definition::Approvals;
+
+    const NOW: Timestamp = Timestamp::from_unix(1_800_000_000);
+
+    fn rules(required: u64, from: &[&str], each: bool) -> QuorumRules {
+        let from = from.iter().map(|group| group.parse().expect("a group")).collect();
+        let step = Approvals { required, from, each: each.then_some(true) };
+        QuorumRules::combine(None, &step).expect("rules")
+    }
+
+    #[test]
+    fn a_quorum_must_be_reachable_with_the_approvers_who_are_not_excluded() {
+        let roster = roster();
+        let eligible = EligibleApprovers::of(&roster);
+        let of_ops: Vec<Name> = roster
+            .tables()
+            .approver
+            .iter()
+            .filter(|person| {
+                person.groups.iter().any(|group| group.as_str() == "ops" && roster.presence_rule(group).is_none())
+            })
+            .filter(|person| person.valid_after.is_none_or(|after| after <= NOW))
+            .filter(|person| person.valid_before.is_none_or(|before| NOW < before))
+            .map(|person| person.name.clone())
+            .collect();
+        let all = of_ops.len() as u64;
+        assert!(all > 0, "the roster of the tests has people of ops");
+        assert_eq!(eligible.check_reach(&rules(all, &["ops"], false), |_| false, NOW, Some(NOW.plus(1))), Ok(()));
+        let one_too_many = eligible.check_reach(&rules(all + 1, &["ops"], false), |_| false, NOW, Some(NOW.plus(1)));
+        assert_eq!(one_too_many.expect_err("out of reach").people, of_ops);
+        let first = &of_ops[0];
+        let without = eligible.check_reach(&rules(all, &["ops"], false), |name| name == first, NOW, Some(NOW.plus(1)));
+        let without = without.expect_err("out of reach");
+        assert!(!without.people.contains(first) && without.needed == all);
+        assert!(without.to_string().contains("of ops are needed"), "{without}");
+    }
+}

@@ -1,0 +1,224 @@
+//! Questions: is the time within the signed window, and at which times can the run start?
+
+use crate::decision::quorum::QuorumMet;
+use crate::decision::sealed_tokens::SealedTokens;
+use crate::trust::trusted_roster::TrustedRoster;
+use documents::record::authorization::Authorization;
+use documents::record::ident::Name;
+use documents::record::validity::{OpenWindow, Timestamp, WindowError, judge};
+
+/// Proof that the time of the decision is within the signed window. Only [`check_window`] constructs this proof.
+#[derive(Debug)]
+#[must_use]
+pub struct WithinWindow(OpenWindow);
+
+impl WithinWindow {
+    /// Returns the time of the decision.
+    #[must_use]
+    pub const fn at(&self) -> Timestamp {
+        self.0.at()
+    }
+}
+
+/// Checks the window of a statement with [`judge`] at the time `at`.
+///
+/// # Errors
+/// Returns an error for the first broken rule.
+pub fn check_window(
+    signed: &Authorization,
+    at: Timestamp,
+    max_window_s: Option<i64>,
+) -> Result<WithinWindow, WindowError> {
+    judge(signed.issued_at, signed.not_before, signed.expires_at, at, max_window_s).map(WithinWindow)
+}
+
+/// Everything that limits the time at which a run can start.
+#[derive(Debug, Clone, Copy)]
+pub struct TimeLimits<'a> {
+    /// The authorization, with its window and its proposer.
+    pub signed: &'a Authorization,
+    /// The people whose signatures count.
+    pub quorum: &'a QuorumMet,
+    /// The roster, with the validity of these people.
+    pub roster: &'a TrustedRoster,
+    /// The tokens of the seal.
+    pub tokens: &'a SealedTokens,
+    /// The party that submitted the envelope.
+    pub submitter: &'a Name,
+    /// The first time at which the plan of the run is too old, if the run has a plan.
+    pub plan_ends: Option<Timestamp>,
+}
+
+/// The times at which a run can start. Only [`RunWindow::of`] constructs this value, from every limit.
+#[derive(Debug)]
+#[must_use]
+pub struct RunWindow(WindowBounds);
+
+/// The bounds of a [`RunWindow`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WindowBounds {
+    /// Time at which the authorization was issued.
+    pub issued_at: Timestamp,
+    /// Start of the signed window.
+    pub not_before: Timestamp,
+    /// End of the signed window. No run can start at or after this time.
+    pub expires_at: Timestamp,
+    /// The latest start of the validity of a counted approver.
+    pub valid_after: Option<Timestamp>,
+    /// The earliest end of a counted approver, of the proposer's or the submitter's token, or of the plan.
+    pub valid_before: Option<Timestamp>,
+}
+
+impl RunWindow {
+    /// Combines all limits.
+    #[deny(unused_variables, reason = "a limit that this function does not use is no limit")]
+    pub fn of(limits: TimeLimits<'_>) -> Self {
+        let TimeLimits { signed, quorum, roster, tokens, submitter, plan_ends } = limits;
+        let counted = || quorum.approvers().iter().filter_map(|name| roster.approver(name));
+        let approvers_end = counted().filter_map(|approver| approver.valid_before).min();
+        let tokens_end = tokens.ends([&signed.proposer, submitter]);
+        Self(WindowBounds {
+            issued_at: signed.issued_at,
+            not_before: signed.not_before,
+            expires_at: signed.expires_at,
+            valid_after: counted().filter_map(|approver| approver.valid_after).max(),
+            valid_before: [approvers_end, tokens_end, plan_ends].into_iter().flatten().min(),
+        })
+    }
+
+    /// Returns the bounds.
+    #[must_use]
+    pub const fn bounds(&self) -> WindowBounds {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decision::quorum;
+    use crate::decision::quorum::tests::{authorization, name, roster};
+    use crate::decision::quorum_rules::QuorumRules;
+    use crate::decision::quorum_rules::tests::rule;
+    use crate::decision::signature_count::count;
+    use crate::decision::signature_count::tests::{ALICE, CAROL, at, nobody, signed as signatures};
+    use documents::record::code::Code;
+    use documents::record::roster::Roster;
+    use documents::record::step_definition::Approvals;
+    use documents::record::token::SealedToken;
+
+    fn judge(issued: i64, from: i64, until: i64, at: i64, policy: Option<i64>) -> Result<(), Code> {
+        let mut signed = authorization();
+        let base = 1_800_000_000;
+        signed.issued_at = Timestamp::from_unix(base + issued);
+        signed.not_before = Timestamp::from_unix(base + from);
+        signed.expires_at = Timestamp::from_unix(base + until);
+        check_window(&signed, Timestamp::from_unix(base + at), policy).map(|_| ()).map_err(|error| error.code())
+    }
+
+    #[test]
+    fn an_approval_window_is_valid_exactly_from_its_start_to_its_end() {
+        assert_eq!(judge(0, 0, 3600, 0, None), Ok(()));
+        assert_eq!(judge(0, 0, 3600, 3599, None), Ok(()));
+        assert_eq!(judge(0, 0, 3600, 3600, None), Err(Code::Expired), "no skew at the end");
+        assert_eq!(judge(0, 10, 3600, 9, None), Err(Code::NotYetValid));
+        assert_eq!(judge(0, 10, 3600, 10, None), Ok(()));
+        assert_eq!(judge(0, 0, 0, 0, None), Err(Code::Malformed), "an empty window");
+        assert_eq!(judge(1, 0, 3600, 0, None), Err(Code::Malformed), "issued after its start");
+        assert_eq!(judge(0, 0, 24 * 3600, 0, None), Ok(()));
+        assert_eq!(judge(0, 0, 24 * 3600 + 1, 0, None), Err(Code::Malformed));
+        assert_eq!(judge(0, 0, 601, 0, Some(600)), Err(Code::PolicyDenied));
+        assert_eq!(judge(0, 0, 600, 0, Some(600)), Ok(()));
+    }
+
+    #[test]
+    fn a_clock_skew_of_one_minute_is_allowed_only_for_the_issue_time() {
+        // `not_before` is never earlier than `issued_at`, so the tolerance for clocks alone cannot cause an early
+        // start.
+        assert_eq!(judge(60, 60, 3600, 0, None), Err(Code::NotYetValid));
+        let mut signed = authorization();
+        signed.issued_at = Timestamp::from_unix(1_800_000_061);
+        signed.not_before = signed.issued_at;
+        signed.expires_at = signed.issued_at.plus(60);
+        let error = check_window(&signed, Timestamp::from_unix(1_800_000_000), None).expect_err("too early");
+        assert!(matches!(error, WindowError::IssuedLater { .. }), "{error}");
+    }
+
+    /// Returns the roster after the change `edit`.
+    fn edited(edit: impl FnOnce(&mut Roster)) -> TrustedRoster {
+        let mut tables = roster().tables().clone();
+        edit(&mut tables);
+        let payload = tables.into_statement().and_then(|statement| statement.to_payload()).expect("payload");
+        TrustedRoster::from_payload(&payload).expect("roster")
+    }
+
+    #[test]
+    fn every_limit_moves_its_bound_of_the_run() {
+        let signed = authorization();
+        let rules = QuorumRules::combine(Some(&rule(2, &["ops"], false)), &Approvals::unspecified()).expect("rules");
+        let token = |owner: &str, end| SealedToken {
+            name: name(owner),
+            owners: Vec::new(),
+            scopes: Vec::new(),
+            patterns: Vec::new(),
+            expires_at: Some(end),
+        };
+        let bounds = |signed: &Authorization, roster: &TrustedRoster, tokens: &[SealedToken], plan_ends| {
+            let counted = count(&signatures(&[ALICE, CAROL]), roster, &nobody(), &rules, at());
+            let quorum = quorum::decide(&rules, &counted).expect("a quorum");
+            let tokens = SealedTokens::from(tokens.to_vec());
+            let submitter = name("gateway");
+            let limits =
+                TimeLimits { signed, quorum: &quorum, roster, tokens: &tokens, submitter: &submitter, plan_ends };
+            RunWindow::of(limits).bounds()
+        };
+        let none = WindowBounds {
+            issued_at: signed.issued_at,
+            not_before: signed.not_before,
+            expires_at: signed.expires_at,
+            valid_after: None,
+            valid_before: None,
+        };
+        assert_eq!(bounds(&signed, &roster(), &[], None), none, "no limit but the signed window");
+
+        for (field, expected) in [
+            ("issued_at", WindowBounds { issued_at: at(), ..none }),
+            ("not_before", WindowBounds { not_before: at(), ..none }),
+            ("expires_at", WindowBounds { expires_at: at(), ..none }),
+        ] {
+            let mut other = serde_json::to_value(&signed).expect("JSON");
+            other[field] = serde_json::json!(at());
+            let other = serde_json::from_value(other).expect("an authorization");
+            assert_eq!(bounds(&other, &roster(), &[], None), expected, "{field}");
+        }
+
+        // The approvers of the roster are alice, bob and carol.
+        let starts = edited(|tables| {
+            for (approver, start) in tables.approver.iter_mut().zip([-20, -1, -10]) {
+                approver.valid_after = Some(at().plus(start));
+            }
+        });
+        let expected = WindowBounds { valid_after: Some(at().plus(-10)), ..none };
+        assert_eq!(bounds(&signed, &starts, &[], None), expected, "bob did not sign, so his validity is no limit");
+
+        let ends = edited(|tables| {
+            for (approver, end) in tables.approver.iter_mut().zip([50, 1, 40]) {
+                approver.valid_before = Some(at().plus(end));
+            }
+        });
+        let tokens = [("ci-agent", 30), ("gateway", 20), ("other", 1)].map(|(who, end)| token(who, at().plus(end)));
+        let plan = Some(at().plus(10));
+        for (limit, roster, tokens, plan, end) in [
+            ("approvers", &ends, &tokens[..0], None, 40),
+            ("the token of the proposer", &ends, &tokens[..1], None, 30),
+            ("the token of the submitter", &ends, &tokens[..2], None, 20),
+            ("the token of another party", &ends, &tokens[..], None, 20),
+            ("the plan", &ends, &tokens[..], plan, 10),
+            ("only tokens", &roster(), &tokens[..1], None, 30),
+            ("only the plan", &roster(), &tokens[..0], plan, 10),
+        ] {
+            let expected = WindowBounds { valid_before: Some(at().plus(end)), ..none };
+            assert_eq!(bounds(&signed, roster, tokens, plan), expected, "{limit}");
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! The rule behind a decision of policy, and its description in words.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::policy::file::Mode;
+use crate::policy::lists::{ListSide, word};
+use crate::policy::origin::{RuleOrigin, WithOrigin};
+use documents::record::authorization::PermissionKind;
+use documents::record::later_words::Program;
+
+/// Rule behind a decision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AppliedRule {
+    /// A pattern in a list of the policy.
+    Listed {
+        /// Kind of the command, path or variable.
+        kind: PermissionKind,
+        /// List that contains the pattern.
+        side: ListSide,
+        /// The pattern as written.
+        pattern: Arc<str>,
+        /// Origin of the pattern.
+        origin: RuleOrigin,
+        /// Effect of `--deny-all`.
+        then: AnswerChange,
+    },
+    /// No list matches the name, so the mode decides.
+    Unlisted {
+        /// The mode with its origin.
+        mode: WithOrigin<Mode>,
+        /// True if a list allows the base name of the command, but the command's path is outside the program
+        /// directories of the system.
+        elsewhere: bool,
+        /// Effect of `--deny-all`.
+        then: AnswerChange,
+    },
+    /// A program that every list of the policy contains (`sandbox.programs.allow`).
+    NamedProgram {
+        /// The entry.
+        name: Program,
+        /// Origin of the entry.
+        origin: RuleOrigin,
+    },
+    /// The programs that the command starts are not known before the run, but the kernel executes only the listed
+    /// programs.
+    OnlyListed,
+    /// The command is not known before the run.
+    Unknown {
+        /// Reason, in words.
+        why: &'static str,
+        /// Mode, which may deny the command.
+        mode: WithOrigin<Mode>,
+        /// Effect of `--deny-all`.
+        then: AnswerChange,
+    },
+    /// A function that the script itself defines.
+    Function,
+    /// A variable that changes no command, because of its value.
+    Harmless,
+    /// The option `--allow-all`.
+    AllowAll,
+}
+
+/// Effect of `--deny-all` on the answer of a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AnswerChange {
+    /// No effect.
+    Stands,
+    /// The option changed the answer to a denial.
+    DenyAll,
+}
+
+impl fmt::Display for AppliedRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let then = match self {
+            Self::Listed { kind, side, pattern, origin, then } => {
+                write!(f, "{}.{} {pattern:?}, {origin}", word(*kind), side.word())?;
+                *then
+            }
+            Self::Unlisted { mode, elsewhere, then } => {
+                f.write_str("not listed")?;
+                if *elsewhere {
+                    f.write_str(" (a list allows this name, but only in system directories)")?;
+                }
+                write!(f, ", mode {}, {}", mode.value.word(), mode.origin)?;
+                *then
+            }
+            Self::Unknown { why, mode, then } => {
+                write!(f, "unknown: {why}")?;
+                if mode.value == Mode::Deny {
+                    write!(f, ", mode deny, {}", mode.origin)?;
+                }
+                *then
+            }
+            Self::NamedProgram { name, origin } => {
+                return write!(f, "sandbox.programs.allow {:?}, {origin}", name.as_str());
+            }
+            Self::OnlyListed => return f.write_str("only listed programs can start"),
+            Self::Function => return f.write_str("a function of this script"),
+            Self::Harmless => return f.write_str("the value changes no command"),
+            Self::AllowAll => return f.write_str("--allow-all"),
+        };
+        f.write_str(match then {
+            AnswerChange::Stands => "",
+            AnswerChange::DenyAll => "; --deny-all denies it",
+        })
+    }
+}

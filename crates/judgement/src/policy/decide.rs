@@ -1,0 +1,614 @@
+//! Decisions about the commands, paths and variables of a script.
+//!
+//! All commands are decided before a person is asked, so a denied command is refused before any question. The first
+//! rule that applies decides, in this order: grants of the command line, deny lists of the policy file, allow lists of
+//! the policy file, built-in deny lists, built-in allow lists, mode. An unknown command could be a denied command, so
+//! only an answer for one run of the command can allow it. If a run may execute only listed programs, the kernel refuses
+//! a denied program, so a boundary asks about unknown commands only where the list does not hold.
+
+use std::collections::BTreeMap;
+
+use crate::policy::applied_rule::{AnswerChange, AppliedRule};
+use crate::policy::file::Mode;
+use crate::policy::lists::{AllPermissionLists, ListEntry, ListSide, ListedPattern, PatternList};
+use crate::policy::origin::RuleOrigin;
+use crate::policy::paths::{PathVariables, normalised};
+use crate::policy::patterns::PatternError;
+use crate::policy::ruling::Ruling;
+use crate::shell::commands::{self, ReadLimit};
+use crate::shell::found::{FoundKind, NotUnderstood, ScriptFinding, ScriptPlace, Shell, UnknownPart, UnknownReason};
+use crate::shell::settings::TRUSTED;
+use documents::record::authorization::{PermissionKind, PermissionReason};
+use documents::record::later_words::Program;
+
+/// Place of the decision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DecisionPlace {
+    /// A terminal, where a denial by a built-in list is final.
+    Terminal,
+    /// A boundary, where a denial by a built-in list becomes a question to the approvers. A denial by the policy file
+    /// is final in both places.
+    Boundary,
+    /// A boundary whose run may execute only listed programs. Policy does not ask which of them an unknown command is.
+    ListedBoundary,
+}
+
+impl DecisionPlace {
+    /// Returns the place for a run that may execute only listed programs, if `listed` is true.
+    #[must_use]
+    pub const fn with_list(self, listed: bool) -> Self {
+        match self {
+            Self::Boundary if listed => Self::ListedBoundary,
+            place => place,
+        }
+    }
+}
+
+/// Options of one command line. A boundary has no such options.
+#[derive(Debug, Clone, Default)]
+pub struct Flags {
+    /// Grants of the options `--allow-run`, `--allow-read`, `--allow-write` and `--allow-env`.
+    pub granted: Granted,
+    /// True for `--allow-all`, which ignores the policy.
+    pub allow_all: bool,
+    /// True for `--deny-all`, which denies everything that no list of the policy allows. `--deny-all` takes precedence
+    /// over `allow_all` and the mode.
+    pub deny_all: bool,
+    /// Values of `{repo}` and `{tmp}`. If the value is `None`, patterns with `{repo}` or `{tmp}` match nothing.
+    pub places: Option<PathVariables>,
+    /// Function that resolves the symbolic links in the absolute path of a program, or returns `None` if the program
+    /// does not exist.
+    pub real: Option<fn(&str) -> Option<String>>,
+}
+
+/// Grants of the command line, as patterns of an allow list.
+#[derive(Debug, Clone, Default)]
+pub struct Granted(AllPermissionLists);
+
+impl Granted {
+    /// Grants everything that `pattern` matches. A relative path of a command, for example `./deploy.sh`, matches only
+    /// literally.
+    ///
+    /// # Errors
+    /// Returns an error with the problem in the pattern and its correction.
+    pub fn grant(&mut self, kind: PermissionKind, pattern: &str) -> Result<(), PatternError> {
+        let relative = kind == PermissionKind::Run && pattern.contains('/') && !pattern.starts_with(['/', '{', '*']);
+        let listed = if relative {
+            ListedPattern::literal(pattern)
+        } else {
+            ListedPattern::parse(kind, ListSide::Allow, pattern)?
+        };
+        self.0.add(kind, ListSide::Allow, listed, RuleOrigin::CommandLine);
+        Ok(())
+    }
+}
+
+/// Decision about one command, path or variable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PolicyVerdict {
+    /// Allowed.
+    Allow,
+    /// A person must decide: the user at a terminal, or an approver at a boundary.
+    Ask(PermissionReason),
+    /// Denied.
+    Deny,
+}
+
+/// A command, path or variable with its decision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decided {
+    /// Kind of the command, path or variable.
+    pub kind: PermissionKind,
+    /// Name of the command, path or variable, as in a permission. The name of an unknown command is its source text and
+    /// its line.
+    pub what: String,
+    /// Place in the script.
+    pub place: Option<ScriptPlace>,
+    /// Wrappers that run the command, the outermost first.
+    pub via: Vec<String>,
+    /// Decision about it.
+    pub verdict: PolicyVerdict,
+    /// Rule that decided.
+    pub rule: AppliedRule,
+}
+
+/// The decisions about the commands and settings of a script.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyDecision {
+    /// Strictest of all verdicts. The order is deny, ask, allow.
+    pub verdict: PolicyVerdict,
+    /// Commands and settings in the order of the script, or none if the script is not understood.
+    pub decided: Vec<Decided>,
+    /// Reason why the script is not understood and therefore denied, or `None` if it is understood.
+    pub not_understood: Option<NotUnderstood>,
+}
+
+/// Decides all commands of a script that the given `shell` runs. A script that is empty or not understood is denied.
+#[must_use]
+pub fn decide_script(
+    shell: Shell,
+    ruling: &Ruling,
+    script: &str,
+    size: ReadLimit,
+    at: DecisionPlace,
+    flags: &Flags,
+) -> PolicyDecision {
+    let judge = Judge { ruling, at, flags };
+    let understood = if is_empty(script) {
+        Err(NotUnderstood { place: ScriptPlace { line: 1, column: 1 }, message: EMPTY.to_owned() })
+    } else {
+        commands::find_in(shell, script, size)
+    };
+    match understood {
+        Ok(found) => judge.script(found),
+        Err(not_understood) => PolicyDecision {
+            verdict: if judge.everything() { PolicyVerdict::Allow } else { PolicyVerdict::Deny },
+            decided: Vec::new(),
+            not_understood: Some(not_understood),
+        },
+    }
+}
+
+/// Decides one command by its name, for example the interpreter of a step.
+#[must_use]
+pub fn decide_command(ruling: &Ruling, name: &str, at: DecisionPlace, flags: &Flags) -> Decided {
+    let (verdict, rule) = Judge { ruling, at, flags }.command(name);
+    Decided { kind: PermissionKind::Run, what: name.to_owned(), place: None, via: Vec::new(), verdict, rule }
+}
+
+/// Decides a script whose commands cannot be known before the run.
+#[must_use]
+pub fn decide_unknown(ruling: &Ruling, source: &str, why: &'static str, at: DecisionPlace, flags: &Flags) -> Decided {
+    let (verdict, rule) = Judge { ruling, at, flags }.unknown(why);
+    let place = ScriptPlace { line: 1, column: 1 };
+    let what = unknown_name(source.lines().next().unwrap_or_default(), place);
+    Decided { kind: PermissionKind::Run, what, place: Some(place), via: Vec::new(), verdict, rule }
+}
+
+/// Decides whether a path may be read or written. The path must be absolute and without symbolic links. Every kind
+/// except [`PermissionKind::Write`] is treated as reading.
+#[must_use]
+pub fn decide_path(ruling: &Ruling, kind: PermissionKind, real: &str, at: DecisionPlace, flags: &Flags) -> Decided {
+    let kind = if kind == PermissionKind::Write { kind } else { PermissionKind::Read };
+    let path = normalised(real);
+    let find = |list: &PatternList, _: ListSide| list.find_path(&path, flags.places.as_ref()).cloned();
+    let (verdict, rule) = Judge { ruling, at, flags }.by_lists(kind, &find);
+    Decided { kind, what: path, place: None, via: Vec::new(), verdict, rule }
+}
+
+/// Decides whether a run may inherit the variable `name`.
+#[must_use]
+pub fn decide_env(ruling: &Ruling, name: &str, at: DecisionPlace, flags: &Flags) -> Decided {
+    let kind = PermissionKind::Env;
+    let (verdict, rule) =
+        Judge { ruling, at, flags }.by_lists(kind, &|list: &PatternList, _: ListSide| list.find_name(name).cloned());
+    Decided { kind, what: name.to_owned(), place: None, via: Vec::new(), verdict, rule }
+}
+
+/// Returns the strictest verdict.
+#[must_use]
+pub fn worst(decided: &[Decided]) -> PolicyVerdict {
+    let rank = |verdict: &PolicyVerdict| match verdict {
+        PolicyVerdict::Allow => 0,
+        PolicyVerdict::Ask(PermissionReason::Unlisted) => 1,
+        PolicyVerdict::Ask(PermissionReason::BuiltInDeny) => 2,
+        PolicyVerdict::Ask(PermissionReason::Unknown) => 3,
+        PolicyVerdict::Deny => 4,
+    };
+    decided.iter().map(|one| one.verdict).max_by_key(rank).unwrap_or(PolicyVerdict::Allow)
+}
+
+struct Judge<'a> {
+    ruling: &'a Ruling,
+    at: DecisionPlace,
+    flags: &'a Flags,
+}
+
+impl Judge<'_> {
+    fn script(&self, found: Vec<ScriptFinding>) -> PolicyDecision {
+        // A script often contains the same name several times, so its decision is cached.
+        let mut known: BTreeMap<FoundKind, (PolicyVerdict, AppliedRule)> = BTreeMap::new();
+        let decided: Vec<Decided> = found
+            .into_iter()
+            .map(|ScriptFinding { what, place, via, source }| {
+                let (verdict, rule) = match known.get(&what) {
+                    Some(judged) => judged.clone(),
+                    None => known.entry(what.clone()).or_insert_with_key(|what| self.judge(what)).clone(),
+                };
+                let (kind, what) = match what {
+                    FoundKind::Command(name) | FoundKind::Function(name) => (PermissionKind::Run, name),
+                    FoundKind::Setting(name) | FoundKind::HarmlessSetting(name) => (PermissionKind::Env, name),
+                    FoundKind::Unknown(_) => (PermissionKind::Run, unknown_name(&source, place)),
+                };
+                Decided { kind, what, place: Some(place), via, verdict, rule }
+            })
+            .collect();
+        let verdict = worst(&decided);
+        PolicyDecision { verdict, decided, not_understood: None }
+    }
+
+    fn judge(&self, what: &FoundKind) -> (PolicyVerdict, AppliedRule) {
+        match what {
+            FoundKind::Command(name) => self.command(name),
+            FoundKind::Function(_) if self.everything() => (PolicyVerdict::Allow, AppliedRule::AllowAll),
+            // If the function is not defined when the script calls it, the shell runs the program with this name.
+            FoundKind::Function(name) if self.denies(name) => self.command(name),
+            FoundKind::Function(_) => (PolicyVerdict::Allow, AppliedRule::Function),
+            FoundKind::HarmlessSetting(name) if !self.is_denied_variable(name) => {
+                (PolicyVerdict::Allow, AppliedRule::Harmless)
+            }
+            FoundKind::Setting(name) | FoundKind::HarmlessSetting(name) => self.setting(name),
+            FoundKind::Unknown(reason) => self.unknown_command(*reason),
+        }
+    }
+
+    const fn everything(&self) -> bool {
+        self.flags.allow_all && !self.flags.deny_all
+    }
+
+    /// Returns true if a list denies a command with this name.
+    fn denies(&self, name: &str) -> bool {
+        let places = self.flags.places.as_ref();
+        let lists = [&self.ruling.written, &*self.ruling.built_in];
+        lists.into_iter().any(|lists| lists.of(PermissionKind::Run).deny.find_denied(name, places).is_some())
+    }
+
+    fn is_denied_variable(&self, name: &str) -> bool {
+        self.ruling.written.of(PermissionKind::Env).deny.find_name(name).is_some()
+    }
+
+    fn command(&self, name: &str) -> (PolicyVerdict, AppliedRule) {
+        let lies = Lies::of(name, self.flags.real);
+        let places = self.flags.places.as_ref();
+        let find = |list: &PatternList, side: ListSide| match side {
+            ListSide::Deny => {
+                let real = lies.real.as_deref().and_then(|real| list.find_denied(real, places));
+                list.find_denied(name, places).or(real).cloned()
+            }
+            ListSide::Allow => lies.allowed_by(list, name, places).cloned(),
+        };
+        let (verdict, mut rule) = self.by_lists(PermissionKind::Run, &find);
+        let by_policy_file = matches!(&rule, AppliedRule::Listed { origin, .. } if *origin != RuleOrigin::BuiltIn);
+        if verdict != PolicyVerdict::Allow
+            && !by_policy_file
+            && let Some(rule) = self.named_program(&lies, name)
+        {
+            return (PolicyVerdict::Allow, rule);
+        }
+        let is_asked = verdict == PolicyVerdict::Ask(PermissionReason::Unlisted);
+        if is_asked && self.at == DecisionPlace::ListedBoundary && STARTERS.contains(&name) {
+            return (PolicyVerdict::Allow, AppliedRule::OnlyListed);
+        }
+        if let AppliedRule::Unlisted { elsewhere, .. } = &mut rule {
+            let base = name.rsplit_once('/').map_or("", |(_, base)| base);
+            let listed = |lists: &AllPermissionLists| lists.of(PermissionKind::Run).allow.find_name(base).is_some();
+            *elsewhere = !base.is_empty() && (listed(&self.ruling.written) || listed(&self.ruling.built_in));
+        }
+        (verdict, rule)
+    }
+
+    /// Returns the rule for a program that is in every list of the policy. A question about it would be without effect,
+    /// because an unknown command of each step can execute it.
+    fn named_program(&self, lies: &Lies, name: &str) -> Option<AppliedRule> {
+        if self.at != DecisionPlace::ListedBoundary {
+            return None;
+        }
+        let base = name.rsplit_once('/').map_or(name, |(_, base)| base);
+        let find = |text: &str| self.ruling.programs.get_key_value(&text.parse::<Program>().ok()?);
+        let (name, origin) = find(name).or_else(|| if lies.trusted { find(base) } else { None })?;
+        Some(AppliedRule::NamedProgram { name: name.clone(), origin: origin.clone() })
+    }
+
+    /// Decides a variable that changes later commands, for example `PATH`. An allow list of the policy file permits
+    /// only that a run inherits the variable. A script may set the variable only with a grant or an option of the
+    /// command line.
+    fn setting(&self, name: &str) -> (PolicyVerdict, AppliedRule) {
+        let kind = PermissionKind::Env;
+        if self.everything() {
+            return (PolicyVerdict::Allow, AppliedRule::AllowAll);
+        }
+        let rules = self.ruling.written.of(kind);
+        let granted = || rules.allow.find_all_names(name).find(|entry| matches!(entry.origin, RuleOrigin::Grant(_)));
+        let said = self.flags.granted.0.of(kind).allow.find_name(name);
+        if let Some(entry) = said {
+            return (PolicyVerdict::Allow, listed(kind, ListSide::Allow, entry.clone(), AnswerChange::Stands));
+        }
+        if let Some(entry) = rules.deny.find_name(name) {
+            return (PolicyVerdict::Deny, listed(kind, ListSide::Deny, entry.clone(), AnswerChange::Stands));
+        }
+        if let Some(entry) = granted() {
+            return (PolicyVerdict::Allow, listed(kind, ListSide::Allow, entry.clone(), AnswerChange::Stands));
+        }
+        self.unknown(
+            "the variable changes later commands: call programs by their paths instead, or grant the variable (type: \
+             env)",
+        )
+    }
+
+    /// Decides a command that is unknown before the run. No permission is needed if the kernel restricts the command to
+    /// the list of the run.
+    fn unknown_command(&self, reason: UnknownReason) -> (PolicyVerdict, AppliedRule) {
+        let (verdict, rule) = self.unknown(reason.text);
+        let is_listed = self.at == DecisionPlace::ListedBoundary && reason.part == UnknownPart::Programs;
+        match verdict {
+            PolicyVerdict::Ask(_) if is_listed => (PolicyVerdict::Allow, AppliedRule::OnlyListed),
+            verdict => (verdict, rule),
+        }
+    }
+
+    fn unknown(&self, why: &'static str) -> (PolicyVerdict, AppliedRule) {
+        if self.everything() {
+            return (PolicyVerdict::Allow, AppliedRule::AllowAll);
+        }
+        let mode = self.ruling.mode.clone();
+        let (verdict, then) = if mode.value == Mode::Deny {
+            (PolicyVerdict::Deny, AnswerChange::Stands)
+        } else {
+            self.asked(PermissionReason::Unknown)
+        };
+        (verdict, AppliedRule::Unknown { why, mode, then })
+    }
+
+    fn by_lists(
+        &self,
+        kind: PermissionKind,
+        find: &dyn Fn(&PatternList, ListSide) -> Option<ListEntry>,
+    ) -> (PolicyVerdict, AppliedRule) {
+        if self.everything() {
+            return (PolicyVerdict::Allow, AppliedRule::AllowAll);
+        }
+        let (written, built_in) = (self.ruling.written.of(kind), self.ruling.built_in.of(kind));
+        if let Some(entry) = find(&self.flags.granted.0.of(kind).allow, ListSide::Allow) {
+            return (PolicyVerdict::Allow, listed(kind, ListSide::Allow, entry, AnswerChange::Stands));
+        }
+        // No question, signature, `-y` or mode can change a denial by the policy file.
+        if let Some(entry) = find(&written.deny, ListSide::Deny) {
+            return (PolicyVerdict::Deny, listed(kind, ListSide::Deny, entry, AnswerChange::Stands));
+        }
+        if let Some(entry) = find(&written.allow, ListSide::Allow) {
+            return (PolicyVerdict::Allow, listed(kind, ListSide::Allow, entry, AnswerChange::Stands));
+        }
+        if let Some(entry) = find(&built_in.deny, ListSide::Deny) {
+            let closed = self.ruling.mode.value == Mode::Deny || self.flags.deny_all;
+            let (verdict, then) = match self.at {
+                DecisionPlace::Boundary | DecisionPlace::ListedBoundary if !closed => {
+                    self.asked(PermissionReason::BuiltInDeny)
+                }
+                _ => (PolicyVerdict::Deny, AnswerChange::Stands),
+            };
+            return (verdict, listed(kind, ListSide::Deny, entry, then));
+        }
+        if let Some(entry) = find(&built_in.allow, ListSide::Allow) {
+            return (PolicyVerdict::Allow, listed(kind, ListSide::Allow, entry, AnswerChange::Stands));
+        }
+        let mode = self.ruling.mode.clone();
+        let (verdict, then) = match mode.value {
+            Mode::Deny => (PolicyVerdict::Deny, AnswerChange::Stands),
+            _ if self.flags.deny_all => (PolicyVerdict::Deny, AnswerChange::DenyAll),
+            Mode::Execute => (PolicyVerdict::Allow, AnswerChange::Stands),
+            Mode::Prompted => self.asked(PermissionReason::Unlisted),
+        };
+        (verdict, AppliedRule::Unlisted { mode, elsewhere: false, then })
+    }
+
+    /// Returns the verdict [`PolicyVerdict::Ask`], or a denial if `--deny-all` is set.
+    const fn asked(&self, why: PermissionReason) -> (PolicyVerdict, AnswerChange) {
+        if self.flags.deny_all {
+            (PolicyVerdict::Deny, AnswerChange::DenyAll)
+        } else {
+            (PolicyVerdict::Ask(why), AnswerChange::Stands)
+        }
+    }
+}
+
+/// Location of a command, which decides whether an allow list applies.
+struct Lies {
+    /// True for a name without a slash, and for a path in a directory that only the system's owner can write.
+    trusted: bool,
+    /// Path with resolved links, or `None` if the path is unknown.
+    real: Option<String>,
+}
+
+impl Lies {
+    fn of(name: &str, real: Option<fn(&str) -> Option<String>>) -> Self {
+        if !name.contains('/') {
+            let real = |directory: &&str| real.and_then(|real| real(&format!("{directory}/{name}")));
+            return Self { trusted: true, real: TRUSTED.iter().find_map(real) };
+        }
+        if !name.starts_with('/') {
+            return Self { trusted: false, real: None };
+        }
+        let real = real.and_then(|real| real(name));
+        let path = normalised(name);
+        let lexical = path.rsplit_once('/').is_some_and(|(directory, _)| TRUSTED.contains(&directory));
+        let stays = real.as_deref().is_none_or(|real| SYSTEM.iter().any(|system| real.starts_with(system)));
+        Self { trusted: lexical && stays, real }
+    }
+
+    fn allowed_by<'l>(
+        &self,
+        list: &'l PatternList,
+        name: &str,
+        places: Option<&PathVariables>,
+    ) -> Option<&'l ListEntry> {
+        let Some((_, base)) = name.rsplit_once('/') else { return list.find_name(name) };
+        // A pattern may equal the whole path as the script writes it. If the path contains segments such as `..`, the
+        // real path is compared instead.
+        let whole = list.find_literal(name).or_else(|| {
+            let plain = name.starts_with('/') && normalised(name) == name;
+            let path = if plain { Some(name) } else { self.real.as_deref() };
+            path.and_then(|path| list.find_path(path, places))
+        });
+        whole.or_else(|| if self.trusted { list.find_name(base) } else { None })
+    }
+}
+
+fn listed(kind: PermissionKind, side: ListSide, entry: ListEntry, then: AnswerChange) -> AppliedRule {
+    AppliedRule::Listed { kind, side, pattern: entry.listed.text().clone(), origin: entry.origin, then }
+}
+
+/// Returns the name of an unknown command in a permission: its source text and line, and also its column if the source
+/// text is cut.
+fn unknown_name(source: &str, place: ScriptPlace) -> String {
+    let most = documents::record::authorization::MAX_PERMISSION_BYTES;
+    let mut line = format!("@{}", place.line);
+    if source.len() > most - line.len() {
+        // The column distinguishes two long texts with the same beginning.
+        line = format!("@{}:{}", place.line, place.column);
+    }
+    let mut end = source.len().min(most - line.len());
+    while !source.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}{line}", &source[..end])
+}
+
+/// Returns true if the script contains only blanks and comments.
+fn is_empty(script: &str) -> bool {
+    script.lines().all(|line| line.trim_start().is_empty() || line.trim_start().starts_with('#'))
+}
+
+/// Builtins that start programs from their text, from a file or from their arguments.
+const STARTERS: [&str; 4] = [".", "eval", "exec", "source"];
+const EMPTY: &str = "the script contains no command: write a command, or remove the script";
+/// Directories to which links in the system's program directories may lead.
+const SYSTEM: [&str; 7] = ["/usr/", "/bin/", "/sbin/", "/lib/", "/lib32/", "/lib64/", "/snap/"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::builtins::Builtins;
+    use crate::policy::file::Policy;
+    use crate::policy::paths::RunbookPath;
+    use crate::policy::ruling::resolve_path;
+
+    #[test]
+    fn two_unknown_texts_with_the_same_beginning_are_two_questions() {
+        let long = "x".repeat(300);
+        let place = |column| ScriptPlace { line: 3, column };
+        assert_ne!(unknown_name(&long, place(1)), unknown_name(&long, place(400)));
+        assert!(unknown_name(&long, place(400)).len() <= documents::record::authorization::MAX_PERMISSION_BYTES);
+        assert_eq!(unknown_name("$x", place(7)), "$x@3");
+    }
+
+    fn ruling(policy: &str) -> Ruling {
+        let policy = Policy::load(&format!("version: 1\n{policy}")).expect("a policy");
+        resolve_path(&policy, Builtins::current(), &RunbookPath::of_file("deploy/app.runbook.md"))
+    }
+
+    #[test]
+    fn a_link_from_a_system_directory_to_another_directory_is_no_system_program() {
+        let flags = Flags {
+            real: Some(|name| {
+                Some(match name {
+                    "/usr/bin/git" => "/home/eve/git".to_owned(),
+                    "/usr/bin/node" => "/usr/lib/nodejs/bin/node".to_owned(),
+                    "/usr/bin/harmless" => "/usr/bin/rm".to_owned(),
+                    other if other.starts_with("/usr/bin/") => other.to_owned(),
+                    _ => return None,
+                })
+            }),
+            ..Flags::default()
+        };
+        let ruling = ruling("default: {run: {allow: [harmless]}}");
+        let verdict = |name: &str| decide_command(&ruling, name, DecisionPlace::Terminal, &flags).verdict;
+        assert_eq!(verdict("/usr/bin/git"), PolicyVerdict::Ask(PermissionReason::Unlisted));
+        assert_eq!(verdict("/usr/bin/node"), PolicyVerdict::Allow);
+        assert_eq!(verdict("git"), PolicyVerdict::Allow);
+        assert_eq!(verdict("/usr/bin/harmless"), PolicyVerdict::Allow, "a written allow goes before a built-in deny");
+        let written = self::ruling("default: {run: {allow: [harmless], deny: [rm]}}");
+        assert_eq!(
+            decide_command(&written, "/usr/bin/harmless", DecisionPlace::Terminal, &flags).verdict,
+            PolicyVerdict::Deny
+        );
+        assert_eq!(
+            decide_command(&written, "harmless", DecisionPlace::Terminal, &flags).verdict,
+            PolicyVerdict::Deny,
+            "found in PATH"
+        );
+    }
+
+    #[test]
+    fn a_rule_describes_the_decision_in_words() {
+        let said = |policy: &str, name: &str, at: DecisionPlace, flags: &Flags| {
+            decide_command(&ruling(policy), name, at, flags).rule.to_string()
+        };
+        let none = Flags::default();
+        let closed = Flags { deny_all: true, ..Flags::default() };
+        for (policy, name, flags, expected) in [
+            ("", "rm", &none, "run.deny \"rm\", built in"),
+            ("default: {run: {deny: [\"r*\"]}}", "rm", &none, "run.deny \"r*\", default"),
+            (
+                "overrides: [{runbook: \"deploy/*\", run: {allow: [rm]}}]",
+                "rm",
+                &none,
+                "run.allow \"rm\", overrides[0] (deploy/*)",
+            ),
+            ("grants: [{type: run, pattern: rm, scope: permanent}]", "rm", &none, "run.allow \"rm\", grants[0]"),
+            ("default: {mode: execute}", "jq", &none, "not listed, mode execute, default"),
+            (
+                "",
+                "./git",
+                &none,
+                "not listed (a list allows this name, but only in system directories), mode prompted, built in",
+            ),
+            ("", "jq", &closed, "not listed, mode prompted, built in; --deny-all denies it"),
+        ] {
+            assert_eq!(said(policy, name, DecisionPlace::Terminal, flags), expected);
+        }
+    }
+
+    #[test]
+    fn a_list_of_programs_answers_only_questions_about_unknown_programs() {
+        let asked = |policy: &str, script: &str, at: DecisionPlace| -> Vec<String> {
+            let policy = Policy::load(&format!("version: 2\n{policy}")).expect("a policy");
+            let ruling = resolve_path(&policy, Builtins::current(), &RunbookPath::of_file("deploy/app.runbook.md"));
+            let decision = decide_script(Shell::Bash, &ruling, script, ReadLimit::Step, at, &Flags::default());
+            let open = decision.decided.into_iter().filter(|one| one.verdict != PolicyVerdict::Allow);
+            open.map(|one| format!("{}{}", if one.verdict == PolicyVerdict::Deny { "!" } else { "" }, one.what))
+                .collect()
+        };
+        let policy =
+            "default: {run: {deny: [dd]}, sandbox: {programs: {mode: listed, allow: [dd, jq, curl, /opt/x/tool]}}}";
+        for (script, listed, any) in [
+            ("\"$CMD\" x; eval \"$y\"", &[][..], &["\"$CMD\"@1", "eval", "\"$y\"@1"][..]),
+            ("source ./x; exec \"$CMD\"", &[], &["source", "./x@1", "exec", "\"$CMD\"@1"]),
+            ("ssh \"$HOST\" git", &["ssh", "\"$HOST\"@1"], &["ssh", "\"$HOST\"@1"]),
+            ("PATH=/x:$PATH", &["PATH"], &["PATH"]),
+            ("jq .; /usr/bin/jq .; curl x", &[], &["jq", "/usr/bin/jq", "curl"]),
+            (
+                "/opt/x/tool; tool; ./jq; /tmp/jq",
+                &["tool", "./jq", "/tmp/jq"],
+                &["/opt/x/tool", "tool", "./jq", "/tmp/jq"],
+            ),
+            ("dd if=x", &["!dd"], &["!dd"]),
+        ] {
+            assert_eq!(asked(policy, script, DecisionPlace::ListedBoundary), listed, "{script}");
+            assert_eq!(asked(policy, script, DecisionPlace::Boundary), any, "{script}");
+        }
+        let closed = "default: {mode: deny, sandbox: {programs: {mode: listed, allow: [jq]}}}";
+        assert_eq!(asked(closed, "jq .; \"$CMD\"", DecisionPlace::ListedBoundary), ["!\"$CMD\"@1"]);
+        let open = "default: {mode: execute, sandbox: {programs: {mode: listed}}}";
+        assert_eq!(asked(open, "zed; \"$CMD\"", DecisionPlace::ListedBoundary), [""; 0]);
+    }
+
+    #[test]
+    fn the_decision_about_a_command_does_not_depend_on_earlier_commands() {
+        let decision = decide_script(
+            Shell::Bash,
+            &ruling(""),
+            "rm a; git add; jq c; rm d",
+            ReadLimit::Step,
+            DecisionPlace::Terminal,
+            &Flags::default(),
+        );
+        let verdicts: Vec<(&str, PolicyVerdict)> =
+            decision.decided.iter().map(|one| (&*one.what, one.verdict)).collect();
+        let asked = PolicyVerdict::Ask(PermissionReason::Unlisted);
+        assert_eq!(
+            verdicts,
+            [("rm", PolicyVerdict::Deny), ("git", PolicyVerdict::Allow), ("jq", asked), ("rm", PolicyVerdict::Deny)]
+        );
+        assert_eq!(decision.verdict, PolicyVerdict::Deny);
+    }
+}

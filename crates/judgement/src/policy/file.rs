@@ -1,0 +1,288 @@
+//! The policy file, with its schema.
+//!
+//! A policy contains approvals, lists for commands, paths and variables, overrides for runbooks, grants, and limits. If
+//! a newer boundary sealed a policy with sandbox rules that this version does not know, [`Policy::has_sandbox_rules`]
+//! is true, so that a review can report this.
+
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::policy::lists::{ListSide, ListedPattern};
+use crate::policy::patterns::Pattern;
+use documents::crypto::digest::PolicyDigest;
+use documents::record::authorization::PermissionKind;
+use documents::record::declared::SandboxRule;
+use documents::record::step_definition::Approvals;
+
+/// A parsed policy, with its rules and the canonical JSON of the file.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    pub(super) file: PolicyFile,
+    pub(super) compiled: Compiled,
+    pub(super) canonical: Arc<[u8]>,
+    pub(super) digest: PolicyDigest,
+    pub(super) sandbox_rules: bool,
+}
+
+/// The compiled patterns of a policy.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Compiled {
+    pub(super) default: Vec<CompiledPattern>,
+    pub(super) overrides: Vec<(Pattern, Vec<CompiledPattern>)>,
+    pub(super) grants: Vec<(Option<Pattern>, [CompiledPattern; 1])>,
+}
+
+/// A compiled pattern of one list.
+#[derive(Debug, Clone)]
+pub struct CompiledPattern {
+    /// Kind of the rule.
+    pub kind: PermissionKind,
+    /// List that contains the pattern.
+    pub side: ListSide,
+    /// The pattern.
+    pub listed: ListedPattern,
+}
+
+/// The policy file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyFile {
+    /// 1, or 2 for a policy with `sandbox.programs`.
+    pub version: u64,
+    /// `none`: only what is written here holds. Otherwise the file extends the built-in lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extends: Option<BasePolicy>,
+    /// What holds where no override says otherwise.
+    #[serde(default)]
+    pub default: PolicyRule,
+    /// Rules for some runbooks. Every one that matches applies, in order; the later wins, and lists grow.
+    #[serde(default)]
+    #[schemars(length(max = MAX_OVERRIDES))]
+    pub overrides: Vec<Override>,
+    /// What somebody allowed for good.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = MAX_GRANTS))]
+    pub grants: Vec<PolicyGrant>,
+}
+
+/// What a policy builds on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(rename = "Extends")]
+pub enum BasePolicy {
+    /// Nothing: the built-in lists do not hold.
+    None,
+}
+
+/// What a policy says; what it leaves out is left to the rule before it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Rule")]
+pub struct PolicyRule {
+    /// Whether what no list names may be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
+    /// Commands, by name or path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<AllowDeny>,
+    /// Paths that may be read: from `/`, `{repo}/`, `{tmp}/` or `**/`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read: Option<AllowDeny>,
+    /// Paths that may be written, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub write: Option<AllowDeny>,
+    /// Variables that a run inherits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub env: Option<AllowDeny>,
+    /// Who must approve.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approvals: Option<Approvals>,
+    /// Limits, view of `/proc`, and what a step may declare of the host, in the terms of the signed profile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<SandboxRule>,
+}
+
+/// What is allowed and what is denied; what is denied goes before.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Patterns")]
+pub struct AllowDeny {
+    /// Globs of what may be.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = MAX_LIST))]
+    pub allow: Vec<String>,
+    /// Globs of what may not be, whoever signs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = MAX_LIST))]
+    pub deny: Vec<String>,
+}
+
+/// A rule for the runbooks that a pattern matches.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Override {
+    /// A glob over the path of the runbook, `deploy/**` for one; the ending may be left out.
+    pub runbook: String,
+    /// Whether what no list names may be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
+    /// Commands, by name or path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<AllowDeny>,
+    /// Paths that may be read: from `/`, `{repo}/`, `{tmp}/` or `**/`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read: Option<AllowDeny>,
+    /// Paths that may be written, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub write: Option<AllowDeny>,
+    /// Variables that a run inherits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub env: Option<AllowDeny>,
+    /// Who must approve.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approvals: Option<Approvals>,
+    /// Limits, view of `/proc`, and what a step may declare of the host, in the terms of the signed profile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<SandboxRule>,
+}
+
+/// One thing that somebody allowed for good.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Grant")]
+pub struct PolicyGrant {
+    /// What kind of thing.
+    #[serde(rename = "type")]
+    pub kind: PermissionKind,
+    /// The glob that is allowed.
+    pub pattern: String,
+    /// The runbooks that it is for; all when it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runbook: Option<String>,
+    /// Always `permanent`: what is allowed for a session lives in memory.
+    pub scope: GrantScope,
+    /// When it was granted, as Rundown writes it; a note for people, which decides nothing.
+    #[serde(default, rename = "grantedAt", skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?Z$"))]
+    pub granted_at: Option<String>,
+}
+
+/// How long a grant of the file lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(rename = "Scope")]
+pub enum GrantScope {
+    /// Until somebody removes it.
+    Permanent,
+}
+
+/// Whether what no list names may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// What is unlisted is asked for.
+    Prompted,
+    /// What is unlisted is allowed; what can't be known before running is asked for. Approvals are needed all the same.
+    Execute,
+    /// What is unlisted is denied, whoever signs.
+    Deny,
+}
+
+impl Mode {
+    /// Returns the word for this mode in policies and messages.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Prompted => "prompted",
+            Self::Execute => "execute",
+            Self::Deny => "deny",
+        }
+    }
+}
+
+impl Policy {
+    /// Returns the parsed content of the file.
+    #[must_use]
+    pub const fn file(&self) -> &PolicyFile {
+        &self.file
+    }
+
+    /// Returns the patterns of the `default` rule.
+    #[must_use]
+    pub fn of_default(&self) -> &[CompiledPattern] {
+        &self.compiled.default
+    }
+
+    /// Returns the overrides with their compiled patterns, in the order of the file.
+    pub fn overrides(&self) -> impl Iterator<Item = (&Pattern, &Override, &[CompiledPattern])> {
+        let rules = &self.file.overrides;
+        self.compiled.overrides.iter().zip(rules).map(|((pattern, written), rule)| (pattern, rule, written.as_slice()))
+    }
+
+    /// Returns the grants, each with the pattern for its runbooks (if there is one) and the granted patterns.
+    pub fn grants(&self) -> impl Iterator<Item = (Option<&Pattern>, &[CompiledPattern])> {
+        self.compiled.grants.iter().map(|(runbook, written)| (runbook.as_ref(), written.as_slice()))
+    }
+
+    /// Returns the canonical JSON of the policy file. A seal contains the digest of this JSON.
+    #[must_use]
+    pub fn canonical(&self) -> &Arc<[u8]> {
+        &self.canonical
+    }
+
+    /// Returns the policy's digest.
+    #[must_use]
+    pub const fn digest(&self) -> PolicyDigest {
+        self.digest
+    }
+
+    /// Returns true if the policy has sandbox rules that this version cannot evaluate.
+    #[must_use]
+    pub const fn has_sandbox_rules(&self) -> bool {
+        self.sandbox_rules
+    }
+}
+
+/// Maximum size of a policy file, in bytes. A policy with a thousand overrides is a tenth of this size.
+pub const MAX_FILE_BYTES: usize = 256 << 10;
+/// Maximum number of overrides.
+pub(super) const MAX_OVERRIDES: usize = 1024;
+/// Maximum number of grants.
+pub(super) const MAX_GRANTS: usize = 1024;
+/// Maximum number of patterns in one list.
+pub(super) const MAX_LIST: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::builtins::Builtins;
+
+    #[test]
+    fn yaml_and_json_of_one_policy_have_one_digest() {
+        let yaml = "# who may\nversion: 1\ndefault:\n  mode: prompted\n  approvals: {required: 1, from: [ops]}\n";
+        let json = r#"{"default":{"approvals":{"from":["ops"],"required":1},"mode":"prompted"},"version":1}"#;
+        let (a, b) = (Policy::load(yaml).expect("yaml"), Policy::load(json).expect("json"));
+        assert_eq!(a.digest(), b.digest());
+        assert_eq!(&a.canonical()[..], json.as_bytes());
+        assert!(!a.has_sandbox_rules());
+    }
+
+    #[test]
+    fn the_golden_policy_has_its_known_digest() {
+        let text = r#"{"default":{"approvals":{"from":["ops"],"required":1},"mode":"prompted","run":{"allow":["printf","systemctl"]}},"overrides":[{"approvals":{"each":true,"from":["ops","security"],"required":1},"runbook":"nginx*"}],"version":1}"#;
+        let policy = Policy::from_sealed(&serde_json::from_str(text).expect("JSON")).expect("read");
+        assert_eq!(&policy.canonical()[..], text.as_bytes());
+        assert_eq!(
+            policy.digest().to_string(),
+            "sha256:66adefbccdd92510666623c4decc0de56f1b6a814c8fd7b2de48b7a9cf0d3c40"
+        );
+        assert!(!policy.has_sandbox_rules());
+        assert!(Policy::load(text).is_ok(), "and a boundary serves under it");
+        let ruling =
+            crate::policy::ruling::resolve(&policy, Builtins::current(), &"nginx:restart".parse().expect("a ref"));
+        let approvals = ruling.approvals.expect("approvals").value;
+        assert_eq!((approvals.required, approvals.each, approvals.from.len()), (1, Some(true), 2));
+    }
+}

@@ -1,0 +1,199 @@
+//! Access of a step to the host: declared by the step and allowed by policy.
+//!
+//! A step gets access to something of the host only if the step declares the access and policy allows it. Policy allows
+//! it with the same keys, in an override that matches the runbook. The deny patterns of the step and of policy both
+//! apply.
+
+use crate::policy::patterns::Pattern;
+use crate::policy::profile_error::ProfileError;
+use documents::record::declared::{DeclaredSandbox, SandboxRule};
+use documents::record::profile::Profile;
+use documents::record::sandbox_permission::SandboxPermission;
+
+/// Writes the declarations of a step into its profile, if policy allows them.
+///
+/// # Errors
+/// Returns an error for the first declaration that is malformed, or that policy does not allow.
+pub(super) fn give(rule: &SandboxRule, declared: &DeclaredSandbox, profile: &mut Profile) -> Result<(), ProfileError> {
+    declared.check().map_err(|why| ProfileError::Declared { why })?;
+    for permission in SandboxPermission::ALL {
+        permission.check_allowed(rule, declared).map_err(|why| ProfileError::NotAllowed { why })?;
+        permission.give(declared, profile);
+    }
+    let reaches = declared.read.is_some() || declared.write.is_some();
+    let written = [&rule.deny, &declared.deny].into_iter().flatten().flatten().cloned();
+    profile.deny = if reaches { denied(written.collect())? } else { Vec::new() };
+    Ok(())
+}
+
+/// Sorts the patterns and removes duplicates. Returns an error if a pattern is malformed or matches everything.
+pub(super) fn denied(mut patterns: Vec<String>) -> Result<Vec<String>, ProfileError> {
+    patterns.sort();
+    patterns.dedup();
+    for text in &patterns {
+        check_deny(text).map_err(|why| ProfileError::Declared { why })?;
+    }
+    Ok(patterns)
+}
+
+/// Checks that a deny pattern is well-formed and does not match everything.
+///
+/// # Errors
+/// Returns an error with the problem in the pattern and its correction.
+pub fn check_deny(text: &str) -> Result<(), String> {
+    documents::record::host_names::check_pattern(text)?;
+    // The pattern is compared with paths without their leading slash.
+    let pattern = Pattern::parse(text.trim_start_matches('/')).map_err(|error| error.to_string())?;
+    // Sample paths of several depths. The file names have no character in common, so a pattern that matches all of them
+    // matches everything.
+    let names = ["kz0q", "a.b", "NOTES", "0"];
+    let mut depths = ["/", "/a/", "/srv/q7/", "/home/x/src/y/"].iter().map(|at| {
+        let at = at.trim_start_matches('/');
+        names.iter().all(|name| pattern.matches(&format!("{at}{name}")))
+    });
+    // A pattern that matches every sample name is refused: with a leading `/`, in all directories, and otherwise, in
+    // one directory.
+    let everything = if text.starts_with('/') { depths.all(|all| all) } else { depths.any(|all| all) };
+    if everything {
+        return Err(format!(
+            "the deny pattern {text:?} matches everything: name the paths that the step must not reach"
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use documents::record::declared::DeclaredNetwork;
+    use documents::record::profile::{Limits, Workdir};
+
+    fn declared(pairs: &[(&str, &str)]) -> DeclaredSandbox {
+        let mut declared = DeclaredSandbox::default();
+        for (key, text) in pairs {
+            let permission = SandboxPermission::of_attribute(key).expect("a permission");
+            permission.read_text(text, &mut declared).expect("readable");
+        }
+        declared
+    }
+
+    fn resolve(rule: &SandboxRule, declared: &DeclaredSandbox) -> Result<Profile, ProfileError> {
+        let mut profile = Profile::nothing(Vec::new(), Limits::default());
+        give(rule, declared, &mut profile).map(|()| profile)
+    }
+
+    fn texts(list: &[&str]) -> Option<Vec<String>> {
+        Some(list.iter().map(|&text| text.to_owned()).collect())
+    }
+
+    #[test]
+    fn host_access_needs_both_the_step_and_policy() {
+        let asks: [(&[(&str, &str)], SandboxRule); 8] = [
+            (&[("read", "/srv/app")], SandboxRule { read: texts(&["/srv"]), ..SandboxRule::default() }),
+            (
+                &[("write", "/srv/app"), ("workdir", "in-place")],
+                SandboxRule { write: texts(&["/srv/app"]), workdir: Some(Workdir::InPlace), ..SandboxRule::default() },
+            ),
+            (
+                &[("write", "/srv/app"), ("workdir", "copy")],
+                SandboxRule { read: texts(&["/srv/app"]), ..SandboxRule::default() },
+            ),
+            (&[("network", "host")], SandboxRule { network: Some(DeclaredNetwork::Host), ..SandboxRule::default() }),
+            (
+                &[("network", "a.example:443")],
+                SandboxRule {
+                    network: Some(DeclaredNetwork::Allow(vec!["a.example:443".into(), "b.example:1".into()])),
+                    ..SandboxRule::default()
+                },
+            ),
+            (&[("sockets", "/run/x.sock")], SandboxRule { sockets: texts(&["/run/x.sock"]), ..SandboxRule::default() }),
+            (&[("run-as", "web")], SandboxRule { run_as: Some("web".into()), ..SandboxRule::default() }),
+            (&[("reason", "needs docker")], SandboxRule { may_be_off: Some(true), ..SandboxRule::default() }),
+        ];
+        let plain = resolve(&SandboxRule::default(), &DeclaredSandbox::default()).expect("nothing is asked");
+        for (pairs, rule) in asks {
+            let declared = declared(pairs);
+            assert!(resolve(&rule, &declared).is_ok(), "{pairs:?}");
+            let refused = resolve(&SandboxRule::default(), &declared).expect_err("policy is silent");
+            assert!(matches!(refused, ProfileError::NotAllowed { .. }), "{pairs:?}: {refused}");
+            assert_eq!(resolve(&rule, &DeclaredSandbox::default()), Ok(plain.clone()), "the step is silent");
+        }
+    }
+
+    #[test]
+    fn policy_allows_only_the_host_access_in_its_lists() {
+        let rule = SandboxRule {
+            read: texts(&["/srv/app"]),
+            write: texts(&["/srv/data"]),
+            network: Some(DeclaredNetwork::Allow(vec!["a.example:443".into()])),
+            sockets: texts(&["/run/x"]),
+            run_as: Some("web".into()),
+            may_be_off: Some(false),
+            ..SandboxRule::default()
+        };
+        for pairs in [
+            &[("read", "/srv/apple")][..],
+            &[("read", "/srv")],
+            &[("write", "/srv/app"), ("workdir", "in-place")],
+            &[("write", "/srv/data"), ("workdir", "in-place")],
+            &[("network", "a.example:80")],
+            &[("network", "host")],
+            &[("network", "b.a.example:443")],
+            &[("sockets", "/run/x/y")],
+            &[("run-as", "db")],
+            &[("reason", "no")],
+        ] {
+            let refused = resolve(&rule, &declared(pairs)).expect_err("not allowed");
+            assert!(refused.to_string().contains("sandbox: {"), "{refused}");
+        }
+        assert!(resolve(&rule, &declared(&[("read", "/srv/data/x")])).is_ok(), "what may be written may be read");
+    }
+
+    #[test]
+    fn deny_patterns_of_all_lists_apply_if_a_step_can_read_host_paths() {
+        let mut both = SandboxRule { read: texts(&["/srv"]), deny: texts(&["**/.env"]), ..SandboxRule::default() };
+        both.add(&SandboxRule { deny: texts(&["**/*.pem"]), ..SandboxRule::default() });
+        let profile = resolve(&both, &declared(&[("read", "/srv"), ("deny", "**/id_*")])).expect("held");
+        assert_eq!(profile.deny, ["**/*.pem", "**/.env", "**/id_*"]);
+        assert_eq!(resolve(&both, &declared(&[("deny", "**/id_*")])).expect("held").deny, [""; 0]);
+    }
+
+    #[test]
+    fn each_flaw_of_a_sandbox_rule_is_reported_with_its_place() {
+        use crate::policy::file::Policy;
+        let good = "version: 1\ndefault: {sandbox: {deny: [\"**/.env\"]}}\noverrides:\n  - runbook: a\n    sandbox: {read: [/srv], \
+                    write: [/srv/x], workdir: in-place, network: {allow: [\"a.example:443\"]}, sockets: [/run/x], run_as: web, may_be_off: true}\n";
+        let policy = Policy::load(good).expect("a policy");
+        assert_eq!(
+            Policy::from_sealed(&serde_json::to_value(policy.file()).expect("JSON")).expect("the same").file(),
+            policy.file()
+        );
+        let bad = "version: 1\ndefault: {sandbox: {may_be_off: true}}\noverrides:\n  - runbook: a\n    sandbox:\n      read: [srv]\n      \
+                   deny: [\"**\"]\n      network: {allow: [\"10.0.0.1:80\"]}\n      run_as: root\n      workdir: live\n      \
+                   may_be_off: maybe\n      sockets: []\n      level: strict\n";
+        let flaws: Vec<String> = Policy::load(bad).expect_err("flaws").iter().map(ToString::to_string).collect();
+        for expected in [
+            "2:21: `may_be_off` is allowed only for named runbooks",
+            "6:14: the path \"srv\" is relative",
+            "7:14: the deny pattern \"**\" matches everything",
+            "8:25: the address \"10.0.0.1:80\" is not a name",
+            "9:15: no step runs as root",
+            "10:16: unknown value of workdir: \"live\"",
+            "11:19: `may_be_off` must be true or false",
+            "12:16: `sockets` is empty",
+            "13:7: `level` in a sandbox rule is not supported by this version",
+        ] {
+            assert!(flaws.iter().any(|flaw| flaw.starts_with(expected)), "{expected}: {flaws:#?}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_that_matches_everything_is_refused() {
+        for bad in ["**/*", "/**", "**/{*,a}", "**/[^!]*", "/**/*", "**/**/**", "**/?*"] {
+            assert!(check_deny(bad).is_err(), "{bad}");
+        }
+        for good in ["**/.env", "**/*.pem", "/srv/app/secrets/**", "/srv/**/{a,b*}", "/srv/**/*", "**/{.env,.git}/**"] {
+            assert_eq!(check_deny(good), Ok(()), "{good}");
+        }
+    }
+}

@@ -1,0 +1,412 @@
+//! Lists of patterns, each with its origin.
+//!
+//! A deny list ignores letter case in names, and the name of a denied command matches the program in every directory.
+//! An allow list is case-sensitive.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::policy::origin::RuleOrigin;
+use crate::policy::paths::{PathPattern, PathVariables, normalised};
+use crate::policy::patterns::{CaseSensitivity, LeadingDots, Pattern, PatternError};
+use crate::shell::settings::TRUSTED;
+use documents::record::authorization::PermissionKind;
+
+/// Kind of a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ListSide {
+    /// Allow list.
+    Allow,
+    /// Deny list.
+    Deny,
+}
+
+impl ListSide {
+    /// Returns the YAML key of the list in the policy file.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+        }
+    }
+}
+
+/// Kinds of permissions, in the order of the display.
+pub const KINDS: [PermissionKind; 4] =
+    [PermissionKind::Run, PermissionKind::Read, PermissionKind::Write, PermissionKind::Env];
+
+/// Returns the YAML key of a permission kind in the policy file.
+#[must_use]
+pub const fn word(kind: PermissionKind) -> &'static str {
+    match kind {
+        PermissionKind::Run => "run",
+        PermissionKind::Read => "read",
+        PermissionKind::Write => "write",
+        PermissionKind::Env => "env",
+    }
+}
+
+/// A compiled pattern of a list. Clones share the compiled form.
+#[derive(Debug, Clone)]
+pub struct ListedPattern {
+    text: Arc<str>,
+    matcher: Arc<Matcher>,
+}
+
+#[derive(Debug)]
+enum Matcher {
+    /// Pattern that is compared with the name of a variable or the base name of a command.
+    Name(Pattern),
+    /// Pattern that is compared with a whole path.
+    Path(PathPattern),
+}
+
+impl ListedPattern {
+    /// Parses a pattern of one list.
+    ///
+    /// # Errors
+    /// Returns an error with the problem in the pattern and its correction.
+    pub fn parse(kind: PermissionKind, side: ListSide, text: &str) -> Result<Self, PatternError> {
+        let name = |text: &str| {
+            let case = if side == ListSide::Deny { CaseSensitivity::Any } else { CaseSensitivity::Counts };
+            // In a list of commands, `[` and `.` are the names of commands.
+            if ["[", "."].contains(&text) {
+                return Ok(Pattern::literal(text, case));
+            }
+            Pattern::parse_with(text, LeadingDots::Any, case)
+        };
+        let matcher = match kind {
+            PermissionKind::Read | PermissionKind::Write => Matcher::Path(PathPattern::parse(text)?),
+            PermissionKind::Env if text.contains('/') => {
+                return Err(PatternError::new(text, "the name of a variable has no slash: remove the slash"));
+            }
+            PermissionKind::Run if text.contains('/') && side == ListSide::Deny => {
+                // `{repo}` and `{tmp}` have no values at a boundary, so a deny pattern with one of them would match
+                // nothing.
+                if let Some((_, rest)) = text.split_once("}/").filter(|(name, _)| ["{repo", "{tmp"].contains(name)) {
+                    let message = format!(
+                        "a boundary has no directory {{repo}} or {{tmp}}, so the pattern would deny nothing: write \
+                         **/{rest}"
+                    );
+                    return Err(PatternError::new(text, message));
+                }
+                Matcher::Path(PathPattern::parse_anywhere(text)?)
+            }
+            PermissionKind::Run if text.contains('/') => Matcher::Path(PathPattern::parse(text).map_err(|error| {
+                if error.message.starts_with("the pattern is relative") {
+                    PatternError::new(
+                        text,
+                        "a relative path names a different program in each directory: write a path that begins with / \
+                         or {repo}/",
+                    )
+                } else {
+                    error
+                }
+            })?),
+            PermissionKind::Run | PermissionKind::Env => Matcher::Name(name(text)?),
+        };
+        Ok(Self { text: text.into(), matcher: Arc::new(matcher) })
+    }
+
+    /// Returns a pattern that matches only `text`, as a name or as a path.
+    #[must_use]
+    pub fn literal(text: &str) -> Self {
+        Self { text: text.into(), matcher: Arc::new(Matcher::Name(Pattern::literal(text, CaseSensitivity::Counts))) }
+    }
+
+    /// Returns the text of the pattern.
+    #[must_use]
+    pub fn text(&self) -> &Arc<str> {
+        &self.text
+    }
+
+    /// Returns the number of alternatives that the braces in the pattern create.
+    #[must_use]
+    pub fn ways(&self) -> usize {
+        match &*self.matcher {
+            Matcher::Name(pattern) => pattern.ways(),
+            Matcher::Path(pattern) => pattern.ways(),
+        }
+    }
+
+    /// Returns true if the pattern matches everything, for example `*` or `**`.
+    #[must_use]
+    pub fn is_everything(&self) -> bool {
+        ["*", "**", "/**", "**/*", "**/**", "***"].contains(&&*self.text)
+    }
+}
+
+/// A pattern with its origin.
+#[derive(Debug, Clone)]
+pub struct ListEntry {
+    /// The pattern.
+    pub listed: ListedPattern,
+    /// Origin of the pattern.
+    pub origin: RuleOrigin,
+}
+
+impl PartialEq for ListEntry {
+    fn eq(&self, other: &Self) -> bool {
+        (self.listed.text(), &self.origin) == (other.listed.text(), &other.origin)
+    }
+}
+
+impl Eq for ListEntry {}
+
+/// A list of patterns, in the order of their origins. A search by name costs one hash lookup, and one comparison for
+/// each pattern with wildcards.
+#[derive(Debug, Clone)]
+pub struct PatternList {
+    side: ListSide,
+    entries: Vec<ListEntry>,
+    /// Index of the first entry for each name without wildcards. The keys of a deny list are in lower case.
+    names: HashMap<Arc<str>, usize>,
+    globs: Vec<usize>,
+    paths: Vec<usize>,
+}
+
+impl PartialEq for PatternList {
+    fn eq(&self, other: &Self) -> bool {
+        self.side == other.side && self.entries == other.entries
+    }
+}
+
+impl Eq for PatternList {}
+
+impl PatternList {
+    /// Returns an empty list.
+    #[must_use]
+    pub fn new(side: ListSide) -> Self {
+        Self { side, entries: Vec::new(), names: HashMap::new(), globs: Vec::new(), paths: Vec::new() }
+    }
+
+    /// Adds a pattern.
+    pub fn add(&mut self, listed: ListedPattern, origin: RuleOrigin) {
+        let at = self.entries.len();
+        match &*listed.matcher {
+            Matcher::Path(_) => self.paths.push(at),
+            Matcher::Name(pattern) => match pattern.only() {
+                Some(name) => {
+                    self.names.entry(name.into()).or_insert(at);
+                }
+                None => self.globs.push(at),
+            },
+        }
+        self.entries.push(ListEntry { listed, origin });
+    }
+
+    /// Returns the patterns in the order of the list.
+    #[must_use]
+    pub fn entries(&self) -> &[ListEntry] {
+        &self.entries
+    }
+
+    /// Returns the first pattern that matches the name `name`.
+    #[must_use]
+    pub fn find_name(&self, name: &str) -> Option<&ListEntry> {
+        let plain = match self.side {
+            ListSide::Allow => self.names.get(name),
+            ListSide::Deny if name.bytes().any(|c| !c.is_ascii() || c.is_ascii_uppercase()) => {
+                self.names.get(name.to_lowercase().as_str())
+            }
+            ListSide::Deny => self.names.get(name),
+        };
+        plain
+            .copied()
+            .or_else(|| self.globs.iter().copied().find(|at| self.is_name(*at, name)))
+            .map(|at| &self.entries[at])
+    }
+
+    /// Returns the pattern without wildcards whose text is exactly this name or path.
+    #[must_use]
+    pub fn find_literal(&self, name: &str) -> Option<&ListEntry> {
+        self.names.get(name).map(|at| &self.entries[*at])
+    }
+
+    /// Returns all patterns that match the name `name`.
+    pub fn find_all_names(&self, name: &str) -> impl Iterator<Item = &ListEntry> {
+        self.entries.iter().enumerate().filter(move |(at, _)| self.is_name(*at, name)).map(|(_, entry)| entry)
+    }
+
+    fn is_name(&self, at: usize, name: &str) -> bool {
+        matches!(&*self.entries[at].listed.matcher, Matcher::Name(pattern) if pattern.matches(name))
+    }
+
+    fn is_path(&self, at: usize, path: &str, places: Option<&PathVariables>) -> bool {
+        matches!(&*self.entries[at].listed.matcher, Matcher::Path(pattern) if pattern.matches(path, places))
+    }
+
+    /// Returns the first pattern that matches the path `path`. The path must be absolute and normalised.
+    #[must_use]
+    pub fn find_path(&self, path: &str, places: Option<&PathVariables>) -> Option<&ListEntry> {
+        let plain = self.names.get(path).copied();
+        let pattern = || {
+            self.paths.iter().copied().find(
+                |at| matches!(&*self.entries[*at].listed.matcher, Matcher::Path(pattern) if pattern.matches(path, places)),
+            )
+        };
+        plain.or_else(pattern).map(|at| &self.entries[at])
+    }
+
+    /// Returns the first pattern of a deny list that matches the command `name`. A pattern for names matches the base
+    /// name of a program in every directory. A pattern for paths matches the whole path of a program. A name without a
+    /// slash has a path in each directory of [`TRUSTED`].
+    #[must_use]
+    pub fn find_denied(&self, name: &str, places: Option<&PathVariables>) -> Option<&ListEntry> {
+        let base = name.rsplit_once('/').map_or(name, |(_, base)| base);
+        if let Some(found) = self.find_name(base) {
+            return Some(found);
+        }
+        if self.paths.is_empty() {
+            return None;
+        }
+        if base == name {
+            return TRUSTED.iter().find_map(|directory| self.find_path(&format!("{directory}/{name}"), places));
+        }
+        let path = normalised(name);
+        // A system program can have several paths, because `/bin` may be a link to `/usr/bin` and `/proc/self/root`
+        // leads to `/`. Therefore a pattern for a program in a system directory matches every path that ends in the
+        // name of the program.
+        let same = |at: &usize| {
+            let entry = &self.entries[*at];
+            let last = entry.listed.text().rsplit('/').next();
+            last == Some(base)
+                && TRUSTED.iter().any(|directory| self.is_path(*at, &format!("{directory}/{base}"), places))
+        };
+        if let Some(at) = self.paths.iter().find(|at| same(at)) {
+            return Some(&self.entries[*at]);
+        }
+        // The directory of a relative path is unknown, so the path is treated as if it began at `/`.
+        let path = if path.starts_with('/') { path } else { format!("/{}", path.trim_start_matches("../")) };
+        self.find_path(&path, places)
+    }
+}
+
+/// Allow list and deny list of one kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PermissionLists {
+    /// Allow list.
+    pub allow: PatternList,
+    /// Deny list, which takes precedence over the allow list.
+    pub deny: PatternList,
+}
+
+/// Lists of every kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AllPermissionLists([PermissionLists; 4]);
+
+impl Default for AllPermissionLists {
+    fn default() -> Self {
+        Self::empty()
+    }
+}
+
+impl AllPermissionLists {
+    /// Returns empty lists.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self(std::array::from_fn(|_| PermissionLists {
+            allow: PatternList::new(ListSide::Allow),
+            deny: PatternList::new(ListSide::Deny),
+        }))
+    }
+
+    /// Returns the lists for one permission kind.
+    #[must_use]
+    pub const fn of(&self, kind: PermissionKind) -> &PermissionLists {
+        &self.0[at(kind)]
+    }
+
+    /// Adds a pattern to one of the lists.
+    pub fn add(&mut self, kind: PermissionKind, side: ListSide, listed: ListedPattern, origin: RuleOrigin) {
+        let rules = &mut self.0[at(kind)];
+        match side {
+            ListSide::Allow => rules.allow.add(listed, origin),
+            ListSide::Deny => rules.deny.add(listed, origin),
+        }
+    }
+
+    /// Returns true if the lists contain no pattern.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.iter().all(|rules| rules.allow.entries.is_empty() && rules.deny.entries.is_empty())
+    }
+}
+
+const fn at(kind: PermissionKind) -> usize {
+    match kind {
+        PermissionKind::Run => 0,
+        PermissionKind::Read => 1,
+        PermissionKind::Write => 2,
+        PermissionKind::Env => 3,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(kind: PermissionKind, side: ListSide, patterns: &[&str]) -> PatternList {
+        let mut list = PatternList::new(side);
+        for text in patterns {
+            list.add(ListedPattern::parse(kind, side, text).expect(text), RuleOrigin::Default);
+        }
+        list
+    }
+
+    #[test]
+    fn a_denied_command_is_found_in_any_directory_and_in_any_letter_case() {
+        let deny = list(PermissionKind::Run, ListSide::Deny, &["rm", "mkfs*", "scripts/*.sh", "/opt/x/tool", "["]);
+        for name in ["rm", "RM", "/bin/rm", "./rm", "a/../rm", "mkfs.ext4", "/sbin/MKFS", "[", "/usr/bin/["] {
+            assert!(deny.find_denied(name, None).is_some(), "{name}");
+        }
+        for name in ["scripts/a.sh", "./scripts/a.sh", "../scripts/a.sh", "/repo/scripts/a.sh", "/opt/../opt/x/tool"] {
+            assert!(deny.find_denied(name, None).is_some(), "{name}");
+        }
+        let by_path = list(PermissionKind::Run, ListSide::Deny, &["/usr/bin/dd"]);
+        assert!(by_path.find_denied("dd", None).is_some(), "a bare name is looked for there");
+        for name in ["/bin/dd", "/bin/../bin/dd", "/proc/self/root/usr/bin/dd", "./dd", "/usr/sbin/dd"] {
+            assert!(by_path.find_denied(name, None).is_some(), "{name}");
+        }
+        for name in ["/usr/bin/ddx", "./d", "/dd/x"] {
+            assert!(by_path.find_denied(name, None).is_none(), "{name}");
+        }
+        for name in ["rmx", "/rm/x", "a.sh", "/scripts/x/a.sh", "opt/y/tool", "tool"] {
+            assert!(deny.find_denied(name, None).is_none(), "{name}");
+        }
+    }
+
+    #[test]
+    fn an_allowed_command_name_matches_only_in_the_same_letter_case() {
+        let allow = list(PermissionKind::Env, ListSide::Allow, &["PATH", "npm_*"]);
+        assert!(allow.find_name("PATH").is_some() && allow.find_name("npm_x").is_some());
+        assert!(allow.find_name("path").is_none() && allow.find_name("NPM_X").is_none());
+        let deny = list(PermissionKind::Env, ListSide::Deny, &["*_TOKEN"]);
+        assert!(deny.find_name("github_token").is_some());
+    }
+
+    #[test]
+    fn a_pattern_of_the_wrong_type_is_refused() {
+        for (kind, side, text) in [
+            (PermissionKind::Env, ListSide::Allow, "A/B"),
+            (PermissionKind::Run, ListSide::Allow, "./gradlew"),
+            (PermissionKind::Run, ListSide::Allow, "{repo}"),
+            (PermissionKind::Read, ListSide::Deny, "*.key"),
+            (PermissionKind::Run, ListSide::Deny, "[a"),
+            (PermissionKind::Run, ListSide::Deny, "{repo}/scripts/*"),
+        ] {
+            assert!(ListedPattern::parse(kind, side, text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_with_a_thousand_stars_does_not_hang() {
+        let text = "*a".repeat(255);
+        let deny = list(PermissionKind::Run, ListSide::Deny, &[&text]);
+        assert!(deny.find_name(&format!("{}b\n", "a".repeat(4096))).is_none());
+        assert!(ListedPattern::parse(PermissionKind::Run, ListSide::Deny, &"*".repeat(1000)).is_err());
+        let read = list(PermissionKind::Read, ListSide::Deny, &["**/*secret*", "/a/*"]);
+        assert!(read.find_path("/x\ny/a\nsecret", None).is_some() && read.find_path("/a/b\nc", None).is_some());
+    }
+}

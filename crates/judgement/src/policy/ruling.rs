@@ -1,0 +1,172 @@
+//! The ruling for one step: all lists and rules that apply to the step, each with its origin.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::policy::builtins::Builtins;
+use crate::policy::closures::Closures;
+use crate::policy::file::{CompiledPattern, Mode, Policy};
+use crate::policy::lists::AllPermissionLists;
+use crate::policy::origin::{RuleOrigin, WithOrigin};
+use crate::policy::paths::RunbookPath;
+use documents::record::declared::{Limit, SandboxRule};
+use documents::record::ident::StepRef;
+use documents::record::later_words::Program;
+use documents::record::profile::Proc;
+use documents::record::program_list::ProgramMode;
+use documents::record::step_definition::Approvals;
+
+/// The policy for one step, in which each value has its origin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ruling {
+    /// Mode for commands, paths and variables in no list.
+    pub mode: WithOrigin<Mode>,
+    /// Approval rule, or `None` if policy has no approval rule for the step.
+    pub approvals: Option<WithOrigin<Approvals>>,
+    /// View of `/proc` for the run, or `None` if policy sets no view.
+    pub proc: Option<WithOrigin<Proc>>,
+    /// Limits that policy sets.
+    pub limits: BTreeMap<Limit, WithOrigin<u64>>,
+    /// Whether a run may execute only listed programs, or `None` if policy does not say.
+    pub program_mode: Option<WithOrigin<ProgramMode>>,
+    /// Programs that every list contains, with the rule that names each.
+    pub programs: BTreeMap<Program, RuleOrigin>,
+    /// Programs that other programs start.
+    pub closures: Arc<Closures>,
+    /// Host access that a step may declare.
+    pub host: SandboxRule,
+    /// Patterns of the policy file for this step, from the default, the overrides and the grants.
+    pub written: AllPermissionLists,
+    /// Built-in lists, without patterns if the policy contains `extends: none`.
+    pub built_in: Arc<AllPermissionLists>,
+}
+
+/// Returns the ruling for `step`, computed as [`resolve_path`] describes.
+#[must_use]
+pub fn resolve(policy: &Policy, builtins: &Builtins, step: &StepRef) -> Ruling {
+    resolve_path(policy, builtins, &RunbookPath::of_ref(step.path()))
+}
+
+/// Returns the ruling for all steps of a runbook. The rule `default` applies first, then each matching override in
+/// order, then each matching grant.
+///
+/// A later rule replaces the single values of an earlier rule, but only adds to its lists. A denied name stays denied,
+/// even if another list allows it.
+#[must_use]
+pub fn resolve_path(policy: &Policy, builtins: &Builtins, runbook: &RunbookPath) -> Ruling {
+    let mut ruling = Ruling {
+        // A policy without a mode asks a person.
+        mode: WithOrigin { value: Mode::Prompted, origin: RuleOrigin::BuiltIn },
+        approvals: None,
+        proc: None,
+        limits: BTreeMap::new(),
+        program_mode: None,
+        programs: BTreeMap::new(),
+        closures: builtins.closures().clone(),
+        host: SandboxRule::default(),
+        written: AllPermissionLists::empty(),
+        built_in: if policy.file().extends.is_some() {
+            Arc::new(AllPermissionLists::empty())
+        } else {
+            builtins.lists().clone()
+        },
+    };
+    let default = &policy.file().default;
+    ruling.apply(default.mode, default.approvals.as_ref(), default.sandbox.as_ref(), &RuleOrigin::Default);
+    ruling.list(policy.of_default(), &RuleOrigin::Default);
+    for (index, (pattern, rule, written)) in policy.overrides().enumerate() {
+        if runbook.is_met_by(pattern) {
+            let origin = RuleOrigin::Override(index, pattern.as_str().into());
+            ruling.apply(rule.mode, rule.approvals.as_ref(), rule.sandbox.as_ref(), &origin);
+            ruling.list(written, &origin);
+        }
+    }
+    for (index, (pattern, written)) in policy.grants().enumerate() {
+        if pattern.is_none_or(|pattern| runbook.is_met_by(pattern)) {
+            ruling.list(written, &RuleOrigin::Grant(index));
+        }
+    }
+    ruling
+}
+
+impl Ruling {
+    fn apply(
+        &mut self,
+        mode: Option<Mode>,
+        approvals: Option<&Approvals>,
+        sandbox: Option<&SandboxRule>,
+        origin: &RuleOrigin,
+    ) {
+        if let Some(value) = mode {
+            self.mode = WithOrigin { value, origin: origin.clone() };
+        }
+        if let Some(value) = approvals {
+            self.approvals = Some(WithOrigin { value: value.clone(), origin: origin.clone() });
+        }
+        let Some(sandbox) = sandbox else { return };
+        self.host.add(sandbox);
+        if let Some(value) = sandbox.proc {
+            self.proc = Some(WithOrigin { value, origin: origin.clone() });
+        }
+        if let Some(rule) = &sandbox.programs {
+            if let Some(value) = rule.mode {
+                self.program_mode = Some(WithOrigin { value, origin: origin.clone() });
+            }
+            self.programs.extend(rule.allow.iter().flatten().map(|name| (name.clone(), origin.clone())));
+        }
+        for limit in Limit::ALL {
+            if let Some(value) = sandbox.limits.as_ref().and_then(|limits| limits.value(limit)) {
+                self.limits.insert(limit, WithOrigin { value, origin: origin.clone() });
+            }
+        }
+    }
+
+    fn list(&mut self, written: &[CompiledPattern], origin: &RuleOrigin) {
+        for CompiledPattern { kind, side, listed } in written {
+            self.written.add(*kind, *side, listed.clone(), origin.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ruling(policy: &str, step: &str) -> Ruling {
+        resolve(&Policy::load(policy).expect("a policy"), Builtins::current(), &step.parse().expect("a ref"))
+    }
+
+    const POLICY: &str = "
+version: 1
+default: {mode: prompted, approvals: {from: [ops]}, sandbox: {limits: {wall_ms: 1000}}}
+overrides:
+  - {runbook: \"deploy/**\", mode: execute, approvals: {required: 2, from: [sre, security], each: true}}
+  - {runbook: \"deploy/old*\", mode: deny, sandbox: {limits: {memory_bytes: 5}, proc: full}}
+  - {runbook: \"**/oldest\", mode: prompted}
+";
+
+    #[test]
+    fn every_matching_override_applies_and_the_later_override_wins() {
+        let plain = ruling(POLICY, "nginx:restart");
+        assert_eq!((plain.mode.value, &plain.mode.origin), (Mode::Prompted, &RuleOrigin::Default));
+        let old = ruling(POLICY, "deploy/old:x");
+        assert_eq!(old.mode.origin.to_string(), "overrides[1] (deploy/old*)");
+        assert_eq!(old.mode.value, Mode::Deny);
+        let approvals = old.approvals.expect("approvals");
+        assert_eq!(
+            (approvals.value.required, approvals.origin.to_string()),
+            (2, "overrides[0] (deploy/**)".to_owned())
+        );
+        assert_eq!(old.limits[&Limit::Wall], WithOrigin { value: 1000, origin: RuleOrigin::Default });
+        assert_eq!(old.limits[&Limit::Memory].value, 5);
+        assert_eq!(old.proc.map(|proc| proc.value), Some(Proc::Full));
+        assert_eq!(ruling(POLICY, "deploy/oldest:x").mode.value, Mode::Prompted, "the last override has the last word");
+    }
+
+    #[test]
+    fn an_empty_policy_selects_the_prompted_mode() {
+        let nothing = ruling("version: 1\ndefault: {}\n", "a:b");
+        assert_eq!(nothing.mode, WithOrigin { value: Mode::Prompted, origin: RuleOrigin::BuiltIn });
+        assert_eq!(nothing.approvals, None);
+    }
+}

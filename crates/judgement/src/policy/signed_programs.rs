@@ -1,0 +1,201 @@
+//! Question: does the signed list of programs contain exactly the programs that the step needs?
+//!
+//! The names in the list follow from the sealed state. The path of each name is the statement of the boundary, because
+//! only the boundary knows the files of its host.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use crate::policy::program_names::ProgramNames;
+use crate::policy::ruling::Ruling;
+use documents::record::authorization::PermissionKind;
+use documents::record::later_words::{OWN_PROGRAMS, Program, listed_name};
+use documents::record::profile::{Layer, Profile};
+use documents::record::program_list::{ListedProgram, ProgramList};
+use documents::record::step_definition::StepDefinition;
+
+/// Reason why a signed list of programs is not the derived list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProgramsError {
+    /// Policy and step need a list, but the signed sandbox has no list.
+    NoList,
+    /// The signed sandbox has a list, but neither policy nor step asks for a list.
+    NotAsked,
+    /// The list has programs that nothing in the sealed state names.
+    Surplus {
+        /// The names.
+        names: Vec<Program>,
+    },
+    /// The list lacks programs that the step declares, or its interpreter.
+    Lacking {
+        /// The names.
+        names: Vec<Program>,
+    },
+    /// The list has programs that a deny list of the policy file names.
+    Denied {
+        /// The names.
+        names: Vec<Program>,
+    },
+    /// The signed sandbox has a list, but does not require the layer `programs`.
+    NoLayer,
+}
+
+impl ProgramsError {
+    /// Returns true if another program version may decide differently, because the decision depends on the parsing of
+    /// the script.
+    #[must_use]
+    pub const fn rests_on_reading(&self) -> bool {
+        matches!(self, Self::Surplus { .. })
+    }
+}
+
+/// Checks the rules of a signed list that do not depend on the script. A verifier that does not parse scripts checks
+/// these rules too. `needed` has the derived names, or is `None` if a run may execute every program.
+///
+/// # Errors
+/// Returns the first broken rule.
+pub fn check_list(
+    ruling: &Ruling,
+    step: &StepDefinition,
+    needed: Option<&ProgramNames>,
+    signed: &Profile,
+) -> Result<(), ProgramsError> {
+    match check_programs(needed, signed.programs.as_ref()) {
+        Err(error) if !error.rests_on_reading() => return Err(error),
+        _ => {}
+    }
+    let (Some(needed), Some(list)) = (needed, &signed.programs) else { return Ok(()) };
+    if !signed.require.contains(&Layer::Programs) {
+        return Err(ProgramsError::NoLayer);
+    }
+    // A pattern for names matches the last segment of a path, so the directory of the program does not matter.
+    let deny = &ruling.written.of(PermissionKind::Run).deny;
+    let file = |one: &ListedProgram| one.path.as_str().rsplit('/').next().unwrap_or_default().to_owned();
+    let denied = list.list.iter().filter(|one| one.path.as_str() != OWN_PROGRAMS).filter(|one| {
+        [one.name.as_str(), &file(one)].iter().any(|name| deny.find_name(name).is_some())
+            && !is_interpreter(step, needed, &one.name)
+    });
+    let mut names: Vec<Program> = denied.map(|one| one.name.clone()).collect();
+    names.dedup();
+    if names.is_empty() { Ok(()) } else { Err(ProgramsError::Denied { names }) }
+}
+
+/// Returns true if the name is the interpreter of the step. Policy does not decide about a shell that runs the step, so
+/// policy can deny this shell to the script.
+fn is_interpreter(step: &StepDefinition, needed: &ProgramNames, name: &Program) -> bool {
+    let is_declared = step.programs.iter().flatten().any(|declared| listed_name(declared) == *name);
+    !is_declared && needed.required.iter().any(|required| listed_name(required) == *name)
+}
+
+/// Leaves out the programs whose file a deny list of the policy file names, for example the file behind a link. A script
+/// whose interpreter is denied is left out too.
+///
+/// # Errors
+/// Returns a message if the step declares such a program.
+pub fn without_denied(
+    ruling: &Ruling,
+    step: &StepDefinition,
+    needed: &ProgramNames,
+    mut list: ProgramList,
+) -> Result<ProgramList, String> {
+    let deny = &ruling.written.of(PermissionKind::Run).deny;
+    let is_denied = |one: &ListedProgram| {
+        one.path.as_str() != OWN_PROGRAMS
+            && deny.find_denied(one.path.as_str(), None).is_some()
+            // A denied name is in a list only if the person at the terminal allowed the name.
+            && deny.find_denied(one.name.as_str(), None).is_none()
+            && !is_interpreter(step, needed, &one.name)
+    };
+    let is_required = |one: &&ListedProgram| needed.required.iter().any(|name| listed_name(name) == one.name);
+    if let Some(one) = list.list.iter().filter(is_required).find(|one| is_denied(one)) {
+        return Err(format!(
+            "the program {} is the file {}, which policy denies (run.deny): remove the program from the step, or change the \
+             policy",
+            one.name, one.path
+        ));
+    }
+    let denied: BTreeSet<Program> = list.list.iter().filter(|one| is_denied(one)).map(|one| one.name.clone()).collect();
+    list.list.retain(|one| !denied.contains(&one.name));
+    Ok(list)
+}
+
+/// Checks the names of a signed list. `needed` has the derived names, or is `None` if a run may execute every program.
+///
+/// A list may lack a program of the script, of policy or of a closure, because the host may not have this program.
+///
+/// # Errors
+/// Returns the first difference.
+pub fn check_programs(needed: Option<&ProgramNames>, signed: Option<&ProgramList>) -> Result<(), ProgramsError> {
+    let (needed, signed) = match (needed, signed) {
+        (None, None) => return Ok(()),
+        (Some(_), None) => return Err(ProgramsError::NoList),
+        (None, Some(_)) => return Err(ProgramsError::NotAsked),
+        (Some(needed), Some(signed)) => (needed, signed),
+    };
+    let listed = |name: &&Program| signed.list.iter().any(|one| one.name == listed_name(name));
+    let lacking: Vec<Program> = needed.required.iter().filter(|name| !listed(name)).cloned().collect();
+    if !lacking.is_empty() {
+        return Err(ProgramsError::Lacking { names: lacking });
+    }
+    let mut surplus: Vec<Program> = signed.list.iter().map(|one| one.name.clone()).collect();
+    surplus.retain(|name| !needed.contains(name));
+    surplus.dedup();
+    if surplus.is_empty() { Ok(()) } else { Err(ProgramsError::Surplus { names: surplus }) }
+}
+
+/// Returns the signed profile without its list of programs, if `derived` requires the layer `programs`. So both profiles
+/// can be compared, and [`check_programs`] checks the list.
+#[must_use]
+pub fn without_list(signed: &Profile, derived: &Profile) -> Profile {
+    let mut signed = signed.clone();
+    if derived.require.contains(&Layer::Programs) {
+        signed.programs = None;
+    }
+    signed
+}
+
+/// Returns the programs that have another path on the host now than in the signed list, as a sentence. Returns `None` if
+/// the two lists differ in another way.
+#[must_use]
+pub fn moved(now: &ProgramList, signed: &ProgramList) -> Option<String> {
+    let names = |list: &ProgramList| list.list.iter().map(|one| one.name.clone()).collect::<Vec<_>>();
+    if names(now) != names(signed) {
+        return None;
+    }
+    let pairs = now.list.iter().zip(&signed.list).filter(|(now, signed)| now.path != signed.path);
+    let moved: Vec<String> = pairs
+        .map(|(now, signed)| format!("{} is now {}, but the approvers signed {}", now.name, now.path, signed.path))
+        .collect();
+    (!moved.is_empty()).then(|| format!("{}; propose again", moved.join("; ")))
+}
+
+impl fmt::Display for ProgramsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let join = |names: &[Program]| names.iter().map(Program::as_str).collect::<Vec<_>>().join(", ");
+        match self {
+            Self::NoList => {
+                f.write_str("a run may execute only listed programs, but the signed sandbox has no list of programs")
+            }
+            Self::NotAsked => f.write_str(
+                "the signed sandbox has a list of programs, but neither policy nor the step asks for a list",
+            ),
+            Self::Surplus { names } => write!(
+                f,
+                "the signed list of programs has {}, but neither script, step, policy nor closures name this program",
+                join(names)
+            ),
+            Self::Lacking { names } => {
+                write!(f, "the signed list of programs lacks {}, which the step needs", join(names))
+            }
+            Self::Denied { names } => {
+                write!(f, "the signed list of programs has {}, which the policy file denies", join(names))
+            }
+            Self::NoLayer => f.write_str(
+                "the signed sandbox has a list of programs, but does not require the layer programs, so no sandbox \
+                 must enforce the list",
+            ),
+        }
+    }
+}
+
+impl std::error::Error for ProgramsError {}

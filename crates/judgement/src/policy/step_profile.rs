@@ -1,0 +1,249 @@
+//! Resolution of a run's effective profile.
+//!
+//! The profile combines the boundary's configuration, policy and the declarations of the step. Approvers sign the
+//! result. Before the run starts, the boundary resolves the profile again, and both profiles must be equal.
+
+use crate::policy::host_access;
+use crate::policy::profile_error::ProfileError;
+use crate::policy::program_names::is_listed;
+use crate::policy::ruling::Ruling;
+use documents::record::authorization::PermissionKind;
+use documents::record::configuration::Configuration;
+use documents::record::declared::{DeclaredSandbox, Limit};
+use documents::record::enforcement;
+use documents::record::profile::{Layer, Limits, Proc, Profile, STRICT};
+use documents::record::step_definition::StepDefinition;
+
+/// Sandbox values that the boundary's configuration gives to every run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyProfile {
+    /// Required layers.
+    pub level: RequiredLayers,
+    /// Limits of a step that declares no limits.
+    pub limits: Limits,
+    /// Maximum of each limit that a step declares. A limit that policy sets for the runbook replaces this maximum.
+    pub maximum: Limits,
+}
+
+impl PolicyProfile {
+    /// Reads the limits and the layers from a sealed configuration.
+    #[must_use]
+    pub fn of(configuration: &Configuration) -> Self {
+        let level = match configuration.sandbox.level {
+            enforcement::Level::Strict => RequiredLayers::Strict,
+            enforcement::Level::BestEffort | enforcement::Level::Off => {
+                RequiredLayers::BestEffort(configuration.sandbox.require.clone())
+            }
+        };
+        Self { level, limits: configuration.limits.default.clone(), maximum: configuration.limits.maximum.clone() }
+    }
+}
+
+/// Shorthand for a list of required layers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RequiredLayers {
+    /// All layers of this version: [`STRICT`].
+    Strict,
+    /// Layers that the host supported when the boundary sealed its configuration. The list is signed, so a host that
+    /// later supports fewer layers cannot run the step.
+    BestEffort(Vec<Layer>),
+}
+
+/// Returns the effective profile of a step, without its list of programs. If the step may execute only listed programs,
+/// the profile requires the layer `programs`.
+///
+/// # Errors
+/// Returns the first value that the step may not have.
+pub fn profile_of_step(ruling: &Ruling, step: &StepDefinition, given: &PolicyProfile) -> Result<Profile, ProfileError> {
+    let mut profile = effective(ruling, &step.sandbox, given)?;
+    if is_listed(ruling, step) {
+        profile.require_programs();
+    }
+    Ok(profile)
+}
+
+/// Returns the effective profile for the declarations of a step.
+///
+/// The value of a limit comes from the step. If the step has no value, the limit comes from policy, and if policy has
+/// no value, from the boundary. The maximum is the value in policy or, if policy has none, the boundary's maximum. If a
+/// declared value is higher than the maximum, the boundary can't seal the step. No value is reduced silently.
+///
+/// # Errors
+/// Returns the first value that the step may not have.
+pub fn effective(ruling: &Ruling, declared: &DeclaredSandbox, given: &PolicyProfile) -> Result<Profile, ProfileError> {
+    let mut limits = given.limits.clone();
+    for limit in Limit::ALL {
+        let by_policy = ruling.limits.get(&limit);
+        let by_step = declared.limits.as_ref().and_then(|limits| limits.value(limit));
+        let (maximum, by) = by_policy.map_or_else(
+            || (limit.value(&given.maximum).max(limit.value(&given.limits)), "the boundary's configuration".to_owned()),
+            |rule| (rule.value, format!("policy ({})", rule.origin)),
+        );
+        if let Some(asked) = by_step
+            && asked > maximum
+        {
+            return Err(ProfileError::AboveMaximum { limit, declared: asked, maximum, by });
+        }
+        let chosen = by_step
+            .map(|value| (value, "the step"))
+            .or_else(|| by_policy.map(|rule| (rule.value, "policy")))
+            .unwrap_or((limit.value(&given.limits), "the boundary's configuration"));
+        if chosen.0 == 0 {
+            return Err(ProfileError::ZeroLimit { limit, by: chosen.1 });
+        }
+        *limit.of(&mut limits) = chosen.0;
+    }
+    let proc = match (declared.proc, &ruling.proc) {
+        (Some(Proc::Full), Some(rule)) if rule.value == Proc::Minimal => {
+            return Err(ProfileError::ProcRefused { by: rule.origin.to_string() });
+        }
+        (Some(proc), _) => proc,
+        (None, rule) => rule.as_ref().map_or(Proc::Minimal, |rule| rule.value),
+    };
+    let require = match &given.level {
+        RequiredLayers::Strict => STRICT.to_vec(),
+        RequiredLayers::BestEffort(held) => held.clone(),
+    };
+    let mut profile = Profile::nothing(require, limits);
+    host_access::give(&ruling.host, declared, &mut profile)?;
+    profile.proc = proc;
+    if !(profile.read.is_empty() && profile.write.is_empty()) {
+        let listed = listed_denies(ruling, !profile.write.is_empty());
+        profile.deny = host_access::denied(profile.deny.into_iter().chain(listed).collect())?;
+    }
+    // A profile sorts its arrays by the bytes of their elements. The variants of `Layer` have the same order.
+    profile.require.sort_unstable();
+    profile.require.dedup();
+    Ok(profile)
+}
+
+/// Returns the deny patterns of the policy lists, for a step that gets host paths. Patterns that begin with `{repo}` or
+/// `{tmp}` are left out, because `{repo}` and `{tmp}` are the run's own empty directories in a sandbox.
+fn listed_denies(ruling: &Ruling, writes: bool) -> impl Iterator<Item = String> {
+    let kinds: &[PermissionKind] =
+        if writes { &[PermissionKind::Read, PermissionKind::Write] } else { &[PermissionKind::Read] };
+    kinds
+        .iter()
+        .flat_map(|kind| [&ruling.written, &*ruling.built_in].map(|lists| lists.of(*kind).deny.entries()))
+        .flatten()
+        .map(|entry| entry.listed.text().to_string())
+        .filter(|text| !text.starts_with('{'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::builtins::Builtins;
+    use crate::policy::file::Policy;
+    use crate::policy::ruling::resolve;
+    use documents::record::declared::{DeclaredLimits, DeclaredNetwork};
+    use documents::record::profile::Workdir;
+
+    fn given() -> PolicyProfile {
+        let maximum = Limits { wall_ms: 3_600_000, ..Limits::default() };
+        PolicyProfile { level: RequiredLayers::Strict, limits: Limits::default(), maximum }
+    }
+
+    fn ruling(sandbox: &str) -> Ruling {
+        let policy = Policy::load(&format!("version: 1\ndefault: {{sandbox: {sandbox}}}\n")).expect("a policy");
+        resolve(&policy, Builtins::current(), &"a:b".parse().expect("a ref"))
+    }
+
+    fn wall(wall_ms: u64) -> DeclaredSandbox {
+        DeclaredSandbox {
+            limits: Some(DeclaredLimits { wall_ms: Some(wall_ms), ..DeclaredLimits::default() }),
+            ..DeclaredSandbox::default()
+        }
+    }
+
+    #[test]
+    fn deny_lists_apply_to_the_host_paths_of_a_step() {
+        let policy = |extends: &str| {
+            let text = format!(
+                "version: 1\n{extends}default: {{read: {{deny: [\"**/*.sql\", \"{{repo}}/x\"]}}, write: {{deny: [\"**/*.lock\"]}}}}\n\
+                 overrides: [{{runbook: a, sandbox: {{read: [/srv], write: [/srv], workdir: overlay}}}}]\n"
+            );
+            resolve(&Policy::load(&text).expect("a policy"), Builtins::current(), &"a:b".parse().expect("a ref"))
+        };
+        let declared = |write: bool| DeclaredSandbox {
+            read: (!write).then(|| vec!["/srv/a".to_owned()]),
+            write: write.then(|| vec!["/srv/a".to_owned()]),
+            workdir: write.then_some(Workdir::Overlay),
+            ..DeclaredSandbox::default()
+        };
+        let deny = |extends: &str, declared: &DeclaredSandbox| {
+            effective(&policy(extends), declared, &given()).expect("a profile").deny
+        };
+        assert_eq!(deny("extends: none\n", &declared(false)), ["**/*.sql"]);
+        assert_eq!(deny("extends: none\n", &declared(true)), ["**/*.lock", "**/*.sql"]);
+        assert!(deny("", &declared(false)).contains(&"**/.env".to_owned()), "a built-in one");
+        assert_eq!(deny("", &DeclaredSandbox::default()), [""; 0], "nothing of the host is in view");
+    }
+
+    #[test]
+    fn a_step_without_limits_gets_the_defaults_of_the_boundary() {
+        let profile = effective(&ruling("{}"), &DeclaredSandbox::default(), &given()).expect("a profile");
+        assert_eq!(
+            serde_json::to_string(&profile).expect("JSON"),
+            concat!(
+                r#"{"require":["capabilities","filesystem","landlock","namespaces","network","seccomp"],"#,
+                r#""read":[],"write":[],"deny":[],"#,
+                r#""workdir":"private","network":{"mode":"none","hosts":[]},"sockets":[],"proc":"minimal","#,
+                r#""run_as":"isolated","limits":{"wall_ms":300000,"cpu_milli":1000,"memory_bytes":536870912,"#,
+                r#""processes":100,"file_bytes":67108864,"disk_bytes":1073741824,"output_bytes":10485760}}"#
+            )
+        );
+    }
+
+    #[test]
+    fn a_step_may_lower_a_limit_or_raise_it_up_to_the_maximum() {
+        let at = |rule: &str, asked: u64| effective(&ruling(rule), &wall(asked), &given()).map(|p| p.limits.wall_ms);
+        assert_eq!(at("{}", 1), Ok(1));
+        assert_eq!(at("{}", 3_600_000), Ok(3_600_000));
+        assert!(matches!(at("{}", 3_600_001), Err(ProfileError::AboveMaximum { maximum: 3_600_000, .. })));
+        assert_eq!(at("{limits: {wall_ms: 7200000}}", 7_200_000), Ok(7_200_000), "policy may allow more");
+        assert_eq!(at("{limits: {wall_ms: 7200000}}", 5), Ok(5), "and the step still less");
+        assert!(matches!(at("{limits: {wall_ms: 10}}", 11), Err(ProfileError::AboveMaximum { maximum: 10, .. })));
+        assert!(matches!(at("{}", 0), Err(ProfileError::ZeroLimit { limit: Limit::Wall, by: "the step" })));
+        let silent = effective(&ruling("{limits: {wall_ms: 10}}"), &DeclaredSandbox::default(), &given());
+        assert_eq!(silent.map(|profile| profile.limits.wall_ms), Ok(10));
+        let zero = PolicyProfile { limits: Limits { processes: 0, ..Limits::default() }, ..given() };
+        assert!(matches!(
+            effective(&ruling("{}"), &DeclaredSandbox::default(), &zero),
+            Err(ProfileError::ZeroLimit { limit: Limit::Processes, .. })
+        ));
+    }
+
+    #[test]
+    fn policy_may_refuse_a_declared_full_proc() {
+        let full = DeclaredSandbox { proc: Some(Proc::Full), ..DeclaredSandbox::default() };
+        let proc =
+            |rule: &str, declared: &DeclaredSandbox| effective(&ruling(rule), declared, &given()).map(|p| p.proc);
+        assert_eq!(proc("{}", &full), Ok(Proc::Full));
+        assert_eq!(proc("{proc: full}", &DeclaredSandbox::default()), Ok(Proc::Full));
+        assert!(matches!(proc("{proc: minimal}", &full), Err(ProfileError::ProcRefused { .. })));
+    }
+
+    #[test]
+    fn a_profile_requires_no_layer_that_its_permissions_switch_off() {
+        let required = |rule: &str, declared: &DeclaredSandbox| {
+            let text = format!("version: 1\noverrides: [{{runbook: a, sandbox: {rule}}}]\n");
+            let policy = Policy::load(&text).expect("a policy");
+            let ruling = resolve(&policy, Builtins::current(), &"a:b".parse().expect("a ref"));
+            effective(&ruling, declared, &given()).map(|profile| profile.require)
+        };
+        let network = DeclaredSandbox { network: Some(DeclaredNetwork::Host), ..DeclaredSandbox::default() };
+        let mut others: Vec<Layer> = STRICT.into_iter().filter(|layer| *layer != Layer::Network).collect();
+        others.sort_unstable();
+        assert_eq!(required("{network: host}", &network), Ok(others));
+        let off = DeclaredSandbox { off_reason: Some("needs docker".into()), ..DeclaredSandbox::default() };
+        assert_eq!(required("{may_be_off: true}", &off), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn best_effort_requires_the_sealed_layers_in_sorted_order() {
+        let level = RequiredLayers::BestEffort(vec![Layer::Network, Layer::Capabilities, Layer::Network]);
+        let profile = effective(&ruling("{}"), &DeclaredSandbox::default(), &PolicyProfile { level, ..given() });
+        assert_eq!(profile.map(|profile| profile.require), Ok(vec![Layer::Capabilities, Layer::Network]));
+    }
+}

@@ -1,0 +1,200 @@
+//! Walks through a runbook directory and reads its files.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::registry::page::{Page, ReadPage, RunbookFiles};
+use crate::registry::registry_error::{RegistryError, whole};
+use crate::registry::{gruntwork, markdown, rundown, runnable};
+use documents::yaml::{TextPlace, YamlFlaw};
+
+/// Runbook files and errors found in one runbook directory.
+pub(super) struct RunbookDirectoryWalk {
+    /// Path of the directory, with all symbolic links resolved.
+    root: PathBuf,
+    /// User who, besides root, may be able to write the runbooks. `None` allows any user.
+    owner: Option<u32>,
+    pub(super) prefix: String,
+    /// Relative name and path of each runbook.
+    pub(super) files: Vec<(String, PathBuf)>,
+    pub(super) errors: Vec<RegistryError>,
+    /// Remarks about files that are not read because of the ending of their names.
+    pub(super) remarks: Vec<RegistryError>,
+}
+
+impl RunbookDirectoryWalk {
+    /// Walks through `dir`. `prefix` is the text before the file names in errors.
+    pub(super) fn through(dir: &Path, prefix: String, owner: Option<u32>) -> Self {
+        let (files, errors, remarks) = (Vec::new(), Vec::new(), Vec::new());
+        let mut walk = Self { root: PathBuf::new(), owner, prefix, files, errors, remarks };
+        walk.root(dir);
+        walk
+    }
+
+    fn root(&mut self, dir: &Path) {
+        match dir.canonicalize() {
+            Ok(root) => {
+                self.root.clone_from(&root);
+                self.check_writers(&root, "");
+                self.directory(&root, "", &mut vec![root.clone()]);
+            }
+            Err(error) => self.errors.push(whole(
+                &dir.display().to_string(),
+                format!("the runbook directory can't be read ({error}): create it, or correct `runbooks` in the configuration"),
+            )),
+        }
+    }
+
+    fn directory(&mut self, real: &Path, relative: &str, above: &mut Vec<PathBuf>) {
+        let entries = match fs::read_dir(real) {
+            Ok(entries) => entries,
+            Err(error) => {
+                return self.refuse(
+                    relative,
+                    format!("the directory can't be read ({error}): repair or remove the directory"),
+                );
+            }
+        };
+        for entry in entries {
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error) => {
+                    self.refuse(
+                        relative,
+                        format!("the directory can't be read ({error}): repair or remove the directory"),
+                    );
+                    continue;
+                }
+            };
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if !name.starts_with('.') {
+                let relative = if relative.is_empty() { name } else { format!("{relative}/{name}") };
+                self.entry(&entry.path(), &relative, above);
+            }
+        }
+    }
+
+    fn entry(&mut self, path: &Path, relative: &str, above: &mut Vec<PathBuf>) {
+        let is_runbook = relative.ends_with(".md") || relative.ends_with(".mdx");
+        let is_link = path.is_symlink();
+        let real = match path.canonicalize() {
+            Ok(real) => real,
+            Err(error) => {
+                if is_runbook || is_link {
+                    self.refuse(
+                        relative,
+                        format!("the path can't be read ({error}): repair or remove the file or link"),
+                    );
+                }
+                return;
+            }
+        };
+        if !real.starts_with(&self.root) {
+            return self.refuse(
+                relative,
+                "the link points out of the runbook directory: copy the file or directory to this place instead"
+                    .to_owned(),
+            );
+        }
+        if real.is_dir() || is_runbook {
+            // A symbolic link may lead through directories that the walk does not visit. Therefore these directories
+            // are checked too.
+            let way = if is_link { real.ancestors().count() - self.root.ancestors().count() } else { 1 };
+            for on_the_way in real.ancestors().take(way.max(1)) {
+                self.check_writers(on_the_way, relative);
+            }
+        }
+        if real.is_dir() {
+            if above.contains(&real) {
+                return self.refuse(relative, "the link points to a directory above: remove the link".to_owned());
+            }
+            if above.len() >= MAX_DEPTH {
+                return self.refuse(
+                    relative,
+                    format!("directories are nested deeper than {MAX_DEPTH} levels: reduce the nesting"),
+                );
+            }
+            above.push(real.clone());
+            self.directory(&real, relative, above);
+            above.pop();
+        } else if is_runbook && real.is_file() {
+            self.files.push((relative.to_owned(), real));
+        } else if is_runbook {
+            self.refuse(relative, "this is not a regular file: remove the entry".to_owned());
+        } else if [".md", ".mdx", ".markdown"].iter().any(|end| relative.to_ascii_lowercase().ends_with(end)) {
+            let message = "the file is not read: a runbook has a name that ends in .md, .runbook.md or .mdx";
+            let file = format!("{}{relative}", self.prefix);
+            self.remarks.push(RegistryError { file, line: 1, column: 1, message: message.to_owned() });
+        }
+    }
+
+    /// Refuses a path that another user can write. A user who can write or replace a runbook controls the steps of
+    /// the next seal.
+    fn check_writers(&mut self, real: &Path, relative: &str) {
+        let (Some(owner), Ok(found)) = (self.owner, real.metadata()) else { return };
+        let path = real.display();
+        if found.uid() != owner && found.uid() != 0 {
+            let message = format!(
+                "the path belongs to user {}, who could change the runbooks: run `chown {owner} {path}`",
+                found.uid()
+            );
+            self.refuse(relative, message);
+        } else if found.mode() & 0o022 != 0 {
+            let mode = found.mode() & 0o7777;
+            self.refuse(relative, format!("other users can write the path (mode {mode:04o}): run `chmod go-w {path}`"));
+        }
+    }
+
+    fn refuse(&mut self, relative: &str, message: String) {
+        let file =
+            if relative.is_empty() { self.root.display().to_string() } else { format!("{}{relative}", self.prefix) };
+        self.errors.push(RegistryError { file, line: 1, column: 1, message });
+    }
+}
+
+/// Returns the text of a runbook file.
+pub(super) fn read_text(path: &Path) -> Result<String, Vec<YamlFlaw>> {
+    let start = TextPlace { line: 1, column: 1 };
+    let flaw = |message: String| vec![YamlFlaw::new(start, message)];
+    let too_large = || flaw(format!("the file is larger than {MAX_FILE_BYTES} bytes: split the file"));
+    let unreadable =
+        |error: std::io::Error| flaw(format!("the file can't be read ({error}): repair or remove the file"));
+    if fs::metadata(path).map_err(unreadable)?.len() > MAX_FILE_BYTES {
+        return Err(too_large());
+    }
+    let bytes = fs::read(path).map_err(unreadable)?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(too_large()); // The file grew while it was read.
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line_start = good.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let place = TextPlace {
+            line: good.iter().filter(|byte| **byte == b'\n').count() + 1,
+            column: String::from_utf8_lossy(&good[line_start..]).chars().count() + 1,
+        };
+        vec![YamlFlaw::new(place, "the file is not UTF-8: save the file as UTF-8")]
+    })
+}
+
+/// Returns the steps without flaws of the text of a file, together with the remarks and the flaws of the file. If `owner`
+/// is given, only this user and root may be able to write the other files that the runbook names.
+pub(super) fn read_page(relative: &str, path: &Path, text: &str, owner: Option<u32>) -> ReadPage {
+    let files = RunbookFiles::new(path.parent().unwrap_or(Path::new("")).to_owned(), owner);
+    let page = |ending: &str| Page { name: relative.strip_suffix(ending).unwrap_or(relative), text, files: &files };
+    let read = if relative.ends_with(".mdx") {
+        gruntwork::read_partly(&page(".mdx"))
+    } else if relative.ends_with(".runbook.md") {
+        Some(rundown::read_partly(&page(".runbook.md")))
+    } else {
+        let page = page(".md");
+        markdown::read_partly(&page).or_else(|| runnable::read_partly(&page))
+    };
+    read.unwrap_or_default()
+}
+
+/// Maximum size of a runbook, in bytes. People review runbooks, so a larger file is not useful.
+pub(super) const MAX_FILE_BYTES: u64 = 256 << 10;
+/// Maximum nesting depth of directories.
+const MAX_DEPTH: usize = 16;

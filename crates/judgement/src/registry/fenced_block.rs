@@ -1,0 +1,123 @@
+//! Reads the fenced blocks of a Markdown file, with their places.
+
+use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
+
+use crate::registry::attributes::PlacedText;
+use crate::registry::front_matter;
+use crate::registry::script_rules::{REFUSED_CHARACTERS, check_size, interpreter_of_shebang};
+use crate::registry::text_lines::TextLines;
+use documents::yaml::{TextPlace, YamlFlaw};
+
+/// Fenced block of a document.
+pub(super) struct FencedBlock {
+    /// Place of the first fence character.
+    pub(super) fence: TextPlace,
+    pub(super) info: PlacedText,
+    pub(super) source: String,
+    /// Fence character.
+    mark: char,
+    pub(super) closed: bool,
+    /// Nearest heading above the block.
+    pub(super) heading: Option<String>,
+}
+
+impl FencedBlock {
+    /// Returns the block for the fence at byte `start`. The info string is taken from the file text, because the
+    /// parser's unescaped text would give wrong columns.
+    pub(super) fn at(text: &str, start: usize, lines: &TextLines<'_>) -> Self {
+        let whole = &text[start..];
+        let begin = whole.find(['`', '~']).unwrap_or(0);
+        let mark = whole[begin..].chars().next().unwrap_or('`');
+        let length = whole[begin..].chars().take_while(|c| *c == mark).count();
+        let after = begin + length;
+        let line_end = whole[after..].find('\n').map_or(whole.len(), |at| after + at);
+        Self {
+            fence: lines.place(start + begin),
+            info: PlacedText { place: lines.place(start + after), text: whole[after..line_end].to_owned() },
+            source: String::new(),
+            mark,
+            closed: false,
+            heading: None,
+        }
+    }
+
+    /// Records if the block is closed. `whole` is the text of the block with its fences.
+    pub(super) fn end(&mut self, whole: &str) {
+        // A closed block has its script and one more line, the closing fence.
+        let lines_of = |text: &str| text.matches('\n').count();
+        let whole = whole.trim_end();
+        self.closed = lines_of(whole) == lines_of(&self.source) + 1 && whole.ends_with(self.mark);
+    }
+
+    /// Adds the errors that a block with a script can have: no closing fence, no script, or a large script.
+    pub(super) fn check_script(&self, remedy: &str, flaws: &mut Vec<YamlFlaw>) {
+        if !self.closed {
+            flaws.push(YamlFlaw::new(self.fence, "the block is not closed: end the block with the same fence"));
+        }
+        if self.source.trim().is_empty() {
+            flaws.push(YamlFlaw::new(self.fence, format!("the block is empty: write the script, or {remedy}")));
+        }
+        if let Err(message) = check_size(&self.source) {
+            flaws.push(YamlFlaw::new(self.fence, message));
+        }
+    }
+
+    /// Returns the interpreter that the first line of the script names, or `None` if the script has no shebang.
+    pub(super) fn shebang(&self) -> Option<Result<String, YamlFlaw>> {
+        let refuse = |message| YamlFlaw::new(TextPlace { line: self.fence.line + 1, column: 1 }, message);
+        interpreter_of_shebang(&self.source).map_err(refuse).transpose()
+    }
+}
+
+/// Returns all fenced blocks of `text`, starting at byte `from`.
+pub(super) fn fenced_blocks(text: &str, from: usize, lines: &TextLines<'_>) -> Vec<FencedBlock> {
+    let mut found: Vec<FencedBlock> = Vec::new();
+    let (mut heading, mut in_heading): (Option<String>, Option<String>) = (None, None);
+    let mut in_block = false;
+    for (event, range) in Parser::new_ext(&text[from..], Options::empty()).into_offset_iter() {
+        match event {
+            Event::Start(Tag::Heading { .. }) => in_heading = Some(String::new()),
+            Event::End(TagEnd::Heading(_)) => {
+                heading = in_heading.take().and_then(|text| front_matter::title(&text).ok());
+            }
+            Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(_))) => {
+                in_block = true;
+                found
+                    .push(FencedBlock { heading: heading.clone(), ..FencedBlock::at(text, range.start + from, lines) });
+            }
+            Event::End(TagEnd::CodeBlock) => {
+                // An indented block has no fence, so its end belongs to no block of this list.
+                if let Some(block) = found.last_mut().filter(|_| in_block) {
+                    block.end(&text[from..][range]);
+                }
+                in_block = false;
+            }
+            Event::Text(piece) => match (found.last_mut(), &mut in_heading) {
+                (Some(block), _) if in_block => block.source.push_str(&piece),
+                (_, Some(heading)) => heading.push_str(&piece),
+                _ => {}
+            },
+            Event::Code(piece) => {
+                if let Some(heading) = &mut in_heading {
+                    heading.push_str(&piece);
+                }
+            }
+            Event::SoftBreak | Event::HardBreak => {
+                if let Some(heading) = &mut in_heading {
+                    heading.push(' ');
+                }
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// Adds an error for each kind of character that breaks scripts.
+pub(super) fn check_characters(text: &str, lines: &TextLines<'_>, flaws: &mut Vec<YamlFlaw>) {
+    for (bad, message) in REFUSED_CHARACTERS {
+        if let Some(at) = text.find(bad) {
+            flaws.push(YamlFlaw::new(lines.place(at), message));
+        }
+    }
+}

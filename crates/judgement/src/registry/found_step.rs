@@ -1,0 +1,44 @@
+//! A step that a runbook file contains.
+
+use std::sync::Arc;
+
+use crate::registry::step_place::{ScriptOrigin, StepPlace};
+use documents::record::step_definition::StepDefinition;
+use documents::yaml::{TextPlace, YamlFlaw};
+
+/// Step with the place of its id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundStep {
+    /// Definition of the step.
+    pub definition: StepDefinition,
+    /// Contents of the definition's files, in the same order.
+    pub contents: Vec<Arc<[u8]>>,
+    /// Place of the step's id.
+    pub place: TextPlace,
+    /// Place of the script.
+    pub script: ScriptOrigin,
+    /// Line of the script to which the reader has added text at its beginning, and number of added characters.
+    pub added: (usize, usize),
+}
+
+/// Adds a step, or an error if an earlier step has the same id.
+pub(super) fn add_step(found: &mut Vec<FoundStep>, one: FoundStep, flaws: &mut Vec<YamlFlaw>) {
+    let reference = &one.definition.reference;
+    match found.iter().find(|first| first.definition.reference == *reference) {
+        None => found.push(one),
+        Some(FoundStep { place: at, .. }) => {
+            let message = format!(
+                "the step {reference} already exists at {}:{}: change the id of one of the two steps",
+                at.line, at.column
+            );
+            flaws.push(YamlFlaw::new(one.place, message));
+        }
+    }
+}
+
+impl FoundStep {
+    /// Returns the place of the step in this file.
+    pub(super) fn place_in(&self, file: &Arc<str>) -> StepPlace {
+        StepPlace { file: Arc::clone(file), place: self.place, script: self.script.clone(), added: self.added }
+    }
+}

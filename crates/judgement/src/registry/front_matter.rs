@@ -1,0 +1,216 @@
+//! Reads the front matter of Countersign Markdown.
+//!
+//! ```yaml
+//! countersign: 1
+//! title: Restart a service
+//! params:                       # each with its schema; a proposer may omit a parameter that has a default
+//!   host: {type: string, pattern: "^[a-z0-9-]{1,32}$", description: where}
+//!   drain: {type: boolean, default: true}
+//! approvals: {required: 1, from: [ops]}
+//! defaults: {timeout: 60s, memory: 256MiB, interpreter: bash}
+//! ```
+//!
+//! `params` may also be a complete schema (`type: object`, `properties`, `required`). Only a complete schema allows a
+//! parameter that has no default and may be absent. Both forms become the same normal form in the definition of a
+//! step.
+
+use serde_json::{Map, Value, json};
+
+use crate::registry::attributes::{LATER, LIMITS, limit};
+use crate::registry::parameter_schema::ParameterSchema;
+use documents::record::declared::DeclaredSandbox;
+use documents::record::sandbox_permission::SandboxPermission;
+use documents::record::step_definition::{Approvals, GroupSource};
+use documents::yaml::{YamlFlaw, YamlKind, YamlNode, unknown};
+
+/// Settings in the front matter for every step of the file.
+#[derive(Debug, Clone)]
+pub(crate) struct FrontMatter {
+    pub(crate) title: Option<String>,
+    pub(crate) params: DeclaredParams,
+    pub(crate) approvals: Approvals,
+    /// Limits and sandbox permissions of every step. Sandbox permissions that only a single step may declare are not
+    /// included.
+    pub(crate) sandbox: DeclaredSandbox,
+    pub(crate) interpreter: Option<String>,
+}
+
+/// Parameters that the front matter declares, in normal form.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct DeclaredParams {
+    description: Option<Value>,
+    properties: Map<String, Value>,
+    required: Vec<String>,
+    /// True if the parameters have a flaw, so that they are unknown.
+    pub(crate) unread: bool,
+}
+
+impl DeclaredParams {
+    pub(crate) fn names(&self) -> Vec<&str> {
+        self.properties.keys().map(String::as_str).collect()
+    }
+
+    /// Returns the normal form of the parameters, with `required` sorted. If `only` is given, the result contains
+    /// only these parameters.
+    pub(crate) fn schema(&self, only: Option<&[String]>) -> Value {
+        let taken = |name: &String| only.is_none_or(|names| names.contains(name));
+        let properties: Map<String, Value> =
+            self.properties.iter().filter(|(name, _)| taken(name)).map(|(name, s)| (name.clone(), s.clone())).collect();
+        let mut required: Vec<&String> = self.required.iter().filter(|name| taken(name)).collect();
+        required.sort();
+        let mut schema = json!({"type": "object", "properties": properties, "required": required});
+        if let (Some(description), Value::Object(map)) = (&self.description, &mut schema) {
+            map.insert("description".to_owned(), description.clone());
+        }
+        schema
+    }
+}
+
+impl FrontMatter {
+    /// Returns the settings of a file without front matter.
+    pub(crate) fn absent() -> Self {
+        Self {
+            title: None,
+            params: DeclaredParams::default(),
+            approvals: Approvals::unspecified(),
+            sandbox: DeclaredSandbox::default(),
+            interpreter: None,
+        }
+    }
+}
+
+/// Reads the YAML tree of a front matter. If a field has a flaw, the field keeps its default and reading continues.
+pub(crate) fn read(tree: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> FrontMatter {
+    let mut found = FrontMatter::absent();
+    let known = ["countersign", "title", "params", "approvals", "defaults"];
+    for (key, value) in tree.closed_map("the front matter", &known, &LATER, flaws) {
+        match key.name.as_str() {
+            "countersign" if value.kind != YamlKind::Integer(1) => {
+                flaws.push(YamlFlaw::new(
+                    value.place,
+                    "this program version supports only `countersign: 1`: write countersign: 1",
+                ));
+            }
+            "title" => {
+                if let Some(text) = value.text("`title`", flaws) {
+                    match title(text) {
+                        Ok(title) => found.title = Some(title),
+                        Err(message) => flaws.push(YamlFlaw::new(value.place, message)),
+                    }
+                }
+            }
+            "params" => found.params = params(value, flaws),
+            "approvals" => {
+                if let Some(approvals) = Approvals::read(value, GroupSource::OrWhomPolicyNames, flaws) {
+                    found.approvals = approvals;
+                }
+            }
+            "defaults" => defaults(value, &mut found, flaws),
+            _ => {}
+        }
+    }
+    found
+}
+
+fn defaults(node: &YamlNode, found: &mut FrontMatter, flaws: &mut Vec<YamlFlaw>) {
+    let permissions = SandboxPermission::ALL.into_iter().filter(|permission| permission.is_for_files());
+    let limits = LIMITS.iter().map(|(name, _)| *name);
+    let known: Vec<&str> = limits.chain(["interpreter"]).chain(permissions.map(SandboxPermission::attribute)).collect();
+    for (key, value) in node.closed_map("defaults", &known, &LATER, flaws) {
+        if let Some(permission) = SandboxPermission::of_attribute(&key.name).filter(|one| one.is_for_files()) {
+            permission.read_yaml(value, &mut found.sandbox, flaws);
+            continue;
+        }
+        let text = match &value.kind {
+            YamlKind::Text(text) => text.clone(),
+            YamlKind::Integer(number) => number.to_string(),
+            _ => {
+                flaws.push(YamlFlaw::new(value.place, format!("`{}` must be text, not {}", key.name, value.word())));
+                continue;
+            }
+        };
+        let read = match key.name.as_str() {
+            "interpreter" => interpreter(&text).map(|name| found.interpreter = Some(name)),
+            limit => declare(&mut found.sandbox, limit, &text),
+        };
+        if let Err(message) = read {
+            flaws.push(YamlFlaw::new(value.place, message));
+        }
+    }
+}
+
+/// Adds a limit or a sandbox permission to a declaration. The caller has refused all other names.
+pub(crate) fn declare(sandbox: &mut DeclaredSandbox, name: &str, text: &str) -> Result<(), String> {
+    if let Some((_, kind)) = LIMITS.iter().find(|(known, _)| *known == name) {
+        return limit(*kind, text).map(|value| sandbox.limits.get_or_insert_default().declare(*kind, value));
+    }
+    SandboxPermission::of_attribute(name).map_or(Ok(()), |permission| permission.read_text(text, sandbox))
+}
+
+/// Checks a title: one line that fits on a screen.
+pub(crate) fn title(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() {
+        Err("the title is empty: write a title, or remove `title`".to_owned())
+    } else if text.len() > MAX_TITLE_BYTES || text.chars().any(char::is_control) {
+        Err(format!(
+            "the title must be one line of at most {MAX_TITLE_BYTES} bytes without control characters: shorten the \
+             title"
+        ))
+    } else {
+        Ok(text.trim().to_owned())
+    }
+}
+
+pub(crate) fn interpreter(text: &str) -> Result<String, String> {
+    if INTERPRETERS.contains(&text) {
+        return Ok(text.to_owned());
+    }
+    Err(unknown("interpreter", text, &INTERPRETERS))
+}
+
+fn params(node: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> DeclaredParams {
+    if !matches!(node.kind, YamlKind::Map(_)) {
+        flaws.push(YamlFlaw::new(
+            node.place,
+            format!("`params` must be a map of names to schemas, not {}", node.word()),
+        ));
+        return DeclaredParams { unread: true, ..DeclaredParams::default() };
+    }
+    // If the value of `type` is a text, `params` is a complete schema. If the value of `type` is a map, `type` is the
+    // name of a parameter.
+    let whole = matches!(node.value("type"), Some(YamlNode { kind: YamlKind::Text(_), .. }));
+    let given = node.to_json();
+    let schema = if whole { given } else { json!({"type": "object", "properties": given}) };
+    match ParameterSchema::compile(&schema) {
+        Ok(_) => {
+            let Value::Object(mut schema) = schema else { return DeclaredParams::default() };
+            let properties = match schema.remove("properties") {
+                Some(Value::Object(properties)) => properties,
+                _ => Map::new(),
+            };
+            let required = if whole {
+                let names = schema.remove("required").and_then(|names| names.as_array().cloned()).unwrap_or_default();
+                names.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+            } else {
+                properties
+                    .iter()
+                    .filter(|(_, schema)| schema.get("default").is_none())
+                    .map(|(name, _)| name.clone())
+                    .collect()
+            };
+            DeclaredParams { description: schema.remove("description"), properties, required, unread: false }
+        }
+        Err(found) => {
+            for flaw in found {
+                let tokens: Vec<&str> = flaw.path.iter().map(String::as_str).collect();
+                let tokens = if whole { &tokens[..] } else { tokens.get(1..).unwrap_or_default() };
+                flaws.push(YamlFlaw::new(node.place_of(tokens, flaw.of_key), flaw.message));
+            }
+            DeclaredParams { unread: true, ..DeclaredParams::default() }
+        }
+    }
+}
+
+/// Interpreters that can run a step.
+pub(crate) const INTERPRETERS: [&str; 9] = ["bash", "sh", "zsh", "python", "python3", "node", "ruby", "go", "perl"];
+const MAX_TITLE_BYTES: usize = 200;

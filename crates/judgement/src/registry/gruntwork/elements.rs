@@ -1,0 +1,302 @@
+//! Finds the elements of an MDX page, with their attributes and fences, as a reader of the page sees them.
+
+use std::cell::Cell;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use markdown::mdast::{AttributeContent, AttributeValue, Node, Stop};
+use markdown::message::{Message, Place};
+use markdown::{Constructs, MdxSignal, ParseOptions};
+use serde_json::Value;
+
+use crate::registry::gruntwork::literal::{self, ExpressionEnd};
+use crate::registry::gruntwork::{entities, nesting};
+use crate::registry::text_lines::TextLines;
+use documents::yaml::{TextPlace, YamlFlaw};
+
+/// Element of a page, for example `<Command id="a" />`.
+#[derive(Debug)]
+pub(super) struct Element {
+    pub(super) name: String,
+    /// Place of the `<`.
+    pub(super) place: TextPlace,
+    pub(super) attributes: Vec<Attribute>,
+    /// Offsets of the attributes in the page.
+    pub(super) attribute_text: Range<usize>,
+    /// Index of the element around this element.
+    pub(super) parent: Option<usize>,
+    /// Fenced blocks in the element, but not in an inner element.
+    pub(super) fences: Vec<Fence>,
+}
+
+impl Element {
+    pub(super) fn attribute(&self, name: &str) -> Option<&Attribute> {
+        self.attributes.iter().find(|attribute| attribute.name == name)
+    }
+
+    /// Returns the text of an attribute. If the attribute has another value, a flaw is added, unless the value has one.
+    pub(super) fn text(&self, name: &str, flaws: &mut Vec<YamlFlaw>) -> Option<&str> {
+        let attribute = self.attribute(name)?;
+        let text = attribute.value.as_ref()?.as_str();
+        if text.is_none() {
+            flaws.push(YamlFlaw::new(attribute.place, format!("`{name}` must be a text: write {name}=\"…\"")));
+        }
+        text
+    }
+}
+
+/// Attribute of an element.
+#[derive(Debug)]
+pub(super) struct Attribute {
+    pub(super) name: String,
+    pub(super) place: TextPlace,
+    /// Value as MDX reads it: true if the attribute has no value. `None` if the value has a flaw.
+    pub(super) value: Option<Value>,
+}
+
+/// Fenced block.
+#[derive(Debug)]
+pub(super) struct Fence {
+    pub(super) place: TextPlace,
+    pub(super) language: Option<String>,
+    pub(super) text: String,
+}
+
+/// Returns the elements of a page, in the order of the page. Adds a flaw for each expression that is no literal.
+///
+/// # Errors
+/// Returns the first part of the page that is not MDX.
+pub(super) fn read(text: &str, lines: &TextLines<'_>, flaws: &mut Vec<YamlFlaw>) -> Result<Vec<Element>, YamlFlaw> {
+    nesting::check_text(text).map_err(|(at, message)| YamlFlaw::new(lines.place(at), message))?;
+    if let Some(at) = text.find(AMPERSAND) {
+        let message = "the page contains the control character U+0001: remove the character";
+        return Err(YamlFlaw::new(lines.place(at), message));
+    }
+    let hidden = text.replace('&', AMPERSAND);
+    // The parser has internal checks that panic. A page must not end the process.
+    let parsed = catch_unwind(AssertUnwindSafe(|| markdown::to_mdast(&hidden, &options())));
+    let start = TextPlace { line: 1, column: 1 };
+    let tree = match parsed {
+        Ok(Ok(tree)) => tree,
+        Ok(Err(message)) => return Err(flaw_of(&message, lines)),
+        Err(_) => return Err(YamlFlaw::new(start, "the MDX parser can't read the page: make the page simpler")),
+    };
+    nesting::check_tree(&tree).map_err(|(at, message)| YamlFlaw::new(lines.place(at), message))?;
+    let mut found = Vec::new();
+    Collector { text, lines, found: &mut found, flaws }.node(&tree, None);
+    Ok(found)
+}
+
+fn flaw_of(message: &Message, lines: &TextLines<'_>) -> YamlFlaw {
+    let offset = message.place.as_deref().map_or(0, |place| match place {
+        Place::Position(position) => position.start.offset,
+        Place::Point(point) => point.offset,
+    });
+    let reason = message.reason.replace(AMPERSAND, "&").replace("U+0001", "U+0026");
+    YamlFlaw::new(lines.place(offset), format!("not readable as MDX: {reason}"))
+}
+
+/// Character that stands for `&` while the parser reads the page. The parser panics if an attribute ends in `&` and
+/// letters, and it knows only some of the names of entities. No other part of MDX depends on `&`.
+const AMPERSAND: &str = "\u{1}";
+
+/// Strict MDX with front matter, which every program that shows such pages hides. Emphasis is switched off, because
+/// emphasis can't hide an element, and its nesting has no limit.
+fn options() -> ParseOptions {
+    let budget = Cell::new(MAX_EXPRESSION_BYTES);
+    ParseOptions {
+        constructs: Constructs { attention: false, frontmatter: true, ..Constructs::mdx() },
+        mdx_esm_parse: Some(Box::new(|_| MdxSignal::Ok)),
+        mdx_expression_parse: Some(Box::new(move |text, _| {
+            // The parser asks again at each brace inside of an expression, with all text before.
+            let Some(left) = budget.get().checked_sub(text.len()) else {
+                let message = "the expressions of the page contain too many braces: make the page simpler";
+                return signal(Some(0), message);
+            };
+            budget.set(left);
+            match literal::expression_end(text) {
+                ExpressionEnd::Complete => MdxSignal::Ok,
+                ExpressionEnd::Open => signal(None, "the expression is not closed: write }"),
+                ExpressionEnd::Unclear(at) => {
+                    let message =
+                        "the expression is program code, which the registry does not run: write the value itself";
+                    signal(Some(at), message)
+                }
+            }
+        })),
+        ..ParseOptions::mdx()
+    }
+}
+
+/// Returns an error at this offset, or asks for more text.
+fn signal(at: Option<usize>, message: &str) -> MdxSignal {
+    let (source, rule) = (Box::new("countersign".to_owned()), Box::new("expression".to_owned()));
+    match at {
+        Some(at) => MdxSignal::Error(message.to_owned(), at, source, rule),
+        None => MdxSignal::Eof(message.to_owned(), source, rule),
+    }
+}
+
+struct Collector<'a> {
+    text: &'a str,
+    lines: &'a TextLines<'a>,
+    found: &'a mut Vec<Element>,
+    flaws: &'a mut Vec<YamlFlaw>,
+}
+
+impl Collector<'_> {
+    fn node(&mut self, node: &Node, parent: Option<usize>) {
+        let start = node.position().map_or(0, |position| position.start.offset);
+        let mut inside = parent;
+        match node {
+            Node::MdxJsxFlowElement(element) => {
+                inside = Some(self.element(element.name.as_deref(), &element.attributes, start, parent));
+            }
+            Node::MdxJsxTextElement(element) => {
+                inside = Some(self.element(element.name.as_deref(), &element.attributes, start, parent));
+            }
+            Node::MdxFlowExpression(expression) => {
+                self.expression(&expression.value, &expression.stops, start);
+            }
+            Node::MdxTextExpression(expression) => {
+                self.expression(&expression.value, &expression.stops, start);
+            }
+            Node::MdxjsEsm(_) => {
+                let message = "`import` and `export` at the beginning of a line are program code, which the registry does \
+                               not run: remove the line, or begin the line with another word";
+                self.flaw(start, message);
+            }
+            // The parser shows some invalid tags as text instead of an error. A step must not become text silently.
+            Node::Text(_) => {
+                let end = node.position().map_or(start, |position| position.end.offset);
+                if let Some(at) = invalid_tag(self.text.as_bytes(), start..end) {
+                    self.flaw(at, "the character < begins no valid tag: correct the tag, or write \\<");
+                }
+            }
+            Node::Code(code) => {
+                if let Some(element) = parent.and_then(|parent| self.found.get_mut(parent)) {
+                    let place = self.lines.place(start);
+                    element.fences.push(Fence {
+                        place,
+                        language: code.lang.clone(),
+                        text: code.value.replace(AMPERSAND, "&"),
+                    });
+                }
+            }
+            _ => {}
+        }
+        for child in node.children().into_iter().flatten() {
+            self.node(child, inside);
+        }
+    }
+
+    fn flaw(&mut self, at: usize, message: &str) {
+        self.flaws.push(YamlFlaw::new(self.lines.place(at), message));
+    }
+
+    /// Reads the value of an expression: null if the expression contains only comments. Adds a flaw if the expression is
+    /// no literal.
+    fn expression(&mut self, text: &str, stops: &[Stop], start: usize) -> Option<Value> {
+        match literal::parse(&text.replace(AMPERSAND, "&")) {
+            Ok(value) => Some(value.unwrap_or(Value::Null)),
+            Err((at, message)) => {
+                self.flaw(offset_in_page(stops, at).unwrap_or(start), &message);
+                None
+            }
+        }
+    }
+
+    fn element(
+        &mut self,
+        name: Option<&str>,
+        found: &[AttributeContent],
+        start: usize,
+        parent: Option<usize>,
+    ) -> usize {
+        let begin = self.after(start, name.unwrap_or("<"));
+        let (mut at, mut attributes) = (begin, Vec::new());
+        for attribute in found {
+            match attribute {
+                AttributeContent::Expression(spread) => {
+                    let begin = self.after(at, "{");
+                    self.flaw(begin.saturating_sub(1), "{...} is program code: write each attribute with its name");
+                    at = end_of(&spread.stops, &spread.value).unwrap_or(begin);
+                }
+                AttributeContent::Property(property) => {
+                    let end = self.after(at, &property.name);
+                    let place = self.lines.place(end.saturating_sub(property.name.len()));
+                    at = end;
+                    let value = match &property.value {
+                        None => Some(Value::Bool(true)),
+                        Some(AttributeValue::Literal(text)) => {
+                            at = self.after_quotes(end);
+                            self.without_entities(&text.replace(AMPERSAND, "&"), end)
+                        }
+                        Some(AttributeValue::Expression(expression)) => {
+                            at = end_of(&expression.stops, &expression.value).map_or(end, |end| end + 1);
+                            self.expression(&expression.value, &expression.stops, end)
+                        }
+                    };
+                    attributes.push(Attribute { name: property.name.clone(), place, value });
+                }
+            }
+        }
+        let end = self.text.get(at..).and_then(|rest| rest.find('>')).map_or(at, |length| at + length);
+        self.found.push(Element {
+            name: name.unwrap_or_default().to_owned(),
+            place: self.lines.place(start),
+            attributes,
+            attribute_text: begin..end,
+            parent,
+            fences: Vec::new(),
+        });
+        self.found.len() - 1
+    }
+
+    fn without_entities(&mut self, text: &str, at: usize) -> Option<Value> {
+        match entities::decode(text) {
+            Ok(text) => Some(Value::String(text)),
+            Err(entity) => {
+                let message = format!("programs read the entity {entity} differently: write the character itself");
+                self.flaw(at, &message);
+                None
+            }
+        }
+    }
+
+    /// Returns the offset after the next occurrence of `word`, or `from` if there is none.
+    fn after(&self, from: usize, word: &str) -> usize {
+        let rest = self.text.get(from..).unwrap_or_default();
+        rest.find(word).map_or(from, |at| from + at + word.len())
+    }
+
+    /// Returns the offset after the next text in quotes.
+    fn after_quotes(&self, from: usize) -> usize {
+        let rest = self.text.get(from..).unwrap_or_default();
+        let Some(open) = rest.find(['"', '\'']) else { return from };
+        let length = rest[open + 1..].find(char::from(rest.as_bytes()[open]));
+        length.map_or(from, |length| from + open + length + 2)
+    }
+}
+
+/// Returns the offset of the first `<` in a part of the page that is neither escaped nor followed by a space.
+fn invalid_tag(page: &[u8], part: Range<usize>) -> Option<usize> {
+    part.filter(|at| page.get(*at) == Some(&b'<')).find(|at| {
+        let escapes = page[..*at].iter().rev().take_while(|byte| **byte == b'\\').count();
+        escapes % 2 == 0 && !matches!(page.get(at + 1), Some(b' ' | b'\t'))
+    })
+}
+
+/// Returns the offset in the page of an offset in an expression.
+fn offset_in_page(stops: &[Stop], at: usize) -> Option<usize> {
+    let (begin, in_page) = stops.iter().rev().find(|(begin, _)| *begin <= at)?;
+    Some(in_page + at - begin)
+}
+
+fn end_of(stops: &[Stop], text: &str) -> Option<usize> {
+    offset_in_page(stops, text.len())
+}
+
+/// Maximum number of bytes of expressions that the reader scans for one page. Each brace in an expression makes the
+/// reader scan the expression again.
+const MAX_EXPRESSION_BYTES: usize = 8 << 20;

@@ -1,0 +1,481 @@
+//! Reads Gruntwork runbooks: MDX pages whose `<Command>` and `<Check>` elements are steps.
+//!
+//! Example: `<Command id="restart" command="systemctl restart web" inputsId="config" />`. The page is parsed as MDX, so
+//! comments and code samples are no steps, and the script of a step is the text that MDX gives to the element. This
+//! module only reads a page and runs nothing. All other elements are prose.
+
+mod boilerplate;
+mod elements;
+mod entities;
+mod gruntwork_bytes;
+mod inputs;
+mod literal;
+mod nesting;
+mod notes;
+mod sign_ins;
+mod validations;
+mod variable;
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::registry::declared_needs::{self, DeclaredNeeds};
+use crate::registry::found_step::FoundStep;
+use crate::registry::front_matter;
+use crate::registry::gruntwork::elements::Element;
+use crate::registry::gruntwork::gruntwork_bytes::GruntworkScript;
+use crate::registry::gruntwork::inputs::{InputBlocks, has_word};
+use crate::registry::gruntwork::notes::Notes;
+use crate::registry::page::{Page, ReadPage};
+use crate::registry::script_rules::{
+    BYTE_ORDER_MARK, REFUSED_CHARACTERS, check_path, check_size, interpreter_of_shebang, step_ref,
+};
+use crate::registry::shared_remarks::RemarkKind;
+use crate::registry::step_place::ScriptOrigin;
+use crate::registry::text_lines::TextLines;
+use crate::template::script_template;
+use documents::record::declared::{DeclaredSandbox, Limit};
+use documents::record::step_definition::{Approvals, Format, SessionUse, StepDefinition, Template};
+use documents::yaml::{OtherFile, TextPlace, YamlFlaw};
+
+/// Reads an `*.mdx` page. Returns `None` if the page has no step.
+///
+/// # Errors
+/// Returns all flaws of the page. If the page is not MDX, returns the first part that is not MDX.
+pub fn read(page: &Page<'_>) -> Result<Option<ReadPage>, Vec<YamlFlaw>> {
+    read_partly(page).map(ReadPage::without_flaws).transpose()
+}
+
+/// Reads an `*.mdx` page, and returns the steps without flaws together with the flaws of the page. Returns `None` if the
+/// page has no step.
+pub(super) fn read_partly(page: &Page<'_>) -> Option<ReadPage> {
+    // A name of an element has no other form than its letters, so such a page can't contain a step.
+    let may_have_step = STEPS.iter().any(|name| page.text.contains(name));
+    if !may_have_step && !NEAR_MISSES.iter().any(|tag| page.text.contains(tag)) {
+        return None;
+    }
+    let lines = TextLines::of(page.text);
+    let mut notes = Notes::default();
+    if page.text.len() > MAX_PAGE_BYTES {
+        let message = format!("the page is larger than {MAX_PAGE_BYTES} bytes: split the page");
+        return Some(ReadPage::of_flaws(vec![YamlFlaw::new(TextPlace { line: 1, column: 1 }, message)]));
+    }
+    for (refused, message) in REFUSED_CHARACTERS.into_iter().chain([('\u{feff}', BYTE_ORDER_MARK)]) {
+        if let Some(at) = page.text.find(refused) {
+            notes.flaws.push(YamlFlaw::new(lines.place(at), message));
+        }
+    }
+    if !notes.flaws.is_empty() {
+        return Some(ReadPage::of_flaws(notes.flaws));
+    }
+    let elements = match elements::read(page.text, &lines, &mut notes.flaws) {
+        Ok(elements) => elements,
+        Err(flaw) => return may_have_step.then(|| ReadPage::of_flaws(vec![flaw])),
+    };
+    elements.iter().filter(|element| is_near_miss(element)).for_each(|element| {
+        notes.shared.add(NO_STEPS, &format!("<{}>", element.name), element.place);
+    });
+    let steps = || elements.iter().enumerate().filter(|(_, element)| STEPS.contains(&element.name.as_str()));
+    if steps().next().is_none() && (notes.flaws.is_empty() || !may_have_step) {
+        let shared_remarks = notes.shared.into_remarks();
+        return (!shared_remarks.is_empty()).then(|| ReadPage { shared_remarks, ..ReadPage::default() });
+    }
+    if let Some((_, element)) = steps().nth(MAX_STEPS) {
+        let message = format!("the page has more than {MAX_STEPS} steps: split the page");
+        return Some(ReadPage::of_flaws(vec![YamlFlaw::new(element.place, message)]));
+    }
+    if let Err(message) = check_path(page.name) {
+        notes.flaws.push(YamlFlaw::new(TextPlace { line: 1, column: 1 }, message));
+    }
+    let mut reader =
+        Reader { page, elements: &elements, inputs: InputBlocks::new(page, &lines, &elements), ids: BTreeMap::new() };
+    let (mut found, mut unread) = (Vec::new(), Vec::new());
+    for (index, element) in steps() {
+        match reader.step(index, &mut notes) {
+            Some(step) => found.push(step),
+            None => unread.extend(element.text("id", &mut Vec::new()).map(|id| (id.to_owned(), element.place))),
+        }
+    }
+    for list in [&mut notes.flaws, &mut notes.remarks] {
+        // Several steps may use one block.
+        list.sort();
+        list.dedup();
+    }
+    let Notes { flaws, remarks, shared } = notes;
+    Some(ReadPage { steps: found, remarks, shared_remarks: shared.into_remarks(), unread, flaws })
+}
+
+/// Element of a page that does something in Gruntwork and that is no step here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OtherBlock {
+    /// Name of the element, for example `Template`.
+    pub component: String,
+    /// Id of the element, if it has one.
+    pub id: Option<String>,
+}
+
+/// Returns true for an element that was probably meant as a step: its name differs only in its letter case, a prefix or a
+/// plural, and it has an id and a script.
+fn is_near_miss(element: &Element) -> bool {
+    let name = element.name.rsplit('.').next().unwrap_or_default().to_ascii_lowercase();
+    let has = |name| element.attribute(name).is_some();
+    !STEPS.contains(&element.name.as_str())
+        && ["command", "check"].contains(&name.trim_end_matches('s'))
+        && has("id")
+        && (has("command") || has("path"))
+}
+
+/// Returns the elements of a page that do something in Gruntwork and that are no steps here, in file order. A page that
+/// is not MDX has none.
+#[must_use]
+pub fn other_blocks(text: &str) -> Vec<OtherBlock> {
+    let elements = elements::read(text, &TextLines::of(text), &mut Vec::new()).unwrap_or_default();
+    let others = elements.iter().filter(|element| OTHER_BLOCKS.contains(&element.name.as_str()));
+    let block = |element: &Element| OtherBlock {
+        component: element.name.clone(),
+        id: element.text("id", &mut Vec::new()).map(str::to_owned),
+    };
+    others.map(block).collect()
+}
+
+/// Elements that do something in Gruntwork, besides [`STEPS`].
+const OTHER_BLOCKS: [&str; 9] = [
+    "AwsAuth",
+    "GitAuth",
+    "GitClone",
+    "GitHubAuth",
+    "GitHubPullRequest",
+    "GitLabMergeRequest",
+    "GoogleAuth",
+    "Template",
+    "TemplateInline",
+];
+
+struct Reader<'a> {
+    page: &'a Page<'a>,
+    elements: &'a [Element],
+    inputs: InputBlocks<'a>,
+    /// Ids of the steps before, in the form that templates use, with their places.
+    ids: BTreeMap<String, (String, TextPlace)>,
+}
+
+/// Script of a step.
+struct Script {
+    text: String,
+    /// Place of the attribute that contains or names the script.
+    place: TextPlace,
+    /// File, if the script is in a file.
+    file: Option<OtherFile>,
+}
+
+impl Script {
+    /// Returns a flaw at a place of the script.
+    fn flaw(&self, line: usize, column: usize, message: impl Into<String>) -> YamlFlaw {
+        match &self.file {
+            Some(file) => YamlFlaw::in_other_file(file.clone(), TextPlace { line, column }, message),
+            None => YamlFlaw::new(self.place, message),
+        }
+    }
+}
+
+impl Reader<'_> {
+    /// Reads one step. If the element has a flaw, the element gives no step, and reading continues.
+    fn step(&mut self, index: usize, notes: &mut Notes) -> Option<FoundStep> {
+        let before = notes.flaws.len();
+        let element = &self.elements[index];
+        check_attributes(element, notes);
+        let id = self.id(element, &mut notes.flaws);
+        let title = title(element, &mut notes.flaws);
+        let script = self.script(element, &mut notes.flaws);
+        let params = self.inputs.schema_of(index, script.as_ref().map_or("", |script| &script.text), notes);
+        let needs = needs(element, &mut notes.flaws);
+        let secrets = sign_ins::secrets(element, self.elements, needs.secrets.clone(), &mut notes.flaws);
+        let script = script?;
+        let interpreter = interpreter(&script).map_err(|message| script.flaw(1, 1, message));
+        let interpreter = interpreter.map_err(|flaw| notes.flaws.push(flaw)).ok()?;
+        let (id, place) = id?;
+        let reference = step_ref(self.page.name, id).map_err(|message| YamlFlaw::new(place, message));
+        let reference = reference.map_err(|flaw| notes.flaws.push(flaw)).ok()?;
+        if notes.flaws.len() > before {
+            return None;
+        }
+        self.compare(element, id, &script, notes);
+        remark_names(&script.text, element.place, notes);
+        let mut params = params;
+        add_outputs(&mut params, &script.text);
+        let lines = match script.file {
+            Some(file) => ScriptOrigin::File(file),
+            None => ScriptOrigin::Attribute(script.place),
+        };
+        let (source, added) = with_functions(&script.text, &interpreter);
+        let mut found = FoundStep {
+            place,
+            contents: Vec::new(),
+            script: lines,
+            added,
+            definition: StepDefinition {
+                title: title.unwrap_or_else(|| id.to_owned()),
+                reference,
+                format: Format::Gruntwork,
+                interpreter,
+                template: if script.text.contains("{{") { Template::Gruntwork } else { Template::None },
+                source,
+                files: Vec::new(),
+                params: params.into(),
+                sandbox: needs.sandbox.clone(),
+                approvals: Approvals::unspecified(),
+                secrets,
+                outputs: Vec::new(),
+                session: SessionUse::None,
+                exclusive: None,
+                plan: None,
+                runs_on: None,
+                programs: needs.programs.clone(),
+            },
+        };
+        let at = |message: String| YamlFlaw::new(place, message);
+        let put = needs.links.clone().put(&mut found.definition).map_err(at);
+        put.map_err(|flaw| notes.flaws.push(flaw)).ok()?;
+        let contents = needs.put_files(&mut found.definition, self.page.files).map_err(at);
+        found.contents = contents.map_err(|flaw| notes.flaws.push(flaw)).ok()?;
+        Some(found)
+    }
+
+    /// Returns the id of a step with its place. Two ids are equal for templates if they differ only in `-` and `_`.
+    fn id<'e>(&mut self, element: &'e Element, flaws: &mut Vec<YamlFlaw>) -> Option<(&'e str, TextPlace)> {
+        let Some(attribute) = element.attribute("id") else {
+            let message = format!("<{}> has no id: add id=\"…\"", element.name);
+            flaws.push(YamlFlaw::new(element.place, message));
+            return None;
+        };
+        let id = element.text("id", flaws)?;
+        let normal = id.replace('-', "_");
+        if let Some((first, at)) = self.ids.get(&normal) {
+            let first_place = format!("{}:{}", at.line, at.column);
+            let message = if first == id {
+                format!("the id {id:?} is already at {first_place}: change the id of one of the two steps")
+            } else {
+                format!(
+                    "the ids {first:?} at {first_place} and {id:?} are the same name in templates, where - becomes _: \
+                     change the id of one of the two steps"
+                )
+            };
+            flaws.push(YamlFlaw::new(attribute.place, message));
+            return None;
+        }
+        self.ids.insert(normal, (id.to_owned(), attribute.place));
+        Some((id, attribute.place))
+    }
+
+    fn script(&self, element: &Element, flaws: &mut Vec<YamlFlaw>) -> Option<Script> {
+        let place = |name: &str| element.attribute(name).map_or(element.place, |attribute| attribute.place);
+        let (text, place, file) = match (element.attribute("command"), element.attribute("path")) {
+            (Some(_), None) => (element.text("command", flaws)?.to_owned(), place("command"), None),
+            (None, Some(_)) => {
+                let path = element.text("path", flaws)?;
+                let text = self.page.files.read(path).and_then(|bytes| {
+                    String::from_utf8(bytes)
+                        .map_err(|_| format!("the file {path:?} is not UTF-8: save the file as UTF-8"))
+                });
+                let text = text.map_err(|message| flaws.push(YamlFlaw::new(place("path"), message))).ok()?;
+                let user = element.text("id", &mut Vec::new()).unwrap_or_default().to_owned();
+                (text, place("path"), Some(OtherFile { path: path.to_owned(), named_at: place("path"), user }))
+            }
+            (found, _) => {
+                let what = if found.is_some() { "both `command` and `path`" } else { "no script" };
+                let message = format!(
+                    "<{}> has {what}: write the script in command=\"…\", or name its file with path=\"…\"",
+                    element.name
+                );
+                flaws.push(YamlFlaw::new(element.place, message));
+                return None;
+            }
+        };
+        let (before, script) = (flaws.len(), Script { text, place, file });
+        let text = &script.text;
+        if text.trim().is_empty() {
+            flaws.push(script.flaw(1, 1, "the script is empty: write the script"));
+        }
+        flaws.extend(check_size(text).err().map(|message| script.flaw(1, 1, message)));
+        for (refused, message) in REFUSED_CHARACTERS {
+            if let Some(at) = text.find(refused) {
+                let TextPlace { line, column } = TextLines::of(text).place(at);
+                flaws.push(script.flaw(line, column, format!("the script: {message}")));
+            }
+        }
+        (flaws.len() == before).then_some(script)
+    }
+
+    /// Adds a remark if Gruntwork's own registry takes another id or another script from the element.
+    fn compare(&self, element: &Element, id: &str, script: &Script, notes: &mut Notes) {
+        let theirs = gruntwork_bytes::read(self.page.text.get(element.attribute_text.clone()).unwrap_or_default());
+        let same = match (&theirs.script, &script.file) {
+            (GruntworkScript::Inline(text), None) => *text == script.text,
+            (GruntworkScript::File(path), Some(own)) => *path == own.path,
+            _ => false,
+        };
+        if theirs.id != id || !same {
+            let message = format!(
+                "Gruntwork's registry takes another script from <{} id={id:?}>, because it searches the text of the tag; \
+                 Countersign runs what MDX shows: write the script in a file and name it with `path`, so that both are \
+                 the same",
+                element.name
+            );
+            notes.remarks.push(YamlFlaw::new(script.place, message));
+        }
+    }
+}
+
+/// Refuses attributes that occur twice, and reports the attributes that have no effect.
+fn check_attributes(element: &Element, notes: &mut Notes) {
+    for (index, attribute) in element.attributes.iter().enumerate() {
+        let name = attribute.name.as_str();
+        if element.attributes[..index].iter().any(|other| other.name == name) {
+            let message = format!("`{name}` occurs twice: keep one of the two");
+            notes.flaws.push(YamlFlaw::new(attribute.place, message));
+        } else if !ATTRIBUTES.contains(&name)
+            && !sign_ins::SIGN_INS.contains(&name)
+            && !need_names().any(|need| need == name)
+        {
+            notes.shared.add(("attributes without effect: ", ""), name, element.place);
+        }
+    }
+}
+
+/// Adds remarks about variables of Gruntwork that a script uses and that Countersign does not set.
+fn remark_names(script: &str, place: TextPlace, notes: &mut Notes) {
+    for name in VARIABLES.into_iter().filter(|name| has_word(script, name)) {
+        notes.shared.add(UNSET, name, place);
+    }
+}
+
+/// Returns the script with the functions of Gruntwork that it uses and does not define, so that reviewers see them. The
+/// functions are at the beginning of the first line below the shebang, so that each line keeps its number. Also returns
+/// this line, and the number of added characters.
+fn with_functions(script: &str, interpreter: &str) -> (String, (usize, usize)) {
+    let is_defined = |name: &str| script.contains(&format!("{name}()")) || script.contains(&format!("function {name}"));
+    let used = FUNCTIONS.into_iter().filter(|(name, _)| has_word(script, name) && !is_defined(name));
+    let functions: Vec<String> = used
+        .filter(|_| ["bash", "sh", "zsh"].contains(&interpreter))
+        .map(|(name, level)| {
+            // Only bash can print a time without another program.
+            let (time, argument) =
+                if interpreter == "bash" { ("%(%FT%TZ)T", " -1") } else { ("%s", " \"$(date -u +%FT%TZ)\"") };
+            let print = format!("TZ=UTC printf '[{time}] [{level} %s\\n'{argument} \"$*\"");
+            match name {
+                "log_debug" => format!("{name}() {{ if [ \"${{DEBUG:-}}\" = true ]; then {print}; fi; }}; "),
+                _ => format!("{name}() {{ {print}; }}; "),
+            }
+        })
+        .collect();
+    let after = if script.starts_with("#!") { script.find('\n').map_or(script.len(), |end| end + 1) } else { 0 };
+    let (shebang, rest) = script.split_at(after);
+    let functions = functions.concat();
+    (format!("{shebang}{functions}{rest}"), (1 + usize::from(after > 0), functions.len()))
+}
+
+/// Adds a text parameter for each output of another block that the script uses. The proposer gives the value.
+fn add_outputs(params: &mut Value, script: &str) {
+    for name in script_template::output_parameters(script) {
+        if params["properties"].get(&name).is_some() {
+            continue;
+        }
+        params["properties"][&name] =
+            json!({"type": "string", "description": "Output of an earlier block", "maxLength": MAX_OUTPUT});
+        if let Some(required) = params["required"].as_array_mut() {
+            required.push(name.into());
+        }
+    }
+}
+
+/// Functions that Gruntwork loads into each shell script, with the level in their output.
+const FUNCTIONS: [(&str, &str); 4] =
+    [("log_info", "INFO] "), ("log_warn", "WARN] "), ("log_error", "ERROR]"), ("log_debug", "DEBUG]")];
+/// Variables that Gruntwork sets for each script.
+const VARIABLES: [&str; 1] = ["REPO_FILES"];
+const UNSET: RemarkKind =
+    ("variables of Gruntwork that no script gets: ", "; write the text to standard output, or to a file of the run");
+/// Maximum number of steps of a page.
+const MAX_STEPS: usize = 500;
+/// Maximum length of the value of an output, in characters.
+const MAX_OUTPUT: u64 = 4096;
+
+fn title(element: &Element, flaws: &mut Vec<YamlFlaw>) -> Option<String> {
+    let text = element.text("title", flaws)?.split_whitespace().collect::<Vec<_>>().join(" ");
+    if text.is_empty() {
+        return None;
+    }
+    let place = element.attribute("title").map_or(element.place, |attribute| attribute.place);
+    front_matter::title(&text).map_err(|message| flaws.push(YamlFlaw::new(place, message))).ok()
+}
+
+/// Returns the interpreter of a script: its shebang, else bash, as in Gruntwork.
+fn interpreter(script: &Script) -> Result<String, String> {
+    if let Some(name) = interpreter_of_shebang(&script.text)? {
+        return Ok(name);
+    }
+    let path = script.file.as_ref().map(|file| file.path.as_str());
+    let ending = path.and_then(|path| path.rsplit('/').next()?.rsplit_once('.')).map(|(_, end)| end);
+    match LANGUAGES.iter().find(|(known, _)| Some(*known) == ending) {
+        Some((ending, name)) => Err(format!(
+            "the script ends in .{ending} but has no shebang, so bash would run it: write #!/usr/bin/env {name} in its \
+             first line"
+        )),
+        None => Ok("bash".to_owned()),
+    }
+}
+
+/// Returns the names of the attributes that declare a need. `timeoutMs` declares the limit of time.
+fn need_names() -> impl Iterator<Item = &'static str> {
+    declared_needs::names().filter(|name| *name != "timeout")
+}
+
+/// Reads the attributes that declare what the step needs of the host.
+fn needs(element: &Element, flaws: &mut Vec<YamlFlaw>) -> DeclaredNeeds {
+    let (before, mut needs) = (flaws.len(), DeclaredNeeds::default());
+    let mut last = element.place;
+    for name in need_names() {
+        let (Some(attribute), Some(text)) = (element.attribute(name), element.text(name, flaws)) else { continue };
+        last = attribute.place;
+        flaws.extend(needs.add(name, text).err().map(|message| YamlFlaw::new(attribute.place, message)));
+    }
+    declare_time(element, &mut needs.sandbox, flaws);
+    if flaws.len() == before {
+        flaws.extend(needs.sandbox.check().err().map(|message| YamlFlaw::new(last, message)));
+    }
+    needs
+}
+
+fn declare_time(element: &Element, sandbox: &mut DeclaredSandbox, flaws: &mut Vec<YamlFlaw>) {
+    let Some(attribute) = element.attribute("timeoutMs") else { return };
+    let millis = match &attribute.value {
+        Some(Value::Number(number)) => number.as_u64(),
+        Some(Value::String(text)) => text.parse().ok(),
+        Some(_) => None,
+        None => return,
+    };
+    match millis.filter(|millis| (1..1 << 53).contains(millis)) {
+        Some(millis) => sandbox.limits.get_or_insert_default().declare(Limit::Wall, millis),
+        None => {
+            let message = "`timeoutMs` must be a whole number of milliseconds above 0: write timeoutMs={300000}";
+            flaws.push(YamlFlaw::new(attribute.place, message));
+        }
+    }
+}
+
+/// Elements that are steps.
+const STEPS: [&str; 2] = ["Command", "Check"];
+/// Beginnings of tags that are no steps, besides those that contain the name of a step.
+const NEAR_MISSES: [&str; 2] = ["<command", "<check"];
+const NO_STEPS: RemarkKind = ("elements that are no steps: ", "; write <Command> or <Check>");
+/// Attributes of a step that have an effect, besides those of `sign_ins`.
+const ATTRIBUTES: [&str; 6] = ["id", "title", "command", "path", "inputsId", "timeoutMs"];
+/// Endings of files that are not for bash, with their interpreters.
+const LANGUAGES: [(&str, &str); 7] =
+    [("py", "python3"), ("js", "node"), ("mjs", "node"), ("rb", "ruby"), ("pl", "perl"), ("go", "go"), ("zsh", "zsh")];
+/// Maximum size of a page. The parser needs quadratic time for some pages.
+const MAX_PAGE_BYTES: usize = 256 << 10;
+
+#[cfg(test)]
+mod tests;

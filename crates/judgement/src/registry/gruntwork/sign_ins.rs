@@ -1,0 +1,98 @@
+//! Secrets of a step that names a sign-in block, for example `awsAuthId="aws"`.
+//!
+//! Gruntwork's blocks sign in through a browser and put the result into variables. The registry names the same
+//! variables as secrets of the step: `aws.AWS_REGION` is the variable `AWS_REGION` of the block with the id `aws`.
+
+use serde_json::Value;
+
+use crate::registry::gruntwork::elements::Element;
+use documents::record::step_definition::{SecretAs, StepSecret};
+use documents::yaml::YamlFlaw;
+
+/// Attributes of a step that name a sign-in block.
+pub(super) const SIGN_INS: [&str; 4] = ["awsAuthId", "githubAuthId", "gitAuthId", "googleAuthId"];
+
+const AWS: &[(&str, SecretAs)] = &[
+    ("AWS_ACCESS_KEY_ID", SecretAs::Env),
+    ("AWS_REGION", SecretAs::Env),
+    ("AWS_SECRET_ACCESS_KEY", SecretAs::Env),
+    ("AWS_SESSION_TOKEN", SecretAs::Env),
+];
+const GITHUB: &[(&str, SecretAs)] = &[("GITHUB_TOKEN", SecretAs::Env), ("GITHUB_USER", SecretAs::Env)];
+const GITLAB: &[(&str, SecretAs)] = &[("GITLAB_TOKEN", SecretAs::Env), ("GITLAB_USER", SecretAs::Env)];
+/// The credentials of Google are a file, and the variable contains its path.
+const GOOGLE: &[(&str, SecretAs)] = &[
+    ("CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE", SecretAs::File),
+    ("CLOUDSDK_CORE_ACCOUNT", SecretAs::Env),
+    ("CLOUDSDK_CORE_PROJECT", SecretAs::Env),
+    ("GOOGLE_APPLICATION_CREDENTIALS", SecretAs::File),
+    ("GOOGLE_CLOUD_PROJECT", SecretAs::Env),
+    ("GOOGLE_PROJECT", SecretAs::Env),
+];
+
+/// Adds the secrets of the sign-in blocks to the secrets that a step declares. The result is sorted by name.
+pub(super) fn secrets(
+    step: &Element,
+    page: &[Element],
+    declared: Vec<StepSecret>,
+    flaws: &mut Vec<YamlFlaw>,
+) -> Vec<StepSecret> {
+    let mut found = declared;
+    for name in SIGN_INS {
+        let Some(id) = step.text(name, flaws) else { continue };
+        let place = step.attribute(name).map_or(step.place, |attribute| attribute.place);
+        let Some(block) = page.iter().find(|block| is_sign_in(block) && text(block, "id") == Some(id)) else {
+            let message = format!("no sign-in block of the page has the id {id:?}: correct `{name}`, or add the block");
+            flaws.push(YamlFlaw::new(place, message));
+            continue;
+        };
+        let Some(variables) = variables(name, block) else {
+            let message = format!("the block {id:?} is a <{}>, which `{name}` can't name: correct the id", block.name);
+            flaws.push(YamlFlaw::new(place, message));
+            continue;
+        };
+        for (variable, given) in variables {
+            let (Ok(secret), Ok(variable)) = (format!("{id}.{variable}").parse(), variable.parse()) else {
+                let message = format!(
+                    "{id:?} can't be part of the name of a secret: use letters, digits and . _ -, begin with a letter, \
+                     and use at most 24 bytes"
+                );
+                flaws.push(YamlFlaw::new(place, message));
+                break;
+            };
+            if found.iter().any(|other| other.variable.as_ref() == Some(&variable) || other.name == secret) {
+                let message = format!(
+                    "{} is already set by another sign-in block or by `secrets` of this step: name only one of the two",
+                    variable.as_str()
+                );
+                flaws.push(YamlFlaw::new(place, message));
+                break;
+            }
+            found.push(StepSecret { name: secret, given: *given, variable: Some(variable) });
+        }
+    }
+    found.sort_by(|a, b| a.name.as_str().cmp(b.name.as_str()));
+    found
+}
+
+fn is_sign_in(element: &Element) -> bool {
+    ["AwsAuth", "GitHubAuth", "GitLabAuth", "GitAuth", "GoogleAuth"].contains(&element.name.as_str())
+}
+
+fn text<'a>(element: &'a Element, name: &str) -> Option<&'a str> {
+    element.attribute(name)?.value.as_ref().and_then(Value::as_str)
+}
+
+/// Returns the variables that Gruntwork documents for a block, or `None` if the attribute can't name such a block.
+fn variables(attribute: &str, block: &Element) -> Option<&'static [(&'static str, SecretAs)]> {
+    let gitlab = text(block, "provider") == Some("gitlab");
+    match (attribute, block.name.as_str()) {
+        ("awsAuthId", "AwsAuth") => Some(AWS),
+        ("googleAuthId", "GoogleAuth") => Some(GOOGLE),
+        ("gitAuthId", "GitLabAuth") => Some(GITLAB),
+        ("gitAuthId", "GitAuth") if gitlab => Some(GITLAB),
+        ("gitAuthId" | "githubAuthId", "GitHubAuth") => Some(GITHUB),
+        ("gitAuthId" | "githubAuthId", "GitAuth") if !gitlab => Some(GITHUB),
+        _ => None,
+    }
+}

@@ -1,0 +1,131 @@
+//! The file `countersign.lock` of a runbook directory: the digests of the steps that may be sealed from this directory.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::registry::page::RunbookFiles;
+use documents::crypto::digest::StepDigest;
+use documents::crypto::json;
+use documents::record::ident::StepRef;
+
+/// Name of the file.
+pub const LOCK_FILE: &str = "countersign.lock";
+
+/// Maximum size of a lock file in bytes, enough for 100,000 steps.
+const MAX_LOCK_BYTES: u64 = 16 << 20;
+
+/// Content of a lock file: each step with its digest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LockFile {
+    version: u64,
+    steps: BTreeMap<StepRef, StepDigest>,
+}
+
+impl LockFile {
+    /// Returns the lock of these steps.
+    #[must_use]
+    pub fn of(steps: impl IntoIterator<Item = (StepRef, StepDigest)>) -> Self {
+        Self { version: 1, steps: steps.into_iter().collect() }
+    }
+
+    /// Reads the lock of a runbook directory, or returns `None` if the directory has no lock. If `owner` is given, only
+    /// this user and root may be able to write the file.
+    ///
+    /// # Errors
+    /// Returns a message if the file can't be read or is no lock.
+    pub fn read(directory: &Path, owner: Option<u32>) -> Result<Option<Self>, String> {
+        if directory.join(LOCK_FILE).symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+            return Ok(None);
+        }
+        let bytes = RunbookFiles::new(directory.to_owned(), owner).read_up_to(LOCK_FILE, MAX_LOCK_BYTES)?;
+        let broken = |why: String| format!("the lock can't be read ({why}): run `countersign registry lock` again");
+        let value = json::parse(&bytes, bytes.len()).map_err(|error| broken(error.to_string()))?;
+        let lock: Self = json::typed(&value).map_err(|error| broken(error.to_string()))?;
+        if lock.version != 1 {
+            return Err(broken(format!("version {}, and this program reads version 1", lock.version)));
+        }
+        Ok(Some(lock))
+    }
+
+    /// Writes the lock into a runbook directory. A lock that exists is replaced at once.
+    ///
+    /// # Errors
+    /// Returns the error of the system.
+    pub fn write(&self, directory: &Path) -> io::Result<()> {
+        let mut text = serde_json::to_vec_pretty(self)?;
+        text.push(b'\n');
+        let mut file = tempfile::NamedTempFile::new_in(directory)?;
+        file.write_all(&text)?;
+        file.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
+        file.as_file().sync_all()?;
+        file.persist(directory.join(LOCK_FILE)).map(drop).map_err(|error| error.error)
+    }
+
+    /// Returns one message for each step that differs from the lock.
+    #[must_use]
+    pub fn objections(&self, steps: &BTreeMap<StepRef, StepDigest>) -> Vec<(StepRef, String)> {
+        const ADVICE: &str = "review the change, then run `countersign registry lock`";
+        let changed = steps.iter().filter_map(|(step, digest)| match self.steps.get(step) {
+            None => Some((step.clone(), format!("{step} is not in {LOCK_FILE}: {ADVICE}"))),
+            Some(locked) if locked != digest => {
+                Some((step.clone(), format!("{step} is {digest}, and {LOCK_FILE} has {locked}: {ADVICE}")))
+            }
+            Some(_) => None,
+        });
+        let removed = self.steps.keys().filter(|step| !steps.contains_key(*step));
+        let removed =
+            removed.map(|step| (step.clone(), format!("{step} is in {LOCK_FILE}, but in no runbook: {ADVICE}")));
+        changed.chain(removed).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn steps(of: &[(&str, &[u8])]) -> BTreeMap<StepRef, StepDigest> {
+        of.iter().map(|(step, text)| (step.parse().expect("a ref"), StepDigest::of(text))).collect()
+    }
+
+    #[test]
+    fn a_lock_is_read_as_it_was_written_and_names_each_difference() {
+        let home = tempfile::tempdir().expect("a directory");
+        assert_eq!(LockFile::read(home.path(), None), Ok(None));
+        let before = steps(&[("a:one", b"1"), ("a:two", b"2"), ("b:three", b"3")]);
+        let lock = LockFile::of(before.clone());
+        lock.write(home.path()).expect("written");
+        assert_eq!(LockFile::read(home.path(), None), Ok(Some(lock.clone())));
+        assert_eq!(lock.objections(&before), []);
+        let found: Vec<String> = lock
+            .objections(&steps(&[("a:one", b"other"), ("a:two", b"2"), ("a:new", b"4")]))
+            .into_iter()
+            .map(|(_, message)| message)
+            .collect();
+        assert_eq!(found.len(), 3, "{found:?}");
+        for (message, words) in found.iter().zip(["a:new is not in", "a:one is sha256:", "b:three is in"]) {
+            assert!(message.starts_with(words), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_broken_lock_is_an_error() {
+        let home = tempfile::tempdir().expect("a directory");
+        for (text, words) in [
+            ("", "can't be read"),
+            ("{\"steps\":{}}", "version"),
+            ("{\"version\":2,\"steps\":{}}", "version 2"),
+            ("{\"version\":1,\"steps\":{\"x\":\"y\"}}", "can't be read"),
+            ("{\"version\":1,\"steps\":{},\"steps\":{}}", "can't be read"),
+        ] {
+            fs::write(home.path().join(LOCK_FILE), text).expect("a file");
+            let error = LockFile::read(home.path(), None).expect_err(text);
+            assert!(error.contains(words), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! Reads Countersign Markdown: runbooks whose fenced blocks are steps.
+//!
+//! The front matter of a runbook contains `countersign: 1`. Each fenced block with an id is a step. Example of a fence:
+//! `bash {#restart timeout=60s}`. All other text is prose. This module only reads a runbook and runs nothing. This
+//! module does not parse the script of a block.
+
+use crate::registry::attributes::{self, FenceInfo, LINKS, PlacedText};
+use crate::registry::declared_secrets::declared_secrets;
+use crate::registry::fenced_block::{FencedBlock, check_characters, fenced_blocks};
+use crate::registry::found_step::{FoundStep, add_step};
+use crate::registry::front_matter::{self, FrontMatter};
+use crate::registry::page::{Page, ReadPage, RunbookFiles};
+use crate::registry::run_links::RunLinks;
+use crate::registry::script_rules::{BYTE_ORDER_MARK, check_path, step_ref};
+use crate::registry::shared_remarks::{RemarkKind, SharedRemarks};
+use crate::registry::step_contents::{named_files, put_files};
+use crate::registry::step_place::ScriptOrigin;
+use crate::registry::text_lines::TextLines;
+use documents::crypto::canonical::canonical_of;
+use documents::record::declared::check_program;
+use documents::record::ident::IdentError;
+use documents::record::later_words::Program;
+use documents::record::step_definition::{Format, SessionUse, StepDefinition, Template};
+use documents::yaml::{self, TextPlace, YamlFlaw, unknown};
+
+/// Reads a `*.md` file. Returns `None` if the file is prose.
+///
+/// # Errors
+/// Returns all flaws of the file.
+pub fn read(page: &Page<'_>) -> Result<Option<ReadPage>, Vec<YamlFlaw>> {
+    read_partly(page).map(ReadPage::without_flaws).transpose()
+}
+
+/// Reads a `*.md` file, and returns the steps without flaws together with the flaws of the file. Returns `None` if the
+/// file is prose.
+pub(super) fn read_partly(page: &Page<'_>) -> Option<ReadPage> {
+    let (text, path) = (page.text, page.name);
+    let mut flaws = Vec::new();
+    let lines = TextLines::of(text);
+    let (yaml, body) = front_matter(text, &mut flaws)?;
+    check_characters(text, &lines, &mut flaws);
+    if !flaws.is_empty() {
+        return Some(ReadPage::of_flaws(flaws));
+    }
+    let front = match yaml::parse(yaml, 2) {
+        Ok(tree) => front_matter::read(&tree, &mut flaws),
+        // Without a valid front matter, every block of the file would give an error too.
+        Err(flaw) => return Some(ReadPage::of_flaws(vec![flaw])),
+    };
+    if let Err(flaw) = check_file_name(path) {
+        flaws.push(flaw);
+        return Some(ReadPage::of_flaws(flaws));
+    }
+    let mut remarks = SharedRemarks::default();
+    let mut found = Vec::new();
+    let mut has_step = false;
+    for block in fenced_blocks(text, body, &lines) {
+        flaws.extend(runnable(&block));
+        if block.info.text.split_whitespace().next() == Some("file") {
+            remarks.add(FILE_BLOCK, "file", block.fence);
+        }
+        let before = flaws.len();
+        let info = attributes::read(&block.info.text, block.info.place, &mut flaws);
+        has_step |= info.is_some() || flaws.len() > before;
+        if let Some(info) = info
+            && let Some(one) = step(&front, path, &block, &info, page.files, &mut flaws)
+        {
+            add_step(&mut found, one, &mut flaws);
+        }
+    }
+    if !has_step && flaws.is_empty() {
+        let message = "the file has no step: add an id to a fenced block, for example ```bash {#name}, or remove the \
+                       front matter";
+        flaws.push(YamlFlaw::new(TextPlace { line: 1, column: 1 }, message));
+    }
+    // Without its parameters, each script would give more errors.
+    let steps = if front.params.unread { Vec::new() } else { found };
+    Some(ReadPage { steps, flaws, shared_remarks: remarks.into_remarks(), ..ReadPage::default() })
+}
+
+const FILE_BLOCK: RemarkKind =
+    ("in a file with `countersign: 1`, a block has no effect: ```", "; name files of the directory with files=…");
+
+/// Returns true if a file has the front matter of Countersign Markdown.
+pub(super) fn is_runbook(text: &str) -> bool {
+    front_matter(text, &mut Vec::new()).is_some()
+}
+
+/// Checks that the name of a runbook file can be the first part of step references.
+pub(super) fn check_file_name(path: &str) -> Result<(), YamlFlaw> {
+    check_path(path).map_err(|message| YamlFlaw::new(TextPlace { line: 1, column: 1 }, message))
+}
+
+/// Returns an error if the block belongs to another runbook format.
+fn runnable(block: &FencedBlock) -> Option<YamlFlaw> {
+    (block.info.text.split_whitespace().next() == Some("runnable")).then(|| {
+        let message = "a ```runnable block has no effect in a file with `countersign: 1`: write the language and an id, \
+                       for example ```python {#name}, or remove the front matter";
+        YamlFlaw::new(block.fence, message)
+    })
+}
+
+/// Reads the step of one block. If a block has a flaw, the block gives no step, and reading continues. `directory` has the
+/// files that the block may name.
+pub(super) fn step(
+    front: &FrontMatter,
+    path: &str,
+    block: &FencedBlock,
+    info: &FenceInfo,
+    directory: &RunbookFiles,
+    flaws: &mut Vec<YamlFlaw>,
+) -> Option<FoundStep> {
+    let before = flaws.len();
+    let reference = match step_ref(path, &info.id.text) {
+        Ok(reference) => Some(reference),
+        Err(message) => {
+            flaws.push(YamlFlaw::new(info.id.place, message));
+            None
+        }
+    };
+    let mut sandbox = front.sandbox.clone();
+    let (mut title, mut exclusive, mut params, mut programs) = (None, None, None, None);
+    let (mut files, mut links, mut secrets) = (Vec::new(), RunLinks::default(), Vec::new());
+    let at = |name: &str| info.attributes.iter().find(|(key, _)| key.text == name).map(|(_, value)| value.place);
+    if let (Some(off), None) = (at("sandbox"), at("reason")) {
+        flaws
+            .push(YamlFlaw::new(off, "sandbox=off needs a reason: add reason=\"…\", which every approver reads first"));
+    }
+    if let (None, Some(reason)) = (at("sandbox"), at("reason")) {
+        flaws.push(YamlFlaw::new(reason, "`reason` is only for sandbox=off: remove `reason`, or add sandbox=off"));
+    }
+    for (key, value) in &info.attributes {
+        let read = match key.text.as_str() {
+            "title" => front_matter::title(&value.text).map(|text| title = Some(text)),
+            "exclusive" => exclusive_name(&value.text).map(|name| exclusive = Some(name)),
+            "params" if front.params.unread => Ok(()),
+            "params" => chosen(&value.text, &front.params.names()).map(|names| params = Some(names)),
+            "files" => named_files(&value.text, directory).map(|found| files = found),
+            "secrets" => declared_secrets(&value.text).map(|found| secrets = found),
+            "programs" => program_names(&value.text).map(|names| programs = Some(names)),
+            name if LINKS.contains(&name) => links.add(name, &value.text),
+            "sandbox" if value.text == "off" => Ok(()),
+            "sandbox" => Err(unknown("value of sandbox", &value.text, &["off"])),
+            name => front_matter::declare(&mut sandbox, name, &value.text),
+        };
+        if let Err(message) = read {
+            flaws.push(YamlFlaw::new(value.place, message));
+        }
+    }
+    if flaws.len() == before
+        && let Err(message) = sandbox.check()
+    {
+        let named = ["workdir", "write", "sandbox", "network"].into_iter().find_map(at);
+        flaws.push(YamlFlaw::new(named.unwrap_or(info.id.place), message));
+    }
+    block.check_script("remove the id", flaws);
+    let interpreter = match interpreter(front, block, info) {
+        Ok(name) => Some(name),
+        Err(flaw) => {
+            flaws.push(flaw);
+            None
+        }
+    };
+    let mut found = FoundStep {
+        place: info.id.place,
+        contents: Vec::new(),
+        script: ScriptOrigin::Below(block.fence.line),
+        added: (0, 0),
+        definition: StepDefinition {
+            title: title
+                .or_else(|| block.heading.clone())
+                .or_else(|| front.title.clone())
+                .unwrap_or_else(|| info.id.text.clone()),
+            reference: reference?,
+            format: Format::Markdown,
+            interpreter: interpreter?,
+            source: block.source.clone(),
+            files: Vec::new(),
+            params: front.params.schema(params.as_deref()).into(),
+            template: Template::None,
+            sandbox,
+            approvals: front.approvals.clone(),
+            secrets,
+            outputs: Vec::new(),
+            session: SessionUse::None,
+            exclusive,
+            plan: None,
+            runs_on: None,
+            programs,
+        },
+    };
+    if let Err(message) = links.put(&mut found.definition) {
+        flaws.push(YamlFlaw::new(at("plan").or_else(|| at("plan-max-age")).unwrap_or(info.id.place), message));
+        return None;
+    }
+    found.contents = put_files(&mut found.definition, &files);
+    Some(found)
+}
+
+/// Returns the interpreter from the shebang, the language of the fence or the front matter, in this order. The default
+/// is bash.
+fn interpreter(front: &FrontMatter, block: &FencedBlock, info: &FenceInfo) -> Result<String, YamlFlaw> {
+    if let Some(interpreter) = block.shebang() {
+        return interpreter;
+    }
+    match &info.language {
+        Some(PlacedText { place, text }) => {
+            front_matter::interpreter(text).map_err(|message| YamlFlaw::new(*place, message))
+        }
+        None => Ok(front.interpreter.clone().unwrap_or_else(|| "bash".to_owned())),
+    }
+}
+
+/// Reads the programs of a step. The names are sorted like every array of a definition.
+pub(super) fn program_names(text: &str) -> Result<Vec<Program>, String> {
+    let mut names: Vec<Program> = Vec::new();
+    for name in text.split(',').map(str::trim) {
+        if name.is_empty() {
+            return Err("a name is empty: remove one comma, or write the name of a program".to_owned());
+        }
+        check_program(name)?;
+        let name: Program = name.parse().map_err(|error: IdentError| error.to_string())?;
+        if names.contains(&name) {
+            return Err(format!("{:?} is listed twice: name the program once", name.as_str()));
+        }
+        names.push(name);
+    }
+    // A definition sorts its arrays by the canonical JSON of the elements.
+    names.sort_by_cached_key(|name| canonical_of(name).unwrap_or_default());
+    Ok(names)
+}
+
+fn exclusive_name(text: &str) -> Result<String, String> {
+    let ok = (1..=64).contains(&text.len()) && text.bytes().all(|c| c.is_ascii_alphanumeric() || b"._-".contains(&c));
+    if ok {
+        return Ok(text.to_owned());
+    }
+    Err(format!("{text:?} is not a valid name for exclusive runs: use 1 to 64 letters, digits and . _ -"))
+}
+
+/// Returns the declared parameters that the step uses. If the text is empty (`params=""`), the step uses no parameters.
+fn chosen(text: &str, known: &[&str]) -> Result<Vec<String>, String> {
+    let mut names: Vec<String> = Vec::new();
+    for name in text.split(',').map(str::trim).filter(|_| !text.is_empty()) {
+        if !known.contains(&name) {
+            return Err(if known.is_empty() {
+                format!(
+                    "the front matter declares no `params`, so the step can't use {name:?}: declare the parameter in \
+                     the front matter"
+                )
+            } else {
+                unknown("parameter", name, known)
+            });
+        }
+        if names.iter().any(|other| other == name) {
+            return Err(format!("{name:?} occurs twice: name the parameter once"));
+        }
+        names.push(name.to_owned());
+    }
+    Ok(names)
+}
+
+/// Returns the YAML of a Countersign front matter and the offset of the body. Returns `None` if the file is prose.
+fn front_matter<'a>(text: &'a str, flaws: &mut Vec<YamlFlaw>) -> Option<(&'a str, usize)> {
+    let start = TextPlace { line: 1, column: 1 };
+    let marked = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let rest = marked.strip_prefix("---\n").or_else(|| marked.strip_prefix("---\r\n"))?;
+    let offset = text.len() - rest.len();
+    let mut at = 0;
+    let mut end = None;
+    for line in rest.split_inclusive('\n') {
+        if ["---", "..."].contains(&line.trim_end()) {
+            end = Some((at, at + line.len()));
+            break;
+        }
+        at += line.len();
+    }
+    let yaml = end.map_or(rest, |(end, _)| &rest[..end]);
+    let ours = yaml.lines().any(|line| {
+        ["countersign", "\"countersign\"", "'countersign'"]
+            .iter()
+            .any(|key| line.strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with(':')))
+    });
+    if !ours {
+        return None;
+    }
+    if marked.len() != text.len() {
+        flaws.push(YamlFlaw::new(start, BYTE_ORDER_MARK));
+    }
+    if end.is_none() {
+        flaws.push(YamlFlaw::new(
+            start,
+            "the front matter is not closed: write --- on a separate line below the front matter",
+        ));
+    }
+    Some((yaml, end.map_or(text.len(), |(_, body)| offset + body)))
+}

@@ -1,0 +1,300 @@
+//! Registry: the sealed set of steps.
+//!
+//! The registry is built once, from the runbook directories or from the definitions of a seal. After that, no step can
+//! be added or changed. The files are read only while the registry is built, so the source that runs is the source that
+//! was hashed.
+pub mod attributes;
+pub mod declared_needs;
+mod declared_secrets;
+mod directory_walk;
+mod evaluate;
+mod fenced_block;
+pub mod found_step;
+pub(crate) mod front_matter;
+pub mod gruntwork;
+pub mod imported;
+pub mod lock_file;
+pub mod markdown;
+mod on_all_cores;
+pub mod output_schema;
+pub mod page;
+pub mod parameter_error;
+pub(crate) mod parameter_pattern;
+pub mod parameter_schema;
+pub mod registered_step;
+pub mod registry_error;
+pub mod run_links;
+pub mod runbook_directories;
+pub mod rundown;
+pub mod runnable;
+pub mod schema_keywords;
+mod script_flaws;
+mod script_rules;
+pub mod session_names;
+mod shared_remarks;
+mod shared_schemas;
+pub mod step_contents;
+pub mod step_differences;
+pub mod step_place;
+mod text_lines;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::registry::directory_walk::{read_page, read_text};
+use crate::registry::on_all_cores::on_all_cores;
+use crate::registry::registered_step::{RegisteredStep, ScriptCheck, StoredStep, register};
+use crate::registry::registry_error::{RegistryError, whole};
+use crate::registry::rundown::workflow::Workflow;
+use crate::registry::shared_schemas::SharedSchemas;
+use crate::registry::step_place::{ScriptOrigin, StepPlace};
+use documents::crypto::canonical::canonical_of;
+use documents::crypto::digest::RegistryRoot;
+use documents::crypto::merkle;
+use documents::record::ident::StepRef;
+use documents::record::step_definition::{RegistryLeaf, StepDefinition};
+use documents::yaml::{TextPlace, YamlFlaw};
+
+/// Sealed set of steps.
+#[derive(Debug, Clone)]
+pub struct Registry {
+    steps: BTreeMap<StepRef, Arc<RegisteredStep>>,
+    manifest: Vec<u8>,
+    /// Hashes of all complete subtrees, one list for each height, so that a proof needs no new hash. The first list
+    /// contains the leaf hashes in the order of `steps`.
+    tree: Vec<Vec<merkle::Hash>>,
+    /// Remarks about the runbook files, sorted by file and place.
+    remarks: Vec<RegistryError>,
+    /// First error of each file that was skipped, sorted by file.
+    skipped: Vec<RegistryError>,
+}
+
+/// Steps of one runbook file.
+#[derive(Debug, Clone)]
+pub struct FileSteps {
+    /// Steps in file order.
+    pub steps: Vec<Arc<RegisteredStep>>,
+    /// Order of the steps, if the file is a Rundown runbook.
+    pub workflow: Option<Workflow>,
+    /// Remarks about the file, in file order.
+    pub remarks: Vec<RegistryError>,
+}
+
+/// Proof that a step is in the registry. A bundle contains such a proof.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegistryProof {
+    /// Index of the step among the leaves, from 0.
+    pub index: u64,
+    /// Number of leaves.
+    pub size: u64,
+    /// Hashes of the inclusion proof, lowest first.
+    pub hashes: Vec<merkle::Hash>,
+}
+
+impl Registry {
+    /// Reads one runbook for the command `run`. `name` is the path in the step references, with the file ending. `shown`
+    /// is the name of the file in errors.
+    ///
+    /// # Errors
+    /// Returns all errors of the file, sorted by place.
+    pub fn of_file(path: &Path, name: &str, shown: &str) -> Result<FileSteps, Vec<RegistryError>> {
+        let at = |flaw: YamlFlaw| RegistryError::of_flaw(shown, flaw);
+        let all = |flaws: Vec<YamlFlaw>| flaws.into_iter().map(at).collect::<Vec<_>>();
+        let text = read_text(path).map_err(all)?;
+        let read = read_page(name, path, &text, None).without_flaws().map_err(all)?;
+        let file: Arc<str> = shown.into();
+        let remarks = read.remarks.into_iter().chain(read.shared_remarks);
+        let mut found = read.steps;
+        let workflow =
+            if name.ends_with(".runbook.md") { Some(rundown::read_workflow(&text).map_err(all)?) } else { None };
+        found.sort_by_key(|step| step.place);
+        let references: Vec<StepRef> = found.iter().map(|step| step.definition.reference.clone()).collect();
+        let registry = Self::of_found(found.into_iter().map(|step| (step.place_in(&file), StoredStep::found(step))))?;
+        let steps = references.iter().filter_map(|step| registry.get(step).cloned()).collect();
+        let mut remarks: Vec<RegistryError> = remarks.into_iter().map(at).collect();
+        remarks.sort();
+        Ok(FileSteps { steps, workflow, remarks })
+    }
+
+    /// Builds the sealed registry again from the stored definitions, because the sealed steps stay in force even if the
+    /// files have changed. The registry has no contents of files, so its steps can be judged but not run.
+    ///
+    /// # Errors
+    /// Returns the errors of all steps that this version can't seal or run.
+    pub fn from_definitions(definitions: impl IntoIterator<Item = StepDefinition>) -> Result<Self, Vec<RegistryError>> {
+        Self::from_stored(definitions.into_iter().map(|step| StoredStep::Read(Box::new(step), Vec::new())))
+    }
+
+    /// Builds the sealed registry from stored steps, some of which another registry may already contain.
+    ///
+    /// # Errors
+    /// Returns the same errors as [`Self::from_definitions`].
+    pub fn from_stored(steps: impl IntoIterator<Item = StoredStep>) -> Result<Self, Vec<RegistryError>> {
+        let named = steps.into_iter().map(|step| {
+            let (file, place) = (Arc::from(step.reference().as_str()), TextPlace::default());
+            (StepPlace { file, place, script: ScriptOrigin::Below(0), added: (0, 0) }, step)
+        });
+        Self::of_found(named)
+    }
+
+    fn of_found(found: impl IntoIterator<Item = (StepPlace, StoredStep)>) -> Result<Self, Vec<RegistryError>> {
+        let mut errors = Vec::new();
+        let steps = Self::register_all(found, &SharedSchemas::default(), ScriptCheck::Template, &mut errors);
+        Self::seal(steps, errors)
+    }
+
+    /// Registers the steps, and adds an error for each step that is no valid step or exists already.
+    fn register_all(
+        found: impl IntoIterator<Item = (StepPlace, StoredStep)>,
+        schemas: &SharedSchemas,
+        check: ScriptCheck,
+        errors: &mut Vec<RegistryError>,
+    ) -> BTreeMap<StepRef, Arc<RegisteredStep>> {
+        let mut steps: BTreeMap<StepRef, Arc<RegisteredStep>> = BTreeMap::new();
+        let mut places: BTreeMap<StepRef, (Arc<str>, TextPlace)> = BTreeMap::new();
+        let mut found = found.into_iter();
+        loop {
+            let batch: Vec<_> = found.by_ref().take(STEPS_AT_ONCE).collect();
+            if batch.is_empty() {
+                return steps;
+            }
+            let registered = on_all_cores(batch, |(at, stored)| {
+                let reference = stored.reference().clone();
+                let step = match stored {
+                    StoredStep::Known(step) => Ok(step),
+                    StoredStep::Read(definition, contents) => {
+                        register(*definition, contents, None, schemas, ScriptCheck::Sealed)
+                    }
+                    StoredStep::Found(definition, contents) => {
+                        register(*definition, contents, Some(at.clone()), schemas, check)
+                    }
+                };
+                (at, reference, step)
+            });
+            for (at, reference, step) in registered {
+                if let Some((file, first)) = places.get(&reference) {
+                    let first = format!("{file}:{}:{}", first.line, first.column);
+                    let message = format!(
+                        "the step {reference} already exists at {first}: change the id of one of the two steps"
+                    );
+                    errors.push(RegistryError::of_step(&at, message));
+                    continue;
+                }
+                places.insert(reference.clone(), (Arc::clone(&at.file), at.place));
+                match step {
+                    Ok(step) => {
+                        steps.insert(reference, Arc::new(step));
+                    }
+                    Err(error) => errors.extend(error.at(&at)),
+                }
+            }
+        }
+    }
+
+    /// Returns the registry of these steps.
+    ///
+    /// # Errors
+    /// Returns the given errors and the errors of the registry itself, sorted.
+    fn seal(
+        steps: BTreeMap<StepRef, Arc<RegisteredStep>>,
+        mut errors: Vec<RegistryError>,
+    ) -> Result<Self, Vec<RegistryError>> {
+        let leaves: Vec<RegistryLeaf> = steps
+            .iter()
+            .map(|(reference, step)| RegistryLeaf { digest: step.digest, reference: reference.clone() })
+            .collect();
+        let mut hashes = Vec::with_capacity(leaves.len());
+        for leaf in &leaves {
+            match canonical_of(leaf) {
+                Ok(bytes) => hashes.push(merkle::leaf_hash(&bytes)),
+                Err(error) => errors.push(whole(leaf.reference.as_str(), error.to_string())),
+            }
+        }
+        match canonical_of(&leaves) {
+            Ok(manifest) if errors.is_empty() => {
+                Ok(Self { steps, manifest, tree: levels(hashes), remarks: Vec::new(), skipped: Vec::new() })
+            }
+            manifest => {
+                errors.extend(manifest.err().map(|error| whole("the registry's manifest", error.to_string())));
+                errors.sort();
+                errors.dedup();
+                Err(errors)
+            }
+        }
+    }
+
+    /// Returns the steps, sorted by the bytes of their refs. The leaves have the same order.
+    pub fn steps(&self) -> impl ExactSizeIterator<Item = &Arc<RegisteredStep>> {
+        self.steps.values()
+    }
+
+    /// Returns facts about the runbook files that a person should know and that are no errors, sorted by file and
+    /// place. A registry that was built from stored steps has no remarks.
+    #[must_use]
+    pub fn remarks(&self) -> &[RegistryError] {
+        &self.remarks
+    }
+
+    /// Returns the first error of each runbook file that the registry leaves out, sorted by file. Only
+    /// [`runbook_directories::InvalidFiles::Skipped`] leaves out a file.
+    #[must_use]
+    pub fn skipped(&self) -> &[RegistryError] {
+        &self.skipped
+    }
+
+    /// Returns the step with this ref.
+    #[must_use]
+    pub fn get(&self, reference: &StepRef) -> Option<&Arc<RegisteredStep>> {
+        self.steps.get(reference)
+    }
+
+    /// Returns the blob that a seal names as `registry`: the canonical JSON array of the leaves.
+    #[must_use]
+    pub fn manifest(&self) -> Vec<u8> {
+        self.manifest.clone()
+    }
+
+    /// Returns the RFC 6962 root over the canonical leaves.
+    #[must_use]
+    pub fn root(&self) -> RegistryRoot {
+        RegistryRoot::from_bytes(merkle::root(&self.tree[0]))
+    }
+
+    /// Returns the proof that a step is in the registry, or `None` if the registry does not contain the step.
+    #[must_use]
+    pub fn proof(&self, reference: &StepRef) -> Option<RegistryProof> {
+        self.proof_at(self.steps.keys().position(|other| other == reference)?)
+    }
+
+    /// Returns the proof of the step at this index in [`Self::steps`].
+    #[must_use]
+    pub fn proof_at(&self, index: usize) -> Option<RegistryProof> {
+        let (index, size) = (index as u64, self.tree[0].len() as u64);
+        let subtree = |level: u8, index: u64| -> Result<merkle::Hash, ()> {
+            let level = self.tree.get(usize::from(level)).ok_or(())?;
+            usize::try_from(index).ok().and_then(|index| level.get(index)).copied().ok_or(())
+        };
+        // `tree` contains the hash of every complete subtree, so this call always succeeds.
+        let hashes = merkle::inclusion_path(index, size, subtree).ok()??;
+        Some(RegistryProof { index, size, hashes })
+    }
+}
+
+/// Number of steps that are registered at once, so that only these are in memory before their parameter schemas are
+/// shared.
+const STEPS_AT_ONCE: usize = 256;
+
+/// Returns the hashes of all complete subtrees over these leaves, one list for each height.
+fn levels(leaves: Vec<merkle::Hash>) -> Vec<Vec<merkle::Hash>> {
+    let mut levels = vec![leaves];
+    while let Some(below) = levels.last().filter(|below| below.len() > 1) {
+        let (pairs, _) = below.as_chunks::<2>();
+        let above = pairs.iter().map(|[left, right]| merkle::node_hash(left, right)).collect();
+        levels.push(above);
+    }
+    levels
+}
+
+#[cfg(test)]
+mod tests;

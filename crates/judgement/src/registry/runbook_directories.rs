@@ -1,0 +1,249 @@
+//! Runbook directories, and how their files become a registry.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::registry::Registry;
+use crate::registry::directory_walk::{RunbookDirectoryWalk, read_page, read_text};
+use crate::registry::found_step::FoundStep;
+use crate::registry::lock_file::{LOCK_FILE, LockFile};
+use crate::registry::on_all_cores::on_all_cores;
+use crate::registry::page::ReadPage;
+use crate::registry::registered_step::{RegisteredStep, ScriptCheck, StoredStep};
+use crate::registry::registry_error::{RegistryError, whole};
+use crate::registry::run_links::plan_errors;
+use crate::registry::shared_schemas::SharedSchemas;
+use crate::registry::step_place::StepPlace;
+use documents::crypto::digest::StepDigest;
+use documents::record::ident::StepRef;
+use documents::yaml::YamlFlaw;
+
+/// Runbook directories, and how their files are read.
+#[derive(Debug, Clone)]
+pub struct RunbookDirectories {
+    /// The directories. Their order does not matter.
+    pub paths: Vec<PathBuf>,
+    /// User who, besides root, may be able to write the files and directories. `None` allows any user.
+    pub owner: Option<u32>,
+    /// What happens to a file with an error.
+    pub invalid: InvalidFiles,
+    /// What happens to the lock of a directory.
+    pub locks: Locks,
+}
+
+/// What happens to a runbook file with an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InvalidFiles {
+    /// The error prevents the registry.
+    Refused,
+    /// The registry contains no step of the file. Two files with the same step are both invalid.
+    Skipped,
+}
+
+/// What happens to the file `countersign.lock` of a runbook directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Locks {
+    /// The steps of the directory must be the steps of the lock.
+    Checked,
+    /// The lock is not read.
+    Ignored,
+}
+
+/// Content of the files, before the steps are registered.
+struct FoundFiles {
+    /// Steps with their places, and the index of their directory.
+    steps: Vec<(StepPlace, usize, FoundStep)>,
+    /// Prefix of the file names of each directory.
+    prefixes: Vec<String>,
+    remarks: Vec<RegistryError>,
+    /// Errors in the content of files.
+    errors: Vec<RegistryError>,
+    /// Errors of paths, for example a link out of the directory or a file that another user can write. A skipped file
+    /// must not hide such an error.
+    path_errors: Vec<RegistryError>,
+    schemas: SharedSchemas,
+}
+
+impl FoundFiles {
+    /// Adds a page. The steps of a page with an error are added if they can only lead to more errors.
+    fn add(&mut self, file: Arc<str>, home: usize, page: ReadPage, invalid: InvalidFiles) {
+        let at = |flaw: YamlFlaw| RegistryError::of_flaw(&file, flaw);
+        if page.flaws.is_empty() {
+            self.remarks.extend(page.remarks.into_iter().chain(page.shared_remarks).map(at));
+        }
+        if page.flaws.is_empty() || invalid == InvalidFiles::Refused {
+            self.steps.extend(page.steps.into_iter().map(|step| (step.place_in(&file), home, step)));
+        }
+        self.errors.extend(page.flaws.into_iter().map(at));
+    }
+}
+
+impl RunbookDirectories {
+    /// Returns directories in which every error counts and every lock is checked.
+    #[must_use]
+    pub const fn strict(paths: Vec<PathBuf>, owner: Option<u32>) -> Self {
+        Self { paths, owner, invalid: InvalidFiles::Refused, locks: Locks::Checked }
+    }
+
+    /// Reads every runbook. Names that begin with a dot are skipped. A symbolic link that leads out of its runbook
+    /// directory is an error.
+    ///
+    /// # Errors
+    /// Returns all errors of all files, sorted by file and place.
+    pub fn load(&self) -> Result<Registry, Vec<RegistryError>> {
+        let FoundFiles { steps: found, prefixes, mut remarks, mut errors, path_errors, schemas } = self.read();
+        let homes: BTreeMap<StepRef, usize> =
+            found.iter().map(|(_, home, step)| (step.definition.reference.clone(), *home)).collect();
+        let mut all: Vec<(StepRef, Arc<str>)> = Vec::new();
+        if self.invalid == InvalidFiles::Skipped {
+            errors.extend(first_of_duplicates(&found));
+            all.extend(found.iter().map(|(at, _, step)| (step.definition.reference.clone(), Arc::clone(&at.file))));
+        }
+        let found = found.into_iter().map(|(at, _, step)| (at, StoredStep::found(step)));
+        let mut steps = Registry::register_all(found, &schemas, ScriptCheck::Shell, &mut errors);
+        errors.extend(plan_errors(&steps));
+        errors.sort();
+        let mut skipped = Vec::new();
+        if self.invalid == InvalidFiles::Skipped {
+            // An error in the script of a step is in another file than the step.
+            let refused = all.iter().filter(|(step, _)| !steps.contains_key(step)).map(|(_, file)| file.to_string());
+            let refused = refused.collect();
+            skipped = skip(std::mem::take(&mut errors), refused, &mut steps, &mut remarks);
+        }
+        errors.extend(path_errors);
+        if self.locks == Locks::Checked {
+            let objections = self.objections(&steps, &homes, &prefixes, !errors.is_empty());
+            if !objections.is_empty() {
+                // A skipped file may be the reason why a locked step is missing.
+                errors.extend(skipped.iter().cloned());
+            }
+            errors.extend(objections);
+        }
+        remarks.sort();
+        Ok(Registry { remarks, skipped, ..Registry::seal(steps, errors)? })
+    }
+
+    /// Returns the registry without the files that have these errors. The errors are known only after policy and host
+    /// have judged the steps.
+    ///
+    /// # Errors
+    /// Returns the errors if no file may be skipped, or if a directory has a lock: the steps of a lock must all be there.
+    pub fn without(&self, registry: &Registry, errors: Vec<RegistryError>) -> Result<Registry, Vec<RegistryError>> {
+        let locked = self.locks == Locks::Checked
+            && self.paths.iter().any(|dir| !matches!(LockFile::read(dir, self.owner), Ok(None)));
+        if self.invalid == InvalidFiles::Refused || locked {
+            return Err(errors);
+        }
+        let (mut steps, mut remarks) = (registry.steps.clone(), registry.remarks.clone());
+        let mut skipped = skip(errors, BTreeSet::new(), &mut steps, &mut remarks);
+        skipped.extend(registry.skipped.iter().cloned());
+        skipped.sort();
+        Ok(Registry { remarks, skipped, ..Registry::seal(steps, Vec::new())? })
+    }
+
+    fn read(&self) -> FoundFiles {
+        let mut found = FoundFiles {
+            steps: Vec::new(),
+            prefixes: Vec::new(),
+            remarks: Vec::new(),
+            errors: Vec::new(),
+            path_errors: Vec::new(),
+            schemas: SharedSchemas::default(),
+        };
+        for (home, dir) in self.paths.iter().enumerate() {
+            let prefix = if self.paths.len() > 1 { format!("{}/", dir.display()) } else { String::new() };
+            let mut walk = RunbookDirectoryWalk::through(dir, prefix, self.owner);
+            let read = |(relative, path): &(String, PathBuf)| {
+                let page = read_text(path).map(|text| read_page(relative, path, &text, self.owner));
+                let mut page = page.unwrap_or_else(ReadPage::of_flaws);
+                page.steps.iter_mut().for_each(|step| found.schemas.share(&mut step.definition));
+                page
+            };
+            let pages = on_all_cores(walk.files.iter().collect(), read);
+            for ((relative, _), page) in walk.files.iter().zip(pages) {
+                found.add(format!("{}{relative}", walk.prefix).into(), home, page, self.invalid);
+            }
+            found.remarks.append(&mut walk.remarks);
+            found.path_errors.append(&mut walk.errors);
+            found.prefixes.push(walk.prefix);
+        }
+        found.steps.sort_by(|(a, ..), (b, ..)| (&a.file, a.place).cmp(&(&b.file, b.place)));
+        found
+    }
+
+    /// Returns an error for each step that differs from the lock of its directory. `incomplete` is true if an error
+    /// already explains why steps are missing.
+    fn objections(
+        &self,
+        steps: &BTreeMap<StepRef, Arc<RegisteredStep>>,
+        homes: &BTreeMap<StepRef, usize>,
+        prefixes: &[String],
+        incomplete: bool,
+    ) -> Vec<RegistryError> {
+        let mut errors = Vec::new();
+        for (home, (dir, prefix)) in self.paths.iter().zip(prefixes).enumerate() {
+            let file = format!("{prefix}{LOCK_FILE}");
+            // If the directory itself is missing, another error already says so.
+            let lock = match LockFile::read(dir, self.owner) {
+                Ok(Some(lock)) => lock,
+                Ok(None) => continue,
+                Err(message) => {
+                    errors.push(whole(&file, message));
+                    continue;
+                }
+            };
+            let here = steps.iter().filter(|(reference, _)| homes.get(*reference) == Some(&home));
+            let digests: BTreeMap<StepRef, StepDigest> =
+                here.map(|(reference, step)| (reference.clone(), step.digest)).collect();
+            for (reference, message) in lock.objections(&digests) {
+                // A step with this ref in another directory is not the step of this lock.
+                let step = steps.get(&reference).filter(|_| digests.contains_key(&reference));
+                match step.and_then(|step| step.place.as_ref()) {
+                    Some(at) => errors.push(RegistryError::of_step(at, message)),
+                    None if incomplete => {}
+                    None => errors.push(whole(&file, message)),
+                }
+            }
+        }
+        errors
+    }
+}
+
+/// Removes the steps and the remarks of each file with an error, and of each file in `refused`. Returns the first error
+/// of each file.
+fn skip(
+    mut errors: Vec<RegistryError>,
+    mut refused: BTreeSet<String>,
+    steps: &mut BTreeMap<StepRef, Arc<RegisteredStep>>,
+    remarks: &mut Vec<RegistryError>,
+) -> Vec<RegistryError> {
+    errors.sort();
+    errors.dedup_by(|later, first| later.file == first.file);
+    refused.extend(errors.iter().map(|error| error.file.clone()));
+    steps.retain(|_, step| step.place.as_ref().is_none_or(|at| !refused.contains(&*at.file)));
+    remarks.retain(|remark| !refused.contains(&remark.file));
+    errors
+}
+
+/// Returns an error for the first place of each step that exists twice. The later places have their errors already.
+fn first_of_duplicates(found: &[(StepPlace, usize, FoundStep)]) -> Vec<RegistryError> {
+    let mut first: BTreeMap<&StepRef, &StepPlace> = BTreeMap::new();
+    let mut errors = Vec::new();
+    for (at, _, FoundStep { definition: step, .. }) in found {
+        match first.get(&step.reference) {
+            None => {
+                first.insert(&step.reference, at);
+            }
+            Some(other) => {
+                let StepPlace { file, place, .. } = at;
+                let message = format!(
+                    "the step {} is also at {file}:{}:{}: change the id of one of the two steps",
+                    step.reference, place.line, place.column
+                );
+                errors.push(RegistryError::of_step(other, message));
+            }
+        }
+    }
+    errors
+}

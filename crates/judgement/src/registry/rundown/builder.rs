@@ -1,0 +1,482 @@
+//! Makes the steps of a workflow from the parts of a file, and checks the order of the content of each step.
+
+use pulldown_cmark::HeadingLevel;
+
+use crate::registry::attributes::{self, PlacedText};
+use crate::registry::declared_needs::{self, DeclaredNeeds};
+use crate::registry::fenced_block::FencedBlock;
+use crate::registry::rundown::header::{step_header, substep_header};
+use crate::registry::rundown::loop_clause::{loop_clause, replace_variable};
+use crate::registry::rundown::outline::MarkdownPiece;
+use crate::registry::rundown::transition::{TransitionLine, newer, transition, transitions};
+use crate::registry::rundown::workflow::{LoopClause, UnitLabel, UnitScript, Workflow, WorkflowStep, WorkflowUnit};
+use documents::record::step_definition::parameter_variable;
+use documents::yaml::{TextPlace, YamlFlaw, unknown};
+
+/// Languages whose blocks are run, each with the interpreter.
+const LANGUAGES: [(&str, &str); 3] = [("bash", "bash"), ("sh", "sh"), ("shell", "bash")];
+/// Bullets of a newer version of Rundown.
+const NEWER: [(&str, &str); 5] = [
+    ("DELEGATE", "remove the line; a person runs other runbooks"),
+    ("ARTIFACTS", "remove the block"),
+    ("OUTPUTS", "remove the block"),
+    ("INPUTS", "remove the block, and give lists with --var"),
+    ("DEFER", "remove the line; the step itself can have transitions with ALL or ANY"),
+];
+
+/// Reads the workflow. Every flaw is added to `flaws`, and reading continues.
+pub(super) fn build(pieces: Vec<MarkdownPiece>, flaws: &mut Vec<YamlFlaw>) -> Workflow {
+    let mut builder = Builder {
+        flaws,
+        workflow: Workflow { title: None, description: None, steps: Vec::new() },
+        step: None,
+        skips: Skip::Nothing,
+        repeat_depth: None,
+    };
+    for piece in pieces {
+        builder.take(piece);
+    }
+    builder.end_step();
+    builder.workflow
+}
+
+/// Content that belongs to a heading with an error.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Skip {
+    Nothing,
+    ToStep,
+    ToHeading,
+}
+
+struct Builder<'a> {
+    flaws: &'a mut Vec<YamlFlaw>,
+    workflow: Workflow,
+    step: Option<OpenStep>,
+    skips: Skip,
+    /// Depth of the list item with `FOR`, while the list items below it are read.
+    repeat_depth: Option<usize>,
+}
+
+struct OpenStep {
+    unit: OpenUnit,
+    repeat: Option<LoopClause>,
+    substeps: Vec<WorkflowUnit>,
+    substep: Option<OpenUnit>,
+}
+
+/// Unit whose content is being read.
+struct OpenUnit {
+    unit: WorkflowUnit,
+    transitions: Vec<TransitionLine>,
+    /// True after the first text for the person.
+    has_prompt: bool,
+    /// True after the first block, substep or runbook.
+    has_body: bool,
+}
+
+impl OpenUnit {
+    fn new(label: UnitLabel, title: String, place: TextPlace) -> Self {
+        Self {
+            unit: WorkflowUnit {
+                label,
+                place,
+                title,
+                prompt: String::new(),
+                shown: Vec::new(),
+                script: None,
+                runbooks: Vec::new(),
+                transitions: None,
+            },
+            transitions: Vec::new(),
+            has_prompt: false,
+            has_body: false,
+        }
+    }
+
+    fn end(self, flaws: &mut Vec<YamlFlaw>) -> WorkflowUnit {
+        let mut unit = self.unit;
+        unit.prompt.truncate(unit.prompt.trim_end().len());
+        unit.transitions = transitions(self.transitions, flaws);
+        unit
+    }
+
+    fn say(&mut self, text: &str) {
+        self.unit.prompt.push_str(text);
+        self.unit.prompt.push('\n');
+    }
+}
+
+impl Builder<'_> {
+    fn refuse(&mut self, place: TextPlace, message: impl Into<String>) {
+        self.flaws.push(YamlFlaw::new(place, message));
+    }
+
+    fn unit(&mut self) -> Option<&mut OpenUnit> {
+        let step = self.step.as_mut()?;
+        Some(step.substep.as_mut().unwrap_or(&mut step.unit))
+    }
+
+    fn take(&mut self, piece: MarkdownPiece) {
+        let below_repeat = self.repeat_depth.take();
+        match piece {
+            MarkdownPiece::Heading { level, text } => self.heading(level, &text),
+            _ if self.skips != Skip::Nothing => {}
+            MarkdownPiece::Paragraph(lines) => self.paragraph(&lines),
+            MarkdownPiece::Item { depth, lines } => {
+                if below_repeat.is_some_and(|above| depth > above)
+                    && let Some(line) = lines.first()
+                {
+                    let message = newer("a line below FOR", "write the transitions at the step or at its substeps");
+                    self.refuse(line.place, message);
+                    self.repeat_depth = below_repeat;
+                    return;
+                }
+                self.item(depth, &lines);
+            }
+            MarkdownPiece::Fence(block) => self.fence(block),
+            MarkdownPiece::Indented(text) => {
+                if let Some(unit) = self.unit() {
+                    unit.unit.shown.push(text);
+                }
+            }
+        }
+    }
+
+    fn heading(&mut self, level: HeadingLevel, text: &PlacedText) {
+        match level {
+            HeadingLevel::H1 => {
+                if text.text.starts_with(|c: char| c.is_ascii_digit()) && begins_like_step(&text.text) {
+                    self.refuse(text.place, format!("an H1 heading can't be a step: write ## {}", text.text));
+                }
+                self.workflow.title.get_or_insert_with(|| text.text.clone());
+            }
+            HeadingLevel::H2 => {
+                self.end_step();
+                self.skips = Skip::ToStep;
+                match step_header(&text.text) {
+                    Ok((label, title)) => {
+                        self.skips = Skip::Nothing;
+                        self.step = Some(OpenStep {
+                            unit: OpenUnit::new(label, title, text.place),
+                            repeat: None,
+                            substeps: Vec::new(),
+                            substep: None,
+                        });
+                    }
+                    Err(message) => self.refuse(text.place, message),
+                }
+            }
+            HeadingLevel::H3 if self.skips == Skip::ToStep => {}
+            HeadingLevel::H3 => self.substep_heading(text),
+            _ => self.refuse(
+                text.place,
+                "a heading below ### is not supported: write ## for steps, ### for substeps, and bold text for the rest",
+            ),
+        }
+    }
+
+    fn substep_heading(&mut self, text: &PlacedText) {
+        self.end_substep();
+        self.skips = Skip::ToHeading;
+        let read = substep_header(&text.text);
+        let Some(step) = &mut self.step else {
+            return self.refuse(text.place, "the substep is above the first step: write a step, ## 1. Title, first");
+        };
+        step.unit.has_body = true;
+        let (target, title) = match read {
+            Ok(read) => read,
+            Err(message) => return self.refuse(text.place, message),
+        };
+        let Some(label) = target.substep else { return };
+        if target.step != step.unit.unit.label {
+            let own = &step.unit.unit.label;
+            let message = format!(
+                "the substep names the step {}, but belongs to the step {own}: write ### {own}.{} …",
+                target.step,
+                label.substep_text()
+            );
+            return self.refuse(text.place, message);
+        }
+        if let Some(first) = step.substeps.iter().find(|other| other.label == label) {
+            let message = format!(
+                "the substep {own}.{} is already in line {}: write another number or name",
+                label.substep_text(),
+                first.place.line,
+                own = target.step
+            );
+            return self.refuse(text.place, message);
+        }
+        let is_dynamic = label == UnitLabel::Dynamic;
+        if step.substeps.iter().any(|other| (other.label == UnitLabel::Dynamic) != is_dynamic) {
+            let message = "a step can't have {n} and other substeps together: move one kind to another step";
+            return self.refuse(text.place, message);
+        }
+        if step.unit.unit.script.is_some() || !step.unit.unit.runbooks.is_empty() {
+            let message = "a step with substeps can't have a block or runbooks of its own: move them to a substep";
+            return self.refuse(text.place, message);
+        }
+        step.substep = Some(OpenUnit::new(label, title, text.place));
+        self.skips = Skip::Nothing;
+    }
+
+    fn paragraph(&mut self, lines: &[PlacedText]) {
+        if self.step.is_none() {
+            let text: Vec<&str> = lines.iter().map(|line| line.text.as_str()).collect();
+            let description = self.workflow.description.get_or_insert_default();
+            if !description.is_empty() {
+                description.push('\n');
+            }
+            description.push_str(&text.join("\n"));
+            return;
+        }
+        for line in lines {
+            match transition(&line.text, line.place, false) {
+                Ok(Some(found)) => self.transition(found),
+                Ok(None) => self.text(line),
+                Err(message) => self.refuse(line.place, message),
+            }
+        }
+    }
+
+    fn text(&mut self, line: &PlacedText) {
+        let Some(unit) = self.unit() else { return };
+        if line.text.trim().is_empty() {
+            return;
+        }
+        if unit.has_body {
+            return self.refuse(line.place, AFTER_BODY);
+        }
+        unit.has_prompt = true;
+        unit.say(line.text.trim());
+    }
+
+    fn transition(&mut self, found: TransitionLine) {
+        let Some(unit) = self.unit() else { return };
+        if unit.has_prompt || unit.has_body {
+            let message = "a transition must stand directly below the heading: move the line above the text and the \
+                           block of the step";
+            return self.refuse(found.action.place, message);
+        }
+        unit.transitions.push(found);
+    }
+
+    fn item(&mut self, depth: usize, lines: &[PlacedText]) {
+        let Some((first, rest)) = lines.split_first() else { return };
+        let text = first.text.trim();
+        if self.step.is_none() {
+            return;
+        }
+        if let Some((word, instead)) = NEWER.iter().find(|(word, _)| *word == text) {
+            return self.refuse(first.place, newer(word, instead));
+        }
+        if let Some(clause) = text.strip_prefix("FOR").filter(|rest| rest.starts_with(char::is_whitespace)) {
+            self.repeat_depth = Some(depth);
+            return self.repeat(clause, first.place);
+        }
+        match transition(text, first.place, true) {
+            Ok(Some(found)) => {
+                self.transition(found);
+                for line in rest {
+                    self.text(line);
+                }
+            }
+            Ok(None) => self.bullet(text, first.place, rest),
+            Err(message) => self.refuse(first.place, message),
+        }
+    }
+
+    /// Reads a list item that is no transition: the name of a runbook, or text for the person.
+    fn bullet(&mut self, text: &str, place: TextPlace, rest: &[PlacedText]) {
+        let Some(unit) = self.unit() else { return };
+        if text.ends_with(".runbook.md") && !text.contains(char::is_whitespace) {
+            unit.has_body = true;
+            unit.unit.runbooks.push((place, text.to_owned()));
+            if unit.unit.script.is_some() {
+                self.refuse(place, "a step can't have a block and runbooks: move one of them to another step");
+            }
+            return;
+        }
+        if unit.has_body {
+            return self.refuse(place, AFTER_BODY);
+        }
+        unit.say(&format!("- {text}"));
+        for line in rest {
+            unit.say(&format!("  {}", line.text.trim()));
+        }
+    }
+
+    fn repeat(&mut self, clause: &str, place: TextPlace) {
+        let clause = match loop_clause(clause, place) {
+            Ok(clause) => clause,
+            Err(message) => return self.refuse(place, message),
+        };
+        let Some(step) = &mut self.step else { return };
+        let unit = &step.unit;
+        let message = if step.substep.is_some() {
+            "FOR must belong to a step: move the line below the ## heading"
+        } else if step.repeat.is_some() {
+            "a step can have only one FOR: remove one of the two"
+        } else if unit.has_prompt || unit.has_body || !unit.transitions.is_empty() {
+            "FOR must be the first line below the heading: move the line up"
+        } else {
+            step.repeat = Some(clause);
+            return;
+        };
+        self.refuse(place, message);
+    }
+
+    fn fence(&mut self, block: FencedBlock) {
+        if self.step.is_none() {
+            return;
+        }
+        let info = block.info.text.trim().to_owned();
+        let (info, braces) = info.split_at(info.find('{').unwrap_or(info.len()));
+        let mut words = info.split_whitespace();
+        let language = words.next().unwrap_or_default().to_ascii_lowercase();
+        let more: Vec<&str> = words.collect();
+        let executable = LANGUAGES.iter().find(|(name, _)| *name == language);
+        let is_prompt = language == "prompt" || more.iter().any(|word| word.eq_ignore_ascii_case("prompt"));
+        let fence = block.fence;
+        if !block.closed {
+            self.refuse(fence, "the block is not closed: end the block with the same fence");
+        }
+        if let Some(word) = more.iter().find(|word| !word.eq_ignore_ascii_case("prompt"))
+            && executable.is_some()
+        {
+            self.refuse(
+                block.info.place,
+                format!("{word:?} has no meaning after {language}: write ```{language} to run the block, or ```{language} prompt to show it"),
+            );
+        }
+        let Some((_, interpreter)) = executable.filter(|_| !is_prompt) else {
+            if is_prompt {
+                self.body(fence);
+            }
+            if let Some(unit) = self.unit() {
+                unit.unit.shown.push(block.source);
+            }
+            return;
+        };
+        self.body(fence);
+        let needs = if braces.is_empty() { DeclaredNeeds::default() } else { self.needs(&block.info) };
+        self.script(&block, interpreter, needs);
+    }
+
+    /// Reads the needs of a block, in braces after the language.
+    fn needs(&mut self, info: &PlacedText) -> DeclaredNeeds {
+        let (before, mut needs) = (self.flaws.len(), DeclaredNeeds::default());
+        let place = info.place;
+        match attributes::parse(&info.text, place, self.flaws) {
+            Some((_, None, found)) => {
+                let known: Vec<&str> = declared_needs::names().collect();
+                for (key, value) in found {
+                    if !known.contains(&key.text.as_str()) {
+                        self.refuse(key.place, unknown("attribute of a Rundown block", &key.text, &known));
+                    } else if let Err(message) = needs.add(&key.text, &value.text) {
+                        self.refuse(value.place, message);
+                    }
+                }
+            }
+            Some((_, Some(id), _)) => {
+                let message = "the heading gives the id of a Rundown step: remove the id from the braces";
+                self.refuse(id.place, message);
+            }
+            None if self.flaws.len() > before => {}
+            None => self.refuse(
+                place,
+                "the braces contain no need of the step: write for example {network=api.example.com:443}, or remove the \
+                 braces",
+            ),
+        }
+        if self.flaws.len() == before
+            && let Err(message) = needs.sandbox.check()
+        {
+            self.refuse(place, message);
+        }
+        needs
+    }
+
+    /// Notes the only block of a unit.
+    fn body(&mut self, fence: TextPlace) {
+        let Some(unit) = self.unit() else { return };
+        let message = if !unit.unit.runbooks.is_empty() {
+            "a step can't have a block and runbooks: move one of them to another step"
+        } else if unit.has_body {
+            "a step can have only one block: move the block to another step, or join the scripts"
+        } else {
+            unit.has_body = true;
+            return;
+        };
+        self.refuse(fence, message);
+    }
+
+    fn script(&mut self, block: &FencedBlock, interpreter: &str, needs: DeclaredNeeds) {
+        let before = self.flaws.len();
+        if block.closed {
+            block.check_script("write ```text to show the block", self.flaws);
+        }
+        let interpreter = match block.shebang() {
+            Some(Ok(named)) => named,
+            Some(Err(flaw)) => {
+                self.flaws.push(flaw);
+                return;
+            }
+            None => interpreter.to_owned(),
+        };
+        let Some(step) = &self.step else { return };
+        let (mut id, mut source) = (step.unit.unit.label.step_id(), block.source.clone());
+        if let Some(substep) = &step.substep {
+            id = format!("{id}.{}", substep.unit.label.substep_id());
+        }
+        if let Some(variable) = step.repeat.as_ref().and_then(|repeat| repeat.variable.as_deref()) {
+            match replaced(&source, variable, &interpreter) {
+                Ok(text) => source = text,
+                Err((line, message)) => {
+                    self.refuse(TextPlace { line: block.fence.line + line, column: 1 }, message);
+                }
+            }
+        }
+        if self.flaws.len() == before
+            && let Some(unit) = self.unit()
+        {
+            unit.unit.script = Some(UnitScript { id, fence: block.fence, interpreter, source, needs });
+        }
+    }
+
+    fn end_substep(&mut self) {
+        if let Some(step) = &mut self.step
+            && let Some(substep) = step.substep.take()
+        {
+            step.substeps.push(substep.end(self.flaws));
+        }
+    }
+
+    fn end_step(&mut self) {
+        self.end_substep();
+        if let Some(step) = self.step.take() {
+            let unit = step.unit.end(self.flaws);
+            self.workflow.steps.push(WorkflowStep { unit, repeat: step.repeat, substeps: step.substeps });
+        }
+    }
+}
+
+const AFTER_BODY: &str =
+    "text can't follow the block, the substeps or the runbooks of a step: move the text above them";
+
+/// Returns true for an H1 heading that was probably meant as a step, such as `# 1. Build`.
+fn begins_like_step(text: &str) -> bool {
+    let rest = text.trim_start_matches(|c: char| c.is_ascii_digit());
+    rest.starts_with(|c: char| c.is_whitespace() || ".:-)".contains(c))
+}
+
+fn replaced(source: &str, variable: &str, interpreter: &str) -> Result<String, (usize, String)> {
+    let text = replace_variable(source, variable)?;
+    if text != source && !["bash", "sh", "zsh"].contains(&interpreter) {
+        let name = parameter_variable(variable);
+        let message = format!(
+            "{{{{ {variable} }}}} is replaced only in shell scripts: read the variable {name} of the environment"
+        );
+        return Err((1, message));
+    }
+    Ok(text)
+}

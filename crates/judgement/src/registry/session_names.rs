@@ -1,0 +1,25 @@
+//! The variables that a session of a runbook carries from run to run.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::registry::Registry;
+use crate::shell::commands::{ReadLimit, names_set_in};
+use crate::shell::found::Shell;
+use documents::record::step_definition::SessionUse;
+
+/// Returns, for each runbook, the variables that the scripts of its steps with `session=write` set or export by name.
+#[must_use]
+pub fn session_names(registry: &Registry) -> BTreeMap<String, Arc<BTreeSet<String>>> {
+    let mut names: BTreeMap<String, Arc<BTreeSet<String>>> = BTreeMap::new();
+    for step in registry.steps().filter(|step| step.definition.session == SessionUse::Write) {
+        let shell = match step.definition.interpreter.as_str() {
+            "bash" => Shell::Bash,
+            "sh" | "dash" => Shell::Sh,
+            _ => continue,
+        };
+        let of_runbook = names.entry(step.definition.reference.path().to_owned()).or_default();
+        Arc::make_mut(of_runbook).extend(names_set_in(shell, &step.sample().source, ReadLimit::Step));
+    }
+    names
+}

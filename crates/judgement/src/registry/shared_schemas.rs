@@ -1,0 +1,37 @@
+//! Parameter schemas that several steps of a registry share.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::Value;
+
+use crate::registry::parameter_pattern::ParameterPatterns;
+use crate::registry::parameter_schema::ParameterSchema;
+use crate::registry::schema_keywords::SchemaFlaw;
+use documents::record::step_definition::StepDefinition;
+
+/// Parameter schemas of a registry. Several steps with equal schemas share one checked schema.
+#[derive(Default)]
+pub(super) struct SharedSchemas {
+    patterns: Arc<ParameterPatterns>,
+    known: Mutex<HashMap<Arc<Value>, ParameterSchema>>,
+}
+
+impl SharedSchemas {
+    /// Replaces the schema of a step with an equal schema that is already stored. `register` reports the flaws of a
+    /// schema.
+    pub(super) fn share(&self, step: &mut StepDefinition) {
+        if let Ok(schema) = self.get(&step.params) {
+            step.params = Arc::clone(schema.schema());
+        }
+    }
+
+    pub(super) fn get(&self, schema: &Arc<Value>) -> Result<ParameterSchema, Vec<SchemaFlaw>> {
+        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known().get(schema) {
+            return Ok(known.clone());
+        }
+        let checked = ParameterSchema::shared(Arc::clone(schema), Arc::clone(&self.patterns))?;
+        Ok(known().entry(Arc::clone(schema)).or_insert(checked).clone())
+    }
+}

@@ -1,0 +1,540 @@
+//! One version of a roster, and the check of its rules.
+//!
+//! The module `record::roster` defines the tables of a roster. This file parses the keys and checks the rules: names
+//! are unique, groups exist, and no key occurs twice. `trust::chain` decides whether a version is trusted.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use documents::crypto::digest::{PolicyDigest, RosterDigest};
+use documents::crypto::key_id::KeyId;
+use documents::crypto::ssh_key::{ForeignKey, SshKey, SshKeyError};
+use documents::record::document::Statement;
+use documents::record::envelope::MAX_SIGNATURES;
+use documents::record::ident::{BoundaryName, GroupName, Name};
+use documents::record::malformed::Malformed;
+use documents::record::roster::{Approver, PresenceRule, Proposer, Roster};
+
+/// One version of a roster that satisfies all rules, with its payload.
+#[derive(Debug, Clone)]
+pub struct TrustedRoster {
+    roster: Roster,
+    payload: Arc<[u8]>,
+    digest: RosterDigest,
+    index: Index,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Index {
+    keys: HashMap<KeyId, (KeyHolder, SshKey)>,
+    /// Keys of types that this version of the program cannot verify. No signer is searched among these keys.
+    foreign: Vec<(KeyHolder, ForeignKey)>,
+    boundaries: BTreeMap<BoundaryName, Vec<SshKey>>,
+    groups: BTreeMap<GroupName, Option<PresenceRule>>,
+}
+
+/// The role and the name of a key's holder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyHolder {
+    /// Approver of proposals.
+    Approver(Name),
+    /// A proposer with keys of its own.
+    Proposer(Name),
+    /// Operator, who may cancel runs and revoke tokens.
+    Operator(Name),
+    /// A boundary.
+    Boundary(BoundaryName),
+}
+
+impl fmt::Display for KeyHolder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Approver(name) => write!(f, "approver {name}"),
+            Self::Proposer(name) => write!(f, "proposer {name}"),
+            Self::Operator(name) => write!(f, "operator {name}"),
+            Self::Boundary(name) => write!(f, "boundary {name}"),
+        }
+    }
+}
+
+impl TrustedRoster {
+    /// Parses a payload and checks its rules. The caller must have a reason to trust the payload, for example a pinned
+    /// digest or a chain of signatures.
+    ///
+    /// # Errors
+    /// Returns an error if the payload is not a roster, or breaks rules. The error lists all broken rules.
+    pub fn from_payload(payload: &[u8]) -> Result<Self, RosterError> {
+        let statement = Statement::<Roster>::from_payload(payload).map_err(RosterError::Malformed)?;
+        Self::from_statement(statement, payload)
+    }
+
+    /// Checks a parsed statement together with its payload.
+    ///
+    /// # Errors
+    /// Returns an error that lists all broken rules.
+    pub fn from_statement(statement: Statement<Roster>, payload: &[u8]) -> Result<Self, RosterError> {
+        let roster = statement.predicate;
+        let index = check(&roster).map_err(RosterError::Faults)?;
+        Ok(Self { roster, payload: payload.into(), digest: RosterDigest::of(payload), index })
+    }
+
+    /// Returns the tables.
+    #[must_use]
+    pub const fn tables(&self) -> &Roster {
+        &self.roster
+    }
+
+    /// Returns the payload. Its SHA-256 digest is the roster's digest.
+    #[must_use]
+    pub fn payload(&self) -> &Arc<[u8]> {
+        &self.payload
+    }
+
+    /// Returns the SHA-256 digest of the payload.
+    #[must_use]
+    pub const fn digest(&self) -> RosterDigest {
+        self.digest
+    }
+
+    /// Returns the version, counted from 1.
+    #[must_use]
+    pub const fn version(&self) -> u64 {
+        self.roster.version
+    }
+
+    /// Returns the digest of the policy that belongs to this version.
+    #[must_use]
+    pub const fn policy(&self) -> PolicyDigest {
+        self.roster.policy
+    }
+
+    /// Returns true if the next version needs at least one signature. Otherwise every verifier reports *unguarded*.
+    #[must_use]
+    pub const fn is_guarded(&self) -> bool {
+        self.roster.threshold > 0
+    }
+
+    /// Returns the key with this id, and the holder of the key.
+    #[must_use]
+    pub fn signer(&self, keyid: &KeyId) -> Option<(&KeyHolder, &SshKey)> {
+        self.index.keys.get(keyid).map(|(holder, key)| (holder, key))
+    }
+
+    /// Returns the key with this id, for any role of its holder.
+    #[must_use]
+    pub fn key(&self, keyid: &KeyId) -> Option<&SshKey> {
+        self.signer(keyid).map(|(_, key)| key)
+    }
+
+    /// Returns the approver who holds the key with this id, and the key.
+    #[must_use]
+    pub fn approver_of(&self, keyid: &KeyId) -> Option<(&Approver, &SshKey)> {
+        match self.signer(keyid)? {
+            (KeyHolder::Approver(name), key) => self.approver(name).map(|approver| (approver, key)),
+            _ => None,
+        }
+    }
+
+    /// Returns the approver with this name.
+    #[must_use]
+    pub fn approver(&self, name: &Name) -> Option<&Approver> {
+        self.roster.approver.iter().find(|approver| approver.name == *name)
+    }
+
+    /// Returns the proposer with this name, including the owners.
+    #[must_use]
+    pub fn proposer(&self, name: &Name) -> Option<&Proposer> {
+        self.roster.proposer.iter().find(|proposer| proposer.name == *name)
+    }
+
+    /// Returns the keys with which this boundary may sign documents, or none if the roster does not name the boundary.
+    #[must_use]
+    pub fn boundary_keys(&self, name: &BoundaryName) -> &[SshKey] {
+        self.index.boundaries.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// Returns the key of this boundary with this id.
+    #[must_use]
+    pub fn boundary_key(&self, name: &BoundaryName, keyid: &KeyId) -> Option<&SshKey> {
+        self.boundary_keys(name).iter().find(|key| key.keyid() == *keyid)
+    }
+
+    /// Returns true if the roster has this group.
+    #[must_use]
+    pub fn has_group(&self, group: &GroupName) -> bool {
+        self.index.groups.contains_key(group)
+    }
+
+    /// Returns the presence rule of this group, which states which signatures count for the group.
+    #[must_use]
+    pub fn presence_rule(&self, group: &GroupName) -> Option<PresenceRule> {
+        self.index.groups.get(group).copied().flatten()
+    }
+
+    /// Returns the keys of types that this version cannot verify, with their holders. The signatures of these keys
+    /// never count.
+    #[must_use]
+    pub fn foreign_keys(&self) -> &[(KeyHolder, ForeignKey)] {
+        &self.index.foreign
+    }
+
+    /// Returns true if this approver has a key whose signatures can count.
+    #[must_use]
+    pub fn can_sign(&self, approver: &Approver) -> bool {
+        approver.keys.iter().any(|line| SshKey::parse(line).is_ok())
+    }
+
+    /// Checks whether a new token may have this name. The names of people and tokens must all be different.
+    ///
+    /// # Errors
+    /// Returns an error with the table that already has the name.
+    pub fn check_token_name(&self, name: &Name) -> Result<FreeName, NameTaken> {
+        let tables = [
+            (self.roster.approver.iter().any(|entry| entry.name == *name), "approver"),
+            (self.proposer(name).is_some(), "proposer"),
+            (self.roster.operator.iter().any(|entry| entry.name == *name), "operator"),
+        ];
+        match tables.iter().find(|(taken, _)| *taken) {
+            Some((_, by)) => Err(NameTaken { name: name.clone(), by }),
+            None => Ok(FreeName(())),
+        }
+    }
+
+    /// Returns the approvers in the format of OpenSSH's `allowed_signers` file (ssh-keygen(1)), one key in each line,
+    /// for `ssh-keygen -Y verify`: `alice namespaces="countersign",valid-before="20270101000000Z" ssh-ed25519 AAAA…
+    /// alice`.
+    #[must_use]
+    pub fn allowed_signers(&self) -> String {
+        use std::fmt::Write as _;
+        let stamp = |time: &documents::record::validity::Timestamp| {
+            time.to_string().chars().filter(|c| !"-:T".contains(*c)).collect::<String>()
+        };
+        let mut text = String::new();
+        for approver in &self.roster.approver {
+            for key in approver.keys.iter().filter(|line| SshKey::parse(line).is_ok()) {
+                let mut options = String::from("namespaces=\"countersign\"");
+                if let Some(after) = &approver.valid_after {
+                    let _ = write!(options, ",valid-after=\"{}\"", stamp(after));
+                }
+                if let Some(before) = &approver.valid_before {
+                    let _ = write!(options, ",valid-before=\"{}\"", stamp(before));
+                }
+                let _ = writeln!(text, "{} {options} {key}", approver.name);
+            }
+        }
+        text
+    }
+
+    /// Returns all keys of the roster as arrays of 32 bytes. A key that a version removed must not be in a later
+    /// version.
+    pub(crate) fn material(&self) -> impl Iterator<Item = ([u8; 32], &KeyHolder)> {
+        let known = self.index.keys.values().map(|(holder, key)| (*key.material(), holder));
+        known.chain(self.index.foreign.iter().map(|(holder, key)| (key.material(), holder)))
+    }
+}
+
+/// Proof that the roster does not use a name.
+#[derive(Debug)]
+pub struct FreeName(());
+
+/// Error for a name that the roster already uses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NameTaken {
+    /// The name.
+    pub name: Name,
+    /// The table that contains the name.
+    pub by: &'static str,
+}
+
+impl fmt::Display for NameTaken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} is in the roster; choose another name for the token", self.by, self.name)
+    }
+}
+
+impl std::error::Error for NameTaken {}
+
+/// Reason why a document is not a valid roster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RosterError {
+    /// The document is not a roster statement.
+    Malformed(Malformed),
+    /// The roster breaks rules.
+    Faults(Vec<RosterFault>),
+}
+
+impl fmt::Display for RosterError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Malformed(malformed) => malformed.fmt(f),
+            Self::Faults(faults) => {
+                for (at, fault) in faults.iter().enumerate() {
+                    if at > 0 {
+                        f.write_str("; ")?;
+                    }
+                    write!(f, "at {}: {}", fault.pointer, fault.message)?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl std::error::Error for RosterError {}
+
+/// A broken rule of rosters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RosterFault {
+    /// RFC 6901 pointer to the table entry that breaks the rule.
+    pub pointer: String,
+    /// The error, and the correction.
+    pub message: String,
+}
+
+fn check(roster: &Roster) -> Result<Index, Vec<RosterFault>> {
+    let mut reader = Reader::default();
+    for (at, group) in roster.group.iter().enumerate() {
+        if reader.index.groups.insert(group.name.clone(), group.presence).is_some() {
+            reader.fault(
+                format!("/group/{at}/name"),
+                format!("group {} is listed twice; list each group once", group.name),
+            );
+        }
+    }
+    for (at, approver) in roster.approver.iter().enumerate() {
+        reader.name(format!("/approver/{at}/name"), &approver.name);
+        reader.keys(format!("/approver/{at}/keys"), &approver.keys, &KeyHolder::Approver(approver.name.clone()));
+        let mut own = BTreeSet::new();
+        for (place, group) in approver.groups.iter().enumerate() {
+            if !reader.index.groups.contains_key(group) {
+                reader.fault(
+                    format!("/approver/{at}/groups/{place}"),
+                    format!("there is no group {group}; add [[group]] name = \"{group}\""),
+                );
+            }
+            if !own.insert(group) {
+                reader.fault(
+                    format!("/approver/{at}/groups/{place}"),
+                    format!("group {group} is listed twice; list each group once"),
+                );
+            }
+        }
+        if let (Some(after), Some(before)) = (approver.valid_after, approver.valid_before)
+            && after >= before
+        {
+            reader.fault(
+                format!("/approver/{at}/valid_before"),
+                "valid_before is not after valid_after, so the approver would never count; correct one of the two times"
+                    .to_owned(),
+            );
+        }
+    }
+    for (at, proposer) in roster.proposer.iter().enumerate() {
+        reader.name(format!("/proposer/{at}/name"), &proposer.name);
+        reader.keys(format!("/proposer/{at}/keys"), &proposer.keys, &KeyHolder::Proposer(proposer.name.clone()));
+    }
+    for (at, operator) in roster.operator.iter().enumerate() {
+        reader.name(format!("/operator/{at}/name"), &operator.name);
+        reader.keys(format!("/operator/{at}/keys"), &operator.keys, &KeyHolder::Operator(operator.name.clone()));
+    }
+    for (at, boundary) in roster.boundary.iter().enumerate() {
+        let keys =
+            reader.keys(format!("/boundary/{at}/keys"), &boundary.keys, &KeyHolder::Boundary(boundary.name.clone()));
+        if reader.index.boundaries.insert(boundary.name.clone(), keys).is_some() {
+            reader.fault(
+                format!("/boundary/{at}/name"),
+                format!("boundary {} is listed twice; list all its keys in one entry", boundary.name),
+            );
+        }
+    }
+    for (at, witness) in roster.witness.iter().enumerate() {
+        if !is_vkey_of(&witness.vkey, &witness.name) {
+            reader.fault(
+                format!("/witness/{at}/vkey"),
+                format!("expected the verifier key of {:?} in the form <name>+<8 hex digits>+<base64>", witness.name),
+            );
+        }
+        if !(witness.url.starts_with("https://") || witness.url.starts_with("http://")) {
+            reader.fault(format!("/witness/{at}/url"), "expected an http or https address".to_owned());
+        }
+    }
+    let known = |approver: &&Approver| approver.keys.iter().any(|line| SshKey::parse(line).is_ok());
+    let signers = roster.approver.iter().filter(known).count() as u64;
+    let too_high = if roster.threshold > signers {
+        Some(format!(
+            "the next version would need {} approvers, but only {signers} have keys that can sign",
+            roster.threshold
+        ))
+    } else if roster.threshold > MAX_SIGNATURES as u64 {
+        Some(format!("an envelope has at most {MAX_SIGNATURES} signatures, so no version could follow"))
+    } else {
+        None
+    };
+    if let Some(why) = too_high {
+        reader.fault("/threshold".to_owned(), format!("{why}: lower the threshold"));
+    }
+    if reader.faults.is_empty() { Ok(reader.index) } else { Err(reader.faults) }
+}
+
+/// Checks the form of a verifier key for notes (C2SP signed-note). The algorithm is not checked, because witnesses may
+/// use other algorithms than boundaries.
+fn is_vkey_of(vkey: &str, name: &str) -> bool {
+    let mut parts = vkey.splitn(3, '+');
+    let hex = |text: &str| text.len() == 8 && text.bytes().all(|c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c));
+    let plain = |c: char| !c.is_whitespace() && !c.is_control();
+    !name.is_empty()
+        && name.chars().all(plain)
+        && parts.next() == Some(name)
+        && parts.next().is_some_and(hex)
+        && parts.next().is_some_and(|key| STANDARD.decode(key).is_ok_and(|bytes| bytes.len() > 1))
+}
+
+#[derive(Default)]
+struct Reader {
+    index: Index,
+    names: BTreeSet<Name>,
+    material: HashMap<[u8; 32], KeyHolder>,
+    faults: Vec<RosterFault>,
+}
+
+impl Reader {
+    fn fault(&mut self, pointer: String, message: String) {
+        self.faults.push(RosterFault { pointer, message });
+    }
+
+    fn name(&mut self, pointer: String, name: &Name) {
+        if !self.names.insert(name.clone()) {
+            self.fault(pointer, format!("the name {name} is used twice; names of people must be unique"));
+        }
+    }
+
+    fn keys(&mut self, pointer: String, lines: &[String], holder: &KeyHolder) -> Vec<SshKey> {
+        let mut keys = Vec::with_capacity(lines.len());
+        for (at, line) in lines.iter().enumerate() {
+            let pointer = format!("{pointer}/{at}");
+            match SshKey::parse(line) {
+                Ok(key) if self.is_new(&pointer, *key.material(), holder) => {
+                    self.index.keys.insert(key.keyid(), (holder.clone(), key.clone()));
+                    keys.push(key);
+                }
+                Ok(_) => {}
+                Err(SshKeyError::OtherType(_)) => match ForeignKey::parse(line) {
+                    Ok(key) if self.is_new(&pointer, key.material(), holder) => {
+                        self.index.foreign.push((holder.clone(), key));
+                    }
+                    Ok(_) => {}
+                    Err(error) => self.fault(pointer, error.to_string()),
+                },
+                Err(error) => self.fault(pointer, error.to_string()),
+            }
+        }
+        keys
+    }
+
+    /// Returns true if no entry of the roster has this key yet. The 32 bytes are compared, because a plain key and a
+    /// security key with the same bytes would have the same secret.
+    fn is_new(&mut self, pointer: &str, material: [u8; 32], holder: &KeyHolder) -> bool {
+        let before = self.material.insert(material, holder.clone());
+        if let Some(before) = &before {
+            let message =
+                format!("this key (plain or of a security key) already belongs to {before}; list each key once");
+            self.fault(pointer.to_owned(), message);
+        }
+        before.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn golden() -> Roster {
+        let payload = include_bytes!("../../../../tests/conformance/golden/valid/payload/roster.json");
+        TrustedRoster::from_payload(payload).expect("golden").tables().clone()
+    }
+
+    fn read(edit: impl Fn(&mut Roster)) -> Result<TrustedRoster, RosterError> {
+        let mut tables = golden();
+        edit(&mut tables);
+        let payload = tables.into_statement().and_then(|statement| statement.to_payload()).expect("payload");
+        TrustedRoster::from_payload(&payload)
+    }
+
+    fn faults(edit: impl Fn(&mut Roster)) -> Vec<String> {
+        match read(edit) {
+            Err(RosterError::Faults(faults)) => faults.into_iter().map(|fault| fault.pointer).collect(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    const ALICE: &str = "SHA256:fe85JkIjo8VPe+XqXJGH5Mau1EMFdK1OdKvJUFicyA8";
+    const BOUNDARY: &str = "SHA256:zbv/nU7iZdO0fB0DalMI70dP6/yFD8sctXvvW4+OokY";
+
+    #[test]
+    fn the_golden_roster_has_its_known_people_and_roles() {
+        let roster = read(|_| {}).expect("golden");
+        assert_eq!(
+            roster.digest().to_string(),
+            "sha256:3c3a59f0a4e86bc91127e3c5fd8ac783f9a80a41f03fa7f3cfe0a486ebc45039"
+        );
+        let (holder, _) = roster.signer(&ALICE.parse().expect("key id")).expect("alice");
+        assert_eq!(holder, &KeyHolder::Approver("alice".parse().expect("name")));
+        let (name, other) = ("prod-eu".parse().expect("name"), "prod-us".parse().expect("name"));
+        let boundary = BOUNDARY.parse().expect("key id");
+        assert!(roster.boundary_key(&name, &boundary).is_some());
+        assert!(roster.boundary_key(&other, &boundary).is_none(), "another boundary's key is nobody's");
+        assert!(roster.approver_of(&boundary).is_none());
+        assert!(roster.is_guarded() && !read(|tables| tables.threshold = 0).expect("allowed").is_guarded());
+        let allowed = include_str!("../../../../tests/conformance/golden/valid/keys/alice.pub");
+        assert!(
+            roster.allowed_signers().starts_with(&format!("alice namespaces=\"countersign\" {}", allowed.trim_end()))
+        );
+    }
+
+    #[test]
+    fn the_name_of_a_token_is_unique() {
+        let roster = read(|_| {}).expect("golden");
+        for taken in ["alice", "oscar"] {
+            assert!(roster.check_token_name(&taken.parse().expect("name")).is_err(), "{taken}");
+        }
+        assert!(roster.check_token_name(&"ci-agent".parse().expect("name")).is_ok());
+    }
+
+    const P256: &str = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBGsX0fLhLEJH+Lzm5WOkQPJ3A32BLeszoPShOUXYmMKWT+NC4v4af5uO5+tKfA+eFivOM1drMV7Oy7ZAaDe/UfU= eve";
+
+    #[test]
+    fn a_key_of_an_unverified_type_is_stored_and_never_counts() {
+        let roster = read(|tables| tables.approver[0].keys.push(P256.to_owned())).expect("a roster");
+        let [(holder, key)] = roster.foreign_keys() else { panic!("{:?}", roster.foreign_keys()) };
+        assert_eq!((holder.to_string().as_str(), key.kind()), ("approver alice", "ecdsa-sha2-nistp256"));
+        assert!(roster.signer(&key.keyid()).is_none(), "nobody can have signed with it");
+        assert!(!roster.allowed_signers().contains("ecdsa"), "ssh-keygen would verify what counts for nobody here");
+        assert!(roster.can_sign(&roster.tables().approver[0]));
+        let alone = |tables: &mut Roster| {
+            tables.approver.truncate(2);
+            tables.approver[1].keys = vec![P256.to_owned()];
+        };
+        assert_eq!(faults(alone), ["/threshold"], "a person with only such a key signs nothing");
+        let one = read(|tables| {
+            alone(tables);
+            tables.threshold = 1;
+        });
+        let one = one.expect("a roster");
+        assert!(!one.can_sign(&one.tables().approver[1]));
+    }
+
+    #[test]
+    fn all_errors_of_a_roster_are_reported_together() {
+        let many = faults(|tables| {
+            tables.threshold = 4;
+            tables.approver[0].valid_after = "2026-01-01T00:00:00Z".parse().ok();
+            tables.approver[0].valid_before = tables.approver[0].valid_after;
+            tables.approver[1].keys = vec!["ssh-rsa AAAA".into(), String::new()];
+        });
+        assert_eq!(many, ["/approver/0/valid_before", "/approver/1/keys/0", "/approver/1/keys/1", "/threshold"]);
+    }
+}

@@ -1,0 +1,589 @@
+//! Views of the registry, of steps, of proposals and of events.
+//!
+//! The HTTP API, the command line and OpenAPI use the same types.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use documents::crypto::digest::{
+    AuthorizationDigest, BlobDigest, ContentDigest, ParamsDigest, PolicyDigest, RegistryRoot, RosterDigest, SealDigest,
+    StepDigest,
+};
+use documents::record::authorization::Permission;
+use documents::record::code::Code;
+use documents::record::ident::{BoundaryName, Epoch, GroupName, Name, Nonce, ProposalId, ReceiptId, StepRef};
+use documents::record::later_parts::ManifestEntry;
+use documents::record::later_words::{ArtifactName, SessionId};
+use documents::record::profile::Profile;
+use documents::record::receipt::Outcome;
+use documents::record::step_definition::Approvals;
+use documents::record::stream_name::StreamName;
+use documents::record::validity::Timestamp;
+
+/// `GET /v1/registry`: the seal in force and the steps.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct RegistryView {
+    /// The boundary that answers.
+    pub boundary: BoundaryView,
+    /// The seal in force.
+    pub seal: SealView,
+    /// The registered steps, sorted by ref.
+    pub steps: Vec<StepSummary>,
+}
+
+/// Identity of a boundary.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct BoundaryView {
+    /// Its name.
+    pub name: BoundaryName,
+    /// Digest of the first seal of the boundary's log.
+    pub id: SealDigest,
+    /// Epoch of the seal in force.
+    pub epoch: Epoch,
+}
+
+/// A seal, as its log entry states it.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct SealView {
+    /// Number of the seal.
+    pub number: u64,
+    /// Digest of the seal's payload.
+    pub digest: SealDigest,
+    /// Index of the seal's log entry.
+    pub index: u64,
+    /// When it was made.
+    pub at: Timestamp,
+    /// Root of the registry.
+    pub registry_root: RegistryRoot,
+    /// Blob with the leaves of the registry.
+    pub registry: BlobDigest,
+    /// Blob with the policy.
+    pub policy: PolicyDigest,
+    /// Blob with the built-in policy lists.
+    pub builtins: BlobDigest,
+    /// Blob: the roster's payload.
+    pub roster: RosterDigest,
+    /// Blob with every signed version of the roster up to the version in force. Absent if version 1 is in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rosters: Option<BlobDigest>,
+    /// Blob with the tokens.
+    pub tokens: BlobDigest,
+    /// Blob with the limits and the sandbox level in force.
+    pub configuration: BlobDigest,
+    /// Descriptions of the differences between the files and this seal.
+    pub drift: Vec<String>,
+}
+
+/// A step in a list.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct StepSummary {
+    /// Its ref.
+    #[serde(rename = "ref")]
+    pub reference: StepRef,
+    /// Digest of the step's definition.
+    pub digest: StepDigest,
+    /// Title of the step.
+    pub title: String,
+    /// Names of the parameters, sorted. A name with `?` at its end is optional.
+    #[serde(default)]
+    pub parameters: Vec<String>,
+    /// Approval rules of the step and the policy. All rules must be met.
+    pub approvals: Vec<Approvals>,
+    /// Reason why the host of the boundary can't run the step, so that the boundary refuses proposals for the step.
+    /// Absent if the host can run the step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unavailable: Option<String>,
+}
+
+/// `GET /v1/steps/{ref}`: the whole definition of one step.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct StepView {
+    /// Its ref.
+    #[serde(rename = "ref")]
+    pub reference: StepRef,
+    /// Digest of the step's definition.
+    pub digest: StepDigest,
+    /// Definition from which the digest is computed.
+    #[schemars(with = "serde_json::Map<String, Value>")]
+    pub definition: Value,
+    /// Approval rules of the step and the policy. All rules must be met.
+    pub approvals: Vec<Approvals>,
+    /// Permissions that policy requires for every run. The approvers' signatures grant these permissions.
+    pub permissions: Vec<Permission>,
+    /// Reason why policy denies every run of the step, with any signatures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub denied: Option<String>,
+    /// The effective sandbox.
+    pub sandbox: Profile,
+    /// Variables that a session of the runbook carries: names in the scripts, and patterns of policy. Absent for a step
+    /// without a session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_variables: Option<Vec<String>>,
+    /// Last run of this step that succeeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_success: Option<LastSuccess>,
+    /// With `?params_digest=`: last run of this step with these parameters, if nobody saw its end and no later one succeeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unknown_end: Option<UnknownEnd>,
+}
+
+/// Last run of a step that succeeded, for comparison.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct LastSuccess {
+    /// Receipt of the run.
+    pub receipt: ReceiptId,
+    /// Digest of the definition that ran. The log contains this definition as a blob.
+    pub digest: StepDigest,
+    /// Its parameters.
+    #[schemars(with = "serde_json::Map<String, Value>")]
+    pub params: Value,
+    /// When it ended.
+    pub finished_at: Timestamp,
+    /// Number of successful runs of the step that the caller may see. The boundary counts at most 50.
+    pub runs: u64,
+}
+
+/// Run whose end nobody saw.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct UnknownEnd {
+    /// Receipt of the run, with the outcome `unknown`.
+    pub receipt: ReceiptId,
+    /// When the boundary wrote the receipt.
+    pub finished_at: Timestamp,
+}
+
+/// `POST /v1/proposals`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Propose {
+    /// `path:step`, or `path:step@sha256:…` to accept only one definition.
+    pub step: String,
+    /// Parameters. The boundary adds defaults for missing parameters.
+    #[serde(default = "no_params")]
+    #[schemars(with = "serde_json::Map<String, Value>")]
+    pub params: Value,
+    /// Reason for the run, for the approvers.
+    #[serde(default)]
+    pub reason: String,
+    /// Nonce that the caller chose. A second request with the same nonce and the same body returns the existing
+    /// proposal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nonce: Option<Nonce>,
+    /// Length of the window in seconds: 1 to 86,400, by default 3,600.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_in_s: Option<i64>,
+    /// Session in which the step runs. A step that declares a session needs one, and no other step takes one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<SessionId>,
+    /// Uploaded files that the run gets, at most 16.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub artifacts: Vec<ProposedArtifact>,
+    /// Receipt of the plan that the step applies. A step that declares a plan needs one, and no other step takes one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<ReceiptId>,
+}
+
+/// An uploaded file that a run gets.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProposedArtifact {
+    /// Name of the file in the run's directory `$COUNTERSIGN_ARTIFACTS`.
+    pub name: ArtifactName,
+    /// SHA-256 of the content, under which the file was uploaded.
+    pub digest: ContentDigest,
+}
+
+fn no_params() -> Value {
+    Value::Object(serde_json::Map::new())
+}
+
+/// `GET /v1/receipts/{id}/files`: what a run left besides its output.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct ReceiptFiles {
+    /// Step that ran.
+    pub step: StepRef,
+    /// Manifest that the receipt names: the files of the run, sorted by path. Their content is at
+    /// `/v1/outputs/{blake3}`. The file `.outputs.json` contains `outputs`.
+    pub files: Vec<ManifestEntry>,
+    /// Values of the outputs that the step declares.
+    pub outputs: serde_json::Map<String, Value>,
+}
+
+/// A session of a runbook. The values of its variables are never shown.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct SessionView {
+    /// Id of the session.
+    pub id: SessionId,
+    /// Digest of the state, which the next authorization binds.
+    pub state: ContentDigest,
+    /// Runbook whose steps may use the session.
+    pub runbook: String,
+    /// Token or proposer that created the session.
+    pub creator: Name,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// Seconds until the session ends if no proposal and no run uses it.
+    pub idle_left_s: u64,
+    /// Names of the variables that the runs set.
+    pub variables: Vec<String>,
+    /// Names of the variables that the runs removed.
+    pub unset: Vec<String>,
+    /// Directory in which the next run starts. Absent for the work directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<String>,
+    /// Run in progress.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub running: Option<ProposalId>,
+    /// Last 50 runs, oldest first.
+    pub runs: Vec<SessionRunView>,
+    /// Number of all runs.
+    pub run_count: u64,
+}
+
+/// A run of a session.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct SessionRunView {
+    /// Proposal of the run.
+    pub proposal: ProposalId,
+    /// Step that ran.
+    pub step: StepRef,
+    /// When the run ended.
+    pub at: Timestamp,
+}
+
+/// `GET /v1/sessions`: the sessions that the caller may use.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct SessionList {
+    /// Sessions in the order of their creation.
+    pub sessions: Vec<SessionView>,
+}
+
+/// Status of a proposal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ProposalStatus {
+    /// Waiting for signatures.
+    Pending,
+    /// The quorum is met, and the run waits for its start.
+    Approved,
+    /// The nonce is spent and the process runs.
+    Running,
+    /// The run is over and has a receipt.
+    Finished,
+    /// An approver said no.
+    Denied,
+    /// The window ended before a run began.
+    Expired,
+    /// The proposer or an operator cancelled the proposal.
+    Cancelled,
+    /// The run is not possible any more, for example because the step changed. The nonce is not spent.
+    Refused,
+}
+
+impl ProposalStatus {
+    /// Returns the status as one word, as in documents.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Approved => "approved",
+            Self::Running => "running",
+            Self::Finished => "finished",
+            Self::Denied => "denied",
+            Self::Expired => "expired",
+            Self::Cancelled => "cancelled",
+            Self::Refused => "refused",
+        }
+    }
+
+    /// Returns true if the status can't change any more.
+    #[must_use]
+    pub const fn has_ended(self) -> bool {
+        match self {
+            Self::Pending | Self::Approved | Self::Running => false,
+            Self::Finished | Self::Denied | Self::Expired | Self::Cancelled | Self::Refused => true,
+        }
+    }
+}
+
+/// All facts about one proposal.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct ProposalView {
+    /// Its id.
+    pub id: ProposalId,
+    /// Status of the proposal.
+    pub status: ProposalStatus,
+    /// Actions that the caller may take: `wait`, `sign`, `deny`, `cancel`, `read-receipt`, `propose-again`.
+    pub next: Vec<String>,
+    /// Which step.
+    pub step: StepRef,
+    /// Digest of the definition that was in force when the proposal was created.
+    pub step_digest: StepDigest,
+    /// The complete parameters.
+    #[schemars(with = "serde_json::Map<String, Value>")]
+    pub params: Value,
+    /// Digest of the parameters.
+    pub params_digest: ParamsDigest,
+    /// Who proposed it.
+    pub proposer: Name,
+    /// Why, in the proposer's words.
+    pub reason: String,
+    /// Digest of the payload. A denial names this digest.
+    pub digest: AuthorizationDigest,
+    /// Base64 of the exact bytes to sign.
+    pub payload: String,
+    /// Approvals that the proposal has and still needs.
+    pub approvals: ApprovalsView,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Time at which the proposal expires if no run has begun.
+    pub expires_at: Timestamp,
+    /// Time at which the proposal ended by a run, a denial, a cancellation or a refusal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<Timestamp>,
+    /// How the run ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
+    /// Id of the receipt, after the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<ReceiptId>,
+    /// Reason why the proposal was refused or denied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<RefusalView>,
+    /// Reason for the outcome `unknown`, as the boundary states it. The receipt has no field for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_unknown_because: Option<String>,
+    /// Last run of this step with these parameters, if nobody saw its end and no later one succeeded. Only for a proposal
+    /// that has not run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unknown_end: Option<UnknownEnd>,
+    /// Denials of the proposal, in the order of the log. Absent if there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub denials: Vec<DeniedView>,
+    /// Reason why the approved run has not begun: the refusal of the last attempt. The boundary repeats the attempt
+    /// until the proposal expires.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_up: Option<RefusalView>,
+    /// `true` if the proposal existed already, with the same nonce or the same content. The reason and the window are
+    /// then those of the existing proposal. Absent otherwise.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub existing: bool,
+}
+
+/// Result of denying a statement.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct DenialView {
+    /// Id of the proposal in the statement.
+    pub proposal: ProposalId,
+    /// Digest of the denied statement.
+    pub digest: AuthorizationDigest,
+    /// Index of the denial's log entry.
+    pub index: u64,
+    /// Status of the proposal, if the boundary knew the proposal before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<ProposalStatus>,
+    /// End of the statement's window. Until this time the statement is refused as denied, after this time as expired.
+    pub kept_until: Timestamp,
+}
+
+/// Denials of a statement, even if the boundary has not received the statement.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct DenialsView {
+    /// Digest of the statement.
+    pub digest: AuthorizationDigest,
+    /// Denials in the order of the log. The list is empty if no approver denied the statement.
+    pub denials: Vec<DeniedView>,
+}
+
+/// One denial of a statement.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct DeniedView {
+    /// Name of the approver who denied the statement.
+    pub approver: Name,
+    /// Index of the denial's log entry.
+    pub index: u64,
+    /// Time at which the boundary accepted the denial.
+    pub at: Timestamp,
+    /// Why, in the words of the approver, who signed them. Empty if the approver gave no reason.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// Reason why a proposal was refused, was denied, or waits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RefusalView {
+    /// Stable code of the reason.
+    pub code: Code,
+    /// Description of the reason.
+    pub detail: String,
+}
+
+impl RefusalView {
+    /// Creates a refusal view, and cuts the text to the maximum length.
+    pub fn new(code: Code, words: &str) -> Self {
+        Self { code, detail: words.chars().take(MOST_WORDS).collect() }
+    }
+}
+
+/// Maximum length of the detail of a refusal, in characters.
+const MOST_WORDS: usize = 2000;
+
+/// Approvals that a proposal has and still needs.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct ApprovalsView {
+    /// Approval rules. All rules must be met.
+    pub rules: Vec<Approvals>,
+    /// Minimum number of people that can meet all rules together.
+    pub required: u64,
+    /// Number of people whose signatures count so far.
+    pub have: u64,
+    /// People whose signatures count so far.
+    pub approvers: Vec<Name>,
+    /// Groups from which a signature is still needed.
+    pub missing: Vec<GroupName>,
+    /// People whose signatures can't count: the proposer and the owners of the proposer's token.
+    pub excluded: Vec<Name>,
+}
+
+/// `GET /v1/proposals`: a page of proposals, newest first.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct ProposalList {
+    /// Proposals of this page.
+    pub proposals: Vec<ProposalView>,
+    /// Cursor for the next page, as the query `?cursor=`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+}
+
+/// `GET /v1/receipts/{id}`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct ReceiptView {
+    /// Its id.
+    pub id: ReceiptId,
+    /// Index of the receipt's log entry.
+    pub index: u64,
+    /// The signed envelope.
+    pub envelope: documents::record::envelope::Envelope,
+    /// Reason for the outcome `unknown`, as the boundary states it. The receipt has no field for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_unknown_because: Option<String>,
+}
+
+/// Event of a proposal, as SSE and NDJSON transport it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum Event {
+    /// The status of the proposal changed.
+    Status {
+        /// The new status.
+        status: ProposalStatus,
+        /// Code of the refusal, if there is one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        code: Option<Code>,
+    },
+    /// The approved run can't begin yet. This event is not stored, so it has the number of the event before it. A
+    /// reader that resumes receives it again.
+    #[serde(rename = "held-up")]
+    HeldUp {
+        /// Stable code of the reason.
+        code: Code,
+        /// Description of the reason.
+        detail: String,
+    },
+    /// An approver signed.
+    Signature {
+        /// Name of the approver.
+        approver: Name,
+    },
+    /// The run wrote output.
+    Output {
+        /// `stdout` or `stderr`.
+        stream: StreamName,
+        /// Number of bytes of the stream before this piece.
+        offset: u64,
+        /// Milliseconds from the start of the run to the first byte of this piece. Runs of version 0.1 have no times.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        elapsed_ms: Option<u64>,
+        /// Text of the piece, if the piece is UTF-8 without the character NUL.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        text: Option<String>,
+        /// Base64 of the piece, if there is no text.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        base64: Option<String>,
+    },
+    /// The run wrote more output than the boundary records. The event follows the last piece of the output.
+    Truncated {
+        /// `stdout` or `stderr`.
+        stream: StreamName,
+        /// Number of bytes that the run wrote to the stream.
+        bytes: u64,
+        /// Number of recorded bytes, from the beginning of the stream.
+        recorded: u64,
+    },
+    /// The run ended.
+    Exit {
+        /// Outcome of the run.
+        outcome: Outcome,
+    },
+    /// The receipt is in the log.
+    Receipt {
+        /// Id of the receipt. The field is written as `receipt`, because the `id` of a line is the number of the event.
+        #[serde(rename = "receipt")]
+        id: ReceiptId,
+    },
+}
+
+impl Event {
+    /// Returns the event of a piece of output.
+    #[must_use]
+    pub fn output(stream: StreamName, offset: u64, elapsed_ms: Option<u64>, bytes: Vec<u8>) -> Self {
+        // In JSON, a NUL needs six bytes as text, so that a piece of a binary file would be far larger than as base64.
+        let (text, binary) = match String::from_utf8(bytes) {
+            Ok(text) if !text.contains('\0') => (Some(text), None),
+            Ok(text) => (None, Some(text.into_bytes())),
+            Err(error) => (None, Some(error.into_bytes())),
+        };
+        let base64 = binary.map(|bytes| STANDARD.encode(bytes));
+        Self::Output { stream, offset, elapsed_ms, text, base64 }
+    }
+}
+
+/// `GET /ready`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Ready {
+    /// True if the boundary accepts and runs proposals.
+    pub ready: bool,
+    /// Level that this host provides: `strict`, `best-effort` or `off`.
+    pub sandbox: String,
+    /// The seal in force.
+    pub seal: u64,
+    /// Roster in force.
+    pub roster: RosterView,
+    /// Notes for the operator, also about missing signatures on a new version of the roster.
+    pub notes: Vec<String>,
+}
+
+/// A version of the roster.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct RosterView {
+    /// From 1, counting.
+    pub version: u64,
+    /// Digest of the roster's payload.
+    pub digest: RosterDigest,
+    /// True if the next version needs signatures. Otherwise the version is *unguarded*.
+    pub guarded: bool,
+}
+
+/// Token, as the list of tokens shows it.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct TokenView {
+    /// Token, as the seal contains it.
+    #[serde(flatten)]
+    pub token: documents::record::token::SealedToken,
+    /// Time at which the token was revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked_at: Option<Timestamp>,
+}

@@ -1,0 +1,171 @@
+//! The proposals that this server sent: which calls have no answer yet, and what the agent asked for.
+//!
+//! A verified receipt proves that a run happened, but not that it is the run that the agent proposed: somebody between
+//! the boundary and this machine can answer `propose` with an older run, or change the request on its way. Therefore
+//! the server compares the statement that people signed with what it sent.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::mcp::answers::ProposeArgs;
+use documents::record::authorization::Authorization;
+use documents::record::ident::{Nonce, ProposalId, ReceiptId};
+
+/// Maximum number of proposals without an answer that the server remembers.
+const MAX_UNANSWERED: usize = 32;
+/// Time for which a repeated call without an answer is the same proposal. After this time, the call is a new proposal.
+const REPEATS_FOR: Duration = Duration::from_secs(600);
+/// Maximum number of proposals with an answer that the server remembers.
+const MAX_ANSWERED: usize = 256;
+
+/// What the server remembers, each list from the oldest entry to the newest.
+#[derive(Debug, Default)]
+pub(super) struct SentProposals(Mutex<Lists>);
+
+#[derive(Debug, Default)]
+struct Lists {
+    unanswered: VecDeque<Sent>,
+    answered: VecDeque<(ProposalId, Sent)>,
+}
+
+#[derive(Debug, Clone)]
+struct Sent {
+    args: ProposeArgs,
+    nonce: Nonce,
+    at: Instant,
+}
+
+impl SentProposals {
+    fn lists(&self) -> MutexGuard<'_, Lists> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the nonce of a call. A call without an answer that is repeated has the same nonce, so that both are one
+    /// proposal.
+    pub(super) fn nonce_of(
+        &self,
+        args: &ProposeArgs,
+        now: Instant,
+        new_nonce: impl FnOnce() -> Result<Nonce, String>,
+    ) -> Result<Nonce, String> {
+        let unanswered = &mut self.lists().unanswered;
+        unanswered.retain(|sent| now.duration_since(sent.at) < REPEATS_FOR);
+        // The waiting time is no part of the proposal.
+        let same = |known: &ProposeArgs| *known == ProposeArgs { wait_s: known.wait_s, ..args.clone() };
+        if let Some(sent) = unanswered.iter().find(|sent| same(&sent.args)) {
+            return Ok(sent.nonce.clone());
+        }
+        let nonce = new_nonce()?;
+        if unanswered.len() == MAX_UNANSWERED {
+            unanswered.pop_front();
+        }
+        unanswered.push_back(Sent { args: args.clone(), nonce: nonce.clone(), at: now });
+        Ok(nonce)
+    }
+
+    /// Records that the boundary answered the call with this nonce. `made` is the proposal, if there is one.
+    pub(super) fn answered(&self, args: &ProposeArgs, nonce: &Nonce, made: Option<&ProposalId>) {
+        let lists = &mut *self.lists();
+        lists.unanswered.retain(|sent| sent.nonce != *nonce);
+        let Some(id) = made else { return };
+        lists.answered.retain(|(known, _)| known != id);
+        if lists.answered.len() == MAX_ANSWERED {
+            lists.answered.pop_front();
+        }
+        let sent = Sent { args: args.clone(), nonce: nonce.clone(), at: Instant::now() };
+        lists.answered.push_back((id.clone(), sent));
+    }
+
+    /// Compares a statement with the call for its proposal. Returns the parts that differ, and nothing if the proposal
+    /// is not one that this server remembers. `schema` is the schema of the parameters, whose defaults the boundary
+    /// adds. `plan` is the id of the receipt of the plan, which a statement names only by a digest.
+    pub(super) fn differences(
+        &self,
+        signed: &Authorization,
+        schema: &Value,
+        plan: Option<&ReceiptId>,
+    ) -> Vec<&'static str> {
+        let lists = self.lists();
+        let Some((_, sent)) = lists.answered.iter().find(|(id, _)| *id == signed.proposal) else { return Vec::new() };
+        let params = Value::Object(sent.args.params.clone());
+        [
+            ("nonce", signed.nonce == sent.nonce),
+            ("step", signed.step.reference.as_str() == sent.args.step),
+            ("parameters", is_completed(Some(&params), &signed.params, schema)),
+            ("reason", signed.reason == sent.args.reason),
+            ("session", signed.session.as_ref().map(|session| session.id.as_str()) == sent.args.session.as_deref()),
+            ("plan", plan.map(ReceiptId::as_str) == sent.args.plan.as_deref()),
+            // No tool sends files.
+            ("input files", signed.artifacts.is_none()),
+        ]
+        .into_iter()
+        .filter_map(|(part, is_same)| (!is_same).then_some(part))
+        .collect()
+    }
+}
+
+/// Returns true if `signed` is the sent value with only the defaults of the schema added.
+fn is_completed(sent: Option<&Value>, signed: &Value, schema: &Value) -> bool {
+    match (sent.or(schema.get("default")), signed) {
+        (Some(Value::Object(sent)), Value::Object(signed)) => {
+            sent.keys().all(|name| signed.contains_key(name))
+                && signed.iter().all(|(name, value)| is_completed(sent.get(name), value, &schema["properties"][name]))
+        }
+        (Some(Value::Array(sent)), Value::Array(signed)) => {
+            sent.len() == signed.len()
+                && sent.iter().zip(signed).all(|(sent, signed)| is_completed(Some(sent), signed, &schema["items"]))
+        }
+        (sent, signed) => sent == Some(signed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn nonce(byte: u8) -> Nonce {
+        Nonce::new(1_800_000_000_000, [byte; 16])
+    }
+
+    #[test]
+    fn a_repeated_call_without_an_answer_has_the_same_nonce_for_ten_minutes() {
+        let sent = SentProposals::default();
+        let args: ProposeArgs = serde_json::from_value(json!({"step": "a:b", "reason": "x"})).expect("arguments");
+        let begin = Instant::now();
+        for (seconds, wanted) in [(0, 0), (599, 0), (600, 2), (1199, 2)] {
+            let now = begin + Duration::from_secs(seconds);
+            let new = u8::try_from(seconds / 300).expect("small");
+            assert_eq!(sent.nonce_of(&args, now, || Ok(nonce(new))), Ok(nonce(wanted)), "{seconds}");
+        }
+    }
+
+    #[test]
+    fn only_defaults_of_the_schema_can_be_added_to_parameters() {
+        let schema = json!({"type": "object", "properties": {
+            "a": {"type": "integer"}, "b": {"type": "integer", "default": 2},
+            "c": {"type": "object", "default": {}, "properties": {"d": {"default": "x"}}},
+            "e": {"type": "array", "items": {"properties": {"f": {"default": true}, "g": {}}}},
+        }});
+        for (sent, signed, is_same) in [
+            (json!({"a": 1}), json!({"a": 1}), true),
+            (json!({"a": 1}), json!({"a": 1, "b": 2, "c": {"d": "x"}}), true),
+            (json!({"a": 1}), json!({"a": 1, "b": 3}), false),
+            (json!({"a": 1, "b": 3}), json!({"a": 1, "b": 2}), false),
+            (json!({"a": 1}), json!({"b": 2}), false),
+            (json!({}), json!({"a": 1}), false),
+            (json!({}), json!({"c": {"d": "y"}}), false),
+            (json!({"e": [{"g": 1}]}), json!({"e": [{"g": 1, "f": true}]}), true),
+            (json!({"e": [{"g": 1}]}), json!({"e": [{"g": 1, "f": false}]}), false),
+            (json!({"e": [{}]}), json!({"e": [{}, {}]}), false),
+            (json!({}), json!([]), false),
+        ] {
+            assert_eq!(is_completed(Some(&sent), &signed, &schema), is_same, "{sent} {signed}");
+        }
+    }
+}

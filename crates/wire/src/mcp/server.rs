@@ -1,0 +1,298 @@
+//! The handler of MCP messages.
+//!
+//! The server never asks the client for anything: no elicitation, no sampling, no prompts. An answer to such a question
+//! would be no proof that a person answered.
+
+use std::sync::Arc;
+
+use rmcp::ErrorData;
+use rmcp::handler::server::ServerHandler;
+use rmcp::model::{
+    CallToolRequestParams, CallToolResponse, CallToolResult, CancelTaskParams, CreateTaskResult, CustomRequest,
+    CustomResult, DetailedTask, GetTaskParams, GetTaskResult, Implementation, ListPromptsRequestMethod,
+    ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
+    ReadResourceRequestParams, ReadResourceResponse, ReadResourceResult, ResourceContents, ServerCapabilities,
+    ServerConfig, Task, TaskPayload, TaskStatus, Tool,
+};
+use rmcp::service::{RequestContext, RoleServer, ServerInitializeError};
+use rmcp::transport::Transport;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
+
+use crate::api::body::of_value;
+use crate::api::view::{ProposalStatus, ProposalView, RegistryView};
+use crate::mcp::answers::{CancelArgs, GetStepArgs, ProposeArgs};
+use crate::mcp::boundary_api::BoundaryApi;
+use crate::mcp::progress::ProgressNotes;
+use crate::mcp::rpc_errors::{refused, task_id, unknown_resource, unread_request, wrong_params};
+use crate::mcp::tool_calls::{CALL_LIMIT, ToolCalls, waiting_words};
+use crate::mcp::tool_problem::ToolProblem;
+use crate::mcp::tools::{
+    INSTRUCTIONS, RECEIPTS_URI, REGISTRY_URI, STEPS_URI, ToolName, resource_templates, resources, tools,
+};
+use crate::mcp::visible_text::visible_json;
+use documents::record::ident::{ReceiptId, StepRef};
+
+/// Largest magnitude up to which each integer has an exact double.
+const MAX_EXACT: f64 = 9_007_199_254_740_991.0;
+/// Maximum number of tool calls of one client at the same time.
+const MAX_CALLS: usize = 32;
+/// Interval in which a client should ask for the state of a task.
+const TASK_INTERVAL_MS: u64 = 5000;
+
+/// The MCP server of one client.
+#[derive(Debug, Clone)]
+pub struct McpServer<A> {
+    calls: ToolCalls<A>,
+    permits: Arc<Semaphore>,
+}
+
+impl<A: BoundaryApi> McpServer<A> {
+    /// Creates a server whose tools make these calls.
+    #[must_use]
+    pub fn new(calls: ToolCalls<A>) -> Self {
+        Self { calls, permits: Arc::new(Semaphore::new(MAX_CALLS)) }
+    }
+
+    /// Serves one client until the transport ends.
+    ///
+    /// # Errors
+    /// Returns an error if the first messages of the client break the protocol.
+    pub async fn serve(self, transport: impl Transport<RoleServer> + 'static) -> Result<(), String> {
+        match rmcp::serve_server(self, transport).await {
+            Ok(running) => running.waiting().await.map(drop).map_err(|error| error.to_string()),
+            // A client that closes the connection before its first request needs no error.
+            Err(ServerInitializeError::ConnectionClosed(_)) => Ok(()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// Waits for a call until its deadline. Refuses the call if too many calls are in progress.
+    async fn limited<T>(
+        &self,
+        deadline: Instant,
+        call: impl Future<Output = Result<T, ToolProblem>>,
+    ) -> Result<T, ToolProblem> {
+        let Ok(_permit) = self.permits.try_acquire() else { return Err(ToolProblem::too_many_calls()) };
+        timeout_at(deadline, call).await.unwrap_or_else(|_| Err(ToolProblem::too_slow()))
+    }
+
+    async fn call(
+        &self,
+        name: ToolName,
+        arguments: Value,
+        deadline: Instant,
+        context: &RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ToolProblem> {
+        let calls = &self.calls;
+        let notes = ProgressNotes::new(context.peer.clone(), context.meta.get_progress_token());
+        match name {
+            ToolName::ListSteps => done(&calls.list_steps(arguments_of(arguments)?).await?),
+            ToolName::GetStep => done(&calls.get_step(arguments_of(arguments)?).await?),
+            ToolName::Propose => {
+                let args: ProposeArgs = arguments_of(arguments)?;
+                let mut view = calls.propose(&args).await?;
+                if context.client_capabilities().is_some_and(|client| client.supports_tasks()) {
+                    return Ok(CallToolResponse::Task(CreateTaskResult::new(task_of(&view))));
+                }
+                // The agent must get the id of the proposal. If the problem stays, the next call of a tool reports it.
+                let _ = calls.until_end(&mut view, args.wait_s, deadline, &notes).await;
+                done(&calls.state(view, deadline).await)
+            }
+            ToolName::Wait => done(&calls.wait(arguments_of(arguments)?, deadline, &notes).await?),
+            ToolName::GetOutput => done(&calls.get_output(arguments_of(arguments)?, deadline).await?),
+            ToolName::GetReceipt => done(&calls.get_receipt(arguments_of(arguments)?).await?),
+            ToolName::Cancel => done(&calls.cancel(arguments_of(arguments)?, deadline).await?),
+        }
+    }
+
+    async fn resource(&self, uri: &str) -> Result<String, ErrorData> {
+        if uri == REGISTRY_URI {
+            let registry: RegistryView = self.calls.read("/v1/registry").await.map_err(refused)?;
+            return text_of(&registry);
+        }
+        if let Some(step) = uri.strip_prefix(STEPS_URI) {
+            // A client may percent-encode the slashes of the ref.
+            let step = step.replace("%2F", "/").replace("%2f", "/").replace("%3A", ":").replace("%3a", ":");
+            let parsed = step.parse::<StepRef>();
+            parsed.map_err(|error| wrong_params(format_args!("/uri: {error}")))?;
+            return text_of(&self.calls.get_step(GetStepArgs { step }).await.map_err(refused)?);
+        }
+        if let Some(id) = uri.strip_prefix(RECEIPTS_URI) {
+            let id: ReceiptId = id.parse().map_err(|_| unknown_resource())?;
+            return self.calls.bundle_text(&id).await.map_err(refused);
+        }
+        Err(unknown_resource())
+    }
+}
+
+impl<A: BoundaryApi> ServerHandler for McpServer<A> {
+    fn get_info(&self) -> ServerConfig {
+        let capabilities = ServerCapabilities::builder().enable_tools().enable_resources().enable_tasks().build();
+        ServerConfig::new(capabilities)
+            .with_server_info(Implementation::new("countersign", env!("CARGO_PKG_VERSION")))
+            .with_instructions(INSTRUCTIONS)
+    }
+
+    async fn list_tools(
+        &self,
+        _request: Option<PaginatedRequestParams>,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<ListToolsResult, ErrorData> {
+        Ok(ListToolsResult::with_all_items(tools()))
+    }
+
+    fn get_tool(&self, name: &str) -> Option<Tool> {
+        tools().into_iter().find(|tool| tool.name == name)
+    }
+
+    async fn call_tool(
+        &self,
+        request: CallToolRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ErrorData> {
+        let Ok(name) = request.name.parse::<ToolName>() else {
+            return Err(ErrorData::invalid_params("there is no such tool: see tools/list", None));
+        };
+        let arguments = Value::Object(request.arguments.unwrap_or_default());
+        let deadline = Instant::now() + CALL_LIMIT;
+        tokio::select! {
+            made = self.limited(deadline, self.call(name, arguments, deadline, &context)) => {
+                let about_tool = |problem| if name == ToolName::Propose { self.calls.of_propose(problem) } else { problem };
+                Ok(made.unwrap_or_else(|problem| failed(about_tool(problem))))
+            }
+            // Nobody reads the answer to a cancelled request. A proposal that was made stays.
+            () = context.ct.cancelled() => Err(ErrorData::invalid_request("the client cancelled the request", None)),
+        }
+    }
+
+    async fn list_prompts(
+        &self,
+        _request: Option<PaginatedRequestParams>,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<ListPromptsResult, ErrorData> {
+        Err(ErrorData::method_not_found::<ListPromptsRequestMethod>())
+    }
+
+    async fn list_resources(
+        &self,
+        _request: Option<PaginatedRequestParams>,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<ListResourcesResult, ErrorData> {
+        Ok(ListResourcesResult::with_all_items(resources()))
+    }
+
+    async fn list_resource_templates(
+        &self,
+        _request: Option<PaginatedRequestParams>,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<ListResourceTemplatesResult, ErrorData> {
+        Ok(ListResourceTemplatesResult::with_all_items(resource_templates()))
+    }
+
+    async fn read_resource(
+        &self,
+        request: ReadResourceRequestParams,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<ReadResourceResponse, ErrorData> {
+        let deadline = Instant::now() + CALL_LIMIT;
+        let text = self.limited(deadline, async { Ok(self.resource(&request.uri).await) }).await.map_err(refused)??;
+        let contents = ResourceContents::text(text, request.uri).with_mime_type("application/json");
+        Ok(ReadResourceResult::new(vec![contents]).into())
+    }
+
+    async fn get_task(
+        &self,
+        request: GetTaskParams,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<GetTaskResult, ErrorData> {
+        let id = task_id(&request.task_id)?;
+        let deadline = Instant::now() + CALL_LIMIT;
+        let read = async {
+            let view = self.calls.proposal(&id).await?;
+            Ok((task_of(&view), self.calls.state(view, deadline).await))
+        };
+        let (task, state) = self.limited(deadline, read).await.map_err(refused)?;
+        let payload = match task.status {
+            TaskStatus::Cancelled => TaskPayload::Cancelled,
+            TaskStatus::Completed => {
+                let result = CallToolResult::structured(json_of(&state).map_err(refused)?);
+                match serde_json::to_value(result) {
+                    Ok(Value::Object(result)) => TaskPayload::Completed { result },
+                    _ => return Err(ErrorData::internal_error("the result can't be written", None)),
+                }
+            }
+            _ => TaskPayload::Working,
+        };
+        Ok(GetTaskResult::new(DetailedTask::new(task, payload)))
+    }
+
+    async fn cancel_task(
+        &self,
+        request: CancelTaskParams,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        let id = task_id(&request.task_id)?.to_string();
+        let deadline = Instant::now() + CALL_LIMIT;
+        self.limited(deadline, self.calls.cancel(CancelArgs { id }, deadline)).await.map(drop).map_err(refused)
+    }
+
+    async fn on_custom_request(
+        &self,
+        request: CustomRequest,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<CustomResult, ErrorData> {
+        Err(unread_request(&request))
+    }
+}
+
+/// Returns the task of a proposal. The id of the task is the id of the proposal, so a task survives a restart of every
+/// program. A task never asks the client for input.
+fn task_of(view: &ProposalView) -> Task {
+    let status = match view.status {
+        ProposalStatus::Cancelled => TaskStatus::Cancelled,
+        status if status.has_ended() => TaskStatus::Completed,
+        _ => TaskStatus::Working,
+    };
+    let updated = view.ended_at.unwrap_or(view.created_at);
+    Task::new(view.id.as_str(), status, view.created_at.to_string(), updated.to_string())
+        .with_status_message(waiting_words(view))
+        .with_poll_interval_ms(TASK_INTERVAL_MS)
+}
+
+fn arguments_of<T: DeserializeOwned>(arguments: Value) -> Result<T, ToolProblem> {
+    of_value(&with_integers(arguments)).map_err(ToolProblem::arguments)
+}
+
+/// Replaces each number that a client wrote as `2.0` by the integer. JSON Schema has no difference between the two, and a
+/// document of the boundary has only integers.
+fn with_integers(value: Value) -> Value {
+    match value {
+        Value::Number(number) => match number.as_f64().filter(|_| number.is_f64()) {
+            Some(float) if float.fract() == 0.0 && float.abs() <= MAX_EXACT => Value::from(float as i64),
+            _ => Value::Number(number),
+        },
+        Value::Array(items) => items.into_iter().map(with_integers).collect(),
+        Value::Object(members) => members.into_iter().map(|(name, value)| (name, with_integers(value))).collect(),
+        other => other,
+    }
+}
+
+fn json_of(answer: &impl Serialize) -> Result<Value, ToolProblem> {
+    serde_json::to_value(answer).map_err(ToolProblem::arguments)
+}
+
+fn done(answer: &impl Serialize) -> Result<CallToolResponse, ToolProblem> {
+    Ok(CallToolResult::structured(json_of(answer)?).into())
+}
+
+fn failed(problem: ToolProblem) -> CallToolResponse {
+    CallToolResult::structured_error(problem.into_json()).into()
+}
+
+fn text_of(document: &impl Serialize) -> Result<String, ErrorData> {
+    Ok(visible_json(json_of(document).map_err(refused)?).to_string())
+}

@@ -1,0 +1,520 @@
+//! What each tool does: its HTTP calls, and the answer that the agent gets.
+
+use std::fmt::{self, Display};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::api::body::Problem;
+use crate::api::view::{DeniedView, ProposalStatus, ProposalView, RegistryView, StepSummary, StepView};
+use crate::mcp::answers::{
+    CancelArgs, GetStepArgs, ListStepsArgs, PersonWords, ProposalProgress, ProposeArgs, ReceiptVerification,
+    StatedReason, StepDetails, StepLine, StepPage, WaitArgs,
+};
+use crate::mcp::boundary_api::{ApiAnswer, ApiRequest, BoundaryApi};
+use crate::mcp::output_reading::OutputReading;
+use crate::mcp::progress::ProgressNotes;
+use crate::mcp::sent_proposals::SentProposals;
+use crate::mcp::tool_problem::ToolProblem;
+use crate::mcp::visible_text::{visible, visible_detail, visible_json, visible_up_to};
+use documents::record::ident::{Nonce, ProposalId, ReceiptId, StepRef};
+
+/// Time limit of every call, because clients end a call after 60 s without an answer.
+pub const CALL_LIMIT: Duration = Duration::from_secs(45);
+/// Part of [`CALL_LIMIT`] that remains for the last answer and the output after a wait.
+const AFTER_WAIT: Duration = Duration::from_secs(3);
+/// Time after the end of a wait in which the last answer can arrive.
+const ANSWER_TIME: Duration = Duration::from_secs(1);
+/// Part of [`CALL_LIMIT`] that remains for the answer without the output.
+pub(super) const BEFORE_END: Duration = Duration::from_secs(1);
+/// Longest wait in one HTTP call, and the interval between two progress notes.
+const NOTE_INTERVAL: Duration = Duration::from_secs(5);
+/// Number of steps on one page.
+const STEPS_A_PAGE: usize = 50;
+/// Maximum number of bytes of a script in an answer.
+const MAX_SCRIPT_BYTES: usize = 16 << 10;
+/// Maximum number of bytes of the schema of the parameters in an answer.
+const MAX_SCHEMA_BYTES: usize = 16 << 10;
+/// Pause during a wait if the boundary answered at once that nothing has changed, or that it is busy.
+const BUSY_PAUSE: Duration = Duration::from_secs(1);
+/// Pauses before a request is sent again because no answer came.
+const PAUSES: [Duration; 3] = [Duration::from_millis(200), Duration::from_secs(1), Duration::from_secs(3)];
+
+/// Verifies the bytes of a bundle on this machine.
+pub type VerifyBundle = Arc<dyn Fn(&[u8]) -> ReceiptVerification + Send + Sync>;
+
+/// Makes a new nonce. Returns an error if the system has no random bytes.
+pub type NewNonce = fn() -> Result<Nonce, String>;
+
+/// What only a server on the agent's machine has.
+pub(super) struct AgentMachine {
+    pub(super) verify: VerifyBundle,
+    pub(super) sent: SentProposals,
+    /// The readings of the last standard output and of the last standard error.
+    pub(super) outputs: [Mutex<OutputReading>; 2],
+}
+
+/// The calls of the tools, through one implementation of [`BoundaryApi`].
+#[derive(Clone)]
+pub struct ToolCalls<A> {
+    api: A,
+    new_nonce: NewNonce,
+    /// `None` if the server ends with its first request.
+    pub(super) machine: Option<Arc<AgentMachine>>,
+}
+
+impl<A> fmt::Debug for ToolCalls<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ToolCalls").finish_non_exhaustive()
+    }
+}
+
+pub(super) type Answer<T> = Result<T, ToolProblem>;
+
+impl<A: BoundaryApi> ToolCalls<A> {
+    /// Creates the calls of a server on the agent's machine. The server verifies receipts and outputs, and a repeated
+    /// proposal makes no second run.
+    #[must_use]
+    pub fn of_machine(api: A, new_nonce: NewNonce, verify: VerifyBundle) -> Self {
+        let machine = AgentMachine { verify, sent: SentProposals::default(), outputs: Default::default() };
+        Self { api, new_nonce, machine: Some(Arc::new(machine)) }
+    }
+
+    /// Creates the calls of one request. A receipt and an output are reported as the boundary's word.
+    #[must_use]
+    pub const fn of_request(api: A, new_nonce: NewNonce) -> Self {
+        Self { api, new_nonce, machine: None }
+    }
+
+    /// Returns a problem of `propose` with the advice for this tool.
+    #[must_use]
+    pub fn of_propose(&self, problem: ToolProblem) -> ToolProblem {
+        problem.of_propose(self.machine.is_some())
+    }
+
+    /// Lists the steps that the token may see. With a query, the steps that contain most of its words come first.
+    pub async fn list_steps(&self, args: ListStepsArgs) -> Answer<StepPage> {
+        let registry: RegistryView = self.read("/v1/registry").await?;
+        let visible_steps = registry.steps.len();
+        let query = args.query.unwrap_or_default().to_lowercase();
+        let words: Vec<&str> = query.split_whitespace().collect();
+        let mut found: Vec<(usize, StepSummary)> = registry
+            .steps
+            .into_iter()
+            .map(|step| {
+                let text = format!("{} {}", step.reference, step.title).to_lowercase();
+                (words.iter().filter(|word| !text.contains(**word)).count(), step)
+            })
+            .filter(|(missing, _)| words.is_empty() || *missing < words.len())
+            .collect();
+        found.sort_by(|(missing, step), (other, next)| (missing, &step.reference).cmp(&(other, &next.reference)));
+        // A cursor is the number of missing words and the ref, so that it also works after a reload.
+        let cursor = args.cursor.as_deref().map(|cursor| parse::<StepCursor>("cursor", cursor)).transpose()?;
+        let mut steps = found.into_iter().filter(|(missing, step)| {
+            cursor.as_ref().is_none_or(|StepCursor(after, last)| (missing, &step.reference) > (after, last))
+        });
+        let mut last = None;
+        let page: Vec<StepLine> = steps
+            .by_ref()
+            .take(STEPS_A_PAGE)
+            .inspect(|(missing, step)| last = Some(format!("{missing} {}", step.reference)))
+            .map(|(_, step)| StepLine {
+                step: step.reference.to_string(),
+                title: visible(&step.title),
+                parameters: visible(&step.parameters.join(", ")),
+                unavailable: step.unavailable.as_deref().map(visible),
+            })
+            .collect();
+        let next_cursor = last.filter(|_| steps.next().is_some());
+        Ok(StepPage { boundary: registry.boundary.name.to_string(), steps: page, visible_steps, next_cursor })
+    }
+
+    /// Describes one step.
+    pub async fn get_step(&self, args: GetStepArgs) -> Answer<StepDetails> {
+        let reference: StepRef = parse("step", &args.step)?;
+        let view: StepView = self.read(&format!("/v1/steps/{reference}")).await?;
+        let text = |name: &str| view.definition[name].as_str().unwrap_or_default();
+        let (script, script_is_cut) = visible_up_to(text("source"), MAX_SCRIPT_BYTES);
+        let parameters = object(&view.definition["params"]);
+        let parameters_is_cut = serde_json::to_vec(&parameters).is_ok_and(|json| json.len() > MAX_SCHEMA_BYTES);
+        Ok(StepDetails {
+            step: reference.to_string(),
+            digest: view.digest.to_string(),
+            title: visible(text("title")),
+            parameters: if parameters_is_cut { Map::new() } else { parameters },
+            parameters_is_cut,
+            approvals: view.approvals.iter().map(object).collect(),
+            permissions: view.permissions.iter().map(object).collect(),
+            denied: view.denied.as_deref().map(visible_detail),
+            needs_session: matches!(text("session"), "read" | "write"),
+            plan_step: view.definition["plan"]["step"].as_str().map(visible),
+            sandbox: object(&view.sandbox),
+            interpreter: visible(text("interpreter")),
+            script,
+            script_is_cut,
+        })
+    }
+
+    /// Makes a proposal, and returns it as the boundary answered.
+    pub async fn propose(&self, args: &ProposeArgs) -> Answer<ProposalView> {
+        let nonce = self.nonce_of(args)?;
+        let body = json!({
+            "step": args.step, "params": args.params, "reason": args.reason, "nonce": nonce,
+            "session": args.session, "plan": args.plan,
+        });
+        let answer = self.send(ApiRequest::post("/v1/proposals", Some(body))).await?;
+        let made = match answer.status {
+            200..300 => serde_json::from_slice::<ProposalView>(&answer.body).ok().map(Ok),
+            400.. if is_problem(&answer) => Some(Err(ToolProblem::of_answer(&answer))),
+            _ => None,
+        };
+        let Some(made) = made else {
+            let detail = format!("the answer with status {} is no document of the boundary", answer.status);
+            return Err(ToolProblem::no_answer(&detail));
+        };
+        // After a failure of the service, the proposal may exist.
+        if let Some(machine) = self.machine.as_ref().filter(|_| answer.status < 500) {
+            machine.sent.answered(args, &nonce, made.as_ref().ok().map(|view| &view.id));
+        }
+        made
+    }
+
+    fn nonce_of(&self, args: &ProposeArgs) -> Answer<Nonce> {
+        let nonce = match &self.machine {
+            Some(machine) => machine.sent.nonce_of(args, Instant::now(), self.new_nonce),
+            None => (self.new_nonce)(),
+        };
+        nonce.map_err(|error| ToolProblem::new("fault", &error, "nothing was proposed: tell the user of this machine"))
+    }
+
+    /// Reads the proposal, and waits for its end.
+    pub async fn wait(&self, args: WaitArgs, deadline: Instant, notes: &ProgressNotes) -> Answer<ProposalProgress> {
+        let mut view = self.proposal(&parse("id", &args.id)?).await?;
+        self.until_end(&mut view, args.wait_s, deadline, notes).await?;
+        Ok(self.state(view, deadline).await)
+    }
+
+    /// Reads a proposal.
+    pub async fn proposal(&self, id: &ProposalId) -> Answer<ProposalView> {
+        of_proposal(id, self.read(&format!("/v1/proposals/{id}")).await?)
+    }
+
+    /// Waits for the end of the proposal, for at most `seconds`. Then `view` is the last state that the boundary
+    /// answered. The end of the waiting time is no failure.
+    ///
+    /// # Errors
+    /// Returns a problem that does not pass, for example a token that was revoked during the wait.
+    pub async fn until_end(
+        &self,
+        view: &mut ProposalView,
+        seconds: u64,
+        deadline: Instant,
+        notes: &ProgressNotes,
+    ) -> Answer<()> {
+        let until =
+            (Instant::now() + Duration::from_secs(seconds.min(CALL_LIMIT.as_secs()))).min(deadline - AFTER_WAIT);
+        while !view.status.has_ended() {
+            let left = until.saturating_duration_since(Instant::now());
+            // The boundary waits for whole seconds.
+            let piece = (left.min(NOTE_INTERVAL) + Duration::from_millis(500)).as_secs();
+            if piece == 0 {
+                break;
+            }
+            let asked = Instant::now();
+            let path = format!("/v1/proposals/{}?wait={piece}s", view.id);
+            let Ok(read) = timeout_at(until + ANSWER_TIME, self.read::<ProposalView>(&path)).await else { break };
+            let is_same = match read.and_then(|now| of_proposal(&view.id, now)) {
+                Ok(now) => {
+                    let is_same = now.status == view.status;
+                    *view = ProposalView { existing: view.existing, ..now };
+                    is_same
+                }
+                Err(problem) if problem.may_pass() => true,
+                Err(problem) => return Err(problem),
+            };
+            if !view.status.has_ended() {
+                notes.send(&waiting_words(view)).await;
+                // A busy boundary answers at once.
+                if is_same && asked.elapsed() < BUSY_PAUSE {
+                    sleep(BUSY_PAUSE).await;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Withdraws a proposal, or ends its run.
+    pub async fn cancel(&self, args: CancelArgs, deadline: Instant) -> Answer<ProposalProgress> {
+        let id: ProposalId = parse("id", &args.id)?;
+        let answer = self.send(ApiRequest::post(format!("/v1/proposals/{id}/cancellation"), None)).await?;
+        Ok(self.state(of_proposal(&id, of_json(&succeeded(answer)?)?)?, deadline).await)
+    }
+
+    /// Returns the state of a proposal. If a run has ended, the outcome and the output come from its receipt. If they do
+    /// not arrive before the deadline, the state lacks them, because the id and the status must still reach the agent.
+    pub async fn state(&self, view: ProposalView, deadline: Instant) -> ProposalProgress {
+        let has_run = view.status.has_ended()
+            && (view.status == ProposalStatus::Finished || view.receipt.is_some() || view.outcome.is_some());
+        let run =
+            if has_run { self.ended_run(&view.id.receipt(), deadline - BEFORE_END).await } else { Default::default() };
+        let reason = view.refusal.as_ref().or(view.held_up.as_ref());
+        ProposalProgress {
+            id: view.id.to_string(),
+            step: run.step.unwrap_or_else(|| view.step.to_string()),
+            status: view.status.word().to_owned(),
+            ended: view.status.has_ended(),
+            advice: match (run.is_refuted, run.lacks_outcome) {
+                (true, _) => REFUTED_ADVICE,
+                (false, true) => MISSING_ADVICE,
+                (false, false) => advice(&view),
+            }
+            .to_owned(),
+            signatures_required: view.approvals.required,
+            signatures_present: view.approvals.have,
+            missing_groups: view.approvals.missing.iter().map(ToString::to_string).collect(),
+            created_at: view.created_at.to_string(),
+            expires_at: view.expires_at.to_string(),
+            existing: view.existing,
+            params: run.params,
+            outcome: run
+                .outcome
+                .or_else(|| view.outcome.as_ref().filter(|_| !run.is_refuted && !run.lacks_outcome).map(object)),
+            receipt: view.receipt.as_ref().map(ToString::to_string),
+            verified: run.verified,
+            verification: run.verification,
+            reason: reason.map(|reason| StatedReason {
+                code: reason.code.word().to_owned(),
+                detail: visible_detail(&reason.detail),
+            }),
+            people_said: view.denials.iter().filter(|denial| !denial.reason.is_empty()).map(words_of).collect(),
+            untrusted_output: run.output,
+        }
+    }
+
+    /// Reads a JSON document.
+    pub async fn read<T: DeserializeOwned>(&self, path: &str) -> Answer<T> {
+        of_json(&succeeded(self.send(ApiRequest::get(path)).await?)?)
+    }
+
+    /// Sends a request. If no answer comes, the request is sent again: reading changes nothing, a cancellation can be
+    /// repeated, and a proposal has a nonce.
+    pub(super) async fn send(&self, request: ApiRequest) -> Answer<ApiAnswer> {
+        let mut pauses = PAUSES.iter();
+        loop {
+            match (self.api.call(request.clone()).await, pauses.next()) {
+                (Ok(answer), _) => return Ok(answer),
+                (Err(_), Some(pause)) => sleep(*pause).await,
+                (Err(error), None) => return Err(ToolProblem::no_answer(&error.0)),
+            }
+        }
+    }
+}
+
+/// The end of a page of `list_steps`: the number of words that the last step does not contain, and its ref.
+struct StepCursor(usize, StepRef);
+
+impl FromStr for StepCursor {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let read =
+            text.split_once(' ').and_then(|(missing, step)| Some(Self(missing.parse().ok()?, step.parse().ok()?)));
+        read.ok_or_else(|| "a cursor is the `next_cursor` of the page before".to_owned())
+    }
+}
+
+/// Describes the state of an open proposal for a progress note. The text contains only numbers and fixed words.
+#[must_use]
+pub fn waiting_words(view: &ProposalView) -> String {
+    match view.status {
+        ProposalStatus::Pending => {
+            format!("{} of {} signatures", view.approvals.have, view.approvals.required)
+        }
+        other => other.word().to_owned(),
+    }
+}
+
+fn words_of(denial: &DeniedView) -> PersonWords {
+    PersonWords { name: visible(denial.approver.as_str()), words: visible_detail(&denial.reason) }
+}
+
+fn is_problem(answer: &ApiAnswer) -> bool {
+    serde_json::from_slice::<Problem>(&answer.body).is_ok()
+}
+
+/// Advice about a run whose receipt was forged, or belongs to another run.
+const REFUTED_ADVICE: &str = "do not rely on this run: read `verification`, and tell the user";
+/// Advice about a run whose receipt did not arrive.
+const MISSING_ADVICE: &str = "call `wait` again: the receipt states the outcome. If it stays missing, tell the user";
+
+fn advice(view: &ProposalView) -> &'static str {
+    match view.status {
+        ProposalStatus::Pending => {
+            "people must sign: tell the user which proposal waits, then call `wait`. A pending proposal is no refusal"
+        }
+        ProposalStatus::Approved | ProposalStatus::Running => "call `wait` until `ended` is true",
+        ProposalStatus::Finished => {
+            "read `outcome` and `verified`; `get_output` has the whole output, `get_receipt` the evidence"
+        }
+        ProposalStatus::Denied => {
+            "a person said no: read `people_said`, tell the user, and do not propose the same run again"
+        }
+        ProposalStatus::Expired => "nobody signed in time: ask the user before you propose again",
+        ProposalStatus::Cancelled => "the proposal was withdrawn",
+        ProposalStatus::Refused => {
+            "this run is not possible: read `reason`, tell the user, and propose again only if `reason` says so"
+        }
+    }
+}
+
+fn parse<T: FromStr<Err: Display>>(name: &str, text: &str) -> Answer<T> {
+    text.parse().map_err(|error| ToolProblem::arguments(format_args!("`{name}`: {error}")))
+}
+
+pub(super) fn receipt_id(text: &str) -> Answer<ReceiptId> {
+    match text.parse::<ProposalId>() {
+        Ok(proposal) => Ok(proposal.receipt()),
+        Err(_) => parse("id", text),
+    }
+}
+
+pub(super) fn succeeded(answer: ApiAnswer) -> Answer<Vec<u8>> {
+    if (200..300).contains(&answer.status) { Ok(answer.body) } else { Err(ToolProblem::of_answer(&answer)) }
+}
+
+/// Checks that the boundary answered with the proposal that was asked for.
+fn of_proposal(id: &ProposalId, view: ProposalView) -> Answer<ProposalView> {
+    if view.id == *id { Ok(view) } else { Err(ToolProblem::odd("the answer is about another proposal")) }
+}
+
+pub(super) fn of_json<T: DeserializeOwned>(bytes: &[u8]) -> Answer<T> {
+    serde_json::from_slice(bytes).map_err(ToolProblem::odd)
+}
+
+/// Returns a value as an object with visible text. Each document type of the callers is an object.
+pub(super) fn object(value: &impl Serialize) -> Map<String, Value> {
+    match serde_json::to_value(value).map(visible_json) {
+        Ok(Value::Object(members)) => members,
+        _ => Map::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicU8, Ordering};
+
+    use super::*;
+    use crate::mcp::answers::VerificationBasis;
+    use crate::mcp::boundary_api::ApiUnreachable;
+
+    /// A boundary with a list of answers. After the last answer, it answers no request.
+    #[derive(Clone, Default)]
+    struct ListedAnswers {
+        statuses: Arc<Mutex<VecDeque<u16>>>,
+        nonces: Arc<Mutex<Vec<Value>>>,
+    }
+
+    impl BoundaryApi for ListedAnswers {
+        async fn call(&self, request: ApiRequest) -> Result<ApiAnswer, ApiUnreachable> {
+            let status = self.statuses.lock().expect("no panic").pop_front();
+            self.nonces.lock().expect("no panic").extend(request.body.map(|body| body["nonce"].clone()));
+            match status {
+                Some(status) => {
+                    let problem = json!({"type": "/problems/x", "title": "t", "status": status, "detail": "d"});
+                    Ok(ApiAnswer { status, body: problem.to_string().into_bytes() })
+                }
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    fn counted() -> Result<Nonce, String> {
+        static COUNT: AtomicU8 = AtomicU8::new(0);
+        Ok(Nonce::new(1_800_000_000_000, [COUNT.fetch_add(1, Ordering::Relaxed); 16]))
+    }
+
+    /// Makes the same proposal once for each answer, and returns the nonces.
+    async fn nonces(calls: &ToolCalls<ListedAnswers>, statuses: &[u16]) -> Vec<Value> {
+        calls.api.statuses.lock().expect("no panic").extend(statuses);
+        let args: ProposeArgs = serde_json::from_value(json!({"step": "a:b", "reason": "x"})).expect("arguments");
+        for _ in statuses {
+            calls.propose(&args).await.expect_err("no answer is a proposal");
+        }
+        std::mem::take(&mut *calls.api.nonces.lock().expect("no panic"))
+    }
+
+    #[tokio::test]
+    async fn a_proposal_keeps_its_nonce_until_the_boundary_itself_has_answered() {
+        let verify: VerifyBundle = Arc::new(|_| panic!("no receipt"));
+        let calls = ToolCalls::of_machine(ListedAnswers::default(), counted, verify);
+        let sent = nonces(&calls, &[504, 500, 409, 409]).await;
+        assert!(sent[0] == sent[1] && sent[1] == sent[2] && sent[2] != sent[3], "{sent:?}");
+        let again = calls.of_propose(ToolProblem::too_slow()).into_json()["problem"]["advice"].to_string();
+        assert!(again.contains("no second run"), "{again}");
+        let calls = ToolCalls::of_request(ListedAnswers::default(), counted);
+        let sent = nonces(&calls, &[504, 504]).await;
+        assert_ne!(sent[0], sent[1]);
+        let again = calls.of_propose(ToolProblem::too_slow()).into_json()["problem"]["advice"].to_string();
+        assert!(again.contains("do not repeat `propose`"), "{again}");
+    }
+
+    /// A boundary that sends a bundle, and no output.
+    #[derive(Clone)]
+    struct WithoutOutputs(&'static [u8]);
+
+    impl BoundaryApi for WithoutOutputs {
+        async fn call(&self, request: ApiRequest) -> Result<ApiAnswer, ApiUnreachable> {
+            if request.path.ends_with("/bundle") {
+                return Ok(ApiAnswer { status: 200, body: self.0.to_vec() });
+            }
+            std::future::pending().await
+        }
+    }
+
+    fn finished(id: &str) -> ProposalView {
+        let digest = format!("sha256:{}", "0".repeat(64));
+        let view = json!({
+            "id": format!("prp_{id}"), "status": "finished", "receipt": format!("rcp_{id}"), "next": [], "step": "a:b",
+            "params": {}, "proposer": "agent", "reason": "x", "payload": "", "step_digest": digest, "digest": digest,
+            "params_digest": digest, "created_at": "2026-01-01T00:00:00Z", "expires_at": "2026-01-02T00:00:00Z",
+            "approvals": {"rules": [], "required": 1, "have": 1, "approvers": [], "missing": [], "excluded": []},
+        });
+        serde_json::from_value(view).expect("a view")
+    }
+
+    /// Reads the state of a finished proposal in a short time.
+    async fn state_of<A: BoundaryApi>(calls: &ToolCalls<A>, view: ProposalView) -> ProposalProgress {
+        let deadline = Instant::now() + BEFORE_END + Duration::from_millis(200);
+        timeout_at(deadline, calls.state(view, deadline)).await.expect("before the deadline")
+    }
+
+    #[tokio::test]
+    async fn evidence_that_does_not_arrive_delays_no_status_and_a_missing_output_discards_no_receipt() {
+        let calls = ToolCalls::of_request(ListedAnswers::default(), counted);
+        let state = state_of(&calls, finished("0192f0c1-0000-7000-8000-000000000001")).await;
+        assert!(state.ended && state.untrusted_output.is_none(), "{state:?}");
+        assert!(state.verification.is_some_and(|words| words.contains("did not arrive in time")));
+
+        let verify: VerifyBundle = Arc::new(|_| ReceiptVerification {
+            verified: true,
+            basis: VerificationBasis::ThisMachine,
+            summary: "verified".to_owned(),
+            checks: Vec::new(),
+            not_checked: Vec::new(),
+        });
+        let bundle = include_bytes!("../../../../tests/conformance/golden/valid/bundle.json");
+        let calls = ToolCalls::of_machine(WithoutOutputs(bundle), counted, verify);
+        let state = state_of(&calls, finished("019aa0b0-5c00-7000-8000-000000000001")).await;
+        assert!(state.verified && state.outcome.is_some() && state.params.is_some(), "{state:?}");
+        let output = state.untrusted_output.expect("the reason");
+        assert!(output.is_cut && !output.output_verified, "{output:?}");
+        assert!(output.output_verification.contains("arrived in time"), "{output:?}");
+    }
+}

@@ -1,8 +1,0 @@
-//! TLS. Only this module uses the crates of TLS and of certificates.
-
-pub mod client_config;
-pub mod client_problem;
-#[cfg(feature = "boundary")]
-pub mod server;
-#[cfg(feature = "boundary")]
-pub mod server_pair;
