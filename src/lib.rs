@@ -8,6 +8,8 @@
 //!
 //! - [`metrics`]: counters and gauges for operators
 //! - [`store`]: the database on the disk
+//! - [`seal`]: the seal in force, and what it says about a request
+//! - [`carried`]: sessions, artifacts, plans, secrets, output and results of runs
 //! - [`crossing`]: the only code through which a boundary runs anything
 //! - [`boundary`]: proposals, evidence, admission and housekeeping
 //! - [`http`]: the HTTP API
@@ -23,10 +25,12 @@ compile_error!(
 );
 
 pub mod boundary;
+pub mod carried;
 pub mod cli;
 pub mod crossing;
 pub mod http;
 pub mod local;
 pub mod metrics;
 pub mod node;
+pub mod seal;
 pub mod store;

@@ -9,10 +9,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::crossing::caller::Caller;
 use crate::crossing::cross::Crossing;
-use crate::crossing::refusal::{Refusal, Stopped, fault};
-use crate::crossing::surroundings::Surroundings;
+use crate::seal::caller::Caller;
+use crate::seal::refusal::{Refusal, Stopped, fault};
+use crate::seal::surroundings::Surroundings;
 use crate::store::ledger::Ledger;
 use documents::crypto::digest::{SealDigest, hex, sha256};
 use documents::crypto::key_id::KeyId;

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::crossing::artifact_store::{ArtifactStore, Upload};
-use crate::crossing::caller::Caller;
+use crate::carried::artifact_store::{ArtifactStore, Upload};
 use crate::crossing::cross::Crossing;
-use crate::crossing::refusal::Stopped;
+use crate::seal::caller::Caller;
+use crate::seal::refusal::Stopped;
 use documents::crypto::digest::ContentDigest;
 use documents::record::token::Scope;
 

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::crossing::refusal::Refusal;
+use crate::seal::refusal::Refusal;
 use documents::record::code::Code;
 use documents::record::ident::ProposalId;
 use wire::api::view::RefusalView;

@@ -2,9 +2,9 @@
 
 use crate::boundary::logged_documents::{envelope_in, predicate};
 use crate::boundary::proposals::{Proposals, is_over, view_status, wrong_state};
-use crate::crossing::caller::Caller;
-use crate::crossing::refusal::{Refusal, Stopped, fault, unverified};
-use crate::crossing::sealed::Sealed;
+use crate::seal::caller::Caller;
+use crate::seal::refusal::{Refusal, Stopped, fault, unverified};
+use crate::seal::sealed::Sealed;
 use crate::store::stored_denial::{DenialResult, DenialWrite, StoredDenial};
 use crate::store::stored_leaf::WriteStop;
 use documents::crypto::digest::AuthorizationDigest;

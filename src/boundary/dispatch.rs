@@ -11,8 +11,8 @@ use tracing::Instrument as _;
 
 use crate::boundary::proposals::{Proposals, detail};
 use crate::crossing::log_span::run_span;
-use crate::crossing::refusal::{Refusal, Stopped, fault};
 use crate::crossing::stage::CrossingRequest;
+use crate::seal::refusal::{Refusal, Stopped, fault};
 use crate::store::stored_proposal::{AdvanceStop, ProposalQuery, ProposalStep};
 use crate::store::stored_status::StoredStatus;
 use documents::crypto::digest::InputDigest;

@@ -12,10 +12,10 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::boundary::proposals::{Proposals, view_status};
-use crate::crossing::caller::Caller;
-use crate::crossing::live::{Cursor, NextPiece, Piece, Recording, SLICE};
-use crate::crossing::refusal::{Stopped, fault};
-use crate::crossing::stored_documents::receipt_of;
+use crate::carried::live::{Cursor, NextPiece, Piece, Recording, SLICE};
+use crate::seal::caller::Caller;
+use crate::seal::refusal::{Stopped, fault};
+use crate::seal::stored_documents::receipt_of;
 use crate::store::stored_proposal::Proposal;
 use crate::store::stored_status::StoredStatus;
 use documents::crypto::json;

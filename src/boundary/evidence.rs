@@ -9,12 +9,12 @@ use crate::boundary::logged_documents::{blob_text, envelope_in, leaf_data, manif
 use crate::boundary::proposals::{Proposals, span, unknown_step};
 use crate::boundary::witnesses::Witnessing;
 use crate::crossing::boundary_key::BoundaryKey;
-use crate::crossing::caller::Caller;
 use crate::crossing::cross::Crossing;
 use crate::crossing::host_profile::profile_on_host;
-use crate::crossing::refusal::{Refusal, Stopped, fault};
-use crate::crossing::sealed::{BundleShare, Sealed};
 use crate::crossing::stage::{BundleParts, Receipted};
+use crate::seal::caller::Caller;
+use crate::seal::refusal::{Refusal, Stopped, fault};
+use crate::seal::sealed::{BundleShare, Sealed};
 use crate::store::end_detail;
 use crate::store::ledger::Ledger;
 use crate::store::retention::Retention;

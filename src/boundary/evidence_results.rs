@@ -3,10 +3,10 @@
 use crate::boundary::evidence::{Evidence, Within};
 use crate::boundary::logged_documents::{blob_text, envelope_in, leaf_data, manifest_of, predicate};
 use crate::boundary::proposals::span;
-use crate::crossing::caller::Caller;
-use crate::crossing::plans::PlanRun;
-use crate::crossing::refusal::{Refusal, Stopped, fault};
+use crate::carried::plans::PlanRun;
 use crate::crossing::stage::BundleParts;
+use crate::seal::caller::Caller;
+use crate::seal::refusal::{Refusal, Stopped, fault};
 use documents::crypto::json;
 use documents::record::authorization::Authorization;
 use documents::record::document::Statement;

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::boundary::witnesses::Witnessing;
+use crate::carried::secret_permits::SecretPermits;
 use crate::crossing::cross::Crossing;
 use crate::crossing::host_profile::list_on_host;
-use crate::crossing::sealed::Sealed;
-use crate::crossing::secret_permits::SecretPermits;
+use crate::seal::sealed::Sealed;
 use crate::store::ledger::Ledger;
 use documents::record::ident::{Name, StepRef};
 use documents::record::token::Scope;

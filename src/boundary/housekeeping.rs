@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::boundary::refusal_log::RefusalLog;
-use crate::crossing::artifact_store::ArtifactStore;
+use crate::carried::artifact_store::ArtifactStore;
+use crate::carried::live::RunsInProgress;
+use crate::carried::recorded_outputs::Outputs;
+use crate::carried::sessions::Sessions;
 use crate::crossing::changes::Changes;
 use crate::crossing::cross::Crossing;
-use crate::crossing::live::RunsInProgress;
-use crate::crossing::recorded_outputs::Outputs;
-use crate::crossing::sessions::Sessions;
 use crate::store::ledger::Ledger;
 use crate::store::retention::Retention;
 use documents::crypto::digest::Blake3Digest;

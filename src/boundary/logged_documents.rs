@@ -1,6 +1,6 @@
 //! Reads entries and blobs of a log for the evidence.
 
-use crate::crossing::refusal::{Stopped, fault};
+use crate::seal::refusal::{Stopped, fault};
 use crate::store::ledger::Ledger;
 use documents::crypto::digest::{BlobDigest, sha256};
 use documents::crypto::{canonical, json};

@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::boundary::proposals::Proposals;
 use crate::boundary::witnesses::Witnessing;
-use crate::crossing::caller::Caller;
 use crate::crossing::cross::Crossing;
-use crate::crossing::refusal::{Refusal, Stopped, fault};
 use crate::metrics::openmetrics::Metrics;
 use crate::metrics::readings::{CertificateReading, Readings};
+use crate::seal::caller::Caller;
+use crate::seal::refusal::{Refusal, Stopped, fault};
 use crate::store::ledger::Ledger;
 use documents::record::code::Code;
 use documents::record::profile::STRICT;

@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use crate::boundary::proposals::Proposals;
+use crate::carried::sessions::session_user;
 use crate::crossing::host_profile::{check_not_moved, profile_on_host};
-use crate::crossing::refusal::{Refusal, Stopped};
-use crate::crossing::sealed::Sealed;
-use crate::crossing::sessions::session_user;
+use crate::seal::refusal::{Refusal, Stopped};
+use crate::seal::sealed::Sealed;
 use crate::store::stored_status::StoredStatus;
 use documents::record::authorization::{Authorization, Permission};
 use documents::record::code::Code;

@@ -1,8 +1,8 @@
 //! Lists the proposals that match a filter.
 
 use crate::boundary::proposals::{Proposals, status_of};
-use crate::crossing::caller::Caller;
-use crate::crossing::refusal::{Refusal, Stopped, fault};
+use crate::seal::caller::Caller;
+use crate::seal::refusal::{Refusal, Stopped, fault};
 use crate::store::stored_proposal::ProposalQuery;
 use documents::record::code::Code;
 use documents::record::ident::{Name, ProposalId, ProposalIdEnding, StepRef};

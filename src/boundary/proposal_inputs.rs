@@ -4,9 +4,9 @@ use std::fs::File;
 use std::sync::Arc;
 
 use crate::boundary::proposals::Proposals;
-use crate::crossing::caller::Caller;
-use crate::crossing::plans::{PLAN_ARTIFACT, PlanRun};
-use crate::crossing::refusal::{Refusal, Stopped, fault};
+use crate::carried::plans::{PLAN_ARTIFACT, PlanRun};
+use crate::seal::caller::Caller;
+use crate::seal::refusal::{Refusal, Stopped, fault};
 use documents::crypto::digest::ParamsDigest;
 use documents::record::code::Code;
 use documents::record::ident::{Name, ProposalId, ReceiptId};

@@ -4,10 +4,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::boundary::proposals::{Proposals, verified_of, view_status};
-use crate::crossing::caller::Caller;
-use crate::crossing::refusal::{Stopped, fault};
-use crate::crossing::sealed::Sealed;
-use crate::crossing::stored_documents::receipt_of;
+use crate::seal::caller::Caller;
+use crate::seal::refusal::{Stopped, fault};
+use crate::seal::sealed::Sealed;
+use crate::seal::stored_documents::receipt_of;
 use crate::store::end_detail;
 use crate::store::stored_proposal::{Proposal, RunOutcome, RunQuery};
 use crate::store::stored_status::StoredStatus;

@@ -10,7 +10,7 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use crate::crossing::boundary_key::BoundaryKey;
 use crate::crossing::cross::Crossing;
-use crate::crossing::refusal::{Refusal, Stopped};
+use crate::seal::refusal::{Refusal, Stopped};
 use crate::store::ledger::Ledger;
 use crate::store::stored_leaf::WriteStop;
 use documents::crypto::digest::InputDigest;

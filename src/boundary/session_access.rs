@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::crossing::caller::Caller;
+use crate::carried::sessions::{SessionFacts, SessionUser, Sessions, session_user};
 use crate::crossing::cross::Crossing;
-use crate::crossing::refusal::{Refusal, Stopped};
-use crate::crossing::sessions::{SessionFacts, SessionUser, Sessions, session_user};
-use crate::crossing::surroundings::Surroundings;
+use crate::seal::caller::Caller;
+use crate::seal::refusal::{Refusal, Stopped};
+use crate::seal::surroundings::Surroundings;
 use documents::record::code::Code;
 use documents::record::later_words::SessionId;
 use documents::record::step_definition::SessionUse;

@@ -2,8 +2,8 @@
 
 use crate::boundary::admission::new_bearer;
 use crate::boundary::sealing::Sealing;
-use crate::crossing::refusal::{Refusal, Stopped, fault};
-use crate::crossing::sealed::Sealed;
+use crate::seal::refusal::{Refusal, Stopped, fault};
+use crate::seal::sealed::Sealed;
 use crate::store::stored_token::{Token, TokenChange};
 use documents::crypto::digest::sha256;
 use documents::record::code::Code;

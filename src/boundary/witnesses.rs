@@ -16,8 +16,8 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::crossing::boundary_key::BoundaryKey;
 use crate::crossing::cross::Crossing;
-use crate::crossing::refusal::{Stopped, fault};
-use crate::crossing::surroundings::Surroundings;
+use crate::seal::refusal::{Stopped, fault};
+use crate::seal::surroundings::Surroundings;
 use crate::store::CheckpointRow;
 use crate::store::ledger::Ledger;
 use documents::crypto::cosignature::WitnessKey;

@@ -8,12 +8,12 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::boundary::health::{notes_of, quorums_out_of_reach, steps_beyond_the_host, unapprovable_steps};
+use crate::carried::capacity::PROPOSAL_ROOM;
 use crate::cli::configured::ConfigArgs;
 use crate::cli::hardening;
 use crate::cli::hardening::point_finding::PointResult;
 use crate::cli::inspected_boundary::InspectedBoundary;
 use crate::cli::{doctor_access, doctor_programs};
-use crate::crossing::capacity::PROPOSAL_ROOM;
 use crate::local::problems::problems;
 use crate::node::config::{Config, SecretSource};
 use crate::node::control::NodeStatus;

@@ -1,13 +1,13 @@
 //! What `doctor` reads of a boundary: its files, its store, and the status of its service.
 
+use crate::carried::recorded_outputs::free_bytes;
 use crate::cli::sandbox_programs::in_a_shell;
-use crate::crossing::recorded_outputs::free_bytes;
-use crate::crossing::sealed::Sealed;
 use crate::node::config::Config;
 use crate::node::control::{self, ControlReply, ControlRequest, NodeStatus, ServedAddress};
 use crate::node::file_problem::{FileProblem, Problems};
 use crate::node::files::BoundaryFiles;
 use crate::node::stored_state::{self, StoredState};
+use crate::seal::sealed::Sealed;
 use documents::record::roster::Roster;
 
 /// A boundary that `doctor` inspects.

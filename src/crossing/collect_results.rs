@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use crate::carried::kept_results::{KeptResults, kept_results};
+use crate::carried::secret_masks::SecretMasks;
+use crate::carried::sessions::SessionResult;
 use crate::crossing::cross::{Crossing, outcome_of};
-use crate::crossing::kept_results::{KeptResults, kept_results};
-use crate::crossing::secret_masks::SecretMasks;
-use crate::crossing::sessions::SessionResult;
 use crate::crossing::stage::Closing;
 use documents::record::receipt::Status;
 use documents::record::step_definition::SessionUse;

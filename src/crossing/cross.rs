@@ -5,23 +5,20 @@
 
 use std::sync::Arc;
 
-use crate::crossing::artifact_store::ArtifactStore;
+use crate::carried::artifact_store::ArtifactStore;
+use crate::carried::capacity::{Capacity, CapacityLimits, Permit, busy};
+use crate::carried::kept_results::{ResultsBasis, wants_results};
+use crate::carried::live::RunsInProgress;
+use crate::carried::patience::Patience;
+use crate::carried::recorded_outputs::{Outputs, RecordedRows};
+use crate::carried::secret_masks::SecretMasks;
+use crate::carried::secret_permits::{self, SecretPermits};
+use crate::carried::sessions::{Sessions, session_user};
 use crate::crossing::boundary_key::BoundaryKey;
-use crate::crossing::capacity::{Capacity, CapacityLimits, Permit, busy};
 use crate::crossing::changes::Changes;
-use crate::crossing::current_seal::CurrentSeal;
 use crate::crossing::host_profile::{check_not_moved, profile_on_host};
-use crate::crossing::kept_results::{ResultsBasis, wants_results};
-use crate::crossing::live::RunsInProgress;
 use crate::crossing::log_span::log_about;
 use crate::crossing::masks::with_masks_before;
-use crate::crossing::patience::Patience;
-use crate::crossing::recorded_outputs::{Outputs, RecordedRows};
-use crate::crossing::refusal::{Refusal, Stopped, fault, unverified};
-use crate::crossing::sealed::Sealed;
-use crate::crossing::secret_masks::SecretMasks;
-use crate::crossing::secret_permits::{self, SecretPermits};
-use crate::crossing::sessions::{Sessions, session_user};
 use crate::crossing::stage::{
     Accepted, Admitted, BundleParts, CheckResults, ClockTrusted, Consumed, CrossingRequest, Loaded, Ran, ReceiptBasis,
     Receipted, RunEnd, RunInputs, SignedReceipt, VerifiedRequest,
@@ -29,6 +26,9 @@ use crate::crossing::stage::{
 use crate::crossing::step_files::planned_files;
 use crate::metrics::crossing_stage::CrossingStage;
 use crate::metrics::stage_clock::StageClock;
+use crate::seal::current_seal::CurrentSeal;
+use crate::seal::refusal::{Refusal, Stopped, fault, unverified};
+use crate::seal::sealed::Sealed;
 use crate::store::end_detail;
 use crate::store::ledger::Ledger;
 use crate::store::stored_proposal::AuthorizationCore;

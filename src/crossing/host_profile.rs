@@ -1,7 +1,7 @@
 //! The profile of a step on this host: the profile under the seal, and the files of the listed programs.
 
-use crate::crossing::refusal::Refusal;
 use crate::crossing::step_files::check_files;
+use crate::seal::refusal::Refusal;
 use documents::record::code::Code;
 use documents::record::profile::Profile;
 use documents::record::program_list::ProgramList;

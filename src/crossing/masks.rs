@@ -4,8 +4,8 @@
 //! deny pattern matches the new name, the second run can read the file. The receipt of a run without masked names
 //! states the number of names that the previous run masked.
 
-use crate::crossing::refusal::{Stopped, fault};
-use crate::crossing::stored_documents::receipt_of;
+use crate::seal::refusal::{Stopped, fault};
+use crate::seal::stored_documents::receipt_of;
 use crate::store::ledger::Ledger;
 use crate::store::stored_proposal::ProposalQuery;
 use crate::store::stored_status::StoredStatus;

@@ -6,10 +6,10 @@
 
 use std::sync::Arc;
 
+use crate::carried::kept_results::ResultsBasis;
 use crate::crossing::cross::Crossing;
-use crate::crossing::kept_results::ResultsBasis;
-use crate::crossing::refusal::{Stopped, fault};
 use crate::crossing::stage::{Closing, Ran, ReceiptBasis, RunEnd};
+use crate::seal::refusal::{Stopped, fault};
 use crate::store::stored_run::{SpentNonce, Unfinished};
 use documents::crypto::digest::AuthorizationDigest;
 use documents::crypto::json;

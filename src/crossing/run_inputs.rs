@@ -2,11 +2,11 @@
 
 use tokio::task::block_in_place;
 
+use crate::carried::plans::PlanRun;
+use crate::carried::sessions::session_user;
 use crate::crossing::cross::Crossing;
-use crate::crossing::plans::PlanRun;
-use crate::crossing::refusal::{Refusal, Stopped, fault};
-use crate::crossing::sessions::session_user;
 use crate::crossing::stage::{Admitted, RunInputs};
+use crate::seal::refusal::{Refusal, Stopped, fault};
 use documents::record::code::Code;
 
 impl Crossing {

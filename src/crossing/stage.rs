@@ -38,13 +38,13 @@
 
 use std::sync::Arc;
 
-use crate::crossing::capacity::Room;
-use crate::crossing::carried_variables::CarriedVariables;
-use crate::crossing::kept_results::{KeptResults, ResultsBasis};
-use crate::crossing::live::{RecordedOutput, RunInProgress};
-use crate::crossing::sealed::Sealed;
-use crate::crossing::secret_permits::SecretUse;
-use crate::crossing::sessions::SessionClaim;
+use crate::carried::capacity::Room;
+use crate::carried::kept_results::{KeptResults, ResultsBasis};
+use crate::carried::live::{RecordedOutput, RunInProgress};
+use crate::carried::secret_permits::SecretUse;
+use crate::carried::sessions::SessionClaim;
+use crate::seal::carried_variables::CarriedVariables;
+use crate::seal::sealed::Sealed;
 use crate::store::stored_run::SpentNonce;
 use documents::crypto::digest::{AuthorizationDigest, SealDigest};
 use documents::record::authorization::{Authorization, StepReference};

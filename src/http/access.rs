@@ -9,8 +9,8 @@ use std::net::{IpAddr, SocketAddr};
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
 use axum::http::{HeaderMap, HeaderName, Uri};
 
-use crate::crossing::refusal::Stopped;
 use crate::http::problem::refuse;
+use crate::seal::refusal::Stopped;
 use documents::record::code::Code;
 
 /// Host names under which clients may call this service.

@@ -11,10 +11,10 @@ use tokio::task::JoinHandle;
 use tracing::Instrument as _;
 
 use crate::boundary::Boundary;
-use crate::crossing::refusal::Stopped;
 use crate::http::access::Hosts;
 use crate::http::limit::{RateLimiter, Rates};
 use crate::http::problem::refuse;
+use crate::seal::refusal::Stopped;
 use documents::record::code::Code;
 use documents::record::ident::Name;
 use wire::mcp::tool_calls::NewNonce;

@@ -9,13 +9,13 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::boundary::events::Events;
-use crate::crossing::refusal::Stopped;
 use crate::http::call::{RouteCall, bytes, joined, read};
 use crate::http::events::{EventFormat, EventReader, NDJSON, ReaderPlace, names_lines, pump, reader_place, stream};
 use crate::http::operation::{BodyShape, Field, Reply, RouteAccess, Verb};
 use crate::http::problem::problem;
 use crate::http::proposals::JUDGED;
 use crate::http::route::{HandlerResult, Route};
+use crate::seal::refusal::Stopped;
 use documents::crypto::json as strict;
 use documents::record::bundle::{Bundle, MEDIA_TYPE};
 use documents::record::envelope::{Base64, Envelope};

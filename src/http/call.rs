@@ -18,13 +18,13 @@ use tokio::time::timeout;
 use tokio_stream::StreamExt as _;
 
 use crate::boundary::Boundary;
-use crate::crossing::caller::Caller;
-use crate::crossing::refusal::{Refusal, RefusalCase, Stopped, fault};
 use crate::http::access::{bearer, looks_secret, only};
 use crate::http::app::{App, PeerAddress};
 use crate::http::limit::{FAILED_AUTHENTICATION, RateKey};
 use crate::http::operation::{Field, JSON, RouteAccess};
 use crate::http::problem::{refuse, unreadable};
+use crate::seal::caller::Caller;
+use crate::seal::refusal::{Refusal, RefusalCase, Stopped, fault};
 use documents::crypto::canonical;
 use documents::crypto::key_id::KeyId;
 use documents::record::bundle;

@@ -15,13 +15,13 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::boundary::events::Events;
-use crate::crossing::refusal::{Refusal, Stopped};
 use crate::http::access::only;
 use crate::http::app::{App, Phase};
 use crate::http::call::{RouteCall, bytes};
 use crate::http::problem::refuse;
 use crate::http::route::HandlerResult;
 use crate::http::simple_events::SimpleEvents;
+use crate::seal::refusal::{Refusal, Stopped};
 use documents::record::code::Code;
 use documents::record::ident::ProposalId;
 use wire::api::view::Event;

@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::crossing::refusal::{Refusal, Stopped};
+use crate::seal::refusal::{Refusal, Stopped};
 use documents::crypto::key_id::KeyId;
 use documents::record::code::Code;
 use documents::record::ident::Name;

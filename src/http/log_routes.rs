@@ -5,12 +5,12 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use schemars::SchemaGenerator;
 
-use crate::crossing::refusal::Stopped;
 use crate::http::call::{RouteCall, answer, bytes};
 use crate::http::operation::{BodyShape, Field, Reply, RouteAccess, Verb, ok};
 use crate::http::outputs::OCTETS;
 use crate::http::problem::refuse;
 use crate::http::route::{HandlerResult, Route};
+use crate::seal::refusal::Stopped;
 use documents::crypto::digest::{BlobDigest, hex, unhex32};
 use documents::crypto::tlog_tiles::{TileKind, TilePath};
 use documents::record::code::Code;

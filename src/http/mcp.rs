@@ -23,13 +23,13 @@ use schemars::SchemaGenerator;
 use serde_json::{Map, Value};
 use tower::Service as _;
 
-use crate::crossing::refusal::{Stopped, fault};
 use crate::http::app::{App, PeerAddress, RequestSummary};
 use crate::http::call::{AlreadyCharged, MAX_BODY_BYTES, RouteCall};
 use crate::http::events::SSE;
 use crate::http::operation::{BodyShape, Reply, RouteAccess, Verb, ok};
 use crate::http::problem::refuse;
 use crate::http::route::Route;
+use crate::seal::refusal::{Stopped, fault};
 use documents::record::bundle::MAX_BUNDLE_BYTES;
 use documents::record::code::Code;
 use wire::mcp::boundary_api::{ApiAnswer, ApiMethod, ApiRequest, ApiUnreachable, BoundaryApi};

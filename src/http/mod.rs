@@ -53,13 +53,13 @@ use tower::Service as _;
 use tracing::Instrument as _;
 
 use crate::boundary::Boundary;
-use crate::crossing::refusal::{Refusal, Stopped, fault};
 use crate::http::app::{App, HttpConfig, PeerAddress, Phase, RequestSummary};
 use crate::http::openapi::openapi;
 use crate::http::problem::{RefusedWith, method_not_allowed, refuse};
 use crate::http::route_table::routes;
 use crate::http::trace::request_span;
 use crate::metrics::openmetrics::Metrics;
+use crate::seal::refusal::{Refusal, Stopped, fault};
 use documents::record::code::Code;
 use documents::record::ident::Name;
 use wire::mcp::tool_calls::NewNonce;

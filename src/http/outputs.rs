@@ -12,12 +12,12 @@ use schemars::SchemaGenerator;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::crossing::refusal::{Stopped, fault};
 use crate::http::access::only;
 use crate::http::call::{RouteCall, bytes, joined};
 use crate::http::operation::{BodyShape, Field, Reply, RouteAccess, Verb};
 use crate::http::problem::MEDIA_TYPE;
 use crate::http::route::{HandlerResult, Route};
+use crate::seal::refusal::{Stopped, fault};
 use documents::crypto::digest::Blake3Digest;
 use wire::api::body::Problem;
 

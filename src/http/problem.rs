@@ -5,8 +5,8 @@ use axum::http::header::{ACCEPT, ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTIC
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
-use crate::crossing::refusal::{Refusal, RefusalCase, Stopped};
 use crate::http::operation::JSON;
+use crate::seal::refusal::{Refusal, RefusalCase, Stopped};
 use documents::crypto::json::{JsonError, ReadError, Reason};
 use documents::record::code::Code;
 use wire::api::body::{Problem, ProblemError};
@@ -131,7 +131,7 @@ pub(super) fn unreadable(error: ReadError) -> Stopped {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crossing::refusal::Fault;
+    use crate::seal::refusal::Fault;
 
     #[test]
     fn the_refusals_busy_and_rate_limited_have_a_retry_after_header() {

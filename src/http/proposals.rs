@@ -7,13 +7,13 @@ use schemars::SchemaGenerator;
 use serde_json::Value;
 
 use crate::boundary::proposal_filter::ProposalFilter;
-use crate::crossing::refusal::{Refusal, Stopped};
 use crate::http::app::Phase;
 use crate::http::call::{RouteCall, answer, read};
 use crate::http::events::{NDJSON, SSE, events, waiting};
 use crate::http::operation::{BodyShape, Field, Reply, RouteAccess, Verb, ok};
 use crate::http::problem::{refuse, unreadable};
 use crate::http::route::{HandlerResult, Route};
+use crate::seal::refusal::{Refusal, Stopped};
 use documents::crypto::json;
 use documents::record::code::Code;
 use documents::record::ident::{Name, ProposalId, ProposalIdEnding};

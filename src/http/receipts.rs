@@ -5,10 +5,10 @@ use axum::http::header::CONTENT_DISPOSITION;
 use schemars::SchemaGenerator;
 
 use crate::boundary::evidence::LoggedReceipt;
-use crate::crossing::refusal::fault;
 use crate::http::call::{MAX_BODY_BYTES, RouteCall, answer, bytes};
 use crate::http::operation::{BodyShape, Field, Reply, RouteAccess, Verb, ok};
 use crate::http::route::{HandlerResult, Route};
+use crate::seal::refusal::fault;
 use documents::record::bundle::{Bundle, MEDIA_TYPE};
 use documents::record::ident::ReceiptId;
 use judgement::audit::bundle_check::{self, RosterTrust, VerifyOptions};

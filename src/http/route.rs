@@ -8,11 +8,11 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodFilter, on};
 
-use crate::crossing::caller::Caller;
-use crate::crossing::refusal::Stopped;
 use crate::http::app::{App, RequestSummary};
 use crate::http::call::RouteCall;
 use crate::http::operation::{BodyShape, Field, Reply, RouteAccess, Verb};
+use crate::seal::caller::Caller;
+use crate::seal::refusal::Stopped;
 use documents::record::code::Code;
 use documents::record::ident::ReceiptId;
 

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::crossing::secret_masks::{MIN_MASKED, SecretMasks};
-use crate::crossing::secret_permits::{SecretPermits, SecretUse, sign_in_block, uses_of};
+use crate::carried::secret_masks::{MIN_MASKED, SecretMasks};
+use crate::carried::secret_permits::{SecretPermits, SecretUse, sign_in_block, uses_of};
 use crate::local::decide::LocalRules;
 use crate::local::prompt::Question;
 use crate::local::runbook::ChosenStep;

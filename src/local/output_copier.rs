@@ -9,7 +9,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use crate::crossing::secret_masks::{SecretMasks, StreamMasker};
+use crate::carried::secret_masks::{SecretMasks, StreamMasker};
 use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::streams::Terminal;
 use documents::crypto::digest::{Blake3Stream, ContentDigest, Sha256Stream};

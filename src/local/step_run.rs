@@ -4,8 +4,8 @@ use std::io::Write as _;
 
 use serde_json::json;
 
+use crate::carried::secret_permits;
 use crate::crossing::cross::outcome_of;
-use crate::crossing::secret_permits;
 use crate::crossing::step_files::{check_files, planned_files};
 use crate::local::decide::LocalRules;
 use crate::local::environment;

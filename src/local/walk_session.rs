@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use crate::crossing::secret_masks::SecretMasks;
+use crate::carried::secret_masks::SecretMasks;
 use crate::local::environment::InheritedEnvironment;
 use client::home::parameter_values::typed;
 use client::terminal::exit::{CommandFailure, Exit};

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use crate::crossing::sessions::IDLE;
+use crate::carried::sessions::IDLE;
 use crate::node::config::{
     Config, ConfiguredSecret, KEYS, LIMIT_KEYS, LISTEN, LOG_KEYS, LogFormat, METRICS_KEYS, RETENTION_KEYS,
     SANDBOX_KEYS, SECRET_KEYS, SecretSource, ServerTlsFiles, TLS_KEYS, maximum,

@@ -16,8 +16,8 @@ use tokio::net::{UnixListener, UnixSocket, UnixStream};
 
 use crate::boundary::Boundary;
 use crate::boundary::monitoring::MonitoringStatus;
-use crate::crossing::refusal::Stopped;
 use crate::node::file_problem::FileProblem;
+use crate::seal::refusal::Stopped;
 use documents::record::code::Code;
 use documents::record::ident::Name;
 use documents::record::token::SealedToken;

@@ -20,7 +20,6 @@ use serde::Serialize;
 
 use crate::boundary::sealing::{material_of, tokens_in_force, write_seal};
 use crate::crossing::boundary_key::BoundaryKey;
-use crate::crossing::sealed::SealPredecessor;
 use crate::node::config::Config;
 use crate::node::file_problem::{FileProblem, Problems};
 use crate::node::places::{
@@ -28,6 +27,7 @@ use crate::node::places::{
     workplace,
 };
 use crate::node::{kept_checkpoint, start};
+use crate::seal::sealed::SealPredecessor;
 use crate::store::fault::StoreFault;
 use crate::store::ledger::Ledger;
 use crate::store::lock::StoreLock;

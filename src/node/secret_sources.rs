@@ -11,8 +11,8 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use zeroize::Zeroizing;
 
-use crate::crossing::secret_masks::MIN_MASKED;
-use crate::crossing::secret_permits::SecretPermits;
+use crate::carried::secret_masks::MIN_MASKED;
+use crate::carried::secret_permits::SecretPermits;
 use crate::node::config::{ConfiguredSecret, SecretSource};
 use documents::crypto::secret_value::SecretValue;
 use judgement::policy::patterns::Pattern;

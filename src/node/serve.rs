@@ -11,7 +11,6 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
 use crate::boundary::Boundary;
-use crate::crossing::refusal::Stopped;
 use crate::http;
 use crate::http::app::HttpConfig;
 use crate::http::limit::Rates;
@@ -27,6 +26,7 @@ use crate::node::service_manager::{Notifier, ServiceManager};
 use crate::node::sockets::{self, BoundSockets, Listeners};
 use crate::node::start::{self, AssembledBoundary, TakenChanges};
 use crate::node::{descriptors, kept_checkpoint, listener, memory, roster_succession, watchdog, witnessing};
+use crate::seal::refusal::Stopped;
 use crate::store::ledger::Ledger;
 use documents::crypto::digest::{RosterDigest, SealDigest};
 use documents::record::ident::{BoundaryName, Nonce};

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::crossing::sealed::Sealed;
 use crate::node::config::Config;
 use crate::node::file_problem::{FileProblem, Problems};
 use crate::node::kept_checkpoint::{self, ComparedCheckpoint};
 use crate::node::{restore, start};
+use crate::seal::sealed::Sealed;
 use crate::store::fault::StoreFault;
 use crate::store::ledger::Ledger;
 use crate::store::{lock, sqlite};

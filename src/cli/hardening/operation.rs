@@ -1,9 +1,9 @@
 //! The point about daily operation: free space, backups, witnesses, checkpoints and the clock.
 
 use crate::boundary::monitoring::WitnessStatus;
+use crate::carried::capacity::PROPOSAL_ROOM;
 use crate::cli::hardening::point_finding::{PointFinding, fail, pass, unread, yours};
 use crate::cli::inspected_boundary::InspectedBoundary;
-use crate::crossing::capacity::PROPOSAL_ROOM;
 use crate::node::config::Config;
 use crate::node::control::ServedAddress;
 use crate::node::kept_checkpoint::is_from_another_place;

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
 
-use crate::crossing::carried_variables::CarriedVariables;
+use crate::seal::carried_variables::CarriedVariables;
 use documents::crypto::digest::{BlobDigest, ContentDigest, SealDigest, sha256};
 use documents::crypto::{canonical, json};
 use documents::record::authorization::{Authorization, BoundaryRef};
@@ -485,7 +485,7 @@ impl Sealed {
     /// Returns true if the proposer `name` may read a run of `proposer` with this step, as [`Caller::may_see`] does for
     /// a caller.
     ///
-    /// [`Caller::may_see`]: crate::crossing::caller::Caller::may_see
+    /// [`Caller::may_see`]: crate::seal::caller::Caller::may_see
     #[must_use]
     pub fn may_see(&self, name: &Name, proposer: &Name, step: &StepRef) -> bool {
         let allows = |scope| self.tokens.allows(name, scope, step) == Some(true);

@@ -1,7 +1,7 @@
 //! The caller of a request and the caller's rights.
 
-use crate::crossing::refusal::{Refusal, Stopped};
-use crate::crossing::sealed::Sealed;
+use crate::seal::refusal::{Refusal, Stopped};
+use crate::seal::sealed::Sealed;
 use documents::record::code::Code;
 use documents::record::ident::{Name, StepRef};
 use documents::record::token::Scope;

@@ -12,13 +12,13 @@ use sandbox::session_state::is_carried;
 #[derive(Debug, Clone)]
 pub struct CarriedVariables {
     /// The variables that the scripts of the runbook set or export by name.
-    pub(super) names: Arc<BTreeSet<String>>,
+    pub(crate) names: Arc<BTreeSet<String>>,
     /// The ruling of policy, whose list `env.allow` also names variables.
-    pub(super) ruling: Arc<Ruling>,
+    pub(crate) ruling: Arc<Ruling>,
 }
 
 impl CarriedVariables {
-    pub(super) fn contains(&self, name: &[u8]) -> bool {
+    pub(crate) fn contains(&self, name: &[u8]) -> bool {
         let env = self.ruling.written.of(PermissionKind::Env);
         let allowed = |name| env.allow.find_name(name).is_some() && env.deny.find_name(name).is_none();
         std::str::from_utf8(name).is_ok_and(|name| self.names.contains(name) || allowed(name))

@@ -7,8 +7,8 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::crossing::kept_results::KeptResults;
-use crate::crossing::live::{RecordedOutput, Recording};
+use crate::carried::kept_results::KeptResults;
+use crate::carried::live::{RecordedOutput, Recording};
 use crate::store::stored_run::{MAX_INLINE_BYTES, OutputRow};
 use documents::crypto::digest::Blake3Digest;
 use documents::record::stream_name::StreamName;

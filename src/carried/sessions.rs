@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use crate::crossing::kept_results::ResultsBasis;
-use crate::crossing::refusal::Refusal;
-use crate::crossing::sealed::Sealed;
+use crate::carried::kept_results::ResultsBasis;
+use crate::seal::refusal::Refusal;
+use crate::seal::sealed::Sealed;
 use documents::crypto::digest::{AuthorizationDigest, ContentDigest};
 use documents::record::code::Code;
 use documents::record::ident::{Name, ProposalId, StepRef};
@@ -135,7 +135,7 @@ pub fn session_user(sealed: &Sealed, name: &Name) -> SessionUser {
 
 impl SessionUser {
     /// Returns true if both parties stand for one person, or have the same name.
-    pub(super) fn shares_with(&self, other: &Self) -> bool {
+    pub(crate) fn shares_with(&self, other: &Self) -> bool {
         self.parties().any(|one| other.parties().any(|other| one == other))
     }
 
@@ -259,7 +259,7 @@ impl Sessions {
     }
 
     /// Returns false if the session belongs to other people.
-    pub(super) fn is_open_to(&self, id: &SessionId, user: &SessionUser) -> bool {
+    pub(crate) fn is_open_to(&self, id: &SessionId, user: &SessionUser) -> bool {
         self.lock().living.get(id).is_none_or(|session| session.is_open_to(Some(user)))
     }
 
@@ -508,7 +508,7 @@ impl SessionClaim {
     ///
     /// # Errors
     /// Returns an error if the state is too large. The state before then stays.
-    pub(super) fn state_after(
+    pub(crate) fn state_after(
         &self,
         captured: &[u8],
         tree: Option<&SessionTree>,

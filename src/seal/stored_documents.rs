@@ -1,6 +1,6 @@
 //! Reads documents that the boundary has stored.
 
-use crate::crossing::refusal::{Stopped, fault};
+use crate::seal::refusal::{Stopped, fault};
 use crate::store::ledger::Ledger;
 use crate::store::stored_proposal::Proposal;
 use documents::crypto::json;

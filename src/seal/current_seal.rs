@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use crate::crossing::sealed::Sealed;
+use crate::seal::sealed::Sealed;
 
 /// Sealed state in force, for all readers. A new state replaces the whole old state, so that a reader never sees parts
 /// of two seals.

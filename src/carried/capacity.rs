@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::crossing::kept_results::MAX_FILES_BYTES;
-use crate::crossing::recorded_outputs::Outputs;
-use crate::crossing::refusal::{Refusal, Stopped, fault};
+use crate::carried::kept_results::MAX_FILES_BYTES;
+use crate::carried::recorded_outputs::Outputs;
+use crate::seal::refusal::{Refusal, Stopped, fault};
 use documents::record::code::Code;
 
 /// Disk space in bytes that one run needs for rows, leaves and tiles, and for the copies of these in the write-ahead
@@ -82,7 +82,7 @@ impl Capacity {
         permit.map(Permit).map_err(|_| busy("the boundary is verifying too many requests").into())
     }
 
-    pub(super) fn reserve(&self, output_bytes: u64, keeps_files: bool) -> Result<Room, Stopped> {
+    pub(crate) fn reserve(&self, output_bytes: u64, keeps_files: bool) -> Result<Room, Stopped> {
         let permit =
             self.runs.clone().try_acquire_owned().map_err(|_| busy("the maximum number of runs is in progress"))?;
         // Output is written at most twice, first to a spool and then to a file or a row.
@@ -190,6 +190,6 @@ impl Capacity {
     }
 }
 
-pub(super) fn busy(why: &str) -> Refusal {
+pub(crate) fn busy(why: &str) -> Refusal {
     Refusal::new(Code::Busy, format!("{why}; this request spent no nonce, try again")).retry_after(1)
 }

@@ -7,8 +7,8 @@ use std::fs::File;
 use std::io::{Seek as _, SeekFrom, Write as _};
 use std::sync::Arc;
 
-use crate::crossing::refusal::{Refusal, Stopped, fault};
-use crate::crossing::stored_documents::{receipt_of_payload, receipt_payload_of};
+use crate::seal::refusal::{Refusal, Stopped, fault};
+use crate::seal::stored_documents::{receipt_of_payload, receipt_payload_of};
 use crate::store::ledger::Ledger;
 use crate::store::stored_proposal::{Proposal, RunOutcome, RunQuery};
 use documents::crypto::digest::{ContentDigest, ParamsDigest};

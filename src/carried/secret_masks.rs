@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use crate::crossing::secret_masks::needle_trie::{Needle, NeedleTrie, SymbolBits, TrieState};
-use crate::crossing::secret_masks::secret_forms::{FormEvent, FormReader, SecretForm, folded};
+use crate::carried::secret_masks::needle_trie::{Needle, NeedleTrie, SymbolBits, TrieState};
+use crate::carried::secret_masks::secret_forms::{FormEvent, FormReader, SecretForm, folded};
 use documents::crypto::secret_value::SecretValue;
 use documents::record::later_words::SecretName;
 use documents::record::program_list::{Executions, ProgramFacts};

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use crate::crossing::output_order::{OrderPosition, OrderedPiece, OutputOrder};
-use crate::crossing::secret_masks::{SecretMasks, StreamMasker};
+use crate::carried::output_order::{OrderPosition, OrderedPiece, OutputOrder};
+use crate::carried::secret_masks::{SecretMasks, StreamMasker};
 use documents::crypto::digest::{Blake3Stream, ContentDigest, Sha256Stream};
 use documents::record::ident::ProposalId;
 use documents::record::receipt::Stream;

@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt as _;
 
 use serde_json::{Map, Value, json};
 
-use crate::crossing::carried_variables::CarriedVariables;
+use crate::seal::carried_variables::CarriedVariables;
 use documents::crypto::canonical;
 use documents::crypto::digest::{Blake3Stream, ContentDigest, Sha256Stream};
 use documents::record::later_parts::{MAX_MANIFEST_ENTRIES, Manifest, ManifestEntry, OUTPUTS_PATH};
@@ -95,24 +95,24 @@ impl KeptResults {
 
 /// What decides which results of a run are kept.
 #[derive(Debug, Clone)]
-pub(super) struct ResultsBasis {
+pub(crate) struct ResultsBasis {
     /// How the step uses its session.
-    pub(super) session: SessionUse,
+    pub(crate) session: SessionUse,
     /// True if the shell of the step writes its state at its end.
-    pub(super) writes_state: bool,
+    pub(crate) writes_state: bool,
     /// Outputs that the step declares.
-    pub(super) outputs: Vec<StepOutput>,
+    pub(crate) outputs: Vec<StepOutput>,
     /// Directories of the host that the run can see, besides those of every run.
-    pub(super) directories: Vec<String>,
+    pub(crate) directories: Vec<String>,
     /// Variables of secrets, which no session carries.
-    pub(super) secret_variables: Vec<String>,
+    pub(crate) secret_variables: Vec<String>,
     /// The variables that the session of the run carries.
-    pub(super) carried: Option<CarriedVariables>,
+    pub(crate) carried: Option<CarriedVariables>,
 }
 
 impl ResultsBasis {
     /// Returns the value for a run whose results are lost.
-    pub(super) const fn lost() -> Self {
+    pub(crate) const fn lost() -> Self {
         Self {
             session: SessionUse::None,
             writes_state: false,
@@ -126,7 +126,7 @@ impl ResultsBasis {
 
 /// Reads the results of a run that succeeded. `holds_secret` tells whether bytes contain a secret of the run. A file that
 /// breaks a rule means that no file is kept.
-pub(super) fn kept_results(
+pub(crate) fn kept_results(
     results: &RunResults,
     outputs: &[StepOutput],
     holds_secret: &dyn Fn(&[u8]) -> bool,

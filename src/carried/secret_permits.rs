@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::crossing::refusal::Refusal;
+use crate::seal::refusal::Refusal;
 use documents::crypto::secret_value::SecretValue;
 use documents::record::code::Code;
 use documents::record::ident::StepRef;

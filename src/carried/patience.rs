@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::crossing::capacity::Capacity;
+use crate::carried::capacity::Capacity;
 use documents::record::ident::ProposalId;
 
 /// Interval between two attempts to write a receipt to a full disk.
@@ -12,20 +12,20 @@ const LAST_OFFERS: usize = 60;
 /// Limits how long a receipt waits for free disk space while the service is ending. In normal operation there is no
 /// limit.
 #[derive(Debug, Default)]
-pub(super) struct Patience {
+pub(crate) struct Patience {
     offers: usize,
     last: usize,
 }
 
 impl Patience {
-    pub(super) fn is_left(&mut self, capacity: &Capacity) -> bool {
+    pub(crate) fn is_left(&mut self, capacity: &Capacity) -> bool {
         if capacity.is_closed() {
             self.last += 1;
         }
         self.last <= LAST_OFFERS
     }
 
-    pub(super) async fn wait(&mut self, proposal: &ProposalId) {
+    pub(crate) async fn wait(&mut self, proposal: &ProposalId) {
         if self.offers.is_multiple_of(LAST_OFFERS) {
             tracing::error!(%proposal, "the disk has no space for a receipt: the receipt waits for free space");
         }

@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use tempfile::NamedTempFile;
 use tokio::task::block_in_place;
 
-use crate::crossing::refusal::{Refusal, Stopped, fault};
+use crate::seal::refusal::{Refusal, Stopped, fault};
 use documents::crypto::digest::{ContentDigest, Sha256Stream};
 use documents::record::code::Code;
 use documents::record::ident::Name;

@@ -1,0 +1,15 @@
+//! What a run carries: sessions, artifacts, plans, secrets, live output and results.
+//!
+//! No file here spends a nonce or starts a run.
+
+pub mod artifact_store;
+pub mod capacity;
+pub mod kept_results;
+pub mod live;
+pub mod output_order;
+pub mod patience;
+pub mod plans;
+pub mod recorded_outputs;
+pub mod secret_masks;
+pub mod secret_permits;
+pub mod sessions;
