@@ -2,14 +2,14 @@
 // Only builds with debug assertions contain crash points.
 #![cfg(debug_assertions)]
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use crate::shim::shim;
 use crate::support::people::{Key, alice, dora, envelope, now, stamp};
 use crate::support::poor::poor_container;
 use crate::support::wire::Wire;
-use crate::support::{self, SMALL, World, bytes_of, host::processes_with, id_of, not_run, people, runbook, wait_for};
+use crate::support::{SMALL, World, bytes_of, host::processes_with, id_of, people, runbook, wait_for};
 use countersign::store::crash_points::POINTS;
 use documents::crypto::merkle;
 use serde_json::{Value, json};
@@ -412,27 +412,6 @@ fn r5_no_signed_data_is_visible_before_it_is_written_to_the_disk() {
 }
 
 // A failing disk and a wrong clock
-
-/// Builds the shim library, which moves clocks and makes syncs fail, once for all tests. Returns `None` without a
-/// compiler.
-pub(crate) fn shim(test: &str) -> Option<String> {
-    static BUILT: Mutex<Option<PathBuf>> = Mutex::new(None);
-    if !support::has("cc") {
-        not_run(test, "there is no C compiler here");
-        return None;
-    }
-    let mut built = BUILT.lock().unwrap();
-    let path = built.get_or_insert_with(|| {
-        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("shim-{}.so", std::process::id()));
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/shim.c");
-        let made =
-            std::process::Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&path).arg(source).output();
-        let made = made.expect("cc");
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        path
-    });
-    Some(path.to_str().unwrap().to_owned())
-}
 
 #[test]
 fn r5_after_a_failed_sync_the_process_ends() {

@@ -6,6 +6,7 @@ mod support;
 
 mod crash;
 mod service_manager;
+mod shim;
 mod store_by_hand;
 mod store_care;
 mod stores;
