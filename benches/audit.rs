@@ -5,13 +5,13 @@
 
 #[path = "../tests/history/mod.rs"]
 mod history;
+#[path = "boundary/ledger.rs"]
 mod ledger;
 
 use std::path::Path;
 use std::sync::LazyLock;
 
 use countersign::store::ledger::Ledger;
-use countersign::store::stored_leaf::LeafKind;
 use countersign::store::stored_seal::SealWrite;
 use countersign::store::tree::TreeEdge;
 use countersign::store::{LeafRow, Store as _, TileRow, sqlite};
@@ -20,6 +20,7 @@ use documents::crypto::digest::SealDigest;
 use documents::crypto::merkle::{self, Hash};
 use documents::crypto::signature::{PAYLOAD_TYPE, PublicKey, pae};
 use documents::crypto::tlog_tiles::TILE_WIDTH;
+use documents::record::kinds::LeafKind;
 use documents::record::validity::Timestamp;
 use history::{ALICE, BOB, Log, key};
 use judgement::audit::entry;

@@ -15,6 +15,7 @@
 //! - [`http`]: the HTTP API
 //! - [`node`]: the assembled service
 //! - [`local`]: the command `countersign run`
+//! - [`notebook`]: the command `countersign open`
 //! - [`cli`]: the command line
 
 #[cfg(not(target_os = "linux"))]
@@ -32,5 +33,6 @@ pub mod http;
 pub mod local;
 pub mod metrics;
 pub mod node;
+pub mod notebook;
 pub mod seal;
 pub mod store;

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use client::terminal::exit::{CommandFailure, Exit};
 use documents::record::profile::{Limits, Profile};
-use sandbox::cancel_flag::CancelFlag;
-use sandbox::linux::{LinuxSandbox, Setup};
-use sandbox::{End, Plan, Sandbox as _};
+use sandbox::runs::cancel_flag::CancelFlag;
+use sandbox::runs::linux::{LinuxSandbox, Setup};
+use sandbox::runs::{End, Plan, Sandbox as _};
 
 use crate::alone;
 

@@ -12,7 +12,6 @@ mod clients;
 mod documents;
 mod encrypted;
 mod floors;
-#[path = "../ledger/mod.rs"]
 mod ledger;
 mod long_log;
 mod output;
@@ -122,8 +121,8 @@ const WARM: Duration = Duration::from_secs(1);
 
 fn main() -> std::process::ExitCode {
     // The sandbox's helper is this executable and forks, so this check comes before any thread starts.
-    if std::env::args_os().nth(1).is_some_and(|first| first == ::sandbox::protocol::LAUNCH) {
-        return ::sandbox::launcher::main();
+    if std::env::args_os().nth(1).is_some_and(|first| first == ::sandbox::isolation::protocol::LAUNCH) {
+        return ::sandbox::isolation::launcher::main();
     }
     // Without a command, measure nothing, so that a plain `cargo bench` does not load the machine for a minute.
     if std::env::args_os().skip(1).all(|word| word == "--bench") {
@@ -147,56 +146,26 @@ fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     match &args.what {
         What::Service(args) => service::run(args),
         What::Bare(args) => bare::run(args),
-        What::Sandbox(args) => {
-            let report = sandbox::measure(args)?;
-            if terminal.json {
-                terminal.object(&report)?;
-            } else {
-                terminal.put(sandbox::table(&report).as_bytes())?;
-            }
-            Ok(Exit::Done)
-        }
-        What::Tls(args) => {
-            let report = encrypted::measure(args)?;
-            if terminal.json {
-                terminal.object(&report)?;
-            } else {
-                terminal.put(encrypted::table(&report).as_bytes())?;
-            }
-            Ok(Exit::Done)
-        }
-        What::Output(args) => {
-            let report = output::measure(args)?;
-            if terminal.json {
-                terminal.object(&report)?;
-            } else {
-                terminal.put(output::table(&report).as_bytes())?;
-            }
-            Ok(Exit::Done)
-        }
+        What::Sandbox(args) => print(terminal, &sandbox::measure(args)?, sandbox::table),
+        What::Tls(args) => print(terminal, &encrypted::measure(args)?, encrypted::table),
+        What::Output(args) => print(terminal, &output::measure(args)?, output::table),
         What::Log(args) => {
             terminal.put(format!("{}\n", long_log::make(args)?.display()).as_bytes())?;
             Ok(Exit::Done)
         }
-        What::Scrape(args) => {
-            let report = scrape::measure(args)?;
-            if terminal.json {
-                terminal.object(&report)?;
-            } else {
-                terminal.put(scrape::table(&report).as_bytes())?;
-            }
-            Ok(Exit::Done)
-        }
-        What::Crossing(crossing) => {
-            let report = measure(crossing)?;
-            if terminal.json {
-                terminal.object(&report)?;
-            } else {
-                terminal.put(table(&report).as_bytes())?;
-            }
-            Ok(Exit::Done)
-        }
+        What::Scrape(args) => print(terminal, &scrape::measure(args)?, |all| scrape::table(all)),
+        What::Crossing(crossing) => print(terminal, &measure(crossing)?, table),
     }
+}
+
+/// Prints the report as JSON or as a table.
+fn print<R: Serialize>(terminal: &Terminal, report: &R, table: fn(&R) -> String) -> Result<Exit, CommandFailure> {
+    if terminal.json {
+        terminal.object(report)?;
+    } else {
+        terminal.put(table(report).as_bytes())?;
+    }
+    Ok(Exit::Done)
 }
 
 fn measure(args: &Crossing) -> Result<Report, CommandFailure> {

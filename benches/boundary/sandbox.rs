@@ -10,9 +10,9 @@ use client::terminal::exit::CommandFailure;
 use documents::record::ident::IdentError;
 use documents::record::later_words::Program;
 use documents::record::profile::{Limits, Profile};
-use sandbox::Sandbox as _;
-use sandbox::linux::{LinuxSandbox, Setup};
-use sandbox::program_lookup::{WantedPrograms, list_of};
+use sandbox::programs::program_lookup::{WantedPrograms, list_of};
+use sandbox::runs::Sandbox as _;
+use sandbox::runs::linux::{LinuxSandbox, Setup};
 use serde::Serialize;
 
 use crate::floors::{broken, median, run_true, timed};

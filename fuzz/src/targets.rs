@@ -22,25 +22,20 @@ use documents::record::authorization::Authorization;
 use documents::record::bundle::Bundle;
 use documents::record::checkpoint::Checkpoint;
 use documents::record::code::Code;
-use documents::record::consumption::Consumption;
 use documents::record::denial::Denial;
 use documents::record::document::{Predicate, Statement};
 use documents::record::envelope::{Base64, Envelope, MAX_SIGNATURES, Signed};
 use documents::record::grant::Grant;
 use documents::record::ident::StepRef;
-use documents::record::later;
+use documents::record::kinds::{self, KINDS};
 use documents::record::later_words::Program;
-use documents::record::local_receipt::LocalReceipt;
 use documents::record::program_list::{ProgramFacts, ProgramList, ProgramMode};
 use documents::record::receipt::Receipt;
-use documents::record::refusal_statement::RefusalStatement;
 use documents::record::reserved::ReservedPart;
 use documents::record::review_statement::ReviewStatement;
 use documents::record::revocation::Revocation;
 use documents::record::roster::Roster;
 use documents::record::run_report::RunReport;
-use documents::record::seal::Seal;
-use documents::yaml::YamlFlaw;
 use judgement::audit::bundle_check::{RosterTrust, VerifyOptions, verify};
 use judgement::audit::report::{CheckFinding, CheckName};
 use judgement::decision::step::{HashedStep, StepError};
@@ -54,7 +49,7 @@ use judgement::shell::commands::{self, ReadLimit};
 use judgement::shell::found::Shell;
 use judgement::template::script_template::ScriptTemplate;
 use judgement::trust::trusted_roster::TrustedRoster;
-use sandbox::protocol;
+use sandbox::isolation::{protocol, start_packet};
 use serde_json::Value;
 
 pub type Target = fn(&[u8]);
@@ -117,20 +112,9 @@ pub fn envelope(data: &[u8]) {
 
 /// A payload parsed as each kind: at most one kind accepts the payload, and serializing gives the same bytes.
 pub fn statement_each_kind(data: &[u8]) {
-    fn one<P: Predicate>(payload: &[u8]) -> usize {
-        let Ok(statement) = Statement::<P>::from_payload(payload) else { return 0 };
-        assert_eq!(statement.to_payload().expect("what was read can be written"), payload);
-        1
-    }
-    let taken = one::<Authorization>(data)
-        + one::<Consumption>(data)
-        + one::<Denial>(data)
-        + one::<LocalReceipt>(data)
-        + one::<Receipt>(data)
-        + one::<RefusalStatement>(data)
-        + one::<Roster>(data)
-        + one::<Seal>(data);
-    assert!(taken <= 1);
+    let taken: Vec<_> = KINDS.iter().filter_map(|kind| (kind.read)(data).ok()).collect();
+    assert!(taken.iter().all(|again| again == data), "what was read can be written");
+    assert!(taken.len() <= 1);
     if let Ok(roster) = TrustedRoster::from_payload(data) {
         let _ = roster.allowed_signers();
     }
@@ -222,14 +206,10 @@ pub fn note_and_proof(data: &[u8]) {
 pub fn markdown_runbook(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let files = RunbookFiles::new("/nonexistent".into(), None);
-    match markdown::read(&Page { name: "seed/runbook", text, files: &files }) {
-        Ok(found) => {
-            for one in found.unwrap_or_default().steps {
-                let value = serde_json::to_value(&one.definition).expect("a definition is JSON");
-                let _ = judgement::decision::step::HashedStep::parse(&value);
-            }
-        }
-        Err(flaws) => assert!(!flaws.is_empty()),
+    let found = markdown::read(&Page { name: "seed/runbook", text, files: &files }).unwrap_or_default();
+    for one in found.steps {
+        let value = serde_json::to_value(&one.definition).expect("a definition is JSON");
+        let _ = judgement::decision::step::HashedStep::parse(&value);
     }
 }
 
@@ -243,7 +223,7 @@ pub fn gruntwork_runbook(data: &[u8]) {
 pub fn rundown_runbook(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let workflow = rundown::read_workflow(text);
-    let read = page_of(text, rundown::read);
+    let read = page_of(text, |page| Some(rundown::read(page)));
     match workflow {
         Ok(workflow) => {
             let units = workflow.steps.iter().flat_map(|step| std::iter::once(&step.unit).chain(&step.substeps));
@@ -262,11 +242,11 @@ pub fn runnable_page(data: &[u8]) {
 
 /// Reads a page. Returns the number of steps, or `None` if the page has an error. Checks the place of each error and the
 /// form of each step.
-fn page_of(text: &str, read: fn(&Page<'_>) -> Result<Option<ReadPage>, Vec<YamlFlaw>>) -> Option<usize> {
+fn page_of(text: &str, read: fn(&Page<'_>) -> Option<ReadPage>) -> Option<usize> {
     let files = RunbookFiles::new("/nonexistent".into(), None);
-    match read(&Page { name: "seed/runbook", text, files: &files }) {
+    match read(&Page { name: "seed/runbook", text, files: &files }).unwrap_or_default().without_flaws() {
         Ok(found) => {
-            let steps = found.unwrap_or_default().steps;
+            let steps = found.steps;
             for one in &steps {
                 assert!(one.definition.check_reserved().map_or_else(|error| error.later, |()| true));
                 assert!(serde_json::to_value(&one.definition).is_ok());
@@ -350,7 +330,7 @@ pub fn roster_toml(data: &[u8]) {
 pub fn reserved_kinds(data: &[u8]) {
     fn one<P: Predicate>(payload: &[u8]) -> usize {
         let read = Statement::<P>::from_payload(payload);
-        let answer = later::of_kind(P::KIND, payload, 1).expect("a reserved kind");
+        let answer = kinds::of_kind(P::KIND, payload, 1).expect("a reserved kind");
         match read {
             Ok(statement) => {
                 assert_eq!(statement.to_payload().expect("what was read can be written"), payload);
@@ -361,7 +341,7 @@ pub fn reserved_kinds(data: &[u8]) {
         }
         for signatures in [0, MAX_SIGNATURES + 1] {
             assert_ne!(
-                later::of_kind(P::KIND, payload, signatures).expect("a reserved kind").code(),
+                kinds::of_kind(P::KIND, payload, signatures).expect("a reserved kind").code(),
                 Code::LaterFeature
             );
         }
@@ -383,7 +363,7 @@ pub fn launcher_request(data: &[u8]) {
     if let Ok(taken) = protocol::check_request(data) {
         assert!(taken <= data.len());
     }
-    let _ = protocol::check_start(data);
+    let _ = start_packet::check_start(data);
     let _ = protocol::check_messages(data);
 }
 

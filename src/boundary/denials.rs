@@ -1,7 +1,8 @@
 //! Denials of a proposal, or of a statement that the boundary has not received yet.
 
 use crate::boundary::logged_documents::{envelope_in, predicate};
-use crate::boundary::proposals::{Proposals, is_over, view_status, wrong_state};
+use crate::boundary::proposal_status::{is_over, view_status};
+use crate::boundary::proposals::{Proposals, wrong_state};
 use crate::seal::caller::Caller;
 use crate::seal::refusal::{Refusal, Stopped, fault, unverified};
 use crate::seal::sealed::Sealed;

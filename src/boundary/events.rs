@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::boundary::proposals::{Proposals, view_status};
+use crate::boundary::proposal_status::view_status;
+use crate::boundary::proposals::Proposals;
 use crate::carried::live::{Cursor, NextPiece, Piece, Recording, SLICE};
 use crate::seal::caller::Caller;
 use crate::seal::refusal::{Stopped, fault};

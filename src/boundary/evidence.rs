@@ -1,12 +1,13 @@
 //! Read access to the registry, receipts, bundles, outputs and the log.
+mod log;
+mod outputs;
 
 use std::collections::HashMap;
-use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::boundary::health::Health;
 use crate::boundary::logged_documents::{blob_text, envelope_in, leaf_data, manifest_of, predicate};
-use crate::boundary::proposals::{Proposals, span, unknown_step};
+use crate::boundary::proposals::{Proposals, unknown_step};
 use crate::boundary::witnesses::Witnessing;
 use crate::crossing::boundary_key::BoundaryKey;
 use crate::crossing::cross::Crossing;
@@ -19,11 +20,10 @@ use crate::store::end_detail;
 use crate::store::ledger::Ledger;
 use crate::store::retention::Retention;
 use crate::store::stored_proposal::{Proposal, RunOutcome, RunQuery};
-use documents::crypto::digest::{Blake3Digest, BlobDigest, ParamsDigest, SealDigest, hex};
+use documents::crypto::digest::{ParamsDigest, SealDigest, hex};
 use documents::crypto::key_id::KeyId;
 use documents::crypto::merkle;
 use documents::crypto::note::TlogProof;
-use documents::crypto::tlog_tiles::TilePath;
 use documents::crypto::{canonical, json};
 use documents::record::authorization::Authorization;
 use documents::record::bundle::{MEDIA_TYPE, StepProof};
@@ -434,167 +434,6 @@ impl Evidence {
             b"}",
         ];
         Ok(bundle.concat())
-    }
-
-    /// Returns the length of a recorded output in bytes.
-    ///
-    /// # Errors
-    /// Returns `not-found` if the output does not exist, or if the caller may see no run that recorded the output. The
-    /// refusal has the case `Gone` if the output is no longer stored.
-    pub fn output_size(&self, caller: &Caller, digest: &Blake3Digest) -> Result<u64, Stopped> {
-        Ok(self.output_in(caller, digest)?.1)
-    }
-
-    /// Returns the length of an output and the log that contains a run with this output.
-    fn output_in(&self, caller: &Caller, digest: &Blake3Digest) -> Result<(&Ledger, u64), Stopped> {
-        demand_somebody(caller)?;
-        let mut gone = None;
-        for ledger in std::iter::once(&self.ledger).chain(&self.closed) {
-            for id in ledger.runs_with_output(digest, RUNS_OF_OUTPUT).map_err(|e| fault(&e))? {
-                let Some(row) = ledger.proposal(&id).map_err(|e| fault(&e))? else { continue };
-                if caller.may_see(&row.core.proposer, &row.core.step) {
-                    if let Some(size) = ledger.output_size(digest).map_err(|e| fault(&e))? {
-                        return Ok((ledger, size));
-                    }
-                    gone = Some((ledger, row));
-                    break;
-                }
-            }
-        }
-        match gone {
-            Some((ledger, row)) => Err(self.gone_output(ledger, &row, digest)?.into()),
-            None => Err(Refusal::new(
-                Code::NotFound,
-                format!(
-                    "there is no output {digest}, or this caller has no access \
-                     to the output"
-                ),
-            )
-            .into()),
-        }
-    }
-
-    /// Returns the refusal for an output that is no longer stored. The refusal contains the facts about the output that
-    /// the receipt states.
-    fn gone_output(&self, ledger: &Ledger, row: &Proposal, digest: &Blake3Digest) -> Result<Refusal, Stopped> {
-        let id = row.core.id.receipt();
-        let index = row.receipt.ok_or_else(|| fault(&format!("the run of the output {digest} has no receipt")))?;
-        let receipt: Receipt = predicate(&envelope_in(ledger, index)?)?;
-        let streams = [("stdout", &receipt.output.stdout), ("stderr", &receipt.output.stderr)];
-        let of = streams.iter().find(|(_, stream)| stream.blake3 == *digest);
-        let (name, bytes, sha256) = match of {
-            Some((name, stream)) => ((*name).to_owned(), stream.recorded, stream.sha256),
-            None => {
-                let manifest = manifest_of(ledger, &receipt)?;
-                let entry = manifest.and_then(|manifest| manifest.0.into_iter().find(|entry| entry.blake3 == *digest));
-                let entry =
-                    entry.ok_or_else(|| fault(&format!("the receipt {id} does not name the output {digest}")))?;
-                (format!("file {:?}", entry.path.as_str()), entry.bytes, entry.sha256)
-            }
-        };
-        let detail = format!(
-            "the {name} of {id}, {bytes} bytes, {digest}, {sha256}, is no longer stored: outputs are deleted {} after \
-             their run; the receipt still proves what they were",
-            span(self.retention.outputs_s)
-        );
-        Ok(Refusal::gone(detail).about(&row.core.id).with_receipt(id))
-    }
-
-    /// Returns the bytes in the range `range` of a recorded output. The caller gives a range because a whole output may
-    /// be too large for memory.
-    ///
-    /// # Errors
-    /// Returns the same refusals as [`Self::output_size`]. Returns a fault if the output ends before the end of
-    /// `range`.
-    pub fn output(&self, caller: &Caller, digest: &Blake3Digest, range: Range<u64>) -> Result<Vec<u8>, Stopped> {
-        let (ledger, _) = self.output_in(caller, digest)?;
-        let wanted = range.end.saturating_sub(range.start);
-        let bytes = ledger.output(digest, range).map_err(|e| fault(&e))?.unwrap_or_default();
-        if bytes.len() as u64 == wanted {
-            Ok(bytes)
-        } else {
-            Err(fault(&format!("the stored output {digest} is too short")))
-        }
-    }
-
-    /// Returns the newest signed checkpoint of the log, with its cosignatures.
-    ///
-    /// # Errors
-    /// Returns an error if the log can't be read.
-    pub fn checkpoint(&self) -> Result<String, Stopped> {
-        let checkpoint = self.ledger.checkpoint().map_err(|e| fault(&e))?;
-        checkpoint
-            .map(|row| self.witnesses.with_cosignatures(row))
-            .ok_or_else(|| Refusal::new(Code::NotFound, "the log is empty").into())
-    }
-
-    /// Returns a hash tile of the log. All callers may read hash tiles.
-    ///
-    /// # Errors
-    /// Returns `not-found` if the tile is beyond the end of the log.
-    pub fn tile(&self, path: &TilePath) -> Result<Vec<u8>, Stopped> {
-        self.ledger
-            .tile(path)
-            .map_err(|e| fault(&e))?
-            .ok_or_else(|| Refusal::new(Code::NotFound, "the log has no such tile").into())
-    }
-
-    /// Returns a tile of log entries, for callers with the scope `read` for all steps.
-    ///
-    /// # Errors
-    /// Returns `forbidden` if the caller may not read, and `not-found` if the tile is beyond the end of the log.
-    pub fn entries(&self, caller: &Caller, path: &TilePath) -> Result<Vec<u8>, Stopped> {
-        demand_read(caller)?;
-        self.tile(path)
-    }
-
-    /// Returns the proof that an entry is in the log, with the checkpoint of the log. All callers may read the proof.
-    ///
-    /// # Errors
-    /// Returns `not-found` if the entry is beyond the end of the log.
-    pub fn inclusion_proof(&self, index: u64) -> Result<String, Stopped> {
-        let checkpoint = self.ledger.checkpoint().map_err(|e| fault(&e))?;
-        let beyond = || Stopped::from(Refusal::new(Code::NotFound, format!("the log has no entry {index} yet")));
-        let checkpoint = checkpoint.ok_or_else(beyond)?;
-        let hashes = self.ledger.inclusion(index, checkpoint.size).map_err(|e| fault(&e))?.ok_or_else(beyond)?;
-        Ok(TlogProof { index, hashes, checkpoint: self.witnesses.with_cosignatures(checkpoint) }.to_string())
-    }
-
-    /// Returns the proof that the first `old` entries of the log with `new` entries form the log with `old` entries.
-    /// All callers may read the proof.
-    ///
-    /// # Errors
-    /// Returns `not-found` if the log has fewer than `new` entries, or if `old` is larger than `new`.
-    pub fn consistency_proof(&self, old: u64, new: u64) -> Result<Vec<merkle::Hash>, Stopped> {
-        let detail = format!(
-            "there is no proof from {old} to {new} entries: the first size must be at most the \
-             second size, and the second size at most the size of the log"
-        );
-        let path = self.ledger.consistency(old, new).map_err(|e| fault(&e))?;
-        path.ok_or_else(|| Refusal::new(Code::NotFound, detail).into())
-    }
-
-    /// Returns a blob of the log, for callers with the scope `read` for all steps. A caller who may see a step of the seal
-    /// in force also gets the files of this step.
-    ///
-    /// # Errors
-    /// Returns `forbidden` if the caller may not read, and `not-found` if the log names no such blob.
-    pub fn blob(&self, caller: &Caller, digest: &BlobDigest) -> Result<Vec<u8>, Stopped> {
-        match demand_read(caller) {
-            Err(_) if self.has_file(caller, digest) => {}
-            answer => answer?,
-        }
-        let blob = self.ledger.blob(digest).map_err(|e| fault(&e))?;
-        blob.ok_or_else(|| Refusal::new(Code::NotFound, format!("there is no blob {digest}")).into())
-    }
-
-    /// Returns true if a step that the caller may see has a file with this digest.
-    fn has_file(&self, caller: &Caller, digest: &BlobDigest) -> bool {
-        let sealed = self.crossing.state();
-        sealed.registry.steps().any(|step| {
-            step.definition.files.iter().any(|file| file.digest.as_bytes() == digest.as_bytes())
-                && caller.may_know(&step.definition.reference)
-        })
     }
 }
 

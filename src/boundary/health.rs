@@ -18,8 +18,9 @@ use judgement::decision::quorum_rules::QuorumRules;
 use judgement::decision::reach::EligibleApprovers;
 use judgement::policy::patterns::Pattern;
 use judgement::registry::registry_error::RegistryError;
-use sandbox::unavailable::Unavailable;
-use sandbox::{Sandbox, interpreter};
+use sandbox::isolation::interpreter;
+use sandbox::isolation::unavailable::Unavailable;
+use sandbox::runs::Sandbox;
 use wire::api::view::{Ready, RosterView};
 
 /// Maximum number of skipped runbooks that the notes name, because every answer of `/ready` contains the notes.
@@ -87,7 +88,7 @@ impl Health {
         let mut notes: Vec<String> =
             first.map(|error| format!("a runbook is skipped, so its steps can't be proposed: {error}")).collect();
         if let Some(more @ 1..) = skipped.len().checked_sub(MOST_SKIPPED) {
-            notes.push(format!("{more} more runbooks are skipped: `countersign registry check --dir DIR` names them"));
+            notes.push(format!("{more} more runbooks are skipped: `countersign registry check DIR` names them"));
         }
         let before = std::mem::replace(&mut self.notes.lock().skipped, notes.clone());
         for note in notes.iter().filter(|note| !before.contains(note)) {

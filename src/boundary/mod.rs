@@ -8,7 +8,6 @@ pub mod denials;
 pub mod dispatch;
 pub mod events;
 pub mod evidence;
-mod evidence_results;
 pub mod health;
 pub mod housekeeping;
 mod logged_documents;
@@ -16,9 +15,11 @@ pub mod monitoring;
 mod overtaken_proposals;
 pub mod proposal_filter;
 pub mod proposal_inputs;
-pub mod proposal_view;
+pub mod proposal_status;
+mod proposal_view;
 pub mod proposals;
 pub mod refusal_log;
+mod result_access;
 pub mod sealing;
 pub mod session_access;
 pub mod tokens;
@@ -51,7 +52,7 @@ use crate::seal::sealed::Sealed;
 use crate::seal::surroundings::Surroundings;
 use crate::store::ledger::Ledger;
 use crate::store::retention::Retention;
-use sandbox::Sandbox;
+use sandbox::runs::Sandbox;
 
 /// A boundary, with all its parts.
 #[derive(Clone)]

@@ -17,7 +17,7 @@ use documents::record::code::Code;
 use documents::record::profile::STRICT;
 use documents::record::token::Scope;
 use documents::record::validity::Timestamp;
-use sandbox::Sandbox;
+use sandbox::runs::Sandbox;
 
 /// Codes of refusals after which an approved run waits for another attempt.
 const HOLDING: [Code; 2] = [Code::Busy, Code::SandboxUnavailable];

@@ -1,6 +1,7 @@
 //! Lists the proposals that match a filter.
 
-use crate::boundary::proposals::{Proposals, status_of};
+use crate::boundary::proposal_status::status_of;
+use crate::boundary::proposals::Proposals;
 use crate::seal::caller::Caller;
 use crate::seal::refusal::{Refusal, Stopped, fault};
 use crate::store::stored_proposal::ProposalQuery;

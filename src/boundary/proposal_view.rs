@@ -3,7 +3,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::boundary::proposals::{Proposals, verified_of, view_status};
+use crate::boundary::proposal_status::view_status;
+use crate::boundary::proposals::{Proposals, verified_of};
 use crate::seal::caller::Caller;
 use crate::seal::refusal::{Stopped, fault};
 use crate::seal::sealed::Sealed;

@@ -1,4 +1,6 @@
 //! Callers create, sign, cancel and wait for proposals.
+mod lookup;
+mod signing;
 
 use judgement::decision::step::StepError;
 use std::collections::BTreeMap;
@@ -7,47 +9,40 @@ use std::time::Duration;
 
 use crate::boundary::delayed_runs::DelayedRuns;
 use crate::boundary::health::of_owners;
+use crate::boundary::proposal_status::is_over;
 use crate::boundary::refusal_log::RefusalLog;
 use crate::carried::artifact_store::ArtifactStore;
-use crate::carried::capacity::Permit;
 use crate::carried::live::RunsInProgress;
 use crate::carried::secret_permits;
 use crate::carried::sessions::{Sessions, session_user};
 use crate::crossing::changes::Changes;
 use crate::crossing::cross::Crossing;
 use crate::crossing::host_profile::profile_on_host;
-use crate::crossing::log_span::log_about;
-use crate::crossing::stage::{CrossingRequest, Receipted};
 use crate::seal::caller::Caller;
-use crate::seal::refusal::{Refusal, Stopped, fault, unverified};
+use crate::seal::refusal::{Refusal, Stopped, fault};
 use crate::seal::sealed::Sealed;
 use crate::seal::surroundings::Surroundings;
 use crate::store::ledger::Ledger;
-use crate::store::retention::{Retention, UNSIGNED_KEPT_S};
+use crate::store::retention::Retention;
 use crate::store::stored_proposal::{
     AdvanceStop, AuthorizationCore, NewProposal, Proposal, ProposalStep, ProposeResult, Signature,
 };
 use crate::store::stored_status::StoredStatus;
+use documents::crypto::canonical;
 use documents::crypto::digest::{AuthorizationDigest, InputDigest, StepDigest, sha256};
-use documents::crypto::key_id::KeyId;
-use documents::crypto::{canonical, json};
 use documents::record::authorization::{Authorization, StepReference};
 use documents::record::code::Code;
-use documents::record::document::Statement;
-use documents::record::envelope::{Base64, Envelope, EnvelopeSignature, Signed, VerifiedSignature};
+use documents::record::envelope::VerifiedSignature;
 use documents::record::ident::{Name, Nonce, ProposalId, StepRef};
 use documents::record::later_words::SessionId;
 use documents::record::token::Scope;
 use documents::record::validity::{DEFAULT_WINDOW_S, MAX_WINDOW_S, Timestamp};
 use documents::yaml::nearest;
-use judgement::decision::exclusion::{self, ExcludedSigners, Tokens};
+use judgement::decision::exclusion::{self, Tokens};
 use judgement::decision::in_force::StepInForce;
-use judgement::decision::place::check_place;
-use judgement::decision::quorum;
 use judgement::decision::reach::EligibleApprovers;
-use judgement::decision::signature_count::{self, NotCounted};
-use sandbox::Sandbox;
-use wire::api::view::{ProposalStatus, ProposalView, Propose, RefusalView};
+use sandbox::runs::Sandbox;
+use wire::api::view::{ProposalView, Propose, RefusalView};
 
 /// Maximum time that one call waits.
 const MOST_WAIT: Duration = Duration::from_secs(55);
@@ -134,19 +129,14 @@ impl Proposals {
     /// already used with another body, or `rate-limited` if too many proposals of this proposer wait.
     pub async fn propose(self: &Arc<Self>, caller: &Caller, body: Propose) -> Result<(ProposalView, bool), Stopped> {
         let request = canonical::canonical_of(&body).map_err(|e| fault(&e))?;
-        let outcome = self.take_in(caller, body, sha256(&request)).await;
+        let outcome = self.record(caller, body, sha256(&request)).await;
         if let (Err(stopped), Some(name)) = (&outcome, caller.name()) {
             self.refusals.note_refusal(Some(name.as_str()), stopped, InputDigest::of(&request));
         }
         outcome
     }
 
-    async fn take_in(
-        &self,
-        caller: &Caller,
-        body: Propose,
-        request: [u8; 32],
-    ) -> Result<(ProposalView, bool), Stopped> {
+    async fn record(&self, caller: &Caller, body: Propose, request: [u8; 32]) -> Result<(ProposalView, bool), Stopped> {
         let (reference, insisted) = parse_step(&body.step)?;
         let proposer = caller.demand(Scope::Propose, Some(&reference))?.clone();
         let _ = self.crossing.demand_clock()?;
@@ -238,26 +228,8 @@ impl Proposals {
                 Ok((self.view_for(caller, &self.row(&id)?)?, true))
             }
             ProposeResult::Same(row) => Ok((ProposalView { existing: true, ..self.view_for(caller, &row)? }, false)),
-            ProposeResult::Conflict(row) => {
-                let mut refusal = Refusal::new(
-                    Code::NonceReplayed,
-                    "another proposal has this nonce: leave the nonce out, or make a new nonce",
-                )
-                .at("/nonce", "used by another proposal");
-                if caller.may_see(&row.core.proposer, &row.core.step) {
-                    refusal = refusal.about(&row.core.id);
-                    refusal.receipt = row.receipt.map(|_| row.core.id.receipt());
-                }
-                Err(refusal.into())
-            }
-            ProposeResult::TooManyKept { most, until } => {
-                let wait = u64::try_from(until.unix().saturating_sub(now.unix())).unwrap_or(0).max(1);
-                let detail = format!(
-                    "{most} of your proposals were cancelled, refused or expired without a signature, and each stays stored \
-                     for an hour after its window: the first is deleted in {wait} s: try again after this time"
-                );
-                Err(Refusal::new(Code::RateLimited, detail).retry_after(wait).into())
-            }
+            ProposeResult::Conflict(row) => Err(other_nonce(caller, &row).into()),
+            ProposeResult::TooManyKept { most, until } => Err(too_many_kept(most, until, now).into()),
             ProposeResult::TooMany { most, of_proposer: true } => {
                 let detail = format!(
                     "{most} of your proposals already wait for approval: try again when some have \
@@ -337,79 +309,6 @@ impl Proposals {
         }
     }
 
-    /// Accepts signatures over the statement of a proposal. If the signatures complete the quorum, the run starts.
-    ///
-    /// # Errors
-    /// Returns `unknown-signer`, `bad-signature`, `self-approval`, `not-permitted-signer`, or the refusal that `charge`
-    /// returns for the key of a new, verified signature. After an error, the boundary stores no signature of this call.
-    pub async fn sign(
-        self: &Arc<Self>,
-        id: &ProposalId,
-        signatures: &[EnvelopeSignature],
-        charge: impl Fn(&KeyId) -> Result<(), Stopped> + Send + Sync,
-    ) -> Result<ProposalView, Stopped> {
-        let row = self.row(id)?;
-        let payload = self.payload(id)?;
-        let sealed = self.crossing.state();
-        let signed = Signed::<Authorization>::from_parts(&payload, signatures, Base64::Lenient)?;
-        if signed.signature_count() == 0 {
-            return Err(Refusal::new(Code::Malformed, "send at least one signature").at("/signatures", "empty").into());
-        }
-        let document =
-            signed.verify(|keyid| sealed.roster.key(keyid)).map_err(|error| unverified(error, &sealed.rosters))?;
-        // After this check, the caller is known to hold a key of the roster, so refusals are logged.
-        let outcome = self.sign_verified(&row, document.predicate(), document.signatures(), &sealed, charge).await;
-        if let Err(stopped) = &outcome {
-            let principal = document.signatures().first().map(|signature| signature.keyid.to_string());
-            self.refusals.note_refusal(principal.as_deref(), stopped, InputDigest::of(&payload));
-        }
-        outcome
-    }
-
-    async fn sign_verified(
-        self: &Arc<Self>,
-        row: &Proposal,
-        authorization: &Authorization,
-        new: &[VerifiedSignature],
-        sealed: &Arc<Sealed>,
-        charge: impl Fn(&KeyId) -> Result<(), Stopped> + Send + Sync,
-    ) -> Result<ProposalView, Stopped> {
-        let id = &row.core.id;
-        let now = self.crossing.now();
-        let _ = self.crossing.demand_clock()?;
-        self.demand_waiting(row, now)?;
-        let (held, excluded) = self.quorum_of(sealed, authorization)?;
-        let stored = self.ledger.signatures(id).map_err(|e| fault(&e))?;
-        let all: Vec<_> = stored.iter().map(verified_of).chain(new.iter().cloned()).collect();
-        let count = signature_count::count(&all, &sealed.roster, &excluded, &held.rules, now);
-        let known = |signature: &VerifiedSignature| stored.iter().any(|stored| stored.keyid == signature.keyid);
-        if let Some(uncounted) =
-            count.uncounted().iter().find(|one| new.iter().any(|new| new.keyid == one.keyid && !known(new)))
-        {
-            let code =
-                if uncounted.why == NotCounted::Excluded { Code::SelfApproval } else { Code::NotPermittedSigner };
-            return Err(Refusal::new(code, uncounted.to_string()).about(id).into());
-        }
-        let fresh: Vec<_> = new
-            .iter()
-            .filter(|signature| !known(signature))
-            .filter_map(|signature| {
-                let person = sealed.roster.approver_of(&signature.keyid)?.0.name.clone();
-                let (presence, sig) = (signature.presence, signature.sig.clone());
-                Some(Signature { keyid: signature.keyid, person, presence, sig, at: now })
-            })
-            .collect();
-        if !fresh.is_empty() {
-            // Charge a key only for its own new signatures. Otherwise another caller could use up the limit of the key
-            // with invalid or repeated signatures.
-            fresh.iter().try_for_each(|signature| charge(&signature.keyid))?;
-            self.ledger.sign(id, fresh).await.map_err(|stop| advance_refused(stop, id))?;
-            self.changes.notify(id);
-        }
-        self.start_if_met(id, quorum::progress(&held.rules, &count).missing == 0).await?;
-        self.view(&self.row(id)?)
-    }
-
     /// Cancels a proposal or ends its run. Only the proposer and operators may cancel a proposal.
     ///
     /// # Errors
@@ -460,138 +359,6 @@ impl Proposals {
         }
         Ok(running)
     }
-
-    /// Sends a complete envelope, which was signed elsewhere, to the crossing. Callers must await this future in a
-    /// separate task, because a client may disconnect. If the future is dropped after the nonce is spent, only the next
-    /// start of the service writes the receipt.
-    ///
-    /// # Errors
-    /// Returns the first refusal of the crossing.
-    pub async fn submit(
-        self: &Arc<Self>,
-        caller: &Caller,
-        envelope: Envelope,
-        permit: Permit,
-    ) -> Result<Receipted, Stopped> {
-        let handed_in_by = caller.demand(Scope::Propose, None)?.clone();
-        let payload = envelope.payload.clone();
-        let request = CrossingRequest { envelope, handed_in_by: handed_in_by.clone() };
-        let done = self.crossing.cross(request, Some(permit)).await;
-        if let Err(stopped) = &done
-            && let Ok(payload) = Base64::Lenient.decode("", &payload)
-        {
-            self.refusals.note_refusal(Some(handed_in_by.as_str()), stopped, InputDigest::of(&payload));
-        }
-        done.map_err(|stopped| self.without_hidden_links(caller, stopped))
-    }
-
-    /// Removes the links to proposals and receipts that the caller may not see.
-    fn without_hidden_links(&self, caller: &Caller, stopped: Stopped) -> Stopped {
-        let Stopped::Refused(mut refusal) = stopped else { return stopped };
-        if let Some(id) = &refusal.proposal {
-            let visible = self
-                .ledger
-                .proposal(id)
-                .ok()
-                .flatten()
-                .is_some_and(|row| caller.may_see(&row.core.proposer, &row.core.step));
-            if !visible {
-                refusal.proposal = None;
-                refusal.receipt = None;
-            }
-        }
-        Stopped::Refused(refusal)
-    }
-
-    pub(super) fn payload(&self, id: &ProposalId) -> Result<Vec<u8>, Stopped> {
-        self.ledger.payload(id).map_err(|e| fault(&e))?.ok_or_else(|| not_found(id).into())
-    }
-
-    pub(super) fn statement(&self, id: &ProposalId) -> Result<Statement<Authorization>, Stopped> {
-        // The boundary wrote this payload, so it is trusted without a check of the signatures.
-        Ok(Statement::from_payload(&self.payload(id)?)?)
-    }
-
-    pub(super) fn row(&self, id: &ProposalId) -> Result<Proposal, Stopped> {
-        let row = self.ledger.proposal(id).map_err(|e| fault(&e))?.ok_or_else(|| self.missing(id))?;
-        log_about(&row.core.id, &row.core.step);
-        Ok(row)
-    }
-
-    /// Returns the refusal for a proposal that has no row in the store. A proposal's id begins with the time of its
-    /// creation. From this time, the boundary can tell whether the proposal may have been deleted after its retention
-    /// time. The refusal never states that a proposal existed, because the caller may not be allowed to know.
-    fn missing(&self, id: &ProposalId) -> Refusal {
-        let made = Timestamp::from_unix(i64::try_from(id.millis() / 1000).unwrap_or(i64::MAX));
-        let kept_s = self.retention.proposals_s.min(UNSIGNED_KEPT_S);
-        let began = self.ledger.leaf(0).ok().flatten().map(|leaf| leaf.at);
-        if began.is_none_or(|began| made < began) || made.plus(kept_s) > self.crossing.now() {
-            return not_found(id);
-        }
-        let detail = format!(
-            "the boundary has no proposal {id}: an unsigned proposal is deleted an hour after its window, and any \
-             other proposal that never ran is deleted {} after its end; the log contains all signed documents about \
-             the proposal",
-            span(self.retention.proposals_s)
-        );
-        Refusal::gone(detail)
-    }
-
-    pub(super) fn visible(&self, caller: &Caller, id: &ProposalId) -> Result<Proposal, Stopped> {
-        let row = self.row(id)?;
-        if caller.may_see(&row.core.proposer, &row.core.step) {
-            Ok(row)
-        } else if caller.name().is_none() {
-            Err(Refusal::new(Code::Unauthenticated, "send Authorization: Bearer cst_...").into())
-        } else {
-            // A caller who may not see the proposal must not learn whether the proposal exists.
-            Err(not_found(id).into())
-        }
-    }
-
-    /// Returns the current rule of the statement's step, and the people whose signatures can't count.
-    pub(super) fn quorum_of<'s>(
-        &self,
-        sealed: &'s Sealed,
-        signed: &Authorization,
-    ) -> Result<(&'s judgement::decision::in_force::StepInForce, ExcludedSigners), Stopped> {
-        let here = &sealed.boundary;
-        let _ = check_place(&signed.boundary, &here.name, &here.id, &here.epoch)
-            .map_err(|error| Refusal::new(error.code(), error.to_string()).about(&signed.proposal))?;
-        let (_, held) = sealed
-            .signed_step(signed)
-            .map_err(|error| Refusal::new(error.code(), error.to_string()).about(&signed.proposal))?;
-        let _ = judgement::decision::step::check_step(signed, &held.hashed)
-            .map_err(|error| Refusal::new(error.code(), error.to_string()).about(&signed.proposal))?;
-        let tokens = Tokens::Sealed(&sealed.tokens, self.crossing.now());
-        let excluded = exclusion::judge(&signed.proposer, &signed.proposer, tokens, &sealed.roster)
-            .map_err(|error| Refusal::new(error.code(), error.to_string()).about(&signed.proposal))?;
-        Ok((held, excluded))
-    }
-
-    fn demand_waiting(&self, row: &Proposal, now: Timestamp) -> Result<(), Stopped> {
-        if row.status.waits() && now >= row.core.expires_at {
-            let detail = format!("the proposal expired at {}: propose the step again", row.core.expires_at);
-            return Err(Refusal::new(Code::Expired, detail).about(&row.core.id).into());
-        }
-        match row.status {
-            StoredStatus::Pending => Ok(()),
-            StoredStatus::Expired => {
-                Err(Refusal::new(Code::Expired, "the proposal has expired: propose the step again")
-                    .about(&row.core.id)
-                    .into())
-            }
-            StoredStatus::Denied => {
-                Err(Refusal::new(Code::Denied, "an approver denied the proposal").about(&row.core.id).into())
-            }
-            StoredStatus::Refused => {
-                let why = row.detail.as_ref().and_then(|why| json::parse_as::<RefusalView>(why, why.len()).ok());
-                let refused = why.map_or_else(|| wrong_state(row), |why| Refusal::new(why.code, why.detail));
-                Err(refused.about(&row.core.id).into())
-            }
-            _ => Err(wrong_state(row).into()),
-        }
-    }
 }
 
 /// Returns the refusal for an unknown step. The refusal suggests a similar step that the caller may see.
@@ -608,6 +375,27 @@ pub(super) fn unknown_step(caller: &Caller, sealed: &Sealed, reference: &StepRef
 
 /// Maximum number of steps with which an unknown name is compared, to limit the cost of a request.
 const MOST_COMPARED: usize = 1000;
+
+/// Returns the refusal of a proposal whose nonce another proposal has.
+fn other_nonce(caller: &Caller, row: &Proposal) -> Refusal {
+    let mut refusal =
+        Refusal::new(Code::NonceReplayed, "another proposal has this nonce: leave the nonce out, or make a new nonce")
+            .at("/nonce", "used by another proposal");
+    if caller.may_see(&row.core.proposer, &row.core.step) {
+        refusal = refusal.about(&row.core.id);
+        refusal.receipt = row.receipt.as_ref().map(|_| row.core.id.receipt());
+    }
+    refusal
+}
+
+/// Returns the refusal of a proposal whose proposer has too many stored proposals that ended without a signature.
+fn too_many_kept(most: u64, until: Timestamp, now: Timestamp) -> Refusal {
+    let wait = u64::try_from(until.unix().saturating_sub(now.unix())).unwrap_or(0).max(1);
+    let detail = format!(
+        "{most} of your proposals were cancelled, refused or expired without a signature, and each stays stored for an hour          after its window: the first is deleted in {wait} s: try again after this time"
+    );
+    Refusal::new(Code::RateLimited, detail).retry_after(wait)
+}
 
 fn parse_step(text: &str) -> Result<(StepRef, Option<StepDigest>), Stopped> {
     let malformed = |detail: String| Stopped::from(Refusal::new(Code::Malformed, detail.clone()).at("/step", detail));
@@ -671,43 +459,6 @@ fn advance_refused(stop: AdvanceStop, id: &ProposalId) -> Stopped {
         AdvanceStop::Unknown => not_found(id).into(),
         AdvanceStop::WrongState(_) => Refusal::new(Code::WrongState, stop.to_string()).about(id).into(),
         AdvanceStop::Fault(error) => error.into(),
-    }
-}
-
-pub(super) const fn is_over(status: StoredStatus) -> bool {
-    matches!(
-        status,
-        StoredStatus::Finished
-            | StoredStatus::Denied
-            | StoredStatus::Expired
-            | StoredStatus::Cancelled
-            | StoredStatus::Refused
-    )
-}
-
-pub(super) const fn view_status(status: StoredStatus) -> ProposalStatus {
-    match status {
-        StoredStatus::Running => ProposalStatus::Running,
-        StoredStatus::Finished => ProposalStatus::Finished,
-        StoredStatus::Pending => ProposalStatus::Pending,
-        StoredStatus::Approved => ProposalStatus::Approved,
-        StoredStatus::Denied => ProposalStatus::Denied,
-        StoredStatus::Expired => ProposalStatus::Expired,
-        StoredStatus::Cancelled => ProposalStatus::Cancelled,
-        StoredStatus::Refused => ProposalStatus::Refused,
-    }
-}
-
-pub(super) const fn status_of(status: ProposalStatus) -> StoredStatus {
-    match status {
-        ProposalStatus::Running => StoredStatus::Running,
-        ProposalStatus::Finished => StoredStatus::Finished,
-        ProposalStatus::Pending => StoredStatus::Pending,
-        ProposalStatus::Approved => StoredStatus::Approved,
-        ProposalStatus::Denied => StoredStatus::Denied,
-        ProposalStatus::Expired => StoredStatus::Expired,
-        ProposalStatus::Cancelled => StoredStatus::Cancelled,
-        ProposalStatus::Refused => StoredStatus::Refused,
     }
 }
 

@@ -32,8 +32,8 @@ use judgement::registry::Registry;
 use judgement::registry::registry_error::RegistryError;
 use judgement::registry::runbook_directories::RunbookDirectories;
 use judgement::registry::step_differences::{StepDifference, differences};
-use sandbox::Sandbox;
-use sandbox::unavailable::Unavailable;
+use sandbox::isolation::unavailable::Unavailable;
+use sandbox::runs::Sandbox;
 
 /// Maximum number of errors in a note about a failed reseal.
 const MOST_TOLD: usize = 4;

@@ -21,7 +21,7 @@ use documents::record::code::Code;
 use documents::record::ident::Name;
 use documents::record::later_parts::{Artifact, Artifacts, MAX_ARTIFACTS_BYTES};
 use documents::record::validity::Timestamp;
-use sandbox::PlannedInput;
+use sandbox::runs::PlannedInput;
 
 /// Maximum number of bytes of all artifacts of one proposer.
 const MOST_BYTES: u64 = 256 << 20;

@@ -13,9 +13,9 @@ use documents::record::later_words::RelativePath;
 use documents::record::step_definition::{SessionUse, StepDefinition, StepOutput};
 use judgement::registry::output_schema::output_schema;
 use judgement::registry::parameter_schema::ParameterSchema;
-use sandbox::PlannedFile;
-use sandbox::run_results::{CapturedFile, ResultLimits, RunResults};
-use sandbox::stream_search::StreamSearch;
+use sandbox::isolation::stream_search::StreamSearch;
+use sandbox::runs::PlannedFile;
+use sandbox::sessions::run_results::{CapturedFile, ResultLimits, RunResults};
 
 /// Maximum size of all captured files of a run, in bytes.
 pub const MAX_FILES_BYTES: u64 = 64 << 20;

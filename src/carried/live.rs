@@ -3,6 +3,7 @@
 //!
 //! A recording stores the output in the order of its arrival, up to the limit of recorded bytes. Output that does not
 //! fit into a small buffer goes to an unlinked file, so that large output uses disk space and not memory.
+mod reading;
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -21,7 +22,7 @@ use documents::crypto::digest::{Blake3Stream, ContentDigest, Sha256Stream};
 use documents::record::ident::ProposalId;
 use documents::record::receipt::Stream;
 use documents::record::stream_name::StreamName;
-use sandbox::cancel_flag::CancelFlag;
+use sandbox::runs::cancel_flag::CancelFlag;
 
 /// Maximum number of output bytes of a run that stay in memory.
 const IN_MEMORY: usize = 64 << 10;
@@ -275,57 +276,6 @@ impl Recording {
         drop(state);
         self.tick.send_modify(|tick| *tick += 1);
         recorded
-    }
-
-    /// Passes the recorded bytes of one stream to `to`, piece by piece.
-    ///
-    /// # Errors
-    /// Returns an error if the spool can't be read.
-    pub fn copy(&self, stream: StreamName, mut to: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
-        let state = lock(&self.state);
-        let (mut at, mut position) = (0, OrderPosition::default());
-        while let Some(piece) = position.next(state.order.bytes()) {
-            if piece.stream == stream {
-                to(&state.source(at, piece.length)?.read()?)?;
-            }
-            at += u64::from(piece.length);
-        }
-        Ok(())
-    }
-
-    /// Returns the next piece after `cursor`, or states whether more output may follow.
-    pub fn next(&self, cursor: &mut Cursor) -> NextPiece {
-        let mut state = lock(&self.state);
-        let mut position = cursor.position;
-        let mut found = position.next(state.order.bytes());
-        if found.is_none() && state.open.is_some() {
-            if state.sliced.is_some_and(|sliced| sliced.elapsed() < SLICE) {
-                return NextPiece::Soon;
-            }
-            state.sliced = Some(Instant::now());
-            state.complete();
-            found = position.next(state.order.bytes());
-        }
-        match found {
-            Some(piece) => NextPiece::Piece(cursor.step(piece, position)),
-            None if state.closed => NextPiece::End,
-            None => NextPiece::NotYet,
-        }
-    }
-
-    /// Returns the bytes of a piece.
-    ///
-    /// # Errors
-    /// Returns an error if the spool can't be read.
-    pub fn bytes(&self, piece: &Piece) -> io::Result<Vec<u8>> {
-        // The file is read without the lock, so that a reader never delays the run.
-        let source = lock(&self.state).source(piece.at, piece.length)?;
-        source.read()
-    }
-
-    /// Returns a receiver that wakes at each change of the recording.
-    pub fn changes(&self) -> watch::Receiver<u64> {
-        self.tick.subscribe()
     }
 
     /// Asks the run to stop.

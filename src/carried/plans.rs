@@ -20,7 +20,7 @@ use documents::record::receipt::Receipt;
 use documents::record::step_definition::StepPlan;
 use documents::record::validity::{MAX_WINDOW_S, SKEW_S, Timestamp};
 use judgement::decision::plan::{PlanFacts, PlannedRun, check_plan};
-use sandbox::PlannedInput;
+use sandbox::runs::PlannedInput;
 
 /// Name of the artifact with the output of the plan.
 pub const PLAN_ARTIFACT: &str = "plan";

@@ -15,7 +15,7 @@ use documents::record::step_definition::{
     Format, OWN_VARIABLES, SecretAs, StepDefinition, StepSecret, named_secrets, secret_name,
 };
 use judgement::policy::patterns::Pattern;
-use sandbox::planned_secret::{self, PlannedSecret, secret_path};
+use sandbox::isolation::planned_secret::{self, PlannedSecret, secret_path};
 
 /// A function that reads the value of a configured secret. The error names the reason, and never contains the value.
 pub type ReadSecret = dyn Fn(&SecretName) -> Result<SecretValue, String> + Send + Sync;

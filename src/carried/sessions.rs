@@ -25,10 +25,10 @@ use documents::record::later_parts::{SessionChange, SessionReference};
 use documents::record::later_words::SessionId;
 use documents::record::step_definition::{SessionUse, StepDefinition};
 use documents::record::validity::Timestamp;
-use sandbox::PlannedSession;
-use sandbox::session_state::{GivenToRun, ShellState, StateTooLarge};
-use sandbox::session_tree::SessionTree;
-use sandbox::session_wrapper::wrapper_for;
+use sandbox::isolation::session_tree::SessionTree;
+use sandbox::runs::PlannedSession;
+use sandbox::sessions::session_state::{GivenToRun, ShellState, StateTooLarge};
+use sandbox::sessions::session_wrapper::wrapper_for;
 
 /// Maximum number of sessions of one creator.
 const MOST_OF_CREATOR: usize = 8;
@@ -38,8 +38,6 @@ const MOST_SESSIONS: usize = 64;
 const LISTED_RUNS: usize = 50;
 /// Number of ended sessions whose end the boundary can still explain.
 const REMEMBERED_ENDS: usize = 1024;
-/// Time without a run or a proposal after which a session ends.
-pub const IDLE: Duration = Duration::from_secs(30 * 60);
 /// Number of variables that a note names.
 const LISTED_NAMES: usize = 20;
 /// Directories of the host that each run can see.

@@ -39,10 +39,10 @@ use judgement::registry::registered_step::RegisteredStep;
 use judgement::registry::registry_error::RegistryError;
 use judgement::trust::signer::FileSigner;
 use judgement::trust::trusted_roster::TrustedRoster;
-use sandbox::Sandbox as _;
-use sandbox::attempts::{self, Attempt};
-use sandbox::linux::{LinuxSandbox, Setup};
-use sandbox::probe::Missing;
+use sandbox::isolation::probe::Missing;
+use sandbox::runs::Sandbox as _;
+use sandbox::runs::attempts::{self, Attempt};
+use sandbox::runs::linux::{LinuxSandbox, Setup};
 
 /// Check this host and its configuration, and list the problems to fix; changes nothing.
 #[derive(Debug, clap::Args)]
@@ -89,7 +89,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let named = args.dir.is_some() || args.config.config.is_some();
     let config = (named || path.exists()).then(|| Config::load(&path));
     let wanted = match &config {
-        Some(Ok(config)) => config.level,
+        Some(Ok(config)) => config.sandbox.level,
         _ => Level::Strict,
     };
     if args.production {
@@ -110,13 +110,12 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     }
     let (mut lines, trial) = host(wanted);
     match &config {
-        None => lines.push(Line {
-            holds: State::Note,
-            what: "configuration".into(),
-            says: "no boundary in this directory: make a boundary with `countersign init DIR`, or name the \
+        None => lines.push(noted(
+            "configuration",
+            "no boundary in this directory: make a boundary with `countersign init DIR`, or name the \
                  directory of a boundary"
-                .into(),
-        }),
+                .to_owned(),
+        )),
         Some(Err(problems)) => {
             lines.extend(problems.list().iter().map(|problem| fix("configuration", problem.to_string())))
         }
@@ -165,7 +164,7 @@ fn of_boundary(boundary: &InspectedBoundary<'_>, trial: Option<&HostTrial>) -> V
 
 /// Prints the hardening list.
 fn production(boundary: &InspectedBoundary<'_>, terminal: &Terminal) -> Result<Exit, CommandFailure> {
-    let (mut lines, trial) = host(boundary.config.level);
+    let (mut lines, trial) = host(boundary.config.sandbox.level);
     let held = if lines.iter().any(|line| line.holds == State::Fix) { Level::BestEffort } else { Level::Strict };
     lines.extend(of_boundary(boundary, trial.as_ref()));
     let to_fix = lines.iter().filter(|line| line.holds == State::Fix);
@@ -225,7 +224,7 @@ fn host(wanted: Level) -> (Vec<Line>, Option<HostTrial>) {
             None => ok(&what, "held".to_owned()),
             Some(missing) => {
                 let says = format!("missing: {}; fix it with: {}", missing.why, missing.knob);
-                if wanted == Level::Strict { fix(&what, says) } else { Line { holds: State::Note, what, says } }
+                if wanted == Level::Strict { fix(&what, says) } else { noted(&what, says) }
             }
         });
     }
@@ -246,25 +245,23 @@ fn host(wanted: Level) -> (Vec<Line>, Option<HostTrial>) {
     lines.push(attempted(&tried, level));
     lines.push(match &probe.cgroup {
         Ok(names) => ok("limits", format!("{} of the whole run by a control group", names.join(", "))),
-        Err(why) => Line {
-            holds: State::Note,
-            what: "limits".into(),
-            says: format!(
+        Err(why) => noted(
+            "limits",
+            format!(
                 "limits apply only to each process, because there is no control group for runs ({why}); with \
                  systemd, set Delegate=yes"
             ),
-        },
+        ),
     });
     if !probe.cgroup.as_ref().is_ok_and(|names| names.contains(&"memory")) {
-        lines.push(Line {
-            holds: State::Note,
-            what: "memory".into(),
-            says: format!(
+        lines.push(noted(
+            "memory",
+            format!(
                 "private memory of each process; nothing on this host limits {UNBOUNDED_WORDS} of a run: delegate \
                  the memory controller (systemd: Delegate=yes), or permit fewer parallel runs, so that the memory of \
                  the host is enough"
             ),
-        });
+        ));
     }
     lines.extend(overlay);
     if let Some(abi) = probe.landlock_abi {
@@ -276,7 +273,7 @@ fn host(wanted: Level) -> (Vec<Line>, Option<HostTrial>) {
     } else if probe.held().contains(&Layer::Namespaces) {
         ok(what, "runs have the user id of the service, and another id inside their user namespace".to_owned())
     } else {
-        Line { holds: State::Note, what: what.into(), says: SHARED_ID.into() }
+        noted(what, SHARED_ID.to_owned())
     });
     (lines, Some(trial))
 }
@@ -291,14 +288,7 @@ const SHARED_ID: &str = "runs have the user id of the service: the other layers 
 fn overlay(sandbox: &LinuxSandbox) -> Option<Line> {
     let has_root = sandbox.probe().held().contains(&Layer::Filesystem);
     let Missing { why, knob } = sandbox.overlay().filter(|_| has_root)?;
-    Some(Line {
-        holds: State::Note,
-        what: "overlays".into(),
-        says: format!(
-            "runs can't have an overlay ({why}): \
-         {knob}"
-        ),
-    })
+    Some(noted("overlays", format!("runs can't have an overlay ({why}): {knob}")))
 }
 
 /// Reports each attempt to leave the sandbox that succeeded in a real step.
@@ -326,7 +316,7 @@ fn attempted(tried: &Result<Vec<Attempt>, String>, level: Level) -> Line {
         (true, true) => ok(what, says),
         // Only the level `strict` promises to stop every attempt.
         (false, _) if level == Level::Strict => fix(what, says),
-        _ => Line { holds: State::Note, what: what.into(), says },
+        _ => noted(what, says),
     }
 }
 
@@ -338,11 +328,9 @@ fn of_secrets(config: &Config) -> impl Iterator<Item = Line> {
         match (secret_sources::read(&secret.source), &secret.source) {
             (Ok(_), _) => ok("secrets", format!("{name} for {steps}")),
             (Err(why), SecretSource::File(_)) => fix("secrets", format!("the secret {name} can't be read: {why}")),
-            (Err(why), SecretSource::Env(_) | SecretSource::Credential(_)) => Line {
-                holds: State::Note,
-                what: "secrets".into(),
-                says: format!("the secret {name} can't be read by this command: {why}"),
-            },
+            (Err(why), SecretSource::Env(_) | SecretSource::Credential(_)) => {
+                noted("secrets", format!("the secret {name} can't be read by this command: {why}"))
+            }
         }
     })
 }
@@ -351,7 +339,7 @@ fn of_secrets(config: &Config) -> impl Iterator<Item = Line> {
 fn of_listener(config: &Config) -> Vec<Line> {
     let mut lines: Vec<Line> =
         listener::check(config).iter().map(|problem| fix("listener", problem.to_string())).collect();
-    let note = |says| Line { holds: State::Note, what: "listener".into(), says };
+    let note = |says| noted("listener", says);
     lines.extend(listener::notes(config).into_iter().map(note));
     let Some(files) = &config.tls else { return lines };
     match served_certificate::check(files, (start::surroundings().now)()) {
@@ -380,11 +368,7 @@ fn of_files(boundary: &InspectedBoundary<'_>, trial: Option<&HostTrial>) -> Vec<
         Ok(files) => {
             let mut lines =
                 vec![ok("runbooks", format!("{} steps, root {}", files.registry.steps().len(), files.registry.root()))];
-            lines.extend(files.registry.skipped().iter().map(|error| Line {
-                holds: State::Note,
-                what: "runbooks".into(),
-                says: format!("skipped: {error}"),
-            }));
+            lines.extend(files.registry.skipped().iter().map(|error| noted("runbooks", format!("skipped: {error}"))));
             // After the first seal, the service can start without these two files, but the next version of the roster
             // needs them. Therefore their errors are reported anyway.
             let broken = |problems: &[FileProblem]| -> Vec<Line> {
@@ -409,7 +393,7 @@ fn of_files(boundary: &InspectedBoundary<'_>, trial: Option<&HostTrial>) -> Vec<
                 trial.into_iter().flat_map(|trial| beyond_the_host(boundary, files, trial, &lines)).collect::<Vec<_>>(),
             );
             if let Some(says) = roster_succession::waiting(config) {
-                lines.push(Line { holds: State::Note, what: "next roster".into(), says });
+                lines.push(noted("next roster", says));
             }
             lines
         }
@@ -426,7 +410,7 @@ fn of_programs(registry: &Registry, policy: &Policy) -> Vec<Line> {
             "this host does not have {}; the lists leave these programs out, so a step fails if it starts one",
             found.lacking.join("; ")
         );
-        lines.push(Line { holds: State::Note, what: what.into(), says });
+        lines.push(noted(what, says));
     }
     if lines.is_empty() && found.listed > 0 {
         lines.push(ok(what, format!("this host has the programs of the lists of {} steps", found.listed)));
@@ -445,7 +429,7 @@ fn of_access(registry: &Registry, policy: &Policy, config: &Config) -> Vec<Line>
              block, and allow it in an override of the policy",
             found.undeclared.join(", ")
         );
-        lines.push(Line { holds: State::Note, what: "access".into(), says });
+        lines.push(noted("access", says));
     }
     lines
 }
@@ -457,7 +441,7 @@ fn of_roster(config: &Config, roster: &DraftRoster, key: &FileSigner) -> Vec<Lin
         None => ok("key", "private, and in the roster".to_owned()),
         // After the first seal, the sealed roster is used, so an unusable file is only a note. The next start reports
         // the problem.
-        Some(problem) => Line { holds: State::Note, what: "key".into(), says: problem.to_string() },
+        Some(problem) => noted("key", problem.to_string()),
     });
     if people == 0 {
         lines.push(fix(
@@ -469,11 +453,7 @@ fn of_roster(config: &Config, roster: &DraftRoster, key: &FileSigner) -> Vec<Lin
         ));
     }
     if roster.tables().threshold == 0 {
-        lines.push(Line {
-            holds: State::Note,
-            what: "roster".into(),
-            says: "unguarded: the next version needs no signature".into(),
-        });
+        lines.push(noted("roster", "unguarded: the next version needs no signature".to_owned()));
     }
     lines
 }
@@ -483,7 +463,7 @@ fn of_roster(config: &Config, roster: &DraftRoster, key: &FileSigner) -> Vec<Lin
 fn unsealable(boundary: &InspectedBoundary<'_>, files: &BoundaryFiles, before: &[Line]) -> Vec<Line> {
     let Some(sealed) = boundary.sealed() else { return Vec::new() };
     let config = boundary.config;
-    let limits = ConfiguredLimits { default: config.limits.clone(), maximum: config.maximum.clone() };
+    let limits = ConfiguredLimits { default: config.limits.of_a_run.clone(), maximum: config.limits.maximum.clone() };
     let configuration = Configuration { limits, sandbox: sealed.configuration.sandbox.clone() };
     let refused = |roster: &TrustedRoster, policy: &Policy| {
         steps_in_force(&files.registry, policy, Builtins::current(), roster, &configuration).err()
@@ -565,7 +545,7 @@ fn store(boundary: &InspectedBoundary<'_>) -> Vec<Line> {
     };
     let log = stored.ledger.as_ref().map(|ledger| ok(what, format!("log of {} entries", ledger.state().size)));
     let checkpoint = |(path, compared): &ComparedCheckpoint| match compared {
-        Ok(note) => note.clone().map(|says| Line { holds: State::Note, what: "checkpoint".into(), says }),
+        Ok(note) => note.clone().map(|says| noted("checkpoint", says)),
         Err(message) => Some(fix("checkpoint", FileProblem::whole(path, message).to_string())),
     };
     log.into_iter().chain(stored.checkpoints.iter().filter_map(checkpoint)).collect()
@@ -598,7 +578,7 @@ fn service(boundary: &InspectedBoundary<'_>) -> Vec<Line> {
         Ok(Some(status)) => status,
         Ok(None) => {
             let says = format!("not running: countersign serve --config {}", boundary.config.path.display());
-            return vec![Line { holds: State::Note, what: what.into(), says }];
+            return vec![noted(what, says)];
         }
         Err(error) => return vec![fix(what, error.clone())],
     };
@@ -617,6 +597,10 @@ fn service(boundary: &InspectedBoundary<'_>) -> Vec<Line> {
 
 fn ok(what: &str, says: String) -> Line {
     Line { holds: State::Ok, what: what.to_owned(), says }
+}
+
+fn noted(what: &str, says: String) -> Line {
+    Line { holds: State::Note, what: what.to_owned(), says }
 }
 
 fn fix(what: &str, says: String) -> Line {

@@ -24,7 +24,7 @@ pub(super) struct AccessFindings {
 
 /// Compares the declarations and the programs of all steps with policy.
 pub(super) fn find(registry: &Registry, policy: &Policy, config: &Config) -> AccessFindings {
-    let (limits, maximum) = (config.limits.clone(), config.maximum.clone());
+    let (limits, maximum) = (config.limits.of_a_run.clone(), config.limits.maximum.clone());
     let given = PolicyProfile { level: RequiredLayers::BestEffort(Vec::new()), limits, maximum };
     let mut found = AccessFindings::default();
     for step in registry.steps() {

@@ -11,7 +11,7 @@ use judgement::policy::program_names::{is_listed, named_in, with_closures};
 use judgement::policy::required_permissions::decide_step;
 use judgement::policy::ruling::resolve as ruling_of;
 use judgement::registry::Registry;
-use sandbox::program_lookup::{SMALLER_LIST, WantedPrograms, is_builtin, list_of, program_path};
+use sandbox::programs::program_lookup::{SMALLER_LIST, WantedPrograms, is_builtin, list_of, program_path};
 
 /// Maximum number of steps that one line names.
 const SHOWN: usize = 3;

@@ -8,6 +8,7 @@ pub mod hardening;
 pub mod init;
 mod inspected_boundary;
 mod network_programs;
+pub mod open;
 pub mod policy;
 pub mod registry;
 pub mod roster;
@@ -44,6 +45,8 @@ pub enum WholeProgram {
     Man(man::Args),
     /// Run the steps of a runbook yourself, at a terminal
     Run(run::Args),
+    /// Open a runbook in a browser, and run its steps there
+    Open(open::Args),
     /// Run the tests of a Gruntwork runbook: its file runbook_test.yml
     Test(test::Args),
     /// Show a whole run in seconds, then attacks that are refused
@@ -58,7 +61,7 @@ pub enum WholeProgram {
     Sandbox(sandbox::Args),
     /// Make, list and revoke tokens
     Token(token::Args),
-    /// Check, back up, restore and upgrade the store
+    /// Check, back up and restore the store
     Store(store::Args),
     /// Show how policy decides about a script, and show the rules of policy
     Policy(policy::Args),
@@ -79,6 +82,7 @@ impl CommandSet for WholeProgram {
             Self::Registry(args) => registry::run(args, global, terminal),
             Self::Man(args) => man::run(args, command::<Self>(), terminal),
             Self::Run(args) => run::run(args, terminal),
+            Self::Open(args) => open::run(args, terminal),
             Self::Test(args) => test::run(args, terminal),
             Self::Demo(args) => demo::run(args, terminal),
             Self::Init(args) => init::run(args, terminal),

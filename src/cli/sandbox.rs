@@ -21,10 +21,10 @@ use documents::record::profile::{Layer, Limits, NetworkMode, Proc, Profile, STRI
 use documents::record::program_list::ProgramList;
 use documents::record::sandbox_permission::SandboxPermission;
 use documents::record::stream_name::StreamName;
-use sandbox::cancel_flag::CancelFlag;
-use sandbox::capture::{Capture, OutputStream};
-use sandbox::linux::{LinuxSandbox, Setup};
-use sandbox::{End, Plan, Sandbox as _};
+use sandbox::runs::cancel_flag::CancelFlag;
+use sandbox::runs::capture::{Capture, OutputStream};
+use sandbox::runs::linux::{LinuxSandbox, Setup};
+use sandbox::runs::{End, Plan, Sandbox as _};
 
 /// Try a command in a sandbox.
 #[derive(Debug, clap::Args)]

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use documents::record::later_words::Program;
 use documents::record::program_list::ProgramList;
 use judgement::policy::builtins::Builtins;
-use sandbox::End;
-use sandbox::learned_programs::LearnedPrograms;
-use sandbox::program_lookup::{ListError, WantedPrograms, list_of};
+use sandbox::programs::learned_programs::LearnedPrograms;
+use sandbox::programs::program_lookup::{ListError, WantedPrograms, list_of};
+use sandbox::runs::End;
 
 /// Leaves out each program that another program of the list starts to do its job. The command itself stays.
 pub(super) fn shortened(mut learned: LearnedPrograms, command: &str) -> LearnedPrograms {
@@ -95,7 +95,7 @@ pub(super) fn in_a_shell(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sandbox::learned_programs::LearnedProgram;
+    use sandbox::programs::learned_programs::LearnedProgram;
 
     #[test]
     fn a_learned_list_is_quoted_where_a_shell_or_a_runbook_needs_it() {

@@ -3,33 +3,21 @@
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::http::openapi::openapi;
-use crate::node::template::ConfigurationFile;
+use crate::node::config::Config;
 use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::streams::Terminal;
-use documents::record::authorization::Authorization;
 use documents::record::bundle::Bundle;
 use documents::record::configuration::Configuration;
-use documents::record::consumption::Consumption;
-use documents::record::denial::Denial;
-use documents::record::document::{Predicate, predicate_type};
 use documents::record::envelope::Envelope;
-use documents::record::grant::Grant;
-use documents::record::later::schema_of;
-use documents::record::local_receipt::LocalReceipt;
-use documents::record::receipt::Receipt;
-use documents::record::refusal_statement::RefusalStatement;
-use documents::record::review_statement::ReviewStatement;
-use documents::record::revocation::Revocation;
-use documents::record::roster::Roster;
-use documents::record::run_report::RunReport;
+use documents::record::kinds::KINDS;
 use documents::record::schema::settings;
-use documents::record::seal::Seal;
 use documents::record::step_definition::{RegistryLeaf, StepDefinition};
 use documents::record::token::SealedToken;
 use judgement::policy::file::PolicyFile;
+use judgement::policy::sandbox_rule::LATER_KEYS;
 
 /// Generate the JSON Schemas and OpenAPI from the types.
 #[derive(Debug, clap::Args)]
@@ -106,43 +94,53 @@ pub fn drift(dir: &Path) -> Vec<String> {
 #[must_use]
 pub fn files() -> Vec<(String, String)> {
     let mut files = vec![
-        statement::<Authorization>(),
-        statement::<Consumption>(),
-        statement::<Denial>(),
-        statement::<Grant>(),
-        statement::<LocalReceipt>(),
-        statement::<Receipt>(),
-        statement::<RefusalStatement>(),
-        statement::<ReviewStatement>(),
-        statement::<Revocation>(),
-        statement::<Roster>(),
-        statement::<RunReport>(),
-        statement::<Seal>(),
         schema::<Bundle>("bundle"),
         schema::<Configuration>("sealed-configuration"),
-        schema::<ConfigurationFile>("countersign.toml"),
+        schema::<Config>("countersign.toml"),
         schema::<Envelope>("envelope"),
-        schema::<PolicyFile>("policy"),
+        policy(),
         schema::<Vec<RegistryLeaf>>("registry"),
         schema::<StepDefinition>("step"),
         schema::<Vec<SealedToken>>("tokens"),
     ];
+    files.extend(KINDS.iter().map(|kind| {
+        let (name, value) = named(kind.word, (kind.schema)());
+        (name, pretty(&value))
+    }));
     files.push(("openapi.json".to_owned(), pretty(&openapi())));
     files.sort();
     files
 }
 
-fn statement<P: Predicate>() -> (String, String) {
-    let (name, mut value) = named(P::KIND, schema_of::<P>());
-    // This constant distinguishes the kinds of statements.
-    value["properties"]["predicateType"] = serde_json::json!({"const": predicate_type(P::KIND)});
-    value["description"] = value["$defs"][P::schema_name().as_ref()]["description"].clone();
-    value["properties"]["_type"] = serde_json::json!({"const": documents::record::document::STATEMENT_TYPE});
+fn schema<T: JsonSchema>(name: &str) -> (String, String) {
+    let (name, value) = generate::<T>(name);
     (name, pretty(&value))
 }
 
-fn schema<T: JsonSchema>(name: &str) -> (String, String) {
-    let (name, value) = generate::<T>(name);
+/// The schema of the policy file. Its types contain the policy after reading, and they share parts with a step. The
+/// reader of the file refuses more, fills in `required`, and accepts the keys of later versions in a sealed policy.
+fn policy() -> (String, String) {
+    let (name, mut value) = generate::<PolicyFile>("policy");
+    value["properties"]["version"]["enum"] = json!([1, 2]);
+    let places = ["limits", "proc", "deny", "programs"].iter().chain(&LATER_KEYS).collect::<Vec<_>>();
+    value["properties"]["default"]["properties"] = json!({"sandbox": {"propertyNames": {"enum": places}}});
+    let parts = &mut value["$defs"];
+    parts["Override"]["minProperties"] = json!(2);
+    parts["Approvals"]["required"] = json!(["from"]);
+    parts["Approvals"]["properties"]["required"]["minimum"] = json!(1);
+    parts["Approvals"]["properties"]["required"]["default"] = json!(1);
+    parts["Approvals"]["properties"]["from"]["minItems"] = json!(1);
+    for limit in parts["DeclaredLimits"]["properties"].as_object_mut().into_iter().flatten() {
+        limit.1["minimum"] = json!(1);
+    }
+    for list in ["read", "write", "sockets", "deny"] {
+        parts["SandboxRule"]["properties"][list]["minItems"] = json!(1);
+        parts["SandboxRule"]["properties"][list]["uniqueItems"] = json!(true);
+    }
+    for key in LATER_KEYS {
+        let about = "Key of a later version, with any value. Only a sealed policy may have the key.";
+        parts["SandboxRule"]["properties"][key] = json!({"description": about});
+    }
     (name, pretty(&value))
 }
 

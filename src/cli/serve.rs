@@ -76,12 +76,12 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     }
     config.insecure_behind_proxy |= args.insecure_behind_proxy;
     config.known_checkpoints.extend(args.known_checkpoints.iter().cloned());
-    let log = config.log;
+    let log = config.log.format;
     begin_log(log);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         // Each run occupies a thread until its end, so readers need additional threads.
-        .max_blocking_threads(config.runs.saturating_add(READERS))
+        .max_blocking_threads(config.limits.runs.saturating_add(READERS))
         .build()
         .map_err(|error| CommandFailure::new(Exit::Unreachable, format!("no threads can be started: {error}")))?;
     runtime.block_on(async {

@@ -51,9 +51,9 @@ use judgement::decision::step::check_step;
 use judgement::decision::window::{RunWindow, WindowBounds, check_window};
 use judgement::decision::{Objection, quorum, signature_count};
 use judgement::registry::parameter_schema;
-use sandbox::cancel_flag::CancelFlag;
-use sandbox::enforcement_facts::nothing_enforced;
-use sandbox::{End, Plan, Report, Sandbox, capture};
+use sandbox::runs::cancel_flag::CancelFlag;
+use sandbox::runs::enforcement_facts::nothing_enforced;
+use sandbox::runs::{End, Plan, Report, Sandbox, capture};
 
 /// The crossing, with the sealed state, the store and the sandbox.
 pub struct Crossing {

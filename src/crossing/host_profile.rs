@@ -7,8 +7,8 @@ use documents::record::profile::Profile;
 use documents::record::program_list::ProgramList;
 use judgement::decision::in_force::StepInForce;
 use judgement::policy::signed_programs::{moved, without_denied};
-use sandbox::interpreter;
-use sandbox::program_lookup::{ListError, SMALLER_LIST, WantedPrograms, list_of};
+use sandbox::isolation::interpreter;
+use sandbox::programs::program_lookup::{ListError, SMALLER_LIST, WantedPrograms, list_of};
 
 /// Returns the profile of a run. If the step may execute only listed programs, the names are resolved on this host now.
 ///

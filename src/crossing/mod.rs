@@ -4,10 +4,10 @@
 //! rule.
 pub mod boundary_key;
 pub mod changes;
-mod collect_results;
 pub mod cross;
 pub mod host_profile;
 mod keep_output;
+mod keep_results;
 pub mod log_span;
 mod masks;
 pub mod recovery;

@@ -62,8 +62,8 @@ use judgement::decision::sealed_tokens::MayPropose;
 use judgement::decision::step::StepSealed;
 use judgement::decision::window::{RunWindow, TimeLimits, WithinWindow};
 use judgement::registry::registered_step::RegisteredStep;
-use sandbox::profile_check::Prepared;
-use sandbox::{Plan, PlannedInput, PlannedSession, Report};
+use sandbox::runs::profile_check::Prepared;
+use sandbox::runs::{Plan, PlannedInput, PlannedSession, Report};
 
 /// Input of a crossing: an envelope and the name of its sender.
 #[derive(Debug, Clone)]

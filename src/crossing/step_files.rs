@@ -5,7 +5,7 @@ use std::fmt;
 use documents::record::profile::{Profile, Workdir};
 use documents::record::step_definition::{Format, StepDefinition};
 use judgement::registry::registered_step::RegisteredStep;
-use sandbox::PlannedFile;
+use sandbox::runs::PlannedFile;
 
 /// Reason why the files of a step can't reach a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

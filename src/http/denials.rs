@@ -87,7 +87,10 @@ pub(super) static ROUTES: &[Route] = &[
         query: &[],
         headers: &[],
         body: None,
-        replies: &[ok(SchemaGenerator::subschema_for::<DenialsView>, "its denials, or none")],
+        replies: &[ok(
+            SchemaGenerator::subschema_for::<DenialsView>,
+            "the denials of the statement; the list can be empty",
+        )],
         codes: &[],
         handler: |call| Box::pin(denials(call)),
     },

@@ -118,7 +118,7 @@ pub(super) static ROUTES: &[Route] = &[
              proves that the bytes are right.",
         segments: &[Field { name: "hex", about: "the SHA-256 of the document, 64 lower-case hexadecimal digits" }],
         access: RouteAccess::Known,
-        replies: &[Reply { status: 200, media: OCTETS, shape: BodyShape::Bytes, about: "its bytes" }],
+        replies: &[Reply { status: 200, media: OCTETS, shape: BodyShape::Bytes, about: "the bytes of the document" }],
         handler: |call| Box::pin(blob(call)),
         ..OPEN
     },

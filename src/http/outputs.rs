@@ -46,7 +46,7 @@ pub(super) static ROUTES: &[Route] = &[Route {
     ],
     body: None,
     replies: &[
-        Reply { status: 200, media: OCTETS, shape: BodyShape::Bytes, about: "all of it" },
+        Reply { status: 200, media: OCTETS, shape: BodyShape::Bytes, about: "the whole output" },
         Reply { status: 206, media: OCTETS, shape: BodyShape::Bytes, about: "the range" },
         Reply {
             status: 410,

@@ -23,7 +23,7 @@ const HEALTH: Route = Route {
     query: &[],
     headers: &[],
     body: None,
-    replies: &[ok(SchemaGenerator::subschema_for::<HealthResponse>, "it is")],
+    replies: &[ok(SchemaGenerator::subschema_for::<HealthResponse>, "the process is up")],
     codes: &[],
     handler: |_| Box::pin(async { answer(StatusCode::OK, &HealthResponse { status: "up".to_owned() }) }),
 };

@@ -63,6 +63,8 @@ pub struct LocalRules {
     elsewhere: [Vec<PathBuf>; 2],
     flags: Flags,
     runbook: RunbookPath,
+    /// True if a person answers elsewhere than at this terminal.
+    asked_elsewhere: bool,
 }
 
 impl LocalRules {
@@ -88,7 +90,14 @@ impl LocalRules {
             elsewhere,
             flags,
             runbook: RunbookPath::of_file(&runbook.name),
+            asked_elsewhere: false,
         })
+    }
+
+    /// Returns the same rules for a person who answers elsewhere than at this terminal.
+    #[must_use]
+    pub fn asked_elsewhere(self) -> Self {
+        Self { asked_elsewhere: true, ..self }
     }
 
     /// Returns the policy rules for the runbook.
@@ -233,7 +242,7 @@ impl LocalRules {
     pub fn answers(&self) -> DefaultAnswers {
         let nobody = if self.args.non_interactive {
             Some("with --non-interactive, everything that needs a question is denied")
-        } else if std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {
+        } else if self.asked_elsewhere || (std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
             None
         } else {
             Some("there is no terminal for questions")

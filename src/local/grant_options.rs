@@ -1,4 +1,4 @@
-//! Command line options that allow or deny permissions in advance, for `run` and `policy check`.
+//! Command line options of `run` that allow or deny permissions in advance.
 
 use std::path::{Path, PathBuf};
 
@@ -48,12 +48,6 @@ impl GrantArgs {
     #[must_use]
     pub const fn allows_all(&self) -> bool {
         self.allow_all && !self.deny_all
-    }
-
-    /// Returns true if any of these options is set.
-    #[must_use]
-    pub fn is_given(&self) -> bool {
-        self.allow_all || self.deny_all || self.yes || self.grants().iter().any(|(_, _, given)| !given.is_empty())
     }
 
     /// Returns the granted permissions of each kind, with the option for this kind.

@@ -8,22 +8,22 @@ use crate::local::project::Project;
 use crate::local::sandbox_choice::SandboxChoice;
 use crate::local::step_programs::{StepPrograms, not_enforced};
 use crate::local::working_directory::WorkingDirectory;
-use crate::node::config;
+use crate::node::config::LimitsTable;
 use client::home::directories::Home;
 use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::streams::Terminal;
 use documents::record::declared::DeclaredSandbox;
-use documents::record::profile::{Layer, Limits, Profile, STRICT};
+use documents::record::profile::{Layer, Profile, STRICT};
 use documents::record::step_definition::StepDefinition;
 use judgement::policy::ruling::Ruling;
 use judgement::policy::step_profile::{PolicyProfile, RequiredLayers, effective};
-use sandbox::cancel_flag::CancelFlag;
-use sandbox::capture::Chunk;
-use sandbox::linux::{LinuxSandbox, Setup};
-use sandbox::probe::Missing;
-use sandbox::profile_check::Prepared;
-use sandbox::unavailable::Unavailable;
-use sandbox::{Plan, Report, Sandbox};
+use sandbox::isolation::probe::Missing;
+use sandbox::isolation::unavailable::Unavailable;
+use sandbox::runs::cancel_flag::CancelFlag;
+use sandbox::runs::capture::Chunk;
+use sandbox::runs::linux::{LinuxSandbox, Setup};
+use sandbox::runs::profile_check::Prepared;
+use sandbox::runs::{Plan, Report, Sandbox};
 
 /// Sandbox of this host for one command.
 #[derive(Debug)]
@@ -52,7 +52,8 @@ pub fn profile(
         SandboxChoice::Off(_) => RequiredLayers::BestEffort(Vec::new()),
     };
     // A step at a terminal gets the default limits of a boundary's configuration.
-    let given = PolicyProfile { level, limits: Limits::default(), maximum: config::maximum() };
+    let LimitsTable { of_a_run: limits, maximum, .. } = LimitsTable::defaults();
+    let given = PolicyProfile { level, limits, maximum };
     let mut profile =
         effective(ruling, declared, &given).map_err(|error| CommandFailure::new(Exit::Refused, error.to_string()))?;
     if matches!(wanted, SandboxChoice::Off(_)) {

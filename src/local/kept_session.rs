@@ -17,8 +17,8 @@ use crate::local::local_log::LocalLog;
 use crate::local::walk_session::{StepOutputs, WalkSession};
 use client::terminal::exit::{CommandFailure, Exit};
 use documents::crypto::digest::{hex, sha256};
-use sandbox::session_state::ShellState;
-use sandbox::session_tree::SessionTree;
+use sandbox::isolation::session_tree::SessionTree;
+use sandbox::sessions::session_state::ShellState;
 
 /// Maximum age of a kept session. Variables of a script can be credentials, so they don't stay on the disk.
 const MAX_AGE: Duration = Duration::from_secs(24 * 3600);

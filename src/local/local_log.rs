@@ -286,7 +286,7 @@ mod tests {
     use documents::crypto::digest::{PolicyDigest, StepDigest};
     use documents::record::authorization::StepReference;
     use documents::record::receipt::{Outcome, Output, Stream};
-    use sandbox::enforcement_facts::nothing_enforced;
+    use sandbox::runs::enforcement_facts::nothing_enforced;
 
     fn log() -> (tempfile::TempDir, LocalLog) {
         let home = tempfile::tempdir().expect("a directory");

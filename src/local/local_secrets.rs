@@ -23,7 +23,7 @@ use judgement::policy::applied_rule::AppliedRule;
 use judgement::policy::decide::PolicyVerdict;
 use judgement::policy::origin::RuleOrigin;
 use judgement::policy::ruling::Ruling;
-use sandbox::planned_secret::PlannedSecret;
+use sandbox::isolation::planned_secret::PlannedSecret;
 
 /// Sources of the secrets of one command. By default, no step gets a secret.
 #[derive(Debug, Default)]

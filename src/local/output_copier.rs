@@ -15,8 +15,8 @@ use client::terminal::streams::Terminal;
 use documents::crypto::digest::{Blake3Stream, ContentDigest, Sha256Stream};
 use documents::record::receipt::{Output, Stream as Recorded};
 use documents::record::stream_name::StreamName;
-use sandbox::cancel_flag::CancelFlag;
-use sandbox::capture::{Capture, Chunk, OutputStream};
+use sandbox::runs::cancel_flag::CancelFlag;
+use sandbox::runs::capture::{Capture, Chunk, OutputStream};
 use wire::api::view::Event;
 
 /// Maximum number of pieces in the queue. A piece is one read from the pipe, at most 64 KiB.

@@ -2,6 +2,7 @@
 
 use client::terminal::printable_text::PrintableText;
 use client::terminal::screen::{LineTone, Screen};
+use client::terminal::streams::AnswerButton;
 use documents::record::authorization::{Permission, PermissionKind, PermissionReason};
 use judgement::policy::lists::word;
 use judgement::policy::session::{AnswerChoice, plural};
@@ -97,11 +98,20 @@ impl Question {
             screen.say(LineTone::Plain, &format!("and at {} more places", self.places.len() - SHOWN_PLACES));
         }
         screen.field("because", &PrintableText::text(self.because()));
-        for choice in AnswerChoice::offered(self.asked.why) {
-            let words = choice_words(*choice, self.asked.kind);
-            screen.push(LineTone::Plain, format!("    {}  ", letter(*choice)), PrintableText::text(&words));
+        for AnswerButton { letter, words } in self.buttons() {
+            screen.push(LineTone::Plain, format!("    {letter}  "), PrintableText::text(&words));
         }
         screen
+    }
+
+    /// Returns the answers that the question offers.
+    pub fn buttons(&self) -> Vec<AnswerButton> {
+        let offered = AnswerChoice::offered(self.asked.why).iter();
+        let button = |choice: &AnswerChoice| AnswerButton {
+            letter: letter(*choice),
+            words: choice_words(*choice, self.asked.kind),
+        };
+        offered.map(button).collect()
     }
 
     /// Returns the prompt after which the person types the answer.

@@ -176,7 +176,7 @@ impl Runbook {
 
 /// Returns one remark instead of the remarks about all blocks, for a person who runs one of them.
 fn short_remark(file: &str, remarks: &[RegistryError]) -> Vec<RegistryError> {
-    let message = format!("{} about this file: `countersign registry check --dir DIRECTORY` shows them", remarks.len());
+    let message = format!("{} about this file: `countersign registry check FILE` shows them", remarks.len());
     let short = RegistryError { file: file.to_owned(), line: 0, column: 0, message };
     remarks.first().map(|_| short).into_iter().collect()
 }

@@ -1,4 +1,34 @@
-//! Sandbox level of `countersign run`.
+//! Sandbox level of `countersign run` and `countersign open`.
+
+/// Options that choose the sandbox level.
+#[derive(Debug, Clone, Copy, clap::Args)]
+#[command(next_help_heading = "Sandbox")]
+pub struct SandboxArgs {
+    /// Use all sandbox layers that this host supports, and report the missing layers
+    #[arg(long, conflicts_with_all = ["no_sandbox", "sandbox_strict"])]
+    sandbox: bool,
+    /// Run without a sandbox: only the limits and a clean environment apply
+    #[arg(long, conflicts_with = "sandbox_strict")]
+    no_sandbox: bool,
+    /// Refuse to run if this host lacks a sandbox layer. This is the default
+    #[arg(long)]
+    sandbox_strict: bool,
+}
+
+impl SandboxArgs {
+    /// Returns the chosen level. Without a policy, the default is no sandbox.
+    pub const fn wanted(self, allows_all: bool) -> SandboxChoice {
+        if self.no_sandbox {
+            SandboxChoice::Off("--no-sandbox")
+        } else if self.sandbox {
+            SandboxChoice::BestEffort
+        } else if allows_all && !self.sandbox_strict {
+            SandboxChoice::Off("--allow-all")
+        } else {
+            SandboxChoice::Strict
+        }
+    }
+}
 
 /// Sandbox level that the person chose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

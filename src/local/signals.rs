@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use tokio::signal::unix::{SignalKind, signal};
 
 use client::terminal::exit::{CommandFailure, Exit};
-use sandbox::cancel_flag::CancelFlag;
+use sandbox::runs::cancel_flag::CancelFlag;
 
 /// Effect that a signal has at this time.
 #[derive(Debug, Default)]
@@ -109,6 +109,13 @@ impl Signals {
         let mut state = self.lock();
         state.now = Now::Idle;
         state.caught
+    }
+
+    /// Cancels the step that runs, if one runs.
+    pub fn stop_step(&self) {
+        if let Now::Running(flag) = &self.lock().now {
+            flag.cancel();
+        }
     }
 
     /// Returns the first signal since the start of the program, if there was one.

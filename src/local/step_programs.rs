@@ -13,6 +13,7 @@ use crate::local::project::Project;
 use crate::local::sandbox_choice::SandboxChoice;
 use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::printable_text::PrintableText;
+use client::terminal::refused_programs::OWN_DIRECTORIES;
 use documents::record::authorization::PermissionKind;
 use documents::record::declared::check_program;
 use documents::record::later_words::{OWN_PROGRAMS, Program};
@@ -26,8 +27,8 @@ use judgement::policy::origin::RuleOrigin;
 use judgement::policy::program_names::{denial_of, is_listed, named_in, with_closures};
 use judgement::policy::ruling::Ruling;
 use judgement::policy::signed_programs::without_denied;
-use sandbox::probe::Missing;
-use sandbox::program_lookup::{
+use sandbox::isolation::probe::Missing;
+use sandbox::programs::program_lookup::{
     ListError, MAX_INTERPRETERS, SMALLER_LIST, WantedPrograms, interpreter_of, is_builtin, list_of, program_path,
 };
 
@@ -35,8 +36,6 @@ use sandbox::program_lookup::{
 const SHOWN: usize = 12;
 /// Directory of the programs that npm installs in a project. A Rundown step finds them first.
 pub const NODE_PROGRAMS: &str = "node_modules/.bin";
-/// Directories that a run has for itself and can write.
-const OWN_DIRECTORIES: [&str; 2] = ["/tmp", "/dev/shm"];
 
 /// The programs that a step may execute.
 #[derive(Debug)]

@@ -34,11 +34,11 @@ use documents::record::step_definition::Format;
 use judgement::policy::decide::PolicyVerdict;
 use judgement::policy::session::{AnswerChoice, AnswerGiven, Session, plural};
 use judgement::registry::parameter_schema;
-use sandbox::cancel_flag::CancelFlag;
-use sandbox::interpreter::PATH;
-use sandbox::profile_check::Prepared;
-use sandbox::run_results::{MAX_RESULT_FILES, ResultLimits};
-use sandbox::{End, Plan, PlannedFile};
+use sandbox::isolation::interpreter::PATH;
+use sandbox::runs::cancel_flag::CancelFlag;
+use sandbox::runs::profile_check::Prepared;
+use sandbox::runs::{End, Plan, PlannedFile};
+use sandbox::sessions::run_results::{MAX_RESULT_FILES, ResultLimits};
 
 /// Variables that the sandbox sets.
 const OWN: [&str; 6] = ["PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "COUNTERSIGN_PARAMS"];
@@ -464,7 +464,8 @@ fn files(
 fn ask(question: &Question, step: &str, terminal: &Terminal) -> AnswerChoice {
     terminal.show_aside(&question.screen(step));
     for _ in 0..TRIES {
-        let Ok(typed) = terminal.ask(&question.ask(), "answer beforehand with --allow-run") else {
+        let Ok(typed) = terminal.choose(&question.ask(), &question.buttons(), "answer beforehand with --allow-run")
+        else {
             return AnswerChoice::Deny;
         };
         if let Some(choice) = question.choice(&typed) {

@@ -23,7 +23,7 @@ use documents::record::step_definition::{StepDefinition, Template};
 use judgement::registry::Registry;
 use judgement::registry::gruntwork::OtherBlock;
 use judgement::registry::registered_step::RegisteredStep;
-use sandbox::session_state::is_carried;
+use sandbox::sessions::session_state::is_carried;
 
 /// Maximum size of a file that an assertion reads, in bytes.
 const MAX_FILE_BYTES: u64 = 16 << 20;

@@ -15,11 +15,11 @@ use client::terminal::printable_text::PrintableText;
 use documents::record::profile::{Profile, Workdir};
 use documents::record::step_definition::Format;
 use judgement::registry::registered_step::RegisteredStep;
-use sandbox::run_results::{CapturedFile, MAX_RESULT_FILES, ResultLimits, RunResults};
-use sandbox::session_state::{GivenToRun, ShellState};
-use sandbox::session_tree::SessionTree;
-use sandbox::session_wrapper::wrapper_for;
-use sandbox::{End, PlannedSession, Report, always_readable};
+use sandbox::isolation::session_tree::SessionTree;
+use sandbox::runs::{End, PlannedSession, Report, always_readable};
+use sandbox::sessions::run_results::{CapturedFile, MAX_RESULT_FILES, ResultLimits, RunResults};
+use sandbox::sessions::session_state::{GivenToRun, ShellState};
+use sandbox::sessions::session_wrapper::wrapper_for;
 
 /// Exit codes after which the outputs of a step count: success, and success with a warning.
 const CAPTURED: [u8; 2] = [0, 2];

@@ -10,7 +10,7 @@ use crate::local::step_run::RunbookWalk;
 use crate::local::workflow_walk::{CurrentUnit, NextUnit, WorkflowWalk};
 use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::printable_text::PrintableText;
-use client::terminal::streams::Terminal;
+use client::terminal::streams::{AnswerButton, Terminal};
 use judgement::registry::parameter_schema::Params;
 use judgement::registry::rundown::workflow::{UnitScript, WorkflowStep};
 
@@ -175,7 +175,10 @@ impl<'a> WorkflowRun<'a> {
         }
         let mut passed = false;
         for _ in 0..TRIES {
-            let typed = self.terminal.ask(&format!("did {label} pass? [y/n]"), "run the workflow at a terminal")?;
+            let button = |letter, words: &str| AnswerButton { letter, words: words.to_owned() };
+            let buttons = [button("y", "yes, it passed"), button("n", "no, it failed")];
+            let question = format!("did {label} pass? [y/n]");
+            let typed = self.terminal.choose(&question, &buttons, "run the workflow at a terminal")?;
             match typed.to_ascii_lowercase().as_str() {
                 "y" | "yes" => passed = true,
                 "n" | "no" => {}

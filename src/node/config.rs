@@ -1,9 +1,13 @@
-//! The parsed configuration of a boundary (`countersign.toml`).
+//! The configuration of a boundary (`countersign.toml`): its keys, their defaults, and the file that `init` writes.
 //!
-//! The operator always names the file: the program never searches for a configuration.
+//! A key is a field of a table, a line of the reader (`config_reader.rs`), and a line of the template, which contains
+//! the default value. The operator always names the file: the program never searches for a configuration.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
 
 use crate::store::retention::Retention;
 use documents::record::enforcement::Level;
@@ -14,86 +18,251 @@ use judgement::registry::runbook_directories::{InvalidFiles, RunbookDirectories}
 
 /// Name of the configuration file.
 pub const FILE: &str = "countersign.toml";
+/// Default address of the HTTP interface.
+pub const LISTEN: &str = "127.0.0.1:7433";
 
-/// The configuration of a boundary. All paths are absolute.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Config {
-    /// Path of the configuration file itself.
-    pub path: PathBuf,
-    /// The boundary's name.
-    pub name: BoundaryName,
-    /// Address and port of the HTTP interface.
-    pub listen: SocketAddr,
-    /// The private directory of the service.
-    pub data: PathBuf,
-    /// Path of the SQLite database.
-    pub database: PathBuf,
-    /// Directories with runbooks.
-    pub runbooks: Vec<PathBuf>,
-    /// True if a runbook with an error is skipped, instead of preventing the seal.
-    pub skip_invalid_runbooks: bool,
-    /// Path of the policy file.
-    pub policy: PathBuf,
-    /// Path of `roster.toml`.
-    pub roster: PathBuf,
-    /// Path of the boundary's private key.
-    pub key: PathBuf,
-    /// True if the service may listen on other addresses than the loopback without TLS.
-    pub insecure_behind_proxy: bool,
-    /// Files of TLS. Without them, the service speaks plain HTTP.
-    pub tls: Option<ServerTlsFiles>,
-    /// Host names, besides the loopback names, that clients may send in `Host`.
-    pub hosts: Vec<String>,
-    /// True if the HTTP interface serves the Model Context Protocol at `/mcp`.
-    pub mcp: bool,
-    /// Limits of a step that declares no limits.
-    pub limits: Limits,
-    /// Highest limits that a step may declare.
-    pub maximum: Limits,
-    /// Maximum number of concurrent runs.
-    pub runs: usize,
-    /// Maximum number of proposals that may wait for signatures.
-    pub pending: u64,
-    /// Maximum number of proposals of one proposer that may wait for signatures.
-    pub pending_per_proposer: u64,
-    /// Maximum number of calls per second for one token. A key that signs gets a fifth of this rate. An IP address of
-    /// callers without a token gets a tenth of this rate.
-    pub calls_per_second: u64,
-    /// Time without a proposal or a run after which a session ends, in seconds.
-    pub session_idle_s: u64,
-    /// The sandbox level.
-    pub level: Level,
-    /// Retention times of outputs and of old proposals. Receipts and log entries are never deleted.
-    pub retention: Retention,
-    /// Paths of checkpoint files outside the store, or of directories that contain such a file. The service refuses to
-    /// serve a store that is older than one of these checkpoints.
-    pub known_checkpoints: Vec<PathBuf>,
-    /// The secrets, sorted by name.
-    pub secrets: Vec<ConfiguredSecret>,
-    /// Address of the listener for metrics without a token, or `None` for no such listener.
-    pub metrics_listen: Option<SocketAddr>,
-    /// Format of the log lines.
-    pub log: LogFormat,
+/// Declares a table of the file, with its schema and the names of its keys.
+macro_rules! table {
+    ($(#[$of_table:meta])* pub struct $table:ident {
+        $($(#[$of_key:meta])* pub $key:ident: $value:ty,)*
+    } $(and { $($(#[$of_other:meta])* pub $other:ident: $other_value:ty,)* })?) => {
+        $(#[$of_table])*
+        #[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+        #[schemars(deny_unknown_fields)]
+        pub struct $table {
+            $($(#[$of_key])* pub $key: $value,)*
+            $($($(#[$of_other])* pub $other: $other_value,)*)?
+        }
+
+        impl $table {
+            pub(super) const KEYS: &[&str] = &[$(stringify!($key)),*];
+        }
+    };
 }
 
-/// Format of the log lines of the service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+table! {
+    /// The file `countersign.toml`. Paths are relative to the directory of the file. An absent field has its default.
+    pub struct Config {
+        /// Name of the boundary: `[a-z0-9.-]+(/[a-z0-9._-]+)*`, at most 40 characters.
+        pub name: BoundaryName,
+        /// Address and port of the HTTP interface, by default `127.0.0.1:7433`. An address outside of the loopback
+        /// interface needs `tls` or `insecure_behind_proxy`.
+        #[schemars(with = "Option<String>")]
+        pub listen: SocketAddr,
+        /// With `true`, the service listens on addresses outside of the loopback interface without TLS, and warns at every
+        /// start. By default `false`.
+        #[schemars(with = "Option<bool>")]
+        pub insecure_behind_proxy: bool,
+        /// Private directory of the service (mode 0700) for the store, the outputs and the control socket. By default
+        /// `boundary`.
+        #[schemars(with = "Option<String>")]
+        pub data: PathBuf,
+        /// The SQLite file, by default `countersign.db` in `data`.
+        #[schemars(with = "Option<String>")]
+        pub database: PathBuf,
+        /// Directories with runbooks, by default `runbooks`.
+        #[schemars(with = "Option<Vec<String>>")]
+        pub runbooks: Vec<PathBuf>,
+        /// With `true`, the service skips a runbook that has an error. With `false`, the default, the service does not
+        /// start.
+        #[schemars(with = "Option<bool>")]
+        pub skip_invalid_runbooks: bool,
+        /// Path of the policy, by default `boundary/policy.yaml`.
+        #[schemars(with = "Option<String>")]
+        pub policy: PathBuf,
+        /// Path of the roster's source, by default `boundary/roster.toml`.
+        #[schemars(with = "Option<String>")]
+        pub roster: PathBuf,
+        /// Private key of the boundary (PEM, PKCS#8 version 1), by default `boundary/key.pem`.
+        #[schemars(with = "Option<String>")]
+        pub key: PathBuf,
+        /// Host names under which clients call the service, in addition to those of the loopback interface.
+        #[schemars(with = "Option<Vec<String>>")]
+        pub hosts: Vec<String>,
+        /// With `true`, the service has the Model Context Protocol at `/mcp`. By default `false`.
+        #[schemars(with = "Option<bool>")]
+        pub mcp: bool,
+        /// Files with checkpoints that are stored elsewhere, or directories of `log export`. If the store is older than
+        /// such a checkpoint, the service does not start.
+        #[schemars(with = "Option<Vec<String>>")]
+        pub known_checkpoints: Vec<PathBuf>,
+        /// Certificate and key of the service. Without this table, the service uses HTTP without TLS.
+        pub tls: Option<TlsTable>,
+        /// Limits of runs and of the queue.
+        #[schemars(with = "Option<LimitsTable>")]
+        pub limits: LimitsTable,
+        /// How long the service keeps data that is not evidence. The service never deletes receipts, seals and the log.
+        #[schemars(with = "Option<RetentionTable>")]
+        pub retention: RetentionTable,
+        /// The sandbox of every run.
+        #[schemars(with = "Option<SandboxTable>")]
+        pub sandbox: SandboxTable,
+        /// The secrets by name. Each secret has one source and the steps that may use it.
+        #[schemars(with = "Option<BTreeMap<SecretName, SecretTable>>")]
+        pub secrets: Vec<ConfiguredSecret>,
+        /// Metrics for a monitoring system.
+        #[schemars(with = "Option<MetricsTable>")]
+        pub metrics: MetricsTable,
+        /// Messages of the service on its standard error.
+        #[schemars(with = "Option<LogTable>")]
+        pub log: LogTable,
+    } and {
+        /// Path of the configuration file itself. All paths are absolute.
+        #[schemars(skip)]
+        pub path: PathBuf,
+    }
+}
+
+table! {
+    /// Metrics for a monitoring system.
+    pub struct MetricsTable {
+        /// Loopback address and port on which `/metrics` needs no token, for example `127.0.0.1:9464`. Without this field,
+        /// `/metrics` is part of the HTTP interface and needs a token with the scope `read`.
+        #[schemars(with = "Option<String>")]
+        pub listen: Option<SocketAddr>,
+    }
+}
+
+table! {
+    /// Messages of the service on its standard error.
+    pub struct LogTable {
+        /// Format of the messages, by default `text`.
+        #[schemars(with = "Option<LogFormat>")]
+        pub format: LogFormat,
+    }
+}
+
+/// Format of the service's messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema)]
+#[schemars(rename = "LogFormatWord", rename_all = "kebab-case")]
 pub enum LogFormat {
     /// Lines for people.
     Text,
-    /// One JSON object for each line.
+    /// One JSON object on each line.
     Json,
 }
 
-/// Paths of the files of `[tls]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServerTlsFiles {
-    /// The certificate of the service, then the certificates of its issuers.
-    pub certificate: PathBuf,
-    /// The private key of the certificate.
-    pub key: PathBuf,
-    /// The CA of clients. With it, only clients with a certificate of this CA can connect.
-    pub client_ca: Option<PathBuf>,
+table! {
+    /// A secret. Needs `steps`, and exactly one of `file`, `env` and `credential`.
+    pub struct SecretTable {
+        /// File with the value. Only the service may read the file.
+        pub file: Option<String>,
+        /// Environment variable of the service with the value.
+        pub env: Option<String>,
+        /// Name of a credential that systemd gives to the service (`LoadCredential=`).
+        pub credential: Option<String>,
+        /// Patterns of the steps that may use the secret, for example `deploy/**` or `nginx:restart`.
+        #[schemars(length(min = 1))]
+        pub steps: Vec<String>,
+    }
+}
+
+table! {
+    /// TLS of the service. Needs `certificate` and `key`.
+    pub struct TlsTable {
+        /// PEM file with the certificate of the service, followed by the certificates of its issuers.
+        #[schemars(with = "Option<String>")]
+        pub certificate: PathBuf,
+        /// PEM file with the private key of the certificate. Only the service may read the file.
+        #[schemars(with = "Option<String>")]
+        pub key: PathBuf,
+        /// PEM file with certificates of a CA. If present, only clients with a certificate of this CA can connect.
+        #[schemars(with = "Option<String>")]
+        pub client_ca: Option<PathBuf>,
+    }
+}
+
+table! {
+    /// Limits of a step that declares none, in the notation of runbooks, and limits of the queue.
+    pub struct LimitsTable {
+        /// The largest limits that a step may declare.
+        #[schemars(with = "Option<RunLimits>")]
+        pub maximum: Limits,
+        /// Number of runs at the same time, by default 64.
+        #[schemars(with = "Option<u64>", range(min = 1, max = 4096))]
+        pub runs: usize,
+        /// Number of proposals that may wait for signatures, by default 1000.
+        #[schemars(with = "Option<u64>", range(min = 1, max = 100_000))]
+        pub pending: u64,
+        /// Number of proposals of one proposer that may wait for signatures, by default 20.
+        #[schemars(with = "Option<u64>", range(min = 1))]
+        pub pending_per_proposer: u64,
+        /// Requests of one token in a second, by default 1000. Signatures of one key may use a fifth of this number, and
+        /// callers without a token from one address a tenth.
+        #[schemars(with = "Option<u64>", range(min = 1, max = 1_000_000))]
+        pub calls_per_second: u64,
+        /// A session ends after this time without a proposal and without a run. By default `30m`.
+        #[schemars(with = "Option<String>")]
+        pub session_idle: i64,
+    } and {
+        /// The limits of a step that asks for nothing.
+        #[schemars(flatten, with = "RunLimits")]
+        pub of_a_run: Limits,
+    }
+}
+
+table! {
+    /// How long the service keeps data that is not evidence, for example `90d`, `12h` or `30s`.
+    pub struct RetentionTable {
+        /// Time for recorded outputs, from the end of their run, by default `90d`. The receipt keeps their digests.
+        #[schemars(with = "Option<String>")]
+        pub outputs: i64,
+        /// Time for proposals that never ran, and for signatures that are in no receipt, from the end of the proposal. By
+        /// default `90d`.
+        #[schemars(with = "Option<String>")]
+        pub proposals: i64,
+    }
+}
+
+table! {
+    /// Limits of a run.
+    pub struct RunLimits {
+        /// Time from the start of the run until all its processes have ended, for example `90s`, `5m` or `1h`.
+        pub timeout: Option<String>,
+        /// CPUs (`2`), or thousandths of one CPU (`500m`).
+        pub cpu: Option<TextOrNumber>,
+        /// Memory without swap, for example `512MiB`.
+        pub memory: Option<String>,
+        /// Number of processes and threads at the same time.
+        pub processes: Option<TextOrNumber>,
+        /// Size of the largest file that the run may write, for example `64MiB`.
+        pub file_size: Option<String>,
+        /// Size of the work directory, for example `1GiB`.
+        pub disk: Option<String>,
+        /// Recorded output of both streams together, for example `10MiB`. The boundary counts further bytes and does not
+        /// record them.
+        pub output: Option<String>,
+    }
+}
+
+/// A number, or a text with a number and its unit.
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(untagged)]
+pub enum TextOrNumber {
+    /// A number.
+    Number(u64),
+    /// A text, for example `500m`.
+    Text(String),
+}
+
+table! {
+    /// The sandbox of every run.
+    pub struct SandboxTable {
+        /// With `strict`, the default, the service does not start on a host that lacks a layer. With `best-effort`, runs
+        /// get the layers that the host has. Approvers sign these layers, and receipts name the missing layers.
+        #[schemars(with = "Option<LevelWord>")]
+        pub level: Level,
+    }
+}
+
+/// The sandbox level of a boundary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema)]
+#[schemars(rename_all = "kebab-case")]
+pub enum LevelWord {
+    /// The host must have all layers.
+    Strict,
+    /// Runs get the layers that the host has.
+    BestEffort,
 }
 
 /// A secret of the configuration.
@@ -127,264 +296,119 @@ impl Config {
         RunbookDirectories { invalid, ..RunbookDirectories::strict(self.runbooks.clone(), owner) }
     }
 
-    /// Returns the path of the control socket.
+    /// Returns the retention times of outputs and of proposals.
     #[must_use]
-    pub fn socket(&self) -> PathBuf {
-        self.data.join("control.sock")
-    }
-
-    /// Returns the path of the file with the last checkpoint that this boundary signed. The file is outside the store,
-    /// so that the start of the service can detect a store that is older than this checkpoint.
-    #[must_use]
-    pub fn kept_checkpoint(&self) -> PathBuf {
-        self.data.join("checkpoint")
-    }
-
-    /// Returns the directory of closed logs. A restore closes the old log.
-    #[must_use]
-    pub fn closed(&self) -> PathBuf {
-        self.data.join("closed")
-    }
-
-    /// Returns the directory of large outputs.
-    #[must_use]
-    pub fn outputs(&self) -> PathBuf {
-        self.data.join("outputs")
-    }
-
-    /// Returns the directory of uploaded files.
-    #[must_use]
-    pub fn artifacts(&self) -> PathBuf {
-        self.data.join("artifacts")
-    }
-
-    /// Returns the directory of the output files of current runs.
-    #[must_use]
-    pub fn spool(&self) -> PathBuf {
-        self.data.join("spool")
-    }
-
-    /// Returns the parent directory of the runs' working directories, for hosts on which a run cannot get its own root
-    /// directory. A run with its own user id must be able to enter this directory, so it is outside the private
-    /// directory.
-    #[must_use]
-    pub fn scratch(&self) -> PathBuf {
-        self.path.parent().unwrap_or(Path::new("/")).join("runs")
+    pub const fn retention_times(&self) -> Retention {
+        Retention { outputs_s: self.retention.outputs, proposals_s: self.retention.proposals }
     }
 }
 
-/// Returns the default maximum limits of a step.
+/// Returns the configuration file that `init` writes. The file shows every default value, and the reader takes the value
+/// of an absent key from it.
 #[must_use]
-pub fn maximum() -> Limits {
-    Limits {
-        wall_ms: 3_600_000,
-        cpu_milli: 4000,
-        memory_bytes: 4 << 30,
-        processes: 1000,
-        file_bytes: 1 << 30,
-        disk_bytes: 10 << 30,
-        output_bytes: 100 << 20,
-    }
+pub fn template(name: &str) -> String {
+    TEMPLATE.replace("@NAME@", name).replace("@LISTEN@", LISTEN)
 }
 
-/// Default address of the HTTP interface.
-pub const LISTEN: &str = "127.0.0.1:7433";
-/// Keys of the configuration file.
-pub const KEYS: [&str; 20] = [
-    "name",
-    "listen",
-    "insecure_behind_proxy",
-    "data",
-    "database",
-    "runbooks",
-    "skip_invalid_runbooks",
-    "policy",
-    "roster",
-    "key",
-    "hosts",
-    "mcp",
-    "known_checkpoints",
-    "tls",
-    "limits",
-    "retention",
-    "sandbox",
-    "secrets",
-    "metrics",
-    "log",
-];
-/// Keys of the table `[limits]`.
-pub const LIMIT_KEYS: [&str; 13] = [
-    "timeout",
-    "cpu",
-    "memory",
-    "processes",
-    "file_size",
-    "disk",
-    "output",
-    "maximum",
-    "runs",
-    "pending",
-    "pending_per_proposer",
-    "calls_per_second",
-    "session_idle",
-];
-/// Keys of the table `[retention]`.
-pub const RETENTION_KEYS: [&str; 2] = ["outputs", "proposals"];
-/// Keys of a table `[secrets.NAME]`.
-pub const SECRET_KEYS: [&str; 4] = ["file", "env", "credential", "steps"];
-/// Keys of the table `[tls]`.
-pub const TLS_KEYS: [&str; 3] = ["certificate", "key", "client_ca"];
-/// Keys of the table `[sandbox]`.
-pub const SANDBOX_KEYS: [&str; 1] = ["level"];
-/// Keys of the table `[metrics]`.
-pub const METRICS_KEYS: [&str; 1] = ["listen"];
-/// Keys of the table `[log]`.
-pub const LOG_KEYS: [&str; 1] = ["format"];
+const TEMPLATE: &str = r#"# Configuration of a Countersign boundary. Every key has its default value.
+# Paths are relative to this file. Only the owner may write this file. `countersign doctor` checks the file.
+
+# Name of the boundary. The roster ([[boundary]]), every authorization and the log's name contain this name.
+name = "@NAME@"
+
+# Address of the HTTP interface. Other addresses than those of the loopback need a certificate under [tls].
+listen = "@LISTEN@"
+# true: other addresses are allowed without [tls], for a proxy with TLS on another machine. Anyone who can read the traffic
+# between the proxy and the boundary can read tokens. Each start reports this setting.
+insecure_behind_proxy = false
+# Host names that clients may use, besides localhost, 127.0.0.1 and [::1]. Other names are refused (DNS rebinding).
+hosts = []
+# true: agents can use the Model Context Protocol at the path /mcp, with a token.
+mcp = false
+
+# Private directory (mode 0700): store, outputs, control socket. No runbook directory may lie in it or contain it.
+data = "boundary"
+# SQLite file of the store.
+database = "boundary/countersign.db"
+# The boundary's private key. It signs seals, consumptions, receipts and checkpoints, but never approvals.
+key = "boundary/key.pem"
+# Roster and policy. Both are sealed when the log begins. A later change of the files needs signatures to take effect.
+roster = "boundary/roster.toml"
+policy = "boundary/policy.yaml"
+
+# Checkpoints of this log in other places (files, or directories of `log export`). A store that is older than one of them
+# is an older copy, and the service refuses it.
+known_checkpoints = []
+
+# Directories of runbooks. Runbooks are sealed at start and at SIGHUP. Only the sealed content runs.
+runbooks = ["runbooks"]
+# true: the other runbooks are sealed if a runbook has an error. The notes of `serve` and `/ready` name each skipped file.
+skip_invalid_runbooks = false
+
+[sandbox]
+# strict: the service does not start if the host lacks a layer. best-effort: runs get the layers that the host supports.
+# Approvers then sign for these layers, and receipts name the missing layers.
+level = "strict"
+
+[limits]
+# Limits of a step that declares none. A runbook can declare other limits with the same keys.
+timeout = "5m"
+cpu = 1
+memory = "512MiB"
+processes = 100
+file_size = "64MiB"
+disk = "1GiB"
+output = "10MiB"
+# Maximum number of concurrent runs. Each run needs six open files.
+runs = 64
+# Maximum number of proposals that wait for signatures, in total and of one proposer.
+pending = 1000
+pending_per_proposer = 20
+# Calls per second of one token. The signatures of one key get a fifth of this rate. Callers without a token get a tenth
+# per address.
+calls_per_second = 1000
+# A session ends after this time without a proposal or a run.
+session_idle = "30m"
+
+# Highest limits that a step may declare.
+[limits.maximum]
+timeout = "1h"
+cpu = 4
+memory = "4GiB"
+processes = 1000
+file_size = "1GiB"
+disk = "10GiB"
+output = "100MiB"
+
+# Retention of outputs (after their run), and of proposals that never ran (after their end). Receipts, seals and the log,
+# with parameters and reasons, are kept for ever.
+[retention]
+outputs = "90d"
+proposals = "90d"
+
+# Secrets that runs may get, by name. A value is in a file that only the service can read (file), in a variable of the
+# service (env), or in a credential of systemd (credential). Only the steps that match a pattern of `steps` get the secret.
+# A restart of the service puts changes in force. A changed value needs no restart.
+[secrets]
+# [secrets.db-password]
+# file = "boundary/secrets/db-password"
+# steps = ["deploy/**", "nginx:restart"]
+
+# /metrics of the HTTP interface needs a token with the scope read. On this loopback address, /metrics needs no token.
+[metrics]
+# listen = "127.0.0.1:9464"
+
+[log]
+# Format of the log lines: text or json. The variable COUNTERSIGN_LOG selects the lines, for example warn or debug.
+format = "text"
+
+# TLS: the certificate (followed by the certificates of its issuers) and its key, as PEM files. The service takes new files
+# without a restart. With `client_ca`, only clients with a certificate of this CA can connect.
+[tls]
+# certificate = "tls/fullchain.pem"
+# key = "tls/privkey.pem"
+# client_ca = "tls/clients.pem"
+"#;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(text: &str) -> Result<Config, Vec<String>> {
-        Config::read(Path::new("/c/countersign.toml"), text).map_err(|problems| {
-            problems
-                .list()
-                .iter()
-                .map(|problem| format!("{}:{}: {}", problem.line, problem.column, problem.message))
-                .collect()
-        })
-    }
-
-    #[test]
-    fn all_errors_of_a_configuration_are_reported_with_their_places() {
-        let found = read(concat!(
-            "name = \"Big Name\"\nlisten = \"localhost\"\nrunbook = [\"a\"]\ndatabase = \"postgres://db/x\"\n",
-            "[limits]\nmemory = \"2TB\"\nruns = 0\ncolour = 1\n[limits.maximum]\ntimeout = \"1m\"\n[sandbox]\nlevel = \"strct\"\n",
-            "[tls]\ncert = \"a.pem\"\n[retention]\noutputs = \"soon\"\n"
-        ))
-        .expect_err("errors");
-        let all = found.join("\n");
-        for (place, words) in [
-            ("1:8: ", "Big Name"),
-            ("2:10: ", "is not an address with a port"),
-            ("3:1: ", "did you mean \"runbooks\"?"),
-            ("4:12: ", "a postgres database is not supported by this version"),
-            ("6:10: ", "256MiB"),
-            ("7:8: ", "from 1 to"),
-            ("8:1: ", "unknown key in [limits]"),
-            ("10:11: ", "above its maximum"),
-            ("12:9: ", "did you mean \"strict\"?"),
-            ("13:1: ", "[tls] has no `certificate`"),
-            ("13:1: ", "[tls] has no `key`"),
-            ("14:1: ", "unknown key in [tls]"),
-            ("16:11: ", "\"soon\" is not a duration"),
-        ] {
-            assert!(found.iter().any(|line| line.starts_with(place) && line.contains(words)), "{place}{words}\n{all}");
-        }
-        assert_eq!(found.len(), 13, "{all}");
-    }
-
-    #[test]
-    fn each_secret_has_one_source_and_names_its_steps() {
-        let config = read(concat!(
-            "name = \"a\"\n[secrets.tls]\ncredential = \"tls-key\"\nsteps = [\"nginx:*\"]\n",
-            "[secrets.\"aws.KEY\"]\nenv = \"KEY\"\nsteps = [\"a:b\"]\n",
-            "[secrets.db]\nfile = \"s/db\"\nsteps = [\"deploy/**\", \"x:y\"]\n"
-        ))
-        .expect("a configuration");
-        let names: Vec<&str> = config.secrets.iter().map(|secret| secret.name.as_str()).collect();
-        assert_eq!(names, ["aws.KEY", "db", "tls"]);
-        assert_eq!(config.secrets[1].source, SecretSource::File("/c/s/db".into()));
-        assert_eq!(config.secrets[2].source, SecretSource::Credential("tls-key".to_owned()));
-        assert_eq!(config.secrets[1].steps, ["deploy/**", "x:y"]);
-        for (table, words) in [
-            (
-                "[secrets.db]\nsteps = [\"a:b\"]",
-                "2:10: [secrets.db] needs exactly one of `file`, `env` and `credential`",
-            ),
-            ("[secrets.db]\nfile = \"a\"\nenv = \"B\"\nsteps = [\"a:b\"]", "needs exactly one of"),
-            ("[secrets.db]\nfile = \"a\"", "names no step"),
-            ("[secrets.db]\nfile = \"a\"\nsteps = []", "names no step"),
-            ("[secrets.db]\nfile = \"a\"\nsteps = [\"[\"]", "pattern"),
-            ("[secrets.db]\nfile = \"\"\nsteps = [\"a:b\"]", "`file` of [secrets.db] is not a valid"),
-            ("[secrets.db]\ncredential = \"../a\"\nsteps = [\"a:b\"]", "`credential` of [secrets.db] is not a valid"),
-            ("[secrets.db]\nfiles = \"a\"\nsteps = [\"a:b\"]", "did you mean \"file\"?"),
-            ("[secrets.\"a b\"]\nfile = \"a\"\nsteps = [\"a:b\"]", "a secret's name"),
-            ("[secrets]\ndb = \"file\"", "[secrets.db]"),
-            ("secrets = true", "write [secrets.NAME] for each secret"),
-        ] {
-            let found = read(&format!("name = \"a\"\n{table}\n")).expect_err(table);
-            assert!(found.iter().any(|line| line.contains(words)), "{table}: {found:?}");
-        }
-    }
-
-    #[test]
-    fn metrics_are_served_on_a_loopback_address_only_and_the_log_has_two_formats() {
-        let config = read("name = \"a\"\n").expect("a configuration");
-        assert_eq!((config.metrics_listen, config.log), (None, LogFormat::Text));
-        let config =
-            read("name = \"a\"\n[metrics]\nlisten = \"[::1]:9464\"\n[log]\nformat = \"json\"\n").expect("read");
-        assert_eq!((config.metrics_listen, config.log), ("[::1]:9464".parse().ok(), LogFormat::Json));
-        for (table, words) in [
-            ("[metrics]\nlisten = \"0.0.0.0:9464\"", "3:10: \"0.0.0.0:9464\" is not a loopback address"),
-            ("[metrics]\nlisten = \"127.0.0.1\"", "3:10: \"127.0.0.1\" is not an address with a port"),
-            (
-                "[metrics]\nlisten = \"127.0.0.1:7433\"",
-                "3:10: \"127.0.0.1:7433\" is also the address of the HTTP interface",
-            ),
-            ("[metrics]\nlistens = \"127.0.0.1:1\"", "did you mean \"listen\"?"),
-            ("[metrics]\nlisten = 9464", "3:10: "),
-            ("[log]\nformat = \"jsno\"", "did you mean \"json\"?"),
-            ("log = \"json\"", "2:7: "),
-        ] {
-            let found = read(&format!("name = \"a\"\n{table}\n")).expect_err(table);
-            assert!(found.iter().any(|line| line.contains(words)), "{table}: {found:?}");
-        }
-    }
-
-    #[test]
-    fn relative_paths_start_at_the_directory_of_the_configuration() {
-        let config = read("name = \"a\"\ndata = \"d\"\nkey = \"/k.pem\"\nrunbooks = [\"x\", \"/y\"]\n").expect("read");
-        assert_eq!(config.database, Path::new("/c/d/countersign.db"));
-        assert_eq!(config.socket(), Path::new("/c/d/control.sock"));
-        assert_eq!(config.key, Path::new("/k.pem"));
-        assert_eq!(config.runbooks, [PathBuf::from("/c/x"), "/y".into()]);
-    }
-
-    #[test]
-    fn a_configuration_with_the_level_off_or_without_a_name_is_refused() {
-        assert!(read("name = \"a\"\n[sandbox]\nlevel = \"off\"\n").is_err());
-        assert!(read("").is_err_and(|found| found.iter().any(|line| line.contains("`name` is missing"))));
-    }
-
-    #[test]
-    fn tls_needs_a_certificate_and_its_key() {
-        let of = |table: &str| read(&format!("name = \"a\"\n[tls]\n{table}"));
-        assert_eq!(of("").expect("an empty table").tls, None);
-        let files = of("certificate = \"c.pem\"\nkey = \"/k.pem\"\n").expect("a pair").tls.expect("files");
-        assert_eq!((files.certificate, files.key), ("/c/c.pem".into(), "/k.pem".into()));
-        assert_eq!(files.client_ca, None);
-        for (table, words) in [
-            ("certificate = \"c.pem\"", "2:1: [tls] has no `key`"),
-            ("key = \"k.pem\"", "2:1: [tls] has no `certificate`"),
-            ("client_ca = \"ca.pem\"", "2:1: [tls] has no `certificate`"),
-            ("certificate = \"\"\nkey = \"k\"", "3:15: `certificate` is not a valid path"),
-            ("certificate = \"c\"\nkey = 1", "4:7: "),
-            ("certificates = \"c\"", "did you mean \"certificate\"?"),
-        ] {
-            let found = of(table).expect_err(table);
-            assert!(found.iter().any(|line| line.contains(words)), "{table}: {found:?}");
-        }
-        assert!(read("name = \"a\"\ntls = true\n").is_err());
-        assert!(read("name = \"a\"\ninsecure_behind_proxy = 1\n").is_err());
-    }
-
-    #[test]
-    fn values_of_a_wrong_type_never_cause_a_panic() {
-        for key in KEYS {
-            for value in ["1", "true", "\"\"", "[]", "[1]", "{}", "{a = 1}", "\"\\u0000\""] {
-                let _ = read(&format!("name = \"a\"\n{key} = {value}\n"));
-            }
-        }
-    }
-}
+mod tests;

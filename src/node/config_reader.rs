@@ -1,17 +1,16 @@
-//! Parser of `countersign.toml`. It reports all errors together, each with its line and column.
+//! Reads the values of `countersign.toml`, each with its form. All errors are reported together, each with its line and
+//! column.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use crate::carried::sessions::IDLE;
 use crate::node::config::{
-    Config, ConfiguredSecret, KEYS, LIMIT_KEYS, LISTEN, LOG_KEYS, LogFormat, METRICS_KEYS, RETENTION_KEYS,
-    SANDBOX_KEYS, SECRET_KEYS, SecretSource, ServerTlsFiles, TLS_KEYS, maximum,
+    Config, ConfiguredSecret, LISTEN, LimitsTable, LogFormat, LogTable, MetricsTable, RetentionTable, RunLimits,
+    SandboxTable, SecretSource, SecretTable, TlsTable, template,
 };
 use crate::node::file_problem::{FileProblem, Problems};
 use crate::node::owned::read_owned;
 use crate::node::{toml_tree, unit};
-use crate::store::retention::Retention;
 use documents::record::declared::Limit;
 use documents::record::enforcement::Level;
 use documents::record::ident::BoundaryName;
@@ -38,55 +37,127 @@ impl Config {
     /// # Errors
     /// Returns all errors of the text, each with its line and column.
     pub fn read(path: &Path, text: &str) -> Result<Self, Problems> {
-        let (tree, flaws) = toml_tree::read(text);
-        let directory = path.parent().unwrap_or(Path::new("/")).to_owned();
-        let mut reader = Reader { directory, flaws };
-        let config = reader.config(path, &tree);
-        match config {
-            Some(config) if reader.flaws.is_empty() => Ok(config),
-            _ => Err(Problems::new(reader.flaws.iter().map(|flaw| FileProblem::at(path, flaw)).collect())),
-        }
+        let (mut reader, tree) = Reader::new(path, text);
+        let config = reader.config(&tree);
+        reader.finish(config)
     }
 }
 
-struct Reader {
+impl LimitsTable {
+    /// Returns the limits of a boundary whose configuration names none.
+    #[must_use]
+    pub fn defaults() -> Self {
+        let (mut reader, tree) = Reader::new(Path::new("/"), "");
+        reader.limits(&tree)
+    }
+}
+
+/// A reader of one configuration file, with the errors that it has found.
+pub(super) struct Reader {
+    pub(super) file: PathBuf,
     directory: PathBuf,
     flaws: Vec<YamlFlaw>,
 }
 
 impl Reader {
-    fn config(&mut self, path: &Path, tree: &YamlNode) -> Option<Config> {
-        self.known(tree, "the configuration", &KEYS);
-        let name = self.text(tree, "name").map(|text| text.parse::<BoundaryName>());
-        let name = match name {
-            Some(Ok(name)) => Some(name),
-            Some(Err(error)) => self.flaw(tree, "name", error.to_string()),
-            None if tree.value("name").is_none() => {
-                self.flaw(tree, "name", "`name` is missing: name the boundary".to_owned())
-            }
-            None => None,
-        };
-        let listen = self.text(tree, "listen").unwrap_or_else(|| LISTEN.to_owned());
-        let listen = match listen.parse::<SocketAddr>() {
-            Ok(address) => Some(address),
-            Err(_) => self.flaw(tree, "listen", format!("{listen:?} is not an address with a port: write {LISTEN:?}")),
-        };
-        let data = self.path(tree, "data", "boundary");
+    fn config(&mut self, tree: &YamlNode) -> Option<Config> {
+        self.known(tree, "the configuration", Config::KEYS);
+        let name = self.name(tree);
+        let listen = self.address(tree, "listen", LISTEN);
+        let data = self.path(tree, "data");
         let database = self.database(tree, &data);
-        let runbooks = self.list(tree, "runbooks", &["runbooks"]);
-        let runbooks: Vec<PathBuf> = runbooks.iter().map(|text| self.directory.join(text)).collect();
+        let runbooks = self.paths(tree, "runbooks");
         if runbooks.is_empty() {
-            self.flaw::<()>(
-                tree,
-                "runbooks",
-                "no runbook directory is configured: name at least one directory".to_owned(),
-            );
+            let message = "no runbook directory is configured: name at least one directory";
+            self.flaw::<()>(tree, "runbooks", message.to_owned());
         }
-        let skip_invalid_runbooks = self.switch(tree, "skip_invalid_runbooks");
-        let insecure_behind_proxy = self.switch(tree, "insecure_behind_proxy");
-        let tls = self.tls(tree);
-        let mcp = self.switch(tree, "mcp");
-        let hosts = self.list(tree, "hosts", &[]);
+        let retention = self.table(tree, "retention", RetentionTable::KEYS);
+        let sandbox = self.table(tree, "sandbox", SandboxTable::KEYS);
+        let log = self.table(tree, "log", LogTable::KEYS);
+        Some(Config {
+            runbooks,
+            skip_invalid_runbooks: self.switch(tree, "skip_invalid_runbooks"),
+            insecure_behind_proxy: self.switch(tree, "insecure_behind_proxy"),
+            mcp: self.switch(tree, "mcp"),
+            hosts: self.hosts(tree),
+            limits: self.limits(tree),
+            retention: RetentionTable {
+                outputs: self.seconds(&retention, "outputs"),
+                proposals: self.seconds(&retention, "proposals"),
+            },
+            sandbox: SandboxTable { level: self.level(&sandbox) },
+            known_checkpoints: self.paths(tree, "known_checkpoints"),
+            secrets: self.secrets(tree),
+            metrics: MetricsTable { listen: self.metrics_listen(tree, listen) },
+            log: LogTable {
+                format: self
+                    .word(&log, "format", &[("text", LogFormat::Text), ("json", LogFormat::Json)])
+                    .unwrap_or(LogFormat::Text),
+            },
+            policy: self.path(tree, "policy"),
+            roster: self.path(tree, "roster"),
+            key: self.path(tree, "key"),
+            tls: self.tls(tree),
+            path: self.file.clone(),
+            data,
+            database: database?,
+            name: name?,
+            listen: listen?,
+        })
+    }
+
+    fn limits(&mut self, tree: &YamlNode) -> LimitsTable {
+        let keys: Vec<&str> = RunLimits::KEYS.iter().chain(LimitsTable::KEYS).copied().collect();
+        let table = self.table(tree, "limits", &keys);
+        let (of_a_run, maximum) = self.run_limits(&table);
+        let pending = self.number(&table, "pending", 100_000);
+        LimitsTable {
+            of_a_run,
+            maximum,
+            runs: usize::try_from(self.number(&table, "runs", 4096)).unwrap_or(1),
+            pending,
+            pending_per_proposer: self.number(&table, "pending_per_proposer", pending),
+            calls_per_second: self.number(&table, "calls_per_second", 1_000_000),
+            session_idle: self.seconds(&table, "session_idle"),
+        }
+    }
+
+    /// Returns a reader of the file at `path`, and the values of the file. A key that `text` does not have has the value
+    /// of the template, at the place `0:0`.
+    pub(super) fn new(path: &Path, text: &str) -> (Self, YamlNode) {
+        let (mut tree, flaws) = toml_tree::read(text);
+        let (defaults, _) = toml_tree::read(&template(""));
+        add_defaults(&mut tree, &defaults);
+        let directory = path.parent().unwrap_or(Path::new("/")).to_owned();
+        (Self { file: path.to_owned(), directory, flaws }, tree)
+    }
+
+    /// Returns the configuration if the reader has found no error.
+    pub(super) fn finish(self, config: Option<Config>) -> Result<Config, Problems> {
+        match config {
+            Some(config) if self.flaws.is_empty() => Ok(config),
+            _ => Err(Problems::new(self.flaws.iter().map(|flaw| FileProblem::at(&self.file, flaw)).collect())),
+        }
+    }
+
+    pub(super) fn name(&mut self, tree: &YamlNode) -> Option<BoundaryName> {
+        if !tree.value("name").is_some_and(is_written) {
+            return self.flaw(tree, "name", "`name` is missing: name the boundary".to_owned());
+        }
+        match self.text(tree, "name")?.parse::<BoundaryName>() {
+            Ok(name) => Some(name),
+            Err(error) => self.flaw(tree, "name", error.to_string()),
+        }
+    }
+
+    pub(super) fn address(&mut self, node: &YamlNode, key: &str, example: &str) -> Option<SocketAddr> {
+        let text = self.text(node, key)?;
+        let address = text.parse().ok();
+        address.or_else(|| self.flaw(node, key, format!("{text:?} is not an address with a port: write {example:?}")))
+    }
+
+    pub(super) fn hosts(&mut self, tree: &YamlNode) -> Vec<String> {
+        let hosts = self.list(tree, "hosts");
         for host in &hosts {
             if host.is_empty() || !host.bytes().all(|c| c.is_ascii_alphanumeric() || b".-:[]".contains(&c)) {
                 self.flaw::<()>(
@@ -99,67 +170,21 @@ impl Reader {
                 );
             }
         }
-        let (limits, maximum) = self.limits(tree);
-        let numbers = tree.value("limits").cloned().unwrap_or_else(empty);
-        let sandbox = self.section(tree, "sandbox", &SANDBOX_KEYS);
-        let level = match self.text(&sandbox, "level").as_deref() {
-            None | Some("strict") => Some(Level::Strict),
-            Some("best-effort") => Some(Level::BestEffort),
-            Some("off") => self.flaw(
-                &sandbox,
-                "level",
-                "`off` is not allowed as a boundary's level: write strict or best-effort".to_owned(),
-            ),
-            Some(other) => self.flaw(&sandbox, "level", unknown("level", other, &["strict", "best-effort"])),
-        };
-        let runs = usize::try_from(self.number(&numbers, "runs", 64, 4096)).unwrap_or(1);
-        let pending = self.number(&numbers, "pending", 1000, 100_000);
-        let pending_per_proposer = self.number(&numbers, "pending_per_proposer", 20, pending);
-        let calls_per_second = self.number(&numbers, "calls_per_second", 1000, 1_000_000);
-        let session_idle_s = self.session_idle(&numbers);
-        let retention = self.retention(tree);
-        let known_checkpoints = self.list(tree, "known_checkpoints", &[]);
-        let known_checkpoints = known_checkpoints.iter().map(|text| self.directory.join(text)).collect();
-        let secrets = self.secrets(tree);
-        let metrics_listen = self.metrics_listen(tree, listen);
-        let log = self.log_format(tree);
-        let policy = self.path(tree, "policy", "boundary/policy.yaml");
-        let roster = self.path(tree, "roster", "boundary/roster.toml");
-        let key = self.path(tree, "key", "boundary/key.pem");
-        Some(Config {
-            path: path.to_owned(),
-            data: data.clone(),
-            database: database?,
-            runbooks,
-            skip_invalid_runbooks,
-            policy,
-            roster,
-            key,
-            insecure_behind_proxy,
-            tls,
-            hosts,
-            limits,
-            maximum,
-            runs,
-            pending,
-            pending_per_proposer,
-            calls_per_second,
-            session_idle_s,
-            name: name?,
-            listen: listen?,
-            level: level?,
-            retention,
-            known_checkpoints,
-            mcp,
-            secrets,
-            metrics_listen,
-            log,
-        })
+        hosts
+    }
+
+    pub(super) fn level(&mut self, sandbox: &YamlNode) -> Level {
+        if sandbox.value("level").is_some_and(|level| matches!(&level.kind, YamlKind::Text(word) if word == "off")) {
+            let message = "`off` is not allowed as a boundary's level: write strict or best-effort";
+            return self.flaw(sandbox, "level", message.to_owned()).unwrap_or(Level::Strict);
+        }
+        let levels = [("strict", Level::Strict), ("best-effort", Level::BestEffort)];
+        self.word(sandbox, "level", &levels).unwrap_or(Level::Strict)
     }
 
     /// Returns the files of TLS, or `None` if the table is missing or empty.
-    fn tls(&mut self, tree: &YamlNode) -> Option<ServerTlsFiles> {
-        let section = self.section(tree, "tls", &TLS_KEYS);
+    pub(super) fn tls(&mut self, tree: &YamlNode) -> Option<TlsTable> {
+        let section = self.table(tree, "tls", TlsTable::KEYS);
         if section.entries().is_empty() {
             return None;
         }
@@ -170,43 +195,32 @@ impl Reader {
                 self.flaws.push(YamlFlaw::new(section.place, message));
             }
         }
-        Some(ServerTlsFiles {
-            certificate: self.path(&section, "certificate", "."),
-            key: self.path(&section, "key", "."),
-            client_ca: section.value("client_ca").is_some().then(|| self.path(&section, "client_ca", ".")),
+        Some(TlsTable {
+            certificate: self.path(&section, "certificate"),
+            key: self.path(&section, "key"),
+            client_ca: section.value("client_ca").is_some().then(|| self.path(&section, "client_ca")),
         })
     }
 
     /// Returns the address of the listener for metrics, which needs no token and therefore must be a loopback address.
-    fn metrics_listen(&mut self, tree: &YamlNode, listen: Option<SocketAddr>) -> Option<SocketAddr> {
-        let section = self.section(tree, "metrics", &METRICS_KEYS);
-        let text = self.text(&section, "listen")?;
-        let message = match text.parse::<SocketAddr>() {
-            Ok(address) if Some(address) == listen && address.port() != 0 => {
-                format!("{text:?} is also the address of the HTTP interface: write another port")
-            }
-            Ok(address) if address.ip().is_loopback() => return Some(address),
-            Ok(_) => format!(
-                "{text:?} is not a loopback address, and this address needs no token: listen on a loopback address, or \
-                 read /metrics of the HTTP interface with a token"
-            ),
-            Err(_) => format!("{text:?} is not an address with a port: write \"127.0.0.1:9464\""),
-        };
-        self.flaw(&section, "listen", message)
-    }
-
-    fn log_format(&mut self, tree: &YamlNode) -> LogFormat {
-        let section = self.section(tree, "log", &LOG_KEYS);
-        match self.text(&section, "format").as_deref() {
-            None | Some("text") => LogFormat::Text,
-            Some("json") => LogFormat::Json,
-            Some(other) => {
-                self.flaw(&section, "format", unknown("format", other, &["text", "json"])).unwrap_or(LogFormat::Text)
-            }
+    pub(super) fn metrics_listen(&mut self, tree: &YamlNode, listen: Option<SocketAddr>) -> Option<SocketAddr> {
+        let section = self.table(tree, "metrics", MetricsTable::KEYS);
+        let (text, address) = (self.text(&section, "listen")?, self.address(&section, "listen", "127.0.0.1:9464")?);
+        if Some(address) == listen && address.port() != 0 {
+            let message = format!("{text:?} is also the address of the HTTP interface: write another port");
+            return self.flaw(&section, "listen", message);
         }
+        if !address.ip().is_loopback() {
+            let message = format!(
+                "{text:?} is not a loopback address, and this address needs no token: listen on a loopback address, \
+                 or read /metrics of the HTTP interface with a token"
+            );
+            return self.flaw(&section, "listen", message);
+        }
+        Some(address)
     }
 
-    fn secrets(&mut self, tree: &YamlNode) -> Vec<ConfiguredSecret> {
+    pub(super) fn secrets(&mut self, tree: &YamlNode) -> Vec<ConfiguredSecret> {
         let Some(section) = tree.value("secrets") else { return Vec::new() };
         if !matches!(section.kind, YamlKind::Map(_)) {
             let message = "`secrets` must be tables: write [secrets.NAME] for each secret";
@@ -225,7 +239,7 @@ impl Reader {
 
     fn secret(&mut self, name: SecretName, place: TextPlace, node: &YamlNode) -> Option<ConfiguredSecret> {
         let what = format!("[secrets.{}]", name.as_str());
-        self.known(node, &what, &SECRET_KEYS);
+        self.known(node, &what, SecretTable::KEYS);
         let sources: Vec<SecretSource> = ["file", "env", "credential"]
             .into_iter()
             .filter_map(|key| {
@@ -246,7 +260,7 @@ impl Reader {
             let message = format!("{what} needs exactly one of `file`, `env` and `credential`");
             self.flaws.push(YamlFlaw::new(place, message));
         }
-        let steps = self.list(node, "steps", &[]);
+        let steps = self.list(node, "steps");
         // A value of another type already has its error.
         let is_list = node.value("steps").is_none_or(|steps| matches!(steps.kind, YamlKind::List(_)));
         if steps.is_empty() && is_list {
@@ -263,8 +277,12 @@ impl Reader {
         sources.into_iter().next().map(|source| ConfiguredSecret { name, source, steps })
     }
 
-    fn database(&mut self, tree: &YamlNode, data: &Path) -> Option<PathBuf> {
-        let Some(text) = self.text(tree, "database") else { return Some(data.join("countersign.db")) };
+    pub(super) fn database(&mut self, tree: &YamlNode, data: &Path) -> Option<PathBuf> {
+        // The default is relative to `data`.
+        if !tree.value("database").is_some_and(is_written) {
+            return Some(data.join("countersign.db"));
+        }
+        let text = self.text(tree, "database")?;
         match text
             .split_once("://")
             .map(|(scheme, _)| scheme)
@@ -283,39 +301,15 @@ impl Reader {
         }
     }
 
-    fn retention(&mut self, tree: &YamlNode) -> Retention {
-        let section = self.section(tree, "retention", &RETENTION_KEYS);
-        let mut span = |key: &str, default: i64| match self.text(&section, key).map(|text| unit::seconds(&text)) {
-            Some(Ok(seconds)) => seconds,
-            Some(Err(message)) => self.flaw(&section, key, message).unwrap_or(default),
-            None => default,
-        };
-        let Retention { outputs_s, proposals_s } = Retention::DEFAULT;
-        Retention { outputs_s: span("outputs", outputs_s), proposals_s: span("proposals", proposals_s) }
-    }
-
-    /// Returns the time without a proposal or a run after which a session ends, in seconds.
-    fn session_idle(&mut self, limits: &YamlNode) -> u64 {
-        let default = IDLE.as_secs();
-        match self.text(limits, "session_idle").map(|text| unit::seconds(&text)) {
-            Some(Ok(seconds)) => u64::try_from(seconds).unwrap_or(default),
-            Some(Err(message)) => self.flaw(limits, "session_idle", message).unwrap_or(default),
-            None => default,
-        }
-    }
-
-    fn limits(&mut self, tree: &YamlNode) -> (Limits, Limits) {
-        let section = self.section(tree, "limits", &LIMIT_KEYS);
-        let mut limits = Limits::default();
-        self.measure(&section, &mut limits);
-        let mut maximum = maximum();
+    /// Returns the limits of a step that declares none, and the highest limits that a step may declare.
+    pub(super) fn run_limits(&mut self, section: &YamlNode) -> (Limits, Limits) {
+        let words = unit::LIMITS.map(|(word, _)| word);
         let above = section.value("maximum").cloned().unwrap_or_else(empty);
-        let words: Vec<&str> = unit::LIMITS.iter().map(|(word, _)| *word).collect();
         self.known(&above, "[limits.maximum]", &words);
-        self.measure(&above, &mut maximum);
+        let (limits, maximum) = (self.measure(section), self.measure(&above));
         for (word, limit) in unit::LIMITS {
             if limit.value(&limits) > limit.value(&maximum) {
-                let place = if section.value(word).is_some() { &section } else { &above };
+                let place = if section.value(word).is_some_and(is_written) { section } else { &above };
                 self.flaw::<()>(
                     place,
                     word,
@@ -326,7 +320,8 @@ impl Reader {
         (limits, maximum)
     }
 
-    fn measure(&mut self, section: &YamlNode, limits: &mut Limits) {
+    fn measure(&mut self, section: &YamlNode) -> Limits {
+        let mut limits = Limits::default();
         for (word, limit) in unit::LIMITS {
             let Some(node) = section.value(word) else { continue };
             // A limit that is a number without a unit may also be a TOML integer.
@@ -335,21 +330,22 @@ impl Reader {
                 _ => node.text(&format!("`{word}`"), &mut self.flaws).map(str::to_owned),
             };
             match text.map(|text| unit::limit(limit, &text)) {
-                Some(Ok(value)) => *limit.of(limits) = value,
+                Some(Ok(value)) => *limit.of(&mut limits) = value,
                 Some(Err(message)) => self.flaws.push(YamlFlaw::new(node.place, message)),
                 None => {}
             }
         }
+        limits
     }
 
-    /// Returns a table of the file, or an empty table if the file has no such table.
-    fn section(&mut self, tree: &YamlNode, name: &str, keys: &[&str]) -> YamlNode {
-        let section = tree.value(name).cloned().unwrap_or_else(empty);
-        self.known(&section, &format!("[{name}]"), keys);
-        section
+    /// Returns a table of the file.
+    pub(super) fn table(&mut self, tree: &YamlNode, name: &str, keys: &[&str]) -> YamlNode {
+        let table = tree.value(name).cloned().unwrap_or_else(empty);
+        self.known(&table, &format!("[{name}]"), keys);
+        table
     }
 
-    fn known(&mut self, node: &YamlNode, what: &str, keys: &[&str]) {
+    pub(super) fn known(&mut self, node: &YamlNode, what: &str, keys: &[&str]) {
         node.closed_map(what, keys, &[], &mut self.flaws);
     }
 
@@ -357,49 +353,84 @@ impl Reader {
         node.value(key)?.text(&format!("`{key}`"), &mut self.flaws).map(str::to_owned)
     }
 
-    fn path(&mut self, node: &YamlNode, key: &str, default: &str) -> PathBuf {
-        let text = self.text(node, key).unwrap_or_else(|| default.to_owned());
+    /// Returns the value of the word that the file has for a key.
+    pub(super) fn word<T: Copy>(&mut self, node: &YamlNode, key: &str, words: &[(&str, T)]) -> Option<T> {
+        let text = self.text(node, key)?;
+        let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
+        found.or_else(|| {
+            let names: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+            self.flaw(node, key, unknown(key, &text, &names))
+        })
+    }
+
+    pub(super) fn path(&mut self, node: &YamlNode, key: &str) -> PathBuf {
+        let Some(text) = self.text(node, key) else { return self.directory.clone() };
         if text.is_empty() || text.contains('\0') {
             self.flaw::<()>(node, key, format!("`{key}` is not a valid path: write a path, relative to this file"));
         }
         self.directory.join(text)
     }
 
-    fn list(&mut self, node: &YamlNode, key: &str, default: &[&str]) -> Vec<String> {
-        let Some(value) = node.value(key) else { return default.iter().map(|&text| text.to_owned()).collect() };
+    pub(super) fn paths(&mut self, node: &YamlNode, key: &str) -> Vec<PathBuf> {
+        self.list(node, key).iter().map(|text| self.directory.join(text)).collect()
+    }
+
+    fn list(&mut self, node: &YamlNode, key: &str) -> Vec<String> {
         let what = format!("`{key}`");
-        let Some(items) = value.list(&what, &mut self.flaws) else { return Vec::new() };
-        let items = items.to_vec();
+        let items = node.value(key).and_then(|value| value.list(&what, &mut self.flaws)).unwrap_or_default();
         items.iter().filter_map(|item| item.text(&what, &mut self.flaws).map(str::to_owned)).collect()
     }
 
-    /// Returns the value of a key that is false by default.
-    fn switch(&mut self, node: &YamlNode, key: &str) -> bool {
+    pub(super) fn switch(&mut self, node: &YamlNode, key: &str) -> bool {
         match node.value(key).map(|value| &value.kind) {
-            None => false,
             Some(YamlKind::Boolean(on)) => *on,
-            Some(_) => self.flaw(node, key, format!("`{key}` must be true or false")).unwrap_or_default(),
+            _ => self.flaw(node, key, format!("`{key}` must be true or false")).unwrap_or_default(),
         }
     }
 
-    fn number(&mut self, node: &YamlNode, key: &str, default: u64, most: u64) -> u64 {
-        let Some(value) = node.value(key) else { return default.min(most) };
+    /// Returns a number from 1 to `most`. A default above `most` becomes `most`.
+    pub(super) fn number(&mut self, node: &YamlNode, key: &str, most: u64) -> u64 {
+        let Some(value) = node.value(key) else { return most };
         match value.kind {
+            YamlKind::Integer(number) if !is_written(value) => number.unsigned_abs().min(most),
             YamlKind::Integer(number) if number > 0 && number.unsigned_abs() <= most => number.unsigned_abs(),
             _ => {
                 self.flaws.push(YamlFlaw::new(value.place, format!("`{key}` must be a number from 1 to {most}")));
-                default
+                most
             }
         }
     }
 
-    /// Records an error at the value of a key, or at the table if the key is missing. Always returns `None`.
-    fn flaw<T>(&mut self, node: &YamlNode, key: &str, message: String) -> Option<T> {
-        self.flaws.push(YamlFlaw::new(node.value(key).unwrap_or(node).place, message));
+    /// Returns a duration in seconds.
+    pub(super) fn seconds(&mut self, node: &YamlNode, key: &str) -> i64 {
+        let Some(text) = self.text(node, key) else { return 0 };
+        unit::seconds(&text).or_else(|message| self.flaw(node, key, message).ok_or(())).unwrap_or_default()
+    }
+
+    /// Records an error at the value of a key, or at the table if the file has no such key. Always returns `None`.
+    pub(super) fn flaw<T>(&mut self, node: &YamlNode, key: &str, message: String) -> Option<T> {
+        let place = node.value(key).filter(|value| is_written(value)).unwrap_or(node).place;
+        self.flaws.push(YamlFlaw::new(place, message));
         None
     }
 }
 
 fn empty() -> YamlNode {
-    YamlNode { place: documents::yaml::TextPlace { line: 1, column: 1 }, kind: YamlKind::Map(Vec::new()) }
+    YamlNode { place: TextPlace::default(), kind: YamlKind::Map(Vec::new()) }
+}
+
+/// Returns true if the value is in the file, and not a default.
+fn is_written(node: &YamlNode) -> bool {
+    node.place != TextPlace::default()
+}
+
+/// Adds each key of `defaults` that the map does not have.
+fn add_defaults(node: &mut YamlNode, defaults: &YamlNode) {
+    let YamlKind::Map(entries) = &mut node.kind else { return };
+    for (key, default) in defaults.entries() {
+        match entries.iter_mut().find(|(known, _)| known.name == key.name) {
+            Some((_, value)) => add_defaults(value, default),
+            None => entries.push((key.clone(), YamlNode::of_json(&default.to_json()))),
+        }
+    }
 }

@@ -29,7 +29,6 @@ pub mod service_manager;
 mod sockets;
 pub mod start;
 pub mod stored_state;
-pub mod template;
 pub mod toml_tree;
 pub mod unit;
 mod watchdog;

@@ -19,6 +19,53 @@ pub const OUTPUTS: &str = "outputs";
 /// Name of the directory of closed logs in a backup.
 pub(super) const CLOSED: &str = "closed";
 
+impl Config {
+    /// Returns the path of the control socket.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.data.join("control.sock")
+    }
+
+    /// Returns the path of the file with the last checkpoint that this boundary signed. The file is outside the store,
+    /// so that the start of the service can detect a store that is older than this checkpoint.
+    #[must_use]
+    pub fn kept_checkpoint(&self) -> PathBuf {
+        self.data.join("checkpoint")
+    }
+
+    /// Returns the directory of closed logs. A restore closes the old log.
+    #[must_use]
+    pub fn closed(&self) -> PathBuf {
+        self.data.join("closed")
+    }
+
+    /// Returns the directory of large outputs.
+    #[must_use]
+    pub fn outputs(&self) -> PathBuf {
+        self.data.join("outputs")
+    }
+
+    /// Returns the directory of uploaded files.
+    #[must_use]
+    pub fn artifacts(&self) -> PathBuf {
+        self.data.join("artifacts")
+    }
+
+    /// Returns the directory of the output files of current runs.
+    #[must_use]
+    pub fn spool(&self) -> PathBuf {
+        self.data.join("spool")
+    }
+
+    /// Returns the parent directory of the runs' working directories, for hosts on which a run cannot get its own root
+    /// directory. A run with its own user id must be able to enter this directory, so it is outside the private
+    /// directory.
+    #[must_use]
+    pub fn scratch(&self) -> PathBuf {
+        self.path.parent().unwrap_or(Path::new("/")).join("runs")
+    }
+}
+
 /// Deletes empty write-ahead logs next to the path of the database. SQLite would apply the write-ahead log of another
 /// store to the database.
 ///

@@ -391,7 +391,7 @@ pub fn look_through(
     let scope = StoreScope {
         name: config.name.clone(),
         outputs: outputs.to_owned(),
-        retention: config.retention,
+        retention: config.retention_times(),
         now: (start::surroundings().now)(),
     };
     survey::survey(database, &scope, progress)

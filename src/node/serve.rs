@@ -31,8 +31,8 @@ use crate::store::ledger::Ledger;
 use documents::crypto::digest::{RosterDigest, SealDigest};
 use documents::record::ident::{BoundaryName, Nonce};
 use judgement::registry::runbook_directories::RunbookDirectories;
-use sandbox::Sandbox;
-use sandbox::linux::LinuxSandbox;
+use sandbox::runs::Sandbox;
+use sandbox::runs::linux::LinuxSandbox;
 use wire::mcp::tool_calls::NewNonce;
 
 /// A boundary that is ready to serve. The store is locked, interrupted runs have receipts, and the sockets are open.
@@ -273,8 +273,8 @@ impl Node {
             tokio::spawn(kept_checkpoint::keep(ledger.clone(), config.kept_checkpoint())),
             tokio::spawn(witnessing::keep_witnessed(boundary.clone())),
         ];
-        let rates = Rates::of_calls(config.calls_per_second);
-        let max_connections = descriptors::share(config.runs).connections;
+        let rates = Rates::of_calls(config.limits.calls_per_second);
+        let max_connections = descriptors::share(config.limits.runs).connections;
         let mcp = config.mcp.then_some(mcp_nonce as NewNonce);
         let settings =
             HttpConfig { allowed_hosts: config.hosts.clone(), max_connections, rates, drain: DRAIN, tls, mcp };

@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 use crate::boundary::Boundary;
 use crate::metrics::readings::CertificateReading;
-use crate::node::config::{Config, ServerTlsFiles};
+use crate::node::config::{Config, TlsTable};
 use crate::node::file_problem::FileProblem;
 use crate::node::owned::{read_certificates, read_private};
 use crate::node::private;
@@ -23,7 +23,7 @@ const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 
 /// The served certificate with its files.
 pub struct ServedCertificate {
-    files: ServerTlsFiles,
+    files: TlsTable,
     /// Content of the files in force.
     text: PairText,
     server: Arc<TlsServer>,
@@ -37,11 +37,11 @@ pub struct ServedCertificate {
 ///
 /// # Errors
 /// Returns all errors of the files.
-pub fn check(files: &ServerTlsFiles, now: Timestamp) -> Result<ServerPair, Vec<FileProblem>> {
+pub fn check(files: &TlsTable, now: Timestamp) -> Result<ServerPair, Vec<FileProblem>> {
     read(files).and_then(|text| parse(files, &text, now))
 }
 
-fn read(files: &ServerTlsFiles) -> Result<PairText, Vec<FileProblem>> {
+fn read(files: &TlsTable) -> Result<PairText, Vec<FileProblem>> {
     let certificate = read_certificates(&files.certificate);
     let key = read_private(&files.key, is_credential(&files.key));
     let client_ca = files.client_ca.as_deref().map(read_certificates).transpose();
@@ -64,7 +64,7 @@ fn is_credential(path: &Path) -> bool {
         || matches!(names[..], [Component::Normal(_), Component::Normal(_)])
 }
 
-fn parse(files: &ServerTlsFiles, text: &PairText, now: Timestamp) -> Result<ServerPair, Vec<FileProblem>> {
+fn parse(files: &TlsTable, text: &PairText, now: Timestamp) -> Result<ServerPair, Vec<FileProblem>> {
     let path = |file: PairFile| match file {
         PairFile::Certificate => &files.certificate,
         PairFile::Key => &files.key,

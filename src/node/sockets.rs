@@ -45,7 +45,7 @@ impl BoundSockets {
                 bind(config.listen).map_err(|error| not_listening(config, "listen", config.listen, &error))?,
             ),
         };
-        let metrics = match config.metrics_listen {
+        let metrics = match config.metrics.listen {
             Some(address) => {
                 let failed = |error| not_listening(config, METRICS_LISTEN, address, &error);
                 Some((address, bind(address).map_err(failed)?))

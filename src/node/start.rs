@@ -42,9 +42,9 @@ use judgement::registry::registry_error::RegistryError;
 use judgement::trust::chain::Chain;
 use judgement::trust::signer::{FileSigner, Signer as _};
 use judgement::trust::trusted_roster::TrustedRoster;
-use sandbox::Sandbox;
-use sandbox::linux::{LinuxSandbox, Setup};
-use sandbox::probe::HostProbe;
+use sandbox::isolation::probe::HostProbe;
+use sandbox::runs::Sandbox;
+use sandbox::runs::linux::{LinuxSandbox, Setup};
 
 /// A boundary with the findings of its start.
 pub struct AssembledBoundary {
@@ -141,11 +141,11 @@ pub async fn assemble<S>(
         notes.extend(missing(sandbox.probe()).map(|line| format!("sandbox: {line}")));
     }
     notes.extend(secret_sources::unreadable(&config.secrets));
-    let shares = descriptors::share(config.runs);
+    let shares = descriptors::share(config.limits.runs);
     notes.extend(shares.note);
     let limits = CapacityLimits { runs: shares.runs, crossings: CROSSINGS };
     let outputs = Outputs::new(config.outputs());
-    let retention = config.retention;
+    let retention = config.retention_times();
     let ledger_too = ledger.clone();
     let parts = BoundaryParts {
         ledger: ledger_too,
@@ -154,7 +154,7 @@ pub async fn assemble<S>(
         sealed,
         outputs,
         artifacts: ArtifactStore::new(config.artifacts()),
-        sessions: Arc::new(Sessions::new(Duration::from_secs(config.session_idle_s))),
+        sessions: Arc::new(Sessions::new(Duration::from_secs(config.limits.session_idle.unsigned_abs()))),
         secrets: secret_sources::permits(&config.secrets),
         limits,
         retention,
@@ -296,7 +296,7 @@ pub fn missing(probe: &HostProbe) -> impl Iterator<Item = String> {
 /// # Errors
 /// Returns an error if the configured level needs a layer that this host lacks.
 pub fn configure(config: &Config, probe: &HostProbe) -> Result<Configuration, Problems> {
-    let require = match config.level {
+    let require = match config.sandbox.level {
         Level::Strict => {
             let advice = "or set `level = \"best-effort\"` under [sandbox], and runs get only the layers that this host supports";
             let lacking: Vec<FileProblem> = missing(probe)
@@ -312,8 +312,8 @@ pub fn configure(config: &Config, probe: &HostProbe) -> Result<Configuration, Pr
         Level::BestEffort | Level::Off => probe.held(),
     };
     Ok(Configuration {
-        limits: ConfiguredLimits { default: config.limits.clone(), maximum: config.maximum.clone() },
-        sandbox: ConfiguredSandbox { level: config.level, require },
+        limits: ConfiguredLimits { default: config.limits.of_a_run.clone(), maximum: config.limits.maximum.clone() },
+        sandbox: ConfiguredSandbox { level: config.sandbox.level, require },
     })
 }
 
@@ -343,8 +343,8 @@ pub fn settings(config: &Config, key: &FileSigner, around: &Surroundings) -> Res
         on_fatal: Arc::new(shared::abort),
         outputs: config.outputs(),
         limits: shared::LedgerLimits {
-            of_proposer: config.pending_per_proposer,
-            of_all: config.pending,
+            of_proposer: config.limits.pending_per_proposer,
+            of_all: config.limits.pending,
             ..shared::LedgerLimits::default()
         },
         metrics: Arc::default(),

@@ -2,36 +2,34 @@
 //!
 //! A [`Sealed`] is built only from the seal's log entry and its blobs, never from files. So after a restart the sealed
 //! content is in force, even if the files have changed. [`SealContent`] makes a new seal from the files.
+mod lookup;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
 
-use crate::seal::carried_variables::CarriedVariables;
 use documents::crypto::digest::{BlobDigest, ContentDigest, SealDigest, sha256};
 use documents::crypto::{canonical, json};
-use documents::record::authorization::{Authorization, BoundaryRef};
+use documents::record::authorization::BoundaryRef;
 use documents::record::bundle::MAX_BUNDLE_BYTES;
 use documents::record::configuration::Configuration;
 use documents::record::envelope::Envelope;
-use documents::record::ident::{BoundaryName, Epoch, Name, StepRef};
+use documents::record::ident::{BoundaryName, Epoch, StepRef};
 use documents::record::malformed::Malformed;
 use documents::record::seal::{ENGINE, Genesis, MAX_BLOB_BYTES, Seal, SealedBoundary};
 use documents::record::step_definition::{RegistryLeaf, StepDefinition};
 use documents::record::step_file::StepFile;
-use documents::record::token::{Scope, SealedToken};
+use documents::record::token::SealedToken;
 use documents::record::validity::Timestamp;
 use judgement::decision::in_force::{StepInForce, steps_in_force};
 use judgement::decision::sealed_tokens::SealedTokens;
-use judgement::decision::step::StepError;
 use judgement::policy::builtins::{self, Builtins};
 use judgement::policy::file::Policy;
 use judgement::policy::required_permissions::PolicyDenied;
 use judgement::registry::Registry;
-use judgement::registry::registered_step::{RegisteredStep, StoredStep};
+use judgement::registry::registered_step::StoredStep;
 use judgement::registry::registry_error::RegistryError;
-use judgement::registry::session_names::session_names;
 use judgement::trust::chain::Chain;
 use judgement::trust::trusted_roster::TrustedRoster;
 
@@ -443,54 +441,6 @@ impl Sealed {
             seal,
         })
     }
-
-    /// Returns a registered step with the rules in force for the step.
-    #[must_use]
-    pub fn step(&self, reference: &StepRef) -> Option<(&Arc<RegisteredStep>, &StepInForce)> {
-        Some((self.registry.get(reference)?, self.steps.get(reference)?))
-    }
-
-    /// Returns the registered step that an authorization names, with the rules in force for the step.
-    ///
-    /// # Errors
-    /// Returns an error if no such step is registered.
-    pub fn signed_step(&self, signed: &Authorization) -> Result<(&Arc<RegisteredStep>, &StepInForce), StepError> {
-        let reference = &signed.step.reference;
-        self.step(reference).ok_or_else(|| StepError::Unknown { step: reference.clone() })
-    }
-
-    /// Returns the rules in force for all registered steps.
-    pub fn steps(&self) -> impl Iterator<Item = &StepInForce> {
-        self.steps.values()
-    }
-
-    /// Returns the variables that the sessions of a step's runbook carry.
-    #[must_use]
-    pub fn carried_variables(&self, step: &StepInForce) -> CarriedVariables {
-        let names = self.session_names.get_or_init(|| session_names(&self.registry));
-        let names = names.get(step.hashed.definition().reference.path()).cloned().unwrap_or_default();
-        CarriedVariables { names, ruling: step.ruling.clone() }
-    }
-
-    /// Returns the people who control a proposer. For a proposer with a token, these people are the owners of the
-    /// token. For a proposer with keys, these people are the owners in the roster.
-    #[must_use]
-    pub fn owners(&self, proposer: &Name) -> Option<&[Name]> {
-        match self.tokens.iter().find(|token| token.name == *proposer) {
-            Some(token) => Some(&token.owners),
-            None => self.roster.proposer(proposer).map(|proposer| &*proposer.owners),
-        }
-    }
-
-    /// Returns true if the proposer `name` may read a run of `proposer` with this step, as [`Caller::may_see`] does for
-    /// a caller.
-    ///
-    /// [`Caller::may_see`]: crate::seal::caller::Caller::may_see
-    #[must_use]
-    pub fn may_see(&self, name: &Name, proposer: &Name, step: &StepRef) -> bool {
-        let allows = |scope| self.tokens.allows(name, scope, step) == Some(true);
-        name == proposer || allows(Scope::Read) || allows(Scope::Operate)
-    }
 }
 
 /// Returns all versions of the roster up to the version that a seal names, and checks that each version follows the
@@ -531,6 +481,7 @@ mod tests {
     use documents::record::configuration::{ConfiguredLimits, ConfiguredSandbox};
     use documents::record::enforcement::Level;
     use documents::record::profile::{Limits, STRICT};
+    use documents::record::token::Scope;
 
     const ROSTER: &[u8] = include_bytes!("../../tests/conformance/golden/valid/roster.json");
     const POLICY: &[u8] = include_bytes!(

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::store::fault::StoreFault;
 use crate::store::stored_denial::StoredDenial;
-use crate::store::stored_leaf::{Leaf, LeafKind};
+use crate::store::stored_leaf::Leaf;
 use crate::store::stored_proposal::{
     AuthorizationCore, NewProposal, PayloadSource, Proposal, ProposalPage, ProposalQuery, RunQuery, Signature,
 };
@@ -20,6 +20,7 @@ use crate::store::stored_token::{Token, TokenChange};
 use documents::crypto::digest::{AuthorizationDigest, Blake3Digest, BlobDigest, SealDigest};
 use documents::crypto::merkle::Hash;
 use documents::record::ident::{Name, Nonce, ProposalId};
+use documents::record::kinds::LeafKind;
 use documents::record::validity::Timestamp;
 
 pub mod consume_window;
@@ -225,9 +226,6 @@ pub trait StoreReads: Send + Sync {
     fn checkpoint_over(&self, index: u64) -> Result<Option<CheckpointRow>, StoreFault>;
     /// Returns a proposal.
     fn proposal(&self, id: &ProposalId) -> Result<Option<Proposal>, StoreFault>;
-    /// Returns the proposal of an authorization, unless the proposal is finished. A finished proposal can be found by
-    /// its id or its nonce.
-    fn proposal_of(&self, authorization: &AuthorizationDigest) -> Result<Option<Proposal>, StoreFault>;
     /// Returns a page of proposals, the newest first.
     fn proposals(&self, filter: &ProposalQuery) -> Result<ProposalPage, StoreFault>;
     /// Returns finished runs by their outcome, the newest first. The time of this search does not depend on other runs.
@@ -242,8 +240,6 @@ pub trait StoreReads: Send + Sync {
     fn spent(&self, nonce: &Nonce) -> Result<Option<NonceUse>, StoreFault>;
     /// Returns the runs that have a consumption and no receipt, in the order of consumption.
     fn unfinished(&self) -> Result<Vec<Unfinished>, StoreFault>;
-    /// Returns the proposals that have a consumption and no receipt.
-    fn running(&self) -> Result<Vec<ProposalId>, StoreFault>;
     /// Returns a recorded output.
     fn output(&self, name: &Blake3Digest) -> Result<Option<OutputRow>, StoreFault>;
     /// Returns at most `limit` runs that recorded this output.

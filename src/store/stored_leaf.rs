@@ -6,50 +6,8 @@ use crate::store::fault::StoreFault;
 use documents::crypto::digest::LeafHash;
 use documents::crypto::merkle::Hash;
 use documents::record::ident::Name;
+use documents::record::kinds::LeafKind;
 use documents::record::validity::Timestamp;
-
-/// The kind of a log leaf. The database stores the number of each variant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum LeafKind {
-    /// Seal: the registry, the policy and the roster in force.
-    Seal = 1,
-    /// Consumption: the spent nonces.
-    Consumption = 2,
-    /// Receipt of a run.
-    Receipt = 3,
-    /// Denial of an approver.
-    Denial = 4,
-    /// Refusal of the boundary.
-    Refusal = 5,
-}
-
-impl LeafKind {
-    /// Returns the name of this kind in the predicate type of a statement.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Seal => "seal",
-            Self::Consumption => "consumption",
-            Self::Receipt => "receipt",
-            Self::Denial => "denial",
-            Self::Refusal => "refusal",
-        }
-    }
-
-    /// Returns the kind of leaf with this number in the database.
-    #[must_use]
-    pub const fn of_number(number: u8) -> Option<Self> {
-        Some(match number {
-            1 => Self::Seal,
-            2 => Self::Consumption,
-            3 => Self::Receipt,
-            4 => Self::Denial,
-            5 => Self::Refusal,
-            _ => return None,
-        })
-    }
-}
 
 /// The index and the hash of a log leaf.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,10 +6,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::store::StoreReads;
-use crate::store::fault::StoreFault;
 use crate::store::retention::Retention;
-use crate::store::tree::{Subtrees, TileCache, TreeEdge};
 use documents::crypto::digest::SealDigest;
 use documents::crypto::merkle::{self, Hash};
 use documents::record::ident::BoundaryName;
@@ -90,14 +87,3 @@ impl StoreSurvey {
 
 /// Maximum number of defects that a survey lists.
 pub const MAX_DEFECTS: usize = 200;
-
-/// Computes the root hash of the stored tree at `size`.
-///
-/// # Errors
-/// Returns a fault if a leaf or a tile is missing or cannot be read.
-pub fn root_at(reads: &dyn StoreReads, size: u64) -> Result<Hash, StoreFault> {
-    let edge = TreeEdge::read(reads, size)?;
-    let cache = TileCache::default();
-    let tree = Subtrees::new(&edge, reads, &cache);
-    merkle::root_of(size, |level, index| tree.hash(level, index))
-}

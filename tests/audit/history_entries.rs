@@ -3,11 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::history::{self, ALICE, BOB, BOUNDARY, BOUNDARY_2, CAROL, Log, MALLORY, T0, key, reference, sign, t};
+use crate::history::{self, ALICE, BOB, BOUNDARY, CAROL, Log, MALLORY, T0, key, reference, sign, t};
 use base64::Engine as _;
 use documents::crypto::canonical::canonical_of;
 use documents::crypto::cosignature::WitnessKey;
-use documents::crypto::digest::sha256;
 use documents::crypto::note::Note;
 use documents::crypto::signature::SecretKey;
 use documents::record::validity::Timestamp;
@@ -304,23 +303,6 @@ fn an_expired_nonce_cannot_be_spent_again_even_after_it_was_pruned() {
 }
 
 #[test]
-fn a_run_after_its_denial_is_found_and_a_denial_after_the_run_is_no_failure() {
-    let mut log = usual();
-    let approved = log.approved("nginx:restart", 40, &[ALICE]);
-    log.deny(&approved, BOB);
-    let place = log.consume(41, &[&approved]);
-    log.receipt(place, &approved);
-    assert_eq!(found(&log), ["denied"]);
-    assert_eq!(verdicts(&log).last(), Some(&EntryVerdict::Fails));
-    let mut log = usual();
-    let approved = log.approved("nginx:restart", 40, &[ALICE]);
-    let place = log.consume(41, &[&approved]);
-    log.deny(&approved, BOB);
-    log.receipt(place, &approved);
-    assert!(found(&log).is_empty());
-}
-
-#[test]
 fn the_auditor_stores_only_the_digest_of_a_denial_and_only_during_its_epoch() {
     assert_eq!(size_of::<documents::crypto::digest::AuthorizationDigest>(), 32);
     let mut log = usual();
@@ -554,115 +536,6 @@ fn a_chain_of_seals_with_a_gap_or_a_fork_or_a_repeated_seal_is_reported() {
 }
 
 #[test]
-fn an_epoch_or_token_that_is_used_again_after_its_removal_is_reported() {
-    let mut log = usual();
-    let first = log.epoch.clone();
-    let old = log.approved("nginx:restart", 40, &[ALICE]);
-    log.epoch = "ab".repeat(16);
-    log.reseal(41, |_| {});
-    let mut void = log.clone();
-    let place = void.consume(42, &[&old]);
-    void.receipt(place, &old);
-    assert_eq!(found(&void), ["boundary"], "of an epoch that was replaced");
-    log.epoch = first;
-    log.reseal(43, |_| {});
-    assert_eq!(found(&log), ["epoch"]);
-    let mut log = usual();
-    let all = log.sealed.tokens.clone();
-    log.sealed.tokens = json!([all[0], all[2]]);
-    log.reseal(40, |_| {});
-    assert!(found(&log).is_empty());
-    log.sealed.tokens = all.clone();
-    log.reseal(41, |_| {});
-    assert_eq!(found(&log), ["tokens"]);
-    let mut log = usual();
-    log.sealed.tokens[0]["owners"] = json!([]);
-    log.reseal(40, |_| {});
-    assert_eq!(found(&log), ["tokens"], "an owner was taken off");
-    let mut log = usual();
-    log.sealed.tokens[1]["name"] = json!("alice");
-    log.sealed.tokens = json!([log.sealed.tokens[0], log.sealed.tokens[1], log.sealed.tokens[2]]);
-    log.reseal(40, |_| {});
-    assert!(found(&log).contains(&"tokens"), "a person's name");
-}
-
-#[test]
-fn a_later_roster_counts_only_after_both_thresholds_signed_it() {
-    let second = |signers: &[u8]| {
-        let mut log = usual();
-        log.sealed.roster["approver"][0]["groups"] = json!([]);
-        log.roster(signers);
-        log.reseal(40, |_| {});
-        log
-    };
-    let mut log = second(&[ALICE, BOB]);
-    assert!(found(&log).is_empty());
-    assert_eq!(log.audit().1.roster, Some(2));
-    log.run("nginx:restart", 50, &[BOB]);
-    assert!(found(&log).is_empty());
-    log.run("nginx:restart", 51, &[ALICE]);
-    assert_eq!(found(&log), ["approval-signatures"], "alice counts for no group in version 2");
-    for signers in [&[][..], &[ALICE], &[ALICE, MALLORY]] {
-        assert_eq!(found(&second(signers)), ["roster-chain"], "{signers:?}");
-    }
-    // A seal goes back to version 1.
-    let mut log = second(&[ALICE, BOB]);
-    log.rosters.truncate(1);
-    log.reseal(60, |_| {});
-    assert_eq!(found(&log), ["roster-chain"]);
-    // A different version 2, signed by the same approvers.
-    let mut log = second(&[ALICE, BOB]);
-    let fork = {
-        let mut other = second(&[ALICE, BOB]);
-        other.rosters.truncate(1);
-        other.sealed.roster["threshold"] = json!(1);
-        other.roster(&[ALICE, BOB]);
-        other
-    };
-    log.rosters = fork.rosters;
-    log.sealed = fork.sealed;
-    log.reseal(60, |_| {});
-    assert!(found(&log).contains(&"roster-chain"));
-}
-
-#[test]
-fn the_boundary_key_changes_with_the_roster_and_the_old_key_signs_no_more_entries() {
-    let mut log = usual();
-    let running = log.approved("nginx:restart", 35, &[ALICE]);
-    let place = log.consume(35, &[&running]);
-    let under = log.seal.clone();
-    log.sealed.roster["boundary"][0]["keys"] = json!([key(BOUNDARY_2).line()]);
-    log.roster(&[ALICE, BOB]);
-    let mut by_old = log.clone();
-    by_old.reseal(40, |_| {});
-    assert_eq!(found(&by_old), ["signature"], "a seal under the key that it takes away");
-    log.key = BOUNDARY_2;
-    log.reseal(40, |_| {});
-    let mut stolen = log.clone();
-    stolen.key = BOUNDARY;
-    stolen.receipt_but(place, &running, |receipt| receipt["seal"] = json!(under));
-    stolen.key = BOUNDARY_2;
-    assert_eq!(found(&stolen), ["signature"], "a receipt under a key that is gone");
-    assert_eq!(stolen.audit().1.open.len(), 1, "it closes nothing");
-    log.receipt_but(place, &running, |receipt| {
-        receipt["seal"] = json!(under);
-        receipt["decision"]["policy"] = json!(log_policy());
-    });
-    log.run("nginx:restart", 50, &[BOB]);
-    assert!(found(&log).is_empty(), "{:#?}", log.audit().0);
-    let mut auditor = log.auditor(Expected::default());
-    for entry in &log.entries {
-        auditor.entry(&LogEntry::of(entry.clone()), &log).unwrap();
-    }
-    let (said, _) = auditor.finish(&log.head_by(BOUNDARY), &log).unwrap();
-    assert!(matches!(&said[..], [AuditEvent::Finding(finding)] if finding.what == FindingKind::Checkpoint), "{said:?}");
-}
-
-fn log_policy() -> String {
-    reference(&documents::crypto::canonical::to_canonical(&Log::new().sealed.policy))
-}
-
-#[test]
 fn a_newer_roster_can_be_the_trusted_roster() {
     let mut log = usual();
     for at in [40, 50] {
@@ -690,21 +563,6 @@ fn a_newer_roster_can_be_the_trusted_roster() {
         );
     }
     assert!(auditor.finish(&log.head(), &log).unwrap().1.clean);
-}
-
-#[test]
-fn overlapping_runs_with_the_same_exclusive_name_are_reported() {
-    let mut log = usual();
-    let (one, two) = (log.approved("db:migrate", 40, &[ALICE]), log.approved("db:migrate", 40, &[ALICE]));
-    let first = log.consume(41, &[&one]);
-    let second = log.consume(42, &[&two]);
-    log.receipt(first, &one);
-    log.receipt(second, &two);
-    assert_eq!(found(&log), ["exclusive"]);
-    let mut log = usual();
-    log.run("db:migrate", 40, &[ALICE]);
-    log.run("db:migrate", 50, &[ALICE]);
-    assert!(found(&log).is_empty());
 }
 
 #[test]
@@ -819,76 +677,6 @@ fn the_documents_that_a_seal_names_have_a_maximum_size() {
     log.sealed.builtins = json!({"version": 1, "lists": "x".repeat(5 << 20)});
     log.reseal(40, |_| {});
     assert_eq!(found(&log), ["sealed-state"]);
-}
-
-#[test]
-fn every_roster_version_without_required_signatures_causes_a_warning() {
-    let mut log = Log::with(|sealed| sealed.roster["threshold"] = json!(0));
-    log.sealed.roster["threshold"] = json!(1);
-    let mallory = json!({"name": "mallory", "groups": ["ops", "security"], "keys": [key(MALLORY).line()]});
-    log.sealed.roster["approver"].as_array_mut().unwrap().push(mallory);
-    log.roster(&[MALLORY]);
-    log.reseal(10, |_| {});
-    log.run("nginx:restart", 20, &[MALLORY]);
-    let (said, summary) = log.audit();
-    assert!(summary.clean, "{said:#?}");
-    assert!(
-        matches!(&summary.warnings[..], [one] if one.contains("version 1 of the roster is unguarded")),
-        "{summary:#?}"
-    );
-}
-
-#[test]
-fn the_roster_chain_of_a_seal_must_be_present_and_end_with_its_roster() {
-    let second = || {
-        let mut log = usual();
-        log.roster(&[ALICE, BOB]);
-        log.reseal(40, |_| {});
-        log
-    };
-    let put = |log: &mut Log, bytes: Vec<u8>| {
-        let name = reference(&bytes);
-        log.blobs.insert(sha256(&bytes), bytes);
-        name
-    };
-    for log in [usual(), second()] {
-        let mut nothing = log.clone();
-        nothing.reseal(50, |seal| seal["rosters"] = json!(reference(b"nothing")));
-        assert_eq!(found(&nothing), ["roster-chain"], "not stored with the log");
-        let mut garbage = log.clone();
-        let name = put(&mut garbage, b"[]".to_vec());
-        garbage.reseal(50, |seal| seal["rosters"] = json!(name));
-        assert_eq!(found(&garbage), ["roster-chain"], "no version");
-        let mut first = log.clone();
-        let name = put(&mut first, canonical_of(&log.rosters[..1]).unwrap());
-        first.reseal(50, |seal| seal["rosters"] = json!(name));
-        assert_eq!(found(&first), ["roster-chain"], "version 1 alone");
-    }
-    let with = |edit: &dyn Fn(&Log) -> Vec<u8>| {
-        let mut log = second();
-        let versions = edit(&log);
-        let name = put(&mut log, versions);
-        log.reseal(50, |seal| seal["rosters"] = json!(name));
-        found(&log)
-    };
-    assert!(with(&|log| canonical_of(&log.rosters).unwrap()).is_empty());
-    let signed_by = |log: &Log, signers: &[u8]| {
-        let mut versions = log.rosters.clone();
-        let payload = base64::engine::general_purpose::STANDARD.decode(&versions[1].payload).unwrap();
-        versions[1] = sign(&payload, signers);
-        canonical_of(&versions).unwrap()
-    };
-    assert_eq!(with(&|log| signed_by(log, &[])), ["roster-chain"]);
-    assert_eq!(with(&|log| signed_by(log, &[MALLORY])), ["roster-chain"]);
-    assert!(with(&|log| signed_by(log, &[ALICE, CAROL])).is_empty(), "others of its people");
-    assert_eq!(with(&|log| [canonical_of(&log.rosters).unwrap(), b" ".to_vec()].concat()), ["roster-chain"]);
-    // As in a bundle, a seal can omit the list of rosters if the auditor knows the versions.
-    let mut without = second();
-    without.reseal(50, |seal| drop(seal.as_object_mut().unwrap().remove("rosters")));
-    assert!(found(&without).is_empty());
-    let mut gone = second();
-    gone.blobs.remove(gone.roster_digest(2).as_bytes());
-    assert_eq!(found(&gone), ["roster-chain"], "the payload itself");
 }
 
 #[test]

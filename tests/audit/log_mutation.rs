@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use documents::crypto::canonical::{canonical_of, to_canonical};
 use documents::crypto::digest::{hex, sha256};
 use documents::record::envelope::Envelope;
+use documents::record::seal::ENGINE;
 use judgement::audit::entry::LogEntry;
 use judgement::audit::finding::AuditEvent;
 use serde_json::{Value, json};
@@ -281,6 +282,23 @@ fn under_two_rosters() -> Vec<(Told, bool)> {
         log
     };
     let versions = |rosters: &[Envelope]| canonical_of(&rosters).expect("canonical");
+    let by_others = |signers: &[u8]| {
+        let mut rosters = both.rosters.clone();
+        rosters[1] = sign(&STANDARD.decode(&rosters[1].payload).expect("base64"), signers);
+        with_versions(both.clone(), versions(&rosters))
+    };
+    push("a later seal names versions that others of its people signed", true, by_others(&[ALICE, CAROL]));
+    push("a later seal names versions that a stranger signed", false, by_others(&[MALLORY]));
+    let longer = [versions(&both.rosters), b" ".to_vec()].concat();
+    push("a later seal names versions that are not canonical", false, with_versions(both.clone(), longer));
+    let mut fork = honest();
+    fork.sealed.roster["threshold"] = json!(1);
+    fork.roster(&[ALICE, BOB]);
+    fork.reseal(70, |_| {});
+    let mut log = both.clone();
+    (log.rosters, log.sealed) = (fork.rosters, fork.sealed);
+    log.reseal(90, |_| {});
+    push("another version 2 with the same signatures", false, log);
     let mut unsigned = both.rosters.clone();
     unsigned[1].signatures.clear();
     push("a later seal names the versions again", true, with_versions(both.clone(), versions(&both.rosters)));
@@ -358,6 +376,8 @@ fn listed(sandbox: impl FnOnce(&mut Value), receipt: impl FnOnce(&mut Value)) ->
         sealed.builtins = json!({"closures": {"restart": closure}, "version": 2});
         sealed.steps[0]["programs"] = json!(["jq"]);
     });
+    // A missing permission under a seal of another parser is no failure.
+    log.reseal(5, |seal| seal["engine"] = json!(ENGINE));
     let program = |name: &str| json!({"name": name, "path": format!("/usr/bin/{name}")});
     let list = ["bash", "cat", "jq", "restart", "ssh"].map(program);
     let approved = log.approved_but("nginx:restart", 10, &[ALICE], |predicate| {

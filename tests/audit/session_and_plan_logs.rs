@@ -1,8 +1,8 @@
 //! Logs with sessions, files and plans. Both auditors judge each log.
 
+use super::history_entries::{found, kept_of, resumed};
+use super::log_mutation::{Told, agree};
 use crate::history::{ALICE, BOB, Log, Place, reference, step, t};
-use crate::history_entries::{found, kept_of, resumed};
-use crate::log_mutation::{Told, agree};
 use serde_json::{Value, json};
 
 const SESSION: &str = "ses_01a00000-0000-7000-8000-000000000001";

@@ -60,7 +60,10 @@ fn openapi_describes_every_enum_and_operation_and_path_parameter() {
     }
     let status = &description["components"]["schemas"]["ProposalStatus"];
     assert_eq!(status["enum"].as_array().unwrap().len(), 8);
-    assert!(status["description"].as_str().unwrap().contains("- `denied`: An approver said no."), "{status}");
+    assert!(
+        status["description"].as_str().unwrap().contains("- `denied`: An approver denied the proposal."),
+        "{status}"
+    );
     for (path, item) in description["paths"].as_object().unwrap() {
         for operation in item.as_object().unwrap().values() {
             let said = |value: &Value| value["description"].as_str().is_some_and(|text| text.len() > 5);

@@ -3,10 +3,18 @@
 
 #[path = "../certified/mod.rs"]
 mod certified;
+#[path = "../commands/mod.rs"]
+mod commands;
+#[path = "../durability/mod.rs"]
+mod durability;
 #[path = "../support/later_rows.rs"]
 mod later_rows;
+#[path = "../second/mod.rs"]
+mod second;
 #[path = "../support/mod.rs"]
 mod support;
+#[path = "../terminal/mod.rs"]
+mod terminal;
 
 mod attacks;
 mod crossing;
@@ -17,6 +25,7 @@ mod held_up;
 mod http;
 mod imported;
 mod json_log;
+mod many_runs;
 mod mcp;
 mod mcp_answers;
 mod mcp_attacks;
@@ -24,6 +33,7 @@ mod mcp_evidence;
 mod mcp_problems;
 mod mcp_proxy;
 mod metrics;
+mod notebook;
 mod other_users;
 mod output;
 mod outside;

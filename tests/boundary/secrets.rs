@@ -300,7 +300,7 @@ fn a_secret_that_is_not_configured_for_a_step_is_refused_by_name() {
     assert!(notes.contains("other:db") && notes.contains("does not give the step the secret db"), "{notes}");
     let config = world.path("b/countersign.toml").display().to_string();
     let runbooks = world.path("b/runbooks").display().to_string();
-    let check = world.program(&["registry", "check", "--dir", &runbooks, "--config", &config]).output().expect("check");
+    let check = world.program(&["registry", "check", &runbooks, "--config", &config]).output().expect("check");
     assert!(check.status.success(), "{}", said(&check));
     assert_eq!(said(&check).matches("warning: ").count(), 1, "{}", said(&check));
     for lines in [said(&check), said(&world.program(&["doctor"]).arg(world.path("b")).output().expect("doctor"))] {

@@ -208,7 +208,8 @@ fn r9_a_step_cannot_read_the_private_set() {
                   : > \"$HOME/control.sock\"\n\
                   while read -r _ _ _ _ point _; do find \"$point\" -xdev \\( -name 'countersign.db*' -o -name control.sock \\) 2> /dev/null; done \\\n\
                   < /proc/self/mountinfo | sort -u | sed \"s|^$HOME/|own |; s|^/|SEEN /|\"\necho looked";
-    let front = format!("params:\n  paths: {{type: array, items: {{type: string}}}}\n{SMALL}");
+    // The search reads all directories of the host that a step can see.
+    let front = format!("params:\n  paths: {{type: array, items: {{type: string}}}}\n{}", SMALL.replace("20s", "120s"));
     let world = steps(&front, &[("look", script)]);
     let mut paths: Vec<String> = Vec::new();
     let mut below = vec![world.path("b")];

@@ -432,10 +432,12 @@ fn the_registry_command_reports_every_error_in_runbook_files_with_its_place() {
     for (name, step) in [("a.md", "#a colour=red"), ("b.md", "#b timeout=never"), ("c.md", "#c")] {
         std::fs::write(dir.path().join(name), book(step)).expect("written");
     }
-    let output = run(dir.path(), &["registry", "list", "--dir", "."]);
-    assert_eq!(output.status.code(), Some(1));
-    let text = said(&output);
-    assert!(text.contains("a.md:5:") && text.contains("b.md:5:"), "{text}");
+    for words in [&["registry", "list", "--dir", "."][..], &["registry", "check", "."]] {
+        let output = run(dir.path(), words);
+        assert_eq!(output.status.code(), Some(1));
+        let text = said(&output);
+        assert!(text.contains("a.md:5:") && text.contains("b.md:5:"), "{text}");
+    }
     std::fs::remove_file(dir.path().join("a.md")).expect("removed");
     std::fs::remove_file(dir.path().join("b.md")).expect("removed");
     assert!(said(&must(dir.path(), &["registry", "list", "--dir", "."])).contains("c:c"));
@@ -444,16 +446,16 @@ fn the_registry_command_reports_every_error_in_runbook_files_with_its_place() {
 }
 
 #[test]
-fn registry_list_warns_of_declared_programs_that_this_host_lacks() {
+fn registry_check_warns_of_declared_programs_that_this_host_lacks() {
     let dir = tempfile::tempdir().expect("a directory");
     let step = "---\ncountersign: 1\n---\n```bash {#one programs=\"cat,no-such-tool,{work}/**\"}\n:\n```\n```bash {#two programs=no-such-tool}\n:\n```\n";
     std::fs::write(dir.path().join("a.md"), step).expect("written");
-    let output = must(dir.path(), &["registry", "list", "--dir", "."]);
+    let output = must(dir.path(), &["registry", "check", "."]);
     let line = "warning: this host has no program no-such-tool, so a boundary on this host refuses a:one, a:two: install the \
                 program, or remove it from programs=\n";
-    assert_eq!(String::from_utf8_lossy(&output.stderr).matches(line).count(), 1, "{}", said(&output));
+    assert_eq!(String::from_utf8_lossy(&output.stdout).matches(line).count(), 1, "{}", said(&output));
     assert_eq!(said(&output).matches("warning: ").count(), 1, "{}", said(&output));
-    let output = must(dir.path(), &["registry", "list", "--dir", ".", "--json"]);
+    let output = must(dir.path(), &["registry", "check", ".", "--json"]);
     let value: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     let missing = serde_json::json!([{"program": "no-such-tool", "steps": ["a:one", "a:two"]}]);
     assert_eq!(value["missing_programs"], missing, "{value}");

@@ -15,9 +15,9 @@ fn page_with_script(person: &Person, script: &str) {
     person.write("books/web/scripts/x.sh", script);
 }
 
-/// Returns what `registry list` reports about the page of [`page_with_script`].
+/// Returns what `registry check` reports about the page of [`page_with_script`].
 fn listed(person: &Person) -> String {
-    let output = person.command(&["registry", "list", "--dir", "books"]).output().expect("runs");
+    let output = person.command(&["registry", "check", "books"]).output().expect("runs");
     String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
 }
 
@@ -65,7 +65,7 @@ fn a_page_whose_script_file_has_an_error_gives_no_step_to_a_boundary_that_skips_
         format!("{INPUTS}<Command id=\"restart\" path=\"scripts/x.sh\" />\n\n<Command id=\"b\" command=\"true\" />\n");
     person.write("books/web/page.mdx", &page);
     person.write("books/good.mdx", "<Command id=\"a\" command=\"true\" />\n");
-    let output = person.command(&["registry", "check", "--dir", "books", "--json"]).output().expect("runs");
+    let output = person.command(&["registry", "check", "books", "--json"]).output().expect("runs");
     let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!((&told["sound"], &told["steps"]), (&false.into(), &1.into()), "{told:#}");
     assert_eq!(told["errors"][0]["file"], "web/scripts/x.sh", "{told:#}");
@@ -96,8 +96,11 @@ fn policy_reads_the_scripts_of_every_format() {
     for row in ["x.sh:4:1  run rm", "x.sh:6:1  run seq", "x.sh:8:1  run sort"] {
         assert_eq!(text.matches(row).count(), 1, "{row}: {text}");
     }
-    let (code, text) = told(&["policy", "check", "books/web/page.mdx"]);
-    assert!(code == Some(1) && text.contains("run rm") && text.contains("DENIED"), "{text}");
+    person.write("strict.yaml", "version: 1\ndefault: {run: {deny: [rm]}}\n");
+    for books in ["books", "books/web/page.mdx"] {
+        let (code, text) = told(&["registry", "check", books, "--policy", "strict.yaml"]);
+        assert!(code == Some(1) && text.contains("run rm") && text.contains("DENIED"), "{text}");
+    }
     let (_, text) = told(&["policy", "explain", "books/deploy.runbook.md"]);
     assert!(text.contains("deploy:1 (bash): would ask") && text.contains("deploy.runbook.md:4:1  run seq"), "{text}");
     let (_, text) = told(&["policy", "explain", "books/notes.md"]);
@@ -105,7 +108,7 @@ fn policy_reads_the_scripts_of_every_format() {
     let (code, text) = told(&["policy", "explain", "books/prose.md"]);
     assert!(code == Some(2) && text.contains("contains no step: add the front matter"), "{text}");
     person.write("books/bad.runbook.md", "## 1. A\n\n```sh promt\ntrue\n```\n");
-    let (code, text) = told(&["policy", "check", "books/bad.runbook.md"]);
+    let (code, text) = told(&["policy", "explain", "books/bad.runbook.md"]);
     assert!(code == Some(2) && text.contains("books/bad.runbook.md:3:4: "), "{text}");
 }
 
@@ -221,7 +224,7 @@ fn a_pattern_with_an_ending_matches_the_path_of_a_reference_and_is_explained_oth
     let policy = "version: 1\noverrides:\n  - runbook: \"deploy/*.runbook.md\"\n    mode: deny\n";
     person.write("p.yaml", policy);
     let shown = |runbook: &str| {
-        let words = ["policy", "show", "--policy", "p.yaml", "--runbook", runbook];
+        let words = ["policy", "show", "--policy", "p.yaml", runbook];
         let output = person.command(&words).output().expect("runs");
         String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
     };

@@ -4,7 +4,7 @@ use crate::terminal::Person;
 
 /// Returns what `registry check` reports about these files, without the line about the lock.
 fn checked(person: &Person) -> Vec<String> {
-    let output = person.command(&["registry", "check", "--dir", "books"]).output().expect("runs");
+    let output = person.command(&["registry", "check", "books"]).output().expect("runs");
     let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
     text.lines().filter(|line| !line.starts_with("no lock")).map(str::to_owned).collect()
 }

@@ -5,7 +5,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use crate::shim::shim;
+use super::shim::shim;
 use crate::support::people::{Key, alice, dora, envelope, now, stamp};
 use crate::support::poor::poor_container;
 use crate::support::wire::Wire;

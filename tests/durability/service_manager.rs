@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::shim::shim;
+use super::shim::shim;
 use crate::support::people::alice;
 use crate::support::{World, has, id_of, not_run, runbook, said, wait_for};
 

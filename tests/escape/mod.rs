@@ -17,11 +17,12 @@ use std::sync::{PoisonError, RwLock, mpsc};
 use std::time::{Duration, Instant};
 
 use documents::record::profile::{Layer, Limits, Profile, STRICT, Workdir};
-use sandbox::cancel_flag::CancelFlag;
-use sandbox::linux::{LinuxSandbox, Setup};
-use sandbox::profile_check::Prepared;
-use sandbox::unavailable::Unavailable;
-use sandbox::{End, Plan, Report, Sandbox as _};
+use sandbox::isolation::unavailable::Unavailable;
+use sandbox::runs::cancel_flag::CancelFlag;
+use sandbox::runs::capture::CapturedBytes;
+use sandbox::runs::linux::{LinuxSandbox, Setup};
+use sandbox::runs::profile_check::Prepared;
+use sandbox::runs::{End, Plan, Report, Sandbox as _};
 use serde::{Deserialize, Serialize};
 
 use crate::support::host;
@@ -191,7 +192,13 @@ pub fn round_over(name: &str, who: Who, held: Held, workdir: Workdir) -> Vec<Out
     }
     // The open descriptor of a careless service.
     say(&["bash", "-c", "exec 99< \"$0\"; exec \"$@\"", canary.to_str().expect("UTF-8")]);
-    say(&[test.to_str().expect("UTF-8"), "--exact", &format!("escapes::{name}"), "--nocapture", "--test-threads=1"]);
+    say(&[
+        test.to_str().expect("UTF-8"),
+        "--exact",
+        &format!("escapes::strict::{name}"),
+        "--nocapture",
+        "--test-threads=1",
+    ]);
     let mut command = Command::new(&words[0]);
     command.args(&words[1..]).current_dir("/").stdin(Stdio::null());
     command.env(ORDER, serde_json::to_string(&order).expect("JSON"));
@@ -230,6 +237,8 @@ struct Order {
 impl Order {
     fn play(&self) -> Vec<Outcome> {
         let cases: Vec<Case> = serde_json::from_slice(&std::fs::read(&self.cases).expect("cases")).expect("cases");
+        // Files get exactly the modes in this code. No other test runs in this process.
+        rustix::process::umask(rustix::fs::Mode::empty());
         let planted = Planted::new(&self.home, &self.token);
         let sandbox = self.sandbox(&planted);
         let outcomes = cases.iter().map(|case| {
@@ -385,7 +394,11 @@ impl Run {
         let Some(report) = &self.report else { return found };
         match case.id.as_str() {
             "output-flood" => {
-                let kept = report.stdout.recorded.len() + report.stderr.recorded.len();
+                let size = |recorded: &CapturedBytes| match recorded {
+                    CapturedBytes::Memory(bytes) => bytes.len() as u64,
+                    CapturedBytes::Spooled { bytes, .. } => *bytes,
+                };
+                let kept = size(&report.stdout.recorded) + size(&report.stderr.recorded);
                 let cut =
                     report.stdout.truncated && report.stdout.bytes >= 50_000_000 && report.stderr.bytes == 10_000_000;
                 if kept > 65_536 || !cut || grown_kib > 8192 || report.end != End::Exited(0) {

@@ -27,8 +27,6 @@ pub struct Planted {
 impl Planted {
     /// Creates all resources below `home`. The canary file must exist.
     pub fn new(home: &Path, token: &str) -> Self {
-        // Without a umask, files get exactly the modes in this code.
-        rustix::process::umask(rustix::fs::Mode::empty());
         for (name, mode) in [
             ("work", 0o777),
             ("out", 0o777),
@@ -42,7 +40,9 @@ impl Planted {
             std::fs::set_permissions(home.join(name), std::fs::Permissions::from_mode(mode)).expect("mode");
         }
         for name in ["key.pem", "roster.toml", "policy.yaml", "countersign.toml"] {
-            std::fs::write(home.join("boundary").join(name), format!("{token}\n")).expect("a file");
+            let file = home.join("boundary").join(name);
+            std::fs::write(&file, format!("{token}\n")).expect("a file");
+            std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o666)).expect("mode");
         }
         let store = "import sqlite3,sys\nc=sqlite3.connect(sys.argv[1]); c.execute('create table canary(t)'); c.execute('insert into canary values(?)',(sys.argv[2],)); c.commit()";
         tool(store, &[home.join("boundary/countersign.db").to_str().expect("UTF-8"), token]);

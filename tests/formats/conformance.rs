@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use serde_json::Value;
 
-use crate::host;
+use crate::support::host;
 use crate::vectors::{self, OF_OTHER_PROJECTS, Outcome, READERS};
 
 use crate::golden;

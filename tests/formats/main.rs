@@ -2,14 +2,26 @@
 //! languages.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "../audit/mod.rs"]
+mod audit;
+#[path = "../certified/mod.rs"]
+mod certified;
+#[path = "../cosigner/mod.rs"]
+mod cosigner;
 #[path = "../golden/mod.rs"]
 mod golden;
-#[path = "../support/host.rs"]
-mod host;
+#[path = "../history/mod.rs"]
+mod history;
 #[path = "../mutants/mod.rs"]
 mod mutants;
+#[path = "../planted/mod.rs"]
+mod planted;
 #[path = "../second/mod.rs"]
 mod second;
+#[path = "../shell/mod.rs"]
+mod shell;
+#[path = "../support/mod.rs"]
+mod support;
 #[path = "../vectors/mod.rs"]
 mod vectors;
 

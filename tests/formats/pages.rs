@@ -264,7 +264,7 @@ fn hostile_script(text: &str, size: usize) -> String {
 fn hostile_pages_are_read_or_refused_quickly() {
     // A debug build is about 25 times slower than a release build.
     let (size, limit) = if cfg!(debug_assertions) {
-        (16 << 10, Duration::from_secs(20))
+        (8 << 10, Duration::from_secs(10))
     } else {
         (MAX_FILE_BYTES, Duration::from_secs(2))
     };

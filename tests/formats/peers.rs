@@ -8,11 +8,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use judgement::registry::imported::{ImportedBlock, read_imported};
+use documents::record::step_definition::StepDefinition;
+use judgement::registry::page::{Page, RunbookFiles};
+use judgement::registry::{Registry, gruntwork};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use crate::host::not_run;
+use crate::support::host::not_run;
 
 /// Number of executables of the clone that must at least be steps of a registry.
 const REGISTERED: usize = 105;
@@ -41,41 +43,30 @@ fn gruntworks_executables_are_registered_with_the_same_bytes_or_refused_with_a_r
     find_pages(&folder, &mut pages);
     pages.sort();
     assert!(!pages.is_empty(), "{}: no .mdx file", folder.display());
-    let (files, errors) = read_imported(&folder);
-    assert!(errors.is_empty(), "{errors:?}");
     let (mut registered, mut different, mut refused) = (0, Vec::new(), 0);
     for path in &pages {
         let text = fs::read_to_string(path).expect("a page");
         let shown = path.strip_prefix(&folder).expect("a page of the folder").display().to_string();
-        let file = files.iter().find(|file| file.file == shown);
+        let files = RunbookFiles::new(path.parent().expect("a directory").to_owned(), None);
+        let name = shown.strip_suffix(".mdx").expect("a page");
+        let steps = gruntwork::read(&Page { name, text: &text, files: &files }).unwrap_or_default().steps;
+        // An error of the page refuses all its blocks.
+        let of_page = Registry::of_file(path, &shown, &shown).err().unwrap_or_default();
         for executable in executables(&text, path.parent().expect("a directory")) {
             let id = &executable.id;
-            let block = file.and_then(|file| file.blocks.iter().find(|one| one.definition.reference.step() == id));
-            match (block, file.and_then(|file| file.errors.first())) {
+            let block = steps.iter().map(|one| &one.definition).find(|step| step.reference.step() == id);
+            match (block, of_page.first()) {
                 (Some(block), _) if Some(without_functions(block, &executable)) != executable.script => {
                     different.push(format!("{shown}: {id}: other bytes"));
                 }
-                // An error of the page refuses all its blocks.
-                (Some(block), of_page) => {
-                    match block.refused.first().map(ToString::to_string).or(of_page.map(ToString::to_string)) {
-                        None => {
-                            registered += 1;
-                            let number = executable_id(id, executable.script.as_deref().unwrap_or_default());
-                            println!(
-                                "{shown}: {id}: registered, {}, same bytes, {number}",
-                                block.definition.interpreter
-                            );
-                        }
-                        Some(reason) => {
-                            refused += 1;
-                            let at = block.place;
-                            println!("{shown}:{}:{}: {id}: refused: {reason}", at.line, at.column);
-                        }
-                    }
+                (Some(block), None) => {
+                    registered += 1;
+                    let number = executable_id(id, executable.script.as_deref().unwrap_or_default());
+                    println!("{shown}: {id}: registered, {}, same bytes, {number}", block.interpreter);
                 }
-                (None, Some(flaw)) => {
+                (_, Some(reason)) => {
                     refused += 1;
-                    println!("{shown}: {id}: refused: {flaw}");
+                    println!("{shown}: {id}: refused: {reason}");
                 }
                 (None, None) => different.push(format!("{shown}: {id}: not found")),
             }
@@ -87,8 +78,8 @@ fn gruntworks_executables_are_registered_with_the_same_bytes_or_refused_with_a_r
 }
 
 /// Returns the script of a block without the functions of Gruntwork that the reader puts at the beginning of a line.
-fn without_functions(block: &ImportedBlock, executable: &Executable) -> String {
-    let (source, script) = (&block.definition.source, executable.script.as_deref().unwrap_or_default());
+fn without_functions(block: &StepDefinition, executable: &Executable) -> String {
+    let (source, script) = (&block.source, executable.script.as_deref().unwrap_or_default());
     let added = source.len().saturating_sub(script.len());
     let at = source.find("log_").filter(|at| source[*at..].contains("() { ") && source.is_char_boundary(at + added));
     at.map_or_else(|| source.clone(), |at| format!("{}{}", &source[..at], &source[at + added..]))
@@ -154,7 +145,7 @@ fn the_first_notebooks_of_yisaaaa_run_as_they_are() {
     for (number, text) in notebooks.iter().enumerate() {
         fs::write(home.path().join(format!("n{number}.md")), text).expect("written");
     }
-    let checked = program(home.path()).args(["registry", "check", "--dir", "."]).output().expect("the program");
+    let checked = program(home.path()).args(["registry", "check", "."]).output().expect("the program");
     let said = String::from_utf8_lossy(&checked.stdout).into_owned();
     assert!(said.contains("sound: 6 steps") && !said.contains("remark"), "{said}");
     for (name, words) in [

@@ -23,6 +23,7 @@ use documents::record::document::{Predicate, Statement};
 use documents::record::envelope::{
     Base64, Envelope, EnvelopeSignature, MAX_SIGNATURES, Signed, Verified, VerifiedSignature,
 };
+use documents::record::kinds::StatementKind;
 use documents::record::later_words::Program;
 use documents::record::malformed::Malformed;
 use documents::record::program_list::{ListedProgram, ProgramFacts, ProgramList, ProgramMode};
@@ -499,19 +500,7 @@ fn a_roster_of_256_kib_and_a_bundle_of_4_mib_are_accepted_and_one_byte_more_is_r
 
 /// Parses a payload of a kind, and returns the bytes of the parsed document.
 fn read_back(kind: &str, payload: &[u8]) -> Result<Vec<u8>, Malformed> {
-    fn one<P: Predicate>(payload: &[u8]) -> Result<Vec<u8>, Malformed> {
-        Statement::<P>::from_payload(payload)?.to_payload()
-    }
-    match kind {
-        "authorization" => one::<Authorization>(payload),
-        "consumption" => one::<Consumption>(payload),
-        "denial" => one::<Denial>(payload),
-        "receipt" => one::<Receipt>(payload),
-        "refusal" => one::<RefusalStatement>(payload),
-        "roster" => one::<Roster>(payload),
-        "seal" => one::<Seal>(payload),
-        other => panic!("no kind {other}"),
-    }
+    (StatementKind::of(kind).expect("a kind").read)(payload)
 }
 
 proptest! {

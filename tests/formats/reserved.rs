@@ -10,7 +10,7 @@ use documents::record::bundle::Bundle;
 use documents::record::consumption::Consumption;
 use documents::record::document::{Predicate, Statement};
 use documents::record::envelope::{Base64, Signed};
-use documents::record::later::of_kind;
+use documents::record::kinds::of_kind;
 use documents::record::malformed::Malformed;
 use documents::record::receipt::Receipt;
 use documents::record::roster::Roster;

@@ -42,8 +42,8 @@ fn every_pattern_of_rundown_is_read_and_every_invalid_runbook_is_refused() {
     for path in &valid {
         let text = std::fs::read_to_string(path).expect("a runbook");
         let files = RunbookFiles::new(path.parent().expect("a directory").to_owned(), None);
-        let page = match read(&Page { name: "a", text: &text, files: &files }) {
-            Ok(page) => page.expect("a page"),
+        let page = match read(&Page { name: "a", text: &text, files: &files }).without_flaws() {
+            Ok(page) => page,
             // One pattern names runbooks that do not exist.
             Err(flaws) => {
                 assert!(path.ends_with("composition/runbook-composition.runbook.md"), "{flaws:?}");
@@ -53,7 +53,7 @@ fn every_pattern_of_rundown_is_read_and_every_invalid_runbook_is_refused() {
             }
         };
         // A command of Rundown itself can't run. A remark says which lines to change.
-        let remarks: Vec<String> = page.shared_remarks.iter().map(ToString::to_string).collect();
+        let remarks: Vec<String> = page.remarks.iter().map(ToString::to_string).collect();
         for step in &page.steps {
             for (number, _) in step.definition.source.lines().enumerate().filter(|(_, line)| line.starts_with("rd ")) {
                 let line = (step.place.line + number + 1).to_string();

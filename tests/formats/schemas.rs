@@ -11,11 +11,13 @@ use documents::record::consumption::Consumption;
 use documents::record::denial::Denial;
 use documents::record::document::Statement;
 use documents::record::envelope::Envelope;
+use documents::record::kinds::StatementKind;
 use documents::record::receipt::Receipt;
 use documents::record::refusal_statement::RefusalStatement;
 use documents::record::roster::Roster;
 use documents::record::seal::Seal;
 use jsonschema::Validator;
+use judgement::policy::file::Policy;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -130,15 +132,7 @@ fn every_document_that_the_reader_accepts_fits_its_schema() {
             let mut value = mutant.value.clone();
             golden::repair_twins(kind, &mut value);
             let payload = documents::crypto::canonical::to_canonical(&value);
-            let taken = match kind {
-                "authorization" => Statement::<Authorization>::from_payload(&payload).is_ok(),
-                "consumption" => Statement::<Consumption>::from_payload(&payload).is_ok(),
-                "denial" => Statement::<Denial>::from_payload(&payload).is_ok(),
-                "receipt" => Statement::<Receipt>::from_payload(&payload).is_ok(),
-                "refusal" => Statement::<RefusalStatement>::from_payload(&payload).is_ok(),
-                "roster" => Statement::<Roster>::from_payload(&payload).is_ok(),
-                _ => Statement::<Seal>::from_payload(&payload).is_ok(),
-            };
+            let taken = (StatementKind::of(kind).expect("a kind").read)(&payload).is_ok();
             // An embedded envelope has its own reader. The reader of a receipt checks only the fields of the envelope
             // and their types.
             let embedded = kind == "receipt" && mutant.pointer.starts_with("/predicate/authorization/");
@@ -147,4 +141,41 @@ fn every_document_that_the_reader_accepts_fits_its_schema() {
             }
         }
     }
+}
+
+#[test]
+fn the_schema_of_a_policy_and_the_reader_of_a_sealed_policy_agree() {
+    let schema = validator("policy");
+    for (text, good) in [
+        (r#"{"version":1,"default":{"approvals":{"from":["ops"]}}}"#, true),
+        (r#"{"version":1,"default":{"approvals":{"required":1}}}"#, false),
+        (r#"{"version":1,"default":{"approvals":{"from":[]}}}"#, false),
+        (r#"{"version":1,"default":{"approvals":{"from":["ops"],"required":0}}}"#, false),
+        (r#"{"version":2}"#, true),
+        (r#"{"version":0}"#, false),
+        (r#"{"version":3}"#, false),
+        (r#"{"version":1,"default":{"sandbox":{"level":"strict","require":[],"off_reason":1}}}"#, true),
+        (r#"{"version":1,"default":{"sandbox":{"proc":"full","limits":{"processes":1},"deny":["**/x"]}}}"#, true),
+        (r#"{"version":1,"default":{"sandbox":{"limits":{"processes":0}}}}"#, false),
+        (r#"{"version":1,"default":{"sandbox":{"read":["/srv/a"]}}}"#, false),
+        (r#"{"version":1,"overrides":[{"runbook":"a","sandbox":{"read":["/srv/a"]}}]}"#, true),
+        (r#"{"version":1,"overrides":[{"runbook":"a","sandbox":{"read":[]}}]}"#, false),
+        (r#"{"version":1,"overrides":[{"runbook":"a","sandbox":{"read":["/srv/a","/srv/a"]}}]}"#, false),
+        (r#"{"version":1,"overrides":[{"runbook":"a","sandbox":{"network":{"allow":["a.example:443"]}}}]}"#, true),
+        (r#"{"version":1,"overrides":[{"runbook":"a","sandbox":{"network":{"allow":[]}}}]}"#, false),
+        (r#"{"version":1,"overrides":[{"runbook":"a"}]}"#, false),
+    ] {
+        let value: Value = serde_json::from_str(text).expect("JSON");
+        assert_eq!((schema.is_valid(&value), Policy::from_sealed(&value).is_ok()), (good, good), "{text}");
+    }
+}
+
+#[test]
+fn the_schema_of_a_step_leaves_an_invalid_quorum_rule_to_the_check_quorum() {
+    let schema = validator("step");
+    let mut step = golden::value("bundle.json")["step"].clone();
+    step["approvals"]["required"] = 0.into();
+    fits(&schema, &step, "required 0");
+    step["sandbox"]["network"] = serde_json::json!({"allow": []});
+    assert!(!schema.is_valid(&step), "a network that allows no host");
 }

@@ -1,12 +1,21 @@
 //! Checks the source code of this project: module layout, tests that documents name, dependencies, sentences.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "../cosigner/mod.rs"]
+mod cosigner;
+#[path = "../docs/mod.rs"]
+mod docs;
 #[path = "../rust_source/mod.rs"]
 mod rust_source;
+#[path = "../shown/mod.rs"]
+mod shown;
+#[path = "../support/mod.rs"]
+mod support;
 
 mod client;
 mod compile_fail;
 mod layers;
 mod named_tests;
 mod sentences;
+mod sizes;
 mod supply_chain;

@@ -29,7 +29,8 @@ const DUPLICATES: &[(&str, &[&str], &str)] = &[
 ];
 
 /// The packages of this workspace.
-const OURS: [&str; 7] = ["client", "countersign", "countersign-client", "documents", "judgement", "sandbox", "wire"];
+const OURS: [&str; 8] =
+    ["client", "console", "countersign", "countersign-client", "documents", "judgement", "sandbox", "wire"];
 
 #[test]
 fn every_licence_is_allowed() {
@@ -144,12 +145,8 @@ fn every_dependency_has_a_stated_purpose() {
 
 #[test]
 fn every_package_takes_its_dependencies_from_the_list_of_the_workspace() {
-    for name in
-        ["", "crates/client/", "crates/client-program/", "crates/documents/", "crates/judgement/", "crates/sandbox/"]
-            .into_iter()
-            .chain(["crates/wire/"])
-    {
-        let file = format!("{name}Cargo.toml");
+    for name in ["client", "client-program", "console", "documents", "judgement", "sandbox", "wire", ".."] {
+        let file = format!("crates/{name}/Cargo.toml");
         let package = manifest(&file);
         for table in ["dependencies", "dev-dependencies", "build-dependencies"] {
             for (name, value) in package.get(table).and_then(toml::Value::as_table).into_iter().flatten() {

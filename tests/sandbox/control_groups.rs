@@ -5,7 +5,7 @@
 
 use documents::record::enforcement::{HeldLimit, LimitHolder};
 use documents::record::profile::Profile;
-use sandbox::{End, Report, Sandbox as _};
+use sandbox::runs::{End, Report, Sandbox as _};
 
 use crate::runs::{Bench, limited, mark, out, plan, profile, sleepers};
 use crate::support::host::not_run;

@@ -1,6 +1,10 @@
 //! The sandbox: what a step can reach, and what its limits are.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "../escape/mod.rs"]
+mod escape;
+#[path = "../escapes/mod.rs"]
+mod escapes;
 #[path = "../support/later_rows.rs"]
 mod later_rows;
 #[path = "../planted/mod.rs"]

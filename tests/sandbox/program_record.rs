@@ -6,9 +6,9 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use documents::record::profile::{Limits, Profile, STRICT};
-use sandbox::cancel_flag::CancelFlag;
-use sandbox::linux::{LinuxSandbox, Setup};
-use sandbox::{Plan, Sandbox as _};
+use sandbox::runs::cancel_flag::CancelFlag;
+use sandbox::runs::linux::{LinuxSandbox, Setup};
+use sandbox::runs::{Plan, Sandbox as _};
 use serde_json::{Value, json};
 
 use crate::support::host::on_host;

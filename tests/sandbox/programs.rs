@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use documents::record::enforcement::Level;
 use documents::record::profile::{Limits, Proc, Profile, STRICT, Workdir};
-use sandbox::cancel_flag::CancelFlag;
-use sandbox::linux::{LinuxSandbox, Setup};
-use sandbox::{End, Plan, Sandbox as _};
+use sandbox::runs::cancel_flag::CancelFlag;
+use sandbox::runs::linux::{LinuxSandbox, Setup};
+use sandbox::runs::{End, Plan, Sandbox as _};
 
 use crate::support;
 

@@ -11,15 +11,13 @@ use crate::support::host::{not_run, user_of_the_host};
 use documents::crypto::digest::ContentDigest;
 use documents::record::profile::{Limits, Profile, STRICT, Workdir};
 use documents::record::step_file::StepFile;
-use sandbox::cancel_flag::CancelFlag;
-use sandbox::linux::{LinuxSandbox, Setup};
-use sandbox::program_lookup::{WantedPrograms, list_of};
-use sandbox::run_results::{CapturedFile, FileRule, ResultLimits, ResultsError, RunResults};
-use sandbox::session_tree::SessionTree;
-use sandbox::{
-    End, Plan, PlannedFile, PlannedInput, PlannedSession, Report, SESSION_STATE_FILE, SESSION_WRAPPER_FILE,
-    Sandbox as _, SessionWrapper,
-};
+use sandbox::isolation::session_tree::SessionTree;
+use sandbox::programs::program_lookup::{WantedPrograms, list_of};
+use sandbox::runs::cancel_flag::CancelFlag;
+use sandbox::runs::linux::{LinuxSandbox, Setup};
+use sandbox::runs::{End, Plan, PlannedFile, PlannedInput, PlannedSession, Report, Sandbox as _};
+use sandbox::sessions::run_results::{CapturedFile, FileRule, ResultLimits, ResultsError, RunResults};
+use sandbox::sessions::session_wrapper::{SESSION_STATE_FILE, SESSION_WRAPPER_FILE, SessionWrapper};
 
 const LIMITS: ResultLimits = ResultLimits { files: 1000, bytes: 16 << 20 };
 

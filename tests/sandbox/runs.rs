@@ -15,12 +15,12 @@ use crate::support::wait_for;
 use documents::record::enforcement::{HeldLimit, Level, LimitFacts, LimitHolder, Masks};
 use documents::record::profile::STRICT;
 use documents::record::profile::{Layer, Limits, Network, NetworkMode, Proc, Profile, Workdir};
-use sandbox::attempts::{self, Attempt, AttemptResult};
-use sandbox::cancel_flag::CancelFlag;
-use sandbox::capture::Chunk;
-use sandbox::linux::{LinuxSandbox, Setup};
-use sandbox::unavailable::Unavailable;
-use sandbox::{End, Plan, Report, Sandbox as _};
+use sandbox::isolation::unavailable::Unavailable;
+use sandbox::runs::attempts::{self, Attempt, AttemptResult};
+use sandbox::runs::cancel_flag::CancelFlag;
+use sandbox::runs::capture::Chunk;
+use sandbox::runs::linux::{LinuxSandbox, Setup};
+use sandbox::runs::{End, Plan, Report, Sandbox as _};
 
 pub(super) struct Bench {
     home: tempfile::TempDir,
@@ -391,18 +391,6 @@ fn git_works_in_a_tree_of_the_run() {
     let read =
         Profile { read: vec![path.clone()], write: vec![], deny: vec![], workdir: Workdir::Private, ..profile() };
     assert_eq!(said(bench.run_with(&read, plan("bash", &format!("cd {path} && {script}")))), "first\nfile");
-}
-
-#[test]
-fn java_starts_if_a_jdk_is_installed() {
-    let bench = Bench::strict();
-    let name = "java_starts_if_a_jdk_is_installed";
-    if !Path::new("/usr/bin/java").exists() {
-        return not_run(name, "there is no java here");
-    }
-    let script = "cat /etc/java-*-openjdk/security/java.security > /dev/null && java -version 2>&1 | head -1";
-    let version = said(bench.run_with(&limited(|limits| limits.memory_bytes = 4 << 30), plan("bash", script)));
-    assert!(version.contains("version"), "{version}");
 }
 
 // Resources that a step must not reach
@@ -1601,11 +1589,12 @@ fn a_run_with_the_sandbox_level_off_still_ends_all_its_processes() {
         stranger = Some(std::process::Command::new("sleep").arg(&mark).uid(id).gid(id).spawn().expect("starts"));
     };
     let met = bench.sandbox.run(prepared, plan("bash", &meets), &mut starts_one, &CancelFlag::new().expect("a flag"));
-    let alive = on_host(&mark);
     let mut stranger = stranger.expect("started");
+    // A killed process can need some time to end on a busy machine.
+    wait_for("the process of the run's user is killed", || !on_host(&mark));
     stranger.kill().expect("killed");
     stranger.wait().expect("dead");
-    assert_eq!((met.end, alive), (End::Exited(0), false));
+    assert_eq!(met.end, End::Exited(0));
     let mut key = bench.run_with(&profile, plan("bash", &format!("cat {}", bench.path("private/key.pem").display())));
     assert_ne!((key.end.clone(), out(&mut key).as_str()), (End::Exited(0), "the secret"));
     assert_eq!(key.stdout.bytes, 0, "the private set is closed to the run's own id");

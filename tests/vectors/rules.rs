@@ -5,7 +5,7 @@ use judgement::policy::builtins::Builtins;
 use judgement::policy::decide::{DecisionPlace, Flags, PolicyVerdict, decide_env, decide_path, decide_script, worst};
 use judgement::policy::file::Policy;
 use judgement::policy::lists::{KINDS, word};
-use judgement::policy::paths::{PathVariables, RunbookPath, absolute};
+use judgement::policy::paths::{PathVariables, RunbookPath, normalised};
 use judgement::policy::ruling::resolve_path;
 use judgement::policy::session::{AnswerChoice, AnswerGiven, DefaultAnswers, Session};
 use judgement::shell::commands::ReadLimit;
@@ -69,7 +69,10 @@ fn answer(vector: &Value) -> Result<(&'static str, Vec<String>), String> {
             (decided.verdict, vec![decided])
         }
         PermissionKind::Read | PermissionKind::Write => {
-            let path = absolute(&context("cwd", "/repo"), input);
+            let path = match input.strip_prefix('/') {
+                Some(_) => normalised(input),
+                None => normalised(&format!("{}/{input}", context("cwd", "/repo"))),
+            };
             let decided = decide_path(&ruling, kind, &path, at, &flags);
             (decided.verdict, vec![decided])
         }

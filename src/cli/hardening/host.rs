@@ -22,7 +22,7 @@ pub(super) fn program() -> Vec<PointFinding> {
 
 /// Checks the sandbox level, and whether the machine runs only this service.
 pub(super) fn isolation(boundary: &InspectedBoundary<'_>, held: Level) -> Vec<PointFinding> {
-    let level = match (boundary.config.level, held) {
+    let level = match (boundary.config.sandbox.level, held) {
         (Level::Strict, Level::Strict) => pass("runs have the sandbox level strict"),
         (Level::Strict, held) => fail(
             format!("this host supports only the sandbox level {}", held.word()),

@@ -10,8 +10,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use crate::node::config::FILE;
-use crate::node::template;
+use crate::node::config::{FILE, template};
 use client::commands::own_program::own_program;
 use client::home::directories::Home;
 use client::home::named_file::read_bounded;
@@ -129,7 +128,7 @@ pub fn make(dir: &Path, name: &BoundaryName, approvers: &[(Name, SshKey)]) -> Re
     people.dedup();
     let required = people.len().clamp(1, MOST_REQUIRED);
     let mut files: Vec<(String, u32, String)> = vec![
-        (FILE.to_owned(), 0o600, template::text(name)),
+        (FILE.to_owned(), 0o600, template(name.as_str())),
         ("boundary/roster.toml".to_owned(), 0o600, content::roster(name, &key, approvers, required)),
         ("boundary/policy.yaml".to_owned(), 0o600, content::policy(required)),
         ("countersign.service".to_owned(), 0o644, content::unit(&absolute, &program)),

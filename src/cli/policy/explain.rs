@@ -2,19 +2,19 @@
 //! that can start.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::cli::policy::source::{
-    PolicySource, heading, heads, is_interpreter, not_understood, to_json, word_of, worst,
+use crate::cli::policy::answers::{
+    PolicyOptions, heading, heads, is_interpreter, not_understood, to_json, word_of, worst,
 };
-use crate::local::grant_options::GrantArgs;
 use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::printable_text::PrintableText;
 use client::terminal::streams::Terminal;
 use client::terminal::table::aligned;
 use documents::record::later_words::Program;
+use judgement::policy::decide::DecisionPlace;
 use judgement::policy::program_names::ProgramOrigin;
 use judgement::policy::required_permissions::is_read;
 
@@ -30,12 +30,21 @@ pub(super) struct Args {
     #[arg(value_name = "FILE")]
     file: PathBuf,
     #[command(flatten)]
-    source: PolicySource,
+    under: PolicyOptions,
+    /// The runbook path that selects overrides and grants, such as `deploy/service`. The default is the path of FILE
+    /// from the repository's top directory
+    #[arg(long, value_name = "PATH")]
+    runbook: Option<String>,
+    /// Decide like a boundary with approvers, not like a run at the terminal
+    #[arg(long)]
+    boundary: bool,
 }
 
 pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
-    let (held, flags) = args.source.hold(Some(&args.file), &GrantArgs::default())?;
-    let answered = args.source.answer(&args.file, &held, &flags)?;
+    let file = Some(args.file.as_path()).filter(|file| *file != Path::new("-"));
+    let held = args.under.hold(args.runbook.as_deref(), file)?;
+    let at = if args.boundary { DecisionPlace::Boundary } else { DecisionPlace::Terminal };
+    let answered = held.answer(&args.file, at)?;
     if terminal.json {
         let scripts: Vec<_> = answered.iter().map(to_json).collect();
         let verdict = worst(answered.iter().map(|one| one.decision.verdict));

@@ -1,8 +1,7 @@
 //! The `policy` command shows how policy decides about a script, and shows the rules of policy.
-mod check;
+pub(in crate::cli) mod answers;
 mod explain;
 mod show;
-mod source;
 
 use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::streams::Terminal;
@@ -16,21 +15,18 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Check if a script or runbook would run; the exit code is the result
-    Check(check::Args),
-    /// Show every command of a script with its line, and the rule that decides about it
+    /// Show what a script would run: every command with its line, and the rule that decides about it
     Explain(explain::Args),
-    /// Show the rules in force and the source of each rule
+    /// Show the rules in force for a step and the source of each rule
     Show(show::Args),
 }
 
-/// Checks, explains or shows.
+/// Explains or shows.
 ///
 /// # Errors
 /// Returns an error if the script or the policy cannot be read.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     match &args.command {
-        Command::Check(args) => check::run(args, terminal),
         Command::Explain(args) => explain::run(args, terminal),
         Command::Show(args) => show::run(args, terminal),
     }

@@ -2,32 +2,37 @@
 
 use serde_json::{Value, json};
 
-use crate::cli::policy::source::PolicyOptions;
+use crate::cli::policy::answers::{PolicyOptions, is_interpreter};
 use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::printable_text::PrintableText;
 use client::terminal::screen::{LineTone, Screen};
 use client::terminal::streams::Terminal;
 use client::terminal::table::aligned;
+use documents::record::authorization::PermissionKind;
 use documents::record::later_words::Program;
 use judgement::policy::lists::{KINDS, ListEntry, ListSide, word};
 use judgement::policy::origin::RuleOrigin;
 use judgement::policy::ruling::Ruling;
 use judgement::shell::settings::TRUSTED;
-use sandbox::always_readable;
+use sandbox::runs::always_readable;
 
 /// Show the rules in force and the source of each rule.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   countersign policy show
-  countersign policy show --runbook deploy/service.md
+  countersign policy show deploy/service:restart
   countersign policy show --policy boundary/policy.yaml --json")]
 pub(super) struct Args {
+    /// A step or a runbook, such as `deploy/service:restart`, which selects overrides and grants
+    #[arg(value_name = "STEP")]
+    step: Option<String>,
     #[command(flatten)]
     under: PolicyOptions,
 }
 
 pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
-    let held = args.under.hold(None)?;
+    let runbook = args.step.as_deref().map(|step| step.rsplit_once(':').map_or(step, |(path, _)| path));
+    let held = args.under.hold(runbook, None)?;
     let ruling = &held.ruling;
     // The order is the order in which policy applies the rules.
     let mut entries: Vec<(&'static str, &'static str, &ListEntry)> = Vec::new();
@@ -61,6 +66,9 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
     }
     for note in held.other_endings() {
         terminal.say(PrintableText::text(&format!("note: {note}")).as_str());
+    }
+    for warning in warnings(ruling) {
+        terminal.say(PrintableText::text(&format!("warning: {warning}")).as_str());
     }
     let mut screen = Screen::default();
     screen.heading("Policy");
@@ -110,6 +118,25 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
     terminal.line("")?;
     terminal.show(&screen)?;
     Ok(Exit::Done)
+}
+
+/// Returns a warning for each written rule that allows more than its pattern suggests.
+fn warnings(ruling: &Ruling) -> Vec<String> {
+    let mut found = Vec::new();
+    for kind in KINDS {
+        for entry in ruling.written.of(kind).allow.entries() {
+            let (text, origin) = (entry.listed.text(), &entry.origin);
+            if entry.listed.is_everything() {
+                found.push(format!("{}.allow {text:?} ({origin}) allows everything that no list denies", word(kind)));
+            } else if kind == PermissionKind::Run && is_interpreter(text) {
+                found.push(format!(
+                    "run.allow {text:?} ({origin}) allows everything that this program can run, so only the sandbox \
+                     restricts it"
+                ));
+            }
+        }
+    }
+    found
 }
 
 /// Returns what policy says about the list of programs.

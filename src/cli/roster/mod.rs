@@ -3,11 +3,9 @@
 pub mod draft;
 pub mod in_force;
 
-use std::path::PathBuf;
-
 use crate::cli::configured::ConfigArgs;
-use client::commands::roster::show;
-use client::commands::roster::sign::{self, MergeArgs, SignArgs};
+use client::commands::roster::show::{self, ShowArgs};
+use client::commands::roster::sign::SigningCommand;
 use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::streams::Terminal;
 
@@ -39,19 +37,11 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// Print a roster and its digest; with --json, print the statement that verifiers take
-    Show {
-        /// A roster statement (JSON). The default is the roster in force, if the files of the configuration contain it
-        file: Option<PathBuf>,
-        /// Print the approvers in the allowed_signers format of OpenSSH
-        #[arg(long)]
-        allowed_signers: bool,
-    },
+    Show(ShowArgs),
     #[command(flatten)]
     Draft(draft::DraftCommand),
-    /// Show the changes of a next version, ask, and add your signature to its file
-    Sign(SignArgs),
-    /// Collect the signatures of one version from several files into the first file
-    Merge(MergeArgs),
+    #[command(flatten)]
+    Signing(SigningCommand),
 }
 
 /// Shows or changes a roster.
@@ -60,14 +50,13 @@ enum Command {
 /// Returns all errors in the roster, or the reason why the roster was not signed.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     match &args.command {
-        Command::Show { file: Some(file), allowed_signers } => {
+        Command::Show(ShowArgs { file: Some(file), allowed_signers }) => {
             show::print(show::of_file(file)?, *allowed_signers, terminal)
         }
-        Command::Show { file: None, allowed_signers } => {
+        Command::Show(ShowArgs { file: None, allowed_signers }) => {
             show::print(in_force::of_configuration(&args.config, terminal)?, *allowed_signers, terminal)
         }
         Command::Draft(command) => draft::run(&args.config, command, terminal),
-        Command::Sign(sign) => sign::run(sign, terminal),
-        Command::Merge(merge) => sign::merge(merge, terminal),
+        Command::Signing(command) => command.run(terminal),
     }
 }

@@ -18,7 +18,7 @@ use crate::local::local_secrets::LocalSecrets;
 use crate::local::loop_lists::LoopLists;
 use crate::local::project::Project;
 use crate::local::runbook::Runbook;
-use crate::local::sandbox_choice::SandboxChoice;
+use crate::local::sandbox_choice::{SandboxArgs, SandboxChoice};
 use crate::local::signals::Signals;
 use crate::local::signed_receipts::Receipts;
 use crate::local::step_run::RunbookWalk;
@@ -95,15 +95,8 @@ pub struct Args {
     carry: bool,
     #[command(flatten)]
     rules: RuleArgs,
-    /// Use all sandbox layers that this host supports, and report the missing layers
-    #[arg(long, conflicts_with_all = ["no_sandbox", "sandbox_strict"], help_heading = "Sandbox")]
-    sandbox: bool,
-    /// Run without a sandbox: only the limits and a clean environment apply
-    #[arg(long, conflicts_with = "sandbox_strict", help_heading = "Sandbox")]
-    no_sandbox: bool,
-    /// Refuse to run if this host lacks a sandbox layer. This is the default
-    #[arg(long, help_heading = "Sandbox")]
-    sandbox_strict: bool,
+    #[command(flatten)]
+    sandbox: SandboxArgs,
     /// Do not store a receipt of the run
     #[arg(long, help_heading = "Receipt")]
     no_receipt: bool,
@@ -115,20 +108,6 @@ pub struct Args {
     also_key: Vec<PathBuf>,
     #[command(flatten)]
     key: KeyArgs,
-}
-
-impl Args {
-    fn wanted(&self) -> SandboxChoice {
-        if self.no_sandbox {
-            SandboxChoice::Off("--no-sandbox")
-        } else if self.sandbox {
-            SandboxChoice::BestEffort
-        } else if self.rules.allows_all() && !self.sandbox_strict {
-            SandboxChoice::Off("--allow-all")
-        } else {
-            SandboxChoice::Strict
-        }
-    }
 }
 
 /// Runs the steps of a runbook, or lists the local receipts.
@@ -158,7 +137,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     };
     let rules = LocalRules::find(&args.rules, &project, &runbook)?;
     let receipts = if args.no_receipt { None } else { Receipts::prepare(&args.key)? };
-    let wanted = args.wanted();
+    let wanted = args.sandbox.wanted(args.rules.allows_all());
     rules.say_what_is_off(terminal);
     if let SandboxChoice::Off(flag) = wanted {
         terminal.say(&format!(

@@ -22,7 +22,7 @@ use crate::store::ledger::Ledger;
 use crate::store::ledger::tests::failing_store::{Commits, Failing};
 use crate::store::shared::{LedgerConfig, LedgerLimits, LogSigner};
 use crate::store::sqlite;
-use crate::store::stored_leaf::{LeafKind, LeafRef, WriteStop};
+use crate::store::stored_leaf::{LeafRef, WriteStop};
 use crate::store::stored_proposal::{AuthorizationCore, NewProposal};
 use crate::store::stored_run::{Consume, Finish, SpentNonce, Window};
 use crate::store::stored_seal::{SealStored, SealWrite};
@@ -35,6 +35,7 @@ use documents::record::consumption::Consumption;
 use documents::record::document::Statement;
 use documents::record::envelope::{Base64, Envelope, Signed};
 use documents::record::ident::{Nonce, ProposalId};
+use documents::record::kinds::LeafKind;
 use documents::record::validity::Timestamp;
 
 const T0: i64 = 1_800_000_000;
@@ -241,7 +242,8 @@ fn consumptions(ledger: &Ledger) -> Vec<(u64, Statement<Consumption>)> {
 
 fn check_laws(ledger: &Ledger) {
     let state = ledger.state();
-    let data = ledger.leaves(0..state.size).expect("leaves");
+    let leaf = |index| ledger.leaf(index).expect("read").expect("a leaf").data;
+    let data: Vec<_> = (0..state.size).map(leaf).collect();
     assert_eq!(data.len() as u64, state.size);
     let hashes: Vec<_> = data.iter().map(|data| merkle::leaf_hash(data)).collect();
     assert_eq!(ledger.root_at(state.size).expect("root"), Some(merkle::root(&hashes)));
@@ -257,7 +259,6 @@ fn check_laws(ledger: &Ledger) {
         }
     }
     let running: Vec<_> = ledger.unfinished().expect("read").into_iter().map(|one| one.proposal).collect();
-    assert_eq!(running, ledger.running().expect("read"));
     for proposal in spent.values() {
         let row = ledger.proposal(proposal).expect("read").expect("every consumed nonce has its proposal");
         let expected = if running.contains(proposal) { StoredStatus::Running } else { StoredStatus::Finished };

@@ -16,7 +16,7 @@ use crate::store::sqlite::errors::{fault, unusable};
 use crate::store::sqlite::schema;
 use crate::store::sqlite::schema::APPLICATION_ID;
 use crate::store::stored_denial::StoredDenial;
-use crate::store::stored_leaf::{Leaf, LeafKind};
+use crate::store::stored_leaf::Leaf;
 use crate::store::stored_proposal::{
     PayloadSource, Proposal, ProposalPage, ProposalQuery, RunOutcome, RunQuery, Signature,
 };
@@ -28,6 +28,7 @@ use crate::store::{CheckpointRow, StoreHead, StoreReads};
 use documents::crypto::digest::{AuthorizationDigest, Blake3Digest, BlobDigest, LeafHash, ParamsDigest, SealDigest};
 use documents::crypto::merkle::Hash;
 use documents::record::ident::{Name, Nonce, ProposalId};
+use documents::record::kinds::LeafKind;
 use documents::record::validity::Timestamp;
 
 /// Maximum number of reading connections. A read from the page cache takes microseconds, so more connections would only
@@ -162,18 +163,6 @@ impl StoreReads for SqliteReads {
     fn proposal(&self, id: &ProposalId) -> Result<Option<Proposal>, StoreFault> {
         let sql = format!("SELECT {PROPOSAL} FROM proposal WHERE id = ?1");
         self.one("reading a proposal", &sql, [id_bytes(id)], proposal)
-    }
-
-    fn proposal_of(&self, authorization: &AuthorizationDigest) -> Result<Option<Proposal>, StoreFault> {
-        const DURING: &str = "reading a proposal";
-        let digest = authorization.as_bytes();
-        let sql = format!("SELECT {PROPOSAL} FROM proposal WHERE digest = ?1 AND status >= 2");
-        if let Some(found) = self.one(DURING, &sql, [digest], proposal)? {
-            return Ok(Some(found));
-        }
-        let sql =
-            format!("SELECT {PROPOSAL} FROM proposal WHERE digest = ?1 AND id IN (SELECT proposal FROM crossing)");
-        self.one(DURING, &sql, [digest], proposal)
     }
 
     fn proposals(&self, filter: &ProposalQuery) -> Result<ProposalPage, StoreFault> {
@@ -313,10 +302,6 @@ impl StoreReads for SqliteReads {
                 decision: row.get(6)?,
             })
         })
-    }
-
-    fn running(&self) -> Result<Vec<ProposalId>, StoreFault> {
-        self.all("reading what runs", "SELECT proposal FROM crossing ORDER BY id", [], |row| proposal_id(row, 0))
     }
 
     fn output(&self, name: &Blake3Digest) -> Result<Option<OutputRow>, StoreFault> {

@@ -2,10 +2,11 @@
 
 use crate::store::fault::StoreFault;
 use crate::store::stored_denial::{DenialResult, DenialWrite, StoredDenial};
-use crate::store::stored_leaf::{LeafKind, WriteStop};
+use crate::store::stored_leaf::WriteStop;
 use crate::store::stored_status::StoredStatus;
 use crate::store::writer::Writer;
 use documents::record::ident::Name;
+use documents::record::kinds::LeafKind;
 use documents::record::validity::Timestamp;
 
 /// Maximum number of denials of unknown authorizations in one day: 100 for one approver, 1000 for all approvers.

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use crate::store::LeafRow;
 use crate::store::fault::StoreFault;
-use crate::store::stored_leaf::{LeafKind, LeafRef, WriteStop};
+use crate::store::stored_leaf::{LeafRef, WriteStop};
 use crate::store::stored_seal::{SealStored, SealWrite};
 use crate::store::writer::Writer;
 use documents::crypto::digest::LeafHash;
 use documents::crypto::merkle::{self, Hash};
 use documents::crypto::tlog_tiles::MAX_ENTRY_BYTES;
+use documents::record::kinds::LeafKind;
 use documents::record::validity::Timestamp;
 
 impl Writer {

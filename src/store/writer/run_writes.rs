@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::store::fault::StoreFault;
-use crate::store::stored_leaf::{LeafKind, LeafRef};
+use crate::store::stored_leaf::LeafRef;
 use crate::store::stored_run::{Consume, ConsumeStop, Finish, FinishStop, NonceUse, SpentNonce};
 use crate::store::stored_status::StoredStatus;
 use crate::store::writer::{Hashed, Writer};
@@ -14,6 +14,7 @@ use documents::crypto::tlog_tiles::MAX_ENTRY_BYTES;
 use documents::record::consumption::{Consumption, MAX_ITEMS, Spent as SpentItem};
 use documents::record::envelope::{Envelope, EnvelopeSignature};
 use documents::record::ident::ProposalId;
+use documents::record::kinds::LeafKind;
 use documents::record::validity::Timestamp;
 
 impl Writer {

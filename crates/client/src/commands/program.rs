@@ -39,7 +39,9 @@ pub fn main<P: CommandSet>(commit: Option<&str>) -> ExitCode {
     let cli = match Cli::<P>::read(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => {
-            if let Some(advice) = later(&error).or_else(|| lacking::<P>(&error, std::env::args_os().skip(1))) {
+            if let Some(advice) =
+                later(&error, std::env::args_os().skip(1)).or_else(|| lacking::<P>(&error, std::env::args_os().skip(1)))
+            {
                 eprintln_quietly(&advice);
                 return ExitCode::from(Exit::Usage.code());
             }
@@ -91,7 +93,7 @@ fn is_decided_by_exit_code(arguments: impl Iterator<Item = OsString>) -> bool {
     let arguments: Vec<OsString> = arguments.collect();
     let has = |names: &[&str]| arguments.iter().any(|word| names.iter().any(|name| word == name));
     let decides = has(&["gate", "verify", "audit"]) && arguments.len() > 2;
-    let decides_below = has(&["policy", "registry"]) && has(&["check", "diff"]);
+    let decides_below = has(&["registry"]) && has(&["check", "diff"]);
     decides || (decides_below && arguments.len() > 3)
 }
 
@@ -109,10 +111,26 @@ const LATER: [(&str, &str); 6] = [
     ),
 ];
 
+/// Commands that other commands replaced, with the new lines.
+const REPLACED: [(&str, &str, &str); 2] = [
+    (
+        "policy",
+        "check",
+        "`countersign registry check FILE --policy POLICY` for a runbook, or `countersign policy explain SCRIPT`",
+    ),
+    ("registry", "import", "`countersign registry check DIR --write-policy FILE`"),
+];
+
 /// Returns the advice for a command that this version does not have.
-fn later(error: &clap::Error) -> Option<String> {
+fn later(error: &clap::Error, arguments: impl Iterator<Item = OsString>) -> Option<String> {
     use clap::error::{ContextKind, ContextValue, ErrorKind};
     let Some(ContextValue::String(name)) = error.get(ContextKind::InvalidSubcommand) else { return None };
+    let arguments: Vec<OsString> = arguments.collect();
+    let is_replaced =
+        |(above, below, _): &&(&str, &str, &str)| below == name && arguments.iter().any(|word| word == above);
+    if let Some((above, below, now)) = REPLACED.iter().find(is_replaced) {
+        return Some(format!("countersign: `{above} {below}` does not exist any more: use {now}"));
+    }
     let (name, instead) = LATER.iter().find(|(later, _)| later == name)?;
     (error.kind() == ErrorKind::InvalidSubcommand)
         .then(|| format!("countersign: `{name}` comes with a later version; until then: {instead}"))
@@ -216,19 +234,19 @@ pub const ROLES: [(&str, &[&str]); 6] = [
     ("Approve", &["inbox", "review", "approve", "deny"]),
     ("Verify", &["verify", "gate", "audit", "log"]),
     ("Operate", &["init", "serve", "doctor", "key", "token", "roster", "store"]),
-    ("Write", &["registry", "policy", "sandbox", "run", "test"]),
+    ("Write", &["registry", "policy", "sandbox", "run", "open", "test"]),
     ("Learn", &["demo", "completions", "help"]),
 ];
 
 /// Commands that have subcommands of which the client lacks some, each with those subcommands.
 pub const LACKING_BELOW: [(&str, &[&str]); 2] =
-    [("registry", &["lock", "check", "diff", "import"]), ("roster", &["add", "remove", "draft"])];
+    [("registry", &["lock", "check", "diff"]), ("roster", &["add", "remove", "draft"])];
 
 /// Commands that no help lists.
 const HIDDEN: [&str; 2] = ["schema", "man"];
 
 /// Commands that send no request to `--url`, so that their help does not list the options for a boundary.
-const WITHOUT_URL: [&str; 17] = [
+const WITHOUT_URL: [&str; 18] = [
     "verify",
     "gate",
     "init",
@@ -241,6 +259,7 @@ const WITHOUT_URL: [&str; 17] = [
     "policy",
     "sandbox",
     "run",
+    "open",
     "test",
     "demo",
     "completions",
@@ -375,7 +394,10 @@ mod tests {
 
     #[test]
     fn commands_of_later_versions_are_refused_by_name() {
-        let advice = |line: &str| Cli::read(line.split(' ').map(OsString::from)).err().and_then(|error| later(&error));
+        let advice = |line: &str| {
+            let words = || line.split(' ').map(OsString::from);
+            Cli::read(words()).err().and_then(|error| later(&error, words()))
+        };
         assert!(advice("countersign revoke me").is_some_and(|advice| advice.contains("countersign deny")));
         for later in ["freeze", "thaw", "console", "notify"] {
             assert!(advice(&format!("countersign {later}")).is_some_and(|advice| advice.contains("later version")));
@@ -397,14 +419,14 @@ mod tests {
             "gate -p --help",
             "--json verify -h",
             "audit --roster r --help",
-            "policy check x -h",
-            "registry check --dir x -h",
+            "registry check x -h",
+            "registry check x --policy y --help",
         ] {
             assert!(decides(line), "{line}");
         }
         for line in [
             "gate --help",
-            "policy check --help",
+            "registry check --help",
             "policy show x -h",
             "help gate",
             "verify -h",

@@ -3,11 +3,12 @@
 //! The client uses TLS, or plain HTTP for a boundary on this machine. The client ignores redirects and the proxy
 //! settings of the environment, because they could send the token to another server. Over plain HTTP to another machine,
 //! the client only reads, and sends no token and no signature of a key.
+mod failures;
 
 use std::cell::RefCell;
 use std::fmt;
 use std::fs::File;
-use std::io::{BufRead, BufReader, ErrorKind, Read as _, Seek as _};
+use std::io::{BufRead, BufReader, Read as _, Seek as _};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -26,7 +27,6 @@ use documents::record::bundle::MAX_BUNDLE_BYTES;
 use documents::record::code::Code;
 use documents::record::ident::Name;
 use wire::api::body::{AdmissionResponse, Challenge, ChallengeAnswer, ChallengeRequest, Problem, ProblemError};
-use wire::tls::client_problem::TlsProblem;
 
 /// Payload type of the DSSE message that a key signs for read access.
 pub const CHALLENGE_TYPE: &str = "application/vnd.countersign.challenge.v1";
@@ -425,64 +425,6 @@ impl Client {
         Ok(false)
     }
 
-    fn refuse_problem(&self, response: Response<Body>) -> Result<Response<Body>, CommandFailure> {
-        if response.status().is_success() {
-            return Ok(response);
-        }
-        let status = response.status().as_u16();
-        if status == 401 && self.stranger {
-            let base = self.address.base();
-            return Err(CommandFailure::new(
-                Exit::Refused,
-                format!(
-                    "{base} asked for credentials. Your token or key was not sent, because it is only for the \
-                     boundary at --url. If {base} is that boundary, also give --url {base} (or COUNTERSIGN_URL)"
-                ),
-            ));
-        }
-        if response.status().is_redirection()
-            && let Some(to) = response.headers().get("location")
-        {
-            return Err(self.odd(&format!(
-                "the answer is a redirect to {}, and redirects are not followed, because your token could get to \
-                 another server: if you trust that address, give it as --url (COUNTERSIGN_URL)",
-                String::from_utf8_lossy(to.as_bytes())
-            )));
-        }
-        let bytes = self.whole(response)?;
-        let Ok(problem) = serde_json::from_slice::<Problem>(&bytes) else {
-            return Err(self.odd(&format!(
-                "the answer has status {status}, but is no problem document: check that the address is a boundary"
-            )));
-        };
-        let mut failure = refusal(&problem, serde_json::from_slice(&bytes).ok());
-        // The title of the problem asks for a token, but the request had a token. The message below explains how to
-        // replace the token.
-        if failure.has_code(Code::Unauthenticated) && self.keys.is_none() && self.bearer.borrow().is_some() {
-            failure.message = format!(
-                "the boundary at {} does not accept your token (unauthenticated): {}; the token comes from --token, \
-                 --token-file, COUNTERSIGN_TOKEN, COUNTERSIGN_TOKEN_FILE or countersign/token in your configuration \
-                 directory: give a token of this boundary, or the address of the token's boundary (--url, \
-                 COUNTERSIGN_URL)",
-                self.address.base(),
-                PrintableText::text(&problem.detail).as_str()
-            );
-        }
-        let refused_keys = self.refused_keys.borrow();
-        if failure.has_code(Code::Unauthenticated) && !refused_keys.is_empty() {
-            let named = self.keys.as_ref().and_then(|keys| keys.key.as_ref());
-            let named = named.map_or_else(|| "your keys".to_owned(), |file| file.display().to_string());
-            failure.message = format!(
-                "the boundary at {} does not accept {} (unauthenticated): {}; name another key with --key FILE \
-                 (COUNTERSIGN_KEY), ask for a roster with your key, or give a token (--token-file)",
-                self.address.base(),
-                PrintableText::text(&named).as_str(),
-                refused_keys.join("; ")
-            );
-        }
-        Err(failure)
-    }
-
     fn whole(&self, response: Response<Body>) -> Result<Vec<u8>, CommandFailure> {
         self.up_to(MAX_ANSWER_BYTES.max(MAX_BUNDLE_BYTES as u64), response)
     }
@@ -498,84 +440,6 @@ impl Client {
         let bytes = self.whole(response)?;
         serde_json::from_slice(&bytes)
             .map_err(|error| self.odd(&format!("this version of the program does not understand the answer: {error}")))
-    }
-
-    fn unreachable(&self, error: &ureq::Error) -> CommandFailure {
-        let base = self.address.base();
-        if self.address.uses_tls()
-            && let Some(problem) = TlsProblem::of(error)
-        {
-            return CommandFailure::new(
-                Exit::Unreachable,
-                format!(
-                    "the boundary at {base} can't be reached: {}; {}",
-                    PrintableText::text(&problem.to_string()).as_str(),
-                    self.advice(&problem)
-                ),
-            );
-        }
-        let mut advice = "is the boundary running (`countersign serve`), and is this the right address (--url, \
-             COUNTERSIGN_URL)"
-            .to_owned();
-        // A server that expects TLS answers with bytes that are no HTTP, or closes the connection.
-        let is_odd = match error {
-            ureq::Error::Protocol(_) => true,
-            ureq::Error::Io(error) => error.kind() != ErrorKind::ConnectionRefused,
-            _ => false,
-        };
-        if !self.address.uses_tls() && is_odd {
-            advice.push_str("? If the server uses TLS, the address begins with https://");
-        }
-        CommandFailure::new(Exit::Unreachable, format!("the boundary at {base} can't be reached: {error}; {advice}"))
-    }
-
-    /// Returns the next action of the user after this problem.
-    fn advice(&self, problem: &TlsProblem) -> String {
-        let certificate = if self.stranger {
-            "your client certificate is only for the boundary at --url; if this server is that boundary, also give its \
-             address as --url (COUNTERSIGN_URL)"
-        } else if self.has_certificate {
-            "ask the operator which authority must sign a client certificate, and check --cert (COUNTERSIGN_CERT)"
-        } else {
-            "give your client certificate with --cert and --cert-key (COUNTERSIGN_CERT, COUNTERSIGN_CERT_KEY)"
-        };
-        match problem {
-            TlsProblem::UnknownAuthority if self.has_authorities => "no authority in the file of --cacert \
-                 (COUNTERSIGN_CACERT) signed the certificate: ask the operator for the file of the right authority; \
-                 otherwise don't trust this server"
-                .to_owned(),
-            TlsProblem::UnknownAuthority => "if the server has a certificate of your own authority, name the file of \
-                 this authority with --cacert (COUNTERSIGN_CACERT); otherwise don't trust this server"
-                .to_owned(),
-            TlsProblem::AuthorityAsServer => "the operator must make a server certificate (CA:FALSE), signed by this \
-                 authority"
-                .to_owned(),
-            TlsProblem::OtherName(_) => {
-                "give the address with a name of the certificate, or let the operator add this name".to_owned()
-            }
-            TlsProblem::Expired(_) => "the operator of the server must renew the certificate".to_owned(),
-            TlsProblem::NotYetValid(_) => "check the clock of this machine".to_owned(),
-            TlsProblem::CertificateRequired | TlsProblem::CertificateRefused(_) => certificate.to_owned(),
-            TlsProblem::NoTls => {
-                "check the port; if the server uses plain HTTP on this machine, the address begins with http://"
-                    .to_owned()
-            }
-            TlsProblem::OldVersion => "the operator of the server must permit TLS 1.2 or TLS 1.3".to_owned(),
-            TlsProblem::NoRoom => "try again soon; if this happens again, tell the operator".to_owned(),
-            TlsProblem::Closed | TlsProblem::Other(_) => {
-                format!(
-                    "is this the right address (--url, COUNTERSIGN_URL)? If the server requires a client \
-                         certificate, {certificate}"
-                )
-            }
-        }
-    }
-
-    fn odd(&self, what: &str) -> CommandFailure {
-        CommandFailure::new(
-            Exit::Unreachable,
-            format!("the boundary at {}: {}", self.address.base(), PrintableText::text(what).as_str()),
-        )
     }
 }
 

@@ -17,7 +17,7 @@ const SEARCHED: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "
 /// Directories whose programs a list can contain.
 const SYSTEM: [&str; 7] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"];
 /// Directories that a run has for itself and can write.
-const OWN_DIRECTORIES: [&str; 2] = ["/tmp", "/dev/shm"];
+pub const OWN_DIRECTORIES: [&str; 2] = ["/tmp", "/dev/shm"];
 /// Error message of shells and other programs about a program that they may not execute.
 const DENIED: &[u8] = b"Permission denied";
 /// Error message of the dynamic loader about a library that lies in a directory without the right to execute.

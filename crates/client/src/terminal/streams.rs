@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, IsTerminal as _, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::Value;
@@ -12,6 +13,28 @@ use serde_json::Value;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::printable_text::PrintableText;
 use crate::terminal::screen::Screen;
+
+/// A person who reads the output of a command and answers its questions elsewhere than at a terminal, for example in a
+/// browser.
+pub trait Audience: std::fmt::Debug + Send + Sync {
+    /// Shows a JSON object of the output.
+    fn object(&self, value: Value);
+    /// Shows a message.
+    fn say(&self, words: &str);
+    /// Shows the text of the next question.
+    fn before_question(&self, text: &str);
+    /// Asks a question, and returns the letter of the chosen answer, or `None` if nobody answered.
+    fn choose(&self, question: &str, choices: &[AnswerButton]) -> Option<String>;
+}
+
+/// An answer that a question offers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnswerButton {
+    /// Text that a person types at a terminal.
+    pub letter: &'static str,
+    /// Meaning of the answer.
+    pub words: String,
+}
 
 /// The standard streams of this process and their settings.
 #[derive(Debug, Clone)]
@@ -22,6 +45,7 @@ pub struct Terminal {
     width: usize,
     out_is_terminal: bool,
     err_is_terminal: bool,
+    audience: Option<Arc<dyn Audience>>,
 }
 
 /// Maximum length of an answer. The kernel passes no longer line from a terminal.
@@ -43,7 +67,15 @@ impl Terminal {
             width: if width == 0 { WIDTH } else { width },
             out_is_terminal,
             err_is_terminal: io::stderr().is_terminal(),
+            audience: None,
         }
+    }
+
+    /// Returns streams that lead to this person instead of the standard streams. Output and outcomes are JSON objects.
+    #[must_use]
+    pub fn of_audience(audience: Arc<dyn Audience>) -> Self {
+        let audience = Some(audience);
+        Self { json: true, colour: false, width: WIDTH, out_is_terminal: false, err_is_terminal: false, audience }
     }
 
     /// Returns true if the standard output is a terminal, where external text must be escaped because of control
@@ -111,7 +143,11 @@ impl Terminal {
 
     /// Prints a screen on the standard error, because the standard output carries data.
     pub fn show_aside(&self, screen: &Screen) {
-        let _ = io::stderr().write_all(screen.paint(self.width, false).as_bytes());
+        let text = screen.paint(self.width, false);
+        match &self.audience {
+            Some(audience) => audience.before_question(&text),
+            None => drop(io::stderr().write_all(text.as_bytes())),
+        }
     }
 
     /// Prints bytes without change.
@@ -119,6 +155,10 @@ impl Terminal {
     /// # Errors
     /// Returns an error if the standard output cannot be written.
     pub fn put(&self, bytes: &[u8]) -> Result<(), CommandFailure> {
+        if let Some(audience) = &self.audience {
+            audience.say(&String::from_utf8_lossy(bytes));
+            return Ok(());
+        }
         let mut out = io::stdout().lock();
         out.write_all(bytes)?;
         out.flush()?;
@@ -138,14 +178,30 @@ impl Terminal {
     /// # Errors
     /// Returns an error if the standard output cannot be written.
     pub fn object(&self, value: &impl Serialize) -> Result<(), CommandFailure> {
-        let text =
-            serde_json::to_string(value).map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))?;
-        self.line(&text)
+        let failed = |error: serde_json::Error| CommandFailure::new(Exit::Unreachable, error.to_string());
+        if let Some(audience) = &self.audience {
+            audience.object(serde_json::to_value(value).map_err(failed)?);
+            return Ok(());
+        }
+        self.line(&serde_json::to_string(value).map_err(failed)?)
     }
 
     /// Prints a message for a person. A write error on the standard error is ignored.
     pub fn say(&self, words: &str) {
-        let _ = writeln!(io::stderr(), "{}", PrintableText::text(words).as_str());
+        let shown = PrintableText::text(words);
+        match &self.audience {
+            Some(audience) => audience.say(shown.as_str()),
+            None => drop(writeln!(io::stderr(), "{}", shown.as_str())),
+        }
+    }
+
+    /// Asks a question that has these answers, and returns what the person typed.
+    ///
+    /// # Errors
+    /// Returns an error if nobody can answer.
+    pub fn choose(&self, question: &str, choices: &[AnswerButton], instead: &str) -> Result<String, CommandFailure> {
+        let Some(audience) = &self.audience else { return self.ask(question, instead) };
+        audience.choose(question, choices).ok_or_else(|| CommandFailure::usage("nobody answered the question"))
     }
 
     /// Prints the reason why a command failed.

@@ -308,20 +308,6 @@ impl Frontier {
         (usize::try_from(size.count_ones()) == Ok(parts.len())).then_some(Self { size, parts })
     }
 
-    /// Loads the edge of a tree of `size` leaves. `source` is as in [`root_of`].
-    ///
-    /// # Errors
-    /// Returns the errors of `source`.
-    pub fn load<E>(size: u64, mut source: impl FnMut(u8, u64) -> Result<Hash, E>) -> Result<Self, E> {
-        let (mut low, mut parts) = (0, Vec::new());
-        while low < size {
-            let level = (size - low).ilog2();
-            parts.push(source(u8::try_from(level).unwrap_or(u8::MAX), low >> level)?);
-            low += 1 << level;
-        }
-        Ok(Self { size, parts })
-    }
-
     /// Appends a leaf.
     pub fn append(&mut self, leaf: Hash) {
         self.append_with(leaf, |_, _, _| {});
@@ -493,7 +479,7 @@ mod tests {
         let tree = Tree::numbered(70);
         let mut leaves = Vec::new();
         for size in 0..70 {
-            let frontier = Frontier::load(size, tree.source()).expect("source");
+            let frontier = Tree::numbered(size).frontier;
             assert_eq!(frontier.root(), *tree.root(size));
             assert_eq!(root_of(size, tree.source()), Ok(*tree.root(size)));
             assert_eq!(textbook_root(&leaves), *tree.root(size));

@@ -68,14 +68,6 @@ impl PublicKey {
             .map(|()| SignatureProof(()))
             .map_err(|_| BadSignature)
     }
-
-    /// Returns the key as PEM (SubjectPublicKeyInfo, RFC 8410), for `openssl pkeyutl -verify -pubin`.
-    #[must_use]
-    pub fn to_spki_pem(&self) -> String {
-        let mut der = SPKI_PREFIX.to_vec();
-        der.extend_from_slice(self.as_bytes());
-        format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", STANDARD.encode(der))
-    }
 }
 
 impl PartialEq for PublicKey {
@@ -265,9 +257,6 @@ const PRIVATE_END: &str = "-----END PRIVATE KEY-----";
 
 /// ASN.1: SEQUENCE { INTEGER 0, SEQUENCE { OID 1.3.101.112 }, OCTET STRING { OCTET STRING of 32 bytes
 const PKCS8_V1_PREFIX: [u8; 16] = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
-
-/// ASN.1: SEQUENCE { SEQUENCE { OID 1.3.101.112 }, BIT STRING of 32 bytes
-const SPKI_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 3, 0x21, 0];
 
 #[cfg(test)]
 mod tests {

@@ -26,110 +26,112 @@ pub const MAX_PERMISSIONS: usize = 64;
 /// Maximum length of the name of a permission, in bytes.
 pub const MAX_PERMISSION_BYTES: usize = 128;
 
-/// What approvers sign: this step, these parameters, this nonce, at this boundary, once.
+/// The statement that approvers sign for one proposal: one step with these parameters and this nonce, at one boundary,
+/// for one run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Authorization {
-    /// The one boundary that it is for.
+    /// The only boundary that may execute the run.
     pub boundary: BoundaryRef,
-    /// Its proposal.
+    /// Id of the proposal: `prp_` and a UUID of version 7.
     pub proposal: ProposalId,
-    /// What the run spends.
+    /// The nonce, which the boundary accepts once.
     pub nonce: Nonce,
-    /// Which step.
+    /// The step.
     pub step: StepReference,
-    /// The complete parameters, defaults filled in.
+    /// All parameters, including the defaults that the boundary added. Not encrypted.
     #[schemars(with = "serde_json::Map<String, Value>")]
     pub params: Value,
-    /// Digest of the script after templates.
+    /// Digest of the script that runs. For a template, this is the script with the parameters.
     pub rendered: RenderedDigest,
-    /// What policy asks and the signatures grant, once.
+    /// The permissions that policy requires, sorted. The signatures grant them for this run.
     #[schemars(length(max = MAX_PERMISSIONS), extend("uniqueItems" = true))]
     pub permissions: Vec<Permission>,
-    /// The effective sandbox.
+    /// The sandbox of the run.
     pub sandbox: Profile,
-    /// Who proposed it.
+    /// Token or proposer that made the proposal.
     pub proposer: Name,
-    /// Why, in the proposer's words.
+    /// Reason for the run, as the proposer wrote it.
     #[schemars(length(max = MAX_REASON_BYTES))]
     pub reason: String,
-    /// When the statement was made.
+    /// Time at which the statement was made.
     pub issued_at: Timestamp,
-    /// From when on it may run.
+    /// The nonce can be spent from this time on.
     pub not_before: Timestamp,
-    /// From when on it may no longer run.
+    /// The nonce can be spent before this time, and no longer from this time on.
     pub expires_at: Timestamp,
-    /// The session that the run uses, at the state that the approvers saw. Present if the step uses a session.
+    /// The session of the run, with the state that the approvers saw. Present if the step uses a session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<SessionReference>,
-    /// The files that the run is given.
+    /// The uploaded files that the run receives.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifacts: Option<Artifacts>,
-    /// The plan that the run carries out. Present if the step has a plan.
+    /// The plan that the run applies. Present if the step has a plan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<PlanReference>,
 }
 
-/// The boundary that a statement is for.
+/// The boundary for which a statement is valid.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BoundaryRef {
-    /// Its name, which others may share.
+    /// Name of the boundary. Several boundaries can have the same name.
     pub name: BoundaryName,
-    /// The digest of its genesis seal, which nobody shares.
+    /// Id of the boundary: the digest of the first seal of its log. No two boundaries have the same id.
     pub id: SealDigest,
-    /// Its epoch; another one is `revoked`.
+    /// Epoch of the seal in force. With another epoch, the boundary refuses the statement as `revoked`.
     pub epoch: Epoch,
 }
 
-/// A step by name and content.
+/// A step, by its ref and its digest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StepReference {
-    /// Its ref.
+    /// Ref of the step: `PATH:ID`.
     #[serde(rename = "ref")]
     pub reference: StepRef,
-    /// The digest of its definition.
+    /// Digest of the step's definition.
     pub digest: StepDigest,
 }
 
-/// Something that policy asks about and that the signatures grant.
+/// A permission that policy requires. The signatures of the approvers grant it for one run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Permission {
-    /// What kind of thing.
+    /// What the permission is about.
     #[serde(rename = "type")]
     pub kind: PermissionKind,
-    /// Its name, at most 128 bytes.
+    /// The command, path or variable, at most 128 bytes. If `why` is `unknown`: the text in the script, and `@` with
+    /// the number of its line.
     #[schemars(length(max = MAX_PERMISSION_BYTES))]
     pub what: String,
-    /// Why policy asks.
+    /// Why policy requires the permission.
     pub why: PermissionReason,
 }
 
-/// What kind of thing a permission is about.
+/// What a permission or a grant is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PermissionKind {
-    /// A command.
+    /// A command that the script starts.
     Run,
-    /// A path to read.
+    /// A path that the script reads.
     Read,
-    /// A path to write.
+    /// A path that the script writes.
     Write,
-    /// A variable of the environment.
+    /// An environment variable that the script uses.
     Env,
 }
 
-/// Why policy asks.
+/// Why policy requires a permission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum PermissionReason {
-    /// No list names it.
+    /// No list of the policy names the command, path or variable.
     Unlisted,
-    /// A built-in deny list names it.
+    /// A built-in deny list names the command, path or variable.
     BuiltInDeny,
-    /// It can't be known before running.
+    /// The boundary cannot know the command or path before the run.
     Unknown,
 }
 

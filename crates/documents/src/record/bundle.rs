@@ -23,7 +23,7 @@ pub const MEDIA_TYPE: &str = "application/vnd.countersign.bundle.v1+json";
 /// Maximum size of a bundle in bytes.
 pub const MAX_BUNDLE_BYTES: usize = 4 << 20;
 
-/// A receipt with all that its verification needs.
+/// A receipt with all data that its verification needs, except the roster that the verifier trusts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Bundle {
@@ -31,67 +31,68 @@ pub struct Bundle {
     #[serde(rename = "mediaType")]
     #[schemars(extend("const" = MEDIA_TYPE))]
     pub media_type: String,
-    /// The receipt.
+    /// The envelope of the receipt.
     pub receipt: Envelope,
-    /// The consumption that it names.
+    /// The envelope of the consumption that the receipt names.
     pub consumption: Envelope,
-    /// The seal that it names.
+    /// The envelope of the seal that the receipt names.
     pub seal: Envelope,
-    /// The step's definition.
+    /// The definition of the step.
     #[schemars(with = "serde_json::Map<String, Value>")]
     pub step: Value,
-    /// Its place in the registry.
+    /// The proof that the step is in the sealed registry.
     pub step_proof: StepProof,
-    /// The policy in force.
+    /// The sealed policy.
     #[schemars(with = "serde_json::Map<String, Value>")]
     pub policy: Value,
-    /// The built-in lists in force.
+    /// The sealed built-in lists.
     #[schemars(with = "serde_json::Map<String, Value>")]
     pub builtins: Value,
-    /// Every version of the roster from 1 to the seal's.
+    /// The envelopes of all versions of the roster, from version 1 to the version of the seal.
     #[schemars(length(min = 1))]
     pub roster: Vec<Envelope>,
-    /// Three C2SP tlog-proof texts with one checkpoint.
+    /// The proofs that the receipt, the consumption and the seal are in the log.
     pub proofs: Proofs,
-    /// The grant that the run used. Reserved.
+    /// The envelope of the grant that the run used. Reserved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grant: Option<Envelope>,
-    /// The files that the run left. Present if there are any.
+    /// The files that the run left. Present if there is at least one file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest: Option<Manifest>,
-    /// The bundle of the plan's receipt, without a plan of its own. Present if the authorization names a plan.
+    /// The bundle of the plan's receipt. It contains no `plan` of its own. Present if the authorization has a plan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<serde_json::Map<String, Value>>")]
     pub plan: Option<Box<Bundle>>,
-    /// What the runner signed of the run. Reserved.
+    /// The envelope of the runner's report about the run. Reserved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub report: Option<Envelope>,
 }
 
-/// An RFC 6962 inclusion proof in the registry.
+/// The proof that a step is in the registry (inclusion proof, RFC 6962).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StepProof {
-    /// The step's place.
+    /// Index of the step's leaf, from 0.
     pub index: u64,
-    /// How many steps there are.
+    /// Number of steps in the registry.
     pub size: u64,
-    /// Bare lower-case hex.
+    /// Hashes from the leaf up to the root, each 64 lower-case hexadecimal digits.
     #[schemars(inner(regex(pattern = r"^[0-9a-f]{64}$")), length(max = 63))]
     pub hashes: Vec<String>,
 }
 
-/// The proofs that receipt, consumption and seal are in the log.
+/// The proofs that the receipt, the consumption and the seal are in the log. Each proof is a C2SP tlog-proof, and all
+/// contain the same checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Proofs {
-    /// Of the receipt.
+    /// The proof for the receipt.
     pub receipt: String,
-    /// Of the consumption.
+    /// The proof for the consumption.
     pub consumption: String,
-    /// Of the seal.
+    /// The proof for the seal.
     pub seal: String,
-    /// Of the grant. Reserved.
+    /// The proof for the grant. Reserved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grant: Option<String>,
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident = $word:literal, $status:literal, $exit:literal, $title:literal;)*) => {
-        /// Why the boundary said no: a closed list, stable for programs.
+        /// Reason for a refusal or an error. The list is closed, and a released code keeps its meaning.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
         pub enum Code {
             $($(#[$doc])* #[serde(rename = $word)] $name,)*
@@ -55,66 +55,66 @@ macro_rules! codes {
 
 // Each row: name = code, HTTP status, exit code of a command, title. [`Code::PAGE`] says what to do for each code.
 codes! {
-    /// Not what it claims to be.
+    /// The input does not have the form that its kind requires.
     Malformed = "malformed", 400, 2, "the document is malformed";
-    /// Larger than its kind may be.
+    /// The input is larger than its kind may be.
     TooLarge = "too-large", 413, 2, "the document is too large";
-    /// Well formed, and of a later version.
+    /// The document is well formed, but uses a feature that this version does not have.
     LaterFeature = "later-feature", 422, 126, "the document uses a feature that this version does not have";
-    /// No such step is registered.
+    /// The registry has no such step.
     UnknownStep = "unknown-step", 404, 127, "this step is not registered";
-    /// Another definition is sealed now.
+    /// The sealed definition of the step differs from the named definition.
     StepChanged = "step-changed", 409, 126, "the sealed definition of the step has changed";
-    /// Against the step's schema.
+    /// The parameters do not satisfy the step's schema.
     InvalidParams = "invalid-params", 422, 2, "the parameters do not fit the step's schema";
-    /// Not the parameters that were hashed.
+    /// The digest of the parameters differs from the signed digest.
     ParamsMismatch = "params-mismatch", 422, 126, "the parameters differ from the signed parameters";
-    /// For another boundary.
+    /// The statement is for another boundary.
     WrongBoundary = "wrong-boundary", 422, 126, "the statement is for another boundary";
-    /// A key that nobody enrolled.
+    /// The roster does not contain the key of a signature.
     UnknownSigner = "unknown-signer", 422, 126, "the key of a signature is not in the roster";
-    /// A signature that does not verify.
+    /// A signature is invalid.
     BadSignature = "bad-signature", 422, 126, "a signature does not verify";
-    /// A known key that may not sign this.
+    /// The key is in the roster, but its holder may not sign this statement.
     NotPermittedSigner = "not-permitted-signer", 422, 126, "the signer is not permitted to sign this statement";
-    /// The proposer or its owner signed.
+    /// The proposer, or a person who controls the proposer, signed.
     SelfApproval = "self-approval", 422, 126, "the proposer, and people who control the proposer, cannot approve the run";
-    /// Too few.
+    /// Not enough signatures of permitted approvers count.
     QuorumMissing = "quorum-missing", 422, 126, "not enough approvals";
-    /// Too early.
+    /// The window of the statement has not begun.
     NotYetValid = "not-yet-valid", 422, 126, "the statement is not valid yet";
-    /// Too late.
+    /// The window of the statement has ended.
     Expired = "expired", 422, 124, "the statement has expired";
-    /// The epoch was replaced.
+    /// The statement has an older epoch, so it is no longer valid.
     Revoked = "revoked", 422, 126, "the statement was revoked";
-    /// An approver said no.
+    /// An approver denied the run.
     Denied = "denied", 422, 123, "an approver denied the run";
-    /// Spent before.
+    /// The nonce was spent before.
     NonceReplayed = "nonce-replayed", 409, 126, "the nonce was spent before";
-    /// A rule says no.
+    /// Policy denies the step. No signature can change this.
     PolicyDenied = "policy-denied", 422, 126, "policy denies this step";
-    /// Policy asks more than was signed.
+    /// Policy and sandbox now require more than the approvers signed.
     ContextChanged = "context-changed", 409, 126, "the current requirements of policy and sandbox differ from the signed \
                                                    requirements";
-    /// The session moved on.
+    /// The state of the session differs from the signed state.
     SessionStale = "session-stale", 422, 126, "the session has changed since the statement was made";
-    /// The grant is used up.
+    /// All uses of the grant are used up.
     GrantExhausted = "grant-exhausted", 422, 126, "the grant is used up";
-    /// The grant does not cover it.
+    /// The grant does not permit this run.
     NotGranted = "not-granted", 422, 126, "the grant does not cover this run";
-    /// This host can't hold the sandbox.
+    /// This host cannot provide the required sandbox, or a secret of the step.
     SandboxUnavailable = "sandbox-unavailable", 422, 126, "this host cannot give the run its sandbox or a secret";
-    /// No room now.
+    /// The boundary has no capacity for this request now. Try again later.
     Busy = "busy", 503, 125, "the boundary has no room for this request now";
-    /// Nobody known calls.
+    /// The request has no valid token.
     Unauthenticated = "unauthenticated", 401, 126, "a token is needed";
-    /// Somebody known may not.
+    /// The token is valid, but does not permit this request.
     Forbidden = "forbidden", 403, 126, "the token does not permit this request";
-    /// No such thing, or not for this caller.
+    /// The resource does not exist, or the caller may not see it.
     NotFound = "not-found", 404, 2, "the resource does not exist, or this token does not permit access to it";
-    /// Too late or too early in its life.
+    /// The current state of the proposal or session does not permit this request.
     WrongState = "wrong-state", 409, 126, "the current state does not permit this request";
-    /// Too many calls.
+    /// The caller sent too many requests. Try again later.
     RateLimited = "rate-limited", 429, 125, "too many calls";
 }
 

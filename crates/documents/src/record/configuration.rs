@@ -8,13 +8,13 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::record::enforcement::Level;
 use crate::record::profile::{Layer, Limits, STRICT};
 
-/// The seal's `configuration` blob: what the boundary gives every run, and the most that a step may ask for.
+/// The blob `configuration` of a seal: what the boundary gives every run, and what a step may ask for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Configuration {
     /// Limits of runs.
     pub limits: ConfiguredLimits,
-    /// The sandbox that every run gets.
+    /// The sandbox of every run.
     pub sandbox: ConfiguredSandbox,
 }
 
@@ -22,19 +22,19 @@ pub struct Configuration {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ConfiguredLimits {
-    /// Those of a step that asks for nothing.
+    /// Limits of a step that declares none.
     pub default: Limits,
-    /// The most that a step may ask for.
+    /// The largest limits that a step may declare.
     pub maximum: Limits,
 }
 
-/// The sandbox that every run gets.
+/// The sandbox of every run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ConfiguredSandbox {
-    /// The level that the operator chose.
+    /// Level that the operator chose.
     pub level: Level,
-    /// The layers that it stands for on this host: they are what approvers sign.
+    /// Layers that the level requires on this host. Approvers sign these layers.
     #[serde(deserialize_with = "layers_of_a_level")]
     #[schemars(schema_with = "schema_of_layers")]
     pub require: Vec<Layer>,

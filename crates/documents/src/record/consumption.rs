@@ -16,30 +16,31 @@ use crate::record::validity::Timestamp;
 /// many bundles larger.
 pub const MAX_ITEMS: usize = 16;
 
-/// What was spent together, in one commit: all of it, or a part.
+/// The boundary's statement that nonces are spent. One consumption contains all or some of the nonces that the boundary
+/// spent in one commit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Consumption {
-    /// The seal in force.
+    /// Digest of the seal in force.
     pub seal: SealDigest,
-    /// The time that windows are judged by.
+    /// Time at which the nonces were spent. The window of each authorization is compared with this time.
     pub at: Timestamp,
-    /// What was spent, in the order of the subjects.
+    /// The spent authorizations, in the order of the subjects.
     #[schemars(length(min = 1, max = MAX_ITEMS))]
     pub spent: Vec<Spent>,
 }
 
-/// One authorization whose nonce is spent.
+/// An authorization whose nonce is spent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Spent {
-    /// Its payload's digest.
+    /// Digest of the payload of the authorization.
     pub authorization: AuthorizationDigest,
-    /// Its nonce.
+    /// The nonce of the authorization.
     pub nonce: Nonce,
-    /// Its end of validity.
+    /// `expires_at` of the authorization.
     pub expires_at: Timestamp,
-    /// The session of the authorization.
+    /// The session of the authorization. Absent if the authorization has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<SessionReference>,
 }

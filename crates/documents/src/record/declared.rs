@@ -13,15 +13,15 @@ use crate::record::profile::{Limits, Proc, Workdir};
 use crate::record::program_list::{MAX_PROGRAMS, ProgramMode};
 use crate::yaml::{YamlFlaw, YamlKind, YamlNode, unknown};
 
-/// What network a step needs: `none`, `host`, or `{allow: ["api.example.com:443"]}`.
+/// The network that a step declares: `none`, `host`, or a list such as `{allow: ["api.example.com:443"]}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum DeclaredNetwork {
-    /// None at all.
+    /// No network.
     None,
-    /// These names and ports, through the boundary's proxy.
-    Allow(Vec<String>),
-    /// The host's, as it is.
+    /// Only these hosts, each as `NAME:PORT`, through a proxy of the boundary. At least one host.
+    Allow(#[schemars(length(min = 1))] Vec<String>),
+    /// The network of the host, without restrictions.
     Host,
 }
 
@@ -84,62 +84,64 @@ pub(super) fn checked(mut items: Vec<String>, check: fn(&str) -> Result<(), Stri
     }
 }
 
-/// What a step declared of its sandbox. Every field is optional: policy and configuration fill in the rest.
+/// The part of the sandbox that a step declares. For an absent field, policy or the configuration of the boundary
+/// decides.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DeclaredSandbox {
-    /// Limits that differ from the boundary's defaults.
+    /// Limits that differ from the defaults of the boundary.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<DeclaredLimits>,
-    /// How much of `/proc` it needs.
+    /// The part of `/proc` that the step needs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proc: Option<Proc>,
-    /// Host paths that it reads, sorted.
+    /// Paths of the host that the step reads, sorted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub read: Option<Vec<String>>,
-    /// Host paths that it writes, sorted; `workdir` says how they are given.
+    /// Paths of the host that the step writes, sorted. `workdir` decides whether the step changes them in place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub write: Option<Vec<String>>,
-    /// Patterns below them that stay out of its reach, sorted.
+    /// Patterns of paths that the step cannot access, even below `read` or `write`, sorted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deny: Option<Vec<String>>,
-    /// Whether the trees of `write` are copies, seen through an overlay, or the host's own.
+    /// How the run gets the directories of `write`: as copies, below an overlay, or in place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workdir: Option<Workdir>,
-    /// What network it needs.
+    /// The network that the step needs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<DeclaredNetwork>,
-    /// Unix sockets of the host that it needs, sorted.
+    /// Unix sockets of the host to which the step connects, sorted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sockets: Option<Vec<String>>,
-    /// The user of the host that it must be.
+    /// Name of the user of the host as which the step must run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_as: Option<String>,
-    /// `sandbox=off`: why it can't be held.
+    /// Reason why the step cannot run in a sandbox (`sandbox=off`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub off_reason: Option<String>,
 }
 
-/// What policy says of a sandbox: limits and `/proc` as they are to be, and the most that a step may declare.
+/// What policy decides about the sandbox: limits, `/proc`, and the access to the host that a step may declare.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SandboxRule {
-    /// Limits of a step that declares none, and the most that it may declare.
+    /// Limits of a step that declares none. A step may declare at most these limits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<DeclaredLimits>,
-    /// How much of `/proc` a step sees.
+    /// The part of `/proc` that a step sees. With `minimal`, a step cannot declare `full`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proc: Option<Proc>,
-    /// Host paths at and below which a step may declare what it reads.
+    /// Paths of the host. A step may declare these paths, and paths below them, in `read`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub read: Option<Vec<String>>,
-    /// The same of what it writes; what may be written may be read.
+    /// Paths of the host. A step may declare these paths, and paths below them, in `write` and in `read`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub write: Option<Vec<String>>,
-    /// Patterns that stay out of reach below every path that a step declares.
+    /// Patterns of paths that no step can access, even below a path that the step declares.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deny: Option<Vec<String>>,
-    /// `in-place`: a step may write the host's own trees. A copy or an overlay needs no word.
+    /// With `in-place`, a step may change directories of the host in place. A step may declare `copy` and `overlay`
+    /// without this field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workdir: Option<Workdir>,
     /// The network that a step may declare.
@@ -148,10 +150,10 @@ pub struct SandboxRule {
     /// Unix sockets of the host that a step may declare.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sockets: Option<Vec<String>>,
-    /// The user of the host that a step may declare to be.
+    /// Name of the user of the host that a step may declare.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_as: Option<String>,
-    /// Whether a step may declare `sandbox=off`.
+    /// True if a step may declare that it runs without a sandbox.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub may_be_off: Option<bool>,
     /// The programs that a step may execute. Needs version 2 of the policy.
@@ -159,15 +161,16 @@ pub struct SandboxRule {
     pub programs: Option<ProgramsRule>,
 }
 
-/// What policy says of the programs that a step may execute.
+/// What policy decides about the programs that a step may execute.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ProgramsRule {
-    /// `listed`: only the programs of a list, which is derived from the step, policy and the sealed closures. `any`: every
-    /// program of the host.
+    /// With `listed`, a run may execute only the programs of its list, which follows from step, policy and built-in
+    /// lists. With `any`, a run may execute every program of the host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<ProgramMode>,
-    /// Programs that every list contains, sorted: names, absolute paths, or `{work}/**` for what a step builds.
+    /// Programs that every list contains, sorted: names, absolute paths, or `{work}/**` for programs that the step
+    /// itself makes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = MAX_PROGRAMS), extend("uniqueItems" = true))]
     pub allow: Option<Vec<Program>>,
@@ -217,84 +220,63 @@ impl SandboxRule {
     }
 }
 
-/// Limits that a step declared.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct DeclaredLimits {
-    /// Milliseconds from start to end.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub wall_ms: Option<u64>,
-    /// Thousandths of one CPU.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cpu_milli: Option<u64>,
-    /// Memory in bytes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub memory_bytes: Option<u64>,
-    /// Processes and threads at one time.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub processes: Option<u64>,
-    /// The largest file that may be written.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub file_bytes: Option<u64>,
-    /// The room of the work directory.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub disk_bytes: Option<u64>,
-    /// Recorded output of both streams together.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub output_bytes: Option<u64>,
+macro_rules! limits {
+    ($($(#[$doc:meta])* $limit:ident = $field:ident;)*) => {
+        /// Limits that a step or a policy declares. An absent limit is not declared. No limit is 0.
+        #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+        #[serde(deny_unknown_fields)]
+        pub struct DeclaredLimits {
+            $($(#[$doc])* #[serde(default, skip_serializing_if = "Option::is_none")] pub $field: Option<u64>,)*
+        }
+
+        /// Limit of a run. The step, policy and the boundary's configuration can set it.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Limit {
+            $($(#[$doc])* $limit,)*
+        }
+
+        impl Limit {
+            /// All limits, in the order of the profile.
+            pub const ALL: [Self; 7] = [$(Self::$limit),*];
+
+            /// Returns the name of the limit's field in documents.
+            #[must_use]
+            pub const fn field(self) -> &'static str {
+                match self { $(Self::$limit => stringify!($field)),* }
+            }
+
+            /// Returns the field of this limit in a profile, for a change.
+            pub const fn of(self, limits: &mut Limits) -> &mut u64 {
+                match self { $(Self::$limit => &mut limits.$field),* }
+            }
+        }
+
+        impl DeclaredLimits {
+            const fn slot(&mut self, limit: Limit) -> &mut Option<u64> {
+                match limit { $(Limit::$limit => &mut self.$field),* }
+            }
+        }
+    };
 }
 
-/// Limit of a run. The step, policy and the boundary's configuration can set it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Limit {
-    /// `wall_ms`
-    Wall,
-    /// `cpu_milli`
-    Cpu,
-    /// `memory_bytes`
-    Memory,
-    /// `processes`
-    Processes,
-    /// `file_bytes`
-    File,
-    /// `disk_bytes`
-    Disk,
-    /// `output_bytes`
-    Output,
+limits! {
+    /// Time in milliseconds from the start of the run until all its processes have ended.
+    Wall = wall_ms;
+    /// CPU time in thousandths of one CPU: 1500 means one and a half CPUs.
+    Cpu = cpu_milli;
+    /// Memory in bytes, without swap.
+    Memory = memory_bytes;
+    /// Number of processes and threads at the same time.
+    Processes = processes;
+    /// Size in bytes of the largest file that the run may write.
+    File = file_bytes;
+    /// Size of the work directory in bytes.
+    Disk = disk_bytes;
+    /// Recorded bytes of standard output and standard error together.
+    Output = output_bytes;
 }
 
 impl Limit {
-    /// All limits, in the order of the profile.
-    pub const ALL: [Self; 7] =
-        [Self::Wall, Self::Cpu, Self::Memory, Self::Processes, Self::File, Self::Disk, Self::Output];
-
-    /// Returns the name of the limit's field in documents.
-    #[must_use]
-    pub const fn field(self) -> &'static str {
-        match self {
-            Self::Wall => "wall_ms",
-            Self::Cpu => "cpu_milli",
-            Self::Memory => "memory_bytes",
-            Self::Processes => "processes",
-            Self::File => "file_bytes",
-            Self::Disk => "disk_bytes",
-            Self::Output => "output_bytes",
-        }
-    }
-
-    /// Returns the field of this limit in a profile, for a change.
-    pub const fn of(self, limits: &mut Limits) -> &mut u64 {
-        match self {
-            Self::Wall => &mut limits.wall_ms,
-            Self::Cpu => &mut limits.cpu_milli,
-            Self::Memory => &mut limits.memory_bytes,
-            Self::Processes => &mut limits.processes,
-            Self::File => &mut limits.file_bytes,
-            Self::Disk => &mut limits.disk_bytes,
-            Self::Output => &mut limits.output_bytes,
-        }
-    }
-
     /// Returns the value of this limit in a profile.
     #[must_use]
     pub fn value(self, limits: &Limits) -> u64 {
@@ -312,17 +294,5 @@ impl DeclaredLimits {
     /// Sets the declared value of `limit`.
     pub const fn declare(&mut self, limit: Limit, value: u64) {
         *self.slot(limit) = Some(value);
-    }
-
-    const fn slot(&mut self, limit: Limit) -> &mut Option<u64> {
-        match limit {
-            Limit::Wall => &mut self.wall_ms,
-            Limit::Cpu => &mut self.cpu_milli,
-            Limit::Memory => &mut self.memory_bytes,
-            Limit::Processes => &mut self.processes,
-            Limit::File => &mut self.file_bytes,
-            Limit::Disk => &mut self.disk_bytes,
-            Limit::Output => &mut self.output_bytes,
-        }
     }
 }

@@ -8,13 +8,13 @@ use crate::record::authorization::BoundaryRef;
 use crate::record::document::{Predicate, Statement, Subject, only_subject};
 use crate::record::malformed::Malformed;
 
-/// Withdraws or forbids one authorization, which is its only subject.
+/// A statement of one approver against one authorization, its only subject. The authorization never runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Denial {
-    /// The boundary that the authorization is for.
+    /// The boundary of the authorization.
     pub boundary: BoundaryRef,
-    /// Why, in the approver's words.
+    /// Reason for the denial, as the approver wrote it.
     pub reason: String,
 }
 

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::crypto::json::{self};
 use crate::crypto::{canonical, digest};
 use crate::record::malformed::Malformed;
-use crate::record::reserved::{self, Reserved, ReservedForm, below, each, find_word, remove};
+use crate::record::reserved::{self, Reserved, below, each, remove};
 
 /// The type of every statement (in-toto attestation framework, Statement v1).
 pub const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
@@ -70,22 +70,22 @@ fn predicate_kind(predicate_type: &str) -> Option<&str> {
     predicate_type.strip_prefix(PREDICATE_BASE)?.strip_suffix("/v1")
 }
 
-/// What a statement is about: a name and the digests of the thing.
+/// A subject of the statement: a name, and the digest of the named bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Subject {
-    /// in-toto DigestSet.
+    /// The digests of the subject.
     pub digest: DigestSet,
-    /// The subject's name within its kind.
+    /// Name of the subject, for example `params`.
     pub name: String,
 }
 
-/// in-toto DigestSet: bare lower-case hex by algorithm. SHA-256 is the only algorithm, because other readers of in-toto
-/// refuse a statement with an algorithm that they do not know.
+/// Digests in lower-case hexadecimal, by algorithm (in-toto DigestSet). SHA-256 is the only algorithm, because other
+/// readers of in-toto refuse a statement with an algorithm that they do not know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DigestSet {
-    /// SHA-256.
+    /// SHA-256 digest: 64 lower-case hexadecimal digits, without a prefix.
     #[schemars(regex(pattern = r"^[0-9a-f]{64}$"))]
     pub sha256: String,
 }
@@ -167,11 +167,11 @@ pub fn check_sorted<T: Serialize>(pointer: &str, items: &[T]) -> Result<(), Malf
 pub struct Statement<P> {
     #[serde(rename = "_type")]
     statement_type: String,
-    /// What is stated.
+    /// The content of the statement.
     pub predicate: P,
     #[serde(rename = "predicateType")]
     predicate_type: String,
-    /// What it is stated of.
+    /// The subjects of the statement, in a fixed order.
     #[schemars(length(min = 1))]
     pub subject: Vec<Subject>,
 }
@@ -254,17 +254,8 @@ pub(super) fn take<P: Predicate>(statement: &mut Value) -> Result<Vec<String>, M
     let mut found: Vec<String> = Vec::new();
     for reserved in P::RESERVED {
         each(&statement["predicate"], reserved.path, "/predicate", &mut |value, pointer| {
-            match reserved.form {
-                ReservedForm::Field { read, .. } => {
-                    read(value).map_err(|error| below(pointer, error))?;
-                    found.push(pointer.to_owned());
-                }
-                ReservedForm::Word(word) => {
-                    if let Some(at) = find_word(value, word, pointer)? {
-                        found.push(format!("{pointer}/{at}"));
-                    }
-                }
-            }
+            (reserved.read)(value).map_err(|error| below(pointer, error))?;
+            found.push(pointer.to_owned());
             Ok(())
         })?;
     }
@@ -273,7 +264,7 @@ pub(super) fn take<P: Predicate>(statement: &mut Value) -> Result<Vec<String>, M
     }
     P::check_reserved(statement)?;
     for reserved in P::RESERVED {
-        remove(&mut statement["predicate"], reserved.path, reserved.form);
+        remove(&mut statement["predicate"], reserved.path);
     }
     found.sort();
     Ok(found)

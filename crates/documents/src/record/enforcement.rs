@@ -10,67 +10,72 @@ use crate::record::document::check_sorted;
 use crate::record::malformed::Malformed;
 use crate::record::profile::{Layer, NetworkMode, Workdir};
 
-/// The `sandbox` block of a receipt:
-/// `{"layers":["landlock"],"level":"best-effort","missing":["namespaces"]}` and optional facts.
+/// The sandbox of a run as it was enforced. Example:
+/// `{"layers":["landlock"],"level":"best-effort","missing":["namespaces"]}`. The other fields are present only if the
+/// boundary checked these facts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Enforcement {
-    /// The shorthand for what was held.
+    /// Short name for the enforced layers. Only `layers` and `missing` state what was enforced.
     pub level: Level,
-    /// Layers that were held fully, sorted and unique.
+    /// Layers that were fully enforced, sorted, each once.
     #[schemars(extend("uniqueItems" = true))]
     pub layers: Vec<Layer>,
-    /// Layers that this level names and that were not held, sorted and unique. What a level names may grow with the
-    /// program's version (`boundary.version` of the receipt): `layers` alone is the fact.
+    /// Layers that belong to the level and were not fully enforced, sorted, each once. A later version of the program
+    /// can add layers to a level.
     #[schemars(extend("uniqueItems" = true))]
     pub missing: Vec<Layer>,
-    /// Namespaces of the run's own, sorted: `cgroup`, `ipc`, `mnt`, `net`, `pid`, `user`, `uts`.
+    /// Namespaces that the run did not share with the host, sorted: `cgroup`, `ipc`, `mnt`, `net`, `pid`, `user`,
+    /// `uts`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(inner(regex(pattern = r"^[a-z0-9.]{1,32}$")), extend("uniqueItems" = true))]
     pub ns: Option<Vec<String>>,
-    /// The Landlock rules that the step could not leave.
+    /// The Landlock rules of the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub landlock: Option<LandlockFacts>,
-    /// The system-call filter.
+    /// The filter of system calls.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seccomp: Option<SeccompFacts>,
-    /// Capabilities that the step was left with.
+    /// The capabilities of the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub caps: Option<Capabilities>,
-    /// What the run saw of the host's files.
+    /// The files of the host that the run could access.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fs: Option<FilesystemFacts>,
-    /// What network the run saw.
+    /// The network that the run could use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub net: Option<NetworkMode>,
-    /// Hosts of the allow list that the run was connected to, sorted. Stands where the network is an allow list.
+    /// Hosts of the allow list to which the run had a connection, sorted, as `NAME:PORT`. Present only if the network
+    /// is an allow list.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("uniqueItems" = true))]
     pub contacted: Option<Vec<String>>,
-    /// Requests to its proxy that got no connection: to hosts that are not on the list, lead to addresses that are not public, or refused it.
+    /// Number of requests to the proxy that got no connection: the host was not on the list, had no public address, or
+    /// refused the connection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub turned_away: Option<u64>,
-    /// Which limit was held by what.
+    /// The limits that were enforced, with the mechanism of each limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<LimitFacts>,
-    /// What ended the process tree, sorted: `cgroup.kill`, `pidns`, `subreaper`.
+    /// The mechanisms that ended the processes of the run, sorted: `cgroup.kill`, `pidns`, `subreaper`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(inner(regex(pattern = r"^[a-z0-9.]{1,32}$")), extend("uniqueItems" = true))]
     pub kill: Option<Vec<String>>,
-    /// Processes of the run that could not be ended in time (stuck in the kernel). Absent means none.
+    /// Number of processes that the boundary could not end in time, because they blocked in the kernel. Absent if there
+    /// were none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left: Option<u64>,
 }
 
-/// The shorthand for a set of layers.
+/// A level: a short name for several layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Level {
-    /// Every layer that this version knows.
+    /// All layers that the program has for every run.
     Strict,
-    /// Some of them; `missing` names the others.
+    /// Only some of these layers. `missing` names the others.
     BestEffort,
-    /// Hygiene and limits only.
+    /// No layer. The boundary still enforces limits and a clean environment.
     Off,
 }
 
@@ -139,116 +144,117 @@ impl Level {
     }
 }
 
-/// The Landlock rules that the step could not leave.
+/// The Landlock rules of a run. The run could not remove them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LandlockFacts {
-    /// The kernel's Landlock ABI.
+    /// Version of the kernel's Landlock interface (ABI).
     pub abi: u64,
-    /// Whether every right of that ABI was handled that nothing else holds: in a network namespace of the run's own no
-    /// port is handled.
+    /// Whether the rules restricted every access right of this ABI. Rights for network ports are not needed if the run
+    /// has its own network namespace.
     pub status: LandlockStatus,
-    /// Rules that grant something.
+    /// Number of rules that grant access.
     pub rules: u64,
 }
 
-/// Whether every right was handled.
+/// Whether Landlock restricted every access right of its ABI.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LandlockStatus {
-    /// Every right of the ABI.
+    /// Landlock restricted every access right.
     Fully,
-    /// Only some: the layer is not held.
+    /// Landlock restricted only some access rights. The layer `landlock` was not enforced.
     Partially,
 }
 
-/// The system-call filter.
+/// The filter of system calls.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SeccompFacts {
-    /// SHA-256 of the filter program (its instructions, 8 bytes each, little-endian), 64 lower-case hex digits.
+    /// SHA-256 digest of the filter's instructions, 8 bytes each, little-endian, as 64 lower-case hexadecimal digits.
     #[schemars(regex(pattern = r"^[0-9a-f]{64}$"))]
     pub sha256: String,
 }
 
-/// Capabilities that the step was left with.
+/// The capabilities of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Capabilities {
-    /// None in any set, and no way to gain one.
+    /// The run had no capability in any set, and could not gain one.
     None,
 }
 
-/// What the run saw of the host's files.
+/// The files of the host that a run could access.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FilesystemFacts {
-    /// How the work directory was made.
+    /// How the run got its work directory.
     pub mode: Workdir,
-    /// Whether the run had a root of its own, in which only what the profile allows stands.
+    /// Whether the run had its own root directory, which contains only the files that the profile allows.
     pub root: Root,
-    /// Names that were masked: what deny patterns match, other names of the same files, sockets that the profile does not
-    /// name.
+    /// Number of hidden names: names that match a pattern of `deny`, other names of the same files, and sockets that
+    /// the profile does not allow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub masked: Option<u64>,
-    /// Names that were masked in the last run of this step under this profile, where this run masked none: between the two they
-    /// were moved or removed, and may be read under other names.
+    /// Number of names that the previous run of this step under this profile hid. Present only if this run hid no name.
+    /// Then the files were moved or removed between the two runs, and the run may read them under other names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub masked_before: Option<u64>,
-    /// How durable the masks were.
+    /// Whether hidden names stayed hidden during the whole run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deny: Option<Masks>,
 }
 
-/// Which root the run had.
+/// The root directory of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Root {
-    /// A small one of its own.
+    /// The run had its own root directory, with only the files that the profile allows.
     Own,
-    /// The host's.
+    /// The run had the root directory of the host.
     Host,
 }
 
-/// How durable masks were.
+/// Whether hidden names stayed hidden during a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Masks {
-    /// Nobody on the host could drop them.
+    /// No process of the host could show a hidden name again.
     Stable,
-    /// A host process that replaced a file dropped them.
+    /// If a process of the host replaced a hidden file, the run could access the new file.
     PointInTime,
 }
 
-/// Which limit was held by what. What is absent was not held.
+/// The limits that were enforced. An absent limit was not enforced.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LimitFacts {
-    /// CPU: thousandths of one CPU with `cgroup2`, seconds of each process with `rlimit`.
+    /// CPU time. With `cgroup2`, `max` is in thousandths of one CPU. With `rlimit`, `max` is in seconds for each
+    /// process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu: Option<HeldLimit>,
-    /// Bytes of the work directory and `/tmp`; `/dev/shm` has as much again, and at most 64 MiB.
+    /// Bytes in the work directory and in `/tmp`. `/dev/shm` has a limit of the same size, but at most 64 MiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk: Option<HeldLimit>,
-    /// Bytes of the largest file.
+    /// Size of the largest file in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<HeldLimit>,
-    /// Bytes of memory: of the whole run with `cgroup2`, private ones of each process with `rlimit`.
+    /// Memory in bytes. With `cgroup2`, the memory of the whole run. With `rlimit`, the private memory of each process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<HeldLimit>,
-    /// Bytes of output that were recorded at the most.
+    /// Maximum number of recorded bytes of output.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<HeldLimit>,
-    /// Processes and threads at one time.
+    /// Number of processes and threads at the same time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub processes: Option<HeldLimit>,
-    /// Kinds of memory that nothing bounded, sorted: `kernel-objects`, `page-tables`, `pipes`, `shared-memory`,
-    /// `socket-buffers`. Without a control group the kernel has no limit for them. Absent means none.
+    /// Kinds of memory without any limit, sorted: `kernel-objects`, `page-tables`, `pipes`, `shared-memory`,
+    /// `socket-buffers`. Without a control group, the kernel has no limit for them. Absent if there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(inner(regex(pattern = r"^[a-z][a-z-]{0,31}$")), length(min = 1, max = 16), extend("uniqueItems" = true))]
     pub unbounded: Option<Vec<String>>,
-    /// Milliseconds of the whole run.
+    /// Duration of the whole run in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wall: Option<HeldLimit>,
 }
@@ -282,29 +288,29 @@ impl LimitFacts {
     }
 }
 
-/// One limit and what held it.
+/// A limit, and the mechanism that enforced it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Held")]
 pub struct HeldLimit {
-    /// The limit, in what its name counts: see there, since CPU has two.
+    /// Value of the limit. The field that contains this object defines the unit.
     pub max: u64,
-    /// What held it.
+    /// The mechanism that enforced the limit.
     pub by: LimitHolder,
 }
 
-/// What held a limit.
+/// The mechanism that enforced a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(rename = "Holder")]
 pub enum LimitHolder {
-    /// A control group of the run's own, over the whole tree.
+    /// A control group for all processes of the run.
     Cgroup2,
-    /// A resource limit of each process.
+    /// A resource limit (rlimit) of each process.
     Rlimit,
     /// The boundary itself.
     Service,
-    /// The size of a file system of the run's own.
+    /// The size of a file system that only this run had.
     Tmpfs,
 }
 

@@ -39,11 +39,11 @@ use crate::record::schema::BASE64;
 /// signatures.
 pub const MAX_SIGNATURES: usize = 16;
 
-/// A DSSE v1 envelope as it is written.
+/// A DSSE v1 envelope: the exact signed bytes, and the signatures.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Envelope {
-    /// Base64 (standard, padded) of the payload's bytes.
+    /// The signed bytes in base64 (standard alphabet, with padding).
     #[schemars(regex(pattern = BASE64))]
     pub payload: String,
     /// Always `application/vnd.in-toto+json`.
@@ -55,13 +55,13 @@ pub struct Envelope {
     pub signatures: Vec<EnvelopeSignature>,
 }
 
-/// One signature of an envelope.
+/// A signature of an envelope.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EnvelopeSignature {
-    /// The OpenSSH fingerprint of the key: a hint which key to try.
+    /// Id of the key, as `ssh-keygen -lf` prints it. A verifier tries only this key of its roster.
     pub keyid: KeyId,
-    /// Base64 of 64 raw bytes or of an SSHSIG blob.
+    /// Base64 of the signature: 64 raw bytes, or an SSHSIG blob.
     #[schemars(regex(pattern = BASE64), length(max = MAX_SIGNATURE_BYTES.div_ceil(3) * 4))]
     pub sig: String,
 }

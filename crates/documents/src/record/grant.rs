@@ -25,94 +25,95 @@ const MAX_GRANT_BYTES: usize = 36 << 10;
 /// Maximum number of steps in one grant.
 const MAX_STEPS: usize = 8;
 
-/// What the grantee may run without asking again.
+/// An authorization for several runs, within limits. The grantee uses the grant without new signatures of approvers.
+/// Reserved: a verifier of this version answers later-feature.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Grant {
-    /// The one boundary that it is for.
+    /// The only boundary at which the grant is valid.
     pub boundary: BoundaryRef,
-    /// Its id.
+    /// Id of the grant: `grt_` and a UUID of version 7.
     pub grant: GrantId,
-    /// Who may use it.
+    /// The proposer that may use the grant.
     pub grantee: Grantee,
-    /// The steps that it covers, sorted by ref.
+    /// The steps that the grant permits, sorted by `ref`, each `ref` once.
     #[schemars(length(min = 1, max = MAX_STEPS))]
     pub steps: Vec<GrantedStep>,
-    /// How often it may be used in all.
+    /// Maximum number of runs.
     #[schemars(range(min = 1, max = MAX_USES))]
     pub max_uses: u64,
-    /// How often within a time.
+    /// Maximum number of runs in a period of time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<GrantRate>,
-    /// Whether runs under it may use a session.
+    /// Which sessions the runs may use.
     pub session: GrantedSession,
-    /// The files that runs under it may be given, sorted by name.
+    /// The uploaded files that the runs may receive, sorted by name.
     #[schemars(length(max = MAX_ARTIFACTS))]
     pub artifacts: Vec<Artifact>,
-    /// Who asked for it.
+    /// Token or proposer that asked for the grant.
     pub proposer: Name,
-    /// Why, in the proposer's words.
+    /// Reason for the grant, as the proposer wrote it.
     #[schemars(length(max = MAX_REASON_BYTES))]
     pub reason: String,
-    /// When it was made.
+    /// Time at which the statement was made.
     pub issued_at: Timestamp,
-    /// From when on it may be used.
+    /// The grant is valid from this time on.
     pub not_before: Timestamp,
-    /// From when on it may no longer be used.
+    /// The grant is valid before this time, and no longer from this time on. At most 30 days after `issued_at`.
     pub expires_at: Timestamp,
 }
 
-/// Who may use a grant: a rostered proposer, with this key alone.
+/// The proposer that may use a grant, with one of its keys.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Grantee {
-    /// The proposer.
+    /// Name of the proposer in the roster.
     pub name: Name,
-    /// One key of its own.
+    /// Id of the only key with which the proposer may use the grant.
     pub key: KeyId,
 }
 
-/// A step that a grant covers.
+/// A step that a grant permits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GrantedStep {
-    /// Its ref.
+    /// Ref of the step: `PATH:ID`.
     #[serde(rename = "ref")]
     pub reference: StepRef,
-    /// The digest of its definition.
+    /// Digest of the step's definition.
     pub digest: StepDigest,
-    /// The schema that parameters must fit besides the step's own.
+    /// Schema that the parameters of each run must satisfy, in addition to the schema of the step.
     #[schemars(with = "serde_json::Map<String, Value>")]
     pub params: Value,
-    /// What policy asks and the signatures grant.
+    /// The permissions that policy requires and that the signatures grant.
     #[schemars(extend("uniqueItems" = true))]
     pub permissions: Vec<Permission>,
-    /// The effective sandbox.
+    /// The sandbox of each run.
     pub sandbox: Profile,
 }
 
-/// How often within a time.
+/// Maximum number of runs in a period of time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Rate")]
 pub struct GrantRate {
-    /// So often,
+    /// Maximum number of runs in the period. At most `max_uses`.
     #[schemars(range(min = 1, max = MAX_USES))]
     pub uses: u64,
-    /// in so many seconds.
+    /// Length of the period in seconds.
     #[schemars(range(min = 1, max = MAX_GRANT_S))]
     pub seconds: u64,
 }
 
-/// Whether runs under a grant may use a session.
+/// Which sessions the runs under a grant may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum GrantedSession {
-    /// None.
+    /// The runs use no session.
     None,
-    /// One of their own.
+    /// Each run uses a new session.
     Fresh,
-    /// Any.
+    /// The runs may use any session.
     Any,
 }
 

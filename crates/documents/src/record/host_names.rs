@@ -270,34 +270,9 @@ mod tests {
         for good in ["api.example.com:443", "a:1", "xn--bcher-kva.example:8443", "db_1.internal:5432", "1a.example:1"] {
             assert_eq!(check_address(good), Ok(()), "{good}");
         }
-        for bad in [
-            "",
-            "a",
-            "a:",
-            "a:0",
-            "a:65536",
-            "a:080",
-            "a:+1",
-            "a: 1",
-            "A.example:1",
-            "a..b:1",
-            ".a:1",
-            "a.:1",
-            "-a:1",
-            "127.0.0.1:80",
-            "[::1]:80",
-            "::1:80",
-            "2130706433:80",
-            "0x7f.1:80",
-            "a.0x7f:80",
-            "a.1:80",
-            "*.a:1",
-            "a b:1",
-            "a\n:1",
-            "user@a:1",
-            "a/b:1",
-            "ä.example:1",
-        ] {
+        let bad = "a a: a:0 a:65536 a:080 a:+1 A.example:1 a..b:1 .a:1 a.:1 -a:1 127.0.0.1:80 [::1]:80 \
+                   ::1:80 2130706433:80 0x7f.1:80 a.0x7f:80 a.1:80 *.a:1 user@a:1 a/b:1 ä.example:1";
+        for bad in bad.split(' ').chain(["", "a: 1", "a b:1", "a\n:1"]) {
             assert!(check_address(bad).is_err(), "{bad}");
         }
         assert!(check_address(&format!("{}:1", "a.".repeat(130))).is_err());

@@ -84,7 +84,7 @@ pub(super) fn check_bytes<T: Serialize>(pointer: &str, part: &T, most: usize) ->
     }
 }
 
-/// `emergency`: only `true`, never written otherwise.
+/// Reserved. Only the value `true` is valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Emergency(#[schemars(extend("const" = true))] bool);
 
@@ -98,7 +98,7 @@ impl ReservedPart for ContentDigest {}
 
 impl ReservedPart for Name {}
 
-/// Which use of a grant it is, from 1.
+/// Number of the use of a grant: 1 for the first use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Use")]
 pub struct GrantUse(#[schemars(range(min = 1, max = MAX_USES))] u64);
@@ -109,16 +109,16 @@ impl ReservedPart for GrantUse {
     }
 }
 
-/// Where a run takes place: exactly one of both.
+/// The runner on which the run takes place. Exactly one of the two fields is present. Reserved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
 #[schemars(rename = "Target")]
 pub struct RunTarget {
-    /// On this runner.
+    /// Name of the runner.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runner: Option<Name>,
-    /// On any runner with all these labels, sorted.
+    /// Labels, sorted. Every runner that has all of them may execute the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = MAX_LABELS), extend("uniqueItems" = true))]
     pub labels: Option<Vec<Label>>,
@@ -142,40 +142,40 @@ pub(super) fn check_labels(pointer: &str, labels: &[Label], least: usize) -> Res
     check_sorted(pointer, labels)
 }
 
-/// A session at one state.
+/// A session in one state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SessionReference {
-    /// The session.
+    /// Id of the session.
     pub id: SessionId,
-    /// Digest of its state.
+    /// Digest of the session's state.
     pub state: ContentDigest,
 }
 
-/// What a run made of a session.
+/// The states of a session before and after a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SessionChange {
-    /// Digest of the state before.
+    /// Digest of the session's state before the run.
     pub before: ContentDigest,
-    /// Digest of the state after.
+    /// Digest of the session's state after the run.
     pub after: ContentDigest,
 }
 
-/// A file that a run is given.
+/// An uploaded file that a run receives.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Artifact {
-    /// Its name in the run.
+    /// Name of the file in the run.
     pub name: ArtifactName,
-    /// Its SHA-256.
+    /// SHA-256 digest of the content.
     pub digest: ContentDigest,
-    /// Its size.
+    /// Size in bytes.
     #[schemars(range(max = MAX_ARTIFACTS_BYTES))]
     pub bytes: u64,
 }
 
-/// The files that a run is given, sorted by name.
+/// The uploaded files that a run receives, sorted by name, each name once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Artifacts(#[schemars(length(min = 1, max = MAX_ARTIFACTS))] pub Vec<Artifact>);
 
@@ -214,44 +214,44 @@ pub(super) fn check_artifact_bytes(artifacts: &[Artifact]) -> Result<(), Malform
     Ok(())
 }
 
-/// The plan that a run carries out.
+/// The plan that a run applies.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PlanReference {
-    /// The payload of the plan's receipt.
+    /// Digest of the payload of the plan's receipt.
     pub receipt: ContentDigest,
-    /// What the plan printed, as it was recorded.
+    /// SHA-256 digest of the plan's recorded standard output.
     pub output: ContentDigest,
 }
 
-/// The runner that a run took place on, by its report.
+/// The runner that executed a run. Reserved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RunnerReference {
-    /// Its name in the roster.
+    /// Name of the runner in the roster.
     pub name: Name,
-    /// The key that signed the report.
+    /// Id of the key that signed the run report.
     pub keyid: KeyId,
-    /// Blob: the canonical envelope of the report.
+    /// Digest of the blob with the run report: its canonical envelope.
     pub report: ContentDigest,
 }
 
 impl ReservedPart for RunnerReference {}
 
-/// Runners that a roster names.
+/// The runners of a roster. Reserved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Runners(#[schemars(length(min = 1))] pub Vec<RosteredRunner>);
 
-/// A runner and its keys.
+/// A runner and its keys. Reserved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RosteredRunner {
-    /// Unique among people, tokens and runners.
+    /// Name of the runner. No other runner, approver, proposer, operator or token has this name.
     pub name: Name,
-    /// OpenSSH public key lines.
+    /// Public keys of the runner, as lines in the format of OpenSSH.
     #[schemars(length(min = 1))]
     pub keys: Vec<String>,
-    /// What it can be chosen by, sorted.
+    /// Labels by which a step or an authorization selects the runner, sorted.
     #[schemars(length(max = MAX_LABELS), extend("uniqueItems" = true))]
     pub labels: Vec<Label>,
 }
@@ -274,19 +274,19 @@ impl ReservedPart for Runners {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ManifestEntry {
-    /// Its path below the directory for results.
+    /// Path of the file, relative to the directory in which the run leaves files.
     pub path: RelativePath,
-    /// Its size.
+    /// Size in bytes.
     pub bytes: u64,
-    /// Its SHA-256.
+    /// SHA-256 digest of the content.
     pub sha256: ContentDigest,
-    /// Its BLAKE3.
+    /// BLAKE3 digest of the content.
     pub blake3: Blake3Digest,
-    /// Whether it may be executed.
+    /// True if the file is executable.
     pub executable: bool,
 }
 
-/// The files that a run left, sorted by path: the blob that a receipt names.
+/// The manifest: the files that a run left, sorted by path. The receipt contains the digest of the manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Manifest(#[schemars(length(min = 1, max = MAX_MANIFEST_ENTRIES))] pub Vec<ManifestEntry>);
 

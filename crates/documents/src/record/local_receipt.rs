@@ -14,45 +14,45 @@ use crate::record::malformed::Malformed;
 use crate::record::program_list::ProgramFacts;
 use crate::record::receipt::{Outcome, Output, check_programs};
 
-/// What a person ran, what policy asked and what they answered.
+/// What a person ran with `countersign run`, what policy asked, and what the person answered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LocalReceipt {
-    /// Who ran it: the key's comment or the account.
+    /// The person: the comment of the key, or the name of the account.
     pub person: String,
-    /// Where.
+    /// Name of the host.
     pub host: String,
-    /// Which step.
+    /// The step that ran.
     pub step: StepReference,
-    /// Its parameters.
+    /// The parameters of the run.
     #[schemars(with = "serde_json::Map<String, Value>")]
     pub params: Value,
-    /// The policy that asked.
+    /// Digest of the policy that asked.
     pub policy: PolicyDigest,
-    /// What it asked and what was answered, in order.
+    /// The questions of policy with the answers, in the order of the questions.
     pub answers: Vec<QuestionAnswer>,
-    /// How it ended.
+    /// How the run ended.
     pub outcome: Outcome,
-    /// What it wrote.
+    /// Digests of the output of the run.
     pub output: Output,
-    /// What of the sandbox was enforced.
+    /// The parts of the sandbox that were enforced.
     pub sandbox: Enforcement,
-    /// Which programs the run executed. Present if the profile has a list of programs and the run started.
+    /// The programs that the run executed. Present if the profile has a list of programs and the run started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub programs: Option<ProgramFacts>,
-    /// Digest of the local receipt before this one.
+    /// Digest of the payload of the previous local receipt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<ContentDigest>,
 }
 
-/// A question of policy and its answer.
+/// A question of policy with the answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Answer")]
 pub struct QuestionAnswer {
-    /// What policy asked.
+    /// The question.
     pub question: String,
-    /// What the person chose.
+    /// The answer that the person chose.
     pub answer: String,
 }
 

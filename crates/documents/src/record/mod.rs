@@ -20,6 +20,7 @@ pub mod host_names;
 #[macro_use]
 pub mod ident;
 pub mod code;
+pub mod kinds;
 pub mod later;
 pub mod later_parts;
 pub mod later_words;

@@ -10,23 +10,25 @@ use crate::record::reserved::{ReservedPart as _, below};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A part of the sandbox that can be required. A closed list; a level such as `strict` is a shorthand for some of them.
+/// A layer: one mechanism of the sandbox. The list of layers is closed. A level such as `strict` is a short name for
+/// several layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Layer {
-    /// No capabilities, no_new_privs, an id of its own.
+    /// The run has no capabilities, cannot gain any (`no_new_privs`), and has its own user id.
     Capabilities,
-    /// An own root: only what the profile allows is there, deny patterns hold.
+    /// The run has its own root directory. It contains only the files that the profile allows, and patterns of `deny`
+    /// hide files.
     Filesystem,
-    /// Landlock rules for every file access.
+    /// Landlock rules restrict every access to files.
     Landlock,
-    /// User, mount, pid, ipc and uts namespaces.
+    /// The run has its own namespaces for users, mounts, processes (pid), ipc and host name (uts).
     Namespaces,
-    /// The network as the profile says, by a network namespace.
+    /// A network namespace gives the run only the network of its profile.
     Network,
-    /// Only the programs of a list can be executed.
+    /// The run can execute only the programs of its list.
     Programs,
-    /// A system-call filter.
+    /// A seccomp filter blocks system calls that a run does not need.
     Seccomp,
 }
 
@@ -50,39 +52,40 @@ impl Layer {
 pub const STRICT: [Layer; 6] =
     [Layer::Capabilities, Layer::Filesystem, Layer::Landlock, Layer::Namespaces, Layer::Network, Layer::Seccomp];
 
-/// The effective profile of one run, as approvers sign it. Arrays are sorted and unique.
+/// The signed description of the sandbox of one run. All arrays are sorted, and no element occurs twice.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
-    /// The layers that must be held fully, else the run is refused before its nonce is spent.
+    /// Layers that the boundary must fully enforce. If the host cannot enforce a layer, the boundary refuses the run
+    /// before it spends the nonce.
     #[schemars(extend("uniqueItems" = true))]
     pub require: Vec<Layer>,
-    /// Host paths that may be read, besides what an interpreter needs.
+    /// Paths of the host that the run may read, in addition to the files that an interpreter needs.
     #[schemars(extend("uniqueItems" = true))]
     pub read: Vec<String>,
-    /// Host paths that may be written; `{work}` is the private work directory.
+    /// Paths of the host that the run may write.
     #[schemars(extend("uniqueItems" = true))]
     pub write: Vec<String>,
-    /// Patterns below allowed directories that stay out of reach.
+    /// Patterns of paths that the run cannot access, even below a path of `read` or `write`.
     #[schemars(extend("uniqueItems" = true))]
     pub deny: Vec<String>,
-    /// Where the run works.
+    /// How the run gets its work directory.
     pub workdir: Workdir,
-    /// What network the run sees.
+    /// The network that the run can use.
     pub network: Network,
-    /// Unix sockets of the host that the run may reach.
+    /// Unix sockets of the host to which the run may connect.
     #[schemars(extend("uniqueItems" = true))]
     pub sockets: Vec<String>,
-    /// How much of `/proc` the run sees.
+    /// The part of `/proc` that the run sees.
     pub proc: Proc,
-    /// `isolated` (an id of its own) or a name of the host's.
+    /// The user of the run: `isolated` for a user id of its own, or the name of a user of the host.
     pub run_as: String,
-    /// What the run may use up.
+    /// Maximum resources of the run.
     pub limits: Limits,
-    /// The only programs that the run may execute. If the field is absent, the run may execute every program of the host.
+    /// The only programs that the run may execute. If absent, the run may execute every program of the host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub programs: Option<ProgramList>,
-    /// Why the sandbox is off, when it is.
+    /// Reason why the step needs to run without a sandbox. If absent, the run has a sandbox.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub off_reason: Option<String>,
 }
@@ -151,73 +154,74 @@ impl Profile {
     }
 }
 
-/// Where the run works.
+/// How a run gets its work directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Workdir {
-    /// An empty directory of its own, gone afterwards.
+    /// A new, empty directory, which the boundary deletes after the run.
     Private,
-    /// A private copy of a tree.
+    /// Copies of the directories in `write`. The run does not change the originals.
     Copy,
-    /// A tree seen through an overlay.
+    /// The directories in `write` below an overlay file system. The run does not change the originals.
     Overlay,
-    /// The live tree.
+    /// The directories in `write` themselves. The run changes files of the host.
     InPlace,
 }
 
-/// What network the run sees.
+/// The network that a run can use.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Network {
-    /// None, an allow list, or the host's.
+    /// Whether the run has no network, a list of hosts, or the network of the host.
     pub mode: NetworkMode,
-    /// `host:port` pairs of an allow list.
+    /// With the mode `allow`: the hosts as `NAME:PORT`, for example `api.example.com:443`.
     #[schemars(extend("uniqueItems" = true))]
     pub hosts: Vec<String>,
 }
 
-/// None, an allow list, or the host's.
+/// Whether a run has no network, a list of hosts, or the network of the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum NetworkMode {
-    /// An empty network namespace.
+    /// No network: an empty network namespace.
     None,
-    /// Only the listed hosts, through the service's proxy.
+    /// Only the hosts of the list, through a proxy of the boundary.
     Allow,
-    /// The host's network as it is.
+    /// The network of the host, without restrictions.
     Host,
 }
 
-/// How much of `/proc` the run sees.
+/// The part of `/proc` that a run sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Proc {
-    /// Only the processes of the run (`subset=pid`).
+    /// Only the processes of the run (mount option `subset=pid`).
     Minimal,
-    /// The whole of `/proc` of the run's pid namespace.
+    /// The whole `/proc` of the run's process namespace.
     Full,
 }
 
 /// Maximum size of a run's shared memory in bytes.
 const MAX_SHM: u64 = 64 << 20;
 
-/// What the run may use up. Zero is never a limit: it is an error at the seal.
+/// Maximum resources of a run. A limit is never 0.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
-    /// Milliseconds from start to the end of the whole process tree.
+    /// Time in milliseconds from the start of the run until all its processes have ended.
     pub wall_ms: u64,
-    /// Thousandths of one CPU.
+    /// CPU time in thousandths of one CPU: 1500 means one and a half CPUs.
     pub cpu_milli: u64,
     /// Memory in bytes, without swap.
     pub memory_bytes: u64,
-    /// Processes and threads at one time.
+    /// Number of processes and threads at the same time.
     pub processes: u64,
-    /// The largest file that may be written, in bytes.
+    /// Size in bytes of the largest file that the run may write.
     pub file_bytes: u64,
-    /// The room of the private work directory, in bytes.
+    /// Size of the private work directory in bytes.
     pub disk_bytes: u64,
-    /// Recorded output of both streams together, in bytes; the rest is counted only.
+    /// Recorded bytes of standard output and standard error together. The boundary counts further bytes and does not
+    /// record them.
     pub output_bytes: u64,
 }
 

@@ -20,33 +20,34 @@ pub const MAX_REFUSED: usize = 8;
 /// Maximum number of started programs that a receipt names.
 pub const MAX_STARTED: usize = 16;
 
-/// The programs that a run may start.
+/// The programs that a run may execute.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ProgramList {
-    /// Always `listed`: where any program may run, nothing is written.
+    /// Always `listed`. A profile without a list has no `programs` at all.
     pub mode: OnlyListed,
     /// The programs, sorted.
     #[schemars(length(min = 1, max = MAX_PROGRAMS), extend("uniqueItems" = true))]
     pub list: Vec<ListedProgram>,
 }
 
-/// Only what is listed may be started.
+/// The only mode of a list of programs in a profile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(rename = "Listed")]
 pub enum OnlyListed {
-    /// Only what is listed.
+    /// The run may execute only the programs of the list.
     Listed,
 }
 
-/// A program that may be started.
+/// A program that a run may execute.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ListedProgram {
-    /// As the step names it.
+    /// Name of the program, for example `curl`. Or `{work}/**`, for every file in the directories that the run may
+    /// write.
     pub name: Program,
-    /// Where it lies.
+    /// Path of the program on the host, for example `/usr/bin/curl`. Or `{work}/**`.
     pub path: ProgramPath,
 }
 
@@ -66,50 +67,50 @@ impl ReservedPart for ProgramList {
     }
 }
 
-/// Which programs a run started, as far as that was recorded.
+/// The programs that a run executed, as far as the boundary recorded them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ProgramFacts {
-    /// Whether a list was held.
+    /// Whether the run could execute only the programs of a list.
     pub mode: ProgramMode,
-    /// How many programs it had; 0 without a list.
+    /// Number of entries in the signed list. 0 if the run had no list.
     #[schemars(range(max = MAX_PROGRAMS))]
     pub listed: u64,
-    /// What was refused; absent when it was not recorded.
+    /// Executions that the kernel refused. Absent if the boundary did not record them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<Executions>,
-    /// What was started; absent when it was not recorded.
+    /// Programs that the run executed. Absent if the boundary did not record them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started: Option<Executions>,
 }
 
-/// Whether a list of programs was held.
+/// Whether a run can execute only the programs of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ProgramMode {
-    /// Any program could run.
+    /// The run can execute every program of the host.
     Any,
-    /// Only those of a list.
+    /// The run can execute only the programs of a list.
     Listed,
 }
 
-/// Executions by path.
+/// Numbers of executions, by path.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Executions {
-    /// The paths that are named, sorted.
+    /// Paths with the number of their executions, sorted by path, each path once.
     pub paths: Vec<Execution>,
-    /// Executions that no path names.
+    /// Number of executions whose path is not in `paths`.
     pub more: u64,
 }
 
-/// A path and how often it was executed.
+/// A path and the number of its executions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Execution {
-    /// The program.
+    /// Path of the program.
     pub path: HostPath,
-    /// How often.
+    /// Number of executions.
     #[schemars(range(min = 1))]
     pub count: u64,
 }

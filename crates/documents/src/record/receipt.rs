@@ -24,72 +24,74 @@ use crate::record::validity::Timestamp;
 /// Maximum size of a receipt's payload, in bytes, without the embedded authorization.
 pub const MAX_REST_BYTES: usize = 9_400;
 
-/// What ran under which signatures, in which sandbox, and how it ended.
+/// The boundary's statement about one run: the signatures, the sandbox, the outcome and the digests of the output.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Receipt {
-    /// Where the log says that the nonce was spent.
+    /// The log entry which states that the nonce was spent.
     pub consumption: ConsumptionRef,
-    /// The whole envelope that allowed the run, with the signatures that counted.
+    /// The whole envelope of the authorization, with the signatures that counted.
     pub authorization: Envelope,
-    /// Who decided it.
+    /// The approvers who counted, and the people who could not count.
     pub decision: Decision,
-    /// How it ended.
+    /// How the run ended.
     pub outcome: Outcome,
-    /// When the run started; for `unknown` the time of recovery.
+    /// Time at which the run started. For the outcome `unknown`, the time at which the boundary wrote the receipt after
+    /// a restart.
     pub started_at: Timestamp,
-    /// When the run ended; for `unknown` the time of recovery.
+    /// Time at which the run ended. For the outcome `unknown`, the same as `started_at`.
     pub finished_at: Timestamp,
-    /// How long it took, by a monotonic clock.
+    /// Duration of the run in milliseconds, by a clock that never goes back.
     pub duration_ms: u64,
-    /// What it wrote.
+    /// Digests of the output of the run.
     pub output: Output,
-    /// What files it left.
+    /// The files that the run left.
     pub files: Files,
-    /// What of the sandbox was enforced.
+    /// The parts of the sandbox that were enforced.
     pub sandbox: Enforcement,
-    /// Which programs the run executed. Present if the profile has a list of programs and the run started.
+    /// The programs that the run executed. Present if the profile has a list of programs and the run started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub programs: Option<ProgramFacts>,
-    /// What it used up.
+    /// The resources that the run used.
     pub usage: Usage,
-    /// The states of the session of the authorization, before and after the run.
+    /// The states of the session before and after the run. Present if the authorization has a session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<SessionChange>,
-    /// The seal in force at the consumption.
+    /// Digest of the seal in force when the nonce was spent.
     pub seal: SealDigest,
-    /// Who signs this.
+    /// The boundary that signs the receipt.
     pub boundary: ReceiptBoundary,
 }
 
-/// A place in the log.
+/// One item of a consumption in the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ConsumptionRef {
-    /// Index of the consumption's leaf.
+    /// Index of the consumption's log entry, from 0.
     pub index: u64,
-    /// RFC 6962 hash of that leaf.
+    /// Leaf hash of this log entry (RFC 6962).
     pub leaf: LeafHash,
-    /// Which item of it.
+    /// Index of the item in `spent` of the consumption, from 0.
     pub item: u64,
 }
 
-/// Who decided that it may run, and who could not.
+/// The approvers who counted, and the people who could not count.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Decision {
-    /// The approvers whose signatures counted, sorted.
+    /// Names of the approvers whose signatures counted, sorted.
     #[schemars(extend("uniqueItems" = true))]
     pub approvers: Vec<Name>,
-    /// The groups named by a rule that was met and of which a counted approver is a member, sorted.
+    /// Groups of the approval rules for which a counted approver counts, sorted.
     #[schemars(extend("uniqueItems" = true))]
     pub groups: Vec<GroupName>,
-    /// Who may not count: the proposer, its owners, and whoever handed it in with theirs, sorted.
+    /// Names of everyone whose signature does not count, sorted: the proposer, the token or person that submitted the
+    /// envelope, and the owners of both.
     #[schemars(extend("uniqueItems" = true))]
     pub excluded: Vec<Name>,
-    /// Who handed the envelope in.
+    /// Name of the token or person that submitted the envelope.
     pub handed_in_by: Name,
-    /// The policy in force.
+    /// Digest of the policy in force.
     pub policy: PolicyDigest,
 }
 
@@ -127,39 +129,39 @@ pub struct RoomInReceipt(());
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Outcome {
-    /// In one word.
+    /// The status of the run.
     pub status: Status,
-    /// The step's exit code, where it exited.
+    /// Exit code of the step. Present if the step exited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<u8>,
-    /// The signal that ended it, where one did.
+    /// Number of the signal that ended the step. Present if a signal ended the step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signal: Option<u8>,
-    /// The limit that it hit, where it was killed for one, by its name in the profile.
+    /// Name of the limit in the profile that ended the run. Present if the status is `killed`.
     #[schemars(extend("enum" = Limit::ALL.map(Limit::field)))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<String>,
 }
 
-/// How a run ended, in one word.
+/// The status of a run that has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
-    /// Exit code 0.
+    /// The exit code was 0.
     Succeeded,
-    /// Exit code 2: done, with a warning.
+    /// The exit code was 2, which means success with a warning.
     Warned,
-    /// Any other exit code, or a signal.
+    /// The exit code was neither 0 nor 2, or a signal ended the step.
     Failed,
-    /// The wall clock ran out.
+    /// The run took longer than its limit `wall_ms`.
     TimedOut,
-    /// Somebody stopped it.
+    /// A person or a token cancelled the run.
     Cancelled,
-    /// A limit ended it.
+    /// A limit of the profile ended the run.
     Killed,
-    /// It is proved that nothing was executed.
+    /// Nothing was executed, and the boundary has proof of this.
     NotStarted,
-    /// Consumed, but the end was not seen.
+    /// The nonce was spent, but the boundary did not see the end of the run, for example because of a crash.
     Unknown,
 }
 
@@ -250,7 +252,7 @@ impl Outcome {
     }
 }
 
-/// What a run wrote, by stream.
+/// The output of a run, by stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Output {
@@ -260,21 +262,21 @@ pub struct Output {
     pub stderr: Stream,
 }
 
-/// What a run wrote to one stream. The digests are of the recorded bytes.
+/// The bytes that a run wrote to one stream. The digests are over the recorded bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Stream {
-    /// All bytes that were written.
+    /// Number of bytes that the run wrote.
     pub bytes: u64,
-    /// The bytes that were recorded.
+    /// Number of bytes that the boundary recorded.
     pub recorded: u64,
-    /// Whether some were not.
+    /// True if the boundary did not record all bytes.
     pub truncated: bool,
-    /// SHA-256 of the recorded bytes.
+    /// SHA-256 digest of the recorded bytes.
     pub sha256: ContentDigest,
-    /// BLAKE3 of the recorded bytes: their name in the store and over HTTP.
+    /// BLAKE3 digest of the recorded bytes. The store and the HTTP interface use this digest as the name of the bytes.
     pub blake3: Blake3Digest,
-    /// How many times a secret was masked.
+    /// Number of places at which the boundary replaced a secret by a mask.
     pub redactions: u64,
 }
 
@@ -310,15 +312,15 @@ impl RecordedDigest {
     }
 }
 
-/// What files a run left: the manifest is a blob `[{path, bytes, sha256, blake3, executable}]` sorted by path.
+/// The files that a run left. The manifest is a blob `[{path, bytes, sha256, blake3, executable}]`, sorted by path.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Files {
-    /// How many.
+    /// Number of files.
     pub count: u64,
-    /// Their bytes together.
+    /// Sum of the sizes in bytes.
     pub bytes: u64,
-    /// SHA-256 of the manifest's canonical JSON.
+    /// SHA-256 digest of the manifest's canonical JSON.
     pub manifest: ContentDigest,
 }
 
@@ -343,30 +345,30 @@ impl Files {
     }
 }
 
-/// What a run used up.
+/// The resources that a run used.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Usage {
-    /// CPU time of the whole tree.
+    /// CPU time of all processes of the run, in milliseconds.
     pub cpu_ms: u64,
-    /// The largest resident memory seen.
+    /// Largest resident memory that the boundary measured, in bytes.
     pub memory_peak_bytes: u64,
-    /// The most processes at one time, where the kernel counts them.
+    /// Largest number of processes at the same time. Absent if the kernel did not count them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub processes_peak: Option<u64>,
 }
 
-/// Who signs a receipt.
+/// The boundary that signs a receipt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReceiptBoundary {
-    /// The boundary's name.
+    /// Name of the boundary.
     pub name: BoundaryName,
-    /// The digest of its genesis seal.
+    /// Id of the boundary: the digest of the first seal of its log.
     pub id: SealDigest,
-    /// The key that signs.
+    /// Id of the key that signs.
     pub keyid: KeyId,
-    /// The program's version.
+    /// Version of the boundary's program.
     pub version: String,
 }
 

@@ -13,29 +13,30 @@ use crate::record::ident::BoundaryName;
 use crate::record::malformed::Malformed;
 use crate::record::validity::Timestamp;
 
-/// A refusal in the log: of one input, or an hour's count. Never text from the input.
+/// A refusal in the log: of one input, or a summary of one hour. The statement never contains text of the input.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Refusal")]
 pub struct RefusalStatement {
-    /// Who refused. Always written. A reader takes a refusal without it too, since the first published example of the
-    /// format has none: which boundary refused follows from the log and the key that signs.
+    /// The boundary that refused. Writers always write this field. Readers accept a refusal without it, because the
+    /// first published example of the format has no such field. The log and the key of the signature also identify the
+    /// boundary.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boundary: Option<RefusingBoundary>,
-    /// Why, for one input.
+    /// Reason for the refusal of one input.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<Code>,
-    /// Where in the input: only names that the format itself has, never the input's own.
+    /// Place in the refused input (JSON Pointer). The pointer contains only names of fields that the format defines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pointer: Option<String>,
-    /// Who sent it: a token's name or a key id.
+    /// Name of the token, or id of the key, that sent the input.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub principal: Option<String>,
-    /// How many of each code, for an hourly summary of what was not logged one by one.
+    /// Summary of one hour: the number of refusals for each code, without those that have their own log entry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("propertyNames" = {"$ref": "#/$defs/Code"}, "minProperties" = 1))]
     pub counts: Option<BTreeMap<Code, u64>>,
-    /// When.
+    /// Time of the refusal, or of the summary.
     pub at: Timestamp,
 }
 
@@ -43,9 +44,9 @@ pub struct RefusalStatement {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RefusingBoundary {
-    /// Its name.
+    /// Name of the boundary.
     pub name: BoundaryName,
-    /// The digest of its genesis seal.
+    /// Id of the boundary: the digest of the first seal of its log.
     pub id: SealDigest,
 }
 

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::crypto::{canonical, json};
+use crate::crypto::json;
 use crate::record::malformed::Malformed;
 
 /// Type of a reserved part, with its rules.
@@ -29,35 +29,17 @@ pub trait ReservedPart: Serialize + DeserializeOwned + JsonSchema {
 pub struct Reserved {
     /// Path in the predicate.
     pub path: &'static str,
-    /// Form of the part.
-    pub form: ReservedForm,
-}
-
-/// The form of a reserved part.
-#[derive(Debug, Clone, Copy)]
-pub enum ReservedForm {
-    /// An optional field of an object.
-    Field {
-        /// Reads the field strictly.
-        read: fn(&Value) -> Result<(), Malformed>,
-        /// Returns the schema of the field.
-        schema: fn(&mut SchemaGenerator) -> Schema,
-    },
-    /// A reserved word that may be an element of a sorted array.
-    Word(&'static str),
+    /// Reads the field strictly.
+    pub read: fn(&Value) -> Result<(), Malformed>,
+    /// Returns the schema of the field.
+    pub schema: fn(&mut SchemaGenerator) -> Schema,
 }
 
 impl Reserved {
     /// Returns the place of an optional field of the type `T`.
     #[must_use]
     pub const fn field<T: ReservedPart>(path: &'static str) -> Self {
-        Self { path, form: ReservedForm::Field { read: read_part::<T>, schema: SchemaGenerator::subschema_for::<T> } }
-    }
-
-    /// Returns the place of a sorted array that may contain `word`.
-    #[must_use]
-    pub const fn word(path: &'static str, word: &'static str) -> Self {
-        Self { path, form: ReservedForm::Word(word) }
+        Self { path, read: read_part::<T>, schema: SchemaGenerator::subschema_for::<T> }
     }
 }
 
@@ -132,38 +114,16 @@ pub(super) fn each(
     }
 }
 
-/// Returns the index of `word` in an array of words, which must then be sorted.
-pub(super) fn find_word(value: &Value, word: &str, pointer: &str) -> Result<Option<usize>, Malformed> {
-    let Some(items) = value.as_array() else { return Ok(None) };
-    let Some(at) = items.iter().position(|item| item.as_str() == Some(word)) else { return Ok(None) };
-    let sorted =
-        items.windows(2).position(|pair| canonical::to_canonical(&pair[0]) >= canonical::to_canonical(&pair[1]));
-    match sorted {
-        None => Ok(Some(at)),
-        Some(before) => Err(Malformed::at(
-            format!("{pointer}/{}", before + 1),
-            "an element is out of order or listed twice: sort this array, and list each element once",
-        )),
-    }
-}
-
-pub(super) fn remove(value: &mut Value, path: &str, form: ReservedForm) {
+pub(super) fn remove(value: &mut Value, path: &str) {
     let (step, rest) = path.split_once('/').map_or((path, None), |(step, rest)| (step, Some(rest)));
     match (step, value, rest) {
-        ("*", Value::Array(items), Some(rest)) => items.iter_mut().for_each(|item| remove(item, rest, form)),
+        ("*", Value::Array(items), Some(rest)) => items.iter_mut().for_each(|item| remove(item, rest)),
         (field, Value::Object(map), Some(rest)) => {
             if let Some(value) = map.get_mut(field) {
-                remove(value, rest, form);
+                remove(value, rest);
             }
         }
-        (field, Value::Object(map), None) => match form {
-            ReservedForm::Field { .. } => drop(map.remove(field)),
-            ReservedForm::Word(word) => {
-                if let Some(items) = map.get_mut(field).and_then(Value::as_array_mut) {
-                    items.retain(|item| item.as_str() != Some(word));
-                }
-            }
-        },
+        (field, Value::Object(map), None) => drop(map.remove(field)),
         _ => {}
     }
 }

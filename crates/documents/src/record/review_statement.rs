@@ -7,18 +7,19 @@ use crate::record::authorization::BoundaryRef;
 use crate::record::document::{Predicate, Statement, Subject, only_subject};
 use crate::record::malformed::Malformed;
 
-/// Says of a receipt, which is its only subject, whether the run was right, or how it ended.
+/// A person's statement about one receipt, its only subject: whether the run was right, and how a run with an unknown
+/// end ended. Reserved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Review")]
 pub struct ReviewStatement {
-    /// The boundary that ran it.
+    /// The boundary of the run.
     pub boundary: BoundaryRef,
     /// Whether the run was right.
     pub verdict: ReviewVerdict,
-    /// Why.
+    /// Reason for the verdict, as the person wrote it.
     pub reason: String,
-    /// What became of a run whose end the boundary did not see.
+    /// How the run ended, as people found out later. Only for a run with the outcome `unknown`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed: Option<ObservedEnd>,
 }
@@ -27,24 +28,24 @@ pub struct ReviewStatement {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ReviewVerdict {
-    /// It was.
+    /// The run was right.
     Accepted,
-    /// It was not.
+    /// The run was not right.
     Rejected,
 }
 
-/// What became of a run whose end the boundary did not see.
+/// How a run ended whose end the boundary did not see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(rename = "Observed")]
 pub enum ObservedEnd {
-    /// It did all of it.
+    /// The run did all of its work.
     Succeeded,
-    /// It failed.
+    /// The run failed.
     Failed,
-    /// Nothing was executed.
+    /// The run executed nothing.
     NotStarted,
-    /// It did a part.
+    /// The run did a part of its work.
     Partly,
 }
 

@@ -8,13 +8,13 @@ use crate::record::authorization::BoundaryRef;
 use crate::record::document::{Predicate, Statement, Subject};
 use crate::record::malformed::Malformed;
 
-/// Ends what its only subject names.
+/// A statement that ends the validity of its only subject: a grant, a key, a token or an epoch. Reserved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Revocation {
-    /// The boundary that it is for.
+    /// The boundary for which the revocation is valid.
     pub boundary: BoundaryRef,
-    /// Why.
+    /// Reason for the revocation, as the signer wrote it.
     pub reason: String,
 }
 

@@ -20,50 +20,52 @@ use crate::record::validity::Timestamp;
 /// Maximum size of a roster's payload, in bytes.
 pub const MAX_ROSTER_BYTES: usize = 256 << 10;
 
-/// Approvers and groups, proposers, operators, the boundaries' own keys, witnesses.
+/// The signed list of people, programs and their public keys. A verifier trusts one version of the roster, and derives
+/// all other trust from it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Roster {
-    /// What people call it.
+    /// Name of the roster for people. Any text.
     pub name: String,
-    /// From 1, counting.
+    /// Number of this version: 1, then one more in each version.
     #[schemars(range(min = 1))]
     pub version: u64,
-    /// How many approvers must sign the next version; 0 is shown as *unguarded*.
+    /// Number of approvers who must sign the next version. With 0, the next version needs no signature, and the roster
+    /// is *unguarded*.
     pub threshold: u64,
-    /// Digest of the earlier version's payload.
+    /// Digest of the payload of the previous version. Absent in version 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<RosterDigest>,
-    /// The policy that goes with it.
+    /// Digest of the policy that belongs to this version.
     pub policy: PolicyDigest,
-    /// Who may approve.
+    /// The people who may approve runs.
     pub approver: Vec<Approver>,
-    /// The groups that approvers belong to.
+    /// The groups of approvers.
     pub group: Vec<Group>,
-    /// Proposers with keys of their own.
+    /// Proposers that have their own keys.
     pub proposer: Vec<Proposer>,
-    /// Who may cancel and revoke.
+    /// The people who may read everything and cancel runs.
     pub operator: Vec<Operator>,
     /// The boundaries and their keys.
     pub boundary: Vec<RosteredBoundary>,
-    /// Witnesses of checkpoints.
+    /// The witnesses that sign checkpoints of the log.
     pub witness: Vec<Witness>,
 }
 
-/// Somebody who may approve.
+/// A person who may approve runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Approver {
-    /// Unique among people and tokens.
+    /// Name of the approver. No other approver, proposer, operator or token has this name.
     pub name: Name,
-    /// Groups that this person belongs to.
+    /// Groups of the approver. Each group is in `group`.
     pub groups: Vec<GroupName>,
-    /// OpenSSH public key lines.
+    /// Public keys of the approver, as lines in the format of OpenSSH.
     pub keys: Vec<String>,
-    /// From when on signatures count.
+    /// Signatures count from this time on. If absent, there is no such limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub valid_after: Option<Timestamp>,
-    /// From when on they no longer do.
+    /// Signatures count before this time, and no longer from this time on. If absent, there is no such limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub valid_before: Option<Timestamp>,
 }
@@ -72,20 +74,21 @@ pub struct Approver {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Group {
-    /// Its name.
+    /// Name of the group. No other group has this name.
     pub name: GroupName,
-    /// Which signatures count for this group. Without it all that verify.
+    /// Which signatures count for this group. If absent, every valid signature counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub presence: Option<PresenceRule>,
 }
 
-/// Whether a person must have touched the key.
+/// What a security key must prove, so that a signature counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PresenceRule {
-    /// Only `sk-` signatures with the user-presence bit count.
+    /// A person touched the security key: only signatures of `sk-` keys with the flag 0x01 (user presence) count.
     Required,
-    /// Only `sk-` signatures with the user-presence and the user-verification bit count.
+    /// The security key checked a PIN or a fingerprint: only signatures of `sk-` keys with the flags 0x01 (user
+    /// presence) and 0x04 (user verification) count.
     Verified,
 }
 
@@ -100,25 +103,25 @@ impl PresenceRule {
     }
 }
 
-/// A proposer with keys of its own.
+/// A proposer that has its own keys.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Proposer {
-    /// Unique among people and tokens.
+    /// Name of the proposer. No other approver, proposer, operator or token has this name.
     pub name: Name,
-    /// The people who control it: they count as the proposer.
+    /// Names of the people who control the proposer. Their signatures do not count for its proposals.
     pub owners: Vec<Name>,
-    /// OpenSSH public key lines.
+    /// Public keys of the proposer, as lines in the format of OpenSSH.
     pub keys: Vec<String>,
 }
 
-/// Somebody who may cancel and revoke.
+/// A person who may read everything and cancel runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Operator {
-    /// Unique among people and tokens.
+    /// Name of the operator. No other approver, proposer, operator or token has this name.
     pub name: Name,
-    /// OpenSSH public key lines.
+    /// Public keys of the operator, as lines in the format of OpenSSH.
     pub keys: Vec<String>,
 }
 
@@ -126,21 +129,21 @@ pub struct Operator {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RosteredBoundary {
-    /// The name that its seals carry.
+    /// Name of the boundary, which its seals contain. No other boundary of the roster has this name.
     pub name: BoundaryName,
-    /// OpenSSH public key lines.
+    /// Public keys of the boundary, as lines in the format of OpenSSH.
     pub keys: Vec<String>,
 }
 
-/// A witness of checkpoints (C2SP tlog-witness).
+/// A witness that signs checkpoints of the log (C2SP tlog-witness).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Witness {
-    /// A note key name.
+    /// Name of the witness, as in its signatures: not empty, without whitespace, control characters and `+`.
     pub name: String,
-    /// Its note verifier key.
+    /// Public key of the witness as `NAME+HEX+BASE64` (C2SP signed-note). HEX is 8 lower-case hexadecimal digits.
     pub vkey: String,
-    /// Where it takes checkpoints.
+    /// Address to which the boundary sends checkpoints. Begins with `https://` or `http://`.
     pub url: String,
 }
 

@@ -14,48 +14,48 @@ use crate::record::receipt::{ConsumptionRef, Files, Outcome, Output, Usage, chec
 use crate::record::refusal_statement::RefusingBoundary;
 use crate::record::validity::Timestamp;
 
-/// What ran on a runner, and how it ended.
+/// The statement of a runner about one run. Reserved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RunReport {
-    /// The boundary that sent it there.
+    /// The boundary that sent the run to the runner.
     pub boundary: RefusingBoundary,
     /// The runner.
     pub runner: ReportingRunner,
-    /// Where the log says that the nonce was spent.
+    /// The log entry which states that the nonce was spent.
     pub consumption: ConsumptionRef,
-    /// The payload of the authorization.
+    /// Digest of the payload of the authorization.
     pub authorization: AuthorizationDigest,
-    /// How it ended.
+    /// How the run ended.
     pub outcome: Outcome,
-    /// When the run started.
+    /// Time at which the run started.
     pub started_at: Timestamp,
-    /// When it ended.
+    /// Time at which the run ended.
     pub finished_at: Timestamp,
-    /// How long it took, by a monotonic clock.
+    /// Duration of the run in milliseconds, by a clock that never goes back.
     pub duration_ms: u64,
-    /// What it wrote.
+    /// Digests of the output of the run.
     pub output: Output,
-    /// What files it left.
+    /// The files that the run left.
     pub files: Files,
-    /// What of the sandbox was enforced.
+    /// The parts of the sandbox that were enforced.
     pub sandbox: Enforcement,
-    /// Which programs the run executed. Present if the profile has a list of programs and the run started.
+    /// The programs that the run executed. Present if the profile has a list of programs and the run started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub programs: Option<ProgramFacts>,
-    /// What it used up.
+    /// The resources that the run used.
     pub usage: Usage,
 }
 
-/// The runner that signs a report.
+/// The runner that signs a run report.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReportingRunner {
-    /// Its name in the roster.
+    /// Name of the runner in the roster.
     pub name: Name,
-    /// The key that signs.
+    /// Id of the key that signs.
     pub keyid: KeyId,
-    /// The program's version.
+    /// Version of the runner's program.
     pub version: String,
 }
 

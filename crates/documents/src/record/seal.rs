@@ -15,69 +15,69 @@ use crate::record::validity::Timestamp;
 /// bundle.
 pub const MAX_BLOB_BYTES: usize = MAX_BUNDLE_BYTES;
 
-/// What is in force from this log entry on, until the next seal.
+/// The boundary's statement about the rules in force, from this log entry until the next seal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Seal {
-    /// Whose state.
+    /// The boundary.
     pub boundary: SealedBoundary,
-    /// Authorizations of another epoch are void.
+    /// Epoch of the seal. Authorizations with another epoch are not valid.
     pub epoch: Epoch,
-    /// When it was made.
+    /// Time of the seal.
     pub at: Timestamp,
-    /// 0 for the genesis seal, then counting.
+    /// Number of the seal: 0 for the first seal of a log, then one more in each seal.
     pub number: u64,
-    /// Digest of the earlier seal's payload.
+    /// Digest of the payload of the previous seal. Absent in the first seal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<SealDigest>,
-    /// RFC 6962 root of the registry's leaves.
+    /// Root hash of the registry's tree (RFC 6962).
     pub registry_root: RegistryRoot,
-    /// Blob: the canonical array of the registry's leaves.
+    /// Digest of the blob with the registry: the canonical array of its leaves.
     pub registry: BlobDigest,
-    /// Blob: the policy's canonical JSON as written.
+    /// Digest of the blob with the policy: the canonical JSON of the file as it was written.
     pub policy: PolicyDigest,
-    /// Blob: the program's built-in policy lists.
+    /// Digest of the blob with the program's built-in policy lists.
     pub builtins: BlobDigest,
-    /// Blob: the roster's payload.
+    /// Digest of the blob with the roster's payload.
     pub roster: RosterDigest,
-    /// Blob: the canonical array of the envelopes of every version of the roster from 1 to this one, with the
-    /// signatures that let it follow: a bundle's `roster`. Left out when it is version 1, which nobody signs.
+    /// Digest of the blob with the envelopes of all versions of the roster, from version 1 to this version, as a
+    /// canonical array. A bundle has the same array in `roster`. Absent if this version is 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rosters: Option<BlobDigest>,
-    /// Blob: tokens by name, owners, scopes, patterns, expiry; never hashes of secrets.
+    /// Digest of the blob with the tokens. It never contains hashes of secrets.
     pub tokens: BlobDigest,
-    /// Blob: `{limits, sandbox}` in force.
+    /// Digest of the blob with the limits and the sandbox level in force.
     pub configuration: BlobDigest,
-    /// All key ids of the boundary's roster entry, sorted.
+    /// Ids of all keys that the roster gives this boundary, sorted.
     #[schemars(length(min = 1), extend("uniqueItems" = true))]
     pub keys: Vec<KeyId>,
-    /// The program and its version.
+    /// Name and version of the program, for example `countersign 0.2.0`.
     pub engine: String,
-    /// Only in the first seal: what makes the boundary's id its own.
+    /// The beginning of a log. Present only in the first seal. It makes the id of the boundary unique.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub genesis: Option<Genesis>,
 }
 
-/// The boundary of a seal; its id is the digest of the genesis seal, which therefore has none.
+/// The boundary of a seal. Its id is the digest of the first seal, so the first seal cannot contain the id.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SealedBoundary {
-    /// Its name.
+    /// Name of the boundary.
     pub name: BoundaryName,
-    /// Its id, but in the genesis seal.
+    /// Id of the boundary. Absent in the first seal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<SealDigest>,
 }
 
-/// What begins a log.
+/// The beginning of a log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged, deny_unknown_fields)]
 pub enum Genesis {
-    /// A new boundary: 32 random bytes in hex.
+    /// The log of a new boundary: 32 random bytes in hexadecimal.
     New(GenesisSalt),
-    /// A restored or upgraded store: a new log that names the old one.
+    /// The log of a restored store, which follows a closed log.
     Follows {
-        /// The log that it follows.
+        /// The closed log.
         follows: FollowedLog,
     },
 }
@@ -87,22 +87,29 @@ pub enum Genesis {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Followed")]
 pub struct FollowedLog {
-    /// The old boundary's id.
+    /// Id of the boundary of the closed log.
     pub id: SealDigest,
-    /// Its last known checkpoint, as text.
+    /// Last known checkpoint of the closed log, as text.
     pub checkpoint: String,
 }
 
 /// Name and version of this program in seals. The number after `+` is that of the parser of scripts.
-pub const ENGINE: &str = concat!("countersign ", env!("CARGO_PKG_VERSION"), "+2");
-/// Engines whose parser requires each permission that the parser of this program requires. So the check `permissions` of
-/// their seals can fail.
-const OWN_ENGINES: [&str; 2] = [ENGINE, "countersign 0.2.0"];
+pub const ENGINE: &str = concat!("countersign ", env!("CARGO_PKG_VERSION"), "+3");
 
-/// Returns true if this program can judge the permissions under a seal of this engine.
+/// Engines that decide like this program, except in how they parse scripts.
+const OWN_ENGINES: [&str; 3] = [ENGINE, "countersign 0.2.0+2", "countersign 0.2.0"];
+
+/// Returns true if this program can judge the decisions under a seal of this engine that need no parser of scripts.
 #[must_use]
 pub fn is_own_engine(engine: &str) -> bool {
     OWN_ENGINES.contains(&engine)
+}
+
+/// Returns true if this engine parses scripts like this program. Other parsers, also those with smaller numbers, do not
+/// require each permission that this parser requires.
+#[must_use]
+pub fn parses_alike(engine: &str) -> bool {
+    engine == ENGINE
 }
 
 impl Seal {

@@ -20,54 +20,55 @@ use crate::record::program_list::{MAX_PROGRAMS, MAX_PROGRAMS_BYTES};
 use crate::record::step_file::{MAX_FILES, StepFile, check_files};
 use crate::yaml::{YamlFlaw, YamlKind, YamlNode};
 
-/// The canonical object whose SHA-256 is the step digest. Prose is not part of it, nor policy, roster or
-/// anything of the host.
+/// The definition of a step. The SHA-256 digest of its canonical JSON is the step digest. The definition contains no
+/// text of the runbook outside of the step, and nothing of policy, roster or host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StepDefinition {
-    /// `path/of/runbook:step-id`.
+    /// Ref of the step: path of the runbook without its ending, `:`, and id of the step. Example:
+    /// `ops/service:restart`.
     #[serde(rename = "ref")]
     pub reference: StepRef,
-    /// What people read in lists.
+    /// Title of the step for lists.
     pub title: String,
-    /// The document format that the step was written in.
+    /// Format of the runbook. The format does not change how the step runs.
     pub format: Format,
-    /// The program that runs the source, `bash` for one.
+    /// Program that executes the script, for example `bash`.
     pub interpreter: String,
-    /// The whole script.
+    /// The whole script. With `template: gruntwork`, the template of the script.
     pub source: String,
-    /// Files that the step brings with it, sorted by path.
+    /// Files that each run of the step receives, sorted by path, each path once.
     #[schemars(length(max = MAX_FILES))]
     pub files: Vec<StepFile>,
-    /// The closed parameter schema (a subset of JSON Schema 2020-12).
+    /// Schema of the parameters, in a fixed subset of JSON Schema 2020-12. Other keywords are invalid.
     // Shared, because many steps of a registry have the same schema.
     #[schemars(with = "serde_json::Map<String, Value>")]
     pub params: Arc<Value>,
-    /// How parameters reach the script's text.
+    /// Whether the script is a template that contains parameters.
     pub template: Template,
-    /// Only what the step declared of its sandbox.
+    /// The part of the sandbox that the step declares.
     pub sandbox: DeclaredSandbox,
-    /// Who must approve, at the least.
+    /// The approvals that the step requires, in addition to those of policy.
     pub approvals: Approvals,
-    /// Secrets that the step may ask for, sorted by name.
+    /// Secrets that the step may use, sorted by name, each name once.
     #[schemars(length(max = MAX_SECRETS))]
     pub secrets: Vec<StepSecret>,
-    /// Values that a run hands on, sorted by name.
+    /// Values that a run leaves for later steps, sorted by name, each name once.
     #[schemars(length(max = MAX_OUTPUTS))]
     pub outputs: Vec<StepOutput>,
-    /// Whether environment and directory persist from run to run.
+    /// Whether variables and the working directory persist from run to run.
     pub session: SessionUse,
-    /// Runs with one such name go one after another.
+    /// Name of a lock. Runs with the same name never overlap.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exclusive: Option<String>,
-    /// The step whose output plans this one.
+    /// The step that makes the plan which this step applies. If absent, the step applies no plan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<StepPlan>,
-    /// Labels of the runners that it may run on, sorted. Reserved.
+    /// Labels of the runners on which the step may run, sorted. Reserved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = MAX_LABELS), extend("uniqueItems" = true))]
     pub runs_on: Option<Vec<Label>>,
-    /// Programs that it starts besides those that its script names, sorted.
+    /// Programs that the step starts and that its script does not name, sorted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = MAX_PROGRAMS), extend("uniqueItems" = true))]
     pub programs: Option<Vec<Program>>,
@@ -232,98 +233,99 @@ fn secrets_in(schema: &Value, pointer: &str, found: &mut Vec<String>) {
     }
 }
 
-/// A secret that a step may ask for.
+/// A secret that a step may use.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StepSecret {
-    /// Its name.
+    /// Name of the secret in the configuration of the boundary.
     pub name: SecretName,
-    /// How the step gets it.
+    /// Whether the run gets the value in a file or in a variable.
     #[serde(rename = "as")]
     pub given: SecretAs,
-    /// The variable that holds it, or the path of its file.
+    /// Environment variable of the run. With `env`, the variable has the value of the secret. With `file`, the variable
+    /// has the path of the file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub variable: Option<Variable>,
 }
 
-/// How a step gets a secret.
+/// How a run gets the value of a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SecretAs {
-    /// As a file that only the run can read.
+    /// In the file `/run/step/secrets/NAME`, which only the run can read.
     File,
-    /// In a variable of its environment.
+    /// In an environment variable. This needs `variable`.
     Env,
 }
 
-/// A value that a run hands on.
+/// A value that a run leaves for later steps.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StepOutput {
-    /// Its name.
+    /// Name of the value.
     pub name: OutputName,
-    /// What it must fit: the schema of a text, an integer or a boolean, in the language of parameters.
+    /// Schema of the value, in the same language as `params`. The type is `string`, `integer` or `boolean`.
     #[schemars(with = "serde_json::Map<String, Value>")]
     pub schema: Value,
 }
 
-/// The step whose output plans another.
+/// The step whose output is the plan of this step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StepPlan {
-    /// The planning step.
+    /// Ref of the step that makes the plan. Never the ref of this step.
     pub step: StepRef,
-    /// How old its plan may be.
+    /// Maximum age of the plan in seconds.
     #[schemars(range(min = 1, max = MAX_GRANT_S))]
     pub max_age_s: u64,
 }
 
-/// The document format that a step was written in.
+/// Format of a runbook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
-    /// Countersign Markdown, `*.md`.
+    /// Countersign's Markdown: `*.md`.
     Markdown,
-    /// Gruntwork MDX, `*.mdx`.
+    /// Gruntwork's MDX: `*.mdx`.
     Gruntwork,
-    /// Rundown, `*.runbook.md`.
+    /// Rundown: `*.runbook.md`.
     Rundown,
-    /// Runnable fences in any other `*.md`.
+    /// Runnable fences: code blocks of any other `*.md` file.
     Runnable,
 }
 
-/// How parameters reach the script's text.
+/// Whether the script of a step is a template.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Template {
-    /// Not at all: by environment and file only.
+    /// The script is no template. A run gets its parameters in environment variables and in a file.
     None,
-    /// Gruntwork's template syntax.
+    /// The script is a template with the syntax of Gruntwork. The boundary replaces placeholders by parameters.
     Gruntwork,
 }
 
-/// Whether environment and directory persist from run to run.
+/// Whether variables and the working directory persist from run to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SessionUse {
-    /// Each run begins anew.
+    /// Each run starts without a session.
     None,
-    /// The run sees the session's state.
+    /// The run gets the variables and the directory of a session. The next run does not get the changes of this run.
     Read,
-    /// The run may change it.
+    /// The run gets the variables and the directory of a session. The next run gets the changes of this run.
     Write,
 }
 
-/// A quorum rule: how many approvers, from which groups.
+/// An approval rule: how many people must sign, and from which groups.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Approvals {
-    /// How many distinct people; from *each* group when `each` is set. Never 0.
-    #[schemars(range(min = 1))]
+    /// Number of different people who must sign. With `each`, this number of people of each group.
     pub required: u64,
-    /// Groups that they must belong to. In a step, an empty list means whom policy names.
+    /// Groups whose members may sign. In the rule of a step, an empty list means the groups of policy's rule. In
+    /// policy, the list is not empty.
     pub from: Vec<GroupName>,
-    /// `required` people from each group, nobody filling two places.
+    /// True if every group needs `required` people of its own. One person then counts for one group only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub each: Option<bool>,
 }
@@ -424,13 +426,13 @@ pub enum GroupSource {
     OrWhomPolicyNames,
 }
 
-/// One leaf of the registry, as it is hashed into the registry root and listed in the manifest blob.
+/// A leaf of the registry: one sealed step. The canonical JSON of the leaf is hashed into the registry root.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RegistryLeaf {
-    /// The step digest.
+    /// Digest of the step's definition.
     pub digest: StepDigest,
-    /// The step's ref.
+    /// Ref of the step.
     #[serde(rename = "ref")]
     pub reference: StepRef,
 }

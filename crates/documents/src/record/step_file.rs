@@ -19,18 +19,18 @@ pub const MAX_FILES_BYTES: u64 = 4 << 20;
 /// Names under which a run has its script beside the files of the step. The second name is for `go run`.
 pub const SCRIPT_NAMES: [&str; 2] = ["countersign-script", "countersign-script.go"];
 
-/// A file that a step brings with it. The definition contains the digest. The content is a blob of the seal.
+/// A file that each run of a step receives. The definition contains the digest. A blob of the log contains the content.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StepFile {
-    /// Path relative to the directory in which the step starts.
+    /// Path, relative to the directory in which the step starts: 1 to 1,024 bytes, without `.` and `..` as segments.
     pub path: String,
-    /// Its size.
+    /// Size in bytes.
     #[schemars(range(max = MAX_FILE_BYTES))]
     pub bytes: u64,
-    /// Its SHA-256.
+    /// SHA-256 digest of the content.
     pub digest: ContentDigest,
-    /// Whether it may be executed.
+    /// True if the run may execute the file.
     pub executable: bool,
 }
 

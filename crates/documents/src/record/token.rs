@@ -6,30 +6,31 @@ use serde::{Deserialize, Serialize};
 use crate::record::ident::Name;
 use crate::record::validity::Timestamp;
 
-/// A token as its seal knows it. The seal's blob is the array of them, sorted.
+/// A token, as a seal names it. The blob `tokens` of a seal is the sorted array of these entries.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SealedToken {
-    /// Its name, never used twice; it becomes the proposer.
+    /// Name of the token, which is the `proposer` of its proposals. A name is never used again after its token was
+    /// removed.
     pub name: Name,
-    /// Roster people who control it; they count as the proposer.
+    /// People who control the token. Their signatures do not count for its proposals.
     pub owners: Vec<Name>,
-    /// What it allows, sorted.
+    /// What the token permits, sorted.
     pub scopes: Vec<Scope>,
-    /// Steps that it is limited to, as patterns over refs, sorted; empty means all.
+    /// Globs for the refs of the steps that the token may propose, sorted. An empty list means all steps.
     pub patterns: Vec<String>,
-    /// When it ends.
+    /// The token is valid before this time, and no longer from this time on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
 }
 
-/// What a token allows.
+/// What a token permits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
-    /// Cancel, and whatever an operator does.
+    /// Cancel any proposal, and do what only operators may do.
     Operate,
-    /// Propose, and see one's own proposals.
+    /// Propose runs, and read the token's own proposals.
     Propose,
     /// Read everything.
     Read,

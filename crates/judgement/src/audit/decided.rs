@@ -30,7 +30,7 @@ use documents::record::later_parts::{MAX_MANIFEST_ENTRIES, OUTPUTS_PATH};
 use documents::record::profile::Layer;
 use documents::record::program_list::ProgramMode;
 use documents::record::receipt::{Files, Receipt, Status, Stream};
-use documents::record::seal::{ENGINE, Seal, is_own_engine};
+use documents::record::seal::{ENGINE, Seal, parses_alike};
 use documents::record::step_definition::RegistryLeaf;
 use documents::record::validity::Timestamp;
 
@@ -227,12 +227,12 @@ pub(crate) fn check_asked(
                     format!("policy lets the step run; all {asked} permissions that policy asks for are signed{list}"),
                 ))
             }
-            Err(error) if !is_own_engine(&seal.engine) && error.rests_on_reading() => Err(read_otherwise(&error)),
+            Err(error) if !parses_alike(&seal.engine) && error.rests_on_reading() => Err(read_otherwise(&error)),
             Err(error) => Err(failed(error)),
         },
         // The program finds the permissions by parsing the script, and another program version may parse the script
         // differently.
-        Err(error) if !is_own_engine(&seal.engine) && error.rests_on_reading() => Err(read_otherwise(&error)),
+        Err(error) if !parses_alike(&seal.engine) && error.rests_on_reading() => Err(read_otherwise(&error)),
         Err(error) => Err(failed(error)),
     }
 }

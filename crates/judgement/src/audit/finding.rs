@@ -223,11 +223,11 @@ pub enum EntryVerdict {
 pub struct DecisionLine {
     /// Time at which the nonce was spent.
     pub at: Timestamp,
-    /// Who proposed it.
+    /// Token or proposer that made the proposal.
     pub proposer: Name,
     /// Name of the submitter.
     pub handed_in_by: Name,
-    /// Which step.
+    /// The step that ran.
     pub step: StepRef,
     /// Digest of the step definition.
     pub step_digest: StepDigest,
@@ -241,13 +241,13 @@ pub struct DecisionLine {
     pub approvers: Vec<Name>,
     /// Groups that the counted approvers represent.
     pub groups: Vec<GroupName>,
-    /// How it ended.
+    /// How the run ended.
     pub outcome: Outcome,
     /// Which programs the run started, and which its list refused, according to the receipt. Absent if the run had no
     /// list of programs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub programs: Option<ProgramFacts>,
-    /// The receipt.
+    /// Id of the receipt.
     pub receipt: ReceiptId,
     /// Digest of the authorization that the approvers signed.
     pub authorization: AuthorizationDigest,
@@ -357,7 +357,7 @@ pub struct OpenRun {
 pub struct Summary {
     /// True if the audit found no failure.
     pub clean: bool,
-    /// The boundary's name.
+    /// Name of the boundary.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<BoundaryName>,
     /// Id of the boundary.

@@ -42,7 +42,7 @@ pub struct Requirement {
     /// Name of the requirement: `verified`, `boundary`, `step`, `digest`, `parameters`, `outcome`, `sandbox`, `age`,
     /// `roster`, or the name of a check that the verifier left open. Stable.
     pub name: String,
-    /// How it ended.
+    /// Result of the check.
     pub finding: RequirementResult,
     /// Reason for the result. The detail may contain text of the documents, so escape the detail before you show it.
     pub detail: String,

@@ -4,6 +4,7 @@
 //! The audit remembers only the data that can still affect a decision: the state in force, denials, nonces until they
 //! expire, and runs until their receipts. The caller stores the state between two audits.
 
+mod denials;
 mod heads;
 mod resume;
 mod summary;
@@ -13,14 +14,13 @@ use std::sync::Arc;
 
 use crate::audit::entry::{EntryParts, LogEntry};
 use crate::audit::evidence_files::{EvidenceFiles, Unreadable};
-use crate::audit::finding::{AuditCounts, AuditEvent, DenialLine, Finding, FindingKind, Summary};
+use crate::audit::finding::{AuditCounts, AuditEvent, Finding, FindingKind, Summary};
 use crate::audit::longer_copy::LongerCopy;
 use crate::audit::report::WitnessFacts;
 use crate::audit::runs::Runs;
 use crate::audit::seal_in_force::{Rosters, SealFlaw, SealInForce, Seals, versions_of};
 use crate::audit::seen_head::{SeenHead, verify_head};
 use crate::audit::tiles::Tiles;
-use crate::decision::place::check_place;
 use crate::trust::chain::{Chain, Pinned};
 use crate::trust::chain_error::ChainError;
 use crate::trust::trusted_roster::TrustedRoster;
@@ -28,16 +28,12 @@ use documents::crypto::digest::{AuthorizationDigest, SealDigest};
 use documents::crypto::merkle::Frontier;
 use documents::record::checkpoint::Checkpoint;
 use documents::record::consumption::Consumption;
-use documents::record::denial::{Denial, denied};
 use documents::record::document::{Predicate, Statement};
-use documents::record::envelope::{Base64, Envelope, EnvelopeSignature, Signed, Verified, VerifyError};
-use documents::record::grant::Grant;
-use documents::record::later::of_kind;
+use documents::record::envelope::{Base64, Envelope, EnvelopeSignature, Signed};
+use documents::record::kinds::{Carrier, LeafKind, StatementKind, of_kind};
 use documents::record::malformed::Malformed;
 use documents::record::receipt::Receipt;
 use documents::record::refusal_statement::RefusalStatement;
-use documents::record::review_statement::ReviewStatement;
-use documents::record::revocation::Revocation;
 use documents::record::seal::{FollowedLog, Genesis, Seal};
 use documents::record::validity::Timestamp;
 
@@ -293,8 +289,24 @@ impl Auditor {
             }
             return Ok(());
         };
-        match kind {
-            Consumption::KIND => {
+        let known = StatementKind::of(kind).map(|kind| kind.carrier);
+        let Some(Carrier::Log(leaf)) = known else {
+            let what =
+                if let Some(Carrier::LaterLog(_)) = known { of_kind(kind, payload, signatures.len()) } else { None };
+            self.say(match what {
+                Some(what) => Finding::at(of_malformed(&what), index, format!("{kind}: {what}")),
+                None => Finding::at(
+                    FindingKind::UnknownKind,
+                    index,
+                    format!("the entry has the kind {kind:?}, which this version does not know: use a newer version"),
+                ),
+            });
+            return Ok(());
+        };
+        match leaf {
+            // The function has already read each seal.
+            LeafKind::Seal => {}
+            LeafKind::Consumption => {
                 if let Some(document) = self.of_boundary::<Consumption>(index, payload, signatures, &in_force) {
                     self.time(index, document.predicate().at);
                     self.counts.consumptions += 1;
@@ -306,7 +318,7 @@ impl Auditor {
                     self.runs.forget(self.at);
                 }
             }
-            Receipt::KIND => {
+            LeafKind::Receipt => {
                 if let Some(document) = self.of_boundary::<Receipt>(index, payload, signatures, &in_force) {
                     let (decided, findings, under) =
                         self.runs.close(index, &document, &in_force.boundary, self.at, &mut self.counts);
@@ -317,8 +329,8 @@ impl Auditor {
                     self.said.extend(decided.map(|line| AuditEvent::Decision(Box::new(line))));
                 }
             }
-            Denial::KIND => self.denial(index, payload, signatures, &in_force),
-            RefusalStatement::KIND => {
+            LeafKind::Denial => self.denial(index, payload, signatures, &in_force),
+            LeafKind::Refusal => {
                 if let Some(document) = self.of_boundary::<RefusalStatement>(index, payload, signatures, &in_force) {
                     let refusal = document.predicate();
                     self.counts.refusals += 1;
@@ -328,16 +340,6 @@ impl Auditor {
                         self.say(Finding::at(FindingKind::Boundary, index, "the refusal belongs to another boundary"));
                     }
                 }
-            }
-            Grant::KIND | Revocation::KIND | ReviewStatement::KIND => {
-                if let Some(what) = of_kind(kind, payload, signatures.len()) {
-                    self.say(Finding::at(of_malformed(&what), index, format!("{kind}: {what}")));
-                }
-            }
-            other => {
-                let message =
-                    format!("the entry has the kind {other:?}, which this version does not know: use a newer version");
-                self.say(Finding::at(FindingKind::UnknownKind, index, message));
             }
         }
         Ok(())
@@ -405,97 +407,6 @@ impl Auditor {
                 in_force.number, in_force.engine
             );
             self.say(Finding::at(FindingKind::SealedState, index, message));
-        }
-    }
-
-    fn denial(&mut self, index: u64, payload: &[u8], signatures: &[EnvelopeSignature], in_force: &SealInForce) {
-        let signed = match signed::<Denial>(payload, signatures) {
-            Ok(signed) => signed,
-            Err(why) => return self.say(Finding::at(FindingKind::Entry, index, why)),
-        };
-        let one = signed.signature_count() == 1;
-        self.counts.signatures += 1;
-        let document = match signed.verify(|keyid| in_force.roster.approver_of(keyid).map(|(_, key)| key)) {
-            Ok(document) => document,
-            Err(VerifyError::Malformed(malformed)) => {
-                return self.say(Finding::at(of_malformed(&malformed), index, malformed.to_string()));
-            }
-            Err(error) => return self.say(Finding::at(FindingKind::Denial, index, error.to_string())),
-        };
-        if !one {
-            self.say(Finding::at(
-                FindingKind::Denial,
-                index,
-                "the denial must have exactly one signature, by the approver who denies",
-            ));
-        }
-        let here = &in_force.boundary;
-        if let Err(error) = check_place(&document.predicate().boundary, &here.name, &here.id, &here.epoch) {
-            self.say(Finding::at(FindingKind::Denial, index, error.to_string()));
-        }
-        let ended = document.signatures().iter().find_map(|signature| {
-            let (approver, _) = in_force.roster.approver_of(&signature.keyid)?;
-            approver
-                .valid_before
-                .filter(|end| *end <= self.at)
-                .map(|end| format!("{} stopped being an approver at {end}", approver.name))
-        });
-        if let Some(message) = ended {
-            self.say(Finding::at(FindingKind::Denial, index, message));
-        }
-        // The parser of the document has already checked the subject.
-        if let Ok(authorization) = denied(document.statement()) {
-            self.denials.insert(authorization);
-            self.counts.denials += 1;
-            let signer = document.signatures().first();
-            if let Some((approver, _)) = signer.and_then(|one| in_force.roster.approver_of(&one.keyid)) {
-                self.said.push(AuditEvent::Denial(Box::new(DenialLine {
-                    after: self.at,
-                    approver: approver.name.clone(),
-                    authorization,
-                    reason: document.predicate().reason.clone(),
-                    entry: index,
-                })));
-            }
-        }
-    }
-
-    /// Verifies a document that only the boundary signs. The keys come from the roster in force.
-    fn of_boundary<P: Predicate>(
-        &mut self,
-        index: u64,
-        payload: &[u8],
-        signatures: &[EnvelopeSignature],
-        in_force: &SealInForce,
-    ) -> Option<Verified<P>> {
-        let verified = signed::<P>(payload, signatures).map_err(|why| (FindingKind::Entry, why)).and_then(|signed| {
-            if signed.signature_count() != 1 {
-                let message = format!(
-                    "found {} signatures, expected only the signature of the boundary",
-                    signed.signature_count()
-                );
-                return Err((FindingKind::Signature, message));
-            }
-            let name = &in_force.boundary.name;
-            signed.verify_raw(|keyid| in_force.roster.boundary_key(name, keyid)).map_err(|error| match error {
-                VerifyError::Malformed(malformed) => (of_malformed(&malformed), malformed.to_string()),
-                VerifyError::UnknownSigner { keyid } => {
-                    let version = in_force.roster.version();
-                    let message = format!(
-                        "the signing key {keyid} is no key of boundary {name} in version {version} of the roster"
-                    );
-                    (FindingKind::Signature, message)
-                }
-                error => (FindingKind::Signature, error.to_string()),
-            })
-        });
-        self.counts.signatures += 1;
-        match verified {
-            Ok(verified) => Some(verified),
-            Err((what, why)) => {
-                self.say(Finding::at(what, index, format!("{}: {why}", P::KIND)));
-                None
-            }
         }
     }
 

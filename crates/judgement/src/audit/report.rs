@@ -141,7 +141,7 @@ impl CheckFinding {
 pub struct Check {
     /// Name of the check.
     pub name: CheckName,
-    /// How it ended.
+    /// Result of the check.
     pub finding: CheckFinding,
     /// Result or reason, as text. The detail may contain text of the document, so escape the detail before you show it.
     pub detail: String,
@@ -272,7 +272,7 @@ pub struct TrustFacts {
 /// One version of a roster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct VersionFacts {
-    /// From 1, counting.
+    /// Number of the version: 1, then one more in each version.
     pub version: u64,
     /// Digest of the roster's payload.
     pub digest: RosterDigest,
@@ -291,32 +291,32 @@ pub struct Facts {
     pub groups: Vec<GroupName>,
     /// People whose signatures could not count, according to the boundary.
     pub excluded: Vec<Name>,
-    /// Who handed the envelope in.
+    /// Name of the token or person that submitted the envelope.
     pub handed_in_by: Name,
-    /// The policy in force.
+    /// Digest of the policy in force.
     pub policy: PolicyDigest,
-    /// The seal in force.
+    /// Digest of the seal in force when the nonce was spent.
     pub seal: SealDigest,
-    /// Where the log says that the nonce was spent.
+    /// Index of the log entry which states that the nonce was spent.
     pub consumption_index: u64,
     /// Leaf hash of the consumption's log entry.
     pub consumption_leaf: LeafHash,
     /// Time at which the nonce was spent. Absent if the consumption was not verified.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub consumed_at: Option<Timestamp>,
-    /// When the run started.
+    /// Time at which the run started.
     pub started_at: Timestamp,
-    /// When it ended.
+    /// Time at which the run ended.
     pub finished_at: Timestamp,
     /// Duration of the run.
     pub duration_ms: u64,
-    /// How it ended.
+    /// How the run ended.
     pub outcome: Outcome,
-    /// What it wrote.
+    /// Digests of the output of the run.
     pub output: Output,
-    /// What files it left.
+    /// The files that the run left.
     pub files: Files,
-    /// What it used up.
+    /// The resources that the run used.
     pub usage: Usage,
     /// Parts of the sandbox that were active.
     pub sandbox: Enforcement,
@@ -333,20 +333,20 @@ pub struct Facts {
 /// The boundary that signed a receipt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct BoundaryFacts {
-    /// Its name, which others may share.
+    /// Name of the boundary. Several boundaries can have the same name.
     pub name: BoundaryName,
     /// Unique id of the boundary.
     pub id: SealDigest,
     /// Key that signed the receipt.
     pub keyid: KeyId,
-    /// The program's version.
+    /// Version of the boundary's program.
     pub version: String,
 }
 
 /// Roster under which the boundary decided.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct RosterFacts {
-    /// Its name.
+    /// Name of the roster.
     pub name: String,
     /// Version of the roster.
     pub version: u64,
@@ -371,7 +371,7 @@ pub struct ApproverFacts {
 /// A witness that cosigned the checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct WitnessFacts {
-    /// Its name in the roster.
+    /// Name of the witness in the roster.
     pub name: String,
     /// Time of the cosignature, by the clock of the witness.
     pub at: Timestamp,
@@ -382,22 +382,22 @@ pub struct WitnessFacts {
 pub struct ApprovedFacts {
     /// The receipt's id.
     pub receipt: ReceiptId,
-    /// Which step.
+    /// Ref of the step.
     pub step: StepRef,
-    /// The digest of its definition.
+    /// Digest of the step's definition.
     pub digest: StepDigest,
     /// Digest of the script.
     pub rendered: RenderedDigest,
     /// The parameters.
     #[schemars(with = "serde_json::Map<String, Value>")]
     pub params: Value,
-    /// Who proposed it.
+    /// Token or proposer that made the proposal.
     pub proposer: Name,
-    /// Why, in the proposer's words.
+    /// Reason for the run, as the proposer wrote it.
     pub reason: String,
     /// Nonce of the authorization.
     pub nonce: Nonce,
-    /// When the statement was made.
+    /// Time at which the statement was made.
     pub issued_at: Timestamp,
     /// Start of the window.
     pub not_before: Timestamp,
@@ -411,7 +411,7 @@ pub struct ApprovedFacts {
     /// The files that the run received.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub artifacts: Option<Artifacts>,
-    /// The plan that the run carried out.
+    /// The plan that the run applied.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plan: Option<PlanReference>,
 }

@@ -199,8 +199,7 @@ impl Runs {
     ) -> (Option<DecisionLine>, Vec<Finding>, Option<Arc<SealInForce>>) {
         self.forget_late();
         let receipt = document.predicate();
-        let mut again =
-            Again { index, ours: true, about: None, found: Vec::new(), findings: Vec::new(), open: Vec::new() };
+        let mut again = Again { index, ours: true, parsed_alike: true, ..Again::default() };
         let place = (receipt.consumption.index, receipt.consumption.item);
         let Some(open) = self.open.remove(&place) else {
             let spent = Base64::Strict
@@ -220,6 +219,7 @@ impl Runs {
         }
         again.found.clone_from(&open.found);
         again.ours = open.in_force.ours;
+        again.parsed_alike = open.in_force.parsed_alike;
         let said = &receipt.boundary;
         if (&said.name, &said.id) != (&here.name, &here.id) {
             again.find(FindingKind::Boundary, format!("the receipt belongs to boundary {} ({})", said.name, said.id));
@@ -495,9 +495,11 @@ impl Runs {
 }
 
 /// Decision that the audit repeats.
+#[derive(Default)]
 struct Again {
     index: u64,
     ours: bool,
+    parsed_alike: bool,
     about: Option<String>,
     found: Vec<FindingKind>,
     findings: Vec<Finding>,
@@ -518,10 +520,9 @@ impl Again {
         self.open.push((what, why.to_owned()));
     }
 
-    /// Adds a finding that depends on how a program version parses scripts and policies. If another program version
-    /// made the decision, the finding is a difference, not a failure.
-    fn read_otherwise(&mut self, what: FindingKind, why: impl Into<String>) {
-        let ours = self.ours;
+    /// Adds a finding that depends on how a program version decides. Unless `ours`, the finding is a difference, not a
+    /// failure.
+    fn read_otherwise(&mut self, what: FindingKind, why: impl Into<String>, ours: bool) {
         self.find(what, why);
         if let Some(finding) = self.findings.last_mut() {
             finding.differs = !ours;
@@ -591,7 +592,9 @@ impl Again {
             }
         };
         match check_permissions(step.asked(), &signed.permissions) {
-            Err(error) if error.rests_on_reading() => self.read_otherwise(FindingKind::Permissions, error.to_string()),
+            Err(error) if error.rests_on_reading() => {
+                self.read_otherwise(FindingKind::Permissions, error.to_string(), self.parsed_alike)
+            }
             Err(error) => self.find(FindingKind::Permissions, error.to_string()),
             Ok(_covered) => {}
         }
@@ -611,16 +614,16 @@ impl Again {
             known.require.clone_from(&signed.sandbox.require);
             known.deny.clone_from(&signed.sandbox.deny);
             if let Err(error) = check_profile(&known, &without_list(&signed.sandbox, &known)) {
-                self.read_otherwise(FindingKind::Sandbox, error.to_string());
+                self.read_otherwise(FindingKind::Sandbox, error.to_string(), self.ours);
             }
             self.leave_open(FindingKind::Sandbox, why);
         } else if let Err(error) = check_profile(&step.profile, &without_list(&signed.sandbox, &step.profile)) {
-            self.read_otherwise(FindingKind::Sandbox, error.to_string());
+            self.read_otherwise(FindingKind::Sandbox, error.to_string(), self.ours);
         }
         if let Err(error) = check_list(&step.ruling, step.hashed.definition(), step.programs(), &signed.sandbox) {
             self.find(FindingKind::Sandbox, error.to_string());
         } else if let Err(error) = check_programs(step.programs(), signed.sandbox.programs.as_ref()) {
-            self.read_otherwise(FindingKind::Sandbox, error.to_string());
+            self.read_otherwise(FindingKind::Sandbox, error.to_string(), self.parsed_alike);
         }
         let tokens = Tokens::Sealed(&state.tokens, at);
         match exclusion::judge(&signed.proposer, &decision.handed_in_by, tokens, roster) {

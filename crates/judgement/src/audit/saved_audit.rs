@@ -36,7 +36,7 @@ pub struct SavedAudit {
     pub seen: Option<Timestamp>,
     /// Signed note of the verified head, without changes.
     pub checkpoint: String,
-    /// Its size.
+    /// Number of entries.
     pub size: u64,
     /// Roots of the complete subtrees over the audited entries, largest first, in hex.
     pub tree: Vec<String>,

@@ -28,7 +28,7 @@ use documents::record::envelope::{Envelope, Signed, Verified, VerifyError};
 use documents::record::ident::{Epoch, Name, StepRef};
 use documents::record::profile::{Layer, Limits};
 use documents::record::roster::MAX_ROSTER_BYTES;
-use documents::record::seal::{MAX_BLOB_BYTES, Seal, is_own_engine};
+use documents::record::seal::{MAX_BLOB_BYTES, Seal, is_own_engine, parses_alike};
 use documents::record::step_definition::{MAX_DEFINITION_BYTES, RegistryLeaf, StepDefinition};
 use documents::record::token::SealedToken;
 
@@ -44,6 +44,8 @@ pub(crate) struct SealInForce {
     /// True if this program version made the seal, or if the auditor accepts no differences of other versions. In
     /// this case, every difference is a failure.
     pub(crate) ours: bool,
+    /// The same for findings that depend on how a program version parses scripts.
+    pub(crate) parsed_alike: bool,
     /// State of the seal, or `None` if the state could not be read.
     pub(crate) state: Option<Arc<SealedState>>,
     /// Bytes of the seal's log entry. A later audit resumes from these bytes.
@@ -109,6 +111,16 @@ enum Unread {
     Gone(String),
     /// This program version can't read a document.
     Refused(Vec<String>),
+}
+
+/// Returns the words that follow the reasons why the state of a seal of this engine can't be read.
+fn advice_about(engine: &str) -> String {
+    if is_own_engine(engine) {
+        return String::new();
+    }
+    format!(
+        "; the program version {engine:?} made the seal, so an auditor with that version may be able to read the seal"
+    )
 }
 
 impl Seals {
@@ -206,12 +218,7 @@ impl Seals {
                 None
             }
             Err(Unread::Refused(messages)) => {
-                let advice = format!(
-                    "; the program version {:?} made the seal, so an auditor with that version may be able \
-                    to read the seal",
-                    seal.engine
-                );
-                let advice = if is_own_engine(&seal.engine) { "" } else { &advice };
+                let advice = advice_about(&seal.engine);
                 flaws.extend(messages.into_iter().map(|message| SealFlaw {
                     what: FindingKind::SealedState,
                     why: format!("{message}{advice}"),
@@ -228,6 +235,7 @@ impl Seals {
             roster,
             engine: seal.engine.as_str().into(),
             ours,
+            parsed_alike: self.no_differences || parses_alike(&seal.engine),
             state,
             entry: entry.into(),
         }));
@@ -300,6 +308,7 @@ impl Seals {
             roster,
             engine: seal.engine.as_str().into(),
             ours: no_differences || is_own_engine(&seal.engine),
+            parsed_alike: no_differences || parses_alike(&seal.engine),
             state: Some(Arc::new(state)),
             entry: entry.into(),
         }))

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::policy::file::Mode;
-use crate::policy::lists::{ListSide, word};
+use crate::policy::lists::{ListEntry, ListSide, word};
 use crate::policy::origin::{RuleOrigin, WithOrigin};
 use documents::record::authorization::PermissionKind;
 use documents::record::later_words::Program;
@@ -51,6 +51,8 @@ pub enum AppliedRule {
         why: &'static str,
         /// Mode, which may deny the command.
         mode: WithOrigin<Mode>,
+        /// A pattern of a deny list, with the kind of the list, if the command is denied because it may be denied by it.
+        denied: Option<(PermissionKind, ListEntry)>,
         /// Effect of `--deny-all`.
         then: AnswerChange,
     },
@@ -86,8 +88,11 @@ impl fmt::Display for AppliedRule {
                 write!(f, ", mode {}, {}", mode.value.word(), mode.origin)?;
                 *then
             }
-            Self::Unknown { why, mode, then } => {
+            Self::Unknown { why, mode, denied, then } => {
                 write!(f, "unknown: {why}")?;
+                if let Some((kind, ListEntry { listed, origin })) = denied {
+                    write!(f, "; policy denies commands: {}.deny {:?}, {origin}", word(*kind), listed.text())?;
+                }
                 if mode.value == Mode::Deny {
                     write!(f, ", mode deny, {}", mode.origin)?;
                 }

@@ -180,28 +180,11 @@ mod tests {
             assert!(problems.contains(words) && problems.starts_with("closures/a: "), "{bad}: {problems}");
         }
         let long = format!("/{}", "x".repeat(128));
-        for bad in [
-            "",
-            ".",
-            "..",
-            "-b",
-            "b c",
-            "b*",
-            "./b",
-            "x/b",
-            "/",
-            "/b/",
-            "//b",
-            "/b/../c",
-            "/b/./c",
-            "/b/**",
-            "/b/{c,d}",
-            "/b/[c]",
-            "/b/?",
-            "{work}/**",
-            "b\n",
-            &long,
-        ] {
+        let bad = ["", "b*", "b\n", &long];
+        let bad = bad
+            .into_iter()
+            .chain(". .. -b ./b x/b / /b/ //b /b/../c /b/./c /b/** /b/{c,d} /b/[c] /b/? {work}/**".split(' '));
+        for bad in bad.chain(["b c"]) {
             let problems = one(json!({"source": "a(1)", "starts": [bad]})).expect_err("refused").join("\n");
             assert!(problems.contains("is neither the bare name"), "{bad:?}: {problems}");
             if !bad.is_empty() {

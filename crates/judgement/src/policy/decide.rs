@@ -3,7 +3,8 @@
 //! All commands are decided before a person is asked, so a denied command is refused before any question. The first
 //! rule that applies decides, in this order: grants of the command line, deny lists of the policy file, allow lists of
 //! the policy file, built-in deny lists, built-in allow lists, mode. An unknown command could be a denied command, so
-//! only an answer for one run of the command can allow it. If a run may execute only listed programs, the kernel refuses
+//! only an answer for one run of the command can allow it. The unread commands of a program that starts other programs are
+//! denied if policy denies any command. If a run may execute only listed programs, the kernel refuses
 //! a denied program, so a boundary asks about unknown commands only where the list does not hold.
 
 use std::collections::BTreeMap;
@@ -17,7 +18,9 @@ use crate::policy::patterns::PatternError;
 use crate::policy::ruling::Ruling;
 use crate::shell::commands::{self, ReadLimit};
 use crate::shell::found::{FoundKind, NotUnderstood, ScriptFinding, ScriptPlace, Shell, UnknownPart, UnknownReason};
-use crate::shell::settings::TRUSTED;
+use crate::shell::programs::is_used_for;
+use crate::shell::programs::uses::STARTER;
+use crate::shell::settings::{TRUSTED, changes};
 use documents::record::authorization::{PermissionKind, PermissionReason};
 use documents::record::later_words::Program;
 
@@ -276,7 +279,7 @@ impl Judge<'_> {
             return (PolicyVerdict::Allow, rule);
         }
         let is_asked = verdict == PolicyVerdict::Ask(PermissionReason::Unlisted);
-        if is_asked && self.at == DecisionPlace::ListedBoundary && STARTERS.contains(&name) {
+        if is_asked && self.at == DecisionPlace::ListedBoundary && is_used_for(name, STARTER) {
             return (PolicyVerdict::Allow, AppliedRule::OnlyListed);
         }
         if let AppliedRule::Unlisted { elsewhere, .. } = &mut rule {
@@ -325,15 +328,36 @@ impl Judge<'_> {
         )
     }
 
-    /// Decides a command that is unknown before the run. No permission is needed if the kernel restricts the command to
-    /// the list of the run.
+    /// Decides a command that is unknown before the run. If policy denies any command, or a variable that changes commands,
+    /// the unread commands of a program that starts other programs are denied, so that no answer runs a denied command. No
+    /// permission is needed if the kernel restricts the command to the list of the run.
     fn unknown_command(&self, reason: UnknownReason) -> (PolicyVerdict, AppliedRule) {
-        let (verdict, rule) = self.unknown(reason.text);
+        let (mut verdict, mut rule) = self.unknown(reason.text);
+        if let AppliedRule::Unknown { denied, .. } = &mut rule
+            && reason.part == UnknownPart::Started
+            && let Some((kind, entry)) = self.final_denial()
+        {
+            (verdict, *denied) = (PolicyVerdict::Deny, Some((kind, entry.clone())));
+        }
         let is_listed = self.at == DecisionPlace::ListedBoundary && reason.part == UnknownPart::Programs;
         match verdict {
             PolicyVerdict::Ask(_) if is_listed => (PolicyVerdict::Allow, AppliedRule::OnlyListed),
             verdict => (verdict, rule),
         }
+    }
+
+    /// Returns a pattern whose denial of a command, or of a variable that changes commands, no answer can change here.
+    fn final_denial(&self) -> Option<(PermissionKind, &ListEntry)> {
+        let is_plain = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+        let may_change = |pattern: &str| changes(pattern) || !pattern.chars().all(is_plain);
+        let (run, env) = (PermissionKind::Run, PermissionKind::Env);
+        let written = self.ruling.written.of(run).deny.entries().iter();
+        let built_in =
+            self.ruling.built_in.of(run).deny.entries().iter().filter(|_| self.at == DecisionPlace::Terminal);
+        let variables = self.ruling.written.of(env).deny.entries().iter();
+        let variables = variables.filter(|entry| may_change(entry.listed.text()));
+        let commands = written.chain(built_in).map(|entry| (run, entry));
+        commands.chain(variables.map(|entry| (env, entry))).next()
     }
 
     fn unknown(&self, why: &'static str) -> (PolicyVerdict, AppliedRule) {
@@ -346,7 +370,7 @@ impl Judge<'_> {
         } else {
             self.asked(PermissionReason::Unknown)
         };
-        (verdict, AppliedRule::Unknown { why, mode, then })
+        (verdict, AppliedRule::Unknown { why, mode, denied: None, then })
     }
 
     fn by_lists(
@@ -468,8 +492,6 @@ fn is_empty(script: &str) -> bool {
     script.lines().all(|line| line.trim_start().is_empty() || line.trim_start().starts_with('#'))
 }
 
-/// Builtins that start programs from their text, from a file or from their arguments.
-const STARTERS: [&str; 4] = [".", "eval", "exec", "source"];
 const EMPTY: &str = "the script contains no command: write a command, or remove the script";
 /// Directories to which links in the system's program directories may lead.
 const SYSTEM: [&str; 7] = ["/usr/", "/bin/", "/sbin/", "/lib/", "/lib32/", "/lib64/", "/snap/"];
@@ -573,7 +595,7 @@ mod tests {
         for (script, listed, any) in [
             ("\"$CMD\" x; eval \"$y\"", &[][..], &["\"$CMD\"@1", "eval", "\"$y\"@1"][..]),
             ("source ./x; exec \"$CMD\"", &[], &["source", "./x@1", "exec", "\"$CMD\"@1"]),
-            ("ssh \"$HOST\" git", &["ssh", "\"$HOST\"@1"], &["ssh", "\"$HOST\"@1"]),
+            ("sudo \"$CMD\"", &["sudo", "\"$CMD\"@1"], &["sudo", "\"$CMD\"@1"]),
             ("PATH=/x:$PATH", &["PATH"], &["PATH"]),
             ("jq .; /usr/bin/jq .; curl x", &[], &["jq", "/usr/bin/jq", "curl"]),
             (
@@ -610,5 +632,43 @@ mod tests {
             [("rm", PolicyVerdict::Deny), ("git", PolicyVerdict::Allow), ("jq", asked), ("rm", PolicyVerdict::Deny)]
         );
         assert_eq!(decision.verdict, PolicyVerdict::Deny);
+    }
+
+    #[test]
+    fn commands_that_a_program_starts_unread_are_denied_if_policy_denies_any_command() {
+        use DecisionPlace::{Boundary, ListedBoundary, Terminal};
+        for (policy, at, expected) in [
+            ("{default: {run: {allow: [strace]}}}", Boundary, None),
+            ("{default: {run: {allow: [strace]}}}", Terminal, Some("run.deny \"chmod\", built in")),
+            ("{extends: none, default: {run: {allow: [strace]}}}", Terminal, None),
+            ("{extends: none, default: {mode: execute}}", Terminal, None),
+            ("{default: {run: {allow: [strace], deny: [dd]}}}", Boundary, Some("run.deny \"dd\", default")),
+            ("{default: {run: {allow: [strace], deny: [dd]}}}", ListedBoundary, Some("run.deny \"dd\", default")),
+            ("{default: {run: {allow: [strace]}}}", ListedBoundary, None),
+            ("{extends: none, default: {env: {deny: [PATH]}}}", Boundary, Some("env.deny \"PATH\", default")),
+            ("{extends: none, default: {env: {deny: ['A*']}}}", Terminal, Some("env.deny \"A*\", default")),
+            ("{extends: none, default: {env: {deny: [SECRET]}}}", Boundary, None),
+        ] {
+            let value = policy.replacen('{', "{version: 1, ", 1);
+            let policy = Policy::load(&value).expect("a policy");
+            let ruling = resolve_path(&policy, Builtins::current(), &RunbookPath::of_file("a.runbook.md"));
+            for script in ["strace rm x", "sh -c \"strace rm $x\"", "alias a='strace rm'; a"] {
+                let decision = decide_script(Shell::Bash, &ruling, script, ReadLimit::Step, at, &Flags::default());
+                let found =
+                    decision.decided.iter().find(|one| one.rule.to_string().contains("does not read")).expect(script);
+                match expected {
+                    Some(rule) => assert!(
+                        found.verdict == PolicyVerdict::Deny && found.rule.to_string().ends_with(rule),
+                        "{value} {at:?} {script}: {}",
+                        found.rule
+                    ),
+                    None => assert_eq!(
+                        found.verdict,
+                        PolicyVerdict::Ask(PermissionReason::Unknown),
+                        "{value} {at:?} {script}"
+                    ),
+                }
+            }
+        }
     }
 }

@@ -45,148 +45,151 @@ pub struct CompiledPattern {
     pub listed: ListedPattern,
 }
 
-/// The policy file.
+/// The policy file: which approvals a step needs, and what its runs may do. A person writes the file in YAML or JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PolicyFile {
-    /// 1, or 2 for a policy with `sandbox.programs`.
+    /// Version of the format: 1 or 2. Only version 2 has `sandbox.programs`.
     pub version: u64,
-    /// `none`: only what is written here holds. Otherwise the file extends the built-in lists.
+    /// `none`: only the lists of this file apply. If the field is absent, the built-in lists apply too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extends: Option<BasePolicy>,
-    /// What holds where no override says otherwise.
+    /// The first rule, which applies to every step.
     #[serde(default)]
     pub default: PolicyRule,
-    /// Rules for some runbooks. Every one that matches applies, in order; the later wins, and lists grow.
+    /// Rules for some runbooks. Every override that matches the runbook applies, in the order of the file. A later rule
+    /// replaces the single values of earlier rules. Lists of all rules are joined.
     #[serde(default)]
     #[schemars(length(max = MAX_OVERRIDES))]
     pub overrides: Vec<Override>,
-    /// What somebody allowed for good.
+    /// Commands, paths and variables that a person allowed permanently, in addition to the lists.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = MAX_GRANTS))]
     pub grants: Vec<PolicyGrant>,
 }
 
-/// What a policy builds on.
+/// The lists that a policy extends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(rename = "Extends")]
 pub enum BasePolicy {
-    /// Nothing: the built-in lists do not hold.
+    /// The built-in lists do not apply.
     None,
 }
 
-/// What a policy says; what it leaves out is left to the rule before it.
+/// A rule of the policy. An absent field changes nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Rule")]
 pub struct PolicyRule {
-    /// Whether what no list names may be.
+    /// What policy does with commands, paths and variables that no list names. By default `prompted`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<Mode>,
-    /// Commands, by name or path.
+    /// Patterns of commands: a name such as `git`, or a path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<AllowDeny>,
-    /// Paths that may be read: from `/`, `{repo}/`, `{tmp}/` or `**/`.
+    /// Patterns of paths that a step may read. A pattern begins with `/`, `{repo}/`, `{tmp}/` or `**/`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub read: Option<AllowDeny>,
-    /// Paths that may be written, likewise.
+    /// Patterns of paths that a step may write. A pattern begins with `/`, `{repo}/`, `{tmp}/` or `**/`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub write: Option<AllowDeny>,
-    /// Variables that a run inherits.
+    /// Patterns of names of environment variables that a step may use or inherit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub env: Option<AllowDeny>,
-    /// Who must approve.
+    /// The approvals that a run needs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approvals: Option<Approvals>,
-    /// Limits, view of `/proc`, and what a step may declare of the host, in the terms of the signed profile.
+    /// The sandbox of every step: only `limits`, `proc`, `deny` and `programs`. The other fields are for overrides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sandbox: Option<SandboxRule>,
 }
 
-/// What is allowed and what is denied; what is denied goes before.
+/// Patterns that policy allows and denies. If patterns of both lists match, `deny` decides.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Patterns")]
 pub struct AllowDeny {
-    /// Globs of what may be.
+    /// Patterns that policy allows.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = MAX_LIST))]
     pub allow: Vec<String>,
-    /// Globs of what may not be, whoever signs.
+    /// Patterns that policy denies. No signature can change this.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = MAX_LIST))]
     pub deny: Vec<String>,
 }
 
-/// A rule for the runbooks that a pattern matches.
+/// A rule for the runbooks that a pattern matches. Needs at least one field besides `runbook`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Override {
-    /// A glob over the path of the runbook, `deploy/**` for one; the ending may be left out.
+    /// Glob for the path of a runbook, for example `deploy/**`. The ending, such as `.md`, may be left out.
     pub runbook: String,
-    /// Whether what no list names may be.
+    /// What policy does with commands, paths and variables that no list names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<Mode>,
-    /// Commands, by name or path.
+    /// Patterns of commands: a name such as `git`, or a path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<AllowDeny>,
-    /// Paths that may be read: from `/`, `{repo}/`, `{tmp}/` or `**/`.
+    /// Patterns of paths that a step may read. A pattern begins with `/`, `{repo}/`, `{tmp}/` or `**/`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub read: Option<AllowDeny>,
-    /// Paths that may be written, likewise.
+    /// Patterns of paths that a step may write. A pattern begins with `/`, `{repo}/`, `{tmp}/` or `**/`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub write: Option<AllowDeny>,
-    /// Variables that a run inherits.
+    /// Patterns of names of environment variables that a step may use or inherit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub env: Option<AllowDeny>,
-    /// Who must approve.
+    /// The approvals that a run needs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approvals: Option<Approvals>,
-    /// Limits, view of `/proc`, and what a step may declare of the host, in the terms of the signed profile.
+    /// Limits, the view of `/proc`, and the access to the host that a step may declare. The terms are those of the
+    /// signed profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sandbox: Option<SandboxRule>,
 }
 
-/// One thing that somebody allowed for good.
+/// A pattern that a person allowed permanently.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Grant")]
 pub struct PolicyGrant {
-    /// What kind of thing.
+    /// What the pattern is about.
     #[serde(rename = "type")]
     pub kind: PermissionKind,
-    /// The glob that is allowed.
+    /// Glob that policy allows.
     pub pattern: String,
-    /// The runbooks that it is for; all when it is left out.
+    /// Glob for the runbooks to which the grant applies. If the field is absent, the grant applies to all runbooks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runbook: Option<String>,
-    /// Always `permanent`: what is allowed for a session lives in memory.
+    /// Always `permanent`. Grants for one session are never in a file.
     pub scope: GrantScope,
-    /// When it was granted, as Rundown writes it; a note for people, which decides nothing.
+    /// Time of the grant, as Rundown writes it. A note for people, without effect.
     #[serde(default, rename = "grantedAt", skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?Z$"))]
     pub granted_at: Option<String>,
 }
 
-/// How long a grant of the file lasts.
+/// Duration of a grant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(rename = "Scope")]
 pub enum GrantScope {
-    /// Until somebody removes it.
+    /// The grant is valid until a person removes it from the file.
     Permanent,
 }
 
-/// Whether what no list names may be.
+/// What policy does with commands, paths and variables that no list names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// What is unlisted is asked for.
+    /// Approvers must sign a permission for each of them.
     Prompted,
-    /// What is unlisted is allowed; what can't be known before running is asked for. Approvals are needed all the same.
+    /// Policy allows them. Approvers must still sign the run, and a permission for each command that the boundary
+    /// cannot know before the run.
     Execute,
-    /// What is unlisted is denied, whoever signs.
+    /// Policy denies them. No signature can change this.
     Deny,
 }
 

@@ -326,12 +326,6 @@ impl AllPermissionLists {
             ListSide::Deny => rules.deny.add(listed, origin),
         }
     }
-
-    /// Returns true if the lists contain no pattern.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.iter().all(|rules| rules.allow.entries.is_empty() && rules.deny.entries.is_empty())
-    }
 }
 
 const fn at(kind: PermissionKind) -> usize {

@@ -19,7 +19,7 @@ pub mod profile_error;
 pub mod program_names;
 pub mod required_permissions;
 pub mod ruling;
-mod sandbox_rule;
+pub mod sandbox_rule;
 pub mod session;
 pub mod signed_programs;
 pub mod step_profile;

@@ -9,7 +9,7 @@ use documents::record::sandbox_permission::SandboxPermission;
 use documents::yaml::{YamlFlaw, YamlKind, YamlNode, unknown};
 
 /// Keys of newer versions.
-const LATER: [&str; 3] = ["level", "require", "off_reason"];
+pub const LATER_KEYS: [&str; 3] = ["level", "require", "off_reason"];
 
 /// Reads the rule. `version` is the version of the policy. `of_all` is true for the rule `default`. The returned bool is
 /// true if the rule has keys that this version cannot evaluate, which only a sealed policy may have.
@@ -21,9 +21,9 @@ pub(super) fn read(
     flaws: &mut Vec<YamlFlaw>,
 ) -> (SandboxRule, bool) {
     let own = [&["limits", "programs"][..], &SandboxPermission::ALL.map(SandboxPermission::rule_key)].concat();
-    let own = if is_sealed { [&own[..], &LATER].concat() } else { own };
-    node.closed_map("a sandbox rule", &own, if is_sealed { &[] } else { &LATER }, flaws);
-    let says_more = node.entries().iter().any(|(key, _)| LATER.contains(&key.name.as_str()));
+    let own = if is_sealed { [&own[..], &LATER_KEYS].concat() } else { own };
+    node.closed_map("a sandbox rule", &own, if is_sealed { &[] } else { &LATER_KEYS }, flaws);
+    let says_more = node.entries().iter().any(|(key, _)| LATER_KEYS.contains(&key.name.as_str()));
     // A step declares its needs with the same keys, so the same parser reads both.
     let (mut most, mut may_be_off, mut programs) = (DeclaredSandbox::default(), None, None);
     for (key, value) in node.entries() {

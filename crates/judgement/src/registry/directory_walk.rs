@@ -34,6 +34,12 @@ impl RunbookDirectoryWalk {
 
     fn root(&mut self, dir: &Path) {
         match dir.canonicalize() {
+            // A person checks one runbook. A boundary refuses a file, because a file can have no lock.
+            Ok(file) if file.is_file() => {
+                file.parent().unwrap_or(Path::new("/")).clone_into(&mut self.root);
+                let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                self.entry(&file, &name, &mut Vec::new());
+            }
             Ok(root) => {
                 self.root.clone_from(&root);
                 self.check_writers(&root, "");
@@ -184,12 +190,12 @@ pub(super) fn read_page(relative: &str, path: &Path, text: &str, owner: Option<u
     let files = RunbookFiles::new(path.parent().unwrap_or(Path::new("")).to_owned(), owner);
     let page = |ending: &str| Page { name: relative.strip_suffix(ending).unwrap_or(relative), text, files: &files };
     let read = if relative.ends_with(".mdx") {
-        gruntwork::read_partly(&page(".mdx"))
+        gruntwork::read(&page(".mdx"))
     } else if relative.ends_with(".runbook.md") {
-        Some(rundown::read_partly(&page(".runbook.md")))
+        Some(rundown::read(&page(".runbook.md")))
     } else {
         let page = page(".md");
-        markdown::read_partly(&page).or_else(|| runnable::read_partly(&page))
+        markdown::read(&page).or_else(|| runnable::read(&page))
     };
     read.unwrap_or_default()
 }

@@ -23,17 +23,9 @@ use documents::record::later_words::Program;
 use documents::record::step_definition::{Format, SessionUse, StepDefinition, Template};
 use documents::yaml::{self, TextPlace, YamlFlaw, unknown};
 
-/// Reads a `*.md` file. Returns `None` if the file is prose.
-///
-/// # Errors
-/// Returns all flaws of the file.
-pub fn read(page: &Page<'_>) -> Result<Option<ReadPage>, Vec<YamlFlaw>> {
-    read_partly(page).map(ReadPage::without_flaws).transpose()
-}
-
 /// Reads a `*.md` file, and returns the steps without flaws together with the flaws of the file. Returns `None` if the
 /// file is prose.
-pub(super) fn read_partly(page: &Page<'_>) -> Option<ReadPage> {
+pub fn read(page: &Page<'_>) -> Option<ReadPage> {
     let (text, path) = (page.text, page.name);
     let mut flaws = Vec::new();
     let lines = TextLines::of(text);
@@ -75,16 +67,11 @@ pub(super) fn read_partly(page: &Page<'_>) -> Option<ReadPage> {
     }
     // Without its parameters, each script would give more errors.
     let steps = if front.params.unread { Vec::new() } else { found };
-    Some(ReadPage { steps, flaws, shared_remarks: remarks.into_remarks(), ..ReadPage::default() })
+    Some(ReadPage { steps, flaws, remarks: remarks.into_remarks() })
 }
 
 const FILE_BLOCK: RemarkKind =
     ("in a file with `countersign: 1`, a block has no effect: ```", "; name files of the directory with files=…");
-
-/// Returns true if a file has the front matter of Countersign Markdown.
-pub(super) fn is_runbook(text: &str) -> bool {
-    front_matter(text, &mut Vec::new()).is_some()
-}
 
 /// Checks that the name of a runbook file can be the first part of step references.
 pub(super) fn check_file_name(path: &str) -> Result<(), YamlFlaw> {

@@ -12,7 +12,6 @@ mod fenced_block;
 pub mod found_step;
 pub(crate) mod front_matter;
 pub mod gruntwork;
-pub mod imported;
 pub mod lock_file;
 pub mod markdown;
 mod on_all_cores;
@@ -21,6 +20,7 @@ pub mod page;
 pub mod parameter_error;
 pub(crate) mod parameter_pattern;
 pub mod parameter_schema;
+pub mod prose_tree;
 pub mod registered_step;
 pub mod registry_error;
 pub mod run_links;
@@ -104,7 +104,6 @@ impl Registry {
         let text = read_text(path).map_err(all)?;
         let read = read_page(name, path, &text, None).without_flaws().map_err(all)?;
         let file: Arc<str> = shown.into();
-        let remarks = read.remarks.into_iter().chain(read.shared_remarks);
         let mut found = read.steps;
         let workflow =
             if name.ends_with(".runbook.md") { Some(rundown::read_workflow(&text).map_err(all)?) } else { None };
@@ -112,7 +111,7 @@ impl Registry {
         let references: Vec<StepRef> = found.iter().map(|step| step.definition.reference.clone()).collect();
         let registry = Self::of_found(found.into_iter().map(|step| (step.place_in(&file), StoredStep::found(step))))?;
         let steps = references.iter().filter_map(|step| registry.get(step).cloned()).collect();
-        let mut remarks: Vec<RegistryError> = remarks.into_iter().map(at).collect();
+        let mut remarks: Vec<RegistryError> = read.remarks.into_iter().map(at).collect();
         remarks.sort();
         Ok(FileSteps { steps, workflow, remarks })
     }
@@ -259,12 +258,6 @@ impl Registry {
     #[must_use]
     pub fn root(&self) -> RegistryRoot {
         RegistryRoot::from_bytes(merkle::root(&self.tree[0]))
-    }
-
-    /// Returns the proof that a step is in the registry, or `None` if the registry does not contain the step.
-    #[must_use]
-    pub fn proof(&self, reference: &StepRef) -> Option<RegistryProof> {
-        self.proof_at(self.steps.keys().position(|other| other == reference)?)
     }
 
     /// Returns the proof of the step at this index in [`Self::steps`].

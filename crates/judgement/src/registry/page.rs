@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Component, Path, PathBuf};
 
 use crate::registry::found_step::FoundStep;
-use documents::yaml::{TextPlace, YamlFlaw};
+use documents::yaml::YamlFlaw;
 
 /// Maximum size of a file that a runbook names, in bytes.
 const MAX_NAMED_BYTES: u64 = 1 << 20;
@@ -28,12 +28,8 @@ pub struct ReadPage {
     /// The steps, in the order of the file.
     pub steps: Vec<FoundStep>,
     /// Facts about the file that a person should know and that are no errors, for example validations that are not
-    /// checked.
+    /// checked, or attributes without effect.
     pub remarks: Vec<YamlFlaw>,
-    /// Facts that several blocks share, one for each kind, for example attributes without effect.
-    pub shared_remarks: Vec<YamlFlaw>,
-    /// Ids and places of steps that could not be read. `flaws` contains the reasons, which may be outside of the step.
-    pub unread: Vec<(String, TextPlace)>,
     /// Errors, sorted by place. A page with an error gives no step to a registry.
     pub flaws: Vec<YamlFlaw>,
 }

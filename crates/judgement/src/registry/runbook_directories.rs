@@ -70,7 +70,7 @@ impl FoundFiles {
     fn add(&mut self, file: Arc<str>, home: usize, page: ReadPage, invalid: InvalidFiles) {
         let at = |flaw: YamlFlaw| RegistryError::of_flaw(&file, flaw);
         if page.flaws.is_empty() {
-            self.remarks.extend(page.remarks.into_iter().chain(page.shared_remarks).map(at));
+            self.remarks.extend(page.remarks.into_iter().map(at));
         }
         if page.flaws.is_empty() || invalid == InvalidFiles::Refused {
             self.steps.extend(page.steps.into_iter().map(|step| (step.place_in(&file), home, step)));

@@ -23,18 +23,9 @@ use documents::yaml::{TextPlace, YamlFlaw, unknown};
 /// Languages of runnable blocks, each with the interpreter of the step.
 const LANGUAGES: [(&str, &str); 4] = [("python", "python"), ("node", "node"), ("bash", "bash"), ("golang", "go")];
 
-/// Reads a `*.md` file without the front matter of Countersign Markdown. Returns `None` if the file has no `runnable`
-/// block, because then the file is prose.
-///
-/// # Errors
-/// Returns all flaws of the file, sorted by place.
-pub fn read(page: &Page<'_>) -> Result<Option<ReadPage>, Vec<YamlFlaw>> {
-    read_partly(page).map(ReadPage::without_flaws).transpose()
-}
-
 /// Reads a `*.md` file, and returns the steps without flaws together with the flaws of the file. Returns `None` if the
 /// file has no `runnable` block.
-pub(super) fn read_partly(page: &Page<'_>) -> Option<ReadPage> {
+pub fn read(page: &Page<'_>) -> Option<ReadPage> {
     let lines = TextLines::of(page.text);
     // A byte order mark hides a fence in the first line.
     let marked = page.text.strip_prefix('\u{feff}').filter(|text| text.starts_with(['`', '~']));
@@ -59,7 +50,7 @@ pub(super) fn read_partly(page: &Page<'_>) -> Option<ReadPage> {
         }
     }
     flaws.sort();
-    Some(ReadPage { steps, remarks, flaws, ..ReadPage::default() })
+    Some(ReadPage { steps, remarks, flaws })
 }
 
 /// Returns a remark about a block that was probably meant as a step.
@@ -184,6 +175,8 @@ mod tests {
     fn page(text: &str) -> Result<Option<ReadPage>, Vec<String>> {
         let files = RunbookFiles::new("/none".into(), None);
         read(&Page { name: "notes", text, files: &files })
+            .map(ReadPage::without_flaws)
+            .transpose()
             .map_err(|flaws| flaws.iter().map(ToString::to_string).collect())
     }
 
@@ -293,6 +286,6 @@ mod tests {
         assert!(errors[0].starts_with("513:1: the page has more than 256 file blocks"), "{errors:#?}");
         let files = RunbookFiles::new("/none".into(), None);
         let page = Page { name: "e f", text: "```runnable bash\ntrue\n```\n", files: &files };
-        assert!(read(&page).expect_err("a bad name")[0].message.contains("rename the file"));
+        assert!(read(&page).expect("a page").flaws[0].message.contains("rename the file"));
     }
 }

@@ -395,142 +395,28 @@ mod tests {
     }
 
     #[test]
-    fn a_schema_outside_the_subset_is_refused_with_its_place() {
-        let property = |schema: Value| json!({"type": "object", "properties": {"a": schema}, "required": []});
+    fn a_refused_schema_is_answered_with_a_correction() {
+        let pattern = |pattern: &str| json!({"type": "string", "pattern": pattern});
         for (schema, expected) in [
-            (json!({"type": "strnig"}), "/properties/a/type: unknown type: \"strnig\"; did you mean \"string\"?"),
-            (json!({"type": "number"}), "/properties/a/type: `type: number` is not supported"),
-            (json!({"type": ["string"]}), "/properties/a/type: `type` must be one of"),
-            (json!({}), "/properties/a: `type` is missing"),
-            (json!("string"), "/properties/a: a schema must be a map"),
+            (json!({"type": "strnig"}), "/type: unknown type: \"strnig\"; did you mean \"string\"?"),
             (
                 json!({"type": "string", "patern": "^a$"}),
-                "/properties/a/patern: unknown keyword: \"patern\"; did you mean \"pattern\"?",
+                "/patern: unknown keyword: \"patern\"; did you mean \"pattern\"?",
             ),
-            (json!({"type": "string", "format": "ipv4"}), "/properties/a/format: unknown keyword"),
-            (json!({"type": "string", "$ref": "#"}), "/properties/a/$ref: `$ref` is not supported"),
-            (json!({"type": "string", "x-secret": false}), "/properties/a/x-secret: `x-secret` must be true"),
-            (json!({"type": "integer", "x-secret": true}), "/properties/a/x-secret: `x-secret` is only for string"),
-            (
-                json!({"type": "string", "x-secret": true, "pattern": "^a$"}),
-                "/properties/a/x-secret: the schema of a secret parameter has no `const`",
-            ),
-            (
-                json!({"type": "string", "x-secret": true, "enum": ["a"]}),
-                "/properties/a/x-secret: the schema of a secret parameter has no `const`",
-            ),
-            (
-                json!({"type": "object", "default": {}, "properties": {"b": {"type": "string", "x-secret": true}}}),
-                "/properties/a/properties/b/x-secret: the schema of a secret parameter has no `const`",
-            ),
-            (json!({"type": "integer", "minLength": 1}), "/properties/a/minLength: `minLength` is only for"),
-            (json!({"type": "string", "pattern": "a$"}), "/properties/a/pattern: the pattern must begin with ^"),
-            (json!({"type": "string", "pattern": "^a"}), "/properties/a/pattern: the pattern must begin with ^"),
-            (json!({"type": "string", "pattern": "^a\\$"}), "/properties/a/pattern: the pattern must begin with ^"),
-            (json!({"type": "string", "pattern": "^a|b$"}), "/properties/a/pattern: an alternative outside"),
-            (
-                json!({"type": "string", "pattern": "^[]a]$"}),
-                "/properties/a/pattern: engines disagree about the meaning of ]",
-            ),
-            (
-                json!({"type": "string", "pattern": "^[^]a]$"}),
-                "/properties/a/pattern: engines disagree about the meaning of ]",
-            ),
-            (
-                json!({"type": "string", "pattern": "^(?=a).*$"}),
-                "/properties/a/pattern: the linear-time engine does not support look-around",
-            ),
-            (
-                json!({"type": "string", "pattern": "^(?<!a)b$"}),
-                "/properties/a/pattern: the linear-time engine does not support look-around",
-            ),
-            (json!({"type": "string", "pattern": "^(?m)a$"}), "/properties/a/pattern: only plain groups"),
-            (
-                json!({"type": "string", "pattern": "^(a)\\1$"}),
-                "/properties/a/pattern: the linear-time engine does not support back-references",
-            ),
-            (
-                json!({"type": "string", "pattern": "^(a$"}),
-                "/properties/a/pattern: the pattern can't be compiled: unclosed group",
-            ),
-            (
-                json!({"type": "string", "pattern": "^[a[b]|c]$"}),
-                "/properties/a/pattern: engines disagree about the meaning of [ inside",
-            ),
-            (
-                json!({"type": "string", "pattern": "^[a-z&&b]$"}),
-                "/properties/a/pattern: engines disagree about the meaning of && inside",
-            ),
-            (json!({"type": "string", "pattern": "^a$|^b$"}), "/properties/a/pattern: ^ and $ are allowed"),
-            (
-                json!({"type": "string", "pattern": format!("^{}$", "a".repeat(511))}),
-                "/properties/a/pattern: the pattern is longer",
-            ),
-            (
-                json!({"type": "string", "pattern": "^(?:a{1000}){1000}$"}),
-                "/properties/a/pattern: the pattern can't be compiled",
-            ),
-            (json!({"type": "string", "pattern": 1}), "/properties/a/pattern: `pattern` must be text"),
-            (json!({"type": "string", "minLength": -1}), "/properties/a/minLength: "),
-            (
-                json!({"type": "string", "minLength": 3, "maxLength": 2}),
-                "/properties/a/maxLength: `maxLength` is below",
-            ),
-            (json!({"type": "integer", "minimum": 1.5}), "/properties/a/minimum: "),
-            (json!({"type": "integer", "enum": []}), "/properties/a/enum: "),
-            (
-                json!({"type": "integer", "enum": [1, "2"]}),
-                "/properties/a/enum/1: this value does not have the type integer",
-            ),
-            (json!({"type": "integer", "enum": [1, 1]}), "/properties/a/enum/1: this value occurs twice"),
-            (json!({"type": "string", "enum": ["-a"]}), "/properties/a/enum/0: this value begins with `-`"),
-            (json!({"type": "string", "const": 1}), "/properties/a/const: "),
-            (json!({"type": "string", "default": "-a"}), "/properties/a/default: the default does not fit"),
-            (json!({"type": "string", "default": 1}), "/properties/a/default: the default does not fit"),
-            (
-                json!({"type": "string", "pattern": "^a$", "default": "b"}),
-                "/properties/a/default: the default does not fit",
-            ),
-            (json!({"type": "array"}), "/properties/a: an array needs `items`"),
-            (json!({"type": "array", "items": {"type": "x"}}), "/properties/a/items/type: unknown type"),
-            (json!({"type": "object"}), "/properties/a: an object needs `properties`"),
-            (
-                json!({"type": "object", "properties": {"b c": {"type": "string"}}}),
-                "/properties/a/properties/b c: \"b c\" is not a valid parameter name",
-            ),
-            (
-                json!({"type": "object", "properties": {}, "additionalProperties": true}),
-                "/properties/a/additionalProperties: ",
-            ),
-            (
-                json!({"type": "object", "properties": {"b": {"type": "string"}}, "required": ["c"]}),
-                "/properties/a/required/0: unknown parameter",
-            ),
+            (json!({"type": "number"}), "/type: `type: number` is not supported"),
+            (json!({}), ": `type` is missing"),
+            (pattern("a$"), "/pattern: the pattern must begin with ^"),
+            (pattern("^a|b$"), "/pattern: an alternative outside"),
+            (pattern("^[]a]$"), "/pattern: engines disagree about the meaning of ]"),
+            (pattern("^(?=a).*$"), "/pattern: the linear-time engine does not support look-around"),
+            (pattern("^(a)\\1$"), "/pattern: the linear-time engine does not support back-references"),
+            (pattern("^(a$"), "/pattern: the pattern can't be compiled: unclosed group"),
+            (json!({"type": "integer", "enum": [1, "2"]}), "/enum/1: this value does not have the type integer"),
+            (json!({"type": "string", "enum": ["-a"]}), "/enum/0: this value begins with `-`"),
         ] {
-            let found = flaws(&property(schema.clone()));
-            assert!(found.iter().any(|flaw| flaw.starts_with(expected)), "{schema}: {found:?}");
+            let found = flaws(&json!({"type": "object", "properties": {"a": schema}}));
+            let expected = format!("/properties/a{expected}");
+            assert!(found.iter().any(|flaw| flaw.starts_with(&expected)), "{expected}: {found:?}");
         }
-        for (schema, expected) in [
-            (json!({"type": "string"}), ": the schema of the parameters must be an object"),
-            (
-                json!({"type": "object", "properties": {"1a": {"type": "string"}}}),
-                "/properties/1a: \"1a\" is not a valid parameter name",
-            ),
-            (
-                json!({"type": "object", "properties": {"a-b": {"type": "string"}, "A_b": {"type": "string"}}}),
-                "/properties/a-b: \"a-b\" and \"A_b\" both become the variable PARAM_A_B: rename one",
-            ),
-            (
-                json!({"type": "object", "properties": {}, "default": {}}),
-                "/default: the parameters as a whole can't have a default",
-            ),
-        ] {
-            let found = flaws(&schema);
-            assert!(found.iter().any(|flaw| flaw.starts_with(expected)), "{schema}: {found:?}");
-        }
-        let wide: Map<String, Value> = (0..257).map(|n| (format!("p{n}"), json!({"type": "boolean"}))).collect();
-        assert!(flaws(&json!({"type": "object", "properties": wide}))[0].contains("more than 256"));
-        let deep = (0..20).fold(json!({"type": "string"}), |inner, _| json!({"type": "array", "items": inner}));
-        assert!(flaws(&property(deep))[0].contains("too deep"));
     }
 }

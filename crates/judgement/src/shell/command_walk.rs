@@ -2,9 +2,9 @@
 
 use crate::shell::commands::ReadScript;
 use crate::shell::found::{FoundKind, ScriptFinding, ScriptPlace, Shell, UnknownReason};
-use crate::shell::known::is_known;
 use crate::shell::nested_text::check_nesting;
 use crate::shell::positional_parameters::MOVES;
+use crate::shell::programs::is_known;
 use crate::shell::reasons::{NO_NAME, OF_THE_KERNEL, TRAP};
 use crate::shell::script_walk::{ArgumentText, Context, NOT_FOUND, ScriptWalk, budget, raw};
 use crate::shell::syntax::{
@@ -280,7 +280,8 @@ impl ScriptWalk<'_> {
             let name = simple.words.first().and_then(Word::exactly).unwrap_or_default();
             self.numbered.insert(name.to_owned());
         }
-        let context = Context { input, ..context };
+        // A command does not run if one of its redirections fails.
+        let context = Context { input, body: context.body && simple.redirects.is_empty(), ..context };
         match self.passed_on(&simple.words, context) {
             Some(calls) => calls.iter().try_for_each(|words| self.resolve(words, context)),
             None => self.resolve(&simple.words, context),
@@ -373,11 +374,6 @@ impl ScriptWalk<'_> {
     /// Returns the results after the first `count` results.
     pub(super) fn found_since(&self, count: usize) -> impl Iterator<Item = &FoundKind> {
         self.found[count.min(self.found.len())..].iter().map(|raw| &raw.what)
-    }
-
-    /// Records a program with the name `name` that runs at the place of `word`.
-    pub(super) fn runs(&mut self, name: &str, word: &Word, context: Context<'_>) {
-        self.found.push(raw(word, FoundKind::Command(name.to_owned()), context));
     }
 
     /// Records the command in `words`, and the commands that this command runs as a wrapper.

@@ -37,7 +37,7 @@ pub struct ScriptFinding {
     /// Wrappers around the command, the outermost first, for example `["env", "sudo"]`. The list is empty if the
     /// script's own shell runs the command.
     pub via: Vec<String>,
-    /// Source text of the part, at most 200 characters.
+    /// Source text of the part: the first 200 characters, and all private characters after them.
     pub source: String,
 }
 
@@ -76,6 +76,10 @@ pub enum UnknownPart {
     /// Other parts, for example the options of a known program, the variables that the script sets, or a command on
     /// another host. A list of programs does not restrict these parts.
     Words,
+    /// The commands that a known program starts from its arguments, in the run or elsewhere. The parser does not read
+    /// these commands, so each of them may be a denied command. A list of programs does not restrict them, because a listed
+    /// program may start them elsewhere (`ssh`).
+    Started,
 }
 
 impl UnknownReason {

@@ -1,10 +1,7 @@
-//! Programs that run their arguments and need special rules. No program is added (CONTRIBUTING.md).
+//! Programs that run their arguments and need special rules.
 
-use crate::shell::grammars::{
-    ENV, FLOCK, NICE, PARALLEL, RUNUSER, SCRIPT, SSH, STRACE, SUDO, SYSTEMD_RUN, WATCH, XARGS,
-};
-use crate::shell::options::{OptionGrammar, read};
-use crate::shell::reasons::{FIND_ACTION, LOGIN, NO_TEXT, OTHER_SHELL, SEVERAL_WORDS, SSH_ELSEWHERE};
+use crate::shell::grammars::{ENV, NICE, SSH, SUDO, XARGS};
+use crate::shell::reasons::{FIND_ACTION, LOGIN, NO_TEXT, SEVERAL_WORDS, SSH_OPTION};
 use crate::shell::script_walk::TextReader;
 use crate::shell::syntax::{HOLE, Word};
 use crate::shell::wrappers::{Done, WrapperCall};
@@ -163,107 +160,6 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         Ok(())
     }
 
-    pub(super) fn ssh(&mut self) -> Done {
-        let mut options = self.before_command(&SSH, self.arguments, 1);
-        let Some((host, rest)) = options.rest.split_first() else { return Ok(()) };
-        if !host.one {
-            self.unknown(host, SEVERAL_WORDS);
-        }
-        let more = self.before_command(&SSH, rest, 0);
-        options.given.extend(more.given);
-        for value in options.values(&["o"]) {
-            self.ssh_option(value)?;
-        }
-        for value in options.values(&["F", "I"]) {
-            self.finding.unknown(value, SSH_ELSEWHERE, self.inside);
-        }
-        if more.rest.is_empty() {
-            if options.has(&["N", "W", "O", "V", "Q", "G"]) {
-                return Ok(());
-            }
-            return self.standard_input(TextReader::Sh);
-        }
-        if options.has(&["s"]) {
-            return Ok(());
-        }
-        let words: Vec<&Word> = more.rest.iter().collect();
-        self.finding.text(&words, TextReader::Sh, self.inside.without_input())
-    }
-
-    /// Reads `-o Name=value` of ssh.
-    pub(super) fn ssh_option(&mut self, value: &Word) -> Done {
-        let separates = |letter: char| letter.is_ascii_whitespace() || matches!(letter, '=' | '"' | '\'');
-        let split = value
-            .text
-            .trim_start_matches(separates)
-            .split_once(separates)
-            .map(|(name, text)| (name.to_ascii_lowercase(), text));
-        match split {
-            Some((name, text))
-                if matches!(name.as_str(), "proxycommand" | "localcommand" | "knownhostscommand" | "remotecommand") =>
-            {
-                let text = text.trim_start_matches(separates).to_owned();
-                self.git_text(value, &text)?;
-            }
-            Some((name, _))
-                if matches!(
-                    name.as_str(),
-                    "include" | "pkcs11provider" | "smartcarddevice" | "securitykeyprovider" | "xauthlocation"
-                ) =>
-            {
-                self.unknown(value, SSH_ELSEWHERE);
-            }
-            Some((name, _)) if name.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {}
-            None if value.exact => {}
-            _ => self.unknown(
-                value,
-                "the name of the ssh option is not literal text: write `-o Name=`, with only the value in a variable",
-            ),
-        }
-        Ok(())
-    }
-
-    pub(super) fn su(&mut self, grammar: &OptionGrammar) -> Done {
-        let Some(options) = self.options(grammar) else { return Ok(()) };
-        for value in options.values(&["s", "shell"]) {
-            let known = value.exactly().is_some_and(|shell| {
-                let base = shell.rsplit_once('/').map_or(shell, |(_, base)| base);
-                matches!(base, "sh" | "bash" | "dash")
-            });
-            if !known {
-                self.finding.unknown(value, OTHER_SHELL, self.inside);
-            }
-            if let Some(shell) = value.exactly() {
-                self.finding.runs(shell, value, self.inside);
-            }
-        }
-        let mut text = false;
-        for value in options.values(&["c", "command", "session-command"]) {
-            text = true;
-            self.finding.text(&[value], TextReader::Sh, self.inside)?;
-        }
-        let operands: Vec<&Word> = options.operands.iter().copied().chain(options.rest).collect();
-        let mut operands = &operands[..];
-        if operands.first().and_then(|word| word.exactly()) == Some("-") {
-            operands = &operands[1..];
-        }
-        if operands.len() > 1 {
-            // The operands after the user's name are arguments of the user's shell.
-            let arguments: Vec<Word> = operands[1..].iter().map(|word| (*word).clone()).collect();
-            return self.shell_with(TextReader::Sh, &arguments);
-        }
-        if text { Ok(()) } else { self.standard_input(TextReader::Sh) }
-    }
-
-    pub(super) fn runuser(&mut self) -> Done {
-        // With `-u`, `runuser` runs a command without reading its options. Otherwise it works like `su`.
-        let direct = read(&OptionGrammar { permutes: false, ..RUNUSER }, self.arguments);
-        match direct {
-            Ok(options) if options.has(&["u", "user"]) => self.finding.resolve(options.rest, self.inside),
-            _ => self.su(&RUNUSER),
-        }
-    }
-
     pub(super) fn sudo(&mut self) -> Done {
         let options = self.before_command(&SUDO, self.arguments, 0);
         if options.has(&["e", "edit"]) {
@@ -288,131 +184,25 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         self.assignments(options.rest)
     }
 
-    pub(super) fn watch(&mut self) -> Done {
-        let Some(options) = self.options(&WATCH) else { return Ok(()) };
-        if options.has(&["x", "exec"]) {
-            return self.finding.resolve(options.rest, self.inside);
+    /// `ssh [options] [--] HOST WORDS…`. The user's shell on the other host runs the words.
+    pub(super) fn ssh(&mut self) -> Done {
+        let Some(options) = self.options(&SSH) else { return Ok(()) };
+        for setting in options.values(&["o"]).filter(|setting| !is_plain_ssh_setting(setting)) {
+            self.finding.unknown(setting, SSH_OPTION, self.inside);
         }
-        let words: Vec<&Word> = options.rest.iter().collect();
-        self.finding.text(&words, TextReader::Sh, self.inside)
-    }
-
-    pub(super) fn script(&mut self) -> Done {
-        let dashes = self.arguments.iter().position(|word| word.exactly() == Some("--"));
-        let Some(options) = self.options(&SCRIPT) else { return Ok(()) };
-        let mut text = false;
-        for value in options.values(&["c", "command"]) {
-            text = true;
-            self.finding.text(&[value], TextReader::Sh, self.inside)?;
+        let Some((host, words)) = options.rest.split_first() else { return Ok(()) };
+        if !host.one {
+            self.unknown(host, SEVERAL_WORDS);
         }
-        if dashes.is_some() && !options.rest.is_empty() {
-            // In `script file -- command`, the words after `--` are the command. For `script -- file`, the name of the
-            // file is read as a command too.
-            let words: Vec<&Word> = options.rest.iter().collect();
-            return self.finding.text(&words, TextReader::Sh, self.inside);
-        }
-        if options.operands.len() > 1 {
-            // The BSD version of `script` has the form `script file command`.
-            let words: Vec<Word> = options.operands[1..].iter().map(|word| (*word).clone()).collect();
-            self.finding.resolve(&words, self.inside)?;
-        }
-        if text { Ok(()) } else { self.standard_input(TextReader::Sh) }
-    }
-
-    pub(super) fn flock(&mut self) -> Done {
-        let options = self.before_command(&FLOCK, self.arguments, 1);
-        let Some((file, rest)) = options.rest.split_first() else { return Ok(()) };
-        if !file.one {
-            self.unknown(file, SEVERAL_WORDS);
-        }
-        if rest.first().is_some_and(|word| matches!(word.exactly(), Some("-c" | "--command"))) {
-            let words: Vec<&Word> = rest[1..].iter().collect();
-            return self.finding.text(&words, TextReader::Sh, self.inside);
-        }
-        self.finding.resolve(rest, self.inside)
-    }
-
-    pub(super) fn parallel(&mut self) -> Done {
-        let Some(options) = self.options(&PARALLEL) else { return Ok(()) };
-        if options.has(&["I", "i", "replace"]) {
-            self.unknown(self.name, "this replacement mark of `parallel` is not supported: use `{}`, or `xargs`");
-        }
-        if self.arguments.iter().any(|word| word.exactly() == Some("--")) {
-            self.unknown(
-                self.name,
-                "another program named `parallel` runs each word after `--`: leave `--` out, or use `xargs`",
-            );
-        }
-        let separator = |word: &Word| word.exactly().is_some_and(|text| text.starts_with(":::"));
-        let end = options.rest.iter().position(separator).unwrap_or(options.rest.len());
-        let (command, inputs) = options.rest.split_at(end);
-        if command.is_empty() {
-            // The inputs of `parallel` are the commands.
-            if inputs.is_empty() || inputs.iter().any(|word| separator(word) && word.text.starts_with("::::")) {
-                self.unknown(
-                    self.name,
-                    "`parallel` runs lines that are not in the script: write the command before `:::`",
-                );
-            }
-            for word in inputs.iter().filter(|word| !separator(word)) {
-                self.finding.text(&[word], TextReader::Sh, self.inside)?;
-            }
+        let Some(first) = words.first() else {
+            return if options.has(&["N"]) { Ok(()) } else { self.standard_input(TextReader::Sh) };
+        };
+        // Versions of ssh differ in whether they read options after the host.
+        if first.known().starts_with('-') {
+            self.unknown(first, SSH_OPTION);
             return Ok(());
         }
-        let mut words: Vec<Word> = command
-            .iter()
-            .map(|word| if word.text.contains('{') { word.replaced("{") } else { word.clone() })
-            .collect();
-        if !command.iter().any(|word| word.text.contains('{')) {
-            // `parallel` adds the inputs after the command.
-            words.push(Word::unknown(self.name.at));
-        }
-        if words[0].exact && words.iter().any(|word| word.text.contains(HOLE)) {
-            // `parallel` quotes inputs that are arguments. In a text that a shell runs, inputs would be code.
-            let letter = |c: char| c.is_ascii_alphanumeric() || "_./+-=:,@%".contains(c) || c == HOLE;
-            if words.iter().all(|word| word.text.chars().all(letter)) {
-                return self.finding.resolve(&words, self.inside.without_input());
-            }
-        }
-        let words: Vec<&Word> = words.iter().collect();
-        self.finding.text(&words, TextReader::Sh, self.inside.without_input())
-    }
-
-    pub(super) fn systemd_run(&mut self) -> Done {
-        let options = self.before_command(&SYSTEMD_RUN, self.arguments, 0);
-        for value in options.values(&["E", "setenv"]) {
-            self.finding.declares(value, self.inside);
-        }
-        for value in options.values(&["p", "property", "path-property", "socket-property", "timer-property"]) {
-            if value.known().is_empty() || value.known().starts_with("Exec") || value.known().starts_with("Env") {
-                self.finding.unknown(
-                    value,
-                    "this property of a unit may run a command: write the command separately",
-                    self.inside,
-                );
-            }
-        }
-        if options.has(&["S", "shell"]) {
-            return self.standard_input(TextReader::Sh);
-        }
-        self.finding.resolve(options.rest, self.inside)
-    }
-
-    pub(super) fn strace(&mut self) -> Done {
-        let options = self.before_command(&STRACE, self.arguments, 0);
-        for value in options.values(&["E", "env"]) {
-            self.finding.declares(value, self.inside);
-        }
-        for value in options.values(&["o", "output"]) {
-            if value.known().is_empty() || value.known().starts_with(['|', '!']) {
-                self.finding.unknown(
-                    value,
-                    "strace may start a command for its output: write a literal file name",
-                    self.inside,
-                );
-            }
-        }
-        self.finding.resolve(options.rest, self.inside)
+        self.finding.text(&words.iter().collect::<Vec<_>>(), TextReader::Sh, self.inside.without_input())
     }
 
     pub(super) fn nice(&mut self) -> Done {
@@ -434,7 +224,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
 }
 
 /// Returns true if one of the words ends an action of `find`, or may do so at run time.
-pub(super) fn ends(words: &[Word]) -> bool {
+fn ends(words: &[Word]) -> bool {
     words.iter().any(|word| matches!(word.exactly(), Some(";" | "+")) || !word.exact)
 }
 
@@ -483,6 +273,16 @@ fn could_match(pattern: &[u8], name: &[u8]) -> bool {
     }
     at[pattern.len()] & end != 0
 }
+
+/// Returns true for `-o Name=value` of ssh with a name that starts no program.
+fn is_plain_ssh_setting(setting: &Word) -> bool {
+    let name = setting.known().split_once('=').map(|(name, _)| name.to_ascii_lowercase());
+    name.is_some_and(|name| SSH_SETTINGS.split_ascii_whitespace().any(|known| known == name))
+}
+
+const SSH_SETTINGS: &str = "batchmode connectionattempts connecttimeout controlmaster controlpath controlpersist identitiesonly \
+                            identityfile loglevel passwordauthentication port requesttty serveralivecountmax \
+                            serveraliveinterval stricthostkeychecking user userknownhostsfile";
 
 /// Actions of `find` that run a command.
 const ACTIONS: [&str; 4] = ["-exec", "-execdir", "-ok", "-okdir"];

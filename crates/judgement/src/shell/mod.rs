@@ -5,9 +5,9 @@
 //!   `positional_parameters` and `nested_text` are the other parts of the walk.
 //! - [`outline`] is the structure of a script as a tree, and [`script_shape`] is the structure as bytes, so that two
 //!   scripts can be compared.
-//! - `wrappers` is the table of programs and builtins that run their arguments, with the parts `shells`, `launchers`,
-//!   `carriers`, `shell_builtins` and `git`.
-//! - `options` parses the options of these programs with the grammars in `grammars`.
+//! - `programs` is the list of programs that run other programs, and `git` contains the everyday commands of git.
+//! - `wrappers` finds the commands that a program of the list runs, with the parts `shells`, `launchers` and
+//!   `shell_builtins`. `options` parses the options of these programs with the grammars in `grammars`.
 //! - `reasons` contains the messages for unknown commands.
 //! - `settings` lists the variables that change later commands.
 //! - `syntax` defines the tree and its limits.
@@ -18,7 +18,6 @@
 //! docs/design.md explains why no library is used, and which constructs the parser does not read.
 mod arithmetic;
 mod assignments;
-mod carriers;
 mod command_walk;
 pub mod commands;
 mod compounds;
@@ -27,12 +26,12 @@ pub mod found;
 mod git;
 mod grammar;
 mod grammars;
-mod known;
 mod launchers;
 mod nested_text;
 mod options;
 pub mod outline;
 mod positional_parameters;
+pub(crate) mod programs;
 mod quotes;
 mod reasons;
 mod redirects;

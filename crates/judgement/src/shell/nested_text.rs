@@ -13,11 +13,7 @@ impl ScriptWalk<'_> {
         reader: TextReader,
         context: Context<'_>,
     ) -> Result<(), SyntaxFlaw> {
-        let program = word.text.split_ascii_whitespace().next().unwrap_or_default();
-        let plain = |c: char| c.is_ascii_alphanumeric() || " _./:,+@%-=~".contains(c);
-        // ssh adds a host, which the callers check, and a command that runs on that host.
-        let ssh = program.rsplit('/').next() == Some("ssh") && word.text.chars().all(plain);
-        if !word.exact || ssh {
+        if !word.exact {
             return self.text(&[word], reader, context);
         }
         let more = Word { text: format!("{} {HOLE}", word.text), raw: Some(word.source().into()), ..word.clone() };
@@ -96,13 +92,14 @@ impl ScriptWalk<'_> {
                 walked?;
             } else {
                 let seen = self.found.split_off(before);
-                // The known part of the text names a program with unknown words, for example `sh -c "ssh $HOST"`.
-                let words =
-                    |raw: &RawFinding| matches!(raw.what, FoundKind::Unknown(why) if why.part == UnknownPart::Words);
-                if seen.iter().any(words) {
+                let unknown =
+                    |raw: &RawFinding| if let FoundKind::Unknown(why) = raw.what { Some(why.part) } else { None };
+                // The known part of the text names a program with unknown words, for example `sh -c "sudo $x"`.
+                if seen.iter().any(|raw| unknown(raw).is_some_and(|part| part != UnknownPart::Programs)) {
                     self.found[recorded].what = FoundKind::Unknown(UnknownReason::words(NO_TEXT.text));
                 }
-                self.found.extend(seen.into_iter().filter(|raw| !matches!(raw.what, FoundKind::Unknown(_))));
+                let kept = |raw: &RawFinding| unknown(raw).is_none_or(|part| part == UnknownPart::Started);
+                self.found.extend(seen.into_iter().filter(kept));
                 // The list `calls` is sorted by index.
                 self.calls.truncate(self.calls.partition_point(|(index, _)| *index < before));
             }

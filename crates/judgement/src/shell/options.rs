@@ -14,8 +14,6 @@ pub(super) struct OptionGrammar {
     pub(super) optional: &'static str,
     /// Long options with the kind of their value.
     pub(super) long: &'static [(&'static str, OptionValue)],
-    /// True if options may follow operands.
-    pub(super) permutes: bool,
 }
 
 /// Kind of a long option's value.
@@ -31,7 +29,7 @@ pub(super) enum OptionValue {
 
 impl OptionGrammar {
     /// A grammar without options except `--help` and `--version`.
-    pub(super) const NONE: Self = Self { flags: "", values: "", optional: "", long: &[], permutes: false };
+    pub(super) const NONE: Self = Self { flags: "", values: "", optional: "", long: &[] };
 }
 
 /// An option in the arguments: a letter, or the full name of a long option.
@@ -45,8 +43,6 @@ pub(super) struct GivenOption {
 pub(super) struct ReadOptions<'w> {
     /// Given options, in order.
     pub(super) given: Vec<GivenOption>,
-    /// Operands before `rest`, if options may follow operands.
-    pub(super) operands: Vec<&'w Word>,
     /// Words after the options.
     pub(super) rest: &'w [Word],
 }
@@ -87,12 +83,7 @@ pub(super) fn read<'w>(grammar: &OptionGrammar, words: &'w [Word]) -> Result<Rea
             return Err((word, MAY_BE_OPTION));
         }
         if !known.starts_with('-') || word.exact && known == "-" {
-            if !grammar.permutes {
-                break;
-            }
-            options.operands.push(word);
-            next += 1;
-            continue;
+            break;
         }
         next += 1;
         let taken = match word.text.strip_prefix("--") {
@@ -167,21 +158,6 @@ fn read_short<'w>(
         }
     }
     Ok(false)
-}
-
-/// Returns the first letter for which `counts` returns true in an option cluster such as `-abc`, and the text after
-/// this letter. A letter in `values` ends the cluster.
-pub(super) fn letters<'w>(word: &'w Word, values: &str, counts: impl Fn(char) -> bool) -> Option<(char, &'w str)> {
-    let cluster = word.text.strip_prefix('-').filter(|text| !text.starts_with('-'))?;
-    for (at, letter) in cluster.char_indices() {
-        if counts(letter) {
-            return Some((letter, &cluster[at + letter.len_utf8()..]));
-        }
-        if values.contains(letter) {
-            return None;
-        }
-    }
-    None
 }
 
 fn following<'w>(option: &'w Word, next: Option<&'w Word>) -> Result<Word, UnreadableWord<'w>> {

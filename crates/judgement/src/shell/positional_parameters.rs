@@ -1,6 +1,6 @@
 //! Positional parameters (`"$@"`, `$1`) of functions: the calls that set them, and the commands that change them.
 
-use crate::shell::known::is_known;
+use crate::shell::programs::is_known;
 use crate::shell::script_walk::{Context, NOT_FOUND, ScriptWalk};
 use crate::shell::syntax::Word;
 
@@ -16,7 +16,7 @@ impl ScriptWalk<'_> {
             return None;
         }
         self.passing.insert(name.to_owned());
-        if self.moves || self.exported || name == NOT_FOUND || self.moved.contains(name) {
+        if self.has_unknown_parameters(name) {
             return None;
         }
         let calls = self.given.get(name)?;
@@ -27,17 +27,28 @@ impl ScriptWalk<'_> {
             return None;
         };
         self.budget = left;
-        calls
-            .values()
-            .map(|call| {
-                // A `shift` beyond the last parameter fails and removes nothing.
-                let (away, left) = call.split_at_checked(self.shifted)?;
-                away.iter().all(|word| word.one).then(|| {
-                    let place = |word: &Word| if is_parameters(word) { left.to_vec() } else { vec![word.clone()] };
-                    words.iter().flat_map(place).collect()
-                })
+        let passed_on = calls.values().map(|call| {
+            // A `shift` beyond the last parameter fails and removes nothing.
+            let (away, left) = call.split_at_checked(self.shifted)?;
+            away.iter().all(|word| word.one).then(|| {
+                let place = |word: &Word| if is_parameters(word) { left.to_vec() } else { vec![word.clone()] };
+                words.iter().flat_map(place).collect()
             })
-            .collect()
+        });
+        let passed_on: Option<Vec<Vec<Word>>> = passed_on.collect();
+        if passed_on.is_none() {
+            self.moved.insert(name.to_owned());
+        }
+        passed_on
+    }
+
+    /// Returns true if a program receives `"$@"` of a function whose calls, or changes of the parameters, are not known.
+    pub(super) fn passes_unknown(&self, arguments: &[Word], context: Context<'_>) -> bool {
+        context.named.is_some_and(|name| self.has_unknown_parameters(name)) && arguments.iter().any(is_parameters)
+    }
+
+    fn has_unknown_parameters(&self, function: &str) -> bool {
+        self.moves || self.exported || function == NOT_FOUND || self.moved.contains(function)
     }
 
     /// Records a call that may set the parameters of a function, or a builtin that changes them.

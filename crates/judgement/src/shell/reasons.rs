@@ -1,9 +1,10 @@
 //! Reasons why a command is unknown, each with a correction of the script.
 //!
 //! A reason is about programs only if a process of this run starts them. The kernel then restricts them to the list of
-//! the run, so that no person must decide about them. All other reasons are about words.
+//! the run, so that no person must decide about them. All other reasons are about words, or about a program of the list of
+//! programs that start other programs.
 
-use crate::shell::found::UnknownReason;
+use crate::shell::found::{UnknownPart, UnknownReason};
 
 /// Reason for a word that precedes a command and may become several words.
 pub(super) const SEVERAL_WORDS: UnknownReason = UnknownReason::words(
@@ -34,10 +35,6 @@ pub(super) const MAY_BE_READING: UnknownReason = UnknownReason::words(
 pub(super) const NOT_NAMED: UnknownReason =
     UnknownReason::words("the name of the variable is not literal text: write the name itself");
 
-/// Reason for a git address that contains a command.
-pub(super) const EXT: UnknownReason =
-    UnknownReason::words("git runs the command in an `ext::` address: use a path, https or ssh");
-
 /// Reason for an option whose name is unknown.
 pub(super) const NO_OPTION: UnknownReason = UnknownReason::words(
     "the name of this option is not literal text: write the name itself, with only the value in a variable",
@@ -47,28 +44,27 @@ pub(super) const NO_OPTION: UnknownReason = UnknownReason::words(
 pub(super) const UNKNOWN_OPTION: UnknownReason =
     UnknownReason::words("this option is unknown: leave the option out, or use its documented long form");
 
-/// Reason for a git setting whose name is unknown.
-pub(super) const GIT_SETTING: UnknownReason =
-    UnknownReason::words("the name of the git setting is not literal text: write the name itself");
-
 /// Reason for an argument of a shell that is unknown.
 pub(super) const SHELL_ARGUMENT: UnknownReason = UnknownReason::programs(
     "an argument of the shell is not literal text: write literal options, and put values after the text and `_`",
 );
 
-/// Reason for a shell whose grammar the parser does not know.
-pub(super) const OTHER_SHELL: UnknownReason =
-    UnknownReason::programs("the grammar of this shell is not supported: use bash or sh");
+/// Reason for a program whose arguments the parser does not read.
+pub(super) const STARTS_OTHERS: UnknownReason = UnknownReason {
+    part: UnknownPart::Started,
+    text: "the program can start other programs here, and the parser does not read which: write the other programs as separate \
+           commands, or use `env`, `timeout`, `xargs`, `find` or `sh -c`",
+};
+
+/// Reason for an option of ssh with which ssh may start a program.
+pub(super) const SSH_OPTION: UnknownReason = UnknownReason::words(
+    "with this option, ssh may start a program: leave the option out, or write an everyday option, such as `-p`, before the \
+     host",
+);
 
 /// Reason for an argument of `find` that may be an action.
 pub(super) const FIND_ACTION: UnknownReason = UnknownReason::words(
     "this word may become an action of `find`: put paths first, as \"./$x\", and write literal tests and actions",
-);
-
-/// Reason for an ssh option that names another source of commands.
-pub(super) const SSH_ELSEWHERE: UnknownReason = UnknownReason::words(
-    "with this option, ssh reads commands from another file and runs them: leave the option out, or set single options \
-     with `-o`",
 );
 
 /// Reason for a word that may be an option and is followed by the option's value.

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::shell::found::{FoundKind, Shell, UnknownReason};
-use crate::shell::known::is_local;
+use crate::shell::found::{FoundKind, Shell, UnknownPart, UnknownReason};
+use crate::shell::programs::{ArgumentReading, reading};
 use crate::shell::syntax::{Dialect, Word};
 
 /// A result with a byte offset instead of line and column.
@@ -185,16 +185,28 @@ impl<'s> ScriptWalk<'s> {
 
 pub(super) fn raw(word: &Word, what: FoundKind, context: Context<'_>) -> RawFinding {
     let what = match what {
-        // The command may run on another host, as another user or in a multi-call program.
-        FoundKind::Unknown(reason) if !context.via.iter().all(|name| is_local(name)) => {
+        FoundKind::Unknown(reason) if context.via.iter().any(|name| reading(name) == ArgumentReading::Ssh) => {
+            FoundKind::Unknown(UnknownReason { part: UnknownPart::Started, ..reason })
+        }
+        // The command may run as another user.
+        FoundKind::Unknown(reason)
+            if reason.part == UnknownPart::Programs
+                && !context.via.iter().all(|name| reading(name) == ArgumentReading::Exact) =>
+        {
             FoundKind::Unknown(UnknownReason::words(reason.text))
         }
         what => what,
     };
     let source = word.source();
-    let cut = source.char_indices().nth(200).map_or(source.len(), |(at, _)| at);
-    RawFinding { at: word.at, what, via: context.via.to_vec(), source: source[..cut].to_owned() }
+    let (shown, rest) = source.split_at(source.char_indices().nth(MAX_SOURCE).map_or(source.len(), |(at, _)| at));
+    let source = shown.chars().chain(rest.chars().filter(|letter| *letter >= PRIVATE)).collect();
+    RawFinding { at: word.at, what, via: context.via.to_vec(), source }
 }
+
+/// Maximum number of characters of [`RawFinding::source`], but for private characters, with which a template marks its
+/// placeholders.
+const MAX_SOURCE: usize = 200;
+const PRIVATE: char = '\u{F0000}';
 
 /// Returns the maximum number of bytes of all nested texts of a script.
 pub(super) fn budget(script: &str) -> usize {

@@ -4,9 +4,9 @@ use crate::shell::arithmetic::evaluates;
 use crate::shell::found::UnknownReason;
 use crate::shell::grammar::RESERVED;
 use crate::shell::grammars::{EXEC, MAPFILE};
-use crate::shell::known::is_known;
 use crate::shell::options::OptionGrammar;
-use crate::shell::reasons::{CHANGES_READING, LOGIN, MAY_BE_READING, NO_NAME, NO_TEXT, NOT_NAMED, READING};
+use crate::shell::programs::is_known;
+use crate::shell::reasons::{CHANGES_READING, LOGIN, MAY_BE_READING, NO_TEXT, NOT_NAMED, READING};
 use crate::shell::script_walk::TextReader;
 use crate::shell::settings;
 use crate::shell::syntax::{HOLE, Word, WordPart};
@@ -411,65 +411,6 @@ impl<'a> WrapperCall<'_, '_, 'a> {
                     self.unknown(word, MAY_BE_READING);
                 }
                 _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    pub(super) fn hash(&mut self) -> Done {
-        let Some(options) = self.options(&OptionGrammar { flags: "rdtlv", values: "p", ..OptionGrammar::NONE }) else {
-            return Ok(());
-        };
-        for value in options.values(&["p"]) {
-            match value.exactly() {
-                Some(name) => self.finding.runs(name, value, self.inside),
-                None => self.finding.unknown(value, NO_NAME, self.inside),
-            }
-            for name in options.rest {
-                self.finding.unknown(
-                    name,
-                    "`hash` can make this name run another program: call that program by its path",
-                    self.inside,
-                );
-            }
-        }
-        Ok(())
-    }
-
-    pub(super) fn enable(&mut self) -> Done {
-        self.finding.renames();
-        for word in self.arguments {
-            if word.exactly().is_none_or(|text| text.starts_with('-') && text.contains('f')) {
-                self.unknown(word, "this option loads code into the shell: leave the option out");
-            }
-        }
-        Ok(())
-    }
-
-    pub(super) fn jobs(&mut self) -> Done {
-        let runs = |word: &Word| !word.exact || word.text.starts_with('-') && word.text.contains('x');
-        match self.arguments.iter().position(runs) {
-            Some(at) if self.arguments[at].exact => self.resolve(&self.arguments[at + 1..], 0, true),
-            Some(at) => {
-                self.unknown(
-                    &self.arguments[at],
-                    "this word may become an option that runs a command: write a literal option",
-                );
-                Ok(())
-            }
-            None => Ok(()),
-        }
-    }
-
-    pub(super) fn complete(&mut self) -> Done {
-        for (at, word) in self.arguments.iter().enumerate() {
-            let text = word.text.as_str();
-            if text.starts_with('-') && text.contains(['C', 'W', 'x', 'f', 'F']) || !word.exact {
-                let value = self.arguments.get(at + 1).unwrap_or(word);
-                self.unknown(value, "completion runs commands from its arguments: leave completion out of scripts");
-                if text == "-C" {
-                    self.finding.text(&[value], TextReader::Here, self.inside)?;
-                }
             }
         }
         Ok(())

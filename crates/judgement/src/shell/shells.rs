@@ -65,10 +65,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
 
     /// Reads a call of a shell with its arguments.
     pub(super) fn shell(&mut self, reader: TextReader) -> Done {
-        self.shell_with(reader, self.arguments)
-    }
-
-    pub(super) fn shell_with(&mut self, reader: TextReader, words: &[Word]) -> Done {
+        let words = self.arguments;
         let (mut command, mut input) = (false, false);
         let mut next = 0;
         let mut long = true;
@@ -188,5 +185,4 @@ const READS_NOTHING: &[&str] = &[
 ];
 
 /// Commands that may read a part of a line, or replace standard input.
-const READS_BYTES: &[&str] =
-    &["", "busybox", "dd", "exec", "head", "mapfile", "od", "read", "readarray", "tail", "toybox", "xxd"];
+const READS_BYTES: &[&str] = &["", "dd", "exec", "head", "mapfile", "od", "read", "readarray", "tail", "xxd"];

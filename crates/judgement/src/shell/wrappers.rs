@@ -1,19 +1,16 @@
 //! Programs and builtins that run their arguments.
 //!
-//! A program that is not in the table is assumed to run nothing (docs/design.md lists the resulting gaps). An entry of
-//! the table contains the options of a program and the meaning of its operands. After a word that may be an option, the
-//! meaning of the words is unknown.
-//!
-//! The table is frozen (CONTRIBUTING.md): a closed list of programs holds what the table does not know.
+//! The list of these programs is in the module `programs`. A program that is not in the list is assumed to run nothing
+//! (docs/design.md lists the resulting gaps). After a word that may be an option, the meaning of the words is unknown.
+
+use std::iter;
 
 use crate::shell::found::UnknownReason;
-use crate::shell::grammars::{
-    CHROOT, CHRT, DOAS, IONICE, NSENTER, PKEXEC, PRLIMIT, READ, SETARCH, SETPRIV, SETSID, SSH_AGENT, STDBUF, SU,
-    TASKSET, TIME, TIMEOUT, UNSHARE,
-};
-use crate::shell::known::{is_loader, is_shell, is_vim};
+use crate::shell::git;
+use crate::shell::grammars::{FLOCK, IONICE, READ, SETSID, SSH_AGENT, STDBUF, TIME, TIMEOUT};
 use crate::shell::options::{OptionGrammar, ReadOptions, read};
-use crate::shell::reasons::{MAY_BE_COMMAND, MAY_BE_OPTION, OTHER_SHELL, SEVERAL_WORDS};
+use crate::shell::programs::{ArgumentReading, reading};
+use crate::shell::reasons::{MAY_BE_COMMAND, MAY_BE_OPTION, SEVERAL_WORDS, STARTS_OTHERS};
 use crate::shell::script_walk::{Context, ScriptWalk, TextReader};
 use crate::shell::syntax::{SyntaxFlaw, Word};
 
@@ -35,10 +32,6 @@ pub(super) fn run(
         "sh" => call.shell(TextReader::Sh),
         "bash" | "rbash" => call.shell(TextReader::Bash),
         "dash" | "ash" => call.shell(TextReader::Dash),
-        "zsh" | "ksh" | "mksh" | "yash" | "csh" | "tcsh" | "fish" => {
-            call.unknown(name, OTHER_SHELL);
-            call.shell(TextReader::Sh)
-        }
         "eval" => call.eval(),
         "." | "source" => call.source(),
         "trap" => call.trap(),
@@ -49,58 +42,16 @@ pub(super) fn run(
         "env" => call.env(),
         "xargs" => call.xargs(),
         "find" => call.find(),
-        "git" => call.git(),
-        "ssh" => call.ssh(),
-        "su" => call.su(&SU),
-        "runuser" => call.runuser(),
         "sudo" => call.sudo(),
-        "busybox" | "toybox" => call.plain(&OptionGrammar::NONE, 0),
-        "watch" => call.watch(),
-        "script" => call.script(),
-        "flock" => call.flock(),
-        "parallel" => call.parallel(),
-        "systemd-run" => call.systemd_run(),
-        "strace" => call.strace(),
-        "ltrace" => call.not_read(),
-        "debconf" | "nohup" | "fakeroot" | "pkexec" => {
-            call.plain(if base == "pkexec" { &PKEXEC } else { &OptionGrammar::NONE }, 0)
-        }
-        "gosu" | "su-exec" => call.plain(&OptionGrammar::NONE, 1),
+        "ssh" => call.ssh(),
+        "nohup" => call.plain(&OptionGrammar::NONE, 0),
         "time" => call.plain(&TIME, 0),
         "timeout" => call.plain(&TIMEOUT, 1),
+        "ssh-agent" => call.plain(&SSH_AGENT, 0),
         "nice" => call.nice(),
         "ionice" => call.plain(&IONICE, 0),
         "setsid" => call.plain(&SETSID, 0),
         "stdbuf" => call.plain(&STDBUF, 0),
-        "chroot" => call.login(&CHROOT, 1),
-        "unshare" => call.login(&UNSHARE, 0),
-        "nsenter" => call.login(&NSENTER, 0),
-        "setarch" => call.setarch(),
-        "linux32" | "linux64" | "i386" | "x86_64" => call.login(&SETARCH, 0),
-        "coreutils" => call.coreutils(),
-        "start-stop-daemon" => call.start_stop_daemon(),
-        "ssh-agent" => call.plain(&SSH_AGENT, 0),
-        "apt" | "apt-cache" | "apt-get" | "borg" | "certbot" | "cpio" | "diff3" | "dpkg" | "rclone" | "restic"
-        | "sdiff" | "install" | "tcpdump" | "rsync" | "tar" | "bsdtar" | "scp" | "sftp" | "sort" | "man" | "zip"
-        | "make" | "gmake" | "vim" | "vi" | "view" | "split" | "wget" | "npm" | "prove" => call.option_runs(base),
-        "ed" | "ex" => {
-            call.unknown(name, "an editor runs commands from its input: use `sed`, or edit the file in another way");
-            Ok(())
-        }
-        _ if is_vim(base) => call.option_runs("vim"),
-        "sem" | "setuidgid" | "sg" | "newgrp" | "sudoedit" | "valgrind" | "unbuffer" | "dumb-init" | "tini"
-        | "bwrap" | "dbus-run-session" | "xvfb-run" | "at" | "batch" | "autossh" | "clush" | "pdsh" | "run0"
-        | "sshpass" | "systemd-cat" | "systemd-inhibit" | "systemd-nspawn" | "run-parts" | "gdb" => call.not_read(),
-        _ if is_loader(base) => call.loader(),
-        _ if is_shell(base) => {
-            call.unknown(name, OTHER_SHELL);
-            call.shell(TextReader::Sh)
-        }
-        "setpriv" => call.plain(&SETPRIV, 0),
-        "taskset" => call.scheduled(&TASKSET),
-        "chrt" => call.scheduled(&CHRT),
-        "prlimit" => call.plain(&PRLIMIT, 0),
-        "doas" => call.login(&DOAS, 0),
         "export" | "readonly" | "declare" | "typeset" | "local" => call.declare(base),
         "read" => call.names(&READ, 0),
         "mapfile" | "readarray" => call.mapfile(),
@@ -111,16 +62,47 @@ pub(super) fn run(
         "let" => call.arithmetic(),
         "test" | "[" => call.test(),
         "set" | "shopt" => call.set(),
-        "hash" => call.hash(),
-        "enable" => call.enable(),
-        "jobs" => call.jobs(),
-        "fc" => {
-            call.unknown(name, "`fc` runs commands of the history: write the command itself");
+        _ => {
+            let starts: Vec<Vec<&Word>> = match reading(base) {
+                ArgumentReading::Unknown if starts_nothing(base, arguments) => Vec::new(),
+                // The program may read its commands from standard input.
+                ArgumentReading::Unknown => vec![iter::once(name).chain(arguments).chain(inside.input).collect()],
+                ArgumentReading::Options(_) | ArgumentReading::Git
+                    if call.finding.passes_unknown(arguments, inside) =>
+                {
+                    vec![iter::once(name).chain(arguments).collect()]
+                }
+                ArgumentReading::Options(options) => options.starts(base, arguments),
+                ArgumentReading::Git => git::starts(name, arguments),
+                ArgumentReading::Exact
+                | ArgumentReading::Elsewhere
+                | ArgumentReading::Ssh
+                | ArgumentReading::Variables
+                | ArgumentReading::Plain => Vec::new(),
+            };
+            for words in starts {
+                let plain = |word: &&Word| word.exact && !word.text.contains(char::is_control);
+                let text = |word: &&Word| if plain(word) { word.text.clone() } else { word.source().to_owned() };
+                let source: Vec<String> = words.iter().map(text).collect();
+                call.unknown(&Word { raw: Some(source.join(" ").into()), ..Word::clone(words[0]) }, STARTS_OTHERS);
+            }
+            if base == "enable" {
+                call.finding.renames();
+            }
             Ok(())
         }
-        "bind" | "complete" | "compgen" => call.complete(),
-        _ => Ok(()),
     }
+}
+
+/// Returns true for `--help` and `--version`, for `flock 9`, which locks an open file, and for `start-stop-daemon --stop`.
+fn starts_nothing(base: &str, arguments: &[Word]) -> bool {
+    let is_number = |word: &Word| word.exact && word.text.bytes().all(|byte| byte.is_ascii_digit());
+    let only_locks = || read(&FLOCK, arguments).is_ok_and(|options| matches!(options.rest, [file] if is_number(file)));
+    matches!(arguments, [one] if matches!(one.exactly(), Some("--help" | "--version")))
+        || base == "flock" && only_locks()
+        || base == "start-stop-daemon"
+            && arguments.first().is_some_and(|word| word.exactly() == Some("--stop"))
+            && arguments.iter().all(|word| word.exact)
 }
 
 /// One call of a wrapper.
@@ -153,10 +135,6 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         self.finding.resolve(words, context)
     }
 
-    pub(super) fn options(&mut self, grammar: &OptionGrammar) -> Option<ReadOptions<'a>> {
-        self.options_of(grammar, self.arguments)
-    }
-
     /// Reads the options of a wrapper whose command follows after `operands` words. If the options cannot be read, the
     /// problem is recorded, but the following words still count as the command, so that a denied name among them is
     /// found.
@@ -178,8 +156,8 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         }
     }
 
-    pub(super) fn options_of<'w>(&mut self, grammar: &OptionGrammar, words: &'w [Word]) -> Option<ReadOptions<'w>> {
-        match read(grammar, words) {
+    pub(super) fn options(&mut self, grammar: &OptionGrammar) -> Option<ReadOptions<'a>> {
+        match read(grammar, self.arguments) {
             Ok(options) => Some(options),
             Err((word, why)) => {
                 self.finding.unknown(word, why, self.inside);
@@ -205,44 +183,5 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             self.unknown(self.name, "the command has fewer arguments than its known form: write all arguments");
         }
         self.finding.resolve(&rest[operands.min(rest.len())..], self.inside)
-    }
-
-    /// Reads a command after a CPU mask or a priority. With `-p`, the program changes a running process and starts
-    /// none.
-    fn scheduled(&mut self, grammar: &OptionGrammar) -> Done {
-        let options = self.before_command(grammar, self.arguments, 1);
-        if options.has(&["p", "pid"]) && options.rest.len() <= 2 {
-            return Ok(());
-        }
-        self.command(options.rest, 1)
-    }
-
-    /// `setarch [architecture] [options] [command]`
-    fn setarch(&mut self) -> Done {
-        match self.arguments.split_first() {
-            Some((first, rest)) if first.exactly().is_some_and(|text| !text.starts_with('-')) => {
-                self.arguments = rest;
-                self.login(&SETARCH, 0)
-            }
-            _ => self.login(&SETARCH, 0),
-        }
-    }
-
-    /// Like `plain`, but a missing command means that a shell starts.
-    pub(super) fn login(&mut self, grammar: &OptionGrammar, operands: usize) -> Done {
-        let options = self.before_command(grammar, self.arguments, operands);
-        if options.has(&["s", "S"]) && grammar.flags.contains('s') || options.rest.len() <= operands {
-            return self.standard_input(TextReader::Sh);
-        }
-        self.command(options.rest, operands)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-
-    #[test]
-    fn the_table_of_wrappers_is_sorted() {
-        assert!(crate::shell::known::NAMES.is_sorted());
     }
 }

@@ -1,6 +1,13 @@
-//! Programs and builtins whose arguments or input are code, so that a value may not become part of them.
+//! Programs and builtins whose arguments or input are code, so that a value may not become part of them. The list of these
+//! programs is in `shell::programs`.
+//!
+//! These rules decide where a placeholder is allowed, and the check `step` of a verifier depends on them. They are frozen.
 
 use crate::shell::outline::{OutlineCommand, OutlineNode, OutlinePipeline, OutlineWord, UNKNOWN_PART};
+use crate::shell::programs::uses::{
+    DATABASE, EVALUATES, HAS_SSH, INTERPRETER, READS_PROGRAM, RUNS_ARGUMENTS, RUNS_TEXT, SHELL,
+};
+use crate::shell::programs::{RUNS_PROGRAM, is_used_for};
 
 /// Rule for a value in an argument.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -49,12 +56,12 @@ pub(super) fn argument_rule(words: &[OutlineWord], at: usize) -> Result<Argument
     };
     // A command for another host: `gcloud compute ssh HOST -- COMMAND`, `aws ssm send-command --parameters COMMAND`.
     let has = |name: &str| words[1..at].iter().any(|word| word.text == name);
-    let remote = HAS_SSH.contains(&base(&words[0])) && has("ssh") || has("send-command");
+    let remote = is_used_for(base(&words[0]), HAS_SSH) && has("ssh") || has("send-command");
     let nc = matches!(base(&words[0]), "nc" | "netcat") && (option("-e") || option("-c"));
     if remote || nc || ["--command", "--exec", "-exec", "--scripts"].into_iter().any(option) {
         return Err(EVALUATED);
     }
-    let runner = RUNS_ARGUMENTS.contains(&base(&words[0]));
+    let runner = is_used_for(base(&words[0]), RUNS_ARGUMENTS);
     if option("--entrypoint")
         || option("--post-renderer")
         || runner && words[at - 1].text == "--"
@@ -81,7 +88,7 @@ pub(super) fn argument_rule(words: &[OutlineWord], at: usize) -> Result<Argument
             }
             continue;
         }
-        if EVALUATES.contains(&name) || RUNS_TEXT.contains(&name) {
+        if is_used_for(name, EVALUATES | RUNS_TEXT) {
             return Err(EVALUATED);
         }
         if is_interpreter(name) && script.is_none() && !is_module(name, &words[index + 1..at]) {
@@ -112,7 +119,7 @@ pub(super) fn argument_rule(words: &[OutlineWord], at: usize) -> Result<Argument
             }
             rule.make = true;
         }
-        if DATABASES.contains(&name) && words[index + 1..=at].iter().any(|word| is_program_option(&word.text)) {
+        if is_used_for(name, DATABASE) && words[index + 1..=at].iter().any(|word| is_program_option(&word.text)) {
             return Err(EVALUATED);
         }
     }
@@ -234,7 +241,7 @@ pub(super) fn evaluates_words(simple: &OutlineCommand, functions: &[String]) -> 
     let Some(name) = words.first() else { return false };
     // In `"$@"` and `$1 x`, an argument of the function is the name of the command.
     let runs_all = |word: &OutlineWord| !word.exact && !word.one;
-    let runner = RUNS_ARGUMENTS.contains(&base(name));
+    let runner = is_used_for(base(name), RUNS_ARGUMENTS);
     // In `timeout 9 "$@"`, an argument of the function is the program.
     // The word after an option may be the value of the option.
     let may_be_program = |at: &usize| {
@@ -290,14 +297,14 @@ pub(super) fn simple_reads_code(simple: &OutlineCommand, functions: &[String]) -
     if !first.exact || functions.contains(&first.text) {
         return true;
     }
-    let most = if RUNS_ARGUMENTS.contains(&base(first)) { words.len() } else { 1 };
+    let most = if is_used_for(base(first), RUNS_ARGUMENTS) { words.len() } else { 1 };
     words.iter().enumerate().take(most).any(|(index, word)| {
         let name = base(word);
         let next = words.get(index + 1).filter(|next| next.exact).map_or("", |next| next.text.as_str());
         if !word.exact {
             return false;
         }
-        if matches!(name, "." | "source" | "eval") || READS_PROGRAM.contains(&name) || RUNS_TEXT.contains(&name) {
+        if matches!(name, "." | "source" | "eval") || is_used_for(name, READS_PROGRAM | RUNS_TEXT) {
             return true;
         }
         if matches!(name, "make" | "sed" | "gsed" | "jq" | "yq") {
@@ -305,7 +312,7 @@ pub(super) fn simple_reads_code(simple: &OutlineCommand, functions: &[String]) -
                 word.text == "-" || word.text.ends_with("=-") || word.text == "-f-" || word.text.contains("/dev/")
             });
         }
-        if HAS_SSH.contains(&name) && words.iter().any(|word| word.text == "ssh") {
+        if is_used_for(name, HAS_SSH) && words.iter().any(|word| word.text == "ssh") {
             return true;
         }
         is_interpreter(name) && (next.is_empty() || next.starts_with(['-', '+', '/']) && !has_program(name, next))
@@ -320,12 +327,12 @@ fn has_program(name: &str, next: &str) -> bool {
     matches!(next, "-c" | "-m" | "-e" | "-ne" | "-pe" | "-p" | "-ec" | "-euc" | "--version" | "-V")
         && !(next == "-p" && name != "node")
         // For a shell, `-e` is a setting and not a program.
-        && (!SHELLS.contains(&name) || next.ends_with('c'))
+        && (!is_used_for(name, SHELL) || next.ends_with('c'))
 }
 
 fn is_interpreter(name: &str) -> bool {
     let plain = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
-    SHELLS.contains(&plain) || INTERPRETERS.contains(&plain)
+    is_used_for(plain, SHELL | INTERPRETER)
 }
 
 /// Returns the name of a program without its directory.
@@ -336,206 +343,9 @@ fn base(word: &OutlineWord) -> &str {
 
 /// Maximum number of words of a command in a function. The check of a command needs quadratic time.
 const MAX_WORDS: usize = 256;
-const SHELLS: &[&str] = &[
-    "sh", "bash", "rbash", "dash", "ash", "zsh", "ksh", "mksh", "yash", "csh", "tcsh", "fish", "pwsh", "busybox",
-    "toybox",
-];
-const INTERPRETERS: &[&str] = &[
-    "python",
-    "pypy",
-    "node",
-    "nodejs",
-    "ruby",
-    "perl",
-    "php",
-    "lua",
-    "luajit",
-    "tclsh",
-    "wish",
-    "expect",
-    "Rscript",
-    "groovy",
-    "jshell",
-    "irb",
-    "ghci",
-    "runghc",
-    "osascript",
-    "gnuplot",
-    "octave",
-    "guile",
-    "ts-node",
-    "julia",
-    "R",
-    "powershell",
-];
-/// Programs and builtins of which every argument may be evaluated, or may run at another place.
-const EVALUATES: &[&str] = &[
-    "eval",
-    ".",
-    "source",
-    "trap",
-    "alias",
-    "let",
-    "unset",
-    "read",
-    "mapfile",
-    "readarray",
-    "getopts",
-    "hash",
-    "enable",
-    "bind",
-    "complete",
-    "compgen",
-    "compopt",
-    "fc",
-    "awk",
-    "gawk",
-    "mawk",
-    "nawk",
-    "ssh",
-    "scp",
-    "sftp",
-    "autossh",
-    "su",
-    "runuser",
-    "sqlite3",
-    "deno",
-    "bun",
-    "at",
-    "batch",
-    "crontab",
-    "watch",
-    "parallel",
-    "lftp",
-    "socat",
-    "ncat",
-    "ansible",
-    "ansible-playbook",
-    "ansible-console",
-    "tmux",
-    "screen",
-    "script",
-    "salt",
-    "cmd",
-];
-/// Programs that run both their arguments and their input as code.
-const RUNS_TEXT: &[&str] = &["bc", "dc", "ed", "ex", "vi", "vim", "nvim", "view", "gdb", "m4"];
-/// Programs and builtins that run their arguments.
-const RUNS_ARGUMENTS: &[&str] = &[
-    "env",
-    "sudo",
-    "doas",
-    "nohup",
-    "nice",
-    "ionice",
-    "timeout",
-    "setsid",
-    "stdbuf",
-    "xargs",
-    "find",
-    "command",
-    "builtin",
-    "exec",
-    "docker",
-    "podman",
-    "nerdctl",
-    "kubectl",
-    "oc",
-    "docker-compose",
-    "lxc",
-    "chroot",
-    "unshare",
-    "nsenter",
-    "flock",
-    "strace",
-    "ltrace",
-    "time",
-    "systemd-run",
-    "npx",
-    "npm",
-    "pnpm",
-    "yarn",
-    "poetry",
-    "uv",
-    "pipenv",
-    "conda",
-    "bundle",
-    "pkexec",
-    "setpriv",
-    "taskset",
-    "chrt",
-    "gosu",
-    "su-exec",
-    "tini",
-    "dumb-init",
-    "watchexec",
-    "entr",
-    "vagrant",
-    "nix-shell",
-    "fakeroot",
-    "unbuffer",
-    "coproc",
-    "start-stop-daemon",
-    "prlimit",
-    "setarch",
-    "linux64",
-    "linux32",
-];
-/// Programs that run a program after one of these subcommands, with the number of operands before the program, and the
-/// letters of [`is_flag`].
-const RUNS_PROGRAM: &[(&[&str], &str, usize, &str)] = &[
-    (&["docker", "podman", "nerdctl", "docker-compose", "kubectl", "oc", "lxc", "incus"], "exec|run", 1, "ditTPq"),
-    (&["ip", "machinectl"], "exec|shell", 1, "q"),
-    (&["poetry", "uv", "pipenv", "conda", "bundle", "heroku", "consul"], "exec|run", 0, "qvx"),
-    (&["perf"], "record|stat", 0, "agqsv"),
-    (&["entr", "firejail"], "", 0, "*"),
-    (&["rlwrap"], "", 0, "cinr"),
-];
 const LONG_FLAGS: &str = "--build --detach --init --interactive --leave-stdin-open --no-TTY --no-deps --no-healthcheck \
                           --oom-kill-disable --privileged --publish-all --quiet --quiet-pull --read-only --remove-orphans \
                           --rm --service-ports --sig-proxy --stdin --tty --use-aliases";
-/// Programs with a subcommand `ssh`, which runs a command on another host.
-const HAS_SSH: &[&str] = &[
-    "gcloud",
-    "az",
-    "vagrant",
-    "fly",
-    "flyctl",
-    "heroku",
-    "doctl",
-    "eb",
-    "limactl",
-    "multipass",
-    "railway",
-    "tailscale",
-];
-/// Programs that read a program, or the arguments of a program, from standard input.
-const READS_PROGRAM: &[&str] = &[
-    "awk",
-    "gawk",
-    "mawk",
-    "xargs",
-    "parallel",
-    "ssh",
-    "su",
-    "runuser",
-    "psql",
-    "mysql",
-    "mariadb",
-    "sqlite3",
-    "mongosh",
-    "mongo",
-    "redis-cli",
-    "at",
-    "batch",
-    "crontab",
-    "sftp",
-    "ftp",
-    "telnet",
-    "deno",
-    "bun",
-];
-const DATABASES: &[&str] = &["psql", "mysql", "mariadb", "mongosh", "mongo", "redis-cli"];
 /// Commands whose arguments are only data, also if an argument is the name of an interpreter.
 const TAKES_DATA: &[&str] = &[
     "echo", "printf", "true", "false", ":", "exit", "return", "cd", "pwd", "mkdir", "rmdir", "rm", "cp", "mv", "ls",

@@ -89,7 +89,7 @@ pub struct AdmissionResponse {
     pub bearer: String,
     /// Name of the key's holder in the roster.
     pub name: Name,
-    /// When it ends.
+    /// The bearer token is valid before this time.
     pub expires_at: Timestamp,
 }
 
@@ -133,7 +133,7 @@ pub struct ProblemError {
 pub struct Version {
     /// `countersign`.
     pub name: String,
-    /// The program's version.
+    /// Version of the program.
     pub version: String,
     /// Version of the HTTP interface.
     pub api: String,
@@ -154,6 +154,6 @@ pub struct ConsistencyProof {
     pub old: u64,
     /// The larger size.
     pub new: u64,
-    /// Bare lower-case hex.
+    /// Hashes of the proof, each 64 lower-case hexadecimal digits.
     pub hashes: Vec<String>,
 }

@@ -37,7 +37,7 @@ pub struct RegistryView {
 /// Identity of a boundary.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct BoundaryView {
-    /// Its name.
+    /// Name of the boundary. Several boundaries can have the same name.
     pub name: BoundaryName,
     /// Digest of the first seal of the boundary's log.
     pub id: SealDigest,
@@ -54,7 +54,7 @@ pub struct SealView {
     pub digest: SealDigest,
     /// Index of the seal's log entry.
     pub index: u64,
-    /// When it was made.
+    /// Time of the seal.
     pub at: Timestamp,
     /// Root of the registry.
     pub registry_root: RegistryRoot,
@@ -64,7 +64,7 @@ pub struct SealView {
     pub policy: PolicyDigest,
     /// Blob with the built-in policy lists.
     pub builtins: BlobDigest,
-    /// Blob: the roster's payload.
+    /// Digest of the blob with the roster's payload.
     pub roster: RosterDigest,
     /// Blob with every signed version of the roster up to the version in force. Absent if version 1 is in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -80,7 +80,7 @@ pub struct SealView {
 /// A step in a list.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct StepSummary {
-    /// Its ref.
+    /// Ref of the step: `PATH:ID`.
     #[serde(rename = "ref")]
     pub reference: StepRef,
     /// Digest of the step's definition.
@@ -101,7 +101,7 @@ pub struct StepSummary {
 /// `GET /v1/steps/{ref}`: the whole definition of one step.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct StepView {
-    /// Its ref.
+    /// Ref of the step: `PATH:ID`.
     #[serde(rename = "ref")]
     pub reference: StepRef,
     /// Digest of the step's definition.
@@ -116,7 +116,7 @@ pub struct StepView {
     /// Reason why policy denies every run of the step, with any signatures.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub denied: Option<String>,
-    /// The effective sandbox.
+    /// The sandbox of each run.
     pub sandbox: Profile,
     /// Variables that a session of the runbook carries: names in the scripts, and patterns of policy. Absent for a step
     /// without a session.
@@ -137,10 +137,10 @@ pub struct LastSuccess {
     pub receipt: ReceiptId,
     /// Digest of the definition that ran. The log contains this definition as a blob.
     pub digest: StepDigest,
-    /// Its parameters.
+    /// The parameters of the run.
     #[schemars(with = "serde_json::Map<String, Value>")]
     pub params: Value,
-    /// When it ended.
+    /// Time at which the run ended.
     pub finished_at: Timestamp,
     /// Number of successful runs of the step that the caller may see. The boundary counts at most 50.
     pub runs: u64,
@@ -273,7 +273,7 @@ pub enum ProposalStatus {
     Running,
     /// The run is over and has a receipt.
     Finished,
-    /// An approver said no.
+    /// An approver denied the proposal.
     Denied,
     /// The window ended before a run began.
     Expired,
@@ -312,13 +312,13 @@ impl ProposalStatus {
 /// All facts about one proposal.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct ProposalView {
-    /// Its id.
+    /// Id of the proposal.
     pub id: ProposalId,
     /// Status of the proposal.
     pub status: ProposalStatus,
     /// Actions that the caller may take: `wait`, `sign`, `deny`, `cancel`, `read-receipt`, `propose-again`.
     pub next: Vec<String>,
-    /// Which step.
+    /// Ref of the step.
     pub step: StepRef,
     /// Digest of the definition that was in force when the proposal was created.
     pub step_digest: StepDigest,
@@ -327,9 +327,9 @@ pub struct ProposalView {
     pub params: Value,
     /// Digest of the parameters.
     pub params_digest: ParamsDigest,
-    /// Who proposed it.
+    /// Token or proposer that made the proposal.
     pub proposer: Name,
-    /// Why, in the proposer's words.
+    /// Reason for the run, as the proposer wrote it.
     pub reason: String,
     /// Digest of the payload. A denial names this digest.
     pub digest: AuthorizationDigest,
@@ -337,7 +337,7 @@ pub struct ProposalView {
     pub payload: String,
     /// Approvals that the proposal has and still needs.
     pub approvals: ApprovalsView,
-    /// When it was made.
+    /// Time at which the proposal was made.
     pub created_at: Timestamp,
     /// Time at which the proposal expires if no run has begun.
     pub expires_at: Timestamp,
@@ -461,7 +461,7 @@ pub struct ProposalList {
 /// `GET /v1/receipts/{id}`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct ReceiptView {
-    /// Its id.
+    /// Id of the receipt.
     pub id: ReceiptId,
     /// Index of the receipt's log entry.
     pub index: u64,
@@ -504,7 +504,7 @@ pub enum Event {
         stream: StreamName,
         /// Number of bytes of the stream before this piece.
         offset: u64,
-        /// Milliseconds from the start of the run to the first byte of this piece. Runs of version 0.1 have no times.
+        /// Milliseconds from the start of the run to the first byte of this piece.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         elapsed_ms: Option<u64>,
         /// Text of the piece, if the piece is UTF-8 without the character NUL.
@@ -569,7 +569,7 @@ pub struct Ready {
 /// A version of the roster.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct RosterView {
-    /// From 1, counting.
+    /// Number of the version: 1, then one more in each version.
     pub version: u64,
     /// Digest of the roster's payload.
     pub digest: RosterDigest,

@@ -1,4 +1,4 @@
-//! The `registry check` command reports everything about the files of runbook directories.
+//! The `registry check` command reports everything about runbook files: errors, remarks, and what policy says.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -6,44 +6,93 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::cli::configured::ConfigArgs;
+use crate::cli::policy::answers::{ScriptAnswer, heading, heads, to_json};
 use crate::cli::registry::from_files::files_read::{missing_json, missing_lines, places_json};
+use crate::cli::registry::from_files::policy_draft::{self, LISTED, advice};
+use crate::local::project::Project;
 use crate::node::secret_sources;
 use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::printable_text::PrintableText;
-use client::terminal::streams::Terminal;
+use client::terminal::streams::{Terminal, write_new};
+use client::terminal::table::aligned;
 use documents::record::ident::StepRef;
+use judgement::policy::builtins::Builtins;
+use judgement::policy::decide::{DecisionPlace, Flags, PolicyVerdict};
+use judgement::policy::file::Policy;
+use judgement::policy::ruling::resolve;
 use judgement::registry::Registry;
 use judgement::registry::lock_file::{LOCK_FILE, LockFile};
+use judgement::registry::registered_step::RegisteredStep;
 use judgement::registry::runbook_directories::{InvalidFiles, Locks, RunbookDirectories};
 
-pub(super) fn run(dirs: &[PathBuf], config: Option<&Path>, terminal: &Terminal) -> Result<Exit, CommandFailure> {
-    let config = ConfigArgs { config: config.map(Path::to_owned) };
+/// Check runbooks; the exit code is 0 only if a boundary could seal them, the locks agree and policy refuses no step
+///
+/// Reports every error, every remark, the declared programs that this host does not have, and the lock of each directory. A
+/// directory without a lock is sound. With --policy, reports for each step what policy asks or refuses at a boundary,
+/// and what a list of programs needs.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  countersign registry check runbooks
+  countersign registry check runbooks --policy boundary/policy.yaml
+  countersign registry check runbooks/service.md --policy boundary/policy.yaml --json
+  countersign registry check ../handbook --write-policy draft.yaml    # a policy for runbooks of other systems")]
+pub(in crate::cli::registry) struct Args {
+    /// Directories of runbooks, or one runbook, whose directory then counts as the directory of runbooks
+    #[arg(value_name = "FILE|DIR", required_unless_present = "dirs")]
+    paths: Vec<PathBuf>,
+    /// Also report what this policy asks or refuses. A refused step makes the exit code 1
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// Write a policy with one override for each runbook to this new file. Each line is a comment until a person decides
+    #[arg(long, value_name = "FILE")]
+    write_policy: Option<PathBuf>,
+    /// The boundary's countersign.toml, or its directory: name each step whose secret the configuration does not give
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    let file = args.paths.iter().find(|path| path.is_file());
+    if let Some(file) = file {
+        check_name(file, args.paths.len())?;
+    }
+    let config = ConfigArgs { config: args.config.clone() };
     let permits = config.config.is_some().then(|| config.load()).transpose()?;
     let permits = permits.map(|config| secret_sources::permits(&config.secrets));
-    let (checked, errors) = match RunbookDirectories::strict(dirs.to_vec(), None).load() {
+    let locks = if file.is_some() { Locks::Ignored } else { Locks::Checked };
+    let strict = RunbookDirectories { locks, ..RunbookDirectories::strict(args.paths.clone(), None) };
+    let (checked, errors) = match strict.load() {
         Ok(registry) => (Some(registry), Vec::new()),
         Err(errors) => (None, errors),
     };
     // If a file has an error, the remarks and the programs of the other files are still reported.
-    let sound_files = checked.or_else(|| of_sound_files(dirs));
-    let lacking: Vec<(&StepRef, String)> = match (&permits, &sound_files) {
-        (Some(permits), Some(files)) => {
-            let steps = files.steps().map(|step| &step.definition);
-            steps.filter_map(|step| Some((&step.reference, permits.objection(step)?))).collect()
-        }
-        _ => Vec::new(),
+    let sound_files = checked.or_else(|| of_sound_files(&args.paths));
+    let steps = || sound_files.iter().flat_map(Registry::steps);
+    let lacking: Vec<(&StepRef, String)> = match &permits {
+        Some(permits) => steps()
+            .filter_map(|step| Some((&step.definition.reference, permits.objection(&step.definition)?)))
+            .collect(),
+        None => Vec::new(),
     };
-    let locks: Vec<(&Path, LockState)> = dirs.iter().map(|dir| (dir.as_path(), lock_state(dir))).collect();
-    let exit = if errors.is_empty() { Exit::Done } else { Exit::CheckSaidNo };
+    let locks: Vec<(&Path, LockState)> =
+        args.paths.iter().filter(|_| file.is_none()).map(|dir| (dir.as_path(), lock_state(dir))).collect();
+    let judged = judged(args, steps().map(|step| &**step))?;
+    if let (Some(path), Some(files)) = (&args.write_policy, &sound_files) {
+        write_new(path, policy_draft::text(files)?.as_bytes(), terminal)?;
+    }
+    let refused = judged.scripts.iter().any(|one| one.decision.verdict == PolicyVerdict::Deny);
+    let exit = if errors.is_empty() && !refused { Exit::Done } else { Exit::CheckSaidNo };
     if terminal.json {
         let locks: Vec<Value> = locks.iter().map(|(dir, state)| json!({"dir": dir, "lock": state.word()})).collect();
         let (remarks, missing) = sound_files
             .as_ref()
             .map_or_else(Default::default, |files| (places_json(files.remarks()), missing_json(files)));
+        let scripts: Vec<Value> = judged.scripts.iter().map(to_json).collect();
         terminal.object(&json!({
-            "sound": errors.is_empty(), "steps": sound_files.as_ref().map_or(0, |files| files.steps().len()),
+            "sound": errors.is_empty(), "steps": steps().count(),
             "errors": places_json(&errors), "remarks": remarks, "missing_programs": missing, "locks": locks,
             "missing_secrets": lacking.iter().map(|(step, why)| json!({"step": step, "message": why})).collect::<Vec<_>>(),
+            "scripts": scripts, "advice": judged.advice,
         }))?;
         return Ok(exit);
     }
@@ -53,17 +102,63 @@ pub(super) fn run(dirs: &[PathBuf], config: Option<&Path>, terminal: &Terminal) 
         lines.extend(missing_lines(files));
     }
     lines.extend(lacking.iter().map(|(step, why)| format!("warning: {step}: {why}")));
+    lines.extend(judged.advice.iter().map(|advice| format!("advice: {advice}")));
     lines.extend(locks.iter().map(|(dir, state)| state.line(dir)));
-    lines.push(match (errors.len(), &sound_files) {
-        (0, Some(files)) if files.steps().len() == 1 => "sound: 1 step".to_owned(),
-        (0, files) => format!("sound: {} steps", files.as_ref().map_or(0, |files| files.steps().len())),
-        (1, _) => "1 error".to_owned(),
-        (count, _) => format!("{count} errors"),
-    });
     for line in lines {
         terminal.line(PrintableText::text(&line).as_str())?;
     }
+    for one in judged.scripts.iter().filter(|one| one.decision.verdict != PolicyVerdict::Allow) {
+        terminal.line(&heading(one))?;
+        let stopped = one.decision.decided.iter().filter(|one| one.verdict != PolicyVerdict::Allow);
+        let rows: Vec<_> = std::iter::once(heads()).chain(stopped.map(|decided| one.row(decided))).collect();
+        terminal.put(aligned(&rows).as_bytes())?;
+    }
+    terminal.line(&match (errors.len(), steps().count()) {
+        (0, 1) => "sound: 1 step".to_owned(),
+        (0, count) => format!("sound: {count} steps"),
+        (1, _) => "1 error".to_owned(),
+        (count, _) => format!("{count} errors"),
+    })?;
     Ok(exit)
+}
+
+/// Refuses a file that is no runbook, and a file beside other paths.
+fn check_name(file: &Path, paths: usize) -> Result<(), CommandFailure> {
+    let shown = file.display();
+    if !file.extension().is_some_and(|ending| ending == "md" || ending == "mdx") {
+        return Err(CommandFailure::usage(format!(
+            "{shown} is no runbook: `countersign policy explain {shown}` shows what a script would run"
+        )));
+    }
+    if paths > 1 {
+        return Err(CommandFailure::usage(format!("{shown} is a file: name one file, or directories")));
+    }
+    Ok(())
+}
+
+/// What policy says about the steps.
+#[derive(Default)]
+struct Judged {
+    /// The answer for each step, if `--policy` names a policy.
+    scripts: Vec<ScriptAnswer>,
+    /// What the authors should add to the blocks.
+    advice: Vec<String>,
+}
+
+fn judged<'a>(args: &Args, steps: impl Iterator<Item = &'a RegisteredStep>) -> Result<Judged, CommandFailure> {
+    let policy = match (&args.policy, &args.write_policy) {
+        (Some(file), _) => Project::here()?.policy(Some(file))?.policy,
+        (None, Some(_)) => Policy::load(LISTED).map_err(|errors| policy_draft::broken(&errors))?,
+        (None, None) => return Ok(Judged::default()),
+    };
+    let mut judged = Judged::default();
+    for step in steps {
+        let ruling = resolve(&policy, Builtins::current(), &step.definition.reference);
+        let answer = ScriptAnswer::of_step(&ruling, step, DecisionPlace::Boundary, &Flags::default());
+        judged.advice.extend(advice(step, &answer));
+        judged.scripts.extend(args.policy.is_some().then_some(answer));
+    }
+    Ok(judged)
 }
 
 /// Reads the files without errors. Returns `None` if a path can't be read at all.

@@ -13,7 +13,7 @@ use documents::record::later_words::{OWN_PROGRAMS, Program};
 use judgement::registry::Registry;
 use judgement::registry::registry_error::RegistryError;
 use judgement::registry::runbook_directories::{Locks, RunbookDirectories};
-use sandbox::program_lookup::program_path;
+use sandbox::programs::program_lookup::program_path;
 
 /// Reads the runbooks of these directories.
 pub(super) fn read_files(dirs: &[PathBuf], locks: Locks) -> Result<Registry, CommandFailure> {

@@ -2,16 +2,15 @@
 mod check;
 mod diff;
 mod files_read;
-mod import;
-mod import_policy;
 mod lock;
+mod policy_draft;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use crate::cli::registry::from_files::files_read::{missing_json, missing_lines, places_json, read_files};
+use crate::cli::registry::from_files::files_read::read_files;
 use client::commands::global::GlobalOptions;
 use client::commands::registry::printed::{print_list, print_step, rules};
 use client::home::keys::KeyArgs;
@@ -22,7 +21,7 @@ use documents::record::step_definition::SessionUse;
 use documents::yaml::nearest;
 use judgement::registry::runbook_directories::Locks;
 use judgement::registry::session_names::session_names;
-use sandbox::session_state::is_carried;
+use sandbox::sessions::session_state::is_carried;
 
 /// Commands that read runbook files.
 #[derive(Debug, clap::Subcommand)]
@@ -32,15 +31,7 @@ pub(super) enum FilesCommand {
     /// The file DIR/countersign.lock contains the digest of each step. An earlier lock is replaced. A boundary refuses
     /// to seal a directory whose steps differ from its lock.
     Lock,
-    /// Check the files of each directory; the exit code is 0 only if a boundary could seal them and the locks agree
-    ///
-    /// Reports every error, every remark, the declared programs that this host does not have, and the lock. A directory
-    /// without a lock is sound. With --config, names each step whose secret the configuration does not give it.
-    Check {
-        /// The boundary's countersign.toml, or its directory, for the check of the secrets
-        #[arg(long, value_name = "FILE")]
-        config: Option<PathBuf>,
-    },
+    Check(check::Args),
     /// Compare the files with the seal of the running boundary; the exit code is 0 only if they are the same
     ///
     /// Needs a token that may see every step. For each changed step, names the changed fields of its definition. Locks
@@ -49,10 +40,9 @@ pub(super) enum FilesCommand {
         #[command(flatten)]
         key: KeyArgs,
     },
-    Import(import::Args),
 }
 
-/// Locks, checks, compares or imports the steps of files.
+/// Locks, checks or compares the steps of files.
 ///
 /// # Errors
 /// Returns all errors in the files, or the reason why the boundary did not answer.
@@ -63,15 +53,14 @@ pub(super) fn run(
     terminal: &Terminal,
 ) -> Result<Exit, CommandFailure> {
     match command {
-        FilesCommand::Import(_) if !dirs.is_empty() => {
-            Err(CommandFailure::usage("`import` reads its own directory: leave out --dir"))
+        FilesCommand::Check(_) if !dirs.is_empty() => {
+            Err(CommandFailure::usage("write the directory without --dir: `countersign registry check DIR`"))
         }
-        FilesCommand::Import(args) => import::run(args, terminal),
+        FilesCommand::Check(args) => check::run(args, terminal),
         _ if dirs.is_empty() => {
             Err(CommandFailure::usage("name the directory with the runbooks, for example --dir runbooks"))
         }
         FilesCommand::Lock => lock::run(dirs, terminal),
-        FilesCommand::Check { config } => check::run(dirs, config.as_deref(), terminal),
         FilesCommand::Diff { key } => {
             let files = read_files(dirs, Locks::Ignored)?;
             diff::run(&files, &global.client(key)?, terminal)
@@ -92,17 +81,10 @@ pub(super) fn list(dirs: &[PathBuf], terminal: &Terminal) -> Result<Exit, Comman
                 |step| json!({"ref": step.definition.reference, "digest": step.digest, "title": step.definition.title}),
             )
             .collect();
-        terminal.object(&json!({
-            "registry_root": registry.root(), "steps": steps, "missing_programs": missing_json(registry),
-            "remarks": places_json(registry.remarks()),
-        }))?;
+        terminal.object(&json!({"registry_root": registry.root(), "steps": steps}))?;
         return Ok(Exit::Done);
     }
     terminal.say(&format!("registry root {}", registry.root()));
-    missing_lines(registry).iter().for_each(|line| terminal.say(line));
-    for remark in registry.remarks() {
-        terminal.say(&format!("remark: {remark}"));
-    }
     let rows = registry.steps().map(|step| {
         let of_step = std::slice::from_ref(&step.definition.approvals);
         [

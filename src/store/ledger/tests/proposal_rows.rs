@@ -187,10 +187,10 @@ async fn the_payload_is_readable_in_every_status_of_a_proposal() {
     let new = NewProposal { payload: Arc::clone(&payload), ..new_proposal(1) };
     ledger.propose(new).await.expect("proposed");
     assert_eq!(ledger.payload(&id), Ok(Some(payload.to_vec())));
-    assert_eq!(ledger.proposal_of(&core(1).digest).expect("read").map(|row| row.core), Some(core(1)));
+    assert_eq!(ledger.proposal(&id).expect("read").map(|row| row.core), Some(core(1)));
     ledger.consume(consume_of(&ledger, core(1))).await.expect("consumed");
     assert_eq!(ledger.payload(&id), Ok(Some(payload.to_vec())));
-    assert_eq!(ledger.proposal_of(&core(1).digest).expect("read").map(|row| row.status), Some(StoredStatus::Running));
+    assert_eq!(ledger.proposal(&id).expect("read").map(|row| row.status), Some(StoredStatus::Running));
     let [unfinished] = &ledger.unfinished().expect("read")[..] else { panic!("one") };
     assert_eq!((&unfinished.proposal, &*unfinished.decision), (&id, &b"decision"[..]));
     assert_eq!(unfinished.envelope, envelope_of(&payload));

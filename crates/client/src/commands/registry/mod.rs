@@ -22,16 +22,18 @@ use crate::terminal::streams::Terminal;
   countersign registry show service:restart")]
 pub struct Args {
     #[command(subcommand)]
-    command: Command,
+    command: SealedStepsCommand,
     /// Read these runbooks instead of asking the boundary; may be repeated
     #[arg(long = "dir", global = true, value_name = "DIR")]
     dirs: Vec<PathBuf>,
 }
 
+/// The commands that every program has.
 #[derive(Debug, clap::Subcommand)]
-enum Command {
+pub enum SealedStepsCommand {
     /// List the steps with their digests and their approval rules
     List {
+        /// The key of the user.
         #[command(flatten)]
         key: KeyArgs,
     },
@@ -39,6 +41,7 @@ enum Command {
     Show {
         /// The step, as path:step
         step: StepRef,
+        /// The key of the user.
         #[command(flatten)]
         key: KeyArgs,
     },
@@ -52,17 +55,23 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     if !args.dirs.is_empty() {
         return Err(needs_boundary("`registry --dir`"));
     }
-    match &args.command {
-        Command::List { key } => list_sealed(&global.client(key)?, terminal),
-        Command::Show { step, key } => show_sealed(step, &global.client(key)?, terminal),
+    args.command.run(global, terminal)
+}
+
+impl SealedStepsCommand {
+    /// Lists or shows the steps that the boundary has sealed.
+    ///
+    /// # Errors
+    /// Returns the reason why the boundary did not answer.
+    pub fn run(&self, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+        match self {
+            Self::List { key } => list_sealed(&global.client(key)?, terminal),
+            Self::Show { step, key } => show_sealed(step, &global.client(key)?, terminal),
+        }
     }
 }
 
-/// Prints a step of the boundary.
-///
-/// # Errors
-/// Returns the reason why the boundary did not answer.
-pub fn show_sealed(step: &StepRef, client: &Client, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+fn show_sealed(step: &StepRef, client: &Client, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let view: StepView = client.get(&format!("/v1/steps/{step}"))?;
     let mut rest = json!({"approvals": view.approvals, "sandbox": view.sandbox});
     if let Some(variables) = view.session_variables {
@@ -71,11 +80,7 @@ pub fn show_sealed(step: &StepRef, client: &Client, terminal: &Terminal) -> Resu
     print_step(&view.digest.to_string(), &view.definition, &rest, terminal)
 }
 
-/// Prints the steps of the boundary.
-///
-/// # Errors
-/// Returns the reason why the boundary did not answer.
-pub fn list_sealed(client: &Client, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+fn list_sealed(client: &Client, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let view: RegistryView = client.get("/v1/registry")?;
     if terminal.json {
         terminal.object(&view)?;

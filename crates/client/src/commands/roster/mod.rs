@@ -5,10 +5,9 @@ pub mod proposed;
 pub mod show;
 pub mod sign;
 
-use std::path::PathBuf;
-
 use crate::commands::client_build::needs_boundary;
-use crate::commands::roster::sign::{MergeArgs, SignArgs};
+use crate::commands::roster::show::ShowArgs;
+use crate::commands::roster::sign::SigningCommand;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::streams::Terminal;
 
@@ -33,17 +32,9 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// Print a roster and its digest; with --json, print the statement that verifiers take
-    Show {
-        /// A roster statement (JSON). The default is the roster in force, if the files of the configuration contain it
-        file: Option<PathBuf>,
-        /// Print the approvers in the allowed_signers format of OpenSSH
-        #[arg(long)]
-        allowed_signers: bool,
-    },
-    /// Show the changes of a next version, ask, and add your signature to its file
-    Sign(SignArgs),
-    /// Collect the signatures of one version from several files into the first file
-    Merge(MergeArgs),
+    Show(ShowArgs),
+    #[command(flatten)]
+    Signing(SigningCommand),
 }
 
 /// Shows or signs a roster.
@@ -52,11 +43,10 @@ enum Command {
 /// Returns all errors in the roster, or the reason why the roster was not signed.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     match &args.command {
-        Command::Show { file: Some(file), allowed_signers } => {
+        Command::Show(ShowArgs { file: Some(file), allowed_signers }) => {
             show::print(show::of_file(file)?, *allowed_signers, terminal)
         }
-        Command::Show { file: None, .. } => Err(needs_boundary("`roster show` without a file")),
-        Command::Sign(sign) => sign::run(sign, terminal),
-        Command::Merge(merge) => sign::merge(merge, terminal),
+        Command::Show(_) => Err(needs_boundary("`roster show` without a file")),
+        Command::Signing(command) => command.run(terminal),
     }
 }

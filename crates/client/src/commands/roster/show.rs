@@ -1,6 +1,6 @@
 //! The `roster show` command prints the people, their keys, and the digest to pin.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::home::named_file::read_bounded;
 use crate::terminal::exit::{CommandFailure, Exit};
@@ -12,6 +12,16 @@ use documents::crypto::ssh_key::{ForeignKey, SshKey};
 use documents::record::envelope::{Base64, Envelope};
 use documents::record::roster::MAX_ROSTER_BYTES;
 use judgement::trust::trusted_roster::TrustedRoster;
+
+/// Arguments of `roster show`.
+#[derive(Debug, clap::Args)]
+pub struct ShowArgs {
+    /// A roster statement (JSON). The default is the roster in force, if the files of the configuration contain it
+    pub file: Option<PathBuf>,
+    /// Print the approvers in the allowed_signers format of OpenSSH
+    #[arg(long)]
+    pub allowed_signers: bool,
+}
 
 /// Prints a roster.
 ///

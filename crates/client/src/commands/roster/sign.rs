@@ -23,12 +23,34 @@ use judgement::trust::signer::Signer;
 use judgement::trust::succession::{SuccessionTallies, ThresholdTally};
 use judgement::trust::version_file;
 
+/// The commands that sign the next version of a roster.
+#[derive(Debug, clap::Subcommand)]
+pub enum SigningCommand {
+    /// Show the changes of a next version, ask, and add your signature to its file
+    Sign(SignArgs),
+    /// Collect the signatures of one version from several files into the first file
+    Merge(MergeArgs),
+}
+
+impl SigningCommand {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// Returns the reason why the roster was not signed or merged.
+    pub fn run(&self, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+        match self {
+            Self::Sign(args) => run(args, terminal),
+            Self::Merge(args) => merge(args, terminal),
+        }
+    }
+}
+
 /// Shows the next roster version, asks the person, and adds a signature.
 ///
 /// # Errors
 /// Returns an error if no trusted roster is connected with this version, the key belongs to no approver, or the
 /// person declines.
-pub fn run(args: &SignArgs, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+fn run(args: &SignArgs, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let trust = args.trust.find()?;
     let proposed = ProposedRoster::read(&args.file, &args.earlier, &trust)?;
     let (before, next) = (&proposed.before, &proposed.next);
@@ -214,7 +236,7 @@ fn done(
 ///
 /// # Errors
 /// Returns an error if a file contains another roster version, or if a file cannot be read or written.
-pub fn merge(args: &MergeArgs, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+fn merge(args: &MergeArgs, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let proposed = ProposedRoster::read(&args.file, &args.earlier, &[])?;
     let (before, next) = (&proposed.before, &proposed.next);
     let mut signatures: Vec<EnvelopeSignature> = Vec::new();

@@ -67,12 +67,7 @@ pub(super) struct Fence {
 /// # Errors
 /// Returns the first part of the page that is not MDX.
 pub(super) fn read(text: &str, lines: &TextLines<'_>, flaws: &mut Vec<YamlFlaw>) -> Result<Vec<Element>, YamlFlaw> {
-    nesting::check_text(text).map_err(|(at, message)| YamlFlaw::new(lines.place(at), message))?;
-    if let Some(at) = text.find(AMPERSAND) {
-        let message = "the page contains the control character U+0001: remove the character";
-        return Err(YamlFlaw::new(lines.place(at), message));
-    }
-    let hidden = text.replace('&', AMPERSAND);
+    let hidden = checked_text(text).map_err(|(at, message)| YamlFlaw::new(lines.place(at), message))?;
     // The parser has internal checks that panic. A page must not end the process.
     let parsed = catch_unwind(AssertUnwindSafe(|| markdown::to_mdast(&hidden, &options())));
     let start = TextPlace { line: 1, column: 1 };
@@ -87,6 +82,18 @@ pub(super) fn read(text: &str, lines: &TextLines<'_>, flaws: &mut Vec<YamlFlaw>)
     Ok(found)
 }
 
+/// Returns the text for the parser.
+///
+/// # Errors
+/// Returns the offset of the first part that the parser can't read in good time.
+pub(crate) fn checked_text(text: &str) -> Result<String, (usize, String)> {
+    nesting::check_text(text)?;
+    if let Some(at) = text.find(AMPERSAND) {
+        return Err((at, "the page contains the control character U+0001: remove the character".to_owned()));
+    }
+    Ok(text.replace('&', AMPERSAND))
+}
+
 fn flaw_of(message: &Message, lines: &TextLines<'_>) -> YamlFlaw {
     let offset = message.place.as_deref().map_or(0, |place| match place {
         Place::Position(position) => position.start.offset,
@@ -98,11 +105,11 @@ fn flaw_of(message: &Message, lines: &TextLines<'_>) -> YamlFlaw {
 
 /// Character that stands for `&` while the parser reads the page. The parser panics if an attribute ends in `&` and
 /// letters, and it knows only some of the names of entities. No other part of MDX depends on `&`.
-const AMPERSAND: &str = "\u{1}";
+pub(crate) const AMPERSAND: &str = "\u{1}";
 
 /// Strict MDX with front matter, which every program that shows such pages hides. Emphasis is switched off, because
 /// emphasis can't hide an element, and its nesting has no limit.
-fn options() -> ParseOptions {
+pub(crate) fn options() -> ParseOptions {
     let budget = Cell::new(MAX_EXPRESSION_BYTES);
     ParseOptions {
         constructs: Constructs { attention: false, frontmatter: true, ..Constructs::mdx() },

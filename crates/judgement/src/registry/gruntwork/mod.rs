@@ -5,7 +5,7 @@
 //! module only reads a page and runs nothing. All other elements are prose.
 
 mod boilerplate;
-mod elements;
+pub(crate) mod elements;
 mod entities;
 mod gruntwork_bytes;
 mod inputs;
@@ -39,17 +39,9 @@ use documents::record::declared::{DeclaredSandbox, Limit};
 use documents::record::step_definition::{Approvals, Format, SessionUse, StepDefinition, Template};
 use documents::yaml::{OtherFile, TextPlace, YamlFlaw};
 
-/// Reads an `*.mdx` page. Returns `None` if the page has no step.
-///
-/// # Errors
-/// Returns all flaws of the page. If the page is not MDX, returns the first part that is not MDX.
-pub fn read(page: &Page<'_>) -> Result<Option<ReadPage>, Vec<YamlFlaw>> {
-    read_partly(page).map(ReadPage::without_flaws).transpose()
-}
-
 /// Reads an `*.mdx` page, and returns the steps without flaws together with the flaws of the page. Returns `None` if the
 /// page has no step.
-pub(super) fn read_partly(page: &Page<'_>) -> Option<ReadPage> {
+pub fn read(page: &Page<'_>) -> Option<ReadPage> {
     // A name of an element has no other form than its letters, so such a page can't contain a step.
     let may_have_step = STEPS.iter().any(|name| page.text.contains(name));
     if !may_have_step && !NEAR_MISSES.iter().any(|tag| page.text.contains(tag)) {
@@ -78,8 +70,8 @@ pub(super) fn read_partly(page: &Page<'_>) -> Option<ReadPage> {
     });
     let steps = || elements.iter().enumerate().filter(|(_, element)| STEPS.contains(&element.name.as_str()));
     if steps().next().is_none() && (notes.flaws.is_empty() || !may_have_step) {
-        let shared_remarks = notes.shared.into_remarks();
-        return (!shared_remarks.is_empty()).then(|| ReadPage { shared_remarks, ..ReadPage::default() });
+        let remarks = notes.shared.into_remarks();
+        return (!remarks.is_empty()).then(|| ReadPage { remarks, ..ReadPage::default() });
     }
     if let Some((_, element)) = steps().nth(MAX_STEPS) {
         let message = format!("the page has more than {MAX_STEPS} steps: split the page");
@@ -90,20 +82,15 @@ pub(super) fn read_partly(page: &Page<'_>) -> Option<ReadPage> {
     }
     let mut reader =
         Reader { page, elements: &elements, inputs: InputBlocks::new(page, &lines, &elements), ids: BTreeMap::new() };
-    let (mut found, mut unread) = (Vec::new(), Vec::new());
-    for (index, element) in steps() {
-        match reader.step(index, &mut notes) {
-            Some(step) => found.push(step),
-            None => unread.extend(element.text("id", &mut Vec::new()).map(|id| (id.to_owned(), element.place))),
-        }
-    }
+    let found = steps().filter_map(|(index, _)| reader.step(index, &mut notes)).collect();
     for list in [&mut notes.flaws, &mut notes.remarks] {
         // Several steps may use one block.
         list.sort();
         list.dedup();
     }
-    let Notes { flaws, remarks, shared } = notes;
-    Some(ReadPage { steps: found, remarks, shared_remarks: shared.into_remarks(), unread, flaws })
+    let Notes { flaws, mut remarks, shared } = notes;
+    remarks.extend(shared.into_remarks());
+    Some(ReadPage { steps: found, remarks, flaws })
 }
 
 /// Element of a page that does something in Gruntwork and that is no step here.

@@ -18,8 +18,8 @@ fn read_with(text: &str, files: &[(&str, &str)]) -> Result<ReadPage, Vec<String>
         fs::write(path, content).expect("a file");
     }
     let files = RunbookFiles::new(home.path().to_owned(), None);
-    let found = read(&Page { name: "ops/web", text, files: &files });
-    found.map(Option::unwrap_or_default).map_err(|flaws| flaws.iter().map(ToString::to_string).collect())
+    let found = read(&Page { name: "ops/web", text, files: &files }).unwrap_or_default();
+    found.without_flaws().map_err(|flaws| flaws.iter().map(ToString::to_string).collect())
 }
 
 fn page(text: &str) -> ReadPage {
@@ -38,7 +38,7 @@ fn errors(text: &str) -> Vec<String> {
 
 fn remarks(text: &str) -> Vec<String> {
     let found = page(text);
-    found.remarks.iter().chain(&found.shared_remarks).map(ToString::to_string).collect()
+    found.remarks.iter().map(ToString::to_string).collect()
 }
 
 /// Returns a page with one block of variables and one step that uses it.
@@ -168,7 +168,9 @@ Inline: `<Command id="code" command="rm -rf /" />` and {'<Command id="text" comm
     let steps: Vec<(&str, &str)> =
         found.steps.iter().map(|step| (step.definition.reference.step(), step.definition.source.as_str())).collect();
     assert_eq!(steps, [("real", "true"), ("second", "echo second\n")]);
-    let remarks: Vec<String> = found.shared_remarks.iter().chain(&found.remarks).map(ToString::to_string).collect();
+    let mut remarks: Vec<String> = found.remarks.iter().map(ToString::to_string).collect();
+    // The registry sorts the remarks of a page.
+    remarks.sort();
     assert_eq!(remarks.len(), 2, "{remarks:?}");
     assert_eq!(remarks[0], "20:1: attributes without effect: data-id");
     assert!(remarks[1].starts_with("20:65: Gruntwork's registry takes another script"), "{remarks:?}");

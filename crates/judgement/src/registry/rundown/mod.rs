@@ -69,18 +69,8 @@ fn workflow_partly(text: &str) -> Result<(Workflow, Vec<YamlFlaw>), Vec<YamlFlaw
     Ok((workflow, flaws))
 }
 
-/// Reads a `*.runbook.md` file. Each block that is run becomes a step, in the order of the file. The id of a step is its
-/// number or name, and that of the substep after a dot: `1`, `1.2`, `ErrorHandler`, `4.Cleanup`. The placeholders `{N}`
-/// and `{n}` become `N-th` and `n-th`.
-///
-/// # Errors
-/// Returns all flaws of the file, sorted by place.
-pub fn read(page: &Page<'_>) -> Result<Option<ReadPage>, Vec<YamlFlaw>> {
-    read_partly(page).without_flaws().map(Some)
-}
-
 /// Reads a `*.runbook.md` file, and returns the steps without flaws together with the flaws of the file.
-pub(super) fn read_partly(page: &Page<'_>) -> ReadPage {
+pub fn read(page: &Page<'_>) -> ReadPage {
     if let Err(flaw) = check_file_name(page.name) {
         return ReadPage::of_flaws(vec![flaw]);
     }
@@ -103,8 +93,8 @@ pub(super) fn read_partly(page: &Page<'_>) -> ReadPage {
         }
     }
     found.flaws.sort();
-    found.shared_remarks = remarks.into_remarks();
-    found.shared_remarks.extend(scenarios(page.text));
+    found.remarks = remarks.into_remarks();
+    found.remarks.extend(scenarios(page.text));
     found
 }
 

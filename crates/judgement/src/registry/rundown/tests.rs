@@ -30,7 +30,7 @@ fn page(text: &str) -> ReadPage {
         std::fs::write(home.path().join(child), "").expect("a file");
     }
     let files = RunbookFiles::new(home.path().join("ops"), None);
-    read(&Page { name: "ops/web", text, files: &files }).expect("a valid page").expect("a page")
+    read(&Page { name: "ops/web", text, files: &files }).without_flaws().expect("a valid page")
 }
 
 /// Transitions of step 1 with these lines.
@@ -86,7 +86,7 @@ fn each_executable_block_is_a_step_of_the_registry() {
     assert_eq!(DEPLOY.lines().nth(line - 1), Some("```bash"), "the place of a step is its fence");
     let dynamic = page("## {N}. Item\n### {N}.{n} One\n```bash\necho {n}\n```\n");
     assert_eq!(dynamic.steps[0].definition.reference.as_str(), "ops/web:N-th.n-th");
-    assert_eq!(dynamic.shared_remarks.len(), 1, "{:?}", dynamic.shared_remarks);
+    assert_eq!(dynamic.remarks.len(), 1, "{:?}", dynamic.remarks);
     let prose = page("## 1. Ask\nIs it done?\n");
     assert!(prose.steps.is_empty());
 }

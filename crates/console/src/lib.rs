@@ -1,0 +1,10 @@
+//! Pages that a person opens in a browser on the same machine.
+//!
+//! - [`page`]: the frame of a page, the prose of a runbook, and the colours of a terminal
+//! - [`web`]: the server of the pages, and the checks that let only this person in
+//!
+//! A page is a function from a model to markup. The macro of `maud` escapes all text.
+#![forbid(unsafe_code)]
+
+pub mod page;
+pub mod web;

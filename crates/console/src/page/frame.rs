@@ -1,0 +1,59 @@
+//! The frame of each page: its head, its title and its two files.
+
+use maud::{DOCTYPE, Markup, html};
+
+/// Path of the style sheet.
+pub const STYLE_PATH: &str = "/page.css";
+/// Path of the script.
+pub const SCRIPT_PATH: &str = "/page.js";
+/// Style sheet of all pages.
+pub const STYLE: &str = include_str!("page.css");
+/// Script of all pages. Each page also works without it, except for output that appears while a step runs.
+pub const SCRIPT: &str = include_str!("page.js");
+
+/// A page before its frame.
+#[derive(Debug)]
+pub struct FramedPage {
+    /// Title of the page and of its tab.
+    pub title: String,
+    /// Contents at the side, or `None` if the page has one column.
+    pub side: Option<Markup>,
+    /// Main part of the page.
+    pub main: Markup,
+    /// True if something changes on this page now. Without the script, the browser then loads the page again.
+    pub changes: bool,
+}
+
+/// Returns the whole document.
+#[must_use]
+pub fn framed(page: &FramedPage) -> Markup {
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { (page.title) " - countersign" }
+                link rel="stylesheet" href=(STYLE_PATH);
+                @if page.changes { noscript { meta http-equiv="refresh" content="2"; } }
+                script src=(SCRIPT_PATH) defer {}
+            }
+            body {
+                a.skip href="#main" { "Skip to the page" }
+                header { strong { "countersign" } " " span { (page.title) } }
+                div.columns {
+                    @if let Some(side) = &page.side { nav aria-label="Contents" { (side) } }
+                    main id="main" { (page.main) }
+                }
+            }
+        }
+    }
+}
+
+/// Returns a page that says what went wrong and what to do.
+#[must_use]
+pub fn problem(title: &str, what: &str) -> Markup {
+    let main = html! { h1 { (title) } p { (what) } p { a href="/" { "Back to the first page" } } };
+    framed(&FramedPage { title: title.to_owned(), side: None, main, changes: false })
+}

@@ -1,0 +1,5 @@
+//! Parts of a page.
+
+pub mod frame;
+pub mod prose;
+pub mod terminal_text;

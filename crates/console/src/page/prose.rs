@@ -1,0 +1,332 @@
+//! The prose of a runbook as markup. Only the tags that this file writes come into a page.
+
+use judgement::registry::prose_tree::{kind_of_element, text_attribute};
+use markdown::mdast::Node;
+use maud::{Markup, html};
+
+/// A heading, for the contents at the side.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heading {
+    /// Level from 1 to 6.
+    pub level: u8,
+    /// Fragment of the heading.
+    pub id: String,
+    /// Text of the heading.
+    pub text: String,
+}
+
+/// A part of a page in the order of the file.
+#[derive(Debug)]
+pub enum Part {
+    /// Prose.
+    Prose(Markup),
+    /// The step with this index stands here.
+    Step(usize),
+}
+
+/// The prose of a page, with the places of its steps.
+#[derive(Debug, Default)]
+pub struct Prose {
+    /// Headings in the order of the page.
+    pub headings: Vec<Heading>,
+    /// Parts in the order of the page.
+    pub parts: Vec<Part>,
+    /// Addresses of the images, as the page gives them.
+    pub images: Vec<String>,
+}
+
+/// Walks through the tree of a page. `lines` are the lines of the steps. A step stands behind the block that contains its
+/// line, and a block that is nothing else than the step is not repeated.
+#[must_use]
+pub fn prose(tree: &Node, lines: &[usize]) -> Prose {
+    let mut walker = Walker { prose: Prose::default(), lines, placed: vec![false; lines.len()] };
+    walker.flow(children(tree));
+    for (at, placed) in walker.placed.iter().enumerate() {
+        if !placed {
+            walker.prose.parts.push(Part::Step(at));
+        }
+    }
+    walker.prose
+}
+
+struct Walker<'a> {
+    prose: Prose,
+    lines: &'a [usize],
+    placed: Vec<bool>,
+}
+
+fn children(node: &Node) -> &[Node] {
+    node.children().map_or(&[], |children| children)
+}
+
+impl Walker<'_> {
+    fn flow(&mut self, nodes: &[Node]) {
+        for node in nodes {
+            let range = node.position().map_or(0..=0, |place| place.start.line..=place.end.line);
+            let steps: Vec<usize> =
+                (0..self.lines.len()).filter(|at| !self.placed[*at] && range.contains(&self.lines[*at])).collect();
+            let is_step = !steps.is_empty() && matches!(node, Node::Code(_) | Node::MdxJsxFlowElement(_));
+            let element = kind_of_element(node);
+            // An element such as an admonition can have steps between its prose.
+            let opens = element.is_some() && !children(node).is_empty() && !is_step_element(element);
+            if opens && !steps.is_empty() {
+                if let Some(title) = element.and_then(|_| admonition_title(node)) {
+                    self.prose.parts.push(Part::Prose(html! { p.admonition { strong { (title) } } }));
+                }
+                self.flow(children(node));
+            } else if !is_step {
+                let markup = self.block(node);
+                self.prose.parts.push(Part::Prose(markup));
+            }
+            for at in steps.into_iter().filter(|at| !self.placed[*at]).collect::<Vec<_>>() {
+                self.placed[at] = true;
+                self.prose.parts.push(Part::Step(at));
+            }
+        }
+    }
+
+    fn block(&mut self, node: &Node) -> Markup {
+        match node {
+            Node::Heading(heading) => {
+                let text = plain(node);
+                let id = format!("h{}", self.prose.headings.len());
+                self.prose.headings.push(Heading { level: heading.depth, id: id.clone(), text });
+                let inner = self.inline(&heading.children);
+                // The page has one heading of the first level: its title.
+                match heading.depth {
+                    1 => html! { h2 id=(id) { (inner) } },
+                    2 => html! { h3 id=(id) { (inner) } },
+                    3 => html! { h4 id=(id) { (inner) } },
+                    _ => html! { h5 id=(id) { (inner) } },
+                }
+            }
+            Node::Paragraph(paragraph) => html! { p { (self.inline(&paragraph.children)) } },
+            Node::Blockquote(quote) => html! { blockquote { (self.blocks(&quote.children)) } },
+            Node::List(list) => {
+                let items = html! { @for item in &list.children { li { (self.item(item)) } } };
+                if list.ordered {
+                    html! { ol start=(list.start.unwrap_or(1)) { (items) } }
+                } else {
+                    html! { ul { (items) } }
+                }
+            }
+            Node::Code(code) => html! { pre tabindex="0" { code { (original(&code.value)) } } },
+            Node::ThematicBreak(_) => html! { hr; },
+            Node::Table(table) => html! {
+                div.wide tabindex="0" { table {
+                    @for (at, row) in table.children.iter().enumerate() {
+                        tr { @for cell in children(row) {
+                            @if at == 0 { th scope="col" { (self.inline(children(cell))) } }
+                            @else { td { (self.inline(children(cell))) } }
+                        } }
+                    }
+                } }
+            },
+            Node::Html(html) => html! { pre { code { (original(&html.value)) } } },
+            Node::MdxJsxFlowElement(element) if admonition_title(node).is_some() => html! {
+                div.admonition role="note" {
+                    p { strong { (admonition_title(node).unwrap_or_default()) } }
+                    @if let Some(text) = text_attribute(node, "description") { p { (original(&text)) } }
+                    (self.blocks(&element.children))
+                }
+            },
+            Node::MdxJsxFlowElement(element) if element.children.is_empty() => html! {},
+            Node::MdxJsxFlowElement(element) => self.blocks(&element.children),
+            Node::FootnoteDefinition(note) => html! {
+                div.note { (original(&note.identifier)) ": " (self.blocks(&note.children)) }
+            },
+            // Front matter, imports, exports, values in braces and definitions of links are no prose.
+            Node::Yaml(_) | Node::Toml(_) | Node::MdxjsEsm(_) | Node::MdxFlowExpression(_) | Node::Definition(_) => {
+                html! {}
+            }
+            other => self.inline(std::slice::from_ref(other)),
+        }
+    }
+
+    fn blocks(&mut self, nodes: &[Node]) -> Markup {
+        html! { @for node in nodes { (self.block(node)) } }
+    }
+
+    fn item(&mut self, item: &Node) -> Markup {
+        let checked = if let Node::ListItem(item) = item { item.checked } else { None };
+        let text = match children(item) {
+            [Node::Paragraph(only)] => self.inline(&only.children),
+            more => self.blocks(more),
+        };
+        html! { @if let Some(checked) = checked { (if checked { "[x] " } else { "[ ] " }) } (text) }
+    }
+
+    fn inline(&mut self, nodes: &[Node]) -> Markup {
+        html! { @for node in nodes { (self.span(node)) } }
+    }
+
+    fn span(&mut self, node: &Node) -> Markup {
+        match node {
+            Node::Text(text) => html! { (original(&text.value)) },
+            Node::InlineCode(code) => html! { code { (original(&code.value)) } },
+            Node::Emphasis(inner) => html! { em { (self.inline(&inner.children)) } },
+            Node::Strong(inner) => html! { strong { (self.inline(&inner.children)) } },
+            Node::Delete(inner) => html! { del { (self.inline(&inner.children)) } },
+            Node::Break(_) => html! { br; },
+            Node::Link(link) => {
+                let (url, inner) = (original(&link.url), self.inline(&link.children));
+                if is_web(&url) || url.starts_with('#') {
+                    html! { a href=(url) rel="noreferrer noopener" { (inner) } }
+                } else {
+                    html! { (inner) " (" code { (url) } ")" }
+                }
+            }
+            Node::Image(image) => {
+                let (url, alt) = (original(&image.url), original(&image.alt));
+                if is_web(&url) || url.contains(':') || url.starts_with('/') {
+                    return html! { "[image: " (alt) ", " code { (url) } "]" };
+                }
+                let at = self.prose.images.len();
+                self.prose.images.push(url);
+                html! { img src=(format!("image/{at}")) alt=(alt); }
+            }
+            Node::MdxTextExpression(value) => html! { code { "{" (original(&value.value)) "}" } },
+            Node::Html(html) => html! { code { (original(&html.value)) } },
+            Node::InlineMath(math) => html! { code { (original(&math.value)) } },
+            Node::Math(math) => html! { pre { code { (original(&math.value)) } } },
+            other => self.inline(children(other)),
+        }
+    }
+}
+
+fn is_step_element(name: Option<&str>) -> bool {
+    matches!(name, Some("Command" | "Check" | "Template" | "TemplateInline" | "Inputs"))
+}
+
+/// Returns the title of an admonition.
+fn admonition_title(node: &Node) -> Option<String> {
+    if kind_of_element(node) != Some("Admonition") {
+        return None;
+    }
+    let kind = text_attribute(node, "type").unwrap_or_else(|| "note".to_owned());
+    let kind = original(&kind);
+    Some(match text_attribute(node, "title") {
+        Some(title) => format!("{kind}: {}", original(&title)),
+        None => kind,
+    })
+}
+
+fn is_web(url: &str) -> bool {
+    ["https://", "http://", "mailto:"].iter().any(|scheme| url.starts_with(scheme))
+}
+
+/// Returns all text of a node.
+fn plain(node: &Node) -> String {
+    match node {
+        Node::Text(text) => original(&text.value),
+        Node::InlineCode(code) => original(&code.value),
+        _ => children(node).iter().map(plain).collect(),
+    }
+}
+
+/// The reader of the tree keeps another character in the place of `&`.
+fn original(text: &str) -> String {
+    judgement::registry::prose_tree::original(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use judgement::registry::prose_tree::prose_tree;
+    use proptest::prelude::*;
+
+    const TAGS: [&str; 29] = [
+        "a",
+        "blockquote",
+        "br",
+        "code",
+        "del",
+        "div",
+        "em",
+        "h2",
+        "h3",
+        "h4",
+        "h5",
+        "hr",
+        "img",
+        "li",
+        "ol",
+        "p",
+        "pre",
+        "span",
+        "strong",
+        "table",
+        "td",
+        "th",
+        "tr",
+        "ul",
+        "tbody",
+        "thead",
+        "h1",
+        "h6",
+        "dl",
+    ];
+
+    fn shown(name: &str, text: &str, lines: &[usize]) -> (String, Vec<usize>) {
+        let tree = prose_tree(name, text).expect("a tree");
+        let (mut markup, mut steps) = (String::new(), Vec::new());
+        for part in prose(&tree, lines).parts {
+            match part {
+                Part::Prose(prose) => markup.push_str(&prose.into_string()),
+                Part::Step(at) => {
+                    markup.push_str(&format!("[{at}]"));
+                    steps.push(at);
+                }
+            }
+        }
+        (markup, steps)
+    }
+
+    #[test]
+    fn prose_has_its_steps_in_place_of_their_blocks() {
+        let page = "# Title\n\nBefore **this** & that.\n\n```bash {#one}\necho 1\n```\n\n- after\n";
+        let (markup, _) = shown("a.md", page, &[5]);
+        assert_eq!(
+            markup,
+            "<h2 id=\"h0\">Title</h2><p>Before <strong>this</strong> &amp; that.</p>[0]<ul><li>after</li></ul>"
+        );
+        let page = "<Admonition type=\"warning\" title=\"Careful\" />\n\n<Command id=\"a\" command=\"b\" />\n\ntext\n";
+        let (markup, steps) = shown("a.mdx", page, &[3]);
+        assert!(markup.contains("warning: Careful"), "{markup}");
+        assert!(markup.ends_with("[0]<p>text</p>"), "{markup}");
+        assert_eq!(steps, [0]);
+    }
+
+    #[test]
+    fn no_script_link_and_no_image_from_outside_come_into_a_page() {
+        let page =
+            "[a](javascript:alert(1)) ![x](https://example.com/a.png) ![y](pictures/b.png) <b onclick=\"c()\">d</b>\n";
+        let (markup, _) = shown("a.md", page, &[]);
+        assert!(
+            !markup.contains("href=\"javascript") && !markup.contains("<b ") && !markup.contains("src=\"http"),
+            "{markup}"
+        );
+        assert!(markup.contains("src=\"image/0\""), "{markup}");
+    }
+
+    proptest! {
+        #[test]
+        fn only_listed_tags_come_into_a_page(parts in proptest::collection::vec(prop_oneof![
+            Just("<script>".to_owned()), Just("# ".to_owned()), Just("\n\n".to_owned()), Just("> ".to_owned()),
+            Just("- ".to_owned()), Just("`".to_owned()), Just("```\n".to_owned()), Just("<Admonition>".to_owned()),
+            Just("</Admonition>".to_owned()), Just("![a](b\"onerror=)".to_owned()), Just("**".to_owned()),
+            Just("| a |\n|---|\n".to_owned()), Just("<img src=x>".to_owned()), Just("&lt;".to_owned()), ".{0,8}",
+        ], 0..20), mdx in any::<bool>()) {
+            let name = if mdx { "a.mdx" } else { "a.md" };
+            let Ok(tree) = prose_tree(name, &parts.concat()) else { return Ok(()) };
+            for part in prose(&tree, &[1]).parts {
+                let Part::Prose(markup) = part else { continue };
+                let markup = markup.into_string();
+                for tag in markup.split('<').skip(1) {
+                    let name = tag.trim_start_matches('/').split(|c: char| !c.is_ascii_alphanumeric()).next();
+                    prop_assert!(name.is_some_and(|name| TAGS.contains(&name)), "{}", markup);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! The server of the pages: an address that only this machine reaches, and the checks of each request.
+
+pub mod door;
+pub mod guard;
+pub mod one_use;

@@ -1,0 +1,149 @@
+//! The kinds of signed statements. The table has one row for each kind.
+
+use serde_json::{Value, json};
+
+use crate::record::authorization::Authorization;
+use crate::record::consumption::Consumption;
+use crate::record::denial::Denial;
+use crate::record::document::{Predicate, STATEMENT_TYPE, Statement, predicate_type};
+use crate::record::envelope::MAX_SIGNATURES;
+use crate::record::grant::Grant;
+use crate::record::later::schema_of;
+use crate::record::local_receipt::LocalReceipt;
+use crate::record::malformed::Malformed;
+use crate::record::receipt::Receipt;
+use crate::record::refusal_statement::RefusalStatement;
+use crate::record::review_statement::ReviewStatement;
+use crate::record::revocation::Revocation;
+use crate::record::roster::Roster;
+use crate::record::run_report::RunReport;
+use crate::record::seal::Seal;
+
+/// One kind of statement. Its name and its maximum size are constants of its [`Predicate`].
+#[derive(Debug, Clone, Copy)]
+pub struct StatementKind {
+    /// The name of the kind, as in `https://countersign.dev/<word>/v1`.
+    pub word: &'static str,
+    /// What may contain a statement of this kind.
+    pub carrier: Carrier,
+    /// Parses a payload, and returns the bytes of the parsed statement.
+    pub read: fn(&[u8]) -> Result<Vec<u8>, Malformed>,
+    /// Returns the JSON Schema of a statement.
+    pub schema: fn() -> Value,
+}
+
+/// What may contain a statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Carrier {
+    /// The log, as a leaf of this kind.
+    Log(LeafKind),
+    /// Other documents and files.
+    Files,
+    /// The log of a later version. A statement has at most this number of signatures.
+    LaterLog(usize),
+    /// Files of a later version. A statement has at most this number of signatures.
+    LaterFiles(usize),
+}
+
+/// The kind of a log leaf. The database stores the number of each variant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum LeafKind {
+    /// Seal: the registry, the policy and the roster in force.
+    Seal = 1,
+    /// Consumption: the spent nonces.
+    Consumption = 2,
+    /// Receipt of a run.
+    Receipt = 3,
+    /// Denial of an approver.
+    Denial = 4,
+    /// Refusal of the boundary.
+    Refusal = 5,
+}
+
+/// All kinds of statements, sorted by name.
+pub const KINDS: [StatementKind; 12] = [
+    kind::<Authorization>(Carrier::Files),
+    kind::<Consumption>(Carrier::Log(LeafKind::Consumption)),
+    kind::<Denial>(Carrier::Log(LeafKind::Denial)),
+    kind::<Grant>(Carrier::LaterLog(MAX_SIGNATURES)),
+    kind::<LocalReceipt>(Carrier::Files),
+    kind::<Receipt>(Carrier::Log(LeafKind::Receipt)),
+    kind::<RefusalStatement>(Carrier::Log(LeafKind::Refusal)),
+    kind::<ReviewStatement>(Carrier::LaterLog(1)),
+    kind::<Revocation>(Carrier::LaterLog(1)),
+    kind::<Roster>(Carrier::Files),
+    kind::<RunReport>(Carrier::LaterFiles(1)),
+    kind::<Seal>(Carrier::Log(LeafKind::Seal)),
+];
+
+const fn kind<P: Predicate>(carrier: Carrier) -> StatementKind {
+    StatementKind {
+        word: P::KIND,
+        carrier,
+        read: |payload| Statement::<P>::from_payload(payload)?.to_payload(),
+        schema: schema::<P>,
+    }
+}
+
+fn schema<P: Predicate>() -> Value {
+    let mut value = schema_of::<P>();
+    // This constant distinguishes the kinds of statements.
+    value["properties"]["predicateType"] = json!({"const": predicate_type(P::KIND)});
+    value["description"] = value["$defs"][P::schema_name().as_ref()]["description"].clone();
+    value["properties"]["_type"] = json!({"const": STATEMENT_TYPE});
+    value
+}
+
+impl StatementKind {
+    /// Returns the kind with this name.
+    #[must_use]
+    pub fn of(word: &str) -> Option<Self> {
+        KINDS.into_iter().find(|kind| kind.word == word)
+    }
+}
+
+impl LeafKind {
+    /// Returns the name of this kind in the predicate type of a statement.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        KINDS.iter().find(|kind| kind.carrier == Carrier::Log(self)).map_or("", |kind| kind.word)
+    }
+
+    /// Returns the kind of leaf with this number in the database.
+    #[must_use]
+    pub fn of_number(number: u8) -> Option<Self> {
+        KINDS.iter().find_map(|kind| match kind.carrier {
+            Carrier::Log(leaf) if leaf as u8 == number => Some(leaf),
+            _ => None,
+        })
+    }
+}
+
+/// Reads the payload of a reserved kind with this number of signatures. Returns the error of an invalid payload, or
+/// [`Malformed::later`] for a valid payload. Returns `None` if `kind` is not reserved.
+#[must_use]
+pub fn of_kind(kind: &str, payload: &[u8], signatures: usize) -> Option<Malformed> {
+    let kind = StatementKind::of(kind)?;
+    let (Carrier::LaterLog(most) | Carrier::LaterFiles(most)) = kind.carrier else { return None };
+    Some(match (kind.read)(payload) {
+        Err(error) if !error.later => error,
+        _ if !(1..=most).contains(&signatures) => {
+            Malformed::at("/signatures", format!("found {signatures} signatures, expected 1 to {most}"))
+        }
+        _ => Malformed::later("/predicateType"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_of_leaf_is_in_the_table() {
+        for leaf in [LeafKind::Seal, LeafKind::Consumption, LeafKind::Receipt, LeafKind::Denial, LeafKind::Refusal] {
+            assert_eq!(LeafKind::of_number(leaf as u8), Some(leaf));
+            assert!(StatementKind::of(leaf.word()).is_some(), "{leaf:?}");
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Denials in the log, and statements that the boundary signed.
+
+use crate::audit::finding::{AuditEvent, DenialLine, Finding, FindingKind};
+use crate::audit::history::{Auditor, of_malformed, signed};
+use crate::audit::seal_in_force::SealInForce;
+use crate::decision::place::check_place;
+use documents::record::denial::{Denial, denied};
+use documents::record::document::Predicate;
+use documents::record::envelope::{EnvelopeSignature, Verified, VerifyError};
+
+impl Auditor {
+    pub(super) fn denial(
+        &mut self,
+        index: u64,
+        payload: &[u8],
+        signatures: &[EnvelopeSignature],
+        in_force: &SealInForce,
+    ) {
+        let signed = match signed::<Denial>(payload, signatures) {
+            Ok(signed) => signed,
+            Err(why) => return self.say(Finding::at(FindingKind::Entry, index, why)),
+        };
+        let one = signed.signature_count() == 1;
+        self.counts.signatures += 1;
+        let document = match signed.verify(|keyid| in_force.roster.approver_of(keyid).map(|(_, key)| key)) {
+            Ok(document) => document,
+            Err(VerifyError::Malformed(malformed)) => {
+                return self.say(Finding::at(of_malformed(&malformed), index, malformed.to_string()));
+            }
+            Err(error) => return self.say(Finding::at(FindingKind::Denial, index, error.to_string())),
+        };
+        if !one {
+            self.say(Finding::at(
+                FindingKind::Denial,
+                index,
+                "the denial must have exactly one signature, by the approver who denies",
+            ));
+        }
+        let here = &in_force.boundary;
+        if let Err(error) = check_place(&document.predicate().boundary, &here.name, &here.id, &here.epoch) {
+            self.say(Finding::at(FindingKind::Denial, index, error.to_string()));
+        }
+        let ended = document.signatures().iter().find_map(|signature| {
+            let (approver, _) = in_force.roster.approver_of(&signature.keyid)?;
+            approver
+                .valid_before
+                .filter(|end| *end <= self.at)
+                .map(|end| format!("{} stopped being an approver at {end}", approver.name))
+        });
+        if let Some(message) = ended {
+            self.say(Finding::at(FindingKind::Denial, index, message));
+        }
+        // The parser of the document has already checked the subject.
+        if let Ok(authorization) = denied(document.statement()) {
+            self.denials.insert(authorization);
+            self.counts.denials += 1;
+            let signer = document.signatures().first();
+            if let Some((approver, _)) = signer.and_then(|one| in_force.roster.approver_of(&one.keyid)) {
+                self.said.push(AuditEvent::Denial(Box::new(DenialLine {
+                    after: self.at,
+                    approver: approver.name.clone(),
+                    authorization,
+                    reason: document.predicate().reason.clone(),
+                    entry: index,
+                })));
+            }
+        }
+    }
+
+    /// Verifies a document that only the boundary signs. The keys come from the roster in force.
+    pub(super) fn of_boundary<P: Predicate>(
+        &mut self,
+        index: u64,
+        payload: &[u8],
+        signatures: &[EnvelopeSignature],
+        in_force: &SealInForce,
+    ) -> Option<Verified<P>> {
+        let verified = signed::<P>(payload, signatures).map_err(|why| (FindingKind::Entry, why)).and_then(|signed| {
+            if signed.signature_count() != 1 {
+                let message = format!(
+                    "found {} signatures, expected only the signature of the boundary",
+                    signed.signature_count()
+                );
+                return Err((FindingKind::Signature, message));
+            }
+            let name = &in_force.boundary.name;
+            signed.verify_raw(|keyid| in_force.roster.boundary_key(name, keyid)).map_err(|error| match error {
+                VerifyError::Malformed(malformed) => (of_malformed(&malformed), malformed.to_string()),
+                VerifyError::UnknownSigner { keyid } => {
+                    let version = in_force.roster.version();
+                    let message = format!(
+                        "the signing key {keyid} is no key of boundary {name} in version {version} of the roster"
+                    );
+                    (FindingKind::Signature, message)
+                }
+                error => (FindingKind::Signature, error.to_string()),
+            })
+        });
+        self.counts.signatures += 1;
+        match verified {
+            Ok(verified) => Some(verified),
+            Err((what, why)) => {
+                self.say(Finding::at(what, index, format!("{}: {why}", P::KIND)));
+                None
+            }
+        }
+    }
+}

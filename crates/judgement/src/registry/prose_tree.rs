@@ -1,0 +1,68 @@
+//! The tree of a page for its prose, as its readers see it.
+//!
+//! Nothing that runs depends on this tree: steps come from the readers of the four formats.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use markdown::mdast::{AttributeContent, AttributeValue, Node};
+use markdown::{Constructs, ParseOptions};
+
+use crate::registry::gruntwork::elements::{AMPERSAND, checked_text, options as page_options};
+
+/// Maximum number of characters that can begin or end an emphasis. Emphasis of a page with more is shown as it is
+/// written, because each of these characters can nest the tree one level deeper.
+const MAX_EMPHASIS: usize = 500;
+
+/// Returns the tree of a page with this name.
+///
+/// # Errors
+/// Returns why the page can't be shown.
+pub fn prose_tree(name: &str, text: &str) -> Result<Node, String> {
+    let hidden = checked_text(text).map_err(|(_, message)| message)?;
+    let emphasis = text.bytes().filter(|byte| matches!(byte, b'*' | b'_' | b'~')).count() <= MAX_EMPHASIS;
+    let options = if name.ends_with(".mdx") {
+        let mut options = page_options();
+        options.constructs.attention = emphasis;
+        options.constructs.gfm_table = true;
+        options
+    } else {
+        let constructs = Constructs { frontmatter: true, attention: emphasis, ..Constructs::gfm() };
+        ParseOptions { constructs, ..ParseOptions::gfm() }
+    };
+    let parsed = catch_unwind(AssertUnwindSafe(|| markdown::to_mdast(&hidden, &options)));
+    let tree = parsed.map_err(|_| "the parser of Markdown can't read the page".to_owned())?;
+    tree.map_err(|message| original(&message.reason))
+}
+
+/// Returns the name of an MDX element.
+#[must_use]
+pub fn kind_of_element(node: &Node) -> Option<&str> {
+    match node {
+        Node::MdxJsxFlowElement(element) => element.name.as_deref(),
+        Node::MdxJsxTextElement(element) => element.name.as_deref(),
+        _ => None,
+    }
+}
+
+/// Returns an attribute of an MDX element, if the attribute is a text.
+#[must_use]
+pub fn text_attribute(node: &Node, name: &str) -> Option<String> {
+    let attributes = match node {
+        Node::MdxJsxFlowElement(element) => &element.attributes,
+        Node::MdxJsxTextElement(element) => &element.attributes,
+        _ => return None,
+    };
+    attributes.iter().find_map(|attribute| match attribute {
+        AttributeContent::Property(property) if property.name == name => match &property.value {
+            Some(AttributeValue::Literal(text)) => Some(text.clone()),
+            Some(AttributeValue::Expression(_)) | None => None,
+        },
+        _ => None,
+    })
+}
+
+/// Returns a text of the tree as the page has it. While the parser reads, another character stands for `&`.
+#[must_use]
+pub fn original(text: &str) -> String {
+    text.replace(AMPERSAND, "&")
+}

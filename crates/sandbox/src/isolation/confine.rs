@@ -1,0 +1,433 @@
+//! Restricts a new process and executes the step.
+//!
+//! The restrictions can't be removed later. Their order is capabilities, id, `no_new_privs`, system-call filter,
+//! resource limits, Landlock, descriptors, exec.
+
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use rustix::process::{Pid, Resource, Rlimit};
+use rustix::thread::{CapabilitiesSecureBits, CapabilitySet, CapabilitySets};
+
+use crate::isolation::filesystem::{self, StepPaths};
+use crate::isolation::grants;
+use crate::isolation::interpreter;
+use crate::isolation::protocol::{
+    self, AnnouncedPrograms, AtStage, Confined, HelperMessage, HostId, RunForm, RunRequest, RunTexts, SetupFailure,
+    SetupStage,
+};
+use crate::isolation::run_places::{self, OF_RESULTS};
+use crate::isolation::seccomp;
+use crate::isolation::secret_files;
+use crate::isolation::step_files;
+use crate::isolation::syscalls::{self, ForkSide};
+use documents::record::profile::{NetworkMode, Workdir};
+
+/// Maximum number of open descriptors of a step, as most programs expect.
+const DESCRIPTORS: u64 = 1024;
+/// Divisor for the descriptor limit of a step that runs as the user of the service. The step's limit is the service's
+/// limit divided by this number. The kernel counts the descriptors in flight over Unix sockets per user, and compares
+/// the count with the limit of the sender. With a lower limit, a step can't use up the descriptors in flight that the
+/// service and the helper need to start runs.
+const PART: u64 = 4;
+
+/// Maximum stack size of a process, in bytes. Compilers need this size. A limit is needed, because `RLIMIT_DATA` does
+/// not count the stack and the inherited hard limit may be unlimited.
+const STACK: u64 = 64 << 20;
+/// Maximum number of queued signals and timers of a run. The kernel counts them per user, so without this limit a run
+/// could prevent other programs of the user from creating timers.
+const SIGNALS: u64 = 1024;
+
+/// Restrictions of this process, which the step inherits.
+pub(crate) struct Confinement {
+    /// True if the capability bounding set is empty.
+    pub(crate) bounded: bool,
+    /// SHA-256 of the system-call filter, if one is installed.
+    pub(crate) seccomp: Option<String>,
+}
+
+/// Starts the step, and waits until exec succeeded or an earlier call failed. `proxy` is the port of the run's proxy on
+/// the run's own loopback. If the programs of the run are recorded, the step's process sends a listener for them to
+/// `control`.
+pub(crate) fn start(
+    request: &RunRequest,
+    view: &StepPaths,
+    texts: &RunTexts,
+    held: &Confinement,
+    proxy: Option<u16>,
+    control: &UnixStream,
+) -> Result<(Pid, Confined), SetupFailure> {
+    let mut outcome = None;
+    let step = syscalls::spawn(&mut || {
+        let Err(failure) = become_step(request, view, texts, held, proxy, control, &mut outcome);
+        outcome = Some(Err(failure));
+    })
+    .at(SetupStage::Processes, "start the step's process")?;
+    let facts = outcome.unwrap_or_else(|| {
+        let why = "the step's process ended before exec (perhaps out of memory)";
+        Err(SetupFailure::new(SetupStage::Exec, why))
+    })?;
+    Ok((step, facts))
+}
+
+/// Empties the capability bounding set. Returns true if the set is empty. The current capabilities are kept.
+pub(crate) fn empty_bounding_set() -> Result<bool, SetupFailure> {
+    let mut empty = true;
+    for bit in 0..64 {
+        let capability = CapabilitySet::from_bits_retain(1 << bit);
+        match rustix::thread::remove_capability_from_bounding_set(capability) {
+            Ok(()) => {}
+            // The kernel has no capability with this number or with a higher number.
+            Err(rustix::io::Errno::INVAL) => break,
+            // An ordinary user may not change the set, which has no effect for this user with `no_new_privs`.
+            Err(rustix::io::Errno::PERM) => {
+                empty &= rustix::thread::capability_is_in_bounding_set(capability) != Ok(true);
+            }
+            Err(_) => return Err(SetupFailure::new(SetupStage::Capabilities, "empty the capability bounding set")),
+        }
+    }
+    Ok(empty)
+}
+
+/// Drops all capabilities permanently. Changes to the user id `own_id`, if there is one.
+pub(crate) fn drop_privileges(own_id: Option<u32>) -> Result<(), SetupFailure> {
+    let stage = SetupStage::Capabilities;
+    // With locked secure bits, neither a change of ids nor an executed file can add a capability. The bits also forbid
+    // ambient capabilities.
+    let bits = CapabilitiesSecureBits::NO_ROOT
+        | CapabilitiesSecureBits::NO_ROOT_LOCKED
+        | CapabilitiesSecureBits::NO_SETUID_FIXUP
+        | CapabilitiesSecureBits::NO_SETUID_FIXUP_LOCKED
+        | CapabilitiesSecureBits::KEEP_CAPS_LOCKED
+        | CapabilitiesSecureBits::NO_CAP_AMBIENT_RAISE
+        | CapabilitiesSecureBits::NO_CAP_AMBIENT_RAISE_LOCKED;
+    let locked = rustix::thread::set_capabilities_secure_bits(bits);
+    // On the host's root file system, an ordinary user may not set the secure bits and has no capabilities to drop.
+    if locked.is_err_and(|error| error != rustix::io::Errno::PERM) {
+        return Err(SetupFailure::new(stage, "lock the secure bits"));
+    }
+    if let Some(id) = own_id {
+        give_away([rustix::stdio::stdout(), rustix::stdio::stderr()], HostId { uid: id, gid: id })?;
+        take_id(id)?;
+    }
+    let none = CapabilitySets {
+        effective: CapabilitySet::empty(),
+        permitted: CapabilitySet::empty(),
+        inheritable: CapabilitySet::empty(),
+    };
+    // The ambient set only contains permitted and inheritable capabilities, so it is empty too.
+    rustix::thread::set_capabilities(None, none).at(stage, "drop all capabilities")?;
+    rustix::thread::set_no_new_privs(true).at(stage, "set no_new_privs")?;
+    let held = rustix::thread::capabilities(None).at(stage, "read the capabilities back")?;
+    let sure = rustix::thread::no_new_privs().at(stage, "read no_new_privs back")?;
+    if !sure || !(held.effective | held.permitted | held.inheritable).is_empty() {
+        return Err(SetupFailure::new(stage, "the capabilities could not be dropped"));
+    }
+    Ok(())
+}
+
+/// Gives the output pipes to the user `id` of the run, so that the step can open `/dev/stderr`. Other files do not
+/// belong to the run and keep their owner.
+pub(crate) fn give_away(output: [BorrowedFd<'_>; 2], id: HostId) -> Result<(), SetupFailure> {
+    let what = "give the output pipes to the run's user";
+    for stream in output {
+        let mode = rustix::fs::fstat(stream).at(SetupStage::Identity, what)?.st_mode;
+        if rustix::fs::FileType::from_raw_mode(mode) == rustix::fs::FileType::Fifo {
+            let (uid, gid) = (rustix::fs::Uid::from_raw(id.uid), rustix::fs::Gid::from_raw(id.gid));
+            rustix::fs::fchown(stream, Some(uid), Some(gid)).at(SetupStage::Identity, what)?;
+        }
+    }
+    Ok(())
+}
+
+/// Changes to the only id of this process's user namespace and keeps the capabilities.
+pub(crate) fn take_inner_id(id: u32) -> Result<(), SetupFailure> {
+    let what = "become the run's id";
+    let (uid, gid) = (rustix::process::Uid::from_raw(id), rustix::process::Gid::from_raw(id));
+    rustix::thread::set_thread_res_gid(gid, gid, gid).at(SetupStage::Identity, what)?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid).at(SetupStage::Identity, what)
+}
+
+/// Changes to the id `id` and drops the supplementary groups.
+pub(crate) fn take_id(id: u32) -> Result<(), SetupFailure> {
+    let what = || format!("become the run's own id {id}");
+    let (uid, gid) = (rustix::process::Uid::from_raw(id), rustix::process::Gid::from_raw(id));
+    rustix::thread::set_thread_groups(&[]).at(SetupStage::Identity, what())?;
+    rustix::thread::set_thread_res_gid(gid, gid, gid).at(SetupStage::Identity, what())?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid).at(SetupStage::Identity, what())
+}
+
+/// Restricts this process and executes the step's program. The names of the enforced layers are written to `outcome`
+/// just before exec.
+fn become_step(
+    request: &RunRequest,
+    view: &StepPaths,
+    texts: &RunTexts,
+    held: &Confinement,
+    proxy: Option<u16>,
+    control: &UnixStream,
+    outcome: &mut Option<Result<Confined, SetupFailure>>,
+) -> Result<std::convert::Infallible, SetupFailure> {
+    rustix::process::setsid().at(SetupStage::Processes, "begin a session")?;
+    let mut facts = Confined {
+        landlock: None,
+        seccomp: held.seccomp.clone(),
+        masked: view.masked,
+        bounded: held.bounded,
+        counted: false,
+    };
+    if request.form == RunForm::Host {
+        facts.bounded = empty_bounding_set()?;
+        drop_privileges(request.own_id)?;
+    }
+    enter_directory(request, view)?;
+    let program = interpreter::program(&texts.source, &request.interpreter)?;
+    if let (RunForm::Host, Some(filter)) = (request.form, request.filter) {
+        facts.seccomp = Some(seccomp::confine(filter)?);
+    }
+    limit(request)?;
+    facts.counted = request.group.pids || is_counted()?;
+    if request.landlock {
+        // A run on the host's root file system has no network namespace, so Landlock must also block TCP.
+        let ports = request.form == RunForm::Host && request.profile.network.mode != NetworkMode::Host;
+        facts.landlock = Some(grants::confine(&view.grants, ports)?);
+    }
+    // The run's id may belong to no user of the host, so other users must be able to read the files that the run
+    // creates in a live tree.
+    let kept_back = if request.profile.workdir == Workdir::InPlace { 0o022 } else { 0o077 };
+    rustix::process::umask(rustix::fs::Mode::from_bits_retain(kept_back));
+    let what = || format!("execute {}", program.path.display());
+    let path = text(program.path.as_os_str().as_bytes(), what)?;
+    let mut arguments = vec![path.clone()];
+    let wrapper = request.session.as_ref().and_then(|session| session.wrapper.as_ref());
+    let before_script = match wrapper.and_then(|wrapper| wrapper.arguments.as_ref()) {
+        Some(arguments) => arguments.iter().map(|argument| view.places.fill(argument)).collect(),
+        None => program.arguments.into_iter().map(String::into_bytes).collect::<Vec<_>>(),
+    };
+    for argument in before_script.iter().map(Vec::as_slice).chain([view.script.as_os_str().as_bytes()]) {
+        arguments.push(text(argument, what)?);
+    }
+    let environment = environment(request, view, texts, proxy)?;
+    if request.record {
+        announce_programs(&program.path, step_files::programs(&view.work, &request.files), control)?;
+    }
+    // The helper has reset all signal handlers to their defaults.
+    syscalls::unblock_signals().at(SetupStage::Processes, "unblock signals")?;
+    syscalls::close_on_exec_from(3).at(SetupStage::Processes, "close descriptors")?;
+    *outcome = Some(Ok(facts));
+    Err(syscalls::execute(&path, &arguments, &environment)).at(SetupStage::Exec, what())
+}
+
+/// Enters the directory in which the step starts.
+fn enter_directory(request: &RunRequest, view: &StepPaths) -> Result<(), SetupFailure> {
+    let Some(directory) = run_places::session_cwd(request) else {
+        return std::env::set_current_dir(&view.work).at(SetupStage::Workdir, "enter the work directory");
+    };
+    let shown = directory.as_os_str().as_bytes().escape_ascii();
+    let what =
+        format!("enter the directory {shown} of the session; reset the session, or start it in another directory");
+    std::env::set_current_dir(directory).at(SetupStage::Workdir, what)
+}
+
+/// Lets the service record the programs that this process and its future children execute. Without a listener from the
+/// kernel, the run has no record.
+fn announce_programs(
+    next: &Path,
+    of_step: impl Iterator<Item = PathBuf>,
+    control: &UnixStream,
+) -> Result<(), SetupFailure> {
+    let Ok(listener) = seccomp::announce_programs() else { return Ok(()) };
+    let id = |path: PathBuf| path.metadata().map(|found| (found.dev(), found.ino()));
+    let of_step = of_step.map(id).collect::<Result<_, _>>().at(SetupStage::Workdir, "find the files of the step")?;
+    let announced = AnnouncedPrograms { first: next.to_owned(), of_step };
+    // The kernel refuses each exec if no process has the listener, so the run can't start without the service.
+    protocol::send_descriptor(control, &HelperMessage::Announcing(announced), listener.as_fd())
+        .at(SetupStage::Seccomp, "hand on the listener for programs")
+}
+
+/// Variables of every run that its session can replace or remove.
+const REPLACEABLE: [&str; 3] = ["PATH", "LANG", "LC_ALL"];
+
+/// Variables by name.
+type Variables = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// Returns the environment of the step: the variables of every run, of the session, of the plan, of the places of the run
+/// and of the session's wrapper. A later variable replaces an earlier one with the same name.
+fn environment(
+    request: &RunRequest,
+    view: &StepPaths,
+    texts: &RunTexts,
+    proxy: Option<u16>,
+) -> Result<Vec<CString>, SetupFailure> {
+    let mut all = of_every_run(request, view, proxy);
+    let unset = request.session.iter().flat_map(|session| &session.unset);
+    for name in unset.filter(|name| REPLACEABLE.iter().any(|replaceable| *name == replaceable.as_bytes())) {
+        all.remove(name);
+    }
+    for (name, value) in run_places::session_variables(texts) {
+        let own = all.contains_key(name) && !REPLACEABLE.iter().any(|replaceable| name == replaceable.as_bytes());
+        let reserved = name.starts_with(b"PARAM_") || name.starts_with(b"COUNTERSIGN_");
+        if !own && !reserved && !OF_RESULTS.iter().any(|reserved| name == reserved.as_bytes()) {
+            all.insert(name.to_vec(), value.to_vec());
+        }
+    }
+    all.extend(request.env.iter().map(|(name, value)| (name.clone().into(), value.clone().into())));
+    let places = view.places.variables().into_iter();
+    all.extend(places.map(|(name, path)| (name.into(), path.into_os_string().into_vec())));
+    let secrets = secret_files::variables(request, texts);
+    all.extend(secrets.map(|(name, value)| (name.as_bytes().to_vec(), value.to_vec())));
+    let wrapper = request.session.iter().filter_map(|session| session.wrapper.as_ref());
+    all.extend(
+        wrapper.flat_map(|wrapper| &wrapper.env).map(|(name, value)| (name.clone().into(), view.places.fill(value))),
+    );
+    let line = |(name, value): (Vec<u8>, Vec<u8>)| {
+        text(&[&name, &b"="[..], &value].concat(), || format!("pass on the variable {}", name.escape_ascii()))
+    };
+    all.into_iter().map(line).collect()
+}
+
+fn of_every_run(request: &RunRequest, view: &StepPaths, proxy: Option<u16>) -> Variables {
+    let path = |path: &Path| path.as_os_str().as_bytes().to_vec();
+    let mut all: Vec<(&str, Vec<u8>)> = vec![
+        ("PATH", interpreter::PATH.into()),
+        ("HOME", path(&view.home)),
+        ("TMPDIR", path(&view.tmp)),
+        ("LANG", "C.UTF-8".into()),
+        ("LC_ALL", "C.UTF-8".into()),
+        ("COUNTERSIGN_PARAMS", path(&view.params)),
+    ];
+    if let Some(port) = proxy {
+        for name in ["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"] {
+            all.push((name, format!("http://127.0.0.1:{port}").into_bytes()));
+        }
+        for name in ["NO_PROXY", "no_proxy"] {
+            all.push((name, "localhost,127.0.0.1".into()));
+        }
+    }
+    if request.form == RunForm::Namespaces && filesystem::gives_paths(request) {
+        all.push(("GIT_CONFIG_SYSTEM", filesystem::GIT_CONFIG.into()));
+    }
+    all.into_iter().map(|(name, value)| (name.into(), value)).collect()
+}
+
+fn text(bytes: &[u8], what: impl Fn() -> String) -> Result<CString, SetupFailure> {
+    CString::new(bytes)
+        .map_err(|_| SetupFailure::new(SetupStage::Exec, format!("{}: the text contains a NUL byte", what())))
+}
+
+/// Sets the resource limits of each process, unless the run's control group enforces these limits. `RLIMIT_DATA` limits
+/// memory. `RLIMIT_AS` (address space) is not suitable, because programs such as node reserve much more address space
+/// than they use.
+fn limit(request: &RunRequest) -> Result<(), SetupFailure> {
+    let limits = &request.profile.limits;
+    // Processes that the kernel counts besides the step's: in a user namespace the first process, on the host's root
+    // file system with an own id none, and otherwise all processes with the shared id, so that only their total number
+    // can be limited.
+    let beside = || match (request.form, request.own_id) {
+        // The kernel counts the first process, but not the helper, which is outside the namespace.
+        (RunForm::Namespaces, _) => 1,
+        (_, Some(_)) => 0,
+        (_, None) => processes_of_this_user(),
+    };
+    let group = request.group;
+    if !group.pids {
+        let most = limits.processes.saturating_add(beside());
+        set(Resource::Nproc, most, most, "processes")?;
+    }
+    if !group.memory {
+        set(Resource::Data, limits.memory_bytes, limits.memory_bytes, "memory")?;
+    }
+    let descriptors = match request.own_id {
+        Some(_) => DESCRIPTORS,
+        None => DESCRIPTORS.min(ceiling(Resource::Nofile) / PART),
+    };
+    for (resource, wanted, name) in [
+        (Resource::Fsize, limits.file_bytes, "file size"),
+        (Resource::Core, 0, "core dumps"),
+        (Resource::Nofile, descriptors, "descriptors"),
+        (Resource::Memlock, 64 << 10, "locked memory"),
+        (Resource::Msgqueue, 819_200, "message queues"),
+        (Resource::Sigpending, SIGNALS, "queued signals"),
+        // The step would inherit higher limits from the service.
+        (Resource::Rtprio, 0, "realtime priority"),
+        (Resource::Nice, 0, "raised priority"),
+    ] {
+        set(resource, wanted, wanted, name)?;
+    }
+    let stack = rustix::process::getrlimit(Resource::Stack).current.unwrap_or(u64::MAX);
+    set(Resource::Stack, stack.min(STACK), STACK, "stack")?;
+    if group.cpu {
+        return Ok(());
+    }
+    let seconds = cpu_seconds(limits);
+    // The kernel sends SIGXCPU at the soft limit and SIGKILL one second later, at the hard limit.
+    set(Resource::Cpu, seconds, seconds.saturating_add(1), "CPU time")
+}
+
+/// Returns true if the kernel enforces the limit of the number of processes, by calling fork with the limit 0. For a
+/// process whose real user is root on the host, the kernel never refuses a fork.
+fn is_counted() -> Result<bool, SetupFailure> {
+    let what = "test the limit of processes";
+    let limit = rustix::process::getrlimit(Resource::Nproc);
+    rustix::process::setrlimit(Resource::Nproc, Rlimit { current: Some(0), ..limit }).at(SetupStage::Limits, what)?;
+    let counted = match syscalls::fork() {
+        Ok(ForkSide::Child) => syscalls::end(0),
+        Ok(ForkSide::Parent(child)) => {
+            rustix::process::waitpid(Some(child), rustix::process::WaitOptions::empty())
+                .at(SetupStage::Limits, what)?;
+            false
+        }
+        Err(_) => true,
+    };
+    rustix::process::setrlimit(Resource::Nproc, limit).at(SetupStage::Limits, what)?;
+    Ok(counted)
+}
+
+/// Returns the CPU limit of each process in seconds, computed from the wall time and the CPU share.
+pub(crate) fn cpu_seconds(limits: &documents::record::profile::Limits) -> u64 {
+    limits.wall_ms.saturating_mul(limits.cpu_milli).div_ceil(1_000_000).max(1)
+}
+
+fn set(resource: Resource, soft: u64, hard: u64, name: &str) -> Result<(), SetupFailure> {
+    let ceiling = ceiling(resource);
+    let limit = Rlimit { current: Some(soft.min(ceiling)), maximum: Some(hard.min(ceiling)) };
+    rustix::process::setrlimit(resource, limit).at(SetupStage::Limits, format!("limit {name}"))
+}
+
+/// Returns the current hard limit of a resource.
+fn ceiling(resource: Resource) -> u64 {
+    rustix::process::getrlimit(resource).maximum.unwrap_or(u64::MAX)
+}
+
+fn processes_of_this_user() -> u64 {
+    let me = rustix::process::getuid().as_raw();
+    let threads = |entry: std::fs::DirEntry| {
+        // Skip names that are not process ids. The link count of `task` is two plus the number of threads.
+        let process = entry.file_name().as_bytes().first().is_some_and(u8::is_ascii_digit);
+        if process && entry.metadata().is_ok_and(|found| found.uid() == me) {
+            std::fs::metadata(entry.path().join("task")).map_or(0, |tasks| tasks.nlink().saturating_sub(2))
+        } else {
+            0
+        }
+    };
+    std::fs::read_dir("/proc").map_or(0, |entries| entries.flatten().map(threads).sum())
+}
+
+/// Opens the null device as standard input, which all processes of the helper inherit.
+pub(crate) fn read_nothing() -> Result<(), SetupFailure> {
+    let what = "open /dev/null";
+    let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null").at(SetupStage::Processes, what)?;
+    rustix::stdio::dup2_stdin(&null).at(SetupStage::Processes, what)
+}
+
+/// Replaces standard output and standard error of this process.
+pub(crate) fn write_to([stdout, stderr]: [BorrowedFd<'_>; 2]) -> Result<(), SetupFailure> {
+    let what = "replace standard output and standard error";
+    rustix::stdio::dup2_stdout(stdout).at(SetupStage::Processes, what)?;
+    rustix::stdio::dup2_stderr(stderr).at(SetupStage::Processes, what)
+}

@@ -1,0 +1,659 @@
+//! The processes between the service and a step: the helper, and the first process of each run.
+//!
+//! The service starts its own binary once as the helper. The helper has one thread, and clones the first process of
+//! each run into new namespaces. The first process (init) builds the root file system, starts the step and reaps its
+//! children. Init exits when the step ends, when the service requests the end of the run, or when the service dies. The
+//! kernel then kills all other processes of the run, and the helper reports the end of the run to the service.
+
+use std::io::Read as _;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+use rustix::process::{DumpableBehavior, Pid, PidfdFlags, Resource, Rlimit, Signal, WaitOptions};
+
+use crate::isolation::confine::{self, Confinement};
+use crate::isolation::filesystem::{self, INNER_ID, StepPaths};
+use crate::isolation::protocol::{
+    self, AtStage, HelperMessage, HostId, KILL, RunForm, RunRequest, RunTexts, SetupFailure, SetupStage, SizeLimit,
+    SpentResources, StepEnd, TERMINATE,
+};
+use crate::isolation::seccomp;
+use crate::isolation::start_packet::{Descriptors, Start, receive_start};
+use crate::isolation::syscalls::{self, Cloned, ForkSide};
+use documents::record::profile::NetworkMode;
+
+/// Maximum time to wait for a request of the service.
+const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
+/// Maximum time to wait for the end of a run. The kernel can't kill a process that is stuck in a system call.
+const KILL_DEADLINE: Duration = Duration::from_secs(30);
+/// Exit code of a shell whose last command was ended by SIGXFSZ.
+const XFSZ_IN_A_SHELL: i32 = 128 + libc::SIGXFSZ;
+/// Interval at which orphans of a run on the host's root file system are reaped.
+const REAP_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+
+/// The inotify limits of one run. By default, the kernel allows 128 instances for one user.
+const INOTIFY: [(&str, &str); 2] =
+    [("/proc/sys/user/max_inotify_instances", "16"), ("/proc/sys/user/max_inotify_watches", "16384")];
+
+/// Runs the helper. `main` of the program calls this first if the first argument is [`protocol::LAUNCH`]. Nothing
+/// happens unless standard input is a socket that the parent process created.
+#[must_use]
+pub fn main() -> ExitCode {
+    let Some(service) = service() else {
+        eprintln!("countersign starts itself with this argument to run steps; it does nothing when started by hand");
+        return ExitCode::from(2);
+    };
+    match serve(&service) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("countersign: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn service() -> Option<OwnedFd> {
+    // The service may have leaked descriptors, so close them before this process opens its own.
+    syscalls::close_from(3).ok()?;
+    let socket = std::io::stdin().as_fd().try_clone_to_owned().ok()?;
+    let peer = rustix::net::sockopt::socket_peercred(&socket).ok()?;
+    let ours = peer.uid == rustix::process::getuid() && Some(peer.pid) == rustix::process::getppid();
+    ours.then_some(socket)
+}
+
+/// A run that was started.
+struct Begun {
+    process: Pid,
+    /// Socket on which the helper reports that all processes of the run are dead, or `None` if the first process
+    /// reports this.
+    control: Option<UnixStream>,
+    /// The kernel closes this socket when the helper dies, so that the run notices this.
+    _life: UnixStream,
+}
+
+/// First process that waits for the descriptors of its run. Dropping this value ends the process.
+struct First {
+    process: Pid,
+    pidfd: OwnedFd,
+    handover: UnixStream,
+}
+
+/// Starts runs and reports their ends, without waiting for a particular run. When the service closes its socket, this
+/// function returns, the helper exits, and all runs end.
+fn serve(service: &OwnedFd) -> Result<(), SetupFailure> {
+    confine::read_nothing()?;
+    syscalls::reset_signals();
+    // Clear the umask, because a run with its own id must be able to read its script. The step later gets a strict
+    // umask.
+    rustix::process::umask(rustix::fs::Mode::empty());
+    // Begin a new session, so that Ctrl-C at the service's terminal does not reach the runs. The service ends the runs
+    // itself.
+    rustix::process::setsid().at(SetupStage::Processes, "begin a session")?;
+    let _ = syscalls::join_new_session_keyring();
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .at(SetupStage::Identity, "become undumpable")?;
+    if rustix::process::geteuid().is_root() {
+        // An ordinary user, or root in a container with few capabilities, may not drop the supplementary groups. The
+        // process then keeps them.
+        let _ = rustix::thread::set_thread_groups(&[]);
+    }
+    // Each run needs two descriptors, and a thousand runs at one time are possible.
+    let files = rustix::process::getrlimit(Resource::Nofile);
+    let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files });
+    syscalls::block_signals().at(SetupStage::Processes, "block signals")?;
+    let signals = syscalls::signal_descriptor().at(SetupStage::Processes, "wait for signals")?;
+    // If the first process of a run without a pid namespace is killed, its children become children of the helper,
+    // where the next start of the service finds them. Any argument except `None` makes this process a subreaper
+    // (prctl(2)).
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).at(SetupStage::Processes, "adopt orphans")?;
+    seccomp::prepare();
+    let mut runs: Vec<Begun> = Vec::new();
+    // Release the memory of the start-up code, because the helper does not need this code again.
+    syscalls::forget_files();
+    loop {
+        let mut fds = [PollFd::new(service, PollFlags::IN), PollFd::new(&signals, PollFlags::IN)];
+        if rustix::event::poll(&mut fds, None).is_err() {
+            continue;
+        }
+        let [asked, died] = [0, 1].map(|at: usize| !fds[at].revents().is_empty());
+        if died {
+            syscalls::drain(&signals);
+            while let Some(dead) = syscalls::reap_any() {
+                let Some(at) = runs.iter().position(|run| run.process == dead.process) else { continue };
+                if let Some(mut control) = runs.swap_remove(at).control {
+                    let spent = SpentResources {
+                        cpu_us: dead.cpu_us,
+                        resident_peak: dead.resident_peak,
+                        init_signal: dead.signal,
+                        left: 0,
+                    };
+                    let _ = protocol::write_message(&mut control, &HelperMessage::Empty(spent));
+                }
+            }
+        }
+        if asked {
+            match receive_start(service) {
+                Ok(Some((start, descriptors))) => runs.extend(begin(&start, descriptors)),
+                // Ignore a packet that can't be parsed, although service and helper are the same binary. Its sockets
+                // are closed, so the service notices the error.
+                Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {}
+                Ok(None) | Err(_) => return Ok(()),
+            }
+        }
+    }
+}
+
+/// Starts a run. An error is reported on the run's control socket.
+fn begin(start: &Start, descriptors: Descriptors) -> Option<Begun> {
+    let Descriptors { control, stdout, stderr, cgroup } = descriptors;
+    let mut control = UnixStream::from(control);
+    match try_begin(start, &control, [stdout.as_fd(), stderr.as_fd()], cgroup.as_ref()) {
+        Ok(First { process, handover, .. }) => {
+            let control = (start.form == RunForm::Namespaces).then_some(control);
+            Some(Begun { process, control, _life: handover })
+        }
+        Err(failure) => {
+            let _ = protocol::write_message(&mut control, &HelperMessage::Failed(failure));
+            None
+        }
+    }
+}
+
+fn try_begin(
+    start: &Start,
+    control: &UnixStream,
+    outputs: [BorrowedFd<'_>; 2],
+    cgroup: Option<&OwnedFd>,
+) -> Result<First, SetupFailure> {
+    if let Some(id) = start.host_id
+        && start.form == RunForm::Namespaces
+    {
+        confine::give_away(outputs, id)?;
+    }
+    let first = clone_first(start, cgroup.map(AsFd::as_fd))?;
+    first.hand_over(start, control, outputs)?;
+    Ok(first)
+}
+
+/// Clones a first process, which then waits for the descriptors of its run.
+fn clone_first(start: &Start, cgroup: Option<BorrowedFd<'_>>) -> Result<First, SetupFailure> {
+    let own_namespaces = start.form == RunForm::Namespaces;
+    let (handover, theirs) = UnixStream::pair().at(SetupStage::Processes, "make a pair of sockets")?;
+    let dumpable = |how| rustix::process::set_dumpable_behavior(how).at(SetupStage::Identity, "change dumpability");
+    let maps_are_ours = !own_namespaces || rustix::process::geteuid().is_root();
+    if !maps_are_ours {
+        // Root owns the files in /proc of a process that is not dumpable, so an ordinary user could not write its
+        // `uid_map` and `gid_map`.
+        dumpable(DumpableBehavior::Dumpable)?;
+    }
+    let flags = if own_namespaces { namespaces(start.own_network) } else { 0 };
+    let cloned = syscalls::clone_process(flags, cgroup);
+    if matches!(cloned, Ok(Cloned::Child)) {
+        // Close all inherited descriptors. The standard streams are the null device and may stay open.
+        let Ok(handover) = syscalls::keep_only(theirs.as_fd()) else { syscalls::end(1) };
+        first_process(start, &handover.into());
+    }
+    if !maps_are_ours {
+        dumpable(DumpableBehavior::NotDumpable)?;
+    }
+    match cloned {
+        Ok(Cloned::Parent { process, pidfd }) => Ok(First { process, pidfd, handover }),
+        Ok(Cloned::Child) => syscalls::end(1),
+        Err(error) => Err(refused(start, cgroup.is_some(), error)),
+    }
+}
+
+impl First {
+    /// Writes the id maps of the process and sends the descriptors of its run.
+    fn hand_over(&self, start: &Start, control: &UnixStream, outputs: [BorrowedFd<'_>; 2]) -> Result<(), SetupFailure> {
+        if start.form == RunForm::Namespaces {
+            let HostId { uid, gid } = start.host_id.unwrap_or_else(|| HostId {
+                uid: rustix::process::getuid().as_raw(),
+                gid: rustix::process::getgid().as_raw(),
+            });
+            for (file, line) in [
+                ("setgroups", "deny".to_owned()),
+                ("uid_map", format!("{INNER_ID} {uid} 1")),
+                ("gid_map", format!("{INNER_ID} {gid} 1")),
+            ] {
+                std::fs::write(format!("/proc/{}/{file}", self.process), line)
+                    .at(SetupStage::Maps, format!("write the run's {file}"))?;
+            }
+        }
+        let [stdout, stderr] = outputs;
+        protocol::send_descriptor(control, &HelperMessage::Cloned, self.pidfd.as_fd())
+            .at(SetupStage::Processes, "hand on the run")?;
+        protocol::hand_over(&self.handover, [stdout, stderr, control.as_fd()])
+            .at(SetupStage::Processes, "let the run begin")
+    }
+}
+
+fn namespaces(network: bool) -> libc::c_int {
+    libc::CLONE_NEWUSER
+        | libc::CLONE_NEWNS
+        | libc::CLONE_NEWPID
+        | if network { libc::CLONE_NEWNET } else { 0 }
+        | libc::CLONE_NEWIPC
+        | libc::CLONE_NEWUTS
+        | libc::CLONE_NEWCGROUP
+}
+
+/// Finds the reason why a clone failed, with a test process that creates the namespaces one by one.
+fn refused(start: &Start, cgroup: bool, error: std::io::Error) -> SetupFailure {
+    if start.form != RunForm::Namespaces {
+        return SetupFailure::from_io(SetupStage::Processes, "clone the first process", error);
+    }
+    let Ok((reader, mut writer)) = std::io::pipe() else {
+        return SetupFailure::from_io(SetupStage::Namespaces, "make all namespaces at once", error);
+    };
+    match syscalls::fork() {
+        Ok(ForkSide::Child) => {
+            if let Err(failure) = unshare_each(start.own_network) {
+                let _ = protocol::write_message(&mut writer, &HelperMessage::Failed(failure));
+            }
+            syscalls::end(0);
+        }
+        Ok(ForkSide::Parent(child)) => {
+            drop(writer);
+            let mut received = Vec::new();
+            let _ = reader.take(4096).read_to_end(&mut received);
+            let _ = rustix::process::waitpid(Some(child), WaitOptions::empty());
+            if let Ok(Some(HelperMessage::Failed(failure))) = protocol::take_message(&mut received) {
+                return failure;
+            }
+        }
+        Err(_) => {}
+    }
+    let what = if cgroup { "make all namespaces at once in the run's cgroup" } else { "make all namespaces at once" };
+    SetupFailure::from_io(SetupStage::Namespaces, what, error)
+}
+
+fn unshare_each(network: bool) -> Result<(), SetupFailure> {
+    for (flag, stage, name) in [
+        (libc::CLONE_NEWUSER, SetupStage::UserNamespace, "user"),
+        (libc::CLONE_NEWNS, SetupStage::Namespaces, "mount"),
+        (libc::CLONE_NEWPID, SetupStage::Namespaces, "pid"),
+        (libc::CLONE_NEWIPC, SetupStage::Namespaces, "ipc"),
+        (libc::CLONE_NEWUTS, SetupStage::Namespaces, "uts"),
+        (libc::CLONE_NEWCGROUP, SetupStage::Namespaces, "cgroup"),
+        (libc::CLONE_NEWNET, SetupStage::NetworkNamespace, "network"),
+    ] {
+        if network || flag != libc::CLONE_NEWNET {
+            syscalls::unshare(flag).at(stage, format!("make a {name} namespace"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Executes the first process of a run, from its start to its exit.
+fn first_process(start: &Start, handover: &UnixStream) -> ! {
+    // The helper writes the id maps at the same time.
+    let ahead = get_ahead(start);
+    // Without its descriptors the run can't start, and no socket exists for a report.
+    let Ok(Some([stdout, stderr, control])) = protocol::take_over(handover) else { syscalls::end(0) };
+    let mut control = UnixStream::from(control);
+    let done = confine::write_to([stdout.as_fd(), stderr.as_fd()]).and(ahead).and_then(|bounded| {
+        drop((stdout, stderr));
+        if start.form == RunForm::Namespaces {
+            return init(&mut control, handover, start, bounded);
+        }
+        rustix::process::setsid().at(SetupStage::Processes, "begin a session")?;
+        // A step without a system-call filter could use the keyring, so runs must not share one.
+        let _ = syscalls::join_new_session_keyring();
+        if start.form == RunForm::Sweep {
+            follow_helper(handover)?;
+            return sweep(&mut control, start);
+        }
+        on_the_host(&mut control, handover, start)
+    });
+    if let Err(failure) = done {
+        let _ = protocol::write_message(&mut control, &HelperMessage::Failed(failure));
+    }
+    syscalls::end(0);
+}
+
+/// Performs the set-up steps that do not depend on the run. Returns true if the capability bounding set is empty.
+fn get_ahead(start: &Start) -> Result<bool, SetupFailure> {
+    // Under memory pressure, the kernel must kill the run before the service. Some hosts refuse this, so errors are
+    // ignored.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "500");
+    if start.form != RunForm::Namespaces {
+        return Ok(false);
+    }
+    // Forbid nested user namespaces, because they give new capabilities to a process. The system-call filter forbids
+    // them too, so a read-only /proc/sys is no problem.
+    let _ = std::fs::write("/proc/sys/user/max_user_namespaces", "0");
+    // The kernel also counts inotify watches per user of the host. Without a limit, a run with the user of the service
+    // could use up all its watches.
+    for (name, most) in INOTIFY {
+        let _ = std::fs::write(name, most);
+    }
+    rustix::system::sethostname(filesystem::HOST_NAME.as_bytes()).at(SetupStage::Namespaces, "name the host")?;
+    // Enable the loopback device, so that a server and a client in the same run can connect.
+    if start.own_network {
+        syscalls::bring_loopback_up().at(SetupStage::NetworkNamespace, "turn the loopback device on")?;
+    }
+    confine::empty_bounding_set()
+}
+
+/// Makes the kernel kill this process when the helper dies. A change of the user id clears this setting, so call this
+/// after the last change.
+fn follow_helper(handover: &UnixStream) -> Result<(), SetupFailure> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        .at(SetupStage::Processes, "follow the helper")?;
+    // The helper may have died before the prctl call. Its end of the socket is then closed.
+    let mut poll = [PollFd::new(handover, PollFlags::IN)];
+    let gone = rustix::event::poll(&mut poll, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
+    if gone == Ok(0) { Ok(()) } else { Err(SetupFailure::new(SetupStage::Processes, "the helper died")) }
+}
+
+fn read_request(control: &mut UnixStream, start: &Start) -> Result<(RunRequest, RunTexts), SetupFailure> {
+    control.set_read_timeout(Some(REQUEST_DEADLINE)).at(SetupStage::Request, "set a deadline")?;
+    let read = protocol::read_request(control).at(SetupStage::Request, "read the request")?;
+    control.set_read_timeout(None).at(SetupStage::Request, "take the deadline off")?;
+    // The helper cloned this process for one kind of run. A request for another kind would have fewer layers than its
+    // receipt states.
+    let asked = &read.0;
+    let same = match start.form {
+        // The helper has already written the id into the maps of this process.
+        RunForm::Namespaces => start.own_network == (asked.profile.network.mode != NetworkMode::Host),
+        RunForm::Host | RunForm::Sweep => asked.own_id == start.host_id.map(|id| id.uid),
+    };
+    if asked.form != start.form || !same {
+        return Err(SetupFailure::new(
+            SetupStage::Request,
+            "the request does not match the process that was cloned for the run",
+        ));
+    }
+    Ok(read)
+}
+
+fn sweep(control: &mut UnixStream, start: &Start) -> Result<(), SetupFailure> {
+    let begun = Instant::now();
+    // The processes of the run are not children of this process, which can therefore only poll for their end.
+    let mut left = 0;
+    if let Some(HostId { uid: id, .. }) = start.host_id {
+        kill_everything_of(id);
+        left = living_of(id);
+        while left > 0 && begun.elapsed() < KILL_DEADLINE {
+            std::thread::sleep(Duration::from_millis(2));
+            kill_everything_of(id);
+            left = living_of(id);
+        }
+    }
+    report_empty(control, left);
+    Ok(())
+}
+
+/// Runs the first process of the run's pid namespace. Init builds the root, drops its privileges, starts the step, and
+/// reaps children until the step ends.
+fn init(control: &mut UnixStream, handover: &UnixStream, start: &Start, bounded: bool) -> Result<(), SetupFailure> {
+    // At this point, the helper has written the id maps.
+    confine::take_inner_id(INNER_ID)?;
+    follow_helper(handover)?;
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .at(SetupStage::Identity, "become undumpable")?;
+    let (request, texts) = read_request(control, start)?;
+    let proxy = if request.profile.network.mode == NetworkMode::Allow { Some(listen(control)?) } else { None };
+    let mut view = filesystem::own_root(&request, &texts, control)?;
+    let new_files = std::mem::take(&mut view.new_files);
+    view.places.send(control, new_files)?;
+    confine::drop_privileges(None)?;
+    // The filter applies to this process and all its children.
+    let held = Confinement { bounded, seccomp: request.filter.map(seccomp::confine).transpose()? };
+    let signals = syscalls::signal_descriptor().at(SetupStage::Processes, "wait for signals")?;
+    let (step, facts) = confine::start(&request, &view, &texts, &held, proxy, control)?;
+    // Only the step may write to the run's output.
+    confine::write_to([rustix::stdio::stdin(); 2])?;
+    protocol::write_message(control, &HelperMessage::Started(facts)).at(SetupStage::Processes, "report the start")?;
+    loop {
+        while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
+            if pid == step {
+                let disk = || filesystem::disk_is_full().then_some(SizeLimit::Disk);
+                report_end(control, status, file_limit(&request, &view, status).or_else(disk));
+                return Ok(());
+            }
+        }
+        let mut fds = [PollFd::new(&signals, PollFlags::IN), PollFd::new(control, PollFlags::IN)];
+        match rustix::event::poll(&mut fds, None) {
+            Ok(_) => {}
+            Err(Errno::INTR) => continue,
+            // After an error of poll, the loop would no longer block and could not receive commands, so end the run.
+            Err(_) => return Ok(()),
+        }
+        let (signalled, spoke) = (!fds[0].revents().is_empty(), !fds[1].revents().is_empty());
+        if signalled {
+            syscalls::drain(&signals);
+        }
+        if spoke {
+            let mut command = [0];
+            match control.read(&mut command) {
+                Ok(1) if command[0] == TERMINATE => syscalls::signal_all(Signal::TERM),
+                // The socket is closed because the service has exited. End the run.
+                _ => return Ok(()),
+            }
+        }
+    }
+}
+
+/// Opens a port on the run's own loopback, sends the listener to the service, and returns the port. The service's proxy
+/// accepts the connections and connects to the allowed hosts.
+fn listen(control: &UnixStream) -> Result<u16, SetupFailure> {
+    let what = "open the port of the network's allow list";
+    let listener =
+        std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).at(SetupStage::NetworkNamespace, what)?;
+    let port = listener.local_addr().at(SetupStage::NetworkNamespace, what)?.port();
+    protocol::send_descriptor(control, &HelperMessage::Listening, listener.as_fd())
+        .at(SetupStage::NetworkNamespace, what)?;
+    Ok(port)
+}
+
+/// Runs the first process of a run without a pid namespace. As the subreaper of the run, it becomes the parent of all
+/// orphans of the run, so the run is over when it has no children. It must survive the helper's death (and therefore
+/// does not call `follow_helper`), because its children would otherwise continue to run. When the helper dies, it ends
+/// the run and exits.
+fn on_the_host(control: &mut UnixStream, helper: &UnixStream, start: &Start) -> Result<(), SetupFailure> {
+    let (request, texts) = read_request(control, start)?;
+    let request = &request;
+    let run_dir = request.run_dir.as_deref().map(Path::new);
+    let run_dir = run_dir.ok_or_else(|| SetupFailure::new(SetupStage::Request, "no directory for the run"))?;
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .at(SetupStage::Identity, "become undumpable")?;
+    // Any argument except `None` makes this process a subreaper.
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).at(SetupStage::Processes, "adopt orphans")?;
+    let mut view = filesystem::host_view(request, run_dir, &texts, control)?;
+    let new_files = std::mem::take(&mut view.new_files);
+    view.places.send(control, new_files)?;
+    let held = Confinement { bounded: false, seccomp: None };
+    let (step, facts) = confine::start(request, &view, &texts, &held, None, control)?;
+    let watched = (|| {
+        // The step's process, which shared this memory, changed its id. This may have made this process dumpable.
+        rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+            .at(SetupStage::Identity, "stay undumpable")?;
+        confine::write_to([rustix::stdio::stdin(); 2])?;
+        let pidfd =
+            rustix::process::pidfd_open(step, PidfdFlags::empty()).at(SetupStage::Processes, "watch the step")?;
+        protocol::write_message(control, &HelperMessage::Started(facts))
+            .at(SetupStage::Processes, "report the start")?;
+        Ok::<_, SetupFailure>(pidfd)
+    })();
+    // The step already runs, so after an error of `pidfd_open` the run is ended, but does not count as not started.
+    let ended = if let Ok(pidfd) = &watched {
+        watch(control, helper, pidfd, step, |command| {
+            let signal = if command == TERMINATE { Signal::TERM } else { Signal::KILL };
+            let _ = rustix::process::pidfd_send_signal(pidfd, signal);
+            if command == TERMINATE {
+                // The step is the leader of its session and process group.
+                let _ = rustix::process::kill_process_group(step, signal);
+            }
+        })
+    } else {
+        None
+    };
+    if let Some(status) = ended {
+        report_end(control, status, file_limit(request, &view, status));
+    }
+    let left = end_family(step, request.own_id, control);
+    report_empty(control, left);
+    Ok(())
+}
+
+/// Kills and reaps children until none is left. Returns the number of children that did not end within the time limit.
+fn end_family(step: Pid, own_id: Option<u32>, control: &mut UnixStream) -> u64 {
+    let begun = Instant::now();
+    loop {
+        let left = reap_family(step, control);
+        if let Some(id) = own_id.filter(|id| someone_is(*id)) {
+            kill_everything_of(id);
+        }
+        if !left {
+            return 0;
+        }
+        // Kill single children only now, because reading all processes of the host takes longest.
+        let children = children();
+        for child in &children {
+            // The process id of a child that was not reaped is not reused.
+            let _ = rustix::process::kill_process(*child, Signal::KILL);
+        }
+        if begun.elapsed() > KILL_DEADLINE {
+            return children.len() as u64;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Reaps all dead children and returns true if living children remain.
+fn reap_family(step: Pid, control: &mut UnixStream) -> bool {
+    loop {
+        match rustix::process::wait(WaitOptions::NOHANG) {
+            Ok(Some((pid, status))) if pid == step => report_end(control, status, None),
+            Ok(Some(_)) => {}
+            Ok(None) => return true,
+            Err(_) => return false,
+        }
+    }
+}
+
+/// Returns true if a process has the user id `id`. Otherwise getpriority(2) returns ESRCH.
+fn someone_is(id: u32) -> bool {
+    rustix::process::getpriority_user(rustix::process::Uid::from_raw(id)) != Err(Errno::SRCH)
+}
+
+/// Kills all processes of the run's own user id with one kill(2) call, so that a forking process can't escape.
+fn kill_everything_of(id: u32) {
+    match syscalls::fork() {
+        Ok(ForkSide::Child) => {
+            let taken = confine::take_id(id).is_ok() && rustix::process::getuid().as_raw() == id && id != 0;
+            if taken {
+                syscalls::signal_all(Signal::KILL);
+            }
+            syscalls::end(0);
+        }
+        Ok(ForkSide::Parent(killer)) => {
+            let _ = rustix::process::waitpid(Some(killer), WaitOptions::empty());
+        }
+        Err(_) => {}
+    }
+}
+
+/// Returns the number of processes with the user id `id`, without zombies.
+fn living_of(id: u32) -> u64 {
+    let uid = format!("\nUid:\t{id}\t");
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let statuses = entries.filter_map(|entry| std::fs::read_to_string(entry.path().join("status")).ok());
+    statuses.filter(|status| status.contains(&uid) && !status.contains("\nState:\tZ")).count() as u64
+}
+
+fn children() -> Vec<Pid> {
+    let me = rustix::process::getpid().as_raw_pid().to_string();
+    let parent_is_me = |stat: &str| {
+        // The format is "pid (name) state ppid …". The name can contain any bytes.
+        stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)).is_some_and(|parent| parent == me)
+    };
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok().and_then(Pid::from_raw))
+        .filter(|pid| std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| parent_is_me(&stat)))
+        .collect()
+}
+
+/// Forwards commands of the service and reaps children until the step has ended. Returns the status of the step, or
+/// `None` if the service requested the end of the run, or if the service or the helper has exited.
+fn watch(
+    control: &mut UnixStream,
+    helper: &UnixStream,
+    pidfd: &OwnedFd,
+    step: Pid,
+    mut obey: impl FnMut(u8),
+) -> Option<rustix::process::WaitStatus> {
+    loop {
+        while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
+            if pid == step {
+                return Some(status);
+            }
+        }
+        let mut fds = [
+            PollFd::new(pidfd, PollFlags::IN),
+            PollFd::new(control, PollFlags::IN),
+            PollFd::new(helper, PollFlags::IN),
+        ];
+        match rustix::event::poll(&mut fds, Some(&REAP_EVERY)) {
+            Ok(_) => {}
+            Err(Errno::INTR) => continue,
+            // After an error of poll, the loop would no longer block and could not receive commands, so end the run.
+            Err(_) => {
+                obey(KILL);
+                return None;
+            }
+        }
+        let [ended, spoke, deserted] = [0, 1, 2].map(|at: usize| !fds[at].revents().is_empty());
+        if !ended && deserted {
+            // The run does not end in the normal way, and no other process can report an exit status, so close
+            // the control socket without a report.
+            let _ = control.shutdown(std::net::Shutdown::Both);
+            obey(KILL);
+            return None;
+        }
+        if !ended && spoke {
+            let mut command = [0];
+            // The socket is closed because the service has exited. End the run.
+            let command = match control.read(&mut command) {
+                Ok(1) => command[0],
+                _ => KILL,
+            };
+            obey(command);
+            if command != TERMINATE {
+                return None;
+            }
+        }
+    }
+}
+
+/// Returns the limit of the size of a file if SIGXFSZ ended the step and a file has exactly this size. A step can also
+/// send this signal itself, or reach a lower limit that a script has set.
+fn file_limit(request: &RunRequest, view: &StepPaths, status: rustix::process::WaitStatus) -> Option<SizeLimit> {
+    let signalled = status.terminating_signal() == Some(libc::SIGXFSZ) || status.exit_status() == Some(XFSZ_IN_A_SHELL);
+    (signalled && filesystem::has_file_of_size(view, request.profile.limits.file_bytes)).then_some(SizeLimit::File)
+}
+
+fn report_end(control: &mut UnixStream, status: rustix::process::WaitStatus, reached: Option<SizeLimit>) {
+    let end = match (status.exit_status(), status.terminating_signal()) {
+        (Some(code), _) => StepEnd::Exited(code),
+        (None, Some(signal)) => StepEnd::Signalled(signal),
+        (None, None) => return,
+    };
+    let _ = protocol::write_message(control, &HelperMessage::Ended(end, reached));
+}
+
+fn report_empty(control: &mut UnixStream, left: u64) {
+    let (cpu_us, resident_peak) = syscalls::usage_of_children().unwrap_or_default();
+    let _ = protocol::write_message(
+        control,
+        &HelperMessage::Empty(SpentResources { cpu_us, resident_peak, init_signal: None, left }),
+    );
+}

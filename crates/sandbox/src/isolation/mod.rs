@@ -1,0 +1,38 @@
+//! The isolation of a run: its namespaces, its file system, its system calls and its limits.
+//!
+//! The service starts its own binary once as a helper ([`launcher`]). The helper clones the first process of each run
+//! into new namespaces. The first process builds the root file system (`filesystem`, `trees`, `denied_names`,
+//! `step_files`, `run_places`), drops its privileges (`confine`, `seccomp`, `grants`) and executes the step.
+//! [`probe`] says what the host supports.
+
+mod bpf;
+pub(crate) mod cgroup;
+pub(crate) mod confine;
+pub(crate) mod denied_names;
+pub(crate) mod executable_files;
+pub(crate) mod filesystem;
+mod grants;
+pub(crate) mod helper;
+pub(crate) mod ids;
+pub mod interpreter;
+pub mod launcher;
+pub(crate) mod leftovers;
+pub(crate) mod mounts;
+pub mod planned_secret;
+pub mod probe;
+pub(crate) mod profile_paths;
+pub(crate) mod program_counts;
+pub mod protocol;
+mod remove;
+pub(crate) mod run_dir;
+pub(crate) mod run_places;
+mod seccomp;
+pub(crate) mod secret_files;
+pub(crate) mod session_request;
+pub mod session_tree;
+pub mod start_packet;
+pub(crate) mod step_files;
+pub mod stream_search;
+pub(crate) mod syscalls;
+mod trees;
+pub mod unavailable;

@@ -1,0 +1,134 @@
+//! Compares paths with the mount table, because a file can be mounted at several places.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::{Path, PathBuf};
+
+/// The mounts that this process sees (proc_pid_mountinfo(5)).
+#[derive(Debug, Default)]
+pub(crate) struct Mounts(Vec<Mount>);
+
+#[derive(Debug)]
+struct Mount {
+    device: String,
+    /// Directory or file that appears at the mount point, as a path in the mounted file system.
+    root: PathBuf,
+    point: PathBuf,
+}
+
+/// Source of a file system, and a path in it.
+type Place<'a> = (&'a str, PathBuf);
+
+impl Mounts {
+    /// Reads the mount table.
+    ///
+    /// # Errors
+    /// Fails if `/proc` can't be read.
+    pub(crate) fn of_this_process() -> io::Result<Self> {
+        Ok(Self::parse(&std::fs::read("/proc/self/mountinfo")?))
+    }
+
+    fn parse(text: &[u8]) -> Self {
+        let mount = |line: &[u8]| {
+            let mut fields = line.split(|c| *c == b' ').skip(2);
+            let device = String::from_utf8_lossy(fields.next()?).into_owned();
+            Some(Mount { device, root: unescaped(fields.next()?), point: unescaped(fields.next()?) })
+        };
+        Self(text.split(|c| *c == b'\n').filter_map(mount).collect())
+    }
+
+    /// Returns true if one of the two real paths contains the other, or a part of it.
+    pub(crate) fn overlap(&self, path: &Path, other: &Path) -> bool {
+        if path.starts_with(other) || other.starts_with(path) {
+            return true;
+        }
+        let Some((device, there)) = self.place(other) else { return false };
+        let below = self.0.iter().filter(|mount| mount.point.starts_with(path));
+        let in_view = below.map(|mount| (mount.device.as_str(), mount.root.clone())).chain(self.place(path));
+        let mut in_view = in_view.filter(|(its, _)| *its == device);
+        in_view.any(|(_, seen)| seen.starts_with(&there) || there.starts_with(&seen))
+    }
+
+    /// Returns a mount point below `path`, or `None` if no mount point is below `path`.
+    pub(crate) fn below(&self, path: &Path) -> Option<&Path> {
+        self.0.iter().map(|mount| mount.point.as_path()).find(|point| point.starts_with(path) && *point != path)
+    }
+
+    fn place(&self, path: &Path) -> Option<Place<'_>> {
+        // If several mounts have the same mount point, the last one covers the others.
+        let mount = self.0.iter().filter(|mount| path.starts_with(&mount.point));
+        let mount = mount.max_by_key(|mount| mount.point.as_os_str().len())?;
+        Some((&mount.device, mount.root.join(path.strip_prefix(&mount.point).ok()?)))
+    }
+}
+
+/// Decodes a field, in which the kernel writes spaces, tabs, newlines and backslashes as three octal digits.
+fn unescaped(field: &[u8]) -> PathBuf {
+    let mut bytes = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((&first, more)) = rest.split_first() {
+        let octal = more.get(..3).and_then(|digits| std::str::from_utf8(digits).ok());
+        match octal.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            Some(byte) if first == b'\\' => {
+                bytes.push(byte);
+                rest = &more[3..];
+            }
+            _ => {
+                bytes.push(first);
+                rest = more;
+            }
+        }
+    }
+    PathBuf::from(OsString::from_vec(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStrExt as _;
+
+    use super::*;
+
+    const HOST: &str = "\
+22 1 254:0 / / rw,relatime - ext4 /dev/vda rw
+30 22 0:24 / /proc rw - proc proc rw
+41 22 254:0 /srv/boundary /mnt/alias rw - ext4 /dev/vda rw
+42 22 0:40 / /tmp rw - tmpfs tmpfs rw
+43 22 254:0 /srv/boundary/key.pem /opt/app/with\\040blank\\134 rw - ext4 /dev/vda rw
+44 22 0:41 / /home rw - tmpfs old rw
+45 44 254:0 /home2 /home rw - ext4 /dev/vda rw
+";
+
+    #[test]
+    fn two_paths_of_the_same_mounted_directory_overlap() {
+        let mounts = Mounts::parse(HOST.as_bytes());
+        let overlap = |path: &str, other: &str| mounts.overlap(Path::new(path), Path::new(other));
+        for (path, private) in [
+            ("/srv", "/srv/boundary"),
+            ("/srv/boundary/outputs", "/srv/boundary"),
+            ("/mnt/alias", "/srv/boundary/key.pem"),
+            ("/mnt", "/srv/boundary/key.pem"),
+            ("/mnt/alias/outputs/x", "/srv/boundary"),
+            ("/opt/app", "/srv/boundary"),
+            ("/opt/app/with blank\\", "/srv/boundary/key.pem"),
+            ("/srv/boundary", "/mnt/alias/key.pem"),
+            ("/home2", "/home/x"),
+        ] {
+            assert!(overlap(path, private), "{path} {private}");
+        }
+        for (path, private) in [
+            ("/srv/other", "/srv/boundary"),
+            ("/mnt/aliases", "/srv/boundary"),
+            ("/tmp", "/srv/boundary"),
+            ("/tmp/srv/boundary", "/srv/boundary"),
+            ("/home", "/srv/boundary"),
+            ("/opt/app2", "/srv/boundary"),
+        ] {
+            assert!(!overlap(path, private), "{path} {private}");
+        }
+        assert_eq!(mounts.below(Path::new("/opt/app")), Some(Path::new("/opt/app/with blank\\")));
+        assert_eq!((mounts.below(Path::new("/tmp")), mounts.below(Path::new("/opt/app2"))), (None, None));
+        assert_eq!(unescaped(b"a\\040b\\x\\13"), Path::new("a b\\x\\13"));
+        assert_eq!(unescaped(b"a\\012").as_os_str().as_bytes(), b"a\n");
+    }
+}

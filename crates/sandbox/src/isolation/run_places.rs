@@ -1,0 +1,330 @@
+//! Creates the places of a run for its inputs, its results and its session.
+//!
+//! In namespaces, the results are on a file system of their own, whose size limit is that of the run's private files.
+//! The service gets a descriptor of it before the step starts, so the results survive the namespaces of the run. The
+//! step sees only the directories of this file system, each as a mount that it can't rename.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{self, Read, Write as _};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, chown};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::mount::MountFlags;
+
+use crate::isolation::grants::{PathAccess, PathGrant};
+use crate::isolation::protocol::{self, AtStage, HelperMessage, RunRequest, RunTexts, SetupFailure, SetupStage};
+use crate::isolation::session_request::{InputEntry, STATE_PLACEHOLDER, WRAPPER_PLACEHOLDER, WrapperRequest};
+use crate::isolation::trees::Disk;
+use crate::isolation::{session_tree, syscalls};
+use documents::crypto::digest::{ContentDigest, Sha256Stream};
+
+/// The directory of a run's results that `$COUNTERSIGN_OUTPUT` names.
+pub(crate) const FILES: &str = "files";
+/// The directory of a run's results with the file [`OUTPUTS`].
+pub(crate) const VALUES: &str = "values";
+/// The file that `$RUNBOOK_OUTPUT` names.
+pub(crate) const OUTPUTS: &str = "outputs";
+/// The directory of a run's results with the file [`STATE`].
+pub(crate) const SESSION: &str = "session";
+/// The file to which the wrapper of a session writes the state of the shell.
+pub(crate) const STATE: &str = "state";
+/// Directory of the inputs and of the wrapper in a run with its own root.
+const STEP: &str = "/run/step";
+/// Directory of the results in a run with its own root.
+pub(crate) const RESULTS: &str = "/run/results";
+/// Directory of the captured files in a run with its own root.
+pub(crate) const OUTPUT: &str = "/run/results/files";
+/// Temporary place of the file system with the results, relative to the new root.
+const DISK: &str = "run/step/results";
+/// Name of the directory with the inputs.
+const ARTIFACTS: &str = "artifacts";
+/// Name of the private work directory.
+const WORK: &str = "work";
+/// Private work directory, relative to the new root.
+const WORK_PLACE: &str = "tmp/work";
+/// Home directory of a run with a session and its own root.
+pub(crate) const SESSION_HOME: &str = "/tmp/home";
+/// Size of a page of memory, to which a file in memory is rounded up, in bytes. A larger page only needs more slack.
+const PAGE: u64 = 4096;
+
+/// Paths in the run of what it is given and of what it leaves.
+#[derive(Default)]
+pub(crate) struct RunPlaces {
+    artifacts: Option<PathBuf>,
+    results: Option<PathBuf>,
+    state: Option<PathBuf>,
+    wrapper: Option<PathBuf>,
+    /// Home directory of a run with a session.
+    pub(crate) home: Option<PathBuf>,
+    /// Descriptor of the directory with the results, and of the work directory of a session.
+    left: (Option<OwnedFd>, Option<OwnedFd>),
+    pub(crate) grants: Vec<PathGrant>,
+}
+
+/// Creates the places in a run with its own root, below the current directory. `options` are the mount options of the
+/// run's private files.
+pub(crate) fn in_own_root(
+    request: &RunRequest,
+    texts: &RunTexts,
+    from: &mut UnixStream,
+    options: &str,
+    write: (MountFlags, PathAccess),
+) -> Result<RunPlaces, SetupFailure> {
+    let mut places = RunPlaces::default();
+    if !request.inputs.is_empty() {
+        let directory = Path::new(STEP).join(ARTIFACTS);
+        mount_inputs(&request.inputs, below_root(&directory), from)?;
+        places.artifacts = Some(directory);
+    }
+    if request.results || request.session.is_some() {
+        results_in_own_root(&mut places, request, options, write)?;
+    }
+    if let Some(session) = &request.session {
+        if session.tree {
+            session_tree::receive(from, Path::new(WORK_PLACE), None)?;
+        }
+        make_directory(below_root(Path::new(SESSION_HOME)), None)?;
+        places.home = Some(SESSION_HOME.into());
+        if let Some(wrapper) = &session.wrapper {
+            let path = wrapper_path(Path::new(STEP), wrapper);
+            write_wrapper(below_root(&path), &texts.wrapper, 0o400)?;
+            places.wrapper = Some(path);
+        }
+    }
+    Ok(places)
+}
+
+fn below_root(path: &Path) -> &Path {
+    path.strip_prefix("/").unwrap_or(path)
+}
+
+/// Mounts a read-only file system with the inputs at `directory`.
+fn mount_inputs(inputs: &[InputEntry], directory: &Path, from: &mut UnixStream) -> Result<(), SetupFailure> {
+    let what = "mount the inputs of the run";
+    let pages: u64 = inputs.iter().map(|input| input.bytes.div_ceil(PAGE) + 1).sum();
+    let options = format!("mode=0755,size={},nr_inodes={}", (pages + 1) * PAGE, inputs.len() + 2);
+    let options = std::ffi::CString::new(options).map_err(|_| SetupFailure::new(SetupStage::Mounts, what))?;
+    fs::DirBuilder::new().mode(0o755).create(directory).at(SetupStage::Mounts, what)?;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    rustix::mount::mount("tmpfs", directory, "tmpfs", flags, options.as_c_str()).at(SetupStage::Mounts, what)?;
+    write_inputs(inputs, directory, from)?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mount = rustix::fs::open(directory, flags, Mode::empty()).at(SetupStage::Mounts, what)?;
+    syscalls::set_mount_flags(mount.as_fd(), libc::MOUNT_ATTR_RDONLY, false).at(SetupStage::Mounts, what)
+}
+
+/// Writes the inputs, whose contents the service sends one after the other.
+fn write_inputs(inputs: &[InputEntry], directory: &Path, from: &mut UnixStream) -> Result<(), SetupFailure> {
+    for input in inputs {
+        let made =
+            fs::OpenOptions::new().write(true).create_new(true).mode(0o444).open(directory.join(input.name.as_str()));
+        let digest = made
+            .and_then(|file| copy_and_hash(from, file, input.bytes))
+            .at(SetupStage::Workdir, format!("copy the artifact {}", input.name))?;
+        if digest != input.digest {
+            let why = format!("the content of the artifact {} does not have the signed digest", input.name);
+            return Err(SetupFailure::new(SetupStage::Workdir, why));
+        }
+    }
+    Ok(())
+}
+
+fn copy_and_hash(from: &mut UnixStream, mut to: File, bytes: u64) -> io::Result<ContentDigest> {
+    let (mut hash, mut buffer, mut left) = (Sha256Stream::default(), vec![0; 64 << 10], bytes);
+    while left > 0 {
+        let now = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        from.read_exact(&mut buffer[..now])?;
+        hash.update(&buffer[..now]);
+        to.write_all(&buffer[..now])?;
+        left -= now as u64;
+    }
+    Ok(ContentDigest::from_bytes(hash.finish()))
+}
+
+fn results_in_own_root(
+    places: &mut RunPlaces,
+    request: &RunRequest,
+    options: &str,
+    (flags, access): (MountFlags, PathAccess),
+) -> Result<(), SetupFailure> {
+    let what = "open the directory for the results of the run";
+    let results = Path::new(RESULTS);
+    make_directory_with(below_root(results), 0o755)?;
+    let disk = Disk::mount(DISK, flags, |place| {
+        let options = std::ffi::CString::new(options).map_err(|_| SetupFailure::new(SetupStage::Mounts, what))?;
+        let flags = MountFlags::NOSUID | MountFlags::NODEV | flags;
+        rustix::mount::mount("tmpfs", place, "tmpfs", flags, options.as_c_str())
+            .at(SetupStage::Mounts, "mount the file system for the results of the run")
+    })?;
+    for name in directories(request) {
+        let target = results.join(name);
+        make_directory(below_root(&target), None)?;
+        disk.bind(name, below_root(&target))?;
+        places.grants.push(PathGrant { path: target, access });
+    }
+    if request.results {
+        write_file(&disk.path(VALUES).join(OUTPUTS), b"", 0o600).at(SetupStage::Mounts, what)?;
+        places.results = Some(results.to_owned());
+    }
+    if request.session.is_some() {
+        disk.bind(WORK, Path::new(WORK_PLACE))?;
+        places.state = Some(results.join(SESSION).join(STATE));
+        places.left.1 = Some(open(&disk.path(WORK)).at(SetupStage::Mounts, what)?);
+    }
+    places.left.0 = Some(open(&disk.path("")).at(SetupStage::Mounts, what)?);
+    disk.detach()
+}
+
+/// Returns the directories of the results that a run has.
+fn directories(request: &RunRequest) -> impl Iterator<Item = &'static str> {
+    let captured = if request.results { &[FILES, VALUES][..] } else { &[] };
+    captured.iter().copied().chain(request.session.as_ref().map(|_| SESSION))
+}
+
+/// Creates the places in the private directory of a run on the host, which is the current directory. The user
+/// `request.own_id` owns the directories that the step may write.
+pub(crate) fn on_the_host(
+    request: &RunRequest,
+    run_dir: &Path,
+    texts: &RunTexts,
+    from: &mut UnixStream,
+) -> Result<RunPlaces, SetupFailure> {
+    let (mut places, owner) = (RunPlaces::default(), request.own_id);
+    let mut grant = |path: PathBuf, access| places.grants.push(PathGrant { path, access });
+    if !request.inputs.is_empty() {
+        make_directory_with(Path::new(ARTIFACTS), 0o755)?;
+        write_inputs(&request.inputs, Path::new(ARTIFACTS), from)?;
+        grant(run_dir.join(ARTIFACTS), PathAccess::Read);
+        places.artifacts = Some(run_dir.join(ARTIFACTS));
+    }
+    if request.results || request.session.is_some() {
+        results_on_the_host(&mut places, request, run_dir)?;
+    }
+    if let Some(session) = &request.session {
+        if session.tree {
+            session_tree::receive(from, Path::new(WORK), owner)?;
+        }
+        make_directory(Path::new("home"), owner)?;
+        places.grants.push(PathGrant { path: run_dir.join("home"), access: PathAccess::Write });
+        places.home = Some(run_dir.join("home"));
+        if let Some(wrapper) = &session.wrapper {
+            let path = wrapper_path(run_dir, wrapper);
+            write_wrapper(&path, &texts.wrapper, if owner.is_some() { 0o444 } else { 0o400 })?;
+            places.grants.push(PathGrant { path: path.clone(), access: PathAccess::Read });
+            places.wrapper = Some(path);
+        }
+    }
+    Ok(places)
+}
+
+fn results_on_the_host(places: &mut RunPlaces, request: &RunRequest, run_dir: &Path) -> Result<(), SetupFailure> {
+    let what = "open the directory for the results of the run";
+    let (results, owner) = (run_dir.join("results"), request.own_id);
+    make_directory_with(&results, 0o711)?;
+    for name in directories(request) {
+        make_directory(&results.join(name), owner)?;
+        places.grants.push(PathGrant { path: results.join(name), access: PathAccess::Write });
+    }
+    if request.results {
+        let outputs = results.join(VALUES).join(OUTPUTS);
+        write_file(&outputs, b"", 0o600).and_then(|()| give(&outputs, owner)).at(SetupStage::Mounts, what)?;
+    }
+    if request.session.is_some() {
+        places.left.1 = Some(open(Path::new(WORK)).at(SetupStage::Mounts, what)?);
+        places.state = Some(results.join(SESSION).join(STATE));
+    }
+    places.left.0 = Some(open(&results).at(SetupStage::Mounts, what)?);
+    places.results = request.results.then_some(results);
+    Ok(())
+}
+
+impl RunPlaces {
+    /// Sends the descriptors of the results to the service. `new` are the numbers of the step's files that were created
+    /// in the work directory.
+    pub(crate) fn send(&mut self, control: &UnixStream, new: Vec<u32>) -> Result<(), SetupFailure> {
+        let what = "hand on the results of the run";
+        if let Some(results) = self.left.0.take() {
+            protocol::send_descriptor(control, &HelperMessage::Results, results.as_fd())
+                .at(SetupStage::Processes, what)?;
+        }
+        if let Some(work) = self.left.1.take() {
+            protocol::send_descriptor(control, &HelperMessage::Work(new), work.as_fd())
+                .at(SetupStage::Processes, what)?;
+        }
+        Ok(())
+    }
+
+    /// Returns the variables of the step that name its places.
+    pub(crate) fn variables(&self) -> Vec<(&'static str, PathBuf)> {
+        let mut all = Vec::new();
+        all.extend(self.artifacts.iter().map(|path| ("COUNTERSIGN_ARTIFACTS", path.clone())));
+        if let Some(results) = &self.results {
+            for name in ["COUNTERSIGN_OUTPUT", "RUNBOOKS_OUTPUT", "GENERATED_FILES"] {
+                all.push((name, results.join(FILES)));
+            }
+            all.push(("RUNBOOK_OUTPUT", results.join(VALUES).join(OUTPUTS)));
+        }
+        all
+    }
+
+    /// Replaces the placeholders in a text of the wrapper.
+    pub(crate) fn fill(&self, text: &str) -> Vec<u8> {
+        let path = |path: &Option<PathBuf>| path.as_ref().map_or(String::new(), |path| path.display().to_string());
+        text.replace(WRAPPER_PLACEHOLDER, &path(&self.wrapper)).replace(STATE_PLACEHOLDER, &path(&self.state)).into()
+    }
+}
+
+/// Names of variables that a session never sets, because other runs of the session may have them.
+pub(crate) const OF_RESULTS: [&str; 3] = ["RUNBOOKS_OUTPUT", "GENERATED_FILES", "RUNBOOK_OUTPUT"];
+
+/// Returns the variables of a session, each as name and value.
+pub(crate) fn session_variables(texts: &RunTexts) -> impl Iterator<Item = (&[u8], &[u8])> {
+    texts.session_env.split(|byte| *byte == 0).filter_map(|line| {
+        let equals = line.iter().position(|byte| *byte == b'=')?;
+        Some((&line[..equals], &line[equals + 1..]))
+    })
+}
+
+/// Returns the directory in which a run with a session starts, if it is not the usual one.
+pub(crate) fn session_cwd(request: &RunRequest) -> Option<&Path> {
+    let cwd = request.session.as_ref()?.cwd.as_deref()?;
+    Some(Path::new(OsStr::from_bytes(cwd)))
+}
+
+fn wrapper_path(above: &Path, wrapper: &WrapperRequest) -> PathBuf {
+    above.join(SESSION).join(&wrapper.name)
+}
+
+fn write_wrapper(path: &Path, content: &[u8], mode: u32) -> Result<(), SetupFailure> {
+    if let Some(directory) = path.parent() {
+        make_directory_with(directory, 0o755)?;
+    }
+    write_file(path, content, mode).at(SetupStage::Mounts, "write the wrapper of the session")
+}
+
+fn make_directory(path: &Path, owner: Option<u32>) -> Result<(), SetupFailure> {
+    make_directory_with(path, 0o700)?;
+    give(path, owner).at(SetupStage::Mounts, format!("give away {}", path.display()))
+}
+
+fn make_directory_with(path: &Path, mode: u32) -> Result<(), SetupFailure> {
+    let what = format!("make the directory {}", path.display());
+    fs::DirBuilder::new().mode(mode).create(path).at(SetupStage::Mounts, what)
+}
+
+fn give(path: &Path, owner: Option<u32>) -> io::Result<()> {
+    if owner.is_some() { chown(path, owner, owner) } else { Ok(()) }
+}
+
+fn write_file(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?.write_all(bytes)
+}
+
+fn open(directory: &Path) -> rustix::io::Result<OwnedFd> {
+    rustix::fs::open(directory, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+}

@@ -1,0 +1,61 @@
+//! The secrets of a run: their files, and their variables.
+//!
+//! The files are in a memory file system of the run, which the kernel never writes to a disk or to swap space. Only a
+//! run with its own root file system has such files.
+
+use std::fs;
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::mount::MountFlags;
+
+use crate::isolation::planned_secret::{PlannedSecret, SECRETS, secret_path};
+use crate::isolation::protocol::{AtStage, RunRequest, RunTexts, SecretEntry, SetupFailure, SetupStage};
+use crate::isolation::syscalls;
+
+/// Returns the description of a secret for the first process of a run.
+pub(crate) fn entry_of(secret: &PlannedSecret) -> SecretEntry {
+    SecretEntry {
+        name: secret.name.clone(),
+        bytes: secret.value.expose().len() as u64,
+        as_file: secret.as_file,
+        variable: secret.variable.clone(),
+    }
+}
+
+/// Mounts the directory with the secret files. The current directory is the new root of the run, and the process has the
+/// user id of the step.
+pub(crate) fn mount(request: &RunRequest, texts: &RunTexts) -> Result<(), SetupFailure> {
+    let mut files = request.secrets.iter().zip(&texts.secrets).filter(|(secret, _)| secret.as_file).peekable();
+    if files.peek().is_none() {
+        return Ok(());
+    }
+    let what = "mount the directory of the secrets";
+    fs::DirBuilder::new().mode(0o500).create(SECRETS).at(SetupStage::Mounts, what)?;
+    let quiet = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    // Unlike a tmpfs, a ramfs is never written to swap space. Its size has no limit, so it is read-only for the step.
+    rustix::mount::mount("ramfs", SECRETS, "ramfs", quiet, c"mode=0500").at(SetupStage::Mounts, what)?;
+    for (secret, value) in files {
+        let (path, what) =
+            (Path::new(SECRETS).join(secret.name.as_str()), format!("write the secret {}", secret.name.as_str()));
+        let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o400).open(path);
+        file.and_then(|mut file| std::io::Write::write_all(&mut file, value.expose())).at(SetupStage::Mounts, what)?;
+    }
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let root = rustix::fs::openat(CWD, SECRETS, flags, Mode::empty()).at(SetupStage::Mounts, what)?;
+    let sealed = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
+    syscalls::set_mount_flags(root.as_fd(), sealed, false).at(SetupStage::Mounts, what)
+}
+
+/// Returns the variables of the secrets: a value, or the path of a file.
+pub(crate) fn variables<'a>(
+    request: &'a RunRequest,
+    texts: &'a RunTexts,
+) -> impl Iterator<Item = (&'a str, zeroize::Zeroizing<Vec<u8>>)> {
+    request.secrets.iter().zip(&texts.secrets).filter_map(|(secret, value)| {
+        let given = if secret.as_file { secret_path(&secret.name).into_bytes() } else { value.expose().to_vec() };
+        Some((secret.variable.as_deref()?, given.into()))
+    })
+}

@@ -1,0 +1,82 @@
+//! The packet with which the service asks the helper to start a run.
+
+use std::io::{self};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::isolation::protocol::{HostId, RunForm, invalid};
+
+/// Request to the helper for the first process of a run. Init reads the rest of the request from its own socket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Start {
+    pub(crate) form: RunForm,
+    /// User of the run on the host, or `None` for the user of the service.
+    pub(crate) host_id: Option<HostId>,
+    /// True if the run gets a network namespace (only with [`RunForm::Namespaces`]).
+    pub(crate) own_network: bool,
+}
+
+/// The descriptors that the service sends with a [`Start`], in this order.
+#[derive(Debug)]
+pub(crate) struct Descriptors {
+    pub(crate) control: OwnedFd,
+    pub(crate) stdout: OwnedFd,
+    pub(crate) stderr: OwnedFd,
+    /// The control group in which the new process is created.
+    pub(crate) cgroup: Option<OwnedFd>,
+}
+
+/// Maximum size of a [`Start`] in bytes.
+const MAX_START: usize = 1024;
+
+const MAX_DESCRIPTORS: usize = 4;
+
+/// Requests a run from the helper with one packet.
+pub(crate) fn send_start(to: &OwnedFd, start: &Start, descriptors: &Descriptors) -> io::Result<()> {
+    let packet = serde_json::to_vec(start)?;
+    let mut all = vec![descriptors.control.as_fd(), descriptors.stdout.as_fd(), descriptors.stderr.as_fd()];
+    all.extend(descriptors.cgroup.as_ref().map(AsFd::as_fd));
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    ancillary.push(SendAncillaryMessage::ScmRights(&all));
+    rustix::net::sendmsg(to, &[io::IoSlice::new(&packet)], &mut ancillary, SendFlags::NOSIGNAL)?;
+    Ok(())
+}
+
+/// Receives one packet, or returns `None` if the service has exited.
+pub(crate) fn receive_start(from: &OwnedFd) -> io::Result<Option<(Start, Descriptors)>> {
+    let mut packet = [0; MAX_START];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let mut into = [io::IoSliceMut::new(&mut packet)];
+    let received = rustix::net::recvmsg(from, &mut into, &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
+    let mut descriptors = ancillary.drain().flat_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(descriptors) => descriptors.collect::<Vec<_>>(),
+        _ => Vec::new(),
+    });
+    if received.bytes == 0 {
+        return Ok(None);
+    }
+    let start = parse_start(&packet[..received.bytes])?;
+    let mut next = || descriptors.next().ok_or_else(|| invalid("a descriptor is missing"));
+    let (control, stdout, stderr) = (next()?, next()?, next()?);
+    Ok(Some((start, Descriptors { control, stdout, stderr, cgroup: descriptors.next() })))
+}
+
+fn parse_start(packet: &[u8]) -> io::Result<Start> {
+    serde_json::from_slice(packet).map_err(|error| invalid(&error.to_string()))
+}
+
+/// Parses bytes as the helper parses a start packet.
+///
+/// # Errors
+/// Returns an error if the helper would refuse the packet.
+pub fn check_start(bytes: &[u8]) -> io::Result<()> {
+    parse_start(bytes).map(drop)
+}

@@ -1,0 +1,124 @@
+//! The reasons why this host can't enforce a profile.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::isolation::probe::Missing;
+use documents::record::profile::Layer;
+
+/// The reason why this host can't enforce a profile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unavailable {
+    /// A required layer is missing on this host.
+    Layer {
+        /// The missing layer.
+        layer: Layer,
+        /// Failed attempt, and the setting to change.
+        missing: Missing,
+    },
+    /// The profile contradicts itself or contains a useless value.
+    Invalid {
+        /// The contradiction or the useless value.
+        why: String,
+    },
+    /// The programs of the list are not on this host as the list says, or a run can't get them.
+    Programs {
+        /// The reason.
+        why: String,
+    },
+    /// The run can't become the host user that the profile names.
+    User {
+        /// Name of the user in the profile.
+        name: String,
+        /// The reason and its correction.
+        why: String,
+    },
+    /// A run can't get this path of the profile.
+    Path {
+        /// The path in the profile.
+        path: String,
+        /// The reason.
+        why: String,
+    },
+    /// The run could reach a path of the private set.
+    Private {
+        /// The path of the private set.
+        private: PathBuf,
+        /// Path of the profile, or property of the host, through which the run could reach it.
+        through: String,
+    },
+    /// The run could write to a directory that no run may change.
+    Unwritable {
+        /// The path of the profile.
+        path: PathBuf,
+        /// The directory that no run may change.
+        fixed: PathBuf,
+    },
+    /// This host can't run any step.
+    Broken {
+        /// The failed attempt, and the setting to change.
+        missing: Missing,
+    },
+    /// The run's own user id can't enter the directory for runs.
+    Scratch {
+        /// The directory that denies access, at or above the directory for runs.
+        closed: PathBuf,
+    },
+}
+
+impl Unavailable {
+    /// Returns true if the reason remains until the host is changed and the service is restarted, because layers are
+    /// probed only at the start. Any other reason (a path, a user, a directory's mode) may be gone at the next attempt.
+    #[must_use]
+    pub const fn is_of_the_host(&self) -> bool {
+        match self {
+            Self::Layer { .. } | Self::Broken { .. } => true,
+            Self::Invalid { .. }
+            | Self::Programs { .. }
+            | Self::User { .. }
+            | Self::Path { .. }
+            | Self::Private { .. }
+            | Self::Unwritable { .. }
+            | Self::Scratch { .. } => false,
+        }
+    }
+}
+
+impl fmt::Display for Unavailable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Layer { layer, missing } => write!(
+                f,
+                "this host can't enforce the required layer {}: {}; fix it with: {}",
+                layer.word(),
+                missing.why,
+                missing.knob
+            ),
+            Self::Invalid { why } => write!(f, "the profile can't be enforced: {why}"),
+            Self::Programs { why } => write!(f, "the list of programs can't be enforced: {why}"),
+            Self::User { name, why } => write!(f, "the step can't run as {name}: {why}"),
+            Self::Path { path, why } => write!(f, "the profile's path {path} {why}"),
+            Self::Private { private, through } => {
+                write!(f, "a step could reach the private path {} through {through}", private.display())
+            }
+            Self::Unwritable { path, fixed } => write!(
+                f,
+                "a step could change {} through {}; remove {} from the profile, or let the step work on a copy",
+                fixed.display(),
+                path.display(),
+                path.display()
+            ),
+            Self::Broken { missing } => {
+                write!(f, "no step can be run on this host: {}; fix it with: {}", missing.why, missing.knob)
+            }
+            Self::Scratch { closed } => write!(
+                f,
+                "each run has its own user id, which can't enter {}; set the mode of this directory to 0711, or move \
+                 the directory for runs",
+                closed.display()
+            ),
+        }
+    }
+}
+
+impl std::error::Error for Unavailable {}

@@ -1,0 +1,310 @@
+//! Records the programs that a run starts, and those that its list refuses.
+//!
+//! A thread of the service receives each call that executes a program, looks at the file, and lets the call continue.
+//! It never decides: the kernel reads the path again, and Landlock and the mounts of the run refuse what the list does
+//! not contain.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt as _;
+use std::panic::AssertUnwindSafe;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::fs::{FileType, StatVfsMountFlags};
+use rustix::io::Errno;
+
+use crate::isolation::executable_files::ExecutableFiles;
+use crate::isolation::filesystem;
+use crate::isolation::program_counts::{ExecAttempt, FileId, FoundProgram, ProgramCounts};
+use crate::isolation::protocol::AnnouncedPrograms;
+use crate::isolation::syscalls::notifications::{self, WaitingCall};
+use crate::programs::called_program::{self, WaitingProcess};
+use crate::programs::learned_programs::LearnedPrograms;
+use crate::programs::program_lookup::MAX_INTERPRETERS;
+use documents::record::program_list::{ProgramFacts, ProgramMode};
+
+/// Pause after an unexpected error of the kernel, so that the thread does not use a whole processor.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// The files that a run may execute.
+#[derive(Debug, Clone)]
+pub(crate) struct ProgramRules {
+    mode: ProgramMode,
+    /// Number of entries in the list.
+    listed: u64,
+    /// The listed programs, until the thread of the recorder finds their files.
+    programs: Vec<PathBuf>,
+    /// The listed programs and the executable files of the step, with their paths.
+    files: BTreeMap<FileId, PathBuf>,
+    /// Paths of the executable files of the step, until the run announces these files.
+    of_step: Vec<PathBuf>,
+    /// Directories in which the run may execute all files.
+    directories: Vec<PathBuf>,
+    /// Directories that the run may write.
+    writable: Vec<PathBuf>,
+}
+
+impl ProgramRules {
+    /// Returns the rules of a run with a list of programs. The run may also execute the files `of_step`.
+    pub(crate) fn listed(list: &ExecutableFiles, writable: Vec<PathBuf>, of_step: Vec<PathBuf>) -> Self {
+        let directories = if list.own { writable.clone() } else { Vec::new() };
+        let (programs, files) = (list.programs.clone(), BTreeMap::new());
+        Self { mode: ProgramMode::Listed, listed: list.listed, programs, files, of_step, directories, writable }
+    }
+
+    /// Returns the rules of a run without a list, which may execute all files in `readable` and `writable`.
+    pub(crate) fn any(readable: Vec<PathBuf>, writable: Vec<PathBuf>) -> Self {
+        let system = filesystem::SYSTEM.iter().filter_map(|path| Path::new(path).canonicalize().ok());
+        let directories = system.chain(readable).chain(writable.iter().cloned()).collect();
+        Self {
+            mode: ProgramMode::Any,
+            listed: 0,
+            programs: Vec::new(),
+            files: BTreeMap::new(),
+            of_step: Vec::new(),
+            directories,
+            writable,
+        }
+    }
+
+    /// Finds the file that a call executes, and the interpreters of this file.
+    fn look(
+        &self,
+        call: &WaitingCall,
+        process: &WaitingProcess<'_>,
+        known: &mut BTreeSet<FileId>,
+    ) -> Result<ExecAttempt, Errno> {
+        let Some((mut file, mut given)) = process.file_of(call)? else { return Ok(ExecAttempt::Nothing) };
+        let mut started = Vec::new();
+        while started.len() <= MAX_INTERPRETERS {
+            let Some((program, allowed)) = self.judge(&file, &given)? else { return Ok(ExecAttempt::Nothing) };
+            if !allowed {
+                return Ok(ExecAttempt::Refused(program));
+            }
+            let id = program.file;
+            started.push(program);
+            if known.contains(&id) {
+                return Ok(ExecAttempt::Started(started));
+            }
+            let head = match called_program::head_of(&file) {
+                Ok(head) => head,
+                // The run can execute programs that the user of the service may not read.
+                Err(Errno::ACCESS) => return Ok(ExecAttempt::Started(started)),
+                Err(error) => return Err(error),
+            };
+            if head.starts_with(b"\x7fELF") {
+                // A run can't change such a program, so it is read only once.
+                if self.files.contains_key(&id) {
+                    known.insert(id);
+                }
+                return Ok(ExecAttempt::Started(started));
+            }
+            let Some(interpreter) = interpreter_of(&head) else { return Ok(ExecAttempt::Nothing) };
+            let Some(next) = process.interpreter(interpreter)? else { return Ok(ExecAttempt::Nothing) };
+            (file, given) = (next, interpreter.to_vec());
+        }
+        Ok(ExecAttempt::Nothing)
+    }
+
+    /// Returns the program in a file, and whether the run may execute the program. Returns `None` for a file that is no
+    /// program.
+    fn judge(&self, file: &OwnedFd, given: &[u8]) -> Result<Option<(FoundProgram, bool)>, Errno> {
+        let found = rustix::fs::fstat(file)?;
+        if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile || found.st_mode & 0o111 == 0 {
+            return Ok(None);
+        }
+        let id = (found.st_dev, found.st_ino);
+        let program = |path| FoundProgram { path, given: String::from_utf8_lossy(given).into_owned(), file: id };
+        let executable = !rustix::fs::fstatvfs(file)?.f_flag.contains(StatVfsMountFlags::NOEXEC);
+        if let Some(path) = self.files.get(&id).filter(|_| executable) {
+            return Ok(Some((program(path.to_string_lossy().into_owned()), true)));
+        }
+        let path = called_program::path_of(file)?;
+        let allowed = executable && self.directories.iter().any(|directory| Path::new(&path).starts_with(directory));
+        // Without a list, nothing is refused because of a list.
+        Ok((allowed || self.mode == ProgramMode::Listed).then(|| (program(path), allowed)))
+    }
+
+    /// Returns the attempt of the step's process to execute the first program, which this process has told.
+    fn first(&self, told: &Path) -> ExecAttempt {
+        // A person who learns a list knows the shell that starts the command.
+        let (Some(id), Ok(real), ProgramMode::Listed) = (id_of(told), told.canonicalize(), self.mode) else {
+            return ExecAttempt::Nothing;
+        };
+        let text = |path: &Path| path.to_string_lossy().into_owned();
+        let path = self.files.get(&id).unwrap_or(&real);
+        let program = FoundProgram { path: text(path), given: text(told), file: id };
+        if self.files.contains_key(&id) { ExecAttempt::Started(vec![program]) } else { ExecAttempt::Refused(program) }
+    }
+}
+
+/// Records the programs of one run.
+pub(crate) struct ProgramRecorder {
+    mode: ProgramMode,
+    listed: u64,
+    writable: Vec<PathBuf>,
+    counts: Arc<Mutex<ProgramCounts>>,
+    /// Sends the listener and what the run has announced to the thread.
+    begin: Option<Sender<(OwnedFd, AnnouncedPrograms)>>,
+}
+
+impl ProgramRecorder {
+    /// Starts the thread of a recorder. Returns `None` if this host gives no thread. The run must then have no listener,
+    /// because each program would wait forever.
+    pub(crate) fn start(rules: ProgramRules) -> Option<Self> {
+        let (begin, listeners) = mpsc::channel();
+        let (mode, listed, writable) = (rules.mode, rules.listed, rules.writable.clone());
+        let counts = Arc::<Mutex<ProgramCounts>>::default();
+        let into = counts.clone();
+        let thread = std::thread::Builder::new().name("program-record".to_owned());
+        // The thread ends when the run has no processes, or when it gets no listener.
+        let started = thread.spawn(move || answer_all(&listeners, rules, &into));
+        started
+            .inspect_err(|error| tracing::warn!(%error, "the programs of a run are not recorded"))
+            .ok()
+            .map(|_| Self { mode, listed, writable, counts, begin: Some(begin) })
+    }
+
+    /// Begins the record.
+    pub(crate) fn begin(&mut self, listener: OwnedFd, announced: AnnouncedPrograms) {
+        if let Some(begin) = self.begin.take() {
+            let _ = begin.send((listener, announced));
+        }
+    }
+
+    /// Returns the facts for a receipt.
+    pub(crate) fn facts(&self) -> ProgramFacts {
+        if self.begin.is_some() {
+            return nothing_recorded(self.listed);
+        }
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner).facts(self.mode, self.listed)
+    }
+
+    /// Returns the started programs for a person who writes a list, or `None` if nothing was recorded.
+    pub(crate) fn learned(&self) -> Option<LearnedPrograms> {
+        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        self.begin.is_none().then(|| LearnedPrograms::of(&counts, &self.writable))
+    }
+}
+
+/// Returns the facts of a run with a list of programs if the host gave no record.
+pub(crate) fn nothing_recorded(listed: u64) -> ProgramFacts {
+    ProgramFacts { mode: ProgramMode::Listed, listed, refused: None, started: None }
+}
+
+/// The state of the thread that answers the calls of one run.
+struct Answerer<'a> {
+    listener: OwnedFd,
+    rules: &'a ProgramRules,
+    counts: &'a Mutex<ProgramCounts>,
+    /// The program that the step's process executes first, until it is executed.
+    first: Option<PathBuf>,
+    /// Root directory of the run.
+    root: Option<OwnedFd>,
+    /// Listed programs that are known to be machine code.
+    known: BTreeSet<FileId>,
+}
+
+/// Answers the calls of a run until the run has no processes.
+fn answer_all(
+    listeners: &Receiver<(OwnedFd, AnnouncedPrograms)>,
+    mut rules: ProgramRules,
+    counts: &Mutex<ProgramCounts>,
+) {
+    // The first process of the run sets up the run at the same time.
+    for path in std::mem::take(&mut rules.programs) {
+        if let Some(id) = id_of(&path) {
+            // Of several hard links, the record names the first path.
+            rules.files.entry(id).or_insert(path);
+        }
+    }
+    let Ok((listener, announced)) = listeners.recv() else { return };
+    notifications::answer_fast(&listener);
+    let own = std::mem::take(&mut rules.of_step);
+    rules.files.extend(announced.of_step.into_iter().zip(own));
+    let (rules, first) = (&rules, Some(announced.first));
+    let mut answerer = Answerer { listener, rules, counts, first, root: None, known: BTreeSet::new() };
+    loop {
+        let mut poll = [PollFd::new(&answerer.listener, PollFlags::IN)];
+        let ready = rustix::event::poll(&mut poll, None).map(|_| poll[0].revents());
+        match ready {
+            Ok(ready) if ready.contains(PollFlags::IN) => {}
+            // No process has the filter any more. An exec of a living process would fail without the listener.
+            Ok(ready) if ready.contains(PollFlags::HUP) => return,
+            _ => {
+                std::thread::sleep(PAUSE);
+                continue;
+            }
+        }
+        match notifications::receive(&answerer.listener) {
+            Ok(call) => answerer.answer(&call),
+            // The calling thread was killed.
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
+            Err(_) => std::thread::sleep(PAUSE),
+        }
+    }
+}
+
+impl Answerer<'_> {
+    /// Lets a call continue and counts its program.
+    fn answer(&mut self, call: &WaitingCall) {
+        // After a panic, the call must continue too.
+        let looked = std::panic::catch_unwind(AssertUnwindSafe(|| self.look(call)));
+        let attempt = looked.map_or(ExecAttempt::Unknown, |looked| looked.unwrap_or(ExecAttempt::Unknown));
+        // The report reads the counts after the end of the run. The lock makes sure that this call is counted then.
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        // A call that a signal interrupted is not counted, because the thread may make the call again.
+        if notifications::let_continue(&self.listener, call.id).is_ok() {
+            self.first = None;
+            counts.add(call.thread, attempt);
+        }
+    }
+
+    fn look(&mut self, call: &WaitingCall) -> Result<ExecAttempt, Errno> {
+        // The step's process shares the memory of the run's first process, which the service may not read.
+        if let Some(told) = &self.first {
+            return Ok(self.rules.first(told));
+        }
+        if self.root.is_none() {
+            self.root = called_program::root_of(&self.listener, call)?;
+        }
+        let Some(root) = &self.root else { return Ok(ExecAttempt::Nothing) };
+        self.rules.look(call, &WaitingProcess::new(call, root), &mut self.known)
+    }
+}
+
+/// Returns the interpreter in the first line of a script.
+fn interpreter_of(head: &[u8]) -> Option<&[u8]> {
+    let blank = |byte: &u8| matches!(byte, b' ' | b'\t');
+    let line = head.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
+    let line = &line[line.iter().position(|byte| !blank(byte))?..];
+    line.split(|byte| blank(byte) || *byte == 0).next()
+}
+
+fn id_of(path: &Path) -> Option<FileId> {
+    path.metadata().ok().map(|found| (found.dev(), found.ino()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_interpreter_of_a_script_is_the_first_word_after_the_marker() {
+        for (head, expected) in [
+            ("#!/bin/sh\nx", Some("/bin/sh")),
+            ("#! \t/usr/bin/env -S a\n", Some("/usr/bin/env")),
+            ("#!sh", Some("sh")),
+            ("#!\n/bin/sh", None),
+            ("#!  ", None),
+            ("echo", None),
+            ("", None),
+        ] {
+            assert_eq!(interpreter_of(head.as_bytes()), expected.map(str::as_bytes), "{head:?}");
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Trial runs, which find the layers that this host supports.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use crate::isolation::probe::{HostProbe, Missing, ProbeFailures};
+use crate::isolation::protocol::{AtStage as _, RunForm, SetupFailure, SetupStage, StepEnd, SyscallFilter};
+use crate::isolation::run_dir::RunDir;
+use crate::runs::Plan;
+use crate::runs::cancel_flag::CancelFlag;
+use crate::runs::linux::{LinuxSandbox, SELF_TEST, TRIAL_MS, filters_here};
+use crate::runs::profile_check::Prepared;
+use crate::runs::run_follower::FollowedRun;
+use documents::record::enforcement::Level;
+use documents::record::profile::{Layer, Limits, Profile, STRICT, Workdir};
+
+impl LinuxSandbox {
+    /// Probes the whole set-up with a script that checks the sandbox from inside, and repeats the probe without each
+    /// part that fails.
+    pub(super) fn try_everything(&mut self, own_id: bool) -> HostProbe {
+        let mut lacking = ProbeFailures::default();
+        // Each iteration finds one part that this host does not support.
+        let broken = loop {
+            let Err(failure) = self.trial(&lacking) else { break None };
+            // If a control group can be created, but no process in it, repeat the probe without control groups.
+            if let Ok(groups) = &self.groups
+                && groups.controllers.any()
+                && self.trial_without_groups(&lacking).is_ok()
+            {
+                break None;
+            }
+            let part = match failure.stage {
+                SetupStage::Helper => break Some(failure),
+                SetupStage::Landlock => &mut lacking.landlock,
+                SetupStage::Seccomp => &mut lacking.seccomp,
+                _ => &mut lacking.namespaces,
+            };
+            if part.is_some() {
+                break Some(failure);
+            }
+            *part = Some(failure);
+        };
+        HostProbe::conclude(&lacking, own_id).broken(broken.as_ref())
+    }
+
+    /// Returns the reason why runs on this host can't have an overlay, or `None` if overlays can be mounted. Only the
+    /// first call mounts a test overlay, because this takes longer than the rest of the probe.
+    pub fn overlay(&self) -> Option<&Missing> {
+        let tried = self.overlay.get_or_init(|| match self.trial_of_an_overlay() {
+            // A failure of another stage says nothing about overlays.
+            Err(failure) if failure.stage == SetupStage::Workdir => Some(Missing::overlay(&failure)),
+            _ => None,
+        });
+        tried.as_ref()
+    }
+
+    pub(super) fn trial_of_an_overlay(&self) -> Result<(), SetupFailure> {
+        let probe = &self.probe;
+        // Use mode 0755, so that the user of each run can read the directory.
+        let open = std::fs::Permissions::from_mode(0o755);
+        let made = RunDir::make(&self.around.scratch)
+            .and_then(|tree| std::fs::set_permissions(tree.path(), open).map(|()| tree));
+        let tree = made.at(SetupStage::Request, "make a directory for the overlay test")?;
+        let mut profile = Profile::nothing(probe.held(), Limits { wall_ms: TRIAL_MS, ..Limits::default() });
+        (profile.write, profile.workdir) = (vec![tree.path().display().to_string()], Workdir::Overlay);
+        let filter = probe.missing(Layer::Seccomp).is_none().then(|| SyscallFilter::of(RunForm::Namespaces, &profile));
+        let landlock = probe.missing(Layer::Landlock).is_none();
+        let (form, layers) = (RunForm::Namespaces, probe.held());
+        let prepared = Prepared {
+            profile,
+            form,
+            user: None,
+            landlock,
+            filter,
+            level: Level::Strict,
+            layers,
+            programs: None,
+            learn: false,
+            stream: false,
+        };
+        let plan = Plan {
+            interpreter: "sh".into(),
+            source: b"exit 0".into(),
+            env: vec![],
+            params_json: b"{}".into(),
+            files: vec![],
+            inputs: vec![],
+            results: false,
+            session: None,
+            secrets: vec![],
+        };
+        self.play(&prepared, &plan)?.0.failure.map_or(Ok(()), Err)
+    }
+
+    pub(super) fn trial_without_groups(&mut self, lacking: &ProbeFailures) -> Result<(), SetupFailure> {
+        let groups = std::mem::replace(
+            &mut self.groups,
+            Err("this host can't create a process directly in a control group".into()),
+        );
+        self.trial(lacking).inspect_err(|_| self.groups = groups)
+    }
+
+    pub(super) fn trial(&self, lacking: &ProbeFailures) -> Result<(), SetupFailure> {
+        let form = if lacking.namespaces.is_some() { RunForm::Host } else { RunForm::Namespaces };
+        let landlock = lacking.landlock.is_none();
+        let profile = Profile::nothing(vec![], Limits { wall_ms: TRIAL_MS, ..Limits::default() });
+        let filter = lacking.seccomp.is_none().then(|| SyscallFilter::of(form, &profile));
+        let prepared = Prepared {
+            profile,
+            form,
+            user: None,
+            landlock,
+            filter,
+            level: Level::Strict,
+            layers: STRICT.to_vec(),
+            programs: None,
+            learn: false,
+            stream: false,
+        };
+        let plan = Plan {
+            interpreter: "sh".into(),
+            source: SELF_TEST.into(),
+            env: vec![
+                ("FILTERS".into(), filter.map(|_| (filters_here() + 1).to_string()).unwrap_or_default()),
+                ("LANDLOCK".into(), if landlock { "held" } else { "" }.into()),
+                ("FORM".into(), if form == RunForm::Namespaces { "namespaces" } else { "host" }.into()),
+            ],
+            params_json: b"{}".to_vec(),
+            files: vec![],
+            inputs: vec![],
+            results: false,
+            session: None,
+            secrets: vec![],
+        };
+        let (run, said) = self.play(&prepared, &plan)?;
+        match (run.failure, run.step) {
+            (Some(failure), _) => Err(failure),
+            (None, Some(StepEnd::Exited(0))) => Ok(()),
+            (None, end) => Err(SetupFailure::new(
+                SetupStage::Namespaces,
+                format!("the self-test in the sandbox failed ({end:?}): {}", String::from_utf8_lossy(&said).trim()),
+            )),
+        }
+    }
+
+    /// Runs a probe script and returns the run with its output.
+    pub(super) fn play(&self, prepared: &Prepared, plan: &Plan) -> Result<(FollowedRun, Vec<u8>), SetupFailure> {
+        let cancel = CancelFlag::new().at(SetupStage::Processes, "make the cancel flag of a run")?;
+        let once = || {
+            let (mut run, mut said) = (FollowedRun::new(&self.spool, &prepared.profile.limits), Vec::new());
+            self.attempt(&mut run, prepared, plan, &mut |chunk| said.extend_from_slice(chunk.bytes), &cancel);
+            (run, said)
+        };
+        let (run, said) = once();
+        // If the helper was stopped, the result does not describe this host. Repeat the test run with a new helper.
+        Ok(if run.silent { once() } else { (run, said) })
+    }
+}

@@ -1,0 +1,219 @@
+//! A run from its plan to its report.
+//!
+//! The service ([`linux`], [`run_follower`]) never calls fork. It sends requests to a helper ([`crate::isolation`]), reads
+//! the output pipes and enforces the deadline. The check of a profile before a run is in [`profile_check`]. The report
+//! after a run is built in [`enforcement_facts`].
+
+pub mod attempts;
+pub mod cancel_flag;
+pub mod capture;
+pub mod enforcement_facts;
+pub mod linux;
+mod plan_check;
+pub mod profile_check;
+mod run_contents;
+pub mod run_follower;
+
+use std::fs::File;
+use std::sync::Arc;
+
+use crate::isolation::planned_secret::PlannedSecret;
+use crate::isolation::probe::HostProbe;
+use crate::isolation::session_tree::SessionTree;
+use crate::isolation::unavailable::Unavailable;
+use crate::programs::learned_programs::LearnedPrograms;
+use crate::runs::cancel_flag::CancelFlag;
+use crate::runs::capture::{Capture, Chunk, Segment};
+use crate::runs::profile_check::Prepared;
+use crate::sessions::run_results::RunResults;
+use crate::sessions::session_wrapper::SessionWrapper;
+use documents::crypto::digest::ContentDigest;
+use documents::record::enforcement::Enforcement;
+use documents::record::later_words::ArtifactName;
+use documents::record::profile::Profile;
+use documents::record::program_list::ProgramFacts;
+use documents::record::step_file::StepFile;
+
+/// Runs steps. After [`Sandbox::run`] returns, all processes of the run have ended, except those that
+/// [`Enforcement::left`] counts. Several threads may call [`Sandbox::run`] at the same time.
+pub trait Sandbox: Send + Sync {
+    /// Returns the layers that this host supports. The probe performs the whole set-up once instead of comparing
+    /// version numbers.
+    fn probe(&self) -> &HostProbe;
+
+    /// Checks whether this host can enforce `profile`, before a nonce is spent.
+    ///
+    /// # Errors
+    /// Returns the first requirement that this host can't meet, and how the operator can meet it.
+    fn check(&self, profile: &Profile) -> Result<Prepared, Unavailable>;
+
+    /// Runs a step and returns when the whole process tree of the run is dead. This function blocks. A failure is
+    /// returned as an [`End`], never as an error.
+    ///
+    /// `live` receives the output in the order of arrival, while it is recorded. `live` must return quickly, because
+    /// the deadline and `cancel` are checked only between its calls.
+    fn run(&self, prepared: Prepared, plan: Plan, live: &mut dyn FnMut(Chunk<'_>), cancel: &CancelFlag) -> Report;
+}
+
+/// Data of a run besides the profile. The profile is in [`Prepared`], so that a run always has the checked profile.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Interpreter for a `source` without a shebang: a name such as `bash`, or an absolute path.
+    pub interpreter: String,
+    /// The script, at most 1 MiB. It is executed from memory, so that no process can change it.
+    pub source: Vec<u8>,
+    /// The approved environment variables of the step, in addition to `PATH`, `HOME`, `TMPDIR`, `LANG`, `LC_ALL` and
+    /// `COUNTERSIGN_PARAMS`. A run that gets paths of the host also has the variable `GIT_CONFIG_SYSTEM`.
+    pub env: Vec<(String, String)>,
+    /// All parameters as one JSON object, for the file `$COUNTERSIGN_PARAMS`.
+    pub params_json: Vec<u8>,
+    /// Files that the run has beside its script, at most 4 MiB together. The step can't change them.
+    pub files: Vec<PlannedFile>,
+    /// Secrets of the run, at most 128 KiB together.
+    pub secrets: Vec<PlannedSecret>,
+    /// Files that the run reads as `$COUNTERSIGN_ARTIFACTS/NAME`: at most [`MAX_INPUTS`] files with at most
+    /// [`MAX_INPUT_BYTES`] together, each name once.
+    pub inputs: Vec<PlannedInput>,
+    /// True if [`Report::results`] has the files and outputs of the run. The run then has the directory
+    /// `$COUNTERSIGN_OUTPUT` (also `$RUNBOOKS_OUTPUT` and `$GENERATED_FILES`) and the file `$RUNBOOK_OUTPUT`.
+    pub results: bool,
+    /// The session to which the run belongs, or `None` for a run on its own.
+    pub session: Option<PlannedSession>,
+}
+
+/// Maximum number of inputs of a run.
+pub const MAX_INPUTS: usize = 16;
+/// Maximum size of all inputs of a run together, in bytes. The run has a private copy of each input in memory.
+pub const MAX_INPUT_BYTES: u64 = 64 << 20;
+/// A file that a run receives.
+#[derive(Debug, Clone)]
+pub struct PlannedInput {
+    /// Name of the file in `$COUNTERSIGN_ARTIFACTS`.
+    pub name: ArtifactName,
+    /// SHA-256 of the content. The run starts only if the content has this digest.
+    pub digest: ContentDigest,
+    /// Size of the content, in bytes. The run starts only if the content has this size.
+    pub bytes: u64,
+    /// The content. It is read from its beginning, and the position of the descriptor is not used.
+    pub file: Arc<File>,
+}
+
+/// What a run gets from its session.
+///
+/// The run has an empty directory of its own as `$HOME`. Its private work directory begins with the content of `tree`.
+#[derive(Debug, Clone, Default)]
+pub struct PlannedSession {
+    /// Names and values of the variables of the session, at most 1 MiB together. They replace defaults such as `PATH`
+    /// and `LANG`, but no variable of [`Plan::env`], no other variable of the sandbox, and no name that begins with
+    /// `PARAM_` or `COUNTERSIGN_`.
+    pub env: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Names of defaults such as `LANG` that the run does not get.
+    pub unset: Vec<Vec<u8>>,
+    /// Absolute path of the directory in which the step starts, or `None` for the directory of a run on its own. The
+    /// run is not started if this is no directory in the run.
+    pub cwd: Option<Vec<u8>>,
+    /// The private work directory that the last run of the session left, from [`RunResults::work`].
+    pub tree: Option<Arc<SessionTree>>,
+    /// The program text that saves the state of the shell, or `None` if the step can't change the session's variables.
+    pub wrapper: Option<SessionWrapper>,
+}
+
+/// A file of a step with its content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedFile {
+    /// Path, size, digest and mode of the file. The run starts only if the content has this digest.
+    pub file: StepFile,
+    /// The content.
+    pub bytes: Arc<[u8]>,
+    /// True if the directory for temporary files has a link to the file, too.
+    pub in_tmp: bool,
+}
+
+/// The result of a run.
+#[derive(Debug)]
+pub struct Report {
+    /// Reason for the end of the run.
+    pub end: End,
+    /// Standard output of the run.
+    pub stdout: Capture,
+    /// Standard error of the run.
+    pub stderr: Capture,
+    /// The recorded output of both streams, in the order of arrival.
+    pub order: Vec<Segment>,
+    /// CPU time and memory that the run used.
+    pub usage: RunUsage,
+    /// The sandbox layers and limits that were enforced.
+    pub enforcement: Enforcement,
+    /// The programs of a run with a list of programs, or `None` for other runs.
+    pub programs: Option<ProgramFacts>,
+    /// The programs of a run for [`Prepared::learning`], or `None` for other runs and if this host gave no record.
+    pub learned: Option<LearnedPrograms>,
+    /// What a run with [`Plan::results`] or [`Plan::session`] left, also after a time limit or a signal. `None` if the
+    /// step was not started, if a process of the run may still be alive, or if the service had no free descriptor.
+    pub results: Option<RunResults>,
+    /// Milliseconds from the start of the run to the death of its whole process tree.
+    pub duration_ms: u64,
+}
+
+impl Report {
+    /// Returns the report of a run that was never passed to a sandbox, for the reason `why`.
+    #[must_use]
+    pub fn not_started(why: String) -> Self {
+        Self::without_run(End::NotStarted(why))
+    }
+
+    /// Returns the report of a run whose sandbox no longer answers, for the reason `why`.
+    #[must_use]
+    pub fn lost(why: String) -> Self {
+        Self::without_run(End::Lost(why))
+    }
+
+    fn without_run(end: End) -> Self {
+        let nothing = || Capture { bytes: 0, recorded: capture::CapturedBytes::Memory(Vec::new()), truncated: false };
+        Self {
+            end,
+            stdout: nothing(),
+            stderr: nothing(),
+            order: Vec::new(),
+            usage: RunUsage::default(),
+            enforcement: enforcement_facts::nothing_enforced(),
+            programs: None,
+            learned: None,
+            results: None,
+            duration_ms: 0,
+        }
+    }
+}
+
+/// The reason for the end of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// The step exited with this code.
+    Exited(u8),
+    /// A signal with this number killed the step.
+    Signalled(u8),
+    /// The run exceeded its wall time.
+    TimedOut,
+    /// The run was cancelled.
+    Cancelled,
+    /// The run exceeded the limit with this name.
+    Killed(&'static str),
+    /// The step was not started, for this reason.
+    NotStarted(String),
+    /// The step may have run, but its end was not observed, for this reason.
+    Lost(String),
+}
+
+/// CPU time and memory that a run used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RunUsage {
+    /// CPU time of all processes of the run, in milliseconds.
+    pub cpu_ms: u64,
+    /// Maximum resident set size of any process of the run, in bytes.
+    pub memory_peak_bytes: u64,
+}
+
+/// Returns the paths of the host that every run can read without a sandbox permission, because interpreters need them.
+pub fn always_readable() -> impl Iterator<Item = &'static std::path::Path> {
+    crate::isolation::filesystem::always_visible()
+}

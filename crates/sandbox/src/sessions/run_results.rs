@@ -1,0 +1,444 @@
+//! Reads what a run left: files, outputs, the state of its shell and its work directory.
+//!
+//! A step can leave any names and file types, so each name is opened by itself, below an opened directory and without
+//! following a link. All functions must be called after the end of the run.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, Dir, FileType, Stat};
+use rustix::io::Errno;
+use unicode_normalization::UnicodeNormalization as _;
+
+use crate::isolation::run_dir::RunDir;
+use crate::isolation::run_places::{FILES, OUTPUTS, SESSION, STATE, VALUES};
+use crate::isolation::session_tree::{LeftDirectory, SessionTree, enter, open_file};
+use documents::record::hidden_character::HiddenCharacter;
+use documents::record::later_words::{OutputName, RelativePath};
+
+/// Maximum number of files that a run can leave, and of directories.
+pub const MAX_RESULT_FILES: usize = 1000;
+/// Maximum number of directories above a file that a run leaves.
+pub const MAX_RESULT_DEPTH: usize = 32;
+/// Maximum size of the file `$RUNBOOK_OUTPUT`, and of the state of a shell, in bytes.
+pub const MAX_RESULT_TEXT: u64 = 1 << 20;
+
+/// What a run left. The files exist until this value, its captured files and its work directory are dropped.
+#[derive(Debug)]
+pub struct RunResults {
+    root: Arc<OwnedFd>,
+    /// True if the files and outputs of the run are captured.
+    captures: bool,
+    work: Option<Arc<SessionTree>>,
+    on_disk: Option<Arc<RunDir>>,
+}
+
+/// Limits of the files of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResultLimits {
+    /// Maximum number of files, and of directories. At most [`MAX_RESULT_FILES`] count.
+    pub files: usize,
+    /// Maximum size of all files together, in bytes.
+    pub bytes: u64,
+}
+
+/// A file that a run left in `$COUNTERSIGN_OUTPUT`.
+#[derive(Debug)]
+pub struct CapturedFile {
+    /// Path below the output directory.
+    pub path: RelativePath,
+    /// True if the owner may execute the file.
+    pub executable: bool,
+    /// Size in bytes.
+    pub bytes: u64,
+    root: Arc<OwnedFd>,
+    _on_disk: Option<Arc<RunDir>>,
+}
+
+/// The reason why results of a run can't be captured. Nothing is captured in this case.
+#[derive(Debug)]
+pub enum ResultsError {
+    /// A file or directory in `$COUNTERSIGN_OUTPUT` breaks a rule.
+    File {
+        /// Path below the output directory, with escaped special characters.
+        path: String,
+        /// The rule.
+        rule: FileRule,
+    },
+    /// A line of `$RUNBOOK_OUTPUT` breaks a rule.
+    Line {
+        /// Number of the line, from 1.
+        number: usize,
+        /// The rule.
+        rule: &'static str,
+    },
+    /// The file `$RUNBOOK_OUTPUT` is not a regular file, or it is larger than 1 MiB.
+    Outputs {
+        /// The rule.
+        rule: &'static str,
+    },
+    /// A file can't be read.
+    Io {
+        /// Path of the file, with escaped special characters.
+        path: String,
+        /// The error of the system.
+        error: io::Error,
+    },
+}
+
+/// A rule for the files in `$COUNTERSIGN_OUTPUT`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileRule {
+    /// Only regular files and directories. The value is the kind of the file.
+    Kind(&'static str),
+    /// A file has one name only.
+    OneName,
+    /// A path is a [`RelativePath`] in UTF-8.
+    Path,
+    /// A name has no invisible character, no line separator and no character that changes the reading direction.
+    Visible,
+    /// Two paths do not differ in their Unicode normal forms only.
+    Twin,
+    /// A run leaves at most this number of files, and of directories.
+    Count(usize),
+    /// At most [`MAX_RESULT_DEPTH`] directories are above a file.
+    Depth,
+    /// All files together have at most this number of bytes.
+    Bytes(u64),
+}
+
+impl fmt::Display for FileRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kind(kind) => write!(f, "is {kind}; write only regular files and directories"),
+            Self::OneName => f.write_str("is a hard link; copy the file instead"),
+            Self::Path => f.write_str(
+                "has a name that is not UTF-8, contains a control character or is longer than 1,024 bytes with its \
+                 directories; use another name",
+            ),
+            Self::Visible => f.write_str(
+                "has a name with an invisible character or a character that changes the reading direction; use another \
+                 name",
+            ),
+            Self::Twin => f.write_str(
+                "has the name of another file in another Unicode normal form, so both names look the same; use \
+                 another name",
+            ),
+            Self::Count(most) => write!(f, "is one of more than {most} files or directories; write an archive instead"),
+            Self::Depth => write!(f, "has more than {MAX_RESULT_DEPTH} directories above it; use fewer directories"),
+            Self::Bytes(most) => write!(f, "exceeds {most} bytes for all files together; write less"),
+        }
+    }
+}
+
+impl fmt::Display for ResultsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { path, rule } => write!(f, "the file \"{path}\" in $COUNTERSIGN_OUTPUT {rule}"),
+            Self::Line { number, rule } => write!(f, "line {number} of $RUNBOOK_OUTPUT {rule}"),
+            Self::Outputs { rule } => write!(f, "the file $RUNBOOK_OUTPUT {rule}"),
+            Self::Io { path, error } => write!(f, "\"{path}\" of the run's results can't be read: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for ResultsError {}
+
+impl RunResults {
+    /// Takes the directory with the results of a run.
+    pub(crate) fn new(
+        root: OwnedFd,
+        captures: bool,
+        work: Option<Arc<SessionTree>>,
+        on_disk: Option<Arc<RunDir>>,
+    ) -> Self {
+        Self { root: Arc::new(root), captures, work, on_disk }
+    }
+
+    /// Returns the files in `$COUNTERSIGN_OUTPUT`, sorted by path. Empty directories are left out. A run without
+    /// [`Plan::results`](crate::runs::Plan) has no files.
+    ///
+    /// # Errors
+    /// Returns the first file that breaks a rule, or that can't be read.
+    pub fn files(&self, limits: &ResultLimits) -> Result<Vec<CapturedFile>, ResultsError> {
+        if !self.captures {
+            return Ok(Vec::new());
+        }
+        let top = open_directory(&self.root, FILES).map_err(|error| unreadable(Path::new(FILES), error))?;
+        let device = rustix::fs::fstat(&top.opened).map_err(|error| unreadable(Path::new(FILES), error))?.st_dev;
+        let limits = ResultLimits { files: limits.files.min(MAX_RESULT_FILES), ..*limits };
+        let mut walk = Walk { results: self, limits, device, found: Vec::new(), directories: 0, bytes: 0 };
+        walk.directory(&top.opened, Path::new(""), 0)?;
+        let mut found = walk.found;
+        found.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        let mut seen = BTreeSet::new();
+        let twin = found.iter().find(|file| !seen.insert(file.path.as_str().nfc().collect::<String>()));
+        twin.map_or(Ok(()), |file| Err(refused(Path::new(file.path.as_str()), FileRule::Twin)))?;
+        Ok(found)
+    }
+
+    /// Returns the outputs that the step wrote to `$RUNBOOK_OUTPUT` as lines `key=value`, sorted by key. If a key
+    /// occurs twice, the last value counts. Blank lines and lines that begin with `#` are skipped, and blanks at the
+    /// end of a line do not belong to the value.
+    ///
+    /// # Errors
+    /// Returns the first line that has no `=`, or whose key is no [`OutputName`].
+    pub fn outputs(&self) -> Result<Vec<(String, Vec<u8>)>, ResultsError> {
+        if !self.captures {
+            return Ok(Vec::new());
+        }
+        let bytes = match self.text(VALUES, OUTPUTS) {
+            Ok(bytes) => bytes,
+            Err(TextError::Absent) => return Ok(Vec::new()),
+            Err(TextError::Kind) => return Err(ResultsError::Outputs { rule: "is not a regular file any more" }),
+            Err(TextError::Large) => return Err(ResultsError::Outputs { rule: "is larger than 1 MiB; write less" }),
+            Err(TextError::Io(error)) => return Err(unreadable(Path::new("$RUNBOOK_OUTPUT"), error)),
+        };
+        parse_outputs(&bytes)
+    }
+
+    /// Returns the state of the shell, or `None` if the wrapper wrote no regular file of at most 1 MiB.
+    #[must_use]
+    pub fn session_state(&self) -> Option<Vec<u8>> {
+        self.work.as_ref()?;
+        self.text(SESSION, STATE).ok()
+    }
+
+    /// Returns the private work directory of a run with a session, for the next run of the session.
+    #[must_use]
+    pub fn work(&self) -> Option<&Arc<SessionTree>> {
+        self.work.as_ref()
+    }
+
+    /// Reads a small file of the results.
+    fn text(&self, directory: &str, name: &str) -> Result<Vec<u8>, TextError> {
+        let directory = open_directory(&self.root, directory).map_err(TextError::Io)?;
+        let stat = match rustix::fs::statat(&directory.opened, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => return Err(TextError::Absent),
+            stat => stat.map_err(|error| TextError::Io(error.into()))?,
+        };
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(TextError::Kind);
+        }
+        let file = open_file(&directory.opened, Path::new(name), &stat).map_err(TextError::Io)?;
+        let mut bytes = Vec::new();
+        file.take(MAX_RESULT_TEXT + 1).read_to_end(&mut bytes).map_err(TextError::Io)?;
+        if bytes.len() as u64 > MAX_RESULT_TEXT { Err(TextError::Large) } else { Ok(bytes) }
+    }
+}
+
+enum TextError {
+    Absent,
+    Kind,
+    Large,
+    Io(io::Error),
+}
+
+impl CapturedFile {
+    /// Opens the content, which has [`CapturedFile::bytes`] bytes.
+    ///
+    /// # Errors
+    /// Returns an error if the file can't be opened, for example if the service has too many open files.
+    pub fn open(&self) -> Result<File, ResultsError> {
+        let failed = |error: io::Error| unreadable(Path::new(self.path.as_str()), error);
+        // The directories above stay readable while the inner ones are opened.
+        let mut opened = vec![open_directory(&self.root, FILES).map_err(failed)?];
+        let (above, name) = self.path.as_str().rsplit_once('/').unwrap_or(("", self.path.as_str()));
+        for part in above.split('/').filter(|part| !part.is_empty()) {
+            let directory = opened.last().map_or(&*self.root, |directory| &directory.opened);
+            let below = open_directory(directory, part).map_err(failed)?;
+            opened.push(below);
+        }
+        let directory = opened.last().map_or(&*self.root, |directory| &directory.opened);
+        let stat = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW);
+        let stat = stat.map_err(|error| failed(error.into()))?;
+        let same = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && size(&stat) == self.bytes;
+        if !same {
+            return Err(failed(io::Error::other("the file has changed since the end of the run")));
+        }
+        open_file(directory, Path::new(name), &stat).map_err(failed)
+    }
+}
+
+/// A walk through the output directory.
+struct Walk<'a> {
+    results: &'a RunResults,
+    limits: ResultLimits,
+    /// The file system of the output directory.
+    device: u64,
+    found: Vec<CapturedFile>,
+    directories: usize,
+    bytes: u64,
+}
+
+impl Walk<'_> {
+    fn directory(&mut self, directory: &OwnedFd, path: &Path, depth: usize) -> Result<(), ResultsError> {
+        for name in self.names(directory, path)? {
+            let below = path.join(&name);
+            let stat = rustix::fs::statat(directory, &name, AtFlags::SYMLINK_NOFOLLOW)
+                .map_err(|error| unreadable(&below, error))?;
+            if stat.st_dev != self.device {
+                return Err(refused(&below, FileRule::Kind("on another file system")));
+            }
+            match FileType::from_raw_mode(stat.st_mode) {
+                FileType::Directory => {
+                    self.directories += 1;
+                    if self.directories > self.limits.files {
+                        return Err(refused(&below, FileRule::Count(self.limits.files)));
+                    }
+                    if depth >= MAX_RESULT_DEPTH {
+                        return Err(refused(&below, FileRule::Depth));
+                    }
+                    let opened = enter(directory, &name, &stat).map_err(|error| unreadable(&below, error))?;
+                    self.directory(&opened.opened, &below, depth + 1)?;
+                }
+                FileType::RegularFile => self.file(&below, &stat)?,
+                other => return Err(refused(&below, FileRule::Kind(kind(other)))),
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the sorted names in a directory, so that the same files always give the same error.
+    fn names(&self, directory: &OwnedFd, path: &Path) -> Result<Vec<PathBuf>, ResultsError> {
+        let mut names = Vec::new();
+        let mut entries = Dir::read_from(directory).map_err(|error| unreadable(path, error))?;
+        while let Some(entry) = entries.read() {
+            let entry = entry.map_err(|error| unreadable(path, error))?;
+            let name = entry.file_name().to_bytes();
+            if matches!(name, b"." | b"..") {
+                continue;
+            }
+            let name = PathBuf::from(std::ffi::OsStr::from_bytes(name));
+            // One directory can contain at most all files and all directories.
+            if names.len() >= 2 * self.limits.files {
+                return Err(refused(&path.join(name), FileRule::Count(self.limits.files)));
+            }
+            names.push(name);
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn file(&mut self, path: &Path, stat: &Stat) -> Result<(), ResultsError> {
+        if self.found.len() >= self.limits.files {
+            return Err(refused(path, FileRule::Count(self.limits.files)));
+        }
+        if stat.st_nlink > 1 {
+            return Err(refused(path, FileRule::OneName));
+        }
+        let relative: Option<RelativePath> = path.to_str().and_then(|text| text.parse().ok());
+        let relative = relative.ok_or_else(|| refused(path, FileRule::Path))?;
+        if relative.as_str().chars().any(is_misleading) {
+            return Err(refused(path, FileRule::Visible));
+        }
+        let bytes = size(stat);
+        self.bytes = self.bytes.saturating_add(bytes);
+        if self.bytes > self.limits.bytes {
+            return Err(refused(path, FileRule::Bytes(self.limits.bytes)));
+        }
+        self.found.push(CapturedFile {
+            path: relative,
+            executable: stat.st_mode & 0o100 != 0,
+            bytes,
+            root: self.results.root.clone(),
+            _on_disk: self.results.on_disk.clone(),
+        });
+        Ok(())
+    }
+}
+
+/// Returns true for a character that a browser or a mail program does not show as a character of a name.
+fn is_misleading(c: char) -> bool {
+    matches!(HiddenCharacter::of(c), Some(HiddenCharacter::Direction | HiddenCharacter::Invisible))
+        || matches!(c, '\u{2028}' | '\u{2029}')
+}
+
+fn open_directory(at: &OwnedFd, name: &str) -> io::Result<LeftDirectory> {
+    enter(at, Path::new(name), &rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW)?)
+}
+
+fn size(stat: &Stat) -> u64 {
+    u64::try_from(stat.st_size).unwrap_or(u64::MAX)
+}
+
+fn kind(kind: FileType) -> &'static str {
+    match kind {
+        FileType::Symlink => "a symbolic link",
+        FileType::Fifo => "a named pipe",
+        FileType::Socket => "a socket",
+        FileType::BlockDevice | FileType::CharacterDevice => "a device",
+        _ => "a file of an unknown kind",
+    }
+}
+
+fn refused(path: &Path, rule: FileRule) -> ResultsError {
+    ResultsError::File { path: escaped(path), rule }
+}
+
+fn unreadable(path: &Path, error: impl Into<io::Error>) -> ResultsError {
+    ResultsError::Io { path: escaped(path), error: error.into() }
+}
+
+/// Returns the path with escapes for control characters, invisible characters and bytes that are not UTF-8.
+fn escaped(path: &Path) -> String {
+    let bytes = path.as_os_str().as_bytes();
+    std::str::from_utf8(bytes).map_or_else(|_| bytes.escape_ascii().to_string(), |text| text.escape_debug().to_string())
+}
+
+fn parse_outputs(bytes: &[u8]) -> Result<Vec<(String, Vec<u8>)>, ResultsError> {
+    let mut found = std::collections::BTreeMap::new();
+    for (number, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
+        let line = line.trim_ascii();
+        if line.is_empty() || line.starts_with(b"#") {
+            continue;
+        }
+        let wrong = |rule| ResultsError::Line { number: number + 1, rule };
+        let equals = line.iter().position(|byte| *byte == b'=');
+        let (key, value) = line.split_at(equals.ok_or_else(|| wrong("has no `=`; write key=value"))?);
+        let key = std::str::from_utf8(key.trim_ascii()).ok().and_then(|key| key.parse::<OutputName>().ok());
+        let key = key.ok_or_else(|| {
+            wrong("has a key with other characters than letters, digits, `_` and `-`, or of more than 64 bytes")
+        })?;
+        found.insert(key.to_string(), value[1..].to_vec());
+    }
+    Ok(found.into_iter().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outputs_are_lines_of_key_and_value_of_which_the_last_counts() {
+        let found = parse_outputs(b"# comment = 1\n\na=1\r\n b = x=y \nu=\xff\na=2\nempty=\nlast=z").expect("outputs");
+        let found: Vec<(&str, &[u8])> = found.iter().map(|(key, value)| (key.as_str(), value.as_slice())).collect();
+        let expected: [(&str, &[u8]); 5] =
+            [("a", b"2"), ("b", b" x=y"), ("empty", b""), ("last", b"z"), ("u", b"\xff")];
+        assert_eq!(found, expected);
+        assert!(parse_outputs(b"").expect("no outputs").is_empty());
+    }
+
+    #[test]
+    fn a_bad_output_line_is_named_by_its_number() {
+        let long = format!("{}=1", "k".repeat(65));
+        for (text, at) in [("a=1\n\nnothing\nb", 3), ("=x", 1), ("a b=1", 1), ("ok=1\n\u{e4}=1", 2), (&long, 1)] {
+            let error = parse_outputs(text.as_bytes()).expect_err(text);
+            assert!(matches!(error, ResultsError::Line { number, .. } if number == at), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_path_in_an_error_has_no_special_characters() {
+        let shown = |bytes: &[u8]| escaped(Path::new(std::ffi::OsStr::from_bytes(bytes)));
+        assert_eq!(shown(b"a\n\x1b[1m"), "a\\n\\u{1b}[1m");
+        assert_eq!(shown("a\u{202e}b/ä".as_bytes()), "a\\u{202e}b/ä");
+        assert_eq!(shown(b"a\xff\"\n"), "a\\xff\\\"\\n");
+    }
+}

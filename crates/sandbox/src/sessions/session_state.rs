@@ -1,0 +1,311 @@
+//! State that a session carries from run to run: exported variables, removed variables and the working directory.
+//!
+//! A shell writes its state with a wrapper (`session.bash`, `session.sh`) at its end. This file reads what the wrapper
+//! wrote. The step controls these bytes, so they never decide anything but the state of the same session.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value, json};
+
+use crate::isolation::interpreter;
+use crate::sessions::code_variables::{CODE_VARIABLES, matches_any};
+use crate::sessions::exported_variables::{Exports, read_exports};
+use documents::crypto::canonical::to_canonical;
+use documents::crypto::digest::{AuthorizationDigest, ContentDigest, hex};
+
+/// Maximum size of a state, in bytes: all names and values, with two bytes for each variable, and the directory.
+pub const MAX_STATE_BYTES: usize = 256 << 10;
+/// Maximum size of one variable, in bytes with its name and its end. The kernel gives no larger variable to a program.
+pub const MAX_VARIABLE_BYTES: usize = 128 << 10;
+
+/// Names that no session carries, besides [`CODE_VARIABLES`].
+const NEVER: [&str; 19] = [
+    // Names that the boundary, the sandbox or the shell itself sets.
+    "PARAM_*",
+    "COUNTERSIGN_*",
+    "__countersign_*",
+    "RUNBOOK_OUTPUT",
+    "RUNBOOKS_OUTPUT",
+    "GENERATED_FILES",
+    "HOME",
+    "TMPDIR",
+    "_",
+    "PWD",
+    "OLDPWD",
+    "SHLVL",
+    "POSIXLY_CORRECT",
+    // Settings of interpreters and compilers, many of which change which code runs.
+    "NODE_*",
+    "RUBY*",
+    "RUSTC_WRAPPER",
+    // Variables that change where programs connect, whom they trust, and where they find their settings.
+    "*_PROXY",
+    "SSL_*",
+    "XDG_*",
+];
+
+/// Variables that every run has, with their values. They are carried only if the script changes them.
+const DEFAULTS: [(&[u8], &[u8]); 3] =
+    [(b"PATH", interpreter::PATH.as_bytes()), (b"LANG", b"C.UTF-8"), (b"LC_ALL", b"C.UTF-8")];
+
+/// Directories that each run has, some of them new and empty.
+const OF_EACH_RUN: [&[u8]; 6] = [b"/", b"/tmp", b"/dev", b"/dev/shm", b"/proc", b"/run"];
+
+/// State of the shell of a session. The default is the state of a new session.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ShellState {
+    /// Variables that a script has set, with their values.
+    pub env: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Absolute path of the directory in which the next run starts, or `None` for its work directory.
+    pub cwd: Option<Vec<u8>>,
+    /// Names of variables that the next run does not get, because a script has removed them.
+    pub unset: BTreeSet<Vec<u8>>,
+}
+
+/// What a run gets regardless of its session.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GivenToRun {
+    /// Variables that each run of the session gets, for example from policy. A script may change or remove them.
+    pub env: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Names that are never carried, for example the variables of secrets.
+    pub fixed: BTreeSet<Vec<u8>>,
+    /// Work directory of the run, as the run saw the path.
+    pub work: Option<Vec<u8>>,
+    /// Other directories that each run of the session sees at the same path.
+    pub directories: Vec<Vec<u8>>,
+}
+
+/// A state is larger than [`MAX_STATE_BYTES`], or one of its variables is larger than [`MAX_VARIABLE_BYTES`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateTooLarge {
+    /// Size of the state, or of its largest variable, in bytes.
+    pub bytes: usize,
+    /// The exceeded limit, in bytes.
+    pub limit: usize,
+    /// Name of the largest variable.
+    pub largest: String,
+}
+
+impl fmt::Display for StateTooLarge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { bytes, limit, largest } = self;
+        if *limit == MAX_VARIABLE_BYTES {
+            return write!(
+                f,
+                "the exported variable {largest} has {bytes} bytes, but the limit is {limit} bytes: shorten it"
+            );
+        }
+        write!(
+            f,
+            "the exported variables have {bytes} bytes, but a session carries at most {limit} bytes: export less, for \
+             example not {largest}"
+        )
+    }
+}
+
+impl std::error::Error for StateTooLarge {}
+
+impl ShellState {
+    /// Returns the digest of this state after the run with this `authorization`, and after the state `previous`.
+    /// `salt` is a secret of the boundary, so that nobody can guess a value from the digest.
+    #[must_use]
+    pub fn canonical_digest(
+        &self,
+        salt: &[u8; 32],
+        previous: Option<ContentDigest>,
+        authorization: Option<AuthorizationDigest>,
+    ) -> ContentDigest {
+        let env: Map<String, Value> = self.env.iter().map(|(name, value)| (name_text(name), text(value))).collect();
+        let document = json!({
+            "salt": hex(salt),
+            "previous": previous,
+            "authorization": authorization,
+            "env": env,
+            "cwd": self.cwd.as_deref().map(text),
+            "unset": self.unset.iter().map(|name| name_text(name)).collect::<Vec<_>>(),
+        });
+        ContentDigest::of(&to_canonical(&document))
+    }
+
+    /// Returns the state after a run, from the bytes that the wrapper wrote. Without a complete record, the state before
+    /// the run is still in force: after a signal, after `exec`, and if the script wrote over the record.
+    ///
+    /// # Errors
+    /// Returns an error if the state is too large.
+    pub fn after(&self, captured: &[u8], given: &GivenToRun) -> Result<Self, StateTooLarge> {
+        let Some((exported, cwd)) = last_record(captured) else { return Ok(self.clone()) };
+        let carried = |name: &[u8]| is_carried(name) && !given.fixed.contains(name);
+        let unchanged = |name: &[u8], value: &[u8]| match given.env.get(name) {
+            Some(before) => before == value,
+            None => DEFAULTS.contains(&(name, value)),
+        };
+        let unset = given.env.keys().filter(|name| carried(name) && *name != b"PATH" && !exported.contains_key(*name));
+        let unset = unset.cloned().collect();
+        let kept = |name: &[u8], value: &[u8]| {
+            carried(name) && !unchanged(name, value) && (name != b"PATH" || is_within_own_path(value))
+        };
+        let cwd = given.cwd(cwd);
+        let env = exported.into_iter().filter(|(name, value)| kept(name, value)).collect();
+        Self { env, cwd, unset }.check_size()
+    }
+
+    /// Returns true if this state decides about the variable, so that the run does not get it from elsewhere.
+    #[must_use]
+    pub fn decides(&self, name: &[u8]) -> bool {
+        self.env.contains_key(name) || self.unset.contains(name)
+    }
+
+    /// Returns the directory in which the shell ended, if the next run does not see this directory.
+    #[must_use]
+    pub fn lost_directory(captured: &[u8], given: &GivenToRun) -> Option<Vec<u8>> {
+        let (_, cwd) = last_record(captured)?;
+        let is_kept = given.work.as_deref() == Some(cwd) || given.cwd(cwd).is_some();
+        (cwd.starts_with(b"/") && !is_kept).then(|| cwd.to_owned())
+    }
+
+    fn check_size(self) -> Result<Self, StateTooLarge> {
+        let variables = || self.env.iter().map(|(name, value)| (name.len() + value.len() + 2, name));
+        let names = self.unset.iter().map(|name| name.len() + 2);
+        let all = variables().map(|(bytes, _)| bytes).chain(names).sum::<usize>();
+        let all = all + self.cwd.as_ref().map_or(0, Vec::len);
+        let largest = variables().max();
+        let too_large = |bytes, limit| {
+            let largest = largest.map_or_else(String::new, |(_, name)| name_text(name));
+            Err(StateTooLarge { bytes, limit, largest })
+        };
+        match largest {
+            Some((bytes, _)) if bytes > MAX_VARIABLE_BYTES => too_large(bytes, MAX_VARIABLE_BYTES),
+            _ if all > MAX_STATE_BYTES => too_large(all, MAX_STATE_BYTES),
+            _ => Ok(self),
+        }
+    }
+}
+
+impl GivenToRun {
+    /// Returns the directory for the state. The next run does not see other directories, such as the directory for
+    /// temporary files, at all.
+    fn cwd(&self, cwd: &[u8]) -> Option<Vec<u8>> {
+        let climbs = cwd.split(|byte| *byte == b'/').any(|part| part == b"..");
+        if !cwd.starts_with(b"/") || climbs || self.work.as_deref() == Some(cwd) {
+            return None;
+        }
+        if OF_EACH_RUN.contains(&cwd) {
+            return Some(cwd.to_owned());
+        }
+        let is_below = |directory: &[u8]| {
+            let rest = cwd.strip_prefix(directory);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/") || directory.ends_with(b"/"))
+        };
+        let mut all = self.work.iter().chain(&self.directories);
+        all.any(|directory| is_below(directory)).then(|| cwd.to_owned())
+    }
+}
+
+/// Returns the variables and the directory of the last complete record.
+fn last_record(captured: &[u8]) -> Option<(Exports, &[u8])> {
+    let parts: Vec<&[u8]> = captured.split(|byte| *byte == 0).collect();
+    parts.windows(4).rev().find_map(|record| match record {
+        [b"begin", exports, cwd, b"end"] => Some((read_exports(exports)?, cwd.strip_suffix(b"\n").unwrap_or(cwd))),
+        _ => None,
+    })
+}
+
+/// Returns true if a session may carry a variable with this name.
+#[must_use]
+pub fn is_carried(name: &[u8]) -> bool {
+    std::str::from_utf8(name).is_ok_and(|name| !matches_any(name, &CODE_VARIABLES) && !matches_any(name, &NEVER))
+}
+
+fn is_within_own_path(value: &[u8]) -> bool {
+    let own: Vec<&[u8]> = interpreter::PATH.as_bytes().split(|byte| *byte == b':').collect();
+    value.split(|byte| *byte == b':').all(|directory| own.contains(&directory))
+}
+
+/// Returns a name, which contains only ASCII.
+fn name_text(name: &[u8]) -> String {
+    String::from_utf8_lossy(name).into_owned()
+}
+
+fn text(value: &[u8]) -> Value {
+    match std::str::from_utf8(value) {
+        Ok(text) => Value::from(text),
+        Err(_) => json!({"base64": STANDARD.encode(value)}),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(exports: &str, cwd: &str) -> Vec<u8> {
+        format!("\0begin\0{exports}\0{cwd}\n\0end\0").into_bytes()
+    }
+
+    fn state(env: &[(&str, &[u8])]) -> ShellState {
+        let env = env.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.to_vec())).collect();
+        ShellState { env, ..ShellState::default() }
+    }
+
+    #[test]
+    fn the_digest_of_a_state_covers_all_its_parts() {
+        let full = ShellState {
+            cwd: Some(b"/work/a".to_vec()),
+            unset: BTreeSet::from([b"GONE".to_vec()]),
+            ..state(&[("A", b"1\n"), ("B", b"\xff")])
+        };
+        let (first, second) = (ContentDigest::of(b"1"), AuthorizationDigest::of(b"2"));
+        let text = format!(
+            r#"{{"authorization":"{second}","cwd":"/work/a","env":{{"A":"1\n","B":{{"base64":"/w=="}}}},"previous":"{first}","salt":"{}","unset":["GONE"]}}"#,
+            "07".repeat(32)
+        );
+        assert_eq!(full.canonical_digest(&[7; 32], Some(first), Some(second)), ContentDigest::of(text.as_bytes()));
+        let empty = format!(
+            r#"{{"authorization":null,"cwd":null,"env":{{}},"previous":null,"salt":"{}","unset":[]}}"#,
+            "00".repeat(32)
+        );
+        assert_eq!(ShellState::default().canonical_digest(&[0; 32], None, None), ContentDigest::of(empty.as_bytes()));
+    }
+
+    #[test]
+    fn a_large_state_is_an_error_with_its_size() {
+        let half = "x".repeat(MAX_VARIABLE_BYTES - 3);
+        let after = |exports: &str| ShellState::default().after(&record(exports, "/var"), &GivenToRun::default());
+        let full = format!("export A='{half}'\nexport B='{half}'\n");
+        assert!(after(&full).is_ok());
+        let error = after(&format!("{full}export C=''\n")).expect_err("too large");
+        assert_eq!((error.bytes, error.limit), (MAX_STATE_BYTES + 3, MAX_STATE_BYTES));
+        assert!(error.to_string().contains("262147 bytes"), "{error}");
+        let error = after(&format!("export A='{half}x'\n")).expect_err("too large");
+        assert_eq!(
+            (error.bytes, error.limit, error.largest.as_str()),
+            (MAX_VARIABLE_BYTES + 1, MAX_VARIABLE_BYTES, "A")
+        );
+    }
+
+    #[test]
+    fn names_of_secrets_and_unchanged_variables_are_not_carried() {
+        let given = GivenToRun {
+            env: BTreeMap::from([(b"SAME".to_vec(), b"1".to_vec()), (b"OTHER".to_vec(), b"1".to_vec())]),
+            fixed: BTreeSet::from([b"TOKEN".to_vec()]),
+            ..GivenToRun::default()
+        };
+        let exports = "export SAME='1'\nexport OTHER='2'\nexport TOKEN='secret'\nexport LANG='C.UTF-8'\n";
+        let after = state(&[("OLD", b"1")]).after(&record(exports, "/var"), &given).expect("small");
+        assert_eq!(after, state(&[("OTHER", b"2")]));
+    }
+
+    #[test]
+    fn the_last_complete_record_counts() {
+        let given = GivenToRun::default();
+        let mut bytes = record("export A='1'\n", "/var");
+        bytes.extend(record("declare -rx A=\"2\"\ndeclare -x B\ndeclare -ax C=([0]=\"a\")\n", "/var"));
+        assert_eq!(ShellState::default().after(&bytes, &given).expect("small"), state(&[("A", b"2")]));
+        bytes.extend(b"\0begin\0export A='3'\n\0/var\n\0");
+        assert_eq!(ShellState::default().after(&bytes, &given).expect("small"), state(&[("A", b"2")]));
+        bytes.extend(record("rm -rf /\n", "/var"));
+        assert_eq!(ShellState::default().after(&bytes, &given).expect("small"), state(&[("A", b"2")]));
+    }
+}

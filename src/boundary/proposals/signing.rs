@@ -1,0 +1,138 @@
+//! Signatures that arrive for proposals.
+
+use std::sync::Arc;
+
+use crate::boundary::proposals::{Proposals, advance_refused, verified_of};
+use crate::carried::capacity::Permit;
+use crate::crossing::stage::{CrossingRequest, Receipted};
+use crate::seal::caller::Caller;
+use crate::seal::refusal::{Refusal, Stopped, fault, unverified};
+use crate::seal::sealed::Sealed;
+use crate::store::stored_proposal::{Proposal, Signature};
+use documents::crypto::digest::InputDigest;
+use documents::crypto::key_id::KeyId;
+use documents::record::authorization::Authorization;
+use documents::record::code::Code;
+use documents::record::envelope::{Base64, Envelope, EnvelopeSignature, Signed, VerifiedSignature};
+use documents::record::ident::ProposalId;
+use documents::record::token::Scope;
+use judgement::decision::quorum;
+use judgement::decision::signature_count::{self, NotCounted};
+use wire::api::view::ProposalView;
+
+impl Proposals {
+    /// Accepts signatures over the statement of a proposal. If the signatures complete the quorum, the run starts.
+    ///
+    /// # Errors
+    /// Returns `unknown-signer`, `bad-signature`, `self-approval`, `not-permitted-signer`, or the refusal that `charge`
+    /// returns for the key of a new, verified signature. After an error, the boundary stores no signature of this call.
+    pub async fn sign(
+        self: &Arc<Self>,
+        id: &ProposalId,
+        signatures: &[EnvelopeSignature],
+        charge: impl Fn(&KeyId) -> Result<(), Stopped> + Send + Sync,
+    ) -> Result<ProposalView, Stopped> {
+        let row = self.row(id)?;
+        let payload = self.payload(id)?;
+        let sealed = self.crossing.state();
+        let signed = Signed::<Authorization>::from_parts(&payload, signatures, Base64::Lenient)?;
+        if signed.signature_count() == 0 {
+            return Err(Refusal::new(Code::Malformed, "send at least one signature").at("/signatures", "empty").into());
+        }
+        let document =
+            signed.verify(|keyid| sealed.roster.key(keyid)).map_err(|error| unverified(error, &sealed.rosters))?;
+        // After this check, the caller is known to hold a key of the roster, so refusals are logged.
+        let outcome = self.sign_verified(&row, document.predicate(), document.signatures(), &sealed, charge).await;
+        if let Err(stopped) = &outcome {
+            let principal = document.signatures().first().map(|signature| signature.keyid.to_string());
+            self.refusals.note_refusal(principal.as_deref(), stopped, InputDigest::of(&payload));
+        }
+        outcome
+    }
+
+    pub(super) async fn sign_verified(
+        self: &Arc<Self>,
+        row: &Proposal,
+        authorization: &Authorization,
+        new: &[VerifiedSignature],
+        sealed: &Arc<Sealed>,
+        charge: impl Fn(&KeyId) -> Result<(), Stopped> + Send + Sync,
+    ) -> Result<ProposalView, Stopped> {
+        let id = &row.core.id;
+        let now = self.crossing.now();
+        let _ = self.crossing.demand_clock()?;
+        self.demand_waiting(row, now)?;
+        let (held, excluded) = self.quorum_of(sealed, authorization)?;
+        let stored = self.ledger.signatures(id).map_err(|e| fault(&e))?;
+        let all: Vec<_> = stored.iter().map(verified_of).chain(new.iter().cloned()).collect();
+        let count = signature_count::count(&all, &sealed.roster, &excluded, &held.rules, now);
+        let known = |signature: &VerifiedSignature| stored.iter().any(|stored| stored.keyid == signature.keyid);
+        if let Some(uncounted) =
+            count.uncounted().iter().find(|one| new.iter().any(|new| new.keyid == one.keyid && !known(new)))
+        {
+            let code =
+                if uncounted.why == NotCounted::Excluded { Code::SelfApproval } else { Code::NotPermittedSigner };
+            return Err(Refusal::new(code, uncounted.to_string()).about(id).into());
+        }
+        let fresh: Vec<_> = new
+            .iter()
+            .filter(|signature| !known(signature))
+            .filter_map(|signature| {
+                let person = sealed.roster.approver_of(&signature.keyid)?.0.name.clone();
+                let (presence, sig) = (signature.presence, signature.sig.clone());
+                Some(Signature { keyid: signature.keyid, person, presence, sig, at: now })
+            })
+            .collect();
+        if !fresh.is_empty() {
+            // Charge a key only for its own new signatures. Otherwise another caller could use up the limit of the key
+            // with invalid or repeated signatures.
+            fresh.iter().try_for_each(|signature| charge(&signature.keyid))?;
+            self.ledger.sign(id, fresh).await.map_err(|stop| advance_refused(stop, id))?;
+            self.changes.notify(id);
+        }
+        self.start_if_met(id, quorum::progress(&held.rules, &count).missing == 0).await?;
+        self.view(&self.row(id)?)
+    }
+
+    /// Sends a complete envelope, which was signed elsewhere, to the crossing. Callers must await this future in a
+    /// separate task, because a client may disconnect. If the future is dropped after the nonce is spent, only the next
+    /// start of the service writes the receipt.
+    ///
+    /// # Errors
+    /// Returns the first refusal of the crossing.
+    pub async fn submit(
+        self: &Arc<Self>,
+        caller: &Caller,
+        envelope: Envelope,
+        permit: Permit,
+    ) -> Result<Receipted, Stopped> {
+        let handed_in_by = caller.demand(Scope::Propose, None)?.clone();
+        let payload = envelope.payload.clone();
+        let request = CrossingRequest { envelope, handed_in_by: handed_in_by.clone() };
+        let done = self.crossing.cross(request, Some(permit)).await;
+        if let Err(stopped) = &done
+            && let Ok(payload) = Base64::Lenient.decode("", &payload)
+        {
+            self.refusals.note_refusal(Some(handed_in_by.as_str()), stopped, InputDigest::of(&payload));
+        }
+        done.map_err(|stopped| self.without_hidden_links(caller, stopped))
+    }
+
+    /// Removes the links to proposals and receipts that the caller may not see.
+    pub(super) fn without_hidden_links(&self, caller: &Caller, stopped: Stopped) -> Stopped {
+        let Stopped::Refused(mut refusal) = stopped else { return stopped };
+        if let Some(id) = &refusal.proposal {
+            let visible = self
+                .ledger
+                .proposal(id)
+                .ok()
+                .flatten()
+                .is_some_and(|row| caller.may_see(&row.core.proposer, &row.core.step));
+            if !visible {
+                refusal.proposal = None;
+                refusal.receipt = None;
+            }
+        }
+        Stopped::Refused(refusal)
+    }
+}

@@ -1,0 +1,63 @@
+//! Readers of a recording.
+
+use std::io;
+use std::time::Instant;
+
+use tokio::sync::watch;
+
+use crate::carried::live::{Cursor, NextPiece, Piece, Recording, SLICE, lock};
+use crate::carried::output_order::OrderPosition;
+use documents::record::stream_name::StreamName;
+
+impl Recording {
+    /// Passes the recorded bytes of one stream to `to`, piece by piece.
+    ///
+    /// # Errors
+    /// Returns an error if the spool can't be read.
+    pub fn copy(&self, stream: StreamName, mut to: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+        let state = lock(&self.state);
+        let (mut at, mut position) = (0, OrderPosition::default());
+        while let Some(piece) = position.next(state.order.bytes()) {
+            if piece.stream == stream {
+                to(&state.source(at, piece.length)?.read()?)?;
+            }
+            at += u64::from(piece.length);
+        }
+        Ok(())
+    }
+
+    /// Returns the next piece after `cursor`, or states whether more output may follow.
+    pub fn next(&self, cursor: &mut Cursor) -> NextPiece {
+        let mut state = lock(&self.state);
+        let mut position = cursor.position;
+        let mut found = position.next(state.order.bytes());
+        if found.is_none() && state.open.is_some() {
+            if state.sliced.is_some_and(|sliced| sliced.elapsed() < SLICE) {
+                return NextPiece::Soon;
+            }
+            state.sliced = Some(Instant::now());
+            state.complete();
+            found = position.next(state.order.bytes());
+        }
+        match found {
+            Some(piece) => NextPiece::Piece(cursor.step(piece, position)),
+            None if state.closed => NextPiece::End,
+            None => NextPiece::NotYet,
+        }
+    }
+
+    /// Returns the bytes of a piece.
+    ///
+    /// # Errors
+    /// Returns an error if the spool can't be read.
+    pub fn bytes(&self, piece: &Piece) -> io::Result<Vec<u8>> {
+        // The file is read without the lock, so that a reader never delays the run.
+        let source = lock(&self.state).source(piece.at, piece.length)?;
+        source.read()
+    }
+
+    /// Returns a receiver that wakes at each change of the recording.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.tick.subscribe()
+    }
+}

@@ -1,0 +1,116 @@
+//! The fields of a step, from the schema of its parameters.
+
+use std::collections::BTreeMap;
+
+use documents::record::step_definition::secret_name;
+use serde_json::Value;
+
+/// How a person gives a value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FieldKind {
+    /// One line of text.
+    Line,
+    /// A whole number or a number.
+    Number,
+    /// One of these values, as the command line would take them.
+    Choice(Vec<String>),
+    /// Several lines of JSON.
+    Json,
+}
+
+/// A field of a form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FormField {
+    /// Name of the parameter.
+    pub name: String,
+    /// Kind of the field.
+    pub kind: FieldKind,
+    /// Description from the schema.
+    pub description: String,
+    /// Rules from the schema that the value must follow, in words.
+    pub rules: Vec<String>,
+    /// Default, as the command line would take it.
+    pub default: Option<String>,
+    /// True if the step needs the value.
+    pub required: bool,
+}
+
+/// Returns a value as the command line takes it.
+fn typed(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// Returns the fields for a schema of parameters, in the order of the schema.
+pub fn fields(schema: &Value) -> Vec<FormField> {
+    let required: Vec<&str> = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let properties = schema["properties"].as_object();
+    properties
+        .into_iter()
+        .flatten()
+        .map(|(name, schema)| field(name, schema, required.contains(&name.as_str())))
+        .collect()
+}
+
+fn field(name: &str, schema: &Value, required: bool) -> FormField {
+    let kind = match (schema["enum"].as_array(), schema["type"].as_str()) {
+        (Some(values), _) => FieldKind::Choice(values.iter().map(typed).collect()),
+        (None, Some("boolean")) => FieldKind::Choice(vec!["true".to_owned(), "false".to_owned()]),
+        (None, Some("integer" | "number")) => FieldKind::Number,
+        (None, Some("array" | "object")) => FieldKind::Json,
+        (None, _) => FieldKind::Line,
+    };
+    let mut rules = Vec::new();
+    for (key, words) in [
+        ("pattern", "matches"),
+        ("minLength", "characters at least"),
+        ("maxLength", "characters at most"),
+        ("minimum", "at least"),
+        ("maximum", "at most"),
+        ("format", "format"),
+    ] {
+        if let Some(value) = schema.get(key) {
+            rules.push(format!("{words} {}", typed(value)));
+        }
+    }
+    if secret_name(schema).is_some() {
+        rules.push("the name of a secret, never its value".to_owned());
+    }
+    let default = schema.get("default").map(typed);
+    let description = schema["description"].as_str().or(schema["title"].as_str()).unwrap_or_default().to_owned();
+    FormField { name: name.to_owned(), kind, description, rules, required: required && default.is_none(), default }
+}
+
+/// Prefix of the names of a form's fields, so that no parameter has the name of another field.
+pub const PREFIX: &str = "p.";
+
+/// Returns what the person gave, as `NAME=VALUE` for the parser of the command line. An empty field that the step does
+/// not need is not given.
+pub fn given(fields: &[FormField], sent: &BTreeMap<String, String>) -> Vec<String> {
+    let value = |field: &FormField| sent.get(&field.name).filter(|value| !value.is_empty());
+    fields.iter().filter_map(|field| value(field).map(|value| format!("{}={value}", field.name))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_schema_gives_its_fields_and_empty_fields_are_not_given() {
+        let schema = json!({"type": "object", "required": ["host", "n"], "properties": {
+            "host": {"type": "string", "pattern": "^web-[0-9]+$", "description": "The host"},
+            "n": {"type": "integer", "minimum": 1, "default": 2},
+            "how": {"enum": ["fast", "slow"]},
+            "sure": {"type": "boolean"},
+        }});
+        let fields = fields(&schema);
+        let by = |name: &str| fields.iter().find(|field| field.name == name).expect("a field");
+        assert_eq!(by("host").kind, FieldKind::Line);
+        assert_eq!(by("host").rules, ["matches ^web-[0-9]+$"]);
+        assert!(by("host").required && !by("n").required);
+        assert_eq!(by("n").default.as_deref(), Some("2"));
+        assert_eq!(by("how").kind, FieldKind::Choice(vec!["fast".to_owned(), "slow".to_owned()]));
+        let sent = [("host", "web-1"), ("how", ""), ("other", "x")].map(|(a, b)| (a.to_owned(), b.to_owned()));
+        assert_eq!(given(&fields, &sent.into()), ["host=web-1"]);
+    }
+}

@@ -1,0 +1,63 @@
+//! Finds steps in the seal, and decides who may see them.
+
+use std::sync::Arc;
+
+use crate::seal::carried_variables::CarriedVariables;
+use crate::seal::sealed::Sealed;
+use documents::record::authorization::Authorization;
+use documents::record::ident::{Name, StepRef};
+use documents::record::token::Scope;
+use judgement::decision::in_force::StepInForce;
+use judgement::decision::step::StepError;
+use judgement::registry::registered_step::RegisteredStep;
+use judgement::registry::session_names::session_names;
+
+impl Sealed {
+    /// Returns a registered step with the rules in force for the step.
+    #[must_use]
+    pub fn step(&self, reference: &StepRef) -> Option<(&Arc<RegisteredStep>, &StepInForce)> {
+        Some((self.registry.get(reference)?, self.steps.get(reference)?))
+    }
+
+    /// Returns the registered step that an authorization names, with the rules in force for the step.
+    ///
+    /// # Errors
+    /// Returns an error if no such step is registered.
+    pub fn signed_step(&self, signed: &Authorization) -> Result<(&Arc<RegisteredStep>, &StepInForce), StepError> {
+        let reference = &signed.step.reference;
+        self.step(reference).ok_or_else(|| StepError::Unknown { step: reference.clone() })
+    }
+
+    /// Returns the rules in force for all registered steps.
+    pub fn steps(&self) -> impl Iterator<Item = &StepInForce> {
+        self.steps.values()
+    }
+
+    /// Returns the variables that the sessions of a step's runbook carry.
+    #[must_use]
+    pub fn carried_variables(&self, step: &StepInForce) -> CarriedVariables {
+        let names = self.session_names.get_or_init(|| session_names(&self.registry));
+        let names = names.get(step.hashed.definition().reference.path()).cloned().unwrap_or_default();
+        CarriedVariables { names, ruling: step.ruling.clone() }
+    }
+
+    /// Returns the people who control a proposer. For a proposer with a token, these people are the owners of the
+    /// token. For a proposer with keys, these people are the owners in the roster.
+    #[must_use]
+    pub fn owners(&self, proposer: &Name) -> Option<&[Name]> {
+        match self.tokens.iter().find(|token| token.name == *proposer) {
+            Some(token) => Some(&token.owners),
+            None => self.roster.proposer(proposer).map(|proposer| &*proposer.owners),
+        }
+    }
+
+    /// Returns true if the proposer `name` may read a run of `proposer` with this step, as [`Caller::may_see`] does for
+    /// a caller.
+    ///
+    /// [`Caller::may_see`]: crate::seal::caller::Caller::may_see
+    #[must_use]
+    pub fn may_see(&self, name: &Name, proposer: &Name, step: &StepRef) -> bool {
+        let allows = |scope| self.tokens.allows(name, scope, step) == Some(true);
+        name == proposer || allows(Scope::Read) || allows(Scope::Operate)
+    }
+}

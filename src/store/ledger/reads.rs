@@ -1,0 +1,242 @@
+//! What the log and the tables contain, as callers of the ledger read it.
+
+use std::fs::File;
+use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
+use std::sync::PoisonError;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::store::CheckpointRow;
+use crate::store::fault::StoreFault;
+use crate::store::ledger::Ledger;
+use crate::store::stored_denial::StoredDenial;
+use crate::store::stored_leaf::Leaf;
+use crate::store::stored_log::tile;
+use crate::store::stored_proposal::{PayloadSource, Proposal, ProposalPage, ProposalQuery, RunQuery, Signature};
+use crate::store::stored_run::{NonceUse, Unfinished};
+use crate::store::stored_seal::SealEntry;
+use crate::store::stored_token::Token;
+use crate::store::tree::Subtrees;
+use documents::crypto::digest::{AuthorizationDigest, Blake3Digest, BlobDigest};
+use documents::crypto::merkle::{self, Hash};
+use documents::crypto::note;
+use documents::crypto::tlog_tiles::TilePath;
+use documents::record::checkpoint::{Checkpoint, origin};
+use documents::record::envelope::Envelope;
+use documents::record::ident::{Nonce, ProposalId};
+use documents::record::validity::Timestamp;
+
+impl Ledger {
+    /// Returns the origin of the log, or `None` before the first seal.
+    #[must_use]
+    pub fn origin(&self) -> Option<String> {
+        self.shared.published().head.boundary.map(|id| origin(&self.shared.config.name, &id))
+    }
+
+    /// Returns the signed checkpoint of the current log, or `None` before the first seal.
+    pub fn checkpoint(&self) -> Result<Option<CheckpointRow>, StoreFault> {
+        self.checkpoint_at(self.shared.published().head.size)
+    }
+
+    /// Returns the signed checkpoint of the log at `size`. The checkpoint depends only on the stored rows, so each call
+    /// returns the same one. The next batch stores it.
+    pub fn checkpoint_at(&self, size: u64) -> Result<Option<CheckpointRow>, StoreFault> {
+        const DURING: &str = "signing a checkpoint";
+        let mut last = self.shared.note.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(note) = last.as_ref().filter(|note| note.size == size) {
+            return Ok(Some(note.clone()));
+        }
+        let Some(origin) = self.origin().filter(|_| size > 0) else { return Ok(None) };
+        let Some(root) = self.root_at(size)? else { return Ok(None) };
+        let body = Checkpoint { origin: origin.clone(), size, root }.body();
+        let signer = &self.shared.config.signer;
+        let sign = |text: &[u8]| Ok::<_, std::convert::Infallible>((signer.sign)(text));
+        let note = note::sign_note(&body, &origin, &signer.key, sign)
+            .map_err(|error| StoreFault::Database { during: DURING, message: error.to_string() })?;
+        let row = CheckpointRow { size, root, note: note.to_string() };
+        self.shared.unrecorded.lock().unwrap_or_else(PoisonError::into_inner).push(row.clone());
+        *last = Some(row.clone());
+        Ok(Some(row))
+    }
+
+    /// Returns the refusals dated at or after `since`. The search covers the last `most` entries of the log.
+    pub fn refusals(&self, since: Timestamp, most: usize) -> Result<Vec<Vec<u8>>, StoreFault> {
+        self.shared.reads.refusals(since, most)
+    }
+
+    /// Returns the largest recorded checkpoint.
+    pub fn recorded_checkpoint(&self) -> Result<Option<CheckpointRow>, StoreFault> {
+        self.shared.reads.checkpoint(None)
+    }
+
+    /// Returns the smallest recorded checkpoint that covers the entry `index`.
+    ///
+    /// This checkpoint was signed with the boundary's key at the time of the entry, because the boundary records a
+    /// checkpoint over all entries before each change of the key.
+    pub fn checkpoint_over(&self, index: u64) -> Result<Option<CheckpointRow>, StoreFault> {
+        self.shared.reads.checkpoint_over(index)
+    }
+
+    /// Returns the root hash of the tree at `size`, or `None` if the log is smaller.
+    pub fn root_at(&self, size: u64) -> Result<Option<Hash>, StoreFault> {
+        self.with_tree(size, |tree| merkle::root_of(size, |level, index| tree.hash(level, index)).map(Some))
+    }
+
+    /// Returns the inclusion proof of leaf `index` in the tree with `size` leaves.
+    pub fn inclusion(&self, index: u64, size: u64) -> Result<Option<Vec<Hash>>, StoreFault> {
+        self.with_tree(size, |tree| merkle::inclusion_path(index, size, |level, at| tree.hash(level, at)))
+    }
+
+    /// Returns the consistency proof between the trees with `old` and with `size` leaves.
+    pub fn consistency(&self, old: u64, size: u64) -> Result<Option<Vec<Hash>>, StoreFault> {
+        self.with_tree(size, |tree| merkle::consistency_path(old, size, |level, at| tree.hash(level, at)))
+    }
+
+    /// Returns the bytes of a hash tile or an entry tile. `None` means that the log never had a tile of this width.
+    pub fn tile(&self, path: &TilePath) -> Result<Option<Vec<u8>>, StoreFault> {
+        let published = self.shared.published();
+        tile(&*self.shared.reads, &published.edge, &self.shared.tiles, path)
+    }
+
+    pub(super) fn with_tree<T>(
+        &self,
+        size: u64,
+        read: impl FnOnce(&Subtrees<'_>) -> Result<Option<T>, StoreFault>,
+    ) -> Result<Option<T>, StoreFault> {
+        let published = self.shared.published();
+        if size > published.head.size {
+            return Ok(None);
+        }
+        read(&Subtrees::new(&published.edge, &*self.shared.reads, &self.shared.tiles))
+    }
+
+    /// Returns one leaf.
+    pub fn leaf(&self, index: u64) -> Result<Option<Leaf>, StoreFault> {
+        self.shared.reads.leaf(index)
+    }
+
+    /// Returns the bytes of a blob.
+    pub fn blob(&self, digest: &BlobDigest) -> Result<Option<Vec<u8>>, StoreFault> {
+        self.shared.reads.blob(digest)
+    }
+
+    /// Returns all seals. The last seal of the log is in force.
+    pub fn seals(&self) -> Result<Vec<SealEntry>, StoreFault> {
+        self.shared.reads.seals()
+    }
+
+    /// Returns a proposal.
+    pub fn proposal(&self, id: &ProposalId) -> Result<Option<Proposal>, StoreFault> {
+        self.shared.reads.proposal(id)
+    }
+
+    /// Returns a page of proposals, the newest first.
+    pub fn proposals(&self, filter: &ProposalQuery) -> Result<ProposalPage, StoreFault> {
+        self.shared.reads.proposals(filter)
+    }
+
+    /// Returns finished runs of a step with one outcome, the newest first.
+    pub fn runs(&self, query: &RunQuery) -> Result<Vec<Proposal>, StoreFault> {
+        self.shared.reads.runs(query)
+    }
+
+    /// Returns the payload that approvers sign for a proposal. This works in every status of the proposal.
+    pub fn payload(&self, id: &ProposalId) -> Result<Option<Vec<u8>>, StoreFault> {
+        let Some(source) = self.shared.reads.payload(id)? else { return Ok(None) };
+        let payload = match source {
+            PayloadSource::Payload(payload) => return Ok(Some(payload)),
+            PayloadSource::Envelope(envelope) => payload_of(&envelope),
+            PayloadSource::Receipt(receipt) => payload_of(&receipt).and_then(|statement| {
+                let statement: serde_json::Value = serde_json::from_slice(&statement).ok()?;
+                STANDARD.decode(statement.pointer("/predicate/authorization/payload")?.as_str()?).ok()
+            }),
+        };
+        payload
+            .map(Some)
+            .ok_or_else(|| StoreFault::broken("reading a payload", format!("the payload of {id} is not readable")))
+    }
+
+    /// Returns the signatures of a proposal in their order of arrival.
+    pub fn signatures(&self, id: &ProposalId) -> Result<Vec<Signature>, StoreFault> {
+        self.shared.reads.signatures(id)
+    }
+
+    /// Returns the denials of an authorization.
+    pub fn denials(&self, authorization: &AuthorizationDigest) -> Result<Vec<StoredDenial>, StoreFault> {
+        self.shared.reads.denials(authorization)
+    }
+
+    /// Returns the consumption that spent a nonce, or `None` after the nonce was pruned.
+    pub fn spent(&self, nonce: &Nonce) -> Result<Option<NonceUse>, StoreFault> {
+        self.shared.reads.spent(nonce)
+    }
+
+    /// Returns the runs that have a consumption and no receipt, in the order of consumption. After a crash, recovery
+    /// writes their receipts.
+    pub fn unfinished(&self) -> Result<Vec<Unfinished>, StoreFault> {
+        self.shared.reads.unfinished()
+    }
+
+    /// Returns the size of an output, or `None` if the output does not exist or was deleted.
+    pub fn output_size(&self, name: &Blake3Digest) -> Result<Option<u64>, StoreFault> {
+        Ok(self.shared.reads.output(name)?.map(|row| row.bytes))
+    }
+
+    /// Returns the bytes of an output within `range`. A range beyond the end of the output is cut.
+    pub fn output(&self, name: &Blake3Digest, range: Range<u64>) -> Result<Option<Vec<u8>>, StoreFault> {
+        let Some(row) = self.shared.reads.output(name)? else { return Ok(None) };
+        let end = range.end.min(row.bytes);
+        let start = range.start.min(end);
+        let unreadable = |message: String| StoreFault::Database { during: "reading an output", message };
+        let length = usize::try_from(end - start).map_err(|error| unreadable(error.to_string()))?;
+        match row.data {
+            Some(data) => {
+                let start = usize::try_from(start).map_err(|error| unreadable(error.to_string()))?;
+                Ok(data.get(start..start + length).map(<[u8]>::to_vec))
+            }
+            None => {
+                let path = self.output_path(name);
+                let mut bytes = vec![0; length];
+                File::open(&path)
+                    .and_then(|file| file.read_exact_at(&mut bytes, start))
+                    .map_err(|error| unreadable(format!("{}: {error}", path.display())))?;
+                Ok(Some(bytes))
+            }
+        }
+    }
+
+    /// Returns the path of an output that is too large for the database.
+    #[must_use]
+    pub fn output_path(&self, name: &Blake3Digest) -> PathBuf {
+        let hex = name.hex();
+        self.shared.config.outputs.join(&hex[..2]).join(hex)
+    }
+
+    /// Returns the runs that recorded this output. A caller who may read one of these runs may also read the output.
+    pub fn runs_with_output(&self, name: &Blake3Digest, limit: usize) -> Result<Vec<ProposalId>, StoreFault> {
+        self.shared.reads.runs_with_output(name, limit)
+    }
+
+    /// Returns the order in which a run wrote to stdout and stderr.
+    pub fn output_order(&self, id: &ProposalId) -> Result<Option<Vec<u8>>, StoreFault> {
+        self.shared.reads.output_order(id)
+    }
+
+    /// Returns all tokens by name, including revoked and expired tokens.
+    pub fn tokens(&self) -> Result<Vec<Token>, StoreFault> {
+        self.shared.reads.tokens()
+    }
+
+    /// Returns the token whose secret has this SHA-256 digest, including a revoked or expired token.
+    pub fn token(&self, secret: &[u8; 32]) -> Result<Option<Token>, StoreFault> {
+        self.shared.reads.token(secret)
+    }
+}
+
+fn payload_of(envelope: &[u8]) -> Option<Vec<u8>> {
+    let envelope: Envelope = serde_json::from_slice(envelope).ok()?;
+    STANDARD.decode(envelope.payload).ok()
+}

@@ -1,0 +1,11 @@
+//! Tests of exports, audits, witnesses and bundles: everything that an auditor reads.
+
+mod history_entries;
+mod independent;
+mod independent_history;
+mod log_export;
+mod log_mutation;
+mod session_and_plan_logs;
+mod verify_many;
+mod whole_logs;
+mod witness;

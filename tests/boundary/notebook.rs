@@ -1,0 +1,239 @@
+//! `countersign open`: a runbook in a browser on the same machine.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::support::PROGRAM;
+
+const PAGE: &str = "---\ncountersign: 1\nparams:\n  who: {type: string, pattern: \"^[a-z]+$\"}\n---\n# A <b>page</b>\n\n\
+    ```bash {#hello params=who}\necho \"hello $PARAM_WHO\"; export LEFT=\"$PARAM_WHO\"\n```\n\n\
+    ```bash {#warned params=\"\"}\necho \"left: $LEFT\"; exit 2\n```\n\n\
+    ```bash {#asks params=\"\"}\nsleep 0; echo after\n```\n\n\
+    ```bash {#denied params=\"\"}\ncurl --version\n```\n\n\
+    ```bash {#long params=\"\"}\nwhile :; do :; done; echo never\n```\n\n\
+    ```bash {#hostile params=\"\"}\nprintf '<script>alert(1)</script>\\033]0;title\\007\\033[31mred'\n```\n";
+
+/// A running `countersign open` with a browser that was let in.
+struct Notebook {
+    child: Child,
+    host: String,
+    link: String,
+    cookie: String,
+    home: tempfile::TempDir,
+}
+
+impl Drop for Notebook {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+struct Reply {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+fn ask(host: &str, method: &str, path: &str, headers: &str, body: &str) -> Reply {
+    let port = host.rsplit(':').next().expect("a port");
+    let mut stream = TcpStream::connect(format!("127.0.0.1:{port}")).expect("a connection");
+    let length = if body.is_empty() { String::new() } else { format!("content-length: {}\r\n", body.len()) };
+    let kind = "content-type: application/x-www-form-urlencoded\r\n";
+    write!(stream, "{method} {path} HTTP/1.1\r\n{headers}{kind}{length}connection: close\r\n\r\n{body}").expect("sent");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("an answer");
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    let status = head.split(' ').nth(1).expect("a status").parse().expect("a number");
+    Reply { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
+}
+
+impl Notebook {
+    fn open(page: &str) -> Self {
+        let home = tempfile::tempdir().expect("a directory");
+        std::fs::write(home.path().join("page.md"), page).expect("a file");
+        Self::start(home)
+    }
+
+    fn start(home: tempfile::TempDir) -> Self {
+        let mut child = Command::new(PROGRAM)
+            .args(["open", "page.md", "--sandbox"])
+            .current_dir(home.path())
+            .env("HOME", home.path())
+            .env_remove("XDG_CONFIG_HOME")
+            .env_remove("XDG_STATE_HOME")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the program");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("output")).read_line(&mut line).expect("a line");
+        let address = line.split("http://").nth(1).expect("an address").trim();
+        let (host, link) = address.split_once('/').expect("a path");
+        let mut notebook = Self { child, host: host.to_owned(), link: format!("/{link}"), cookie: String::new(), home };
+        let entered = ask(host, "GET", &notebook.link, &format!("host: {host}\r\n"), "");
+        let cookie = entered.head.lines().find_map(|line| line.strip_prefix("set-cookie: ")).expect("a cookie");
+        assert!(cookie.contains("httponly") && cookie.contains("samesite=strict"), "{cookie}");
+        notebook.cookie = cookie.split(';').next().expect("a pair").to_owned();
+        notebook
+    }
+
+    fn headers(&self) -> String {
+        format!("host: {0}\r\ncookie: {1}\r\norigin: http://{0}\r\n", self.host, self.cookie)
+    }
+
+    fn get(&self, path: &str) -> Reply {
+        ask(&self.host, "GET", path, &self.headers(), "")
+    }
+
+    /// Returns the hidden fields of a new form for this path.
+    fn form(&self, path: &str) -> String {
+        let fields: serde_json::Value =
+            serde_json::from_str(&self.get(&format!("/fresh?path={path}")).body).expect("JSON");
+        format!("form={}&seal={}", fields["form"].as_str().expect("text"), fields["seal"].as_str().expect("text"))
+    }
+
+    fn send(&self, path: &str, more: &str) -> u16 {
+        let body = format!("{}{more}", self.form(path));
+        ask(&self.host, "POST", path, &self.headers(), &body).status
+    }
+
+    /// Returns the block of a step.
+    fn step(&self, at: usize) -> String {
+        let page = self.get("/page/0/").body;
+        let from = page.find(&format!("id=\"step-0-{at}\"")).expect("the step");
+        let rest = &page[from..];
+        rest[..rest.find("</section>").expect("the end of the step")].to_owned()
+    }
+
+    fn until(&self, at: usize, wanted: &str) -> String {
+        let begun = Instant::now();
+        loop {
+            let step = self.step(at);
+            if step.contains(wanted) {
+                return step;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(60), "no {wanted:?} in {step}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+#[test]
+fn a_page_runs_steps_in_one_session_under_the_policy_of_run() {
+    let notebook = Notebook::open(PAGE);
+    assert_eq!(notebook.send("/page/0/run/0", "&p.who=BAD"), 303);
+    let step = notebook.until(0, "data-state=\"failed\"");
+    assert!(step.contains("does not match ^[a-z]+$"), "{step}");
+    assert_eq!(notebook.send("/page/0/run/0", "&p.who=anna"), 303);
+    let step = notebook.until(0, "data-state=\"passed\"");
+    assert!(step.contains("hello anna"), "{step}");
+    assert_eq!(notebook.send("/page/0/run/1", ""), 303);
+    let step = notebook.until(1, "data-state=\"warned\"");
+    assert!(step.contains("left: anna"), "the session carries the variable: {step}");
+    // A question of policy is a dialog with the five answers of the terminal.
+    assert_eq!(notebook.send("/page/0/run/2", ""), 303);
+    let step = notebook.until(2, "class=\"question\"");
+    for words in ["allow once", "allow in this session", "allow all", "deny", "deny all"] {
+        assert!(step.contains(words), "{words}: {step}");
+    }
+    assert_eq!(notebook.send("/answer/1/x", ""), 409, "an answer that nobody offered");
+    assert_eq!(notebook.send("/answer/2/o", ""), 409, "a question that nobody asked");
+    assert_eq!(notebook.send("/page/0/run/0", "&p.who=b"), 409, "one step runs at a time");
+    assert_eq!(notebook.send("/answer/1/o", ""), 303);
+    let step = notebook.until(2, "data-state=\"passed\"");
+    assert!(step.contains("after"), "{step}");
+    // A denied program stays denied, without a question.
+    assert_eq!(notebook.send("/page/0/run/3", ""), 303);
+    let step = notebook.until(3, "data-state=\"failed\"");
+    assert!(step.contains("denied (run.deny &quot;curl&quot;"), "{step}");
+    // A new session has no variables.
+    assert_eq!(notebook.send("/page/0/reset", ""), 303);
+    notebook.until(1, "data-state=\"ready\"");
+    assert_eq!(notebook.send("/page/0/run/1", ""), 303);
+    let step = notebook.until(1, "data-state=\"warned\"");
+    assert!(step.contains("left: \n") || step.contains("left: <"), "{step}");
+}
+
+#[test]
+fn stop_ends_the_step_that_runs() {
+    let notebook = Notebook::open(PAGE);
+    assert_eq!(notebook.send("/page/0/run/4", ""), 303);
+    notebook.until(4, "sandbox: ");
+    assert_eq!(notebook.send("/stop", ""), 303);
+    let step = notebook.until(4, "data-state=\"failed\"");
+    assert!(step.contains("cancelled") && !step.contains("never</"), "{step}");
+}
+
+#[test]
+fn a_form_runs_a_step_once_and_only_from_a_page_of_the_program() {
+    let notebook = Notebook::open(PAGE);
+    let path = "/page/0/run/1";
+    let (form, host) = (notebook.form(path), &notebook.host);
+    let send = |headers: &str, body: &str| ask(host, "POST", path, headers, body).status;
+    let own = notebook.headers();
+    for (what, headers, status) in [
+        ("another host", own.replace(&format!("host: {host}"), "host: evil.example"), 421),
+        ("the number of the address", own.replace(&format!("host: {host}"), "host: 127.0.0.1"), 421),
+        ("another origin", own.replace("origin: http://", "origin: http://evil."), 403),
+        ("a sandboxed frame", own.replace(&format!("origin: http://{host}"), "origin: null"), 403),
+        ("no origin", own.replace(&format!("origin: http://{host}\r\n"), ""), 403),
+        ("no cookie", own.replace(&notebook.cookie, "countersign_pages=00"), 401),
+    ] {
+        assert_eq!(send(&headers, &form), status, "{what}");
+    }
+    let other = notebook.form("/page/0/run/0");
+    assert_eq!(send(&own, &other), 409, "the form of another step");
+    assert_eq!(send(&own, "form=1&seal=2"), 409, "a form that no page has");
+    assert_eq!(send(&own, &form), 303);
+    assert_eq!(send(&own, &form), 409, "the same form again, as by a reload");
+    notebook.until(1, "data-state=\"warned\"");
+    let entered = ask(host, "GET", &notebook.link, &format!("host: {host}\r\n"), "");
+    assert_eq!(entered.status, 403, "the address works once");
+    let outside = ask(host, "GET", "/page/0/", &format!("host: {host}\r\n"), "");
+    assert!(outside.status == 401 && !outside.body.contains("hello"), "{}", outside.body);
+}
+
+#[test]
+fn each_answer_forbids_scripts_frames_and_contents_from_elsewhere() {
+    let notebook = Notebook::open(PAGE);
+    for path in ["/page/0/", "/page.css", "/page.js", "/nowhere", "/page/7/"] {
+        let head = notebook.get(path).head;
+        for header in [
+            "content-security-policy: default-src 'none'; script-src 'self'",
+            "frame-ancestors 'none'",
+            "x-content-type-options: nosniff",
+            "referrer-policy: same-origin",
+            "cache-control: no-store",
+        ] {
+            assert!(head.contains(header), "{path}: {header}: {head}");
+        }
+    }
+}
+
+#[test]
+fn the_text_of_a_runbook_and_of_its_output_is_never_markup() {
+    let notebook = Notebook::open(PAGE);
+    assert_eq!(notebook.send("/page/0/run/5", ""), 303);
+    let step = notebook.until(5, "data-state=\"passed\"");
+    assert!(step.contains("&lt;script&gt;alert(1)&lt;/script&gt;\\x1b]0;title\\x07"), "{step}");
+    assert!(step.contains("<span class=\"c1\">red</span>"), "{step}");
+    let page = notebook.get("/page/0/").body;
+    assert!(!page.contains("<b>") && !page.contains("<script>"), "{page}");
+}
+
+#[test]
+fn a_changed_file_is_named_and_the_shown_bytes_run() {
+    let notebook = Notebook::open(PAGE);
+    let file = Path::new(notebook.home.path()).join("page.md");
+    std::fs::write(file, PAGE.replace("left:", "changed:")).expect("a file");
+    assert!(notebook.get("/page/0/").body.contains("The file has changed since it was opened"));
+    assert_eq!(notebook.send("/page/0/run/1", ""), 303);
+    let step = notebook.until(1, "data-state=\"warned\"");
+    assert!(step.contains("left: ") && !step.contains("changed:"), "{step}");
+}

@@ -1,0 +1,20 @@
+//! The commands for operators and approvers.
+
+mod local_secrets;
+mod manual;
+mod operator;
+mod other_formats;
+mod policy;
+mod production;
+mod programs;
+mod registry_check;
+mod registry_policy;
+mod review;
+mod roster_chain;
+mod run;
+mod step_files;
+mod systemd_unit;
+mod test_runbook;
+mod users;
+mod walk;
+mod workflow;

@@ -1,0 +1,9 @@
+//! Tests of the store after crashes, backups, manual edits and upgrades from earlier versions.
+
+mod crash;
+mod service_manager;
+mod shim;
+mod store_by_hand;
+mod store_care;
+mod stores;
+mod torture;
