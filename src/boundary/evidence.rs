@@ -1,10 +1,13 @@
 //! Read access to the registry, receipts, bundles, outputs and the log.
+pub mod checkpoint_proofs;
+mod earlier_seal;
 mod log;
 mod outputs;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use crate::boundary::evidence::checkpoint_proofs::CheckpointProofs;
+use crate::boundary::evidence::earlier_seal::earlier_seal;
 use crate::boundary::health::Health;
 use crate::boundary::logged_documents::{blob_text, envelope_in, leaf_data, manifest_of, predicate};
 use crate::boundary::proposals::{Proposals, unknown_step};
@@ -20,11 +23,9 @@ use crate::store::end_detail;
 use crate::store::ledger::Ledger;
 use crate::store::retention::Retention;
 use crate::store::stored_proposal::{Proposal, RunOutcome, RunQuery};
-use documents::crypto::digest::{ParamsDigest, SealDigest, hex};
-use documents::crypto::key_id::KeyId;
-use documents::crypto::merkle;
+use documents::crypto::digest::{ParamsDigest, hex};
 use documents::crypto::note::TlogProof;
-use documents::crypto::{canonical, json};
+use documents::crypto::{canonical, json, merkle};
 use documents::record::authorization::Authorization;
 use documents::record::bundle::{MEDIA_TYPE, StepProof};
 use documents::record::code::Code;
@@ -32,25 +33,16 @@ use documents::record::document::Statement;
 use documents::record::envelope::{Base64, Envelope};
 use documents::record::ident::{ReceiptId, StepRef};
 use documents::record::receipt::Receipt;
-use documents::record::seal::Seal;
 use documents::record::step_definition::{RegistryLeaf, SessionUse};
 use documents::record::token::Scope;
 use documents::record::validity::Timestamp;
-use wire::api::view::{BoundaryView, LastSuccess, RegistryView, SealView, StepSummary, StepView};
+use wire::api::registry_view::{BoundaryView, LastSuccess, RegistryView, SealView, StepSummary, StepView};
 
 /// Maximum number of successful runs of a step that the boundary counts.
 const COUNTED_SUCCESSES: usize = 50;
 /// Maximum number of runs that the boundary checks if several runs recorded the same output. The check stops at the
 /// first run that the caller may see.
 const RUNS_OF_OUTPUT: usize = 100;
-
-/// Parts of a seal that is no longer in force, for the bundles of runs under this seal.
-struct Earlier {
-    index: u64,
-    keys: Vec<KeyId>,
-    bundled: BundleShare,
-    manifest: Vec<RegistryLeaf>,
-}
 
 /// The log that contains a receipt.
 #[derive(Clone, Copy)]
@@ -67,30 +59,6 @@ impl<'a> Within<'a> {
         match self {
             Self::Own(ledger) | Self::Closed(ledger) => ledger,
         }
-    }
-}
-
-/// Proofs that bundles with the same checkpoint share: the proof of the seal, and the proof of a consumption that spent
-/// several nonces. Each proof is stored as JSON under the index of its log entry.
-#[derive(Debug, Default)]
-pub struct CheckpointProofs(Mutex<(String, HashMap<u64, Arc<str>>)>);
-
-/// Maximum number of proofs in memory. The checkpoint of a closed log never changes, so new proofs would never replace
-/// the proofs for a closed log.
-const MOST_PROOFS: usize = 256;
-
-impl CheckpointProofs {
-    fn find(&self, index: u64, checkpoint: &str) -> Option<Arc<str>> {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.0 == checkpoint { kept.1.get(&index).cloned() } else { None }
-    }
-
-    fn keep(&self, index: u64, checkpoint: &str, proof: &Arc<str>) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.0 != checkpoint || kept.1.len() == MOST_PROOFS {
-            *kept = (checkpoint.to_owned(), HashMap::new());
-        }
-        kept.1.insert(index, proof.clone());
     }
 }
 
@@ -437,35 +405,6 @@ impl Evidence {
     }
 }
 
-/// Returns the parts of an earlier seal that bundles share.
-fn earlier_seal(ledger: &Ledger, digest: SealDigest) -> Result<Earlier, Stopped> {
-    let seals = ledger.seals().map_err(|e| fault(&e))?;
-    let entry = seals.iter().find(|entry| entry.digest == digest);
-    let index = entry.ok_or_else(|| fault(&format!("the seal {digest} is not in the log")))?.index;
-    let seal: Seal = predicate(&envelope_in(ledger, index)?)?;
-    let versions = match &seal.rosters {
-        Some(versions) => blob_text(ledger, *versions.as_bytes())?,
-        None => {
-            let first = blob_text(ledger, *seal.roster.as_bytes())?;
-            let first = Envelope::new(first.as_bytes(), Vec::new()).to_canonical().map_err(|e| fault(&e))?;
-            format!("[{}]", String::from_utf8(first).map_err(|e| fault(&e))?)
-        }
-    };
-    let bundled = BundleShare {
-        seal: leaf_text(ledger, index)?,
-        policy: blob_text(ledger, *seal.policy.as_bytes())?,
-        builtins: blob_text(ledger, *seal.builtins.as_bytes())?,
-        roster: versions,
-    };
-    let manifest = blob_text(ledger, *seal.registry.as_bytes())?;
-    let manifest = json::parse_as(manifest.as_bytes(), manifest.len()).map_err(|e| fault(&e))?;
-    Ok(Earlier { index, keys: seal.keys, bundled, manifest })
-}
-
-fn leaf_text(ledger: &Ledger, index: u64) -> Result<String, Stopped> {
-    String::from_utf8(leaf_data(ledger, index)?).map_err(|e| fault(&e))
-}
-
 /// Returns the position of a step among the leaves of a sealed registry, with its proof.
 fn step_proof(manifest: &[RegistryLeaf], step: &StepRef) -> Option<StepProof> {
     let index = manifest.iter().position(|leaf| leaf.reference == *step)?;
@@ -529,22 +468,4 @@ fn parameter_names(schema: &serde_json::Value) -> Vec<String> {
         names.map(|(name, _)| if is_required(name) { name.clone() } else { format!("{name}?") }).collect();
     names.sort();
     names
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_cached_proof_is_used_only_for_its_entry_and_its_checkpoint() {
-        let (proofs, proof) = (CheckpointProofs::default(), Arc::from("proof"));
-        assert_eq!(proofs.find(3, "one"), None);
-        proofs.keep(3, "one", &proof);
-        assert_eq!(proofs.find(3, "one").as_deref(), Some("proof"));
-        assert_eq!((proofs.find(4, "one"), proofs.find(3, "two")), (None, None));
-        proofs.keep(4, "two", &proof);
-        assert_eq!(proofs.find(3, "one"), None, "what led to an earlier head is forgotten");
-        (0..MOST_PROOFS as u64 * 2).for_each(|index| proofs.keep(index, "two", &proof));
-        assert!(proofs.0.lock().expect("a lock").1.len() <= MOST_PROOFS);
-    }
 }

@@ -23,7 +23,8 @@ use documents::record::validity::Timestamp;
 use judgement::decision::exclusion::ExcludedSigners;
 use judgement::decision::quorum;
 use judgement::decision::signature_count::{self, SignatureCount};
-use wire::api::view::{ApprovalsView, DeniedView, ProposalStatus, ProposalView, RefusalView, UnknownEnd};
+use wire::api::registry_view::UnknownEnd;
+use wire::api::view::{ApprovalsView, DeniedView, ProposalStatus, ProposalView, RefusalView};
 
 impl Proposals {
     /// Builds the view of a proposal for a caller. The calling function must already have checked that the caller may

@@ -1,19 +1,22 @@
 //! The `doctor` command checks this host and lists the problems to fix.
 
+mod host;
+mod line;
+
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
-use serde::Serialize;
 use serde_json::json;
 
 use crate::boundary::health::{notes_of, quorums_out_of_reach, steps_beyond_the_host, unapprovable_steps};
 use crate::carried::capacity::PROPOSAL_ROOM;
 use crate::cli::configured::ConfigArgs;
-use crate::cli::hardening;
+use crate::cli::doctor::host::{HostTrial, host};
+use crate::cli::doctor::line::{Line, State, fix, noted, ok, text};
 use crate::cli::hardening::point_finding::PointResult;
 use crate::cli::inspected_boundary::InspectedBoundary;
-use crate::cli::{doctor_access, doctor_programs};
+use crate::cli::{doctor_access, doctor_programs, hardening};
 use crate::local::problems::problems;
 use crate::node::config::{Config, SecretSource};
 use crate::node::control::NodeStatus;
@@ -21,13 +24,11 @@ use crate::node::file_problem::FileProblem;
 use crate::node::files::{self, BoundaryFiles};
 use crate::node::kept_checkpoint::ComparedCheckpoint;
 use crate::node::roster_file::DraftRoster;
-use crate::node::{listener, roster_succession, secret_sources, served_certificate, start};
+use crate::node::{host_sandbox, listener, roster_succession, secret_sources, served_certificate, start};
 use client::terminal::exit::{CommandFailure, Exit};
-use client::terminal::printable_text::PrintableText;
 use client::terminal::streams::Terminal;
 use documents::record::configuration::{Configuration, ConfiguredLimits};
-use documents::record::enforcement::{Level, UNBOUNDED_WORDS};
-use documents::record::profile::Layer;
+use documents::record::enforcement::Level;
 use judgement::decision::in_force::{each_in_force, steps_in_force};
 use judgement::decision::quorum_rules::QuorumRules;
 use judgement::decision::reach::EligibleApprovers;
@@ -39,10 +40,7 @@ use judgement::registry::registered_step::RegisteredStep;
 use judgement::registry::registry_error::RegistryError;
 use judgement::trust::signer::FileSigner;
 use judgement::trust::trusted_roster::TrustedRoster;
-use sandbox::isolation::probe::Missing;
 use sandbox::runs::Sandbox as _;
-use sandbox::runs::attempts::{self, Attempt};
-use sandbox::runs::linux::{LinuxSandbox, Setup};
 
 /// Check this host and its configuration, and list the problems to fix; changes nothing.
 #[derive(Debug, clap::Args)]
@@ -61,23 +59,6 @@ pub struct Args {
     /// Print the hardening list: each point passes, fails, or is left to you
     #[arg(long)]
     production: bool,
-}
-
-#[derive(Debug, Serialize)]
-struct Line {
-    holds: State,
-    what: String,
-    says: String,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum State {
-    Ok,
-    Note,
-    /// The operator must fix the problem. The JSON value is `mend`, because other programs read this value.
-    #[serde(rename = "mend")]
-    Fix,
 }
 
 /// Checks host, configuration and files.
@@ -177,147 +158,6 @@ fn production(boundary: &InspectedBoundary<'_>, terminal: &Terminal) -> Result<E
     }
     let failed = points.iter().any(|point| point.result == PointResult::Fail);
     Ok(if failed { Exit::CheckSaidNo } else { Exit::Done })
-}
-
-/// A sandbox of this host, with the directory of its runs.
-struct HostTrial {
-    sandbox: LinuxSandbox,
-    _scratch: tempfile::TempDir,
-}
-
-/// Finds the layers that this host supports, by setting up one sandbox.
-fn host(wanted: Level) -> (Vec<Line>, Option<HostTrial>) {
-    let trial = || {
-        let scratch = tempfile::Builder::new().prefix("countersign-doctor-").tempdir();
-        let scratch = scratch.map_err(|error| {
-            format!(
-                "can't create a temporary directory ({error}): make /tmp \
-             writable, or set TMPDIR to a writable directory"
-            )
-        })?;
-        let failed = |error: std::io::Error| error.to_string();
-        // A run may have its own user id, so other users must be able to enter the directory.
-        std::fs::set_permissions(scratch.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711))
-            .map_err(failed)?;
-        let setup = Setup {
-            helper: None,
-            scratch: scratch.path().to_owned(),
-            spool: scratch.path().to_owned(),
-            private: Vec::new(),
-            unwritable: Vec::new(),
-        };
-        let sandbox = LinuxSandbox::new(&setup).map_err(failed)?;
-        let (probe, overlay) = (sandbox.probe().clone(), overlay(&sandbox));
-        let tried = attempts::make(&sandbox, &attempts::strongest(&sandbox), scratch.path());
-        Result::<_, String>::Ok((probe, overlay, tried, HostTrial { sandbox, _scratch: scratch }))
-    };
-    let (probe, overlay, tried, trial) = match trial() {
-        Ok(tried) => tried,
-        Err(error) => {
-            return (vec![fix("sandbox", format!("the sandbox can't be tried: {error}"))], None);
-        }
-    };
-    let mut lines = Vec::new();
-    for state in &probe.layers {
-        let what = format!("layer {}", state.layer.word());
-        lines.push(match &state.missing {
-            None => ok(&what, "held".to_owned()),
-            Some(missing) => {
-                let says = format!("missing: {}; fix it with: {}", missing.why, missing.knob);
-                if wanted == Level::Strict { fix(&what, says) } else { noted(&what, says) }
-            }
-        });
-    }
-    let level = probe.level();
-    let says = match level {
-        Level::Strict => "strict".to_owned(),
-        other => format!(
-            "{}; a boundary of level strict does not serve on this host, a boundary of level best-effort serves and \
-             reports the missing layers",
-            other.word()
-        ),
-    };
-    lines.push(if wanted == Level::Strict && level != Level::Strict {
-        fix("sandbox level", says)
-    } else {
-        ok("sandbox level", says)
-    });
-    lines.push(attempted(&tried, level));
-    lines.push(match &probe.cgroup {
-        Ok(names) => ok("limits", format!("{} of the whole run by a control group", names.join(", "))),
-        Err(why) => noted(
-            "limits",
-            format!(
-                "limits apply only to each process, because there is no control group for runs ({why}); with \
-                 systemd, set Delegate=yes"
-            ),
-        ),
-    });
-    if !probe.cgroup.as_ref().is_ok_and(|names| names.contains(&"memory")) {
-        lines.push(noted(
-            "memory",
-            format!(
-                "private memory of each process; nothing on this host limits {UNBOUNDED_WORDS} of a run: delegate \
-                 the memory controller (systemd: Delegate=yes), or permit fewer parallel runs, so that the memory of \
-                 the host is enough"
-            ),
-        ));
-    }
-    lines.extend(overlay);
-    if let Some(abi) = probe.landlock_abi {
-        lines.push(ok("Landlock", format!("ABI {abi}")));
-    }
-    let what = "user id";
-    lines.push(if probe.own_id {
-        ok(what, "each run gets one".to_owned())
-    } else if probe.held().contains(&Layer::Namespaces) {
-        ok(what, "runs have the user id of the service, and another id inside their user namespace".to_owned())
-    } else {
-        noted(what, SHARED_ID.to_owned())
-    });
-    (lines, Some(trial))
-}
-
-/// Text of the note for a service that is not root, on a host without user namespaces.
-const SHARED_ID: &str = "runs have the user id of the service: the other layers protect the content of its files, \
-                         but a step can change the modes and times of these files, also of the boundary's key; run \
-                         the service as root, or allow user namespaces";
-
-/// Reports a host on which no run can have an overlay. If the host lacks the layer `filesystem`, another line already
-/// reports the cause.
-fn overlay(sandbox: &LinuxSandbox) -> Option<Line> {
-    let has_root = sandbox.probe().held().contains(&Layer::Filesystem);
-    let Missing { why, knob } = sandbox.overlay().filter(|_| has_root)?;
-    Some(noted("overlays", format!("runs can't have an overlay ({why}): {knob}")))
-}
-
-/// Reports each attempt to leave the sandbox that succeeded in a real step.
-fn attempted(tried: &Result<Vec<Attempt>, String>, level: Level) -> Line {
-    let what = "attempts to get out";
-    let attempts = match tried {
-        Err(error) => return fix(what, format!("the attempts failed to start: {error}")),
-        Ok(attempts) => attempts,
-    };
-    let of = |answer| attempts.iter().filter(move |attempt| attempt.answer == answer);
-    let got: Vec<&str> = of(attempts::AttemptResult::Got).map(|attempt| attempt.what).collect();
-    let not_made: Vec<String> = of(attempts::AttemptResult::NotMade)
-        .map(|attempt| format!("{} (no {})", attempt.what, attempt.needs))
-        .collect();
-    let mut says = format!("{} made by a real step", attempts.len() - not_made.len());
-    says.push_str(&if got.is_empty() {
-        ", all held".to_owned()
-    } else {
-        format!("; the step could: {}", got.join(", "))
-    });
-    if !not_made.is_empty() {
-        says.push_str(&format!("; not made: {}", not_made.join(", ")));
-    }
-    match (got.is_empty(), not_made.is_empty()) {
-        (true, true) => ok(what, says),
-        // Only the level `strict` promises to stop every attempt.
-        (false, _) if level == Level::Strict => fix(what, says),
-        _ => noted(what, says),
-    }
 }
 
 /// Reports the configured secrets. A variable or credential of the service is usually absent in the environment of this
@@ -496,7 +336,7 @@ fn beyond_the_host(
 ) -> Vec<Line> {
     let (Ok(None), Ok(policy)) = (&boundary.status, &files.policy) else { return Vec::new() };
     // If the host lacks a layer of the level `strict`, the service does not start, and other lines say so.
-    let Ok(configuration) = start::configure(boundary.config, trial.sandbox.probe()) else { return Vec::new() };
+    let Ok(configuration) = host_sandbox::configure(boundary.config, trial.sandbox.probe()) else { return Vec::new() };
     let in_force = |roster: &TrustedRoster, policy: &Policy| {
         each_in_force(&files.registry, policy, Builtins::current(), roster, &configuration).0
     };
@@ -593,36 +433,4 @@ fn service(boundary: &InspectedBoundary<'_>) -> Vec<Line> {
     };
     let line = Line { holds, what: what.into(), says };
     [line].into_iter().chain(must_fix.iter().map(|note| fix(what, note.clone()))).collect()
-}
-
-fn ok(what: &str, says: String) -> Line {
-    Line { holds: State::Ok, what: what.to_owned(), says }
-}
-
-fn noted(what: &str, says: String) -> Line {
-    Line { holds: State::Note, what: what.to_owned(), says }
-}
-
-fn fix(what: &str, says: String) -> Line {
-    Line { holds: State::Fix, what: what.to_owned(), says }
-}
-
-fn text(lines: &[Line]) -> String {
-    let width = lines.iter().map(|line| line.what.len()).max().unwrap_or(0);
-    let mut text = String::new();
-    for line in lines {
-        let mark = match line.holds {
-            State::Ok => "ok  ",
-            State::Note => "note",
-            State::Fix => "FIX ",
-        };
-        text.push_str(&format!("{mark}  {:<width$}  {}\n", line.what, PrintableText::text(&line.says).as_str()));
-    }
-    let count = lines.iter().filter(|line| line.holds == State::Fix).count();
-    text.push_str(&match count {
-        0 => "\nNothing to fix.\n".to_owned(),
-        1 => "\n1 thing to fix.\n".to_owned(),
-        count => format!("\n{count} things to fix.\n"),
-    });
-    text
 }

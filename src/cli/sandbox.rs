@@ -24,7 +24,7 @@ use documents::record::stream_name::StreamName;
 use sandbox::runs::cancel_flag::CancelFlag;
 use sandbox::runs::capture::{Capture, OutputStream};
 use sandbox::runs::linux::{LinuxSandbox, Setup};
-use sandbox::runs::{End, Plan, Sandbox as _};
+use sandbox::runs::{End, Plan, Report, Sandbox as _};
 
 /// Try a command in a sandbox.
 #[derive(Debug, clap::Args)]
@@ -190,6 +190,27 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         End::Killed(_) => Exit::Signal(9),
         End::NotStarted(_) | End::Lost(_) => Exit::Unreachable,
     };
+    tell(args, terminal, &profile, foreign, &report, &complaints)?;
+    if args.learn && !terminal.json {
+        for line in sandbox_programs::learned(report.learned.as_ref(), &report.end) {
+            terminal.say(PrintableText::text(&line).as_str());
+        }
+    }
+    match unwritten {
+        Some(failure) if exit == Exit::Step(0) => Err(failure),
+        _ => Ok(exit),
+    }
+}
+
+/// Reports the end of the run, and what the sandbox refused. `complaints` is the beginning of the standard error of the command.
+fn tell(
+    args: &Args,
+    terminal: &Terminal,
+    profile: &Profile,
+    foreign: Option<&str>,
+    report: &Report,
+    complaints: &[u8],
+) -> Result<(), CommandFailure> {
     match &report.end {
         End::Killed(limit) => terminal.say(&format!("the limit {limit} ended the run")),
         End::TimedOut => terminal.say("the limit wall_ms ended the run"),
@@ -197,15 +218,15 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         End::Lost(why) => terminal.say(&format!("the end of the run is not known: {why}")),
         _ => {}
     }
-    let complaints = String::from_utf8_lossy(&complaints);
-    for hint in hints(&profile, foreign, &report.end, &complaints) {
+    let complaints = String::from_utf8_lossy(complaints);
+    for hint in hints(profile, foreign, &report.end, &complaints) {
         terminal.say(&hint);
     }
     let mut denied = OutputComplaints::default();
     denied.read(complaints.as_bytes());
     let exit_code = if let End::Exited(code) = &report.end { Some(*code) } else { None };
     for line in
-        report.programs.iter().flat_map(|facts| refusal_lines(facts, &profile, exit_code, &denied, &ListPlace::Sandbox))
+        report.programs.iter().flat_map(|facts| refusal_lines(facts, profile, exit_code, &denied, &ListPlace::Sandbox))
     {
         terminal.say(PrintableText::text(&line).as_str());
     }
@@ -230,15 +251,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         let facts = serde_json::to_string(&report.enforcement).unwrap_or_default();
         terminal.say(&format!("the enforced sandbox, in the form of a receipt: {facts}"));
     }
-    if args.learn && !terminal.json {
-        for line in sandbox_programs::learned(report.learned.as_ref(), &report.end) {
-            terminal.say(PrintableText::text(&line).as_str());
-        }
-    }
-    match unwritten {
-        Some(failure) if exit == Exit::Step(0) => Err(failure),
-        _ => Ok(exit),
-    }
+    Ok(())
 }
 
 /// Returns the list of programs of the option `--programs`, the command itself, and the shell that starts the command,

@@ -9,7 +9,7 @@ use crate::cli::configured::ConfigArgs;
 use crate::local::problems::problems;
 use crate::node::config::Config;
 use crate::node::file_problem::FileProblem;
-use crate::node::{kept_checkpoint, last_backup, places, restore, start};
+use crate::node::{kept_checkpoint, last_backup, open_store, places, restore, start};
 use crate::store::ledger::Ledger;
 use crate::store::lock::StoreLock;
 use crate::store::sqlite;
@@ -227,7 +227,7 @@ fn behind(config: &Config, database: &Path) -> Result<Vec<StoreDefect>, CommandF
     // between.
     let known = kept_checkpoint::read_known(config);
     let key = restore::open_key(config).map_err(problems)?;
-    let settings = start::settings(config, &key, &start::surroundings()).map_err(problems)?;
+    let settings = open_store::settings(config, &key, &start::surroundings()).map_err(problems)?;
     // The survey has already reported a store whose tree cannot be read.
     let Ok((reads, head)) = sqlite::reads::at_rest(database) else { return Ok(Vec::new()) };
     let Ok(ledger) = Ledger::at_rest(std::sync::Arc::new(reads), head, settings, None) else { return Ok(Vec::new()) };

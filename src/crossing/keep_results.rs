@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::carried::kept_results::{KeptResults, kept_results};
 use crate::carried::secret_masks::SecretMasks;
-use crate::carried::sessions::SessionResult;
+use crate::carried::sessions::claim::SessionResult;
 use crate::crossing::cross::{Crossing, outcome_of};
 use crate::crossing::stage::Closing;
 use documents::record::receipt::Status;

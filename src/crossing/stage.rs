@@ -42,7 +42,7 @@ use crate::carried::capacity::Room;
 use crate::carried::kept_results::{KeptResults, ResultsBasis};
 use crate::carried::live::{RecordedOutput, RunInProgress};
 use crate::carried::secret_permits::SecretUse;
-use crate::carried::sessions::SessionClaim;
+use crate::carried::sessions::claim::SessionClaim;
 use crate::seal::carried_variables::CarriedVariables;
 use crate::seal::sealed::Sealed;
 use crate::store::stored_run::SpentNonce;

@@ -8,7 +8,7 @@ use crate::http::operation::{Field, RouteAccess, Verb, ok};
 use crate::http::route::{HandlerResult, Route};
 use documents::record::code::Code;
 use documents::record::ident::StepRef;
-use wire::api::view::{RegistryView, StepView};
+use wire::api::registry_view::{RegistryView, StepView};
 
 pub(super) static ROUTES: &[Route] = &[
     Route {

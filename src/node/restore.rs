@@ -26,7 +26,7 @@ use crate::node::places::{
     CLOSED, DATABASE, OUTPUTS, beside, clear, clear_logs, directories, private_directory, put_in_place, settle, sync,
     workplace,
 };
-use crate::node::{kept_checkpoint, start};
+use crate::node::{kept_checkpoint, open_store, start};
 use crate::seal::sealed::SealPredecessor;
 use crate::store::fault::StoreFault;
 use crate::store::ledger::Ledger;
@@ -132,7 +132,7 @@ pub fn back_up(config: &Config, into: &Path) -> Result<MadeBackup, Problems> {
     let (reads, head) = sqlite::reads::at_rest(&database).map_err(broken)?;
     let id = head.boundary.ok_or_else(|| at(&"the store's log has not begun: there is nothing to back up yet"))?;
     let entries = head.size;
-    let settings = start::settings(config, &key, &around)?;
+    let settings = open_store::settings(config, &key, &around)?;
     let ledger = Ledger::at_rest(Arc::new(reads), head, settings, None).map_err(broken)?;
     let checkpoint = ledger.checkpoint().map_err(broken)?.map(|row| row.note).unwrap_or_default();
     kept_checkpoint::replace(&work.path().join(kept_checkpoint::FILE), checkpoint.as_bytes())
@@ -162,7 +162,7 @@ pub fn restore(config: &Config, from: &Path, keep_tokens: &[Name]) -> Result<Res
     let _lock = StoreLock::alone(&config.database).map_err(|fault| at(&config.database, &fault))?;
     if config.database.exists() {
         // A refused start can leave a store whose log has not begun. It contains nothing that a restore could lose.
-        if matches!(start::has_log(config), Ok(false)) {
+        if matches!(open_store::has_log(config), Ok(false)) {
             fs::remove_file(&config.database).map_err(|error| at(&config.database, &error))?;
         }
     }
@@ -189,6 +189,32 @@ pub fn restore(config: &Config, from: &Path, keep_tokens: &[Name]) -> Result<Res
     restored
 }
 
+/// Copies the backup to the directory `old`, and returns the path of the copied database. `source` is the database of the
+/// backup.
+fn copy_backup(from: &Path, source: &Path, old: &Path) -> Result<PathBuf, Problems> {
+    let at = |path: &Path, error: &dyn std::fmt::Display| Problems::from(FileProblem::whole(path, error.to_string()));
+    // The restore works on a copy of the backup, because opening an older database migrates it to the current schema.
+    let database = old.join(DATABASE);
+    copy_file(source, &database).map_err(|error| {
+        at(
+            source,
+            &format!(
+                "the file can't be copied ({error}): name a backup that `countersign store backup` \
+             made"
+            ),
+        )
+    })?;
+    backup::bring_up(&database).map_err(|fault| at(source, &fault))?;
+    if from.is_dir() {
+        for name in [OUTPUTS, CLOSED] {
+            if from.join(name).is_dir() {
+                copy_tree(&from.join(name), &old.join(name)).map_err(|error| at(from, &error))?;
+            }
+        }
+    }
+    Ok(database)
+}
+
 fn build(
     config: &Config,
     key: &FileSigner,
@@ -199,26 +225,8 @@ fn build(
     let old = &work.join("old");
     let at = |path: &Path, error: &dyn std::fmt::Display| Problems::from(FileProblem::whole(path, error.to_string()));
     let failed = |error: io::Error| at(from, &error);
-    // The restore works on a copy of the backup, because opening an older database migrates it to the current schema.
-    let database = old.join(DATABASE);
     let source = if from.is_dir() { from.join(DATABASE) } else { from.to_owned() };
-    copy_file(&source, &database).map_err(|error| {
-        at(
-            &source,
-            &format!(
-                "the file can't be copied ({error}): name a backup that `countersign store backup` \
-             made"
-            ),
-        )
-    })?;
-    backup::bring_up(&database).map_err(|fault| at(&source, &fault))?;
-    if from.is_dir() {
-        for name in [OUTPUTS, CLOSED] {
-            if from.join(name).is_dir() {
-                copy_tree(&from.join(name), &old.join(name)).map_err(failed)?;
-            }
-        }
-    }
+    let database = copy_backup(from, &source, old)?;
     private_directory(&old.join(OUTPUTS)).map_err(failed)?;
     let around = start::surroundings();
     let now = (around.now)();
@@ -238,7 +246,7 @@ fn build(
     }
     let mut notes: Vec<String> = lost.iter().map(|defect| format!("{}: {}", defect.place, defect.what)).collect();
     let broken = |fault: StoreFault| at(&source, &fault);
-    let settings = start::settings(config, key, &around)?;
+    let settings = open_store::settings(config, key, &around)?;
     let (reads, head) = sqlite::reads::at_rest(&database).map_err(broken)?;
     let follows = head.boundary.ok_or_else(|| {
         at(
@@ -251,7 +259,7 @@ fn build(
     let before = Ledger::at_rest(Arc::new(reads), head, settings.clone(), None).map_err(broken)?;
     let last = before.seals().map_err(broken)?.last().copied();
     let last = last.ok_or_else(|| at(&source, &"the log in the backup has no seal"))?;
-    let signer = BoundaryKey { secret: start::copy_of(config, key)?, keyid: key.key().keyid() };
+    let signer = BoundaryKey { secret: open_store::copy_of(config, key)?, keyid: key.key().keyid() };
     let sealed = start::read_seal(config, &before, last.index, None)?;
     if sealed.roster.boundary_key(&config.name, &signer.keyid).is_none() {
         let message = format!(

@@ -25,7 +25,9 @@ use crate::node::served_certificate::ServedCertificate;
 use crate::node::service_manager::{Notifier, ServiceManager};
 use crate::node::sockets::{self, BoundSockets, Listeners};
 use crate::node::start::{self, AssembledBoundary, TakenChanges};
-use crate::node::{descriptors, kept_checkpoint, listener, memory, roster_succession, watchdog, witnessing};
+use crate::node::{
+    descriptors, host_sandbox, kept_checkpoint, listener, memory, open_store, roster_succession, watchdog, witnessing,
+};
 use crate::seal::refusal::Stopped;
 use crate::store::ledger::Ledger;
 use documents::crypto::digest::{RosterDigest, SealDigest};
@@ -130,8 +132,8 @@ impl Node {
         manager.notifier.status("reading the files and the store");
         let (files, certificate) = read_files(&config)?;
         // Take the lock before the cleanup, because another service may use these files.
-        let store = start::take_store(&config)?;
-        let sandbox = around(start::sandbox(&config)?);
+        let store = open_store::take_store(&config)?;
+        let sandbox = around(host_sandbox::sandbox(&config)?);
         let (assembled, sockets) = start::assemble(&config, sandbox, store, files, TakenChanges::Changes, async {
             BoundSockets::bind(&config, passed)
         })
@@ -321,14 +323,14 @@ impl Node {
 /// Returns all reasons why the boundary could not start, also if another process has locked the store.
 pub fn answer_offline(config: Config, request: ControlRequest) -> Result<(ControlReply, Vec<String>), Problems> {
     rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
-    if matches!(request, ControlRequest::TokenList) && !start::has_log(&config)? {
+    if matches!(request, ControlRequest::TokenList) && !open_store::has_log(&config)? {
         // A read request must not begin a log.
         return Ok((ControlReply::Ok(json!([])), Vec::new()));
     }
     start::check_clock(&config)?;
     let files = BoundaryFiles::read(&config)?;
-    let store = start::take_store(&config)?;
-    let sandbox = Arc::new(start::sandbox(&config)?);
+    let store = open_store::take_store(&config)?;
+    let sandbox = Arc::new(host_sandbox::sandbox(&config)?);
     let broken =
         |error: &dyn std::fmt::Display| Problems::from(FileProblem::whole(&config.database, error.to_string()));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| broken(&error))?;

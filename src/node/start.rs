@@ -1,8 +1,5 @@
 //! Start of a boundary: from the configuration to a boundary that can accept requests.
 
-use std::fs::DirBuilder;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -17,22 +14,21 @@ use crate::node::config::Config;
 use crate::node::file_problem::{FileProblem, Problems};
 use crate::node::files::{self, BoundaryFiles};
 use crate::node::host_lock::HostLock;
+use crate::node::host_sandbox::{configure, missing};
+use crate::node::open_store::{OpenStore, closed_ledgers, copy_of, open_ledger};
 use crate::node::roster_file::DraftRoster;
 use crate::node::roster_succession::{self, FoundRosters};
-use crate::node::{descriptors, handover, kept_checkpoint, log_at_rest, places, private, rosters, secret_sources};
+use crate::node::{descriptors, handover, kept_checkpoint, rosters, secret_sources};
 use crate::seal::sealed::{SealContent, SealError, SealPredecessor, Sealed};
 use crate::seal::surroundings::Surroundings;
 use crate::store::fault::StoreFault;
 use crate::store::ledger::Ledger;
 use crate::store::stored_leaf::WriteStop;
-use crate::store::{shared, sqlite};
 use documents::crypto::json;
-use documents::crypto::signature::SecretKey;
-use documents::record::configuration::{Configuration, ConfiguredLimits, ConfiguredSandbox};
+use documents::record::configuration::Configuration;
 use documents::record::enforcement::Level;
 use documents::record::envelope::{Base64, Envelope, Signed};
 use documents::record::ident::{Epoch, GenesisSalt, Name};
-use documents::record::profile::STRICT;
 use documents::record::seal::{Genesis, Seal};
 use documents::record::token::SealedToken;
 use documents::record::validity::Timestamp;
@@ -42,9 +38,7 @@ use judgement::registry::registry_error::RegistryError;
 use judgement::trust::chain::Chain;
 use judgement::trust::signer::{FileSigner, Signer as _};
 use judgement::trust::trusted_roster::TrustedRoster;
-use sandbox::isolation::probe::HostProbe;
 use sandbox::runs::Sandbox;
-use sandbox::runs::linux::{LinuxSandbox, Setup};
 
 /// A boundary with the findings of its start.
 pub struct AssembledBoundary {
@@ -184,199 +178,6 @@ struct Noticed {
     newest: u64,
     /// The first error of each runbook that is not sealed.
     skipped: Vec<RegistryError>,
-}
-
-/// Writer and readers of the store. The writer locks the store for this process.
-pub type OpenStore = (sqlite::SqliteStore, sqlite::reads::SqliteReads);
-
-/// Returns true if the store exists.
-///
-/// # Errors
-/// Returns an error if the store existed before and is missing now, or if a restore was interrupted.
-pub fn has_store(config: &Config) -> Result<bool, FileProblem> {
-    let restoring = places::workplace(config);
-    if restoring.exists() {
-        let message = "a restore into this boundary was interrupted. Run `countersign store restore` again, or \
-             remove this directory. If you remove this directory and no store exists, the next start begins a new \
-             log";
-        return Err(FileProblem::whole(&restoring, message));
-    }
-    if config.database.exists() {
-        return Ok(true);
-    }
-    match kept_checkpoint::read(&config.kept_checkpoint()) {
-        Ok((_, known)) => {
-            Err(FileProblem::whole(&config.database, kept_checkpoint::lost(&known, &config.kept_checkpoint())))
-        }
-        Err(_) => Ok(false),
-    }
-}
-
-/// Returns true if the store contains a log. A first start that failed leaves a store without a log.
-///
-/// # Errors
-/// Returns the errors of [`has_store`], or an error if the store can't be read.
-pub fn has_log(config: &Config) -> Result<bool, FileProblem> {
-    if !has_store(config)? {
-        return Ok(false);
-    }
-    let (_, head) = sqlite::reads::at_rest(&config.database)
-        .map_err(|fault| FileProblem::whole(&config.database, fault.to_string()))?;
-    Ok(head.size > 0)
-}
-
-/// Creates the private directories, locks the store and then deletes temporary files. Without the lock, another process
-/// could be using these files.
-///
-/// # Errors
-/// Returns an error if a directory cannot be created or another process has locked the store.
-pub fn take_store(config: &Config) -> Result<OpenStore, Problems> {
-    // Do not create an empty store if the store was lost. SQLite would apply the write-ahead log of the empty store to
-    // the store that the operator copies back.
-    let _there = has_store(config)?;
-    make_directories(config)?;
-    let store =
-        sqlite::open(&config.database).map_err(|fault| FileProblem::whole(&config.database, fault.to_string()))?;
-    kept_checkpoint::sweep(&config.data).map_err(|error| FileProblem::whole(&config.data, error.to_string()))?;
-    Ok(store)
-}
-
-fn make_directories(config: &Config) -> Result<(), FileProblem> {
-    let make = |path: &Path, mode: u32| {
-        let made = DirBuilder::new().recursive(true).mode(mode).create(path).and_then(|()| {
-            // The umask may have removed bits from the mode of the new directory. Runs must be able to enter the
-            // scratch directory.
-            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
-        });
-        made.map_err(|error| {
-            FileProblem::whole(
-                path,
-                format!(
-                    "the directory can't be created ({error}): create it, or change the mode of its parent directory"
-                ),
-            )
-        })
-    };
-    make(&config.data, 0o700)?;
-    make(&config.outputs(), 0o700)?;
-    make(&config.spool(), 0o700)?;
-    make(&config.scratch(), 0o711)
-}
-
-/// Prepares the sandbox and finds out which layers this host supports.
-///
-/// # Errors
-/// Returns an error if the sandbox's directories cannot be used.
-pub fn sandbox(config: &Config) -> Result<LinuxSandbox, Problems> {
-    // Check the limits before the probe of the sandbox, because without enough file descriptors the probe would report
-    // missing layers.
-    descriptors::check().map_err(|why| FileProblem::whole(&config.path, why))?;
-    let setup = Setup {
-        helper: None,
-        scratch: config.scratch(),
-        spool: config.spool(),
-        private: private::set(config),
-        unwritable: config.runbooks.clone(),
-    };
-    LinuxSandbox::new(&setup).map_err(|error| {
-        FileProblem::whole(&config.scratch(), format!("the sandbox can't be prepared: {error}")).into()
-    })
-}
-
-/// Returns a message for each layer of `strict` that this host lacks, with the reason and the correction.
-pub fn missing(probe: &HostProbe) -> impl Iterator<Item = String> {
-    probe.layers.iter().filter(|state| STRICT.contains(&state.layer)).filter_map(|state| {
-        let missing = state.missing.as_ref()?;
-        Some(format!("the layer {} is missing: {}; fix it with: {}", state.layer.word(), missing.why, missing.knob))
-    })
-}
-
-/// Returns the configuration for the seal, with the layers that the level requires on this host.
-///
-/// # Errors
-/// Returns an error if the configured level needs a layer that this host lacks.
-pub fn configure(config: &Config, probe: &HostProbe) -> Result<Configuration, Problems> {
-    let require = match config.sandbox.level {
-        Level::Strict => {
-            let advice = "or set `level = \"best-effort\"` under [sandbox], and runs get only the layers that this host supports";
-            let lacking: Vec<FileProblem> = missing(probe)
-                .map(|line| {
-                    FileProblem::whole(&config.path, format!("[sandbox] level is strict, and {line}; {advice}"))
-                })
-                .collect();
-            if !lacking.is_empty() {
-                return Err(Problems::new(lacking));
-            }
-            STRICT.to_vec()
-        }
-        Level::BestEffort | Level::Off => probe.held(),
-    };
-    Ok(Configuration {
-        limits: ConfiguredLimits { default: config.limits.of_a_run.clone(), maximum: config.limits.maximum.clone() },
-        sandbox: ConfiguredSandbox { level: config.sandbox.level, require },
-    })
-}
-
-fn open_ledger(config: &Config, key: &FileSigner, around: &Surroundings, store: OpenStore) -> Result<Ledger, Problems> {
-    let settings = settings(config, key, around)?;
-    let (store, reads) = store;
-    Ledger::open(Box::new(store), Arc::new(reads), settings)
-        .map_err(|fault| FileProblem::whole(&config.database, fault.to_string()).into())
-}
-
-/// Returns the settings of this boundary's ledger.
-///
-/// # Errors
-/// Returns an error if the key cannot be used.
-pub fn settings(config: &Config, key: &FileSigner, around: &Surroundings) -> Result<shared::LedgerConfig, Problems> {
-    let secret = copy_of(config, key)?;
-    let signer = shared::LogSigner {
-        key: secret.public(),
-        keyid: key.key().keyid(),
-        sign: Arc::new(move |bytes| secret.sign(bytes)),
-    };
-    Ok(shared::LedgerConfig {
-        name: config.name.clone(),
-        signer,
-        clock: around.now.clone(),
-        boottime: Arc::new(boottime),
-        on_fatal: Arc::new(shared::abort),
-        outputs: config.outputs(),
-        limits: shared::LedgerLimits {
-            of_proposer: config.limits.pending_per_proposer,
-            of_all: config.limits.pending,
-            ..shared::LedgerLimits::default()
-        },
-        metrics: Arc::default(),
-    })
-}
-
-/// Opens the closed logs. An unreadable closed log only causes a note, because new runs do not need it.
-fn closed_ledgers(
-    config: &Config,
-    key: &FileSigner,
-    around: &Surroundings,
-    notes: &mut Vec<String>,
-) -> Result<Vec<Ledger>, Problems> {
-    let mut closed = Vec::new();
-    for directory in places::closed(config) {
-        let settings =
-            shared::LedgerConfig { outputs: directory.join(places::OUTPUTS), ..settings(config, key, around)? };
-        match log_at_rest::at_rest(&directory, settings) {
-            Ok(ledger) => closed.push(ledger),
-            Err(message) => {
-                notes.push(format!("the closed log in {} is not available: {message}", directory.display()))
-            }
-        }
-    }
-    Ok(closed)
-}
-
-/// Copies the private key, because the ledger and the boundary each need one. `SecretKey` does not implement `Clone`,
-/// so that code cannot copy a key by accident.
-pub(super) fn copy_of(config: &Config, key: &FileSigner) -> Result<SecretKey, Problems> {
-    SecretKey::from_pkcs8_pem(&key.secret().to_pkcs8_v1_pem())
-        .map_err(|error| FileProblem::whole(&config.key, error.to_string()).into())
 }
 
 /// Inputs for creating or reading the seal in force.
@@ -673,11 +474,6 @@ pub fn surroundings() -> Surroundings {
             }
         }),
     }
-}
-
-fn boottime() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// Maximum number of requests whose signatures are verified at the same time. This keeps two CPU cores busy and limits

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::node::config::Config;
 use crate::node::file_problem::{FileProblem, Problems};
 use crate::node::kept_checkpoint::{self, ComparedCheckpoint};
-use crate::node::{restore, start};
+use crate::node::{open_store, restore, start};
 use crate::seal::sealed::Sealed;
 use crate::store::fault::StoreFault;
 use crate::store::ledger::Ledger;
@@ -29,7 +29,7 @@ pub struct StoredState {
 pub fn read(config: &Config) -> Result<StoredState, Problems> {
     // Read the checkpoints before the log, because a running service may add entries between the two reads.
     let known = kept_checkpoint::read_known(config);
-    if !start::has_store(config)? {
+    if !open_store::has_store(config)? {
         let lost = known.into_iter().map(|(path, found)| {
             let problem = found.map_or_else(|message| message, |(_, known)| kept_checkpoint::lost(&known, &path));
             (path, Err(problem))
@@ -38,7 +38,7 @@ pub fn read(config: &Config) -> Result<StoredState, Problems> {
         return Ok(StoredState { ledger: None, sealed: None, checkpoints });
     }
     let key = restore::open_key(config)?;
-    let settings = start::settings(config, &key, &start::surroundings())?;
+    let settings = open_store::settings(config, &key, &start::surroundings())?;
     let unusable = |fault: StoreFault| FileProblem::whole(&config.database, fault.to_string());
     lock::check_modes(&config.database).map_err(unusable)?;
     let (reads, head) = sqlite::reads::at_rest(&config.database).map_err(unusable)?;

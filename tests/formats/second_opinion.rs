@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use judgement::decision::step::HashedStep;
-use judgement::template::script_template::of_step;
+use judgement::template::step_template::of_step;
 use judgement::template::template_rules::TemplateRules;
 use serde_json::{Value, json};
 

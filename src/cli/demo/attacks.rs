@@ -12,7 +12,8 @@ use documents::crypto::canonical;
 use documents::crypto::signature::PAYLOAD_TYPE;
 use documents::record::envelope::{Base64, Envelope, EnvelopeSignature};
 use wire::api::body::Signatures;
-use wire::api::view::{ProposalStatus, ProposalView, RegistryView};
+use wire::api::registry_view::RegistryView;
+use wire::api::view::{ProposalStatus, ProposalView};
 
 /// `ran` is the envelope of the earlier run, whose nonce is spent.
 pub(super) fn try_all(world: &mut DemoSetup, tale: &mut DemoReport<'_>, ran: &Envelope) -> Result<(), CommandFailure> {

@@ -12,8 +12,7 @@ use crate::node::files::read_policy;
 use crate::node::owned::read_owned;
 use crate::node::roster_edit::{self, EditError, RosterEntry, Table};
 use crate::node::roster_file::{self, DraftRoster};
-use crate::node::rosters;
-use crate::node::start;
+use crate::node::{open_store, rosters};
 use client::commands::roster::change::changes;
 use client::commands::roster::sign::say_standing;
 use client::home::named_file::read_bounded;
@@ -138,7 +137,7 @@ fn draft(
     let policy = read_policy(config).map_err(all)?;
     let edited = edit(&text).map_err(|error| at_source(&error))?;
     let Some(chain) = rosters::chain(config).map_err(one)? else {
-        if start::has_log(config).map_err(one)? {
+        if open_store::has_log(config).map_err(one)? {
             return Err(CommandFailure::usage(format!(
                 "the boundary's log has begun, and {} does not contain version 1 of its roster: start the boundary \
                  once, because the start writes the sealed versions to that directory",

@@ -110,40 +110,9 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         no_differences: args.no_differences,
     };
     if let Some(kept) = &kept {
-        if args.boundary.is_some_and(|boundary| boundary != kept.boundary) {
-            let message = format!(
-                "the state belongs to the boundary {}: use a separate state file for each boundary",
-                kept.boundary
-            );
-            return Err(CommandFailure::usage(message));
-        }
-        expected.boundary = Some(kept.boundary);
-        let mut seen = SeenHead::parse(&kept.checkpoint, "the state of your last audit")
-            .map_err(|why| CommandFailure::usage(format!("the state's checkpoint: {why}")))?;
-        seen.verified = true;
-        seen.at = kept.seen;
-        expected.heads.push(seen);
+        expect_what_was_seen(kept, &mut expected)?;
     }
-    let mut damaged = Vec::new();
-    for (name, note) in place.kept_heads()? {
-        match SeenHead::parse(&note, format!("the stored head {name}")) {
-            Ok(seen) if name.ends_with(&format!("/{}", seen.size)) => expected.heads.push(seen),
-            Ok(seen) => {
-                let why = format!(
-                    "the stored head {name} is a head of {} entries: the name of its file was changed",
-                    seen.size
-                );
-                damaged.push(Finding::whole(FindingKind::Checkpoint, why));
-            }
-            Err(why) => damaged.push(Finding::whole(
-                FindingKind::Checkpoint,
-                format!(
-                    "the stored head {name} is \
-                 invalid: {why}"
-                ),
-            )),
-        }
-    }
+    let damaged = expect_kept_heads(&place, &mut expected)?;
     let against = match &other {
         Some(other) => {
             let from = args.against.as_deref().unwrap_or_default();
@@ -216,6 +185,47 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         }
     }
     Ok(if summary.clean { Exit::Done } else { Exit::CheckSaidNo })
+}
+
+/// Adds the boundary and the head of the last audit to what this audit expects.
+fn expect_what_was_seen(kept: &SavedAudit, expected: &mut Expected) -> Result<(), CommandFailure> {
+    if expected.boundary.is_some_and(|boundary| boundary != kept.boundary) {
+        let message =
+            format!("the state belongs to the boundary {}: use a separate state file for each boundary", kept.boundary);
+        return Err(CommandFailure::usage(message));
+    }
+    expected.boundary = Some(kept.boundary);
+    let mut seen = SeenHead::parse(&kept.checkpoint, "the state of your last audit")
+        .map_err(|why| CommandFailure::usage(format!("the state's checkpoint: {why}")))?;
+    seen.verified = true;
+    seen.at = kept.seen;
+    expected.heads.push(seen);
+    Ok(())
+}
+
+/// Adds the heads that are stored beside the log to what this audit expects, and returns a finding for each damaged one.
+fn expect_kept_heads(place: &LogSource, expected: &mut Expected) -> Result<Vec<Finding>, CommandFailure> {
+    let mut damaged = Vec::new();
+    for (name, note) in place.kept_heads()? {
+        match SeenHead::parse(&note, format!("the stored head {name}")) {
+            Ok(seen) if name.ends_with(&format!("/{}", seen.size)) => expected.heads.push(seen),
+            Ok(seen) => {
+                let why = format!(
+                    "the stored head {name} is a head of {} entries: the name of its file was changed",
+                    seen.size
+                );
+                damaged.push(Finding::whole(FindingKind::Checkpoint, why));
+            }
+            Err(why) => damaged.push(Finding::whole(
+                FindingKind::Checkpoint,
+                format!(
+                    "the stored head {name} is \
+                 invalid: {why}"
+                ),
+            )),
+        }
+    }
+    Ok(damaged)
 }
 
 /// Returns the head of the log. Cosignatures arrive a short time after the log has grown, so the function requests the

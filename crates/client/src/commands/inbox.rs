@@ -30,7 +30,8 @@ use documents::record::ident::ProposalId;
 use documents::record::roster::Approver;
 use judgement::trust::chain::Pinned;
 use judgement::trust::trusted_roster::TrustedRoster;
-use wire::api::view::{ProposalList, ProposalStatus, ProposalView, RegistryView};
+use wire::api::registry_view::RegistryView;
+use wire::api::view::{ProposalList, ProposalStatus, ProposalView};
 
 /// List the pending proposals that your signature can advance: those that still need an approver of one of your groups.
 /// Approved runs that cannot start, and proposals that were denied or refused in their window, are reported too.

@@ -1,6 +1,5 @@
 //! The `propose` command asks for one run of one step.
 
-use judgement::template::script_template;
 use std::fs::File;
 use std::io::{Read as _, Seek as _};
 use std::path::{Path, PathBuf};
@@ -26,8 +25,10 @@ use documents::record::later_words::SessionId;
 use documents::record::step_definition::StepDefinition;
 use documents::record::validity::{DEFAULT_WINDOW_S, MAX_WINDOW_S};
 use judgement::registry::parameter_schema::ParameterSchema;
+use judgement::template::step_template;
 use wire::api::body::StoredArtifact;
-use wire::api::view::{ProposalView, Propose, ProposedArtifact, ReceiptFiles, RegistryView, StepView};
+use wire::api::registry_view::{RegistryView, StepView};
+use wire::api::view::{ProposalView, Propose, ProposedArtifact, ReceiptFiles};
 
 /// Propose to run one step once.
 #[derive(Debug, clap::Args)]
@@ -328,7 +329,7 @@ fn offline(
     let schema = ParameterSchema::compile(&definition.params)
         .map_err(|flaws| CommandFailure::new(Exit::Unreachable, join(&flaws)))?;
     let params = schema.complete(Value::Object(params)).map_err(|errors| CommandFailure::usage(join(&errors)))?;
-    let script = script_template::rendered(&definition, params.value())
+    let script = step_template::rendered(&definition, params.value())
         .map_err(|error| CommandFailure::usage(error.to_string()))?;
     let proposer = args.proposer.clone().or_else(|| client.name()).ok_or_else(|| {
         CommandFailure::usage("a token does not contain its name: give the token's name with --proposer NAME")

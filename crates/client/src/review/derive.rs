@@ -3,11 +3,12 @@
 //! This module trusts only bytes whose digest is in the payload, in the signed seal, or in the roster that the approver
 //! trusts.
 
-use judgement::template::script_template;
-use serde_json::Value;
+mod comparisons;
+
 use std::borrow::Cow;
 
 use crate::review::coverage;
+use crate::review::derive::comparisons::{configured, differences, join, parameters, rendered, rules};
 use crate::review::derived::{
     COVERED, Derived, ReviewCheck, ReviewFinding, SANDBOX, SCRIPT_DIGEST, SEALED, StatementVerdict, TRUSTED,
 };
@@ -17,24 +18,21 @@ use crate::review::script_places::ScriptPlaces;
 use crate::review::signed_field::{FieldReason, SignedField};
 use crate::review::sources::ReviewSources;
 use crate::review::step_files::{self, FILES};
-use documents::crypto::digest::{
-    AuthorizationDigest, BlobDigest, PolicyDigest, RenderedDigest, SealDigest, StepDigest,
-};
+use documents::crypto::digest::{AuthorizationDigest, BlobDigest, PolicyDigest, SealDigest, StepDigest};
 use documents::crypto::{canonical, json};
 use documents::record::authorization::{Authorization, Permission};
 use documents::record::document::Statement;
 use documents::record::envelope::{Base64, Signed};
-use documents::record::profile::{Layer, Limits, Profile};
 use documents::record::seal::Seal;
-use documents::record::step_definition::{Approvals, MAX_DEFINITION_BYTES, StepDefinition};
+use documents::record::step_definition::{MAX_DEFINITION_BYTES, StepDefinition};
 use documents::record::validity::{MAX_WINDOW_S, SKEW_S, Timestamp};
 use judgement::policy::builtins::Builtins;
 use judgement::policy::file::Policy;
 use judgement::policy::required_permissions::{self, PolicyDenied};
 use judgement::policy::ruling;
 use judgement::policy::signed_programs::{check_list, check_programs, without_list};
-use judgement::policy::step_profile::{PolicyProfile, RequiredLayers, profile_of_step};
-use judgement::registry::parameter_schema::ParameterSchema;
+use judgement::policy::step_profile::profile_of_step;
+use judgement::template::step_template;
 
 /// Makes all checks that the sources permit.
 #[must_use]
@@ -176,7 +174,7 @@ impl Derived {
             self.note(INPUTS, finding);
         }
         self.note("the parameters are complete and fit the schema of the step", parameters(&definition, signed));
-        let filled = script_template::rendered(&definition, &signed.params)
+        let filled = step_template::rendered(&definition, &signed.params)
             .map(Cow::into_owned)
             .map_err(|error| format!("the template of the script can't be filled in: {error}"));
         self.note(SCRIPT_DIGEST, rendered(filled.as_deref(), signed));
@@ -250,42 +248,8 @@ impl Derived {
     fn context(&mut self, sources: &ReviewSources, signed: &Authorization, seal: Option<&Seal>) {
         const POLICY: &str = "the policy in force is the policy that this roster names";
         let unknown = |why: &str| ReviewFinding::NotChecked(why.to_owned());
-        let roster = sources.roster.roster();
-        self.note(
-            TRUSTED,
-            match (sources.roster.trusted(), seal) {
-                (Some(trusted), Some(seal)) if trusted.digest() == seal.roster => ReviewFinding::Holds,
-                (Some(trusted), Some(seal)) => ReviewFinding::Fails(format!(
-                    "the seal names the roster {}, but you trust the roster {} (version {})",
-                    seal.roster,
-                    trusted.digest(),
-                    trusted.version()
-                )),
-                (Some(_), None) => unknown("there is no seal to compare with the roster"),
-                (None, _) => unknown(
-                    "you trust no roster for this boundary, so all results below depend on statements of the boundary",
-                ),
-            },
-        );
-        let policy = match (&sources.policy, roster, seal) {
-            (Some(bytes), Some(roster), Some(seal)) => {
-                let digest = PolicyDigest::of(bytes);
-                if digest != seal.policy || digest != roster.policy() {
-                    Err(ReviewFinding::Fails(format!(
-                        "the boundary gave the policy {digest}, but the seal names {} and the roster {}",
-                        seal.policy,
-                        roster.policy()
-                    )))
-                } else {
-                    json::parse(bytes, bytes.len())
-                        .map_err(|error| error.to_string())
-                        .and_then(|value| Policy::from_sealed(&value).map_err(|errors| join(&errors)))
-                        .map_err(ReviewFinding::Fails)
-                }
-            }
-            _ => Err(unknown("policy, roster or seal could not be fetched")),
-        };
-        let policy = match policy {
+        self.trust(sources, seal);
+        let policy = match policy_in_force(sources, seal) {
             Ok(policy) => policy,
             Err(finding) => {
                 self.note(POLICY, finding);
@@ -395,6 +359,27 @@ impl Derived {
         self.note(SANDBOX, finding);
     }
 
+    /// Compares the roster that the person trusts with the roster that the seal names.
+    fn trust(&mut self, sources: &ReviewSources, seal: Option<&Seal>) {
+        let unknown = |why: &str| ReviewFinding::NotChecked(why.to_owned());
+        self.note(
+            TRUSTED,
+            match (sources.roster.trusted(), seal) {
+                (Some(trusted), Some(seal)) if trusted.digest() == seal.roster => ReviewFinding::Holds,
+                (Some(trusted), Some(seal)) => ReviewFinding::Fails(format!(
+                    "the seal names the roster {}, but you trust the roster {} (version {})",
+                    seal.roster,
+                    trusted.digest(),
+                    trusted.version()
+                )),
+                (Some(_), None) => unknown("there is no seal to compare with the roster"),
+                (None, _) => unknown(
+                    "you trust no roster for this boundary, so all results below depend on statements of the boundary",
+                ),
+            },
+        );
+    }
+
     /// Checks that policy lets the step run, and that the signed permissions are exactly the permissions that policy
     /// requires.
     fn permissions(
@@ -467,75 +452,26 @@ impl Derived {
     }
 }
 
-fn parameters(definition: &StepDefinition, signed: &Authorization) -> ReviewFinding {
-    match ParameterSchema::compile(&definition.params) {
-        Ok(schema) => match schema.check(&signed.params) {
-            Ok(_) => ReviewFinding::Holds,
-            Err(errors) => ReviewFinding::Fails(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")),
-        },
-        Err(flaws) => ReviewFinding::Fails(flaws.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")),
-    }
-}
-
-fn rendered(script: Result<&str, &String>, signed: &Authorization) -> ReviewFinding {
-    match script {
-        Ok(script) if RenderedDigest::of(script.as_bytes()) == signed.rendered => ReviewFinding::Holds,
-        Ok(_) => ReviewFinding::Fails("the signed script differs from the shown script".to_owned()),
-        Err(error) => ReviewFinding::Fails(error.clone()),
-    }
-}
-
-/// Returns the rule of policy and the rule of the step. A step without groups uses the groups of policy.
-fn rules(policy: Option<&Approvals>, step: &Approvals) -> Vec<(&'static str, Approvals)> {
-    let own = match policy {
-        Some(policy) if step.from.is_empty() => {
-            Approvals { required: step.required, from: policy.from.clone(), each: step.each }
+/// Reads the policy that both the seal and the roster name.
+fn policy_in_force(sources: &ReviewSources, seal: Option<&Seal>) -> Result<Policy, ReviewFinding> {
+    match (&sources.policy, sources.roster.roster(), seal) {
+        (Some(bytes), Some(roster), Some(seal)) => {
+            let digest = PolicyDigest::of(bytes);
+            if digest != seal.policy || digest != roster.policy() {
+                Err(ReviewFinding::Fails(format!(
+                    "the boundary gave the policy {digest}, but the seal names {} and the roster {}",
+                    seal.policy,
+                    roster.policy()
+                )))
+            } else {
+                json::parse(bytes, bytes.len())
+                    .map_err(|error| error.to_string())
+                    .and_then(|value| Policy::from_sealed(&value).map_err(|errors| join(&errors)))
+                    .map_err(ReviewFinding::Fails)
+            }
         }
-        _ => step.clone(),
-    };
-    policy.cloned().map(|rule| ("policy asks", rule)).into_iter().chain([("the step asks", own)]).collect()
-}
-
-/// Returns the default limits, the maximum limits and the sandbox level of the sealed configuration.
-fn configured(bytes: &[u8]) -> Result<PolicyProfile, String> {
-    let value = json::parse(bytes, bytes.len()).map_err(|error| error.to_string())?;
-    let limits = |which: &str| -> Result<Limits, String> {
-        json::typed(&value["limits"][which]).map_err(|error| format!("the configuration's limits: {error}"))
-    };
-    let level = match value["sandbox"]["level"].as_str() {
-        Some("strict") => RequiredLayers::Strict,
-        Some(_) => RequiredLayers::BestEffort(
-            json::typed::<Vec<Layer>>(&value["sandbox"]["require"])
-                .map_err(|error| format!("the configuration's layers: {error}"))?,
-        ),
-        None => return Err("the configuration names no sandbox level".to_owned()),
-    };
-    Ok(PolicyProfile { level, limits: limits("default")?, maximum: limits("maximum")? })
-}
-
-/// Lists the fields in which two profiles differ.
-fn differences(derived: &Profile, signed: &Profile) -> String {
-    let (derived, signed) = (serde_json::to_value(derived), serde_json::to_value(signed));
-    let (Ok(Value::Object(derived)), Ok(Value::Object(signed))) = (derived, signed) else {
-        return "in their form".to_owned();
-    };
-    let mut names: Vec<&String> =
-        derived.keys().chain(signed.keys()).filter(|key| derived.get(*key) != signed.get(*key)).collect();
-    names.sort();
-    names.dedup();
-    names
-        .iter()
-        .map(|name| {
-            let side =
-                |map: &serde_json::Map<String, Value>| map.get(*name).map_or("nothing".to_owned(), Value::to_string);
-            format!("the derived {name} is {}, the signed {name} is {}", side(&derived), side(&signed))
-        })
-        .collect::<Vec<_>>()
-        .join("; ")
-}
-
-fn join<T: ToString>(errors: &[T]) -> String {
-    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+        _ => Err(ReviewFinding::NotChecked("policy, roster or seal could not be fetched".to_owned())),
+    }
 }
 
 #[cfg(test)]

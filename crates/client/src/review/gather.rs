@@ -21,7 +21,8 @@ use documents::record::step_definition::{MAX_DEFINITION_BYTES, StepDefinition};
 use documents::record::step_file::{MAX_FILES, StepFile};
 use judgement::trust::chain::{Chain, Pinned};
 use judgement::trust::trusted_roster::TrustedRoster;
-use wire::api::view::{ProposalView, ReceiptView, RegistryView, SealView, SessionView, StepView};
+use wire::api::registry_view::{RegistryView, SealView, StepView};
+use wire::api::view::{ProposalView, ReceiptView, SessionView};
 
 /// Statement to review.
 #[derive(Debug, Clone)]
@@ -87,6 +88,18 @@ impl ReviewSubject {
     }
 }
 
+/// Returns what the boundary reports of a proposal.
+fn reported(view: &ProposalView) -> ReportedState {
+    ReportedState {
+        status: view.status.word().to_owned(),
+        held_up: view.held_up.as_ref().map(|why| format!("{}: {}", why.code, why.detail)),
+        approvers: view.approvals.approvers.clone(),
+        missing: view.approvals.missing.iter().map(ToString::to_string).collect(),
+        excluded: view.approvals.excluded.clone(),
+        required: view.approvals.required,
+    }
+}
+
 /// Collects the documents about `subject`. A document that can't be read is listed in `ReviewSources::missing`.
 ///
 /// # Errors
@@ -99,16 +112,7 @@ pub fn gather(
     let mut sources = ReviewSources { payload: subject.payload()?, ..ReviewSources::default() };
     match subject {
         ReviewSubject::File(envelope) => sources.signatures.clone_from(&envelope.signatures),
-        ReviewSubject::Proposal(view) => {
-            sources.told = Some(ReportedState {
-                status: view.status.word().to_owned(),
-                held_up: view.held_up.as_ref().map(|why| format!("{}: {}", why.code, why.detail)),
-                approvers: view.approvals.approvers.clone(),
-                missing: view.approvals.missing.iter().map(ToString::to_string).collect(),
-                excluded: view.approvals.excluded.clone(),
-                required: view.approvals.required,
-            });
-        }
+        ReviewSubject::Proposal(view) => sources.told = Some(reported(view)),
     }
     // An unreadable payload is shown as text and needs no further documents.
     let Ok(statement) = Statement::<Authorization>::from_payload(&sources.payload) else { return Ok(sources) };

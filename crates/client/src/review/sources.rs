@@ -11,7 +11,7 @@ use documents::record::envelope::{Envelope, EnvelopeSignature};
 use documents::record::ident::Name;
 use documents::record::profile::Profile;
 use judgement::trust::trusted_roster::TrustedRoster;
-use wire::api::view::UnknownEnd;
+use wire::api::registry_view::UnknownEnd;
 
 /// Documents that a review reads from the boundary or from a file, without verification.
 #[derive(Debug, Clone, Default)]

@@ -326,6 +326,18 @@ pub struct AuditCounts {
     pub signatures: u64,
 }
 
+impl AuditCounts {
+    /// Counts a decision.
+    pub(crate) const fn add(&mut self, verdict: EntryVerdict) {
+        match verdict {
+            EntryVerdict::Stands => self.stand += 1,
+            EntryVerdict::Differs => self.differ += 1,
+            EntryVerdict::Fails => self.fail += 1,
+            EntryVerdict::Undecided => self.undecided += 1,
+        }
+    }
+}
+
 /// Question that the audit can't answer from the sealed state, with the number of affected decisions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -18,7 +18,8 @@ use crate::audit::finding::{AuditCounts, AuditEvent, Finding, FindingKind, Summa
 use crate::audit::longer_copy::LongerCopy;
 use crate::audit::report::WitnessFacts;
 use crate::audit::runs::Runs;
-use crate::audit::seal_in_force::{Rosters, SealFlaw, SealInForce, Seals, versions_of};
+use crate::audit::seal_in_force::rosters::{Rosters, versions_of};
+use crate::audit::seal_in_force::{SealFlaw, SealInForce, Seals};
 use crate::audit::seen_head::{SeenHead, verify_head};
 use crate::audit::tiles::Tiles;
 use crate::trust::chain::{Chain, Pinned};

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use crate::audit::entry::{EntryParts, LogEntry};
 use crate::audit::evidence_files::{EvidenceFiles, Unreadable};
-use crate::audit::seal_in_force::{Rosters, verify as verify_seal};
+use crate::audit::seal_in_force::rosters::Rosters;
+use crate::audit::seal_in_force::verify as verify_seal;
 use crate::audit::seen_head::verify_head;
 use crate::trust::trusted_roster::TrustedRoster;
 use documents::record::authorization::BoundaryRef;

@@ -3,37 +3,29 @@
 //! The audit remembers a nonce until the times in the log show that its authorization has expired, and a run until its
 //! receipt.
 
-use std::borrow::Cow;
+mod again;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::audit::check_ledger::CheckStop;
-use crate::audit::decided::{check_counted, check_each_counts, check_outcome, check_sandbox, check_session};
 use crate::audit::documents::verify_authorization;
 use crate::audit::finding::{
     AuditCounts, DecisionLine, EntryVerdict, Finding, FindingKind, OpenRun, UncheckedQuestion,
 };
 use crate::audit::plan_receipts::PlanReceipts;
+use crate::audit::runs::again::{Again, Open, words};
 use crate::audit::saved_audit::{SavedAudit, SavedNonce, SavedOpenRun, SavedRuns};
-use crate::audit::seal_in_force::{SealInForce, SealedState};
+use crate::audit::seal_in_force::SealInForce;
+use crate::audit::seal_in_force::named_documents::SealedState;
 use crate::audit::session_chains::SessionChains;
-use crate::decision::exclusion::{self, ExcludedSigners, ExclusionError, Tokens};
-use crate::decision::parameters::check_parameters;
-use crate::decision::permissions::{check_permissions, check_profile};
-use crate::decision::place::check_place;
 use crate::decision::plan::{PlanFacts, PlannedRun};
-use crate::decision::quorum;
-use crate::decision::signature_count::{self, NotCounted};
-use crate::decision::step::{StepError, check_recorded_step};
-use crate::decision::window::check_window;
-use crate::policy::signed_programs::{check_list, check_programs, without_list};
 use documents::crypto::digest::{AuthorizationDigest, ContentDigest, LeafHash, ParamsDigest};
 use documents::crypto::merkle::Hash;
 use documents::record::authorization::{Authorization, BoundaryRef};
-use documents::record::consumption::{Consumption, Spent};
+use documents::record::consumption::Consumption;
 use documents::record::envelope::{Base64, Signed, Verified};
 use documents::record::ident::{Nonce, ProposalId};
-use documents::record::receipt::{Decision, Receipt};
+use documents::record::receipt::Receipt;
 use documents::record::validity::{MAX_WINDOW_S, SKEW_S, Timestamp};
 
 /// Nonces, authorizations, proposals and runs that later entries can refer to.
@@ -63,25 +55,6 @@ type Place = (u64, u64);
 enum Live {
     Spent(Nonce, AuthorizationDigest),
     Proposal(ProposalId),
-}
-
-/// Consumption that has no receipt yet.
-#[derive(Debug)]
-struct Open {
-    leaf: Hash,
-    at: Timestamp,
-    spent: Spent,
-    in_force: Arc<SealInForce>,
-    found: Vec<FindingKind>,
-}
-
-impl Open {
-    /// Returns the latest time at which the run can end. The longest time limit of all steps gives this time. Returns
-    /// `None` if the state of the run's seal could not be read.
-    fn until(&self) -> Option<Timestamp> {
-        let longest = self.in_force.state.as_ref()?.steps.longest_ms;
-        Some(self.at.plus(i64::try_from(longest / 1000).unwrap_or(i64::MAX)))
-    }
 }
 
 /// Seconds after the latest end of a run before a missing receipt is reported. This grace time is long, because a run
@@ -220,31 +193,7 @@ impl Runs {
         again.found.clone_from(&open.found);
         again.ours = open.in_force.ours;
         again.parsed_alike = open.in_force.parsed_alike;
-        let said = &receipt.boundary;
-        if (&said.name, &said.id) != (&here.name, &here.id) {
-            again.find(FindingKind::Boundary, format!("the receipt belongs to boundary {} ({})", said.name, said.id));
-        }
-        if document.signatures().iter().any(|signature| signature.keyid != said.keyid) {
-            again.find(
-                FindingKind::Signature,
-                format!("the receipt names the key {}, but another key signed the receipt", said.keyid),
-            );
-        }
-        if receipt.seal != open.in_force.digest {
-            again.find(
-                FindingKind::SealInForce,
-                format!(
-                    "the receipt names the seal {}, but the run has the seal {}",
-                    receipt.seal, open.in_force.digest
-                ),
-            );
-        }
-        if receipt.consumption.leaf != LeafHash::from_bytes(open.leaf) {
-            let leaf = LeafHash::from_bytes(open.leaf);
-            let message =
-                format!("the receipt names the leaf {}, but the consumption has {leaf}", receipt.consumption.leaf);
-            again.find(FindingKind::Consumption, message);
-        }
+        again.names(document, &open, here);
         let signed = Signed::<Authorization>::from_envelope(&receipt.authorization, Base64::Strict)
             .map_err(|error| error.to_string())
             .and_then(|signed| {
@@ -302,12 +251,7 @@ impl Runs {
             (false, Some(_)) if again.findings.is_empty() => EntryVerdict::Stands,
             (false, Some(_)) => EntryVerdict::Differs,
         };
-        match verdict {
-            EntryVerdict::Stands => counts.stand += 1,
-            EntryVerdict::Differs => counts.differ += 1,
-            EntryVerdict::Fails => counts.fail += 1,
-            EntryVerdict::Undecided => counts.undecided += 1,
-        }
+        counts.add(verdict);
         let params_digest = params.or_else(|| signed.params_digest().ok()).unwrap_or(ParamsDigest::of(b""));
         let line = DecisionLine {
             at: open.at,
@@ -491,215 +435,5 @@ impl Runs {
             runs.open.insert(run.place, open);
         }
         Ok(runs)
-    }
-}
-
-/// Decision that the audit repeats.
-#[derive(Default)]
-struct Again {
-    index: u64,
-    ours: bool,
-    parsed_alike: bool,
-    about: Option<String>,
-    found: Vec<FindingKind>,
-    findings: Vec<Finding>,
-    /// Questions that could not be decided, with the reasons.
-    open: Vec<(FindingKind, String)>,
-}
-
-impl Again {
-    fn find(&mut self, what: FindingKind, why: impl Into<String>) {
-        let mut finding = Finding::at(what, self.index, why);
-        finding.id.clone_from(&self.about);
-        self.found.push(what);
-        self.findings.push(finding);
-    }
-
-    /// Records a question that can't be answered from the sealed state. Such a question is not a failure.
-    fn leave_open(&mut self, what: FindingKind, why: &str) {
-        self.open.push((what, why.to_owned()));
-    }
-
-    /// Adds a finding that depends on how a program version decides. Unless `ours`, the finding is a difference, not a
-    /// failure.
-    fn read_otherwise(&mut self, what: FindingKind, why: impl Into<String>, ours: bool) {
-        self.find(what, why);
-        if let Some(finding) = self.findings.last_mut() {
-            finding.differs = !ours;
-        }
-    }
-
-    /// Checks that the consumption spends this authorization.
-    fn matches(&mut self, open: &Open, signed: &Authorization, digest: AuthorizationDigest) {
-        let spent = &open.spent;
-        for (same, what) in [
-            (spent.authorization == digest, "authorization"),
-            (spent.nonce == signed.nonce, "nonce"),
-            (spent.expires_at == signed.expires_at, "end of validity"),
-            (spent.session == signed.session, "session"),
-        ] {
-            if !same {
-                self.find(
-                    FindingKind::Consumption,
-                    format!("the {what} in the consumption differs from the authorization in the receipt"),
-                );
-            }
-        }
-    }
-
-    /// Repeats the decision from the state before the consumption, with the functions that the crossing calls. Returns
-    /// the digest of the parameters if the parameters fit the schema.
-    fn decide(
-        &mut self,
-        open: &Open,
-        state: &SealedState,
-        authorization: &Verified<Authorization>,
-        receipt: &Receipt,
-    ) -> Option<ParamsDigest> {
-        let (in_force, roster, at) = (&open.in_force, &*open.in_force.roster, open.at);
-        let (signed, decision) = (authorization.predicate(), &receipt.decision);
-        let here = &in_force.boundary;
-        if let Err(error) = check_place(&signed.boundary, &here.name, &here.id, &here.epoch) {
-            self.find(FindingKind::Boundary, error.to_string());
-        }
-        if let Err(error) = check_window(signed, at, None) {
-            self.find(FindingKind::Window, error.to_string());
-        }
-        let reference = &signed.step.reference;
-        let names = [&signed.proposer, &decision.handed_in_by];
-        // The function `judge` below reports an unknown name.
-        if let Err(error @ ExclusionError::NotPermitted { .. }) =
-            state.tokens.check_may_propose(names, roster, reference)
-        {
-            self.find(FindingKind::Proposer, error.to_string());
-        }
-        let found = state.step(reference);
-        let sealed = match found {
-            Some((step, _)) => check_recorded_step(signed, &step.hashed),
-            None => Err(StepError::Unknown { step: reference.clone() }),
-        };
-        if let Err(error) = &sealed {
-            self.find(FindingKind::Step, error.to_string());
-        }
-        let (step, schema) = found?;
-        let step = sealed.as_ref().map_or(Cow::Borrowed(step), |sealed| step.with(sealed.step()));
-        // The schema is sealed and complete, so no program version may accept parameters outside the schema.
-        let params = match check_parameters(signed, schema) {
-            Ok(fit) => Some(fit.params().digest()),
-            Err(error) => {
-                self.find(FindingKind::Parameters, error.to_string());
-                None
-            }
-        };
-        match check_permissions(step.asked(), &signed.permissions) {
-            Err(error) if error.rests_on_reading() => {
-                self.read_otherwise(FindingKind::Permissions, error.to_string(), self.parsed_alike)
-            }
-            Err(error) => self.find(FindingKind::Permissions, error.to_string()),
-            Ok(_covered) => {}
-        }
-        let required = &step.profile.require;
-        let lacking: Vec<_> = required.iter().filter(|layer| !signed.sandbox.require.contains(layer)).collect();
-        if !lacking.is_empty() {
-            let words: Vec<_> = lacking.iter().map(|layer| layer.word()).collect();
-            self.find(
-                FindingKind::Sandbox,
-                format!("the sealed state requires layers that are not in the signed profile: {}", words.join(", ")),
-            );
-        } else if let Some(why) = &state.steps.unprofiled {
-            // The sealed configuration does not contain limits, additional layers and denied paths, so these fields are
-            // copied from the authorization. All other fields of the profile are the same for every run.
-            let mut known = (*step.profile).clone();
-            known.limits.clone_from(&signed.sandbox.limits);
-            known.require.clone_from(&signed.sandbox.require);
-            known.deny.clone_from(&signed.sandbox.deny);
-            if let Err(error) = check_profile(&known, &without_list(&signed.sandbox, &known)) {
-                self.read_otherwise(FindingKind::Sandbox, error.to_string(), self.ours);
-            }
-            self.leave_open(FindingKind::Sandbox, why);
-        } else if let Err(error) = check_profile(&step.profile, &without_list(&signed.sandbox, &step.profile)) {
-            self.read_otherwise(FindingKind::Sandbox, error.to_string(), self.ours);
-        }
-        if let Err(error) = check_list(&step.ruling, step.hashed.definition(), step.programs(), &signed.sandbox) {
-            self.find(FindingKind::Sandbox, error.to_string());
-        } else if let Err(error) = check_programs(step.programs(), signed.sandbox.programs.as_ref()) {
-            self.read_otherwise(FindingKind::Sandbox, error.to_string(), self.parsed_alike);
-        }
-        let tokens = Tokens::Sealed(&state.tokens, at);
-        match exclusion::judge(&signed.proposer, &decision.handed_in_by, tokens, roster) {
-            Ok(excluded) => self.count(open, state, authorization, receipt, &excluded),
-            Err(error) => self.find(FindingKind::Proposer, error.to_string()),
-        }
-        params
-    }
-
-    fn count(
-        &mut self,
-        open: &Open,
-        state: &SealedState,
-        authorization: &Verified<Authorization>,
-        receipt: &Receipt,
-        excluded: &ExcludedSigners,
-    ) {
-        let Some((step, _)) = state.step(&authorization.predicate().step.reference) else { return };
-        let roster = &*open.in_force.roster;
-        let count = signature_count::count(authorization.signatures(), roster, excluded, &step.rules, open.at);
-        for signature in count.uncounted().iter().filter(|signature| signature.why == NotCounted::Excluded) {
-            self.find(FindingKind::Excluded, signature.to_string());
-        }
-        let count = match check_each_counts(count) {
-            Ok((count, _)) => count,
-            Err(stop) => return self.find(FindingKind::Approvals, words(stop)),
-        };
-        let met = match quorum::decide(&step.rules, &count) {
-            Ok(met) => met,
-            Err(error) => return self.find(FindingKind::Quorum, error.to_string()),
-        };
-        let stated = &receipt.decision;
-        let expected = Decision {
-            approvers: met.approvers().to_vec(),
-            groups: met.groups().to_vec(),
-            excluded: excluded.names(),
-            handed_in_by: stated.handed_in_by.clone(),
-            policy: state.policy,
-        };
-        for (same, what) in [
-            (expected.approvers == stated.approvers, "approvers"),
-            (expected.groups == stated.groups, "groups"),
-            (expected.excluded == stated.excluded, "excluded people"),
-            (expected.policy == stated.policy, "policy"),
-        ] {
-            if !same {
-                self.find(
-                    FindingKind::Decision,
-                    format!("the receipt has wrong {what}: other values follow from the sealed state"),
-                );
-            }
-        }
-    }
-
-    /// Checks the outcome and the counts that the receipt states.
-    fn ended(&mut self, receipt: &Receipt, open: &Open, signed: &Authorization) {
-        if let Err(stop) = check_session(signed, receipt) {
-            self.find(FindingKind::Consumption, words(stop));
-        }
-        if let Err(stop) = check_outcome(receipt, open.at) {
-            self.find(FindingKind::Outcome, words(stop));
-        }
-        if let Err(stop) = check_counted(receipt) {
-            self.find(FindingKind::ReceiptSubjects, words(stop));
-        }
-        // A run that was not started has no layers, and the layers of a run with an unknown outcome can't be checked.
-        // Only a failed check of a layer counts here.
-        if let Err(CheckStop::Failed(why)) = check_sandbox(signed, receipt) {
-            self.find(FindingKind::Sandbox, why);
-        }
-    }
-}
-
-fn words(stop: CheckStop) -> String {
-    match stop {
-        CheckStop::Failed(why) | CheckStop::NotChecked(why) => why,
-        CheckStop::Because(name) => format!("because {name} was not established"),
     }
 }

@@ -1,35 +1,24 @@
 //! Reads the state that a seal puts in force, and compares a seal with the previous seal.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+pub(crate) mod named_documents;
 
-use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+pub(crate) mod rosters;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crate::audit::evidence_files::{EvidenceFiles, Unreadable};
 use crate::audit::finding::FindingKind;
-use crate::decision::in_force::{StepInForce, steps_in_force};
-use crate::decision::sealed_tokens::SealedTokens;
-use crate::policy::builtins::Builtins;
-use crate::policy::file::Policy;
-use crate::registry::Registry;
-use crate::registry::parameter_schema::ParameterSchema;
-use crate::trust::chain::{Chain, Pinned};
-use crate::trust::chain_error::ChainError;
+use crate::audit::seal_in_force::named_documents::{SealedState, Unread, read};
+use crate::audit::seal_in_force::rosters::Rosters;
 use crate::trust::trusted_roster::TrustedRoster;
-use documents::crypto::digest::{BlobDigest, PolicyDigest, RegistryRoot, RosterDigest, SealDigest, sha256};
+use documents::crypto::digest::SealDigest;
 use documents::crypto::ssh_key::SshKey;
-use documents::crypto::{canonical, json};
 use documents::record::authorization::BoundaryRef;
-use documents::record::configuration::{Configuration, ConfiguredLimits, ConfiguredSandbox};
 use documents::record::document::{Statement, check_sorted};
-use documents::record::enforcement::Level;
-use documents::record::envelope::{Envelope, Signed, Verified, VerifyError};
-use documents::record::ident::{Epoch, Name, StepRef};
-use documents::record::profile::{Layer, Limits};
-use documents::record::roster::MAX_ROSTER_BYTES;
-use documents::record::seal::{MAX_BLOB_BYTES, Seal, is_own_engine, parses_alike};
-use documents::record::step_definition::{MAX_DEFINITION_BYTES, RegistryLeaf, StepDefinition};
+use documents::record::envelope::{Signed, Verified, VerifyError};
+use documents::record::ident::{Epoch, Name};
+use documents::record::seal::{Seal, is_own_engine, parses_alike};
 use documents::record::token::SealedToken;
 
 #[derive(Debug)]
@@ -50,35 +39,6 @@ pub(crate) struct SealInForce {
     pub(crate) state: Option<Arc<SealedState>>,
     /// Bytes of the seal's log entry. A later audit resumes from these bytes.
     pub(crate) entry: Arc<[u8]>,
-}
-
-/// Sealed state from which the audit repeats decisions.
-#[derive(Debug)]
-pub(crate) struct SealedState {
-    pub(crate) policy: PolicyDigest,
-    pub(crate) steps: Arc<Steps>,
-    pub(crate) tokens: SealedTokens,
-}
-
-#[derive(Debug)]
-pub(crate) struct Steps {
-    /// Digests of all documents that define the steps.
-    of: (BlobDigest, RegistryRoot, PolicyDigest, BlobDigest, [u8; 32], BlobDigest),
-    registry: Arc<Registry>,
-    held: BTreeMap<StepRef, StepInForce>,
-    /// Steps that other steps name as their plan.
-    pub(crate) plans: BTreeSet<StepRef>,
-    /// Reason why the sealed configuration does not contain all data for the profiles in `held`. The value is `None`
-    /// if the configuration is complete.
-    pub(crate) unprofiled: Option<String>,
-    /// Longest time limit of all steps, in milliseconds.
-    pub(crate) longest_ms: u64,
-}
-
-impl SealedState {
-    pub(crate) fn step(&self, reference: &StepRef) -> Option<(&StepInForce, &ParameterSchema)> {
-        Some((self.steps.held.get(reference)?, &self.steps.registry.get(reference)?.schema))
-    }
 }
 
 /// Seals that were read so far.
@@ -103,14 +63,6 @@ pub(crate) struct SealFlaw {
     pub(crate) why: String,
     /// True if the program version that the seal names may accept the seal, although this version refuses it.
     pub(crate) differs: bool,
-}
-
-/// Reason why no state could be read from the documents of a seal.
-enum Unread {
-    /// A document is missing or has another digest, so no program version can read it.
-    Gone(String),
-    /// This program version can't read a document.
-    Refused(Vec<String>),
 }
 
 /// Returns the words that follow the reasons why the state of a seal of this engine can't be read.
@@ -315,123 +267,6 @@ impl Seals {
     }
 }
 
-/// Known roster versions, all connected with the trusted version.
-#[derive(Debug, Clone)]
-pub(crate) struct Rosters {
-    pinned: Pinned,
-    chain: Chain,
-    /// Roster of the last seal, as a cache.
-    last: Option<(Named, Arc<TrustedRoster>)>,
-}
-
-/// Digest of the roster that a seal names, and digest of the versions up to this roster.
-type Named = (RosterDigest, Option<BlobDigest>);
-
-impl Rosters {
-    /// Connects the roster versions with the trusted roster.
-    pub(crate) fn connect(pinned: Pinned, versions: &[Envelope]) -> Result<Self, ChainError> {
-        let chain = Chain::connect(&pinned, versions)?;
-        Ok(Self { pinned, chain, last: None })
-    }
-
-    pub(crate) fn trusted(&self) -> RosterDigest {
-        self.pinned.digest()
-    }
-
-    pub(crate) const fn chain(&self) -> &Chain {
-        &self.chain
-    }
-
-    fn named_by(
-        &mut self,
-        seal: &Seal,
-        beside: &dyn EvidenceFiles,
-    ) -> Result<Result<Arc<TrustedRoster>, String>, Unreadable> {
-        let named = (seal.roster, seal.rosters);
-        if let Some((_, last)) = self.last.as_ref().filter(|(last, _)| *last == named) {
-            return Ok(Ok(last.clone()));
-        }
-        // The blob of a known roster must still be present, because other auditors get the roster only from this blob.
-        let payload = BlobDigest::from_bytes(*seal.roster.as_bytes());
-        if beside.blob(&payload)?.is_none_or(|bytes| BlobDigest::of(&bytes) != payload) {
-            return Ok(Err(not_beside(&payload)));
-        }
-        let known = self.chain.by_digest(&seal.roster).map(TrustedRoster::version);
-        match (known, seal.rosters) {
-            (Some(1), Some(_)) => {
-                return Ok(Err(
-                    "the seal names signatures of version 1 of a roster, but version 1 has no signatures".to_owned()
-                ));
-            }
-            (Some(_), None) => {}
-            _ => {
-                let versions = match versions_of(seal, beside)? {
-                    Ok(versions) => versions,
-                    Err(message) => return Ok(Err(message)),
-                };
-                match Chain::connect(&self.trusted_for(known), &versions) {
-                    Err(error) => return Ok(Err(error.to_string())),
-                    Ok(chain) if chain.last().digest() != seal.roster => {
-                        return Ok(Err(format!(
-                            "the roster versions that the seal names do not end with the roster {}",
-                            seal.roster
-                        )));
-                    }
-                    Ok(_) if known.is_some() => {}
-                    Ok(longer) if longer.by_digest(&self.chain.last().digest()).is_none() => {
-                        return Ok(Err(
-                            "the versions of the roster differ from the earlier versions: the roster was forked"
-                                .to_owned(),
-                        ));
-                    }
-                    Ok(longer) => self.chain = longer,
-                }
-            }
-        }
-        let Some(found) = self.chain.by_digest(&seal.roster) else {
-            return Ok(Err(format!(
-                "the seal names the roster {}, which is not connected with the trusted roster",
-                seal.roster
-            )));
-        };
-        let found = Arc::new(found.clone());
-        self.last = Some((named, found.clone()));
-        Ok(Ok(found))
-    }
-
-    /// Returns the trusted roster or chain. If the log ends at roster version `known`, and the trusted version is
-    /// newer, the function returns the chain of all known versions instead.
-    fn trusted_for(&self, known: Option<u64>) -> Pinned {
-        let trusted = self.chain.by_digest(&self.pinned.digest()).map(TrustedRoster::version);
-        match (known, trusted) {
-            (Some(known), Some(trusted)) if known < trusted => Pinned::Chain(Box::new(self.chain.clone())),
-            _ => self.pinned.clone(),
-        }
-    }
-}
-
-fn not_beside(digest: &BlobDigest) -> String {
-    format!("the roster that the seal names ({digest}) is not stored with the log")
-}
-
-/// Returns all roster versions from version 1 to the version that the seal names, without verification.
-pub(crate) fn versions_of(
-    seal: &Seal,
-    beside: &dyn EvidenceFiles,
-) -> Result<Result<Vec<Envelope>, String>, Unreadable> {
-    let digest = seal.rosters.unwrap_or_else(|| BlobDigest::from_bytes(*seal.roster.as_bytes()));
-    let Some(bytes) = beside.blob(&digest)?.filter(|bytes| BlobDigest::of(bytes) == digest) else {
-        return Ok(Err(not_beside(&digest)));
-    };
-    Ok(match seal.rosters {
-        Some(_) => canonical_document("versions of the roster", &bytes, MAX_BLOB_BYTES),
-        None if bytes.len() > MAX_ROSTER_BYTES => {
-            Err(format!("the sealed roster has {} bytes, at most {MAX_ROSTER_BYTES} are allowed", bytes.len()))
-        }
-        None => Ok(vec![Envelope::new(&bytes, Vec::new())]),
-    })
-}
-
 type UnderRoster = (Verified<Seal>, Arc<TrustedRoster>);
 
 /// Verifies the signature of the seal with the boundary's keys in the roster that the seal names.
@@ -468,175 +303,4 @@ pub(crate) fn verify(
         }
         Err(error) => Err((FindingKind::Signature, error.to_string())),
     })
-}
-
-/// Reads the documents that a seal names. Documents that have not changed since the last seal are not read again.
-fn read(
-    seal: &Seal,
-    roster: &TrustedRoster,
-    before: Option<&SealedState>,
-    beside: &dyn EvidenceFiles,
-) -> Result<Result<SealedState, Unread>, Unreadable> {
-    let find = |what: &str, digest: [u8; 32]| -> Result<Result<Vec<u8>, Unread>, Unreadable> {
-        let digest = BlobDigest::from_bytes(digest);
-        Ok(match beside.blob(&digest)? {
-            Some(bytes) if sha256(&bytes) == *digest.as_bytes() => Ok(bytes),
-            Some(_) => Err(Unread::Gone(format!("the {what} stored with the log does not have the digest {digest}"))),
-            None => Err(Unread::Gone(format!("the {what} ({digest}) is not stored with the log"))),
-        })
-    };
-    // The outer error means that the source can't be read. The inner error means that the document is not usable.
-    macro_rules! hold {
-        ($result:expr) => {
-            match $result {
-                Ok(value) => value,
-                Err(unread) => return Ok(Err(unread)),
-            }
-        };
-    }
-    fn document<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T, Unread> {
-        canonical_document(what, bytes, MAX_BLOB_BYTES).map_err(|message| Unread::Refused(vec![message]))
-    }
-    let tokens = hold!(find("list of tokens", *seal.tokens.as_bytes())?);
-    let tokens: Vec<SealedToken> = hold!(document("list of tokens", &tokens));
-    let of =
-        (seal.registry, seal.registry_root, seal.policy, seal.builtins, *seal.roster.as_bytes(), seal.configuration);
-    let builtins = hold!(find("built-in lists", *seal.builtins.as_bytes())?);
-    let builtins: Value = hold!(document("built-in lists", &builtins));
-    let lists = match Builtins::from_sealed(&builtins) {
-        Ok(lists) => lists,
-        Err(errors) => {
-            let messages = errors.iter().map(|error| format!("the sealed built-in lists: {error}"));
-            return Ok(Err(Unread::Refused(messages.collect())));
-        }
-    };
-    let steps = match before.filter(|before| before.steps.of == of) {
-        Some(before) => before.steps.clone(),
-        None => {
-            let policy = hold!(find("policy", *seal.policy.as_bytes())?);
-            let policy: Value = hold!(document("policy", &policy));
-            let policy = match Policy::from_sealed(&policy) {
-                Ok(policy) => policy,
-                Err(errors) => {
-                    let messages = errors.iter().map(|error| format!("the sealed policy: {error}"));
-                    return Ok(Err(Unread::Refused(messages.collect())));
-                }
-            };
-            let configuration = hold!(find("configuration", *seal.configuration.as_bytes())?);
-            let configuration: Value = hold!(document("configuration", &configuration));
-            let (configuration, unprofiled) = match json::typed::<Configuration>(&configuration) {
-                Ok(Configuration { limits, sandbox: ConfiguredSandbox { level, require } }) => {
-                    (Configuration { limits, sandbox: as_sealed(level, require) }, None)
-                }
-                Err(error) => match in_part(&configuration) {
-                    Some(part) => {
-                        let why =
-                            format!("this version can't derive every profile from the sealed configuration ({error})");
-                        (part, Some(why))
-                    }
-                    None => return Ok(Err(Unread::Refused(vec![format!("the sealed configuration: {error}")]))),
-                },
-            };
-            let same = before.filter(|before| (before.steps.of.0, before.steps.of.1) == (of.0, of.1));
-            let registry = match same {
-                Some(before) => before.steps.registry.clone(),
-                None => {
-                    let manifest = hold!(find("registry", *seal.registry.as_bytes())?);
-                    let leaves: Vec<RegistryLeaf> = hold!(document("registry", &manifest));
-                    let mut definitions = Vec::with_capacity(leaves.len());
-                    let mut contents = BTreeSet::new();
-                    for leaf in &leaves {
-                        let what = format!("step {}", leaf.reference);
-                        let bytes = hold!(find(&what, *leaf.digest.as_bytes())?);
-                        let definition = canonical_document(&what, &bytes, MAX_DEFINITION_BYTES);
-                        let definition: StepDefinition =
-                            hold!(definition.map_err(|message| Unread::Refused(vec![message])));
-                        for file in &definition.files {
-                            let what = format!("file {:?} of {}", file.path, leaf.reference);
-                            if contents.insert(file.digest)
-                                && hold!(find(&what, *file.digest.as_bytes())?).len() as u64 != file.bytes
-                            {
-                                let message = format!("the sealed {what} has another size than its definition states");
-                                return Ok(Err(Unread::Refused(vec![message])));
-                            }
-                        }
-                        definitions.push(definition);
-                    }
-                    let registry = match Registry::from_definitions(definitions) {
-                        Ok(registry) => registry,
-                        Err(errors) => {
-                            let messages = errors.iter().map(|error| format!("the sealed registry: {error}"));
-                            return Ok(Err(Unread::Refused(messages.collect())));
-                        }
-                    };
-                    if registry.root() != seal.registry_root || registry.manifest() != manifest {
-                        return Ok(Err(Unread::Gone(
-                            "the root hash of the sealed steps differs from the root in the seal".to_owned(),
-                        )));
-                    }
-                    Arc::new(registry)
-                }
-            };
-            let held = match steps_in_force(&registry, &policy, &lists, roster, &configuration) {
-                Ok(held) => held,
-                Err(flaws) => return Ok(Err(Unread::Refused(flaws.iter().map(ToString::to_string).collect()))),
-            };
-            let longest_ms = held.values().map(|step| step.profile.limits.wall_ms).max().unwrap_or(0);
-            let plans = held.values().filter_map(|step| Some(step.hashed.definition().plan.as_ref()?.step.clone()));
-            let plans = plans.collect();
-            Arc::new(Steps { of, registry, held, plans, unprofiled, longest_ms })
-        }
-    };
-    Ok(Ok(SealedState { policy: seal.policy, steps, tokens: tokens.into() }))
-}
-
-/// Reads a sealed configuration that has fewer fields than this program version writes. Missing fields are no defect,
-/// because `docs/formats.md` requires only `limits` and `sandbox`. The layers of the sealed level are still required.
-/// If fields are missing, limits and further layers are not checked, and a run may last up to the default limit. A
-/// boundary gains nothing if it leaves fields out, because only the boundary decides what the sealed configuration
-/// contains.
-fn in_part(value: &Value) -> Option<Configuration> {
-    let whole = value.as_object().filter(|whole| whole.len() == 2)?;
-    let (limits, sandbox) = (whole.get("limits")?.as_object()?, whole.get("sandbox")?.as_object()?);
-    let known = |map: &Map<String, Value>, names: [&str; 2]| map.keys().all(|name| names.contains(&&**name));
-    if !known(limits, ["default", "maximum"]) || !known(sandbox, ["level", "require"]) {
-        return None;
-    }
-    let level: Level = serde_json::from_value(sandbox.get("level")?.clone()).ok()?;
-    let require = match sandbox.get("require") {
-        Some(require) => serde_json::from_value(require.clone()).ok()?,
-        None => Vec::new(),
-    };
-    if require.contains(&Layer::Programs) {
-        return None;
-    }
-    let any = u64::MAX;
-    let maximum = Limits {
-        wall_ms: any,
-        cpu_milli: any,
-        memory_bytes: any,
-        processes: any,
-        file_bytes: any,
-        disk_bytes: any,
-        output_bytes: any,
-    };
-    let limits = ConfiguredLimits { default: Limits::default(), maximum };
-    Some(Configuration { limits, sandbox: as_sealed(level, require) })
-}
-
-/// Returns the layers that a sealed level required. The sealed list of layers decides, because later program versions
-/// may add layers to a level. The level `strict` always required at least the layers in `FIRST`.
-fn as_sealed(level: Level, mut require: Vec<Layer>) -> ConfiguredSandbox {
-    const FIRST: [Layer; 4] = [Layer::Capabilities, Layer::Landlock, Layer::Namespaces, Layer::Network];
-    if level == Level::Strict {
-        require.extend(FIRST);
-    }
-    require.sort_unstable();
-    require.dedup();
-    ConfiguredSandbox { level: Level::BestEffort, require }
-}
-
-fn canonical_document<T: DeserializeOwned>(what: &str, bytes: &[u8], most: usize) -> Result<T, String> {
-    let value = canonical::parse_canonical(bytes, most).map_err(|error| format!("the sealed {what}: {error}"))?;
-    json::typed(&value).map_err(|error| format!("the sealed {what}: {error}"))
 }

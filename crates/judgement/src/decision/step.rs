@@ -11,7 +11,8 @@ use crate::registry::parameter_schema::ParameterSchema;
 use crate::registry::registered_step::RegisteredStep;
 use crate::registry::schema_keywords::pointer;
 use crate::template::flaw::{RenderError, TemplateFlaw};
-use crate::template::script_template::{self, ScriptTemplate};
+use crate::template::script_template::ScriptTemplate;
+use crate::template::step_template;
 use crate::template::template_rules::TemplateRules;
 use documents::crypto::digest::{RenderedDigest, StepDigest};
 use documents::crypto::{canonical, json};
@@ -49,7 +50,7 @@ impl HashedStep {
         }
         let _outputs = output_schema(&definition.outputs).map_err(StepError::Malformed)?;
         reserved.map_err(StepError::Malformed)?;
-        let template = script_template::of_sealed_step(&definition).map_err(StepError::Template)?.map(Arc::new);
+        let template = step_template::of_sealed_step(&definition).map_err(StepError::Template)?.map(Arc::new);
         let rendered = RenderedDigest::of(definition.source.as_bytes());
         Ok(Self { digest: StepDigest::of(&bytes), rendered, definition, template })
     }

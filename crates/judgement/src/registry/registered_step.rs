@@ -14,7 +14,8 @@ use crate::registry::script_flaws::script_flaws;
 use crate::registry::shared_schemas::SharedSchemas;
 use crate::registry::step_place::StepPlace;
 use crate::template::flaw::{RenderError, TemplateFlaw};
-use crate::template::script_template::{self, ScriptTemplate};
+use crate::template::script_template::ScriptTemplate;
+use crate::template::step_template;
 use crate::template::template_rules::TemplateRules;
 use documents::crypto::canonical::canonical_of;
 use documents::crypto::digest::StepDigest;
@@ -170,8 +171,8 @@ pub(super) fn register(
     }
     let mut flaws = Vec::new();
     let template = match check {
-        ScriptCheck::Sealed => script_template::of_sealed_step(&definition),
-        _ => script_template::of_step(&definition),
+        ScriptCheck::Sealed => step_template::of_sealed_step(&definition),
+        _ => step_template::of_step(&definition),
     };
     let template = template.unwrap_or_else(|found| {
         flaws = found;

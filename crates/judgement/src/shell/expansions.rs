@@ -147,11 +147,8 @@ impl Parser<'_> {
         Ok(())
     }
 
-    /// Reads `{name…}` of `${name…}`.
-    pub(super) fn parameter(&mut self, w: &mut WordBuilder, quoted: bool) -> Read<()> {
-        self.open()?;
-        let start = self.place();
-        self.pos += 1;
+    /// Reads the name after `${`. Also returns true if the variable contains the name of another variable.
+    fn parameter_name(&mut self) -> Read<(String, bool)> {
         let mut indirect = false;
         if matches!(self.peek(), Some(b'!' | b'#'))
             && !matches!(self.peek_second(), Some(b'}' | b':' | b'-' | b'=' | b'+' | b'%'))
@@ -171,10 +168,18 @@ impl Parser<'_> {
             None => return self.syntax("`${` is not closed: close it with `}`"),
             Some(_) => return self.guard("`${` has no name after it: quote `${`, or name a variable"),
         }
+        Ok((self.text[name..self.pos].replace("\\\n", ""), indirect))
+    }
+
+    /// Reads `{name…}` of `${name…}`.
+    pub(super) fn parameter(&mut self, w: &mut WordBuilder, quoted: bool) -> Read<()> {
+        self.open()?;
+        let start = self.place();
+        self.pos += 1;
+        let (name, indirect) = self.parameter_name()?;
         self.evaluates |= indirect;
         // An offset or an index after the variable's name is arithmetic.
         let (mut evaluated, mut indexed) = (false, false);
-        let name = self.text[name..self.pos].replace("\\\n", "");
         let assigns = match self.peek() {
             Some(b'=') => true,
             Some(b':') => {

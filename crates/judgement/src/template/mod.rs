@@ -1,6 +1,6 @@
 //! Templates: scripts with placeholders for parameters, whose values can never change the structure of the script.
 //!
-//! - [`script_template`] is the public interface: it parses, checks and renders a template.
+//! - [`script_template`] parses, checks and renders a template, [`step_template`] those of a step.
 //! - [`flaw`] contains the errors.
 //! - [`template_rules`] names the frozen rules and the rules of this version.
 //! - `syntax` and `condition` parse the actions of a template.
@@ -20,6 +20,7 @@ mod shell_places;
 mod shell_plan;
 pub mod shell_quoting;
 mod shell_roles;
+pub mod step_template;
 mod syntax;
 pub mod template_rules;
 mod variant;

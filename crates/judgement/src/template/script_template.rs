@@ -12,10 +12,10 @@ use crate::template::condition::ValueName;
 use crate::template::flaw::{RenderError, TemplateFlaw};
 use crate::template::shell_plan::{self, Flaws, ShellPlan};
 use crate::template::shell_quoting::TemplatePlace;
-use crate::template::syntax::{OUTPUTS, TemplateNode, parse};
+use crate::template::syntax::{TemplateNode, parse};
 use crate::template::template_rules::TemplateRules;
 use crate::template::variant::{MAX_ITEMS, MAX_VARIANTS, RangeItem, SlotPart, Variant, VariantDecision, all, expand};
-use documents::record::step_definition::{StepDefinition, Template, parameter_variable, secret_parameters};
+use documents::record::step_definition::{StepDefinition, parameter_variable, secret_parameters};
 
 /// Template of a script, in which every placeholder has a place that can hold any value.
 ///
@@ -62,19 +62,7 @@ enum VariantPlan {
     Code(CodePlan),
 }
 
-/// Returns the script that runs for these parameters by the rules of this version: the source, or the rendered template.
-///
-/// # Errors
-/// Returns the flaws of the template as one error without a parameter, or the error of the parameter whose value can't
-/// be written in its place.
-pub fn rendered<'d>(definition: &'d StepDefinition, params: &Value) -> Result<Cow<'d, str>, RenderError> {
-    match of_step(definition).map_err(|flaws| is_invalid(&flaws))? {
-        Some(template) => template.render(params.as_object().unwrap_or(&Map::new())).map(Cow::Owned),
-        None => Ok(Cow::Borrowed(&definition.source)),
-    }
-}
-
-fn is_invalid(flaws: &[TemplateFlaw]) -> RenderError {
+pub(super) fn is_invalid(flaws: &[TemplateFlaw]) -> RenderError {
     RenderError::new("", flaws.first().map_or_else(String::new, |flaw| format!("the template is invalid: {flaw}")))
 }
 
@@ -92,7 +80,7 @@ impl ScriptTemplate {
     }
 
     /// Parses a template by the frozen rules. The template knows its flaws by the rules of this version.
-    fn read(source: &str, language: &str) -> Result<Self, Vec<TemplateFlaw>> {
+    pub(super) fn read(source: &str, language: &str) -> Result<Self, Vec<TemplateFlaw>> {
         let fail = |at: usize, message: &str| vec![TemplateFlaw::new(source, at, message)];
         if source.len() > MAX_SOURCE {
             return Err(fail(0, "the template is longer than 64 KiB: split the script"));
@@ -193,7 +181,7 @@ impl ScriptTemplate {
 
     /// Returns a flaw for each parameter that the schema does not have, and for each secret parameter. These rules are
     /// frozen.
-    fn name_flaws(&self, source: &str, schema: &Value) -> Vec<TemplateFlaw> {
+    pub(super) fn name_flaws(&self, source: &str, schema: &Value) -> Vec<TemplateFlaw> {
         let mut flaws = Vec::new();
         for name in &self.names {
             let at = self.uses.iter().find(|one| one.parameter == *name).map_or(0, |one| one.offset);
@@ -215,7 +203,7 @@ impl ScriptTemplate {
     }
 
     /// Adds a flaw for each parameter whose schema allows values that its place does not take.
-    fn check_values(mut self, source: &str, schema: &Value) -> Self {
+    pub(super) fn check_values(mut self, source: &str, schema: &Value) -> Self {
         let property = |name: &str| schema.get("properties").and_then(|all| all.get(name));
         let mut flaws = Vec::new();
         for one in self.uses.iter().filter(|one| one.number) {
@@ -373,40 +361,6 @@ impl ScriptTemplate {
     }
 }
 
-/// Returns the parameters that a template uses for outputs of other blocks, or no parameters if the template is invalid.
-#[must_use]
-pub fn output_parameters(source: &str) -> BTreeSet<String> {
-    let mut found = parse(source).map(|nodes| names(&nodes)).unwrap_or_default();
-    found.retain(|name| name.starts_with(OUTPUTS));
-    found
-}
-
-/// Reads and checks the template of a step by the rules of this version, or returns `None` if the step has no template.
-///
-/// # Errors
-/// Returns every flaw of the template.
-pub fn of_step(definition: &StepDefinition) -> Result<Option<ScriptTemplate>, Vec<TemplateFlaw>> {
-    if definition.template == Template::None {
-        return Ok(None);
-    }
-    let template = ScriptTemplate::read(&definition.source, &definition.interpreter)?;
-    template.check(&definition.source, &definition.params).map(Some)
-}
-
-/// Reads the template of a sealed step by the frozen rules, or returns `None` if the step has no template.
-///
-/// # Errors
-/// Returns the flaws for which no version renders the template.
-pub fn of_sealed_step(definition: &StepDefinition) -> Result<Option<ScriptTemplate>, Vec<TemplateFlaw>> {
-    if definition.template == Template::None {
-        return Ok(None);
-    }
-    let (source, schema) = (&definition.source, &definition.params);
-    let template = ScriptTemplate::read(source, &definition.interpreter)?;
-    let flaws = template.name_flaws(source, schema);
-    if flaws.is_empty() { Ok(Some(template.check_values(source, schema))) } else { Err(flaws) }
-}
-
 /// Returns a message in which the variable of the parameter at this offset replaces the general name.
 fn with_variable(variant: &Variant, at: usize, message: &str) -> String {
     let slot = variant.slots.iter().find(|slot| slot.offset == at);
@@ -441,7 +395,7 @@ fn plan(variant: &Variant, language: TemplateLanguage, rules: TemplateRules) -> 
     }
 }
 
-fn parameter<'p>(name: &str, params: &'p Map<String, Value>) -> Result<&'p Value, RenderError> {
+pub(super) fn parameter<'p>(name: &str, params: &'p Map<String, Value>) -> Result<&'p Value, RenderError> {
     params.get(name).ok_or_else(|| RenderError::new(name, "the value is missing: add a value for this parameter"))
 }
 
@@ -479,7 +433,7 @@ fn value_of<'v>(
     }
 }
 
-fn names(nodes: &[TemplateNode]) -> BTreeSet<String> {
+pub(super) fn names(nodes: &[TemplateNode]) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     let mut open: Vec<&TemplateNode> = nodes.iter().collect();
     while let Some(node) = open.pop() {

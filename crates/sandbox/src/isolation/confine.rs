@@ -14,18 +14,14 @@ use std::path::{Path, PathBuf};
 use rustix::process::{Pid, Resource, Rlimit};
 use rustix::thread::{CapabilitiesSecureBits, CapabilitySet, CapabilitySets};
 
-use crate::isolation::filesystem::{self, StepPaths};
-use crate::isolation::grants;
-use crate::isolation::interpreter;
 use crate::isolation::protocol::{
-    self, AnnouncedPrograms, AtStage, Confined, HelperMessage, HostId, RunForm, RunRequest, RunTexts, SetupFailure,
-    SetupStage,
+    self, AnnouncedPrograms, Confined, HelperMessage, HostId, RunForm, RunRequest, RunTexts,
 };
 use crate::isolation::run_places::{self, OF_RESULTS};
-use crate::isolation::seccomp;
-use crate::isolation::secret_files;
-use crate::isolation::step_files;
+use crate::isolation::setup_failure::{AtStage, SetupFailure, SetupStage};
+use crate::isolation::step_paths::StepPaths;
 use crate::isolation::syscalls::{self, ForkSide};
+use crate::isolation::{filesystem, grants, interpreter, seccomp, secret_files, step_files, step_paths};
 use documents::record::profile::{NetworkMode, Workdir};
 
 /// Maximum number of open descriptors of a step, as most programs expect.
@@ -309,7 +305,7 @@ fn of_every_run(request: &RunRequest, view: &StepPaths, proxy: Option<u16>) -> V
             all.push((name, "localhost,127.0.0.1".into()));
         }
     }
-    if request.form == RunForm::Namespaces && filesystem::gives_paths(request) {
+    if request.form == RunForm::Namespaces && step_paths::gives_paths(request) {
         all.push(("GIT_CONFIG_SYSTEM", filesystem::GIT_CONFIG.into()));
     }
     all.into_iter().map(|(name, value)| (name.into(), value)).collect()

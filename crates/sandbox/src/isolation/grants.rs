@@ -15,7 +15,7 @@ use landlock::{
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::isolation::protocol::{AtStage, SetupFailure, SetupStage};
+use crate::isolation::setup_failure::{AtStage, SetupFailure, SetupStage};
 use crate::isolation::syscalls;
 
 pub(crate) struct PathGrant {

@@ -5,6 +5,10 @@
 //! children. Init exits when the step ends, when the service requests the end of the run, or when the service dies. The
 //! kernel then kills all other processes of the run, and the helper reports the end of the run to the service.
 
+mod family;
+mod namespaces;
+mod watch;
+
 use std::io::Read as _;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -17,25 +21,22 @@ use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Pid, PidfdFlags, Resource, Rlimit, Signal, WaitOptions};
 
 use crate::isolation::confine::{self, Confinement};
-use crate::isolation::filesystem::{self, INNER_ID, StepPaths};
+use crate::isolation::filesystem::host_view;
+use crate::isolation::launcher::family::{KILL_DEADLINE, end_family, kill_everything_of, living_of};
+use crate::isolation::launcher::namespaces::{namespaces, refused};
+use crate::isolation::launcher::watch::{file_limit, report_empty, report_end, watch};
 use crate::isolation::protocol::{
-    self, AtStage, HelperMessage, HostId, KILL, RunForm, RunRequest, RunTexts, SetupFailure, SetupStage, SizeLimit,
-    SpentResources, StepEnd, TERMINATE,
+    self, HelperMessage, HostId, RunForm, RunRequest, RunTexts, SizeLimit, SpentResources, TERMINATE,
 };
-use crate::isolation::seccomp;
+use crate::isolation::setup_failure::{AtStage as _, SetupFailure, SetupStage};
 use crate::isolation::start_packet::{Descriptors, Start, receive_start};
-use crate::isolation::syscalls::{self, Cloned, ForkSide};
+use crate::isolation::syscalls::{self, Cloned};
+use crate::isolation::system_paths::INNER_ID;
+use crate::isolation::{filesystem, seccomp, system_paths};
 use documents::record::profile::NetworkMode;
 
 /// Maximum time to wait for a request of the service.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
-/// Maximum time to wait for the end of a run. The kernel can't kill a process that is stuck in a system call.
-const KILL_DEADLINE: Duration = Duration::from_secs(30);
-/// Exit code of a shell whose last command was ended by SIGXFSZ.
-const XFSZ_IN_A_SHELL: i32 = 128 + libc::SIGXFSZ;
-/// Interval at which orphans of a run on the host's root file system are reaped.
-const REAP_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
-
 /// The inotify limits of one run. By default, the kernel allows 128 instances for one user.
 const INOTIFY: [(&str, &str); 2] =
     [("/proc/sys/user/max_inotify_instances", "16"), ("/proc/sys/user/max_inotify_watches", "16384")];
@@ -233,63 +234,6 @@ impl First {
     }
 }
 
-fn namespaces(network: bool) -> libc::c_int {
-    libc::CLONE_NEWUSER
-        | libc::CLONE_NEWNS
-        | libc::CLONE_NEWPID
-        | if network { libc::CLONE_NEWNET } else { 0 }
-        | libc::CLONE_NEWIPC
-        | libc::CLONE_NEWUTS
-        | libc::CLONE_NEWCGROUP
-}
-
-/// Finds the reason why a clone failed, with a test process that creates the namespaces one by one.
-fn refused(start: &Start, cgroup: bool, error: std::io::Error) -> SetupFailure {
-    if start.form != RunForm::Namespaces {
-        return SetupFailure::from_io(SetupStage::Processes, "clone the first process", error);
-    }
-    let Ok((reader, mut writer)) = std::io::pipe() else {
-        return SetupFailure::from_io(SetupStage::Namespaces, "make all namespaces at once", error);
-    };
-    match syscalls::fork() {
-        Ok(ForkSide::Child) => {
-            if let Err(failure) = unshare_each(start.own_network) {
-                let _ = protocol::write_message(&mut writer, &HelperMessage::Failed(failure));
-            }
-            syscalls::end(0);
-        }
-        Ok(ForkSide::Parent(child)) => {
-            drop(writer);
-            let mut received = Vec::new();
-            let _ = reader.take(4096).read_to_end(&mut received);
-            let _ = rustix::process::waitpid(Some(child), WaitOptions::empty());
-            if let Ok(Some(HelperMessage::Failed(failure))) = protocol::take_message(&mut received) {
-                return failure;
-            }
-        }
-        Err(_) => {}
-    }
-    let what = if cgroup { "make all namespaces at once in the run's cgroup" } else { "make all namespaces at once" };
-    SetupFailure::from_io(SetupStage::Namespaces, what, error)
-}
-
-fn unshare_each(network: bool) -> Result<(), SetupFailure> {
-    for (flag, stage, name) in [
-        (libc::CLONE_NEWUSER, SetupStage::UserNamespace, "user"),
-        (libc::CLONE_NEWNS, SetupStage::Namespaces, "mount"),
-        (libc::CLONE_NEWPID, SetupStage::Namespaces, "pid"),
-        (libc::CLONE_NEWIPC, SetupStage::Namespaces, "ipc"),
-        (libc::CLONE_NEWUTS, SetupStage::Namespaces, "uts"),
-        (libc::CLONE_NEWCGROUP, SetupStage::Namespaces, "cgroup"),
-        (libc::CLONE_NEWNET, SetupStage::NetworkNamespace, "network"),
-    ] {
-        if network || flag != libc::CLONE_NEWNET {
-            syscalls::unshare(flag).at(stage, format!("make a {name} namespace"))?;
-        }
-    }
-    Ok(())
-}
-
 /// Executes the first process of a run, from its start to its exit.
 fn first_process(start: &Start, handover: &UnixStream) -> ! {
     // The helper writes the id maps at the same time.
@@ -333,7 +277,7 @@ fn get_ahead(start: &Start) -> Result<bool, SetupFailure> {
     for (name, most) in INOTIFY {
         let _ = std::fs::write(name, most);
     }
-    rustix::system::sethostname(filesystem::HOST_NAME.as_bytes()).at(SetupStage::Namespaces, "name the host")?;
+    rustix::system::sethostname(system_paths::HOST_NAME.as_bytes()).at(SetupStage::Namespaces, "name the host")?;
     // Enable the loopback device, so that a server and a client in the same run can connect.
     if start.own_network {
         syscalls::bring_loopback_up().at(SetupStage::NetworkNamespace, "turn the loopback device on")?;
@@ -414,7 +358,7 @@ fn init(control: &mut UnixStream, handover: &UnixStream, start: &Start, bounded:
     loop {
         while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
             if pid == step {
-                let disk = || filesystem::disk_is_full().then_some(SizeLimit::Disk);
+                let disk = || host_view::disk_is_full().then_some(SizeLimit::Disk);
                 report_end(control, status, file_limit(&request, &view, status).or_else(disk));
                 return Ok(());
             }
@@ -466,7 +410,7 @@ fn on_the_host(control: &mut UnixStream, helper: &UnixStream, start: &Start) -> 
         .at(SetupStage::Identity, "become undumpable")?;
     // Any argument except `None` makes this process a subreaper.
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).at(SetupStage::Processes, "adopt orphans")?;
-    let mut view = filesystem::host_view(request, run_dir, &texts, control)?;
+    let mut view = host_view::host_view(request, run_dir, &texts, control)?;
     let new_files = std::mem::take(&mut view.new_files);
     view.places.send(control, new_files)?;
     let held = Confinement { bounded: false, seccomp: None };
@@ -501,159 +445,4 @@ fn on_the_host(control: &mut UnixStream, helper: &UnixStream, start: &Start) -> 
     let left = end_family(step, request.own_id, control);
     report_empty(control, left);
     Ok(())
-}
-
-/// Kills and reaps children until none is left. Returns the number of children that did not end within the time limit.
-fn end_family(step: Pid, own_id: Option<u32>, control: &mut UnixStream) -> u64 {
-    let begun = Instant::now();
-    loop {
-        let left = reap_family(step, control);
-        if let Some(id) = own_id.filter(|id| someone_is(*id)) {
-            kill_everything_of(id);
-        }
-        if !left {
-            return 0;
-        }
-        // Kill single children only now, because reading all processes of the host takes longest.
-        let children = children();
-        for child in &children {
-            // The process id of a child that was not reaped is not reused.
-            let _ = rustix::process::kill_process(*child, Signal::KILL);
-        }
-        if begun.elapsed() > KILL_DEADLINE {
-            return children.len() as u64;
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
-
-/// Reaps all dead children and returns true if living children remain.
-fn reap_family(step: Pid, control: &mut UnixStream) -> bool {
-    loop {
-        match rustix::process::wait(WaitOptions::NOHANG) {
-            Ok(Some((pid, status))) if pid == step => report_end(control, status, None),
-            Ok(Some(_)) => {}
-            Ok(None) => return true,
-            Err(_) => return false,
-        }
-    }
-}
-
-/// Returns true if a process has the user id `id`. Otherwise getpriority(2) returns ESRCH.
-fn someone_is(id: u32) -> bool {
-    rustix::process::getpriority_user(rustix::process::Uid::from_raw(id)) != Err(Errno::SRCH)
-}
-
-/// Kills all processes of the run's own user id with one kill(2) call, so that a forking process can't escape.
-fn kill_everything_of(id: u32) {
-    match syscalls::fork() {
-        Ok(ForkSide::Child) => {
-            let taken = confine::take_id(id).is_ok() && rustix::process::getuid().as_raw() == id && id != 0;
-            if taken {
-                syscalls::signal_all(Signal::KILL);
-            }
-            syscalls::end(0);
-        }
-        Ok(ForkSide::Parent(killer)) => {
-            let _ = rustix::process::waitpid(Some(killer), WaitOptions::empty());
-        }
-        Err(_) => {}
-    }
-}
-
-/// Returns the number of processes with the user id `id`, without zombies.
-fn living_of(id: u32) -> u64 {
-    let uid = format!("\nUid:\t{id}\t");
-    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let statuses = entries.filter_map(|entry| std::fs::read_to_string(entry.path().join("status")).ok());
-    statuses.filter(|status| status.contains(&uid) && !status.contains("\nState:\tZ")).count() as u64
-}
-
-fn children() -> Vec<Pid> {
-    let me = rustix::process::getpid().as_raw_pid().to_string();
-    let parent_is_me = |stat: &str| {
-        // The format is "pid (name) state ppid …". The name can contain any bytes.
-        stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)).is_some_and(|parent| parent == me)
-    };
-    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok().and_then(Pid::from_raw))
-        .filter(|pid| std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| parent_is_me(&stat)))
-        .collect()
-}
-
-/// Forwards commands of the service and reaps children until the step has ended. Returns the status of the step, or
-/// `None` if the service requested the end of the run, or if the service or the helper has exited.
-fn watch(
-    control: &mut UnixStream,
-    helper: &UnixStream,
-    pidfd: &OwnedFd,
-    step: Pid,
-    mut obey: impl FnMut(u8),
-) -> Option<rustix::process::WaitStatus> {
-    loop {
-        while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
-            if pid == step {
-                return Some(status);
-            }
-        }
-        let mut fds = [
-            PollFd::new(pidfd, PollFlags::IN),
-            PollFd::new(control, PollFlags::IN),
-            PollFd::new(helper, PollFlags::IN),
-        ];
-        match rustix::event::poll(&mut fds, Some(&REAP_EVERY)) {
-            Ok(_) => {}
-            Err(Errno::INTR) => continue,
-            // After an error of poll, the loop would no longer block and could not receive commands, so end the run.
-            Err(_) => {
-                obey(KILL);
-                return None;
-            }
-        }
-        let [ended, spoke, deserted] = [0, 1, 2].map(|at: usize| !fds[at].revents().is_empty());
-        if !ended && deserted {
-            // The run does not end in the normal way, and no other process can report an exit status, so close
-            // the control socket without a report.
-            let _ = control.shutdown(std::net::Shutdown::Both);
-            obey(KILL);
-            return None;
-        }
-        if !ended && spoke {
-            let mut command = [0];
-            // The socket is closed because the service has exited. End the run.
-            let command = match control.read(&mut command) {
-                Ok(1) => command[0],
-                _ => KILL,
-            };
-            obey(command);
-            if command != TERMINATE {
-                return None;
-            }
-        }
-    }
-}
-
-/// Returns the limit of the size of a file if SIGXFSZ ended the step and a file has exactly this size. A step can also
-/// send this signal itself, or reach a lower limit that a script has set.
-fn file_limit(request: &RunRequest, view: &StepPaths, status: rustix::process::WaitStatus) -> Option<SizeLimit> {
-    let signalled = status.terminating_signal() == Some(libc::SIGXFSZ) || status.exit_status() == Some(XFSZ_IN_A_SHELL);
-    (signalled && filesystem::has_file_of_size(view, request.profile.limits.file_bytes)).then_some(SizeLimit::File)
-}
-
-fn report_end(control: &mut UnixStream, status: rustix::process::WaitStatus, reached: Option<SizeLimit>) {
-    let end = match (status.exit_status(), status.terminating_signal()) {
-        (Some(code), _) => StepEnd::Exited(code),
-        (None, Some(signal)) => StepEnd::Signalled(signal),
-        (None, None) => return,
-    };
-    let _ = protocol::write_message(control, &HelperMessage::Ended(end, reached));
-}
-
-fn report_empty(control: &mut UnixStream, left: u64) {
-    let (cpu_us, resident_peak) = syscalls::usage_of_children().unwrap_or_default();
-    let _ = protocol::write_message(
-        control,
-        &HelperMessage::Empty(SpentResources { cpu_us, resident_peak, init_signal: None, left }),
-    );
 }

@@ -1,8 +1,8 @@
 //! The isolation of a run: its namespaces, its file system, its system calls and its limits.
 //!
 //! The service starts its own binary once as a helper ([`launcher`]). The helper clones the first process of each run
-//! into new namespaces. The first process builds the root file system (`filesystem`, `trees`, `denied_names`,
-//! `step_files`, `run_places`), drops its privileges (`confine`, `seccomp`, `grants`) and executes the step.
+//! into new namespaces. The first process builds the root file system (`filesystem`, `system_paths`, `step_paths`,
+//! `mount_points`, `trees`, `denied_names`, `step_files`, `run_places`), drops its privileges (`confine`, `seccomp`, `grants`) and executes the step.
 //! [`probe`] says what the host supports.
 
 mod bpf;
@@ -17,6 +17,7 @@ pub(crate) mod ids;
 pub mod interpreter;
 pub mod launcher;
 pub(crate) mod leftovers;
+pub(crate) mod mount_points;
 pub(crate) mod mounts;
 pub mod planned_secret;
 pub mod probe;
@@ -30,9 +31,12 @@ mod seccomp;
 pub(crate) mod secret_files;
 pub(crate) mod session_request;
 pub mod session_tree;
+pub(crate) mod setup_failure;
 pub mod start_packet;
 pub(crate) mod step_files;
+pub(crate) mod step_paths;
 pub mod stream_search;
 pub(crate) mod syscalls;
+pub(crate) mod system_paths;
 mod trees;
 pub mod unavailable;

@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use crate::isolation::protocol::{RunForm, SetupFailure, SetupStage};
+use crate::isolation::protocol::RunForm;
+use crate::isolation::setup_failure::{SetupFailure, SetupStage};
 use documents::record::enforcement::Level;
 use documents::record::profile::{Layer, STRICT};
 

@@ -5,10 +5,10 @@ use std::path::Path;
 use rustix::fs::{Access, AtFlags};
 
 use crate::isolation::denied_names::NamePatterns;
-use crate::isolation::filesystem;
 use crate::isolation::mounts::Mounts;
 use crate::isolation::probe::{HostProbe, Missing};
 use crate::isolation::unavailable::Unavailable;
+use crate::isolation::{step_paths, system_paths};
 use documents::record::profile::{ISOLATED, Profile, Workdir};
 
 /// Directories that the sandbox creates in each run. No path of the host can be mounted in these directories.
@@ -44,7 +44,7 @@ pub(crate) fn check_paths(paths: &[String]) -> Result<(), Unavailable> {
         if path.starts_with("/var/tmp") {
             return wrong("is below /var/tmp, which is private to each run; remove the path from the profile".into());
         }
-        if filesystem::is_made_for_each_run(path) {
+        if system_paths::is_made_for_each_run(path) {
             return wrong(
                 "is created for each run, so the file of the host can't be used; remove the path from the profile"
                     .into(),
@@ -55,12 +55,12 @@ pub(crate) fn check_paths(paths: &[String]) -> Result<(), Unavailable> {
 }
 
 pub(crate) fn check_trees(profile: &Profile) -> Result<(), Unavailable> {
-    let trees: Vec<String> = filesystem::host_paths(&profile.write).map(str::to_owned).collect();
+    let trees: Vec<String> = step_paths::host_paths(&profile.write).map(str::to_owned).collect();
     check_paths(&trees)?;
     for (at, path) in trees.iter().enumerate() {
         let wrong = |why: &str| Err(Unavailable::Path { path: path.clone(), why: why.into() });
         let real = Path::new(path);
-        if filesystem::always_visible().any(|system| real.starts_with(system) || system.starts_with(real)) {
+        if system_paths::always_visible().any(|system| real.starts_with(system) || system.starts_with(real)) {
             return wrong("belongs to the operating system, and no run can write there; remove the path from `write`");
         }
         if profile.workdir != Workdir::Private && !real.is_dir() {
@@ -84,7 +84,7 @@ pub(crate) fn check_sockets(profile: &Profile) -> Result<(), Unavailable> {
             return wrong("is no socket".into());
         }
         // No process listens on a copied socket.
-        let tree = filesystem::host_paths(&profile.write).find(|tree| Path::new(path).starts_with(tree));
+        let tree = step_paths::host_paths(&profile.write).find(|tree| Path::new(path).starts_with(tree));
         if let Some(tree) = tree.filter(|_| copied) {
             return wrong(format!(
                 "is in {tree}, but the run gets a copy or an overlay of {tree}, where no process listens; use \
@@ -98,7 +98,7 @@ pub(crate) fn check_sockets(profile: &Profile) -> Result<(), Unavailable> {
 /// Refuses a path that the profile both names and denies. Otherwise this mistake would only appear during the run.
 pub(crate) fn check_denied(profile: &Profile) -> Result<(), Unavailable> {
     let Ok(patterns) = NamePatterns::new(&profile.deny) else { return Ok(()) };
-    for path in filesystem::named_paths(profile) {
+    for path in step_paths::named_paths(profile) {
         // A path in a denied directory is denied too.
         let denied = Path::new(path).ancestors().filter_map(Path::to_str).find(|above| patterns.deny_named(above));
         let why = match denied {
@@ -119,7 +119,7 @@ pub(crate) fn check_denied(profile: &Profile) -> Result<(), Unavailable> {
 pub(crate) fn without_overlays(profile: &Profile, missing: &Missing) -> Result<(), Unavailable> {
     let Missing { why, knob } = missing;
     let why = format!("can have no overlay on this host ({why}): {knob}");
-    match filesystem::host_paths(&profile.write).next() {
+    match step_paths::host_paths(&profile.write).next() {
         Some(path) if profile.workdir == Workdir::Overlay => Err(Unavailable::Path { path: path.to_owned(), why }),
         _ => Ok(()),
     }
@@ -130,7 +130,7 @@ pub(crate) fn check_overlays(profile: &Profile, mounts: &Mounts) -> Result<(), U
     if profile.workdir != Workdir::Overlay {
         return Ok(());
     }
-    for path in filesystem::host_paths(&profile.write) {
+    for path in step_paths::host_paths(&profile.write) {
         if let Some(inner) = mounts.below(Path::new(path)) {
             let why = format!(
                 "contains another file system at {}, which an overlay can't cover; let the step work on a copy, or \
@@ -150,7 +150,7 @@ pub(crate) fn check_reached(profile: &Profile, probe: &HostProbe) -> Result<(), 
     if profile.run_as != ISOLATED {
         return Ok(());
     }
-    for path in filesystem::named_paths(profile) {
+    for path in step_paths::named_paths(profile) {
         let real = Path::new(path);
         let looked_into = real.is_dir().then_some((real, 0o5));
         let closed = looked_into
@@ -187,7 +187,7 @@ fn is_open(directory: &Path, bits: u32, own_id: bool) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::isolation::protocol::{SetupFailure, SetupStage};
+    use crate::isolation::setup_failure::{SetupFailure, SetupStage};
     use documents::record::profile::{Limits, STRICT};
 
     #[test]

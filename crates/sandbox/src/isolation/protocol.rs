@@ -6,7 +6,6 @@
 //!
 //! The protocol has no version, because all processes run the same binary. A message with an unknown field is refused.
 
-use std::fmt;
 use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -25,6 +24,7 @@ use crate::isolation::executable_files::ExecutableFiles;
 use crate::isolation::planned_secret::MAX_SECRETS_BYTES;
 use crate::isolation::program_counts::FileId;
 use crate::isolation::session_request::{InputEntry, SessionRequest};
+use crate::isolation::setup_failure::SetupFailure;
 use documents::crypto::secret_value::SecretValue;
 use documents::record::later_words::SecretName;
 use documents::record::profile::{NetworkMode, Profile, Workdir};
@@ -275,77 +275,6 @@ pub(crate) struct SpentResources {
     pub(crate) init_signal: Option<i32>,
     /// Number of processes of the run that could not be killed.
     pub(crate) left: u64,
-}
-
-/// Stage and error because of which the step was not executed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct SetupFailure {
-    pub(crate) stage: SetupStage,
-    pub(crate) what: String,
-    pub(crate) errno: Option<i32>,
-}
-
-/// The part of the set-up in which an error occurred.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum SetupStage {
-    Request,
-    /// The answer of the helper to a request.
-    Helper,
-    Identity,
-    UserNamespace,
-    /// The id maps of the user namespace.
-    Maps,
-    Namespaces,
-    NetworkNamespace,
-    Mounts,
-    Proc,
-    /// Opening a path of the profile.
-    ReadPath,
-    Workdir,
-    Deny,
-    Capabilities,
-    Limits,
-    Landlock,
-    Seccomp,
-    Processes,
-    Exec,
-}
-
-impl SetupFailure {
-    pub(crate) fn from_io(stage: SetupStage, what: &str, error: io::Error) -> Self {
-        let failed: Result<(), io::Error> = Err(error);
-        failed.at(stage, what).err().unwrap_or_else(|| Self::new(stage, what))
-    }
-
-    pub(crate) fn new(stage: SetupStage, what: impl Into<String>) -> Self {
-        Self { stage, what: what.into(), errno: None }
-    }
-}
-
-impl fmt::Display for SetupFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.errno {
-            Some(errno) => write!(f, "{}: {}", self.what, io::Error::from_raw_os_error(errno)),
-            None => f.write_str(&self.what),
-        }
-    }
-}
-
-/// Adds the stage and the failed action to the error of a call.
-pub(crate) trait AtStage<T> {
-    fn at(self, stage: SetupStage, what: impl Into<String>) -> Result<T, SetupFailure>;
-}
-
-impl<T, E: Into<io::Error>> AtStage<T> for Result<T, E> {
-    fn at(self, stage: SetupStage, what: impl Into<String>) -> Result<T, SetupFailure> {
-        self.map_err(|error| {
-            let error: io::Error = error.into();
-            let errno = error.raw_os_error();
-            let what = what.into();
-            SetupFailure { stage, what: if errno.is_some() { what } else { format!("{what}: {error}") }, errno }
-        })
-    }
 }
 
 /// Sends a request with the texts of its run: the script, the parameters, the variables and the wrapper of the session,

@@ -17,8 +17,9 @@ use rustix::fs::{Mode, OFlags};
 use rustix::mount::MountFlags;
 
 use crate::isolation::grants::{PathAccess, PathGrant};
-use crate::isolation::protocol::{self, AtStage, HelperMessage, RunRequest, RunTexts, SetupFailure, SetupStage};
+use crate::isolation::protocol::{self, HelperMessage, RunRequest, RunTexts};
 use crate::isolation::session_request::{InputEntry, STATE_PLACEHOLDER, WRAPPER_PLACEHOLDER, WrapperRequest};
+use crate::isolation::setup_failure::{AtStage, SetupFailure, SetupStage};
 use crate::isolation::trees::Disk;
 use crate::isolation::{session_tree, syscalls};
 use documents::crypto::digest::{ContentDigest, Sha256Stream};

@@ -22,10 +22,9 @@ use std::sync::OnceLock;
 use rustix::thread::SecureComputingMode;
 
 use crate::isolation::bpf::{self, FilterEntry, FilterVerdict, Instruction};
-use crate::isolation::protocol::{
-    AtStage, CodeInMemory, HostSharing, SetupFailure, SetupStage, Sockets, SyscallFilter,
-};
+use crate::isolation::protocol::{CodeInMemory, HostSharing, Sockets, SyscallFilter};
 use crate::isolation::seccomp::syscall_table::{CALLS, HOST, LAST, Machine, UNKNOWN};
+use crate::isolation::setup_failure::{AtStage, SetupFailure, SetupStage};
 use crate::isolation::syscalls;
 use documents::crypto::digest::{hex, sha256};
 

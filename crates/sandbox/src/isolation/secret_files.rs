@@ -12,7 +12,8 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::MountFlags;
 
 use crate::isolation::planned_secret::{PlannedSecret, SECRETS, secret_path};
-use crate::isolation::protocol::{AtStage, RunRequest, RunTexts, SecretEntry, SetupFailure, SetupStage};
+use crate::isolation::protocol::{RunRequest, RunTexts, SecretEntry};
+use crate::isolation::setup_failure::{AtStage, SetupFailure, SetupStage};
 use crate::isolation::syscalls;
 
 /// Returns the description of a secret for the first process of a run.

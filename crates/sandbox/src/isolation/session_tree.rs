@@ -16,8 +16,8 @@ use std::time::{Duration, UNIX_EPOCH};
 use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Uid};
 
 use crate::isolation::denied_names::MAX_DEPTH;
-use crate::isolation::protocol::{AtStage as _, SetupFailure, SetupStage};
 use crate::isolation::run_dir::RunDir;
+use crate::isolation::setup_failure::{AtStage as _, SetupFailure, SetupStage};
 use crate::isolation::step_files;
 use crate::isolation::stream_search::StreamSearch;
 use documents::record::later_words::RelativePath;

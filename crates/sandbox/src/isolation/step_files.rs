@@ -5,17 +5,17 @@
 //! of programs allows only the files themselves, so such a file is never executed.
 
 use std::ffi::CStr;
-use std::fs;
-use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, symlink};
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
 
-use crate::isolation::protocol::{AtStage, RunRequest, RunTexts, SetupFailure, SetupStage};
+use crate::isolation::protocol::{RunRequest, RunTexts};
+use crate::isolation::setup_failure::{AtStage, SetupFailure, SetupStage};
 use crate::isolation::{interpreter, syscalls};
 use documents::crypto::digest::ContentDigest;
 use documents::record::step_file::StepFile;

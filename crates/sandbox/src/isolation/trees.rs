@@ -21,7 +21,7 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
 
 use crate::isolation::denied_names::{DIRECTORY, DeniedNames, MAX_DEPTH, NamePatterns};
-use crate::isolation::protocol::{AtStage, SetupFailure, SetupStage};
+use crate::isolation::setup_failure::{AtStage, SetupFailure, SetupStage};
 use crate::isolation::syscalls;
 
 /// Maximum number of masked names in one run. Each mask needs one mount.

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::isolation::executable_files::ExecutableFiles;
-use crate::isolation::filesystem::SYSTEM;
+use crate::isolation::system_paths::SYSTEM;
 use crate::programs::library_search::LibrarySearch;
 use crate::programs::program_format::{FileFormat, format_of};
 use documents::record::later_words::OWN_PROGRAMS;

@@ -18,10 +18,10 @@ use rustix::fs::{FileType, StatVfsMountFlags};
 use rustix::io::Errno;
 
 use crate::isolation::executable_files::ExecutableFiles;
-use crate::isolation::filesystem;
 use crate::isolation::program_counts::{ExecAttempt, FileId, FoundProgram, ProgramCounts};
 use crate::isolation::protocol::AnnouncedPrograms;
 use crate::isolation::syscalls::notifications::{self, WaitingCall};
+use crate::isolation::system_paths;
 use crate::programs::called_program::{self, WaitingProcess};
 use crate::programs::learned_programs::LearnedPrograms;
 use crate::programs::program_lookup::MAX_INTERPRETERS;
@@ -58,7 +58,7 @@ impl ProgramRules {
 
     /// Returns the rules of a run without a list, which may execute all files in `readable` and `writable`.
     pub(crate) fn any(readable: Vec<PathBuf>, writable: Vec<PathBuf>) -> Self {
-        let system = filesystem::SYSTEM.iter().filter_map(|path| Path::new(path).canonicalize().ok());
+        let system = system_paths::SYSTEM.iter().filter_map(|path| Path::new(path).canonicalize().ok());
         let directories = system.chain(readable).chain(writable.iter().cloned()).collect();
         Self {
             mode: ProgramMode::Any,

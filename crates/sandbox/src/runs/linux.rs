@@ -15,13 +15,14 @@ use crate::isolation::cgroup::{GroupParent, RunGroup};
 use crate::isolation::helper::{Helper, PATIENCE};
 use crate::isolation::ids::{Id, Ids};
 use crate::isolation::probe::{HostProbe, Missing, ProbeFailures};
-use crate::isolation::protocol::{self, HelperMessage, HostId, RunForm, RunRequest, SetupFailure, SetupStage};
+use crate::isolation::protocol::{self, HelperMessage, HostId, RunForm, RunRequest};
 use crate::isolation::run_dir::{self, RunDir};
 use crate::isolation::run_places::RESULTS;
 use crate::isolation::secret_files::entry_of;
+use crate::isolation::setup_failure::{SetupFailure, SetupStage};
 use crate::isolation::start_packet::{Descriptors, Start};
 use crate::isolation::unavailable::Unavailable;
-use crate::isolation::{filesystem, leftovers, planned_secret, profile_paths, step_files};
+use crate::isolation::{leftovers, planned_secret, profile_paths, step_files, step_paths};
 use crate::programs::program_recorder::{ProgramRecorder, ProgramRules};
 use crate::proxy::network::{Proxy, Resolve};
 use crate::runs::cancel_flag::CancelFlag;
@@ -216,7 +217,7 @@ impl LinuxSandbox {
         let files: Vec<StepFile> = plan.files.iter().map(|planned| planned.file.clone()).collect();
         run.programs =
             program_rules(prepared, &files, run_dir.as_ref().map(RunDir::path)).and_then(ProgramRecorder::start);
-        let work_in_run = run_dir.as_ref().map_or(filesystem::HOME.into(), |run_dir| run_dir.path().join("work"));
+        let work_in_run = run_dir.as_ref().map_or(step_paths::HOME.into(), |run_dir| run_dir.path().join("work"));
         let request = RunRequest {
             form: prepared.form,
             landlock: prepared.landlock,
@@ -365,10 +366,10 @@ impl LinuxSandbox {
 fn program_rules(prepared: &Prepared, files: &[StepFile], run_dir: Option<&Path>) -> Option<ProgramRules> {
     let profile = &prepared.profile;
     let own = run_dir.map_or_else(|| vec!["/tmp".into(), RESULTS.into()], |run_dir| vec![run_dir.to_owned()]);
-    let writable = filesystem::host_paths(&profile.write).map(PathBuf::from).chain(own).collect();
+    let writable = step_paths::host_paths(&profile.write).map(PathBuf::from).chain(own).collect();
     match &prepared.programs {
         Some(list) => {
-            let work = Path::new(filesystem::work_of(profile));
+            let work = Path::new(step_paths::work_of(profile));
             let programs = step_files::programs(work, files).collect();
             Some(ProgramRules::listed(list, writable, programs))
         }

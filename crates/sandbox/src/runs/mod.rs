@@ -215,5 +215,5 @@ pub struct RunUsage {
 
 /// Returns the paths of the host that every run can read without a sandbox permission, because interpreters need them.
 pub fn always_readable() -> impl Iterator<Item = &'static std::path::Path> {
-    crate::isolation::filesystem::always_visible()
+    crate::isolation::system_paths::always_visible()
 }

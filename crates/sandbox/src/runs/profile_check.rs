@@ -11,7 +11,7 @@ use crate::isolation::profile_paths::{
 };
 use crate::isolation::protocol::{CodeInMemory, HostId, RunForm, SyscallFilter};
 use crate::isolation::unavailable::Unavailable;
-use crate::isolation::{filesystem, ids};
+use crate::isolation::{ids, step_paths, system_paths};
 use crate::programs::found_lists::FoundLists;
 use crate::programs::listed_programs;
 use documents::record::enforcement::Level;
@@ -126,7 +126,7 @@ impl HostSurroundings {
     /// Determines which private path every run would see on this host.
     pub(crate) fn new(private: Vec<PathBuf>, unwritable: Vec<PathBuf>, scratch: PathBuf) -> Self {
         let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        let visible: Vec<PathBuf> = filesystem::always_visible().map(real).collect();
+        let visible: Vec<PathBuf> = system_paths::always_visible().map(real).collect();
         let mounts = Mounts::of_this_process().unwrap_or_default();
         let exposed = private.iter().find_map(|own| Some((own.clone(), overlap(&mounts, own, &visible)?.clone())));
         Self { private, unwritable, scratch, lists: FoundLists::default(), exposed }
@@ -204,7 +204,7 @@ pub(crate) const LEAST_MEMORY: u64 = 4 << 20;
 fn refuse_what_makes_no_sense(profile: &Profile) -> Result<(), Unavailable> {
     let invalid = |why: &str| Err(Unavailable::Invalid { why: why.into() });
     NamePatterns::new(&profile.deny).map_err(|why| Unavailable::Invalid { why })?;
-    let trees = filesystem::host_paths(&profile.write).count();
+    let trees = step_paths::host_paths(&profile.write).count();
     if profile.workdir != Workdir::Private && trees == 0 {
         return invalid(
             "the work directory is a tree of the host, but `write` names no tree; add a tree to `write`, or use \
@@ -299,7 +299,7 @@ fn keep_private(
     landlock: bool,
 ) -> Result<(), Unavailable> {
     // `check_paths` has checked that the paths of a profile are real paths.
-    let named: Vec<PathBuf> = filesystem::named_paths(profile).map(PathBuf::from).collect();
+    let named: Vec<PathBuf> = step_paths::named_paths(profile).map(PathBuf::from).collect();
     if let Some((private, through)) = &around.exposed {
         return Err(Unavailable::Private { private: private.clone(), through: moved_from(through) });
     }
@@ -334,7 +334,7 @@ fn keep_unwritable(profile: &Profile, around: &HostSurroundings, mounts: &Mounts
     if matches!(profile.workdir, Workdir::Copy | Workdir::Overlay) {
         return Ok(());
     }
-    let live: Vec<PathBuf> = filesystem::host_paths(&profile.write).map(PathBuf::from).collect();
+    let live: Vec<PathBuf> = step_paths::host_paths(&profile.write).map(PathBuf::from).collect();
     match around.unwritable.iter().find_map(|fixed| Some((fixed, overlap(mounts, fixed, &live)?))) {
         Some((fixed, path)) => Err(Unavailable::Unwritable { path: path.clone(), fixed: fixed.clone() }),
         None => Ok(()),
@@ -343,7 +343,7 @@ fn keep_unwritable(profile: &Profile, around: &HostSurroundings, mounts: &Mounts
 
 /// Returns the mount table that is used to compare paths. The table is empty if the profile names no path.
 fn mounts_for(profile: &Profile) -> Result<Mounts, Unavailable> {
-    if filesystem::named_paths(profile).next().is_none() {
+    if step_paths::named_paths(profile).next().is_none() {
         return Ok(Mounts::default());
     }
     Mounts::of_this_process()
@@ -371,7 +371,7 @@ fn others_may(path: &Path, bits: u32) -> bool {
 mod tests {
     use super::*;
     use crate::isolation::probe::ProbeFailures;
-    use crate::isolation::protocol::{SetupFailure, SetupStage};
+    use crate::isolation::setup_failure::{SetupFailure, SetupStage};
     use documents::record::profile::Limits;
 
     fn profile() -> Profile {

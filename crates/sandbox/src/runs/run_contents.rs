@@ -7,9 +7,10 @@ use std::os::unix::fs::FileExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use crate::isolation::protocol::{self, RunRequest, SetupFailure, SetupStage};
+use crate::isolation::protocol::{self, RunRequest};
 use crate::isolation::session_request::{InputEntry, SessionRequest, WrapperRequest};
 use crate::isolation::session_tree::is_of_socket;
+use crate::isolation::setup_failure::{SetupFailure, SetupStage};
 use crate::runs::{Plan, PlannedInput, PlannedSession};
 
 /// Maximum size of one read of an input, in bytes.

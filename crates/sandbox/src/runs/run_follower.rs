@@ -16,9 +16,9 @@ use crate::isolation::cgroup::{Controllers, GroupEvents};
 use crate::isolation::confine;
 use crate::isolation::helper::{PATIENCE, Running};
 use crate::isolation::protocol::{
-    self, Confined, HelperMessage, KILL, RunForm, SetupFailure, SetupStage, SizeLimit, SpentResources, StepEnd,
-    TERMINATE,
+    self, Confined, HelperMessage, KILL, RunForm, SizeLimit, SpentResources, StepEnd, TERMINATE,
 };
+use crate::isolation::setup_failure::{SetupFailure, SetupStage};
 use crate::programs::program_recorder::ProgramRecorder;
 use crate::proxy::network::NetworkContacts;
 use crate::runs::cancel_flag::CancelFlag;
@@ -421,7 +421,7 @@ fn wait(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::isolation::protocol::SetupStage;
+    use crate::isolation::setup_failure::SetupStage;
     use crate::runs::End;
 
     #[test]

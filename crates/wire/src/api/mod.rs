@@ -1,3 +1,4 @@
 //! The bodies of the HTTP API, which the boundary and its clients share.
 pub mod body;
+pub mod registry_view;
 pub mod view;

@@ -23,7 +23,8 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 use crate::api::body::of_value;
-use crate::api::view::{ProposalStatus, ProposalView, RegistryView};
+use crate::api::registry_view::RegistryView;
+use crate::api::view::{ProposalStatus, ProposalView};
 use crate::mcp::answers::{CancelArgs, GetStepArgs, ProposeArgs};
 use crate::mcp::boundary_api::BoundaryApi;
 use crate::mcp::progress::ProgressNotes;

@@ -12,7 +12,8 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::api::body::Problem;
-use crate::api::view::{DeniedView, ProposalStatus, ProposalView, RegistryView, StepSummary, StepView};
+use crate::api::registry_view::{RegistryView, StepSummary, StepView};
+use crate::api::view::{DeniedView, ProposalStatus, ProposalView};
 use crate::mcp::answers::{
     CancelArgs, GetStepArgs, ListStepsArgs, PersonWords, ProposalProgress, ProposeArgs, ReceiptVerification,
     StatedReason, StepDetails, StepLine, StepPage, WaitArgs,

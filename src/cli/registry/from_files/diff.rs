@@ -12,7 +12,7 @@ use documents::crypto::digest::StepDigest;
 use documents::record::ident::StepRef;
 use judgement::registry::Registry;
 use judgement::registry::step_differences::changed_fields;
-use wire::api::view::{RegistryView, StepView};
+use wire::api::registry_view::{RegistryView, StepView};
 
 /// Difference between the files and the seal in one step.
 struct Difference<'a> {

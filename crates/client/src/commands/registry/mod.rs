@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use documents::record::ident::StepRef;
 use serde_json::json;
-use wire::api::view::{RegistryView, StepView};
+use wire::api::registry_view::{RegistryView, StepView};
 
 use crate::commands::client_build::needs_boundary;
 use crate::commands::global::GlobalOptions;

@@ -84,14 +84,11 @@ fn run(args: &SignArgs, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         );
     }
     screen.field("digest", &PrintableText::text(&next.digest().to_string()));
-    if args.review || !terminal.json {
-        if terminal.json {
-            terminal.object(&told(&proposed, &standing))?;
-        } else if args.output.as_deref() == Some(Path::new("-")) {
-            terminal.show_aside(&screen);
-        } else {
-            terminal.show(&screen)?;
-        }
+    match args.output.as_deref() {
+        _ if terminal.json && args.review => terminal.object(&told(&proposed, &standing))?,
+        _ if terminal.json => {}
+        Some(output) if output == Path::new("-") => terminal.show_aside(&screen),
+        _ => terminal.show(&screen)?,
     }
     if args.review {
         return trusted_by.map(|_| Exit::Done);

@@ -7,7 +7,7 @@ use crate::review::line::{MOST_REMARKS, RemarkSeverity};
 use crate::review::review_case::{case, fails, judged, painted, program_list, remarks};
 use crate::review::sources::ReviewSources;
 use documents::record::later_words::OWN_PROGRAMS;
-use wire::api::view::UnknownEnd;
+use wire::api::registry_view::UnknownEnd;
 
 #[test]
 fn access_to_the_host_causes_a_red_remark() {

@@ -13,7 +13,7 @@ use crate::terminal::screen_decoder;
 use documents::crypto::canonical::to_canonical;
 use documents::record::profile::{Layer, Limits, Proc, Profile, STRICT, Workdir};
 use judgement::policy::program_names::DEFAULT_TOOLS;
-use wire::api::view::UnknownEnd;
+use wire::api::registry_view::UnknownEnd;
 
 #[test]
 fn a_profile_is_described_by_its_weakest_possible_effect() {

@@ -34,7 +34,7 @@ use crate::registry::script_rules::{
 use crate::registry::shared_remarks::RemarkKind;
 use crate::registry::step_place::ScriptOrigin;
 use crate::registry::text_lines::TextLines;
-use crate::template::script_template;
+use crate::template::step_template;
 use documents::record::declared::{DeclaredSandbox, Limit};
 use documents::record::step_definition::{Approvals, Format, SessionUse, StepDefinition, Template};
 use documents::yaml::{OtherFile, TextPlace, YamlFlaw};
@@ -364,7 +364,7 @@ fn with_functions(script: &str, interpreter: &str) -> (String, (usize, usize)) {
 
 /// Adds a text parameter for each output of another block that the script uses. The proposer gives the value.
 fn add_outputs(params: &mut Value, script: &str) {
-    for name in script_template::output_parameters(script) {
+    for name in step_template::output_parameters(script) {
         if params["properties"].get(&name).is_some() {
             continue;
         }

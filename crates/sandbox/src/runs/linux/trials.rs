@@ -3,8 +3,9 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use crate::isolation::probe::{HostProbe, Missing, ProbeFailures};
-use crate::isolation::protocol::{AtStage as _, RunForm, SetupFailure, SetupStage, StepEnd, SyscallFilter};
+use crate::isolation::protocol::{RunForm, StepEnd, SyscallFilter};
 use crate::isolation::run_dir::RunDir;
+use crate::isolation::setup_failure::{AtStage as _, SetupFailure, SetupStage};
 use crate::runs::Plan;
 use crate::runs::cancel_flag::CancelFlag;
 use crate::runs::linux::{LinuxSandbox, SELF_TEST, TRIAL_MS, filters_here};

@@ -1,0 +1,82 @@
+//! Comparisons of what this program derives with what was signed.
+
+use crate::review::derived::ReviewFinding;
+use documents::crypto::digest::RenderedDigest;
+use documents::crypto::json;
+use documents::record::authorization::Authorization;
+use documents::record::profile::{Layer, Limits, Profile};
+use documents::record::step_definition::{Approvals, StepDefinition};
+use judgement::policy::step_profile::{PolicyProfile, RequiredLayers};
+use judgement::registry::parameter_schema::ParameterSchema;
+use serde_json::Value;
+
+pub(super) fn parameters(definition: &StepDefinition, signed: &Authorization) -> ReviewFinding {
+    match ParameterSchema::compile(&definition.params) {
+        Ok(schema) => match schema.check(&signed.params) {
+            Ok(_) => ReviewFinding::Holds,
+            Err(errors) => ReviewFinding::Fails(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")),
+        },
+        Err(flaws) => ReviewFinding::Fails(flaws.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")),
+    }
+}
+
+pub(super) fn rendered(script: Result<&str, &String>, signed: &Authorization) -> ReviewFinding {
+    match script {
+        Ok(script) if RenderedDigest::of(script.as_bytes()) == signed.rendered => ReviewFinding::Holds,
+        Ok(_) => ReviewFinding::Fails("the signed script differs from the shown script".to_owned()),
+        Err(error) => ReviewFinding::Fails(error.clone()),
+    }
+}
+
+/// Returns the rule of policy and the rule of the step. A step without groups uses the groups of policy.
+pub(super) fn rules(policy: Option<&Approvals>, step: &Approvals) -> Vec<(&'static str, Approvals)> {
+    let own = match policy {
+        Some(policy) if step.from.is_empty() => {
+            Approvals { required: step.required, from: policy.from.clone(), each: step.each }
+        }
+        _ => step.clone(),
+    };
+    policy.cloned().map(|rule| ("policy asks", rule)).into_iter().chain([("the step asks", own)]).collect()
+}
+
+/// Returns the default limits, the maximum limits and the sandbox level of the sealed configuration.
+pub(super) fn configured(bytes: &[u8]) -> Result<PolicyProfile, String> {
+    let value = json::parse(bytes, bytes.len()).map_err(|error| error.to_string())?;
+    let limits = |which: &str| -> Result<Limits, String> {
+        json::typed(&value["limits"][which]).map_err(|error| format!("the configuration's limits: {error}"))
+    };
+    let level = match value["sandbox"]["level"].as_str() {
+        Some("strict") => RequiredLayers::Strict,
+        Some(_) => RequiredLayers::BestEffort(
+            json::typed::<Vec<Layer>>(&value["sandbox"]["require"])
+                .map_err(|error| format!("the configuration's layers: {error}"))?,
+        ),
+        None => return Err("the configuration names no sandbox level".to_owned()),
+    };
+    Ok(PolicyProfile { level, limits: limits("default")?, maximum: limits("maximum")? })
+}
+
+/// Lists the fields in which two profiles differ.
+pub(super) fn differences(derived: &Profile, signed: &Profile) -> String {
+    let (derived, signed) = (serde_json::to_value(derived), serde_json::to_value(signed));
+    let (Ok(Value::Object(derived)), Ok(Value::Object(signed))) = (derived, signed) else {
+        return "in their form".to_owned();
+    };
+    let mut names: Vec<&String> =
+        derived.keys().chain(signed.keys()).filter(|key| derived.get(*key) != signed.get(*key)).collect();
+    names.sort();
+    names.dedup();
+    names
+        .iter()
+        .map(|name| {
+            let side =
+                |map: &serde_json::Map<String, Value>| map.get(*name).map_or("nothing".to_owned(), Value::to_string);
+            format!("the derived {name} is {}, the signed {name} is {}", side(&derived), side(&signed))
+        })
+        .collect::<Vec<_>>()
+        .join("; ")
+}
+
+pub(super) fn join<T: ToString>(errors: &[T]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}

@@ -1,0 +1,104 @@
+//! The text of a parameter value, whole or shortened.
+
+use std::collections::BTreeMap;
+
+use crate::review::value_words::counted;
+use crate::terminal::field_paths::{leaves, path_key};
+use crate::terminal::printable_text::PrintableText;
+use documents::crypto::canonical;
+use documents::crypto::digest::ContentDigest;
+use serde_json::Value;
+
+/// Longest value, in bytes, that the decision screen shows in full: three lines of 80 columns.
+const WHOLE: usize = 180;
+/// Number of characters that the screen shows at each end of a long value.
+pub(super) const END: usize = 60;
+/// Longest value, in bytes, that a row shows in full. `END_IN_ROW` is the number of characters of a longer value at
+/// each end.
+const WHOLE_IN_ROW: usize = 40;
+const END_IN_ROW: usize = 14;
+
+/// Returns the name of a parameter, followed by the sign between name and value.
+pub(super) fn label_of(key: &str) -> PrintableText {
+    PrintableText::path(&path_key(key))
+}
+
+/// Formats a value in one line.
+pub(super) fn folded(value: &Value) -> PrintableText {
+    match value {
+        Value::Array(items) if !items.is_empty() => {
+            PrintableText::words("[").then(&PrintableText::joined(items.iter().map(folded), ", ")).and("]")
+        }
+        Value::Object(fields) if !fields.is_empty() => {
+            let fields = fields.iter().map(|(key, value)| PrintableText::quoted(key).and(": ").then(&folded(value)));
+            PrintableText::words("{").then(&PrintableText::joined(fields, ", ")).and("}")
+        }
+        _ => PrintableText::value(value),
+    }
+}
+
+/// Returns the size of a value as text, and the counted bytes: the text of a string, or the canonical JSON of any other
+/// value.
+pub(super) fn size_of(value: &Value) -> (String, Vec<u8>) {
+    let json = || canonical::to_canonical(value);
+    let (parts, bytes) = match value {
+        Value::String(text) => (String::new(), text.clone().into_bytes()),
+        Value::Array(items) => (counted(items.len(), "element") + ", ", json()),
+        Value::Object(fields) => (counted(fields.len(), "field") + ", ", json()),
+        Value::Null | Value::Bool(_) | Value::Number(_) => (String::new(), json()),
+    };
+    (format!("{parts}{} bytes", bytes.len()), bytes)
+}
+
+/// Formats a value in at most three lines. A shortened text contains the size and the digest of the value, and the
+/// second result is then false.
+pub(super) fn in_full(value: &Value) -> (PrintableText, bool) {
+    let shown = folded(value);
+    if shown.as_str().len() <= WHOLE {
+        return (shown, true);
+    }
+    let (size, bytes) = size_of(value);
+    (shown.ends(END).then(&PrintableText::text(&format!(", {size}, {}", ContentDigest::of(&bytes)))), false)
+}
+
+/// Formats a value in one row. A shortened text contains the size of the value, and the second result is then false.
+pub(super) fn in_row(value: &Value) -> (PrintableText, bool) {
+    let shown = folded(value);
+    if shown.as_str().len() <= WHOLE_IN_ROW {
+        return (shown, true);
+    }
+    (shown.ends(END_IN_ROW).then(&PrintableText::text(&format!(", {}", size_of(value).0))), false)
+}
+
+/// Describes the change of a parameter since the last successful run, or returns `None` if it is the same.
+pub(super) fn changed(was: Option<&Value>, now: &Value) -> Option<PrintableText> {
+    let Some(was) = was else { return Some(PrintableText::words("absent at the last success")) };
+    if was == now {
+        return None;
+    }
+    let is_one = |value: &Value| !matches!(value, Value::Array(_) | Value::Object(_));
+    if is_one(was) && is_one(now) {
+        return Some(PrintableText::words("last success: ").then(&PrintableText::value(was).cut(END)));
+    }
+    // Two different long values may have the same beginning and end, so name the places that differ.
+    let parts = |value| {
+        let mut parts = Vec::new();
+        leaves(value, String::new(), &mut parts);
+        parts.into_iter().collect::<BTreeMap<String, &Value>>()
+    };
+    let (before, after) = (parts(was), parts(now));
+    let mut places: Vec<&str> =
+        after.iter().filter(|(path, part)| before.get(*path) != Some(part)).map(|(path, _)| &**path).collect();
+    places.extend(before.keys().filter(|path| !after.contains_key(*path)).map(String::as_str));
+    let more = places.len().saturating_sub(MOST_PLACES);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let places = places.iter().take(MOST_PLACES).map(|path| if path.is_empty() { "the whole" } else { path });
+    let places: Vec<&str> = places.collect();
+    Some(
+        PrintableText::words("differs from the last success at ")
+            .then(&PrintableText::text(&format!("{}{more}", places.join(", ")))),
+    )
+}
+
+/// Maximum number of differing places that a line names.
+pub(super) const MOST_PLACES: usize = 3;

@@ -1,0 +1,76 @@
+//! The reason why a run could not start.
+
+use std::{fmt, io};
+
+use serde::{Deserialize, Serialize};
+
+/// Stage and error because of which the step was not executed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SetupFailure {
+    pub(crate) stage: SetupStage,
+    pub(crate) what: String,
+    pub(crate) errno: Option<i32>,
+}
+
+/// The part of the set-up in which an error occurred.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum SetupStage {
+    Request,
+    /// The answer of the helper to a request.
+    Helper,
+    Identity,
+    UserNamespace,
+    /// The id maps of the user namespace.
+    Maps,
+    Namespaces,
+    NetworkNamespace,
+    Mounts,
+    Proc,
+    /// Opening a path of the profile.
+    ReadPath,
+    Workdir,
+    Deny,
+    Capabilities,
+    Limits,
+    Landlock,
+    Seccomp,
+    Processes,
+    Exec,
+}
+
+impl SetupFailure {
+    pub(crate) fn from_io(stage: SetupStage, what: &str, error: io::Error) -> Self {
+        let failed: Result<(), io::Error> = Err(error);
+        failed.at(stage, what).err().unwrap_or_else(|| Self::new(stage, what))
+    }
+
+    pub(crate) fn new(stage: SetupStage, what: impl Into<String>) -> Self {
+        Self { stage, what: what.into(), errno: None }
+    }
+}
+
+impl fmt::Display for SetupFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.errno {
+            Some(errno) => write!(f, "{}: {}", self.what, io::Error::from_raw_os_error(errno)),
+            None => f.write_str(&self.what),
+        }
+    }
+}
+
+/// Adds the stage and the failed action to the error of a call.
+pub(crate) trait AtStage<T> {
+    fn at(self, stage: SetupStage, what: impl Into<String>) -> Result<T, SetupFailure>;
+}
+
+impl<T, E: Into<io::Error>> AtStage<T> for Result<T, E> {
+    fn at(self, stage: SetupStage, what: impl Into<String>) -> Result<T, SetupFailure> {
+        self.map_err(|error| {
+            let error: io::Error = error.into();
+            let errno = error.raw_os_error();
+            let what = what.into();
+            SetupFailure { stage, what: if errno.is_some() { what } else { format!("{what}: {error}") }, errno }
+        })
+    }
+}

@@ -1,0 +1,46 @@
+//! The proofs of the newest checkpoint, which many bundles share.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Proofs that bundles with the same checkpoint share: the proof of the seal, and the proof of a consumption that spent
+/// several nonces. Each proof is stored as JSON under the index of its log entry.
+#[derive(Debug, Default)]
+pub struct CheckpointProofs(Mutex<(String, HashMap<u64, Arc<str>>)>);
+
+/// Maximum number of proofs in memory. The checkpoint of a closed log never changes, so new proofs would never replace
+/// the proofs for a closed log.
+pub(super) const MOST_PROOFS: usize = 256;
+
+impl CheckpointProofs {
+    pub(super) fn find(&self, index: u64, checkpoint: &str) -> Option<Arc<str>> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.0 == checkpoint { kept.1.get(&index).cloned() } else { None }
+    }
+
+    pub(super) fn keep(&self, index: u64, checkpoint: &str, proof: &Arc<str>) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.0 != checkpoint || kept.1.len() == MOST_PROOFS {
+            *kept = (checkpoint.to_owned(), HashMap::new());
+        }
+        kept.1.insert(index, proof.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cached_proof_is_used_only_for_its_entry_and_its_checkpoint() {
+        let (proofs, proof) = (CheckpointProofs::default(), Arc::from("proof"));
+        assert_eq!(proofs.find(3, "one"), None);
+        proofs.keep(3, "one", &proof);
+        assert_eq!(proofs.find(3, "one").as_deref(), Some("proof"));
+        assert_eq!((proofs.find(4, "one"), proofs.find(3, "two")), (None, None));
+        proofs.keep(4, "two", &proof);
+        assert_eq!(proofs.find(3, "one"), None, "what led to an earlier head is forgotten");
+        (0..MOST_PROOFS as u64 * 2).for_each(|index| proofs.keep(index, "two", &proof));
+        assert!(proofs.0.lock().expect("a lock").1.len() <= MOST_PROOFS);
+    }
+}

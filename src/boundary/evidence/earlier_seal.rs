@@ -1,0 +1,50 @@
+//! The parts of an earlier seal that a bundle needs.
+
+use crate::boundary::logged_documents::leaf_data;
+use crate::boundary::logged_documents::{blob_text, envelope_in, predicate};
+use crate::seal::refusal::{Stopped, fault};
+use crate::seal::sealed::BundleShare;
+use crate::store::ledger::Ledger;
+use documents::crypto::digest::SealDigest;
+use documents::crypto::json;
+use documents::crypto::key_id::KeyId;
+use documents::record::envelope::Envelope;
+use documents::record::seal::Seal;
+use documents::record::step_definition::RegistryLeaf;
+
+/// Parts of a seal that is no longer in force, for the bundles of runs under this seal.
+pub(super) struct Earlier {
+    pub(super) index: u64,
+    pub(super) keys: Vec<KeyId>,
+    pub(super) bundled: BundleShare,
+    pub(super) manifest: Vec<RegistryLeaf>,
+}
+
+/// Returns the parts of an earlier seal that bundles share.
+pub(super) fn earlier_seal(ledger: &Ledger, digest: SealDigest) -> Result<Earlier, Stopped> {
+    let seals = ledger.seals().map_err(|e| fault(&e))?;
+    let entry = seals.iter().find(|entry| entry.digest == digest);
+    let index = entry.ok_or_else(|| fault(&format!("the seal {digest} is not in the log")))?.index;
+    let seal: Seal = predicate(&envelope_in(ledger, index)?)?;
+    let versions = match &seal.rosters {
+        Some(versions) => blob_text(ledger, *versions.as_bytes())?,
+        None => {
+            let first = blob_text(ledger, *seal.roster.as_bytes())?;
+            let first = Envelope::new(first.as_bytes(), Vec::new()).to_canonical().map_err(|e| fault(&e))?;
+            format!("[{}]", String::from_utf8(first).map_err(|e| fault(&e))?)
+        }
+    };
+    let bundled = BundleShare {
+        seal: leaf_text(ledger, index)?,
+        policy: blob_text(ledger, *seal.policy.as_bytes())?,
+        builtins: blob_text(ledger, *seal.builtins.as_bytes())?,
+        roster: versions,
+    };
+    let manifest = blob_text(ledger, *seal.registry.as_bytes())?;
+    let manifest = json::parse_as(manifest.as_bytes(), manifest.len()).map_err(|e| fault(&e))?;
+    Ok(Earlier { index, keys: seal.keys, bundled, manifest })
+}
+
+pub(super) fn leaf_text(ledger: &Ledger, index: u64) -> Result<String, Stopped> {
+    String::from_utf8(leaf_data(ledger, index)?).map_err(|e| fault(&e))
+}

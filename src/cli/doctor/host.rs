@@ -1,0 +1,150 @@
+//! What doctor says of this host: its sandbox, tried with real runs.
+
+use crate::cli::doctor::line::{Line, fix, noted, ok};
+use documents::record::enforcement::{Level, UNBOUNDED_WORDS};
+use documents::record::profile::Layer;
+use sandbox::isolation::probe::Missing;
+use sandbox::runs::Sandbox as _;
+use sandbox::runs::attempts::{self, Attempt};
+use sandbox::runs::linux::{LinuxSandbox, Setup};
+
+/// A sandbox of this host, with the directory of its runs.
+pub(super) struct HostTrial {
+    pub(super) sandbox: LinuxSandbox,
+    _scratch: tempfile::TempDir,
+}
+
+/// Finds the layers that this host supports, by setting up one sandbox.
+pub(super) fn host(wanted: Level) -> (Vec<Line>, Option<HostTrial>) {
+    let trial = || {
+        let scratch = tempfile::Builder::new().prefix("countersign-doctor-").tempdir();
+        let scratch = scratch.map_err(|error| {
+            format!(
+                "can't create a temporary directory ({error}): make /tmp \
+             writable, or set TMPDIR to a writable directory"
+            )
+        })?;
+        let failed = |error: std::io::Error| error.to_string();
+        // A run may have its own user id, so other users must be able to enter the directory.
+        std::fs::set_permissions(scratch.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711))
+            .map_err(failed)?;
+        let setup = Setup {
+            helper: None,
+            scratch: scratch.path().to_owned(),
+            spool: scratch.path().to_owned(),
+            private: Vec::new(),
+            unwritable: Vec::new(),
+        };
+        let sandbox = LinuxSandbox::new(&setup).map_err(failed)?;
+        let (probe, overlay) = (sandbox.probe().clone(), overlay(&sandbox));
+        let tried = attempts::make(&sandbox, &attempts::strongest(&sandbox), scratch.path());
+        Result::<_, String>::Ok((probe, overlay, tried, HostTrial { sandbox, _scratch: scratch }))
+    };
+    let (probe, overlay, tried, trial) = match trial() {
+        Ok(tried) => tried,
+        Err(error) => {
+            return (vec![fix("sandbox", format!("the sandbox can't be tried: {error}"))], None);
+        }
+    };
+    let mut lines = Vec::new();
+    for state in &probe.layers {
+        let what = format!("layer {}", state.layer.word());
+        lines.push(match &state.missing {
+            None => ok(&what, "held".to_owned()),
+            Some(missing) => {
+                let says = format!("missing: {}; fix it with: {}", missing.why, missing.knob);
+                if wanted == Level::Strict { fix(&what, says) } else { noted(&what, says) }
+            }
+        });
+    }
+    let level = probe.level();
+    let says = match level {
+        Level::Strict => "strict".to_owned(),
+        other => format!(
+            "{}; a boundary of level strict does not serve on this host, a boundary of level best-effort serves and \
+             reports the missing layers",
+            other.word()
+        ),
+    };
+    lines.push(if wanted == Level::Strict && level != Level::Strict {
+        fix("sandbox level", says)
+    } else {
+        ok("sandbox level", says)
+    });
+    lines.push(attempted(&tried, level));
+    lines.push(match &probe.cgroup {
+        Ok(names) => ok("limits", format!("{} of the whole run by a control group", names.join(", "))),
+        Err(why) => noted(
+            "limits",
+            format!(
+                "limits apply only to each process, because there is no control group for runs ({why}); with \
+                 systemd, set Delegate=yes"
+            ),
+        ),
+    });
+    if !probe.cgroup.as_ref().is_ok_and(|names| names.contains(&"memory")) {
+        lines.push(noted(
+            "memory",
+            format!(
+                "private memory of each process; nothing on this host limits {UNBOUNDED_WORDS} of a run: delegate \
+                 the memory controller (systemd: Delegate=yes), or permit fewer parallel runs, so that the memory of \
+                 the host is enough"
+            ),
+        ));
+    }
+    lines.extend(overlay);
+    if let Some(abi) = probe.landlock_abi {
+        lines.push(ok("Landlock", format!("ABI {abi}")));
+    }
+    let what = "user id";
+    lines.push(if probe.own_id {
+        ok(what, "each run gets one".to_owned())
+    } else if probe.held().contains(&Layer::Namespaces) {
+        ok(what, "runs have the user id of the service, and another id inside their user namespace".to_owned())
+    } else {
+        noted(what, SHARED_ID.to_owned())
+    });
+    (lines, Some(trial))
+}
+
+/// Text of the note for a service that is not root, on a host without user namespaces.
+pub(super) const SHARED_ID: &str = "runs have the user id of the service: the other layers protect the content of its files, \
+                         but a step can change the modes and times of these files, also of the boundary's key; run \
+                         the service as root, or allow user namespaces";
+
+/// Reports a host on which no run can have an overlay. If the host lacks the layer `filesystem`, another line already
+/// reports the cause.
+pub(super) fn overlay(sandbox: &LinuxSandbox) -> Option<Line> {
+    let has_root = sandbox.probe().held().contains(&Layer::Filesystem);
+    let Missing { why, knob } = sandbox.overlay().filter(|_| has_root)?;
+    Some(noted("overlays", format!("runs can't have an overlay ({why}): {knob}")))
+}
+
+/// Reports each attempt to leave the sandbox that succeeded in a real step.
+pub(super) fn attempted(tried: &Result<Vec<Attempt>, String>, level: Level) -> Line {
+    let what = "attempts to get out";
+    let attempts = match tried {
+        Err(error) => return fix(what, format!("the attempts failed to start: {error}")),
+        Ok(attempts) => attempts,
+    };
+    let of = |answer| attempts.iter().filter(move |attempt| attempt.answer == answer);
+    let got: Vec<&str> = of(attempts::AttemptResult::Got).map(|attempt| attempt.what).collect();
+    let not_made: Vec<String> = of(attempts::AttemptResult::NotMade)
+        .map(|attempt| format!("{} (no {})", attempt.what, attempt.needs))
+        .collect();
+    let mut says = format!("{} made by a real step", attempts.len() - not_made.len());
+    says.push_str(&if got.is_empty() {
+        ", all held".to_owned()
+    } else {
+        format!("; the step could: {}", got.join(", "))
+    });
+    if !not_made.is_empty() {
+        says.push_str(&format!("; not made: {}", not_made.join(", ")));
+    }
+    match (got.is_empty(), not_made.is_empty()) {
+        (true, true) => ok(what, says),
+        // Only the level `strict` promises to stop every attempt.
+        (false, _) if level == Level::Strict => fix(what, says),
+        _ => noted(what, says),
+    }
+}

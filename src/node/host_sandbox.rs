@@ -1,0 +1,64 @@
+//! The sandbox of this host, and the level that it must reach.
+
+use crate::node::config::Config;
+use crate::node::file_problem::{FileProblem, Problems};
+use crate::node::{descriptors, private};
+use documents::record::configuration::{Configuration, ConfiguredLimits, ConfiguredSandbox};
+use documents::record::enforcement::Level;
+use documents::record::profile::STRICT;
+use sandbox::isolation::probe::HostProbe;
+use sandbox::runs::linux::{LinuxSandbox, Setup};
+
+/// Prepares the sandbox and finds out which layers this host supports.
+///
+/// # Errors
+/// Returns an error if the sandbox's directories cannot be used.
+pub fn sandbox(config: &Config) -> Result<LinuxSandbox, Problems> {
+    // Check the limits before the probe of the sandbox, because without enough file descriptors the probe would report
+    // missing layers.
+    descriptors::check().map_err(|why| FileProblem::whole(&config.path, why))?;
+    let setup = Setup {
+        helper: None,
+        scratch: config.scratch(),
+        spool: config.spool(),
+        private: private::set(config),
+        unwritable: config.runbooks.clone(),
+    };
+    LinuxSandbox::new(&setup).map_err(|error| {
+        FileProblem::whole(&config.scratch(), format!("the sandbox can't be prepared: {error}")).into()
+    })
+}
+
+/// Returns a message for each layer of `strict` that this host lacks, with the reason and the correction.
+pub fn missing(probe: &HostProbe) -> impl Iterator<Item = String> {
+    probe.layers.iter().filter(|state| STRICT.contains(&state.layer)).filter_map(|state| {
+        let missing = state.missing.as_ref()?;
+        Some(format!("the layer {} is missing: {}; fix it with: {}", state.layer.word(), missing.why, missing.knob))
+    })
+}
+
+/// Returns the configuration for the seal, with the layers that the level requires on this host.
+///
+/// # Errors
+/// Returns an error if the configured level needs a layer that this host lacks.
+pub fn configure(config: &Config, probe: &HostProbe) -> Result<Configuration, Problems> {
+    let require = match config.sandbox.level {
+        Level::Strict => {
+            let advice = "or set `level = \"best-effort\"` under [sandbox], and runs get only the layers that this host supports";
+            let lacking: Vec<FileProblem> = missing(probe)
+                .map(|line| {
+                    FileProblem::whole(&config.path, format!("[sandbox] level is strict, and {line}; {advice}"))
+                })
+                .collect();
+            if !lacking.is_empty() {
+                return Err(Problems::new(lacking));
+            }
+            STRICT.to_vec()
+        }
+        Level::BestEffort | Level::Off => probe.held(),
+    };
+    Ok(Configuration {
+        limits: ConfiguredLimits { default: config.limits.of_a_run.clone(), maximum: config.limits.maximum.clone() },
+        sandbox: ConfiguredSandbox { level: config.sandbox.level, require },
+    })
+}
