@@ -192,7 +192,7 @@ impl Views<'_> {
             div.asks {
                 @if let Some(question) = &view.question {
                     div.question role="alertdialog" aria-label="Policy asks" {
-                        pre { (question.text) }
+                        pre tabindex="0" { (question.text) }
                         div.row {
                             @for button in &question.buttons {
                                 @let path = format!("/answer/{}/{}", question.number, button.letter);

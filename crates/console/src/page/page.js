@@ -64,7 +64,7 @@ const show = {
   async question(step, event) {
     const question = element("div", "", { class: "question", role: "alertdialog", "aria-label": "Policy asks" });
     const row = element("div", "", { class: "row" });
-    question.append(element("pre", event.text), row);
+    question.append(element("pre", event.text, { tabindex: "0" }), row);
     for (const [letter, words] of event.buttons) {
       const form = element("form", "", { method: "post", action: `/answer/${event.number}/${letter}` });
       form.append(element("button", words, { type: "submit" }));

@@ -1,0 +1,347 @@
+// Drives the pages of `countersign open` in a real browser. Each story has the name of what it proves.
+//
+//   node notebook.mjs PROGRAM BROWSER [--speed]     (scripts/check-pages installs what this needs, and calls it)
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+
+const load = createRequire(process.env.COUNTERSIGN_PAGES_PACKAGES);
+const { chromium } = load("playwright-core");
+const axe = load("axe-core");
+const [program, executablePath, speed] = process.argv.slice(2);
+
+const PAGE = `---
+countersign: 1
+params:
+  who: {type: string, pattern: "^[a-z]+$", description: "Name of a person"}
+  how: {type: string, enum: [fast, slow], default: slow}
+---
+# Deploy
+
+Some **prose** with a [link](https://example.com/), a list:
+
+- one
+- two
+
+| a | b |
+|---|---|
+| 1 | 2 |
+
+\`\`\`bash {#hello params=who,how}
+echo "hello $PARAM_WHO"; export LEFT="$PARAM_WHO"; n=$((n + 1)); export n; echo "run $n"
+\`\`\`
+
+## Later
+
+\`\`\`bash {#warned params=""}
+echo "left: $LEFT"; exit 2
+\`\`\`
+
+\`\`\`bash {#asks params=""}
+sleep 0; echo after
+\`\`\`
+
+\`\`\`bash {#long params=""}
+echo begun; while :; do :; done
+\`\`\`
+
+\`\`\`bash {#hostile params=""}
+printf '<img src=http://192.0.2.1/x onerror=alert(1)><script>document.title="owned"</script>\\033]0;title\\007\\033[31mred\\033[0m\\n'
+\`\`\`
+
+\`\`\`bash {#wide params=""}
+printf '%010485760d' 0; echo; echo end
+\`\`\`
+
+\`\`\`bash {#paced params=""}
+for ((i = 0; i < 200; i++)); do
+  next=$((\${EPOCHREALTIME/./} + 20000)); echo "at $EPOCHREALTIME"
+  while ((\${EPOCHREALTIME/./} < next)); do :; done
+done
+\`\`\`
+`;
+
+const HOSTILE = `---
+countersign: 1
+---
+# <script>document.title="owned"</script> <img src=http://192.0.2.1/y onerror=alert(1)>
+
+![a](http://192.0.2.1/z.png) [b](javascript:alert(1)) <iframe src="http://192.0.2.1/"></iframe>
+
+\`\`\`bash {#only params=""}
+echo "</code></pre><script>document.title='owned'</script>"
+\`\`\`
+`;
+
+/** A running \`countersign open\`, with the lines that no browser may have caused. */
+class Opened {
+  static async start(files, ...options) {
+    const opened = new Opened();
+    opened.home = mkdtempSync(join(tmpdir(), "countersign-pages-"));
+    for (const [name, text] of Object.entries(files)) writeFileSync(join(opened.home, name), text);
+    const env = { ...process.env, HOME: opened.home };
+    delete env.XDG_CONFIG_HOME;
+    delete env.XDG_STATE_HOME;
+    opened.process = spawn(program, ["open", ".", "--sandbox", ...options], { cwd: opened.home, env });
+    let complaints = "";
+    opened.process.stderr.on("data", (data) => (complaints += data));
+    for await (const line of createInterface(opened.process.stdout)) {
+      opened.link = line.match(/http:\/\/\S+/)?.[0];
+      break;
+    }
+    assert.ok(opened.link, `no address: ${complaints}`);
+    return opened;
+  }
+
+  /** Opens the address in a new browser context, which notes each request that leaves the machine and each refusal of the
+   * content security policy. */
+  async enter(browser, options = {}) {
+    const context = await browser.newContext(options);
+    context.setDefaultTimeout(20_000);
+    const wrong = [];
+    const { host } = new URL(this.link);
+    context.on("request", (request) => {
+      if (new URL(request.url()).host !== host) wrong.push(`a request to ${request.url()}`);
+    });
+    context.on("console", (message) => {
+      if (/Content.Security.Policy|Refused to/.test(message.text())) wrong.push(message.text());
+    });
+    context.on("weberror", (error) => wrong.push(String(error.error())));
+    const page = await context.newPage();
+    await page.goto(this.link);
+    return { context, page, wrong, origin: `http://${host}` };
+  }
+
+  stop() {
+    this.process.kill("SIGINT");
+    rmSync(this.home, { recursive: true, force: true });
+  }
+}
+
+const step = (page, name) => page.locator(`section[aria-label="${name}"]`);
+const run = (page, name) => step(page, name).getByRole("button", { name: `Run ${name}` }).click();
+const until = (page, name, state) => page.locator(`section[aria-label="${name}"][data-state="${state}"]`).waitFor();
+const output = (page, name) => step(page, name).locator(".output").textContent();
+
+async function findings(page, context) {
+  await page.evaluate(axe.source);
+  const tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22a", "wcag22aa"];
+  const found = await page.evaluate((values) => window.axe.run(document, { runOnly: { type: "tag", values } }), tags);
+  return found.violations.map((one) => `${context}: ${one.id}: ${one.nodes.map((node) => node.html).join(" | ")}`);
+}
+
+const stories = {
+  async "a person fills in a form, runs steps in one session and answers a question"(browser, opened) {
+    const { page, wrong } = await opened.enter(browser);
+    await page.getByRole("link", { name: "page.md" }).click();
+    assert.equal(await page.title(), "page.md - countersign");
+    const hello = step(page, "hello");
+    await hello.getByLabel("who").fill("BAD");
+    await run(page, "hello");
+    await until(page, "hello", "failed");
+    assert.match(await hello.locator(".state").textContent(), /does not match \^\[a-z\]\+\$/);
+    await hello.getByLabel("who").fill("anna");
+    await hello.getByLabel("how").selectOption("fast");
+    await run(page, "hello");
+    await until(page, "hello", "passed");
+    assert.equal(await output(page, "hello"), "hello anna\nrun 1\n");
+    await run(page, "warned");
+    await until(page, "warned", "warned");
+    assert.equal(await output(page, "warned"), "left: anna\n");
+    await run(page, "asks");
+    const question = step(page, "asks").getByRole("alertdialog");
+    await question.waitFor();
+    assert.equal(await question.getByRole("button").count(), 5);
+    assert.ok(await question.getByRole("button").first().evaluate((button) => button === document.activeElement));
+    await question.getByRole("button", { name: "allow once" }).click();
+    await until(page, "asks", "passed");
+    assert.match(await output(page, "asks"), /after/);
+    await page.getByRole("button", { name: "Begin a new session" }).click();
+    await until(page, "warned", "ready");
+    await run(page, "warned");
+    await until(page, "warned", "warned");
+    assert.equal(await output(page, "warned"), "left: \n");
+    assert.deepEqual(wrong, []);
+  },
+
+  async "output appears while the step runs, in two tabs, and Stop ends the step"(browser, opened) {
+    const { context, page, origin, wrong } = await opened.enter(browser);
+    await page.getByRole("link", { name: "page.md" }).click();
+    const second = await context.newPage();
+    await second.goto(page.url());
+    await run(page, "long");
+    for (const tab of [page, second]) await tab.locator('section[aria-label="long"] .output', { hasText: "begun" }).waitFor();
+    assert.equal(await step(second, "long").getAttribute("data-state"), "running");
+    await second.getByRole("button", { name: "Stop the step that runs" }).click();
+    for (const tab of [page, second]) await until(tab, "long", "failed");
+    assert.ok(origin && wrong.length === 0, wrong.join("\n"));
+  },
+
+  async "a double click and a reload run nothing twice"(browser, opened) {
+    const { page } = await opened.enter(browser);
+    await page.getByRole("link", { name: "page.md" }).click();
+    await step(page, "hello").getByLabel("who").fill("b");
+    await step(page, "hello").getByRole("button", { name: "Run hello" }).dblclick();
+    await until(page, "hello", "passed");
+    await page.reload();
+    await page.waitForTimeout(300);
+    assert.equal(await output(page, "hello"), "hello b\nrun 1\n");
+  },
+
+  async "the keyboard alone runs a step"(browser, opened) {
+    const { page } = await opened.enter(browser);
+    await page.getByRole("link", { name: "page.md" }).click();
+    const reached = [];
+    for (let at = 0; at < 40; at += 1) {
+      await page.keyboard.press("Tab");
+      const here = await page.evaluate(() => {
+        const active = document.activeElement;
+        return active.labels?.[0]?.textContent.trim() || active.textContent.trim() || active.tagName;
+      });
+      reached.push(here);
+      if (here.startsWith("who")) await page.keyboard.type("kim");
+      if (here === "Run hello") break;
+    }
+    assert.equal(reached.at(-1), "Run hello", reached.join(" > "));
+    const order = ["Skip to the page", "hello", "Begin a new session", "how", "who", "Run hello"].map((name) => reached.findIndex((one) => one.startsWith(name)));
+    assert.deepEqual(order, [...order].sort((a, b) => a - b), reached.join(" > "));
+    await page.keyboard.press("Enter");
+    await until(page, "hello", "passed");
+  },
+
+  async "text of a runbook, of its output and of its name is never markup, and no request leaves the machine"(browser, opened) {
+    const { page, wrong, origin } = await opened.enter(browser);
+    await page.getByRole("link", { name: "page.md" }).click();
+    await run(page, "hostile");
+    await until(page, "hostile", "passed");
+    assert.match(await output(page, "hostile"), /<script>document\.title="owned"<\/script>\\x1b\]0;title\\x07red/);
+    assert.equal(await step(page, "hostile").locator(".output span.c1").textContent(), "red");
+    await page.goto(`${origin}/`);
+    assert.match(await page.locator("main").textContent(), /<b>name\.md: can't be opened/);
+    await page.getByRole("link", { name: "hostile" }).click();
+    await run(page, "only");
+    await until(page, "only", "passed");
+    assert.equal(await page.locator("iframe, img, script:not([src])").count(), 0);
+    assert.equal(await page.locator('a[href^="javascript:"]').count(), 0);
+    assert.notEqual(await page.title(), "owned");
+    assert.deepEqual(wrong, []);
+  },
+
+  async "10 MB of output in one line end, and the page says what it leaves out"(browser, opened) {
+    const { page } = await opened.enter(browser);
+    await page.getByRole("link", { name: "page.md" }).click();
+    await run(page, "wide");
+    await page.locator('section[aria-label="wide"]:not([data-state="ready"]):not([data-state="running"])').waitFor();
+    const text = await output(page, "wide");
+    assert.ok(text.length < 3 << 20 && /shows no more/.test(text), String(text.length));
+  },
+
+  async "all but live output works without JavaScript"(browser, opened) {
+    const { page, wrong } = await opened.enter(browser, { javaScriptEnabled: false });
+    await page.getByRole("link", { name: "page.md" }).click();
+    await step(page, "hello").getByLabel("who").fill("plain");
+    await run(page, "hello");
+    for (let at = 0; at < 50 && (await step(page, "hello").getAttribute("data-state")) !== "passed"; at += 1) {
+      await page.waitForTimeout(200);
+      await page.goto(page.url().split("#")[0]);
+    }
+    assert.equal(await output(page, "hello"), "hello plain\nrun 1\n");
+    await run(page, "asks");
+    for (let at = 0; at < 50 && !(await step(page, "asks").getByRole("button", { name: "deny", exact: true }).count()); at += 1) {
+      await page.waitForTimeout(200);
+      await page.goto(page.url().split("#")[0]);
+    }
+    await step(page, "asks").getByRole("button", { name: "deny", exact: true }).click();
+    assert.deepEqual(wrong, []);
+  },
+
+  async "axe finds nothing under WCAG 2.2 A and AA in any look"(browser, opened) {
+    const looks = {
+      light: { colorScheme: "light" },
+      dark: { colorScheme: "dark" },
+      "forced colours": { forcedColors: "active" },
+      "forced colours, dark": { forcedColors: "active", colorScheme: "dark" },
+      "320 px": { viewport: { width: 320, height: 640 } },
+      "200 %": { viewport: { width: 640, height: 400 }, deviceScaleFactor: 2 },
+    };
+    const found = [];
+    let state;
+    for (const [name, look] of Object.entries(looks)) {
+      let context, page;
+      if (state) {
+        context = await browser.newContext({ ...look, storageState: state.cookies });
+        page = await context.newPage();
+        await page.goto(state.origin);
+      } else {
+        const entered = await opened.enter(browser, look);
+        ({ context, page } = entered);
+        state = { cookies: await context.storageState(), origin: entered.origin };
+      }
+      found.push(...(await findings(page, `list, ${name}`)));
+      await page.getByRole("link", { name: "page.md" }).click();
+      if (!state.ran) {
+        await step(page, "hello").getByLabel("who").fill("anna");
+        await run(page, "hello");
+        await until(page, "hello", "passed");
+        await run(page, "warned");
+        await until(page, "warned", "warned");
+        await run(page, "asks");
+        await step(page, "asks").getByRole("alertdialog").waitFor();
+        state.ran = true;
+      }
+      found.push(...(await findings(page, `page, ${name}`)));
+      const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+      if (wide > 0) found.push(`page, ${name}: ${wide} px wider than the window`);
+    }
+    assert.deepEqual(found, []);
+  },
+};
+
+/** Measures the time from the write of a line in a step to its place in the page, for 200 lines. */
+async function measure(browser, opened) {
+  const { page } = await opened.enter(browser);
+  const began = Date.now();
+  await page.getByRole("link", { name: "page.md" }).click();
+  await page.waitForLoadState("domcontentloaded");
+  console.log(`page: DOM ready after ${Date.now() - began} ms`);
+  await page.evaluate(() => {
+    window.late = [];
+    const output = document.querySelector('section[aria-label="paced"] .output');
+    new MutationObserver((changes) => {
+      const now = performance.timeOrigin + performance.now();
+      for (const change of changes) {
+        for (const node of change.addedNodes) {
+          for (const [, at] of node.textContent.matchAll(/at (\d+\.\d+)/g)) window.late.push(now - at * 1000);
+        }
+      }
+    }).observe(output, { childList: true });
+  });
+  await run(page, "paced");
+  await until(page, "paced", "passed");
+  const late = (await page.evaluate(() => window.late)).sort((a, b) => a - b);
+  const at = (part) => late[Math.floor(late.length * part)].toFixed(1);
+  console.log(`live output: ${late.length} lines, write to page p50 ${at(0.5)} ms, p99 ${at(0.99)} ms`);
+}
+
+const browser = await chromium.launch({ executablePath, args: ["--no-sandbox"] });
+let failed = 0;
+const played = speed ? { measure } : stories;
+for (const [name, story] of Object.entries(played)) {
+  const opened = await Opened.start({ "page.md": PAGE, "hostile.md": HOSTILE, "<b>name.md": HOSTILE });
+  const began = Date.now();
+  try {
+    await story(browser, opened);
+    console.log(`ok      ${name} (${Date.now() - began} ms)`);
+  } catch (error) {
+    failed += 1;
+    console.log(`FAILED  ${name}\n${error.stack}`);
+  }
+  for (const context of browser.contexts()) await context.close();
+  opened.stop();
+}
+await browser.close();
+process.exit(failed ? 1 : 0);
