@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use client::terminal::exit::CommandFailure;
+use documents::record::extension_names::Program;
 use documents::record::ident::IdentError;
-use documents::record::later_words::Program;
 use documents::record::profile::{Limits, Profile};
 use sandbox::programs::program_lookup::{WantedPrograms, list_of};
 use sandbox::runs::Sandbox as _;

@@ -6,8 +6,8 @@ use documents::crypto::digest::{BlobDigest, sha256};
 use documents::crypto::{canonical, json};
 use documents::record::document::{Predicate, Statement};
 use documents::record::envelope::{Base64, Envelope};
-use documents::record::later_parts::Manifest;
 use documents::record::receipt::Receipt;
+use documents::record::run_extensions::Manifest;
 
 pub(super) fn envelope_in(ledger: &Ledger, index: u64) -> Result<Envelope, Stopped> {
     let leaf = leaf_data(ledger, index)?;

@@ -14,9 +14,9 @@ use crate::seal::sealed::Sealed;
 use crate::store::stored_status::StoredStatus;
 use documents::record::authorization::{Authorization, Permission};
 use documents::record::code::Code;
+use documents::record::extension_names::SessionId;
 use documents::record::ident::ProposalId;
-use documents::record::later_parts::SessionReference;
-use documents::record::later_words::SessionId;
+use documents::record::run_extensions::SessionReference;
 use judgement::decision::permissions::{PermissionsError, check_permissions, check_profile};
 
 impl Proposals {

@@ -33,8 +33,8 @@ use documents::crypto::digest::{AuthorizationDigest, InputDigest, StepDigest, sh
 use documents::record::authorization::{Authorization, StepReference};
 use documents::record::code::Code;
 use documents::record::envelope::VerifiedSignature;
+use documents::record::extension_names::SessionId;
 use documents::record::ident::{Name, Nonce, ProposalId, StepRef};
-use documents::record::later_words::SessionId;
 use documents::record::token::Scope;
 use documents::record::validity::{DEFAULT_WINDOW_S, MAX_WINDOW_S, Timestamp};
 use documents::yaml::nearest;

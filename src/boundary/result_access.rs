@@ -12,8 +12,8 @@ use documents::record::authorization::Authorization;
 use documents::record::document::Statement;
 use documents::record::envelope::Base64;
 use documents::record::ident::ReceiptId;
-use documents::record::later_parts::OUTPUTS_PATH;
 use documents::record::receipt::Receipt;
+use documents::record::run_extensions::OUTPUTS_PATH;
 use documents::record::step_definition::StepDefinition;
 use wire::api::view::ReceiptFiles;
 

@@ -8,7 +8,7 @@ use crate::seal::caller::Caller;
 use crate::seal::refusal::{Refusal, Stopped};
 use crate::seal::surroundings::Surroundings;
 use documents::record::code::Code;
-use documents::record::later_words::SessionId;
+use documents::record::extension_names::SessionId;
 use documents::record::step_definition::SessionUse;
 use documents::record::token::Scope;
 use wire::api::view::{SessionList, SessionRunView, SessionView};

@@ -19,7 +19,7 @@ use crate::seal::refusal::{Refusal, Stopped, fault};
 use documents::crypto::digest::{ContentDigest, Sha256Stream};
 use documents::record::code::Code;
 use documents::record::ident::Name;
-use documents::record::later_parts::{Artifact, Artifacts, MAX_ARTIFACTS_BYTES};
+use documents::record::run_extensions::{Artifact, Artifacts, MAX_ARTIFACTS_BYTES};
 use documents::record::validity::Timestamp;
 use sandbox::runs::PlannedInput;
 

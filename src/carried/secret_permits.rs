@@ -9,8 +9,8 @@ use serde_json::Value;
 use crate::seal::refusal::Refusal;
 use documents::crypto::secret_value::SecretValue;
 use documents::record::code::Code;
+use documents::record::extension_names::SecretName;
 use documents::record::ident::StepRef;
-use documents::record::later_words::SecretName;
 use documents::record::step_definition::{
     Format, OWN_VARIABLES, SecretAs, StepDefinition, StepSecret, named_secrets, secret_name,
 };

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use documents::record::extension_names::{OWN_PROGRAMS, Program};
 use documents::record::ident::StepRef;
-use documents::record::later_words::{OWN_PROGRAMS, Program};
 use judgement::policy::builtins::Builtins;
 use judgement::policy::decide::{DecisionPlace, Flags};
 use judgement::policy::file::Policy;

@@ -16,7 +16,7 @@ use client::terminal::printable_text::PrintableText;
 use client::terminal::refused_programs::{ListPlace, OutputComplaints, refusal_lines};
 use client::terminal::streams::Terminal;
 use documents::record::declared::DeclaredSandbox;
-use documents::record::later_words::Program;
+use documents::record::extension_names::Program;
 use documents::record::profile::{Layer, Limits, NetworkMode, Proc, Profile, STRICT, Workdir};
 use documents::record::program_list::ProgramList;
 use documents::record::sandbox_permission::SandboxPermission;

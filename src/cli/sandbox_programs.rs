@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use documents::record::later_words::Program;
+use documents::record::extension_names::Program;
 use documents::record::program_list::ProgramList;
 use judgement::policy::builtins::Builtins;
 use sandbox::programs::learned_programs::LearnedPrograms;

@@ -13,7 +13,7 @@ use crate::node::{kept_checkpoint, last_backup, open_store, places, restore, sta
 use crate::store::ledger::Ledger;
 use crate::store::lock::StoreLock;
 use crate::store::sqlite;
-use crate::store::survey::{RESTORE, StoreDefect, StoreSurvey};
+use crate::store::store_report::{RESTORE, StoreDefect, StoreReport};
 use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::printable_text::PrintableText;
 use client::terminal::streams::Terminal;
@@ -206,16 +206,16 @@ fn check(config: &Config, backup: Option<&Path>, terminal: &Terminal) -> Result<
             }
         };
         let unusable = |message: String| problems(FileProblem::whole(database, message).into());
-        let mut survey = restore::look_through(config, database, outputs, &mut progress)
+        let mut report = restore::look_through(config, database, outputs, &mut progress)
             .map_err(|fault| unusable(fault.to_string()))?;
         if !quiet {
             let _ = write!(std::io::stderr(), "\r");
         }
         if backup.is_none() && number == 0 {
-            survey.defects.extend(behind(config, database)?);
+            report.defects.extend(behind(config, database)?);
         }
-        wrong |= !survey.defects.is_empty();
-        tell(database, &survey, terminal)?;
+        wrong |= !report.defects.is_empty();
+        tell(database, &report, terminal)?;
     }
     drop(lock);
     Ok(if wrong { Exit::CheckSaidNo } else { Exit::Done })
@@ -228,7 +228,7 @@ fn behind(config: &Config, database: &Path) -> Result<Vec<StoreDefect>, CommandF
     let known = kept_checkpoint::read_known(config);
     let key = restore::open_key(config).map_err(problems)?;
     let settings = open_store::settings(config, &key, &start::surroundings()).map_err(problems)?;
-    // The survey has already reported a store whose tree cannot be read.
+    // The check has already reported a store whose tree cannot be read.
     let Ok((reads, head)) = sqlite::reads::at_rest(database) else { return Ok(Vec::new()) };
     let Ok(ledger) = Ledger::at_rest(std::sync::Arc::new(reads), head, settings, None) else { return Ok(Vec::new()) };
     let compared = kept_checkpoint::compare(config, known, &ledger, key.key()).into_iter();
@@ -236,41 +236,41 @@ fn behind(config: &Config, database: &Path) -> Result<Vec<StoreDefect>, CommandF
     Ok(compared.filter_map(|(path, result)| Some(defect(result.err()?, path))).collect())
 }
 
-fn tell(database: &Path, survey: &StoreSurvey, terminal: &Terminal) -> Result<(), CommandFailure> {
-    let root = format!("sha256:{}", documents::crypto::digest::hex(&survey.root));
+fn tell(database: &Path, report: &StoreReport, terminal: &Terminal) -> Result<(), CommandFailure> {
+    let root = format!("sha256:{}", documents::crypto::digest::hex(&report.root));
     if terminal.json {
-        let defects: Vec<_> = survey
+        let defects: Vec<_> = report
             .defects
             .iter()
             .map(|defect| json!({"place": defect.place, "what": defect.what, "mend": defect.fix}))
             .collect();
         let counts: serde_json::Map<String, serde_json::Value> =
-            survey.counts.iter().map(|(what, count)| ((*what).to_owned(), json!(count))).collect();
+            report.counts.iter().map(|(what, count)| ((*what).to_owned(), json!(count))).collect();
         return terminal.object(&json!({
             "store": database.display().to_string(),
-            "boundary": survey.boundary,
-            "entries": survey.size,
+            "boundary": report.boundary,
+            "entries": report.size,
             "root": root,
             "counts": counts,
-            "notes": survey.notes,
+            "notes": report.notes,
             "defects": defects,
         }));
     }
     let mut text = format!("{}\n", shown(database));
-    let counts: Vec<String> = survey.counts.iter().map(|(what, count)| format!("{count} {what}")).collect();
+    let counts: Vec<String> = report.counts.iter().map(|(what, count)| format!("{count} {what}")).collect();
     text.push_str(&format!("  seen      {}\n", counts.join(", ")));
-    text.push_str(&format!("  log       {} entries, root {root}\n", survey.size));
-    for note in &survey.notes {
+    text.push_str(&format!("  log       {} entries, root {root}\n", report.size));
+    for note in &report.notes {
         text.push_str(&format!("  note      {}\n", PrintableText::text(note).as_str()));
     }
-    for defect in &survey.defects {
+    for defect in &report.defects {
         text.push_str(&format!(
             "  DEFECT    {}\n",
             PrintableText::text(&format!("{}: {}", defect.place, defect.what)).as_str()
         ));
         text.push_str(&format!("            {}\n", defect.fix));
     }
-    match survey.defects.len() {
+    match report.defects.len() {
         0 => text.push_str("  no defect\n"),
         1 => text.push_str("  1 defect\n"),
         more => text.push_str(&format!("  {more} defects\n")),

@@ -37,10 +37,10 @@ use documents::crypto::canonical;
 use documents::crypto::digest::BlobDigest;
 use documents::record::code::Code;
 use documents::record::envelope::{Base64, Signed};
-use documents::record::later_parts::{SessionChange, SessionReference};
 use documents::record::receipt::{
     ConsumptionRef, Decision, Files, Outcome, Output, Receipt, ReceiptBoundary, Status, Stream, Usage,
 };
+use documents::record::run_extensions::{SessionChange, SessionReference};
 use documents::record::stream_name::StreamName;
 use documents::record::validity::Timestamp;
 use judgement::decision::exclusion::{self, Tokens};

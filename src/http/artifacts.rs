@@ -16,8 +16,8 @@ use crate::http::outputs::OCTETS;
 use crate::http::proposals::PROPOSAL_ID;
 use crate::http::route::{HandlerResult, Route};
 use documents::crypto::digest::ContentDigest;
+use documents::record::extension_names::ArtifactName;
 use documents::record::ident::ProposalId;
-use documents::record::later_words::ArtifactName;
 use wire::api::body::StoredArtifact;
 
 /// Number of bytes in one read.

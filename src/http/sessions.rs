@@ -7,7 +7,7 @@ use crate::http::call::{RouteCall, answer, read};
 use crate::http::operation::{BodyShape, Field, Reply, RouteAccess, Verb, ok};
 use crate::http::route::{HandlerResult, Route};
 use documents::record::code::Code;
-use documents::record::later_words::SessionId;
+use documents::record::extension_names::SessionId;
 use wire::api::body::NewSession;
 use wire::api::view::{SessionList, SessionView};
 

@@ -17,7 +17,7 @@ use crate::node::secret_sources::read;
 use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::printable_text::PrintableText;
 use documents::record::authorization::{Permission, PermissionKind, PermissionReason};
-use documents::record::later_words::SecretName;
+use documents::record::extension_names::SecretName;
 use documents::record::step_definition::{Format, SecretAs, StepDefinition, StepSecret, named_secrets};
 use judgement::policy::applied_rule::AppliedRule;
 use judgement::policy::decide::PolicyVerdict;

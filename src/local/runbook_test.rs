@@ -6,7 +6,7 @@ use regex::Regex;
 use serde_json::Value;
 
 use crate::local::fuzz_value::FuzzValue;
-use documents::record::later_words::RelativePath;
+use documents::record::extension_names::RelativePath;
 use documents::yaml::{self, YamlFlaw, YamlKind, YamlNode};
 
 /// Tests of a runbook.

@@ -16,7 +16,7 @@ use client::terminal::printable_text::PrintableText;
 use client::terminal::refused_programs::OWN_DIRECTORIES;
 use documents::record::authorization::PermissionKind;
 use documents::record::declared::check_program;
-use documents::record::later_words::{OWN_PROGRAMS, Program};
+use documents::record::extension_names::{OWN_PROGRAMS, Program};
 use documents::record::profile::{ISOLATED, Profile};
 use documents::record::program_list::{ListedProgram, ProgramFacts, ProgramMode};
 use documents::record::step_definition::{Format, StepDefinition};

@@ -18,7 +18,7 @@ use client::terminal::exit::CommandFailure;
 use client::terminal::printable_text::PrintableText;
 use client::terminal::streams::Terminal;
 use documents::record::declared::DeclaredSandbox;
-use documents::record::later_words::RelativePath;
+use documents::record::extension_names::RelativePath;
 use documents::record::step_definition::{StepDefinition, Template};
 use judgement::registry::Registry;
 use judgement::registry::gruntwork::OtherBlock;

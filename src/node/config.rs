@@ -11,8 +11,8 @@ use schemars::JsonSchema;
 
 use crate::store::retention::Retention;
 use documents::record::enforcement::Level;
+use documents::record::extension_names::SecretName;
 use documents::record::ident::BoundaryName;
-use documents::record::later_words::SecretName;
 use documents::record::profile::Limits;
 use judgement::registry::runbook_directories::{InvalidFiles, RunbookDirectories};
 

@@ -31,9 +31,9 @@ use crate::seal::sealed::SealPredecessor;
 use crate::store::fault::StoreFault;
 use crate::store::ledger::Ledger;
 use crate::store::lock::StoreLock;
-use crate::store::sqlite::{self, backup, survey};
+use crate::store::sqlite::{self, backup, check};
+use crate::store::store_report::{StoreDefect, StoreReport, StoreScope};
 use crate::store::stored_token::Token;
-use crate::store::survey::{StoreDefect, StoreScope, StoreSurvey};
 use crate::store::{CheckpointRow, crash_points};
 use documents::crypto::digest::SealDigest;
 use documents::record::ident::{Epoch, Name};
@@ -234,7 +234,7 @@ fn build(
         look_through(config, &database, &old.join(OUTPUTS), &mut |_, _| {}).map_err(|fault| at(&source, &fault))?;
     // A missing output does not stop the restore, because all other data is intact.
     let (lost, broken): (Vec<&StoreDefect>, Vec<&StoreDefect>) =
-        found.defects.iter().partition(|defect| defect.fix == crate::store::survey::LOST);
+        found.defects.iter().partition(|defect| defect.fix == crate::store::store_report::LOST);
     if let Some(first) = broken.first() {
         let message = format!(
             "the backup has {} defects, the first: {}: {}; nothing was restored. Use an older backup; `countersign store check BACKUP` lists all defects",
@@ -395,14 +395,14 @@ pub fn look_through(
     database: &Path,
     outputs: &Path,
     progress: &mut dyn FnMut(u64, u64),
-) -> Result<StoreSurvey, StoreFault> {
+) -> Result<StoreReport, StoreFault> {
     let scope = StoreScope {
         name: config.name.clone(),
         outputs: outputs.to_owned(),
         retention: config.retention_times(),
         now: (start::surroundings().now)(),
     };
-    survey::survey(database, &scope, progress)
+    check::check(database, &scope, progress)
 }
 
 /// Reads the boundary's key.

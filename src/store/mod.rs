@@ -34,6 +34,7 @@ pub mod open_proposals;
 pub mod retention;
 pub mod shared;
 pub mod sqlite;
+pub mod store_report;
 pub mod stored_denial;
 pub mod stored_leaf;
 pub mod stored_log;
@@ -42,7 +43,6 @@ pub mod stored_run;
 pub mod stored_seal;
 pub mod stored_status;
 pub mod stored_token;
-pub mod survey;
 pub mod tree;
 mod writer;
 

@@ -5,6 +5,7 @@
 //! checkpoint would hide a failed sync.
 
 pub mod backup;
+pub mod check;
 mod columns;
 mod errors;
 mod precedents;
@@ -16,7 +17,6 @@ mod retired_rows;
 mod rows;
 mod run_rows;
 mod schema;
-pub mod survey;
 mod token_rows;
 
 use std::ops::Range;

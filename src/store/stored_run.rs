@@ -9,7 +9,7 @@ use crate::store::stored_proposal::AuthorizationCore;
 use crate::store::stored_status::{StatusDetail, StoredStatus};
 use documents::crypto::digest::{Blake3Digest, BlobDigest, LeafHash, SealDigest};
 use documents::record::ident::ProposalId;
-use documents::record::later_parts::SessionReference;
+use documents::record::run_extensions::SessionReference;
 use documents::record::validity::Timestamp;
 
 /// Request to spend a nonce for a verified authorization.

@@ -439,9 +439,9 @@ impl Torture {
     /// Checks the invariants in the store at rest.
     fn hold(&mut self, place: &str, recovered: bool) {
         let config = Config::load(&self.world.path("b/countersign.toml")).expect("a configuration");
-        let survey = restore::look_through(&config, &config.database, &config.outputs(), &mut |_, _| {});
-        let survey = survey.unwrap_or_else(|fault| panic!("{place}: {fault}"));
-        assert_eq!(survey.defects, [], "{place}");
+        let report = restore::look_through(&config, &config.database, &config.outputs(), &mut |_, _| {});
+        let report = report.unwrap_or_else(|fault| panic!("{place}: {fault}"));
+        assert_eq!(report.defects, [], "{place}");
         let (reads, head) = at_rest(&config.database).expect("a store");
         let leaves = reads.leaves(0..head.size).expect("leaves");
         let hashes: Vec<_> = leaves.iter().map(|leaf| merkle::leaf_hash(leaf)).collect();

@@ -23,8 +23,8 @@ use documents::record::document::{Predicate, Statement};
 use documents::record::envelope::{
     Base64, Envelope, EnvelopeSignature, MAX_SIGNATURES, Signed, Verified, VerifiedSignature,
 };
+use documents::record::extension_names::Program;
 use documents::record::kinds::StatementKind;
-use documents::record::later_words::Program;
 use documents::record::malformed::Malformed;
 use documents::record::program_list::{ListedProgram, ProgramFacts, ProgramList, ProgramMode};
 use documents::record::receipt::{MAX_REST_BYTES, Receipt};

@@ -11,7 +11,7 @@ use crate::carried::sessions::{SessionRun, SessionUser, Sessions, directory_exis
 use crate::seal::refusal::Refusal;
 use documents::crypto::digest::AuthorizationDigest;
 use documents::record::ident::{ProposalId, StepRef};
-use documents::record::later_parts::{SessionChange, SessionReference};
+use documents::record::run_extensions::{SessionChange, SessionReference};
 use documents::record::validity::Timestamp;
 use sandbox::isolation::session_tree::SessionTree;
 use sandbox::sessions::session_state::{GivenToRun, ShellState, StateTooLarge};

@@ -14,7 +14,7 @@ use client::home::named_file::read_bounded;
 use client::terminal::exit::CommandFailure;
 use client::terminal::printable_text::PrintableText;
 use documents::record::authorization::{PermissionKind, PermissionReason};
-use documents::record::later_words::Program;
+use documents::record::extension_names::Program;
 use judgement::policy::builtins::Builtins;
 use judgement::policy::decide::{Decided, DecisionPlace, Flags, PolicyDecision, PolicyVerdict};
 use judgement::policy::file::Mode;

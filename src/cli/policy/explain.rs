@@ -13,7 +13,7 @@ use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::printable_text::PrintableText;
 use client::terminal::streams::Terminal;
 use client::terminal::table::aligned;
-use documents::record::later_words::Program;
+use documents::record::extension_names::Program;
 use judgement::policy::decide::DecisionPlace;
 use judgement::policy::program_names::ProgramOrigin;
 use judgement::policy::required_permissions::is_read;

@@ -9,7 +9,7 @@ use client::terminal::screen::{LineTone, Screen};
 use client::terminal::streams::Terminal;
 use client::terminal::table::aligned;
 use documents::record::authorization::PermissionKind;
-use documents::record::later_words::Program;
+use documents::record::extension_names::Program;
 use judgement::policy::lists::{KINDS, ListEntry, ListSide, word};
 use judgement::policy::origin::RuleOrigin;
 use judgement::policy::ruling::Ruling;

@@ -22,8 +22,8 @@ use documents::crypto::digest::{Blake3Digest, ContentDigest};
 use documents::record::document::Statement;
 use documents::record::envelope::Base64;
 use documents::record::ident::ReceiptId;
-use documents::record::later_parts::{Manifest, ManifestEntry};
 use documents::record::receipt::{Files, Receipt, Stream};
+use documents::record::run_extensions::{Manifest, ManifestEntry};
 use documents::record::stream_name::StreamName;
 use wire::api::view::{ProposalStatus, ProposalView, ReceiptFiles, ReceiptView};
 

@@ -20,8 +20,8 @@ use documents::crypto::digest::{ContentDigest, RenderedDigest, Sha256Stream, Ste
 use documents::crypto::{canonical, json as strict};
 use documents::record::authorization::{Authorization, BoundaryRef, MAX_REASON_BYTES, StepReference};
 use documents::record::envelope::Envelope;
+use documents::record::extension_names::SessionId;
 use documents::record::ident::{IdentError, Name, Nonce, ProposalId, ReceiptId, StepRef};
-use documents::record::later_words::SessionId;
 use documents::record::step_definition::StepDefinition;
 use documents::record::validity::{DEFAULT_WINDOW_S, MAX_WINDOW_S};
 use judgement::registry::parameter_schema::ParameterSchema;

@@ -7,7 +7,7 @@ use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::printable_text::PrintableText;
 use crate::terminal::streams::Terminal;
 use crate::terminal::table::aligned;
-use documents::record::later_words::SessionId;
+use documents::record::extension_names::SessionId;
 use wire::api::body::NewSession;
 use wire::api::view::{SessionList, SessionView};
 

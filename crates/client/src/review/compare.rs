@@ -238,7 +238,7 @@ mod tests {
     use crate::review::sources::LastRun;
     use documents::crypto::canonical::to_canonical;
     use documents::crypto::digest::StepDigest;
-    use documents::record::later_words::OWN_PROGRAMS;
+    use documents::record::extension_names::OWN_PROGRAMS;
     use documents::record::profile::{Layer, Limits, Profile, STRICT};
     use documents::record::program_list::ProgramList;
 

@@ -15,7 +15,7 @@ use crate::terminal::printable_text::PrintableText;
 use crate::terminal::screen::lines_of;
 use documents::crypto::canonical::to_canonical;
 use documents::record::authorization::{Authorization, PermissionKind, PermissionReason};
-use documents::record::later_words::OWN_PROGRAMS;
+use documents::record::extension_names::OWN_PROGRAMS;
 use documents::record::profile::{Profile, STRICT, Workdir};
 use documents::record::sandbox_permission::SandboxPermission;
 use documents::record::validity::Timestamp;

@@ -185,7 +185,7 @@ mod tests {
     use crate::review::review_case::{case, fails, judged, painted};
     use crate::review::sources::ReviewSources;
     use documents::crypto::digest::ContentDigest;
-    use documents::record::later_parts::{Artifact, Artifacts, PlanReference, SessionReference};
+    use documents::record::run_extensions::{Artifact, Artifacts, PlanReference, SessionReference};
 
     const PLAN: &str = "+ create web-4\n";
 

@@ -1,8 +1,8 @@
 //! Texts for amounts, rules and paths.
 
 use crate::terminal::printable_text::PrintableText;
+use documents::record::extension_names::OWN_PROGRAMS;
 use documents::record::ident::Name;
-use documents::record::later_words::OWN_PROGRAMS;
 use documents::record::program_list::{ListedProgram, ProgramList};
 use documents::record::step_definition::Approvals;
 use documents::record::validity::Timestamp;

@@ -8,7 +8,7 @@ use crate::terminal::exit::CommandFailure;
 use crate::terminal::printable_text::PrintableText;
 use crate::terminal::streams::Terminal;
 use documents::record::declared::check_program;
-use documents::record::later_words::OWN_PROGRAMS;
+use documents::record::extension_names::OWN_PROGRAMS;
 use documents::record::profile::Profile;
 use documents::record::program_list::{Execution, Executions, ProgramFacts, ProgramMode};
 

@@ -9,10 +9,10 @@ use crate::crypto::digest::{AuthorizationDigest, ContentDigest, ParamsDigest, Re
 use crate::record::document::{Predicate, Statement, Subject, check_sorted, check_subjects};
 use crate::record::envelope::Verified;
 use crate::record::ident::{BoundaryName, Epoch, Name, Nonce, ProposalId, StepRef};
-use crate::record::later_parts::{Artifacts, Emergency, PlanReference, RunTarget, SessionReference};
 use crate::record::malformed::Malformed;
 use crate::record::profile::Profile;
 use crate::record::reserved::{Reserved, below};
+use crate::record::run_extensions::{Artifacts, Emergency, PlanReference, RunTarget, SessionReference};
 use crate::record::validity::Timestamp;
 
 /// Maximum size of an authorization's payload, in bytes.

@@ -12,9 +12,9 @@ use crate::crypto::note::TlogProof;
 use crate::record::document::Predicate;
 use crate::record::envelope::{Base64, Envelope, Signed};
 use crate::record::grant::Grant;
-use crate::record::later_parts::Manifest;
 use crate::record::malformed::Malformed;
 use crate::record::reserved::below;
+use crate::record::run_extensions::Manifest;
 use crate::record::run_report::RunReport;
 use crate::record::step_definition::MAX_DEFINITION_BYTES;
 

@@ -7,9 +7,9 @@ use serde_json::Value;
 use crate::crypto::digest::{AuthorizationDigest, ContentDigest, SealDigest};
 use crate::record::document::{Predicate, Statement, Subject, check_subjects};
 use crate::record::ident::{Name, Nonce};
-use crate::record::later_parts::{GrantUse, SessionReference};
 use crate::record::malformed::Malformed;
 use crate::record::reserved::Reserved;
+use crate::record::run_extensions::{GrantUse, SessionReference};
 use crate::record::validity::Timestamp;
 
 /// Maximum number of items in one consumption. Each bundle contains the whole consumption, so more items would make

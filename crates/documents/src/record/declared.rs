@@ -7,8 +7,8 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::record::extension_names::{OWN_PROGRAMS, Program};
 use crate::record::host_names::check_address;
-use crate::record::later_words::{OWN_PROGRAMS, Program};
 use crate::record::profile::{Limits, Proc, Workdir};
 use crate::record::program_list::{MAX_PROGRAMS, ProgramMode};
 use crate::yaml::{YamlFlaw, YamlKind, YamlNode, unknown};

@@ -9,14 +9,14 @@ use crate::crypto::digest::StepDigest;
 use crate::crypto::key_id::KeyId;
 use crate::record::authorization::{BoundaryRef, MAX_REASON_BYTES, Permission, check_permissions, check_reason};
 use crate::record::document::{Predicate, Statement, Subject, check_subjects};
+use crate::record::extension_names::GrantId;
 use crate::record::ident::{Name, StepRef};
-use crate::record::later_parts::{
-    Artifact, MAX_ARTIFACTS, MAX_GRANT_S, MAX_USES, check_artifact_bytes, check_by, check_count, check_range,
-};
-use crate::record::later_words::GrantId;
 use crate::record::malformed::Malformed;
 use crate::record::profile::Profile;
 use crate::record::reserved::below;
+use crate::record::run_extensions::{
+    Artifact, MAX_ARTIFACTS, MAX_GRANT_S, MAX_USES, check_artifact_bytes, check_by, check_count, check_range,
+};
 use crate::record::validity::Timestamp;
 
 /// Maximum size of a grant's payload, in bytes. With signatures of 8,192 bytes in total, its log entry still fits into

@@ -16,14 +16,13 @@ pub mod envelope;
 pub mod grant;
 pub mod hidden_character;
 pub mod host_names;
-// `later_words` uses the same macro.
+// `extension_names` uses the same macro.
 #[macro_use]
 pub mod ident;
 pub mod code;
+pub mod extension_names;
 pub mod kinds;
 pub mod later;
-pub mod later_parts;
-pub mod later_words;
 pub mod local_receipt;
 pub mod malformed;
 pub mod profile;
@@ -34,6 +33,7 @@ pub mod reserved;
 pub mod review_statement;
 pub mod revocation;
 pub mod roster;
+pub mod run_extensions;
 pub mod run_report;
 pub mod sandbox_permission;
 pub mod schema;

@@ -4,10 +4,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::record::document::check_sorted;
-use crate::record::later_parts::{check_by, check_bytes, check_count, check_range};
-use crate::record::later_words::{HostPath, OWN_PROGRAMS, Program, ProgramPath};
+use crate::record::extension_names::{HostPath, OWN_PROGRAMS, Program, ProgramPath};
 use crate::record::malformed::Malformed;
 use crate::record::reserved::ReservedPart;
+use crate::record::run_extensions::{check_by, check_bytes, check_count, check_range};
 
 /// Maximum number of programs that a profile lists.
 pub const MAX_PROGRAMS: usize = 128;

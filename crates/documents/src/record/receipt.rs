@@ -15,10 +15,10 @@ use crate::record::document::{Predicate, Statement, Subject, check_sorted, check
 use crate::record::enforcement::Enforcement;
 use crate::record::envelope::{Base64, Envelope};
 use crate::record::ident::{BoundaryName, GroupName, Name};
-use crate::record::later_parts::{Manifest, RunnerReference, SessionChange};
 use crate::record::malformed::Malformed;
 use crate::record::program_list::ProgramFacts;
 use crate::record::reserved::{Reserved, ReservedPart as _, below};
+use crate::record::run_extensions::{Manifest, RunnerReference, SessionChange};
 use crate::record::validity::Timestamp;
 
 /// Maximum size of a receipt's payload, in bytes, without the embedded authorization.

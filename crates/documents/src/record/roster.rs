@@ -12,9 +12,9 @@ use crate::crypto::digest::{PolicyDigest, RosterDigest, sha256};
 use crate::crypto::ssh_key::{ForeignKey, SshKey, SshKeyError};
 use crate::record::document::{Predicate, Statement, Subject, check_subjects};
 use crate::record::ident::{BoundaryName, GroupName, Name};
-use crate::record::later_parts::Runners;
 use crate::record::malformed::Malformed;
 use crate::record::reserved::{Reserved, below, read_typed};
+use crate::record::run_extensions::Runners;
 use crate::record::validity::Timestamp;
 
 /// Maximum size of a roster's payload, in bytes.

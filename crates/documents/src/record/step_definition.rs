@@ -10,13 +10,13 @@ use crate::crypto::digest::StepDigest;
 use crate::record::declared::DeclaredSandbox;
 use crate::record::document::check_sorted;
 use crate::record::envelope::MAX_SIGNATURES;
+use crate::record::extension_names::{Label, OutputName, Program, SecretName, Variable};
 use crate::record::ident::{GroupName, StepRef};
-use crate::record::later_parts::{
-    MAX_GRANT_S, MAX_LABELS, check_by, check_bytes, check_count, check_labels, check_range,
-};
-use crate::record::later_words::{Label, OutputName, Program, SecretName, Variable};
 use crate::record::malformed::Malformed;
 use crate::record::program_list::{MAX_PROGRAMS, MAX_PROGRAMS_BYTES};
+use crate::record::run_extensions::{
+    MAX_GRANT_S, MAX_LABELS, check_by, check_bytes, check_count, check_labels, check_range,
+};
 use crate::record::step_file::{MAX_FILES, StepFile, check_files};
 use crate::yaml::{YamlFlaw, YamlKind, YamlNode};
 

@@ -8,6 +8,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::audit::bundled_plan::RunOfPlan;
 use crate::audit::check_ledger::{CheckLedger, CheckOutcome, CheckStop, ensure, failed};
 use crate::audit::decided::{
     check_asked, check_consumption, check_each_counts, check_excluded, check_outcome, check_quorum, check_registered,
@@ -17,7 +18,6 @@ use crate::audit::documents::{
     check_checkpoint, check_document, check_included, check_roster_in_seal, verify_authorization, verify_by_boundary,
     verify_seal,
 };
-use crate::audit::plan_check::RunOfPlan;
 use crate::audit::receipt_facts;
 use crate::audit::report::{BundleReport, CheckFinding, CheckName, TrustBasis, TrustFacts, VersionFacts};
 use crate::audit::witness_check::check_witnesses;

@@ -1,5 +1,6 @@
 //! Offline verification, without a store or a network.
 pub mod bundle_check;
+mod bundled_plan;
 mod check_ledger;
 mod decided;
 mod documents;
@@ -12,7 +13,6 @@ pub mod gate;
 pub mod gate_requirements;
 pub mod history;
 pub mod longer_copy;
-mod plan_check;
 pub mod plan_receipts;
 mod receipt_facts;
 pub mod report;

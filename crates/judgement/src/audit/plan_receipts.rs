@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::decision::plan::{PlanFacts, PlannedRun, check_plan};
 use documents::crypto::digest::{ContentDigest, ParamsDigest};
 use documents::record::ident::StepRef;
-use documents::record::later_parts::MAX_GRANT_S;
 use documents::record::receipt::Status;
+use documents::record::run_extensions::MAX_GRANT_S;
 use documents::record::validity::Timestamp;
 
 /// Receipts of plans, by the digest of their payloads.

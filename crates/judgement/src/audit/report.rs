@@ -10,9 +10,9 @@ use documents::crypto::digest::{LeafHash, PolicyDigest, RenderedDigest, RosterDi
 use documents::crypto::key_id::KeyId;
 use documents::record::enforcement::Enforcement;
 use documents::record::ident::{BoundaryName, GroupName, Name, Nonce, ReceiptId, StepRef};
-use documents::record::later_parts::{Artifacts, PlanReference, SessionReference};
 use documents::record::program_list::ProgramFacts;
 use documents::record::receipt::{Files, Outcome, Output, Usage};
+use documents::record::run_extensions::{Artifacts, PlanReference, SessionReference};
 use documents::record::validity::Timestamp;
 
 macro_rules! check_names {

@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use documents::crypto::digest::ContentDigest;
-use documents::record::later_parts::{SessionChange, SessionReference};
-use documents::record::later_words::SessionId;
+use documents::record::extension_names::SessionId;
+use documents::record::run_extensions::{SessionChange, SessionReference};
 
 /// The last state of each session, and the run that uses the session.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

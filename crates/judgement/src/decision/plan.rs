@@ -5,8 +5,8 @@ use std::fmt;
 use documents::crypto::digest::{ContentDigest, ParamsDigest};
 use documents::record::code::Code;
 use documents::record::ident::StepRef;
-use documents::record::later_parts::PlanReference;
 use documents::record::receipt::Status;
+use documents::record::run_extensions::PlanReference;
 use documents::record::step_definition::StepPlan;
 use documents::record::validity::Timestamp;
 

@@ -7,7 +7,7 @@ use crate::policy::file::Mode;
 use crate::policy::lists::{ListEntry, ListSide, word};
 use crate::policy::origin::{RuleOrigin, WithOrigin};
 use documents::record::authorization::PermissionKind;
-use documents::record::later_words::Program;
+use documents::record::extension_names::Program;
 
 /// Rule behind a decision.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -22,7 +22,7 @@ use crate::shell::programs::is_used_for;
 use crate::shell::programs::uses::STARTER;
 use crate::shell::settings::{TRUSTED, changes};
 use documents::record::authorization::{PermissionKind, PermissionReason};
-use documents::record::later_words::Program;
+use documents::record::extension_names::Program;
 
 /// Place of the decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

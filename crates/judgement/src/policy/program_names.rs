@@ -12,7 +12,7 @@ use crate::policy::lists::ListEntry;
 use crate::policy::origin::RuleOrigin;
 use crate::policy::ruling::Ruling;
 use documents::record::authorization::PermissionKind;
-use documents::record::later_words::{OWN_PROGRAMS, Program, listed_name};
+use documents::record::extension_names::{OWN_PROGRAMS, Program, listed_name};
 use documents::record::program_list::ProgramMode;
 use documents::record::step_definition::StepDefinition;
 

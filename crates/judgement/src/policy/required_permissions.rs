@@ -19,7 +19,7 @@ use crate::shell::found::{NotUnderstood, ScriptPlace, Shell};
 use crate::shell::settings::TRUSTED;
 use documents::crypto::canonical;
 use documents::record::authorization::{MAX_PERMISSION_BYTES, MAX_PERMISSIONS, Permission, PermissionKind};
-use documents::record::later_words::{OWN_PROGRAMS, Program};
+use documents::record::extension_names::{OWN_PROGRAMS, Program};
 use documents::record::step_definition::StepDefinition;
 
 /// Reason why policy denies the step. No signature can change this denial.

@@ -9,7 +9,7 @@ use std::fmt;
 use crate::policy::program_names::ProgramNames;
 use crate::policy::ruling::Ruling;
 use documents::record::authorization::PermissionKind;
-use documents::record::later_words::{OWN_PROGRAMS, Program, listed_name};
+use documents::record::extension_names::{OWN_PROGRAMS, Program, listed_name};
 use documents::record::profile::{Layer, Profile};
 use documents::record::program_list::{ListedProgram, ProgramList};
 use documents::record::step_definition::StepDefinition;

@@ -13,7 +13,7 @@ use crate::registry::page::RunbookFiles;
 use crate::registry::run_links::RunLinks;
 use crate::registry::step_contents::{named_files, put_files};
 use documents::record::declared::DeclaredSandbox;
-use documents::record::later_words::Program;
+use documents::record::extension_names::Program;
 use documents::record::sandbox_permission::SandboxPermission;
 use documents::record::step_definition::{StepDefinition, StepSecret};
 

@@ -1,7 +1,7 @@
 //! Reads the secrets that a block declares: `secrets="db=env:DB_PASSWORD, tls-key=file:TLS_KEY, ca"`.
 
+use documents::record::extension_names::{SecretName, Variable};
 use documents::record::ident::IdentError;
-use documents::record::later_words::{SecretName, Variable};
 use documents::record::step_definition::{OWN_VARIABLES, SecretAs, StepSecret};
 
 /// Maximum number of secrets of a step.

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use crate::registry::parameter_error::{ParameterError, cut};
 use crate::registry::parameter_pattern::ParameterPatterns;
 use crate::registry::schema_keywords::{escape, pointer};
-use documents::record::later_words::SecretName;
+use documents::record::extension_names::SecretName;
 use documents::record::step_definition::secret_parameters;
 use documents::yaml;
 

@@ -18,8 +18,8 @@ use crate::registry::step_place::ScriptOrigin;
 use crate::registry::text_lines::TextLines;
 use documents::crypto::canonical::canonical_of;
 use documents::record::declared::check_program;
+use documents::record::extension_names::Program;
 use documents::record::ident::IdentError;
-use documents::record::later_words::Program;
 use documents::record::step_definition::{Format, SessionUse, StepDefinition, Template};
 use documents::yaml::{self, TextPlace, YamlFlaw, unknown};
 

@@ -1,7 +1,7 @@
 //! The secrets of a planned run, and the checks before the run.
 
 use documents::crypto::secret_value::SecretValue;
-use documents::record::later_words::SecretName;
+use documents::record::extension_names::SecretName;
 
 /// A secret that a run gets.
 #[derive(Debug, Clone, PartialEq, Eq)]

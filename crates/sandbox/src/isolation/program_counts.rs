@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use documents::crypto::canonical;
-use documents::record::later_words::HostPath;
+use documents::record::extension_names::HostPath;
 use documents::record::program_list::{
     Execution, Executions, MAX_PROGRAM_FACTS_BYTES, MAX_REFUSED, MAX_STARTED, ProgramFacts, ProgramMode,
 };

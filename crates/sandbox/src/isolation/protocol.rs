@@ -26,7 +26,7 @@ use crate::isolation::program_counts::FileId;
 use crate::isolation::session_request::{InputEntry, SessionRequest};
 use crate::isolation::setup_failure::SetupFailure;
 use documents::crypto::secret_value::SecretValue;
-use documents::record::later_words::SecretName;
+use documents::record::extension_names::SecretName;
 use documents::record::profile::{NetworkMode, Profile, Workdir};
 use documents::record::step_file::{MAX_FILES_BYTES, StepFile};
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use documents::crypto::digest::ContentDigest;
-use documents::record::later_words::ArtifactName;
+use documents::record::extension_names::ArtifactName;
 
 /// Text that stands for the path of the state in a wrapper.
 pub(crate) const STATE_PLACEHOLDER: &str = "{state}";

@@ -20,7 +20,7 @@ use crate::isolation::run_dir::RunDir;
 use crate::isolation::setup_failure::{AtStage as _, SetupFailure, SetupStage};
 use crate::isolation::step_files;
 use crate::isolation::stream_search::StreamSearch;
-use documents::record::later_words::RelativePath;
+use documents::record::extension_names::RelativePath;
 
 /// The work directory that a run of a session left. It exists until this value is dropped.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::isolation::program_counts::ProgramCounts;
 use crate::programs::program_lookup::program_path;
-use documents::record::later_words::OWN_PROGRAMS;
+use documents::record::extension_names::OWN_PROGRAMS;
 
 /// The programs that a command started.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]

@@ -9,7 +9,7 @@ use crate::isolation::executable_files::ExecutableFiles;
 use crate::isolation::system_paths::SYSTEM;
 use crate::programs::library_search::LibrarySearch;
 use crate::programs::program_format::{FileFormat, format_of};
-use documents::record::later_words::OWN_PROGRAMS;
+use documents::record::extension_names::OWN_PROGRAMS;
 use documents::record::program_list::ProgramList;
 
 /// Directories in which dynamic loaders find shared libraries. A directory that a host does not have is skipped.

@@ -16,7 +16,7 @@ use crate::programs::listed_programs::lies_in_system;
 use crate::programs::path_pattern::matching;
 use crate::programs::program_format::{FileFormat, format_of};
 use documents::crypto::canonical;
-use documents::record::later_words::{OWN_PROGRAMS, Program, listed_name};
+use documents::record::extension_names::{OWN_PROGRAMS, Program, listed_name};
 use documents::record::program_list::{ListedProgram, MAX_PROGRAMS, MAX_PROGRAMS_BYTES, OnlyListed, ProgramList};
 
 /// What a person can do about a list that is too large.

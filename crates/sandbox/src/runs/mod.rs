@@ -29,7 +29,7 @@ use crate::sessions::run_results::RunResults;
 use crate::sessions::session_wrapper::SessionWrapper;
 use documents::crypto::digest::ContentDigest;
 use documents::record::enforcement::Enforcement;
-use documents::record::later_words::ArtifactName;
+use documents::record::extension_names::ArtifactName;
 use documents::record::profile::Profile;
 use documents::record::program_list::ProgramFacts;
 use documents::record::step_file::StepFile;

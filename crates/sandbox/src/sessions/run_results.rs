@@ -19,8 +19,8 @@ use unicode_normalization::UnicodeNormalization as _;
 use crate::isolation::run_dir::RunDir;
 use crate::isolation::run_places::{FILES, OUTPUTS, SESSION, STATE, VALUES};
 use crate::isolation::session_tree::{LeftDirectory, SessionTree, enter, open_file};
+use documents::record::extension_names::{OutputName, RelativePath};
 use documents::record::hidden_character::HiddenCharacter;
-use documents::record::later_words::{OutputName, RelativePath};
 
 /// Maximum number of files that a run can leave, and of directories.
 pub const MAX_RESULT_FILES: usize = 1000;

@@ -10,7 +10,7 @@ use crate::review::sources::RosterSource;
 use crate::terminal::screen_decoder;
 use documents::crypto::canonical::to_canonical;
 use documents::record::authorization::Authorization;
-use documents::record::later_words::OWN_PROGRAMS;
+use documents::record::extension_names::OWN_PROGRAMS;
 use documents::record::roster::PresenceRule;
 use judgement::trust::trusted_roster::TrustedRoster;
 

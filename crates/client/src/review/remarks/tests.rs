@@ -6,7 +6,7 @@ use crate::review::derived::StatementVerdict;
 use crate::review::line::{MOST_REMARKS, RemarkSeverity};
 use crate::review::review_case::{case, fails, judged, painted, program_list, remarks};
 use crate::review::sources::ReviewSources;
-use documents::record::later_words::OWN_PROGRAMS;
+use documents::record::extension_names::OWN_PROGRAMS;
 use wire::api::registry_view::UnknownEnd;
 
 #[test]

@@ -1,6 +1,6 @@
-//! Survey of an SQLite store: compares every row with the log, and all bytes with their digests.
+//! Check of an SQLite store: compares every row with the log, and all bytes with their digests.
 //!
-//! The survey runs in one read transaction and changes nothing. It neither blocks a running service nor sees its new
+//! The check runs in one read transaction and changes nothing. It neither blocks a running service nor sees its new
 //! writes.
 
 mod entries;
@@ -18,7 +18,7 @@ use crate::store::sqlite::errors::fault;
 use crate::store::sqlite::reads::read_only;
 use crate::store::sqlite::schema;
 use crate::store::sqlite::schema::MIGRATIONS;
-use crate::store::survey::{DISK, MARK, MAX_DEFECTS, RESTORE, StoreDefect, StoreScope, StoreSurvey};
+use crate::store::store_report::{DISK, MARK, MAX_DEFECTS, RESTORE, StoreDefect, StoreReport, StoreScope};
 use crate::store::tree::TreeEdge;
 use documents::crypto::digest::{SealDigest, hex, sha256};
 use documents::crypto::json;
@@ -37,19 +37,19 @@ use documents::record::roster::Roster;
 use documents::record::seal::Seal;
 use documents::record::validity::Timestamp;
 
-/// Number of leaves that one query of the survey reads.
+/// Number of leaves that one query of the check reads.
 const AT_ONCE: u64 = 256;
 
-/// Surveys the store at `path`. `progress` gets the number of checked log entries and the number of all log entries.
+/// Checks the store at `path`. `progress` gets the number of checked log entries and the number of all log entries.
 ///
 /// # Errors
 /// Returns a fault if the store cannot be opened. Problems inside the store are defects.
-pub fn survey(path: &Path, scope: &StoreScope, progress: &mut dyn FnMut(u64, u64)) -> Result<StoreSurvey, StoreFault> {
+pub fn check(path: &Path, scope: &StoreScope, progress: &mut dyn FnMut(u64, u64)) -> Result<StoreReport, StoreFault> {
     const DURING: &str = "opening the store for a check";
     let connection = match read_only(path) {
         Ok(connection) => connection,
         // If its first pages are unreadable, a file is a damaged store and not a wrong file.
-        Err(StoreFault::Broken { message, .. }) => return Ok(StoreSurvey::of_unreadable(message)),
+        Err(StoreFault::Broken { message, .. }) => return Ok(StoreReport::of_unreadable(message)),
         Err(fault) => return Err(fault),
     };
     connection.execute_batch("BEGIN").map_err(fault(DURING))?;
@@ -98,7 +98,7 @@ struct Look<'a> {
     last_at: i64,
     /// Time that the current entry states, if its kind states a time.
     stated: Option<Timestamp>,
-    /// Digest of the last seal that the survey has read.
+    /// Digest of the last seal that the check has read.
     previous: Option<SealDigest>,
     /// Digest of the first seal, which is the id of the boundary.
     first: Option<SealDigest>,
@@ -117,8 +117,8 @@ struct Look<'a> {
 }
 
 impl Look<'_> {
-    fn end(self) -> StoreSurvey {
-        StoreSurvey {
+    fn end(self) -> StoreReport {
+        StoreReport {
             boundary: self.first,
             size: self.size,
             root: self.root,

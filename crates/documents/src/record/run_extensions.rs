@@ -1,5 +1,5 @@
-//! Parts of documents beyond one plain run: sessions, artifacts, plans and manifests, and the targets and runners that
-//! only later versions use.
+//! What a run can have in addition to its script and parameters: a session, artifacts, a plan and a manifest, and the
+//! targets and runners that only later versions use.
 //!
 //! This version parses targets and runners strictly and uses neither (`docs/formats.md`, section 22).
 
@@ -10,8 +10,8 @@ use crate::crypto::canonical;
 use crate::crypto::digest::{Blake3Digest, ContentDigest};
 use crate::crypto::key_id::KeyId;
 use crate::record::document::{Subject, check_sorted};
+use crate::record::extension_names::{ArtifactName, Label, RelativePath, SessionId};
 use crate::record::ident::Name;
-use crate::record::later_words::{ArtifactName, Label, RelativePath, SessionId};
 use crate::record::malformed::Malformed;
 use crate::record::reserved::ReservedPart;
 

@@ -1,14 +1,14 @@
-//! Survey of the entries of the log, by comparison with the rows that they leave.
+//! Check of the entries of the log, by comparison with the rows that they leave.
 
 use std::collections::BTreeSet;
 
 use rusqlite::params;
 
 use crate::store::end_detail;
+use crate::store::sqlite::check::{Look, opened};
 use crate::store::sqlite::columns::{place, unplace};
 use crate::store::sqlite::rows::{COLUMNS, ProposalRow};
-use crate::store::sqlite::survey::{Look, opened};
-use crate::store::survey::{LOST, RESTORE};
+use crate::store::store_report::{LOST, RESTORE};
 use documents::crypto::digest::{AuthorizationDigest, ContentDigest, LeafHash, SealDigest, hex};
 use documents::crypto::json;
 use documents::crypto::key_id::KeyId;
@@ -16,10 +16,10 @@ use documents::record::consumption::Consumption;
 use documents::record::denial::{Denial, denied};
 use documents::record::envelope::{Base64, Envelope};
 use documents::record::kinds::LeafKind;
-use documents::record::later_parts::{Manifest, ManifestEntry};
 use documents::record::malformed::Malformed;
 use documents::record::receipt::{Receipt, Status};
 use documents::record::refusal_statement::RefusalStatement;
+use documents::record::run_extensions::{Manifest, ManifestEntry};
 use documents::record::seal::Seal;
 use documents::record::step_definition::RegistryLeaf;
 

@@ -1,4 +1,4 @@
-//! Survey of the tables outside the log, by comparison with each other and with signed documents.
+//! Check of the tables outside the log, by comparison with each other and with signed documents.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -7,11 +7,11 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags};
 
+use crate::store::sqlite::check::{Look, file_of, files_below, opened};
 use crate::store::sqlite::columns::{TOKEN, token};
 use crate::store::sqlite::prune::taken_over_until;
 use crate::store::sqlite::rows::{COLUMNS, ProposalRow};
-use crate::store::sqlite::survey::{Look, file_of, files_below, opened};
-use crate::store::survey::{LOST, RESTORE};
+use crate::store::store_report::{LOST, RESTORE};
 use documents::crypto::digest::{Blake3Digest, Blake3Stream, hex, sha256};
 use documents::crypto::json;
 use documents::crypto::key_id::KeyId;
@@ -219,7 +219,7 @@ impl Look<'_> {
             }
         }
         for (name, what) in odd {
-            // The retention may have deleted the output and its row during this survey.
+            // The retention may have deleted the output and its row during this report.
             if self.still_has(&name)? {
                 self.defect(format!("output {name}"), what, LOST);
             }
@@ -257,7 +257,7 @@ impl Look<'_> {
         Ok(())
     }
 
-    /// Returns true if the store has the output now, outside of this survey's transaction.
+    /// Returns true if the store has the output now, outside of this check's transaction.
     fn still_has(&self, name: &Blake3Digest) -> rusqlite::Result<bool> {
         let Some(path) = self.connection.path() else { return Ok(true) };
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;

@@ -1,6 +1,6 @@
-//! Result of a survey: a check of a whole store.
+//! Result of the check of a whole store.
 //!
-//! The survey compares rows, tiles and checkpoints with the log, and stored bytes with their digests. It does not
+//! The check compares rows, tiles and checkpoints with the log, and stored bytes with their digests. It does not
 //! verify the signatures and the decisions in the log, because `audit` verifies them.
 
 use std::fmt;
@@ -12,7 +12,7 @@ use documents::crypto::merkle::{self, Hash};
 use documents::record::ident::BoundaryName;
 use documents::record::validity::Timestamp;
 
-/// Inputs of a survey that are not in the store.
+/// Inputs of a check that are not in the store.
 #[derive(Debug, Clone)]
 pub struct StoreScope {
     /// Name of the boundary. The log's origin begins with this name.
@@ -53,16 +53,16 @@ pub const DISK: &str = "check the disk and its file system; then restore a backu
 pub const MARK: &str = "correct the clock; if the clock is correct, somebody changed the low-water mark by hand: \
                         restore a backup with `countersign store restore BACKUP`";
 
-/// The result of a survey.
+/// The result of a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoreSurvey {
+pub struct StoreReport {
     /// Id of the boundary.
     pub boundary: Option<SealDigest>,
     /// Number of entries in the log.
     pub size: u64,
     /// Root hash over all entries.
     pub root: Hash,
-    /// The defects that the survey found, at most [`MAX_DEFECTS`].
+    /// The defects that the check found, at most [`MAX_DEFECTS`].
     pub defects: Vec<StoreDefect>,
     /// Notes that are no defects.
     pub notes: Vec<String>,
@@ -70,7 +70,7 @@ pub struct StoreSurvey {
     pub counts: Vec<(&'static str, u64)>,
 }
 
-impl StoreSurvey {
+impl StoreReport {
     /// Makes the result for a store that cannot be read.
     #[must_use]
     pub fn of_unreadable(message: String) -> Self {
@@ -85,5 +85,5 @@ impl StoreSurvey {
     }
 }
 
-/// Maximum number of defects that a survey lists.
+/// Maximum number of defects that a check lists.
 pub const MAX_DEFECTS: usize = 200;
