@@ -44,6 +44,8 @@ pub struct WalkSession {
     notes: Vec<String>,
     /// Files of `$COUNTERSIGN_OUTPUT` by their paths, or `None` if nobody needs them.
     files: Option<BTreeMap<String, CapturedFile>>,
+    /// True if only the files of the last step are kept.
+    only_last_files: bool,
 }
 
 /// What a step gets besides its session.
@@ -76,6 +78,12 @@ impl WalkSession {
         Self { state, outputs, tree: tree.map(Arc::new), ..Self::default() }
     }
 
+    /// Returns the same session, which keeps the files that the last step left in `$COUNTERSIGN_OUTPUT`.
+    #[must_use]
+    pub fn keeping_last_files(self) -> Self {
+        Self { files: Some(BTreeMap::new()), only_last_files: true, ..self }
+    }
+
     /// Returns the same session for steps that begin, or do not begin, with the variables and in the directory of the
     /// step before.
     #[must_use]
@@ -101,6 +109,11 @@ impl WalkSession {
     /// Returns a file that a step left in `$COUNTERSIGN_OUTPUT`.
     pub fn file(&self, path: &str) -> Option<&CapturedFile> {
         self.files.as_ref()?.get(path)
+    }
+
+    /// Returns the kept files of `$COUNTERSIGN_OUTPUT`, by their paths.
+    pub fn files(&self) -> impl Iterator<Item = &CapturedFile> {
+        self.files.iter().flat_map(BTreeMap::values)
     }
 
     /// Returns true if the files of `$COUNTERSIGN_OUTPUT` are kept.
@@ -157,6 +170,9 @@ impl WalkSession {
 
     /// Takes what a step left.
     pub fn take(&mut self, report: &Report, around: &StepSurroundings) {
+        if let Some(files) = self.files.as_mut().filter(|_| self.only_last_files) {
+            files.clear();
+        }
         let Some(results) = &report.results else { return };
         // A shell that gets a signal may still write its state, but the step did not come to its end.
         let ended = matches!(report.end, End::Exited(_));

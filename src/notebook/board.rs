@@ -7,9 +7,11 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use client::terminal::exit::{CommandFailure, Exit};
+use client::terminal::printable_text::PrintableText;
 use client::terminal::streams::{AnswerButton, Audience};
 use console::page::terminal_text::{ColouredText, OutputPainter};
 use documents::record::stream_name::StreamName;
+use sandbox::sessions::run_results::CapturedFile;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -76,6 +78,8 @@ pub struct ShownStep {
     painters: [OutputPainter; 2],
     /// Facts about the last run, for example its sandbox and its outputs.
     pub facts: Vec<String>,
+    /// Files that the last run left in `$COUNTERSIGN_OUTPUT`.
+    pub files: Vec<CapturedFile>,
     /// Question that waits for its answer.
     pub question: Option<OpenQuestion>,
     /// What the person gave for the last run, by the names of the fields.
@@ -140,7 +144,7 @@ impl Board {
     }
 
     /// Shows the end of a run.
-    pub fn end(&self, result: Result<Exit, CommandFailure>, facts: Vec<String>) {
+    pub fn end(&self, result: Result<Exit, CommandFailure>, facts: Vec<String>, files: Vec<CapturedFile>) {
         let mut state = self.lock();
         let Some(place) = state.running.take() else { return };
         let view = state.steps.entry(place).or_default();
@@ -148,6 +152,7 @@ impl Board {
         view.output.append(&mut rest);
         view.question = None;
         view.facts.extend(facts);
+        view.files = files;
         match result {
             Ok(exit) => {
                 view.state = match exit.code() {
@@ -161,8 +166,11 @@ impl Board {
             }
             Err(failure) => (view.state, view.words) = (StepState::Failed, format!("not run: {}", failure.message)),
         }
+        let files: Vec<[String; 2]> =
+            view.files.iter().enumerate().map(|(at, file)| [file_path(place, at), file_words(file)]).collect();
         let event = json!({
             "type": "end", "at": id(place), "state": view.state.word(), "words": view.words, "facts": view.facts,
+            "files": files,
         });
         self.event(&mut state, event);
     }
@@ -275,6 +283,16 @@ impl Default for Board {
 /// Returns the fragment of a step.
 pub fn id((page, step): PlaceOnPage) -> String {
     format!("step-{page}-{step}")
+}
+
+/// Returns the path of a file of a step on this server.
+pub fn file_path((page, step): PlaceOnPage, file: usize) -> String {
+    format!("/page/{page}/file/{step}/{file}")
+}
+
+/// Returns the name and the size of a file for a reader.
+pub fn file_words(file: &CapturedFile) -> String {
+    format!("{} ({} bytes)", PrintableText::text(file.path.as_str()).as_str(), file.bytes)
 }
 
 impl Audience for Board {

@@ -83,6 +83,9 @@ fn field(name: &str, schema: &Value, required: bool) -> FormField {
 /// Prefix of the names of a form's fields, so that no parameter has the name of another field.
 pub const PREFIX: &str = "p.";
 
+/// Prefix of the names of the boxes with which a person confirms an admonition.
+pub const CONFIRM: &str = "c.";
+
 /// Returns what the person gave, as `NAME=VALUE` for the parser of the command line. An empty field that the step does
 /// not need is not given.
 pub fn given(fields: &[FormField], sent: &BTreeMap<String, String>) -> Vec<String> {

@@ -31,6 +31,8 @@ pub struct OpenPage {
     pub parts: Vec<Part>,
     /// Images of the prose, as the page names them.
     pub images: Vec<String>,
+    /// What the person confirms before each step.
+    pub confirmations: Vec<Vec<String>>,
     /// Digest of the file's bytes.
     digest: [u8; 32],
 }
@@ -72,6 +74,7 @@ impl OpenPage {
             headings: found.headings,
             parts: found.parts,
             images: found.images,
+            confirmations: found.confirmations,
             digest: sha256(text.as_bytes()),
         })
     }

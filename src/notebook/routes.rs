@@ -1,14 +1,13 @@
 //! The requests of the browser.
 
 use std::collections::BTreeMap;
-use std::path::{Component, Path as FilePath};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Form, Path, Query, State};
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{Html, IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
@@ -18,14 +17,12 @@ use console::web::one_use::OpenForms;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::local::signals::Signals;
-use crate::notebook::board::{Board, PlaceOnPage, id};
-use crate::notebook::form::{PREFIX, fields, given};
+use crate::notebook::board::{Board, PlaceOnPage, file_path, file_words, id};
+use crate::notebook::file_content::{FileContent, read_image};
+use crate::notebook::form::{CONFIRM, PREFIX, fields, given};
 use crate::notebook::open_pages::{ListedFile, OpenPage};
-use crate::notebook::view::Views;
+use crate::notebook::view::{Views, text_of_file};
 use crate::notebook::worker::Order;
-
-/// Maximum size of an image, in bytes.
-const MAX_IMAGE: u64 = 5 << 20;
 
 /// What the routes need.
 #[derive(Debug)]
@@ -52,6 +49,7 @@ pub fn routes(notebook: Arc<Notebook>) -> Router {
         .route("/", get(index))
         .route("/page/{page}/", get(page))
         .route("/page/{page}/image/{image}", get(image))
+        .route("/page/{page}/file/{step}/{file}", get(file))
         .route("/page/{page}/run/{step}", post(run))
         .route("/page/{page}/walk", post(walk))
         .route("/page/{page}/reset", post(reset))
@@ -125,6 +123,11 @@ async fn run(
     };
     if let Some(refused) = notebook.take(&format!("/page/{at}/run/{step}"), &sent) {
         return refused;
+    }
+    let asked = notebook.page(at).map_or(0, |(_, page)| page.confirmations[step].len());
+    if !(0..asked).all(|one| sent.contains_key(&format!("{CONFIRM}{one}"))) {
+        let what = "The page asks for a confirmation before this step. Tick its box, then run the step.";
+        return refuse(StatusCode::CONFLICT, "Not done", what);
     }
     let sent = parameters(sent);
     let order = Order::Run(at, step, given(&fields(&definition.params), &sent));
@@ -240,51 +243,30 @@ async fn image(State(notebook): State<Arc<Notebook>>, Path((at, image)): Path<(u
     }
 }
 
-/// Reads an image below the directory of its page. The type comes from the bytes, so no other file is served.
-fn read_image(directory: &FilePath, path: &str) -> Option<(&'static str, Vec<u8>)> {
-    let path = FilePath::new(path);
-    if path.components().any(|part| !matches!(part, Component::Normal(_) | Component::CurDir)) {
-        return None;
-    }
-    let (directory, real) = (directory.canonicalize().ok()?, directory.join(path).canonicalize().ok()?);
-    let metadata = real.metadata().ok().filter(|found| found.is_file() && found.len() <= MAX_IMAGE)?;
-    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).ok()?);
-    if !real.starts_with(directory) {
-        return None;
-    }
-    std::io::Read::read_to_end(&mut std::io::Read::take(std::fs::File::open(real).ok()?, MAX_IMAGE), &mut bytes)
-        .ok()?;
-    Some((image_type(&bytes)?, bytes))
-}
-
-/// Returns the type of an image from its first bytes.
-fn image_type(bytes: &[u8]) -> Option<&'static str> {
-    match bytes {
-        [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => Some("image/png"),
-        [0xff, 0xd8, 0xff, ..] => Some("image/jpeg"),
-        [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Some("image/gif"),
-        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some("image/webp"),
-        _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_images_below_the_directory_of_the_page_are_served() {
-        let root = tempfile::tempdir().expect("a directory");
-        let page = root.path().join("page");
-        std::fs::create_dir(&page).expect("a directory");
-        let png = b"\x89PNG\r\n\x1a\nrest";
-        std::fs::write(page.join("a.png"), png).expect("a file");
-        std::fs::write(page.join("text.png"), "no image").expect("a file");
-        std::fs::write(root.path().join("secret.png"), png).expect("a file");
-        std::os::unix::fs::symlink("../secret.png", page.join("link.png")).expect("a link");
-        assert_eq!(read_image(&page, "a.png"), Some(("image/png", png.to_vec())));
-        for path in ["text.png", "../secret.png", "link.png", "missing.png", "/etc/passwd", "."] {
-            assert_eq!(read_image(&page, path), None, "{path}");
+/// Shows or sends a file that a step left in `$COUNTERSIGN_OUTPUT`.
+async fn file(
+    State(notebook): State<Arc<Notebook>>,
+    Path((page, step, at)): Path<(usize, usize, usize)>,
+    Query(query): Query<BTreeMap<String, String>>,
+) -> Response {
+    let place = (page, step);
+    let Some(found) = notebook.board.with(place, |view| view.files.get(at).cloned()) else {
+        return refuse(StatusCode::NOT_FOUND, "No such file", "The last run of the step left no file at this address.");
+    };
+    let (path, words) = (file_path(place, at), file_words(&found));
+    let wanted = query.contains_key("download");
+    let read = tokio::task::spawn_blocking(move || FileContent::read(&found, wanted)).await;
+    match read {
+        Ok(Ok(FileContent::Image(kind, bytes))) => ([(CONTENT_TYPE, kind)], bytes).into_response(),
+        Ok(Ok(FileContent::Text(text))) => {
+            Html(text_of_file(place, &path, &words, &text).into_string()).into_response()
         }
+        Ok(Ok(FileContent::Download(name, stream))) => {
+            let named = format!("attachment; filename=\"{name}\"");
+            let headers = [(CONTENT_TYPE, "application/octet-stream".to_owned()), (CONTENT_DISPOSITION, named)];
+            (headers, Body::from_stream(ReceiverStream::new(stream))).into_response()
+        }
+        Ok(Err(error)) => refuse(StatusCode::GONE, "The file can't be read", &error.to_string()),
+        Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "The file can't be read", &error.to_string()),
     }
 }

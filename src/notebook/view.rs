@@ -8,8 +8,8 @@ use console::web::door::Door;
 use console::web::one_use::OpenForms;
 use maud::{Markup, html};
 
-use crate::notebook::board::{Board, PlaceOnPage, ShownStep, StepState, id};
-use crate::notebook::form::{FieldKind, FormField, PREFIX, fields};
+use crate::notebook::board::{Board, PlaceOnPage, ShownStep, StepState, file_path, file_words, id};
+use crate::notebook::form::{CONFIRM, FieldKind, FormField, PREFIX, fields};
 use crate::notebook::open_pages::{ListedFile, OpenPage};
 
 /// What the views need.
@@ -150,6 +150,9 @@ impl Views<'_> {
                     form.run method="post" action=(path) {
                         (self.hidden(&path))
                         (self.fields(place, &fields, view))
+                        @for (at, text) in page.confirmations[place.1].iter().enumerate() {
+                            label { input type="checkbox" name=(format!("{CONFIRM}{at}")) required; " " (visible(text)) }
+                        }
                         button.main type="submit" { "Run " (name) }
                     }
                     (self.result(place, view))
@@ -203,9 +206,23 @@ impl Views<'_> {
                 }
             }
             pre.output tabindex="0" aria-label=(format!("Output of {}", id(place))) hidden[view.output.is_empty()] { (coloured(&view.output)) }
+            ul.files { @for (at, file) in view.files.iter().enumerate() { li { a href=(file_path(place, at)) { (file_words(file)) } } } }
             ul.facts { @for fact in &view.facts { li { (visible(fact)) } } }
         }
     }
+}
+
+/// Returns the page with the text of a file.
+pub fn text_of_file(place: PlaceOnPage, path: &str, name: &str, text: &str) -> Markup {
+    let main = html! {
+        h1 { (name) }
+        div.row {
+            a href=(format!("{path}?download")) { "Download" }
+            a href=(format!("/page/{}/#{}", place.0, id(place))) { "Back to the step" }
+        }
+        pre tabindex="0" { (visible(text)) }
+    };
+    framed(&FramedPage { title: name.to_owned(), side: None, main, changes: false })
 }
 
 fn state_words(view: &ShownStep) -> String {

@@ -114,7 +114,7 @@ impl Workshop {
             return Err(CommandFailure::usage("no such page"));
         };
         if let std::collections::btree_map::Entry::Vacant(place) = walks.entry(page) {
-            let carried = WalkSession::default().carrying(open.runbook.carries_state());
+            let carried = WalkSession::default().carrying(open.runbook.carries_state()).keeping_last_files();
             let secrets = LocalSecrets::of_options(&self.secrets)?;
             let walk = RunbookWalk::new(Some(carried), &self.project, rules, &self.hold, None, &self.signals, terminal);
             place.insert(walk.with_secrets(secrets));
@@ -125,9 +125,15 @@ impl Workshop {
 
     /// Shows the end of a run, and what the session has now.
     fn end(&self, walks: &BTreeMap<usize, RunbookWalk<'_>>, page: usize, result: Result<Exit, CommandFailure>) {
-        let mut facts = Vec::new();
+        let steps = self.page(page).map(|open| open.steps.as_slice()).unwrap_or_default();
+        let has_secrets = steps.iter().any(|step| !step.definition.secrets.is_empty());
+        let (mut facts, mut files) = (Vec::new(), Vec::new());
         if let Some(session) = walks.get(&page).and_then(RunbookWalk::carried) {
             facts.extend(session.outputs().iter().map(|(name, value)| format!("output {name} = {value}")));
+            // A file of a page with secrets may contain one, and the files would go to the browser.
+            if result.is_ok() && !has_secrets {
+                files.extend(session.files().cloned());
+            }
             let state = session.state();
             let names: Vec<String> = state.env.keys().map(|name| String::from_utf8_lossy(name).into_owned()).collect();
             if !names.is_empty() {
@@ -137,6 +143,6 @@ impl Workshop {
                 facts.push(format!("directory of the session: {}", String::from_utf8_lossy(cwd)));
             }
         }
-        self.board.end(result, facts);
+        self.board.end(result, facts, files);
     }
 }

@@ -60,8 +60,12 @@ impl Notebook {
     }
 
     fn start(home: tempfile::TempDir) -> Self {
+        Self::start_with(home, "page.md")
+    }
+
+    fn start_with(home: tempfile::TempDir, file: &str) -> Self {
         let mut child = Command::new(PROGRAM)
-            .args(["open", "page.md", "--sandbox"])
+            .args(["open", file, "--sandbox"])
             .current_dir(home.path())
             .env("HOME", home.path())
             .env_remove("XDG_CONFIG_HOME")
@@ -158,6 +162,63 @@ fn a_page_runs_steps_in_one_session_under_the_policy_of_run() {
     assert_eq!(notebook.send("/page/0/run/1", ""), 303);
     let step = notebook.until(1, "data-state=\"warned\"");
     assert!(step.contains("left: \n") || step.contains("left: <"), "{step}");
+}
+
+#[test]
+fn files_of_a_step_are_shown_as_text_or_image_and_everything_else_is_only_downloaded() {
+    let page = "---\ncountersign: 1\n---\n```bash {#files params=\"\"}\ncd \"$COUNTERSIGN_OUTPUT\"\n\
+        echo '<b>text</b>' > a.txt; echo '<script>alert(1)</script>' > b.html; printf '\\x89PNG\\r\\n\\x1a\\nrest' > c.png\n\
+        printf '\\0' > d.bin; mkdir e; echo deep > 'e/f \"g.txt'\n```\n\
+        ```bash {#none params=\"\"}\necho none\n```\n";
+    let notebook = Notebook::open(page);
+    assert_eq!(notebook.send("/page/0/run/0", ""), 303);
+    notebook.until(0, "class=\"question\"");
+    assert_eq!(notebook.send("/answer/1/a", ""), 303);
+    let step = notebook.until(0, "data-state=\"passed\"");
+    let files = step.split("class=\"files\"").nth(1).expect("the files");
+    let link = |name: &str| {
+        let at = files.find(name).unwrap_or_else(|| panic!("no {name} in {step}"));
+        let from = files[..at].rfind("href=\"").expect("a link") + 6;
+        files[from..].split('"').next().expect("a path").to_owned()
+    };
+    let text = notebook.get(&link("a.txt (12 bytes)"));
+    assert!(
+        text.body.contains("&lt;b&gt;text&lt;/b&gt;") && text.head.contains("content-type: text/html"),
+        "{}",
+        text.body
+    );
+    let image = notebook.get(&link("c.png"));
+    assert!(image.head.contains("content-type: image/png"), "{}", image.head);
+    for (name, saved) in [("b.html", "b.html"), ("d.bin", "d.bin")] {
+        let file = notebook.get(&link(name));
+        assert!(file.head.contains(&format!("content-disposition: attachment; filename=\"{saved}\"")), "{}", file.head);
+        assert!(file.head.contains("content-type: application/octet-stream"), "{}", file.head);
+    }
+    let deep = link("e/f");
+    assert_eq!(notebook.get(&deep).status, 200);
+    let saved = notebook.get(&format!("{deep}?download"));
+    assert!(saved.head.contains("filename=\"f__g.txt\"") && saved.body.contains("deep"), "{}", saved.head);
+    assert_eq!(notebook.get("/page/0/file/0/99").status, 404);
+    assert_eq!(ask(&notebook.host, "GET", &deep, &format!("host: {}\r\n", notebook.host), "").status, 401);
+    // The next step left no files.
+    assert_eq!(notebook.send("/page/0/run/1", ""), 303);
+    notebook.until(1, "data-state=\"passed\"");
+    assert_eq!(notebook.get("/page/0/file/1/0").status, 404);
+}
+
+#[test]
+fn an_admonition_that_asks_is_confirmed_before_its_steps() {
+    let page = "# Page\n\n<Admonition type=\"danger\" confirmationText=\"I have a backup\" />\n\n\
+        <Command id=\"risky\" command=\"echo done\" />\n\n## Next\n\n<Command id=\"safe\" command=\"echo safe\" />\n";
+    let home = tempfile::tempdir().expect("a directory");
+    std::fs::write(home.path().join("runbook.mdx"), page).expect("a file");
+    let notebook = Notebook::start_with(home, "runbook.mdx");
+    assert!(notebook.step(0).contains("I have a backup") && !notebook.step(1).contains("I have a backup"));
+    assert_eq!(notebook.send("/page/0/run/0", ""), 409, "not confirmed");
+    assert_eq!(notebook.send("/page/0/run/0", "&c.0=on"), 303);
+    assert!(notebook.until(0, "data-state=\"passed\"").contains("done"));
+    assert_eq!(notebook.send("/page/0/run/1", ""), 303);
+    notebook.until(1, "data-state=\"passed\"");
 }
 
 #[test]

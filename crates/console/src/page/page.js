@@ -47,6 +47,7 @@ const show = {
     find(step, ".output").replaceChildren();
     find(step, ".output").hidden = true;
     find(step, ".facts").replaceChildren();
+    find(step, ".files").replaceChildren();
     find(step, ".asks").replaceChildren();
   },
   output(step, event) {
@@ -81,6 +82,12 @@ const show = {
     step.dataset.state = event.state;
     find(step, ".state").textContent = `${event.state}: ${event.words}`;
     find(step, ".asks").replaceChildren();
+    const link = ([path, words]) => {
+      const item = element("li", "");
+      item.append(element("a", words, { href: path }));
+      return item;
+    };
+    find(step, ".files").replaceChildren(...event.files.map(link));
     find(step, ".facts").replaceChildren(...event.facts.map((fact) => element("li", fact)));
   },
 };

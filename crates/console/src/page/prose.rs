@@ -33,13 +33,16 @@ pub struct Prose {
     pub parts: Vec<Part>,
     /// Addresses of the images, as the page gives them.
     pub images: Vec<String>,
+    /// What the person confirms before each step: the texts of the admonitions between the last heading and the step.
+    pub confirmations: Vec<Vec<String>>,
 }
 
 /// Walks through the tree of a page. `lines` are the lines of the steps. A step stands behind the block that contains its
 /// line, and a block that is nothing else than the step is not repeated.
 #[must_use]
 pub fn prose(tree: &Node, lines: &[usize]) -> Prose {
-    let mut walker = Walker { prose: Prose::default(), lines, placed: vec![false; lines.len()] };
+    let prose = Prose { confirmations: vec![Vec::new(); lines.len()], ..Prose::default() };
+    let mut walker = Walker { prose, lines, placed: vec![false; lines.len()], confirm: Vec::new() };
     walker.flow(children(tree));
     for (at, placed) in walker.placed.iter().enumerate() {
         if !placed {
@@ -53,6 +56,8 @@ struct Walker<'a> {
     prose: Prose,
     lines: &'a [usize],
     placed: Vec<bool>,
+    /// Texts to confirm before the next steps, up to the next heading.
+    confirm: Vec<String>,
 }
 
 fn children(node: &Node) -> &[Node] {
@@ -67,6 +72,12 @@ impl Walker<'_> {
                 (0..self.lines.len()).filter(|at| !self.placed[*at] && range.contains(&self.lines[*at])).collect();
             let is_step = !steps.is_empty() && matches!(node, Node::Code(_) | Node::MdxJsxFlowElement(_));
             let element = kind_of_element(node);
+            if matches!(node, Node::Heading(_)) {
+                self.confirm.clear();
+            }
+            if element == Some("Admonition") {
+                self.confirm.extend(text_attribute(node, "confirmationText").map(|text| original(&text)));
+            }
             // An element such as an admonition can have steps between its prose.
             let opens = element.is_some() && !children(node).is_empty() && !is_step_element(element);
             if opens && !steps.is_empty() {
@@ -80,6 +91,7 @@ impl Walker<'_> {
             }
             for at in steps.into_iter().filter(|at| !self.placed[*at]).collect::<Vec<_>>() {
                 self.placed[at] = true;
+                self.prose.confirmations[at].clone_from(&self.confirm);
                 self.prose.parts.push(Part::Step(at));
             }
         }
@@ -295,6 +307,15 @@ mod tests {
         assert!(markup.contains("warning: Careful"), "{markup}");
         assert!(markup.ends_with("[0]<p>text</p>"), "{markup}");
         assert_eq!(steps, [0]);
+    }
+
+    #[test]
+    fn an_admonition_is_confirmed_before_the_steps_up_to_the_next_heading() {
+        let page = "<Command id=\"a\" command=\"x\" />\n\n<Admonition type=\"danger\" confirmationText=\"I have a backup\">\n\
+            text\n</Admonition>\n\n<Command id=\"b\" command=\"x\" />\n\n## Next\n\n<Command id=\"c\" command=\"x\" />\n";
+        let tree = prose_tree("a.mdx", page).expect("a tree");
+        let asked = prose(&tree, &[1, 7, 11]).confirmations;
+        assert_eq!(asked, [vec![], vec!["I have a backup".to_owned()], vec![]]);
     }
 
     #[test]

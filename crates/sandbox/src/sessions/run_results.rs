@@ -49,7 +49,7 @@ pub struct ResultLimits {
 }
 
 /// A file that a run left in `$COUNTERSIGN_OUTPUT`.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct CapturedFile {
     /// Path below the output directory.
     pub path: RelativePath,
