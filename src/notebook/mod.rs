@@ -4,15 +4,15 @@
 //! - [`board`]: what the steps show now, and the questions to the person
 //! - [`worker`]: runs the steps, one at a time
 //! - [`form`]: the fields of a step
-//! - [`file_content`]: images of the prose, and files that a step left
+//! - [`shown_file`]: images of the prose, and files that a step left
 //! - [`view`]: the markup
 //! - [`routes`]: the requests of the browser
 //!
 //! A notebook has no route that signs, and loads no key.
 pub mod board;
-pub mod file_content;
 pub mod form;
 pub mod open_pages;
 pub mod routes;
+pub mod shown_file;
 pub mod view;
 pub mod worker;

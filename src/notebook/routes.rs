@@ -18,9 +18,9 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use crate::local::signals::Signals;
 use crate::notebook::board::{Board, PlaceOnPage, file_path, file_words, id};
-use crate::notebook::file_content::{FileContent, read_image};
 use crate::notebook::form::{CONFIRM, PREFIX, fields, given};
 use crate::notebook::open_pages::{ListedFile, OpenPage};
+use crate::notebook::shown_file::{ShownFile, read_image};
 use crate::notebook::view::{Views, text_of_file};
 use crate::notebook::worker::Order;
 
@@ -255,13 +255,11 @@ async fn file(
     };
     let (path, words) = (file_path(place, at), file_words(&found));
     let wanted = query.contains_key("download");
-    let read = tokio::task::spawn_blocking(move || FileContent::read(&found, wanted)).await;
+    let read = tokio::task::spawn_blocking(move || ShownFile::read(&found, wanted)).await;
     match read {
-        Ok(Ok(FileContent::Image(kind, bytes))) => ([(CONTENT_TYPE, kind)], bytes).into_response(),
-        Ok(Ok(FileContent::Text(text))) => {
-            Html(text_of_file(place, &path, &words, &text).into_string()).into_response()
-        }
-        Ok(Ok(FileContent::Download(name, stream))) => {
+        Ok(Ok(ShownFile::Image(kind, bytes))) => ([(CONTENT_TYPE, kind)], bytes).into_response(),
+        Ok(Ok(ShownFile::Text(text))) => Html(text_of_file(place, &path, &words, &text).into_string()).into_response(),
+        Ok(Ok(ShownFile::Download(name, stream))) => {
             let named = format!("attachment; filename=\"{name}\"");
             let headers = [(CONTENT_TYPE, "application/octet-stream".to_owned()), (CONTENT_DISPOSITION, named)];
             (headers, Body::from_stream(ReceiverStream::new(stream))).into_response()

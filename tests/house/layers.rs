@@ -110,7 +110,7 @@ const CRATES: &[(&str, &[Room])] = &[
                     "client",
                 ],
             ),
-            ("notebook", &["local", "documents", "judgement", "client", "console"]),
+            ("notebook", &["local", "documents", "judgement", "sandbox", "client", "console"]),
             (
                 "cli",
                 &[

@@ -18,7 +18,7 @@ const NOT_SHOWN: [&str; 7] = [".svg", ".html", ".htm", ".xhtml", ".xht", ".xml",
 
 /// How the browser gets a file of a step.
 #[derive(Debug)]
-pub enum FileContent {
+pub enum ShownFile {
     /// An image with its type.
     Image(&'static str, Vec<u8>),
     /// A text, which a page shows.
@@ -27,7 +27,7 @@ pub enum FileContent {
     Download(String, Receiver<std::io::Result<Vec<u8>>>),
 }
 
-impl FileContent {
+impl ShownFile {
     /// Reads a file. `wanted` is true if the person wants a download.
     ///
     /// # Errors
