@@ -77,32 +77,54 @@ pub enum BasePolicy {
     None,
 }
 
-/// A rule of the policy. An absent field changes nothing.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(rename = "Rule")]
-pub struct PolicyRule {
-    /// What policy does with commands, paths and variables that no list names. By default `prompted`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mode: Option<Mode>,
-    /// Patterns of commands: a name such as `git`, or a path.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub run: Option<AllowDeny>,
-    /// Patterns of paths that a step may read. A pattern begins with `/`, `{repo}/`, `{tmp}/` or `**/`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub read: Option<AllowDeny>,
-    /// Patterns of paths that a step may write. A pattern begins with `/`, `{repo}/`, `{tmp}/` or `**/`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub write: Option<AllowDeny>,
-    /// Patterns of names of environment variables that a step may use or inherit.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub env: Option<AllowDeny>,
-    /// The approvals that a run needs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub approvals: Option<Approvals>,
-    /// The sandbox of every step: only `limits`, `proc`, `deny` and `programs`. The other fields are for overrides.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sandbox: Option<SandboxRule>,
+/// Defines a type with the fields of a rule, after the fields of its own.
+macro_rules! rule {
+    ($(#[$about:meta])* $name:ident { $($(#[$own_about:meta])* $own:ident: $type:ty,)? } $sandbox:literal) => {
+        $(#[$about])*
+        #[serde(deny_unknown_fields)]
+        pub struct $name {
+            $($(#[$own_about])* pub $own: $type,)?
+            /// What policy does with commands, paths and variables that no list names. By default `prompted`.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub mode: Option<Mode>,
+            /// Patterns of commands: a name such as `git`, or a path.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub run: Option<AllowDeny>,
+            /// Patterns of paths that a step may read. A pattern begins with `/`, `{repo}/`, `{tmp}/` or `**/`.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub read: Option<AllowDeny>,
+            /// Patterns of paths that a step may write. A pattern begins with `/`, `{repo}/`, `{tmp}/` or `**/`.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub write: Option<AllowDeny>,
+            /// Patterns of names of environment variables that a step may use or inherit.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub env: Option<AllowDeny>,
+            /// The approvals that a run needs.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub approvals: Option<Approvals>,
+            #[doc = $sandbox]
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub sandbox: Option<SandboxRule>,
+        }
+    };
+}
+
+rule! {
+    /// A rule of the policy. An absent field changes nothing.
+    #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+    #[schemars(rename = "Rule")]
+    PolicyRule {}
+    "The sandbox of every step: only `limits`, `proc`, `deny` and `programs`. The other fields are for overrides."
+}
+
+rule! {
+    /// A rule for the runbooks that a pattern matches. Needs at least one field besides `runbook`.
+    #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+    Override {
+        /// Glob for the path of a runbook, for example `deploy/**`. The ending, such as `.md`, may be left out.
+        runbook: String,
+    }
+    "Limits, the view of `/proc`, and the access to the host that a step may declare. The terms are those of the signed profile."
 }
 
 /// Patterns that policy allows and denies. If patterns of both lists match, `deny` decides.
@@ -118,36 +140,6 @@ pub struct AllowDeny {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = MAX_LIST))]
     pub deny: Vec<String>,
-}
-
-/// A rule for the runbooks that a pattern matches. Needs at least one field besides `runbook`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Override {
-    /// Glob for the path of a runbook, for example `deploy/**`. The ending, such as `.md`, may be left out.
-    pub runbook: String,
-    /// What policy does with commands, paths and variables that no list names.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mode: Option<Mode>,
-    /// Patterns of commands: a name such as `git`, or a path.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub run: Option<AllowDeny>,
-    /// Patterns of paths that a step may read. A pattern begins with `/`, `{repo}/`, `{tmp}/` or `**/`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub read: Option<AllowDeny>,
-    /// Patterns of paths that a step may write. A pattern begins with `/`, `{repo}/`, `{tmp}/` or `**/`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub write: Option<AllowDeny>,
-    /// Patterns of names of environment variables that a step may use or inherit.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub env: Option<AllowDeny>,
-    /// The approvals that a run needs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub approvals: Option<Approvals>,
-    /// Limits, the view of `/proc`, and the access to the host that a step may declare. The terms are those of the
-    /// signed profile.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sandbox: Option<SandboxRule>,
 }
 
 /// A pattern that a person allowed permanently.
