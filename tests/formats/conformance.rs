@@ -62,6 +62,7 @@ fn each_of_many_own_vectors_has_a_unique_name() {
         ("cosignature.json", 50),
         ("envelope.json", 40),
         ("identifiers.json", 60),
+        ("parameter-values.json", 500),
         ("parameters.json", 50),
         ("policy-rules.json", 80),
         ("policy.json", 70),

@@ -24,7 +24,7 @@ const LICENCES: &[&str] = &[
 
 /// Crates with more than one version in the dependency tree: the name, the versions, and the reason for the older one.
 const DUPLICATES: &[(&str, &[&str], &str)] = &[
-    ("getrandom", &["0.2", "0.3", "0.4"], "ring takes 0.2; ahash (below jsonschema) takes 0.3, in tests only"),
+    ("getrandom", &["0.2", "0.4"], "ring takes 0.2"),
     ("syn", &["2", "3"], "derive macros in the middle of a move to 3; nothing of it is in the program"),
 ];
 

@@ -15,7 +15,7 @@ pub type Outcome = (String, Result<(), String>);
 pub type Reader = fn(&Value) -> Vec<Outcome>;
 
 /// The files for which this version has a reader.
-pub const READERS: [(&str, Reader); 14] = [
+pub const READERS: [(&str, Reader); 15] = [
     ("bundles.json", golden::bundles),
     ("canonical-json.json", parts::canonical_json),
     ("cosignature.json", parts::cosignatures),
@@ -23,6 +23,7 @@ pub const READERS: [(&str, Reader); 14] = [
     ("globs.json", parts::globs),
     ("identifiers.json", parts::identifiers),
     ("merkle.json", parts::merkle),
+    ("parameter-values.json", parts::parameters),
     ("parameters.json", parts::parameters),
     ("policy-rules.json", rules::decisions),
     ("policy.json", rules::decisions),

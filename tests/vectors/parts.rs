@@ -1,5 +1,7 @@
 //! Readers of vectors for bytes, names, trees and parameters.
 
+use std::collections::BTreeSet;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use documents::crypto::canonical::to_canonical;
@@ -235,7 +237,10 @@ pub fn parameters(file: &Value) -> Vec<Outcome> {
             }
             Err(errors) => {
                 let place = errors.first().map(|error| error.pointer.clone()).unwrap_or_default();
-                expected(vector, Err(("refuse", place, errors[0].to_string())))
+                expected(vector, Err(("refuse", place, errors[0].to_string())))?;
+                let Some(all) = vector["pointers"].as_array() else { return Ok(()) };
+                let all: BTreeSet<&str> = all.iter().filter_map(Value::as_str).collect();
+                same("places", errors.iter().map(|error| error.pointer.as_str()).collect(), all)
             }
         }
     })

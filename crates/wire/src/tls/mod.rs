@@ -1,5 +1,6 @@
 //! TLS. Only this module uses the crates of TLS and of certificates.
 
+pub mod certificate_fields;
 pub mod client_config;
 pub mod client_problem;
 pub mod server;

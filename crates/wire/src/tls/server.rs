@@ -8,7 +8,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::tls::server_pair::{ServerPair, ValidTime};
+use crate::tls::certificate_fields::ValidTime;
+use crate::tls::server_pair::ServerPair;
 
 /// An encrypted connection from a client.
 pub type EncryptedStream = TlsStream<TcpStream>;

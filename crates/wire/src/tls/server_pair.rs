@@ -13,12 +13,9 @@ use tokio_rustls::rustls::server::{
 use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{Error as RustlsError, InconsistentKeys, RootCertStore, ServerConfig};
-use x509_cert::Certificate;
-use x509_cert::certificate::Version;
-use x509_cert::der::Decode as _;
-use x509_cert::ext::pkix::BasicConstraints;
 use zeroize::Zeroizing;
 
+use crate::tls::certificate_fields::{CertificateFields, ValidTime};
 use documents::record::validity::Timestamp;
 
 /// The content of the files of `[tls]`.
@@ -59,33 +56,6 @@ pub struct ServerPair {
     /// The certificate of the service, without those of its issuers.
     certificate: CertificateDer<'static>,
     valid: ValidTime,
-}
-
-/// The time in which a certificate is valid.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ValidTime {
-    /// First second of the validity.
-    pub not_before: Timestamp,
-    /// Last second of the validity.
-    pub not_after: Timestamp,
-}
-
-impl ValidTime {
-    /// Returns the reason why the certificate is not valid now, or `None` if it is valid.
-    #[must_use]
-    pub fn objection(self, now: Timestamp) -> Option<String> {
-        if now > self.not_after {
-            Some(format!("the certificate expired at {}: renew the certificate", self.not_after))
-        } else if now < self.not_before {
-            Some(format!(
-                "the certificate is not valid before {}, and it is {now} now: correct the clock, or name a certificate \
-                 that is valid now",
-                self.not_before
-            ))
-        } else {
-            None
-        }
-    }
 }
 
 impl ServerPair {
@@ -202,37 +172,27 @@ fn configure(
 /// Reads the certificates of the service and its issuers. Returns also the validity of the first certificate.
 fn read_certificates(pem: &[u8]) -> Result<(Vec<CertificateDer<'static>>, ValidTime), String> {
     let chain = pem_certificates(pem)?;
-    let mut validity = Vec::with_capacity(chain.len());
+    let mut first = None;
     for (number, certificate) in (1..).zip(&chain) {
-        let parsed = parse(certificate, number)?;
+        let fields = parse(certificate, number)?;
         if number == 1 {
-            check_of_service(&parsed)?;
+            check_of_service(&fields)?;
+            first = Some(fields.valid);
         }
-        let validity_of = parsed.tbs_certificate().validity();
-        let seconds =
-            |time: x509_cert::time::Time| i64::try_from(time.to_unix_duration().as_secs()).unwrap_or(i64::MAX);
-        validity.push(ValidTime {
-            not_before: Timestamp::from_unix(seconds(validity_of.not_before)),
-            not_after: Timestamp::from_unix(seconds(validity_of.not_after)),
-        });
     }
-    match validity.first() {
-        Some(&first) => Ok((chain, first)),
-        None => Err(NO_CERTIFICATE.to_owned()),
-    }
+    first.map(|valid| (chain, valid)).ok_or_else(|| NO_CERTIFICATE.to_owned())
 }
 
 /// Refuses a first certificate that the clients of Countersign refuse.
-fn check_of_service(certificate: &Certificate) -> Result<(), String> {
-    let content = certificate.tbs_certificate();
-    if content.version() != Version::V3 {
+fn check_of_service(certificate: &CertificateFields) -> Result<(), String> {
+    if !certificate.has_version_3 {
         return Err(
             "the first certificate does not have version 3, which TLS needs: issue it again with an extension, \
                     for example `openssl x509 -req … -extfile FILE` with the line `subjectAltName=DNS:NAME`"
                 .to_owned(),
         );
     }
-    if is_ca(certificate) {
+    if certificate.is_ca {
         return Err("the first certificate is the certificate of a CA (CA:TRUE), which the clients of Countersign \
                     refuse: put the certificate of the service (CA:FALSE) first; if there is none, issue one with this CA"
             .to_owned());
@@ -240,9 +200,9 @@ fn check_of_service(certificate: &Certificate) -> Result<(), String> {
     Ok(())
 }
 
-fn parse(certificate: &CertificateDer<'_>, number: usize) -> Result<Certificate, String> {
-    Certificate::from_der(certificate)
-        .map_err(|error| format!("certificate {number} of the file is malformed ({error}): write the file again"))
+fn parse(certificate: &CertificateDer<'_>, number: usize) -> Result<CertificateFields, String> {
+    CertificateFields::parse(certificate)
+        .ok_or_else(|| format!("certificate {number} of the file is malformed: write the file again"))
 }
 
 fn pem_certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
@@ -266,7 +226,7 @@ fn read_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
 fn read_roots(pem: &[u8]) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     for (number, certificate) in (1..).zip(pem_certificates(pem)?) {
-        if !is_ca(&parse(&certificate, number)?) {
+        if !parse(&certificate, number)?.is_ca {
             return Err(format!(
                 "certificate {number} of the file is not the certificate of a CA (CA:TRUE), so it admits no client: \
                  name a file that contains only CAs, which sign the certificates of clients"
@@ -277,15 +237,6 @@ fn read_roots(pem: &[u8]) -> Result<RootCertStore, String> {
         })?;
     }
     Ok(roots)
-}
-
-/// Returns true for the certificate of a CA. A root of version 1 has no extensions, which could say so.
-fn is_ca(certificate: &Certificate) -> bool {
-    let content = certificate.tbs_certificate();
-    match content.extensions() {
-        None => content.issuer() == content.subject(),
-        Some(_) => matches!(content.get_extension::<BasicConstraints>(), Ok(Some((_, limits))) if limits.ca),
-    }
 }
 
 /// Returns a message without the content of the file, because the file may contain a key.
