@@ -128,7 +128,7 @@ pub(super) static ROUTES: &[Route] = &[
         verb: Verb::Get,
         path: "/v1/proposals/{id}",
         name: "proposal",
-        summary: "One proposal; with ?wait= the answer comes when the status changes",
+        summary: "One proposal. With ?wait=, the boundary answers when the status changes",
         about: "The state of one proposal. Once `receipt` is there, the run has ended and its receipt is in the log.",
         segments: &[PROPOSAL_ID],
         access: RouteAccess::Known,

@@ -196,8 +196,8 @@ pub struct FilesystemFacts {
     /// the profile does not allow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub masked: Option<u64>,
-    /// Number of names that the previous run of this step under this profile hid. Present only if this run hid no name.
-    /// Then the files were moved or removed between the two runs, and the run may read them under other names.
+    /// Number of hidden names in the previous run of this step under this profile. Present only if this run hid no
+    /// name: the files were moved or removed between the two runs, so this run may read them under other names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub masked_before: Option<u64>,

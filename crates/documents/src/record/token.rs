@@ -28,7 +28,7 @@ pub struct SealedToken {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
-    /// Cancel any proposal, and do what only operators may do.
+    /// Read all proposals, receipts and outputs, and cancel proposals.
     Operate,
     /// Propose runs, and read the token's own proposals.
     Propose,
