@@ -1,6 +1,6 @@
 //! System calls for which no safe wrapper exists.
 //!
-//! No other file of `src/sandbox` contains `unsafe`. Only the helper and its child processes use this file, and each of
+//! No other file of this crate contains `unsafe`. Only the helper and its child processes use this file, and each of
 //! them has one thread. The service uses only `syscalls/notifications.rs`.
 
 pub(crate) mod notifications;
