@@ -7,7 +7,6 @@ mod doctor_programs;
 pub mod hardening;
 pub mod init;
 mod inspected_boundary;
-mod network_programs;
 pub mod open;
 pub mod policy;
 pub mod registry;
