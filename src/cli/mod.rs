@@ -81,7 +81,7 @@ impl CommandSet for WholeProgram {
             Self::Registry(args) => registry::run(args, global, terminal),
             Self::Man(args) => man::run(args, command::<Self>(), terminal),
             Self::Run(args) => run::run(args, terminal),
-            Self::Open(args) => open::run(args, terminal),
+            Self::Open(args) => open::run(args, global, terminal),
             Self::Test(args) => test::run(args, terminal),
             Self::Demo(args) => demo::run(args, terminal),
             Self::Init(args) => init::run(args, terminal),

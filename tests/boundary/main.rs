@@ -34,6 +34,8 @@ mod mcp_problems;
 mod mcp_proxy;
 mod metrics;
 mod notebook;
+mod notebook_sessions;
+mod opened_notebook;
 mod other_users;
 mod output;
 mod outside;
