@@ -50,6 +50,8 @@ pub enum WholeProgram {
     Test(test::Args),
     /// Show a whole run in seconds, then attacks that are refused
     Demo(demo::Args),
+    /// Play the whole story with your own runbook: propose, review, two approvals, run, and verify the receipt
+    Try(demo::own_runbook::Args),
     /// Make the directory of a boundary
     Init(init::Args),
     /// Serve a boundary
@@ -84,6 +86,7 @@ impl CommandSet for WholeProgram {
             Self::Open(args) => open::run(args, global, terminal),
             Self::Test(args) => test::run(args, terminal),
             Self::Demo(args) => demo::run(args, terminal),
+            Self::Try(args) => demo::own_runbook::run(args, terminal),
             Self::Init(args) => init::run(args, terminal),
             Self::Serve(args) => serve::run(args, terminal),
             Self::Doctor(args) => doctor::run(args, terminal),
