@@ -62,6 +62,9 @@ pub struct Args {
     /// Port of 127.0.0.1. The default is a free port
     #[arg(long, default_value_t = 0, hide_default_value = true)]
     port: u16,
+    /// Time after which the terminal says what to do if no browser came
+    #[arg(long, value_name = "TIME", default_value = "10s", hide = true)]
+    patience: String,
     /// The source of a secret: NAME=env:VARIABLE or NAME=file:PATH; may be repeated
     #[arg(long, value_name = "NAME=SOURCE")]
     secret: Vec<String>,
@@ -81,8 +84,11 @@ pub struct Args {
 /// Returns an error if the runbook or the policy is invalid, or if the port is taken.
 pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let project = Project::here()?;
-    let idle =
-        unit::seconds(&args.session_idle).map_err(|why| CommandFailure::usage(format!("--session-idle: {why}")))?;
+    let time = |option: &str, text: &str| {
+        let seconds = unit::seconds(text).map_err(|why| CommandFailure::usage(format!("{option}: {why}")))?;
+        Ok::<_, CommandFailure>(Duration::from_secs(seconds.unsigned_abs()))
+    };
+    let (idle, patience) = (time("--session-idle", &args.session_idle)?, time("--patience", &args.patience)?);
     let files = Arc::new(OpenFiles::open(&args.path, &project, args.watch)?);
     let secrets = LocalSecrets::of_options(&args.secret)?;
     let mut rules = BTreeMap::new();
@@ -109,7 +115,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         hold,
         signals: signals.clone(),
         secrets: args.secret.clone(),
-        idle: Duration::from_secs(idle.unsigned_abs()),
+        idle,
     };
     let failed = |what: &str, error: std::io::Error| CommandFailure::new(Exit::Unreachable, format!("{what}: {error}"));
     let worker = std::thread::Builder::new().name("steps".to_owned()).spawn(move || workshop.work(&taken));
@@ -133,6 +139,13 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
             .line(&format!("open this address in a browser of this machine: {}", door.link().unwrap_or_default()))?;
         terminal.say("the address works once; Ctrl-C ends the command");
         let directory = if args.browser { Some(start_browser(&door, terminal)?) } else { None };
+        let (waits, tells) = (door.clone(), terminal.clone());
+        tokio::spawn(async move {
+            tokio::time::sleep(patience).await;
+            if waits.link().is_some() {
+                say_nobody_came(&waits, &tells);
+            }
+        });
         let forms = OpenForms::default();
         let secrets = secrets.names().map(ToString::to_string).collect();
         let notebook = Notebook {
@@ -151,6 +164,17 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         served.map_err(|error| failed("the server of the pages ended", error))
     })?;
     Ok(Exit::Done)
+}
+
+/// Tells the person what to do if the browser does not know the address.
+fn say_nobody_came(door: &Door, terminal: &Terminal) {
+    let origin = door.origin();
+    let host = origin.trim_start_matches("http://").rsplit_once(':').map_or("", |(host, _)| host);
+    terminal.say(&format!(
+        "no browser has opened the address. If the browser says that it can't find the server, it does not know that \
+         *.localhost is this machine: use Chromium or Firefox, or add this line to /etc/hosts, then open the same address \
+         again: 127.0.0.1 {host}"
+    ));
 }
 
 /// Returns the preview under the policy of the project, and beside the sealed steps of a boundary.
