@@ -35,6 +35,7 @@ mod mcp_proxy;
 mod metrics;
 mod notebook;
 mod notebook_attacks;
+mod notebook_peers;
 mod notebook_preview;
 mod notebook_sessions;
 mod opened_notebook;
