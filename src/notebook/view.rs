@@ -6,6 +6,7 @@ use console::page::prose::Part;
 use console::page::terminal_text::coloured;
 use console::web::door::Door;
 use console::web::one_use::OpenForms;
+use judgement::registry::rundown::workflow::LoopSource;
 use maud::{Markup, html};
 
 use crate::notebook::board::{Board, file_path, file_words, id};
@@ -137,20 +138,23 @@ impl Views<'_> {
     fn workflow(&self, at: usize, page: &OpenPage) -> Markup {
         let place = (at, WORKFLOW);
         let path = format!("/page/{at}/walk");
-        let fields = [FormField {
+        let steps = page.runbook.workflow.iter().flat_map(|found| &found.workflow.steps);
+        let mut loops = steps.filter_map(|step| step.repeat.as_ref());
+        let has_lists = loops.any(|clause| matches!(clause.source, LoopSource::List { .. }));
+        let lists = has_lists.then(|| FormField {
             name: "lists".to_owned(),
             kind: FieldKind::Line,
             description: "Lists for the loops of the workflow, for example items=a,b items=file:PATH".to_owned(),
             rules: Vec::new(),
             default: None,
             required: false,
-        }];
+        });
         self.board.with(place, |view| {
             html! {
                 section.step id=(id(place)) data-state=(view.state.word()) aria-label="The whole workflow" {
                     h2 { "The whole workflow" }
                     @if let Some(found) = &page.runbook.workflow {
-                        ol.units {
+                        ul.units {
                             @for step in &found.workflow.steps {
                                 li {
                                     (step.unit.label.to_string()) " " (visible(&step.unit.title))
@@ -167,7 +171,7 @@ impl Views<'_> {
                     }
                     form.run method="post" action=(path) {
                         (self.hidden(&path))
-                        (self.fields(place, &fields, view))
+                        (self.fields(place, lists.as_slice(), view))
                         button.main type="submit" { "Run the workflow" }
                     }
                     (self.result(place, view))

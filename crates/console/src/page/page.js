@@ -3,6 +3,8 @@
 "use strict";
 
 const live = document.getElementById("live");
+// Outputs that show their end after the next picture.
+const follows = new Set();
 
 function element(name, text, attributes = {}) {
   const made = document.createElement(name);
@@ -69,12 +71,19 @@ const show = {
   },
   output(step, event) {
     const output = find(find(step, ".passes").lastElementChild || step, ".output");
-    const atEnd = output.scrollTop + output.clientHeight >= output.scrollHeight - 4;
+    // The browser computes the layout once for each picture, because a long line makes this slow.
+    if (!follows.has(output)) {
+      const atEnd = output.scrollTop + output.clientHeight >= output.scrollHeight - 4;
+      follows.add(output);
+      requestAnimationFrame(() => {
+        follows.delete(output);
+        if (atEnd) output.scrollTop = output.scrollHeight;
+      });
+    }
     output.hidden = false;
     for (const [name, text] of event.parts) {
       output.append(name ? element("span", text, { class: name }) : document.createTextNode(text));
     }
-    if (atEnd) output.scrollTop = output.scrollHeight;
   },
   fact(step, event) {
     find(step, ".facts").append(element("li", event.text));
