@@ -1,6 +1,6 @@
 //! Lines of `doctor` about the access of the steps to the host.
 
-use crate::cli::network_programs::uses_network;
+use crate::local::network_programs::uses_network;
 use crate::node::config::Config;
 use documents::record::declared::DeclaredNetwork;
 use judgement::policy::builtins::Builtins;

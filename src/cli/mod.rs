@@ -7,7 +7,6 @@ mod doctor_programs;
 pub mod hardening;
 pub mod init;
 mod inspected_boundary;
-mod network_programs;
 pub mod open;
 pub mod policy;
 pub mod registry;
@@ -51,6 +50,8 @@ pub enum WholeProgram {
     Test(test::Args),
     /// Show a whole run in seconds, then attacks that are refused
     Demo(demo::Args),
+    /// Play the whole story with your own runbook: propose, review, two approvals, run, and verify the receipt
+    Try(demo::own_runbook::Args),
     /// Make the directory of a boundary
     Init(init::Args),
     /// Serve a boundary
@@ -82,9 +83,10 @@ impl CommandSet for WholeProgram {
             Self::Registry(args) => registry::run(args, global, terminal),
             Self::Man(args) => man::run(args, command::<Self>(), terminal),
             Self::Run(args) => run::run(args, terminal),
-            Self::Open(args) => open::run(args, terminal),
+            Self::Open(args) => open::run(args, global, terminal),
             Self::Test(args) => test::run(args, terminal),
             Self::Demo(args) => demo::run(args, terminal),
+            Self::Try(args) => demo::own_runbook::run(args, terminal),
             Self::Init(args) => init::run(args, terminal),
             Self::Serve(args) => serve::run(args, terminal),
             Self::Doctor(args) => doctor::run(args, terminal),

@@ -1,26 +1,36 @@
 //! The `open` command: a runbook in a browser on this machine.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
+use std::time::Duration;
 
+use crate::cli::init::content;
+use crate::local::author_preview::{AuthorPreview, PreviewRules};
 use crate::local::decide::{LocalRules, RuleArgs};
 use crate::local::host_sandbox::HostSandbox;
 use crate::local::local_log::LocalLog;
 use crate::local::local_secrets::LocalSecrets;
 use crate::local::project::Project;
 use crate::local::sandbox_choice::SandboxArgs;
+use crate::local::sealed_steps::SealedSteps;
 use crate::local::signals::Signals;
+use crate::node::start::surroundings;
+use crate::node::unit;
 use crate::notebook::board::Board;
-use crate::notebook::open_pages::open;
+use crate::notebook::open_pages::{AfterSave, OpenFiles};
 use crate::notebook::routes::{Notebook, routes};
+use crate::notebook::saved_files::keep_looking;
 use crate::notebook::worker::Workshop;
+use client::commands::global::GlobalOptions;
 use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::streams::Terminal;
 use console::web::door::Door;
 use console::web::guard::serve;
 use console::web::one_use::OpenForms;
+use judgement::policy::file::Policy;
 
 /// Open a runbook in a browser on this machine, and run its steps there
 #[derive(Debug, clap::Args)]
@@ -28,6 +38,7 @@ use console::web::one_use::OpenForms;
   countersign open deploy.md            one runbook
   countersign open runbooks             all runbooks of a directory
   countersign open deploy.md --browser  also starts the browser of this desktop
+  countersign open deploy.md --watch    loads the page again after each save
 
 The command prints an address, which works once, in one browser on this machine. A page shows the prose of the runbook, \
 and each step with its script, a form for its parameters and a button. A step runs as with `countersign run`: under the \
@@ -42,12 +53,25 @@ pub struct Args {
     /// Also start the browser of this desktop (xdg-open)
     #[arg(long)]
     browser: bool,
+    /// Load a page again after each save of its file, and show what changed
+    #[arg(long)]
+    watch: bool,
+    /// Time after which the session of a page ends if no step runs: 90s, 30m, 2h
+    #[arg(long, value_name = "TIME", default_value = "30m")]
+    session_idle: String,
     /// Port of 127.0.0.1. The default is a free port
     #[arg(long, default_value_t = 0, hide_default_value = true)]
     port: u16,
+    /// Time after which the terminal says what to do if no browser came
+    #[arg(long, value_name = "TIME", default_value = "10s", hide = true)]
+    patience: String,
     /// The source of a secret: NAME=env:VARIABLE or NAME=file:PATH; may be repeated
     #[arg(long, value_name = "NAME=SOURCE")]
     secret: Vec<String>,
+    /// Also compare the steps in the preview with the sealed steps of this boundary. A token comes from the options of every
+    /// command
+    #[arg(long, value_name = "URL")]
+    boundary: Option<String>,
     #[command(flatten)]
     rules: RuleArgs,
     #[command(flatten)]
@@ -58,16 +82,21 @@ pub struct Args {
 ///
 /// # Errors
 /// Returns an error if the runbook or the policy is invalid, or if the port is taken.
-pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let project = Project::here()?;
-    let files = Arc::new(open(&args.path, &project)?);
-    LocalSecrets::of_options(&args.secret)?;
+    let time = |option: &str, text: &str| {
+        let seconds = unit::seconds(text).map_err(|why| CommandFailure::usage(format!("{option}: {why}")))?;
+        Ok::<_, CommandFailure>(Duration::from_secs(seconds.unsigned_abs()))
+    };
+    let (idle, patience) = (time("--session-idle", &args.session_idle)?, time("--patience", &args.patience)?);
+    let files = Arc::new(OpenFiles::open(&args.path, &project, args.watch)?);
+    let secrets = LocalSecrets::of_options(&args.secret)?;
     let mut rules = BTreeMap::new();
-    for (at, file) in files.iter().enumerate() {
-        if let Ok(page) = &file.page {
-            rules.insert(at, LocalRules::find(&args.rules, &project, &page.runbook)?.asked_elsewhere());
-        }
+    for (at, file) in files.all().iter().enumerate() {
+        let name = project.runbook(std::path::Path::new(&file.shown));
+        rules.insert(at, LocalRules::of_name(&args.rules, &project, &name)?.asked_elsewhere());
     }
+    let preview = preview(args, global, &project)?;
     if let Some(first) = rules.values().next() {
         first.say_what_is_off(terminal);
     }
@@ -86,10 +115,16 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         hold,
         signals: signals.clone(),
         secrets: args.secret.clone(),
+        idle,
     };
     let failed = |what: &str, error: std::io::Error| CommandFailure::new(Exit::Unreachable, format!("{what}: {error}"));
     let worker = std::thread::Builder::new().name("steps".to_owned()).spawn(move || workshop.work(&taken));
     worker.map_err(|error| failed("the thread for the steps can't be started", error))?;
+    let after = if args.watch { AfterSave::Reload } else { AfterSave::Tell };
+    let (directories, looked_at, shown) = (vec![directory_of(&args.path)], files.clone(), board.clone());
+    let looker = std::thread::Builder::new().name("saves".to_owned());
+    let looker = looker.spawn(move || keep_looking(&looked_at, &shown, &directories, after));
+    looker.map_err(|error| failed("the thread that looks for saved files can't be started", error))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|error| failed("the server of the pages can't be started", error))?;
     runtime.block_on(async {
@@ -104,13 +139,70 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
             .line(&format!("open this address in a browser of this machine: {}", door.link().unwrap_or_default()))?;
         terminal.say("the address works once; Ctrl-C ends the command");
         let directory = if args.browser { Some(start_browser(&door, terminal)?) } else { None };
+        let (waits, tells) = (door.clone(), terminal.clone());
+        tokio::spawn(async move {
+            tokio::time::sleep(patience).await;
+            if waits.link().is_some() {
+                say_nobody_came(&waits, &tells);
+            }
+        });
         let forms = OpenForms::default();
-        let notebook = Notebook { files, board, door: door.clone(), forms, orders, signals };
+        let secrets = secrets.names().map(ToString::to_string).collect();
+        let notebook = Notebook {
+            files,
+            board,
+            door: door.clone(),
+            forms,
+            orders,
+            signals,
+            secrets,
+            watches: args.watch,
+            preview,
+        };
         let served = serve(listener, door, routes(Arc::new(notebook)), std::future::pending()).await;
         drop(directory);
         served.map_err(|error| failed("the server of the pages ended", error))
     })?;
     Ok(Exit::Done)
+}
+
+/// Tells the person what to do if the browser does not know the address.
+fn say_nobody_came(door: &Door, terminal: &Terminal) {
+    let origin = door.origin();
+    let host = origin.trim_start_matches("http://").rsplit_once(':').map_or("", |(host, _)| host);
+    terminal.say(&format!(
+        "no browser has opened the address. If the browser says that it can't find the server, it does not know that \
+         *.localhost is this machine: use Chromium or Firefox, or add this line to /etc/hosts, then open the same address \
+         again: 127.0.0.1 {host}"
+    ));
+}
+
+/// Returns the preview under the policy of the project, and beside the sealed steps of a boundary.
+fn preview(args: &Args, global: &GlobalOptions, project: &Project) -> Result<AuthorPreview, CommandFailure> {
+    let usual = Policy::load(&content::policy(APPROVERS));
+    let usual = usual.map_err(|_| CommandFailure::usage("the policy of a new boundary can't be read"))?;
+    let usual = PreviewRules::of_policy(usual, "the policy that `countersign init` writes".to_owned());
+    let found = project.policy(args.rules.policy_file())?;
+    let chosen = found.file.map(|file| PreviewRules::of_policy(found.policy, file.display().to_string()));
+    let sealed = match &args.boundary {
+        None => None,
+        Some(url) => {
+            let client = GlobalOptions { url: url.clone(), ..global.clone() }.token_client()?;
+            let missing = "--boundary needs a token: name its file with --token-file";
+            Some(SealedSteps::new(client.ok_or_else(|| CommandFailure::usage(missing))?))
+        }
+    };
+    Ok(AuthorPreview::new(chosen, usual, sealed, surroundings()))
+}
+
+/// Number of approvers in the policy of a new boundary.
+const APPROVERS: usize = 2;
+
+/// Returns the directory whose files the pages show.
+fn directory_of(path: &str) -> PathBuf {
+    let path = PathBuf::from(path);
+    let above = if path.is_dir() { path.clone() } else { path.parent().unwrap_or(&path).to_owned() };
+    if above.as_os_str().is_empty() { PathBuf::from(".") } else { above }
 }
 
 /// Starts the browser with a file that leads to the address. The argument list has only the path of the file.

@@ -48,6 +48,12 @@ impl RuleArgs {
     pub const fn allows_all(&self) -> bool {
         self.grants.allows_all()
     }
+
+    /// Returns the policy file that the options name.
+    #[must_use]
+    pub fn policy_file(&self) -> Option<&std::path::Path> {
+        self.policy.as_deref()
+    }
 }
 
 /// Policy and the person's options for one runbook.
@@ -73,6 +79,14 @@ impl LocalRules {
     /// # Errors
     /// Returns all errors in the policy file, or an error about an option that is not a valid pattern.
     pub fn find(args: &RuleArgs, project: &Project, runbook: &Runbook) -> Result<Self, CommandFailure> {
+        Self::of_name(args, project, &runbook.name)
+    }
+
+    /// Loads the policy and the options for the runbook with this name, whose file may have errors.
+    ///
+    /// # Errors
+    /// As for [`Self::find`].
+    pub fn of_name(args: &RuleArgs, project: &Project, runbook: &str) -> Result<Self, CommandFailure> {
         let (policy, from) = if args.grants.allows_all() {
             // With `--allow-all`, no policy file is read.
             (Policy::untouched(), "no policy (--allow-all)".to_owned())
@@ -89,7 +103,7 @@ impl LocalRules {
             found: upward(project),
             elsewhere,
             flags,
-            runbook: RunbookPath::of_file(&runbook.name),
+            runbook: RunbookPath::of_file(runbook),
             asked_elsewhere: false,
         })
     }

@@ -72,6 +72,11 @@ impl LocalSecrets {
         Ok(secrets)
     }
 
+    /// Returns the names of the secrets that the options give.
+    pub fn names(&self) -> impl Iterator<Item = &SecretName> {
+        self.given.keys()
+    }
+
     /// Returns the source of a secret: an option, or for a sign-in block its variable of the environment, if it has a value.
     fn source(&self, secret: &StepSecret, step: &StepDefinition) -> Option<SecretSource> {
         if let Some(given) = self.given.get(&secret.name) {

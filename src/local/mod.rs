@@ -3,6 +3,7 @@
 //!
 //! The person answers the questions of the policy, and no approver signs. Therefore the result is a local receipt,
 //! which proves only to this person what was run.
+pub mod author_preview;
 pub mod decide;
 pub mod environment;
 pub mod fuzz_value;
@@ -12,15 +13,20 @@ pub mod kept_session;
 pub mod local_log;
 pub mod local_secrets;
 pub mod loop_lists;
+pub mod network_programs;
 pub mod output_copier;
 pub mod problems;
 pub mod project;
 pub mod prompt;
 pub mod runbook;
+pub mod runbook_check;
 pub mod runbook_test;
 pub mod sandbox_choice;
+pub mod script_answer;
+pub mod sealed_steps;
 pub mod signals;
 pub mod signed_receipts;
+pub mod step_advice;
 pub mod step_programs;
 pub mod step_run;
 pub mod test_run;

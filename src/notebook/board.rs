@@ -1,90 +1,27 @@
-//! What each step shows now. The worker writes, and each open tab reads.
+//! What each step and each session shows now. The worker writes, and each open tab reads.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::printable_text::PrintableText;
 use client::terminal::streams::{AnswerButton, Audience};
-use console::page::terminal_text::{ColouredText, OutputPainter};
+use console::page::terminal_text::ColouredText;
+use documents::record::receipt::Outcome;
 use documents::record::stream_name::StreamName;
 use sandbox::sessions::run_results::CapturedFile;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-/// Maximum size of the output that a page keeps of one run, in bytes.
-const MAX_OUTPUT: usize = 2 << 20;
+use crate::notebook::shown_step::{OpenQuestion, PlaceOnPage, ShownStep, StepState, WORKFLOW};
+
 /// Maximum size of the events that are kept for a tab that connects again, in bytes.
 const MAX_EVENTS: usize = 4 << 20;
 /// Time for an answer. After this time the answer is no.
 const PATIENCE: Duration = Duration::from_secs(30 * 60);
-
-/// Index of a page and of a step on the page.
-pub type PlaceOnPage = (usize, usize);
-
-/// How the last run of a step ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum StepState {
-    /// The step has not run since the session began.
-    #[default]
-    Ready,
-    /// The step waits or runs.
-    Running,
-    /// Exit code 0.
-    Passed,
-    /// Exit code 2, which holds nothing up.
-    Warned,
-    /// Any other end.
-    Failed,
-}
-
-impl StepState {
-    /// Returns the word for the style sheet and the script.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Ready => "ready",
-            Self::Running => "running",
-            Self::Passed => "passed",
-            Self::Warned => "warned",
-            Self::Failed => "failed",
-        }
-    }
-}
-
-/// A question that waits for its answer.
-#[derive(Debug, Clone)]
-pub struct OpenQuestion {
-    /// Number of the question.
-    pub number: u64,
-    /// Text of the question.
-    pub text: String,
-    /// Answers.
-    pub buttons: Vec<AnswerButton>,
-}
-
-/// What a step shows.
-#[derive(Debug, Default)]
-pub struct ShownStep {
-    /// How the last run ended.
-    pub state: StepState,
-    /// The end in words.
-    pub words: String,
-    /// Output of the last run.
-    pub output: Vec<ColouredText>,
-    bytes: usize,
-    painters: [OutputPainter; 2],
-    /// Facts about the last run, for example its sandbox and its outputs.
-    pub facts: Vec<String>,
-    /// Files that the last run left in `$COUNTERSIGN_OUTPUT`.
-    pub files: Vec<CapturedFile>,
-    /// Question that waits for its answer.
-    pub question: Option<OpenQuestion>,
-    /// What the person gave for the last run, by the names of the fields.
-    pub given: BTreeMap<String, String>,
-}
 
 #[derive(Debug, Default)]
 struct State {
@@ -95,6 +32,8 @@ struct State {
     answer: Option<(u64, String)>,
     events: VecDeque<(u64, String)>,
     events_bytes: usize,
+    /// Facts about the session of each page.
+    sessions: BTreeMap<usize, Vec<String>>,
 }
 
 /// What all steps show.
@@ -137,7 +76,7 @@ impl Board {
             return Err(running);
         }
         state.running = Some(place);
-        state.steps.insert(place, ShownStep { state: StepState::Running, given, ..ShownStep::default() });
+        state.steps.insert(place, ShownStep::running(given));
         self.event(&mut state, json!({"type": "begin", "at": id(place)}));
         drop(state);
         Ok(())
@@ -148,23 +87,23 @@ impl Board {
         let mut state = self.lock();
         let Some(place) = state.running.take() else { return };
         let view = state.steps.entry(place).or_default();
-        let mut rest: Vec<ColouredText> = view.painters.iter_mut().flat_map(OutputPainter::end).collect();
-        view.output.append(&mut rest);
+        let rest = view.end_output();
         view.question = None;
         view.facts.extend(facts);
         view.files = files;
         match result {
             Ok(exit) => {
-                view.state = match exit.code() {
-                    0 => StepState::Passed,
-                    2 => StepState::Warned,
-                    _ => StepState::Failed,
-                };
+                view.state = StepState::of_exit(exit.code());
                 if view.words.is_empty() {
                     view.words = format!("ended: exit code {}", exit.code());
                 }
             }
-            Err(failure) => (view.state, view.words) = (StepState::Failed, format!("not run: {}", failure.message)),
+            Err(failure) => {
+                (view.state, view.words) = (StepState::Failed, format!("not run: {}", failure.message));
+                if let Some(pass) = view.passes.last_mut().filter(|pass| pass.state == StepState::Running) {
+                    (pass.state, pass.words) = (StepState::Failed, failure.message);
+                }
+            }
         }
         let files: Vec<[String; 2]> =
             view.files.iter().enumerate().map(|(at, file)| [file_path(place, at), file_words(file)]).collect();
@@ -172,14 +111,39 @@ impl Board {
             "type": "end", "at": id(place), "state": view.state.word(), "words": view.words, "facts": view.facts,
             "files": files,
         });
+        if !rest.is_empty() {
+            self.event(&mut state, json!({"type": "output", "at": id(place), "parts": pairs(&rest)}));
+        }
         self.event(&mut state, event);
+    }
+
+    /// Shows facts about the session of a page.
+    pub fn session(&self, page: usize, facts: Vec<String>) {
+        let mut state = self.lock();
+        self.event(&mut state, json!({"type": "session", "page": page, "facts": facts}));
+        state.sessions.insert(page, facts);
+    }
+
+    /// Returns the facts about the session of a page.
+    pub fn session_facts(&self, page: usize) -> Vec<String> {
+        self.lock().sessions.get(&page).cloned().unwrap_or_default()
     }
 
     /// Forgets what the steps of a page showed.
     pub fn reset(&self, page: usize) {
         let mut state = self.lock();
         state.steps.retain(|(at, _), _| *at != page);
-        self.event(&mut state, json!({"type": "reload"}));
+        state.sessions.remove(&page);
+        self.event(&mut state, json!({"type": "reload", "page": page}));
+    }
+
+    /// Lets the tabs load a page again, whose steps with these numbers have changed. The end of an earlier form of a step
+    /// says nothing about the new form, so it is forgotten.
+    pub fn load_again(&self, page: usize, changed: &[usize]) {
+        let mut state = self.lock();
+        let running = state.running;
+        state.steps.retain(|place, _| place.0 != page || !changed.contains(&place.1) || running == Some(*place));
+        self.event(&mut state, json!({"type": "reload", "page": page}));
     }
 
     /// Gives the answer to a question. Returns false if the question no longer waits.
@@ -244,29 +208,50 @@ impl Board {
 
     fn output(&self, stream: usize, bytes: &[u8]) {
         self.show(|view| {
-            if view.bytes > MAX_OUTPUT {
-                return None;
-            }
-            view.bytes += bytes.len();
-            let mut parts = view.painters[stream].feed(bytes);
-            if view.bytes > MAX_OUTPUT {
-                let text = "\n(the page shows no more of this output)\n".to_owned();
-                parts.push(ColouredText { class: "bold".to_owned(), text });
-            }
-            let event: Vec<[&str; 2]> = parts.iter().map(|part| [part.class.as_str(), part.text.as_str()]).collect();
-            let event = json!({"type": "output", "parts": event});
-            for part in parts {
-                match view.output.last_mut().filter(|last| last.class == part.class) {
-                    Some(last) => last.text.push_str(&part.text),
-                    None => view.output.push(part),
-                }
-            }
-            Some(event)
+            let parts = view.add_output(stream, bytes);
+            (!parts.is_empty()).then(|| json!({"type": "output", "parts": pairs(&parts)}))
+        });
+    }
+
+    /// Shows the next unit of a workflow.
+    fn unit(&self, unit: &Value) {
+        let text = |field: &str| unit[field].as_str().unwrap_or_default();
+        let list = |field: &str| -> Vec<String> {
+            let items = unit[field].as_array().into_iter().flatten().filter_map(Value::as_str);
+            items.map(str::to_owned).collect()
+        };
+        let mut heading = format!("{} {}", text("unit"), text("title"));
+        if let (Some(number), Some(value)) = (unit["iteration"].as_u64(), unit["value"].as_str()) {
+            heading.push_str(&format!(" (iteration {number}: {value})"));
+        }
+        let read = list("shown").into_iter().map(|shown| format!("to read, not run by this program:\n{shown}"));
+        let others = list("runbooks").into_iter().map(|path| format!("another runbook, to run by itself: {path}"));
+        let prompt = text("prompt").to_owned();
+        let prompt: Vec<String> =
+            std::iter::once(prompt).chain(read).chain(others).filter(|one| !one.is_empty()).collect();
+        self.show(|view| {
+            let shown = view.begin_pass(text("unit"), heading, prompt.join("\n"));
+            let pass = view.passes.last().filter(|_| shown)?;
+            Some(json!({"type": "pass", "heading": pass.heading, "prompt": pass.prompt}))
+        });
+    }
+
+    /// Shows how the visit of a unit ended.
+    fn pass_ended(&self, state: StepState, words: String) {
+        self.show(|view| {
+            view.end_output();
+            let pass = view.passes.last_mut().filter(|pass| pass.state == StepState::Running)?;
+            (pass.state, pass.words) = (state, words);
+            Some(json!({"type": "passed", "state": state.word(), "words": pass.words}))
         });
     }
 
     fn fact(&self, fact: String) {
         self.show(|view| {
+            // Each unit of a workflow has the same facts.
+            if view.facts.contains(&fact) {
+                return None;
+            }
             let event = json!({"type": "fact", "text": fact});
             view.facts.push(fact);
             Some(event)
@@ -282,7 +267,11 @@ impl Default for Board {
 
 /// Returns the fragment of a step.
 pub fn id((page, step): PlaceOnPage) -> String {
-    format!("step-{page}-{step}")
+    if step == WORKFLOW { format!("workflow-{page}") } else { format!("step-{page}-{step}") }
+}
+
+fn pairs(parts: &[ColouredText]) -> Vec<[&str; 2]> {
+    parts.iter().map(|part| [part.class.as_str(), part.text.as_str()]).collect()
 }
 
 /// Returns the path of a file of a step on this server.
@@ -307,6 +296,10 @@ impl Audience for Board {
                 self.output(usize::from(value["stream"] == json!(StreamName::Stderr)), &bytes);
             }
             "step" => {
+                self.show(|view| {
+                    view.begun = Some(Instant::now());
+                    None
+                });
                 self.fact(format!("sandbox: {}", text("sandbox")));
                 self.fact(format!("directory: {}", text("workdir")));
                 let listed = value["programs"]["list"].as_array();
@@ -316,32 +309,39 @@ impl Audience for Board {
                     None => format!("programs that may run: {}", names.join(", ")),
                 });
             }
-            "answer" => self.fact(format!("{}: {}", text("question"), text("answer"))),
+            "answer" => {
+                let (question, answer) = (text("question"), text("answer"));
+                let asks_about_unit = self.running().is_some_and(|(_, step)| step == WORKFLOW)
+                    && ["yes", "no"].contains(&answer.as_str());
+                match answer.as_str() {
+                    "yes" if asks_about_unit => self.pass_ended(StepState::Passed, "you said: it passed".to_owned()),
+                    "no" if asks_about_unit => self.pass_ended(StepState::Failed, "you said: it failed".to_owned()),
+                    _ => self.fact(format!("{question}: {answer}")),
+                }
+            }
             "hint" => self.fact(text("text")),
             "exit" => {
-                let outcome = serde_json::from_value(value["outcome"].clone());
-                let words = outcome.map(|outcome| client::terminal::outcome_words::outcome_words(&outcome));
+                let Ok(outcome) = serde_json::from_value::<Outcome>(value["outcome"].clone()) else { return };
+                let words = client::terminal::outcome_words::outcome_words(&outcome);
+                if self.running().is_some_and(|(_, step)| step == WORKFLOW) {
+                    return self.pass_ended(StepState::of_exit(Exit::of_outcome(&outcome).code()), words);
+                }
                 self.show(|view| {
-                    view.words = words.unwrap_or_default();
+                    view.words = match view.begun {
+                        Some(begun) => format!("{words}, after {:.1} s", begun.elapsed().as_secs_f64()),
+                        None => words,
+                    };
                     None
                 });
             }
-            "unit" => {
-                let prompt = text("prompt");
-                self.output(
-                    0,
-                    format!(
-                        "== {} {}\n{prompt}{}",
-                        text("unit"),
-                        text("title"),
-                        if prompt.is_empty() { "" } else { "\n" }
-                    )
-                    .as_bytes(),
-                );
-            }
-            "workflow" => {
-                self.output(0, format!("== the workflow ended: {} {}\n", text("end"), text("message")).as_bytes())
-            }
+            "unit" => self.unit(&value),
+            "workflow" => self.show(|view| {
+                let words =
+                    if text("end") == "complete" { "the workflow is complete" } else { "the workflow has stopped" };
+                let message = text("message");
+                view.words = if message.is_empty() { words.to_owned() } else { format!("{words}: {message}") };
+                None
+            }),
             _ => {}
         }
     }
@@ -362,6 +362,7 @@ impl Audience for Board {
         state.asked += 1;
         let number = state.asked;
         let before = std::mem::take(&mut state.before_question);
+        let question = question.strip_suffix(" [y/n]").unwrap_or(question);
         let text = if before.is_empty() { question.to_owned() } else { before };
         let open = OpenQuestion { number, text, buttons: choices.to_vec() };
         let buttons: Vec<[&str; 2]> = choices.iter().map(|one| [one.letter, one.words.as_str()]).collect();

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use documents::record::step_definition::secret_name;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// How a person gives a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +15,8 @@ pub enum FieldKind {
     Choice(Vec<String>),
     /// Several lines of JSON.
     Json,
+    /// The name of one of these secrets, whose values the page never has.
+    Secret(Vec<String>),
 }
 
 /// A field of a form.
@@ -35,24 +36,41 @@ pub struct FormField {
     pub required: bool,
 }
 
+impl FormField {
+    /// Returns an example of a value that the step needs, or no text. A schema with a pattern may not allow the example.
+    pub fn example(&self) -> String {
+        match &self.kind {
+            _ if !self.required => String::new(),
+            FieldKind::Choice(values) => values.first().cloned().unwrap_or_default(),
+            FieldKind::Number => "1".to_owned(),
+            FieldKind::Line => "example".to_owned(),
+            FieldKind::Secret(names) => names.first().cloned().unwrap_or_else(|| "example".to_owned()),
+            FieldKind::Json => String::new(),
+        }
+    }
+}
+
 /// Returns a value as the command line takes it.
 fn typed(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// Returns the fields for a schema of parameters, in the order of the schema.
-pub fn fields(schema: &Value) -> Vec<FormField> {
+/// Returns the fields for a schema of parameters, in the order of the schema. `secrets` are the names of the secrets that the
+/// command can give.
+pub fn fields(schema: &Value, secrets: &[String]) -> Vec<FormField> {
     let required: Vec<&str> = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let properties = schema["properties"].as_object();
     properties
         .into_iter()
         .flatten()
-        .map(|(name, schema)| field(name, schema, required.contains(&name.as_str())))
+        .map(|(name, schema)| field(name, schema, required.contains(&name.as_str()), secrets))
         .collect()
 }
 
-fn field(name: &str, schema: &Value, required: bool) -> FormField {
+fn field(name: &str, schema: &Value, required: bool, secrets: &[String]) -> FormField {
+    let is_secret = schema.get("x-secret").is_some();
     let kind = match (schema["enum"].as_array(), schema["type"].as_str()) {
+        _ if is_secret => FieldKind::Secret(secrets.to_vec()),
         (Some(values), _) => FieldKind::Choice(values.iter().map(typed).collect()),
         (None, Some("boolean")) => FieldKind::Choice(vec!["true".to_owned(), "false".to_owned()]),
         (None, Some("integer" | "number")) => FieldKind::Number,
@@ -72,8 +90,11 @@ fn field(name: &str, schema: &Value, required: bool) -> FormField {
             rules.push(format!("{words} {}", typed(value)));
         }
     }
-    if secret_name(schema).is_some() {
+    if is_secret {
         rules.push("the name of a secret, never its value".to_owned());
+        if secrets.is_empty() {
+            rules.push("the command has no secret: start it with --secret NAME=env:VARIABLE".to_owned());
+        }
     }
     let default = schema.get("default").map(typed);
     let description = schema["description"].as_str().or(schema["title"].as_str()).unwrap_or_default().to_owned();
@@ -86,17 +107,28 @@ pub const PREFIX: &str = "p.";
 /// Prefix of the names of the boxes with which a person confirms an admonition.
 pub const CONFIRM: &str = "c.";
 
-/// Returns what the person gave, as `NAME=VALUE` for the parser of the command line. An empty field that the step does
-/// not need is not given.
+/// Name of the field with the digest of the step that the person saw.
+pub const DIGEST: &str = "digest";
+
+/// Returns what the person gave, as `NAME=VALUE` for the parser of the command line. An empty field is not given, unless the
+/// person has removed the default of a text.
 pub fn given(fields: &[FormField], sent: &BTreeMap<String, String>) -> Vec<String> {
-    let value = |field: &FormField| sent.get(&field.name).filter(|value| !value.is_empty());
-    fields.iter().filter_map(|field| value(field).map(|value| format!("{}={value}", field.name))).collect()
+    let of_field = |field: &FormField| {
+        let value = sent.get(&field.name)?;
+        let is_removed = field.kind == FieldKind::Line && field.default.as_ref().is_some_and(|text| !text.is_empty());
+        let value = match field.kind {
+            _ if value.is_empty() && !is_removed => return None,
+            FieldKind::Secret(_) => json!({ "secret": value }).to_string(),
+            _ => value.clone(),
+        };
+        Some(format!("{}={value}", field.name))
+    };
+    fields.iter().filter_map(of_field).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn a_schema_gives_its_fields_and_empty_fields_are_not_given() {
@@ -105,15 +137,19 @@ mod tests {
             "n": {"type": "integer", "minimum": 1, "default": 2},
             "how": {"enum": ["fast", "slow"]},
             "sure": {"type": "boolean"},
+            "zone": {"type": "string", "default": "a"},
+            "password": {"type": "string", "x-secret": true},
         }});
-        let fields = fields(&schema);
+        let fields = fields(&schema, &["db".to_owned()]);
         let by = |name: &str| fields.iter().find(|field| field.name == name).expect("a field");
         assert_eq!(by("host").kind, FieldKind::Line);
         assert_eq!(by("host").rules, ["matches ^web-[0-9]+$"]);
         assert!(by("host").required && !by("n").required);
         assert_eq!(by("n").default.as_deref(), Some("2"));
         assert_eq!(by("how").kind, FieldKind::Choice(vec!["fast".to_owned(), "slow".to_owned()]));
-        let sent = [("host", "web-1"), ("how", ""), ("other", "x")].map(|(a, b)| (a.to_owned(), b.to_owned()));
-        assert_eq!(given(&fields, &sent.into()), ["host=web-1"]);
+        assert_eq!(by("password").kind, FieldKind::Secret(vec!["db".to_owned()]));
+        let sent = [("host", "web-1"), ("how", ""), ("other", "x"), ("zone", ""), ("password", "db")];
+        let sent = sent.map(|(a, b)| (a.to_owned(), b.to_owned()));
+        assert_eq!(given(&fields, &sent.into()), ["host=web-1", "password={\"secret\":\"db\"}", "zone="]);
     }
 }

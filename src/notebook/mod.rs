@@ -1,18 +1,24 @@
 //! The command `countersign open`: a runbook in a browser on this machine, with what `countersign run` enforces.
 //!
 //! - [`open_pages`]: the pages that one command opens
-//! - [`board`]: what the steps show now, and the questions to the person
+//! - [`saved_files`]: looks for saved files
+//! - [`shown_step`]: what one step shows
+//! - [`board`]: what all steps show now, and the questions to the person
 //! - [`worker`]: runs the steps, one at a time
 //! - [`form`]: the fields of a step
 //! - [`shown_file`]: images of the prose, and files that a step left
-//! - [`view`]: the markup
+//! - [`view`]: the markup of a runbook
+//! - [`preview_view`]: the markup of the author's preview
 //! - [`routes`]: the requests of the browser
 //!
 //! A notebook has no route that signs, and loads no key.
 pub mod board;
 pub mod form;
 pub mod open_pages;
+pub mod preview_view;
 pub mod routes;
+pub mod saved_files;
 pub mod shown_file;
+pub mod shown_step;
 pub mod view;
 pub mod worker;

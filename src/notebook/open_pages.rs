@@ -1,11 +1,10 @@
-//! The pages that one command opens. A page is read once: the bytes that are shown are the bytes that run.
+//! The pages that one command opens. The bytes that are shown are the bytes that run.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use console::page::prose::{Heading, Part, prose};
 use documents::crypto::digest::sha256;
-use documents::record::step_definition::StepDefinition;
 use judgement::registry::prose_tree::prose_tree;
 use judgement::registry::registered_step::RegisteredStep;
 use serde_json::Map;
@@ -18,44 +17,63 @@ use client::terminal::printable_text::PrintableText;
 /// Maximum number of pages that one command opens.
 const MOST: usize = 500;
 
+/// A step on a page.
+#[derive(Debug)]
+pub struct PageStep {
+    /// Number of the step in addresses. A step of the same name keeps its number if the page is loaded again.
+    pub number: usize,
+    /// The step.
+    pub step: Arc<RegisteredStep>,
+    /// What the person confirms before the step.
+    pub confirmations: Vec<String>,
+}
+
+impl PageStep {
+    /// Returns the name of the step in its runbook.
+    pub fn name(&self) -> &str {
+        self.step.definition.reference.step()
+    }
+}
+
 /// A runbook that is open in the browser.
 #[derive(Debug)]
 pub struct OpenPage {
     /// The runbook.
     pub runbook: Runbook,
     /// Steps in the order of the file.
-    pub steps: Vec<Arc<RegisteredStep>>,
+    pub steps: Vec<PageStep>,
     /// Headings of the prose.
     pub headings: Vec<Heading>,
     /// Prose and steps in the order of the file.
     pub parts: Vec<Part>,
     /// Images of the prose, as the page names them.
     pub images: Vec<String>,
-    /// What the person confirms before each step.
-    pub confirmations: Vec<Vec<String>>,
     /// Digest of the file's bytes.
     digest: [u8; 32],
 }
 
 /// A file of a directory: an open page, or the reason why it is not open.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ListedFile {
     /// Path as the person gave it, with the path below the directory.
     pub shown: String,
     /// The page, or all errors in the file.
-    pub page: Result<OpenPage, String>,
+    pub page: Result<Arc<OpenPage>, String>,
+    /// What differs between the file and the page, or what the last save changed.
+    pub news: Vec<String>,
 }
 
 impl OpenPage {
-    /// Reads a runbook.
+    /// Reads a runbook. The steps keep the numbers that they have on the page `known`.
     ///
     /// # Errors
     /// Returns all errors in the file.
-    pub fn read(file: &str, project: &Project) -> Result<Self, CommandFailure> {
+    pub fn read(file: &str, project: &Project, known: Option<&Self>) -> Result<Self, CommandFailure> {
         let runbook = Runbook::read(file, &[], Map::new(), project)?;
-        let text = std::fs::read_to_string(&runbook.real).map_err(|error| {
-            CommandFailure::usage(format!("can't read {}: {error}", PrintableText::text(file).as_str()))
-        })?;
+        let unread = |why: &dyn std::fmt::Display| {
+            CommandFailure::usage(format!("can't read {}: {why}", PrintableText::text(file).as_str()))
+        };
+        let text = std::fs::read_to_string(&runbook.real).map_err(|error| unread(&error))?;
         let steps: Vec<Arc<RegisteredStep>> = match &runbook.workflow {
             Some(workflow) => workflow.steps.values().cloned().collect(),
             None => runbook.steps.iter().map(|one| one.step.clone()).collect(),
@@ -64,43 +82,169 @@ impl OpenPage {
             steps.into_iter().map(|step| (step.place.as_ref().map_or(0, |place| place.place.line), step)).collect();
         steps.sort_by_key(|(line, _)| *line);
         let lines: Vec<usize> = steps.iter().map(|(line, _)| *line).collect();
-        let found = match prose_tree(file, &text) {
-            Ok(tree) => prose(&tree, &lines),
-            Err(why) => return Err(CommandFailure::usage(format!("{}: {why}", PrintableText::text(file).as_str()))),
-        };
+        let tree = prose_tree(file, &text).map_err(|why| unread(&why))?;
+        let found = prose(&tree, &lines);
+        let mut unused = known.map_or(0, |known| known.steps.iter().map(|one| one.number + 1).max().unwrap_or(0));
+        let numbered = steps.into_iter().zip(found.confirmations).map(|((_, step), confirmations)| {
+            let name = step.definition.reference.step();
+            let before = known.and_then(|known| known.steps.iter().find(|one| one.name() == name));
+            let number = before.map_or(unused, |before| before.number);
+            unused += usize::from(before.is_none());
+            PageStep { number, step, confirmations }
+        });
         Ok(Self {
             runbook,
-            steps: steps.into_iter().map(|(_, step)| step).collect(),
+            steps: numbered.collect(),
             headings: found.headings,
             parts: found.parts,
             images: found.images,
-            confirmations: found.confirmations,
             digest: sha256(text.as_bytes()),
         })
     }
 
-    /// Returns the definition of a step.
-    pub fn definition(&self, at: usize) -> Option<&StepDefinition> {
-        self.steps.get(at).map(|step| &*step.definition)
+    /// Returns the step with this number.
+    pub fn step(&self, number: usize) -> Option<&PageStep> {
+        self.steps.iter().find(|one| one.number == number)
     }
 
     /// Returns true if the file has other bytes now than the page that is open.
     pub fn has_changed(&self) -> bool {
         std::fs::read(&self.runbook.real).map_or(true, |bytes| sha256(&bytes) != self.digest)
     }
+
+    /// Returns one line for each difference between this page and a newer one, and the numbers of the steps that differ.
+    fn differences(&self, newer: &Self) -> (Vec<String>, Vec<usize>) {
+        let (mut lines, mut numbers) = (Vec::new(), Vec::new());
+        for step in &newer.steps {
+            match self.step(step.number) {
+                Some(before) if before.step.digest == step.step.digest => continue,
+                Some(before) => lines.push(format!(
+                    "the step {} changed: its digest was {}, and is now {}",
+                    step.name(),
+                    before.step.digest,
+                    step.step.digest
+                )),
+                None => lines.push(format!("the step {} is new", step.name())),
+            }
+            numbers.push(step.number);
+        }
+        for step in self.steps.iter().filter(|step| newer.step(step.number).is_none()) {
+            lines.push(format!("the step {} is no longer in the file", step.name()));
+            numbers.push(step.number);
+        }
+        if lines.is_empty() && self.digest != newer.digest {
+            lines.push("only the text around the steps changed; each step has the same digest".to_owned());
+        }
+        (lines, numbers)
+    }
 }
 
-/// Opens a file, or all runbooks of a directory and the directories in it.
-///
-/// # Errors
-/// Returns the errors of the file. The errors of a file in a directory are shown on the page instead.
-pub fn open(path: &str, project: &Project) -> Result<Vec<ListedFile>, CommandFailure> {
-    let place = project.cwd.join(path);
-    if !place.is_dir() {
-        return Ok(vec![ListedFile { shown: path.to_owned(), page: Ok(OpenPage::read(path, project)?) }]);
+/// The files that one command opens.
+#[derive(Debug)]
+pub struct OpenFiles {
+    project: Project,
+    files: Vec<RwLock<ListedFile>>,
+}
+
+/// What happens to a page whose file was saved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AfterSave {
+    /// The page shows the new file, and says what changed.
+    Reload,
+    /// The page stays, and says what differs.
+    Tell,
+}
+
+impl OpenFiles {
+    /// Opens a file, or all runbooks of a directory and the directories in it. `keeps_broken` is true if a file with errors
+    /// becomes a page as soon as it has none.
+    ///
+    /// # Errors
+    /// Returns the errors of the file. The errors of a file in a directory are shown on the page instead.
+    pub fn open(path: &str, project: &Project, keeps_broken: bool) -> Result<Self, CommandFailure> {
+        let read = |shown: String| {
+            let page = OpenPage::read(&shown, project, None).map(Arc::new).map_err(|failure| failure.message);
+            ListedFile { shown, page, news: Vec::new() }
+        };
+        let place = project.cwd.join(path);
+        let files = if place.is_dir() {
+            let found = runbooks_below(path, &place)?;
+            let shown = |file: &Path| file.strip_prefix(&project.cwd).unwrap_or(file).to_string_lossy().into_owned();
+            found.iter().map(|file| read(shown(file))).collect()
+        } else if keeps_broken && place.is_file() {
+            vec![read(path.to_owned())]
+        } else {
+            let page = Ok(Arc::new(OpenPage::read(path, project, None)?));
+            vec![ListedFile { shown: path.to_owned(), page, news: Vec::new() }]
+        };
+        Ok(Self { project: project.clone(), files: files.into_iter().map(RwLock::new).collect() })
     }
+
+    /// Returns a file as it is shown now.
+    pub fn get(&self, at: usize) -> Option<ListedFile> {
+        Some(self.files.get(at)?.read().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    /// Returns an open page.
+    pub fn page(&self, at: usize) -> Option<Arc<OpenPage>> {
+        self.get(at)?.page.ok()
+    }
+
+    /// Returns the path of a file.
+    pub fn place(&self, file: &ListedFile) -> PathBuf {
+        self.project.cwd.join(&file.shown)
+    }
+
+    /// Returns all files as they are shown now.
+    pub fn all(&self) -> Vec<ListedFile> {
+        (0..self.files.len()).filter_map(|at| self.get(at)).collect()
+    }
+
+    /// Reads a file again after a save. Returns the numbers of the steps that the page shows in another form now, or `None`
+    /// if nothing on the page changes.
+    pub fn read_again(&self, at: usize, after: AfterSave) -> Option<Vec<usize>> {
+        let listed = self.get(at)?;
+        let found = OpenPage::read(&listed.shown, &self.project, listed.page.as_ref().ok().map(|page| &**page));
+        let mut numbers = Vec::new();
+        let next = match (&listed.page, found) {
+            (Ok(page), Ok(newer)) => {
+                let (news, changed) = page.differences(&newer);
+                if after == AfterSave::Reload && !news.is_empty() {
+                    numbers = changed;
+                    ListedFile { page: Ok(Arc::new(newer)), news, shown: listed.shown.clone() }
+                } else {
+                    // With `Reload`, this is a save without a change, after which the earlier news still apply.
+                    let keeps = after == AfterSave::Reload && !listed.news.iter().any(|line| line.starts_with(BROKEN));
+                    let news = if keeps { listed.news.clone() } else { news };
+                    ListedFile { news, ..listed.clone() }
+                }
+            }
+            (Ok(_), Err(why)) => ListedFile { news: vec![format!("{BROKEN}{}", why.message)], ..listed.clone() },
+            (Err(_), Ok(newer)) if after == AfterSave::Reload => {
+                ListedFile { page: Ok(Arc::new(newer)), news: Vec::new(), shown: listed.shown.clone() }
+            }
+            (Err(_), Ok(_)) => listed.clone(),
+            (Err(_), Err(why)) => ListedFile { page: Err(why.message), ..listed.clone() },
+        };
+        let same_page = match (&listed.page, &next.page) {
+            (Ok(before), Ok(now)) => Arc::ptr_eq(before, now),
+            (Err(before), Err(now)) => before == now,
+            _ => false,
+        };
+        if same_page && listed.news == next.news {
+            return None;
+        }
+        *self.files.get(at)?.write().unwrap_or_else(PoisonError::into_inner) = next;
+        Some(numbers)
+    }
+}
+
+/// Beginning of the news about a file that can't be read now.
+const BROKEN: &str = "the saved file has errors, so the page still shows the file before: ";
+
+fn runbooks_below(path: &str, place: &Path) -> Result<Vec<PathBuf>, CommandFailure> {
     let mut files = Vec::new();
-    collect(&place, &mut files);
+    collect(place, &mut files);
     files.sort();
     files.truncate(MOST);
     if files.is_empty() {
@@ -110,12 +254,7 @@ pub fn open(path: &str, project: &Project) -> Result<Vec<ListedFile>, CommandFai
             shown.as_str()
         )));
     }
-    let listed = files.into_iter().map(|file| {
-        let shown = file.strip_prefix(&project.cwd).unwrap_or(&file).to_string_lossy().into_owned();
-        let page = OpenPage::read(&shown, project).map_err(|failure| failure.message);
-        ListedFile { shown, page }
-    });
-    Ok(listed.collect())
+    Ok(files)
 }
 
 fn collect(directory: &Path, files: &mut Vec<PathBuf>) {

@@ -16,11 +16,14 @@ use console::web::door::Door;
 use console::web::one_use::OpenForms;
 use tokio_stream::wrappers::ReceiverStream;
 
+use crate::local::author_preview::AuthorPreview;
 use crate::local::signals::Signals;
-use crate::notebook::board::{Board, PlaceOnPage, file_path, file_words, id};
-use crate::notebook::form::{CONFIRM, PREFIX, fields, given};
-use crate::notebook::open_pages::{ListedFile, OpenPage};
+use crate::notebook::board::{Board, file_path, file_words, id};
+use crate::notebook::form::{CONFIRM, DIGEST, FormField, PREFIX, fields, given};
+use crate::notebook::open_pages::{OpenFiles, OpenPage};
+use crate::notebook::preview_view::ShownPreview;
 use crate::notebook::shown_file::{ShownFile, read_image};
+use crate::notebook::shown_step::{PlaceOnPage, WORKFLOW};
 use crate::notebook::view::{Views, text_of_file};
 use crate::notebook::worker::Order;
 
@@ -28,7 +31,7 @@ use crate::notebook::worker::Order;
 #[derive(Debug)]
 pub struct Notebook {
     /// The open files.
-    pub files: Arc<Vec<ListedFile>>,
+    pub files: Arc<OpenFiles>,
     /// The state of the steps.
     pub board: Arc<Board>,
     /// The way in.
@@ -39,6 +42,12 @@ pub struct Notebook {
     pub orders: SyncSender<Order>,
     /// Handler of signals, which stops a step.
     pub signals: Signals,
+    /// Names of the secrets that the command can give.
+    pub secrets: Vec<String>,
+    /// True if a page loads again after a save.
+    pub watches: bool,
+    /// What the author sees before anybody is asked.
+    pub preview: AuthorPreview,
 }
 
 type Sent = Form<BTreeMap<String, String>>;
@@ -48,6 +57,8 @@ pub fn routes(notebook: Arc<Notebook>) -> Router {
     Router::new()
         .route("/", get(index))
         .route("/page/{page}/", get(page))
+        .route("/page/{page}/preview/", get(preview))
+        .route("/page/{page}/preview/{step}", get(step_preview))
         .route("/page/{page}/image/{image}", get(image))
         .route("/page/{page}/file/{step}/{file}", get(file))
         .route("/page/{page}/run/{step}", post(run))
@@ -66,13 +77,18 @@ fn refuse(status: StatusCode, title: &str, what: &str) -> Response {
 }
 
 impl Notebook {
-    fn page(&self, at: usize) -> Option<(&str, &OpenPage)> {
-        let file = self.files.get(at)?;
-        Some((&file.shown, file.page.as_ref().ok()?))
+    fn page(&self, at: usize) -> Option<Arc<OpenPage>> {
+        self.files.page(at)
     }
 
     fn views(&self) -> Views<'_> {
-        Views { door: &self.door, forms: &self.forms, board: &self.board }
+        Views {
+            door: &self.door,
+            forms: &self.forms,
+            board: &self.board,
+            secrets: &self.secrets,
+            watches: self.watches,
+        }
     }
 
     /// Takes a form that a page of this program made for this path, once. Returns the refusal of any other form.
@@ -100,38 +116,109 @@ impl Notebook {
 }
 
 async fn index(State(notebook): State<Arc<Notebook>>) -> Response {
-    if notebook.files.len() == 1 && notebook.page(0).is_some() {
+    let files = notebook.files.all();
+    if files.len() == 1 && notebook.page(0).is_some() {
         return Redirect::to("/page/0/").into_response();
     }
-    Html(notebook.views().index(&notebook.files).into_string()).into_response()
+    Html(notebook.views().index(&files).into_string()).into_response()
 }
 
 async fn page(State(notebook): State<Arc<Notebook>>, Path(at): Path<usize>) -> Response {
-    let Some((shown, page)) = notebook.page(at) else {
+    let Some(file) = notebook.files.get(at) else {
         return refuse(StatusCode::NOT_FOUND, "No such runbook", "No runbook is open at this address.");
     };
-    Html(notebook.views().notebook(at, shown, page).into_string()).into_response()
+    match &file.page {
+        Ok(page) => Html(notebook.views().notebook(at, &file, page).into_string()).into_response(),
+        Err(_) => Html(notebook.views().index(&notebook.files.all()).into_string()).into_response(),
+    }
 }
 
 async fn run(
     State(notebook): State<Arc<Notebook>>,
-    Path((at, step)): Path<(usize, usize)>,
+    Path((at, number)): Path<(usize, usize)>,
     Form(sent): Sent,
 ) -> Response {
-    let Some(definition) = notebook.page(at).and_then(|(_, page)| page.definition(step)) else {
+    let Some(page) = notebook.page(at).filter(|page| page.step(number).is_some()) else {
         return refuse(StatusCode::NOT_FOUND, "No such step", "The runbook has no step at this address.");
     };
-    if let Some(refused) = notebook.take(&format!("/page/{at}/run/{step}"), &sent) {
+    if let Some(refused) = notebook.take(&format!("/page/{at}/run/{number}"), &sent) {
         return refused;
     }
-    let asked = notebook.page(at).map_or(0, |(_, page)| page.confirmations[step].len());
-    if !(0..asked).all(|one| sent.contains_key(&format!("{CONFIRM}{one}"))) {
+    let Some(step) = page.step(number) else {
+        return refuse(StatusCode::NOT_FOUND, "No such step", "The runbook has no step at this address.");
+    };
+    if sent.get(DIGEST).is_some_and(|shown| *shown != step.step.digest.to_string()) {
+        let what = "The step was saved in another form after your browser loaded the page. Load the page again.";
+        return refuse(StatusCode::CONFLICT, "Not done", what);
+    }
+    if !(0..step.confirmations.len()).all(|one| sent.contains_key(&format!("{CONFIRM}{one}"))) {
         let what = "The page asks for a confirmation before this step. Tick its box, then run the step.";
         return refuse(StatusCode::CONFLICT, "Not done", what);
     }
     let sent = parameters(sent);
-    let order = Order::Run(at, step, given(&fields(&definition.params), &sent));
-    notebook.order((at, step), sent, order)
+    let given = given(&fields(&step.step.definition.params, &notebook.secrets), &sent);
+    notebook.order((at, number), sent, Order::Run(at, page.clone(), number, given))
+}
+
+/// Shows what approvers would see of a runbook.
+async fn preview(State(notebook): State<Arc<Notebook>>, Path(at): Path<usize>) -> Response {
+    let shown = tokio::task::spawn_blocking(move || {
+        let file = notebook.files.get(at)?;
+        let check = notebook.preview.check(&notebook.files.place(&file));
+        Some(notebook.views().preview(at, &file, &check, &notebook.preview))
+    });
+    page_of(shown.await.ok().flatten())
+}
+
+/// Shows what approvers would see of one step with the given values.
+async fn step_preview(
+    State(notebook): State<Arc<Notebook>>,
+    Path((at, number)): Path<(usize, usize)>,
+    Query(query): Query<BTreeMap<String, String>>,
+) -> Response {
+    let shown = tokio::task::spawn_blocking(move || {
+        let file = notebook.files.get(at)?;
+        let page = file.page.clone().ok()?;
+        let name = page.step(number)?.name().to_owned();
+        let steps = notebook.preview.steps(&notebook.files.place(&file), &file.shown);
+        let found = steps.map(|steps| steps.into_iter().find(|step| step.definition.reference.step() == name));
+        let sent = parameters(query);
+        let gone = || "the file no longer has this step".to_owned();
+        let mut shown = ShownPreview {
+            step: (number, name),
+            fields: Vec::new(),
+            policy: notebook.preview.rules().from.clone(),
+            preview: Err(gone()),
+            compared: None,
+        };
+        match found {
+            Err(why) => shown.preview = Err(why),
+            Ok(None) => {}
+            Ok(Some(step)) => {
+                let fields = fields(&step.definition.params, &notebook.secrets);
+                let values: BTreeMap<String, String> =
+                    fields.iter().map(|field| (field.name.clone(), value_of(field, &sent))).collect();
+                shown.policy.clone_from(&notebook.preview.rules_for(&step).from);
+                shown.preview = notebook.preview.step(&step, &given(&fields, &values));
+                shown.compared = notebook.preview.compare(&step);
+                shown.fields = fields.into_iter().map(|field| (field.clone(), values[&field.name].clone())).collect();
+            }
+        }
+        Some(notebook.views().step_preview(at, &file, &shown))
+    });
+    page_of(shown.await.ok().flatten())
+}
+
+/// Returns the value of a field for a preview: the given value, or the default, or else an example.
+fn value_of(field: &FormField, sent: &BTreeMap<String, String>) -> String {
+    sent.get(&field.name).or(field.default.as_ref()).cloned().unwrap_or_else(|| field.example())
+}
+
+fn page_of(shown: Option<maud::Markup>) -> Response {
+    match shown {
+        Some(page) => Html(page.into_string()).into_response(),
+        None => refuse(StatusCode::NOT_FOUND, "No such step", "No step is open at this address."),
+    }
 }
 
 /// Returns the parameters of a form by their names.
@@ -141,16 +228,15 @@ fn parameters(sent: BTreeMap<String, String>) -> BTreeMap<String, String> {
 }
 
 async fn walk(State(notebook): State<Arc<Notebook>>, Path(at): Path<usize>, Form(sent): Sent) -> Response {
-    let Some((_, page)) = notebook.page(at).filter(|(_, page)| page.runbook.workflow.is_some()) else {
+    let Some(page) = notebook.page(at).filter(|page| page.runbook.workflow.is_some()) else {
         return refuse(StatusCode::NOT_FOUND, "No such workflow", "No workflow is open at this address.");
     };
     if let Some(refused) = notebook.take(&format!("/page/{at}/walk"), &sent) {
         return refused;
     }
-    let place = (at, page.steps.len());
     let sent = parameters(sent);
     let lists = sent.get("lists").map_or("", String::as_str).split_whitespace().map(str::to_owned).collect();
-    notebook.order(place, sent, Order::Walk(at, lists))
+    notebook.order((at, WORKFLOW), sent, Order::Walk(at, page, lists))
 }
 
 async fn reset(State(notebook): State<Arc<Notebook>>, Path(at): Path<usize>, Form(sent): Sent) -> Response {
@@ -235,8 +321,7 @@ async fn events(
 }
 
 async fn image(State(notebook): State<Arc<Notebook>>, Path((at, image)): Path<(usize, usize)>) -> Response {
-    let found =
-        notebook.page(at).and_then(|(_, page)| read_image(page.runbook.real.parent()?, page.images.get(image)?));
+    let found = notebook.page(at).and_then(|page| read_image(page.runbook.real.parent()?, page.images.get(image)?));
     match found {
         Some((kind, bytes)) => ([(CONTENT_TYPE, kind)], bytes).into_response(),
         None => StatusCode::NOT_FOUND.into_response(),

@@ -6,11 +6,13 @@ use console::page::prose::Part;
 use console::page::terminal_text::coloured;
 use console::web::door::Door;
 use console::web::one_use::OpenForms;
+use judgement::registry::rundown::workflow::LoopSource;
 use maud::{Markup, html};
 
-use crate::notebook::board::{Board, PlaceOnPage, ShownStep, StepState, file_path, file_words, id};
-use crate::notebook::form::{CONFIRM, FieldKind, FormField, PREFIX, fields};
-use crate::notebook::open_pages::{ListedFile, OpenPage};
+use crate::notebook::board::{Board, file_path, file_words, id};
+use crate::notebook::form::{CONFIRM, DIGEST, FieldKind, FormField, PREFIX, fields};
+use crate::notebook::open_pages::{ListedFile, OpenPage, PageStep};
+use crate::notebook::shown_step::{PlaceOnPage, ShownPass, ShownStep, StepState, WORKFLOW};
 
 /// What the views need.
 #[derive(Debug, Clone, Copy)]
@@ -21,10 +23,14 @@ pub struct Views<'a> {
     pub forms: &'a OpenForms,
     /// State of the steps.
     pub board: &'a Board,
+    /// Names of the secrets that the command can give.
+    pub secrets: &'a [String],
+    /// True if a page loads again after a save.
+    pub watches: bool,
 }
 
 /// Text of a runbook, with escapes in place of characters that a reader can't see.
-fn visible(text: &str) -> String {
+pub fn visible(text: &str) -> String {
     EscapedOutput::default().feed(text.as_bytes())
 }
 
@@ -33,6 +39,7 @@ impl Views<'_> {
     pub fn index(&self, files: &[ListedFile]) -> Markup {
         let main = html! {
             h1 { "Runbooks" }
+            @if self.watches { div #live data-after=(self.board.last_event()) {} }
             ul {
                 @for (at, file) in files.iter().enumerate() {
                     li {
@@ -48,45 +55,68 @@ impl Views<'_> {
     }
 
     /// Returns the page of a runbook.
-    pub fn notebook(&self, at: usize, shown: &str, page: &OpenPage) -> Markup {
+    pub fn notebook(&self, at: usize, file: &ListedFile, page: &OpenPage) -> Markup {
         let side = html! {
             ul {
                 @for heading in &page.headings { li { a href=(format!("#{}", heading.id)) { (heading.text) } } }
             }
             h2 { "Steps" }
             ul {
-                @for (step, one) in page.steps.iter().enumerate() {
-                    li { a href=(format!("#{}", id((at, step)))) { (one.definition.reference.step()) } }
-                }
+                @for one in &page.steps { li { a href=(format!("#{}", id((at, one.number)))) { (one.name()) } } }
             }
+            p { a href=(format!("/page/{at}/preview/")) { "What approvers will see" } }
             p { a href="/" { "All runbooks" } }
         };
         let main = html! {
-            h1 { (visible(shown)) }
-            @if page.has_changed() {
-                div.admonition role="note" {
-                    "The file has changed since it was opened. What you see here is what runs. To open the new file, stop \
-                     the program with Ctrl-C and start it again."
-                }
-            }
+            h1 { (visible(&file.shown)) }
+            (self.news(file, page))
             @for remark in &page.runbook.remarks { div.admonition role="note" { (visible(&remark.to_string())) } }
             div.row {
                 (self.button(&format!("/page/{at}/reset"), "Begin a new session", false))
                 (self.button("/stop", "Stop the step that runs", false))
             }
             p #said role="status" {}
-            div #live data-after=(self.board.last_event()) {
+            section aria-label="Session" {
+                p { "All steps of this page share a session, also in other tabs." }
+                @let facts = self.board.session_facts(at);
+                ul.facts #session {
+                    @if facts.is_empty() { li { "no step has run in this session" } }
+                    @for fact in &facts { li { (visible(fact)) } }
+                }
+            }
+            div #live data-after=(self.board.last_event()) data-page=(at) {
                 @if page.runbook.workflow.is_some() { (self.workflow(at, page)) }
                 @for part in &page.parts {
                     @match part {
                         Part::Prose(prose) => (prose),
-                        Part::Step(step) => (self.step((at, *step), page)),
+                        Part::Step(step) => @if let Some(step) = page.steps.get(*step) { (self.step(at, step)) },
                     }
                 }
             }
         };
         let changes = self.board.running().is_some();
-        framed(&FramedPage { title: shown.to_owned(), side: Some(side), main, changes })
+        framed(&FramedPage { title: file.shown.clone(), side: Some(side), main, changes })
+    }
+
+    /// Returns what differs between the file and the page.
+    fn news(&self, file: &ListedFile, page: &OpenPage) -> Markup {
+        let differs = page.has_changed() || !file.news.is_empty();
+        html! {
+            @if self.watches && !file.news.is_empty() {
+                div.admonition role="note" {
+                    p { "The last save:" }
+                    ul { @for line in &file.news { li { (visible(line)) } } }
+                }
+            } @else if !self.watches && differs {
+                div.admonition role="note" {
+                    p {
+                        "The file has changed since it was opened. What you see here is what runs. To open the new file, \
+                         stop the program with Ctrl-C and start it again, or start it with --watch."
+                    }
+                    ul { @for line in &file.news { li { (visible(line)) } } }
+                }
+            }
+        }
     }
 
     /// Returns a form with one button.
@@ -106,23 +136,42 @@ impl Views<'_> {
     }
 
     fn workflow(&self, at: usize, page: &OpenPage) -> Markup {
-        let place = (at, page.steps.len());
+        let place = (at, WORKFLOW);
         let path = format!("/page/{at}/walk");
-        let fields = [FormField {
+        let steps = page.runbook.workflow.iter().flat_map(|found| &found.workflow.steps);
+        let mut loops = steps.filter_map(|step| step.repeat.as_ref());
+        let has_lists = loops.any(|clause| matches!(clause.source, LoopSource::List { .. }));
+        let lists = has_lists.then(|| FormField {
             name: "lists".to_owned(),
             kind: FieldKind::Line,
             description: "Lists for the loops of the workflow, for example items=a,b items=file:PATH".to_owned(),
             rules: Vec::new(),
             default: None,
             required: false,
-        }];
+        });
         self.board.with(place, |view| {
             html! {
                 section.step id=(id(place)) data-state=(view.state.word()) aria-label="The whole workflow" {
                     h2 { "The whole workflow" }
+                    @if let Some(found) = &page.runbook.workflow {
+                        ul.units {
+                            @for step in &found.workflow.steps {
+                                li {
+                                    (step.unit.label.to_string()) " " (visible(&step.unit.title))
+                                    @if !step.substeps.is_empty() {
+                                        ul {
+                                            @for unit in &step.substeps {
+                                                li { (step.unit.label.to_string()) "." (unit.label.to_string()) " " (visible(&unit.title)) }
+                                            }
+                                        }
+                                    }
+                                }
+                            }
+                        }
+                    }
                     form.run method="post" action=(path) {
                         (self.hidden(&path))
-                        (self.fields(place, &fields, view))
+                        (self.fields(place, lists.as_slice(), view))
                         button.main type="submit" { "Run the workflow" }
                     }
                     (self.result(place, view))
@@ -131,12 +180,12 @@ impl Views<'_> {
         })
     }
 
-    fn step(&self, place: PlaceOnPage, page: &OpenPage) -> Markup {
-        let Some(definition) = page.definition(place.1) else { return html! {} };
-        let name = definition.reference.step();
-        let line = page.steps[place.1].place.as_ref().map_or(0, |place| place.place.line);
-        let path = format!("/page/{}/run/{}", place.0, place.1);
-        let fields = fields(&definition.params);
+    fn step(&self, at: usize, step: &PageStep) -> Markup {
+        let (place, definition) = ((at, step.number), &step.step.definition);
+        let name = step.name();
+        let line = step.step.place.as_ref().map_or(0, |place| place.place.line);
+        let path = format!("/page/{at}/run/{}", step.number);
+        let fields = fields(&definition.params, self.secrets);
         self.board.with(place, |view| {
             html! {
                 section.step id=(id(place)) data-state=(view.state.word()) aria-label=(name) {
@@ -149,11 +198,15 @@ impl Views<'_> {
                     }
                     form.run method="post" action=(path) {
                         (self.hidden(&path))
+                        input type="hidden" name=(DIGEST) value=(step.step.digest.to_string());
                         (self.fields(place, &fields, view))
-                        @for (at, text) in page.confirmations[place.1].iter().enumerate() {
+                        @for (at, text) in step.confirmations.iter().enumerate() {
                             label { input type="checkbox" name=(format!("{CONFIRM}{at}")) required; " " (visible(text)) }
                         }
-                        button.main type="submit" { "Run " (name) }
+                        div.row {
+                            button.main type="submit" { "Run " (name) }
+                            a href=(format!("/page/{at}/preview/{}", step.number)) { "What approvers will see of " (name) }
+                        }
                     }
                     (self.result(place, view))
                 }
@@ -173,7 +226,7 @@ impl Views<'_> {
                         label for=(key) { (field.name) @if field.required { " (required)" } }
                         p.hint id=(hint) { (visible(&field.description)) @if !field.description.is_empty() && !field.rules.is_empty() { ". " } @for rule in &field.rules { " " (visible(rule)) "." } }
                         @match &field.kind {
-                            FieldKind::Choice(values) => {
+                            FieldKind::Choice(values) | FieldKind::Secret(values) => {
                                 select id=(key) name=(name) aria-describedby=(hint) required[field.required] {
                                     @if !values.iter().any(|one| one == value) { option value="" { "(choose)" } }
                                     @for one in values { option value=(one) selected[one == value] { (visible(one)) } }
@@ -206,6 +259,7 @@ impl Views<'_> {
                 }
             }
             pre.output tabindex="0" aria-label=(format!("Output of {}", id(place))) hidden[view.output.is_empty()] { (coloured(&view.output)) }
+            ol.passes { @for pass in &view.passes { (shown_pass(pass)) } }
             ul.files { @for (at, file) in view.files.iter().enumerate() { li { a href=(file_path(place, at)) { (file_words(file)) } } } }
             ul.facts { @for fact in &view.facts { li { (visible(fact)) } } }
         }
@@ -225,10 +279,29 @@ pub fn text_of_file(place: PlaceOnPage, path: &str, name: &str, text: &str) -> M
     framed(&FramedPage { title: name.to_owned(), side: None, main, changes: false })
 }
 
+/// Returns one visit of a unit of a workflow.
+fn shown_pass(pass: &ShownPass) -> Markup {
+    html! {
+        li.pass data-state=(pass.state.word()) {
+            p.unit { (visible(&pass.heading)) }
+            @if !pass.prompt.is_empty() { p.prompt { (visible(&pass.prompt)) } }
+            pre.output tabindex="0" aria-label=(format!("Output of {}", visible(&pass.heading))) hidden[pass.output.is_empty()] { (coloured(&pass.output)) }
+            p.ended { (ended_words(pass.state, &pass.words)) }
+        }
+    }
+}
+
 fn state_words(view: &ShownStep) -> String {
-    match view.state {
+    match (view.state, view.passes.last()) {
+        (StepState::Running, Some(pass)) => format!("runs: {}", visible(&pass.heading)),
+        (state, _) => ended_words(state, &view.words),
+    }
+}
+
+fn ended_words(state: StepState, words: &str) -> String {
+    match state {
         StepState::Ready => String::new(),
         StepState::Running => "runs".to_owned(),
-        state => format!("{}: {}", state.word(), view.words),
+        state => format!("{}: {}", state.word(), visible(words)),
     }
 }

@@ -1,9 +1,10 @@
 //! Runs the steps of the open pages, one at a time. All steps of a page share a session, as in `countersign run`.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Map;
 
@@ -18,28 +19,29 @@ use crate::local::step_run::RunbookWalk;
 use crate::local::walk_session::WalkSession;
 use crate::local::workflow_run::WorkflowRun;
 use crate::notebook::board::Board;
-use crate::notebook::open_pages::{ListedFile, OpenPage};
+use crate::notebook::open_pages::{OpenFiles, OpenPage};
+use client::review::value_words;
 use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::streams::Terminal;
-
-/// Time after which a session ends that nobody uses.
-const IDLE: Duration = Duration::from_secs(30 * 60);
 
 /// What the worker does next.
 #[derive(Debug)]
 pub enum Order {
-    /// Run this step of this page with these parameters.
-    Run(usize, usize, Vec<String>),
+    /// Run the step with this number with these parameters. The page is the one that the person saw.
+    Run(usize, Arc<OpenPage>, usize, Vec<String>),
     /// Walk through the whole workflow of this page, with these lists for its loops.
-    Walk(usize, Vec<String>),
+    Walk(usize, Arc<OpenPage>, Vec<String>),
     /// Begin a new session of this page.
     Reset(usize),
 }
 
+/// The session of a page, with the time of its last use.
+type UsedWalk<'a> = (RunbookWalk<'a>, Instant);
+
 /// What the worker needs for the whole time.
 pub struct Workshop {
     /// The open pages.
-    pub files: Arc<Vec<ListedFile>>,
+    pub files: Arc<OpenFiles>,
     /// The board that shows the runs.
     pub board: Arc<Board>,
     /// Directories.
@@ -52,24 +54,21 @@ pub struct Workshop {
     pub signals: Signals,
     /// Options `--secret`.
     pub secrets: Vec<String>,
+    /// Time after which a session ends that nobody uses.
+    pub idle: Duration,
 }
 
 impl Workshop {
-    fn page(&self, at: usize) -> Option<&OpenPage> {
-        self.files.get(at)?.page.as_ref().ok()
-    }
-
     /// Takes orders until nobody can give one.
     pub fn work(&self, orders: &Receiver<Order>) {
         let terminal = Terminal::of_audience(self.board.clone());
-        let mut walks: BTreeMap<usize, RunbookWalk<'_>> = BTreeMap::new();
+        let mut walks: BTreeMap<usize, UsedWalk<'_>> = BTreeMap::new();
         loop {
-            let order = match orders.recv_timeout(IDLE) {
+            let oldest = walks.values().map(|(_, used)| used.elapsed()).max().unwrap_or_default();
+            let order = match orders.recv_timeout(self.idle.saturating_sub(oldest).max(LEAST_WAIT)) {
                 Ok(order) => order,
                 Err(RecvTimeoutError::Timeout) => {
-                    for (page, _) in std::mem::take(&mut walks) {
-                        self.board.reset(page);
-                    }
+                    self.end_idle(&mut walks);
                     continue;
                 }
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -79,17 +78,17 @@ impl Workshop {
                     walks.remove(&page);
                     self.board.reset(page);
                 }
-                Order::Run(page, step, given) => {
-                    let result = self.walk(&mut walks, page, &terminal, |walk, open| {
-                        let Some(step) = open.steps.get(step) else {
+                Order::Run(page, open, number, given) => {
+                    let result = self.walk(&mut walks, page, &open, &terminal, |walk| {
+                        let Some(step) = open.step(number) else {
                             return Err(CommandFailure::usage("no such step"));
                         };
-                        walk.walk_step(&WalkStep::new(step, &given, &Map::new())?)
+                        walk.walk_step(&WalkStep::new(&step.step, &given, &Map::new())?)
                     });
-                    self.end(&walks, page, result);
+                    self.end(&walks, page, &open, result);
                 }
-                Order::Walk(page, lists) => {
-                    let result = self.walk(&mut walks, page, &terminal, |walk, open| {
+                Order::Walk(page, open, lists) => {
+                    let result = self.walk(&mut walks, page, &open, &terminal, |walk| {
                         let Some(workflow) = &open.runbook.workflow else {
                             return Err(CommandFailure::usage("the page has no workflow"));
                         };
@@ -97,52 +96,83 @@ impl Workshop {
                         let rules = &self.rules[&page];
                         WorkflowRun::prepare(workflow, &lists, rules, &self.signals, &terminal)?.run(walk)
                     });
-                    self.end(&walks, page, result);
+                    self.end(&walks, page, &open, result);
                 }
             }
         }
     }
 
+    /// Ends each session that nobody has used for the idle time.
+    fn end_idle(&self, walks: &mut BTreeMap<usize, UsedWalk<'_>>) {
+        let pages = walks.iter().filter(|(_, (_, used))| used.elapsed() >= self.idle);
+        let pages: Vec<usize> = pages.map(|(page, _)| *page).collect();
+        for page in pages {
+            walks.remove(&page);
+            self.board.reset(page);
+            let idle = value_words::span(i64::try_from(self.idle.as_secs()).unwrap_or(i64::MAX));
+            let why = format!("the session ended, because no step ran for {idle}; the next run begins a new session");
+            self.board.session(page, vec![why]);
+        }
+    }
+
     fn walk<'a>(
         &'a self,
-        walks: &mut BTreeMap<usize, RunbookWalk<'a>>,
+        walks: &mut BTreeMap<usize, UsedWalk<'a>>,
         page: usize,
+        open: &OpenPage,
         terminal: &'a Terminal,
-        run: impl FnOnce(&mut RunbookWalk<'a>, &'a OpenPage) -> Result<Exit, CommandFailure>,
+        run: impl FnOnce(&mut RunbookWalk<'a>) -> Result<Exit, CommandFailure>,
     ) -> Result<Exit, CommandFailure> {
-        let (Some(open), Some(rules)) = (self.page(page), self.rules.get(&page)) else {
-            return Err(CommandFailure::usage("no such page"));
+        let Some(rules) = self.rules.get(&page) else { return Err(CommandFailure::usage("no such page")) };
+        let (walk, used) = match walks.entry(page) {
+            Entry::Occupied(place) => place.into_mut(),
+            Entry::Vacant(place) => {
+                let carried = WalkSession::default().carrying(open.runbook.carries_state()).keeping_last_files();
+                let secrets = LocalSecrets::of_options(&self.secrets)?;
+                let carried = Some(carried);
+                let walk = RunbookWalk::new(carried, &self.project, rules, &self.hold, None, &self.signals, terminal);
+                place.insert((walk.with_secrets(secrets), Instant::now()))
+            }
         };
-        if let std::collections::btree_map::Entry::Vacant(place) = walks.entry(page) {
-            let carried = WalkSession::default().carrying(open.runbook.carries_state()).keeping_last_files();
-            let secrets = LocalSecrets::of_options(&self.secrets)?;
-            let walk = RunbookWalk::new(Some(carried), &self.project, rules, &self.hold, None, &self.signals, terminal);
-            place.insert(walk.with_secrets(secrets));
-        }
-        let Some(walk) = walks.get_mut(&page) else { return Err(CommandFailure::usage("no such page")) };
-        run(walk, open)
+        let result = run(walk);
+        *used = Instant::now();
+        result
     }
 
     /// Shows the end of a run, and what the session has now.
-    fn end(&self, walks: &BTreeMap<usize, RunbookWalk<'_>>, page: usize, result: Result<Exit, CommandFailure>) {
-        let steps = self.page(page).map(|open| open.steps.as_slice()).unwrap_or_default();
-        let has_secrets = steps.iter().any(|step| !step.definition.secrets.is_empty());
-        let (mut facts, mut files) = (Vec::new(), Vec::new());
-        if let Some(session) = walks.get(&page).and_then(RunbookWalk::carried) {
+    fn end(
+        &self,
+        walks: &BTreeMap<usize, UsedWalk<'_>>,
+        page: usize,
+        open: &OpenPage,
+        result: Result<Exit, CommandFailure>,
+    ) {
+        let has_secrets = open.steps.iter().any(|one| !one.step.definition.needed_secrets().is_empty());
+        let (mut facts, mut files, mut shared) = (Vec::new(), Vec::new(), Vec::new());
+        if let Some(session) = walks.get(&page).and_then(|(walk, _)| walk.carried()) {
             facts.extend(session.outputs().iter().map(|(name, value)| format!("output {name} = {value}")));
             // A file of a page with secrets may contain one, and the files would go to the browser.
             if result.is_ok() && !has_secrets {
                 files.extend(session.files().cloned());
             }
             let state = session.state();
-            let names: Vec<String> = state.env.keys().map(|name| String::from_utf8_lossy(name).into_owned()).collect();
-            if !names.is_empty() {
-                facts.push(format!("variables of the session: {}", names.join(", ")));
-            }
-            if let Some(cwd) = &state.cwd {
-                facts.push(format!("directory of the session: {}", String::from_utf8_lossy(cwd)));
+            shared.push(match &state.cwd {
+                Some(cwd) => format!("directory: {}", String::from_utf8_lossy(cwd)),
+                None => "directory: the work directory of the step".to_owned(),
+            });
+            let names = |found: Vec<&Vec<u8>>| -> String {
+                let names: Vec<_> = found.into_iter().map(|name| String::from_utf8_lossy(name)).collect();
+                if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+            };
+            shared.push(format!("variables: {}", names(state.env.keys().collect())));
+            if !state.unset.is_empty() {
+                shared.push(format!("removed variables: {}", names(state.unset.iter().collect())));
             }
         }
+        self.board.session(page, shared);
         self.board.end(result, facts, files);
     }
 }
+
+/// Shortest time between two looks for a session that nobody uses.
+const LEAST_WAIT: Duration = Duration::from_millis(50);

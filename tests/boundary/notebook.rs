@@ -1,12 +1,6 @@
 //! `countersign open`: a runbook in a browser on the same machine.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
-
-use crate::support::PROGRAM;
+use crate::opened_notebook::{OpenedNotebook, ask};
 
 const PAGE: &str = "---\ncountersign: 1\nparams:\n  who: {type: string, pattern: \"^[a-z]+$\"}\n---\n# A <b>page</b>\n\n\
     ```bash {#hello params=who}\necho \"hello $PARAM_WHO\"; export LEFT=\"$PARAM_WHO\"\n```\n\n\
@@ -16,121 +10,9 @@ const PAGE: &str = "---\ncountersign: 1\nparams:\n  who: {type: string, pattern:
     ```bash {#long params=\"\"}\nwhile :; do :; done; echo never\n```\n\n\
     ```bash {#hostile params=\"\"}\nprintf '<script>alert(1)</script>\\033]0;title\\007\\033[31mred'\n```\n";
 
-/// A running `countersign open` with a browser that was let in.
-struct Notebook {
-    child: Child,
-    host: String,
-    link: String,
-    cookie: String,
-    home: tempfile::TempDir,
-}
-
-impl Drop for Notebook {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-struct Reply {
-    status: u16,
-    head: String,
-    body: String,
-}
-
-fn ask(host: &str, method: &str, path: &str, headers: &str, body: &str) -> Reply {
-    let port = host.rsplit(':').next().expect("a port");
-    let mut stream = TcpStream::connect(format!("127.0.0.1:{port}")).expect("a connection");
-    let length = if body.is_empty() { String::new() } else { format!("content-length: {}\r\n", body.len()) };
-    let kind = "content-type: application/x-www-form-urlencoded\r\n";
-    write!(stream, "{method} {path} HTTP/1.1\r\n{headers}{kind}{length}connection: close\r\n\r\n{body}").expect("sent");
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).expect("an answer");
-    let answer = String::from_utf8_lossy(&answer).into_owned();
-    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
-    let status = head.split(' ').nth(1).expect("a status").parse().expect("a number");
-    Reply { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
-}
-
-impl Notebook {
-    fn open(page: &str) -> Self {
-        let home = tempfile::tempdir().expect("a directory");
-        std::fs::write(home.path().join("page.md"), page).expect("a file");
-        Self::start(home)
-    }
-
-    fn start(home: tempfile::TempDir) -> Self {
-        Self::start_with(home, "page.md")
-    }
-
-    fn start_with(home: tempfile::TempDir, file: &str) -> Self {
-        let mut child = Command::new(PROGRAM)
-            .args(["open", file, "--sandbox"])
-            .current_dir(home.path())
-            .env("HOME", home.path())
-            .env_remove("XDG_CONFIG_HOME")
-            .env_remove("XDG_STATE_HOME")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the program");
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().expect("output")).read_line(&mut line).expect("a line");
-        let address = line.split("http://").nth(1).expect("an address").trim();
-        let (host, link) = address.split_once('/').expect("a path");
-        let mut notebook = Self { child, host: host.to_owned(), link: format!("/{link}"), cookie: String::new(), home };
-        let entered = ask(host, "GET", &notebook.link, &format!("host: {host}\r\n"), "");
-        let cookie = entered.head.lines().find_map(|line| line.strip_prefix("set-cookie: ")).expect("a cookie");
-        assert!(cookie.contains("httponly") && cookie.contains("samesite=strict"), "{cookie}");
-        notebook.cookie = cookie.split(';').next().expect("a pair").to_owned();
-        notebook
-    }
-
-    fn headers(&self) -> String {
-        format!("host: {0}\r\ncookie: {1}\r\norigin: http://{0}\r\n", self.host, self.cookie)
-    }
-
-    fn get(&self, path: &str) -> Reply {
-        ask(&self.host, "GET", path, &self.headers(), "")
-    }
-
-    /// Returns the hidden fields of a new form for this path.
-    fn form(&self, path: &str) -> String {
-        let fields: serde_json::Value =
-            serde_json::from_str(&self.get(&format!("/fresh?path={path}")).body).expect("JSON");
-        format!("form={}&seal={}", fields["form"].as_str().expect("text"), fields["seal"].as_str().expect("text"))
-    }
-
-    fn send(&self, path: &str, more: &str) -> u16 {
-        let body = format!("{}{more}", self.form(path));
-        ask(&self.host, "POST", path, &self.headers(), &body).status
-    }
-
-    /// Returns the block of a step.
-    fn step(&self, at: usize) -> String {
-        let page = self.get("/page/0/").body;
-        let from = page.find(&format!("id=\"step-0-{at}\"")).expect("the step");
-        let rest = &page[from..];
-        rest[..rest.find("</section>").expect("the end of the step")].to_owned()
-    }
-
-    fn until(&self, at: usize, wanted: &str) -> String {
-        let begun = Instant::now();
-        loop {
-            let step = self.step(at);
-            if step.contains(wanted) {
-                return step;
-            }
-            assert!(begun.elapsed() < Duration::from_secs(60), "no {wanted:?} in {step}");
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
-}
-
 #[test]
 fn a_page_runs_steps_in_one_session_under_the_policy_of_run() {
-    let notebook = Notebook::open(PAGE);
+    let notebook = OpenedNotebook::open(PAGE);
     assert_eq!(notebook.send("/page/0/run/0", "&p.who=BAD"), 303);
     let step = notebook.until(0, "data-state=\"failed\"");
     assert!(step.contains("does not match ^[a-z]+$"), "{step}");
@@ -170,7 +52,7 @@ fn files_of_a_step_are_shown_as_text_or_image_and_everything_else_is_only_downlo
         echo '<b>text</b>' > a.txt; echo '<script>alert(1)</script>' > b.html; printf '\\x89PNG\\r\\n\\x1a\\nrest' > c.png\n\
         printf '\\0' > d.bin; mkdir e; echo deep > 'e/f \"g.txt'\n```\n\
         ```bash {#none params=\"\"}\necho none\n```\n";
-    let notebook = Notebook::open(page);
+    let notebook = OpenedNotebook::open(page);
     assert_eq!(notebook.send("/page/0/run/0", ""), 303);
     notebook.until(0, "class=\"question\"");
     assert_eq!(notebook.send("/answer/1/a", ""), 303);
@@ -212,7 +94,7 @@ fn an_admonition_that_asks_is_confirmed_before_its_steps() {
         <Command id=\"risky\" command=\"echo done\" />\n\n## Next\n\n<Command id=\"safe\" command=\"echo safe\" />\n";
     let home = tempfile::tempdir().expect("a directory");
     std::fs::write(home.path().join("runbook.mdx"), page).expect("a file");
-    let notebook = Notebook::start_with(home, "runbook.mdx");
+    let notebook = OpenedNotebook::start(home, "runbook.mdx", &[]);
     assert!(notebook.step(0).contains("I have a backup") && !notebook.step(1).contains("I have a backup"));
     assert_eq!(notebook.send("/page/0/run/0", ""), 409, "not confirmed");
     assert_eq!(notebook.send("/page/0/run/0", "&c.0=on"), 303);
@@ -223,7 +105,7 @@ fn an_admonition_that_asks_is_confirmed_before_its_steps() {
 
 #[test]
 fn stop_ends_the_step_that_runs() {
-    let notebook = Notebook::open(PAGE);
+    let notebook = OpenedNotebook::open(PAGE);
     assert_eq!(notebook.send("/page/0/run/4", ""), 303);
     notebook.until(4, "sandbox: ");
     assert_eq!(notebook.send("/stop", ""), 303);
@@ -233,7 +115,7 @@ fn stop_ends_the_step_that_runs() {
 
 #[test]
 fn a_form_runs_a_step_once_and_only_from_a_page_of_the_program() {
-    let notebook = Notebook::open(PAGE);
+    let notebook = OpenedNotebook::open(PAGE);
     let path = "/page/0/run/1";
     let (form, host) = (notebook.form(path), &notebook.host);
     let send = |headers: &str, body: &str| ask(host, "POST", path, headers, body).status;
@@ -262,7 +144,7 @@ fn a_form_runs_a_step_once_and_only_from_a_page_of_the_program() {
 
 #[test]
 fn each_answer_forbids_scripts_frames_and_contents_from_elsewhere() {
-    let notebook = Notebook::open(PAGE);
+    let notebook = OpenedNotebook::open(PAGE);
     for path in ["/page/0/", "/page.css", "/page.js", "/nowhere", "/page/7/"] {
         let head = notebook.get(path).head;
         for header in [
@@ -279,7 +161,7 @@ fn each_answer_forbids_scripts_frames_and_contents_from_elsewhere() {
 
 #[test]
 fn the_text_of_a_runbook_and_of_its_output_is_never_markup() {
-    let notebook = Notebook::open(PAGE);
+    let notebook = OpenedNotebook::open(PAGE);
     assert_eq!(notebook.send("/page/0/run/5", ""), 303);
     let step = notebook.until(5, "data-state=\"passed\"");
     assert!(step.contains("&lt;script&gt;alert(1)&lt;/script&gt;\\x1b]0;title\\x07"), "{step}");
@@ -290,9 +172,8 @@ fn the_text_of_a_runbook_and_of_its_output_is_never_markup() {
 
 #[test]
 fn a_changed_file_is_named_and_the_shown_bytes_run() {
-    let notebook = Notebook::open(PAGE);
-    let file = Path::new(notebook.home.path()).join("page.md");
-    std::fs::write(file, PAGE.replace("left:", "changed:")).expect("a file");
+    let notebook = OpenedNotebook::open(PAGE);
+    notebook.save("page.md", &PAGE.replace("left:", "changed:"));
     assert!(notebook.get("/page/0/").body.contains("The file has changed since it was opened"));
     assert_eq!(notebook.send("/page/0/run/1", ""), 303);
     let step = notebook.until(1, "data-state=\"warned\"");

@@ -13,6 +13,8 @@ const load = createRequire(process.env.COUNTERSIGN_PAGES_PACKAGES);
 const { chromium } = load("playwright-core");
 const axe = load("axe-core");
 const [program, executablePath, speed] = process.argv.slice(2);
+// A directory for pictures of the pages, to look at.
+const pictures = process.env.COUNTERSIGN_PAGES_PICTURES;
 
 const PAGE = `---
 countersign: 1
@@ -63,6 +65,28 @@ for ((i = 0; i < 200; i++)); do
   while ((\${EPOCHREALTIME/./} < next)); do :; done
 done
 \`\`\`
+`;
+
+const FLOW = `# Flow
+
+## 1. Start
+- PASS: GOTO 3
+
+\`\`\`bash
+echo "the start"
+\`\`\`
+
+## 2. Never
+
+\`\`\`bash
+echo never
+\`\`\`
+
+## 3. Look
+- PASS: COMPLETE "all is well"
+- FAIL: RETRY 1 STOP "it is red"
+
+Is it green?
 `;
 
 const HOSTILE = `---
@@ -259,6 +283,47 @@ const stories = {
     assert.deepEqual(wrong, []);
   },
 
+  async "a workflow shows its visits while it walks, and asks with buttons"(browser, opened) {
+    const { page, wrong } = await opened.enter(browser);
+    await page.getByRole("link", { name: "flow.runbook.md" }).click();
+    await page.getByRole("button", { name: "Run the workflow" }).click();
+    const whole = step(page, "The whole workflow");
+    const answer = async (name) => whole.getByRole("alertdialog").getByRole("button", { name }).click();
+    await answer("no, it failed");
+    await whole.locator(".pass").nth(2).waitFor();
+    await answer("yes, it passed");
+    await until(page, "The whole workflow", "passed");
+    assert.match(await whole.locator(".state").first().textContent(), /the workflow is complete: all is well/);
+    const visits = await whole.locator(".pass .unit").allTextContents();
+    assert.deepEqual(visits, ["1 Start", "3 Look", "3 Look (visit 2)"]);
+    assert.equal(await whole.locator(".pass .output").first().textContent(), "the start\n");
+    const told = await whole.locator(".pass .ended").allTextContents();
+    await page.reload();
+    assert.deepEqual(await whole.locator(".pass .ended").allTextContents(), told);
+    assert.deepEqual(wrong, []);
+  },
+
+  async "a saved file loads the page and its preview again, and the preview shows the screen of an approver"(browser, opened) {
+    const watched = await Opened.start({ "page.md": PAGE }, "--watch");
+    const { page, context, wrong } = await watched.enter(browser);
+    await page.getByRole("button", { name: "Run hello" }).waitFor();
+    const preview = await context.newPage();
+    await preview.goto(new URL("/page/0/preview/0", page.url()).href);
+    assert.match(await preview.locator("pre.screen").first().textContent(), /page:hello at example/);
+    const hello = PAGE.replace("hello $PARAM_WHO", "welcome $PARAM_WHO");
+    const began = Date.now();
+    writeFileSync(join(watched.home, "page.md"), hello);
+    await preview.locator("pre.screen", { hasText: "welcome $PARAM_WHO" }).first().waitFor();
+    const took = Date.now() - began;
+    await page.locator(".admonition", { hasText: "the step hello changed" }).waitFor();
+    assert.match(await step(page, "hello").locator("pre").first().textContent(), /welcome/);
+    assert.ok(took < 5000, `${took} ms`);
+    writeFileSync(join(watched.home, "page.md"), hello.replace("{#warned", "{#warned {"));
+    await preview.locator(".admonition", { hasText: "the saved file has errors" }).first().waitFor();
+    assert.deepEqual(wrong, []);
+    watched.stop();
+  },
+
   async "axe finds nothing under WCAG 2.2 A and AA in any look"(browser, opened) {
     const looks = {
       light: { colorScheme: "light" },
@@ -293,9 +358,24 @@ const stories = {
         await step(page, "asks").getByRole("alertdialog").waitFor();
         state.ran = true;
       }
-      found.push(...(await findings(page, `page, ${name}`)));
-      const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
-      if (wide > 0) found.push(`page, ${name}: ${wide} px wider than the window`);
+      const look_at = async (what) => {
+        found.push(...(await findings(page, `${what}, ${name}`)));
+        const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+        if (wide > 0) found.push(`${what}, ${name}: ${wide} px wider than the window`);
+        if (pictures) await page.screenshot({ path: join(pictures, `${what} ${name}.png`), fullPage: true });
+      };
+      await look_at("page");
+      for (const path of ["preview/", "preview/0", "preview/2"]) {
+        await page.goto(new URL(path, page.url().replace(/preview.*/, "")).href);
+        await look_at(path.replace("/", " "));
+      }
+      await page.goto(`${state.origin}/`);
+      await page.getByRole("link", { name: "flow.runbook.md" }).click();
+      if (!state.walked) {
+        await page.getByRole("button", { name: "Run the workflow" }).waitFor();
+        state.walked = true;
+      }
+      await look_at("flow");
     }
     assert.deepEqual(found, []);
   },
@@ -331,7 +411,7 @@ const browser = await chromium.launch({ executablePath, args: ["--no-sandbox"] }
 let failed = 0;
 const played = speed ? { measure } : stories;
 for (const [name, story] of Object.entries(played)) {
-  const opened = await Opened.start({ "page.md": PAGE, "hostile.md": HOSTILE, "<b>name.md": HOSTILE });
+  const opened = await Opened.start({ "page.md": PAGE, "hostile.md": HOSTILE, "<b>name.md": HOSTILE, "flow.runbook.md": FLOW });
   const began = Date.now();
   try {
     await story(browser, opened);

@@ -43,34 +43,69 @@ fi
 
 /// Runs the main part, and returns the signed envelope of the run.
 pub(super) fn tell(world: &mut DemoSetup, tale: &mut DemoReport<'_>) -> Result<Envelope, CommandFailure> {
-    set_up(world, tale)?;
-    let started = world.serve()?;
-    tale.check(true, "a boundary serves", &format!("{} sandbox {}", text(&started["url"]), text(&started["sandbox"])))?;
-    hand_out(world, tale, &started)?;
-    tale.part("An agent proposes")?;
+    tale.part("Set up")?;
+    init(world, tale)?;
+    write(world, "runbooks/pry.md", PRYING)?;
+    choose_sandbox(world, tale, DoctorFindings::All)?;
+    serve(world, tale)?;
     let wish = json!({"step": "service:restart", "params": {"name": "shop"}, "reason": "p99 is up since 10:05"});
-    let view: ProposalView = world.agent()?.post("/v1/proposals", &wish)?;
-    tale.check(
-        view.approvals.have == 0,
-        "service:restart is proposed",
-        &format!("{} needs {} signatures", view.id, view.approvals.required),
-    )?;
-    tale.part("Two approvers review and sign, each with their own key")?;
-    let mut signatures = Vec::new();
-    for name in ["alice", "bob"] {
-        signatures.push(review_and_sign(world, tale, &view, name)?);
-    }
+    let view = propose(world, tale, &wish)?;
+    let signatures = approve(world, tale, &view)?;
     let ended = watch(world, tale, &view)?;
     let succeeded =
         ended.outcome.as_ref().is_some_and(|outcome| outcome.status == documents::record::receipt::Status::Succeeded);
     let receipt = ended.receipt.clone().ok_or_else(|| broken("the run has no receipt"))?;
     tale.check(succeeded, "the step ran once, its receipt is in the log", receipt.as_str())?;
+    audit(world, tale, &ended)?;
+    Ok(Envelope::new(&payload(&view)?, signatures))
+}
+
+/// Starts the boundary, and gives the agent its token and the people their roster.
+pub(super) fn serve(world: &mut DemoSetup, tale: &mut DemoReport<'_>) -> Result<(), CommandFailure> {
+    let started = world.serve()?;
+    tale.check(true, "a boundary serves", &format!("{} sandbox {}", text(&started["url"]), text(&started["sandbox"])))?;
+    hand_out(world, tale, &started)
+}
+
+/// Lets the agent propose a run.
+pub(super) fn propose(
+    world: &DemoSetup,
+    tale: &mut DemoReport<'_>,
+    wish: &Value,
+) -> Result<ProposalView, CommandFailure> {
+    tale.part("An agent proposes")?;
+    let view: ProposalView = world.agent()?.post("/v1/proposals", wish)?;
+    tale.check(
+        view.approvals.have == 0,
+        &format!("{} is proposed", text(&wish["step"])),
+        &format!("{} needs {} signatures", view.id, view.approvals.required),
+    )?;
+    Ok(view)
+}
+
+/// Lets both approvers review and sign the proposal. Returns their signatures.
+pub(super) fn approve(
+    world: &DemoSetup,
+    tale: &mut DemoReport<'_>,
+    view: &ProposalView,
+) -> Result<Vec<EnvelopeSignature>, CommandFailure> {
+    tale.part("Two approvers review and sign, each with their own key")?;
+    ["alice", "bob"].into_iter().map(|name| review_and_sign(world, tale, view, name)).collect()
+}
+
+/// Stops the boundary, and verifies the bundle of a run offline.
+pub(super) fn audit(
+    world: &mut DemoSetup,
+    tale: &mut DemoReport<'_>,
+    ended: &ProposalView,
+) -> Result<(), CommandFailure> {
+    let receipt = ended.receipt.clone().ok_or_else(|| broken("the run has no receipt"))?;
     let bundle = world.agent()?.bytes(&format!("/v1/receipts/{receipt}/bundle"))?;
-    std::fs::write(world.root.join("run.bundle.json"), bundle).map_err(|error| broken(&error.to_string()))?;
+    std::fs::write(world.root.join(BUNDLE), bundle).map_err(|error| broken(&error.to_string()))?;
     tale.part("The boundary is stopped; an auditor verifies offline")?;
     let well = world.stop()?;
     tale.check(well, "the boundary is stopped", "SIGTERM, ended well")?;
-    let (code, report) = verify(world, "run.bundle.json")?;
+    let (code, report) = verify(world, BUNDLE)?;
     let established = count(&report, "established");
     tale.check(
         code == Some(0) && report["report"]["verified"] == true && established > 0,
@@ -80,14 +115,19 @@ pub(super) fn tell(world: &mut DemoSetup, tale: &mut DemoReport<'_>) -> Result<E
             count(&report, "failed"),
             count(&report, "not-checked")
         ),
-    )?;
-    Ok(Envelope::new(&payload(&view)?, signatures))
+    )
 }
 
-/// Creates the keys, the directory and the configuration. The configuration uses the strongest sandbox level that
-/// this host supports.
-fn set_up(world: &DemoSetup, tale: &mut DemoReport<'_>) -> Result<(), CommandFailure> {
-    tale.part("Set up")?;
+/// Name of the file with the bundle of the run.
+pub(super) const BUNDLE: &str = "run.bundle.json";
+
+/// Writes a file of the boundary.
+pub(super) fn write(world: &DemoSetup, name: &str, text: &str) -> Result<(), CommandFailure> {
+    std::fs::write(world.home().join(name), text).map_err(|error| broken(&format!("{name}: {error}")))
+}
+
+/// Creates the directory and the configuration of the boundary.
+pub(super) fn init(world: &DemoSetup, tale: &mut DemoReport<'_>) -> Result<(), CommandFailure> {
     let home = world.home();
     let home = home.to_string_lossy();
     let approver = |person: &str, key: &str| format!("{person}={}", world.key(key).with_extension("pub").display());
@@ -96,29 +136,44 @@ fn set_up(world: &DemoSetup, tale: &mut DemoReport<'_>) -> Result<(), CommandFai
     let mut args = vec!["--json", "init", &*home, "--yes", "--name", "demo"];
     people.iter().for_each(|person| args.extend(["--approver", person]));
     world.ask(&args)?;
-    let write = |name: &str, text: &str| {
-        std::fs::write(world.home().join(name), text).map_err(|error| broken(&format!("{name}: {error}")))
-    };
-    write("runbooks/pry.md", PRYING)?;
-    tale.check(true, "init: alice, bob and carol may approve", "each run needs two of them; alice has two keys")?;
+    tale.check(true, "init: alice, bob and carol may approve", "each run needs two of them; alice has two keys")
+}
+
+/// Which findings of the doctor count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum DoctorFindings {
+    All,
+    /// Only the layers of the sandbox. A runbook of the user may have other steps that the boundary can't run.
+    Layers,
+}
+
+/// Configures the strongest sandbox level that this host supports.
+pub(super) fn choose_sandbox(
+    world: &DemoSetup,
+    tale: &mut DemoReport<'_>,
+    counts: DoctorFindings,
+) -> Result<(), CommandFailure> {
+    let home = world.home();
+    let home = home.to_string_lossy();
     let doctor = world.program(&["--json", "doctor", &home])?;
     let report: Value = serde_json::from_slice(&doctor.stdout).map_err(|error| broken(&format!("doctor: {error}")))?;
     let lines = report["lines"].as_array().cloned().unwrap_or_default();
     let missing: Vec<&Value> =
         lines.iter().filter(|line| line["holds"] == "mend" && text(&line["what"]).starts_with("layer ")).collect();
     if missing.is_empty() {
-        return tale.check(doctor.status.success(), "doctor: this host supports the strict sandbox", "nothing to fix");
+        let well = counts == DoctorFindings::Layers || doctor.status.success();
+        return tale.check(well, "doctor: this host supports the strict sandbox", "nothing to fix");
     }
     for layer in &missing {
         tale.line(DemoResult::NotShown, &format!("strict: {}", text(&layer["what"])), text(&layer["says"]))?;
     }
     tale.note(
-        "This host does not support the level strict. The demo continues at best-effort, the strongest level of this \
+        "This host does not support the level strict. The command continues at best-effort, the strongest level of this \
          host.",
     )?;
     let replace = |file: &str, from: &str, to: &str| {
         let text = std::fs::read_to_string(world.home().join(file));
-        write(file, &text.map_err(|error| broken(&format!("{file}: {error}")))?.replace(from, to))
+        write(world, file, &text.map_err(|error| broken(&format!("{file}: {error}")))?.replace(from, to))
     };
     replace("countersign.toml", "level = \"strict\"", "level = \"best-effort\"")?;
     if missing.iter().any(|layer| layer["what"] == "layer programs") {

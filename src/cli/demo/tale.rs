@@ -88,6 +88,11 @@ impl<'t> DemoReport<'t> {
         !self.lines.is_empty() && self.lines.iter().all(|line| line.state == DemoResult::AsTold)
     }
 
+    /// Returns true if no check contradicted a line.
+    pub(super) fn none_failed(&self) -> bool {
+        self.lines.iter().all(|line| line.state != DemoResult::Failed)
+    }
+
     pub(super) fn lines(&self) -> &[DemoLine] {
         &self.lines
     }

@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::cli::policy::answers::{
-    PolicyOptions, heading, heads, is_interpreter, not_understood, to_json, word_of, worst,
-};
+use crate::cli::policy::answers::{PolicyOptions, is_interpreter};
+use crate::local::script_answer::{heading, heads, not_understood, to_json, word_of, worst};
 use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::printable_text::PrintableText;
 use client::terminal::streams::Terminal;

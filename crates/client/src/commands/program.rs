@@ -235,7 +235,7 @@ pub const ROLES: [(&str, &[&str]); 6] = [
     ("Verify", &["verify", "gate", "audit", "log"]),
     ("Operate", &["init", "serve", "doctor", "key", "token", "roster", "store"]),
     ("Write", &["registry", "policy", "sandbox", "run", "open", "test"]),
-    ("Learn", &["demo", "completions", "help"]),
+    ("Learn", &["demo", "try", "completions", "help"]),
 ];
 
 /// Commands that have subcommands of which the client lacks some, each with those subcommands.
@@ -246,7 +246,7 @@ pub const LACKING_BELOW: [(&str, &[&str]); 2] =
 const HIDDEN: [&str; 2] = ["schema", "man"];
 
 /// Commands that send no request to `--url`, so that their help does not list the options for a boundary.
-const WITHOUT_URL: [&str; 18] = [
+const WITHOUT_URL: [&str; 19] = [
     "verify",
     "gate",
     "init",
@@ -262,6 +262,7 @@ const WITHOUT_URL: [&str; 18] = [
     "open",
     "test",
     "demo",
+    "try",
     "completions",
     "schema",
     "man",

@@ -5,7 +5,7 @@ use serde_json::Value;
 use similar::ChangeTag;
 use similar::algorithms::{Capture, Compact, Replace, myers};
 
-use crate::review::comparison::{LineDifference, RunComparison};
+use crate::review::comparison::{DefinitionDifferences, LineDifference, RunComparison};
 use crate::review::derived::Derived;
 use crate::review::sources::{LastRun, ReviewSources};
 use crate::review::value_words::{counted, plain_or_quoted, program_words};
@@ -52,15 +52,15 @@ pub fn compare(sources: &ReviewSources, found: &Derived, signed: &Authorization)
             (Some((old, old_value)), Some((new, new_value))) => {
                 // The source before a template is filled in, because the earlier parameters are not compared here.
                 let after = new_value["source"].as_str().unwrap_or(&new.source);
-                script = lines_diff(&old.source, after);
+                let found = definitions_diff((&old.source, old_value), (after, new_value));
+                script = found.script;
                 if !script.is_empty() {
                     changed.push("script".to_owned());
                 }
-                let other = fields_diff(&without_source(old_value), &without_source(new_value));
-                if !other.is_empty() {
+                if !found.fields.is_empty() {
                     changed.push("definition".to_owned());
                 }
-                fields.extend(other);
+                fields.extend(found.fields);
             }
             _ => changed.push("the earlier definition could not be read".to_owned()),
         }
@@ -100,6 +100,15 @@ pub fn compare(sources: &ReviewSources, found: &Derived, signed: &Authorization)
         _ => "script",
     };
     RunComparison::Since { last: words_of(last), compared, changed, script, fields }
+}
+
+/// Compares two definitions of a step, each with its script.
+#[must_use]
+pub fn definitions_diff(old: (&str, &Value), new: (&str, &Value)) -> DefinitionDifferences {
+    DefinitionDifferences {
+        script: lines_diff(old.0, new.0),
+        fields: fields_diff(&without_source(old.1), &without_source(new.1)),
+    }
 }
 
 fn words_of(last: &LastRun) -> String {

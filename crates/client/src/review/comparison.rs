@@ -36,6 +36,15 @@ pub struct LineDifference {
     pub text: PrintableText,
 }
 
+/// Differences between two definitions of a step.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DefinitionDifferences {
+    /// Changed lines of the script.
+    pub script: Vec<LineDifference>,
+    /// Other changed fields.
+    pub fields: Vec<LineDifference>,
+}
+
 impl RunComparison {
     /// Returns one sentence about the comparison. The screen shows this sentence below the script.
     #[must_use]

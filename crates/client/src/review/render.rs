@@ -220,7 +220,12 @@ fn remarks(screen: &mut Screen, remarks: &[ReviewLine]) {
 /// Draws the differences from the last successful run below the script.
 fn differences(screen: &mut Screen, comparison: &RunComparison) {
     let RunComparison::Since { script, fields, .. } = comparison else { return };
-    for LineDifference { was, number, text } in script.iter().chain(fields) {
+    draw_differences(screen, script.iter().chain(fields));
+}
+
+/// Draws changed lines and fields.
+pub fn draw_differences<'d>(screen: &mut Screen, changes: impl Iterator<Item = &'d LineDifference>) {
+    for LineDifference { was, number, text } in changes {
         let (tone, word) = if *was { (LineTone::Bad, "was") } else { (LineTone::Good, "now") };
         let number = number.map_or(String::new(), |number| number.to_string());
         screen.push(tone, format!("  {word} {number:>5} | "), text.clone());

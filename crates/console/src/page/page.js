@@ -3,6 +3,8 @@
 "use strict";
 
 const live = document.getElementById("live");
+// Outputs that show their end after the next picture.
+const follows = new Set();
 
 function element(name, text, attributes = {}) {
   const made = document.createElement(name);
@@ -49,15 +51,39 @@ const show = {
     find(step, ".facts").replaceChildren();
     find(step, ".files").replaceChildren();
     find(step, ".asks").replaceChildren();
+    find(step, ".passes").replaceChildren();
+  },
+  pass(step, event) {
+    const pass = element("li", "", { class: "pass", "data-state": "running" });
+    pass.append(element("p", event.heading, { class: "unit" }));
+    if (event.prompt) pass.append(element("p", event.prompt, { class: "prompt" }));
+    const output = element("pre", "", { class: "output", tabindex: "0", "aria-label": `Output of ${event.heading}` });
+    output.hidden = true;
+    pass.append(output, element("p", "", { class: "ended" }));
+    find(step, ".passes").append(pass);
+    find(step, ".state").textContent = `runs: ${event.heading}`;
+  },
+  passed(step, event) {
+    const pass = find(step, ".passes").lastElementChild;
+    if (!pass) return;
+    pass.dataset.state = event.state;
+    find(pass, ".ended").textContent = `${event.state}: ${event.words}`;
   },
   output(step, event) {
-    const output = find(step, ".output");
-    const atEnd = output.scrollTop + output.clientHeight >= output.scrollHeight - 4;
+    const output = find(find(step, ".passes").lastElementChild || step, ".output");
+    // The browser computes the layout once for each picture, because a long line makes this slow.
+    if (!follows.has(output)) {
+      const atEnd = output.scrollTop + output.clientHeight >= output.scrollHeight - 4;
+      follows.add(output);
+      requestAnimationFrame(() => {
+        follows.delete(output);
+        if (atEnd) output.scrollTop = output.scrollHeight;
+      });
+    }
     output.hidden = false;
     for (const [name, text] of event.parts) {
       output.append(name ? element("span", text, { class: name }) : document.createTextNode(text));
     }
-    if (atEnd) output.scrollTop = output.scrollHeight;
   },
   fact(step, event) {
     find(step, ".facts").append(element("li", event.text));
@@ -96,7 +122,12 @@ function listen() {
   const events = new EventSource(`/events?after=${live.dataset.after}`);
   events.onmessage = (message) => {
     const event = JSON.parse(message.data);
+    if (event.page !== undefined && live.dataset.page && live.dataset.page !== String(event.page)) return;
     if (event.type === "reload") return location.reload();
+    const session = document.getElementById("session");
+    if (event.type === "session" && session) {
+      session.replaceChildren(...event.facts.map((fact) => element("li", fact)));
+    }
     const step = document.getElementById(event.at);
     if (step && show[event.type]) show[event.type](step, event);
   };

@@ -6,24 +6,20 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::cli::configured::ConfigArgs;
-use crate::cli::policy::answers::{ScriptAnswer, heading, heads, to_json};
-use crate::cli::registry::from_files::files_read::{missing_json, missing_lines, places_json};
-use crate::cli::registry::from_files::policy_draft::{self, LISTED, advice};
+use crate::cli::registry::from_files::files_read::{missing_json, places_json};
+use crate::cli::registry::from_files::policy_draft::{self, LISTED};
 use crate::local::project::Project;
+use crate::local::runbook_check::{RunbookCheck, of_sound_files};
+use crate::local::script_answer::to_json;
 use crate::node::secret_sources;
 use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::printable_text::PrintableText;
 use client::terminal::streams::{Terminal, write_new};
-use client::terminal::table::aligned;
 use documents::record::ident::StepRef;
-use judgement::policy::builtins::Builtins;
-use judgement::policy::decide::{DecisionPlace, Flags, PolicyVerdict};
 use judgement::policy::file::Policy;
-use judgement::policy::ruling::resolve;
 use judgement::registry::Registry;
 use judgement::registry::lock_file::{LOCK_FILE, LockFile};
-use judgement::registry::registered_step::RegisteredStep;
-use judgement::registry::runbook_directories::{InvalidFiles, Locks, RunbookDirectories};
+use judgement::registry::runbook_directories::Locks;
 
 /// Check runbooks; the exit code is 0 only if a boundary could seal them, the locks agree and policy refuses no step
 ///
@@ -60,13 +56,15 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
     let permits = config.config.is_some().then(|| config.load()).transpose()?;
     let permits = permits.map(|config| secret_sources::permits(&config.secrets));
     let locks = if file.is_some() { Locks::Ignored } else { Locks::Checked };
-    let strict = RunbookDirectories { locks, ..RunbookDirectories::strict(args.paths.clone(), None) };
-    let (checked, errors) = match strict.load() {
-        Ok(registry) => (Some(registry), Vec::new()),
-        Err(errors) => (None, errors),
-    };
-    // If a file has an error, the remarks and the programs of the other files are still reported.
-    let sound_files = checked.or_else(|| of_sound_files(&args.paths));
+    let mut checked = RunbookCheck::read(&args.paths, locks);
+    if let Some(policy) = policy_of(args)? {
+        checked.judge(&policy);
+    }
+    // The policy of a draft only leads to advice.
+    if args.policy.is_none() {
+        checked.scripts.clear();
+    }
+    let RunbookCheck { errors, sound_files, .. } = &checked;
     let steps = || sound_files.iter().flat_map(Registry::steps);
     let lacking: Vec<(&StepRef, String)> = match &permits {
         Some(permits) => steps()
@@ -76,49 +74,33 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
     };
     let locks: Vec<(&Path, LockState)> =
         args.paths.iter().filter(|_| file.is_none()).map(|dir| (dir.as_path(), lock_state(dir))).collect();
-    let judged = judged(args, steps().map(|step| &**step))?;
-    if let (Some(path), Some(files)) = (&args.write_policy, &sound_files) {
+    if let (Some(path), Some(files)) = (&args.write_policy, sound_files) {
         write_new(path, policy_draft::text(files)?.as_bytes(), terminal)?;
     }
-    let refused = judged.scripts.iter().any(|one| one.decision.verdict == PolicyVerdict::Deny);
-    let exit = if errors.is_empty() && !refused { Exit::Done } else { Exit::CheckSaidNo };
+    let exit = if errors.is_empty() && !checked.is_refused() { Exit::Done } else { Exit::CheckSaidNo };
     if terminal.json {
         let locks: Vec<Value> = locks.iter().map(|(dir, state)| json!({"dir": dir, "lock": state.word()})).collect();
         let (remarks, missing) = sound_files
             .as_ref()
             .map_or_else(Default::default, |files| (places_json(files.remarks()), missing_json(files)));
-        let scripts: Vec<Value> = judged.scripts.iter().map(to_json).collect();
+        let scripts: Vec<Value> = checked.scripts.iter().map(to_json).collect();
         terminal.object(&json!({
             "sound": errors.is_empty(), "steps": steps().count(),
-            "errors": places_json(&errors), "remarks": remarks, "missing_programs": missing, "locks": locks,
+            "errors": places_json(errors), "remarks": remarks, "missing_programs": missing, "locks": locks,
             "missing_secrets": lacking.iter().map(|(step, why)| json!({"step": step, "message": why})).collect::<Vec<_>>(),
-            "scripts": scripts, "advice": judged.advice,
+            "scripts": scripts, "advice": checked.advice,
         }))?;
         return Ok(exit);
     }
-    let mut lines: Vec<String> = errors.iter().map(|error| format!("error: {error}")).collect();
-    if let Some(files) = &sound_files {
-        lines.extend(files.remarks().iter().map(|remark| format!("remark: {remark}")));
-        lines.extend(missing_lines(files));
-    }
+    let mut lines = checked.lines();
     lines.extend(lacking.iter().map(|(step, why)| format!("warning: {step}: {why}")));
-    lines.extend(judged.advice.iter().map(|advice| format!("advice: {advice}")));
+    lines.extend(checked.advice.iter().map(|advice| format!("advice: {advice}")));
     lines.extend(locks.iter().map(|(dir, state)| state.line(dir)));
     for line in lines {
         terminal.line(PrintableText::text(&line).as_str())?;
     }
-    for one in judged.scripts.iter().filter(|one| one.decision.verdict != PolicyVerdict::Allow) {
-        terminal.line(&heading(one))?;
-        let stopped = one.decision.decided.iter().filter(|one| one.verdict != PolicyVerdict::Allow);
-        let rows: Vec<_> = std::iter::once(heads()).chain(stopped.map(|decided| one.row(decided))).collect();
-        terminal.put(aligned(&rows).as_bytes())?;
-    }
-    terminal.line(&match (errors.len(), steps().count()) {
-        (0, 1) => "sound: 1 step".to_owned(),
-        (0, count) => format!("sound: {count} steps"),
-        (1, _) => "1 error".to_owned(),
-        (count, _) => format!("{count} errors"),
-    })?;
+    terminal.put(checked.policy_tables().as_bytes())?;
+    terminal.line(&checked.verdict())?;
     Ok(exit)
 }
 
@@ -136,35 +118,13 @@ fn check_name(file: &Path, paths: usize) -> Result<(), CommandFailure> {
     Ok(())
 }
 
-/// What policy says about the steps.
-#[derive(Default)]
-struct Judged {
-    /// The answer for each step, if `--policy` names a policy.
-    scripts: Vec<ScriptAnswer>,
-    /// What the authors should add to the blocks.
-    advice: Vec<String>,
-}
-
-fn judged<'a>(args: &Args, steps: impl Iterator<Item = &'a RegisteredStep>) -> Result<Judged, CommandFailure> {
-    let policy = match (&args.policy, &args.write_policy) {
-        (Some(file), _) => Project::here()?.policy(Some(file))?.policy,
-        (None, Some(_)) => Policy::load(LISTED).map_err(|errors| policy_draft::broken(&errors))?,
-        (None, None) => return Ok(Judged::default()),
-    };
-    let mut judged = Judged::default();
-    for step in steps {
-        let ruling = resolve(&policy, Builtins::current(), &step.definition.reference);
-        let answer = ScriptAnswer::of_step(&ruling, step, DecisionPlace::Boundary, &Flags::default());
-        judged.advice.extend(advice(step, &answer));
-        judged.scripts.extend(args.policy.is_some().then_some(answer));
+/// Returns the policy that judges the steps, if an option asks for one.
+fn policy_of(args: &Args) -> Result<Option<Policy>, CommandFailure> {
+    match (&args.policy, &args.write_policy) {
+        (Some(file), _) => Ok(Some(Project::here()?.policy(Some(file))?.policy)),
+        (None, Some(_)) => Policy::load(LISTED).map(Some).map_err(|errors| policy_draft::broken(&errors)),
+        (None, None) => Ok(None),
     }
-    Ok(judged)
-}
-
-/// Reads the files without errors. Returns `None` if a path can't be read at all.
-fn of_sound_files(dirs: &[PathBuf]) -> Option<Registry> {
-    let (invalid, locks) = (InvalidFiles::Skipped, Locks::Ignored);
-    RunbookDirectories { invalid, locks, ..RunbookDirectories::strict(dirs.to_vec(), None) }.load().ok()
 }
 
 /// The lock of one directory.

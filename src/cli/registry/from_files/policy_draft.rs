@@ -1,19 +1,16 @@
-//! The draft of a policy for runbooks, and advice for their authors.
+//! The draft of a policy for runbooks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use crate::cli::network_programs::uses_network;
-use crate::cli::policy::answers::ScriptAnswer;
+use crate::local::network_programs::uses_network;
 use client::terminal::exit::{CommandFailure, Exit};
 use documents::record::declared::{DeclaredNetwork, check_program};
-use documents::record::extension_names::Program;
 use documents::record::host_names::check_address;
 use documents::record::step_definition::{Format, StepDefinition};
-use judgement::policy::applied_rule::AppliedRule;
 use judgement::policy::builtins::Builtins;
-use judgement::policy::decide::{Decided, DecisionPlace, Flags};
+use judgement::policy::decide::{DecisionPlace, Flags};
 use judgement::policy::file::Policy;
 use judgement::policy::program_names::{ProgramOrigin, named_origins};
 use judgement::policy::required_permissions::{decide_step, is_read};
@@ -205,57 +202,6 @@ fn programs(step: &StepDefinition, policy: &Policy) -> Vec<String> {
     let named = found.into_iter().filter(|(_, origin)| !matches!(origin, ProgramOrigin::Interpreter));
     let named = named.map(|(name, _)| name.as_str().to_owned());
     named.filter(|name| check_program(name).is_ok() && name.is_ascii() && !BUILTINS.contains(&name.as_str())).collect()
-}
-
-/// Returns what the author of a step should add, so that a run with a list of programs finds what the script needs.
-pub(super) fn advice(registered: &RegisteredStep, answer: &ScriptAnswer) -> Vec<String> {
-    let step = &registered.definition;
-    let mut messages = Vec::new();
-    let secrets = step.needed_secrets();
-    if !secrets.is_empty() {
-        let names = secrets.join(", ");
-        messages.push(format!("the block needs {names}: configure them for the step in [secrets] of countersign.toml"));
-    }
-    let builds_in_place = |all: &Vec<Program>| all.iter().any(|one| one.as_str().contains('*'));
-    if step.interpreter == "go" && !step.programs.as_ref().is_some_and(builds_in_place) {
-        messages.push(
-            "go builds a program in the work directory and starts it: if policy has a list of programs, write \
-             programs=\"{work}/**\" into the braces of the block"
-                .to_owned(),
-        );
-    }
-    let is_unknown = |one: &&Decided| matches!(one.rule, AppliedRule::OnlyListed | AppliedRule::Unknown { .. });
-    let unknown: BTreeSet<String> = answer
-        .decision
-        .decided
-        .iter()
-        .filter(is_unknown)
-        .filter_map(|one| one.place)
-        .map(|at| answer.words_of(at))
-        .collect();
-    if !unknown.is_empty() {
-        let places: Vec<String> = unknown.into_iter().collect();
-        messages.push(format!(
-            "the programs at {} are known only when the script runs: name them with `programs=` in the block",
-            places.join(", ")
-        ));
-    }
-    if !is_read(&step.interpreter) && step.interpreter != "zsh" {
-        messages.push(format!(
-            "policy can't read a script of {}: name the programs that it starts with `programs=` in the block",
-            step.interpreter
-        ));
-    }
-    let declares = !matches!(step.sandbox.network, None | Some(DeclaredNetwork::None));
-    let named = answer.decision.decided.iter().map(|one| one.what.as_str());
-    let reaching: BTreeSet<&str> = named.filter(|name| !declares && uses_network(name)).collect();
-    if !reaching.is_empty() {
-        messages.push(format!(
-            "{} can need the network, which the block does not declare: `--write-policy FILE` writes what to declare",
-            reaching.into_iter().collect::<Vec<_>>().join(", ")
-        ));
-    }
-    messages.into_iter().map(|message| format!("{}: {message}", step.reference)).collect()
 }
 
 pub(super) fn broken(errors: &[impl std::fmt::Display]) -> CommandFailure {

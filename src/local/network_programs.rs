@@ -1,7 +1,8 @@
 //! Names of programs that usually need the network. The names only lead to advice and decide nothing.
 
 /// Returns true if the program usually connects to another host or to a service of this host.
-pub(super) fn uses_network(program: &str) -> bool {
+#[must_use]
+pub fn uses_network(program: &str) -> bool {
     NETWORK.contains(&program.rsplit('/').next().unwrap_or(program))
 }
 

@@ -1,0 +1,256 @@
+//! The `try` command plays the whole story with a runbook of the user: a boundary, an agent, two approvals, one run and its
+//! receipt. The keys, the boundary and its log exist only while the command runs.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use crate::cli::demo::story::{self, BUNDLE, DoctorFindings};
+use crate::cli::demo::tale::DemoReport;
+use crate::cli::demo::world::{DemoSetup, broken};
+use crate::local::problems::problems;
+use crate::local::runbook::{WalkStep, how_to_write_a_step};
+use crate::local::signals::Signals;
+use crate::node::file_problem::{FileProblem, Problems};
+use client::terminal::exit::{CommandFailure, Exit};
+use client::terminal::outcome_words::outcome_words;
+use client::terminal::printable_text::PrintableText;
+use client::terminal::streams::Terminal;
+use documents::record::receipt::Outcome;
+use judgement::registry::Registry;
+use judgement::registry::registered_step::RegisteredStep;
+use wire::api::view::ProposalView;
+
+/// Play the whole story with a step of your own runbook: propose, review, two approvals, run, and verify the receipt
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  countersign try deploy.md                          the first step of the file
+  countersign try deploy.md --step restart -p host=web-3
+  countersign try deploy.md --keep tried             keep the bundle and the roster in the new directory tried
+
+The command makes a boundary in a temporary directory, keys for an agent and for people that do not exist, and deletes all of \
+this at the end. The policy is the policy that `countersign init` writes. The step runs once, as at a boundary: what it can \
+reach is what its block declares. Other runbooks of the directory are left out; scripts and files beside the runbook are copied.
+
+The exit code is that of the run: the code of the step, 126 if the boundary refuses the step, 1 if the receipt can't be \
+verified.")]
+pub struct Args {
+    /// A runbook: a file that ends in .md, .runbook.md or .mdx
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// The step to play. The default is the first step of the file
+    #[arg(long, value_name = "ID")]
+    step: Option<String>,
+    /// A parameter. The schema gives its type: text, integer, boolean, or JSON for arrays and objects
+    #[arg(short, long = "param", value_name = "NAME=VALUE")]
+    param: Vec<String>,
+    /// Write the bundle of the run and the roster to this new directory
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
+}
+
+/// Plays the story.
+///
+/// # Errors
+/// Returns all errors of the runbook, an error about a parameter, or the reason why the boundary refuses the step.
+pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    let (step, params, all) = chosen(args)?;
+    if let Some(keep) = &args.keep {
+        fs::create_dir(keep).map_err(|error| {
+            CommandFailure::usage(format!("can't make {}: {error}; choose an unused name", keep.display()))
+        })?;
+    }
+    let mut world = DemoSetup::make(None)?;
+    // A signal ends the program and deletes the directory.
+    let _signals = Signals::listen(&world.root)?;
+    let mut tale = DemoReport::new(terminal);
+    let played = play(args, &mut world, &mut tale, &step, &params);
+    let kept = match (&args.keep, &played) {
+        (Some(keep), Ok(_)) => keep_bundle(&world, keep).map(|()| Some(keep)),
+        _ => Ok(None),
+    };
+    let log = world.log_tail();
+    world.end();
+    let outcome = match played {
+        Ok(outcome) => outcome,
+        Err(failure) => {
+            // The messages of the boundary explain a refusal, for example with the line of the runbook.
+            if failure.exit == Exit::Unreachable && !terminal.json {
+                terminal.say(&format!("the boundary's own log:\n{log}"));
+            }
+            if let Some(keep) = &args.keep {
+                let _ = fs::remove_dir(keep);
+            }
+            return Err(failure);
+        }
+    };
+    let verified = tale.none_failed();
+    tale.part("Result")?;
+    tale.note(&format!("{} ended: {}.", step.definition.reference, outcome_words(&outcome)))?;
+    if all > 1 && args.step.is_none() {
+        tale.note(&format!("The file has {all} steps. To play another one, add --step ID."))?;
+    }
+    if let Some(keep) = kept? {
+        let (bundle, roster) = (keep.join(BUNDLE), keep.join(ROSTER));
+        tale.note(&format!("countersign verify {} --roster {}", bundle.display(), roster.display()))?;
+    }
+    if terminal.json {
+        let (reference, digest) = (&step.definition.reference, step.digest);
+        let told = json!({"step": reference, "digest": digest, "outcome": outcome, "verified": verified, "lines": tale.lines()});
+        terminal.object(&told)?;
+    }
+    Ok(if verified { Exit::of_outcome(&outcome) } else { Exit::CheckSaidNo })
+}
+
+/// Returns the chosen step, its parameters, and the number of all steps.
+fn chosen(args: &Args) -> Result<(Arc<RegisteredStep>, Value, usize), CommandFailure> {
+    let shown = args.file.display().to_string();
+    let printable = PrintableText::text(&shown);
+    let name = args.file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    if !(name.ends_with(".md") || name.ends_with(".mdx")) || !args.file.is_file() {
+        let message =
+            format!("{} is no runbook: name a file that ends in .md, .runbook.md or .mdx", printable.as_str());
+        return Err(CommandFailure::usage(message));
+    }
+    let found = Registry::of_file(&args.file, name, &shown)
+        .map_err(|errors| problems(Problems::new(errors.into_iter().map(FileProblem::from).collect())))?;
+    let all: Vec<&str> = found.steps.iter().map(|step| step.definition.reference.step()).collect();
+    let wanted = args.step.as_deref();
+    let Some(step) = found.steps.iter().find(|step| wanted.is_none_or(|id| step.definition.reference.step() == id))
+    else {
+        return Err(match wanted {
+            Some(wanted) if !all.is_empty() => CommandFailure::new(
+                Exit::UnknownStep,
+                format!(
+                    "{} has no step {}; it has {}",
+                    printable.as_str(),
+                    PrintableText::quoted(wanted).as_str(),
+                    all.join(", ")
+                ),
+            ),
+            _ => {
+                CommandFailure::usage(format!("{} contains no step: {}", printable.as_str(), how_to_write_a_step(name)))
+            }
+        });
+    };
+    let known = |given: &&String| {
+        let name = given.split_once('=').map_or(given.as_str(), |(name, _)| name);
+        step.definition.params["properties"].get(name).is_some()
+    };
+    if let Some(unknown) = args.param.iter().find(|given| !known(given)) {
+        let unknown = PrintableText::text(unknown);
+        return Err(CommandFailure::usage(format!("-p {}: the step has no such parameter", unknown.as_str())));
+    }
+    let own = WalkStep::new(step, &args.param, &Map::new())?;
+    let params = own.choose(None)?.params.value().clone();
+    Ok((step.clone(), params, all.len()))
+}
+
+fn play(
+    args: &Args,
+    world: &mut DemoSetup,
+    tale: &mut DemoReport<'_>,
+    step: &RegisteredStep,
+    params: &Value,
+) -> Result<Outcome, CommandFailure> {
+    tale.part("Set up")?;
+    story::init(world, tale)?;
+    let copied = copy_runbook(&args.file, &world.home().join("runbooks"))?;
+    tale.check(true, "the runbook is in the boundary's directory", &copied)?;
+    name_groups(world, step)?;
+    story::choose_sandbox(world, tale, DoctorFindings::Layers)?;
+    // A boundary does not start with a step that its policy does not allow.
+    story::serve(world, tale).map_err(|failure| CommandFailure { exit: Exit::Refused, ..failure })?;
+    let reason = "the author tries the step with `countersign try`";
+    let wish = json!({"step": step.definition.reference, "params": params, "reason": reason});
+    let view = story::propose(world, tale, &wish)?;
+    story::approve(world, tale, &view)?;
+    let ended: ProposalView = story::watch(world, tale, &view)?;
+    let Some(outcome) = ended.outcome.clone() else {
+        let why = ended.refusal.as_ref().or(ended.held_up.as_ref());
+        let why =
+            why.map_or_else(|| "more approvers must sign".to_owned(), |why| format!("{}: {}", why.code, why.detail));
+        return Err(CommandFailure::new(Exit::Refused, format!("the step did not run: {why}")));
+    };
+    let receipt = ended.receipt.as_ref().map(|receipt| receipt.as_str().to_owned()).unwrap_or_default();
+    tale.check(!receipt.is_empty(), "the step ran once, its receipt is in the log", &receipt)?;
+    story::audit(world, tale, &ended)?;
+    Ok(outcome)
+}
+
+/// Copies the runbook and the files beside it, without other runbooks, into the empty directory of the boundary. Returns the
+/// number of files in words.
+fn copy_runbook(file: &Path, directory: &Path) -> Result<String, CommandFailure> {
+    let failed = |error: std::io::Error| broken(&format!("the runbook can't be copied: {error}"));
+    for sample in fs::read_dir(directory).map_err(failed)? {
+        fs::remove_file(sample.map_err(failed)?.path()).map_err(failed)?;
+    }
+    let above = file.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let (mut open, mut files, mut bytes) = (vec![(above.to_owned(), directory.to_owned(), 0)], 0, 0);
+    while let Some((from, to, depth)) = open.pop() {
+        for entry in fs::read_dir(&from).map_err(failed)?.flatten() {
+            let (path, name) = (entry.path(), entry.file_name());
+            let text = name.to_string_lossy();
+            let kind = entry.file_type().map_err(failed)?;
+            let is_runbook = text.ends_with(".md") || text.ends_with(".mdx");
+            let is_own = path.file_name() == file.file_name() && depth == 0;
+            if text.starts_with('.') || SKIPPED.contains(&&*text) || (is_runbook && !is_own) {
+                continue;
+            }
+            if kind.is_dir() && depth < MAX_DEPTH {
+                fs::create_dir(to.join(&name)).map_err(failed)?;
+                open.push((path, to.join(&name), depth + 1));
+            } else if is_own || kind.is_file() {
+                bytes += entry.metadata().map_err(failed)?.len();
+                files += 1;
+                if files > MAX_FILES || bytes > MAX_BYTES {
+                    let message = format!(
+                        "the directory of the runbook has more than {MAX_FILES} files or {} MiB: move the runbook and its \
+                         scripts into a directory of their own",
+                        MAX_BYTES >> 20
+                    );
+                    return Err(CommandFailure::usage(message));
+                }
+                fs::copy(&path, to.join(&name)).map_err(failed)?;
+                // A boundary seals no file that other users can write.
+                let mode = fs::metadata(to.join(&name)).map_err(failed)?.permissions().mode();
+                fs::set_permissions(to.join(&name), fs::Permissions::from_mode(mode & 0o755 | 0o600))
+                    .map_err(failed)?;
+            }
+        }
+    }
+    Ok(if files == 1 { "1 file".to_owned() } else { format!("{files} files") })
+}
+
+/// Puts the approvers into the groups that the step names.
+fn name_groups(world: &DemoSetup, step: &RegisteredStep) -> Result<(), CommandFailure> {
+    let named = step.definition.approvals.from.iter().map(|group| group.as_str());
+    let mut groups: Vec<&str> = named.chain(["ops"]).collect();
+    groups.sort_unstable();
+    groups.dedup();
+    let file = "boundary/roster.toml";
+    let text = fs::read_to_string(world.home().join(file)).map_err(|error| broken(&format!("{file}: {error}")))?;
+    let list: Vec<String> = groups.iter().map(|group| format!("\"{group}\"")).collect();
+    story::write(world, file, &text.replace("groups = [\"ops\"]", &format!("groups = [{}]", list.join(", "))))
+}
+
+fn keep_bundle(world: &DemoSetup, keep: &Path) -> Result<(), CommandFailure> {
+    let failed = |error: std::io::Error| CommandFailure::usage(format!("{} can't be written: {error}", keep.display()));
+    fs::copy(world.root.join(BUNDLE), keep.join(BUNDLE)).map_err(failed)?;
+    fs::copy(world.roster(), keep.join(ROSTER)).map_err(failed)?;
+    Ok(())
+}
+
+/// Name of the file with the roster.
+const ROSTER: &str = "roster.json";
+/// Names of directories that are not copied: programs of others fill them.
+const SKIPPED: [&str; 2] = ["node_modules", "target"];
+/// Maximum depth of the copied directories.
+const MAX_DEPTH: usize = 4;
+/// Maximum number of copied files.
+const MAX_FILES: usize = 1_000;
+/// Maximum size of the copied files, in bytes.
+const MAX_BYTES: u64 = 64 << 20;

@@ -1,0 +1,130 @@
+//! Everything about runbook files that their author should know: errors, remarks, missing programs, and what policy says.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::local::script_answer::{ScriptAnswer, heading, heads};
+use crate::local::step_advice::advice;
+use client::terminal::table::aligned;
+use documents::record::extension_names::{OWN_PROGRAMS, Program};
+use documents::record::ident::StepRef;
+use judgement::policy::builtins::Builtins;
+use judgement::policy::decide::{DecisionPlace, Flags, PolicyVerdict};
+use judgement::policy::file::Policy;
+use judgement::policy::ruling::resolve;
+use judgement::registry::Registry;
+use judgement::registry::registry_error::RegistryError;
+use judgement::registry::runbook_directories::{InvalidFiles, Locks, RunbookDirectories};
+use sandbox::programs::program_lookup::program_path;
+
+/// What a check of runbook files found.
+pub struct RunbookCheck {
+    /// All errors. With an error, no boundary seals the files.
+    pub errors: Vec<RegistryError>,
+    /// The files without errors, or `None` if a path can't be read at all.
+    pub sound_files: Option<Registry>,
+    /// What policy says about each step, if a policy judged the steps.
+    pub scripts: Vec<ScriptAnswer>,
+    /// What the authors should add to the blocks.
+    pub advice: Vec<String>,
+}
+
+impl RunbookCheck {
+    /// Reads directories of runbooks, or one runbook, whose directory then counts as the directory of runbooks.
+    #[must_use]
+    pub fn read(paths: &[PathBuf], locks: Locks) -> Self {
+        let strict = RunbookDirectories { locks, ..RunbookDirectories::strict(paths.to_vec(), None) };
+        let (checked, errors) = match strict.load() {
+            Ok(registry) => (Some(registry), Vec::new()),
+            Err(errors) => (None, errors),
+        };
+        // If a file has an error, the remarks and the programs of the other files are still reported.
+        let sound_files = checked.or_else(|| of_sound_files(paths));
+        Self { errors, sound_files, scripts: Vec::new(), advice: Vec::new() }
+    }
+
+    /// Asks this policy about each step, as a boundary does.
+    pub fn judge(&mut self, policy: &Policy) {
+        for step in self.sound_files.iter().flat_map(Registry::steps) {
+            let ruling = resolve(policy, Builtins::current(), &step.definition.reference);
+            let answer = ScriptAnswer::of_step(&ruling, step, DecisionPlace::Boundary, &Flags::default());
+            self.advice.extend(advice(step, &answer));
+            self.scripts.push(answer);
+        }
+    }
+
+    /// Returns true if policy refuses a step.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.scripts.iter().any(|one| one.decision.verdict == PolicyVerdict::Deny)
+    }
+
+    /// Returns a line for each error, each remark and each missing program.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines: Vec<String> = self.errors.iter().map(|error| format!("error: {error}")).collect();
+        if let Some(files) = &self.sound_files {
+            lines.extend(files.remarks().iter().map(|remark| format!("remark: {remark}")));
+            lines.extend(missing_lines(files));
+        }
+        lines
+    }
+
+    /// Returns a table for each step that policy does not simply allow.
+    #[must_use]
+    pub fn policy_tables(&self) -> String {
+        let mut text = String::new();
+        for one in self.scripts.iter().filter(|one| one.decision.verdict != PolicyVerdict::Allow) {
+            text.push_str(&heading(one));
+            text.push('\n');
+            let stopped = one.decision.decided.iter().filter(|one| one.verdict != PolicyVerdict::Allow);
+            let rows: Vec<_> = std::iter::once(heads()).chain(stopped.map(|decided| one.row(decided))).collect();
+            text.push_str(&aligned(&rows));
+        }
+        text
+    }
+
+    /// Returns the last line: the number of errors, or of steps.
+    #[must_use]
+    pub fn verdict(&self) -> String {
+        match (self.errors.len(), self.sound_files.iter().flat_map(Registry::steps).count()) {
+            (0, 1) => "sound: 1 step".to_owned(),
+            (0, count) => format!("sound: {count} steps"),
+            (1, _) => "1 error".to_owned(),
+            (count, _) => format!("{count} errors"),
+        }
+    }
+}
+
+/// Reads the files without errors. Returns `None` if a path can't be read at all.
+#[must_use]
+pub fn of_sound_files(paths: &[PathBuf]) -> Option<Registry> {
+    let (invalid, locks) = (InvalidFiles::Skipped, Locks::Ignored);
+    RunbookDirectories { invalid, locks, ..RunbookDirectories::strict(paths.to_vec(), None) }.load().ok()
+}
+
+fn missing_lines(registry: &Registry) -> Vec<String> {
+    let line = |(program, steps): (&Program, Vec<&StepRef>)| {
+        let steps: Vec<&str> = steps.into_iter().map(StepRef::as_str).collect();
+        format!(
+            "warning: this host has no program {program}, so a boundary on this host refuses {}: install the program, \
+             or remove it from programs=",
+            steps.join(", ")
+        )
+    };
+    missing_programs(registry).into_iter().map(line).collect()
+}
+
+/// Returns the programs that steps declare and that this host does not have, each with its steps.
+#[must_use]
+pub fn missing_programs(registry: &Registry) -> BTreeMap<&Program, Vec<&StepRef>> {
+    let mut missing: BTreeMap<&Program, Vec<&StepRef>> = BTreeMap::new();
+    for step in registry.steps().map(|step| &step.definition) {
+        for name in step.programs.iter().flatten() {
+            if name.as_str() != OWN_PROGRAMS && program_path(name.as_str()).is_none() {
+                missing.entry(name).or_default().push(&step.reference);
+            }
+        }
+    }
+    missing
+}

@@ -1,0 +1,164 @@
+//! The markup of the author's preview: what approvers would see of each step, and what policy and a boundary say.
+
+use client::review::render::draw_differences;
+use client::terminal::screen::Screen;
+use console::page::frame::{FramedPage, framed};
+use console::page::terminal_text::{OutputPainter, coloured};
+use documents::record::authorization::Permission;
+use maud::{Markup, html};
+
+use crate::local::author_preview::{AuthorPreview, StepPreview};
+use crate::local::runbook_check::RunbookCheck;
+use crate::local::sealed_steps::ComparedStep;
+use crate::notebook::board::id;
+use crate::notebook::form::{FormField, PREFIX};
+use crate::notebook::open_pages::ListedFile;
+use crate::notebook::view::{Views, visible};
+
+/// Columns of the screen of an approver.
+const WIDTH: usize = 96;
+
+/// What the preview of one step shows.
+#[derive(Debug)]
+pub struct ShownPreview {
+    /// Number of the step on its page, and its name.
+    pub step: (usize, String),
+    /// Fields of the step, each with the value for the preview.
+    pub fields: Vec<(FormField, String)>,
+    /// Where the policy comes from.
+    pub policy: String,
+    /// The screen, or the reason why there is none.
+    pub preview: Result<StepPreview, String>,
+    /// The sealed step beside the step.
+    pub compared: Option<ComparedStep>,
+}
+
+impl Views<'_> {
+    /// Returns the preview of a whole runbook.
+    pub fn preview(&self, at: usize, file: &ListedFile, check: &RunbookCheck, rules: &AuthorPreview) -> Markup {
+        let tables = check.policy_tables();
+        let main = html! {
+            h1 { "What approvers will see: " (visible(&file.shown)) }
+            (self.watched(at, file))
+            h2 { "Errors and remarks" }
+            p role="status" { (visible(&check.verdict())) }
+            ul.findings { @for line in check.lines() { li { (visible(&line)) } } }
+            @for line in &check.advice { p { (visible(line)) } }
+            h2 { "Policy" }
+            p { "Policy: " (visible(&rules.rules().from)) ". A list of commands appears here if policy asks or refuses." }
+            @if !tables.is_empty() { pre tabindex="0" { (visible(&tables)) } }
+            h2 { "Steps" }
+            @if let Ok(page) = &file.page {
+                ul {
+                    @for step in &page.steps {
+                        li { a href=(format!("/page/{at}/preview/{}", step.number)) { (step.name()) } }
+                    }
+                }
+            }
+            p { a href=(format!("/page/{at}/")) { "Back to the runbook" } }
+        };
+        framed(&FramedPage { title: format!("Preview: {}", file.shown), side: None, main, changes: self.watches })
+    }
+
+    /// Returns the preview of one step.
+    pub fn step_preview(&self, at: usize, file: &ListedFile, shown: &ShownPreview) -> Markup {
+        let (number, name) = &shown.step;
+        let main = html! {
+            h1 { "What approvers will see: " (name) }
+            (self.watched(at, file))
+            @if !shown.fields.is_empty() {
+                form method="get" action=(format!("/page/{at}/preview/{number}")) {
+                    div.fields {
+                        @for (place, (field, value)) in shown.fields.iter().enumerate() {
+                            div {
+                                label for=(format!("value-{place}")) { (field.name) @if field.required { " (required)" } }
+                                input id=(format!("value-{place}")) name=(format!("{PREFIX}{}", field.name)) value=(value) autocomplete="off";
+                            }
+                        }
+                    }
+                    button type="submit" { "Show with these values" }
+                }
+            }
+            h2 { "The screen" }
+            p.hint {
+                "As `countersign review` prints it, under " (visible(&shown.policy)) ". Names of people, keys, times and \
+                 digests of the boundary are examples. Earlier runs are unknown."
+            }
+            @match &shown.preview {
+                Ok(preview) => {
+                    pre.screen tabindex="0" { (painted(&preview.screen)) }
+                    h2 { "Permissions" }
+                    (permissions(&preview.permissions))
+                    h2 { "Programs" }
+                    (programs(preview))
+                }
+                Err(why) => div.admonition role="alert" {
+                    p { "No approver will be asked, because a boundary would refuse this:" }
+                    pre tabindex="0" { (visible(why)) }
+                }
+            }
+            @if let Some(compared) = &shown.compared { h2 { "Since the seal" } (changes(compared)) }
+            div.row {
+                a href=(format!("/page/{at}/#{}", id((at, *number)))) { "Try the step" }
+                a href=(format!("/page/{at}/preview/")) { "All steps" }
+            }
+        };
+        framed(&FramedPage { title: format!("Preview: {name}"), side: None, main, changes: self.watches })
+    }
+
+    /// Returns the part that loads the page again after a save.
+    fn watched(&self, at: usize, file: &ListedFile) -> Markup {
+        html! {
+            @if self.watches { div #live data-after=(self.board.last_event()) data-page=(at) {} }
+            p #said role="status" {}
+            @if !file.news.is_empty() {
+                div.admonition role="note" { ul { @for line in &file.news { li { (visible(line)) } } } }
+            }
+        }
+    }
+}
+
+/// Returns a screen of the terminal as markup, with its colours.
+fn painted(screen: &Screen) -> Markup {
+    let mut painter = OutputPainter::default();
+    let mut parts = painter.feed(screen.paint(WIDTH, true).as_bytes());
+    parts.extend(painter.end());
+    coloured(&parts)
+}
+
+fn permissions(asked: &[Permission]) -> Markup {
+    html! {
+        @if asked.is_empty() { p { "Policy asks nothing." } }
+        ul {
+            @for one in asked { li { (judgement::policy::lists::word(one.kind)) " " code { (visible(&one.what)) } } }
+        }
+    }
+}
+
+fn programs(preview: &StepPreview) -> Markup {
+    html! {
+        @match &preview.sandbox.programs {
+            None => p { "Every program of the host can start." },
+            Some(list) => {
+                p { "Only these programs can start:" }
+                ul { @for one in &list.list { li { (one.name.as_str()) " " code { (visible(one.path.as_str())) } } } }
+            }
+        }
+    }
+}
+
+fn changes(compared: &ComparedStep) -> Markup {
+    html! {
+        @match compared {
+            ComparedStep::New => p { "The boundary has no step of this name, or the token may not see it." },
+            ComparedStep::Same(digest) => p { "The step is as it is sealed: " (digest.to_string()) },
+            ComparedStep::Unknown(why) => p { "The sealed step can't be read: " (visible(why)) },
+            ComparedStep::Changed(digest, found) => {
+                p { "The step differs from the sealed step " (digest.to_string()) ":" }
+                @let mut screen = Screen::default();
+                @let () = draw_differences(&mut screen, found.script.iter().chain(&found.fields));
+                pre.screen tabindex="0" { (painted(&screen)) }
+            }
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Looks for saved files while the pages are open.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::notebook::board::Board;
+use crate::notebook::open_pages::{AfterSave, OpenFiles};
+
+/// Maximum number of files and directories that one look reads.
+const MOST: usize = 5_000;
+/// Maximum depth below the directory of a runbook. Scripts of a runbook lie less deep.
+const MAX_DEPTH: usize = 4;
+/// Names of directories that are not looked at: programs of others fill them.
+const SKIPPED: [&str; 2] = ["node_modules", "target"];
+/// The pause after a look is at least this many times as long as the look, so that a large directory costs little.
+const PAUSE: u32 = 20;
+
+/// Path, inode, size and time of a file or directory.
+type SavedState = (PathBuf, u64, u64, i64, i64);
+
+/// Looks at the directories of the open files until the program ends, and reads the files again after each change. A change
+/// is complete if two looks find the same state, because an editor may write a file in several steps.
+pub fn keep_looking(files: &Arc<OpenFiles>, board: &Arc<Board>, directories: &[PathBuf], after: AfterSave) {
+    let least = match after {
+        AfterSave::Reload => Duration::from_millis(80),
+        AfterSave::Tell => Duration::from_secs(1),
+    };
+    let look = || directories.iter().flat_map(|directory| states_below(directory)).collect::<Vec<_>>();
+    let mut before = look();
+    let mut handled = before.clone();
+    loop {
+        let began = Instant::now();
+        let now = look();
+        if now == before && now != handled {
+            handled.clone_from(&now);
+            for at in 0..files.all().len() {
+                if let Some(steps) = files.read_again(at, after) {
+                    board.load_again(at, &steps);
+                }
+            }
+        }
+        before = now;
+        std::thread::sleep(least.max(began.elapsed() * PAUSE));
+    }
+}
+
+/// Returns the states of the files and directories below a directory, sorted by path.
+fn states_below(directory: &Path) -> Vec<SavedState> {
+    let mut found = Vec::new();
+    let mut open = vec![(directory.to_owned(), 0)];
+    while let Some((path, depth)) = open.pop() {
+        let Ok(at) = fs::metadata(&path) else { continue };
+        if found.len() >= MOST {
+            break;
+        }
+        found.push((path.clone(), at.ino(), at.size(), at.mtime(), at.mtime_nsec()));
+        if at.is_dir() && depth < MAX_DEPTH {
+            let entries = fs::read_dir(&path).into_iter().flatten().flatten();
+            let wanted = entries.filter(|entry| {
+                let name = entry.file_name();
+                let name = name.to_string_lossy();
+                !name.starts_with('.') && !SKIPPED.contains(&&*name)
+            });
+            open.extend(wanted.map(|entry| (entry.path(), depth + 1)));
+        }
+    }
+    found.sort();
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_saved_file_changes_the_state_of_its_directory() {
+        let root = tempfile::tempdir().expect("a directory");
+        fs::create_dir_all(root.path().join("node_modules/a")).expect("a directory");
+        fs::write(root.path().join("a.md"), "one").expect("a file");
+        let before = states_below(root.path());
+        fs::write(root.path().join("node_modules/a/b.js"), "two").expect("a file");
+        assert_eq!(states_below(root.path()), before, "programs of others are not looked at");
+        fs::write(root.path().join("a.md"), "longer").expect("a file");
+        assert_ne!(states_below(root.path()), before);
+    }
+}
