@@ -92,7 +92,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         }
         ReviewSubject::File(envelope) => check_statement(envelope, &client, terminal)?,
     }
-    let review = ProposalReview::make(&subject, &client, &args.trust, &keys, now())?;
+    let review = ProposalReview::make(&subject, &client, &global.trust(&args.trust), &keys, now())?;
     // With `approve FILE -o -`, the command writes the envelope to the standard output.
     let is_aside = args.output.as_deref() == Some(std::path::Path::new("-")) || terminal.json;
     match (is_aside, args.full) {

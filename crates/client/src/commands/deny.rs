@@ -65,7 +65,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         // A denial also ends an approved or running proposal.
         check_open(view, matches!(view.status, ProposalStatus::Approved | ProposalStatus::Running))?;
     }
-    let review = ProposalReview::make(&subject, &client, &args.trust, &keys, now())?;
+    let review = ProposalReview::make(&subject, &client, &global.trust(&args.trust), &keys, now())?;
     let screen = brief(&review.found);
     if args.output.as_deref() == Some(std::path::Path::new("-")) {
         terminal.show_aside(&screen);
