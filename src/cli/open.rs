@@ -1,7 +1,6 @@
 //! The `open` command: a runbook in a browser on this machine.
 
 use std::collections::BTreeMap;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
@@ -18,6 +17,7 @@ use crate::notebook::routes::{Notebook, routes};
 use crate::notebook::worker::Workshop;
 use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::streams::Terminal;
+use console::web::browser;
 use console::web::door::Door;
 use console::web::guard::serve;
 use console::web::one_use::OpenForms;
@@ -103,25 +103,15 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         terminal
             .line(&format!("open this address in a browser of this machine: {}", door.link().unwrap_or_default()))?;
         terminal.say("the address works once; Ctrl-C ends the command");
-        let directory = if args.browser { Some(start_browser(&door, terminal)?) } else { None };
+        let file = args.browser.then(|| browser::start(&door)).transpose();
+        if let Err(error) = &file {
+            terminal.say(&format!("note: the browser can't be started ({error}): open the address yourself"));
+        }
         let forms = OpenForms::default();
         let notebook = Notebook { files, board, door: door.clone(), forms, orders, signals };
         let served = serve(listener, door, routes(Arc::new(notebook)), std::future::pending()).await;
-        drop(directory);
+        drop(file);
         served.map_err(|error| failed("the server of the pages ended", error))
     })?;
     Ok(Exit::Done)
-}
-
-/// Starts the browser with a file that leads to the address. The argument list has only the path of the file.
-fn start_browser(door: &Door, terminal: &Terminal) -> Result<tempfile::TempDir, CommandFailure> {
-    let failed = |error: std::io::Error| CommandFailure::usage(format!("the browser can't be started: {error}"));
-    let directory = tempfile::Builder::new().prefix("countersign-open-").tempdir().map_err(failed)?;
-    let page = door.write_link(directory.path()).map_err(failed)?;
-    let mut command = Command::new("xdg-open");
-    command.arg(page).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    if let Err(error) = command.spawn() {
-        terminal.say(&format!("note: xdg-open can't be started ({error}): open the address yourself"));
-    }
-    Ok(directory)
 }

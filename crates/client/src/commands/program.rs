@@ -20,6 +20,8 @@ use crate::terminal::streams::{Terminal, eprintln_quietly};
 
 /// The commands of a program, with what differs between the client and the whole program.
 pub trait CommandSet: Subcommand + fmt::Debug {
+    /// Name of the program.
+    const NAME: &'static str = "countersign";
     /// Version in `--version`.
     const VERSION: &'static str;
     /// Parts of the program, as `--version --long` lists them.
@@ -168,7 +170,7 @@ pub fn lacking_commands<P: CommandSet>() -> Vec<&'static str> {
 /// the receipt.
 #[derive(Debug, Parser)]
 #[command(
-    name = "countersign",
+    name = P::NAME,
     version = P::VERSION,
     about = "A signed-approval execution boundary: agents propose, people countersign, it runs once, anyone verifies the receipt",
     max_term_width = 110,
