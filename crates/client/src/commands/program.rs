@@ -251,6 +251,9 @@ pub const ROLES: [(&str, &[&str]); 6] = [
 pub const LACKING_BELOW: [(&str, &[&str]); 2] =
     [("registry", &["lock", "check", "diff"]), ("roster", &["add", "remove", "draft"])];
 
+/// The command that the client with pages has too.
+const PAGES: &str = "console";
+
 /// Commands that no help lists.
 const HIDDEN: [&str; 2] = ["schema", "man"];
 
@@ -304,8 +307,13 @@ pub fn command<P: CommandSet>() -> clap::Command {
         list.push('\n');
     }
     if !lacking.is_empty() {
-        let named: Vec<&str> = lacking.iter().copied().filter(|name| !HIDDEN.contains(name)).collect();
-        list.push_str(&format!("This program is the client. Only the whole program has: {}\n\n", named.join(", ")));
+        let is_whole = |name: &&str| !HIDDEN.contains(name) && *name != PAGES;
+        let named: Vec<&str> = lacking.iter().copied().filter(is_whole).collect();
+        list.push_str(&format!("This program is the client. Only the whole program has: {}\n", named.join(", ")));
+        if lacking.contains(&PAGES) {
+            list.push_str(&format!("The whole program and countersign-console have: {PAGES}\n"));
+        }
+        list.push('\n');
     }
     let template =
         format!("{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{list}Options:\n{{options}}{{after-help}}");
