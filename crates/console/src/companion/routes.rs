@@ -29,7 +29,7 @@ use crate::companion::reached::ReachedBoundary;
 use crate::companion::receipts::check;
 use crate::companion::review_view::ReviewView;
 use crate::companion::run_view::{CANCEL_ADVICE, RunView};
-use crate::companion::signing::Signing;
+use crate::companion::signing::{SentSignature, Signing};
 use crate::companion::views::{companion_page, inbox, plain, sealed, steps};
 use crate::page::frame::problem;
 use crate::web::door::Door;
@@ -71,23 +71,26 @@ pub(super) fn routes(companion: Arc<Companion>) -> Router {
         .route("/b/{at}/events/{id}", get(events))
         .route("/b/{at}/stop/{id}", post(stop))
         .route("/b/{at}/steps", get(list_steps))
-        .fallback(async || refuse(StatusCode::NOT_FOUND, "No such page", "This program has no page at this address."))
+        .fallback(async || *refuse(StatusCode::NOT_FOUND, "No such page", "This program has no page at this address."))
         .with_state(companion)
 }
 
-fn refuse(status: StatusCode, title: &str, what: &str) -> Response {
-    (status, Html(problem(title, what).into_string())).into_response()
+/// An answer, or the page that says why there is none.
+type Answer<T> = Result<T, Box<Response>>;
+
+fn refuse(status: StatusCode, title: &str, what: &str) -> Box<Response> {
+    Box::new((status, Html(problem(title, what).into_string())).into_response())
 }
 
 /// Returns the page of a request that failed, with the way back to the proposal.
-fn failed(title: &str, failure: &CommandFailure, way: Markup) -> Response {
+fn failed(title: &str, failure: &CommandFailure, way: Markup) -> Box<Response> {
     let status = match failure.exit {
         Exit::Unreachable => StatusCode::BAD_GATEWAY,
         _ if failure.has_code(Code::NotFound) => StatusCode::NOT_FOUND,
         _ => StatusCode::CONFLICT,
     };
     let main = html! { h1 { (title) } div.question role="alert" { (plain(&failure.message)) } (way) };
-    (status, Html(companion_page(title, main, false))).into_response()
+    Box::new((status, Html(companion_page(title, main, false))).into_response())
 }
 
 /// Returns the links from a failure back to its proposal.
@@ -107,13 +110,13 @@ struct TakenForm {
 }
 
 impl Companion {
-    fn place(&self, at: usize) -> Result<Arc<ReachedBoundary>, Response> {
+    fn place(&self, at: usize) -> Answer<Arc<ReachedBoundary>> {
         let what = "Your list has no boundary at this address. The list is read when the program starts.";
         self.places.get(at).cloned().ok_or_else(|| refuse(StatusCode::NOT_FOUND, "No such boundary", what))
     }
 
     /// Takes a form that a page of this program made for this path, once.
-    fn take(&self, path: &str, sent: &BTreeMap<String, String>) -> Result<TakenForm, Response> {
+    fn take(&self, path: &str, sent: &BTreeMap<String, String>) -> Answer<TakenForm> {
         let field = |name: &str| sent.get(name).map_or("", String::as_str);
         let (number, contents) = (field("form"), field("digest"));
         if self.door.is_sealed(path, &sealed(number, contents), field("seal")) && self.forms.take(number) {
@@ -125,7 +128,7 @@ impl Companion {
     }
 
     /// Takes the review that the page of the form showed.
-    fn take_review(&self, form: &TakenForm, at: usize, id: &ProposalId) -> Result<HeldReview, Response> {
+    fn take_review(&self, form: &TakenForm, at: usize, id: &ProposalId) -> Answer<HeldReview> {
         let held = self.held.take(&form.number, Instant::now());
         let same = |held: &HeldReview| {
             held.boundary == at && held.id == *id && held.review.found.digest.to_string() == form.contents
@@ -139,8 +142,8 @@ impl Companion {
 }
 
 /// Unites the answer and the refusal of a request.
-fn either(answer: Result<Response, Response>) -> Response {
-    answer.unwrap_or_else(|refusal| refusal)
+fn either(answer: Answer<Response>) -> Response {
+    answer.unwrap_or_else(|refusal| *refusal)
 }
 
 async fn first(State(own): Shared) -> Response {
@@ -154,7 +157,7 @@ async fn review(State(own): Shared, Path((at, id)): Path<(usize, ProposalId)>) -
     either(show_review(&own, at, id).await)
 }
 
-async fn show_review(own: &Arc<Companion>, at: usize, id: ProposalId) -> Result<Response, Response> {
+async fn show_review(own: &Arc<Companion>, at: usize, id: ProposalId) -> Answer<Response> {
     let (place, signing, asked) = (own.place(at)?, own.signing.clone(), id.clone());
     let made = place.read(move |place, client| signing.review(&asked, place, client)).await;
     let made = made.map_err(|failure| failed("No review", &failure, ways(at, &id)))?;
@@ -173,7 +176,7 @@ async fn sign_held(
     at: usize,
     id: ProposalId,
     sent: BTreeMap<String, String>,
-) -> Result<Response, Response> {
+) -> Answer<Response> {
     let place = own.place(at)?;
     let form = own.take(&format!("/b/{at}/sign/{id}"), &sent)?;
     let held = own.take_review(&form, at, &id)?;
@@ -181,7 +184,7 @@ async fn sign_held(
         ["more", "digits"].into_iter().filter_map(|name| sent.get(name)).map(|text| text.trim()).collect();
     let (typed, signing) = (typed.join(" "), own.signing.clone());
     let done = place.act(move |place, client| signing.approve(held, &typed, place, client)).await;
-    done.map(|_| after(at, &id)).map_err(|failure| not_signed(&failure, at, &id))
+    after_signature(done, at, &id)
 }
 
 async fn deny(State(own): Shared, Path((at, id)): Path<(usize, ProposalId)>, Form(sent): Sent) -> Response {
@@ -193,7 +196,7 @@ async fn deny_held(
     at: usize,
     id: ProposalId,
     sent: BTreeMap<String, String>,
-) -> Result<Response, Response> {
+) -> Answer<Response> {
     let place = own.place(at)?;
     if !sent.contains_key("sure") {
         let what = "nothing was signed: tick the box which says that a denial can't be undone";
@@ -203,25 +206,29 @@ async fn deny_held(
     let held = own.take_review(&form, at, &id)?;
     let (reason, signing) = (sent.get("reason").map_or("", |text| text.trim()).to_owned(), own.signing.clone());
     let done = place.act(move |place, client| signing.deny(held, &reason, place, client)).await;
-    done.map(|_| after(at, &id)).map_err(|failure| not_signed(&failure, at, &id))
+    after_signature(done, at, &id)
 }
 
 fn after(at: usize, id: &ProposalId) -> Response {
     Redirect::to(&format!("/b/{at}/run/{id}")).into_response()
 }
 
-/// Returns the page of a signature that was not made, or that the boundary did not take.
-fn not_signed(failure: &CommandFailure, at: usize, id: &ProposalId) -> Response {
-    let known = failure.message.starts_with("nothing was signed") || failure.message.ends_with("nothing to sign");
-    let title = if known { "Nothing was signed" } else { "The boundary did not confirm the signature" };
-    failed(title, failure, ways(at, id))
+/// Returns the answer to a signature, or the page that says why nothing was signed.
+fn after_signature(done: Result<SentSignature, CommandFailure>, at: usize, id: &ProposalId) -> Answer<Response> {
+    match done {
+        Ok(SentSignature(Ok(_))) => Ok(after(at, id)),
+        Ok(SentSignature(Err(failure))) => {
+            Err(failed("Signed, but the boundary did not confirm the signature", &failure, ways(at, id)))
+        }
+        Err(failure) => Err(failed("Nothing was signed", &failure, ways(at, id))),
+    }
 }
 
 async fn side_by_side(State(own): Shared, Path((at, digest)): Path<(usize, StepDigest)>) -> Response {
     either(show_side_by_side(&own, at, digest).await)
 }
 
-async fn show_side_by_side(own: &Arc<Companion>, at: usize, digest: StepDigest) -> Result<Response, Response> {
+async fn show_side_by_side(own: &Arc<Companion>, at: usize, digest: StepDigest) -> Answer<Response> {
     let place = own.place(at)?;
     let read = place.read(move |_, client| {
         let mut views = list(client, &[("status", "pending")])?;
@@ -243,7 +250,7 @@ async fn run(State(own): Shared, Path((at, id)): Path<(usize, ProposalId)>) -> R
     either(show_run(&own, at, id).await)
 }
 
-async fn show_run(own: &Arc<Companion>, at: usize, id: ProposalId) -> Result<Response, Response> {
+async fn show_run(own: &Arc<Companion>, at: usize, id: ProposalId) -> Answer<Response> {
     let place = own.place(at)?;
     let read = place.read(move |place, client| {
         let view = view_of(client, &id)?;
@@ -294,7 +301,7 @@ async fn stop_once(
     at: usize,
     id: ProposalId,
     sent: BTreeMap<String, String>,
-) -> Result<Response, Response> {
+) -> Answer<Response> {
     let place = own.place(at)?;
     own.take(&format!("/b/{at}/stop/{id}"), &sent)?;
     let asked = id.clone();
@@ -314,7 +321,7 @@ async fn list_steps(State(own): Shared, Path(at): Path<usize>) -> Response {
     either(show_steps(&own, at).await)
 }
 
-async fn show_steps(own: &Arc<Companion>, at: usize) -> Result<Response, Response> {
+async fn show_steps(own: &Arc<Companion>, at: usize) -> Answer<Response> {
     let place = own.place(at)?;
     let registry = place.read(|_, client| client.get::<RegistryView>("/v1/registry")).await;
     let registry = registry.map_err(|failure| failed("Not read", &failure, html! {}))?;

@@ -38,6 +38,10 @@ pub(super) struct MadeReview {
     pub(super) approver: Result<Name, String>,
 }
 
+/// A signature that was made and sent, with the answer of the boundary. Before this value, nothing was signed.
+#[derive(Debug)]
+pub(super) struct SentSignature(pub(super) Result<ProposalView, CommandFailure>);
+
 impl Signing {
     /// Takes the files of the keys. Without a file, the keys of the configuration directory and of SSH are used.
     pub(super) fn new(files: &[PathBuf]) -> Self {
@@ -82,7 +86,7 @@ impl Signing {
         typed: &str,
         place: &ReachedBoundary,
         client: &Client,
-    ) -> Result<ProposalView, CommandFailure> {
+    ) -> Result<SentSignature, CommandFailure> {
         let (id, review) = self.still_open(held, false, place, client)?;
         let sound = review.check_sound()?;
         let keys = self.keys()?;
@@ -91,7 +95,7 @@ impl Signing {
         let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let signature = approve::sign(&review, consent, signer)?;
         drop(turn);
-        approve::hand_in(client, &id, signature)
+        Ok(SentSignature(approve::hand_in(client, &id, signature)))
     }
 
     /// Signs a denial of the statement that the page showed, and sends it.
@@ -101,7 +105,7 @@ impl Signing {
         reason: &str,
         place: &ReachedBoundary,
         client: &Client,
-    ) -> Result<ProposalView, CommandFailure> {
+    ) -> Result<SentSignature, CommandFailure> {
         let (_, review) = self.still_open(held, true, place, client)?;
         let keys = self.keys()?;
         let roster = review.sources.roster.roster();
@@ -109,7 +113,7 @@ impl Signing {
         let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let denial = deny::sign(&review, reason, signer)?;
         drop(turn);
-        deny::send(&review, &denial, client)
+        Ok(SentSignature(deny::send(&review, &denial, client)))
     }
 
     /// Reads the proposal again. The boundary must still return the statement that the page showed, and the proposal must
