@@ -24,7 +24,9 @@ const AT_ONCE: usize = 8;
 #[derive(Debug)]
 pub(super) struct ReachedBoundary {
     /// Name in the list of boundaries, or the address.
-    pub(super) name: String,
+    name: String,
+    /// Name that the boundary states, after the first answer.
+    own_name: Mutex<Option<BoundaryName>>,
     options: GlobalOptions,
     trust: TrustArgs,
     signing: Arc<Signing>,
@@ -48,7 +50,21 @@ impl ReachedBoundary {
     pub(super) fn new(options: GlobalOptions, trust: &TrustArgs, signing: Arc<Signing>) -> Self {
         let name = options.listed().map_or_else(|| options.url.clone(), |listed| listed.name.clone());
         let trust = options.trust(trust);
-        Self { name, options, trust, signing, client: Mutex::default(), places: Arc::new(Semaphore::new(AT_ONCE)) }
+        Self {
+            name,
+            options,
+            trust,
+            signing,
+            own_name: Mutex::default(),
+            client: Mutex::default(),
+            places: Arc::new(Semaphore::new(AT_ONCE)),
+        }
+    }
+
+    /// Returns the name for pages: the name in the list, or else the name that the boundary has in its roster.
+    pub(super) fn shown_name(&self) -> String {
+        let own = self.own_name.lock().unwrap_or_else(PoisonError::into_inner);
+        own.as_ref().filter(|_| self.options.listed().is_none()).map_or_else(|| self.name.clone(), ToString::to_string)
     }
 
     /// Returns the rosters that the person trusts for this boundary.
@@ -83,6 +99,7 @@ impl ReachedBoundary {
         let (registry, roster) = roster_in_force(client, &self.trust()?)?;
         self.check_id(registry.boundary.id)?;
         let is_trusted = roster.trusted().is_some_and(|trusted| trusted.digest() == registry.seal.roster);
+        *self.own_name.lock().unwrap_or_else(PoisonError::into_inner) = Some(registry.boundary.name.clone());
         let version = roster.roster().map_or(0, |roster| roster.version());
         Ok(BoundaryState { name: registry.boundary.name, roster: version, is_trusted })
     }

@@ -70,6 +70,7 @@ impl ReviewView<'_> {
         let path = path_of("sign", self.boundary, view);
         let asked = AskedText::of(review);
         html! {
+            h3 { "Sign" }
             form method="post" action=(path) autocomplete="off" {
                 (hidden(self.door, &path, self.number, &review.found.digest.to_string()))
                 div.fields {
@@ -107,6 +108,7 @@ impl ReviewView<'_> {
         let path = path_of("deny", self.boundary, view);
         let stops = view.status == ProposalStatus::Running;
         html! {
+            h3 { "Deny" }
             form method="post" action=(path) autocomplete="off" {
                 (hidden(self.door, &path, self.number, &review.found.digest.to_string()))
                 div.fields {

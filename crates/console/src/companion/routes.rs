@@ -149,7 +149,7 @@ fn either(answer: Answer<Response>) -> Response {
 async fn first(State(own): Shared) -> Response {
     let time = now();
     let all = read_all(&own.places, &own.signing, time).await;
-    let all: Vec<_> = own.places.iter().map(|place| place.name.as_str()).zip(all).collect();
+    let all: Vec<_> = own.places.iter().map(|place| place.shown_name()).zip(all).collect();
     Html(inbox(&all, time)).into_response()
 }
 
@@ -243,7 +243,7 @@ async fn show_side_by_side(own: &Arc<Companion>, at: usize, digest: StepDigest) 
         let what = "No proposal of this definition is pending any more.";
         return Err(refuse(StatusCode::NOT_FOUND, "No comparison", what));
     }
-    Ok(Html(compare(at, &place.name, &views, &fields, more)).into_response())
+    Ok(Html(compare(at, &place.shown_name(), &views, &fields, more)).into_response())
 }
 
 async fn run(State(own): Shared, Path((at, id)): Path<(usize, ProposalId)>) -> Response {
@@ -260,7 +260,8 @@ async fn show_run(own: &Arc<Companion>, at: usize, id: ProposalId) -> Answer<Res
     let (view, receipt) = read.await.map_err(|failure| failed("Not read", &failure, html! {}))?;
     let number = own.forms.issue();
     let receipt = receipt.as_ref();
-    let shown = RunView { door: &own.door, number: &number, boundary: at, name: &place.name, view: &view, receipt };
+    let name = place.shown_name();
+    let shown = RunView { door: &own.door, number: &number, boundary: at, name: &name, view: &view, receipt };
     Ok(Html(shown.page()).into_response())
 }
 
@@ -325,5 +326,5 @@ async fn show_steps(own: &Arc<Companion>, at: usize) -> Answer<Response> {
     let place = own.place(at)?;
     let registry = place.read(|_, client| client.get::<RegistryView>("/v1/registry")).await;
     let registry = registry.map_err(|failure| failed("Not read", &failure, html! {}))?;
-    Ok(Html(steps(&place.name, &registry)).into_response())
+    Ok(Html(steps(&place.shown_name(), &registry)).into_response())
 }

@@ -99,9 +99,11 @@ fn boundary_words(name: &str, state: &BoundaryState) -> String {
 type Read = Result<BoundaryInbox, CommandFailure>;
 
 /// Returns the inbox over all boundaries.
-pub(super) fn inbox(all: &[(&str, Read)], now: Timestamp) -> String {
-    let each =
-        || all.iter().enumerate().filter_map(|(at, (name, read))| read.as_ref().ok().map(|read| (at, *name, read)));
+pub(super) fn inbox(all: &[(String, Read)], now: Timestamp) -> String {
+    let each = || {
+        let read = all.iter().enumerate().map(|(at, (name, read))| (at, name.as_str(), read.as_ref().ok()));
+        read.filter_map(|(at, name, read)| read.map(|read| (at, name, read)))
+    };
     let group = |of: fn(&BoundaryInbox) -> &Vec<ProposalView>| -> Vec<(usize, &str, &ProposalView)> {
         each().flat_map(|(at, name, read)| of(read).iter().map(move |view| (at, name, view))).collect()
     };
@@ -116,8 +118,6 @@ pub(super) fn inbox(all: &[(&str, Read)], now: Timestamp) -> String {
         }
         (table("Yours to move", "No proposal waits for your signature.", &mine, now, true))
         (table("Waiting for others", "No other proposal is pending.", &group(|read| &read.others), now, true))
-        (table("Running", "No run is approved or running.", &group(|read| &read.running), now, false))
-        (table("Finished today", "No run has ended today (UTC).", &group(|read| &read.ended), now, false))
         @for (at, name, read) in each() {
             @for (digest, views) in read.of_one_definition() {
                 p {
@@ -127,6 +127,8 @@ pub(super) fn inbox(all: &[(&str, Read)], now: Timestamp) -> String {
                 }
             }
         }
+        (table("Running", "No run is approved or running.", &group(|read| &read.running), now, false))
+        (table("Finished today", "No run has ended today (UTC).", &group(|read| &read.ended), now, false))
         h2 { "Boundaries" }
         ul {
             @for (at, name, read) in each() {
@@ -144,7 +146,7 @@ pub(super) fn inbox(all: &[(&str, Read)], now: Timestamp) -> String {
         }
     };
     let title = if mine.is_empty() { "Inbox".to_owned() } else { format!("Inbox ({})", mine.len()) };
-    companion_page(&title, main, false)
+    framed(&FramedPage { title, side: None, main, changes: false }).into_string()
 }
 
 fn table(title: &str, none: &str, rows: &[(usize, &str, &ProposalView)], now: Timestamp, pending: bool) -> Markup {
