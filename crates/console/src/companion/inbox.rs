@@ -38,7 +38,7 @@ pub(super) struct BoundaryInbox {
 impl BoundaryInbox {
     fn of(place: &ReachedBoundary, client: &Client, signing: &Signing, now: Timestamp) -> Result<Self, CommandFailure> {
         let state = place.state(client)?;
-        let approver = signing.keys().and_then(|keys| myself(&keys, &place.trust()?, client));
+        let approver = signing.keys().and_then(|keys| myself(&keys, &place.trust.rosters()?, client));
         let pending = list(client, &[("status", "pending")])?;
         let is_mine = |view: &ProposalView| approver.as_ref().is_ok_and(|approver| can_move(approver, view));
         let (mut mine, mut others): (Vec<_>, Vec<_>) = pending.into_iter().partition(is_mine);

@@ -4,15 +4,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use client::commands::global::GlobalOptions;
-use client::home::trusted_rosters::{ChosenTrust, TrustArgs};
+use client::home::trusted_rosters::TrustArgs;
 use client::remote::client::Client;
 use client::review::gather::roster_in_force;
 use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::streams::Terminal;
-use documents::crypto::digest::SealDigest;
 use documents::record::ident::BoundaryName;
 use tokio::sync::Semaphore;
 
+use crate::companion::boundary_trust::BoundaryTrust;
 use crate::companion::signing::Signing;
 
 /// Longest time that a page waits for a boundary. The other boundaries of the page don't wait for it.
@@ -28,7 +28,8 @@ pub(super) struct ReachedBoundary {
     /// Name that the boundary states, after the first answer.
     own_name: Mutex<Option<BoundaryName>>,
     options: GlobalOptions,
-    trust: TrustArgs,
+    /// What the person trusts here.
+    pub(super) trust: BoundaryTrust,
     signing: Arc<Signing>,
     /// The client, with its access until that ends. `None` before the first request.
     client: Mutex<Option<Client>>,
@@ -49,7 +50,7 @@ pub(super) struct BoundaryState {
 impl ReachedBoundary {
     pub(super) fn new(options: GlobalOptions, trust: &TrustArgs, signing: Arc<Signing>) -> Self {
         let name = options.listed().map_or_else(|| options.url.clone(), |listed| listed.name.clone());
-        let trust = options.trust(trust);
+        let trust = BoundaryTrust::new(&options, trust);
         Self {
             name,
             options,
@@ -67,21 +68,6 @@ impl ReachedBoundary {
         own.as_ref().filter(|_| self.options.listed().is_none()).map_or_else(|| self.name.clone(), ToString::to_string)
     }
 
-    /// Returns the rosters that the person trusts for this boundary.
-    pub(super) fn trust(&self) -> Result<Vec<ChosenTrust>, CommandFailure> {
-        self.trust.find()
-    }
-
-    /// Returns the options of trust, for a review.
-    pub(super) const fn trust_options(&self) -> &TrustArgs {
-        &self.trust
-    }
-
-    /// Checks that a boundary, or a statement for it, has the id that the list of boundaries states.
-    pub(super) fn check_id(&self, found: SealDigest) -> Result<(), CommandFailure> {
-        self.options.listed().map_or(Ok(()), |listed| listed.check_id(found))
-    }
-
     /// Sends requests. The work has its own client, so that it holds no lock while it waits.
     pub(super) fn with<T>(&self, work: impl FnOnce(&Client) -> Result<T, CommandFailure>) -> Result<T, CommandFailure> {
         let known = self.client.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -96,8 +82,8 @@ impl ReachedBoundary {
 
     /// Reads what the boundary says about itself.
     pub(super) fn state(&self, client: &Client) -> Result<BoundaryState, CommandFailure> {
-        let (registry, roster) = roster_in_force(client, &self.trust()?)?;
-        self.check_id(registry.boundary.id)?;
+        let (registry, roster) = roster_in_force(client, &self.trust.rosters()?)?;
+        self.trust.check_id(registry.boundary.id)?;
         let is_trusted = roster.trusted().is_some_and(|trusted| trusted.digest() == registry.seal.roster);
         *self.own_name.lock().unwrap_or_else(PoisonError::into_inner) = Some(registry.boundary.name.clone());
         let version = roster.roster().map_or(0, |roster| roster.version());

@@ -39,7 +39,7 @@ pub(super) fn check(
     receipt: &ReceiptId,
 ) -> Result<CheckedReceipt, String> {
     let bundle = client.bytes(&format!("/v1/receipts/{receipt}/bundle")).map_err(|failure| failure.message)?;
-    let trust = place.trust().map_err(|failure| failure.message)?;
+    let trust = place.trust.rosters().map_err(|failure| failure.message)?;
     let JudgedBundle { trusted, report, .. } =
         with_any(&bundle, &trust, VerifyOptions::default()).map_err(|untrusted| {
             let advice = trust_advice(untrusted.first_roster, &Home::of_process().config_words());

@@ -159,7 +159,7 @@ async fn review(State(own): Shared, Path((at, id)): Path<(usize, ProposalId)>) -
 
 async fn show_review(own: &Arc<Companion>, at: usize, id: ProposalId) -> Answer<Response> {
     let (place, signing, asked) = (own.place(at)?, own.signing.clone(), id.clone());
-    let made = place.read(move |place, client| signing.review(&asked, place, client)).await;
+    let made = place.read(move |place, client| signing.review(&asked, &place.trust, client)).await;
     let made = made.map_err(|failure| failed("No review", &failure, ways(at, &id)))?;
     let number = own.forms.issue();
     let page = ReviewView { door: &own.door, number: &number, boundary: at, made: &made }.page();
@@ -183,7 +183,7 @@ async fn sign_held(
     let typed: Vec<&str> =
         ["more", "digits"].into_iter().filter_map(|name| sent.get(name)).map(|text| text.trim()).collect();
     let (typed, signing) = (typed.join(" "), own.signing.clone());
-    let done = place.act(move |place, client| signing.approve(held, &typed, place, client)).await;
+    let done = place.act(move |place, client| signing.approve(held, &typed, &place.trust, client)).await;
     after_signature(done, at, &id)
 }
 
@@ -205,7 +205,7 @@ async fn deny_held(
     let form = own.take(&format!("/b/{at}/deny/{id}"), &sent)?;
     let held = own.take_review(&form, at, &id)?;
     let (reason, signing) = (sent.get("reason").map_or("", |text| text.trim()).to_owned(), own.signing.clone());
-    let done = place.act(move |place, client| signing.deny(held, &reason, place, client)).await;
+    let done = place.act(move |place, client| signing.deny(held, &reason, &place.trust, client)).await;
     after_signature(done, at, &id)
 }
 

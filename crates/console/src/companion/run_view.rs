@@ -135,7 +135,7 @@ fn checks(receipt: &CheckedReceipt) -> Markup {
                     @for check in &report.checks {
                         tr {
                             th scope="row" { (check.name.word()) }
-                            td { @match check.finding {
+                            td.whole { @match check.finding {
                                 CheckFinding::Established => span.good { (check.finding.words()) },
                                 CheckFinding::Failed => strong.bad { (check.finding.words()) },
                                 CheckFinding::NotChecked => (check.finding.words()),

@@ -16,8 +16,8 @@ use client::terminal::exit::{CommandFailure, Exit};
 use documents::record::ident::{Name, ProposalId};
 use wire::api::view::{ProposalStatus, ProposalView};
 
+use crate::companion::boundary_trust::BoundaryTrust;
 use crate::companion::held::HeldReview;
-use crate::companion::reached::ReachedBoundary;
 
 /// The keys of the approver.
 #[derive(Debug)]
@@ -63,16 +63,16 @@ impl Signing {
     pub(super) fn review(
         &self,
         id: &ProposalId,
-        place: &ReachedBoundary,
+        trust: &BoundaryTrust,
         client: &Client,
     ) -> Result<MadeReview, CommandFailure> {
         let subject = find_subject(Some(id.as_str()), client)?;
         let ReviewSubject::Proposal(view) = &subject else { return Err(odd()) };
         check_open(view, is_stoppable(view.status))?;
         let keys = self.keys().unwrap_or_default();
-        let review = ProposalReview::make(&subject, client, place.trust_options(), &keys, now())?;
+        let review = ProposalReview::make(&subject, client, trust.options(), &keys, now())?;
         if let Some(statement) = &review.found.statement {
-            place.check_id(statement.predicate.boundary.id)?;
+            trust.check_id(statement.predicate.boundary.id)?;
         }
         let approver = approve::signer_of(&review, &keys).map(|(_, name)| name).map_err(|failure| failure.message);
         let ReviewSubject::Proposal(view) = subject else { return Err(odd()) };
@@ -84,10 +84,10 @@ impl Signing {
         &self,
         held: HeldReview,
         typed: &str,
-        place: &ReachedBoundary,
+        trust: &BoundaryTrust,
         client: &Client,
     ) -> Result<SentSignature, CommandFailure> {
-        let (id, review) = self.still_open(held, false, place, client)?;
+        let (id, review) = self.still_open(held, false, trust, client)?;
         let sound = review.check_sound()?;
         let keys = self.keys()?;
         let (signer, _) = approve::signer_of(&review, &keys)?;
@@ -103,10 +103,10 @@ impl Signing {
         &self,
         held: HeldReview,
         reason: &str,
-        place: &ReachedBoundary,
+        trust: &BoundaryTrust,
         client: &Client,
     ) -> Result<SentSignature, CommandFailure> {
-        let (_, review) = self.still_open(held, true, place, client)?;
+        let (_, review) = self.still_open(held, true, trust, client)?;
         let keys = self.keys()?;
         let roster = review.sources.roster.roster();
         let signer = keys.preferred(|key| roster.is_some_and(|roster| roster.approver_of(&key.keyid()).is_some()))?;
@@ -122,7 +122,7 @@ impl Signing {
         &self,
         held: HeldReview,
         stops: bool,
-        place: &ReachedBoundary,
+        trust: &BoundaryTrust,
         client: &Client,
     ) -> Result<(ProposalId, ProposalReview), CommandFailure> {
         let HeldReview { id, review, .. } = held;
@@ -141,7 +141,7 @@ impl Signing {
         }
         let review = review.again(now());
         let statement = review.found.statement.as_ref();
-        statement.map_or(Ok(()), |statement| place.check_id(statement.predicate.boundary.id))?;
+        statement.map_or(Ok(()), |statement| trust.check_id(statement.predicate.boundary.id))?;
         Ok((id, review))
     }
 }
