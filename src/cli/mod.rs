@@ -28,6 +28,7 @@ use client::commands::program::{CommandSet, SharedCommand, command};
 use client::remote::log_source::OpenStoredLog;
 use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::streams::Terminal;
+use console::companion::options as companion;
 
 /// The commands of the whole program.
 #[derive(Debug, Subcommand)]
@@ -46,6 +47,8 @@ pub enum WholeProgram {
     Run(run::Args),
     /// Open a runbook in a browser, and run its steps there
     Open(open::Args),
+    /// Decide in a browser on this machine
+    Console(companion::Args),
     /// Run the tests of a Gruntwork runbook: its file runbook_test.yml
     Test(test::Args),
     /// Show a whole run in seconds, then attacks that are refused
@@ -84,6 +87,7 @@ impl CommandSet for WholeProgram {
             Self::Man(args) => man::run(args, command::<Self>(), terminal),
             Self::Run(args) => run::run(args, terminal),
             Self::Open(args) => open::run(args, global, terminal),
+            Self::Console(args) => companion::run(args, global, terminal),
             Self::Test(args) => test::run(args, terminal),
             Self::Demo(args) => demo::run(args, terminal),
             Self::Try(args) => demo::own_runbook::run(args, terminal),

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
@@ -27,6 +26,7 @@ use crate::notebook::worker::Workshop;
 use client::commands::global::GlobalOptions;
 use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::streams::Terminal;
+use console::web::browser;
 use console::web::door::Door;
 use console::web::guard::serve;
 use console::web::one_use::OpenForms;
@@ -39,6 +39,7 @@ use judgement::policy::file::Policy;
   countersign open runbooks             all runbooks of a directory
   countersign open deploy.md --browser  also starts the browser of this desktop
   countersign open deploy.md --watch    loads the page again after each save
+  countersign open deploy.md --boundary prod    the preview also compares with the sealed steps
 
 The command prints an address, which works once, in one browser on this machine. A page shows the prose of the runbook, \
 and each step with its script, a form for its parameters and a button. A step runs as with `countersign run`: under the \
@@ -68,10 +69,6 @@ pub struct Args {
     /// The source of a secret: NAME=env:VARIABLE or NAME=file:PATH; may be repeated
     #[arg(long, value_name = "NAME=SOURCE")]
     secret: Vec<String>,
-    /// Also compare the steps in the preview with the sealed steps of this boundary. A token comes from the options of every
-    /// command
-    #[arg(long, value_name = "URL")]
-    boundary: Option<String>,
     #[command(flatten)]
     rules: RuleArgs,
     #[command(flatten)]
@@ -96,7 +93,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         let name = project.runbook(std::path::Path::new(&file.shown));
         rules.insert(at, LocalRules::of_name(&args.rules, &project, &name)?.asked_elsewhere());
     }
-    let preview = preview(args, global, &project)?;
+    let preview = preview(args, global, &project, terminal)?;
     if let Some(first) = rules.values().next() {
         first.say_what_is_off(terminal);
     }
@@ -138,7 +135,10 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         terminal
             .line(&format!("open this address in a browser of this machine: {}", door.link().unwrap_or_default()))?;
         terminal.say("the address works once; Ctrl-C ends the command");
-        let directory = if args.browser { Some(start_browser(&door, terminal)?) } else { None };
+        let file = args.browser.then(|| browser::start(&door)).transpose();
+        if let Err(error) = &file {
+            terminal.say(&format!("note: the browser can't be started ({error}): open the address yourself"));
+        }
         let (waits, tells) = (door.clone(), terminal.clone());
         tokio::spawn(async move {
             tokio::time::sleep(patience).await;
@@ -160,7 +160,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
             preview,
         };
         let served = serve(listener, door, routes(Arc::new(notebook)), std::future::pending()).await;
-        drop(directory);
+        drop(file);
         served.map_err(|error| failed("the server of the pages ended", error))
     })?;
     Ok(Exit::Done)
@@ -177,21 +177,25 @@ fn say_nobody_came(door: &Door, terminal: &Terminal) {
     ));
 }
 
-/// Returns the preview under the policy of the project, and beside the sealed steps of a boundary.
-fn preview(args: &Args, global: &GlobalOptions, project: &Project) -> Result<AuthorPreview, CommandFailure> {
+/// Returns the preview under the policy of the project, and beside the sealed steps of the boundary that the options name.
+fn preview(
+    args: &Args,
+    global: &GlobalOptions,
+    project: &Project,
+    terminal: &Terminal,
+) -> Result<AuthorPreview, CommandFailure> {
     let usual = Policy::load(&content::policy(APPROVERS));
     let usual = usual.map_err(|_| CommandFailure::usage("the policy of a new boundary can't be read"))?;
     let usual = PreviewRules::of_policy(usual, "the policy that `countersign init` writes".to_owned());
     let found = project.policy(args.rules.policy_file())?;
     let chosen = found.file.map(|file| PreviewRules::of_policy(found.policy, file.display().to_string()));
-    let sealed = match &args.boundary {
-        None => None,
-        Some(url) => {
-            let client = GlobalOptions { url: url.clone(), ..global.clone() }.token_client()?;
-            let missing = "--boundary needs a token: name its file with --token-file";
-            Some(SealedSteps::new(client.ok_or_else(|| CommandFailure::usage(missing))?))
-        }
-    };
+    let named = global.given.address || global.listed().is_some();
+    let client = if named { global.token_client()? } else { None };
+    if named && client.is_none() {
+        terminal.say("note: there is no token for the boundary, so the preview does not compare its steps with the sealed \
+             steps: name the file of a token with --token-file");
+    }
+    let sealed = client.map(SealedSteps::new);
     Ok(AuthorPreview::new(chosen, usual, sealed, surroundings()))
 }
 
@@ -203,17 +207,4 @@ fn directory_of(path: &str) -> PathBuf {
     let path = PathBuf::from(path);
     let above = if path.is_dir() { path.clone() } else { path.parent().unwrap_or(&path).to_owned() };
     if above.as_os_str().is_empty() { PathBuf::from(".") } else { above }
-}
-
-/// Starts the browser with a file that leads to the address. The argument list has only the path of the file.
-fn start_browser(door: &Door, terminal: &Terminal) -> Result<tempfile::TempDir, CommandFailure> {
-    let failed = |error: std::io::Error| CommandFailure::usage(format!("the browser can't be started: {error}"));
-    let directory = tempfile::Builder::new().prefix("countersign-open-").tempdir().map_err(failed)?;
-    let page = door.write_link(directory.path()).map_err(failed)?;
-    let mut command = Command::new("xdg-open");
-    command.arg(page).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    if let Err(error) = command.spawn() {
-        terminal.say(&format!("note: xdg-open can't be started ({error}): open the address yourself"));
-    }
-    Ok(directory)
 }

@@ -17,6 +17,7 @@ mod support;
 mod terminal;
 
 mod attacks;
+mod companion;
 mod crossing;
 mod ended;
 mod gate;

@@ -9,8 +9,8 @@ use crate::rust_source::{Token, closing, rust_files, text, tokens};
 const ONLY_LINUX: &[&str] =
     &["prctl", "memfd", "memfd_create", "SO_PEERCRED", "peer_cred", "socket_peercred", "syncfs"];
 
-/// The crates of the client.
-const CLIENT: [&str; 5] = ["documents", "wire", "judgement", "client", "client-program"];
+/// The crates of the client, and of the client with pages.
+const CLIENT: [&str; 7] = ["documents", "wire", "judgement", "client", "client-program", "console", "console-program"];
 
 /// A source file of the crate: path, text, tokens.
 struct SourceFile {
@@ -121,7 +121,7 @@ fn used_crates(package: &str, target: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn the_client_has_no_crate_of_the_service_and_judgement_has_no_runtime() {
+fn the_clients_have_no_crate_of_the_service_and_judgement_has_no_runtime() {
     for target in ["aarch64-apple-darwin", "x86_64-unknown-linux-gnu"] {
         let client = used_crates("countersign-client", target);
         assert!(client.contains("rustix") && client.contains("clap"), "{client:?}");
@@ -130,6 +130,14 @@ fn the_client_has_no_crate_of_the_service_and_judgement_has_no_runtime() {
         }
     }
     assert!(!used_crates("countersign-client", "aarch64-apple-darwin").contains("linux-raw-sys"));
+    // The client with pages has a server of HTTP, and still no part of a boundary.
+    for target in ["aarch64-apple-darwin", "x86_64-unknown-linux-gnu"] {
+        let pages = used_crates("countersign-console", target);
+        assert!(pages.contains("axum") && pages.contains("console") && pages.contains("client"), "{pages:?}");
+        for name in ["landlock", "libmimalloc-sys", "rusqlite", "libsqlite3-sys", "sandbox", "countersign"] {
+            assert!(!pages.contains(name), "{name}");
+        }
+    }
     let judgement = used_crates("judgement", "x86_64-unknown-linux-gnu");
     assert!(judgement.contains("documents") && !judgement.contains("tokio") && !judgement.contains("rusqlite"));
     // The whole program has these crates, so the test reads the right output.

@@ -50,8 +50,14 @@ const CRATES: &[(&str, &[Room])] = &[
             ("commands", &["terminal", "home", "remote", "review", "documents", "wire", "judgement"]),
         ],
     ),
-    // Notebook and auditor load no key, so these rooms know no keys of the person.
-    ("console", &[("page", &["client", "judgement", "documents"]), ("web", &["page", "documents"])]),
+    (
+        "console",
+        &[
+            ("page", &["client", "judgement", "documents"]),
+            ("web", &["page", "documents"]),
+            ("companion", &["page", "web", "client", "wire", "judgement", "documents"]),
+        ],
+    ),
     (
         "countersign",
         &[
@@ -174,6 +180,11 @@ const ONLY_BY: &[(&str, &str, &[&str])] = &[
     ),
 ];
 
+/// Modules of the client that load keys or sign. Of the pages, only the companion may name them: notebook and auditor load
+/// no key.
+const OF_KEYS: &[&str] =
+    &["client::home::keys", "client::commands::approve", "client::commands::deny", "client::commands::key"];
+
 /// Functions that start a process with a copy of the service's memory.
 const FORKING: &[&str] = &["pre_exec", "before_exec", "fork", "vfork", "clone3"];
 
@@ -249,6 +260,31 @@ fn only_the_crossing_module_spends_nonces_and_starts_runs() {
         let others: BTreeSet<String> = others.iter().map(|file| (*file).to_owned()).collect();
         assert_eq!(users.into_iter().collect::<BTreeSet<_>>(), others, "{name}");
     }
+}
+
+#[test]
+fn only_the_companion_among_the_pages_knows_keys() {
+    let pages = ["crates/console/src/", "src/notebook/"];
+    let mut users = BTreeSet::new();
+    for (file, source) in source_files() {
+        if !pages.iter().any(|room| file.starts_with(room)) {
+            continue;
+        }
+        let tokens = tokens(&source);
+        let mut named = Vec::new();
+        for i in (0..tokens.len()).filter(|i| !tokens[*i].in_test && text(&tokens, i + 1) == "::") {
+            if i == 0 || text(&tokens, i - 1) != "::" {
+                paths(&tokens, i, &[], &mut named);
+            }
+        }
+        let keys = OF_KEYS.iter().map(|path| path.split("::").map(str::to_owned).collect::<Vec<_>>());
+        if keys.into_iter().any(|path| named.iter().any(|found| found.starts_with(&path))) {
+            users.insert(file);
+        }
+    }
+    // The review page only names what a person must type.
+    let companion = ["review_view.rs", "signing.rs"].map(|file| format!("crates/console/src/companion/{file}"));
+    assert_eq!(users, companion.into_iter().collect());
 }
 
 #[test]

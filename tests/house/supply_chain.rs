@@ -29,8 +29,17 @@ const DUPLICATES: &[(&str, &[&str], &str)] = &[
 ];
 
 /// The packages of this workspace.
-const OURS: [&str; 8] =
-    ["client", "console", "countersign", "countersign-client", "documents", "judgement", "sandbox", "wire"];
+const OURS: [&str; 9] = [
+    "client",
+    "console",
+    "countersign",
+    "countersign-client",
+    "countersign-console",
+    "documents",
+    "judgement",
+    "sandbox",
+    "wire",
+];
 
 #[test]
 fn every_licence_is_allowed() {
@@ -145,7 +154,9 @@ fn every_dependency_has_a_stated_purpose() {
 
 #[test]
 fn every_package_takes_its_dependencies_from_the_list_of_the_workspace() {
-    for name in ["client", "client-program", "console", "documents", "judgement", "sandbox", "wire", ".."] {
+    for name in
+        ["client", "client-program", "console", "console-program", "documents", "judgement", "sandbox", "wire", ".."]
+    {
         let file = format!("crates/{name}/Cargo.toml");
         let package = manifest(&file);
         for table in ["dependencies", "dev-dependencies", "build-dependencies"] {

@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 pub mod host;
+pub mod pages;
 pub mod people;
 pub mod poor;
 pub mod wire;

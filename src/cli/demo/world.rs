@@ -174,7 +174,7 @@ impl DemoSetup {
     }
 
     fn key_args(&self, name: &str) -> KeyArgs {
-        KeyArgs { key: Some(self.key(name)) }
+        KeyArgs { key: Some(self.key(name)), more: Vec::new() }
     }
 
     fn address(&self) -> Result<Address, CommandFailure> {

@@ -10,7 +10,7 @@ use crate::commands::deny;
 use crate::commands::global::GlobalOptions;
 use crate::commands::review::check_statement;
 use crate::commands::review_subject::find_subject;
-use crate::home::keys::{self, KeyArgs, SignaturePurpose};
+use crate::home::keys::{self, KeyArgs, Keys, SignaturePurpose};
 use crate::home::trusted_rosters::TrustArgs;
 use crate::remote::client::Client;
 use crate::remote::run_printer::held_up_words;
@@ -21,8 +21,9 @@ use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::streams::{Terminal, wrapped, write_new};
 use documents::crypto::digest::AuthorizationDigest;
 use documents::crypto::signature::PAYLOAD_TYPE;
-use documents::record::envelope::Envelope;
-use documents::record::ident::Name;
+use documents::record::envelope::{Envelope, EnvelopeSignature};
+use documents::record::ident::{Name, ProposalId};
+use judgement::trust::signer::Signer;
 use judgement::trust::trusted_roster::TrustedRoster;
 use wire::api::body::Signatures;
 use wire::api::view::{ProposalStatus, ProposalView, RefusalView};
@@ -92,7 +93,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         }
         ReviewSubject::File(envelope) => check_statement(envelope, &client, terminal)?,
     }
-    let review = ProposalReview::make(&subject, &client, &args.trust, &keys, now())?;
+    let review = ProposalReview::make(&subject, &client, &global.trust(&args.trust), &keys, now())?;
     // With `approve FILE -o -`, the command writes the envelope to the standard output.
     let is_aside = args.output.as_deref() == Some(std::path::Path::new("-")) || terminal.json;
     match (is_aside, args.full) {
@@ -113,21 +114,8 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
             ),
         ));
     }
-    let roster = review.sources.roster.trusted();
-    let signer = keys.preferred(|key| roster.is_some_and(|roster| roster.approver_of(&key.keyid()).is_some()))?;
+    let (signer, approver) = signer_of(&review, &keys)?;
     let keyid = signer.key().keyid();
-    let approver = roster
-        .and_then(|roster| roster.approver_of(&keyid))
-        .map(|(approver, _)| approver.name.clone())
-        .ok_or_else(|| {
-            CommandFailure::new(
-                Exit::Refused,
-                format!(
-                    "nothing was signed: {keyid} is no approver's key in roster version {}; name your key with --key FILE",
-                    roster.map_or(0, TrustedRoster::version)
-                ),
-            )
-        })?;
     let consent = if args.yes {
         Consent(sound)
     } else {
@@ -165,9 +153,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
             }
         }
         ReviewSubject::Proposal(view) => {
-            let mut answer: ProposalView = client
-                .post(&format!("/v1/proposals/{}/signatures", view.id), &Signatures { signatures: vec![signature] })?;
-            answer.held_up = held_up_at_once(&client, &answer);
+            let answer = hand_in(&client, &view.id, signature)?;
             if terminal.json {
                 terminal.object(&answer)?;
             } else {
@@ -183,6 +169,38 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         }
     }
     Ok(Exit::Done)
+}
+
+/// Returns the key that signs, with the name of its approver. Only an approver's key of the trusted roster can sign.
+///
+/// # Errors
+/// Returns an error if no key belongs to an approver.
+pub fn signer_of<'k>(review: &ProposalReview, keys: &'k Keys) -> Result<(&'k dyn Signer, Name), CommandFailure> {
+    let roster = review.sources.roster.trusted();
+    let signer = keys.preferred(|key| roster.is_some_and(|roster| roster.approver_of(&key.keyid()).is_some()))?;
+    let keyid = signer.key().keyid();
+    let approver = roster.and_then(|roster| roster.approver_of(&keyid)).map(|(approver, _)| approver.name.clone());
+    let approver = approver.ok_or_else(|| {
+        CommandFailure::new(
+            Exit::Refused,
+            format!(
+                "nothing was signed: {keyid} is no approver's key in roster version {}; name your key with --key FILE",
+                roster.map_or(0, TrustedRoster::version)
+            ),
+        )
+    })?;
+    Ok((signer, approver))
+}
+
+/// Sends a signature to the boundary, and returns the new state of the proposal.
+///
+/// # Errors
+/// Returns an error if the boundary refuses the signature or cannot be reached.
+pub fn hand_in(client: &Client, id: &ProposalId, signature: EnvelopeSignature) -> Result<ProposalView, CommandFailure> {
+    let signatures = Signatures { signatures: vec![signature] };
+    let mut answer: ProposalView = client.post(&format!("/v1/proposals/{id}/signatures"), &signatures)?;
+    answer.held_up = held_up_at_once(client, &answer);
+    Ok(answer)
 }
 
 /// Asks the boundary for at most [`AT_ONCE`] why the approved run has not started. Most approved runs start within a
@@ -204,11 +222,55 @@ fn held_up_at_once(client: &Client, signed: &ProposalView) -> Option<RefusalView
 const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// Proof that a person agreed to the digest that was shown, or that `--yes --expect` named this digest.
-struct Consent(SoundReview);
+#[derive(Debug)]
+#[must_use]
+pub struct Consent(SoundReview);
 
 /// Number of hex digits of the digest that a person must type. Eight digits force the person to look at the end of
 /// the review.
-const DIGITS: usize = 8;
+pub const DIGITS: usize = 8;
+
+/// What a person must type to agree.
+#[derive(Debug)]
+pub struct AskedText {
+    /// The end of the digest.
+    pub tail: String,
+    /// Number of the further remarks. If there are any, the number must precede the digits.
+    pub more: usize,
+}
+
+impl AskedText {
+    /// Returns what this review asks for.
+    #[must_use]
+    pub fn of(review: &ProposalReview) -> Self {
+        let hex = review.found.digest.hex();
+        let more = review.found.lines.remarks.len().saturating_sub(MOST_REMARKS);
+        Self { tail: hex[hex.len() - DIGITS..].to_owned(), more }
+    }
+
+    /// Returns the text that must be typed.
+    fn words(&self) -> String {
+        if self.more == 0 { self.tail.clone() } else { format!("{} {}", self.more, self.tail) }
+    }
+
+    /// Takes what a person typed.
+    ///
+    /// # Errors
+    /// Returns an error if the typed text is not the text that the review asks for.
+    pub fn check(&self, typed: &str, sound: SoundReview) -> Result<Consent, CommandFailure> {
+        if agrees(typed, &self.tail, self.more) {
+            return Ok(Consent(sound));
+        }
+        let what = match self.more {
+            0 => "the end of the digest",
+            _ => "the number of the further remarks, a space, and the end of the digest",
+        };
+        Err(CommandFailure::new(
+            Exit::Refused,
+            format!("nothing was signed: the typed text must be {what}: {}", self.words()),
+        ))
+    }
+}
 
 enum Answer {
     Sign(Consent),
@@ -222,14 +284,13 @@ fn ask(
     approver: &Name,
     terminal: &Terminal,
 ) -> Result<Answer, CommandFailure> {
-    let hex = review.found.digest.hex();
-    let tail = &hex[hex.len() - DIGITS..];
-    let more = review.found.lines.remarks.len().saturating_sub(MOST_REMARKS);
+    let asked = AskedText::of(review);
     let signed = deny::statement(review)?;
-    let number = if more == 0 { String::new() } else { format!("{more} ") };
     let question = format!(
-        "Sign {} at {} as {approver}? Type {number}{tail}, or d deny, f fields:",
-        signed.step.reference, signed.boundary.name
+        "Sign {} at {} as {approver}? Type {}, or d deny, f fields:",
+        signed.step.reference,
+        signed.boundary.name,
+        asked.words()
     );
     let question = wrapped(&question, terminal.width());
     loop {
@@ -240,17 +301,8 @@ fn ask(
             let reason = deny::ask_reason(review, terminal)?;
             deny::ask_consent(terminal)?;
             return Ok(Answer::Deny(reason));
-        } else if agrees(&answer, tail, more) {
-            return Ok(Answer::Sign(Consent(sound)));
         } else {
-            let what = match more {
-                0 => "the end of the digest".to_owned(),
-                _ => "the number of the further remarks, a space, and the end of the digest".to_owned(),
-            };
-            return Err(CommandFailure::new(
-                Exit::Refused,
-                format!("nothing was signed: the typed text must be {what}: {number}{tail}"),
-            ));
+            return asked.check(&answer, sound).map(Answer::Sign);
         }
     }
 }
@@ -264,11 +316,14 @@ fn agrees(answer: &str, tail: &str, more: usize) -> bool {
 }
 
 /// Signs the same buffer that the review was made from.
-fn sign(
+///
+/// # Errors
+/// Returns an error if the key did not sign.
+pub fn sign(
     review: &ProposalReview,
     consent: Consent,
-    signer: &dyn judgement::trust::signer::Signer,
-) -> Result<documents::record::envelope::EnvelopeSignature, CommandFailure> {
+    signer: &dyn Signer,
+) -> Result<EnvelopeSignature, CommandFailure> {
     let Consent(_sound) = consent;
     keys::sign(signer, SignaturePurpose::Approve, PAYLOAD_TYPE, &review.sources.payload)
 }

@@ -11,7 +11,9 @@ use crate::terminal::printable_text::PrintableText;
 /// Returns the message for a command that the client does not have.
 #[must_use]
 pub(super) fn lacks(command: &str) -> String {
-    let remedy = if cfg!(target_os = "linux") {
+    let remedy = if command == "`console`" {
+        "install the client with pages: `cargo install --path crates/console-program --locked` in its source directory"
+    } else if cfg!(target_os = "linux") {
         "install the whole program: `cargo install --path . --locked` in its source directory"
     } else {
         "the whole program needs Linux: install it on a Linux machine, in a virtual machine with Linux, or on Windows \

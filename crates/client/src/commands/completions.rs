@@ -21,7 +21,8 @@ pub struct Args {
 /// Returns an error if the standard output cannot be written.
 pub fn run(args: &Args, command: &mut clap::Command, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, command, "countersign", &mut script);
+    let name = command.get_name().to_owned();
+    clap_complete::generate(args.shell, command, name, &mut script);
     terminal.put(&script)?;
     Ok(Exit::Done)
 }

@@ -65,7 +65,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         // A denial also ends an approved or running proposal.
         check_open(view, matches!(view.status, ProposalStatus::Approved | ProposalStatus::Running))?;
     }
-    let review = ProposalReview::make(&subject, &client, &args.trust, &keys, now())?;
+    let review = ProposalReview::make(&subject, &client, &global.trust(&args.trust), &keys, now())?;
     let screen = brief(&review.found);
     if args.output.as_deref() == Some(std::path::Path::new("-")) {
         terminal.show_aside(&screen);
@@ -148,8 +148,7 @@ pub fn hand_in(
 ) -> Result<Exit, CommandFailure> {
     match subject {
         ReviewSubject::Proposal(_) => {
-            let proposal = &statement(review)?.proposal;
-            let answer: ProposalView = client.post(&format!("/v1/proposals/{proposal}/denial"), &denial)?;
+            let answer = send(review, &denial, client)?;
             if terminal.json {
                 terminal.object(&answer)?;
             } else {
@@ -167,6 +166,14 @@ pub fn hand_in(
         }
     }
     Ok(Exit::Done)
+}
+
+/// Sends the denial of a proposal to the boundary, and returns the new state of the proposal.
+///
+/// # Errors
+/// Returns an error if the boundary refuses the denial or cannot be reached.
+pub fn send(review: &ProposalReview, denial: &Envelope, client: &Client) -> Result<ProposalView, CommandFailure> {
+    client.post(&format!("/v1/proposals/{}/denial", statement(review)?.proposal), denial)
 }
 
 fn denied_words(answer: &DenialView) -> String {

@@ -210,7 +210,7 @@ fn trusted(args: &Args) -> Result<Vec<ChosenTrust>, CommandFailure> {
         return if trust.is_empty() { Err(no_trust()) } else { Ok(trust) };
     };
     if trust.is_empty() {
-        trust = TrustArgs { roster: Some(pinned.to_string()) }.find()?;
+        trust = TrustArgs { roster: Some(pinned.to_string()), ..TrustArgs::default() }.find()?;
     }
     let others: Vec<_> = trust.iter().map(|trust| trust.from.clone()).collect();
     trust.retain(|trust| trust.pinned.digest() == pinned);

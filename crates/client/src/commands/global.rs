@@ -1,19 +1,23 @@
 //! Options of every command: the address of the boundary, the token, and JSON output.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use crate::commands::client_build::refused_store;
+use crate::home::boundaries::{ALL, BoundaryList, ListedBoundary};
 use crate::home::directories::Home;
 use crate::home::keys::KeyArgs;
 use crate::home::named_file::read_private;
+use crate::home::trusted_rosters::TrustArgs;
 use crate::remote::address::{Address, DEFAULT_URL};
 use crate::remote::client::{Client, Secret};
 use crate::remote::log_source::{LogSource, OpenStoredLog};
 use crate::remote::tls_files::TlsFiles;
 use crate::terminal::exit::CommandFailure;
-use crate::terminal::streams::Terminal;
+use crate::terminal::streams::{Terminal, eprintln_quietly};
+use wire::api::registry_view::RegistryView;
 
 /// Options of every command.
 #[derive(Debug, Clone, Args)]
@@ -39,7 +43,37 @@ pub struct GlobalOptions {
     /// Function that opens a store, if the program has a database.
     #[arg(skip)]
     pub open_store: Option<OpenStoredLog>,
+    /// What `--boundary` chose from the list of boundaries.
+    #[arg(skip)]
+    pub choice: BoundaryChoice,
+    /// Options that the command line has, and the address of the environment.
+    #[arg(skip)]
+    pub given: GivenOptions,
 }
+
+/// What `--boundary` chose from the list of boundaries.
+#[derive(Debug, Clone, Default)]
+pub enum BoundaryChoice {
+    /// The option is missing.
+    #[default]
+    None,
+    /// One boundary.
+    One(Box<ListedBoundary>),
+    /// Every boundary.
+    All,
+}
+
+/// Which options a person gave. The list of boundaries replaces the other options.
+#[derive(Debug, Clone, Default)]
+pub struct GivenOptions {
+    /// Ids of the options on the command line.
+    pub on_line: BTreeSet<&'static str>,
+    /// True if the command line or the environment has an address.
+    pub address: bool,
+}
+
+/// Ids of the options that an entry of the list of boundaries can replace.
+pub const REPLACED_BY_LIST: [&str; 5] = ["token", "token_file", "cacert", "cert", "cert_key"];
 
 impl GlobalOptions {
     /// Opens the log in the directory of a store that no service uses.
@@ -53,10 +87,102 @@ impl GlobalOptions {
     /// Creates a client of the boundary. Without a token, the client authenticates with a key of the user.
     ///
     /// # Errors
-    /// Returns an error if the address or the token file cannot be used.
+    /// Returns an error if the address or the token file cannot be used, or if the boundary has another id than the list
+    /// of boundaries states.
     pub fn client(&self, key: &KeyArgs) -> Result<Client, CommandFailure> {
+        self.with_listed_id(self.unchecked_client(key)?)
+    }
+
+    fn unchecked_client(&self, key: &KeyArgs) -> Result<Client, CommandFailure> {
         let (address, token) = self.address_and_token()?;
         Client::new(address, &self.tls, token, Some(key.clone()))
+    }
+
+    /// Returns the client if the boundary has the id that the list of boundaries states.
+    fn with_listed_id(&self, client: Client) -> Result<Client, CommandFailure> {
+        if let Some(listed) = self.listed()
+            && listed.id.is_some()
+        {
+            listed.check_id(client.get::<RegistryView>("/v1/registry")?.boundary.id)?;
+        }
+        Ok(client)
+    }
+
+    /// Returns the boundary of the list that these options are for.
+    #[must_use]
+    pub fn listed(&self) -> Option<&ListedBoundary> {
+        match &self.choice {
+            BoundaryChoice::One(listed) => Some(listed),
+            BoundaryChoice::None | BoundaryChoice::All => None,
+        }
+    }
+
+    /// Chooses the boundary that `--boundary` names. An address in options or environment has priority.
+    ///
+    /// # Errors
+    /// Returns an error if the list of boundaries can't be read, or has no boundary of this name.
+    pub fn choose(mut self, named: Option<&str>) -> Result<Self, CommandFailure> {
+        match named {
+            None => {}
+            Some(_) if self.given.address => {
+                eprintln_quietly("note: --boundary has no effect, because --url or COUNTERSIGN_URL names the address")
+            }
+            Some(ALL) => self.choice = BoundaryChoice::All,
+            Some(name) => return Ok(self.for_listed(BoundaryList::of_process()?.find(name)?)),
+        }
+        Ok(self)
+    }
+
+    /// Returns the options for a boundary of the list. Only the command line has priority over the list: a token or a
+    /// certificate of the environment belongs to the address of the environment, and must not get to another boundary.
+    #[must_use]
+    pub fn for_listed(&self, one: &ListedBoundary) -> Self {
+        let typed = |id: &str| self.given.on_line.contains(id);
+        let file = |id: &str, own: &Option<PathBuf>, listed: &Option<PathBuf>| {
+            if typed(id) { own.clone() } else { listed.clone() }
+        };
+        let tls = TlsFiles {
+            cacert: file("cacert", &self.tls.cacert, &one.ca),
+            cert: file("cert", &self.tls.cert, &one.certificate),
+            cert_key: file("cert_key", &self.tls.cert_key, &one.key),
+        };
+        Self {
+            url: one.url.clone(),
+            token: self.token.clone().filter(|_| typed("token")),
+            token_file: file("token_file", &self.token_file, &one.token_file),
+            tls,
+            choice: BoundaryChoice::One(Box::new(one.clone())),
+            ..self.clone()
+        }
+    }
+
+    /// Returns the options for each boundary of the list. A token on the command line belongs to one boundary, so it is
+    /// refused.
+    ///
+    /// # Errors
+    /// Returns an error if the list can't be read or is empty, or if the command line has a token or a file for one
+    /// boundary.
+    pub fn for_all_listed(&self) -> Result<Vec<Self>, CommandFailure> {
+        if let Some(id) = REPLACED_BY_LIST.iter().find(|id| self.given.on_line.contains(**id)) {
+            return Err(CommandFailure::usage(format!(
+                "--{} is for one boundary, so it can't be used for all boundaries of your list: leave it out, or choose \
+                 one boundary with --boundary NAME",
+                id.replace('_', "-")
+            )));
+        }
+        let list = BoundaryList::of_process()?;
+        if list.boundaries.is_empty() {
+            return Err(CommandFailure::usage(
+                "your list of boundaries is empty: add a boundary with `countersign boundary add NAME --url URL`",
+            ));
+        }
+        Ok(list.boundaries.iter().map(|one| self.for_listed(one)).collect())
+    }
+
+    /// Returns the options of trust, with the roster of the chosen boundary.
+    #[must_use]
+    pub fn trust(&self, trust: &TrustArgs) -> TrustArgs {
+        TrustArgs { listed: self.listed().and_then(|one| one.roster.clone()), ..trust.clone() }
     }
 
     /// Creates a client that has only a token, and that never uses a key of the user. Returns `None` without a token.
@@ -65,10 +191,16 @@ impl GlobalOptions {
     /// Returns an error if the address or the token file cannot be used.
     pub fn token_client(&self) -> Result<Option<Client>, CommandFailure> {
         let (address, token) = self.address_and_token()?;
-        token.map(|token| Client::new(address, &self.tls, Some(token), None)).transpose()
+        let client = token.map(|token| Client::new(address, &self.tls, Some(token), None)).transpose()?;
+        client.map(|client| self.with_listed_id(client)).transpose()
     }
 
     fn address_and_token(&self) -> Result<(Address, Option<Secret>), CommandFailure> {
+        if matches!(self.choice, BoundaryChoice::All) {
+            return Err(CommandFailure::usage(
+                "only `inbox` and `console` read all boundaries of your list: choose one with --boundary NAME",
+            ));
+        }
         let address = Address::parse(&self.url)?;
         let token = self.token(&address)?;
         if token.as_ref().is_some_and(|token| !token.is_plain()) {
@@ -88,19 +220,19 @@ impl GlobalOptions {
     /// # Errors
     /// Returns an error if the address, the token file or the key cannot be used.
     pub fn reviewer(&self, key: &KeyArgs, terminal: &Terminal) -> Result<Client, CommandFailure> {
-        let client = self.client(key)?;
+        let client = self.unchecked_client(key)?;
         if client.token_reads_all() {
-            return Ok(client);
+            return self.with_listed_id(client);
         }
         let with_key = Client::new(Address::parse(&self.url)?, &self.tls, None, Some(key.clone()))?;
         if with_key.admit(key)? {
-            return Ok(with_key);
+            return self.with_listed_id(with_key);
         }
         terminal.say(
             "note: the token does not permit every read of this command, and the boundary knows none of your keys: \
              name an approver's key with --key FILE, or give a token with the scope `read` for all steps",
         );
-        Ok(client)
+        self.with_listed_id(client)
     }
 
     /// Creates a client for `url`, which may be the address of a mirror. The client uses the token and the keys of
@@ -121,12 +253,12 @@ impl GlobalOptions {
             return Ok(Some(token.clone()));
         }
         // Send the default token only to a boundary on this machine, because a server at another address could steal
-        // it.
+        // it. The list of boundaries names the token file of each boundary itself.
         let own = || {
             Home::of_process()
                 .config
                 .map(|config| config.join("token"))
-                .filter(|path| address.is_loopback() && path.is_file())
+                .filter(|path| address.is_loopback() && self.listed().is_none() && path.is_file())
         };
         let Some(path) = self.token_file.clone().or_else(own) else { return Ok(None) };
         read_token(&path).map(Some)

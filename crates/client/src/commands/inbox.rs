@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::commands::clock::now;
-use crate::commands::global::GlobalOptions;
-use crate::home::keys::KeyArgs;
+use crate::commands::global::{BoundaryChoice, GlobalOptions};
+use crate::home::keys::{KeyArgs, Keys};
 use crate::home::trusted_rosters::{ChosenTrust, TrustArgs};
 use crate::remote::client::Client;
 use crate::remote::proposals::list;
@@ -28,6 +28,7 @@ use documents::record::document::Statement;
 use documents::record::envelope::Base64;
 use documents::record::ident::ProposalId;
 use documents::record::roster::Approver;
+use documents::record::validity::Timestamp;
 use judgement::trust::chain::Pinned;
 use judgement::trust::trusted_roster::TrustedRoster;
 use wire::api::registry_view::RegistryView;
@@ -44,7 +45,8 @@ Examples:
   countersign inbox
   countersign inbox --watch                                     with a bell for each new proposal
   countersign inbox --watch --exec 'notify-send \"to sign: $COUNTERSIGN_PROPOSAL\"'
-  countersign inbox --all                                       also proposals that you can't advance"
+  countersign inbox --all                                       also proposals that you can't advance
+  countersign inbox --boundary all                              of each boundary in your list"
 )]
 pub struct Args {
     /// Look for new proposals every 2 seconds until Ctrl-C, and ring the bell of the terminal for each new proposal
@@ -70,8 +72,45 @@ const EVERY: Duration = Duration::from_secs(2);
 /// # Errors
 /// Returns an error if the boundary cannot be reached, or if this person is no approver.
 pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    match global.choice {
+        BoundaryChoice::All => every_boundary(args, global, terminal),
+        BoundaryChoice::One(_) | BoundaryChoice::None => one_boundary(args, global, terminal),
+    }
+}
+
+/// Lists the pending proposals of each boundary of the list. A boundary that does not answer does not hide the others.
+fn every_boundary(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    if args.watch {
+        return Err(CommandFailure::usage("--watch reads one boundary: choose it with --boundary NAME"));
+    }
+    let mut exit = Exit::Done;
+    for one in global.for_all_listed()? {
+        let name = one.listed().map_or("", |listed| listed.name.as_str());
+        if !terminal.json {
+            terminal.line(&format!("== {name} =="))?;
+        }
+        if let Err(failure) = one_boundary(args, &one, terminal) {
+            if terminal.json {
+                terminal.object(&json!({"boundary": name, "error": failure.message}))?;
+            } else {
+                terminal.say(&format!("{name}: {failure}"));
+            }
+            exit = failure.exit;
+        }
+    }
+    Ok(exit)
+}
+
+fn one_boundary(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let client = global.reviewer(&args.key, terminal)?;
-    let mine = if args.all { None } else { Some(myself(args, &client)?) };
+    let mine =
+        if args.all { None } else { Some(myself(&args.key.find()?, &global.trust(&args.trust).find()?, &client)?) };
+    let named = |mut object: Value| {
+        if let Some(listed) = global.listed() {
+            object["boundary"] = json!(listed.name);
+        }
+        object
+    };
     let mut seen = BTreeSet::new();
     let (mut held_up, mut told) = (BTreeSet::new(), BTreeSet::new());
     let mut unreachable = false;
@@ -102,14 +141,14 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
             pending.into_iter().filter(|view| mine.as_ref().is_none_or(|mine| can_move(mine, view))).collect();
         if waiting.is_empty() && !args.watch {
             if terminal.json {
-                terminal.object(&json!({ "proposals": [], "ended": ended }))?;
+                terminal.object(&named(json!({ "proposals": [], "ended": ended })))?;
             } else {
                 terminal.say("nothing waits for your signature");
             }
             return Ok(Exit::Done);
         }
         if terminal.json && !args.watch {
-            terminal.object(&json!({ "proposals": waiting, "ended": ended }))?;
+            terminal.object(&named(json!({ "proposals": waiting, "ended": ended })))?;
         }
         let table = Table::of(&waiting, terminal.width());
         // Print the newest proposal last, because it is then at the end of the output, which the person sees first.
@@ -255,25 +294,35 @@ impl Table {
     }
 }
 
-fn table_cells(view: &ProposalView, ending: usize) -> [PrintableText; COLUMNS] {
+/// Returns the parameters of a proposal in one line.
+#[must_use]
+pub fn parameter_words(view: &ProposalView) -> PrintableText {
     let mut found = Vec::new();
     leaves(&view.params, String::new(), &mut found);
     let found = found.iter().filter(|(path, _)| !path.is_empty());
     let params =
         found.map(|(path, value)| PrintableText::text(path.trim_start_matches('.')).and("=").then(&value_of(value)));
-    let left = view.expires_at.unix() - now().unix();
-    let left = match left.max(0) {
+    PrintableText::joined(params, " ")
+}
+
+/// Returns the time that is left until the proposal expires, in words.
+#[must_use]
+pub fn time_left(view: &ProposalView, now: Timestamp) -> String {
+    match (view.expires_at.unix() - now.unix()).max(0) {
         left @ 0..60 => format!("{left} s"),
         left @ 60..7200 => format!("{} min", left / 60),
         left => format!("{} h", left / 3600),
-    };
+    }
+}
+
+fn table_cells(view: &ProposalView, ending: usize) -> [PrintableText; COLUMNS] {
     [
         PrintableText::text(end_of(view, ending)),
         PrintableText::text(view.step.as_str()),
-        PrintableText::joined(params, " "),
+        parameter_words(view),
         PrintableText::text(view.proposer.as_str()),
         PrintableText::text(&format!("{} of {}", view.approvals.have, view.approvals.required)),
-        PrintableText::text(&left),
+        PrintableText::text(&time_left(view, now())),
         heaviest(view),
     ]
 }
@@ -286,7 +335,8 @@ fn value_of(value: &Value) -> PrintableText {
 }
 
 /// Returns the most important remark that the signed bytes alone justify. A full review also uses other documents.
-fn heaviest(view: &ProposalView) -> PrintableText {
+#[must_use]
+pub fn heaviest(view: &ProposalView) -> PrintableText {
     let payload = Base64::Strict.decode("/payload", &view.payload).ok();
     let signed = payload.and_then(|payload| Statement::<Authorization>::from_payload(&payload).ok());
     let Some(signed) = signed else { return PrintableText::words("! unreadable") };
@@ -303,14 +353,15 @@ fn heaviest(view: &ProposalView) -> PrintableText {
 }
 
 /// Finds the approver with the keys of this user, first in the trusted rosters, then in the roster of the boundary. The
-/// untrusted roster of the boundary is sufficient, because the command signs nothing.
-fn myself(args: &Args, client: &Client) -> Result<Approver, CommandFailure> {
-    let keys = args.key.find()?;
+/// untrusted roster of the boundary is sufficient, because a list signs nothing.
+///
+/// # Errors
+/// Returns an error if no key belongs to an approver, or if the roster of the boundary can't be read.
+pub fn myself(keys: &Keys, trust: &[ChosenTrust], client: &Client) -> Result<Approver, CommandFailure> {
     let find = |roster: &TrustedRoster| {
         keys.all().find_map(|signer| roster.approver_of(&signer.key().keyid())).map(|(approver, _)| approver.clone())
     };
-    let trust: Vec<ChosenTrust> = args.trust.find()?;
-    for trust in &trust {
+    for trust in trust {
         if let Pinned::Roster(roster) = &trust.pinned
             && let Some(mine) = find(roster)
         {
@@ -334,7 +385,8 @@ fn myself(args: &Args, client: &Client) -> Result<Approver, CommandFailure> {
 }
 
 /// Returns true if the signature of this person would count towards the quorum.
-fn can_move(mine: &Approver, view: &ProposalView) -> bool {
+#[must_use]
+pub fn can_move(mine: &Approver, view: &ProposalView) -> bool {
     let approvals = &view.approvals;
     let counts = !approvals.excluded.contains(&mine.name) && !approvals.approvers.contains(&mine.name);
     counts && approvals.missing.iter().any(|group| mine.groups.contains(group))

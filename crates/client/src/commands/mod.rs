@@ -4,6 +4,7 @@
 //! output and messages to the standard error.
 pub mod approve;
 pub mod audit;
+pub mod boundary;
 pub mod cancel;
 mod client_build;
 pub mod client_program;

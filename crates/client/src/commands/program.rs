@@ -4,14 +4,15 @@ use std::ffi::OsString;
 use std::fmt;
 use std::process::ExitCode;
 
+use clap::parser::ValueSource;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands::client_build::lacks;
-use crate::commands::global::GlobalOptions;
+use crate::commands::global::{GivenOptions, GlobalOptions, REPLACED_BY_LIST};
 use crate::commands::version::BuildFacts;
 use crate::commands::{
-    approve, audit, cancel, completions, deny, gate, inbox, key, log, mcp, output, proposals, propose, review, session,
-    submit, verify, wait,
+    approve, audit, boundary, cancel, completions, deny, gate, inbox, key, log, mcp, output, proposals, propose,
+    review, session, submit, verify, wait,
 };
 use crate::remote::log_source::OpenStoredLog;
 use crate::terminal::exit::{CommandFailure, Exit};
@@ -19,6 +20,8 @@ use crate::terminal::streams::{Terminal, eprintln_quietly};
 
 /// The commands of a program, with what differs between the client and the whole program.
 pub trait CommandSet: Subcommand + fmt::Debug {
+    /// Name of the program.
+    const NAME: &'static str = "countersign";
     /// Version in `--version`.
     const VERSION: &'static str;
     /// Parts of the program, as `--version --long` lists them.
@@ -62,7 +65,9 @@ pub fn main<P: CommandSet>(commit: Option<&str>) -> ExitCode {
         }
     };
     let terminal = Terminal::new(cli.global.json);
-    ended(cli.command.run(&cli.global, &terminal), &terminal)
+    let Cli { global, command, listed } = cli;
+    let result = global.choose(listed.as_deref()).and_then(|global| command.run(&global, &terminal));
+    ended(result, &terminal)
 }
 
 fn ended(result: Result<Exit, CommandFailure>, terminal: &Terminal) -> ExitCode {
@@ -98,10 +103,9 @@ fn is_decided_by_exit_code(arguments: impl Iterator<Item = OsString>) -> bool {
 }
 
 /// Commands of later versions, with the advice for this version.
-const LATER: [(&str, &str); 6] = [
+const LATER: [(&str, &str); 5] = [
     ("freeze", "stop the service"),
     ("thaw", "start the service again"),
-    ("console", "`countersign inbox`, `countersign review` and `countersign approve`"),
     ("notify", "`countersign inbox --watch --exec CMD` runs a command for each new proposal"),
     ("grant", "each run needs its own approvals"),
     (
@@ -166,7 +170,7 @@ pub fn lacking_commands<P: CommandSet>() -> Vec<&'static str> {
 /// the receipt.
 #[derive(Debug, Parser)]
 #[command(
-    name = "countersign",
+    name = P::NAME,
     version = P::VERSION,
     about = "A signed-approval execution boundary: agents propose, people countersign, it runs once, anyone verifies the receipt",
     max_term_width = 110,
@@ -184,6 +188,9 @@ pub struct Cli<P: CommandSet> {
     global: GlobalOptions,
     #[command(subcommand)]
     command: P,
+    /// The name of a boundary in the list of boundaries. [`command`] defines its option.
+    #[arg(skip)]
+    listed: Option<String>,
 }
 
 /// The commands of every program that are the same in each.
@@ -225,13 +232,15 @@ pub enum SharedCommand {
     Completions(completions::Args),
     /// Make keys and show keys
     Key(key::Args),
+    /// Keep a list of your boundaries
+    Boundary(boundary::Args),
 }
 
 /// Commands in the order of the help, grouped by their users. The commands `schema` and `man` are only for developers
 /// and packages of this program.
 pub const ROLES: [(&str, &[&str]); 6] = [
     ("Propose", &["propose", "wait", "proposals", "output", "cancel", "submit", "session", "mcp"]),
-    ("Approve", &["inbox", "review", "approve", "deny"]),
+    ("Approve", &["inbox", "review", "approve", "deny", "console", "boundary"]),
     ("Verify", &["verify", "gate", "audit", "log"]),
     ("Operate", &["init", "serve", "doctor", "key", "token", "roster", "store"]),
     ("Write", &["registry", "policy", "sandbox", "run", "open", "test"]),
@@ -241,6 +250,9 @@ pub const ROLES: [(&str, &[&str]); 6] = [
 /// Commands that have subcommands of which the client lacks some, each with those subcommands.
 pub const LACKING_BELOW: [(&str, &[&str]); 2] =
     [("registry", &["lock", "check", "diff"]), ("roster", &["add", "remove", "draft"])];
+
+/// The command that the client with pages has too.
+const PAGES: &str = "console";
 
 /// Commands that no help lists.
 const HIDDEN: [&str; 2] = ["schema", "man"];
@@ -296,14 +308,50 @@ pub fn command<P: CommandSet>() -> clap::Command {
         list.push('\n');
     }
     if !lacking.is_empty() {
-        let named: Vec<&str> = lacking.iter().copied().filter(|name| !HIDDEN.contains(name)).collect();
-        list.push_str(&format!("This program is the client. Only the whole program has: {}\n\n", named.join(", ")));
+        let is_whole = |name: &&str| !HIDDEN.contains(name) && *name != PAGES;
+        let named: Vec<&str> = lacking.iter().copied().filter(is_whole).collect();
+        list.push_str(&format!("This program is the client. Only the whole program has: {}\n", named.join(", ")));
+        if lacking.contains(&PAGES) {
+            list.push_str(&format!("The whole program and countersign-console have: {PAGES}\n"));
+        }
+        list.push('\n');
     }
     let template =
         format!("{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{list}Options:\n{{options}}{{after-help}}");
+    // These commands choose the address themselves, or have another option `--boundary`.
+    let without_list = |name: &str| WITHOUT_URL.contains(&name) || ["audit", "boundary"].contains(&name);
+    let named: Vec<String> = command.get_subcommands().map(|one| one.get_name().to_owned()).collect();
+    let listed =
+        named.into_iter().filter(|name| !without_list(name)).fold(command.arg(listed_option()), |command, name| {
+            command.mut_subcommand(name, |below| below.arg(listed_option().global(true)))
+        });
     // A command that defines an argument itself does not inherit the global argument with the same name.
     let hide = |command: clap::Command, name: &str| command.mut_subcommand(name, |below| below.args(of_url.clone()));
-    WITHOUT_URL.into_iter().filter(|name| !lacking.contains(name)).fold(command, hide).help_template(template)
+    WITHOUT_URL.into_iter().filter(|name| !lacking.contains(name)).fold(listed, hide).help_template(template)
+}
+
+/// Id of the option `--boundary` that names a boundary in the list. `audit`, `gate` and `policy` have another option with
+/// this name.
+const LISTED: &str = "listed_boundary";
+
+fn listed_option() -> clap::Arg {
+    clap::Arg::new(LISTED).long("boundary").value_name("NAME").help_heading("Everywhere").help(
+        "A boundary of your list (`countersign boundary`), in place of --url; `inbox` and `console` also take `all`",
+    )
+}
+
+/// Returns the boundary of the list that the command line names, before or after the command.
+fn listed_name(matches: &clap::ArgMatches) -> Option<String> {
+    let own = matches.try_get_one::<String>(LISTED).ok().flatten();
+    own.cloned().or_else(|| matches.subcommand().and_then(|(_, below)| listed_name(below)))
+}
+
+/// Returns which options the person gave.
+fn given_options(matches: &clap::ArgMatches) -> GivenOptions {
+    let source = |id: &str| matches.try_contains_id(id).ok().and_then(|_| matches.value_source(id));
+    let typed = |id: &&'static str| source(id) == Some(ValueSource::CommandLine);
+    let address = matches!(source("url"), Some(ValueSource::CommandLine | ValueSource::EnvVariable));
+    GivenOptions { on_line: REPLACED_BY_LIST.into_iter().filter(typed).collect(), address }
 }
 
 /// Makes clap ignore each variable that is set to an empty text, because CI systems pass unset values in this way.
@@ -342,9 +390,12 @@ impl<P: CommandSet> Cli<P> {
         let arguments: Vec<OsString> = arguments.collect();
         let read = without_empty_variables(command::<P>())
             .try_get_matches_from(&arguments)
-            .and_then(|matches| Self::from_arg_matches(&matches));
-        let mut cli = read.map_err(|error| with_plain_usage::<P>(error, arguments.get(1..).unwrap_or_default()))?;
+            .and_then(|matches| Self::from_arg_matches(&matches).map(|cli| (cli, matches)));
+        let (mut cli, matches) =
+            read.map_err(|error| with_plain_usage::<P>(error, arguments.get(1..).unwrap_or_default()))?;
         cli.global.open_store = P::OPEN_STORE;
+        cli.global.given = given_options(&matches);
+        cli.listed = listed_name(&matches);
         Ok(cli)
     }
 }
@@ -374,6 +425,7 @@ impl SharedCommand {
             Self::Gate(args) => gate::run(args, terminal),
             Self::Completions(args) => completions::run(args, &mut command::<P>(), terminal),
             Self::Key(args) => key::run(args, terminal),
+            Self::Boundary(args) => boundary::run(args, global, terminal),
         }
     }
 }
@@ -400,7 +452,7 @@ mod tests {
             Cli::read(words()).err().and_then(|error| later(&error, words()))
         };
         assert!(advice("countersign revoke me").is_some_and(|advice| advice.contains("countersign deny")));
-        for later in ["freeze", "thaw", "console", "notify"] {
+        for later in ["freeze", "thaw", "notify"] {
             assert!(advice(&format!("countersign {later}")).is_some_and(|advice| advice.contains("later version")));
         }
         // The design has no such command any more.

@@ -61,7 +61,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         check_statement(envelope, &client, terminal)?;
     }
     let keys = args.key.find().unwrap_or_default();
-    let review = ProposalReview::make(&subject, &client, &args.trust, &keys, now())?;
+    let review = ProposalReview::make(&subject, &client, &global.trust(&args.trust), &keys, now())?;
     if terminal.json {
         terminal.object(&review.to_json())?;
     } else if args.full {

@@ -505,8 +505,10 @@ mod tests {
 
     #[test]
     fn a_bundle_is_verified_with_the_matching_roster_among_several() {
-        let right = TrustArgs { roster: Some(ROSTER.to_owned()) }.find().expect("roster");
-        let wrong = TrustArgs { roster: Some(format!("sha256:{}", "a".repeat(64))) }.find().expect("digest");
+        let right = TrustArgs { roster: Some(ROSTER.to_owned()), ..TrustArgs::default() }.find().expect("roster");
+        let wrong = TrustArgs { roster: Some(format!("sha256:{}", "a".repeat(64))), ..TrustArgs::default() }
+            .find()
+            .expect("digest");
         let both = [wrong.clone(), right].concat();
         let JudgedBundle { trusted, report, unconnected } =
             with_any(BUNDLE, &both, VerifyOptions::default()).expect("trusted");
@@ -542,7 +544,8 @@ mod tests {
         // The bundle contains versions 1 and 2. A user who trusts another version 2 of the same version 1 gets a
         // message.
         let bundle = include_bytes!("../../../../tests/conformance/golden/valid/bundle-roster-2.json");
-        let first = TrustArgs { roster: Some(ROSTER.to_owned()) }.find().expect("roster").remove(0);
+        let first =
+            TrustArgs { roster: Some(ROSTER.to_owned()), ..TrustArgs::default() }.find().expect("roster").remove(0);
         let Pinned::Roster(roster) = &first.pinned else { panic!("a file") };
         let mut tables = roster.tables().clone();
         tables.version = 2;
@@ -577,7 +580,8 @@ mod tests {
 
     #[test]
     fn a_roster_of_another_boundary_is_reported_once() {
-        let right = TrustArgs { roster: Some(ROSTER.to_owned()) }.find().expect("roster").remove(0);
+        let right =
+            TrustArgs { roster: Some(ROSTER.to_owned()), ..TrustArgs::default() }.find().expect("roster").remove(0);
         let Pinned::Roster(roster) = &right.pinned else { panic!("a file") };
         for (name, says) in [
             ("b2", format!("the trusted roster belongs to b2, but the bundle belongs to {}", roster.tables().name)),

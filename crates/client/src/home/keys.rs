@@ -22,6 +22,9 @@ pub struct KeyArgs {
     /// The default is countersign/key.pem in your configuration directory, or else the ssh-ed25519 keys in ~/.ssh
     #[arg(long, env = "COUNTERSIGN_KEY", value_name = "FILE")]
     pub key: Option<PathBuf>,
+    /// Further keys, after `key`.
+    #[arg(skip)]
+    pub more: Vec<PathBuf>,
 }
 
 /// Keys that could sign, in order of preference.
@@ -36,12 +39,19 @@ impl KeyArgs {
     /// # Errors
     /// Returns an error if the named key, or an existing `key.pem` of the user, cannot be used.
     pub fn find(&self) -> Result<Keys, CommandFailure> {
-        find(self.key.as_deref(), &Home::of_process())
+        let mut keys = find(self.key.as_deref(), &Home::of_process())?;
+        for path in &self.more {
+            keys.signers.push(open(path)?);
+        }
+        Ok(keys)
     }
 }
 
+fn open(path: &Path) -> Result<Box<dyn Signer>, CommandFailure> {
+    open_signer(path).map_err(|error| CommandFailure::usage(error.to_string()))
+}
+
 fn find(named: Option<&Path>, home: &Home) -> Result<Keys, CommandFailure> {
-    let open = |path: &Path| open_signer(path).map_err(|error| CommandFailure::usage(error.to_string()));
     if let Some(path) = named {
         return Ok(Keys { signers: vec![open(path)?] });
     }

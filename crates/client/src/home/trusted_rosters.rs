@@ -34,6 +34,9 @@ pub struct TrustArgs {
     /// else your configuration directory (countersign/roster.json, countersign/rosters/*.json, countersign/trust)
     #[arg(long, value_name = "FILE|sha256:…")]
     pub roster: Option<String>,
+    /// The roster that the list of boundaries names. Options and environment have priority.
+    #[arg(skip)]
+    pub listed: Option<String>,
 }
 
 /// Trusted roster, with its source.
@@ -162,7 +165,11 @@ impl TrustArgs {
         &self,
         read: impl Fn(&Path) -> Result<Vec<u8>, CommandFailure>,
     ) -> Result<Vec<ChosenTrust>, CommandFailure> {
-        find(self.roster.as_deref(), std::env::var_os("COUNTERSIGN_TRUST"), &Home::of_process(), read)
+        let variable = std::env::var_os("COUNTERSIGN_TRUST").filter(|value| !value.is_empty());
+        if let (None, None, Some(listed)) = (&self.roster, &variable, &self.listed) {
+            return Ok(vec![digest_or_file(listed, format!("boundaries.toml: {listed}"), read)?]);
+        }
+        find(self.roster.as_deref(), variable, &Home::of_process(), read)
     }
 }
 

@@ -144,28 +144,48 @@ fn read_events(
     }
 }
 
+/// A line of an NDJSON stream.
+#[derive(Debug)]
+pub enum StreamLine {
+    /// A document.
+    Document(Value),
+    /// An empty line, which keeps the connection open.
+    Pause,
+    /// The end of the stream.
+    End,
+}
+
 /// Returns the next document of an NDJSON stream. Empty lines, which keep the connection open, are skipped.
 ///
 /// # Errors
 /// Returns an error if the stream was interrupted.
 pub fn next_line(lines: &mut impl std::io::BufRead) -> Result<Option<Value>, CommandFailure> {
+    loop {
+        match read_line(lines)? {
+            StreamLine::Document(value) => return Ok(Some(value)),
+            StreamLine::Pause => {}
+            StreamLine::End => return Ok(None),
+        }
+    }
+}
+
+/// Returns the next line of an NDJSON stream.
+///
+/// # Errors
+/// Returns an error if the stream was interrupted.
+pub fn read_line(lines: &mut impl std::io::BufRead) -> Result<StreamLine, CommandFailure> {
     let broke =
         |what: String| CommandFailure::new(Exit::Unreachable, format!("the stream of events was interrupted: {what}"));
-    loop {
-        let mut line = Vec::new();
-        let read = lines
-            .by_ref()
-            .take(MAX_LINE_BYTES)
-            .read_until(b'\n', &mut line)
-            .map_err(|error| broke(error.to_string()))?;
-        if read == 0 {
-            return Ok(None);
-        }
-        if line.iter().all(u8::is_ascii_whitespace) {
-            continue;
-        }
-        return serde_json::from_slice(&line).map(Some).map_err(|error| broke(error.to_string()));
+    let mut line = Vec::new();
+    let read =
+        lines.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut line).map_err(|error| broke(error.to_string()))?;
+    if read == 0 {
+        return Ok(StreamLine::End);
     }
+    if line.iter().all(u8::is_ascii_whitespace) {
+        return Ok(StreamLine::Pause);
+    }
+    serde_json::from_slice(&line).map(StreamLine::Document).map_err(|error| broke(error.to_string()))
 }
 
 /// Returns the exit code for a proposal that is over, or on which the command no longer waits.

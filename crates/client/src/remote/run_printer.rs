@@ -159,7 +159,10 @@ impl<'t> RunPrinter<'t> {
 }
 
 /// Returns the bytes of an output event, or `None` for another event.
-fn piece_of(event: &Event) -> Result<Option<(StreamName, Vec<u8>)>, CommandFailure> {
+///
+/// # Errors
+/// Returns an error if the piece is not valid base64.
+pub fn piece_of(event: &Event) -> Result<Option<(StreamName, Vec<u8>)>, CommandFailure> {
     let Event::Output { stream, text, base64, .. } = event else { return Ok(None) };
     let piece = match (text, base64) {
         (Some(text), _) => text.as_bytes().to_vec(),

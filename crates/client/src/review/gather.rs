@@ -220,6 +220,20 @@ pub fn gather(
     Ok(sources)
 }
 
+/// Reads the roster that is in force at a boundary, and says whether this person trusts it.
+///
+/// # Errors
+/// Returns an error if the boundary can't be read.
+pub fn roster_in_force(
+    client: &impl BoundaryReader,
+    trust: &[ChosenTrust],
+) -> Result<(RegistryView, RosterSource), CommandFailure> {
+    let registry = client.get::<RegistryView>("/v1/registry")?;
+    let versions = versions_in_force(client, &registry.seal)?;
+    let roster = believe(trust, &registry.boundary.name, Some(&versions), &mut Vec::new());
+    Ok((registry, roster))
+}
+
 /// Returns the files of a definition. An invalid definition is reported when it is checked.
 fn files_of(definition: &[u8]) -> Vec<StepFile> {
     let definition = json::parse_as::<StepDefinition>(definition, MAX_DEFINITION_BYTES);

@@ -59,6 +59,12 @@ impl ProposalReview {
         Ok(Self { sources, found })
     }
 
+    /// Makes the checks again, over the same documents at another time.
+    #[must_use]
+    pub fn again(self, now: Timestamp) -> Self {
+        Self { found: derive(&self.sources, now), sources: self.sources }
+    }
+
     /// Draws the decision screen.
     #[must_use]
     pub fn screen(&self) -> Screen {

@@ -38,6 +38,17 @@ impl LineTone {
     }
 }
 
+/// A whole line of a screen, for a reader that wraps lines itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ScreenLine<'s> {
+    /// Emphasis of the line.
+    pub tone: LineTone,
+    /// Beginning of the line, which only the program chooses.
+    pub prefix: &'s str,
+    /// The rest of the line: printable ASCII, with escapes for external text.
+    pub content: &'s str,
+}
+
 #[derive(Debug, Clone)]
 struct Line {
     tone: LineTone,
@@ -124,6 +135,14 @@ impl Screen {
     /// Adds the lines of the screen `other`.
     pub fn extend(&mut self, other: Self) {
         self.lines.extend(other.lines);
+    }
+
+    /// Returns the lines as they are before they are wrapped: the text of [`Self::paint`] in a terminal of any width.
+    pub fn whole_lines(&self) -> impl Iterator<Item = ScreenLine<'_>> {
+        self.lines.iter().map(|Line { tone, prefix, content }| {
+            let content = content.as_str();
+            ScreenLine { tone: *tone, prefix: if content.is_empty() { prefix.trim_end() } else { prefix }, content }
+        })
     }
 
     /// Formats the lines with at most `width` columns, and with SGR colours if `colour` is true.

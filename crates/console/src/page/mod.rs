@@ -2,4 +2,5 @@
 
 pub mod frame;
 pub mod prose;
+pub mod screen_lines;
 pub mod terminal_text;

@@ -119,7 +119,7 @@ const show = {
 };
 
 function listen() {
-  const events = new EventSource(`/events?after=${live.dataset.after}`);
+  const events = new EventSource(live.dataset.events || `/events?after=${live.dataset.after}`);
   events.onmessage = (message) => {
     const event = JSON.parse(message.data);
     if (event.page !== undefined && live.dataset.page && live.dataset.page !== String(event.page)) return;
@@ -135,7 +135,8 @@ function listen() {
 
 if (live) {
   listen();
-  document.addEventListener("submit", send);
+  // The page of one run has its own stream, and its forms lead to other pages.
+  if (!live.dataset.events) document.addEventListener("submit", send);
   const waiting = document.querySelector(".question button");
   if (waiting) waiting.focus();
 }

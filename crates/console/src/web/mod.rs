@@ -1,5 +1,6 @@
 //! The server of the pages: an address that only this machine reaches, and the checks of each request.
 
+pub mod browser;
 pub mod door;
 pub mod guard;
 pub mod one_use;

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::review::derived::StatementVerdict;
-use crate::review::render::{DEFINITION, SIGNED, block, brief, full, profile_words};
+use crate::review::render::{DEFINITION, SIGNED, block, brief, decision, full, profile_words};
 use crate::review::review_case::{ReviewCase, case, decided, fails, is_script, judged, painted, program_list, section};
 use crate::review::value_words::grouped;
 use crate::terminal::screen::lines_of;
@@ -230,6 +230,27 @@ proptest! {
             decided(&case.sources())
         };
         prop_assert_eq!(screen(&one) == screen(&other), one == other);
+    }
+
+    // The pages of the companion wrap lines themselves. Their lines must have the text of the terminal.
+    #[test]
+    fn promise_4_the_lines_of_a_page_have_the_text_of_the_terminal(
+        source in nasty(), host in nasty(), reason in nasty(), many in 0_usize..12, width in 60_usize..140,
+    ) {
+        let mut case = case();
+        case.definition["source"] = format!("{source}{}", "\ncurl x".repeat(many)).into();
+        case.params = json!({"host": host.repeat(many + 1)});
+        case.reason = reason.chars().take(60).collect();
+        let sources = case.sources();
+        let found = judged(&sources);
+        for screen in [decision(&sources, &found), full(&sources, &found)] {
+            let lines = || screen.whole_lines();
+            let whole: String = lines().map(|line| format!("{}{}\n", line.prefix, line.content)).collect();
+            prop_assert_eq!(&whole, &screen.paint(usize::MAX, false));
+            prop_assert_eq!(screen_decoder::logical(&whole), screen_decoder::logical(&screen.paint(width, false)));
+            // Only the program chooses a prefix, and no content begins like a heading in the first column.
+            prop_assert!(lines().all(|line| !line.prefix.is_empty() || !line.content.starts_with("==")));
+        }
     }
 
     #[test]

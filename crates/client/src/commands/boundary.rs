@@ -1,0 +1,144 @@
+//! The `boundary` command keeps the list of a person's boundaries.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use crate::commands::global::GlobalOptions;
+use crate::home::boundaries::{BoundaryList, ListedBoundary};
+use crate::home::directories::Home;
+use crate::home::keys::KeyArgs;
+use crate::home::trusted_rosters::{TrustArgs, trust_advice};
+use crate::review::gather::roster_in_force;
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::streams::Terminal;
+use crate::terminal::table::fitted;
+
+/// Keep a list of your boundaries, for `--boundary`, `inbox` and `console`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  countersign boundary add prod --url https://boundary.example --roster sha256:…
+  countersign inbox --boundary prod
+  countersign inbox --boundary all
+
+The list is the file countersign/boundaries.toml in your configuration directory, with mode 0600. It has no secret, only \
+the paths of files.")]
+pub struct Args {
+    #[command(subcommand)]
+    command: BoundaryCommand,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum BoundaryCommand {
+    /// Add the boundary of --url, with its roster, and with the files of --cacert, --cert, --cert-key and --token-file
+    #[command(after_help = "Examples:
+  countersign boundary add prod --url https://boundary.example --roster sha256:…   the digest from the roster's maintainer
+  countersign boundary add here                                                    the boundary on this machine
+
+The command reads the roster of the boundary, and adds the boundary only if you trust this roster. The list then states \
+the id of the boundary: a boundary with another id is refused.")]
+    Add {
+        /// Your name for the boundary
+        name: String,
+        #[command(flatten)]
+        trust: TrustArgs,
+        #[command(flatten)]
+        key: KeyArgs,
+    },
+    /// Print the list
+    List,
+    /// Remove a boundary from the list
+    Remove {
+        /// The name in the list
+        name: String,
+    },
+}
+
+/// Changes or prints the list.
+///
+/// # Errors
+/// Returns an error if the list can't be read or written, or if the added boundary does not answer or is not trusted.
+pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    let mut list = BoundaryList::of_process()?;
+    match &args.command {
+        BoundaryCommand::Add { name, trust, key } => {
+            let one = trusted(name, global, trust, key)?;
+            list.add(one.clone())?;
+            if terminal.json {
+                terminal.object(&one)?;
+            } else {
+                terminal.line(&format!(
+                    "added {}: {}, id {}",
+                    one.name,
+                    one.url,
+                    one.id.map_or(String::new(), |id| id.to_string())
+                ))?;
+            }
+        }
+        BoundaryCommand::List if terminal.json => terminal.object(&json!({ "boundaries": list.boundaries }))?,
+        BoundaryCommand::List => {
+            let mut rows = vec![["NAME", "URL", "ROSTER", "ID"].map(str::to_owned)];
+            rows.extend(list.boundaries.into_iter().map(|one| {
+                let roster = one.roster.unwrap_or_else(|| "from your configuration directory".to_owned());
+                [one.name, one.url, roster, one.id.map_or("not stated".to_owned(), |id| id.to_string())]
+            }));
+            terminal.put(fitted(&rows, terminal.table_width(), 2).as_bytes())?;
+        }
+        BoundaryCommand::Remove { name } => {
+            list.remove(name)?;
+            terminal.say(&format!("removed {name}"));
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// Reads the boundary and returns its entry, if this person trusts the roster of the boundary.
+fn trusted(
+    name: &str,
+    global: &GlobalOptions,
+    trust: &TrustArgs,
+    key: &KeyArgs,
+) -> Result<ListedBoundary, CommandFailure> {
+    if global.token.is_some() && global.given.on_line.contains("token") {
+        return Err(CommandFailure::usage(
+            "the list has no secrets: write the token to a file of mode 0600, and give the file with --token-file",
+        ));
+    }
+    let client = global.client(key)?;
+    let (registry, roster) = roster_in_force(&client, &trust.find()?)?;
+    // A trusted file that only has the name of this boundary says nothing about the roster in force.
+    if roster.trusted().is_none_or(|trusted| trusted.digest() != registry.seal.roster) {
+        let advice = trust_advice(Some(registry.seal.roster), &Home::of_process().config_words());
+        return Err(CommandFailure::new(
+            Exit::NoTrust,
+            format!("{name} was not added: you trust no roster for this boundary; {advice}"),
+        ));
+    }
+    let tls = &global.tls;
+    Ok(ListedBoundary {
+        name: name.to_owned(),
+        url: global.url.trim_end_matches('/').to_owned(),
+        id: Some(registry.boundary.id),
+        roster: trust.roster.as_deref().map(absolute_roster).transpose()?,
+        ca: absolute(tls.cacert.as_deref())?,
+        certificate: absolute(tls.cert.as_deref())?,
+        key: absolute(tls.cert_key.as_deref())?,
+        token_file: absolute(global.token_file.as_deref())?,
+    })
+}
+
+fn absolute(path: Option<&Path>) -> Result<Option<PathBuf>, CommandFailure> {
+    path.map(std::path::absolute)
+        .transpose()
+        .map_err(|error| CommandFailure::usage(format!("the current directory is unknown: {error}")))
+}
+
+fn absolute_roster(roster: &str) -> Result<String, CommandFailure> {
+    if roster.starts_with("sha256:") {
+        return Ok(roster.to_owned());
+    }
+    let path = absolute(Some(Path::new(roster)))?.unwrap_or_default();
+    path.into_os_string()
+        .into_string()
+        .map_err(|_| CommandFailure::usage("the path of the roster is not UTF-8: use another path"))
+}

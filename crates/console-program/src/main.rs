@@ -1,0 +1,49 @@
+//! The client of Countersign with pages: the program `countersign-console`, without the service and the sandbox.
+#![forbid(unsafe_code)]
+
+use clap::Subcommand;
+use client::commands::global::GlobalOptions;
+use client::commands::program::{CommandSet, SharedCommand, command, main as run_program};
+use client::commands::{man, registry, roster};
+use client::remote::log_source::OpenStoredLog;
+use client::terminal::exit::{CommandFailure, Exit};
+use client::terminal::streams::Terminal;
+use console::companion::options;
+
+/// The commands of the client, and the pages.
+#[derive(Debug, Subcommand)]
+enum ConsoleProgram {
+    /// The commands of every program.
+    #[command(flatten)]
+    Shared(SharedCommand),
+    /// Show the roster and the digest to pin, and change the roster
+    Roster(roster::Args),
+    /// List and show the steps of a boundary
+    Registry(registry::Args),
+    /// Decide in a browser on this machine
+    Console(options::Args),
+    /// Write a man page for each command
+    #[command(hide = true)]
+    Man(man::Args),
+}
+
+impl CommandSet for ConsoleProgram {
+    const NAME: &'static str = "countersign-console";
+    const VERSION: &'static str = concat!(env!("CARGO_PKG_VERSION"), " (client with pages, without a boundary)");
+    const FEATURES: &'static [&'static str] = &["client", "console"];
+    const OPEN_STORE: Option<OpenStoredLog> = None;
+
+    fn run(&self, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+        match self {
+            Self::Shared(shared) => shared.run::<Self>(global, terminal),
+            Self::Roster(args) => roster::run(args, terminal),
+            Self::Registry(args) => registry::run(args, global, terminal),
+            Self::Console(args) => options::run(args, global, terminal),
+            Self::Man(args) => man::run(args, command::<Self>(), terminal),
+        }
+    }
+}
+
+fn main() -> std::process::ExitCode {
+    run_program::<ConsoleProgram>(option_env!("COUNTERSIGN_COMMIT"))
+}

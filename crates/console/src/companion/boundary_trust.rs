@@ -1,0 +1,35 @@
+//! What the person trusts at one boundary: its id in the list of boundaries, and its roster.
+
+use client::commands::global::GlobalOptions;
+use client::home::boundaries::ListedBoundary;
+use client::home::trusted_rosters::{ChosenTrust, TrustArgs};
+use client::terminal::exit::CommandFailure;
+use documents::crypto::digest::SealDigest;
+
+/// What the person trusts at one boundary.
+#[derive(Debug)]
+pub(super) struct BoundaryTrust {
+    options: TrustArgs,
+    listed: Option<ListedBoundary>,
+}
+
+impl BoundaryTrust {
+    pub(super) fn new(global: &GlobalOptions, trust: &TrustArgs) -> Self {
+        Self { options: global.trust(trust), listed: global.listed().cloned() }
+    }
+
+    /// Returns the trusted rosters.
+    pub(super) fn rosters(&self) -> Result<Vec<ChosenTrust>, CommandFailure> {
+        self.options.find()
+    }
+
+    /// Returns the options of trust, for a review.
+    pub(super) const fn options(&self) -> &TrustArgs {
+        &self.options
+    }
+
+    /// Checks that a boundary, or a statement for it, has the id that the list of boundaries states.
+    pub(super) fn check_id(&self, found: SealDigest) -> Result<(), CommandFailure> {
+        self.listed.as_ref().map_or(Ok(()), |listed| listed.check_id(found))
+    }
+}

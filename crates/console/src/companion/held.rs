@@ -1,0 +1,106 @@
+//! Reviews that a page shows. The signature covers the bytes that are held here, and nothing that comes later.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use client::review::proposal_review::ProposalReview;
+use documents::record::ident::ProposalId;
+
+/// Longest time between the review and the signature.
+pub(super) const LIFE: Duration = Duration::from_secs(600);
+/// Maximum number of reviews. A review can hold several MiB. The oldest review stops working first.
+const MOST: usize = 32;
+
+/// A review that a page shows.
+#[derive(Debug)]
+pub(super) struct HeldReview {
+    /// Place of the boundary in the list.
+    pub(super) boundary: usize,
+    /// The proposal.
+    pub(super) id: ProposalId,
+    /// The review, with the bytes that a signature covers.
+    pub(super) review: ProposalReview,
+    /// Time of the review.
+    pub(super) made: Instant,
+}
+
+/// The reviews of all pages, by the numbers of their forms.
+#[derive(Debug, Default)]
+pub(super) struct HeldReviews(Mutex<BTreeMap<u64, HeldReview>>);
+
+impl HeldReviews {
+    /// Keeps a review for the form with this number.
+    pub(super) fn keep(&self, number: &str, held: HeldReview) {
+        let Ok(number) = number.parse() else { return };
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let time = held.made;
+        all.retain(|_, other| time.saturating_duration_since(other.made) < LIFE);
+        while all.len() >= MOST {
+            all.pop_first();
+        }
+        all.insert(number, held);
+    }
+
+    /// Takes the review of a form, so that no other request can use it. Returns `None` if the review is too old, or was
+    /// used.
+    pub(super) fn take(&self, number: &str, now: Instant) -> Option<HeldReview> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = all.remove(&number.parse().ok()?)?;
+        (now.saturating_duration_since(held.made) < LIFE).then_some(held)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use client::review::derived::{Derived, StatementVerdict};
+    use client::review::line::Lines;
+    use client::review::script_places::ScriptPlaces;
+    use client::review::sources::ReviewSources;
+    use documents::crypto::digest::AuthorizationDigest;
+
+    use super::*;
+
+    fn held(made: Instant) -> HeldReview {
+        let found = Derived {
+            digest: AuthorizationDigest::of(b"x"),
+            statement: None,
+            payload: None,
+            definition: None,
+            files: Vec::new(),
+            inputs: Vec::new(),
+            places: ScriptPlaces::default(),
+            rules: Vec::new(),
+            profile: None,
+            signers: Vec::new(),
+            strangers: Vec::new(),
+            checks: Vec::new(),
+            standing: StatementVerdict::Unsound,
+            lines: Lines::default(),
+        };
+        let id = "prp_019aa0b0-5c00-7000-8000-000000000001".parse().expect("an id");
+        HeldReview { boundary: 0, id, review: ProposalReview { sources: ReviewSources::default(), found }, made }
+    }
+
+    #[test]
+    fn a_review_is_used_once_and_for_ten_minutes() {
+        let (reviews, began) = (HeldReviews::default(), Instant::now());
+        reviews.keep("1", held(began));
+        assert!(reviews.take("1", began + LIFE - Duration::from_secs(1)).is_some());
+        assert!(reviews.take("1", began).is_none(), "it was used");
+        reviews.keep("2", held(began));
+        assert!(reviews.take("2", began + LIFE).is_none(), "it is too old");
+        assert!(reviews.take("2", began).is_none(), "it is gone");
+        assert!(reviews.take("x", began).is_none());
+    }
+
+    #[test]
+    fn the_oldest_of_many_reviews_stops_working() {
+        let (reviews, began) = (HeldReviews::default(), Instant::now());
+        for number in 0..=MOST {
+            reviews.keep(&number.to_string(), held(began));
+        }
+        assert!(reviews.take("0", began).is_none() && reviews.take("1", began).is_some());
+        assert!(reviews.take(&MOST.to_string(), began).is_some());
+    }
+}

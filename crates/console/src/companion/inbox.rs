@@ -1,0 +1,108 @@
+//! The proposals of all boundaries, read at the same time.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use client::commands::inbox::{can_move, myself};
+use client::remote::client::Client;
+use client::remote::proposals::{list, newest};
+use client::terminal::exit::CommandFailure;
+use documents::crypto::digest::StepDigest;
+use documents::record::ident::Name;
+use documents::record::validity::Timestamp;
+use wire::api::view::ProposalView;
+
+use crate::companion::reached::{BoundaryState, ReachedBoundary};
+use crate::companion::signing::Signing;
+
+/// Maximum number of ended proposals of one boundary and one status.
+const MOST_ENDED: usize = 20;
+
+/// The proposals of one boundary.
+#[derive(Debug)]
+pub(super) struct BoundaryInbox {
+    /// What the boundary says about itself.
+    pub(super) state: BoundaryState,
+    /// The approver that the keys belong to, or why no key belongs to one.
+    pub(super) approver: Result<Name, String>,
+    /// Proposals that the signature of this person can advance, the soonest end first.
+    pub(super) mine: Vec<ProposalView>,
+    /// Other pending proposals.
+    pub(super) others: Vec<ProposalView>,
+    /// Approved proposals and running proposals.
+    pub(super) running: Vec<ProposalView>,
+    /// Proposals that ended today, newest first.
+    pub(super) ended: Vec<ProposalView>,
+}
+
+impl BoundaryInbox {
+    fn of(place: &ReachedBoundary, client: &Client, signing: &Signing, now: Timestamp) -> Result<Self, CommandFailure> {
+        let state = place.state(client)?;
+        let approver = signing.keys().and_then(|keys| myself(&keys, &place.trust.rosters()?, client));
+        let pending = list(client, &[("status", "pending")])?;
+        let is_mine = |view: &ProposalView| approver.as_ref().is_ok_and(|approver| can_move(approver, view));
+        let (mut mine, mut others): (Vec<_>, Vec<_>) = pending.into_iter().partition(is_mine);
+        mine.sort_by_key(|view| view.expires_at);
+        others.sort_by_key(|view| view.expires_at);
+        let mut running = list(client, &[("status", "running")])?;
+        running.extend(list(client, &[("status", "approved")])?);
+        let mut ended = Vec::new();
+        for status in ["finished", "denied", "refused"] {
+            ended.extend(newest(client, &[("status", status)], MOST_ENDED)?);
+        }
+        ended.retain(|view| view.ended_at.is_some_and(|at| is_same_day(at, now)));
+        ended.sort_by_key(|view| std::cmp::Reverse(view.ended_at));
+        let approver = approver.map(|approver| approver.name).map_err(|failure| failure.message);
+        Ok(Self { state, approver, mine, others, running, ended })
+    }
+
+    /// Returns the pending proposals of definitions that more than one pending proposal has.
+    pub(super) fn of_one_definition(&self) -> BTreeMap<StepDigest, Vec<&ProposalView>> {
+        let mut all: BTreeMap<StepDigest, Vec<&ProposalView>> = BTreeMap::new();
+        for view in self.mine.iter().chain(&self.others) {
+            all.entry(view.step_digest).or_default().push(view);
+        }
+        all.retain(|_, views| views.len() > 1);
+        all
+    }
+}
+
+/// Returns true if both times are on one day in UTC.
+fn is_same_day(one: Timestamp, other: Timestamp) -> bool {
+    const DAY: i64 = 86_400;
+    one.unix().div_euclid(DAY) == other.unix().div_euclid(DAY)
+}
+
+/// Reads all boundaries at the same time. The result has the order of the list.
+pub(super) async fn read_all(
+    places: &[Arc<ReachedBoundary>],
+    signing: &Arc<Signing>,
+    now: Timestamp,
+) -> Vec<Result<BoundaryInbox, CommandFailure>> {
+    let reads: Vec<_> = places
+        .iter()
+        .map(|place| {
+            let (place, signing) = (place.clone(), signing.clone());
+            tokio::spawn(async move {
+                place.read(move |place, client| BoundaryInbox::of(place, client, &signing, now)).await
+            })
+        })
+        .collect();
+    let mut all = Vec::new();
+    for read in reads {
+        all.push(read.await.unwrap_or_else(|error| Err(CommandFailure::usage(error.to_string()))));
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_ends_at_midnight_of_utc() {
+        let at = |text: &str| text.parse::<Timestamp>().expect("a time");
+        assert!(is_same_day(at("2026-11-20T00:00:00Z"), at("2026-11-20T23:59:59Z")));
+        assert!(!is_same_day(at("2026-11-19T23:59:59Z"), at("2026-11-20T00:00:00Z")));
+    }
+}

@@ -1,0 +1,126 @@
+//! The boundaries of the person, and the requests to them.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use client::commands::global::GlobalOptions;
+use client::home::trusted_rosters::TrustArgs;
+use client::remote::client::Client;
+use client::review::gather::roster_in_force;
+use client::terminal::exit::{CommandFailure, Exit};
+use client::terminal::streams::Terminal;
+use documents::record::ident::BoundaryName;
+use tokio::sync::Semaphore;
+
+use crate::companion::boundary_trust::BoundaryTrust;
+use crate::companion::signing::Signing;
+
+/// Longest time that a page waits for a boundary. The other boundaries of the page don't wait for it.
+pub(super) const PAGE_WAITS: Duration = Duration::from_secs(10);
+/// Maximum number of requests at the same time to one boundary, so that a boundary that hangs holds few threads.
+const AT_ONCE: usize = 8;
+
+/// A boundary that this program reads.
+#[derive(Debug)]
+pub(super) struct ReachedBoundary {
+    /// Name in the list of boundaries, or the address.
+    name: String,
+    /// Name that the boundary states, after the first answer.
+    own_name: Mutex<Option<BoundaryName>>,
+    options: GlobalOptions,
+    /// What the person trusts here.
+    pub(super) trust: BoundaryTrust,
+    signing: Arc<Signing>,
+    /// The client, with its access until that ends. `None` before the first request.
+    client: Mutex<Option<Client>>,
+    places: Arc<Semaphore>,
+}
+
+/// What a boundary says about itself, and whether the person trusts its roster.
+#[derive(Debug, Clone)]
+pub(super) struct BoundaryState {
+    /// Name in the roster.
+    pub(super) name: BoundaryName,
+    /// Version of the roster in force.
+    pub(super) roster: u64,
+    /// True if the person trusts this roster.
+    pub(super) is_trusted: bool,
+}
+
+impl ReachedBoundary {
+    pub(super) fn new(options: GlobalOptions, trust: &TrustArgs, signing: Arc<Signing>) -> Self {
+        let name = options.listed().map_or_else(|| options.url.clone(), |listed| listed.name.clone());
+        let trust = BoundaryTrust::new(&options, trust);
+        Self {
+            name,
+            options,
+            trust,
+            signing,
+            own_name: Mutex::default(),
+            client: Mutex::default(),
+            places: Arc::new(Semaphore::new(AT_ONCE)),
+        }
+    }
+
+    /// Returns the name for pages: the name in the list, or else the name that the boundary has in its roster.
+    pub(super) fn shown_name(&self) -> String {
+        let own = self.own_name.lock().unwrap_or_else(PoisonError::into_inner);
+        own.as_ref().filter(|_| self.options.listed().is_none()).map_or_else(|| self.name.clone(), ToString::to_string)
+    }
+
+    /// Sends requests. The work has its own client, so that it holds no lock while it waits.
+    pub(super) fn with<T>(&self, work: impl FnOnce(&Client) -> Result<T, CommandFailure>) -> Result<T, CommandFailure> {
+        let known = self.client.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let client = match known {
+            Some(client) => client,
+            None => self.options.reviewer(self.signing.key_options(), &Terminal::new(false))?,
+        };
+        let result = work(&client);
+        *self.client.lock().unwrap_or_else(PoisonError::into_inner) = Some(client);
+        result
+    }
+
+    /// Reads what the boundary says about itself.
+    pub(super) fn state(&self, client: &Client) -> Result<BoundaryState, CommandFailure> {
+        let (registry, roster) = roster_in_force(client, &self.trust.rosters()?)?;
+        self.trust.check_id(registry.boundary.id)?;
+        let is_trusted = roster.trusted().is_some_and(|trusted| trusted.digest() == registry.seal.roster);
+        *self.own_name.lock().unwrap_or_else(PoisonError::into_inner) = Some(registry.boundary.name.clone());
+        let version = roster.roster().map_or(0, |roster| roster.version());
+        Ok(BoundaryState { name: registry.boundary.name, roster: version, is_trusted })
+    }
+
+    /// Does work that only reads, on a thread of its own, and waits for a limited time.
+    pub(super) async fn read<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self, &Client) -> Result<T, CommandFailure> + Send + 'static,
+    ) -> Result<T, CommandFailure> {
+        match tokio::time::timeout(PAGE_WAITS, self.act(work)).await {
+            Ok(result) => result,
+            Err(_) => Err(CommandFailure::new(
+                Exit::Unreachable,
+                format!(
+                    "the boundary at {} did not answer within {} s: load the page again, or ask its operator",
+                    self.options.url,
+                    PAGE_WAITS.as_secs()
+                ),
+            )),
+        }
+    }
+
+    /// Does work that may sign, on a thread of its own, and waits until it is done: the person may have to touch a key.
+    /// The work goes on if the browser no longer waits.
+    pub(super) async fn act<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self, &Client) -> Result<T, CommandFailure> + Send + 'static,
+    ) -> Result<T, CommandFailure> {
+        let ended = |what: String| CommandFailure::new(Exit::Unreachable, format!("the work ended too early: {what}"));
+        let place = self.places.clone().acquire_owned().await.map_err(|error| ended(error.to_string()))?;
+        let own = self.clone();
+        let work = tokio::task::spawn_blocking(move || {
+            let _place = place;
+            own.with(|client| work(&own, client))
+        });
+        work.await.map_err(|error| ended(error.to_string()))?
+    }
+}

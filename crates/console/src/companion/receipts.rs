@@ -1,0 +1,79 @@
+//! Receipts and recorded output, checked on this machine.
+
+use client::commands::verify::{JudgedBundle, with_any};
+use client::home::directories::Home;
+use client::home::trusted_rosters::trust_advice;
+use client::remote::client::Client;
+use documents::crypto::digest::{Blake3Digest, ContentDigest};
+use documents::record::ident::ReceiptId;
+use documents::record::receipt::Stream;
+use judgement::audit::bundle_check::VerifyOptions;
+use judgement::audit::report::BundleReport;
+use wire::api::view::ProposalView;
+
+use crate::companion::reached::ReachedBoundary;
+use crate::page::terminal_text::{ColouredText, OutputPainter};
+
+/// Maximum size of a stream that the page shows.
+const MOST_SHOWN: u64 = 1 << 20;
+
+/// A receipt that was checked as `countersign verify` does.
+#[derive(Debug)]
+pub(super) struct CheckedReceipt {
+    /// The report of all checks.
+    pub(super) report: BundleReport,
+    /// Source of the trusted roster.
+    pub(super) trusted_from: String,
+    /// The recorded output, by the name of its stream, or why it is not shown.
+    pub(super) output: Vec<(&'static str, Result<Vec<ColouredText>, String>)>,
+}
+
+/// Fetches the bundle of a receipt and the recorded output, and checks both.
+///
+/// # Errors
+/// Returns why nothing could be verified.
+pub(super) fn check(
+    place: &ReachedBoundary,
+    client: &Client,
+    view: &ProposalView,
+    receipt: &ReceiptId,
+) -> Result<CheckedReceipt, String> {
+    let bundle = client.bytes(&format!("/v1/receipts/{receipt}/bundle")).map_err(|failure| failure.message)?;
+    let trust = place.trust.rosters().map_err(|failure| failure.message)?;
+    let JudgedBundle { trusted, report, .. } =
+        with_any(&bundle, &trust, VerifyOptions::default()).map_err(|untrusted| {
+            let advice = trust_advice(untrusted.first_roster, &Home::of_process().config_words());
+            format!("{}; {advice}", untrusted.message)
+        })?;
+    let approved = report.facts.as_ref().and_then(|facts| facts.approved.as_ref());
+    if approved.is_none_or(|approved| approved.receipt != *receipt) || receipt.proposal() != view.id {
+        return Err("the boundary returned the receipt of another run: don't trust this boundary".to_owned());
+    }
+    let mut output = Vec::new();
+    if let Some(facts) = report.facts.as_ref().filter(|_| report.verified) {
+        for (name, stream) in [("standard output", &facts.output.stdout), ("standard error", &facts.output.stderr)] {
+            if stream.recorded > 0 {
+                output.push((name, recorded(client, stream, view)));
+            }
+        }
+    }
+    Ok(CheckedReceipt { trusted_from: trusted.from.clone(), report, output })
+}
+
+/// Fetches a recorded stream and compares it with the digests in the receipt.
+fn recorded(client: &Client, stream: &Stream, view: &ProposalView) -> Result<Vec<ColouredText>, String> {
+    if stream.recorded > MOST_SHOWN {
+        return Err(format!(
+            "the stream has {} bytes, which is too long for a page: run `countersign output {}`",
+            stream.recorded, view.id
+        ));
+    }
+    let bytes = client.bytes(&format!("/v1/outputs/{}", stream.blake3)).map_err(|failure| failure.message)?;
+    if Blake3Digest::of(&bytes) != stream.blake3 || ContentDigest::of(&bytes) != stream.sha256 {
+        return Err("the output from the boundary does not match the digests in the receipt: don't use it".to_owned());
+    }
+    let mut painter = OutputPainter::default();
+    let mut parts = painter.feed(&bytes);
+    parts.extend(painter.end());
+    Ok(parts)
+}

@@ -1,0 +1,136 @@
+//! The markup of a review: the text of the command, and below it the forms.
+
+use std::time::Duration;
+
+use client::commands::approve::AskedText;
+use client::review::derived::StatementVerdict;
+use client::review::proposal_review::ProposalReview;
+use maud::{Markup, html};
+use wire::api::view::ProposalStatus;
+
+use crate::companion::held::LIFE;
+use crate::companion::signing::MadeReview;
+use crate::companion::views::{companion_page, hidden, path_of, plain, signature_words};
+use crate::page::screen_lines::screen_lines;
+use crate::web::door::Door;
+
+/// What the review page needs.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ReviewView<'a> {
+    /// Seals of the forms.
+    pub(super) door: &'a Door,
+    /// Number of the forms of this page. The page has one number, because it works once, for a signature or a denial.
+    pub(super) number: &'a str,
+    /// Place of the boundary in the list.
+    pub(super) boundary: usize,
+    /// The review.
+    pub(super) made: &'a MadeReview,
+}
+
+impl ReviewView<'_> {
+    /// Returns the page.
+    pub(super) fn page(&self) -> String {
+        let MadeReview { review, view, .. } = self.made;
+        let step = plain(view.step.as_str());
+        let main = html! {
+            h1 { "Review of " (step) }
+            (review_text(review))
+            section aria-labelledby="decide" {
+                h2 #decide { "Your decision" }
+                p { (signature_words(view)) ". This page works once, and for " (LIFE.as_secs() / Duration::from_secs(60).as_secs()) " minutes." }
+                (self.sign_form())
+                (self.deny_form())
+            }
+            details {
+                summary { "Every signed field and every check" }
+                (screen_lines(&review.full(), 3))
+            }
+            p { a href=(path_of("run", self.boundary, view)) { "The state of this proposal" } }
+        };
+        companion_page(&format!("Review of {step}"), main, false)
+    }
+
+    /// Returns the form for a signature, or why there is none.
+    fn sign_form(&self) -> Markup {
+        let MadeReview { review, view, approver } = self.made;
+        if review.found.standing == StatementVerdict::NoTrust {
+            return self.no_form(&format!("you trust no roster for this boundary; {}", review.advice()));
+        }
+        if review.found.standing == StatementVerdict::Unsound {
+            return self.no_form("a check failed or could not be made: see the remarks");
+        }
+        if view.status != ProposalStatus::Pending {
+            return self
+                .no_form(&format!("the proposal is {}: it has all signatures that it needs", view.status.word()));
+        }
+        let approver = match approver {
+            Ok(approver) => approver,
+            Err(why) => return self.no_form(why.trim_start_matches("nothing was signed: ")),
+        };
+        let path = path_of("sign", self.boundary, view);
+        let asked = AskedText::of(review);
+        html! {
+            h3 { "Sign" }
+            form method="post" action=(path) autocomplete="off" {
+                (hidden(self.door, &path, self.number, &review.found.digest.to_string()))
+                div.fields {
+                    @if asked.more > 0 {
+                        div {
+                            label for="more" { "The number of the further remarks above" }
+                            input #more name="more" inputmode="numeric" required aria-describedby="more-hint";
+                            p.hint #more-hint { "The decision says: and N more above" }
+                        }
+                    }
+                    div {
+                        label for="digits" { "The last 8 digits of the digest" }
+                        input #digits name="digits" required autocapitalize="none" spellcheck="false" aria-describedby="digits-hint";
+                        p.hint #digits-hint {
+                            "The digest of what you sign is " code { (review.found.digest.to_string()) }
+                            ". A security key or a passphrase is asked for at the terminal of the program."
+                        }
+                    }
+                }
+                button.main type="submit" { "Sign as " (approver.as_str()) }
+            }
+        }
+    }
+
+    fn no_form(&self, why: &str) -> Markup {
+        html! { div.question role="note" { strong { "You can't sign: " } (plain(why)) "." } }
+    }
+
+    /// Returns the form for a denial.
+    fn deny_form(&self) -> Markup {
+        let MadeReview { review, view, .. } = self.made;
+        if review.found.statement.is_none() {
+            return html! {};
+        }
+        let path = path_of("deny", self.boundary, view);
+        let stops = view.status == ProposalStatus::Running;
+        html! {
+            h3 { "Deny" }
+            form method="post" action=(path) autocomplete="off" {
+                (hidden(self.door, &path, self.number, &review.found.digest.to_string()))
+                div.fields {
+                    div {
+                        label for="reason" { "Reason of a denial" }
+                        input #reason name="reason" aria-describedby="reason-hint";
+                        p.hint #reason-hint { "The proposer, your colleagues and readers of the log can see the reason." }
+                    }
+                    div.row {
+                        input #sure type="checkbox" name="sure" value="yes" required;
+                        label for="sure" { "I know that a denial can't be undone" }
+                    }
+                }
+                button type="submit" { @if stops { "Deny, and end the run" } @else { "Deny" } }
+            }
+        }
+    }
+}
+
+/// Returns the text of the command `countersign review`, with the remarks last, directly above the question.
+pub(super) fn review_text(review: &ProposalReview) -> Markup {
+    html! {
+        section #review aria-label="The review" { (screen_lines(&review.screen(), 2)) }
+    }
+}

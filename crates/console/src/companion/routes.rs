@@ -1,0 +1,330 @@
+//! The requests of the browser.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::extract::{Form, Path, Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{Html, IntoResponse as _, Redirect, Response};
+use axum::routing::{get, post};
+use client::commands::clock::now;
+use client::remote::client::Client;
+use client::remote::proposals::list;
+use client::terminal::exit::{CommandFailure, Exit};
+use documents::crypto::digest::StepDigest;
+use documents::record::code::Code;
+use documents::record::ident::ProposalId;
+use maud::{Markup, html};
+use tokio::sync::Semaphore;
+use wire::api::registry_view::RegistryView;
+use wire::api::view::ProposalView;
+
+use crate::companion::compare_view::{self, compare, fields_of};
+use crate::companion::held::{HeldReview, HeldReviews};
+use crate::companion::inbox::read_all;
+use crate::companion::live::stream;
+use crate::companion::reached::ReachedBoundary;
+use crate::companion::receipts::check;
+use crate::companion::review_view::ReviewView;
+use crate::companion::run_view::{CANCEL_ADVICE, RunView};
+use crate::companion::signing::{SentSignature, Signing};
+use crate::companion::views::{companion_page, inbox, plain, sealed, steps};
+use crate::page::frame::problem;
+use crate::web::door::Door;
+use crate::web::one_use::OpenForms;
+
+/// Maximum number of pages that follow a run at the same time. Each needs a thread.
+const MOST_WATCHERS: usize = 64;
+
+/// What the routes need.
+#[derive(Debug)]
+pub(super) struct Companion {
+    places: Vec<Arc<ReachedBoundary>>,
+    signing: Arc<Signing>,
+    door: Arc<Door>,
+    forms: OpenForms,
+    held: HeldReviews,
+    watchers: Arc<Semaphore>,
+}
+
+type Sent = Form<BTreeMap<String, String>>;
+type Shared = State<Arc<Companion>>;
+
+impl Companion {
+    pub(super) fn new(places: Vec<Arc<ReachedBoundary>>, signing: Arc<Signing>, door: Arc<Door>) -> Self {
+        let watchers = Arc::new(Semaphore::new(MOST_WATCHERS));
+        Self { places, signing, door, forms: OpenForms::default(), held: HeldReviews::default(), watchers }
+    }
+}
+
+/// Returns the routes. Only `sign` and `deny` use a key.
+pub(super) fn routes(companion: Arc<Companion>) -> Router {
+    Router::new()
+        .route("/", get(first))
+        .route("/b/{at}/review/{id}", get(review))
+        .route("/b/{at}/sign/{id}", post(sign))
+        .route("/b/{at}/deny/{id}", post(deny))
+        .route("/b/{at}/compare/{digest}", get(side_by_side))
+        .route("/b/{at}/run/{id}", get(run))
+        .route("/b/{at}/events/{id}", get(events))
+        .route("/b/{at}/stop/{id}", post(stop))
+        .route("/b/{at}/steps", get(list_steps))
+        .fallback(async || *refuse(StatusCode::NOT_FOUND, "No such page", "This program has no page at this address."))
+        .with_state(companion)
+}
+
+/// An answer, or the page that says why there is none.
+type Answer<T> = Result<T, Box<Response>>;
+
+fn refuse(status: StatusCode, title: &str, what: &str) -> Box<Response> {
+    Box::new((status, Html(problem(title, what).into_string())).into_response())
+}
+
+/// Returns the page of a request that failed, with the way back to the proposal.
+fn failed(title: &str, failure: &CommandFailure, way: Markup) -> Box<Response> {
+    let status = match failure.exit {
+        Exit::Unreachable => StatusCode::BAD_GATEWAY,
+        _ if failure.has_code(Code::NotFound) => StatusCode::NOT_FOUND,
+        _ => StatusCode::CONFLICT,
+    };
+    let main = html! { h1 { (title) } div.question role="alert" { (plain(&failure.message)) } (way) };
+    Box::new((status, Html(companion_page(title, main, false))).into_response())
+}
+
+/// Returns the links from a failure back to its proposal.
+fn ways(at: usize, id: &ProposalId) -> Markup {
+    html! {
+        ul {
+            li { a href=(format!("/b/{at}/review/{id}")) { "Load the review again" } }
+            li { a href=(format!("/b/{at}/run/{id}")) { "Show the state of this proposal" } }
+        }
+    }
+}
+
+/// A form that was sent, and that works no second time.
+struct TakenForm {
+    number: String,
+    contents: String,
+}
+
+impl Companion {
+    fn place(&self, at: usize) -> Answer<Arc<ReachedBoundary>> {
+        let what = "Your list has no boundary at this address. The list is read when the program starts.";
+        self.places.get(at).cloned().ok_or_else(|| refuse(StatusCode::NOT_FOUND, "No such boundary", what))
+    }
+
+    /// Takes a form that a page of this program made for this path, once.
+    fn take(&self, path: &str, sent: &BTreeMap<String, String>) -> Answer<TakenForm> {
+        let field = |name: &str| sent.get(name).map_or("", String::as_str);
+        let (number, contents) = (field("form"), field("digest"));
+        if self.door.is_sealed(path, &sealed(number, contents), field("seal")) && self.forms.take(number) {
+            return Ok(TakenForm { number: number.to_owned(), contents: contents.to_owned() });
+        }
+        let what = "This form was sent before, or it does not come from a page that this program made. Nothing was signed \
+            or stopped by this request. Load the page again.";
+        Err(refuse(StatusCode::CONFLICT, "Not done", what))
+    }
+
+    /// Takes the review that the page of the form showed.
+    fn take_review(&self, form: &TakenForm, at: usize, id: &ProposalId) -> Answer<HeldReview> {
+        let held = self.held.take(&form.number, Instant::now());
+        let same = |held: &HeldReview| {
+            held.boundary == at && held.id == *id && held.review.found.digest.to_string() == form.contents
+        };
+        held.filter(same).ok_or_else(|| {
+            let what =
+                "nothing was signed: the page is older than 10 minutes, or many other reviews were opened after it";
+            failed("Load the review again", &CommandFailure::new(Exit::Refused, what), ways(at, id))
+        })
+    }
+}
+
+/// Unites the answer and the refusal of a request.
+fn either(answer: Answer<Response>) -> Response {
+    answer.unwrap_or_else(|refusal| *refusal)
+}
+
+async fn first(State(own): Shared) -> Response {
+    let time = now();
+    let all = read_all(&own.places, &own.signing, time).await;
+    let all: Vec<_> = own.places.iter().map(|place| place.shown_name()).zip(all).collect();
+    Html(inbox(&all, time)).into_response()
+}
+
+async fn review(State(own): Shared, Path((at, id)): Path<(usize, ProposalId)>) -> Response {
+    either(show_review(&own, at, id).await)
+}
+
+async fn show_review(own: &Arc<Companion>, at: usize, id: ProposalId) -> Answer<Response> {
+    let (place, signing, asked) = (own.place(at)?, own.signing.clone(), id.clone());
+    let made = place.read(move |place, client| signing.review(&asked, &place.trust, client)).await;
+    let made = made.map_err(|failure| failed("No review", &failure, ways(at, &id)))?;
+    let number = own.forms.issue();
+    let page = ReviewView { door: &own.door, number: &number, boundary: at, made: &made }.page();
+    own.held.keep(&number, HeldReview { boundary: at, id, review: made.review, made: Instant::now() });
+    Ok(Html(page).into_response())
+}
+
+async fn sign(State(own): Shared, Path((at, id)): Path<(usize, ProposalId)>, Form(sent): Sent) -> Response {
+    either(sign_held(&own, at, id, sent).await)
+}
+
+async fn sign_held(
+    own: &Arc<Companion>,
+    at: usize,
+    id: ProposalId,
+    sent: BTreeMap<String, String>,
+) -> Answer<Response> {
+    let place = own.place(at)?;
+    let form = own.take(&format!("/b/{at}/sign/{id}"), &sent)?;
+    let held = own.take_review(&form, at, &id)?;
+    let typed: Vec<&str> =
+        ["more", "digits"].into_iter().filter_map(|name| sent.get(name)).map(|text| text.trim()).collect();
+    let (typed, signing) = (typed.join(" "), own.signing.clone());
+    let done = place.act(move |place, client| signing.approve(held, &typed, &place.trust, client)).await;
+    after_signature(done, at, &id)
+}
+
+async fn deny(State(own): Shared, Path((at, id)): Path<(usize, ProposalId)>, Form(sent): Sent) -> Response {
+    either(deny_held(&own, at, id, sent).await)
+}
+
+async fn deny_held(
+    own: &Arc<Companion>,
+    at: usize,
+    id: ProposalId,
+    sent: BTreeMap<String, String>,
+) -> Answer<Response> {
+    let place = own.place(at)?;
+    if !sent.contains_key("sure") {
+        let what = "nothing was signed: tick the box which says that a denial can't be undone";
+        return Err(failed("Not denied", &CommandFailure::usage(what), ways(at, &id)));
+    }
+    let form = own.take(&format!("/b/{at}/deny/{id}"), &sent)?;
+    let held = own.take_review(&form, at, &id)?;
+    let (reason, signing) = (sent.get("reason").map_or("", |text| text.trim()).to_owned(), own.signing.clone());
+    let done = place.act(move |place, client| signing.deny(held, &reason, &place.trust, client)).await;
+    after_signature(done, at, &id)
+}
+
+fn after(at: usize, id: &ProposalId) -> Response {
+    Redirect::to(&format!("/b/{at}/run/{id}")).into_response()
+}
+
+/// Returns the answer to a signature, or the page that says why nothing was signed.
+fn after_signature(done: Result<SentSignature, CommandFailure>, at: usize, id: &ProposalId) -> Answer<Response> {
+    match done {
+        Ok(SentSignature(Ok(_))) => Ok(after(at, id)),
+        Ok(SentSignature(Err(failure))) => {
+            Err(failed("Signed, but the boundary did not confirm the signature", &failure, ways(at, id)))
+        }
+        Err(failure) => Err(failed("Nothing was signed", &failure, ways(at, id))),
+    }
+}
+
+async fn side_by_side(State(own): Shared, Path((at, digest)): Path<(usize, StepDigest)>) -> Response {
+    either(show_side_by_side(&own, at, digest).await)
+}
+
+async fn show_side_by_side(own: &Arc<Companion>, at: usize, digest: StepDigest) -> Answer<Response> {
+    let place = own.place(at)?;
+    let read = place.read(move |_, client| {
+        let mut views = list(client, &[("status", "pending")])?;
+        views.retain(|view| view.step_digest == digest);
+        let more = views.len().saturating_sub(compare_view::MOST);
+        views.truncate(compare_view::MOST);
+        let fields = views.iter().map(fields_of).collect::<Result<Vec<_>, _>>()?;
+        Ok((views, fields, more))
+    });
+    let (views, fields, more) = read.await.map_err(|failure| failed("No comparison", &failure, html! {}))?;
+    if views.is_empty() {
+        let what = "No proposal of this definition is pending any more.";
+        return Err(refuse(StatusCode::NOT_FOUND, "No comparison", what));
+    }
+    Ok(Html(compare(at, &place.shown_name(), &views, &fields, more)).into_response())
+}
+
+async fn run(State(own): Shared, Path((at, id)): Path<(usize, ProposalId)>) -> Response {
+    either(show_run(&own, at, id).await)
+}
+
+async fn show_run(own: &Arc<Companion>, at: usize, id: ProposalId) -> Answer<Response> {
+    let place = own.place(at)?;
+    let read = place.read(move |place, client| {
+        let view = view_of(client, &id)?;
+        let receipt = view.receipt.clone().map(|receipt| check(place, client, &view, &receipt));
+        Ok((view, receipt))
+    });
+    let (view, receipt) = read.await.map_err(|failure| failed("Not read", &failure, html! {}))?;
+    let number = own.forms.issue();
+    let receipt = receipt.as_ref();
+    let name = place.shown_name();
+    let shown = RunView { door: &own.door, number: &number, boundary: at, name: &name, view: &view, receipt };
+    Ok(Html(shown.page()).into_response())
+}
+
+/// Reads a proposal, and checks that the boundary returned this proposal.
+fn view_of(client: &Client, id: &ProposalId) -> Result<ProposalView, CommandFailure> {
+    let view: ProposalView = client.get(&format!("/v1/proposals/{id}"))?;
+    if view.id == *id {
+        return Ok(view);
+    }
+    let what = format!("this page asked for {id}, but the boundary returned {}: don't trust this boundary", view.id);
+    Err(CommandFailure::new(Exit::Refused, what))
+}
+
+async fn events(
+    State(own): Shared,
+    Path((at, id)): Path<(usize, ProposalId)>,
+    Query(query): Query<BTreeMap<String, String>>,
+    headers: HeaderMap,
+) -> Response {
+    let last = headers.get("last-event-id").and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let after = last.or_else(|| query.get("after").cloned()).and_then(|text| text.parse().ok());
+    let watched = own.place(at).and_then(|place| {
+        let what = "Too many pages follow runs at the moment. Close some of them, then load this page again.";
+        let watcher = own.watchers.clone().try_acquire_owned();
+        watcher
+            .map(|watcher| stream(place, id, after, watcher))
+            .map_err(|_| refuse(StatusCode::SERVICE_UNAVAILABLE, "Too many pages", what))
+    });
+    either(watched)
+}
+
+async fn stop(State(own): Shared, Path((at, id)): Path<(usize, ProposalId)>, Form(sent): Sent) -> Response {
+    either(stop_once(&own, at, id, sent).await)
+}
+
+async fn stop_once(
+    own: &Arc<Companion>,
+    at: usize,
+    id: ProposalId,
+    sent: BTreeMap<String, String>,
+) -> Answer<Response> {
+    let place = own.place(at)?;
+    own.take(&format!("/b/{at}/stop/{id}"), &sent)?;
+    let asked = id.clone();
+    let done =
+        place.act(move |_, client| client.post_nothing::<ProposalView>(&format!("/v1/proposals/{asked}/cancellation")));
+    match done.await {
+        Ok(_) => Ok(after(at, &id)),
+        Err(failure) if failure.has_code(Code::Forbidden) => {
+            let message = format!("{}; {CANCEL_ADVICE}", failure.message);
+            Err(failed("Not cancelled", &CommandFailure { message, ..failure }, ways(at, &id)))
+        }
+        Err(failure) => Err(failed("Not cancelled", &failure, ways(at, &id))),
+    }
+}
+
+async fn list_steps(State(own): Shared, Path(at): Path<usize>) -> Response {
+    either(show_steps(&own, at).await)
+}
+
+async fn show_steps(own: &Arc<Companion>, at: usize) -> Answer<Response> {
+    let place = own.place(at)?;
+    let registry = place.read(|_, client| client.get::<RegistryView>("/v1/registry")).await;
+    let registry = registry.map_err(|failure| failed("Not read", &failure, html! {}))?;
+    Ok(Html(steps(&place.shown_name(), &registry)).into_response())
+}

@@ -1,0 +1,616 @@
+//! `countersign console`: the companion of approvers, over real HTTP and against a real boundary.
+
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use crate::support::pages::{PageReply, Pages, ask, form_of, text_of};
+use crate::support::people::{Key, alice, bob, dora, mallory};
+use crate::support::{SMALL, World, id_of, runbook, said, wait_for};
+
+/// Returns the command line of a person with this key, who trusts the roster of the boundary.
+fn person(world: &World, key: &Key, words: &[&str]) -> Command {
+    let name = format!("{}.pem", key.name);
+    world.write(&name, key.secret.to_pkcs8_v1_pem().as_str());
+    let mut command = world.program(words);
+    command.args(["--roster", world.started["roster"].as_str().expect("a digest"), "--key"]).arg(world.path(&name));
+    command
+}
+
+fn open(world: &World, key: &Key) -> Pages {
+    open_at(world, key, &world.wire.url)
+}
+
+fn open_at(world: &World, key: &Key, url: &str) -> Pages {
+    Pages::start(person(world, key, &["console", "--url", url]))
+}
+
+/// Returns the last 8 digits of the digest of a proposal.
+fn digits(proposal: &Value) -> String {
+    let digest = proposal["digest"].as_str().expect("a digest");
+    digest[digest.len() - 8..].to_owned()
+}
+
+fn review_path(proposal: &Value) -> String {
+    format!("/b/0/review/{}", id_of(proposal))
+}
+
+fn sign_path(proposal: &Value) -> String {
+    format!("/b/0/sign/{}", id_of(proposal))
+}
+
+/// Loads the review, and sends its form with these digits.
+fn sign(pages: &Pages, proposal: &Value, typed: &str) -> PageReply {
+    let review = pages.get(&review_path(proposal)).body;
+    let form = form_of(&review, &sign_path(proposal)).unwrap_or_else(|| panic!("no form: {review}"));
+    pages.post(&sign_path(proposal), &format!("{form}&digits={typed}"))
+}
+
+fn signatures(world: &World, proposal: &Value) -> u64 {
+    world.show(id_of(proposal))["approvals"]["have"].as_u64().expect("a number")
+}
+
+fn page_until(pages: &Pages, path: &str, wanted: &str) -> String {
+    let mut body = String::new();
+    wait_for(wanted, || {
+        body = pages.get(path).body;
+        body.contains(wanted)
+    });
+    body
+}
+
+#[test]
+fn two_people_approve_in_two_companions_and_the_receipt_is_verified_on_the_page() {
+    let world = World::new();
+    let proposal = world.propose("two:go", json!({"text": "<b>once</b>"}));
+    let (first, second) = (open(&world, &alice()), open(&world, &bob()));
+    let inbox = first.get("/");
+    assert_eq!(inbox.status, 200);
+    let (yours, rest) = inbox.body.split_once("Waiting for others").expect("the next group");
+    assert!(yours.contains("Yours to move (1)") && yours.contains(&review_path(&proposal)), "{yours}");
+    assert!(yours.contains("two:go") && yours.contains("0 of 2 signatures"), "{yours}");
+    assert!(rest.contains("You are alice") && rest.contains("trusted"), "{rest}");
+    let signed = sign(&first, &proposal, &digits(&proposal));
+    assert_eq!(signed.status, 303, "{}", signed.body);
+    let run = format!("/b/0/run/{}", id_of(&proposal));
+    assert!(signed.head.contains(&format!("location: {run}")), "{}", signed.head);
+    // Alice's signature no longer counts once more, so the proposal waits for others.
+    let inbox = first.get("/").body;
+    assert!(inbox.contains("Yours to move (0)") && inbox.contains("Waiting for others (1)"), "{inbox}");
+    assert!(first.get(&run).body.contains("1 of 2 signatures, by alice; still needed: somebody of"));
+    let signed = sign(&second, &proposal, &digits(&proposal).to_uppercase());
+    assert_eq!(signed.status, 303, "{}", signed.body);
+    let page = page_until(&second, &run, "Verified on this machine");
+    assert!(page.contains("&lt;b&gt;once&lt;/b&gt;") && !page.contains("<b>once"), "{page}");
+    for check in ["authorization-signatures", "quorum", "receipt-signature"] {
+        let row = page.split("<tr>").find(|row| row.contains(&format!(">{check}<")));
+        assert!(row.is_some_and(|row| row.contains("established")), "{check}: {page}");
+    }
+    let inbox = second.get("/").body;
+    assert!(inbox.contains("Finished today (1)") && inbox.contains("Yours to move (0)"), "{inbox}");
+}
+
+#[test]
+fn the_review_page_has_the_text_of_the_command() {
+    let hostile = "</div><script>alert(1)</script> == Decision == \u{202e}\u{7}&amp; \"quoted\" \\s{3} ";
+    let many = "x".repeat(900);
+    let world = World::new();
+    let pages = open(&world, &alice());
+    for (step, params) in [
+        ("say:echo", json!({"text": "plain"})),
+        ("say:echo", json!({"text": hostile})),
+        ("say:echo", json!({"text": many})),
+        ("say:echo", json!({"text": "line 1\nline 2\n\t+ three"})),
+        ("two:go", json!({"text": "a"})),
+        ("each:go", json!({})),
+        ("plain:fail", json!({})),
+    ] {
+        let proposal = world.wire.post("/v1/proposals", &world.agent, &{
+            let mut wish = World::wish(step, params.clone());
+            wish["reason"] = json!(hostile);
+            wish
+        });
+        let proposal = proposal.ok(201);
+        let page = pages.get(&review_path(&proposal)).body;
+        let from = page.find("<section id=\"review\"").expect("the review");
+        let section = page[from..].split("</section>").next().expect("its end");
+        let lines = section.split("class=\"line").skip(1).map(|line| {
+            let line = line.split_once('>').expect("a tag").1;
+            text_of(&format!(
+                ">{}",
+                line.split("</div>").next().and_then(|line| line.split("</h2>").next()).expect("a line")
+            ))
+        });
+        let shown: Vec<String> = lines.collect();
+        let command = person(&world, &alice(), &["review", id_of(&proposal), "--url", &world.wire.url]).output();
+        let command = command.expect("it starts");
+        assert_eq!(command.status.code(), Some(0), "{}", said(&command));
+        let mut wanted: Vec<String> = Vec::new();
+        for line in String::from_utf8(command.stdout).expect("UTF-8").lines() {
+            // A line that is wrapped continues after `+ `.
+            match line.trim_start().strip_prefix("+ ") {
+                Some(rest) if !wanted.is_empty() => wanted.last_mut().expect("a line").push_str(rest),
+                _ => wanted.push(line.to_owned()),
+            }
+        }
+        // The time that is left changes from one second to the next.
+        let timeless = |lines: &[String]| -> Vec<String> {
+            lines.iter().filter(|line| !line.contains(" left") && !line.contains(" ago")).cloned().collect()
+        };
+        assert_eq!(timeless(&shown), timeless(&wanted), "{params}");
+        assert!(shown.len() > 10 && !page.contains("<script>alert"), "{page}");
+        assert!(page.is_ascii(), "every character of a boundary is escaped");
+        assert_eq!(world.deny(&proposal, &alice()).status, 200);
+    }
+}
+
+#[test]
+fn a_page_signs_only_with_its_own_digits_and_only_once() {
+    let world = World::new();
+    let (proposal, other) = (world.propose("two:go", json!({})), world.propose("two:go", json!({"text": "other"})));
+    let pages = open(&world, &alice());
+    let (path, right) = (sign_path(&proposal), digits(&proposal));
+    for wrong in ["", "00000000", &right[1..], &digits(&other), &format!("{right} {right}")] {
+        let reply = sign(&pages, &proposal, &wrong.replace(' ', "+"));
+        assert!(reply.status == 409 && reply.body.contains("nothing was signed"), "{wrong:?}: {}", reply.body);
+        assert!(reply.body.contains("Load the review again"), "{}", reply.body);
+    }
+    let review = pages.get(&review_path(&proposal)).body;
+    let form = form_of(&review, &path).expect("a form");
+    let (digest, other_digest) = (proposal["digest"].as_str().expect("text"), other["digest"].as_str().expect("text"));
+    let encoded = |digest: &str| digest.replace(':', "%3A");
+    for (what, body) in [
+        ("no seal", form.split("&seal=").next().expect("a part").to_owned()),
+        ("a changed seal", format!("{}0", &form[..form.len() - 1])),
+        ("the digest of another proposal", form.replace(&encoded(digest), &encoded(other_digest))),
+        ("the number of another form", form.replacen("form=", "form=9", 1)),
+        ("a form for another path", form_of(&review, &path.replace("/sign/", "/deny/")).expect("a form")),
+    ] {
+        let reply = pages.post(&path, &format!("{body}&digits={right}"));
+        assert!(reply.status == 409 && reply.body.contains("Nothing was signed"), "{what}: {}", reply.body);
+    }
+    // A form of this page at the address of another proposal.
+    let reply = pages.post(&sign_path(&other), &format!("{form}&digits={}", digits(&other)));
+    assert_eq!(reply.status, 409, "{}", reply.body);
+    assert_eq!((signatures(&world, &proposal), signatures(&world, &other)), (0, 0));
+    // None of these requests used the form.
+    let body = format!("{form}&digits={right}");
+    assert_eq!(pages.post(&path, &body).status, 303);
+    let again = pages.post(&path, &body);
+    assert!(again.status == 409 && again.body.contains("was sent before"), "{}", again.body);
+    assert_eq!(signatures(&world, &proposal), 1);
+    // A page works for a signature or for a denial, not for both.
+    let review = pages.get(&review_path(&other)).body;
+    let (sign_form, deny) = (form_of(&review, &sign_path(&other)), sign_path(&other).replace("/sign/", "/deny/"));
+    let deny_form = form_of(&review, &deny).expect("a form");
+    let reply = pages.post(&sign_path(&other), &format!("{}&digits=00000000", sign_form.expect("a form")));
+    assert_eq!(reply.status, 409);
+    assert_eq!(pages.post(&deny, &format!("{deny_form}&reason=x&sure=yes")).status, 409);
+    assert_eq!(world.show(id_of(&other))["status"], "pending");
+}
+
+#[test]
+fn a_request_from_another_place_signs_nothing_and_reads_nothing() {
+    let world = World::new();
+    let proposal = world.propose("plain:true", json!({}));
+    let pages = open(&world, &alice());
+    let path = sign_path(&proposal);
+    let form = form_of(&pages.get(&review_path(&proposal)).body, &path).expect("a form");
+    let body = format!("{form}&digits={}", digits(&proposal));
+    let (own, host) = (pages.headers(), pages.host.clone());
+    for (what, headers, status) in [
+        ("another host", own.replace(&format!("host: {host}"), "host: evil.example"), 421),
+        ("the number of the address", own.replace(&format!("host: {host}"), "host: 127.0.0.1"), 421),
+        ("another origin", own.replace("origin: http://", "origin: http://evil."), 403),
+        ("a sandboxed frame", own.replace(&format!("origin: http://{host}"), "origin: null"), 403),
+        ("no origin", own.replace(&format!("origin: http://{host}\r\n"), ""), 403),
+        ("no cookie", own.replace(&format!("cookie: {}\r\n", pages.cookie), ""), 401),
+        ("another cookie", own.replace(&pages.cookie, "countersign_pages=00"), 401),
+    ] {
+        let reply = ask(&host, "POST", &path, &headers, &body);
+        assert_eq!(reply.status, status, "{what}: {}", reply.body);
+    }
+    for path in ["/".to_owned(), review_path(&proposal), format!("/b/0/events/{}", id_of(&proposal))] {
+        let outside = ask(&host, "GET", &path, &format!("host: {host}\r\n"), "");
+        assert!(outside.status == 401 && !outside.body.contains("plain:true"), "{path}: {}", outside.body);
+    }
+    for path in ["/".to_owned(), review_path(&proposal)] {
+        let inside = pages.get(&path);
+        assert!(inside.head.contains("frame-ancestors 'none'") && inside.head.contains("no-store"), "{}", inside.head);
+    }
+    // A companion that was started later has other seals.
+    let later = open(&world, &alice());
+    assert_eq!(later.post(&path, &body).status, 409);
+    assert_eq!(signatures(&world, &proposal), 0);
+    assert_eq!(pages.post(&path, &body).status, 303);
+}
+
+/// A boundary between the companion and the real boundary, which answers one proposal with the statement of another.
+struct LyingBoundary {
+    url: String,
+    lies: Arc<AtomicBool>,
+    signed: Arc<AtomicUsize>,
+    last: Arc<Mutex<Vec<u8>>>,
+}
+
+impl LyingBoundary {
+    /// Answers `GET path` with `lie` as soon as the lie begins. All other requests reach the real boundary.
+    fn start(world: &World, path: String, lie: Value) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let own = Self { url, lies: Arc::default(), signed: Arc::default(), last: Arc::default() };
+        let (lies, signed, last) = (own.lies.clone(), own.signed.clone(), own.last.clone());
+        let real = world.wire.address().to_owned();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let (lies, signed, last) = (lies.clone(), signed.clone(), last.clone());
+                let (real, path, lie) = (real.clone(), path.clone(), lie.to_string());
+                std::thread::spawn(move || {
+                    let Some((head, body)) = request(&stream) else { return };
+                    if head.starts_with("POST ") && head.contains("/signatures ") {
+                        signed.fetch_add(1, Ordering::SeqCst);
+                        *last.lock().expect("not poisoned") = body.clone();
+                    }
+                    let mut stream = stream;
+                    if lies.load(Ordering::SeqCst) && head.starts_with(&format!("GET {path} ")) {
+                        let length = lie.len();
+                        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n";
+                        let _ = stream.write_all(format!("{head}content-length: {length}\r\n\r\n{lie}").as_bytes());
+                        return;
+                    }
+                    // The boundary answers only under its own address.
+                    let own = stream.local_addr().expect("an address").to_string();
+                    let head = head.replacen(&own, &real, 1);
+                    let mut upstream = TcpStream::connect(real).expect("the boundary");
+                    let head = head.replacen("\r\n", "\r\nconnection: close\r\n", 1);
+                    upstream.write_all(head.as_bytes()).and_then(|()| upstream.write_all(&body)).expect("sent");
+                    let mut answer = Vec::new();
+                    let _ = upstream.read_to_end(&mut answer);
+                    let _ = stream.write_all(&answer);
+                });
+            }
+        });
+        own
+    }
+}
+
+/// Reads one request: its head and its body.
+fn request(mut stream: &TcpStream) -> Option<(String, Vec<u8>)> {
+    let (mut bytes, mut piece) = (Vec::new(), [0; 4096]);
+    let end = loop {
+        if let Some(end) = bytes.windows(4).position(|part| part == b"\r\n\r\n") {
+            break end + 4;
+        }
+        let read = stream.read(&mut piece).ok().filter(|read| *read > 0)?;
+        bytes.extend_from_slice(&piece[..read]);
+    };
+    let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+    let length =
+        head.to_ascii_lowercase().split("content-length: ").nth(1).and_then(|rest| rest.lines().next()?.parse().ok());
+    while bytes.len() < end + length.unwrap_or(0) {
+        let read = stream.read(&mut piece).ok().filter(|read| *read > 0)?;
+        bytes.extend_from_slice(&piece[..read]);
+    }
+    Some((head, bytes[end..].to_vec()))
+}
+
+#[test]
+fn a_boundary_that_returns_another_statement_later_gets_no_signature_for_it() {
+    let world = World::new();
+    let (shown, other) = (world.propose("two:go", json!({})), world.propose("two:go", json!({"text": "other"})));
+    let path = format!("/v1/proposals/{}", id_of(&shown));
+    let mut with_other_statement = other.clone();
+    with_other_statement["id"] = shown["id"].clone();
+    let mut with_old_digest = with_other_statement.clone();
+    with_old_digest["digest"] = shown["digest"].clone();
+    for (what, lie) in [
+        ("another proposal", other.clone()),
+        ("another statement under the id", with_other_statement),
+        ("another statement under the digest", with_old_digest),
+    ] {
+        let boundary = LyingBoundary::start(&world, path.clone(), lie);
+        let pages = open_at(&world, &alice(), &boundary.url);
+        let page = pages.get(&review_path(&shown)).body;
+        let form = form_of(&page, &sign_path(&shown)).unwrap_or_else(|| panic!("{what}: no form: {page}"));
+        boundary.lies.store(true, Ordering::SeqCst);
+        let reply = pages.post(&sign_path(&shown), &format!("{form}&digits={}", digits(&shown)));
+        assert!(reply.status == 409 && reply.body.contains("<h1>Nothing was signed</h1>"), "{what}: {}", reply.body);
+        assert_eq!(boundary.signed.load(Ordering::SeqCst), 0, "{what}");
+        // The page of the lie has no form for the bytes that were never shown.
+        let lied = pages.get(&review_path(&shown)).body;
+        assert!(form_of(&lied, &sign_path(&shown)).is_none(), "{what}: {lied}");
+    }
+    assert_eq!((signatures(&world, &shown), signatures(&world, &other)), (0, 0));
+    // A boundary that tells the truth gets a signature over exactly the bytes of the page.
+    let honest = LyingBoundary::start(&world, path, Value::Null);
+    let pages = open_at(&world, &alice(), &honest.url);
+    assert_eq!(sign(&pages, &shown, &digits(&shown)).status, 303);
+    let sent: Value = serde_json::from_slice(&honest.last.lock().expect("not poisoned")).expect("JSON");
+    let payload = STANDARD.decode(shown["payload"].as_str().expect("a payload")).expect("base64");
+    assert_eq!(sent["signatures"], json!([alice().sign(&payload)]));
+}
+
+#[test]
+fn a_proposal_that_ended_or_is_not_sound_gets_no_signature() {
+    let world = World::new();
+    let pages = open(&world, &alice());
+    // A colleague denied between the review and the signature.
+    let proposal = world.propose("plain:true", json!({}));
+    let form = form_of(&pages.get(&review_path(&proposal)).body, &sign_path(&proposal)).expect("a form");
+    assert_eq!(world.deny(&proposal, &bob()).status, 200);
+    let reply = pages.post(&sign_path(&proposal), &format!("{form}&digits={}", digits(&proposal)));
+    assert!(reply.status == 409 && reply.body.contains("was denied by bob"), "{}", reply.body);
+    let over = pages.get(&review_path(&proposal));
+    assert!(over.status == 409 && over.body.contains("was denied by bob"), "{}", over.body);
+    // Without a trusted roster, the page has no form, and says how to get trust.
+    let proposal = world.propose("plain:true", json!({}));
+    world.write("dora.pem", dora().secret.to_pkcs8_v1_pem().as_str());
+    let mut command = world.program(&["console", "--url", &world.wire.url, "--key"]);
+    command.arg(world.path("dora.pem"));
+    let untrusting = Pages::start(command);
+    let page = untrusting.get(&review_path(&proposal)).body;
+    assert!(form_of(&page, &sign_path(&proposal)).is_none(), "{page}");
+    assert!(page.contains("You can't sign") && page.contains("you trust no roster for this boundary"), "{page}");
+    assert!(page.contains("NOT TO BE SIGNED") && page.contains("over another channel"), "{page}");
+    assert!(untrusting.get("/").body.contains("not trusted"));
+    // A key that is in no roster signs nothing.
+    let stranger = Pages::start({
+        let mut command = person(&world, &mallory(), &["console", "--url", &world.wire.url]);
+        command.env("COUNTERSIGN_TOKEN", &world.reader);
+        command
+    });
+    let page = stranger.get(&review_path(&proposal)).body;
+    assert!(page.contains("is no approver&#39;s key") || page.contains("is no approver's key"), "{page}");
+    assert!(form_of(&page, &sign_path(&proposal)).is_none(), "{page}");
+    assert_eq!(signatures(&world, &proposal), 0);
+    // An address that names no proposal is a page too.
+    let none = pages.get("/b/0/review/prp_019aa0b0-5c00-7000-8000-000000000001");
+    assert!(none.status == 404 && none.body.contains("No review"), "{} {}", none.status, none.body);
+    assert_eq!(pages.get("/b/9/steps").status, 404);
+}
+
+#[test]
+fn a_denial_with_its_reason_reaches_the_agent() {
+    let world = World::new();
+    let proposal = world.propose("plain:true", json!({}));
+    let pages = open(&world, &alice());
+    let path = format!("/b/0/deny/{}", id_of(&proposal));
+    let form = form_of(&pages.get(&review_path(&proposal)).body, &path).expect("a form");
+    let unsure = pages.post(&path, &format!("{form}&reason=no"));
+    assert!(unsure.status == 409 && unsure.body.contains("tick the box"), "{}", unsure.body);
+    assert_eq!(world.show(id_of(&proposal))["status"], "pending");
+    let reply = pages.post(&path, &format!("{form}&reason=not+%3Cb%3Enow%3C/b%3E&sure=yes"));
+    assert_eq!(reply.status, 303, "{}", reply.body);
+    let seen = world.wire.get(&format!("/v1/proposals/{}", id_of(&proposal)), &world.agent).ok(200);
+    assert_eq!((&seen["status"], &seen["denials"][0]["reason"]), (&json!("denied"), &json!("not <b>now</b>")));
+    assert_eq!(seen["denials"][0]["approver"], "alice");
+    let page = pages.get(&format!("/b/0/run/{}", id_of(&proposal))).body;
+    assert!(page.contains("alice's words") || page.contains("alice&#39;s words"), "{page}");
+    assert!(page.contains("not &lt;b&gt;now&lt;/b&gt;") && !page.contains("<b>now"), "{page}");
+}
+
+#[test]
+fn output_appears_while_the_step_runs_and_a_denial_ends_the_run() {
+    let world = World::new();
+    let proposal = world.propose("plain:wait", json!({}));
+    let pages = open(&world, &alice());
+    assert_eq!(sign(&pages, &proposal, &digits(&proposal)).status, 303);
+    world.until(id_of(&proposal), "running");
+    let run = format!("/b/0/run/{}", id_of(&proposal));
+    let page = pages.get(&run).body;
+    let events = format!("/b/0/events/{}", id_of(&proposal));
+    assert!(page.contains(&format!("data-events=\"{events}\"")) && page.contains("http-equiv=\"refresh\""), "{page}");
+    let streamed = pages.stream_until(&events, "started");
+    assert!(streamed.contains("text/event-stream") && streamed.contains("\"type\":\"output\""), "{streamed}");
+    // An approver can't cancel, and the page says what an approver does instead.
+    let stop = format!("/b/0/stop/{}", id_of(&proposal));
+    let form = form_of(&page, &stop).expect("a form");
+    let refused = pages.post(&stop, &form);
+    assert!(refused.status == 409 && refused.body.contains("deny it on its review page"), "{}", refused.body);
+    assert_eq!(pages.post(&stop, &form).status, 409, "the form works once");
+    let deny = format!("/b/0/deny/{}", id_of(&proposal));
+    let review = pages.get(&review_path(&proposal)).body;
+    assert!(form_of(&review, &sign_path(&proposal)).is_none() && review.contains("Deny, and end the run"), "{review}");
+    let form = form_of(&review, &deny).expect("a form");
+    assert_eq!(pages.post(&deny, &format!("{form}&reason=stop&sure=yes")).status, 303);
+    let page = page_until(&pages, &run, "Verified on this machine");
+    assert!(page.contains("started") && !page.contains("data-events"), "{page}");
+}
+
+#[test]
+fn an_operator_cancels_on_the_page_of_the_proposal() {
+    let world = World::new();
+    let proposal = world.propose("plain:true", json!({}));
+    let oscar = crate::support::people::oscar();
+    let pages = open(&world, &oscar);
+    let stop = format!("/b/0/stop/{}", id_of(&proposal));
+    let page = pages.get(&format!("/b/0/run/{}", id_of(&proposal))).body;
+    assert_eq!(pages.post(&stop, &form_of(&page, &stop).expect("a form")).status, 303);
+    assert_eq!(world.show(id_of(&proposal))["status"], "cancelled");
+}
+
+#[test]
+fn proposals_of_one_definition_stand_side_by_side_and_are_signed_each_by_itself() {
+    let world = World::new();
+    let one = world.propose("two:go", json!({"text": "<i>one</i>"}));
+    let two = world.propose("two:go", json!({"text": "two"}));
+    world.propose("plain:true", json!({}));
+    let pages = open(&world, &alice());
+    let inbox = pages.get("/").body;
+    let path = format!("/b/0/compare/{}", one["step_digest"].as_str().expect("a digest"));
+    assert!(inbox.contains(&format!("href=\"{path}\"")) && inbox.contains("Compare 2 proposals of two:go"), "{inbox}");
+    assert_eq!(inbox.matches("/compare/").count(), 1, "one proposal has nothing to compare");
+    let page = pages.get(&path).body;
+    assert!(page.contains("&lt;i&gt;one&lt;/i&gt;") && page.contains("two") && !page.contains("<i>"), "{page}");
+    let rows: Vec<&str> = page.split("<th scope=\"row\">").skip(1).collect();
+    assert!(rows[0].contains("params.text"), "{}", rows[0]);
+    assert!(rows.iter().all(|row| !row.contains("boundary.name")), "equal fields are not listed: {page}");
+    for proposal in [&one, &two] {
+        assert!(page.contains(&review_path(proposal)), "{page}");
+    }
+    assert!(!page.contains("<form"), "nothing is signed on this page");
+    assert_eq!(pages.get("/b/0/compare/nonsense").status, 400);
+}
+
+/// Writes the list of boundaries of the person whose home directory the world has.
+fn list(world: &World, text: &str) {
+    world.write("home/.config/countersign/boundaries.toml", text);
+    let directory = world.path("home/.config/countersign");
+    std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o700)).expect("mode");
+}
+
+/// Returns the entry of the world in the list.
+fn entry(world: &World, name: &str, url: &str, id: &str) -> String {
+    let roster = world.started["roster"].as_str().expect("a digest");
+    format!("[[boundary]]\nname = \"{name}\"\nurl = \"{url}\"\nid = \"{id}\"\nroster = \"{roster}\"\n")
+}
+
+/// Returns the command line of alice, with her list of boundaries.
+fn listed(world: &World, words: &[&str]) -> Command {
+    world.write("alice.pem", alice().secret.to_pkcs8_v1_pem().as_str());
+    let mut command = world.program(words);
+    command.arg("--key").arg(world.path("alice.pem"));
+    command
+}
+
+#[test]
+fn a_boundary_that_does_not_answer_is_named_and_the_others_are_shown() {
+    let world = World::new();
+    let proposal = world.propose("plain:true", json!({}));
+    let id =
+        world.wire.get("/v1/registry", &world.reader).ok(200)["boundary"]["id"].as_str().expect("an id").to_owned();
+    let other = format!("sha256:{}", "b".repeat(64));
+    let (url, gone) = (world.wire.url.clone(), "http://127.0.0.1:1");
+    list(
+        &world,
+        &[entry(&world, "gone", gone, &id), entry(&world, "prod", &url, &id), entry(&world, "moved", &url, &other)]
+            .concat(),
+    );
+    let pages = Pages::start(listed(&world, &["console"]));
+    let inbox = pages.get("/").body;
+    let path = format!("/b/1/review/{}", id_of(&proposal));
+    assert!(inbox.contains("Yours to move (1)") && inbox.contains(&path), "{inbox}");
+    assert!(inbox.contains("<strong>gone</strong>: not read.") && inbox.contains("can't be reached"), "{inbox}");
+    // A boundary whose id changed is refused, also on the page of a proposal.
+    assert!(inbox.contains("<strong>moved</strong>: not read.") && inbox.contains(&other), "{inbox}");
+    let moved = pages.get(&format!("/b/2/review/{}", id_of(&proposal)));
+    assert!(moved.status == 409 && moved.body.contains("your list states the id"), "{}", moved.body);
+    assert!(form_of(&pages.get(&path).body, &format!("/b/1/sign/{}", id_of(&proposal))).is_some());
+    // The commands use the same list.
+    let all = listed(&world, &["inbox", "--boundary", "all"]).output().expect("it starts");
+    let text = said(&all);
+    assert!(text.contains("== gone ==") && text.contains("== prod ==") && text.contains("plain:true"), "{text}");
+    assert!(text.contains("gone: ") && text.contains("moved: ") && all.status.code() != Some(0), "{text}");
+    let one = listed(&world, &["inbox", "--boundary", "prod"]).output().expect("it starts");
+    assert!(one.status.success() && said(&one).contains("plain:true"), "{}", said(&one));
+    let before = listed(&world, &["--boundary", "prod", "review"]).output().expect("it starts");
+    assert!(before.status.success(), "{}", said(&before));
+    for (words, says) in [
+        (&["inbox", "--boundary", "moved"][..], "your list states the id"),
+        (&["approve", "--boundary", "moved"], "your list states the id"),
+        (&["inbox", "--boundary", "none"], "your list has gone, prod, moved"),
+        (&["review", "--boundary", "all"], "choose one with --boundary NAME"),
+        (&["inbox", "--boundary", "all", "--token", "cst_x"], "is for one boundary"),
+        (&["inbox", "--boundary", "all", "--watch"], "--watch reads one boundary"),
+    ] {
+        let refused = listed(&world, words).output().expect("it starts");
+        assert!(!refused.status.success() && said(&refused).contains(says), "{words:?}: {}", said(&refused));
+    }
+    // An address in options or environment has priority.
+    let elsewhere =
+        listed(&world, &["inbox", "--boundary", "prod"]).env("COUNTERSIGN_URL", gone).output().expect("it starts");
+    assert!(said(&elsewhere).contains("--boundary has no effect"), "{}", said(&elsewhere));
+    assert!(said(&elsewhere).contains("can't be reached"), "{}", said(&elsewhere));
+}
+
+#[test]
+fn a_token_of_the_environment_reaches_no_boundary_of_the_list() {
+    let world = World::new();
+    let heard: Arc<Mutex<String>> = Arc::default();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let noted = heard.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            if let Some((head, _)) = request(&stream) {
+                noted.lock().expect("not poisoned").push_str(&head);
+            }
+        }
+    });
+    list(&world, &format!("[[boundary]]\nname = \"other\"\nurl = \"{url}\"\n"));
+    for words in [&["inbox", "--boundary", "other"][..], &["inbox", "--boundary", "all"]] {
+        let output = listed(&world, words).env("COUNTERSIGN_TOKEN", &world.reader).output().expect("it starts");
+        assert!(!output.status.success(), "{}", said(&output));
+    }
+    let heard = heard.lock().expect("not poisoned");
+    assert!(heard.contains("GET ") || heard.contains("POST "), "{heard}");
+    assert!(!heard.to_lowercase().contains("authorization"), "{heard}");
+}
+
+#[test]
+fn a_boundary_is_added_only_with_trust_and_under_a_name_of_its_own() {
+    let world = World::new();
+    let add = |words: &[&str]| {
+        let mut all = vec!["boundary", "add"];
+        all.extend_from_slice(words);
+        listed(&world, &all).output().expect("it starts")
+    };
+    let url = world.wire.url.as_str();
+    let roster = world.started["roster"].as_str().expect("a digest").to_owned();
+    let untrusted = add(&["prod", "--url", url]);
+    assert_eq!(untrusted.status.code(), Some(2), "{}", said(&untrusted));
+    let text = said(&untrusted);
+    assert!(text.contains("was not added") && text.contains(&roster) && text.contains("another channel"), "{text}");
+    let other = add(&["prod", "--url", url, "--roster", &format!("sha256:{}", "a".repeat(64))]);
+    assert_eq!(other.status.code(), Some(2), "{}", said(&other));
+    assert!(!world.path("home/.config/countersign/boundaries.toml").exists());
+    let added = add(&["prod", "--url", url, "--roster", &roster]);
+    assert!(added.status.success() && said(&added).contains("added prod"), "{}", said(&added));
+    let twice = add(&["prod", "--url", url, "--roster", &roster]);
+    assert!(twice.status.code() == Some(2) && said(&twice).contains("is taken"), "{}", said(&twice));
+    let secret = add(&["two", "--url", url, "--roster", &roster, "--token", &world.reader]);
+    assert!(secret.status.code() == Some(2) && said(&secret).contains("--token-file"), "{}", said(&secret));
+    let text = std::fs::read_to_string(world.path("home/.config/countersign/boundaries.toml")).expect("a list");
+    assert!(text.contains("id = \"sha256:") && text.contains(&roster) && !text.contains("cst_"), "{text}");
+    let run = |words: &[&str]| world.program(words).output().expect("it starts");
+    assert!(said(&run(&["boundary", "list"])).contains("prod"), "{}", said(&run(&["boundary", "list"])));
+    // The list names the roster, so a review needs no other option.
+    let proposal = world.propose("plain:true", json!({}));
+    let review = listed(&world, &["review", id_of(&proposal), "--boundary", "prod"]).output().expect("it starts");
+    assert_eq!(review.status.code(), Some(0), "{}", said(&review));
+    assert!(run(&["boundary", "remove", "prod"]).status.success());
+    assert!(!said(&run(&["boundary", "list"])).contains("prod"));
+}
+
+#[test]
+fn text_of_a_boundary_makes_no_markup_on_any_page() {
+    let world = World::with(|setup| {
+        let front = format!("params:\n  text: {{type: string, default: hello, maxLength: 4000}}\n{SMALL}");
+        let script = "printf '<script>alert(1)</script>\\033]0;title\\007\\033[31mred\\033[0m\\n'";
+        setup.runbook("hostile.md", runbook(&front, &[("go title=\"<script>alert(2)</script>\"", script)]));
+    });
+    let params = json!({"text": "<script>alert(3)</script>\u{202e}"});
+    let proposal = world.propose("hostile:go", params);
+    world.propose("hostile:go", json!({"text": "other"}));
+    let pages = open(&world, &alice());
+    let compare = format!("/b/0/compare/{}", proposal["step_digest"].as_str().expect("a digest"));
+    let mut all: Vec<String> =
+        ["/", &review_path(&proposal), &compare, "/b/0/steps"].iter().map(|path| pages.get(path).body).collect();
+    assert_eq!(sign(&pages, &proposal, &digits(&proposal)).status, 303);
+    all.push(page_until(&pages, &format!("/b/0/run/{}", id_of(&proposal)), "Verified on this machine"));
+    for page in &all {
+        assert!(!page.contains("<script>") && !page.contains('\u{202e}') && !page.contains('\x1b'), "{page}");
+    }
+    let run = all.last().expect("a page");
+    assert!(
+        run.contains("&lt;script&gt;alert(1)") && run.contains("\\x1b]0;title") && run.contains("class=\"c1\""),
+        "{run}"
+    );
+}
