@@ -2,9 +2,11 @@
 //!
 //! - [`page`]: the frame of a page, the prose of a runbook, and the colours of a terminal
 //! - [`web`]: the server of the pages, and the checks that let only this person in
+//! - [`auditor`]: the table of decisions of bundles or of a log; it loads no key
 //!
 //! A page is a function from a model to markup. The macro of `maud` escapes all text.
 #![forbid(unsafe_code)]
 
+pub mod auditor;
 pub mod page;
 pub mod web;
