@@ -50,8 +50,14 @@ const CRATES: &[(&str, &[Room])] = &[
             ("commands", &["terminal", "home", "remote", "review", "documents", "wire", "judgement"]),
         ],
     ),
-    // Notebook and auditor load no key, so these rooms know no keys of the person.
-    ("console", &[("page", &["client", "judgement", "documents"]), ("web", &["page", "documents"])]),
+    (
+        "console",
+        &[
+            ("page", &["client", "judgement", "documents"]),
+            ("web", &["page", "documents"]),
+            ("auditor", &["page", "web", "client", "judgement", "documents"]),
+        ],
+    ),
     (
         "countersign",
         &[
@@ -175,6 +181,21 @@ const ONLY_BY: &[(&str, &str, &[&str])] = &[
     ),
 ];
 
+/// Rooms that load no key and sign nothing.
+const WITHOUT_KEYS: [&str; 4] =
+    ["crates/console/src/auditor/", "crates/console/src/page/", "crates/console/src/web/", "src/notebook/"];
+/// Modules that hold keys or sign.
+const OF_KEYS: [&str; 8] = [
+    "client::home::keys",
+    "client::home::usable_keys",
+    "client::commands::approve",
+    "client::commands::deny",
+    "judgement::trust::signer",
+    "judgement::trust::open_signer",
+    "judgement::trust::ssh_agent",
+    "documents::crypto::signature",
+];
+
 /// Functions that start a process with a copy of the service's memory.
 const FORKING: &[&str] = &["pre_exec", "before_exec", "fork", "vfork", "clone3"];
 
@@ -250,6 +271,27 @@ fn only_the_crossing_module_spends_nonces_and_starts_runs() {
         let others: BTreeSet<String> = others.iter().map(|file| (*file).to_owned()).collect();
         assert_eq!(users.into_iter().collect::<BTreeSet<_>>(), others, "{name}");
     }
+}
+
+#[test]
+fn notebook_and_auditor_name_nothing_that_holds_a_key_or_signs() {
+    let (mut found, mut read) = (Vec::new(), BTreeSet::new());
+    for (file, source) in source_files() {
+        let Some(room) = WITHOUT_KEYS.iter().find(|room| file.starts_with(**room)) else { continue };
+        read.insert(room);
+        let tokens = tokens(&source);
+        let mut named = Vec::new();
+        for i in (0..tokens.len()).filter(|i| text(&tokens, i + 1) == "::" && (*i == 0 || text(&tokens, i - 1) != "::"))
+        {
+            paths(&tokens, i, &[], &mut named);
+        }
+        for path in named.iter().map(|path| path.join("::")) {
+            let holds = |module: &&str| path == **module || path.starts_with(&format!("{module}::"));
+            found.extend(OF_KEYS.iter().find(|module| holds(module)).map(|_| format!("{file}: {path}")));
+        }
+    }
+    assert_eq!(read.len(), WITHOUT_KEYS.len(), "a room is missing: the test looks in the wrong place");
+    assert!(found.is_empty(), "\n{}\n", found.join("\n"));
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! The `audit` command reads a whole log and repeats every decision of the boundary.
 
+mod audit_output;
 pub mod audit_row;
 pub mod audit_table;
-mod audit_output;
 mod beginning;
 mod check_report;
 pub mod csv_table;
@@ -110,7 +110,13 @@ pub struct Args {
 pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let trust = args.trust.find()?;
     if let Some(report) = &args.check_report {
-        return check_report(report, &args.place, &trust, |named| open_log(named, global, &args.key, terminal), terminal);
+        return check_report(
+            report,
+            &args.place,
+            &trust,
+            |named| open_log(named, global, &args.key, terminal),
+            terminal,
+        );
     }
     let file = args.state.as_deref().map(StateFile::open).transpose()?;
     let kept = file.as_ref().map(StateFile::read).transpose()?.flatten();
@@ -304,7 +310,9 @@ fn read_on(
 fn no_trust(untrusted: &Untrusted, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let (message, advice) = untrusted.words();
     if terminal.json {
-        terminal.object(&json!({"type": "untrusted", "message": message, "first_roster": untrusted.first, "advice": advice}))?;
+        terminal.object(
+            &json!({"type": "untrusted", "message": message, "first_roster": untrusted.first, "advice": advice}),
+        )?;
     } else {
         terminal.say(&format!("nothing was audited: {message}; {advice}"));
     }

@@ -42,12 +42,7 @@ impl KeptTable {
     ///
     /// # Errors
     /// Returns an error if the file for uploads can't be made.
-    pub fn new(
-        named: String,
-        trust: Vec<ChosenTrust>,
-        table: AuditTable,
-        problem: Option<String>,
-    ) -> io::Result<Self> {
+    pub fn new(named: String, trust: Vec<ChosenTrust>, table: AuditTable, problem: Option<String>) -> io::Result<Self> {
         let uploads = Mutex::new((tempfile::tempfile()?, 0));
         Ok(Self { named, trust, problem, table: Mutex::new(table), uploads, said: Mutex::default() })
     }

@@ -75,7 +75,11 @@ fn decision(screen: &mut Screen, line: &DecisionLine) {
         field(screen, "programs", &program_words(programs));
     }
     field(screen, "receipt", line.receipt.as_str());
-    field(screen, "log entries", &format!("consumption {} item {}, receipt {}", line.consumption, line.item, line.entry));
+    field(
+        screen,
+        "log entries",
+        &format!("consumption {} item {}, receipt {}", line.consumption, line.item, line.entry),
+    );
     field(screen, "seal", &format!("number {}", line.seal));
     screen.heading("Not checked");
     for what in &line.unchecked {

@@ -88,7 +88,8 @@ fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
 /// Returns a parameter of the field `Content-Disposition`. Browsers write quotes and line ends in it as percent escapes
 /// (HTML Living Standard, section 4.10.22.8).
 fn parameter(head: &str, name: &str) -> Option<String> {
-    let line = head.split("\r\n").find(|line| line.to_ascii_lowercase().starts_with("content-disposition: form-data"))?;
+    let line =
+        head.split("\r\n").find(|line| line.to_ascii_lowercase().starts_with("content-disposition: form-data"))?;
     let (_, rest) = line.split_once(&format!("; {name}=\""))?;
     let (value, _) = rest.split_once('"')?;
     Some(value.replace("%22", "\"").replace("%0D", "\r").replace("%0A", "\n"))

@@ -65,8 +65,8 @@ impl AuditorViews<'_> {
             (pager("Pages, below the table", fields, at, last))
             h2 { "Take along" }
             ul {
-                li { a href=(format!("/decisions.csv?{}", query(fields, None))) { "These rows as CSV" } ", in which no cell begins a formula" }
-                li { a href="/report.html" { "All rows as one HTML file" } ". To compare it with the evidence again: " code { "countersign audit --check-report report.html " (shown(&self.kept.named)) } }
+                li { a href=(address("/decisions.csv", &query(fields, None))) { "These rows as CSV" } ", in which no cell begins a formula" }
+                li { a href="/report.html" { "All rows as one HTML file" } ". To compare it with the evidence again: " code { "countersign audit --check-report report.html " (shown(&self.kept.named)) } ", with the same roster" }
             }
             (self.upload_form())
             (skipped(&table))
@@ -182,7 +182,7 @@ fn decisions(rows: &[&AuditRow]) -> Markup {
         @if rows.is_empty() { p { "No row matches the filters." } } @else {
             div.wide role="region" aria-labelledby="decisions" tabindex="0" {
                 table.decisions {
-                    caption id="decisions" { "Decisions. Runs without an end come first, then the newest." }
+                    caption id="decisions" { "Decisions. Runs without an end come first, then failed rows, then the newest." }
                     thead { tr { @for column in COLUMNS { th scope="col" { (column) } } } }
                     tbody {
                         @for row in rows {
@@ -203,15 +203,19 @@ fn decisions(rows: &[&AuditRow]) -> Markup {
 
 fn filters(fields: &Fields) -> Markup {
     let value = |name: &str| fields.get(name).map_or("", String::as_str);
-    let line = |name: &'static str, words: &'static str| html! {
-        div { label for=(name) { (words) } input id=(name) name=(name) value=(value(name)) autocomplete="off"; }
+    let line = |name: &'static str, words: &'static str| {
+        html! {
+            div { label for=(name) { (words) } input id=(name) name=(name) value=(value(name)) autocomplete="off"; }
+        }
     };
-    let choice = |name: &'static str, words: &'static str, options: Vec<(&'static str, String)>| html! {
-        div {
-            label for=(name) { (words) }
-            select id=(name) name=(name) {
-                option value="" { "(all)" }
-                @for (word, words) in options { option value=(word) selected[value(name) == word] { (words) } }
+    let choice = |name: &'static str, words: &'static str, options: Vec<(&'static str, String)>| {
+        html! {
+            div {
+                label for=(name) { (words) }
+                select id=(name) name=(name) {
+                    option value="" { "(all)" }
+                    @for (word, words) in options { option value=(word) selected[value(name) == word] { (words) } }
+                }
             }
         }
     };
@@ -234,9 +238,9 @@ fn pager(label: &str, fields: &Fields, at: usize, last: usize) -> Markup {
     html! {
         @if last > 1 {
             div.row role="navigation" aria-label=(label) {
-                @if at > 1 { a href=(format!("/?{}", query(fields, Some(at - 1)))) { "Newer rows" } }
+                @if at > 1 { a href=(address("/", &query(fields, Some(at - 1)))) { "Newer rows" } }
                 span { "Page " (at) " of " (last) }
-                @if at < last { a href=(format!("/?{}", query(fields, Some(at + 1)))) { "Further rows" } }
+                @if at < last { a href=(address("/", &query(fields, Some(at + 1)))) { "Further rows" } }
             }
         }
     }
@@ -250,6 +254,10 @@ fn skipped(table: &AuditTable) -> Markup {
             ul { @for file in &table.skipped { li { strong { (shown(&file.name)) } ": " (shown(&file.why)) } } }
         }
     }
+}
+
+fn address(path: &str, query: &str) -> String {
+    if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
 }
 
 /// Returns the filters and the page as the query of an address.

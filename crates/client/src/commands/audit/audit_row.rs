@@ -18,17 +18,8 @@ use serde_json::Value;
 use crate::home::trusted_rosters::ChosenTrust;
 
 /// Names of the columns. The cells of a row have the same order.
-pub const COLUMNS: [&str; 9] = [
-    "Step",
-    "Parameters",
-    "Proposed by",
-    "Approved by",
-    "Time",
-    "Outcome",
-    "Not checked",
-    "Verdict",
-    "Evidence",
-];
+pub const COLUMNS: [&str; 9] =
+    ["Step", "Parameters", "Proposed by", "Approved by", "Time", "Outcome", "Not checked", "Verdict", "Evidence"];
 
 /// Maximum number of characters in a cell. A longer text is cut, and the digest of the whole text follows.
 const MOST_IN_CELL: usize = 600;
@@ -56,8 +47,7 @@ pub enum RowVerdict {
 
 impl RowVerdict {
     /// Every verdict.
-    pub const ALL: [Self; 6] =
-        [Self::Holds, Self::Fails, Self::Differs, Self::Undecided, Self::Open, Self::Denied];
+    pub const ALL: [Self; 6] = [Self::Holds, Self::Fails, Self::Differs, Self::Undecided, Self::Open, Self::Denied];
 
     /// Returns the name of the verdict in a filter.
     #[must_use]
@@ -319,10 +309,11 @@ impl AuditRow {
         }
     }
 
-    /// Order of the table: open runs, then rows whose evidence could not be read, then the newest decisions.
+    /// Order of the table: open runs, then failed rows, then the newest decisions.
     #[must_use]
     pub fn order(&self, other: &Self) -> std::cmp::Ordering {
-        let key = |row: &Self| (!row.is_open, row.at.is_some(), std::cmp::Reverse(row.at));
+        let key =
+            |row: &Self| (!row.is_open, row.verdict != RowVerdict::Fails, row.at.is_some(), std::cmp::Reverse(row.at));
         key(self).cmp(&key(other)).then_with(|| self.cells.last().cmp(&other.cells.last()))
     }
 }

@@ -90,7 +90,11 @@ fn differences(report: &ReportTable, table: &AuditTable) -> Vec<String> {
     let mut cells = table.cells();
     for (at, row) in report.rows.iter().enumerate() {
         let Some(own) = cells.next() else {
-            found.push(format!("row {}: the evidence has no such row ({})", at + 1, row.last().map_or("", String::as_str)));
+            found.push(format!(
+                "row {}: the evidence has no such row ({})",
+                at + 1,
+                row.last().map_or("", String::as_str)
+            ));
             continue;
         };
         for (column, (said, value)) in row.iter().zip(own).enumerate().filter(|(_, (said, value))| **said != ***value) {

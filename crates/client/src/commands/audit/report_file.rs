@@ -13,7 +13,7 @@ solid;padding:.25rem .5rem;text-align:left;vertical-align:top;overflow-wrap:anyw
 <h1>Report of an audit</h1>\n<p>The table is no evidence by itself. To make it again from the evidence, and to compare each \
 cell: countersign audit --check-report FILE LOG</p>\n<table><caption>Facts</caption><tbody>\n";
 const TABLE: &str = "</tbody></table>\n<div class=\"wide\" role=\"region\" aria-label=\"Decisions\" tabindex=\"0\"><table>\
-<caption>Decisions, runs without an end first</caption><thead>\n";
+<caption>Decisions. Runs without an end come first, then failed rows, then the newest.</caption><thead>\n";
 const BODY: &str = "</thead><tbody>\n";
 const END: &str = "</tbody></table></div>\n</main></body></html>\n";
 
@@ -93,10 +93,7 @@ const COLUMN_HEADER: &str = "<th scope=\"col\">";
 const CELL: &str = "<td>";
 
 /// Writes a report. The facts and the cells are printable ASCII.
-pub fn write_report<'c, C: AsRef<str> + 'c>(
-    facts: &[(&str, String)],
-    rows: impl Iterator<Item = &'c [C]>,
-) -> String {
+pub fn write_report<'c, C: AsRef<str> + 'c>(facts: &[(&str, String)], rows: impl Iterator<Item = &'c [C]>) -> String {
     let mut out = HEAD.to_owned();
     for (name, value) in facts {
         line(&mut out, ROW_HEADER, CELL, [*name, value.as_str()].into_iter());
@@ -128,10 +125,7 @@ impl ReportTable {
             Some(rest) => rest,
             None => {
                 let same = &HEAD[..common(HEAD, text)];
-                return Err(format!(
-                    "line {} is no line of a report of this version",
-                    same.matches('\n').count() + 1
-                ));
+                return Err(format!("line {} is no line of a report of this version", same.matches('\n').count() + 1));
             }
         };
         let next = |rest: &mut &str| -> Option<String> {

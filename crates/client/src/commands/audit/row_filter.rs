@@ -57,9 +57,8 @@ impl RowFilter {
     #[must_use]
     pub fn takes(&self, row: &AuditRow) -> bool {
         let [step, _, proposer, approvers, ..] = &row.cells;
-        let names = |person: &String| {
-            **proposer == **person || approvers.split([',', ' ']).any(|name| name == person.as_str())
-        };
+        let names =
+            |person: &String| **proposer == **person || approvers.split([',', ' ']).any(|name| name == person.as_str());
         self.step.as_ref().is_none_or(|pattern| pattern.matches(step))
             && self.person.as_ref().is_none_or(names)
             && self.outcome.is_none_or(|outcome| outcome == row.outcome)
