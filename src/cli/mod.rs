@@ -1,5 +1,6 @@
 //! The command line of the whole program: the commands of the client, and those of operators and authors of runbooks.
 pub mod configured;
+pub mod console;
 pub mod demo;
 pub mod doctor;
 mod doctor_access;
@@ -47,6 +48,8 @@ pub enum WholeProgram {
     Run(run::Args),
     /// Open a runbook in a browser, and run its steps there
     Open(open::Args),
+    /// Open the pages of an auditor in a browser
+    Console(console::Args),
     /// Run the tests of a Gruntwork runbook: its file runbook_test.yml
     Test(test::Args),
     /// Show a whole run in seconds, then attacks that are refused
@@ -83,6 +86,7 @@ impl CommandSet for WholeProgram {
             Self::Man(args) => man::run(args, command::<Self>(), terminal),
             Self::Run(args) => run::run(args, terminal),
             Self::Open(args) => open::run(args, terminal),
+            Self::Console(args) => console::run(args, global, terminal),
             Self::Test(args) => test::run(args, terminal),
             Self::Demo(args) => demo::run(args, terminal),
             Self::Init(args) => init::run(args, terminal),

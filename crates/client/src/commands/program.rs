@@ -98,10 +98,9 @@ fn is_decided_by_exit_code(arguments: impl Iterator<Item = OsString>) -> bool {
 }
 
 /// Commands of later versions, with the advice for this version.
-const LATER: [(&str, &str); 6] = [
+const LATER: [(&str, &str); 5] = [
     ("freeze", "stop the service"),
     ("thaw", "start the service again"),
-    ("console", "`countersign inbox`, `countersign review` and `countersign approve`"),
     ("notify", "`countersign inbox --watch --exec CMD` runs a command for each new proposal"),
     ("grant", "each run needs its own approvals"),
     (
@@ -232,7 +231,7 @@ pub enum SharedCommand {
 pub const ROLES: [(&str, &[&str]); 6] = [
     ("Propose", &["propose", "wait", "proposals", "output", "cancel", "submit", "session", "mcp"]),
     ("Approve", &["inbox", "review", "approve", "deny"]),
-    ("Verify", &["verify", "gate", "audit", "log"]),
+    ("Verify", &["verify", "gate", "audit", "log", "console"]),
     ("Operate", &["init", "serve", "doctor", "key", "token", "roster", "store"]),
     ("Write", &["registry", "policy", "sandbox", "run", "open", "test"]),
     ("Learn", &["demo", "completions", "help"]),
@@ -399,7 +398,7 @@ mod tests {
             Cli::read(words()).err().and_then(|error| later(&error, words()))
         };
         assert!(advice("countersign revoke me").is_some_and(|advice| advice.contains("countersign deny")));
-        for later in ["freeze", "thaw", "console", "notify"] {
+        for later in ["freeze", "thaw", "notify"] {
             assert!(advice(&format!("countersign {later}")).is_some_and(|advice| advice.contains("later version")));
         }
         // The design has no such command any more.
