@@ -144,7 +144,7 @@ const stories = {
       );
       if (reached.at(-1) === "decisions") break;
     }
-    const order = ["Skip to the page", "Step, or", "Proposer or", "Outcome", "Verdict", "Since", "Until", "Filter", "decisions"];
+    const order = ["Skip to the page", "Step (", "Proposer or", "Outcome", "Verdict", "Since", "Until", "Filter", "decisions"];
     const places = order.map((name) => reached.findIndex((one) => one.startsWith(name)));
     assert.ok(!places.includes(-1), reached.join(" > "));
     assert.deepEqual(places, [...places].sort((a, b) => a - b), reached.join(" > "));

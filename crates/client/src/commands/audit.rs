@@ -21,7 +21,7 @@ use serde_json::json;
 
 use crate::commands::audit::audit_output::AuditOutput;
 use crate::commands::audit::beginning::{
-    NotBegun, Untrusted, begin, choose, expect_kept_heads, left_to_newer, no_log, said_no,
+    NotBegun, UntrustedLog, begin, choose, expect_kept_heads, left_to_newer, no_log, said_no,
 };
 use crate::commands::audit::check_report::check_report;
 use crate::commands::audit::decisions::DecisionFilter;
@@ -307,7 +307,7 @@ fn read_on(
     })
 }
 
-fn no_trust(untrusted: &Untrusted, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+fn no_trust(untrusted: &UntrustedLog, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let (message, advice) = untrusted.words();
     if terminal.json {
         terminal.object(

@@ -53,7 +53,6 @@ impl AuditorViews<'_> {
             (self.remarks(&table))
             @if let Some(why) = &wrong { div.admonition role="alert" { (shown(why)) ". The table shows every row." } }
             (facts(&table))
-            h2 { "Table" }
             (filters(fields))
             p role="status" {
                 (rows.len()) " of " (table.rows.len()) " rows"
@@ -63,7 +62,7 @@ impl AuditorViews<'_> {
             (pager("Pages of the table", fields, at, last))
             (decisions(on_page))
             (pager("Pages, below the table", fields, at, last))
-            h2 { "Take along" }
+            h2 { "Downloads" }
             ul {
                 li { a href=(address("/decisions.csv", &query(fields, None))) { "These rows as CSV" } ", in which no cell begins a formula" }
                 li { a href="/report.html" { "All rows as one HTML file" } ". To compare it with the evidence again: " code { "countersign audit --check-report report.html " (shown(&self.kept.named)) } ", with the same roster" }
@@ -124,7 +123,7 @@ impl AuditorViews<'_> {
         let found = log_row(&table, &row.place);
         drop(table);
         let name = row.cells.last().map_or("", |cell| cell);
-        let title = format!("{}, {}", row.cells[0], row.cells[4]);
+        let title = if row.at.is_some() { format!("{}, {}", row.cells[0], row.cells[4]) } else { name.to_owned() };
         let checks = self.kept.verified_again(name, &row.place);
         let main = html! {
             h1 { (title) }
@@ -165,11 +164,16 @@ impl AuditorViews<'_> {
 }
 
 fn facts(table: &AuditTable) -> Markup {
+    let facts = table.facts();
+    let verdict = facts.iter().find(|(name, _)| *name == "verdict").map_or("", |(_, value)| value);
     html! {
-        div.wide role="region" aria-label="Facts" tabindex="0" {
-            table {
-                caption { "What was audited here" }
-                tbody { @for (name, value) in table.facts() { tr { th scope="row" { (name) } td { (value) } } } }
+        details {
+            summary { "What was audited here: " (verdict) }
+            div.wide role="region" aria-label="Facts" tabindex="0" {
+                table {
+                    caption { "Facts" }
+                    tbody { @for (name, value) in &facts { tr { th scope="row" { (name) } td { (value) } } } }
+                }
             }
         }
         @if table.log.is_some() { p { a href="/log" { "Everything that the audit of the log says" } } }
@@ -222,12 +226,12 @@ fn filters(fields: &Fields) -> Markup {
     html! {
         form method="get" action="/" role="search" aria-label="Filters" {
             div.filters {
-                (line("step", "Step, or a pattern such as service:*"))
+                (line("step", "Step (service:*)"))
                 (line("person", "Proposer or approver"))
                 (choice("outcome", "Outcome", outcomes().map(|word| (word, word.replace('_', " "))).collect()))
                 (choice("verdict", "Verdict", RowVerdict::ALL.map(|verdict| (verdict.word(), verdict.words().to_owned())).into()))
-                (line("since", "Since (2026-11-14 or 7d)"))
-                (line("until", "Until, without this time"))
+                (line("since", "Since (date or 7d)"))
+                (line("until", "Until (date or 7d)"))
             }
             div.row { button.main type="submit" { "Filter" } a href="/" { "Show every row" } }
         }

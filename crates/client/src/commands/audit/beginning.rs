@@ -32,7 +32,7 @@ pub(super) fn begin(
         let first = versions.as_deref().and_then(|versions| versions.first());
         let first = first.and_then(|version| payload_of(version, Base64::Strict).ok());
         let first = first.map(|payload| RosterDigest::of(&payload));
-        return Ok(Err(NotBegun::Untrusted(Untrusted { message, first })));
+        return Ok(Err(NotBegun::Untrusted(UntrustedLog { message, first })));
     }
     let Some(versions) = versions else {
         let message = "the first entry is no readable seal, or its roster is missing or changed, so no later entry \
@@ -60,7 +60,7 @@ pub(super) fn begin(
             let why = refused.last().map_or_else(String::new, |(trust, error)| format!("{}: {error}", trust.from));
             // The message does not propose to trust the roster of the log, because an attacker could have replaced this
             // roster.
-            Err(NotBegun::Untrusted(Untrusted { message: why, first: None }))
+            Err(NotBegun::Untrusted(UntrustedLog { message: why, first: None }))
         }
     })
 }
@@ -110,13 +110,13 @@ fn later_rosters(place: &LogSource, size: u64, known: usize) -> Result<Option<Ve
 /// Reason why an audit could not begin.
 pub(super) enum NotBegun {
     /// There is no trusted roster, or no trusted roster is connected with the log.
-    Untrusted(Untrusted),
+    Untrusted(UntrustedLog),
     /// The first seal or its roster is invalid under every trusted roster.
     Broken(Finding),
 }
 
 #[derive(Debug)]
-pub(super) struct Untrusted {
+pub(super) struct UntrustedLog {
     pub(super) message: String,
     pub(super) first: Option<RosterDigest>,
 }
@@ -146,7 +146,7 @@ pub(super) fn expect_kept_heads(place: &LogSource, expected: &mut Expected) -> R
     Ok(damaged)
 }
 
-impl Untrusted {
+impl UntrustedLog {
     /// Returns the reason and the advice, as the command prints them.
     pub(super) fn words(&self) -> (&str, String) {
         let advice = trust_advice(self.first, &Home::of_process().config_words())

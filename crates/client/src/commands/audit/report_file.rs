@@ -144,7 +144,7 @@ impl ReportTable {
         rest = &rest[TABLE.len()..];
         let before = rest;
         let columns = next(&mut rest).and_then(|line| read_line(&line, COLUMN_HEADER, COLUMN_HEADER));
-        if !columns.is_some_and(|columns| columns == COLUMNS) {
+        if columns.is_none_or(|columns| columns != COLUMNS) {
             return Err(other(before));
         }
         rest = rest.strip_prefix(BODY).ok_or_else(|| other(rest))?;
