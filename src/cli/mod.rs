@@ -28,7 +28,7 @@ use client::commands::program::{CommandSet, SharedCommand, command};
 use client::remote::log_source::OpenStoredLog;
 use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::streams::Terminal;
-use console::companion::options as companion;
+use console::command as pages;
 
 /// The commands of the whole program.
 #[derive(Debug, Subcommand)]
@@ -47,8 +47,8 @@ pub enum WholeProgram {
     Run(run::Args),
     /// Open a runbook in a browser, and run its steps there
     Open(open::Args),
-    /// Decide in a browser on this machine
-    Console(companion::Args),
+    /// Decide in a browser on this machine, or check evidence there
+    Console(pages::Args),
     /// Run the tests of a Gruntwork runbook: its file runbook_test.yml
     Test(test::Args),
     /// Show a whole run in seconds, then attacks that are refused
@@ -87,7 +87,7 @@ impl CommandSet for WholeProgram {
             Self::Man(args) => man::run(args, command::<Self>(), terminal),
             Self::Run(args) => run::run(args, terminal),
             Self::Open(args) => open::run(args, global, terminal),
-            Self::Console(args) => companion::run(args, global, terminal),
+            Self::Console(args) => pages::run(args, global, terminal),
             Self::Test(args) => test::run(args, terminal),
             Self::Demo(args) => demo::run(args, terminal),
             Self::Try(args) => demo::own_runbook::run(args, terminal),

@@ -26,10 +26,9 @@ use crate::notebook::worker::Workshop;
 use client::commands::global::GlobalOptions;
 use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::streams::Terminal;
-use console::web::browser;
 use console::web::door::Door;
-use console::web::guard::serve;
 use console::web::one_use::OpenForms;
+use console::web::opened::{OpenOptions, serve_pages};
 use judgement::policy::file::Policy;
 
 /// Open a runbook in a browser on this machine, and run its steps there
@@ -122,23 +121,9 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     let looker = std::thread::Builder::new().name("saves".to_owned());
     let looker = looker.spawn(move || keep_looking(&looked_at, &shown, &directories, after));
     looker.map_err(|error| failed("the thread that looks for saved files can't be started", error))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let runtime = runtime.map_err(|error| failed("the server of the pages can't be started", error))?;
-    runtime.block_on(async {
-        let (door, listener) = Door::open(args.port).await.map_err(|error| {
-            CommandFailure::usage(format!(
-                "port {} of 127.0.0.1 can't be opened: {error}; choose another --port",
-                args.port
-            ))
-        })?;
-        let door = Arc::new(door);
-        terminal
-            .line(&format!("open this address in a browser of this machine: {}", door.link().unwrap_or_default()))?;
-        terminal.say("the address works once; Ctrl-C ends the command");
-        let file = args.browser.then(|| browser::start(&door)).transpose();
-        if let Err(error) = &file {
-            terminal.say(&format!("note: the browser can't be started ({error}): open the address yourself"));
-        }
+    let secrets = secrets.names().map(ToString::to_string).collect();
+    let options = OpenOptions { browser: args.browser, port: args.port };
+    serve_pages(options, terminal, |door| {
         let (waits, tells) = (door.clone(), terminal.clone());
         tokio::spawn(async move {
             tokio::time::sleep(patience).await;
@@ -146,24 +131,9 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
                 say_nobody_came(&waits, &tells);
             }
         });
-        let forms = OpenForms::default();
-        let secrets = secrets.names().map(ToString::to_string).collect();
-        let notebook = Notebook {
-            files,
-            board,
-            door: door.clone(),
-            forms,
-            orders,
-            signals,
-            secrets,
-            watches: args.watch,
-            preview,
-        };
-        let served = serve(listener, door, routes(Arc::new(notebook)), std::future::pending()).await;
-        drop(file);
-        served.map_err(|error| failed("the server of the pages ended", error))
-    })?;
-    Ok(Exit::Done)
+        let (forms, watches) = (OpenForms::default(), args.watch);
+        routes(Arc::new(Notebook { files, board, door, forms, orders, signals, secrets, watches, preview }))
+    })
 }
 
 /// Tells the person what to do if the browser does not know the address.
@@ -192,8 +162,10 @@ fn preview(
     let named = global.given.address || global.listed().is_some();
     let client = if named { global.token_client()? } else { None };
     if named && client.is_none() {
-        terminal.say("note: there is no token for the boundary, so the preview does not compare its steps with the sealed \
-             steps: name the file of a token with --token-file");
+        terminal.say(
+            "note: there is no token for the boundary, so the preview does not compare its steps with the sealed \
+             steps: name the file of a token with --token-file",
+        );
     }
     let sealed = client.map(SealedSteps::new);
     Ok(AuthorPreview::new(chosen, usual, sealed, surroundings()))

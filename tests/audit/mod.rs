@@ -1,5 +1,6 @@
 //! Tests of exports, audits, witnesses and bundles: everything that an auditor reads.
 
+mod auditor_pages;
 mod history_entries;
 mod independent;
 mod independent_history;

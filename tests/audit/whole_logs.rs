@@ -355,7 +355,7 @@ fn write_tiles(directory: &Path, entries: &[Vec<u8>]) {
 }
 
 /// Writes a generated log to a directory.
-fn written(log: &Log) -> tempfile::TempDir {
+pub(super) fn written(log: &Log) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     write_tiles(directory.path(), &log.entries);
     fs::create_dir_all(directory.path().join("blob/sha256")).unwrap();

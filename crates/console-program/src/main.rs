@@ -8,7 +8,7 @@ use client::commands::{man, registry, roster};
 use client::remote::log_source::OpenStoredLog;
 use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::streams::Terminal;
-use console::companion::options;
+use console::command as pages;
 
 /// The commands of the client, and the pages.
 #[derive(Debug, Subcommand)]
@@ -20,8 +20,8 @@ enum ConsoleProgram {
     Roster(roster::Args),
     /// List and show the steps of a boundary
     Registry(registry::Args),
-    /// Decide in a browser on this machine
-    Console(options::Args),
+    /// Decide in a browser on this machine, or check evidence there
+    Console(pages::Args),
     /// Write a man page for each command
     #[command(hide = true)]
     Man(man::Args),
@@ -38,7 +38,7 @@ impl CommandSet for ConsoleProgram {
             Self::Shared(shared) => shared.run::<Self>(global, terminal),
             Self::Roster(args) => roster::run(args, terminal),
             Self::Registry(args) => registry::run(args, global, terminal),
-            Self::Console(args) => options::run(args, global, terminal),
+            Self::Console(args) => pages::run(args, global, terminal),
             Self::Man(args) => man::run(args, command::<Self>(), terminal),
         }
     }

@@ -3,10 +3,13 @@
 //! - [`page`]: the frame of a page, the prose of a runbook, and the colours of a terminal
 //! - [`web`]: the server of the pages, and the checks that let only this person in
 //! - [`companion`]: the pages of an approver, the only pages that sign
+//! - [`auditor`]: the table of decisions of bundles or of a log; it loads no key
 //!
 //! A page is a function from a model to markup. The macro of `maud` escapes all text.
 #![forbid(unsafe_code)]
 
+pub mod auditor;
+pub mod command;
 pub mod companion;
 pub mod page;
 pub mod web;

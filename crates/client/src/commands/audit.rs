@@ -1,10 +1,18 @@
 //! The `audit` command reads a whole log and repeats every decision of the boundary.
 
 mod audit_output;
+pub mod audit_row;
+pub mod audit_table;
+mod beginning;
+mod check_report;
+pub mod csv_table;
 mod decisions;
 mod log_entries;
 mod other_copy;
+pub mod report_file;
+pub mod row_filter;
 mod state;
+pub mod whole_log;
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -12,6 +20,10 @@ use std::time::Instant;
 use serde_json::json;
 
 use crate::commands::audit::audit_output::AuditOutput;
+use crate::commands::audit::beginning::{
+    NotBegun, UntrustedLog, begin, choose, expect_kept_heads, left_to_newer, no_log, said_no,
+};
+use crate::commands::audit::check_report::check_report;
 use crate::commands::audit::decisions::DecisionFilter;
 use crate::commands::audit::log_entries::{each_entry, root_at};
 use crate::commands::audit::other_copy::{another_history, by_its_own_seals, compare};
@@ -19,26 +31,21 @@ use crate::commands::audit::state::{StateChange, StateFile};
 use crate::commands::clock::now;
 use crate::commands::global::GlobalOptions;
 use crate::commands::log_source_options::open_log;
-use crate::home::directories::Home;
 use crate::home::keys::KeyArgs;
-use crate::home::trusted_rosters::{
-    ChosenTrust, DecidingRoster, NewestRoster, TrustArgs, newest_of, newest_unconnected, seem_same, trust_advice,
-};
+use crate::home::trusted_rosters::{ChosenTrust, TrustArgs};
 use crate::remote::follow_run::{COSIGNED, COSIGNED_PAUSE};
 use crate::remote::log_source::LogSource;
 use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::printable_text::PrintableText;
 use crate::terminal::streams::Terminal;
 use documents::crypto::cosignature::lines_of_others;
-use documents::crypto::digest::{RosterDigest, SealDigest};
+use documents::crypto::digest::SealDigest;
 use documents::crypto::merkle::Frontier;
-use documents::record::envelope::{Base64, Envelope};
+use documents::record::envelope::Envelope;
 use judgement::audit::entry::LogEntry;
-use judgement::audit::finding::{AuditEvent, Finding, FindingKind};
+use judgement::audit::finding::{AuditEvent, Finding};
 use judgement::audit::history::{Auditor, Expected, rosters_in};
 use judgement::audit::saved_audit::SavedAudit;
 use judgement::audit::seen_head::SeenHead;
-use judgement::trust::chain::{Pinned, payload_of};
 
 /// Read a whole log from its first entry and repeat every decision of the boundary.
 #[derive(Debug, clap::Args)]
@@ -49,6 +56,7 @@ use judgement::trust::chain::{Pinned, payload_of};
   countersign audit mirror/ --against /mnt/other/mirror      two copies of one log must be one history
   countersign audit mirror/ --no-differences                 count every difference as a failure
   countersign audit mirror/ --since 7d --step 'service:*'      a table of steps, parameters and approvers
+  countersign audit mirror/ --check-report report.html       is the table of this report the table of this log?
   countersign audit mirror/ --json | jq 'select(.type == \"decision\" and .outcome.status != \"succeeded\")'
 
 A directory of `log export` contains every signed head of earlier exports under checkpoints/. The audit compares \
@@ -84,6 +92,11 @@ pub struct Args {
     /// of the program
     #[arg(long)]
     no_differences: bool,
+    /// Make the table of a report of `countersign console --audit` again, and compare it cell by cell. The place may then
+    /// also be a bundle, or a directory with bundles
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["boundary", "state", "full", "against", "witness", "no_differences",
+        "decisions", "since", "until", "steps", "outcomes", "by"])]
+    check_report: Option<PathBuf>,
     #[command(flatten)]
     filter: DecisionFilter,
     #[command(flatten)]
@@ -96,6 +109,15 @@ pub struct Args {
 /// Returns an error if the log or the state cannot be read.
 pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let trust = args.trust.find()?;
+    if let Some(report) = &args.check_report {
+        return check_report(
+            report,
+            &args.place,
+            &trust,
+            |named| open_log(named, global, &args.key, terminal),
+            terminal,
+        );
+    }
     let file = args.state.as_deref().map(StateFile::open).transpose()?;
     let kept = file.as_ref().map(StateFile::read).transpose()?.flatten();
     let place = open_log(&args.place, global, &args.key, terminal)?;
@@ -203,31 +225,6 @@ fn expect_what_was_seen(kept: &SavedAudit, expected: &mut Expected) -> Result<()
     Ok(())
 }
 
-/// Adds the heads that are stored beside the log to what this audit expects, and returns a finding for each damaged one.
-fn expect_kept_heads(place: &LogSource, expected: &mut Expected) -> Result<Vec<Finding>, CommandFailure> {
-    let mut damaged = Vec::new();
-    for (name, note) in place.kept_heads()? {
-        match SeenHead::parse(&note, format!("the stored head {name}")) {
-            Ok(seen) if name.ends_with(&format!("/{}", seen.size)) => expected.heads.push(seen),
-            Ok(seen) => {
-                let why = format!(
-                    "the stored head {name} is a head of {} entries: the name of its file was changed",
-                    seen.size
-                );
-                damaged.push(Finding::whole(FindingKind::Checkpoint, why));
-            }
-            Err(why) => damaged.push(Finding::whole(
-                FindingKind::Checkpoint,
-                format!(
-                    "the stored head {name} is \
-                 invalid: {why}"
-                ),
-            )),
-        }
-    }
-    Ok(damaged)
-}
-
 /// Returns the head of the log. Cosignatures arrive a short time after the log has grown, so the function requests the
 /// head again until enough witnesses have cosigned.
 fn head_of(args: &Args, place: &LogSource) -> Result<String, CommandFailure> {
@@ -240,97 +237,6 @@ fn head_of(args: &Args, place: &LogSource) -> Result<String, CommandFailure> {
         }
         std::thread::sleep(COSIGNED_PAUSE);
     }
-}
-
-/// Creates an auditor for the whole log. The auditor uses the newest trusted roster that is connected with the rosters
-/// of the log.
-fn begin(
-    place: &LogSource,
-    trust: &[ChosenTrust],
-    expected: &Expected,
-    size: u64,
-) -> Result<Result<Auditor, NotBegun>, CommandFailure> {
-    let first = place.entries(0, size)?.into_iter().next();
-    let Some(first) = first else { return Err(said_no("the log is empty: there is nothing to audit")) };
-    let versions = rosters_in(&LogEntry::of(first), place).map_err(|error| place.unreadable(error))?;
-    if trust.is_empty() {
-        let message = "there is no trusted roster: give one with --roster".to_owned();
-        let first = versions.as_deref().and_then(|versions| versions.first());
-        let first = first.and_then(|version| payload_of(version, Base64::Strict).ok());
-        let first = first.map(|payload| RosterDigest::of(&payload));
-        return Ok(Err(NotBegun::Untrusted(Untrusted { message, first })));
-    }
-    let Some(versions) = versions else {
-        let message = "the first entry is no readable seal, or its roster is missing or changed, so no later entry \
-                       can be checked: get another copy of the log";
-        return Ok(Err(NotBegun::Broken(Finding::at(FindingKind::SealedState, 0, message))));
-    };
-    let new =
-        |trust: &ChosenTrust, versions: &[Envelope]| Auditor::new(trust.pinned.clone(), versions, expected.clone());
-    let mut chosen = choose(trust, |trust| new(trust, &versions));
-    // A trusted roster may be newer than the roster in the first seal. Later seals of the log contain the versions
-    // between these two rosters.
-    if chosen.as_ref().map_or(true, may_be_newer)
-        && let Some(later) = later_rosters(place, size, versions.len())?
-    {
-        chosen = choose(trust, |trust| new(trust, &later).or_else(|_| new(trust, &versions)));
-    }
-    Ok(match chosen {
-        Ok(deciding) => Ok(left_to_newer(deciding)),
-        Err(refused) if refused.iter().any(|(_, error)| !error.is_of_trust()) => {
-            let broken = refused.iter().map(|(_, error)| error).find(|error| !error.is_of_trust());
-            let why = broken.map_or_else(String::new, ToString::to_string);
-            Err(NotBegun::Broken(Finding::at(FindingKind::RosterChain, 0, why)))
-        }
-        Err(refused) => {
-            let why = refused.last().map_or_else(String::new, |(trust, error)| format!("{}: {error}", trust.from));
-            // The message does not propose to trust the roster of the log, because an attacker could have replaced this
-            // roster.
-            Err(NotBegun::Untrusted(Untrusted { message: why, first: None }))
-        }
-    })
-}
-
-fn choose<'t, E>(
-    trust: &'t [ChosenTrust],
-    mut begin: impl FnMut(&'t ChosenTrust) -> Result<Auditor, E>,
-) -> Result<DecidingRoster<'t, Auditor>, Vec<(&'t ChosenTrust, E)>> {
-    newest_of(trust, |trust| begin(trust).map(|auditor| (NewestRoster::of(auditor.rosters()), auditor)))
-}
-
-/// Returns true if another trusted roster may be a later version of this roster.
-fn may_be_newer(deciding: &DecidingRoster<'_, Auditor>) -> bool {
-    let newest = deciding.found.rosters().newest();
-    deciding.unconnected.iter().any(|trust| match &trust.pinned {
-        Pinned::Digest(_) => true,
-        Pinned::Roster(roster) => roster.version() > 1 && seem_same(roster, newest),
-        Pinned::Chain(_) => false,
-    })
-}
-
-/// Tells the auditor about a newer trusted roster that is not connected with the log. The auditor then leaves each
-/// check that needs the newest roster *not checked*.
-fn left_to_newer(deciding: DecidingRoster<'_, Auditor>) -> Auditor {
-    let DecidingRoster { found: mut auditor, unconnected, .. } = deciding;
-    let newer = newest_unconnected(&unconnected, |roster| seem_same(roster, auditor.rosters().newest()));
-    if let Some((trust, newer)) = newer {
-        auditor.leave_to(newer, &trust.from);
-    }
-    auditor
-}
-
-/// Returns the longest chain of roster versions in any seal of the log, if it has more than `known` versions.
-fn later_rosters(place: &LogSource, size: u64, known: usize) -> Result<Option<Vec<Envelope>>, CommandFailure> {
-    let mut longest: Option<Vec<Envelope>> = None;
-    each_entry(place, 0, size, |entry| {
-        if let Some(versions) = rosters_in(entry, place).map_err(|error| place.unreadable(error))?
-            && versions.len() > longest.as_ref().map_or(known, Vec::len)
-        {
-            longest = Some(versions);
-        }
-        Ok(())
-    })?;
-    Ok(longest)
 }
 
 /// Creates an auditor that resumes from the stored state, if the log still begins with the entries of that state.
@@ -401,27 +307,14 @@ fn read_on(
     })
 }
 
-/// Reason why an audit could not begin.
-enum NotBegun {
-    /// There is no trusted roster, or no trusted roster is connected with the log.
-    Untrusted(Untrusted),
-    /// The first seal or its roster is invalid under every trusted roster.
-    Broken(Finding),
-}
-
-struct Untrusted {
-    message: String,
-    first: Option<RosterDigest>,
-}
-
-fn no_trust(untrusted: &Untrusted, terminal: &Terminal) -> Result<Exit, CommandFailure> {
-    let advice = trust_advice(untrusted.first, &Home::of_process().config_words())
-        .replace("the boundary names the roster", "the log begins with the roster")
-        .replace("than this boundary", "than this log");
+fn no_trust(untrusted: &UntrustedLog, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    let (message, advice) = untrusted.words();
     if terminal.json {
-        terminal.object(&json!({"type": "untrusted", "message": untrusted.message, "first_roster": untrusted.first, "advice": advice}))?;
+        terminal.object(
+            &json!({"type": "untrusted", "message": message, "first_roster": untrusted.first, "advice": advice}),
+        )?;
     } else {
-        terminal.say(&format!("nothing was audited: {}; {advice}", untrusted.message));
+        terminal.say(&format!("nothing was audited: {message}; {advice}"));
     }
     Ok(Exit::NoTrust)
 }
@@ -433,13 +326,4 @@ fn broken(finding: Finding, terminal: &Terminal) -> Result<Exit, CommandFailure>
         terminal.say(&format!("nothing was audited: entry 0, {}: {}", finding.what, finding.detail));
     }
     Ok(Exit::CheckSaidNo)
-}
-
-fn no_log(named: &str) -> CommandFailure {
-    let shown = PrintableText::text(named);
-    said_no(format!("{} has no checkpoint, so this directory is no log, or an incomplete export", shown.as_str()))
-}
-
-fn said_no(message: impl Into<String>) -> CommandFailure {
-    CommandFailure::new(Exit::CheckSaidNo, message)
 }

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use crate::commands::global::GlobalOptions;
 use crate::home::keys::KeyArgs;
+use crate::remote::address::Address;
+use crate::remote::client::Client;
 use crate::remote::log_source::LogSource;
 use crate::terminal::exit::CommandFailure;
 use crate::terminal::printable_text::PrintableText;
@@ -24,9 +26,34 @@ pub fn open_log(
     key: &KeyArgs,
     terminal: &Terminal,
 ) -> Result<LogSource, CommandFailure> {
-    if named.starts_with("http://") || named.starts_with("https://") {
+    if is_address(named) {
         return Ok(LogSource::Served(Box::new(global.client_at(named, key, terminal)?)));
     }
+    local_log(named, global)
+}
+
+/// Opens the log that the user named, as [`open_log`] does, but never uses a key of the user. A boundary needs a token.
+///
+/// # Errors
+/// Returns an error if the address cannot be used, or if the directory does not exist.
+pub fn open_log_without_key(named: &str, global: &GlobalOptions) -> Result<LogSource, CommandFailure> {
+    if !is_address(named) {
+        return local_log(named, global);
+    }
+    let address = Address::parse(named)?;
+    let is_own = Address::parse(&global.url).is_ok_and(|own| own == address);
+    let client = match global.token_client()?.filter(|_| is_own) {
+        Some(client) => client,
+        None => Client::stranger(address, &global.tls)?,
+    };
+    Ok(LogSource::Served(Box::new(client)))
+}
+
+fn is_address(named: &str) -> bool {
+    named.starts_with("http://") || named.starts_with("https://")
+}
+
+fn local_log(named: &str, global: &GlobalOptions) -> Result<LogSource, CommandFailure> {
     let path = PathBuf::from(named);
     if path.join(DATABASE).is_file() {
         return global.stored_log(&path);

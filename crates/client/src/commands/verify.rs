@@ -101,7 +101,14 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
 /// Returns an error if the file cannot be read, or if it is a local receipt.
 pub fn read_bundle(path: &Path) -> Result<Vec<u8>, CommandFailure> {
     // One byte more than the maximum lets the check `bundle` report a file that is too large.
-    let bytes = read_beginning(path, MAX_BUNDLE_BYTES + 1)?;
+    bundle_of(path, read_beginning(path, MAX_BUNDLE_BYTES + 1)?)
+}
+
+/// Returns the bytes of a bundle that was read from `path`. The function refuses a local receipt.
+///
+/// # Errors
+/// Returns an error if the bytes are a local receipt.
+pub fn bundle_of(path: &Path, bytes: Vec<u8>) -> Result<Vec<u8>, CommandFailure> {
     // A local log has one envelope on each line.
     let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let envelope =
@@ -131,7 +138,8 @@ fn verify(
 ) -> Result<Exit, CommandFailure> {
     let digest = BlobDigest::of(bytes);
     match with_any(bytes, trust, options) {
-        Ok(JudgedBundle { trusted, report, .. }) => {
+        Ok(judged) => {
+            let JudgedBundle { trusted, report, .. } = &judged;
             let exit = if report.verified { Exit::Done } else { Exit::CheckSaidNo };
             tally.add(if report.verified { "verified" } else { "NOT VERIFIED" }, path, report.facts.as_deref());
             if terminal.json {
@@ -144,8 +152,7 @@ fn verify(
                 }
                 terminal.object(&line)?;
             } else {
-                let basis = VerdictInputs { place: path, digest, trusted, report: &report, at: options.at };
-                terminal.show_lines(&screen(&basis, other_roster(bytes, trusted, &report).as_deref()))?;
+                terminal.show_lines(&judged_screen(path, bytes, &judged, options))?;
             }
             Ok(exit)
         }
@@ -158,12 +165,26 @@ fn verify(
                     "untrusted": untrusted, "advice": advice,
                 }))?;
             } else {
-                let place = PrintableText::text(&path.to_string_lossy());
-                terminal.say(&format!("{}: nothing was verified: {}; {advice}", place.as_str(), untrusted.message));
+                terminal.say(&unverified_words(path, &untrusted));
             }
             Ok(Exit::NoTrust)
         }
     }
+}
+
+/// Returns the lines that the command prints about a verified bundle.
+#[must_use]
+pub fn judged_screen(path: &Path, bytes: &[u8], judged: &JudgedBundle<'_>, options: VerifyOptions) -> Screen {
+    let JudgedBundle { trusted, report, .. } = judged;
+    let basis = VerdictInputs { place: path, digest: BlobDigest::of(bytes), trusted, report, at: options.at };
+    screen(&basis, other_roster(bytes, trusted, report).as_deref())
+}
+
+/// Returns the words of the command about a bundle for which there is no trusted roster, with the advice.
+#[must_use]
+pub fn unverified_words(path: &Path, untrusted: &Untrusted) -> String {
+    let place = PrintableText::text(&path.to_string_lossy());
+    format!("{}: nothing was verified: {}; {}", place.as_str(), untrusted.message, advice(untrusted))
 }
 
 /// Result of a verification, with the roster that was used.
@@ -228,7 +249,8 @@ fn is_of(roster: &TrustedRoster, report: &BundleReport) -> bool {
 }
 
 /// Returns an explanation if the check `roster-chain` failed because the bundle belongs to another roster.
-fn other_roster(bundle: &[u8], trusted: &ChosenTrust, report: &BundleReport) -> Option<String> {
+#[must_use]
+pub fn other_roster(bundle: &[u8], trusted: &ChosenTrust, report: &BundleReport) -> Option<String> {
     if report.finding(CheckName::RosterChain) != CheckFinding::Failed {
         return None;
     }
@@ -480,7 +502,8 @@ fn state(screen: &mut Screen, facts: &Facts) {
 
 /// Returns the number of listed programs, and the started and the refused programs with their counts. The paths are
 /// complete, because a run can start a file of its own directory that has the name of a system program.
-fn program_words(facts: &ProgramFacts) -> String {
+#[must_use]
+pub fn program_words(facts: &ProgramFacts) -> String {
     let list = match facts.mode {
         ProgramMode::Listed => format!("{} listed", facts.listed),
         ProgramMode::Any => "every program can start".to_owned(),

@@ -4,3 +4,4 @@ pub mod browser;
 pub mod door;
 pub mod guard;
 pub mod one_use;
+pub mod opened;

@@ -14,7 +14,7 @@ pub(crate) mod front_matter;
 pub mod gruntwork;
 pub mod lock_file;
 pub mod markdown;
-mod on_all_cores;
+pub mod on_all_cores;
 pub mod output_schema;
 pub mod page;
 pub mod parameter_error;

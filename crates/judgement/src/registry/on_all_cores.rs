@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 /// Returns `work` of each value, in the order of the values. The calls run on all cores.
-pub(super) fn on_all_cores<T: Send, R: Send>(values: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
+pub fn on_all_cores<T: Send, R: Send>(values: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
     let threads = thread::available_parallelism().map_or(1, NonZero::get).min(MAX_THREADS).min(values.len());
     if threads <= 1 {
         return values.into_iter().map(work).collect();

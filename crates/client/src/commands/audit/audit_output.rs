@@ -88,7 +88,7 @@ impl<'a> AuditOutput<'a> {
         if self.filter.table() {
             self.terminal.put(format!("{}\n", table(&self.rows)).as_bytes())?;
         }
-        self.terminal.show(&screen(&self.findings, summary, &self.outcomes, held))
+        self.terminal.show(&log_screen(&self.findings, summary, &self.outcomes, held))
     }
 }
 
@@ -102,7 +102,8 @@ struct Last<'a> {
     outcomes: BTreeMap<String, u64>,
 }
 
-fn screen(
+/// Returns the lines that the command prints about a whole log.
+pub(super) fn log_screen(
     findings: &[Finding],
     summary: &Summary,
     outcomes: &BTreeMap<String, u64>,
@@ -207,7 +208,7 @@ fn screen(
 
 /// Returns the sentence that states the result of an audit without failures. An earlier audit checked the entries
 /// before `summary.from`.
-fn verdict(summary: &Summary, held: Option<Timestamp>) -> String {
+pub(super) fn verdict(summary: &Summary, held: Option<Timestamp>) -> String {
     let mut words = of_read(summary);
     if summary.from > 0 {
         let when = held.map_or_else(|| "at the last audit".to_owned(), |at| format!("at {at}"));
@@ -240,4 +241,4 @@ fn of_read(summary: &Summary) -> String {
 }
 
 /// Maximum number of findings that are printed for a person. Further findings are only counted.
-const MOST_SHOWN: usize = 200;
+pub(super) const MOST_SHOWN: usize = 200;

@@ -119,18 +119,18 @@ fn cut(text: String) -> String {
     text.chars().take(MOST - 3).chain("...".chars()).collect()
 }
 
-fn parse_pattern(text: &str) -> Result<Pattern, String> {
+pub(super) fn parse_pattern(text: &str) -> Result<Pattern, String> {
     Pattern::parse(text).map_err(|error| error.to_string())
 }
 
-fn parse_outcome(text: &str) -> Result<Status, String> {
+pub(super) fn parse_outcome(text: &str) -> Result<Status, String> {
     serde_json::from_value(text.into()).map_err(|_| {
         "this is no outcome: write succeeded, warned, failed, timed_out, cancelled, killed, not_started or unknown"
             .to_owned()
     })
 }
 
-fn parse_since(text: &str) -> Result<Timestamp, String> {
+pub(super) fn parse_since(text: &str) -> Result<Timestamp, String> {
     if let Some(age) = parse_seconds(text) {
         return Ok(now().plus(-age));
     }

@@ -1,0 +1,352 @@
+//! One row of the table of decisions: cells of printable ASCII, made from a verified bundle or from an audited log.
+
+use std::path::{Path, PathBuf};
+
+use crate::commands::verify::{JudgedBundle, bundle_of, other_roster, with_any};
+use crate::terminal::outcome_words::outcome_words;
+use crate::terminal::printable_text::PrintableText;
+use documents::crypto::canonical;
+use documents::crypto::digest::{BlobDigest, RosterDigest};
+use documents::record::receipt::Status;
+use documents::record::validity::Timestamp;
+use judgement::audit::bundle_check::VerifyOptions;
+use judgement::audit::finding::{DecisionLine, DenialLine, EntryVerdict, FindingKind, OpenRun};
+use judgement::audit::report::{BundleReport, CheckFinding, Facts};
+use judgement::trust::chain::Pinned;
+use serde_json::Value;
+
+use crate::home::trusted_rosters::ChosenTrust;
+
+/// Names of the columns. The cells of a row have the same order.
+pub const COLUMNS: [&str; 9] =
+    ["Step", "Parameters", "Proposed by", "Approved by", "Time", "Outcome", "Not checked", "Verdict", "Evidence"];
+
+/// Maximum number of characters in a cell. A longer text is cut, and the digest of the whole text follows.
+const MOST_IN_CELL: usize = 600;
+/// Outcome in a filter of a run without a receipt.
+pub const NO_RECEIPT: &str = "no_receipt";
+/// Outcome in a filter of a denial.
+pub const DENIED: &str = "denied";
+
+/// Result of a row, the same for bundles and logs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowVerdict {
+    /// The bundle is verified, or the decision stands.
+    Holds,
+    /// A check failed, or the decision does not stand.
+    Fails,
+    /// Another program version made the decision, and this version would decide differently.
+    Differs,
+    /// There is no trusted roster, or the state before the decision could not be read.
+    Undecided,
+    /// The nonce was spent, and no receipt follows in the log.
+    Open,
+    /// A person denied a statement, so nothing ran.
+    Denied,
+}
+
+impl RowVerdict {
+    /// Every verdict.
+    pub const ALL: [Self; 6] = [Self::Holds, Self::Fails, Self::Differs, Self::Undecided, Self::Open, Self::Denied];
+
+    /// Returns the name of the verdict in a filter.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Holds => "holds",
+            Self::Fails => "fails",
+            Self::Differs => "differs",
+            Self::Undecided => "undecided",
+            Self::Open => "open",
+            Self::Denied => "denied",
+        }
+    }
+
+    /// Returns the meaning of the verdict in words.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Holds => "verified, or stands",
+            Self::Fails => "failed",
+            Self::Differs => "differs in this version",
+            Self::Undecided => "not decided here",
+            Self::Open => "no receipt in the log",
+            Self::Denied => "denied by a person",
+        }
+    }
+}
+
+/// Place of the evidence for a row, to read it again for the page of the row.
+#[derive(Debug, Clone)]
+pub enum RowPlace {
+    /// A bundle in a file, with the digest of the bytes that were verified.
+    File(PathBuf, BlobDigest),
+    /// A bundle in the file of uploads: first byte, length and digest.
+    Upload(u64, usize, BlobDigest),
+    /// A decision of an audited log, without its parameters.
+    Decision(Box<DecisionLine>),
+    /// A denial in an audited log.
+    Denial(Box<DenialLine>),
+    /// A consumption without a receipt.
+    Consumption(OpenRun),
+}
+
+/// A row of the table.
+#[derive(Debug, Clone)]
+pub struct AuditRow {
+    /// Number of the row, which stays the same when rows are added.
+    pub number: usize,
+    /// Cells in the order of [`COLUMNS`], in printable ASCII.
+    pub cells: [Box<str>; COLUMNS.len()],
+    /// Result of the row.
+    pub verdict: RowVerdict,
+    /// Outcome for the filter, or an empty text if no receipt was established.
+    pub outcome: &'static str,
+    /// Time at which the nonce was spent, as far as the evidence shows it.
+    pub at: Option<Timestamp>,
+    /// True if nobody knows how the run ended.
+    pub is_open: bool,
+    /// Id of the receipt, or an empty text.
+    pub receipt: Box<str>,
+    /// Newest known version of the roster that decided about a bundle.
+    pub roster: Option<(u64, RosterDigest)>,
+    /// Place of the evidence.
+    pub place: RowPlace,
+}
+
+/// Text of a cell without evidence.
+const UNKNOWN: &str = "(not established)";
+/// Text of a cell about an open run or a denial, whose authorization the log does not contain.
+const NOT_IN_LOG: &str = "(not in the log)";
+/// Text of an empty list.
+const NOTHING: &str = "nothing";
+
+/// Returns external text for a cell.
+fn cell(text: &str) -> Box<str> {
+    let shown = PrintableText::text(text);
+    if shown.as_str().len() <= MOST_IN_CELL {
+        return shown.as_str().into();
+    }
+    let digest = BlobDigest::of(text.as_bytes());
+    format!("{} ({} bytes, {digest})", shown.cut(MOST_IN_CELL).as_str(), text.len()).into()
+}
+
+fn params_cell(params: &Value) -> Box<str> {
+    cell(&String::from_utf8_lossy(&canonical::to_canonical(params)))
+}
+
+fn joined<T: ToString>(names: impl IntoIterator<Item = T>) -> String {
+    let names: Vec<String> = names.into_iter().map(|name| name.to_string()).collect();
+    if names.is_empty() { NOTHING.to_owned() } else { names.join(", ") }
+}
+
+fn is_open(status: Status) -> bool {
+    status == Status::Unknown
+}
+
+impl AuditRow {
+    /// Returns the row of a decision in a log.
+    #[must_use]
+    pub fn of_decision(mut line: DecisionLine) -> Self {
+        let kinds = joined(line.findings.iter().map(|kind: &FindingKind| kind.word()));
+        let (verdict, words) = match line.verdict {
+            EntryVerdict::Stands => (RowVerdict::Holds, "stands".to_owned()),
+            EntryVerdict::Differs => (RowVerdict::Differs, format!("differs: {kinds}")),
+            EntryVerdict::Fails => (RowVerdict::Fails, format!("DOES NOT STAND: {kinds}")),
+            EntryVerdict::Undecided => (RowVerdict::Undecided, "undecided".to_owned()),
+        };
+        let mut unchecked: Vec<&str> = line.unchecked.iter().map(|kind| kind.word()).collect();
+        if verdict == RowVerdict::Undecided {
+            unchecked.insert(0, "the decision");
+        }
+        let params = params_cell(&std::mem::take(&mut line.params));
+        Self {
+            number: 0,
+            cells: [
+                cell(line.step.as_str()),
+                params,
+                cell(line.proposer.as_str()),
+                cell(&joined(&line.approvers)),
+                cell(&line.at.to_string()),
+                cell(&outcome_words(&line.outcome)),
+                cell(&joined(unchecked)),
+                cell(&words),
+                cell(&format!("{}, log entry {}", line.receipt, line.entry)),
+            ],
+            verdict,
+            outcome: line.outcome.status.word(),
+            at: Some(line.at),
+            is_open: is_open(line.outcome.status),
+            receipt: line.receipt.as_str().into(),
+            roster: None,
+            place: RowPlace::Decision(Box::new(line)),
+        }
+    }
+
+    /// Returns the row of a denial in a log. The log does not contain what was denied.
+    #[must_use]
+    pub fn of_denial(line: DenialLine) -> Self {
+        Self {
+            number: 0,
+            cells: [
+                NOT_IN_LOG.into(),
+                NOT_IN_LOG.into(),
+                NOT_IN_LOG.into(),
+                cell(&format!("{} denied", line.approver)),
+                cell(&format!("after {}", line.after)),
+                "denied, so nothing ran".into(),
+                NOTHING.into(),
+                "denied".into(),
+                cell(&format!("log entry {}", line.entry)),
+            ],
+            verdict: RowVerdict::Denied,
+            outcome: DENIED,
+            at: Some(line.after),
+            is_open: false,
+            receipt: "".into(),
+            roster: None,
+            place: RowPlace::Denial(Box::new(line)),
+        }
+    }
+
+    /// Returns the row of a consumption without a receipt. The consumption names only the digest of the authorization.
+    #[must_use]
+    pub fn of_open(run: OpenRun) -> Self {
+        Self {
+            number: 0,
+            cells: [
+                NOT_IN_LOG.into(),
+                NOT_IN_LOG.into(),
+                NOT_IN_LOG.into(),
+                NOT_IN_LOG.into(),
+                cell(&run.at.to_string()),
+                "no receipt yet".into(),
+                "the decision".into(),
+                "still open".into(),
+                cell(&format!("log entry {}, item {}, authorization {}", run.consumption, run.item, run.authorization)),
+            ],
+            verdict: RowVerdict::Open,
+            outcome: NO_RECEIPT,
+            at: Some(run.at),
+            is_open: true,
+            receipt: "".into(),
+            roster: None,
+            place: RowPlace::Consumption(run),
+        }
+    }
+
+    /// Verifies a bundle and returns its row.
+    ///
+    /// # Errors
+    /// Returns the reason if the bytes are no bundle. Bytes that look like a damaged bundle have a row.
+    pub fn of_bundle(name: &str, bytes: Vec<u8>, trust: &[ChosenTrust], place: RowPlace) -> Result<Self, String> {
+        if !looks_like_bundle(name, &bytes) {
+            return Err("no bundle: the file does not contain a receipt and a consumption".to_owned());
+        }
+        let bytes = bundle_of(Path::new(name), bytes).map_err(|failure| failure.message)?;
+        Ok(match with_any(&bytes, trust, VerifyOptions::default()) {
+            Ok(judged) => Self::of_judged(name, &bytes, &judged, place),
+            Err(untrusted) => {
+                let words = format!("nothing was verified: {}", untrusted.message);
+                Self::stated(name, None, None, ["everything", &words], RowVerdict::Undecided, place)
+            }
+        })
+    }
+
+    fn of_judged(name: &str, bytes: &[u8], judged: &JudgedBundle<'_>, place: RowPlace) -> Self {
+        let report = &judged.report;
+        let open: Vec<&str> = report
+            .checks
+            .iter()
+            .filter(|check| check.finding == CheckFinding::NotChecked)
+            .map(|check| check.name.word())
+            .collect();
+        let unchecked = if open.len() > MOST_NAMES { format!("{} checks", open.len()) } else { joined(open) };
+        let (verdict, words) = if report.verified {
+            (RowVerdict::Holds, "verified".to_owned())
+        } else {
+            (RowVerdict::Fails, failed_words(report, other_roster(bytes, judged.trusted, report)))
+        };
+        let newest = report.trust.newest.as_ref().map(|newest| (newest.version, newest.digest));
+        let facts = report.facts.as_deref();
+        Self::stated(name, facts, newest, [&unchecked, &words], verdict, place)
+    }
+
+    fn stated(
+        name: &str,
+        facts: Option<&Facts>,
+        roster: Option<(u64, RosterDigest)>,
+        [unchecked, words]: [&str; 2],
+        verdict: RowVerdict,
+        place: RowPlace,
+    ) -> Self {
+        let approved = facts.and_then(|facts| facts.approved.as_ref());
+        let at = facts.map(|facts| facts.consumed_at.unwrap_or(facts.started_at));
+        let or_unknown = |text: Option<Box<str>>| text.unwrap_or_else(|| UNKNOWN.into());
+        let receipt: Box<str> = approved.map_or("", |approved| approved.receipt.as_str()).into();
+        let evidence = if receipt.is_empty() { name.to_owned() } else { format!("{receipt}, {name}") };
+        let status = facts.map(|facts| facts.outcome.status);
+        Self {
+            number: 0,
+            cells: [
+                or_unknown(approved.map(|approved| cell(approved.step.as_str()))),
+                or_unknown(approved.map(|approved| params_cell(&approved.params))),
+                or_unknown(approved.map(|approved| cell(approved.proposer.as_str()))),
+                or_unknown(facts.map(|facts| cell(&joined(facts.approvers.iter().map(|approver| &approver.name))))),
+                or_unknown(at.map(|at| cell(&at.to_string()))),
+                or_unknown(facts.map(|facts| cell(&outcome_words(&facts.outcome)))),
+                cell(unchecked),
+                cell(words),
+                cell(&evidence),
+            ],
+            verdict,
+            outcome: status.map_or("", Status::word),
+            at,
+            is_open: status.is_some_and(is_open),
+            receipt,
+            roster,
+            place,
+        }
+    }
+
+    /// Order of the table: open runs, then failed rows, then the newest decisions.
+    #[must_use]
+    pub fn order(&self, other: &Self) -> std::cmp::Ordering {
+        let key =
+            |row: &Self| (!row.is_open, row.verdict != RowVerdict::Fails, row.at.is_some(), std::cmp::Reverse(row.at));
+        key(self).cmp(&key(other)).then_with(|| self.cells.last().cmp(&other.cells.last()))
+    }
+}
+
+/// Maximum number of checks that a cell names.
+const MOST_NAMES: usize = 8;
+
+/// Returns the reason why a bundle is not verified: the first failed check, and the names of some others.
+fn failed_words(report: &BundleReport, other_roster: Option<String>) -> String {
+    let mut failed = report.failed();
+    let Some(first) = failed.next() else { return "NOT VERIFIED: a required check could not be made".to_owned() };
+    let why = other_roster.unwrap_or_else(|| first.detail.clone());
+    let others: Vec<&str> = failed.map(|check| check.name.word()).collect();
+    let also = match others.len() {
+        0 => String::new(),
+        count if count > MOST_NAMES => format!("; {count} other checks failed too"),
+        _ => format!("; failed too: {}", others.join(", ")),
+    };
+    format!("NOT VERIFIED: {}: {why}{also}", first.name.word())
+}
+
+/// Returns true for a file that is a bundle or was one before it was damaged.
+fn looks_like_bundle(name: &str, bytes: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(bytes);
+    name.ends_with(".bundle.json")
+        || ["\"receipt\"", "\"consumption\"", "\"proofs\""].iter().all(|field| text.contains(field))
+}
+
+/// Returns the digest of a trusted roster, and its version if the person has the roster itself.
+#[must_use]
+pub fn pinned_words(trust: &ChosenTrust) -> String {
+    match &trust.pinned {
+        Pinned::Roster(roster) => format!("version {} {}", roster.version(), roster.digest()),
+        other => other.digest().to_string(),
+    }
+}

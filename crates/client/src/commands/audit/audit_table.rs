@@ -1,0 +1,270 @@
+//! The table of decisions of a bundle, a directory with bundles, or a log. Each decision is made again here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::commands::audit::audit_row::{AuditRow, COLUMNS, RowPlace, RowVerdict, pinned_words};
+use crate::commands::audit::whole_log::AuditedLog;
+use crate::commands::log_source_options::DATABASE;
+use crate::home::named_file::read_beginning;
+use crate::home::trusted_rosters::ChosenTrust;
+use crate::remote::log_source::LogSource;
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::printable_text::PrintableText;
+use documents::crypto::digest::BlobDigest;
+use documents::record::bundle::MAX_BUNDLE_BYTES;
+use judgement::audit::finding::AuditEvent;
+use judgement::registry::on_all_cores::on_all_cores;
+
+/// Maximum number of rows, so that the table has a bounded size in memory.
+pub const MOST_ROWS: usize = 100_000;
+/// Maximum number of skipped files that the page names. Further ones are counted.
+const MOST_SKIPPED: usize = 1000;
+/// Maximum depth of directories below the named directory.
+const MOST_DEEP: usize = 16;
+
+/// A file that is no bundle.
+#[derive(Debug, Clone)]
+pub struct SkippedFile {
+    /// Name of the file.
+    pub name: String,
+    /// Reason.
+    pub why: String,
+}
+
+/// The table, with everything that a page or a report states about it.
+#[derive(Debug, Default)]
+pub struct AuditTable {
+    /// Rows in the order of the table.
+    pub rows: Vec<AuditRow>,
+    /// Number of decisions that have no row, because there were too many.
+    pub left_out: u64,
+    /// Files that are no bundles.
+    pub skipped: Vec<SkippedFile>,
+    /// Number of files that are no bundles.
+    pub skipped_count: u64,
+    /// The audited log, if the table is about a log.
+    pub log: Option<AuditedLog>,
+    /// Trusted rosters, in words.
+    trusted: Vec<String>,
+}
+
+/// What an auditor named.
+#[derive(Debug)]
+pub enum NamedEvidence {
+    /// A log.
+    Log(LogSource),
+    /// A bundle, or a directory with bundles.
+    Bundles(PathBuf),
+}
+
+impl NamedEvidence {
+    /// Finds out what the auditor named. `open` opens a log.
+    ///
+    /// # Errors
+    /// Returns an error if there is no such file, or if the log can't be opened.
+    pub fn open(
+        named: &str,
+        open: impl FnOnce(&str) -> Result<LogSource, CommandFailure>,
+    ) -> Result<Self, CommandFailure> {
+        let path = PathBuf::from(named);
+        let is_address = named.starts_with("http://") || named.starts_with("https://");
+        if is_address || is_log(&path) {
+            return open(named).map(Self::Log);
+        }
+        if path.is_dir() || path.is_file() {
+            return Ok(Self::Bundles(path));
+        }
+        Err(CommandFailure::usage(format!(
+            "{} is no file and no directory: name a bundle, a directory with bundles, a directory that `countersign log \
+             export` wrote, or the address of a boundary (http://… or https://…)",
+            PrintableText::text(named).as_str()
+        )))
+    }
+}
+
+/// Returns true if a directory has a file of a copy of a log, or of a store.
+fn is_log(path: &Path) -> bool {
+    path.join("checkpoint").exists() || path.join("tile").is_dir() || path.join(DATABASE).is_file()
+}
+
+impl AuditTable {
+    /// Makes every decision of the evidence again.
+    ///
+    /// # Errors
+    /// Returns an error if the evidence can't be read, or if there is no trusted roster for a log.
+    pub fn of(evidence: &NamedEvidence, named: &str, trust: &[ChosenTrust]) -> Result<Self, CommandFailure> {
+        let mut table = Self { trusted: trust.iter().map(pinned_words).collect(), ..Self::default() };
+        match evidence {
+            NamedEvidence::Log(place) => {
+                let log = AuditedLog::of(place, named, trust, |event| match event {
+                    AuditEvent::Decision(line) => table.push(AuditRow::of_decision(*line)),
+                    AuditEvent::Denial(line) => table.push(AuditRow::of_denial(*line)),
+                    AuditEvent::Finding(_) => {}
+                })?;
+                for run in log.summary.open.clone() {
+                    table.push(AuditRow::of_open(run));
+                }
+                table.log = Some(log);
+            }
+            NamedEvidence::Bundles(path) if path.is_dir() => {
+                let mut files = Vec::new();
+                table.find(path, path, 0, &mut files);
+                files.sort();
+                for part in files.chunks(256) {
+                    let verified = on_all_cores(part.to_vec(), |(name, file)| (of_file(&name, &file, trust), name));
+                    for (result, name) in verified {
+                        table.add(&name, result);
+                    }
+                }
+            }
+            NamedEvidence::Bundles(file) => {
+                let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                let result = of_file(&name, file, trust);
+                table.add(&name, result);
+            }
+        }
+        table.sort();
+        Ok(table)
+    }
+
+    fn push(&mut self, row: AuditRow) {
+        if self.rows.len() < MOST_ROWS {
+            self.rows.push(AuditRow { number: self.rows.len(), ..row });
+        } else {
+            self.left_out += 1;
+        }
+    }
+
+    /// Adds the row of a file, or the reason why the file has none. The caller sorts the table afterwards.
+    pub fn add(&mut self, name: &str, result: Result<AuditRow, String>) {
+        match result {
+            Ok(row) => self.push(row),
+            Err(why) => self.skip(name, &why),
+        }
+    }
+
+    fn skip(&mut self, name: &str, why: &str) {
+        self.skipped_count += 1;
+        if self.skipped.len() < MOST_SKIPPED {
+            self.skipped.push(SkippedFile { name: name.to_owned(), why: why.to_owned() });
+        }
+    }
+
+    /// Sorts the rows.
+    pub fn sort(&mut self) {
+        self.rows.sort_by(AuditRow::order);
+    }
+
+    /// Collects the files of a directory and of the directories in it, each with its path below `root`.
+    fn find(&mut self, root: &Path, directory: &Path, depth: usize, files: &mut Vec<(String, PathBuf)>) {
+        let below = |path: &Path| path.strip_prefix(root).unwrap_or(path).to_string_lossy().into_owned();
+        let entries = match fs::read_dir(directory) {
+            Ok(entries) => entries,
+            Err(error) => return self.skip(&below(directory), &format!("the directory can't be read: {error}")),
+        };
+        for entry in entries {
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error) => {
+                    self.skip(&below(directory), &format!("the directory can't be read: {error}"));
+                    continue;
+                }
+            };
+            let (path, kind) = (entry.path(), entry.file_type());
+            let name = below(&path);
+            match kind {
+                Ok(kind) if kind.is_dir() && is_log(&path) => {
+                    self.skip(&name, "a copy of a log: audit it alone, and name this directory");
+                }
+                Ok(kind) if kind.is_dir() && depth < MOST_DEEP => self.find(root, &path, depth + 1, files),
+                Ok(kind) if kind.is_dir() => self.skip(&name, "the directory is too deep"),
+                Ok(kind) if kind.is_file() && files.len() < MOST_ROWS => files.push((name, path)),
+                Ok(kind) if kind.is_file() => self.left_out += 1,
+                Ok(_) => self.skip(&name, "a link, or no regular file"),
+                Err(error) => self.skip(&name, &error.to_string()),
+            }
+        }
+    }
+
+    /// Returns the number of runs of which nobody knows the end.
+    #[must_use]
+    pub fn open_count(&self) -> usize {
+        self.rows.iter().filter(|row| row.is_open).count()
+    }
+
+    /// Returns the receipts of which the table has several rows, each with the number of its rows.
+    #[must_use]
+    pub fn repeated(&self) -> Vec<(&str, usize)> {
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        for row in self.rows.iter().filter(|row| !row.receipt.is_empty()) {
+            *counts.entry(&row.receipt).or_default() += 1;
+        }
+        counts.into_iter().filter(|(_, count)| *count > 1).collect()
+    }
+
+    /// Returns what a page or a report states about the whole table, as names and values in printable ASCII.
+    #[must_use]
+    pub fn facts(&self) -> Vec<(&'static str, String)> {
+        let shown = |text: &str| PrintableText::text(text).as_str().to_owned();
+        let count = |verdict| self.rows.iter().filter(|row| row.verdict == verdict).count();
+        let mut facts = Vec::new();
+        let trusted = if self.trusted.is_empty() { "none".to_owned() } else { self.trusted.join(", ") };
+        facts.push(("trusted roster", shown(&trusted)));
+        if let Some(log) = &self.log {
+            let summary = &log.summary;
+            if let (Some(name), Some(id)) = (&summary.name, &summary.boundary) {
+                facts.push(("boundary", shown(&format!("{name} {id}"))));
+            }
+            let version = summary.roster.map_or("unknown".to_owned(), |version| version.to_string());
+            facts.push(("roster version", shown(&version)));
+            facts.push(("log entries", format!("{}, until {}", summary.entries, summary.until)));
+            facts.push(("verdict", shown(&log.verdict())));
+        } else {
+            let versions: BTreeSet<String> = self
+                .rows
+                .iter()
+                .filter_map(|row| row.roster.map(|(version, digest)| format!("{version} ({digest})")))
+                .collect();
+            let versions: Vec<String> = versions.into_iter().collect();
+            let versions = if versions.is_empty() { "none".to_owned() } else { versions.join(", ") };
+            facts.push(("roster version", shown(&versions)));
+            facts.push(("verdict", format!("{} of {} verified", count(RowVerdict::Holds), self.rows.len())));
+        }
+        facts.push(("rows", self.rows.len().to_string()));
+        facts.push(("failed", count(RowVerdict::Fails).to_string()));
+        facts.push(("still open", self.open_count().to_string()));
+        facts.push(("left out", self.left_out.to_string()));
+        facts.push(("other files", self.skipped_count.to_string()));
+        facts
+    }
+
+    /// Returns the cells of all rows.
+    pub fn cells(&self) -> impl Iterator<Item = &[Box<str>; COLUMNS.len()]> {
+        self.rows.iter().map(|row| &row.cells)
+    }
+}
+
+/// Reads a file and returns its row, or the reason why it is no bundle.
+fn of_file(name: &str, path: &Path, trust: &[ChosenTrust]) -> Result<AuditRow, String> {
+    // One byte more than the maximum lets the check `bundle` report a file that is too large.
+    let bytes = read_beginning(path, MAX_BUNDLE_BYTES + 1).map_err(|failure| failure.message)?;
+    let place = RowPlace::File(path.to_owned(), BlobDigest::of(&bytes));
+    AuditRow::of_bundle(name, bytes, trust, place)
+}
+
+/// Reads the bundle of a row again, for the page of the row.
+///
+/// # Errors
+/// Returns an error if the file can't be read, or has other bytes now.
+pub fn read_again(path: &Path, digest: &BlobDigest) -> Result<Vec<u8>, CommandFailure> {
+    let bytes = read_beginning(path, MAX_BUNDLE_BYTES + 1)?;
+    if BlobDigest::of(&bytes) == *digest {
+        return Ok(bytes);
+    }
+    Err(CommandFailure::new(
+        Exit::CheckSaidNo,
+        "the file has changed since the table was made: stop the program with Ctrl-C and start it again",
+    ))
+}

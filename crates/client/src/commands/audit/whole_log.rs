@@ -1,0 +1,99 @@
+//! Audits a whole log for a table: every decision, every denial, every run without a receipt.
+
+use std::collections::BTreeMap;
+
+use crate::commands::audit::audit_output::{MOST_SHOWN, log_screen, verdict};
+use crate::commands::audit::beginning::{NotBegun, begin, expect_kept_heads, no_log, said_no};
+use crate::commands::audit::log_entries::each_entry;
+use crate::commands::clock::now;
+use crate::home::trusted_rosters::ChosenTrust;
+use crate::remote::log_source::LogSource;
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::screen::Screen;
+use judgement::audit::finding::{AuditEvent, Finding, Summary};
+use judgement::audit::history::Expected;
+use judgement::audit::seen_head::SeenHead;
+
+/// Result of the audit of a whole log.
+#[derive(Debug)]
+pub struct AuditedLog {
+    /// Summary of the audit.
+    pub summary: Summary,
+    /// The first findings, at most as many as the command prints.
+    pub findings: Vec<Finding>,
+    /// Number of runs with each outcome.
+    outcomes: BTreeMap<String, u64>,
+}
+
+impl AuditedLog {
+    /// Audits the log as the command does, and passes each decision and each denial to `take`.
+    ///
+    /// # Errors
+    /// Returns an error if the log can't be read, or if no trusted roster is connected with the log.
+    pub fn of(
+        place: &LogSource,
+        named: &str,
+        trust: &[ChosenTrust],
+        mut take: impl FnMut(AuditEvent),
+    ) -> Result<Self, CommandFailure> {
+        let head = place.head()?.ok_or_else(|| no_log(named))?;
+        let size = SeenHead::parse(&head, "the log").map_err(|why| said_no(format!("the log's head: {why}")))?.size;
+        let mut expected = Expected { now: Some(now()), ..Expected::default() };
+        let damaged = expect_kept_heads(place, &mut expected)?;
+        let mut auditor = match begin(place, trust, &expected, size)? {
+            Ok(auditor) => auditor,
+            Err(NotBegun::Untrusted(untrusted)) => {
+                let (message, advice) = untrusted.words();
+                let words = format!("nothing was audited: {message}; {advice}");
+                return Err(CommandFailure::new(Exit::NoTrust, words));
+            }
+            Err(NotBegun::Broken(finding)) => {
+                let words = format!("nothing was audited: entry 0, {}: {}", finding.what, finding.detail);
+                return Err(said_no(words));
+            }
+        };
+        let (mut findings, mut outcomes) = (Vec::new(), BTreeMap::new());
+        let mut said = |events: Vec<AuditEvent>| {
+            for event in events {
+                match event {
+                    AuditEvent::Finding(finding) if findings.len() < MOST_SHOWN => findings.push(*finding),
+                    AuditEvent::Finding(_) => {}
+                    other => {
+                        if let AuditEvent::Decision(line) = &other {
+                            *outcomes.entry(line.outcome.status.to_string()).or_default() += 1;
+                        }
+                        take(other);
+                    }
+                }
+            }
+        };
+        each_entry(place, 0, size, |entry| {
+            said(auditor.entry(entry, place).map_err(|error| place.unreadable(error))?);
+            Ok(())
+        })?;
+        let (last, mut summary) = auditor.finish(&head, place).map_err(|error| place.unreadable(error))?;
+        said(last);
+        for finding in damaged {
+            summary.clean = false;
+            summary.failures += 1;
+            said(vec![AuditEvent::Finding(Box::new(finding))]);
+        }
+        Ok(Self { summary, findings, outcomes })
+    }
+
+    /// Returns the lines that the command prints about the log.
+    #[must_use]
+    pub fn screen(&self) -> Screen {
+        log_screen(&self.findings, &self.summary, &self.outcomes, None)
+    }
+
+    /// Returns the sentence that states the result.
+    #[must_use]
+    pub fn verdict(&self) -> String {
+        if self.summary.clean {
+            verdict(&self.summary, None)
+        } else {
+            format!("DOES NOT HOLD, {} findings", self.summary.failures)
+        }
+    }
+}

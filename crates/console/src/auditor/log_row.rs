@@ -1,0 +1,101 @@
+//! What a page shows about one row of an audited log.
+
+use client::commands::audit::audit_row::RowPlace;
+use client::commands::audit::audit_table::AuditTable;
+use client::commands::verify::program_words;
+use client::terminal::outcome_words::outcome_words;
+use client::terminal::printable_text::PrintableText;
+use client::terminal::screen::{LineTone, Screen};
+use judgement::audit::finding::{DecisionLine, DenialLine, Finding};
+
+/// Returns everything that the audit found about a row, or `None` for the row of a bundle.
+pub(super) fn log_row(table: &AuditTable, place: &RowPlace) -> Option<Screen> {
+    let mut screen = Screen::default();
+    let entries = match place {
+        RowPlace::Decision(line) => {
+            decision(&mut screen, line);
+            vec![line.entry, line.consumption]
+        }
+        RowPlace::Denial(line) => {
+            denial(&mut screen, line);
+            vec![line.entry]
+        }
+        RowPlace::Consumption(run) => {
+            screen.heading("A run without a receipt");
+            field(&mut screen, "spent at", &run.at.to_string());
+            field(&mut screen, "authorization", &run.authorization.to_string());
+            field(&mut screen, "consumption", &format!("item {} of log entry {}", run.item, run.consumption));
+            screen.say(
+                LineTone::Plain,
+                "The log has only the digest of what was approved. Ask the boundary for the bundle, or audit a newer copy of \
+                 the log.",
+            );
+            vec![run.consumption]
+        }
+        RowPlace::File(..) | RowPlace::Upload(..) => return None,
+    };
+    screen.heading("Findings");
+    let all = table.log.iter().flat_map(|log| &log.findings);
+    let found: Vec<&Finding> =
+        all.filter(|finding| finding.entry.is_some_and(|entry| entries.contains(&entry))).collect();
+    for finding in &found {
+        let word = if finding.differs { " (differs)" } else { "" };
+        let words = format!("{} - shown by {}", finding.detail, finding.rests_on.words());
+        screen.push(LineTone::Plain, format!("  {}{word} ", finding.what), PrintableText::text(&words));
+    }
+    if found.is_empty() {
+        screen.say(LineTone::Plain, "none at the entries of this row");
+    }
+    Some(screen)
+}
+
+fn field(screen: &mut Screen, name: &'static str, text: &str) {
+    screen.field(name, &PrintableText::text(text));
+}
+
+fn joined<T: ToString>(names: &[T]) -> String {
+    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
+fn decision(screen: &mut Screen, line: &DecisionLine) {
+    screen.heading("What was approved");
+    field(screen, "step", &format!("{} {}", line.step, line.step_digest));
+    field(screen, "parameters", &line.params_digest.to_string());
+    field(screen, "proposer", line.proposer.as_str());
+    screen.field("reason", &PrintableText::quoted(&line.reason));
+    field(screen, "approved by", &joined(&line.approvers));
+    field(screen, "groups", &joined(&line.groups));
+    field(screen, "handed in by", line.handed_in_by.as_str());
+    field(screen, "authorization", &line.authorization.to_string());
+    screen.heading("What came of it");
+    field(screen, "nonce spent", &line.at.to_string());
+    field(screen, "outcome", &outcome_words(&line.outcome));
+    if let Some(programs) = &line.programs {
+        field(screen, "programs", &program_words(programs));
+    }
+    field(screen, "receipt", line.receipt.as_str());
+    field(
+        screen,
+        "log entries",
+        &format!("consumption {} item {}, receipt {}", line.consumption, line.item, line.entry),
+    );
+    field(screen, "seal", &format!("number {}", line.seal));
+    screen.heading("Not checked");
+    for what in &line.unchecked {
+        screen.say(LineTone::Plain, what.word());
+    }
+    if line.unchecked.is_empty() {
+        screen.say(LineTone::Plain, "every question about this decision has an answer");
+    }
+}
+
+fn denial(screen: &mut Screen, line: &DenialLine) {
+    screen.heading("A denial");
+    field(screen, "denied by", line.approver.as_str());
+    field(screen, "not before", &line.after.to_string());
+    field(screen, "authorization", &line.authorization.to_string());
+    let whose = format!("{}'s words: ", line.approver);
+    screen.field("reason", &PrintableText::text(&whose).then(&PrintableText::quoted(&line.reason)));
+    field(screen, "log entry", &line.entry.to_string());
+}

@@ -1,0 +1,297 @@
+//! The markup of the auditor's pages.
+
+use std::collections::BTreeMap;
+
+use client::commands::audit::audit_row::{AuditRow, COLUMNS, RowVerdict};
+use client::commands::audit::audit_table::{AuditTable, MOST_ROWS};
+use client::commands::audit::row_filter::{FIELDS, RowFilter, outcomes};
+use client::terminal::printable_text::PrintableText;
+use maud::{Markup, html};
+
+use crate::auditor::kept_table::{KeptTable, UPLOAD_PATH};
+use crate::auditor::log_row::log_row;
+use crate::page::frame::{FramedPage, framed};
+use crate::web::door::Door;
+use crate::web::one_use::OpenForms;
+
+/// Number of rows on one page.
+const ROWS: usize = 200;
+
+/// What the views need.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct AuditorViews<'a> {
+    pub kept: &'a KeptTable,
+    pub door: &'a Door,
+    pub forms: &'a OpenForms,
+}
+
+type Fields = BTreeMap<String, String>;
+
+/// External text, with escapes in place of everything that a reader can't see.
+fn shown(text: &str) -> String {
+    PrintableText::text(text).as_str().to_owned()
+}
+
+fn page(title: &str, main: Markup) -> Markup {
+    framed(&FramedPage { title: title.to_owned(), side: None, main, changes: false })
+}
+
+impl AuditorViews<'_> {
+    /// Returns the page with the table.
+    pub(super) fn index(&self, fields: &Fields, filter: Result<RowFilter, String>) -> Markup {
+        let table = self.kept.table();
+        let (filter, wrong) = match filter {
+            Ok(filter) => (filter, None),
+            Err(why) => (RowFilter::default(), Some(why)),
+        };
+        let rows: Vec<&AuditRow> = table.rows.iter().filter(|row| filter.takes(row)).collect();
+        let last = rows.len().div_ceil(ROWS).max(1);
+        let at = fields.get("page").and_then(|page| page.parse().ok()).unwrap_or(1).clamp(1, last);
+        let on_page = &rows[(at - 1) * ROWS..rows.len().min(at * ROWS)];
+        let main = html! {
+            h1 { "Decisions of " (shown(&self.kept.named)) }
+            (self.remarks(&table))
+            @if let Some(why) = &wrong { div.admonition role="alert" { (shown(why)) ". The table shows every row." } }
+            (facts(&table))
+            (filters(fields))
+            p role="status" {
+                (rows.len()) " of " (table.rows.len()) " rows"
+                @if !rows.is_empty() { ", here rows " ((at - 1) * ROWS + 1) " to " ((at - 1) * ROWS + on_page.len()) }
+                "."
+            }
+            (pager("Pages of the table", fields, at, last))
+            (decisions(on_page))
+            (pager("Pages, below the table", fields, at, last))
+            h2 { "Downloads" }
+            ul {
+                li { a href=(address("/decisions.csv", &query(fields, None))) { "These rows as CSV" } ", in which no cell begins a formula" }
+                li { a href="/report.html" { "All rows as one HTML file" } ". To compare it with the evidence again: " code { "countersign audit --check-report report.html " (shown(&self.kept.named)) } ", with the same roster" }
+            }
+            (self.upload_form())
+            (skipped(&table))
+        };
+        page("Decisions", main)
+    }
+
+    /// Returns what the reader must know before the table.
+    fn remarks(&self, table: &AuditTable) -> Markup {
+        let open = table.open_count();
+        html! {
+            @if let Some(problem) = &self.kept.problem {
+                div.admonition role="alert" { h2 { "The evidence was not judged" } p { (shown(problem)) } }
+            }
+            @if self.kept.trust.is_empty() {
+                div.admonition role="alert" {
+                    h2 { "You trust no roster" }
+                    p { "Without a trusted roster, nothing can be verified. Get the roster, or its digest, from the person who maintains it, over another channel than the evidence. Then stop the program with Ctrl-C, and start it again with " code { "--roster FILE" } " or " code { "--roster sha256:..." } "." }
+                }
+            }
+            @if open > 0 {
+                div.admonition role="note" { (open) " runs are still open: nobody knows how they ended. They come first in the table." }
+            }
+            @for (receipt, count) in table.repeated().iter().take(20) {
+                div.admonition role="note" { (count) " rows belong to the same run " (receipt) ": count this run once." }
+            }
+            @if table.left_out > 0 {
+                div.admonition role="alert" { (table.left_out) " decisions are not in the table, which can have " (MOST_ROWS) " rows. " code { "countersign audit --json" } " prints all of a log." }
+            }
+            @if let Some(said) = self.kept.said() { p role="status" { (said) } }
+        }
+    }
+
+    fn upload_form(&self) -> Markup {
+        let number = self.forms.issue();
+        html! {
+            h2 { "Add bundles" }
+            form method="post" action=(UPLOAD_PATH) enctype="multipart/form-data" {
+                input type="hidden" name="form" value=(number);
+                input type="hidden" name="seal" value=(self.door.seal(UPLOAD_PATH, &number));
+                p.hint id="upload-hint" { "Choose files, or drop them on a field. At most 64 MiB and 2000 files at once. The files go only to this program on this machine, and end with it." }
+                div.fields {
+                    div { label for="files" { "Bundles" } input id="files" type="file" name="files" multiple aria-describedby="upload-hint"; }
+                    div { label for="folder" { "All files of a folder" } input id="folder" type="file" name="folder" multiple webkitdirectory aria-describedby="upload-hint"; }
+                }
+                button.main type="submit" { "Verify and add" }
+            }
+        }
+    }
+
+    /// Returns the page of a row, with all checks.
+    pub(super) fn row(&self, number: usize) -> Option<Markup> {
+        let table = self.kept.table();
+        let row = table.rows.iter().find(|row| row.number == number)?.clone();
+        let found = log_row(&table, &row.place);
+        drop(table);
+        let name = row.cells.last().map_or("", |cell| cell);
+        let title = if row.at.is_some() { format!("{}, {}", row.cells[0], row.cells[4]) } else { name.to_owned() };
+        let checks = self.kept.verified_again(name, &row.place);
+        let main = html! {
+            h1 { (title) }
+            p { a href="/" { "Back to the table" } }
+            div.wide role="region" aria-label="The row" tabindex="0" {
+                table {
+                    caption { "The row" }
+                    tbody { @for (column, cell) in COLUMNS.iter().zip(&row.cells) { tr { th scope="row" { (column) } td { (cell) } } } }
+                }
+            }
+            @match (checks, found) {
+                (Some(Ok(screen)), _) => {
+                    h2 { "All checks, as countersign verify prints them" }
+                    pre.wrapped tabindex="0" aria-label="All checks" { (screen.paint(usize::MAX, false)) }
+                }
+                (Some(Err(why)), _) => div.admonition role="alert" { (shown(&why)) },
+                (None, Some(screen)) => {
+                    h2 { "What the audit of the log found" }
+                    pre.wrapped tabindex="0" aria-label="What the audit found" { (screen.paint(usize::MAX, false)) }
+                }
+                (None, None) => {}
+            }
+        };
+        Some(page(&title, main))
+    }
+
+    /// Returns the page about the whole log.
+    pub(super) fn log(&self) -> Option<Markup> {
+        let table = self.kept.table();
+        let log = table.log.as_ref()?;
+        let main = html! {
+            h1 { "The whole log" }
+            p { a href="/" { "Back to the table" } }
+            pre.wrapped tabindex="0" aria-label="Result of the audit" { (log.screen().paint(usize::MAX, false)) }
+        };
+        Some(page("The whole log", main))
+    }
+}
+
+fn facts(table: &AuditTable) -> Markup {
+    let facts = table.facts();
+    let verdict = facts.iter().find(|(name, _)| *name == "verdict").map_or("", |(_, value)| value);
+    html! {
+        details {
+            summary { "What was audited here: " (verdict) }
+            div.wide role="region" aria-label="Facts" tabindex="0" {
+                table {
+                    caption { "Facts" }
+                    tbody { @for (name, value) in &facts { tr { th scope="row" { (name) } td { (value) } } } }
+                }
+            }
+        }
+        @if table.log.is_some() { p { a href="/log" { "Everything that the audit of the log says" } } }
+    }
+}
+
+fn decisions(rows: &[&AuditRow]) -> Markup {
+    let verdict = COLUMNS.iter().position(|column| *column == "Verdict");
+    html! {
+        @if rows.is_empty() { p { "No row matches the filters." } } @else {
+            div.wide role="region" aria-labelledby="decisions" tabindex="0" {
+                table.decisions {
+                    caption id="decisions" { "Decisions. Runs without an end come first, then failed rows, then the newest." }
+                    thead { tr { @for column in COLUMNS { th scope="col" { (column) } } } }
+                    tbody {
+                        @for row in rows {
+                            tr {
+                                @for (at, cell) in row.cells.iter().enumerate() {
+                                    @if at == 0 { th scope="row" { a href=(format!("/row/{}", row.number)) { (cell) } } }
+                                    @else if Some(at) == verdict { td data-verdict=(row.verdict.word()) { (cell) } }
+                                    @else { td { (cell) } }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn filters(fields: &Fields) -> Markup {
+    let value = |name: &str| fields.get(name).map_or("", String::as_str);
+    let line = |name: &'static str, words: &'static str| {
+        html! {
+            div { label for=(name) { (words) } input id=(name) name=(name) value=(value(name)) autocomplete="off"; }
+        }
+    };
+    let choice = |name: &'static str, words: &'static str, options: Vec<(&'static str, String)>| {
+        html! {
+            div {
+                label for=(name) { (words) }
+                select id=(name) name=(name) {
+                    option value="" { "(all)" }
+                    @for (word, words) in options { option value=(word) selected[value(name) == word] { (words) } }
+                }
+            }
+        }
+    };
+    html! {
+        form method="get" action="/" role="search" aria-label="Filters" {
+            div.filters {
+                (line("step", "Step (service:*)"))
+                (line("person", "Proposer or approver"))
+                (choice("outcome", "Outcome", outcomes().map(|word| (word, word.replace('_', " "))).collect()))
+                (choice("verdict", "Verdict", RowVerdict::ALL.map(|verdict| (verdict.word(), verdict.words().to_owned())).into()))
+                (line("since", "Since (date or 7d)"))
+                (line("until", "Until (date or 7d)"))
+            }
+            div.row { button.main type="submit" { "Filter" } a href="/" { "Show every row" } }
+        }
+    }
+}
+
+fn pager(label: &str, fields: &Fields, at: usize, last: usize) -> Markup {
+    html! {
+        @if last > 1 {
+            div.row role="navigation" aria-label=(label) {
+                @if at > 1 { a href=(address("/", &query(fields, Some(at - 1)))) { "Newer rows" } }
+                span { "Page " (at) " of " (last) }
+                @if at < last { a href=(address("/", &query(fields, Some(at + 1)))) { "Further rows" } }
+            }
+        }
+    }
+}
+
+fn skipped(table: &AuditTable) -> Markup {
+    html! {
+        @if table.skipped_count > 0 {
+            h2 { "Other files" }
+            p { (table.skipped_count) " files are no bundles, so they have no row." }
+            ul { @for file in &table.skipped { li { strong { (shown(&file.name)) } ": " (shown(&file.why)) } } }
+        }
+    }
+}
+
+fn address(path: &str, query: &str) -> String {
+    if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
+}
+
+/// Returns the filters and the page as the query of an address.
+fn query(fields: &Fields, page: Option<usize>) -> String {
+    let page = page.map(|page| ("page", page.to_string()));
+    let filters = FIELDS.iter().filter_map(|name| Some((*name, fields.get(*name)?.clone())));
+    let pairs = filters.filter(|(_, value)| !value.is_empty()).chain(page);
+    pairs.map(|(name, value)| format!("{name}={}", percent_encoded(&value))).collect::<Vec<_>>().join("&")
+}
+
+fn percent_encoded(text: &str) -> String {
+    let one = |byte: u8| {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            char::from(byte).to_string()
+        } else {
+            format!("%{byte:02X}")
+        }
+    };
+    text.bytes().map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_in_an_address_is_escaped() {
+        let fields: Fields = [("step", "a&b=\"<c>"), ("other", "x"), ("person", "")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into();
+        assert_eq!(query(&fields, Some(2)), "step=a%26b%3D%22%3Cc%3E&page=2");
+    }
+}

@@ -1,0 +1,55 @@
+//! Opens pages: prints the address, starts the browser, and serves until a signal ends the program.
+
+use std::io;
+use std::sync::Arc;
+
+use axum::Router;
+use client::terminal::exit::{CommandFailure, Exit};
+use client::terminal::streams::Terminal;
+
+use crate::web::browser::start;
+use crate::web::door::Door;
+use crate::web::guard::serve;
+
+/// Where and how the pages open.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct OpenOptions {
+    /// Also start the browser of this desktop
+    #[arg(long = "open")]
+    pub browser: bool,
+    /// Port of 127.0.0.1. The default is a free port
+    #[arg(long, default_value_t = 0, hide_default_value = true)]
+    pub port: u16,
+}
+
+/// Serves the pages that `pages` makes for a door. The function runs in the runtime of the server.
+///
+/// # Errors
+/// Returns an error if the port is taken, or if the server fails.
+pub fn serve_pages(
+    options: OpenOptions,
+    terminal: &Terminal,
+    pages: impl FnOnce(Arc<Door>) -> Router,
+) -> Result<Exit, CommandFailure> {
+    let failed = |what: &str, error: io::Error| CommandFailure::new(Exit::Unreachable, format!("{what}: {error}"));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.map_err(|error| failed("the server of the pages can't be started", error))?;
+    runtime.block_on(async {
+        let port = options.port;
+        let (door, listener) = Door::open(port).await.map_err(|error| {
+            CommandFailure::usage(format!("port {port} of 127.0.0.1 can't be opened: {error}; choose another --port"))
+        })?;
+        let door = Arc::new(door);
+        terminal
+            .line(&format!("open this address in a browser of this machine: {}", door.link().unwrap_or_default()))?;
+        terminal.say("the address works once; Ctrl-C ends the command");
+        let file = options.browser.then(|| start(&door)).transpose();
+        if let Err(error) = &file {
+            terminal.say(&format!("note: the browser can't be started ({error}): open the address yourself"));
+        }
+        let served = serve(listener, door.clone(), pages(door), std::future::pending()).await;
+        drop(file);
+        served.map_err(|error| failed("the server of the pages ended", error))
+    })?;
+    Ok(Exit::Done)
+}
