@@ -45,7 +45,8 @@ and each step with its script, a form for its parameters and a button. A step ru
 same policy, in the same sandbox, and the questions of policy appear on the page. All steps of a page share a session; a \
 button begins a new one, and a session that nobody uses for 30 minutes ends. One step runs at a time. The steps that you \
 see are the steps that run, also if the file changes. The command loads no key, so it keeps no receipts; to keep them, use \
-`countersign run`. Ctrl-C ends the command.")]
+`countersign run`. Each step has a preview: the screen that approvers will see, and what policy asks or refuses. Ctrl-C \
+ends the command.")]
 pub struct Args {
     /// A runbook, or a directory with runbooks
     #[arg(value_name = "FILE|DIR")]
@@ -68,10 +69,10 @@ pub struct Args {
     /// The source of a secret: NAME=env:VARIABLE or NAME=file:PATH; may be repeated
     #[arg(long, value_name = "NAME=SOURCE")]
     secret: Vec<String>,
-    /// Also compare the steps in the preview with the sealed steps of this boundary. A token comes from the options of every
-    /// command
+    /// Also compare the steps in the preview with the sealed steps of this boundary. Name the file of a token with
+    /// --token-file
     #[arg(long, value_name = "URL")]
-    boundary: Option<String>,
+    compare: Option<String>,
     #[command(flatten)]
     rules: RuleArgs,
     #[command(flatten)]
@@ -184,11 +185,11 @@ fn preview(args: &Args, global: &GlobalOptions, project: &Project) -> Result<Aut
     let usual = PreviewRules::of_policy(usual, "the policy that `countersign init` writes".to_owned());
     let found = project.policy(args.rules.policy_file())?;
     let chosen = found.file.map(|file| PreviewRules::of_policy(found.policy, file.display().to_string()));
-    let sealed = match &args.boundary {
+    let sealed = match &args.compare {
         None => None,
         Some(url) => {
             let client = GlobalOptions { url: url.clone(), ..global.clone() }.token_client()?;
-            let missing = "--boundary needs a token: name its file with --token-file";
+            let missing = "--compare needs a token: name its file with --token-file";
             Some(SealedSteps::new(client.ok_or_else(|| CommandFailure::usage(missing))?))
         }
     };
