@@ -38,14 +38,14 @@ use judgement::policy::file::Policy;
   countersign open runbooks             all runbooks of a directory
   countersign open deploy.md --browser  also starts the browser of this desktop
   countersign open deploy.md --watch    loads the page again after each save
-  countersign open deploy.md --boundary prod    the preview also compares with the sealed steps
 
 The command prints an address, which works once, in one browser on this machine. A page shows the prose of the runbook, \
 and each step with its script, a form for its parameters and a button. A step runs as with `countersign run`: under the \
 same policy, in the same sandbox, and the questions of policy appear on the page. All steps of a page share a session; a \
 button begins a new one, and a session that nobody uses for 30 minutes ends. One step runs at a time. The steps that you \
 see are the steps that run, also if the file changes. The command loads no key, so it keeps no receipts; to keep them, use \
-`countersign run`. Ctrl-C ends the command.")]
+`countersign run`. Each step has a preview: the screen that approvers will see, and what policy asks or refuses. Ctrl-C \
+ends the command.")]
 pub struct Args {
     /// A runbook, or a directory with runbooks
     #[arg(value_name = "FILE|DIR")]
@@ -68,6 +68,10 @@ pub struct Args {
     /// The source of a secret: NAME=env:VARIABLE or NAME=file:PATH; may be repeated
     #[arg(long, value_name = "NAME=SOURCE")]
     secret: Vec<String>,
+    /// Also compare the steps in the preview with the sealed steps of this boundary. Name the file of a token with
+    /// --token-file
+    #[arg(long, value_name = "URL")]
+    compare: Option<String>,
     #[command(flatten)]
     rules: RuleArgs,
     #[command(flatten)]
@@ -92,7 +96,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         let name = project.runbook(std::path::Path::new(&file.shown));
         rules.insert(at, LocalRules::of_name(&args.rules, &project, &name)?.asked_elsewhere());
     }
-    let preview = preview(args, global, &project, terminal)?;
+    let preview = preview(args, global, &project)?;
     if let Some(first) = rules.values().next() {
         first.say_what_is_off(terminal);
     }
@@ -148,26 +152,20 @@ fn say_nobody_came(door: &Door, terminal: &Terminal) {
 }
 
 /// Returns the preview under the policy of the project, and beside the sealed steps of the boundary that the options name.
-fn preview(
-    args: &Args,
-    global: &GlobalOptions,
-    project: &Project,
-    terminal: &Terminal,
-) -> Result<AuthorPreview, CommandFailure> {
+fn preview(args: &Args, global: &GlobalOptions, project: &Project) -> Result<AuthorPreview, CommandFailure> {
     let usual = Policy::load(&content::policy(APPROVERS));
     let usual = usual.map_err(|_| CommandFailure::usage("the policy of a new boundary can't be read"))?;
     let usual = PreviewRules::of_policy(usual, "the policy that `countersign init` writes".to_owned());
     let found = project.policy(args.rules.policy_file())?;
     let chosen = found.file.map(|file| PreviewRules::of_policy(found.policy, file.display().to_string()));
-    let named = global.given.address || global.listed().is_some();
-    let client = if named { global.token_client()? } else { None };
-    if named && client.is_none() {
-        terminal.say(
-            "note: there is no token for the boundary, so the preview does not compare its steps with the sealed \
-             steps: name the file of a token with --token-file",
-        );
-    }
-    let sealed = client.map(SealedSteps::new);
+    let sealed = match &args.compare {
+        None => None,
+        Some(url) => {
+            let client = GlobalOptions { url: url.clone(), ..global.clone() }.token_client()?;
+            let missing = "--compare needs a token: name its file with --token-file";
+            Some(SealedSteps::new(client.ok_or_else(|| CommandFailure::usage(missing))?))
+        }
+    };
     Ok(AuthorPreview::new(chosen, usual, sealed, surroundings()))
 }
 

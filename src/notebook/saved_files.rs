@@ -29,8 +29,8 @@ pub fn keep_looking(files: &Arc<OpenFiles>, board: &Arc<Board>, directories: &[P
         AfterSave::Tell => Duration::from_secs(1),
     };
     let look = || directories.iter().flat_map(|directory| states_below(directory)).collect::<Vec<_>>();
-    let mut before = look();
-    let mut handled = before.clone();
+    // The first look counts as a change, because a file may have changed since it was opened.
+    let (mut before, mut handled) = (look(), Vec::new());
     loop {
         let began = Instant::now();
         let now = look();

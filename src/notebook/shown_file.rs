@@ -70,8 +70,8 @@ fn parts(mut file: File) -> Receiver<std::io::Result<Vec<u8>>> {
                 part.truncate(length);
                 part
             });
-            let last = read.as_ref().map_or(true, Vec::is_empty);
-            if last && read.is_ok() || send.blocking_send(read).is_err() || last {
+            let (ends, fails) = (read.as_ref().is_ok_and(Vec::is_empty), read.is_err());
+            if ends || send.blocking_send(read).is_err() || fails {
                 return;
             }
         }

@@ -99,7 +99,7 @@ fn the_preview_compares_a_step_with_the_sealed_step_of_a_boundary() {
     let world = World::with(|setup| setup.runbook("ops/page.md", PAGE.replace("rm -f /tmp/x\n", "")));
     world.write("agent.token", &world.agent);
     let (url, token) = (world.wire.url.clone(), world.path("agent.token"));
-    let options = ["--watch", "--url", &url, "--token-file", token.to_str().expect("a path")];
+    let options = ["--watch", "--compare", &url, "--token-file", token.to_str().expect("a path")];
     let notebook = OpenedNotebook::open_with(&PAGE.replace("rm -f /tmp/x\n", ""), &options);
     let shown = text_of(&notebook.get("/page/0/preview/0").body);
     assert!(shown.contains("The step is as it is sealed: sha256:"), "{shown}");
@@ -114,4 +114,6 @@ fn the_preview_compares_a_step_with_the_sealed_step_of_a_boundary() {
     drop(world);
     let shown = text_of(&notebook.get("/page/0/preview/1").body);
     assert!(shown.contains("The sealed step can't be read"), "{shown}");
+    let without = OpenedNotebook::command(notebook.home.path(), "page.md", &["--compare", &url]).output();
+    assert_eq!(without.expect("runs").status.code(), Some(2), "a boundary needs a token");
 }
