@@ -8,8 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use judgement::shell::commands::{ReadLimit, find_in};
-use judgement::shell::found::Shell;
-use judgement::shell::found::{FoundKind, ScriptFinding};
+use judgement::shell::found::{FoundKind, ScriptFinding, Shell};
 use judgement::template::script_template::ScriptTemplate;
 use serde_json::{Map, Value};
 
