@@ -6,7 +6,7 @@ use judgement::policy::builtins::Builtins;
 use judgement::policy::decide::{DecisionPlace, Flags, decide_script};
 use judgement::policy::file::Policy;
 use judgement::policy::ruling::{Ruling, resolve};
-use judgement::shell::commands::{ReadLimit, find};
+use judgement::shell::commands::{ReadLimit, find_in};
 use judgement::shell::found::Shell;
 
 const POLICY: &str = "version: 1\ndefault: {run: {allow: [jq, systemctl, \"kube*\"], deny: [dd, \"mkfs*\"]}}\noverrides: [{runbook: \"deploy/**\", mode: execute}]\n";
@@ -25,7 +25,7 @@ fn ruling() -> Ruling {
 #[divan::bench(args = [2 << 10, 64 << 10])]
 fn find_alone(bencher: Bencher<'_, '_>, bytes: usize) {
     let script = PART.repeat(bytes / PART.len());
-    bencher.bench(|| find(black_box(&script), ReadLimit::Step).expect("understood"));
+    bencher.bench(|| find_in(Shell::Sh, black_box(&script), ReadLimit::Step).expect("understood"));
 }
 
 #[divan::bench(args = [2 << 10, 64 << 10])]

@@ -4,7 +4,7 @@
 
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
-use judgement::shell::commands::{ReadLimit, find, find_in};
+use judgement::shell::commands::{ReadLimit, find_in};
 use judgement::shell::found::Shell;
 use judgement::template::script_template::ScriptTemplate;
 
@@ -33,19 +33,19 @@ fn bash(bencher: Bencher<'_, '_>, bytes: usize) {
 fn bash_or_dash(bencher: Bencher<'_, '_>, bytes: usize) {
     let script = script(bytes);
     let bencher = bencher.counter(BytesCount::of_str(&script));
-    bencher.bench_local(|| find(black_box(&script), ReadLimit::Step).expect("understood"));
+    bencher.bench_local(|| find_in(Shell::Sh, black_box(&script), ReadLimit::Step).expect("understood"));
 }
 
 #[divan::bench]
 fn file_of_a_megabyte(bencher: Bencher<'_, '_>) {
     let script = script(1_000_000);
-    bencher.bench_local(|| find(black_box(&script), ReadLimit::File).expect("understood"));
+    bencher.bench_local(|| find_in(Shell::Sh, black_box(&script), ReadLimit::File).expect("understood"));
 }
 
 #[divan::bench(args = ["(", "$(", "{ ", "if ", "case x in a) ", "((", "${x:-", "<(", "\"$(", "[[ ( ", "a=("])]
 fn bomb(bencher: Bencher<'_, '_>, of: &str) {
     let script = of.repeat(65_536 / of.len());
-    bencher.bench_local(|| find(black_box(&script), ReadLimit::Step).expect_err("refused"));
+    bencher.bench_local(|| find_in(Shell::Sh, black_box(&script), ReadLimit::Step).expect_err("refused"));
 }
 
 /// Renders a template of about 2 KB with five values.

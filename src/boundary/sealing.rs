@@ -58,8 +58,7 @@ pub async fn write_seal(
     // One commit contains the seal, its blobs and the changes of tokens. After a crash at this point the new state is
     // in force, because the next start reads it from the store.
     let done = ledger.seal(write).await.map_err(SealStop::Write)?;
-    restore(ledger, seal, &payload, &envelope, done.leaf.index, done.version, Some(&registry))
-        .map_err(SealStop::Unreadable)
+    restore(ledger, seal, &payload, &envelope, done.leaf.index, Some(&registry)).map_err(SealStop::Unreadable)
 }
 
 /// Returns the state that a stored seal puts in force. The returned state shares unchanged parts with `known`.
@@ -72,10 +71,9 @@ pub fn restore(
     payload: &[u8],
     envelope: &[u8],
     index: u64,
-    version: u64,
     known: Option<&Registry>,
 ) -> Result<Sealed, SealError> {
-    Sealed::restore(seal, payload, envelope, index, version, known, |digest| ledger.blob(digest).ok().flatten())
+    Sealed::restore(seal, payload, envelope, index, known, |digest| ledger.blob(digest).ok().flatten())
 }
 
 /// Returns the registry of `material` if [`check_on_host`] finds no error. If the configuration skips invalid runbooks,

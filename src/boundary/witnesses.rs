@@ -33,8 +33,6 @@ const MOST_WITNESSES: usize = 32;
 /// A witness of the roster that the boundary can ask.
 #[derive(Debug, Clone)]
 pub struct NamedWitness {
-    /// The witness's name in the roster.
-    pub name: String,
     /// Base URL of the witness. Requests go to the path `/add-checkpoint` below this URL.
     pub url: String,
     /// The key of the witness.
@@ -309,7 +307,7 @@ impl Witnessing {
                      witnesses"
                 ),
                 Ok(key) => {
-                    named.push(NamedWitness { name: witness.name.clone(), url: witness.url.clone(), key });
+                    named.push(NamedWitness { url: witness.url.clone(), key });
                     continue;
                 }
                 Err(_) => {
@@ -446,9 +444,8 @@ mod tests {
 
     fn witness(seed: u8) -> (NamedWitness, SecretKey) {
         let secret = SecretKey::from_seed([seed; 32]);
-        let name = format!("w.example/{seed}");
-        let key = WitnessKey::new(&name, secret.public());
-        (NamedWitness { name, url: "http://127.0.0.1:1".to_owned(), key }, secret)
+        let key = WitnessKey::new(&format!("w.example/{seed}"), secret.public());
+        (NamedWitness { url: "http://127.0.0.1:1".to_owned(), key }, secret)
     }
 
     fn row(size: u64) -> CheckpointRow {

@@ -547,7 +547,7 @@ impl Crossing {
             step: closing.basis.step,
         };
         let statement = Box::new(receipt);
-        Ok(Receipted { receipt: proposal.receipt(), proposal, statement, index: leaf.index, parts })
+        Ok(Receipted { statement, index: leaf.index, parts })
     }
 
     /// Returns the time for every decision of the crossing: the time of the clock, but never a time before the last log

@@ -49,7 +49,7 @@ use crate::store::stored_run::SpentNonce;
 use documents::crypto::digest::{AuthorizationDigest, SealDigest};
 use documents::record::authorization::{Authorization, StepReference};
 use documents::record::envelope::{self, Envelope, Signed};
-use documents::record::ident::{Name, ProposalId, ReceiptId};
+use documents::record::ident::{Name, ProposalId};
 use documents::record::receipt::Receipt;
 use documents::record::run_extensions::{SessionChange, SessionReference};
 use documents::record::validity::Timestamp;
@@ -340,10 +340,6 @@ pub struct SignedReceipt {
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct Receipted {
-    /// The proposal.
-    pub proposal: ProposalId,
-    /// The receipt of the run.
-    pub receipt: ReceiptId,
     /// The receipt's statement.
     pub statement: Box<Receipt>,
     /// The index of the receipt's log entry.

@@ -423,8 +423,8 @@ pub fn read_seal(config: &Config, ledger: &Ledger, index: u64, known: Option<&Re
     let payload = Base64::Strict.decode("/payload", &envelope.payload).map_err(|error| odd(&error))?;
     let statement =
         documents::record::document::Statement::<Seal>::from_payload(&payload).map_err(|error| odd(&error))?;
-    let sealed = restore(ledger, statement.predicate, &payload, &leaf.data, index, ledger.state().version, known)
-        .map_err(|error| odd(&error))?;
+    let sealed =
+        restore(ledger, statement.predicate, &payload, &leaf.data, index, known).map_err(|error| odd(&error))?;
     let name = &sealed.boundary.name;
     if *name != config.name {
         return Err(FileProblem::whole(

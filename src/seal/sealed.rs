@@ -79,8 +79,6 @@ pub struct SealDraft {
 /// The state in force.
 #[derive(Debug)]
 pub struct Sealed {
-    /// State version of the store when this state was read.
-    pub version: u64,
     /// The index of the seal's log entry.
     pub index: u64,
     /// SHA-256 digest of the seal's payload.
@@ -97,8 +95,6 @@ pub struct Sealed {
     pub bundled: BundleShare,
     /// The policy.
     pub policy: Policy,
-    /// The built-in lists.
-    pub builtins: Value,
     /// The tokens.
     pub tokens: SealedTokens,
     /// Limits and sandbox level.
@@ -336,7 +332,6 @@ impl Sealed {
         payload: &[u8],
         envelope: &[u8],
         index: u64,
-        version: u64,
         known: Option<&Registry>,
         blob: impl Fn(&BlobDigest) -> Option<Vec<u8>>,
     ) -> Result<Self, SealError> {
@@ -424,7 +419,6 @@ impl Sealed {
             roster: text(&rosters.to_canonical()?)?,
         };
         Ok(Self {
-            version,
             index,
             digest,
             boundary,
@@ -432,7 +426,6 @@ impl Sealed {
             rosters,
             bundled,
             policy,
-            builtins,
             tokens: tokens.into(),
             configuration,
             registry,

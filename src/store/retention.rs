@@ -30,8 +30,3 @@ pub struct Retention {
     /// signatures.
     pub proposals_s: i64,
 }
-
-impl Retention {
-    /// Retention of 90 days for outputs and for proposals.
-    pub const DEFAULT: Self = Self { outputs_s: 90 * 86_400, proposals_s: 90 * 86_400 };
-}

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use judgement::shell::commands::{ReadLimit, find, find_in};
+use judgement::shell::commands::{ReadLimit, find_in};
 use judgement::shell::found::{FoundKind, ScriptFinding, Shell, UnknownPart};
 
 /// Returns short forms of the findings for bash: `git`, `env>rm` (`env` runs `rm`), `f()`, `PATH=`, `?`.
@@ -15,7 +15,7 @@ fn bash(script: &str) -> Vec<String> {
 
 /// Returns short forms of the findings for bash and for dash.
 fn either(script: &str) -> Vec<String> {
-    match find(script, ReadLimit::Step) {
+    match find_in(Shell::Sh, script, ReadLimit::Step) {
         Ok(found) => found.iter().map(short).collect(),
         Err(why) => panic!("{script}: {why}"),
     }
@@ -339,10 +339,11 @@ fn a_construct_that_bash_and_dash_parse_differently_is_refused_with_its_place() 
     ] {
         is_refused(script);
     }
-    let why = find("git a\ngit b )\n", ReadLimit::Step).unwrap_err();
+    let why = find_in(Shell::Sh, "git a\ngit b )\n", ReadLimit::Step).unwrap_err();
     assert_eq!(why.to_string(), "2:7: `)` has no opening bracket: remove `)`");
     assert!(
-        find(&"x\n".repeat(40_000), ReadLimit::Step).is_err() && find(&"x\n".repeat(40_000), ReadLimit::File).is_ok()
+        find_in(Shell::Sh, &"x\n".repeat(40_000), ReadLimit::Step).is_err()
+            && find_in(Shell::Sh, &"x\n".repeat(40_000), ReadLimit::File).is_ok()
     );
 }
 
@@ -591,13 +592,13 @@ fn places_of_findings_are_positions_in_the_script() {
     // If quotes change the text, the position of a finding is the position of the text.
     assert_eq!(at("x; sh -c 'a '\\''b'\\''; rm'"), ["1:1 x", "1:4 sh", "1:10 sh>a", "1:10 sh>rm"]);
     assert_eq!(at("cat <<E\na $(rm)\nE\nls"), ["1:1 cat", "2:5 rm", "4:1 ls"]);
-    let found = find("sudo env rm 'a b'", ReadLimit::Step).unwrap();
+    let found = find_in(Shell::Sh, "sudo env rm 'a b'", ReadLimit::Step).unwrap();
     assert_eq!(
         (found[2].via.as_slice(), found[2].source.as_str()),
         (["sudo".to_owned(), "env".to_owned()].as_slice(), "rm")
     );
     let long = format!("${{x:-{}}}", "y".repeat(500));
-    assert_eq!(find(&long, ReadLimit::Step).unwrap()[0].source.chars().count(), 200);
+    assert_eq!(find_in(Shell::Sh, &long, ReadLimit::Step).unwrap()[0].source.chars().count(), 200);
 }
 
 #[test]
@@ -661,7 +662,7 @@ fn scripts_with_exponential_expansion_are_parsed_quickly_with_a_small_stack() {
         for of in bombs {
             let script = of.repeat(65_536 / of.len());
             let began = Instant::now();
-            let _ = find(&script, ReadLimit::Step);
+            let _ = find_in(Shell::Sh, &script, ReadLimit::Step);
             // The limit is a hundred times the time of a release build, because the test profile is slow and the
             // machine may be busy.
             assert!(began.elapsed() < Duration::from_secs(3), "{of}: {:?}", began.elapsed());
@@ -688,7 +689,8 @@ fn scripts_with_many_nested_function_calls_are_parsed_quickly() {
 #[test]
 fn every_command_found_for_bash_is_also_found_for_sh() {
     for script in include_str!("by_hand.txt").split("\n%%\n") {
-        let (Ok(bash), Ok(either)) = (find_in(Shell::Bash, script, ReadLimit::Step), find(script, ReadLimit::Step))
+        let (Ok(bash), Ok(either)) =
+            (find_in(Shell::Bash, script, ReadLimit::Step), find_in(Shell::Sh, script, ReadLimit::Step))
         else {
             continue;
         };

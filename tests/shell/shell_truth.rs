@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
-use judgement::shell::commands::{ReadLimit, find, find_in};
+use judgement::shell::commands::{ReadLimit, find_in};
 use judgement::shell::found::{FoundKind, NotUnderstood, ScriptFinding, Shell};
 use sandbox::programs::program_lookup::program_path;
 
@@ -64,7 +64,7 @@ fn every_program_that_a_generated_script_executes_was_found() {
         for (script, truth) in scripts.iter().zip(&outcome) {
             ran += truth.bash.len() + truth.dash.len();
             let as_bash = find_in(Shell::Bash, script, ReadLimit::Step);
-            let as_either = find(script, ReadLimit::Step);
+            let as_either = find_in(Shell::Sh, script, ReadLimit::Step);
             bash += usize::from(covers_all(&as_bash));
             either += usize::from(covers_all(&as_either));
             for (shell, ran, found) in [
@@ -116,7 +116,8 @@ fn the_programs_in_handwritten_scripts_are_found() {
     let mut ran = 0;
     for (script, truth) in scripts.iter().zip(&outcome) {
         ran += truth.bash.len() + truth.dash.len();
-        let (as_bash, as_either) = (find_in(Shell::Bash, script, ReadLimit::Step), find(script, ReadLimit::Step));
+        let (as_bash, as_either) =
+            (find_in(Shell::Bash, script, ReadLimit::Step), find_in(Shell::Sh, script, ReadLimit::Step));
         if std::env::var_os("SHELL_TRUTH_SHOW").is_some() {
             let word = |found: &Result<Vec<ScriptFinding>, NotUnderstood>| match found {
                 Err(why) => format!("refused: {why}"),

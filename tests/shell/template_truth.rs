@@ -7,8 +7,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use judgement::shell::commands::{ReadLimit, find};
-use judgement::shell::found::{FoundKind, ScriptFinding};
+use judgement::shell::commands::{ReadLimit, find_in};
+use judgement::shell::found::{FoundKind, ScriptFinding, Shell};
 use judgement::template::script_template::ScriptTemplate;
 use serde_json::{Map, Value};
 
@@ -442,7 +442,7 @@ fn promise_6_no_value_runs_in_a_random_place_of_a_generated_script() {
             FoundKind::Command(found) => found.ends_with(name),
             _ => false,
         };
-        if find(&harmless, ReadLimit::Step).is_ok_and(|found| !found.iter().any(own)) {
+        if find_in(Shell::Sh, &harmless, ReadLimit::Step).is_ok_and(|found| !found.iter().any(own)) {
             scripts.push(rendered);
             names.push(*name);
         }

@@ -348,7 +348,6 @@ mod tests {
         let definition = to_canonical(&before.definition);
         let limits = Limits { processes: 7, ..Limits::default() };
         sources.last = Some(LastRun {
-            receipt: "rcp_019aa0b0-5c00-7000-8000-000000000000".into(),
             finished_at: "2026-11-19T09:00:00Z".into(),
             digest: StepDigest::of(&definition),
             definition: Some(definition),

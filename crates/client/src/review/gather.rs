@@ -94,7 +94,6 @@ fn reported(view: &ProposalView) -> ReportedState {
         status: view.status.word().to_owned(),
         held_up: view.held_up.as_ref().map(|why| format!("{}: {}", why.code, why.detail)),
         approvers: view.approvals.approvers.clone(),
-        missing: view.approvals.missing.iter().map(ToString::to_string).collect(),
         excluded: view.approvals.excluded.clone(),
         required: view.approvals.required,
     }
@@ -204,7 +203,6 @@ pub fn gather(
         let files = ran.and_then(|receipt| receipt.sandbox.fs);
         let (profile, permissions) = authorized.map(|signed| (signed.sandbox, signed.permissions)).unzip();
         sources.last = Some(LastRun {
-            receipt: last.receipt.to_string(),
             finished_at: last.finished_at.to_string(),
             digest: last.digest,
             definition,

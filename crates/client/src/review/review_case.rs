@@ -215,12 +215,10 @@ impl ReviewCase {
                 status: "pending".into(),
                 held_up: None,
                 approvers: vec!["bob".parse().expect("name")],
-                missing: vec!["ops".into()],
                 excluded: vec!["carol".parse().expect("name")],
                 required: 2,
             }),
             last: Some(LastRun {
-                receipt: "rcp_019aa0b0-5c00-7000-8000-000000000000".into(),
                 finished_at: "2026-11-19T09:00:00Z".into(),
                 digest: StepDigest::of(&to_canonical(&self.definition)),
                 definition: Some(to_canonical(&self.definition)),

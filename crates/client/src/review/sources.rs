@@ -96,8 +96,6 @@ pub struct ReportedState {
     pub held_up: Option<String>,
     /// Approvers whose signatures the boundary counts.
     pub approvers: Vec<Name>,
-    /// Groups that still need a signature.
-    pub missing: Vec<String>,
     /// People whose signatures can't count.
     pub excluded: Vec<Name>,
     /// Minimum number of approvers.
@@ -107,8 +105,6 @@ pub struct ReportedState {
 /// Last successful run of a step, as the boundary reports it.
 #[derive(Debug, Clone)]
 pub struct LastRun {
-    /// Id of the receipt.
-    pub receipt: String,
     /// End of the run.
     pub finished_at: String,
     /// Digest of the step definition that ran.

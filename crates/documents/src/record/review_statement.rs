@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::record::authorization::BoundaryRef;
-use crate::record::document::{Predicate, Statement, Subject, only_subject};
+use crate::record::document::{Predicate, Subject, only_subject};
 use crate::record::malformed::Malformed;
 
 /// A person's statement about one receipt, its only subject: whether the run was right, and how a run with an unknown
@@ -47,14 +47,6 @@ pub enum ObservedEnd {
     NotStarted,
     /// The run did a part of its work.
     Partly,
-}
-
-impl ReviewStatement {
-    /// Makes the review of a receipt's payload.
-    #[must_use]
-    pub fn of(self, receipt: &[u8; 32]) -> Statement<Self> {
-        Statement::new(self, vec![Subject::new("receipt", receipt)])
-    }
 }
 
 impl Predicate for ReviewStatement {

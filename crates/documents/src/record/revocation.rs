@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::crypto::digest::sha256;
 use crate::record::authorization::BoundaryRef;
-use crate::record::document::{Predicate, Statement, Subject};
+use crate::record::document::{Predicate, Subject};
 use crate::record::malformed::Malformed;
 
 /// A statement that ends the validity of its only subject: a grant, a key, a token or an epoch. Reserved.
@@ -20,14 +20,6 @@ pub struct Revocation {
 
 /// The names of subjects that a revocation can end.
 const SUBJECTS: [&str; 4] = ["epoch", "grant", "key", "token"];
-
-impl Revocation {
-    /// Makes the revocation of a subject.
-    #[must_use]
-    pub fn of(self, name: &str, digest: &[u8; 32]) -> Statement<Self> {
-        Statement::new(self, vec![Subject::new(name, digest)])
-    }
-}
 
 impl Predicate for Revocation {
     const KIND: &'static str = "revocation";

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::crypto::digest::AuthorizationDigest;
 use crate::crypto::key_id::KeyId;
-use crate::record::document::{Predicate, Statement, Subject, check_subjects};
+use crate::record::document::{Predicate, Subject, check_subjects};
 use crate::record::enforcement::Enforcement;
 use crate::record::ident::Name;
 use crate::record::malformed::Malformed;
@@ -60,13 +60,6 @@ pub struct ReportingRunner {
 }
 
 impl RunReport {
-    /// Returns the statement with its subjects.
-    #[must_use]
-    pub fn into_statement(self) -> Statement<Self> {
-        let subjects = self.subjects();
-        Statement::new(self, subjects)
-    }
-
     fn subjects(&self) -> Vec<Subject> {
         vec![
             Subject::new("authorization", self.authorization.as_bytes()),

@@ -23,9 +23,6 @@ macro_rules! whats {
         }
 
         impl FindingKind {
-            /// All kinds of findings.
-            pub const ALL: &'static [Self] = &[$(Self::$name),*];
-
             /// Returns the name of the finding in reports.
             #[must_use]
             pub const fn word(self) -> &'static str {

@@ -29,23 +29,15 @@ impl ReadLimit {
     }
 }
 
-/// Returns everything that `script` would start in bash or in dash, and every assignment to a variable that changes
-/// later commands, in the order of the script.
+/// Returns everything that `script` would start in the given shell, and every assignment to a variable that changes later
+/// commands, in the order of the script.
 ///
-/// For a script that certainly runs in bash, use [`find_in`] instead, because dash parses some scripts differently. For
-/// example, dash runs `$b` in `[[ a || $b ]]`.
+/// [`Shell::Sh`] can be bash or dash, and dash parses some scripts differently. For example, dash runs `$b` in
+/// `[[ a || $b ]]`.
 ///
 /// # Errors
 /// Returns an error if the script has a syntax error, exceeds a limit, or has a construct that the shell might read
 /// differently.
-pub fn find(script: &str, most: ReadLimit) -> Result<Vec<ScriptFinding>, NotUnderstood> {
-    find_in(Shell::Sh, script, most)
-}
-
-/// Does the same as [`find`], but only for the given `shell`.
-///
-/// # Errors
-/// Returns the same errors as [`find`].
 pub fn find_in(shell: Shell, script: &str, most: ReadLimit) -> Result<Vec<ScriptFinding>, NotUnderstood> {
     ReadScript::new(shell, script, most)?.found()
 }

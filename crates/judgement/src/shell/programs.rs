@@ -271,11 +271,11 @@ pub(super) fn is_option(text: &str, short: &str, long: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shell::commands::{ReadLimit, find};
-    use crate::shell::found::{FoundKind, UnknownPart};
+    use crate::shell::commands::{ReadLimit, find_in};
+    use crate::shell::found::{FoundKind, Shell, UnknownPart};
 
     fn is_unknown(script: &str) -> bool {
-        let found = find(script, ReadLimit::Step).expect(script);
+        let found = find_in(Shell::Sh, script, ReadLimit::Step).expect(script);
         found.iter().any(|one| matches!(one.what, FoundKind::Unknown(why) if why.part == UnknownPart::Started))
     }
 
@@ -301,7 +301,7 @@ mod tests {
             ("f() { f a \"$@\"; git push \"$@\"; }; f b", &["git push \"$@\"@1"]),
             ("f() { tar -x \"$@\"; }; export -f f; f b", &["tar -x \"$@\"@1"]),
         ] {
-            let found = find(script, ReadLimit::Step).expect(script);
+            let found = find_in(Shell::Sh, script, ReadLimit::Step).expect(script);
             let unknown = found.iter().filter(|one| matches!(one.what, FoundKind::Unknown(_)));
             let sources: Vec<String> = unknown.map(|one| format!("{}@{}", one.source, one.place.line)).collect();
             assert_eq!(sources, expected, "{script}");

@@ -25,15 +25,6 @@ pub struct Chunk<'a> {
     pub bytes: &'a [u8],
 }
 
-/// Consecutive recorded bytes of one stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Segment {
-    /// The stream.
-    pub stream: OutputStream,
-    /// Number of bytes.
-    pub bytes: u64,
-}
-
 /// The output of one stream.
 #[derive(Debug)]
 pub struct Capture {
@@ -77,16 +68,12 @@ impl CapturedBytes {
 
 /// Maximum number of bytes of one stream in memory. Output beyond this maximum is written to a file.
 const IN_MEMORY: usize = 1 << 20;
-/// Maximum number of recorded segments. A run may switch between the streams after each byte. Output beyond this number
-/// is recorded, but not the order of its streams.
-const MAX_SEGMENTS: usize = 1 << 16;
 
 pub(crate) struct Recorder {
     room: u64,
     spool: PathBuf,
     stdout: Capture,
     stderr: Capture,
-    order: Vec<Segment>,
     /// True if the caller gets the recorded part, and the recorder keeps nothing.
     pub(crate) stream: bool,
 }
@@ -94,14 +81,7 @@ pub(crate) struct Recorder {
 impl Recorder {
     pub(crate) fn new(limit: u64, spool: &Path) -> Self {
         let empty = || Capture { bytes: 0, recorded: CapturedBytes::Memory(Vec::new()), truncated: false };
-        Self {
-            room: limit,
-            spool: spool.to_owned(),
-            stdout: empty(),
-            stderr: empty(),
-            order: Vec::new(),
-            stream: false,
-        }
+        Self { room: limit, spool: spool.to_owned(), stdout: empty(), stderr: empty(), stream: false }
     }
 
     /// Records the bytes `arrived` and returns the recorded part of them.
@@ -130,21 +110,11 @@ impl Recorder {
             return None;
         }
         self.room -= kept.len() as u64;
-        let bytes = kept.len() as u64;
-        match self.order.last_mut() {
-            _ if self.stream => {}
-            Some(last) if last.stream == stream => last.bytes += bytes,
-            _ => {
-                if self.order.len() < MAX_SEGMENTS {
-                    self.order.push(Segment { stream, bytes });
-                }
-            }
-        }
         Some(Chunk { stream, bytes: kept })
     }
 
-    pub(crate) fn finish(self) -> (Capture, Capture, Vec<Segment>) {
-        (self.stdout, self.stderr, self.order)
+    pub(crate) fn finish(self) -> (Capture, Capture) {
+        (self.stdout, self.stderr)
     }
 }
 
@@ -195,13 +165,9 @@ mod tests {
         assert_eq!(recorder.take(OutputStream::Stdout, b"abc").map(|c| c.bytes.to_vec()), Some(b"abc".to_vec()));
         assert_eq!(recorder.take(OutputStream::Stderr, b"def").map(|c| c.bytes.to_vec()), Some(b"de".to_vec()));
         assert_eq!(recorder.take(OutputStream::Stdout, b"ghi"), None);
-        let (mut out, mut err, order) = recorder.finish();
+        let (mut out, mut err) = recorder.finish();
         assert_eq!((out.bytes, out.truncated, content(&mut out)), (6, true, b"abc".to_vec()));
         assert_eq!((err.bytes, err.truncated, content(&mut err)), (3, true, b"de".to_vec()));
-        assert_eq!(
-            order,
-            [Segment { stream: OutputStream::Stdout, bytes: 3 }, Segment { stream: OutputStream::Stderr, bytes: 2 }]
-        );
     }
 
     #[test]
@@ -241,10 +207,9 @@ mod tests {
                 if *to_out { &mut all_out } else { &mut all_err }.extend_from_slice(bytes);
                 recorder.take(stream, bytes);
             }
-            let (mut out, mut err, order) = recorder.finish();
+            let (mut out, mut err) = recorder.finish();
             let recorded = size(&out) + size(&err);
             prop_assert!(recorded <= limit);
-            prop_assert_eq!(order.iter().map(|segment| segment.bytes).sum::<u64>(), recorded);
             for (capture, all) in [(&mut out, all_out), (&mut err, all_err)] {
                 prop_assert_eq!(capture.bytes, all.len() as u64);
                 prop_assert_eq!(capture.truncated, size(capture) < capture.bytes);

@@ -23,7 +23,7 @@ use crate::isolation::session_tree::SessionTree;
 use crate::isolation::unavailable::Unavailable;
 use crate::programs::learned_programs::LearnedPrograms;
 use crate::runs::cancel_flag::CancelFlag;
-use crate::runs::capture::{Capture, Chunk, Segment};
+use crate::runs::capture::{Capture, Chunk};
 use crate::runs::profile_check::Prepared;
 use crate::sessions::run_results::RunResults;
 use crate::sessions::session_wrapper::SessionWrapper;
@@ -138,8 +138,6 @@ pub struct Report {
     pub stdout: Capture,
     /// Standard error of the run.
     pub stderr: Capture,
-    /// The recorded output of both streams, in the order of arrival.
-    pub order: Vec<Segment>,
     /// CPU time and memory that the run used.
     pub usage: RunUsage,
     /// The sandbox layers and limits that were enforced.
@@ -174,7 +172,6 @@ impl Report {
             end,
             stdout: nothing(),
             stderr: nothing(),
-            order: Vec::new(),
             usage: RunUsage::default(),
             enforcement: enforcement_facts::nothing_enforced(),
             programs: None,

@@ -19,6 +19,8 @@ use documents::crypto::signature::SecretKey;
 use documents::crypto::ssh_key::SshKey;
 use documents::crypto::sshsig::Presence;
 
+const KEPT_90_DAYS: Retention = Retention { outputs_s: 90 * 86_400, proposals_s: 90 * 86_400 };
+
 #[tokio::test]
 async fn unsigned_proposals_are_limited_and_deleted_an_hour_after_their_window() {
     let mut world = World::new();
@@ -64,12 +66,12 @@ async fn unsigned_proposals_are_limited_and_deleted_an_hour_after_their_window()
     let before = standing(&ledger);
     at(3600 + UNSIGNED_KEPT_S - 1);
     ledger.prune(10).await.expect("pruned");
-    ledger.retire(Retention::DEFAULT, 10).await.expect("retired");
+    ledger.retire(KEPT_90_DAYS, 10).await.expect("retired");
     assert_eq!(standing(&ledger), before, "one second too early");
     at(3600 + UNSIGNED_KEPT_S);
     ledger.prune(10).await.expect("pruned");
-    assert_eq!(ledger.retire(Retention::DEFAULT, 2).await.expect("retired").deleted, 2, "some at a time");
-    while ledger.retire(Retention::DEFAULT, 2).await.expect("retired").deleted > 0 {}
+    assert_eq!(ledger.retire(KEPT_90_DAYS, 2).await.expect("retired").deleted, 2, "some at a time");
+    while ledger.retire(KEPT_90_DAYS, 2).await.expect("retired").deleted > 0 {}
     assert_eq!(standing(&ledger)[..3], before[..3], "signed and denied proposals are kept");
     assert_eq!(standing(&ledger)[3..], [None, None, None]);
     assert_eq!(ledger.payload(&core(4).id).expect("read"), None);

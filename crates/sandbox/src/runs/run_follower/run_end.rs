@@ -53,13 +53,13 @@ impl FollowedRun {
         let learned = recorder.filter(|_| prepared.learn).and_then(ProgramRecorder::learned);
         let results = self.left.filter(|_| !matches!(end, End::NotStarted(_)));
         let duration_ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let (stdout, stderr, order) = self.recorder.finish();
+        let (stdout, stderr) = self.recorder.finish();
         let seen = self.seen.map(|(_, seen)| seen).unwrap_or_default();
         let usage = RunUsage {
             cpu_ms: seen.cpu_us.unwrap_or(spent.cpu_us).div_ceil(1000),
             memory_peak_bytes: seen.memory_peak.unwrap_or(spent.resident_peak),
         };
-        Report { end, stdout, stderr, order, usage, enforcement, programs, learned, results, duration_ms }
+        Report { end, stdout, stderr, usage, enforcement, programs, learned, results, duration_ms }
     }
 
     pub(super) fn end(&self) -> End {
