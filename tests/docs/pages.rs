@@ -5,7 +5,8 @@
 //! - `sh`: the test runs the block, which must succeed.
 //! - `console`: the test runs each command. Its exit code must be 0, or N with `# exits N` after the command. Its
 //!   output must have the shown form.
-//! - `http`: the test sends the request and compares the answer.
+//! - `http`: the test sends the request and compares the answer. In an object, the member `"…": "…"` stands for all
+//!   members that are as in the answer before.
 //! - `json`: the decoded receipt.
 //! - `yaml`: a policy, which must be valid.
 //! - `markdown`: a file, so `file=PATH` is required.

@@ -19,6 +19,8 @@ pub(super) struct Exchange {
     signatures: Vec<Value>,
     pub(super) receipt: String,
     pub(super) statement: Value,
+    /// The answer that the page showed last, with all members.
+    shown: Value,
 }
 impl Walk {
     /// Runs the block that signs `$PAYLOAD`: once as shown, for bob, and once with alice's key.
@@ -78,7 +80,9 @@ impl Walk {
             let there = real_head.lines().any(|line| line.eq_ignore_ascii_case(header));
             assert!(there, "{here}: {header} is not in\n{real_head}");
         }
-        let shown: Value = serde_json::from_str(shown_body).unwrap_or_else(|error| panic!("{here}: {error}"));
+        let mut shown: Value = serde_json::from_str(shown_body).unwrap_or_else(|error| panic!("{here}: {error}"));
+        complete(&mut shown, &self.exchange.shown);
+        self.exchange.shown = shown.clone();
         let mut real: Value = serde_json::from_str(real_body).unwrap_or_else(|error| panic!("{here}: {error}"));
         self.exchange.learn(&real);
         if shown["status"] == "approved" && ["running", "finished"].iter().any(|word| real["status"] == *word) {
@@ -114,6 +118,20 @@ impl Exchange {
         }
         if let Some(payload) = answer["envelope"]["payload"].as_str() {
             self.statement = serde_json::from_slice(&STANDARD.decode(payload).expect("base64")).expect("JSON");
+        }
+    }
+}
+
+/// Gives each shown object with the member `…` the missing members, with the values that the same object had in the
+/// answer before.
+fn complete(shown: &mut Value, before: &Value) {
+    let Some(members) = shown.as_object_mut() else { return };
+    for (name, value) in members.iter_mut() {
+        complete(value, &before[name.as_str()]);
+    }
+    if members.remove("…").is_some() {
+        for (name, value) in before.as_object().into_iter().flatten() {
+            members.entry(name.as_str()).or_insert_with(|| value.clone());
         }
     }
 }
