@@ -185,7 +185,7 @@ const ONLY_BY: &[(&str, &str, &[&str])] = &[
 /// Rooms that load no key and sign nothing.
 const WITHOUT_KEYS: [&str; 5] = [
     "crates/console/src/auditor/",
-    "crates/console/src/command.rs",
+    "crates/console/src/command/",
     "crates/console/src/page/",
     "crates/console/src/web/",
     "src/notebook/",

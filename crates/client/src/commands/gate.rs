@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::commands::clock::now;
-use crate::commands::verify::{JudgedBundle, VerdictInputs, read_bundle, with_any};
+use crate::commands::verdict_screen::VerdictInputs;
+use crate::commands::verify::{JudgedBundle, read_bundle, with_any};
 use crate::home::checkout::CheckoutDirectories;
 use crate::home::parameter_values::read_params;
 use crate::home::trusted_rosters::{ChosenTrust, PrivateFile, TrustArgs, check_own};

@@ -31,6 +31,7 @@ pub mod review_subject;
 pub mod roster;
 pub mod session;
 pub mod submit;
+pub mod verdict_screen;
 pub mod verify;
 pub mod version;
 pub mod wait;

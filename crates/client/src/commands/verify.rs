@@ -5,14 +5,13 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::commands::clock::now;
+use crate::commands::verdict_screen::{VerdictInputs, screen};
 use crate::home::directories::Home;
 use crate::home::named_file::read_beginning;
 use crate::home::trusted_rosters::{
     ChosenTrust, DecidingRoster, NewestRoster, TrustArgs, newest_of, newest_unconnected, trust_advice,
 };
 use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::outcome_words::outcome_words;
 use crate::terminal::printable_text::PrintableText;
 use crate::terminal::screen::{LineTone, Screen};
 use crate::terminal::streams::Terminal;
@@ -22,10 +21,9 @@ use documents::record::bundle::{Bundle, MAX_BUNDLE_BYTES};
 use documents::record::document::{Predicate as _, predicate_type};
 use documents::record::envelope::{Base64, Envelope};
 use documents::record::local_receipt::LocalReceipt;
-use documents::record::program_list::{Executions, ProgramFacts, ProgramMode};
-use documents::record::validity::{SKEW_S, Timestamp};
+use documents::record::validity::Timestamp;
 use judgement::audit::bundle_check::{self, Untrusted, VerifyOptions};
-use judgement::audit::report::{self, BundleReport, Check, CheckFinding, CheckName, Facts};
+use judgement::audit::report::{BundleReport, CheckFinding, CheckName, Facts};
 use judgement::trust::chain::Pinned;
 use judgement::trust::trusted_roster::TrustedRoster;
 
@@ -328,200 +326,10 @@ impl Tally {
     }
 }
 
-/// Detail of each check that was not made because the check `roster-chain` failed.
-const WITHOUT_ROSTER: &str = "because roster-chain failed";
-
-/// Inputs of a verification, for the screen and the JSON. With the same inputs, another person can repeat the
-/// verification.
-pub struct VerdictInputs<'a> {
-    /// The file of the bundle.
-    pub place: &'a Path,
-    /// Digest of the file.
-    pub digest: BlobDigest,
-    /// Roster that was trusted.
-    pub trusted: &'a ChosenTrust,
-    /// The report of the verification.
-    pub report: &'a BundleReport,
-    /// Time for which the bundle was verified.
-    pub at: Option<Timestamp>,
-}
-
-impl VerdictInputs<'_> {
-    /// Adds the inputs to the screen.
-    pub fn state(&self, screen: &mut Screen) {
-        screen.field("file", &PrintableText::text(&self.place.to_string_lossy()));
-        screen.field("file digest", &PrintableText::text(&self.digest.to_string()));
-        screen.field("trusted", &PrintableText::text(&format!("roster {}", self.report.trust.roster)));
-        screen.field("trust from", &PrintableText::text(&self.trusted.from));
-        let at = self.at.map_or_else(
-            || "no time: times were only compared with each other".to_owned(),
-            |at| format!("what is dated up to {at}"),
-        );
-        screen.field("judged", &PrintableText::text(&at));
-        screen.field("by", &PrintableText::text(concat!("countersign ", env!("CARGO_PKG_VERSION"))));
-    }
-}
-
-fn screen(basis: &VerdictInputs<'_>, other_roster: Option<&str>) -> Screen {
-    let report = basis.report;
-    let mut screen = Screen::default();
-    screen.heading("Checks");
-    // Summarize all checks that need the missing trusted roster in one line.
-    let without_roster = |check: &&Check| check.detail == WITHOUT_ROSTER;
-    let lacking = report.checks.iter().filter(without_roster).count();
-    let others = |screen: &mut Screen, prefix: &str| {
-        if lacking > 0 {
-            screen.push(
-                LineTone::Faint,
-                format!("  {prefix}{:<24} ", format!("{lacking} checks")),
-                PrintableText::text(WITHOUT_ROSTER),
-            );
-        }
-    };
-    for check in report.checks.iter().filter(|check| !without_roster(check)) {
-        let tone = match check.finding {
-            CheckFinding::Established => LineTone::Good,
-            CheckFinding::Failed => LineTone::Bad,
-            CheckFinding::NotChecked => LineTone::Faint,
-        };
-        let prefix = format!("  {:<12} {:<24} ", check.finding.words(), check.name.word());
-        screen.push(tone, prefix, PrintableText::text(&check.detail));
-    }
-    others(&mut screen, "not checked  ");
-    if let Some(facts) = &report.facts {
-        screen.heading("What the receipt states");
-        state(&mut screen, facts);
-    }
-    screen.heading("Whose word it is");
-    for word in report::TrustBasis::ALL {
-        let names: Vec<_> = report
-            .checks
-            .iter()
-            .filter(|check| check.finding == CheckFinding::Established && check.rests_on == word)
-            .map(|check| check.name.word())
-            .collect();
-        if !names.is_empty() {
-            screen.push(LineTone::Plain, format!("  {:<26} ", word.words()), PrintableText::text(&names.join(", ")));
-        }
-    }
-    screen.heading("Only the boundary's word");
-    for line in &report.boundary_says {
-        screen.say(LineTone::Plain, line);
-    }
-    screen.heading("Not checked");
-    let open: Vec<_> = report.checks.iter().filter(|check| check.finding == CheckFinding::NotChecked).collect();
-    for check in open.iter().copied().filter(|check| !without_roster(check)) {
-        screen.push(LineTone::Plain, format!("  {:<24} ", check.name.word()), PrintableText::text(&check.detail));
-    }
-    others(&mut screen, "");
-    if open.is_empty() {
-        screen.say(LineTone::Plain, "every check that is possible with a bundle was made");
-    }
-    if !report.warnings.is_empty() {
-        screen.heading("Mind");
-        for line in &report.warnings {
-            screen.say(LineTone::Bad, line);
-        }
-    }
-    if let Some(facts) = &report.facts
-        && basis.at.is_none()
-        && facts.finished_at > now().plus(SKEW_S)
-    {
-        screen.say(
-            LineTone::Bad,
-            &format!(
-                "By this machine's clock the run ended in the future ({}): compare the clocks.",
-                facts.finished_at
-            ),
-        );
-    }
-    screen.heading("Verdict");
-    basis.state(&mut screen);
-    if report.verified {
-        screen.field_in(LineTone::Good, "verdict", &PrintableText::text("verified"));
-    } else {
-        let failed: Vec<_> = report.failed().map(|check| check.name.word()).collect();
-        let why = if failed.is_empty() {
-            "a required check could not be made".to_owned()
-        } else {
-            format!("failed: {}", failed.join(", "))
-        };
-        screen.field_in(LineTone::Bad, "verdict", &PrintableText::text(&format!("NOT VERIFIED, {why}")));
-        if let Some(words) = other_roster {
-            screen.field_in(LineTone::Bad, "because", &PrintableText::text(words));
-        }
-    }
-    screen
-}
-
-fn state(screen: &mut Screen, facts: &Facts) {
-    if let Some(approved) = &facts.approved {
-        screen.field("receipt", &PrintableText::text(approved.receipt.as_str()));
-        screen.field("step", &PrintableText::text(&format!("{} {}", approved.step, approved.digest)));
-        screen.field("parameters", &PrintableText::text(&approved.params.to_string()));
-        screen.field("proposer", &PrintableText::text(approved.proposer.as_str()));
-        screen.field("reason", &PrintableText::quoted(&approved.reason));
-    }
-    for approver in &facts.approvers {
-        let groups: Vec<_> = approver.groups.iter().map(|group| group.as_str()).collect();
-        let key = approver.keyid.map(|keyid| format!(" with {keyid}")).unwrap_or_default();
-        screen.field("approved by", &PrintableText::text(&format!("{} of {}{key}", approver.name, groups.join(", "))));
-    }
-    screen.field("outcome", &PrintableText::text(&outcome_words(&facts.outcome)));
-    screen.field("ran", &PrintableText::text(&format!("{} to {}", facts.started_at, facts.finished_at)));
-    for (name, stream) in [("stdout", &facts.output.stdout), ("stderr", &facts.output.stderr)] {
-        let cut = if stream.truncated { ", the rest was not recorded" } else { "" };
-        screen.field(
-            name,
-            &PrintableText::text(&format!("{} of {} bytes{cut}, {}", stream.recorded, stream.bytes, stream.sha256)),
-        );
-    }
-    let layers: Vec<_> = facts.sandbox.layers.iter().map(|layer| layer.word()).collect();
-    screen.field(
-        "sandbox held",
-        &PrintableText::text(&if layers.is_empty() { "NOTHING".to_owned() } else { layers.join(", ") }),
-    );
-    if let Some(warning) = facts.sandbox.warning() {
-        screen.field_in(LineTone::Bad, "WARNING", &PrintableText::text(&warning));
-    }
-    if let Some(programs) = &facts.programs {
-        screen.field("programs", &PrintableText::text(&program_words(programs)));
-    }
-    screen.field("boundary", &PrintableText::text(&format!("{} {}", facts.boundary.name, facts.boundary.id)));
-    screen.field(
-        "roster",
-        &PrintableText::text(&format!(
-            "{} version {} {}{}",
-            facts.roster.name,
-            facts.roster.version,
-            facts.roster.digest,
-            if facts.roster.guarded { "" } else { " UNGUARDED" }
-        )),
-    );
-}
-
-/// Returns the number of listed programs, and the started and the refused programs with their counts. The paths are
-/// complete, because a run can start a file of its own directory that has the name of a system program.
-#[must_use]
-pub fn program_words(facts: &ProgramFacts) -> String {
-    let list = match facts.mode {
-        ProgramMode::Listed => format!("{} listed", facts.listed),
-        ProgramMode::Any => "every program can start".to_owned(),
-    };
-    format!("{list}; started {}; refused {}", execution_words(&facts.started), execution_words(&facts.refused))
-}
-
-fn execution_words(executions: &Option<Executions>) -> String {
-    let Some(Executions { paths, more }) = executions else { return "not recorded".to_owned() };
-    let named = paths.iter().map(|one| format!("{} ({})", one.path, one.count));
-    let others = (*more > 0).then(|| format!("others ({more})"));
-    let words: Vec<_> = named.chain(others).collect();
-    if words.is_empty() { "none".to_owned() } else { words.join(", ") }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::commands::verdict_screen::{WITHOUT_ROSTER, program_words};
 
     const BUNDLE: &[u8] = include_bytes!("../../../../tests/conformance/golden/valid/bundle.json");
     const ROSTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/conformance/golden/valid/roster.json");

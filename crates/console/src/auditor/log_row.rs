@@ -2,7 +2,7 @@
 
 use client::commands::audit::audit_row::RowPlace;
 use client::commands::audit::audit_table::AuditTable;
-use client::commands::verify::program_words;
+use client::commands::verdict_screen::program_words;
 use client::terminal::outcome_words::outcome_words;
 use client::terminal::printable_text::PrintableText;
 use client::terminal::screen::{LineTone, Screen};
