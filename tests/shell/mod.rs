@@ -3,6 +3,7 @@
 mod generator;
 mod listed_scripts;
 mod listed_vectors;
+mod script_lists;
 mod shell_commands;
 mod shell_truth;
 mod template_truth;

@@ -4,6 +4,8 @@ use judgement::template::flaw::TemplateFlaw;
 use judgement::template::script_template::ScriptTemplate;
 use serde_json::{Map, Value, json};
 
+use super::script_lists::{pairs, scripts};
+
 fn map(value: &Value) -> &Map<String, Value> {
     value.as_object().expect("an object")
 }
@@ -184,50 +186,7 @@ fn placeholders_in_evaluated_places_are_flaws() {
 
 #[test]
 fn ordinary_places_are_accepted() {
-    for place in [
-        "gh repo create {{ .x }}/{{ .x }} --public",
-        "gh repo view {{ .x }}/{{ .x }}",
-        "rm -rf {{ .x }} && git clone {{ .x }} {{ .x }}",
-        "echo 'a {{ .x }}' && exit 0",
-        "for i in $(seq 1 {{ .x }}); do echo \"$i: {{ .x }}!\"; done",
-        "cd \"${A}/{{ .x }}/{{ .x }}\"",
-        "if [ \"$A\" = \"{{ .x }}\" ]; then ls; fi",
-        "if [[ -n \"{{ .x }}\" ]]; then ls; fi",
-        "[[ $a == {{ .x }} ]]",
-        "A=\"arn::{{ .x }}:role/b\"",
-        "bash ./deploy.sh {{ .x }}",
-        "python3 a.py --name {{ .x }}",
-        "python3 -m a {{ .x }}",
-        "jq --arg a {{ .x }} '.b' c",
-        "echo {{ .x }} | jq '.a'",
-        "echo {{ .x }} | sed 's/a/b/'",
-        "echo {{ .x }} | python3 -c 'import sys'",
-        "printf '%s\\n' {{ .x }}",
-        "export A={{ .x }}",
-        "local a={{ .x }}",
-        "kubectl get pods -n {{ .x }}",
-        "sudo rm {{ .x }}",
-        "docker run -e A={{ .x }} image",
-        "cat <<E > file\n{{ .x }}\nE\n",
-        "kubectl apply -f - <<E\na: {{ .x }}\nE\n",
-        "aws s3 cp a \"s3://{{ .x }}/\"",
-        "f() { echo \"$1\"; }; f {{ .x }}",
-        "find {{ .x }} -name a",
-        "sed -i 's/a/b/' {{ .x }}",
-        "echo $(( {{ .x }} + 1 ))",
-        "(( {{ .x }} > 1 )) && ls",
-        "[[ $a -eq {{ .x }} ]]",
-        "[ \"$a\" -gt {{ .x }} ]",
-        "echo \"${a:{{ .x }}}\"",
-        "set -- {{ .x }}",
-        "a=({{ .x }}); ls \"${a[@]}\"",
-        "test -f {{ .x }} && cat {{ .x }}",
-        "ls > {{ .x }}",
-        "echo ~/{{ .x }}",
-        "terraform apply -var \"region={{ .x }}\"",
-        "grep -q {{ .x }} file",
-        "A=$(aws sts --id \"{{ .x }}\" | jq -r '.A')",
-    ] {
+    for place in scripts("ordinary_places_are_accepted") {
         let found = flaws("bash", place);
         assert!(found.is_empty(), "{place}: {found:?}");
         assert!(rendered("bash", place, &json!({"x": 5})).is_ok(), "{place}");
@@ -237,13 +196,7 @@ fn ordinary_places_are_accepted() {
 #[test]
 fn a_value_is_refused_if_it_starts_a_program_beside_a_program_that_the_script_starts() {
     let schema = json!({"properties": {"x": {"type": "string", "x-leading-dash": true}}});
-    for (source, value) in [
-        ("rsync -e ssh {{ .x }} b:", "--rsync-path=a"),
-        ("rsync -e ssh {{ .x }} b:", "-ea"),
-        ("tar -I zstd -x {{ .x }}", "--to-command=a"),
-        ("git rebase --exec=ls {{ .x }}", "-xa"),
-        ("git pull --upload-pack=a {{ .x }}", "ext::a"),
-    ] {
+    for (source, value) in pairs("a_value_is_refused_if_it_starts_a_program_beside_a_program_that_the_script_starts") {
         let template = ScriptTemplate::parse(source, "bash").expect(source).check(source, &schema).expect(source);
         assert!(template.render(map(&json!({"x": value}))).is_err(), "{source} {value}");
         assert!(template.render(map(&json!({"x": "-v"}))).is_ok(), "{source}");
@@ -254,40 +207,7 @@ fn a_value_is_refused_if_it_starts_a_program_beside_a_program_that_the_script_st
 
 #[test]
 fn values_that_do_not_fit_their_place_are_refused_with_their_parameter() {
-    for (source, value) in [
-        ("ls {{ .x }}", "-l"),
-        ("ls {{ .x }}", "a\u{0}"),
-        ("ls {{ .x }}", "a\r"),
-        ("ls {{ .x }}", "a\u{7f}"),
-        ("ls # {{ .x }}\n", "a\nb"),
-        ("cat <<E\n{{ .x }}\nE\n", "E"),
-        ("cat <<E\n{{ .x }}\nE\n", "a\nE\nls"),
-        ("cat <<'E'\n{{ .x }}\nE\n", "a\nE"),
-        ("cat <<-E\n{{ .x }}\nE\n", "a\n\tb"),
-        ("cat <<E\nF{{ .x }}\nE\n", "\nE\nls\ncat <<E\n"),
-        ("echo $(( {{ .x }} ))", "a[$(ls)]"),
-        ("echo $(( {{ .x }} ))", "-1"),
-        ("echo $(( {{ .x }} ))", "08"),
-        ("[[ 1 -eq {{ .x }} ]]", "a"),
-        ("echo $(ls {{ .x }})", "a b"),
-        ("echo $(ls {{ .x }})", "*"),
-        ("export A={{ .x }}", "(a)"),
-        ("A={{ .x }}; echo $((A))", "b[$(ls)]"),
-        ("sed 's/a/b/' {{ .x }}", "-e1"),
-        ("make {{ .x }}", "SHELL=a"),
-        ("make NAME={{ .x }}", "$(shell id)"),
-        ("make NAME={{ .x }}", "a; id"),
-        ("make NAME={{ .x }}", "`id`"),
-        ("make NAME='{{ .x }}'", "a b"),
-        ("make -j2 all {{ .x }}", "CC=/usr/bin/id"),
-        ("X={{ .x }} make all", "a; id"),
-        ("env X={{ .x }} make all", "$(id)"),
-        ("n={{ .x }}; echo $((n * 2))", "y=5"),
-        ("n={{ .x }}; echo $(( $n + 1 ))", "y++"),
-        ("export n={{ .x }}; (( m = --n ))", "--y"),
-        ("for n in {{ .x }}; do echo $((n)); done", "PATH=1"),
-        ("sudo make NAME={{ .x }}", "${A}"),
-    ] {
+    for (source, value) in pairs("values_that_do_not_fit_their_place_are_refused_with_their_parameter") {
         let error = rendered("bash", source, &json!({"x": value, "y": "ok"})).expect_err(source);
         assert!(error.starts_with("/x: "), "{source} {value:?}: {error}");
     }
@@ -347,41 +267,7 @@ fn a_schema_allows_dashes_and_arithmetic_needs_numbers() {
 
 #[test]
 fn a_place_of_another_language_that_can_not_hold_every_value_is_a_flaw() {
-    for (language, source) in [
-        ("python", "f'{{ .s }}'"),
-        ("python", "x = r'{{ .s }}'"),
-        ("python", "x = b'{{ .s }}'"),
-        ("python", "x = f{{ .s }}"),
-        ("python", "x = a{{ .n }}"),
-        ("python", "x = '\\{{ .s }}'"),
-        ("python", "x = '\\x4{{ .s }}'"),
-        ("python", "x = '\\1{{ .s }}'"),
-        ("python", "x = '\\u00{{ .s }}'"),
-        ("python", "x = '{{ .s }}' % a"),
-        ("python", "x = '{{ .s }}'.format(a)"),
-        ("python", "import os\nos.system('ls {{ .s }}')"),
-        ("python", "run(['sh', '-c', {{ .s }}])"),
-        ("python", "run('a {{ .s }}', shell=True)"),
-        ("python", "#!/usr/bin/{{ .s }}"),
-        ("python", "x = '{{ .s }}"),
-        ("python", "x = f'{a['b']}'; y = {{ .s }}"),
-        ("node", "x = `{{ .s }}`"),
-        ("node", "x = `${ {{ .s }} `"),
-        ("node", "/* {{ .s }} */"),
-        ("node", "x = /{{ .s }}/"),
-        ("node", "x = a / '{{ .s }}'"),
-        ("node", "eval({{ .s }})"),
-        ("node", "x = String.raw{{ .s }}"),
-        ("node", "a <!-- {{ .s }}"),
-        ("node", "require({{ .s }})"),
-        ("go", "x := `{{ .s }}`"),
-        ("go", "x := '{{ .s }}'"),
-        ("go", "// {{ .s }}"),
-        ("go", "exec.Command(\"sh\", \"-c\", {{ .s }})"),
-        ("ruby", "puts '{{ .s }}'"),
-        ("zsh", "echo {{ .s }}"),
-        ("perl", "print '{{ .s }}'"),
-    ] {
+    for (language, source) in pairs("a_place_of_another_language_that_can_not_hold_every_value_is_a_flaw") {
         let found = flaws(language, source);
         assert!(!found.is_empty() && found[0].message.contains(':'), "{language} {source}: {found:?}");
     }
@@ -400,20 +286,7 @@ fn a_template_with_too_many_placeholders_for_its_length_is_refused_at_once() {
 
 #[test]
 fn a_name_that_runs_text_is_found_without_a_call_and_behind_other_names() {
-    for (language, source) in [
-        ("node", "const sh = promisify(require(\"child_process\").exec); sh({{ .x }})"),
-        ("node", "[{{ .x }}].map(eval)"),
-        ("node", "const o = {\"shell\": true}; f({{ .x }}, o)"),
-        ("node", "\"\".constructor.constructor({{ .x }})()"),
-        ("node", "spawnSync(\"sh\", [\"-euc\", {{ .x }}])"),
-        ("python", "e = eval\ne({{ .x }})\n"),
-        ("python", "from os import system as s\ns({{ .x }})\n"),
-        ("python", "subprocess.run([\"sh\", \"-euc\", {{ .x }}])\n"),
-        ("bash", "command test -v {{ .x }}"),
-        ("bash", "builtin declare -i n={{ .x }}"),
-        ("bash", "echo a | xargs -I{} echo {} {{ .x }}"),
-        ("bash", "awk -f - /dev/null <<< {{ .x }}"),
-    ] {
+    for (language, source) in pairs("a_name_that_runs_text_is_found_without_a_call_and_behind_other_names") {
         assert!(!flaws(language, source).is_empty(), "{language}: {source}");
     }
     assert!(flaws("bash", "command ls {{ .x }}").is_empty());
@@ -422,109 +295,14 @@ fn a_name_that_runs_text_is_found_without_a_call_and_behind_other_names() {
 
 #[test]
 fn promise_6_no_value_becomes_code_or_the_name_of_a_program_in_a_command_that_runs_its_arguments() {
-    for source in [
-        "docker exec web {{ .x }}",
-        "docker exec -it --user app web {{ .x }}",
-        "docker run --rm -e A=b image {{ .x }}",
-        "docker run --name {{ .x }} image {{ .x }}",
-        "docker compose exec -T web {{ .x }}",
-        "image() { docker exec web \"$1\"; }\nimage {{ .x }}",
-        "podman exec web {{ .x }}",
-        "nerdctl exec web {{ .x }}",
-        "lxc exec web {{ .x }}",
-        "kubectl exec web {{ .x }}",
-        "ip netns exec web {{ .x }}",
-        "machinectl shell web {{ .x }}",
-        "heroku run {{ .x }}",
-        "heroku run -r staging {{ .x }}",
-        "docker run --no-healthcheck -e A=b image {{ .x }}",
-        "firejail --noprofile {{ .x }}",
-        "find . | entr -c {{ .x }}",
-        "entr {{ .x }}",
-        "perf record {{ .x }}",
-        "nc -e {{ .x }} web 80",
-        "julia {{ .x }}",
-        "salt web cmd.run {{ .x }}",
-        "aws ssm send-command --parameters {{ .x }}",
-        "az vm run-command invoke --scripts {{ .x }}",
-        "set -- {{ .x }}; \"$@\"",
-        "set -- {{ .x }}; $1",
-        "f() { set -- {{ .x }}; eval \"$1\"; }\nf",
-        "npx {{ .x }}",
-        "npx -y {{ .x }}",
-        "go run {{ .x }}",
-        "git -c {{ .x }} fetch",
-        "git -c {{ .x }}=a fetch",
-        "docker run --entrypoint {{ .x }} image",
-        "docker run --entrypoint={{ .x }} image",
-        "helm template --post-renderer {{ .x }}",
-        "kubectl exec pod -- {{ .x }}",
-        "gcloud compute ssh vm -- {{ .x }}",
-        "ansible all -m shell -a {{ .x }}",
-        "socat - {{ .x }}",
-        "lftp -e {{ .x }}",
-        "yq e {{ .x }} f",
-        "echo {{ .x }} | sed -f - f",
-        "run() { $1; }\nrun {{ .x }}",
-        "retry() { shift; \"$@\"; }\nretry 3 curl {{ .x }}",
-        "retry() { timeout 10 \"$@\"; }\nretry awk {{ .x }}",
-        "retry() { command \"$@\"; }\nretry awk {{ .x }}",
-        "retry() { ( exec \"$@\" ); }\nretry awk {{ .x }}",
-        "retry() { xargs \"$@\"; }\nretry awk {{ .x }}",
-        "retry() { sudo -u app \"$@\"; }\nretry awk {{ .x }}",
-        "start() { sudo -u app \"$1\"; }\nstart {{ .x }}",
-        "fetch() { npx \"$1\"; }\nfetch {{ .x }}",
-        "image() { docker run --entrypoint \"$1\" image; }\nimage {{ .x }}",
-        "retry() { timeout 9 $1; }\nretry {{ .x }}",
-        "again() { retry \"$@\"; }\nretry() { command \"$@\"; }\nagain ssh h {{ .x }}",
-        "q() { echo \"$1\" | bash; }\nq {{ .x }}",
-        "q() { printf '%s' \"$*\" | sudo bash; }\nq {{ .x }}",
-        "q() { { cat; echo \"$1\"; } | bash; }\nq {{ .x }}",
-        "q() { bash <<E\n$1\nE\n}\nq {{ .x }}",
-        "q() { bash <<< \"$1\"; }\nq {{ .x }}",
-        "q() { bash < <(echo \"$1\"); }\nq {{ .x }}",
-        "q() { . /dev/stdin <<< \"$1\"; }\nq {{ .x }}",
-        "q() { xargs -I% bash -c % <<< \"$1\"; }\nq {{ .x }}",
-        "q() { cat <<E\n$(eval \"$1\")\nE\n}\nq {{ .x }}",
-        "p={{ .x }}; echo \"${p@P}\"",
-        "set -x; read -r PS4 <<< {{ .x }}; true",
-        "for PS4 in {{ .x }}; do set -x; true; done",
-        "command_not_found_handle() { eval \"$2\"; }; nosuchcmd {{ .x }}",
-        "read -r BASH_ENV <<< {{ .x }}; export BASH_ENV; bash -c true",
-        "run() { xargs ls \"$@\"; }\nrun {{ .x }}",
-        "exec <<< {{ .x }}; bash",
-        "exec 3<<< {{ .x }}; bash <&3",
-        "make -f <(printf 'all:\\n\\t%s\\n' {{ .x }})",
-        "make --file=/dev/fd/0 <<< \"all: ; {{ .x }}\"",
-        "hash -p /bin/bash foo; foo -c {{ .x }}",
-        "gcloud compute ssh vm <<< {{ .x }}",
-        "echo {{ .x }} | gcloud compute ssh vm",
-    ] {
+    for source in
+        scripts("promise_6_no_value_becomes_code_or_the_name_of_a_program_in_a_command_that_runs_its_arguments")
+    {
         assert!(ScriptTemplate::parse(source, "bash").is_err(), "{source}");
     }
-    for source in [
-        "docker exec {{ .x }} ls",
-        "docker exec -u {{ .x }} web ls {{ .x }}",
-        "docker run -d -p 80:80 --name {{ .x }} {{ .x }}",
-        "docker logs {{ .x }}",
-        "docker exec -u app {{ .x }} ls",
-        "heroku run -a {{ .x }} rake {{ .x }}",
-        "kubectl exec -n {{ .x }} {{ .x }} -- ls {{ .x }}",
-        "ip netns exec {{ .x }} ls",
-        "poetry run pytest {{ .x }}",
-        "set -- {{ .x }}; ls \"$@\"",
-        "true # build (for {{ .x }}'s image)",
-        "git -c user.name={{ .x }} log",
-        "npx prettier {{ .x }}",
-        "npm run {{ .x }}",
-        "yq e .a {{ .x }}",
-        "systemctl status ssh {{ .x }}",
-        "cat {{ .x }} | sed s/a/b/",
-        "get() { curl \"$1\"; }\nget {{ .x }}",
-        "log() { echo \"$(date) $*\" | tee -a log; }\nlog {{ .x }}",
-        "restart() { sudo systemctl restart \"$1\"; }\nrestart {{ .x }}",
-        "note() { cat >> notes <<E\n$1\nE\n}\nnote {{ .x }}",
-    ] {
+    for source in
+        scripts("promise_6_no_value_becomes_code_or_the_name_of_a_program_in_a_command_that_runs_its_arguments/2")
+    {
         assert!(ScriptTemplate::parse(source, "bash").is_ok(), "{source}");
     }
 }
