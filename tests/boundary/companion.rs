@@ -197,6 +197,31 @@ fn a_page_signs_only_with_its_own_digits_and_only_once() {
 }
 
 #[test]
+fn a_page_with_many_remarks_asks_for_their_number() {
+    let world = World::with(|setup| {
+        setup.policy = "version: 1\ndefault:\n  mode: prompted\n  approvals: {required: 1, from: [ops]}\n".to_owned();
+        let params = "params:\n  text: {type: string, maxLength: 4000}\n";
+        let script = "zz-unknown || :\nif false; then rm -f x; fi\n\"$NOTHING\" || :";
+        setup.runbook("ask.md", runbook(&format!("{params}{SMALL}"), &[("go proc=full", script)]));
+    });
+    let wish = json!({"step": "ask:go", "params": {"text": "y".repeat(600)}, "reason": "fine\u{202e}"});
+    let proposal = world.wire.post("/v1/proposals", &world.agent, &wish).ok(201);
+    let (pages, path, right) = (open(&world, &alice()), sign_path(&proposal), digits(&proposal));
+    let page = pages.get(&review_path(&proposal)).body;
+    let more = page.split("and ").find_map(|rest| rest.split(" more above").next()?.parse::<usize>().ok());
+    let more = more.unwrap_or_else(|| panic!("no further remarks: {page}"));
+    assert!(page.contains("The number of the further remarks above"), "{page}");
+    for number in ["", "0", &(more + 1).to_string()] {
+        let form = form_of(&pages.get(&review_path(&proposal)).body, &path).expect("a form");
+        let reply = pages.post(&path, &format!("{form}&more={number}&digits={right}"));
+        assert!(reply.status == 409 && reply.body.contains("the number of the further remarks"), "{}", reply.body);
+    }
+    assert_eq!(signatures(&world, &proposal), 0);
+    let form = form_of(&page, &path).expect("a form");
+    assert_eq!(pages.post(&path, &format!("{form}&more={more}&digits={right}")).status, 303);
+}
+
+#[test]
 fn a_request_from_another_place_signs_nothing_and_reads_nothing() {
     let world = World::new();
     let proposal = world.propose("plain:true", json!({}));
@@ -528,6 +553,24 @@ fn a_boundary_that_does_not_answer_is_named_and_the_others_are_shown() {
         listed(&world, &["inbox", "--boundary", "prod"]).env("COUNTERSIGN_URL", gone).output().expect("it starts");
     assert!(said(&elsewhere).contains("--boundary has no effect"), "{}", said(&elsewhere));
     assert!(said(&elsewhere).contains("can't be reached"), "{}", said(&elsewhere));
+}
+
+#[test]
+fn a_boundary_that_says_nothing_holds_up_no_other_boundary() {
+    let world = World::new();
+    let proposal = world.propose("plain:true", json!({}));
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let id =
+        world.wire.get("/v1/registry", &world.reader).ok(200)["boundary"]["id"].as_str().expect("an id").to_owned();
+    let url = format!("http://{}", silent.local_addr().expect("an address"));
+    list(&world, &[entry(&world, "silent", &url, &id), entry(&world, "prod", &world.wire.url, &id)].concat());
+    let pages = Pages::start(listed(&world, &["console"]));
+    let inbox = pages.get("/").body;
+    assert!(inbox.contains("<strong>silent</strong>: not read.") && inbox.contains("did not answer within"), "{inbox}");
+    assert!(inbox.contains("Yours to move (1)"), "{inbox}");
+    let path = format!("/b/1/sign/{}", id_of(&proposal));
+    let form = form_of(&pages.get(&path.replace("/sign/", "/review/")).body, &path).expect("a form");
+    assert_eq!(pages.post(&path, &format!("{form}&digits={}", digits(&proposal))).status, 303);
 }
 
 #[test]

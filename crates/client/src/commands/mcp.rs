@@ -56,19 +56,20 @@ pub struct Args {
 /// # Errors
 /// Returns an error if there is no token, or if a program of this user can use the key of an approver.
 pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    let own_trust = global.trust(&args.trust);
     if let Some(client) = args.print_config {
-        terminal.line(&configuration(client, global, &args.trust, args.same_user_approves)?)?;
+        terminal.line(&configuration(client, global, &own_trust, args.same_user_approves)?)?;
         if let Err(failure) = token_client(global) {
             terminal.say(&format!("warning: a server with this configuration does not start yet: {}", failure.message));
         }
-        let risk = check_keys(&args.trust).map_or_else(|failure| Some(failure.message), |(risk, _)| risk);
+        let risk = check_keys(&own_trust).map_or_else(|failure| Some(failure.message), |(risk, _)| risk);
         if let Some(risk) = risk.filter(|_| !args.same_user_approves) {
             terminal.say(&format!("warning: as this user, {risk}"));
         }
         return Ok(Exit::Done);
     }
     let client = token_client(global)?;
-    let (risk, trust) = check_keys(&args.trust)?;
+    let (risk, trust) = check_keys(&own_trust)?;
     match (&risk, args.same_user_approves) {
         (Some(risk), false) => return Err(CommandFailure::new(Exit::Refused, risk.clone())),
         (Some(_), true) => terminal.say(
@@ -80,8 +81,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     if let Some(note) = unchecked(&trust) {
         terminal.say(&note);
     }
-    let trust_args = args.trust.clone();
-    let verify = Arc::new(move |bundle: &[u8]| verification(bundle, &trust_args));
+    let verify = Arc::new(move |bundle: &[u8]| verification(bundle, &own_trust));
     let server = McpServer::new(ToolCalls::of_machine(Remote::new(client), new_nonce, verify));
     let broken = |error: &dyn std::fmt::Display| CommandFailure::new(Exit::Unreachable, format!("MCP ended: {error}"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| broken(&error))?;

@@ -57,7 +57,7 @@ pub fn configuration(
         }
     }
     let variable = std::env::var("COUNTERSIGN_TRUST").ok().filter(|value| !value.is_empty());
-    if let Some(roster) = trust.roster.clone().or(variable) {
+    if let Some(roster) = trust.roster.clone().or(variable).or(trust.listed.clone()) {
         let roster = if roster.starts_with("sha256:") { roster } else { absolute(Path::new(&roster))? };
         arguments.extend(["--roster".to_owned(), roster]);
     }

@@ -1,9 +1,10 @@
 //! The markup of a run: its state, its output, and its receipt with all checks.
 
 use client::remote::run_printer::held_up_words;
+use documents::record::receipt::Status;
 use judgement::audit::report::CheckFinding;
 use maud::{Markup, html};
-use wire::api::view::{ProposalStatus, ProposalView};
+use wire::api::view::ProposalView;
 
 use crate::companion::receipts::CheckedReceipt;
 use crate::companion::views::{companion_page, hidden, is_live, path_of, plain, signature_words, standing_words};
@@ -34,15 +35,13 @@ impl RunView<'_> {
         let live = is_live(view.status);
         let events = path_of("events", self.boundary, view);
         let title = format!("{} at {}", plain(view.step.as_str()), plain(self.name));
-        let state = match view.status {
-            ProposalStatus::Finished => "passed",
-            ProposalStatus::Denied | ProposalStatus::Refused | ProposalStatus::Cancelled | ProposalStatus::Expired => {
-                "failed"
-            }
-            ProposalStatus::Pending | ProposalStatus::Approved | ProposalStatus::Running => "ready",
+        let state = match view.outcome.as_ref().map(|outcome| outcome.status) {
+            Some(Status::Succeeded) => "passed",
+            Some(Status::Warned) => "warned",
+            Some(_) => "failed",
+            None if view.status.has_ended() => "failed",
+            None => "ready",
         };
-        let state =
-            if view.outcome.as_ref().is_some_and(|outcome| outcome.exit_code != Some(0)) { "failed" } else { state };
         let main = html! {
             h1 { (title) }
             dl.pairs {
