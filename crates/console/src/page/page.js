@@ -64,13 +64,13 @@ const show = {
     find(step, ".state").textContent = `runs: ${event.heading}`;
   },
   passed(step, event) {
-    const pass = find(step, ".passes").lastElementChild;
+    const pass = find(step, ".passes")?.lastElementChild;
     if (!pass) return;
     pass.dataset.state = event.state;
     find(pass, ".ended").textContent = `${event.state}: ${event.words}`;
   },
   output(step, event) {
-    const output = find(find(step, ".passes").lastElementChild || step, ".output");
+    const output = find(find(step, ".passes")?.lastElementChild || step, ".output");
     // The browser computes the layout once for each picture, because a long line makes this slow.
     if (!follows.has(output)) {
       const atEnd = output.scrollTop + output.clientHeight >= output.scrollHeight - 4;
