@@ -2,11 +2,16 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::signal::unix::{SignalKind, signal};
 
 use client::terminal::exit::{CommandFailure, Exit};
 use sandbox::runs::cancel_flag::CancelFlag;
+
+/// Maximum number of attempts to delete the scratch directory.
+const MOST_DELETIONS: usize = 100;
 
 /// Effect that a signal has at this time.
 #[derive(Debug, Default)]
@@ -26,6 +31,8 @@ struct State {
     caught: Option<u8>,
     /// Scratch directory, which is deleted when a signal ends the program.
     scratch: PathBuf,
+    /// Process that works in the scratch directory, and that ends with the program.
+    helper: Option<Pid>,
 }
 
 /// Handler that is installed for SIGINT, SIGTERM and SIGHUP.
@@ -85,13 +92,27 @@ impl Signals {
         let mut state = self.lock();
         match &state.now {
             Now::Idle => {
-                let _ = std::fs::remove_dir_all(&state.scratch);
+                if let Some(helper) = state.helper {
+                    let _ = kill_process(helper, Signal::KILL);
+                }
+                // Processes of the helper may still write for a moment.
+                for _ in 0..MOST_DELETIONS {
+                    if std::fs::remove_dir_all(&state.scratch).is_ok() || !state.scratch.exists() {
+                        break;
+                    }
+                    std::thread::sleep(Duration::from_millis(20));
+                }
                 std::process::exit(i32::from(Exit::Signal(signal).code()));
             }
             Now::Running(flag) => flag.cancel(),
             Now::Finishing => {}
         }
         state.caught.get_or_insert(signal);
+    }
+
+    /// After this call, a signal that ends the program also ends this process, or no other process.
+    pub fn ends_too(&self, helper: Option<u32>) {
+        self.lock().helper = helper.and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
     }
 
     /// After this call, signals cancel the given run.

@@ -1,9 +1,11 @@
 //! `countersign try`: the whole story with a runbook of the user.
 
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use crate::support::{PROGRAM, said};
+use crate::support::host::{on_host, processes_with};
+use crate::support::{PROGRAM, said, wait_for};
 
 const PAGE: &str = "---\ncountersign: 1\nparams:\n  who: {type: string, pattern: \"^[a-z]+$\"}\n  \
     n: {type: integer, default: 2}\n---\n\
@@ -99,6 +101,28 @@ fn the_exit_code_of_try_is_that_of_the_run() {
         assert_eq!(output.status.code(), Some(code), "{step}: {}", said(&output));
         assert_eq!(told(&output)["verified"], true, "{step}: {}", said(&output));
     }
+}
+
+#[test]
+fn a_signal_ends_try_with_its_boundary_and_its_step_and_deletes_the_directory() {
+    let time = format!("600.{}", std::process::id());
+    let page = format!("---\ncountersign: 1\n---\n```bash {{#long}}\nsleep {time} &\necho begun\nwait\n```\n");
+    let tried = Tried::new("page.md", &page);
+    let mut command = Command::new(PROGRAM);
+    command.args(["try", "page.md"]).current_dir(tried.home.path()).stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut child = command.env("TMPDIR", tried.temporary.path()).spawn().expect("the program");
+    let lines = BufReader::new(child.stdout.take().expect("output")).lines();
+    assert!(lines.map_while(Result::ok).any(|line| line.contains("stdout | begun")), "the step never began");
+    let boundary = tried.temporary.path().to_string_lossy().into_owned();
+    assert!(!processes_with(&boundary).is_empty() && on_host(&time), "the boundary and the step run");
+    // Only the program itself gets the signal.
+    let pid = rustix::process::Pid::from_raw(i32::try_from(child.id()).expect("a number")).expect("an id");
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("a signal");
+    assert_eq!(child.wait().expect("an end").code(), Some(143));
+    wait_for("the boundary has ended", || processes_with(&boundary).is_empty());
+    wait_for("the step has ended", || !on_host(&time));
+    let left: Vec<_> = std::fs::read_dir(tried.temporary.path()).expect("a directory").flatten().collect();
+    assert!(left.is_empty(), "{left:?}");
 }
 
 #[test]

@@ -13,7 +13,6 @@ use crate::cli::demo::tale::DemoReport;
 use crate::cli::demo::world::{DemoSetup, broken};
 use crate::local::problems::problems;
 use crate::local::runbook::{WalkStep, how_to_write_a_step};
-use crate::local::signals::Signals;
 use crate::node::file_problem::{FileProblem, Problems};
 use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::outcome_words::outcome_words;
@@ -64,8 +63,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         })?;
     }
     let mut world = DemoSetup::make(None)?;
-    // A signal ends the program and deletes the directory.
-    let _signals = Signals::listen(&world.root)?;
+    world.end_on_signals()?;
     let mut tale = DemoReport::new(terminal);
     let played = play(args, &mut world, &mut tale, &step, &params);
     let kept = match (&args.keep, &played) {

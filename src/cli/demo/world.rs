@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::local::signals::Signals;
 use client::commands::key;
 use client::home::keys::{KeyArgs, Keys};
 use client::remote::address::Address;
@@ -27,6 +28,8 @@ pub(super) struct DemoSetup {
     program: PathBuf,
     service: Option<Service>,
     token: Option<Secret>,
+    /// Handler of signals, which ends the boundary with the program.
+    signals: Option<Signals>,
 }
 
 struct Service {
@@ -54,13 +57,25 @@ impl DemoSetup {
         // to enter this directory.
         std::fs::set_permissions(&root, std::fs::Permissions::from_mode(0o711)).map_err(odd)?;
         let program = std::env::current_exe().map_err(odd)?;
-        let world = Self { _temporary: temporary, root, program, service: None, token: None };
+        let world = Self { _temporary: temporary, root, program, service: None, token: None, signals: None };
         for name in PEOPLE {
             let home = world.root.join("people").join(name);
             std::fs::create_dir_all(&home).map_err(odd)?;
             key::generate(&home.join("key.pem"), name)?;
         }
         Ok(world)
+    }
+
+    /// Installs the handlers of signals: a signal ends the boundary and deletes the directory.
+    pub(super) fn end_on_signals(&mut self) -> Result<(), CommandFailure> {
+        self.signals = Some(Signals::listen(&self.root)?);
+        Ok(())
+    }
+
+    fn ends_with_program(&self, boundary: Option<u32>) {
+        if let Some(signals) = &self.signals {
+            signals.ends_too(boundary);
+        }
     }
 
     pub(super) fn home(&self) -> PathBuf {
@@ -111,12 +126,14 @@ impl DemoSetup {
         let home = self.home();
         let mut command = self.command(&["--json", "serve", &home.to_string_lossy(), "--listen", "127.0.0.1:0"]);
         let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().map_err(odd)?;
+        self.ends_with_program(Some(child.id()));
         let mut line = String::new();
         if let Some(out) = child.stdout.take() {
             BufReader::new(out.take(64 << 10)).read_line(&mut line).map_err(odd)?;
         }
         let said: Value = serde_json::from_str(&line).unwrap_or_default();
         let Some(url) = said["started"]["url"].as_str() else {
+            self.ends_with_program(None);
             let _ = child.wait();
             let why = said["error"]["message"].as_str().unwrap_or("it said nothing").to_owned();
             return Err(broken(&format!("the boundary did not start: {why}")));
@@ -136,6 +153,7 @@ impl DemoSetup {
     /// Stops the boundary with SIGTERM. Returns true if the boundary exited with success before the deadline.
     pub(super) fn stop(&mut self) -> Result<bool, CommandFailure> {
         self.signal(rustix::process::Signal::TERM)?;
+        self.ends_with_program(None);
         let Some(mut service) = self.service.take() else { return Ok(false) };
         let deadline = Instant::now() + DEADLINE;
         loop {
