@@ -168,7 +168,7 @@ fn a_page_signs_only_with_its_own_digits_and_only_once() {
     let encoded = |digest: &str| digest.replace(':', "%3A");
     for (what, body) in [
         ("no seal", form.split("&seal=").next().expect("a part").to_owned()),
-        ("a changed seal", format!("{}0", &form[..form.len() - 1])),
+        ("a changed seal", format!("{}{}", &form[..form.len() - 1], if form.ends_with('0') { "1" } else { "0" })),
         ("the digest of another proposal", form.replace(&encoded(digest), &encoded(other_digest))),
         ("the number of another form", form.replacen("form=", "form=9", 1)),
         ("a form for another path", form_of(&review, &path.replace("/sign/", "/deny/")).expect("a form")),

@@ -114,7 +114,7 @@ fn a_signal_ends_try_with_its_boundary_and_its_step_and_deletes_the_directory() 
     let lines = BufReader::new(child.stdout.take().expect("output")).lines();
     assert!(lines.map_while(Result::ok).any(|line| line.contains("stdout | begun")), "the step never began");
     let boundary = tried.temporary.path().to_string_lossy().into_owned();
-    assert!(!processes_with(&boundary).is_empty() && on_host(&time), "the boundary and the step run");
+    wait_for("the boundary and the step run", || !processes_with(&boundary).is_empty() && on_host(&time));
     // Only the program itself gets the signal.
     let pid = rustix::process::Pid::from_raw(i32::try_from(child.id()).expect("a number")).expect("an id");
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("a signal");
