@@ -30,7 +30,7 @@ With --audit, no key is loaded and nothing can be signed. Each decision is made 
 pub struct Args {
     /// Show the decisions of a bundle, of a directory with bundles, or of a log: a directory that `log export` wrote, or the
     /// address of a boundary or a mirror. A boundary needs a token
-    #[arg(long, value_name = "FILE|DIR|URL", conflicts_with = "key")]
+    #[arg(long, value_name = "FILE|DIR|URL")]
     audit: Option<String>,
     /// A key that signs: a PKCS#8 file, an OpenSSH key, or the .pub file of a key in ssh-agent or on a security key; may be
     /// repeated. The default is countersign/key.pem in your configuration directory, or else the ssh-ed25519 keys in ~/.ssh
