@@ -14,7 +14,7 @@ fn the_client_names_itself_in_its_version_and_its_help() {
     assert_eq!(version, format!("countersign {} (client, without a boundary)\n", env!("CARGO_PKG_VERSION")));
     let help = said(&run("--help"));
     let list = "This program is the client. Only the whole program has: init, serve, doctor, token, store, policy, \
-                sandbox, run, open, test, demo\nThe whole program and countersign-console have: console\n";
+                sandbox, run, open, test, demo, try\nThe whole program and countersign-console have: console\n";
     assert!(help.contains(list), "{help}");
     for (name, listed) in [("propose", true), ("approve", true), ("roster", true), ("serve", false), ("demo", false)] {
         assert_eq!(help.contains(&format!("\n  {name:<12} ")), listed, "{name}: {help}");
@@ -36,6 +36,7 @@ fn each_command_that_the_client_lacks_is_refused_with_what_to_do() {
         "test page.mdx",
         "open page.mdx",
         "demo",
+        "try page.md",
         "schema check",
         "--json serve",
         "help serve",
