@@ -27,7 +27,7 @@ use client::terminal::streams::Terminal;
 /// What the worker does next.
 #[derive(Debug)]
 pub enum Order {
-    /// Run the step with this number with these parameters. The page is the one that the person saw.
+    /// Run the step with this number and these parameters, from the page that the person saw.
     Run(usize, Arc<OpenPage>, usize, Vec<String>),
     /// Walk through the whole workflow of this page, with these lists for its loops.
     Walk(usize, Arc<OpenPage>, Vec<String>),

@@ -1,6 +1,7 @@
 //! `countersign open`: a runbook in a browser on the same machine.
 
-use crate::opened_notebook::{OpenedNotebook, ask};
+use crate::opened_notebook::OpenedNotebook;
+use crate::support::pages::ask;
 
 const PAGE: &str = "---\ncountersign: 1\nparams:\n  who: {type: string, pattern: \"^[a-z]+$\"}\n---\n# A <b>page</b>\n\n\
     ```bash {#hello params=who}\necho \"hello $PARAM_WHO\"; export LEFT=\"$PARAM_WHO\"\n```\n\n\

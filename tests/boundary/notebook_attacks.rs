@@ -5,7 +5,8 @@ use std::net::TcpListener;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use crate::opened_notebook::{OpenedNotebook, ask};
+use crate::opened_notebook::OpenedNotebook;
+use crate::support::pages::ask;
 
 /// Text that would be markup if a page did not escape it.
 const EVIL: &str = "<script>alert(1)</script><img src=x onerror=alert(1)>";

@@ -1,12 +1,12 @@
 //! A running `countersign open` with a browser that was let in.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::support::PROGRAM;
+use crate::support::pages::{PageReply, ask};
 
 /// A running `countersign open` with a browser that was let in.
 pub(crate) struct OpenedNotebook {
@@ -29,27 +29,6 @@ impl Drop for OpenedNotebook {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-pub(crate) struct Reply {
-    pub(crate) status: u16,
-    pub(crate) head: String,
-    pub(crate) body: String,
-}
-
-/// Sends one request with these header lines.
-pub(crate) fn ask(host: &str, method: &str, path: &str, headers: &str, body: &str) -> Reply {
-    let port = host.rsplit(':').next().expect("a port");
-    let mut stream = TcpStream::connect(format!("127.0.0.1:{port}")).expect("a connection");
-    let length = if body.is_empty() { String::new() } else { format!("content-length: {}\r\n", body.len()) };
-    let kind = "content-type: application/x-www-form-urlencoded\r\n";
-    write!(stream, "{method} {path} HTTP/1.1\r\n{headers}{kind}{length}connection: close\r\n\r\n{body}").expect("sent");
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).expect("an answer");
-    let answer = String::from_utf8_lossy(&answer).into_owned();
-    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
-    let status = head.split(' ').nth(1).expect("a status").parse().expect("a number");
-    Reply { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
 }
 
 impl OpenedNotebook {
@@ -100,7 +79,7 @@ impl OpenedNotebook {
         format!("host: {0}\r\ncookie: {1}\r\norigin: http://{0}\r\n", self.host, self.cookie)
     }
 
-    pub(crate) fn get(&self, path: &str) -> Reply {
+    pub(crate) fn get(&self, path: &str) -> PageReply {
         ask(&self.host, "GET", path, &self.headers(), "")
     }
 
