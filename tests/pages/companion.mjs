@@ -1,137 +1,12 @@
 // Drives the pages of `countersign console` in a real browser, against a real boundary. Each story has the name of what it
 // proves.
 //
-//   node companion.mjs PROGRAM BROWSER [--pictures DIR]     (scripts/check-pages installs what this needs, and calls it)
+//   node companion.mjs PROGRAM BROWSER     (scripts/check-pages installs what this needs, and calls it)
 import assert from "node:assert/strict";
-import { spawn, spawnSync } from "node:child_process";
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
-import { createRequire } from "node:module";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { createInterface } from "node:readline";
+import { Boundary } from "./boundary.mjs";
+import { findings, LOOKS, play, Served } from "./browser.mjs";
 
-const load = createRequire(process.env.COUNTERSIGN_PAGES_PACKAGES);
-const { chromium } = load("playwright-core");
-const axe = load("axe-core");
-const [program, executablePath, option, pictures] = process.argv.slice(2);
-
-const STEPS = `---
-countersign: 1
-title: Steps of a test
-params:
-  text: {type: string, default: hello, maxLength: 4000}
-approvals: {required: 1, from: [ops]}
-defaults: {timeout: 60s, memory: 64MiB, processes: 20}
----
-
-\`\`\`bash {#say}
-printf '%s\\n' "$PARAM_TEXT"
-\`\`\`
-
-\`\`\`bash {#wait}
-echo started
-exec sleep 600
-\`\`\`
-`;
-const POLICY = "version: 1\nextends: none\ndefault:\n  mode: execute\n  approvals: {required: 1, from: [ops]}\n";
 const HOSTILE = '<img src=http://192.0.2.1/x onerror=alert(1)><script>document.title="owned"</script> == Decision ==';
-
-/** A boundary with one approver, and programs that act as this approver and as an agent. */
-class Boundary {
-  static async start() {
-    const own = new Boundary();
-    own.home = mkdtempSync(join(tmpdir(), "countersign-companion-"));
-    own.env = { ...process.env, HOME: own.home };
-    for (const name of ["XDG_CONFIG_HOME", "COUNTERSIGN_URL", "COUNTERSIGN_TOKEN", "COUNTERSIGN_TRUST", "COUNTERSIGN_KEY", "SSH_AUTH_SOCK"]) {
-      delete own.env[name];
-    }
-    own.run(["key", "generate", "--comment", "alice"]);
-    own.run(["init", "b", "--yes", "--name", "prod", "--approver", `alice=${join(own.home, ".config/countersign/key.pub")}`]);
-    for (const name of readdirSync(join(own.home, "b/runbooks"))) rmSync(join(own.home, "b/runbooks", name));
-    writeFileSync(join(own.home, "b/runbooks/steps.md"), STEPS);
-    writeFileSync(join(own.home, "b/boundary/policy.yaml"), POLICY);
-    own.service = spawn(program, ["serve", "--listen", "127.0.0.1:0", "--json", "b"], { cwd: own.home, env: own.env });
-    let complaints = "";
-    own.service.stderr.on("data", (data) => (complaints += data));
-    for await (const line of createInterface(own.service.stdout)) {
-      own.started = JSON.parse(line).started;
-      break;
-    }
-    assert.ok(own.started, `no boundary: ${complaints}`);
-    own.env.COUNTERSIGN_URL = own.started.url;
-    own.env.COUNTERSIGN_TRUST = own.started.roster;
-    own.run(["token", "create", "agent", "--config", "b", "--out", "agent.token"]);
-    return own;
-  }
-
-  run(words) {
-    const done = spawnSync(program, words, { cwd: this.home, env: this.env, encoding: "utf8" });
-    assert.equal(done.status, 0, `${words.join(" ")}: ${done.stdout}${done.stderr}`);
-    return done.stdout;
-  }
-
-  /** Proposes as the agent. Returns the id. */
-  propose(step, text, reason) {
-    const words = ["propose", step, "--reason", reason, "--json", "--token-file", "agent.token"];
-    return JSON.parse(this.run(text ? [...words, "-p", `text=${text}`] : words)).id;
-  }
-
-  async stop() {
-    const ended = new Promise((resolve) => this.service.once("exit", resolve));
-    this.service.kill("SIGTERM");
-    await ended;
-    rmSync(this.home, { recursive: true, force: true });
-  }
-}
-
-/** A running `countersign console`, with what no browser may have caused. */
-class Companion {
-  static async start(boundary) {
-    const own = new Companion();
-    own.process = spawn(program, ["console"], { cwd: boundary.home, env: boundary.env });
-    let complaints = "";
-    own.process.stderr.on("data", (data) => (complaints += data));
-    for await (const line of createInterface(own.process.stdout)) {
-      own.link = line.match(/http:\/\/\S+/)?.[0];
-      break;
-    }
-    assert.ok(own.link, `no address: ${complaints}`);
-    own.wrong = [];
-    return own;
-  }
-
-  /** Opens the address in the first browser context. Later contexts get its cookie. */
-  async enter(browser, options = {}) {
-    const context = await browser.newContext({ ...options, storageState: this.state });
-    context.setDefaultTimeout(20_000);
-    const { host } = new URL(this.link);
-    context.on("request", (request) => {
-      if (new URL(request.url()).host !== host) this.wrong.push(`a request to ${request.url()}`);
-    });
-    context.on("console", (message) => {
-      if (/Content.Security.Policy|Refused to/.test(message.text())) this.wrong.push(message.text());
-    });
-    context.on("weberror", (error) => this.wrong.push(String(error.error())));
-    const page = await context.newPage();
-    await page.goto(this.state ? `http://${host}/` : this.link);
-    if (!this.state) await page.waitForURL(`http://${host}/`);
-    this.state ??= await context.storageState();
-    return { context, page, origin: `http://${host}` };
-  }
-
-  stop() {
-    this.process.kill("SIGINT");
-  }
-}
-
-async function findings(page, place) {
-  await page.evaluate(axe.source);
-  const tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22a", "wcag22aa"];
-  const found = await page.evaluate((values) => window.axe.run(document, { runOnly: { type: "tag", values } }), tags);
-  const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
-  const list = found.violations.map((one) => `${place}: ${one.id}: ${one.nodes.map((node) => node.html).join(" | ")}`);
-  return wide > 0 ? [...list, `${place}: ${wide} px wider than the window`] : list;
-}
 
 async function digits(page) {
   return (await page.locator("#digits-hint code").textContent()).slice(-8);
@@ -219,21 +94,11 @@ const stories = {
   async "axe finds nothing under WCAG 2.2 A and AA in any look"(browser, boundary, companion) {
     boundary.propose("steps:say", "one", "p99 is up");
     boundary.propose("steps:say", `two ${HOSTILE}`, "p99 is up");
-    const looks = {
-      light: { colorScheme: "light" },
-      dark: { colorScheme: "dark" },
-      "forced colours": { forcedColors: "active" },
-      "320 px": { viewport: { width: 320, height: 640 } },
-      "200 %": { viewport: { width: 640, height: 400 }, deviceScaleFactor: 2 },
-    };
     const found = [];
     let run;
-    for (const [name, look] of Object.entries(looks)) {
+    for (const [name, look] of Object.entries(LOOKS)) {
       const { context, page, origin } = await companion.enter(browser, look);
-      const see = async (place) => {
-        found.push(...(await findings(page, `${place}, ${name}`)));
-        if (option === "--pictures") await page.screenshot({ path: join(pictures, `${place}-${name.replace(/\W+/g, "-")}.png`), fullPage: true });
-      };
+      const see = async (place) => found.push(...(await findings(page, `${place}, ${name}`)));
       await see("inbox");
       const review = await page.getByRole("link", { name: /^Review steps:say/ }).first().getAttribute("href");
       const compare = await page.getByRole("link", { name: /^Compare/ }).getAttribute("href");
@@ -262,24 +127,12 @@ const stories = {
   },
 };
 
-const browser = await chromium.launch({ executablePath, args: ["--no-sandbox"] });
-let failed = 0;
-for (const [name, story] of Object.entries(stories)) {
-  const began = Date.now();
-  let boundary, companion;
-  try {
-    boundary = await Boundary.start();
-    companion = await Companion.start(boundary);
-    await story(browser, boundary, companion);
-    assert.deepEqual(companion.wrong, []);
-    console.log(`ok      ${name} (${Date.now() - began} ms)`);
-  } catch (error) {
-    failed += 1;
-    console.log(`FAILED  ${name}\n${error.stack}`);
-  }
-  for (const context of browser.contexts()) await context.close();
-  companion?.stop();
-  await boundary?.stop();
-}
-await browser.close();
-process.exit(failed ? 1 : 0);
+await play(stories, async () => {
+  const boundary = await Boundary.start();
+  const companion = await Served.start(["console"], boundary.home, boundary.env);
+  const stop = async () => {
+    companion.stop();
+    await boundary.stop();
+  };
+  return [[boundary, companion], stop];
+});

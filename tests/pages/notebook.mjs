@@ -1,20 +1,11 @@
 // Drives the pages of `countersign open` in a real browser. Each story has the name of what it proves.
 //
-//   node notebook.mjs PROGRAM BROWSER [--speed]     (scripts/check-pages installs what this needs, and calls it)
+//   node notebook.mjs PROGRAM BROWSER     (scripts/check-pages installs what this needs, and calls it)
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
-
-const load = createRequire(process.env.COUNTERSIGN_PAGES_PACKAGES);
-const { chromium } = load("playwright-core");
-const axe = load("axe-core");
-const [program, executablePath, speed] = process.argv.slice(2);
-// A directory for pictures of the pages, to look at.
-const pictures = process.env.COUNTERSIGN_PAGES_PICTURES;
+import { environment, findings, LOOKS, play, Served } from "./browser.mjs";
 
 const PAGE = `---
 countersign: 1
@@ -101,49 +92,16 @@ echo "</code></pre><script>document.title='owned'</script>"
 \`\`\`
 `;
 
-/** A running \`countersign open\`, with the lines that no browser may have caused. */
-class Opened {
-  static async start(files, ...options) {
-    const opened = new Opened();
-    opened.home = mkdtempSync(join(tmpdir(), "countersign-pages-"));
-    for (const [name, text] of Object.entries(files)) writeFileSync(join(opened.home, name), text);
-    const env = { ...process.env, HOME: opened.home };
-    delete env.XDG_CONFIG_HOME;
-    delete env.XDG_STATE_HOME;
-    opened.process = spawn(program, ["open", ".", "--sandbox", ...options], { cwd: opened.home, env });
-    let complaints = "";
-    opened.process.stderr.on("data", (data) => (complaints += data));
-    for await (const line of createInterface(opened.process.stdout)) {
-      opened.link = line.match(/http:\/\/\S+/)?.[0];
-      break;
-    }
-    assert.ok(opened.link, `no address: ${complaints}`);
-    return opened;
-  }
-
-  /** Opens the address in a new browser context, which notes each request that leaves the machine and each refusal of the
-   * content security policy. */
-  async enter(browser, options = {}) {
-    const context = await browser.newContext(options);
-    context.setDefaultTimeout(20_000);
-    const wrong = [];
-    const { host } = new URL(this.link);
-    context.on("request", (request) => {
-      if (new URL(request.url()).host !== host) wrong.push(`a request to ${request.url()}`);
-    });
-    context.on("console", (message) => {
-      if (/Content.Security.Policy|Refused to/.test(message.text())) wrong.push(message.text());
-    });
-    context.on("weberror", (error) => wrong.push(String(error.error())));
-    const page = await context.newPage();
-    await page.goto(this.link);
-    return { context, page, wrong, origin: `http://${host}` };
-  }
-
-  stop() {
-    this.process.kill("SIGINT");
-    rmSync(this.home, { recursive: true, force: true });
-  }
+/** Opens a directory with these files. */
+async function open(files, ...options) {
+  const home = mkdtempSync(join(tmpdir(), "countersign-pages-"));
+  for (const [name, text] of Object.entries(files)) writeFileSync(join(home, name), text);
+  const opened = await Served.start(["open", ".", "--sandbox", ...options], home, environment(home));
+  const stop = () => {
+    opened.stop();
+    rmSync(home, { recursive: true, force: true });
+  };
+  return [[Object.assign(opened, { home })], stop];
 }
 
 const step = (page, name) => page.locator(`section[aria-label="${name}"]`);
@@ -151,16 +109,9 @@ const run = (page, name) => step(page, name).getByRole("button", { name: `Run ${
 const until = (page, name, state) => page.locator(`section[aria-label="${name}"][data-state="${state}"]`).waitFor();
 const output = (page, name) => step(page, name).locator(".output").textContent();
 
-async function findings(page, context) {
-  await page.evaluate(axe.source);
-  const tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22a", "wcag22aa"];
-  const found = await page.evaluate((values) => window.axe.run(document, { runOnly: { type: "tag", values } }), tags);
-  return found.violations.map((one) => `${context}: ${one.id}: ${one.nodes.map((node) => node.html).join(" | ")}`);
-}
-
 const stories = {
   async "a person fills in a form, runs steps in one session and answers a question"(browser, opened) {
-    const { page, wrong } = await opened.enter(browser);
+    const { page } = await opened.enter(browser);
     await page.getByRole("link", { name: "page.md" }).click();
     assert.equal(await page.title(), "page.md - countersign");
     const hello = step(page, "hello");
@@ -189,11 +140,10 @@ const stories = {
     await run(page, "warned");
     await until(page, "warned", "warned");
     assert.equal(await output(page, "warned"), "left: \n");
-    assert.deepEqual(wrong, []);
   },
 
   async "output appears while the step runs, in two tabs, and Stop ends the step"(browser, opened) {
-    const { context, page, origin, wrong } = await opened.enter(browser);
+    const { context, page } = await opened.enter(browser);
     await page.getByRole("link", { name: "page.md" }).click();
     const second = await context.newPage();
     await second.goto(page.url());
@@ -202,7 +152,6 @@ const stories = {
     assert.equal(await step(second, "long").getAttribute("data-state"), "running");
     await second.getByRole("button", { name: "Stop the step that runs" }).click();
     for (const tab of [page, second]) await until(tab, "long", "failed");
-    assert.ok(origin && wrong.length === 0, wrong.join("\n"));
   },
 
   async "a double click and a reload run nothing twice"(browser, opened) {
@@ -238,7 +187,7 @@ const stories = {
   },
 
   async "text of a runbook, of its output and of its name is never markup, and no request leaves the machine"(browser, opened) {
-    const { page, wrong, origin } = await opened.enter(browser);
+    const { page, origin } = await opened.enter(browser);
     await page.getByRole("link", { name: "page.md" }).click();
     await run(page, "hostile");
     await until(page, "hostile", "passed");
@@ -252,7 +201,6 @@ const stories = {
     assert.equal(await page.locator("iframe, img, script:not([src])").count(), 0);
     assert.equal(await page.locator('a[href^="javascript:"]').count(), 0);
     assert.notEqual(await page.title(), "owned");
-    assert.deepEqual(wrong, []);
   },
 
   async "10 MB of output in one line end, and the page says what it leaves out"(browser, opened) {
@@ -265,7 +213,7 @@ const stories = {
   },
 
   async "all but live output works without JavaScript"(browser, opened) {
-    const { page, wrong } = await opened.enter(browser, { javaScriptEnabled: false });
+    const { page } = await opened.enter(browser, { javaScriptEnabled: false });
     await page.getByRole("link", { name: "page.md" }).click();
     await step(page, "hello").getByLabel("who").fill("plain");
     await run(page, "hello");
@@ -280,11 +228,10 @@ const stories = {
       await page.goto(page.url().split("#")[0]);
     }
     await step(page, "asks").getByRole("button", { name: "deny", exact: true }).click();
-    assert.deepEqual(wrong, []);
   },
 
   async "a workflow shows its visits while it walks, and asks with buttons"(browser, opened) {
-    const { page, wrong } = await opened.enter(browser);
+    const { page } = await opened.enter(browser);
     await page.getByRole("link", { name: "flow.runbook.md" }).click();
     await page.getByRole("button", { name: "Run the workflow" }).click();
     const whole = step(page, "The whole workflow");
@@ -300,12 +247,11 @@ const stories = {
     const told = await whole.locator(".pass .ended").allTextContents();
     await page.reload();
     assert.deepEqual(await whole.locator(".pass .ended").allTextContents(), told);
-    assert.deepEqual(wrong, []);
   },
 
   async "a saved file loads the page and its preview again, and the preview shows the screen of an approver"(browser, opened) {
-    const watched = await Opened.start({ "page.md": PAGE }, "--watch");
-    const { page, context, wrong } = await watched.enter(browser);
+    const [[watched], stop] = await open({ "page.md": PAGE }, "--watch");
+    const { page, context } = await watched.enter(browser);
     await page.getByRole("button", { name: "Run hello" }).waitFor();
     const preview = await context.newPage();
     await preview.goto(new URL("/page/0/preview/0", page.url()).href);
@@ -320,35 +266,18 @@ const stories = {
     assert.ok(took < 5000, `${took} ms`);
     writeFileSync(join(watched.home, "page.md"), hello.replace("{#warned", "{#warned {"));
     await preview.locator(".admonition", { hasText: "the saved file has errors" }).first().waitFor();
-    assert.deepEqual(wrong, []);
-    watched.stop();
+    assert.deepEqual(watched.wrong, []);
+    stop();
   },
 
   async "axe finds nothing under WCAG 2.2 A and AA in any look"(browser, opened) {
-    const looks = {
-      light: { colorScheme: "light" },
-      dark: { colorScheme: "dark" },
-      "forced colours": { forcedColors: "active" },
-      "forced colours, dark": { forcedColors: "active", colorScheme: "dark" },
-      "320 px": { viewport: { width: 320, height: 640 } },
-      "200 %": { viewport: { width: 640, height: 400 }, deviceScaleFactor: 2 },
-    };
     const found = [];
-    let state;
-    for (const [name, look] of Object.entries(looks)) {
-      let context, page;
-      if (state) {
-        context = await browser.newContext({ ...look, storageState: state.cookies });
-        page = await context.newPage();
-        await page.goto(state.origin);
-      } else {
-        const entered = await opened.enter(browser, look);
-        ({ context, page } = entered);
-        state = { cookies: await context.storageState(), origin: entered.origin };
-      }
+    let ran;
+    for (const [name, look] of Object.entries(LOOKS)) {
+      const { page, origin } = await opened.enter(browser, look);
       found.push(...(await findings(page, `list, ${name}`)));
       await page.getByRole("link", { name: "page.md" }).click();
-      if (!state.ran) {
+      if (!ran) {
         await step(page, "hello").getByLabel("who").fill("anna");
         await run(page, "hello");
         await until(page, "hello", "passed");
@@ -356,72 +285,21 @@ const stories = {
         await until(page, "warned", "warned");
         await run(page, "asks");
         await step(page, "asks").getByRole("alertdialog").waitFor();
-        state.ran = true;
       }
-      const look_at = async (what) => {
-        found.push(...(await findings(page, `${what}, ${name}`)));
-        const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
-        if (wide > 0) found.push(`${what}, ${name}: ${wide} px wider than the window`);
-        if (pictures) await page.screenshot({ path: join(pictures, `${what} ${name}.png`), fullPage: true });
-      };
-      await look_at("page");
+      const see = async (what) => found.push(...(await findings(page, `${what}, ${name}`)));
+      await see("page");
       for (const path of ["preview/", "preview/0", "preview/2"]) {
         await page.goto(new URL(path, page.url().replace(/preview.*/, "")).href);
-        await look_at(path.replace("/", " "));
+        await see(path.replace("/", " "));
       }
-      await page.goto(`${state.origin}/`);
+      await page.goto(`${origin}/`);
       await page.getByRole("link", { name: "flow.runbook.md" }).click();
-      if (!state.walked) {
-        await page.getByRole("button", { name: "Run the workflow" }).waitFor();
-        state.walked = true;
-      }
-      await look_at("flow");
+      if (!ran) await page.getByRole("button", { name: "Run the workflow" }).waitFor();
+      ran = true;
+      await see("flow");
     }
     assert.deepEqual(found, []);
   },
 };
 
-/** Measures the time from the write of a line in a step to its place in the page, for 200 lines. */
-async function measure(browser, opened) {
-  const { page } = await opened.enter(browser);
-  const began = Date.now();
-  await page.getByRole("link", { name: "page.md" }).click();
-  await page.waitForLoadState("domcontentloaded");
-  console.log(`page: DOM ready after ${Date.now() - began} ms`);
-  await page.evaluate(() => {
-    window.late = [];
-    const output = document.querySelector('section[aria-label="paced"] .output');
-    new MutationObserver((changes) => {
-      const now = performance.timeOrigin + performance.now();
-      for (const change of changes) {
-        for (const node of change.addedNodes) {
-          for (const [, at] of node.textContent.matchAll(/at (\d+\.\d+)/g)) window.late.push(now - at * 1000);
-        }
-      }
-    }).observe(output, { childList: true });
-  });
-  await run(page, "paced");
-  await until(page, "paced", "passed");
-  const late = (await page.evaluate(() => window.late)).sort((a, b) => a - b);
-  const at = (part) => late[Math.floor(late.length * part)].toFixed(1);
-  console.log(`live output: ${late.length} lines, write to page p50 ${at(0.5)} ms, p99 ${at(0.99)} ms`);
-}
-
-const browser = await chromium.launch({ executablePath, args: ["--no-sandbox"] });
-let failed = 0;
-const played = speed ? { measure } : stories;
-for (const [name, story] of Object.entries(played)) {
-  const opened = await Opened.start({ "page.md": PAGE, "hostile.md": HOSTILE, "<b>name.md": HOSTILE, "flow.runbook.md": FLOW });
-  const began = Date.now();
-  try {
-    await story(browser, opened);
-    console.log(`ok      ${name} (${Date.now() - began} ms)`);
-  } catch (error) {
-    failed += 1;
-    console.log(`FAILED  ${name}\n${error.stack}`);
-  }
-  for (const context of browser.contexts()) await context.close();
-  opened.stop();
-}
-await browser.close();
-process.exit(failed ? 1 : 0);
+await play(stories, () => open({ "page.md": PAGE, "hostile.md": HOSTILE, "<b>name.md": HOSTILE, "flow.runbook.md": FLOW }));

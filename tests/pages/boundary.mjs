@@ -1,0 +1,66 @@
+// A boundary for the tests of pages.
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { environment, firstLine, program } from "./browser.mjs";
+
+const STEPS = `---
+countersign: 1
+title: Steps of a test
+params:
+  text: {type: string, default: hello, maxLength: 4000}
+approvals: {required: 1, from: [ops]}
+defaults: {timeout: 60s, memory: 64MiB, processes: 20}
+---
+
+\`\`\`bash {#say}
+printf '%s\\n' "$PARAM_TEXT"
+\`\`\`
+
+\`\`\`bash {#wait}
+echo started
+exec sleep 600
+\`\`\`
+`;
+const POLICY = "version: 1\nextends: none\ndefault:\n  mode: execute\n  approvals: {required: 1, from: [ops]}\n";
+/** A boundary with one approver, and programs that act as this approver and as an agent. */
+export class Boundary {
+  static async start(steps = STEPS) {
+    const own = new Boundary();
+    own.home = mkdtempSync(join(tmpdir(), "countersign-companion-"));
+    own.env = environment(own.home);
+    own.run(["key", "generate", "--comment", "alice"]);
+    own.run(["init", "b", "--yes", "--name", "prod", "--approver", `alice=${join(own.home, ".config/countersign/key.pub")}`]);
+    for (const name of readdirSync(join(own.home, "b/runbooks"))) rmSync(join(own.home, "b/runbooks", name));
+    writeFileSync(join(own.home, "b/runbooks/steps.md"), steps);
+    writeFileSync(join(own.home, "b/boundary/policy.yaml"), POLICY);
+    const [service, line] = await firstLine(["serve", "--listen", "127.0.0.1:0", "--json", "b"], own.home, own.env);
+    own.service = service;
+    own.started = JSON.parse(line).started;
+    own.env.COUNTERSIGN_URL = own.started.url;
+    own.env.COUNTERSIGN_TRUST = own.started.roster;
+    own.run(["token", "create", "agent", "--config", "b", "--out", "agent.token"]);
+    return own;
+  }
+
+  run(words) {
+    const done = spawnSync(program, words, { cwd: this.home, env: this.env, encoding: "utf8" });
+    assert.equal(done.status, 0, `${words.join(" ")}: ${done.stdout}${done.stderr}`);
+    return done.stdout;
+  }
+
+  /** Proposes as the agent. Returns the id. */
+  propose(step, text, reason) {
+    const words = ["propose", step, "--reason", reason, "--json", "--token-file", "agent.token"];
+    return JSON.parse(this.run(text ? [...words, "-p", `text=${text}`] : words)).id;
+  }
+
+  async stop() {
+    const ended = new Promise((resolve) => this.service.once("exit", resolve));
+    this.service.kill("SIGTERM");
+    await ended;
+    rmSync(this.home, { recursive: true, force: true });
+  }
+}
