@@ -39,6 +39,7 @@ export class Boundary {
     const [service, line] = await firstLine(["serve", "--listen", "127.0.0.1:0", "--json", "b"], own.home, own.env);
     own.service = service;
     own.started = JSON.parse(line).started;
+    assert.ok(own.started, `no boundary: ${line}`);
     own.env.COUNTERSIGN_URL = own.started.url;
     own.env.COUNTERSIGN_TRUST = own.started.roster;
     own.run(["token", "create", "agent", "--config", "b", "--out", "agent.token"]);

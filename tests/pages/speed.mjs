@@ -10,7 +10,7 @@ import { Boundary } from "./boundary.mjs";
 import { environment, play, Served } from "./browser.mjs";
 
 const golden = join(dirname(fileURLToPath(import.meta.url)), "../conformance/golden/valid");
-const LONG = Array.from({ length: 2000 }, (_, at) => `echo "line ${at} of a long script"`).join("\n");
+const LONG = Array.from({ length: 2000 }, (_, at) => `echo "this is line ${at}"`).join("\n");
 const STEPS = `---
 countersign: 1
 params:
