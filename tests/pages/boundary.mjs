@@ -53,8 +53,8 @@ export class Boundary {
   }
 
   /** Proposes as the agent. Returns the id. */
-  propose(step, text, reason) {
-    const words = ["propose", step, "--reason", reason, "--json", "--token-file", "agent.token"];
+  propose(step, text, reason, token = "agent.token") {
+    const words = ["propose", step, "--reason", reason, "--json", "--token-file", token];
     return JSON.parse(this.run(text ? [...words, "-p", `text=${text}`] : words)).id;
   }
 

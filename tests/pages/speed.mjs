@@ -72,7 +72,11 @@ const companionFigures = {
     const { page, origin } = await companion.enter(browser);
     const id = boundary.propose("steps:long", "", "long");
     console.log(`review of ${LONG.split("\n").length} lines: DOM ready after ${await ready(page, `${origin}/b/0/review/${id}`)} ms (goal 150)`);
-    for (let at = 1; at < 500; at += 1) boundary.propose("steps:say", `text ${at}`, "many");
+    // A token has at most 20 pending proposals.
+    for (let agent = 0; agent < 25; agent += 1) {
+      boundary.run(["token", "create", `agent-${agent}`, "--config", "b", "--out", `${agent}.token`]);
+      for (let at = 0; at < 20 - !agent; at += 1) boundary.propose("steps:say", `text ${at}`, "many", `${agent}.token`);
+    }
     console.log(`inbox of 500 proposals: DOM ready after ${await ready(page, `${origin}/`)} ms (goal 200)`);
   },
 

@@ -36,7 +36,7 @@ use crate::web::door::Door;
 use crate::web::one_use::OpenForms;
 
 /// Maximum number of pages that follow a run at the same time. Each needs a thread.
-const MOST_WATCHERS: usize = 64;
+const MOST_WATCHERS: usize = 128;
 
 /// What the routes need.
 #[derive(Debug)]
