@@ -16,7 +16,7 @@ use crate::support::people::{Key, alice, bob, dora, mallory};
 use crate::support::{SMALL, World, id_of, runbook, said, wait_for};
 
 /// Returns the command line of a person with this key, who trusts the roster of the boundary.
-fn person(world: &World, key: &Key, words: &[&str]) -> Command {
+pub(crate) fn person(world: &World, key: &Key, words: &[&str]) -> Command {
     let name = format!("{}.pem", key.name);
     world.write(&name, key.secret.to_pkcs8_v1_pem().as_str());
     let mut command = world.program(words);
@@ -24,11 +24,11 @@ fn person(world: &World, key: &Key, words: &[&str]) -> Command {
     command
 }
 
-fn open(world: &World, key: &Key) -> Pages {
+pub(crate) fn open(world: &World, key: &Key) -> Pages {
     open_at(world, key, &world.wire.url)
 }
 
-fn open_at(world: &World, key: &Key, url: &str) -> Pages {
+pub(crate) fn open_at(world: &World, key: &Key, url: &str) -> Pages {
     Pages::start(person(world, key, &["console", "--url", url]))
 }
 
@@ -38,7 +38,7 @@ fn digits(proposal: &Value) -> String {
     digest[digest.len() - 8..].to_owned()
 }
 
-fn review_path(proposal: &Value) -> String {
+pub(crate) fn review_path(proposal: &Value) -> String {
     format!("/b/0/review/{}", id_of(proposal))
 }
 
@@ -57,7 +57,7 @@ fn signatures(world: &World, proposal: &Value) -> u64 {
     world.show(id_of(proposal))["approvals"]["have"].as_u64().expect("a number")
 }
 
-fn page_until(pages: &Pages, path: &str, wanted: &str) -> String {
+pub(crate) fn page_until(pages: &Pages, path: &str, wanted: &str) -> String {
     let mut body = String::new();
     wait_for(wanted, || {
         body = pages.get(path).body;
@@ -258,16 +258,17 @@ fn a_request_from_another_place_signs_nothing_and_reads_nothing() {
 }
 
 /// A boundary between the companion and the real boundary, which answers one proposal with the statement of another.
-struct LyingBoundary {
-    url: String,
-    lies: Arc<AtomicBool>,
+pub(crate) struct LyingBoundary {
+    pub(crate) url: String,
+    pub(crate) lies: Arc<AtomicBool>,
     signed: Arc<AtomicUsize>,
     last: Arc<Mutex<Vec<u8>>>,
 }
 
 impl LyingBoundary {
     /// Answers `GET path` with `lie` as soon as the lie begins. All other requests reach the real boundary.
-    fn start(world: &World, path: String, lie: Value) -> Self {
+    pub(crate) fn start(world: &World, path: String, lie: &impl ToString) -> Self {
+        let lie = lie.to_string();
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let own = Self { url, lies: Arc::default(), signed: Arc::default(), last: Arc::default() };
@@ -276,7 +277,7 @@ impl LyingBoundary {
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let (lies, signed, last) = (lies.clone(), signed.clone(), last.clone());
-                let (real, path, lie) = (real.clone(), path.clone(), lie.to_string());
+                let (real, path, lie) = (real.clone(), path.clone(), lie.clone());
                 std::thread::spawn(move || {
                     let Some((head, body)) = request(&stream) else { return };
                     if head.starts_with("POST ") && head.contains("/signatures ") {
@@ -340,7 +341,7 @@ fn a_boundary_that_returns_another_statement_later_gets_no_signature_for_it() {
         ("another statement under the id", with_other_statement),
         ("another statement under the digest", with_old_digest),
     ] {
-        let boundary = LyingBoundary::start(&world, path.clone(), lie);
+        let boundary = LyingBoundary::start(&world, path.clone(), &lie);
         let pages = open_at(&world, &alice(), &boundary.url);
         let page = pages.get(&review_path(&shown)).body;
         let form = form_of(&page, &sign_path(&shown)).unwrap_or_else(|| panic!("{what}: no form: {page}"));
@@ -354,7 +355,7 @@ fn a_boundary_that_returns_another_statement_later_gets_no_signature_for_it() {
     }
     assert_eq!((signatures(&world, &shown), signatures(&world, &other)), (0, 0));
     // A boundary that tells the truth gets a signature over exactly the bytes of the page.
-    let honest = LyingBoundary::start(&world, path, Value::Null);
+    let honest = LyingBoundary::start(&world, path, &Value::Null);
     let pages = open_at(&world, &alice(), &honest.url);
     assert_eq!(sign(&pages, &shown, &digits(&shown)).status, 303);
     let sent: Value = serde_json::from_slice(&honest.last.lock().expect("not poisoned")).expect("JSON");
@@ -438,7 +439,7 @@ fn output_appears_while_the_step_runs_and_a_denial_ends_the_run() {
     let stop = format!("/b/0/stop/{}", id_of(&proposal));
     let form = form_of(&page, &stop).expect("a form");
     let refused = pages.post(&stop, &form);
-    assert!(refused.status == 409 && refused.body.contains("deny it on its review page"), "{}", refused.body);
+    assert!(refused.status == 403 && refused.body.contains("deny it on its review page"), "{}", refused.body);
     assert_eq!(pages.post(&stop, &form).status, 409, "the form works once");
     let deny = format!("/b/0/deny/{}", id_of(&proposal));
     let review = pages.get(&review_path(&proposal)).body;

@@ -18,6 +18,7 @@ mod terminal;
 
 mod attacks;
 mod companion;
+mod companion_pages;
 mod crossing;
 mod ended;
 mod gate;

@@ -10,7 +10,7 @@ use wire::api::view::ProposalStatus;
 
 use crate::companion::held::LIFE;
 use crate::companion::signing::MadeReview;
-use crate::companion::views::{companion_page, hidden, path_of, plain, signature_words};
+use crate::companion::views::{NavPlace, companion_page, hidden, path_of, plain, signature_words};
 use crate::page::screen_lines::screen_lines;
 use crate::web::door::Door;
 
@@ -47,7 +47,7 @@ impl ReviewView<'_> {
             }
             p { a href=(path_of("run", self.boundary, view)) { "The state of this proposal" } }
         };
-        companion_page(&format!("Review of {step}"), main, false)
+        companion_page(NavPlace::at(self.boundary), &format!("Review of {step}"), main, false)
     }
 
     /// Returns the form for a signature, or why there is none.

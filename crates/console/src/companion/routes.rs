@@ -16,48 +16,20 @@ use client::terminal::exit::{CommandFailure, Exit};
 use documents::crypto::digest::StepDigest;
 use documents::record::code::Code;
 use documents::record::ident::ProposalId;
-use maud::{Markup, html};
-use tokio::sync::Semaphore;
-use wire::api::registry_view::RegistryView;
+use maud::html;
 use wire::api::view::ProposalView;
 
+use crate::companion::boundary_pages;
 use crate::companion::compare_view::{self, compare, fields_of};
-use crate::companion::held::{HeldReview, HeldReviews};
+use crate::companion::held::HeldReview;
 use crate::companion::inbox::read_all;
 use crate::companion::live::stream;
-use crate::companion::reached::ReachedBoundary;
 use crate::companion::receipts::check;
+use crate::companion::requests::{Answer, Companion, Sent, Shared, either, failed, refuse, ways};
 use crate::companion::review_view::ReviewView;
 use crate::companion::run_view::{CANCEL_ADVICE, RunView};
-use crate::companion::signing::{SentSignature, Signing};
-use crate::companion::views::{companion_page, inbox, plain, sealed, steps};
-use crate::page::frame::problem;
-use crate::web::door::Door;
-use crate::web::one_use::OpenForms;
-
-/// Maximum number of pages that follow a run at the same time. Each needs a thread.
-const MOST_WATCHERS: usize = 64;
-
-/// What the routes need.
-#[derive(Debug)]
-pub(super) struct Companion {
-    places: Vec<Arc<ReachedBoundary>>,
-    signing: Arc<Signing>,
-    door: Arc<Door>,
-    forms: OpenForms,
-    held: HeldReviews,
-    watchers: Arc<Semaphore>,
-}
-
-type Sent = Form<BTreeMap<String, String>>;
-type Shared = State<Arc<Companion>>;
-
-impl Companion {
-    pub(super) fn new(places: Vec<Arc<ReachedBoundary>>, signing: Arc<Signing>, door: Arc<Door>) -> Self {
-        let watchers = Arc::new(Semaphore::new(MOST_WATCHERS));
-        Self { places, signing, door, forms: OpenForms::default(), held: HeldReviews::default(), watchers }
-    }
-}
+use crate::companion::signing::SentSignature;
+use crate::companion::views::{NavPlace, inbox};
 
 /// Returns the routes. Only `sign` and `deny` use a key.
 pub(super) fn routes(companion: Arc<Companion>) -> Router {
@@ -70,80 +42,9 @@ pub(super) fn routes(companion: Arc<Companion>) -> Router {
         .route("/b/{at}/run/{id}", get(run))
         .route("/b/{at}/events/{id}", get(events))
         .route("/b/{at}/stop/{id}", post(stop))
-        .route("/b/{at}/steps", get(list_steps))
+        .merge(boundary_pages::routes())
         .fallback(async || *refuse(StatusCode::NOT_FOUND, "No such page", "This program has no page at this address."))
         .with_state(companion)
-}
-
-/// An answer, or the page that says why there is none.
-type Answer<T> = Result<T, Box<Response>>;
-
-fn refuse(status: StatusCode, title: &str, what: &str) -> Box<Response> {
-    Box::new((status, Html(problem(title, what).into_string())).into_response())
-}
-
-/// Returns the page of a request that failed, with the way back to the proposal.
-fn failed(title: &str, failure: &CommandFailure, way: Markup) -> Box<Response> {
-    let status = match failure.exit {
-        Exit::Unreachable => StatusCode::BAD_GATEWAY,
-        _ if failure.has_code(Code::NotFound) => StatusCode::NOT_FOUND,
-        _ => StatusCode::CONFLICT,
-    };
-    let main = html! { h1 { (title) } div.question role="alert" { (plain(&failure.message)) } (way) };
-    Box::new((status, Html(companion_page(title, main, false))).into_response())
-}
-
-/// Returns the links from a failure back to its proposal.
-fn ways(at: usize, id: &ProposalId) -> Markup {
-    html! {
-        ul {
-            li { a href=(format!("/b/{at}/review/{id}")) { "Load the review again" } }
-            li { a href=(format!("/b/{at}/run/{id}")) { "Show the state of this proposal" } }
-        }
-    }
-}
-
-/// A form that was sent, and that works no second time.
-struct TakenForm {
-    number: String,
-    contents: String,
-}
-
-impl Companion {
-    fn place(&self, at: usize) -> Answer<Arc<ReachedBoundary>> {
-        let what = "Your list has no boundary at this address. The list is read when the program starts.";
-        self.places.get(at).cloned().ok_or_else(|| refuse(StatusCode::NOT_FOUND, "No such boundary", what))
-    }
-
-    /// Takes a form that a page of this program made for this path, once.
-    fn take(&self, path: &str, sent: &BTreeMap<String, String>) -> Answer<TakenForm> {
-        let field = |name: &str| sent.get(name).map_or("", String::as_str);
-        let (number, contents) = (field("form"), field("digest"));
-        if self.door.is_sealed(path, &sealed(number, contents), field("seal")) && self.forms.take(number) {
-            return Ok(TakenForm { number: number.to_owned(), contents: contents.to_owned() });
-        }
-        let what = "This form was sent before, or it does not come from a page that this program made. Nothing was signed \
-            or stopped by this request. Load the page again.";
-        Err(refuse(StatusCode::CONFLICT, "Not done", what))
-    }
-
-    /// Takes the review that the page of the form showed.
-    fn take_review(&self, form: &TakenForm, at: usize, id: &ProposalId) -> Answer<HeldReview> {
-        let held = self.held.take(&form.number, Instant::now());
-        let same = |held: &HeldReview| {
-            held.boundary == at && held.id == *id && held.review.found.digest.to_string() == form.contents
-        };
-        held.filter(same).ok_or_else(|| {
-            let what =
-                "nothing was signed: the page is older than 10 minutes, or many other reviews were opened after it";
-            failed("Load the review again", &CommandFailure::new(Exit::Refused, what), ways(at, id))
-        })
-    }
-}
-
-/// Unites the answer and the refusal of a request.
-fn either(answer: Answer<Response>) -> Response {
-    answer.unwrap_or_else(|refusal| *refusal)
 }
 
 async fn first(State(own): Shared) -> Response {
@@ -160,7 +61,7 @@ async fn review(State(own): Shared, Path((at, id)): Path<(usize, ProposalId)>) -
 async fn show_review(own: &Arc<Companion>, at: usize, id: ProposalId) -> Answer<Response> {
     let (place, signing, asked) = (own.place(at)?, own.signing.clone(), id.clone());
     let made = place.read(move |place, client| signing.review(&asked, &place.trust, client)).await;
-    let made = made.map_err(|failure| failed("No review", &failure, ways(at, &id)))?;
+    let made = made.map_err(|failure| failed(NavPlace::at(at), "No review", &failure, ways(at, &id)))?;
     let number = own.forms.issue();
     let page = ReviewView { door: &own.door, number: &number, boundary: at, made: &made }.page();
     own.held.keep(&number, HeldReview { boundary: at, id, review: made.review, made: Instant::now() });
@@ -200,7 +101,7 @@ async fn deny_held(
     let place = own.place(at)?;
     if !sent.contains_key("sure") {
         let what = "nothing was signed: tick the box which says that a denial can't be undone";
-        return Err(failed("Not denied", &CommandFailure::usage(what), ways(at, &id)));
+        return Err(failed(NavPlace::at(at), "Not denied", &CommandFailure::usage(what), ways(at, &id)));
     }
     let form = own.take(&format!("/b/{at}/deny/{id}"), &sent)?;
     let held = own.take_review(&form, at, &id)?;
@@ -217,10 +118,13 @@ fn after(at: usize, id: &ProposalId) -> Response {
 fn after_signature(done: Result<SentSignature, CommandFailure>, at: usize, id: &ProposalId) -> Answer<Response> {
     match done {
         Ok(SentSignature(Ok(_))) => Ok(after(at, id)),
-        Ok(SentSignature(Err(failure))) => {
-            Err(failed("Signed, but the boundary did not confirm the signature", &failure, ways(at, id)))
-        }
-        Err(failure) => Err(failed("Nothing was signed", &failure, ways(at, id))),
+        Ok(SentSignature(Err(failure))) => Err(failed(
+            NavPlace::at(at),
+            "Signed, but the boundary did not confirm the signature",
+            &failure,
+            ways(at, id),
+        )),
+        Err(failure) => Err(failed(NavPlace::at(at), "Nothing was signed", &failure, ways(at, id))),
     }
 }
 
@@ -238,7 +142,8 @@ async fn show_side_by_side(own: &Arc<Companion>, at: usize, digest: StepDigest) 
         let fields = views.iter().map(fields_of).collect::<Result<Vec<_>, _>>()?;
         Ok((views, fields, more))
     });
-    let (views, fields, more) = read.await.map_err(|failure| failed("No comparison", &failure, html! {}))?;
+    let (views, fields, more) =
+        read.await.map_err(|failure| failed(NavPlace::at(at), "No comparison", &failure, html! {}))?;
     if views.is_empty() {
         let what = "No proposal of this definition is pending any more.";
         return Err(refuse(StatusCode::NOT_FOUND, "No comparison", what));
@@ -257,7 +162,7 @@ async fn show_run(own: &Arc<Companion>, at: usize, id: ProposalId) -> Answer<Res
         let receipt = view.receipt.clone().map(|receipt| check(place, client, &view, &receipt));
         Ok((view, receipt))
     });
-    let (view, receipt) = read.await.map_err(|failure| failed("Not read", &failure, html! {}))?;
+    let (view, receipt) = read.await.map_err(|failure| failed(NavPlace::at(at), "Not read", &failure, html! {}))?;
     let number = own.forms.issue();
     let receipt = receipt.as_ref();
     let name = place.shown_name();
@@ -312,19 +217,8 @@ async fn stop_once(
         Ok(_) => Ok(after(at, &id)),
         Err(failure) if failure.has_code(Code::Forbidden) => {
             let message = format!("{}; {CANCEL_ADVICE}", failure.message);
-            Err(failed("Not cancelled", &CommandFailure { message, ..failure }, ways(at, &id)))
+            Err(failed(NavPlace::at(at), "Not cancelled", &CommandFailure { message, ..failure }, ways(at, &id)))
         }
-        Err(failure) => Err(failed("Not cancelled", &failure, ways(at, &id))),
+        Err(failure) => Err(failed(NavPlace::at(at), "Not cancelled", &failure, ways(at, &id))),
     }
-}
-
-async fn list_steps(State(own): Shared, Path(at): Path<usize>) -> Response {
-    either(show_steps(&own, at).await)
-}
-
-async fn show_steps(own: &Arc<Companion>, at: usize) -> Answer<Response> {
-    let place = own.place(at)?;
-    let registry = place.read(|_, client| client.get::<RegistryView>("/v1/registry")).await;
-    let registry = registry.map_err(|failure| failed("Not read", &failure, html! {}))?;
-    Ok(Html(steps(&place.shown_name(), &registry)).into_response())
 }
