@@ -575,6 +575,55 @@ fn a_boundary_that_says_nothing_holds_up_no_other_boundary() {
 }
 
 #[test]
+fn the_inbox_of_all_boundaries_waits_for_no_boundary_before_it_asks_the_next() {
+    let world = World::new();
+    world.propose("plain:true", json!({}));
+    let id =
+        world.wire.get("/v1/registry", &world.reader).ok(200)["boundary"]["id"].as_str().expect("an id").to_owned();
+    // Two boundaries that say nothing until both were asked, and then end the connection.
+    let (asked, together) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+    let silent = |_| {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let (asked, together) = (asked.clone(), together.clone());
+        std::thread::spawn(move || {
+            let mut open = Vec::new();
+            for stream in listener.incoming().flatten() {
+                if open.is_empty() {
+                    asked.fetch_add(1, Ordering::SeqCst);
+                }
+                if asked.load(Ordering::SeqCst) < 2 {
+                    let (asked, together) = (asked.clone(), together.clone());
+                    open.push(std::thread::spawn(move || {
+                        wait_for("the other boundary", || asked.load(Ordering::SeqCst) == 2);
+                        together.store(true, Ordering::SeqCst);
+                        drop(stream);
+                    }));
+                }
+            }
+        });
+        url
+    };
+    let urls: Vec<String> = (0..2).map(silent).collect();
+    list(
+        &world,
+        &[
+            entry(&world, "a", &urls[0], &id),
+            entry(&world, "prod", &world.wire.url, &id),
+            entry(&world, "c", &urls[1], &id),
+        ]
+        .concat(),
+    );
+    let all = listed(&world, &["inbox", "--boundary", "all"]).output().expect("it starts");
+    let text = said(&all);
+    assert!(together.load(Ordering::SeqCst), "one after another: {text}");
+    let out = String::from_utf8_lossy(&all.stdout).into_owned();
+    let places: Vec<_> = ["== a ==", "== prod ==", "plain:true", "== c =="].map(|words| out.find(words)).into();
+    assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{text}");
+    assert!(text.contains("a: ") && text.contains("c: ") && all.status.code() != Some(0), "{text}");
+}
+
+#[test]
 fn a_token_of_the_environment_reaches_no_boundary_of_the_list() {
     let world = World::new();
     let heard: Arc<Mutex<String>> = Arc::default();

@@ -1,6 +1,6 @@
 //! The markup of the inbox, and parts of all pages of the companion.
 
-use client::commands::inbox::{heaviest, parameter_words, time_left};
+use client::commands::inbox_table::{heaviest, parameter_words, time_left};
 use client::remote::run_printer::held_up_words;
 use client::terminal::exit::CommandFailure;
 use client::terminal::outcome_words::outcome_words;
