@@ -26,7 +26,6 @@ use crate::notebook::worker::Workshop;
 use client::commands::global::GlobalOptions;
 use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::streams::Terminal;
-use console::web::door::Door;
 use console::web::one_use::OpenForms;
 use console::web::opened::{OpenOptions, serve_pages};
 use judgement::policy::file::Policy;
@@ -126,29 +125,11 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     let looker = looker.spawn(move || keep_looking(&looked_at, &shown, &directories, after));
     looker.map_err(|error| failed("the thread that looks for saved files can't be started", error))?;
     let secrets = secrets.names().map(ToString::to_string).collect();
-    let options = OpenOptions { browser: args.browser, port: args.port };
+    let options = OpenOptions { browser: args.browser, port: args.port, patience };
     serve_pages(options, terminal, |door| {
-        let (waits, tells) = (door.clone(), terminal.clone());
-        tokio::spawn(async move {
-            tokio::time::sleep(patience).await;
-            if waits.link().is_some() {
-                say_nobody_came(&waits, &tells);
-            }
-        });
         let (forms, watches) = (OpenForms::default(), args.watch);
         routes(Arc::new(Notebook { files, board, door, forms, orders, signals, secrets, watches, preview }))
     })
-}
-
-/// Tells the person what to do if the browser does not know the address.
-fn say_nobody_came(door: &Door, terminal: &Terminal) {
-    let origin = door.origin();
-    let host = origin.trim_start_matches("http://").rsplit_once(':').map_or("", |(host, _)| host);
-    terminal.say(&format!(
-        "no browser has opened the address. If the browser says that it can't find the server, it does not know that \
-         *.localhost is this machine: use Chromium or Firefox, or add this line to /etc/hosts, then open the same address \
-         again: 127.0.0.1 {host}"
-    ));
 }
 
 /// Returns the preview under the policy of the project, and beside the sealed steps of the boundary that the options name.

@@ -33,7 +33,7 @@ pub(crate) fn open_at(world: &World, key: &Key, url: &str) -> Pages {
 }
 
 /// Returns the last 8 digits of the digest of a proposal.
-fn digits(proposal: &Value) -> String {
+pub(crate) fn digits(proposal: &Value) -> String {
     let digest = proposal["digest"].as_str().expect("a digest");
     digest[digest.len() - 8..].to_owned()
 }
@@ -42,7 +42,7 @@ pub(crate) fn review_path(proposal: &Value) -> String {
     format!("/b/0/review/{}", id_of(proposal))
 }
 
-fn sign_path(proposal: &Value) -> String {
+pub(crate) fn sign_path(proposal: &Value) -> String {
     format!("/b/0/sign/{}", id_of(proposal))
 }
 
@@ -53,7 +53,7 @@ fn sign(pages: &Pages, proposal: &Value, typed: &str) -> PageReply {
     pages.post(&sign_path(proposal), &format!("{form}&digits={typed}"))
 }
 
-fn signatures(world: &World, proposal: &Value) -> u64 {
+pub(crate) fn signatures(world: &World, proposal: &Value) -> u64 {
     world.show(id_of(proposal))["approvals"]["have"].as_u64().expect("a number")
 }
 

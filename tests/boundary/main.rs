@@ -53,6 +53,7 @@ mod refused_early;
 mod restart;
 mod run_results;
 mod runbook_locks;
+mod second_address;
 mod secrets;
 mod sessions;
 mod step_files;

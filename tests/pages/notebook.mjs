@@ -113,6 +113,7 @@ class Opened {
     opened.process = spawn(program, ["open", ".", "--sandbox", ...options], { cwd: opened.home, env });
     let complaints = "";
     opened.process.stderr.on("data", (data) => (complaints += data));
+    opened.said = () => complaints;
     for await (const line of createInterface(opened.process.stdout)) {
       opened.link = line.match(/http:\/\/\S+/)?.[0];
       break;
@@ -203,6 +204,42 @@ const stories = {
     await second.getByRole("button", { name: "Stop the step that runs" }).click();
     for (const tab of [page, second]) await until(tab, "long", "failed");
     assert.ok(origin && wrong.length === 0, wrong.join("\n"));
+  },
+
+  async "the second address works without a cookie, and its secret goes to no other server"(browser) {
+    const opened = await Opened.start({ "page.md": PAGE }, "--patience", "1s");
+    try {
+      while (!opened.said().includes("http://127.0.0.1:")) await new Promise((resolve) => setTimeout(resolve, 50));
+      opened.link = opened.said().match(/http:\/\/127\.0\.0\.1:\S+/)[0];
+      const { context, page, origin, wrong } = await opened.enter(browser);
+      await page.waitForURL(/\/[0-9a-f]{32}\/page\/0\/$/);
+      const [prefix] = new URL(page.url()).pathname.match(/^\/[0-9a-f]{32}/);
+      await step(page, "hello").getByLabel("who").fill("anna");
+      for (let at = 0; at < 2; at += 1) {
+        await run(page, "hello");
+        await page.locator('section[aria-label="hello"] .output', { hasText: `run ${at + 1}` }).waitFor();
+        await until(page, "hello", "passed");
+      }
+      await run(page, "asks");
+      await step(page, "asks").getByRole("button", { name: "allow once" }).click();
+      await until(page, "asks", "passed");
+      await page.getByRole("link", { name: "What approvers will see", exact: true }).click();
+      assert.equal(new URL(page.url()).pathname, `${prefix}/page/0/preview/`);
+      assert.deepEqual(await context.cookies(), []);
+      // A link to another site tells this site no address.
+      let referrer = "none";
+      await context.route("https://example.com/**", (route) => {
+        referrer = route.request().headers().referer ?? "";
+        return route.fulfill({ body: "" });
+      });
+      await page.goto(`${origin}${prefix}/page/0/`);
+      assert.deepEqual(wrong.splice(0), []);
+      await page.getByRole("link", { name: "link", exact: true }).click();
+      await page.waitForURL("https://example.com/");
+      assert.equal(referrer, "");
+    } finally {
+      opened.stop();
+    }
   },
 
   async "a double click and a reload run nothing twice"(browser, opened) {
