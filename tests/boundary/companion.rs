@@ -159,8 +159,15 @@ fn a_page_signs_only_with_its_own_digits_and_only_once() {
     let (path, right) = (sign_path(&proposal), digits(&proposal));
     for wrong in ["", "00000000", &right[1..], &digits(&other), &format!("{right} {right}")] {
         let reply = sign(&pages, &proposal, &wrong.replace(' ', "+"));
-        assert!(reply.status == 409 && reply.body.contains("nothing was signed"), "{wrong:?}: {}", reply.body);
-        assert!(reply.body.contains("Load the review again"), "{}", reply.body);
+        assert!(reply.status == 422 && reply.body.contains("Nothing was signed"), "{wrong:?}: {}", reply.body);
+        // The page shows the review again, and the error beside the field.
+        let field =
+            reply.body.split("id=\"digits\"").nth(1).and_then(|rest| rest.split("</div>").next()).expect("a field");
+        for words in ["aria-invalid=\"true\"", "aria-describedby=\"digits-hint digits-error\"", "id=\"digits-error\""] {
+            assert!(field.contains(words), "{words}: {field}");
+        }
+        assert!(field.contains(&format!("value=\"{wrong}\"")) && reply.body.contains("role=\"alert\""), "{field}");
+        assert!(form_of(&reply.body, &path).is_some(), "{}", reply.body);
     }
     let review = pages.get(&review_path(&proposal)).body;
     let form = form_of(&review, &path).expect("a form");
@@ -191,7 +198,7 @@ fn a_page_signs_only_with_its_own_digits_and_only_once() {
     let (sign_form, deny) = (form_of(&review, &sign_path(&other)), sign_path(&other).replace("/sign/", "/deny/"));
     let deny_form = form_of(&review, &deny).expect("a form");
     let reply = pages.post(&sign_path(&other), &format!("{}&digits=00000000", sign_form.expect("a form")));
-    assert_eq!(reply.status, 409);
+    assert_eq!(reply.status, 422);
     assert_eq!(pages.post(&deny, &format!("{deny_form}&reason=x&sure=yes")).status, 409);
     assert_eq!(world.show(id_of(&other))["status"], "pending");
 }
@@ -214,7 +221,11 @@ fn a_page_with_many_remarks_asks_for_their_number() {
     for number in ["", "0", &(more + 1).to_string()] {
         let form = form_of(&pages.get(&review_path(&proposal)).body, &path).expect("a form");
         let reply = pages.post(&path, &format!("{form}&more={number}&digits={right}"));
-        assert!(reply.status == 409 && reply.body.contains("the number of the further remarks"), "{}", reply.body);
+        let beside = reply.body.split("id=\"more-error\"").nth(1).expect("an error beside the field");
+        assert!(
+            reply.status == 422 && beside.contains("and N more above") && !reply.body.contains("digits-error"),
+            "{beside}"
+        );
     }
     assert_eq!(signatures(&world, &proposal), 0);
     let form = form_of(&page, &path).expect("a form");
@@ -409,9 +420,16 @@ fn a_denial_with_its_reason_reaches_the_agent() {
     let pages = open(&world, &alice());
     let path = format!("/b/0/deny/{}", id_of(&proposal));
     let form = form_of(&pages.get(&review_path(&proposal)).body, &path).expect("a form");
-    let unsure = pages.post(&path, &format!("{form}&reason=no"));
-    assert!(unsure.status == 409 && unsure.body.contains("tick the box"), "{}", unsure.body);
+    let unsure = pages.post(&path, &format!("{form}&reason=no+%22%3Cb%3E"));
+    assert!(unsure.status == 422 && unsure.body.contains("tick the box"), "{}", unsure.body);
+    assert!(unsure.body.contains("value=\"no &quot;&lt;b&gt;\""), "the reason is kept: {}", unsure.body);
+    assert_eq!(pages.post(&path, &format!("{form}&reason=no&sure=yes")).status, 409, "the form was used");
+    let form = form_of(&unsure.body, &path).expect("a form");
+    let long = pages.post(&path, &format!("{form}&reason={}&sure=yes", "x".repeat(9000)));
+    assert!(long.status == 422 && long.body.contains("id=\"reason-error\""), "{}", long.body);
+    assert!(!long.body.contains("id=\"sure-error\""), "{}", long.body);
     assert_eq!(world.show(id_of(&proposal))["status"], "pending");
+    let form = form_of(&long.body, &path).expect("a form");
     let reply = pages.post(&path, &format!("{form}&reason=not+%3Cb%3Enow%3C/b%3E&sure=yes"));
     assert_eq!(reply.status, 303, "{}", reply.body);
     let seen = world.wire.get(&format!("/v1/proposals/{}", id_of(&proposal)), &world.agent).ok(200);

@@ -167,8 +167,10 @@ const stories = {
     const hello = step(page, "hello");
     await hello.getByLabel("who").fill("BAD");
     await run(page, "hello");
-    await until(page, "hello", "failed");
-    assert.match(await hello.locator(".state").textContent(), /does not match \^\[a-z\]\+\$/);
+    await page.getByRole("alert").waitFor();
+    assert.match(await hello.locator(".error").textContent(), /does not match \^\[a-z\]\+\$/);
+    assert.equal(await hello.getByLabel("who").inputValue(), "BAD");
+    assert.deepEqual(await findings(page, "a form with an error"), []);
     await hello.getByLabel("who").fill("anna");
     await hello.getByLabel("how").selectOption("fast");
     await run(page, "hello");

@@ -9,6 +9,7 @@ use axum::extract::{Form, Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{Html, IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
+use client::commands::approve::AskedText;
 use client::commands::clock::now;
 use client::remote::client::Client;
 use client::remote::proposals::list;
@@ -26,7 +27,7 @@ use crate::companion::inbox::read_all;
 use crate::companion::live::stream;
 use crate::companion::receipts::check;
 use crate::companion::requests::{Answer, Companion, Sent, Shared, either, failed, refuse, ways};
-use crate::companion::review_view::ReviewView;
+use crate::companion::review_view::{RefusedReview, ReviewView};
 use crate::companion::run_view::{CANCEL_ADVICE, RunView};
 use crate::companion::signing::SentSignature;
 use crate::companion::views::{NavPlace, inbox};
@@ -55,17 +56,29 @@ async fn first(State(own): Shared) -> Response {
 }
 
 async fn review(State(own): Shared, Path((at, id)): Path<(usize, ProposalId)>) -> Response {
-    either(show_review(&own, at, id).await)
+    either(show_review(&own, at, id, &RefusedReview::default()).await)
 }
 
-async fn show_review(own: &Arc<Companion>, at: usize, id: ProposalId) -> Answer<Response> {
+/// Makes a new review, and shows what was wrong with an earlier form.
+async fn show_review(own: &Arc<Companion>, at: usize, id: ProposalId, refused: &RefusedReview) -> Answer<Response> {
     let (place, signing, asked) = (own.place(at)?, own.signing.clone(), id.clone());
     let made = place.read(move |place, client| signing.review(&asked, &place.trust, client)).await;
     let made = made.map_err(|failure| failed(NavPlace::at(at), "No review", &failure, ways(at, &id)))?;
+    // The person typed the digits of the review before.
+    if refused.sent.get("digest").is_some_and(|before| *before != made.review.found.digest.to_string()) {
+        let what = "nothing was signed: the boundary now returns another statement. Don't trust this boundary, and tell its operator";
+        return Err(failed(
+            NavPlace::at(at),
+            "Nothing was signed",
+            &CommandFailure::new(Exit::Refused, what),
+            ways(at, &id),
+        ));
+    }
     let number = own.forms.issue();
-    let page = ReviewView { door: &own.door, number: &number, boundary: at, made: &made }.page();
+    let page = ReviewView { door: &own.door, number: &number, boundary: at, made: &made, refused }.page();
     own.held.keep(&number, HeldReview { boundary: at, id, review: made.review, made: Instant::now() });
-    Ok(Html(page).into_response())
+    let status = if refused.errors.0.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
+    Ok((status, Html(page)).into_response())
 }
 
 async fn sign(State(own): Shared, Path((at, id)): Path<(usize, ProposalId)>, Form(sent): Sent) -> Response {
@@ -81,6 +94,11 @@ async fn sign_held(
     let place = own.place(at)?;
     let form = own.take(&format!("/b/{at}/sign/{id}"), &sent)?;
     let held = own.take_review(&form, at, &id)?;
+    let refused = RefusedReview::of_signature(&AskedText::of(&held.review), sent);
+    if !refused.errors.0.is_empty() {
+        return show_review(own, at, id, &refused).await;
+    }
+    let sent = refused.sent;
     let typed: Vec<&str> =
         ["more", "digits"].into_iter().filter_map(|name| sent.get(name)).map(|text| text.trim()).collect();
     let (typed, signing) = (typed.join(" "), own.signing.clone());
@@ -99,12 +117,13 @@ async fn deny_held(
     sent: BTreeMap<String, String>,
 ) -> Answer<Response> {
     let place = own.place(at)?;
-    if !sent.contains_key("sure") {
-        let what = "nothing was signed: tick the box which says that a denial can't be undone";
-        return Err(failed(NavPlace::at(at), "Not denied", &CommandFailure::usage(what), ways(at, &id)));
-    }
     let form = own.take(&format!("/b/{at}/deny/{id}"), &sent)?;
     let held = own.take_review(&form, at, &id)?;
+    let refused = RefusedReview::of_denial(&held.review, sent);
+    if !refused.errors.0.is_empty() {
+        return show_review(own, at, id, &refused).await;
+    }
+    let sent = refused.sent;
     let (reason, signing) = (sent.get("reason").map_or("", |text| text.trim()).to_owned(), own.signing.clone());
     let done = place.act(move |place, client| signing.deny(held, &reason, &place.trust, client)).await;
     after_signature(done, at, &id)

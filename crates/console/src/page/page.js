@@ -36,6 +36,8 @@ async function send(event) {
   const button = find(form, "button");
   button.disabled = true;
   const answer = await fetch(form.action, { method: "POST", body, redirect: "manual" });
+  // The answer is this page with the errors beside their fields. The form was not used, so it can be sent again.
+  if (answer.status === 422) return form.submit();
   if (answer.type !== "opaqueredirect") {
     const said = form.parentElement.querySelector(".state") || document.getElementById("said");
     said.textContent = "Not done: another step runs now, or the page is old. Load the page again.";
@@ -125,6 +127,8 @@ function listen() {
   events.onmessage = (message) => {
     const event = JSON.parse(message.data);
     if (event.page !== undefined && live.dataset.page && live.dataset.page !== String(event.page)) return;
+    // A page with errors is the answer to a form, which no reload may send again.
+    if (event.type === "reload" && live.dataset.page && location.pathname.includes("/run/")) return location.assign(`${base}/page/${live.dataset.page}/`);
     if (event.type === "reload") return location.reload();
     const session = document.getElementById("session");
     if (event.type === "session" && session) {
