@@ -52,6 +52,7 @@ impl Views<'_> {
                             Ok(page) => { a href=(format!("/page/{at}/")) { (visible(&file.shown)) } " (" (page.steps.len()) " steps)" }
                             Err(why) => { strong { (visible(&file.shown)) } ": can't be opened" pre tabindex="0" { (visible(why)) } }
                         }
+                        @if self.watches { @for line in &file.news { p.hint { (visible(line)) } } }
                     }
                 }
             }
