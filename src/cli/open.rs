@@ -1,6 +1,5 @@
 //! The `open` command: a runbook in a browser on this machine.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
@@ -8,7 +7,7 @@ use std::time::Duration;
 
 use crate::cli::init::content;
 use crate::local::author_preview::{AuthorPreview, PreviewRules};
-use crate::local::decide::{LocalRules, RuleArgs};
+use crate::local::decide::RuleArgs;
 use crate::local::host_sandbox::HostSandbox;
 use crate::local::local_log::LocalLog;
 use crate::local::local_secrets::LocalSecrets;
@@ -20,13 +19,13 @@ use crate::node::start::surroundings;
 use crate::node::unit;
 use crate::notebook::board::Board;
 use crate::notebook::open_pages::{AfterSave, OpenFiles};
+use crate::notebook::page_rules::PageRules;
 use crate::notebook::routes::{Notebook, routes};
 use crate::notebook::saved_files::keep_looking;
 use crate::notebook::worker::Workshop;
 use client::commands::global::GlobalOptions;
 use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::streams::Terminal;
-use console::web::door::Door;
 use console::web::one_use::OpenForms;
 use console::web::opened::{OpenOptions, serve_pages};
 use judgement::policy::file::Policy;
@@ -38,6 +37,7 @@ use judgement::policy::file::Policy;
   countersign open runbooks             all runbooks of a directory
   countersign open deploy.md --browser  also starts the browser of this desktop
   countersign open deploy.md --watch    loads the page again after each save
+  countersign open runbooks --watch     also shows new and removed files
 
 The command prints an address, which works once, in one browser on this machine. A page shows the prose of the runbook, \
 and each step with its script, a form for its parameters and a button. A step runs as with `countersign run`: under the \
@@ -91,15 +91,9 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     let (idle, patience) = (time("--session-idle", &args.session_idle)?, time("--patience", &args.patience)?);
     let files = Arc::new(OpenFiles::open(&args.path, &project, args.watch)?);
     let secrets = LocalSecrets::of_options(&args.secret)?;
-    let mut rules = BTreeMap::new();
-    for (at, file) in files.all().iter().enumerate() {
-        let name = project.runbook(std::path::Path::new(&file.shown));
-        rules.insert(at, LocalRules::of_name(&args.rules, &project, &name)?.asked_elsewhere());
-    }
+    let rules = PageRules::read(&args.rules, &project, &files)?;
     let preview = preview(args, global, &project)?;
-    if let Some(first) = rules.values().next() {
-        first.say_what_is_off(terminal);
-    }
+    rules.of(0, &files)?.say_what_is_off(terminal);
     let own = LocalLog::of_process().ok();
     let wanted = args.sandbox.wanted(args.rules.allows_all());
     let hold = HostSandbox::prepare(wanted, own.as_ref().map(LocalLog::directory), terminal)?;
@@ -126,29 +120,11 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     let looker = looker.spawn(move || keep_looking(&looked_at, &shown, &directories, after));
     looker.map_err(|error| failed("the thread that looks for saved files can't be started", error))?;
     let secrets = secrets.names().map(ToString::to_string).collect();
-    let options = OpenOptions { browser: args.browser, port: args.port };
+    let options = OpenOptions { browser: args.browser, port: args.port, patience };
     serve_pages(options, terminal, |door| {
-        let (waits, tells) = (door.clone(), terminal.clone());
-        tokio::spawn(async move {
-            tokio::time::sleep(patience).await;
-            if waits.link().is_some() {
-                say_nobody_came(&waits, &tells);
-            }
-        });
         let (forms, watches) = (OpenForms::default(), args.watch);
         routes(Arc::new(Notebook { files, board, door, forms, orders, signals, secrets, watches, preview }))
     })
-}
-
-/// Tells the person what to do if the browser does not know the address.
-fn say_nobody_came(door: &Door, terminal: &Terminal) {
-    let origin = door.origin();
-    let host = origin.trim_start_matches("http://").rsplit_once(':').map_or("", |(host, _)| host);
-    terminal.say(&format!(
-        "no browser has opened the address. If the browser says that it can't find the server, it does not know that \
-         *.localhost is this machine: use Chromium or Firefox, or add this line to /etc/hosts, then open the same address \
-         again: 127.0.0.1 {host}"
-    ));
 }
 
 /// Returns the preview under the policy of the project, and beside the sealed steps of the boundary that the options name.

@@ -16,7 +16,7 @@ use sandbox::sessions::run_results::CapturedFile;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use crate::notebook::shown_step::{OpenQuestion, PlaceOnPage, ShownStep, StepState, WORKFLOW};
+use crate::notebook::shown_step::{OpenQuestion, PlaceOnPage, ShownStep, StepState, WORKFLOW, id};
 
 /// Maximum size of the events that are kept for a tab that connects again, in bytes.
 const MAX_EVENTS: usize = 4 << 20;
@@ -263,11 +263,6 @@ impl Default for Board {
     fn default() -> Self {
         Self::new()
     }
-}
-
-/// Returns the fragment of a step.
-pub fn id((page, step): PlaceOnPage) -> String {
-    if step == WORKFLOW { format!("workflow-{page}") } else { format!("step-{page}-{step}") }
 }
 
 fn pairs(parts: &[ColouredText]) -> Vec<[&str; 2]> {

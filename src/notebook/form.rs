@@ -2,7 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Value, json};
+use client::home::parameter_values::typed;
+use client::terminal::printable_text::PrintableText;
+use console::page::field_errors::{FieldError, FieldErrors};
+use judgement::registry::registered_step::RegisteredStep;
+use serde_json::{Map, Value, json};
+
+use crate::notebook::shown_step::{PlaceOnPage, id};
 
 /// How a person gives a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +57,7 @@ impl FormField {
 }
 
 /// Returns a value as the command line takes it.
-fn typed(value: &Value) -> String {
+fn as_typed(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
@@ -71,7 +77,7 @@ fn field(name: &str, schema: &Value, required: bool, secrets: &[String]) -> Form
     let is_secret = schema.get("x-secret").is_some();
     let kind = match (schema["enum"].as_array(), schema["type"].as_str()) {
         _ if is_secret => FieldKind::Secret(secrets.to_vec()),
-        (Some(values), _) => FieldKind::Choice(values.iter().map(typed).collect()),
+        (Some(values), _) => FieldKind::Choice(values.iter().map(as_typed).collect()),
         (None, Some("boolean")) => FieldKind::Choice(vec!["true".to_owned(), "false".to_owned()]),
         (None, Some("integer" | "number")) => FieldKind::Number,
         (None, Some("array" | "object")) => FieldKind::Json,
@@ -87,7 +93,7 @@ fn field(name: &str, schema: &Value, required: bool, secrets: &[String]) -> Form
         ("format", "format"),
     ] {
         if let Some(value) = schema.get(key) {
-            rules.push(format!("{words} {}", typed(value)));
+            rules.push(format!("{words} {}", as_typed(value)));
         }
     }
     if is_secret {
@@ -96,7 +102,7 @@ fn field(name: &str, schema: &Value, required: bool, secrets: &[String]) -> Form
             rules.push("the command has no secret: start it with --secret NAME=env:VARIABLE".to_owned());
         }
     }
-    let default = schema.get("default").map(typed);
+    let default = schema.get("default").map(as_typed);
     let description = schema["description"].as_str().or(schema["title"].as_str()).unwrap_or_default().to_owned();
     FormField { name: name.to_owned(), kind, description, rules, required: required && default.is_none(), default }
 }
@@ -125,6 +131,76 @@ pub fn given(fields: &[FormField], sent: &BTreeMap<String, String>) -> Vec<Strin
     };
     fields.iter().filter_map(of_field).collect()
 }
+
+/// A form of a step that was refused before the step ran.
+#[derive(Debug)]
+pub struct RefusedStep {
+    /// Place of the step.
+    pub place: PlaceOnPage,
+    /// What the person typed, by the names of the parameters.
+    pub sent: BTreeMap<String, String>,
+    /// What was wrong.
+    pub errors: FieldErrors,
+}
+
+/// Returns the id of a field of a step.
+pub fn field_id(place: PlaceOnPage, field: usize) -> String {
+    format!("{}-{field}", id(place))
+}
+
+/// Returns the id of the box with which a person confirms an admonition.
+pub fn confirmation_id(place: PlaceOnPage, number: usize) -> String {
+    format!("{}-confirm-{number}", id(place))
+}
+
+/// Checks what a person typed into the fields of a step. A missing value is no error if an earlier step may have written it
+/// as an output.
+pub fn field_errors(
+    place: PlaceOnPage,
+    step: &RegisteredStep,
+    fields: &[FormField],
+    sent: &BTreeMap<String, String>,
+    may_be_missing: bool,
+) -> FieldErrors {
+    let (mut found, mut values) = (BTreeMap::new(), Map::new());
+    for one in given(fields, sent) {
+        match typed(&one, &step.definition.params) {
+            Ok((name, value)) => drop(values.insert(name, value)),
+            Err(failure) => {
+                let name = one.split_once('=').map_or("", |(name, _)| name).to_owned();
+                let asked = failure.message.rfind(ASKED).map_or("", |at| &failure.message[at..]);
+                found.insert(name, asked.to_owned());
+            }
+        }
+    }
+    for error in step.schema.complete(Value::Object(values.clone())).err().unwrap_or_default() {
+        let name = error.pointer.split('/').nth(1).unwrap_or_default().replace("~1", "/").replace("~0", "~");
+        if values.contains_key(&name) || !may_be_missing {
+            found.entry(name).or_insert(error.message);
+        }
+    }
+    for field in fields {
+        let wanted = sent.get(&field.name).filter(|name| !name.is_empty());
+        if let (FieldKind::Secret(names), Some(name)) = (&field.kind, wanted)
+            && !names.contains(name)
+        {
+            found.insert(field.name.clone(), String::new());
+        }
+    }
+    let shown = fields.iter().enumerate().filter_map(|(at, field)| {
+        let message = found.remove(&field.name)?;
+        // The text of a secret field may be a secret, which no message repeats.
+        let message = match field.kind {
+            FieldKind::Secret(_) => "choose the name of a secret that this command has".to_owned(),
+            _ => PrintableText::text(&message).as_str().to_owned(),
+        };
+        Some(FieldError { id: field_id(place, at), label: field.name.clone(), message })
+    });
+    FieldErrors(shown.collect())
+}
+
+/// Beginning of the part of a message that says what the schema asks for. The part before it repeats the value.
+const ASKED: &str = "the schema asks for";
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,7 @@
 //! The command `countersign open`: a runbook in a browser on this machine, with what `countersign run` enforces.
 //!
 //! - [`open_pages`]: the pages that one command opens
+//! - [`page_rules`]: the policy of each page
 //! - [`saved_files`]: looks for saved files
 //! - [`shown_step`]: what one step shows
 //! - [`board`]: what all steps show now, and the questions to the person
@@ -15,6 +16,7 @@
 pub mod board;
 pub mod form;
 pub mod open_pages;
+pub mod page_rules;
 pub mod preview_view;
 pub mod routes;
 pub mod saved_files;

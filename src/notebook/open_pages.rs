@@ -1,7 +1,8 @@
 //! The pages that one command opens. The bytes that are shown are the bytes that run.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
 use console::page::prose::{Heading, Part, prose};
 use documents::crypto::digest::sha256;
@@ -15,7 +16,7 @@ use client::terminal::exit::CommandFailure;
 use client::terminal::printable_text::PrintableText;
 
 /// Maximum number of pages that one command opens.
-const MOST: usize = 500;
+pub const MOST: usize = 500;
 
 /// A step on a page.
 #[derive(Debug)]
@@ -143,7 +144,10 @@ impl OpenPage {
 #[derive(Debug)]
 pub struct OpenFiles {
     project: Project,
-    files: Vec<RwLock<ListedFile>>,
+    /// The directory, as the person gave it. `None` if the person named a file.
+    directory: Option<PathBuf>,
+    /// A file keeps its place for as long as the program runs.
+    files: RwLock<Vec<ListedFile>>,
 }
 
 /// What happens to a page whose file was saved.
@@ -162,27 +166,54 @@ impl OpenFiles {
     /// # Errors
     /// Returns the errors of the file. The errors of a file in a directory are shown on the page instead.
     pub fn open(path: &str, project: &Project, keeps_broken: bool) -> Result<Self, CommandFailure> {
-        let read = |shown: String| {
-            let page = OpenPage::read(&shown, project, None).map(Arc::new).map_err(|failure| failure.message);
-            ListedFile { shown, page, news: Vec::new() }
-        };
         let place = project.cwd.join(path);
-        let files = if place.is_dir() {
-            let found = runbooks_below(path, &place)?;
-            let shown = |file: &Path| file.strip_prefix(&project.cwd).unwrap_or(file).to_string_lossy().into_owned();
-            found.iter().map(|file| read(shown(file))).collect()
-        } else if keeps_broken && place.is_file() {
-            vec![read(path.to_owned())]
+        let directory = place.is_dir().then(|| place.clone());
+        let own = Self { project: project.clone(), directory, files: RwLock::default() };
+        if own.directory.is_some() {
+            if own.find_new().is_empty() {
+                let shown = PrintableText::text(path);
+                return Err(CommandFailure::usage(format!(
+                    "{} is a directory without a file that ends in .md, .runbook.md or .mdx: name a runbook",
+                    shown.as_str()
+                )));
+            }
         } else {
-            let page = Ok(Arc::new(OpenPage::read(path, project, None)?));
-            vec![ListedFile { shown: path.to_owned(), page, news: Vec::new() }]
-        };
-        Ok(Self { project: project.clone(), files: files.into_iter().map(RwLock::new).collect() })
+            let page = OpenPage::read(path, project, None).map(Arc::new);
+            let page =
+                if keeps_broken && place.is_file() { page.map_err(|failure| failure.message) } else { Ok(page?) };
+            own.write().push(ListedFile { shown: path.to_owned(), page, news: Vec::new() });
+        }
+        Ok(own)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Vec<ListedFile>> {
+        self.files.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks for runbooks of the directory that are not open, and opens them. Returns their places.
+    pub fn find_new(&self) -> Vec<usize> {
+        let mut found = Vec::new();
+        if let Some(directory) = &self.directory {
+            collect(directory, &mut found);
+        }
+        found.sort();
+        let names =
+            |file: &PathBuf| file.strip_prefix(&self.project.cwd).unwrap_or(file).to_string_lossy().into_owned();
+        let known: BTreeSet<String> = self.all().into_iter().map(|file| file.shown).collect();
+        let fresh = found.iter().map(names).filter(|shown| !known.contains(shown)).map(|shown| {
+            let page = OpenPage::read(&shown, &self.project, None).map(Arc::new).map_err(|failure| failure.message);
+            ListedFile { shown, page, news: Vec::new() }
+        });
+        let fresh: Vec<ListedFile> = fresh.take(MOST - known.len()).collect();
+        let mut files = self.write();
+        let first = files.len();
+        files.extend(fresh);
+        (first..files.len()).collect()
     }
 
     /// Returns a file as it is shown now.
     pub fn get(&self, at: usize) -> Option<ListedFile> {
-        Some(self.files.get(at)?.read().unwrap_or_else(PoisonError::into_inner).clone())
+        self.files.read().unwrap_or_else(PoisonError::into_inner).get(at).cloned()
     }
 
     /// Returns an open page.
@@ -195,9 +226,14 @@ impl OpenFiles {
         self.project.cwd.join(&file.shown)
     }
 
+    /// Returns true if the file no longer exists.
+    pub fn is_removed(&self, file: &ListedFile) -> bool {
+        self.place(file).symlink_metadata().is_err()
+    }
+
     /// Returns all files as they are shown now.
     pub fn all(&self) -> Vec<ListedFile> {
-        (0..self.files.len()).filter_map(|at| self.get(at)).collect()
+        self.files.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Reads a file again after a save. Returns the numbers of the steps that the page shows in another form now, or `None`
@@ -207,6 +243,7 @@ impl OpenFiles {
         let found = OpenPage::read(&listed.shown, &self.project, listed.page.as_ref().ok().map(|page| &**page));
         let mut numbers = Vec::new();
         let next = match (&listed.page, found) {
+            (_, Err(_)) if self.is_removed(&listed) => ListedFile { news: vec![REMOVED.to_owned()], ..listed.clone() },
             (Ok(page), Ok(newer)) => {
                 let (news, changed) = page.differences(&newer);
                 if after == AfterSave::Reload && !news.is_empty() {
@@ -214,7 +251,8 @@ impl OpenFiles {
                     ListedFile { page: Ok(Arc::new(newer)), news, shown: listed.shown.clone() }
                 } else {
                     // With `Reload`, this is a save without a change, after which the earlier news still apply.
-                    let keeps = after == AfterSave::Reload && !listed.news.iter().any(|line| line.starts_with(BROKEN));
+                    let passing = |line: &String| line.starts_with(BROKEN) || line == REMOVED;
+                    let keeps = after == AfterSave::Reload && !listed.news.iter().any(passing);
                     let news = if keeps { listed.news.clone() } else { news };
                     ListedFile { news, ..listed.clone() }
                 }
@@ -224,7 +262,7 @@ impl OpenFiles {
                 ListedFile { page: Ok(Arc::new(newer)), news: Vec::new(), shown: listed.shown.clone() }
             }
             (Err(_), Ok(_)) => listed.clone(),
-            (Err(_), Err(why)) => ListedFile { page: Err(why.message), ..listed.clone() },
+            (Err(_), Err(why)) => ListedFile { page: Err(why.message), news: Vec::new(), ..listed.clone() },
         };
         let same_page = match (&listed.page, &next.page) {
             (Ok(before), Ok(now)) => Arc::ptr_eq(before, now),
@@ -234,7 +272,7 @@ impl OpenFiles {
         if same_page && listed.news == next.news {
             return None;
         }
-        *self.files.get(at)?.write().unwrap_or_else(PoisonError::into_inner) = next;
+        *self.write().get_mut(at)? = next;
         Some(numbers)
     }
 }
@@ -242,27 +280,15 @@ impl OpenFiles {
 /// Beginning of the news about a file that can't be read now.
 const BROKEN: &str = "the saved file has errors, so the page still shows the file before: ";
 
-fn runbooks_below(path: &str, place: &Path) -> Result<Vec<PathBuf>, CommandFailure> {
-    let mut files = Vec::new();
-    collect(place, &mut files);
-    files.sort();
-    files.truncate(MOST);
-    if files.is_empty() {
-        let shown = PrintableText::text(path);
-        return Err(CommandFailure::usage(format!(
-            "{} is a directory without a file that ends in .md, .runbook.md or .mdx: name a runbook",
-            shown.as_str()
-        )));
-    }
-    Ok(files)
-}
+/// News about a file that was removed.
+const REMOVED: &str = "the file was removed; what was open stays open until the program ends";
 
 fn collect(directory: &Path, files: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
         let (path, name) = (entry.path(), entry.file_name());
         let name = name.to_string_lossy();
         let kind = entry.file_type();
-        if name.starts_with('.') || files.len() > MOST {
+        if name.starts_with('.') || files.len() >= MOST {
             continue;
         }
         if kind.as_ref().is_ok_and(std::fs::FileType::is_dir) {

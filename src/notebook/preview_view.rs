@@ -10,9 +10,9 @@ use maud::{Markup, html};
 use crate::local::author_preview::{AuthorPreview, StepPreview};
 use crate::local::runbook_check::RunbookCheck;
 use crate::local::sealed_steps::ComparedStep;
-use crate::notebook::board::id;
 use crate::notebook::form::{FormField, PREFIX};
 use crate::notebook::open_pages::ListedFile;
+use crate::notebook::shown_step::id;
 use crate::notebook::view::{Views, visible};
 
 /// Columns of the screen of an approver.

@@ -11,6 +11,7 @@ use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{Html, IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
+use console::page::field_errors::FieldError;
 use console::page::frame::problem;
 use console::web::door::Door;
 use console::web::one_use::OpenForms;
@@ -18,13 +19,15 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use crate::local::author_preview::AuthorPreview;
 use crate::local::signals::Signals;
-use crate::notebook::board::{Board, file_path, file_words, id};
-use crate::notebook::form::{CONFIRM, DIGEST, FormField, PREFIX, fields, given};
-use crate::notebook::open_pages::{OpenFiles, OpenPage};
+use crate::notebook::board::{Board, file_path, file_words};
+use crate::notebook::form::{
+    CONFIRM, DIGEST, FormField, PREFIX, RefusedStep, confirmation_id, field_errors, fields, given,
+};
+use crate::notebook::open_pages::{OpenFiles, OpenPage, PageStep};
 use crate::notebook::preview_view::ShownPreview;
 use crate::notebook::shown_file::{ShownFile, read_image};
-use crate::notebook::shown_step::{PlaceOnPage, WORKFLOW};
-use crate::notebook::view::{Views, text_of_file};
+use crate::notebook::shown_step::{PlaceOnPage, WORKFLOW, id};
+use crate::notebook::view::{Views, text_of_file, visible};
 use crate::notebook::worker::Order;
 
 /// What the routes need.
@@ -88,14 +91,34 @@ impl Notebook {
             board: &self.board,
             secrets: &self.secrets,
             watches: self.watches,
+            refused: None,
         }
+    }
+
+    /// Returns true if a page of this program made the form for this path.
+    fn is_own(&self, path: &str, sent: &BTreeMap<String, String>) -> bool {
+        let field = |name: &str| sent.get(name).map_or("", String::as_str);
+        self.door.is_sealed(path, field("form"), field("seal"))
+    }
+
+    /// Returns what is wrong with the form of a step, which was not used yet.
+    fn refused(&self, place: PlaceOnPage, step: &PageStep, sent: &BTreeMap<String, String>) -> Option<RefusedStep> {
+        let typed = parameters(sent.clone());
+        let fields = fields(&step.step.definition.params, &self.secrets);
+        let may_be_missing = !self.board.session_facts(place.0).is_empty();
+        let mut errors = field_errors(place, &step.step, &fields, &typed, may_be_missing);
+        for (at, text) in step.confirmations.iter().enumerate() {
+            if !sent.contains_key(&format!("{CONFIRM}{at}")) {
+                let message = "the page asks for this confirmation before the step: tick the box".to_owned();
+                errors.0.push(FieldError { id: confirmation_id(place, at), label: visible(text), message });
+            }
+        }
+        (!errors.0.is_empty()).then_some(RefusedStep { place, sent: typed, errors })
     }
 
     /// Takes a form that a page of this program made for this path, once. Returns the refusal of any other form.
     fn take(&self, path: &str, sent: &BTreeMap<String, String>) -> Option<Response> {
-        let field = |name: &str| sent.get(name).map_or("", String::as_str);
-        let (number, seal) = (field("form"), field("seal"));
-        if self.door.is_sealed(path, number, seal) && self.forms.take(number) {
+        if self.is_own(path, sent) && self.forms.take(sent.get("form").map_or("", String::as_str)) {
             return None;
         }
         let what = "This form was sent before, or the page is old. Nothing was done. Load the page again.";
@@ -138,21 +161,28 @@ async fn run(
     Path((at, number)): Path<(usize, usize)>,
     Form(sent): Sent,
 ) -> Response {
-    let Some(page) = notebook.page(at).filter(|page| page.step(number).is_some()) else {
+    let Some((page, file)) = notebook.page(at).zip(notebook.files.get(at)) else {
         return refuse(StatusCode::NOT_FOUND, "No such step", "The runbook has no step at this address.");
     };
-    if let Some(refused) = notebook.take(&format!("/page/{at}/run/{number}"), &sent) {
-        return refused;
-    }
     let Some(step) = page.step(number) else {
         return refuse(StatusCode::NOT_FOUND, "No such step", "The runbook has no step at this address.");
     };
-    if sent.get(DIGEST).is_some_and(|shown| *shown != step.step.digest.to_string()) {
-        let what = "The step was saved in another form after your browser loaded the page. Load the page again.";
-        return refuse(StatusCode::CONFLICT, "Not done", what);
+    let path = format!("/page/{at}/run/{number}");
+    let is_shown = sent.get(DIGEST).is_none_or(|shown| *shown == step.step.digest.to_string());
+    // A form with errors was not used: after its correction, the same form runs the step.
+    if notebook.is_own(&path, &sent)
+        && is_shown
+        && let Some(refused) = notebook.refused((at, number), step, &sent)
+    {
+        let views = Views { refused: Some(&refused), ..notebook.views() };
+        return (StatusCode::UNPROCESSABLE_ENTITY, Html(views.notebook(at, &file, &page).into_string()))
+            .into_response();
     }
-    if !(0..step.confirmations.len()).all(|one| sent.contains_key(&format!("{CONFIRM}{one}"))) {
-        let what = "The page asks for a confirmation before this step. Tick its box, then run the step.";
+    if let Some(refused) = notebook.take(&path, &sent) {
+        return refused;
+    }
+    if !is_shown {
+        let what = "The step was saved in another form after your browser loaded the page. Load the page again.";
         return refuse(StatusCode::CONFLICT, "Not done", what);
     }
     let sent = parameters(sent);

@@ -22,7 +22,8 @@ const PAUSE: u32 = 20;
 type SavedState = (PathBuf, u64, u64, i64, i64);
 
 /// Looks at the directories of the open files until the program ends, and reads the files again after each change. A change
-/// is complete if two looks find the same state, because an editor may write a file in several steps.
+/// is complete if two looks find the same state, because an editor may write a file in several steps. A new runbook of the
+/// directory becomes a page.
 pub fn keep_looking(files: &Arc<OpenFiles>, board: &Arc<Board>, directories: &[PathBuf], after: AfterSave) {
     let least = match after {
         AfterSave::Reload => Duration::from_millis(80),
@@ -36,6 +37,10 @@ pub fn keep_looking(files: &Arc<OpenFiles>, board: &Arc<Board>, directories: &[P
         let now = look();
         if now == before && now != handled {
             handled.clone_from(&now);
+            let fresh = if after == AfterSave::Reload { files.find_new() } else { Vec::new() };
+            for at in fresh {
+                board.load_again(at, &[]);
+            }
             for at in 0..files.all().len() {
                 if let Some(steps) = files.read_again(at, after) {
                     board.load_again(at, &steps);

@@ -18,6 +18,11 @@ pub type PlaceOnPage = (usize, usize);
 /// Number of the whole workflow of a page.
 pub const WORKFLOW: usize = usize::MAX;
 
+/// Returns the fragment of a step.
+pub fn id((page, step): PlaceOnPage) -> String {
+    if step == WORKFLOW { format!("workflow-{page}") } else { format!("step-{page}-{step}") }
+}
+
 /// How the last run of a step ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum StepState {

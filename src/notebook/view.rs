@@ -1,6 +1,7 @@
 //! The markup of a notebook.
 
 use client::terminal::run_output::EscapedOutput;
+use console::page::field_errors::FieldErrors;
 use console::page::frame::{FramedPage, framed};
 use console::page::prose::Part;
 use console::page::terminal_text::coloured;
@@ -9,10 +10,12 @@ use console::web::one_use::OpenForms;
 use judgement::registry::rundown::workflow::LoopSource;
 use maud::{Markup, html};
 
-use crate::notebook::board::{Board, file_path, file_words, id};
-use crate::notebook::form::{CONFIRM, DIGEST, FieldKind, FormField, PREFIX, fields};
+use crate::notebook::board::{Board, file_path, file_words};
+use crate::notebook::form::{
+    CONFIRM, DIGEST, FieldKind, FormField, PREFIX, RefusedStep, confirmation_id, field_id, fields,
+};
 use crate::notebook::open_pages::{ListedFile, OpenPage, PageStep};
-use crate::notebook::shown_step::{PlaceOnPage, ShownPass, ShownStep, StepState, WORKFLOW};
+use crate::notebook::shown_step::{PlaceOnPage, ShownPass, ShownStep, StepState, WORKFLOW, id};
 
 /// What the views need.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +30,8 @@ pub struct Views<'a> {
     pub secrets: &'a [String],
     /// True if a page loads again after a save.
     pub watches: bool,
+    /// The form whose errors the page shows.
+    pub refused: Option<&'a RefusedStep>,
 }
 
 /// Text of a runbook, with escapes in place of characters that a reader can't see.
@@ -47,6 +52,7 @@ impl Views<'_> {
                             Ok(page) => { a href=(format!("/page/{at}/")) { (visible(&file.shown)) } " (" (page.steps.len()) " steps)" }
                             Err(why) => { strong { (visible(&file.shown)) } ": can't be opened" pre tabindex="0" { (visible(why)) } }
                         }
+                        @if self.watches { @for line in &file.news { p.hint { (visible(line)) } } }
                     }
                 }
             }
@@ -69,6 +75,7 @@ impl Views<'_> {
         };
         let main = html! {
             h1 { (visible(&file.shown)) }
+            @if let Some(refused) = self.refused { (refused.errors.summary("The step did not run: correct these fields.")) }
             (self.news(file, page))
             @for remark in &page.runbook.remarks { div.admonition role="note" { (visible(&remark.to_string())) } }
             div.row {
@@ -186,6 +193,7 @@ impl Views<'_> {
         let line = step.step.place.as_ref().map_or(0, |place| place.place.line);
         let path = format!("/page/{at}/run/{}", step.number);
         let fields = fields(&definition.params, self.secrets);
+        let errors = self.errors(place);
         self.board.with(place, |view| {
             html! {
                 section.step id=(id(place)) data-state=(view.state.word()) aria-label=(name) {
@@ -201,7 +209,13 @@ impl Views<'_> {
                         input type="hidden" name=(DIGEST) value=(step.step.digest.to_string());
                         (self.fields(place, &fields, view))
                         @for (at, text) in step.confirmations.iter().enumerate() {
-                            label { input type="checkbox" name=(format!("{CONFIRM}{at}")) required; " " (visible(text)) }
+                            @let key = confirmation_id(place, at);
+                            label {
+                                input id=(key) type="checkbox" name=(format!("{CONFIRM}{at}")) required aria-invalid=[errors.invalid(&key)]
+                                    aria-describedby=[errors.of(&key).map(|_| format!("{key}-error"))];
+                                " " (visible(text))
+                            }
+                            (errors.beside(&key))
                         }
                         div.row {
                             button.main type="submit" { "Run " (name) }
@@ -214,28 +228,39 @@ impl Views<'_> {
         })
     }
 
+    fn refused(&self, place: PlaceOnPage) -> Option<&RefusedStep> {
+        self.refused.filter(|refused| refused.place == place)
+    }
+
+    fn errors(&self, place: PlaceOnPage) -> FieldErrors {
+        self.refused(place).map(|refused| refused.errors.clone()).unwrap_or_default()
+    }
+
     fn fields(&self, place: PlaceOnPage, fields: &[FormField], view: &ShownStep) -> Markup {
+        let (errors, given) = (self.errors(place), self.refused(place).map_or(&view.given, |refused| &refused.sent));
         html! {
             @if !fields.is_empty() { div.fields {
                 @for (at, field) in fields.iter().enumerate() {
-                    @let key = format!("{}-{at}", id(place));
+                    @let key = field_id(place, at);
                     @let hint = format!("{key}-hint");
+                    @let (invalid, described) = (errors.invalid(&key), errors.described(&key, &hint));
                     @let name = format!("{PREFIX}{}", field.name);
-                    @let value = view.given.get(&field.name).or(field.default.as_ref()).map_or("", String::as_str);
+                    @let value = given.get(&field.name).or(field.default.as_ref()).map_or("", String::as_str);
                     div {
                         label for=(key) { (field.name) @if field.required { " (required)" } }
                         p.hint id=(hint) { (visible(&field.description)) @if !field.description.is_empty() && !field.rules.is_empty() { ". " } @for rule in &field.rules { " " (visible(rule)) "." } }
                         @match &field.kind {
                             FieldKind::Choice(values) | FieldKind::Secret(values) => {
-                                select id=(key) name=(name) aria-describedby=(hint) required[field.required] {
+                                select id=(key) name=(name) aria-invalid=[invalid] aria-describedby=(described) required[field.required] {
                                     @if !values.iter().any(|one| one == value) { option value="" { "(choose)" } }
                                     @for one in values { option value=(one) selected[one == value] { (visible(one)) } }
                                 }
                             }
-                            FieldKind::Json => textarea id=(key) name=(name) aria-describedby=(hint) rows="3" required[field.required] { (value) },
-                            FieldKind::Number => input id=(key) name=(name) inputmode="decimal" aria-describedby=(hint) value=(value) required[field.required];,
-                            FieldKind::Line => input id=(key) name=(name) aria-describedby=(hint) value=(value) autocomplete="off" required[field.required];,
+                            FieldKind::Json => textarea id=(key) name=(name) aria-invalid=[invalid] aria-describedby=(described) rows="3" required[field.required] { (value) },
+                            FieldKind::Number => input id=(key) name=(name) inputmode="decimal" aria-invalid=[invalid] aria-describedby=(described) value=(value) required[field.required];,
+                            FieldKind::Line => input id=(key) name=(name) aria-invalid=[invalid] aria-describedby=(described) value=(value) autocomplete="off" required[field.required];,
                         }
+                        (errors.beside(&key))
                     }
                 }
             } }

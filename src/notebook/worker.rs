@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use serde_json::Map;
 
-use crate::local::decide::LocalRules;
 use crate::local::host_sandbox::HostSandbox;
 use crate::local::local_secrets::LocalSecrets;
 use crate::local::loop_lists::LoopLists;
@@ -20,6 +19,7 @@ use crate::local::walk_session::WalkSession;
 use crate::local::workflow_run::WorkflowRun;
 use crate::notebook::board::Board;
 use crate::notebook::open_pages::{OpenFiles, OpenPage};
+use crate::notebook::page_rules::PageRules;
 use client::review::value_words;
 use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::streams::Terminal;
@@ -47,7 +47,7 @@ pub struct Workshop {
     /// Directories.
     pub project: Project,
     /// Policy for each page.
-    pub rules: BTreeMap<usize, LocalRules>,
+    pub rules: PageRules,
     /// Sandbox of this host.
     pub hold: HostSandbox,
     /// Handler of signals.
@@ -93,7 +93,7 @@ impl Workshop {
                             return Err(CommandFailure::usage("the page has no workflow"));
                         };
                         let lists = LoopLists::read(&lists, &workflow.workflow, &self.project)?;
-                        let rules = &self.rules[&page];
+                        let rules = self.rules.of(page, &self.files)?;
                         WorkflowRun::prepare(workflow, &lists, rules, &self.signals, &terminal)?.run(walk)
                     });
                     self.end(&walks, page, &open, result);
@@ -123,7 +123,7 @@ impl Workshop {
         terminal: &'a Terminal,
         run: impl FnOnce(&mut RunbookWalk<'a>) -> Result<Exit, CommandFailure>,
     ) -> Result<Exit, CommandFailure> {
-        let Some(rules) = self.rules.get(&page) else { return Err(CommandFailure::usage("no such page")) };
+        let rules = self.rules.of(page, &self.files)?;
         let (walk, used) = match walks.entry(page) {
             Entry::Occupied(place) => place.into_mut(),
             Entry::Vacant(place) => {

@@ -16,7 +16,7 @@ use crate::support::people::{Key, alice, bob, dora, mallory};
 use crate::support::{SMALL, World, id_of, runbook, said, wait_for};
 
 /// Returns the command line of a person with this key, who trusts the roster of the boundary.
-fn person(world: &World, key: &Key, words: &[&str]) -> Command {
+pub(crate) fn person(world: &World, key: &Key, words: &[&str]) -> Command {
     let name = format!("{}.pem", key.name);
     world.write(&name, key.secret.to_pkcs8_v1_pem().as_str());
     let mut command = world.program(words);
@@ -24,25 +24,25 @@ fn person(world: &World, key: &Key, words: &[&str]) -> Command {
     command
 }
 
-fn open(world: &World, key: &Key) -> Pages {
+pub(crate) fn open(world: &World, key: &Key) -> Pages {
     open_at(world, key, &world.wire.url)
 }
 
-fn open_at(world: &World, key: &Key, url: &str) -> Pages {
+pub(crate) fn open_at(world: &World, key: &Key, url: &str) -> Pages {
     Pages::start(person(world, key, &["console", "--url", url]))
 }
 
 /// Returns the last 8 digits of the digest of a proposal.
-fn digits(proposal: &Value) -> String {
+pub(crate) fn digits(proposal: &Value) -> String {
     let digest = proposal["digest"].as_str().expect("a digest");
     digest[digest.len() - 8..].to_owned()
 }
 
-fn review_path(proposal: &Value) -> String {
+pub(crate) fn review_path(proposal: &Value) -> String {
     format!("/b/0/review/{}", id_of(proposal))
 }
 
-fn sign_path(proposal: &Value) -> String {
+pub(crate) fn sign_path(proposal: &Value) -> String {
     format!("/b/0/sign/{}", id_of(proposal))
 }
 
@@ -53,11 +53,11 @@ fn sign(pages: &Pages, proposal: &Value, typed: &str) -> PageReply {
     pages.post(&sign_path(proposal), &format!("{form}&digits={typed}"))
 }
 
-fn signatures(world: &World, proposal: &Value) -> u64 {
+pub(crate) fn signatures(world: &World, proposal: &Value) -> u64 {
     world.show(id_of(proposal))["approvals"]["have"].as_u64().expect("a number")
 }
 
-fn page_until(pages: &Pages, path: &str, wanted: &str) -> String {
+pub(crate) fn page_until(pages: &Pages, path: &str, wanted: &str) -> String {
     let mut body = String::new();
     wait_for(wanted, || {
         body = pages.get(path).body;
@@ -159,8 +159,15 @@ fn a_page_signs_only_with_its_own_digits_and_only_once() {
     let (path, right) = (sign_path(&proposal), digits(&proposal));
     for wrong in ["", "00000000", &right[1..], &digits(&other), &format!("{right} {right}")] {
         let reply = sign(&pages, &proposal, &wrong.replace(' ', "+"));
-        assert!(reply.status == 409 && reply.body.contains("nothing was signed"), "{wrong:?}: {}", reply.body);
-        assert!(reply.body.contains("Load the review again"), "{}", reply.body);
+        assert!(reply.status == 422 && reply.body.contains("Nothing was signed"), "{wrong:?}: {}", reply.body);
+        // The page shows the review again, and the error beside the field.
+        let field =
+            reply.body.split("id=\"digits\"").nth(1).and_then(|rest| rest.split("</div>").next()).expect("a field");
+        for words in ["aria-invalid=\"true\"", "aria-describedby=\"digits-hint digits-error\"", "id=\"digits-error\""] {
+            assert!(field.contains(words), "{words}: {field}");
+        }
+        assert!(field.contains(&format!("value=\"{wrong}\"")) && reply.body.contains("role=\"alert\""), "{field}");
+        assert!(form_of(&reply.body, &path).is_some(), "{}", reply.body);
     }
     let review = pages.get(&review_path(&proposal)).body;
     let form = form_of(&review, &path).expect("a form");
@@ -191,7 +198,7 @@ fn a_page_signs_only_with_its_own_digits_and_only_once() {
     let (sign_form, deny) = (form_of(&review, &sign_path(&other)), sign_path(&other).replace("/sign/", "/deny/"));
     let deny_form = form_of(&review, &deny).expect("a form");
     let reply = pages.post(&sign_path(&other), &format!("{}&digits=00000000", sign_form.expect("a form")));
-    assert_eq!(reply.status, 409);
+    assert_eq!(reply.status, 422);
     assert_eq!(pages.post(&deny, &format!("{deny_form}&reason=x&sure=yes")).status, 409);
     assert_eq!(world.show(id_of(&other))["status"], "pending");
 }
@@ -214,7 +221,11 @@ fn a_page_with_many_remarks_asks_for_their_number() {
     for number in ["", "0", &(more + 1).to_string()] {
         let form = form_of(&pages.get(&review_path(&proposal)).body, &path).expect("a form");
         let reply = pages.post(&path, &format!("{form}&more={number}&digits={right}"));
-        assert!(reply.status == 409 && reply.body.contains("the number of the further remarks"), "{}", reply.body);
+        let beside = reply.body.split("id=\"more-error\"").nth(1).expect("an error beside the field");
+        assert!(
+            reply.status == 422 && beside.contains("and N more above") && !reply.body.contains("digits-error"),
+            "{beside}"
+        );
     }
     assert_eq!(signatures(&world, &proposal), 0);
     let form = form_of(&page, &path).expect("a form");
@@ -258,16 +269,17 @@ fn a_request_from_another_place_signs_nothing_and_reads_nothing() {
 }
 
 /// A boundary between the companion and the real boundary, which answers one proposal with the statement of another.
-struct LyingBoundary {
-    url: String,
-    lies: Arc<AtomicBool>,
+pub(crate) struct LyingBoundary {
+    pub(crate) url: String,
+    pub(crate) lies: Arc<AtomicBool>,
     signed: Arc<AtomicUsize>,
     last: Arc<Mutex<Vec<u8>>>,
 }
 
 impl LyingBoundary {
     /// Answers `GET path` with `lie` as soon as the lie begins. All other requests reach the real boundary.
-    fn start(world: &World, path: String, lie: Value) -> Self {
+    pub(crate) fn start(world: &World, path: String, lie: &impl ToString) -> Self {
+        let lie = lie.to_string();
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let own = Self { url, lies: Arc::default(), signed: Arc::default(), last: Arc::default() };
@@ -276,7 +288,7 @@ impl LyingBoundary {
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let (lies, signed, last) = (lies.clone(), signed.clone(), last.clone());
-                let (real, path, lie) = (real.clone(), path.clone(), lie.to_string());
+                let (real, path, lie) = (real.clone(), path.clone(), lie.clone());
                 std::thread::spawn(move || {
                     let Some((head, body)) = request(&stream) else { return };
                     if head.starts_with("POST ") && head.contains("/signatures ") {
@@ -340,7 +352,7 @@ fn a_boundary_that_returns_another_statement_later_gets_no_signature_for_it() {
         ("another statement under the id", with_other_statement),
         ("another statement under the digest", with_old_digest),
     ] {
-        let boundary = LyingBoundary::start(&world, path.clone(), lie);
+        let boundary = LyingBoundary::start(&world, path.clone(), &lie);
         let pages = open_at(&world, &alice(), &boundary.url);
         let page = pages.get(&review_path(&shown)).body;
         let form = form_of(&page, &sign_path(&shown)).unwrap_or_else(|| panic!("{what}: no form: {page}"));
@@ -354,7 +366,7 @@ fn a_boundary_that_returns_another_statement_later_gets_no_signature_for_it() {
     }
     assert_eq!((signatures(&world, &shown), signatures(&world, &other)), (0, 0));
     // A boundary that tells the truth gets a signature over exactly the bytes of the page.
-    let honest = LyingBoundary::start(&world, path, Value::Null);
+    let honest = LyingBoundary::start(&world, path, &Value::Null);
     let pages = open_at(&world, &alice(), &honest.url);
     assert_eq!(sign(&pages, &shown, &digits(&shown)).status, 303);
     let sent: Value = serde_json::from_slice(&honest.last.lock().expect("not poisoned")).expect("JSON");
@@ -408,9 +420,16 @@ fn a_denial_with_its_reason_reaches_the_agent() {
     let pages = open(&world, &alice());
     let path = format!("/b/0/deny/{}", id_of(&proposal));
     let form = form_of(&pages.get(&review_path(&proposal)).body, &path).expect("a form");
-    let unsure = pages.post(&path, &format!("{form}&reason=no"));
-    assert!(unsure.status == 409 && unsure.body.contains("tick the box"), "{}", unsure.body);
+    let unsure = pages.post(&path, &format!("{form}&reason=no+%22%3Cb%3E"));
+    assert!(unsure.status == 422 && unsure.body.contains("tick the box"), "{}", unsure.body);
+    assert!(unsure.body.contains("value=\"no &quot;&lt;b&gt;\""), "the reason is kept: {}", unsure.body);
+    assert_eq!(pages.post(&path, &format!("{form}&reason=no&sure=yes")).status, 409, "the form was used");
+    let form = form_of(&unsure.body, &path).expect("a form");
+    let long = pages.post(&path, &format!("{form}&reason={}&sure=yes", "x".repeat(9000)));
+    assert!(long.status == 422 && long.body.contains("id=\"reason-error\""), "{}", long.body);
+    assert!(!long.body.contains("id=\"sure-error\""), "{}", long.body);
     assert_eq!(world.show(id_of(&proposal))["status"], "pending");
+    let form = form_of(&long.body, &path).expect("a form");
     let reply = pages.post(&path, &format!("{form}&reason=not+%3Cb%3Enow%3C/b%3E&sure=yes"));
     assert_eq!(reply.status, 303, "{}", reply.body);
     let seen = world.wire.get(&format!("/v1/proposals/{}", id_of(&proposal)), &world.agent).ok(200);
@@ -438,7 +457,7 @@ fn output_appears_while_the_step_runs_and_a_denial_ends_the_run() {
     let stop = format!("/b/0/stop/{}", id_of(&proposal));
     let form = form_of(&page, &stop).expect("a form");
     let refused = pages.post(&stop, &form);
-    assert!(refused.status == 409 && refused.body.contains("deny it on its review page"), "{}", refused.body);
+    assert!(refused.status == 403 && refused.body.contains("deny it on its review page"), "{}", refused.body);
     assert_eq!(pages.post(&stop, &form).status, 409, "the form works once");
     let deny = format!("/b/0/deny/{}", id_of(&proposal));
     let review = pages.get(&review_path(&proposal)).body;
@@ -571,6 +590,55 @@ fn a_boundary_that_says_nothing_holds_up_no_other_boundary() {
     let path = format!("/b/1/sign/{}", id_of(&proposal));
     let form = form_of(&pages.get(&path.replace("/sign/", "/review/")).body, &path).expect("a form");
     assert_eq!(pages.post(&path, &format!("{form}&digits={}", digits(&proposal))).status, 303);
+}
+
+#[test]
+fn the_inbox_of_all_boundaries_waits_for_no_boundary_before_it_asks_the_next() {
+    let world = World::new();
+    world.propose("plain:true", json!({}));
+    let id =
+        world.wire.get("/v1/registry", &world.reader).ok(200)["boundary"]["id"].as_str().expect("an id").to_owned();
+    // Two boundaries that say nothing until both were asked, and then end the connection.
+    let (asked, together) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+    let silent = |_| {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let (asked, together) = (asked.clone(), together.clone());
+        std::thread::spawn(move || {
+            let mut open = Vec::new();
+            for stream in listener.incoming().flatten() {
+                if open.is_empty() {
+                    asked.fetch_add(1, Ordering::SeqCst);
+                }
+                if asked.load(Ordering::SeqCst) < 2 {
+                    let (asked, together) = (asked.clone(), together.clone());
+                    open.push(std::thread::spawn(move || {
+                        wait_for("the other boundary", || asked.load(Ordering::SeqCst) == 2);
+                        together.store(true, Ordering::SeqCst);
+                        drop(stream);
+                    }));
+                }
+            }
+        });
+        url
+    };
+    let urls: Vec<String> = (0..2).map(silent).collect();
+    list(
+        &world,
+        &[
+            entry(&world, "a", &urls[0], &id),
+            entry(&world, "prod", &world.wire.url, &id),
+            entry(&world, "c", &urls[1], &id),
+        ]
+        .concat(),
+    );
+    let all = listed(&world, &["inbox", "--boundary", "all"]).output().expect("it starts");
+    let text = said(&all);
+    assert!(together.load(Ordering::SeqCst), "one after another: {text}");
+    let out = String::from_utf8_lossy(&all.stdout).into_owned();
+    let places: Vec<_> = ["== a ==", "== prod ==", "plain:true", "== c =="].map(|words| out.find(words)).into();
+    assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{text}");
+    assert!(text.contains("a: ") && text.contains("c: ") && all.status.code() != Some(0), "{text}");
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod terminal;
 
 mod attacks;
 mod companion;
+mod companion_pages;
 mod crossing;
 mod ended;
 mod gate;
@@ -52,6 +53,7 @@ mod refused_early;
 mod restart;
 mod run_results;
 mod runbook_locks;
+mod second_address;
 mod secrets;
 mod sessions;
 mod step_files;

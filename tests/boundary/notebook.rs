@@ -14,9 +14,6 @@ const PAGE: &str = "---\ncountersign: 1\nparams:\n  who: {type: string, pattern:
 #[test]
 fn a_page_runs_steps_in_one_session_under_the_policy_of_run() {
     let notebook = OpenedNotebook::open(PAGE);
-    assert_eq!(notebook.send("/page/0/run/0", "&p.who=BAD"), 303);
-    let step = notebook.until(0, "data-state=\"failed\"");
-    assert!(step.contains("does not match ^[a-z]+$"), "{step}");
     assert_eq!(notebook.send("/page/0/run/0", "&p.who=anna"), 303);
     let step = notebook.until(0, "data-state=\"passed\"");
     assert!(step.contains("hello anna"), "{step}");
@@ -97,11 +94,71 @@ fn an_admonition_that_asks_is_confirmed_before_its_steps() {
     std::fs::write(home.path().join("runbook.mdx"), page).expect("a file");
     let notebook = OpenedNotebook::start(home, "runbook.mdx", &[]);
     assert!(notebook.step(0).contains("I have a backup") && !notebook.step(1).contains("I have a backup"));
-    assert_eq!(notebook.send("/page/0/run/0", ""), 409, "not confirmed");
+    assert_eq!(notebook.send("/page/0/run/0", ""), 422, "not confirmed");
     assert_eq!(notebook.send("/page/0/run/0", "&c.0=on"), 303);
     assert!(notebook.until(0, "data-state=\"passed\"").contains("done"));
     assert_eq!(notebook.send("/page/0/run/1", ""), 303);
     notebook.until(1, "data-state=\"passed\"");
+}
+
+/// Returns the part of the page with the field of this name.
+fn field<'p>(page: &'p str, name: &str) -> &'p str {
+    let at = page.find(&format!("name=\"{name}\"")).unwrap_or_else(|| panic!("no {name} in {page}"));
+    let from = page[..at].rfind("<div>").or(page[..at].rfind("<label>")).expect("its beginning");
+    page[from..].split("</div>").next().expect("its end")
+}
+
+#[test]
+fn a_value_that_does_not_fit_is_named_beside_its_field_and_nothing_runs() {
+    let page = "---\ncountersign: 1\nparams:\n  who: {type: string, pattern: \"^[a-z]+$\"}\n  n: {type: integer, default: 2}\n  \
+        password: {type: string, x-secret: true}\n---\n```bash {#hello params=who,n,password}\necho hello\n```\n\n\
+        ```bash {#other params=who}\necho other\n```\n";
+    let notebook = OpenedNotebook::open_with(page, &["--secret", "db=env:API_TOKEN"]);
+    let path = "/page/0/run/0";
+    let form = notebook.form(path);
+    let send = |values: &str| ask(&notebook.host, "POST", path, &notebook.headers(), &format!("{form}{values}"));
+    for (values, wrong, right) in [
+        ("&p.who=%3Cb%3EBAD&p.n=2&p.password=db", "p.who", "p.n"),
+        ("&p.who=anna&p.n=010&p.password=db", "p.n", "p.who"),
+        ("&p.who=anna&p.n=the+schema+asks+for+x&p.password=db", "p.n", "p.who"),
+        ("&p.n=2&p.password=db", "p.who", "p.n"),
+        ("&p.who=anna&p.n=2&p.password=a-real-secret", "p.password", "p.who"),
+    ] {
+        let reply = send(values);
+        assert_eq!(reply.status, 422, "{values}: {}", reply.body);
+        let step = reply.body.split("id=\"step-0-0\"").nth(1).and_then(|rest| rest.split("</section>").next());
+        let (step, other) =
+            (step.expect("the step"), reply.body.split("id=\"step-0-1\"").nth(1).expect("the other step"));
+        let (wrong, right) = (field(step, wrong), field(step, right));
+        let key =
+            wrong.split(" id=\"").nth(1).and_then(|rest| rest.split(['"', '-']).next()).expect("an id").to_owned();
+        assert!(wrong.contains("aria-invalid=\"true\"") && wrong.contains("-error\""), "{key}: {wrong}");
+        assert!(!right.contains("aria-invalid") && !other.contains("aria-invalid"), "{right}");
+        let described = wrong.split("aria-describedby=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("ids");
+        for id in described.split(' ') {
+            assert!(reply.body.contains(&format!(" id=\"{id}\"")), "nothing has the id {id}: {wrong}");
+        }
+        let summary =
+            reply.body.split("role=\"alert\"").nth(1).expect("a summary").split("</ul>").next().expect("an end");
+        assert!(summary.contains("The step did not run") && summary.contains("href=\"#step-0-0-"), "{summary}");
+        assert!(reply.body.find("role=\"alert\"") < reply.body.find("<form"), "the summary comes first");
+        assert!(!reply.body.contains("<b>BAD") && !reply.body.contains("a-real-secret"), "{}", reply.body);
+    }
+    // What the person typed is still there, and the same form runs the step after the correction.
+    let reply = send("&p.who=BAD&p.n=7&p.password=db");
+    assert!(field(&reply.body, "p.who").contains("value=\"BAD\""), "{}", reply.body);
+    assert!(field(&reply.body, "p.n").contains("value=\"7\""), "{}", reply.body);
+    assert!(field(&reply.body, "p.password").contains("value=\"db\" selected"), "{}", reply.body);
+    assert!(notebook.step(0).contains("data-state=\"ready\"") && !notebook.step(0).contains("aria-invalid"));
+    let other = notebook.form("/page/0/run/1");
+    let foreign = ask(&notebook.host, "POST", path, &notebook.headers(), &format!("{other}&p.who=BAD"));
+    assert!(
+        foreign.status == 409 && !foreign.body.contains("BAD"),
+        "a form that this page does not have: {}",
+        foreign.body
+    );
+    assert_eq!(send("&p.who=anna&p.n=7&p.password=db").status, 303);
+    assert_eq!(send("&p.who=anna&p.n=7&p.password=db").status, 409, "the form was used");
 }
 
 #[test]

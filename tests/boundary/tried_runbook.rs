@@ -126,6 +126,35 @@ fn a_signal_ends_try_with_its_boundary_and_its_step_and_deletes_the_directory() 
 }
 
 #[test]
+fn a_signal_to_the_demo_alone_ends_its_boundary_and_deletes_only_what_nobody_keeps() {
+    use rustix::process::Signal;
+    for (signal, code, keeps) in [(Signal::TERM, 143, false), (Signal::INT, 130, true), (Signal::TERM, 143, true)] {
+        let temporary = tempfile::tempdir().expect("a directory");
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o711);
+        std::fs::set_permissions(temporary.path(), open).expect("permissions");
+        let kept = temporary.path().join("kept");
+        let mut command = Command::new(PROGRAM);
+        command.arg("demo").env("TMPDIR", temporary.path()).stdin(Stdio::null()).stdout(Stdio::piped());
+        if keeps {
+            command.arg("--keep").arg(&kept);
+        }
+        let mut child = command.spawn().expect("the program");
+        let mark = temporary.path().to_string_lossy().into_owned();
+        let serves = || {
+            let command = |id: &u32| std::fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
+            processes_with(&mark).iter().any(|id| command(id).windows(7).any(|part| part == b"\0serve\0"))
+        };
+        wait_for("the boundary serves", serves);
+        let pid = rustix::process::Pid::from_raw(i32::try_from(child.id()).expect("a number")).expect("an id");
+        rustix::process::kill_process(pid, signal).expect("a signal");
+        assert_eq!(child.wait().expect("an end").code(), Some(code), "keeps: {keeps}");
+        wait_for("the boundary has ended", || processes_with(&mark).is_empty());
+        let left = std::fs::read_dir(temporary.path()).expect("a directory").count();
+        assert_eq!((left, kept.join("people/alice/key.pem").exists()), (usize::from(keeps), keeps));
+    }
+}
+
+#[test]
 fn try_tells_a_person_each_stage_and_the_other_steps_of_the_file() {
     let tried = Tried::new("page.md", PAGE);
     let mut command = Command::new(PROGRAM);

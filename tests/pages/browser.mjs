@@ -33,12 +33,12 @@ export function environment(home) {
   return env;
 }
 
-/** Starts the program, and returns its process and its first line of output. */
+/** Starts the program. Returns its process, its first line of output, and a function that returns its complaints until now. */
 export async function firstLine(words, cwd, env) {
   const child = spawn(program, words, { cwd, env });
   let complaints = "";
   child.stderr.on("data", (data) => (complaints += data));
-  for await (const line of createInterface(child.stdout)) return [child, line];
+  for await (const line of createInterface(child.stdout)) return [child, line, () => complaints];
   throw new Error(`${words.join(" ")} printed nothing: ${complaints}`);
 }
 
@@ -48,8 +48,8 @@ export class Served {
     const own = new this();
     own.cwd = cwd;
     own.wrong = [];
-    const [child, line] = await firstLine(words, cwd, env);
-    own.process = child;
+    const [child, line, said] = await firstLine(words, cwd, env);
+    Object.assign(own, { process: child, said });
     own.link = line.match(/http:\/\/\S+/)?.[0];
     assert.ok(own.link, `no address: ${line}`);
     return own;
@@ -73,7 +73,7 @@ export class Served {
     await page.goto(this.state ? `http://${host}/` : this.link);
     if (!this.state) await page.waitForURL((url) => url.href !== this.link);
     this.state ??= await context.storageState();
-    return { context, page, origin: `http://${host}` };
+    return { context, page, wrong: this.wrong, origin: `http://${host}` };
   }
 
   stop() {

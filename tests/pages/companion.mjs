@@ -20,8 +20,9 @@ const stories = {
     assert.match(await page.locator("#review").textContent(), /once <b>only<\/b>/);
     await page.getByLabel("The last 8 digits").fill("00000000");
     await page.getByRole("button", { name: "Sign as alice" }).click();
-    assert.match(await page.getByRole("alert").textContent(), /nothing was signed/);
-    await page.getByRole("link", { name: "Load the review again" }).click();
+    assert.match(await page.getByRole("alert").textContent(), /Nothing was signed/);
+    assert.equal(await page.getByLabel("The last 8 digits").inputValue(), "00000000");
+    assert.deepEqual(await findings(page, "a review with an error"), []);
     await page.getByLabel("The last 8 digits").fill(await digits(page));
     await page.getByRole("button", { name: "Sign as alice" }).dblclick();
     await page.getByRole("link", { name: /Inbox|state of this proposal/ }).last().waitFor();
@@ -102,7 +103,7 @@ const stories = {
       await see("inbox");
       const review = await page.getByRole("link", { name: /^Review steps:say/ }).first().getAttribute("href");
       const compare = await page.getByRole("link", { name: /^Compare/ }).getAttribute("href");
-      for (const [place, path] of [["review", review], ["compare", compare], ["steps", "/b/0/steps"]]) {
+      for (const [place, path] of [["review", review], ["compare", compare], ["steps", "/b/0/steps"], ...["sessions", "receipts", "log"].map((name) => [name, `/b/0/${name}`])]) {
         await page.goto(origin + path);
         if (place === "review") await page.locator("summary").click();
         await see(place);

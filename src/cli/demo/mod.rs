@@ -24,7 +24,7 @@ use client::terminal::streams::Terminal;
   countersign demo
   countersign demo --keep demo-1      # keep all files in demo-1
 
-The exit code is 0 only if every line was confirmed and every attack was refused.")]
+A signal also ends the boundary of the demo. The exit code is 0 only if every line was confirmed and every attack was refused.")]
 pub struct Args {
     /// Write the files of the demo to this new directory, and keep the directory
     #[arg(long, value_name = "DIR")]
@@ -38,6 +38,7 @@ pub struct Args {
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let mut tale = DemoReport::new(terminal);
     let mut world = DemoSetup::make(args.keep.as_deref())?;
+    world.end_on_signals()?;
     let told = story::tell(&mut world, &mut tale).and_then(|signed| attacks::try_all(&mut world, &mut tale, &signed));
     if let Err(failure) = told {
         // The demo stopped before its end, so it counts as failed.

@@ -23,7 +23,7 @@ const PEOPLE: [&str; 5] = ["alice", "alice-2", "bob", "carol", "mallory"];
 
 pub(super) struct DemoSetup {
     /// Temporary directory, which is deleted at the end unless `--keep` was given.
-    _temporary: Option<tempfile::TempDir>,
+    temporary: Option<tempfile::TempDir>,
     pub(super) root: PathBuf,
     program: PathBuf,
     service: Option<Service>,
@@ -57,7 +57,7 @@ impl DemoSetup {
         // to enter this directory.
         std::fs::set_permissions(&root, std::fs::Permissions::from_mode(0o711)).map_err(odd)?;
         let program = std::env::current_exe().map_err(odd)?;
-        let world = Self { _temporary: temporary, root, program, service: None, token: None, signals: None };
+        let world = Self { temporary, root, program, service: None, token: None, signals: None };
         for name in PEOPLE {
             let home = world.root.join("people").join(name);
             std::fs::create_dir_all(&home).map_err(odd)?;
@@ -66,9 +66,11 @@ impl DemoSetup {
         Ok(world)
     }
 
-    /// Installs the handlers of signals: a signal ends the boundary and deletes the directory.
+    /// Installs the handlers of signals: a signal ends the boundary and deletes the directory, unless `--keep` was given.
     pub(super) fn end_on_signals(&mut self) -> Result<(), CommandFailure> {
-        self.signals = Some(Signals::listen(&self.root)?);
+        // The empty path names no directory, so nothing is deleted.
+        let deleted = if self.temporary.is_some() { self.root.as_path() } else { Path::new("") };
+        self.signals = Some(Signals::listen(deleted)?);
         Ok(())
     }
 

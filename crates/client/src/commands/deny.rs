@@ -126,13 +126,21 @@ pub fn ask_consent(terminal: &Terminal) -> Result<(), CommandFailure> {
 /// # Errors
 /// Returns an error if the payload is no authorization, the reason is too long, or the key did not sign.
 pub fn sign(review: &ProposalReview, reason: &str, signer: &dyn Signer) -> Result<Envelope, CommandFailure> {
+    let payload = payload(review, reason)?;
+    Ok(Envelope::new(&payload, vec![keys::sign(signer, SignaturePurpose::Deny, PAYLOAD_TYPE, &payload)?]))
+}
+
+/// Returns the bytes that a denial signs.
+///
+/// # Errors
+/// Returns an error if the payload is no authorization, or if the reason is too long.
+pub fn payload(review: &ProposalReview, reason: &str) -> Result<Vec<u8>, CommandFailure> {
     let signed = statement(review)?;
     let denial = Denial { boundary: signed.boundary.clone(), reason: reason.to_owned() };
-    let payload = denial
+    denial
         .of(review.found.digest)
         .to_payload()
-        .map_err(|error| CommandFailure::usage(format!("the denial can't be written: {error}; shorten the reason")))?;
-    Ok(Envelope::new(&payload, vec![keys::sign(signer, SignaturePurpose::Deny, PAYLOAD_TYPE, &payload)?]))
+        .map_err(|error| CommandFailure::usage(format!("the denial can't be written: {error}; shorten the reason")))
 }
 
 /// Sends a denial to the boundary, and prints the new state of the proposal.

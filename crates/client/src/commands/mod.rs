@@ -14,6 +14,7 @@ pub mod deny;
 pub mod gate;
 pub mod global;
 pub mod inbox;
+pub mod inbox_table;
 pub mod key;
 pub mod log;
 pub mod log_source_options;

@@ -3,6 +3,7 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use clap::Args;
 
@@ -131,6 +132,9 @@ impl SignaturePurpose {
     }
 }
 
+/// Held while ssh-keygen asks. Several boundaries are read at the same time, but a person answers one question at a time.
+static ONE_QUESTION: Mutex<()> = Mutex::new(());
+
 /// Signs `body` as a DSSE message of the given type. If ssh-keygen will ask for a passphrase or a touch, the function
 /// first prints the key and the purpose.
 ///
@@ -142,7 +146,9 @@ pub fn sign(
     payload_type: &str,
     body: &[u8],
 ) -> Result<EnvelopeSignature, CommandFailure> {
+    let mut _turn = None;
     if let Some(file) = signer.asks() {
+        _turn = Some(ONE_QUESTION.lock().unwrap_or_else(PoisonError::into_inner));
         let (file, key) = (file.to_string_lossy(), signer.key());
         let about = PrintableText::text(&format!("{file} ({} {})", key.keyid(), key.comment()));
         let _ = writeln!(std::io::stderr(), "ssh-keygen asks for the key {}, {}:", about.as_str(), purpose.words());

@@ -10,7 +10,7 @@ use maud::html;
 use serde_json::Value;
 use wire::api::view::ProposalView;
 
-use crate::companion::views::{companion_page, path_of, plain};
+use crate::companion::views::{NavPlace, companion_page, path_of, plain};
 
 /// Maximum number of proposals in one table.
 pub(super) const MOST: usize = 12;
@@ -96,7 +96,7 @@ pub(super) fn compare(
             }
         }
     };
-    companion_page(&format!("Proposals of {step}"), main, false)
+    companion_page(NavPlace::at(boundary), &format!("Proposals of {step}"), main, false)
 }
 
 #[cfg(test)]

@@ -7,17 +7,24 @@
 //! - [`held`]: reviews that a page shows, until they are signed, denied or too old
 //! - [`inbox`]: the proposals of all boundaries
 //! - [`views`], [`review_view`], [`compare_view`], [`run_view`]: the markup
+//! - [`boundary_pages`], [`boundary_views`]: steps, sessions, ended proposals and the log of one boundary
+//! - [`log_head`]: the head of a log, checked on this machine
 //! - [`receipts`]: receipts and recorded output, checked on this machine
 //! - [`live`]: the output of a run while it runs
+//! - [`requests`]: what each request needs
 //! - [`routes`]: the requests of the browser
+mod boundary_pages;
 mod boundary_trust;
+mod boundary_views;
 mod compare_view;
 mod held;
 mod inbox;
 mod live;
+mod log_head;
 pub mod options;
 mod reached;
 mod receipts;
+mod requests;
 mod review_view;
 mod routes;
 mod run_view;

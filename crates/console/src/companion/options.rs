@@ -10,7 +10,8 @@ use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::streams::Terminal;
 
 use crate::companion::reached::ReachedBoundary;
-use crate::companion::routes::{Companion, routes};
+use crate::companion::requests::Companion;
+use crate::companion::routes::routes;
 use crate::companion::signing::Signing;
 use crate::web::opened::{OpenOptions, serve_pages};
 

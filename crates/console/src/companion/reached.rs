@@ -7,12 +7,15 @@ use client::commands::global::GlobalOptions;
 use client::home::trusted_rosters::TrustArgs;
 use client::remote::client::Client;
 use client::review::gather::roster_in_force;
+use client::review::sources::RosterSource;
 use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::streams::Terminal;
 use documents::record::ident::BoundaryName;
 use tokio::sync::Semaphore;
+use wire::api::registry_view::RegistryView;
 
 use crate::companion::boundary_trust::BoundaryTrust;
+use crate::companion::log_head::VerifiedHashes;
 use crate::companion::signing::Signing;
 
 /// Longest time that a page waits for a boundary. The other boundaries of the page don't wait for it.
@@ -30,6 +33,8 @@ pub(super) struct ReachedBoundary {
     options: GlobalOptions,
     /// What the person trusts here.
     pub(super) trust: BoundaryTrust,
+    /// The part of the log that was verified here.
+    pub(super) hashes: VerifiedHashes,
     signing: Arc<Signing>,
     /// The client, with its access until that ends. `None` before the first request.
     client: Mutex<Option<Client>>,
@@ -55,6 +60,7 @@ impl ReachedBoundary {
             name,
             options,
             trust,
+            hashes: VerifiedHashes::default(),
             signing,
             own_name: Mutex::default(),
             client: Mutex::default(),
@@ -82,12 +88,18 @@ impl ReachedBoundary {
 
     /// Reads what the boundary says about itself.
     pub(super) fn state(&self, client: &Client) -> Result<BoundaryState, CommandFailure> {
-        let (registry, roster) = roster_in_force(client, &self.trust.rosters()?)?;
-        self.trust.check_id(registry.boundary.id)?;
+        let (registry, roster) = self.roster(client)?;
         let is_trusted = roster.trusted().is_some_and(|trusted| trusted.digest() == registry.seal.roster);
-        *self.own_name.lock().unwrap_or_else(PoisonError::into_inner) = Some(registry.boundary.name.clone());
         let version = roster.roster().map_or(0, |roster| roster.version());
         Ok(BoundaryState { name: registry.boundary.name, roster: version, is_trusted })
+    }
+
+    /// Reads the roster in force, and checks the id of the boundary.
+    pub(super) fn roster(&self, client: &Client) -> Result<(RegistryView, RosterSource), CommandFailure> {
+        let (registry, roster) = roster_in_force(client, &self.trust.rosters()?)?;
+        self.trust.check_id(registry.boundary.id)?;
+        *self.own_name.lock().unwrap_or_else(PoisonError::into_inner) = Some(registry.boundary.name.clone());
+        Ok((registry, roster))
     }
 
     /// Does work that only reads, on a thread of its own, and waits for a limited time.

@@ -1,8 +1,10 @@
 //! The markup of a review: the text of the command, and below it the forms.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use client::commands::approve::AskedText;
+use client::commands::deny;
 use client::review::derived::StatementVerdict;
 use client::review::proposal_review::ProposalReview;
 use maud::{Markup, html};
@@ -10,7 +12,8 @@ use wire::api::view::ProposalStatus;
 
 use crate::companion::held::LIFE;
 use crate::companion::signing::MadeReview;
-use crate::companion::views::{companion_page, hidden, path_of, plain, signature_words};
+use crate::companion::views::{NavPlace, companion_page, hidden, path_of, plain, signature_words};
+use crate::page::field_errors::{FieldError, FieldErrors};
 use crate::page::screen_lines::screen_lines;
 use crate::web::door::Door;
 
@@ -25,6 +28,59 @@ pub(super) struct ReviewView<'a> {
     pub(super) boundary: usize,
     /// The review.
     pub(super) made: &'a MadeReview,
+    /// What the person sent with an earlier form of this review, and what was wrong with it.
+    pub(super) refused: &'a RefusedReview,
+}
+
+/// A form of a review that was refused before anything was signed.
+#[derive(Debug, Default)]
+pub(super) struct RefusedReview {
+    /// What the person typed, by the names of the fields.
+    pub(super) sent: BTreeMap<String, String>,
+    /// What was wrong.
+    pub(super) errors: FieldErrors,
+}
+
+impl RefusedReview {
+    /// Compares what the person sent to sign with what the review asks for.
+    pub(super) fn of_signature(asked: &AskedText, sent: BTreeMap<String, String>) -> Self {
+        let mut found = Self { sent, errors: FieldErrors::default() };
+        if asked.more > 0 && found.value("more").trim().parse() != Ok(asked.more) {
+            found.wrong(
+                "more",
+                "The number of the further remarks",
+                "this is not the number in \"and N more above\"".to_owned(),
+            );
+        }
+        if !found.value("digits").trim().eq_ignore_ascii_case(&asked.tail) {
+            found.wrong("digits", "The last 8 digits", "these are not the last 8 digits of the digest".to_owned());
+        }
+        found
+    }
+
+    /// Checks what the person sent to deny.
+    pub(super) fn of_denial(review: &ProposalReview, sent: BTreeMap<String, String>) -> Self {
+        let mut found = Self { sent, errors: FieldErrors::default() };
+        if let Err(failure) = deny::payload(review, found.value("reason").trim()) {
+            found.wrong("reason", "Reason of a denial", failure.message);
+        }
+        if found.value("sure").is_empty() {
+            found.wrong(
+                "sure",
+                "The box below the reason",
+                "tick the box which says that a denial can't be undone".to_owned(),
+            );
+        }
+        found
+    }
+
+    fn wrong(&mut self, id: &str, label: &str, message: String) {
+        self.errors.0.push(FieldError { id: id.to_owned(), label: label.to_owned(), message });
+    }
+
+    fn value(&self, name: &str) -> &str {
+        self.sent.get(name).map_or("", String::as_str)
+    }
 }
 
 impl ReviewView<'_> {
@@ -34,6 +90,7 @@ impl ReviewView<'_> {
         let step = plain(view.step.as_str());
         let main = html! {
             h1 { "Review of " (step) }
+            (self.refused.errors.summary("Nothing was signed. This page shows the review again: correct these fields."))
             (review_text(review))
             section aria-labelledby="decide" {
                 h2 #decide { "Your decision" }
@@ -47,7 +104,7 @@ impl ReviewView<'_> {
             }
             p { a href=(path_of("run", self.boundary, view)) { "The state of this proposal" } }
         };
-        companion_page(&format!("Review of {step}"), main, false)
+        companion_page(NavPlace::at(self.boundary), &format!("Review of {step}"), main, false)
     }
 
     /// Returns the form for a signature, or why there is none.
@@ -68,7 +125,8 @@ impl ReviewView<'_> {
             Err(why) => return self.no_form(why.trim_start_matches("nothing was signed: ")),
         };
         let path = path_of("sign", self.boundary, view);
-        let asked = AskedText::of(review);
+        let (asked, refused) = (AskedText::of(review), self.refused);
+        let errors = &refused.errors;
         html! {
             h3 { "Sign" }
             form method="post" action=(path) autocomplete="off" {
@@ -77,13 +135,17 @@ impl ReviewView<'_> {
                     @if asked.more > 0 {
                         div {
                             label for="more" { "The number of the further remarks above" }
-                            input #more name="more" inputmode="numeric" required aria-describedby="more-hint";
+                            input #more name="more" inputmode="numeric" required value=(refused.value("more"))
+                                aria-invalid=[errors.invalid("more")] aria-describedby=(errors.described("more", "more-hint"));
+                            (errors.beside("more"))
                             p.hint #more-hint { "The decision says: and N more above" }
                         }
                     }
                     div {
                         label for="digits" { "The last 8 digits of the digest" }
-                        input #digits name="digits" required autocapitalize="none" spellcheck="false" aria-describedby="digits-hint";
+                        input #digits name="digits" required autocapitalize="none" spellcheck="false" value=(refused.value("digits"))
+                            aria-invalid=[errors.invalid("digits")] aria-describedby=(errors.described("digits", "digits-hint"));
+                        (errors.beside("digits"))
                         p.hint #digits-hint {
                             "The digest of what you sign is " code { (review.found.digest.to_string()) }
                             ". A security key or a passphrase is asked for at the terminal of the program."
@@ -107,6 +169,7 @@ impl ReviewView<'_> {
         }
         let path = path_of("deny", self.boundary, view);
         let stops = view.status == ProposalStatus::Running;
+        let errors = &self.refused.errors;
         html! {
             h3 { "Deny" }
             form method="post" action=(path) autocomplete="off" {
@@ -114,12 +177,16 @@ impl ReviewView<'_> {
                 div.fields {
                     div {
                         label for="reason" { "Reason of a denial" }
-                        input #reason name="reason" aria-describedby="reason-hint";
+                        input #reason name="reason" value=(self.refused.value("reason"))
+                            aria-invalid=[errors.invalid("reason")] aria-describedby=(errors.described("reason", "reason-hint"));
+                        (errors.beside("reason"))
                         p.hint #reason-hint { "The proposer, your colleagues and readers of the log can see the reason." }
                     }
                     div.row {
-                        input #sure type="checkbox" name="sure" value="yes" required;
+                        input #sure type="checkbox" name="sure" value="yes" required aria-invalid=[errors.invalid("sure")]
+                            aria-describedby=[errors.of("sure").map(|_| "sure-error")];
                         label for="sure" { "I know that a denial can't be undone" }
+                        (errors.beside("sure"))
                     }
                 }
                 button type="submit" { @if stops { "Deny, and end the run" } @else { "Deny" } }

@@ -9,6 +9,7 @@ use axum::extract::{Form, Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{Html, IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
+use client::commands::approve::AskedText;
 use client::commands::clock::now;
 use client::remote::client::Client;
 use client::remote::proposals::list;
@@ -16,48 +17,20 @@ use client::terminal::exit::{CommandFailure, Exit};
 use documents::crypto::digest::StepDigest;
 use documents::record::code::Code;
 use documents::record::ident::ProposalId;
-use maud::{Markup, html};
-use tokio::sync::Semaphore;
-use wire::api::registry_view::RegistryView;
+use maud::html;
 use wire::api::view::ProposalView;
 
+use crate::companion::boundary_pages;
 use crate::companion::compare_view::{self, compare, fields_of};
-use crate::companion::held::{HeldReview, HeldReviews};
+use crate::companion::held::HeldReview;
 use crate::companion::inbox::read_all;
 use crate::companion::live::stream;
-use crate::companion::reached::ReachedBoundary;
 use crate::companion::receipts::check;
-use crate::companion::review_view::ReviewView;
+use crate::companion::requests::{Answer, Companion, Sent, Shared, either, failed, refuse, ways};
+use crate::companion::review_view::{RefusedReview, ReviewView};
 use crate::companion::run_view::{CANCEL_ADVICE, RunView};
-use crate::companion::signing::{SentSignature, Signing};
-use crate::companion::views::{companion_page, inbox, plain, sealed, steps};
-use crate::page::frame::problem;
-use crate::web::door::Door;
-use crate::web::one_use::OpenForms;
-
-/// Maximum number of pages that follow a run at the same time. Each needs a thread.
-const MOST_WATCHERS: usize = 128;
-
-/// What the routes need.
-#[derive(Debug)]
-pub(super) struct Companion {
-    places: Vec<Arc<ReachedBoundary>>,
-    signing: Arc<Signing>,
-    door: Arc<Door>,
-    forms: OpenForms,
-    held: HeldReviews,
-    watchers: Arc<Semaphore>,
-}
-
-type Sent = Form<BTreeMap<String, String>>;
-type Shared = State<Arc<Companion>>;
-
-impl Companion {
-    pub(super) fn new(places: Vec<Arc<ReachedBoundary>>, signing: Arc<Signing>, door: Arc<Door>) -> Self {
-        let watchers = Arc::new(Semaphore::new(MOST_WATCHERS));
-        Self { places, signing, door, forms: OpenForms::default(), held: HeldReviews::default(), watchers }
-    }
-}
+use crate::companion::signing::SentSignature;
+use crate::companion::views::{NavPlace, inbox};
 
 /// Returns the routes. Only `sign` and `deny` use a key.
 pub(super) fn routes(companion: Arc<Companion>) -> Router {
@@ -70,80 +43,9 @@ pub(super) fn routes(companion: Arc<Companion>) -> Router {
         .route("/b/{at}/run/{id}", get(run))
         .route("/b/{at}/events/{id}", get(events))
         .route("/b/{at}/stop/{id}", post(stop))
-        .route("/b/{at}/steps", get(list_steps))
+        .merge(boundary_pages::routes())
         .fallback(async || *refuse(StatusCode::NOT_FOUND, "No such page", "This program has no page at this address."))
         .with_state(companion)
-}
-
-/// An answer, or the page that says why there is none.
-type Answer<T> = Result<T, Box<Response>>;
-
-fn refuse(status: StatusCode, title: &str, what: &str) -> Box<Response> {
-    Box::new((status, Html(problem(title, what).into_string())).into_response())
-}
-
-/// Returns the page of a request that failed, with the way back to the proposal.
-fn failed(title: &str, failure: &CommandFailure, way: Markup) -> Box<Response> {
-    let status = match failure.exit {
-        Exit::Unreachable => StatusCode::BAD_GATEWAY,
-        _ if failure.has_code(Code::NotFound) => StatusCode::NOT_FOUND,
-        _ => StatusCode::CONFLICT,
-    };
-    let main = html! { h1 { (title) } div.question role="alert" { (plain(&failure.message)) } (way) };
-    Box::new((status, Html(companion_page(title, main, false))).into_response())
-}
-
-/// Returns the links from a failure back to its proposal.
-fn ways(at: usize, id: &ProposalId) -> Markup {
-    html! {
-        ul {
-            li { a href=(format!("/b/{at}/review/{id}")) { "Load the review again" } }
-            li { a href=(format!("/b/{at}/run/{id}")) { "Show the state of this proposal" } }
-        }
-    }
-}
-
-/// A form that was sent, and that works no second time.
-struct TakenForm {
-    number: String,
-    contents: String,
-}
-
-impl Companion {
-    fn place(&self, at: usize) -> Answer<Arc<ReachedBoundary>> {
-        let what = "Your list has no boundary at this address. The list is read when the program starts.";
-        self.places.get(at).cloned().ok_or_else(|| refuse(StatusCode::NOT_FOUND, "No such boundary", what))
-    }
-
-    /// Takes a form that a page of this program made for this path, once.
-    fn take(&self, path: &str, sent: &BTreeMap<String, String>) -> Answer<TakenForm> {
-        let field = |name: &str| sent.get(name).map_or("", String::as_str);
-        let (number, contents) = (field("form"), field("digest"));
-        if self.door.is_sealed(path, &sealed(number, contents), field("seal")) && self.forms.take(number) {
-            return Ok(TakenForm { number: number.to_owned(), contents: contents.to_owned() });
-        }
-        let what = "This form was sent before, or it does not come from a page that this program made. Nothing was signed \
-            or stopped by this request. Load the page again.";
-        Err(refuse(StatusCode::CONFLICT, "Not done", what))
-    }
-
-    /// Takes the review that the page of the form showed.
-    fn take_review(&self, form: &TakenForm, at: usize, id: &ProposalId) -> Answer<HeldReview> {
-        let held = self.held.take(&form.number, Instant::now());
-        let same = |held: &HeldReview| {
-            held.boundary == at && held.id == *id && held.review.found.digest.to_string() == form.contents
-        };
-        held.filter(same).ok_or_else(|| {
-            let what =
-                "nothing was signed: the page is older than 10 minutes, or many other reviews were opened after it";
-            failed("Load the review again", &CommandFailure::new(Exit::Refused, what), ways(at, id))
-        })
-    }
-}
-
-/// Unites the answer and the refusal of a request.
-fn either(answer: Answer<Response>) -> Response {
-    answer.unwrap_or_else(|refusal| *refusal)
 }
 
 async fn first(State(own): Shared) -> Response {
@@ -154,17 +56,29 @@ async fn first(State(own): Shared) -> Response {
 }
 
 async fn review(State(own): Shared, Path((at, id)): Path<(usize, ProposalId)>) -> Response {
-    either(show_review(&own, at, id).await)
+    either(show_review(&own, at, id, &RefusedReview::default()).await)
 }
 
-async fn show_review(own: &Arc<Companion>, at: usize, id: ProposalId) -> Answer<Response> {
+/// Makes a new review, and shows what was wrong with an earlier form.
+async fn show_review(own: &Arc<Companion>, at: usize, id: ProposalId, refused: &RefusedReview) -> Answer<Response> {
     let (place, signing, asked) = (own.place(at)?, own.signing.clone(), id.clone());
     let made = place.read(move |place, client| signing.review(&asked, &place.trust, client)).await;
-    let made = made.map_err(|failure| failed("No review", &failure, ways(at, &id)))?;
+    let made = made.map_err(|failure| failed(NavPlace::at(at), "No review", &failure, ways(at, &id)))?;
+    // The person typed the digits of the review before.
+    if refused.sent.get("digest").is_some_and(|before| *before != made.review.found.digest.to_string()) {
+        let what = "nothing was signed: the boundary now returns another statement. Don't trust this boundary, and tell its operator";
+        return Err(failed(
+            NavPlace::at(at),
+            "Nothing was signed",
+            &CommandFailure::new(Exit::Refused, what),
+            ways(at, &id),
+        ));
+    }
     let number = own.forms.issue();
-    let page = ReviewView { door: &own.door, number: &number, boundary: at, made: &made }.page();
+    let page = ReviewView { door: &own.door, number: &number, boundary: at, made: &made, refused }.page();
     own.held.keep(&number, HeldReview { boundary: at, id, review: made.review, made: Instant::now() });
-    Ok(Html(page).into_response())
+    let status = if refused.errors.0.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
+    Ok((status, Html(page)).into_response())
 }
 
 async fn sign(State(own): Shared, Path((at, id)): Path<(usize, ProposalId)>, Form(sent): Sent) -> Response {
@@ -180,6 +94,11 @@ async fn sign_held(
     let place = own.place(at)?;
     let form = own.take(&format!("/b/{at}/sign/{id}"), &sent)?;
     let held = own.take_review(&form, at, &id)?;
+    let refused = RefusedReview::of_signature(&AskedText::of(&held.review), sent);
+    if !refused.errors.0.is_empty() {
+        return show_review(own, at, id, &refused).await;
+    }
+    let sent = refused.sent;
     let typed: Vec<&str> =
         ["more", "digits"].into_iter().filter_map(|name| sent.get(name)).map(|text| text.trim()).collect();
     let (typed, signing) = (typed.join(" "), own.signing.clone());
@@ -198,12 +117,13 @@ async fn deny_held(
     sent: BTreeMap<String, String>,
 ) -> Answer<Response> {
     let place = own.place(at)?;
-    if !sent.contains_key("sure") {
-        let what = "nothing was signed: tick the box which says that a denial can't be undone";
-        return Err(failed("Not denied", &CommandFailure::usage(what), ways(at, &id)));
-    }
     let form = own.take(&format!("/b/{at}/deny/{id}"), &sent)?;
     let held = own.take_review(&form, at, &id)?;
+    let refused = RefusedReview::of_denial(&held.review, sent);
+    if !refused.errors.0.is_empty() {
+        return show_review(own, at, id, &refused).await;
+    }
+    let sent = refused.sent;
     let (reason, signing) = (sent.get("reason").map_or("", |text| text.trim()).to_owned(), own.signing.clone());
     let done = place.act(move |place, client| signing.deny(held, &reason, &place.trust, client)).await;
     after_signature(done, at, &id)
@@ -217,10 +137,13 @@ fn after(at: usize, id: &ProposalId) -> Response {
 fn after_signature(done: Result<SentSignature, CommandFailure>, at: usize, id: &ProposalId) -> Answer<Response> {
     match done {
         Ok(SentSignature(Ok(_))) => Ok(after(at, id)),
-        Ok(SentSignature(Err(failure))) => {
-            Err(failed("Signed, but the boundary did not confirm the signature", &failure, ways(at, id)))
-        }
-        Err(failure) => Err(failed("Nothing was signed", &failure, ways(at, id))),
+        Ok(SentSignature(Err(failure))) => Err(failed(
+            NavPlace::at(at),
+            "Signed, but the boundary did not confirm the signature",
+            &failure,
+            ways(at, id),
+        )),
+        Err(failure) => Err(failed(NavPlace::at(at), "Nothing was signed", &failure, ways(at, id))),
     }
 }
 
@@ -238,7 +161,8 @@ async fn show_side_by_side(own: &Arc<Companion>, at: usize, digest: StepDigest) 
         let fields = views.iter().map(fields_of).collect::<Result<Vec<_>, _>>()?;
         Ok((views, fields, more))
     });
-    let (views, fields, more) = read.await.map_err(|failure| failed("No comparison", &failure, html! {}))?;
+    let (views, fields, more) =
+        read.await.map_err(|failure| failed(NavPlace::at(at), "No comparison", &failure, html! {}))?;
     if views.is_empty() {
         let what = "No proposal of this definition is pending any more.";
         return Err(refuse(StatusCode::NOT_FOUND, "No comparison", what));
@@ -257,7 +181,7 @@ async fn show_run(own: &Arc<Companion>, at: usize, id: ProposalId) -> Answer<Res
         let receipt = view.receipt.clone().map(|receipt| check(place, client, &view, &receipt));
         Ok((view, receipt))
     });
-    let (view, receipt) = read.await.map_err(|failure| failed("Not read", &failure, html! {}))?;
+    let (view, receipt) = read.await.map_err(|failure| failed(NavPlace::at(at), "Not read", &failure, html! {}))?;
     let number = own.forms.issue();
     let receipt = receipt.as_ref();
     let name = place.shown_name();
@@ -312,19 +236,8 @@ async fn stop_once(
         Ok(_) => Ok(after(at, &id)),
         Err(failure) if failure.has_code(Code::Forbidden) => {
             let message = format!("{}; {CANCEL_ADVICE}", failure.message);
-            Err(failed("Not cancelled", &CommandFailure { message, ..failure }, ways(at, &id)))
+            Err(failed(NavPlace::at(at), "Not cancelled", &CommandFailure { message, ..failure }, ways(at, &id)))
         }
-        Err(failure) => Err(failed("Not cancelled", &failure, ways(at, &id))),
+        Err(failure) => Err(failed(NavPlace::at(at), "Not cancelled", &failure, ways(at, &id))),
     }
-}
-
-async fn list_steps(State(own): Shared, Path(at): Path<usize>) -> Response {
-    either(show_steps(&own, at).await)
-}
-
-async fn show_steps(own: &Arc<Companion>, at: usize) -> Answer<Response> {
-    let place = own.place(at)?;
-    let registry = place.read(|_, client| client.get::<RegistryView>("/v1/registry")).await;
-    let registry = registry.map_err(|failure| failed("Not read", &failure, html! {}))?;
-    Ok(Html(steps(&place.shown_name(), &registry)).into_response())
 }

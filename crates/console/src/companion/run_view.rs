@@ -7,7 +7,9 @@ use maud::{Markup, html};
 use wire::api::view::ProposalView;
 
 use crate::companion::receipts::CheckedReceipt;
-use crate::companion::views::{companion_page, hidden, is_live, path_of, plain, signature_words, standing_words};
+use crate::companion::views::{
+    NavPlace, companion_page, hidden, is_live, path_of, plain, signature_words, standing_words,
+};
 use crate::page::terminal_text::coloured;
 use crate::web::door::Door;
 
@@ -68,7 +70,7 @@ impl RunView<'_> {
             (self.stop())
             (self.checks())
         };
-        companion_page(&title, main, live)
+        companion_page(NavPlace::at(self.boundary), &title, main, live)
     }
 
     fn output(&self) -> Markup {

@@ -1,7 +1,6 @@
-//! The markup of the inbox and of the list of steps, and parts of all pages of the companion.
+//! The markup of the inbox, and parts of all pages of the companion.
 
-use client::commands::inbox::{heaviest, parameter_words, time_left};
-use client::commands::registry::printed::rules;
+use client::commands::inbox_table::{heaviest, parameter_words, time_left};
 use client::remote::run_printer::held_up_words;
 use client::terminal::exit::CommandFailure;
 use client::terminal::outcome_words::outcome_words;
@@ -9,7 +8,6 @@ use client::terminal::person_words::person_words;
 use client::terminal::printable_text::PrintableText;
 use documents::record::validity::Timestamp;
 use maud::{Markup, html};
-use wire::api::registry_view::RegistryView;
 use wire::api::view::{ProposalStatus, ProposalView};
 
 use crate::companion::inbox::BoundaryInbox;
@@ -32,12 +30,48 @@ pub(super) fn path_of(page: &str, boundary: usize, view: &ProposalView) -> Strin
     format!("/b/{boundary}/{page}/{}", view.id)
 }
 
+/// The pages of one boundary: their names, and the last part of their paths.
+const SECTIONS: [(&str, &str); 4] =
+    [("Steps", "steps"), ("Sessions", "sessions"), ("Receipts", "receipts"), ("Log", "log")];
+
+/// Place of a page in the navigation.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct NavPlace {
+    /// Place of the boundary in the list. `None` if the page is about several boundaries.
+    pub(super) boundary: Option<usize>,
+    /// Name of this page, if the navigation has a link to it.
+    pub(super) here: Option<&'static str>,
+}
+
+impl NavPlace {
+    /// Returns the place of a page about one proposal, or about several proposals of one boundary.
+    pub(super) const fn at(boundary: usize) -> Self {
+        Self { boundary: Some(boundary), here: None }
+    }
+
+    /// Returns the place of a page of the boundary.
+    pub(super) const fn section(boundary: usize, here: &'static str) -> Self {
+        Self { boundary: Some(boundary), here: Some(here) }
+    }
+
+    fn links(self) -> Markup {
+        let link = |name: &'static str, path: &str| {
+            html! { a href=(path) aria-current=[(self.here == Some(name)).then_some("page")] { (name) } }
+        };
+        html! {
+            div.row role="navigation" aria-label="Pages" {
+                (link("Inbox", "/"))
+                @if let Some(at) = self.boundary {
+                    @for (name, path) in SECTIONS { (link(name, &format!("/b/{at}/{path}"))) }
+                }
+            }
+        }
+    }
+}
+
 /// Returns a page of the companion.
-pub(super) fn companion_page(title: &str, main: Markup, changes: bool) -> String {
-    let main = html! {
-        p.row { a href="/" { "Inbox" } }
-        (main)
-    };
+pub(super) fn companion_page(place: NavPlace, title: &str, main: Markup, changes: bool) -> String {
+    let main = html! { (place.links()) (main) };
     framed(&FramedPage { title: title.to_owned(), side: None, main, changes }).into_string()
 }
 
@@ -85,7 +119,8 @@ pub(super) fn signature_words(view: &ProposalView) -> String {
     words
 }
 
-fn id_end(view: &ProposalView) -> &str {
+/// Returns the last digits of the id.
+pub(super) fn id_end(view: &ProposalView) -> &str {
     let id = view.id.as_str();
     id.get(id.len().saturating_sub(ENDING)..).unwrap_or(id)
 }
@@ -140,13 +175,18 @@ pub(super) fn inbox(all: &[(String, Read)], now: Timestamp) -> String {
                         Ok(approver) => { "You are " (approver.as_str()) ". " }
                         Err(why) => { (why) ". " }
                     }
-                    a href=(format!("/b/{at}/steps")) { "Steps of " (plain(name)) }
+                    span.row {
+                        @for (section, path) in SECTIONS {
+                            a href=(format!("/b/{at}/{path}")) { (section) " of " (plain(name)) }
+                        }
+                    }
                 }
             }
         }
     };
     let title = if mine.is_empty() { "Inbox".to_owned() } else { format!("Inbox ({})", mine.len()) };
-    framed(&FramedPage { title, side: None, main, changes: false }).into_string()
+    let place = NavPlace { boundary: (all.len() == 1).then_some(0), here: Some("Inbox") };
+    companion_page(place, &title, main, false)
 }
 
 fn table(title: &str, none: &str, rows: &[(usize, &str, &ProposalView)], now: Timestamp, pending: bool) -> Markup {
@@ -180,32 +220,6 @@ fn card(at: usize, name: &str, view: &ProposalView, now: Timestamp, pending: boo
             div.hint { code { (parameter_words(view).cut(MOST_WORDS).as_str()) } }
         }
     }
-}
-
-/// Returns the list of the steps of a boundary.
-pub(super) fn steps(name: &str, registry: &RegistryView) -> String {
-    let main = html! {
-        h1 { "Steps of " (plain(name)) }
-        @for drift in &registry.seal.drift { div.admonition role="note" { (plain(drift)) } }
-        p.hint { "Seal " (registry.seal.number) ", registry root " code { (registry.seal.registry_root.to_string()) } }
-        div.wide tabindex="0" role="region" aria-label="Steps" {
-            table {
-                thead { tr { th scope="col" { "Step" } th scope="col" { "Approvals" } th scope="col" { "Title" } th scope="col" { "Digest" } th scope="col" { "Here" } } }
-                tbody {
-                    @for step in &registry.steps {
-                        tr {
-                            th scope="row" { (plain(step.reference.as_str())) }
-                            td { (plain(&rules(&step.approvals))) }
-                            td { (plain(&step.title)) }
-                            td { code { (step.digest.to_string()) } }
-                            td { @match &step.unavailable { Some(why) => { "can't run: " (plain(why)) } None => { "can run" } } }
-                        }
-                    }
-                }
-            }
-        }
-    };
-    companion_page(&format!("Steps of {}", plain(name)), main, false)
 }
 
 /// Returns true if the page of the run changes by itself.

@@ -1,5 +1,6 @@
 //! Parts of a page.
 
+pub mod field_errors;
 pub mod frame;
 pub mod prose;
 pub mod screen_lines;

@@ -2,6 +2,8 @@
 // script. Text comes into the page only as text.
 "use strict";
 
+// Under the second address, each path of the program begins with its secret.
+const base = /^\/[0-9a-f]{32}(?=\/)/.exec(location.pathname)?.[0] ?? "";
 const live = document.getElementById("live");
 // Outputs that show their end after the next picture.
 const follows = new Set();
@@ -19,8 +21,8 @@ function find(step, selector) {
 
 // A form works once, so each form that was sent gets new hidden fields.
 async function renew(form) {
-  const path = new URL(form.action).pathname;
-  const fields = await (await fetch(`/fresh?path=${encodeURIComponent(path)}`)).json();
+  const path = new URL(form.action).pathname.slice(base.length);
+  const fields = await (await fetch(`${base}/fresh?path=${encodeURIComponent(path)}`)).json();
   for (const [name, value] of Object.entries(fields)) {
     const field = form.elements.namedItem(name) || form.appendChild(element("input", "", { type: "hidden", name }));
     field.value = value;
@@ -34,6 +36,8 @@ async function send(event) {
   const button = find(form, "button");
   button.disabled = true;
   const answer = await fetch(form.action, { method: "POST", body, redirect: "manual" });
+  // The answer is this page with the errors beside their fields. The form was not used, so it can be sent again.
+  if (answer.status === 422) return form.submit();
   if (answer.type !== "opaqueredirect") {
     const said = form.parentElement.querySelector(".state") || document.getElementById("said");
     said.textContent = "Not done: another step runs now, or the page is old. Load the page again.";
@@ -93,7 +97,7 @@ const show = {
     const row = element("div", "", { class: "row" });
     question.append(element("pre", event.text, { tabindex: "0" }), row);
     for (const [letter, words] of event.buttons) {
-      const form = element("form", "", { method: "post", action: `/answer/${event.number}/${letter}` });
+      const form = element("form", "", { method: "post", action: `${base}/answer/${event.number}/${letter}` });
       form.append(element("button", words, { type: "submit" }));
       await renew(form);
       row.append(form);
@@ -110,7 +114,7 @@ const show = {
     find(step, ".asks").replaceChildren();
     const link = ([path, words]) => {
       const item = element("li", "");
-      item.append(element("a", words, { href: path }));
+      item.append(element("a", words, { href: base + path }));
       return item;
     };
     find(step, ".files").replaceChildren(...event.files.map(link));
@@ -119,10 +123,12 @@ const show = {
 };
 
 function listen() {
-  const events = new EventSource(live.dataset.events || `/events?after=${live.dataset.after}`);
+  const events = new EventSource(live.dataset.events || `${base}/events?after=${live.dataset.after}`);
   events.onmessage = (message) => {
     const event = JSON.parse(message.data);
     if (event.page !== undefined && live.dataset.page && live.dataset.page !== String(event.page)) return;
+    // A page with errors is the answer to a form, which no reload may send again.
+    if (event.type === "reload" && live.dataset.page && location.pathname.includes("/run/")) return location.assign(`${base}/page/${live.dataset.page}/`);
     if (event.type === "reload") return location.reload();
     const session = document.getElementById("session");
     if (event.type === "session" && session) {

@@ -3,6 +3,9 @@
 //! The server listens on 127.0.0.1, and the host of its address has 128 random bits. A cookie ignores ports, so under
 //! `127.0.0.1` another server of this machine would get it. Under `*.localhost` browsers ask no name server (RFC 6761,
 //! section 6.3).
+//!
+//! A browser that does not know `*.localhost` uses the second address, on `127.0.0.1`. There is no cookie under this address:
+//! each path begins with 128 random bits.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -24,12 +27,25 @@ const COOKIE_NAME: &str = "countersign_pages";
 pub struct Door {
     /// Host with its port, as the browser sends it.
     host: String,
+    /// Host of the second address.
+    second_host: String,
+    /// Beginning of all paths of the second address.
+    prefix: String,
     /// Value of the cookie.
     cookie: String,
     /// Key of the seals in forms.
     form_key: [u8; 32],
     /// Secret of the link, until somebody uses it.
     link: Mutex<Option<String>>,
+}
+
+/// The address under which a request came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum WayIn {
+    /// The host with random bits. A cookie lets the browser in.
+    Named,
+    /// The second address. The beginning of the path lets the browser in.
+    Numbered,
 }
 
 fn random<const N: usize>() -> io::Result<[u8; N]> {
@@ -45,9 +61,11 @@ impl Door {
     /// Returns an error if the port is taken.
     pub async fn open(port: u16) -> io::Result<(Self, TcpListener)> {
         let listener = TcpListener::bind(("127.0.0.1", port)).await?;
-        let host = format!("{}.localhost:{}", hex(&random::<16>()?), listener.local_addr()?.port());
+        let port = listener.local_addr()?.port();
         let door = Self {
-            host,
+            host: format!("{}.localhost:{port}", hex(&random::<16>()?)),
+            second_host: format!("127.0.0.1:{port}"),
+            prefix: format!("/{}", hex(&random::<16>()?)),
             cookie: hex(&random::<32>()?),
             form_key: random()?,
             link: Mutex::new(Some(hex(&random::<16>()?))),
@@ -55,17 +73,28 @@ impl Door {
         Ok((door, listener))
     }
 
-    /// Returns the origin of the pages, for example `http://….localhost:4000`.
-    #[must_use]
-    pub fn origin(&self) -> String {
-        format!("http://{}", self.host)
-    }
-
     /// Returns the address that lets a browser in, until it was used once.
     #[must_use]
     pub fn link(&self) -> Option<String> {
+        self.link_under(WayIn::Named)
+    }
+
+    /// Returns the same for a browser that does not know `*.localhost`. One use of either address is the only use.
+    #[must_use]
+    pub fn second_link(&self) -> Option<String> {
+        self.link_under(WayIn::Numbered)
+    }
+
+    fn link_under(&self, way: WayIn) -> Option<String> {
         let link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
-        link.as_ref().map(|secret| format!("{}/enter/{secret}", self.origin()))
+        link.as_ref().map(|secret| format!("http://{}/enter/{secret}", self.host_of(way)))
+    }
+
+    fn host_of(&self, way: WayIn) -> &str {
+        match way {
+            WayIn::Named => &self.host,
+            WayIn::Numbered => &self.second_host,
+        }
     }
 
     /// Writes a file that only this person can read, and that leads a browser to the link. The argument list of a
@@ -74,36 +103,58 @@ impl Door {
     /// # Errors
     /// Returns an error if the file can't be written, or if the link was used.
     pub fn write_link(&self, directory: &Path) -> io::Result<PathBuf> {
-        let link = self.link().ok_or_else(|| io::Error::other("the link was used"))?;
+        let used = || io::Error::other("the link was used");
+        let (link, second) = (self.link().ok_or_else(used)?, self.second_link().ok_or_else(used)?);
         let path = directory.join("open.html");
         let page = html! {
             (DOCTYPE)
-            html { head { meta charset="utf-8"; meta http-equiv="refresh" content=(format!("0;url={link}")); } body { a href=(link) { "Open the pages" } } }
+            html { head { meta charset="utf-8"; meta http-equiv="refresh" content=(format!("0;url={link}")); } body { p { a href=(link) { "Open the pages" } } p { a href=(second) { "Open the pages in a browser that can't find the server" } } } }
         };
         let mut file = File::options().write(true).create_new(true).mode(0o600).open(&path)?;
         file.write_all(page.into_string().as_bytes())?;
         Ok(path)
     }
 
-    /// Takes the secret of a link, and returns the cookie that lets the browser in.
-    pub(super) fn enter(&self, secret: &str) -> Option<HeaderValue> {
+    /// Takes the secret of a link. Returns the first path behind this address, with the cookie that lets the browser in.
+    pub(super) fn enter(&self, secret: &str, way: WayIn) -> Option<(String, Option<HeaderValue>)> {
         let mut link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
         if !link.as_ref().is_some_and(|own| equal(own, secret)) {
             return None;
         }
         *link = None;
-        HeaderValue::from_str(&format!("{COOKIE_NAME}={}; Path=/; HttpOnly; SameSite=Strict", self.cookie)).ok()
+        match way {
+            WayIn::Named => {
+                let cookie = format!("{COOKIE_NAME}={}; Path=/; HttpOnly; SameSite=Strict", self.cookie);
+                Some(("/".to_owned(), Some(HeaderValue::from_str(&cookie).ok()?)))
+            }
+            WayIn::Numbered => Some((format!("{}/", self.prefix), None)),
+        }
     }
 
-    /// Returns true if a request has the exact host of this server.
-    pub(super) fn is_host(&self, headers: &HeaderMap) -> bool {
+    /// Returns the address under which a request came, or `None` if it names another host.
+    pub(super) fn way_of(&self, headers: &HeaderMap) -> Option<WayIn> {
         let mut hosts = headers.get_all(axum::http::header::HOST).iter();
-        hosts.next().is_some_and(|host| host.as_bytes() == self.host.as_bytes()) && hosts.next().is_none()
+        let (host, more) = (hosts.next()?, hosts.next());
+        [WayIn::Named, WayIn::Numbered]
+            .into_iter()
+            .find(|way| more.is_none() && host.as_bytes() == self.host_of(*way).as_bytes())
     }
 
-    /// Returns true if a request comes from one of the pages.
-    pub(super) fn is_origin(&self, headers: &HeaderMap) -> bool {
-        headers.get(axum::http::header::ORIGIN).is_some_and(|origin| origin.as_bytes() == self.origin().as_bytes())
+    /// Returns true if a request comes from one of the pages under this address.
+    pub(super) fn is_origin(&self, headers: &HeaderMap, way: WayIn) -> bool {
+        let own = format!("http://{}", self.host_of(way));
+        headers.get(axum::http::header::ORIGIN).is_some_and(|origin| origin.as_bytes() == own.as_bytes())
+    }
+
+    /// Returns the beginning of all paths of the second address.
+    pub(super) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// Returns the rest of a path of the second address, or `None` if the path does not begin with the secret.
+    pub(super) fn below_prefix<'p>(&self, path: &'p str) -> Option<&'p str> {
+        let (first, rest) = path.split_at_checked(self.prefix.len())?;
+        (equal(&self.prefix, first) && rest.starts_with('/')).then_some(rest)
     }
 
     /// Returns true if a request has the cookie.
@@ -147,13 +198,25 @@ mod tests {
         let (door, _listener) = Door::open(0).await.expect("a port");
         let link = door.link().expect("a link");
         let secret = link.rsplit('/').next().expect("a secret").to_owned();
-        assert!(door.enter("other").is_none());
-        let cookie = door.enter(&secret).expect("a cookie");
-        assert!(door.enter(&secret).is_none() && door.link().is_none());
+        assert!(door.enter("other", WayIn::Named).is_none());
+        let (path, cookie) = door.enter(&secret, WayIn::Named).expect("the way in");
+        let cookie = cookie.expect("a cookie");
+        assert!(path == "/" && door.enter(&secret, WayIn::Numbered).is_none());
+        assert!(door.link().is_none() && door.second_link().is_none());
         let pair = cookie.to_str().expect("text").split(';').next().expect("a pair").to_owned();
         assert!(door.has_cookie(&headers(&[("cookie", &pair)])));
         assert!(!door.has_cookie(&headers(&[("cookie", &format!("{pair}; {pair}"))])), "two cookies of the name");
         assert!(!door.has_cookie(&headers(&[("cookie", "countersign_pages=")])));
+    }
+
+    #[tokio::test]
+    async fn only_the_whole_secret_opens_a_path_of_the_second_address() {
+        let (door, _listener) = Door::open(0).await.expect("a port");
+        let prefix = door.prefix().to_owned();
+        assert_eq!(door.below_prefix(&format!("{prefix}/b/0/log")), Some("/b/0/log"));
+        for path in ["/", "", "/é", &prefix, &prefix[..20], &format!("{prefix}a/"), &format!("/{}/", "0".repeat(32))] {
+            assert_eq!(door.below_prefix(path), None, "{path}");
+        }
     }
 
     #[tokio::test]

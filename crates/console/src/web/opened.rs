@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use client::terminal::exit::{CommandFailure, Exit};
@@ -20,6 +21,13 @@ pub struct OpenOptions {
     /// Port of 127.0.0.1. The default is a free port
     #[arg(long, default_value_t = 0, hide_default_value = true)]
     pub port: u16,
+    /// Time after which the terminal says what to do if no browser came, in seconds
+    #[arg(long = "patience", default_value = "10", value_parser = seconds, hide = true)]
+    pub patience: Duration,
+}
+
+fn seconds(text: &str) -> Result<Duration, std::num::ParseIntError> {
+    text.trim_end_matches('s').parse().map(Duration::from_secs)
 }
 
 /// Serves the pages that `pages` makes for a door. The function runs in the runtime of the server.
@@ -47,6 +55,16 @@ pub fn serve_pages(
         if let Err(error) = &file {
             terminal.say(&format!("note: the browser can't be started ({error}): open the address yourself"));
         }
+        let (waits, tells) = (door.clone(), terminal.clone());
+        tokio::spawn(async move {
+            tokio::time::sleep(options.patience).await;
+            if let Some(second) = waits.second_link() {
+                tells.say(&format!(
+                    "no browser has opened the address. If the browser says that it can't find the server, it does not \
+                     know that *.localhost is this machine. Then open this address, which works once too: {second}"
+                ));
+            }
+        });
         let served = serve(listener, door.clone(), pages(door), std::future::pending()).await;
         drop(file);
         served.map_err(|error| failed("the server of the pages ended", error))

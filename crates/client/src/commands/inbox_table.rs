@@ -1,0 +1,204 @@
+//! The table of the inbox: one line for each proposal.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::commands::clock::now;
+use crate::review::line::{LineWeight, RemarkSeverity};
+use crate::review::remarks;
+use crate::review::script_places::ScriptPlaces;
+use crate::review::value_words::plain_or_quoted;
+use crate::terminal::field_paths::leaves;
+use crate::terminal::printable_text::PrintableText;
+use documents::record::authorization::Authorization;
+use documents::record::document::Statement;
+use documents::record::envelope::Base64;
+use documents::record::validity::Timestamp;
+use wire::api::view::ProposalView;
+
+/// Returns the last digits of an id, which name a proposal at the command line.
+pub(super) fn ending(view: &ProposalView) -> &str {
+    end_of(view, ENDING)
+}
+
+fn end_of(view: &ProposalView, length: usize) -> &str {
+    view.id.as_str().get(view.id.as_str().len().saturating_sub(length)..).unwrap_or_default()
+}
+
+/// Minimum number of last digits that the commands accept instead of a whole id.
+const ENDING: usize = 6;
+
+/// Table with one line for each proposal, as wide as the terminal. Dots mark a cell that was cut.
+pub(super) struct InboxTable {
+    /// Number of last digits that make every id in the table unique.
+    ending: usize,
+    widths: [usize; COLUMNS],
+}
+
+const COLUMNS: usize = 7;
+const HEADING: [&str; COLUMNS] = ["ID", "STEP", "WITH", "BY", "SIGNED", "LEFT", "!"];
+/// Pairs of a column and its smallest width, in the order in which columns shrink in a narrow terminal. Width 0 removes
+/// the column. The last column shows the most important remark, so it shrinks last and keeps at least its warning sign.
+const GIVE_WAY: [(usize, usize); 7] = [(2, 16), (2, 9), (3, 6), (1, 12), (3, 0), (2, 4), (6, 1)];
+
+impl InboxTable {
+    /// Returns the table of these proposals for a terminal of this width.
+    pub(super) fn of(views: &[ProposalView], width: usize) -> Self {
+        let unique = |length: &usize| {
+            let ends: BTreeSet<&str> = views.iter().map(|view| end_of(view, *length)).collect();
+            ends.len() == views.len()
+        };
+        let ending = (ENDING..).find(|length| *length >= 36 || unique(length)).unwrap_or(ENDING);
+        let mut table = Self { ending, widths: HEADING.map(str::len) };
+        for view in views {
+            for (width, cell) in table.widths.iter_mut().zip(table_cells(view, ending)) {
+                *width = (*width).max(cell.as_str().len());
+            }
+        }
+        for (column, least) in GIVE_WAY {
+            let shown = table.widths.iter().filter(|width| **width > 0).count();
+            let all = table.widths.iter().sum::<usize>() + 2 * (shown - 1);
+            if all <= width {
+                break;
+            }
+            if least == 0 {
+                table.widths[column] = 0;
+                continue;
+            }
+            let spare = table.widths[column].saturating_sub(least.max(HEADING[column].len()));
+            let less = if column == COLUMNS - 1 { spare } else { all.saturating_sub(width).min(spare) };
+            table.widths[column] -= less;
+        }
+        table
+    }
+
+    pub(super) fn heading(&self) -> String {
+        self.line(HEADING.map(PrintableText::words))
+    }
+
+    pub(super) fn row(&self, view: &ProposalView) -> String {
+        self.line(table_cells(view, self.ending))
+    }
+
+    fn line(&self, cells: [PrintableText; COLUMNS]) -> String {
+        let mut line = String::new();
+        for (cell, width) in cells.iter().zip(self.widths).filter(|(_, width)| *width > 0) {
+            // In a column with a width of 1, only the warning sign fits.
+            let cell = if width == 1 {
+                cell.as_str().get(..1).unwrap_or_default().to_owned()
+            } else {
+                cell.cut(width).as_str().to_owned()
+            };
+            line.push_str(&format!("{cell:<width$}  "));
+        }
+        line.trim_end().to_owned()
+    }
+}
+
+/// Returns the parameters of a proposal in one line.
+#[must_use]
+pub fn parameter_words(view: &ProposalView) -> PrintableText {
+    let mut found = Vec::new();
+    leaves(&view.params, String::new(), &mut found);
+    let found = found.iter().filter(|(path, _)| !path.is_empty());
+    let params =
+        found.map(|(path, value)| PrintableText::text(path.trim_start_matches('.')).and("=").then(&value_of(value)));
+    PrintableText::joined(params, " ")
+}
+
+/// Returns the time that is left until the proposal expires, in words.
+#[must_use]
+pub fn time_left(view: &ProposalView, now: Timestamp) -> String {
+    match (view.expires_at.unix() - now.unix()).max(0) {
+        left @ 0..60 => format!("{left} s"),
+        left @ 60..7200 => format!("{} min", left / 60),
+        left => format!("{} h", left / 3600),
+    }
+}
+
+fn table_cells(view: &ProposalView, ending: usize) -> [PrintableText; COLUMNS] {
+    [
+        PrintableText::text(end_of(view, ending)),
+        PrintableText::text(view.step.as_str()),
+        parameter_words(view),
+        PrintableText::text(view.proposer.as_str()),
+        PrintableText::text(&format!("{} of {}", view.approvals.have, view.approvals.required)),
+        PrintableText::text(&time_left(view, now())),
+        heaviest(view),
+    ]
+}
+
+fn value_of(value: &Value) -> PrintableText {
+    match value {
+        Value::String(text) => plain_or_quoted(text),
+        other => PrintableText::value(other),
+    }
+}
+
+/// Returns the most important remark that the signed bytes alone justify. A full review also uses other documents.
+#[must_use]
+pub fn heaviest(view: &ProposalView) -> PrintableText {
+    let payload = Base64::Strict.decode("/payload", &view.payload).ok();
+    let signed = payload.and_then(|payload| Statement::<Authorization>::from_payload(&payload).ok());
+    let Some(signed) = signed else { return PrintableText::words("! unreadable") };
+    let remarks = remarks::of_statement(&signed.predicate, None, &[], &ScriptPlaces::default());
+    let unknown = view.unknown_end.as_ref().map(|_| RemarkSeverity::UnknownEnd);
+    let heaviest = remarks.iter().filter_map(|line| match line.weight {
+        LineWeight::Remark(heaviness) => Some(heaviness),
+        LineWeight::Always => None,
+    });
+    heaviest
+        .chain(unknown)
+        .min()
+        .map_or(PrintableText::default(), |heaviness| PrintableText::words("! ").and(heaviness.word()))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// Returns a pending proposal with these signatures.
+    pub(in crate::commands) fn view(missing: &[&str], approvers: &[&str], excluded: &[&str]) -> ProposalView {
+        let digest = format!("sha256:{}", "0".repeat(64));
+        serde_json::from_value(json!({
+            "id": "prp_019aa0b0-5c00-7000-8000-000000000001", "status": "pending", "next": [], "step": "a:b",
+            "step_digest": digest, "params": {}, "params_digest": digest, "proposer": "agent", "reason": "",
+            "digest": digest, "payload": "", "created_at": "2026-11-20T09:30:00Z", "expires_at": "2026-11-20T10:30:00Z",
+            "approvals": {"rules": [], "required": 2, "have": 0, "approvers": approvers, "missing": missing, "excluded": excluded},
+        }))
+        .expect("a view")
+    }
+
+    #[test]
+    fn the_inbox_has_one_line_for_each_proposal_and_fits_the_terminal() {
+        let mut one = view(&["ops"], &[], &[]);
+        one.params = json!({"name": "shop", "release": "2026-11-20 candidate 4", "zone": "eu\u{202e}"});
+        let mut two = view(&["ops"], &["bob"], &[]);
+        two.id = "prp_019aa0b0-5c00-7000-8000-000001000001".parse().expect("id");
+        let views = [one, two];
+        let lines = |width: usize| {
+            let table = InboxTable::of(&views, width);
+            [table.heading(), table.row(&views[0]), table.row(&views[1])]
+        };
+        for width in [48, 60, 80, 140] {
+            for line in lines(width) {
+                assert!(line.len() <= width, "{width}: {line}");
+                assert!(line.bytes().all(|c| (0x20..0x7f).contains(&c)), "{line}");
+            }
+        }
+        let [heading, first, second] = lines(140);
+        assert!(heading.starts_with("ID ") && heading.ends_with('!'), "{heading}");
+        assert!(first.contains(r#"name=shop release="2026-11-20 candidate 4" zone="eu\u{202e}""#), "{first}");
+        assert!(first.contains("  agent  0 of 2 ") && first.contains("! unreadable"), "{first}");
+        assert!(first.starts_with("0000001 ") && second.starts_with("1000001 "), "{first}\n{second}");
+        let narrow = &lines(60)[1];
+        assert!(narrow.contains("  name=sh") && narrow.contains("...  agent"), "{narrow}");
+        assert!(narrow.ends_with("  ! unreadable"), "{narrow}");
+        // In a narrow terminal, the column of the proposer shrinks before the last column.
+        let [heading, first, _] = lines(48);
+        assert!(!heading.contains("BY") && first.contains("  0 of 2 ") && first.ends_with("  ! unreadable"), "{first}");
+    }
+}

@@ -1,0 +1,102 @@
+//! The requests for the pages of one boundary: its steps, sessions, ended proposals, and the head of its log.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Form, Path, Query, State};
+use axum::response::{Html, IntoResponse as _, Redirect, Response};
+use axum::routing::{get, post};
+use client::remote::client::Client;
+use client::terminal::exit::CommandFailure;
+use documents::record::extension_names::SessionId;
+use documents::record::ident::ProposalId;
+use maud::html;
+use wire::api::registry_view::RegistryView;
+use wire::api::view::{ProposalList, SessionList, SessionView};
+
+use crate::companion::boundary_views::{SessionForms, log, receipts, sessions, steps, unread_advice};
+use crate::companion::reached::ReachedBoundary;
+use crate::companion::requests::{Answer, Companion, Sent, Shared, either, failed};
+use crate::companion::views::NavPlace;
+
+/// Number of proposals that one page of receipts reads.
+const ON_PAGE: usize = 50;
+
+/// Returns the routes. Only `end` changes something, and no route uses a key to sign a statement.
+pub(super) fn routes() -> Router<Arc<Companion>> {
+    Router::new()
+        .route("/b/{at}/steps", get(list_steps))
+        .route("/b/{at}/sessions", get(list_sessions))
+        .route("/b/{at}/end/{id}", post(end_session))
+        .route("/b/{at}/receipts", get(list_receipts))
+        .route("/b/{at}/log", get(show_log))
+}
+
+/// Reads what a page shows, and makes the page. A page that can't be read says why, and what its reader needs.
+async fn shown<T: Send + 'static>(
+    own: &Companion,
+    at: usize,
+    section: &'static str,
+    read: impl FnOnce(&ReachedBoundary, &Client) -> Result<T, CommandFailure> + Send + 'static,
+    page: impl FnOnce(&str, &T) -> String,
+) -> Response {
+    let answer: Answer<Response> = async {
+        let place = own.place(at)?;
+        let found = place.read(read).await.map_err(|failure| {
+            let title = format!("{section} of {}: not read", place.shown_name());
+            failed(NavPlace::section(at, section), &title, &failure, unread_advice(&failure))
+        })?;
+        Ok(Html(page(&place.shown_name(), &found)).into_response())
+    }
+    .await;
+    either(answer)
+}
+
+async fn list_steps(State(own): Shared, Path(at): Path<usize>) -> Response {
+    let read = |_: &ReachedBoundary, client: &Client| client.get::<RegistryView>("/v1/registry");
+    shown(&own, at, "Steps", read, |name, found| steps(at, name, found)).await
+}
+
+async fn list_sessions(State(own): Shared, Path(at): Path<usize>) -> Response {
+    let read = |_: &ReachedBoundary, client: &Client| client.get::<SessionList>("/v1/sessions");
+    let forms = SessionForms { door: &own.door, numbers: &own.forms };
+    shown(&own, at, "Sessions", read, |name, found| sessions(at, name, &found.sessions, forms)).await
+}
+
+async fn list_receipts(
+    State(own): Shared,
+    Path(at): Path<usize>,
+    Query(query): Query<BTreeMap<String, String>>,
+) -> Response {
+    let from = query.get("from").and_then(|text| text.parse::<ProposalId>().ok());
+    let cursor = from.as_ref().map(|from| format!("&cursor={from}")).unwrap_or_default();
+    let read = move |_: &ReachedBoundary, client: &Client| {
+        client.get::<ProposalList>(&format!("/v1/proposals?limit={ON_PAGE}{cursor}"))
+    };
+    shown(&own, at, "Receipts", read, |name, found| receipts(at, name, found, from.is_some())).await
+}
+
+async fn show_log(State(own): Shared, Path(at): Path<usize>) -> Response {
+    let read = |place: &ReachedBoundary, client: &Client| {
+        let (_, roster) = place.roster(client)?;
+        place.hashes.check(&place.trust.rosters()?, roster.trusted(), client)
+    };
+    shown(&own, at, "Log", read, |name, head| log(at, name, head)).await
+}
+
+async fn end_session(State(own): Shared, Path((at, id)): Path<(usize, SessionId)>, Form(sent): Sent) -> Response {
+    either(end_once(&own, at, id, sent).await)
+}
+
+async fn end_once(own: &Arc<Companion>, at: usize, id: SessionId, sent: BTreeMap<String, String>) -> Answer<Response> {
+    let place = own.place(at)?;
+    own.take(&format!("/b/{at}/end/{id}"), &sent)?;
+    let done = place.act(move |_, client| client.post_nothing::<SessionView>(&format!("/v1/sessions/{id}/end")));
+    let back = format!("/b/{at}/sessions");
+    done.await.map_err(|failure| {
+        let way = html! { p { a href=(back) { "Back to the sessions" } } };
+        failed(NavPlace::section(at, "Sessions"), "The session was not ended", &failure, way)
+    })?;
+    Ok(Redirect::to(&back).into_response())
+}

@@ -1,0 +1,167 @@
+//! The markup of the pages of one boundary: its steps, sessions, ended proposals, and the head of its log.
+
+use client::commands::registry::printed::rules;
+use client::terminal::exit::{CommandFailure, Exit};
+use documents::record::code::Code;
+use documents::record::ident::ProposalId;
+use maud::{Markup, html};
+use wire::api::registry_view::RegistryView;
+use wire::api::view::{ProposalList, SessionView};
+
+use crate::companion::log_head::CheckedHead;
+use crate::companion::views::{NavPlace, companion_page, hidden, id_end, path_of, plain, standing_words};
+use crate::web::door::Door;
+use crate::web::one_use::OpenForms;
+
+/// Seals and numbers of the forms that end sessions.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SessionForms<'a> {
+    /// Seals of the forms.
+    pub(super) door: &'a Door,
+    /// Numbers of the forms.
+    pub(super) numbers: &'a OpenForms,
+}
+
+/// Returns the list of the steps of a boundary.
+pub(super) fn steps(at: usize, name: &str, registry: &RegistryView) -> String {
+    let main = html! {
+        h1 { "Steps of " (plain(name)) }
+        @for drift in &registry.seal.drift { div.admonition role="note" { (plain(drift)) } }
+        p.hint { "Seal " (registry.seal.number) ", registry root " code { (registry.seal.registry_root.to_string()) } }
+        @if registry.steps.is_empty() { p { "The boundary has no step that you may see." } }
+        div.wide tabindex="0" role="region" aria-label="Steps" {
+            table {
+                thead { tr { th scope="col" { "Step" } th scope="col" { "Approvals" } th scope="col" { "Title" } th scope="col" { "Digest" } th scope="col" { "Here" } } }
+                tbody {
+                    @for step in &registry.steps {
+                        tr {
+                            th scope="row" { (plain(step.reference.as_str())) }
+                            td { (plain(&rules(&step.approvals))) }
+                            td { (plain(&step.title)) }
+                            td { code { (step.digest.to_string()) } }
+                            td { @match &step.unavailable { Some(why) => { "can't run: " (plain(why)) } None => { "can run" } } }
+                        }
+                    }
+                }
+            }
+        }
+    };
+    companion_page(NavPlace::section(at, "Steps"), &format!("Steps of {}", plain(name)), main, false)
+}
+
+/// Returns the list of the sessions of a boundary.
+pub(super) fn sessions(at: usize, name: &str, found: &[SessionView], forms: SessionForms<'_>) -> String {
+    let run = |id: &ProposalId, words: &str| html! { a href=(format!("/b/{at}/run/{id}")) { (plain(words)) } };
+    let main = html! {
+        h1 { "Sessions of " (plain(name)) }
+        @if found.is_empty() {
+            p { "No session is open. A session carries variables, the directory and files from run to run, and ends after 30 minutes without a run." }
+        }
+        ul.cards {
+            @for one in found {
+                li {
+                    strong { (plain(&one.runbook)) } ", owner " (plain(one.creator.as_str())) ", "
+                    @match &one.running {
+                        Some(id) => { "a step runs: " (run(id, id.as_str())) }
+                        None => { "ends in " (one.idle_left_s.div_ceil(60)) " min without a run" }
+                    }
+                    div.hint { code { (one.id.as_str()) } ", since " (one.created_at.to_string()) }
+                    div.hint { "State " code { (one.state.to_string()) } }
+                    @if !one.variables.is_empty() { div.hint { "Variables: " (plain(&one.variables.join(" "))) } }
+                    details {
+                        summary { (one.run_count) " runs" }
+                        @if one.run_count > one.runs.len() as u64 { p { "The boundary lists the last " (one.runs.len()) "." } }
+                        ul { @for one in one.runs.iter().rev() { li { (one.at.to_string()) " " (run(&one.proposal, one.step.as_str())) } } }
+                    }
+                    @let path = format!("/b/{at}/end/{}", one.id);
+                    form method="post" action=(path) {
+                        (hidden(forms.door, &path, &forms.numbers.issue(), one.id.as_str()))
+                        button type="submit" aria-label=(format!("End the session {}", one.id)) { "End this session" }
+                    }
+                }
+            }
+        }
+        @if !found.is_empty() { p.hint { "A session that ends loses its variables and files. Only its owner can end it, with the permission " code { "propose" } "." } }
+    };
+    companion_page(NavPlace::section(at, "Sessions"), &format!("Sessions of {}", plain(name)), main, false)
+}
+
+/// Returns one page of the ended proposals of a boundary. `later` is true if newer proposals are on another page.
+pub(super) fn receipts(at: usize, name: &str, found: &ProposalList, later: bool) -> String {
+    let ended: Vec<_> = found.proposals.iter().filter(|view| view.status.has_ended()).collect();
+    let older = found.cursor.as_deref().and_then(|cursor| cursor.parse::<ProposalId>().ok());
+    let main = html! {
+        h1 { "Receipts of " (plain(name)) }
+        p.hint { "Ended proposals, the newest proposal first. The outcomes are the boundary's word: open a run to verify its receipt on this machine." }
+        @if ended.is_empty() {
+            p { @if older.is_some() { "No proposal of this page has ended." } @else { "No proposal that you may see has ended." } }
+        }
+        ul.cards {
+            @for view in ended {
+                li {
+                    a.strong href=(path_of("run", at, view)) { (plain(view.step.as_str())) " …" (id_end(view)) }
+                    ", for " (plain(view.proposer.as_str())) ": " (standing_words(view))
+                    div.hint {
+                        @if let Some(ended) = view.ended_at { (ended.to_string()) ", " }
+                        @if view.receipt.is_some() { "with a receipt" } @else { "without a receipt, because nothing ran" }
+                    }
+                }
+            }
+        }
+        div.row role="navigation" aria-label="Older and newer proposals" {
+            @if later { a href=(format!("/b/{at}/receipts")) { "The newest proposals" } }
+            @if let Some(from) = older { a href=(format!("/b/{at}/receipts?from={from}")) { "Older proposals" } }
+        }
+    };
+    companion_page(NavPlace::section(at, "Receipts"), &format!("Receipts of {}", plain(name)), main, false)
+}
+
+/// Returns the head of the log, and what was verified here.
+pub(super) fn log(at: usize, name: &str, head: &CheckedHead) -> String {
+    let main = html! {
+        h1 { "Log of " (plain(name)) }
+        dl.pairs {
+            dt { "Log" } dd { code { (plain(&head.checkpoint.origin)) } }
+            dt { "Entries" } dd { (head.checkpoint.size) }
+            dt { "Root" } dd { code { (head.root()) } }
+            dt { "Signature" } dd {
+                @match head.roster {
+                    Some(version) => { strong.good { "Verified on this machine" } ": a key of this boundary in version " (version) " of the roster that you trust" }
+                    None => { strong.bad { "Not verified" } ": you trust no roster for this boundary" }
+                }
+                @if head.more_signatures > 0 { "; " (head.more_signatures) " more signature lines, not checked here" }
+            }
+            dt { "Consistency" } dd {
+                @match head.before {
+                    0 => { "Nothing to compare: this is the first head that this program has seen. Its entries have this root." }
+                    before => { strong.good { "Consistent" } " with the head of " (before) " entries, the newest that this program had verified" }
+                }
+            }
+        }
+        h2 { "The signed head" }
+        pre.wrapped tabindex="0" aria-label="The signed head" { (plain_lines(&head.note)) }
+        p { "The page compares heads only until the program ends, and checks no entry. To keep a head, to copy the log and to check each entry, use these commands:" }
+        ul {
+            li { code { "countersign log checkpoint" } }
+            li { code { "countersign log export mirror/" } }
+            li { code { "countersign audit mirror/" } }
+        }
+    };
+    companion_page(NavPlace::section(at, "Log"), &format!("Log of {}", plain(name)), main, false)
+}
+
+fn plain_lines(text: &str) -> String {
+    text.lines().map(plain).collect::<Vec<_>>().join("\n")
+}
+
+/// Returns what a person can do if a page of a boundary can't be read.
+pub(super) fn unread_advice(failure: &CommandFailure) -> Markup {
+    let refused = [Code::Forbidden, Code::Unauthenticated].iter().any(|code| failure.has_code(*code));
+    html! {
+        @if refused {
+            p { "This page needs the permission " code { "read" } " for all steps. The key of an approver has it. A token has it if an operator made it with " code { "--scope read" } "." }
+        } @else if failure.exit == Exit::Unreachable {
+            p { "The boundary did not give a usable answer. Load this page again, or ask the operator of the boundary. Nothing was changed." }
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! The signed head of a boundary's log. Each new head must continue the newest head that was verified here before.
+
+use std::sync::{Mutex, PoisonError};
+
+use client::home::trusted_rosters::ChosenTrust;
+use client::remote::client::Client;
+use client::remote::export::export;
+use client::remote::log_source::LogSource;
+use client::terminal::exit::{CommandFailure, Exit};
+use client::terminal::streams::Terminal;
+use documents::crypto::note::Note;
+use documents::record::checkpoint::Checkpoint;
+use judgement::trust::chain::Pinned;
+use judgement::trust::trusted_roster::TrustedRoster;
+use tempfile::TempDir;
+
+/// The hashes of a log up to the newest verified head, as `countersign log export --hashes` writes them. The directory is
+/// deleted with the program.
+#[derive(Debug, Default)]
+pub(super) struct VerifiedHashes(Mutex<Option<TempDir>>);
+
+/// A head that was checked on this machine.
+#[derive(Debug)]
+pub(super) struct CheckedHead {
+    /// The head.
+    pub(super) checkpoint: Checkpoint,
+    /// The head with its signature lines.
+    pub(super) note: String,
+    /// Number of entries of the head before, or 0 for the first head.
+    pub(super) before: u64,
+    /// Version of the trusted roster whose key signed the head. `None` without a trusted roster.
+    pub(super) roster: Option<u64>,
+    /// Number of further signature lines, which nobody checked here.
+    pub(super) more_signatures: usize,
+}
+
+impl CheckedHead {
+    /// Returns the root hash as the head writes it.
+    pub(super) fn root(&self) -> String {
+        self.checkpoint.body().lines().nth(2).unwrap_or_default().to_owned()
+    }
+}
+
+impl VerifiedHashes {
+    /// Reads the head and the hashes of the new entries, as `countersign log export --hashes` does. Checks the signature with
+    /// the newest trusted roster.
+    ///
+    /// # Errors
+    /// Returns an error if the boundary can't be read, if the head has no valid signature, or if the log does not continue
+    /// the log that was verified before.
+    pub(super) fn check(
+        &self,
+        chosen: &[ChosenTrust],
+        trusted: Option<&TrustedRoster>,
+        client: &Client,
+    ) -> Result<CheckedHead, CommandFailure> {
+        // A copy of hashes names no roster, so the export needs the roster itself, also if the person pinned a digest.
+        let pinned = chosen.first().zip(trusted).map(|(from, roster)| {
+            let pinned = Pinned::Roster(Box::new(roster.clone()));
+            ChosenTrust { pinned, ..from.clone() }
+        });
+        let pinned: Vec<ChosenTrust> = pinned.into_iter().collect();
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let unkept = |error: std::io::Error| {
+            CommandFailure::usage(format!("the directory for the hashes of the log can't be made: {error}"))
+        };
+        let directory = match &mut *kept {
+            Some(directory) => directory,
+            none => none.insert(tempfile::tempdir().map_err(unkept)?),
+        };
+        let served = LogSource::Served(Box::new(client.clone()));
+        let done = export(&served, directory.path(), true, &pinned, &Terminal::new(true))?;
+        let unread =
+            |why: String| CommandFailure::new(Exit::CheckSaidNo, format!("the head of the log can't be read: {why}"));
+        let note = LogSource::Directory(directory.path().to_owned()).head()?;
+        let note = note.ok_or_else(|| unread("it is missing".to_owned()))?;
+        drop(kept);
+        let parsed = Note::parse(&note).map_err(|error| unread(error.to_string()))?;
+        let checkpoint = Checkpoint::parse(parsed.unverified_text()).map_err(|error| unread(error.to_string()))?;
+        let (roster, more_signatures) = (trusted.map(|roster| roster.version()), parsed.signatures().len());
+        let more_signatures = more_signatures - usize::from(roster.is_some());
+        Ok(CheckedHead { checkpoint, note, before: done.before, roster, more_signatures })
+    }
+}

@@ -1,0 +1,174 @@
+//! The pages of one boundary in the companion: its sessions, its ended proposals, and the head of its log.
+
+use std::sync::atomic::Ordering;
+
+use serde_json::json;
+
+use crate::companion::{LyingBoundary, open, open_at, page_until, person, review_path};
+use crate::support::pages::{Pages, form_of};
+use crate::support::people::{alice, mallory};
+use crate::support::{POLICY, SMALL, World, id_of, runbook};
+
+fn world_with_session() -> (World, String) {
+    let world = World::with(|setup| {
+        setup.policy = POLICY.to_owned();
+        setup.runbook("s.md", runbook(SMALL, &[("go session=write", "export A_NAME=secret-value")]));
+    });
+    let session = world.wire.post("/v1/sessions", &world.agent, &json!({"runbook": "s"})).ok(201);
+    let session = session["id"].as_str().expect("an id").to_owned();
+    (world, session)
+}
+
+/// A companion with the token of the agent, whose key is in no roster.
+fn agents_pages(world: &World) -> Pages {
+    let mut command = person(world, &mallory(), &["console", "--url", &world.wire.url]);
+    command.env("COUNTERSIGN_TOKEN", &world.agent);
+    Pages::start(command)
+}
+
+#[test]
+fn each_page_leads_to_every_page_of_its_boundary() {
+    let world = World::new();
+    let proposal = world.propose("plain:true", json!({}));
+    let pages = open(&world, &alice());
+    for (path, here) in [
+        ("/", "Inbox"),
+        ("/b/0/steps", "Steps"),
+        ("/b/0/sessions", "Sessions"),
+        ("/b/0/receipts", "Receipts"),
+        ("/b/0/log", "Log"),
+        (&review_path(&proposal), ""),
+        (&format!("/b/0/run/{}", id_of(&proposal)), ""),
+    ] {
+        let page = pages.get(path);
+        assert_eq!(page.status, 200, "{path}: {}", page.body);
+        for link in ["/", "/b/0/steps", "/b/0/sessions", "/b/0/receipts", "/b/0/log"] {
+            assert!(page.body.contains(&format!("<a href=\"{link}\"")), "{path}: no link to {link}: {}", page.body);
+        }
+        let current: Vec<_> = page.body.split("aria-current=\"page\">").skip(1).collect();
+        assert!(current.iter().all(|rest| rest.starts_with(&format!("{here}<"))), "{path}: {}", page.body);
+        assert_eq!(current.len(), usize::from(!here.is_empty()), "{path}");
+    }
+    let empty = [pages.get("/b/0/sessions").body, pages.get("/b/0/receipts").body];
+    assert!(empty[0].contains("No session is open") && empty[1].contains("has ended"), "{empty:?}");
+    assert_eq!(pages.get("/b/1/log").status, 404);
+    assert_eq!(pages.get("/b/0/receipts?from=nonsense").status, 200);
+}
+
+#[test]
+fn sessions_are_listed_with_their_runs_and_only_their_owner_ends_them_once() {
+    let (world, session) = world_with_session();
+    let mut wish = World::wish("s:go", json!({}));
+    wish["session"] = json!(session);
+    let proposal = world.wire.post("/v1/proposals", &world.agent, &wish).ok(201);
+    world.sign(&proposal, &[&alice()]).ok(200);
+    world.until(id_of(&proposal), "finished");
+    let approver = open(&world, &alice());
+    let page = approver.get("/b/0/sessions").body;
+    let run = format!("/b/0/run/{}", id_of(&proposal));
+    for words in [&session, &run, "owner agent", "1 runs", "min without a run", "A_NAME", "State <code>sha256:"] {
+        assert!(page.contains(words), "{words}: {page}");
+    }
+    assert!(!page.contains("secret-value"), "{page}");
+    let end = format!("/b/0/end/{session}");
+    let refused = approver.post(&end, &form_of(&page, &end).expect("a form"));
+    assert!(refused.status == 403 && refused.body.contains("does not have the scope propose"), "{}", refused.body);
+    // The agent's token has this permission. A form works once, and only for its own session.
+    let agent = agents_pages(&world);
+    let form = form_of(&agent.get("/b/0/sessions").body, &end).expect("a form");
+    let other = "/b/0/end/ses_019aa0b0-5c00-7000-8000-000000000001";
+    assert_eq!(agent.post(other, &form).status, 409, "the form of another session");
+    assert_eq!(agent.post(&end, form.split("&seal=").next().expect("a part")).status, 409, "no seal");
+    assert_eq!(approver.get("/b/0/sessions").body.matches("class=\"hint\"><code>ses_").count(), 1);
+    assert_eq!(agent.post(&end, &form).status, 303);
+    assert_eq!(agent.post(&end, &form).status, 409, "the same form again");
+    assert!(approver.get("/b/0/sessions").body.contains("No session is open"));
+}
+
+#[test]
+fn ended_proposals_are_listed_newest_first_and_lead_to_the_receipt_that_is_verified_here() {
+    let world = World::new();
+    let finished = world.propose("say:echo", json!({"text": "<b>one</b>"}));
+    world.sign(&finished, &[&alice()]).ok(200);
+    world.until(id_of(&finished), "finished");
+    let denied = world.propose("say:echo", json!({}));
+    assert_eq!(world.deny(&denied, &alice()).status, 200);
+    let pending = world.propose("say:echo", json!({}));
+    let pages = open(&world, &alice());
+    let page = pages.get("/b/0/receipts").body;
+    let path = |proposal| format!("/b/0/run/{}", id_of(proposal));
+    let place = |proposal| page.find(&path(proposal));
+    assert!(place(&denied) < place(&finished) && place(&denied).is_some() && place(&pending).is_none(), "{page}");
+    assert!(
+        page.contains("without a receipt") && page.contains("with a receipt") && !page.contains("?from="),
+        "{page}"
+    );
+    page_until(&pages, &path(&finished), "Verified on this machine");
+    // The second of two pages has the older proposals.
+    for number in 0..50 {
+        let next = world.propose("say:echo", json!({"text": number.to_string()}));
+        assert_eq!(world.deny(&next, &alice()).status, 200);
+    }
+    let first = pages.get("/b/0/receipts").body;
+    assert!(!first.contains(&path(&finished)) && !first.contains("The newest proposals"), "{first}");
+    let from = first.split("href=\"/b/0/receipts?from=").nth(1).and_then(|rest| rest.split('"').next());
+    let second = pages.get(&format!("/b/0/receipts?from={}", from.expect("a link"))).body;
+    assert!(second.contains(&path(&finished)) && second.contains("The newest proposals"), "{second}");
+}
+
+#[test]
+fn a_head_of_the_log_is_shown_only_if_it_continues_the_newest_head_that_was_verified_here() {
+    let world = World::new();
+    let old = String::from_utf8(world.wire.get("/log/checkpoint", &world.reader).body).expect("text");
+    let mut lines: Vec<&str> = old.lines().collect();
+    lines[2] = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    let forged = format!("{}\n", lines.join("\n"));
+    world.run("plain:true", json!({}), &[&alice()]);
+    let boundary = LyingBoundary::start(&world, "/log/checkpoint".to_owned(), &old);
+    let liar = LyingBoundary::start(&world, "/log/checkpoint".to_owned(), &forged);
+    let (pages, deceived) = (open_at(&world, &alice(), &boundary.url), open_at(&world, &alice(), &liar.url));
+    let page = pages.get("/b/0/log").body;
+    assert!(page.contains("the first head that this program has seen"), "{page}");
+    assert!(page.contains("Verified on this machine") && page.contains("version 1 of the roster"), "{page}");
+    let size = world.log_size();
+    assert!(page.contains(&format!("<dt>Entries</dt><dd>{size}</dd>")), "{page}");
+    let head = String::from_utf8(world.wire.get("/log/checkpoint", &world.reader).body).expect("text");
+    let root = head.lines().nth(2).expect("a root").to_owned();
+    assert!(page.contains(&format!("<code>{root}</code>")), "{page}");
+    world.run("plain:true", json!({}), &[&alice()]);
+    let page = pages.get("/b/0/log").body;
+    assert!(page.contains(&format!("with the head of {size} entries")) && world.log_size() > size, "{page}");
+    // An older head, although the boundary signed it once.
+    boundary.lies.store(true, Ordering::SeqCst);
+    let rolled_back = pages.get("/b/0/log");
+    assert!(rolled_back.status == 409 && rolled_back.body.contains("the source has only"), "{}", rolled_back.body);
+    assert!(!rolled_back.body.contains("Consistent"), "{}", rolled_back.body);
+    boundary.lies.store(false, Ordering::SeqCst);
+    assert!(pages.get("/b/0/log").body.contains("Consistent"), "the verified head was kept");
+    // A head that the boundary never signed.
+    liar.lies.store(true, Ordering::SeqCst);
+    let refused = deceived.get("/b/0/log");
+    assert!(refused.status == 409 && refused.body.contains("do not match the signed head"), "{}", refused.body);
+    assert!(!refused.body.contains("Verified on this machine"), "{}", refused.body);
+}
+
+#[test]
+fn a_page_that_cannot_be_read_says_which_permission_is_missing_or_that_no_boundary_answers() {
+    let world = World::new();
+    let agent = agents_pages(&world);
+    let log = agent.get("/b/0/log");
+    assert!(log.status == 403 && log.body.contains("This page needs the permission <code>read</code>"), "{}", log.body);
+    assert!(agent.get("/b/0/receipts").body.contains("No proposal that you may see has ended"));
+    let gone = open_at(&world, &alice(), "http://127.0.0.1:1");
+    for section in ["steps", "sessions", "receipts", "log"] {
+        let page = gone.get(&format!("/b/0/{section}"));
+        assert!(page.status == 502 && page.body.contains("can't be reached"), "{section}: {}", page.body);
+        assert!(page.body.contains("Load this page again") && page.body.contains("role=\"alert\""), "{}", page.body);
+        assert!(page.body.contains("href=\"/b/0/receipts\""), "the other pages stay in reach: {}", page.body);
+    }
+    // Without a trusted roster, the head is shown as not verified.
+    let mut command = world.program(&["console", "--url", &world.wire.url]);
+    command.env("COUNTERSIGN_TOKEN", &world.reader);
+    let page = Pages::start(command).get("/b/0/log").body;
+    assert!(page.contains("Not verified") && page.contains("you trust no roster"), "{page}");
+}
