@@ -22,6 +22,7 @@ export const LOOKS = {
   "320 px": { viewport: { width: 320, height: 640 } },
   "forced colours, dark": { forcedColors: "active", colorScheme: "dark" },
   "200 %": { viewport: { width: 640, height: 400 }, deviceScaleFactor: 2 },
+  "400 %": { viewport: { width: 320, height: 256 }, deviceScaleFactor: 4 },
 };
 
 /** Returns the environment of this process without variables that lead to files or boundaries of the person who tests. */
@@ -81,13 +82,47 @@ export class Served {
   }
 }
 
-/** Returns what axe finds under WCAG 2.2 A and AA on a page, and whether the page is wider than its window. */
+/** What axe can't see. The functions run in the page, and return what is wrong. */
+const BEYOND_AXE = {
+  // A screen reader reads a message beside its field only if the field names the message.
+  "an error without its field": () =>
+    [...document.querySelectorAll("[aria-invalid=true]")].filter((field) => {
+      const told = (field.getAttribute("aria-describedby") ?? "").split(" ").map((id) => document.getElementById(id)?.textContent);
+      return !told.some((text) => text?.trim());
+    }),
+  // A region that changes says what it is.
+  "a live region without a name": () =>
+    [...document.querySelectorAll("[aria-live]:not([aria-live=off]), [role=log], [role=alertdialog]")].filter(
+      (region) => !region.getAttribute("aria-label") && !document.getElementById(region.getAttribute("aria-labelledby")),
+    ),
+  // The Tab key follows the order of the text.
+  "a place of its own in the order of Tab": () => [...document.querySelectorAll("[tabindex]")].filter((one) => one.tabIndex > 0),
+  // A reader of headings misses nothing.
+  "a heading that skips a level": () => {
+    const all = [...document.querySelectorAll("h1, h2, h3, h4, h5, h6")];
+    return all.filter((one, at) => Number(one.tagName[1]) > (at ? Number(all[at - 1].tagName[1]) : 0) + 1 && !one.closest(".prose"));
+  },
+  // The place of the focus can be seen.
+  "a focus that nobody sees": () =>
+    [...document.querySelectorAll("a[href], button, input:not([type=hidden]), select, textarea, summary")].filter((one) => {
+      one.focus({ focusVisible: true });
+      const style = getComputedStyle(one);
+      return document.activeElement === one && style.outlineStyle === "none" && style.boxShadow === "none";
+    }),
+};
+
+/** Returns what axe finds under WCAG 2.2 A and AA on a page, what axe can't see, and whether the page is wider than its
+ * window. */
 export async function findings(page, place) {
   await page.evaluate(axe.source);
   const tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22a", "wcag22aa"];
   const found = await page.evaluate((values) => window.axe.run(document, { runOnly: { type: "tag", values } }), tags);
-  const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
   const list = found.violations.map((one) => `${place}: ${one.id}: ${one.nodes.map((node) => node.html).join(" | ")}`);
+  for (const [name, look] of Object.entries(BEYOND_AXE)) {
+    const wrong = await page.evaluate(`(${look})().map((one) => one.outerHTML.slice(0, 200))`);
+    if (wrong.length > 0) list.push(`${place}: ${name}: ${wrong.join(" | ")}`);
+  }
+  const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
   if (pictures) await page.screenshot({ path: `${pictures}/${place.replace(/[^\w.]+/g, "-")}.png`, fullPage: true });
   return wide > 0 ? [...list, `${place}: ${wide} px wider than the window`] : list;
 }
