@@ -335,8 +335,8 @@ pub fn command<P: CommandSet>() -> clap::Command {
 const LISTED: &str = "listed_boundary";
 
 fn listed_option() -> clap::Arg {
-    clap::Arg::new(LISTED).long("boundary").value_name("NAME").help_heading("Everywhere").help(
-        "A boundary of your list (`countersign boundary`), in place of --url; `inbox` and `console` also take `all`",
+    clap::Arg::new(LISTED).long("boundary").value_name("NAME|URL").help_heading("Everywhere").help(
+        "A boundary of your list (`countersign boundary`) or its address, in place of --url; `inbox` and `console` also take `all`",
     )
 }
 

@@ -10,33 +10,34 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{Html, IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
 use client::commands::clock::now;
-use client::remote::client::Client;
 use client::remote::proposals::list;
 use client::terminal::exit::{CommandFailure, Exit};
 use documents::crypto::digest::StepDigest;
 use documents::record::code::Code;
 use documents::record::ident::ProposalId;
 use maud::{Markup, html};
-use tokio::sync::Semaphore;
 use wire::api::registry_view::RegistryView;
 use wire::api::view::ProposalView;
 
 use crate::companion::compare_view::{self, compare, fields_of};
 use crate::companion::held::{HeldReview, HeldReviews};
 use crate::companion::inbox::read_all;
-use crate::companion::live::stream;
-use crate::companion::reached::ReachedBoundary;
-use crate::companion::receipts::check;
 use crate::companion::review_view::ReviewView;
-use crate::companion::run_view::{CANCEL_ADVICE, RunView};
 use crate::companion::signing::{SentSignature, Signing};
-use crate::companion::views::{companion_page, inbox, plain, sealed, steps};
+use crate::companion::views::{companion_page, inbox, is_live, path_of, steps};
 use crate::page::frame::problem;
+use crate::proposal::live::RunWatchers;
+use crate::proposal::proposal_words::{plain, proposal_of, status_of};
+use crate::proposal::reached::ReachedBoundary;
+use crate::proposal::receipts::check;
+use crate::proposal::run_view::{RunLinks, RunView};
 use crate::web::door::Door;
 use crate::web::one_use::OpenForms;
+use crate::web::sealed_form::TakenForm;
 
-/// Maximum number of pages that follow a run at the same time. Each needs a thread.
-const MOST_WATCHERS: usize = 64;
+/// Advice if a boundary refuses to cancel.
+const CANCEL_ADVICE: &str =
+    "only the proposer and operators can cancel: to stop this proposal as an approver, deny it on its review page";
 
 /// What the routes need.
 #[derive(Debug)]
@@ -46,7 +47,7 @@ pub(super) struct Companion {
     door: Arc<Door>,
     forms: OpenForms,
     held: HeldReviews,
-    watchers: Arc<Semaphore>,
+    watchers: RunWatchers,
 }
 
 type Sent = Form<BTreeMap<String, String>>;
@@ -54,8 +55,8 @@ type Shared = State<Arc<Companion>>;
 
 impl Companion {
     pub(super) fn new(places: Vec<Arc<ReachedBoundary>>, signing: Arc<Signing>, door: Arc<Door>) -> Self {
-        let watchers = Arc::new(Semaphore::new(MOST_WATCHERS));
-        Self { places, signing, door, forms: OpenForms::default(), held: HeldReviews::default(), watchers }
+        let (forms, held, watchers) = (OpenForms::default(), HeldReviews::default(), RunWatchers::default());
+        Self { places, signing, door, forms, held, watchers }
     }
 }
 
@@ -84,13 +85,8 @@ fn refuse(status: StatusCode, title: &str, what: &str) -> Box<Response> {
 
 /// Returns the page of a request that failed, with the way back to the proposal.
 fn failed(title: &str, failure: &CommandFailure, way: Markup) -> Box<Response> {
-    let status = match failure.exit {
-        Exit::Unreachable => StatusCode::BAD_GATEWAY,
-        _ if failure.has_code(Code::NotFound) => StatusCode::NOT_FOUND,
-        _ => StatusCode::CONFLICT,
-    };
     let main = html! { h1 { (title) } div.question role="alert" { (plain(&failure.message)) } (way) };
-    Box::new((status, Html(companion_page(title, main, false))).into_response())
+    Box::new((status_of(failure), Html(companion_page(title, main, false))).into_response())
 }
 
 /// Returns the links from a failure back to its proposal.
@@ -103,12 +99,6 @@ fn ways(at: usize, id: &ProposalId) -> Markup {
     }
 }
 
-/// A form that was sent, and that works no second time.
-struct TakenForm {
-    number: String,
-    contents: String,
-}
-
 impl Companion {
     fn place(&self, at: usize) -> Answer<Arc<ReachedBoundary>> {
         let what = "Your list has no boundary at this address. The list is read when the program starts.";
@@ -117,14 +107,10 @@ impl Companion {
 
     /// Takes a form that a page of this program made for this path, once.
     fn take(&self, path: &str, sent: &BTreeMap<String, String>) -> Answer<TakenForm> {
-        let field = |name: &str| sent.get(name).map_or("", String::as_str);
-        let (number, contents) = (field("form"), field("digest"));
-        if self.door.is_sealed(path, &sealed(number, contents), field("seal")) && self.forms.take(number) {
-            return Ok(TakenForm { number: number.to_owned(), contents: contents.to_owned() });
-        }
         let what = "This form was sent before, or it does not come from a page that this program made. Nothing was signed \
             or stopped by this request. Load the page again.";
-        Err(refuse(StatusCode::CONFLICT, "Not done", what))
+        let taken = TakenForm::take(&self.door, &self.forms, path, sent);
+        taken.ok_or_else(|| refuse(StatusCode::CONFLICT, "Not done", what))
     }
 
     /// Takes the review that the page of the form showed.
@@ -253,26 +239,22 @@ async fn run(State(own): Shared, Path((at, id)): Path<(usize, ProposalId)>) -> R
 async fn show_run(own: &Arc<Companion>, at: usize, id: ProposalId) -> Answer<Response> {
     let place = own.place(at)?;
     let read = place.read(move |place, client| {
-        let view = view_of(client, &id)?;
-        let receipt = view.receipt.clone().map(|receipt| check(place, client, &view, &receipt));
+        let view = proposal_of(client, &id)?;
+        let receipt = view.receipt.clone().map(|receipt| check(&place.trust, client, &view, &receipt));
         Ok((view, receipt))
     });
     let (view, receipt) = read.await.map_err(|failure| failed("Not read", &failure, html! {}))?;
     let number = own.forms.issue();
-    let receipt = receipt.as_ref();
-    let name = place.shown_name();
-    let shown = RunView { door: &own.door, number: &number, boundary: at, name: &name, view: &view, receipt };
-    Ok(Html(shown.page()).into_response())
-}
-
-/// Reads a proposal, and checks that the boundary returned this proposal.
-fn view_of(client: &Client, id: &ProposalId) -> Result<ProposalView, CommandFailure> {
-    let view: ProposalView = client.get(&format!("/v1/proposals/{id}"))?;
-    if view.id == *id {
-        return Ok(view);
-    }
-    let what = format!("this page asked for {id}, but the boundary returned {}: don't trust this boundary", view.id);
-    Err(CommandFailure::new(Exit::Refused, what))
+    let links = RunLinks {
+        events: path_of("events", at, &view),
+        stop: path_of("stop", at, &view),
+        review: Some(path_of("review", at, &view)),
+    };
+    let (receipt, live) = (receipt.as_ref(), is_live(view.status));
+    let shown = RunView { door: &own.door, number: &number, links: &links, view: &view, receipt, live, now: now() };
+    let title = format!("{} at {}", plain(view.step.as_str()), plain(&place.shown_name()));
+    let main = html! { h1 { (title) } (shown.markup()) };
+    Ok(Html(companion_page(&title, main, live)).into_response())
 }
 
 async fn events(
@@ -281,16 +263,7 @@ async fn events(
     Query(query): Query<BTreeMap<String, String>>,
     headers: HeaderMap,
 ) -> Response {
-    let last = headers.get("last-event-id").and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let after = last.or_else(|| query.get("after").cloned()).and_then(|text| text.parse().ok());
-    let watched = own.place(at).and_then(|place| {
-        let what = "Too many pages follow runs at the moment. Close some of them, then load this page again.";
-        let watcher = own.watchers.clone().try_acquire_owned();
-        watcher
-            .map(|watcher| stream(place, id, after, watcher))
-            .map_err(|_| refuse(StatusCode::SERVICE_UNAVAILABLE, "Too many pages", what))
-    });
-    either(watched)
+    either(own.place(at).map(|place| own.watchers.answer(place, id, &query, &headers)))
 }
 
 async fn stop(State(own): Shared, Path((at, id)): Path<(usize, ProposalId)>, Form(sent): Sent) -> Response {

@@ -5,3 +5,4 @@ pub mod door;
 pub mod guard;
 pub mod one_use;
 pub mod opened;
+pub mod sealed_form;
