@@ -63,6 +63,13 @@ pub struct ListedFile {
     pub news: Vec<String>,
 }
 
+impl ListedFile {
+    fn read(shown: String, project: &Project) -> Self {
+        let page = OpenPage::read(&shown, project, None).map(Arc::new).map_err(|failure| failure.message);
+        Self { shown, page, news: Vec::new() }
+    }
+}
+
 impl OpenPage {
     /// Reads a runbook. The steps keep the numbers that they have on the page `known`.
     ///
@@ -162,10 +169,7 @@ impl OpenFiles {
     /// # Errors
     /// Returns the errors of the file. The errors of a file in a directory are shown on the page instead.
     pub fn open(path: &str, project: &Project, keeps_broken: bool) -> Result<Self, CommandFailure> {
-        let read = |shown: String| {
-            let page = OpenPage::read(&shown, project, None).map(Arc::new).map_err(|failure| failure.message);
-            ListedFile { shown, page, news: Vec::new() }
-        };
+        let read = |shown: String| ListedFile::read(shown, project);
         let place = project.cwd.join(path);
         let files = if place.is_dir() {
             let found = runbooks_below(path, &place)?;
@@ -183,6 +187,11 @@ impl OpenFiles {
     /// Returns a file as it is shown now.
     pub fn get(&self, at: usize) -> Option<ListedFile> {
         Some(self.files.get(at)?.read().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    /// Returns a file as it is saved now. The open page stays as it is.
+    pub fn saved(&self, at: usize) -> Option<ListedFile> {
+        Some(ListedFile::read(self.get(at)?.shown, &self.project))
     }
 
     /// Returns an open page.

@@ -222,7 +222,7 @@ fn page_of(shown: Option<maud::Markup>) -> Response {
 }
 
 /// Returns the parameters of a form by their names.
-fn parameters(sent: BTreeMap<String, String>) -> BTreeMap<String, String> {
+pub fn parameters(sent: BTreeMap<String, String>) -> BTreeMap<String, String> {
     let named = sent.into_iter();
     named.filter_map(|(name, value)| Some((name.strip_prefix(PREFIX)?.to_owned(), value))).collect()
 }

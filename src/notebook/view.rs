@@ -1,6 +1,7 @@
 //! The markup of a notebook.
 
-use client::terminal::run_output::EscapedOutput;
+use std::collections::BTreeMap;
+
 use console::page::frame::{FramedPage, framed};
 use console::page::prose::Part;
 use console::page::terminal_text::coloured;
@@ -10,7 +11,8 @@ use judgement::registry::rundown::workflow::LoopSource;
 use maud::{Markup, html};
 
 use crate::notebook::board::{Board, file_path, file_words, id};
-use crate::notebook::form::{CONFIRM, DIGEST, FieldKind, FormField, PREFIX, fields};
+use crate::notebook::field_inputs::{field_inputs, visible};
+use crate::notebook::form::{CONFIRM, DIGEST, FieldKind, FormField, fields};
 use crate::notebook::open_pages::{ListedFile, OpenPage, PageStep};
 use crate::notebook::shown_step::{PlaceOnPage, ShownPass, ShownStep, StepState, WORKFLOW};
 
@@ -29,29 +31,11 @@ pub struct Views<'a> {
     pub watches: bool,
 }
 
-/// Text of a runbook, with escapes in place of characters that a reader can't see.
-pub fn visible(text: &str) -> String {
-    EscapedOutput::default().feed(text.as_bytes())
-}
-
 impl Views<'_> {
     /// Returns the list of the open files.
     pub fn index(&self, files: &[ListedFile]) -> Markup {
-        let main = html! {
-            h1 { "Runbooks" }
-            @if self.watches { div #live data-after=(self.board.last_event()) {} }
-            ul {
-                @for (at, file) in files.iter().enumerate() {
-                    li {
-                        @match &file.page {
-                            Ok(page) => { a href=(format!("/page/{at}/")) { (visible(&file.shown)) } " (" (page.steps.len()) " steps)" }
-                            Err(why) => { strong { (visible(&file.shown)) } ": can't be opened" pre tabindex="0" { (visible(why)) } }
-                        }
-                    }
-                }
-            }
-        };
-        framed(&FramedPage { title: "Runbooks".to_owned(), side: None, main, changes: false })
+        let live = html! { @if self.watches { div #live data-after=(self.board.last_event()) {} } };
+        file_list(files, &live)
     }
 
     /// Returns the page of a runbook.
@@ -171,7 +155,7 @@ impl Views<'_> {
                     }
                     form.run method="post" action=(path) {
                         (self.hidden(&path))
-                        (self.fields(place, lists.as_slice(), view))
+                        (field_inputs(&id(place), lists.as_slice(), &view.given, &BTreeMap::new()))
                         button.main type="submit" { "Run the workflow" }
                     }
                     (self.result(place, view))
@@ -199,7 +183,7 @@ impl Views<'_> {
                     form.run method="post" action=(path) {
                         (self.hidden(&path))
                         input type="hidden" name=(DIGEST) value=(step.step.digest.to_string());
-                        (self.fields(place, &fields, view))
+                        (field_inputs(&id(place), &fields, &view.given, &BTreeMap::new()))
                         @for (at, text) in step.confirmations.iter().enumerate() {
                             label { input type="checkbox" name=(format!("{CONFIRM}{at}")) required; " " (visible(text)) }
                         }
@@ -212,34 +196,6 @@ impl Views<'_> {
                 }
             }
         })
-    }
-
-    fn fields(&self, place: PlaceOnPage, fields: &[FormField], view: &ShownStep) -> Markup {
-        html! {
-            @if !fields.is_empty() { div.fields {
-                @for (at, field) in fields.iter().enumerate() {
-                    @let key = format!("{}-{at}", id(place));
-                    @let hint = format!("{key}-hint");
-                    @let name = format!("{PREFIX}{}", field.name);
-                    @let value = view.given.get(&field.name).or(field.default.as_ref()).map_or("", String::as_str);
-                    div {
-                        label for=(key) { (field.name) @if field.required { " (required)" } }
-                        p.hint id=(hint) { (visible(&field.description)) @if !field.description.is_empty() && !field.rules.is_empty() { ". " } @for rule in &field.rules { " " (visible(rule)) "." } }
-                        @match &field.kind {
-                            FieldKind::Choice(values) | FieldKind::Secret(values) => {
-                                select id=(key) name=(name) aria-describedby=(hint) required[field.required] {
-                                    @if !values.iter().any(|one| one == value) { option value="" { "(choose)" } }
-                                    @for one in values { option value=(one) selected[one == value] { (visible(one)) } }
-                                }
-                            }
-                            FieldKind::Json => textarea id=(key) name=(name) aria-describedby=(hint) rows="3" required[field.required] { (value) },
-                            FieldKind::Number => input id=(key) name=(name) inputmode="decimal" aria-describedby=(hint) value=(value) required[field.required];,
-                            FieldKind::Line => input id=(key) name=(name) aria-describedby=(hint) value=(value) autocomplete="off" required[field.required];,
-                        }
-                    }
-                }
-            } }
-        }
     }
 
     fn result(&self, place: PlaceOnPage, view: &ShownStep) -> Markup {
@@ -264,6 +220,25 @@ impl Views<'_> {
             ul.facts { @for fact in &view.facts { li { (visible(fact)) } } }
         }
     }
+}
+
+/// Returns the list of the open files.
+pub fn file_list(files: &[ListedFile], live: &Markup) -> Markup {
+    let main = html! {
+        h1 { "Runbooks" }
+        (live)
+        ul {
+            @for (at, file) in files.iter().enumerate() {
+                li {
+                    @match &file.page {
+                        Ok(page) => { a href=(format!("/page/{at}/")) { (visible(&file.shown)) } " (" (page.steps.len()) " steps)" }
+                        Err(why) => { strong { (visible(&file.shown)) } ": can't be opened" pre tabindex="0" { (visible(why)) } }
+                    }
+                }
+            }
+        }
+    };
+    framed(&FramedPage { title: "Runbooks".to_owned(), side: None, main, changes: false })
 }
 
 /// Returns the page with the text of a file.

@@ -68,7 +68,7 @@ impl RunView<'_> {
                     @if !view.status.has_ended() { ", " (time_left(view, self.now)) " left" }
                 }
                 @if !view.approvals.excluded.is_empty() && !view.status.has_ended() {
-                    dt { "Can't sign" } dd { (joined(&view.approvals.excluded)) ", because the proposal is theirs" }
+                    dt { "Can't sign" } dd { (joined(&view.approvals.excluded)) ", because they made the proposal, or own its token" }
                 }
                 @if let Some(why) = &view.held_up { dt { "Held up" } dd { (plain(&held_up_words(why))) } }
             }

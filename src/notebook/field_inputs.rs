@@ -1,0 +1,50 @@
+//! The inputs of a form for the parameters of a step.
+
+use std::collections::BTreeMap;
+
+use client::terminal::run_output::EscapedOutput;
+use maud::{Markup, html};
+
+use crate::notebook::form::{FieldKind, FormField, PREFIX};
+
+/// Text of a runbook, with escapes in place of characters that a reader can't see.
+pub fn visible(text: &str) -> String {
+    EscapedOutput::default().feed(text.as_bytes())
+}
+
+/// Returns the inputs for these fields, with the given values or else the defaults, and each error beside its field. `of` is
+/// the fragment of the step.
+pub fn field_inputs(
+    of: &str,
+    fields: &[FormField],
+    given: &BTreeMap<String, String>,
+    errors: &BTreeMap<String, String>,
+) -> Markup {
+    html! {
+        @if !fields.is_empty() { div.fields {
+            @for (at, field) in fields.iter().enumerate() {
+                @let (key, name) = (format!("{of}-{at}"), format!("{PREFIX}{}", field.name));
+                @let (hint, error) = (format!("{key}-hint"), errors.get(&field.name));
+                @let value = given.get(&field.name).or(field.default.as_ref()).map_or("", String::as_str);
+                @let wrong = error.map(|_| "true");
+                div {
+                    label for=(key) { (field.name) @if field.required { " (required)" } }
+                    @if let Some(why) = error { p id=(format!("{key}-error")) { strong.bad { "Wrong: " } (visible(why)) } }
+                    p.hint id=(hint) { (visible(&field.description)) @if !field.description.is_empty() && !field.rules.is_empty() { ". " } @for rule in &field.rules { " " (visible(rule)) "." } }
+                    @let described = if error.is_some() { format!("{key}-error {hint}") } else { hint };
+                    @match &field.kind {
+                        FieldKind::Choice(values) | FieldKind::Secret(values) => {
+                            select id=(key) name=(name) aria-describedby=(described) aria-invalid=[wrong] required[field.required] {
+                                @if !values.iter().any(|one| one == value) { option value="" { "(choose)" } }
+                                @for one in values { option value=(one) selected[one == value] { (visible(one)) } }
+                            }
+                        }
+                        FieldKind::Json => textarea id=(key) name=(name) aria-describedby=(described) aria-invalid=[wrong] rows="3" required[field.required] { (value) },
+                        FieldKind::Number => input id=(key) name=(name) inputmode="decimal" aria-describedby=(described) aria-invalid=[wrong] value=(value) required[field.required];,
+                        FieldKind::Line => input id=(key) name=(name) aria-describedby=(described) aria-invalid=[wrong] value=(value) autocomplete="off" required[field.required];,
+                    }
+                }
+            }
+        } }
+    }
+}
