@@ -95,14 +95,14 @@ pub struct Args {
 /// Returns an error if the runbook or the policy is invalid, or if the port is taken.
 pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let project = Project::here()?;
-    if !matches!(global.choice, BoundaryChoice::None) {
-        return propose(args, global, &project, terminal);
-    }
     let time = |option: &str, text: &str| {
         let seconds = unit::seconds(text).map_err(|why| CommandFailure::usage(format!("{option}: {why}")))?;
         Ok::<_, CommandFailure>(Duration::from_secs(seconds.unsigned_abs()))
     };
     let (idle, patience) = (time("--session-idle", &args.session_idle)?, time("--patience", &args.patience)?);
+    if !matches!(global.choice, BoundaryChoice::None) {
+        return propose(args, global, &project, (patience, terminal));
+    }
     let files = Arc::new(OpenFiles::open(&args.path, &project, args.watch)?);
     let secrets = LocalSecrets::of_options(&args.secret)?;
     let mut rules = BTreeMap::new();
@@ -142,13 +142,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     let secrets = secrets.names().map(ToString::to_string).collect();
     let options = OpenOptions { browser: args.browser, port: args.port };
     serve_pages(options, terminal, |door| {
-        let (waits, tells) = (door.clone(), terminal.clone());
-        tokio::spawn(async move {
-            tokio::time::sleep(patience).await;
-            if waits.link().is_some() {
-                say_nobody_came(&waits, &tells);
-            }
-        });
+        wait_for_browser(&door, patience, terminal);
         let (forms, watches) = (OpenForms::default(), args.watch);
         routes(Arc::new(Notebook { files, board, door, forms, orders, signals, secrets, watches, preview }))
     })
@@ -159,7 +153,7 @@ fn propose(
     args: &Args,
     global: &GlobalOptions,
     project: &Project,
-    terminal: &Terminal,
+    (patience, terminal): (Duration, &Terminal),
 ) -> Result<Exit, CommandFailure> {
     let local = [("--watch", args.watch), ("--secret", !args.secret.is_empty()), ("--compare", args.compare.is_some())];
     if let Some((option, _)) = local.into_iter().find(|(_, given)| *given) {
@@ -176,7 +170,21 @@ fn propose(
     let options = global.clone();
     let place = ReachedBoundary::new(global.clone(), &args.trust, move || token(&options));
     let open = OpenOptions { browser: args.browser, port: args.port };
-    serve_pages(open, terminal, |door| propose_routes::routes(Arc::new(ProposingNotebook::new(files, place, door))))
+    serve_pages(open, terminal, |door| {
+        wait_for_browser(&door, patience, terminal);
+        propose_routes::routes(Arc::new(ProposingNotebook::new(files, place, door)))
+    })
+}
+
+/// Waits for a browser in a task of its own. If none comes, the terminal says what to do.
+fn wait_for_browser(door: &Arc<Door>, patience: Duration, terminal: &Terminal) {
+    let (waits, tells) = (door.clone(), terminal.clone());
+    tokio::spawn(async move {
+        tokio::time::sleep(patience).await;
+        if waits.link().is_some() {
+            say_nobody_came(&waits, &tells);
+        }
+    });
 }
 
 /// Tells the person what to do if the browser does not know the address.

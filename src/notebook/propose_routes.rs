@@ -34,7 +34,7 @@ use crate::notebook::propose_view::{EarlierWish, ProposeViews, failure_page, run
 use crate::notebook::sealed_runbook::{SealedBlock, SealedRunbook, SealedStep};
 use crate::notebook::shown_file::read_image;
 use crate::notebook::view::file_list;
-use crate::notebook::wish::{CheckedWish, GivenWish, WishProblems};
+use crate::notebook::wish::{CheckedWish, GivenWish, UNCONFIRMED, WishProblems};
 
 /// Number of proposals that a page reads.
 const MOST_READ: usize = 50;
@@ -291,6 +291,10 @@ async fn apply_once(own: &Arc<ProposingNotebook>, id: ProposalId, sent: BTreeMap
     });
     match done.await {
         Ok(view) => Ok(after(&view)),
+        Err(failure) if failure.exit == Exit::Unreachable => {
+            let message = format!("{}. {UNCONFIRMED}", failure.message);
+            Err(failed("Not confirmed", &CommandFailure { message, ..failure }, &path))
+        }
         Err(failure) => Err(failed("Not proposed", &failure, &path)),
     }
 }

@@ -2,6 +2,7 @@
 
 use client::commands::inbox::time_left;
 use client::commands::registry::printed::rules;
+use client::terminal::exit::Exit;
 use console::page::frame::{FramedPage, framed};
 use console::page::prose::Part;
 use console::proposal::proposal_words::{plain, signature_words, standing_words};
@@ -211,8 +212,10 @@ impl ProposeViews<'_> {
     /// Returns the page of a step that was not proposed, with the form again.
     pub fn not_proposed(&self, at: usize, step: &PageStep, sealed: &SealedStep, earlier: &EarlierWish) -> Markup {
         let back = format!("/page/{at}/#{}", id((at, step.number)));
+        let unconfirmed = earlier.problems.failure.as_ref().is_some_and(|failure| failure.exit == Exit::Unreachable);
+        let title = if unconfirmed { "Not confirmed" } else { "Not proposed" };
         let main = html! {
-            h1 { "Not proposed: " (plain(sealed.definition.reference.as_str())) }
+            h1 { (title) ": " (plain(sealed.definition.reference.as_str())) }
             (alert(&earlier.problems))
             section.step aria-label=(step.name()) {
                 (self.sealed(sealed))
@@ -220,7 +223,7 @@ impl ProposeViews<'_> {
             }
             p { a href=(back) { "Load the runbook again" } }
         };
-        framed(&FramedPage { title: "Not proposed".to_owned(), side: None, main, changes: false })
+        framed(&FramedPage { title: title.to_owned(), side: None, main, changes: false })
     }
 
     /// Returns the forms that apply the plan of an ended run.

@@ -22,6 +22,10 @@ pub const REASON: &str = "reason";
 /// Name of the field with the session.
 pub const SESSION: &str = "session";
 
+/// What a page says if the boundary did not answer a proposal.
+pub const UNCONFIRMED: &str = "The boundary may have received the proposal: load the runbook again, because each step lists its last \
+    proposals.";
+
 /// What a person gave in the form of a step.
 #[derive(Debug, Default)]
 pub struct GivenWish {
@@ -91,6 +95,9 @@ impl WishProblems {
         }
         if found.params.is_empty() && found.others.is_empty() {
             found.whole = vec![failure.message.clone()];
+        }
+        if failure.exit == Exit::Unreachable {
+            found.whole.push(UNCONFIRMED.to_owned());
         }
         found.failure = Some(failure);
         found

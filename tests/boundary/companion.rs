@@ -258,16 +258,16 @@ fn a_request_from_another_place_signs_nothing_and_reads_nothing() {
 }
 
 /// A boundary between the companion and the real boundary, which answers one proposal with the statement of another.
-struct LyingBoundary {
-    url: String,
-    lies: Arc<AtomicBool>,
+pub(crate) struct LyingBoundary {
+    pub(crate) url: String,
+    pub(crate) lies: Arc<AtomicBool>,
     signed: Arc<AtomicUsize>,
     last: Arc<Mutex<Vec<u8>>>,
 }
 
 impl LyingBoundary {
     /// Answers `GET path` with `lie` as soon as the lie begins. All other requests reach the real boundary.
-    fn start(world: &World, path: String, lie: Value) -> Self {
+    pub(crate) fn start(world: &World, path: String, lie: Value) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let own = Self { url, lies: Arc::default(), signed: Arc::default(), last: Arc::default() };

@@ -258,7 +258,7 @@ const PAGES: &str = "console";
 const HIDDEN: [&str; 2] = ["schema", "man"];
 
 /// Commands that send no request to `--url`, so that their help does not list the options for a boundary.
-const WITHOUT_URL: [&str; 19] = [
+const WITHOUT_URL: [&str; 18] = [
     "verify",
     "gate",
     "init",
@@ -271,7 +271,6 @@ const WITHOUT_URL: [&str; 19] = [
     "policy",
     "sandbox",
     "run",
-    "open",
     "test",
     "demo",
     "try",
@@ -336,7 +335,8 @@ const LISTED: &str = "listed_boundary";
 
 fn listed_option() -> clap::Arg {
     clap::Arg::new(LISTED).long("boundary").value_name("NAME|URL").help_heading("Everywhere").help(
-        "A boundary of your list (`countersign boundary`) or its address, in place of --url; `inbox` and `console` also take `all`",
+        "A boundary of your list (`countersign boundary`), or an address, in place of --url; `inbox` and `console` also take \
+         `all`",
     )
 }
 
