@@ -173,17 +173,18 @@ async fn propose_once(own: &Arc<ProposingNotebook>, at: usize, sent: BTreeMap<St
                     Ok(view) => return Ok(Proposed::Made(Box::new(view))),
                     Err(failure) => WishProblems::of_failure(failure),
                 },
-                Err(problems) => problems,
+                Err(problems) => *problems,
             }
         } else {
             let what = "Nothing was proposed: the page asks for a confirmation before this step. Tick its box.".to_owned();
             WishProblems { whole: vec![what], ..WishProblems::default() }
         };
-        Ok(Proposed::Not(name, step, EarlierWish { wish, problems }))
+        Ok(Proposed::Not(Box::new((name, *step, EarlierWish { wish, problems }))))
     });
     match done.await.map_err(|failure| failed("Not proposed", &failure, &format!("/page/{at}/")))? {
         Proposed::Made(view) => Ok(after(&view)),
-        Proposed::Not(name, sealed, earlier) => {
+        Proposed::Not(found) => {
+            let (name, sealed, earlier) = *found;
             let status = earlier.problems.failure.as_ref().map_or(StatusCode::UNPROCESSABLE_ENTITY, status_of);
             let step = page.steps.iter().find(|one| one.name() == name);
             let none = || refuse(StatusCode::NOT_FOUND, "No such step", "The runbook has no such step.");
@@ -196,7 +197,7 @@ async fn propose_once(own: &Arc<ProposingNotebook>, at: usize, sent: BTreeMap<St
 /// What came of a form.
 enum Proposed {
     Made(Box<ProposalView>),
-    Not(String, Box<SealedStep>, EarlierWish),
+    Not(Box<(String, SealedStep, EarlierWish)>),
 }
 
 /// Leads to the page of a proposal. `?known` says that the boundary had the same proposal already.

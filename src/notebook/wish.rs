@@ -123,7 +123,7 @@ impl CheckedWish {
     ///
     /// # Errors
     /// Returns each error, those of one parameter by its name.
-    pub fn check(step: &SealedStep, wish: &GivenWish) -> Result<Self, WishProblems> {
+    pub fn check(step: &SealedStep, wish: &GivenWish) -> Result<Self, Box<WishProblems>> {
         let definition = &step.definition;
         let (mut found, mut params) = (WishProblems::default(), Map::new());
         for one in given(&fields_of(definition), &wish.params) {
@@ -145,7 +145,7 @@ impl CheckedWish {
             Ok(schema) => schema.complete(given.clone()),
             Err(flaws) => {
                 found.whole.extend(flaws.iter().map(|flaw| format!("the schema of the step can't be used: {flaw}")));
-                return Err(found);
+                return Err(Box::new(found));
             }
         };
         match complete {
@@ -153,7 +153,7 @@ impl CheckedWish {
                 let body = Propose { session, ..Self::body(step, given, wish, None) };
                 Ok(Self { body, complete: complete.value().clone() })
             }
-            Ok(_) => Err(found),
+            Ok(_) => Err(Box::new(found)),
             Err(errors) => {
                 for ParameterError { pointer, message } in errors {
                     let of_field = pointer.trim_start_matches('/').split('/').next().unwrap_or_default();
@@ -164,7 +164,7 @@ impl CheckedWish {
                         name => found.beside(name, &message),
                     }
                 }
-                Err(found)
+                Err(Box::new(found))
             }
         }
     }
