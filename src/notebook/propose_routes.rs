@@ -18,7 +18,7 @@ use console::proposal::live::RunWatchers;
 use console::proposal::proposal_words::{plain, proposal_of, status_of};
 use console::proposal::reached::ReachedBoundary;
 use console::proposal::receipts::{CheckedReceipt, check};
-use console::proposal::run_view::{RunLinks, RunView};
+use console::proposal::run_view::{RunAddresses, RunView};
 use console::web::door::Door;
 use console::web::one_use::OpenForms;
 use console::web::sealed_form::TakenForm;
@@ -232,7 +232,8 @@ async fn show_run(own: &Arc<ProposingNotebook>, id: ProposalId, known: bool) -> 
     });
     let ReadRun { view, receipt, applies } = read.await.map_err(|failure| failed("Not read", &failure, &path))?;
     let (number, have) = (own.forms.issue(), view.approvals.have);
-    let links = RunLinks { events: format!("{path}/events?have={have}"), stop: format!("{path}/stop"), review: None };
+    let links =
+        RunAddresses { events: format!("{path}/events?have={have}"), stop: format!("{path}/stop"), review: None };
     let live = !view.status.has_ended();
     let shown = RunView {
         door: &own.door,

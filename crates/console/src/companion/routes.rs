@@ -30,7 +30,7 @@ use crate::proposal::live::RunWatchers;
 use crate::proposal::proposal_words::{plain, proposal_of, status_of};
 use crate::proposal::reached::ReachedBoundary;
 use crate::proposal::receipts::check;
-use crate::proposal::run_view::{RunLinks, RunView};
+use crate::proposal::run_view::{RunAddresses, RunView};
 use crate::web::door::Door;
 use crate::web::one_use::OpenForms;
 use crate::web::sealed_form::TakenForm;
@@ -245,7 +245,7 @@ async fn show_run(own: &Arc<Companion>, at: usize, id: ProposalId) -> Answer<Res
     });
     let (view, receipt) = read.await.map_err(|failure| failed("Not read", &failure, html! {}))?;
     let number = own.forms.issue();
-    let links = RunLinks {
+    let links = RunAddresses {
         events: path_of("events", at, &view),
         stop: path_of("stop", at, &view),
         review: Some(path_of("review", at, &view)),

@@ -17,7 +17,7 @@ use crate::web::sealed_form::hidden;
 
 /// Addresses of what belongs to a run.
 #[derive(Debug)]
-pub struct RunLinks {
+pub struct RunAddresses {
     /// Events of the proposal.
     pub events: String,
     /// Form that cancels the proposal.
@@ -34,7 +34,7 @@ pub struct RunView<'a> {
     /// Number of the form that stops the run.
     pub number: &'a str,
     /// Addresses of the page.
-    pub links: &'a RunLinks,
+    pub links: &'a RunAddresses,
     /// The proposal, as the boundary reports it.
     pub view: &'a ProposalView,
     /// The receipt, or why it could not be verified. `None` without a receipt.
