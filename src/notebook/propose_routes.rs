@@ -13,7 +13,7 @@ use client::commands::clock::now;
 use client::remote::client::Client;
 use client::remote::proposals::newest;
 use client::terminal::exit::{CommandFailure, Exit};
-use console::page::frame::{FramedPage, framed, problem};
+use console::page::frame::{FramedPage, framed};
 use console::proposal::live::RunWatchers;
 use console::proposal::proposal_words::{plain, proposal_of, status_of};
 use console::proposal::reached::ReachedBoundary;
@@ -21,6 +21,7 @@ use console::proposal::receipts::{CheckedReceipt, check};
 use console::proposal::run_view::{RunAddresses, RunView};
 use console::web::door::Door;
 use console::web::one_use::OpenForms;
+use console::web::refused_request::{PageAnswer, RefusedRequest};
 use console::web::sealed_form::TakenForm;
 use documents::record::ident::ProposalId;
 use documents::record::receipt::Status;
@@ -60,18 +61,16 @@ impl ProposingNotebook {
         ProposeViews { door: &self.door, forms: &self.forms, now: now() }
     }
 
-    fn take(&self, path: &str, sent: &BTreeMap<String, String>) -> Answer<TakenForm> {
+    fn take(&self, path: &str, sent: &BTreeMap<String, String>) -> PageAnswer<TakenForm> {
         let what = "This form was sent before, or it does not come from a page that this program made. This request proposed \
             and stopped nothing. Load the runbook again: each step lists its last proposals.";
         TakenForm::take(&self.door, &self.forms, path, sent)
-            .ok_or_else(|| refuse(StatusCode::CONFLICT, "Not done", what))
+            .ok_or_else(|| RefusedRequest::new(StatusCode::CONFLICT, "Not done", what))
     }
 }
 
 type Shared = State<Arc<ProposingNotebook>>;
 type Sent = Form<BTreeMap<String, String>>;
-/// An answer, or the page that says why there is none.
-type Answer<T> = Result<T, Box<Response>>;
 
 /// Returns the routes.
 pub fn routes(own: Arc<ProposingNotebook>) -> Router {
@@ -84,20 +83,14 @@ pub fn routes(own: Arc<ProposingNotebook>) -> Router {
         .route("/run/{id}/apply", post(apply))
         .route("/run/{id}/events", get(events))
         .route("/run/{id}/stop", post(stop))
-        .fallback(async || *refuse(StatusCode::NOT_FOUND, "No such page", "This program has no page at this address."))
+        .fallback(async || {
+            RefusedRequest::new(StatusCode::NOT_FOUND, "No such page", "This program has no page at this address.")
+        })
         .with_state(own)
 }
 
-fn refuse(status: StatusCode, title: &str, what: &str) -> Box<Response> {
-    Box::new((status, Html(problem(title, what).into_string())).into_response())
-}
-
-fn failed(title: &str, failure: &CommandFailure, way: &str) -> Box<Response> {
-    Box::new((status_of(failure), Html(failure_page(title, &failure.message, way).into_string())).into_response())
-}
-
-fn either(answer: Answer<Response>) -> Response {
-    answer.unwrap_or_else(|refusal| *refusal)
+fn failed(title: &str, failure: &CommandFailure, way: &str) -> RefusedRequest {
+    RefusedRequest::with(status_of(failure), failure_page(title, &failure.message, way))
 }
 
 async fn index(State(own): Shared) -> Response {
@@ -109,26 +102,19 @@ async fn index(State(own): Shared) -> Response {
 }
 
 /// Reads a file as it is saved now: its text is neither hashed nor sealed.
-async fn saved(own: &Arc<ProposingNotebook>, at: usize) -> Answer<(ListedFile, Arc<OpenPage>)> {
+async fn saved(own: &Arc<ProposingNotebook>, at: usize) -> PageAnswer<(ListedFile, Arc<OpenPage>)> {
     let files = own.clone();
     let file = tokio::task::spawn_blocking(move || files.files.saved(at)).await.ok().flatten();
-    let none = || refuse(StatusCode::NOT_FOUND, "No such runbook", "No runbook is open at this address.");
+    let none = || RefusedRequest::new(StatusCode::NOT_FOUND, "No such runbook", "No runbook is open at this address.");
     let file = file.ok_or_else(none)?;
     match file.page.clone() {
         Ok(page) => Ok((file, page)),
-        Err(_) => {
-            let listed = file_list(std::slice::from_ref(&file), &html! {}).into_string();
-            Err(Box::new((StatusCode::CONFLICT, Html(listed)).into_response()))
-        }
+        Err(_) => Err(RefusedRequest::with(StatusCode::CONFLICT, file_list(std::slice::from_ref(&file), &html! {}))),
     }
 }
 
-async fn page(State(own): Shared, Path(at): Path<usize>) -> Response {
-    either(show_page(&own, at).await)
-}
-
-async fn show_page(own: &Arc<ProposingNotebook>, at: usize) -> Answer<Response> {
-    let (file, page) = saved(own, at).await?;
+async fn page(State(own): Shared, Path(at): Path<usize>) -> PageAnswer<Response> {
+    let (file, page) = saved(&own, at).await?;
     let asked = page.clone();
     let read =
         own.place.read(move |_, client| Ok((SealedRunbook::read(client, &asked)?, newest(client, &[], MOST_READ)?)));
@@ -148,12 +134,8 @@ async fn image(State(own): Shared, Path((at, image)): Path<(usize, usize)>) -> R
     }
 }
 
-async fn propose(State(own): Shared, Path(at): Path<usize>, Form(sent): Sent) -> Response {
-    either(propose_once(&own, at, sent).await)
-}
-
-async fn propose_once(own: &Arc<ProposingNotebook>, at: usize, sent: BTreeMap<String, String>) -> Answer<Response> {
-    let (_, page) = saved(own, at).await?;
+async fn propose(State(own): Shared, Path(at): Path<usize>, Form(sent): Sent) -> PageAnswer<Response> {
+    let (_, page) = saved(&own, at).await?;
     let form = own.take(&format!("/page/{at}/propose"), &sent)?;
     let (asked, wanted, wish) = (page.clone(), form.contents.clone(), GivenWish::of(&sent));
     let done = own.place.act(move |_, client| {
@@ -187,7 +169,7 @@ async fn propose_once(own: &Arc<ProposingNotebook>, at: usize, sent: BTreeMap<St
             let (name, sealed, earlier) = *found;
             let status = earlier.problems.failure.as_ref().map_or(StatusCode::UNPROCESSABLE_ENTITY, status_of);
             let step = page.steps.iter().find(|one| one.name() == name);
-            let none = || refuse(StatusCode::NOT_FOUND, "No such step", "The runbook has no such step.");
+            let none = || RefusedRequest::new(StatusCode::NOT_FOUND, "No such step", "The runbook has no such step.");
             let shown = own.views().not_proposed(at, step.ok_or_else(none)?, &sealed, &earlier);
             Ok((status, Html(shown.into_string())).into_response())
         }
@@ -206,14 +188,6 @@ fn after(view: &ProposalView) -> Response {
     Redirect::to(&format!("{}{known}", run_path(&view.id))).into_response()
 }
 
-async fn run(
-    State(own): Shared,
-    Path(id): Path<ProposalId>,
-    Query(query): Query<BTreeMap<String, String>>,
-) -> Response {
-    either(show_run(&own, id, query.contains_key("known")).await)
-}
-
 /// What the page of a run shows.
 struct ReadRun {
     view: ProposalView,
@@ -222,7 +196,12 @@ struct ReadRun {
     applies: Vec<SealedStep>,
 }
 
-async fn show_run(own: &Arc<ProposingNotebook>, id: ProposalId, known: bool) -> Answer<Response> {
+async fn run(
+    State(own): Shared,
+    Path(id): Path<ProposalId>,
+    Query(query): Query<BTreeMap<String, String>>,
+) -> PageAnswer<Response> {
+    let known = query.contains_key("known");
     let (path, asked) = (run_path(&id), id.clone());
     let read = own.place.read(move |place, client| {
         let view = proposal_of(client, &asked)?;
@@ -275,11 +254,7 @@ fn applying(client: &Client, view: &ProposalView) -> Result<Vec<SealedStep>, Com
     Ok(steps.filter(|step| step.definition.plan.as_ref().is_some_and(|plan| plan.step == view.step)).collect())
 }
 
-async fn apply(State(own): Shared, Path(id): Path<ProposalId>, Form(sent): Sent) -> Response {
-    either(apply_once(&own, id, sent).await)
-}
-
-async fn apply_once(own: &Arc<ProposingNotebook>, id: ProposalId, sent: BTreeMap<String, String>) -> Answer<Response> {
+async fn apply(State(own): Shared, Path(id): Path<ProposalId>, Form(sent): Sent) -> PageAnswer<Response> {
     let path = run_path(&id);
     let form = own.take(&format!("{path}/apply"), &sent)?;
     let done = own.place.act(move |_, client| {
@@ -310,11 +285,7 @@ async fn events(
     own.watchers.answer(own.place.clone(), id, &query, &headers)
 }
 
-async fn stop(State(own): Shared, Path(id): Path<ProposalId>, Form(sent): Sent) -> Response {
-    either(stop_once(&own, id, sent).await)
-}
-
-async fn stop_once(own: &Arc<ProposingNotebook>, id: ProposalId, sent: BTreeMap<String, String>) -> Answer<Response> {
+async fn stop(State(own): Shared, Path(id): Path<ProposalId>, Form(sent): Sent) -> PageAnswer<Response> {
     let path = run_path(&id);
     own.take(&format!("{path}/stop"), &sent)?;
     let done = own

@@ -15,7 +15,7 @@ use client::terminal::exit::{CommandFailure, Exit};
 use documents::crypto::digest::StepDigest;
 use documents::record::code::Code;
 use documents::record::ident::ProposalId;
-use maud::{Markup, html};
+use maud::{Markup, PreEscaped, html};
 use wire::api::registry_view::RegistryView;
 use wire::api::view::ProposalView;
 
@@ -25,7 +25,6 @@ use crate::companion::inbox::read_all;
 use crate::companion::review_view::ReviewView;
 use crate::companion::signing::{SentSignature, Signing};
 use crate::companion::views::{companion_page, inbox, is_live, path_of, steps};
-use crate::page::frame::problem;
 use crate::proposal::live::RunWatchers;
 use crate::proposal::proposal_words::{plain, proposal_of, status_of};
 use crate::proposal::reached::ReachedBoundary;
@@ -33,6 +32,7 @@ use crate::proposal::receipts::check;
 use crate::proposal::run_view::{RunAddresses, RunView};
 use crate::web::door::Door;
 use crate::web::one_use::OpenForms;
+use crate::web::refused_request::{PageAnswer, RefusedRequest};
 use crate::web::sealed_form::TakenForm;
 
 /// Advice if a boundary refuses to cancel.
@@ -72,21 +72,16 @@ pub(super) fn routes(companion: Arc<Companion>) -> Router {
         .route("/b/{at}/events/{id}", get(events))
         .route("/b/{at}/stop/{id}", post(stop))
         .route("/b/{at}/steps", get(list_steps))
-        .fallback(async || *refuse(StatusCode::NOT_FOUND, "No such page", "This program has no page at this address."))
+        .fallback(async || {
+            RefusedRequest::new(StatusCode::NOT_FOUND, "No such page", "This program has no page at this address.")
+        })
         .with_state(companion)
 }
 
-/// An answer, or the page that says why there is none.
-type Answer<T> = Result<T, Box<Response>>;
-
-fn refuse(status: StatusCode, title: &str, what: &str) -> Box<Response> {
-    Box::new((status, Html(problem(title, what).into_string())).into_response())
-}
-
 /// Returns the page of a request that failed, with the way back to the proposal.
-fn failed(title: &str, failure: &CommandFailure, way: Markup) -> Box<Response> {
+fn failed(title: &str, failure: &CommandFailure, way: Markup) -> RefusedRequest {
     let main = html! { h1 { (title) } div.question role="alert" { (plain(&failure.message)) } (way) };
-    Box::new((status_of(failure), Html(companion_page(title, main, false))).into_response())
+    RefusedRequest::with(status_of(failure), PreEscaped(companion_page(title, main, false)))
 }
 
 /// Returns the links from a failure back to its proposal.
@@ -100,21 +95,21 @@ fn ways(at: usize, id: &ProposalId) -> Markup {
 }
 
 impl Companion {
-    fn place(&self, at: usize) -> Answer<Arc<ReachedBoundary>> {
+    fn place(&self, at: usize) -> PageAnswer<Arc<ReachedBoundary>> {
         let what = "Your list has no boundary at this address. The list is read when the program starts.";
-        self.places.get(at).cloned().ok_or_else(|| refuse(StatusCode::NOT_FOUND, "No such boundary", what))
+        self.places.get(at).cloned().ok_or_else(|| RefusedRequest::new(StatusCode::NOT_FOUND, "No such boundary", what))
     }
 
     /// Takes a form that a page of this program made for this path, once.
-    fn take(&self, path: &str, sent: &BTreeMap<String, String>) -> Answer<TakenForm> {
+    fn take(&self, path: &str, sent: &BTreeMap<String, String>) -> PageAnswer<TakenForm> {
         let what = "This form was sent before, or it does not come from a page that this program made. Nothing was signed \
             or stopped by this request. Load the page again.";
         let taken = TakenForm::take(&self.door, &self.forms, path, sent);
-        taken.ok_or_else(|| refuse(StatusCode::CONFLICT, "Not done", what))
+        taken.ok_or_else(|| RefusedRequest::new(StatusCode::CONFLICT, "Not done", what))
     }
 
     /// Takes the review that the page of the form showed.
-    fn take_review(&self, form: &TakenForm, at: usize, id: &ProposalId) -> Answer<HeldReview> {
+    fn take_review(&self, form: &TakenForm, at: usize, id: &ProposalId) -> PageAnswer<HeldReview> {
         let held = self.held.take(&form.number, Instant::now());
         let same = |held: &HeldReview| {
             held.boundary == at && held.id == *id && held.review.found.digest.to_string() == form.contents
@@ -127,11 +122,6 @@ impl Companion {
     }
 }
 
-/// Unites the answer and the refusal of a request.
-fn either(answer: Answer<Response>) -> Response {
-    answer.unwrap_or_else(|refusal| *refusal)
-}
-
 async fn first(State(own): Shared) -> Response {
     let time = now();
     let all = read_all(&own.places, &own.signing, time).await;
@@ -139,11 +129,7 @@ async fn first(State(own): Shared) -> Response {
     Html(inbox(&all, time)).into_response()
 }
 
-async fn review(State(own): Shared, Path((at, id)): Path<(usize, ProposalId)>) -> Response {
-    either(show_review(&own, at, id).await)
-}
-
-async fn show_review(own: &Arc<Companion>, at: usize, id: ProposalId) -> Answer<Response> {
+async fn review(State(own): Shared, Path((at, id)): Path<(usize, ProposalId)>) -> PageAnswer<Response> {
     let (place, signing, asked) = (own.place(at)?, own.signing.clone(), id.clone());
     let made = place.read(move |place, client| signing.review(&asked, &place.trust, client)).await;
     let made = made.map_err(|failure| failed("No review", &failure, ways(at, &id)))?;
@@ -153,16 +139,7 @@ async fn show_review(own: &Arc<Companion>, at: usize, id: ProposalId) -> Answer<
     Ok(Html(page).into_response())
 }
 
-async fn sign(State(own): Shared, Path((at, id)): Path<(usize, ProposalId)>, Form(sent): Sent) -> Response {
-    either(sign_held(&own, at, id, sent).await)
-}
-
-async fn sign_held(
-    own: &Arc<Companion>,
-    at: usize,
-    id: ProposalId,
-    sent: BTreeMap<String, String>,
-) -> Answer<Response> {
+async fn sign(State(own): Shared, Path((at, id)): Path<(usize, ProposalId)>, Form(sent): Sent) -> PageAnswer<Response> {
     let place = own.place(at)?;
     let form = own.take(&format!("/b/{at}/sign/{id}"), &sent)?;
     let held = own.take_review(&form, at, &id)?;
@@ -173,16 +150,7 @@ async fn sign_held(
     after_signature(done, at, &id)
 }
 
-async fn deny(State(own): Shared, Path((at, id)): Path<(usize, ProposalId)>, Form(sent): Sent) -> Response {
-    either(deny_held(&own, at, id, sent).await)
-}
-
-async fn deny_held(
-    own: &Arc<Companion>,
-    at: usize,
-    id: ProposalId,
-    sent: BTreeMap<String, String>,
-) -> Answer<Response> {
+async fn deny(State(own): Shared, Path((at, id)): Path<(usize, ProposalId)>, Form(sent): Sent) -> PageAnswer<Response> {
     let place = own.place(at)?;
     if !sent.contains_key("sure") {
         let what = "nothing was signed: tick the box which says that a denial can't be undone";
@@ -200,7 +168,7 @@ fn after(at: usize, id: &ProposalId) -> Response {
 }
 
 /// Returns the answer to a signature, or the page that says why nothing was signed.
-fn after_signature(done: Result<SentSignature, CommandFailure>, at: usize, id: &ProposalId) -> Answer<Response> {
+fn after_signature(done: Result<SentSignature, CommandFailure>, at: usize, id: &ProposalId) -> PageAnswer<Response> {
     match done {
         Ok(SentSignature(Ok(_))) => Ok(after(at, id)),
         Ok(SentSignature(Err(failure))) => {
@@ -210,11 +178,7 @@ fn after_signature(done: Result<SentSignature, CommandFailure>, at: usize, id: &
     }
 }
 
-async fn side_by_side(State(own): Shared, Path((at, digest)): Path<(usize, StepDigest)>) -> Response {
-    either(show_side_by_side(&own, at, digest).await)
-}
-
-async fn show_side_by_side(own: &Arc<Companion>, at: usize, digest: StepDigest) -> Answer<Response> {
+async fn side_by_side(State(own): Shared, Path((at, digest)): Path<(usize, StepDigest)>) -> PageAnswer<Response> {
     let place = own.place(at)?;
     let read = place.read(move |_, client| {
         let mut views = list(client, &[("status", "pending")])?;
@@ -227,16 +191,12 @@ async fn show_side_by_side(own: &Arc<Companion>, at: usize, digest: StepDigest) 
     let (views, fields, more) = read.await.map_err(|failure| failed("No comparison", &failure, html! {}))?;
     if views.is_empty() {
         let what = "No proposal of this definition is pending any more.";
-        return Err(refuse(StatusCode::NOT_FOUND, "No comparison", what));
+        return Err(RefusedRequest::new(StatusCode::NOT_FOUND, "No comparison", what));
     }
     Ok(Html(compare(at, &place.shown_name(), &views, &fields, more)).into_response())
 }
 
-async fn run(State(own): Shared, Path((at, id)): Path<(usize, ProposalId)>) -> Response {
-    either(show_run(&own, at, id).await)
-}
-
-async fn show_run(own: &Arc<Companion>, at: usize, id: ProposalId) -> Answer<Response> {
+async fn run(State(own): Shared, Path((at, id)): Path<(usize, ProposalId)>) -> PageAnswer<Response> {
     let place = own.place(at)?;
     let read = place.read(move |place, client| {
         let view = proposal_of(client, &id)?;
@@ -262,20 +222,11 @@ async fn events(
     Path((at, id)): Path<(usize, ProposalId)>,
     Query(query): Query<BTreeMap<String, String>>,
     headers: HeaderMap,
-) -> Response {
-    either(own.place(at).map(|place| own.watchers.answer(place, id, &query, &headers)))
+) -> PageAnswer<Response> {
+    Ok(own.watchers.answer(own.place(at)?, id, &query, &headers))
 }
 
-async fn stop(State(own): Shared, Path((at, id)): Path<(usize, ProposalId)>, Form(sent): Sent) -> Response {
-    either(stop_once(&own, at, id, sent).await)
-}
-
-async fn stop_once(
-    own: &Arc<Companion>,
-    at: usize,
-    id: ProposalId,
-    sent: BTreeMap<String, String>,
-) -> Answer<Response> {
+async fn stop(State(own): Shared, Path((at, id)): Path<(usize, ProposalId)>, Form(sent): Sent) -> PageAnswer<Response> {
     let place = own.place(at)?;
     own.take(&format!("/b/{at}/stop/{id}"), &sent)?;
     let asked = id.clone();
@@ -291,11 +242,7 @@ async fn stop_once(
     }
 }
 
-async fn list_steps(State(own): Shared, Path(at): Path<usize>) -> Response {
-    either(show_steps(&own, at).await)
-}
-
-async fn show_steps(own: &Arc<Companion>, at: usize) -> Answer<Response> {
+async fn list_steps(State(own): Shared, Path(at): Path<usize>) -> PageAnswer<Response> {
     let place = own.place(at)?;
     let registry = place.read(|_, client| client.get::<RegistryView>("/v1/registry")).await;
     let registry = registry.map_err(|failure| failed("Not read", &failure, html! {}))?;
