@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use client::terminal::run_output::EscapedOutput;
 use maud::{Markup, html};
 
-use crate::notebook::form::{FieldKind, FormField, PREFIX};
+use crate::notebook::form::{FieldKind, FormField};
 
 /// Text of a runbook, with escapes in place of characters that a reader can't see.
 pub fn visible(text: &str) -> String {
@@ -13,9 +13,10 @@ pub fn visible(text: &str) -> String {
 }
 
 /// Returns the inputs for these fields, with the given values or else the defaults, and each error beside its field. `of` is
-/// the fragment of the step.
+/// the fragment of the step, and `prefix` the beginning of the names in the form.
 pub fn field_inputs(
     of: &str,
+    prefix: &str,
     fields: &[FormField],
     given: &BTreeMap<String, String>,
     errors: &BTreeMap<String, String>,
@@ -23,7 +24,7 @@ pub fn field_inputs(
     html! {
         @if !fields.is_empty() { div.fields {
             @for (at, field) in fields.iter().enumerate() {
-                @let (key, name) = (format!("{of}-{at}"), format!("{PREFIX}{}", field.name));
+                @let (key, name) = (format!("{of}-{at}"), format!("{prefix}{}", field.name));
                 @let (hint, error) = (format!("{key}-hint"), errors.get(&field.name));
                 @let value = given.get(&field.name).or(field.default.as_ref()).map_or("", String::as_str);
                 @let wrong = error.map(|_| "true");

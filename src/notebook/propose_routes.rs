@@ -149,7 +149,7 @@ async fn propose(State(own): Shared, Path(at): Path<usize>, Form(sent): Sent) ->
             return Err(CommandFailure::new(Exit::Refused, what));
         };
         let confirmations = asked.steps.iter().find(|one| one.name() == name).map_or(0, |one| one.confirmations.len());
-        let problems = if (0..confirmations).all(|one| wish.has(&format!("{CONFIRM}{one}"))) {
+        let problems = if (0..confirmations).all(|one| wish.sent.contains_key(&format!("{CONFIRM}{one}"))) {
             match CheckedWish::check(&step, &wish) {
                 Ok(checked) => match checked.propose(client) {
                     Ok(view) => return Ok(Proposed::Made(Box::new(view))),

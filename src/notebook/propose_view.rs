@@ -10,18 +10,17 @@ use console::web::door::Door;
 use console::web::one_use::OpenForms;
 use console::web::sealed_form::hidden;
 use documents::record::ident::ProposalId;
-use documents::record::step_definition::SessionUse;
 use documents::record::validity::Timestamp;
 use maud::{Markup, html};
 use wire::api::view::ProposalView;
 
 use crate::notebook::board::id;
 use crate::notebook::field_inputs::{field_inputs, visible};
-use crate::notebook::form::CONFIRM;
+use crate::notebook::form::{CONFIRM, PREFIX};
 use crate::notebook::open_pages::{ListedFile, OpenPage, PageStep};
 use crate::notebook::preview_view::painted_differences;
 use crate::notebook::sealed_runbook::{SealedBlock, SealedRunbook, SealedStep};
-use crate::notebook::wish::{GivenWish, REASON, SESSION, WishProblems, fields_of};
+use crate::notebook::wish::{GivenWish, WishProblems, fields_of, other_fields};
 
 /// Maximum number of proposals that a step shows.
 const MOST_SHOWN: usize = 5;
@@ -158,28 +157,11 @@ impl ProposeViews<'_> {
         }
         let EarlierWish { wish, problems } = earlier;
         let fields = if takes_params { fields_of(&step.definition) } else { Vec::new() };
-        let text = |name: &'static str, words: &str, hint: &str, value: &str, required: bool| {
-            let (key, error) = (format!("{of}-{name}"), problems.others.get(name));
-            html! {
-                div {
-                    label for=(key) { (words) @if required { " (required)" } }
-                    @if let Some(why) = error { p id=(format!("{key}-error")) { strong.bad { "Wrong: " } (plain(why)) } }
-                    p.hint id=(format!("{key}-hint")) { (hint) }
-                    @let described = if error.is_some() { format!("{key}-error {key}-hint") } else { format!("{key}-hint") };
-                    input id=(key) name=(name) value=(value) aria-describedby=(described) aria-invalid=[error.map(|_| "true")] autocomplete="off" required[required];
-                }
-            }
-        };
         html! {
             form method="post" action=(path) {
                 (hidden(self.door, path, &self.forms.issue(), &step.exact()))
-                (field_inputs(of, &fields, &wish.params, &problems.params))
-                div.fields {
-                    @if step.definition.session != SessionUse::None && takes_params {
-                        (text(SESSION, "Session", "The step runs in a session: `countersign session create` prints the id of a new one.", &wish.session, true))
-                    }
-                    (text(REASON, "Reason", "The approvers and readers of the log can see the reason.", &wish.reason, false))
-                }
+                (field_inputs(of, PREFIX, &fields, &wish.params, &problems.params))
+                (field_inputs(&format!("{of}-more"), "", &other_fields(&step.definition), &wish.sent, &problems.others))
                 @for (at, words) in confirmations.iter().enumerate() {
                     label { input type="checkbox" name=(format!("{CONFIRM}{at}")) required; " " (visible(words)) }
                 }

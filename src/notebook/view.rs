@@ -12,7 +12,7 @@ use maud::{Markup, html};
 
 use crate::notebook::board::{Board, file_path, file_words, id};
 use crate::notebook::field_inputs::{field_inputs, visible};
-use crate::notebook::form::{CONFIRM, DIGEST, FieldKind, FormField, fields};
+use crate::notebook::form::{CONFIRM, DIGEST, FieldKind, FormField, PREFIX, fields};
 use crate::notebook::open_pages::{ListedFile, OpenPage, PageStep};
 use crate::notebook::shown_step::{PlaceOnPage, ShownPass, ShownStep, StepState, WORKFLOW};
 
@@ -155,7 +155,7 @@ impl Views<'_> {
                     }
                     form.run method="post" action=(path) {
                         (self.hidden(&path))
-                        (field_inputs(&id(place), lists.as_slice(), &view.given, &BTreeMap::new()))
+                        (field_inputs(&id(place), PREFIX, lists.as_slice(), &view.given, &BTreeMap::new()))
                         button.main type="submit" { "Run the workflow" }
                     }
                     (self.result(place, view))
@@ -183,7 +183,7 @@ impl Views<'_> {
                     form.run method="post" action=(path) {
                         (self.hidden(&path))
                         input type="hidden" name=(DIGEST) value=(step.step.digest.to_string());
-                        (field_inputs(&id(place), &fields, &view.given, &BTreeMap::new()))
+                        (field_inputs(&id(place), PREFIX, &fields, &view.given, &BTreeMap::new()))
                         @for (at, text) in step.confirmations.iter().enumerate() {
                             label { input type="checkbox" name=(format!("{CONFIRM}{at}")) required; " " (visible(text)) }
                         }

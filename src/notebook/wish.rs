@@ -13,7 +13,7 @@ use judgement::registry::parameter_schema::ParameterSchema;
 use serde_json::{Map, Value};
 use wire::api::view::{ProposalView, Propose};
 
-use crate::notebook::form::{FormField, fields, given};
+use crate::notebook::form::{FieldKind, FormField, fields, given};
 use crate::notebook::routes::parameters;
 use crate::notebook::sealed_runbook::SealedStep;
 
@@ -31,35 +31,28 @@ pub const UNCONFIRMED: &str = "The boundary may have received the proposal: load
 pub struct GivenWish {
     /// Parameters by their names.
     pub params: BTreeMap<String, String>,
-    /// The reason, which the approvers read.
-    pub reason: String,
-    /// Session for a step that needs one.
-    pub session: String,
-    /// Numbers of the confirmed admonitions, as names of fields.
-    sent: BTreeMap<String, String>,
+    /// All fields of the form: also the reason, the session and the ticked boxes.
+    pub sent: BTreeMap<String, String>,
 }
 
 impl GivenWish {
     /// Takes the fields of a form.
     pub fn of(sent: &BTreeMap<String, String>) -> Self {
-        let field = |name: &str| sent.get(name).map_or("", |text| text.trim()).to_owned();
-        let (reason, session) = (field(REASON), field(SESSION));
-        Self { params: parameters(sent.clone()), reason, session, sent: sent.clone() }
+        Self { params: parameters(sent.clone()), sent: sent.clone() }
     }
 
-    /// Returns true if the person ticked the box with this name.
-    pub fn has(&self, name: &str) -> bool {
-        self.sent.contains_key(name)
+    fn text(&self, name: &str) -> &str {
+        self.sent.get(name).map_or("", |text| text.trim())
     }
 }
 
 /// Why nothing was proposed.
 #[derive(Debug, Default)]
 pub struct WishProblems {
-    /// Errors by the names of the fields to which they belong. The fields `reason` and `session` are no parameters.
+    /// Errors of parameters, by their names.
     pub params: BTreeMap<String, String>,
-    /// Error of the reason, and of the session.
-    pub others: BTreeMap<&'static str, String>,
+    /// Errors of the reason and of the session.
+    pub others: BTreeMap<String, String>,
     /// All other errors.
     pub whole: Vec<String>,
     /// Failure of the boundary, for the status of the page.
@@ -71,8 +64,7 @@ impl WishProblems {
         let mut names = pointer.trim_start_matches('/').split('/');
         match (names.next(), names.next()) {
             (Some("params"), Some(name)) => self.beside(name, message),
-            (Some(REASON), _) => drop(self.others.insert(REASON, message.to_owned())),
-            (Some(SESSION), _) => drop(self.others.insert(SESSION, message.to_owned())),
+            (Some(name @ (REASON | SESSION)), _) => drop(self.others.insert(name.to_owned(), message.to_owned())),
             _ => self.whole.push(message.to_owned()),
         }
     }
@@ -110,6 +102,21 @@ pub fn fields_of(definition: &StepDefinition) -> Vec<FormField> {
     fields(&definition.params, &secrets)
 }
 
+/// Returns the fields that are no parameters: the session, if the step needs one, and the reason.
+pub fn other_fields(definition: &StepDefinition) -> Vec<FormField> {
+    let line = |name: &str, description: &str, required: bool| FormField {
+        name: name.to_owned(),
+        kind: FieldKind::Line,
+        description: description.to_owned(),
+        rules: Vec::new(),
+        default: None,
+        required,
+    };
+    let needs = definition.session != SessionUse::None && definition.plan.is_none();
+    let session = needs.then(|| line(SESSION, "`countersign session create` prints the id of a new session", true));
+    session.into_iter().chain([line(REASON, "The approvers and readers of the log can see it", false)]).collect()
+}
+
 /// A checked wish.
 #[derive(Debug)]
 pub struct CheckedWish {
@@ -136,9 +143,9 @@ impl CheckedWish {
         let session = if definition.session == SessionUse::None {
             None
         } else {
-            let read = wish.session.parse::<SessionId>();
+            let read = wish.text(SESSION).parse::<SessionId>();
             let advice = "`countersign session create` prints the id of a new session";
-            read.map_err(|why| found.others.insert(SESSION, format!("{why}; {advice}"))).ok()
+            read.map_err(|why| found.others.insert(SESSION.to_owned(), format!("{why}; {advice}"))).ok()
         };
         let given = Value::Object(params);
         let complete = match ParameterSchema::compile(&definition.params) {
@@ -178,7 +185,7 @@ impl CheckedWish {
         Propose {
             step: step.exact(),
             params,
-            reason: wish.reason.clone(),
+            reason: wish.text(REASON).to_owned(),
             nonce: None,
             expires_in_s: None,
             session: None,
