@@ -175,7 +175,7 @@ fn wrong_parameters_stand_beside_their_fields_and_propose_nothing() {
     let reply = propose(&pages, "hello", &format!("&p.who=anna&p.n=1&reason={}", "x".repeat(3000)));
     assert_eq!(reply.status, 409, "{}", reply.body);
     let (before, _) = reply.body.split_once("name=\"reason\"").expect("the field");
-    assert!(before.contains("-reason-error\"><strong class=\"bad\">Wrong: "), "{before}");
+    assert!(before.contains("-more-0-error\"><strong class=\"bad\">Wrong: "), "{before}");
     assert!(all(&world).is_empty());
 }
 
