@@ -20,17 +20,20 @@ use crate::node::unit;
 use crate::notebook::board::Board;
 use crate::notebook::open_pages::{AfterSave, OpenFiles};
 use crate::notebook::page_rules::PageRules;
+use crate::notebook::propose_routes::{self, ProposingNotebook};
 use crate::notebook::routes::{Notebook, routes};
 use crate::notebook::saved_files::keep_looking;
 use crate::notebook::worker::Workshop;
-use client::commands::global::GlobalOptions;
+use client::commands::global::{BoundaryChoice, GlobalOptions};
+use client::home::trusted_rosters::TrustArgs;
 use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::streams::Terminal;
+use console::proposal::reached::ReachedBoundary;
 use console::web::one_use::OpenForms;
 use console::web::opened::{OpenOptions, serve_pages};
 use judgement::policy::file::Policy;
 
-/// Open a runbook in a browser on this machine, and run its steps there
+/// Open a runbook in a browser on this machine, and run or propose its steps there
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   countersign open deploy.md            one runbook
@@ -38,6 +41,7 @@ use judgement::policy::file::Policy;
   countersign open deploy.md --browser  also starts the browser of this desktop
   countersign open deploy.md --watch    loads the page again after each save
   countersign open runbooks --watch     also shows new and removed files
+  countersign open deploy.md --boundary prod    proposes the sealed steps of this boundary, and runs nothing here
 
 The command prints an address, which works once, in one browser on this machine. A page shows the prose of the runbook, \
 and each step with its script, a form for its parameters and a button. A step runs as with `countersign run`: under the \
@@ -45,7 +49,12 @@ same policy, in the same sandbox, and the questions of policy appear on the page
 button begins a new one, and a session that nobody uses for 30 minutes ends. One step runs at a time. The steps that you \
 see are the steps that run, also if the file changes. The command loads no key, so it keeps no receipts; to keep them, use \
 `countersign run`. Each step has a preview: the screen that approvers will see, and what policy asks or refuses. Ctrl-C \
-ends the command.")]
+ends the command.
+
+With --boundary, each step has the button Propose, and nothing runs on this machine: options for policy and sandbox have no \
+effect. The text comes from your file. Each step comes from the boundary, which has sealed it, and a step of your file that \
+differs says so. The page shows who must sign, the output while the step runs, and the receipt, which is verified here. The \
+command proposes with your token (--token-file, COUNTERSIGN_TOKEN), and signs nothing.")]
 pub struct Args {
     /// A runbook, or a directory with runbooks
     #[arg(value_name = "FILE|DIR")]
@@ -76,6 +85,8 @@ pub struct Args {
     rules: RuleArgs,
     #[command(flatten)]
     sandbox: SandboxArgs,
+    #[command(flatten)]
+    trust: TrustArgs,
 }
 
 /// Serves the pages until a signal ends the program.
@@ -89,6 +100,9 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         Ok::<_, CommandFailure>(Duration::from_secs(seconds.unsigned_abs()))
     };
     let (idle, patience) = (time("--session-idle", &args.session_idle)?, time("--patience", &args.patience)?);
+    if !matches!(global.choice, BoundaryChoice::None) {
+        return propose(args, global, &project, (patience, terminal));
+    }
     let files = Arc::new(OpenFiles::open(&args.path, &project, args.watch)?);
     let secrets = LocalSecrets::of_options(&args.secret)?;
     let rules = PageRules::read(&args.rules, &project, &files)?;
@@ -125,6 +139,31 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         let (forms, watches) = (OpenForms::default(), args.watch);
         routes(Arc::new(Notebook { files, board, door, forms, orders, signals, secrets, watches, preview }))
     })
+}
+
+/// Serves the pages on which a person proposes the steps of a boundary. No sandbox is made, and no key is loaded.
+fn propose(
+    args: &Args,
+    global: &GlobalOptions,
+    project: &Project,
+    (patience, terminal): (Duration, &Terminal),
+) -> Result<Exit, CommandFailure> {
+    let local = [("--watch", args.watch), ("--secret", !args.secret.is_empty()), ("--compare", args.compare.is_some())];
+    if let Some((option, _)) = local.into_iter().find(|(_, given)| *given) {
+        let what = format!("{option} is for runs on this machine: leave it out, or leave out --boundary");
+        return Err(CommandFailure::usage(what));
+    }
+    let files = OpenFiles::open(&args.path, project, true)?;
+    let token = |global: &GlobalOptions| {
+        let missing = "--boundary needs a token: name its file with --token-file, or set COUNTERSIGN_TOKEN";
+        global.token_client()?.ok_or_else(|| CommandFailure::usage(missing))
+    };
+    // A missing token and a wrong boundary are reported before a page opens.
+    drop(token(global)?);
+    let options = global.clone();
+    let place = ReachedBoundary::new(global.clone(), &args.trust, move || token(&options));
+    let open = OpenOptions { browser: args.browser, port: args.port, patience };
+    serve_pages(open, terminal, |door| propose_routes::routes(Arc::new(ProposingNotebook::new(files, place, door))))
 }
 
 /// Returns the preview under the policy of the project, and beside the sealed steps of the boundary that the options name.

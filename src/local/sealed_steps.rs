@@ -68,10 +68,15 @@ impl SealedSteps {
             Err(failure) if failure.has_code(Code::UnknownStep) => return ComparedStep::New,
             Err(failure) => return ComparedStep::Unknown(failure.message),
         };
-        let own = serde_json::to_value(&*step.definition).unwrap_or_default();
-        let source = |definition: &Value| definition["source"].as_str().unwrap_or_default().to_owned();
-        let (before, after) = (source(&sealed.definition), source(&own));
-        let changes = definitions_diff((&before, &sealed.definition), (&after, &own));
-        ComparedStep::Changed(sealed.digest, changes)
+        ComparedStep::Changed(sealed.digest, differences_from(&sealed.definition, step))
     }
+}
+
+/// Returns what differs between a sealed definition and a step of a file.
+#[must_use]
+pub fn differences_from(sealed: &Value, step: &RegisteredStep) -> DefinitionDifferences {
+    let own = serde_json::to_value(&*step.definition).unwrap_or_default();
+    let source = |definition: &Value| definition["source"].as_str().unwrap_or_default().to_owned();
+    let (before, after) = (source(sealed), source(&own));
+    definitions_diff((&before, sealed), (&after, &own))
 }

@@ -6,21 +6,33 @@
 //! - [`shown_step`]: what one step shows
 //! - [`board`]: what all steps show now, and the questions to the person
 //! - [`worker`]: runs the steps, one at a time
-//! - [`form`]: the fields of a step
+//! - [`form`], [`field_inputs`]: the fields of a step
 //! - [`shown_file`]: images of the prose, and files that a step left
 //! - [`view`]: the markup of a runbook
 //! - [`preview_view`]: the markup of the author's preview
 //! - [`routes`]: the requests of the browser
 //!
+//! With `--boundary`, nothing runs here, and a person proposes the sealed steps:
+//!
+//! - [`sealed_runbook`]: the steps of a file as a boundary has sealed them
+//! - [`wish`]: what the person asks for, checked before the boundary sees it
+//! - [`propose_view`]: the markup
+//! - [`propose_routes`]: the requests of the browser
+//!
 //! A notebook has no route that signs, and loads no key.
 pub mod board;
+pub mod field_inputs;
 pub mod form;
 pub mod open_pages;
 pub mod page_rules;
 pub mod preview_view;
+pub mod propose_routes;
+pub mod propose_view;
 pub mod routes;
 pub mod saved_files;
+pub mod sealed_runbook;
 pub mod shown_file;
 pub mod shown_step;
 pub mod view;
+pub mod wish;
 pub mod worker;

@@ -64,6 +64,13 @@ pub struct ListedFile {
     pub news: Vec<String>,
 }
 
+impl ListedFile {
+    fn read(shown: String, project: &Project) -> Self {
+        let page = OpenPage::read(&shown, project, None).map(Arc::new).map_err(|failure| failure.message);
+        Self { shown, page, news: Vec::new() }
+    }
+}
+
 impl OpenPage {
     /// Reads a runbook. The steps keep the numbers that they have on the page `known`.
     ///
@@ -200,10 +207,8 @@ impl OpenFiles {
         let names =
             |file: &PathBuf| file.strip_prefix(&self.project.cwd).unwrap_or(file).to_string_lossy().into_owned();
         let known: BTreeSet<String> = self.all().into_iter().map(|file| file.shown).collect();
-        let fresh = found.iter().map(names).filter(|shown| !known.contains(shown)).map(|shown| {
-            let page = OpenPage::read(&shown, &self.project, None).map(Arc::new).map_err(|failure| failure.message);
-            ListedFile { shown, page, news: Vec::new() }
-        });
+        let fresh = found.iter().map(names).filter(|shown| !known.contains(shown));
+        let fresh = fresh.map(|shown| ListedFile::read(shown, &self.project));
         let fresh: Vec<ListedFile> = fresh.take(MOST - known.len()).collect();
         let mut files = self.write();
         let first = files.len();
@@ -214,6 +219,11 @@ impl OpenFiles {
     /// Returns a file as it is shown now.
     pub fn get(&self, at: usize) -> Option<ListedFile> {
         self.files.read().unwrap_or_else(PoisonError::into_inner).get(at).cloned()
+    }
+
+    /// Returns a file as it is saved now. The open page stays as it is.
+    pub fn saved(&self, at: usize) -> Option<ListedFile> {
+        Some(ListedFile::read(self.get(at)?.shown, &self.project))
     }
 
     /// Returns an open page.

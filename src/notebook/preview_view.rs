@@ -1,5 +1,6 @@
 //! The markup of the author's preview: what approvers would see of each step, and what policy and a boundary say.
 
+use client::review::comparison::DefinitionDifferences;
 use client::review::render::draw_differences;
 use client::terminal::screen::Screen;
 use console::page::frame::{FramedPage, framed};
@@ -10,10 +11,11 @@ use maud::{Markup, html};
 use crate::local::author_preview::{AuthorPreview, StepPreview};
 use crate::local::runbook_check::RunbookCheck;
 use crate::local::sealed_steps::ComparedStep;
+use crate::notebook::field_inputs::visible;
 use crate::notebook::form::{FormField, PREFIX};
 use crate::notebook::open_pages::ListedFile;
 use crate::notebook::shown_step::id;
-use crate::notebook::view::{Views, visible};
+use crate::notebook::view::Views;
 
 /// Columns of the screen of an approver.
 const WIDTH: usize = 96;
@@ -147,6 +149,13 @@ fn programs(preview: &StepPreview) -> Markup {
     }
 }
 
+/// Returns what differs between two definitions, as a screen of the terminal.
+pub fn painted_differences(found: &DefinitionDifferences) -> Markup {
+    let mut screen = Screen::default();
+    draw_differences(&mut screen, found.script.iter().chain(&found.fields));
+    html! { pre.screen tabindex="0" { (painted(&screen)) } }
+}
+
 fn changes(compared: &ComparedStep) -> Markup {
     html! {
         @match compared {
@@ -155,9 +164,7 @@ fn changes(compared: &ComparedStep) -> Markup {
             ComparedStep::Unknown(why) => p { "The sealed step can't be read: " (visible(why)) },
             ComparedStep::Changed(digest, found) => {
                 p { "The step differs from the sealed step " (digest.to_string()) ":" }
-                @let mut screen = Screen::default();
-                @let () = draw_differences(&mut screen, found.script.iter().chain(&found.fields));
-                pre.screen tabindex="0" { (painted(&screen)) }
+                (painted_differences(found))
             }
         }
     }

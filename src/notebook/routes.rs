@@ -20,6 +20,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use crate::local::author_preview::AuthorPreview;
 use crate::local::signals::Signals;
 use crate::notebook::board::{Board, file_path, file_words};
+use crate::notebook::field_inputs::visible;
 use crate::notebook::form::{
     CONFIRM, DIGEST, FormField, PREFIX, RefusedStep, confirmation_id, field_errors, fields, given,
 };
@@ -27,7 +28,7 @@ use crate::notebook::open_pages::{OpenFiles, OpenPage, PageStep};
 use crate::notebook::preview_view::ShownPreview;
 use crate::notebook::shown_file::{ShownFile, read_image};
 use crate::notebook::shown_step::{PlaceOnPage, WORKFLOW, id};
-use crate::notebook::view::{Views, text_of_file, visible};
+use crate::notebook::view::{Views, text_of_file};
 use crate::notebook::worker::Order;
 
 /// What the routes need.
@@ -252,7 +253,7 @@ fn page_of(shown: Option<maud::Markup>) -> Response {
 }
 
 /// Returns the parameters of a form by their names.
-fn parameters(sent: BTreeMap<String, String>) -> BTreeMap<String, String> {
+pub fn parameters(sent: BTreeMap<String, String>) -> BTreeMap<String, String> {
     let named = sent.into_iter();
     named.filter_map(|(name, value)| Some((name.strip_prefix(PREFIX)?.to_owned(), value))).collect()
 }

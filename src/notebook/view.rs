@@ -1,6 +1,5 @@
 //! The markup of a notebook.
 
-use client::terminal::run_output::EscapedOutput;
 use console::page::field_errors::FieldErrors;
 use console::page::frame::{FramedPage, framed};
 use console::page::prose::Part;
@@ -11,9 +10,8 @@ use judgement::registry::rundown::workflow::LoopSource;
 use maud::{Markup, html};
 
 use crate::notebook::board::{Board, file_path, file_words};
-use crate::notebook::form::{
-    CONFIRM, DIGEST, FieldKind, FormField, PREFIX, RefusedStep, confirmation_id, field_id, fields,
-};
+use crate::notebook::field_inputs::{field_inputs, visible};
+use crate::notebook::form::{CONFIRM, DIGEST, FieldKind, FormField, PREFIX, RefusedStep, confirmation_id, fields};
 use crate::notebook::open_pages::{ListedFile, OpenPage, PageStep};
 use crate::notebook::shown_step::{PlaceOnPage, ShownPass, ShownStep, StepState, WORKFLOW, id};
 
@@ -34,30 +32,11 @@ pub struct Views<'a> {
     pub refused: Option<&'a RefusedStep>,
 }
 
-/// Text of a runbook, with escapes in place of characters that a reader can't see.
-pub fn visible(text: &str) -> String {
-    EscapedOutput::default().feed(text.as_bytes())
-}
-
 impl Views<'_> {
     /// Returns the list of the open files.
     pub fn index(&self, files: &[ListedFile]) -> Markup {
-        let main = html! {
-            h1 { "Runbooks" }
-            @if self.watches { div #live data-after=(self.board.last_event()) {} }
-            ul {
-                @for (at, file) in files.iter().enumerate() {
-                    li {
-                        @match &file.page {
-                            Ok(page) => { a href=(format!("/page/{at}/")) { (visible(&file.shown)) } " (" (page.steps.len()) " steps)" }
-                            Err(why) => { strong { (visible(&file.shown)) } ": can't be opened" pre tabindex="0" { (visible(why)) } }
-                        }
-                        @if self.watches { @for line in &file.news { p.hint { (visible(line)) } } }
-                    }
-                }
-            }
-        };
-        framed(&FramedPage { title: "Runbooks".to_owned(), side: None, main, changes: false })
+        let live = html! { @if self.watches { div #live data-after=(self.board.last_event()) {} } };
+        file_list(files, &live)
     }
 
     /// Returns the page of a runbook.
@@ -237,34 +216,8 @@ impl Views<'_> {
     }
 
     fn fields(&self, place: PlaceOnPage, fields: &[FormField], view: &ShownStep) -> Markup {
-        let (errors, given) = (self.errors(place), self.refused(place).map_or(&view.given, |refused| &refused.sent));
-        html! {
-            @if !fields.is_empty() { div.fields {
-                @for (at, field) in fields.iter().enumerate() {
-                    @let key = field_id(place, at);
-                    @let hint = format!("{key}-hint");
-                    @let (invalid, described) = (errors.invalid(&key), errors.described(&key, &hint));
-                    @let name = format!("{PREFIX}{}", field.name);
-                    @let value = given.get(&field.name).or(field.default.as_ref()).map_or("", String::as_str);
-                    div {
-                        label for=(key) { (field.name) @if field.required { " (required)" } }
-                        p.hint id=(hint) { (visible(&field.description)) @if !field.description.is_empty() && !field.rules.is_empty() { ". " } @for rule in &field.rules { " " (visible(rule)) "." } }
-                        @match &field.kind {
-                            FieldKind::Choice(values) | FieldKind::Secret(values) => {
-                                select id=(key) name=(name) aria-invalid=[invalid] aria-describedby=(described) required[field.required] {
-                                    @if !values.iter().any(|one| one == value) { option value="" { "(choose)" } }
-                                    @for one in values { option value=(one) selected[one == value] { (visible(one)) } }
-                                }
-                            }
-                            FieldKind::Json => textarea id=(key) name=(name) aria-invalid=[invalid] aria-describedby=(described) rows="3" required[field.required] { (value) },
-                            FieldKind::Number => input id=(key) name=(name) inputmode="decimal" aria-invalid=[invalid] aria-describedby=(described) value=(value) required[field.required];,
-                            FieldKind::Line => input id=(key) name=(name) aria-invalid=[invalid] aria-describedby=(described) value=(value) autocomplete="off" required[field.required];,
-                        }
-                        (errors.beside(&key))
-                    }
-                }
-            } }
-        }
+        let given = self.refused(place).map_or(&view.given, |refused| &refused.sent);
+        field_inputs(&id(place), PREFIX, fields, given, &self.errors(place))
     }
 
     fn result(&self, place: PlaceOnPage, view: &ShownStep) -> Markup {
@@ -289,6 +242,26 @@ impl Views<'_> {
             ul.facts { @for fact in &view.facts { li { (visible(fact)) } } }
         }
     }
+}
+
+/// Returns the list of the open files.
+pub fn file_list(files: &[ListedFile], live: &Markup) -> Markup {
+    let main = html! {
+        h1 { "Runbooks" }
+        (live)
+        ul {
+            @for (at, file) in files.iter().enumerate() {
+                li {
+                    @match &file.page {
+                        Ok(page) => { a href=(format!("/page/{at}/")) { (visible(&file.shown)) } " (" (page.steps.len()) " steps)" }
+                        Err(why) => { strong { (visible(&file.shown)) } ": can't be opened" pre tabindex="0" { (visible(why)) } }
+                    }
+                    @for line in &file.news { p.hint { (visible(line)) } }
+                }
+            }
+        }
+    };
+    framed(&FramedPage { title: "Runbooks".to_owned(), side: None, main, changes: false })
 }
 
 /// Returns the page with the text of a file.

@@ -48,6 +48,7 @@ mod permissions;
 mod problems;
 mod programs;
 mod proposals;
+mod proposing_notebook;
 mod refusals;
 mod refused_early;
 mod restart;

@@ -56,7 +56,8 @@ const CRATES: &[(&str, &[Room])] = &[
             ("page", &["client", "judgement", "documents"]),
             ("web", &["page", "client", "documents"]),
             ("auditor", &["page", "web", "client", "judgement", "documents"]),
-            ("companion", &["page", "web", "client", "wire", "judgement", "documents"]),
+            ("proposal", &["page", "web", "client", "wire", "judgement", "documents"]),
+            ("companion", &["page", "web", "proposal", "client", "wire", "judgement", "documents"]),
             ("command", &["web", "auditor", "companion", "client"]),
         ],
     ),
@@ -118,7 +119,7 @@ const CRATES: &[(&str, &[Room])] = &[
                     "client",
                 ],
             ),
-            ("notebook", &["local", "documents", "judgement", "sandbox", "client", "console"]),
+            ("notebook", &["local", "documents", "wire", "judgement", "sandbox", "client", "console"]),
             (
                 "cli",
                 &[
@@ -183,10 +184,11 @@ const ONLY_BY: &[(&str, &str, &[&str])] = &[
 ];
 
 /// Rooms that load no key and sign nothing.
-const WITHOUT_KEYS: [&str; 5] = [
+const WITHOUT_KEYS: [&str; 6] = [
     "crates/console/src/auditor/",
     "crates/console/src/command/",
     "crates/console/src/page/",
+    "crates/console/src/proposal/",
     "crates/console/src/web/",
     "src/notebook/",
 ];

@@ -1,5 +1,5 @@
-// Drives the pages of `countersign console` in a real browser, against a real boundary. Each story has the name of what it
-// proves.
+// Drives the pages of `countersign console` and `open --boundary` in a real browser, against a real boundary. Each story has
+// the name of what it proves.
 //
 //   node companion.mjs PROGRAM BROWSER     (scripts/check-pages installs what this needs, and calls it)
 import assert from "node:assert/strict";
@@ -90,6 +90,70 @@ const stories = {
       await page.goto(page.url());
     }
     assert.match(await page.locator("pre.output").first().textContent(), /plain/);
+  },
+
+  async "a person proposes a sealed step, the page follows signature and run, and every look is accessible"(browser, boundary) {
+    const file = join(boundary.home, "steps.md");
+    writeFileSync(file, STEPS.replace("echo started", "echo changed"));
+    const proposing = await Served.start(["open", file, "--boundary", boundary.started.url, "--token-file", "agent.token"], boundary.home, boundary.env);
+    const step = (page, name) => page.locator(`section[aria-label="${name}"]`);
+    const approve = (page) => {
+      const id = page.url().split("/").at(-1);
+      const { digest } = JSON.parse(boundary.run(["review", id, "--json"]));
+      boundary.run(["approve", id, "--yes", "--expect", digest]);
+    };
+    try {
+      const { page, origin } = await proposing.enter(browser);
+      assert.match(await step(page, "wait").textContent(), /The file's step differs from the sealed step/);
+      await step(page, "say").getByLabel("text").fill("x <b>only</b>");
+      await step(page, "say").getByLabel("Reason").fill("p99 is up");
+      await step(page, "say").getByRole("button", { name: "Propose say" }).dblclick();
+      // The browser leaves the first answer for the second, which refuses the form.
+      await page.getByText(/This form was sent before|0 of 1 signatures/).waitFor();
+      if (!page.url().includes("/run/")) {
+        await page.goto(`${origin}/page/0/`);
+        await step(page, "say").getByRole("link", { name: /^…/ }).click();
+      }
+      await page.waitForURL(/\/run\//);
+      const run = page.url().replace("?known", "");
+      await page.goto(run);
+      await page.getByText("0 of 1 signatures").waitFor();
+      approve(page);
+      await page.getByText("Verified on this machine").waitFor();
+      assert.match(await page.locator("pre.output").first().textContent(), /x <b>only<\/b>/);
+      await page.goto(`${origin}/page/0/`);
+      assert.equal(await step(page, "say").getByRole("link", { name: /^…/ }).count(), 1);
+      await step(page, "wait").getByRole("button", { name: "Propose wait" }).click();
+      await page.waitForURL(/\/run\//);
+      approve(page);
+      await page.locator("pre.output", { hasText: "started" }).waitFor();
+      await page.getByRole("button", { name: "Cancel as the proposer" }).click();
+      await page.locator('#run[data-state="failed"]').waitFor();
+      const found = [];
+      const looks = { dark: { colorScheme: "dark" }, "320 px": { viewport: { width: 320, height: 640 } }, plain: { javaScriptEnabled: false } };
+      for (const [name, look] of Object.entries(looks)) {
+        const { context, page } = await proposing.enter(browser, look);
+        const see = async (place) => name === "plain" || found.push(...(await findings(page, `${place}, ${name}`)));
+        await page.goto(`${origin}/page/0/`);
+        await step(page, "wait").locator("summary").click();
+        await see("runbook");
+        await step(page, "say").getByLabel("text").fill("-dash");
+        await step(page, "say").getByRole("button", { name: "Propose say" }).click();
+        await page.getByText("Nothing was proposed. The errors stand beside their fields.").waitFor();
+        assert.equal(await page.getByLabel("text").getAttribute("aria-invalid"), "true");
+        await see("wrong");
+        await page.getByLabel("text").fill(name);
+        await page.getByRole("button", { name: "Propose say" }).click();
+        await page.getByText("0 of 1 signatures").waitFor();
+        await see("waiting");
+        await page.goto(run);
+        await see("run");
+        await context.close();
+      }
+      assert.deepEqual([...found, ...proposing.wrong], []);
+    } finally {
+      proposing.stop();
+    }
   },
 
   async "axe finds nothing under WCAG 2.2 A and AA in any look"(browser, boundary, companion) {

@@ -2,6 +2,7 @@
 //!
 //! - [`page`]: the frame of a page, the prose of a runbook, and the colours of a terminal
 //! - [`web`]: the server of the pages, and the checks that let only this person in
+//! - [`proposal`]: one proposal at a boundary, as its approvers and its proposer see it
 //! - [`companion`]: the pages of an approver, the only pages that sign
 //! - [`auditor`]: the table of decisions of bundles or of a log; it loads no key
 //!
@@ -12,4 +13,5 @@ pub mod auditor;
 pub mod command;
 pub mod companion;
 pub mod page;
+pub mod proposal;
 pub mod web;

@@ -59,6 +59,8 @@ pub enum BoundaryChoice {
     None,
     /// One boundary.
     One(Box<ListedBoundary>),
+    /// The boundary of an address, not of the list.
+    Address,
     /// Every boundary.
     All,
 }
@@ -113,11 +115,12 @@ impl GlobalOptions {
     pub fn listed(&self) -> Option<&ListedBoundary> {
         match &self.choice {
             BoundaryChoice::One(listed) => Some(listed),
-            BoundaryChoice::None | BoundaryChoice::All => None,
+            BoundaryChoice::None | BoundaryChoice::Address | BoundaryChoice::All => None,
         }
     }
 
-    /// Chooses the boundary that `--boundary` names. An address in options or environment has priority.
+    /// Chooses the boundary that `--boundary` names, by its name in the list or by its address. An address in `--url` or in
+    /// the environment has priority.
     ///
     /// # Errors
     /// Returns an error if the list of boundaries can't be read, or has no boundary of this name.
@@ -125,7 +128,12 @@ impl GlobalOptions {
         match named {
             None => {}
             Some(_) if self.given.address => {
+                self.choice = BoundaryChoice::Address;
                 eprintln_quietly("note: --boundary has no effect, because --url or COUNTERSIGN_URL names the address")
+            }
+            Some(address) if address.contains("://") => {
+                (self.choice, self.given.address) = (BoundaryChoice::Address, true);
+                address.clone_into(&mut self.url);
             }
             Some(ALL) => self.choice = BoundaryChoice::All,
             Some(name) => return Ok(self.for_listed(BoundaryList::of_process()?.find(name)?)),

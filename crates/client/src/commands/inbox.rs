@@ -66,7 +66,7 @@ const EVERY: Duration = Duration::from_secs(2);
 pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     match global.choice {
         BoundaryChoice::All => every_boundary(args, global, terminal),
-        BoundaryChoice::One(_) | BoundaryChoice::None => one_boundary(args, global, terminal),
+        BoundaryChoice::One(_) | BoundaryChoice::Address | BoundaryChoice::None => one_boundary(args, global, terminal),
     }
 }
 

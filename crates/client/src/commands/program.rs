@@ -258,7 +258,7 @@ const PAGES: &str = "console";
 const HIDDEN: [&str; 2] = ["schema", "man"];
 
 /// Commands that send no request to `--url`, so that their help does not list the options for a boundary.
-const WITHOUT_URL: [&str; 19] = [
+const WITHOUT_URL: [&str; 18] = [
     "verify",
     "gate",
     "init",
@@ -271,7 +271,6 @@ const WITHOUT_URL: [&str; 19] = [
     "policy",
     "sandbox",
     "run",
-    "open",
     "test",
     "demo",
     "try",
@@ -335,8 +334,9 @@ pub fn command<P: CommandSet>() -> clap::Command {
 const LISTED: &str = "listed_boundary";
 
 fn listed_option() -> clap::Arg {
-    clap::Arg::new(LISTED).long("boundary").value_name("NAME").help_heading("Everywhere").help(
-        "A boundary of your list (`countersign boundary`), in place of --url; `inbox` and `console` also take `all`",
+    clap::Arg::new(LISTED).long("boundary").value_name("NAME|URL").help_heading("Everywhere").help(
+        "A boundary of your list (`countersign boundary`), or an address, in place of --url; `inbox` and `console` also take \
+         `all`",
     )
 }
 

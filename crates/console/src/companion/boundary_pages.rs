@@ -16,9 +16,10 @@ use wire::api::registry_view::RegistryView;
 use wire::api::view::{ProposalList, SessionList, SessionView};
 
 use crate::companion::boundary_views::{SessionForms, log, receipts, sessions, steps, unread_advice};
-use crate::companion::reached::ReachedBoundary;
-use crate::companion::requests::{Answer, Companion, Sent, Shared, either, failed};
+use crate::companion::requests::{Companion, Sent, Shared, failed};
 use crate::companion::views::NavPlace;
+use crate::proposal::reached::ReachedBoundary;
+use crate::web::refused_request::PageAnswer;
 
 /// Number of proposals that one page of receipts reads.
 const ON_PAGE: usize = 50;
@@ -40,25 +41,21 @@ async fn shown<T: Send + 'static>(
     section: &'static str,
     read: impl FnOnce(&ReachedBoundary, &Client) -> Result<T, CommandFailure> + Send + 'static,
     page: impl FnOnce(&str, &T) -> String,
-) -> Response {
-    let answer: Answer<Response> = async {
-        let place = own.place(at)?;
-        let found = place.read(read).await.map_err(|failure| {
-            let title = format!("{section} of {}: not read", place.shown_name());
-            failed(NavPlace::section(at, section), &title, &failure, unread_advice(&failure))
-        })?;
-        Ok(Html(page(&place.shown_name(), &found)).into_response())
-    }
-    .await;
-    either(answer)
+) -> PageAnswer<Response> {
+    let place = own.place(at)?;
+    let found = place.read(read).await.map_err(|failure| {
+        let title = format!("{section} of {}: not read", place.shown_name());
+        failed(NavPlace::section(at, section), &title, &failure, unread_advice(&failure))
+    })?;
+    Ok(Html(page(&place.shown_name(), &found)).into_response())
 }
 
-async fn list_steps(State(own): Shared, Path(at): Path<usize>) -> Response {
+async fn list_steps(State(own): Shared, Path(at): Path<usize>) -> PageAnswer<Response> {
     let read = |_: &ReachedBoundary, client: &Client| client.get::<RegistryView>("/v1/registry");
     shown(&own, at, "Steps", read, |name, found| steps(at, name, found)).await
 }
 
-async fn list_sessions(State(own): Shared, Path(at): Path<usize>) -> Response {
+async fn list_sessions(State(own): Shared, Path(at): Path<usize>) -> PageAnswer<Response> {
     let read = |_: &ReachedBoundary, client: &Client| client.get::<SessionList>("/v1/sessions");
     let forms = SessionForms { door: &own.door, numbers: &own.forms };
     shown(&own, at, "Sessions", read, |name, found| sessions(at, name, &found.sessions, forms)).await
@@ -68,7 +65,7 @@ async fn list_receipts(
     State(own): Shared,
     Path(at): Path<usize>,
     Query(query): Query<BTreeMap<String, String>>,
-) -> Response {
+) -> PageAnswer<Response> {
     let from = query.get("from").and_then(|text| text.parse::<ProposalId>().ok());
     let cursor = from.as_ref().map(|from| format!("&cursor={from}")).unwrap_or_default();
     let read = move |_: &ReachedBoundary, client: &Client| {
@@ -77,7 +74,7 @@ async fn list_receipts(
     shown(&own, at, "Receipts", read, |name, found| receipts(at, name, found, from.is_some())).await
 }
 
-async fn show_log(State(own): Shared, Path(at): Path<usize>) -> Response {
+async fn show_log(State(own): Shared, Path(at): Path<usize>) -> PageAnswer<Response> {
     let read = |place: &ReachedBoundary, client: &Client| {
         let (_, roster) = place.roster(client)?;
         place.hashes.check(&place.trust.rosters()?, roster.trusted(), client)
@@ -85,11 +82,11 @@ async fn show_log(State(own): Shared, Path(at): Path<usize>) -> Response {
     shown(&own, at, "Log", read, |name, head| log(at, name, head)).await
 }
 
-async fn end_session(State(own): Shared, Path((at, id)): Path<(usize, SessionId)>, Form(sent): Sent) -> Response {
-    either(end_once(&own, at, id, sent).await)
-}
-
-async fn end_once(own: &Arc<Companion>, at: usize, id: SessionId, sent: BTreeMap<String, String>) -> Answer<Response> {
+async fn end_session(
+    State(own): Shared,
+    Path((at, id)): Path<(usize, SessionId)>,
+    Form(sent): Sent,
+) -> PageAnswer<Response> {
     let place = own.place(at)?;
     own.take(&format!("/b/{at}/end/{id}"), &sent)?;
     let done = place.act(move |_, client| client.post_nothing::<SessionView>(&format!("/v1/sessions/{id}/end")));

@@ -8,10 +8,12 @@ use maud::{Markup, html};
 use wire::api::registry_view::RegistryView;
 use wire::api::view::{ProposalList, SessionView};
 
-use crate::companion::log_head::CheckedHead;
-use crate::companion::views::{NavPlace, companion_page, hidden, id_end, path_of, plain, standing_words};
+use crate::companion::views::{NavPlace, companion_page, id_end, path_of};
+use crate::proposal::log_head::CheckedHead;
+use crate::proposal::proposal_words::{plain, standing_words};
 use crate::web::door::Door;
 use crate::web::one_use::OpenForms;
+use crate::web::sealed_form::hidden;
 
 /// Seals and numbers of the forms that end sessions.
 #[derive(Debug, Clone, Copy)]

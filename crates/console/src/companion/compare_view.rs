@@ -10,7 +10,8 @@ use maud::html;
 use serde_json::Value;
 use wire::api::view::ProposalView;
 
-use crate::companion::views::{NavPlace, companion_page, path_of, plain};
+use crate::companion::views::{NavPlace, companion_page, path_of};
+use crate::proposal::proposal_words::plain;
 
 /// Maximum number of proposals in one table.
 pub(super) const MOST: usize = 12;

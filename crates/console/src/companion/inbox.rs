@@ -12,8 +12,8 @@ use documents::record::ident::Name;
 use documents::record::validity::Timestamp;
 use wire::api::view::ProposalView;
 
-use crate::companion::reached::{BoundaryState, ReachedBoundary};
 use crate::companion::signing::Signing;
+use crate::proposal::reached::{BoundaryState, ReachedBoundary};
 
 /// Maximum number of ended proposals of one boundary and one status.
 const MOST_ENDED: usize = 20;

@@ -9,10 +9,10 @@ use client::home::trusted_rosters::TrustArgs;
 use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::streams::Terminal;
 
-use crate::companion::reached::ReachedBoundary;
 use crate::companion::requests::Companion;
 use crate::companion::routes::routes;
 use crate::companion::signing::Signing;
+use crate::proposal::reached::ReachedBoundary;
 use crate::web::opened::{OpenOptions, serve_pages};
 
 /// Serves the pages until a signal ends the program.
@@ -32,7 +32,11 @@ pub fn run(
         drop(signing.keys()?);
     }
     let options = chosen(global)?;
-    let places = options.into_iter().map(|one| Arc::new(ReachedBoundary::new(one, trust, signing.clone())));
+    let places = options.into_iter().map(|one| {
+        let (options, signing) = (one.clone(), signing.clone());
+        let make = move || options.reviewer(signing.key_options(), &Terminal::new(false));
+        Arc::new(ReachedBoundary::new(one, trust, make))
+    });
     let places: Vec<_> = places.collect();
     serve_pages(open, terminal, |door| routes(Arc::new(Companion::new(places, signing, door))))
 }
@@ -40,7 +44,7 @@ pub fn run(
 /// Returns the options for each boundary of the inbox: the boundary of the options or the environment, or else the list.
 fn chosen(global: &GlobalOptions) -> Result<Vec<GlobalOptions>, CommandFailure> {
     let one = match &global.choice {
-        BoundaryChoice::One(_) => true,
+        BoundaryChoice::One(_) | BoundaryChoice::Address => true,
         BoundaryChoice::All => false,
         BoundaryChoice::None => global.given.address || BoundaryList::of_process()?.boundaries.is_empty(),
     };

@@ -12,10 +12,12 @@ use wire::api::view::ProposalStatus;
 
 use crate::companion::held::LIFE;
 use crate::companion::signing::MadeReview;
-use crate::companion::views::{NavPlace, companion_page, hidden, path_of, plain, signature_words};
+use crate::companion::views::{NavPlace, companion_page, path_of};
 use crate::page::field_errors::{FieldError, FieldErrors};
 use crate::page::screen_lines::screen_lines;
+use crate::proposal::proposal_words::{plain, signature_words};
 use crate::web::door::Door;
+use crate::web::sealed_form::hidden;
 
 /// What the review page needs.
 #[derive(Debug, Clone, Copy)]

@@ -11,7 +11,6 @@ use axum::response::{Html, IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
 use client::commands::approve::AskedText;
 use client::commands::clock::now;
-use client::remote::client::Client;
 use client::remote::proposals::list;
 use client::terminal::exit::{CommandFailure, Exit};
 use documents::crypto::digest::StepDigest;
@@ -24,13 +23,18 @@ use crate::companion::boundary_pages;
 use crate::companion::compare_view::{self, compare, fields_of};
 use crate::companion::held::HeldReview;
 use crate::companion::inbox::read_all;
-use crate::companion::live::stream;
-use crate::companion::receipts::check;
-use crate::companion::requests::{Answer, Companion, Sent, Shared, either, failed, refuse, ways};
+use crate::companion::requests::{Companion, Sent, Shared, failed, ways};
 use crate::companion::review_view::{RefusedReview, ReviewView};
-use crate::companion::run_view::{CANCEL_ADVICE, RunView};
 use crate::companion::signing::SentSignature;
-use crate::companion::views::{NavPlace, inbox};
+use crate::companion::views::{NavPlace, companion_page, inbox, is_live, path_of};
+use crate::proposal::proposal_words::{plain, proposal_of};
+use crate::proposal::receipts::check;
+use crate::proposal::run_view::{RunAddresses, RunView};
+use crate::web::refused_request::{PageAnswer, RefusedRequest};
+
+/// Advice if a boundary refuses to cancel.
+const CANCEL_ADVICE: &str =
+    "only the proposer and operators can cancel: to stop this proposal as an approver, deny it on its review page";
 
 /// Returns the routes. Only `sign` and `deny` use a key.
 pub(super) fn routes(companion: Arc<Companion>) -> Router {
@@ -44,7 +48,9 @@ pub(super) fn routes(companion: Arc<Companion>) -> Router {
         .route("/b/{at}/events/{id}", get(events))
         .route("/b/{at}/stop/{id}", post(stop))
         .merge(boundary_pages::routes())
-        .fallback(async || *refuse(StatusCode::NOT_FOUND, "No such page", "This program has no page at this address."))
+        .fallback(async || {
+            RefusedRequest::new(StatusCode::NOT_FOUND, "No such page", "This program has no page at this address.")
+        })
         .with_state(companion)
 }
 
@@ -55,12 +61,12 @@ async fn first(State(own): Shared) -> Response {
     Html(inbox(&all, time)).into_response()
 }
 
-async fn review(State(own): Shared, Path((at, id)): Path<(usize, ProposalId)>) -> Response {
-    either(show_review(&own, at, id, &RefusedReview::default()).await)
+async fn review(State(own): Shared, Path((at, id)): Path<(usize, ProposalId)>) -> PageAnswer<Response> {
+    show_review(&own, at, id, &RefusedReview::default()).await
 }
 
 /// Makes a new review, and shows what was wrong with an earlier form.
-async fn show_review(own: &Arc<Companion>, at: usize, id: ProposalId, refused: &RefusedReview) -> Answer<Response> {
+async fn show_review(own: &Companion, at: usize, id: ProposalId, refused: &RefusedReview) -> PageAnswer<Response> {
     let (place, signing, asked) = (own.place(at)?, own.signing.clone(), id.clone());
     let made = place.read(move |place, client| signing.review(&asked, &place.trust, client)).await;
     let made = made.map_err(|failure| failed(NavPlace::at(at), "No review", &failure, ways(at, &id)))?;
@@ -81,22 +87,13 @@ async fn show_review(own: &Arc<Companion>, at: usize, id: ProposalId, refused: &
     Ok((status, Html(page)).into_response())
 }
 
-async fn sign(State(own): Shared, Path((at, id)): Path<(usize, ProposalId)>, Form(sent): Sent) -> Response {
-    either(sign_held(&own, at, id, sent).await)
-}
-
-async fn sign_held(
-    own: &Arc<Companion>,
-    at: usize,
-    id: ProposalId,
-    sent: BTreeMap<String, String>,
-) -> Answer<Response> {
+async fn sign(State(own): Shared, Path((at, id)): Path<(usize, ProposalId)>, Form(sent): Sent) -> PageAnswer<Response> {
     let place = own.place(at)?;
     let form = own.take(&format!("/b/{at}/sign/{id}"), &sent)?;
     let held = own.take_review(&form, at, &id)?;
     let refused = RefusedReview::of_signature(&AskedText::of(&held.review), sent);
     if !refused.errors.0.is_empty() {
-        return show_review(own, at, id, &refused).await;
+        return show_review(&own, at, id, &refused).await;
     }
     let sent = refused.sent;
     let typed: Vec<&str> =
@@ -106,22 +103,13 @@ async fn sign_held(
     after_signature(done, at, &id)
 }
 
-async fn deny(State(own): Shared, Path((at, id)): Path<(usize, ProposalId)>, Form(sent): Sent) -> Response {
-    either(deny_held(&own, at, id, sent).await)
-}
-
-async fn deny_held(
-    own: &Arc<Companion>,
-    at: usize,
-    id: ProposalId,
-    sent: BTreeMap<String, String>,
-) -> Answer<Response> {
+async fn deny(State(own): Shared, Path((at, id)): Path<(usize, ProposalId)>, Form(sent): Sent) -> PageAnswer<Response> {
     let place = own.place(at)?;
     let form = own.take(&format!("/b/{at}/deny/{id}"), &sent)?;
     let held = own.take_review(&form, at, &id)?;
     let refused = RefusedReview::of_denial(&held.review, sent);
     if !refused.errors.0.is_empty() {
-        return show_review(own, at, id, &refused).await;
+        return show_review(&own, at, id, &refused).await;
     }
     let sent = refused.sent;
     let (reason, signing) = (sent.get("reason").map_or("", |text| text.trim()).to_owned(), own.signing.clone());
@@ -134,7 +122,7 @@ fn after(at: usize, id: &ProposalId) -> Response {
 }
 
 /// Returns the answer to a signature, or the page that says why nothing was signed.
-fn after_signature(done: Result<SentSignature, CommandFailure>, at: usize, id: &ProposalId) -> Answer<Response> {
+fn after_signature(done: Result<SentSignature, CommandFailure>, at: usize, id: &ProposalId) -> PageAnswer<Response> {
     match done {
         Ok(SentSignature(Ok(_))) => Ok(after(at, id)),
         Ok(SentSignature(Err(failure))) => Err(failed(
@@ -147,11 +135,7 @@ fn after_signature(done: Result<SentSignature, CommandFailure>, at: usize, id: &
     }
 }
 
-async fn side_by_side(State(own): Shared, Path((at, digest)): Path<(usize, StepDigest)>) -> Response {
-    either(show_side_by_side(&own, at, digest).await)
-}
-
-async fn show_side_by_side(own: &Arc<Companion>, at: usize, digest: StepDigest) -> Answer<Response> {
+async fn side_by_side(State(own): Shared, Path((at, digest)): Path<(usize, StepDigest)>) -> PageAnswer<Response> {
     let place = own.place(at)?;
     let read = place.read(move |_, client| {
         let mut views = list(client, &[("status", "pending")])?;
@@ -165,38 +149,30 @@ async fn show_side_by_side(own: &Arc<Companion>, at: usize, digest: StepDigest) 
         read.await.map_err(|failure| failed(NavPlace::at(at), "No comparison", &failure, html! {}))?;
     if views.is_empty() {
         let what = "No proposal of this definition is pending any more.";
-        return Err(refuse(StatusCode::NOT_FOUND, "No comparison", what));
+        return Err(RefusedRequest::new(StatusCode::NOT_FOUND, "No comparison", what));
     }
     Ok(Html(compare(at, &place.shown_name(), &views, &fields, more)).into_response())
 }
 
-async fn run(State(own): Shared, Path((at, id)): Path<(usize, ProposalId)>) -> Response {
-    either(show_run(&own, at, id).await)
-}
-
-async fn show_run(own: &Arc<Companion>, at: usize, id: ProposalId) -> Answer<Response> {
+async fn run(State(own): Shared, Path((at, id)): Path<(usize, ProposalId)>) -> PageAnswer<Response> {
     let place = own.place(at)?;
     let read = place.read(move |place, client| {
-        let view = view_of(client, &id)?;
-        let receipt = view.receipt.clone().map(|receipt| check(place, client, &view, &receipt));
+        let view = proposal_of(client, &id)?;
+        let receipt = view.receipt.clone().map(|receipt| check(&place.trust, client, &view, &receipt));
         Ok((view, receipt))
     });
     let (view, receipt) = read.await.map_err(|failure| failed(NavPlace::at(at), "Not read", &failure, html! {}))?;
     let number = own.forms.issue();
-    let receipt = receipt.as_ref();
-    let name = place.shown_name();
-    let shown = RunView { door: &own.door, number: &number, boundary: at, name: &name, view: &view, receipt };
-    Ok(Html(shown.page()).into_response())
-}
-
-/// Reads a proposal, and checks that the boundary returned this proposal.
-fn view_of(client: &Client, id: &ProposalId) -> Result<ProposalView, CommandFailure> {
-    let view: ProposalView = client.get(&format!("/v1/proposals/{id}"))?;
-    if view.id == *id {
-        return Ok(view);
-    }
-    let what = format!("this page asked for {id}, but the boundary returned {}: don't trust this boundary", view.id);
-    Err(CommandFailure::new(Exit::Refused, what))
+    let links = RunAddresses {
+        events: path_of("events", at, &view),
+        stop: path_of("stop", at, &view),
+        review: Some(path_of("review", at, &view)),
+    };
+    let (receipt, live) = (receipt.as_ref(), is_live(view.status));
+    let shown = RunView { door: &own.door, number: &number, links: &links, view: &view, receipt, live, now: now() };
+    let title = format!("{} at {}", plain(view.step.as_str()), plain(&place.shown_name()));
+    let main = html! { h1 { (title) } (shown.markup()) };
+    Ok(Html(companion_page(NavPlace::at(at), &title, main, live)).into_response())
 }
 
 async fn events(
@@ -204,29 +180,11 @@ async fn events(
     Path((at, id)): Path<(usize, ProposalId)>,
     Query(query): Query<BTreeMap<String, String>>,
     headers: HeaderMap,
-) -> Response {
-    let last = headers.get("last-event-id").and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let after = last.or_else(|| query.get("after").cloned()).and_then(|text| text.parse().ok());
-    let watched = own.place(at).and_then(|place| {
-        let what = "Too many pages follow runs at the moment. Close some of them, then load this page again.";
-        let watcher = own.watchers.clone().try_acquire_owned();
-        watcher
-            .map(|watcher| stream(place, id, after, watcher))
-            .map_err(|_| refuse(StatusCode::SERVICE_UNAVAILABLE, "Too many pages", what))
-    });
-    either(watched)
+) -> PageAnswer<Response> {
+    Ok(own.watchers.answer(own.place(at)?, id, &query, &headers))
 }
 
-async fn stop(State(own): Shared, Path((at, id)): Path<(usize, ProposalId)>, Form(sent): Sent) -> Response {
-    either(stop_once(&own, at, id, sent).await)
-}
-
-async fn stop_once(
-    own: &Arc<Companion>,
-    at: usize,
-    id: ProposalId,
-    sent: BTreeMap<String, String>,
-) -> Answer<Response> {
+async fn stop(State(own): Shared, Path((at, id)): Path<(usize, ProposalId)>, Form(sent): Sent) -> PageAnswer<Response> {
     let place = own.place(at)?;
     own.take(&format!("/b/{at}/stop/{id}"), &sent)?;
     let asked = id.clone();

@@ -16,8 +16,8 @@ use client::terminal::exit::{CommandFailure, Exit};
 use documents::record::ident::{Name, ProposalId};
 use wire::api::view::{ProposalStatus, ProposalView};
 
-use crate::companion::boundary_trust::BoundaryTrust;
 use crate::companion::held::HeldReview;
+use crate::proposal::boundary_trust::BoundaryTrust;
 
 /// The keys of the approver.
 #[derive(Debug)]

@@ -3,27 +3,19 @@
 use client::commands::inbox_table::{heaviest, parameter_words, time_left};
 use client::remote::run_printer::held_up_words;
 use client::terminal::exit::CommandFailure;
-use client::terminal::outcome_words::outcome_words;
-use client::terminal::person_words::person_words;
-use client::terminal::printable_text::PrintableText;
 use documents::record::validity::Timestamp;
 use maud::{Markup, html};
 use wire::api::view::{ProposalStatus, ProposalView};
 
 use crate::companion::inbox::BoundaryInbox;
-use crate::companion::reached::BoundaryState;
 use crate::page::frame::{FramedPage, framed};
-use crate::web::door::Door;
+use crate::proposal::proposal_words::{plain, signature_words, standing_words};
+use crate::proposal::reached::BoundaryState;
 
 /// Maximum length of the parameters in a line of the inbox. The review shows all of them.
 const MOST_WORDS: usize = 160;
 /// Number of last digits of an id in the inbox.
 const ENDING: usize = 8;
-
-/// Returns external text with escapes in place of characters that a reader can't see.
-pub(super) fn plain(text: &str) -> String {
-    PrintableText::text(text).as_str().to_owned()
-}
 
 /// Returns the path of a page about a proposal.
 pub(super) fn path_of(page: &str, boundary: usize, view: &ProposalView) -> String {
@@ -73,50 +65,6 @@ impl NavPlace {
 pub(super) fn companion_page(place: NavPlace, title: &str, main: Markup, changes: bool) -> String {
     let main = html! { (place.links()) (main) };
     framed(&FramedPage { title: title.to_owned(), side: None, main, changes }).into_string()
-}
-
-/// Returns the fields that make a form work once, for this path and this digest, and on this server only.
-pub(super) fn hidden(door: &Door, path: &str, number: &str, contents: &str) -> Markup {
-    html! {
-        input type="hidden" name="form" value=(number);
-        input type="hidden" name="digest" value=(contents);
-        input type="hidden" name="seal" value=(door.seal(path, &sealed(number, contents)));
-    }
-}
-
-/// Returns what the seal of a form covers, besides the path.
-pub(super) fn sealed(number: &str, contents: &str) -> String {
-    format!("{number} {contents}")
-}
-
-/// Returns how a proposal stands, in words, with the words of the people who denied it.
-pub(super) fn standing_words(view: &ProposalView) -> String {
-    let mut words = match (&view.outcome, &view.refusal) {
-        (Some(outcome), Some(why)) => format!("{}: {}", outcome_words(outcome), why.detail),
-        (Some(outcome), None) => outcome_words(outcome),
-        (None, Some(why)) => format!("{} ({}): {}", view.status.word(), why.code, why.detail),
-        (None, None) => view.status.word().to_owned(),
-    };
-    if let Some(why) = &view.end_unknown_because {
-        words.push_str(&format!(": {why}"));
-    }
-    let said = view.denials.iter().map(|denial| (denial.approver.as_str(), denial.reason.as_str()));
-    PrintableText::text(&words).then(&person_words(said)).as_str().to_owned()
-}
-
-/// Returns who has signed, and which groups still must sign.
-pub(super) fn signature_words(view: &ProposalView) -> String {
-    let approvals = &view.approvals;
-    let mut words = format!("{} of {} signatures", approvals.have, approvals.required);
-    let names: Vec<&str> = approvals.approvers.iter().map(|name| name.as_str()).collect();
-    if !names.is_empty() {
-        words.push_str(&format!(", by {}", names.join(", ")));
-    }
-    let missing: Vec<&str> = approvals.missing.iter().map(|group| group.as_str()).collect();
-    if !missing.is_empty() {
-        words.push_str(&format!("; still needed: somebody of {}", missing.join(", somebody of ")));
-    }
-    words
 }
 
 /// Returns the last digits of the id.

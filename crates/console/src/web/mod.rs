@@ -5,3 +5,5 @@ pub mod door;
 pub mod guard;
 pub mod one_use;
 pub mod opened;
+pub mod refused_request;
+pub mod sealed_form;

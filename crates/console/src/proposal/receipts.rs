@@ -11,37 +11,37 @@ use judgement::audit::bundle_check::VerifyOptions;
 use judgement::audit::report::BundleReport;
 use wire::api::view::ProposalView;
 
-use crate::companion::reached::ReachedBoundary;
 use crate::page::terminal_text::{ColouredText, OutputPainter};
+use crate::proposal::boundary_trust::BoundaryTrust;
 
 /// Maximum size of a stream that the page shows.
 const MOST_SHOWN: u64 = 1 << 20;
 
 /// A receipt that was checked as `countersign verify` does.
 #[derive(Debug)]
-pub(super) struct CheckedReceipt {
+pub struct CheckedReceipt {
     /// The report of all checks.
-    pub(super) report: BundleReport,
+    pub report: BundleReport,
     /// Source of the trusted roster.
-    pub(super) trusted_from: String,
+    pub trusted_from: String,
     /// The recorded output, by the name of its stream, or why it is not shown.
-    pub(super) output: Vec<(&'static str, Result<Vec<ColouredText>, String>)>,
+    pub output: Vec<(&'static str, Result<Vec<ColouredText>, String>)>,
 }
 
 /// Fetches the bundle of a receipt and the recorded output, and checks both.
 ///
 /// # Errors
 /// Returns why nothing could be verified.
-pub(super) fn check(
-    place: &ReachedBoundary,
+pub fn check(
+    trust: &BoundaryTrust,
     client: &Client,
     view: &ProposalView,
     receipt: &ReceiptId,
 ) -> Result<CheckedReceipt, String> {
     let bundle = client.bytes(&format!("/v1/receipts/{receipt}/bundle")).map_err(|failure| failure.message)?;
-    let trust = place.trust.rosters().map_err(|failure| failure.message)?;
+    let trusted = trust.rosters().map_err(|failure| failure.message)?;
     let JudgedBundle { trusted, report, .. } =
-        with_any(&bundle, &trust, VerifyOptions::default()).map_err(|untrusted| {
+        with_any(&bundle, &trusted, VerifyOptions::default()).map_err(|untrusted| {
             let advice = trust_advice(untrusted.first_roster, &Home::of_process().config_words());
             format!("{}; {advice}", untrusted.message)
         })?;

@@ -1,42 +1,55 @@
 //! The markup of a run: its state, its output, and its receipt with all checks.
 
+use client::commands::inbox_table::time_left;
 use client::remote::run_printer::held_up_words;
+use documents::record::ident::Name;
 use documents::record::receipt::Status;
+use documents::record::validity::Timestamp;
 use judgement::audit::report::CheckFinding;
 use maud::{Markup, html};
 use wire::api::view::ProposalView;
 
-use crate::companion::receipts::CheckedReceipt;
-use crate::companion::views::{
-    NavPlace, companion_page, hidden, is_live, path_of, plain, signature_words, standing_words,
-};
 use crate::page::terminal_text::coloured;
+use crate::proposal::proposal_words::{plain, signature_words, standing_words};
+use crate::proposal::receipts::CheckedReceipt;
 use crate::web::door::Door;
+use crate::web::sealed_form::hidden;
+
+/// Addresses of what belongs to a run.
+#[derive(Debug)]
+pub struct RunAddresses {
+    /// Events of the proposal.
+    pub events: String,
+    /// Form that cancels the proposal.
+    pub stop: String,
+    /// Review on which an approver denies, if these pages have one.
+    pub review: Option<String>,
+}
 
 /// What the page of a run needs.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct RunView<'a> {
+pub struct RunView<'a> {
     /// Seals of the forms.
-    pub(super) door: &'a Door,
+    pub door: &'a Door,
     /// Number of the form that stops the run.
-    pub(super) number: &'a str,
-    /// Place of the boundary in the list.
-    pub(super) boundary: usize,
-    /// Name of the boundary.
-    pub(super) name: &'a str,
+    pub number: &'a str,
+    /// Addresses of the page.
+    pub links: &'a RunAddresses,
     /// The proposal, as the boundary reports it.
-    pub(super) view: &'a ProposalView,
+    pub view: &'a ProposalView,
     /// The receipt, or why it could not be verified. `None` without a receipt.
-    pub(super) receipt: Option<&'a Result<CheckedReceipt, String>>,
+    pub receipt: Option<&'a Result<CheckedReceipt, String>>,
+    /// True if the page changes by itself.
+    pub live: bool,
+    /// Time of the page.
+    pub now: Timestamp,
 }
 
 impl RunView<'_> {
-    /// Returns the page.
-    pub(super) fn page(&self) -> String {
-        let view = self.view;
-        let live = is_live(view.status);
-        let events = path_of("events", self.boundary, view);
-        let title = format!("{} at {}", plain(view.step.as_str()), plain(self.name));
+    /// Returns the state, the output and the receipt.
+    #[must_use]
+    pub fn markup(&self) -> Markup {
+        let (view, live) = (self.view, self.live);
         let state = match view.outcome.as_ref().map(|outcome| outcome.status) {
             Some(Status::Succeeded) => "passed",
             Some(Status::Warned) => "warned",
@@ -44,19 +57,24 @@ impl RunView<'_> {
             None if view.status.has_ended() => "failed",
             None => "ready",
         };
-        let main = html! {
-            h1 { (title) }
+        html! {
             dl.pairs {
                 dt { "Proposal" } dd { code { (view.id.as_str()) } }
                 dt { "State" } dd { strong { (standing_words(view)) } }
                 dt { "Signatures" } dd { (signature_words(view)) }
                 dt { "Proposer" } dd { (plain(view.proposer.as_str())) }
-                dt { "Expires" } dd { (view.expires_at.to_string()) }
+                dt { "Expires" } dd {
+                    (view.expires_at.to_string())
+                    @if !view.status.has_ended() { ", " (time_left(view, self.now)) " left" }
+                }
+                @if !view.approvals.excluded.is_empty() && !view.status.has_ended() {
+                    dt { "Can't sign" } dd { (joined(&view.approvals.excluded)) ", because they made the proposal, or own its token" }
+                }
                 @if let Some(why) = &view.held_up { dt { "Held up" } dd { (plain(&held_up_words(why))) } }
             }
             section.step #run data-state=(state) aria-label="The run" {
                 p role="status" { span.state { (view.status.word()) } }
-                div id=[live.then_some("live")] data-events=[live.then_some(events)] {
+                div id=[live.then_some("live")] data-events=[live.then_some(&self.links.events)] {
                     @if live {
                         pre.output tabindex="0" aria-label="Output of the run" hidden {}
                         noscript { p { "The output appears here after the run has ended. This page loads itself again every 2 seconds." } }
@@ -69,8 +87,7 @@ impl RunView<'_> {
             }
             (self.stop())
             (self.checks())
-        };
-        companion_page(NavPlace::at(self.boundary), &title, main, live)
+        }
     }
 
     fn output(&self) -> Markup {
@@ -92,15 +109,17 @@ impl RunView<'_> {
         if self.view.status.has_ended() {
             return html! {};
         }
-        let path = path_of("stop", self.boundary, self.view);
+        let path = &self.links.stop;
         html! {
             h2 { "Stop" }
-            p {
-                "An approver stops a proposal or a run with a denial: "
-                a href=(path_of("review", self.boundary, self.view)) { "review and deny" } "."
+            @if let Some(review) = &self.links.review {
+                p {
+                    "An approver stops a proposal or a run with a denial: "
+                    a href=(review) { "review and deny" } "."
+                }
             }
             form method="post" action=(path) {
-                (hidden(self.door, &path, self.number, self.view.id.as_str()))
+                (hidden(self.door, path, self.number, self.view.id.as_str()))
                 button type="submit" { "Cancel as the proposer or an operator" }
             }
         }
@@ -117,6 +136,10 @@ impl RunView<'_> {
             Some(Ok(receipt)) => checks(receipt),
         }
     }
+}
+
+fn joined(names: &[Name]) -> String {
+    names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 fn checks(receipt: &CheckedReceipt) -> Markup {
@@ -152,7 +175,3 @@ fn checks(receipt: &CheckedReceipt) -> Markup {
         ul { @for line in &report.boundary_says { li { (plain(line)) } } }
     }
 }
-
-/// Advice if a boundary refuses to cancel.
-pub(super) const CANCEL_ADVICE: &str =
-    "only the proposer and operators can cancel: to stop this proposal as an approver, deny it on its review page";

@@ -1,36 +1,77 @@
 //! The events of a run, from the boundary to the page, while the run happens.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::header::CONTENT_TYPE;
-use axum::response::{IntoResponse as _, Response};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{Html, IntoResponse as _, Response};
 use client::remote::follow_run::{StreamLine, read_line};
 use client::remote::run_printer::{held_up_words, piece_of, truncated_words};
 use client::terminal::exit::CommandFailure;
 use documents::record::ident::ProposalId;
 use documents::record::stream_name::StreamName;
 use serde_json::{Value, json};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_stream::wrappers::ReceiverStream;
 use wire::api::view::{Event, RefusalView};
 
-use crate::companion::reached::ReachedBoundary;
+use crate::page::frame::problem;
 use crate::page::terminal_text::OutputPainter;
+use crate::proposal::reached::ReachedBoundary;
 
+/// Maximum number of pages that follow a run at the same time. Each needs a thread.
+const MOST_WATCHERS: usize = 128;
 /// Maximum length of the output that a page receives. The page of the ended run shows the recorded output.
 const MOST_SENT: usize = 1 << 20;
 
 /// A piece of the answer to the browser.
 type Piece = Result<String, Infallible>;
 
+/// The pages that follow runs.
+#[derive(Debug, Clone)]
+pub struct RunWatchers(Arc<Semaphore>);
+
+impl Default for RunWatchers {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(MOST_WATCHERS)))
+    }
+}
+
+impl RunWatchers {
+    /// Answers the request for the events of a proposal. The query `have` is the number of signatures that the page shows:
+    /// the page loads again at the next signature.
+    #[must_use]
+    pub fn answer(
+        &self,
+        place: Arc<ReachedBoundary>,
+        id: ProposalId,
+        query: &BTreeMap<String, String>,
+        headers: &HeaderMap,
+    ) -> Response {
+        let Ok(watcher) = self.0.clone().try_acquire_owned() else {
+            let what = "Too many pages follow runs at the moment. Close some of them, then load this page again.";
+            let page = problem("Too many pages", what).into_string();
+            return (StatusCode::SERVICE_UNAVAILABLE, Html(page)).into_response();
+        };
+        let number = |text: &str| text.parse::<u64>().ok();
+        let last = headers.get("last-event-id").and_then(|value| value.to_str().ok()).and_then(number);
+        let after = last.or_else(|| query.get("after").and_then(|text| number(text)));
+        // The page has seen each signature before the event `after`.
+        let shown = query.get("have").and_then(|text| number(text)).map(|have| if after.is_some() { 0 } else { have });
+        stream(place, id, after, LiveRun { shown, ..LiveRun::default() }, watcher)
+    }
+}
+
 /// Streams the events as server-sent events (HTML Living Standard, section 9.2), after the event with this number.
-pub(super) fn stream(
+fn stream(
     place: Arc<ReachedBoundary>,
     id: ProposalId,
     after: Option<u64>,
+    run: LiveRun,
     watcher: OwnedSemaphorePermit,
 ) -> Response {
     let (send, receive): (Sender<Piece>, Receiver<Piece>) = channel(16);
@@ -39,15 +80,14 @@ pub(super) fn stream(
         // If the stream breaks, the browser connects again after the last event.
         let lines = place.with(|client| client.lines(&format!("/v1/proposals/{id}/events"), after));
         if let Ok(mut lines) = lines {
-            let _ended = forward(&mut lines, &send);
+            let _ended = forward(&mut lines, run, &send);
         }
     });
     ([(CONTENT_TYPE, "text/event-stream")], Body::from_stream(ReceiverStream::new(receive))).into_response()
 }
 
 /// Forwards the events until the stream ends, or until the browser leaves.
-fn forward(lines: &mut impl std::io::BufRead, send: &Sender<Piece>) -> Result<(), CommandFailure> {
-    let mut run = LiveRun::default();
+fn forward(lines: &mut impl std::io::BufRead, mut run: LiveRun, send: &Sender<Piece>) -> Result<(), CommandFailure> {
     loop {
         let text = match read_line(lines)? {
             StreamLine::Document(line) => {
@@ -75,6 +115,8 @@ struct LiveRun {
     out: OutputPainter,
     err: OutputPainter,
     sent: usize,
+    /// Number of further signatures that the page shows already, or `None` if the page ignores signatures.
+    shown: Option<u64>,
 }
 
 impl LiveRun {
@@ -89,7 +131,11 @@ impl LiveRun {
             Event::HeldUp { code, detail } => {
                 fact(&held_up_words(&RefusalView { code: *code, detail: detail.clone() }))
             }
-            Event::Signature { approver } => fact(&format!("signed by {approver}")),
+            Event::Signature { .. } if self.shown == Some(0) => json!({"type": "reload"}),
+            Event::Signature { approver } => {
+                self.shown = self.shown.map(|shown| shown - 1);
+                fact(&format!("signed by {approver}"))
+            }
             Event::Truncated { stream, bytes, recorded } => fact(&truncated_words(*stream, *bytes, *recorded)),
             Event::Output { .. } | Event::Exit { .. } | Event::Receipt { .. } => Value::Null,
         })
@@ -127,7 +173,7 @@ mod tests {
             {\"id\":2,\"type\":\"output\",\"stream\":\"stdout\",\"offset\":0,\"text\":\"<b>\\u001b[31mred\\u001b[2J\"}\n\
             {\"id\":3,\"type\":\"later\"}\n";
         let (send, mut receive) = channel(16);
-        forward(&mut Cursor::new(lines), &send).expect("forwarded");
+        forward(&mut Cursor::new(lines), LiveRun::default(), &send).expect("forwarded");
         drop(send);
         let mut all = String::new();
         while let Ok(piece) = receive.try_recv() {
@@ -139,6 +185,17 @@ mod tests {
         );
         assert!(all.contains("id: 2\ndata: ") && all.contains("[\"\",\"<b>\"],[\"c1\",\"red\\\\x1b[2J\"]"), "{all}");
         assert!(all.ends_with("data: {\"type\":\"reload\"}\n\n") && !all.contains("later"), "{all}");
+    }
+
+    #[test]
+    fn a_page_loads_again_at_the_first_signature_that_it_does_not_show() {
+        let signed: Event =
+            serde_json::from_value(json!({"type": "signature", "approver": "alice"})).expect("an event");
+        for (shown, types) in [(None, ["fact", "fact"]), (Some(1), ["fact", "reload"]), (Some(0), ["reload", "reload"])]
+        {
+            let mut run = LiveRun { shown, ..LiveRun::default() };
+            assert_eq!(types.map(|_| run.shown(&signed).expect("shown")["type"].clone()), types);
+        }
     }
 
     #[test]

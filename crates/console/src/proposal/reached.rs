@@ -1,5 +1,6 @@
 //! The boundaries of the person, and the requests to them.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,33 +10,33 @@ use client::remote::client::Client;
 use client::review::gather::roster_in_force;
 use client::review::sources::RosterSource;
 use client::terminal::exit::{CommandFailure, Exit};
-use client::terminal::streams::Terminal;
 use documents::record::ident::BoundaryName;
 use tokio::sync::Semaphore;
 use wire::api::registry_view::RegistryView;
 
-use crate::companion::boundary_trust::BoundaryTrust;
-use crate::companion::log_head::VerifiedHashes;
-use crate::companion::signing::Signing;
+use crate::proposal::boundary_trust::BoundaryTrust;
+use crate::proposal::log_head::VerifiedHashes;
 
 /// Longest time that a page waits for a boundary. The other boundaries of the page don't wait for it.
-pub(super) const PAGE_WAITS: Duration = Duration::from_secs(10);
+pub const PAGE_WAITS: Duration = Duration::from_secs(10);
 /// Maximum number of requests at the same time to one boundary, so that a boundary that hangs holds few threads.
 const AT_ONCE: usize = 8;
 
+/// Makes the client with the access of the person.
+type ClientMaker = Box<dyn Fn() -> Result<Client, CommandFailure> + Send + Sync>;
+
 /// A boundary that this program reads.
-#[derive(Debug)]
-pub(super) struct ReachedBoundary {
+pub struct ReachedBoundary {
     /// Name in the list of boundaries, or the address.
     name: String,
     /// Name that the boundary states, after the first answer.
     own_name: Mutex<Option<BoundaryName>>,
     options: GlobalOptions,
     /// What the person trusts here.
-    pub(super) trust: BoundaryTrust,
+    pub trust: BoundaryTrust,
     /// The part of the log that was verified here.
-    pub(super) hashes: VerifiedHashes,
-    signing: Arc<Signing>,
+    pub hashes: VerifiedHashes,
+    make: ClientMaker,
     /// The client, with its access until that ends. `None` before the first request.
     client: Mutex<Option<Client>>,
     places: Arc<Semaphore>,
@@ -43,17 +44,29 @@ pub(super) struct ReachedBoundary {
 
 /// What a boundary says about itself, and whether the person trusts its roster.
 #[derive(Debug, Clone)]
-pub(super) struct BoundaryState {
+pub struct BoundaryState {
     /// Name in the roster.
-    pub(super) name: BoundaryName,
+    pub name: BoundaryName,
     /// Version of the roster in force.
-    pub(super) roster: u64,
+    pub roster: u64,
     /// True if the person trusts this roster.
-    pub(super) is_trusted: bool,
+    pub is_trusted: bool,
+}
+
+impl fmt::Debug for ReachedBoundary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReachedBoundary").field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 impl ReachedBoundary {
-    pub(super) fn new(options: GlobalOptions, trust: &TrustArgs, signing: Arc<Signing>) -> Self {
+    /// Takes the boundary of these options. The first request calls `make`.
+    #[must_use]
+    pub fn new(
+        options: GlobalOptions,
+        trust: &TrustArgs,
+        make: impl Fn() -> Result<Client, CommandFailure> + Send + Sync + 'static,
+    ) -> Self {
         let name = options.listed().map_or_else(|| options.url.clone(), |listed| listed.name.clone());
         let trust = BoundaryTrust::new(&options, trust);
         Self {
@@ -61,7 +74,7 @@ impl ReachedBoundary {
             options,
             trust,
             hashes: VerifiedHashes::default(),
-            signing,
+            make: Box::new(make),
             own_name: Mutex::default(),
             client: Mutex::default(),
             places: Arc::new(Semaphore::new(AT_ONCE)),
@@ -69,17 +82,21 @@ impl ReachedBoundary {
     }
 
     /// Returns the name for pages: the name in the list, or else the name that the boundary has in its roster.
-    pub(super) fn shown_name(&self) -> String {
+    #[must_use]
+    pub fn shown_name(&self) -> String {
         let own = self.own_name.lock().unwrap_or_else(PoisonError::into_inner);
         own.as_ref().filter(|_| self.options.listed().is_none()).map_or_else(|| self.name.clone(), ToString::to_string)
     }
 
     /// Sends requests. The work has its own client, so that it holds no lock while it waits.
-    pub(super) fn with<T>(&self, work: impl FnOnce(&Client) -> Result<T, CommandFailure>) -> Result<T, CommandFailure> {
+    ///
+    /// # Errors
+    /// Returns the error of the work, or the reason why there is no client.
+    pub fn with<T>(&self, work: impl FnOnce(&Client) -> Result<T, CommandFailure>) -> Result<T, CommandFailure> {
         let known = self.client.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let client = match known {
             Some(client) => client,
-            None => self.options.reviewer(self.signing.key_options(), &Terminal::new(false))?,
+            None => (self.make)()?,
         };
         let result = work(&client);
         *self.client.lock().unwrap_or_else(PoisonError::into_inner) = Some(client);
@@ -87,7 +104,10 @@ impl ReachedBoundary {
     }
 
     /// Reads what the boundary says about itself.
-    pub(super) fn state(&self, client: &Client) -> Result<BoundaryState, CommandFailure> {
+    ///
+    /// # Errors
+    /// Returns an error if the boundary does not answer, or has another id than the list of boundaries states.
+    pub fn state(&self, client: &Client) -> Result<BoundaryState, CommandFailure> {
         let (registry, roster) = self.roster(client)?;
         let is_trusted = roster.trusted().is_some_and(|trusted| trusted.digest() == registry.seal.roster);
         let version = roster.roster().map_or(0, |roster| roster.version());
@@ -95,7 +115,10 @@ impl ReachedBoundary {
     }
 
     /// Reads the roster in force, and checks the id of the boundary.
-    pub(super) fn roster(&self, client: &Client) -> Result<(RegistryView, RosterSource), CommandFailure> {
+    ///
+    /// # Errors
+    /// As for [`Self::state`].
+    pub fn roster(&self, client: &Client) -> Result<(RegistryView, RosterSource), CommandFailure> {
         let (registry, roster) = roster_in_force(client, &self.trust.rosters()?)?;
         self.trust.check_id(registry.boundary.id)?;
         *self.own_name.lock().unwrap_or_else(PoisonError::into_inner) = Some(registry.boundary.name.clone());
@@ -103,7 +126,10 @@ impl ReachedBoundary {
     }
 
     /// Does work that only reads, on a thread of its own, and waits for a limited time.
-    pub(super) async fn read<T: Send + 'static>(
+    ///
+    /// # Errors
+    /// Returns the error of the work, or that the boundary did not answer in time.
+    pub async fn read<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&Self, &Client) -> Result<T, CommandFailure> + Send + 'static,
     ) -> Result<T, CommandFailure> {
@@ -120,9 +146,12 @@ impl ReachedBoundary {
         }
     }
 
-    /// Does work that may sign, on a thread of its own, and waits until it is done: the person may have to touch a key.
+    /// Does work that changes something, on a thread of its own, and waits until it is done: the person may have to touch a key.
     /// The work goes on if the browser no longer waits.
-    pub(super) async fn act<T: Send + 'static>(
+    ///
+    /// # Errors
+    /// Returns the error of the work.
+    pub async fn act<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&Self, &Client) -> Result<T, CommandFailure> + Send + 'static,
     ) -> Result<T, CommandFailure> {

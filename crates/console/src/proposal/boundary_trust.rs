@@ -8,28 +8,37 @@ use documents::crypto::digest::SealDigest;
 
 /// What the person trusts at one boundary.
 #[derive(Debug)]
-pub(super) struct BoundaryTrust {
+pub struct BoundaryTrust {
     options: TrustArgs,
     listed: Option<ListedBoundary>,
 }
 
 impl BoundaryTrust {
-    pub(super) fn new(global: &GlobalOptions, trust: &TrustArgs) -> Self {
+    /// Takes the options of trust for the boundary of these options.
+    #[must_use]
+    pub fn new(global: &GlobalOptions, trust: &TrustArgs) -> Self {
         Self { options: global.trust(trust), listed: global.listed().cloned() }
     }
 
     /// Returns the trusted rosters.
-    pub(super) fn rosters(&self) -> Result<Vec<ChosenTrust>, CommandFailure> {
+    ///
+    /// # Errors
+    /// Returns an error if a roster can't be read.
+    pub fn rosters(&self) -> Result<Vec<ChosenTrust>, CommandFailure> {
         self.options.find()
     }
 
     /// Returns the options of trust, for a review.
-    pub(super) const fn options(&self) -> &TrustArgs {
+    #[must_use]
+    pub const fn options(&self) -> &TrustArgs {
         &self.options
     }
 
     /// Checks that a boundary, or a statement for it, has the id that the list of boundaries states.
-    pub(super) fn check_id(&self, found: SealDigest) -> Result<(), CommandFailure> {
+    ///
+    /// # Errors
+    /// Returns an error if the id is another one.
+    pub fn check_id(&self, found: SealDigest) -> Result<(), CommandFailure> {
         self.listed.as_ref().map_or(Ok(()), |listed| listed.check_id(found))
     }
 }

@@ -17,26 +17,26 @@ use tempfile::TempDir;
 /// The hashes of a log up to the newest verified head, as `countersign log export --hashes` writes them. The directory is
 /// deleted with the program.
 #[derive(Debug, Default)]
-pub(super) struct VerifiedHashes(Mutex<Option<TempDir>>);
+pub struct VerifiedHashes(Mutex<Option<TempDir>>);
 
 /// A head that was checked on this machine.
 #[derive(Debug)]
-pub(super) struct CheckedHead {
+pub struct CheckedHead {
     /// The head.
-    pub(super) checkpoint: Checkpoint,
+    pub checkpoint: Checkpoint,
     /// The head with its signature lines.
-    pub(super) note: String,
+    pub note: String,
     /// Number of entries of the head before, or 0 for the first head.
-    pub(super) before: u64,
+    pub before: u64,
     /// Version of the trusted roster whose key signed the head. `None` without a trusted roster.
-    pub(super) roster: Option<u64>,
+    pub roster: Option<u64>,
     /// Number of further signature lines, which nobody checked here.
-    pub(super) more_signatures: usize,
+    pub more_signatures: usize,
 }
 
 impl CheckedHead {
     /// Returns the root hash as the head writes it.
-    pub(super) fn root(&self) -> String {
+    pub fn root(&self) -> String {
         self.checkpoint.body().lines().nth(2).unwrap_or_default().to_owned()
     }
 }
@@ -48,7 +48,7 @@ impl VerifiedHashes {
     /// # Errors
     /// Returns an error if the boundary can't be read, if the head has no valid signature, or if the log does not continue
     /// the log that was verified before.
-    pub(super) fn check(
+    pub fn check(
         &self,
         chosen: &[ChosenTrust],
         trusted: Option<&TrustedRoster>,

@@ -1,0 +1,44 @@
+//! A form that works once, for one path and for the contents that its page showed.
+
+use std::collections::BTreeMap;
+
+use maud::{Markup, html};
+
+use crate::web::door::Door;
+use crate::web::one_use::OpenForms;
+
+/// Returns the fields that make a form work once, for this path and these contents, and on this server only.
+#[must_use]
+pub fn hidden(door: &Door, path: &str, number: &str, contents: &str) -> Markup {
+    html! {
+        input type="hidden" name="form" value=(number);
+        input type="hidden" name="digest" value=(contents);
+        input type="hidden" name="seal" value=(door.seal(path, &sealed(number, contents)));
+    }
+}
+
+/// Returns what the seal of a form covers, besides the path.
+fn sealed(number: &str, contents: &str) -> String {
+    format!("{number} {contents}")
+}
+
+/// A form that was sent, and that works no second time.
+#[derive(Debug)]
+pub struct TakenForm {
+    /// Number of the form.
+    pub number: String,
+    /// Contents that the page showed.
+    pub contents: String,
+}
+
+impl TakenForm {
+    /// Takes a form that a page of this program made for this path. Returns `None` for any other form, and for a form that
+    /// was sent before.
+    #[must_use]
+    pub fn take(door: &Door, forms: &OpenForms, path: &str, sent: &BTreeMap<String, String>) -> Option<Self> {
+        let field = |name: &str| sent.get(name).map_or("", String::as_str);
+        let (number, contents) = (field("form"), field("digest"));
+        let is_own = door.is_sealed(path, &sealed(number, contents), field("seal")) && forms.take(number);
+        is_own.then(|| Self { number: number.to_owned(), contents: contents.to_owned() })
+    }
+}

@@ -1,0 +1,296 @@
+//! The requests of the browser if a person proposes the steps. No route runs a step on this machine.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Form, Path, Query, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{Html, IntoResponse as _, Redirect, Response};
+use axum::routing::{get, post};
+use client::commands::clock::now;
+use client::remote::client::Client;
+use client::remote::proposals::newest;
+use client::terminal::exit::{CommandFailure, Exit};
+use console::page::frame::{FramedPage, framed};
+use console::proposal::live::RunWatchers;
+use console::proposal::proposal_words::{plain, proposal_of, status_of};
+use console::proposal::reached::ReachedBoundary;
+use console::proposal::receipts::{CheckedReceipt, check};
+use console::proposal::run_view::{RunAddresses, RunView};
+use console::web::door::Door;
+use console::web::one_use::OpenForms;
+use console::web::refused_request::{PageAnswer, RefusedRequest};
+use console::web::sealed_form::TakenForm;
+use documents::record::ident::ProposalId;
+use documents::record::receipt::Status;
+use maud::html;
+use wire::api::registry_view::RegistryView;
+use wire::api::view::{ProposalStatus, ProposalView};
+
+use crate::notebook::form::CONFIRM;
+use crate::notebook::open_pages::{ListedFile, OpenFiles, OpenPage};
+use crate::notebook::propose_view::{EarlierWish, ProposeViews, failure_page, run_path};
+use crate::notebook::sealed_runbook::{SealedBlock, SealedRunbook, SealedStep};
+use crate::notebook::shown_file::read_image;
+use crate::notebook::view::file_list;
+use crate::notebook::wish::{CheckedWish, GivenWish, UNCONFIRMED, WishProblems};
+
+/// Number of proposals that a page reads.
+const MOST_READ: usize = 50;
+
+/// What the routes need. The type has nothing that runs a step, and nothing that signs.
+#[derive(Debug)]
+pub struct ProposingNotebook {
+    files: OpenFiles,
+    place: Arc<ReachedBoundary>,
+    door: Arc<Door>,
+    forms: OpenForms,
+    watchers: RunWatchers,
+}
+
+impl ProposingNotebook {
+    /// Takes the files, and the boundary with the token of the person.
+    pub fn new(files: OpenFiles, place: ReachedBoundary, door: Arc<Door>) -> Self {
+        let (forms, watchers) = (OpenForms::default(), RunWatchers::default());
+        Self { files, place: Arc::new(place), door, forms, watchers }
+    }
+
+    fn views(&self) -> ProposeViews<'_> {
+        ProposeViews { door: &self.door, forms: &self.forms, now: now() }
+    }
+
+    fn take(&self, path: &str, sent: &BTreeMap<String, String>) -> PageAnswer<TakenForm> {
+        let what = "This form was sent before, or it does not come from a page that this program made. This request proposed \
+            and stopped nothing. Load the runbook again: each step lists its last proposals.";
+        TakenForm::take(&self.door, &self.forms, path, sent)
+            .ok_or_else(|| RefusedRequest::new(StatusCode::CONFLICT, "Not done", what))
+    }
+}
+
+type Shared = State<Arc<ProposingNotebook>>;
+type Sent = Form<BTreeMap<String, String>>;
+
+/// Returns the routes.
+pub fn routes(own: Arc<ProposingNotebook>) -> Router {
+    Router::new()
+        .route("/", get(index))
+        .route("/page/{page}/", get(page))
+        .route("/page/{page}/image/{image}", get(image))
+        .route("/page/{page}/propose", post(propose))
+        .route("/run/{id}", get(run))
+        .route("/run/{id}/apply", post(apply))
+        .route("/run/{id}/events", get(events))
+        .route("/run/{id}/stop", post(stop))
+        .fallback(async || {
+            RefusedRequest::new(StatusCode::NOT_FOUND, "No such page", "This program has no page at this address.")
+        })
+        .with_state(own)
+}
+
+fn failed(title: &str, failure: &CommandFailure, way: &str) -> RefusedRequest {
+    RefusedRequest::with(status_of(failure), failure_page(title, &failure.message, way))
+}
+
+async fn index(State(own): Shared) -> Response {
+    let files = own.files.all();
+    if files.len() == 1 {
+        return Redirect::to("/page/0/").into_response();
+    }
+    Html(file_list(&files, &html! {}).into_string()).into_response()
+}
+
+/// Reads a file as it is saved now: its text is neither hashed nor sealed.
+async fn saved(own: &Arc<ProposingNotebook>, at: usize) -> PageAnswer<(ListedFile, Arc<OpenPage>)> {
+    let files = own.clone();
+    let file = tokio::task::spawn_blocking(move || files.files.saved(at)).await.ok().flatten();
+    let none = || RefusedRequest::new(StatusCode::NOT_FOUND, "No such runbook", "No runbook is open at this address.");
+    let file = file.ok_or_else(none)?;
+    match file.page.clone() {
+        Ok(page) => Ok((file, page)),
+        Err(_) => Err(RefusedRequest::with(StatusCode::CONFLICT, file_list(std::slice::from_ref(&file), &html! {}))),
+    }
+}
+
+async fn page(State(own): Shared, Path(at): Path<usize>) -> PageAnswer<Response> {
+    let (file, page) = saved(&own, at).await?;
+    let asked = page.clone();
+    let read =
+        own.place.read(move |_, client| Ok((SealedRunbook::read(client, &asked)?, newest(client, &[], MOST_READ)?)));
+    let way = format!("/page/{at}/");
+    let (sealed, proposals) = read.await.map_err(|failure| failed("The boundary was not read", &failure, &way))?;
+    Ok(Html(own.views().runbook(at, (&file, &page), &sealed, &proposals).into_string()).into_response())
+}
+
+async fn image(State(own): Shared, Path((at, image)): Path<(usize, usize)>) -> Response {
+    let found = saved(&own, at)
+        .await
+        .ok()
+        .and_then(|(_, page)| read_image(page.runbook.real.parent()?, page.images.get(image)?));
+    match found {
+        Some((kind, bytes)) => ([(CONTENT_TYPE, kind)], bytes).into_response(),
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+async fn propose(State(own): Shared, Path(at): Path<usize>, Form(sent): Sent) -> PageAnswer<Response> {
+    let (_, page) = saved(&own, at).await?;
+    let form = own.take(&format!("/page/{at}/propose"), &sent)?;
+    let (asked, wanted, wish) = (page.clone(), form.contents.clone(), GivenWish::of(&sent));
+    let done = own.place.act(move |_, client| {
+        let mut sealed = SealedRunbook::read(client, &asked)?;
+        let same = |block: &SealedBlock| matches!(block, SealedBlock::Sealed(step, _) if step.exact() == wanted);
+        let name = sealed.blocks.iter().find(|(_, block)| same(block)).map(|(name, _)| name.clone());
+        let found = name.and_then(|name| sealed.blocks.remove_entry(&name));
+        let Some((name, SealedBlock::Sealed(step, _))) = found else {
+            let what = "the step is sealed in another form now, or the file no longer has it. Nothing was proposed: load the \
+                runbook again, and read the step that is sealed now";
+            return Err(CommandFailure::new(Exit::Refused, what));
+        };
+        let confirmations = asked.steps.iter().find(|one| one.name() == name).map_or(0, |one| one.confirmations.len());
+        let problems = if (0..confirmations).all(|one| wish.sent.contains_key(&format!("{CONFIRM}{one}"))) {
+            match CheckedWish::check(&step, &wish) {
+                Ok(checked) => match checked.propose(client) {
+                    Ok(view) => return Ok(Proposed::Made(Box::new(view))),
+                    Err(failure) => WishProblems::of_failure(failure),
+                },
+                Err(problems) => *problems,
+            }
+        } else {
+            let what = "Nothing was proposed: the page asks for a confirmation before this step. Tick its box.".to_owned();
+            WishProblems { whole: vec![what], ..WishProblems::default() }
+        };
+        Ok(Proposed::Not(Box::new((name, *step, EarlierWish { wish, problems }))))
+    });
+    match done.await.map_err(|failure| failed("Not proposed", &failure, &format!("/page/{at}/")))? {
+        Proposed::Made(view) => Ok(after(&view)),
+        Proposed::Not(found) => {
+            let (name, sealed, earlier) = *found;
+            let status = earlier.problems.failure.as_ref().map_or(StatusCode::UNPROCESSABLE_ENTITY, status_of);
+            let step = page.steps.iter().find(|one| one.name() == name);
+            let none = || RefusedRequest::new(StatusCode::NOT_FOUND, "No such step", "The runbook has no such step.");
+            let shown = own.views().not_proposed(at, step.ok_or_else(none)?, &sealed, &earlier);
+            Ok((status, Html(shown.into_string())).into_response())
+        }
+    }
+}
+
+/// What came of a form.
+enum Proposed {
+    Made(Box<ProposalView>),
+    Not(Box<(String, SealedStep, EarlierWish)>),
+}
+
+/// Leads to the page of a proposal. `?known` says that the boundary had the same proposal already.
+fn after(view: &ProposalView) -> Response {
+    let known = if view.existing { "?known" } else { "" };
+    Redirect::to(&format!("{}{known}", run_path(&view.id))).into_response()
+}
+
+/// What the page of a run shows.
+struct ReadRun {
+    view: ProposalView,
+    receipt: Option<Result<CheckedReceipt, String>>,
+    /// Steps that apply the plan of this run.
+    applies: Vec<SealedStep>,
+}
+
+async fn run(
+    State(own): Shared,
+    Path(id): Path<ProposalId>,
+    Query(query): Query<BTreeMap<String, String>>,
+) -> PageAnswer<Response> {
+    let known = query.contains_key("known");
+    let (path, asked) = (run_path(&id), id.clone());
+    let read = own.place.read(move |place, client| {
+        let view = proposal_of(client, &asked)?;
+        let receipt = view.receipt.clone().map(|receipt| check(&place.trust, client, &view, &receipt));
+        let applies = applying(client, &view)?;
+        Ok(ReadRun { view, receipt, applies })
+    });
+    let ReadRun { view, receipt, applies } = read.await.map_err(|failure| failed("Not read", &failure, &path))?;
+    let (number, have) = (own.forms.issue(), view.approvals.have);
+    let links =
+        RunAddresses { events: format!("{path}/events?have={have}"), stop: format!("{path}/stop"), review: None };
+    let live = !view.status.has_ended();
+    let shown = RunView {
+        door: &own.door,
+        number: &number,
+        links: &links,
+        view: &view,
+        receipt: receipt.as_ref(),
+        live,
+        now: now(),
+    };
+    let title = format!("{} at {}", plain(view.step.as_str()), plain(&own.place.shown_name()));
+    let main = html! {
+        p.row { a href="/" { "Runbooks" } }
+        h1 { (title) }
+        @if known {
+            div.admonition role="note" {
+                "The same proposal was open already, with the reason " q { (plain(&view.reason)) } ", so no second one was made."
+            }
+        }
+        @if view.status == ProposalStatus::Pending {
+            p { "The proposal waits for people. They sign with " code { "countersign console" } " or " code { "countersign approve " (view.id.as_str()) } ". You can close this page: its address stays, and the runbook links to it." }
+        }
+        (shown.markup())
+        (own.views().applies(&view, &applies))
+    };
+    Ok(Html(framed(&FramedPage { title, side: None, main, changes: live }).into_string()).into_response())
+}
+
+/// Returns the steps that apply the plan of this run, from the same runbook. A run that did not succeed leaves no plan.
+fn applying(client: &Client, view: &ProposalView) -> Result<Vec<SealedStep>, CommandFailure> {
+    let succeeded = view.outcome.as_ref().is_some_and(|outcome| outcome.status == Status::Succeeded);
+    if !succeeded || view.receipt.is_none() {
+        return Ok(Vec::new());
+    }
+    let registry: RegistryView = client.get("/v1/registry")?;
+    let listed = registry.steps.iter().filter(|step| step.reference.path() == view.step.path());
+    // A step that can't be read has no button. The page of the runbook says why.
+    let steps = listed.filter_map(|step| SealedStep::read(client, step).ok());
+    Ok(steps.filter(|step| step.definition.plan.as_ref().is_some_and(|plan| plan.step == view.step)).collect())
+}
+
+async fn apply(State(own): Shared, Path(id): Path<ProposalId>, Form(sent): Sent) -> PageAnswer<Response> {
+    let path = run_path(&id);
+    let form = own.take(&format!("{path}/apply"), &sent)?;
+    let done = own.place.act(move |_, client| {
+        let plan = proposal_of(client, &id)?;
+        let step = applying(client, &plan)?.into_iter().find(|step| step.exact() == form.contents);
+        let (Some(step), Some(receipt)) = (step, plan.receipt.clone()) else {
+            let what = "the step is sealed in another form now. Nothing was proposed: load the page again";
+            return Err(CommandFailure::new(Exit::Refused, what));
+        };
+        CheckedWish::apply(&step, receipt, &plan.params, &GivenWish::of(&sent)).propose(client)
+    });
+    match done.await {
+        Ok(view) => Ok(after(&view)),
+        Err(failure) if failure.exit == Exit::Unreachable => {
+            let message = format!("{}. {UNCONFIRMED}", failure.message);
+            Err(failed("Not confirmed", &CommandFailure { message, ..failure }, &path))
+        }
+        Err(failure) => Err(failed("Not proposed", &failure, &path)),
+    }
+}
+
+async fn events(
+    State(own): Shared,
+    Path(id): Path<ProposalId>,
+    Query(query): Query<BTreeMap<String, String>>,
+    headers: HeaderMap,
+) -> Response {
+    own.watchers.answer(own.place.clone(), id, &query, &headers)
+}
+
+async fn stop(State(own): Shared, Path(id): Path<ProposalId>, Form(sent): Sent) -> PageAnswer<Response> {
+    let path = run_path(&id);
+    own.take(&format!("{path}/stop"), &sent)?;
+    let done = own
+        .place
+        .act(move |_, client| client.post_nothing::<ProposalView>(&format!("/v1/proposals/{id}/cancellation")));
+    done.await.map_err(|failure| failed("Not cancelled", &failure, &path))?;
+    Ok(Redirect::to(&path).into_response())
+}

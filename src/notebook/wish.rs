@@ -1,0 +1,214 @@
+//! What a person asks for: a proposal of one sealed step, checked before the boundary sees it.
+
+use std::collections::BTreeMap;
+
+use client::home::parameter_values::typed;
+use client::remote::client::Client;
+use client::terminal::exit::{CommandFailure, Exit};
+use documents::record::extension_names::SessionId;
+use documents::record::ident::ReceiptId;
+use documents::record::step_definition::{SessionUse, StepDefinition};
+use judgement::registry::parameter_error::ParameterError;
+use judgement::registry::parameter_schema::ParameterSchema;
+use serde_json::{Map, Value};
+use wire::api::view::{ProposalView, Propose};
+
+use crate::notebook::form::{FieldKind, FormField, fields, given};
+use crate::notebook::routes::parameters;
+use crate::notebook::sealed_runbook::SealedStep;
+
+/// Name of the field with the reason.
+pub const REASON: &str = "reason";
+/// Name of the field with the session.
+pub const SESSION: &str = "session";
+
+/// What a page says if the boundary did not answer a proposal.
+pub const UNCONFIRMED: &str = "The boundary may have received the proposal: load the runbook again, because each step lists its last \
+    proposals.";
+
+/// What a person gave in the form of a step.
+#[derive(Debug, Default)]
+pub struct GivenWish {
+    /// Parameters by their names.
+    pub params: BTreeMap<String, String>,
+    /// All fields of the form: also the reason, the session and the ticked boxes.
+    pub sent: BTreeMap<String, String>,
+}
+
+impl GivenWish {
+    /// Takes the fields of a form.
+    pub fn of(sent: &BTreeMap<String, String>) -> Self {
+        Self { params: parameters(sent.clone()), sent: sent.clone() }
+    }
+
+    fn text(&self, name: &str) -> &str {
+        self.sent.get(name).map_or("", |text| text.trim())
+    }
+}
+
+/// Why nothing was proposed.
+#[derive(Debug, Default)]
+pub struct WishProblems {
+    /// Errors of parameters, by their names.
+    pub params: BTreeMap<String, String>,
+    /// Errors of the reason and of the session.
+    pub others: BTreeMap<String, String>,
+    /// All other errors.
+    pub whole: Vec<String>,
+    /// Failure of the boundary, for the status of the page.
+    pub failure: Option<CommandFailure>,
+}
+
+impl WishProblems {
+    fn add(&mut self, pointer: &str, message: &str) {
+        let mut names = pointer.trim_start_matches('/').split('/');
+        match (names.next(), names.next()) {
+            (Some("params"), Some(name)) => self.beside(name, message),
+            (Some(name @ (REASON | SESSION)), _) => drop(self.others.insert(name.to_owned(), message.to_owned())),
+            _ => self.whole.push(message.to_owned()),
+        }
+    }
+
+    fn beside(&mut self, name: &str, message: &str) {
+        let all = self.params.entry(name.to_owned()).or_default();
+        if !all.is_empty() {
+            all.push_str("; ");
+        }
+        all.push_str(message);
+    }
+
+    /// Returns the problems that the boundary named, each beside its field.
+    pub fn of_failure(failure: CommandFailure) -> Self {
+        let mut found = Self::default();
+        let places = failure.problem.as_ref().and_then(|problem| problem["errors"].as_array()).cloned();
+        for place in places.into_iter().flatten() {
+            let text = |name: &str| place[name].as_str().unwrap_or_default().to_owned();
+            found.add(&text("pointer"), &text("detail"));
+        }
+        if found.params.is_empty() && found.others.is_empty() {
+            found.whole = vec![failure.message.clone()];
+        }
+        if failure.exit == Exit::Unreachable {
+            found.whole.push(UNCONFIRMED.to_owned());
+        }
+        found.failure = Some(failure);
+        found
+    }
+}
+
+/// Returns the fields of a sealed step. A secret is one of those that the step may use.
+pub fn fields_of(definition: &StepDefinition) -> Vec<FormField> {
+    let secrets: Vec<String> = definition.secrets.iter().map(|secret| secret.name.to_string()).collect();
+    fields(&definition.params, &secrets)
+}
+
+/// Returns the fields that are no parameters: the session, if the step needs one, and the reason.
+pub fn other_fields(definition: &StepDefinition) -> Vec<FormField> {
+    let line = |name: &str, description: &str, required: bool| FormField {
+        name: name.to_owned(),
+        kind: FieldKind::Line,
+        description: description.to_owned(),
+        rules: Vec::new(),
+        default: None,
+        required,
+    };
+    let needs = definition.session != SessionUse::None && definition.plan.is_none();
+    let session = needs.then(|| line(SESSION, "`countersign session create` prints the id of a new session", true));
+    session.into_iter().chain([line(REASON, "The approvers and readers of the log can see it", false)]).collect()
+}
+
+/// A checked wish.
+#[derive(Debug)]
+pub struct CheckedWish {
+    body: Propose,
+    /// The parameters with the defaults of the step.
+    complete: Value,
+}
+
+impl CheckedWish {
+    /// Checks what the person gave with the sealed definition: its types, its schema, and its session.
+    ///
+    /// # Errors
+    /// Returns each error, those of one parameter by its name.
+    pub fn check(step: &SealedStep, wish: &GivenWish) -> Result<Self, Box<WishProblems>> {
+        let definition = &step.definition;
+        let (mut found, mut params) = (WishProblems::default(), Map::new());
+        for one in given(&fields_of(definition), &wish.params) {
+            let name = one.split_once('=').map_or("", |(name, _)| name);
+            match typed(&one, &definition.params) {
+                Ok((name, value)) => drop(params.insert(name, value)),
+                Err(failure) => found.beside(name, &failure.message),
+            }
+        }
+        let session = if definition.session == SessionUse::None {
+            None
+        } else {
+            let read = wish.text(SESSION).parse::<SessionId>();
+            let advice = "`countersign session create` prints the id of a new session";
+            read.map_err(|why| found.others.insert(SESSION.to_owned(), format!("{why}; {advice}"))).ok()
+        };
+        let given = Value::Object(params);
+        let complete = match ParameterSchema::compile(&definition.params) {
+            Ok(schema) => schema.complete(given.clone()),
+            Err(flaws) => {
+                found.whole.extend(flaws.iter().map(|flaw| format!("the schema of the step can't be used: {flaw}")));
+                return Err(Box::new(found));
+            }
+        };
+        match complete {
+            Ok(complete) if found.params.is_empty() && found.others.is_empty() => {
+                let body = Propose { session, ..Self::body(step, given, wish, None) };
+                Ok(Self { body, complete: complete.value().clone() })
+            }
+            Ok(_) => Err(Box::new(found)),
+            Err(errors) => {
+                for ParameterError { pointer, message } in errors {
+                    let of_field = pointer.trim_start_matches('/').split('/').next().unwrap_or_default();
+                    match of_field {
+                        "" => found.whole.push(message),
+                        // The type of this value is wrong, so its absence is no second error.
+                        name if found.params.contains_key(name) => {}
+                        name => found.beside(name, &message),
+                    }
+                }
+                Err(Box::new(found))
+            }
+        }
+    }
+
+    /// Returns the wish to apply the plan of this receipt, with the parameters of the plan.
+    pub fn apply(step: &SealedStep, plan: ReceiptId, params: &Value, wish: &GivenWish) -> Self {
+        Self { body: Self::body(step, params.clone(), wish, Some(plan)), complete: params.clone() }
+    }
+
+    fn body(step: &SealedStep, params: Value, wish: &GivenWish, plan: Option<ReceiptId>) -> Propose {
+        Propose {
+            step: step.exact(),
+            params,
+            reason: wish.text(REASON).to_owned(),
+            nonce: None,
+            expires_in_s: None,
+            session: None,
+            artifacts: Vec::new(),
+            plan,
+        }
+    }
+
+    /// Proposes, and checks that the boundary made the proposal that the page asked for.
+    ///
+    /// # Errors
+    /// Returns the refusal of the boundary, or that it made another proposal.
+    pub fn propose(&self, client: &Client) -> Result<ProposalView, CommandFailure> {
+        let view: ProposalView = client.post("/v1/proposals", &self.body)?;
+        let made = format!("{}@{}", view.step, view.step_digest);
+        if made == self.body.step && view.params == self.complete {
+            return Ok(view);
+        }
+        let what = format!(
+            "the boundary made another proposal ({}) than this page asked for: don't trust this boundary, and cancel the \
+             proposal with `countersign cancel {}`",
+            view.id, view.id
+        );
+        Err(CommandFailure::new(Exit::Refused, what))
+    }
+}
