@@ -17,7 +17,7 @@ use wire::api::view::{ProposalList, SessionList, SessionView};
 
 use crate::companion::boundary_views::{SessionForms, log, receipts, sessions, steps, unread_advice};
 use crate::companion::reached::ReachedBoundary;
-use crate::companion::requests::{Answer, Companion, Sent, Shared, either, failed};
+use crate::companion::requests::{Companion, PageAnswer, Sent, Shared, either, failed};
 use crate::companion::views::NavPlace;
 
 /// Number of proposals that one page of receipts reads.
@@ -41,7 +41,7 @@ async fn shown<T: Send + 'static>(
     read: impl FnOnce(&ReachedBoundary, &Client) -> Result<T, CommandFailure> + Send + 'static,
     page: impl FnOnce(&str, &T) -> String,
 ) -> Response {
-    let answer: Answer<Response> = async {
+    let answer: PageAnswer<Response> = async {
         let place = own.place(at)?;
         let found = place.read(read).await.map_err(|failure| {
             let title = format!("{section} of {}: not read", place.shown_name());
@@ -89,7 +89,12 @@ async fn end_session(State(own): Shared, Path((at, id)): Path<(usize, SessionId)
     either(end_once(&own, at, id, sent).await)
 }
 
-async fn end_once(own: &Arc<Companion>, at: usize, id: SessionId, sent: BTreeMap<String, String>) -> Answer<Response> {
+async fn end_once(
+    own: &Arc<Companion>,
+    at: usize,
+    id: SessionId,
+    sent: BTreeMap<String, String>,
+) -> PageAnswer<Response> {
     let place = own.place(at)?;
     own.take(&format!("/b/{at}/end/{id}"), &sent)?;
     let done = place.act(move |_, client| client.post_nothing::<SessionView>(&format!("/v1/sessions/{id}/end")));

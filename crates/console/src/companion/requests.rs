@@ -48,7 +48,7 @@ impl Companion {
 }
 
 /// An answer, or the page that says why there is none.
-pub(super) type Answer<T> = Result<T, Box<Response>>;
+pub(super) type PageAnswer<T> = Result<T, Box<Response>>;
 
 /// Returns a page with a refusal.
 pub(super) fn refuse(status: StatusCode, title: &str, what: &str) -> Box<Response> {
@@ -87,13 +87,13 @@ pub(super) struct TakenForm {
 
 impl Companion {
     /// Returns a boundary of the list.
-    pub(super) fn place(&self, at: usize) -> Answer<Arc<ReachedBoundary>> {
+    pub(super) fn place(&self, at: usize) -> PageAnswer<Arc<ReachedBoundary>> {
         let what = "Your list has no boundary at this address. The list is read when the program starts.";
         self.places.get(at).cloned().ok_or_else(|| refuse(StatusCode::NOT_FOUND, "No such boundary", what))
     }
 
     /// Takes a form that a page of this program made for this path, once.
-    pub(super) fn take(&self, path: &str, sent: &BTreeMap<String, String>) -> Answer<TakenForm> {
+    pub(super) fn take(&self, path: &str, sent: &BTreeMap<String, String>) -> PageAnswer<TakenForm> {
         let field = |name: &str| sent.get(name).map_or("", String::as_str);
         let (number, contents) = (field("form"), field("digest"));
         if self.door.is_sealed(path, &sealed(number, contents), field("seal")) && self.forms.take(number) {
@@ -105,7 +105,7 @@ impl Companion {
     }
 
     /// Takes the review that the page of the form showed.
-    pub(super) fn take_review(&self, form: &TakenForm, at: usize, id: &ProposalId) -> Answer<HeldReview> {
+    pub(super) fn take_review(&self, form: &TakenForm, at: usize, id: &ProposalId) -> PageAnswer<HeldReview> {
         let held = self.held.take(&form.number, Instant::now());
         let same = |held: &HeldReview| {
             held.boundary == at && held.id == *id && held.review.found.digest.to_string() == form.contents
@@ -119,6 +119,6 @@ impl Companion {
 }
 
 /// Unites the answer and the refusal of a request.
-pub(super) fn either(answer: Answer<Response>) -> Response {
+pub(super) fn either(answer: PageAnswer<Response>) -> Response {
     answer.unwrap_or_else(|refusal| *refusal)
 }

@@ -26,7 +26,7 @@ use crate::companion::held::HeldReview;
 use crate::companion::inbox::read_all;
 use crate::companion::live::stream;
 use crate::companion::receipts::check;
-use crate::companion::requests::{Answer, Companion, Sent, Shared, either, failed, refuse, ways};
+use crate::companion::requests::{Companion, PageAnswer, Sent, Shared, either, failed, refuse, ways};
 use crate::companion::review_view::{RefusedReview, ReviewView};
 use crate::companion::run_view::{CANCEL_ADVICE, RunView};
 use crate::companion::signing::SentSignature;
@@ -60,7 +60,7 @@ async fn review(State(own): Shared, Path((at, id)): Path<(usize, ProposalId)>) -
 }
 
 /// Makes a new review, and shows what was wrong with an earlier form.
-async fn show_review(own: &Arc<Companion>, at: usize, id: ProposalId, refused: &RefusedReview) -> Answer<Response> {
+async fn show_review(own: &Arc<Companion>, at: usize, id: ProposalId, refused: &RefusedReview) -> PageAnswer<Response> {
     let (place, signing, asked) = (own.place(at)?, own.signing.clone(), id.clone());
     let made = place.read(move |place, client| signing.review(&asked, &place.trust, client)).await;
     let made = made.map_err(|failure| failed(NavPlace::at(at), "No review", &failure, ways(at, &id)))?;
@@ -90,7 +90,7 @@ async fn sign_held(
     at: usize,
     id: ProposalId,
     sent: BTreeMap<String, String>,
-) -> Answer<Response> {
+) -> PageAnswer<Response> {
     let place = own.place(at)?;
     let form = own.take(&format!("/b/{at}/sign/{id}"), &sent)?;
     let held = own.take_review(&form, at, &id)?;
@@ -115,7 +115,7 @@ async fn deny_held(
     at: usize,
     id: ProposalId,
     sent: BTreeMap<String, String>,
-) -> Answer<Response> {
+) -> PageAnswer<Response> {
     let place = own.place(at)?;
     let form = own.take(&format!("/b/{at}/deny/{id}"), &sent)?;
     let held = own.take_review(&form, at, &id)?;
@@ -134,7 +134,7 @@ fn after(at: usize, id: &ProposalId) -> Response {
 }
 
 /// Returns the answer to a signature, or the page that says why nothing was signed.
-fn after_signature(done: Result<SentSignature, CommandFailure>, at: usize, id: &ProposalId) -> Answer<Response> {
+fn after_signature(done: Result<SentSignature, CommandFailure>, at: usize, id: &ProposalId) -> PageAnswer<Response> {
     match done {
         Ok(SentSignature(Ok(_))) => Ok(after(at, id)),
         Ok(SentSignature(Err(failure))) => Err(failed(
@@ -151,7 +151,7 @@ async fn side_by_side(State(own): Shared, Path((at, digest)): Path<(usize, StepD
     either(show_side_by_side(&own, at, digest).await)
 }
 
-async fn show_side_by_side(own: &Arc<Companion>, at: usize, digest: StepDigest) -> Answer<Response> {
+async fn show_side_by_side(own: &Arc<Companion>, at: usize, digest: StepDigest) -> PageAnswer<Response> {
     let place = own.place(at)?;
     let read = place.read(move |_, client| {
         let mut views = list(client, &[("status", "pending")])?;
@@ -174,7 +174,7 @@ async fn run(State(own): Shared, Path((at, id)): Path<(usize, ProposalId)>) -> R
     either(show_run(&own, at, id).await)
 }
 
-async fn show_run(own: &Arc<Companion>, at: usize, id: ProposalId) -> Answer<Response> {
+async fn show_run(own: &Arc<Companion>, at: usize, id: ProposalId) -> PageAnswer<Response> {
     let place = own.place(at)?;
     let read = place.read(move |place, client| {
         let view = view_of(client, &id)?;
@@ -226,7 +226,7 @@ async fn stop_once(
     at: usize,
     id: ProposalId,
     sent: BTreeMap<String, String>,
-) -> Answer<Response> {
+) -> PageAnswer<Response> {
     let place = own.place(at)?;
     own.take(&format!("/b/{at}/stop/{id}"), &sent)?;
     let asked = id.clone();
