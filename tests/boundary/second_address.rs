@@ -41,8 +41,8 @@ impl SecondBrowser {
         BufReader::new(child.stdout.take().expect("output")).read_line(&mut first).expect("a line");
         let named_host =
             first.split("http://").nth(1).and_then(|rest| rest.split('/').next()).expect("a host").to_owned();
-        let lines = BufReader::new(child.stderr.take().expect("errors")).lines().map_while(Result::ok);
-        let said = lines.filter(|line| line.contains("no browser has opened the address")).next();
+        let mut lines = BufReader::new(child.stderr.take().expect("errors")).lines().map_while(Result::ok);
+        let said = lines.find(|line| line.contains("no browser has opened the address"));
         let said = said.expect("the second address");
         let (_, address) = said.split_once("http://127.0.0.1:").unwrap_or_else(|| panic!("no address in {said}"));
         let (port, link) = address.trim().split_once('/').expect("a path");
