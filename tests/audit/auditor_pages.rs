@@ -1,17 +1,18 @@
 //! `countersign console --audit`: the auditor's pages through the real binary and over HTTP.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::json;
 
 use crate::audit::whole_logs::written;
 use crate::history::{ALICE, BOB, Log};
+use crate::support::pages::PageReply;
 use crate::support::people::alice;
-use crate::support::{World, said};
+use crate::support::{self, World, said};
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance/golden/valid/");
 const ROSTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance/golden/valid/roster.json");
@@ -28,27 +29,9 @@ fn program(words: &[&str]) -> Command {
 }
 
 /// The running pages, with a browser that was let in.
-struct Pages {
-    child: Child,
-    host: String,
-    link: String,
-    cookie: String,
-}
+struct Pages(support::pages::Pages);
 
-impl Drop for Pages {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-struct Page {
-    status: u16,
-    head: String,
-    body: String,
-}
-
-fn ask(host: &str, method: &str, path: &str, headers: &str, body: &[u8]) -> Page {
+fn ask(host: &str, method: &str, path: &str, headers: &str, body: &[u8]) -> PageReply {
     let port = host.rsplit(':').next().expect("a port");
     let mut stream = TcpStream::connect(format!("127.0.0.1:{port}")).expect("a connection");
     let length = if body.is_empty() { String::new() } else { format!("content-length: {}\r\n", body.len()) };
@@ -60,30 +43,18 @@ fn ask(host: &str, method: &str, path: &str, headers: &str, body: &[u8]) -> Page
     let answer = String::from_utf8_lossy(&answer).into_owned();
     let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
     let status = head.split(' ').nth(1).expect("a status").parse().expect("a number");
-    Page { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
+    PageReply { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
 }
 
 impl Pages {
     fn open(place: &Path, roster: Option<&str>) -> Self {
         let mut words = vec!["console", "--audit", place.to_str().expect("a path")];
         words.extend(roster.iter().flat_map(|roster| ["--roster", roster]));
-        let mut child = program(&words).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the program");
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().expect("output")).read_line(&mut line).expect("a line");
-        let address = line.split("http://").nth(1).expect("an address").trim();
-        let (host, link) = address.split_once('/').expect("a path");
-        let entered = ask(host, "GET", &format!("/{link}"), &format!("host: {host}\r\n"), b"");
-        let cookie = entered.head.lines().find_map(|line| line.strip_prefix("set-cookie: ")).expect("a cookie");
-        let cookie = cookie.split(';').next().expect("a pair").to_owned();
-        Self { child, host: host.to_owned(), link: format!("/{link}"), cookie }
+        Self(support::pages::Pages::start(program(&words)))
     }
 
-    fn headers(&self) -> String {
-        format!("host: {0}\r\ncookie: {1}\r\norigin: http://{0}\r\n", self.host, self.cookie)
-    }
-
-    fn get(&self, path: &str) -> Page {
-        let page = ask(&self.host, "GET", path, &self.headers(), b"");
+    fn get(&self, path: &str) -> PageReply {
+        let page = self.0.get(path);
         assert!(page.head.contains("content-security-policy: default-src 'none'"), "{}", page.head);
         page
     }
@@ -104,7 +75,7 @@ impl Pages {
         (value("form"), value("seal"))
     }
 
-    fn upload(&self, (number, seal): &(String, String), files: &[(&str, &[u8])]) -> Page {
+    fn upload(&self, (number, seal): &(String, String), files: &[(&str, &[u8])]) -> PageReply {
         let mut body = Vec::new();
         let mut part = |head: &str, bytes: &[u8]| {
             body.extend_from_slice(format!("--b7\r\nContent-Disposition: form-data; {head}\r\n\r\n").as_bytes());
@@ -117,8 +88,8 @@ impl Pages {
             part(&format!("name=\"files\"; filename=\"{name}\""), bytes);
         }
         body.extend_from_slice(b"--b7--\r\n");
-        let headers = format!("{}content-type: multipart/form-data; boundary=b7\r\n", self.headers());
-        ask(&self.host, "POST", "/upload", &headers, &body)
+        let headers = format!("{}content-type: multipart/form-data; boundary=b7\r\n", self.0.headers());
+        ask(&self.0.host, "POST", "/upload", &headers, &body)
     }
 }
 
@@ -332,28 +303,13 @@ fn the_log_of_a_boundary_is_read_with_a_token_and_without_a_key() {
     let world = World::new();
     world.run("two:go", json!({"text": "hi"}), &[&alice(), &crate::support::people::bob()]);
     let roster = world.started["roster"].as_str().unwrap();
-    let start = |token: Option<&str>| {
-        let mut command = world.program(&["console", "--audit", &world.wire.url, "--url", &world.wire.url]);
-        command.args(["--roster", roster]).stdout(Stdio::piped()).stderr(Stdio::piped());
-        match token {
-            Some(token) => command.env("COUNTERSIGN_TOKEN", token),
-            None => command.env_remove("COUNTERSIGN_TOKEN"),
-        };
-        command.spawn().unwrap()
-    };
     for (token, found) in [(Some(world.reader.as_str()), true), (None, false)] {
-        let mut child = start(token);
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let (host, link) = line.split("http://").nth(1).expect("an address").trim().split_once('/').unwrap();
-        let entered = ask(host, "GET", &format!("/{link}"), &format!("host: {host}\r\n"), b"");
-        let cookie = entered.head.lines().find_map(|line| line.strip_prefix("set-cookie: ")).unwrap().to_owned();
-        let headers = format!("host: {host}\r\ncookie: {}\r\n", cookie.split(';').next().unwrap());
-        let page = ask(host, "GET", "/", &headers, b"").body;
+        let mut command = world.program(&["console", "--audit", &world.wire.url, "--url", &world.wire.url]);
+        command.args(["--roster", roster]).env_remove("COUNTERSIGN_TOKEN");
+        command.envs(token.map(|token| ("COUNTERSIGN_TOKEN", token)));
+        let page = Pages(support::pages::Pages::start(command)).get("/").body;
         assert_eq!(page.contains(">two:go</a>"), found, "{page}");
         assert_eq!(page.contains("The evidence was not judged"), !found, "{page}");
-        child.kill().unwrap();
-        child.wait().unwrap();
     }
 }
 
@@ -517,7 +473,7 @@ fn only_the_browser_that_was_let_in_reads_the_table_and_no_route_changes_the_evi
     let file: PathBuf = folder.path().join("run.json");
     fs::write(&file, golden("bundle.json")).unwrap();
     let pages = Pages::open(&file, Some(ROSTER));
-    let (host, cookie) = (&pages.host, &pages.cookie);
+    let (host, cookie) = (&pages.0.host, &pages.0.cookie);
     let get = |path: &str, headers: &str| ask(host, "GET", path, headers, b"");
     for path in ["/", "/row/0", "/log", "/decisions.csv", "/report.html"] {
         let without = get(path, &format!("host: {host}\r\n"));
@@ -532,11 +488,11 @@ fn only_the_browser_that_was_let_in_reads_the_table_and_no_route_changes_the_evi
             assert!(own.head.contains(header), "{path}: {header}: {}", own.head);
         }
     }
-    assert_eq!(get(&pages.link, &format!("host: {host}\r\n")).status, 403, "the address works once");
+    assert_eq!(get(&pages.0.link, &format!("host: {host}\r\n")).status, 403, "the address works once");
     let foreign = format!("host: {host}\r\ncookie: {cookie}\r\norigin: http://evil.example\r\n");
     assert_eq!(ask(host, "POST", "/upload", &foreign, b"x").status, 403);
     for path in ["/", "/row/0", "/sign", "/approve", "/fresh"] {
-        assert!([404, 405].contains(&ask(host, "POST", path, &pages.headers(), b"x").status), "{path}");
+        assert!([404, 405].contains(&ask(host, "POST", path, &pages.0.headers(), b"x").status), "{path}");
     }
     assert_eq!(fs::read(&file).unwrap(), golden("bundle.json"));
 }

@@ -8,20 +8,12 @@ use std::time::{Duration, Instant};
 use crate::certified::{self, Certificates, TlsProxy};
 use crate::cosigner::{Witness, notes, vkey_of_log};
 use crate::support::people::alice;
-use crate::support::{World, has, id_of, not_run, wait_for};
+use crate::support::{World, id_of, wait_for};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::second;
-
-fn able(test: &str) -> bool {
-    let missing: Vec<&str> = ["python3", "openssl"].into_iter().filter(|program| !has(program)).collect();
-    if !missing.is_empty() {
-        not_run(test, &format!("there is no {} here", missing.join(" and ")));
-    }
-    missing.is_empty()
-}
 
 fn world(witnesses: &[&Witness]) -> World {
     let entries: String = witnesses.iter().map(|witness| witness.entry()).collect();
@@ -69,7 +61,7 @@ fn verify(world: &World, bundle: &Path, demanded: usize) -> (Option<i32>, String
 
 #[test]
 fn bundles_contain_cosignatures_of_roster_witnesses_and_verifiers_can_require_them() {
-    if !able("bundles_contain_cosignatures_of_roster_witnesses_and_verifiers_can_require_them") {
+    if !certified::able("bundles_contain_cosignatures_of_roster_witnesses_and_verifiers_can_require_them") {
         return;
     }
     let (one, two) = (Witness::new(41), Witness::new(42));
@@ -147,7 +139,7 @@ fn bundles_contain_cosignatures_of_roster_witnesses_and_verifiers_can_require_th
 
 #[test]
 fn a_changed_or_moved_cosignature_is_refused_and_an_unknown_cosignature_is_ignored() {
-    if !able("a_changed_or_moved_cosignature_is_refused_and_an_unknown_cosignature_is_ignored") {
+    if !certified::able("a_changed_or_moved_cosignature_is_refused_and_an_unknown_cosignature_is_ignored") {
         return;
     }
     let one = Witness::new(43);
@@ -209,7 +201,7 @@ fn a_changed_or_moved_cosignature_is_refused_and_an_unknown_cosignature_is_ignor
 
 #[test]
 fn an_unavailable_witness_blocks_no_run_and_is_asked_again_later() {
-    if !able("an_unavailable_witness_blocks_no_run_and_is_asked_again_later") {
+    if !certified::able("an_unavailable_witness_blocks_no_run_and_is_asked_again_later") {
         return;
     }
     let (mut one, hanging) = (Witness::new(44), Witness::with_fault(45, "hang"));
@@ -243,7 +235,7 @@ fn an_unavailable_witness_blocks_no_run_and_is_asked_again_later() {
 
 #[test]
 fn a_witness_with_invalid_cosignatures_is_reported_and_its_cosignatures_are_not_served() {
-    if !able("a_witness_with_invalid_cosignatures_is_reported_and_its_cosignatures_are_not_served") {
+    if !certified::able("a_witness_with_invalid_cosignatures_is_reported_and_its_cosignatures_are_not_served") {
         return;
     }
     let faults = [
@@ -275,7 +267,7 @@ fn a_witness_with_invalid_cosignatures_is_reported_and_its_cosignatures_are_not_
 
 #[test]
 fn a_witness_detects_that_the_boundary_serves_a_restored_backup() {
-    if !able("a_witness_detects_that_the_boundary_serves_a_restored_backup") {
+    if !certified::able("a_witness_detects_that_the_boundary_serves_a_restored_backup") {
         return;
     }
     let one = Witness::new(46);
@@ -323,7 +315,7 @@ fn a_witness_detects_that_the_boundary_serves_a_restored_backup() {
 /// Tests the test witness itself: the other tests need a strict witness.
 #[test]
 fn the_test_witness_refuses_the_requests_that_the_witness_protocol_forbids() {
-    if !able("the_test_witness_refuses_the_requests_that_the_witness_protocol_forbids") {
+    if !certified::able("the_test_witness_refuses_the_requests_that_the_witness_protocol_forbids") {
         return;
     }
     let one = Witness::new(47);
@@ -359,7 +351,7 @@ fn the_test_witness_refuses_the_requests_that_the_witness_protocol_forbids() {
 /// The restless witness answers every request with a conflict and another log size, and the log grows during the test.
 #[test]
 fn a_slow_witness_still_cosigns_if_another_witness_is_fast() {
-    if !able("a_slow_witness_still_cosigns_if_another_witness_is_fast") {
+    if !certified::able("a_slow_witness_still_cosigns_if_another_witness_is_fast") {
         return;
     }
     let (slow, restless) = (Witness::with_fault(60, "slow"), Witness::with_fault(61, "restless"));

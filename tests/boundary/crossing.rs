@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::sync::{Arc, Barrier};
 
+use crate::golden;
 use crate::support::people::{
     CHALLENGE, Key, alice, bob, boundary_key, carol, dora, envelope, frank, mallory, now, oscar, robot, stamp, wrap,
 };
@@ -54,60 +55,19 @@ fn promise_1_no_run_starts_without_enough_signatures() {
     world.check_history();
 }
 
-/// Returns one copy of the document per place, with another value at this place.
-fn altered(document: &Value) -> Vec<(String, Value)> {
-    fn places(value: &Value, at: &str, found: &mut Vec<String>) {
-        found.push(at.to_owned());
-        match value {
-            Value::Object(map) => {
-                for (key, value) in map {
-                    places(value, &format!("{at}/{}", key.replace('~', "~0").replace('/', "~1")), found);
-                }
-            }
-            Value::Array(items) => {
-                for (index, value) in items.iter().enumerate() {
-                    places(value, &format!("{at}/{index}"), found);
-                }
-            }
-            _ => {}
-        }
-    }
-    let mut found = Vec::new();
-    places(document, "", &mut found);
-    let changed = found.into_iter().skip(1).map(|at| {
-        let mut other = document.clone();
-        let place = other.pointer_mut(&at).unwrap();
-        *place = match place.take() {
-            Value::String(text) => json!(format!("{text}x")),
-            Value::Number(number) => json!(number.as_i64().unwrap() + 1),
-            Value::Bool(flag) => json!(!flag),
-            Value::Array(mut items) => {
-                items.push(json!("x"));
-                json!(items)
-            }
-            Value::Object(mut map) => {
-                map.insert("x".to_owned(), json!("x"));
-                json!(map)
-            }
-            Value::Null => json!(1),
-        };
-        (at, other)
-    });
-    changed.collect()
-}
-
 #[test]
 fn promise_1_signatures_cover_every_field() {
     let world = World::new();
     let payload = people::authorization(&world.authorization("say:echo", json!({"text": "as signed"})));
     let signature = alice().sign(&payload);
     let document: Value = serde_json::from_slice(&payload).unwrap();
-    let variants = altered(&document);
+    let mut variants = golden::mutants(&document);
+    variants.retain(|variant| variant.what == "another type");
     assert!(variants.len() > 40, "{} places", variants.len());
     world.unchanged(|| {
-        for (at, other) in &variants {
-            let reply = world.submit(&wrap(&people::canonical(other), vec![signature.clone()]));
-            assert_eq!(reply.json()["type"], "/problems/bad-signature", "{at}: {}", reply.text());
+        for variant in &variants {
+            let reply = world.submit(&wrap(&people::canonical(&variant.value), vec![signature.clone()]));
+            assert_eq!(reply.json()["type"], "/problems/bad-signature", "{}: {}", variant.pointer, reply.text());
         }
     });
     world.submit(&wrap(&payload, vec![signature])).ok(200);
@@ -308,12 +268,12 @@ fn promise_8_a_bundle_can_be_verified_offline() {
     let value: Value = serde_json::from_str(&text).unwrap();
     for field in ["receipt", "consumption", "seal"] {
         let statement = people::statement_of(&value[field]);
-        let (at, changed) = altered(&statement["predicate"]).swap_remove(0);
+        let mutant = golden::mutants(&statement["predicate"]).swap_remove(0);
         let mut forged = value.clone();
         let mut statement = statement.clone();
-        statement["predicate"] = changed;
+        statement["predicate"] = mutant.value;
         forged[field]["payload"] = wrap(&people::canonical(&statement), Vec::new())["payload"].take();
-        assert_eq!(world.verify(forged.to_string().as_bytes()).0, 1, "{field}{at}");
+        assert_eq!(world.verify(forged.to_string().as_bytes()).0, 1, "{field}{}", mutant.pointer);
     }
 }
 

@@ -7,6 +7,8 @@ mod certified;
 mod commands;
 #[path = "../durability/mod.rs"]
 mod durability;
+#[path = "../golden/mod.rs"]
+mod golden;
 #[path = "../support/later_rows.rs"]
 mod later_rows;
 #[path = "../second/mod.rs"]

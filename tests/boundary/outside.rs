@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use crate::support::people::{IN_TOTO, alice, bob, envelope, pae, payload_of};
-use crate::support::{self, World, bytes_of, has, id_of, not_run, people, wait_for};
+use crate::support::{self, World, bytes_of, has_all, id_of, not_run, people, wait_for};
 use serde_json::{Value, json};
 
 #[track_caller]
@@ -15,15 +15,6 @@ fn run(command: &mut Command) -> Output {
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{command:?}: {out}{err}");
     output
-}
-
-/// Returns whether all programs are installed. If a program is missing, reports the test as not run.
-fn have(test: &str, programs: &[&str]) -> bool {
-    let missing: Vec<&str> = programs.iter().copied().filter(|program| !has(program)).collect();
-    if !missing.is_empty() {
-        not_run(test, &format!("there is no {} here", missing.join(" and ")));
-    }
-    missing.is_empty()
 }
 
 /// The boundary's public key, which openssl derives from the private key.
@@ -41,7 +32,7 @@ fn public_pem(world: &World) -> PathBuf {
 
 #[test]
 fn openssl_verifies_the_signature_of_a_receipt() {
-    if !have("openssl_verifies_the_signature_of_a_receipt", &["openssl"]) {
+    if !has_all("openssl_verifies_the_signature_of_a_receipt", &["openssl"]) {
         return;
     }
     let world = World::new();
@@ -88,7 +79,7 @@ fn securesystemslib_verifies_the_signature_of_a_receipt() {
     let Some(python) = std::env::var_os("COUNTERSIGN_PYTHON") else {
         return not_run(test, "COUNTERSIGN_PYTHON names no Python that has securesystemslib; scripts/test sets it");
     };
-    if !have(test, &["openssl"]) {
+    if !has_all(test, &["openssl"]) {
         return;
     }
     let world = World::new();
@@ -166,7 +157,7 @@ fn hand_in(world: &World, proposal: &Value, signature: &Value) -> support::wire:
 
 #[test]
 fn unmodified_ssh_keygen_can_sign_an_approval() {
-    if !have("unmodified_ssh_keygen_can_sign_an_approval", &["ssh-keygen"]) {
+    if !has_all("unmodified_ssh_keygen_can_sign_an_approval", &["ssh-keygen"]) {
         return;
     }
     let (_keys, key, world) = with_ssh_approver();
@@ -217,7 +208,7 @@ impl Drop for Agent {
 
 #[test]
 fn a_key_in_the_ssh_agent_can_sign_an_approval() {
-    if !have("a_key_in_the_ssh_agent_can_sign_an_approval", &["ssh-keygen", "ssh-agent", "ssh-add"]) {
+    if !has_all("a_key_in_the_ssh_agent_can_sign_an_approval", &["ssh-keygen", "ssh-agent", "ssh-add"]) {
         return;
     }
     let (_keys, key, world) = with_ssh_approver();
@@ -254,7 +245,7 @@ fn approve(world: &World, proposal: &Value, key: &Path, expect: &str, agent: Opt
 
 #[test]
 fn the_approve_command_signs_with_a_pkcs8_key_file_and_with_an_openssh_key_file() {
-    if !have("the_approve_command_signs_with_a_pkcs8_key_file_and_with_an_openssh_key_file", &["ssh-keygen"]) {
+    if !has_all("the_approve_command_signs_with_a_pkcs8_key_file_and_with_an_openssh_key_file", &["ssh-keygen"]) {
         return;
     }
     let (keys, key, world) = with_ssh_approver();

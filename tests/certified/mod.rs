@@ -17,7 +17,7 @@ use std::sync::OnceLock;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::support::{has, not_run};
+use crate::support::has_all;
 
 /// Extensions of a certificate for a server that a client on this machine can reach.
 pub const HERE: &str = "subjectAltName=DNS:localhost,IP:127.0.0.1\nbasicConstraints=CA:FALSE\n";
@@ -27,11 +27,7 @@ const AUTHORITY: &str = "basicConstraints=critical,CA:TRUE\nkeyUsage=keyCertSign
 
 /// Returns whether this host has the programs for tests with TLS.
 pub fn able(test: &str) -> bool {
-    let missing: Vec<&str> = ["python3", "openssl"].into_iter().filter(|program| !has(program)).collect();
-    if !missing.is_empty() {
-        not_run(test, &format!("there is no {} here", missing.join(" and ")));
-    }
-    missing.is_empty()
+    has_all(test, &["python3", "openssl"])
 }
 
 /// A certificate and its key, as PEM.

@@ -1302,21 +1302,6 @@ fn a_roster_version_that_is_not_accepted_does_not_block_earlier_versions() {
 }
 
 #[test]
-fn a_roster_version_with_the_name_of_a_token_does_not_block_earlier_versions() {
-    let mut world = World::new();
-    let signed = |payload: &[u8]| envelope(payload, &[&alice(), &bob()]);
-    let v2 = signed(&after(&world.envelope_of(1), |tables| without(tables, "approver", "dora")));
-    let v3 = signed(&after(&v2, |tables| {
-        tables["approver"].as_array_mut().expect("a list").push(approver("agent", &grace()));
-    }));
-    world.put_version(2, &v2);
-    world.put_version(3, &v3);
-    world.restart();
-    assert_eq!(world.in_force(), 2, "{}", world.notes());
-    assert!(world.notes().contains("version 3 of the roster is signed and not in force: a token"), "{}", world.notes());
-}
-
-#[test]
 fn offline_token_commands_do_not_accept_waiting_roster_versions() {
     let mut world = World::new();
     let seal = world.seal();

@@ -14,7 +14,7 @@ use std::time::Duration;
 use crate::cosigner::{Witness, vkey_of_log};
 use crate::support::people::alice;
 use crate::support::wire::Wire;
-use crate::support::{self, PROGRAM, SMALL, Setup, World, has, not_run, runbook, said};
+use crate::support::{self, PROGRAM, SMALL, Setup, World, has_all, runbook, said};
 use serde_json::{Value, json};
 
 const COMMIT: &str = "89abcdef89abcdef89abcdef89abcdef89abcdef";
@@ -219,14 +219,6 @@ fn succeeded(output: &Output) {
     assert!(output.status.success(), "{:?}: {}", output.status, said(output));
 }
 
-fn able(test: &str, programs: &[&str]) -> bool {
-    let missing: Vec<&str> = programs.iter().copied().filter(|program| !has(program)).collect();
-    if !missing.is_empty() {
-        not_run(test, &format!("there is no {} here", missing.join(" and ")));
-    }
-    missing.is_empty()
-}
-
 /// Returns the inputs that the workflow passes to the action.
 fn inputs(runner: &Runner) -> Vec<(String, String)> {
     let workflow = example("github/workflow.yml");
@@ -259,7 +251,7 @@ fn but(inputs: &[(String, String)], name: &str, value: &str) -> Vec<(String, Str
 #[test]
 fn the_github_workflow_deploys_and_releases_only_the_countersigned_version() {
     let test = "the_github_workflow_deploys_and_releases_only_the_countersigned_version";
-    if !able(test, &["bash", "curl", "sha256sum", "mktemp", "tar"]) {
+    if !has_all(test, &["bash", "curl", "sha256sum", "mktemp", "tar"]) {
         return;
     }
     let mut runner = Runner::new();
@@ -320,7 +312,7 @@ fn the_github_workflow_deploys_and_releases_only_the_countersigned_version() {
 
 #[test]
 fn the_github_action_fails_closed_and_never_runs_its_inputs() {
-    if !able("the_github_action_fails_closed_and_never_runs_its_inputs", &["bash", "mktemp"]) {
+    if !has_all("the_github_action_fails_closed_and_never_runs_its_inputs", &["bash", "mktemp"]) {
         return;
     }
     let mut runner = Runner::new();
@@ -390,7 +382,7 @@ fn the_github_action_fails_closed_and_never_runs_its_inputs() {
 
 #[test]
 fn the_gitlab_pipeline_deploys_and_releases_only_the_countersigned_version() {
-    if !able(
+    if !has_all(
         "the_gitlab_pipeline_deploys_and_releases_only_the_countersigned_version",
         &["bash", "curl", "sha256sum", "tar"],
     ) {
@@ -472,7 +464,7 @@ fn commands_of(log: &str) -> Vec<&str> {
 
 #[test]
 fn the_output_of_a_step_contains_no_command_for_the_ci_runner() {
-    if !able("the_output_of_a_step_contains_no_command_for_the_ci_runner", &["bash", "mktemp", "od", "tr"]) {
+    if !has_all("the_output_of_a_step_contains_no_command_for_the_ci_runner", &["bash", "mktemp", "od", "tr"]) {
         return;
     }
     for (end, code) in [("", 0), ("exit 3", 3)] {
@@ -506,7 +498,7 @@ fn the_output_of_a_step_contains_no_command_for_the_ci_runner() {
 
 #[test]
 fn the_examples_pass_if_the_roster_names_a_witness() {
-    if !able("the_examples_pass_if_the_roster_names_a_witness", &["bash", "mktemp", "python3", "openssl"]) {
+    if !has_all("the_examples_pass_if_the_roster_names_a_witness", &["bash", "mktemp", "python3", "openssl"]) {
         return;
     }
     let mut witness = Witness::new(70);

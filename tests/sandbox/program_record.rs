@@ -6,11 +6,12 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use documents::record::profile::{Limits, Profile, STRICT};
+use sandbox::runs::Sandbox as _;
 use sandbox::runs::cancel_flag::CancelFlag;
 use sandbox::runs::linux::{LinuxSandbox, Setup};
-use sandbox::runs::{Plan, Sandbox as _};
 use serde_json::{Value, json};
 
+use crate::runs::plan;
 use crate::support::host::on_host;
 use crate::support::{World, not_run, said};
 
@@ -230,18 +231,7 @@ fn the_thread_of_a_record_ends_with_its_run() {
     let profile = Profile::nothing(STRICT.to_vec(), Limits { wall_ms: 60_000, ..Limits::default() });
     for _ in 0..8 {
         let prepared = sandbox.check(&profile).expect("can be held").learning();
-        let source = b"ls -d /; id; no-such-program".to_vec();
-        let plan = Plan {
-            interpreter: "sh".into(),
-            source,
-            env: vec![],
-            params_json: b"{}".to_vec(),
-            files: vec![],
-            inputs: vec![],
-            results: false,
-            session: None,
-            secrets: vec![],
-        };
+        let plan = plan("sh", "ls -d /; id; no-such-program");
         let report = sandbox.run(prepared, plan, &mut |_| {}, &CancelFlag::new().expect("a flag"));
         assert_eq!(report.learned.expect("recorded").list, ["id", "ls"]);
     }

@@ -10,6 +10,7 @@ use sandbox::runs::cancel_flag::CancelFlag;
 use sandbox::runs::linux::{LinuxSandbox, Setup};
 use sandbox::runs::{End, Plan, Sandbox as _};
 
+use crate::runs::plan;
 use crate::support;
 
 struct Bench {
@@ -44,17 +45,8 @@ impl Bench {
     /// Returns the end of the run and its output: first stdout, then stderr.
     fn run(&self, profile: &Profile, language: &str, script: &str) -> (End, String) {
         let prepared = self.sandbox.check(profile).expect("can be held");
-        let plan = Plan {
-            interpreter: language.into(),
-            source: script.into(),
-            env: vec![("TREE".into(), self.tree().display().to_string())],
-            params_json: b"{}".to_vec(),
-            files: vec![],
-            inputs: vec![],
-            results: false,
-            session: None,
-            secrets: vec![],
-        };
+        let env = vec![("TREE".into(), self.tree().display().to_string())];
+        let plan = Plan { env, ..plan(language, script) };
         let mut report = self.sandbox.run(prepared, plan, &mut |_| {}, &CancelFlag::new().expect("a flag"));
         let mut said = String::new();
         for capture in [&mut report.stdout, &mut report.stderr] {

@@ -727,6 +727,15 @@ pub fn has(program: &str) -> bool {
     std::env::split_paths(&paths).any(|path| Path::new(&path).join(program).is_file())
 }
 
+/// Returns whether all programs are installed. If a program is missing, reports the test as not run.
+pub fn has_all(test: &str, programs: &[&str]) -> bool {
+    let missing: Vec<&str> = programs.iter().copied().filter(|program| !has(program)).collect();
+    if !missing.is_empty() {
+        not_run(test, &format!("there is no {} here", missing.join(" and ")));
+    }
+    missing.is_empty()
+}
+
 /// Sends these bytes over a new connection. Returns the answer when the answer is complete, the connection closes or no
 /// more data arrives.
 pub fn exchange(wire: &Wire, request: &[u8]) -> String {

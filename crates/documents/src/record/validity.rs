@@ -288,24 +288,4 @@ mod tests {
             }
         }
     }
-
-    #[test]
-    fn a_time_has_only_one_accepted_form() {
-        let text = "2026-11-20T09:30:00Z";
-        assert_eq!(text.parse::<Timestamp>().map(|t| t.to_string()), Ok(text.to_owned()));
-        for bad in [
-            "2026-11-20T09:30:00+00:00",
-            "2026-11-20 09:30:00Z",
-            "2026-11-20T09:30:00.0Z",
-            "2026-02-30T00:00:00Z",
-            "2026-11-20T09:30:60Z",
-            "2026-11-20T24:00:00Z",
-            "1969-12-31T23:59:59Z",
-            "+026-11-20T09:30:00Z",
-            "2026-11-20t09:30:00z",
-            "",
-        ] {
-            assert!(bad.parse::<Timestamp>().is_err(), "{bad}");
-        }
-    }
 }

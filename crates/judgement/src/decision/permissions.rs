@@ -109,49 +109,7 @@ impl std::error::Error for PermissionsError {}
 mod tests {
     use super::*;
     use crate::decision::quorum::tests::authorization;
-    use crate::policy::required_permissions::needs;
-    use crate::policy::{builtins::Builtins, file::Policy};
     use documents::record::authorization::{PermissionKind, PermissionReason};
-    use documents::record::step_definition::StepDefinition;
-
-    /// Returns the permissions that a policy with this rule requires for a step that runs `git` and `frobnicate`.
-    fn asked(rule: &str) -> Result<Vec<Permission>, PolicyDenied> {
-        let policy = format!("version: 1\ndefault: {{{rule}, approvals: {{from: [ops]}}}}\n");
-        let step = serde_json::json!({
-            "ref": "a:b", "title": "A", "format": "markdown", "interpreter": "bash", "source": "git pull\nfrobnicate get pods\n",
-            "files": [], "params": {"type": "object"}, "template": "none", "sandbox": {}, "secrets": [], "outputs": [],
-            "session": "none", "approvals": {"required": 1, "from": []},
-        });
-        let step: StepDefinition = serde_json::from_value(step).expect("a step");
-        needs(
-            &crate::policy::ruling::resolve(
-                &Policy::load(&policy).expect("policy"),
-                Builtins::current(),
-                &step.reference,
-            ),
-            &step,
-        )
-        .permissions
-    }
-
-    #[test]
-    fn no_signature_allows_a_denied_step() {
-        let frobnicate =
-            Permission { kind: PermissionKind::Run, what: "frobnicate".into(), why: PermissionReason::Unlisted };
-        for rule in
-            ["mode: deny", "mode: execute, run: {deny: [frobnicate]}", "mode: prompted, run: {deny: [frobnicate]}"]
-        {
-            let error = check_permissions(&asked(rule), std::slice::from_ref(&frobnicate)).expect_err("denied");
-            assert_eq!(error.code(), Code::PolicyDenied, "{rule}");
-            assert!(error.to_string().contains("frobnicate"), "{error}");
-        }
-        for rule in
-            ["mode: execute", "mode: deny, run: {allow: [frobnicate]}", "mode: prompted, run: {allow: [frobnicate]}"]
-        {
-            assert!(check_permissions(&asked(rule), &[]).is_ok(), "{rule}");
-        }
-        assert!(check_permissions(&asked("mode: prompted"), &[]).is_err(), "an unlisted command needs a permission");
-    }
 
     #[test]
     fn every_required_permission_must_be_signed_with_the_same_reason() {

@@ -190,20 +190,4 @@ pub(crate) mod tests {
         let from = from.iter().map(|group| group.parse().expect("group")).collect();
         Approvals { required, from, each: each.then_some(true) }
     }
-
-    #[test]
-    fn approval_rules_that_require_no_person_are_errors() {
-        let ops = rule(1, &["ops"], false);
-        let refused =
-            |policy: Option<&Approvals>, step: &Approvals| QuorumRules::combine(policy, step).expect_err("refused");
-        assert_eq!(refused(Some(&rule(0, &["ops"], false)), &ops), RuleError::AsksNobody { of: "policy" });
-        assert_eq!(refused(Some(&ops), &rule(0, &["ops"], false)), RuleError::AsksNobody { of: "the step" });
-        assert_eq!(refused(Some(&rule(1, &[], false)), &ops), RuleError::NoGroups { of: "policy" });
-        assert_eq!(refused(None, &Approvals::unspecified()), RuleError::NoGroups { of: "the step" });
-        assert_eq!(refused(Some(&ops), &rule(1, &[], true)), RuleError::NoGroups { of: "the step" });
-        assert_eq!(refused(Some(&rule(1, &["a", "a"], true)), &ops), RuleError::GroupTwice { of: "policy" });
-        let nine = rule(1, &["a", "b", "c", "d", "e", "f", "g", "h", "i"], true);
-        assert_eq!(refused(Some(&nine), &ops), RuleError::TooManyGroups { of: "policy", found: 9 });
-        assert!(QuorumRules::combine(None, &ops).is_ok());
-    }
 }

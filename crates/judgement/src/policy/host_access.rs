@@ -66,7 +66,7 @@ pub fn check_deny(text: &str) -> Result<(), String> {
 mod tests {
     use super::*;
     use documents::record::declared::DeclaredNetwork;
-    use documents::record::profile::{Limits, Workdir};
+    use documents::record::profile::Limits;
 
     fn declared(pairs: &[(&str, &str)]) -> DeclaredSandbox {
         let mut declared = DeclaredSandbox::default();
@@ -84,40 +84,6 @@ mod tests {
 
     fn texts(list: &[&str]) -> Option<Vec<String>> {
         Some(list.iter().map(|&text| text.to_owned()).collect())
-    }
-
-    #[test]
-    fn host_access_needs_both_the_step_and_policy() {
-        let asks: [(&[(&str, &str)], SandboxRule); 8] = [
-            (&[("read", "/srv/app")], SandboxRule { read: texts(&["/srv"]), ..SandboxRule::default() }),
-            (
-                &[("write", "/srv/app"), ("workdir", "in-place")],
-                SandboxRule { write: texts(&["/srv/app"]), workdir: Some(Workdir::InPlace), ..SandboxRule::default() },
-            ),
-            (
-                &[("write", "/srv/app"), ("workdir", "copy")],
-                SandboxRule { read: texts(&["/srv/app"]), ..SandboxRule::default() },
-            ),
-            (&[("network", "host")], SandboxRule { network: Some(DeclaredNetwork::Host), ..SandboxRule::default() }),
-            (
-                &[("network", "a.example:443")],
-                SandboxRule {
-                    network: Some(DeclaredNetwork::Allow(vec!["a.example:443".into(), "b.example:1".into()])),
-                    ..SandboxRule::default()
-                },
-            ),
-            (&[("sockets", "/run/x.sock")], SandboxRule { sockets: texts(&["/run/x.sock"]), ..SandboxRule::default() }),
-            (&[("run-as", "web")], SandboxRule { run_as: Some("web".into()), ..SandboxRule::default() }),
-            (&[("reason", "needs docker")], SandboxRule { may_be_off: Some(true), ..SandboxRule::default() }),
-        ];
-        let plain = resolve(&SandboxRule::default(), &DeclaredSandbox::default()).expect("nothing is asked");
-        for (pairs, rule) in asks {
-            let declared = declared(pairs);
-            assert!(resolve(&rule, &declared).is_ok(), "{pairs:?}");
-            let refused = resolve(&SandboxRule::default(), &declared).expect_err("policy is silent");
-            assert!(matches!(refused, ProfileError::NotAllowed { .. }), "{pairs:?}: {refused}");
-            assert_eq!(resolve(&rule, &DeclaredSandbox::default()), Ok(plain.clone()), "the step is silent");
-        }
     }
 
     #[test]
