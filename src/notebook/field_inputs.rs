@@ -45,7 +45,7 @@ pub fn field_inputs(
                 @let value = given.get(&field.name).or(field.default.as_ref()).map_or("", String::as_str);
                 div {
                     label for=(key) { (field.name) @if field.required { " (required)" } }
-                    p.hint id=(hint) { (visible(&field.description)) @if !field.description.is_empty() && !field.rules.is_empty() { ". " } @for rule in &field.rules { " " (visible(rule)) "." } }
+                    p.hint id=(hint) { (visible(&field.description)) @if !field.rules.is_empty() { " (" (visible(&field.rules.join(", "))) ")" } }
                     @match &field.kind {
                         FieldKind::Choice(values) | FieldKind::Secret(values) => {
                             select id=(key) name=(name) aria-describedby=(described) aria-invalid=[wrong] required[field.required] {
