@@ -63,7 +63,7 @@ impl ProposeViews<'_> {
     ) -> Markup {
         let side = html! {
             ul { @for heading in &page.headings { li { a href=(format!("#{}", heading.id)) { (heading.text) } } } }
-            h2 { "Steps" }
+            p { strong { "Steps" } }
             ul { @for one in &page.steps { li { a href=(format!("#{}", id((at, one.number)))) { (one.name()) } } } }
             p { a href="/" { "All runbooks" } }
         };

@@ -375,6 +375,33 @@ fn a_boundary_that_returns_another_statement_later_gets_no_signature_for_it() {
 }
 
 #[test]
+fn a_page_verifies_no_run_whose_receipt_states_something_else_than_the_boundary() {
+    let world = World::new();
+    let proposal = world.propose("plain:true", json!({}));
+    assert_eq!(sign(&open(&world, &alice()), &proposal, &digits(&proposal)).status, 303);
+    let view = world.until(id_of(&proposal), "finished");
+    let run = format!("/b/0/run/{}", id_of(&proposal));
+    let changes = [
+        ("step", json!("plain:other")),
+        ("proposer", json!("carol")),
+        ("reason", json!("another reason")),
+        ("params", json!({"host": "web-9"})),
+        ("outcome", json!({"status": "failed", "exit_code": 3})),
+    ];
+    for (field, value) in changes {
+        let mut lie = view.clone();
+        lie[field] = value;
+        let boundary = LyingBoundary::start(&world, format!("/v1/proposals/{}", id_of(&proposal)), &lie);
+        boundary.lies.store(true, Ordering::SeqCst);
+        let page = open_at(&world, &alice(), &boundary.url).get(&run).body;
+        assert!(!page.contains("Verified on this machine"), "{field}: {page}");
+        assert!(page.contains("Not verified: ") && page.contains("trust this boundary"), "{field}: {page}");
+    }
+    let page = open(&world, &alice()).get(&run).body;
+    assert!(page.contains("The receipt states: ") && page.contains("Verified on this machine"), "{page}");
+}
+
+#[test]
 fn a_proposal_that_ended_or_is_not_sound_gets_no_signature() {
     let world = World::new();
     let pages = open(&world, &alice());

@@ -44,9 +44,15 @@ impl SecondBrowser {
         let mut lines = BufReader::new(child.stderr.take().expect("errors")).lines().map_while(Result::ok);
         let said = lines.find(|line| line.contains("no browser has opened the address"));
         let said = said.expect("the second address");
-        let (_, address) = said.split_once("http://127.0.0.1:").unwrap_or_else(|| panic!("no address in {said}"));
-        let (port, link) = address.trim().split_once('/').expect("a path");
-        let (host, link) = (format!("127.0.0.1:{port}"), format!("/{link}"));
+        let (_, address) = said.split_once("http://").unwrap_or_else(|| panic!("no address in {said}"));
+        let (host, link) = address.trim().split_once('/').expect("a path");
+        let (host, link) = (host.to_owned(), format!("/{link}"));
+        assert!(
+            host.starts_with("127.") && !host.starts_with("127.0.0.1:"),
+            "no other page was ever at this host: {host}"
+        );
+        let looked = ask(&host, "HEAD", &link, &format!("host: {host}\r\n"), "");
+        assert_eq!(looked.status, 405, "a look at the address does not use it up");
         let entered = ask(&host, "GET", &link, &format!("host: {host}\r\n"), "");
         assert!(entered.status == 200 && !entered.head.contains("set-cookie"), "{} {}", entered.head, entered.body);
         let prefix = entered.body.split("0;url=").nth(1).and_then(|rest| rest.split('"').next()).expect("a path");
@@ -113,6 +119,7 @@ fn if_no_browser_comes_the_terminal_prints_an_address_under_which_every_path_has
 fn without_the_secret_the_host_and_the_origin_of_the_second_address_nothing_is_shown_and_nothing_runs() {
     let (_home, browser) = notebook();
     let (host, port) = (&browser.host, browser.host.rsplit(':').next().expect("a port"));
+    let address = host.split(':').next().expect("an address");
     let own = format!("host: {host}\r\norigin: http://{host}\r\n");
     let path = format!("{}/page/0/", browser.prefix);
     let wrong = format!("{}0", &browser.prefix[..32]);
@@ -128,10 +135,10 @@ fn without_the_secret_the_host_and_the_origin_of_the_second_address_nothing_is_s
             401,
         ),
         ("the secret under the first address", &path, own.replace(host, &browser.named_host), 401),
-        ("another name", &path, own.replace("127.0.0.1", "localhost"), 421),
-        ("another number", &path, own.replace("127.0.0.1", "127.0.0.2"), 421),
+        ("another name", &path, own.replace(address, "localhost"), 421),
+        ("another number", &path, own.replace(address, "127.0.0.1"), 421),
         ("a name that leads here", &path, own.replace(host, &format!("evil.example:{port}")), 421),
-        ("no port", &path, format!("host: 127.0.0.1\r\norigin: http://{host}\r\n"), 421),
+        ("no port", &path, format!("host: {address}\r\norigin: http://{host}\r\n"), 421),
         ("two hosts", &path, format!("host: {host}\r\nhost: {host}\r\n"), 421),
     ] {
         let reply = ask(host, "GET", path, &headers, "");

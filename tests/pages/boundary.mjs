@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { environment, firstLine, program } from "./browser.mjs";
 
-const STEPS = `---
+export const STEPS = `---
 countersign: 1
 title: Steps of a test
 params:

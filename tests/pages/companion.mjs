@@ -3,7 +3,9 @@
 //
 //   node companion.mjs PROGRAM BROWSER     (scripts/check-pages installs what this needs, and calls it)
 import assert from "node:assert/strict";
-import { Boundary } from "./boundary.mjs";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { Boundary, STEPS } from "./boundary.mjs";
 import { findings, LOOKS, play, Served } from "./browser.mjs";
 
 const HOSTILE = '<img src=http://192.0.2.1/x onerror=alert(1)><script>document.title="owned"</script> == Decision ==';
@@ -77,6 +79,38 @@ const stories = {
     );
     assert.deepEqual(outside, []);
     assert.notEqual(await page.title(), "owned");
+  },
+
+  async "the keyboard alone signs, and the tree of a screen reader names each field and its error"(browser, boundary, companion) {
+    boundary.propose("steps:say", "keys", "by keyboard");
+    const { page } = await companion.enter(browser);
+    const tabTo = async (pattern) => {
+      for (let at = 0; at < 40; at += 1) {
+        await page.keyboard.press("Tab");
+        const name = await page.evaluate(() => document.activeElement.labels?.[0]?.textContent ?? document.activeElement.textContent);
+        if (pattern.test(name.trim())) return;
+      }
+      throw new Error(`Tab never reaches ${pattern}`);
+    };
+    await tabTo(/^Review steps:say/);
+    await page.keyboard.press("Enter");
+    await page.locator("#digits").waitFor();
+    await tabTo(/^The last 8 digits/);
+    await page.keyboard.type("00000000");
+    await page.keyboard.press("Enter");
+    await page.getByRole("alert").waitFor();
+    const tree = await page.locator("main").ariaSnapshot();
+    for (const named of [/- alert:/, /- textbox "The last 8 digits of the digest"/, /- button "Sign as alice"/, /- checkbox "I know that a denial/]) {
+      assert.match(tree, named);
+    }
+    assert.match(await page.locator("#digits").evaluate((field) => document.getElementById(field.getAttribute("aria-describedby").split(" ").pop()).textContent), /these are not the last 8 digits/);
+    // The link of the summary leads to the field.
+    await tabTo(/^The last 8 digits/);
+    await page.keyboard.press("Enter");
+    await page.keyboard.press("Control+A");
+    await page.keyboard.type(await digits(page));
+    await page.keyboard.press("Enter");
+    await page.waitForURL(/\/run\//);
   },
 
   async "every decision works without JavaScript"(browser, boundary, companion) {

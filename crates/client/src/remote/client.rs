@@ -32,6 +32,8 @@ use wire::api::body::{AdmissionResponse, Challenge, ChallengeAnswer, ChallengeRe
 pub const CHALLENGE_TYPE: &str = "application/vnd.countersign.challenge.v1";
 /// Maximum size of an answer in bytes, except for streams.
 const MAX_ANSWER_BYTES: u64 = 32 << 20;
+/// Size of each buffer of a connection, in bytes.
+const BUFFER: usize = 32 << 10;
 /// Time limit between a request and the first byte of its answer. A request for a waiting call asks the server for a
 /// shorter wait.
 const ANSWER: Duration = Duration::from_secs(90);
@@ -134,6 +136,9 @@ impl Client {
             .timeout_connect(Some(CONNECT))
             .timeout_recv_response(Some(ANSWER))
             .timeout_recv_body(Some(whole))
+            // Each page that follows a run has a connection of its own. The defaults are 128 KiB.
+            .input_buffer_size(BUFFER)
+            .output_buffer_size(BUFFER)
             .user_agent(concat!("countersign/", env!("CARGO_PKG_VERSION")));
         if address.uses_tls() {
             config = config.https_only(true).tls_config(tls.config()?);

@@ -152,8 +152,13 @@ pub(super) fn log(at: usize, name: &str, head: &CheckedHead) -> String {
     companion_page(NavPlace::section(at, "Log"), &format!("Log of {}", plain(name)), main, false)
 }
 
+/// Returns the lines of a signed note. A line of a signature begins with an em dash (C2SP signed-note).
 fn plain_lines(text: &str) -> String {
-    text.lines().map(plain).collect::<Vec<_>>().join("\n")
+    let line = |line: &str| match line.strip_prefix("\u{2014} ") {
+        Some(signature) => format!("\u{2014} {}", plain(signature)),
+        None => plain(line),
+    };
+    text.lines().map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// Returns what a person can do if a page of a boundary can't be read.

@@ -40,7 +40,7 @@ async function send(event) {
   if (answer.status === 422) return form.submit();
   if (answer.type !== "opaqueredirect") {
     const said = form.parentElement.querySelector(".state") || document.getElementById("said");
-    said.textContent = "Not done: another step runs now, or the page is old. Load the page again.";
+    said.textContent = answer.status === 413 ? "Not done: the form has more than 64 KiB. Make it shorter." : "Not done: another step runs now, or the page is old. Load the page again.";
   }
   await renew(form);
   button.disabled = false;

@@ -6,9 +6,9 @@ use client::home::trusted_rosters::trust_advice;
 use client::remote::client::Client;
 use documents::crypto::digest::{Blake3Digest, ContentDigest};
 use documents::record::ident::ReceiptId;
-use documents::record::receipt::Stream;
+use documents::record::receipt::{Outcome, Stream};
 use judgement::audit::bundle_check::VerifyOptions;
-use judgement::audit::report::BundleReport;
+use judgement::audit::report::{ApprovedFacts, BundleReport};
 use wire::api::view::ProposalView;
 
 use crate::page::terminal_text::{ColouredText, OutputPainter};
@@ -45,9 +45,14 @@ pub fn check(
             let advice = trust_advice(untrusted.first_roster, &Home::of_process().config_words());
             format!("{}; {advice}", untrusted.message)
         })?;
-    let approved = report.facts.as_ref().and_then(|facts| facts.approved.as_ref());
-    if approved.is_none_or(|approved| approved.receipt != *receipt) || receipt.proposal() != view.id {
-        return Err("the boundary returned the receipt of another run: don't trust this boundary".to_owned());
+    if let Some(facts) = report.facts.as_deref() {
+        let approved = facts.approved.as_ref();
+        if approved.is_none_or(|approved| approved.receipt != *receipt) || receipt.proposal() != view.id {
+            return Err("the boundary returned the receipt of another run: don't trust this boundary".to_owned());
+        }
+        if let Some(what) = approved.and_then(|approved| contradiction(view, approved, &facts.outcome)) {
+            return Err(format!("the receipt states another {what} than the boundary: don't trust this boundary"));
+        }
     }
     let mut output = Vec::new();
     if let Some(facts) = report.facts.as_ref().filter(|_| report.verified) {
@@ -58,6 +63,18 @@ pub fn check(
         }
     }
     Ok(CheckedReceipt { trusted_from: trusted.from.clone(), report, output })
+}
+
+/// Returns what the receipt states otherwise than the boundary.
+fn contradiction(view: &ProposalView, approved: &ApprovedFacts, outcome: &Outcome) -> Option<&'static str> {
+    let compared = [
+        ("step", approved.step == view.step && approved.digest == view.step_digest),
+        ("proposer", approved.proposer == view.proposer),
+        ("reason", approved.reason == view.reason),
+        ("parameters", approved.params == view.params),
+        ("outcome", view.outcome.as_ref().is_none_or(|own| own == outcome)),
+    ];
+    compared.into_iter().find(|(_, is_same)| !is_same).map(|(what, _)| what)
 }
 
 /// Fetches a recorded stream and compares it with the digests in the receipt.

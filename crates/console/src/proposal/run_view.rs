@@ -2,12 +2,13 @@
 
 use client::commands::inbox_table::time_left;
 use client::remote::run_printer::held_up_words;
+use client::terminal::outcome_words::outcome_words;
 use documents::record::ident::Name;
 use documents::record::receipt::Status;
 use documents::record::validity::Timestamp;
 use judgement::audit::report::CheckFinding;
 use maud::{Markup, html};
-use wire::api::view::ProposalView;
+use wire::api::view::{ProposalStatus, ProposalView};
 
 use crate::page::terminal_text::coloured;
 use crate::proposal::proposal_words::{plain, signature_words, standing_words};
@@ -61,6 +62,10 @@ impl RunView<'_> {
             dl.pairs {
                 dt { "Proposal" } dd { code { (view.id.as_str()) } }
                 dt { "State" } dd { strong { (standing_words(view)) } }
+                dt { "Parameters" } dd { code { (plain(&view.params.to_string())) } }
+                @if !view.reason.is_empty() { dt { "Reason" } dd { "\"" (plain(&view.reason)) "\"" } }
+                dt { "Digest" } dd { code { (view.digest.to_string()) } }
+                @if let Some(receipt) = &view.receipt { dt { "Receipt" } dd { code { (receipt.to_string()) } } }
                 dt { "Signatures" } dd { (signature_words(view)) }
                 dt { "Proposer" } dd { (plain(view.proposer.as_str())) }
                 dt { "Expires" } dd {
@@ -94,7 +99,7 @@ impl RunView<'_> {
         let Some(Ok(receipt)) = self.receipt else { return html! {} };
         html! {
             @for (name, parts) in &receipt.output {
-                h3 { "The " (name) }
+                h2 { "The " (name) }
                 @match parts {
                     Ok(parts) => pre.output tabindex="0" aria-label=(name) { (coloured(parts)) },
                     Err(why) => p { (plain(why)) },
@@ -128,6 +133,10 @@ impl RunView<'_> {
     /// Returns the checks of the receipt, which this program made.
     fn checks(&self) -> Markup {
         match self.receipt {
+            None if self.view.status == ProposalStatus::Finished => html! {
+                h2 { "Receipt" }
+                div.question role="note" { strong { "Nothing was verified: " } "the boundary names no receipt of this run." }
+            },
             None => html! {},
             Some(Err(why)) => html! {
                 h2 { "Receipt" }
@@ -138,8 +147,8 @@ impl RunView<'_> {
     }
 }
 
-fn joined(names: &[Name]) -> String {
-    names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ")
+fn joined<'n>(names: impl IntoIterator<Item = &'n Name>) -> String {
+    names.into_iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 fn checks(receipt: &CheckedReceipt) -> Markup {
@@ -147,6 +156,9 @@ fn checks(receipt: &CheckedReceipt) -> Markup {
     html! {
         h2 { "Receipt" }
         @if report.verified {
+            @if let Some(facts) = &report.facts {
+                p { "The receipt states: " strong { (plain(&outcome_words(&facts.outcome))) } ", approved by " strong { (joined(facts.approvers.iter().map(|approver| &approver.name))) } "." }
+            }
             p { strong.good { "Verified on this machine" } ", with the roster " code { (report.trust.roster.to_string()) } " (" (plain(&receipt.trusted_from)) ")." }
         } @else {
             div.question role="note" { strong { "NOT VERIFIED. " } "A check failed, or a required check could not be made." }

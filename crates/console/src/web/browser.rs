@@ -6,7 +6,8 @@ use std::process::{Command, Stdio};
 use crate::web::door::Door;
 
 /// Starts the browser with a file that leads to the address. The argument list has only the path of the file. The file
-/// exists until the returned directory is dropped.
+/// exists until the returned directory is dropped. A signal that ends the program before the browser came leaves it, and then
+/// its link leads nowhere.
 ///
 /// # Errors
 /// Returns an error if the file can't be written, or if there is no program that opens a browser.

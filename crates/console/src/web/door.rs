@@ -4,11 +4,15 @@
 //! `127.0.0.1` another server of this machine would get it. Under `*.localhost` browsers ask no name server (RFC 6761,
 //! section 6.3).
 //!
-//! A browser that does not know `*.localhost` uses the second address, on `127.0.0.1`. There is no cookie under this address:
-//! each path begins with 128 random bits.
+//! A browser that does not know `*.localhost` uses the second address. There is no cookie under this address: each path
+//! begins with 128 random bits. Its host is a random address of the loopback network 127.0.0.0/8 (RFC 1122, section 3.2.1.3),
+//! because a page that the browser once read from `127.0.0.1` can leave a service worker there, which sees every later request
+//! to the same host and port. Linux knows all these addresses. Other systems know only 127.0.0.1, so they have no second
+//! address.
 
 use std::fs::File;
 use std::io::{self, Write as _};
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -27,8 +31,8 @@ const COOKIE_NAME: &str = "countersign_pages";
 pub struct Door {
     /// Host with its port, as the browser sends it.
     host: String,
-    /// Host of the second address.
-    second_host: String,
+    /// Host of the second address, if this system has one.
+    second_host: Option<String>,
     /// Beginning of all paths of the second address.
     prefix: String,
     /// Value of the cookie.
@@ -55,22 +59,25 @@ fn random<const N: usize>() -> io::Result<[u8; N]> {
 }
 
 impl Door {
-    /// Opens a port of 127.0.0.1. The port 0 means a free port.
+    /// Opens a port of 127.0.0.1, and the same port of a second address if this system has one. The port 0 means a free port.
     ///
     /// # Errors
     /// Returns an error if the port is taken.
-    pub async fn open(port: u16) -> io::Result<(Self, TcpListener)> {
-        let listener = TcpListener::bind(("127.0.0.1", port)).await?;
-        let port = listener.local_addr()?.port();
+    pub async fn open(port: u16) -> io::Result<(Self, Vec<TcpListener>)> {
+        let first = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
+        let port = first.local_addr()?.port();
+        let [a, b, c] = random()?;
+        let second_address = SocketAddrV4::new(Ipv4Addr::new(127, a | 1, b, c.clamp(1, 254)), port);
+        let second = if cfg!(target_os = "linux") { TcpListener::bind(second_address).await.ok() } else { None };
         let door = Self {
             host: format!("{}.localhost:{port}", hex(&random::<16>()?)),
-            second_host: format!("127.0.0.1:{port}"),
+            second_host: second.is_some().then(|| second_address.to_string()),
             prefix: format!("/{}", hex(&random::<16>()?)),
             cookie: hex(&random::<32>()?),
             form_key: random()?,
             link: Mutex::new(Some(hex(&random::<16>()?))),
         };
-        Ok((door, listener))
+        Ok((door, [first].into_iter().chain(second).collect()))
     }
 
     /// Returns the address that lets a browser in, until it was used once.
@@ -79,7 +86,8 @@ impl Door {
         self.link_under(WayIn::Named)
     }
 
-    /// Returns the same for a browser that does not know `*.localhost`. One use of either address is the only use.
+    /// Returns the same for a browser that does not know `*.localhost`, or `None` if this system has no second address. One
+    /// use of either address is the only use.
     #[must_use]
     pub fn second_link(&self) -> Option<String> {
         self.link_under(WayIn::Numbered)
@@ -87,13 +95,13 @@ impl Door {
 
     fn link_under(&self, way: WayIn) -> Option<String> {
         let link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
-        link.as_ref().map(|secret| format!("http://{}/enter/{secret}", self.host_of(way)))
+        Some(format!("http://{}/enter/{}", self.host_of(way)?, link.as_ref()?))
     }
 
-    fn host_of(&self, way: WayIn) -> &str {
+    fn host_of(&self, way: WayIn) -> Option<&str> {
         match way {
-            WayIn::Named => &self.host,
-            WayIn::Numbered => &self.second_host,
+            WayIn::Named => Some(&self.host),
+            WayIn::Numbered => self.second_host.as_deref(),
         }
     }
 
@@ -103,12 +111,11 @@ impl Door {
     /// # Errors
     /// Returns an error if the file can't be written, or if the link was used.
     pub fn write_link(&self, directory: &Path) -> io::Result<PathBuf> {
-        let used = || io::Error::other("the link was used");
-        let (link, second) = (self.link().ok_or_else(used)?, self.second_link().ok_or_else(used)?);
+        let link = self.link().ok_or_else(|| io::Error::other("the link was used"))?;
         let path = directory.join("open.html");
         let page = html! {
             (DOCTYPE)
-            html { head { meta charset="utf-8"; meta http-equiv="refresh" content=(format!("0;url={link}")); } body { p { a href=(link) { "Open the pages" } } p { a href=(second) { "Open the pages in a browser that can't find the server" } } } }
+            html { head { meta charset="utf-8"; meta http-equiv="refresh" content=(format!("0;url={link}")); } body { p { a href=(link) { "Open the pages" } } @if let Some(second) = self.second_link() { p { a href=(second) { "Open the pages in a browser that can't find the server" } } } } }
         };
         let mut file = File::options().write(true).create_new(true).mode(0o600).open(&path)?;
         file.write_all(page.into_string().as_bytes())?;
@@ -137,13 +144,19 @@ impl Door {
         let (host, more) = (hosts.next()?, hosts.next());
         [WayIn::Named, WayIn::Numbered]
             .into_iter()
-            .find(|way| more.is_none() && host.as_bytes() == self.host_of(*way).as_bytes())
+            .find(|way| more.is_none() && self.host_of(*way).is_some_and(|own| host.as_bytes() == own.as_bytes()))
     }
 
     /// Returns true if a request comes from one of the pages under this address.
     pub(super) fn is_origin(&self, headers: &HeaderMap, way: WayIn) -> bool {
-        let own = format!("http://{}", self.host_of(way));
-        headers.get(axum::http::header::ORIGIN).is_some_and(|origin| origin.as_bytes() == own.as_bytes())
+        let own = self.host_of(way).map(|own| format!("http://{own}"));
+        headers.get(axum::http::header::ORIGIN).map(HeaderValue::as_bytes) == own.as_deref().map(str::as_bytes)
+            && own.is_some()
+    }
+
+    /// Returns the name of the host, without its port.
+    pub(super) fn host_name(&self) -> &str {
+        self.host.split(':').next().unwrap_or_default()
     }
 
     /// Returns the beginning of all paths of the second address.

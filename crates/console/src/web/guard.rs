@@ -1,6 +1,5 @@
 //! The checks of each request, and the headers of each answer.
 
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use axum::body::{Body, to_bytes};
@@ -90,6 +89,13 @@ async fn outside(State(door): State<Arc<Door>>, mut request: Request, next: Next
             }
         }
     };
+    if answer.status() == StatusCode::PAYLOAD_TOO_LARGE {
+        let what = format!(
+            "The form has more than {} KiB, so nothing was done. Go back: the browser keeps what you typed. Then make it shorter.",
+            MAX_FORM >> 10
+        );
+        answer = (StatusCode::PAYLOAD_TOO_LARGE, Html(problem("Too long", &what).into_string())).into_response();
+    }
     for (name, value) in HEADERS {
         answer.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
     }
@@ -136,7 +142,12 @@ async fn enter(
     State(door): State<Arc<Door>>,
     Extension(way): Extension<WayIn>,
     Path(secret): Path<String>,
+    method: Method,
 ) -> Response {
+    // A program that only looks whether the address works would use it up.
+    if method != Method::GET {
+        return StatusCode::METHOD_NOT_ALLOWED.into_response();
+    }
     let Some((path, cookie)) = door.enter(&secret, way) else {
         let what = "This address was used before, or it is wrong. Each start of the program has one address, which works \
             once: stop the program with Ctrl-C, start it again, and open the new address.";
@@ -157,15 +168,19 @@ async fn enter(
 /// # Errors
 /// Returns an error if the listener fails.
 pub async fn serve(
-    listener: tokio::net::TcpListener,
+    listeners: Vec<tokio::net::TcpListener>,
     door: Arc<Door>,
     pages: Router,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    debug_assert_eq!(listener.local_addr()?.ip(), Ipv4Addr::LOCALHOST);
-    let server = axum::serve(listener, guarded(door, pages));
+    let app = guarded(door, pages);
+    let mut servers = tokio::task::JoinSet::new();
+    for listener in listeners {
+        debug_assert!(listener.local_addr()?.ip().is_loopback());
+        servers.spawn(axum::serve(listener, app.clone()).into_future());
+    }
     tokio::select! {
-        served = server => served,
+        Some(served) = servers.join_next() => served.map_err(std::io::Error::other)?,
         () = shutdown => Ok(()),
     }
 }

@@ -44,7 +44,7 @@ pub fn serve_pages(
     let runtime = runtime.map_err(|error| failed("the server of the pages can't be started", error))?;
     runtime.block_on(async {
         let port = options.port;
-        let (door, listener) = Door::open(port).await.map_err(|error| {
+        let (door, listeners) = Door::open(port).await.map_err(|error| {
             CommandFailure::usage(format!("port {port} of 127.0.0.1 can't be opened: {error}; choose another --port"))
         })?;
         let door = Arc::new(door);
@@ -58,15 +58,27 @@ pub fn serve_pages(
         let (waits, tells) = (door.clone(), terminal.clone());
         tokio::spawn(async move {
             tokio::time::sleep(options.patience).await;
-            if let Some(second) = waits.second_link() {
-                tells.say(&format!(
-                    "no browser has opened the address. If the browser says that it can't find the server, it does not \
-                     know that *.localhost is this machine. Then open this address, which works once too: {second}"
-                ));
+            if waits.link().is_none() {
+                return;
             }
+            let what = match waits.second_link() {
+                Some(second) => format!("Then open this address instead: {second}"),
+                None => format!("Then add this line to /etc/hosts: 127.0.0.1 {}", waits.host_name()),
+            };
+            tells.say(&format!(
+                "no browser has opened the address. If the browser says that it can't find the server, it does not know \
+                 that *.localhost is this machine. {what}"
+            ));
         });
-        let served = serve(listener, door.clone(), pages(door), std::future::pending()).await;
-        drop(file);
+        let uses = door.clone();
+        tokio::spawn(async move {
+            // The file leads nowhere after the link was used.
+            while file.is_ok() && uses.link().is_some() {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+            drop(file);
+        });
+        let served = serve(listeners, door.clone(), pages(door), std::future::pending()).await;
         served.map_err(|error| failed("the server of the pages ended", error))
     })?;
     Ok(Exit::Done)
