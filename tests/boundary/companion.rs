@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -297,6 +298,10 @@ impl LyingBoundary {
                     }
                     let mut stream = stream;
                     if lies.load(Ordering::SeqCst) && head.starts_with(&format!("GET {path} ")) {
+                        if lie == "\"silence\"" {
+                            std::thread::sleep(Duration::from_secs(60));
+                            return;
+                        }
                         let length = lie.len();
                         let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n";
                         let _ = stream.write_all(format!("{head}content-length: {length}\r\n\r\n{lie}").as_bytes());
@@ -372,6 +377,27 @@ fn a_boundary_that_returns_another_statement_later_gets_no_signature_for_it() {
     let sent: Value = serde_json::from_slice(&honest.last.lock().expect("not poisoned")).expect("JSON");
     let payload = STANDARD.decode(shown["payload"].as_str().expect("a payload")).expect("base64");
     assert_eq!(sent["signatures"], json!([alice().sign(&payload)]));
+}
+
+#[test]
+fn after_a_boundary_was_silent_for_a_while_its_pages_soon_work_again() {
+    let world = World::new();
+    let boundary = LyingBoundary::start(&world, "/v1/registry".to_owned(), &json!("silence"));
+    boundary.lies.store(true, Ordering::SeqCst);
+    let pages = open_at(&world, &alice(), &boundary.url);
+    // More pages than the requests that one boundary gets at the same time.
+    std::thread::scope(|scope| {
+        for _ in 0..10 {
+            scope.spawn(|| {
+                let reply = pages.get("/b/0/steps");
+                assert!(reply.status == 502 && reply.body.contains("did not answer within 10 s"), "{}", reply.body);
+            });
+        }
+    });
+    boundary.lies.store(false, Ordering::SeqCst);
+    std::thread::sleep(Duration::from_secs(3));
+    let reply = pages.get("/b/0/steps");
+    assert!(reply.status == 200 && reply.body.contains("plain:true"), "{}", reply.body);
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //! the client only reads, and sends no token and no signature of a key.
 mod failures;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read as _, Seek as _};
@@ -81,6 +81,8 @@ const LINES: &str = "application/x-ndjson, application/json;q=0.5";
 pub struct Client {
     address: Address,
     agent: Agent,
+    /// Longest time for the answer to a request that only reads, if it is shorter than usual.
+    patience: Cell<Option<Duration>>,
     keys: Option<KeyArgs>,
     /// True for a mirror, to which the client sends no credentials.
     stranger: bool,
@@ -147,6 +149,7 @@ impl Client {
         Ok(Self {
             address,
             agent: config.build().new_agent(),
+            patience: Cell::default(),
             keys,
             stranger: false,
             has_certificate: tls.have_certificate(),
@@ -155,6 +158,11 @@ impl Client {
             name: RefCell::new(None),
             refused_keys: RefCell::default(),
         })
+    }
+
+    /// Limits the time for the answer to each later request that only reads. `None` gives the usual limits.
+    pub fn limit_reads(&self, limit: Option<Duration>) {
+        self.patience.set(limit);
     }
 
     /// Returns the name of the person who got read access with a key, or `None` if no key was used.
@@ -327,7 +335,14 @@ impl Client {
                 let request = request.header("content-type", "application/json").body(body).map_err(odd)?;
                 self.agent.run(if accept == LINES { self.endless(request) } else { request })
             }
-            None => self.agent.run(request.body(()).map_err(odd)?),
+            None => {
+                let request = request.body(()).map_err(odd)?;
+                let limit = self.patience.get().filter(|_| method.is_safe());
+                self.agent.run(match limit {
+                    Some(limit) => self.agent.configure_request(request).timeout_global(Some(limit)).build(),
+                    None => request,
+                })
+            }
         };
         answer.map_err(|error| self.unreachable(&error))
     }

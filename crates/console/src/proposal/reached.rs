@@ -133,7 +133,14 @@ impl ReachedBoundary {
         self: &Arc<Self>,
         work: impl FnOnce(&Self, &Client) -> Result<T, CommandFailure> + Send + 'static,
     ) -> Result<T, CommandFailure> {
-        match tokio::time::timeout(PAGE_WAITS, self.act(work)).await {
+        // A request that no page waits for must not hold one of the few places of the boundary.
+        let limited = move |own: &Self, client: &Client| {
+            client.limit_reads(Some(PAGE_WAITS + Duration::from_secs(2)));
+            let result = work(own, client);
+            client.limit_reads(None);
+            result
+        };
+        match tokio::time::timeout(PAGE_WAITS, self.act(limited)).await {
             Ok(result) => result,
             Err(_) => Err(CommandFailure::new(
                 Exit::Unreachable,
