@@ -5,6 +5,8 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
+use crate::companion::{digits, review_path, sign_path};
+use crate::support::pages::{Pages, form_of};
 use crate::support::people::{IN_TOTO, alice, bob, envelope, pae, payload_of};
 use crate::support::{self, World, bytes_of, has_all, id_of, not_run, people, wait_for};
 use serde_json::{Value, json};
@@ -226,6 +228,18 @@ fn a_key_in_the_ssh_agent_can_sign_an_approval() {
     assert!(approved.status.success(), "{}{}", text(&approved.stdout), text(&approved.stderr));
     assert!(text(&approved.stdout).contains("plain:fail"), "{}", text(&approved.stdout));
     world.assert_verified(&world.until(id_of(&second), "finished"));
+    // So does the review page of `console`.
+    let third = world.propose("plain:true", json!({}));
+    let mut command = world.program(&["console", "--url", &world.wire.url, "--roster"]);
+    command.arg(world.started["roster"].as_str().unwrap()).arg("--key").arg(&public);
+    let pages = Pages::start({
+        command.env("SSH_AUTH_SOCK", &agent.socket);
+        command
+    });
+    let review = pages.get(&review_path(&third)).body;
+    let form = form_of(&review, &sign_path(&third)).unwrap_or_else(|| panic!("no form: {review}"));
+    assert_eq!(pages.post(&sign_path(&third), &format!("{form}&digits={}", digits(&third))).status, 303);
+    world.assert_verified(&world.until(id_of(&third), "finished"));
 }
 
 fn text(bytes: &[u8]) -> String {
