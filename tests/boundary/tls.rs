@@ -14,7 +14,10 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::certified::{Certificates, HERE, Pair};
-use crate::support::{World, not_run, said, wait_for};
+use crate::companion::{digits, page_until, person, review_path, sign_path};
+use crate::support::pages::{Pages, form_of};
+use crate::support::people::alice;
+use crate::support::{World, id_of, not_run, said, wait_for};
 
 /// The lines of the configuration for the files that [`put`] writes.
 const TLS: &str = "[tls]\ncertificate = \"tls/cert.pem\"\nkey = \"tls/key.pem\"\n";
@@ -358,4 +361,25 @@ fn a_shutdown_ends_encrypted_connections_with_close_notify() {
     world.stop();
     let output = client.wait_with_output().expect("ended");
     assert!(said(&output).contains("end b''"), "{}", said(&output));
+}
+
+#[test]
+fn an_approver_elsewhere_signs_watches_and_verifies_on_pages_over_tls() {
+    let (mut world, authority) = serving();
+    world.make_tokens();
+    let (url, ca) = (format!("https://localhost:{}", port(&world)), authority.path("ca.pem"));
+    let mut command = world.program(&["propose", "plain:true", "--json", "--url", &url, "--cacert"]);
+    let proposed = command.arg(&ca).env("COUNTERSIGN_TOKEN", &world.agent).output().expect("it starts");
+    let proposal: Value = serde_json::from_slice(&proposed.stdout).unwrap_or_else(|_| panic!("{}", said(&proposed)));
+    // Without the authority of the boundary, no page shows anything of it.
+    let without = Pages::start(person(&world, &alice(), &["console", "--url", &url]));
+    let refused = without.get(&review_path(&proposal));
+    assert!(refused.status == 502 && refused.body.contains("certificate"), "{}", refused.body);
+    let mut command = person(&world, &alice(), &["console", "--url", &url]);
+    command.arg("--cacert").arg(&ca);
+    let pages = Pages::start(command);
+    let review = pages.get(&review_path(&proposal)).body;
+    let form = form_of(&review, &sign_path(&proposal)).unwrap_or_else(|| panic!("no form: {review}"));
+    assert_eq!(pages.post(&sign_path(&proposal), &format!("{form}&digits={}", digits(&proposal))).status, 303);
+    page_until(&pages, &format!("/b/0/run/{}", id_of(&proposal)), "Verified on this machine");
 }
