@@ -253,7 +253,7 @@ pub fn file_list(files: &[ListedFile], live: &Markup) -> Markup {
             @for (at, file) in files.iter().enumerate() {
                 li {
                     @match &file.page {
-                        Ok(page) => { a href=(format!("/page/{at}/")) { (visible(&file.shown)) } " (" (page.steps.len()) " steps)" }
+                        Ok(page) => { a href=(format!("/page/{at}/")) { (visible(&file.shown)) } " (" (page.steps.len()) @if page.steps.len() == 1 { " step)" } @else { " steps)" } }
                         Err(why) => { strong { (visible(&file.shown)) } ": can't be opened" pre tabindex="0" { (visible(why)) } }
                     }
                     @for line in &file.news { p.hint { (visible(line)) } }

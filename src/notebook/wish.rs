@@ -201,7 +201,9 @@ impl CheckedWish {
     pub fn propose(&self, client: &Client) -> Result<ProposalView, CommandFailure> {
         let view: ProposalView = client.post("/v1/proposals", &self.body)?;
         let made = format!("{}@{}", view.step, view.step_digest);
-        if made == self.body.step && view.params == self.complete {
+        // An open proposal that this page did not make keeps the reason of its maker.
+        let has_reason = view.existing || view.reason == self.body.reason;
+        if made == self.body.step && view.params == self.complete && has_reason {
             return Ok(view);
         }
         let what = format!(

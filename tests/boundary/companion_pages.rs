@@ -66,7 +66,7 @@ fn sessions_are_listed_with_their_runs_and_only_their_owner_ends_them_once() {
     let approver = open(&world, &alice());
     let page = approver.get("/b/0/sessions").body;
     let run = format!("/b/0/run/{}", id_of(&proposal));
-    for words in [&session, &run, "owner agent", "1 runs", "min without a run", "A_NAME", "State <code>sha256:"] {
+    for words in [&session, &run, "owner agent", "Runs: 1", "min without a run", "A_NAME", "State <code>sha256:"] {
         assert!(page.contains(words), "{words}: {page}");
     }
     assert!(!page.contains("secret-value"), "{page}");

@@ -71,7 +71,7 @@ pub(super) fn sessions(at: usize, name: &str, found: &[SessionView], forms: Sess
                     div.hint { "State " code { (one.state.to_string()) } }
                     @if !one.variables.is_empty() { div.hint { "Variables: " (plain(&one.variables.join(" "))) } }
                     details {
-                        summary { (one.run_count) " runs" }
+                        summary { "Runs: " (one.run_count) }
                         @if one.run_count > one.runs.len() as u64 { p { "The boundary lists the last " (one.runs.len()) "." } }
                         ul { @for one in one.runs.iter().rev() { li { (one.at.to_string()) " " (run(&one.proposal, one.step.as_str())) } } }
                     }
