@@ -14,7 +14,8 @@ use crate::local::signals::Signals;
 use client::commands::key;
 use client::home::keys::{KeyArgs, Keys};
 use client::remote::address::Address;
-use client::remote::client::{Client, Secret};
+use client::remote::client::Client;
+use client::remote::secret::Secret;
 use client::remote::tls_files::TlsFiles;
 use client::terminal::exit::{CommandFailure, Exit};
 

@@ -6,7 +6,6 @@
 mod failures;
 
 use std::cell::{Cell, RefCell};
-use std::fmt;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read as _, Seek as _};
 use std::time::Duration;
@@ -19,6 +18,7 @@ use ureq::{Agent, Body};
 
 use crate::home::keys::{self, KeyArgs, SignaturePurpose};
 use crate::remote::address::Address;
+use crate::remote::secret::Secret;
 use crate::remote::tls_files::TlsFiles;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::printable_text::PrintableText;
@@ -41,37 +41,6 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// Time limit for the whole body of an answer, except for streams. The limit is long, because the largest answers
 /// have several MiB.
 const WHOLE: Duration = Duration::from_secs(180);
-
-/// Secret that must not be printed.
-#[derive(Clone)]
-pub struct Secret(zeroize::Zeroizing<String>);
-
-impl Secret {
-    /// Creates a secret from a text. Whitespace at both ends is removed.
-    #[must_use]
-    pub fn new(text: &str) -> Self {
-        Self(zeroize::Zeroizing::new(text.trim().to_owned()))
-    }
-
-    /// Returns true if the secret has only letters, digits, `_` and `-`, so that it can be sent in a header.
-    #[must_use]
-    pub fn is_plain(&self) -> bool {
-        !self.0.is_empty() && self.0.bytes().all(|c| c.is_ascii_graphic())
-    }
-}
-
-impl std::str::FromStr for Secret {
-    type Err = std::convert::Infallible;
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(Self::new(text))
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[redacted]")
-    }
-}
 
 /// Value of the header `Accept` in a request for an NDJSON stream.
 const LINES: &str = "application/x-ndjson, application/json;q=0.5";

@@ -8,4 +8,5 @@ pub mod mcp_client;
 pub mod proposals;
 pub mod refused_programs;
 pub mod run_printer;
+pub mod secret;
 pub mod tls_files;
