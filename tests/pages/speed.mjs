@@ -101,10 +101,28 @@ const companionFigures = {
         });
         asked.on("error", () => {});
       });
+    /** Returns the median time of a proposal with its durable commit, in milliseconds. A token has at most 20 of them. */
+    const proposals = async (agent) => {
+      boundary.run(["token", "create", agent, "--config", "b", "--out", `${agent}.token`]);
+      const token = readFileSync(join(boundary.home, `${agent}.token`), "utf8").trim();
+      const headers = { authorization: `Bearer ${token}`, "content-type": "application/json" };
+      const times = [];
+      for (let at = 0; at < 19; at += 1) {
+        const began = performance.now();
+        const body = JSON.stringify({ step: "steps:say", params: { text: `${agent} ${at}` }, reason: "measured" });
+        const made = await fetch(`${boundary.started.url}/v1/proposals`, { method: "POST", headers, body });
+        if (made.status !== 201) throw new Error(`status ${made.status}: ${await made.text()}`);
+        times.push(performance.now() - began);
+      }
+      return median(times);
+    };
+    const alone = [await proposals("alone-1"), await proposals("alone-2")];
     const watchers = await Promise.all(Array.from({ length: 100 }, watch));
     const after = [inMemory(companion.process.pid), inMemory(boundary.service.pid)];
     const [own, served] = after.map((size, at) => Math.round((size - before[at]) / 100));
     console.log(`100 watchers: ${own} KiB each in the console, ${served} KiB each in the boundary (goal 290 KB)`);
+    const watched = [await proposals("watched-1"), await proposals("watched-2")];
+    console.log(`a proposal: ${Math.min(...alone).toFixed(2)} ms alone, ${Math.min(...watched).toFixed(2)} ms with 100 watchers`);
     for (const one of watchers) one.destroy();
     await page.close();
   },
