@@ -6,23 +6,18 @@ use client::terminal::run_output::EscapedOutput;
 use console::page::field_errors::{FieldError, FieldErrors};
 use maud::{Markup, html};
 
-use crate::notebook::form::{FieldKind, FormField};
+use crate::notebook::form::{FieldKind, FormField, field_id};
 
 /// Text of a runbook, with escapes in place of characters that a reader can't see.
 pub fn visible(text: &str) -> String {
     EscapedOutput::default().feed(text.as_bytes())
 }
 
-/// Returns the fragment of a field of the form `of`.
-pub fn field_key(of: &str, at: usize) -> String {
-    format!("{of}-{at}")
-}
-
 /// Returns the errors of these fields by the names of the fields.
 pub fn errors_of(of: &str, fields: &[FormField], named: &BTreeMap<String, String>) -> FieldErrors {
     let errors = fields.iter().enumerate().filter_map(|(at, field)| {
         let message = visible(named.get(&field.name)?);
-        Some(FieldError { id: field_key(of, at), label: field.name.clone(), message })
+        Some(FieldError { id: field_id(of, at), label: field.name.clone(), message })
     });
     FieldErrors(errors.collect())
 }
@@ -39,7 +34,7 @@ pub fn field_inputs(
     html! {
         @if !fields.is_empty() { div.fields {
             @for (at, field) in fields.iter().enumerate() {
-                @let (key, name) = (field_key(of, at), format!("{prefix}{}", field.name));
+                @let (key, name) = (field_id(of, at), format!("{prefix}{}", field.name));
                 @let hint = format!("{key}-hint");
                 @let (wrong, described) = (errors.invalid(&key), errors.described(&key, &hint));
                 @let value = given.get(&field.name).or(field.default.as_ref()).map_or("", String::as_str);

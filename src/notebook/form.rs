@@ -143,9 +143,26 @@ pub struct RefusedStep {
     pub errors: FieldErrors,
 }
 
-/// Returns the id of a field of a step.
-pub fn field_id(place: PlaceOnPage, field: usize) -> String {
-    format!("{}-{field}", id(place))
+/// Returns the id of a field of the form `of`.
+pub fn field_id(of: &str, field: usize) -> String {
+    format!("{of}-{field}")
+}
+
+/// Reads what a person typed as values of the types in the schema. Returns the values, and the errors of the other fields.
+pub fn typed_values(
+    fields: &[FormField],
+    sent: &BTreeMap<String, String>,
+    schema: &Value,
+) -> (Map<String, Value>, BTreeMap<String, String>) {
+    let (mut values, mut wrong) = (Map::new(), BTreeMap::new());
+    for one in given(fields, sent) {
+        let name = one.split_once('=').map_or("", |(name, _)| name);
+        match typed(&one, schema) {
+            Ok((name, value)) => drop(values.insert(name, value)),
+            Err(failure) => drop(wrong.insert(name.to_owned(), failure.message)),
+        }
+    }
+    (values, wrong)
 }
 
 /// Returns the id of the box with which a person confirms an admonition.
@@ -162,16 +179,9 @@ pub fn field_errors(
     sent: &BTreeMap<String, String>,
     may_be_missing: bool,
 ) -> FieldErrors {
-    let (mut found, mut values) = (BTreeMap::new(), Map::new());
-    for one in given(fields, sent) {
-        match typed(&one, &step.definition.params) {
-            Ok((name, value)) => drop(values.insert(name, value)),
-            Err(failure) => {
-                let name = one.split_once('=').map_or("", |(name, _)| name).to_owned();
-                let asked = failure.message.rfind(ASKED).map_or("", |at| &failure.message[at..]);
-                found.insert(name, asked.to_owned());
-            }
-        }
+    let (values, mut found) = typed_values(fields, sent, &step.definition.params);
+    for message in found.values_mut() {
+        *message = message.rfind(ASKED).map_or("", |at| &message[at..]).to_owned();
     }
     for error in step.schema.complete(Value::Object(values.clone())).err().unwrap_or_default() {
         let name = error.pointer.split('/').nth(1).unwrap_or_default().replace("~1", "/").replace("~0", "~");
@@ -194,7 +204,7 @@ pub fn field_errors(
             FieldKind::Secret(_) => "choose the name of a secret that this command has".to_owned(),
             _ => PrintableText::text(&message).as_str().to_owned(),
         };
-        Some(FieldError { id: field_id(place, at), label: field.name.clone(), message })
+        Some(FieldError { id: field_id(&id(place), at), label: field.name.clone(), message })
     });
     FieldErrors(shown.collect())
 }

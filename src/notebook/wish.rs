@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use client::home::parameter_values::typed;
 use client::remote::client::Client;
 use client::terminal::exit::{CommandFailure, Exit};
 use documents::record::extension_names::SessionId;
@@ -10,10 +9,10 @@ use documents::record::ident::ReceiptId;
 use documents::record::step_definition::{SessionUse, StepDefinition};
 use judgement::registry::parameter_error::ParameterError;
 use judgement::registry::parameter_schema::ParameterSchema;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use wire::api::view::{ProposalView, Propose};
 
-use crate::notebook::form::{FieldKind, FormField, fields, given};
+use crate::notebook::form::{FieldKind, FormField, fields, typed_values};
 use crate::notebook::routes::parameters;
 use crate::notebook::sealed_runbook::SealedStep;
 
@@ -132,13 +131,10 @@ impl CheckedWish {
     /// Returns each error, those of one parameter by its name.
     pub fn check(step: &SealedStep, wish: &GivenWish) -> Result<Self, Box<WishProblems>> {
         let definition = &step.definition;
-        let (mut found, mut params) = (WishProblems::default(), Map::new());
-        for one in given(&fields_of(definition), &wish.params) {
-            let name = one.split_once('=').map_or("", |(name, _)| name);
-            match typed(&one, &definition.params) {
-                Ok((name, value)) => drop(params.insert(name, value)),
-                Err(failure) => found.beside(name, &failure.message),
-            }
+        let mut found = WishProblems::default();
+        let (params, wrong) = typed_values(&fields_of(definition), &wish.params, &definition.params);
+        for (name, why) in wrong {
+            found.beside(&name, &why);
         }
         let session = if definition.session == SessionUse::None {
             None

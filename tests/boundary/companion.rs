@@ -278,9 +278,10 @@ pub(crate) struct LyingBoundary {
 }
 
 impl LyingBoundary {
-    /// Answers `GET path` with `lie` as soon as the lie begins. All other requests reach the real boundary.
+    /// Answers `path` with `lie` as soon as the lie begins. A path without a method is one of `GET`. All other requests reach the real boundary.
     pub(crate) fn start(world: &World, path: String, lie: &impl ToString) -> Self {
         let lie = lie.to_string();
+        let path = if path.starts_with('/') { format!("GET {path}") } else { path };
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let own = Self { url, lies: Arc::default(), signed: Arc::default(), last: Arc::default() };
@@ -297,7 +298,7 @@ impl LyingBoundary {
                         *last.lock().expect("not poisoned") = body.clone();
                     }
                     let mut stream = stream;
-                    if lies.load(Ordering::SeqCst) && head.starts_with(&format!("GET {path} ")) {
+                    if lies.load(Ordering::SeqCst) && head.starts_with(&format!("{path} ")) {
                         if lie == "\"silence\"" {
                             std::thread::sleep(Duration::from_secs(60));
                             return;

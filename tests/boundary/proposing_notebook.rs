@@ -5,9 +5,9 @@ use std::sync::atomic::Ordering;
 
 use serde_json::{Value, json};
 
-use crate::companion::LyingBoundary;
+use crate::companion::{LyingBoundary, page_until};
 use crate::support::pages::{PageReply, Pages, ask, form_of, text_of};
-use crate::support::{POLICY, SMALL, World, id_of, runbook, said, wait_for};
+use crate::support::{POLICY, SMALL, World, id_of, runbook, said};
 
 const FRONT: &str =
     "params:\n  who: {type: string, pattern: \"^[a-z]+$\", default: anna}\n  n: {type: integer, default: 1}";
@@ -72,15 +72,6 @@ fn approve(world: &World, id: &str) -> Output {
     let done = done.expect("it starts");
     assert_eq!(done.status.code(), Some(0), "{}", said(&done));
     done
-}
-
-fn page_until(pages: &Pages, path: &str, wanted: &str) -> String {
-    let mut body = String::new();
-    wait_for(wanted, || {
-        body = pages.get(path).body;
-        body.contains(wanted)
-    });
-    body
 }
 
 #[test]
@@ -237,6 +228,16 @@ fn a_boundary_that_lies_is_refused_or_gone_proposes_nothing_and_the_page_says_wh
     let reply = pages.post("/page/0/propose", &form);
     assert!(reply.status == 409 && reply.body.contains("Nothing was proposed"), "{}", reply.body);
     assert!(all(&world).is_empty());
+    // A boundary that answers with the proposal of another reason has not made the proposal of the page.
+    let mut other =
+        world.wire.post("/v1/proposals", &world.agent, &json!({"step": "ops/page:other", "params": {}})).ok(201);
+    other["reason"] = json!("another reason");
+    let between = LyingBoundary::start(&world, "POST /v1/proposals".to_owned(), &other);
+    let pages = Pages::start(opening(&world, &text, &between.url));
+    let form = form_of(&block(&pages.get("/page/0/").body, "other"), "/page/0/propose").expect("a form");
+    between.lies.store(true, Ordering::SeqCst);
+    let reply = pages.post("/page/0/propose", &format!("{form}&reason=mine"));
+    assert!(reply.status == 409 && reply.body.contains("made another proposal"), "{}", reply.body);
     // A step that was sealed in another form after the page was loaded is not proposed.
     let pages = open(&world);
     let form = form_of(&block(&pages.get("/page/0/").body, "other"), "/page/0/propose").expect("a form");

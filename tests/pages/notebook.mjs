@@ -49,13 +49,6 @@ printf '<img src=http://192.0.2.1/x onerror=alert(1)><script>document.title="own
 \`\`\`bash {#wide params=""}
 printf '%010485760d' 0; echo; echo end
 \`\`\`
-
-\`\`\`bash {#paced params=""}
-for ((i = 0; i < 200; i++)); do
-  next=$((\${EPOCHREALTIME/./} + 20000)); echo "at $EPOCHREALTIME"
-  while ((\${EPOCHREALTIME/./} < next)); do :; done
-done
-\`\`\`
 `;
 
 const FLOW = `# Flow

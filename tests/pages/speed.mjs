@@ -6,28 +6,12 @@ import http from "node:http";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { Boundary } from "./boundary.mjs";
+import { Boundary, STEPS } from "./boundary.mjs";
 import { environment, play, Served } from "./browser.mjs";
 
 const golden = join(dirname(fileURLToPath(import.meta.url)), "../conformance/golden/valid");
 const LONG = Array.from({ length: 2000 }, (_, at) => `echo "this is line ${at}"`).join("\n");
-const STEPS = `---
-countersign: 1
-params:
-  text: {type: string, default: hello, maxLength: 4000}
-approvals: {required: 1, from: [ops]}
-defaults: {timeout: 60s, memory: 64MiB, processes: 20}
----
-
-\`\`\`bash {#say}
-printf '%s\\n' "$PARAM_TEXT"
-\`\`\`
-
-\`\`\`bash {#wait}
-echo started
-exec sleep 600
-\`\`\`
-
+const WITH_LONG = `${STEPS}
 \`\`\`bash {#long}
 ${LONG}
 \`\`\`
@@ -58,7 +42,7 @@ async function ready(page, url) {
 }
 
 async function companionPages() {
-  const boundary = await Boundary.start(STEPS);
+  const boundary = await Boundary.start(WITH_LONG);
   const companion = await Served.start(["console"], boundary.home, boundary.env);
   const stop = async () => {
     companion.stop();
