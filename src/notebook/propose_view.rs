@@ -71,7 +71,7 @@ impl ProposeViews<'_> {
             h1 { (visible(&file.shown)) }
             p {
                 "Boundary: " strong { (plain(&sealed.boundary)) } ". Nothing runs on this machine. The text comes from your \
-                 file; each step is the one that the boundary has sealed, and its digest was computed here."
+                 file. Each step comes from the boundary, which has sealed it. This program computed its digest."
             }
             @if !sealed.only_sealed.is_empty() {
                 div.admonition role="note" {
