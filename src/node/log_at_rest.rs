@@ -6,8 +6,9 @@ use std::sync::Arc;
 use crate::node::kept_checkpoint;
 use crate::node::places::DATABASE;
 use crate::store::ledger::Ledger;
+use crate::store::rows::CheckpointRow;
 use crate::store::stored_log::StoredLog;
-use crate::store::{CheckpointRow, shared, sqlite};
+use crate::store::{shared, sqlite};
 
 /// Opens a closed log for reading.
 ///

@@ -28,13 +28,14 @@ use crate::node::places::{
 };
 use crate::node::{kept_checkpoint, open_store, start};
 use crate::seal::sealed::SealPredecessor;
+use crate::store::crash_points;
 use crate::store::fault::StoreFault;
 use crate::store::ledger::Ledger;
 use crate::store::lock::StoreLock;
+use crate::store::rows::CheckpointRow;
 use crate::store::sqlite::{self, backup, check};
 use crate::store::store_report::{StoreDefect, StoreReport, StoreScope};
 use crate::store::stored_token::Token;
-use crate::store::{CheckpointRow, crash_points};
 use documents::crypto::digest::SealDigest;
 use documents::record::ident::{Epoch, Name};
 use documents::record::seal::{FollowedLog, Genesis};

@@ -138,13 +138,19 @@ impl From<Refusal> for Stopped {
 }
 
 impl From<StoreFault> for Stopped {
-    /// Converts a full disk to `busy`, because the store rolled the write back and the caller can repeat the request.
+    /// Converts a full disk and a missing database to `busy`, because the caller can repeat the request.
     fn from(error: StoreFault) -> Self {
         match error {
             StoreFault::Full { .. } => {
                 tracing::error!("{error}");
                 let detail = "the boundary's disk is full: ask the operator to free space, then try again";
                 Refusal::new(Code::Busy, detail).retry_after(60).into()
+            }
+            StoreFault::Unreachable { .. } => {
+                tracing::error!("{error}");
+                let detail =
+                    "the boundary's database does not answer: send the same request again later; nothing runs twice";
+                Refusal::new(Code::Busy, detail).retry_after(10).into()
             }
             error => fault(&error),
         }

@@ -25,6 +25,12 @@ pub enum StoreFault {
         /// The error message of the database.
         message: String,
     },
+    /// The database server cannot be reached. The store contains nothing of the failed batch, or the message says that
+    /// nobody knows.
+    Unreachable {
+        /// The reason.
+        message: String,
+    },
     /// The store cannot be opened.
     Unusable {
         /// The reason, and advice for the operator.
@@ -42,6 +48,12 @@ impl StoreFault {
         matches!(self, Self::Broken { .. })
     }
 
+    /// Returns the fault for a batch that would give the log a second root hash at `size`.
+    pub(crate) fn forked(size: u64) -> Self {
+        let message = format!("the log already has another root hash at size {size}, so this batch would fork the log");
+        Self::broken("keeping checkpoints", message)
+    }
+
     pub(crate) fn broken(during: &'static str, message: impl Into<String>) -> Self {
         Self::Broken { during, message: message.into() }
     }
@@ -55,7 +67,7 @@ impl fmt::Display for StoreFault {
             Self::Broken { during, message } => {
                 write!(f, "{during}: {message}; the process ends now; check the disk, then start the process again")
             }
-            Self::Unusable { message } => f.write_str(message),
+            Self::Unreachable { message } | Self::Unusable { message } => f.write_str(message),
             Self::Closed => f.write_str("the store is closed; start the service again"),
         }
     }

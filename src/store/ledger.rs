@@ -13,6 +13,7 @@ use crate::metrics::openmetrics::Metrics;
 use crate::store::fault::StoreFault;
 use crate::store::open_proposals::{OpenProposalCounts, OpenProposals};
 use crate::store::retention::{PruneResult, Retention};
+use crate::store::rows::{CheckpointRow, StoreHead};
 use crate::store::shared::{LedgerConfig, LedgerState, PublishedState, SharedState};
 use crate::store::stored_denial::{DenialResult, DenialWrite};
 use crate::store::stored_leaf::{LeafRef, WriteStop};
@@ -21,8 +22,9 @@ use crate::store::stored_run::{Consume, ConsumeStop, Finish, FinishStop, SpentNo
 use crate::store::stored_seal::{SealStored, SealWrite};
 use crate::store::stored_status::StoredStatus;
 use crate::store::tree::{TileCache, TreeEdge};
-use crate::store::writer::{Hashed, ReplySender, Writer, WriterMessage};
-use crate::store::{CheckpointRow, Retired, Store, StoreHead, StoreReads};
+use crate::store::writer::Writer;
+use crate::store::writer::messages::{Asked, Hashed, WriterMessage};
+use crate::store::{Retired, Store, StoreReads};
 use documents::crypto::merkle::{self};
 use documents::record::ident::ProposalId;
 use documents::record::validity::Timestamp;
@@ -97,10 +99,10 @@ impl Ledger {
             );
             return Err(StoreFault::Unusable { message });
         }
-        let writer = Writer::new(store, shared, config, head, edge);
-        std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || writer.work(outbox)).map_err(
-            |error| StoreFault::Unusable { message: format!("can't start the writer thread of the store: {error}") },
-        )?;
+        let writer = Writer::new(store, outbox, shared, config, head, edge);
+        std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || writer.work()).map_err(|error| {
+            StoreFault::Unusable { message: format!("can't start the writer thread of the store: {error}") }
+        })?;
         Ok(ledger)
     }
 
@@ -152,12 +154,13 @@ impl Ledger {
         Announced(Arc::clone(&self.shared))
     }
 
-    async fn ask<T, E: From<StoreFault>>(
+    async fn ask<M, T, E: From<StoreFault>>(
         &self,
-        message: impl FnOnce(ReplySender<T, E>) -> WriterMessage,
+        to: impl FnOnce(Asked<M, T, E>) -> WriterMessage,
+        message: M,
     ) -> Result<T, E> {
         let (answer, answered) = oneshot::channel();
-        self.inbox.send(message(answer)).await.map_err(|_| StoreFault::Closed)?;
+        self.inbox.send(to(Asked::new(message, answer))).await.map_err(|_| StoreFault::Closed)?;
         answered.await.map_err(|_| StoreFault::Closed)?
     }
 
@@ -167,7 +170,7 @@ impl Ledger {
     /// Returns an error if another seal was stored first, if a new token's name is in use, or if the date of the seal
     /// is earlier than the date of the last leaf.
     pub async fn seal(&self, seal: SealWrite) -> Result<SealStored, WriteStop> {
-        self.ask(|answer| WriterMessage::Seal(Box::new(seal), answer)).await
+        self.ask(WriterMessage::Seal, Box::new(seal)).await
     }
 
     /// Spends a nonce. After `Ok`, the spent nonce and the consumption are durable.
@@ -176,7 +179,7 @@ impl Ledger {
     /// Returns the reason why the nonce was not spent. After a [`StoreFault`], the nonce may be spent or not, so the
     /// caller must look up the nonce before another attempt.
     pub async fn consume(&self, consume: Consume) -> Result<SpentNonce, ConsumeStop> {
-        self.ask(|answer| WriterMessage::Consume(Box::new(consume), answer)).await
+        self.ask(WriterMessage::Consume, Box::new(consume)).await
     }
 
     /// Stores the receipt of a run.
@@ -185,12 +188,12 @@ impl Ledger {
     /// Returns an error if the proposal is not running or already has a receipt.
     pub async fn finish(&self, finish: Finish) -> Result<LeafRef, FinishStop> {
         let hash = merkle::leaf_hash(&finish.receipt);
-        self.ask(|answer| WriterMessage::Finish(Box::new(Hashed { message: finish, hash }), answer)).await
+        self.ask(WriterMessage::Finish, Box::new(Hashed { message: finish, hash })).await
     }
 
     /// Stores a new proposal, unless the same proposal exists or the store has too many proposals.
     pub async fn propose(&self, new: NewProposal) -> Result<ProposeResult, StoreFault> {
-        self.ask(|answer| WriterMessage::Propose(Box::new(new), answer)).await
+        self.ask(WriterMessage::Propose, Box::new(new)).await
     }
 
     /// Stores verified signatures. Returns all signatures of the proposal in their order of arrival. If a key signed
@@ -199,8 +202,7 @@ impl Ledger {
     /// # Errors
     /// Returns an error if the proposal is unknown or not pending.
     pub async fn sign(&self, proposal: &ProposalId, signatures: Vec<Signature>) -> Result<Vec<Signature>, AdvanceStop> {
-        let proposal = proposal.clone();
-        self.ask(|answer| WriterMessage::Sign(proposal, signatures, answer)).await
+        self.ask(WriterMessage::Sign, (proposal.clone(), signatures)).await
     }
 
     /// Appends a denial to the log. The denied authorization can never run, even if the boundary receives it after the
@@ -210,7 +212,7 @@ impl Ledger {
     /// Returns an error if the denial is too large, if too many denials of unknown authorizations arrived, or if the
     /// log has no seal.
     pub async fn deny(&self, denial: DenialWrite) -> Result<DenialResult, WriteStop> {
-        self.ask(|answer| WriterMessage::Deny(Box::new(denial), answer)).await
+        self.ask(WriterMessage::Deny, Box::new(denial)).await
     }
 
     /// Changes the status of a proposal. Returns the previous status.
@@ -218,7 +220,7 @@ impl Ledger {
     /// # Errors
     /// Returns an error if the proposal is unknown or if its status does not allow the change.
     pub async fn advance(&self, advance: ProposalStep) -> Result<StoredStatus, AdvanceStop> {
-        self.ask(|answer| WriterMessage::Advance(Box::new(advance), answer)).await
+        self.ask(WriterMessage::Advance, Box::new(advance)).await
     }
 
     /// Appends a refusal to the log. `at` must be the time that the refusal states.
@@ -227,30 +229,30 @@ impl Ledger {
     /// Returns an error if the refusal is too large, if the log has no seal, or if the date of the refusal is earlier
     /// than the date of the last leaf.
     pub async fn refuse(&self, envelope: Vec<u8>, at: Timestamp) -> Result<LeafRef, WriteStop> {
-        self.ask(|answer| WriterMessage::Refuse(envelope, at, answer)).await
+        self.ask(WriterMessage::Refuse, (envelope.into(), at)).await
     }
 
     /// Marks some proposals that are overdue at `now` as expired. Call again until no proposal is marked.
     pub async fn expire(&self, now: Timestamp) -> Result<Vec<ProposalId>, StoreFault> {
-        self.ask(|answer| WriterMessage::Expire(now, answer)).await
+        self.ask(WriterMessage::Expire, now).await
     }
 
     /// Raises the low-water mark, and deletes those of the next `limit` nonces that expired at or before it.
     ///
     /// A limit of 1000 or 2000 does not delay runs noticeably.
     pub async fn prune(&self, limit: usize) -> Result<PruneResult, StoreFault> {
-        self.ask(|answer| WriterMessage::Prune(limit, answer)).await
+        self.ask(WriterMessage::Prune, limit).await
     }
 
     /// Examines `limit` outputs and `limit` proposals, and deletes the rows whose retention has ended. The caller must
     /// then remove the files that the result names, and call again until nothing is deleted.
     pub async fn retire(&self, retention: Retention, limit: usize) -> Result<Retired, StoreFault> {
-        self.ask(|answer| WriterMessage::Retire(retention, limit, answer)).await
+        self.ask(WriterMessage::Retire, (retention, limit)).await
     }
 
     /// Waits until the writer has handled the requests that were queued before, and changes nothing.
     pub async fn ping(&self) -> Result<(), StoreFault> {
-        self.ask(WriterMessage::Ping).await
+        self.ask(WriterMessage::Ping, ()).await
     }
 
     /// Ends the writer after the queued requests and releases the store.
@@ -261,7 +263,7 @@ impl Ledger {
     /// Returns a fault if the writer had already ended or if the checkpoint could not be signed.
     pub async fn close(&self) -> Result<(), StoreFault> {
         let head = self.checkpoint();
-        self.ask(WriterMessage::Close).await?;
+        self.ask(WriterMessage::Close, ()).await?;
         head.map(drop)
     }
 

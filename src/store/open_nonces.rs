@@ -30,14 +30,9 @@ impl OpenNonces {
         self.batch.push((self.hash(nonce), end.unix()));
     }
 
-    /// Returns the number of nonces of the current batch.
-    pub(crate) fn in_batch(&self) -> usize {
-        self.batch.len()
-    }
-
-    /// Removes the nonces of the current batch after the first `count`, because their writes were undone.
-    pub(crate) fn undo_to(&mut self, count: usize) {
-        self.batch.truncate(count);
+    /// Removes the nonces of the current batch, because the batch was undone.
+    pub(crate) fn undo(&mut self) {
+        self.batch.clear();
     }
 
     /// Adds the nonces of the current batch, because the batch is durable.

@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use crate::metrics::openmetrics::Metrics;
+use crate::store::StoreReads;
 use crate::store::consume_window::MOST_MARK_AHEAD_S;
 use crate::store::fault::StoreFault;
 use crate::store::open_proposals::{OpenProposals, StatusChange};
+use crate::store::rows::{CheckpointRow, StoreHead};
 use crate::store::tree::{TileCache, TreeEdge};
-use crate::store::{CheckpointRow, StoreHead, StoreReads};
 use documents::crypto::digest::SealDigest;
 use documents::crypto::key_id::KeyId;
 use documents::crypto::signature::PublicKey;

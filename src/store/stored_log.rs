@@ -2,9 +2,10 @@
 
 use std::fmt;
 
+use crate::store::StoreReads;
 use crate::store::fault::StoreFault;
+use crate::store::rows::StoreHead;
 use crate::store::tree::{Subtrees, TileCache, TreeEdge};
-use crate::store::{StoreHead, StoreReads};
 use documents::crypto::digest::{BlobDigest, unhex32};
 use documents::crypto::tlog_tiles::{TILE_WIDTH, TileKind, TilePath, push_entry};
 

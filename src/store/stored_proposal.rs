@@ -48,6 +48,24 @@ pub struct NewProposal {
     pub created_at: Timestamp,
 }
 
+impl NewProposal {
+    /// Returns the proposal as the store will return it.
+    pub(crate) fn as_pending(&self) -> Proposal {
+        Proposal {
+            core: self.core.clone(),
+            request: Some(self.request),
+            status: StoredStatus::Pending,
+            created_at: self.created_at,
+            approved_at: None,
+            started_at: None,
+            ended_at: None,
+            consumption: None,
+            receipt: None,
+            detail: None,
+        }
+    }
+}
+
 /// The result of the attempt to store a new proposal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProposeResult {

@@ -9,7 +9,8 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::store::fault::StoreFault;
-use crate::store::{Store, StoreReads, TileRow};
+use crate::store::rows::TileRow;
+use crate::store::{Store, StoreReads};
 use documents::crypto::merkle::{Hash, leaf_hash, node_hash};
 use documents::crypto::tlog_tiles::{TILE_HEIGHT, TILE_WIDTH};
 

@@ -5,32 +5,29 @@
 
 mod denial_writes;
 mod leaf_writes;
+pub(crate) mod messages;
 mod proposal_writes;
 mod retention_writes;
 mod run_writes;
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
+use crate::store::batch::{Answers, Commit, OtherWrites, Writes};
 use crate::store::crash_points::{WriteKind, WriteKinds};
 use crate::store::fault::StoreFault;
 use crate::store::open_nonces::OpenNonces;
-use crate::store::open_proposals::StatusChange;
-use crate::store::retention::{PruneResult, Retention};
+use crate::store::open_proposals::{OpenProposals, StatusChange};
+use crate::store::rows::{CheckpointRow, ProposalState, StoreHead};
 use crate::store::shared::{LedgerConfig, PublishedState, SharedState};
-use crate::store::stored_denial::{DenialResult, DenialWrite};
-use crate::store::stored_leaf::{LeafRef, WriteStop};
-use crate::store::stored_proposal::{AdvanceStop, NewProposal, ProposalStep, ProposeResult, Signature};
-use crate::store::stored_run::{Consume, ConsumeStop, Finish, FinishStop, SpentNonce};
-use crate::store::stored_seal::{SealStored, SealWrite};
 use crate::store::stored_status::StoredStatus;
 use crate::store::tree::TreeEdge;
-use crate::store::{CheckpointRow, LeafRow, RetentionWalk, Retired, Store, StoreHead, TileRow};
-use documents::crypto::merkle::Hash;
+use crate::store::writer::messages::{Asked, WriterMessage, answer_idle, questions};
+use crate::store::{RetentionWalk, Store};
 use documents::record::ident::ProposalId;
 use documents::record::validity::Timestamp;
 
@@ -41,37 +38,19 @@ const MAX_BATCH: usize = 256;
 /// Duration of one pause of [`gather`]. In this time, two cores check two or three requests.
 const PAUSE: Duration = Duration::from_micros(150);
 
-/// Channel for the answer to a message.
-pub(crate) type ReplySender<T, E> = oneshot::Sender<Result<T, E>>;
+/// Time for which callers wait for the result of a commit that the database did not confirm. After this time, they get a
+/// fault, and the writer continues to ask the database.
+const UNKNOWN_WAIT: Duration = Duration::from_secs(60);
 
-/// A request to the writer.
-pub(crate) enum WriterMessage {
-    Consume(Box<Consume>, ReplySender<SpentNonce, ConsumeStop>),
-    Finish(Box<Hashed<Finish>>, ReplySender<LeafRef, FinishStop>),
-    Seal(Box<SealWrite>, ReplySender<SealStored, WriteStop>),
-    Propose(Box<NewProposal>, ReplySender<ProposeResult, StoreFault>),
-    Sign(ProposalId, Vec<Signature>, ReplySender<Vec<Signature>, AdvanceStop>),
-    Deny(Box<DenialWrite>, ReplySender<DenialResult, WriteStop>),
-    Advance(Box<ProposalStep>, ReplySender<StoredStatus, AdvanceStop>),
-    Refuse(Vec<u8>, Timestamp, ReplySender<LeafRef, WriteStop>),
-    Expire(Timestamp, ReplySender<Vec<ProposalId>, StoreFault>),
-    Prune(usize, ReplySender<PruneResult, StoreFault>),
-    Retire(Retention, usize, ReplySender<Retired, StoreFault>),
-    /// Changes nothing. The answer shows that the writer works.
-    Ping(ReplySender<(), StoreFault>),
-    Close(ReplySender<(), StoreFault>),
-}
-
-/// Message with the hash of its leaf. The sender computes the hash, because senders run in parallel and the writer is
-/// one thread.
-pub(crate) struct Hashed<T> {
-    pub(crate) message: T,
-    pub(crate) hash: Hash,
-}
+/// Pause between two questions to the database about a commit that it did not confirm.
+const UNKNOWN_PAUSE: Duration = Duration::from_millis(200);
 
 /// State of the writer, which can be rebuilt from the store.
 pub(crate) struct Writer {
     store: Box<dyn Store>,
+    inbox: mpsc::Receiver<WriterMessage>,
+    /// Messages that arrived while the writer asked the database about an unconfirmed commit.
+    held: Vec<WriterMessage>,
     shared: Arc<SharedState>,
     config: LedgerConfig,
     head: StoreHead,
@@ -84,23 +63,34 @@ pub(crate) struct Writer {
     pruned: Vec<u8>,
     /// Position of the retention in the store.
     retired: RetentionWalk,
-    // The fields below belong to the current batch.
-    /// Size of the log before the current batch.
-    first: u64,
-    /// True if the batch has only one message, which needs no savepoint.
-    single: bool,
-    leaves: Vec<LeafRow>,
+}
+
+/// The checked requests of one batch.
+#[derive(Default)]
+struct Batch<'m> {
+    writes: Writes<'m>,
+    /// Known states of proposals, with the changes of this batch.
+    states: HashMap<ProposalId, ProposalState>,
     /// Changes of the status of proposals.
     changes: Vec<StatusChange>,
-    tiles: Vec<TileRow>,
-    replies: Vec<Box<dyn Reply>>,
-    broken: Option<StoreFault>,
     kinds: WriteKinds,
+    /// True if the store has changed rows already, for a rare message such as `Prune`.
+    stepped: bool,
+}
+
+impl Batch<'_> {
+    /// Notes a change of a status, which is counted after the commit.
+    fn changed(&mut self, proposal: &ProposalId, to: StoredStatus, at: Timestamp) {
+        let state = ProposalState { status: to, consumption: None, receipt: None };
+        self.states.entry(proposal.clone()).or_insert(state).status = to;
+        self.changes.push(StatusChange { proposal: proposal.clone(), to, at });
+    }
 }
 
 impl Writer {
     pub(crate) fn new(
         store: Box<dyn Store>,
+        inbox: mpsc::Receiver<WriterMessage>,
         shared: Arc<SharedState>,
         config: LedgerConfig,
         head: StoreHead,
@@ -112,6 +102,8 @@ impl Writer {
         let anchor = (head.mark.max(head.last_at), (config.boottime)());
         let mut writer = Self {
             store,
+            inbox,
+            held: Vec::new(),
             shared,
             config,
             head,
@@ -121,14 +113,6 @@ impl Writer {
             anchor,
             pruned: Vec::new(),
             retired: RetentionWalk::default(),
-            first: 0,
-            single: false,
-            leaves: Vec::new(),
-            changes: Vec::new(),
-            tiles: Vec::new(),
-            replies: Vec::new(),
-            broken: None,
-            kinds: WriteKinds::default(),
         };
         writer.exclusive = writer.head.exclusive.drain(..).collect();
         for (nonce, end) in writer.store.open_nonces() {
@@ -139,284 +123,268 @@ impl Writer {
     }
 
     /// Handles messages until all senders are gone, a close message arrives, or a fatal error occurs.
-    pub(crate) fn work(mut self, mut inbox: mpsc::Receiver<WriterMessage>) {
+    pub(crate) fn work(mut self) {
         let _guard = Panicked(Arc::clone(&self.config.on_fatal));
         let mut batch = Vec::with_capacity(MAX_BATCH);
-        while inbox.blocking_recv_many(&mut batch, MAX_BATCH) > 0 {
-            gather(&mut inbox, &mut batch, self.shared.announced.load(Ordering::Relaxed));
-            let (mut closing, mut pings) = (None, Vec::new());
-            batch.retain_mut(|message| match message {
-                WriterMessage::Close(answer) => {
-                    closing = Some(taken(answer));
-                    false
-                }
-                WriterMessage::Ping(answer) => {
-                    pings.push(taken(answer));
-                    false
-                }
-                _ => true,
-            });
-            let last_note = closing.is_some() && !self.shared.unrecorded().is_empty();
-            if (!batch.is_empty() || last_note)
-                && let Err(fault) = self.batch(&mut batch)
+        loop {
+            batch.append(&mut self.held);
+            if batch.is_empty() && self.inbox.blocking_recv_many(&mut batch, MAX_BATCH) == 0 {
+                return;
+            }
+            gather(&mut self.inbox, &mut batch, self.shared.announced.load(Ordering::Relaxed));
+            let (idle, writing): (Vec<_>, Vec<_>) = batch
+                .drain(..)
+                .partition(|message| matches!(message, WriterMessage::Ping(_) | WriterMessage::Close(_)));
+            let closing = idle.iter().any(|message| matches!(message, WriterMessage::Close(_)));
+            let last_note = closing && !self.shared.unrecorded().is_empty();
+            if (!writing.is_empty() || last_note)
+                && let Err(fault) = self.batch(&writing)
             {
                 // Call `on_fatal` before answering, because no caller may act on an answer after a fatal error.
                 (self.config.on_fatal)(&fault);
-                for reply in self.replies.drain(..) {
-                    reply.send(Some(&fault));
-                }
+                writing.iter().for_each(|message| message.send(Some(&fault)));
                 return;
             }
-            for ping in pings {
-                let _ = ping.send(Ok(()));
-            }
-            if let Some(answer) = closing {
-                inbox.close();
-                let settled = self.store.settle();
+            if closing {
+                self.inbox.close();
+                let closed = self.store.close();
                 // Drop the connection and the lock before answering, so that the caller can open the store again.
                 drop(self);
-                let _ = answer.send(settled);
+                idle.iter().for_each(|message| answer_idle(message, closed.clone()));
                 return;
             }
+            idle.iter().for_each(|message| answer_idle(message, Ok(())));
         }
     }
 
-    /// Runs one transaction. Every returned error is fatal.
-    fn batch(&mut self, messages: &mut Vec<WriterMessage>) -> Result<(), StoreFault> {
-        let (began, size) = (Instant::now(), messages.len());
-        let before = self.head.clone();
-        self.first = before.size;
-        self.single = messages.len() == 1;
-        if let Err(fault) = self.store.begin() {
-            self.broken = Some(fault);
-        }
-        self.apply(messages);
+    /// Runs one transaction and answers its messages. Every returned error is fatal.
+    fn batch(&mut self, messages: &[WriterMessage]) -> Result<(), StoreFault> {
+        let began = Instant::now();
         let notes = self.shared.unrecorded();
-        let committed = match self.broken.take() {
-            Some(fault) => Err(fault),
-            None => self.write_out(&before, &notes),
-        };
-        match committed {
-            Ok(()) => {
-                self.kinds.pass(true);
-                self.open_nonces.keep();
-                self.publish(&before)?;
+        match self.attempt(messages, &notes) {
+            Ok(changes) => {
                 self.shared.recorded(&notes);
-                self.leaves.clear();
-                self.kinds = WriteKinds::default();
                 // Count before the answers, so that a caller with an answer finds the change in the counters.
-                self.shared.changed(self.changes.drain(..));
-                if size > 0 {
-                    self.config.metrics.batch(size, began.elapsed());
+                self.shared.changed(changes.into_iter());
+                if !messages.is_empty() {
+                    self.config.metrics.batch(messages.len(), began.elapsed());
                 }
-                for reply in self.replies.drain(..) {
-                    reply.send(None);
-                }
+                messages.iter().for_each(|message| message.send(None));
                 self.store.maintain()
             }
+            Err(fault) if fault.is_fatal() => Err(fault),
+            // One message can be the cause of the failure, so handle each message alone.
+            Err(StoreFault::Database { .. }) if messages.len() > 1 => {
+                messages.iter().try_for_each(|message| self.batch(std::slice::from_ref(message)))
+            }
             Err(fault) => {
-                if fault.is_fatal() {
-                    return Err(fault);
-                }
-                self.store.rollback();
-                self.leaves.clear();
-                self.changes.clear();
-                self.open_nonces.undo_to(0);
-                self.tiles.clear();
-                self.kinds = WriteKinds::default();
-                self.reload()?;
-                for reply in self.replies.drain(..) {
-                    reply.send(Some(&fault));
-                }
+                messages.iter().for_each(|message| message.send(Some(&fault)));
                 Ok(())
             }
         }
     }
 
-    /// Reloads the state after a batch was undone.
-    fn reload(&mut self) -> Result<(), StoreFault> {
-        let as_fatal =
-            |fault: StoreFault| StoreFault::broken("reading the store after an undone batch", fault.to_string());
-        self.head = self.store.head().map_err(as_fatal)?;
+    /// Checks the requests, and commits the accepted ones. After an error, the state is the state before the batch.
+    fn attempt(
+        &mut self,
+        messages: &[WriterMessage],
+        notes: &[CheckpointRow],
+    ) -> Result<Vec<StatusChange>, StoreFault> {
+        let begun = self.store.begin(self.head.size, &questions(messages));
+        let mut answers = begun.inspect_err(|_| self.store.rollback())?;
+        if let Some(others) = answers.others.take() {
+            self.follow(others)?;
+        }
+        let (before, exclusive) = (self.head.clone(), self.exclusive.clone());
+        let done = self.judge(messages, answers, notes).and_then(|batch| self.commit(messages, batch, &before));
+        match &done {
+            Err(fault) if !fault.is_fatal() => {
+                self.store.rollback();
+                self.head = before;
+                self.exclusive = exclusive;
+                self.edge = TreeEdge::clone(&self.shared.published().edge);
+                self.open_nonces.undo();
+            }
+            _ => {}
+        }
+        done
+    }
+
+    /// Takes over what other writers committed.
+    fn follow(&mut self, others: OtherWrites) -> Result<(), StoreFault> {
+        // The other writer has stored the complete tiles.
+        let mut stored = Vec::new();
+        others.hashes.iter().for_each(|hash| self.edge.append(*hash, &mut stored));
+        self.head = others.head;
         self.exclusive = self.head.exclusive.drain(..).collect();
-        self.edge = TreeEdge::load(&mut *self.store, self.head.size).map_err(as_fatal)?;
+        let open = OpenProposals::read(&*self.shared.reads)?;
+        *self.shared.open_proposals.lock().unwrap_or_else(PoisonError::into_inner) = open;
+        self.shared.publish(PublishedState { head: self.head.clone(), edge: Arc::new(self.edge.clone()) });
         Ok(())
     }
 
-    fn write_out(&mut self, before: &StoreHead, notes: &[CheckpointRow]) -> Result<(), StoreFault> {
-        self.store.append(before.size, &self.leaves, &self.tiles)?;
-        self.tiles.clear();
-        if let Some(size) = self.store.put_checkpoints(notes)? {
-            let message =
-                format!("the log already has another root hash at size {size}, so this batch would fork the log");
-            return Err(StoreFault::broken("keeping checkpoints", message));
+    /// Commits a batch, then publishes the new tree to readers. Returns the changes of the status of proposals.
+    fn commit(
+        &mut self,
+        messages: &[WriterMessage],
+        batch: Batch<'_>,
+        before: &StoreHead,
+    ) -> Result<Vec<StatusChange>, StoreFault> {
+        let Batch { writes, changes, kinds, stepped, .. } = batch;
+        if writes.is_empty() && !stepped {
+            self.store.rollback();
+            return Ok(changes);
         }
-        let state = |head: &StoreHead| (head.boundary, head.seal, head.version, head.mark);
-        if state(before) != state(&self.head) {
-            self.store.set_head(&self.head)?;
-        }
-        self.kinds.pass(false);
         // After a crash before the commit, the database contains nothing of the batch, and after the commit, the whole
         // batch. A caller without an answer repeats the request and gets the stored result. Recovery closes the runs
         // that have no receipt.
-        self.store.commit()
-    }
-
-    /// Compares the stored leaf hashes with the new tree, then publishes the tree to readers.
-    fn publish(&mut self, before: &StoreHead) -> Result<(), StoreFault> {
-        if self.head.size > before.size {
-            let stored = self.store.leaf_hashes(before.size..self.head.size)?;
-            if !stored.iter().eq(self.leaves.iter().map(|leaf| &leaf.hash)) {
-                return Err(StoreFault::broken(
-                    "reading leaf hashes back",
-                    "the hashes that were read differ from the hashes that were written",
-                ));
+        kinds.pass(false);
+        let stored = match self.store.commit(&writes) {
+            Commit::Done(hashes) => hashes,
+            Commit::NotDone(fault) => return Err(fault),
+            Commit::Unknown if self.settle(messages) => self.store.leaf_hashes(before.size..self.head.size)?,
+            Commit::Unknown => {
+                let message = "the connection to the database was lost before the commit".to_owned();
+                return Err(StoreFault::Unreachable { message });
             }
+        };
+        kinds.pass(true);
+        if !stored.iter().eq(writes.leaves.iter().map(|leaf| &leaf.hash)) {
+            return Err(StoreFault::broken(
+                "reading leaf hashes back",
+                "the hashes that were read differ from the hashes that were written",
+            ));
         }
-        let shown = (before.size, before.last_at, before.seal, before.boundary, before.version, before.mark);
-        let head = &self.head;
-        if shown != (head.size, head.last_at, head.seal, head.boundary, head.version, head.mark) {
-            let edge = if head.size > before.size {
+        self.open_nonces.keep();
+        if *before != self.head {
+            let edge = if self.head.size > before.size {
                 Arc::new(self.edge.clone())
             } else {
                 self.shared.published().edge.clone()
             };
-            self.shared.publish(PublishedState { head: head.clone(), edge });
+            self.shared.publish(PublishedState { head: self.head.clone(), edge });
         }
-        Ok(())
+        Ok(changes)
     }
 
-    fn apply(&mut self, messages: &mut Vec<WriterMessage>) {
+    /// Asks the database about an unconfirmed commit until it decides. Callers get a fault after [`UNKNOWN_WAIT`].
+    fn settle(&mut self, messages: &[WriterMessage]) -> bool {
+        let since = Instant::now();
+        loop {
+            let fault = match self.store.settle() {
+                Ok(durable) => return durable,
+                Err(fault) => fault,
+            };
+            while let Ok(message) = self.inbox.try_recv() {
+                match message {
+                    WriterMessage::Ping(asked) => answer_idle(&WriterMessage::Ping(asked), Ok(())),
+                    message => self.held.push(message),
+                }
+            }
+            if since.elapsed() >= UNKNOWN_WAIT {
+                let faulted = |message: &WriterMessage| message.send(Some(&fault));
+                messages.iter().for_each(faulted);
+                self.held.retain(|message| matches!(message, WriterMessage::Close(_)));
+            }
+            std::thread::sleep(UNKNOWN_PAUSE);
+        }
+    }
+
+    /// Checks all messages in the order of their arrival, except that receipts and then new runs come last.
+    fn judge<'m>(
+        &mut self,
+        messages: &'m [WriterMessage],
+        answers: Answers,
+        notes: &'m [CheckpointRow],
+    ) -> Result<Batch<'m>, StoreFault> {
+        let before = self.head.clone();
+        let mut batch = Batch { states: known_states(messages, answers.states), ..Batch::default() };
+        batch.writes.first = before.size;
+        batch.writes.checkpoints = notes;
         let (mut finishes, mut consumes) = (Vec::new(), Vec::new());
-        for message in messages.drain(..) {
+        let mut precedents = answers.precedents.into_iter();
+        let mut signatures = answers.signatures.into_iter();
+        let mut denials = answers.denials.into_iter();
+        let b = &mut batch;
+        for message in messages {
             match message {
-                WriterMessage::Consume(consume, answer) => consumes.push((consume, answer)),
-                WriterMessage::Finish(finish, answer) => finishes.push((finish, answer)),
-                WriterMessage::Seal(seal, answer) => self.step(WriteKind::Seal, answer, |w| w.seal(*seal)),
-                WriterMessage::Propose(new, answer) => {
-                    self.step(WriteKind::Proposal, answer, |w| w.propose(&new).map(Ok))
+                WriterMessage::Consume(asked) => consumes.push(asked),
+                WriterMessage::Finish(asked) => finishes.push(asked),
+                WriterMessage::Seal(asked) => {
+                    let done = self.seal(b, &asked.message)?;
+                    b.set(asked, WriteKind::Seal, done);
                 }
-                WriterMessage::Sign(id, sigs, answer) => self.step(WriteKind::Proposal, answer, |w| w.sign(&id, &sigs)),
-                WriterMessage::Deny(denial, answer) => self.step(WriteKind::Denial, answer, |w| w.deny(*denial)),
-                WriterMessage::Advance(advance, answer) => {
-                    self.step(WriteKind::Advance, answer, |w| w.advance(&advance))
+                WriterMessage::Propose(asked) => {
+                    let Some(precedent) = precedents.next() else { return Err(unanswered()) };
+                    let done = self.propose(b, &asked.message, precedent);
+                    b.set(asked, WriteKind::Proposal, Ok(done));
                 }
-                WriterMessage::Refuse(data, at, answer) => {
-                    self.step(WriteKind::Refusal, answer, |w| w.refuse(data, at))
+                WriterMessage::Sign(asked) => {
+                    let Some(stored) = signatures.next() else { return Err(unanswered()) };
+                    let done = b.sign(&asked.message.0, &asked.message.1, stored);
+                    b.set(asked, WriteKind::Proposal, done);
                 }
-                WriterMessage::Expire(now, answer) => {
-                    self.step(WriteKind::Advance, answer, |w| w.expire(now).map(Ok));
+                WriterMessage::Deny(asked) => {
+                    let Some(precedent) = denials.next() else { return Err(unanswered()) };
+                    let done = self.deny(b, &asked.message, precedent);
+                    b.set(asked, WriteKind::Denial, done);
                 }
-                WriterMessage::Prune(limit, answer) => self.step(WriteKind::Prune, answer, |w| w.prune(limit).map(Ok)),
-                WriterMessage::Retire(retention, limit, answer) => {
-                    self.step(WriteKind::Retire, answer, |w| w.retire(retention, limit).map(Ok));
+                WriterMessage::Advance(asked) => {
+                    let done = self.advance(b, &asked.message);
+                    b.set(asked, WriteKind::Advance, done);
+                }
+                WriterMessage::Refuse(asked) => {
+                    let done = self.refuse(b, &asked.message.0, asked.message.1);
+                    b.set(asked, WriteKind::Refusal, done);
+                }
+                WriterMessage::Expire(asked) => {
+                    let done = self.expire(b, asked.message)?;
+                    b.set(asked, WriteKind::Advance, Ok(done));
+                }
+                WriterMessage::Prune(asked) => {
+                    let done = self.prune(b, asked.message)?;
+                    b.set(asked, WriteKind::Prune, Ok(done));
+                }
+                WriterMessage::Retire(asked) => {
+                    let done = self.retire(b, asked.message.0, asked.message.1)?;
+                    b.set(asked, WriteKind::Retire, Ok(done));
                 }
                 // `work` has already removed these messages.
                 WriterMessage::Ping(_) | WriterMessage::Close(_) => {}
             }
         }
         if !finishes.is_empty() {
-            self.group(WriteKind::Receipt, finishes, Self::finish);
+            self.finish(&mut batch, &finishes);
         }
         if !consumes.is_empty() {
-            self.group(WriteKind::Consume, consumes, Self::consume);
+            self.consume(&mut batch, &consumes, &answers.candidates)?;
         }
-    }
-
-    fn step<T, E>(
-        &mut self,
-        kind: WriteKind,
-        answer: ReplySender<T, E>,
-        work: impl FnOnce(&mut Self) -> Result<Result<T, E>, StoreFault>,
-    ) where
-        T: Send + 'static,
-        E: From<StoreFault> + Send + 'static,
-    {
-        self.kinds.add(kind);
-        let result = self.alone(work).unwrap_or_else(|fault| Err(fault.into()));
-        self.replies.push(Box::new(Ready { answer, result }));
-    }
-
-    /// Handles one message, or a group of messages that are checked together, inside a savepoint. Writes that the
-    /// database rejects are undone without the rest of the batch. If this undo fails, the whole batch fails.
-    fn alone<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, StoreFault>) -> Result<T, StoreFault> {
-        if let Some(fault) = &self.broken {
-            return Err(fault.clone());
+        let state = |head: &StoreHead| (head.boundary, head.seal, head.version, head.mark);
+        if state(&before) != state(&self.head) {
+            batch.writes.head = Some(self.head.clone());
         }
-        if self.single {
-            return work(self).inspect_err(|fault| self.broken = Some(fault.clone()));
-        }
-        let (head, leaves, changes) = (self.head.clone(), self.leaves.len(), self.changes.len());
-        let nonces = self.open_nonces.in_batch();
-        let done = match self.store.save() {
-            Ok(()) => match work(self) {
-                Ok(done) => self.store.keep().map(|()| done),
-                Err(fault @ StoreFault::Database { .. }) => match self.take_back(head, leaves, changes, nonces) {
-                    Ok(()) => return Err(fault),
-                    Err(_) => Err(fault),
-                },
-                Err(fault) => Err(fault),
-            },
-            Err(fault) => Err(fault),
-        };
-        if let Err(fault) = &done {
-            self.broken = Some(fault.clone());
-        }
-        done
-    }
-
-    /// Restores the state and the rows that existed before a failed message.
-    fn take_back(&mut self, head: StoreHead, leaves: usize, changes: usize, nonces: usize) -> Result<(), StoreFault> {
-        self.store.undo()?;
-        self.open_nonces.undo_to(nonces);
-        self.head = head;
-        self.leaves.truncate(leaves);
-        self.changes.truncate(changes);
-        self.tiles.clear();
-        // The leaves of this batch are written only at its end, so append the remaining ones to the edge again.
-        self.edge = TreeEdge::load(&mut *self.store, self.first)?;
-        for leaf in &self.leaves {
-            self.edge.append(leaf.hash, &mut self.tiles);
-        }
-        self.exclusive = self.store.head()?.exclusive.into_iter().collect();
-        Ok(())
-    }
-
-    fn group<M, T, E>(
-        &mut self,
-        kind: WriteKind,
-        group: Vec<(Box<M>, ReplySender<T, E>)>,
-        work: impl Fn(&mut Self, &mut [Box<M>]) -> Result<Vec<Result<T, E>>, StoreFault>,
-    ) where
-        T: Send + 'static,
-        E: From<StoreFault> + Send + 'static,
-    {
-        let (mut items, answers): (Vec<_>, Vec<_>) = group.into_iter().unzip();
-        let results = match self.alone(|writer| work(writer, &mut items)) {
-            Ok(results) => results,
-            // One request of the group caused the failure, so handle each request alone.
-            Err(_) if self.broken.is_none() && items.len() > 1 => {
-                let one = |item: &mut Box<M>| {
-                    let done = self.alone(|writer| work(writer, std::slice::from_mut(item)));
-                    done.map_or_else(|fault| Err(fault.into()), |mut done| done.remove(0))
-                };
-                items.iter_mut().map(one).collect()
-            }
-            Err(fault) => answers.iter().map(|_| Err(fault.clone().into())).collect(),
-        };
-        // If all requests of the group failed, the batch contains no entry of this kind.
-        if results.iter().any(Result::is_ok) {
-            self.kinds.add(kind);
-        }
-        for (answer, result) in answers.into_iter().zip(results) {
-            self.replies.push(Box::new(Ready { answer, result }));
-        }
+        Ok(batch)
     }
 }
 
-/// Takes the channel out of a message that will be dropped.
-fn taken<T, E>(answer: &mut ReplySender<T, E>) -> ReplySender<T, E> {
-    std::mem::replace(answer, oneshot::channel().0)
+impl Batch<'_> {
+    /// Stores a result in its message until the batch is durable.
+    fn set<M, T, E>(&mut self, asked: &Asked<M, T, E>, kind: WriteKind, result: Result<T, E>) {
+        if result.is_ok() {
+            self.kinds.add(kind);
+        }
+        asked.set(result);
+    }
+}
+
+fn unanswered() -> StoreFault {
+    StoreFault::broken("checking requests", "the backend did not answer each question")
+}
+
+/// Connects each proposal of [`questions`] with its state.
+fn known_states(messages: &[WriterMessage], states: Vec<Option<ProposalState>>) -> HashMap<ProposalId, ProposalState> {
+    let asked = questions(messages).proposals;
+    asked.into_iter().zip(states).filter_map(|(id, state)| Some((id.clone(), state?))).collect()
 }
 
 /// Waits for more messages while fewer than half of the callers that announced a message have sent it, because every
@@ -434,27 +402,6 @@ fn gather<M>(inbox: &mut mpsc::Receiver<M>, batch: &mut Vec<M>, announced: usize
     }
 }
 
-trait Reply: Send {
-    /// Sends the result, or the fault that undid the batch.
-    fn send(self: Box<Self>, fault: Option<&StoreFault>);
-}
-
-struct Ready<T, E> {
-    answer: ReplySender<T, E>,
-    result: Result<T, E>,
-}
-
-impl<T: Send, E: From<StoreFault> + Send> Reply for Ready<T, E> {
-    fn send(self: Box<Self>, fault: Option<&StoreFault>) {
-        let result = match fault {
-            Some(fault) => Err(fault.clone().into()),
-            None => self.result,
-        };
-        // The receiver may be gone. A later call can read the result from the store.
-        let _ = self.answer.send(result);
-    }
-}
-
 /// Ends the process if the writer panics, because no other thread can write.
 struct Panicked(Arc<dyn Fn(&StoreFault) + Send + Sync>);
 
@@ -468,11 +415,13 @@ impl Drop for Panicked {
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::oneshot;
+
     use super::*;
 
     fn batch_of(taken: usize, waiting: usize, announced: usize) -> usize {
         let (inbox, mut outbox) = mpsc::channel(MAX_BATCH * 2);
-        let message = || WriterMessage::Prune(1, oneshot::channel().0);
+        let message = || WriterMessage::Prune(Asked::new(1, oneshot::channel().0));
         (0..waiting).for_each(|_| assert!(inbox.try_send(message()).is_ok()));
         let mut batch: Vec<_> = (0..taken).map(|_| message()).collect();
         gather(&mut outbox, &mut batch, announced);

@@ -8,9 +8,10 @@ use crate::node::config::Config;
 use crate::node::control::ServedAddress;
 use crate::node::kept_checkpoint::is_from_another_place;
 use crate::node::{clock_sync, last_backup, start};
+use crate::store::StoreReads;
 use crate::store::fault::StoreFault;
+use crate::store::rows::StoreHead;
 use crate::store::sqlite;
-use crate::store::{StoreHead, StoreReads};
 use documents::record::validity::Timestamp;
 
 const DAY_S: i64 = 86_400;

@@ -9,9 +9,9 @@ use std::sync::PoisonError;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::store::CheckpointRow;
 use crate::store::fault::StoreFault;
 use crate::store::ledger::Ledger;
+use crate::store::rows::CheckpointRow;
 use crate::store::stored_denial::StoredDenial;
 use crate::store::stored_leaf::Leaf;
 use crate::store::stored_log::tile;

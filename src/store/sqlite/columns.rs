@@ -4,12 +4,12 @@ use base64::Engine as _;
 use rusqlite::{Connection, OptionalExtension as _, Row};
 
 use crate::store::fault::StoreFault;
+use crate::store::rows::{ProposalState, StoreHead};
 use crate::store::sqlite::errors::fault;
 use crate::store::stored_proposal::{AuthorizationCore, Proposal, Signature};
 use crate::store::stored_run::NonceUse;
 use crate::store::stored_status::StoredStatus;
 use crate::store::stored_token::Token;
-use crate::store::{ProposalState, StoreHead};
 use documents::crypto::digest::{AuthorizationDigest, ParamsDigest, SealDigest, StepDigest};
 use documents::crypto::merkle::Hash;
 use documents::crypto::sshsig::Presence;

@@ -1,17 +1,20 @@
-//! Searches for existing proposals because of which a new proposal may not be stored.
+//! Searches for existing rows because of which a new proposal or a denial may not be stored.
 
-use rusqlite::{Connection, ToSql, params};
+use rusqlite::{Connection, Row, ToSql, params};
 
-use crate::store::ProposalPrecedent;
+use crate::store::batch::{DenialPrecedent, DenialQuestion};
 use crate::store::fault::StoreFault;
 use crate::store::retention::UNSIGNED_KEPT_S;
-use crate::store::sqlite::columns::{PROPOSAL, SPENT, id_bytes, one, proposal, spent};
+use crate::store::rows::{DenialsAhead, ProposalPrecedent, ProposalState};
+use crate::store::sqlite::columns::{PROPOSAL, SPENT, id_bytes, one, proposal, proposal_id, spent, standing};
 use crate::store::stored_proposal::NewProposal;
+use documents::crypto::digest::AuthorizationDigest;
+use documents::record::ident::ProposalId;
 use documents::record::validity::Timestamp;
 
 /// Returns the existing proposals that have the id, the nonce or the content of a new proposal. Also counts pending and
 /// unsigned proposals.
-pub(super) fn precedent(connection: &Connection, new: &NewProposal) -> Result<ProposalPrecedent, StoreFault> {
+pub(super) fn of_proposal(connection: &Connection, new: &NewProposal) -> Result<ProposalPrecedent, StoreFault> {
     const DURING: &str = "looking for an earlier proposal";
     let core = &new.core;
     let by = |sql: &str, params: &[&dyn ToSql]| one(connection, DURING, sql, params, proposal);
@@ -63,4 +66,46 @@ pub(super) fn precedent(connection: &Connection, new: &NewProposal) -> Result<Pr
     .unwrap_or_default();
     let unsigned_first = unsigned_first.map(Timestamp::from_unix);
     Ok(ProposalPrecedent { taken, identical, of_proposer, of_all, unsigned, unsigned_first })
+}
+
+/// Returns the stored facts about a denial.
+pub(super) fn of_denial(connection: &Connection, new: &DenialQuestion<'_>) -> Result<DenialPrecedent, StoreFault> {
+    let leaf = one(
+        connection,
+        "looking for a denial",
+        "SELECT leaf FROM denial WHERE authorization = ?1 AND approver = ?2",
+        params![new.authorization.as_bytes(), new.approver.as_str()],
+        |row| row.get(0),
+    )?;
+    let ahead = one(
+        connection,
+        "counting denials",
+        "SELECT count(*) FILTER (WHERE approver = ?1), min(at) FILTER (WHERE approver = ?1), count(*), min(at) \
+         FROM denial INDEXED BY denial_ahead WHERE ahead = 1 AND at > ?2",
+        params![new.approver.as_str(), new.since.unix()],
+        |row| {
+            let time = |at| row.get::<_, Option<i64>>(at).map(|found| found.map(Timestamp::from_unix));
+            Ok(DenialsAhead { of_approver: (row.get(0)?, time(1)?), of_all: (row.get(2)?, time(3)?) })
+        },
+    )?;
+    let ahead = ahead.unwrap_or(DenialsAhead { of_approver: (0, None), of_all: (0, None) });
+    Ok(DenialPrecedent { leaf, unfinished: unfinished_of(connection, new.authorization)?, ahead })
+}
+
+/// Returns the proposal of this authorization, unless the proposal is finished.
+fn unfinished_of(
+    connection: &Connection,
+    authorization: &AuthorizationDigest,
+) -> Result<Option<(ProposalId, ProposalState)>, StoreFault> {
+    const DURING: &str = "searching for a denied proposal";
+    let digest = authorization.as_bytes();
+    let read = |row: &Row<'_>| Ok((proposal_id(row, 3)?, standing(row)?));
+    let sql = "SELECT status, spent, receipt, id FROM proposal WHERE digest = ?1 AND status >= 2";
+    if let Some(found) = one(connection, DURING, sql, [digest], read)? {
+        return Ok(Some(found));
+    }
+    // No index is needed, because few proposals run at a time and denials are rare.
+    let sql =
+        "SELECT status, spent, receipt, id FROM proposal WHERE digest = ?1 AND id IN (SELECT proposal FROM crossing)";
+    one(connection, DURING, sql, [digest], read)
 }

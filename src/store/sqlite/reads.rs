@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row, params};
 
+use crate::store::StoreReads;
 use crate::store::fault::StoreFault;
+use crate::store::rows::{CheckpointRow, StoreHead};
 use crate::store::sqlite::columns::{
     PROPOSAL, SPENT, TOKEN, all, id_bytes, odd, one, proposal, proposal_id, read_head, read_signatures, read_tile,
     spent, text, time, token, unplace,
@@ -24,7 +26,6 @@ use crate::store::stored_run::{NonceUse, OutputRow, Unfinished};
 use crate::store::stored_seal::SealEntry;
 use crate::store::stored_status::StoredStatus;
 use crate::store::stored_token::Token;
-use crate::store::{CheckpointRow, StoreHead, StoreReads};
 use documents::crypto::digest::{AuthorizationDigest, Blake3Digest, BlobDigest, LeafHash, ParamsDigest, SealDigest};
 use documents::crypto::merkle::Hash;
 use documents::record::ident::{Name, Nonce, ProposalId};

@@ -2,9 +2,9 @@
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
+use crate::store::rows::{Candidate, FinishRow, RunRow};
 use crate::store::sqlite::columns::{SPENT, id_bytes, place, spent, status};
 use crate::store::stored_proposal::AuthorizationCore;
-use crate::store::{Candidate, FinishRow, RunRow};
 use documents::crypto::digest::{AuthorizationDigest, BlobDigest};
 
 /// Returns the stored facts about each request to run a proposal.
@@ -28,6 +28,9 @@ pub(super) fn candidates(connection: &Connection, requests: &[&AuthorizationCore
 
 /// Spends the nonces and marks the proposals as running.
 pub(super) fn start(connection: &Connection, runs: &[RunRow<'_>]) -> rusqlite::Result<()> {
+    if runs.is_empty() {
+        return Ok(());
+    }
     // No `OR IGNORE`: the writer has searched for the nonce, so a second row for it is a fault that undoes the batch.
     let mut claim =
         connection.prepare_cached("INSERT INTO nonce (nonce, expires_at, spent, proposal) VALUES (?1, ?2, ?3, ?4)")?;
@@ -74,6 +77,9 @@ pub(super) fn start(connection: &Connection, runs: &[RunRow<'_>]) -> rusqlite::R
 
 /// Marks proposals as finished, and stores the outputs and the blobs of their runs.
 pub(super) fn finish(connection: &Connection, runs: &[FinishRow<'_>]) -> rusqlite::Result<()> {
+    if runs.is_empty() {
+        return Ok(());
+    }
     let mut close = connection
         .prepare_cached("UPDATE proposal SET status = 1, ended_at = ?2, receipt = ?3, detail = ?4 WHERE id = ?1")?;
     let mut clear = connection.prepare_cached("DELETE FROM crossing WHERE id = ?1")?;
@@ -98,13 +104,16 @@ pub(super) fn finish(connection: &Connection, runs: &[FinishRow<'_>]) -> rusqlit
                 .prepare_cached("INSERT INTO output_order (proposal, data) VALUES (?1, ?2)")?
                 .execute(params![id, order])?;
         }
-        insert_blobs(connection, run.blobs)?;
+        insert_blobs(connection, run.blobs.iter())?;
     }
     Ok(())
 }
 
 /// Stores blobs, and leaves existing blobs unchanged.
-pub(super) fn insert_blobs(connection: &Connection, blobs: &[(BlobDigest, Vec<u8>)]) -> rusqlite::Result<()> {
+pub(super) fn insert_blobs<'a>(
+    connection: &Connection,
+    blobs: impl Iterator<Item = &'a (BlobDigest, Vec<u8>)>,
+) -> rusqlite::Result<()> {
     for (digest, data) in blobs {
         connection
             .prepare_cached("INSERT OR IGNORE INTO blob (digest, data) VALUES (?1, ?2)")?

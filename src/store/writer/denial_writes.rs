@@ -1,11 +1,12 @@
 //! Writes of denials, and the limit on denials of unknown authorizations.
 
-use crate::store::fault::StoreFault;
+use crate::store::batch::{DenialPrecedent, DenialRow, StepRow};
+use crate::store::rows::DenialsAhead;
 use crate::store::stored_denial::{DenialResult, DenialWrite, StoredDenial};
 use crate::store::stored_leaf::WriteStop;
 use crate::store::stored_status::StoredStatus;
-use crate::store::writer::Writer;
-use documents::record::ident::Name;
+use crate::store::writer::messages::AHEAD_S;
+use crate::store::writer::{Batch, Writer};
 use documents::record::kinds::LeafKind;
 use documents::record::validity::Timestamp;
 
@@ -14,55 +15,65 @@ use documents::record::validity::Timestamp;
 /// Each such denial is a permanent log entry, although the denied authorization may not exist.
 const MOST_AHEAD_OF_ONE: u64 = 100;
 const MOST_AHEAD: u64 = 1000;
-const AHEAD_S: i64 = 86_400;
 
 impl Writer {
-    pub(super) fn deny(&mut self, write: DenialWrite) -> Result<Result<DenialResult, WriteStop>, StoreFault> {
+    pub(super) fn deny<'m>(
+        &mut self,
+        batch: &mut Batch<'m>,
+        write: &'m DenialWrite,
+        precedent: DenialPrecedent,
+    ) -> Result<DenialResult, WriteStop> {
         if self.head.seal.is_none() {
-            return Ok(Err(WriteStop::NoSeal));
+            return Err(WriteStop::NoSeal);
         }
-        if let Err(stop) = self.check_leaf(&write.envelope, None) {
-            return Ok(Err(stop));
-        }
-        let known = self.store.denial(&write.authorization, &write.approver)?;
-        let unfinished = self.store.unfinished_of(&write.authorization)?;
+        self.check_leaf(&write.envelope, None)?;
+        let same =
+            |row: &&DenialRow<'_>| *row.authorization == write.authorization && row.denial.approver == write.approver;
+        let known = precedent.leaf.or_else(|| batch.writes.denials.iter().find(same).map(|row| row.denial.leaf));
+        let unfinished = precedent
+            .unfinished
+            .map(|(id, state)| (batch.states.get(&id).map_or(state.status, |changed| changed.status), id));
         let leaf = match known {
             Some(leaf) => leaf,
             None => {
                 // The proposal may have arrived after the caller searched for the proposal.
                 let ahead = write.ahead && unfinished.is_none();
-                if ahead && let Some(stop) = self.too_many_ahead(&write.approver, write.at)? {
-                    return Ok(Err(stop));
+                if ahead && let Some(stop) = too_many_ahead(batch, write, precedent.ahead) {
+                    return Err(stop);
                 }
-                let leaf = self.append(LeafKind::Denial, write.envelope).index;
-                let denial = StoredDenial { approver: write.approver, leaf, at: write.at };
-                self.store.deny(&write.authorization, &denial, ahead)?;
+                let leaf = self.append(batch, LeafKind::Denial, &write.envelope[..]).index;
+                let denial = StoredDenial { approver: write.approver.clone(), leaf, at: write.at };
+                batch.writes.denials.push(DenialRow { authorization: &write.authorization, denial, ahead });
                 self.head.version += 1;
                 leaf
             }
         };
         let mut done = DenialResult { leaf, denied: None, running: None };
         match unfinished {
-            Some((id, standing)) if standing.status == StoredStatus::Running => done.running = Some(id),
-            Some((id, standing)) if standing.status.may_become(StoredStatus::Denied) => {
-                self.store.advance(&id, StoredStatus::Denied, write.at, &Vec::new())?;
-                self.changed(&id, StoredStatus::Denied, write.at);
+            Some((StoredStatus::Running, id)) => done.running = Some(id),
+            Some((status, id)) if status.may_become(StoredStatus::Denied) => {
+                let step = StepRow { proposal: id.clone(), to: StoredStatus::Denied, at: write.at, detail: &[] };
+                batch.writes.steps.push(step);
+                batch.changed(&id, StoredStatus::Denied, write.at);
                 done.denied = Some(id);
             }
             _ => {}
         }
-        Ok(Ok(done))
+        Ok(done)
     }
+}
 
-    /// Returns the reason to refuse a denial of an unknown authorization. Denials of known authorizations need no
-    /// limit, because the number of proposals is limited.
-    fn too_many_ahead(&mut self, approver: &Name, now: Timestamp) -> Result<Option<WriteStop>, StoreFault> {
-        let found = self.store.denials_ahead(approver, now.plus(-AHEAD_S))?;
-        let full = |(count, first): (u64, Option<Timestamp>), most, of_approver| {
-            let until = first.filter(|_| count >= most)?.plus(AHEAD_S);
-            let wait_s = u64::try_from(until.unix() - now.unix()).unwrap_or(0).max(1);
-            Some(WriteStop::TooManyAhead { most, of_approver, wait_s })
-        };
-        Ok(full(found.of_approver, MOST_AHEAD_OF_ONE, true).or_else(|| full(found.of_all, MOST_AHEAD, false)))
-    }
+/// Returns the reason to refuse a denial of an unknown authorization. Denials of known authorizations need no limit,
+/// because the number of proposals is limited.
+fn too_many_ahead(batch: &Batch<'_>, write: &DenialWrite, stored: DenialsAhead) -> Option<WriteStop> {
+    let full = |(count, first): (u64, Option<Timestamp>), of_approver: bool, most| {
+        // The denials of this batch are newer than the stored ones.
+        let counts = |row: &&DenialRow<'_>| row.ahead && (!of_approver || row.denial.approver == write.approver);
+        let mut batched = batch.writes.denials.iter().filter(counts);
+        let first = first.or(batched.clone().next().map(|row| row.denial.at));
+        let until = first.filter(|_| count + batched.by_ref().count() as u64 >= most)?.plus(AHEAD_S);
+        let wait_s = u64::try_from(until.unix() - write.at.unix()).unwrap_or(0).max(1);
+        Some(WriteStop::TooManyAhead { most, of_approver, wait_s })
+    };
+    full(stored.of_approver, true, MOST_AHEAD_OF_ONE).or_else(|| full(stored.of_all, false, MOST_AHEAD))
 }

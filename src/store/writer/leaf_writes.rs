@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::store::LeafRow;
 use crate::store::fault::StoreFault;
+use crate::store::rows::LeafRow;
 use crate::store::stored_leaf::{LeafRef, WriteStop};
 use crate::store::stored_seal::{SealStored, SealWrite};
-use crate::store::writer::Writer;
+use crate::store::writer::{Batch, Writer};
 use documents::crypto::digest::LeafHash;
 use documents::crypto::merkle::{self, Hash};
 use documents::crypto::tlog_tiles::MAX_ENTRY_BYTES;
@@ -14,20 +14,27 @@ use documents::record::kinds::LeafKind;
 use documents::record::validity::Timestamp;
 
 impl Writer {
-    pub(super) fn seal(&mut self, write: SealWrite) -> Result<Result<SealStored, WriteStop>, StoreFault> {
+    pub(super) fn seal<'m>(
+        &mut self,
+        batch: &mut Batch<'m>,
+        write: &'m SealWrite,
+    ) -> Result<Result<SealStored, WriteStop>, StoreFault> {
         if write.previous != self.head.seal {
             return Ok(Err(WriteStop::Moved));
         }
         if let Err(stop) = self.check_leaf(&write.envelope, Some(write.at)) {
             return Ok(Err(stop));
         }
-        if let Some(name) = self.store.change_tokens(&write.tokens)? {
-            return Ok(Err(WriteStop::Token(name)));
+        if !write.tokens.is_empty() {
+            batch.stepped = true;
+            if let Some(name) = self.store.change_tokens(&write.tokens)? {
+                return Ok(Err(WriteStop::Token(name)));
+            }
         }
         self.head.last_at = write.at;
-        let leaf = self.append(LeafKind::Seal, write.envelope);
-        self.store.put_seal(leaf.index, &write.digest)?;
-        self.store.put_blobs(&write.blobs)?;
+        let leaf = self.append(batch, LeafKind::Seal, &write.envelope[..]);
+        batch.writes.seals.push((leaf.index, write.digest));
+        batch.writes.blobs.extend(&write.blobs);
         if self.head.boundary.is_none() {
             // The first seal creates the boundary, and the digest of this seal becomes the boundary's id. The low-water
             // mark starts at the time of the first seal.
@@ -39,15 +46,18 @@ impl Writer {
         Ok(Ok(SealStored { leaf, version: self.head.version }))
     }
 
-    pub(super) fn refuse(&mut self, data: Vec<u8>, at: Timestamp) -> Result<Result<LeafRef, WriteStop>, StoreFault> {
+    pub(super) fn refuse(
+        &mut self,
+        batch: &mut Batch<'_>,
+        data: &Arc<[u8]>,
+        at: Timestamp,
+    ) -> Result<LeafRef, WriteStop> {
         if self.head.seal.is_none() {
-            return Ok(Err(WriteStop::NoSeal));
+            return Err(WriteStop::NoSeal);
         }
-        if let Err(stop) = self.check_leaf(&data, Some(at)) {
-            return Ok(Err(stop));
-        }
+        self.check_leaf(data, Some(at))?;
         self.head.last_at = at;
-        Ok(Ok(self.append(LeafKind::Refusal, data)))
+        Ok(self.append(batch, LeafKind::Refusal, data.clone()))
     }
 
     /// Checks the size and the date of a leaf. A date after a leap of the clock is refused.
@@ -64,17 +74,23 @@ impl Writer {
         Ok(())
     }
 
-    pub(super) fn append(&mut self, kind: LeafKind, data: impl Into<Arc<[u8]>>) -> LeafRef {
+    pub(super) fn append(&mut self, batch: &mut Batch<'_>, kind: LeafKind, data: impl Into<Arc<[u8]>>) -> LeafRef {
         let data = data.into();
         let hash = merkle::leaf_hash(&data);
-        self.append_hashed(kind, data, hash)
+        self.append_hashed(batch, kind, data, hash)
     }
 
-    pub(super) fn append_hashed(&mut self, kind: LeafKind, data: Arc<[u8]>, hash: Hash) -> LeafRef {
-        self.edge.append(hash, &mut self.tiles);
+    pub(super) fn append_hashed(
+        &mut self,
+        batch: &mut Batch<'_>,
+        kind: LeafKind,
+        data: Arc<[u8]>,
+        hash: Hash,
+    ) -> LeafRef {
+        self.edge.append(hash, &mut batch.writes.tiles);
         let index = self.head.size;
         self.head.size += 1;
-        self.leaves.push(LeafRow { kind, at: self.head.last_at, hash, data });
+        batch.writes.leaves.push(LeafRow { kind, at: self.head.last_at, hash, data });
         LeafRef { index, hash: LeafHash::from_bytes(hash) }
     }
 }

@@ -1,11 +1,12 @@
 //! Writes about proposals: new proposals, their signatures, and changes of their status.
 
+use crate::store::batch::{SignatureRow, StepRow};
 use crate::store::fault::StoreFault;
-use crate::store::open_proposals::StatusChange;
 use crate::store::retention::UNSIGNED_KEPT_S;
-use crate::store::stored_proposal::{AdvanceStop, NewProposal, ProposalStep, ProposeResult, Signature};
+use crate::store::rows::ProposalPrecedent;
+use crate::store::stored_proposal::{AdvanceStop, NewProposal, Proposal, ProposalStep, ProposeResult, Signature};
 use crate::store::stored_status::StoredStatus;
-use crate::store::writer::Writer;
+use crate::store::writer::{Batch, Writer};
 use documents::record::ident::ProposalId;
 use documents::record::validity::Timestamp;
 
@@ -13,82 +14,110 @@ use documents::record::validity::Timestamp;
 const MAX_EXPIRED: usize = 256;
 
 impl Writer {
-    pub(super) fn propose(&mut self, new: &NewProposal) -> Result<ProposeResult, StoreFault> {
-        let precedent = self.store.precedent(new)?;
-        if let Some(taken) = precedent.taken {
+    pub(super) fn propose<'m>(
+        &mut self,
+        batch: &mut Batch<'m>,
+        new: &'m NewProposal,
+        precedent: ProposalPrecedent,
+    ) -> ProposeResult {
+        let earlier = &batch.writes.proposals;
+        let taken = precedent.taken.or_else(|| {
+            let taken = |earlier: &&&NewProposal| {
+                earlier.core.id == new.core.id || new.chosen_nonce && earlier.core.nonce == new.core.nonce
+            };
+            earlier.iter().find(taken).map(|earlier| earlier.as_pending())
+        });
+        if let Some(taken) = taken {
             let same = taken.request == Some(new.request)
                 && taken.core.proposer == new.core.proposer
                 && taken.core.nonce == new.core.nonce;
-            return Ok(if same {
-                ProposeResult::Same(Box::new(taken))
-            } else {
-                ProposeResult::Conflict(Box::new(taken))
-            });
+            return if same { ProposeResult::Same(Box::new(taken)) } else { ProposeResult::Conflict(Box::new(taken)) };
         }
-        if let Some(identical) = precedent.identical {
-            return Ok(ProposeResult::Same(Box::new(identical)));
+        let pending =
+            |found: &Proposal| batch.states.get(&found.core.id).is_none_or(|state| state.status == found.status);
+        let identical = precedent.identical.filter(pending).or_else(|| {
+            let same = |earlier: &&&NewProposal| {
+                !new.chosen_nonce
+                    && earlier.core.proposer == new.core.proposer
+                    && earlier.core.step_digest == new.core.step_digest
+                    && earlier.core.params_digest == new.core.params_digest
+            };
+            earlier.iter().find(same).map(|earlier| earlier.as_pending())
+        });
+        if let Some(identical) = identical {
+            return ProposeResult::Same(Box::new(identical));
         }
+        let of_proposer = earlier.iter().filter(|earlier| earlier.core.proposer == new.core.proposer).count() as u64;
+        let of_all = earlier.len() as u64;
         let limits = self.config.limits;
         if precedent.unsigned >= limits.unsigned_of_proposer
             && let Some(first) = precedent.unsigned_first
         {
             let until = first.plus(UNSIGNED_KEPT_S);
-            return Ok(ProposeResult::TooManyKept { most: limits.unsigned_of_proposer, until });
+            return ProposeResult::TooManyKept { most: limits.unsigned_of_proposer, until };
         }
-        if precedent.of_proposer >= limits.of_proposer {
-            return Ok(ProposeResult::TooMany { most: limits.of_proposer, of_proposer: true });
+        if precedent.of_proposer + of_proposer >= limits.of_proposer {
+            return ProposeResult::TooMany { most: limits.of_proposer, of_proposer: true };
         }
-        if precedent.of_all >= limits.of_all {
-            return Ok(ProposeResult::TooMany { most: limits.of_all, of_proposer: false });
+        if precedent.of_all + of_all >= limits.of_all {
+            return ProposeResult::TooMany { most: limits.of_all, of_proposer: false };
         }
-        self.store.put_proposal(new)?;
-        self.changed(&new.core.id, StoredStatus::Pending, new.created_at);
-        Ok(ProposeResult::New)
+        batch.writes.proposals.push(new);
+        batch.changed(&new.core.id, StoredStatus::Pending, new.created_at);
+        ProposeResult::New
     }
 
-    /// Notes a change of a status, which is counted after the commit.
-    pub(super) fn changed(&mut self, proposal: &ProposalId, to: StoredStatus, at: Timestamp) {
-        self.changes.push(StatusChange { proposal: proposal.clone(), to, at });
-    }
-
-    pub(super) fn expire(&mut self, now: Timestamp) -> Result<Vec<ProposalId>, StoreFault> {
+    pub(super) fn expire(&mut self, batch: &mut Batch<'_>, now: Timestamp) -> Result<Vec<ProposalId>, StoreFault> {
         let expired = self.store.expire(now, MAX_EXPIRED)?;
+        batch.stepped |= !expired.is_empty();
         for id in &expired {
-            self.changed(id, StoredStatus::Expired, now);
+            batch.changed(id, StoredStatus::Expired, now);
         }
         Ok(expired)
     }
 
-    fn standing(&mut self, id: &ProposalId) -> Result<Option<StoredStatus>, StoreFault> {
-        let mut standings = self.store.standings(&[id])?;
-        Ok(standings.pop().flatten().map(|standing| standing.status))
-    }
-
-    pub(super) fn sign(
+    pub(super) fn advance<'m>(
         &mut self,
-        id: &ProposalId,
-        signatures: &[Signature],
-    ) -> Result<Result<Vec<Signature>, AdvanceStop>, StoreFault> {
-        match self.standing(id)? {
-            None => Ok(Err(AdvanceStop::Unknown)),
-            Some(status) if !status.waits() => Ok(Err(AdvanceStop::WrongState(status))),
-            Some(_) => self.store.sign(id, signatures).map(Ok),
-        }
-    }
-
-    pub(super) fn advance(&mut self, advance: &ProposalStep) -> Result<Result<StoredStatus, AdvanceStop>, StoreFault> {
-        let Some(status) = self.standing(&advance.proposal)? else { return Ok(Err(AdvanceStop::Unknown)) };
+        batch: &mut Batch<'m>,
+        advance: &'m ProposalStep,
+    ) -> Result<StoredStatus, AdvanceStop> {
+        let status = batch.states.get(&advance.proposal).ok_or(AdvanceStop::Unknown)?.status;
         let asked = advance.from.is_empty() || advance.from.contains(&status);
         // Only `consume` can start a run, and only `finish` can end a run.
         let elsewhere = matches!(advance.to, StoredStatus::Running | StoredStatus::Finished);
         if !asked || elsewhere || !status.may_become(advance.to) {
-            return Ok(Err(AdvanceStop::WrongState(status)));
+            return Err(AdvanceStop::WrongState(status));
         }
-        self.store.advance(&advance.proposal, advance.to, advance.at, &advance.detail)?;
-        self.changed(&advance.proposal, advance.to, advance.at);
-        if advance.to == StoredStatus::Cancelled {
+        let ProposalStep { proposal, to, at, detail, .. } = advance;
+        batch.writes.steps.push(StepRow { proposal: proposal.clone(), to: *to, at: *at, detail });
+        batch.changed(proposal, *to, *at);
+        if *to == StoredStatus::Cancelled {
             self.head.version += 1;
         }
-        Ok(Ok(status))
+        Ok(status)
+    }
+}
+
+impl<'m> Batch<'m> {
+    /// Adds new signatures to the `stored` ones, at most one for each key. Returns all signatures of the proposal.
+    pub(super) fn sign(
+        &mut self,
+        id: &'m ProposalId,
+        new: &'m [Signature],
+        mut stored: Vec<Signature>,
+    ) -> Result<Vec<Signature>, AdvanceStop> {
+        let status = self.states.get(id).ok_or(AdvanceStop::Unknown)?.status;
+        if !status.waits() {
+            return Err(AdvanceStop::WrongState(status));
+        }
+        let earlier = self.writes.signatures.iter().filter(|row| row.proposal == id);
+        stored.extend(earlier.map(|row| row.signature.clone()));
+        for signature in new {
+            if stored.iter().all(|stored| stored.keyid != signature.keyid) {
+                self.writes.signatures.push(SignatureRow { proposal: id, number: stored.len(), signature });
+                stored.push(signature.clone());
+            }
+        }
+        Ok(stored)
     }
 }

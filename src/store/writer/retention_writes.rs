@@ -2,12 +2,12 @@
 
 use crate::store::fault::StoreFault;
 use crate::store::retention::{PruneResult, Retention, UNSIGNED_KEPT_S};
-use crate::store::writer::Writer;
+use crate::store::writer::{Batch, Writer};
 use crate::store::{RetentionCut, Retired};
 
 impl Writer {
     /// Raises the low-water mark, and in the same commit deletes some nonces that expired at or before the mark.
-    pub(super) fn prune(&mut self, limit: usize) -> Result<PruneResult, StoreFault> {
+    pub(super) fn prune(&mut self, batch: &mut Batch<'_>, limit: usize) -> Result<PruneResult, StoreFault> {
         let clock = (self.config.clock)();
         let elapsed = (self.config.boottime)().saturating_sub(self.anchor.1);
         let ceiling = self.anchor.0.plus(i64::try_from(elapsed.as_secs()).unwrap_or(i64::MAX));
@@ -17,6 +17,7 @@ impl Writer {
         self.open_nonces.close(self.head.mark);
         // A low-water mark that is ahead of the clock may have been changed by hand, so pruning then uses the clock.
         let swept = self.store.prune(self.head.mark.min(clock), &self.pruned, limit.max(1))?;
+        batch.stepped |= swept.deleted > 0;
         let done = swept.last.is_none();
         self.pruned = swept.last.unwrap_or_default();
         Ok(PruneResult {
@@ -29,7 +30,12 @@ impl Writer {
 
     /// Deletes some rows whose retention has ended. The age of a row is calculated from the earlier of the low-water
     /// mark and the clock, so that neither a wrong clock nor a wrong mark alone deletes rows.
-    pub(super) fn retire(&mut self, retention: Retention, limit: usize) -> Result<Retired, StoreFault> {
+    pub(super) fn retire(
+        &mut self,
+        batch: &mut Batch<'_>,
+        retention: Retention,
+        limit: usize,
+    ) -> Result<Retired, StoreFault> {
         let mark = self.head.mark.min((self.config.clock)());
         let cut = RetentionCut {
             outputs: mark.plus(-retention.outputs_s),
@@ -38,6 +44,7 @@ impl Writer {
             mark,
         };
         let retired = self.store.retire(cut, self.retired, limit.max(1))?;
+        batch.stepped |= retired.deleted > 0;
         self.retired = retired.walk;
         Ok(retired)
     }

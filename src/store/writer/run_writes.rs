@@ -3,12 +3,15 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use crate::store::crash_points::WriteKind;
 use crate::store::fault::StoreFault;
+use crate::store::rows::{Candidate, FinishRow, RunRow};
 use crate::store::stored_leaf::LeafRef;
 use crate::store::stored_run::{Consume, ConsumeStop, Finish, FinishStop, NonceUse, SpentNonce};
 use crate::store::stored_status::StoredStatus;
-use crate::store::writer::{Hashed, Writer};
-use crate::store::{Candidate, FinishRow, RunRow};
+use crate::store::writer::messages::{Asked, Hashed};
+use crate::store::writer::{Batch, Writer};
+use documents::crypto::digest::AuthorizationDigest;
 use documents::crypto::signature::{PAYLOAD_TYPE, pae};
 use documents::crypto::tlog_tiles::MAX_ENTRY_BYTES;
 use documents::record::consumption::{Consumption, MAX_ITEMS, Spent as SpentItem};
@@ -20,62 +23,66 @@ use documents::record::validity::Timestamp;
 impl Writer {
     /// Checks all requests to run, and logs the accepted ones. A consumption leaf contains at most [`MAX_ITEMS`]
     /// nonces.
-    pub(super) fn consume(
+    pub(super) fn consume<'m>(
         &mut self,
-        requests: &mut [Box<Consume>],
-    ) -> Result<Vec<Result<SpentNonce, ConsumeStop>>, StoreFault> {
-        let cores: Vec<_> = requests.iter().map(|request| &request.core).collect();
-        let candidates = self.store.candidates(&cores)?;
+        batch: &mut Batch<'m>,
+        requests: &[&'m Asked<Box<Consume>, SpentNonce, ConsumeStop>],
+        candidates: &[Candidate],
+    ) -> Result<(), StoreFault> {
+        let refuse_all = |stop: &ConsumeStop| requests.iter().for_each(|asked| asked.set(Err(stop.clone())));
         // All requests of the batch are checked at this time, which never decreases, even if the clock is set back.
         if let Some(seconds) = self.shared.clock_ahead((self.config.clock)()) {
-            return Ok(vec![Err(ConsumeStop::ClockAhead { seconds }); requests.len()]);
+            refuse_all(&ConsumeStop::ClockAhead { seconds });
+            return Ok(());
         }
         let at = self.shared.now().max(self.head.last_at);
         let first = self.head.size;
         let mut places: HashMap<&str, usize> = HashMap::with_capacity(requests.len());
         let mut ids: HashSet<&ProposalId> = HashSet::with_capacity(requests.len());
-        let (mut passed, mut results) = (Vec::with_capacity(requests.len()), Vec::with_capacity(requests.len()));
-        for (request, candidate) in requests.iter().zip(&candidates) {
+        let mut passed = Vec::with_capacity(requests.len());
+        for (asked, candidate) in requests.iter().zip(candidates) {
+            let request: &'m Consume = &asked.message;
             let place = |number: usize| (first + (number / MAX_ITEMS) as u64, (number % MAX_ITEMS) as u32);
+            let proposal = batch.proposal(request, candidate);
             // If two requests of a batch have the same nonce, the first accepted request spends it.
             let judged = match places.get(request.core.nonce.as_str()) {
                 Some(&number) => {
                     let (index, item) = place(number);
-                    let winner: &(&Consume, bool) = &passed[number];
-                    Err(ConsumeStop::Replayed(NonceUse { index, item, proposal: winner.0.core.id.clone() }))
+                    let winner: &Passed<'m> = &passed[number];
+                    let proposal = winner.request.core.id.clone();
+                    Err(ConsumeStop::Replayed(NonceUse { index, item, proposal }))
                 }
                 None if ids.contains(&request.core.id) => Err(ConsumeStop::WrongState(StoredStatus::Running)),
-                None => self.judge(request, candidate, at),
+                None => self.judge_run(request, candidate, proposal, at),
             };
             match judged {
                 Ok(()) => {
                     if let Some(name) = &request.exclusive {
                         self.exclusive.insert(name.to_string(), request.core.id.clone());
                     }
-                    let number = passed.len();
-                    places.insert(request.core.nonce.as_str(), number);
+                    places.insert(request.core.nonce.as_str(), passed.len());
                     ids.insert(&request.core.id);
-                    passed.push((&**request, candidate.proposal.is_some()));
-                    results.push(Ok(number));
+                    passed.push(Passed { asked, request, known: proposal.is_some() });
                 }
-                Err(stop) => results.push(Err(stop)),
+                Err(stop) => asked.set(Err(stop)),
             }
         }
-        let Some(seal) = self.head.seal else { return Ok(vec![Err(ConsumeStop::NoSeal); requests.len()]) };
-        let mut consumed = Vec::with_capacity(passed.len());
-        let mut runs = Vec::with_capacity(passed.len());
+        let Some(seal) = self.head.seal else {
+            refuse_all(&ConsumeStop::NoSeal);
+            return Ok(());
+        };
         for items in passed.chunks(MAX_ITEMS) {
             self.head.last_at = at;
-            let spent = items.iter().map(|(request, _)| SpentItem {
+            let spent = items.iter().map(|Passed { request, .. }| SpentItem {
                 authorization: request.core.digest,
                 nonce: request.core.nonce.clone(),
                 expires_at: request.core.expires_at,
                 session: request.session.clone(),
             });
             let data: Arc<[u8]> = self.sign_leaf(Consumption { seal, at, spent: spent.collect() })?.into();
-            let leaf = self.append(LeafKind::Consumption, data.clone());
-            for (item, (request, known)) in (0..).zip(items) {
-                runs.push(RunRow {
+            let leaf = self.append(batch, LeafKind::Consumption, data.clone());
+            for (item, Passed { asked, request, known }) in (0..).zip(items) {
+                batch.writes.starts.push(RunRow {
                     core: &request.core,
                     known: *known,
                     at,
@@ -86,20 +93,24 @@ impl Writer {
                     envelope: &request.envelope,
                     decision: &request.decision,
                 });
+                batch.changed(&request.core.id, StoredStatus::Running, at);
                 self.open_nonces.spend(&request.core.nonce, request.core.expires_at);
                 let data = data.clone();
-                consumed.push(SpentNonce { index: leaf.index, item, leaf: leaf.hash, data, at, seal });
+                let spent = SpentNonce { index: leaf.index, item, leaf: leaf.hash, data, at, seal };
+                batch.set(asked, WriteKind::Consume, Ok(spent));
             }
         }
-        self.store.start(&runs)?;
-        for run in &runs {
-            self.changed(&run.core.id, StoredStatus::Running, run.at);
-        }
-        Ok(results.into_iter().map(|result| result.map(|number: usize| consumed[number].clone())).collect())
+        Ok(())
     }
 
     /// Checks whether one request can run now.
-    fn judge(&self, request: &Consume, candidate: &Candidate, at: Timestamp) -> Result<(), ConsumeStop> {
+    fn judge_run(
+        &self,
+        request: &Consume,
+        candidate: &Candidate,
+        proposal: Option<(AuthorizationDigest, StoredStatus)>,
+        at: Timestamp,
+    ) -> Result<(), ConsumeStop> {
         // Check the nonce first, so that a replayed nonce always leads to the earlier run.
         if let Some(spent) = &candidate.spent {
             return Err(ConsumeStop::Replayed(spent.clone()));
@@ -118,7 +129,7 @@ impl Writer {
         if candidate.denied {
             return Err(ConsumeStop::Denied);
         }
-        match candidate.proposal {
+        match proposal {
             Some((digest, _)) if digest != request.core.digest => return Err(ConsumeStop::OtherAuthorization),
             Some((_, status)) if !status.may_become(StoredStatus::Running) => {
                 return Err(ConsumeStop::WrongState(status));
@@ -145,65 +156,66 @@ impl Writer {
         Envelope::new(&payload, vec![signature]).to_canonical().map_err(|error| unwritable(error.to_string()))
     }
 
-    pub(super) fn finish(
+    pub(super) fn finish<'m>(
         &mut self,
-        ends: &mut [Box<Hashed<Finish>>],
-    ) -> Result<Vec<Result<LeafRef, FinishStop>>, StoreFault> {
-        let ids: Vec<_> = ends.iter().map(|end| &end.message.proposal).collect();
-        let standings = self.store.standings(&ids)?;
-        let mut closed: HashMap<ProposalId, u64> = HashMap::with_capacity(ends.len());
-        let mut places = Vec::with_capacity(ends.len());
-        let mut results = Vec::with_capacity(ends.len());
-        for (end, standing) in ends.iter().zip(standings) {
-            let hash = end.hash;
-            let end = &end.message;
-            let consumption = match (standing, closed.get(&end.proposal)) {
-                (_, Some(&receipt)) => Err(FinishStop::Finished { receipt }),
-                (None, _) => Err(FinishStop::NotRunning(None)),
-                (Some(standing), _) => match (standing.status, standing.consumption, standing.receipt) {
-                    (_, _, Some(receipt)) => Err(FinishStop::Finished { receipt }),
-                    (StoredStatus::Running, Some(_), None) if end.receipt.len() > MAX_ENTRY_BYTES => {
-                        Err(FinishStop::TooLarge { bytes: end.receipt.len() })
+        batch: &mut Batch<'m>,
+        ends: &[&'m Asked<Box<Hashed<Finish>>, LeafRef, FinishStop>],
+    ) {
+        for asked in ends {
+            let Hashed { message: end, hash } = &*asked.message;
+            let state = batch.states.get(&end.proposal).copied();
+            let result = match state.map(|state| (state.status, state.consumption, state.receipt)) {
+                None => Err(FinishStop::NotRunning(None)),
+                Some((_, _, Some(receipt))) => Err(FinishStop::Finished { receipt }),
+                Some((StoredStatus::Running, Some(_), None)) if end.receipt.len() > MAX_ENTRY_BYTES => {
+                    Err(FinishStop::TooLarge { bytes: end.receipt.len() })
+                }
+                Some((StoredStatus::Running, Some(consumption), None)) => {
+                    let leaf = self.append_hashed(batch, LeafKind::Receipt, end.receipt.clone(), *hash);
+                    batch.writes.ends.push(FinishRow {
+                        proposal: &end.proposal,
+                        consumption,
+                        receipt: leaf.index,
+                        at: end.at,
+                        detail: &end.detail,
+                        outputs: &end.outputs,
+                        order: end.order.as_deref(),
+                        blobs: &end.blobs,
+                    });
+                    batch.changed(&end.proposal, StoredStatus::Finished, end.at);
+                    if let Some(state) = batch.states.get_mut(&end.proposal) {
+                        state.receipt = Some(leaf.index);
                     }
-                    (StoredStatus::Running, Some(consumption), None) => Ok(consumption),
-                    (status, _, None) => Err(FinishStop::NotRunning(Some(status))),
-                },
+                    Ok(leaf)
+                }
+                Some((status, _, None)) => Err(FinishStop::NotRunning(Some(status))),
             };
-            match consumption {
-                Ok(consumption) => {
-                    let leaf = self.append_hashed(LeafKind::Receipt, end.receipt.clone(), hash);
-                    closed.insert(end.proposal.clone(), leaf.index);
-                    places.push(Some((consumption, leaf.index)));
-                    results.push(Ok(leaf));
-                }
-                Err(stop) => {
-                    places.push(None);
-                    results.push(Err(stop));
-                }
-            }
-        }
-        let rows: Vec<_> = ends
-            .iter()
-            .zip(&places)
-            .filter_map(|(end, place)| place.map(|(consumption, receipt)| (&end.message, consumption, receipt)))
-            .map(|(end, consumption, receipt)| FinishRow {
-                proposal: &end.proposal,
-                consumption,
-                receipt,
-                at: end.at,
-                detail: &end.detail,
-                outputs: &end.outputs,
-                order: end.order.as_deref(),
-                blobs: &end.blobs,
-            })
-            .collect();
-        self.store.finish(&rows)?;
-        for row in &rows {
-            self.changed(row.proposal, StoredStatus::Finished, row.at);
+            batch.set(asked, WriteKind::Receipt, result);
         }
         if !self.exclusive.is_empty() {
-            self.exclusive.retain(|_, holder| !closed.contains_key(holder));
+            let ended: HashSet<_> = batch.writes.ends.iter().map(|row| row.proposal).collect();
+            self.exclusive.retain(|_, holder| !ended.contains(holder));
         }
-        Ok(results)
+    }
+}
+
+/// A request that can run.
+struct Passed<'m> {
+    asked: &'m Asked<Box<Consume>, SpentNonce, ConsumeStop>,
+    request: &'m Consume,
+    /// True if the proposal has a row.
+    known: bool,
+}
+
+impl Batch<'_> {
+    /// Returns the authorization and the status of the proposal to run, with the changes of this batch.
+    fn proposal(&self, request: &Consume, candidate: &Candidate) -> Option<(AuthorizationDigest, StoredStatus)> {
+        let id = &request.core.id;
+        let digest = candidate.proposal.map(|(digest, _)| digest).or_else(|| {
+            let new = self.writes.proposals.iter().find(|new| new.core.id == *id);
+            new.map(|new| new.core.digest)
+        })?;
+        let stored = candidate.proposal.map(|(_, status)| status);
+        Some((digest, self.states.get(id).map(|state| state.status).or(stored)?))
     }
 }

@@ -4,17 +4,12 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
+use crate::store::batch::{Answers, Commit, Questions, Writes};
 use crate::store::fault::StoreFault;
 use crate::store::ledger::Ledger;
-use crate::store::stored_denial::StoredDenial;
-use crate::store::stored_proposal::{AuthorizationCore, NewProposal, Signature};
-use crate::store::stored_status::StoredStatus;
+use crate::store::rows::StoreHead;
 use crate::store::stored_token::TokenChange;
-use crate::store::{
-    Candidate, CheckpointRow, DenialsAhead, FinishRow, LeafRow, ProposalPrecedent, ProposalState, RetentionCut,
-    RetentionWalk, Retired, RunRow, Store, StoreHead, SweepResult, TileRow, sqlite,
-};
-use documents::crypto::digest::{AuthorizationDigest, BlobDigest, SealDigest};
+use crate::store::{RetentionCut, RetentionWalk, Retired, Store, SweepResult, sqlite};
 use documents::crypto::merkle::Hash;
 use documents::record::ident::{Name, Nonce, ProposalId};
 use documents::record::validity::Timestamp;
@@ -62,14 +57,20 @@ macro_rules! pass_on {
 }
 
 impl Store for Failing {
-    fn commit(&mut self) -> Result<(), StoreFault> {
+    fn commit(&mut self, writes: &Writes<'_>) -> Commit {
         self.commits.waiting.store(true, SeqCst);
         while self.commits.held.load(SeqCst) {
             std::thread::yield_now();
         }
-        match self.commits.next.lock().expect("lock").pop_front().flatten() {
-            Some(fault) => Err(fault),
-            None => self.store.commit(),
+        if let Some(fault) = self.commits.next.lock().expect("lock").pop_front().flatten() {
+            return Commit::NotDone(fault);
+        }
+        match self.store.commit(writes) {
+            Commit::Done(mut hashes) if self.commits.lies.load(SeqCst) => {
+                hashes.iter_mut().for_each(|hash| hash[0] ^= 1);
+                Commit::Done(hashes)
+            }
+            committed => committed,
         }
     }
 
@@ -77,44 +78,18 @@ impl Store for Failing {
         self.store.rollback();
     }
 
-    fn leaf_hashes(&mut self, range: Range<u64>) -> Result<Vec<Hash>, StoreFault> {
-        let mut hashes = self.store.leaf_hashes(range)?;
-        if self.commits.lies.load(SeqCst) {
-            hashes.iter_mut().for_each(|hash| hash[0] ^= 1);
-        }
-        Ok(hashes)
-    }
-
     pass_on! {
-        fn begin(&mut self) -> Result<(), StoreFault>;
-        fn maintain(&mut self) -> Result<(), StoreFault>;
-        fn settle(&mut self) -> Result<(), StoreFault>;
         fn head(&mut self) -> Result<StoreHead, StoreFault>;
-        fn set_head(&mut self, head: &StoreHead) -> Result<(), StoreFault>;
         fn open_nonces(&mut self) -> Vec<(Nonce, Timestamp)>;
+        fn leaf_hashes(&mut self, range: Range<u64>) -> Result<Vec<Hash>, StoreFault>;
         fn tile(&mut self, level: u8, index: u64) -> Result<Vec<Hash>, StoreFault>;
-        fn candidates(&mut self, requests: &[&AuthorizationCore]) -> Result<Vec<Candidate>, StoreFault>;
-        fn standings(&mut self, proposals: &[&ProposalId]) -> Result<Vec<Option<ProposalState>>, StoreFault>;
-        fn append(&mut self, first: u64, leaves: &[LeafRow], tiles: &[TileRow]) -> Result<(), StoreFault>;
-        fn start(&mut self, runs: &[RunRow<'_>]) -> Result<(), StoreFault>;
-        fn finish(&mut self, runs: &[FinishRow<'_>]) -> Result<(), StoreFault>;
-        fn put_blobs(&mut self, blobs: &[(BlobDigest, Vec<u8>)]) -> Result<(), StoreFault>;
-        fn put_seal(&mut self, index: u64, digest: &SealDigest) -> Result<(), StoreFault>;
+        fn begin(&mut self, size: u64, questions: &Questions<'_>) -> Result<Answers, StoreFault>;
+        fn settle(&mut self) -> Result<bool, StoreFault>;
         fn change_tokens(&mut self, changes: &[TokenChange]) -> Result<Option<Name>, StoreFault>;
-        fn precedent(&mut self, new: &NewProposal) -> Result<ProposalPrecedent, StoreFault>;
-        fn put_proposal(&mut self, new: &NewProposal) -> Result<(), StoreFault>;
-        fn sign(&mut self, proposal: &ProposalId, signatures: &[Signature]) -> Result<Vec<Signature>, StoreFault>;
-        fn denial(&mut self, authorization: &AuthorizationDigest, approver: &Name) -> Result<Option<u64>, StoreFault>;
-        fn deny(&mut self, authorization: &AuthorizationDigest, denial: &StoredDenial, ahead: bool) -> Result<(), StoreFault>;
-        fn denials_ahead(&mut self, approver: &Name, since: Timestamp) -> Result<DenialsAhead, StoreFault>;
-        fn unfinished_of(&mut self, authorization: &AuthorizationDigest) -> Result<Option<(ProposalId, ProposalState)>, StoreFault>;
-        fn advance(&mut self, proposal: &ProposalId, to: StoredStatus, at: Timestamp, detail: &Vec<u8>) -> Result<(), StoreFault>;
         fn expire(&mut self, now: Timestamp, limit: usize) -> Result<Vec<ProposalId>, StoreFault>;
-        fn save(&mut self) -> Result<(), StoreFault>;
-        fn keep(&mut self) -> Result<(), StoreFault>;
-        fn undo(&mut self) -> Result<(), StoreFault>;
         fn retire(&mut self, cut: RetentionCut, walk: RetentionWalk, limit: usize) -> Result<Retired, StoreFault>;
         fn prune(&mut self, mark: Timestamp, after: &[u8], limit: usize) -> Result<SweepResult, StoreFault>;
-        fn put_checkpoints(&mut self, checkpoints: &[CheckpointRow]) -> Result<Option<u64>, StoreFault>;
+        fn maintain(&mut self) -> Result<(), StoreFault>;
+        fn close(&mut self) -> Result<(), StoreFault>;
     }
 }

@@ -1,0 +1,133 @@
+//! Messages to the writer, with their answers.
+
+use std::cell::Cell;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use crate::store::Retired;
+use crate::store::batch::{DenialQuestion, Questions};
+use crate::store::fault::StoreFault;
+use crate::store::retention::{PruneResult, Retention};
+use crate::store::stored_denial::{DenialResult, DenialWrite};
+use crate::store::stored_leaf::{LeafRef, WriteStop};
+use crate::store::stored_proposal::{AdvanceStop, NewProposal, ProposalStep, ProposeResult, Signature};
+use crate::store::stored_run::{Consume, ConsumeStop, Finish, FinishStop, SpentNonce};
+use crate::store::stored_seal::{SealStored, SealWrite};
+use crate::store::stored_status::StoredStatus;
+use documents::crypto::merkle::Hash;
+use documents::record::ident::ProposalId;
+use documents::record::validity::Timestamp;
+
+/// Period in seconds for which denials of unknown authorizations are counted.
+pub(super) const AHEAD_S: i64 = 86_400;
+
+/// Channel for the answer to a message.
+pub(crate) type ReplySender<T, E> = oneshot::Sender<Result<T, E>>;
+
+/// A message with the channel for its answer. The result stays here until the batch is durable.
+pub(crate) struct Asked<M, T, E> {
+    pub(crate) message: M,
+    answer: Cell<Option<ReplySender<T, E>>>,
+    result: Cell<Option<Result<T, E>>>,
+}
+
+impl<M, T, E> Asked<M, T, E> {
+    /// Stores the result until the batch is durable.
+    pub(super) fn set(&self, result: Result<T, E>) {
+        self.result.set(Some(result));
+    }
+}
+
+impl<M, T, E: From<StoreFault>> Asked<M, T, E> {
+    pub(crate) const fn new(message: M, answer: ReplySender<T, E>) -> Self {
+        Self { message, answer: Cell::new(Some(answer)), result: Cell::new(None) }
+    }
+
+    /// Sends the result, or the fault that undid the batch. A second call sends nothing.
+    pub(super) fn send(&self, fault: Option<&StoreFault>) {
+        let result = match (fault, self.result.take()) {
+            (None, Some(result)) => result,
+            (None, None) => Err(StoreFault::Closed.into()),
+            (Some(fault), _) => Err(fault.clone().into()),
+        };
+        if let Some(answer) = self.answer.take() {
+            // The receiver may be gone. A later call can read the result from the store.
+            let _ = answer.send(result);
+        }
+    }
+}
+
+/// A request to the writer.
+pub(crate) enum WriterMessage {
+    Consume(Asked<Box<Consume>, SpentNonce, ConsumeStop>),
+    Finish(Asked<Box<Hashed<Finish>>, LeafRef, FinishStop>),
+    Seal(Asked<Box<SealWrite>, SealStored, WriteStop>),
+    Propose(Asked<Box<NewProposal>, ProposeResult, StoreFault>),
+    Sign(Asked<(ProposalId, Vec<Signature>), Vec<Signature>, AdvanceStop>),
+    Deny(Asked<Box<DenialWrite>, DenialResult, WriteStop>),
+    Advance(Asked<Box<ProposalStep>, StoredStatus, AdvanceStop>),
+    Refuse(Asked<(Arc<[u8]>, Timestamp), LeafRef, WriteStop>),
+    Expire(Asked<Timestamp, Vec<ProposalId>, StoreFault>),
+    Prune(Asked<usize, PruneResult, StoreFault>),
+    Retire(Asked<(Retention, usize), Retired, StoreFault>),
+    /// Changes nothing. The answer shows that the writer works.
+    Ping(Asked<(), (), StoreFault>),
+    Close(Asked<(), (), StoreFault>),
+}
+
+impl WriterMessage {
+    pub(super) fn send(&self, fault: Option<&StoreFault>) {
+        match self {
+            Self::Consume(asked) => asked.send(fault),
+            Self::Finish(asked) => asked.send(fault),
+            Self::Seal(asked) => asked.send(fault),
+            Self::Propose(asked) => asked.send(fault),
+            Self::Sign(asked) => asked.send(fault),
+            Self::Deny(asked) => asked.send(fault),
+            Self::Advance(asked) => asked.send(fault),
+            Self::Refuse(asked) => asked.send(fault),
+            Self::Expire(asked) => asked.send(fault),
+            Self::Prune(asked) => asked.send(fault),
+            Self::Retire(asked) => asked.send(fault),
+            Self::Ping(asked) | Self::Close(asked) => asked.send(fault),
+        }
+    }
+}
+
+/// Message with the hash of its leaf. The sender computes the hash, because senders run in parallel and the writer is
+/// one thread.
+pub(crate) struct Hashed<T> {
+    pub(crate) message: T,
+    pub(crate) hash: Hash,
+}
+
+/// Collects what the checks of the messages must know.
+pub(super) fn questions(messages: &[WriterMessage]) -> Questions<'_> {
+    let mut questions = Questions::default();
+    for message in messages {
+        match message {
+            WriterMessage::Consume(asked) => questions.runs.push(&asked.message.core),
+            WriterMessage::Finish(asked) => questions.proposals.push(&asked.message.message.proposal),
+            WriterMessage::Advance(asked) => questions.proposals.push(&asked.message.proposal),
+            WriterMessage::Propose(asked) => questions.new.push(&asked.message),
+            WriterMessage::Sign(asked) => {
+                questions.proposals.push(&asked.message.0);
+                questions.signed.push(&asked.message.0);
+            }
+            WriterMessage::Deny(asked) => {
+                let DenialWrite { authorization, approver, at, .. } = &*asked.message;
+                questions.denials.push(DenialQuestion { authorization, approver, since: at.plus(-AHEAD_S) });
+            }
+            _ => {}
+        }
+    }
+    questions
+}
+
+pub(super) fn answer_idle(message: &WriterMessage, result: Result<(), StoreFault>) {
+    if let WriterMessage::Ping(asked) | WriterMessage::Close(asked) = message {
+        asked.set(result);
+        asked.send(None);
+    }
+}
