@@ -231,14 +231,15 @@ impl Writer {
         before: &StoreHead,
     ) -> Result<Vec<StatusChange>, StoreFault> {
         let Batch { writes, changes, kinds, stepped, .. } = batch;
-        if writes.is_empty() && !stepped {
-            self.store.rollback();
-            return Ok(changes);
-        }
         // After a crash before the commit, the database contains nothing of the batch, and after the commit, the whole
         // batch. A caller without an answer repeats the request and gets the stored result. Recovery closes the runs
         // that have no receipt.
         kinds.pass(false);
+        if writes.is_empty() && !stepped {
+            self.store.rollback();
+            kinds.pass(true);
+            return Ok(changes);
+        }
         let stored = match self.store.commit(&writes) {
             Commit::Done(hashes) => hashes,
             Commit::NotDone(fault) => return Err(fault),
