@@ -40,7 +40,7 @@ pub fn measure(args: &Args) -> Result<Vec<Scraped>, CommandFailure> {
     let (path, token) = service::create(dir.path(), service::RUNBOOK)?;
     let small = scraped(&path, &token, args.scrapes)?;
     let config = Config::load(&path).map_err(countersign::local::problems::problems)?;
-    fill(&config.database, args.entries)?;
+    fill(config.database.file().expect("a file"), args.entries)?;
     let large = scraped(&path, &token, args.scrapes)?;
     Ok(vec![small, large])
 }

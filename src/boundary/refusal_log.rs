@@ -287,8 +287,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::store::database::{Database, OpenStore};
     use crate::store::shared::{LedgerConfig, LedgerLimits, LogSigner};
-    use crate::store::sqlite;
     use crate::store::stored_seal::SealWrite;
     use documents::crypto::digest::SealDigest;
     use documents::crypto::signature::SecretKey;
@@ -301,7 +301,7 @@ mod tests {
     /// Returns a log whose clock has the value in `clock`.
     fn ledger(directory: &std::path::Path, clock: &Arc<AtomicI64>) -> Ledger {
         let path = directory.join("data/countersign.db");
-        let (store, reads) = sqlite::open(&path).expect("a store");
+        let OpenStore { store, reads } = Database::File(path.clone()).open().expect("a store");
         let secret = SecretKey::from_seed([3; 32]);
         let key = secret.public();
         let clock = Arc::clone(clock);
@@ -319,7 +319,7 @@ mod tests {
             limits: LedgerLimits::default(),
             metrics: Arc::default(),
         };
-        let ledger = Ledger::open(Box::new(store), Arc::new(reads), config).expect("a ledger");
+        let ledger = Ledger::open(store, reads, config).expect("a ledger");
         let seal = SealWrite {
             envelope: b"{}".to_vec(),
             digest: SealDigest::of(b"seal"),

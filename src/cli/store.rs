@@ -10,9 +10,8 @@ use crate::local::problems::problems;
 use crate::node::config::Config;
 use crate::node::file_problem::FileProblem;
 use crate::node::{kept_checkpoint, last_backup, open_store, places, restore, start};
+use crate::store::database::Database;
 use crate::store::ledger::Ledger;
-use crate::store::lock::StoreLock;
-use crate::store::sqlite;
 use crate::store::store_report::{RESTORE, StoreDefect, StoreReport};
 use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::printable_text::PrintableText;
@@ -92,7 +91,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
             terminal.put(
                 format!(
                     "{}: {} bytes, {} entries, {} output files\n{}",
-                    shown(&made.backup),
+                    shown(made.backup.display()),
                     made.bytes,
                     made.entries,
                     made.outputs,
@@ -121,7 +120,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
                     restored.id,
                     restored.follows,
                     restored.entries,
-                    shown(&restored.closed),
+                    shown(restored.closed.display()),
                     restored.tokens,
                     restored.void_tokens.len()
                 )
@@ -184,16 +183,16 @@ fn check(config: &Config, backup: Option<&Path>, terminal: &Terminal) -> Result<
     let mut lock = None;
     match backup {
         Some(path) if path.is_dir() => {
-            places.push((path.join(places::DATABASE), path.join(places::OUTPUTS)));
+            places.push((Database::File(path.join(places::DATABASE)), path.join(places::OUTPUTS)));
         }
-        Some(path) => places.push((path.to_owned(), config.outputs())),
+        Some(path) => places.push((Database::File(path.to_owned()), config.outputs())),
         None => {
-            if config.database.exists() {
-                lock = StoreLock::alone(&config.database).ok();
+            if config.database.exists().is_ok_and(|exists| exists) {
+                lock = config.database.lock().ok();
             }
             places.push((config.database.clone(), config.outputs()));
             for closed in places::closed(config) {
-                places.push((closed.join(places::DATABASE), closed.join(places::OUTPUTS)));
+                places.push((Database::File(closed.join(places::DATABASE)), closed.join(places::OUTPUTS)));
             }
         }
     }
@@ -205,9 +204,8 @@ fn check(config: &Config, backup: Option<&Path>, terminal: &Terminal) -> Result<
                 let _ = write!(std::io::stderr(), "\r{seen} of {of} entries ");
             }
         };
-        let unusable = |message: String| problems(FileProblem::whole(database, message).into());
         let mut report = restore::look_through(config, database, outputs, &mut progress)
-            .map_err(|fault| unusable(fault.to_string()))?;
+            .map_err(|fault| problems(FileProblem::of_store(database, fault).into()))?;
         if !quiet {
             let _ = write!(std::io::stderr(), "\r");
         }
@@ -222,21 +220,21 @@ fn check(config: &Config, backup: Option<&Path>, terminal: &Terminal) -> Result<
 }
 
 /// Returns a defect for each known checkpoint that does not match the log.
-fn behind(config: &Config, database: &Path) -> Result<Vec<StoreDefect>, CommandFailure> {
+fn behind(config: &Config, database: &Database) -> Result<Vec<StoreDefect>, CommandFailure> {
     // Read the checkpoints before the store is opened, because a running service could store newer checkpoints in
     // between.
     let known = kept_checkpoint::read_known(config);
     let key = restore::open_key(config).map_err(problems)?;
     let settings = open_store::settings(config, &key, &start::surroundings()).map_err(problems)?;
     // The check has already reported a store whose tree cannot be read.
-    let Ok((reads, head)) = sqlite::reads::at_rest(database) else { return Ok(Vec::new()) };
-    let Ok(ledger) = Ledger::at_rest(std::sync::Arc::new(reads), head, settings, None) else { return Ok(Vec::new()) };
+    let Ok((reads, head)) = database.at_rest() else { return Ok(Vec::new()) };
+    let Ok(ledger) = Ledger::at_rest(reads, head, settings, None) else { return Ok(Vec::new()) };
     let compared = kept_checkpoint::compare(config, known, &ledger, key.key()).into_iter();
     let defect = |what, path: PathBuf| StoreDefect { place: path.display().to_string(), what, fix: RESTORE };
     Ok(compared.filter_map(|(path, result)| Some(defect(result.err()?, path))).collect())
 }
 
-fn tell(database: &Path, report: &StoreReport, terminal: &Terminal) -> Result<(), CommandFailure> {
+fn tell(database: &Database, report: &StoreReport, terminal: &Terminal) -> Result<(), CommandFailure> {
     let root = format!("sha256:{}", documents::crypto::digest::hex(&report.root));
     if terminal.json {
         let defects: Vec<_> = report
@@ -247,7 +245,7 @@ fn tell(database: &Path, report: &StoreReport, terminal: &Terminal) -> Result<()
         let counts: serde_json::Map<String, serde_json::Value> =
             report.counts.iter().map(|(what, count)| ((*what).to_owned(), json!(count))).collect();
         return terminal.object(&json!({
-            "store": database.display().to_string(),
+            "store": database.to_string(),
             "boundary": report.boundary,
             "entries": report.size,
             "root": root,
@@ -278,6 +276,6 @@ fn tell(database: &Path, report: &StoreReport, terminal: &Terminal) -> Result<()
     terminal.put(text.as_bytes())
 }
 
-fn shown(path: &Path) -> String {
-    PrintableText::text(&path.display().to_string()).as_str().to_owned()
+fn shown(place: impl std::fmt::Display) -> String {
+    PrintableText::text(&place.to_string()).as_str().to_owned()
 }

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use schemars::JsonSchema;
 
+use crate::store::database::Database;
 use crate::store::retention::Retention;
 use documents::record::enforcement::Level;
 use documents::record::extension_names::SecretName;
@@ -59,7 +60,7 @@ table! {
         pub data: PathBuf,
         /// The SQLite file, by default `countersign.db` in `data`.
         #[schemars(with = "Option<String>")]
-        pub database: PathBuf,
+        pub database: Database,
         /// Directories with runbooks, by default `runbooks`.
         #[schemars(with = "Option<Vec<String>>")]
         pub runbooks: Vec<PathBuf>,

@@ -11,6 +11,7 @@ use crate::node::config::{
 use crate::node::file_problem::{FileProblem, Problems};
 use crate::node::owned::read_owned;
 use crate::node::{toml_tree, unit};
+use crate::store::database::Database;
 use documents::record::declared::Limit;
 use documents::record::enforcement::Level;
 use documents::record::extension_names::SecretName;
@@ -277,23 +278,15 @@ impl Reader {
         sources.into_iter().next().map(|source| ConfiguredSecret { name, source, steps })
     }
 
-    pub(super) fn database(&mut self, tree: &YamlNode, data: &Path) -> Option<PathBuf> {
+    pub(super) fn database(&mut self, tree: &YamlNode, data: &Path) -> Option<Database> {
         // The default is relative to `data`.
         if !tree.value("database").is_some_and(is_written) {
-            return Some(data.join("countersign.db"));
+            return Some(Database::File(data.join("countersign.db")));
         }
         let text = self.text(tree, "database")?;
-        match text
-            .split_once("://")
-            .map(|(scheme, _)| scheme)
-            .or_else(|| text.split_once(':').map(|(scheme, _)| scheme))
-        {
-            None => Some(self.directory.join(text)),
-            Some("sqlite") => {
-                let rest = text.trim_start_matches("sqlite:").trim_start_matches("//");
-                Some(self.directory.join(rest))
-            }
-            Some(scheme) => self.flaw(
+        match Database::parse(&text, &self.directory) {
+            Ok(database) => Some(database),
+            Err(scheme) => self.flaw(
                 tree,
                 "database",
                 format!("{}, or name a SQLite file", not_yet(&format!("a {scheme} database"))),

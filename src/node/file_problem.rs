@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
+use crate::store::database::Database;
 use documents::yaml::YamlFlaw;
 use judgement::registry::registry_error::RegistryError;
 
@@ -24,6 +25,12 @@ impl FileProblem {
     #[must_use]
     pub fn whole(file: &Path, message: impl Into<String>) -> Self {
         Self { file: file.display().to_string(), line: 0, column: 0, message: message.into() }
+    }
+
+    /// Creates a problem of a store.
+    #[must_use]
+    pub fn of_store(database: &Database, what: impl fmt::Display) -> Self {
+        Self { file: database.to_string(), line: 0, column: 0, message: what.to_string() }
     }
 
     /// Creates a problem at the line and column that a parser reported.

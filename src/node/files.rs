@@ -39,7 +39,8 @@ impl BoundaryFiles {
         );
         // After the log has begun, the last seal defines policy and roster. An unfinished or unsigned change of a file
         // must not stop the start.
-        if !config.database.exists() {
+        let exists = config.database.exists().map_err(|fault| vec![FileProblem::of_store(&config.database, fault)]);
+        if note(exists, &mut problems) == Some(false) {
             let found = policy.as_ref().err().into_iter().chain(roster.as_ref().err());
             problems.extend(found.flatten().cloned());
             if let (Ok(roster), Some(key)) = (&roster, &key) {

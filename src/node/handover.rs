@@ -36,7 +36,7 @@ pub(super) fn check(
         // All rosters of the log list this key, so no other key is needed.
         return Ok(KeyHandoverChecked(()));
     }
-    let unreadable = |error: &dyn std::fmt::Display| FileProblem::whole(&config.database, error.to_string());
+    let unreadable = |error: &dyn std::fmt::Display| FileProblem::of_store(&config.database, error);
     let mut seals = Seals { ledger, known: HashMap::new() };
     let before = |what: String| {
         FileProblem::whole(

@@ -1,24 +1,24 @@
 //! Opens a closed log or a backup for reading.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use crate::node::kept_checkpoint;
 use crate::node::places::DATABASE;
+use crate::store::database::Database;
 use crate::store::ledger::Ledger;
 use crate::store::rows::CheckpointRow;
+use crate::store::shared;
 use crate::store::stored_log::StoredLog;
-use crate::store::{shared, sqlite};
 
 /// Opens a closed log for reading.
 ///
 /// # Errors
 /// Returns a message if the log cannot be read.
 pub fn at_rest(directory: &Path, settings: shared::LedgerConfig) -> Result<Ledger, String> {
-    let (reads, head) = sqlite::reads::at_rest(&directory.join(DATABASE)).map_err(|fault| fault.to_string())?;
+    let (reads, head) = Database::File(directory.join(DATABASE)).at_rest().map_err(|fault| fault.to_string())?;
     let (note, known) = kept_checkpoint::read(&directory.join(kept_checkpoint::FILE))?;
     let row = CheckpointRow { size: known.size, root: known.root, note: note.to_string() };
-    Ledger::at_rest(Arc::new(reads), head, settings, Some(row)).map_err(|fault| fault.to_string())
+    Ledger::at_rest(reads, head, settings, Some(row)).map_err(|fault| fault.to_string())
 }
 
 /// Opens the log in a backup or in the directory of a closed log, for an export or an audit. No key and no
@@ -27,8 +27,8 @@ pub fn at_rest(directory: &Path, settings: shared::LedgerConfig) -> Result<Ledge
 /// # Errors
 /// Returns a message if the log cannot be read.
 pub fn log_in(directory: &Path) -> Result<StoredLog, String> {
-    let (reads, head) = sqlite::reads::at_rest(&directory.join(DATABASE)).map_err(|fault| fault.to_string())?;
+    let (reads, head) = Database::File(directory.join(DATABASE)).at_rest().map_err(|fault| fault.to_string())?;
     let beside = directory.join(kept_checkpoint::FILE);
     let beside = if beside.is_file() { Some(kept_checkpoint::read(&beside)?.0.to_string()) } else { None };
-    StoredLog::new(Box::new(reads), &head, beside).map_err(|fault| fault.to_string())
+    StoredLog::new(reads, &head, beside).map_err(|fault| fault.to_string())
 }

@@ -10,13 +10,11 @@ use crate::node::config::Config;
 use crate::node::file_problem::{FileProblem, Problems};
 use crate::node::{kept_checkpoint, log_at_rest, places};
 use crate::seal::surroundings::Surroundings;
+use crate::store::database::OpenStore;
 use crate::store::ledger::Ledger;
-use crate::store::{shared, sqlite};
+use crate::store::shared;
 use documents::crypto::signature::SecretKey;
 use judgement::trust::signer::{FileSigner, Signer as _};
-
-/// Writer and readers of the store. The writer locks the store for this process.
-pub type OpenStore = (sqlite::SqliteStore, sqlite::reads::SqliteReads);
 
 /// Returns true if the store exists.
 ///
@@ -30,12 +28,12 @@ pub fn has_store(config: &Config) -> Result<bool, FileProblem> {
              log";
         return Err(FileProblem::whole(&restoring, message));
     }
-    if config.database.exists() {
+    if config.database.exists().map_err(|fault| FileProblem::of_store(&config.database, fault))? {
         return Ok(true);
     }
     match kept_checkpoint::read(&config.kept_checkpoint()) {
         Ok((_, known)) => {
-            Err(FileProblem::whole(&config.database, kept_checkpoint::lost(&known, &config.kept_checkpoint())))
+            Err(FileProblem::of_store(&config.database, kept_checkpoint::lost(&known, &config.kept_checkpoint())))
         }
         Err(_) => Ok(false),
     }
@@ -49,8 +47,7 @@ pub fn has_log(config: &Config) -> Result<bool, FileProblem> {
     if !has_store(config)? {
         return Ok(false);
     }
-    let (_, head) = sqlite::reads::at_rest(&config.database)
-        .map_err(|fault| FileProblem::whole(&config.database, fault.to_string()))?;
+    let (_, head) = config.database.at_rest().map_err(|fault| FileProblem::of_store(&config.database, fault))?;
     Ok(head.size > 0)
 }
 
@@ -64,8 +61,7 @@ pub fn take_store(config: &Config) -> Result<OpenStore, Problems> {
     // the store that the operator copies back.
     let _there = has_store(config)?;
     make_directories(config)?;
-    let store =
-        sqlite::open(&config.database).map_err(|fault| FileProblem::whole(&config.database, fault.to_string()))?;
+    let store = config.database.open().map_err(|fault| FileProblem::of_store(&config.database, fault))?;
     kept_checkpoint::sweep(&config.data).map_err(|error| FileProblem::whole(&config.data, error.to_string()))?;
     Ok(store)
 }
@@ -99,9 +95,8 @@ pub(super) fn open_ledger(
     store: OpenStore,
 ) -> Result<Ledger, Problems> {
     let settings = settings(config, key, around)?;
-    let (store, reads) = store;
-    Ledger::open(Box::new(store), Arc::new(reads), settings)
-        .map_err(|fault| FileProblem::whole(&config.database, fault.to_string()).into())
+    Ledger::open(store.store, store.reads, settings)
+        .map_err(|fault| FileProblem::of_store(&config.database, fault).into())
 }
 
 /// Returns the settings of this boundary's ledger.

@@ -11,18 +11,11 @@ use crate::node::{rosters, secret_sources};
 /// Returns the paths that no run may see.
 #[must_use]
 pub fn set(config: &Config) -> Vec<PathBuf> {
-    let mut log = config.database.clone().into_os_string();
-    log.push("-wal");
-    let mut memory = config.database.clone().into_os_string();
-    memory.push("-shm");
     let secrets = config.secrets.iter().filter_map(|secret| secret_sources::path(&secret.source));
     let own = [
         config.path.clone(),
         config.data.clone(),
         config.key.clone(),
-        config.database.clone(),
-        log.into(),
-        memory.into(),
         config.policy.clone(),
         config.roster.clone(),
         rosters::directory(config),
@@ -30,7 +23,7 @@ pub fn set(config: &Config) -> Vec<PathBuf> {
         config.outputs(),
         config.spool(),
     ];
-    own.into_iter().chain(secrets).chain(of_certificate(config)).collect()
+    own.into_iter().chain(config.database.private_files()).chain(secrets).chain(of_certificate(config)).collect()
 }
 
 /// Returns the private paths of the key of TLS. If the key is a symbolic link, a renewal replaces the link by a link to

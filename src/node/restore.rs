@@ -14,7 +14,6 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -22,18 +21,14 @@ use crate::boundary::sealing::{material_of, tokens_in_force, write_seal};
 use crate::crossing::boundary_key::BoundaryKey;
 use crate::node::config::Config;
 use crate::node::file_problem::{FileProblem, Problems};
-use crate::node::places::{
-    CLOSED, DATABASE, OUTPUTS, beside, clear, clear_logs, directories, private_directory, put_in_place, settle, sync,
-    workplace,
-};
+use crate::node::places::{CLOSED, DATABASE, OUTPUTS, directories, private_directory, sync, workplace};
 use crate::node::{kept_checkpoint, open_store, start};
 use crate::seal::sealed::SealPredecessor;
 use crate::store::crash_points;
+use crate::store::database::{BackupFile, Database, OpenStore};
 use crate::store::fault::StoreFault;
 use crate::store::ledger::Ledger;
-use crate::store::lock::StoreLock;
 use crate::store::rows::CheckpointRow;
-use crate::store::sqlite::{self, backup, check};
 use crate::store::store_report::{StoreDefect, StoreReport, StoreScope};
 use crate::store::stored_token::Token;
 use documents::crypto::digest::SealDigest;
@@ -108,11 +103,12 @@ pub fn back_up(config: &Config, into: &Path) -> Result<MadeBackup, Problems> {
         .tempdir_in(parent)
         .map_err(|error| at(&format!("can't be written ({error})")))?;
     private_directory(&work.path().join(OUTPUTS)).map_err(|error| at(&error))?;
-    let database = work.path().join(DATABASE);
-    backup::copy(&config.database, &database)
-        .map_err(|fault| FileProblem::whole(&config.database, fault.to_string()))?;
+    let copy = config
+        .database
+        .back_up(&work.path().join(DATABASE))
+        .map_err(|fault| FileProblem::of_store(&config.database, fault))?;
     let broken = |fault: StoreFault| at(&fault);
-    let names = backup::files(&database).map_err(broken)?;
+    let names = copy.files().map_err(broken)?;
     let mut gone = Vec::new();
     for name in &names {
         let hex = name.hex();
@@ -125,16 +121,16 @@ pub fn back_up(config: &Config, into: &Path) -> Result<MadeBackup, Problems> {
             Err(error) => return Err(at(&error)),
         }
     }
-    backup::forget(&database, &gone).map_err(broken)?;
+    copy.forget(&gone).map_err(broken)?;
     if config.closed().is_dir() {
         copy_tree(&config.closed(), &work.path().join(CLOSED)).map_err(|error| at(&error))?;
     }
     let around = start::surroundings();
-    let (reads, head) = sqlite::reads::at_rest(&database).map_err(broken)?;
+    let (reads, head) = copy.database().at_rest().map_err(broken)?;
     let id = head.boundary.ok_or_else(|| at(&"the store's log has not begun: there is nothing to back up yet"))?;
     let entries = head.size;
     let settings = open_store::settings(config, &key, &around)?;
-    let ledger = Ledger::at_rest(Arc::new(reads), head, settings, None).map_err(broken)?;
+    let ledger = Ledger::at_rest(reads, head, settings, None).map_err(broken)?;
     let checkpoint = ledger.checkpoint().map_err(broken)?.map(|row| row.note).unwrap_or_default();
     kept_checkpoint::replace(&work.path().join(kept_checkpoint::FILE), checkpoint.as_bytes())
         .map_err(|error| at(&error))?;
@@ -160,22 +156,24 @@ pub fn restore(config: &Config, from: &Path, keep_tokens: &[Name]) -> Result<Res
     let at = |path: &Path, error: &dyn std::fmt::Display| Problems::from(FileProblem::whole(path, error.to_string()));
     let key = open_key(config)?;
     private_directory(&config.data).map_err(|error| at(&config.data, &error))?;
-    let _lock = StoreLock::alone(&config.database).map_err(|fault| at(&config.database, &fault))?;
-    if config.database.exists() {
+    let at_store = |fault: StoreFault| Problems::from(FileProblem::of_store(&config.database, fault));
+    let _lock = config.database.lock().map_err(at_store)?;
+    if config.database.exists().map_err(at_store)? {
         // A refused start can leave a store whose log has not begun. It contains nothing that a restore could lose.
         if matches!(open_store::has_log(config), Ok(false)) {
-            fs::remove_file(&config.database).map_err(|error| at(&config.database, &error))?;
+            config.database.delete_empty().map_err(at_store)?;
         }
     }
-    if config.database.exists() {
-        let name = config.database.display();
+    if config.database.exists().map_err(at_store)? {
         let message = format!(
-            "a store exists already, and a restore never replaces a store: move the store away first (`mv {name} \
-             {name}.old`, the same with {name}-wal and {name}-shm if these files exist)"
+            "a store exists already, and a restore never replaces a store: move the store away first ({})",
+            config.database.moving_away()
         );
-        return Err(at(&config.database, &message));
+        return Err(FileProblem::of_store(&config.database, message).into());
     }
-    clear_logs(&config.database)?;
+    if let Some(log) = config.database.clear_logs().map_err(at_store)? {
+        return Err(at(&log, &"the file belongs to a store that is no longer here: move the file to that store"));
+    }
     let work = workplace(config);
     if work.exists() {
         fs::remove_dir_all(&work).map_err(|error| at(&work, &error))?;
@@ -184,15 +182,14 @@ pub fn restore(config: &Config, from: &Path, keep_tokens: &[Name]) -> Result<Res
     private_directory(&old).map_err(|error| at(&work, &error))?;
     let restored = build(config, &key, from, &work, keep_tokens);
     if restored.is_err() {
-        let _ = clear(&config.database);
+        let _ = config.database.clear_new();
         let _ = fs::remove_dir_all(&work);
     }
     restored
 }
 
-/// Copies the backup to the directory `old`, and returns the path of the copied database. `source` is the database of the
-/// backup.
-fn copy_backup(from: &Path, source: &Path, old: &Path) -> Result<PathBuf, Problems> {
+/// Copies the backup to the directory `old`, and returns the copied database. `source` is the database of the backup.
+fn copy_backup(from: &Path, source: &Path, old: &Path) -> Result<BackupFile, Problems> {
     let at = |path: &Path, error: &dyn std::fmt::Display| Problems::from(FileProblem::whole(path, error.to_string()));
     // The restore works on a copy of the backup, because opening an older database migrates it to the current schema.
     let database = old.join(DATABASE);
@@ -205,7 +202,7 @@ fn copy_backup(from: &Path, source: &Path, old: &Path) -> Result<PathBuf, Proble
             ),
         )
     })?;
-    backup::bring_up(&database).map_err(|fault| at(source, &fault))?;
+    let copy = BackupFile::bring_up(database).map_err(|fault| at(source, &fault))?;
     if from.is_dir() {
         for name in [OUTPUTS, CLOSED] {
             if from.join(name).is_dir() {
@@ -213,7 +210,7 @@ fn copy_backup(from: &Path, source: &Path, old: &Path) -> Result<PathBuf, Proble
             }
         }
     }
-    Ok(database)
+    Ok(copy)
 }
 
 fn build(
@@ -227,12 +224,12 @@ fn build(
     let at = |path: &Path, error: &dyn std::fmt::Display| Problems::from(FileProblem::whole(path, error.to_string()));
     let failed = |error: io::Error| at(from, &error);
     let source = if from.is_dir() { from.join(DATABASE) } else { from.to_owned() };
-    let database = copy_backup(from, &source, old)?;
+    let copy = copy_backup(from, &source, old)?;
     private_directory(&old.join(OUTPUTS)).map_err(failed)?;
     let around = start::surroundings();
     let now = (around.now)();
-    let found =
-        look_through(config, &database, &old.join(OUTPUTS), &mut |_, _| {}).map_err(|fault| at(&source, &fault))?;
+    let found = look_through(config, &copy.database(), &old.join(OUTPUTS), &mut |_, _| {})
+        .map_err(|fault| at(&source, &fault))?;
     // A missing output does not stop the restore, because all other data is intact.
     let (lost, broken): (Vec<&StoreDefect>, Vec<&StoreDefect>) =
         found.defects.iter().partition(|defect| defect.fix == crate::store::store_report::LOST);
@@ -248,7 +245,7 @@ fn build(
     let mut notes: Vec<String> = lost.iter().map(|defect| format!("{}: {}", defect.place, defect.what)).collect();
     let broken = |fault: StoreFault| at(&source, &fault);
     let settings = open_store::settings(config, key, &around)?;
-    let (reads, head) = sqlite::reads::at_rest(&database).map_err(broken)?;
+    let (reads, head) = copy.database().at_rest().map_err(broken)?;
     let follows = head.boundary.ok_or_else(|| {
         at(
             &source,
@@ -257,7 +254,7 @@ fn build(
         )
     })?;
     let entries = head.size;
-    let before = Ledger::at_rest(Arc::new(reads), head, settings.clone(), None).map_err(broken)?;
+    let before = Ledger::at_rest(reads, head, settings.clone(), None).map_err(broken)?;
     let last = before.seals().map_err(broken)?.last().copied();
     let last = last.ok_or_else(|| at(&source, &"the log in the backup has no seal"))?;
     let signer = BoundaryKey { secret: open_store::copy_of(config, key)?, keyid: key.key().keyid() };
@@ -274,14 +271,13 @@ fn build(
     let chosen = choose_tokens(&all, keep_tokens, now).map_err(|error| at(&source, &error))?;
     kept_checkpoint::replace(&old.join(kept_checkpoint::FILE), closing.note.as_bytes()).map_err(failed)?;
     let (checkpoint, known) = last_known(config, from, &before, closing)?;
-    // The new log is built next to its final path, because a rename works only within one file system.
-    let fresh = beside(&config.database, "");
-    clear(&config.database).map_err(|error| at(&fresh, &error))?;
-    let broken = |fault: StoreFault| at(&fresh, &fault);
-    drop(sqlite::open(&fresh).map_err(broken)?);
-    backup::take_over(&database, &fresh, &chosen.left_out).map_err(broken)?;
-    let (store, reads) = sqlite::open(&fresh).map_err(broken)?;
-    let ledger = Ledger::open(Box::new(store), Arc::new(reads), settings).map_err(broken)?;
+    let fresh = config.database.new_store();
+    let broken = |fault: StoreFault| Problems::from(FileProblem::of_store(&fresh, fault));
+    config.database.clear_new().map_err(broken)?;
+    drop(fresh.open().map_err(broken)?);
+    fresh.take_over(&copy, &chosen.left_out).map_err(broken)?;
+    let OpenStore { store, reads } = fresh.open().map_err(broken)?;
+    let ledger = Ledger::open(store, reads, settings).map_err(broken)?;
     let count = chosen.kept.len();
     let mut material = material_of(&sealed);
     material.tokens = chosen.kept;
@@ -291,13 +287,15 @@ fn build(
     let draft = material.draft(basis, now.max(before.state().last_at)).map_err(|error| at(&source, &error))?;
     let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(failed)?;
     let id = runtime.block_on(async {
-        let begun = write_seal(&ledger, &signer, draft, Vec::new()).await.map_err(|stop| at(&fresh, &stop))?;
+        let begun = write_seal(&ledger, &signer, draft, Vec::new())
+            .await
+            .map_err(|stop| FileProblem::of_store(&fresh, stop))?;
         ledger.close().await.map_err(broken)?;
         Ok::<_, Problems>(begun.digest)
     })?;
     let head = ledger.checkpoint().map_err(broken)?.map(|row| row.note).unwrap_or_default();
     drop((ledger, before));
-    settle(&config.database)?;
+    config.database.settle_new().map_err(broken)?;
     // Move the old log before the new log, because the new log names the old log. After a crash between the two moves,
     // the operator runs the restore again.
     let closed = config.closed();
@@ -311,7 +309,7 @@ fn build(
     let _ = fs::remove_dir(place.join(CLOSED));
     sync_tree(&closed).map_err(failed)?;
     crash_points::point("restore-old-log-kept");
-    put_in_place(&config.database).map_err(|error| at(&config.database, &error))?;
+    config.database.put_in_place().map_err(|fault| FileProblem::of_store(&config.database, fault))?;
     crash_points::point("restore-new-log-in-place");
     // The new boundary is now in force. After a crash at this point, the checkpoint file still contains a checkpoint of
     // the old log. The next start accepts this checkpoint, because the new log names the old log.
@@ -393,7 +391,7 @@ fn last_known(
 /// Returns an error if the store cannot be opened.
 pub fn look_through(
     config: &Config,
-    database: &Path,
+    database: &Database,
     outputs: &Path,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<StoreReport, StoreFault> {
@@ -403,7 +401,7 @@ pub fn look_through(
         retention: config.retention_times(),
         now: (start::surroundings().now)(),
     };
-    check::check(database, &scope, progress)
+    database.check(&scope, progress)
 }
 
 /// Reads the boundary's key.

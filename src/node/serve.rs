@@ -153,7 +153,7 @@ impl Node {
             ));
         }
         let broken = |stopped: Stopped| {
-            FileProblem::whole(&config.database, format!("recovery failed, nothing was started: {stopped}"))
+            FileProblem::of_store(&config.database, format!("recovery failed, nothing was started: {stopped}"))
         };
         // All processes of earlier runs were killed when the sandbox was prepared. Write the receipts of interrupted
         // runs before the first request (rule R6).
@@ -331,8 +331,7 @@ pub fn answer_offline(config: Config, request: ControlRequest) -> Result<(Contro
     let files = BoundaryFiles::read(&config)?;
     let store = open_store::take_store(&config)?;
     let sandbox = Arc::new(host_sandbox::sandbox(&config)?);
-    let broken =
-        |error: &dyn std::fmt::Display| Problems::from(FileProblem::whole(&config.database, error.to_string()));
+    let broken = |error: &dyn std::fmt::Display| Problems::from(FileProblem::of_store(&config.database, error));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| broken(&error))?;
     runtime.block_on(async {
         let AssembledBoundary { boundary, ledger, lock: _lock, .. } =
@@ -360,7 +359,7 @@ fn read_files(config: &Config) -> Result<(BoundaryFiles, Option<ServedCertificat
 
 fn stopped_in_recovery(config: &Config) -> FileProblem {
     let what = "a signal ended the start before all interrupted runs had their receipts: the next start writes them";
-    FileProblem::whole(&config.database, what.to_owned())
+    FileProblem::of_store(&config.database, what)
 }
 
 async fn reseal_on(

@@ -15,12 +15,13 @@ use crate::node::file_problem::{FileProblem, Problems};
 use crate::node::files::{self, BoundaryFiles};
 use crate::node::host_lock::HostLock;
 use crate::node::host_sandbox::{configure, missing};
-use crate::node::open_store::{OpenStore, closed_ledgers, copy_of, open_ledger};
+use crate::node::open_store::{closed_ledgers, copy_of, open_ledger};
 use crate::node::roster_file::DraftRoster;
 use crate::node::roster_succession::{self, FoundRosters};
 use crate::node::{descriptors, handover, kept_checkpoint, rosters, secret_sources};
 use crate::seal::sealed::{SealContent, SealError, SealPredecessor, Sealed};
 use crate::seal::surroundings::Surroundings;
+use crate::store::database::OpenStore;
 use crate::store::fault::StoreFault;
 use crate::store::ledger::Ledger;
 use crate::store::stored_leaf::WriteStop;
@@ -110,7 +111,7 @@ pub async fn assemble<S>(
             return Err(problem.into());
         }
     };
-    let broken = |fault: StoreFault| Problems::from(FileProblem::whole(&config.database, fault.to_string()));
+    let broken = |fault: StoreFault| Problems::from(FileProblem::of_store(&config.database, fault));
     let tokens = tokens_in_force(&ledger.tokens().map_err(broken)?, ledger.now());
     let last = ledger.seals().map_err(broken)?.last().copied();
     let closed = closed_ledgers(config, &files.key, &around, &mut notes)?;
@@ -257,7 +258,7 @@ impl Start<'_> {
             })
         };
         // Use the newest roster version that this start can use. An unusable version must not block an earlier version.
-        let known = self.ledger.tokens().map_err(|fault| FileProblem::whole(&config.database, fault.to_string()))?;
+        let known = self.ledger.tokens().map_err(|fault| FileProblem::of_store(&config.database, fault))?;
         let names: Vec<Name> = known.into_iter().map(|token| token.name).collect();
         let next = candidates.into_iter().rev().find_map(|(version, policy)| {
             let material = material(signed.until(version), policy);
@@ -279,7 +280,7 @@ impl Start<'_> {
         if next.is_some() {
             // Record a checkpoint under the old roster before the new seal, because the bundles of older receipts need
             // a checkpoint that a key of the old roster signed.
-            self.ledger.checkpoint().map_err(|fault| FileProblem::whole(&config.database, fault.to_string()))?;
+            self.ledger.checkpoint().map_err(|fault| FileProblem::of_store(&config.database, fault))?;
         }
         let material = next.unwrap_or_else(|| material(sealed.rosters.clone(), &sealed.policy));
         // After a crash before this commit, the old seal is still in force, and the next start repeats the change.
@@ -367,10 +368,10 @@ impl Start<'_> {
             match write_seal(ledger, key, draft, Vec::new()).await {
                 Ok(sealed) => return Ok(sealed),
                 Err(SealStop::Write(WriteStop::BackDated { last })) => at = last,
-                Err(stop) => return Err(FileProblem::whole(&config.database, stop.to_string()).into()),
+                Err(stop) => return Err(FileProblem::of_store(&config.database, stop).into()),
             }
         }
-        Err(FileProblem::whole(&config.database, "the last log entry is newer than the clock: set the clock").into())
+        Err(FileProblem::of_store(&config.database, "the last log entry is newer than the clock: set the clock").into())
     }
 }
 
@@ -413,7 +414,7 @@ fn first_rosters(config: &Config, written: &DraftRoster, policy: &Policy) -> Res
 /// # Errors
 /// Returns an error if the log entry is no valid seal of this boundary.
 pub fn read_seal(config: &Config, ledger: &Ledger, index: u64, known: Option<&Registry>) -> Result<Sealed, Problems> {
-    let at_store = |message: String| Problems::from(FileProblem::whole(&config.database, message));
+    let at_store = |message: String| Problems::from(FileProblem::of_store(&config.database, message));
     let leaf = ledger.leaf(index).map_err(|fault| at_store(fault.to_string()))?;
     let leaf =
         leaf.ok_or_else(|| at_store(format!("log entry {index}, the seal in force, is missing: restore a backup")))?;
@@ -431,7 +432,7 @@ pub fn read_seal(config: &Config, ledger: &Ledger, index: u64, known: Option<&Re
             &config.path,
             format!(
                 "the log in {} belongs to the boundary {name}: set `name = {:?}`, or name another store",
-                config.database.display(),
+                config.database,
                 name.as_str()
             ),
         )

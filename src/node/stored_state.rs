@@ -1,7 +1,5 @@
 //! The stored state of a boundary, read without the lock of the store, so also while the service runs.
 
-use std::sync::Arc;
-
 use crate::node::config::Config;
 use crate::node::file_problem::{FileProblem, Problems};
 use crate::node::kept_checkpoint::{self, ComparedCheckpoint};
@@ -9,7 +7,6 @@ use crate::node::{open_store, restore, start};
 use crate::seal::sealed::Sealed;
 use crate::store::fault::StoreFault;
 use crate::store::ledger::Ledger;
-use crate::store::{lock, sqlite};
 use judgement::trust::signer::Signer as _;
 
 /// The stored state of a boundary.
@@ -39,10 +36,10 @@ pub fn read(config: &Config) -> Result<StoredState, Problems> {
     }
     let key = restore::open_key(config)?;
     let settings = open_store::settings(config, &key, &start::surroundings())?;
-    let unusable = |fault: StoreFault| FileProblem::whole(&config.database, fault.to_string());
-    lock::check_modes(&config.database).map_err(unusable)?;
-    let (reads, head) = sqlite::reads::at_rest(&config.database).map_err(unusable)?;
-    let ledger = Ledger::at_rest(Arc::new(reads), head, settings, None).map_err(unusable)?;
+    let unusable = |fault: StoreFault| FileProblem::of_store(&config.database, fault);
+    config.database.check_modes().map_err(unusable)?;
+    let (reads, head) = config.database.at_rest().map_err(unusable)?;
+    let ledger = Ledger::at_rest(reads, head, settings, None).map_err(unusable)?;
     let last = ledger.seals().map_err(unusable)?.last().copied();
     let sealed = last.map(|last| start::read_seal(config, &ledger, last.index, None)).transpose()?;
     let checkpoints = kept_checkpoint::compare(config, known, &ledger, key.key());

@@ -23,6 +23,7 @@ use documents::record::validity::Timestamp;
 pub mod batch;
 pub mod consume_window;
 pub mod crash_points;
+pub mod database;
 pub mod end_detail;
 pub mod fault;
 pub mod ledger;

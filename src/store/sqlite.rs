@@ -9,6 +9,7 @@ mod batch_rows;
 pub mod check;
 mod columns;
 mod errors;
+pub mod new_store;
 mod precedents;
 mod prune;
 #[cfg(test)]

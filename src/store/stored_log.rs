@@ -1,6 +1,7 @@
 //! The stored log as files of C2SP tlog-tiles, for export and audit.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::store::StoreReads;
 use crate::store::fault::StoreFault;
@@ -11,7 +12,7 @@ use documents::crypto::tlog_tiles::{TILE_WIDTH, TileKind, TilePath, push_entry};
 
 /// Log of a store without a writer, such as a backup or a closed log. Reading it needs no key.
 pub struct StoredLog {
-    reads: Box<dyn StoreReads>,
+    reads: Arc<dyn StoreReads>,
     edge: TreeEdge,
     tiles: TileCache,
     checkpoint: Option<String>,
@@ -22,7 +23,7 @@ impl StoredLog {
     ///
     /// # Errors
     /// Returns a fault if the log cannot be read.
-    pub fn new(reads: Box<dyn StoreReads>, head: &StoreHead, beside: Option<String>) -> Result<Self, StoreFault> {
+    pub fn new(reads: Arc<dyn StoreReads>, head: &StoreHead, beside: Option<String>) -> Result<Self, StoreFault> {
         let edge = TreeEdge::read(&*reads, head.size)?;
         let checkpoint = match beside {
             Some(note) => Some(note),

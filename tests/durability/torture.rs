@@ -19,9 +19,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use countersign::node::config::Config;
 use countersign::node::restore;
-use countersign::store::StoreReads as _;
+use countersign::store::StoreReads;
 use countersign::store::crash_points::POINTS;
-use countersign::store::sqlite::reads::{SqliteReads, at_rest};
 use countersign::store::stored_status::StoredStatus;
 use documents::crypto::digest::BlobDigest;
 use documents::crypto::merkle;
@@ -208,7 +207,7 @@ struct Torture {
 
 /// The blobs of a store at rest, for the auditor. Tiles are not read, because the check of the store already compared
 /// them.
-struct Blobs<'a>(&'a SqliteReads);
+struct Blobs<'a>(&'a dyn StoreReads);
 
 impl EvidenceFiles for Blobs<'_> {
     fn blob(&self, digest: &BlobDigest) -> Result<Option<Vec<u8>>, Unreadable> {
@@ -442,7 +441,7 @@ impl Torture {
         let report = restore::look_through(&config, &config.database, &config.outputs(), &mut |_, _| {});
         let report = report.unwrap_or_else(|fault| panic!("{place}: {fault}"));
         assert_eq!(report.defects, [], "{place}");
-        let (reads, head) = at_rest(&config.database).expect("a store");
+        let (reads, head) = config.database.at_rest().expect("a store");
         let leaves = reads.leaves(0..head.size).expect("leaves");
         let hashes: Vec<_> = leaves.iter().map(|leaf| merkle::leaf_hash(leaf)).collect();
         assert!(hashes.starts_with(&self.seen), "{place}: an entry that was there has changed or is gone");
@@ -451,7 +450,7 @@ impl Torture {
         let size: usize = kept.lines().nth(1).unwrap().parse().unwrap();
         let root = STANDARD.encode(merkle::root(&hashes[..size]));
         assert_eq!(kept.lines().nth(2), Some(&*root), "{place}: the kept checkpoint");
-        self.decide_again(place, &leaves, &Blobs(&reads));
+        self.decide_again(place, &leaves, &Blobs(&*reads));
         let (mut nonces, mut items, mut receipts) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         let mut unknown = 0;
         for (index, leaf) in leaves.iter().enumerate() {

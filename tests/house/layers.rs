@@ -499,6 +499,9 @@ fn violations(files: &[(String, String)]) -> Vec<String> {
                 "use" if exported(&tokens, i) => {
                     say(line, "no re-exports: import by the full path of the file that owns the name".to_owned());
                 }
+                engine @ ("sqlite" | "postgres") if !path.starts_with("src/store/") => {
+                    say(line, format!("`{engine}` is an engine of the store: use `store::database`"));
+                }
                 "unsafe" => dangerous.push((path.clone(), line)),
                 word if FORKING.contains(&word)
                     && package != "sandbox"
@@ -740,6 +743,17 @@ mod checker {
         assert_eq!(check("crates/wire/src/mcp/server.rs", "use rmcp::model::Tool;"), [""; 0]);
         assert_eq!(check("src/http/mcp.rs", "use rmcp::model::Tool;"), [""; 0]);
         assert_eq!(check("src/cli/mcp.rs", "fn f(t: rmcp::model::Tool) {}").len(), 1);
+    }
+
+    #[test]
+    fn only_the_store_names_its_engines() {
+        assert_eq!(check("src/store/database.rs", "use crate::store::sqlite;"), [""; 0]);
+        assert_eq!(check("src/node/serve.rs", "use crate::store::database::Database; // sqlite"), [""; 0]);
+        assert_eq!(check("src/node/serve.rs", "use crate::store::{ledger, sqlite};").len(), 1);
+        assert_eq!(
+            check("src/cli/store.rs", "#[cfg(test)]\nmod tests { fn f() { crate::store::postgres::x(); } }").len(),
+            1
+        );
     }
 
     #[test]

@@ -53,7 +53,8 @@ fn machine() -> PointFinding {
 
 /// Returns the path and the owner of the store. The owner of the store is taken as the user of the service.
 fn store_owner(config: &Config) -> Option<(&Path, u32)> {
-    [&config.database, &config.data].into_iter().find_map(|path| Some((path.as_path(), path.metadata().ok()?.uid())))
+    let places = config.database.file().into_iter().chain([&*config.data]);
+    places.into_iter().find_map(|path| Some((path, path.metadata().ok()?.uid())))
 }
 
 /// Checks that the service does not run as root.
@@ -71,11 +72,11 @@ pub(super) fn user(config: &Config) -> Vec<PointFinding> {
 /// Checks that no run and no other user can reach the key and the private files. `is_sound` is true if `doctor`, which
 /// checks the places of these files, reports no problem.
 pub(super) fn keys_and_files(config: &Config, is_sound: bool) -> Vec<PointFinding> {
-    let paths = [&config.key, &config.path, &config.policy, &config.roster, &config.database];
     // The database does not exist before the first start.
-    let paths = paths.into_iter().filter(|path| **path != config.database || path.exists());
+    let database = config.database.file().filter(|path| path.exists());
+    let paths = [&*config.key, &config.path, &config.policy, &config.roster].into_iter().chain(database);
     let user = store_owner(config).map_or_else(|| rustix::process::geteuid().as_raw(), |(_, user)| user);
-    let is_secret = |path: &Path| *path == config.key || *path == config.database;
+    let is_secret = |path: &Path| *path == config.key || Some(path) == database;
     let mut findings: Vec<PointFinding> =
         paths.filter_map(|path| open_to_others(path, user, is_secret(path))).collect();
     if findings.is_empty() && is_sound {

@@ -11,7 +11,6 @@ use crate::node::{clock_sync, last_backup, start};
 use crate::store::StoreReads;
 use crate::store::fault::StoreFault;
 use crate::store::rows::StoreHead;
-use crate::store::sqlite;
 use documents::record::validity::Timestamp;
 
 const DAY_S: i64 = 86_400;
@@ -45,7 +44,7 @@ fn space(boundary: &InspectedBoundary<'_>, now: Timestamp) -> PointFinding {
         Ok(free) => free,
         Err(says) => return fail(says, "check the path of `data` in countersign.toml"),
     };
-    let growth = if config.database.exists() { growth_of(config, now) } else { Ok(0) };
+    let growth = config.database.exists().and_then(|exists| if exists { growth_of(config, now) } else { Ok(0) });
     let growth = match growth {
         Ok(growth) => growth,
         Err(fault) => {
@@ -68,15 +67,16 @@ fn space(boundary: &InspectedBoundary<'_>, now: Timestamp) -> PointFinding {
 /// Returns the number of bytes by which the store and its outputs grow in [`DAYS_AHEAD`] days, if the log grows as in
 /// the last [`DAYS_BEFORE`] days. A log that is younger than a day counts as one day.
 fn growth_of(config: &Config, now: Timestamp) -> Result<u64, StoreFault> {
-    let (reads, head) = sqlite::reads::at_rest(&config.database)?;
-    let first = first_entry_since(&reads, &head, now.plus(-DAYS_BEFORE * DAY_S))?;
+    let (reads, head) = config.database.at_rest()?;
+    let first = first_entry_since(&*reads, &head, now.plus(-DAYS_BEFORE * DAY_S))?;
     let entries = head.size - first;
     if entries == 0 {
         return Ok(0);
     }
     let began = reads.leaf(first)?.map_or(now, |leaf| leaf.at);
     let days = u64::try_from((now.unix() - began.unix()).max(DAY_S) / DAY_S).unwrap_or(1);
-    let bytes = config.database.metadata().map_or(0, |file| file.len()) + bytes_below(&config.outputs());
+    let file = config.database.file().and_then(|path| path.metadata().ok());
+    let bytes = file.map_or(0, |file| file.len()) + bytes_below(&config.outputs());
     Ok(bytes / head.size * entries * DAYS_AHEAD / days)
 }
 

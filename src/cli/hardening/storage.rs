@@ -4,18 +4,19 @@ use std::path::Path;
 
 use crate::cli::hardening::point_finding::{PointFinding, fail, pass, yours};
 use crate::cli::inspected_boundary::InspectedBoundary;
-use crate::store::sqlite;
+use crate::store::database::Database;
 
-/// Checks the SQLite store. SQLite is the only engine of this version.
+/// Checks the store.
 pub(super) fn database(boundary: &InspectedBoundary<'_>) -> Vec<PointFinding> {
-    let there = boundary.config.database.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+    let Database::File(path) = &boundary.config.database;
+    let there = path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
     let mut findings = vec![file_system(there)];
     // `doctor` reports a store that can't be read.
     findings.extend(boundary.stored.as_ref().ok().map(|stored| match &stored.ledger {
         None => yours("there is no store yet: run this list again after the first start"),
         Some(ledger) => pass(format!(
-            "SQLite {} with a log of {} entries; the service waits for the disk after each write",
-            sqlite::version(),
+            "{} with a log of {} entries; the service waits for the disk after each write",
+            boundary.config.database.version(),
             ledger.state().size
         )),
     }));

@@ -100,7 +100,7 @@ fn metrics_are_served_on_a_loopback_address_only_and_the_log_has_two_formats() {
 #[test]
 fn relative_paths_start_at_the_directory_of_the_configuration() {
     let config = read("name = \"a\"\ndata = \"d\"\nkey = \"/k.pem\"\nrunbooks = [\"x\", \"/y\"]\n").expect("read");
-    assert_eq!(config.database, Path::new("/c/d/countersign.db"));
+    assert_eq!(config.database, Database::File("/c/d/countersign.db".into()));
     assert_eq!(config.socket(), Path::new("/c/d/control.sock"));
     assert_eq!(config.key, Path::new("/k.pem"));
     assert_eq!(config.runbooks, [PathBuf::from("/c/x"), "/y".into()]);
@@ -167,5 +167,5 @@ fn the_template_contains_every_key_and_its_default_value() {
     assert_eq!(written.limits, LimitsTable::defaults());
     assert_eq!(written.limits.of_a_run, Limits::default());
     assert_eq!(written.sandbox.level, Level::Strict);
-    assert_eq!(written.database, Path::new("/etc/countersign/boundary/countersign.db"));
+    assert_eq!(written.database, Database::File("/etc/countersign/boundary/countersign.db".into()));
 }
