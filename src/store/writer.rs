@@ -11,6 +11,7 @@ mod retention_writes;
 mod run_writes;
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -28,6 +29,7 @@ use crate::store::stored_status::StoredStatus;
 use crate::store::tree::TreeEdge;
 use crate::store::writer::messages::{Asked, WriterMessage, answer_idle, questions};
 use crate::store::{RetentionWalk, Store};
+use documents::crypto::merkle::Hash;
 use documents::record::ident::ProposalId;
 use documents::record::validity::Timestamp;
 
@@ -243,11 +245,13 @@ impl Writer {
         let stored = match self.store.commit(&writes) {
             Commit::Done(hashes) => hashes,
             Commit::NotDone(fault) => return Err(fault),
-            Commit::Unknown if self.settle(messages) => self.store.leaf_hashes(before.size..self.head.size)?,
-            Commit::Unknown => {
-                let message = "the connection to the database was lost before the commit".to_owned();
-                return Err(StoreFault::Unreachable { message });
-            }
+            Commit::Unknown => match self.settle(messages, before.size..self.head.size)? {
+                Some(hashes) => hashes,
+                None => {
+                    let message = "the connection to the database was lost before the commit".to_owned();
+                    return Err(StoreFault::Unreachable { message });
+                }
+            },
         };
         kinds.pass(true);
         if !stored.iter().eq(writes.leaves.iter().map(|leaf| &leaf.hash)) {
@@ -269,12 +273,26 @@ impl Writer {
     }
 
     /// Asks the database about an unconfirmed commit until it decides. Callers get a fault after [`UNKNOWN_WAIT`].
-    fn settle(&mut self, messages: &[WriterMessage]) -> bool {
+    /// Returns the stored hashes of the batch's leaves, or `None` if the batch does not exist.
+    ///
+    /// # Errors
+    /// Returns a fatal fault only.
+    fn settle(&mut self, messages: &[WriterMessage], leaves: Range<u64>) -> Result<Option<Vec<Hash>>, StoreFault> {
         let since = Instant::now();
+        let mut durable = false;
         loop {
-            let fault = match self.store.settle() {
-                Ok(durable) => return durable,
-                Err(fault) => fault,
+            let asked = if durable { Ok(true) } else { self.store.settle() };
+            let read = match asked {
+                Ok(false) => return Ok(None),
+                Ok(true) => {
+                    durable = true;
+                    self.store.leaf_hashes(leaves.clone()).map(Some)
+                }
+                Err(fault) => Err(fault),
+            };
+            let fault = match read {
+                Err(fault) if !fault.is_fatal() => fault,
+                decided => return decided,
             };
             while let Ok(message) = self.inbox.try_recv() {
                 match message {
