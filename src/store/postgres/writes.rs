@@ -1,0 +1,415 @@
+//! The second flight of a batch: writes all rows, and commits.
+
+use std::collections::BTreeMap;
+
+use tokio_postgres::{Error, Row};
+
+use crate::store::fault::StoreFault;
+use crate::store::postgres::columns::{Fields, id_bytes, place, presence_number, signed, tile_id};
+use crate::store::postgres::errors::{fault, is_answer};
+use crate::store::postgres::link::{Flight, Link, values};
+use crate::store::stored_status::StoredStatus;
+use crate::store::{Commit, FinishRow, RunRow, StepRow, Writes};
+use documents::crypto::digest::SealDigest;
+
+const DURING: &str = "writing a batch";
+
+pub(super) const LEAVES: &str = "INSERT INTO leaf (idx, kind, at, hash, data) \
+    SELECT * FROM unnest($1::bigint[], $2::smallint[], $3::bigint[], $4::bytea[], $5::bytea[]) RETURNING idx, hash";
+pub(super) const TILES: &str = "INSERT INTO tile (id, hashes) SELECT * FROM unnest($1::bigint[], $2::bytea[])";
+pub(super) const SEALS: &str = "INSERT INTO seal (idx, digest) SELECT * FROM unnest($1::bigint[], $2::bytea[])";
+pub(super) const BLOBS: &str =
+    "INSERT INTO blob (digest, data) SELECT * FROM unnest($1::bytea[], $2::bytea[]) ON CONFLICT (digest) DO NOTHING";
+pub(super) const PROPOSALS: &str = "INSERT INTO proposal (id, digest, nonce, request, step, step_digest, params_digest, \
+    proposer, expires_at, status, created_at) SELECT id, digest, nonce, request, step, step_digest, params_digest, proposer, \
+    expires_at, 2, created_at FROM unnest($1::bytea[], $2::bytea[], $3::bytea[], $4::bytea[], $5::text[], $6::bytea[], \
+    $7::bytea[], $8::text[], $9::bigint[], $10::bigint[]) AS q(id, digest, nonce, request, step, step_digest, params_digest, \
+    proposer, expires_at, created_at)";
+pub(super) const PAYLOADS: &str = "INSERT INTO payload (proposal, data) SELECT * FROM unnest($1::bytea[], $2::bytea[])";
+pub(super) const SIGNATURES: &str = "INSERT INTO signature (proposal, keyid, number, person, presence, at, sig) \
+    SELECT * FROM unnest($1::bytea[], $2::text[], $3::integer[], $4::text[], $5::smallint[], $6::bigint[], $7::bytea[])";
+pub(super) const DENIALS: &str = "INSERT INTO denial (\"authorization\", approver, leaf, at, ahead) \
+    SELECT * FROM unnest($1::bytea[], $2::text[], $3::bigint[], $4::bigint[], $5::boolean[])";
+pub(super) const STEPS: &str = "UPDATE proposal p SET status = q.status, approved_at = coalesce(q.approved_at, p.approved_at), \
+    ended_at = coalesce(q.ended_at, p.ended_at), detail = q.detail \
+    FROM unnest($1::bytea[], $2::smallint[], $3::bigint[], $4::bigint[], $5::bytea[]) \
+    AS q(id, status, approved_at, ended_at, detail) WHERE p.id = q.id";
+pub(super) const ENDS: &str = "UPDATE proposal p SET status = 1, ended_at = q.at, receipt = q.receipt, detail = q.detail \
+    FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bytea[]) AS q(id, at, receipt, detail) WHERE p.id = q.id";
+pub(super) const CLOSED: &str = "DELETE FROM crossing WHERE id = ANY($1::bigint[])";
+pub(super) const OUTPUTS: &str = "INSERT INTO output AS o (name, bytes, at, data) \
+    SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bytea[]) \
+    ON CONFLICT (name) DO UPDATE SET at = greatest(o.at, excluded.at)";
+pub(super) const OUTPUTS_OF: &str = "INSERT INTO output_of (name, proposal) SELECT * FROM unnest($1::bytea[], $2::bytea[]) \
+    ON CONFLICT (name, proposal) DO NOTHING";
+pub(super) const OUTPUT_ORDERS: &str =
+    "INSERT INTO output_order (proposal, data) SELECT * FROM unnest($1::bytea[], $2::bytea[])";
+pub(super) const NONCES: &str = "INSERT INTO nonce (nonce, expires_at, spent, proposal) \
+    SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bytea[])";
+pub(super) const STARTED: &str = "UPDATE proposal p SET status = 0, approved_at = coalesce(p.approved_at, q.at), \
+    started_at = q.at, spent = q.spent FROM unnest($1::bytea[], $2::bigint[], $3::bigint[]) AS q(id, at, spent) \
+    WHERE p.id = q.id";
+pub(super) const SIGNED_ALREADY: &str = "DELETE FROM payload WHERE proposal = ANY($1::bytea[])";
+pub(super) const NEW_RUNS: &str = "INSERT INTO proposal (id, digest, nonce, step, step_digest, params_digest, proposer, \
+    expires_at, status, created_at, approved_at, started_at, spent) SELECT id, digest, nonce, step, step_digest, \
+    params_digest, proposer, expires_at, 0, at, at, at, spent FROM unnest($1::bytea[], $2::bytea[], $3::bytea[], $4::text[], \
+    $5::bytea[], $6::bytea[], $7::text[], $8::bigint[], $9::bigint[], $10::bigint[]) \
+    AS q(id, digest, nonce, step, step_digest, params_digest, proposer, expires_at, at, spent)";
+pub(super) const CROSSINGS: &str = "INSERT INTO crossing (id, proposal, seal, exclusive, envelope, decision, node) \
+    SELECT q.*, $7::text FROM unnest($1::bigint[], $2::bytea[], $3::bytea[], $4::text[], $5::bytea[], $6::bytea[]) q";
+/// The root of a stored checkpoint with another root is replaced by NULL, which the table refuses.
+pub(super) const CHECKPOINTS: &str = "INSERT INTO checkpoint (size, root, note) \
+    SELECT q.size, CASE WHEN c.root IS NULL OR c.root = q.root THEN q.root END, q.note \
+    FROM unnest($1::bigint[], $2::bytea[], $3::text[]) AS q(size, root, note) LEFT JOIN checkpoint c ON c.size = q.size \
+    ON CONFLICT (size) DO NOTHING";
+pub(super) const STATE: &str =
+    "UPDATE state SET boundary = $1::bytea, seal = $2::bytea, version = $3, mark = $4 WHERE one = 1";
+pub(super) const BATCH: &str = "INSERT INTO batch (n, term, node, id) VALUES ($1, $2, $3, $4)";
+pub(super) const COMMIT: &str = "COMMIT";
+
+/// The row of the current batch.
+pub(super) struct BatchRow {
+    pub(super) number: i64,
+    pub(super) term: i64,
+    pub(super) node: String,
+    pub(super) id: Vec<u8>,
+}
+
+/// Sends all rows, the row of the batch and the commit together.
+pub(super) fn commit(link: &Link, writes: &Writes<'_>, batch: &BatchRow) -> Commit {
+    if let Some(fault) = fork(writes) {
+        return Commit::NotDone(fault);
+    }
+    let mut flight = Flight::default();
+    let leaves = add_leaves(&mut flight, writes);
+    add_proposals(&mut flight, writes);
+    add_steps(&mut flight, &writes.steps);
+    add_ends(&mut flight, &writes.ends);
+    add_starts(&mut flight, &writes.starts, &batch.node);
+    if !writes.checkpoints.is_empty() {
+        flight.add(
+            CHECKPOINTS,
+            values![
+                writes.checkpoints.iter().map(|row| signed(row.size)).collect::<Vec<_>>(),
+                writes.checkpoints.iter().map(|row| &row.root[..]).collect::<Vec<_>>(),
+                writes.checkpoints.iter().map(|row| row.note.as_str()).collect::<Vec<_>>()
+            ],
+        );
+    }
+    if let Some(head) = &writes.head {
+        let digest = |seal: &Option<SealDigest>| seal.map(|seal| seal.as_bytes().to_vec());
+        flight.add(
+            STATE,
+            values![digest(&head.boundary), digest(&head.seal), signed(head.version), head.mark.unix()],
+        );
+    }
+    flight.add(BATCH, values![batch.number, batch.term, &batch.node, &batch.id]);
+    flight.add(COMMIT, values![]);
+    if let Err(fault) = link.prepare(DURING, &flight.statements()) {
+        return Commit::NotDone(fault);
+    }
+    link.take_warnings();
+    match link.send(DURING, &flight) {
+        // The statements were sent, and no answer came in time.
+        Err(_) => Commit::Unknown,
+        Ok(answers) => judge(link, writes, leaves, answers),
+    }
+}
+
+/// Decides from the answers whether the batch is durable.
+fn judge(link: &Link, writes: &Writes<'_>, leaves: Option<usize>, mut answers: Vec<Result<Vec<Row>, Error>>) -> Commit {
+    let committed = answers.pop();
+    for answer in &answers {
+        match answer {
+            Ok(_) => {}
+            // The server undoes a transaction with a failed statement, even if a COMMIT follows.
+            Err(error) if is_answer(error) => return Commit::NotDone(write_fault(error)),
+            Err(_) => return Commit::Unknown,
+        }
+    }
+    // A warning can mean that no replica has the batch.
+    if !matches!(committed, Some(Ok(_))) || !link.take_warnings().is_empty() {
+        return Commit::Unknown;
+    }
+    match leaves.map(|at| &answers[at]) {
+        Some(Ok(rows)) if !returned(rows, writes) => Commit::NotDone(StoreFault::broken(
+            "reading leaf hashes back",
+            "the hashes that the database returned differ from the hashes that were written",
+        )),
+        _ => Commit::Done,
+    }
+}
+
+fn write_fault(error: &Error) -> StoreFault {
+    let of_checkpoint = |error: &tokio_postgres::error::DbError| {
+        error.table() == Some("checkpoint") && error.column() == Some("root")
+    };
+    if error.as_db_error().is_some_and(of_checkpoint) {
+        return StoreFault::broken(
+            "keeping checkpoints",
+            "the log already has another root hash at the size of a checkpoint, so this batch would fork the log",
+        );
+    }
+    fault(DURING, error)
+}
+
+/// Returns a fault if two checkpoints of the batch have the same size and different roots.
+fn fork(writes: &Writes<'_>) -> Option<StoreFault> {
+    let mut roots = BTreeMap::new();
+    let fork = writes.checkpoints.iter().find(|row| *roots.entry(row.size).or_insert(row.root) != row.root)?;
+    let message = format!("the log has two root hashes at size {}, so this batch would fork the log", fork.size);
+    Some(StoreFault::broken("keeping checkpoints", message))
+}
+
+fn returned(rows: &[Row], writes: &Writes<'_>) -> bool {
+    let mut hashes: Vec<(u64, [u8; 32])> = Vec::with_capacity(rows.len());
+    for row in rows {
+        let row = Fields::new(DURING, row);
+        let (Ok(index), Ok(hash)) = (row.number(0), row.bytes(1)) else { return false };
+        hashes.push((index, hash));
+    }
+    hashes.sort_unstable();
+    hashes.into_iter().eq((writes.first..).zip(writes.leaves.iter().map(|leaf| leaf.hash)))
+}
+
+/// Adds leaves, tiles, seals and blobs. Returns the position of the statement whose answer contains the hashes.
+fn add_leaves<'a>(flight: &mut Flight<'a>, writes: &'a Writes<'_>) -> Option<usize> {
+    let leaves = &writes.leaves;
+    let at = (!leaves.is_empty()).then(|| {
+        let end = writes.first + leaves.len() as u64;
+        flight.add(
+            LEAVES,
+            values![
+                (signed(writes.first)..signed(end)).collect::<Vec<_>>(),
+                leaves.iter().map(|leaf| leaf.kind as i16).collect::<Vec<_>>(),
+                leaves.iter().map(|leaf| leaf.at.unix()).collect::<Vec<_>>(),
+                leaves.iter().map(|leaf| &leaf.hash[..]).collect::<Vec<_>>(),
+                leaves.iter().map(|leaf| &*leaf.data).collect::<Vec<_>>()
+            ],
+        )
+    });
+    if !writes.tiles.is_empty() {
+        flight.add(
+            TILES,
+            values![
+                writes.tiles.iter().map(|tile| tile_id(tile.level, tile.index)).collect::<Vec<_>>(),
+                writes.tiles.iter().map(|tile| tile.hashes.as_flattened()).collect::<Vec<_>>()
+            ],
+        );
+    }
+    if !writes.seals.is_empty() {
+        flight.add(
+            SEALS,
+            values![
+                writes.seals.iter().map(|(index, _)| signed(*index)).collect::<Vec<_>>(),
+                writes.seals.iter().map(|(_, digest)| &digest.as_bytes()[..]).collect::<Vec<_>>()
+            ],
+        );
+    }
+    let of_runs = writes.ends.iter().flat_map(|end| end.blobs);
+    let blobs: BTreeMap<&[u8], &[u8]> =
+        writes.blobs.iter().copied().chain(of_runs).map(|(digest, data)| (&digest.as_bytes()[..], &data[..])).collect();
+    if !blobs.is_empty() {
+        flight.add(
+            BLOBS,
+            values![blobs.keys().copied().collect::<Vec<_>>(), blobs.values().copied().collect::<Vec<_>>()],
+        );
+    }
+    at
+}
+
+/// Adds new proposals, signatures and denials.
+fn add_proposals<'a>(flight: &mut Flight<'a>, writes: &'a Writes<'_>) {
+    let new = &writes.proposals;
+    if !new.is_empty() {
+        flight.add(
+            PROPOSALS,
+            values![
+                new.iter().map(|new| id_bytes(&new.core.id)).collect::<Vec<_>>(),
+                new.iter().map(|new| &new.core.digest.as_bytes()[..]).collect::<Vec<_>>(),
+                new.iter().map(|new| new.core.nonce.to_bytes().to_vec()).collect::<Vec<_>>(),
+                new.iter().map(|new| &new.request[..]).collect::<Vec<_>>(),
+                new.iter().map(|new| new.core.step.as_str()).collect::<Vec<_>>(),
+                new.iter().map(|new| &new.core.step_digest.as_bytes()[..]).collect::<Vec<_>>(),
+                new.iter().map(|new| &new.core.params_digest.as_bytes()[..]).collect::<Vec<_>>(),
+                new.iter().map(|new| new.core.proposer.as_str()).collect::<Vec<_>>(),
+                new.iter().map(|new| new.core.expires_at.unix()).collect::<Vec<_>>(),
+                new.iter().map(|new| new.created_at.unix()).collect::<Vec<_>>()
+            ],
+        );
+        flight.add(
+            PAYLOADS,
+            values![
+                new.iter().map(|new| id_bytes(&new.core.id)).collect::<Vec<_>>(),
+                new.iter().map(|new| &*new.payload).collect::<Vec<_>>()
+            ],
+        );
+    }
+    let signatures = &writes.signatures;
+    if !signatures.is_empty() {
+        flight.add(
+            SIGNATURES,
+            values![
+                signatures.iter().map(|row| id_bytes(row.proposal)).collect::<Vec<_>>(),
+                signatures.iter().map(|row| row.signature.keyid.as_str()).collect::<Vec<_>>(),
+                signatures.iter().map(|row| i32::try_from(row.number).unwrap_or(i32::MAX)).collect::<Vec<_>>(),
+                signatures.iter().map(|row| row.signature.person.as_str()).collect::<Vec<_>>(),
+                signatures.iter().map(|row| presence_number(row.signature.presence)).collect::<Vec<_>>(),
+                signatures.iter().map(|row| row.signature.at.unix()).collect::<Vec<_>>(),
+                signatures.iter().map(|row| &row.signature.sig[..]).collect::<Vec<_>>()
+            ],
+        );
+    }
+    let denials = &writes.denials;
+    if !denials.is_empty() {
+        flight.add(
+            DENIALS,
+            values![
+                denials.iter().map(|row| row.authorization.as_bytes().to_vec()).collect::<Vec<_>>(),
+                denials.iter().map(|row| row.denial.approver.as_str()).collect::<Vec<_>>(),
+                denials.iter().map(|row| signed(row.denial.leaf)).collect::<Vec<_>>(),
+                denials.iter().map(|row| row.denial.at.unix()).collect::<Vec<_>>(),
+                denials.iter().map(|row| row.ahead).collect::<Vec<_>>()
+            ],
+        );
+    }
+}
+
+/// Adds the changes of statuses. Several changes of one proposal become one row, because one UPDATE changes a row only
+/// once.
+fn add_steps<'a>(flight: &mut Flight<'a>, steps: &'a [StepRow<'_>]) {
+    struct Step<'a> {
+        status: i16,
+        approved_at: Option<i64>,
+        ended_at: Option<i64>,
+        detail: Option<&'a [u8]>,
+    }
+    let mut merged: BTreeMap<Vec<u8>, Step<'a>> = BTreeMap::new();
+    for step in steps {
+        let new = Step { status: 0, approved_at: None, ended_at: None, detail: None };
+        let row = merged.entry(id_bytes(step.proposal)).or_insert(new);
+        row.status = i16::from(step.to.number());
+        row.detail = (!step.detail.is_empty()).then_some(&step.detail[..]);
+        let at = if step.to == StoredStatus::Approved { &mut row.approved_at } else { &mut row.ended_at };
+        *at = Some(step.at.unix());
+    }
+    if merged.is_empty() {
+        return;
+    }
+    flight.add(
+        STEPS,
+        values![
+            merged.keys().cloned().collect::<Vec<_>>(),
+            merged.values().map(|row| row.status).collect::<Vec<_>>(),
+            merged.values().map(|row| row.approved_at).collect::<Vec<_>>(),
+            merged.values().map(|row| row.ended_at).collect::<Vec<_>>(),
+            merged.values().map(|row| row.detail).collect::<Vec<_>>()
+        ],
+    );
+}
+
+/// Adds the ends of runs and their outputs.
+fn add_ends<'a>(flight: &mut Flight<'a>, ends: &'a [FinishRow<'_>]) {
+    if ends.is_empty() {
+        return;
+    }
+    flight.add(
+        ENDS,
+        values![
+            ends.iter().map(|end| id_bytes(end.proposal)).collect::<Vec<_>>(),
+            ends.iter().map(|end| end.at.unix()).collect::<Vec<_>>(),
+            ends.iter().map(|end| signed(end.receipt)).collect::<Vec<_>>(),
+            ends.iter().map(|end| &end.detail[..]).collect::<Vec<_>>()
+        ],
+    );
+    // The receipt contains the envelope and the decision, so the row of the run can be deleted.
+    let places = ends.iter().map(|end| place(end.consumption.0, end.consumption.1));
+    flight.add(CLOSED, values![places.collect::<Vec<_>>()]);
+    let mut outputs: BTreeMap<&[u8], (i64, i64, Option<&[u8]>)> = BTreeMap::new();
+    let (mut names, mut runs) = (Vec::new(), Vec::new());
+    for end in ends {
+        for output in end.outputs {
+            let name = &output.name.as_bytes()[..];
+            let row = outputs.entry(name).or_insert((signed(output.bytes), end.at.unix(), output.data.as_deref()));
+            row.1 = row.1.max(end.at.unix());
+            names.push(name);
+            runs.push(id_bytes(end.proposal));
+        }
+    }
+    if !outputs.is_empty() {
+        flight.add(
+            OUTPUTS,
+            values![
+                outputs.keys().copied().collect::<Vec<_>>(),
+                outputs.values().map(|row| row.0).collect::<Vec<_>>(),
+                outputs.values().map(|row| row.1).collect::<Vec<_>>(),
+                outputs.values().map(|row| row.2).collect::<Vec<_>>()
+            ],
+        );
+        flight.add(OUTPUTS_OF, values![names, runs]);
+    }
+    let orders: Vec<_> = ends.iter().filter_map(|end| Some((id_bytes(end.proposal), end.order?))).collect();
+    if !orders.is_empty() {
+        let (ids, data): (Vec<_>, Vec<_>) = orders.into_iter().unzip();
+        flight.add(OUTPUT_ORDERS, values![ids, data]);
+    }
+}
+
+/// Adds the starts of runs.
+fn add_starts<'a>(flight: &mut Flight<'a>, runs: &'a [RunRow<'_>], node: &'a str) {
+    if runs.is_empty() {
+        return;
+    }
+    let place_of = |run: &RunRow<'_>| place(run.index, run.item);
+    flight.add(
+        NONCES,
+        values![
+            runs.iter().map(|run| run.core.nonce.to_bytes().to_vec()).collect::<Vec<_>>(),
+            runs.iter().map(|run| run.core.expires_at.unix()).collect::<Vec<_>>(),
+            runs.iter().map(place_of).collect::<Vec<_>>(),
+            runs.iter().map(|run| id_bytes(&run.core.id)).collect::<Vec<_>>()
+        ],
+    );
+    let (known, new): (Vec<&RunRow<'_>>, Vec<&RunRow<'_>>) = runs.iter().partition(|run| run.known);
+    if !known.is_empty() {
+        let ids: Vec<_> = known.iter().map(|run| id_bytes(&run.core.id)).collect();
+        flight.add(
+            STARTED,
+            values![
+                ids.clone(),
+                known.iter().map(|run| run.at.unix()).collect::<Vec<_>>(),
+                known.iter().map(|run| place_of(run)).collect::<Vec<_>>()
+            ],
+        );
+        flight.add(SIGNED_ALREADY, values![ids]);
+    }
+    if !new.is_empty() {
+        flight.add(
+            NEW_RUNS,
+            values![
+                new.iter().map(|run| id_bytes(&run.core.id)).collect::<Vec<_>>(),
+                new.iter().map(|run| &run.core.digest.as_bytes()[..]).collect::<Vec<_>>(),
+                new.iter().map(|run| run.core.nonce.to_bytes().to_vec()).collect::<Vec<_>>(),
+                new.iter().map(|run| run.core.step.as_str()).collect::<Vec<_>>(),
+                new.iter().map(|run| &run.core.step_digest.as_bytes()[..]).collect::<Vec<_>>(),
+                new.iter().map(|run| &run.core.params_digest.as_bytes()[..]).collect::<Vec<_>>(),
+                new.iter().map(|run| run.core.proposer.as_str()).collect::<Vec<_>>(),
+                new.iter().map(|run| run.core.expires_at.unix()).collect::<Vec<_>>(),
+                new.iter().map(|run| run.at.unix()).collect::<Vec<_>>(),
+                new.iter().map(|run| place_of(run)).collect::<Vec<_>>()
+            ],
+        );
+    }
+    flight.add(
+        CROSSINGS,
+        values![
+            runs.iter().map(place_of).collect::<Vec<_>>(),
+            runs.iter().map(|run| id_bytes(&run.core.id)).collect::<Vec<_>>(),
+            runs.iter().map(|run| run.seal.as_bytes().to_vec()).collect::<Vec<_>>(),
+            runs.iter().map(|run| run.exclusive).collect::<Vec<_>>(),
+            runs.iter().map(|run| run.envelope).collect::<Vec<_>>(),
+            runs.iter().map(|run| run.decision).collect::<Vec<_>>(),
+            node
+        ],
+    );
+}
