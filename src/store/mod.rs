@@ -29,6 +29,7 @@ pub mod ledger;
 pub mod lock;
 mod open_nonces;
 pub mod open_proposals;
+pub mod postgres;
 pub mod retention;
 pub mod rows;
 pub mod shared;

@@ -12,18 +12,20 @@ mod link;
 mod lock_key;
 mod nonces;
 mod questions;
+mod rare_changes;
+mod read_statements;
 pub mod reads;
-mod rows;
 pub mod schema;
 pub mod settings;
 mod statements;
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
 mod writer_link;
 mod writes;
 
 use std::ops::Range;
 
+use crate::store::batch::{Answers, Commit, OtherWrites, Questions, Writes};
 use crate::store::fault::StoreFault;
 use crate::store::postgres::columns::{Fields, signed, tile_id};
 use crate::store::postgres::errors::unreachable;
@@ -34,10 +36,9 @@ use crate::store::postgres::settings::ServerSettings;
 pub(crate) use crate::store::postgres::statements::STATEMENTS;
 use crate::store::postgres::writer_link::{LOCK_ATTEMPTS, UnknownBatch, WriterLink};
 use crate::store::postgres::writes::BatchRow;
+use crate::store::rows::StoreHead;
 use crate::store::stored_token::TokenChange;
-use crate::store::{
-    Answers, Commit, OtherWrites, Questions, RetentionCut, RetentionWalk, Retired, Store, StoreHead, SweepResult, Writes,
-};
+use crate::store::{RetentionCut, RetentionWalk, Retired, Store, SweepResult};
 use documents::crypto::merkle::Hash;
 use documents::record::ident::{Name, Nonce, ProposalId};
 use documents::record::validity::Timestamp;
@@ -54,6 +55,8 @@ pub struct PostgresStore {
     /// The term in which this node became active.
     term: i64,
     unknown: Option<UnknownBatch>,
+    /// True between `begin` and the end of the batch.
+    in_batch: bool,
     open_nonces: Vec<(Nonce, Timestamp)>,
 }
 
@@ -73,6 +76,7 @@ pub fn open(settings: ServerSettings) -> Result<(PostgresStore, PostgresReads), 
         last: LastBatch::default(),
         term: 0,
         unknown: None,
+        in_batch: false,
         open_nonces,
     };
     store.head()?;
@@ -102,18 +106,20 @@ impl PostgresStore {
         loop {
             let writer = self.writer()?;
             let fault = match questions::begin(&writer.link, writer.key, size, questions) {
-                Ok(Ok(begun)) => return Ok(begun),
+                Ok(Ok(begun)) => {
+                    self.in_batch = true;
+                    return Ok(begun);
+                }
                 Ok(Err(error)) => questions::begin_fault(&error),
                 Err(fault) => fault,
             };
             attempt += 1;
-            let passes = matches!(fault, StoreFault::Unreachable { .. });
-            if !passes || attempt == LOCK_ATTEMPTS {
-                self.rollback();
+            self.in_batch = true;
+            self.rollback();
+            if !matches!(fault, StoreFault::Unreachable { .. }) || attempt == LOCK_ATTEMPTS {
                 return Err(fault);
             }
             // The connection was lost while it was idle, or another writer held the lock for too long.
-            self.rollback();
             if let Some(writer) = &self.writer {
                 writer.end_frozen()?;
             }
@@ -203,8 +209,12 @@ impl Store for PostgresStore {
         let batch = BatchRow { number, term: self.term, node: self.settings.node.to_string(), id };
         let result = writes::commit(&writer.link, writes, &batch);
         match result {
-            Commit::Done => self.seen = LastBatch { number, id: Some(batch.id), term: self.term },
+            Commit::Done(_) => {
+                self.in_batch = false;
+                self.seen = LastBatch { number, id: Some(batch.id), term: self.term };
+            }
             Commit::Unknown => {
+                self.in_batch = false;
                 self.unknown = Some(UnknownBatch { id: batch.id, term: self.term, session: writer.session() });
                 // The answers of this connection are not clear any more.
                 self.writer = None;
@@ -215,12 +225,12 @@ impl Store for PostgresStore {
     }
 
     fn rollback(&mut self) {
+        if !std::mem::take(&mut self.in_batch) {
+            return;
+        }
         let undone = self.link().and_then(|link| link.script("undoing a batch", "ROLLBACK"));
         if undone.is_err() {
             self.writer = None;
-        }
-        if let Some(writer) = &self.writer {
-            writer.link.take_warnings();
         }
     }
 
@@ -244,15 +254,15 @@ impl Store for PostgresStore {
     }
 
     fn change_tokens(&mut self, changes: &[TokenChange]) -> Result<Option<Name>, StoreFault> {
-        rows::change_tokens(self.link()?, changes)
+        rare_changes::change_tokens(self.link()?, changes)
     }
 
     fn expire(&mut self, now: Timestamp, limit: usize) -> Result<Vec<ProposalId>, StoreFault> {
-        rows::expire(self.link()?, now, limit)
+        rare_changes::expire(self.link()?, now, limit)
     }
 
     fn retire(&mut self, cut: RetentionCut, walk: RetentionWalk, limit: usize) -> Result<Retired, StoreFault> {
-        rows::retire(self.link()?, cut, walk, limit)
+        rare_changes::retire(self.link()?, cut, walk, limit)
     }
 
     fn prune(&mut self, mark: Timestamp, after: &[u8], limit: usize) -> Result<SweepResult, StoreFault> {

@@ -4,8 +4,8 @@ use base64::Engine as _;
 use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 
-use crate::store::ProposalState;
 use crate::store::fault::StoreFault;
+use crate::store::rows::ProposalState;
 use crate::store::stored_proposal::{AuthorizationCore, Proposal, Signature};
 use crate::store::stored_run::NonceUse;
 use crate::store::stored_status::StoredStatus;

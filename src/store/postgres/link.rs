@@ -101,7 +101,7 @@ impl Link {
                     }
                 }
             });
-            Ok((client, task.abort_handle()))
+            Ok::<_, String>((client, task.abort_handle()))
         });
         let (client, task) = block_on(connected, CONNECT * 2)
             .ok_or("the connection was not made in time")?
@@ -143,16 +143,13 @@ impl Link {
         flight: &Flight<'_>,
     ) -> Result<Vec<Result<Vec<Row>, Error>>, StoreFault> {
         self.prepare(during, &flight.statements())?;
-        let answers = {
-            let known = lock(&self.statements);
-            let one = |(sql, values): &(&str, Vec<Value<'_>>)| {
-                let statement = known[*sql].clone();
-                let values: Vec<_> = values.iter().map(|value| &**value as &(dyn ToSql + Sync)).collect();
-                // This block is polled in the order of the flight, and its first poll sends the statement.
-                async move { self.client.query(&statement, &values).await }
-            };
-            flight.0.iter().map(one).collect::<Vec<_>>()
-        };
+        let mut answers = Vec::with_capacity(flight.0.len());
+        for (sql, values) in &flight.0 {
+            let statement = lock(&self.statements)[*sql].clone();
+            let values: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| &**value as _).collect();
+            // These blocks are polled in the order of the flight, and the first poll of each sends its statement.
+            answers.push(async move { self.client.query(&statement, &values).await });
+        }
         self.wait(during, join_all(answers))
     }
 

@@ -2,15 +2,14 @@
 
 use tokio_postgres::{Error, Row};
 
+use crate::store::batch::{DenialPrecedent, Questions};
 use crate::store::fault::StoreFault;
 use crate::store::postgres::columns::{Fields, id_bytes, proposal_columns, signed};
 use crate::store::postgres::errors::fault;
 use crate::store::postgres::link::{Flight, Link, Value, values};
 use crate::store::retention::UNSIGNED_KEPT_S;
+use crate::store::rows::{Candidate, DenialsAhead, ProposalPrecedent, ProposalState, StoreHead};
 use crate::store::stored_proposal::{AuthorizationCore, NewProposal, Signature};
-use crate::store::{
-    Candidate, DenialPrecedent, DenialsAhead, ProposalPrecedent, ProposalState, Questions, StoreHead,
-};
 use documents::crypto::digest::{AuthorizationDigest, SealDigest};
 use documents::crypto::merkle::Hash;
 use documents::record::validity::Timestamp;

@@ -1,6 +1,6 @@
 //! The statements of the writer, which it prepares when it connects, and which a test explains.
 
-use crate::store::postgres::{nonces, questions, rows, writes};
+use crate::store::postgres::{nonces, questions, rare_changes, writes};
 
 /// Names and texts of the statements.
 pub(crate) const STATEMENTS: &[(&str, &str)] = &[
@@ -44,17 +44,17 @@ pub(crate) const STATEMENTS: &[(&str, &str)] = &[
     ("NEXT", nonces::NEXT),
     ("ENTRIES", nonces::ENTRIES),
     ("FORGET", nonces::FORGET),
-    ("TOKEN_NAMES", rows::TOKEN_NAMES),
-    ("NEW_TOKENS", rows::NEW_TOKENS),
-    ("REVOKED", rows::REVOKED),
-    ("EXPIRE", rows::EXPIRE),
-    ("OLD_OUTPUTS", rows::OLD_OUTPUTS),
-    ("UNSIGNED", rows::UNSIGNED),
-    ("OLD_PROPOSALS", rows::OLD_PROPOSALS),
-    ("DELETE_OUTPUTS", rows::DELETE_OUTPUTS),
-    ("DELETE_PIECES", rows::DELETE_PIECES),
-    ("DELETE_ORDERS", rows::DELETE_ORDERS),
-    ("DELETE_SIGNATURES", rows::DELETE_SIGNATURES),
-    ("DELETE_PAYLOADS", rows::DELETE_PAYLOADS),
-    ("DELETE_PROPOSALS", rows::DELETE_PROPOSALS),
+    ("TOKEN_NAMES", rare_changes::TOKEN_NAMES),
+    ("NEW_TOKENS", rare_changes::NEW_TOKENS),
+    ("REVOKED", rare_changes::REVOKED),
+    ("EXPIRE", rare_changes::EXPIRE),
+    ("OLD_OUTPUTS", rare_changes::OLD_OUTPUTS),
+    ("UNSIGNED", rare_changes::UNSIGNED),
+    ("OLD_PROPOSALS", rare_changes::OLD_PROPOSALS),
+    ("DELETE_OUTPUTS", rare_changes::DELETE_OUTPUTS),
+    ("DELETE_PIECES", rare_changes::DELETE_PIECES),
+    ("DELETE_ORDERS", rare_changes::DELETE_ORDERS),
+    ("DELETE_SIGNATURES", rare_changes::DELETE_SIGNATURES),
+    ("DELETE_PAYLOADS", rare_changes::DELETE_PAYLOADS),
+    ("DELETE_PROPOSALS", rare_changes::DELETE_PROPOSALS),
 ];

@@ -122,7 +122,7 @@ impl WriterLink {
         let batch = BatchRow { number: row.get::<i64>(0)? + 1, term: unknown.term, node: node.to_owned(), id };
         self.link.take_warnings();
         let mut flight = Flight::default();
-        flight.add(BATCH, values![batch.number, batch.term, &batch.node, &batch.id]);
+        flight.add(BATCH, values![batch.number, batch.term, batch.node, batch.id.clone()]);
         flight.add(COMMIT, values![]);
         self.link.rows(DURING, &flight)?;
         if let Some(warning) = self.link.take_warnings().into_iter().next() {

@@ -2,15 +2,18 @@
 
 use std::collections::BTreeMap;
 
+use tokio_postgres::error::DbError;
 use tokio_postgres::{Error, Row};
 
+use crate::store::batch::{Commit, StepRow, Writes};
 use crate::store::fault::StoreFault;
 use crate::store::postgres::columns::{Fields, id_bytes, place, presence_number, signed, tile_id};
 use crate::store::postgres::errors::{fault, is_answer};
 use crate::store::postgres::link::{Flight, Link, values};
+use crate::store::rows::{FinishRow, RunRow};
 use crate::store::stored_status::StoredStatus;
-use crate::store::{Commit, FinishRow, RunRow, StepRow, Writes};
 use documents::crypto::digest::SealDigest;
+use documents::crypto::merkle::Hash;
 
 const DURING: &str = "writing a batch";
 
@@ -112,12 +115,12 @@ pub(super) fn commit(link: &Link, writes: &Writes<'_>, batch: &BatchRow) -> Comm
     match link.send(DURING, &flight) {
         // The statements were sent, and no answer came in time.
         Err(_) => Commit::Unknown,
-        Ok(answers) => judge(link, writes, leaves, answers),
+        Ok(answers) => judge(link, leaves, answers),
     }
 }
 
 /// Decides from the answers whether the batch is durable.
-fn judge(link: &Link, writes: &Writes<'_>, leaves: Option<usize>, mut answers: Vec<Result<Vec<Row>, Error>>) -> Commit {
+fn judge(link: &Link, leaves: Option<usize>, mut answers: Vec<Result<Vec<Row>, Error>>) -> Commit {
     let committed = answers.pop();
     for answer in &answers {
         match answer {
@@ -132,19 +135,14 @@ fn judge(link: &Link, writes: &Writes<'_>, leaves: Option<usize>, mut answers: V
         return Commit::Unknown;
     }
     match leaves.map(|at| &answers[at]) {
-        Some(Ok(rows)) if !returned(rows, writes) => Commit::NotDone(StoreFault::broken(
-            "reading leaf hashes back",
-            "the hashes that the database returned differ from the hashes that were written",
-        )),
-        _ => Commit::Done,
+        Some(Ok(rows)) => Commit::Done(returned(rows)),
+        _ => Commit::Done(Vec::new()),
     }
 }
 
 fn write_fault(error: &Error) -> StoreFault {
-    let of_checkpoint = |error: &tokio_postgres::error::DbError| {
-        error.table() == Some("checkpoint") && error.column() == Some("root")
-    };
-    if error.as_db_error().is_some_and(of_checkpoint) {
+    let of_root = |error: &DbError| error.table() == Some("checkpoint") && error.column() == Some("root");
+    if error.as_db_error().is_some_and(of_root) {
         return StoreFault::broken(
             "keeping checkpoints",
             "the log already has another root hash at the size of a checkpoint, so this batch would fork the log",
@@ -157,19 +155,18 @@ fn write_fault(error: &Error) -> StoreFault {
 fn fork(writes: &Writes<'_>) -> Option<StoreFault> {
     let mut roots = BTreeMap::new();
     let fork = writes.checkpoints.iter().find(|row| *roots.entry(row.size).or_insert(row.root) != row.root)?;
-    let message = format!("the log has two root hashes at size {}, so this batch would fork the log", fork.size);
-    Some(StoreFault::broken("keeping checkpoints", message))
+    Some(StoreFault::forked(fork.size))
 }
 
-fn returned(rows: &[Row], writes: &Writes<'_>) -> bool {
-    let mut hashes: Vec<(u64, [u8; 32])> = Vec::with_capacity(rows.len());
-    for row in rows {
+/// Returns the stored hashes in the order of the leaves. The writer compares them, so an unreadable row is left out.
+fn returned(rows: &[Row]) -> Vec<Hash> {
+    let read = |row: &Row| -> Result<(u64, Hash), StoreFault> {
         let row = Fields::new(DURING, row);
-        let (Ok(index), Ok(hash)) = (row.number(0), row.bytes(1)) else { return false };
-        hashes.push((index, hash));
-    }
+        Ok((row.number(0)?, row.bytes(1)?))
+    };
+    let mut hashes: Vec<_> = rows.iter().filter_map(|row| read(row).ok()).collect();
     hashes.sort_unstable();
-    hashes.into_iter().eq((writes.first..).zip(writes.leaves.iter().map(|leaf| leaf.hash)))
+    hashes.into_iter().map(|(_, hash)| hash).collect()
 }
 
 /// Adds leaves, tiles, seals and blobs. Returns the position of the statement whose answer contains the hashes.
@@ -287,9 +284,9 @@ fn add_steps<'a>(flight: &mut Flight<'a>, steps: &'a [StepRow<'_>]) {
     let mut merged: BTreeMap<Vec<u8>, Step<'a>> = BTreeMap::new();
     for step in steps {
         let new = Step { status: 0, approved_at: None, ended_at: None, detail: None };
-        let row = merged.entry(id_bytes(step.proposal)).or_insert(new);
+        let row = merged.entry(id_bytes(&step.proposal)).or_insert(new);
         row.status = i16::from(step.to.number());
-        row.detail = (!step.detail.is_empty()).then_some(&step.detail[..]);
+        row.detail = (!step.detail.is_empty()).then_some(step.detail);
         let at = if step.to == StoredStatus::Approved { &mut row.approved_at } else { &mut row.ended_at };
         *at = Some(step.at.unix());
     }
