@@ -19,7 +19,7 @@ pub mod schema;
 pub mod settings;
 mod statements;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod writer_link;
 mod writes;
 

@@ -48,8 +48,11 @@ impl<'r> Fields<'r> {
         StoreFault::Database { during: self.during, message }
     }
 
-    fn maybe<T>(&self, at: usize, read: impl FnOnce(&Self, usize) -> Result<T, StoreFault>) -> Result<Option<T>, StoreFault>
-    {
+    fn maybe<T>(
+        &self,
+        at: usize,
+        read: impl FnOnce(&Self, usize) -> Result<T, StoreFault>,
+    ) -> Result<Option<T>, StoreFault> {
         match self.row.try_get::<_, Option<AnyValue>>(at) {
             Ok(None) => Ok(None),
             _ => read(self, at).map(Some),
@@ -179,10 +182,7 @@ impl<'r> Fields<'r> {
 struct AnyValue;
 
 impl FromSql<'_> for AnyValue {
-    fn from_sql(
-        _: &tokio_postgres::types::Type,
-        _: &[u8],
-    ) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
+    fn from_sql(_: &tokio_postgres::types::Type, _: &[u8]) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
         Ok(Self)
     }
 

@@ -8,7 +8,9 @@ use crate::store::fault::StoreFault;
 /// Returns the fault of a statement that failed before the commit, so that nothing of its batch is stored.
 pub(super) fn fault(during: &'static str, error: &Error) -> StoreFault {
     let Some(said) = error.as_db_error() else {
-        return if error.is_closed() || std::error::Error::source(error).is_some_and(<dyn std::error::Error>::is::<std::io::Error>) {
+        return if error.is_closed()
+            || std::error::Error::source(error).is_some_and(<dyn std::error::Error>::is::<std::io::Error>)
+        {
             unreachable(during, &words(error))
         } else {
             StoreFault::Database { during, message: words(error) }
@@ -22,8 +24,12 @@ pub(super) fn fault(during: &'static str, error: &Error) -> StoreFault {
     // 08, 53, 57: the connection, the limits of the server, and the administrator. The others are timeouts, and a server
     // that became a standby.
     let passes = matches!(class, "08" | "53" | "57")
-        || [SqlState::LOCK_NOT_AVAILABLE, SqlState::READ_ONLY_SQL_TRANSACTION, SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT]
-            .contains(code);
+        || [
+            SqlState::LOCK_NOT_AVAILABLE,
+            SqlState::READ_ONLY_SQL_TRANSACTION,
+            SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
+        ]
+        .contains(code);
     if passes { unreachable(during, &words(error)) } else { StoreFault::Database { during, message: words(error) } }
 }
 

@@ -188,7 +188,9 @@ impl Link {
 fn connect_problem(error: &Error) -> String {
     let why = words(error);
     if why.contains("unsupported startup parameter") {
-        return format!("a connection pooler answers in place of PostgreSQL ({why}); name the server itself in the URL");
+        return format!(
+            "a connection pooler answers in place of PostgreSQL ({why}); name the server itself in the URL"
+        );
     }
     if why.contains("does not allow writes") {
         return "each server of the URL is a standby; name the primary server".to_owned();

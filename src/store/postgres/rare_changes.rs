@@ -56,8 +56,10 @@ pub(super) fn change_tokens(link: &Link, changes: &[TokenChange]) -> Result<Opti
         }
         known.push(name.to_string());
     }
-    let new: Vec<&Token> =
-        changes.iter().filter_map(|change| if let TokenChange::Add(token) = change { Some(token) } else { None }).collect();
+    let new: Vec<&Token> = changes
+        .iter()
+        .filter_map(|change| if let TokenChange::Add(token) = change { Some(token) } else { None })
+        .collect();
     let revoked = changes.iter().filter_map(|change| match change {
         TokenChange::Revoke { name, at } => Some((name.to_string(), at.unix())),
         TokenChange::Add(_) => None,
@@ -103,12 +105,7 @@ pub(super) fn expire(link: &Link, now: Timestamp, limit: usize) -> Result<Vec<Pr
 
 /// Examines `limit` outputs and `limit` proposals from `walk` on, and deletes the rows whose retention has ended
 /// according to `cut`.
-pub(super) fn retire(
-    link: &Link,
-    cut: RetentionCut,
-    walk: RetentionWalk,
-    limit: usize,
-) -> Result<Retired, StoreFault> {
+pub(super) fn retire(link: &Link, cut: RetentionCut, walk: RetentionWalk, limit: usize) -> Result<Retired, StoreFault> {
     const DURING: &str = "deleting rows after their retention";
     let mut done = Retired::default();
     let after = walk.unsigned.map_or(-1, Timestamp::unix);

@@ -21,16 +21,15 @@ pub(super) const PAYLOAD: &str = "SELECT w.data, c.envelope, l.data FROM proposa
     LEFT JOIN leaf l ON l.idx = p.receipt WHERE p.id = $1";
 pub(super) const SIGNATURES_OF: &str =
     "SELECT keyid, person, presence, sig, at FROM signature WHERE proposal = $1 ORDER BY number";
-pub(super) const DENIALS_OF: &str =
-    "SELECT approver, leaf, at FROM denial WHERE \"authorization\" = $1 ORDER BY leaf";
+pub(super) const DENIALS_OF: &str = "SELECT approver, leaf, at FROM denial WHERE \"authorization\" = $1 ORDER BY leaf";
 pub(super) const SPENT: &str = "SELECT spent, proposal FROM nonce WHERE nonce = $1";
 pub(super) const UNFINISHED: &str = "SELECT c.id, c.proposal, l.hash, l.at, c.seal, c.envelope, c.decision \
     FROM crossing c JOIN leaf l ON l.idx = c.id >> 6 ORDER BY c.id";
 pub(super) const OUTPUT: &str = "SELECT bytes, data FROM output WHERE name = $1";
-pub(super) const RUNS_OF_OUTPUT: &str = "SELECT proposal FROM output_of WHERE name = $1 ORDER BY proposal DESC LIMIT $2";
+pub(super) const RUNS_OF_OUTPUT: &str =
+    "SELECT proposal FROM output_of WHERE name = $1 ORDER BY proposal DESC LIMIT $2";
 pub(super) const OUTPUT_ORDER: &str = "SELECT data FROM output_order WHERE proposal = $1";
-pub(super) const TOKENS: &str =
-    "SELECT name, secret, owners, scopes, patterns, created_at, expires_at, revoked_at FROM token ORDER BY name COLLATE \"C\"";
+pub(super) const TOKENS: &str = "SELECT name, secret, owners, scopes, patterns, created_at, expires_at, revoked_at FROM token ORDER BY name COLLATE \"C\"";
 pub(super) const TOKEN: &str = "SELECT name, secret, owners, scopes, patterns, created_at, expires_at, revoked_at \
     FROM token WHERE secret = $1";
 pub(super) const SIZE: &str = "SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint FROM pg_class c \
@@ -56,7 +55,10 @@ pub(super) const PAGES: &[(&str, &str)] = &[
     ("PAGE_OF_STEP", page!("", "WHERE p.step = $3 AND")),
     ("PAGE_OF_PROPOSER", page!("", "WHERE p.proposer = $3 AND")),
     ("PAGE_OPEN", page!("", "WHERE p.status BETWEEN 2 AND 3 AND")),
-    ("PAGE_RUNNING", page!("WITH r AS MATERIALIZED (SELECT proposal AS id FROM crossing) ", "JOIN r ON r.id = p.id WHERE")),
+    (
+        "PAGE_RUNNING",
+        page!("WITH r AS MATERIALIZED (SELECT proposal AS id FROM crossing) ", "JOIN r ON r.id = p.id WHERE"),
+    ),
     (
         "PAGE_ACTIVE",
         page!(

@@ -12,8 +12,8 @@ use crate::store::postgres::errors::unreachable;
 use crate::store::postgres::link::{Flight, Link, Value, lock, values};
 use crate::store::postgres::questions::{EXCLUSIVE, HEAD, head};
 use crate::store::postgres::read_statements::{
-    CHECKPOINT, CHECKPOINT_OVER, DENIALS_OF, LAST_CHECKPOINT, LEAF, LEAF_DATA, OUTPUT, OUTPUT_ORDER, PAYLOAD, REFUSALS, RUNS,
-    RUNS_OF_OUTPUT, SEALS_IN_ORDER, SIGNATURES_OF, SIZE, SPENT, TILE, TOKEN, TOKENS, UNFINISHED, page, runs,
+    CHECKPOINT, CHECKPOINT_OVER, DENIALS_OF, LAST_CHECKPOINT, LEAF, LEAF_DATA, OUTPUT, OUTPUT_ORDER, PAYLOAD, REFUSALS,
+    RUNS, RUNS_OF_OUTPUT, SEALS_IN_ORDER, SIGNATURES_OF, SIZE, SPENT, TILE, TOKEN, TOKENS, UNFINISHED, page, runs,
 };
 use crate::store::postgres::schema;
 use crate::store::postgres::settings::{ServerSettings, refused};
@@ -38,7 +38,7 @@ const MAX_SCAN: usize = 10_000;
 const FIRST_SCAN: usize = 64;
 /// Options of a reading session.
 const OPTIONS: &str = "-c default_transaction_read_only=on -c statement_timeout=30000 -c client_encoding=UTF8 \
-    -c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off";
+    -c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c enable_bitmapscan=off -c jit=off";
 
 /// A pool of reading connections.
 pub struct PostgresReads {
@@ -169,15 +169,20 @@ fn checkpoint(row: &Fields<'_>) -> Result<CheckpointRow, StoreFault> {
 
 impl StoreReads for PostgresReads {
     fn leaf(&self, index: u64) -> Result<Option<Leaf>, StoreFault> {
-        self.one("reading a log entry", LEAF, || values![signed(index)], |row| {
-            let kind = u8::try_from(row.get::<i16>(0)?).ok().and_then(LeafKind::of_number);
-            Ok(Leaf {
-                kind: kind.ok_or_else(|| row.odd(0, "an unknown kind"))?,
-                at: row.time(1)?,
-                hash: row.bytes(2)?,
-                data: row.get(3)?,
-            })
-        })
+        self.one(
+            "reading a log entry",
+            LEAF,
+            || values![signed(index)],
+            |row| {
+                let kind = u8::try_from(row.get::<i16>(0)?).ok().and_then(LeafKind::of_number);
+                Ok(Leaf {
+                    kind: kind.ok_or_else(|| row.odd(0, "an unknown kind"))?,
+                    at: row.time(1)?,
+                    hash: row.bytes(2)?,
+                    data: row.get(3)?,
+                })
+            },
+        )
     }
 
     fn leaves(&self, range: Range<u64>) -> Result<Vec<Vec<u8>>, StoreFault> {
@@ -200,9 +205,12 @@ impl StoreReads for PostgresReads {
     }
 
     fn seals(&self) -> Result<Vec<SealEntry>, StoreFault> {
-        self.all("reading seals", SEALS_IN_ORDER, || values![], |row| {
-            Ok(SealEntry { index: row.number(0)?, digest: SealDigest::from_bytes(row.bytes(1)?) })
-        })
+        self.all(
+            "reading seals",
+            SEALS_IN_ORDER,
+            || values![],
+            |row| Ok(SealEntry { index: row.number(0)?, digest: SealDigest::from_bytes(row.bytes(1)?) }),
+        )
     }
 
     fn checkpoint(&self, size: Option<u64>) -> Result<Option<CheckpointRow>, StoreFault> {
@@ -286,14 +294,19 @@ impl StoreReads for PostgresReads {
     fn payload(&self, id: &ProposalId) -> Result<Option<PayloadSource>, StoreFault> {
         // One statement reads one consistent state. Between two statements, a change of the status could move the
         // payload to another table.
-        let found = self.one("reading a payload", PAYLOAD, || values![id_bytes(id)], |row| {
-            Ok(match (row.get(0)?, row.get(1)?, row.get(2)?) {
-                (Some(payload), _, _) => Some(PayloadSource::Payload(payload)),
-                (_, Some(envelope), _) => Some(PayloadSource::Envelope(envelope)),
-                (_, _, Some(receipt)) => Some(PayloadSource::Receipt(receipt)),
-                (None, None, None) => None,
-            })
-        })?;
+        let found = self.one(
+            "reading a payload",
+            PAYLOAD,
+            || values![id_bytes(id)],
+            |row| {
+                Ok(match (row.get(0)?, row.get(1)?, row.get(2)?) {
+                    (Some(payload), _, _) => Some(PayloadSource::Payload(payload)),
+                    (_, Some(envelope), _) => Some(PayloadSource::Envelope(envelope)),
+                    (_, _, Some(receipt)) => Some(PayloadSource::Receipt(receipt)),
+                    (None, None, None) => None,
+                })
+            },
+        )?;
         Ok(found.flatten())
     }
 
@@ -314,25 +327,33 @@ impl StoreReads for PostgresReads {
     }
 
     fn unfinished(&self) -> Result<Vec<Unfinished>, StoreFault> {
-        self.all("reading the runs without a receipt", UNFINISHED, || values![], |row| {
-            let (index, item) = unplace(row.get(0)?);
-            Ok(Unfinished {
-                proposal: row.proposal_id(1)?,
-                index,
-                item,
-                leaf: LeafHash::from_bytes(row.bytes(2)?),
-                at: row.time(3)?,
-                seal: SealDigest::from_bytes(row.bytes(4)?),
-                envelope: row.get(5)?,
-                decision: row.get(6)?,
-            })
-        })
+        self.all(
+            "reading the runs without a receipt",
+            UNFINISHED,
+            || values![],
+            |row| {
+                let (index, item) = unplace(row.get(0)?);
+                Ok(Unfinished {
+                    proposal: row.proposal_id(1)?,
+                    index,
+                    item,
+                    leaf: LeafHash::from_bytes(row.bytes(2)?),
+                    at: row.time(3)?,
+                    seal: SealDigest::from_bytes(row.bytes(4)?),
+                    envelope: row.get(5)?,
+                    decision: row.get(6)?,
+                })
+            },
+        )
     }
 
     fn output(&self, name: &Blake3Digest) -> Result<Option<OutputRow>, StoreFault> {
-        self.one("reading an output", OUTPUT, || values![name.as_bytes().to_vec()], |row| {
-            Ok(OutputRow { name: *name, bytes: row.number(0)?, data: row.get(1)? })
-        })
+        self.one(
+            "reading an output",
+            OUTPUT,
+            || values![name.as_bytes().to_vec()],
+            |row| Ok(OutputRow { name: *name, bytes: row.number(0)?, data: row.get(1)? }),
+        )
     }
 
     fn runs_with_output(&self, name: &Blake3Digest, limit: usize) -> Result<Vec<ProposalId>, StoreFault> {

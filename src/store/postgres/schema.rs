@@ -19,7 +19,17 @@ const OBJECTS: &str = include_str!("0001_first.objects");
 const ADD_ONLY: &[&str] = &["checkpoint", "blob"];
 /// The tables whose rows the service may change.
 const CHANGED: &[&str] = &[
-    "proposal", "payload", "crossing", "nonce", "signature", "output", "output_of", "output_order", "piece", "token", "node",
+    "proposal",
+    "payload",
+    "crossing",
+    "nonce",
+    "signature",
+    "output",
+    "output_of",
+    "output_order",
+    "piece",
+    "token",
+    "node",
     "kept_head",
 ];
 
@@ -121,7 +131,9 @@ pub fn migrate(settings: &ServerSettings, service: &str, say: &mut dyn FnMut(&st
         )));
     }
     if fields.get(0)? {
-        say("the server waits for synchronous replicas, but no replica is connected: the commit waits for at most 60 s");
+        say(
+            "the server waits for synchronous replicas, but no replica is connected: the commit waits for at most 60 s",
+        );
     }
     let key = lock_key(fields.get(3)?, &settings.schema);
     let schema = &settings.schema;
@@ -142,7 +154,10 @@ pub fn migrate(settings: &ServerSettings, service: &str, say: &mut dyn FnMut(&st
         CHANGED.join(", "),
         role = quoted(service)
     );
-    link.script(DURING, &format!("CREATE SCHEMA IF NOT EXISTS {schema}; SET LOCAL search_path = {schema}; {FIRST} {rights}"))?;
+    link.script(
+        DURING,
+        &format!("CREATE SCHEMA IF NOT EXISTS {schema}; SET LOCAL search_path = {schema}; {FIRST} {rights}"),
+    )?;
     link.script(DURING, "COMMIT")?;
     match link.take_warnings().first() {
         None => Ok(()),

@@ -65,10 +65,8 @@ impl ServerSettings {
     /// Returns a fault if the URL is not usable, if the connection would not be safe, or if a file cannot be read.
     pub fn new(url: &str, table: &ServerTable) -> Result<Self, StoreFault> {
         let parsed = parameters(url)?;
-        let mut config: Config = parsed
-            .url
-            .parse()
-            .map_err(|error| refused(format!("the database URL cannot be read: {error}; {FORM}")))?;
+        let mut config: Config =
+            parsed.url.parse().map_err(|error| refused(format!("the database URL cannot be read: {error}; {FORM}")))?;
         if config.get_password().is_some() {
             return Err(refused(
                 "the database URL contains a password, which other users can read; remove it from the URL, and write \
@@ -195,8 +193,9 @@ fn encryption(table: &ServerTable) -> Result<DatabaseTls, StoreFault> {
         _ => return Err(refused("[postgres] has only one of `certificate` and `key`; set both, or remove both")),
     };
     let pem = pair.as_ref().map(|(certificates, key)| ClientCertificatePem { certificates, key });
-    DatabaseTls::new(authorities.as_deref(), pem)
-        .map_err(|error| refused(format!("TLS to the database cannot be set up: {error}; check the files in [postgres]")))
+    DatabaseTls::new(authorities.as_deref(), pem).map_err(|error| {
+        refused(format!("TLS to the database cannot be set up: {error}; check the files in [postgres]"))
+    })
 }
 
 fn read(path: &Path, name: &str) -> Result<Vec<u8>, StoreFault> {

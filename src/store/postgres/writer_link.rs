@@ -13,14 +13,13 @@ use crate::store::postgres::{STATEMENTS, durability, schema};
 /// time limit of a lock is short, because the writer then ends the connection of a frozen holder and tries again.
 const OPTIONS: &str = "-c lock_timeout=5000 -c statement_timeout=30000 -c idle_in_transaction_session_timeout=5000 \
     -c synchronous_commit=on -c client_encoding=UTF8 -c plan_cache_mode=force_generic_plan \
-    -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off";
+    -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c enable_bitmapscan=off -c jit=off";
 /// Number of attempts to take the lock, 5 s each.
 pub(super) const LOCK_ATTEMPTS: usize = 4;
 
 const SESSION: &str = "SELECT current_database()::text, pg_backend_pid(), backend_start::text \
     FROM pg_stat_activity WHERE pid = pg_backend_pid()";
-const END_OLD: &str =
-    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = $1 AND backend_start::text = $2 AND pid <> pg_backend_pid()";
+const END_OLD: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = $1 AND backend_start::text = $2 AND pid <> pg_backend_pid()";
 /// Ends the connections that have held the lock for 5 s while they wait for their client.
 const END_FROZEN: &str = "SELECT pg_terminate_backend(a.pid) FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid \
     WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 \

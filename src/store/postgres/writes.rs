@@ -101,10 +101,7 @@ pub(super) fn commit(link: &Link, writes: &Writes<'_>, batch: &BatchRow) -> Comm
     }
     if let Some(head) = &writes.head {
         let digest = |seal: &Option<SealDigest>| seal.map(|seal| seal.as_bytes().to_vec());
-        flight.add(
-            STATE,
-            values![digest(&head.boundary), digest(&head.seal), signed(head.version), head.mark.unix()],
-        );
+        flight.add(STATE, values![digest(&head.boundary), digest(&head.seal), signed(head.version), head.mark.unix()]);
     }
     flight.add(BATCH, values![batch.number, batch.term, &batch.node, &batch.id]);
     flight.add(COMMIT, values![]);
