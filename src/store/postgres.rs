@@ -4,11 +4,14 @@
 //! by. The second one writes all rows and commits. Unique keys keep two writers apart: two batches cannot have the same
 //! number, the same leaf or the same nonce. The lock only saves work.
 
+#[macro_use]
 mod columns;
+#[macro_use]
+mod link;
+
 mod durability;
 mod encryption;
 mod errors;
-mod link;
 mod lock_key;
 mod nonces;
 mod questions;
@@ -29,11 +32,10 @@ use crate::store::batch::{Answers, Commit, OtherWrites, Questions, Writes};
 use crate::store::fault::StoreFault;
 use crate::store::postgres::columns::{Fields, signed, tile_id};
 use crate::store::postgres::errors::unreachable;
-use crate::store::postgres::link::{Flight, Link, values};
+use crate::store::postgres::link::{Flight, Link};
 use crate::store::postgres::questions::{Begun, EXCLUSIVE, HEAD, LastBatch};
 use crate::store::postgres::reads::PostgresReads;
 use crate::store::postgres::settings::ServerSettings;
-pub(crate) use crate::store::postgres::statements::STATEMENTS;
 use crate::store::postgres::writer_link::{LOCK_ATTEMPTS, UnknownBatch, WriterLink};
 use crate::store::postgres::writes::BatchRow;
 use crate::store::rows::StoreHead;

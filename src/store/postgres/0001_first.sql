@@ -139,7 +139,7 @@ CREATE TABLE output_order (proposal bytea PRIMARY KEY, data bytea NOT NULL);
 CREATE TABLE piece (name bytea NOT NULL, number integer NOT NULL, data bytea NOT NULL, PRIMARY KEY (name, number));
 
 CREATE TABLE token (
-    name       text PRIMARY KEY,
+    name       text COLLATE "C" PRIMARY KEY,
     secret     bytea NOT NULL UNIQUE,    -- SHA-256 of the secret
     owners     text NOT NULL,            -- JSON array
     scopes     text NOT NULL,            -- JSON array

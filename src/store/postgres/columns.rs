@@ -23,7 +23,6 @@ macro_rules! proposal_columns {
          p.created_at, p.approved_at, p.started_at, p.ended_at, p.spent, p.receipt, p.detail"
     };
 }
-pub(super) use proposal_columns;
 
 /// The columns of a row, whose conversions fail with a fault.
 #[derive(Clone, Copy)]

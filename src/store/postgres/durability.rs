@@ -5,7 +5,7 @@ use tokio_postgres::Row;
 
 use crate::store::fault::StoreFault;
 use crate::store::postgres::columns::Fields;
-use crate::store::postgres::link::{Flight, Link, values};
+use crate::store::postgres::link::{Flight, Link};
 use crate::store::postgres::settings::{Replicas, ServerSettings, refused};
 
 const DURING: &str = "checking the database server";

@@ -34,7 +34,6 @@ pub(super) type Value<'a> = Box<dyn ToSql + Sync + Send + 'a>;
 macro_rules! values {
     ($($value:expr),* $(,)?) => { vec![$(Box::new($value) as $crate::store::postgres::link::Value<'_>),*] };
 }
-pub(super) use values;
 
 /// Statements that are sent together, so that all of them take one round trip.
 #[derive(Default)]

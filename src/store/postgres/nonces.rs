@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use crate::store::SweepResult;
 use crate::store::fault::StoreFault;
 use crate::store::postgres::columns::{Fields, limit as at_most, place, signed, unplace};
-use crate::store::postgres::link::{Link, values};
+use crate::store::postgres::link::Link;
 use crate::store::postgres::settings::{ServerSettings, refused};
 use crate::store::stored_leaf::opened;
 use documents::record::consumption::{Consumption, Spent};

@@ -4,9 +4,9 @@ use tokio_postgres::{Error, Row};
 
 use crate::store::batch::{DenialPrecedent, Questions};
 use crate::store::fault::StoreFault;
-use crate::store::postgres::columns::{Fields, id_bytes, proposal_columns, signed};
+use crate::store::postgres::columns::{Fields, id_bytes, signed};
 use crate::store::postgres::errors::fault;
-use crate::store::postgres::link::{Flight, Link, Value, values};
+use crate::store::postgres::link::{Flight, Link, Value};
 use crate::store::retention::UNSIGNED_KEPT_S;
 use crate::store::rows::{Candidate, DenialsAhead, ProposalPrecedent, ProposalState, StoreHead};
 use crate::store::stored_proposal::{AuthorizationCore, NewProposal, Signature};
@@ -69,7 +69,7 @@ pub(super) const DENIALS: &str = "SELECT d.leaf, u.id, u.status, u.spent, u.rece
     LEFT JOIN denial d ON d.\"authorization\" = q.digest AND d.approver = q.approver \
     LEFT JOIN LATERAL (SELECT f.* FROM ( \
     SELECT 1 AS rank, id, status, spent, receipt FROM proposal WHERE digest = q.digest AND status >= 2 \
-    UNION ALL SELECT 2, p.id, p.status, p.spent, p.receipt FROM crossing c JOIN proposal p ON p.id = c.proposal \
+    UNION ALL SELECT 2, p.id, p.status, p.spent, p.receipt FROM (SELECT proposal FROM crossing ORDER BY id) c JOIN proposal p ON p.id = c.proposal \
     WHERE p.digest = q.digest) f ORDER BY f.rank LIMIT 1) u ON true \
     CROSS JOIN LATERAL (SELECT count(*) FILTER (WHERE approver = q.approver) AS own, \
     min(at) FILTER (WHERE approver = q.approver) AS own_first, count(*) AS everyone, min(at) AS first \

@@ -2,7 +2,7 @@
 
 use crate::store::fault::StoreFault;
 use crate::store::postgres::columns::{Fields, limit as at_most, signed};
-use crate::store::postgres::link::{Flight, Link, values};
+use crate::store::postgres::link::{Flight, Link};
 use crate::store::stored_status::StoredStatus;
 use crate::store::stored_token::{Token, TokenChange};
 use crate::store::{RetentionCut, RetentionWalk, Retired};

@@ -1,6 +1,5 @@
 //! The statements of the reading connections.
 
-use crate::store::postgres::columns::proposal_columns;
 use crate::store::stored_proposal::{ProposalQuery, RunOutcome};
 use crate::store::stored_status::StoredStatus;
 use documents::record::ident::Name;
@@ -29,7 +28,8 @@ pub(super) const OUTPUT: &str = "SELECT bytes, data FROM output WHERE name = $1"
 pub(super) const RUNS_OF_OUTPUT: &str =
     "SELECT proposal FROM output_of WHERE name = $1 ORDER BY proposal DESC LIMIT $2";
 pub(super) const OUTPUT_ORDER: &str = "SELECT data FROM output_order WHERE proposal = $1";
-pub(super) const TOKENS: &str = "SELECT name, secret, owners, scopes, patterns, created_at, expires_at, revoked_at FROM token ORDER BY name COLLATE \"C\"";
+pub(super) const TOKENS: &str =
+    "SELECT name, secret, owners, scopes, patterns, created_at, expires_at, revoked_at FROM token ORDER BY name";
 pub(super) const TOKEN: &str = "SELECT name, secret, owners, scopes, patterns, created_at, expires_at, revoked_at \
     FROM token WHERE secret = $1";
 pub(super) const SIZE: &str = "SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint FROM pg_class c \
@@ -57,12 +57,15 @@ pub(super) const PAGES: &[(&str, &str)] = &[
     ("PAGE_OPEN", page!("", "WHERE p.status BETWEEN 2 AND 3 AND")),
     (
         "PAGE_RUNNING",
-        page!("WITH r AS MATERIALIZED (SELECT proposal AS id FROM crossing) ", "JOIN r ON r.id = p.id WHERE"),
+        page!(
+            "WITH r AS MATERIALIZED (SELECT proposal AS id FROM crossing ORDER BY crossing.id) ",
+            "JOIN r ON r.id = p.id WHERE"
+        ),
     ),
     (
         "PAGE_ACTIVE",
         page!(
-            "WITH r AS MATERIALIZED (SELECT proposal AS id FROM crossing \
+            "WITH r AS MATERIALIZED ((SELECT proposal AS id FROM crossing ORDER BY crossing.id) \
              UNION ALL SELECT id FROM proposal WHERE status BETWEEN 2 AND 3) ",
             "JOIN r ON r.id = p.id WHERE"
         ),

@@ -7,9 +7,9 @@ use tokio_postgres::Row;
 
 use crate::store::StoreReads;
 use crate::store::fault::StoreFault;
-use crate::store::postgres::columns::{Fields, id_bytes, limit as at_most, proposal_columns, signed, tile_id, unplace};
+use crate::store::postgres::columns::{Fields, id_bytes, limit as at_most, signed, tile_id, unplace};
 use crate::store::postgres::errors::unreachable;
-use crate::store::postgres::link::{Flight, Link, Value, lock, values};
+use crate::store::postgres::link::{Flight, Link, Value, lock};
 use crate::store::postgres::questions::{EXCLUSIVE, HEAD, head};
 use crate::store::postgres::read_statements::{
     CHECKPOINT, CHECKPOINT_OVER, DENIALS_OF, LAST_CHECKPOINT, LEAF, LEAF_DATA, OUTPUT, OUTPUT_ORDER, PAYLOAD, REFUSALS,
@@ -205,19 +205,16 @@ impl StoreReads for PostgresReads {
     }
 
     fn seals(&self) -> Result<Vec<SealEntry>, StoreFault> {
-        self.all(
-            "reading seals",
-            SEALS_IN_ORDER,
-            || values![],
-            |row| Ok(SealEntry { index: row.number(0)?, digest: SealDigest::from_bytes(row.bytes(1)?) }),
-        )
+        self.all("reading seals", SEALS_IN_ORDER, Vec::new, |row| {
+            Ok(SealEntry { index: row.number(0)?, digest: SealDigest::from_bytes(row.bytes(1)?) })
+        })
     }
 
     fn checkpoint(&self, size: Option<u64>) -> Result<Option<CheckpointRow>, StoreFault> {
         const DURING: &str = "reading a checkpoint";
         match size {
             Some(size) => self.one(DURING, CHECKPOINT, || values![signed(size)], checkpoint),
-            None => self.one(DURING, LAST_CHECKPOINT, || values![], checkpoint),
+            None => self.one(DURING, LAST_CHECKPOINT, Vec::new, checkpoint),
         }
     }
 
@@ -327,24 +324,19 @@ impl StoreReads for PostgresReads {
     }
 
     fn unfinished(&self) -> Result<Vec<Unfinished>, StoreFault> {
-        self.all(
-            "reading the runs without a receipt",
-            UNFINISHED,
-            || values![],
-            |row| {
-                let (index, item) = unplace(row.get(0)?);
-                Ok(Unfinished {
-                    proposal: row.proposal_id(1)?,
-                    index,
-                    item,
-                    leaf: LeafHash::from_bytes(row.bytes(2)?),
-                    at: row.time(3)?,
-                    seal: SealDigest::from_bytes(row.bytes(4)?),
-                    envelope: row.get(5)?,
-                    decision: row.get(6)?,
-                })
-            },
-        )
+        self.all("reading the runs without a receipt", UNFINISHED, Vec::new, |row| {
+            let (index, item) = unplace(row.get(0)?);
+            Ok(Unfinished {
+                proposal: row.proposal_id(1)?,
+                index,
+                item,
+                leaf: LeafHash::from_bytes(row.bytes(2)?),
+                at: row.time(3)?,
+                seal: SealDigest::from_bytes(row.bytes(4)?),
+                envelope: row.get(5)?,
+                decision: row.get(6)?,
+            })
+        })
     }
 
     fn output(&self, name: &Blake3Digest) -> Result<Option<OutputRow>, StoreFault> {
@@ -366,7 +358,7 @@ impl StoreReads for PostgresReads {
     }
 
     fn tokens(&self) -> Result<Vec<Token>, StoreFault> {
-        self.all("reading tokens", TOKENS, || values![], |row| row.token())
+        self.all("reading tokens", TOKENS, Vec::new, |row| row.token())
     }
 
     fn token(&self, secret: &[u8; 32]) -> Result<Option<Token>, StoreFault> {

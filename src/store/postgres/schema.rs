@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::store::fault::StoreFault;
 use crate::store::postgres::columns::Fields;
 use crate::store::postgres::durability::LOG_TABLES;
-use crate::store::postgres::link::{Link, values};
+use crate::store::postgres::link::Link;
 use crate::store::postgres::lock_key::lock_key;
 use crate::store::postgres::settings::{ServerSettings, refused};
 

@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use crate::store::postgres::link::{Link, values};
+use crate::store::postgres::link::Link;
 use crate::store::postgres::schema;
 use crate::store::postgres::settings::{Replicas, ServerSettings, ServerTable};
 
@@ -29,7 +29,7 @@ pub(crate) struct Server {
 /// Returns the server of this process, or `None` after a report if the host has no PostgreSQL.
 pub(crate) fn server() -> Option<&'static Server> {
     static SERVER: OnceLock<Option<Server>> = OnceLock::new();
-    SERVER.get_or_init(start).as_ref()
+    SERVER.get_or_init(|| start("", "")).as_ref()
 }
 
 fn not_run(reason: &str) {
@@ -49,12 +49,13 @@ fn programs() -> Option<PathBuf> {
     found.max_by_key(|path| major(path)).map(|path| path.join("bin"))
 }
 
-fn start() -> Option<Server> {
+/// Starts a server with its own directory and options.
+fn start(name: &str, options: &str) -> Option<Server> {
     let Some(programs) = programs() else {
         not_run("there is no /usr/lib/postgresql/*/bin/initdb; install the package `postgresql`");
         return None;
     };
-    let directory = std::env::temp_dir().join(format!("countersign-pg-{}", std::process::id()));
+    let directory = std::env::temp_dir().join(format!("countersign-pg{name}-{}", std::process::id()));
     std::fs::create_dir(&directory).expect("directory");
     std::fs::set_permissions(&directory, Permissions::from_mode(0o700)).expect("mode");
     let root = rustix::process::geteuid().is_root();
@@ -65,7 +66,7 @@ fn start() -> Option<Server> {
     let script = format!(
         "cd {directory} && {programs}/initdb -D {data} -U super --auth=trust -E UTF8 --locale=C --no-sync >init.log 2>&1 && \
          {{ {programs}/postgres -D {data} -k {directory} -c listen_addresses= -c max_connections=300 \
-         -c max_wal_size=200MB >server.log 2>&1 & server=$!; }} && read -r line; \
+         -c max_wal_size=200MB {options} >server.log 2>&1 & server=$!; }} && read -r line; \
          kill -QUIT $server; wait $server; cd / && rm -rf {directory}",
         directory = directory.display(),
         programs = programs.display(),

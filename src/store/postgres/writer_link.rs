@@ -2,12 +2,13 @@
 
 use crate::store::fault::StoreFault;
 use crate::store::postgres::columns::Fields;
-use crate::store::postgres::link::{Flight, Link, values};
+use crate::store::postgres::link::{Flight, Link};
 use crate::store::postgres::lock_key::lock_key;
 use crate::store::postgres::questions::{BEGIN, LOCK};
 use crate::store::postgres::settings::ServerSettings;
+use crate::store::postgres::statements::STATEMENTS;
 use crate::store::postgres::writes::{BATCH, BatchRow, COMMIT};
-use crate::store::postgres::{STATEMENTS, durability, schema};
+use crate::store::postgres::{durability, schema};
 
 /// Options of the writer's session. The plans must use indexes, also on tables that were empty when a plan was made. The
 /// time limit of a lock is short, because the writer then ends the connection of a frozen holder and tries again.

@@ -9,8 +9,9 @@ use crate::store::batch::{Commit, StepRow, Writes};
 use crate::store::fault::StoreFault;
 use crate::store::postgres::columns::{Fields, id_bytes, place, presence_number, signed, tile_id};
 use crate::store::postgres::errors::{fault, is_answer};
-use crate::store::postgres::link::{Flight, Link, values};
+use crate::store::postgres::link::{Flight, Link};
 use crate::store::rows::{FinishRow, RunRow};
+use crate::store::stored_run::OutputRow;
 use crate::store::stored_status::StoredStatus;
 use documents::crypto::digest::SealDigest;
 use documents::crypto::merkle::Hash;
@@ -80,7 +81,7 @@ pub(super) struct BatchRow {
 
 /// Sends all rows, the row of the batch and the commit together.
 pub(super) fn commit(link: &Link, writes: &Writes<'_>, batch: &BatchRow) -> Commit {
-    if let Some(fault) = fork(writes) {
+    if let Some(fault) = forked_size(writes) {
         return Commit::NotDone(fault);
     }
     let mut flight = Flight::default();
@@ -149,10 +150,10 @@ fn write_fault(error: &Error) -> StoreFault {
 }
 
 /// Returns a fault if two checkpoints of the batch have the same size and different roots.
-fn fork(writes: &Writes<'_>) -> Option<StoreFault> {
+fn forked_size(writes: &Writes<'_>) -> Option<StoreFault> {
     let mut roots = BTreeMap::new();
-    let fork = writes.checkpoints.iter().find(|row| *roots.entry(row.size).or_insert(row.root) != row.root)?;
-    Some(StoreFault::forked(fork.size))
+    let second = writes.checkpoints.iter().find(|row| *roots.entry(row.size).or_insert(row.root) != row.root)?;
+    Some(StoreFault::forked(second.size))
 }
 
 /// Returns the stored hashes in the order of the leaves. The writer compares them, so an unreadable row is left out.
@@ -319,12 +320,12 @@ fn add_ends<'a>(flight: &mut Flight<'a>, ends: &'a [FinishRow<'_>]) {
     // The receipt contains the envelope and the decision, so the row of the run can be deleted.
     let places = ends.iter().map(|end| place(end.consumption.0, end.consumption.1));
     flight.add(CLOSED, values![places.collect::<Vec<_>>()]);
-    let mut outputs: BTreeMap<&[u8], (i64, i64, Option<&[u8]>)> = BTreeMap::new();
+    let mut outputs: BTreeMap<&[u8], (&OutputRow, i64)> = BTreeMap::new();
     let (mut names, mut runs) = (Vec::new(), Vec::new());
     for end in ends {
         for output in end.outputs {
             let name = &output.name.as_bytes()[..];
-            let row = outputs.entry(name).or_insert((signed(output.bytes), end.at.unix(), output.data.as_deref()));
+            let row = outputs.entry(name).or_insert((output, end.at.unix()));
             row.1 = row.1.max(end.at.unix());
             names.push(name);
             runs.push(id_bytes(end.proposal));
@@ -335,9 +336,9 @@ fn add_ends<'a>(flight: &mut Flight<'a>, ends: &'a [FinishRow<'_>]) {
             OUTPUTS,
             values![
                 outputs.keys().copied().collect::<Vec<_>>(),
-                outputs.values().map(|row| row.0).collect::<Vec<_>>(),
-                outputs.values().map(|row| row.1).collect::<Vec<_>>(),
-                outputs.values().map(|row| row.2).collect::<Vec<_>>()
+                outputs.values().map(|(output, _)| signed(output.bytes)).collect::<Vec<_>>(),
+                outputs.values().map(|(_, at)| *at).collect::<Vec<_>>(),
+                outputs.values().map(|(output, _)| output.data.as_deref()).collect::<Vec<_>>()
             ],
         );
         flight.add(OUTPUTS_OF, values![names, runs]);

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::store::fault::StoreFault;
 use crate::store::postgres::settings::{Replicas, ServerSettings, ServerTable};
-use crate::store::postgres::tests::{server, tamper};
+use crate::store::postgres::tests::{server, start, tamper};
 use crate::store::postgres::{self, schema};
 
 fn table() -> ServerTable {
@@ -135,16 +135,13 @@ fn a_database_with_another_encoding_and_a_server_that_loses_commits_are_refused(
     );
     let ascii = server.settings_of("service", "ascii", "public", "one");
     assert!(message(postgres::open(ascii)).contains("has the encoding SQL_ASCII"));
-    let settings = server.schema();
-    let sql = |sql: &str| tamper(&settings, sql);
-    sql("ALTER SYSTEM SET full_page_writes = off");
-    sql("SELECT pg_reload_conf()");
-    let begun = std::time::Instant::now();
-    while postgres::open(settings.clone()).is_ok() {
-        assert!(begun.elapsed().as_secs() < 10, "the server did not reload its settings");
+    for (name, options, expected) in [
+        ("-a", "-c full_page_writes=off", "has `full_page_writes` off"),
+        ("-b", "-c fsync=off", "has `fsync` off"),
+        ("-c", "-c max_connections=12 -c superuser_reserved_connections=9", "free connections"),
+    ] {
+        let other = start(name, options).expect("a second server");
+        let found = message(postgres::open(other.settings_of("service", "boundary", "any", "one")));
+        assert!(found.contains(expected), "{found}");
     }
-    let found = message(postgres::open(settings.clone()));
-    sql("ALTER SYSTEM RESET full_page_writes");
-    sql("SELECT pg_reload_conf()");
-    assert!(found.contains("has `full_page_writes` off"), "{found}");
 }

@@ -1,7 +1,6 @@
 //! The plan of each statement, on empty tables and on many rows.
 
 use crate::store::postgres::columns::Fields;
-use crate::store::postgres::link::values;
 use crate::store::postgres::read_statements::{PAGES, READS, RUNS};
 use crate::store::postgres::statements::STATEMENTS;
 use crate::store::postgres::tests::{server, tamper};

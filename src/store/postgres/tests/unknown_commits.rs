@@ -6,7 +6,6 @@ use crate::store::Store;
 use crate::store::batch::{Commit, Questions, Writes};
 use crate::store::fault::StoreFault;
 use crate::store::postgres::columns::Fields;
-use crate::store::postgres::link::values;
 use crate::store::postgres::settings::ServerSettings;
 use crate::store::postgres::tests::{server, tamper};
 use crate::store::postgres::{self, PostgresStore};
@@ -69,14 +68,15 @@ fn a_log_that_became_shorter_ends_the_process() {
 #[test]
 fn a_lost_idle_connection_is_opened_again() {
     let Some(server) = server() else { return };
-    let settings = server.schema();
+    let settings = server.settings_of("service", "boundary", &server.schema().schema, "lost");
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'countersign:lost'";
     let mut store = open(&settings);
-    tamper(&settings, &end_of(&settings));
+    tamper(&settings, end);
     begin(&mut store, 0);
     assert!(matches!(store.commit(&leaves(0, 1)), Commit::Done(_)));
     // A connection that is lost between the two flights stores nothing.
     begin(&mut store, 1);
-    tamper(&settings, &end_of(&settings));
+    tamper(&settings, end);
     std::thread::sleep(Duration::from_millis(100));
     let result = store.commit(&leaves(1, 2));
     let stored = match result {
@@ -87,16 +87,6 @@ fn a_lost_idle_connection_is_opened_again() {
     assert!(!stored);
     assert_eq!(begin(&mut store, 1), None);
     assert!(matches!(store.commit(&leaves(1, 3)), Commit::Done(_)));
-}
-
-/// Returns a statement that ends the connections of the service to this schema.
-fn end_of(settings: &ServerSettings) -> String {
-    format!(
-        "SELECT pg_terminate_backend(l.pid) FROM pg_stat_activity l WHERE application_name = 'countersign:{}' AND pid IN \
-         (SELECT pid FROM pg_stat_activity WHERE usename = 'service') AND query LIKE '%' AND pid IN \
-         (SELECT a.pid FROM pg_stat_activity a WHERE a.application_name = 'countersign:{}')",
-        settings.node, settings.node
-    )
 }
 
 #[test]
