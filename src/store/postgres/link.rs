@@ -25,7 +25,7 @@ use crate::store::postgres::settings::ServerSettings;
 /// Time limit of a connection attempt, from the first packet to the end of the authentication.
 const CONNECT: Duration = Duration::from_secs(10);
 /// Time limit of the answers to one flight. It is longer than each time limit of the server.
-const ANSWER: Duration = Duration::from_secs(60);
+const ANSWER: Duration = Duration::from_secs(40);
 
 /// The value of one parameter of a statement.
 pub(super) type Value<'a> = Box<dyn ToSql + Sync + Send + 'a>;
@@ -178,7 +178,7 @@ impl Link {
         block_on(future, ANSWER).ok_or_else(|| {
             // The answers of this connection no longer belong to the next statements, so the connection ends.
             self.task.abort();
-            unreachable(during, "the server sent no answer within 60 s")
+            unreachable(during, "the server sent no answer within 40 s")
         })
     }
 }

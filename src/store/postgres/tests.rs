@@ -1,5 +1,6 @@
 //! Tests with a real PostgreSQL server. One server runs for all tests of the process, with a schema for each test.
 
+mod network;
 mod server_checks;
 mod statement_plans;
 mod unknown_commits;
@@ -22,6 +23,7 @@ const NOBODY: u32 = 65_534;
 /// A running server.
 pub(crate) struct Server {
     directory: PathBuf,
+    port: u16,
     /// The shell that stops the server when the pipe to this process closes.
     _keeper: Child,
 }
@@ -29,7 +31,7 @@ pub(crate) struct Server {
 /// Returns the server of this process, or `None` after a report if the host has no PostgreSQL.
 pub(crate) fn server() -> Option<&'static Server> {
     static SERVER: OnceLock<Option<Server>> = OnceLock::new();
-    SERVER.get_or_init(|| start("", "")).as_ref()
+    SERVER.get_or_init(|| start("", "", 5432)).as_ref()
 }
 
 fn not_run(reason: &str) {
@@ -50,7 +52,7 @@ fn programs() -> Option<PathBuf> {
 }
 
 /// Starts a server with its own directory and options.
-fn start(name: &str, options: &str) -> Option<Server> {
+fn start(name: &str, options: &str, port: u16) -> Option<Server> {
     let Some(programs) = programs() else {
         not_run("there is no /usr/lib/postgresql/*/bin/initdb; install the package `postgresql`");
         return None;
@@ -78,7 +80,7 @@ fn start(name: &str, options: &str) -> Option<Server> {
         command.args(["--reuid", &id, "--regid", &id, "--clear-groups", "--", "sh"]);
     }
     let keeper = command.args(["-c", &script]).stdin(Stdio::piped()).spawn().expect("sh");
-    let server = Server { directory, _keeper: keeper };
+    let server = Server { directory, port, _keeper: keeper };
     server.wait();
     Some(server)
 }
@@ -86,7 +88,12 @@ fn start(name: &str, options: &str) -> Option<Server> {
 impl Server {
     /// Returns the settings of a role for a schema.
     pub(crate) fn settings_of(&self, role: &str, database: &str, schema: &str, node: &str) -> ServerSettings {
-        let socket = self.directory.display().to_string().replace('/', "%2F");
+        self.settings_at(&self.directory, role, database, schema, node)
+    }
+
+    /// Returns the settings of a role for a schema, with another directory of the Unix socket.
+    fn settings_at(&self, directory: &Path, role: &str, database: &str, schema: &str, node: &str) -> ServerSettings {
+        let socket = directory.display().to_string().replace('/', "%2F");
         let table = ServerTable {
             node: node.parse().expect("name"),
             password_file: None,
@@ -95,8 +102,8 @@ impl Server {
             key: None,
             replicas: Replicas::None,
         };
-        ServerSettings::new(&format!("postgres://{role}@{socket}/{database}?schema={schema}"), &table)
-            .expect("settings")
+        let url = format!("postgres://{role}@{socket}:{}/{database}?schema={schema}", self.port);
+        ServerSettings::new(&url, &table).expect("settings")
     }
 
     /// Waits until the server accepts connections, and creates the roles and the database.
@@ -133,7 +140,12 @@ impl Server {
 
 /// Executes statements as a role with all rights.
 pub(crate) fn tamper(settings: &ServerSettings, sql: &str) {
-    server().expect("server").admin(&settings.schema).script("changing rows by hand", sql).expect("sql");
+    tamper_at(&settings.with_user("super"), sql);
+}
+
+/// Executes statements as the role of the settings.
+fn tamper_at(settings: &ServerSettings, sql: &str) {
+    Link::open(settings, "").expect("link").script("changing rows by hand", sql).expect("sql");
 }
 
 #[test]

@@ -140,7 +140,7 @@ fn a_database_with_another_encoding_and_a_server_that_loses_commits_are_refused(
         ("-b", "-c fsync=off", "has `fsync` off"),
         ("-c", "-c max_connections=12 -c superuser_reserved_connections=9", "free connections"),
     ] {
-        let other = start(name, options).expect("a second server");
+        let other = start(name, options, 5432).expect("a second server");
         let found = message(postgres::open(other.settings_of("service", "boundary", "any", "one")));
         assert!(found.contains(expected), "{found}");
     }

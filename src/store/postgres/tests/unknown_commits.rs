@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use crate::store::Store;
 use crate::store::batch::{Commit, Questions, Writes};
 use crate::store::fault::StoreFault;
 use crate::store::postgres::columns::Fields;
@@ -10,11 +9,12 @@ use crate::store::postgres::settings::ServerSettings;
 use crate::store::postgres::tests::{server, tamper};
 use crate::store::postgres::{self, PostgresStore};
 use crate::store::rows::{LeafRow, StoreHead};
+use crate::store::{Store as _, StoreReads as _};
 use documents::crypto::merkle;
 use documents::record::kinds::LeafKind;
 use documents::record::validity::Timestamp;
 
-fn open(settings: &ServerSettings) -> PostgresStore {
+pub(super) fn open(settings: &ServerSettings) -> PostgresStore {
     postgres::open(settings.clone()).expect("opened").0
 }
 
@@ -23,11 +23,11 @@ fn leaf(byte: u8) -> LeafRow {
     LeafRow { kind: LeafKind::Refusal, at: Timestamp::from_unix(1), hash: merkle::leaf_hash(&data), data: data.into() }
 }
 
-fn leaves(first: u64, byte: u8) -> Writes<'static> {
+pub(super) fn leaves(first: u64, byte: u8) -> Writes<'static> {
     Writes { first, leaves: vec![leaf(byte)], ..Writes::default() }
 }
 
-fn begin(store: &mut PostgresStore, size: u64) -> Option<StoreHead> {
+pub(super) fn begin(store: &mut PostgresStore, size: u64) -> Option<StoreHead> {
     store.begin(size, &Questions::default()).expect("begun").others.map(|others| others.head)
 }
 
@@ -69,11 +69,14 @@ fn a_log_that_became_shorter_ends_the_process() {
 fn a_lost_idle_connection_is_opened_again() {
     let Some(server) = server() else { return };
     let settings = server.settings_of("service", "boundary", &server.schema().schema, "lost");
-    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'countersign:lost'";
-    let mut store = open(&settings);
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'countersign:lost' \
+               AND pid <> pg_backend_pid()";
+    let (mut store, reads) = postgres::open(settings.clone()).expect("opened");
+    reads.seals().expect("read");
     tamper(&settings, end);
     begin(&mut store, 0);
     assert!(matches!(store.commit(&leaves(0, 1)), Commit::Done(_)));
+    reads.seals().expect("read with a new connection");
     // A connection that is lost between the two flights stores nothing.
     begin(&mut store, 1);
     tamper(&settings, end);
