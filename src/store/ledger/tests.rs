@@ -11,6 +11,7 @@ mod request_sequences;
 mod seals_and_tokens;
 mod spent_nonces;
 mod store_opening;
+mod two_writers;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::SeqCst};

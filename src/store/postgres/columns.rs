@@ -219,6 +219,11 @@ pub(super) fn id_bytes(id: &ProposalId) -> Vec<u8> {
     uuid::Uuid::try_parse(&id.as_str()[4..]).map(uuid::Uuid::into_bytes).unwrap_or_default().to_vec()
 }
 
+/// Returns one value of each row, as the array of a column.
+pub(super) fn list<'r, T, V>(rows: &'r [T], read: impl FnMut(&'r T) -> V) -> Vec<V> {
+    rows.iter().map(read).collect()
+}
+
 /// Returns the number as the database stores it. No number of this program is larger than 2^63.
 pub(super) const fn signed(number: u64) -> i64 {
     number.cast_signed()

@@ -20,7 +20,7 @@ pub(super) const LOG_TABLES: &[&str] = &["leaf", "tile", "seal", "denial", "batc
 const SERVER: &str = "SELECT version(), current_setting('server_version_num')::int, pg_is_in_recovery(), \
     current_setting('fsync') = 'on', current_setting('full_page_writes') = 'on', current_setting('synchronous_commit'), \
     current_setting('synchronous_standby_names'), current_setting('server_encoding'), \
-    current_setting('max_connections')::bigint - current_setting('superuser_reserved_connections')::bigint \
+    current_setting('max_connections')::bigint - current_setting('superuser_reserved_connections')::bigint - coalesce(current_setting('reserved_connections', true), '0')::bigint \
     - (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'), \
     (SELECT rolsuper FROM pg_roles WHERE rolname = current_user), current_user::text, current_schema()::text";
 

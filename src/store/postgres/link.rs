@@ -9,10 +9,10 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-use futures_util::future::join_all;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::AbortHandle;
 use tokio_postgres::config::Config;
+use tokio_postgres::error::Severity;
 use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{AsyncMessage, Client, Error, NoTls, Row, Socket, Statement};
@@ -92,9 +92,10 @@ impl Link {
             let (client, mut connection) = connected.map_err(|error| connect_problem(&error))?;
             let task = tokio::spawn(async move {
                 while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
-                    // A message of the level NOTICE or below is no problem.
+                    use Severity::{Debug, Info, Log, Notice};
+                    // A message without a known level counts as a warning.
                     if let AsyncMessage::Notice(notice) = message
-                        && !matches!(notice.severity(), "NOTICE" | "INFO" | "LOG" | "DEBUG")
+                        && !matches!(notice.parsed_severity(), Some(Notice | Info | Log | Debug))
                     {
                         lock(&seen).push(notice.message().to_owned());
                     }
@@ -127,7 +128,8 @@ impl Link {
         if missing.is_empty() {
             return Ok(());
         }
-        let prepared = self.wait(during, join_all(missing.iter().map(|sql| self.client.prepare(sql))))?;
+        let preparing = missing.iter().map(|sql| self.client.prepare(sql)).collect();
+        let prepared = self.wait(during, together(preparing))?;
         for (sql, statement) in missing.into_iter().zip(prepared) {
             let statement = statement.map_err(|error| fault(during, &error))?;
             lock(&self.statements).insert(sql.to_owned(), statement);
@@ -135,7 +137,8 @@ impl Link {
         Ok(())
     }
 
-    /// Sends all statements of a flight together, and returns the answer to each of them.
+    /// Sends all statements of a flight together, and returns the answer to each of them. If a statement cannot be sent, the
+    /// statements after it are not sent, and have no answer.
     pub(super) fn send(
         &self,
         during: &'static str,
@@ -146,15 +149,17 @@ impl Link {
         for (sql, values) in &flight.0 {
             let statement = lock(&self.statements)[*sql].clone();
             let values: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| &**value as _).collect();
-            // These blocks are polled in the order of the flight, and the first poll of each sends its statement.
+            // The first poll of a block sends its statement.
             answers.push(async move { self.client.query(&statement, &values).await });
         }
-        self.wait(during, join_all(answers))
+        self.wait(during, together(answers))
     }
 
     /// Sends a flight whose statements must all succeed.
     pub(super) fn rows(&self, during: &'static str, flight: &Flight<'_>) -> Result<Vec<Vec<Row>>, StoreFault> {
-        self.send(during, flight)?.into_iter().map(|rows| rows.map_err(|error| fault(during, &error))).collect()
+        let answers = self.send(during, flight)?;
+        // An answer is missing only after a failed statement.
+        answers.into_iter().map(|rows| rows.map_err(|error| fault(during, &error))).collect()
     }
 
     /// Sends one statement.
@@ -181,6 +186,30 @@ impl Link {
             unreachable(during, "the server sent no answer within 40 s")
         })
     }
+}
+
+/// Polls futures in their order until all are ready. If one fails at its first poll, the later futures are never polled.
+async fn together<T, E>(futures: Vec<impl Future<Output = Result<T, E>>>) -> Vec<Result<T, E>> {
+    let mut futures: Vec<_> = futures.into_iter().map(|future| (Box::pin(future), None)).collect();
+    let mut first = true;
+    poll_fn(|context| {
+        let mut sent = futures.len();
+        for (at, (future, answer)) in futures.iter_mut().enumerate().filter(|(_, (_, answer))| answer.is_none()) {
+            if let Poll::Ready(ready) = future.as_mut().poll(context) {
+                let failed = ready.is_err();
+                *answer = Some(ready);
+                if first && failed {
+                    sent = at + 1;
+                    break;
+                }
+            }
+        }
+        first = false;
+        futures.truncate(sent);
+        if futures.iter().all(|(_, answer)| answer.is_some()) { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    futures.into_iter().filter_map(|(_, answer)| answer).collect()
 }
 
 /// Returns the reason why a connection attempt failed.
@@ -245,5 +274,31 @@ fn block_on<F: Future>(future: F, limit: Duration) -> Option<F::Output> {
     match Handle::try_current().map(|handle| handle.runtime_flavor()) {
         Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(run),
         _ => run(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    #[test]
+    fn no_statement_is_sent_after_a_statement_that_cannot_be_sent() {
+        let polled = RefCell::new(Vec::new());
+        let run = |fails: usize| {
+            polled.borrow_mut().clear();
+            let one = |number: usize| {
+                let polled = &polled;
+                async move {
+                    polled.borrow_mut().push(number);
+                    if number == fails { Err(number) } else { Ok(number) }
+                }
+            };
+            block_on(together((0..3).map(one).collect()), Duration::from_secs(1)).expect("ready")
+        };
+        assert_eq!(run(9), [Ok(0), Ok(1), Ok(2)]);
+        assert_eq!(run(1), [Ok(0), Err(1)]);
+        assert_eq!(*polled.borrow(), [0, 1]);
     }
 }

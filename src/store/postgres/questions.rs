@@ -4,7 +4,7 @@ use tokio_postgres::{Error, Row};
 
 use crate::store::batch::{DenialPrecedent, Questions};
 use crate::store::fault::StoreFault;
-use crate::store::postgres::columns::{Fields, id_bytes, signed};
+use crate::store::postgres::columns::{Fields, id_bytes, list, signed};
 use crate::store::postgres::errors::fault;
 use crate::store::postgres::link::{Flight, Link, Value};
 use crate::store::retention::UNSIGNED_KEPT_S;
@@ -140,47 +140,43 @@ pub(super) fn begin(
         there.then(|| flight.add(sql, values(questions)))
     };
     let candidates = ask(!questions.runs.is_empty(), CANDIDATES, |q| {
-        let of = |read: fn(&AuthorizationCore) -> Vec<u8>| q.runs.iter().map(|core| read(core)).collect::<Vec<_>>();
+        let of = |read: fn(&AuthorizationCore) -> Vec<u8>| list(&q.runs, |core| read(core));
         values![
             of(|core| core.nonce.to_bytes().to_vec()),
             of(|core| core.digest.as_bytes().to_vec()),
             of(|core| id_bytes(&core.id))
         ]
     });
-    let states = ask(!questions.proposals.is_empty(), STATES, |q| {
-        values![q.proposals.iter().map(|id| id_bytes(id)).collect::<Vec<_>>()]
-    });
+    let states = ask(!questions.proposals.is_empty(), STATES, |q| values![list(&q.proposals, |id| id_bytes(id))]);
     let new = !questions.new.is_empty();
     let taken = ask(new, TAKEN, |q| {
         values![
-            q.new.iter().map(|new| id_bytes(&new.core.id)).collect::<Vec<_>>(),
-            q.new.iter().map(|new| new.core.nonce.to_bytes().to_vec()).collect::<Vec<_>>(),
-            q.new.iter().map(|new| new.chosen_nonce).collect::<Vec<_>>()
+            list(&q.new, |new| id_bytes(&new.core.id)),
+            list(&q.new, |new| new.core.nonce.to_bytes().to_vec()),
+            list(&q.new, |new| new.chosen_nonce)
         ]
     });
     let identical = ask(new, IDENTICAL, |q| {
         values![
-            q.new.iter().map(|new| new.core.proposer.as_str().to_owned()).collect::<Vec<_>>(),
-            q.new.iter().map(|new| new.core.step_digest.as_bytes().to_vec()).collect::<Vec<_>>(),
-            q.new.iter().map(|new| new.core.params_digest.as_bytes().to_vec()).collect::<Vec<_>>(),
-            q.new.iter().map(|new| new.created_at.unix()).collect::<Vec<_>>()
+            list(&q.new, |new| new.core.proposer.as_str().to_owned()),
+            list(&q.new, |new| new.core.step_digest.as_bytes().to_vec()),
+            list(&q.new, |new| new.core.params_digest.as_bytes().to_vec()),
+            list(&q.new, |new| new.created_at.unix())
         ]
     });
     let counts = ask(new, COUNTS, |q| {
         values![
-            q.new.iter().map(|new| new.core.proposer.as_str().to_owned()).collect::<Vec<_>>(),
-            q.new.iter().map(|new| new.created_at.unix()).collect::<Vec<_>>(),
+            list(&q.new, |new| new.core.proposer.as_str().to_owned()),
+            list(&q.new, |new| new.created_at.unix()),
             UNSIGNED_KEPT_S
         ]
     });
-    let signatures = ask(!questions.signed.is_empty(), SIGNATURES, |q| {
-        values![q.signed.iter().map(|id| id_bytes(id)).collect::<Vec<_>>()]
-    });
+    let signatures = ask(!questions.signed.is_empty(), SIGNATURES, |q| values![list(&q.signed, |id| id_bytes(id))]);
     let denials = ask(!questions.denials.is_empty(), DENIALS, |q| {
         values![
-            q.denials.iter().map(|one| one.authorization.as_bytes().to_vec()).collect::<Vec<_>>(),
-            q.denials.iter().map(|one| one.approver.as_str().to_owned()).collect::<Vec<_>>(),
-            q.denials.iter().map(|one| one.since.unix()).collect::<Vec<_>>()
+            list(&q.denials, |one| one.authorization.as_bytes().to_vec()),
+            list(&q.denials, |one| one.approver.as_str().to_owned()),
+            list(&q.denials, |one| one.since.unix())
         ]
     });
     let rows: Vec<Vec<Row>> = match link.send(DURING, &flight)?.into_iter().collect() {

@@ -1,7 +1,7 @@
 //! Rare changes inside of a batch, each with its own round trips: tokens, expired proposals and retention.
 
 use crate::store::fault::StoreFault;
-use crate::store::postgres::columns::{Fields, limit as at_most, signed};
+use crate::store::postgres::columns::{Fields, limit as at_most, list, signed};
 use crate::store::postgres::link::{Flight, Link};
 use crate::store::stored_status::StoredStatus;
 use crate::store::stored_token::{Token, TokenChange};
@@ -67,18 +67,16 @@ pub(super) fn change_tokens(link: &Link, changes: &[TokenChange]) -> Result<Opti
     let (gone, times): (Vec<String>, Vec<i64>) = revoked.unzip();
     let mut flight = Flight::default();
     if !new.is_empty() {
-        let time = |read: fn(&Token) -> Option<Timestamp>| {
-            new.iter().map(|token| read(token).map(Timestamp::unix)).collect::<Vec<_>>()
-        };
+        let time = |read: fn(&Token) -> Option<Timestamp>| list(&new, |token| read(token).map(Timestamp::unix));
         flight.add(
             NEW_TOKENS,
             values![
-                new.iter().map(|token| token.name.as_str()).collect::<Vec<_>>(),
-                new.iter().map(|token| &token.secret[..]).collect::<Vec<_>>(),
+                list(&new, |token| token.name.as_str()),
+                list(&new, |token| &token.secret[..]),
                 new.iter().map(|token| json(&token.owners)).collect::<Result<Vec<_>, _>>()?,
                 new.iter().map(|token| json(&token.scopes)).collect::<Result<Vec<_>, _>>()?,
                 new.iter().map(|token| json(&token.patterns)).collect::<Result<Vec<_>, _>>()?,
-                new.iter().map(|token| token.created_at.unix()).collect::<Vec<_>>(),
+                list(&new, |token| token.created_at.unix()),
                 time(|token| token.expires_at),
                 time(|token| token.revoked_at)
             ],

@@ -115,7 +115,7 @@ fn differences(found: &[String]) -> Vec<String> {
 /// Returns a fault if the schema exists already, or if the database refuses a statement. Nothing is then created.
 pub fn migrate(settings: &ServerSettings, service: &str, say: &mut dyn FnMut(&str)) -> Result<(), StoreFault> {
     const DURING: &str = "creating the schema of the store";
-    let link = Link::open(settings, "-c lock_timeout=20000 -c statement_timeout=60000 -c synchronous_commit=on")?;
+    let link = Link::open(settings, "-c lock_timeout=20000 -c statement_timeout=30000 -c synchronous_commit=on")?;
     let rows = link.query(
         DURING,
         "SELECT current_setting('synchronous_standby_names') <> '' \
@@ -132,7 +132,7 @@ pub fn migrate(settings: &ServerSettings, service: &str, say: &mut dyn FnMut(&st
     }
     if fields.get(0)? {
         say(
-            "the server waits for synchronous replicas, but no replica is connected: the commit waits for at most 60 s",
+            "the server waits for synchronous replicas, but no replica is connected: the commit waits for at most 30 s",
         );
     }
     let key = lock_key(fields.get(3)?, &settings.schema);

@@ -7,8 +7,8 @@ use tokio_postgres::{Error, Row};
 
 use crate::store::batch::{Commit, StepRow, Writes};
 use crate::store::fault::StoreFault;
-use crate::store::postgres::columns::{Fields, id_bytes, place, presence_number, signed, tile_id};
-use crate::store::postgres::errors::{fault, is_answer};
+use crate::store::postgres::columns::{Fields, id_bytes, list, place, presence_number, signed, tile_id};
+use crate::store::postgres::errors::{fault, is_answer, unreachable};
 use crate::store::postgres::link::{Flight, Link};
 use crate::store::rows::{FinishRow, RunRow};
 use crate::store::stored_run::OutputRow;
@@ -94,9 +94,9 @@ pub(super) fn commit(link: &Link, writes: &Writes<'_>, batch: &BatchRow) -> Comm
         flight.add(
             CHECKPOINTS,
             values![
-                writes.checkpoints.iter().map(|row| signed(row.size)).collect::<Vec<_>>(),
-                writes.checkpoints.iter().map(|row| &row.root[..]).collect::<Vec<_>>(),
-                writes.checkpoints.iter().map(|row| row.note.as_str()).collect::<Vec<_>>()
+                list(writes.checkpoints, |row| signed(row.size)),
+                list(writes.checkpoints, |row| &row.root[..]),
+                list(writes.checkpoints, |row| row.note.as_str())
             ],
         );
     }
@@ -113,6 +113,10 @@ pub(super) fn commit(link: &Link, writes: &Writes<'_>, batch: &BatchRow) -> Comm
     match link.send(DURING, &flight) {
         // The statements were sent, and no answer came in time.
         Err(_) => Commit::Unknown,
+        // The COMMIT was not sent.
+        Ok(answers) if answers.len() < flight.statements().len() => {
+            Commit::NotDone(unreachable(DURING, "the connection was lost"))
+        }
         Ok(answers) => judge(link, leaves, answers),
     }
 }
@@ -176,10 +180,10 @@ fn add_leaves<'a>(flight: &mut Flight<'a>, writes: &'a Writes<'_>) -> Option<usi
             LEAVES,
             values![
                 (signed(writes.first)..signed(end)).collect::<Vec<_>>(),
-                leaves.iter().map(|leaf| leaf.kind as i16).collect::<Vec<_>>(),
-                leaves.iter().map(|leaf| leaf.at.unix()).collect::<Vec<_>>(),
-                leaves.iter().map(|leaf| &leaf.hash[..]).collect::<Vec<_>>(),
-                leaves.iter().map(|leaf| &*leaf.data).collect::<Vec<_>>()
+                list(leaves, |leaf| leaf.kind as i16),
+                list(leaves, |leaf| leaf.at.unix()),
+                list(leaves, |leaf| &leaf.hash[..]),
+                list(leaves, |leaf| &*leaf.data)
             ],
         )
     });
@@ -187,8 +191,8 @@ fn add_leaves<'a>(flight: &mut Flight<'a>, writes: &'a Writes<'_>) -> Option<usi
         flight.add(
             TILES,
             values![
-                writes.tiles.iter().map(|tile| tile_id(tile.level, tile.index)).collect::<Vec<_>>(),
-                writes.tiles.iter().map(|tile| tile.hashes.as_flattened()).collect::<Vec<_>>()
+                list(&writes.tiles, |tile| tile_id(tile.level, tile.index)),
+                list(&writes.tiles, |tile| tile.hashes.as_flattened())
             ],
         );
     }
@@ -196,8 +200,8 @@ fn add_leaves<'a>(flight: &mut Flight<'a>, writes: &'a Writes<'_>) -> Option<usi
         flight.add(
             SEALS,
             values![
-                writes.seals.iter().map(|(index, _)| signed(*index)).collect::<Vec<_>>(),
-                writes.seals.iter().map(|(_, digest)| &digest.as_bytes()[..]).collect::<Vec<_>>()
+                list(&writes.seals, |(index, _)| signed(*index)),
+                list(&writes.seals, |(_, digest)| &digest.as_bytes()[..])
             ],
         );
     }
@@ -220,38 +224,32 @@ fn add_proposals<'a>(flight: &mut Flight<'a>, writes: &'a Writes<'_>) {
         flight.add(
             PROPOSALS,
             values![
-                new.iter().map(|new| id_bytes(&new.core.id)).collect::<Vec<_>>(),
-                new.iter().map(|new| &new.core.digest.as_bytes()[..]).collect::<Vec<_>>(),
-                new.iter().map(|new| new.core.nonce.to_bytes().to_vec()).collect::<Vec<_>>(),
-                new.iter().map(|new| &new.request[..]).collect::<Vec<_>>(),
-                new.iter().map(|new| new.core.step.as_str()).collect::<Vec<_>>(),
-                new.iter().map(|new| &new.core.step_digest.as_bytes()[..]).collect::<Vec<_>>(),
-                new.iter().map(|new| &new.core.params_digest.as_bytes()[..]).collect::<Vec<_>>(),
-                new.iter().map(|new| new.core.proposer.as_str()).collect::<Vec<_>>(),
-                new.iter().map(|new| new.core.expires_at.unix()).collect::<Vec<_>>(),
-                new.iter().map(|new| new.created_at.unix()).collect::<Vec<_>>()
+                list(new, |new| id_bytes(&new.core.id)),
+                list(new, |new| &new.core.digest.as_bytes()[..]),
+                list(new, |new| new.core.nonce.to_bytes().to_vec()),
+                list(new, |new| &new.request[..]),
+                list(new, |new| new.core.step.as_str()),
+                list(new, |new| &new.core.step_digest.as_bytes()[..]),
+                list(new, |new| &new.core.params_digest.as_bytes()[..]),
+                list(new, |new| new.core.proposer.as_str()),
+                list(new, |new| new.core.expires_at.unix()),
+                list(new, |new| new.created_at.unix())
             ],
         );
-        flight.add(
-            PAYLOADS,
-            values![
-                new.iter().map(|new| id_bytes(&new.core.id)).collect::<Vec<_>>(),
-                new.iter().map(|new| &*new.payload).collect::<Vec<_>>()
-            ],
-        );
+        flight.add(PAYLOADS, values![list(new, |new| id_bytes(&new.core.id)), list(new, |new| &*new.payload)]);
     }
     let signatures = &writes.signatures;
     if !signatures.is_empty() {
         flight.add(
             SIGNATURES,
             values![
-                signatures.iter().map(|row| id_bytes(row.proposal)).collect::<Vec<_>>(),
-                signatures.iter().map(|row| row.signature.keyid.as_str()).collect::<Vec<_>>(),
-                signatures.iter().map(|row| i32::try_from(row.number).unwrap_or(i32::MAX)).collect::<Vec<_>>(),
-                signatures.iter().map(|row| row.signature.person.as_str()).collect::<Vec<_>>(),
-                signatures.iter().map(|row| presence_number(row.signature.presence)).collect::<Vec<_>>(),
-                signatures.iter().map(|row| row.signature.at.unix()).collect::<Vec<_>>(),
-                signatures.iter().map(|row| &row.signature.sig[..]).collect::<Vec<_>>()
+                list(signatures, |row| id_bytes(row.proposal)),
+                list(signatures, |row| row.signature.keyid.as_str()),
+                list(signatures, |row| i32::try_from(row.number).unwrap_or(i32::MAX)),
+                list(signatures, |row| row.signature.person.as_str()),
+                list(signatures, |row| presence_number(row.signature.presence)),
+                list(signatures, |row| row.signature.at.unix()),
+                list(signatures, |row| &row.signature.sig[..])
             ],
         );
     }
@@ -260,11 +258,11 @@ fn add_proposals<'a>(flight: &mut Flight<'a>, writes: &'a Writes<'_>) {
         flight.add(
             DENIALS,
             values![
-                denials.iter().map(|row| row.authorization.as_bytes().to_vec()).collect::<Vec<_>>(),
-                denials.iter().map(|row| row.denial.approver.as_str()).collect::<Vec<_>>(),
-                denials.iter().map(|row| signed(row.denial.leaf)).collect::<Vec<_>>(),
-                denials.iter().map(|row| row.denial.at.unix()).collect::<Vec<_>>(),
-                denials.iter().map(|row| row.ahead).collect::<Vec<_>>()
+                list(denials, |row| row.authorization.as_bytes().to_vec()),
+                list(denials, |row| row.denial.approver.as_str()),
+                list(denials, |row| signed(row.denial.leaf)),
+                list(denials, |row| row.denial.at.unix()),
+                list(denials, |row| row.ahead)
             ],
         );
     }
@@ -311,10 +309,10 @@ fn add_ends<'a>(flight: &mut Flight<'a>, ends: &'a [FinishRow<'_>]) {
     flight.add(
         ENDS,
         values![
-            ends.iter().map(|end| id_bytes(end.proposal)).collect::<Vec<_>>(),
-            ends.iter().map(|end| end.at.unix()).collect::<Vec<_>>(),
-            ends.iter().map(|end| signed(end.receipt)).collect::<Vec<_>>(),
-            ends.iter().map(|end| &end.detail[..]).collect::<Vec<_>>()
+            list(ends, |end| id_bytes(end.proposal)),
+            list(ends, |end| end.at.unix()),
+            list(ends, |end| signed(end.receipt)),
+            list(ends, |end| &end.detail[..])
         ],
     );
     // The receipt contains the envelope and the decision, so the row of the run can be deleted.
@@ -359,51 +357,44 @@ fn add_starts<'a>(flight: &mut Flight<'a>, runs: &'a [RunRow<'_>], node: &'a str
     flight.add(
         NONCES,
         values![
-            runs.iter().map(|run| run.core.nonce.to_bytes().to_vec()).collect::<Vec<_>>(),
-            runs.iter().map(|run| run.core.expires_at.unix()).collect::<Vec<_>>(),
-            runs.iter().map(place_of).collect::<Vec<_>>(),
-            runs.iter().map(|run| id_bytes(&run.core.id)).collect::<Vec<_>>()
+            list(runs, |run| run.core.nonce.to_bytes().to_vec()),
+            list(runs, |run| run.core.expires_at.unix()),
+            list(runs, place_of),
+            list(runs, |run| id_bytes(&run.core.id))
         ],
     );
     let (known, new): (Vec<&RunRow<'_>>, Vec<&RunRow<'_>>) = runs.iter().partition(|run| run.known);
     if !known.is_empty() {
         let ids: Vec<_> = known.iter().map(|run| id_bytes(&run.core.id)).collect();
-        flight.add(
-            STARTED,
-            values![
-                ids.clone(),
-                known.iter().map(|run| run.at.unix()).collect::<Vec<_>>(),
-                known.iter().map(|run| place_of(run)).collect::<Vec<_>>()
-            ],
-        );
+        flight.add(STARTED, values![ids.clone(), list(&known, |run| run.at.unix()), list(&known, |run| place_of(run))]);
         flight.add(SIGNED_ALREADY, values![ids]);
     }
     if !new.is_empty() {
         flight.add(
             NEW_RUNS,
             values![
-                new.iter().map(|run| id_bytes(&run.core.id)).collect::<Vec<_>>(),
-                new.iter().map(|run| &run.core.digest.as_bytes()[..]).collect::<Vec<_>>(),
-                new.iter().map(|run| run.core.nonce.to_bytes().to_vec()).collect::<Vec<_>>(),
-                new.iter().map(|run| run.core.step.as_str()).collect::<Vec<_>>(),
-                new.iter().map(|run| &run.core.step_digest.as_bytes()[..]).collect::<Vec<_>>(),
-                new.iter().map(|run| &run.core.params_digest.as_bytes()[..]).collect::<Vec<_>>(),
-                new.iter().map(|run| run.core.proposer.as_str()).collect::<Vec<_>>(),
-                new.iter().map(|run| run.core.expires_at.unix()).collect::<Vec<_>>(),
-                new.iter().map(|run| run.at.unix()).collect::<Vec<_>>(),
-                new.iter().map(|run| place_of(run)).collect::<Vec<_>>()
+                list(&new, |run| id_bytes(&run.core.id)),
+                list(&new, |run| &run.core.digest.as_bytes()[..]),
+                list(&new, |run| run.core.nonce.to_bytes().to_vec()),
+                list(&new, |run| run.core.step.as_str()),
+                list(&new, |run| &run.core.step_digest.as_bytes()[..]),
+                list(&new, |run| &run.core.params_digest.as_bytes()[..]),
+                list(&new, |run| run.core.proposer.as_str()),
+                list(&new, |run| run.core.expires_at.unix()),
+                list(&new, |run| run.at.unix()),
+                list(&new, |run| place_of(run))
             ],
         );
     }
     flight.add(
         CROSSINGS,
         values![
-            runs.iter().map(place_of).collect::<Vec<_>>(),
-            runs.iter().map(|run| id_bytes(&run.core.id)).collect::<Vec<_>>(),
-            runs.iter().map(|run| run.seal.as_bytes().to_vec()).collect::<Vec<_>>(),
-            runs.iter().map(|run| run.exclusive).collect::<Vec<_>>(),
-            runs.iter().map(|run| run.envelope).collect::<Vec<_>>(),
-            runs.iter().map(|run| run.decision).collect::<Vec<_>>(),
+            list(runs, place_of),
+            list(runs, |run| id_bytes(&run.core.id)),
+            list(runs, |run| run.seal.as_bytes().to_vec()),
+            list(runs, |run| run.exclusive),
+            list(runs, |run| run.envelope),
+            list(runs, |run| run.decision),
             node
         ],
     );

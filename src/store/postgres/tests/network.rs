@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::store::batch::{Commit, Questions, Writes};
 use crate::store::fault::StoreFault;
-use crate::store::postgres;
+use crate::store::postgres::{self, schema};
 use crate::store::postgres::link::Link;
 use crate::store::postgres::settings::{Replicas, ServerSettings, ServerTable};
 use crate::store::postgres::tests::unknown_commits::{begin, leaves, open};
@@ -97,6 +97,10 @@ fn a_commit_that_no_replica_confirmed_is_unknown_until_a_later_commit_is_confirm
         matches!(&fault, StoreFault::Unreachable { message } if message.contains("synchronous replication")),
         "{fault}"
     );
+    let (mut said, fresh) = (Vec::new(), server.settings_of("owner", "boundary", "fresh", "one"));
+    let migrated = schema::migrate(&fresh, "service", &mut |line| said.push(line.to_owned()));
+    assert!(said.len() == 1 && said[0].contains("no replica is connected"), "{said:?}");
+    assert!(migrated.expect_err("not confirmed").to_string().contains("was created, but the server reported"));
     stop.send(()).expect("sent");
     cancelling.join().expect("joined");
     tamper_at(&admin, "ALTER SYSTEM RESET synchronous_standby_names");
