@@ -8,7 +8,7 @@ use tokio_postgres::{Error, Row};
 use crate::store::batch::{Commit, StepRow, Writes};
 use crate::store::fault::StoreFault;
 use crate::store::postgres::columns::{Fields, id_bytes, list, place, presence_number, signed, tile_id};
-use crate::store::postgres::errors::{fault, is_answer, unreachable};
+use crate::store::postgres::errors::{fault, is_answer};
 use crate::store::postgres::link::{Flight, Link};
 use crate::store::rows::{FinishRow, RunRow};
 use crate::store::stored_run::OutputRow;
@@ -113,24 +113,19 @@ pub(super) fn commit(link: &Link, writes: &Writes<'_>, batch: &BatchRow) -> Comm
     match link.send(DURING, &flight) {
         // The statements were sent, and no answer came in time.
         Err(_) => Commit::Unknown,
-        // The COMMIT was not sent.
-        Ok(answers) if answers.len() < flight.statements().len() => {
-            Commit::NotDone(unreachable(DURING, "the connection was lost"))
-        }
-        Ok(answers) => judge(link, leaves, answers),
+        Ok(answers) => judge(link, &flight, leaves, answers),
     }
 }
 
 /// Decides from the answers whether the batch is durable.
-fn judge(link: &Link, leaves: Option<usize>, mut answers: Vec<Result<Vec<Row>, Error>>) -> Commit {
-    let committed = answers.pop();
-    for answer in &answers {
-        match answer {
-            Ok(_) => {}
-            // The server undoes a transaction with a failed statement, even if a COMMIT follows.
-            Err(error) if is_answer(error) => return Commit::NotDone(write_fault(error)),
-            Err(_) => return Commit::Unknown,
-        }
+fn judge(link: &Link, flight: &Flight<'_>, leaves: Option<usize>, mut answers: Vec<Result<Vec<Row>, Error>>) -> Commit {
+    // Without an answer to the COMMIT, a statement before it failed so early that the COMMIT was not sent.
+    let sent = answers.len() == flight.statements().len();
+    let committed = if sent { answers.pop() } else { None };
+    if let Some(error) = answers.iter().find_map(|answer| answer.as_ref().err()) {
+        // The server undoes a transaction with a failed statement, even if a COMMIT follows.
+        let undone = is_answer(error) || !sent;
+        return if undone { Commit::NotDone(write_fault(error)) } else { Commit::Unknown };
     }
     // A warning can mean that no replica has the batch.
     if !matches!(committed, Some(Ok(_))) || !link.take_warnings().is_empty() {
