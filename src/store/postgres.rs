@@ -35,7 +35,7 @@ use crate::store::postgres::errors::unreachable;
 use crate::store::postgres::link::{Flight, Link};
 use crate::store::postgres::questions::{Begun, EXCLUSIVE, HEAD, LastBatch};
 use crate::store::postgres::reads::PostgresReads;
-use crate::store::postgres::settings::ServerSettings;
+use crate::store::postgres::settings::{Replicas, ServerSettings};
 use crate::store::postgres::writer_link::{LOCK_ATTEMPTS, UnknownBatch, WriterLink};
 use crate::store::postgres::writes::BatchRow;
 use crate::store::rows::StoreHead;
@@ -174,6 +174,8 @@ impl Store for PostgresStore {
         if self.unknown.is_some() {
             return Err(unreachable(DURING, "the result of the batch before is not known yet"));
         }
+        // The caller may have left a batch after an error of its own.
+        self.rollback();
         let begun = self.begun(size, questions)?;
         if begun.head.size < size {
             self.rollback();
@@ -186,9 +188,16 @@ impl Store for PostgresStore {
                 ),
             ));
         }
-        if begun.last.term != self.term {
+        let stop = if begun.last.term != self.term {
+            Some("another node has taken over this boundary")
+        } else if self.settings.replicas == Replicas::Synchronous && !begun.last.has_replicas {
+            Some("`synchronous_standby_names` of the server is empty, but `replicas` in [postgres] is \"synchronous\"")
+        } else {
+            None
+        };
+        if let Some(stop) = stop {
             self.rollback();
-            return Err(unreachable(DURING, "another node has taken over this boundary"));
+            return Err(unreachable(DURING, stop));
         }
         let others = (begun.last.id != self.seen.id || begun.head.size != size)
             .then_some(OtherWrites { head: begun.head, hashes: begun.hashes });
@@ -213,7 +222,7 @@ impl Store for PostgresStore {
         match result {
             Commit::Done(_) => {
                 self.in_batch = false;
-                self.seen = LastBatch { number, id: Some(batch.id), term: self.term };
+                self.seen = LastBatch { number, id: Some(batch.id), ..LastBatch::default() };
             }
             Commit::Unknown => {
                 self.in_batch = false;
@@ -249,7 +258,7 @@ impl Store for PostgresStore {
         // If another writer committed in between, `begin` must report its rows.
         let others = settled.before.as_ref() != own;
         let id = if others { None } else { Some(settled.last.1) };
-        self.seen = LastBatch { number: settled.last.0, id, term: self.term };
+        self.seen = LastBatch { number: settled.last.0, id, ..LastBatch::default() };
         self.unknown = None;
         self.writer = Some(writer);
         Ok(settled.durable)

@@ -20,7 +20,7 @@ pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 pub(super) const LOCK: &str = "SELECT pg_advisory_xact_lock($1)";
 /// The state, the last leaf and the last batch.
 pub(super) const HEAD: &str = "SELECT s.boundary, s.seal, s.version, s.mark, s.term, l.idx, l.at, b.n, b.term, b.id, \
-    floor(extract(epoch FROM clock_timestamp()))::bigint FROM state s \
+    floor(extract(epoch FROM clock_timestamp()))::bigint, current_setting('synchronous_standby_names') <> '' FROM state s \
     LEFT JOIN LATERAL (SELECT idx, at FROM leaf ORDER BY idx DESC LIMIT 1) l ON true \
     LEFT JOIN LATERAL (SELECT n, term, id FROM batch ORDER BY n DESC LIMIT 1) b ON true WHERE s.one = 1";
 pub(super) const EXCLUSIVE: &str = "SELECT exclusive, proposal FROM crossing WHERE exclusive IS NOT NULL";
@@ -95,6 +95,8 @@ pub(super) struct LastBatch {
     pub(super) id: Option<Vec<u8>>,
     /// Term in the state of the boundary, which each takeover raises.
     pub(super) term: i64,
+    /// True if a commit waits for a synchronous replica.
+    pub(super) has_replicas: bool,
 }
 
 /// Reads a row of [`HEAD`] and the rows of [`EXCLUSIVE`].
@@ -116,7 +118,12 @@ pub(super) fn head(rows: &[Row], exclusive: &[Row]) -> Result<(StoreHead, LastBa
         seal: row.bytes_if(1)?.map(SealDigest::from_bytes),
         exclusive: names.collect::<Result<_, StoreFault>>()?,
     };
-    let last = LastBatch { number: row.get::<Option<i64>>(7)?.unwrap_or(0), id: row.get(9)?, term: row.get(4)? };
+    let last = LastBatch {
+        number: row.get::<Option<i64>>(7)?.unwrap_or(0),
+        id: row.get(9)?,
+        term: row.get(4)?,
+        has_replicas: row.get(11)?,
+    };
     Ok((head, last))
 }
 

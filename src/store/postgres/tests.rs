@@ -31,7 +31,7 @@ pub(crate) struct Server {
 /// Returns the server of this process, or `None` after a report if the host has no PostgreSQL.
 pub(crate) fn server() -> Option<&'static Server> {
     static SERVER: OnceLock<Option<Server>> = OnceLock::new();
-    SERVER.get_or_init(|| start("", "", 5432)).as_ref()
+    SERVER.get_or_init(|| start("", "-c default_transaction_isolation='repeatable read'", 5432)).as_ref()
 }
 
 fn not_run(reason: &str) {

@@ -76,6 +76,11 @@ fn a_commit_that_no_replica_confirmed_is_unknown_until_a_later_commit_is_confirm
     let server = start("-sync", "", 5432).expect("server");
     let settings = server.schema();
     let admin = server.settings_of("super", "boundary", &settings.schema, "admin");
+    let mut careful = open(&settings);
+    careful.settings.replicas = Replicas::Synchronous;
+    let fault = careful.begin(0, &Questions::default()).expect_err("no replica").to_string();
+    assert!(fault.contains("`synchronous_standby_names` of the server is empty"), "{fault}");
+    drop(careful);
     let mut store = open(&settings);
     begin(&mut store, 0);
     tamper_at(&admin, "ALTER SYSTEM SET synchronous_standby_names = 'nobody'");

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use crate::store::fault::StoreFault;
+use crate::store::postgres::link::Link;
 use crate::store::postgres::settings::{Replicas, ServerSettings, ServerTable};
 use crate::store::postgres::tests::{server, start, tamper};
-use crate::store::postgres::{self, schema};
+use crate::store::postgres::{self, durability, schema};
 
 fn table() -> ServerTable {
     ServerTable {
@@ -144,4 +145,15 @@ fn a_database_with_another_encoding_and_a_server_that_loses_commits_are_refused(
         let found = message(postgres::open(other.settings_of("service", "boundary", "any", "one")));
         assert!(found.contains(expected), "{found}");
     }
+}
+
+#[test]
+fn a_pooler_that_gives_two_connections_the_same_server_process_is_refused() {
+    let Some(server) = server() else { return };
+    let settings = server.schema();
+    let [one, other] = [(), ()].map(|()| Link::open(&settings, "").expect("link"));
+    durability::check_locks(&one, &other, 5).expect("two processes");
+    assert!(message(durability::check_locks(&one, &one, 6)).contains("connection pooler"));
+    // The locks of the first check are free again.
+    durability::check_locks(&other, &one, 5).expect("two processes");
 }
