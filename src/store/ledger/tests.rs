@@ -5,6 +5,7 @@ mod denied_authorizations;
 mod failed_writes;
 mod failing_store;
 mod log_proofs;
+mod lost_connections;
 mod output_retention;
 mod proposal_rows;
 mod request_sequences;
@@ -71,6 +72,14 @@ impl World {
     fn beside(&self) -> Self {
         let server = self.server.as_ref().and_then(|_| postgres::tests::server()).map(postgres::tests::Server::schema);
         Self { server, ..Self::new() }
+    }
+
+    /// Gives the node of this world a name, so that a test can recognize its connections.
+    fn name_node(&mut self, name: &str) {
+        let schema = self.server.as_ref().map(|settings| settings.schema.clone());
+        self.server = schema
+            .zip(postgres::tests::server())
+            .map(|(schema, server)| server.settings_of("service", "boundary", &schema, name));
     }
 
     fn engine(&self) -> &'static str {
