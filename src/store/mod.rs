@@ -1,7 +1,7 @@
 //! The store of a boundary.
 //!
 //! The rest of the program uses [`ledger::Ledger`]. Its writer thread checks requests and commits them in batches. A
-//! backend (only [`sqlite`]) implements [`Store`] and [`StoreReads`] and stores the rows. The backend makes no
+//! backend ([`sqlite`] or [`postgres`]) implements [`Store`] and [`StoreReads`] and stores the rows. The backend makes no
 //! decisions, so each rule about windows, nonces and statuses has only one implementation.
 
 use std::ops::Range;

@@ -1,6 +1,7 @@
 //! Settings of the database server: the URL of the database and the table `[postgres]` of the configuration.
 
 use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -77,7 +78,7 @@ impl ServerSettings {
             return Err(refused(format!("the database URL has no user or no database name; {FORM}")));
         }
         if let Some(path) = &table.password_file {
-            let password = read(path, "password_file")?;
+            let password = read_secret(path, "password_file")?;
             config.password(password.trim_ascii_end());
         }
         let local = |host: &Host| match host {
@@ -188,7 +189,7 @@ fn parameters(url: &str) -> Result<Parameters, StoreFault> {
 fn encryption(table: &ServerTable) -> Result<DatabaseTls, StoreFault> {
     let authorities = table.ca.as_deref().map(|path| read(path, "ca")).transpose()?;
     let pair = match (&table.certificate, &table.key) {
-        (Some(certificate), Some(key)) => Some((read(certificate, "certificate")?, read(key, "key")?)),
+        (Some(certificate), Some(key)) => Some((read(certificate, "certificate")?, read_secret(key, "key")?)),
         (None, None) => None,
         _ => return Err(refused("[postgres] has only one of `certificate` and `key`; set both, or remove both")),
     };
@@ -202,6 +203,17 @@ fn read(path: &Path, name: &str) -> Result<Vec<u8>, StoreFault> {
     std::fs::read(path).map_err(|error| {
         refused(format!("the file {} of `{name}` in [postgres] cannot be read: {error}", path.display()))
     })
+}
+
+/// Reads a file that other users must not be able to read.
+fn read_secret(path: &Path, name: &str) -> Result<Vec<u8>, StoreFault> {
+    let bytes = read(path, name)?;
+    let mode = std::fs::metadata(path).map(|metadata| metadata.mode() & 0o777);
+    if mode.is_ok_and(|mode| mode & 0o077 == 0) {
+        return Ok(bytes);
+    }
+    let file = path.display();
+    Err(refused(format!("other users can read the file {file} of `{name}` in [postgres]; run: chmod 600 {file}")))
 }
 
 pub(super) fn refused(message: impl Into<String>) -> StoreFault {

@@ -1,9 +1,10 @@
 //! TLS, replicas, and the number of round trips.
 
+use std::fs::Permissions;
 use std::io::{Read as _, Write as _};
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -44,11 +45,11 @@ fn the_certificate_and_the_name_of_the_server_are_checked() {
         "-c listen_addresses=127.0.0.1 -p {port} -c ssl=on -c ssl_cert_file={0}/s.pem -c ssl_key_file={0}/s.key",
         at.display()
     );
-    let _server = start("-tls", &options, port).expect("server");
-    let connect = |host: &str, ca: &Path| {
+    let server = start("-tls", &options, port).expect("server");
+    let connect = |host: &str, ca: &Path, password_file: Option<PathBuf>| {
         let table = ServerTable {
             node: "one".parse().expect("name"),
-            password_file: None,
+            password_file,
             ca: Some(ca.to_owned()),
             certificate: None,
             key: None,
@@ -57,14 +58,31 @@ fn the_certificate_and_the_name_of_the_server_are_checked() {
         let settings = ServerSettings::new(&format!("postgres://service@{host}:{port}/boundary?schema=public"), &table);
         Link::open(&settings.expect("settings"), "")
     };
-    let encrypted = connect("localhost", &at.join("ca.pem")).expect("connected");
+    let encrypted = connect("localhost", &at.join("ca.pem"), None).expect("connected");
     let rows = encrypted.query("testing", "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()", Vec::new());
     assert!(rows.expect("rows")[0].get::<_, bool>(0));
     for (host, ca, expected) in
         [("localhost", "other.pem", "UnknownIssuer"), ("127.0.0.1", "ca.pem", "not valid for name")]
     {
-        let refused = connect(host, &at.join(ca)).err().expect("refused").to_string();
+        let refused = connect(host, &at.join(ca), None).err().expect("refused").to_string();
         assert!(refused.contains(expected), "{refused}");
+    }
+    // From now on, the server asks for a password.
+    let admin = server.settings_of("super", "boundary", "public", "admin");
+    let rules = server.directory.join("data/pg_hba.conf");
+    tamper_at(&admin, "ALTER ROLE service PASSWORD 'secret'");
+    tamper_at(&admin, &format!("COPY (VALUES ('hostssl all all all scram-sha-256')) TO '{}'", rules.display()));
+    tamper_at(&admin, "SELECT pg_reload_conf()");
+    std::thread::sleep(Duration::from_millis(300));
+    for (number, (password, expected)) in
+        [("secret\n", ""), ("wrong", "password authentication failed")].iter().enumerate()
+    {
+        let file = at.join(format!("password-{number}"));
+        std::fs::write(&file, password).expect("written");
+        std::fs::set_permissions(&file, Permissions::from_mode(0o600)).expect("mode");
+        let connected = connect("localhost", &at.join("ca.pem"), Some(file));
+        assert_eq!(connected.is_ok(), expected.is_empty());
+        assert!(connected.err().is_none_or(|fault| fault.to_string().contains(expected)));
     }
 }
 

@@ -1,5 +1,7 @@
 //! Settings, servers and schemas that are refused.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use crate::store::fault::StoreFault;
@@ -49,6 +51,11 @@ fn an_unsafe_or_unknown_database_url_is_refused() {
     assert!(message(ServerSettings::new("postgres://service@db-1/boundary", &half)).contains("only one of"));
     let gone = ServerTable { password_file: Some(PathBuf::from("/nowhere")), ..table() };
     assert!(message(ServerSettings::new("postgres://service@localhost/boundary", &gone)).contains("`password_file`"));
+    let open = tempfile::NamedTempFile::new().expect("file");
+    std::fs::set_permissions(open.path(), Permissions::from_mode(0o644)).expect("mode");
+    let readable = ServerTable { password_file: Some(open.path().to_owned()), ..table() };
+    let found = message(ServerSettings::new("postgres://service@localhost/boundary", &readable));
+    assert!(found.contains("run: chmod 600"), "{found}");
     let two =
         ServerSettings::new("postgres://service@db-1:5433,db-2/boundary?schema=other", &table()).expect("settings");
     assert!(two.tls.is_some() && two.schema == "other" && two.place() == "boundary at db-1,db-2");
