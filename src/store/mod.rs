@@ -1,7 +1,7 @@
 //! The store of a boundary.
 //!
 //! The rest of the program uses [`ledger::Ledger`]. Its writer thread checks requests and commits them in batches. A
-//! backend (only [`sqlite`]) implements [`Store`] and [`StoreReads`] and stores the rows. The backend makes no
+//! backend ([`sqlite`] or [`postgres`]) implements [`Store`] and [`StoreReads`] and stores the rows. The backend makes no
 //! decisions, so each rule about windows, nonces and statuses has only one implementation.
 
 use std::ops::Range;
@@ -30,6 +30,7 @@ pub mod ledger;
 pub mod lock;
 mod open_nonces;
 pub mod open_proposals;
+pub mod postgres;
 pub mod retention;
 pub mod rows;
 pub mod shared;

@@ -4,9 +4,13 @@ use std::fmt;
 
 use crate::store::fault::StoreFault;
 use documents::crypto::digest::LeafHash;
+use documents::crypto::json;
 use documents::crypto::merkle::Hash;
+use documents::record::document::{Predicate, Statement};
+use documents::record::envelope::{Base64, Envelope};
 use documents::record::ident::Name;
 use documents::record::kinds::LeafKind;
+use documents::record::malformed::Malformed;
 use documents::record::validity::Timestamp;
 
 /// The index and the hash of a log leaf.
@@ -109,3 +113,11 @@ impl fmt::Display for WriteStop {
 }
 
 impl std::error::Error for WriteStop {}
+
+/// Returns the payload and the statement of a leaf, without a check of its signatures.
+pub(crate) fn opened<P: Predicate>(data: &[u8]) -> Result<(Vec<u8>, Statement<P>), Malformed> {
+    let envelope: Envelope = json::parse_as(data, data.len())?;
+    let payload = Base64::Strict.decode("/payload", &envelope.payload)?;
+    let statement = Statement::<P>::from_payload(&payload)?;
+    Ok((payload, statement))
+}

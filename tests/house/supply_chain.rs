@@ -24,6 +24,8 @@ const LICENCES: &[&str] = &[
 
 /// Crates with more than one version in the dependency tree: the name, the versions, and the reason for the older one.
 const DUPLICATES: &[(&str, &[&str], &str)] = &[
+    ("base64", &["0.22", "0.23"], "postgres-protocol takes 0.22"),
+    ("fallible-iterator", &["0.2", "0.3"], "postgres-protocol takes 0.2"),
     ("getrandom", &["0.2", "0.4"], "ring takes 0.2"),
     ("syn", &["2", "3"], "derive macros in the middle of a move to 3; nothing of it is in the program"),
 ];

@@ -1,16 +1,18 @@
-//! Tests of the ledger with real SQLite files.
+//! Tests of the ledger with real SQLite files, and with a real PostgreSQL server.
 
 mod boundary_time;
 mod denied_authorizations;
 mod failed_writes;
 mod failing_store;
 mod log_proofs;
+mod lost_connections;
 mod output_retention;
 mod proposal_rows;
 mod request_sequences;
 mod seals_and_tokens;
 mod spent_nonces;
 mod store_opening;
+mod two_writers;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::SeqCst};
@@ -20,13 +22,14 @@ use std::time::Duration;
 use crate::store::fault::StoreFault;
 use crate::store::ledger::Ledger;
 use crate::store::ledger::tests::failing_store::{Commits, Failing};
+use crate::store::postgres::settings::ServerSettings;
 use crate::store::shared::{LedgerConfig, LedgerLimits, LogSigner};
-use crate::store::sqlite;
 use crate::store::stored_leaf::{LeafRef, WriteStop};
 use crate::store::stored_proposal::{AuthorizationCore, NewProposal};
 use crate::store::stored_run::{Consume, Finish, SpentNonce, Window};
 use crate::store::stored_seal::{SealStored, SealWrite};
 use crate::store::stored_status::StoredStatus;
+use crate::store::{Store, StoreReads, postgres, sqlite};
 use documents::crypto::digest::{AuthorizationDigest, BlobDigest, ParamsDigest, SealDigest, StepDigest};
 use documents::crypto::merkle;
 use documents::crypto::signature::SecretKey;
@@ -44,6 +47,9 @@ fn t(seconds: i64) -> Timestamp {
     Timestamp::from_unix(T0 + seconds)
 }
 
+/// A writer with its reading connections.
+type Opened = (Box<dyn Store>, Arc<dyn StoreReads>);
+
 /// Directory, clock and key of one store. A test can open the store several times.
 struct World {
     directory: tempfile::TempDir,
@@ -51,11 +57,38 @@ struct World {
     boot: Arc<AtomicU64>,
     fatal: Arc<Mutex<Vec<StoreFault>>>,
     limits: LedgerLimits,
+    /// A schema of the PostgreSQL server, or `None` for SQLite.
+    server: Option<ServerSettings>,
 }
 
 impl World {
+    /// Returns a world with SQLite, and one with PostgreSQL if the host has PostgreSQL.
+    fn on_each_engine() -> Vec<Self> {
+        let server = postgres::tests::server().map(|server| Self { server: Some(server.schema()), ..Self::new() });
+        std::iter::once(Self::new()).chain(server).inspect(|world| eprintln!("engine: {}", world.engine())).collect()
+    }
+
+    /// Returns another world with the same engine.
+    fn beside(&self) -> Self {
+        let server = self.server.as_ref().and_then(|_| postgres::tests::server()).map(postgres::tests::Server::schema);
+        Self { server, ..Self::new() }
+    }
+
+    /// Gives the node of this world a name, so that a test can recognize its connections.
+    fn name_node(&mut self, name: &str) {
+        let schema = self.server.as_ref().map(|settings| settings.schema.clone());
+        self.server = schema
+            .zip(postgres::tests::server())
+            .map(|(schema, server)| server.settings_of("service", "boundary", &schema, name));
+    }
+
+    fn engine(&self) -> &'static str {
+        if self.server.is_some() { "PostgreSQL" } else { "SQLite" }
+    }
+
     fn new() -> Self {
         Self {
+            server: None,
             directory: tempfile::tempdir().expect("directory"),
             clock: Arc::new(AtomicI64::new(T0)),
             boot: Arc::default(),
@@ -90,10 +123,10 @@ impl World {
 
     /// Opens the store, and tries again while the lock is taken, because child processes of other tests hold a copy of
     /// the lock until they call exec.
-    fn store(&self) -> (sqlite::SqliteStore, sqlite::reads::SqliteReads) {
+    fn store(&self) -> Opened {
         let begun = std::time::Instant::now();
         loop {
-            match sqlite::open(&self.path()) {
+            match self.try_open() {
                 Err(fault) if fault.to_string().contains("is in use by") && begun.elapsed().as_secs() < 10 => {
                     std::thread::sleep(Duration::from_millis(5));
                 }
@@ -102,26 +135,82 @@ impl World {
         }
     }
 
+    fn try_open(&self) -> Result<Opened, StoreFault> {
+        match &self.server {
+            Some(settings) => {
+                let (store, reads) = postgres::open(settings.clone())?;
+                Ok((Box::new(store), Arc::new(reads)))
+            }
+            None => {
+                let (store, reads) = sqlite::open(&self.path())?;
+                Ok((Box::new(store), Arc::new(reads)))
+            }
+        }
+    }
+
+    /// Changes rows directly, without the writer. No store may be open.
+    fn tamper(&self, sql: &str) {
+        match &self.server {
+            Some(settings) => postgres::tests::tamper(settings, sql),
+            None => sqlite::open(&self.path()).expect("store").0.tamper(sql),
+        }
+    }
+
+    /// Opens the store with triggers that reject the run of `run`, the end of the run of `end`, and denials of the approver
+    /// `bad`. The triggers come after the opening, because a store with triggers is refused or ignores them.
+    fn open_with_triggers(&self, run: &ProposalId, end: &ProposalId) -> Opened {
+        let [run, end] = [run, end].map(|id| id.as_str()[4..].replace('-', ""));
+        if let Some(settings) = &self.server {
+            let opened = self.store();
+            let trigger = |name: &str, on: &str, when: &str| {
+                format!("CREATE TRIGGER {name} BEFORE {on} FOR EACH ROW WHEN ({when}) EXECUTE FUNCTION no();")
+            };
+            let triggers = [
+                "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''no''; END';"
+                    .to_owned(),
+                trigger("a", "INSERT ON crossing", &format!("encode(NEW.proposal, 'hex') = '{run}'")),
+                trigger("b", "UPDATE ON proposal", &format!("NEW.status = 1 AND encode(NEW.id, 'hex') = '{end}'")),
+                trigger("c", "INSERT ON denial", "NEW.approver = 'bad'"),
+            ];
+            postgres::tests::tamper(settings, &triggers.concat());
+            return opened;
+        }
+        let (mut store, reads) = sqlite::open(&self.path()).expect("store");
+        store.tamper(&format!(
+            "CREATE TEMP TRIGGER a BEFORE INSERT ON crossing WHEN hex(NEW.proposal) = upper('{run}') \
+             BEGIN SELECT RAISE(ABORT, 'no'); END;
+             CREATE TEMP TRIGGER b BEFORE UPDATE ON proposal WHEN NEW.status = 1 AND hex(NEW.id) = upper('{end}') \
+             BEGIN SELECT RAISE(ABORT, 'no'); END;
+             CREATE TEMP TRIGGER c BEFORE INSERT ON denial WHEN NEW.approver = 'bad' BEGIN SELECT RAISE(ABORT, 'no'); END;"
+        ));
+        (Box::new(store), Arc::new(reads))
+    }
+
+    fn remove_triggers(&self) {
+        // SQLite has dropped its temporary triggers with the connection.
+        if self.server.is_some() {
+            self.tamper("DROP FUNCTION no() CASCADE");
+        }
+    }
+
     fn open(&self) -> Ledger {
         let (store, reads) = self.store();
-        Ledger::open(Box::new(store), Arc::new(reads), self.config()).expect("ledger")
+        Ledger::open(store, reads, self.config()).expect("ledger")
     }
 
     fn open_failing(&self) -> (Ledger, Arc<Commits>) {
         let (store, reads) = self.store();
         let commits = Arc::<Commits>::default();
         let failing = Failing { store, commits: Arc::clone(&commits) };
-        (Ledger::open(Box::new(failing), Arc::new(reads), self.config()).expect("ledger"), commits)
+        (Ledger::open(Box::new(failing), reads, self.config()).expect("ledger"), commits)
     }
 
     /// Opens the store, and tries again until the previous owner releases the lock.
     async fn open_after_close(&self) -> Ledger {
         let deadline = std::time::Instant::now() + Duration::from_secs(10);
         loop {
-            match sqlite::open(&self.path()) {
-                Ok((store, reads)) => {
-                    return Ledger::open(Box::new(store), Arc::new(reads), self.config()).expect("ledger");
-                }
+            match self.try_open() {
+                Ok((store, reads)) => return Ledger::open(store, reads, self.config()).expect("ledger"),
                 Err(fault) => assert!(std::time::Instant::now() < deadline, "{fault}"),
             }
             tokio::task::yield_now().await;

@@ -19,20 +19,18 @@ use crate::store::sqlite::reads::read_only;
 use crate::store::sqlite::schema;
 use crate::store::sqlite::schema::MIGRATIONS;
 use crate::store::store_report::{DISK, MARK, MAX_DEFECTS, RESTORE, StoreDefect, StoreReport, StoreScope};
+use crate::store::stored_leaf::opened;
 use crate::store::tree::TreeEdge;
 use documents::crypto::digest::{SealDigest, hex, sha256};
-use documents::crypto::json;
 use documents::crypto::key_id::KeyId;
 use documents::crypto::merkle::{self, Frontier, Hash};
 use documents::crypto::note::{self, Note};
 use documents::crypto::signature::PublicKey;
 use documents::crypto::ssh_key::SshKey;
 use documents::record::checkpoint::{Checkpoint, origin};
-use documents::record::document::{Predicate, Statement};
-use documents::record::envelope::{Base64, Envelope};
+use documents::record::document::Statement;
 use documents::record::ident::Name;
 use documents::record::kinds::LeafKind;
-use documents::record::malformed::Malformed;
 use documents::record::roster::Roster;
 use documents::record::seal::Seal;
 use documents::record::validity::Timestamp;
@@ -405,13 +403,6 @@ impl Look<'_> {
         }
         self.last_at = signed.max(self.last_at);
     }
-}
-
-pub(super) fn opened<P: Predicate>(data: &[u8]) -> Result<(Vec<u8>, Statement<P>), Malformed> {
-    let envelope: Envelope = json::parse_as(data, data.len())?;
-    let payload = Base64::Strict.decode("/payload", &envelope.payload)?;
-    let statement = Statement::<P>::from_payload(&payload)?;
-    Ok((payload, statement))
 }
 
 pub(super) fn file_of(outputs: &Path, hex: &str) -> std::path::PathBuf {

@@ -7,9 +7,9 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::store::SweepResult;
 use crate::store::fault::StoreFault;
-use crate::store::sqlite::check::opened;
 use crate::store::sqlite::columns::{place, unplace};
 use crate::store::sqlite::errors::fault;
+use crate::store::stored_leaf::opened;
 use documents::record::consumption::{Consumption, Spent};
 use documents::record::ident::Nonce;
 use documents::record::seal::{Genesis, Seal};

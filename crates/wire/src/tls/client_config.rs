@@ -56,19 +56,26 @@ pub fn client_config(
     authorities: Option<&[u8]>,
     certificate: Option<ClientCertificatePem<'_>>,
 ) -> Result<TlsConfig, ClientConfigError> {
-    let roots = match authorities {
-        Some(pem) => named_authorities(pem)?,
-        None => system_authorities()?,
-    };
+    let roots = authority_certificates(authorities)?;
     let certificate = certificate.map(client_certificate).transpose()?;
     Ok(TlsConfig::builder()
-        .root_certs(RootCerts::from(roots))
+        .root_certs(RootCerts::from(roots.iter().map(owned).collect::<Vec<_>>()))
         .client_cert(certificate)
         .unversioned_rustls_crypto_provider(Arc::new(ring::default_provider()))
         .build())
 }
 
-fn named_authorities(pem: &[u8]) -> Result<Vec<Certificate<'static>>, ClientConfigError> {
+/// Returns the certificates of `authorities`, or of the authorities of the system.
+pub(super) fn authority_certificates(
+    authorities: Option<&[u8]>,
+) -> Result<Vec<CertificateDer<'static>>, ClientConfigError> {
+    match authorities {
+        Some(pem) => named_authorities(pem),
+        None => system_authorities(),
+    }
+}
+
+fn named_authorities(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, ClientConfigError> {
     let found = certificates(pem).map_err(ClientConfigError::Authorities)?;
     // Without this check, an unusable certificate would be skipped without a message.
     let mut store = RootCertStore::empty();
@@ -77,19 +84,28 @@ fn named_authorities(pem: &[u8]) -> Result<Vec<Certificate<'static>>, ClientConf
             ClientConfigError::Authorities(format!("the certificate {} can't be used: {error}", at + 1))
         })?;
     }
-    Ok(found.iter().map(owned).collect())
+    Ok(found)
 }
 
-fn system_authorities() -> Result<Vec<Certificate<'static>>, ClientConfigError> {
+fn system_authorities() -> Result<Vec<CertificateDer<'static>>, ClientConfigError> {
     let loaded = rustls_native_certs::load_native_certs();
     if loaded.certs.is_empty() {
         let why = loaded.errors.first().map_or_else(String::new, |error| format!(" ({error})"));
         return Err(ClientConfigError::NoSystemAuthorities(why));
     }
-    Ok(loaded.certs.iter().map(owned).collect())
+    Ok(loaded.certs)
 }
 
 fn client_certificate(pem: ClientCertificatePem<'_>) -> Result<ClientCert, ClientConfigError> {
+    let (chain, _) = certified_pair(pem)?;
+    let key = PrivateKey::from_pem(pem.key).map_err(|error| ClientConfigError::Key(error.to_string()))?;
+    Ok(ClientCert::new_with_certs(&chain.iter().map(owned).collect::<Vec<_>>(), key))
+}
+
+/// Returns the certificates and the private key of a client, after checking that they belong together.
+pub(super) fn certified_pair(
+    pem: ClientCertificatePem<'_>,
+) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), ClientConfigError> {
     let chain = certificates(pem.certificates).map_err(ClientConfigError::Certificate)?;
     let unusable = |error: String| ClientConfigError::Key(format!("the private key can't be used: {error}"));
     let missing = || {
@@ -104,15 +120,14 @@ fn client_certificate(pem: ClientCertificatePem<'_>) -> Result<ClientCert, Clien
     };
     let key = PrivateKeyDer::from_pem_slice(pem.key).map_err(|_| missing())?;
     // With the key of another certificate, ureq would panic at the first connection.
-    CertifiedKey::from_der(chain.clone(), key, &ring::default_provider()).map_err(|error| match error {
+    CertifiedKey::from_der(chain.clone(), key.clone_key(), &ring::default_provider()).map_err(|error| match error {
         rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => ClientConfigError::OtherKey,
         rustls::Error::InvalidCertificate(error) => {
             ClientConfigError::Certificate(certificate_words(&error.to_string()))
         }
         other => unusable(other.to_string()),
     })?;
-    let key = PrivateKey::from_pem(pem.key).map_err(|_| missing())?;
-    Ok(ClientCert::new_with_certs(&chain.iter().map(owned).collect::<Vec<_>>(), key))
+    Ok((chain, key))
 }
 
 fn certificate_words(error: &str) -> String {

@@ -15,108 +15,101 @@ use crate::store::stored_status::StoredStatus;
 
 #[tokio::test]
 async fn a_failed_commit_stores_nothing_and_all_requests_of_its_batch_fail() {
-    let world = World::new();
-    let (ledger, commits) = world.open_failing();
-    seal(&ledger, 1).await.expect("seal");
-    // The commit of the first batch is delayed, so the next requests form a second batch.
-    let first = commits.hold(&ledger, |ledger| async move { ledger.refuse(b"first".to_vec(), t(0)).await }).await;
-    *commits.next.lock().expect("lock") = [None, Some(StoreFault::Full { during: "test" })].into();
-    let release = async {
-        tokio::task::yield_now().await;
-        commits.held.store(false, SeqCst);
-    };
-    let (one, two, three, ()) = tokio::join!(
-        ledger.consume(Consume { exclusive: Some("x".into()), ..consume_of(&ledger, core(1)) }),
-        ledger.consume(consume_of(&ledger, core(2))),
-        ledger.refuse(b"no".to_vec(), t(0)),
-        release,
-    );
-    assert_eq!(first.await.expect("task").map(|leaf| leaf.index), Ok(1));
-    assert_eq!(one.clone().err(), Some(ConsumeStop::Fault(StoreFault::Full { during: "test" })));
-    assert_eq!((two.err(), three.is_err()), (one.err(), true));
-    assert_eq!((ledger.state().size, ledger.spent(&core(1).nonce)), (2, Ok(None)));
-    assert_eq!(status(&ledger, 1), None);
-    // The lock is free and the tree grows, so the state in memory matches the database.
-    let consume = Consume { exclusive: Some("x".into()), ..consume_of(&ledger, core(1)) };
-    ledger.consume(consume).await.expect("the request succeeds after the disk has space");
-    check_laws(&ledger);
-    assert!(world.fatal.lock().expect("lock").is_empty());
+    for world in World::on_each_engine() {
+        let (ledger, commits) = world.open_failing();
+        seal(&ledger, 1).await.expect("seal");
+        // The commit of the first batch is delayed, so the next requests form a second batch.
+        let first = commits.hold(&ledger, |ledger| async move { ledger.refuse(b"first".to_vec(), t(0)).await }).await;
+        *commits.next.lock().expect("lock") = [None, Some(StoreFault::Full { during: "test" })].into();
+        let release = async {
+            tokio::task::yield_now().await;
+            commits.held.store(false, SeqCst);
+        };
+        let (one, two, three, ()) = tokio::join!(
+            ledger.consume(Consume { exclusive: Some("x".into()), ..consume_of(&ledger, core(1)) }),
+            ledger.consume(consume_of(&ledger, core(2))),
+            ledger.refuse(b"no".to_vec(), t(0)),
+            release,
+        );
+        assert_eq!(first.await.expect("task").map(|leaf| leaf.index), Ok(1));
+        assert_eq!(one.clone().err(), Some(ConsumeStop::Fault(StoreFault::Full { during: "test" })));
+        assert_eq!((two.err(), three.is_err()), (one.err(), true));
+        assert_eq!((ledger.state().size, ledger.spent(&core(1).nonce)), (2, Ok(None)));
+        assert_eq!(status(&ledger, 1), None);
+        // The lock is free and the tree grows, so the state in memory matches the database.
+        let consume = Consume { exclusive: Some("x".into()), ..consume_of(&ledger, core(1)) };
+        ledger.consume(consume).await.expect("the request succeeds after the disk has space");
+        check_laws(&ledger);
+        assert!(world.fatal.lock().expect("lock").is_empty());
+    }
 }
 
 #[tokio::test]
 async fn a_write_that_the_database_rejects_does_not_undo_other_requests_of_its_batch() {
-    let world = World::new();
-    world.sealed().await.close().await.expect("closed");
-    let (mut store, reads) = sqlite::open(&world.path()).expect("store");
-    // Temporary triggers of this connection make the second run, the end of the fourth run, and one denial fail.
-    // Triggers in the database file are disabled.
-    let id = |number: u8| core(number).id.as_str()[4..].replace('-', "");
-    store.tamper(&format!(
-        "CREATE TEMP TRIGGER a BEFORE INSERT ON crossing WHEN hex(NEW.proposal) = upper('{}') BEGIN SELECT RAISE(ABORT, 'no'); END;
-         CREATE TEMP TRIGGER b BEFORE UPDATE ON proposal WHEN NEW.status = 1 AND hex(NEW.id) = upper('{}') \
-         BEGIN SELECT RAISE(ABORT, 'no'); END;
-         CREATE TEMP TRIGGER c BEFORE INSERT ON denial WHEN NEW.approver = 'bad' BEGIN SELECT RAISE(ABORT, 'no'); END;",
-        id(2),
-        id(4)
-    ));
-    let commits = Arc::<Commits>::default();
-    let failing = Failing { store, commits: Arc::clone(&commits) };
-    let ledger = Ledger::open(Box::new(failing), Arc::new(reads), world.config()).expect("ledger");
-    for number in [4, 5] {
-        ledger.consume(consume_of(&ledger, core(number))).await.expect("consumed");
+    for world in World::on_each_engine() {
+        world.sealed().await.close().await.expect("closed");
+        let (store, reads) = world.open_with_triggers(&core(2).id, &core(4).id);
+        let commits = Arc::<Commits>::default();
+        let failing = Failing { store, commits: Arc::clone(&commits) };
+        let ledger = Ledger::open(Box::new(failing), reads, world.config()).expect("ledger");
+        for number in [4, 5] {
+            ledger.consume(consume_of(&ledger, core(number))).await.expect("consumed");
+        }
+        let first = commits.hold(&ledger, |ledger| async move { ledger.refuse(b"first".to_vec(), t(0)).await }).await;
+        let deny = |approver: &str| DenialWrite {
+            authorization: core(9).digest,
+            approver: approver.parse().expect("name"),
+            envelope: vec![9],
+            at: t(0),
+            ahead: false,
+        };
+        let release = async {
+            tokio::task::yield_now().await;
+            commits.held.store(false, SeqCst);
+        };
+        let locked = |number| Consume { exclusive: Some("x".into()), ..consume_of(&ledger, core(number)) };
+        let (one, two, three, four, five, bad, refused, ()) = tokio::join!(
+            ledger.consume(consume_of(&ledger, core(1))),
+            ledger.consume(locked(2)),
+            ledger.consume(consume_of(&ledger, core(3))),
+            ledger.finish(finish_of(&core(4).id)),
+            ledger.finish(finish_of(&core(5).id)),
+            ledger.deny(deny("bad")),
+            ledger.refuse(b"kept".to_vec(), t(0)),
+            release,
+        );
+        first.await.expect("task").expect("refused");
+        assert!(matches!(two, Err(ConsumeStop::Fault(StoreFault::Database { .. }))), "{two:?}");
+        assert!(matches!(four, Err(FinishStop::Fault(StoreFault::Database { .. }))), "{four:?}");
+        assert!(matches!(bad, Err(WriteStop::Fault(StoreFault::Database { .. }))), "{bad:?}");
+        let (one, three) = (one.expect("consumed"), three.expect("consumed"));
+        let mut places = [refused.expect("refused").index, five.expect("finished").index, one.index, three.index];
+        places.sort_unstable();
+        assert_eq!(places, [4, 5, 6, 7], "the leaves are without a gap");
+        assert_eq!((status(&ledger, 2), status(&ledger, 4)), (None, Some(StoredStatus::Running)));
+        // The second run's exclusive lock is free, and the tree matches the rows.
+        ledger.consume(locked(6)).await.expect("consumed");
+        check_laws(&ledger);
+        assert!(world.fatal.lock().expect("lock").is_empty());
+        ledger.close().await.expect("closed");
+        world.remove_triggers();
+        check_laws(&world.open());
     }
-    let first = commits.hold(&ledger, |ledger| async move { ledger.refuse(b"first".to_vec(), t(0)).await }).await;
-    let deny = |approver: &str| DenialWrite {
-        authorization: core(9).digest,
-        approver: approver.parse().expect("name"),
-        envelope: vec![9],
-        at: t(0),
-        ahead: false,
-    };
-    let release = async {
-        tokio::task::yield_now().await;
-        commits.held.store(false, SeqCst);
-    };
-    let locked = |number| Consume { exclusive: Some("x".into()), ..consume_of(&ledger, core(number)) };
-    let (one, two, three, four, five, bad, refused, ()) = tokio::join!(
-        ledger.consume(consume_of(&ledger, core(1))),
-        ledger.consume(locked(2)),
-        ledger.consume(consume_of(&ledger, core(3))),
-        ledger.finish(finish_of(&core(4).id)),
-        ledger.finish(finish_of(&core(5).id)),
-        ledger.deny(deny("bad")),
-        ledger.refuse(b"kept".to_vec(), t(0)),
-        release,
-    );
-    first.await.expect("task").expect("refused");
-    assert!(matches!(two, Err(ConsumeStop::Fault(StoreFault::Database { .. }))), "{two:?}");
-    assert!(matches!(four, Err(FinishStop::Fault(StoreFault::Database { .. }))), "{four:?}");
-    assert!(matches!(bad, Err(WriteStop::Fault(StoreFault::Database { .. }))), "{bad:?}");
-    let (one, three) = (one.expect("consumed"), three.expect("consumed"));
-    let mut places = [refused.expect("refused").index, five.expect("finished").index, one.index, three.index];
-    places.sort_unstable();
-    assert_eq!(places, [4, 5, 6, 7], "the leaves are without a gap");
-    assert_eq!((status(&ledger, 2), status(&ledger, 4)), (None, Some(StoredStatus::Running)));
-    // The second run's exclusive lock is free, and the tree matches the rows.
-    ledger.consume(locked(6)).await.expect("consumed");
-    check_laws(&ledger);
-    assert!(world.fatal.lock().expect("lock").is_empty());
-    ledger.close().await.expect("closed");
-    check_laws(&world.open());
 }
 
 #[tokio::test]
 async fn after_a_failed_sync_the_writer_ends_without_another_attempt() {
-    let world = World::new();
-    let (ledger, commits) = world.open_failing();
-    seal(&ledger, 1).await.expect("seal");
-    let broken = StoreFault::Broken { during: "test", message: "fsync".to_owned() };
-    *commits.next.lock().expect("lock") = [Some(broken.clone())].into();
-    let stop = ledger.consume(consume_of(&ledger, core(1))).await;
-    assert_eq!(stop, Err(ConsumeStop::Fault(broken.clone())));
-    assert_eq!(*world.fatal.lock().expect("lock"), [broken], "on_fatal is called before the answers");
-    let later = ledger.consume(consume_of(&ledger, core(2))).await;
-    assert_eq!(later, Err(ConsumeStop::Fault(StoreFault::Closed)));
+    for world in World::on_each_engine() {
+        let (ledger, commits) = world.open_failing();
+        seal(&ledger, 1).await.expect("seal");
+        let broken = StoreFault::Broken { during: "test", message: "fsync".to_owned() };
+        *commits.next.lock().expect("lock") = [Some(broken.clone())].into();
+        let stop = ledger.consume(consume_of(&ledger, core(1))).await;
+        assert_eq!(stop, Err(ConsumeStop::Fault(broken.clone())));
+        assert_eq!(*world.fatal.lock().expect("lock"), [broken], "on_fatal is called before the answers");
+        let later = ledger.consume(consume_of(&ledger, core(2))).await;
+        assert_eq!(later, Err(ConsumeStop::Fault(StoreFault::Closed)));
+    }
 }
 
 #[tokio::test]

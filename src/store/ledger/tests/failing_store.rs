@@ -9,7 +9,7 @@ use crate::store::fault::StoreFault;
 use crate::store::ledger::Ledger;
 use crate::store::rows::StoreHead;
 use crate::store::stored_token::TokenChange;
-use crate::store::{RetentionCut, RetentionWalk, Retired, Store, SweepResult, sqlite};
+use crate::store::{RetentionCut, RetentionWalk, Retired, Store, SweepResult};
 use documents::crypto::merkle::Hash;
 use documents::record::ident::{Name, Nonce, ProposalId};
 use documents::record::validity::Timestamp;
@@ -42,9 +42,9 @@ impl Commits {
     }
 }
 
-/// A SQLite store whose commits a test controls.
+/// A store whose commits a test controls.
 pub(super) struct Failing {
-    pub(super) store: sqlite::SqliteStore,
+    pub(super) store: Box<dyn Store>,
     pub(super) commits: Arc<Commits>,
 }
 

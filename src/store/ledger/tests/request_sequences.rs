@@ -50,11 +50,11 @@ proptest! {
     fn no_sequence_of_requests_moves_a_status_back_or_spends_a_nonce_twice(ops in ops()) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");
         runtime.block_on(async {
-            let world = World::new();
+            for world in World::on_each_engine() {
             let mut ledger = world.sealed().await;
             let mut before: [Option<StoredStatus>; 5] = [None; 5];
             let mut number = 1_u8;
-            for op in ops {
+            for op in ops.clone() {
                 match op {
                     Op::Propose(n) => drop(ledger.propose(new_proposal(n)).await.expect("answer")),
                     Op::Consume(n, exclusive) => {
@@ -101,6 +101,7 @@ proptest! {
                 }
             }
             check_laws(&ledger);
+            }
         });
     }
 }

@@ -42,28 +42,25 @@ fn a_store_is_refused_if_other_users_can_access_its_files_or_another_program_wro
 
 #[tokio::test]
 async fn a_store_that_lost_the_row_of_an_unexpired_nonce_is_not_opened() {
-    let world = World::new();
-    let ledger = world.sealed().await;
-    ledger.consume(consume_of(&ledger, core(1))).await.expect("consumed");
-    ledger.finish(finish_of(&core(1).id)).await.expect("finished");
-    ledger.close().await.expect("closed");
-    drop(ledger);
-    let (mut store, _) = sqlite::open(&world.path()).expect("store");
-    store.tamper("DELETE FROM nonce");
-    drop(store);
-    let refused = sqlite::open(&world.path()).err().expect("refused").to_string();
-    assert!(refused.contains("could run again") && refused.contains("store restore"), "{refused}");
-    // A missing row is no problem if the nonce expired before the low-water mark. The program corrects the stored count
-    // of nonces.
-    let other = World::new();
-    let ledger = other.sealed().await;
-    ledger.consume(consume_of(&ledger, core(1))).await.expect("consumed");
-    ledger.finish(finish_of(&core(1).id)).await.expect("finished");
-    ledger.close().await.expect("closed");
-    drop(ledger);
-    let (mut store, _) = sqlite::open(&other.path()).expect("store");
-    store.tamper(&format!("DELETE FROM nonce; UPDATE state SET mark = {}", T0 + 3600));
-    drop(store);
-    drop(sqlite::open(&other.path()).expect("opened"));
-    drop(sqlite::open(&other.path()).expect("opened again"));
+    for world in World::on_each_engine() {
+        let ledger = world.sealed().await;
+        ledger.consume(consume_of(&ledger, core(1))).await.expect("consumed");
+        ledger.finish(finish_of(&core(1).id)).await.expect("finished");
+        ledger.close().await.expect("closed");
+        drop(ledger);
+        world.tamper("DELETE FROM nonce");
+        let refused = world.try_open().err().expect("refused").to_string();
+        assert!(refused.contains("could run again") && refused.contains("store restore"), "{refused}");
+        // A missing row is no problem if the nonce expired before the low-water mark. The program corrects the stored count
+        // of nonces.
+        let other = world.beside();
+        let ledger = other.sealed().await;
+        ledger.consume(consume_of(&ledger, core(1))).await.expect("consumed");
+        ledger.finish(finish_of(&core(1).id)).await.expect("finished");
+        ledger.close().await.expect("closed");
+        drop(ledger);
+        other.tamper(&format!("DELETE FROM nonce; UPDATE state SET mark = {}", T0 + 3600));
+        drop(other.store());
+        drop(other.store());
+    }
 }

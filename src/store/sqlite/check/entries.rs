@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use rusqlite::params;
 
 use crate::store::end_detail;
-use crate::store::sqlite::check::{Look, opened};
+use crate::store::sqlite::check::Look;
 use crate::store::sqlite::columns::{place, unplace};
 use crate::store::sqlite::rows::{COLUMNS, ProposalRow};
 use crate::store::store_report::{LOST, RESTORE};
+use crate::store::stored_leaf::opened;
 use documents::crypto::digest::{AuthorizationDigest, ContentDigest, LeafHash, SealDigest, hex};
 use documents::crypto::json;
 use documents::crypto::key_id::KeyId;

@@ -1,0 +1,29 @@
+//! Two writers of one database, which SQLite does not allow.
+
+use crate::store::ledger::tests::{World, check_laws, consume_of, core, finish_of, seal};
+use crate::store::stored_run::{Consume, ConsumeStop};
+
+#[tokio::test]
+async fn two_writers_follow_one_log_and_spend_no_nonce_twice() {
+    for world in World::on_each_engine().into_iter().filter(|world| world.server.is_some()) {
+        let (one, two) = (world.sealed().await, world.open());
+        one.consume(consume_of(&one, core(1))).await.expect("consumed");
+        let replayed = two.consume(consume_of(&two, core(1))).await;
+        assert!(matches!(replayed, Err(ConsumeStop::Replayed(_))), "{replayed:?}");
+        let locked = |ledger, number| Consume { exclusive: Some("x".into()), ..consume_of(ledger, core(number)) };
+        two.consume(locked(&two, 2)).await.expect("consumed");
+        let busy = one.consume(locked(&one, 3)).await;
+        assert!(matches!(busy, Err(ConsumeStop::ExclusiveBusy { .. })), "{busy:?}");
+        one.finish(finish_of(&core(2).id)).await.expect("finished");
+        two.consume(locked(&two, 3)).await.expect("consumed");
+        seal(&two, 2).await.expect("sealed");
+        let moved = one.consume(consume_of(&one, core(4))).await;
+        assert!(matches!(moved, Err(ConsumeStop::Moved)), "{moved:?}");
+        // Each request makes the writer read what the other one wrote.
+        one.consume(consume_of(&one, core(4))).await.expect("consumed under the new seal");
+        assert!(two.consume(consume_of(&two, core(4))).await.is_err());
+        assert_eq!(one.state().size, two.state().size);
+        check_laws(&one);
+        check_laws(&two);
+    }
+}

@@ -1,0 +1,291 @@
+//! The store in a PostgreSQL database.
+//!
+//! A batch takes two round trips. The first one begins the transaction, takes a lock, and reads all that the writer judges
+//! by. The second one writes all rows and commits. Unique keys keep two writers apart: two batches cannot have the same
+//! number, the same leaf or the same nonce. The lock only saves work.
+
+#[macro_use]
+mod columns;
+#[macro_use]
+mod link;
+
+mod durability;
+mod encryption;
+mod errors;
+mod lock_key;
+mod nonces;
+mod questions;
+mod rare_changes;
+mod read_statements;
+pub mod reads;
+pub mod schema;
+pub mod settings;
+mod statements;
+#[cfg(test)]
+pub(crate) mod tests;
+mod writer_link;
+mod writes;
+
+use std::ops::Range;
+
+use crate::store::batch::{Answers, Commit, OtherWrites, Questions, Writes};
+use crate::store::fault::StoreFault;
+use crate::store::postgres::columns::{Fields, signed, tile_id};
+use crate::store::postgres::errors::unreachable;
+use crate::store::postgres::link::{Flight, Link};
+use crate::store::postgres::questions::{Begun, EXCLUSIVE, HEAD, LastBatch};
+use crate::store::postgres::reads::PostgresReads;
+use crate::store::postgres::settings::{Replicas, ServerSettings};
+use crate::store::postgres::writer_link::{LOCK_ATTEMPTS, UnknownBatch, WriterLink};
+use crate::store::postgres::writes::BatchRow;
+use crate::store::rows::StoreHead;
+use crate::store::stored_token::TokenChange;
+use crate::store::{RetentionCut, RetentionWalk, Retired, Store, SweepResult};
+use documents::crypto::merkle::Hash;
+use documents::record::ident::{Name, Nonce, ProposalId};
+use documents::record::validity::Timestamp;
+
+/// The connection that writes.
+pub struct PostgresStore {
+    settings: ServerSettings,
+    /// The connection, unless it was lost.
+    writer: Option<WriterLink>,
+    /// The last batch that this store wrote or read. Another last batch means that another writer committed.
+    seen: LastBatch,
+    /// The last batch that was read at the beginning of the current batch.
+    last: LastBatch,
+    /// The term in which this node became active.
+    term: i64,
+    unknown: Option<UnknownBatch>,
+    /// True between `begin` and the end of the batch.
+    in_batch: bool,
+    open_nonces: Vec<(Nonce, Timestamp)>,
+}
+
+/// Opens the store. The schema must exist, and is not changed.
+///
+/// # Errors
+/// Returns a fault if the database cannot be reached, or if its server, its schema or its rows are not as they must be.
+pub fn open(settings: ServerSettings) -> Result<(PostgresStore, PostgresReads), StoreFault> {
+    let writer = WriterLink::open(&settings)?;
+    let open_nonces = nonces::open_nonces(&writer.link)?;
+    nonces::check(&writer.link, &settings, &open_nonces)?;
+    let reads = PostgresReads::new(settings.clone());
+    let mut store = PostgresStore {
+        settings,
+        writer: Some(writer),
+        seen: LastBatch::default(),
+        last: LastBatch::default(),
+        term: 0,
+        unknown: None,
+        in_batch: false,
+        open_nonces,
+    };
+    store.head()?;
+    store.term = store.seen.term;
+    Ok((store, reads))
+}
+
+impl PostgresStore {
+    /// Returns the connection, and opens it again if it was lost.
+    fn writer(&mut self) -> Result<&WriterLink, StoreFault> {
+        if self.writer.as_ref().is_none_or(|writer| writer.link.is_lost()) {
+            self.writer = None;
+            self.writer = Some(WriterLink::open(&self.settings)?);
+        }
+        self.writer.as_ref().ok_or_else(|| unreachable("writing", "there is no connection"))
+    }
+
+    /// Returns the connection of the current batch.
+    fn link(&self) -> Result<&Link, StoreFault> {
+        let writer = self.writer.as_ref().filter(|writer| !writer.link.is_lost());
+        writer.map(|writer| &writer.link).ok_or_else(|| unreachable("writing a batch", "the connection was lost"))
+    }
+
+    /// Sends the first flight until this writer has the lock. A holder that is frozen for 5 s is ended.
+    fn begun(&mut self, size: u64, questions: &Questions<'_>) -> Result<Begun, StoreFault> {
+        let mut attempt = 0;
+        loop {
+            let writer = self.writer()?;
+            let fault = match questions::begin(&writer.link, writer.key, size, questions) {
+                Ok(Ok(begun)) => {
+                    self.in_batch = true;
+                    return Ok(begun);
+                }
+                Ok(Err(error)) => questions::begin_fault(&error),
+                Err(fault) => fault,
+            };
+            attempt += 1;
+            self.in_batch = true;
+            self.rollback();
+            if !matches!(fault, StoreFault::Unreachable { .. }) || attempt == LOCK_ATTEMPTS {
+                return Err(fault);
+            }
+            // The connection was lost while it was idle, or another writer held the lock for too long.
+            if let Some(writer) = &self.writer {
+                writer.end_frozen()?;
+            }
+        }
+    }
+}
+
+fn batch_id() -> Result<Vec<u8>, StoreFault> {
+    let mut id = vec![0; 16];
+    getrandom::fill(&mut id).map_err(|error| StoreFault::broken("numbering a batch", error.to_string()))?;
+    Ok(id)
+}
+
+impl Store for PostgresStore {
+    fn head(&mut self) -> Result<StoreHead, StoreFault> {
+        const DURING: &str = "reading the state of the boundary";
+        let mut flight = Flight::default();
+        flight.add(HEAD, values![]);
+        flight.add(EXCLUSIVE, values![]);
+        let rows = self.writer()?.link.rows(DURING, &flight)?;
+        let (head, last) = questions::head(&rows[0], &rows[1])?;
+        self.seen = last;
+        Ok(head)
+    }
+
+    fn open_nonces(&mut self) -> Vec<(Nonce, Timestamp)> {
+        std::mem::take(&mut self.open_nonces)
+    }
+
+    fn leaf_hashes(&mut self, range: Range<u64>) -> Result<Vec<Hash>, StoreFault> {
+        const DURING: &str = "reading leaf hashes back";
+        let sql = "SELECT hash FROM leaf WHERE idx >= $1 AND idx < $2 ORDER BY idx";
+        let rows = self.writer()?.link.query(DURING, sql, values![signed(range.start), signed(range.end)])?;
+        let hashes: Vec<Hash> =
+            rows.iter().map(|row| Fields::new(DURING, row).bytes(0)).collect::<Result<_, StoreFault>>()?;
+        if hashes.len() as u64 == range.end - range.start {
+            Ok(hashes)
+        } else {
+            Err(StoreFault::broken(DURING, format!("only {} of the log entries {range:?} exist", hashes.len())))
+        }
+    }
+
+    fn tile(&mut self, level: u8, index: u64) -> Result<Vec<Hash>, StoreFault> {
+        let found = reads::tile(&self.writer()?.link, tile_id(level, index))?;
+        found.ok_or_else(|| StoreFault::broken("reading a tile", format!("hash tile {level}/{index} is missing")))
+    }
+
+    fn begin(&mut self, size: u64, questions: &Questions<'_>) -> Result<Answers, StoreFault> {
+        const DURING: &str = "beginning a batch";
+        if self.unknown.is_some() {
+            return Err(unreachable(DURING, "the result of the batch before is not known yet"));
+        }
+        // The caller may have left a batch after an error of its own.
+        self.rollback();
+        let begun = self.begun(size, questions)?;
+        if begun.head.size < size {
+            self.rollback();
+            return Err(StoreFault::broken(
+                DURING,
+                format!(
+                    "the database has {} log entries, but this service has written {size}: somebody restored or changed \
+                     the database",
+                    begun.head.size
+                ),
+            ));
+        }
+        let stop = if begun.last.term != self.term {
+            Some("another node has taken over this boundary")
+        } else if self.settings.replicas == Replicas::Synchronous && !begun.last.has_replicas {
+            Some("`synchronous_standby_names` of the server is empty, but `replicas` in [postgres] is \"synchronous\"")
+        } else {
+            None
+        };
+        if let Some(stop) = stop {
+            self.rollback();
+            return Err(unreachable(DURING, stop));
+        }
+        let others = (begun.last.id != self.seen.id || begun.head.size != size)
+            .then_some(OtherWrites { head: begun.head, hashes: begun.hashes });
+        self.last = begun.last;
+        Ok(Answers {
+            others,
+            candidates: begun.candidates,
+            states: begun.states,
+            precedents: begun.precedents,
+            signatures: begun.signatures,
+            denials: begun.denials,
+        })
+    }
+
+    fn commit(&mut self, writes: &Writes<'_>) -> Commit {
+        let (Ok(id), Some(writer)) = (batch_id(), &self.writer) else {
+            return Commit::NotDone(unreachable("writing a batch", "the connection was lost"));
+        };
+        let number = self.last.number + 1;
+        let batch = BatchRow { number, term: self.term, node: self.settings.node.to_string(), id };
+        let result = writes::commit(&writer.link, writes, &batch);
+        match result {
+            Commit::Done(_) => {
+                self.in_batch = false;
+                self.seen = LastBatch { number, id: Some(batch.id), ..LastBatch::default() };
+            }
+            Commit::Unknown => {
+                self.in_batch = false;
+                self.unknown = Some(UnknownBatch { id: batch.id, term: self.term, session: writer.session() });
+                // The answers of this connection are not clear any more.
+                self.writer = None;
+            }
+            Commit::NotDone(_) => self.rollback(),
+        }
+        result
+    }
+
+    fn rollback(&mut self) {
+        if !std::mem::take(&mut self.in_batch) {
+            return;
+        }
+        let undone = self.link().and_then(|link| link.script("undoing a batch", "ROLLBACK"));
+        if undone.is_err() {
+            self.writer = None;
+        }
+    }
+
+    fn settle(&mut self) -> Result<bool, StoreFault> {
+        let Some(unknown) = self.unknown.clone() else {
+            return Err(StoreFault::broken("finding out whether a batch is stored", "no batch is unknown"));
+        };
+        let node = self.settings.node.to_string();
+        // Each attempt has a new connection, because an attempt can itself end without a clear answer.
+        self.writer = None;
+        let writer = WriterLink::open(&self.settings)?;
+        let settled = writer.settle(&unknown, &node, batch_id()?)?;
+        let own = if settled.durable { Some(&unknown.id) } else { self.seen.id.as_ref() };
+        // If another writer committed in between, `begin` must report its rows.
+        let others = settled.before.as_ref() != own;
+        let id = if others { None } else { Some(settled.last.1) };
+        self.seen = LastBatch { number: settled.last.0, id, ..LastBatch::default() };
+        self.unknown = None;
+        self.writer = Some(writer);
+        Ok(settled.durable)
+    }
+
+    fn change_tokens(&mut self, changes: &[TokenChange]) -> Result<Option<Name>, StoreFault> {
+        rare_changes::change_tokens(self.link()?, changes)
+    }
+
+    fn expire(&mut self, now: Timestamp, limit: usize) -> Result<Vec<ProposalId>, StoreFault> {
+        rare_changes::expire(self.link()?, now, limit)
+    }
+
+    fn retire(&mut self, cut: RetentionCut, walk: RetentionWalk, limit: usize) -> Result<Retired, StoreFault> {
+        rare_changes::retire(self.link()?, cut, walk, limit)
+    }
+
+    fn prune(&mut self, mark: Timestamp, after: &[u8], limit: usize) -> Result<SweepResult, StoreFault> {
+        nonces::prune(self.link()?, mark, after, limit)
+    }
+
+    fn maintain(&mut self) -> Result<(), StoreFault> {
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result<(), StoreFault> {
+        self.writer = None;
+        Ok(())
+    }
+}

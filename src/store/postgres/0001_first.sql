@@ -1,0 +1,163 @@
+-- The tables of a boundary in PostgreSQL. They are the tables of SQLite after its four migrations (src/store/sqlite),
+-- and the tables that several nodes need. `countersign store migrate` executes this file inside the new schema.
+--
+-- Status: 0 running, 1 finished, 2 pending, 3 approved, 4 denied, 5 expired, 6 cancelled, 7 refused.
+
+-- Version of this schema.
+CREATE TABLE meta (one smallint PRIMARY KEY CHECK (one = 1), schema integer NOT NULL);
+INSERT INTO meta (one, schema) VALUES (1, 1);
+
+-- The state of the writer, in one row. Updates of this row need free space in its page.
+CREATE TABLE state (
+    one      smallint PRIMARY KEY CHECK (one = 1),
+    boundary bytea,                      -- digest of the first seal
+    seal     bytea,                      -- digest of the seal in force
+    version  bigint NOT NULL,            -- raised by each change that can alter a verdict
+    mark     bigint NOT NULL,            -- low-water mark: an authorization that expires at or before it is expired
+    term     bigint NOT NULL             -- raised by each takeover
+) WITH (fillfactor = 50);
+INSERT INTO state (one, version, mark, term) VALUES (1, 0, 0, 0);
+
+-- One row for each committed batch. The key lets only one writer commit the batch with the number n.
+CREATE TABLE batch (
+    n    bigint PRIMARY KEY,
+    term bigint NOT NULL,
+    node text NOT NULL,
+    id   bytea NOT NULL UNIQUE           -- chosen by the writer, which searches for it after a lost connection
+);
+
+CREATE TABLE leaf (
+    idx  bigint PRIMARY KEY,
+    kind smallint NOT NULL,
+    at   bigint NOT NULL,                -- the latest time that this leaf or an earlier leaf states
+    hash bytea NOT NULL,
+    data bytea NOT NULL
+);
+-- Compression would take longer than the write.
+ALTER TABLE leaf ALTER COLUMN data SET STORAGE EXTERNAL;
+-- Log entries that begin like a consumption: the base64 `OnsiYXQi` is `:{"at"`.
+CREATE INDEX leaf_dated ON leaf (idx) WHERE substring(data from 85 for 8) = '\x4f6e736959585169'::bytea;
+
+-- Complete hash tiles: 256 hashes of 32 bytes. id = level << 48 | index.
+CREATE TABLE tile (id bigint PRIMARY KEY, hashes bytea NOT NULL);
+
+CREATE TABLE checkpoint (size bigint PRIMARY KEY, root bytea NOT NULL, note text NOT NULL);
+
+CREATE TABLE seal (idx bigint PRIMARY KEY, digest bytea NOT NULL);
+
+CREATE TABLE blob (digest bytea PRIMARY KEY, data bytea NOT NULL);
+
+CREATE TABLE proposal (
+    id            bytea PRIMARY KEY,     -- the 16 bytes of the UUIDv7
+    digest        bytea NOT NULL,        -- digest of the authorization's payload
+    nonce         bytea NOT NULL,
+    request       bytea,                 -- digest of the HTTP request body
+    step          text NOT NULL,
+    step_digest   bytea NOT NULL,
+    params_digest bytea NOT NULL,
+    proposer      text NOT NULL,
+    expires_at    bigint NOT NULL,
+    status        smallint NOT NULL,
+    created_at    bigint NOT NULL,
+    approved_at   bigint,
+    started_at    bigint,
+    ended_at      bigint,
+    spent         bigint,                -- leaf << 6 | item of the consumption
+    receipt       bigint,                -- leaf of the receipt
+    detail        bytea
+);
+CREATE INDEX proposal_open ON proposal (proposer, step_digest, params_digest, status, expires_at)
+    WHERE status BETWEEN 2 AND 3;
+CREATE INDEX proposal_due ON proposal (expires_at) WHERE status BETWEEN 2 AND 3;
+CREATE INDEX proposal_digest ON proposal (digest) WHERE status >= 2;
+CREATE INDEX proposal_nonce ON proposal (nonce) WHERE status >= 2;
+CREATE INDEX proposal_step ON proposal (step, id);
+CREATE INDEX proposal_proposer ON proposal (proposer, id);
+CREATE INDEX proposal_stopped ON proposal (id) WHERE status >= 4;
+CREATE INDEX proposal_over ON proposal (proposer, expires_at) WHERE status BETWEEN 5 AND 7;
+CREATE INDEX proposal_over_at ON proposal (expires_at) WHERE status BETWEEN 5 AND 7;
+-- The literals are canonical JSON: {"exit_code":0,"status":"succeeded"}, and {"status":"unknown" before the reason.
+CREATE INDEX proposal_succeeded ON proposal (step, ended_at, params_digest, proposer)
+    WHERE status = 1 AND detail = '\x7b22657869745f636f6465223a302c22737461747573223a22737563636565646564227d'::bytea;
+CREATE INDEX proposal_unknown ON proposal (step, ended_at, params_digest, proposer)
+    WHERE status = 1 AND substring(detail from 1 for 19) = '\x7b22737461747573223a22756e6b6e6f776e22'::bytea;
+
+-- The bytes that approvers sign, until the proposal runs.
+CREATE TABLE payload (proposal bytea PRIMARY KEY, data bytea NOT NULL);
+
+-- Runs without a receipt. id = leaf << 6 | item of the consumption.
+CREATE TABLE crossing (
+    id        bigint PRIMARY KEY,
+    proposal  bytea NOT NULL,
+    seal      bytea NOT NULL,
+    exclusive text,
+    envelope  bytea NOT NULL,
+    decision  bytea NOT NULL,
+    node      text NOT NULL,             -- the node that executes the run
+    deadline  bigint                     -- after this time, another node can close the run
+);
+CREATE UNIQUE INDEX crossing_exclusive ON crossing (exclusive) WHERE exclusive IS NOT NULL;
+
+CREATE TABLE nonce (
+    nonce      bytea PRIMARY KEY,
+    expires_at bigint NOT NULL,
+    spent      bigint NOT NULL,          -- leaf << 6 | item
+    proposal   bytea NOT NULL
+);
+
+CREATE TABLE signature (
+    proposal bytea NOT NULL,
+    keyid    text NOT NULL,
+    number   integer NOT NULL,           -- order of arrival, from 0
+    person   text NOT NULL,
+    presence smallint NOT NULL,
+    at       bigint NOT NULL,
+    sig      bytea NOT NULL,
+    PRIMARY KEY (proposal, keyid)
+);
+
+CREATE TABLE denial (
+    "authorization" bytea NOT NULL,
+    approver        text NOT NULL,
+    leaf            bigint NOT NULL,
+    at              bigint NOT NULL,
+    ahead           boolean NOT NULL,    -- true if the boundary did not know the authorization
+    PRIMARY KEY ("authorization", approver)
+);
+CREATE INDEX denial_ahead ON denial (at) WHERE ahead;
+
+-- Recorded outputs by their BLAKE3 names. The bytes of a large output are rows of `piece`, or a file of a node.
+CREATE TABLE output (
+    name   bytea PRIMARY KEY,
+    number bigint GENERATED ALWAYS AS IDENTITY UNIQUE,  -- order of recording
+    bytes  bigint NOT NULL,
+    at     bigint NOT NULL,
+    data   bytea
+);
+CREATE TABLE output_of (name bytea NOT NULL, proposal bytea NOT NULL, PRIMARY KEY (name, proposal));
+CREATE TABLE output_order (proposal bytea PRIMARY KEY, data bytea NOT NULL);
+CREATE TABLE piece (name bytea NOT NULL, number integer NOT NULL, data bytea NOT NULL, PRIMARY KEY (name, number));
+
+CREATE TABLE token (
+    name       text COLLATE "C" PRIMARY KEY,
+    secret     bytea NOT NULL UNIQUE,    -- SHA-256 of the secret
+    owners     text NOT NULL,            -- JSON array
+    scopes     text NOT NULL,            -- JSON array
+    patterns   text NOT NULL,            -- JSON array
+    created_at bigint NOT NULL,
+    expires_at bigint,
+    revoked_at bigint
+);
+
+-- The services of this boundary.
+CREATE TABLE node (
+    name       text PRIMARY KEY,
+    keyid      text NOT NULL,
+    beat       timestamptz NOT NULL,
+    started_at timestamptz NOT NULL,
+    version    text NOT NULL,
+    lost_at    timestamptz
+);
+
+-- The newest signed checkpoint that each node keeps on its own disk.
+CREATE TABLE kept_head (node text PRIMARY KEY, size bigint NOT NULL, root bytea NOT NULL, note text NOT NULL);

@@ -1,0 +1,235 @@
+//! Conversions between columns and Rust types.
+
+use base64::Engine as _;
+use tokio_postgres::Row;
+use tokio_postgres::types::FromSql;
+
+use crate::store::fault::StoreFault;
+use crate::store::rows::ProposalState;
+use crate::store::stored_proposal::{AuthorizationCore, Proposal, Signature};
+use crate::store::stored_run::NonceUse;
+use crate::store::stored_status::StoredStatus;
+use crate::store::stored_token::Token;
+use documents::crypto::digest::{AuthorizationDigest, ParamsDigest, StepDigest};
+use documents::crypto::merkle::Hash;
+use documents::crypto::sshsig::Presence;
+use documents::record::ident::{Nonce, ProposalId};
+use documents::record::validity::Timestamp;
+
+/// The columns of a proposal `p`, in the order of [`Fields::proposal`].
+macro_rules! proposal_columns {
+    () => {
+        "p.id, p.digest, p.nonce, p.request, p.step, p.step_digest, p.params_digest, p.proposer, p.expires_at, p.status, \
+         p.created_at, p.approved_at, p.started_at, p.ended_at, p.spent, p.receipt, p.detail"
+    };
+}
+
+/// The columns of a row, whose conversions fail with a fault.
+#[derive(Clone, Copy)]
+pub(super) struct Fields<'r> {
+    row: &'r Row,
+    during: &'static str,
+}
+
+impl<'r> Fields<'r> {
+    pub(super) const fn new(during: &'static str, row: &'r Row) -> Self {
+        Self { row, during }
+    }
+
+    pub(super) fn get<T: FromSql<'r>>(&self, at: usize) -> Result<T, StoreFault> {
+        self.row.try_get(at).map_err(|error| self.odd(at, &error.to_string()))
+    }
+
+    /// Returns the fault for a value that this program never writes.
+    pub(super) fn odd(&self, at: usize, why: &str) -> StoreFault {
+        let name = self.row.columns().get(at).map_or("", |column| column.name());
+        let message = format!("the column `{name}` has a value that this program does not write: {why}");
+        StoreFault::Database { during: self.during, message }
+    }
+
+    fn maybe<T>(
+        &self,
+        at: usize,
+        read: impl FnOnce(&Self, usize) -> Result<T, StoreFault>,
+    ) -> Result<Option<T>, StoreFault> {
+        match self.row.try_get::<_, Option<AnyValue>>(at) {
+            Ok(None) => Ok(None),
+            _ => read(self, at).map(Some),
+        }
+    }
+
+    pub(super) fn number(&self, at: usize) -> Result<u64, StoreFault> {
+        u64::try_from(self.get::<i64>(at)?).map_err(|_| self.odd(at, "a negative number"))
+    }
+
+    pub(super) fn number_if(&self, at: usize) -> Result<Option<u64>, StoreFault> {
+        self.maybe(at, Self::number)
+    }
+
+    pub(super) fn bytes<const N: usize>(&self, at: usize) -> Result<[u8; N], StoreFault> {
+        let bytes: &[u8] = self.get(at)?;
+        bytes.try_into().map_err(|_| self.odd(at, "the number of bytes is wrong"))
+    }
+
+    pub(super) fn bytes_if<const N: usize>(&self, at: usize) -> Result<Option<[u8; N]>, StoreFault> {
+        self.maybe(at, Self::bytes)
+    }
+
+    pub(super) fn time(&self, at: usize) -> Result<Timestamp, StoreFault> {
+        self.get(at).map(Timestamp::from_unix)
+    }
+
+    pub(super) fn time_if(&self, at: usize) -> Result<Option<Timestamp>, StoreFault> {
+        Ok(self.get::<Option<i64>>(at)?.map(Timestamp::from_unix))
+    }
+
+    pub(super) fn text<T: std::str::FromStr>(&self, at: usize) -> Result<T, StoreFault> {
+        self.get::<&str>(at)?.parse().map_err(|_| self.odd(at, "the text has another form"))
+    }
+
+    pub(super) fn status(&self, at: usize) -> Result<StoredStatus, StoreFault> {
+        let number = u8::try_from(self.get::<i16>(at)?).ok();
+        number.and_then(StoredStatus::of_number).ok_or_else(|| self.odd(at, "an unknown status"))
+    }
+
+    pub(super) fn proposal_id(&self, at: usize) -> Result<ProposalId, StoreFault> {
+        let uuid = uuid::Uuid::from_bytes(self.bytes(at)?);
+        format!("prp_{uuid}").parse().map_err(|_| self.odd(at, "no proposal id"))
+    }
+
+    pub(super) fn hashes(&self, at: usize) -> Result<Vec<Hash>, StoreFault> {
+        Ok(self.get::<&[u8]>(at)?.as_chunks::<32>().0.to_vec())
+    }
+
+    pub(super) fn place_if(&self, at: usize) -> Result<Option<(u64, u32)>, StoreFault> {
+        Ok(self.get::<Option<i64>>(at)?.map(unplace))
+    }
+
+    /// Reads the column `spent` at `at` and the column `proposal` after it.
+    pub(super) fn spent(&self, at: usize) -> Result<Option<NonceUse>, StoreFault> {
+        let Some((index, item)) = self.place_if(at)? else { return Ok(None) };
+        Ok(Some(NonceUse { index, item, proposal: self.proposal_id(at + 1)? }))
+    }
+
+    /// Reads the columns `status`, `spent` and `receipt` from `at` on.
+    pub(super) fn standing(&self, at: usize) -> Result<Option<ProposalState>, StoreFault> {
+        let Some(status) = self.maybe(at, Self::status)? else { return Ok(None) };
+        Ok(Some(ProposalState { status, consumption: self.place_if(at + 1)?, receipt: self.number_if(at + 2)? }))
+    }
+
+    /// Reads the [`proposal_columns`] from `at` on.
+    pub(super) fn proposal(&self, at: usize) -> Result<Proposal, StoreFault> {
+        let nonce = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(self.get::<&[u8]>(at + 2)?);
+        Ok(Proposal {
+            core: AuthorizationCore {
+                id: self.proposal_id(at)?,
+                digest: AuthorizationDigest::from_bytes(self.bytes(at + 1)?),
+                nonce: nonce.parse::<Nonce>().map_err(|_| self.odd(at + 2, "no nonce"))?,
+                step: self.text(at + 4)?,
+                step_digest: StepDigest::from_bytes(self.bytes(at + 5)?),
+                params_digest: ParamsDigest::from_bytes(self.bytes(at + 6)?),
+                proposer: self.text(at + 7)?,
+                expires_at: self.time(at + 8)?,
+            },
+            request: self.bytes_if(at + 3)?,
+            status: self.status(at + 9)?,
+            created_at: self.time(at + 10)?,
+            approved_at: self.time_if(at + 11)?,
+            started_at: self.time_if(at + 12)?,
+            ended_at: self.time_if(at + 13)?,
+            consumption: self.place_if(at + 14)?,
+            receipt: self.number_if(at + 15)?,
+            detail: self.get(at + 16)?,
+        })
+    }
+
+    /// Reads the columns `keyid`, `person`, `presence`, `sig` and `at` from `at` on.
+    pub(super) fn signature(&self, at: usize) -> Result<Signature, StoreFault> {
+        Ok(Signature {
+            keyid: self.text(at)?,
+            person: self.text(at + 1)?,
+            presence: match self.get::<i16>(at + 2)? {
+                1 => Presence::Touched,
+                2 => Presence::Verified,
+                _ => Presence::Unknown,
+            },
+            sig: self.get(at + 3)?,
+            at: self.time(at + 4)?,
+        })
+    }
+
+    /// Reads the columns of a token from the first column on.
+    pub(super) fn token(&self) -> Result<Token, StoreFault> {
+        Ok(Token {
+            name: self.text(0)?,
+            secret: self.bytes(1)?,
+            owners: self.json(2)?,
+            scopes: self.json(3)?,
+            patterns: self.json(4)?,
+            created_at: self.time(5)?,
+            expires_at: self.time_if(6)?,
+            revoked_at: self.time_if(7)?,
+        })
+    }
+
+    fn json<T: serde::de::DeserializeOwned>(&self, at: usize) -> Result<T, StoreFault> {
+        serde_json::from_str(self.get(at)?).map_err(|_| self.odd(at, "no JSON of this kind"))
+    }
+}
+
+/// A value of any type, of which only the presence is read.
+struct AnyValue;
+
+impl FromSql<'_> for AnyValue {
+    fn from_sql(_: &tokio_postgres::types::Type, _: &[u8]) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
+        Ok(Self)
+    }
+
+    fn accepts(_: &tokio_postgres::types::Type) -> bool {
+        true
+    }
+}
+
+/// Returns the number that a row of `signature` stores for the presence of the signer.
+pub(super) const fn presence_number(presence: Presence) -> i16 {
+    match presence {
+        Presence::Unknown | Presence::NotTouched => 0,
+        Presence::Touched => 1,
+        Presence::Verified => 2,
+    }
+}
+
+/// Combines a leaf index and an item number (below 64) into one number.
+pub(super) const fn place(index: u64, item: u32) -> i64 {
+    (index << 6 | item as u64).cast_signed()
+}
+
+pub(super) const fn unplace(place: i64) -> (u64, u32) {
+    let place = place.cast_unsigned();
+    (place >> 6, (place & 63) as u32)
+}
+
+pub(super) const fn tile_id(level: u8, index: u64) -> i64 {
+    ((level as u64) << 48 | index).cast_signed()
+}
+
+/// Returns the 16 bytes of the UUIDv7, which begin with the time.
+pub(super) fn id_bytes(id: &ProposalId) -> Vec<u8> {
+    // A `ProposalId` is always `prp_` and a UUID.
+    uuid::Uuid::try_parse(&id.as_str()[4..]).map(uuid::Uuid::into_bytes).unwrap_or_default().to_vec()
+}
+
+/// Returns one value of each row, as the array of a column.
+pub(super) fn list<'r, T, V>(rows: &'r [T], read: impl FnMut(&'r T) -> V) -> Vec<V> {
+    rows.iter().map(read).collect()
+}
+
+/// Returns the number as the database stores it. No number of this program is larger than 2^63.
+pub(super) const fn signed(number: u64) -> i64 {
+    number.cast_signed()
+}
+
+/// Returns the smaller of the number and the largest number of the database, for limits of queries.
+pub(super) fn limit(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}

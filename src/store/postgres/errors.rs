@@ -1,0 +1,55 @@
+//! Conversions from errors of the database to faults of the store.
+
+use tokio_postgres::Error;
+use tokio_postgres::error::SqlState;
+
+use crate::store::fault::StoreFault;
+
+/// Returns the fault of a statement that failed before the commit, so that nothing of its batch is stored.
+pub(super) fn fault(during: &'static str, error: &Error) -> StoreFault {
+    let Some(said) = error.as_db_error() else {
+        return if error.is_closed()
+            || std::error::Error::source(error).is_some_and(<dyn std::error::Error>::is::<std::io::Error>)
+        {
+            unreachable(during, &words(error))
+        } else {
+            StoreFault::Database { during, message: words(error) }
+        };
+    };
+    let code = said.code();
+    let class = &code.code()[..2];
+    if *code == SqlState::DISK_FULL {
+        return StoreFault::Full { during };
+    }
+    // 08, 53, 57: the connection, the limits of the server, and the administrator. The others are timeouts, and a server
+    // that became a standby.
+    let passes = matches!(class, "08" | "53" | "57")
+        || [
+            SqlState::LOCK_NOT_AVAILABLE,
+            SqlState::READ_ONLY_SQL_TRANSACTION,
+            SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
+        ]
+        .contains(code);
+    if passes { unreachable(during, &words(error)) } else { StoreFault::Database { during, message: words(error) } }
+}
+
+pub(super) fn unreachable(during: &'static str, why: &str) -> StoreFault {
+    StoreFault::Unreachable { message: format!("{during}: the database cannot be used now: {why}; try again later") }
+}
+
+/// Returns the message of the server, or of the operating system.
+pub(super) fn words(error: &Error) -> String {
+    if let Some(said) = error.as_db_error() {
+        let detail = said.detail().map(|detail| format!(" ({detail})")).unwrap_or_default();
+        return format!("{}{detail}", said.message());
+    }
+    match std::error::Error::source(error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
+}
+
+/// Returns true if the server answered with an error, so that the server undid the transaction.
+pub(super) fn is_answer(error: &Error) -> bool {
+    error.as_db_error().is_some()
+}

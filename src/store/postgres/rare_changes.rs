@@ -1,0 +1,175 @@
+//! Rare changes inside of a batch, each with its own round trips: tokens, expired proposals and retention.
+
+use crate::store::fault::StoreFault;
+use crate::store::postgres::columns::{Fields, limit as at_most, list, signed};
+use crate::store::postgres::link::{Flight, Link};
+use crate::store::stored_status::StoredStatus;
+use crate::store::stored_token::{Token, TokenChange};
+use crate::store::{RetentionCut, RetentionWalk, Retired};
+use documents::crypto::digest::Blake3Digest;
+use documents::record::ident::{Name, ProposalId};
+use documents::record::validity::Timestamp;
+
+pub(super) const TOKEN_NAMES: &str = "SELECT name FROM token WHERE name = ANY($1::text[])";
+pub(super) const NEW_TOKENS: &str = "INSERT INTO token (name, secret, owners, scopes, patterns, created_at, expires_at, \
+    revoked_at) SELECT * FROM unnest($1::text[], $2::bytea[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::bigint[], \
+    $8::bigint[])";
+pub(super) const REVOKED: &str = "UPDATE token t SET revoked_at = coalesce(t.revoked_at, q.at) \
+    FROM unnest($1::text[], $2::bigint[]) AS q(name, at) WHERE t.name = q.name";
+pub(super) const EXPIRE: &str = "UPDATE proposal SET status = 5, ended_at = $1 WHERE id = ANY(ARRAY(SELECT id FROM proposal \
+    WHERE status BETWEEN 2 AND 3 AND expires_at <= $1 LIMIT $2)) RETURNING id";
+pub(super) const OLD_OUTPUTS: &str =
+    "SELECT number, name, at, data IS NULL FROM output WHERE number > $1 ORDER BY number LIMIT $2";
+pub(super) const UNSIGNED: &str = "SELECT id FROM proposal p LEFT JOIN LATERAL (SELECT true AS signed FROM signature \
+    WHERE proposal = p.id LIMIT 1) s ON true WHERE p.status BETWEEN 5 AND 7 AND p.expires_at > $3 AND p.expires_at <= $1 \
+    AND s.signed IS NULL LIMIT $2";
+pub(super) const OLD_PROPOSALS: &str =
+    "SELECT id, status, ended_at, expires_at FROM proposal WHERE id > $1 ORDER BY id LIMIT $2";
+pub(super) const DELETE_OUTPUTS: &str = "DELETE FROM output WHERE number = ANY($1::bigint[]) RETURNING 1";
+pub(super) const DELETE_PIECES: &str = "DELETE FROM piece WHERE name = ANY($1::bytea[])";
+pub(super) const DELETE_ORDERS: &str = "DELETE FROM output_order WHERE proposal = ANY($1::bytea[]) RETURNING 1";
+pub(super) const DELETE_SIGNATURES: &str = "DELETE FROM signature WHERE proposal = ANY($1::bytea[]) RETURNING 1";
+pub(super) const DELETE_PAYLOADS: &str = "DELETE FROM payload WHERE proposal = ANY($1::bytea[])";
+pub(super) const DELETE_PROPOSALS: &str = "DELETE FROM proposal WHERE id = ANY($1::bytea[]) RETURNING 1";
+
+/// Adds and revokes tokens. If one change is impossible, the function changes no token and returns the name of the token
+/// in the impossible change.
+pub(super) fn change_tokens(link: &Link, changes: &[TokenChange]) -> Result<Option<Name>, StoreFault> {
+    const DURING: &str = "changing tokens";
+    if changes.is_empty() {
+        return Ok(None);
+    }
+    let name_of = |change: &TokenChange| match change {
+        TokenChange::Add(token) => token.name.clone(),
+        TokenChange::Revoke { name, .. } => name.clone(),
+    };
+    let names: Vec<String> = changes.iter().map(|change| name_of(change).to_string()).collect();
+    let mut known: Vec<String> = link
+        .query(DURING, TOKEN_NAMES, values![names])?
+        .iter()
+        .map(|row| Fields::new(DURING, row).get(0))
+        .collect::<Result<_, StoreFault>>()?;
+    for change in changes {
+        let name = name_of(change);
+        if known.iter().any(|known| known == name.as_str()) == matches!(change, TokenChange::Add(_)) {
+            return Ok(Some(name));
+        }
+        known.push(name.to_string());
+    }
+    let new: Vec<&Token> = changes
+        .iter()
+        .filter_map(|change| if let TokenChange::Add(token) = change { Some(token) } else { None })
+        .collect();
+    let revoked = changes.iter().filter_map(|change| match change {
+        TokenChange::Revoke { name, at } => Some((name.to_string(), at.unix())),
+        TokenChange::Add(_) => None,
+    });
+    let (gone, times): (Vec<String>, Vec<i64>) = revoked.unzip();
+    let mut flight = Flight::default();
+    if !new.is_empty() {
+        let time = |read: fn(&Token) -> Option<Timestamp>| list(&new, |token| read(token).map(Timestamp::unix));
+        flight.add(
+            NEW_TOKENS,
+            values![
+                list(&new, |token| token.name.as_str()),
+                list(&new, |token| &token.secret[..]),
+                new.iter().map(|token| json(&token.owners)).collect::<Result<Vec<_>, _>>()?,
+                new.iter().map(|token| json(&token.scopes)).collect::<Result<Vec<_>, _>>()?,
+                new.iter().map(|token| json(&token.patterns)).collect::<Result<Vec<_>, _>>()?,
+                list(&new, |token| token.created_at.unix()),
+                time(|token| token.expires_at),
+                time(|token| token.revoked_at)
+            ],
+        );
+    }
+    if !gone.is_empty() {
+        flight.add(REVOKED, values![gone, times]);
+    }
+    link.rows(DURING, &flight)?;
+    Ok(None)
+}
+
+fn json<T: serde::Serialize + ?Sized>(value: &T) -> Result<String, StoreFault> {
+    serde_json::to_string(value)
+        .map_err(|error| StoreFault::Database { during: "writing a token", message: error.to_string() })
+}
+
+/// Marks at most `limit` overdue proposals as expired.
+pub(super) fn expire(link: &Link, now: Timestamp, limit: usize) -> Result<Vec<ProposalId>, StoreFault> {
+    const DURING: &str = "expiring proposals";
+    let rows = link.query(DURING, EXPIRE, values![now.unix(), at_most(limit)])?;
+    rows.iter().map(|row| Fields::new(DURING, row).proposal_id(0)).collect()
+}
+
+/// Examines `limit` outputs and `limit` proposals from `walk` on, and deletes the rows whose retention has ended
+/// according to `cut`.
+pub(super) fn retire(link: &Link, cut: RetentionCut, walk: RetentionWalk, limit: usize) -> Result<Retired, StoreFault> {
+    const DURING: &str = "deleting rows after their retention";
+    let mut done = Retired::default();
+    let after = walk.unsigned.map_or(-1, Timestamp::unix);
+    let mut flight = Flight::default();
+    flight.add(OLD_OUTPUTS, values![signed(walk.outputs.unwrap_or(0)), at_most(limit)]);
+    flight.add(UNSIGNED, values![cut.unsigned.unix(), at_most(limit), after]);
+    let rows = link.rows(DURING, &flight)?;
+    let (mut outputs, mut names) = (Vec::new(), Vec::new());
+    for row in &rows[0] {
+        let row = Fields::new(DURING, row);
+        done.walk.outputs = Some(row.number(0)?);
+        if row.time(2)? <= cut.outputs {
+            outputs.push(row.get::<i64>(0)?);
+            let name = row.bytes(1)?;
+            names.push(name.to_vec());
+            if row.get(3)? {
+                done.files.push(Blake3Digest::from_bytes(name));
+            }
+        }
+    }
+    done.walk.outputs = done.walk.outputs.filter(|_| rows[0].len() == limit);
+    // Unsigned proposals are deleted soon after their window. The log has no entry about them.
+    let unsigned: Vec<Vec<u8>> =
+        rows[1].iter().map(|row| Fields::new(DURING, row).get(0)).collect::<Result<_, StoreFault>>()?;
+    // No proposal with an earlier end follows, because proposals expire before this function is called.
+    done.walk.unsigned = if unsigned.len() == limit { walk.unsigned } else { walk.unsigned.max(Some(cut.unsigned)) };
+    let mut flight = Flight::default();
+    // The rows of `output_of` stay, because they show which runs recorded the deleted output.
+    flight.add(DELETE_OUTPUTS, values![outputs]);
+    flight.add(DELETE_PIECES, values![names]);
+    flight.add(DELETE_PAYLOADS, values![unsigned.clone()]);
+    flight.add(DELETE_PROPOSALS, values![unsigned]);
+    let after = walk.proposals.unwrap_or_default().to_vec();
+    flight.add(OLD_PROPOSALS, values![after, at_most(limit)]);
+    let rows = link.rows(DURING, &flight)?;
+    done.deleted += rows[0].len() + rows[3].len();
+    let seen = &rows[4];
+    // Orders of outputs, signatures of finished runs, and whole proposals.
+    let (mut orders, mut signatures, mut proposals) = (Vec::new(), Vec::new(), Vec::new());
+    for row in seen {
+        let row = Fields::new(DURING, row);
+        let id: [u8; 16] = row.bytes(0)?;
+        done.walk.proposals = Some(id);
+        let Some(ended_at) = row.time_if(2)? else { continue };
+        let finished = row.status(1)? == StoredStatus::Finished;
+        if finished && ended_at <= cut.outputs {
+            orders.push(id.to_vec());
+        }
+        if ended_at > cut.proposals {
+            continue;
+        }
+        if finished {
+            // The proposal's row stays, because it leads to the receipt, which also contains the signatures.
+            signatures.push(id.to_vec());
+        } else if row.time(3)? <= cut.mark {
+            // Delete the row only after the window, because during the window only this row prevents a run.
+            proposals.push(id.to_vec());
+        }
+    }
+    done.walk.proposals = done.walk.proposals.filter(|_| seen.len() == limit);
+    let mut flight = Flight::default();
+    flight.add(DELETE_ORDERS, values![orders]);
+    flight.add(DELETE_SIGNATURES, values![signatures]);
+    flight.add(DELETE_PROPOSALS, values![proposals.clone()]);
+    flight.add(DELETE_SIGNATURES, values![proposals.clone()]);
+    flight.add(DELETE_PAYLOADS, values![proposals]);
+    done.deleted += link.rows(DURING, &flight)?.iter().take(3).map(Vec::len).sum::<usize>();
+    Ok(done)
+}

@@ -1,0 +1,372 @@
+//! Connections that only read, beside the connection of the writer.
+
+use std::ops::Range;
+use std::sync::{Condvar, Mutex};
+
+use tokio_postgres::Row;
+
+use crate::store::StoreReads;
+use crate::store::fault::StoreFault;
+use crate::store::postgres::columns::{Fields, id_bytes, limit as at_most, signed, tile_id, unplace};
+use crate::store::postgres::errors::unreachable;
+use crate::store::postgres::link::{Flight, Link, Value, lock};
+use crate::store::postgres::questions::{EXCLUSIVE, HEAD, head};
+use crate::store::postgres::read_statements::{
+    CHECKPOINT, CHECKPOINT_OVER, DENIALS_OF, LAST_CHECKPOINT, LEAF, LEAF_DATA, OUTPUT, OUTPUT_ORDER, PAYLOAD, REFUSALS,
+    RUNS, RUNS_OF_OUTPUT, SEALS_IN_ORDER, SIGNATURES_OF, SIZE, SPENT, TILE, TOKEN, TOKENS, UNFINISHED, page, runs,
+};
+use crate::store::postgres::schema;
+use crate::store::postgres::settings::{ServerSettings, refused};
+use crate::store::rows::{CheckpointRow, StoreHead};
+use crate::store::stored_denial::StoredDenial;
+use crate::store::stored_leaf::Leaf;
+use crate::store::stored_proposal::{PayloadSource, Proposal, ProposalPage, ProposalQuery, RunQuery, Signature};
+use crate::store::stored_run::{NonceUse, OutputRow, Unfinished};
+use crate::store::stored_seal::SealEntry;
+use crate::store::stored_token::Token;
+use documents::crypto::digest::{AuthorizationDigest, Blake3Digest, BlobDigest, LeafHash, SealDigest};
+use documents::crypto::merkle::Hash;
+use documents::record::ident::{Nonce, ProposalId};
+use documents::record::kinds::LeafKind;
+use documents::record::validity::Timestamp;
+
+/// Maximum number of reading connections.
+const READERS: usize = 4;
+/// Maximum number of rows that one page of a filtered list reads.
+const MAX_SCAN: usize = 10_000;
+/// Number of rows that the first query of a page reads. Each later query reads four times as many.
+const FIRST_SCAN: usize = 64;
+/// Options of a reading session.
+const OPTIONS: &str = "-c default_transaction_read_only=on -c statement_timeout=30000 -c client_encoding=UTF8 \
+    -c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c enable_bitmapscan=off -c jit=off";
+
+/// A pool of reading connections.
+pub struct PostgresReads {
+    settings: ServerSettings,
+    /// Idle connections, and the number of all connections.
+    idle: Mutex<(Vec<Link>, usize)>,
+    returned: Condvar,
+}
+
+/// Opens a store without a writer, and returns the state of the store.
+///
+/// # Errors
+/// Returns a fault if the database cannot be reached or has another schema.
+pub fn at_rest(settings: ServerSettings) -> Result<(PostgresReads, StoreHead), StoreFault> {
+    const DURING: &str = "reading the state of the boundary";
+    let reads = PostgresReads::new(settings);
+    let head = reads.with(|link| {
+        schema::check(link, &reads.settings)?;
+        let mut flight = Flight::default();
+        flight.add(HEAD, values![]);
+        flight.add(EXCLUSIVE, values![]);
+        let rows = link.rows(DURING, &flight)?;
+        head(&rows[0], &rows[1]).map(|(head, _)| head)
+    })?;
+    Ok((reads, head))
+}
+
+impl PostgresReads {
+    pub(super) fn new(settings: ServerSettings) -> Self {
+        Self { settings, idle: Mutex::default(), returned: Condvar::new() }
+    }
+
+    /// Reads with an idle connection. If the connection was lost, the function tries once more with a new connection.
+    fn with<T>(&self, read: impl Fn(&Link) -> Result<T, StoreFault>) -> Result<T, StoreFault> {
+        let mut place = Place { reads: self, link: self.take() };
+        for last in [false, true] {
+            if place.link.as_ref().is_none_or(Link::is_lost) {
+                place.link = Some(self.connect()?);
+            }
+            let Some(link) = &place.link else { break };
+            match read(link) {
+                Err(StoreFault::Unreachable { .. }) if !last && link.is_lost() => {}
+                result => return result,
+            }
+        }
+        Err(unreachable("reading", "the connection was lost twice"))
+    }
+
+    /// Returns an idle connection, or `None` if the caller may make one.
+    fn take(&self) -> Option<Link> {
+        let mut idle = lock(&self.idle);
+        loop {
+            if let Some(link) = idle.0.pop() {
+                return Some(link);
+            }
+            if idle.1 < READERS {
+                idle.1 += 1;
+                return None;
+            }
+            idle = self.returned.wait(idle).unwrap_or_else(std::sync::PoisonError::into_inner);
+        }
+    }
+
+    fn connect(&self) -> Result<Link, StoreFault> {
+        const DURING: &str = "opening the database for reading";
+        let link = Link::open(&self.settings, OPTIONS)?;
+        let rows = link.query(DURING, "SELECT pg_is_in_recovery()", values![])?;
+        if rows.first().is_some_and(|row| Fields::new(DURING, row).get(0) != Ok(false)) {
+            return Err(refused(format!(
+                "the database {} is a standby, which can be behind; name the primary server in the URL",
+                self.settings.place()
+            )));
+        }
+        Ok(link)
+    }
+
+    fn one<T>(
+        &self,
+        during: &'static str,
+        sql: &str,
+        values: impl Fn() -> Vec<Value<'static>>,
+        read: impl Fn(&Fields<'_>) -> Result<T, StoreFault>,
+    ) -> Result<Option<T>, StoreFault> {
+        Ok(self.all(during, sql, values, read)?.into_iter().next())
+    }
+
+    fn all<T>(
+        &self,
+        during: &'static str,
+        sql: &str,
+        values: impl Fn() -> Vec<Value<'static>>,
+        read: impl Fn(&Fields<'_>) -> Result<T, StoreFault>,
+    ) -> Result<Vec<T>, StoreFault> {
+        let rows = self.with(|link| link.query(during, sql, values()))?;
+        rows.iter().map(|row| read(&Fields::new(during, row))).collect()
+    }
+}
+
+/// The place of one caller in the pool, which returns the connection also after a panic.
+struct Place<'p> {
+    reads: &'p PostgresReads,
+    link: Option<Link>,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut idle = lock(&self.reads.idle);
+        match self.link.take().filter(|link| !link.is_lost()) {
+            Some(link) => idle.0.push(link),
+            None => idle.1 -= 1,
+        }
+        self.reads.returned.notify_one();
+    }
+}
+
+/// Reads a complete tile.
+pub(super) fn tile(link: &Link, id: i64) -> Result<Option<Vec<Hash>>, StoreFault> {
+    const DURING: &str = "reading a hash tile";
+    let rows = link.query(DURING, TILE, values![id])?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    let hashes = Fields::new(DURING, row).hashes(0)?;
+    if hashes.len() == 256 { Ok(Some(hashes)) } else { Err(StoreFault::broken(DURING, format!("tile {id:#x} is cut"))) }
+}
+
+fn checkpoint(row: &Fields<'_>) -> Result<CheckpointRow, StoreFault> {
+    Ok(CheckpointRow { size: row.number(0)?, root: row.bytes(1)?, note: row.get(2)? })
+}
+
+impl StoreReads for PostgresReads {
+    fn leaf(&self, index: u64) -> Result<Option<Leaf>, StoreFault> {
+        self.one(
+            "reading a log entry",
+            LEAF,
+            || values![signed(index)],
+            |row| {
+                let kind = u8::try_from(row.get::<i16>(0)?).ok().and_then(LeafKind::of_number);
+                Ok(Leaf {
+                    kind: kind.ok_or_else(|| row.odd(0, "an unknown kind"))?,
+                    at: row.time(1)?,
+                    hash: row.bytes(2)?,
+                    data: row.get(3)?,
+                })
+            },
+        )
+    }
+
+    fn leaves(&self, range: Range<u64>) -> Result<Vec<Vec<u8>>, StoreFault> {
+        let bounds = || values![signed(range.start), signed(range.end)];
+        self.all("reading log entries", LEAF_DATA, bounds, |row| row.get(0))
+    }
+
+    fn tile(&self, level: u8, index: u64) -> Result<Option<Vec<Hash>>, StoreFault> {
+        self.with(|link| tile(link, tile_id(level, index)))
+    }
+
+    fn blob(&self, digest: &BlobDigest) -> Result<Option<Vec<u8>>, StoreFault> {
+        let sql = "SELECT data FROM blob WHERE digest = $1";
+        self.one("reading a blob", sql, || values![digest.as_bytes().to_vec()], |row| row.get(0))
+    }
+
+    fn refusals(&self, since: Timestamp, most: usize) -> Result<Vec<Vec<u8>>, StoreFault> {
+        let bounds = || values![since.unix(), at_most(most), LeafKind::Refusal as i16];
+        self.all("reading refusals", REFUSALS, bounds, |row| row.get(0))
+    }
+
+    fn seals(&self) -> Result<Vec<SealEntry>, StoreFault> {
+        self.all("reading seals", SEALS_IN_ORDER, Vec::new, |row| {
+            Ok(SealEntry { index: row.number(0)?, digest: SealDigest::from_bytes(row.bytes(1)?) })
+        })
+    }
+
+    fn checkpoint(&self, size: Option<u64>) -> Result<Option<CheckpointRow>, StoreFault> {
+        const DURING: &str = "reading a checkpoint";
+        match size {
+            Some(size) => self.one(DURING, CHECKPOINT, || values![signed(size)], checkpoint),
+            None => self.one(DURING, LAST_CHECKPOINT, Vec::new, checkpoint),
+        }
+    }
+
+    fn checkpoint_over(&self, index: u64) -> Result<Option<CheckpointRow>, StoreFault> {
+        self.one("reading a checkpoint", CHECKPOINT_OVER, || values![signed(index)], checkpoint)
+    }
+
+    fn proposal(&self, id: &ProposalId) -> Result<Option<Proposal>, StoreFault> {
+        const SQL: &str = concat!("SELECT ", proposal_columns!(), " FROM proposal p WHERE p.id = $1");
+        self.one("reading a proposal", SQL, || values![id_bytes(id)], |row| row.proposal(0))
+    }
+
+    fn proposals(&self, filter: &ProposalQuery) -> Result<ProposalPage, StoreFault> {
+        const DURING: &str = "listing proposals";
+        let (sql, name) = page(filter);
+        let wanted = |found: &Proposal| {
+            (filter.statuses.is_empty() || filter.statuses.contains(&found.status))
+                && filter.step.as_ref().is_none_or(|step| *step == found.core.step)
+                && filter.proposer.as_ref().is_none_or(|proposer| *proposer == found.core.proposer)
+        };
+        let mut page = ProposalPage { proposals: Vec::new(), next: None };
+        let mut before = filter.before.as_ref().map_or_else(|| vec![0xff; 16], id_bytes);
+        let (mut scanned, mut count) = (0, FIRST_SCAN.max(filter.limit + 1));
+        // The rows are read in parts, because most pages end after a few rows.
+        loop {
+            let rows: Vec<Row> = self.with(|link| {
+                let mut values = values![before.clone(), at_most(count)];
+                if let Some(name) = name {
+                    values.push(Box::new(name.to_owned()));
+                }
+                link.query(DURING, sql, values)
+            })?;
+            for row in &rows {
+                if page.proposals.len() >= filter.limit || scanned == MAX_SCAN {
+                    return Ok(page);
+                }
+                scanned += 1;
+                let row = Fields::new(DURING, row);
+                let id = row.proposal_id(0)?;
+                let named = filter.ending.as_ref().is_none_or(|ending| ending.is_of(&id));
+                before = id_bytes(&id);
+                page.next = Some(id);
+                // A search by the last characters of the id skips nearly all rows.
+                if named
+                    && let found = row.proposal(0)?
+                    && wanted(&found)
+                {
+                    page.proposals.push(found);
+                }
+            }
+            if rows.len() < count {
+                page.next = None;
+                return Ok(page);
+            }
+            count *= 4;
+        }
+    }
+
+    fn runs(&self, query: &RunQuery) -> Result<Vec<Proposal>, StoreFault> {
+        let values = || {
+            values![
+                query.step.as_str().to_owned(),
+                query.ended.0.unix(),
+                query.ended.1.unix(),
+                query.params.as_ref().map(|digest| digest.as_bytes().to_vec()),
+                query.proposer.as_ref().map(|name| name.as_str().to_owned()),
+                at_most(query.limit),
+                at_most(query.skip)
+            ]
+        };
+        self.all("looking for runs of a step", RUNS[runs(query.outcome)].1, values, |row| row.proposal(0))
+    }
+
+    fn payload(&self, id: &ProposalId) -> Result<Option<PayloadSource>, StoreFault> {
+        // One statement reads one consistent state. Between two statements, a change of the status could move the
+        // payload to another table.
+        let found = self.one(
+            "reading a payload",
+            PAYLOAD,
+            || values![id_bytes(id)],
+            |row| {
+                Ok(match (row.get(0)?, row.get(1)?, row.get(2)?) {
+                    (Some(payload), _, _) => Some(PayloadSource::Payload(payload)),
+                    (_, Some(envelope), _) => Some(PayloadSource::Envelope(envelope)),
+                    (_, _, Some(receipt)) => Some(PayloadSource::Receipt(receipt)),
+                    (None, None, None) => None,
+                })
+            },
+        )?;
+        Ok(found.flatten())
+    }
+
+    fn signatures(&self, id: &ProposalId) -> Result<Vec<Signature>, StoreFault> {
+        self.all("reading signatures", SIGNATURES_OF, || values![id_bytes(id)], |row| row.signature(0))
+    }
+
+    fn denials(&self, authorization: &AuthorizationDigest) -> Result<Vec<StoredDenial>, StoreFault> {
+        let digest = || values![authorization.as_bytes().to_vec()];
+        self.all("reading denials", DENIALS_OF, digest, |row| {
+            Ok(StoredDenial { approver: row.text(0)?, leaf: row.number(1)?, at: row.time(2)? })
+        })
+    }
+
+    fn spent(&self, nonce: &Nonce) -> Result<Option<NonceUse>, StoreFault> {
+        let values = || values![nonce.to_bytes().to_vec()];
+        self.one("looking for a nonce", SPENT, values, |row| row.spent(0)).map(Option::flatten)
+    }
+
+    fn unfinished(&self) -> Result<Vec<Unfinished>, StoreFault> {
+        self.all("reading the runs without a receipt", UNFINISHED, Vec::new, |row| {
+            let (index, item) = unplace(row.get(0)?);
+            Ok(Unfinished {
+                proposal: row.proposal_id(1)?,
+                index,
+                item,
+                leaf: LeafHash::from_bytes(row.bytes(2)?),
+                at: row.time(3)?,
+                seal: SealDigest::from_bytes(row.bytes(4)?),
+                envelope: row.get(5)?,
+                decision: row.get(6)?,
+            })
+        })
+    }
+
+    fn output(&self, name: &Blake3Digest) -> Result<Option<OutputRow>, StoreFault> {
+        self.one(
+            "reading an output",
+            OUTPUT,
+            || values![name.as_bytes().to_vec()],
+            |row| Ok(OutputRow { name: *name, bytes: row.number(0)?, data: row.get(1)? }),
+        )
+    }
+
+    fn runs_with_output(&self, name: &Blake3Digest, limit: usize) -> Result<Vec<ProposalId>, StoreFault> {
+        let values = || values![name.as_bytes().to_vec(), at_most(limit)];
+        self.all("reading the runs of an output", RUNS_OF_OUTPUT, values, |row| row.proposal_id(0))
+    }
+
+    fn output_order(&self, id: &ProposalId) -> Result<Option<Vec<u8>>, StoreFault> {
+        self.one("reading an output's order", OUTPUT_ORDER, || values![id_bytes(id)], |row| row.get(0))
+    }
+
+    fn tokens(&self) -> Result<Vec<Token>, StoreFault> {
+        self.all("reading tokens", TOKENS, Vec::new, |row| row.token())
+    }
+
+    fn token(&self, secret: &[u8; 32]) -> Result<Option<Token>, StoreFault> {
+        self.one("reading a token", TOKEN, || values![secret.to_vec()], |row| row.token())
+    }
+
+    fn bytes(&self) -> Result<u64, StoreFault> {
+        let schema = || values![self.settings.schema.clone()];
+        Ok(self.one("reading the size", SIZE, schema, |row| row.number(0))?.unwrap_or_default())
+    }
+}

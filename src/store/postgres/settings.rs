@@ -1,0 +1,221 @@
+//! Settings of the database server: the URL of the database and the table `[postgres]` of the configuration.
+
+use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio_postgres::Config;
+use tokio_postgres::config::{ChannelBinding, Host, SslMode, TargetSessionAttrs};
+
+use crate::store::fault::StoreFault;
+use documents::record::ident::Name;
+use wire::tls::client_config::ClientCertificatePem;
+use wire::tls::database::DatabaseTls;
+
+/// The schema of a URL without the parameter `schema`.
+const SCHEMA: &str = "countersign";
+
+/// What keeps a committed batch after the loss of the database server.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Replicas {
+    /// Nothing: the batch is on the disk of one server.
+    #[default]
+    None,
+    /// A commit waits for a synchronous replica.
+    Synchronous,
+    /// The storage below the server has copies. The program cannot check this statement of the operator.
+    Storage,
+}
+
+/// The table `[postgres]` of the configuration.
+#[derive(Debug, Clone)]
+pub struct ServerTable {
+    /// Name of this node.
+    pub node: Name,
+    /// File with the password.
+    pub password_file: Option<PathBuf>,
+    /// PEM file with the certificate authorities of the server, in place of the authorities of the system.
+    pub ca: Option<PathBuf>,
+    /// PEM file with the client certificate.
+    pub certificate: Option<PathBuf>,
+    /// PEM file with the private key of the client certificate.
+    pub key: Option<PathBuf>,
+    /// What keeps a committed batch after the loss of the server.
+    pub replicas: Replicas,
+}
+
+/// Checked settings of the connections to one schema of a database.
+#[derive(Debug, Clone)]
+pub struct ServerSettings {
+    /// Everything but the settings of the session.
+    pub(super) config: Config,
+    pub(super) tls: Option<DatabaseTls>,
+    /// Name of the schema.
+    pub schema: String,
+    /// Name of this node.
+    pub node: Name,
+    /// What keeps a committed batch after the loss of the server.
+    pub replicas: Replicas,
+}
+
+impl ServerSettings {
+    /// Reads `postgres://user@host1,host2:port/name?schema=…` and the files that `table` names.
+    ///
+    /// # Errors
+    /// Returns a fault if the URL is not usable, if the connection would not be safe, or if a file cannot be read.
+    pub fn new(url: &str, table: &ServerTable) -> Result<Self, StoreFault> {
+        let parsed = parameters(url)?;
+        let mut config: Config =
+            parsed.url.parse().map_err(|error| refused(format!("the database URL cannot be read: {error}; {FORM}")))?;
+        if config.get_password().is_some() {
+            return Err(refused(
+                "the database URL contains a password, which other users can read; remove it from the URL, and write \
+                 it into the file that `password_file` in [postgres] names",
+            ));
+        }
+        if config.get_dbname().is_none_or(str::is_empty) || config.get_user().is_none_or(str::is_empty) {
+            return Err(refused(format!("the database URL has no user or no database name; {FORM}")));
+        }
+        if let Some(path) = &table.password_file {
+            let password = read_secret(path, "password_file")?;
+            config.password(password.trim_ascii_end());
+        }
+        let local = |host: &Host| match host {
+            Host::Tcp(name) => name == "localhost" || name.parse().is_ok_and(|address: IpAddr| address.is_loopback()),
+            Host::Unix(_) => true,
+        };
+        let sockets = config.get_hosts().iter().filter(|host| matches!(host, Host::Unix(_))).count();
+        if config.get_hosts().is_empty() {
+            return Err(refused(format!("the database URL has no host; {FORM}")));
+        }
+        if sockets > 0 && sockets < config.get_hosts().len() {
+            return Err(refused("the database URL has both a Unix socket and a network host; use only one kind"));
+        }
+        let encrypted = !config.get_hosts().iter().all(local) || table.ca.is_some() && sockets == 0;
+        if encrypted && parsed.without_tls {
+            return Err(refused(
+                "the database URL switches TLS or the check of the certificate off (sslmode), which is allowed only on \
+                 this machine; remove `sslmode` from the URL, and name the certificate authority with `ca` in [postgres]",
+            ));
+        }
+        let tls = if encrypted { Some(encryption(table)?) } else { None };
+        config
+            .ssl_mode(if encrypted { SslMode::Require } else { SslMode::Disable })
+            .channel_binding(ChannelBinding::Disable)
+            .application_name(format!("countersign:{}", table.node))
+            .connect_timeout(Duration::from_secs(5))
+            .tcp_user_timeout(Duration::from_secs(20))
+            .keepalives_idle(Duration::from_secs(10))
+            .keepalives_interval(Duration::from_secs(3))
+            .keepalives_retries(3);
+        if config.get_hosts().len() > 1 {
+            config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        }
+        Ok(Self { config, tls, schema: parsed.schema, node: table.node.clone(), replicas: table.replicas })
+    }
+
+    /// Returns the settings with the options of a session, which the server applies before the first statement.
+    pub(super) fn session(&self, options: &str) -> Config {
+        let mut config = self.config.clone();
+        config.options(format!("-c search_path={} {options}", self.schema));
+        config
+    }
+
+    /// Returns the settings for the same database and schema with another role.
+    #[must_use]
+    pub fn with_user(&self, user: &str) -> Self {
+        let mut settings = self.clone();
+        settings.config.user(user);
+        settings
+    }
+
+    /// Names the database in messages.
+    pub(super) fn place(&self) -> String {
+        let hosts: Vec<String> = self.config.get_hosts().iter().map(host_text).collect();
+        format!("{} at {}", self.config.get_dbname().unwrap_or_default(), hosts.join(","))
+    }
+}
+
+const FORM: &str = "the form is postgres://USER@HOST:PORT/DATABASE?schema=SCHEMA";
+
+fn host_text(host: &Host) -> String {
+    match host {
+        Host::Tcp(name) => name.clone(),
+        Host::Unix(path) => path.display().to_string(),
+    }
+}
+
+/// A URL whose own parameters are taken out.
+struct Parameters {
+    url: String,
+    schema: String,
+    without_tls: bool,
+}
+
+fn parameters(url: &str) -> Result<Parameters, StoreFault> {
+    let (base, query) = url.split_once('?').unwrap_or((url, ""));
+    let mut parsed = Parameters { url: String::new(), schema: SCHEMA.to_owned(), without_tls: false };
+    let mut kept = Vec::new();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        match pair.split_once('=').unwrap_or((pair, "")) {
+            ("schema", name) => name.clone_into(&mut parsed.schema),
+            ("sslmode", "require" | "verify-ca" | "verify-full") => {}
+            ("sslmode", _) => parsed.without_tls = true,
+            ("host" | "port", _) => kept.push(pair),
+            (other, _) => {
+                return Err(refused(format!(
+                    "the database URL has the parameter `{other}`, which this program does not know; the known \
+                     parameters are schema, sslmode, host and port"
+                )));
+            }
+        }
+    }
+    let of_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    let schema = parsed.schema.as_bytes();
+    if schema.len() > 63 || !schema.first().is_some_and(u8::is_ascii_lowercase) || !schema.iter().copied().all(of_name)
+    {
+        return Err(refused(format!(
+            "the schema name `{}` in the database URL is not usable; use at most 63 characters of a-z, 0-9 and `_`, with \
+             a letter first",
+            parsed.schema
+        )));
+    }
+    let mark = if kept.is_empty() { "" } else { "?" };
+    parsed.url = format!("{base}{mark}{}", kept.join("&"));
+    Ok(parsed)
+}
+
+fn encryption(table: &ServerTable) -> Result<DatabaseTls, StoreFault> {
+    let authorities = table.ca.as_deref().map(|path| read(path, "ca")).transpose()?;
+    let pair = match (&table.certificate, &table.key) {
+        (Some(certificate), Some(key)) => Some((read(certificate, "certificate")?, read_secret(key, "key")?)),
+        (None, None) => None,
+        _ => return Err(refused("[postgres] has only one of `certificate` and `key`; set both, or remove both")),
+    };
+    let pem = pair.as_ref().map(|(certificates, key)| ClientCertificatePem { certificates, key });
+    DatabaseTls::new(authorities.as_deref(), pem).map_err(|error| {
+        refused(format!("TLS to the database cannot be set up: {error}; check the files in [postgres]"))
+    })
+}
+
+fn read(path: &Path, name: &str) -> Result<Vec<u8>, StoreFault> {
+    std::fs::read(path).map_err(|error| {
+        refused(format!("the file {} of `{name}` in [postgres] cannot be read: {error}", path.display()))
+    })
+}
+
+/// Reads a file that other users must not be able to read.
+fn read_secret(path: &Path, name: &str) -> Result<Vec<u8>, StoreFault> {
+    let bytes = read(path, name)?;
+    let mode = std::fs::metadata(path).map(|metadata| metadata.mode() & 0o777);
+    if mode.is_ok_and(|mode| mode & 0o077 == 0) {
+        return Ok(bytes);
+    }
+    let file = path.display();
+    Err(refused(format!("other users can read the file {file} of `{name}` in [postgres]; run: chmod 600 {file}")))
+}
+
+pub(super) fn refused(message: impl Into<String>) -> StoreFault {
+    StoreFault::Unusable { message: message.into() }
+}

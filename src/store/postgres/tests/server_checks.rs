@@ -1,0 +1,166 @@
+//! Settings, servers and schemas that are refused.
+
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+
+use crate::store::fault::StoreFault;
+use crate::store::postgres::link::Link;
+use crate::store::postgres::settings::{Replicas, ServerSettings, ServerTable};
+use crate::store::postgres::tests::{server, start, tamper};
+use crate::store::postgres::{self, durability, schema};
+
+fn table() -> ServerTable {
+    ServerTable {
+        node: "one".parse().expect("name"),
+        password_file: None,
+        ca: None,
+        certificate: None,
+        key: None,
+        replicas: Replicas::None,
+    }
+}
+
+fn message<T>(result: Result<T, StoreFault>) -> String {
+    match result {
+        Ok(_) => panic!("accepted"),
+        Err(StoreFault::Unusable { message }) => message,
+        Err(fault) => panic!("{fault:?}"),
+    }
+}
+
+#[test]
+fn an_unsafe_or_unknown_database_url_is_refused() {
+    let cases = [
+        ("postgres://service:secret@localhost/boundary", "contains a password"),
+        ("postgres://service@db-1/boundary?sslmode=disable", "switches TLS"),
+        ("postgres://service@db-1/boundary?sslmode=prefer", "switches TLS"),
+        ("postgres://service@localhost/boundary?target=x", "parameter `target`"),
+        ("postgres://service@localhost/boundary?schema=A-B", "schema name"),
+        ("postgres://service@localhost", "no database name"),
+        ("postgres://localhost/boundary", "no user"),
+        ("postgres:///boundary?user=x", "parameter `user`"),
+        ("mysql://service@localhost/boundary", "cannot be read"),
+        ("postgres://service@%2Fvar%2Frun,db-1/boundary", "only one kind"),
+    ];
+    for (url, expected) in cases {
+        let found = message(ServerSettings::new(url, &table()));
+        assert!(found.contains(expected), "{url}: {found}");
+    }
+    let half = ServerTable { certificate: Some(PathBuf::from("/nowhere")), ..table() };
+    assert!(message(ServerSettings::new("postgres://service@db-1/boundary", &half)).contains("only one of"));
+    let gone = ServerTable { password_file: Some(PathBuf::from("/nowhere")), ..table() };
+    assert!(message(ServerSettings::new("postgres://service@localhost/boundary", &gone)).contains("`password_file`"));
+    let open = tempfile::NamedTempFile::new().expect("file");
+    std::fs::set_permissions(open.path(), Permissions::from_mode(0o644)).expect("mode");
+    let readable = ServerTable { password_file: Some(open.path().to_owned()), ..table() };
+    let found = message(ServerSettings::new("postgres://service@localhost/boundary", &readable));
+    assert!(found.contains("run: chmod 600"), "{found}");
+    let two =
+        ServerSettings::new("postgres://service@db-1:5433,db-2/boundary?schema=other", &table()).expect("settings");
+    assert!(two.tls.is_some() && two.schema == "other" && two.place() == "boundary at db-1,db-2");
+    let near = ServerSettings::new("postgres://service@127.0.0.1/boundary", &table()).expect("settings");
+    assert!(near.tls.is_none() && near.schema == "countersign");
+}
+
+#[test]
+fn a_schema_that_somebody_changed_by_hand_is_refused() {
+    let Some(server) = server() else { return };
+    let settings = server.schema();
+    drop(postgres::open(settings.clone()).expect("opened"));
+    let cases = [
+        (
+            "ALTER TABLE token DROP COLUMN revoked_at",
+            "ALTER TABLE token ADD COLUMN revoked_at bigint",
+            "revoked_at is missing",
+        ),
+        (
+            "ALTER TABLE token ADD COLUMN more text",
+            "ALTER TABLE token DROP COLUMN more",
+            "token.more was added by hand",
+        ),
+        (
+            "DROP INDEX proposal_due",
+            "CREATE INDEX proposal_due ON proposal (expires_at) WHERE status BETWEEN 2 AND 3",
+            "proposal_due is missing",
+        ),
+        ("CREATE INDEX more ON leaf (at)", "DROP INDEX more", "index more was added by hand"),
+        (
+            "ALTER TABLE token ALTER COLUMN owners DROP NOT NULL",
+            "ALTER TABLE token ALTER COLUMN owners SET NOT NULL",
+            "token.owners has another definition",
+        ),
+        (
+            "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'; CREATE TRIGGER t BEFORE INSERT ON nonce FOR EACH ROW EXECUTE FUNCTION f()",
+            "DROP TRIGGER t ON nonce",
+            "has the trigger `t`",
+        ),
+        ("ALTER TABLE leaf SET UNLOGGED", "ALTER TABLE leaf SET LOGGED", "is no ordinary table"),
+        ("ALTER TABLE leaf ENABLE ROW LEVEL SECURITY", "ALTER TABLE leaf DISABLE ROW LEVEL SECURITY", "row security"),
+        ("CREATE RULE r AS ON INSERT TO nonce DO INSTEAD NOTHING", "DROP RULE r ON nonce", "has the rule `r`"),
+        ("GRANT UPDATE ON leaf TO service", "REVOKE UPDATE ON leaf FROM service", "has the right UPDATE"),
+        ("GRANT TRUNCATE ON batch TO service", "REVOKE TRUNCATE ON batch FROM service", "has the right TRUNCATE"),
+        ("ALTER TABLE node OWNER TO service", "ALTER TABLE node OWNER TO owner", "belongs to the role `service`"),
+        ("UPDATE meta SET schema = 99", "UPDATE meta SET schema = 1", "has the number 99"),
+        ("CREATE TABLE kid () INHERITS (leaf)", "DROP TABLE kid", "no ordinary table"),
+    ];
+    for (change, back, expected) in cases {
+        tamper(&settings, change);
+        let found = message(postgres::open(settings.clone()));
+        assert!(found.contains(expected), "{change}: {found}");
+        tamper(&settings, back);
+    }
+    drop(postgres::open(settings).expect("opened after all changes were undone"));
+}
+
+#[test]
+fn an_empty_schema_and_a_wrong_role_are_refused_with_the_next_step() {
+    let Some(server) = server() else { return };
+    let empty = server.settings_of("service", "boundary", "nothing_here", "one");
+    let found = message(postgres::open(empty));
+    assert!(
+        found.contains("countersign store migrate 'postgres://OWNER@HOST/DATABASE?schema=nothing_here'"),
+        "{found}"
+    );
+    let settings = server.schema();
+    let again = server.settings_of("owner", "boundary", &settings.schema, "one");
+    assert!(message(schema::migrate(&again, "service", &mut |_| {})).contains("already has tables"));
+    let fresh = server.settings_of("owner", "boundary", "fresh", "one");
+    assert!(message(schema::migrate(&fresh, "nobody_here", &mut |_| {})).contains("createuser nobody_here"));
+    assert!(message(postgres::open(again)).contains("belongs to the role `owner`"));
+    let found = message(postgres::open(settings.with_user("super")));
+    assert!(found.contains("superuser `super`"), "{found}");
+    let synchronous = ServerSettings { replicas: Replicas::Synchronous, ..settings };
+    assert!(message(postgres::open(synchronous)).contains("no synchronous replica"));
+}
+
+#[test]
+fn a_database_with_another_encoding_and_a_server_that_loses_commits_are_refused() {
+    let Some(server) = server() else { return };
+    tamper(
+        &server.settings_of("super", "boundary", "public", "one"),
+        "CREATE DATABASE ascii ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0",
+    );
+    let ascii = server.settings_of("service", "ascii", "public", "one");
+    assert!(message(postgres::open(ascii)).contains("has the encoding SQL_ASCII"));
+    for (name, options, expected) in [
+        ("-a", "-c full_page_writes=off", "has `full_page_writes` off"),
+        ("-b", "-c fsync=off", "has `fsync` off"),
+        ("-c", "-c max_connections=12 -c superuser_reserved_connections=9", "free connections"),
+    ] {
+        let other = start(name, options, 5432).expect("a second server");
+        let found = message(postgres::open(other.settings_of("service", "boundary", "any", "one")));
+        assert!(found.contains(expected), "{found}");
+    }
+}
+
+#[test]
+fn a_pooler_that_gives_two_connections_the_same_server_process_is_refused() {
+    let Some(server) = server() else { return };
+    let settings = server.schema();
+    let [one, other] = [(), ()].map(|()| Link::open(&settings, "").expect("link"));
+    durability::check_locks(&one, &other, 5).expect("two processes");
+    assert!(message(durability::check_locks(&one, &one, 6)).contains("connection pooler"));
+    // The locks of the first check are free again.
+    durability::check_locks(&other, &one, 5).expect("two processes");
+}

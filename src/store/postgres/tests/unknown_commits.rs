@@ -1,0 +1,171 @@
+//! Lost connections, frozen writers, and two writers of one schema.
+
+use std::time::{Duration, Instant};
+
+use crate::store::batch::{Commit, Questions, Writes};
+use crate::store::fault::StoreFault;
+use crate::store::postgres::columns::Fields;
+use crate::store::postgres::settings::ServerSettings;
+use crate::store::postgres::tests::{server, tamper};
+use crate::store::postgres::{self, PostgresStore};
+use crate::store::rows::{LeafRow, StoreHead};
+use crate::store::{Store as _, StoreReads as _};
+use documents::crypto::merkle;
+use documents::record::kinds::LeafKind;
+use documents::record::validity::Timestamp;
+
+pub(super) fn open(settings: &ServerSettings) -> PostgresStore {
+    postgres::open(settings.clone()).expect("opened").0
+}
+
+fn leaf(byte: u8) -> LeafRow {
+    let data = vec![byte; 40];
+    LeafRow { kind: LeafKind::Refusal, at: Timestamp::from_unix(1), hash: merkle::leaf_hash(&data), data: data.into() }
+}
+
+pub(super) fn leaves(first: u64, byte: u8) -> Writes<'static> {
+    Writes { first, leaves: vec![leaf(byte)], ..Writes::default() }
+}
+
+pub(super) fn begin(store: &mut PostgresStore, size: u64) -> Option<StoreHead> {
+    store.begin(size, &Questions::default()).expect("begun").others.map(|others| others.head)
+}
+
+#[test]
+fn each_writer_sees_what_the_other_wrote_and_no_leaf_is_written_twice() {
+    let Some(server) = server() else { return };
+    let settings = server.schema();
+    let (mut one, mut two) = (open(&settings), open(&settings));
+    begin(&mut one, 0);
+    assert!(matches!(one.commit(&leaves(0, 1)), Commit::Done(hashes) if hashes == [leaf(1).hash]));
+    assert_eq!(begin(&mut one, 1), None, "nobody else wrote");
+    one.rollback();
+    let answers = two.begin(0, &Questions::default()).expect("begun");
+    let others = answers.others.expect("the first writer wrote");
+    assert_eq!((others.head.size, others.hashes), (1, vec![leaf(1).hash]));
+    // A leaf with an index that exists is a fault, and nothing of the batch is stored.
+    let twice = Writes { first: 0, leaves: vec![leaf(9), leaf(8)], ..Writes::default() };
+    assert!(matches!(two.commit(&twice), Commit::NotDone(StoreFault::Database { .. })));
+    assert_eq!(two.head().expect("head").size, 1);
+    begin(&mut two, 1);
+    assert!(matches!(two.commit(&leaves(1, 2)), Commit::Done(_)));
+    assert_eq!(begin(&mut one, 1).expect("the second writer wrote").size, 2);
+    one.rollback();
+}
+
+#[test]
+fn a_log_that_became_shorter_ends_the_process() {
+    let Some(server) = server() else { return };
+    let settings = server.schema();
+    let mut store = open(&settings);
+    begin(&mut store, 0);
+    assert!(matches!(store.commit(&leaves(0, 1)), Commit::Done(_)));
+    tamper(&settings, "DELETE FROM leaf");
+    let fault = store.begin(1, &Questions::default()).expect_err("refused");
+    assert!(fault.is_fatal() && fault.to_string().contains("has 0 log entries"), "{fault}");
+}
+
+#[test]
+fn a_lost_idle_connection_is_opened_again() {
+    let Some(server) = server() else { return };
+    let settings = server.settings_of("service", "boundary", &server.schema().schema, "lost");
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'countersign:lost' \
+               AND pid <> pg_backend_pid()";
+    let (mut store, reads) = postgres::open(settings.clone()).expect("opened");
+    reads.seals().expect("read");
+    tamper(&settings, end);
+    begin(&mut store, 0);
+    assert!(matches!(store.commit(&leaves(0, 1)), Commit::Done(_)));
+    reads.seals().expect("read with a new connection");
+    // A connection that is lost between the two flights stores nothing.
+    begin(&mut store, 1);
+    tamper(&settings, end);
+    std::thread::sleep(Duration::from_millis(100));
+    let result = store.commit(&leaves(1, 2));
+    let stored = match result {
+        Commit::NotDone(StoreFault::Unreachable { .. }) => false,
+        Commit::Unknown => store.settle().expect("settled"),
+        other => panic!("{other:?}"),
+    };
+    assert!(!stored);
+    assert_eq!(begin(&mut store, 1), None);
+    assert!(matches!(store.commit(&leaves(1, 3)), Commit::Done(_)));
+}
+
+#[test]
+fn an_unknown_commit_is_settled_by_its_own_batch_and_a_commit_of_its_own() {
+    let Some(server) = server() else { return };
+    let settings = server.schema();
+    for committed in [true, false] {
+        let mut store = open(&settings);
+        let size = store.head().expect("head").size;
+        begin(&mut store, size);
+        if committed {
+            assert!(matches!(store.commit(&leaves(size, 1)), Commit::Done(_)));
+        } else {
+            store.rollback();
+        }
+        // The answer to the commit is lost.
+        let id = if committed { store.seen.id.clone().expect("a batch") } else { vec![7; 16] };
+        let session = store.writer.as_ref().expect("writer").session();
+        store.seen = store.last.clone();
+        store.unknown = Some(postgres::UnknownBatch { id, term: 0, session });
+        assert!(matches!(store.begin(size, &Questions::default()), Err(StoreFault::Unreachable { .. })));
+        let before = batches(&mut store);
+        assert_eq!(store.settle().expect("settled"), committed);
+        assert_eq!(batches(&mut store), before + 1, "settle commits a batch of its own");
+        assert_eq!(begin(&mut store, size + u64::from(committed)), None);
+        store.rollback();
+    }
+}
+
+fn batches(store: &mut PostgresStore) -> i64 {
+    let link = &store.writer().expect("writer").link;
+    let rows = link.query("counting", "SELECT max(n) FROM batch", values![]).expect("rows");
+    Fields::new("counting", &rows[0]).get::<Option<i64>>(0).expect("number").unwrap_or(0)
+}
+
+#[test]
+fn another_batch_between_a_lost_commit_and_its_settling_is_reported() {
+    let Some(server) = server() else { return };
+    let settings = server.schema();
+    let (mut one, mut two) = (open(&settings), open(&settings));
+    begin(&mut one, 0);
+    let session = one.writer.as_ref().expect("writer").session();
+    one.unknown = Some(postgres::UnknownBatch { id: vec![7; 16], term: 0, session });
+    one.in_batch = false;
+    // The first writer still holds the lock. `settle` ends its old connection.
+    let waiting = std::thread::spawn(move || {
+        begin(&mut two, 0);
+        assert!(matches!(two.commit(&leaves(0, 5)), Commit::Done(_)));
+    });
+    std::thread::sleep(Duration::from_millis(200));
+    // The connection stays open on this side, as after a cut of the network.
+    std::mem::forget(one.writer.take());
+    assert!(!one.settle().expect("settled"));
+    waiting.join().expect("joined");
+    assert_eq!(begin(&mut one, 0).map(|head| head.size), Some(1));
+    one.rollback();
+}
+
+#[test]
+fn a_frozen_writer_holds_others_up_for_at_most_six_seconds() {
+    let Some(server) = server() else { return };
+    let settings = server.schema();
+    let (mut frozen, mut other) = (open(&settings), open(&settings));
+    begin(&mut frozen, 0);
+    // A statement each second keeps `idle_in_transaction_session_timeout` from ending this connection.
+    let link = frozen.writer.take().expect("writer");
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let talking = std::thread::spawn(move || {
+        while stopped.recv_timeout(Duration::from_secs(1)).is_err() {
+            drop(link.link.query("talking", "SELECT 1", values![]));
+        }
+    });
+    let begun = Instant::now();
+    begin(&mut other, 0);
+    assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
+    assert!(matches!(other.commit(&leaves(0, 1)), Commit::Done(_)));
+    stop.send(()).expect("sent");
+    talking.join().expect("joined");
+}
