@@ -51,7 +51,7 @@ fn programs() -> Option<PathBuf> {
     found.max_by_key(|path| major(path)).map(|path| path.join("bin"))
 }
 
-/// Starts a server with its own directory and options.
+/// Starts a server with its own directory and options. A name that ends with `standby` makes a standby without a primary.
 fn start(name: &str, options: &str, port: u16) -> Option<Server> {
     let Some(programs) = programs() else {
         not_run("there is no /usr/lib/postgresql/*/bin/initdb; install the package `postgresql`");
@@ -66,13 +66,18 @@ fn start(name: &str, options: &str, port: u16) -> Option<Server> {
     }
     let data = directory.join("data");
     let script = format!(
-        "cd {directory} && {programs}/initdb -D {data} -U super --auth=trust -E UTF8 --locale=C --no-sync >init.log 2>&1 && \
+        "cd {directory} && {programs}/initdb -D {data} -U super --auth=trust -E UTF8 --locale=C --no-sync >init.log 2>&1 && {signal} \
          {{ {programs}/postgres -D {data} -k {directory} -c listen_addresses= -c max_connections=300 \
          -c max_wal_size=200MB {options} >server.log 2>&1 & server=$!; }} && read -r line; \
          kill -QUIT $server; wait $server; cd / && rm -rf {directory}",
         directory = directory.display(),
         programs = programs.display(),
-        data = data.display()
+        data = data.display(),
+        signal = if name.ends_with("standby") {
+            format!("touch {}/standby.signal && ", data.display())
+        } else {
+            String::new()
+        },
     );
     let mut command = Command::new(if root { "setpriv" } else { "sh" });
     if root {
@@ -117,6 +122,9 @@ impl Server {
             }
             std::thread::sleep(std::time::Duration::from_millis(50));
         };
+        if self.directory.display().to_string().contains("standby") {
+            return;
+        }
         let sql = |sql: &str| link.script("preparing the server of the tests", sql).expect("sql");
         sql("CREATE ROLE owner LOGIN");
         sql("CREATE ROLE service LOGIN");

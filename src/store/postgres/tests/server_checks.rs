@@ -4,8 +4,10 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
+use crate::store::StoreReads as _;
 use crate::store::fault::StoreFault;
 use crate::store::postgres::link::Link;
+use crate::store::postgres::reads::PostgresReads;
 use crate::store::postgres::settings::{Replicas, ServerSettings, ServerTable};
 use crate::store::postgres::tests::{server, start, tamper};
 use crate::store::postgres::{self, durability, schema};
@@ -163,4 +165,15 @@ fn a_pooler_that_gives_two_connections_the_same_server_process_is_refused() {
     assert!(message(durability::check_locks(&one, &one, 6)).contains("connection pooler"));
     // The locks of the first check are free again.
     durability::check_locks(&other, &one, 5).expect("two processes");
+}
+
+#[test]
+fn a_standby_is_refused() {
+    if server().is_none() {
+        return;
+    }
+    let standby = start("-standby", "", 5432).expect("server");
+    let settings = standby.settings_of("super", "postgres", "any", "one");
+    assert!(message(postgres::open(settings.clone())).contains("is a standby, which takes no writes"));
+    assert!(message(PostgresReads::new(settings).seals()).contains("is a standby"));
 }
