@@ -47,6 +47,7 @@ mod other_users;
 mod output;
 mod outside;
 mod permissions;
+mod postgres_support;
 mod problems;
 mod programs;
 mod proposals;

@@ -6,6 +6,7 @@ pub mod host;
 pub mod pages;
 pub mod people;
 pub mod poor;
+pub mod postgres;
 pub mod wire;
 
 #[allow(unused_imports, reason = "each test file uses a part of it")]
