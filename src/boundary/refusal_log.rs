@@ -287,7 +287,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::store::database::{Database, OpenStore};
+    use crate::store::database::{Database, OpenStore, Role};
     use crate::store::shared::{LedgerConfig, LedgerLimits, LogSigner};
     use crate::store::stored_seal::SealWrite;
     use documents::crypto::digest::SealDigest;
@@ -301,7 +301,7 @@ mod tests {
     /// Returns a log whose clock has the value in `clock`.
     fn ledger(directory: &std::path::Path, clock: &Arc<AtomicI64>) -> Ledger {
         let path = directory.join("data/countersign.db");
-        let OpenStore { store, reads } = Database::File(path.clone()).open().expect("a store");
+        let OpenStore { store, reads } = Database::File(path.clone()).open(Role::of_file()).expect("a store");
         let secret = SecretKey::from_seed([3; 32]);
         let key = secret.public();
         let clock = Arc::clone(clock);
@@ -318,6 +318,7 @@ mod tests {
             outputs: path.with_file_name("outputs"),
             limits: LedgerLimits::default(),
             metrics: Arc::default(),
+            keep_head: None,
         };
         let ledger = Ledger::open(store, reads, config).expect("a ledger");
         let seal = SealWrite {

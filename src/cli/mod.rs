@@ -7,6 +7,7 @@ mod doctor_programs;
 pub mod hardening;
 pub mod init;
 mod inspected_boundary;
+pub mod node;
 pub mod open;
 pub mod policy;
 pub mod registry;
@@ -67,6 +68,9 @@ pub enum WholeProgram {
     Token(token::Args),
     /// Check, back up and restore the store
     Store(store::Args),
+    /// List the nodes of a boundary, or say that a node will never come back
+    #[command(alias = "nodes")]
+    Node(node::Args),
     /// Show how policy decides about a script, and show the rules of policy
     Policy(policy::Args),
     /// Write or check the JSON Schemas and OpenAPI
@@ -97,6 +101,7 @@ impl CommandSet for WholeProgram {
             Self::Sandbox(args) => sandbox::run(args, terminal),
             Self::Token(args) => token::run(args, terminal),
             Self::Store(args) => store::run(args, terminal),
+            Self::Node(args) => node::run(args, terminal),
             Self::Policy(args) => policy::run(args, terminal),
             Self::Schema(args) => schema::run(args, terminal),
         }

@@ -10,7 +10,7 @@ use crate::local::problems::problems;
 use crate::node::config::Config;
 use crate::node::file_problem::FileProblem;
 use crate::node::{kept_checkpoint, last_backup, open_store, places, restore, start};
-use crate::store::database::Database;
+use crate::store::database::{self, Database, Replicas, ServerTable};
 use crate::store::ledger::Ledger;
 use crate::store::store_report::{RESTORE, StoreDefect, StoreReport};
 use client::terminal::exit::{CommandFailure, Exit};
@@ -52,6 +52,10 @@ enum Command {
         /// A new directory
         dir: PathBuf,
     },
+    /// Create the schema of the store in a PostgreSQL database, as the owner of the database
+    ///
+    /// The services use another role, which can add rows to the log but not change them.
+    Migrate(Migrate),
     /// Begin a new log with the state of a backup
     ///
     /// The boundary gets a new id. The first entry of the new log names the last checkpoint of the old log. Roster, policy
@@ -68,13 +72,54 @@ enum Command {
     },
 }
 
+#[derive(Debug, clap::Args)]
+struct Migrate {
+    /// postgres://OWNER@HOST:PORT/DATABASE?schema=SCHEMA, with the owner of the database
+    url: String,
+    /// The role with which the services connect
+    #[arg(long, value_name = "NAME")]
+    service_role: String,
+    /// File with the password of the owner
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+    /// PEM file with the certificate authorities of the server
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+}
+
+impl Migrate {
+    fn run(&self, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+        let table = ServerTable {
+            node: "migration".parse().map_err(|_| CommandFailure::usage("no name"))?,
+            password_file: self.password_file.clone(),
+            ca: self.ca.clone(),
+            certificate: None,
+            key: None,
+            replicas: Replicas::None,
+        };
+        database::migrate(&self.url, &table, &self.service_role, &mut |text| terminal.say(text))
+            .map_err(|fault| CommandFailure::usage(fault.to_string()))?;
+        terminal.say(&format!(
+            "The schema of the store is ready for the role {}: set `database` and [postgres] in countersign.toml, then start \
+             the service.",
+            self.service_role
+        ));
+        Ok(Exit::Done)
+    }
+}
+
 /// Runs the subcommand.
 ///
 /// # Errors
 /// Returns an error if the configuration, the store or the backup cannot be used.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    if let Command::Migrate(migrate) = &args.command {
+        return migrate.run(terminal);
+    }
     let config = args.config.load()?;
     match &args.command {
+        // The schema does not belong to a configuration.
+        Command::Migrate(_) => Ok(Exit::Done),
         Command::Check { backup } => check(&config, backup.as_deref(), terminal),
         Command::Backup { dir } => {
             let began = (start::surroundings().now)();

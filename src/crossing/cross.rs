@@ -339,6 +339,7 @@ impl Crossing {
             decision: decision_bytes.into(),
             window: Window { issued_at, not_before, expires_at, max_s: None, valid_after, valid_before },
             exclusive: checks.step.step().definition().exclusive.as_deref().map(Into::into),
+            limit_s: i64::try_from(signed.sandbox.limits.wall_ms.div_ceil(1000)).unwrap_or(i64::MAX),
         };
         let basis = ReceiptBasis {
             proposal: signed.proposal.clone(),

@@ -1,8 +1,9 @@
 //! Recovery after a crash. The recovery writes a receipt with outcome `unknown` for each consumption without a receipt.
 //! Nothing runs again.
 //!
-//! Only a service that has the lock of the store runs the recovery, before the service accepts requests. The processes
-//! of earlier runs have already ended, because each run ends when its pipe to the service closes.
+//! Only the active node runs the recovery: before it accepts requests for its own runs, and later for the runs of other
+//! nodes whose time limits have passed. The processes of own earlier runs have already ended, because each run ends when
+//! its pipe to the service closes.
 
 use std::sync::Arc;
 
@@ -20,13 +21,27 @@ use documents::record::malformed::Malformed;
 use documents::record::receipt::Decision;
 
 impl Crossing {
-    /// Writes the receipts that are missing after a crash, in the order of the consumptions. Returns their number.
+    /// Writes the receipts that are missing after a crash, in the order of the consumptions. Returns their number. Runs of
+    /// another node are closed only when their time limits have passed, because they can still be in progress.
     ///
     /// # Errors
     /// Returns an error if a receipt can't be written. The service must then not start.
     pub async fn recover(&self) -> Result<usize, Stopped> {
         self.outputs.sweep().map_err(|error| fault(&error))?;
-        let unfinished = self.ledger.unfinished().map_err(|error| fault(&error))?;
+        self.close_lost(|open| open.own || open.over).await
+    }
+
+    /// Writes the receipts of runs whose time limits have passed while no node wrote their receipts. Returns their number.
+    ///
+    /// # Errors
+    /// Returns an error if a receipt can't be written.
+    pub async fn close_overdue(&self) -> Result<usize, Stopped> {
+        self.close_lost(|open| open.over).await
+    }
+
+    async fn close_lost(&self, lost: impl Fn(&Unfinished) -> bool) -> Result<usize, Stopped> {
+        let mut unfinished = self.ledger.unfinished().map_err(|error| fault(&error))?;
+        unfinished.retain(lost);
         let count = unfinished.len();
         for open in unfinished {
             let leaf = self.ledger.leaf(open.index).map_err(|error| fault(&error))?;

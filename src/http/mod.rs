@@ -31,6 +31,7 @@ mod registry;
 pub mod route_table;
 mod sessions;
 mod simple_events;
+pub mod standby;
 mod trace;
 
 use std::convert::Infallible;

@@ -9,11 +9,11 @@ use std::path::PathBuf;
 
 use schemars::JsonSchema;
 
-use crate::store::database::Database;
+use crate::store::database::{Database, Replicas};
 use crate::store::retention::Retention;
 use documents::record::enforcement::Level;
 use documents::record::extension_names::SecretName;
-use documents::record::ident::BoundaryName;
+use documents::record::ident::{BoundaryName, Name};
 use documents::record::profile::Limits;
 use judgement::registry::runbook_directories::{InvalidFiles, RunbookDirectories};
 
@@ -58,7 +58,8 @@ table! {
         /// `boundary`.
         #[schemars(with = "Option<String>")]
         pub data: PathBuf,
-        /// The SQLite file, by default `countersign.db` in `data`.
+        /// The SQLite file, by default `countersign.db` in `data`, or a schema of a PostgreSQL database:
+        /// `postgres://USER@HOST:PORT/DATABASE?schema=SCHEMA`. A URL needs `[postgres]`.
         #[schemars(with = "Option<String>")]
         pub database: Database,
         /// Directories with runbooks, by default `runbooks`.
@@ -89,6 +90,8 @@ table! {
         pub known_checkpoints: Vec<PathBuf>,
         /// Certificate and key of the service. Without this table, the service uses HTTP without TLS.
         pub tls: Option<TlsTable>,
+        /// The PostgreSQL database, if `database` is its URL.
+        pub postgres: Option<PostgresTable>,
         /// Limits of runs and of the queue.
         #[schemars(with = "Option<LimitsTable>")]
         pub limits: LimitsTable,
@@ -112,6 +115,43 @@ table! {
         #[schemars(skip)]
         pub path: PathBuf,
     }
+}
+
+table! {
+    /// The connection to a PostgreSQL database. Needs `node`.
+    pub struct PostgresTable {
+        /// Name of this node. Each service of the boundary has a name of its own.
+        pub node: Name,
+        /// File with the password. Only the service may read the file.
+        #[schemars(with = "Option<String>")]
+        pub password_file: Option<PathBuf>,
+        /// PEM file with the certificate authorities of the server. By default those of the system.
+        #[schemars(with = "Option<String>")]
+        pub ca: Option<PathBuf>,
+        /// PEM file with the certificate of this client. Needs `key`.
+        #[schemars(with = "Option<String>")]
+        pub certificate: Option<PathBuf>,
+        /// PEM file with the private key of this client. Only the service may read the file.
+        #[schemars(with = "Option<String>")]
+        pub key: Option<PathBuf>,
+        /// What keeps a committed run after the loss of the server: `none` (the default), `synchronous` (a synchronous
+        /// replica), or `storage` (the storage below the server, which the operator vouches for).
+        #[schemars(with = "Option<ReplicasWord>")]
+        pub replicas: Replicas,
+    }
+}
+
+/// What keeps a committed run after the loss of the database server.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "kebab-case")]
+#[expect(dead_code, reason = "only its schema is used")]
+enum ReplicasWord {
+    /// Nothing.
+    None,
+    /// A synchronous replica.
+    Synchronous,
+    /// The storage below the server.
+    Storage,
 }
 
 table! {

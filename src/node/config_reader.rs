@@ -5,19 +5,19 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use crate::node::config::{
-    Config, ConfiguredSecret, LISTEN, LimitsTable, LogFormat, LogTable, MetricsTable, RetentionTable, RunLimits,
-    SandboxTable, SecretSource, SecretTable, TlsTable, template,
+    Config, ConfiguredSecret, LISTEN, LimitsTable, LogFormat, LogTable, MetricsTable, PostgresTable, RetentionTable,
+    RunLimits, SandboxTable, SecretSource, SecretTable, TlsTable, template,
 };
 use crate::node::file_problem::{FileProblem, Problems};
 use crate::node::owned::read_owned;
 use crate::node::{toml_tree, unit};
-use crate::store::database::Database;
+use crate::store::database::{Database, Replicas, ServerTable};
 use documents::record::declared::Limit;
 use documents::record::enforcement::Level;
 use documents::record::extension_names::SecretName;
-use documents::record::ident::BoundaryName;
+use documents::record::ident::{BoundaryName, Name};
 use documents::record::profile::Limits;
-use documents::yaml::{TextPlace, YamlFlaw, YamlKind, YamlNode, not_yet, unknown};
+use documents::yaml::{TextPlace, YamlFlaw, YamlKind, YamlNode, unknown};
 use judgement::policy::patterns::Pattern;
 
 impl Config {
@@ -66,7 +66,8 @@ impl Reader {
         let name = self.name(tree);
         let listen = self.address(tree, "listen", LISTEN);
         let data = self.path(tree, "data");
-        let database = self.database(tree, &data);
+        let postgres = self.postgres(tree);
+        let database = self.database(tree, &data, postgres.as_ref());
         let runbooks = self.paths(tree, "runbooks");
         if runbooks.is_empty() {
             let message = "no runbook directory is configured: name at least one directory";
@@ -102,6 +103,7 @@ impl Reader {
             path: self.file.clone(),
             data,
             database: database?,
+            postgres,
             name: name?,
             listen: listen?,
         })
@@ -278,20 +280,57 @@ impl Reader {
         sources.into_iter().next().map(|source| ConfiguredSecret { name, source, steps })
     }
 
-    pub(super) fn database(&mut self, tree: &YamlNode, data: &Path) -> Option<Database> {
+    pub(super) fn database(
+        &mut self,
+        tree: &YamlNode,
+        data: &Path,
+        postgres: Option<&PostgresTable>,
+    ) -> Option<Database> {
         // The default is relative to `data`.
         if !tree.value("database").is_some_and(is_written) {
             return Some(Database::File(data.join("countersign.db")));
         }
         let text = self.text(tree, "database")?;
-        match Database::parse(&text, &self.directory) {
+        let server = postgres.map(|table| ServerTable {
+            node: table.node.clone(),
+            password_file: table.password_file.clone(),
+            ca: table.ca.clone(),
+            certificate: table.certificate.clone(),
+            key: table.key.clone(),
+            replicas: table.replicas,
+        });
+        match Database::parse(&text, &self.directory, server.as_ref()) {
             Ok(database) => Some(database),
-            Err(scheme) => self.flaw(
-                tree,
-                "database",
-                format!("{}, or name a SQLite file", not_yet(&format!("a {scheme} database"))),
-            ),
+            Err(message) => self.flaw(tree, "database", message),
         }
+    }
+
+    fn postgres(&mut self, tree: &YamlNode) -> Option<PostgresTable> {
+        let section = self.table(tree, "postgres", PostgresTable::KEYS);
+        if section.entries().is_empty() {
+            return None;
+        }
+        let Some(node) = self.text(&section, "node") else {
+            let message =
+                "[postgres] has no `node`: name this node, with another name for each service of the boundary";
+            self.flaws.push(YamlFlaw::new(section.place, message.to_owned()));
+            return None;
+        };
+        let node = match node.parse::<Name>() {
+            Ok(node) => node,
+            Err(error) => return self.flaw(&section, "node", error.to_string()),
+        };
+        let replicas =
+            [("none", Replicas::None), ("synchronous", Replicas::Synchronous), ("storage", Replicas::Storage)];
+        let mut path = |key: &str| section.value(key).is_some().then(|| self.path(&section, key));
+        Some(PostgresTable {
+            node,
+            password_file: path("password_file"),
+            ca: path("ca"),
+            certificate: path("certificate"),
+            key: path("key"),
+            replicas: self.word(&section, "replicas", &replicas).unwrap_or_default(),
+        })
     }
 
     /// Returns the limits of a step that declares none, and the highest limits that a step may declare.

@@ -5,15 +5,18 @@
 //! the file may lack the checkpoints of the last second. The checkpoint in the file may be older than the log, but it
 //! is always a checkpoint of the log.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::node::config::Config;
 use crate::node::file_problem::{FileProblem, Problems};
 use crate::node::{places, private};
 use crate::store::ledger::Ledger;
+use crate::store::rows::CheckpointRow;
 use documents::crypto::json;
 use documents::crypto::note::{self, Note};
 use documents::crypto::ssh_key::SshKey;
@@ -242,8 +245,27 @@ pub async fn keep(ledger: Ledger, path: PathBuf) {
 /// # Errors
 /// Returns an error if the log cannot be read or the file cannot be written.
 pub fn write(ledger: &Ledger, path: &Path) -> io::Result<()> {
-    let Some(head) = ledger.checkpoint().map_err(io::Error::other)? else { return Ok(()) };
-    replace(path, head.note.as_bytes())
+    match ledger.checkpoint().map_err(io::Error::other)? {
+        Some(head) => keep_newer(path, &head),
+        None => Ok(()),
+    }
+}
+
+/// Replaces the checkpoint in the file, unless this process has written a newer checkpoint of the same log.
+///
+/// # Errors
+/// Returns an error if the file cannot be written.
+pub fn keep_newer(path: &Path, row: &CheckpointRow) -> io::Result<()> {
+    /// Size of the newest checkpoint by file and origin.
+    static WRITTEN: Mutex<BTreeMap<(PathBuf, String), u64>> = Mutex::new(BTreeMap::new());
+    let origin = row.note.lines().next().unwrap_or_default().to_owned();
+    let mut written = WRITTEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let newest = written.entry((path.to_owned(), origin)).or_default();
+    if row.size > *newest || !path.exists() {
+        replace(path, row.note.as_bytes())?;
+        *newest = row.size;
+    }
+    Ok(())
 }
 
 /// Deletes the temporary checkpoint files that a crash left behind.

@@ -29,6 +29,7 @@ pub mod serve;
 pub mod served_certificate;
 pub mod service_manager;
 mod sockets;
+mod standby;
 pub mod start;
 pub mod stored_state;
 pub mod toml_tree;

@@ -11,7 +11,9 @@ use crate::node::file_problem::{FileProblem, Problems};
 use crate::node::{kept_checkpoint, log_at_rest, places};
 use crate::seal::surroundings::Surroundings;
 use crate::store::database::OpenStore;
+use crate::store::database::{Candidate, Role, Turn};
 use crate::store::ledger::Ledger;
+use crate::store::rows::CheckpointRow;
 use crate::store::shared;
 use documents::crypto::signature::SecretKey;
 use judgement::trust::signer::{FileSigner, Signer as _};
@@ -56,14 +58,47 @@ pub fn has_log(config: &Config) -> Result<bool, FileProblem> {
 ///
 /// # Errors
 /// Returns an error if a directory cannot be created or another process has locked the store.
-pub fn take_store(config: &Config) -> Result<OpenStore, Problems> {
+pub fn take_store(config: &Config, role: Role) -> Result<OpenStore, Problems> {
     // Do not create an empty store if the store was lost. SQLite would apply the write-ahead log of the empty store to
     // the store that the operator copies back.
     let _there = has_store(config)?;
     make_directories(config)?;
-    let store = config.database.open().map_err(|fault| FileProblem::of_store(&config.database, fault))?;
+    let store = config.database.open(role).map_err(|fault| FileProblem::of_store(&config.database, fault))?;
     kept_checkpoint::sweep(&config.data).map_err(|error| FileProblem::whole(&config.data, error.to_string()))?;
     Ok(store)
+}
+
+/// Returns this node as a candidate for the role of the active node.
+///
+/// # Errors
+/// Returns an error if the database cannot be used.
+pub fn candidate(config: &Config, key: &FileSigner) -> Result<Candidate, Problems> {
+    make_directories(config)?;
+    let kept = config.kept_checkpoint();
+    let read = move || {
+        if !kept.exists() {
+            return Ok(None);
+        }
+        let (note, known) = kept_checkpoint::read(&kept)?;
+        Ok(Some(CheckpointRow { size: known.size, root: known.root, note: note.to_string() }))
+    };
+    let candidate = config.database.candidate(&config.data, &key.key().keyid(), Arc::new(read));
+    candidate.map_err(|fault| FileProblem::of_store(&config.database, fault).into())
+}
+
+/// Takes the role of the active node for a command.
+///
+/// # Errors
+/// Returns an error if another node is active.
+pub fn role_of_command(config: &Config, key: &FileSigner) -> Result<Role, Problems> {
+    let turn = candidate(config, key)?.attempt();
+    match turn.map_err(|fault| FileProblem::of_store(&config.database, fault))? {
+        Turn::Active(role) => Ok(role),
+        Turn::Waits(why) => {
+            let message = format!("this node is not active ({why}): run this command on the host of the active node");
+            Err(FileProblem::of_store(&config.database, message).into())
+        }
+    }
 }
 
 pub(super) fn make_directories(config: &Config) -> Result<(), FileProblem> {
@@ -110,6 +145,12 @@ pub fn settings(config: &Config, key: &FileSigner, around: &Surroundings) -> Res
         keyid: key.key().keyid(),
         sign: Arc::new(move |bytes| secret.sign(bytes)),
     };
+    let kept = config.kept_checkpoint();
+    // A database on another host can lose committed rows that this host has seen.
+    let keep_head: Option<shared::KeepHead> = match config.database.file() {
+        Some(_) => None,
+        None => Some(Arc::new(move |row: &CheckpointRow| kept_checkpoint::keep_newer(&kept, row))),
+    };
     Ok(shared::LedgerConfig {
         name: config.name.clone(),
         signer,
@@ -123,6 +164,7 @@ pub fn settings(config: &Config, key: &FileSigner, around: &Surroundings) -> Res
             ..shared::LedgerLimits::default()
         },
         metrics: Arc::default(),
+        keep_head,
     })
 }
 

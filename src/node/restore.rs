@@ -25,7 +25,7 @@ use crate::node::places::{CLOSED, DATABASE, OUTPUTS, directories, private_direct
 use crate::node::{kept_checkpoint, open_store, start};
 use crate::seal::sealed::SealPredecessor;
 use crate::store::crash_points;
-use crate::store::database::{BackupFile, Database, OpenStore};
+use crate::store::database::{BackupFile, Database, OpenStore, Role};
 use crate::store::fault::StoreFault;
 use crate::store::ledger::Ledger;
 use crate::store::rows::CheckpointRow;
@@ -274,9 +274,9 @@ fn build(
     let fresh = config.database.new_store();
     let broken = |fault: StoreFault| Problems::from(FileProblem::of_store(&fresh, fault));
     config.database.clear_new().map_err(broken)?;
-    drop(fresh.open().map_err(broken)?);
+    drop(fresh.open(Role::of_file()).map_err(broken)?);
     fresh.take_over(&copy, &chosen.left_out).map_err(broken)?;
-    let OpenStore { store, reads } = fresh.open().map_err(broken)?;
+    let OpenStore { store, reads } = fresh.open(Role::of_file()).map_err(broken)?;
     let ledger = Ledger::open(store, reads, settings).map_err(broken)?;
     let count = chosen.kept.len();
     let mut material = material_of(&sealed);

@@ -26,7 +26,8 @@ use crate::node::service_manager::{Notifier, ServiceManager};
 use crate::node::sockets::{self, BoundSockets, Listeners};
 use crate::node::start::{self, AssembledBoundary, TakenChanges};
 use crate::node::{
-    descriptors, host_sandbox, kept_checkpoint, listener, memory, open_store, roster_succession, watchdog, witnessing,
+    descriptors, host_sandbox, kept_checkpoint, listener, memory, open_store, roster_succession, standby, watchdog,
+    witnessing,
 };
 use crate::seal::refusal::Stopped;
 use crate::store::ledger::Ledger;
@@ -54,6 +55,8 @@ pub struct Node {
     lock: HostLock,
     certificate: Option<ServedCertificate>,
     manager: ServiceManager,
+    /// Tells whether another node has taken over.
+    role_lost: Box<dyn Fn() -> bool + Send>,
 }
 
 /// Signals to the service. The handlers are installed before the store is opened, so that no signal is lost.
@@ -132,7 +135,13 @@ impl Node {
         manager.notifier.status("reading the files and the store");
         let (files, certificate) = read_files(&config)?;
         // Take the lock before the cleanup, because another service may use these files.
-        let store = open_store::take_store(&config)?;
+        let role = tokio::select! {
+            role = standby::wait(&config, &files.key, certificate.as_ref(), passed.as_ref(), &manager.notifier) => role?,
+            _ = signals.end.recv() => return Err(stopped_in_standby(&config).into()),
+            _ = signals.interrupt.recv() => return Err(stopped_in_standby(&config).into()),
+        };
+        let role_lost = role.lost();
+        let store = open_store::take_store(&config, role)?;
         let sandbox = around(host_sandbox::sandbox(&config)?);
         let (assembled, sockets) = start::assemble(&config, sandbox, store, files, TakenChanges::Changes, async {
             BoundSockets::bind(&config, passed)
@@ -204,6 +213,7 @@ impl Node {
             lock,
             certificate,
             manager,
+            role_lost,
         })
     }
 
@@ -233,6 +243,7 @@ impl Node {
             lock,
             certificate,
             manager,
+            role_lost,
         } = self;
         let Signals { hangup, mut end, mut interrupt } = signals;
         let broken =
@@ -282,8 +293,13 @@ impl Node {
             HttpConfig { allowed_hosts: config.hosts.clone(), max_connections, rates, drain: DRAIN, tls, mcp };
         let ending = Notify::new();
         let shutdown = async {
-            tokio::select! { _ = end.recv() => {}, _ = interrupt.recv() => {} }
-            tracing::info!("received a signal to end: refusing new requests and waiting for current runs");
+            tokio::select! {
+                _ = end.recv() => tracing::info!("received a signal to end: refusing new requests and waiting for current runs"),
+                _ = interrupt.recv() => tracing::info!("interrupted: refusing new requests and waiting for current runs"),
+                () = role_ends(&role_lost) => {
+                    tracing::error!("another node has taken over: refusing new requests and waiting for current runs");
+                }
+            }
             manager.notifier.stopping();
             ending.notify_one();
         };
@@ -311,8 +327,22 @@ impl Node {
         // Release the host lock only after the store is closed.
         drop(lock);
         served.map_err(|error| broken(&error))?;
+        if role_lost() {
+            return Err(broken(&"another node has taken over: start this node again, as a standby").into());
+        }
         Ok(())
     }
+}
+
+/// Completes when another node has taken over.
+async fn role_ends(lost: &(dyn Fn() -> bool + Send)) {
+    while !lost() {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
+fn stopped_in_standby(config: &Config) -> FileProblem {
+    FileProblem::of_store(&config.database, "a signal ended this node before it became the active node")
 }
 
 /// Executes one request of the control socket directly on the store, if no service runs. Returns the answer and notes
@@ -329,7 +359,8 @@ pub fn answer_offline(config: Config, request: ControlRequest) -> Result<(Contro
     }
     start::check_clock(&config)?;
     let files = BoundaryFiles::read(&config)?;
-    let store = open_store::take_store(&config)?;
+    let role = open_store::role_of_command(&config, &files.key)?;
+    let store = open_store::take_store(&config, role)?;
     let sandbox = Arc::new(host_sandbox::sandbox(&config)?);
     let broken = |error: &dyn std::fmt::Display| Problems::from(FileProblem::of_store(&config.database, error));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| broken(&error))?;

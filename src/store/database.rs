@@ -6,11 +6,17 @@ use std::sync::Arc;
 
 use crate::store::fault::StoreFault;
 use crate::store::lock::{self, StoreLock};
+use crate::store::postgres;
+pub use crate::store::postgres::nodes::NodeState;
+use crate::store::postgres::role::ReadKeptHead;
+use crate::store::postgres::settings::ServerSettings;
+pub use crate::store::postgres::settings::{Replicas, ServerTable};
 use crate::store::rows::StoreHead;
 use crate::store::sqlite::{self, backup, check, new_store};
 use crate::store::store_report::{StoreReport, StoreScope};
 use crate::store::{Store, StoreReads};
 use documents::crypto::digest::Blake3Digest;
+use documents::crypto::key_id::KeyId;
 use documents::record::ident::Name;
 
 /// Where a boundary stores its rows.
@@ -18,6 +24,55 @@ use documents::record::ident::Name;
 pub enum Database {
     /// An SQLite file. Closed logs and backups always are such files.
     File(PathBuf),
+    /// A schema of a PostgreSQL database.
+    Server(Box<ServerSettings>),
+}
+
+/// A process that can become the active node. A store in a file has only one node.
+pub struct Candidate(Option<postgres::role::Candidate>);
+
+/// The right to write to the store, as the only active node.
+pub struct Role(Option<postgres::role::Role>);
+
+impl Role {
+    /// Returns the role for a store in a file of this host, which has only one node.
+    #[must_use]
+    pub const fn of_file() -> Self {
+        Self(None)
+    }
+
+    /// Returns a function that tells whether another node has taken over.
+    #[must_use]
+    pub fn lost(&self) -> Box<dyn Fn() -> bool + Send> {
+        match &self.0 {
+            None => Box::new(|| false),
+            Some(role) => role.lost(),
+        }
+    }
+}
+
+/// Result of an attempt to become the active node.
+pub enum Turn {
+    /// This node is the active node.
+    Active(Role),
+    /// This node waits. The text names the reason, for the operator.
+    Waits(String),
+}
+
+impl Candidate {
+    /// Attempts to become the active node.
+    ///
+    /// # Errors
+    /// Returns a fault if the database went back, or if it cannot be reached.
+    pub fn attempt(&mut self) -> Result<Turn, StoreFault> {
+        match &mut self.0 {
+            None => Ok(Turn::Active(Role(None))),
+            Some(candidate) => match candidate.attempt()? {
+                postgres::role::Turn::Active(role) => Ok(Turn::Active(Role(Some(role)))),
+                postgres::role::Turn::Waits(why) => Ok(Turn::Waits(why)),
+            },
+        }
+    }
 }
 
 /// Writer and readers of a store. The writer locks the store for this process.
@@ -32,37 +87,51 @@ impl Database {
     /// Parses the value of `database` in the configuration. A path is relative to `directory`.
     ///
     /// # Errors
-    /// Returns the scheme of a URL if no engine has this scheme.
-    pub fn parse<'a>(text: &'a str, directory: &Path) -> Result<Self, &'a str> {
+    /// Returns a message if no engine has the scheme of the URL, or if the settings of the server are not usable.
+    pub fn parse(text: &str, directory: &Path, table: Option<&ServerTable>) -> Result<Self, String> {
         match text.split_once("://").or_else(|| text.split_once(':')).map(|(scheme, _)| scheme) {
             None => Ok(Self::File(directory.join(text))),
             Some("sqlite") => {
                 let rest = text.trim_start_matches("sqlite:").trim_start_matches("//");
                 Ok(Self::File(directory.join(rest)))
             }
-            Some(scheme) => Err(scheme),
+            Some("postgres" | "postgresql") => {
+                let table = table
+                    .ok_or("a PostgreSQL database needs the table [postgres] with `node`, the name of this node")?;
+                let settings = ServerSettings::new(text, table).map_err(|fault| fault.to_string())?;
+                Ok(Self::Server(Box::new(settings)))
+            }
+            Some(scheme) => {
+                Err(format!("no engine has the scheme {scheme:?}: name a SQLite file, or a postgres:// URL"))
+            }
         }
     }
 
     /// Returns the engine and its version, for the operator.
     #[must_use]
     pub fn version(&self) -> String {
-        let Self::File(_) = self;
-        format!("SQLite {}", sqlite::version())
+        match self {
+            Self::File(_) => format!("SQLite {}", sqlite::version()),
+            Self::Server(_) => "PostgreSQL".to_owned(),
+        }
     }
 
     /// Returns the path of the database if the database is a file of this host.
     #[must_use]
     pub fn file(&self) -> Option<&Path> {
-        let Self::File(path) = self;
-        Some(path)
+        match self {
+            Self::File(path) => Some(path),
+            Self::Server(_) => None,
+        }
     }
 
     /// Returns the paths of all files of the database. No run may see them.
     #[must_use]
     pub fn private_files(&self) -> Vec<PathBuf> {
-        let Self::File(path) = self;
-        ["", "-wal", "-shm"].map(|suffix| new_store::with_suffix(path, suffix)).into()
+        match self {
+            Self::File(path) => ["", "-wal", "-shm"].map(|suffix| new_store::with_suffix(path, suffix)).into(),
+            Self::Server(server) => server.private_files.clone(),
+        }
     }
 
     /// Returns true if the store exists. The store may be empty.
@@ -70,8 +139,10 @@ impl Database {
     /// # Errors
     /// Returns a fault if this is unknown.
     pub fn exists(&self) -> Result<bool, StoreFault> {
-        let Self::File(path) = self;
-        Ok(path.exists())
+        match self {
+            Self::File(path) => Ok(path.exists()),
+            Self::Server(server) => Ok(postgres::reads::at_rest((**server).clone())?.1.size > 0),
+        }
     }
 
     /// Checks that no other user can access the files of the store, as far as the files exist.
@@ -79,8 +150,10 @@ impl Database {
     /// # Errors
     /// Returns a fault for the first file that other users can access.
     pub fn check_modes(&self) -> Result<(), StoreFault> {
-        let Self::File(path) = self;
-        lock::check_modes(path)
+        match self {
+            Self::File(path) => lock::check_modes(path),
+            Self::Server(_) => Ok(()),
+        }
     }
 
     /// Locks the store for this process without opening or creating the store.
@@ -88,18 +161,66 @@ impl Database {
     /// # Errors
     /// Returns a fault if another process holds the lock, or if other users can access the store.
     pub fn lock(&self) -> Result<StoreLock, StoreFault> {
-        let Self::File(path) = self;
-        StoreLock::alone(path)
+        match self {
+            Self::File(path) => StoreLock::alone(path),
+            Self::Server(_) => Err(unsupported("locking the store")),
+        }
     }
 
-    /// Locks the store for this process and opens the store for writing. A missing store is created.
+    /// Prepares this process to become the active node of the boundary. `keyid` names the key of this node, and
+    /// `kept_head` reads the newest signed checkpoint that this node keeps on its own disk. `data` is the private directory
+    /// of this node, which no other process may use.
+    ///
+    /// # Errors
+    /// Returns a fault if the server cannot be used, or if another process is this node.
+    pub fn candidate(&self, data: &Path, keyid: &KeyId, kept_head: ReadKeptHead) -> Result<Candidate, StoreFault> {
+        match self {
+            Self::File(_) => Ok(Candidate(None)),
+            Self::Server(server) => {
+                let lock = StoreLock::alone(&data.join("node"))?;
+                let node = postgres::role::Candidate::new((**server).clone(), keyid.to_string(), kept_head, lock)?;
+                Ok(Candidate(Some(node)))
+            }
+        }
+    }
+
+    /// Returns the nodes of the boundary. A store in a file has none.
+    ///
+    /// # Errors
+    /// Returns a fault if the database cannot be read.
+    pub fn nodes(&self) -> Result<Vec<NodeState>, StoreFault> {
+        match self {
+            Self::File(_) => Ok(Vec::new()),
+            Self::Server(server) => postgres::nodes::list(server),
+        }
+    }
+
+    /// Notes that a node will never come back. Its open runs can then be closed, and nobody waits for its checkpoint.
+    ///
+    /// # Errors
+    /// Returns a fault if the node does not exist or still works.
+    pub fn lose_node(&self, name: &Name) -> Result<(), StoreFault> {
+        match self {
+            Self::File(_) => Err(StoreFault::Unusable { message: "a SQLite store has only one node".to_owned() }),
+            Self::Server(server) => postgres::nodes::lose(server, name),
+        }
+    }
+
+    /// Locks the store for this process and opens the store for writing. A missing SQLite store is created.
     ///
     /// # Errors
     /// Returns a fault if the store cannot be locked or opened.
-    pub fn open(&self) -> Result<OpenStore, StoreFault> {
-        let Self::File(path) = self;
-        let (store, reads) = sqlite::open(path)?;
-        Ok(OpenStore { store: Box::new(store), reads: Arc::new(reads) })
+    pub fn open(&self, role: Role) -> Result<OpenStore, StoreFault> {
+        match self {
+            Self::File(path) => {
+                let (store, reads) = sqlite::open(path)?;
+                Ok(OpenStore { store: Box::new(store), reads: Arc::new(reads) })
+            }
+            Self::Server(server) => {
+                let (store, reads) = postgres::open((**server).clone(), role.0)?;
+                Ok(OpenStore { store: Box::new(store), reads: Arc::new(reads) })
+            }
+        }
     }
 
     /// Opens the store for reading, without the lock, and returns the state of the store. Nothing is changed.
@@ -107,9 +228,16 @@ impl Database {
     /// # Errors
     /// Returns a fault if the store cannot be read.
     pub fn at_rest(&self) -> Result<(Arc<dyn StoreReads>, StoreHead), StoreFault> {
-        let Self::File(path) = self;
-        let (reads, head) = sqlite::reads::at_rest(path)?;
-        Ok((Arc::new(reads), head))
+        match self {
+            Self::File(path) => {
+                let (reads, head) = sqlite::reads::at_rest(path)?;
+                Ok((Arc::new(reads), head))
+            }
+            Self::Server(server) => {
+                let (reads, head) = postgres::reads::at_rest((**server).clone())?;
+                Ok((Arc::new(reads), head))
+            }
+        }
     }
 
     /// Compares every row with the log, and all bytes with their digests. `progress` gets the number of checked log
@@ -118,8 +246,10 @@ impl Database {
     /// # Errors
     /// Returns a fault if the store cannot be opened. Problems inside the store are defects.
     pub fn check(&self, scope: &StoreScope, progress: &mut dyn FnMut(u64, u64)) -> Result<StoreReport, StoreFault> {
-        let Self::File(path) = self;
-        check::check(path, scope, progress)
+        match self {
+            Self::File(path) => check::check(path, scope, progress),
+            Self::Server(_) => Err(unsupported("checking the store")),
+        }
     }
 
     /// Copies the store at one moment into the new file `into`. A running service can write to the store during the copy.
@@ -127,9 +257,13 @@ impl Database {
     /// # Errors
     /// Returns a fault if the store cannot be read or the copy cannot be written.
     pub fn back_up(&self, into: &Path) -> Result<BackupFile, StoreFault> {
-        let Self::File(path) = self;
-        backup::copy(path, into)?;
-        Ok(BackupFile(into.to_owned()))
+        match self {
+            Self::File(path) => {
+                backup::copy(path, into)?;
+                Ok(BackupFile(into.to_owned()))
+            }
+            Self::Server(_) => Err(unsupported("a backup")),
+        }
     }
 
     /// Deletes a store without a log.
@@ -137,8 +271,10 @@ impl Database {
     /// # Errors
     /// Returns a fault if the store cannot be deleted.
     pub fn delete_empty(&self) -> Result<(), StoreFault> {
-        let Self::File(path) = self;
-        std::fs::remove_file(path).map_err(new_store::failed)
+        match self {
+            Self::File(path) => std::fs::remove_file(path).map_err(new_store::failed),
+            Self::Server(_) => Err(unsupported("a restore")),
+        }
     }
 
     /// Deletes empty write-ahead logs of a missing store. Returns the path of a write-ahead log that is not empty: SQLite
@@ -147,24 +283,32 @@ impl Database {
     /// # Errors
     /// Returns a fault if an empty write-ahead log cannot be deleted.
     pub fn clear_logs(&self) -> Result<Option<PathBuf>, StoreFault> {
-        let Self::File(path) = self;
-        new_store::clear_logs(path)
+        match self {
+            Self::File(path) => new_store::clear_logs(path),
+            Self::Server(_) => Ok(None),
+        }
     }
 
     /// Returns the commands that move this store away, as advice for the operator.
     #[must_use]
     pub fn moving_away(&self) -> String {
-        let Self::File(path) = self;
-        let name = path.display();
-        format!("`mv {name} {name}.old`, the same with {name}-wal and {name}-shm if these files exist")
+        match self {
+            Self::File(path) => {
+                let name = path.display();
+                format!("`mv {name} {name}.old`, the same with {name}-wal and {name}-shm if these files exist")
+            }
+            Self::Server(_) => "another schema with `?schema=` in the URL".to_owned(),
+        }
     }
 
     /// Returns the store that a restore builds before it becomes this store. A crash must not leave a part of a store
     /// in the place of this store.
     #[must_use]
     pub fn new_store(&self) -> Self {
-        let Self::File(path) = self;
-        Self::File(new_store::beside(path, ""))
+        match self {
+            Self::File(path) => Self::File(new_store::beside(path, "")),
+            Self::Server(_) => self.clone(),
+        }
     }
 
     /// Deletes the unfinished new store.
@@ -172,8 +316,10 @@ impl Database {
     /// # Errors
     /// Returns a fault if a part of the new store cannot be deleted.
     pub fn clear_new(&self) -> Result<(), StoreFault> {
-        let Self::File(path) = self;
-        new_store::clear(path)
+        match self {
+            Self::File(path) => new_store::clear(path),
+            Self::Server(_) => Err(unsupported("a restore")),
+        }
     }
 
     /// Makes the closed new store durable.
@@ -181,8 +327,10 @@ impl Database {
     /// # Errors
     /// Returns a fault if the new store cannot be written.
     pub fn settle_new(&self) -> Result<(), StoreFault> {
-        let Self::File(path) = self;
-        new_store::settle(path)
+        match self {
+            Self::File(path) => new_store::settle(path),
+            Self::Server(_) => Err(unsupported("a restore")),
+        }
     }
 
     /// Puts the settled new store in the place of this store, in one atomic step.
@@ -190,8 +338,10 @@ impl Database {
     /// # Errors
     /// Returns a fault if the new store cannot be moved.
     pub fn put_in_place(&self) -> Result<(), StoreFault> {
-        let Self::File(path) = self;
-        new_store::put_in_place(path)
+        match self {
+            Self::File(path) => new_store::put_in_place(path),
+            Self::Server(_) => Err(unsupported("a restore")),
+        }
     }
 
     /// Copies blobs, tokens except `void`, the low-water mark and spent nonces from a backup to this store, which must be
@@ -200,17 +350,36 @@ impl Database {
     /// # Errors
     /// Returns a fault if the backup cannot be read or the store cannot be written.
     pub fn take_over(&self, old: &BackupFile, void: &[Name]) -> Result<(), StoreFault> {
-        let Self::File(path) = self;
-        backup::take_over(&old.0, path, void)
+        match self {
+            Self::File(path) => backup::take_over(&old.0, path, void),
+            Self::Server(_) => Err(unsupported("a restore")),
+        }
     }
 }
 
 /// Shows the database to the operator, in messages and reports.
 impl fmt::Display for Database {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self::File(path) = self;
-        path.display().fmt(f)
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Server(server) => server.fmt(f),
+        }
     }
+}
+
+/// Creates the schema of a store in a PostgreSQL database. `url` names the owner of the database, and `service` is the role
+/// that the services use. `say` gets messages for the operator.
+///
+/// # Errors
+/// Returns a fault if the database cannot be used, or if the schema exists already. Nothing is then created.
+pub fn migrate(url: &str, table: &ServerTable, service: &str, say: &mut dyn FnMut(&str)) -> Result<(), StoreFault> {
+    postgres::schema::migrate(&ServerSettings::new(url, table)?, service, say)
+}
+
+/// Returns the fault for work that this version cannot do with a database server.
+fn unsupported(what: &str) -> StoreFault {
+    let message = format!("{what} is not possible with a PostgreSQL database: use the tools of the database");
+    StoreFault::Unusable { message }
 }
 
 /// A copy of a store that this process may change: a backup in progress, or a backup that a restore reads.

@@ -48,6 +48,12 @@ impl StoreFault {
         matches!(self, Self::Broken { .. })
     }
 
+    /// Returns true if the database server does not answer now.
+    #[must_use]
+    pub const fn is_unreachable(&self) -> bool {
+        matches!(self, Self::Unreachable { .. })
+    }
+
     /// Returns the fault for a batch that would give the log a second root hash at `size`.
     pub(crate) fn forked(size: u64) -> Self {
         let message = format!("the log already has another root hash at size {size}, so this batch would fork the log");

@@ -116,6 +116,12 @@ pub trait Store: Send {
     /// Examines `limit` nonces after `after` and deletes the nonces that expired at or before `mark`, inside a batch.
     fn prune(&mut self, mark: Timestamp, after: &[u8], limit: usize) -> Result<SweepResult, StoreFault>;
 
+    /// Returns the number of times at which the database server can have changed. After such a change, a durable batch can
+    /// be missing.
+    fn server_changes(&self) -> u64 {
+        0
+    }
+
     /// Moves the write-ahead log into the database file, after the answers to a batch.
     fn maintain(&mut self) -> Result<(), StoreFault>;
 

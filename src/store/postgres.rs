@@ -13,11 +13,13 @@ mod durability;
 mod encryption;
 mod errors;
 mod lock_key;
+pub(crate) mod nodes;
 mod nonces;
 mod questions;
 mod rare_changes;
 mod read_statements;
 pub mod reads;
+pub mod role;
 pub mod schema;
 pub mod settings;
 mod statements;
@@ -27,6 +29,7 @@ mod writer_link;
 mod writes;
 
 use std::ops::Range;
+use std::sync::atomic::Ordering;
 
 use crate::store::batch::{Answers, Commit, OtherWrites, Questions, Writes};
 use crate::store::fault::StoreFault;
@@ -35,6 +38,7 @@ use crate::store::postgres::errors::unreachable;
 use crate::store::postgres::link::{Flight, Link};
 use crate::store::postgres::questions::{Begun, EXCLUSIVE, HEAD, LastBatch};
 use crate::store::postgres::reads::PostgresReads;
+use crate::store::postgres::role::Role;
 use crate::store::postgres::settings::{Replicas, ServerSettings};
 use crate::store::postgres::writer_link::{LOCK_ATTEMPTS, UnknownBatch, WriterLink};
 use crate::store::postgres::writes::BatchRow;
@@ -54,6 +58,8 @@ pub struct PostgresStore {
     seen: LastBatch,
     /// The last batch that was read at the beginning of the current batch.
     last: LastBatch,
+    /// The role of the active node. A test can open a store without a role.
+    role: Option<Role>,
     /// The term in which this node became active.
     term: i64,
     unknown: Option<UnknownBatch>,
@@ -66,7 +72,7 @@ pub struct PostgresStore {
 ///
 /// # Errors
 /// Returns a fault if the database cannot be reached, or if its server, its schema or its rows are not as they must be.
-pub fn open(settings: ServerSettings) -> Result<(PostgresStore, PostgresReads), StoreFault> {
+pub fn open(settings: ServerSettings, role: Option<Role>) -> Result<(PostgresStore, PostgresReads), StoreFault> {
     let writer = WriterLink::open(&settings)?;
     let open_nonces = nonces::open_nonces(&writer.link)?;
     nonces::check(&writer.link, &settings, &open_nonces)?;
@@ -77,12 +83,13 @@ pub fn open(settings: ServerSettings) -> Result<(PostgresStore, PostgresReads), 
         seen: LastBatch::default(),
         last: LastBatch::default(),
         term: 0,
+        role,
         unknown: None,
         in_batch: false,
         open_nonces,
     };
     store.head()?;
-    store.term = store.seen.term;
+    store.term = store.role.as_ref().map_or(store.seen.term, |role| role.watch.term);
     Ok((store, reads))
 }
 
@@ -188,8 +195,11 @@ impl Store for PostgresStore {
                 ),
             ));
         }
+        let compared = self.role.as_ref().is_none_or(|role| role.watch.compared.load(Ordering::SeqCst));
         let stop = if begun.last.term != self.term {
             Some("another node has taken over this boundary")
+        } else if !questions.runs.is_empty() && !compared {
+            Some("the database server restarted, so the newest checkpoints of all nodes are compared first")
         } else if self.settings.replicas == Replicas::Synchronous && !begun.last.has_replicas {
             Some("`synchronous_standby_names` of the server is empty, but `replicas` in [postgres] is \"synchronous\"")
         } else {
@@ -278,6 +288,10 @@ impl Store for PostgresStore {
 
     fn prune(&mut self, mark: Timestamp, after: &[u8], limit: usize) -> Result<SweepResult, StoreFault> {
         nonces::prune(self.link()?, mark, after, limit)
+    }
+
+    fn server_changes(&self) -> u64 {
+        self.role.as_ref().map_or(0, |role| role.watch.changes.load(Ordering::SeqCst))
     }
 
     fn maintain(&mut self) -> Result<(), StoreFault> {

@@ -91,6 +91,8 @@ pub struct RunRow<'a> {
     pub item: u32,
     /// The seal in force.
     pub seal: SealDigest,
+    /// Time from which on another node can close the run.
+    pub deadline: Timestamp,
     /// Name of the exclusive lock that the run takes.
     pub exclusive: Option<&'a str>,
     /// Envelope with the counted signatures.

@@ -11,10 +11,13 @@ use crate::store::consume_window::MOST_MARK_AHEAD_S;
 use crate::store::fault::StoreFault;
 use crate::store::open_proposals::{OpenProposals, StatusChange};
 use crate::store::rows::{CheckpointRow, StoreHead};
-use crate::store::tree::{TileCache, TreeEdge};
+use crate::store::tree::{Subtrees, TileCache, TreeEdge};
 use documents::crypto::digest::SealDigest;
 use documents::crypto::key_id::KeyId;
+use documents::crypto::merkle::{self, Hash};
+use documents::crypto::note;
 use documents::crypto::signature::PublicKey;
+use documents::record::checkpoint::{Checkpoint, origin};
 use documents::record::ident::BoundaryName;
 use documents::record::validity::Timestamp;
 
@@ -37,7 +40,13 @@ pub struct LedgerConfig {
     pub limits: LedgerLimits,
     /// Counters of the service.
     pub metrics: Arc<Metrics>,
+    /// Stores a signed checkpoint durably outside of the database, before a run that it covers starts. `None` if the
+    /// database is a file of this host.
+    pub keep_head: Option<KeepHead>,
 }
+
+/// A function that stores a signed checkpoint.
+pub type KeepHead = Arc<dyn Fn(&CheckpointRow) -> std::io::Result<()> + Send + Sync>;
 
 /// A function that signs bytes.
 pub type SignFn = Arc<dyn Fn(&[u8]) -> [u8; 64] + Send + Sync>;
@@ -183,6 +192,47 @@ impl SharedState {
     pub(crate) fn publish(&self, published: PublishedState) {
         self.reach(&published.head);
         *self.published.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(published);
+    }
+
+    /// Returns the origin of the log, or `None` before the first seal.
+    pub(super) fn origin(&self) -> Option<String> {
+        self.published().head.boundary.map(|id| origin(&self.config.name, &id))
+    }
+
+    /// Returns the signed checkpoint of the log at `size`, which the next batch stores.
+    pub(super) fn checkpoint_at(&self, size: u64) -> Result<Option<CheckpointRow>, StoreFault> {
+        const DURING: &str = "signing a checkpoint";
+        let mut last = self.note.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(note) = last.as_ref().filter(|note| note.size == size) {
+            return Ok(Some(note.clone()));
+        }
+        let Some(origin) = self.origin().filter(|_| size > 0) else { return Ok(None) };
+        let Some(root) = self.root_at(size)? else { return Ok(None) };
+        let body = Checkpoint { origin: origin.clone(), size, root }.body();
+        let signer = &self.config.signer;
+        let sign = |text: &[u8]| Ok::<_, std::convert::Infallible>((signer.sign)(text));
+        let note = note::sign_note(&body, &origin, &signer.key, sign)
+            .map_err(|error| StoreFault::Database { during: DURING, message: error.to_string() })?;
+        let row = CheckpointRow { size, root, note: note.to_string() };
+        self.unrecorded.lock().unwrap_or_else(PoisonError::into_inner).push(row.clone());
+        *last = Some(row.clone());
+        Ok(Some(row))
+    }
+
+    pub(super) fn root_at(&self, size: u64) -> Result<Option<Hash>, StoreFault> {
+        self.with_tree(size, |tree| merkle::root_of(size, |level, index| tree.hash(level, index)).map(Some))
+    }
+
+    pub(super) fn with_tree<T>(
+        &self,
+        size: u64,
+        read: impl FnOnce(&Subtrees<'_>) -> Result<Option<T>, StoreFault>,
+    ) -> Result<Option<T>, StoreFault> {
+        let published = self.published();
+        if size > published.head.size {
+            return Ok(None);
+        }
+        read(&Subtrees::new(&published.edge, &*self.reads, &self.tiles))
     }
 
     pub(crate) fn unrecorded(&self) -> Vec<CheckpointRow> {

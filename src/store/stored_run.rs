@@ -31,7 +31,12 @@ pub struct Consume {
     pub window: Window,
     /// Name of the exclusive lock. Only one run at a time can hold this lock.
     pub exclusive: Option<Arc<str>>,
+    /// Time limit of the run in seconds.
+    pub limit_s: i64,
 }
+
+/// Seconds after the time limit of a run, from which on another node can close the run.
+pub const CLOSABLE_AFTER_S: i64 = 30;
 
 /// The times of an authorization and of the people who signed it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -280,4 +285,9 @@ pub struct Unfinished {
     pub envelope: Vec<u8>,
     /// The approval decision for the receipt.
     pub decision: Vec<u8>,
+    /// True if this node started the run.
+    pub own: bool,
+    /// True if the time limit of the run has passed, or if an operator said that its node is lost. Each node can then close
+    /// the run.
+    pub over: bool,
 }

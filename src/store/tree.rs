@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::store::fault::StoreFault;
 use crate::store::rows::TileRow;
 use crate::store::{Store, StoreReads};
-use documents::crypto::merkle::{Hash, leaf_hash, node_hash};
+use documents::crypto::merkle::{self, Hash, leaf_hash, node_hash};
 use documents::crypto::tlog_tiles::{TILE_HEIGHT, TILE_WIDTH};
 
 const WIDTH: usize = TILE_WIDTH as usize;
@@ -63,6 +63,19 @@ impl TreeTile {
 pub struct TreeEdge {
     size: u64,
     levels: Vec<TreeTile>,
+}
+
+/// Returns the root hash of the stored tree with `size` leaves, or `None` if the stored log is smaller.
+///
+/// # Errors
+/// Returns a fault if the log cannot be read.
+pub fn root_of(reads: &dyn StoreReads, size: u64) -> Result<Option<Hash>, StoreFault> {
+    if size > 0 && reads.leaf(size - 1)?.is_none() {
+        return Ok(None);
+    }
+    let (edge, cache) = (TreeEdge::read(reads, size)?, TileCache::default());
+    let tree = Subtrees::new(&edge, reads, &cache);
+    merkle::root_of(size, |level, index| tree.hash(level, index)).map(Some)
 }
 
 impl TreeEdge {

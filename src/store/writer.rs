@@ -242,6 +242,7 @@ impl Writer {
             kinds.pass(true);
             return Ok(changes);
         }
+        let changes_before = self.store.server_changes();
         let stored = match self.store.commit(&writes) {
             Commit::Done(hashes) => hashes,
             Commit::NotDone(fault) => return Err(fault),
@@ -269,7 +270,28 @@ impl Writer {
             };
             self.shared.publish(PublishedState { head: self.head.clone(), edge });
         }
+        if !writes.starts.is_empty() {
+            self.keep_head(before.size, changes_before)?;
+        }
         Ok(changes)
+    }
+
+    /// Stores the signed checkpoint that covers new runs on the disk of this node, before the runs start. If the database
+    /// goes back to an earlier time, this checkpoint prevents a second run with the same nonce.
+    fn keep_head(&mut self, before: u64, changes_before: u64) -> Result<(), StoreFault> {
+        const DURING: &str = "keeping the signed checkpoint of new runs";
+        let Some(keep) = &self.config.keep_head else { return Ok(()) };
+        if let Some(row) = self.shared.checkpoint_at(self.head.size)? {
+            keep(&row).map_err(|error| StoreFault::broken(DURING, error.to_string()))?;
+        }
+        // Another node may have compared the checkpoints of all nodes before this one was stored.
+        while self.store.server_changes() != changes_before {
+            match self.store.leaf_hashes(before..self.head.size) {
+                Err(fault) if !fault.is_fatal() => std::thread::sleep(UNKNOWN_PAUSE),
+                read => return read.map(drop),
+            }
+        }
+        Ok(())
     }
 
     /// Asks the database about an unconfirmed commit until it decides. Callers get a fault after [`UNKNOWN_WAIT`].

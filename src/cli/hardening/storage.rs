@@ -4,23 +4,40 @@ use std::path::Path;
 
 use crate::cli::hardening::point_finding::{PointFinding, fail, pass, yours};
 use crate::cli::inspected_boundary::InspectedBoundary;
-use crate::store::database::Database;
+use crate::store::database::{Database, Replicas};
 
 /// Checks the store.
 pub(super) fn database(boundary: &InspectedBoundary<'_>) -> Vec<PointFinding> {
-    let Database::File(path) = &boundary.config.database;
-    let there = path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
-    let mut findings = vec![file_system(there)];
+    let mut findings = match &boundary.config.database {
+        Database::File(path) => {
+            vec![file_system(path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/")))]
+        }
+        Database::Server(_) => vec![replicas(boundary.config.postgres.as_ref().map(|table| table.replicas))],
+    };
     // `doctor` reports a store that can't be read.
     findings.extend(boundary.stored.as_ref().ok().map(|stored| match &stored.ledger {
         None => yours("there is no store yet: run this list again after the first start"),
         Some(ledger) => pass(format!(
-            "{} with a log of {} entries; the service waits for the disk after each write",
+            "{} with a log of {} entries; the service waits until each write is durable",
             boundary.config.database.version(),
             ledger.state().size
         )),
     }));
     findings
+}
+
+/// Tells what keeps a committed run after the loss of the database server.
+fn replicas(replicas: Option<Replicas>) -> PointFinding {
+    match replicas {
+        Some(Replicas::Synchronous) => pass("each commit waits for a synchronous replica"),
+        Some(Replicas::Storage) => {
+            yours("`replicas = \"storage\"`: the storage below the database server must have copies")
+        }
+        Some(Replicas::None) | None => fail(
+            "the loss of the database server loses the newest runs (`replicas` in [postgres] is \"none\")",
+            "configure a synchronous replica on the server, and set `replicas = \"synchronous\"`",
+        ),
+    }
 }
 
 /// Checks that the file system keeps synchronized data and its locks work.

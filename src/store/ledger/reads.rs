@@ -4,7 +4,6 @@ use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
-use std::sync::PoisonError;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -22,9 +21,7 @@ use crate::store::stored_token::Token;
 use crate::store::tree::Subtrees;
 use documents::crypto::digest::{AuthorizationDigest, Blake3Digest, BlobDigest};
 use documents::crypto::merkle::{self, Hash};
-use documents::crypto::note;
 use documents::crypto::tlog_tiles::TilePath;
-use documents::record::checkpoint::{Checkpoint, origin};
 use documents::record::envelope::Envelope;
 use documents::record::ident::{Nonce, ProposalId};
 use documents::record::validity::Timestamp;
@@ -33,7 +30,7 @@ impl Ledger {
     /// Returns the origin of the log, or `None` before the first seal.
     #[must_use]
     pub fn origin(&self) -> Option<String> {
-        self.shared.published().head.boundary.map(|id| origin(&self.shared.config.name, &id))
+        self.shared.origin()
     }
 
     /// Returns the signed checkpoint of the current log, or `None` before the first seal.
@@ -44,22 +41,7 @@ impl Ledger {
     /// Returns the signed checkpoint of the log at `size`. The checkpoint depends only on the stored rows, so each call
     /// returns the same one. The next batch stores it.
     pub fn checkpoint_at(&self, size: u64) -> Result<Option<CheckpointRow>, StoreFault> {
-        const DURING: &str = "signing a checkpoint";
-        let mut last = self.shared.note.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(note) = last.as_ref().filter(|note| note.size == size) {
-            return Ok(Some(note.clone()));
-        }
-        let Some(origin) = self.origin().filter(|_| size > 0) else { return Ok(None) };
-        let Some(root) = self.root_at(size)? else { return Ok(None) };
-        let body = Checkpoint { origin: origin.clone(), size, root }.body();
-        let signer = &self.shared.config.signer;
-        let sign = |text: &[u8]| Ok::<_, std::convert::Infallible>((signer.sign)(text));
-        let note = note::sign_note(&body, &origin, &signer.key, sign)
-            .map_err(|error| StoreFault::Database { during: DURING, message: error.to_string() })?;
-        let row = CheckpointRow { size, root, note: note.to_string() };
-        self.shared.unrecorded.lock().unwrap_or_else(PoisonError::into_inner).push(row.clone());
-        *last = Some(row.clone());
-        Ok(Some(row))
+        self.shared.checkpoint_at(size)
     }
 
     /// Returns the refusals dated at or after `since`. The search covers the last `most` entries of the log.
@@ -82,7 +64,7 @@ impl Ledger {
 
     /// Returns the root hash of the tree at `size`, or `None` if the log is smaller.
     pub fn root_at(&self, size: u64) -> Result<Option<Hash>, StoreFault> {
-        self.with_tree(size, |tree| merkle::root_of(size, |level, index| tree.hash(level, index)).map(Some))
+        self.shared.root_at(size)
     }
 
     /// Returns the inclusion proof of leaf `index` in the tree with `size` leaves.
@@ -106,11 +88,7 @@ impl Ledger {
         size: u64,
         read: impl FnOnce(&Subtrees<'_>) -> Result<Option<T>, StoreFault>,
     ) -> Result<Option<T>, StoreFault> {
-        let published = self.shared.published();
-        if size > published.head.size {
-            return Ok(None);
-        }
-        read(&Subtrees::new(&published.edge, &*self.shared.reads, &self.shared.tiles))
+        self.shared.with_tree(size, read)
     }
 
     /// Returns one leaf.

@@ -118,6 +118,7 @@ impl World {
             outputs: self.directory.path().join("outputs"),
             limits: self.limits,
             metrics: Arc::default(),
+            keep_head: None,
         }
     }
 
@@ -138,7 +139,7 @@ impl World {
     fn try_open(&self) -> Result<Opened, StoreFault> {
         match &self.server {
             Some(settings) => {
-                let (store, reads) = postgres::open(settings.clone())?;
+                let (store, reads) = postgres::open(settings.clone(), None)?;
                 Ok((Box::new(store), Arc::new(reads)))
             }
             None => {
@@ -283,6 +284,7 @@ fn consume_of(ledger: &Ledger, core: AuthorizationCore) -> Consume {
         envelope: envelope_of(core.id.as_str().as_bytes()).into(),
         decision: Arc::from(&b"decision"[..]),
         exclusive: None,
+        limit_s: 60,
         session: None,
         core,
     }

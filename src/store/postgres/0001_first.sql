@@ -14,7 +14,8 @@ CREATE TABLE state (
     seal     bytea,                      -- digest of the seal in force
     version  bigint NOT NULL,            -- raised by each change that can alter a verdict
     mark     bigint NOT NULL,            -- low-water mark: an authorization that expires at or before it is expired
-    term     bigint NOT NULL             -- raised by each takeover
+    term     bigint NOT NULL,            -- raised by each takeover
+    server   text                        -- start, identity and timeline of the server whose heads were compared last
 ) WITH (fillfactor = 50);
 INSERT INTO state (one, version, mark, term) VALUES (1, 0, 0, 0);
 
@@ -94,7 +95,7 @@ CREATE TABLE crossing (
     envelope  bytea NOT NULL,
     decision  bytea NOT NULL,
     node      text NOT NULL,             -- the node that executes the run
-    deadline  bigint                     -- after this time, another node can close the run
+    deadline  bigint NOT NULL            -- after this time, another node can close the run
 );
 CREATE UNIQUE INDEX crossing_exclusive ON crossing (exclusive) WHERE exclusive IS NOT NULL;
 
@@ -160,4 +161,9 @@ CREATE TABLE node (
 );
 
 -- The newest signed checkpoint that each node keeps on its own disk.
-CREATE TABLE kept_head (node text PRIMARY KEY, size bigint NOT NULL, root bytea NOT NULL, note text NOT NULL);
+CREATE TABLE kept_head (
+    node   text PRIMARY KEY,
+    server text NOT NULL,                -- start, identity and timeline of the server when the node wrote this row
+    size   bigint NOT NULL,              -- 0 if the node keeps no checkpoint
+    root   bytea NOT NULL
+);

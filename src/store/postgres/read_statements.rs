@@ -22,8 +22,9 @@ pub(super) const SIGNATURES_OF: &str =
     "SELECT keyid, person, presence, sig, at FROM signature WHERE proposal = $1 ORDER BY number";
 pub(super) const DENIALS_OF: &str = "SELECT approver, leaf, at FROM denial WHERE \"authorization\" = $1 ORDER BY leaf";
 pub(super) const SPENT: &str = "SELECT spent, proposal FROM nonce WHERE nonce = $1";
-pub(super) const UNFINISHED: &str = "SELECT c.id, c.proposal, l.hash, l.at, c.seal, c.envelope, c.decision \
-    FROM crossing c JOIN leaf l ON l.idx = c.id >> 6 ORDER BY c.id";
+pub(super) const UNFINISHED: &str = "SELECT c.id, c.proposal, l.hash, l.at, c.seal, c.envelope, c.decision, \
+    c.node = $1, c.deadline < extract(epoch FROM clock_timestamp()) OR n.lost_at IS NOT NULL \
+    FROM crossing c JOIN leaf l ON l.idx = c.id >> 6 LEFT JOIN node n ON n.name = c.node ORDER BY c.id";
 pub(super) const OUTPUT: &str = "SELECT bytes, data FROM output WHERE name = $1";
 pub(super) const RUNS_OF_OUTPUT: &str =
     "SELECT proposal FROM output_of WHERE name = $1 ORDER BY proposal DESC LIMIT $2";

@@ -324,19 +324,27 @@ impl StoreReads for PostgresReads {
     }
 
     fn unfinished(&self) -> Result<Vec<Unfinished>, StoreFault> {
-        self.all("reading the runs without a receipt", UNFINISHED, Vec::new, |row| {
-            let (index, item) = unplace(row.get(0)?);
-            Ok(Unfinished {
-                proposal: row.proposal_id(1)?,
-                index,
-                item,
-                leaf: LeafHash::from_bytes(row.bytes(2)?),
-                at: row.time(3)?,
-                seal: SealDigest::from_bytes(row.bytes(4)?),
-                envelope: row.get(5)?,
-                decision: row.get(6)?,
-            })
-        })
+        let node = self.settings.node.to_string();
+        self.all(
+            "reading the runs without a receipt",
+            UNFINISHED,
+            || values![node.clone()],
+            |row| {
+                let (index, item) = unplace(row.get(0)?);
+                Ok(Unfinished {
+                    proposal: row.proposal_id(1)?,
+                    index,
+                    item,
+                    leaf: LeafHash::from_bytes(row.bytes(2)?),
+                    at: row.time(3)?,
+                    seal: SealDigest::from_bytes(row.bytes(4)?),
+                    envelope: row.get(5)?,
+                    decision: row.get(6)?,
+                    own: row.get(7)?,
+                    over: row.get(8)?,
+                })
+            },
+        )
     }
 
     fn output(&self, name: &Blake3Digest) -> Result<Option<OutputRow>, StoreFault> {

@@ -1,5 +1,6 @@
 //! Settings of the database server: the URL of the database and the table `[postgres]` of the configuration.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -29,7 +30,7 @@ pub enum Replicas {
 }
 
 /// The table `[postgres]` of the configuration.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerTable {
     /// Name of this node.
     pub node: Name,
@@ -57,6 +58,26 @@ pub struct ServerSettings {
     pub node: Name,
     /// What keeps a committed batch after the loss of the server.
     pub replicas: Replicas,
+    /// Files of this host with secrets.
+    pub private_files: Vec<PathBuf>,
+    /// The URL, which contains no secret.
+    url: String,
+}
+
+impl PartialEq for ServerSettings {
+    fn eq(&self, other: &Self) -> bool {
+        let parts = |of: &Self| (of.url.clone(), of.node.clone(), of.replicas, of.private_files.clone());
+        parts(self) == parts(other)
+    }
+}
+
+impl Eq for ServerSettings {}
+
+/// Shows the URL, which contains no secret.
+impl fmt::Display for ServerSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.url)
+    }
 }
 
 impl ServerSettings {
@@ -112,7 +133,9 @@ impl ServerSettings {
         if config.get_hosts().len() > 1 {
             config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         }
-        Ok(Self { config, tls, schema: parsed.schema, node: table.node.clone(), replicas: table.replicas })
+        let private_files = table.password_file.iter().chain(&table.key).cloned().collect();
+        let (node, replicas) = (table.node.clone(), table.replicas);
+        Ok(Self { config, tls, schema: parsed.schema, node, replicas, private_files, url: url.to_owned() })
     }
 
     /// Returns the settings with the options of a session, which the server applies before the first statement.

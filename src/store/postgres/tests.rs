@@ -172,6 +172,6 @@ fn the_listed_schema_is_the_migrated_schema() {
 fn each_statement_is_prepared_on_a_new_schema() {
     let Some(server) = server() else { return };
     let settings = server.schema();
-    let (store, _) = crate::store::postgres::open(settings).expect("store");
+    let (store, _) = crate::store::postgres::open(settings, None).expect("store");
     store.link().expect("link").query("testing", "SELECT 1", values![]).expect("answer");
 }

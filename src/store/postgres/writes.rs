@@ -59,8 +59,9 @@ pub(super) const NEW_RUNS: &str = "INSERT INTO proposal (id, digest, nonce, step
     params_digest, proposer, expires_at, 0, at, at, at, spent FROM unnest($1::bytea[], $2::bytea[], $3::bytea[], $4::text[], \
     $5::bytea[], $6::bytea[], $7::text[], $8::bigint[], $9::bigint[], $10::bigint[]) \
     AS q(id, digest, nonce, step, step_digest, params_digest, proposer, expires_at, at, spent)";
-pub(super) const CROSSINGS: &str = "INSERT INTO crossing (id, proposal, seal, exclusive, envelope, decision, node) \
-    SELECT q.*, $7::text FROM unnest($1::bigint[], $2::bytea[], $3::bytea[], $4::text[], $5::bytea[], $6::bytea[]) q";
+pub(super) const CROSSINGS: &str = "INSERT INTO crossing (id, proposal, seal, exclusive, envelope, decision, deadline, node) \
+    SELECT q.*, $8::text FROM unnest($1::bigint[], $2::bytea[], $3::bytea[], $4::text[], $5::bytea[], $6::bytea[], \
+    $7::bigint[]) q";
 /// The root of a stored checkpoint with another root is replaced by NULL, which the table refuses.
 pub(super) const CHECKPOINTS: &str = "INSERT INTO checkpoint (size, root, note) \
     SELECT q.size, CASE WHEN c.root IS NULL OR c.root = q.root THEN q.root END, q.note \
@@ -390,6 +391,7 @@ fn add_starts<'a>(flight: &mut Flight<'a>, runs: &'a [RunRow<'_>], node: &'a str
             list(runs, |run| run.exclusive),
             list(runs, |run| run.envelope),
             list(runs, |run| run.decision),
+            list(runs, |run| run.deadline.unix()),
             node
         ],
     );

@@ -301,6 +301,8 @@ impl StoreReads for SqliteReads {
                 seal: SealDigest::from_bytes(row.get(4)?),
                 envelope: row.get(5)?,
                 decision: row.get(6)?,
+                own: true,
+                over: false,
             })
         })
     }

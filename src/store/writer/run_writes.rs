@@ -7,7 +7,7 @@ use crate::store::crash_points::WriteKind;
 use crate::store::fault::StoreFault;
 use crate::store::rows::{Candidate, FinishRow, RunRow};
 use crate::store::stored_leaf::LeafRef;
-use crate::store::stored_run::{Consume, ConsumeStop, Finish, FinishStop, NonceUse, SpentNonce};
+use crate::store::stored_run::{CLOSABLE_AFTER_S, Consume, ConsumeStop, Finish, FinishStop, NonceUse, SpentNonce};
 use crate::store::stored_status::StoredStatus;
 use crate::store::writer::messages::{Asked, Hashed};
 use crate::store::writer::{Batch, Writer};
@@ -89,6 +89,7 @@ impl Writer {
                     index: leaf.index,
                     item,
                     seal,
+                    deadline: at.plus(request.limit_s.saturating_add(CLOSABLE_AFTER_S)),
                     exclusive: request.exclusive.as_deref(),
                     envelope: &request.envelope,
                     decision: &request.decision,

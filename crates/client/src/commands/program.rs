@@ -242,7 +242,7 @@ pub const ROLES: [(&str, &[&str]); 6] = [
     ("Propose", &["propose", "wait", "proposals", "output", "cancel", "submit", "session", "mcp"]),
     ("Approve", &["inbox", "review", "approve", "deny", "console", "boundary"]),
     ("Verify", &["verify", "gate", "audit", "log"]),
-    ("Operate", &["init", "serve", "doctor", "key", "token", "roster", "store"]),
+    ("Operate", &["init", "serve", "doctor", "key", "token", "roster", "store", "node"]),
     ("Write", &["registry", "policy", "sandbox", "run", "open", "test"]),
     ("Learn", &["demo", "try", "completions", "help"]),
 ];
@@ -258,7 +258,7 @@ const PAGES: &str = "console";
 const HIDDEN: [&str; 2] = ["schema", "man"];
 
 /// Commands that send no request to `--url`, so that their help does not list the options for a boundary.
-const WITHOUT_URL: [&str; 18] = [
+const WITHOUT_URL: [&str; 19] = [
     "verify",
     "gate",
     "init",
@@ -268,6 +268,7 @@ const WITHOUT_URL: [&str; 18] = [
     "token",
     "roster",
     "store",
+    "node",
     "policy",
     "sandbox",
     "run",

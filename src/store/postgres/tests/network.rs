@@ -171,7 +171,7 @@ fn a_batch_takes_two_round_trips() {
         }
     });
     let settings = server.settings_at(directory.path(), "service", "boundary", &schema, "one");
-    let (mut store, reads) = postgres::open(settings).expect("opened");
+    let (mut store, reads) = postgres::open(settings, None).expect("opened");
     // A busy machine adds time, so the fastest of some attempts counts.
     let fastest = |work: &mut dyn FnMut()| {
         let times = (0..5).map(|_| {

@@ -69,7 +69,7 @@ fn an_unsafe_or_unknown_database_url_is_refused() {
 fn a_schema_that_somebody_changed_by_hand_is_refused() {
     let Some(server) = server() else { return };
     let settings = server.schema();
-    drop(postgres::open(settings.clone()).expect("opened"));
+    drop(postgres::open(settings.clone(), None).expect("opened"));
     let cases = [
         (
             "ALTER TABLE token DROP COLUMN revoked_at",
@@ -108,18 +108,18 @@ fn a_schema_that_somebody_changed_by_hand_is_refused() {
     ];
     for (change, back, expected) in cases {
         tamper(&settings, change);
-        let found = message(postgres::open(settings.clone()));
+        let found = message(postgres::open(settings.clone(), None));
         assert!(found.contains(expected), "{change}: {found}");
         tamper(&settings, back);
     }
-    drop(postgres::open(settings).expect("opened after all changes were undone"));
+    drop(postgres::open(settings, None).expect("opened after all changes were undone"));
 }
 
 #[test]
 fn an_empty_schema_and_a_wrong_role_are_refused_with_the_next_step() {
     let Some(server) = server() else { return };
     let empty = server.settings_of("service", "boundary", "nothing_here", "one");
-    let found = message(postgres::open(empty));
+    let found = message(postgres::open(empty, None));
     assert!(
         found.contains("countersign store migrate 'postgres://OWNER@HOST/DATABASE?schema=nothing_here'"),
         "{found}"
@@ -129,11 +129,12 @@ fn an_empty_schema_and_a_wrong_role_are_refused_with_the_next_step() {
     assert!(message(schema::migrate(&again, "service", &mut |_| {})).contains("already has tables"));
     let fresh = server.settings_of("owner", "boundary", "fresh", "one");
     assert!(message(schema::migrate(&fresh, "nobody_here", &mut |_| {})).contains("createuser nobody_here"));
-    assert!(message(postgres::open(again)).contains("belongs to the role `owner`"));
-    let found = message(postgres::open(settings.with_user("super")));
+    assert!(message(postgres::open(again, None)).contains("belongs to the role `owner`"));
+    let found = message(postgres::open(settings.with_user("super"), None));
     assert!(found.contains("superuser `super`"), "{found}");
-    let synchronous = ServerSettings { replicas: Replicas::Synchronous, ..settings };
-    assert!(message(postgres::open(synchronous)).contains("no synchronous replica"));
+    let mut synchronous = settings;
+    synchronous.replicas = Replicas::Synchronous;
+    assert!(message(postgres::open(synchronous, None)).contains("no synchronous replica"));
 }
 
 #[test]
@@ -144,14 +145,14 @@ fn a_database_with_another_encoding_and_a_server_that_loses_commits_are_refused(
         "CREATE DATABASE ascii ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0",
     );
     let ascii = server.settings_of("service", "ascii", "public", "one");
-    assert!(message(postgres::open(ascii)).contains("has the encoding SQL_ASCII"));
+    assert!(message(postgres::open(ascii, None)).contains("has the encoding SQL_ASCII"));
     for (name, options, expected) in [
         ("-a", "-c full_page_writes=off", "has `full_page_writes` off"),
         ("-b", "-c fsync=off", "has `fsync` off"),
         ("-c", "-c max_connections=12 -c superuser_reserved_connections=9", "free connections"),
     ] {
         let other = start(name, options, 5432).expect("a second server");
-        let found = message(postgres::open(other.settings_of("service", "boundary", "any", "one")));
+        let found = message(postgres::open(other.settings_of("service", "boundary", "any", "one"), None));
         assert!(found.contains(expected), "{found}");
     }
 }
@@ -174,6 +175,6 @@ fn a_standby_is_refused() {
     }
     let standby = start("-standby", "", 5432).expect("server");
     let settings = standby.settings_of("super", "postgres", "any", "one");
-    assert!(message(postgres::open(settings.clone())).contains("is a standby, which takes no writes"));
+    assert!(message(postgres::open(settings.clone(), None)).contains("is a standby, which takes no writes"));
     assert!(message(PostgresReads::new(settings).seals()).contains("is a standby"));
 }

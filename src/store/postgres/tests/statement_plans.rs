@@ -52,7 +52,7 @@ fn each_statement_uses_indexes_on_empty_tables_and_on_many_rows() {
     let settings = server.schema();
     for rows in [String::new(), rows_of_runs()] {
         tamper(&settings, &rows);
-        let (store, _) = postgres::open(settings.clone()).expect("opened");
+        let (store, _) = postgres::open(settings.clone(), None).expect("opened");
         let all = [STATEMENTS, READS, PAGES, RUNS].concat();
         for (name, sql) in all.iter().filter(|(name, _)| !COMMANDS.contains(name)) {
             let plan = plan(&store, sql);

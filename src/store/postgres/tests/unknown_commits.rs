@@ -15,7 +15,7 @@ use documents::record::kinds::LeafKind;
 use documents::record::validity::Timestamp;
 
 pub(super) fn open(settings: &ServerSettings) -> PostgresStore {
-    postgres::open(settings.clone()).expect("opened").0
+    postgres::open(settings.clone(), None).expect("opened").0
 }
 
 fn leaf(byte: u8) -> LeafRow {
@@ -71,7 +71,7 @@ fn a_lost_idle_connection_is_opened_again() {
     let settings = server.settings_of("service", "boundary", &server.schema().schema, "lost");
     let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'countersign:lost' \
                AND pid <> pg_backend_pid()";
-    let (mut store, reads) = postgres::open(settings.clone()).expect("opened");
+    let (mut store, reads) = postgres::open(settings.clone(), None).expect("opened");
     reads.seals().expect("read");
     tamper(&settings, end);
     begin(&mut store, 0);

@@ -1,0 +1,42 @@
+//! Answers of a node that is not the active node.
+
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::http::Request;
+use axum::response::{IntoResponse as _, Response};
+use hyper::body::Incoming;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::http::app::Phase;
+use crate::http::{connection, with_common_headers};
+use crate::metrics::openmetrics::Metrics;
+use crate::seal::refusal::{Refusal, Stopped};
+use documents::record::code::Code;
+use wire::tls::server::TlsServer;
+
+/// Maximum number of connections.
+const MOST: usize = 64;
+/// Seconds after which a client should ask again.
+const RETRY_S: u64 = 5;
+
+/// Answers `GET /health` with 200 and every other request with 503, until the task is dropped. `why` is the reason why
+/// this node is not active.
+pub async fn serve(listener: TcpListener, tls: Option<Arc<TlsServer>>, why: Arc<Mutex<String>>) -> Infallible {
+    let reply = move |_, request: Request<Incoming>| {
+        let why = why.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        async move { Ok(with_common_headers(reply(&request, &why))) }
+    };
+    let (phase, _) = watch::channel(Phase::Serving);
+    connection::accept(listener, tls, reply, MOST, &Metrics::default(), &phase, std::future::pending()).await.await;
+    std::future::pending().await
+}
+
+fn reply(request: &Request<Incoming>, why: &str) -> Response {
+    if request.uri().path() == "/health" {
+        return axum::Json(serde_json::json!({ "status": "ok" })).into_response();
+    }
+    let detail = format!("this node is not the active node of the boundary: {why}");
+    Stopped::from(Refusal::new(Code::Busy, detail).retry_after(RETRY_S)).into_response()
+}

@@ -1,0 +1,333 @@
+//! The role of the active node. Several services can use one schema, but only the node with the role writes.
+//!
+//! The role is a lock of a connection. Each takeover raises the term of the boundary, so that a batch of the earlier node
+//! fails. A server that restarted, changed its identity or changed its timeline may have lost committed batches. Before
+//! the next consumption, the checkpoints that all nodes keep on their own disks are compared with the log.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use crate::store::fault::StoreFault;
+use crate::store::lock::StoreLock;
+use crate::store::postgres::columns::{Fields, signed};
+use crate::store::postgres::durability;
+use crate::store::postgres::link::{Flight, Link};
+use crate::store::postgres::lock_key::lock_key;
+use crate::store::postgres::questions::{BEGIN, LOCK};
+use crate::store::postgres::reads::PostgresReads;
+use crate::store::postgres::settings::{ServerSettings, refused};
+use crate::store::postgres::writes::{BATCH, COMMIT};
+use crate::store::postgres::{batch_id, schema};
+use crate::store::rows::CheckpointRow;
+use crate::store::tree::root_of;
+
+const DURING: &str = "taking the role of the active node";
+/// Pause between two beats of a node, which show that it works.
+const BEAT: Duration = Duration::from_secs(5);
+/// Pause between two attempts to reach the server again.
+const AGAIN: Duration = Duration::from_millis(500);
+const OPTIONS: &str = "-c lock_timeout=5000 -c statement_timeout=10000 -c synchronous_commit=on";
+
+/// Reads the newest signed checkpoint that this node keeps on its own disk, if any.
+pub type ReadKeptHead = Arc<dyn Fn() -> Result<Option<CheckpointRow>, String> + Send + Sync>;
+
+const FACTS: &str = "SELECT current_database()::text, concat_ws(' ', (pg_control_system()).system_identifier, \
+    extract(epoch FROM pg_postmaster_start_time()), (pg_control_checkpoint()).timeline_id, pg_walfile_name(pg_current_wal_lsn())::bpchar(8))";
+const ENTER: &str = "INSERT INTO node (name, keyid, beat, started_at, version) \
+    VALUES ($1, $2, clock_timestamp(), clock_timestamp(), $3) ON CONFLICT (name) DO UPDATE \
+    SET keyid = excluded.keyid, beat = excluded.beat, started_at = excluded.started_at, version = excluded.version, \
+    lost_at = NULL";
+const BEATS: &str = "UPDATE node SET beat = clock_timestamp() WHERE name = $1";
+const POST: &str = "INSERT INTO kept_head (node, server, size, root) VALUES ($1, $2, $3, $4) ON CONFLICT (node) \
+    DO UPDATE SET server = excluded.server, size = excluded.size, root = excluded.root";
+const TAKE: &str = "SELECT pg_try_advisory_lock($1)";
+const STATE: &str = "SELECT term, coalesce(server, '') FROM state";
+/// The node of the last takeover, with the age of its last beat in seconds.
+const HOLDER: &str = "SELECT b.node, extract(epoch FROM clock_timestamp() - n.beat)::bigint FROM state s \
+    JOIN batch b ON b.term = s.term LEFT JOIN node n ON n.name = b.node ORDER BY b.n LIMIT 1";
+/// Age of the last beat in seconds, from which on another node takes over.
+const STALE_S: i64 = 15;
+const END_HOLDER: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+    WHERE application_name = $1 AND datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()";
+const ABSENT: &str = "SELECT n.name FROM node n LEFT JOIN kept_head k ON k.node = n.name AND k.server = $1 \
+    WHERE n.lost_at IS NULL AND k.node IS NULL ORDER BY n.name";
+const HEADS: &str = "SELECT k.node, k.size, k.root FROM kept_head k JOIN node n ON n.name = k.node \
+    WHERE n.lost_at IS NULL ORDER BY k.size DESC";
+const LAST: &str = "SELECT coalesce((SELECT n FROM batch ORDER BY n DESC LIMIT 1), 0), term FROM state";
+const RAISE: &str = "UPDATE state SET term = $1, server = $2 WHERE one = 1";
+
+/// A node that is not active yet.
+pub struct Candidate {
+    settings: ServerSettings,
+    keyid: String,
+    kept_head: ReadKeptHead,
+    /// Lock on the directory of this node.
+    lock: Option<StoreLock>,
+    /// The connection that holds the locks of the node, and the facts about its server.
+    entered: Option<Entered>,
+}
+
+struct Entered {
+    link: Link,
+    database: String,
+    server: String,
+    has_role: bool,
+}
+
+/// Result of an attempt to become the active node.
+pub enum Turn {
+    /// This node is active.
+    Active(Role),
+    /// This node waits for the named reason.
+    Waits(String),
+}
+
+/// The role of the active node, until the value is dropped.
+pub struct Role {
+    pub(super) watch: Arc<RoleWatch>,
+    /// The thread with the connection ends when this sender is dropped.
+    _end: mpsc::Sender<()>,
+}
+
+impl Role {
+    /// Returns a function that tells whether another node has taken over.
+    pub(crate) fn lost(&self) -> Box<dyn Fn() -> bool + Send> {
+        let watch = self.watch.clone();
+        Box::new(move || watch.lost.load(Ordering::SeqCst))
+    }
+}
+
+/// What the writer must know about the role.
+pub(super) struct RoleWatch {
+    /// Term of this node.
+    pub(super) term: i64,
+    /// Raised when the server may be another one, before this node shows its kept head to the other nodes.
+    pub(super) changes: AtomicU64,
+    /// False while the kept heads must be compared before the next consumption.
+    pub(super) compared: AtomicBool,
+    /// True if another node has taken over.
+    pub(super) lost: AtomicBool,
+}
+
+impl Candidate {
+    /// Enters this node, if no other process is the same node.
+    pub(crate) fn new(
+        settings: ServerSettings,
+        keyid: String,
+        kept_head: ReadKeptHead,
+        lock: StoreLock,
+    ) -> Result<Self, StoreFault> {
+        let mut candidate = Self { settings, keyid, kept_head, lock: Some(lock), entered: None };
+        candidate.enter()?;
+        Ok(candidate)
+    }
+
+    fn enter(&mut self) -> Result<&mut Entered, StoreFault> {
+        if self.entered.as_ref().is_none_or(|entered| entered.link.is_lost()) {
+            self.entered = None;
+            let link = Link::open(&self.settings, OPTIONS)?;
+            durability::check(&link, &self.settings)?;
+            schema::check(&link, &self.settings)?;
+            let rows = link.query(DURING, FACTS, values![])?;
+            let facts = Fields::new(DURING, first(&rows)?);
+            let (database, server): (String, String) = (facts.get(0)?, facts.get(1)?);
+            let node = self.settings.node.as_str();
+            if !take(&link, lock_key(&database, &format!("{} node {node}", self.settings.schema)))? {
+                return Err(refused(format!(
+                    "another process is the node `{node}` of this boundary; give each service its own `node` in [postgres], or \
+                     end the other process"
+                )));
+            }
+            link.query(DURING, ENTER, values![node, self.keyid.as_str(), env!("CARGO_PKG_VERSION")])?;
+            self.entered = Some(Entered { link, database, server, has_role: false });
+        }
+        self.entered.as_mut().ok_or_else(|| StoreFault::broken(DURING, "there is no connection"))
+    }
+
+    /// Attempts to become the active node.
+    pub(crate) fn attempt(&mut self) -> Result<Turn, StoreFault> {
+        if let Some(why) = self.take_role()? {
+            return Ok(Turn::Waits(why));
+        }
+        let Some(entered) = &self.entered else { return Err(StoreFault::broken(DURING, "there is no connection")) };
+        let term = raise(entered, &self.settings, None)?;
+        let watch = Arc::new(RoleWatch {
+            term,
+            changes: AtomicU64::new(0),
+            compared: AtomicBool::new(true),
+            lost: AtomicBool::new(false),
+        });
+        let (end, ended) = mpsc::channel();
+        let mine = Self {
+            settings: self.settings.clone(),
+            keyid: self.keyid.clone(),
+            kept_head: self.kept_head.clone(),
+            lock: self.lock.take(),
+            entered: self.entered.take(),
+        };
+        let watched = watch.clone();
+        let work = move || mine.hold(&watched, &ended);
+        std::thread::Builder::new()
+            .name("store-role".to_owned())
+            .spawn(work)
+            .map_err(|error| StoreFault::broken(DURING, error.to_string()))?;
+        Ok(Turn::Active(Role { watch, _end: end }))
+    }
+
+    /// Takes the lock of the role, and compares the kept heads if the server changed. Returns the reason to wait.
+    fn take_role(&mut self) -> Result<Option<String>, StoreFault> {
+        self.enter()?;
+        self.post()?;
+        let (settings, entered) = (self.settings.clone(), self.enter()?);
+        entered.link.query(DURING, BEATS, values![settings.node.as_str()])?;
+        if !entered.has_role {
+            entered.has_role = take(&entered.link, lock_key(&entered.database, &format!("{} role", settings.schema)))?;
+        }
+        if !entered.has_role {
+            let rows = entered.link.query(DURING, HOLDER, values![])?;
+            let Some(row) = rows.first() else { return Ok(Some("standby of a node that begins".to_owned())) };
+            let row = Fields::new(DURING, row);
+            let holder: String = row.get(0)?;
+            if row.get::<Option<i64>>(1)?.is_none_or(|age| age >= STALE_S) {
+                tracing::warn!("the node {holder} gave no sign for {STALE_S} s: its connections are ended");
+                entered.link.query(DURING, END_HOLDER, values![format!("countersign:{holder}")])?;
+            }
+            return Ok(Some(format!("standby of {holder}")));
+        }
+        self.compare()
+    }
+
+    /// Shows the kept head of this node to the other nodes, if the server is not the one of the last comparison.
+    fn post(&mut self) -> Result<(), StoreFault> {
+        let kept = (self.kept_head)().map_err(|message| StoreFault::Unusable { message })?;
+        let node = self.settings.node.clone();
+        let entered = self.enter()?;
+        let (size, root) = kept.map_or((0, Vec::new()), |kept| (kept.size, kept.root.to_vec()));
+        entered.link.query(DURING, POST, values![node.as_str(), entered.server.clone(), signed(size), root]).map(drop)
+    }
+
+    /// Compares the kept heads of all nodes with the log. Returns the reason to wait.
+    fn compare(&mut self) -> Result<Option<String>, StoreFault> {
+        let settings = self.settings.clone();
+        let entered = self.enter()?;
+        let rows = entered.link.query(DURING, STATE, values![])?;
+        let known: String = Fields::new(DURING, first(&rows)?).get(1)?;
+        if known == entered.server {
+            return Ok(None);
+        }
+        let absent = entered.link.query(DURING, ABSENT, values![entered.server.clone()])?;
+        let absent: Vec<String> =
+            absent.iter().map(|row| Fields::new(DURING, row).get(0)).collect::<Result<_, StoreFault>>()?;
+        if let Some(one) = absent.first() {
+            return Ok(Some(format!(
+                "the database server restarted or changed, so the newest checkpoints of all nodes are compared first: start \
+                 {}; if such a node will never come back, run `countersign node lost {one}`",
+                absent.join(", ")
+            )));
+        }
+        let reads = PostgresReads::new(settings.clone());
+        for row in &entered.link.query(DURING, HEADS, values![])? {
+            let row = Fields::new(DURING, row);
+            let (node, size): (String, u64) = (row.get(0)?, row.number(1)?);
+            if size > 0
+                && root_of(&reads, size)?.is_none_or(|root| row.bytes(2).is_ok_and(|kept: [u8; 32]| kept != root))
+            {
+                return Err(refused(format!(
+                    "the node {node} keeps a signed checkpoint of {size} log entries that {settings} does not contain: the \
+                     database went back to an earlier time, and spent nonces could be spent again. Put the newest state of \
+                     the database back"
+                )));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Holds the role until the receiver's sender is dropped or another node takes over.
+    fn hold(mut self, watch: &RoleWatch, ended: &mpsc::Receiver<()>) {
+        let mut pause = BEAT;
+        let mut told = String::new();
+        while let Err(mpsc::RecvTimeoutError::Timeout) = ended.recv_timeout(pause) {
+            pause = match self.beat(watch) {
+                Ok(()) => BEAT,
+                // Each reason is logged only once.
+                Err(fault) if fault.to_string() != told => {
+                    told = fault.to_string();
+                    tracing::warn!("the node cannot confirm its role: {told}");
+                    AGAIN
+                }
+                Err(_) => AGAIN,
+            };
+        }
+    }
+
+    fn beat(&mut self, watch: &RoleWatch) -> Result<(), StoreFault> {
+        if self.entered.as_ref().is_none_or(|entered| entered.link.is_lost()) {
+            // Stop the consumptions first. Only then may the other nodes see the kept head of this node.
+            watch.compared.store(false, Ordering::SeqCst);
+            watch.changes.fetch_add(1, Ordering::SeqCst);
+        }
+        let node = self.settings.node.clone();
+        let entered = self.enter()?;
+        if entered.has_role && watch.compared.load(Ordering::SeqCst) {
+            return entered.link.query(DURING, BEATS, values![node.as_str()]).map(drop);
+        }
+        let rows = self.enter()?.link.query(DURING, STATE, values![])?;
+        if Fields::new(DURING, first(&rows)?).get::<i64>(0)? != watch.term {
+            watch.lost.store(true, Ordering::SeqCst);
+            return Ok(());
+        }
+        if let Some(why) = self.take_role()? {
+            return Err(StoreFault::Unreachable { message: why });
+        }
+        let Some(entered) = &self.entered else { return Ok(()) };
+        raise(entered, &self.settings, Some(watch.term))?;
+        watch.compared.store(true, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+/// Raises the term, or confirms the term `mine`, and notes the server. The commit is a batch, so that it fails if another
+/// batch is committed at the same time.
+fn raise(entered: &Entered, settings: &ServerSettings, mine: Option<i64>) -> Result<i64, StoreFault> {
+    let link = &entered.link;
+    link.take_warnings();
+    let changed = (|| {
+        let mut flight = Flight::default();
+        flight.add(BEGIN, values![]);
+        flight.add(LOCK, values![lock_key(&entered.database, &settings.schema)]);
+        flight.add(LAST, values![]);
+        let rows = link.rows(DURING, &flight)?;
+        let last = Fields::new(DURING, first(&rows[2])?);
+        let (number, term): (i64, i64) = (last.get(0)?, last.get(1)?);
+        if mine.is_some_and(|mine| mine != term) {
+            return Err(StoreFault::Unreachable { message: "another node has taken over this boundary".to_owned() });
+        }
+        let term = mine.unwrap_or(term + 1);
+        let mut flight = Flight::default();
+        flight.add(RAISE, values![term, entered.server.clone()]);
+        flight.add(BATCH, values![number + 1, term, settings.node.to_string(), batch_id()?]);
+        flight.add(COMMIT, values![]);
+        link.rows(DURING, &flight)?;
+        match link.take_warnings().first() {
+            None => Ok(term),
+            Some(warning) => Err(StoreFault::Unreachable {
+                message: format!("the server committed with a warning: {warning}; check its replicas"),
+            }),
+        }
+    })();
+    if changed.is_err() {
+        // After a failed statement, the next one needs a new transaction.
+        let _ = link.script(DURING, "ROLLBACK");
+    }
+    changed
+}
+
+fn take(link: &Link, key: i64) -> Result<bool, StoreFault> {
+    let rows = link.query(DURING, TAKE, values![key])?;
+    Fields::new(DURING, first(&rows)?).get(0)
+}
+
+fn first(rows: &[tokio_postgres::Row]) -> Result<&tokio_postgres::Row, StoreFault> {
+    rows.first().ok_or_else(|| StoreFault::broken(DURING, "the server sent no row"))
+}
