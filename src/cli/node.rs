@@ -8,6 +8,9 @@ use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::streams::Terminal;
 use documents::record::ident::Name;
 
+/// Seconds without a sign, from which on a node does not work.
+const SILENT_S: i64 = 15;
+
 /// List the nodes of a boundary, or say that a node will never come back.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
@@ -68,9 +71,10 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         terminal.say("A SQLite store has no nodes: it belongs to one service.");
     }
     for node in nodes {
-        let state = match (node.lost, node.active) {
-            (true, _) => "lost",
-            (_, true) => "active",
+        let state = match (node.lost, node.beat_age_s >= SILENT_S, node.active) {
+            (true, ..) => "lost",
+            (_, true, _) => "silent",
+            (.., true) => "active",
             _ => "standby",
         };
         let line = format!(

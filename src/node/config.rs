@@ -9,8 +9,9 @@ use std::path::PathBuf;
 
 use schemars::JsonSchema;
 
-use crate::store::database::{Database, Replicas};
+use crate::store::database::Database;
 use crate::store::retention::Retention;
+use crate::store::server::Replicas;
 use documents::record::enforcement::Level;
 use documents::record::extension_names::SecretName;
 use documents::record::ident::{BoundaryName, Name};
@@ -442,6 +443,16 @@ proposals = "90d"
 [log]
 # Format of the log lines: text or json. The variable COUNTERSIGN_LOG selects the lines, for example warn or debug.
 format = "text"
+
+# For `database = "postgres://countersign@db-1/countersign"`: the name of this node, and how to connect. docs/operate.md has
+# the steps. replicas: "none", "synchronous" (each commit waits for a replica) or "storage".
+[postgres]
+# node = "node-1"
+# password_file = "boundary/password"
+# ca = "tls/database.pem"
+# certificate = "tls/client.pem"
+# key = "tls/client.key"
+# replicas = "none"
 
 # TLS: the certificate (followed by the certificates of its issuers) and its key, as PEM files. The service takes new files
 # without a restart. With `client_ca`, only clients with a certificate of this CA can connect.

@@ -11,7 +11,8 @@ use crate::node::config::{
 use crate::node::file_problem::{FileProblem, Problems};
 use crate::node::owned::read_owned;
 use crate::node::{toml_tree, unit};
-use crate::store::database::{Database, Replicas, ServerTable};
+use crate::store::database::Database;
+use crate::store::server::{Replicas, ServerTable};
 use documents::record::declared::Limit;
 use documents::record::enforcement::Level;
 use documents::record::extension_names::SecretName;

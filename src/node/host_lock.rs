@@ -36,7 +36,7 @@ impl HostLock {
     /// Returns an error if another process on this host holds the lock. The error names this process and its directory.
     pub async fn take(config: &Config, id: &SealDigest) -> Result<Self, FileProblem> {
         // The nodes of a boundary have one database, and only one of them is active.
-        let node = config.postgres.as_ref().map(|table| format!("/{}", table.node)).unwrap_or_default();
+        let node = config.database.node().map(|node| format!("/{node}")).unwrap_or_default();
         let name = format!("countersign/{}{node}", id.hex());
         let failed = |error: &dyn std::fmt::Display| {
             FileProblem::whole(

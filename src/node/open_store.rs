@@ -11,7 +11,7 @@ use crate::node::file_problem::{FileProblem, Problems};
 use crate::node::{kept_checkpoint, log_at_rest, places};
 use crate::seal::surroundings::Surroundings;
 use crate::store::database::OpenStore;
-use crate::store::database::{Candidate, Role, Turn};
+use crate::store::database::{Role, RoleCandidate, Turn};
 use crate::store::ledger::Ledger;
 use crate::store::rows::CheckpointRow;
 use crate::store::shared;
@@ -72,7 +72,7 @@ pub fn take_store(config: &Config, role: Role) -> Result<OpenStore, Problems> {
 ///
 /// # Errors
 /// Returns an error if the database cannot be used.
-pub fn candidate(config: &Config, key: &FileSigner) -> Result<Candidate, Problems> {
+pub fn candidate(config: &Config, key: &FileSigner) -> Result<RoleCandidate, Problems> {
     make_directories(config)?;
     let kept = config.kept_checkpoint();
     let read = move || {

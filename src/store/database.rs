@@ -7,11 +7,10 @@ use std::sync::Arc;
 use crate::store::fault::StoreFault;
 use crate::store::lock::{self, StoreLock};
 use crate::store::postgres;
-pub use crate::store::postgres::nodes::NodeState;
-use crate::store::postgres::role::ReadKeptHead;
+use crate::store::postgres::role::{NodeCandidate, NodeTurn, ReadKeptHead, ServerRole};
 use crate::store::postgres::settings::ServerSettings;
-pub use crate::store::postgres::settings::{Replicas, ServerTable};
 use crate::store::rows::StoreHead;
+use crate::store::server::{NodeState, Replicas, ServerTable};
 use crate::store::sqlite::{self, backup, check, new_store};
 use crate::store::store_report::{StoreReport, StoreScope};
 use crate::store::{Store, StoreReads};
@@ -29,10 +28,10 @@ pub enum Database {
 }
 
 /// A process that can become the active node. A store in a file has only one node.
-pub struct Candidate(Option<postgres::role::Candidate>);
+pub struct RoleCandidate(Option<NodeCandidate>);
 
 /// The right to write to the store, as the only active node.
-pub struct Role(Option<postgres::role::Role>);
+pub struct Role(Option<ServerRole>);
 
 impl Role {
     /// Returns the role for a store in a file of this host, which has only one node.
@@ -59,7 +58,7 @@ pub enum Turn {
     Waits(String),
 }
 
-impl Candidate {
+impl RoleCandidate {
     /// Attempts to become the active node.
     ///
     /// # Errors
@@ -68,8 +67,8 @@ impl Candidate {
         match &mut self.0 {
             None => Ok(Turn::Active(Role(None))),
             Some(candidate) => match candidate.attempt()? {
-                postgres::role::Turn::Active(role) => Ok(Turn::Active(Role(Some(role)))),
-                postgres::role::Turn::Waits(why) => Ok(Turn::Waits(why)),
+                NodeTurn::Active(role) => Ok(Turn::Active(Role(Some(role)))),
+                NodeTurn::Waits(why) => Ok(Turn::Waits(why)),
             },
         }
     }
@@ -173,14 +172,32 @@ impl Database {
     ///
     /// # Errors
     /// Returns a fault if the server cannot be used, or if another process is this node.
-    pub fn candidate(&self, data: &Path, keyid: &KeyId, kept_head: ReadKeptHead) -> Result<Candidate, StoreFault> {
+    pub fn candidate(&self, data: &Path, keyid: &KeyId, kept_head: ReadKeptHead) -> Result<RoleCandidate, StoreFault> {
         match self {
-            Self::File(_) => Ok(Candidate(None)),
+            Self::File(_) => Ok(RoleCandidate(None)),
             Self::Server(server) => {
                 let lock = StoreLock::alone(&data.join("node"))?;
-                let node = postgres::role::Candidate::new((**server).clone(), keyid.to_string(), kept_head, lock)?;
-                Ok(Candidate(Some(node)))
+                let node = NodeCandidate::new((**server).clone(), keyid.to_string(), kept_head, lock)?;
+                Ok(RoleCandidate(Some(node)))
             }
+        }
+    }
+
+    /// Returns the name of this node, if the store has nodes.
+    #[must_use]
+    pub fn node(&self) -> Option<&Name> {
+        match self {
+            Self::File(_) => None,
+            Self::Server(server) => Some(&server.node),
+        }
+    }
+
+    /// Returns what keeps a committed batch after the loss of the database server, if the store is on a server.
+    #[must_use]
+    pub fn replicas(&self) -> Option<Replicas> {
+        match self {
+            Self::File(_) => None,
+            Self::Server(server) => Some(server.replicas),
         }
     }
 

@@ -33,6 +33,7 @@ pub mod open_proposals;
 pub mod postgres;
 pub mod retention;
 pub mod rows;
+pub mod server;
 pub mod shared;
 pub mod sqlite;
 pub mod store_report;

@@ -38,11 +38,12 @@ use crate::store::postgres::errors::unreachable;
 use crate::store::postgres::link::{Flight, Link};
 use crate::store::postgres::questions::{Begun, EXCLUSIVE, HEAD, LastBatch};
 use crate::store::postgres::reads::PostgresReads;
-use crate::store::postgres::role::Role;
-use crate::store::postgres::settings::{Replicas, ServerSettings};
+use crate::store::postgres::role::ServerRole;
+use crate::store::postgres::settings::ServerSettings;
 use crate::store::postgres::writer_link::{LOCK_ATTEMPTS, UnknownBatch, WriterLink};
-use crate::store::postgres::writes::BatchRow;
+use crate::store::postgres::writes::{BatchRow, batch_id};
 use crate::store::rows::StoreHead;
+use crate::store::server::Replicas;
 use crate::store::stored_token::TokenChange;
 use crate::store::{RetentionCut, RetentionWalk, Retired, Store, SweepResult};
 use documents::crypto::merkle::Hash;
@@ -59,7 +60,7 @@ pub struct PostgresStore {
     /// The last batch that was read at the beginning of the current batch.
     last: LastBatch,
     /// The role of the active node. A test can open a store without a role.
-    role: Option<Role>,
+    role: Option<ServerRole>,
     /// The term in which this node became active.
     term: i64,
     unknown: Option<UnknownBatch>,
@@ -72,7 +73,7 @@ pub struct PostgresStore {
 ///
 /// # Errors
 /// Returns a fault if the database cannot be reached, or if its server, its schema or its rows are not as they must be.
-pub fn open(settings: ServerSettings, role: Option<Role>) -> Result<(PostgresStore, PostgresReads), StoreFault> {
+pub fn open(settings: ServerSettings, role: Option<ServerRole>) -> Result<(PostgresStore, PostgresReads), StoreFault> {
     let writer = WriterLink::open(&settings)?;
     let open_nonces = nonces::open_nonces(&writer.link)?;
     nonces::check(&writer.link, &settings, &open_nonces)?;
@@ -134,12 +135,6 @@ impl PostgresStore {
             }
         }
     }
-}
-
-fn batch_id() -> Result<Vec<u8>, StoreFault> {
-    let mut id = vec![0; 16];
-    getrandom::fill(&mut id).map_err(|error| StoreFault::broken("numbering a batch", error.to_string()))?;
-    Ok(id)
 }
 
 impl Store for PostgresStore {

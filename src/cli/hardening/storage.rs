@@ -4,7 +4,8 @@ use std::path::Path;
 
 use crate::cli::hardening::point_finding::{PointFinding, fail, pass, yours};
 use crate::cli::inspected_boundary::InspectedBoundary;
-use crate::store::database::{Database, Replicas};
+use crate::store::database::Database;
+use crate::store::server::Replicas;
 
 /// Checks the store.
 pub(super) fn database(boundary: &InspectedBoundary<'_>) -> Vec<PointFinding> {
@@ -12,7 +13,7 @@ pub(super) fn database(boundary: &InspectedBoundary<'_>) -> Vec<PointFinding> {
         Database::File(path) => {
             vec![file_system(path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/")))]
         }
-        Database::Server(_) => vec![replicas(boundary.config.postgres.as_ref().map(|table| table.replicas))],
+        Database::Server(_) => vec![replicas(boundary.config.database.replicas())],
     };
     // `doctor` reports a store that can't be read.
     findings.extend(boundary.stored.as_ref().ok().map(|stored| match &stored.ledger {

@@ -27,7 +27,7 @@ fn all_errors_of_a_configuration_are_reported_with_their_places() {
         ("1:8: ", "Big Name"),
         ("2:10: ", "is not an address with a port"),
         ("3:1: ", "did you mean \"runbooks\"?"),
-        ("4:12: ", "a postgres database is not supported by this version"),
+        ("4:12: ", "a PostgreSQL database needs the table [postgres]"),
         ("6:10: ", "256MiB"),
         ("7:8: ", "from 1 to"),
         ("8:1: ", "unknown key in [limits]"),

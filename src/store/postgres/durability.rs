@@ -6,7 +6,8 @@ use tokio_postgres::Row;
 use crate::store::fault::StoreFault;
 use crate::store::postgres::columns::Fields;
 use crate::store::postgres::link::{Flight, Link};
-use crate::store::postgres::settings::{Replicas, ServerSettings, refused};
+use crate::store::postgres::settings::{ServerSettings, refused};
+use crate::store::server::Replicas;
 
 const DURING: &str = "checking the database server";
 /// The major versions of PostgreSQL that this program is tested with.

@@ -5,6 +5,7 @@ use crate::store::postgres::columns::Fields;
 use crate::store::postgres::link::Link;
 use crate::store::postgres::schema;
 use crate::store::postgres::settings::{ServerSettings, refused};
+use crate::store::server::NodeState;
 use documents::record::ident::Name;
 
 const DURING: &str = "reading the nodes of the boundary";
@@ -13,25 +14,6 @@ const LIST: &str = "SELECT n.name, n.keyid, n.version, extract(epoch FROM clock_
     (SELECT count(*) FROM crossing c WHERE c.node = n.name) FROM node n ORDER BY n.name";
 const LOSE: &str = "UPDATE node SET lost_at = clock_timestamp() \
     WHERE name = $1 AND beat < clock_timestamp() - interval '15 seconds' RETURNING name";
-
-/// A service of a boundary.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NodeState {
-    /// Name of the node.
-    pub name: Name,
-    /// Fingerprint of the node's key.
-    pub keyid: String,
-    /// Version of its program.
-    pub version: String,
-    /// Seconds since its last beat. A working node beats every five seconds.
-    pub beat_age_s: i64,
-    /// True if an operator said that the node will never come back.
-    pub lost: bool,
-    /// True if the node took over last.
-    pub active: bool,
-    /// Number of its runs without a receipt.
-    pub open_runs: u64,
-}
 
 /// Returns all nodes by name.
 pub(crate) fn list(settings: &ServerSettings) -> Result<Vec<NodeState>, StoreFault> {

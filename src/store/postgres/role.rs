@@ -16,9 +16,9 @@ use crate::store::postgres::link::{Flight, Link};
 use crate::store::postgres::lock_key::lock_key;
 use crate::store::postgres::questions::{BEGIN, LOCK};
 use crate::store::postgres::reads::PostgresReads;
+use crate::store::postgres::schema;
 use crate::store::postgres::settings::{ServerSettings, refused};
-use crate::store::postgres::writes::{BATCH, COMMIT};
-use crate::store::postgres::{batch_id, schema};
+use crate::store::postgres::writes::{BATCH, COMMIT, batch_id};
 use crate::store::rows::CheckpointRow;
 use crate::store::tree::root_of;
 
@@ -58,7 +58,7 @@ const LAST: &str = "SELECT coalesce((SELECT n FROM batch ORDER BY n DESC LIMIT 1
 const RAISE: &str = "UPDATE state SET term = $1, server = $2 WHERE one = 1";
 
 /// A node that is not active yet.
-pub struct Candidate {
+pub struct NodeCandidate {
     settings: ServerSettings,
     keyid: String,
     kept_head: ReadKeptHead,
@@ -76,21 +76,21 @@ struct Entered {
 }
 
 /// Result of an attempt to become the active node.
-pub enum Turn {
+pub enum NodeTurn {
     /// This node is active.
-    Active(Role),
+    Active(ServerRole),
     /// This node waits for the named reason.
     Waits(String),
 }
 
 /// The role of the active node, until the value is dropped.
-pub struct Role {
+pub struct ServerRole {
     pub(super) watch: Arc<RoleWatch>,
     /// The thread with the connection ends when this sender is dropped.
     _end: mpsc::Sender<()>,
 }
 
-impl Role {
+impl ServerRole {
     /// Returns a function that tells whether another node has taken over.
     pub(crate) fn lost(&self) -> Box<dyn Fn() -> bool + Send> {
         let watch = self.watch.clone();
@@ -110,7 +110,7 @@ pub(super) struct RoleWatch {
     pub(super) lost: AtomicBool,
 }
 
-impl Candidate {
+impl NodeCandidate {
     /// Enters this node, if no other process is the same node.
     pub(crate) fn new(
         settings: ServerSettings,
@@ -146,9 +146,9 @@ impl Candidate {
     }
 
     /// Attempts to become the active node.
-    pub(crate) fn attempt(&mut self) -> Result<Turn, StoreFault> {
+    pub(crate) fn attempt(&mut self) -> Result<NodeTurn, StoreFault> {
         if let Some(why) = self.take_role()? {
-            return Ok(Turn::Waits(why));
+            return Ok(NodeTurn::Waits(why));
         }
         let Some(entered) = &self.entered else { return Err(StoreFault::broken(DURING, "there is no connection")) };
         let term = raise(entered, &self.settings, None)?;
@@ -172,7 +172,7 @@ impl Candidate {
             .name("store-role".to_owned())
             .spawn(work)
             .map_err(|error| StoreFault::broken(DURING, error.to_string()))?;
-        Ok(Turn::Active(Role { watch, _end: end }))
+        Ok(NodeTurn::Active(ServerRole { watch, _end: end }))
     }
 
     /// Takes the lock of the role, and compares the kept heads if the server changed. Returns the reason to wait.

@@ -10,41 +10,13 @@ use tokio_postgres::Config;
 use tokio_postgres::config::{ChannelBinding, Host, SslMode, TargetSessionAttrs};
 
 use crate::store::fault::StoreFault;
+use crate::store::server::{Replicas, ServerTable};
 use documents::record::ident::Name;
 use wire::tls::client_config::ClientCertificatePem;
 use wire::tls::database::DatabaseTls;
 
 /// The schema of a URL without the parameter `schema`.
 const SCHEMA: &str = "countersign";
-
-/// What keeps a committed batch after the loss of the database server.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Replicas {
-    /// Nothing: the batch is on the disk of one server.
-    #[default]
-    None,
-    /// A commit waits for a synchronous replica.
-    Synchronous,
-    /// The storage below the server has copies. The program cannot check this statement of the operator.
-    Storage,
-}
-
-/// The table `[postgres]` of the configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServerTable {
-    /// Name of this node.
-    pub node: Name,
-    /// File with the password.
-    pub password_file: Option<PathBuf>,
-    /// PEM file with the certificate authorities of the server, in place of the authorities of the system.
-    pub ca: Option<PathBuf>,
-    /// PEM file with the client certificate.
-    pub certificate: Option<PathBuf>,
-    /// PEM file with the private key of the client certificate.
-    pub key: Option<PathBuf>,
-    /// What keeps a committed batch after the loss of the server.
-    pub replicas: Replicas,
-}
 
 /// Checked settings of the connections to one schema of a database.
 #[derive(Debug, Clone)]

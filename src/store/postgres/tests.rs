@@ -15,7 +15,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::store::postgres::link::Link;
 use crate::store::postgres::schema;
-use crate::store::postgres::settings::{Replicas, ServerSettings, ServerTable};
+use crate::store::postgres::settings::ServerSettings;
+use crate::store::server::{Replicas, ServerTable};
 
 /// The uid and gid of the server if the tests run as root, because PostgreSQL refuses root.
 const NOBODY: u32 = 65_534;

@@ -396,3 +396,10 @@ fn add_starts<'a>(flight: &mut Flight<'a>, runs: &'a [RunRow<'_>], node: &'a str
         ],
     );
 }
+
+/// Returns a new id for a batch.
+pub(super) fn batch_id() -> Result<Vec<u8>, StoreFault> {
+    let mut id = vec![0; 16];
+    getrandom::fill(&mut id).map_err(|error| StoreFault::broken("numbering a batch", error.to_string()))?;
+    Ok(id)
+}

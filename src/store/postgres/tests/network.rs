@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 use crate::store::batch::{Commit, Questions, Writes};
 use crate::store::fault::StoreFault;
 use crate::store::postgres::link::Link;
-use crate::store::postgres::settings::{Replicas, ServerSettings, ServerTable};
+use crate::store::postgres::settings::ServerSettings;
 use crate::store::postgres::tests::unknown_commits::{begin, leaves, open};
 use crate::store::postgres::tests::{NOBODY, server, start, tamper_at};
 use crate::store::postgres::{self, schema};
+use crate::store::server::{Replicas, ServerTable};
 use crate::store::{Store as _, StoreReads as _};
 
 /// Makes an authority, and a certificate for the name `localhost`.

@@ -8,9 +8,10 @@ use crate::store::StoreReads as _;
 use crate::store::fault::StoreFault;
 use crate::store::postgres::link::Link;
 use crate::store::postgres::reads::PostgresReads;
-use crate::store::postgres::settings::{Replicas, ServerSettings, ServerTable};
+use crate::store::postgres::settings::ServerSettings;
 use crate::store::postgres::tests::{server, start, tamper};
 use crate::store::postgres::{self, durability, schema};
+use crate::store::server::{Replicas, ServerTable};
 
 fn table() -> ServerTable {
     ServerTable {
