@@ -448,10 +448,10 @@ format = "text"
 # the steps. replicas: "none", "synchronous" (each commit waits for a replica) or "storage".
 [postgres]
 # node = "node-1"
-# password_file = "boundary/password"
-# ca = "tls/database.pem"
-# certificate = "tls/client.pem"
-# key = "tls/client.key"
+# password_file = "database/password"
+# ca = "database/ca.pem"
+# certificate = "database/client.pem"
+# key = "database/client.key"
 # replicas = "none"
 
 # TLS: the certificate (followed by the certificates of its issuers) and its key, as PEM files. The service takes new files

@@ -261,7 +261,11 @@ impl Walk {
         let lines = shown.output.len();
         let mut serve = self.start(shown, &command, here);
         serve.read_until(lines, here);
-        let listens = serve.seen.iter().find_map(|line| line.trim().strip_prefix("listens")).expect("an address");
+        let listens = serve
+            .seen
+            .iter()
+            .find_map(|line| line.trim().strip_prefix("listens"))
+            .unwrap_or_else(|| panic!("{here}: no address in {:?}", serve.seen));
         self.address = listens.trim().rsplit('/').next().expect("an address").to_owned();
         let seen: Vec<String> = serve.seen.iter().map(|line| self.normal(line)).collect();
         assert!(lines_fit(&serve.shown.output, &seen), "{here}: really\n{}", seen.join("\n"));
