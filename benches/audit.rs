@@ -11,10 +11,13 @@ mod ledger;
 use std::path::Path;
 use std::sync::LazyLock;
 
+use countersign::store::batch::{Commit, Questions, Writes};
 use countersign::store::ledger::Ledger;
+use countersign::store::rows::LeafRow;
+use countersign::store::sqlite::SqliteStore;
 use countersign::store::stored_seal::SealWrite;
 use countersign::store::tree::TreeEdge;
-use countersign::store::{LeafRow, Store as _, TileRow, sqlite};
+use countersign::store::{Store as _, sqlite};
 use divan::{Bencher, black_box};
 use documents::crypto::digest::SealDigest;
 use documents::crypto::merkle::{self, Hash};
@@ -122,28 +125,29 @@ fn store(directory: &Path, size: u64) -> Ledger {
     let at = Timestamp::from_unix(1_800_000_000);
     let (mut store, reads) = sqlite::open(&path).expect("a store");
     let mut edge = TreeEdge::default();
-    let mut tiles: Vec<TileRow> = Vec::new();
-    let first = size - size % u64::from(TILE_WIDTH);
+    let mut writes = Writes::default();
     for index in 0..size {
-        edge.append(leaf_of(index), &mut tiles);
-        if tiles.len() >= 1000 {
-            store.begin().expect("begun");
-            store.append(0, &[], &tiles).expect("kept");
-            store.commit().expect("committed");
-            store.maintain().expect("kept house");
-            tiles.clear();
+        edge.append(leaf_of(index), &mut writes.tiles);
+        if writes.tiles.len() >= 1000 {
+            commit(&mut store, &writes);
+            writes.tiles.clear();
         }
     }
-    let rows: Vec<_> = (first..size)
+    writes.first = size - size % u64::from(TILE_WIDTH);
+    writes.leaves = (writes.first..size)
         .map(|index| LeafRow { kind: LeafKind::Refusal, at, hash: leaf_of(index), data: index.to_be_bytes().into() })
         .collect();
     let mut head = store.head().expect("a head");
     (head.boundary, head.seal) = (Some(SealDigest::of(b"boundary")), Some(SealDigest::of(b"boundary")));
-    store.begin().expect("begun");
-    store.append(first, &rows, &tiles).expect("kept");
-    store.set_head(&head).expect("kept");
-    store.commit().expect("committed");
+    writes.head = Some(head);
+    commit(&mut store, &writes);
     ledger::open(store, reads, &path, at)
+}
+
+fn commit(store: &mut SqliteStore, writes: &Writes<'_>) {
+    store.begin(0, &Questions::default()).expect("begun");
+    assert!(matches!(store.commit(writes), Commit::Done(_)));
+    store.maintain().expect("kept house");
 }
 
 /// Proves entries from the whole log. Each proof needs other tiles of the disk than the proof before it.
