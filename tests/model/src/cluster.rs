@@ -1,28 +1,31 @@
 //! Several nodes on PostgreSQL, of which one is active. The model has no transaction lock, because the unique keys must
-//! carry correctness: every order of batches that the keys allow is possible here.
+//! carry correctness: it contains every order of batches that the keys allow.
 
-use stateright::Model;
+use std::collections::BTreeSet;
 
-use crate::checking::Story;
-use crate::promises::{History, MOST_RUNS, Promise};
+use stateright::{Model, Property};
+
+use crate::actions;
+use crate::checking::{Event as _, Story, property};
+use crate::promises::{History, Promise};
 use crate::rules::{Rules, Scene};
 
-const MOST_NODES: usize = 3;
-/// The run whose session lives in the memory of the first node.
+/// The run whose session is in the memory of node 0.
 const SESSION_RUN: u8 = 1;
 
-/// The model, with the faults of a scene. All runs have the same exclusive name.
+/// The model of a scene. All runs have the same exclusive name.
 #[derive(Clone)]
 pub struct Cluster {
     pub rules: Rules,
-    pub faults: u8,
-    pub nodes: usize,
-    pub runs: usize,
     pub scene: Scene,
+    pub nodes: u8,
+    pub runs: u8,
+    pub faults: u8,
+    pub only: Option<Promise>,
 }
 
-/// The content of a batch. Every batch takes the next batch number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// The content of a batch. `Roster` is a seal with the key of node 1, `Epoch` a seal with a new epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Content {
     Consume(u8),
     Receipt(u8),
@@ -34,28 +37,52 @@ pub enum Content {
 }
 
 /// A batch. Its number, its node and the start of the server identify it, as the id of a batch does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Batch {
     content: Content,
     node: u8,
     server: u8,
 }
 
-/// A batch with its number. It stands for the signed head that covers the batch, because no two logs have the same one.
-type Head = (u8, Batch);
+/// A batch with its number. A head also stands for the log up to this batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Head {
+    number: u8,
+    batch: Batch,
+}
 
-/// The writer of a node. `None` is a number that is not yet read.
+impl std::fmt::Display for Head {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} of node {} ({:?})", self.number, self.batch.node, self.batch.content)
+    }
+}
+
+impl Head {
+    const fn run(self) -> u8 {
+        match self.batch.content {
+            Content::Consume(run) | Content::Receipt(run) => run,
+            _ => u8::MAX,
+        }
+    }
+}
+
+/// The writer of a node. `Unread` is judged without the number of the last batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Writer {
     Idle,
-    Judged(Option<u8>, Batch),
+    Unread(Batch),
+    Judged(Head),
     Committing(Head),
     Unknown(Head),
-    Settling(Head, bool),
+    Settling {
+        head: Head,
+        found: bool,
+    },
     /// The consumption is durable, and its run has not started.
     Durable(Head),
 }
 
+/// What a node told the others about its kept head since the last start of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Posted {
     Missing,
@@ -69,14 +96,15 @@ struct Node {
     frozen: bool,
     restarted: bool,
     lost: bool,
-    /// The start of the server that the node is connected to.
+    /// The start of the server to which the node is connected.
     server: u8,
     writer: Writer,
-    /// A batch that a lost connection may still bring to the server.
+    /// A batch that a broken connection may still bring to the server.
     flight: Option<Head>,
-    running: Option<u8>,
-    ended: Option<u8>,
-    /// The head in the file of the node, and what the node told the other nodes about it since the server started.
+    /// The consumption of the run that runs, or that ended without a receipt.
+    running: Option<Head>,
+    ended: Option<Head>,
+    /// The head in the file of the node.
     kept: Option<Head>,
     posted: Posted,
 }
@@ -90,37 +118,41 @@ pub struct State {
     /// Counts the starts, promotions and restores of the server.
     server: u8,
     nodes: Vec<Node>,
-    /// Runs whose deadline is over, as bits.
-    over: u8,
+    /// The consumptions whose deadline is over.
+    over: BTreeSet<Head>,
     faults: u8,
     history: History,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
-    Judge(usize, Content),
-    ReadNumber(usize),
-    Commit(usize),
-    Arrives(usize),
-    Replicate,
-    EndBackend(usize),
-    Settle(usize),
-    Start(usize),
-    KeepHead(usize),
-    TooLate(usize),
-    End(usize),
-    Reconnect(usize),
-    Restart(usize),
-    Thaw(usize),
-    Deadline(u8),
-    NodeLost(usize),
-    Crash(usize),
-    Freeze(usize),
-    LoseConnection(usize),
-    Warn,
-    RestartServer,
-    Promote,
-    Restore(usize),
+actions! {
+    expected {
+        Judge(node: u8, content: Content) => "node {node} reads the state, and decides to write {content:?}";
+        ReadNumber(node: u8) => "node {node} reads the number of the last batch";
+        Commit(node: u8) => "node {node} sends its batch with COMMIT";
+        Arrives(node: u8) => "a batch from the broken connection of node {node} reaches the server";
+        Replicate => "the replica confirms everything";
+        EndBackend(node: u8) => "node {node} ends its old backend: its waiting batch becomes visible";
+        Settle(node: u8) => "node {node} settles: it looks for its batch, and commits a batch of its own";
+        Start(node: u8) => "node {node} starts the run of its consumption";
+        KeepHead(node: u8) => "node {node} stores the head";
+        TooLate(node: u8) => "node {node} does not start its run, because the consumption is too old";
+        End(node: u8) => "the run on node {node} ends";
+        KeepFile(node: u8) => "node {node} keeps its late receipt as a file";
+        Reconnect(node: u8) => "node {node} connects to the server, and posts its kept head";
+        Restart(node: u8) => "node {node} starts again";
+        Thaw(node: u8) => "node {node} goes on after the freeze";
+        Deadline(head: Head) => "the deadline of the run with the consumption {head} is over";
+        NodeLost(node: u8) => "the operator says that node {node} is lost";
+    }
+    faults {
+        Crash(node: u8) => "node {node} crashes";
+        Freeze(node: u8) => "node {node} freezes, and its beat is old";
+        LoseConnection(node: u8) => "node {node} loses its connection before the answer to COMMIT";
+        Warn => "the server ends the wait for the replica with a warning";
+        RestartServer => "the primary restarts: the waiting batch becomes visible";
+        Promote => "the replica is promoted";
+        GoBack(length: usize) => "the server starts with the first {length} batches (restart, restore, or promotion)";
+    }
 }
 
 impl State {
@@ -128,164 +160,186 @@ impl State {
         &self.log[..self.log.len() - usize::from(self.waits)]
     }
 
+    fn number(&self, content: Content) -> Option<usize> {
+        self.seen().iter().position(|batch| batch.content == content)
+    }
+
     fn has(&self, content: Content) -> bool {
-        self.seen().iter().any(|batch| batch.content == content)
-    }
-
-    /// Returns the number and the node of the consumption.
-    fn consumption(&self, run: u8) -> Option<(usize, u8)> {
-        let number = self.seen().iter().position(|batch| batch.content == Content::Consume(run))?;
-        Some((number, self.seen()[number].node))
-    }
-
-    /// Returns the node of the consumption, if the run has no receipt.
-    fn open(&self, run: u8) -> Option<u8> {
-        self.consumption(run).filter(|_| !self.has(Content::Receipt(run))).map(|(_, node)| node)
-    }
-
-    fn active(&self) -> u8 {
-        self.seen().iter().rfind(|batch| batch.content == Content::Takeover).map_or(0, |batch| batch.node)
-    }
-
-    fn session_over(&self) -> bool {
-        self.active() != 0 || self.nodes[0].restarted || !self.nodes[0].up
-    }
-
-    /// Returns true if the seal of the consumption lacks the key of the later node.
-    fn sealed_before_roster(&self, run: u8) -> bool {
-        let roster = self.seen().iter().position(|batch| batch.content == Content::Roster);
-        self.consumption(run).is_some_and(|(number, _)| roster.is_none_or(|roster| number < roster))
+        self.number(content).is_some()
     }
 
     fn contains(&self, head: Head) -> bool {
-        self.seen().get(usize::from(head.0)) == Some(&head.1)
+        self.seen().get(usize::from(head.number)) == Some(&head.batch)
+    }
+
+    /// Returns the consumption, if the run has no receipt.
+    fn open(&self, run: u8) -> Option<Head> {
+        let number = self.number(Content::Consume(run)).filter(|_| !self.has(Content::Receipt(run)))?;
+        Some(Head { number: u8::try_from(number).ok()?, batch: self.seen()[number] })
+    }
+
+    /// Returns the node that was active when the log had `length` batches.
+    fn active_at(&self, length: usize) -> u8 {
+        let takeover = self.log[..length].iter().rfind(|batch| batch.content == Content::Takeover);
+        takeover.map_or(0, |batch| batch.node)
+    }
+
+    fn active(&self) -> u8 {
+        self.active_at(self.seen().len())
+    }
+
+    /// Returns true if the seal of the consumption lacks the key of node 1.
+    fn needs_first_key(&self, run: u8) -> bool {
+        let roster = self.number(Content::Roster).unwrap_or(usize::MAX);
+        self.number(Content::Consume(run)).is_some_and(|number| number < roster)
+    }
+
+    /// Returns true if a seal with a new epoch came after the last start of the server.
+    fn has_new_epoch(&self) -> bool {
+        self.seen().iter().any(|batch| batch.content == Content::Epoch && batch.server == self.server)
     }
 
     /// Returns true if the kept heads allow the node to consume.
-    fn heads_agree(&self, model: &Cluster, node: usize) -> bool {
-        let rules = &model.rules;
-        let epoch = self.seen().iter().any(|batch| batch.content == Content::Epoch && batch.server == self.server);
-        let allows = |(number, other): (usize, &Node)| match other.posted {
+    fn heads_agree(&self, rules: &Rules, node: u8) -> bool {
+        let allows = |(number, other): (u8, &Node)| match other.posted {
             Posted::InLog => true,
+            _ if other.lost => self.has_new_epoch() || !rules.new_epoch_after_lost,
             Posted::NotInLog => false,
-            Posted::Missing if other.lost => epoch || !rules.new_epoch_after_lost,
             Posted::Missing => !rules.missing_head_blocks && !other.up || !rules.heads_of_all && number != node,
         };
-        !rules.heads_compared || self.nodes.iter().enumerate().all(allows)
+        !rules.heads_compared || (0..).zip(&self.nodes).all(allows)
     }
 
-    /// Returns what the node can put into its next batch, according to the state that it reads.
-    fn judge(&self, model: &Cluster, node: usize) -> Vec<Content> {
-        let (rules, me, own) = (&model.rules, &self.nodes[node], u8::try_from(node).unwrap_or_default());
-        let later = model.scene == Scene::LaterKey;
-        let active = self.active() == own;
+    /// Returns true if the node can write the receipt of a run that it does not run.
+    fn can_close(&self, model: &Cluster, node: u8, run: u8) -> bool {
+        let (rules, me) = (&model.rules, &self.nodes[usize::from(node)]);
+        let Some(open) = self.open(run) else { return false };
+        let key = model.has_key_of(self, node, run) || !rules.key_of_seal;
+        let held = |head: &Option<Head>| head.is_some_and(|head| head.run() == run);
+        let starts = matches!(me.writer, Writer::Durable(_));
+        let own = open.batch.node == node;
+        let holds = own && (starts || held(&me.running) || held(&me.ended));
+        let due = (self.over.contains(&open) || !rules.over_by_deadline) && (!own || rules.own_by_deadline);
+        let lost = self.nodes[usize::from(open.batch.node)].lost;
+        key && !holds && (own && me.restarted || self.active() == node && (due || lost))
+    }
+
+    /// Returns what the node can write, according to the state that it reads.
+    fn judge(&self, model: &Cluster, node: u8) -> Vec<Content> {
+        let (rules, me) = (&model.rules, &self.nodes[usize::from(node)]);
+        let (later, active) = (model.scene == Scene::LaterKey, self.active() == node);
         let was_active =
-            node == 0 || self.log.iter().any(|batch| batch.content == Content::Takeover && batch.node == own);
+            node == 0 || self.log.iter().any(|batch| (batch.content, batch.node) == (Content::Takeover, node));
         let has_role = active || !rules.older_term_fenced && was_active;
         let mut out = Vec::new();
-        for run in 0..u8::try_from(model.runs).unwrap_or_default() {
-            let bit = 1 << run;
-            if me.ended == Some(run) && (!rules.late_receipt_kept || self.open(run).is_some()) {
+        for run in 0..model.runs {
+            let own = me.ended.is_some_and(|head| {
+                let names =
+                    if rules.receipt_names_batch { self.contains(head) } else { self.has(Content::Consume(run)) };
+                head.run() == run && names && (!rules.late_receipt_kept || self.open(run).is_some())
+            });
+            if own || self.can_close(model, node, run) {
                 out.push(Content::Receipt(run));
             }
-            if let Some(owner) = self.open(run) {
-                let held = me.running == Some(run) || me.ended == Some(run) || matches!(me.writer, Writer::Durable(_));
-                let key = !later || node == 0 || !rules.key_of_seal || !self.sealed_before_roster(run);
-                let is_over = self.over & bit != 0 || self.nodes[usize::from(owner)].lost || !rules.over_by_deadline;
-                if key
-                    && (owner == own && me.restarted && !held || owner != own && active && is_over)
-                    && me.ended != Some(run)
-                {
-                    out.push(Content::Receipt(run));
-                }
-            }
-            let cancelled = self.has(Content::Cancel(run));
+            let fresh = !self.has(Content::Consume(run)) && !self.has(Content::Cancel(run));
             let session = run != SESSION_RUN || node == 0 && !me.restarted;
-            let holds = |other: u8| self.open(other).is_some_and(|owner| rules.exclusive_in_database || owner == own);
-            let busy = (0..4).any(|other| other != run && holds(other));
-            let free = self.consumption(run).is_none()
-                && !cancelled
-                && !self.seen().iter().any(|batch| batch.content == Content::Epoch);
-            if has_role && session && !busy && free && self.heads_agree(model, node) {
+            let holds =
+                |other: u8| self.open(other).is_some_and(|open| rules.exclusive_in_database || open.batch.node == node);
+            let busy = (0..model.runs).any(|other| other != run && holds(other));
+            if has_role && fresh && session && !busy && !self.has(Content::Epoch) && self.heads_agree(rules, node) {
                 out.push(Content::Consume(run));
             }
-            if active && run == 0 && !cancelled && self.consumption(run).is_none() && !later {
+            if active && fresh && run == 0 && model.scene == Scene::Synchronous {
                 out.push(Content::Cancel(run));
             }
         }
         let holder = &self.nodes[usize::from(self.active())];
-        let role_free = !holder.up || holder.frozen || holder.server != self.server;
-        let no_open_run = (0..4).all(|run| self.open(run).is_none() || !self.sealed_before_roster(run));
-        let key = !later || node == 0 || self.has(Content::Roster) && (no_open_run || !rules.key_of_seal);
-        if !active && role_free && key && me.posted == Posted::InLog {
+        let role_is_free = !holder.up || holder.frozen || holder.server != self.server;
+        let open_runs = (0..model.runs).filter(|run| self.open(*run).is_some());
+        let key = !later || node == 0 || self.has(Content::Roster);
+        let waits = rules.key_of_seal && open_runs.into_iter().any(|run| !model.has_key_of(self, node, run));
+        if !active && role_is_free && key && !waits && me.posted == Posted::InLog {
             out.push(Content::Takeover);
         }
-        if active && later && !self.has(Content::Roster) {
-            out.push(Content::Roster);
-        }
-        let missing = self.nodes.iter().any(|other| other.lost && other.posted == Posted::Missing);
-        if active
-            && missing
-            && rules.new_epoch_after_lost
-            && !self.seen().iter().any(|batch| batch.content == Content::Epoch && batch.server == self.server)
-        {
-            out.push(Content::Epoch);
-        }
+        out.extend((active && later && !self.has(Content::Roster)).then_some(Content::Roster));
+        let missing = self.nodes.iter().any(|other| other.lost && other.posted != Posted::InLog);
+        out.extend((active && missing && !self.has_new_epoch()).then_some(Content::Epoch));
         out
     }
 
-    fn collides(&self, rules: &Rules, (number, batch): Head) -> bool {
-        let is_leaf = |batch: &Batch| {
-            matches!(batch.content, Content::Consume(_) | Content::Receipt(_) | Content::Roster | Content::Epoch)
-        };
+    /// Returns true if a unique key of the database refuses the batch.
+    fn collides(&self, rules: &Rules, Head { number, batch }: Head) -> bool {
+        let is_leaf =
+            |batch: &Batch| !matches!(batch.content, Content::Cancel(_) | Content::Settle | Content::Takeover);
         let since = self.log.get(usize::from(number)..).unwrap_or_default();
-        let nonce =
-            self.log.iter().any(|other| matches!(batch.content, Content::Consume(_)) && other.content == batch.content);
+        let spent =
+            matches!(batch.content, Content::Consume(_)) && self.log.iter().any(|other| other.content == batch.content);
         let by_number = rules.batch_number && self.log.len() != usize::from(number);
-        rules.unique_keys && (by_number || nonce || is_leaf(&batch) && since.iter().any(is_leaf))
+        rules.unique_keys && (by_number || spent || is_leaf(&batch) && since.iter().any(is_leaf))
     }
 
     /// The server executes a commit.
     fn append(&mut self, model: &Cluster, batch: Batch) {
-        let history = &mut self.history.clone();
-        match batch.content {
-            Content::Consume(run) => {
-                history.demand(Promise::NeverAfterDenial, !self.has(Content::Cancel(run)));
-                history.demand(Promise::SessionOpen, run != SESSION_RUN || !self.session_over());
-            }
-            Content::Receipt(run) => {
-                history.demand(Promise::OneReceipt, !self.has(batch.content));
-                let key = model.scene != Scene::LaterKey || batch.node == 0 || !self.sealed_before_roster(run);
-                history.demand(Promise::KeyCounts, key);
-            }
-            _ => {}
+        if let Content::Receipt(run) = batch.content {
+            let twice = self.has(batch.content);
+            let key = model.has_key_of(self, batch.node, run);
+            self.history.receipt(usize::from(run), twice);
+            self.history.demand(Promise::KeyCounts, key);
         }
-        self.history = history.clone();
         self.log.push(batch);
-        self.waits = model.synchronous();
+        self.waits = model.is_synchronous();
     }
 
-    /// The node gets the answer that its batch is durable.
-    fn answer(&mut self, node: usize, head: Head) {
-        let node = &mut self.nodes[node];
-        node.writer = match head.1.content {
-            Content::Consume(_) => Writer::Durable(head),
-            _ => Writer::Idle,
-        };
-        if head.1.content == Content::Receipt(node.ended.unwrap_or(u8::MAX)) {
-            node.ended = None;
+    /// The node knows that its batch is durable, or that its batch does not exist.
+    fn answer(&mut self, node: u8, head: Head, durable: bool) {
+        let node = &mut self.nodes[usize::from(node)];
+        let consumed = durable && matches!(head.batch.content, Content::Consume(_));
+        node.writer = if consumed { Writer::Durable(head) } else { Writer::Idle };
+        let closes = |ended: &Head| head.batch.content == Content::Receipt(ended.run());
+        node.ended = node.ended.filter(|ended| !(durable && closes(ended)));
+    }
+
+    /// The wait for the replica is over, with or without its confirmation.
+    fn end_wait(&mut self, is_unknown: bool) {
+        let server = self.server;
+        for (number, node) in (0..).zip(self.nodes.clone()).filter(|(_, node)| node.server == server) {
+            match node.writer {
+                Writer::Committing(head) | Writer::Settling { head, .. } if is_unknown => {
+                    self.nodes[usize::from(number)].writer = Writer::Unknown(head);
+                }
+                Writer::Committing(head) => self.answer(number, head, true),
+                Writer::Settling { head, found } => self.answer(number, head, found),
+                _ => {}
+            }
         }
+        self.waits = false;
     }
 
-    fn settled(&mut self, node: usize, head: Head, found: bool) {
-        if found {
-            self.answer(node, head);
-        } else {
-            self.nodes[node].writer = Writer::Idle;
+    fn start(&mut self, model: &Cluster, node: u8, head: Head) {
+        let index = usize::from(node);
+        if model.rules.head_before_start {
+            self.nodes[index].kept = Some(head);
         }
+        // On another start of the server, the log may lack the consumption, and only the kept heads protect.
+        let same = head.batch.server == self.server;
+        let confirmed = !model.is_synchronous() || usize::from(head.number) < self.replicated;
+        let run = usize::from(head.run());
+        self.history.start(run, run, !same || confirmed && self.contains(head), |_| true);
+        if same {
+            let kept = |node: &Node| node.lost || node.kept.is_none_or(|kept| self.contains(kept));
+            let grows = self.nodes.iter().all(kept);
+            let before = &self.log[..usize::from(head.number)];
+            let cancelled = before.iter().any(|batch| batch.content == Content::Cancel(head.run()));
+            let session = head.run() != SESSION_RUN || self.active_at(before.len()) == 0;
+            self.history.demand(Promise::LogGrows, grows);
+            self.history.demand(Promise::NeverAfterDenial, !cancelled);
+            self.history.demand(Promise::SessionOpen, session);
+        }
+        self.nodes[index].running = Some(head);
+        self.nodes[index].writer = Writer::Idle;
     }
 
-    /// All connections break, because another server or another start of the server answers from now on.
+    /// All connections break, because another start of the server answers from now on.
     fn change_server(&mut self) {
         self.server += 1;
         self.waits = false;
@@ -297,15 +351,31 @@ impl State {
 }
 
 impl Cluster {
-    fn synchronous(&self) -> bool {
+    fn is_synchronous(&self) -> bool {
         self.scene != Scene::Asynchronous
     }
-}
 
-const fn run_of(head: Head) -> u8 {
-    match head.1.content {
-        Content::Consume(run) | Content::Receipt(run) | Content::Cancel(run) => run,
-        _ => u8::MAX,
+    /// Returns true if the seal of the run has the key of the node.
+    fn has_key_of(&self, state: &State, node: u8, run: u8) -> bool {
+        self.scene != Scene::LaterKey || node == 0 || !state.needs_first_key(run)
+    }
+
+    fn faults_of(&self, s: &State, out: &mut Vec<Action>) {
+        for (i, node) in (0..).zip(&s.nodes).filter(|(_, node)| node.up) {
+            out.push(Action::Crash(i));
+            let connected = node.server == s.server && !node.frozen;
+            let committing = matches!(node.writer, Writer::Judged(_) | Writer::Committing(_) | Writer::Settling { .. });
+            out.extend((connected && committing).then_some(Action::LoseConnection(i)));
+            out.extend((connected && self.scene == Scene::Synchronous).then_some(Action::Freeze(i)));
+        }
+        match self.scene {
+            Scene::Synchronous => {
+                out.extend(s.waits.then_some(Action::Warn));
+                out.extend([Action::RestartServer, Action::Promote]);
+            }
+            Scene::Asynchronous => out.extend((0..=s.log.len()).map(Action::GoBack)),
+            _ => {}
+        }
     }
 }
 
@@ -327,15 +397,14 @@ impl Model for Cluster {
             kept: None,
             posted: Posted::InLog,
         };
-        let nodes = vec![node; self.nodes.min(MOST_NODES)];
-        let history = History::default();
+        let (nodes, history) = (vec![node; usize::from(self.nodes)], History::new(self.only));
         vec![State {
-            log: Vec::new(),
+            log: vec![],
             waits: false,
             replicated: 0,
             server: 0,
             nodes,
-            over: 0,
+            over: BTreeSet::new(),
             faults: self.faults,
             history,
         }]
@@ -343,247 +412,176 @@ impl Model for Cluster {
 
     fn actions(&self, s: &State, out: &mut Vec<Action>) {
         let rules = &self.rules;
-        let connected = |node: &Node| node.up && !node.frozen && node.server == s.server;
-        for (i, node) in s.nodes.iter().enumerate() {
-            if node.flight.is_some() && !s.waits {
-                out.push(Action::Arrives(i));
-            }
-            if node.running.is_some() {
-                out.push(Action::End(i));
-            }
-            if !node.up {
-                if !node.lost {
-                    out.push(Action::Restart(i));
-                    if s.nodes.iter().any(|other| other.up) && (self.scene != Scene::LaterKey || i != 0) {
-                        out.push(Action::NodeLost(i));
-                    }
-                }
+        for (i, node) in (0..).zip(&s.nodes) {
+            out.extend((node.flight.is_some() && !s.waits).then_some(Action::Arrives(i)));
+            out.extend(node.running.is_some().then_some(Action::End(i)));
+            if !node.up || node.frozen {
+                let others = s.nodes.iter().any(|other| other.up) && (self.scene != Scene::LaterKey || i > 0);
+                out.extend((!node.up && !node.lost).then_some(Action::Restart(i)));
+                out.extend((!node.up && !node.lost && others).then_some(Action::NodeLost(i)));
+                out.extend(node.frozen.then_some(Action::Thaw(i)));
                 continue;
             }
-            if node.frozen {
-                out.push(Action::Thaw(i));
-                continue;
-            }
-            if let Writer::Durable(head) = node.writer
-                && node.running.is_none()
-                && node.ended.is_none()
-            {
-                let over = s.over >> run_of(head) & 1 == 1;
-                out.push(if over && rules.start_before_deadline { Action::TooLate(i) } else { Action::Start(i) });
-            }
-            if !rules.head_before_start && node.running.is_some() && node.kept.is_none() {
-                out.push(Action::KeepHead(i));
-            }
-            if !connected(node) {
-                out.push(Action::Reconnect(i));
-                continue;
-            }
+            out.extend((!rules.head_before_start && node.running != node.kept).then_some(Action::KeepHead(i)));
             match node.writer {
-                Writer::Idle => out.extend(s.judge(self, i).into_iter().map(|content| Action::Judge(i, content))),
-                Writer::Judged(None, _) => out.push(Action::ReadNumber(i)),
-                Writer::Judged(Some(_), _) if !s.waits => out.push(Action::Commit(i)),
-                Writer::Unknown(head) => {
-                    if node.flight.is_some() || s.waits && s.log.last() == Some(&head.1) {
-                        out.push(Action::EndBackend(i));
-                    }
-                    if !s.waits {
-                        out.push(Action::Settle(i));
-                    }
+                Writer::Durable(head) if node.running.is_none() && node.ended.is_none() => {
+                    let late = rules.start_before_deadline && s.over.contains(&head);
+                    out.push(if late { Action::TooLate(i) } else { Action::Start(i) });
                 }
                 _ => {}
             }
-        }
-        if self.synchronous() && s.replicated < s.log.len()
-            || !self.synchronous() && s.faults > 0 && s.replicated < s.log.len()
-        {
-            out.push(Action::Replicate);
-        }
-        for run in 0..u8::try_from(self.runs).unwrap_or_default() {
-            if s.open(run).is_some() && s.history.running[usize::from(run)] == 0 && s.over >> run & 1 == 0 {
-                out.push(Action::Deadline(run));
+            if node.server != s.server {
+                out.push(Action::Reconnect(i));
+                continue;
+            }
+            let commits = matches!(node.writer, Writer::Committing(_) | Writer::Unknown(_) | Writer::Settling { .. });
+            let is_late = |head: Head| s.open(head.run()).is_none() || !s.contains(head);
+            out.extend(
+                (rules.late_receipt_kept && !commits && node.ended.is_some_and(is_late)).then_some(Action::KeepFile(i)),
+            );
+            match node.writer {
+                Writer::Idle => out.extend(s.judge(self, i).into_iter().map(|content| Action::Judge(i, content))),
+                Writer::Unread(_) => out.push(Action::ReadNumber(i)),
+                Writer::Judged(_) => out.extend((!s.waits).then_some(Action::Commit(i))),
+                Writer::Unknown(head) => {
+                    let own = node.flight.is_some() || s.waits && s.log.last() == Some(&head.batch);
+                    out.extend(own.then_some(Action::EndBackend(i)));
+                    out.extend((!s.waits).then_some(Action::Settle(i)));
+                }
+                Writer::Committing(_) | Writer::Settling { .. } | Writer::Durable(_) => {}
             }
         }
-        if s.faults == 0 {
-            return;
-        }
-        for (i, node) in s.nodes.iter().enumerate() {
-            if node.up {
-                out.push(Action::Crash(i));
-            }
-            if connected(node) && self.scene == Scene::Synchronous {
-                out.push(Action::Freeze(i));
-            }
-            if connected(node)
-                && matches!(node.writer, Writer::Judged(Some(_), _) | Writer::Committing(_) | Writer::Settling(..))
-            {
-                out.push(Action::LoseConnection(i));
-            }
-        }
-        if self.scene != Scene::LaterKey {
-            if s.waits {
-                out.push(Action::Warn);
-            }
-            out.extend([Action::RestartServer, Action::Promote]);
-        }
-        if self.scene == Scene::Asynchronous {
-            out.extend((0..s.seen().len()).map(Action::Restore));
+        out.extend((self.is_synchronous() && s.replicated < s.log.len()).then_some(Action::Replicate));
+        let waiting = s.nodes.iter().filter_map(|node| match node.writer {
+            Writer::Durable(head) => Some(head),
+            _ => None,
+        });
+        let heads: BTreeSet<Head> = (0..self.runs).filter_map(|run| s.open(run)).chain(waiting).collect();
+        let runs = |head: &Head| s.nodes.iter().any(|node| node.running == Some(*head));
+        out.extend(heads.into_iter().filter(|head| !runs(head) && !s.over.contains(head)).map(Action::Deadline));
+        if s.faults > 0 {
+            self.faults_of(s, out);
         }
     }
 
     fn next_state(&self, last: &State, action: Action) -> Option<State> {
-        let mut s = last.clone();
-        let rules = &self.rules;
-        s.faults -= u8::from(Self::is_fault(&action));
+        let (mut s, rules) = (last.clone(), &self.rules);
+        s.faults -= u8::from(action.is_fault());
+        let number = u8::try_from(s.seen().len()).ok()?;
+        let index = usize::from;
         match action {
             Action::Judge(i, content) => {
-                let number = rules.number_read_first.then_some(u8::try_from(s.seen().len()).ok()?);
-                s.nodes[i].writer =
-                    Writer::Judged(number, Batch { content, node: u8::try_from(i).ok()?, server: s.server });
+                let batch = Batch { content, node: i, server: s.server };
+                let judged = Writer::Judged(Head { number, batch });
+                s.nodes[index(i)].writer = if rules.number_read_first { judged } else { Writer::Unread(batch) };
             }
             Action::ReadNumber(i) => {
-                let Writer::Judged(_, batch) = s.nodes[i].writer else { return None };
-                s.nodes[i].writer = Writer::Judged(Some(u8::try_from(s.seen().len()).ok()?), batch);
+                let Writer::Unread(batch) = s.nodes[index(i)].writer else { return None };
+                s.nodes[index(i)].writer = Writer::Judged(Head { number, batch });
             }
             Action::Commit(i) => {
-                let Writer::Judged(Some(number), batch) = s.nodes[i].writer else { return None };
-                if s.collides(rules, (number, batch)) {
-                    s.nodes[i].writer = Writer::Idle;
-                } else {
-                    let head = (u8::try_from(s.log.len()).ok()?, batch);
-                    s.append(self, batch);
-                    s.nodes[i].writer = Writer::Committing(head);
+                let Writer::Judged(head) = s.nodes[index(i)].writer else { return None };
+                s.nodes[index(i)].writer = Writer::Idle;
+                if !s.collides(rules, head) {
+                    let head = Head { number, batch: head.batch };
+                    s.append(self, head.batch);
+                    s.nodes[index(i)].writer = Writer::Committing(head);
                     if !s.waits {
-                        s.answer(i, head);
+                        s.answer(i, head, true);
                     }
                 }
             }
             Action::Arrives(i) => {
-                let head = s.nodes[i].flight.take()?;
+                let head = s.nodes[index(i)].flight.take()?;
                 if !s.collides(rules, head) {
-                    s.append(self, head.1);
+                    s.append(self, head.batch);
                 }
             }
-            Action::Replicate | Action::Warn => {
-                if action == Action::Replicate {
-                    s.replicated = s.log.len();
-                }
-                if std::mem::take(&mut s.waits) {
-                    for i in 0..s.nodes.len() {
-                        match s.nodes[i].writer {
-                            Writer::Committing(head) | Writer::Settling(head, _)
-                                if action == Action::Warn && rules.warning_is_unknown =>
-                            {
-                                s.nodes[i].writer = Writer::Unknown(head);
-                            }
-                            Writer::Committing(head) => s.answer(i, head),
-                            Writer::Settling(head, found) => s.settled(i, head, found),
-                            _ => {}
-                        }
-                    }
-                }
+            Action::Replicate => {
+                s.replicated = s.log.len();
+                s.end_wait(false);
             }
+            Action::Warn => s.end_wait(rules.warning_is_unknown),
             Action::EndBackend(i) => {
-                s.nodes[i].flight = None;
-                s.waits = false;
+                let Writer::Unknown(head) = s.nodes[index(i)].writer else { return None };
+                s.nodes[index(i)].flight = None;
+                s.waits &= s.log.last() != Some(&head.batch);
             }
             Action::Settle(i) => {
-                let Writer::Unknown(head) = s.nodes[i].writer else { return None };
-                let found = if rules.settle_by_own_batch { s.contains(head) } else { s.has(head.1.content) };
-                s.nodes[i].writer = Writer::Settling(head, found);
-                if !rules.settle_takes_number {
-                    s.replicated = s.log.len();
-                } else if rules.settle_commits {
-                    s.append(self, Batch { content: Content::Settle, node: u8::try_from(i).ok()?, server: s.server });
+                let Writer::Unknown(head) = s.nodes[index(i)].writer else { return None };
+                let found = if rules.settle_by_own_batch { s.contains(head) } else { s.has(head.batch.content) };
+                s.nodes[index(i)].writer = Writer::Settling { head, found };
+                if rules.settle_commits {
+                    s.append(self, Batch { content: Content::Settle, node: i, server: s.server });
                 }
                 if !s.waits {
-                    s.settled(i, head, found);
+                    s.answer(i, head, found);
                 }
             }
             Action::Start(i) => {
-                let Writer::Durable(head) = s.nodes[i].writer else { return None };
-                let run = usize::from(run_of(head));
-                if rules.head_before_start {
-                    s.nodes[i].kept = Some(head);
-                }
-                let same = head.1.server == s.server;
-                let durable = !self.synchronous() || !same || usize::from(head.0) < s.replicated && s.contains(head);
-                s.history.start(run, run, durable, |_, _| true);
-                let grows = s.nodes.iter().all(|node| node.lost || node.kept.is_none_or(|kept| s.contains(kept)));
-                s.history.demand(Promise::LogGrows, !same || grows);
-                s.nodes[i].running = Some(run_of(head));
-                s.nodes[i].writer = Writer::Idle;
+                let Writer::Durable(head) = s.nodes[index(i)].writer else { return None };
+                s.start(self, i, head);
             }
-            Action::KeepHead(i) => {
-                let number = s.consumption(s.nodes[i].running?)?.0;
-                s.nodes[i].kept = Some((u8::try_from(number).ok()?, s.log[number]));
-            }
+            Action::KeepHead(i) => s.nodes[index(i)].kept = s.nodes[index(i)].running.or(last.nodes[index(i)].kept),
             Action::TooLate(i) => {
-                let Writer::Durable(head) = s.nodes[i].writer else { return None };
-                s.nodes[i].ended = Some(run_of(head));
-                s.nodes[i].writer = Writer::Idle;
+                let Writer::Durable(head) = s.nodes[index(i)].writer else { return None };
+                s.nodes[index(i)].ended = Some(head);
+                s.nodes[index(i)].writer = Writer::Idle;
             }
             Action::End(i) => {
-                let run = s.nodes[i].running.take()?;
-                s.history.end(usize::from(run));
-                s.nodes[i].ended = Some(run);
+                s.nodes[index(i)].ended = s.nodes[index(i)].running.take();
+                s.history.end(index(s.nodes[index(i)].ended?.run()));
             }
+            Action::KeepFile(i) => s.nodes[index(i)].ended = None,
             Action::Reconnect(i) => {
-                let in_log = s.nodes[i].kept.is_none_or(|head| s.contains(head));
-                let server = s.server;
-                let node = &mut s.nodes[i];
-                node.server = server;
+                let in_log = s.nodes[index(i)].kept.is_none_or(|head| s.contains(head));
+                let node = &mut s.nodes[index(i)];
+                node.server = s.server;
                 node.posted = if in_log { Posted::InLog } else { Posted::NotInLog };
                 node.writer = match node.writer {
-                    Writer::Committing(head) | Writer::Settling(head, _) => Writer::Unknown(head),
+                    Writer::Committing(head) | Writer::Settling { head, .. } => Writer::Unknown(head),
                     Writer::Durable(head) if rules.settle_after_change => Writer::Unknown(head),
-                    Writer::Judged(..) => Writer::Idle,
+                    Writer::Judged(_) | Writer::Unread(_) => Writer::Idle,
                     writer => writer,
                 };
             }
-            Action::Restart(i) => {
-                s.nodes[i].up = true;
-                s.nodes[i].restarted = true;
-                s.nodes[i].server = u8::MAX;
-            }
-            Action::Thaw(i) => s.nodes[i].frozen = false,
-            Action::Deadline(run) => s.over |= 1 << run,
-            Action::NodeLost(i) => s.nodes[i].lost = true,
+            Action::Restart(i) => (s.nodes[index(i)].up, s.nodes[index(i)].server) = (true, u8::MAX),
+            Action::Thaw(i) => s.nodes[index(i)].frozen = false,
+            Action::Deadline(head) => s.over.extend([head]),
+            Action::NodeLost(i) => s.nodes[index(i)].lost = true,
             Action::Crash(i) => {
-                let node = &mut s.nodes[i];
-                if let Some(run) = node.running.take() {
-                    s.history.end(usize::from(run));
+                let node = &mut s.nodes[index(i)];
+                (node.up, node.frozen, node.restarted) = (false, false, true);
+                (node.writer, node.ended) = (Writer::Idle, None);
+                if let Some(head) = node.running.take() {
+                    s.history.end(index(head.run()));
                 }
-                let (kept, posted) = (node.kept, node.posted);
-                let flight = node.flight;
-                *node = Node {
-                    up: false,
-                    restarted: node.restarted,
-                    kept,
-                    posted,
-                    flight,
-                    writer: Writer::Idle,
-                    frozen: false,
-                    ended: None,
-                    ..node.clone()
-                };
             }
-            Action::Freeze(i) => s.nodes[i].frozen = true,
-            Action::LoseConnection(i) => match s.nodes[i].writer {
-                Writer::Judged(Some(number), batch) => {
-                    s.nodes[i].flight = Some((number, batch));
-                    s.nodes[i].writer = Writer::Unknown((number, batch));
+            Action::Freeze(i) => s.nodes[index(i)].frozen = true,
+            Action::LoseConnection(i) => {
+                let node = &mut s.nodes[index(i)];
+                let (Writer::Judged(head) | Writer::Committing(head) | Writer::Settling { head, .. }) = node.writer
+                else {
+                    return None;
+                };
+                if matches!(node.writer, Writer::Judged(_)) {
+                    node.flight = Some(head);
                 }
-                Writer::Committing(head) | Writer::Settling(head, _) => s.nodes[i].writer = Writer::Unknown(head),
-                _ => return None,
-            },
+                node.writer = Writer::Unknown(head);
+            }
             Action::RestartServer => s.change_server(),
-            Action::Promote | Action::Restore(_) => {
-                s.log.truncate(if let Action::Restore(length) = action { length } else { s.replicated });
+            Action::Promote | Action::GoBack(_) => {
+                s.waits = false;
+                s.log.truncate(if let Action::GoBack(length) = action { length } else { s.replicated });
                 s.replicated = s.log.len();
                 s.change_server();
             }
         }
         Some(s)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        property()
     }
 }
 
@@ -592,23 +590,13 @@ impl Story for Cluster {
         &state.history
     }
 
-    fn is_fault(action: &Action) -> bool {
-        use Action::{Crash, Freeze, LoseConnection, Promote, RestartServer, Restore, Warn};
-        matches!(action, Crash(_) | Freeze(_) | LoseConnection(_) | Warn | RestartServer | Promote | Restore(_))
-    }
-
     fn is_finished(&self, s: &State) -> bool {
-        let refuses = s.nodes.iter().any(|node| node.up && node.posted == Posted::NotInLog);
-        let ended = s.history.running == [0; MOST_RUNS];
-        let epoch = s.seen().iter().any(|batch| batch.content == Content::Epoch);
-        let done = |run: u8| {
-            let closed = s.has(Content::Receipt(run)) || s.has(Content::Cancel(run)) || epoch;
-            s.open(run).is_none() && (closed || run == SESSION_RUN && s.session_over())
+        let refuses = s.nodes.iter().any(|node| !node.lost && node.posted == Posted::NotInLog);
+        let session_over = s.active() != 0 || s.nodes[0].restarted;
+        let over = |run: u8| {
+            let never = s.has(Content::Cancel(run)) || s.has(Content::Epoch) || run == SESSION_RUN && session_over;
+            s.has(Content::Receipt(run)) || never && s.open(run).is_none()
         };
-        ended && (refuses || (0..u8::try_from(self.runs).unwrap_or_default()).all(done))
-    }
-
-    fn words(&self, action: &Action) -> String {
-        format!("{action:?}")
+        s.history.nothing_runs() && (refuses || (0..self.runs).all(over))
     }
 }

@@ -1,95 +1,73 @@
-//! What must be true in every state, for both models.
-//!
-//! A model tells the [`History`] what happened. The history decides which promise is broken.
+//! What must be true in every state, for both models. A model tells the [`History`] what happened, and the history decides
+//! which promise is broken.
 
-/// A promise of the boundary.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Promise {
-    OneStart,
-    DurableFirst,
-    OneReceipt,
-    NeverAfterDenial,
-    ExclusiveRuns,
-    LogGrows,
-    VerdictInForce,
-    SessionOpen,
-    PlanFirst,
-    WindowClosed,
-    WindowOpen,
-    KeyCounts,
-    NothingWaits,
-}
+macro_rules! promises {
+    ($($name:ident: $words:literal;)*) => {
+        /// A promise of the boundary.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Promise { $(#[doc = $words] $name,)* }
 
-impl Promise {
-    pub const ALL: [Self; 13] = [
-        Self::OneStart,
-        Self::DurableFirst,
-        Self::OneReceipt,
-        Self::NeverAfterDenial,
-        Self::ExclusiveRuns,
-        Self::LogGrows,
-        Self::VerdictInForce,
-        Self::SessionOpen,
-        Self::PlanFirst,
-        Self::WindowClosed,
-        Self::WindowOpen,
-        Self::KeyCounts,
-        Self::NothingWaits,
-    ];
+        impl Promise {
+            pub const ALL: &[Self] = &[$(Self::$name),*];
 
-    /// Returns the promise in words.
-    pub const fn words(self) -> &'static str {
-        match self {
-            Self::OneStart => "a nonce starts at most one run",
-            Self::DurableFirst => "no run starts before its consumption is durable where it must be",
-            Self::OneReceipt => "a consumption has at most one receipt",
-            Self::NeverAfterDenial => "a run that was denied or cancelled before its consumption never starts",
-            Self::ExclusiveRuns => "two runs with one exclusive name or one session never overlap",
-            Self::LogGrows => "the log only grows, or every node refuses",
-            Self::VerdictInForce => "a run starts only under the seal of its verdict",
-            Self::SessionOpen => "no run of an ended session is consumed and starts",
-            Self::PlanFirst => "no run applies a plan whose run has no receipt",
-            Self::WindowClosed => "a window that the log saw ended stays closed",
-            Self::WindowOpen => "no run is refused as expired before its window ends",
-            Self::KeyCounts => "a key of the run's own seal signs the receipt",
-            Self::NothingWaits => "from every state, the work can end without another fault",
+            /// Returns the promise in words.
+            pub const fn words(self) -> &'static str {
+                match self { $(Self::$name => $words,)* }
+            }
         }
-    }
+    };
 }
 
-/// The most runs that a model has.
+promises! {
+    OneStart: "a nonce starts at most one run";
+    DurableFirst: "no run starts before its consumption is durable where it must be";
+    OneReceipt: "a consumption has at most one receipt";
+    NeverAfterDenial: "a run that was denied or cancelled before its consumption never starts";
+    ExclusiveRuns: "two runs with one exclusive name or session never overlap, and no receipt comes before the end";
+    LogGrows: "the log only grows, or every node refuses";
+    VerdictInForce: "a run starts only under the seal of its verdict";
+    SessionOpen: "no run starts that was consumed after the end of its session";
+    PlanFirst: "no run applies a plan whose run has no receipt";
+    WindowClosed: "a window that the log saw ended stays closed";
+    WindowOpen: "no run is refused as expired before its window ends";
+    KeyCounts: "a key of the run's own seal signs the receipt";
+    NothingWaits: "from every state, the work can end without another fault";
+}
+
+/// Maximum number of runs of a model.
 pub const MOST_RUNS: usize = 4;
 
 /// What happened so far, as far as a promise depends on it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct History {
-    starts: [u8; MOST_RUNS],
+    /// The only promise that is watched, or `None` for all promises.
+    only: Option<Promise>,
+    /// The first promise that was broken.
+    pub broken: Option<Promise>,
+    started: u8,
     pub running: [u8; MOST_RUNS],
-    pub receipts: [u8; MOST_RUNS],
-    broken: u16,
 }
 
 impl History {
-    pub fn is_broken(&self, promise: Promise) -> bool {
-        self.broken >> promise as u16 & 1 == 1
+    pub fn new(only: Option<Promise>) -> Self {
+        Self { only, broken: None, started: 0, running: [0; MOST_RUNS] }
     }
 
-    pub fn holds(&self) -> bool {
-        self.broken == 0
-    }
-
-    /// Breaks the promise if `holds` is false.
+    /// Notes that the promise is broken if `holds` is false.
     pub fn demand(&mut self, promise: Promise, holds: bool) {
-        self.broken |= u16::from(!holds) << promise as u16;
+        if !holds && self.broken.is_none() && self.only.is_none_or(|only| only == promise) {
+            self.broken = Some(promise);
+        }
     }
 
-    /// A process of the run starts. `durable` tells whether the consumption is durable where it must be.
-    pub fn start(&mut self, run: usize, nonce: usize, durable: bool, shares: impl Fn(usize, usize) -> bool) {
-        self.demand(Promise::OneStart, self.starts[nonce] == 0);
+    /// A process of the run starts. `durable` is true if the consumption is durable where it must be. `shares` returns
+    /// true for each run that must not overlap.
+    pub fn start(&mut self, run: usize, nonce: usize, durable: bool, shares: impl Fn(usize) -> bool) {
+        self.demand(Promise::OneStart, self.started >> nonce & 1 == 0);
         self.demand(Promise::DurableFirst, durable);
-        let alone = (0..MOST_RUNS).all(|other| other == run || !shares(run, other) || self.running[other] == 0);
-        self.demand(Promise::ExclusiveRuns, alone);
-        self.starts[nonce] = 1;
+        let overlaps = (0..MOST_RUNS).any(|other| other != run && shares(other) && self.running[other] > 0);
+        self.demand(Promise::ExclusiveRuns, !overlaps);
+        self.started |= 1 << nonce;
         self.running[run] += 1;
     }
 
@@ -98,13 +76,13 @@ impl History {
         self.running[run] = self.running[run].saturating_sub(1);
     }
 
-    /// The receipt of the run is in the log.
-    pub fn receipt(&mut self, run: usize) {
-        self.demand(Promise::OneReceipt, self.receipts[run] == 0);
-        self.receipts[run] = 1;
+    /// The log gets a receipt of the run.
+    pub fn receipt(&mut self, run: usize, has_receipt: bool) {
+        self.demand(Promise::OneReceipt, !has_receipt);
+        self.demand(Promise::ExclusiveRuns, self.running[run] == 0);
     }
 
-    pub fn started(&self, nonce: usize) -> bool {
-        self.starts[nonce] > 0
+    pub fn nothing_runs(&self) -> bool {
+        self.running == [0; MOST_RUNS]
     }
 }
