@@ -26,15 +26,8 @@ pub struct Cluster {
 
 /// The content of a batch. `Roster` is a seal with the key of node 1, `Epoch` a seal with a new epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Content {
-    Consume(u8),
-    Receipt(u8),
-    Cancel(u8),
-    Settle,
-    Takeover,
-    Roster,
-    Epoch,
-}
+#[rustfmt::skip]
+pub enum Content { Consume(u8), Receipt(u8), Cancel(u8), Settle, Takeover, Roster, Epoch }
 
 /// A batch. Its number, its node and the start of the server identify it, as the id of a batch does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -51,9 +44,15 @@ pub struct Head {
     batch: Batch,
 }
 
+impl std::fmt::Display for Batch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?} of node {}", self.content, self.node)
+    }
+}
+
 impl std::fmt::Display for Head {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} of node {} ({:?})", self.number, self.batch.node, self.batch.content)
+        write!(f, "{} ({})", self.number, self.batch)
     }
 }
 
@@ -66,31 +65,20 @@ impl Head {
     }
 }
 
-/// The writer of a node. `Unread` is judged without the number of the last batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// The writer of a node. `Unread` is judged without the number of the last batch. `Durable` is a durable consumption whose
+/// run has not started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[rustfmt::skip]
 enum Writer {
-    Idle,
-    Unread(Batch),
-    Judged(Head),
-    Committing(Head),
-    Unknown(Head),
-    Settling {
-        head: Head,
-        found: bool,
-    },
-    /// The consumption is durable, and its run has not started.
-    Durable(Head),
+    #[default] Idle, Unread(Batch), Judged(Head), Committing(Head), Unknown(Head), Settling { head: Head, found: bool }, Durable(Head),
 }
 
 /// What a node told the others about its kept head since the last start of the server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Posted {
-    Missing,
-    InLog,
-    NotInLog,
-}
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[rustfmt::skip]
+enum Posted { #[default] InLog, Missing, NotInLog }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 struct Node {
     up: bool,
     frozen: bool,
@@ -109,7 +97,7 @@ struct Node {
     posted: Posted,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct State {
     log: Vec<Batch>,
     /// The last batch waits for the replica, and nobody sees it.
@@ -127,15 +115,14 @@ pub struct State {
 actions! {
     expected {
         Judge(node: u8, content: Content) => "node {node} reads the state, and decides to write {content:?}";
-        ReadNumber(node: u8) => "node {node} reads the number of the last batch";
-        Commit(node: u8) => "node {node} sends its batch with COMMIT";
+        ReadNumber(node: u8, batch: Batch) => "node {node} reads the number of the last batch, for its batch {batch}";
+        Commit(node: u8, head: Head) => "node {node} sends COMMIT for its batch {head}";
         Arrives(node: u8) => "a batch from the broken connection of node {node} reaches the server";
         Replicate => "the replica confirms everything";
-        EndBackend(node: u8) => "node {node} ends its old backend: its waiting batch becomes visible";
-        Settle(node: u8) => "node {node} settles: it looks for its batch, and commits a batch of its own";
-        Start(node: u8) => "node {node} starts the run of its consumption";
-        KeepHead(node: u8) => "node {node} stores the head";
-        TooLate(node: u8) => "node {node} does not start its run, because the consumption is too old";
+        EndBackend(node: u8, head: Head) => "node {node} ends the backend of its batch {head}: if the batch waits, it becomes visible";
+        Settle(node: u8, head: Head) => "node {node} settles: it looks for its batch {head}, and commits a batch of its own";
+        Start(node: u8, head: Head) => "node {node} starts the run of the consumption {head}";
+        TooLate(node: u8, head: Head) => "node {node} does not start the run of the consumption {head}, because it is too old";
         End(node: u8) => "the run on node {node} ends";
         KeepFile(node: u8) => "node {node} keeps its late receipt as a file";
         Reconnect(node: u8) => "node {node} connects to the server, and posts its kept head";
@@ -384,30 +371,8 @@ impl Model for Cluster {
     type Action = Action;
 
     fn init_states(&self) -> Vec<State> {
-        let node = Node {
-            up: true,
-            frozen: false,
-            restarted: false,
-            lost: false,
-            server: 0,
-            writer: Writer::Idle,
-            flight: None,
-            running: None,
-            ended: None,
-            kept: None,
-            posted: Posted::InLog,
-        };
-        let (nodes, history) = (vec![node; usize::from(self.nodes)], History::new(self.only));
-        vec![State {
-            log: vec![],
-            waits: false,
-            replicated: 0,
-            server: 0,
-            nodes,
-            over: BTreeSet::new(),
-            faults: self.faults,
-            history,
-        }]
+        let nodes = vec![Node { up: true, ..Node::default() }; usize::from(self.nodes)];
+        vec![State { nodes, faults: self.faults, history: History::new(self.only), ..State::default() }]
     }
 
     fn actions(&self, s: &State, out: &mut Vec<Action>) {
@@ -422,11 +387,10 @@ impl Model for Cluster {
                 out.extend(node.frozen.then_some(Action::Thaw(i)));
                 continue;
             }
-            out.extend((!rules.head_before_start && node.running != node.kept).then_some(Action::KeepHead(i)));
             match node.writer {
                 Writer::Durable(head) if node.running.is_none() && node.ended.is_none() => {
                     let late = rules.start_before_deadline && s.over.contains(&head);
-                    out.push(if late { Action::TooLate(i) } else { Action::Start(i) });
+                    out.push(if late { Action::TooLate(i, head) } else { Action::Start(i, head) });
                 }
                 _ => {}
             }
@@ -441,12 +405,12 @@ impl Model for Cluster {
             );
             match node.writer {
                 Writer::Idle => out.extend(s.judge(self, i).into_iter().map(|content| Action::Judge(i, content))),
-                Writer::Unread(_) => out.push(Action::ReadNumber(i)),
-                Writer::Judged(_) => out.extend((!s.waits).then_some(Action::Commit(i))),
+                Writer::Unread(batch) => out.push(Action::ReadNumber(i, batch)),
+                Writer::Judged(head) => out.extend((!s.waits).then_some(Action::Commit(i, head))),
                 Writer::Unknown(head) => {
                     let own = node.flight.is_some() || s.waits && s.log.last() == Some(&head.batch);
-                    out.extend(own.then_some(Action::EndBackend(i)));
-                    out.extend((!s.waits).then_some(Action::Settle(i)));
+                    out.extend(own.then_some(Action::EndBackend(i, head)));
+                    out.extend((!s.waits).then_some(Action::Settle(i, head)));
                 }
                 Writer::Committing(_) | Writer::Settling { .. } | Writer::Durable(_) => {}
             }
@@ -475,12 +439,10 @@ impl Model for Cluster {
                 let judged = Writer::Judged(Head { number, batch });
                 s.nodes[index(i)].writer = if rules.number_read_first { judged } else { Writer::Unread(batch) };
             }
-            Action::ReadNumber(i) => {
-                let Writer::Unread(batch) = s.nodes[index(i)].writer else { return None };
+            Action::ReadNumber(i, batch) => {
                 s.nodes[index(i)].writer = Writer::Judged(Head { number, batch });
             }
-            Action::Commit(i) => {
-                let Writer::Judged(head) = s.nodes[index(i)].writer else { return None };
+            Action::Commit(i, head) => {
                 s.nodes[index(i)].writer = Writer::Idle;
                 if !s.collides(rules, head) {
                     let head = Head { number, batch: head.batch };
@@ -502,13 +464,11 @@ impl Model for Cluster {
                 s.end_wait(false);
             }
             Action::Warn => s.end_wait(rules.warning_is_unknown),
-            Action::EndBackend(i) => {
-                let Writer::Unknown(head) = s.nodes[index(i)].writer else { return None };
+            Action::EndBackend(i, head) => {
                 s.nodes[index(i)].flight = None;
                 s.waits &= s.log.last() != Some(&head.batch);
             }
-            Action::Settle(i) => {
-                let Writer::Unknown(head) = s.nodes[index(i)].writer else { return None };
+            Action::Settle(i, head) => {
                 let found = if rules.settle_by_own_batch { s.contains(head) } else { s.has(head.batch.content) };
                 s.nodes[index(i)].writer = Writer::Settling { head, found };
                 if rules.settle_commits {
@@ -518,19 +478,18 @@ impl Model for Cluster {
                     s.answer(i, head, found);
                 }
             }
-            Action::Start(i) => {
-                let Writer::Durable(head) = s.nodes[index(i)].writer else { return None };
+            Action::Start(i, head) => {
                 s.start(self, i, head);
             }
-            Action::KeepHead(i) => s.nodes[index(i)].kept = s.nodes[index(i)].running.or(last.nodes[index(i)].kept),
-            Action::TooLate(i) => {
-                let Writer::Durable(head) = s.nodes[index(i)].writer else { return None };
+            Action::TooLate(i, head) => {
                 s.nodes[index(i)].ended = Some(head);
                 s.nodes[index(i)].writer = Writer::Idle;
             }
             Action::End(i) => {
-                s.nodes[index(i)].ended = s.nodes[index(i)].running.take();
-                s.history.end(index(s.nodes[index(i)].ended?.run()));
+                let node = &mut s.nodes[index(i)];
+                node.ended = node.running.take();
+                node.kept = node.ended.or(node.kept);
+                s.history.end(index(node.ended?.run()));
             }
             Action::KeepFile(i) => s.nodes[index(i)].ended = None,
             Action::Reconnect(i) => {

@@ -41,7 +41,7 @@ impl Machine {
 }
 
 /// What the database contains. Sets of runs and nonces are bits.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 struct Disk {
     status: Vec<Status>,
     /// The rows of nonces, and the nonces whose consumptions are in the log.
@@ -55,43 +55,24 @@ struct Disk {
 }
 
 /// The request of a caller. `Asked` and `Ran` wait in the queue of the writer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Caller {
-    Idle,
-    Asked { version: u8, seal: u8 },
-    Consumed,
-    Running,
-    Ran,
-    Done,
-    SessionStale,
-    Refused(ConsumeStop),
-}
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[rustfmt::skip]
+enum Caller { #[default] Idle, Asked { version: u8, seal: u8 }, Consumed, Running, Ran, Done, SessionStale, Refused(ConsumeStop) }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Service {
-    Down,
-    Recovering,
-    Serving,
-}
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[rustfmt::skip]
+enum Service { #[default] Serving, Down, Recovering }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Clock {
-    Right,
-    Ahead,
-    Behind,
-}
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[rustfmt::skip]
+pub enum Clock { #[default] Right, Ahead, Behind }
 
 /// The other messages in the queue of the writer, in the order in which a batch takes them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Message {
-    Seal,
-    Deny(usize),
-    Cancel(usize),
-    Expire,
-    Prune,
-}
+#[rustfmt::skip]
+pub enum Message { Seal, Deny(usize), Cancel(usize), Expire, Prune }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct State {
     disk: Disk,
     service: Service,
@@ -229,7 +210,10 @@ impl State {
 
     fn consume(&mut self, model: &Machine, run: usize, verdict: (u8, u8)) -> Caller {
         let needs_session = model.scene == Scene::Inputs;
-        if needs_session && model.rules.session_claimed && !(self.session && self.history.nothing_runs()) {
+        if needs_session
+            && model.rules.session_claimed
+            && !(self.session && !self.disk.status.contains(&Status::Running))
+        {
             return Caller::SessionStale;
         }
         match self.judge(model, run, verdict) {
@@ -268,38 +252,21 @@ impl State {
         }
     }
 
-    /// Returns the crash points of the queued batch: first all points before the commit.
-    fn points(&self) -> (Vec<CrashPoint>, Vec<CrashPoint>) {
+    /// Returns the crash points of the queued batch, before and after its commit.
+    fn points(&self) -> Vec<[CrashPoint; 2]> {
         use CrashPoint::*;
-        let mut kinds: BTreeSet<usize> = BTreeSet::new();
-        kinds.extend(self.queue.iter().map(|message| match message {
-            Message::Seal => 0,
-            Message::Deny(_) => 1,
-            Message::Cancel(_) | Message::Expire => 4,
-            Message::Prune => 5,
-        }));
-        kinds.extend(self.callers.iter().filter_map(|caller| match caller {
-            Caller::Asked { .. } => Some(2),
-            Caller::Ran => Some(3),
+        let messages = self.queue.iter().map(|message| match message {
+            Message::Seal => [BeforeSealCommit, AfterSealCommit],
+            Message::Deny(_) => [BeforeDenialCommit, AfterDenialCommit],
+            Message::Cancel(_) | Message::Expire => [BeforeAdvanceCommit, AfterAdvanceCommit],
+            Message::Prune => [BeforePruneCommit, AfterPruneCommit],
+        });
+        let runs = self.callers.iter().filter_map(|caller| match caller {
+            Caller::Asked { .. } => Some([BeforeConsumeCommit, AfterConsumeCommit]),
+            Caller::Ran => Some([BeforeReceiptCommit, AfterReceiptCommit]),
             _ => None,
-        }));
-        let before = [
-            BeforeSealCommit,
-            BeforeDenialCommit,
-            BeforeConsumeCommit,
-            BeforeReceiptCommit,
-            BeforeAdvanceCommit,
-            BeforePruneCommit,
-        ];
-        let after = [
-            AfterSealCommit,
-            AfterDenialCommit,
-            AfterConsumeCommit,
-            AfterReceiptCommit,
-            AfterAdvanceCommit,
-            AfterPruneCommit,
-        ];
-        (kinds.iter().map(|kind| before[*kind]).collect(), kinds.iter().map(|kind| after[*kind]).collect())
+        });
+        messages.chain(runs).collect()
     }
 
     /// Returns the messages that can arrive now. The scene decides which messages there are.
@@ -326,21 +293,10 @@ impl Model for Machine {
     type Action = Action;
 
     fn init_states(&self) -> Vec<State> {
-        let status = vec![Status::Approved; self.runs];
-        vec![State {
-            disk: Disk { status, nonces: 0, logged: 0, denied: 0, seal: 0, version: 0, mark: 0, last_at: 0 },
-            service: Service::Serving,
-            callers: vec![Caller::Idle; self.callers()],
-            queue: BTreeSet::new(),
-            open: 0,
-            session: true,
-            time: 0,
-            clock: Clock::Right,
-            faults: self.faults,
-            told: 0,
-            seen: 0,
-            history: History::new(self.only),
-        }]
+        let disk = Disk { status: vec![Status::Approved; self.runs], ..Disk::default() };
+        let callers = vec![Caller::Idle; self.callers()];
+        let history = History::new(self.only);
+        vec![State { disk, callers, session: true, faults: self.faults, history, ..State::default() }]
     }
 
     fn actions(&self, s: &State, out: &mut Vec<Action>) {
@@ -359,11 +315,11 @@ impl Model for Machine {
                 _ => {}
             }
         }
-        let (before, after) = s.points();
+        let points = s.points();
         if serves {
             out.extend(s.messages(self).into_iter().map(Action::Ask));
             out.extend((self.scene == Scene::Inputs && s.session).then_some(Action::EndSession));
-            out.extend((!before.is_empty()).then_some(Action::Batch));
+            out.extend((!points.is_empty()).then_some(Action::Batch));
         }
         let unfinished = (0..self.runs).filter(|run| s.disk.status[*run] == Status::Running);
         if rules.recovery_closes && (s.service == Service::Recovering || !rules.recovery_first && serves) {
@@ -386,8 +342,8 @@ impl Model for Machine {
             return;
         }
         if serves {
-            out.push(if before.is_empty() { Action::Kill } else { Action::SyncFails });
-            out.extend(before.into_iter().chain(after).map(Action::Crash));
+            out.push(if points.is_empty() { Action::Kill } else { Action::SyncFails });
+            out.extend(points.into_iter().flatten().map(Action::Crash));
             out.extend(
                 (times && s.disk.nonces != 0 && s.disk.status[0] != Status::Running).then_some(Action::DeleteRows),
             );
@@ -428,18 +384,17 @@ impl Model for Machine {
             }
             Action::EndSession => s.session = false,
             Action::Crash(point) => {
-                if last.points().1.contains(&point) {
+                if last.points().iter().any(|[_, after]| *after == point) {
                     s.batch(self, false);
                 }
                 s.crash();
             }
-            Action::Kill => s.crash(),
-            Action::SyncFails if rules.failed_sync_ends => s.crash(),
-            Action::SyncFails => {
+            Action::SyncFails if !rules.failed_sync_ends => {
                 // The writer believes the commit, and the disk has nothing of it.
                 s.batch(self, true);
                 s.disk = last.disk.clone();
             }
+            Action::Kill | Action::SyncFails => s.crash(),
             Action::OldRunDies(run) => s.history.end(run),
             Action::Open => {
                 let from_log = rules.open_nonces_of_log && s.disk.mark < END;

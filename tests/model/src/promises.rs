@@ -8,8 +8,6 @@ macro_rules! promises {
         pub enum Promise { $(#[doc = $words] $name,)* }
 
         impl Promise {
-            pub const ALL: &[Self] = &[$(Self::$name),*];
-
             /// Returns the promise in words.
             pub const fn words(self) -> &'static str {
                 match self { $(Self::$name => $words,)* }
@@ -38,7 +36,7 @@ promises! {
 pub const MOST_RUNS: usize = 4;
 
 /// What happened so far, as far as a promise depends on it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct History {
     /// The only promise that is watched, or `None` for all promises.
     only: Option<Promise>,
@@ -50,7 +48,7 @@ pub struct History {
 
 impl History {
     pub fn new(only: Option<Promise>) -> Self {
-        Self { only, broken: None, started: 0, running: [0; MOST_RUNS] }
+        Self { only, ..Self::default() }
     }
 
     /// Notes that the promise is broken if `holds` is false.
