@@ -215,14 +215,12 @@ impl State {
     fn judge(&self, model: &Cluster, node: u8) -> Vec<Content> {
         let (rules, me) = (&model.rules, &self.nodes[usize::from(node)]);
         let (later, active) = (model.scene == Scene::LaterKey, self.active() == node);
-        let was_active =
-            node == 0 || self.log.iter().any(|batch| (batch.content, batch.node) == (Content::Takeover, node));
-        let has_role = active || !rules.older_term_fenced && was_active;
+        let was_active = || (0..=self.seen().len()).any(|length| self.active_at(length) == node);
+        let has_role = active || !rules.older_term_fenced && was_active();
         let mut out = Vec::new();
         for run in 0..model.runs {
             let own = me.ended.is_some_and(|head| {
-                let names =
-                    if rules.receipt_names_batch { self.contains(head) } else { self.has(Content::Consume(run)) };
+                let names = self.contains(head) || !rules.receipt_names_batch && self.has(Content::Consume(run));
                 head.run() == run && names && (!rules.late_receipt_kept || self.open(run).is_some())
             });
             if own || self.can_close(model, node, run) {
@@ -230,9 +228,8 @@ impl State {
             }
             let fresh = !self.has(Content::Consume(run)) && !self.has(Content::Cancel(run));
             let session = run != SESSION_RUN || node == 0 && !me.restarted;
-            let holds =
-                |other: u8| self.open(other).is_some_and(|open| rules.exclusive_in_database || open.batch.node == node);
-            let busy = (0..model.runs).any(|other| other != run && holds(other));
+            let holds = |open: Head| rules.exclusive_in_database || open.batch.node == node;
+            let busy = (0..model.runs).any(|other| other != run && self.open(other).is_some_and(holds));
             if has_role && fresh && session && !busy && !self.has(Content::Epoch) && self.heads_agree(rules, node) {
                 out.push(Content::Consume(run));
             }
@@ -259,8 +256,8 @@ impl State {
         let is_leaf =
             |batch: &Batch| !matches!(batch.content, Content::Cancel(_) | Content::Settle | Content::Takeover);
         let since = self.log.get(usize::from(number)..).unwrap_or_default();
-        let spent =
-            matches!(batch.content, Content::Consume(_)) && self.log.iter().any(|other| other.content == batch.content);
+        let consumes = matches!(batch.content, Content::Consume(_));
+        let spent = consumes && self.log.iter().any(|other| other.content == batch.content);
         let by_number = rules.batch_number && self.log.len() != usize::from(number);
         rules.unique_keys && (by_number || spent || is_leaf(&batch) && since.iter().any(is_leaf))
     }
@@ -387,12 +384,9 @@ impl Model for Cluster {
                 out.extend(node.frozen.then_some(Action::Thaw(i)));
                 continue;
             }
-            match node.writer {
-                Writer::Durable(head) if node.running.is_none() && node.ended.is_none() => {
-                    let late = rules.start_before_deadline && s.over.contains(&head);
-                    out.push(if late { Action::TooLate(i, head) } else { Action::Start(i, head) });
-                }
-                _ => {}
+            if let (Writer::Durable(head), None, None) = (node.writer, node.running, node.ended) {
+                let late = rules.start_before_deadline && s.over.contains(&head);
+                out.push(if late { Action::TooLate(i, head) } else { Action::Start(i, head) });
             }
             if node.server != s.server {
                 out.push(Action::Reconnect(i));
@@ -400,9 +394,8 @@ impl Model for Cluster {
             }
             let commits = matches!(node.writer, Writer::Committing(_) | Writer::Unknown(_) | Writer::Settling { .. });
             let is_late = |head: Head| s.open(head.run()).is_none() || !s.contains(head);
-            out.extend(
-                (rules.late_receipt_kept && !commits && node.ended.is_some_and(is_late)).then_some(Action::KeepFile(i)),
-            );
+            let files = rules.late_receipt_kept && !commits && node.ended.is_some_and(is_late);
+            out.extend(files.then_some(Action::KeepFile(i)));
             match node.writer {
                 Writer::Idle => out.extend(s.judge(self, i).into_iter().map(|content| Action::Judge(i, content))),
                 Writer::Unread(batch) => out.push(Action::ReadNumber(i, batch)),
@@ -439,9 +432,7 @@ impl Model for Cluster {
                 let judged = Writer::Judged(Head { number, batch });
                 s.nodes[index(i)].writer = if rules.number_read_first { judged } else { Writer::Unread(batch) };
             }
-            Action::ReadNumber(i, batch) => {
-                s.nodes[index(i)].writer = Writer::Judged(Head { number, batch });
-            }
+            Action::ReadNumber(i, batch) => s.nodes[index(i)].writer = Writer::Judged(Head { number, batch }),
             Action::Commit(i, head) => {
                 s.nodes[index(i)].writer = Writer::Idle;
                 if !s.collides(rules, head) {
@@ -478,9 +469,7 @@ impl Model for Cluster {
                     s.answer(i, head, found);
                 }
             }
-            Action::Start(i, head) => {
-                s.start(self, i, head);
-            }
+            Action::Start(i, head) => s.start(self, i, head),
             Action::TooLate(i, head) => {
                 s.nodes[index(i)].ended = Some(head);
                 s.nodes[index(i)].writer = Writer::Idle;
@@ -519,14 +508,11 @@ impl Model for Cluster {
             Action::Freeze(i) => s.nodes[index(i)].frozen = true,
             Action::LoseConnection(i) => {
                 let node = &mut s.nodes[index(i)];
-                let (Writer::Judged(head) | Writer::Committing(head) | Writer::Settling { head, .. }) = node.writer
-                else {
-                    return None;
+                node.writer = match node.writer {
+                    Writer::Judged(head) => Writer::Unknown(*node.flight.insert(head)),
+                    Writer::Committing(head) | Writer::Settling { head, .. } => Writer::Unknown(head),
+                    writer => writer,
                 };
-                if matches!(node.writer, Writer::Judged(_)) {
-                    node.flight = Some(head);
-                }
-                node.writer = Writer::Unknown(head);
             }
             Action::RestartServer => s.change_server(),
             Action::Promote | Action::GoBack(_) => {

@@ -210,10 +210,8 @@ impl State {
 
     fn consume(&mut self, model: &Machine, run: usize, verdict: (u8, u8)) -> Caller {
         let needs_session = model.scene == Scene::Inputs;
-        if needs_session
-            && model.rules.session_claimed
-            && !(self.session && !self.disk.status.contains(&Status::Running))
-        {
+        let no_claim = !self.session || self.disk.status.contains(&Status::Running);
+        if needs_session && model.rules.session_claimed && no_claim {
             return Caller::SessionStale;
         }
         match self.judge(model, run, verdict) {

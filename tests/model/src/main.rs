@@ -75,7 +75,7 @@ fn print_trace(weak: &Weakened) -> bool {
 fn all<T: Sync>(work: &[T], check: impl Fn(&T) -> bool + Sync) -> bool {
     let waiting = Mutex::new(work.iter());
     let next = || waiting.lock().ok().and_then(|mut work| work.next());
-    let run = || std::iter::from_fn(next).fold(true, |good, work| check(work) && good);
+    let run = || std::iter::from_fn(next).filter(|work| !check(work)).count() == 0;
     std::thread::scope(|scope| {
         let other = scope.spawn(run);
         let good = run();

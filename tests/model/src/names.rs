@@ -14,6 +14,7 @@ pub enum ConsumeStop { Moved, Denied, WrongState, Expired, ClockAhead, Exclusive
 
 /// A point at which the process can be killed (`POINTS`; `before-seal-commit` is `BeforeSealCommit`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(clippy::enum_variant_names, reason = "the variants have the names of the program")]
 #[rustfmt::skip]
 pub enum CrashPoint {
     BeforeSealCommit, AfterSealCommit, BeforeDenialCommit, AfterDenialCommit,

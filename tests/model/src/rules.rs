@@ -94,7 +94,7 @@ rules! {
     settle_by_own_batch: Synchronous, OneStart, 14, "A node settles by the id of its own batch.";
     settle_after_change: Asynchronous, OneStart, 11, "A consumption that has not started when the server changes is settled again.";
     head_before_start: Asynchronous, OneStart, 11, "A node stores the head that covers the consumption before the run starts.";
-    heads_compared: Asynchronous, OneStart, 10, "After a change of the server, the kept heads are compared before the next consumption.";
+    heads_compared: Asynchronous, LogGrows, 10, "After a change of the server, the kept heads are compared before the next consumption.";
     heads_of_all: Asynchronous, OneStart, 10, "The kept heads of all nodes are compared, not only the own one.";
     missing_head_blocks: Asynchronous, OneStart, 11, "A missing head blocks, until the node comes or the operator says that it is lost.";
     new_epoch_after_lost: Asynchronous, OneStart, 12, "If a lost node's head is missing, nothing is consumed until a seal with a new epoch.";
