@@ -117,6 +117,7 @@ actions! {
         Judge(node: u8, content: Content) => "node {node} reads the state, and decides to write {content:?}";
         ReadNumber(node: u8, batch: Batch) => "node {node} reads the number of the last batch, for its batch {batch}";
         Commit(node: u8, head: Head) => "node {node} sends COMMIT for its batch {head}";
+        OldServer(node: u8, head: Head) => "the old primary still runs, and commits the batch {head} of node {node}";
         Arrives(node: u8) => "a batch from the broken connection of node {node} reaches the server";
         Replicate => "the replica confirms everything";
         EndBackend(node: u8, head: Head) => "node {node} ends the backend of its batch {head}: if the batch waits, it becomes visible";
@@ -323,14 +324,23 @@ impl State {
         self.nodes[index].writer = Writer::Idle;
     }
 
-    /// All connections break, because another start of the server answers from now on.
-    fn change_server(&mut self) {
-        self.server += 1;
-        self.waits = false;
+    /// Another server answers from now on, or another start of the server, with the first `length` batches. All connections
+    /// to it are new.
+    fn change_server(&mut self, length: usize) {
+        let all = self.log.len();
         for node in &mut self.nodes {
             node.flight = None;
             node.posted = Posted::Missing;
+            // The old primary, if it still runs, refuses a batch with a number that it has.
+            node.writer = match node.writer {
+                Writer::Judged(head) if usize::from(head.number) != all => Writer::Idle,
+                writer => writer,
+            };
         }
+        self.server += 1;
+        self.waits = false;
+        self.log.truncate(length);
+        self.replicated = self.replicated.min(length);
     }
 }
 
@@ -390,6 +400,9 @@ impl Model for Cluster {
             }
             if node.server != s.server {
                 out.push(Action::Reconnect(i));
+                if let (Writer::Judged(head), Scene::Asynchronous) = (node.writer, self.scene) {
+                    out.push(Action::OldServer(i, head));
+                }
                 continue;
             }
             let commits = matches!(node.writer, Writer::Committing(_) | Writer::Unknown(_) | Writer::Settling { .. });
@@ -443,6 +456,12 @@ impl Model for Cluster {
                         s.answer(i, head, true);
                     }
                 }
+            }
+            Action::OldServer(i, head) => {
+                // It refuses the batches of all other nodes, because they have the same number.
+                let judged = |node: &&mut Node| node.server != last.server && matches!(node.writer, Writer::Judged(_));
+                s.nodes.iter_mut().filter(judged).for_each(|node| node.writer = Writer::Idle);
+                s.answer(i, head, true);
             }
             Action::Arrives(i) => {
                 let head = s.nodes[index(i)].flight.take()?;
@@ -514,13 +533,9 @@ impl Model for Cluster {
                     writer => writer,
                 };
             }
-            Action::RestartServer => s.change_server(),
-            Action::Promote | Action::GoBack(_) => {
-                s.waits = false;
-                s.log.truncate(if let Action::GoBack(length) = action { length } else { s.replicated });
-                s.replicated = s.log.len();
-                s.change_server();
-            }
+            Action::RestartServer => s.change_server(s.log.len()),
+            Action::Promote => s.change_server(s.replicated),
+            Action::GoBack(length) => s.change_server(length),
         }
         Some(s)
     }
