@@ -15,6 +15,7 @@ mod support;
 mod client;
 mod compile_fail;
 mod layers;
+mod model;
 mod named_tests;
 mod sentences;
 mod sizes;

@@ -1,0 +1,441 @@
+//! One machine with SQLite, as the program is today: one writer, batches, crashes, recovery, clocks.
+
+use std::collections::BTreeSet;
+
+use stateright::{Model, Property};
+
+use crate::actions;
+use crate::checking::{Story, property};
+use crate::names::{ConsumeStop, CrashPoint, Status};
+use crate::promises::{History, Promise};
+use crate::rules::{Rules, Scene};
+
+/// The first time at which the windows of all authorizations are closed, and the last time of the model.
+const END: u8 = 2;
+/// The time of a clock that is ahead. A clock that is behind shows 0.
+const AHEAD: u8 = 9;
+
+/// The model of a scene. Run `r` belongs to caller `r`. In the scene `Names`, one more caller sends the envelope of run 0.
+#[derive(Clone)]
+pub struct Machine {
+    pub rules: Rules,
+    pub scene: Scene,
+    pub runs: usize,
+    pub faults: u8,
+    pub only: Option<Promise>,
+}
+
+impl Machine {
+    const fn run_of(&self, caller: usize) -> usize {
+        caller % self.runs
+    }
+
+    /// In the scene `Copies`, all authorizations have the same nonce.
+    fn nonce(&self, run: usize) -> usize {
+        if self.scene == Scene::Copies { 0 } else { run }
+    }
+
+    const fn callers(&self) -> usize {
+        self.runs + matches!(self.scene, Scene::Names) as usize
+    }
+}
+
+/// What the database contains. Sets of runs and nonces are bits.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+struct Disk {
+    status: Vec<Status>,
+    /// The rows of nonces, and the nonces whose consumptions are in the log.
+    nonces: u8,
+    logged: u8,
+    denied: u8,
+    seal: u8,
+    version: u8,
+    mark: u8,
+    last_at: u8,
+}
+
+/// The request of a caller. `Asked` and `Ran` wait in the queue of the writer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[rustfmt::skip]
+enum Caller { #[default] Idle, Asked { version: u8, seal: u8 }, Consumed, Running, Ran, Done, SessionStale, Refused(ConsumeStop) }
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[rustfmt::skip]
+enum Service { #[default] Serving, Down, Recovering }
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[rustfmt::skip]
+pub enum Clock { #[default] Right, Ahead, Behind }
+
+/// The other messages in the queue of the writer, in the order in which a batch takes them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[rustfmt::skip]
+pub enum Message { Seal, Deny(usize), Cancel(usize), Expire, Prune }
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct State {
+    disk: Disk,
+    service: Service,
+    callers: Vec<Caller>,
+    queue: BTreeSet<Message>,
+    /// The open nonces in the memory of the writer.
+    open: u8,
+    session: bool,
+    time: u8,
+    clock: Clock,
+    faults: u8,
+    /// Runs whose denial or cancellation was answered before their consumption.
+    told: u8,
+    /// The latest time of an entry or of the low-water mark.
+    seen: u8,
+    history: History,
+}
+
+actions! {
+    expected {
+        Verify(caller: usize) => "the crossing verifies the envelope of caller {caller}, and asks the writer to spend the nonce";
+        Ask(message: Message) => "the writer gets the message {message:?}";
+        Batch => "the writer commits all queued messages, and answers";
+        Start(caller: usize) => "the run of caller {caller} starts";
+        End(caller: usize) => "the run of caller {caller} ends, and its receipt waits in the queue";
+        EndSession => "the proposer ends the session";
+        OldRunDies(run: usize) => "the processes of run {run} from before the crash are dead";
+        Open => "the service starts, and opens the store";
+        Recover(run: usize) => "recovery closes run {run}";
+        Serve => "the service accepts requests";
+        Tick => "time passes";
+        CorrectClock => "the clock is set right";
+    }
+    faults {
+        Crash(point: CrashPoint) => "the process is killed at the crash point {point:?}";
+        Kill => "the process is killed while its queue is empty";
+        SyncFails => "the sync of the commit fails";
+        SetClock(clock: Clock) => "the clock is wrong: {clock:?}";
+        DeleteRows => "somebody deletes the rows of the nonce and of run 0 by hand";
+    }
+}
+
+impl State {
+    fn crash(&mut self) {
+        self.service = Service::Down;
+        self.queue.clear();
+        self.open = 0;
+        self.session = false;
+        let over = |caller: &Caller| matches!(caller, Caller::Done | Caller::SessionStale | Caller::Refused(_));
+        self.callers.iter_mut().filter(|caller| !over(caller)).for_each(|caller| *caller = Caller::Idle);
+    }
+
+    const fn clock(&self) -> u8 {
+        match self.clock {
+            Clock::Right => self.time,
+            Clock::Ahead => AHEAD,
+            Clock::Behind => 0,
+        }
+    }
+
+    /// The time of every decision. A running service knows the time since boot, so a clock that leaps ahead has no effect.
+    fn now(&self, rules: &Rules) -> u8 {
+        let clock = if rules.leap_refused { self.clock().min(self.time) } else { self.clock() };
+        let entry = if rules.log_time_counts { self.disk.last_at } else { 0 };
+        clock.max(entry).max(if rules.mark_counts { self.disk.mark } else { 0 })
+    }
+
+    /// Checks whether a run can start now, in the order of `judge_run` in the program.
+    fn judge(&self, model: &Machine, run: usize, verdict: (u8, u8)) -> Result<(), ConsumeStop> {
+        let (rules, disk, nonce) = (&model.rules, &self.disk, model.nonce(run));
+        let other_runs = || (0..model.runs).any(|other| other != run && disk.status[other] == Status::Running);
+        let stops = [
+            (rules.leap_refused && self.clock == Clock::Ahead, ConsumeStop::ClockAhead),
+            (rules.nonce_looked_up && disk.nonces >> nonce & 1 == 1, ConsumeStop::Replayed),
+            (rules.nonce_looked_up && self.open >> nonce & 1 == 1, ConsumeStop::RowLost),
+            (rules.state_compared && verdict != (disk.version, disk.seal), ConsumeStop::Moved),
+            (rules.denial_looked_up && disk.denied >> run & 1 == 1, ConsumeStop::Denied),
+            (rules.status_compared && disk.status[run] != Status::Approved, ConsumeStop::WrongState),
+            (self.now(rules) >= END, ConsumeStop::Expired),
+            (rules.exclusive_claimed && model.scene == Scene::Names && other_runs(), ConsumeStop::ExclusiveBusy),
+        ];
+        stops.into_iter().find(|(stops, _)| *stops).map_or(Ok(()), |(_, stop)| Err(stop))
+    }
+
+    /// Commits the queue: receipts are second to last, new runs last. `answered` is false if the process ends between
+    /// the commit and the answers.
+    fn batch(&mut self, model: &Machine, answered: bool) {
+        let now = self.now(&model.rules);
+        for message in std::mem::take(&mut self.queue) {
+            match message {
+                Message::Seal => {
+                    self.disk.seal += 1;
+                    self.disk.version += 1;
+                    self.disk.last_at = now;
+                }
+                Message::Deny(run) | Message::Cancel(run) => {
+                    if self.disk.status[run] == Status::Approved && answered {
+                        self.told |= 1 << run;
+                    }
+                    self.disk.version += 1;
+                    let denial = matches!(message, Message::Deny(_));
+                    self.disk.denied |= u8::from(denial) << run;
+                    // The store knows the proposal of run 0. The other runs come as complete envelopes after the denial.
+                    if self.disk.status[run] == Status::Approved && (!denial || run == 0) {
+                        self.disk.status[run] = if denial { Status::Denied } else { Status::Cancelled };
+                    }
+                }
+                Message::Expire if now >= END => {
+                    let open = self.disk.status.iter_mut().filter(|status| **status == Status::Approved);
+                    open.for_each(|status| *status = Status::Expired);
+                    self.history.demand(Promise::WindowOpen, self.time >= END);
+                }
+                Message::Expire => {}
+                Message::Prune => self.prune(&model.rules),
+            }
+        }
+        for caller in 0..model.callers() {
+            if self.callers[caller] == Caller::Ran {
+                self.finish(model.run_of(caller));
+                self.callers[caller] = Caller::Done;
+            }
+        }
+        for caller in 0..model.callers() {
+            if let Caller::Asked { version, seal } = self.callers[caller] {
+                self.callers[caller] = self.consume(model, model.run_of(caller), (version, seal));
+            }
+        }
+        self.seen = self.seen.max(self.disk.last_at);
+    }
+
+    fn finish(&mut self, run: usize) {
+        self.history.receipt(run, self.disk.status[run] == Status::Finished);
+        self.disk.status[run] = Status::Finished;
+    }
+
+    fn consume(&mut self, model: &Machine, run: usize, verdict: (u8, u8)) -> Caller {
+        let needs_session = model.scene == Scene::Inputs;
+        let no_claim = !self.session || self.disk.status.contains(&Status::Running);
+        if needs_session && model.rules.session_claimed && no_claim {
+            return Caller::SessionStale;
+        }
+        match self.judge(model, run, verdict) {
+            Ok(()) => {
+                self.history.demand(Promise::VerdictInForce, verdict.1 == self.disk.seal);
+                self.history.demand(Promise::SessionOpen, !needs_session || self.session);
+                self.history.demand(Promise::WindowClosed, self.seen < END);
+                self.disk.last_at = self.now(&model.rules);
+                self.disk.status[run] = Status::Running;
+                self.disk.nonces |= 1 << model.nonce(run);
+                self.disk.logged |= 1 << model.nonce(run);
+                self.open |= 1 << model.nonce(run);
+                Caller::Consumed
+            }
+            // The caller verifies again, or tries again.
+            Err(ConsumeStop::Moved | ConsumeStop::ExclusiveBusy | ConsumeStop::ClockAhead) => Caller::Idle,
+            Err(stop) => {
+                self.history.demand(Promise::WindowOpen, stop != ConsumeStop::Expired || self.time >= END);
+                Caller::Refused(stop)
+            }
+        }
+    }
+
+    fn prune(&mut self, rules: &Rules) {
+        let raised = if rules.mark_by_boot_clock { self.now(rules).min(self.time) } else { self.clock() };
+        let mark = self.disk.mark.max(raised);
+        if mark.min(self.clock()) >= END {
+            self.disk.nonces = 0;
+        }
+        if mark >= END {
+            self.open = 0;
+        }
+        self.seen = self.seen.max(mark);
+        if rules.mark_durable {
+            self.disk.mark = mark;
+        }
+    }
+
+    /// Returns the crash points of the queued batch, before and after its commit.
+    fn points(&self) -> Vec<[CrashPoint; 2]> {
+        use CrashPoint::*;
+        let messages = self.queue.iter().map(|message| match message {
+            Message::Seal => [BeforeSealCommit, AfterSealCommit],
+            Message::Deny(_) => [BeforeDenialCommit, AfterDenialCommit],
+            Message::Cancel(_) | Message::Expire => [BeforeAdvanceCommit, AfterAdvanceCommit],
+            Message::Prune => [BeforePruneCommit, AfterPruneCommit],
+        });
+        let runs = self.callers.iter().filter_map(|caller| match caller {
+            Caller::Asked { .. } => Some([BeforeConsumeCommit, AfterConsumeCommit]),
+            Caller::Ran => Some([BeforeReceiptCommit, AfterReceiptCommit]),
+            _ => None,
+        });
+        messages.chain(runs).collect()
+    }
+
+    /// Returns the messages that can arrive now. The scene decides which messages there are.
+    fn messages(&self, model: &Machine) -> Vec<Message> {
+        use Message::{Cancel, Deny, Expire, Prune, Seal};
+        let (disk, times) = (&self.disk, model.scene == Scene::Copies);
+        let waits = |run: usize| disk.status.get(run) == Some(&Status::Approved);
+        let possible = [
+            (model.scene != Scene::Inputs && disk.seal == 0, Seal),
+            (times && disk.denied & 1 == 0, Deny(0)),
+            (times && disk.denied & 2 == 0, Deny(1)),
+            (!times && waits(0), Cancel(0)),
+            (model.scene == Scene::Names && waits(1), Cancel(1)),
+            (times && self.now(&model.rules) >= END && disk.status.contains(&Status::Approved), Expire),
+            (times && disk.mark < END, Prune),
+        ];
+        let new = |message: &Message| !self.queue.contains(message);
+        possible.into_iter().filter(|(possible, _)| *possible).map(|(_, message)| message).filter(new).collect()
+    }
+}
+
+impl Model for Machine {
+    type State = State;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<State> {
+        let disk = Disk { status: vec![Status::Approved; self.runs], ..Disk::default() };
+        let callers = vec![Caller::Idle; self.callers()];
+        let history = History::new(self.only);
+        vec![State { disk, callers, session: true, faults: self.faults, history, ..State::default() }]
+    }
+
+    fn actions(&self, s: &State, out: &mut Vec<Action>) {
+        let (rules, times) = (&self.rules, self.scene == Scene::Copies);
+        let serves = s.service == Service::Serving;
+        let plan = s.disk.status[0] == Status::Finished || !rules.plan_has_receipt;
+        let has_inputs = |run: usize| self.scene != Scene::Inputs || s.session && (run == 0 || plan);
+        for caller in 0..self.callers() {
+            match s.callers[caller] {
+                Caller::Idle if serves && has_inputs(self.run_of(caller)) => out.push(Action::Verify(caller)),
+                Caller::Asked { .. } if !rules.start_after_commit && s.history.nothing_runs() => {
+                    out.push(Action::Start(caller))
+                }
+                Caller::Consumed => out.push(Action::Start(caller)),
+                Caller::Running => out.push(Action::End(caller)),
+                _ => {}
+            }
+        }
+        let points = s.points();
+        if serves {
+            out.extend(s.messages(self).into_iter().map(Action::Ask));
+            out.extend((self.scene == Scene::Inputs && s.session).then_some(Action::EndSession));
+            out.extend((!points.is_empty()).then_some(Action::Batch));
+        }
+        let unfinished = (0..self.runs).filter(|run| s.disk.status[*run] == Status::Running);
+        if rules.recovery_closes && (s.service == Service::Recovering || !rules.recovery_first && serves) {
+            out.extend(unfinished.clone().map(Action::Recover));
+        }
+        if s.service == Service::Recovering
+            && (!rules.recovery_closes || !rules.recovery_first || unfinished.count() == 0)
+        {
+            out.push(Action::Serve);
+        }
+        if s.service == Service::Down {
+            out.extend((0..self.runs).filter(|run| s.history.running[*run] > 0).map(Action::OldRunDies));
+            // A start can't see that the clock is ahead, so an operator must set the clock first.
+            let ready = s.clock != Clock::Ahead && (s.history.nothing_runs() || !rules.old_runs_dead);
+            out.extend(ready.then_some(Action::Open));
+        }
+        out.extend((times && s.time < END).then_some(Action::Tick));
+        out.extend((s.clock != Clock::Right).then_some(Action::CorrectClock));
+        if s.faults == 0 {
+            return;
+        }
+        if serves {
+            out.push(if points.is_empty() { Action::Kill } else { Action::SyncFails });
+            out.extend(points.into_iter().flatten().map(Action::Crash));
+            out.extend(
+                (times && s.disk.nonces != 0 && s.disk.status[0] != Status::Running).then_some(Action::DeleteRows),
+            );
+        }
+        if times && s.clock == Clock::Right {
+            out.push(Action::SetClock(if serves { Clock::Ahead } else { Clock::Behind }));
+        }
+    }
+
+    fn next_state(&self, last: &State, action: Action) -> Option<State> {
+        use crate::checking::Event as _;
+        let (mut s, rules) = (last.clone(), &self.rules);
+        s.faults -= u8::from(action.is_fault());
+        match action {
+            Action::Verify(caller) => s.callers[caller] = Caller::Asked { version: s.disk.version, seal: s.disk.seal },
+            Action::Ask(message) => {
+                if let Message::Deny(run) | Message::Cancel(run) = message
+                    && !rules.answer_after_commit
+                    && s.disk.status[run] == Status::Approved
+                {
+                    s.told |= 1 << run;
+                }
+                s.queue.insert(message);
+            }
+            Action::Batch => s.batch(self, true),
+            Action::Start(caller) => {
+                let run = self.run_of(caller);
+                let durable = s.disk.logged >> self.nonce(run) & 1 == 1;
+                s.history.start(run, self.nonce(run), durable, |_| self.scene != Scene::Copies);
+                s.history.demand(Promise::NeverAfterDenial, s.told >> run & 1 == 0);
+                let planned = self.scene != Scene::Inputs || run == 0 || s.disk.status[0] == Status::Finished;
+                s.history.demand(Promise::PlanFirst, planned);
+                s.callers[caller] = Caller::Running;
+            }
+            Action::End(caller) => {
+                s.history.end(self.run_of(caller));
+                s.callers[caller] = Caller::Ran;
+            }
+            Action::EndSession => s.session = false,
+            Action::Crash(point) => {
+                if last.points().iter().any(|[_, after]| *after == point) {
+                    s.batch(self, false);
+                }
+                s.crash();
+            }
+            Action::SyncFails if !rules.failed_sync_ends => {
+                // The writer believes the commit, and the disk has nothing of it.
+                s.batch(self, true);
+                s.disk = last.disk.clone();
+            }
+            Action::Kill | Action::SyncFails => s.crash(),
+            Action::OldRunDies(run) => s.history.end(run),
+            Action::Open => {
+                let from_log = rules.open_nonces_of_log && s.disk.mark < END;
+                s.open = if from_log { s.disk.logged } else { s.disk.nonces };
+                s.service = Service::Recovering;
+            }
+            Action::Recover(run) => {
+                if !rules.recovery_never_starts {
+                    s.history.start(run, self.nonce(run), true, |_| false);
+                }
+                s.finish(run);
+            }
+            Action::Serve => s.service = Service::Serving,
+            Action::Tick => s.time += 1,
+            Action::CorrectClock => s.clock = Clock::Right,
+            Action::SetClock(clock) => s.clock = clock,
+            Action::DeleteRows => {
+                s.disk.nonces = 0;
+                s.disk.status[0] = Status::Approved;
+            }
+        }
+        Some(s)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        property()
+    }
+}
+
+impl Story for Machine {
+    fn history(state: &State) -> &History {
+        &state.history
+    }
+
+    fn is_finished(&self, s: &State) -> bool {
+        let over = |run: usize| match s.disk.status[run] {
+            Status::Running => false,
+            Status::Approved => {
+                let stopped = s.disk.denied >> run & 1 == 1 || s.disk.logged >> self.nonce(run) & 1 == 1;
+                stopped || self.scene == Scene::Inputs && !s.session
+            }
+            Status::Finished | Status::Denied | Status::Expired | Status::Cancelled => true,
+        };
+        s.service == Service::Serving && s.history.nothing_runs() && (0..self.runs).all(over)
+    }
+}

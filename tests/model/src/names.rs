@@ -1,0 +1,46 @@
+//! The names that the model shares with the program. `tests/house/model.rs` compares this file with the source code of
+//! the program: each status, each reason not to spend a nonce and each crash point is either in an enum here or in
+//! [`NOT_MODELLED`].
+
+/// The status of a proposal (`StoredStatus`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[rustfmt::skip]
+pub enum Status { Approved, Running, Finished, Denied, Expired, Cancelled }
+
+/// The reason why a nonce is not spent (`ConsumeStop`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[rustfmt::skip]
+pub enum ConsumeStop { Moved, Denied, WrongState, Expired, ClockAhead, ExclusiveBusy, Replayed, RowLost }
+
+/// A point at which the process can be killed (`POINTS`; `before-seal-commit` is `BeforeSealCommit`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(clippy::enum_variant_names, reason = "the variants have the names of the program")]
+#[rustfmt::skip]
+pub enum CrashPoint {
+    BeforeSealCommit, AfterSealCommit, BeforeDenialCommit, AfterDenialCommit,
+    BeforeConsumeCommit, AfterConsumeCommit, BeforeReceiptCommit, AfterReceiptCommit,
+    BeforeAdvanceCommit, AfterAdvanceCommit, BeforePruneCommit, AfterPruneCommit,
+}
+
+/// Names of the program that have no part in the model, each with the reason.
+#[rustfmt::skip]
+#[allow(dead_code, reason = "people and a test of the house read this table")]
+pub const NOT_MODELLED: &[(&str, &str)] = &[
+    ("Pending", "the crossing takes a pending proposal with all signatures as it takes an approved one"),
+    ("Refused", "a refused proposal ends like a cancelled one: no run can start"),
+    ("NoSeal", "the model begins after the first seal"),
+    ("BadWindow", "depends only on the signed document, and not on the order of events"),
+    ("WindowTooLong", "depends only on the signed document, and not on the order of events"),
+    ("NotYetValid", "the windows of the model are open from the beginning"),
+    ("SignerOutside", "a second end of the window, checked at the same place"),
+    ("OtherAuthorization", "each proposal of the model has one authorization"),
+    ("Fault", "the model has crashes, failed syncs and lost connections instead"),
+    ("before-proposal-commit", "the model begins with stored proposals"),
+    ("after-proposal-commit", "the model begins with stored proposals"),
+    ("before-refusal-commit", "no run depends on a refusal"),
+    ("after-refusal-commit", "no run depends on a refusal"),
+    ("before-retire-commit", "no run depends on outputs and on proposals that never ran"),
+    ("after-retire-commit", "no run depends on outputs and on proposals that never ran"),
+    ("restore-old-log-kept", "a restore begins a new log, and the model has one log"),
+    ("restore-new-log-in-place", "a restore begins a new log, and the model has one log"),
+];

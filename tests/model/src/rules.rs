@@ -1,0 +1,109 @@
+//! The rules of both models, each with a weakened form that breaks a promise.
+
+use crate::promises::Promise;
+
+/// A part of the models, with the work that its rules are about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Scene {
+    Copies,
+    Names,
+    Inputs,
+    Synchronous,
+    Asynchronous,
+    LaterKey,
+}
+
+impl Scene {
+    pub const ALL: [Self; 6] =
+        [Self::Copies, Self::Names, Self::Inputs, Self::Synchronous, Self::Asynchronous, Self::LaterKey];
+
+    /// Returns what the part is about.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Copies => "one machine: copies of one authorization, denial, seal, clock, prune",
+            Self::Names => "one machine: an exclusive name, cancellation, crashes",
+            Self::Inputs => "one machine: a session and a plan",
+            Self::Synchronous => "nodes on PostgreSQL with a synchronous replica",
+            Self::Asynchronous => "nodes on PostgreSQL with an asynchronous replica",
+            Self::LaterKey => "nodes on PostgreSQL, and the key of one node came with a later seal",
+        }
+    }
+}
+
+/// A row of the table of weakened forms.
+pub struct Weakened {
+    pub name: &'static str,
+    pub rule: &'static str,
+    pub scene: Scene,
+    pub breaks: Promise,
+    /// Number of actions of the shortest trace.
+    pub length: usize,
+    /// All rules without this one.
+    pub rules: Rules,
+}
+
+macro_rules! rules {
+    ($($name:ident: $scene:ident, $breaks:ident, $length:literal, $says:literal;)*) => {
+        /// The rules. A weakened form has one rule less.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub struct Rules { $(#[doc = $says] pub $name: bool,)* }
+
+        impl Rules {
+            pub const ALL: Self = Self { $($name: true,)* };
+        }
+
+        /// All weakened forms.
+        pub const WEAKENED: &[Weakened] = &[$(Weakened {
+            name: stringify!($name),
+            rule: $says,
+            scene: Scene::$scene,
+            breaks: Promise::$breaks,
+            length: $length,
+            rules: Rules { $name: false, ..Rules::ALL },
+        },)*];
+    };
+}
+
+rules! {
+    nonce_looked_up: Copies, OneStart, 5, "The writer refuses a nonce that is spent.";
+    open_nonces_of_log: Copies, OneStart, 11, "A start reads the open nonces from the log, not only from their rows.";
+    state_compared: Copies, VerdictInForce, 3, "The consume transaction compares the seal and the version of the verdict.";
+    denial_looked_up: Copies, NeverAfterDenial, 5, "The consume transaction looks for a denial.";
+    status_compared: Names, NeverAfterDenial, 5, "Only an approved proposal can begin to run.";
+    start_after_commit: Names, DurableFirst, 2, "A run starts after the commit of its consumption.";
+    answer_after_commit: Copies, NeverAfterDenial, 7, "A caller gets the answer after the commit.";
+    failed_sync_ends: Names, DurableFirst, 3, "If a sync fails, the process ends.";
+    exclusive_claimed: Names, ExclusiveRuns, 5, "A run with an exclusive name waits for the receipt of the holder.";
+    old_runs_dead: Names, ExclusiveRuns, 6, "A start waits until the processes of earlier runs are dead.";
+    recovery_closes: Names, NothingWaits, 2, "A start writes a receipt for each run without one.";
+    recovery_never_starts: Names, OneStart, 7, "Recovery writes the outcome unknown, and starts nothing.";
+    recovery_first: Names, ExclusiveRuns, 4, "A start recovers before it accepts requests.";
+    log_time_counts: Copies, WindowClosed, 9, "The time of a decision is never before the last entry.";
+    mark_counts: Copies, OneStart, 14, "A window that ended at or before the low-water mark is closed.";
+    mark_durable: Copies, WindowClosed, 9, "The commit that deletes nonces stores the low-water mark.";
+    mark_by_boot_clock: Copies, WindowOpen, 5, "The low-water mark rises no faster than the time since boot.";
+    leap_refused: Copies, WindowOpen, 3, "While the clock is ahead, the time goes on with the boot clock.";
+    session_claimed: Inputs, SessionOpen, 3, "A consumption claims its open session for one run.";
+    plan_has_receipt: Inputs, PlanFirst, 3, "A run that applies a plan needs the receipt of the plan's run.";
+
+    unique_keys: Synchronous, OneStart, 13, "Nonce, leaf index and batch number are unique keys.";
+    batch_number: Synchronous, NeverAfterDenial, 10, "Each batch has the number after the last one that it read.";
+    number_read_first: Synchronous, NeverAfterDenial, 12, "A batch reads the last batch number before or with the rest of the state.";
+    warning_is_unknown: Synchronous, DurableFirst, 4, "A warning at a commit makes the commit unknown.";
+    settle_commits: Synchronous, DurableFirst, 5, "A node settles with a synchronous commit of its own before it answers.";
+    settle_by_own_batch: Synchronous, OneStart, 14, "A node settles by the id of its own batch.";
+    settle_after_change: Asynchronous, OneStart, 11, "A consumption that has not started when the server changes is settled again.";
+    head_before_start: Asynchronous, OneStart, 11, "A node stores the head that covers the consumption before the run starts.";
+    heads_compared: Asynchronous, LogGrows, 10, "After a change of the server, the kept heads are compared before the next consumption.";
+    heads_of_all: Asynchronous, OneStart, 10, "The kept heads of all nodes are compared, not only the own one.";
+    missing_head_blocks: Asynchronous, OneStart, 11, "A missing head blocks, until the node comes or the operator says that it is lost.";
+    new_epoch_after_lost: Asynchronous, OneStart, 12, "If a lost node's head is missing, nothing is consumed until a seal with a new epoch.";
+    older_term_fenced: Synchronous, SessionOpen, 9, "A batch of an older term has only receipts of its node's open runs.";
+    over_by_deadline: Synchronous, ExclusiveRuns, 10, "Another node writes unknown only after the deadline or after node lost.";
+    own_by_deadline: Asynchronous, NothingWaits, 8, "A node also closes a run of its own after the deadline, if it does not hold the run.";
+    start_before_deadline: Synchronous, ExclusiveRuns, 11, "A run whose consumption is too old at its start does not start.";
+    exclusive_in_database: Synchronous, ExclusiveRuns, 12, "An exclusive name is read from the database and frees with the receipt.";
+    receipt_names_batch: Asynchronous, ExclusiveRuns, 14, "A receipt closes only the consumption that it names.";
+    late_receipt_kept: Synchronous, OneReceipt, 15, "A receipt that comes after another one is a file and no entry.";
+    key_of_seal: LaterKey, KeyCounts, 14, "A node without a key in the seal of an open run stands by.";
+}
