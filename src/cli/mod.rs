@@ -18,6 +18,7 @@ mod sandbox_programs;
 pub mod schema;
 pub mod serve;
 pub mod store;
+mod store_move;
 mod stored_log;
 pub mod test;
 pub mod token;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use crate::cli::configured::ConfigArgs;
+use crate::cli::store_move;
 use crate::local::problems::problems;
 use crate::node::config::Config;
 use crate::node::file_problem::FileProblem;
@@ -29,6 +30,7 @@ use judgement::trust::signer::Signer as _;
   countersign store check /backups/monday
   countersign store restore /backups/monday    # if the store is lost
   countersign store restore /backups/monday --keep-tokens ci,deploy-bot
+  countersign store move --from boundary/countersign.db
 
 `check` and `backup` also work while the boundary serves. `restore` begins a new log that names the old log. Do not copy an old database back by hand: the boundary refuses an old database, because spent nonces could be \
 spent again.")]
@@ -57,6 +59,12 @@ enum Command {
     ///
     /// The services use another role, which can add rows to the log but not change them.
     Migrate(Migrate),
+    /// Move the log of an SQLite store into the configured PostgreSQL database, without a new log
+    ///
+    /// The boundary keeps its id, its log and its spent nonces. Stop the service, set `database` in countersign.toml to the
+    /// URL of a database with an empty schema, and run this command. An interrupted move continues with the same command.
+    /// There is no way back except a backup.
+    Move(store_move::Move),
     /// Begin a new log with the state of a backup
     ///
     /// The boundary gets a new id. The first entry of the new log names the last checkpoint of the old log. Roster, policy
@@ -121,6 +129,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     match &args.command {
         // The schema does not belong to a configuration.
         Command::Migrate(_) => Ok(Exit::Done),
+        Command::Move(args) => store_move::run(args, &config, terminal),
         Command::Check { backup } => check(&config, backup.as_deref(), terminal),
         Command::Backup { dir } => {
             let began = (start::surroundings().now)();
@@ -234,7 +243,7 @@ fn check(config: &Config, backup: Option<&Path>, terminal: &Terminal) -> Result<
         Some(path) => places.push((Database::File(path.to_owned()), config.outputs())),
         None => {
             if config.database.exists().is_ok_and(|exists| exists) {
-                lock = config.database.lock().ok();
+                lock = config.database.lock(&config.data).ok();
             }
             places.push((config.database.clone(), config.outputs()));
             for closed in places::closed(config) {

@@ -113,7 +113,12 @@ pub fn back_up(config: &Config, into: &Path) -> Result<MadeBackup, Problems> {
     for name in &names {
         let hex = name.hex();
         let place = Path::new(&hex[..2]).join(&hex);
-        match copy_file(&config.outputs().join(&place), &work.path().join(OUTPUTS).join(&place)) {
+        let target = work.path().join(OUTPUTS).join(&place);
+        if target.exists() {
+            // The output came out of the database together with the rows.
+            continue;
+        }
+        match copy_file(&config.outputs().join(&place), &target) {
             Ok(()) => {}
             // The output was deleted after its retention time during the copy, or its file was already missing. `store
             // check` can tell which.
@@ -157,7 +162,8 @@ pub fn restore(config: &Config, from: &Path, keep_tokens: &[Name]) -> Result<Res
     let key = open_key(config)?;
     private_directory(&config.data).map_err(|error| at(&config.data, &error))?;
     let at_store = |fault: StoreFault| Problems::from(FileProblem::of_store(&config.database, fault));
-    let _lock = config.database.lock().map_err(at_store)?;
+    let _lock = config.database.lock(&config.data).map_err(at_store)?;
+    config.database.check_restorable().map_err(at_store)?;
     if config.database.exists().map_err(at_store)? {
         // A refused start can leave a store whose log has not begun. It contains nothing that a restore could lose.
         if matches!(open_store::has_log(config), Ok(false)) {
@@ -182,7 +188,7 @@ pub fn restore(config: &Config, from: &Path, keep_tokens: &[Name]) -> Result<Res
     private_directory(&old).map_err(|error| at(&work, &error))?;
     let restored = build(config, &key, from, &work, keep_tokens);
     if restored.is_err() {
-        let _ = config.database.clear_new();
+        let _ = config.database.clear_new(&work);
         let _ = fs::remove_dir_all(&work);
     }
     restored
@@ -271,9 +277,9 @@ fn build(
     let chosen = choose_tokens(&all, keep_tokens, now).map_err(|error| at(&source, &error))?;
     kept_checkpoint::replace(&old.join(kept_checkpoint::FILE), closing.note.as_bytes()).map_err(failed)?;
     let (checkpoint, known) = last_known(config, from, &before, closing)?;
-    let fresh = config.database.new_store();
+    let fresh = config.database.new_store(work);
     let broken = |fault: StoreFault| Problems::from(FileProblem::of_store(&fresh, fault));
-    config.database.clear_new().map_err(broken)?;
+    config.database.clear_new(work).map_err(broken)?;
     drop(fresh.open(Role::of_file()).map_err(broken)?);
     fresh.take_over(&copy, &chosen.left_out).map_err(broken)?;
     let OpenStore { store, reads } = fresh.open(Role::of_file()).map_err(broken)?;
@@ -295,7 +301,7 @@ fn build(
     })?;
     let head = ledger.checkpoint().map_err(broken)?.map(|row| row.note).unwrap_or_default();
     drop((ledger, before));
-    config.database.settle_new().map_err(broken)?;
+    config.database.settle_new(work).map_err(broken)?;
     // Move the old log before the new log, because the new log names the old log. After a crash between the two moves,
     // the operator runs the restore again.
     let closed = config.closed();
@@ -309,7 +315,7 @@ fn build(
     let _ = fs::remove_dir(place.join(CLOSED));
     sync_tree(&closed).map_err(failed)?;
     crash_points::point("restore-old-log-kept");
-    config.database.put_in_place().map_err(|fault| FileProblem::of_store(&config.database, fault))?;
+    config.database.put_in_place(work).map_err(|fault| FileProblem::of_store(&config.database, fault))?;
     crash_points::point("restore-new-log-in-place");
     // The new boundary is now in force. After a crash at this point, the checkpoint file still contains a checkpoint of
     // the old log. The next start accepts this checkpoint, because the new log names the old log.

@@ -4,19 +4,23 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::store::copied_check;
 use crate::store::fault::StoreFault;
 use crate::store::lock::{self, StoreLock};
 use crate::store::postgres;
 use crate::store::postgres::role::{NodeCandidate, NodeTurn, ReadKeptHead, ServerRole};
 use crate::store::postgres::settings::ServerSettings;
 use crate::store::rows::StoreHead;
-use crate::store::server::{NodeState, Replicas, ServerTable};
+use crate::store::server::{MoveEnd, NodeState, Replicas, ServerTable};
 use crate::store::sqlite::{self, backup, check, new_store};
 use crate::store::store_report::{StoreReport, StoreScope};
 use crate::store::{Store, StoreReads};
 use documents::crypto::digest::Blake3Digest;
 use documents::crypto::key_id::KeyId;
 use documents::record::ident::Name;
+
+/// Name of the lock of a node, in its private directory.
+const NODE_LOCK: &str = "node";
 
 /// Where a boundary stores its rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -155,14 +159,38 @@ impl Database {
         }
     }
 
-    /// Locks the store for this process without opening or creating the store.
+    /// Locks the store for this process without opening or creating the store. `data` is the private directory of this
+    /// node.
     ///
     /// # Errors
     /// Returns a fault if another process holds the lock, or if other users can access the store.
-    pub fn lock(&self) -> Result<StoreLock, StoreFault> {
+    pub fn lock(&self, data: &Path) -> Result<StoreLock, StoreFault> {
         match self {
             Self::File(path) => StoreLock::alone(path),
-            Self::Server(_) => Err(unsupported("locking the store")),
+            Self::Server(_) => StoreLock::alone(&data.join(NODE_LOCK)),
+        }
+    }
+
+    /// Moves the log of the SQLite store `from` into this store, which must be empty, without a new log. `outputs` is the
+    /// directory of large outputs. `progress` gets the number of copied rows and the number of all rows. The same call
+    /// continues an interrupted move.
+    ///
+    /// # Errors
+    /// Returns a fault if one of the stores is in use or cannot be used, or if this store has another log.
+    pub fn move_here(
+        &self,
+        from: &Path,
+        outputs: &Path,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<MoveEnd, StoreFault> {
+        match self {
+            Self::File(_) => Err(StoreFault::Unusable {
+                message:
+                    "`database` in countersign.toml names an SQLite file; set it to the URL of the PostgreSQL database \
+                          that takes the log, then run this command again"
+                        .to_owned(),
+            }),
+            Self::Server(server) => postgres::import::move_into(server, from, outputs, progress),
         }
     }
 
@@ -176,7 +204,7 @@ impl Database {
         match self {
             Self::File(_) => Ok(RoleCandidate(None)),
             Self::Server(server) => {
-                let lock = StoreLock::alone(&data.join("node"))?;
+                let lock = StoreLock::alone(&data.join(NODE_LOCK))?;
                 let node = NodeCandidate::new((**server).clone(), keyid.to_string(), kept_head, lock)?;
                 Ok(RoleCandidate(Some(node)))
             }
@@ -265,7 +293,7 @@ impl Database {
     pub fn check(&self, scope: &StoreScope, progress: &mut dyn FnMut(u64, u64)) -> Result<StoreReport, StoreFault> {
         match self {
             Self::File(path) => check::check(path, scope, progress),
-            Self::Server(_) => Err(unsupported("checking the store")),
+            Self::Server(server) => copied_check::check_copy(server, scope, progress),
         }
     }
 
@@ -279,7 +307,27 @@ impl Database {
                 backup::copy(path, into)?;
                 Ok(BackupFile(into.to_owned()))
             }
-            Self::Server(_) => Err(unsupported("a backup")),
+            Self::Server(server) => {
+                postgres::export::export(server, into, &into.with_file_name("outputs"), &mut |_, _| {})?;
+                Ok(BackupFile(into.to_owned()))
+            }
+        }
+    }
+
+    /// Checks that a restore can begin a log in this store.
+    ///
+    /// # Errors
+    /// Returns a fault if the store has rows that a restore would mix with the new log.
+    pub fn check_restorable(&self) -> Result<(), StoreFault> {
+        match self {
+            Self::File(_) => Ok(()),
+            Self::Server(server) if postgres::import::is_empty(server)? => Ok(()),
+            Self::Server(_) => Err(StoreFault::Unusable {
+                message: format!(
+                    "a store exists already, and a restore never replaces a store: name {}",
+                    self.moving_away()
+                ),
+            }),
         }
     }
 
@@ -290,7 +338,8 @@ impl Database {
     pub fn delete_empty(&self) -> Result<(), StoreFault> {
         match self {
             Self::File(path) => std::fs::remove_file(path).map_err(new_store::failed),
-            Self::Server(_) => Err(unsupported("a restore")),
+            // `exists` is true only for a schema with a log.
+            Self::Server(_) => Ok(()),
         }
     }
 
@@ -321,10 +370,15 @@ impl Database {
     /// Returns the store that a restore builds before it becomes this store. A crash must not leave a part of a store
     /// in the place of this store.
     #[must_use]
-    pub fn new_store(&self) -> Self {
+    pub fn new_store(&self, work: &Path) -> Self {
+        Self::File(new_store::beside(&self.new_file(work), ""))
+    }
+
+    /// Returns the file next to which a restore builds the new store. `work` is the work directory of the restore.
+    fn new_file(&self, work: &Path) -> PathBuf {
         match self {
-            Self::File(path) => Self::File(new_store::beside(path, "")),
-            Self::Server(_) => self.clone(),
+            Self::File(path) => path.clone(),
+            Self::Server(_) => work.join("new.db"),
         }
     }
 
@@ -332,32 +386,30 @@ impl Database {
     ///
     /// # Errors
     /// Returns a fault if a part of the new store cannot be deleted.
-    pub fn clear_new(&self) -> Result<(), StoreFault> {
-        match self {
-            Self::File(path) => new_store::clear(path),
-            Self::Server(_) => Err(unsupported("a restore")),
-        }
+    pub fn clear_new(&self, work: &Path) -> Result<(), StoreFault> {
+        new_store::clear(&self.new_file(work))
     }
 
     /// Makes the closed new store durable.
     ///
     /// # Errors
     /// Returns a fault if the new store cannot be written.
-    pub fn settle_new(&self) -> Result<(), StoreFault> {
-        match self {
-            Self::File(path) => new_store::settle(path),
-            Self::Server(_) => Err(unsupported("a restore")),
-        }
+    pub fn settle_new(&self, work: &Path) -> Result<(), StoreFault> {
+        new_store::settle(&self.new_file(work))
     }
 
-    /// Puts the settled new store in the place of this store, in one atomic step.
+    /// Puts the settled new store in the place of this store, in one atomic step. In a database server, the rows become
+    /// usable in one commit.
     ///
     /// # Errors
     /// Returns a fault if the new store cannot be moved.
-    pub fn put_in_place(&self) -> Result<(), StoreFault> {
+    pub fn put_in_place(&self, work: &Path) -> Result<(), StoreFault> {
         match self {
             Self::File(path) => new_store::put_in_place(path),
-            Self::Server(_) => Err(unsupported("a restore")),
+            Self::Server(server) => {
+                let file = new_store::beside(&self.new_file(work), "");
+                postgres::import::fill(server, &file, &work.join("outputs"), &mut |_, _| {})
+            }
         }
     }
 
@@ -369,7 +421,8 @@ impl Database {
     pub fn take_over(&self, old: &BackupFile, void: &[Name]) -> Result<(), StoreFault> {
         match self {
             Self::File(path) => backup::take_over(&old.0, path, void),
-            Self::Server(_) => Err(unsupported("a restore")),
+            // A restore builds the new store in a file first.
+            Self::Server(_) => Err(StoreFault::Unusable { message: "a backup is taken over into a file".to_owned() }),
         }
     }
 }
@@ -391,12 +444,6 @@ impl fmt::Display for Database {
 /// Returns a fault if the database cannot be used, or if the schema exists already. Nothing is then created.
 pub fn migrate(url: &str, table: &ServerTable, service: &str, say: &mut dyn FnMut(&str)) -> Result<(), StoreFault> {
     postgres::schema::migrate(&ServerSettings::new(url, table)?, service, say)
-}
-
-/// Returns the fault for work that this version cannot do with a database server.
-fn unsupported(what: &str) -> StoreFault {
-    let message = format!("{what} is not possible with a PostgreSQL database: use the tools of the database");
-    StoreFault::Unusable { message }
 }
 
 /// A copy of a store that this process may change: a backup in progress, or a backup that a restore reads.

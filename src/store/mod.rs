@@ -22,6 +22,8 @@ use documents::record::validity::Timestamp;
 
 pub mod batch;
 pub mod consume_window;
+mod copied_check;
+mod copied_tables;
 pub mod crash_points;
 pub mod database;
 pub mod end_detail;

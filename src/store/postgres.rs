@@ -12,6 +12,8 @@ mod link;
 mod durability;
 mod encryption;
 mod errors;
+pub mod export;
+pub mod import;
 mod lock_key;
 pub(crate) mod nodes;
 mod nonces;

@@ -51,3 +51,12 @@ pub struct NodeState {
     /// Number of its runs without a receipt.
     pub open_runs: u64,
 }
+
+/// Result of a move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MoveEnd {
+    /// The log has this number of entries, and the schema can be served now.
+    Moved(u64),
+    /// An earlier call has finished the move.
+    WasFinished,
+}

@@ -19,6 +19,7 @@ mod retired_rows;
 mod rows;
 mod run_rows;
 mod schema;
+pub(in crate::store) mod table_rows;
 mod token_rows;
 
 use std::ops::Range;

@@ -60,9 +60,27 @@ pub(super) fn objects(link: &Link, schema: &str) -> Result<Vec<String>, StoreFau
     link.query(DURING, LISTING, values![schema])?.iter().map(|row| Fields::new(DURING, row).get(0)).collect()
 }
 
-/// Refuses a schema that is empty, half made, newer than this program, or changed by hand.
+/// Refuses a schema that is empty, half made, newer than this program, or changed by hand, and a schema with only a part of
+/// the rows of another store.
 pub(super) fn check(link: &Link, settings: &ServerSettings) -> Result<(), StoreFault> {
-    const DURING: &str = "checking the schema of the database";
+    check_objects(link, settings)?;
+    let rows = link.query(DURING, "SELECT term < 0 FROM state WHERE one = 1", values![])?;
+    if !rows.first().is_some_and(|row| Fields::new(DURING, row).get(0).unwrap_or(false)) {
+        return Ok(());
+    }
+    Err(refused(format!(
+        "a move or a restore into the schema `{}` of the database {} is unfinished, so the store stays closed; run \
+         `countersign store move` again. After an interrupted restore, drop the schema, run `countersign store migrate`, \
+         then run the restore again",
+        settings.schema,
+        settings.place()
+    )))
+}
+
+const DURING: &str = "checking the schema of the database";
+
+/// Checks the schema without its rows.
+pub(super) fn check_objects(link: &Link, settings: &ServerSettings) -> Result<(), StoreFault> {
     let schema = &settings.schema;
     let found = objects(link, schema)?;
     let place = settings.place();

@@ -379,6 +379,6 @@ pub(super) fn read_only(path: &Path) -> Result<Connection, StoreFault> {
     if application != APPLICATION_ID {
         return Err(refused("is not a store of this program: name another file".to_owned()));
     }
-    schema::check_number(version, path)?;
+    schema::check_number(&connection, version, path)?;
     Ok(connection)
 }

@@ -76,11 +76,32 @@ pub(super) const MIGRATIONS: &[&str] = &[
 /// The application id of this program's databases: "CSGN" in ASCII.
 pub(super) const APPLICATION_ID: i32 = 0x4353_474e;
 
+/// Number of the schema of a store whose log was moved to another engine. Version 0.2.0 and all later versions refuse this
+/// number.
+pub(super) const MOVED: i32 = 1_000_000;
+
+/// Returns the place to which the log of a marked store was moved.
+pub(super) fn moved_to(connection: &Connection) -> String {
+    connection
+        .query_row("SELECT place FROM moved", [], |row| row.get(0))
+        .unwrap_or_else(|_| "another database".to_owned())
+}
+
 /// Refuses a store with a schema that this program doesn't know. A new database has the number 0.
 ///
 /// # Errors
 /// Returns a fault if the number is not the number of a schema from [`FIRST`] on.
-pub(super) fn check_number(version: i32, path: &Path) -> Result<(), StoreFault> {
+pub(super) fn check_number(connection: &Connection, version: i32, path: &Path) -> Result<(), StoreFault> {
+    if version == MOVED {
+        let message = format!(
+            "the log of the store {} was moved to {}, so this file is never served again; set `database` in \
+             countersign.toml to the new place. If the move was interrupted, run `countersign store move --from {}` again",
+            path.display(),
+            moved_to(connection),
+            path.display()
+        );
+        return Err(StoreFault::Unusable { message });
+    }
     let known = |version: usize| version == 0 || (FIRST..=MIGRATIONS.len()).contains(&version);
     if usize::try_from(version).is_ok_and(known) {
         return Ok(());
@@ -108,7 +129,7 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), St
         let message = format!("{} is the database of another program; name another file", path.display());
         return Err(StoreFault::Unusable { message });
     }
-    check_number(version, path)?;
+    check_number(connection, version, path)?;
     let version = usize::try_from(version).unwrap_or(usize::MAX);
     // Check the schema first, because a migration needs the unchanged result of the earlier migrations.
     check(connection, version, path)?;

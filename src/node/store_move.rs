@@ -1,0 +1,36 @@
+//! Moves the log of an SQLite store into the configured database, without a new log.
+
+use std::path::Path;
+
+use crate::node::config::Config;
+use crate::node::file_problem::{FileProblem, Problems};
+use crate::node::{kept_checkpoint, open_store, restore, start};
+use crate::store::database::Database;
+use crate::store::fault::StoreFault;
+use crate::store::ledger::Ledger;
+use crate::store::server::MoveEnd;
+use judgement::trust::signer::Signer as _;
+
+/// Moves the log of the SQLite store `from`. `progress` gets the number of copied rows and the number of all rows. The same
+/// call continues an interrupted move.
+///
+/// # Errors
+/// Returns an error if a store cannot be used, or if `from` is older than a known checkpoint of this boundary.
+pub fn move_store(config: &Config, from: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<MoveEnd, Problems> {
+    rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
+    let from = std::path::absolute(from).unwrap_or_else(|_| from.to_owned());
+    let old = Database::File(from.clone());
+    // A marked store cannot be opened. Its log was compared before the mark.
+    if let Ok((reads, head)) = old.at_rest() {
+        let at_old = |fault: StoreFault| Problems::from(FileProblem::of_store(&old, fault));
+        let known = kept_checkpoint::read_known(config);
+        let key = restore::open_key(config)?;
+        let settings = open_store::settings(config, &key, &start::surroundings())?;
+        let ledger = Ledger::at_rest(reads, head, settings, None).map_err(at_old)?;
+        for (path, compared) in kept_checkpoint::compare(config, known, &ledger, key.key()) {
+            compared.map_err(|message| FileProblem::whole(&path, message))?;
+        }
+    }
+    let moved = config.database.move_here(&from, &config.outputs(), progress);
+    moved.map_err(|fault| FileProblem::of_store(&config.database, fault).into())
+}

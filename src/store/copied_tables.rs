@@ -1,0 +1,196 @@
+//! The tables that both engines have, and the form of their rows in a copy from one engine to the other.
+
+/// A value of a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Cell {
+    /// No value.
+    Null,
+    /// A number, a time in seconds, or a truth value (0 or 1).
+    Number(i64),
+    /// Bytes.
+    Bytes(Vec<u8>),
+    /// A text.
+    Text(String),
+}
+
+impl Cell {
+    /// Returns the approximate number of bytes of the value in memory.
+    pub(super) const fn size(&self) -> usize {
+        match self {
+            Self::Null | Self::Number(_) => 8,
+            Self::Bytes(bytes) => bytes.len() + 24,
+            Self::Text(text) => text.len() + 24,
+        }
+    }
+}
+
+/// The values of a row, in the order of [`CopiedTable::columns`].
+pub(super) type CopiedRow = Vec<Cell>;
+
+/// A table that both engines have.
+#[derive(Debug)]
+pub(super) struct CopiedTable {
+    pub(super) name: &'static str,
+    /// Name and PostgreSQL type of each column.
+    pub(super) columns: &'static [(&'static str, &'static str)],
+    /// The columns that order the rows. The order is unique. The table `output` has another order in each engine.
+    pub(super) key: &'static [&'static str],
+    /// True if rows are changed or deleted. In the other tables, rows are only added.
+    pub(super) changes: bool,
+}
+
+impl CopiedTable {
+    /// Returns the names of the columns, separated by commas. `authorization` is a reserved word of PostgreSQL.
+    pub(super) fn column_list(&self) -> String {
+        let names = self.columns.iter().map(|(name, _)| format!("\"{name}\""));
+        names.collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// Maximum size in bytes of the rows that a copy holds in memory.
+pub(super) const CHUNK: usize = 4 << 20;
+/// Maximum number of rows that a copy holds in memory.
+pub(super) const CHUNK_ROWS: usize = 4096;
+/// Size of a piece of a large output in bytes.
+pub(super) const PIECE: usize = 1 << 20;
+
+/// All tables with rows of the same form in both engines. The table `state` is not among them.
+pub(super) const TABLES: &[CopiedTable] = &[
+    CopiedTable {
+        name: "leaf",
+        columns: &[("idx", "bigint"), ("kind", "smallint"), ("at", "bigint"), ("hash", "bytea"), ("data", "bytea")],
+        key: &["idx"],
+        changes: false,
+    },
+    CopiedTable { name: "tile", columns: &[("id", "bigint"), ("hashes", "bytea")], key: &["id"], changes: false },
+    CopiedTable {
+        name: "checkpoint",
+        columns: &[("size", "bigint"), ("root", "bytea"), ("note", "text")],
+        key: &["size"],
+        changes: false,
+    },
+    CopiedTable { name: "seal", columns: &[("idx", "bigint"), ("digest", "bytea")], key: &["idx"], changes: false },
+    CopiedTable { name: "blob", columns: &[("digest", "bytea"), ("data", "bytea")], key: &["digest"], changes: false },
+    CopiedTable {
+        name: "denial",
+        columns: &[
+            ("authorization", "bytea"),
+            ("approver", "text"),
+            ("leaf", "bigint"),
+            ("at", "bigint"),
+            ("ahead", "boolean"),
+        ],
+        key: &["authorization", "approver"],
+        changes: false,
+    },
+    CopiedTable {
+        name: "proposal",
+        columns: &[
+            ("id", "bytea"),
+            ("digest", "bytea"),
+            ("nonce", "bytea"),
+            ("request", "bytea"),
+            ("step", "text"),
+            ("step_digest", "bytea"),
+            ("params_digest", "bytea"),
+            ("proposer", "text"),
+            ("expires_at", "bigint"),
+            ("status", "smallint"),
+            ("created_at", "bigint"),
+            ("approved_at", "bigint"),
+            ("started_at", "bigint"),
+            ("ended_at", "bigint"),
+            ("spent", "bigint"),
+            ("receipt", "bigint"),
+            ("detail", "bytea"),
+        ],
+        key: &["id"],
+        changes: true,
+    },
+    CopiedTable {
+        name: "payload",
+        columns: &[("proposal", "bytea"), ("data", "bytea")],
+        key: &["proposal"],
+        changes: true,
+    },
+    CopiedTable {
+        name: "crossing",
+        columns: &[
+            ("id", "bigint"),
+            ("proposal", "bytea"),
+            ("seal", "bytea"),
+            ("exclusive", "text"),
+            ("envelope", "bytea"),
+            ("decision", "bytea"),
+        ],
+        key: &["id"],
+        changes: true,
+    },
+    CopiedTable {
+        name: "nonce",
+        columns: &[("nonce", "bytea"), ("expires_at", "bigint"), ("spent", "bigint"), ("proposal", "bytea")],
+        key: &["nonce"],
+        changes: true,
+    },
+    CopiedTable {
+        name: "signature",
+        columns: &[
+            ("proposal", "bytea"),
+            ("keyid", "text"),
+            ("number", "integer"),
+            ("person", "text"),
+            ("presence", "smallint"),
+            ("at", "bigint"),
+            ("sig", "bytea"),
+        ],
+        key: &["proposal", "keyid"],
+        changes: true,
+    },
+    CopiedTable {
+        name: OUTPUT,
+        columns: &[("name", "bytea"), ("bytes", "bigint"), ("at", "bigint"), ("data", "bytea")],
+        key: &["rowid"],
+        changes: true,
+    },
+    CopiedTable {
+        name: "output_of",
+        columns: &[("name", "bytea"), ("proposal", "bytea")],
+        key: &["name", "proposal"],
+        changes: true,
+    },
+    CopiedTable {
+        name: "output_order",
+        columns: &[("proposal", "bytea"), ("data", "bytea")],
+        key: &["proposal"],
+        changes: true,
+    },
+    CopiedTable {
+        name: "token",
+        columns: &[
+            ("name", "text"),
+            ("secret", "bytea"),
+            ("owners", "text"),
+            ("scopes", "text"),
+            ("patterns", "text"),
+            ("created_at", "bigint"),
+            ("expires_at", "bigint"),
+            ("revoked_at", "bigint"),
+        ],
+        key: &["name"],
+        changes: true,
+    },
+];
+
+/// The table of outputs. Its order of recording is `rowid` in SQLite, and `number` in PostgreSQL.
+pub(super) const OUTPUT: &str = "output";
+
+/// The row of `state`, as far as both engines have it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct CopiedState {
+    /// Digest of the first seal, which is the id of the boundary.
+    pub(super) boundary: Option<Vec<u8>>,
+    /// Digest of the seal in force.
+    pub(super) seal: Option<Vec<u8>>,
+    pub(super) version: i64,
+    pub(super) mark: i64,
+}

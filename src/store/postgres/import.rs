@@ -1,0 +1,400 @@
+//! Takes the log of an SQLite store over into an empty schema, without a new log.
+//!
+//! The rows in the database are the progress: each statement adds rows in the order of their keys, so that a move that was
+//! interrupted goes on after the last key. While the term in the row of `state` is negative, no service opens the schema.
+//! The term becomes positive only after the old file is marked, and no service opens a marked file. So at each moment at
+//! most one of the two stores can be served.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+
+use crate::store::copied_tables::{Cell, CopiedRow, CopiedState, CopiedTable, OUTPUT, PIECE, TABLES};
+use crate::store::crash_points;
+use crate::store::fault::StoreFault;
+use crate::store::lock::StoreLock;
+use crate::store::postgres::columns::Fields;
+use crate::store::postgres::export::{cell, count, pieces_of, quoted};
+use crate::store::postgres::link::{Link, Value};
+use crate::store::postgres::lock_key::lock_key;
+use crate::store::postgres::reads::PostgresReads;
+use crate::store::postgres::settings::{ServerSettings, refused};
+use crate::store::postgres::{durability, schema};
+use crate::store::server::MoveEnd;
+use crate::store::sqlite;
+use crate::store::sqlite::table_rows::OldFile;
+use crate::store::tree::root_of;
+use documents::crypto::merkle::Hash;
+
+const DURING: &str = "copying the store into the database";
+const OPTIONS: &str = "-c lock_timeout=20000 -c statement_timeout=30000 -c synchronous_commit=on \
+    -c client_encoding=UTF8 -c jit=off";
+/// Term of a schema with an unfinished move. A service that waits for the role can raise a term, so this term is far below
+/// zero.
+const UNFINISHED: i64 = i64::MIN / 2;
+/// Time in seconds after which another node can close a run that was open in the old store.
+const RUN_ENDS_S: i64 = 30;
+
+/// Moves the log of the SQLite store `from` into the empty schema of `settings`. Output files in `outputs` become rows.
+/// `progress` gets the number of copied rows and the number of all rows. The same call continues an interrupted move.
+///
+/// # Errors
+/// Returns a fault if one of the stores is in use or cannot be used, or if the schema has another log.
+pub fn move_into(
+    settings: &ServerSettings,
+    from: &Path,
+    outputs: &Path,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<MoveEnd, StoreFault> {
+    if !from.is_file() {
+        return Err(refused(format!("the store {} does not exist: name the old store with --from", from.display())));
+    }
+    let lock = StoreLock::alone(from)?;
+    let marked = OldFile::is_marked(from)?;
+    drop(lock);
+    if !marked {
+        // The open migrates an older store, moves the write-ahead log into the file, and refuses a store whose spent nonces
+        // were deleted by hand.
+        drop(sqlite::open(from)?);
+    }
+    let _lock = StoreLock::alone(from)?;
+    let mut old = OldFile::open(from)?;
+    let state = old.state()?;
+    let Some(boundary) = state.boundary.clone() else {
+        return Err(refused(format!(
+            "the log of the store {} has not begun: there is nothing to move",
+            from.display()
+        )));
+    };
+    let target = Target::open(settings)?;
+    match (target.state()?, &old.moved) {
+        ((Some(there), 0.., _), Some(_)) if there == boundary => return Ok(MoveEnd::WasFinished),
+        ((Some(there), ..0, seen), None) if there == boundary => target.go_on(&old, &seen)?,
+        ((Some(there), ..0, _), Some(_)) if there == boundary => {}
+        ((None, 0, _), None) if target.is_empty()? => target.begin(&boundary, &old.fingerprint()?)?,
+        (_, Some(place)) => {
+            let message =
+                format!("the log of the store {} was moved to {place}, and not to {settings}", from.display());
+            return Err(refused(format!("{message}; set `database` to the place of the log")));
+        }
+        _ => return Err(refused(has_rows(settings))),
+    }
+    if old.moved.is_none() {
+        crash_points::point("move-begun");
+        target.copy(&old, outputs, progress)?;
+        crash_points::point("move-rows-copied");
+    }
+    let size = target.verify(&old)?;
+    // A commit of its own confirms all rows, also on the replicas, before the old file is marked.
+    target.commit("UPDATE state SET version = version WHERE one = 1", Vec::new())?;
+    if old.moved.is_none() {
+        old.mark_as_moved(&settings.to_string())?;
+    }
+    crash_points::point("move-old-log-marked");
+    target.finish(&state)?;
+    crash_points::point("move-finished");
+    Ok(MoveEnd::Moved(size))
+}
+
+/// Fills an empty schema with the rows of a closed SQLite file, for a restore.
+///
+/// # Errors
+/// Returns a fault if the schema is not empty, or if a store cannot be used.
+pub fn fill(
+    settings: &ServerSettings,
+    from: &Path,
+    outputs: &Path,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<(), StoreFault> {
+    let old = OldFile::open(from)?;
+    let state = old.state()?;
+    let target = Target::open(settings)?;
+    let (None, 0, _) = target.state()? else { return Err(refused(has_rows(settings))) };
+    if !target.is_empty()? {
+        return Err(refused(has_rows(settings)));
+    }
+    target.begin(state.boundary.as_deref().unwrap_or_default(), &old.fingerprint()?)?;
+    target.copy(&old, outputs, progress)?;
+    target.verify(&old)?;
+    target.finish(&state)
+}
+
+/// Returns true if the schema has no log and no row of another table.
+///
+/// # Errors
+/// Returns a fault if the schema cannot be used.
+pub fn is_empty(settings: &ServerSettings) -> Result<bool, StoreFault> {
+    let link = Link::open(settings, OPTIONS)?;
+    schema::check(&link, settings)?;
+    empty(&link)
+}
+
+fn has_rows(settings: &ServerSettings) -> String {
+    format!(
+        "the schema `{}` of {settings} already has another log or an unfinished copy of one, and its rows are never \
+         replaced; name another schema with `?schema=` in the URL, or drop the schema and run `countersign store migrate`",
+        settings.schema
+    )
+}
+
+/// A connection to the schema that takes the rows. It holds the lock of the active node.
+struct Target {
+    link: Link,
+    settings: ServerSettings,
+}
+
+impl Target {
+    fn open(settings: &ServerSettings) -> Result<Self, StoreFault> {
+        let link = Link::open(settings, OPTIONS)?;
+        durability::check(&link, settings)?;
+        schema::check_objects(&link, settings)?;
+        let target = Self { link, settings: settings.clone() };
+        let rows = target.link.query(DURING, "SELECT current_database()::text", values![])?;
+        let database: String = rows.first().map_or(Ok(String::new()), |row| Fields::new(DURING, row).get(0))?;
+        let key = lock_key(&database, &format!("{} role", settings.schema));
+        let rows = target.link.query(DURING, "SELECT pg_try_advisory_lock($1)", values![key])?;
+        if rows.first().is_some_and(|row| Fields::new(DURING, row).get(0).unwrap_or(false)) {
+            return Ok(target);
+        }
+        Err(refused(format!(
+            "a service or another command uses the schema `{}` of {settings}; stop it, then run this command again",
+            settings.schema
+        )))
+    }
+
+    /// Returns the boundary, the term, and the digest in the column of the seal.
+    fn state(&self) -> Result<(Option<Vec<u8>>, i64, Vec<u8>), StoreFault> {
+        let rows = self.link.query(DURING, "SELECT boundary, term, seal FROM state WHERE one = 1", values![])?;
+        let row = rows.first().ok_or_else(|| StoreFault::broken(DURING, "the table `state` has no row"))?;
+        let row = Fields::new(DURING, row);
+        Ok((row.get(0)?, row.get(1)?, row.get::<Option<_>>(2)?.unwrap_or_default()))
+    }
+
+    fn is_empty(&self) -> Result<bool, StoreFault> {
+        empty(&self.link)
+    }
+
+    fn number(&self, sql: &str) -> Result<u64, StoreFault> {
+        let rows = self.link.query(DURING, sql, values![])?;
+        rows.first().map_or(Ok(0), |row| Fields::new(DURING, row).number(0))
+    }
+
+    /// Executes a statement in a transaction of its own. A warning means that the commit can be lost.
+    fn commit(&self, sql: &str, values: Vec<Value<'_>>) -> Result<(), StoreFault> {
+        self.link.take_warnings();
+        self.link.query(DURING, sql, values)?;
+        match self.link.take_warnings().first() {
+            None => Ok(()),
+            Some(warning) => Err(StoreFault::Unreachable {
+                message: format!(
+                    "the server committed with a warning: {warning}; check its replicas, then run the command again"
+                ),
+            }),
+        }
+    }
+
+    /// Notes the old store. From now on, no service opens the schema until [`Self::finish`].
+    fn begin(&self, boundary: &[u8], fingerprint: &[u8]) -> Result<(), StoreFault> {
+        let sql = "UPDATE state SET boundary = $1, seal = $2, term = $3 WHERE one = 1";
+        self.commit(sql, values![boundary.to_vec(), fingerprint.to_vec(), UNFINISHED])
+    }
+
+    /// Prepares to continue an interrupted move. If the old store was served in between, its changed rows are copied anew.
+    fn go_on(&self, old: &OldFile, seen: &[u8]) -> Result<(), StoreFault> {
+        let fingerprint = old.fingerprint()?;
+        if seen == fingerprint {
+            return Ok(());
+        }
+        for table in TABLES.iter().filter(|table| table.changes) {
+            // One statement must not delete more rows than its time limit allows.
+            let key = if table.name == OUTPUT { "number".to_owned() } else { quoted(table.key) };
+            let name = table.name;
+            let sql = format!(
+                "WITH gone AS (DELETE FROM {name} WHERE ({key}) IN (SELECT {key} FROM {name} LIMIT 20000) RETURNING 1) \
+                 SELECT count(*) FROM gone"
+            );
+            while self.number(&sql)? > 0 {}
+        }
+        self.commit("UPDATE state SET seal = $1 WHERE one = 1", values![fingerprint])
+    }
+
+    fn copy(&self, old: &OldFile, outputs: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<(), StoreFault> {
+        let counts = TABLES.iter().map(|table| old.count(table)).collect::<Result<Vec<u64>, _>>()?;
+        let files = old.output_files()?;
+        let pieces: u64 = files.iter().map(|(_, bytes)| pieces_of(*bytes).cast_unsigned()).sum();
+        let all = counts.iter().sum::<u64>() + pieces;
+        let mut done = 0;
+        for table in TABLES {
+            // A log entry never changes. Rows of other tables can have any key, so they are compared from the first one on if
+            // the old store was served since.
+            let after = if table.changes || table.name == "leaf" { self.last_key(old, table)? } else { None };
+            let mut copied = if after.is_some() { count(&self.link, table)? } else { 0 };
+            progress(done + copied, all);
+            let sql = insert(table);
+            old.rows_after(table, after.as_deref(), &mut |rows| {
+                let count = rows.len() as u64;
+                self.commit(&sql, self.arrays(table, rows))?;
+                crash_points::point("move-group-copied");
+                copied += count;
+                progress(done + copied, all);
+                Ok(())
+            })?;
+            done += copied;
+        }
+        for (name, bytes) in files {
+            let hex = name.hex();
+            self.copy_file(name.as_bytes(), bytes, &outputs.join(&hex[..2]).join(&hex))?;
+            done += pieces_of(bytes).cast_unsigned();
+            progress(done, all);
+        }
+        // The old store may have deleted an output since an interrupted move copied its pieces.
+        self.commit("DELETE FROM piece p WHERE NOT EXISTS (SELECT FROM output o WHERE o.name = p.name)", Vec::new())
+    }
+
+    /// Returns the key of the last row that was copied.
+    fn last_key(&self, old: &OldFile, table: &CopiedTable) -> Result<Option<Vec<Cell>>, StoreFault> {
+        if table.name == OUTPUT {
+            let rows = self.link.query(DURING, "SELECT name FROM output ORDER BY number DESC LIMIT 1", values![])?;
+            let Some(row) = rows.first() else { return Ok(None) };
+            return Ok(Some(vec![old.output_number(Fields::new(DURING, row).get(0)?)?]));
+        }
+        let kind = |key: &str| table.columns.iter().find(|(name, _)| *name == key).map_or("bigint", |(_, kind)| kind);
+        // SQLite compares texts by their bytes.
+        let order: Vec<String> = table
+            .key
+            .iter()
+            .map(|key| format!("\"{key}\"{} DESC", if kind(key) == "text" { " COLLATE \"C\"" } else { "" }))
+            .collect();
+        let sql = format!("SELECT {} FROM {} ORDER BY {} LIMIT 1", quoted(table.key), table.name, order.join(", "));
+        let rows = self.link.query(DURING, &sql, values![])?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        let fields = Fields::new(DURING, row);
+        table.key.iter().enumerate().map(|(at, key)| cell(&fields, at, kind(key))).collect::<Result<_, _>>().map(Some)
+    }
+
+    /// Returns one array for each column of the table.
+    fn arrays(&self, table: &CopiedTable, rows: Vec<CopiedRow>) -> Vec<Value<'static>> {
+        let mut columns: Vec<Vec<Cell>> = table.columns.iter().map(|_| Vec::with_capacity(rows.len())).collect();
+        for (column, value) in rows.into_iter().flat_map(|row| row.into_iter().enumerate()) {
+            columns[column].push(value);
+        }
+        let mut values: Vec<Value<'static>> = Vec::new();
+        for ((_, kind), cells) in table.columns.iter().zip(columns) {
+            values.push(match *kind {
+                "bytea" => {
+                    Box::new(column(cells, |cell| if let Cell::Bytes(bytes) = cell { Some(bytes) } else { None }))
+                }
+                "text" => Box::new(column(cells, |cell| if let Cell::Text(text) = cell { Some(text) } else { None })),
+                _ => Box::new(column(cells, |cell| if let Cell::Number(number) = cell { Some(number) } else { None })),
+            });
+        }
+        if table.name == CROSSING {
+            values.push(Box::new(self.settings.node.to_string()));
+            values.push(Box::new(RUN_ENDS_S));
+        }
+        values
+    }
+
+    /// Copies an output file. A missing or changed file only means that this output cannot be read, as in the old store.
+    fn copy_file(&self, name: &[u8], bytes: u64, path: &Path) -> Result<(), StoreFault> {
+        let sql = "SELECT count(*) FROM piece WHERE name = $1";
+        let rows = self.link.query(DURING, sql, values![name.to_vec()])?;
+        let there: i64 = rows.first().map_or(Ok(0), |row| Fields::new(DURING, row).get(0))?;
+        if there >= pieces_of(bytes) {
+            return Ok(());
+        }
+        let Ok(mut file) = File::open(path) else { return Ok(()) };
+        for number in 0_i32.. {
+            let mut piece = Vec::new();
+            let read = (&mut file).take(PIECE as u64).read_to_end(&mut piece);
+            read.map_err(|error| StoreFault::broken(DURING, format!("{}: {error}", path.display())))?;
+            if piece.is_empty() {
+                break;
+            }
+            let sql = "INSERT INTO piece (name, number, data) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+            self.commit(sql, values![name.to_vec(), number, piece])?;
+        }
+        Ok(())
+    }
+
+    /// Compares the copy with the old store: the number of rows of each table, and the root hash of the log. Returns the
+    /// number of log entries.
+    fn verify(&self, old: &OldFile) -> Result<u64, StoreFault> {
+        let mut size = 0;
+        for table in TABLES {
+            let (ours, theirs) = (count(&self.link, table)?, old.count(table)?);
+            if ours != theirs {
+                return Err(refused(format!(
+                    "the table `{}` has {theirs} rows in the old store, but {ours} rows in the database; somebody changed \
+                     the database. Drop the schema, run `countersign store migrate`, then begin the move again",
+                    table.name
+                )));
+            }
+            if table.name == "leaf" {
+                size = ours;
+            }
+        }
+        let reads = PostgresReads::new(self.settings.clone());
+        let root: Option<Hash> = root_of(&reads, size)?;
+        if root != old.root(size)? {
+            return Err(refused(
+                "the log in the database has another root hash than the old log; somebody changed the database. Drop the \
+                 schema, run `countersign store migrate`, then begin the move again",
+            ));
+        }
+        Ok(size)
+    }
+
+    /// Makes the schema usable, in one commit.
+    fn finish(&self, state: &CopiedState) -> Result<(), StoreFault> {
+        let sql = "UPDATE state SET boundary = $1, seal = $2, version = $3, mark = $4, term = 0 WHERE one = 1";
+        let values = values![state.boundary.clone(), state.seal.clone(), state.version, state.mark];
+        self.commit(sql, values)
+    }
+}
+
+const CROSSING: &str = "crossing";
+
+/// Returns the statement that adds rows to a table.
+fn insert(table: &CopiedTable) -> String {
+    let mut casts = Vec::new();
+    let mut arrays = Vec::new();
+    for (at, (_, kind)) in table.columns.iter().enumerate() {
+        casts.push(match *kind {
+            "boolean" => format!("r.c{at} <> 0"),
+            kind => format!("r.c{at}::{kind}"),
+        });
+        let kind = if matches!(*kind, "bytea" | "text") { kind } else { "bigint" };
+        arrays.push(format!("${}::{kind}[]", at + 1));
+    }
+    let names: Vec<String> = (0..casts.len()).map(|at| format!("c{at}")).collect();
+    let mut columns = table.column_list();
+    if table.name == CROSSING {
+        columns.push_str(", node, deadline");
+        let first = casts.len() + 1;
+        casts.push(format!("${first}::text"));
+        casts.push(format!("floor(extract(epoch FROM clock_timestamp()))::bigint + ${}::bigint", first + 1));
+    }
+    let conflict = if table.changes { "" } else { " ON CONFLICT DO NOTHING" };
+    format!(
+        "INSERT INTO {} ({columns}) SELECT {} FROM unnest({}) WITH ORDINALITY AS r({}, place) ORDER BY r.place{conflict}",
+        table.name,
+        casts.join(", "),
+        arrays.join(", "),
+        names.join(", ")
+    )
+}
+
+fn column<T>(cells: Vec<Cell>, read: impl FnMut(Cell) -> Option<T>) -> Vec<Option<T>> {
+    cells.into_iter().map(read).collect()
+}
+
+fn empty(link: &Link) -> Result<bool, StoreFault> {
+    for table in TABLES {
+        let rows = link.query(DURING, &format!("SELECT EXISTS (SELECT FROM {})", table.name), values![])?;
+        if rows.first().is_some_and(|row| Fields::new(DURING, row).get(0).unwrap_or(true)) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
