@@ -67,21 +67,27 @@ pub fn move_into(
         )));
     };
     let target = Target::open(settings)?;
-    match (target.state()?, &old.moved) {
+    let anew = match (target.state()?, &old.moved) {
         ((Some(there), 0.., _), Some(_)) if there == boundary => return Ok(MoveEnd::WasFinished),
-        ((Some(there), ..0, seen), None) if there == boundary => target.go_on(&old, &seen)?,
-        ((Some(there), ..0, _), Some(_)) if there == boundary => {}
-        ((None, 0, _), None) if target.is_empty()? => target.begin(&boundary, &old.fingerprint()?)?,
+        // Nobody has served the schema yet, so its rows may still be completed from a marked file.
+        ((Some(there), ..0, seen), _) if there == boundary => {
+            let fingerprint = old.fingerprint()?;
+            (seen != fingerprint).then_some(fingerprint)
+        }
+        ((None, 0, _), None) if target.is_empty()? => {
+            target.begin(&boundary, &old.fingerprint()?)?;
+            None
+        }
         (_, Some(place)) => {
             let message =
                 format!("the log of the store {} was moved to {place}, and not to {settings}", from.display());
             return Err(refused(format!("{message}; set `database` to the place of the log")));
         }
         _ => return Err(refused(has_rows(settings))),
-    }
-    if old.moved.is_none() {
-        crash_points::point("move-begun");
-        target.copy(&old, outputs, progress)?;
+    };
+    crash_points::point("move-begun");
+    if old.moved.is_none() || target.verify(&old).is_err() {
+        target.copy(&old, outputs, anew, progress)?;
         crash_points::point("move-rows-copied");
     }
     let size = target.verify(&old)?;
@@ -114,7 +120,7 @@ pub fn fill(
         return Err(refused(has_rows(settings)));
     }
     target.begin(state.boundary.as_deref().unwrap_or_default(), &old.fingerprint()?)?;
-    target.copy(&old, outputs, progress)?;
+    target.copy(&old, outputs, None, progress)?;
     target.verify(&old)?;
     target.finish(&state)
 }
@@ -199,12 +205,8 @@ impl Target {
         self.commit(sql, values![boundary.to_vec(), fingerprint.to_vec(), UNFINISHED])
     }
 
-    /// Prepares to continue an interrupted move. If the old store was served in between, its changed rows are copied anew.
-    fn go_on(&self, old: &OldFile, seen: &[u8]) -> Result<(), StoreFault> {
-        let fingerprint = old.fingerprint()?;
-        if seen == fingerprint {
-            return Ok(());
-        }
+    /// Deletes the rows that a service can have changed in the old store since an interrupted move copied them.
+    fn delete_changed(&self) -> Result<(), StoreFault> {
         for table in TABLES.iter().filter(|table| table.changes) {
             // One statement must not delete more rows than its time limit allows.
             let key = if table.name == OUTPUT { "number".to_owned() } else { quoted(table.key) };
@@ -215,19 +217,35 @@ impl Target {
             );
             while self.number(&sql)? > 0 {}
         }
-        self.commit("UPDATE state SET seal = $1 WHERE one = 1", values![fingerprint])
+        Ok(())
     }
 
-    fn copy(&self, old: &OldFile, outputs: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<(), StoreFault> {
+    /// Copies all rows that the schema lacks. `anew` is the fingerprint of an old store that was served since an interrupted
+    /// move copied rows. New rows of such a store can have any key.
+    fn copy(
+        &self,
+        old: &OldFile,
+        outputs: &Path,
+        mut anew: Option<Vec<u8>>,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<(), StoreFault> {
+        if anew.is_some() {
+            self.delete_changed()?;
+        }
         let counts = TABLES.iter().map(|table| old.count(table)).collect::<Result<Vec<u64>, _>>()?;
         let files = old.output_files()?;
         let pieces: u64 = files.iter().map(|(_, bytes)| pieces_of(*bytes).cast_unsigned()).sum();
         let all = counts.iter().sum::<u64>() + pieces;
         let mut done = 0;
         for table in TABLES {
-            // A log entry never changes. Rows of other tables can have any key, so they are compared from the first one on if
-            // the old store was served since.
-            let after = if table.changes || table.name == "leaf" { self.last_key(old, table)? } else { None };
+            if table.changes
+                && let Some(fingerprint) = anew.take()
+            {
+                // All tables to which rows are only added are complete now. They come first in the list.
+                self.commit("UPDATE state SET seal = $1 WHERE one = 1", values![fingerprint])?;
+            }
+            // New log entries always follow the last one.
+            let after = if anew.is_none() || table.name == "leaf" { self.last_key(old, table)? } else { None };
             let mut copied = if after.is_some() { count(&self.link, table)? } else { 0 };
             progress(done + copied, all);
             let sql = insert(table);
@@ -313,6 +331,7 @@ impl Target {
             }
             let sql = "INSERT INTO piece (name, number, data) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
             self.commit(sql, values![name.to_vec(), number, piece])?;
+            crash_points::point("move-group-copied");
         }
         Ok(())
     }
