@@ -5,10 +5,11 @@ use std::process::Output;
 
 use crate::support::people::{alice, bob, envelope};
 use crate::support::postgres::cluster::{Cluster, Options};
-use crate::support::{World, people, said};
+use crate::support::{World, people, said, wait_for};
 use serde_json::{Value, json};
 
 use super::store_care::{assert_sound, busy, checked, must, store};
+use super::stores::{of_0_2_0, serve};
 
 /// Writes a configuration with this schema of the server.
 fn configure(world: &World, server: &Cluster, schema: &str) {
@@ -137,6 +138,34 @@ fn a_moved_log_is_the_same_log() {
     assert_sound(&world, &[serving.to_str().unwrap()]);
     world.assert_audited();
     world.stop();
+}
+
+/// This store has rows in every table, an older schema, and a run that was open at a crash.
+#[test]
+fn a_store_of_0_2_0_with_an_open_run_is_moved() {
+    let Some(server) = Cluster::start("a move of a store of 0.2.0", Options::default()) else { return };
+    let mut world = of_0_2_0("");
+    let old = backed_up(&world, "old");
+    let size = checked(&world, &[old.to_str().unwrap()]).1[0]["entries"].clone();
+    assert!(migrate(&world, &server, "s").status.success());
+    let before = std::fs::read_to_string(world.path("b/countersign.toml")).unwrap();
+    configure(&world, &server, "s");
+    let output = moved(&world, "");
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(assert_sound(&world, &[])[0]["entries"] == size);
+    assert_eq!(server.psql("SELECT node, deadline > 0 FROM s.crossing"), "first|t");
+    serve(&mut world);
+    wait_for("the open run has its receipt", || server.psql("SELECT count(*) FROM s.crossing") == "0");
+    let page = world.wire.get("/v1/proposals", &world.reader).ok(200);
+    let open = page["proposals"].as_array().unwrap().iter().find(|one| one["step"] == "plain:wait").unwrap();
+    assert_eq!(open["status"], "finished", "{page:#}");
+    world.check_history();
+    world.assert_audited();
+    assert_sound(&world, &[]);
+    world.stop();
+    // The mark stops a service with the old configuration.
+    world.write("b/countersign.toml", &before);
+    assert!(world.try_start().expect_err("the old file is marked").contains("was moved to postgres://"));
 }
 
 #[test]
