@@ -20,9 +20,10 @@ pub fn move_store(config: &Config, from: &Path, progress: &mut dyn FnMut(u64, u6
     rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
     let from = std::path::absolute(from).unwrap_or_else(|_| from.to_owned());
     let old = Database::File(from.clone());
+    let at_old = |fault: StoreFault| Problems::from(FileProblem::of_store(&old, fault));
     // A marked store cannot be opened. Its log was compared before the mark.
-    if let Ok((reads, head)) = old.at_rest() {
-        let at_old = |fault: StoreFault| Problems::from(FileProblem::of_store(&old, fault));
+    if !old.is_marked().map_err(at_old)? {
+        let (reads, head) = old.at_rest().map_err(at_old)?;
         let known = kept_checkpoint::read_known(config);
         let key = restore::open_key(config)?;
         let settings = open_store::settings(config, &key, &start::surroundings())?;

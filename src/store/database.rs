@@ -12,6 +12,7 @@ use crate::store::postgres::role::{NodeCandidate, NodeTurn, ReadKeptHead, Server
 use crate::store::postgres::settings::ServerSettings;
 use crate::store::rows::StoreHead;
 use crate::store::server::{MoveEnd, NodeState, Replicas, ServerTable};
+use crate::store::sqlite::table_rows::OldFile;
 use crate::store::sqlite::{self, backup, check, new_store};
 use crate::store::store_report::{StoreReport, StoreScope};
 use crate::store::{Store, StoreReads};
@@ -168,6 +169,17 @@ impl Database {
         match self {
             Self::File(path) => StoreLock::alone(path),
             Self::Server(_) => StoreLock::alone(&data.join(NODE_LOCK)),
+        }
+    }
+
+    /// Returns true if the log of this store was moved to a database server.
+    ///
+    /// # Errors
+    /// Returns a fault if the store cannot be read.
+    pub fn is_marked(&self) -> Result<bool, StoreFault> {
+        match self {
+            Self::File(path) if path.is_file() => OldFile::is_marked(path),
+            Self::File(_) | Self::Server(_) => Ok(false),
         }
     }
 

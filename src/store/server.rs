@@ -52,10 +52,10 @@ pub struct NodeState {
     pub open_runs: u64,
 }
 
-/// Result of a move.
+/// Result of a move of the log of an SQLite store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MoveEnd {
-    /// The log has this number of entries, and the schema can be served now.
+    /// The log has this number of entries, and the database can be served now.
     Moved(u64),
     /// An earlier call has finished the move.
     WasFinished,

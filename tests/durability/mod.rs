@@ -5,5 +5,6 @@ mod service_manager;
 mod shim;
 mod store_by_hand;
 mod store_care;
+mod store_move;
 mod stores;
 mod torture;

@@ -7,13 +7,13 @@ use crate::support::people::{alice, bob, envelope, now, stamp};
 use crate::support::{self, SMALL, World, bytes_of, id_of, people, runbook, said, wait_for};
 use serde_json::{Value, json};
 
-fn store(world: &World, arguments: &[&str]) -> Output {
+pub(super) fn store(world: &World, arguments: &[&str]) -> Output {
     let mut command = world.program(&["store", "--json", "--config"]);
     command.arg(world.path("b")).args(arguments).output().expect("store")
 }
 
 /// Runs `store check` and returns its exit code and one JSON report for each checked store.
-fn checked(world: &World, arguments: &[&str]) -> (i32, Vec<Value>) {
+pub(super) fn checked(world: &World, arguments: &[&str]) -> (i32, Vec<Value>) {
     let output = store(world, &[&["check"], arguments].concat());
     let lines = String::from_utf8(output.stdout.clone()).expect("UTF-8");
     let stores = lines.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{}", said(&output))));
@@ -21,7 +21,7 @@ fn checked(world: &World, arguments: &[&str]) -> (i32, Vec<Value>) {
 }
 
 #[track_caller]
-fn assert_sound(world: &World, arguments: &[&str]) -> Vec<Value> {
+pub(super) fn assert_sound(world: &World, arguments: &[&str]) -> Vec<Value> {
     let (code, stores) = checked(world, arguments);
     for store in &stores {
         assert_eq!((&store["defects"], &store["notes"]), (&json!([]), &json!([])), "{store:#}");
@@ -30,7 +30,7 @@ fn assert_sound(world: &World, arguments: &[&str]) -> Vec<Value> {
     stores
 }
 
-fn must(output: Output) -> Value {
+pub(super) fn must(output: Output) -> Value {
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", said(&output)))
 }
@@ -40,7 +40,7 @@ fn sql(world: &World, statement: &str) -> usize {
 }
 
 /// A boundary with one operation of each kind. One output is in a row of the database, one is in a file.
-fn busy() -> (World, Value, Value) {
+pub(super) fn busy() -> (World, Value, Value) {
     let world = World::with(|setup| {
         let large =
             "i=0; while [ $i -lt 3000 ]; do echo \"line $i of an output that is a file of its own\"; i=$((i+1)); done";

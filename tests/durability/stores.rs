@@ -128,7 +128,7 @@ fn write_0_2_0() {
 }
 
 /// A boundary from a copy of the fixture, not started. Its key is a test key with a fixed seed.
-fn of_0_2_0(config: &str) -> World {
+pub(super) fn of_0_2_0(config: &str) -> World {
     let mut world = World::prepared(steps);
     let key = fs::read(world.path("b/boundary/key.pem")).unwrap();
     fs::remove_dir_all(world.path("b")).unwrap();
@@ -142,7 +142,7 @@ fn of_0_2_0(config: &str) -> World {
 }
 
 /// Starts the boundary and makes tokens, because the fixture contains only the digests of its tokens.
-fn serve(world: &mut World) {
+pub(super) fn serve(world: &mut World) {
     world.start();
     world.agent = world.token("later-agent", &["carol"], &["propose"]);
     world.reader = world.token("later-reader", &[], &["read"]);

@@ -121,8 +121,8 @@ fn write_outputs(link: &Link, outputs: &Path) -> Result<(), StoreFault> {
     let failed = |path: &Path, error: std::io::Error| refused(format!("{} cannot be written: {error}", path.display()));
     let mut after = Vec::<u8>::new();
     loop {
-        let sql = "SELECT o.name FROM output o WHERE o.name > $1 AND o.data IS NULL \
-                   AND EXISTS (SELECT FROM piece p WHERE p.name = o.name) ORDER BY o.name LIMIT 256";
+        let sql = "SELECT p.name FROM piece p WHERE p.name > $1 AND p.number = 0 AND EXISTS \
+                   (SELECT FROM output o WHERE o.name = p.name AND o.data IS NULL) ORDER BY p.name LIMIT 256";
         let rows = link.query(DURING, sql, values![after.clone()])?;
         let Some(last) = rows.last() else { return Ok(()) };
         after = Fields::new(DURING, last).get(0)?;
@@ -144,10 +144,27 @@ fn write_outputs(link: &Link, outputs: &Path) -> Result<(), StoreFault> {
     }
 }
 
-/// Returns the number of rows of a table.
+/// Returns the number of rows of a table, by ranges of its pages, so that no statement reaches its time limit.
 pub(super) fn count(link: &Link, table: &CopiedTable) -> Result<u64, StoreFault> {
-    let rows = link.query(DURING, &format!("SELECT count(*) FROM {}", table.name), values![])?;
-    rows.first().map_or(Ok(0), |row| Fields::new(DURING, row).number(0))
+    let sql = format!("SELECT count(*) FROM {} WHERE {PAGES}", table.name);
+    let mut all = 0;
+    for (first, end) in pages(link, table, 1 << 14)? {
+        let rows = link.query(DURING, &sql, values![first, end])?;
+        all += rows.first().map_or(Ok(0), |row| Fields::new(DURING, row).number(0))?;
+    }
+    Ok(all)
+}
+
+/// Condition for the rows in a range of pages.
+pub(super) const PAGES: &str = "ctid >= $1::text::tid AND ctid < $2::text::tid";
+
+/// Returns ranges with all pages of a table. A page usually has 8 KiB.
+pub(super) fn pages(link: &Link, table: &CopiedTable, each: usize) -> Result<Vec<(String, String)>, StoreFault> {
+    let sql = "SELECT pg_relation_size($1::text::regclass) / current_setting('block_size')::bigint";
+    let rows = link.query(DURING, sql, values![table.name])?;
+    let pages: u64 = rows.first().map_or(Ok(0), |row| Fields::new(DURING, row).number(0))?;
+    let range = |first: u64| (format!("({first},0)"), format!("({},0)", first + each as u64));
+    Ok((0..pages).step_by(each).map(range).collect())
 }
 
 /// Returns the number of pieces that an output of this size has.

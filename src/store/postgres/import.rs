@@ -14,7 +14,7 @@ use crate::store::crash_points;
 use crate::store::fault::StoreFault;
 use crate::store::lock::StoreLock;
 use crate::store::postgres::columns::Fields;
-use crate::store::postgres::export::{cell, count, pieces_of, quoted};
+use crate::store::postgres::export::{PAGES, cell, count, pages, pieces_of, quoted};
 use crate::store::postgres::link::{Link, Value};
 use crate::store::postgres::lock_key::lock_key;
 use crate::store::postgres::reads::PostgresReads;
@@ -67,21 +67,28 @@ pub fn move_into(
         )));
     };
     let target = Target::open(settings)?;
-    match (target.state()?, &old.moved) {
-        ((Some(there), 0.., _), Some(_)) if there == boundary => return Ok(MoveEnd::WasFinished),
-        ((Some(there), ..0, seen), None) if there == boundary => target.go_on(&old, &seen)?,
-        ((Some(there), ..0, _), Some(_)) if there == boundary => {}
-        ((None, 0, _), None) if target.is_empty()? => target.begin(&boundary, &old.fingerprint()?)?,
-        (_, Some(place)) => {
-            let message =
-                format!("the log of the store {} was moved to {place}, and not to {settings}", from.display());
-            return Err(refused(format!("{message}; set `database` to the place of the log")));
+    let there = target.state()?;
+    let ours = there.boundary.as_ref() == Some(&boundary);
+    let anew = match &old.moved {
+        Some(_) if ours && there.term >= 0 => return Ok(MoveEnd::WasFinished),
+        // Nobody has served the schema yet, so its rows may still be completed, also from a marked file.
+        _ if ours && there.term < 0 => Some(old.fingerprint()?).filter(|now| *now != there.fingerprint),
+        None if there.boundary.is_none() && there.term == 0 && target.is_empty()? => {
+            target.begin(&boundary, &old.fingerprint()?)?;
+            None
         }
-        _ => return Err(refused(has_rows(settings))),
-    }
-    if old.moved.is_none() {
-        crash_points::point("move-begun");
-        target.copy(&old, outputs, progress)?;
+        None => return Err(refused(has_rows(settings))),
+        Some(place) => {
+            let from = from.display();
+            return Err(refused(format!(
+                "the log of the store {from} was moved to {place}, and {settings} does not have this log; set `database` to \
+                 the place of the log"
+            )));
+        }
+    };
+    crash_points::point("move-begun");
+    if old.moved.is_none() || target.verify(&old).is_err() {
+        target.copy(&old, outputs, anew, progress)?;
         crash_points::point("move-rows-copied");
     }
     let size = target.verify(&old)?;
@@ -109,12 +116,12 @@ pub fn fill(
     let old = OldFile::open(from)?;
     let state = old.state()?;
     let target = Target::open(settings)?;
-    let (None, 0, _) = target.state()? else { return Err(refused(has_rows(settings))) };
-    if !target.is_empty()? {
+    let there = target.state()?;
+    if there.boundary.is_some() || there.term != 0 || !target.is_empty()? {
         return Err(refused(has_rows(settings)));
     }
     target.begin(state.boundary.as_deref().unwrap_or_default(), &old.fingerprint()?)?;
-    target.copy(&old, outputs, progress)?;
+    target.copy(&old, outputs, None, progress)?;
     target.verify(&old)?;
     target.finish(&state)
 }
@@ -135,6 +142,14 @@ fn has_rows(settings: &ServerSettings) -> String {
          replaced; name another schema with `?schema=` in the URL, or drop the schema and run `countersign store migrate`",
         settings.schema
     )
+}
+
+/// The row of `state` in the schema that takes the rows.
+struct TargetState {
+    boundary: Option<Vec<u8>>,
+    term: i64,
+    /// During a move, the column of the seal has the fingerprint of the old store.
+    fingerprint: Vec<u8>,
 }
 
 /// A connection to the schema that takes the rows. It holds the lock of the active node.
@@ -162,21 +177,16 @@ impl Target {
         )))
     }
 
-    /// Returns the boundary, the term, and the digest in the column of the seal.
-    fn state(&self) -> Result<(Option<Vec<u8>>, i64, Vec<u8>), StoreFault> {
+    fn state(&self) -> Result<TargetState, StoreFault> {
         let rows = self.link.query(DURING, "SELECT boundary, term, seal FROM state WHERE one = 1", values![])?;
         let row = rows.first().ok_or_else(|| StoreFault::broken(DURING, "the table `state` has no row"))?;
         let row = Fields::new(DURING, row);
-        Ok((row.get(0)?, row.get(1)?, row.get::<Option<_>>(2)?.unwrap_or_default()))
+        let fingerprint = row.get::<Option<_>>(2)?.unwrap_or_default();
+        Ok(TargetState { boundary: row.get(0)?, term: row.get(1)?, fingerprint })
     }
 
     fn is_empty(&self) -> Result<bool, StoreFault> {
         empty(&self.link)
-    }
-
-    fn number(&self, sql: &str) -> Result<u64, StoreFault> {
-        let rows = self.link.query(DURING, sql, values![])?;
-        rows.first().map_or(Ok(0), |row| Fields::new(DURING, row).number(0))
     }
 
     /// Executes a statement in a transaction of its own. A warning means that the commit can be lost.
@@ -199,35 +209,43 @@ impl Target {
         self.commit(sql, values![boundary.to_vec(), fingerprint.to_vec(), UNFINISHED])
     }
 
-    /// Prepares to continue an interrupted move. If the old store was served in between, its changed rows are copied anew.
-    fn go_on(&self, old: &OldFile, seen: &[u8]) -> Result<(), StoreFault> {
-        let fingerprint = old.fingerprint()?;
-        if seen == fingerprint {
-            return Ok(());
-        }
+    /// Deletes the rows that a service can have changed in the old store since an interrupted move copied them.
+    fn delete_changed(&self) -> Result<(), StoreFault> {
         for table in TABLES.iter().filter(|table| table.changes) {
-            // One statement must not delete more rows than its time limit allows.
-            let key = if table.name == OUTPUT { "number".to_owned() } else { quoted(table.key) };
-            let name = table.name;
-            let sql = format!(
-                "WITH gone AS (DELETE FROM {name} WHERE ({key}) IN (SELECT {key} FROM {name} LIMIT 20000) RETURNING 1) \
-                 SELECT count(*) FROM gone"
-            );
-            while self.number(&sql)? > 0 {}
+            let sql = format!("DELETE FROM {} WHERE {PAGES}", table.name);
+            for (first, end) in pages(&self.link, table, 1 << 10)? {
+                self.commit(&sql, values![first, end])?;
+            }
         }
-        self.commit("UPDATE state SET seal = $1 WHERE one = 1", values![fingerprint])
+        Ok(())
     }
 
-    fn copy(&self, old: &OldFile, outputs: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<(), StoreFault> {
+    /// Copies all rows that the schema lacks. `anew` is the fingerprint of an old store that was served since an interrupted
+    /// move copied rows. New rows of such a store can have any key.
+    fn copy(
+        &self,
+        old: &OldFile,
+        outputs: &Path,
+        mut anew: Option<Vec<u8>>,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<(), StoreFault> {
+        if anew.is_some() {
+            self.delete_changed()?;
+        }
         let counts = TABLES.iter().map(|table| old.count(table)).collect::<Result<Vec<u64>, _>>()?;
         let files = old.output_files()?;
         let pieces: u64 = files.iter().map(|(_, bytes)| pieces_of(*bytes).cast_unsigned()).sum();
         let all = counts.iter().sum::<u64>() + pieces;
         let mut done = 0;
         for table in TABLES {
-            // A log entry never changes. Rows of other tables can have any key, so they are compared from the first one on if
-            // the old store was served since.
-            let after = if table.changes || table.name == "leaf" { self.last_key(old, table)? } else { None };
+            if table.changes
+                && let Some(fingerprint) = anew.take()
+            {
+                // All tables to which rows are only added are complete now. They come first in the list.
+                self.commit("UPDATE state SET seal = $1 WHERE one = 1", values![fingerprint])?;
+            }
+            // New log entries always follow the last one.
+            let after = if anew.is_none() || table.name == "leaf" { self.last_key(old, table)? } else { None };
             let mut copied = if after.is_some() { count(&self.link, table)? } else { 0 };
             progress(done + copied, all);
             let sql = insert(table);
@@ -313,6 +331,7 @@ impl Target {
             }
             let sql = "INSERT INTO piece (name, number, data) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
             self.commit(sql, values![name.to_vec(), number, piece])?;
+            crash_points::point("move-group-copied");
         }
         Ok(())
     }

@@ -43,4 +43,9 @@ pub const NOT_MODELLED: &[(&str, &str)] = &[
     ("after-retire-commit", "no run depends on outputs and on proposals that never ran"),
     ("restore-old-log-kept", "a restore begins a new log, and the model has one log"),
     ("restore-new-log-in-place", "a restore begins a new log, and the model has one log"),
+    ("move-begun", "no service runs during a move between engines, and the log stays the same"),
+    ("move-group-copied", "no service runs during a move between engines, and the log stays the same"),
+    ("move-rows-copied", "no service runs during a move between engines, and the log stays the same"),
+    ("move-old-log-marked", "no service runs during a move between engines, and the log stays the same"),
+    ("move-finished", "no service runs during a move between engines, and the log stays the same"),
 ];
