@@ -30,6 +30,7 @@ pub fn open(store: SqliteStore, reads: SqliteReads, path: &Path, now: Timestamp)
         outputs: path.with_file_name("outputs"),
         limits: LedgerLimits::default(),
         metrics: Arc::default(),
+        keep_head: None,
     };
     Ledger::open(Box::new(store), Arc::new(reads), config).expect("a ledger")
 }

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::cli::configured::ConfigArgs;
+use crate::local::problems::problems;
 use crate::node::file_problem::FileProblem;
 use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::streams::Terminal;
@@ -45,9 +46,7 @@ enum Command {
 /// Returns an error if the configuration or the database cannot be used.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let config = args.config.load()?;
-    let problem = |fault| {
-        CommandFailure::from(crate::local::problems::problems(FileProblem::of_store(&config.database, fault).into()))
-    };
+    let problem = |fault| problems(FileProblem::of_store(&config.database, fault).into());
     if let Some(Command::Lost { name }) = &args.command {
         config.database.lose_node(name).map_err(problem)?;
         terminal.say(&format!("The node {name} is noted as lost."));

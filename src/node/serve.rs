@@ -337,9 +337,12 @@ impl Node {
 
 /// Writes the receipts of runs that other nodes started and can't end any more.
 async fn close_overdue(boundary: Boundary, has_nodes: bool) {
+    if !has_nodes {
+        return;
+    }
     let mut every = tokio::time::interval(OVERDUE_EVERY);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    while has_nodes {
+    loop {
         every.tick().await;
         match boundary.crossing.close_overdue().await {
             Ok(0) => {}

@@ -50,13 +50,11 @@ pub(super) async fn wait(
             Err(fault) if fault.is_unreachable() => fault.to_string(),
             Err(fault) => return Err(problem(&fault)),
         };
-        let mut told = why.lock().unwrap_or_else(PoisonError::into_inner);
-        if *told != reason {
+        let earlier = std::mem::replace(&mut *why.lock().unwrap_or_else(PoisonError::into_inner), reason.clone());
+        if earlier != reason {
             tracing::info!("not active: {reason}");
             notifier.ready(&format!("not active: {reason}"));
-            *told = reason;
         }
-        drop(told);
         if answering.is_none() {
             let listener = match passed {
                 Some(passed) => passed.try_clone().and_then(TcpListener::from_std),
