@@ -285,6 +285,7 @@ impl Node {
             tokio::spawn(watch_rosters(boundary.clone(), config.clone(), newest_roster)),
             tokio::spawn(kept_checkpoint::keep(ledger.clone(), config.kept_checkpoint())),
             tokio::spawn(witnessing::keep_witnessed(boundary.clone())),
+            tokio::spawn(close_overdue(boundary.clone(), config.database.node().is_some())),
         ];
         let rates = Rates::of_calls(config.limits.calls_per_second);
         let max_connections = descriptors::share(config.limits.runs).connections;
@@ -331,6 +332,20 @@ impl Node {
             return Err(broken(&"another node has taken over: start this node again, as a standby").into());
         }
         Ok(())
+    }
+}
+
+/// Writes the receipts of runs that other nodes started and can't end any more.
+async fn close_overdue(boundary: Boundary, has_nodes: bool) {
+    let mut every = tokio::time::interval(OVERDUE_EVERY);
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while has_nodes {
+        every.tick().await;
+        match boundary.crossing.close_overdue().await {
+            Ok(0) => {}
+            Ok(count) => tracing::warn!(count, "runs of other nodes got receipts with the outcome unknown"),
+            Err(stopped) => tracing::error!("runs of other nodes can't be closed: {stopped}"),
+        }
     }
 }
 
@@ -432,6 +447,8 @@ async fn watch_rosters(boundary: Boundary, config: Config, newest: u64) {
     }
 }
 
+/// Interval between two searches for runs of other nodes whose time limits have passed.
+const OVERDUE_EVERY: Duration = Duration::from_secs(5);
 /// Interval between two searches for new roster files.
 const ROSTERS_EVERY: Duration = Duration::from_secs(2);
 /// Maximum time at shutdown for runs in progress. After this time the service cancels them and writes their receipts.

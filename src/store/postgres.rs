@@ -66,6 +66,8 @@ pub struct PostgresStore {
     /// The term in which this node became active.
     term: i64,
     unknown: Option<UnknownBatch>,
+    /// True if another node has taken over. This node may then only write the receipts of its own runs.
+    only_receipts: bool,
     /// True between `begin` and the end of the batch.
     in_batch: bool,
     open_nonces: Vec<(Nonce, Timestamp)>,
@@ -88,6 +90,7 @@ pub fn open(settings: ServerSettings, role: Option<ServerRole>) -> Result<(Postg
         term: 0,
         role,
         unknown: None,
+        only_receipts: false,
         in_batch: false,
         open_nonces,
     };
@@ -137,6 +140,18 @@ impl PostgresStore {
             }
         }
     }
+}
+
+const TAKEN_OVER: &str = "another node has taken over this boundary";
+
+/// Returns true if the batch contains only receipts of runs and checkpoints.
+fn is_receipts(writes: &Writes<'_>) -> bool {
+    writes.leaves.len() == writes.ends.len()
+        && writes.starts.is_empty()
+        && writes.steps.is_empty()
+        && writes.proposals.is_empty()
+        && writes.signatures.is_empty()
+        && writes.head.is_none()
 }
 
 impl Store for PostgresStore {
@@ -193,8 +208,12 @@ impl Store for PostgresStore {
             ));
         }
         let compared = self.role.as_ref().is_none_or(|role| role.watch.compared.load(Ordering::SeqCst));
-        let stop = if begun.last.term != self.term {
-            Some("another node has taken over this boundary")
+        self.only_receipts = begun.last.term != self.term;
+        let asks_more = !questions.runs.is_empty() || !questions.new.is_empty() || !questions.denials.is_empty();
+        let stop = if self.only_receipts
+            && (asks_more || !questions.signed.is_empty() || questions.proposals.is_empty())
+        {
+            Some(TAKEN_OVER)
         } else if !questions.runs.is_empty() && !compared {
             Some("the database server restarted, so the newest checkpoints of all nodes are compared first")
         } else if self.settings.replicas == Replicas::Synchronous && !begun.last.has_replicas {
@@ -223,6 +242,10 @@ impl Store for PostgresStore {
         let (Ok(id), Some(writer)) = (batch_id(), &self.writer) else {
             return Commit::NotDone(unreachable("writing a batch", "the connection was lost"));
         };
+        if self.only_receipts && !is_receipts(writes) {
+            self.rollback();
+            return Commit::NotDone(unreachable("writing a batch", TAKEN_OVER));
+        }
         let number = self.last.number + 1;
         let batch = BatchRow { number, term: self.term, node: self.settings.node.to_string(), id };
         let result = writes::commit(&writer.link, writes, &batch);

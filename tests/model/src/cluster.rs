@@ -44,9 +44,23 @@ pub struct Head {
     batch: Batch,
 }
 
+impl std::fmt::Display for Content {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Consume(run) => write!(f, "the consumption of run {run}"),
+            Self::Receipt(run) => write!(f, "the receipt of run {run}"),
+            Self::Cancel(run) => write!(f, "the cancellation of run {run}"),
+            Self::Settle => f.write_str("a batch that settles an earlier one"),
+            Self::Takeover => f.write_str("the takeover with a new term"),
+            Self::Roster => f.write_str("a seal with the key of node 1"),
+            Self::Epoch => f.write_str("a seal with a new epoch"),
+        }
+    }
+}
+
 impl std::fmt::Display for Batch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:?} of node {}", self.content, self.node)
+        write!(f, "{} by node {}", self.content, self.node)
     }
 }
 
@@ -114,10 +128,10 @@ pub struct State {
 
 actions! {
     expected {
-        Judge(node: u8, content: Content) => "node {node} reads the state, and decides to write {content:?}";
-        ReadNumber(node: u8, batch: Batch) => "node {node} reads the number of the last batch, for its batch {batch}";
+        Judge(node: u8, content: Content) => "node {node} reads the state, and decides to write {content}";
+        ReadNumber(node: u8, batch: Batch) => "node {node} reads the number of the last batch, for {batch}";
         Commit(node: u8, head: Head) => "node {node} sends COMMIT for its batch {head}";
-        OldServer(node: u8, head: Head) => "the old primary still runs, and commits the batch {head} of node {node}";
+        OldServer(node: u8, head: Head) => "the old primary still runs, and confirms to node {node} the batch {head}";
         Arrives(node: u8) => "a batch from the broken connection of node {node} reaches the server";
         Replicate => "the replica confirms everything";
         EndBackend(node: u8, head: Head) => "node {node} ends the backend of its batch {head}: if the batch waits, it becomes visible";

@@ -273,7 +273,7 @@ impl State {
         let (disk, times) = (&self.disk, model.scene == Scene::Copies);
         let waits = |run: usize| disk.status.get(run) == Some(&Status::Approved);
         let possible = [
-            (model.scene != Scene::Inputs && disk.seal == 0, Seal),
+            (disk.seal == 0 && (model.scene == Scene::Names || times && self.time >= END), Seal),
             (times && disk.denied & 1 == 0, Deny(0)),
             (times && disk.denied & 2 == 0, Deny(1)),
             (!times && waits(0), Cancel(0)),

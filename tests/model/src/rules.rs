@@ -20,8 +20,8 @@ impl Scene {
     /// Returns what the part is about.
     pub const fn words(self) -> &'static str {
         match self {
-            Self::Copies => "one machine: copies of one authorization, denial, seal, clock, prune",
-            Self::Names => "one machine: an exclusive name, cancellation, crashes",
+            Self::Copies => "one machine: authorizations with one nonce, denial, clock, prune",
+            Self::Names => "one machine: an exclusive name, cancellation, a seal, crashes",
             Self::Inputs => "one machine: a session and a plan",
             Self::Synchronous => "nodes on PostgreSQL with a synchronous replica",
             Self::Asynchronous => "nodes on PostgreSQL with an asynchronous replica",
@@ -67,7 +67,7 @@ macro_rules! rules {
 rules! {
     nonce_looked_up: Copies, OneStart, 5, "The writer refuses a nonce that is spent.";
     open_nonces_of_log: Copies, OneStart, 11, "A start reads the open nonces from the log, not only from their rows.";
-    state_compared: Copies, VerdictInForce, 3, "The consume transaction compares the seal and the version of the verdict.";
+    state_compared: Names, VerdictInForce, 3, "The consume transaction compares the seal and the version of the verdict.";
     denial_looked_up: Copies, NeverAfterDenial, 5, "The consume transaction looks for a denial.";
     status_compared: Names, NeverAfterDenial, 5, "Only an approved proposal can begin to run.";
     start_after_commit: Names, DurableFirst, 2, "A run starts after the commit of its consumption.";

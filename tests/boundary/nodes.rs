@@ -1,0 +1,171 @@
+//! Two nodes of one boundary with a PostgreSQL database: the standby, the takeover, and databases that restart or go back.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::support::people::{self, alice, envelope};
+use crate::support::postgres::cluster::{Cluster, Options};
+use crate::support::postgres::until;
+use crate::support::{World, id_of};
+
+/// Returns a server with the schema of a boundary, and the two nodes of the boundary. No node runs yet.
+fn nodes(test: &str) -> Option<(Cluster, World, World)> {
+    let server = Cluster::start(test, Options::default())?;
+    let node = |name: &str| {
+        World::prepared(|setup| {
+            setup.config = format!("database = \"{}\"\n[postgres]\nnode = \"{name}\"\n", server.socket_url("service"));
+        })
+    };
+    let (one, two) = (node("one"), node("two"));
+    let mut migrate =
+        one.boundary_command(&["store", "migrate", &server.socket_url("owner"), "--service-role", "service"]);
+    let output = migrate.output().expect("migrate");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Some((server, one, two))
+}
+
+fn start(world: &mut World) {
+    world.start();
+    world.make_tokens();
+}
+
+/// Starts a node that becomes active later.
+fn standby(mut world: World) -> std::thread::JoinHandle<World> {
+    let starting = std::thread::spawn(move || {
+        world.start();
+        world
+    });
+    std::thread::sleep(Duration::from_secs(2));
+    assert!(!starting.is_finished(), "the other node is active");
+    starting
+}
+
+fn listed(world: &World) -> Vec<Value> {
+    let config = world.path("b");
+    let output = world.boundary_command(&["node", "list", "--json", "--config"]).arg(config).output().expect("nodes");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+fn signed(world: &World, text: &str) -> Value {
+    let predicate = world.authorization("say:echo", json!({"text": text}));
+    envelope(&people::authorization(&predicate), &[&alice()])
+}
+
+/// Gives `to` the tokens of `from`, which are rows of the database.
+fn same_tokens(from: &World, to: &mut World) {
+    to.agent.clone_from(&from.agent);
+    to.reader.clone_from(&from.reader);
+    to.courier.clone_from(&from.courier);
+}
+
+#[test]
+fn a_standby_takes_over_with_the_same_log_when_the_active_node_is_killed() {
+    let Some((_server, mut one, two)) = nodes("a standby that takes over") else { return };
+    start(&mut one);
+    let before = one.run("say:echo", json!({"text": "one"}), &[&alice()]);
+    let spent = signed(&one, "again");
+    one.submit(&spent).ok(200);
+    let waiting = one.propose("plain:wait", json!({}));
+    one.sign(&waiting, &[&alice()]);
+    one.until(id_of(&waiting), "running");
+    let starting = standby(two);
+    let states: Vec<(Value, Value)> =
+        listed(&one).iter().map(|node| (node["name"].clone(), node["active"].clone())).collect();
+    assert_eq!(states, [(json!("one"), json!(true)), (json!("two"), json!(false))]);
+    let killed = Instant::now();
+    one.kill9();
+    let mut two = starting.join().expect("node two");
+    assert!(killed.elapsed() < Duration::from_secs(20), "{:?}", killed.elapsed());
+    same_tokens(&one, &mut two);
+    assert_eq!(two.started["id"], one.started["id"], "the log is the same");
+    two.assert_verified(&two.show(id_of(&before)));
+    two.submit(&spent).problem("nonce-replayed");
+    two.assert_verified(&two.run("say:echo", json!({"text": "two"}), &[&alice()]));
+    // The run of the killed node can still be in progress for all that node two knows.
+    assert_eq!(two.show(id_of(&waiting))["status"], "running");
+    let config = two.path("b");
+    let lost = |world: &World| {
+        let mut command = world.boundary_command(&["node", "lost", "one", "--config"]);
+        command.arg(&config).output().expect("node lost").status.success()
+    };
+    assert!(!lost(&two) || killed.elapsed() > Duration::from_secs(10), "the node gave a sign just now");
+    until("the operator can say that the node is lost", || lost(&two));
+    let closed = two.until(id_of(&waiting), "finished");
+    assert_eq!(closed["outcome"]["status"], "unknown");
+    two.assert_audited();
+}
+
+#[test]
+fn copies_of_one_approval_run_once_during_a_takeover() {
+    let Some((_server, mut one, two)) = nodes("copies during a takeover") else { return };
+    start(&mut one);
+    let envelopes: Vec<Value> = (0..10).map(|n| signed(&one, &n.to_string())).collect();
+    let starting = standby(two);
+    std::thread::scope(|scope| {
+        for envelope in &envelopes {
+            let one = &one;
+            scope.spawn(move || {
+                (0..4).for_each(|_| drop(one.wire.try_post("/v1/authorizations", &one.agent, envelope)))
+            });
+        }
+        std::thread::sleep(Duration::from_millis(30));
+        one.signal(rustix::process::Signal::KILL);
+    });
+    let mut two = starting.join().expect("node two");
+    same_tokens(&one, &mut two);
+    for envelope in &envelopes {
+        for _ in 0..4 {
+            two.submit(envelope);
+        }
+    }
+    let spent: usize = two
+        .log()
+        .iter()
+        .filter(|(kind, _)| kind == "consumption")
+        .map(|(_, statement)| statement["predicate"]["spent"].as_array().map_or(0, Vec::len))
+        .sum();
+    assert_eq!(spent, envelopes.len(), "each nonce is spent once");
+    two.check_history();
+}
+
+#[test]
+fn a_service_goes_on_after_a_restart_of_its_database() {
+    let Some((server, mut one, _two)) = nodes("a restarted database") else { return };
+    start(&mut one);
+    one.run("say:echo", json!({}), &[&alice()]);
+    let pid = one.pid();
+    server.restart_immediate();
+    until("the service accepts proposals again", || {
+        let wish = World::wish("say:echo", json!({"text": "again"}));
+        one.wire.try_post("/v1/proposals", &one.agent, &wish).is_ok_and(|reply| reply.status == 201)
+    });
+    until("the service runs steps again", || {
+        let envelope = signed(&one, "again");
+        one.submit(&envelope).status == 200
+    });
+    assert_eq!(one.pid(), pid);
+    one.assert_audited();
+}
+
+#[test]
+fn promise_2_a_database_that_went_back_is_not_served() {
+    let Some((server, mut one, mut two)) = nodes("a database that went back") else { return };
+    start(&mut one);
+    one.run("say:echo", json!({}), &[&alice()]);
+    let earlier = server.snapshot();
+    let spent = signed(&one, "again");
+    until("the service uses the copied server", || one.submit(&spent).status == 200);
+    one.kill9();
+    server.restore(&earlier);
+    let refused = one.try_start().expect_err("refused");
+    assert!(refused.contains("the database went back to an earlier time"), "{refused}");
+    // The other node was not there, and asks for the checkpoint of the first one.
+    server.restart_immediate();
+    let starting = std::thread::spawn(move || two.try_start().map(|()| two));
+    std::thread::sleep(Duration::from_secs(4));
+    assert!(!starting.is_finished(), "node two waits for the checkpoint of node one");
+    let refused = one.try_start().expect_err("refused");
+    assert!(refused.contains("went back") || refused.contains("is in use"), "{refused}");
+}
