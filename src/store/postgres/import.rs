@@ -71,6 +71,14 @@ pub fn move_into(
     let ours = there.boundary.as_ref() == Some(&boundary);
     let anew = match &old.moved {
         Some(_) if ours && there.term >= 0 => return Ok(MoveEnd::WasFinished),
+        // An earlier move can have begun in another schema. Only the schema that the mark names gets the log.
+        Some(place) if *place != settings.to_string() => {
+            let from = from.display();
+            return Err(refused(format!(
+                "the log of the store {from} was moved to {place}, and not to {settings}; set `database` to the first of the \
+                 two, then run this command again"
+            )));
+        }
         // Nobody has served the schema yet, so its rows may still be completed, also from a marked file.
         _ if ours && there.term < 0 => Some(old.fingerprint()?).filter(|now| *now != there.fingerprint),
         None if there.boundary.is_none() && there.term == 0 && target.is_empty()? => {
@@ -81,8 +89,8 @@ pub fn move_into(
         Some(place) => {
             let from = from.display();
             return Err(refused(format!(
-                "the log of the store {from} was moved to {place}, and {settings} does not have this log; set `database` to \
-                 the place of the log"
+                "the log of the store {from} was moved to {place}, but this database does not have the log; restore the \
+                 database or a backup of the boundary"
             )));
         }
     };
