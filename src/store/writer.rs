@@ -192,13 +192,20 @@ impl Writer {
         messages: &[WriterMessage],
         notes: &[CheckpointRow],
     ) -> Result<Vec<StatusChange>, StoreFault> {
-        let begun = self.store.begin(self.head.size, &questions(messages));
+        let asked = questions(messages);
+        let begun = self.store.begin(self.head.size, &asked);
         let mut answers = begun.inspect_err(|_| self.store.rollback())?;
         if let Some(others) = answers.others.take() {
             self.follow(others)?;
         }
         let (before, exclusive) = (self.head.clone(), self.exclusive.clone());
-        let done = self.judge(messages, answers, notes).and_then(|batch| self.commit(messages, batch, &before));
+        let mut batch = Batch::default();
+        batch.writes.first = before.size;
+        batch.writes.checkpoints = notes;
+        let known = asked.proposals.into_iter().zip(answers.states.drain(..));
+        batch.states = known.filter_map(|(id, state)| Some((id.clone(), state?))).collect();
+        let done =
+            self.judge(&mut batch, messages, answers, &before).and_then(|()| self.commit(messages, batch, &before));
         match &done {
             Err(fault) if !fault.is_fatal() => {
                 self.store.rollback();
@@ -334,19 +341,15 @@ impl Writer {
     /// Checks all messages in the order of their arrival, except that receipts and then new runs come last.
     fn judge<'m>(
         &mut self,
+        b: &mut Batch<'m>,
         messages: &'m [WriterMessage],
         answers: Answers,
-        notes: &'m [CheckpointRow],
-    ) -> Result<Batch<'m>, StoreFault> {
-        let before = self.head.clone();
-        let mut batch = Batch { states: known_states(messages, answers.states), ..Batch::default() };
-        batch.writes.first = before.size;
-        batch.writes.checkpoints = notes;
+        before: &StoreHead,
+    ) -> Result<(), StoreFault> {
         let (mut finishes, mut consumes) = (Vec::new(), Vec::new());
         let mut precedents = answers.precedents.into_iter();
         let mut signatures = answers.signatures.into_iter();
         let mut denials = answers.denials.into_iter();
-        let b = &mut batch;
         for message in messages {
             match message {
                 WriterMessage::Consume(asked) => consumes.push(asked),
@@ -395,16 +398,16 @@ impl Writer {
             }
         }
         if !finishes.is_empty() {
-            self.finish(&mut batch, &finishes);
+            self.finish(b, &finishes);
         }
         if !consumes.is_empty() {
-            self.consume(&mut batch, &consumes, &answers.candidates)?;
+            self.consume(b, &consumes, &answers.candidates)?;
         }
         let state = |head: &StoreHead| (head.boundary, head.seal, head.version, head.mark);
-        if state(&before) != state(&self.head) {
-            batch.writes.head = Some(self.head.clone());
+        if state(before) != state(&self.head) {
+            b.writes.head = Some(self.head.clone());
         }
-        Ok(batch)
+        Ok(())
     }
 }
 
@@ -420,12 +423,6 @@ impl Batch<'_> {
 
 fn unanswered() -> StoreFault {
     StoreFault::broken("checking requests", "the backend did not answer each question")
-}
-
-/// Connects each proposal of [`questions`] with its state.
-fn known_states(messages: &[WriterMessage], states: Vec<Option<ProposalState>>) -> HashMap<ProposalId, ProposalState> {
-    let asked = questions(messages).proposals;
-    asked.into_iter().zip(states).filter_map(|(id, state)| Some((id.clone(), state?))).collect()
 }
 
 /// Waits for more messages while fewer than half of the callers that announced a message have sent it, because every

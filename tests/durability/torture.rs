@@ -322,13 +322,14 @@ impl Torture {
     fn propose(&mut self, step: &str) -> Result<Value, Gone> {
         let mut wish = World::wish(step, json!({}));
         wish["nonce"] = json!(people::nonce());
-        let reply = self.world.wire.try_post("/v1/proposals", &self.world.agent, &wish).map_err(|_| Gone)?;
+        let propose = || self.world.wire.try_post("/v1/proposals", &self.world.agent, &wish).map_err(|_| Gone);
+        let mut reply = propose()?;
         // A proposer can have at most 20 pending proposals, and earlier cycles leave some pending. Cancel them.
         if reply.status == 429 {
             for waiting in self.listed("pending")? {
                 self.cancel_one(id_of(&waiting))?;
             }
-            return self.propose(step);
+            reply = propose()?;
         }
         Ok(reply.ok(201))
     }
