@@ -4,6 +4,7 @@
 //! modules pass requests to the crossing and show the results.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::carried::artifact_store::ArtifactStore;
 use crate::carried::capacity::{Capacity, CapacityLimits, Permit, busy};
@@ -353,7 +354,12 @@ impl Crossing {
         let user = session_user(sealed, &signed.proposer);
         let session = basis.session.as_ref().map(|session| self.sessions.claim(session, &user, &basis.proposal));
         let session = session.transpose().map_err(|refusal| refusal.about(&basis.proposal))?;
+        let asked = Instant::now();
         match self.ledger.consume(request).await {
+            // Another node may have written the receipt of this run, so it is too late to start the run.
+            Ok(_) if self.ledger.has_nodes() && asked.elapsed() >= LATEST_START => {
+                Err(fault(&"the run was confirmed too late"))
+            }
             // The nonce is committed before the step starts. After a crash at this point, the step has not run and will
             // never run, and recovery writes a receipt with outcome `unknown`. A lost run is better than a step that
             // runs twice.
@@ -667,6 +673,9 @@ fn why_unknown(end: &End) -> Option<String> {
 }
 
 /// Reason for the unknown end of a run that has a consumption and no receipt when the service starts.
+/// Longest time from the request to spend a nonce to the start of the run, if the boundary has several nodes. It is shorter
+/// than the time after which another node can close the run.
+const LATEST_START: Duration = Duration::from_secs(20);
 const SERVICE_ENDED: &str =
     "the service ended during the run, because it was killed or crashed, or because the machine lost power";
 

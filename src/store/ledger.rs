@@ -281,6 +281,12 @@ impl Ledger {
         }
     }
 
+    /// Returns true if the boundary has several nodes.
+    #[must_use]
+    pub fn has_nodes(&self) -> bool {
+        self.shared.config.keep_head.is_some()
+    }
+
     /// Returns the current time, but never a time before the last leaf. Signed documents must state this time.
     #[must_use]
     pub fn now(&self) -> Timestamp {

@@ -418,11 +418,11 @@ fn a_locked_boundary_directory_names_the_process_that_has_the_lock() {
 }
 
 #[test]
-fn features_of_later_versions_are_refused_by_name() {
+fn the_url_of_a_database_server_needs_the_name_of_this_node() {
     let (dir, home) = boundary();
     edit(&home.join("countersign.toml"), "database = \"boundary/countersign.db\"", "database = \"postgres://h/d\"");
     let text = said(&run(dir.path(), &["serve", "b"]));
-    assert!(text.contains("a postgres database"), "{text}");
+    assert!(text.contains("needs the table [postgres] with `node`"), "{text}");
 }
 
 #[test]

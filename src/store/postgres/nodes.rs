@@ -3,6 +3,7 @@
 use crate::store::fault::StoreFault;
 use crate::store::postgres::columns::Fields;
 use crate::store::postgres::link::Link;
+use crate::store::postgres::role::FACTS;
 use crate::store::postgres::schema;
 use crate::store::postgres::settings::{ServerSettings, refused};
 use crate::store::server::NodeState;
@@ -14,6 +15,7 @@ const LIST: &str = "SELECT n.name, n.keyid, n.version, extract(epoch FROM clock_
     (SELECT count(*) FROM crossing c WHERE c.node = n.name) FROM node n ORDER BY n.name";
 const LOSE: &str = "UPDATE node SET lost_at = clock_timestamp() \
     WHERE name = $1 AND beat < clock_timestamp() - interval '15 seconds' RETURNING name";
+const COMPARED: &str = "SELECT coalesce(server, '') FROM state WHERE one = 1";
 
 /// Returns all nodes by name.
 pub(crate) fn list(settings: &ServerSettings) -> Result<Vec<NodeState>, StoreFault> {
@@ -39,6 +41,17 @@ pub(crate) fn list(settings: &ServerSettings) -> Result<Vec<NodeState>, StoreFau
 pub(crate) fn lose(settings: &ServerSettings, name: &Name) -> Result<(), StoreFault> {
     let link = Link::open(settings, "")?;
     schema::check(&link, settings)?;
+    let facts = link.query(DURING, FACTS, values![])?;
+    let compared = link.query(DURING, COMPARED, values![])?;
+    if let (Some(facts), Some(compared)) = (facts.first(), compared.first())
+        && Fields::new(DURING, facts).get::<String>(1)? != Fields::new(DURING, compared).get::<String>(0)?
+    {
+        return Err(refused(format!(
+            "the database server restarted or changed, and only the newest checkpoint of the node {name} shows whether the \
+             database lost its runs: start this node, or restore a backup with `countersign store restore`, which begins a \
+             new log"
+        )));
+    }
     if link.query("noting that a node is lost", LOSE, values![name.as_str()])?.is_empty() {
         return Err(refused(format!(
             "the boundary has no node {name}, or this node gave a sign in the last 15 s: see `countersign node list`, and end \

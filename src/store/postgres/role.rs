@@ -32,7 +32,8 @@ const OPTIONS: &str = "-c lock_timeout=5000 -c statement_timeout=10000 -c synchr
 /// Reads the newest signed checkpoint that this node keeps on its own disk, if any.
 pub type ReadKeptHead = Arc<dyn Fn() -> Result<Option<CheckpointRow>, String> + Send + Sync>;
 
-const FACTS: &str = "SELECT current_database()::text, concat_ws(' ', (pg_control_system()).system_identifier, \
+/// Name of the database, and start, identity and timeline of its server.
+pub(super) const FACTS: &str = "SELECT current_database()::text, concat_ws(' ', (pg_control_system()).system_identifier, \
     extract(epoch FROM pg_postmaster_start_time()), (pg_control_checkpoint()).timeline_id, pg_walfile_name(pg_current_wal_lsn())::bpchar(8))";
 const ENTER: &str = "INSERT INTO node (name, keyid, beat, started_at, version) \
     VALUES ($1, $2, clock_timestamp(), clock_timestamp(), $3) ON CONFLICT (name) DO UPDATE \
@@ -219,10 +220,10 @@ impl NodeCandidate {
         let absent = entered.link.query(DURING, ABSENT, values![entered.server.clone()])?;
         let absent: Vec<String> =
             absent.iter().map(|row| Fields::new(DURING, row).get(0)).collect::<Result<_, StoreFault>>()?;
-        if let Some(one) = absent.first() {
+        if !absent.is_empty() {
             return Ok(Some(format!(
                 "the database server restarted or changed, so the newest checkpoints of all nodes are compared first: start \
-                 {}; if such a node will never come back, run `countersign node lost {one}`",
+                 {}. If the disk of such a node is gone, restore a backup, which begins a new log",
                 absent.join(", ")
             )));
         }
