@@ -21,6 +21,7 @@ use documents::record::ident::{Name, Nonce, ProposalId};
 use documents::record::validity::Timestamp;
 
 pub mod batch;
+mod column_values;
 pub mod consume_window;
 mod copied_check;
 mod copied_tables;

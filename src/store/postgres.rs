@@ -34,8 +34,9 @@ use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 use crate::store::batch::{Answers, Commit, OtherWrites, Questions, Writes};
+use crate::store::column_values::tile_id;
 use crate::store::fault::StoreFault;
-use crate::store::postgres::columns::{Fields, signed, tile_id};
+use crate::store::postgres::columns::{Fields, signed};
 use crate::store::postgres::errors::unreachable;
 use crate::store::postgres::link::{Flight, Link};
 use crate::store::postgres::questions::{Begun, EXCLUSIVE, HEAD, LastBatch};
@@ -79,6 +80,9 @@ pub struct PostgresStore {
 /// Returns a fault if the database cannot be reached, or if its server, its schema or its rows are not as they must be.
 pub fn open(settings: ServerSettings, role: Option<ServerRole>) -> Result<(PostgresStore, PostgresReads), StoreFault> {
     let writer = WriterLink::open(&settings)?;
+    if let Some(role) = &role {
+        role.watch.see(&role::server_of(&writer.link)?);
+    }
     let open_nonces = nonces::open_nonces(&writer.link)?;
     nonces::check(&writer.link, &settings, &open_nonces)?;
     let reads = PostgresReads::new(settings.clone());
@@ -100,11 +104,26 @@ pub fn open(settings: ServerSettings, role: Option<ServerRole>) -> Result<(Postg
 }
 
 impl PostgresStore {
+    /// Connects. If the server is another one than at the last comparison of the kept heads, no consumption is possible
+    /// before the next comparison.
+    fn connect(&self) -> Result<WriterLink, StoreFault> {
+        let writer = WriterLink::open(&self.settings)?;
+        if let Some(role) = &self.role {
+            role.watch.see(&role::server_of(&writer.link)?);
+        }
+        Ok(writer)
+    }
+
+    /// Returns the connection of the current batch for a rare change, which needs the role.
+    fn active_link(&self) -> Result<&Link, StoreFault> {
+        if self.only_receipts { Err(unreachable("writing a batch", TAKEN_OVER)) } else { self.link() }
+    }
+
     /// Returns the connection, and opens it again if it was lost.
     fn writer(&mut self) -> Result<&WriterLink, StoreFault> {
         if self.writer.as_ref().is_none_or(|writer| writer.link.is_lost()) {
             self.writer = None;
-            self.writer = Some(WriterLink::open(&self.settings)?);
+            self.writer = Some(self.connect()?);
         }
         self.writer.as_ref().ok_or_else(|| unreachable("writing", "there is no connection"))
     }
@@ -282,7 +301,7 @@ impl Store for PostgresStore {
         let node = self.settings.node.to_string();
         // Each attempt has a new connection, because an attempt can itself end without a clear answer.
         self.writer = None;
-        let writer = WriterLink::open(&self.settings)?;
+        let writer = self.connect()?;
         let settled = writer.settle(&unknown, &node, batch_id()?)?;
         let own = if settled.durable { Some(&unknown.id) } else { self.seen.id.as_ref() };
         // If another writer committed in between, `begin` must report its rows.
@@ -295,19 +314,19 @@ impl Store for PostgresStore {
     }
 
     fn change_tokens(&mut self, changes: &[TokenChange]) -> Result<Option<Name>, StoreFault> {
-        rare_changes::change_tokens(self.link()?, changes)
+        rare_changes::change_tokens(self.active_link()?, changes)
     }
 
     fn expire(&mut self, now: Timestamp, limit: usize) -> Result<Vec<ProposalId>, StoreFault> {
-        rare_changes::expire(self.link()?, now, limit)
+        rare_changes::expire(self.active_link()?, now, limit)
     }
 
     fn retire(&mut self, cut: RetentionCut, walk: RetentionWalk, limit: usize) -> Result<Retired, StoreFault> {
-        rare_changes::retire(self.link()?, cut, walk, limit)
+        rare_changes::retire(self.active_link()?, cut, walk, limit)
     }
 
     fn prune(&mut self, mark: Timestamp, after: &[u8], limit: usize) -> Result<SweepResult, StoreFault> {
-        nonces::prune(self.link()?, mark, after, limit)
+        nonces::prune(self.active_link()?, mark, after, limit)
     }
 
     fn server_changes(&self) -> u64 {

@@ -30,12 +30,11 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use rusqlite::{Connection, OpenFlags, Row, ToSql, params};
 
 use crate::store::batch::{Answers, Commit, Questions, Writes};
+use crate::store::column_values::id_bytes;
 use crate::store::fault::StoreFault;
 use crate::store::lock::StoreLock;
 use crate::store::rows::StoreHead;
-use crate::store::sqlite::columns::{
-    all, id_bytes, one, proposal_id, read_head, read_signatures, read_tile, run, standing,
-};
+use crate::store::sqlite::columns::{all, one, proposal_id, read_head, read_signatures, read_tile, run, standing};
 use crate::store::sqlite::errors::{fault, unusable};
 use crate::store::sqlite::reads::SqliteReads;
 use crate::store::sqlite::schema::migrate;

@@ -221,12 +221,12 @@ impl Writer {
 
     /// Takes over what other writers committed.
     fn follow(&mut self, others: OtherWrites) -> Result<(), StoreFault> {
+        let open = OpenProposals::read(&*self.shared.reads)?;
         // The other writer has stored the complete tiles.
         let mut stored = Vec::new();
         others.hashes.iter().for_each(|hash| self.edge.append(*hash, &mut stored));
         self.head = others.head;
         self.exclusive = self.head.exclusive.drain(..).collect();
-        let open = OpenProposals::read(&*self.shared.reads)?;
         *self.shared.open_proposals.lock().unwrap_or_else(PoisonError::into_inner) = open;
         self.shared.publish(PublishedState { head: self.head.clone(), edge: Arc::new(self.edge.clone()) });
         Ok(())
@@ -278,27 +278,35 @@ impl Writer {
             self.shared.publish(PublishedState { head: self.head.clone(), edge });
         }
         if !writes.starts.is_empty() {
-            self.keep_head(before.size, changes_before)?;
+            self.keep_head(messages, before.size, changes_before)?;
         }
         Ok(changes)
     }
 
     /// Stores the signed checkpoint that covers new runs on the disk of this node, before the runs start. If the database
     /// goes back to an earlier time, this checkpoint prevents a second run with the same nonce.
-    fn keep_head(&mut self, before: u64, changes_before: u64) -> Result<(), StoreFault> {
+    ///
+    /// # Errors
+    /// Returns a fatal fault only, because the batch is durable.
+    fn keep_head(&mut self, messages: &[WriterMessage], before: u64, changes_before: u64) -> Result<(), StoreFault> {
         const DURING: &str = "keeping the signed checkpoint of new runs";
-        let Some(keep) = &self.config.keep_head else { return Ok(()) };
-        if let Some(row) = self.shared.checkpoint_at(self.head.size)? {
-            keep(&row).map_err(|error| StoreFault::broken(DURING, error.to_string()))?;
-        }
-        // Another node may have compared the checkpoints of all nodes before this one was stored.
-        while self.store.server_changes() != changes_before {
-            match self.store.leaf_hashes(before..self.head.size) {
-                Err(fault) if !fault.is_fatal() => std::thread::sleep(UNKNOWN_PAUSE),
-                read => return read.map(drop),
+        let Some(keep) = self.config.keep_head.clone() else { return Ok(()) };
+        let since = Instant::now();
+        loop {
+            let kept = self.shared.checkpoint_at(self.head.size).and_then(|row| match row {
+                Some(row) => keep(&row).map_err(|error| StoreFault::broken(DURING, error.to_string())),
+                None => Ok(()),
+            });
+            // Another node may have compared the checkpoints of all nodes before this one was stored.
+            let there = kept.and_then(|()| match self.store.server_changes() == changes_before {
+                true => Ok(()),
+                false => self.store.leaf_hashes(before..self.head.size).map(drop),
+            });
+            match there {
+                Err(fault) if !fault.is_fatal() => self.wait_for_server(messages, since, &fault),
+                decided => return decided,
             }
         }
-        Ok(())
     }
 
     /// Asks the database about an unconfirmed commit until it decides. Callers get a fault after [`UNKNOWN_WAIT`].
@@ -323,19 +331,25 @@ impl Writer {
                 Err(fault) if !fault.is_fatal() => fault,
                 decided => return decided,
             };
-            while let Ok(message) = self.inbox.try_recv() {
-                match message {
-                    WriterMessage::Ping(asked) => answer_idle(&WriterMessage::Ping(asked), Ok(())),
-                    message => self.held.push(message),
-                }
-            }
-            if since.elapsed() >= UNKNOWN_WAIT {
-                let faulted = |message: &WriterMessage| message.send(Some(&fault));
-                messages.iter().for_each(faulted);
-                self.held.retain(|message| matches!(message, WriterMessage::Close(_)));
-            }
-            std::thread::sleep(UNKNOWN_PAUSE);
+            self.wait_for_server(messages, since, &fault);
         }
+    }
+
+    /// Pauses before the next attempt to reach the server. Callers get the fault after [`UNKNOWN_WAIT`].
+    fn wait_for_server(&mut self, messages: &[WriterMessage], since: Instant, fault: &StoreFault) {
+        while let Ok(message) = self.inbox.try_recv() {
+            match message {
+                WriterMessage::Ping(_) => answer_idle(&message, Ok(())),
+                _ => self.held.push(message),
+            }
+        }
+        if since.elapsed() >= UNKNOWN_WAIT {
+            let (closes, others): (Vec<_>, Vec<_>) =
+                self.held.drain(..).partition(|message| matches!(message, WriterMessage::Close(_)));
+            self.held = closes;
+            messages.iter().chain(&others).for_each(|message| message.send(Some(fault)));
+        }
+        std::thread::sleep(UNKNOWN_PAUSE);
     }
 
     /// Checks all messages in the order of their arrival, except that receipts and then new runs come last.

@@ -85,13 +85,9 @@ fn a_standby_takes_over_with_the_same_log_when_the_active_node_is_killed() {
     two.assert_verified(&two.run("say:echo", json!({"text": "two"}), &[&alice()]));
     // The run of the killed node can still be in progress for all that node two knows.
     assert_eq!(two.show(id_of(&waiting))["status"], "running");
-    let config = two.path("b");
-    let lost = |world: &World| {
-        let mut command = world.boundary_command(&["node", "lost", "one", "--config"]);
-        command.arg(&config).output().expect("node lost").status.success()
-    };
-    assert!(!lost(&two) || killed.elapsed() > Duration::from_secs(10), "the node gave a sign just now");
-    until("the operator can say that the node is lost", || lost(&two));
+    let lost = || lose_node_one(&two).status.success();
+    assert!(!lost() || killed.elapsed() > Duration::from_secs(10), "the node gave a sign just now");
+    until("the operator can say that the node is lost", lost);
     let closed = two.until(id_of(&waiting), "finished");
     assert_eq!(closed["outcome"]["status"], "unknown");
     two.assert_audited();
@@ -149,6 +145,56 @@ fn a_service_goes_on_after_a_restart_of_its_database() {
     one.assert_audited();
 }
 
+/// Says that node one will never come back, with the configuration of another node.
+fn lose_node_one(world: &World) -> std::process::Output {
+    let mut command = world.boundary_command(&["node", "lost", "one", "--config"]);
+    command.arg(world.path("b")).output().expect("node lost")
+}
+
+#[test]
+fn promise_2_nothing_is_consumed_after_a_restart_of_the_database_before_all_checkpoints_are_compared() {
+    let Some((server, mut one, mut two)) = nodes("a restarted database and an absent node") else { return };
+    start(&mut two);
+    two.run("say:echo", json!({}), &[&alice()]);
+    let tokens = (two.agent.clone(), two.reader.clone(), two.courier.clone());
+    two.kill9();
+    one.start();
+    (one.agent, one.reader, one.courier) = tokens;
+    let approved = signed(&one, "after the restart");
+    server.restart_immediate();
+    // The service reaches the server again in this time, but node two has not shown its checkpoint.
+    let restarted = Instant::now();
+    while restarted.elapsed() < Duration::from_secs(12) {
+        let reply = one.wire.try_post("/v1/authorizations", &one.agent, &approved).expect("an answer");
+        assert_eq!(reply.status, 503, "{}", reply.text());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let ready = one.wire.try_post("/v1/proposals", &one.agent, &World::wish("say:echo", json!({}))).expect("an answer");
+    assert_eq!(ready.status, 201, "other writes go on: {}", ready.text());
+    let starting = standby(two);
+    until("the checkpoints are compared", || one.submit(&approved).status == 200);
+    one.kill9();
+    drop(starting.join().expect("node two"));
+}
+
+#[test]
+fn a_run_that_the_database_confirms_too_late_does_not_start() {
+    let Some((server, mut one, _two)) = nodes("a late confirmation") else { return };
+    start(&mut one);
+    one.run("say:echo", json!({}), &[&alice()]);
+    let approved = signed(&one, "late");
+    let backends = server.backends("countersign:one");
+    backends.iter().for_each(|pid| server.sigstop(*pid));
+    let reply = std::thread::scope(|scope| {
+        let submitted = scope.spawn(|| one.wire.try_post("/v1/authorizations", &one.agent, &approved));
+        std::thread::sleep(Duration::from_secs(22));
+        backends.iter().for_each(|pid| server.sigcont(*pid));
+        submitted.join().expect("no panic")
+    });
+    assert!(reply.is_ok_and(|reply| reply.status >= 500), "the run was confirmed after 22 s");
+    assert!(one.list("finished").len() == 1, "no second run has a receipt");
+}
+
 #[test]
 fn promise_2_a_database_that_went_back_is_not_served() {
     let Some((server, mut one, mut two)) = nodes("a database that went back") else { return };
@@ -166,6 +212,8 @@ fn promise_2_a_database_that_went_back_is_not_served() {
     let starting = std::thread::spawn(move || two.try_start().map(|()| two));
     std::thread::sleep(Duration::from_secs(4));
     assert!(!starting.is_finished(), "node two waits for the checkpoint of node one");
+    let said = String::from_utf8_lossy(&lose_node_one(&one).stderr).into_owned();
+    assert!(said.contains("only the newest checkpoint of the node one shows"), "{said}");
     let refused = one.try_start().expect_err("refused");
     assert!(refused.contains("went back") || refused.contains("is in use"), "{refused}");
 }

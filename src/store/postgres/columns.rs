@@ -4,6 +4,7 @@ use base64::Engine as _;
 use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 
+use crate::store::column_values::{id_bytes, presence_of, unplace};
 use crate::store::fault::StoreFault;
 use crate::store::rows::ProposalState;
 use crate::store::stored_proposal::{AuthorizationCore, Proposal, Signature};
@@ -12,7 +13,6 @@ use crate::store::stored_status::StoredStatus;
 use crate::store::stored_token::Token;
 use documents::crypto::digest::{AuthorizationDigest, ParamsDigest, StepDigest};
 use documents::crypto::merkle::Hash;
-use documents::crypto::sshsig::Presence;
 use documents::record::ident::{Nonce, ProposalId};
 use documents::record::validity::Timestamp;
 
@@ -148,11 +148,7 @@ impl<'r> Fields<'r> {
         Ok(Signature {
             keyid: self.text(at)?,
             person: self.text(at + 1)?,
-            presence: match self.get::<i16>(at + 2)? {
-                1 => Presence::Touched,
-                2 => Presence::Verified,
-                _ => Presence::Unknown,
-            },
+            presence: presence_of(self.get(at + 2)?),
             sig: self.get(at + 3)?,
             at: self.time(at + 4)?,
         })
@@ -190,35 +186,6 @@ impl FromSql<'_> for AnyValue {
     }
 }
 
-/// Returns the number that a row of `signature` stores for the presence of the signer.
-pub(super) const fn presence_number(presence: Presence) -> i16 {
-    match presence {
-        Presence::Unknown | Presence::NotTouched => 0,
-        Presence::Touched => 1,
-        Presence::Verified => 2,
-    }
-}
-
-/// Combines a leaf index and an item number (below 64) into one number.
-pub(super) const fn place(index: u64, item: u32) -> i64 {
-    (index << 6 | item as u64).cast_signed()
-}
-
-pub(super) const fn unplace(place: i64) -> (u64, u32) {
-    let place = place.cast_unsigned();
-    (place >> 6, (place & 63) as u32)
-}
-
-pub(super) const fn tile_id(level: u8, index: u64) -> i64 {
-    ((level as u64) << 48 | index).cast_signed()
-}
-
-/// Returns the 16 bytes of the UUIDv7, which begin with the time.
-pub(super) fn id_bytes(id: &ProposalId) -> Vec<u8> {
-    // A `ProposalId` is always `prp_` and a UUID.
-    uuid::Uuid::try_parse(&id.as_str()[4..]).map(uuid::Uuid::into_bytes).unwrap_or_default().to_vec()
-}
-
 /// Returns one value of each row, as the array of a column.
 pub(super) fn list<'r, T, V>(rows: &'r [T], read: impl FnMut(&'r T) -> V) -> Vec<V> {
     rows.iter().map(read).collect()
@@ -232,4 +199,9 @@ pub(super) const fn signed(number: u64) -> i64 {
 /// Returns the smaller of the number and the largest number of the database, for limits of queries.
 pub(super) fn limit(number: usize) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// Returns the bytes of the id as a value of a statement.
+pub(super) fn id_value(id: &ProposalId) -> Vec<u8> {
+    id_bytes(id).to_vec()
 }

@@ -23,6 +23,7 @@ use crate::store::postgres::{durability, schema};
 use crate::store::server::MoveEnd;
 use crate::store::sqlite;
 use crate::store::sqlite::table_rows::OldFile;
+use crate::store::stored_run::CLOSABLE_AFTER_S;
 use crate::store::tree::root_of;
 use documents::crypto::merkle::Hash;
 
@@ -32,9 +33,6 @@ const OPTIONS: &str = "-c lock_timeout=20000 -c statement_timeout=30000 -c synch
 /// Term of a schema with an unfinished move. A service that waits for the role can raise a term, so this term is far below
 /// zero.
 const UNFINISHED: i64 = i64::MIN / 2;
-/// Time in seconds after which another node can close a run that was open in the old store.
-const RUN_ENDS_S: i64 = 30;
-
 /// Moves the log of the SQLite store `from` into the empty schema of `settings`. Output files in `outputs` become rows.
 /// `progress` gets the number of copied rows and the number of all rows. The same call continues an interrupted move.
 ///
@@ -69,7 +67,7 @@ pub fn move_into(
     let target = Target::open(settings)?;
     let there = target.state()?;
     let ours = there.boundary.as_ref() == Some(&boundary);
-    let anew = match &old.moved {
+    let served_since = match &old.moved {
         Some(_) if ours && there.term >= 0 => return Ok(MoveEnd::WasFinished),
         // An earlier move can have begun in another schema. Only the schema that the mark names gets the log.
         Some(place) if *place != settings.to_string() => {
@@ -96,7 +94,7 @@ pub fn move_into(
     };
     crash_points::point("move-begun");
     if old.moved.is_none() || target.verify(&old).is_err() {
-        target.copy(&old, outputs, anew, progress)?;
+        target.copy(&old, outputs, served_since, progress)?;
         crash_points::point("move-rows-copied");
     }
     let size = target.verify(&old)?;
@@ -228,16 +226,16 @@ impl Target {
         Ok(())
     }
 
-    /// Copies all rows that the schema lacks. `anew` is the fingerprint of an old store that was served since an interrupted
-    /// move copied rows. New rows of such a store can have any key.
+    /// Copies all rows that the schema lacks. An interrupted move may have copied rows before, and the old store may have been
+    /// served since then. `served_since` is then its fingerprint, and its new rows can have any key.
     fn copy(
         &self,
         old: &OldFile,
         outputs: &Path,
-        mut anew: Option<Vec<u8>>,
+        mut served_since: Option<Vec<u8>>,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<(), StoreFault> {
-        if anew.is_some() {
+        if served_since.is_some() {
             self.delete_changed()?;
         }
         let counts = TABLES.iter().map(|table| old.count(table)).collect::<Result<Vec<u64>, _>>()?;
@@ -247,13 +245,13 @@ impl Target {
         let mut done = 0;
         for table in TABLES {
             if table.changes
-                && let Some(fingerprint) = anew.take()
+                && let Some(fingerprint) = served_since.take()
             {
                 // All tables to which rows are only added are complete now. They come first in the list.
                 self.commit("UPDATE state SET seal = $1 WHERE one = 1", values![fingerprint])?;
             }
             // New log entries always follow the last one.
-            let after = if anew.is_none() || table.name == "leaf" { self.last_key(old, table)? } else { None };
+            let after = if served_since.is_none() || table.name == "leaf" { self.last_key(old, table)? } else { None };
             let mut copied = if after.is_some() { count(&self.link, table)? } else { 0 };
             progress(done + copied, all);
             let sql = insert(table);
@@ -316,7 +314,7 @@ impl Target {
         }
         if table.name == CROSSING {
             values.push(Box::new(self.settings.node.to_string()));
-            values.push(Box::new(RUN_ENDS_S));
+            values.push(Box::new(CLOSABLE_AFTER_S));
         }
         values
     }

@@ -4,8 +4,9 @@
 use std::collections::BTreeSet;
 
 use crate::store::SweepResult;
+use crate::store::column_values::{place, unplace};
 use crate::store::fault::StoreFault;
-use crate::store::postgres::columns::{Fields, limit as at_most, place, signed, unplace};
+use crate::store::postgres::columns::{Fields, limit as at_most, signed};
 use crate::store::postgres::link::Link;
 use crate::store::postgres::settings::{ServerSettings, refused};
 use crate::store::stored_leaf::opened;

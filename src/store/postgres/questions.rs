@@ -3,8 +3,9 @@
 use tokio_postgres::{Error, Row};
 
 use crate::store::batch::{DenialPrecedent, Questions};
+
 use crate::store::fault::StoreFault;
-use crate::store::postgres::columns::{Fields, id_bytes, list, signed};
+use crate::store::postgres::columns::{Fields, id_value, list, signed};
 use crate::store::postgres::errors::fault;
 use crate::store::postgres::link::{Flight, Link, Value};
 use crate::store::retention::UNSIGNED_KEPT_S;
@@ -151,14 +152,14 @@ pub(super) fn begin(
         values![
             of(|core| core.nonce.to_bytes().to_vec()),
             of(|core| core.digest.as_bytes().to_vec()),
-            of(|core| id_bytes(&core.id))
+            of(|core| id_value(&core.id))
         ]
     });
-    let states = ask(!questions.proposals.is_empty(), STATES, |q| values![list(&q.proposals, |id| id_bytes(id))]);
+    let states = ask(!questions.proposals.is_empty(), STATES, |q| values![list(&q.proposals, |id| id_value(id))]);
     let new = !questions.new.is_empty();
     let taken = ask(new, TAKEN, |q| {
         values![
-            list(&q.new, |new| id_bytes(&new.core.id)),
+            list(&q.new, |new| id_value(&new.core.id)),
             list(&q.new, |new| new.core.nonce.to_bytes().to_vec()),
             list(&q.new, |new| new.chosen_nonce)
         ]
@@ -178,7 +179,7 @@ pub(super) fn begin(
             UNSIGNED_KEPT_S
         ]
     });
-    let signatures = ask(!questions.signed.is_empty(), SIGNATURES, |q| values![list(&q.signed, |id| id_bytes(id))]);
+    let signatures = ask(!questions.signed.is_empty(), SIGNATURES, |q| values![list(&q.signed, |id| id_value(id))]);
     let denials = ask(!questions.denials.is_empty(), DENIALS, |q| {
         values![
             list(&q.denials, |one| one.authorization.as_bytes().to_vec()),

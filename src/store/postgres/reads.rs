@@ -6,8 +6,9 @@ use std::sync::{Condvar, Mutex};
 use tokio_postgres::Row;
 
 use crate::store::StoreReads;
+use crate::store::column_values::{tile_id, unplace};
 use crate::store::fault::StoreFault;
-use crate::store::postgres::columns::{Fields, id_bytes, limit as at_most, signed, tile_id, unplace};
+use crate::store::postgres::columns::{Fields, id_value, limit as at_most, signed};
 use crate::store::postgres::errors::unreachable;
 use crate::store::postgres::link::{Flight, Link, Value, lock};
 use crate::store::postgres::questions::{EXCLUSIVE, HEAD, head};
@@ -224,7 +225,7 @@ impl StoreReads for PostgresReads {
 
     fn proposal(&self, id: &ProposalId) -> Result<Option<Proposal>, StoreFault> {
         const SQL: &str = concat!("SELECT ", proposal_columns!(), " FROM proposal p WHERE p.id = $1");
-        self.one("reading a proposal", SQL, || values![id_bytes(id)], |row| row.proposal(0))
+        self.one("reading a proposal", SQL, || values![id_value(id)], |row| row.proposal(0))
     }
 
     fn proposals(&self, filter: &ProposalQuery) -> Result<ProposalPage, StoreFault> {
@@ -236,7 +237,7 @@ impl StoreReads for PostgresReads {
                 && filter.proposer.as_ref().is_none_or(|proposer| *proposer == found.core.proposer)
         };
         let mut page = ProposalPage { proposals: Vec::new(), next: None };
-        let mut before = filter.before.as_ref().map_or_else(|| vec![0xff; 16], id_bytes);
+        let mut before = filter.before.as_ref().map_or_else(|| vec![0xff; 16], id_value);
         let (mut scanned, mut count) = (0, FIRST_SCAN.max(filter.limit + 1));
         // The rows are read in parts, because most pages end after a few rows.
         loop {
@@ -255,7 +256,7 @@ impl StoreReads for PostgresReads {
                 let row = Fields::new(DURING, row);
                 let id = row.proposal_id(0)?;
                 let named = filter.ending.as_ref().is_none_or(|ending| ending.is_of(&id));
-                before = id_bytes(&id);
+                before = id_value(&id);
                 page.next = Some(id);
                 // A search by the last characters of the id skips nearly all rows.
                 if named
@@ -294,7 +295,7 @@ impl StoreReads for PostgresReads {
         let found = self.one(
             "reading a payload",
             PAYLOAD,
-            || values![id_bytes(id)],
+            || values![id_value(id)],
             |row| {
                 Ok(match (row.get(0)?, row.get(1)?, row.get(2)?) {
                     (Some(payload), _, _) => Some(PayloadSource::Payload(payload)),
@@ -308,7 +309,7 @@ impl StoreReads for PostgresReads {
     }
 
     fn signatures(&self, id: &ProposalId) -> Result<Vec<Signature>, StoreFault> {
-        self.all("reading signatures", SIGNATURES_OF, || values![id_bytes(id)], |row| row.signature(0))
+        self.all("reading signatures", SIGNATURES_OF, || values![id_value(id)], |row| row.signature(0))
     }
 
     fn denials(&self, authorization: &AuthorizationDigest) -> Result<Vec<StoredDenial>, StoreFault> {
@@ -362,7 +363,7 @@ impl StoreReads for PostgresReads {
     }
 
     fn output_order(&self, id: &ProposalId) -> Result<Option<Vec<u8>>, StoreFault> {
-        self.one("reading an output's order", OUTPUT_ORDER, || values![id_bytes(id)], |row| row.get(0))
+        self.one("reading an output's order", OUTPUT_ORDER, || values![id_value(id)], |row| row.get(0))
     }
 
     fn tokens(&self) -> Result<Vec<Token>, StoreFault> {

@@ -5,14 +5,14 @@
 //! the next consumption, the checkpoints that all nodes keep on their own disks are compared with the log.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, mpsc};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant};
 
 use crate::store::fault::StoreFault;
 use crate::store::lock::StoreLock;
 use crate::store::postgres::columns::{Fields, signed};
 use crate::store::postgres::durability;
-use crate::store::postgres::link::{Flight, Link};
+use crate::store::postgres::link::{Flight, Link, lock};
 use crate::store::postgres::lock_key::lock_key;
 use crate::store::postgres::questions::{BEGIN, LOCK};
 use crate::store::postgres::reads::PostgresReads;
@@ -25,8 +25,8 @@ use crate::store::tree::root_of;
 const DURING: &str = "taking the role of the active node";
 /// Pause between two beats of a node, which show that it works.
 const BEAT: Duration = Duration::from_secs(5);
-/// Pause between two attempts to reach the server again.
-const AGAIN: Duration = Duration::from_millis(500);
+/// Pause between two looks at the connection, and between two attempts to reach the server again.
+const LOOK: Duration = Duration::from_millis(500);
 const OPTIONS: &str = "-c lock_timeout=5000 -c statement_timeout=10000 -c synchronous_commit=on";
 
 /// Reads the newest signed checkpoint that this node keeps on its own disk, if any.
@@ -74,6 +74,9 @@ struct Entered {
     database: String,
     server: String,
     has_role: bool,
+    /// True if the other nodes can see the kept head of this node.
+    posted: bool,
+    beat: Instant,
 }
 
 /// Result of an attempt to become the active node.
@@ -103,12 +106,37 @@ impl ServerRole {
 pub(super) struct RoleWatch {
     /// Term of this node.
     pub(super) term: i64,
+    /// The server at the last comparison of the kept heads.
+    server: Mutex<String>,
+    /// The server of the writer's connection.
+    of_writer: Mutex<String>,
     /// Raised when the server may be another one, before this node shows its kept head to the other nodes.
     pub(super) changes: AtomicU64,
     /// False while the kept heads must be compared before the next consumption.
     pub(super) compared: AtomicBool,
     /// True if another node has taken over.
     pub(super) lost: AtomicBool,
+}
+
+impl RoleWatch {
+    /// Notes the server of a new connection. If it is not the one of the last comparison, no consumption is possible.
+    pub(super) fn see(&self, server: &str) {
+        server.clone_into(&mut lock(&self.of_writer));
+        if *lock(&self.server) != server {
+            self.stop_consumptions();
+        }
+    }
+
+    fn stop_consumptions(&self) {
+        self.compared.store(false, Ordering::SeqCst);
+        self.changes.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// Returns start, identity and timeline of the server.
+pub(super) fn server_of(link: &Link) -> Result<String, StoreFault> {
+    let rows = link.query(DURING, FACTS, values![])?;
+    Fields::new(DURING, first(&rows)?).get(1)
 }
 
 impl NodeCandidate {
@@ -141,7 +169,8 @@ impl NodeCandidate {
                 )));
             }
             link.query(DURING, ENTER, values![node, self.keyid.as_str(), env!("CARGO_PKG_VERSION")])?;
-            self.entered = Some(Entered { link, database, server, has_role: false });
+            let beat = Instant::now();
+            self.entered = Some(Entered { link, database, server, has_role: false, posted: false, beat });
         }
         self.entered.as_mut().ok_or_else(|| StoreFault::broken(DURING, "there is no connection"))
     }
@@ -155,6 +184,8 @@ impl NodeCandidate {
         let term = raise(entered, &self.settings, None)?;
         let watch = Arc::new(RoleWatch {
             term,
+            server: Mutex::new(entered.server.clone()),
+            of_writer: Mutex::new(entered.server.clone()),
             changes: AtomicU64::new(0),
             compared: AtomicBool::new(true),
             lost: AtomicBool::new(false),
@@ -180,8 +211,8 @@ impl NodeCandidate {
     fn take_role(&mut self) -> Result<Option<String>, StoreFault> {
         self.enter()?;
         self.post()?;
+        self.beat_if_due()?;
         let (settings, entered) = (self.settings.clone(), self.enter()?);
-        entered.link.query(DURING, BEATS, values![settings.node.as_str()])?;
         if !entered.has_role {
             entered.has_role = take(&entered.link, lock_key(&entered.database, &format!("{} role", settings.schema)))?;
         }
@@ -199,13 +230,30 @@ impl NodeCandidate {
         self.compare()
     }
 
-    /// Shows the kept head of this node to the other nodes, if the server is not the one of the last comparison.
+    /// Tells the other nodes that this node works, once in [`BEAT`].
+    fn beat_if_due(&mut self) -> Result<(), StoreFault> {
+        let node = self.settings.node.clone();
+        let entered = self.enter()?;
+        if entered.beat.elapsed() >= BEAT {
+            entered.link.query(DURING, BEATS, values![node.as_str()])?;
+            entered.beat = Instant::now();
+        }
+        Ok(())
+    }
+
+    /// Shows the kept head of this node to the other nodes, once for each connection. It can only change while this node
+    /// consumes, and a new connection begins with a comparison.
     fn post(&mut self) -> Result<(), StoreFault> {
+        if self.enter()?.posted {
+            return Ok(());
+        }
         let kept = (self.kept_head)().map_err(|message| StoreFault::Unusable { message })?;
         let node = self.settings.node.clone();
         let entered = self.enter()?;
         let (size, root) = kept.map_or((0, Vec::new()), |kept| (kept.size, kept.root.to_vec()));
-        entered.link.query(DURING, POST, values![node.as_str(), entered.server.clone(), signed(size), root]).map(drop)
+        entered.link.query(DURING, POST, values![node.as_str(), entered.server.clone(), signed(size), root])?;
+        entered.posted = true;
+        Ok(())
     }
 
     /// Compares the kept heads of all nodes with the log. Returns the reason to wait.
@@ -246,32 +294,29 @@ impl NodeCandidate {
 
     /// Holds the role until the receiver's sender is dropped or another node takes over.
     fn hold(mut self, watch: &RoleWatch, ended: &mpsc::Receiver<()>) {
-        let mut pause = BEAT;
         let mut told = String::new();
-        while let Err(mpsc::RecvTimeoutError::Timeout) = ended.recv_timeout(pause) {
-            pause = match self.beat(watch) {
-                Ok(()) => BEAT,
-                // Each reason is logged only once.
-                Err(fault) if fault.to_string() != told => {
-                    told = fault.to_string();
-                    tracing::warn!("the node cannot confirm its role: {told}");
-                    AGAIN
-                }
-                Err(_) => AGAIN,
-            };
+        while let Err(mpsc::RecvTimeoutError::Timeout) = ended.recv_timeout(LOOK) {
+            // Each reason is logged only once.
+            if let Err(fault) = self.look(watch)
+                && fault.to_string() != told
+            {
+                told = fault.to_string();
+                tracing::warn!("the node cannot confirm its role: {told}");
+            }
         }
     }
 
-    fn beat(&mut self, watch: &RoleWatch) -> Result<(), StoreFault> {
+    /// Confirms the role of this node if the connection was lost or the server is another one.
+    fn look(&mut self, watch: &RoleWatch) -> Result<(), StoreFault> {
+        if watch.lost.load(Ordering::SeqCst) {
+            return Ok(());
+        }
         if self.entered.as_ref().is_none_or(|entered| entered.link.is_lost()) {
             // Stop the consumptions first. Only then may the other nodes see the kept head of this node.
-            watch.compared.store(false, Ordering::SeqCst);
-            watch.changes.fetch_add(1, Ordering::SeqCst);
+            watch.stop_consumptions();
         }
-        let node = self.settings.node.clone();
-        let entered = self.enter()?;
-        if entered.has_role && watch.compared.load(Ordering::SeqCst) {
-            return entered.link.query(DURING, BEATS, values![node.as_str()]).map(drop);
+        if self.enter()?.has_role && watch.compared.load(Ordering::SeqCst) {
+            return self.beat_if_due();
         }
         let rows = self.enter()?.link.query(DURING, STATE, values![])?;
         if Fields::new(DURING, first(&rows)?).get::<i64>(0)? != watch.term {
@@ -282,7 +327,13 @@ impl NodeCandidate {
             return Err(StoreFault::Unreachable { message: why });
         }
         let Some(entered) = &self.entered else { return Ok(()) };
+        if *lock(&watch.of_writer) != entered.server {
+            // One of the two connections leads to a server that is not the primary any more.
+            self.entered = None;
+            return Err(StoreFault::Unreachable { message: "two connections lead to two servers".to_owned() });
+        }
         raise(entered, &self.settings, Some(watch.term))?;
+        lock(&watch.server).clone_from(&entered.server);
         watch.compared.store(true, Ordering::SeqCst);
         Ok(())
     }

@@ -6,8 +6,9 @@ use tokio_postgres::error::DbError;
 use tokio_postgres::{Error, Row};
 
 use crate::store::batch::{Commit, StepRow, Writes};
+use crate::store::column_values::{place, presence_number, tile_id};
 use crate::store::fault::StoreFault;
-use crate::store::postgres::columns::{Fields, id_bytes, list, place, presence_number, signed, tile_id};
+use crate::store::postgres::columns::{Fields, id_value, list, signed};
 use crate::store::postgres::errors::{fault, is_answer};
 use crate::store::postgres::link::{Flight, Link};
 use crate::store::rows::{FinishRow, RunRow};
@@ -220,7 +221,7 @@ fn add_proposals<'a>(flight: &mut Flight<'a>, writes: &'a Writes<'_>) {
         flight.add(
             PROPOSALS,
             values![
-                list(new, |new| id_bytes(&new.core.id)),
+                list(new, |new| id_value(&new.core.id)),
                 list(new, |new| &new.core.digest.as_bytes()[..]),
                 list(new, |new| new.core.nonce.to_bytes().to_vec()),
                 list(new, |new| &new.request[..]),
@@ -232,14 +233,14 @@ fn add_proposals<'a>(flight: &mut Flight<'a>, writes: &'a Writes<'_>) {
                 list(new, |new| new.created_at.unix())
             ],
         );
-        flight.add(PAYLOADS, values![list(new, |new| id_bytes(&new.core.id)), list(new, |new| &*new.payload)]);
+        flight.add(PAYLOADS, values![list(new, |new| id_value(&new.core.id)), list(new, |new| &*new.payload)]);
     }
     let signatures = &writes.signatures;
     if !signatures.is_empty() {
         flight.add(
             SIGNATURES,
             values![
-                list(signatures, |row| id_bytes(row.proposal)),
+                list(signatures, |row| id_value(row.proposal)),
                 list(signatures, |row| row.signature.keyid.as_str()),
                 list(signatures, |row| i32::try_from(row.number).unwrap_or(i32::MAX)),
                 list(signatures, |row| row.signature.person.as_str()),
@@ -276,7 +277,7 @@ fn add_steps<'a>(flight: &mut Flight<'a>, steps: &'a [StepRow<'_>]) {
     let mut merged: BTreeMap<Vec<u8>, Step<'a>> = BTreeMap::new();
     for step in steps {
         let new = Step { status: 0, approved_at: None, ended_at: None, detail: None };
-        let row = merged.entry(id_bytes(&step.proposal)).or_insert(new);
+        let row = merged.entry(id_value(&step.proposal)).or_insert(new);
         row.status = i16::from(step.to.number());
         row.detail = (!step.detail.is_empty()).then_some(step.detail);
         let at = if step.to == StoredStatus::Approved { &mut row.approved_at } else { &mut row.ended_at };
@@ -305,7 +306,7 @@ fn add_ends<'a>(flight: &mut Flight<'a>, ends: &'a [FinishRow<'_>]) {
     flight.add(
         ENDS,
         values![
-            list(ends, |end| id_bytes(end.proposal)),
+            list(ends, |end| id_value(end.proposal)),
             list(ends, |end| end.at.unix()),
             list(ends, |end| signed(end.receipt)),
             list(ends, |end| &end.detail[..])
@@ -322,7 +323,7 @@ fn add_ends<'a>(flight: &mut Flight<'a>, ends: &'a [FinishRow<'_>]) {
             let row = outputs.entry(name).or_insert((output, end.at.unix()));
             row.1 = row.1.max(end.at.unix());
             names.push(name);
-            runs.push(id_bytes(end.proposal));
+            runs.push(id_value(end.proposal));
         }
     }
     if !outputs.is_empty() {
@@ -337,7 +338,7 @@ fn add_ends<'a>(flight: &mut Flight<'a>, ends: &'a [FinishRow<'_>]) {
         );
         flight.add(OUTPUTS_OF, values![names, runs]);
     }
-    let orders: Vec<_> = ends.iter().filter_map(|end| Some((id_bytes(end.proposal), end.order?))).collect();
+    let orders: Vec<_> = ends.iter().filter_map(|end| Some((id_value(end.proposal), end.order?))).collect();
     if !orders.is_empty() {
         let (ids, data): (Vec<_>, Vec<_>) = orders.into_iter().unzip();
         flight.add(OUTPUT_ORDERS, values![ids, data]);
@@ -356,12 +357,12 @@ fn add_starts<'a>(flight: &mut Flight<'a>, runs: &'a [RunRow<'_>], node: &'a str
             list(runs, |run| run.core.nonce.to_bytes().to_vec()),
             list(runs, |run| run.core.expires_at.unix()),
             list(runs, place_of),
-            list(runs, |run| id_bytes(&run.core.id))
+            list(runs, |run| id_value(&run.core.id))
         ],
     );
     let (known, new): (Vec<&RunRow<'_>>, Vec<&RunRow<'_>>) = runs.iter().partition(|run| run.known);
     if !known.is_empty() {
-        let ids: Vec<_> = known.iter().map(|run| id_bytes(&run.core.id)).collect();
+        let ids: Vec<_> = known.iter().map(|run| id_value(&run.core.id)).collect();
         flight.add(STARTED, values![ids.clone(), list(&known, |run| run.at.unix()), list(&known, |run| place_of(run))]);
         flight.add(SIGNED_ALREADY, values![ids]);
     }
@@ -369,7 +370,7 @@ fn add_starts<'a>(flight: &mut Flight<'a>, runs: &'a [RunRow<'_>], node: &'a str
         flight.add(
             NEW_RUNS,
             values![
-                list(&new, |run| id_bytes(&run.core.id)),
+                list(&new, |run| id_value(&run.core.id)),
                 list(&new, |run| &run.core.digest.as_bytes()[..]),
                 list(&new, |run| run.core.nonce.to_bytes().to_vec()),
                 list(&new, |run| run.core.step.as_str()),
@@ -386,7 +387,7 @@ fn add_starts<'a>(flight: &mut Flight<'a>, runs: &'a [RunRow<'_>], node: &'a str
         CROSSINGS,
         values![
             list(runs, place_of),
-            list(runs, |run| id_bytes(&run.core.id)),
+            list(runs, |run| id_value(&run.core.id)),
             list(runs, |run| run.seal.as_bytes().to_vec()),
             list(runs, |run| run.exclusive),
             list(runs, |run| run.envelope),

@@ -3,9 +3,10 @@
 use rusqlite::{Connection, params};
 
 use crate::store::batch::Writes;
+use crate::store::column_values::{id_bytes, presence_number, tile_id};
 use crate::store::fault::StoreFault;
 use crate::store::rows::CheckpointRow;
-use crate::store::sqlite::columns::{id_bytes, one, presence_number, run, tile_id};
+use crate::store::sqlite::columns::{one, run};
 use crate::store::stored_status::StoredStatus;
 use documents::crypto::digest::SealDigest;
 use documents::crypto::merkle::Hash;

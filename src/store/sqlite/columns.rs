@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use rusqlite::{Connection, OptionalExtension as _, Row};
 
+use crate::store::column_values::{id_bytes, presence_of, tile_id, unplace};
 use crate::store::fault::StoreFault;
 use crate::store::rows::{ProposalState, StoreHead};
 use crate::store::sqlite::errors::fault;
@@ -12,7 +13,6 @@ use crate::store::stored_status::StoredStatus;
 use crate::store::stored_token::Token;
 use documents::crypto::digest::{AuthorizationDigest, ParamsDigest, SealDigest, StepDigest};
 use documents::crypto::merkle::Hash;
-use documents::crypto::sshsig::Presence;
 use documents::record::ident::ProposalId;
 use documents::record::token::Scope;
 use documents::record::validity::Timestamp;
@@ -133,24 +133,6 @@ pub(super) fn proposal(row: &Row<'_>) -> rusqlite::Result<Proposal> {
     })
 }
 
-/// Returns the number that a row of `signature` stores for the presence of the signer.
-pub(super) const fn presence_number(presence: Presence) -> i64 {
-    match presence {
-        Presence::Unknown | Presence::NotTouched => 0,
-        Presence::Touched => 1,
-        Presence::Verified => 2,
-    }
-}
-
-/// Returns the presence for a stored number. An unknown number means that the presence is unknown.
-const fn presence_of(number: i64) -> Presence {
-    match number {
-        1 => Presence::Touched,
-        2 => Presence::Verified,
-        _ => Presence::Unknown,
-    }
-}
-
 pub(super) fn token(row: &Row<'_>) -> rusqlite::Result<Token> {
     Ok(Token {
         name: text(row, 0)?,
@@ -175,26 +157,6 @@ pub(super) fn standing(row: &Row<'_>) -> rusqlite::Result<ProposalState> {
 pub(super) fn spent(row: &Row<'_>) -> rusqlite::Result<NonceUse> {
     let (index, item) = unplace(row.get(0)?);
     Ok(NonceUse { index, item, proposal: proposal_id(row, 1)? })
-}
-
-/// Combines a leaf index and an item number (below 64) into one number.
-pub(super) const fn place(index: u64, item: u32) -> i64 {
-    (index << 6 | item as u64).cast_signed()
-}
-
-pub(super) const fn unplace(place: i64) -> (u64, u32) {
-    let place = place.cast_unsigned();
-    (place >> 6, (place & 63) as u32)
-}
-
-pub(super) const fn tile_id(level: u8, index: u64) -> i64 {
-    ((level as u64) << 48 | index).cast_signed()
-}
-
-/// Returns the 16 bytes of the UUIDv7. They begin with the time, so the rows are stored in the order of their creation.
-pub(super) fn id_bytes(id: &ProposalId) -> [u8; 16] {
-    // A `ProposalId` is always `prp_` and a UUID.
-    uuid::Uuid::try_parse(&id.as_str()[4..]).map(uuid::Uuid::into_bytes).unwrap_or_default()
 }
 
 pub(super) fn proposal_id(row: &Row<'_>, at: usize) -> rusqlite::Result<ProposalId> {
@@ -227,20 +189,4 @@ fn from_json<T: serde::de::DeserializeOwned>(row: &Row<'_>, at: usize) -> rusqli
 pub(super) fn odd(row: &Row<'_>, at: usize) -> rusqlite::Error {
     let kind = row.get_ref(at).map_or(rusqlite::types::Type::Null, |value| value.data_type());
     rusqlite::Error::InvalidColumnType(at, "a value that this program does not write".to_owned(), kind)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use documents::record::consumption::MAX_ITEMS;
-
-    #[test]
-    fn every_item_of_a_consumption_has_its_own_place_in_the_log() {
-        for index in [0, 1, 1 << 40] {
-            for item in 0..MAX_ITEMS as u32 {
-                assert_eq!(unplace(place(index, item)), (index, item));
-            }
-            assert!(place(index, MAX_ITEMS as u32 - 1) < place(index + 1, 0));
-        }
-    }
 }

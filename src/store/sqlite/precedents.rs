@@ -3,10 +3,11 @@
 use rusqlite::{Connection, Row, ToSql, params};
 
 use crate::store::batch::{DenialPrecedent, DenialQuestion};
+use crate::store::column_values::id_bytes;
 use crate::store::fault::StoreFault;
 use crate::store::retention::UNSIGNED_KEPT_S;
 use crate::store::rows::{DenialsAhead, ProposalPrecedent, ProposalState};
-use crate::store::sqlite::columns::{PROPOSAL, SPENT, id_bytes, one, proposal, proposal_id, spent, standing};
+use crate::store::sqlite::columns::{PROPOSAL, SPENT, one, proposal, proposal_id, spent, standing};
 use crate::store::stored_proposal::NewProposal;
 use documents::crypto::digest::AuthorizationDigest;
 use documents::record::ident::ProposalId;

@@ -6,8 +6,8 @@ use std::collections::HashSet;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::store::SweepResult;
+use crate::store::column_values::{place, unplace};
 use crate::store::fault::StoreFault;
-use crate::store::sqlite::columns::{place, unplace};
 use crate::store::sqlite::errors::fault;
 use crate::store::stored_leaf::opened;
 use documents::record::consumption::{Consumption, Spent};

@@ -8,11 +8,12 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row, params};
 
 use crate::store::StoreReads;
+use crate::store::column_values::{id_bytes, unplace};
 use crate::store::fault::StoreFault;
 use crate::store::rows::{CheckpointRow, StoreHead};
 use crate::store::sqlite::columns::{
-    PROPOSAL, SPENT, TOKEN, all, id_bytes, odd, one, proposal, proposal_id, read_head, read_signatures, read_tile,
-    spent, text, time, token, unplace,
+    PROPOSAL, SPENT, TOKEN, all, odd, one, proposal, proposal_id, read_head, read_signatures, read_tile, spent, text,
+    time, token,
 };
 use crate::store::sqlite::errors::{fault, unusable};
 use crate::store::sqlite::schema;

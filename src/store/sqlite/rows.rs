@@ -2,7 +2,7 @@
 
 use rusqlite::Row;
 
-use crate::store::sqlite::columns::id_bytes;
+use crate::store::column_values::id_bytes;
 use crate::store::stored_status::StoredStatus;
 use documents::crypto::digest::sha256;
 use documents::record::authorization::Authorization;

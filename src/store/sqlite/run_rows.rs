@@ -2,8 +2,9 @@
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
+use crate::store::column_values::{id_bytes, place};
 use crate::store::rows::{Candidate, FinishRow, RunRow};
-use crate::store::sqlite::columns::{SPENT, id_bytes, place, spent, status};
+use crate::store::sqlite::columns::{SPENT, spent, status};
 use crate::store::stored_proposal::AuthorizationCore;
 use documents::crypto::digest::{AuthorizationDigest, BlobDigest};
 

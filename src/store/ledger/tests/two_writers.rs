@@ -27,3 +27,26 @@ async fn two_writers_follow_one_log_and_spend_no_nonce_twice() {
         check_laws(&two);
     }
 }
+
+#[tokio::test]
+async fn after_a_takeover_the_earlier_node_writes_nothing_but_the_receipts_of_its_runs() {
+    for world in World::on_each_engine().into_iter().filter(|world| world.server.is_some()) {
+        let ledger = world.sealed().await;
+        ledger.consume(consume_of(&ledger, core(1))).await.expect("consumed");
+        ledger.consume(consume_of(&ledger, core(2))).await.expect("consumed");
+        world.tamper("UPDATE state SET term = term + 1");
+        let refused = ledger.consume(consume_of(&ledger, core(3))).await;
+        assert!(matches!(&refused, Err(ConsumeStop::Fault(fault)) if fault.is_unreachable()), "{refused:?}");
+        assert!(ledger.prune(100).await.is_err_and(|fault| fault.is_unreachable()));
+        assert!(seal(&ledger, 2).await.is_err());
+        // A receipt and a deletion that arrive together are one batch, which fails whole.
+        let (finished, pruned) = tokio::join!(ledger.finish(finish_of(&core(1).id)), ledger.prune(100));
+        assert!(pruned.is_err_and(|fault| fault.is_unreachable()));
+        if finished.is_err() {
+            ledger.finish(finish_of(&core(1).id)).await.expect("its receipt");
+        }
+        ledger.finish(finish_of(&core(2).id)).await.expect("its receipt");
+        assert_eq!(ledger.state().size, 5, "a seal, two consumptions and two receipts");
+        check_laws(&ledger);
+    }
+}

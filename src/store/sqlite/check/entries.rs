@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use rusqlite::params;
 
+use crate::store::column_values::{place, unplace};
 use crate::store::end_detail;
 use crate::store::sqlite::check::Look;
-use crate::store::sqlite::columns::{place, unplace};
 use crate::store::sqlite::rows::{COLUMNS, ProposalRow};
 use crate::store::store_report::{LOST, RESTORE};
 use crate::store::stored_leaf::opened;

@@ -1,0 +1,60 @@
+//! Forms of values in columns that are the same in both engines.
+
+use documents::crypto::sshsig::Presence;
+use documents::record::ident::ProposalId;
+
+/// Combines a leaf index and an item number (below 64) into one number.
+pub(super) const fn place(index: u64, item: u32) -> i64 {
+    (index << 6 | item as u64).cast_signed()
+}
+
+/// Returns the leaf index and the item number of [`place`].
+pub(super) const fn unplace(place: i64) -> (u64, u32) {
+    let place = place.cast_unsigned();
+    (place >> 6, (place & 63) as u32)
+}
+
+/// Combines a level and an index of a tile into one number.
+pub(super) const fn tile_id(level: u8, index: u64) -> i64 {
+    ((level as u64) << 48 | index).cast_signed()
+}
+
+/// Returns the 16 bytes of the UUIDv7. They begin with the time, so the rows are stored in the order of their creation.
+pub(super) fn id_bytes(id: &ProposalId) -> [u8; 16] {
+    // A `ProposalId` is always `prp_` and a UUID.
+    uuid::Uuid::try_parse(&id.as_str()[4..]).map(uuid::Uuid::into_bytes).unwrap_or_default()
+}
+
+/// Returns the number that a row of `signature` stores for the presence of the signer.
+pub(super) const fn presence_number(presence: Presence) -> i16 {
+    match presence {
+        Presence::Unknown | Presence::NotTouched => 0,
+        Presence::Touched => 1,
+        Presence::Verified => 2,
+    }
+}
+
+/// Returns the presence for a stored number. An unknown number means that the presence is unknown.
+pub(super) const fn presence_of(number: i16) -> Presence {
+    match number {
+        1 => Presence::Touched,
+        2 => Presence::Verified,
+        _ => Presence::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use documents::record::consumption::MAX_ITEMS;
+
+    #[test]
+    fn every_item_of_a_consumption_has_its_own_place_in_the_log() {
+        for index in [0, 1, 1 << 40] {
+            for item in 0..MAX_ITEMS as u32 {
+                assert_eq!(unplace(place(index, item)), (index, item));
+            }
+            assert!(place(index, MAX_ITEMS as u32 - 1) < place(index + 1, 0));
+        }
+    }
+}
