@@ -170,3 +170,19 @@ fn a_frozen_writer_holds_others_up_for_some_seconds_only() {
     stop.send(()).expect("sent");
     talking.join().expect("joined");
 }
+
+#[test]
+fn after_a_takeover_a_batch_with_a_receipt_deletes_and_expires_nothing() {
+    let Some(server) = server() else { return };
+    let settings = server.schema();
+    let mut store = open(&settings);
+    tamper(&settings, "UPDATE state SET term = term + 1");
+    let id = "prp_01890a5d-ac96-774b-bcce-b302099a8057".parse().expect("an id");
+    let questions = Questions { proposals: vec![&id], ..Questions::default() };
+    store.begin(0, &questions).expect("the batch can have a receipt");
+    let now = Timestamp::from_unix(1);
+    assert!(store.prune(now, &[], 1).is_err_and(|fault| fault.is_unreachable()));
+    assert!(store.expire(now, 1).is_err_and(|fault| fault.is_unreachable()));
+    assert!(store.change_tokens(&[]).is_err_and(|fault| fault.is_unreachable()));
+    assert!(matches!(store.commit(&leaves(0, 1)), Commit::NotDone(fault) if fault.is_unreachable()), "no receipt");
+}
