@@ -358,7 +358,7 @@ impl Crossing {
         match self.ledger.consume(request).await {
             // Another node may have written the receipt of this run, so it is too late to start the run.
             Ok(_) if self.ledger.has_nodes() && asked.elapsed() >= LATEST_START => {
-                Err(fault(&"the run was confirmed too late"))
+                Err(fault(&"the database confirmed the spent nonce too late, so the run does not start"))
             }
             // The nonce is committed before the step starts. After a crash at this point, the step has not run and will
             // never run, and recovery writes a receipt with outcome `unknown`. A lost run is better than a step that

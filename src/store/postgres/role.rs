@@ -218,7 +218,7 @@ impl NodeCandidate {
         }
         if !entered.has_role {
             let rows = entered.link.query(DURING, HOLDER, values![])?;
-            let Some(row) = rows.first() else { return Ok(Some("standby of a node that begins".to_owned())) };
+            let Some(row) = rows.first() else { return Ok(Some("standby of a node that is just starting".to_owned())) };
             let row = Fields::new(DURING, row);
             let holder: String = row.get(0)?;
             if row.get::<Option<i64>>(1)?.is_none_or(|age| age >= STALE_S) {
@@ -330,7 +330,9 @@ impl NodeCandidate {
         if *lock(&watch.of_writer) != entered.server {
             // One of the two connections leads to a server that is not the primary any more.
             self.entered = None;
-            return Err(StoreFault::Unreachable { message: "two connections lead to two servers".to_owned() });
+            return Err(StoreFault::Unreachable {
+                message: "the service is still connected to the old and the new server; it connects again".to_owned(),
+            });
         }
         raise(entered, &self.settings, Some(watch.term))?;
         lock(&watch.server).clone_from(&entered.server);
