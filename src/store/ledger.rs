@@ -156,11 +156,11 @@ impl Ledger {
 
     async fn ask<M, T, E: From<StoreFault>>(
         &self,
-        to: impl FnOnce(Asked<M, T, E>) -> WriterMessage,
+        to: impl FnOnce(Box<Asked<M, T, E>>) -> WriterMessage,
         message: M,
     ) -> Result<T, E> {
         let (answer, answered) = oneshot::channel();
-        self.inbox.send(to(Asked::new(message, answer))).await.map_err(|_| StoreFault::Closed)?;
+        self.inbox.send(to(Box::new(Asked::new(message, answer)))).await.map_err(|_| StoreFault::Closed)?;
         answered.await.map_err(|_| StoreFault::Closed)?
     }
 
@@ -170,7 +170,7 @@ impl Ledger {
     /// Returns an error if another seal was stored first, if a new token's name is in use, or if the date of the seal
     /// is earlier than the date of the last leaf.
     pub async fn seal(&self, seal: SealWrite) -> Result<SealStored, WriteStop> {
-        self.ask(WriterMessage::Seal, Box::new(seal)).await
+        self.ask(WriterMessage::Seal, seal).await
     }
 
     /// Spends a nonce. After `Ok`, the spent nonce and the consumption are durable.
@@ -179,7 +179,7 @@ impl Ledger {
     /// Returns the reason why the nonce was not spent. After a [`StoreFault`], the nonce may be spent or not, so the
     /// caller must look up the nonce before another attempt.
     pub async fn consume(&self, consume: Consume) -> Result<SpentNonce, ConsumeStop> {
-        self.ask(WriterMessage::Consume, Box::new(consume)).await
+        self.ask(WriterMessage::Consume, consume).await
     }
 
     /// Stores the receipt of a run.
@@ -188,12 +188,12 @@ impl Ledger {
     /// Returns an error if the proposal is not running or already has a receipt.
     pub async fn finish(&self, finish: Finish) -> Result<LeafRef, FinishStop> {
         let hash = merkle::leaf_hash(&finish.receipt);
-        self.ask(WriterMessage::Finish, Box::new(Hashed { message: finish, hash })).await
+        self.ask(WriterMessage::Finish, Hashed { message: finish, hash }).await
     }
 
     /// Stores a new proposal, unless the same proposal exists or the store has too many proposals.
     pub async fn propose(&self, new: NewProposal) -> Result<ProposeResult, StoreFault> {
-        self.ask(WriterMessage::Propose, Box::new(new)).await
+        self.ask(WriterMessage::Propose, new).await
     }
 
     /// Stores verified signatures. Returns all signatures of the proposal in their order of arrival. If a key signed
@@ -212,7 +212,7 @@ impl Ledger {
     /// Returns an error if the denial is too large, if too many denials of unknown authorizations arrived, or if the
     /// log has no seal.
     pub async fn deny(&self, denial: DenialWrite) -> Result<DenialResult, WriteStop> {
-        self.ask(WriterMessage::Deny, Box::new(denial)).await
+        self.ask(WriterMessage::Deny, denial).await
     }
 
     /// Changes the status of a proposal. Returns the previous status.
@@ -220,7 +220,7 @@ impl Ledger {
     /// # Errors
     /// Returns an error if the proposal is unknown or if its status does not allow the change.
     pub async fn advance(&self, advance: ProposalStep) -> Result<StoredStatus, AdvanceStop> {
-        self.ask(WriterMessage::Advance, Box::new(advance)).await
+        self.ask(WriterMessage::Advance, advance).await
     }
 
     /// Appends a refusal to the log. `at` must be the time that the refusal states.

@@ -83,8 +83,13 @@ struct Batch<'m> {
 impl Batch<'_> {
     /// Notes a change of a status, which is counted after the commit.
     fn changed(&mut self, proposal: &ProposalId, to: StoredStatus, at: Timestamp) {
-        let state = ProposalState { status: to, consumption: None, receipt: None };
-        self.states.entry(proposal.clone()).or_insert(state).status = to;
+        match self.states.get_mut(proposal) {
+            Some(state) => state.status = to,
+            None => {
+                let state = ProposalState { status: to, consumption: None, receipt: None };
+                self.states.insert(proposal.clone(), state);
+            }
+        }
         self.changes.push(StatusChange { proposal: proposal.clone(), to, at });
     }
 }
@@ -366,8 +371,8 @@ impl Writer {
         let mut denials = answers.denials.into_iter();
         for message in messages {
             match message {
-                WriterMessage::Consume(asked) => consumes.push(asked),
-                WriterMessage::Finish(asked) => finishes.push(asked),
+                WriterMessage::Consume(asked) => consumes.push(&**asked),
+                WriterMessage::Finish(asked) => finishes.push(&**asked),
                 WriterMessage::Seal(asked) => {
                     let done = self.seal(b, &asked.message)?;
                     b.set(asked, WriteKind::Seal, done);
@@ -473,7 +478,7 @@ mod tests {
 
     fn batch_of(taken: usize, waiting: usize, announced: usize) -> usize {
         let (inbox, mut outbox) = mpsc::channel(MAX_BATCH * 2);
-        let message = || WriterMessage::Prune(Asked::new(1, oneshot::channel().0));
+        let message = || WriterMessage::Prune(Box::new(Asked::new(1, oneshot::channel().0)));
         (0..waiting).for_each(|_| assert!(inbox.try_send(message()).is_ok()));
         let mut batch: Vec<_> = (0..taken).map(|_| message()).collect();
         gather(&mut outbox, &mut batch, announced);

@@ -58,22 +58,22 @@ impl<M, T, E: From<StoreFault>> Asked<M, T, E> {
     }
 }
 
-/// A request to the writer.
+/// A request to the writer. Each one is in a box of its own, because the queue copies requests.
 pub(crate) enum WriterMessage {
-    Consume(Asked<Box<Consume>, SpentNonce, ConsumeStop>),
-    Finish(Asked<Box<Hashed<Finish>>, LeafRef, FinishStop>),
-    Seal(Asked<Box<SealWrite>, SealStored, WriteStop>),
-    Propose(Asked<Box<NewProposal>, ProposeResult, StoreFault>),
-    Sign(Asked<(ProposalId, Vec<Signature>), Vec<Signature>, AdvanceStop>),
-    Deny(Asked<Box<DenialWrite>, DenialResult, WriteStop>),
-    Advance(Asked<Box<ProposalStep>, StoredStatus, AdvanceStop>),
-    Refuse(Asked<(Arc<[u8]>, Timestamp), LeafRef, WriteStop>),
-    Expire(Asked<Timestamp, Vec<ProposalId>, StoreFault>),
-    Prune(Asked<usize, PruneResult, StoreFault>),
-    Retire(Asked<(Retention, usize), Retired, StoreFault>),
+    Consume(Box<Asked<Consume, SpentNonce, ConsumeStop>>),
+    Finish(Box<Asked<Hashed<Finish>, LeafRef, FinishStop>>),
+    Seal(Box<Asked<SealWrite, SealStored, WriteStop>>),
+    Propose(Box<Asked<NewProposal, ProposeResult, StoreFault>>),
+    Sign(Box<Asked<(ProposalId, Vec<Signature>), Vec<Signature>, AdvanceStop>>),
+    Deny(Box<Asked<DenialWrite, DenialResult, WriteStop>>),
+    Advance(Box<Asked<ProposalStep, StoredStatus, AdvanceStop>>),
+    Refuse(Box<Asked<(Arc<[u8]>, Timestamp), LeafRef, WriteStop>>),
+    Expire(Box<Asked<Timestamp, Vec<ProposalId>, StoreFault>>),
+    Prune(Box<Asked<usize, PruneResult, StoreFault>>),
+    Retire(Box<Asked<(Retention, usize), Retired, StoreFault>>),
     /// Changes nothing. The answer shows that the writer works.
-    Ping(Asked<(), (), StoreFault>),
-    Close(Asked<(), (), StoreFault>),
+    Ping(Box<Asked<(), (), StoreFault>>),
+    Close(Box<Asked<(), (), StoreFault>>),
 }
 
 impl WriterMessage {
@@ -116,7 +116,7 @@ pub(super) fn questions(messages: &[WriterMessage]) -> Questions<'_> {
                 questions.signed.push(&asked.message.0);
             }
             WriterMessage::Deny(asked) => {
-                let DenialWrite { authorization, approver, at, .. } = &*asked.message;
+                let DenialWrite { authorization, approver, at, .. } = &asked.message;
                 questions.denials.push(DenialQuestion { authorization, approver, since: at.plus(-AHEAD_S) });
             }
             _ => {}

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::store::crash_points::WriteKind;
 use crate::store::fault::StoreFault;
+use crate::store::open_proposals::StatusChange;
 use crate::store::rows::{Candidate, FinishRow, RunRow};
 use crate::store::stored_leaf::LeafRef;
 use crate::store::stored_run::{CLOSABLE_AFTER_S, Consume, ConsumeStop, Finish, FinishStop, NonceUse, SpentNonce};
@@ -26,7 +27,7 @@ impl Writer {
     pub(super) fn consume<'m>(
         &mut self,
         batch: &mut Batch<'m>,
-        requests: &[&'m Asked<Box<Consume>, SpentNonce, ConsumeStop>],
+        requests: &[&'m Asked<Consume, SpentNonce, ConsumeStop>],
         candidates: &[Candidate],
     ) -> Result<(), StoreFault> {
         let refuse_all = |stop: &ConsumeStop| requests.iter().for_each(|asked| asked.set(Err(stop.clone())));
@@ -94,7 +95,9 @@ impl Writer {
                     envelope: &request.envelope,
                     decision: &request.decision,
                 });
-                batch.changed(&request.core.id, StoredStatus::Running, at);
+                // Nothing after the runs of a batch reads their states.
+                let change = StatusChange { proposal: request.core.id.clone(), to: StoredStatus::Running, at };
+                batch.changes.push(change);
                 self.open_nonces.spend(&request.core.nonce, request.core.expires_at);
                 let data = data.clone();
                 let spent = SpentNonce { index: leaf.index, item, leaf: leaf.hash, data, at, seal };
@@ -160,10 +163,10 @@ impl Writer {
     pub(super) fn finish<'m>(
         &mut self,
         batch: &mut Batch<'m>,
-        ends: &[&'m Asked<Box<Hashed<Finish>>, LeafRef, FinishStop>],
+        ends: &[&'m Asked<Hashed<Finish>, LeafRef, FinishStop>],
     ) {
         for asked in ends {
-            let Hashed { message: end, hash } = &*asked.message;
+            let Hashed { message: end, hash } = &asked.message;
             let state = batch.states.get(&end.proposal).copied();
             let result = match state.map(|state| (state.status, state.consumption, state.receipt)) {
                 None => Err(FinishStop::NotRunning(None)),
@@ -202,7 +205,7 @@ impl Writer {
 
 /// A request that can run.
 struct Passed<'m> {
-    asked: &'m Asked<Box<Consume>, SpentNonce, ConsumeStop>,
+    asked: &'m Asked<Consume, SpentNonce, ConsumeStop>,
     request: &'m Consume,
     /// True if the proposal has a row.
     known: bool,
