@@ -23,7 +23,7 @@ use crate::store::stored_seal::{SealStored, SealWrite};
 use crate::store::stored_status::StoredStatus;
 use crate::store::tree::{TileCache, TreeEdge};
 use crate::store::writer::Writer;
-use crate::store::writer::messages::{Asked, Hashed, WriterMessage};
+use crate::store::writer::messages::{Asked, BoxedMessage, Hashed, WriterMessage};
 use crate::store::{Retired, Store, StoreReads};
 use documents::crypto::merkle::{self};
 use documents::record::ident::ProposalId;
@@ -156,7 +156,7 @@ impl Ledger {
 
     async fn ask<M, T, E: From<StoreFault>>(
         &self,
-        to: impl FnOnce(Box<Asked<M, T, E>>) -> WriterMessage,
+        to: impl FnOnce(BoxedMessage<M, T, E>) -> WriterMessage,
         message: M,
     ) -> Result<T, E> {
         let (answer, answered) = oneshot::channel();

@@ -58,22 +58,25 @@ impl<M, T, E: From<StoreFault>> Asked<M, T, E> {
     }
 }
 
-/// A request to the writer. Each one is in a box of its own, because the queue copies requests.
+/// A message in a box of its own, because the queue copies its entries.
+pub(crate) type BoxedMessage<M, T, E> = Box<Asked<M, T, E>>;
+
+/// A request to the writer.
 pub(crate) enum WriterMessage {
-    Consume(Box<Asked<Consume, SpentNonce, ConsumeStop>>),
-    Finish(Box<Asked<Hashed<Finish>, LeafRef, FinishStop>>),
-    Seal(Box<Asked<SealWrite, SealStored, WriteStop>>),
-    Propose(Box<Asked<NewProposal, ProposeResult, StoreFault>>),
-    Sign(Box<Asked<(ProposalId, Vec<Signature>), Vec<Signature>, AdvanceStop>>),
-    Deny(Box<Asked<DenialWrite, DenialResult, WriteStop>>),
-    Advance(Box<Asked<ProposalStep, StoredStatus, AdvanceStop>>),
-    Refuse(Box<Asked<(Arc<[u8]>, Timestamp), LeafRef, WriteStop>>),
-    Expire(Box<Asked<Timestamp, Vec<ProposalId>, StoreFault>>),
-    Prune(Box<Asked<usize, PruneResult, StoreFault>>),
-    Retire(Box<Asked<(Retention, usize), Retired, StoreFault>>),
+    Consume(BoxedMessage<Consume, SpentNonce, ConsumeStop>),
+    Finish(BoxedMessage<Hashed<Finish>, LeafRef, FinishStop>),
+    Seal(BoxedMessage<SealWrite, SealStored, WriteStop>),
+    Propose(BoxedMessage<NewProposal, ProposeResult, StoreFault>),
+    Sign(BoxedMessage<(ProposalId, Vec<Signature>), Vec<Signature>, AdvanceStop>),
+    Deny(BoxedMessage<DenialWrite, DenialResult, WriteStop>),
+    Advance(BoxedMessage<ProposalStep, StoredStatus, AdvanceStop>),
+    Refuse(BoxedMessage<(Arc<[u8]>, Timestamp), LeafRef, WriteStop>),
+    Expire(BoxedMessage<Timestamp, Vec<ProposalId>, StoreFault>),
+    Prune(BoxedMessage<usize, PruneResult, StoreFault>),
+    Retire(BoxedMessage<(Retention, usize), Retired, StoreFault>),
     /// Changes nothing. The answer shows that the writer works.
-    Ping(Box<Asked<(), (), StoreFault>>),
-    Close(Box<Asked<(), (), StoreFault>>),
+    Ping(BoxedMessage<(), (), StoreFault>),
+    Close(BoxedMessage<(), (), StoreFault>),
 }
 
 impl WriterMessage {
