@@ -185,6 +185,7 @@ impl Health {
         let ready = missing.is_empty() && open && clock.is_none() && disk.is_none();
         notes.extend(clock);
         notes.extend(disk);
+        notes.extend(self.crossing.late_receipts().note());
         notes.extend(self.witnesses.notes());
         if !open {
             notes.push("the service is ending".to_owned());

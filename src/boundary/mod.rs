@@ -40,6 +40,7 @@ use crate::boundary::session_access::SessionAccess;
 use crate::boundary::witnesses::Witnessing;
 use crate::carried::artifact_store::ArtifactStore;
 use crate::carried::capacity::CapacityLimits;
+use crate::carried::late_receipts::LateReceipts;
 use crate::carried::live::RunsInProgress;
 use crate::carried::recorded_outputs::Outputs;
 use crate::carried::secret_permits::SecretPermits;
@@ -95,6 +96,8 @@ pub struct BoundaryParts {
     pub outputs: Outputs,
     /// The directory of uploaded files.
     pub artifacts: ArtifactStore,
+    /// The receipts that came too late.
+    pub late: LateReceipts,
     /// The sessions.
     pub sessions: Arc<Sessions>,
     /// The configured secrets.
@@ -121,6 +124,7 @@ impl Boundary {
             outputs,
             secrets,
             artifacts,
+            late,
             sessions,
             limits,
             retention,
@@ -141,6 +145,7 @@ impl Boundary {
             limits,
             sessions: sessions.clone(),
             artifacts: artifacts.clone(),
+            late,
         }));
         let refusals = Arc::new(RefusalLog::new(crossing.clone(), ledger.clone(), key.clone()));
         let witnesses = Arc::new(Witnessing::new(crossing.clone(), ledger.clone(), key.clone(), surroundings.clone()));

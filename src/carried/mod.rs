@@ -5,6 +5,7 @@
 pub mod artifact_store;
 pub mod capacity;
 pub mod kept_results;
+pub mod late_receipts;
 pub mod live;
 pub mod output_order;
 pub mod patience;

@@ -1,15 +1,15 @@
-//! Waits for free disk space.
+//! Waits for free disk space, or for the database server.
 
 use std::time::Duration;
 
 use crate::carried::capacity::Capacity;
 use documents::record::ident::ProposalId;
 
-/// Interval between two attempts to write a receipt to a full disk.
+/// Interval between two attempts to write a receipt.
 const RECEIPT_PAUSE: Duration = Duration::from_secs(1);
 const LAST_OFFERS: usize = 60;
 
-/// Limits how long a receipt waits for free disk space while the service is ending. In normal operation there is no
+/// Limits how long a receipt waits while the service is ending. In normal operation there is no
 /// limit.
 #[derive(Debug, Default)]
 pub(crate) struct Patience {
@@ -25,9 +25,9 @@ impl Patience {
         self.last <= LAST_OFFERS
     }
 
-    pub(crate) async fn wait(&mut self, proposal: &ProposalId) {
+    pub(crate) async fn wait(&mut self, proposal: &ProposalId, why: &(dyn std::fmt::Display + Sync)) {
         if self.offers.is_multiple_of(LAST_OFFERS) {
-            tracing::error!(%proposal, "the disk has no space for a receipt: the receipt waits for free space");
+            tracing::error!(%proposal, "a receipt waits until it can be stored: {why}");
         }
         self.offers += 1;
         tokio::time::sleep(RECEIPT_PAUSE).await;

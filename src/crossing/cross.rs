@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crate::carried::artifact_store::ArtifactStore;
 use crate::carried::capacity::{Capacity, CapacityLimits, Permit, busy};
 use crate::carried::kept_results::{ResultsBasis, wants_results};
+use crate::carried::late_receipts::LateReceipts;
 use crate::carried::live::RunsInProgress;
 use crate::carried::patience::Patience;
 use crate::carried::recorded_outputs::{Outputs, RecordedRows};
@@ -32,10 +33,12 @@ use crate::seal::refusal::{Refusal, Stopped, fault, unverified};
 use crate::seal::sealed::Sealed;
 use crate::store::end_detail;
 use crate::store::ledger::Ledger;
+use crate::store::stored_leaf::LeafRef;
 use crate::store::stored_proposal::AuthorizationCore;
 use crate::store::stored_run::{Consume, ConsumeStop, Finish, FinishStop, Window};
 use documents::crypto::canonical;
-use documents::crypto::digest::BlobDigest;
+use documents::crypto::digest::{BlobDigest, LeafHash};
+use documents::crypto::merkle::leaf_hash;
 use documents::record::code::Code;
 use documents::record::envelope::{Base64, Signed};
 use documents::record::receipt::{
@@ -69,6 +72,7 @@ pub struct Crossing {
     pub(super) capacity: Capacity,
     pub(super) sessions: Arc<Sessions>,
     pub(super) artifacts: ArtifactStore,
+    late: LateReceipts,
 }
 
 /// Parts from which a [`Crossing`] is built.
@@ -95,6 +99,8 @@ pub struct CrossingParts {
     pub sessions: Arc<Sessions>,
     /// The uploaded files.
     pub artifacts: ArtifactStore,
+    /// The receipts that came too late.
+    pub late: LateReceipts,
 }
 
 /// Result of an attempt to spend a nonce.
@@ -112,10 +118,22 @@ impl Crossing {
     /// Builds a crossing from `parts`.
     #[must_use]
     pub fn new(parts: CrossingParts) -> Self {
-        let CrossingParts { ledger, sandbox, key, seal, live, changes, outputs, limits, sessions, artifacts, secrets } =
-            parts;
+        let CrossingParts {
+            ledger,
+            sandbox,
+            key,
+            seal,
+            live,
+            changes,
+            outputs,
+            limits,
+            sessions,
+            artifacts,
+            secrets,
+            late,
+        } = parts;
         let capacity = Capacity::new(limits, outputs.clone());
-        Self { ledger, sandbox, key, seal, live, changes, outputs, capacity, sessions, artifacts, secrets }
+        Self { ledger, sandbox, key, seal, live, changes, outputs, capacity, sessions, artifacts, secrets, late }
     }
 
     /// Performs all stages of a run, in order.
@@ -520,6 +538,8 @@ impl Crossing {
         let manifest = manifest.map(|manifest| manifest.to_canonical()).transpose()?;
         let finish = Finish {
             proposal: proposal.clone(),
+            consumption: (closing.claim.index, closing.claim.item),
+            leaf: closing.claim.leaf,
             receipt: envelope.clone(),
             at: receipt.finished_at,
             detail: end_detail::write(&receipt.outcome, unknown.as_deref()),
@@ -527,18 +547,7 @@ impl Crossing {
             order: order.filter(|order| !order.is_empty()),
             blobs: manifest.map(|bytes| (BlobDigest::of(&bytes), bytes)).into_iter().collect(),
         };
-        let mut patience = Patience::default();
-        let leaf = loop {
-            match self.ledger.finish(finish.clone()).await {
-                // If the disk is full, the boundary waits for free space. The boundary never drops a receipt.
-                Err(FinishStop::Fault(crate::store::fault::StoreFault::Full { .. }))
-                    if patience.is_left(&self.capacity) =>
-                {
-                    patience.wait(&proposal).await;
-                }
-                done => break done.map_err(|stop| fault(&stop))?,
-            }
-        };
+        let leaf = self.store_receipt(finish).await?;
         // The receipt and its log entry are durable. A crash after this point loses no data.
         if let Some(why) = unknown {
             tracing::warn!(%proposal, receipt = %proposal.receipt(), "the end of the run is unknown: {why}");
@@ -555,6 +564,43 @@ impl Crossing {
         };
         let statement = Box::new(receipt);
         Ok(Receipted { statement, index: leaf.index, parts })
+    }
+
+    /// Stores a receipt. If the disk is full or the database server does not answer, the boundary waits: it never drops a
+    /// receipt.
+    async fn store_receipt(&self, finish: Finish) -> Result<LeafRef, Stopped> {
+        let mut patience = Patience::default();
+        loop {
+            let stop = match self.ledger.finish(finish.clone()).await {
+                Ok(leaf) => return Ok(leaf),
+                Err(stop) => stop,
+            };
+            match &stop {
+                FinishStop::Fault(fault) if fault.can_pass() && patience.is_left(&self.capacity) => {
+                    patience.wait(&finish.proposal, fault).await;
+                    continue;
+                }
+                // An earlier attempt stored this receipt, but the server did not confirm it in time.
+                FinishStop::Finished { receipt } => {
+                    let leaf = self.ledger.leaf(*receipt).map_err(|error| fault(&error))?;
+                    if let Some(leaf) = leaf.filter(|leaf| leaf.data == *finish.receipt) {
+                        return Ok(LeafRef { index: *receipt, hash: LeafHash::from_bytes(leaf_hash(&leaf.data)) });
+                    }
+                }
+                _ => {}
+            }
+            if self.ledger.has_nodes() {
+                let kept = self.late.keep(&finish.proposal, &finish.receipt).map_err(|error| fault(&error))?;
+                tracing::error!(proposal = %finish.proposal, "the receipt is kept in {}: {stop}", kept.display());
+            }
+            return Err(fault(&stop));
+        }
+    }
+
+    /// Returns the receipts that came too late.
+    #[must_use]
+    pub const fn late_receipts(&self) -> &LateReceipts {
+        &self.late
     }
 
     /// Returns the time for every decision of the crossing: the time of the clock, but never a time before the last log
@@ -606,7 +652,7 @@ impl Crossing {
             ConsumeStop::NoSeal | ConsumeStop::BadWindow | ConsumeStop::WindowTooLong { .. } => {
                 return Some(fault(stop));
             }
-            ConsumeStop::ClockAhead { .. } => Code::Busy,
+            ConsumeStop::ClockAhead { .. } | ConsumeStop::ClocksDiffer { .. } => Code::Busy,
             ConsumeStop::NotYetValid { .. } => Code::NotYetValid,
             ConsumeStop::Expired { .. } => Code::Expired,
             ConsumeStop::Denied => Code::Denied,
@@ -672,10 +718,10 @@ fn why_unknown(end: &End) -> Option<String> {
     }
 }
 
-/// Reason for the unknown end of a run that has a consumption and no receipt when the service starts.
 /// Longest time from the request to spend a nonce to the start of the run, if the boundary has several nodes. It is shorter
 /// than the time after which another node can close the run.
 const LATEST_START: Duration = Duration::from_secs(20);
+/// Reason for the unknown end of a run that has a consumption and no receipt when the service starts.
 const SERVICE_ENDED: &str =
     "the service ended during the run, because it was killed or crashed, or because the machine lost power";
 

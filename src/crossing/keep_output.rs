@@ -46,7 +46,7 @@ impl Crossing {
             };
             let proposal = recording.proposal();
             if is_full(&error) && patience.is_left(&self.capacity) {
-                patience.wait(proposal).await;
+                patience.wait(proposal, &error).await;
                 continue;
             }
             tries += 1;

@@ -42,6 +42,12 @@ impl Config {
         self.data.join("outputs")
     }
 
+    /// Returns the directory of receipts that came too late.
+    #[must_use]
+    pub fn late_receipts(&self) -> PathBuf {
+        self.data.join("late-receipts")
+    }
+
     /// Returns the directory of uploaded files.
     #[must_use]
     pub fn artifacts(&self) -> PathBuf {

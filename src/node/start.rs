@@ -7,6 +7,7 @@ use crate::boundary::sealing::{SealStop, check_on_host, restore, sound_registry,
 use crate::boundary::{Boundary, BoundaryParts};
 use crate::carried::artifact_store::ArtifactStore;
 use crate::carried::capacity::CapacityLimits;
+use crate::carried::late_receipts::LateReceipts;
 use crate::carried::recorded_outputs::Outputs;
 use crate::carried::sessions::Sessions;
 use crate::crossing::boundary_key::BoundaryKey;
@@ -140,6 +141,7 @@ pub async fn assemble<S>(
     notes.extend(shares.note);
     let limits = CapacityLimits { runs: shares.runs, crossings: CROSSINGS };
     let outputs = Outputs::new(config.outputs());
+    let late = LateReceipts::new(config.late_receipts());
     let retention = config.retention_times();
     let ledger_too = ledger.clone();
     let parts = BoundaryParts {
@@ -149,6 +151,7 @@ pub async fn assemble<S>(
         sealed,
         outputs,
         artifacts: ArtifactStore::new(config.artifacts()),
+        late,
         sessions: Arc::new(Sessions::new(Duration::from_secs(config.limits.session_idle.unsigned_abs()))),
         secrets: secret_sources::permits(&config.secrets),
         limits,

@@ -44,6 +44,8 @@ pub struct DenialQuestion<'a> {
 pub struct Answers {
     /// What other writers committed since the last batch of this store, or `None` if nothing.
     pub others: Option<OtherWrites>,
+    /// Time of the database server, if it has a clock of its own.
+    pub server_clock: Option<Timestamp>,
     /// Stored facts about each request to run.
     pub candidates: Vec<Candidate>,
     /// State of each proposal, or `None` if the proposal is not stored.

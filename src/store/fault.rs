@@ -54,6 +54,12 @@ impl StoreFault {
         matches!(self, Self::Unreachable { .. })
     }
 
+    /// Returns true if a later attempt can succeed without a change by the operator's hand in the store.
+    #[must_use]
+    pub const fn can_pass(&self) -> bool {
+        matches!(self, Self::Full { .. } | Self::Unreachable { .. })
+    }
+
     /// Returns the fault for a batch that would give the log a second root hash at `size`.
     pub(crate) fn forked(size: u64) -> Self {
         let message = format!("the log already has another root hash at size {size}, so this batch would fork the log");

@@ -4,7 +4,7 @@
 //! connections.
 mod reads;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio::sync::{mpsc, oneshot};
@@ -78,6 +78,7 @@ impl Ledger {
             note: Mutex::default(),
             open_proposals: Mutex::default(),
             tiles: TileCache::default(),
+            ahead_of_server_s: AtomicI64::new(0),
             announced: AtomicUsize::new(0),
         };
         config.metrics.has_proposal_statuses(StoredStatus::ALL.map(StoredStatus::word));
@@ -131,6 +132,7 @@ impl Ledger {
             unrecorded: Mutex::default(),
             open_proposals: Mutex::default(),
             tiles: TileCache::default(),
+            ahead_of_server_s: AtomicI64::new(0),
             announced: AtomicUsize::new(0),
             note: Mutex::new(note.clone()),
         };
@@ -342,6 +344,9 @@ impl Ledger {
     pub fn clock_trouble(&self) -> Option<String> {
         if let Some(ahead) = self.clock_ahead() {
             return Some(ahead);
+        }
+        if let Some(seconds) = self.shared.clocks_differ() {
+            return Some(ConsumeStop::ClocksDiffer { seconds }.to_string());
         }
         let clock = (self.shared.config.clock)();
         let behind = |time: Timestamp| time.unix().saturating_sub(clock.unix());

@@ -103,6 +103,10 @@ pub trait Store: Send {
     /// Returns a fault if the database cannot decide now. The caller must call again before any other batch.
     fn settle(&mut self) -> Result<bool, StoreFault>;
 
+    /// Makes the last durable batch undecided again, because the database server may have lost it. The caller must call
+    /// [`settle`](Self::settle) next.
+    fn doubt(&mut self) {}
+
     /// Adds and revokes tokens inside a batch. If one change is impossible, no token is changed, and the name of its
     /// token is returned.
     fn change_tokens(&mut self, changes: &[TokenChange]) -> Result<Option<Name>, StoreFault>;

@@ -249,6 +249,7 @@ impl Store for PostgresStore {
         self.last = begun.last;
         Ok(Answers {
             others,
+            server_clock: Some(begun.server_clock),
             candidates: begun.candidates,
             states: begun.states,
             precedents: begun.precedents,
@@ -311,6 +312,13 @@ impl Store for PostgresStore {
         self.unknown = None;
         self.writer = Some(writer);
         Ok(settled.durable)
+    }
+
+    fn doubt(&mut self) {
+        if let Some(id) = self.seen.id.clone() {
+            let session = self.writer.as_ref().map(WriterLink::session).unwrap_or_default();
+            self.unknown = Some(UnknownBatch { id, term: self.term, session });
+        }
     }
 
     fn change_tokens(&mut self, changes: &[TokenChange]) -> Result<Option<Name>, StoreFault> {

@@ -1,7 +1,7 @@
 //! State that the ledger and the writer thread share.
 
 use std::path::PathBuf;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use crate::store::consume_window::MOST_MARK_AHEAD_S;
 use crate::store::fault::StoreFault;
 use crate::store::open_proposals::{OpenProposals, StatusChange};
 use crate::store::rows::{CheckpointRow, StoreHead};
+use crate::store::stored_run::MOST_CLOCK_DIFFERENCE_S;
 use crate::store::tree::{Subtrees, TileCache, TreeEdge};
 use documents::crypto::digest::SealDigest;
 use documents::crypto::key_id::KeyId;
@@ -112,6 +113,8 @@ pub(crate) struct SharedState {
     pub(super) config: LedgerConfig,
     /// System clock and time since boot when the store was opened.
     pub(super) opened: (Timestamp, Duration),
+    /// Seconds by which the clock was ahead of the database server's clock at the last batch.
+    pub(super) ahead_of_server_s: AtomicI64,
     /// Latest of the log's last time and the low-water mark, with the time since boot when this was recorded.
     pub(super) reached: Mutex<(Timestamp, Duration)>,
     pub(super) published: RwLock<Arc<PublishedState>>,
@@ -143,6 +146,13 @@ impl SharedState {
         let (at, boot) = self.opened;
         let gone = (self.config.boottime)().saturating_sub(boot).as_secs();
         now.unix().saturating_sub(at.plus(i64::try_from(gone).unwrap_or(i64::MAX)).unix())
+    }
+
+    /// Returns the seconds by which the clock was ahead of the database server's clock at the last batch, if the difference is
+    /// too large for a consumption.
+    pub(super) fn clocks_differ(&self) -> Option<i64> {
+        let seconds = self.ahead_of_server_s.load(Ordering::Relaxed);
+        (seconds.saturating_abs() > MOST_CLOCK_DIFFERENCE_S).then_some(seconds)
     }
 
     /// Counts the durable changes of a batch.

@@ -212,6 +212,7 @@ impl Store for SqliteStore {
         let state = |id: &&ProposalId| self.one("looking at proposals", sql, [id_bytes(id)], standing);
         Ok(Answers {
             others: None,
+            server_clock: None,
             candidates: run_rows::candidates(connection, &questions.runs).map_err(fault("judging what may run"))?,
             states: questions.proposals.iter().map(state).collect::<Result<_, _>>()?,
             precedents: questions

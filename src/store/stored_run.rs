@@ -38,6 +38,9 @@ pub struct Consume {
 /// Seconds after the time limit of a run, from which on another node can close the run.
 pub const CLOSABLE_AFTER_S: i64 = 30;
 
+/// Maximum difference in seconds between the clocks of the node and of the database server at a consumption.
+pub const MOST_CLOCK_DIFFERENCE_S: i64 = 5;
+
 /// The times of an authorization and of the people who signed it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
@@ -129,6 +132,11 @@ pub enum ConsumeStop {
         /// Number of seconds by which the clock leapt ahead.
         seconds: i64,
     },
+    /// The clock of this node differs too much from the clock of the database server.
+    ClocksDiffer {
+        /// Seconds by which the clock of this node is ahead.
+        seconds: i64,
+    },
     /// Another run holds the exclusive lock.
     ExclusiveBusy {
         /// Proposal of the other run.
@@ -174,6 +182,12 @@ impl fmt::Display for ConsumeStop {
                 f.write_str("another authorization has the id of this proposal; make a proposal with a new id")
             }
             Self::ClockAhead { seconds } => WriteStop::ClockAhead { seconds: *seconds }.fmt(f),
+            Self::ClocksDiffer { seconds } => write!(
+                f,
+                "the clocks of this node and of the database server differ by {} s, and at most {MOST_CLOCK_DIFFERENCE_S} s \
+                 are allowed; synchronize both clocks",
+                seconds.abs()
+            ),
             Self::ExclusiveBusy { holder } => {
                 write!(f, "the run {holder} has the same exclusive name; wait until that run ends")
             }
@@ -196,6 +210,10 @@ impl std::error::Error for ConsumeStop {}
 pub struct Finish {
     /// Id of the proposal.
     pub proposal: ProposalId,
+    /// Leaf index and item number of the consumption that started the run.
+    pub consumption: (u64, u32),
+    /// Hash of the consumption's leaf. A database server that went back to an earlier time can have another leaf there.
+    pub leaf: LeafHash,
     /// Envelope of the receipt, as canonical JSON.
     pub receipt: Arc<[u8]>,
     /// Time at which the run ended.
@@ -235,6 +253,8 @@ pub enum FinishStop {
         /// Leaf index of the existing receipt.
         receipt: u64,
     },
+    /// Another consumption started the run of the proposal that the store knows.
+    OtherRun,
     /// The receipt is too large for the log.
     TooLarge {
         /// Size of the receipt in bytes.
@@ -258,6 +278,7 @@ impl fmt::Display for FinishStop {
             }
             Self::NotRunning(None) => f.write_str("the proposal does not exist"),
             Self::Finished { receipt } => write!(f, "the proposal already has a receipt, log entry {receipt}"),
+            Self::OtherRun => f.write_str("the store has another run of the proposal"),
             Self::TooLarge { bytes } => write!(f, "the receipt of {bytes} bytes does not fit into a log entry"),
             Self::Fault(fault) => fault.fmt(f),
         }

@@ -200,6 +200,10 @@ impl Writer {
         let asked = questions(messages);
         let begun = self.store.begin(self.head.size, &asked);
         let mut answers = begun.inspect_err(|_| self.store.rollback())?;
+        if let Some(server) = answers.server_clock {
+            let seconds = (self.config.clock)().unix().saturating_sub(server.unix());
+            self.shared.ahead_of_server_s.store(seconds, Ordering::Relaxed);
+        }
         if let Some(others) = answers.others.take() {
             self.follow(others)?;
         }
@@ -302,16 +306,23 @@ impl Writer {
                 Some(row) => keep(&row).map_err(|error| StoreFault::broken(DURING, error.to_string())),
                 None => Ok(()),
             });
-            // Another node may have compared the checkpoints of all nodes before this one was stored.
-            let there = kept.and_then(|()| match self.store.server_changes() == changes_before {
-                true => Ok(()),
-                false => self.store.leaf_hashes(before..self.head.size).map(drop),
-            });
-            match there {
+            match kept {
                 Err(fault) if !fault.is_fatal() => self.wait_for_server(messages, since, &fault),
-                decided => return decided,
+                Err(fault) => return Err(fault),
+                Ok(()) => break,
             }
         }
+        // Another node may have compared the checkpoints of all nodes before this one was stored. The server can also show
+        // rows after a restart that it loses later. So the batch is decided again, like an unconfirmed commit.
+        let mut decided_at = changes_before;
+        while self.store.server_changes() != decided_at {
+            decided_at = self.store.server_changes();
+            self.store.doubt();
+            if self.settle(messages, before..self.head.size)?.is_none() {
+                return Err(StoreFault::broken(DURING, "the database server lost a batch that it had confirmed"));
+            }
+        }
+        Ok(())
     }
 
     /// Asks the database about an unconfirmed commit until it decides. Callers get a fault after [`UNKNOWN_WAIT`].
@@ -417,7 +428,7 @@ impl Writer {
             }
         }
         if !finishes.is_empty() {
-            self.finish(b, &finishes);
+            self.finish(b, &finishes)?;
         }
         if !consumes.is_empty() {
             self.consume(b, &consumes, &answers.candidates)?;

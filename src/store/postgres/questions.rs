@@ -80,6 +80,7 @@ pub(super) const DENIALS: &str = "SELECT d.leaf, u.id, u.status, u.spent, u.rece
 pub(super) struct Begun {
     pub(super) head: StoreHead,
     pub(super) last: LastBatch,
+    pub(super) server_clock: Timestamp,
     /// Hashes of the leaves that the writer does not know.
     pub(super) hashes: Vec<Hash>,
     pub(super) candidates: Vec<Candidate>,
@@ -196,6 +197,7 @@ pub(super) fn begin(
     Ok(Ok(Begun {
         head,
         last,
+        server_clock: Fields::new(DURING, &rows[head_at][0]).time(10)?,
         hashes: all(&rows[hashes], |row| row.bytes(0))?,
         candidates: all(of(candidates), candidate)?,
         states: all(of(states), |row| row.standing(0))?,

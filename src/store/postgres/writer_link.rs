@@ -40,7 +40,7 @@ pub(super) struct WriterLink {
 }
 
 /// The server process of a connection.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct OldSession {
     pid: i32,
     began: String,

@@ -31,6 +31,10 @@ impl Writer {
         candidates: &[Candidate],
     ) -> Result<(), StoreFault> {
         let refuse_all = |stop: &ConsumeStop| requests.iter().for_each(|asked| asked.set(Err(stop.clone())));
+        if let Some(seconds) = self.shared.clocks_differ() {
+            refuse_all(&ConsumeStop::ClocksDiffer { seconds });
+            return Ok(());
+        }
         // All requests of the batch are checked at this time, which never decreases, even if the clock is set back.
         if let Some(seconds) = self.shared.clock_ahead((self.config.clock)()) {
             refuse_all(&ConsumeStop::ClockAhead { seconds });
@@ -164,13 +168,16 @@ impl Writer {
         &mut self,
         batch: &mut Batch<'m>,
         ends: &[&'m Asked<Hashed<Finish>, LeafRef, FinishStop>],
-    ) {
+    ) -> Result<(), StoreFault> {
         for asked in ends {
             let Hashed { message: end, hash } = &asked.message;
             let state = batch.states.get(&end.proposal).copied();
             let result = match state.map(|state| (state.status, state.consumption, state.receipt)) {
                 None => Err(FinishStop::NotRunning(None)),
                 Some((_, _, Some(receipt))) => Err(FinishStop::Finished { receipt }),
+                Some((StoredStatus::Running, Some(consumption), None)) if !self.is_run_of(end, consumption)? => {
+                    Err(FinishStop::OtherRun)
+                }
                 Some((StoredStatus::Running, Some(_), None)) if end.receipt.len() > MAX_ENTRY_BYTES => {
                     Err(FinishStop::TooLarge { bytes: end.receipt.len() })
                 }
@@ -200,6 +207,14 @@ impl Writer {
             let ended: HashSet<_> = batch.writes.ends.iter().map(|row| row.proposal).collect();
             self.exclusive.retain(|_, holder| !ended.contains(holder));
         }
+        Ok(())
+    }
+
+    /// Returns true if the stored consumption started this run. Only a changed server can have another leaf at its index.
+    fn is_run_of(&mut self, end: &Finish, consumption: (u64, u32)) -> Result<bool, StoreFault> {
+        let same_leaf = self.store.server_changes() == 0
+            || self.store.leaf_hashes(consumption.0..consumption.0 + 1)? == [*end.leaf.as_bytes()];
+        Ok(consumption == end.consumption && same_leaf)
     }
 }
 

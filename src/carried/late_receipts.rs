@@ -1,0 +1,57 @@
+//! Receipts that came too late: another node of the boundary had already closed their runs.
+//!
+//! The log keeps only one receipt for a run, so a late receipt is kept as a file for the operator.
+
+use std::fs::{DirBuilder, File, read_dir};
+use std::io::{self, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use documents::record::ident::ProposalId;
+
+/// The directory of late receipts.
+#[derive(Debug, Clone)]
+pub struct LateReceipts {
+    directory: PathBuf,
+    count: Arc<AtomicUsize>,
+}
+
+impl LateReceipts {
+    /// Uses `directory`. The first late receipt creates it.
+    #[must_use]
+    pub fn new(directory: PathBuf) -> Self {
+        let count = read_dir(&directory).map_or(0, Iterator::count);
+        Self { directory, count: Arc::new(AtomicUsize::new(count)) }
+    }
+
+    /// Keeps a late receipt. Returns the path of its file.
+    ///
+    /// # Errors
+    /// Returns an error if the file can't be written.
+    pub fn keep(&self, proposal: &ProposalId, receipt: &[u8]) -> io::Result<PathBuf> {
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)?;
+        let path = self.directory.join(format!("{}.json", proposal.receipt()));
+        let is_new = !path.exists();
+        let mut file = File::create(&path)?;
+        file.write_all(receipt)?;
+        file.sync_all()?;
+        File::open(&self.directory)?.sync_all()?;
+        self.count.fetch_add(usize::from(is_new), Ordering::Relaxed);
+        Ok(path)
+    }
+
+    /// Returns a note for the operator, if there are late receipts.
+    #[must_use]
+    pub fn note(&self) -> Option<String> {
+        let count = self.count.load(Ordering::Relaxed);
+        (count > 0).then(|| {
+            format!(
+                "{count} receipts came too late, because the log already says `unknown` for their runs; the files in {} say how \
+                 these runs ended: read them, then move them away",
+                self.directory.display()
+            )
+        })
+    }
+}
