@@ -5,6 +5,7 @@ use serde_json::json;
 use crate::cli::configured::ConfigArgs;
 use crate::local::problems::problems;
 use crate::node::file_problem::FileProblem;
+use crate::node::handover;
 use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::streams::Terminal;
 use documents::record::ident::Name;
@@ -48,6 +49,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let config = args.config.load()?;
     let problem = |fault| problems(FileProblem::of_store(&config.database, fault).into());
     if let Some(Command::Lost { name }) = &args.command {
+        handover::check_lost(&config, name).map_err(|found| problems(found.into()))?;
         config.database.lose_node(name).map_err(problem)?;
         terminal.say(&format!("The node {name} is noted as lost."));
         return Ok(Exit::Done);

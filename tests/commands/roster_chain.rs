@@ -593,7 +593,7 @@ fn a_new_key_waits_until_the_old_key_has_closed_its_open_runs() {
     world.kill9();
     set_key(&world, "key-2.pem");
     let why = world.try_start().expect_err("a run without a receipt");
-    assert!(why.contains("the receipts of 1 interrupted runs") && why.contains("with the previous key"), "{why}");
+    assert!(why.contains("the receipts of 1 open runs") && why.contains("with the previous key"), "{why}");
     set_key(&world, "key.pem");
     world.start();
     assert_eq!(world.show(id_of(&running))["outcome"]["status"], "unknown");
