@@ -537,6 +537,21 @@ fn receipts_of_an_old_and_a_new_boundary_key_verify_with_both_rosters() {
 }
 
 #[test]
+fn a_signed_roster_is_in_force_after_a_seal_without_a_restart() {
+    let world = World::new();
+    let v2 = after(&world.envelope_of(1), |tables| tables["approver"][0]["groups"] = json!(["ops", "security"]));
+    world.put_version(2, &envelope(&v2, &[&alice()]));
+    let seal = || world.program(&["seal", "--config"]).arg(world.path("b")).output().expect("seal");
+    let incomplete = said(&seal());
+    assert!(incomplete.contains("1 more of") && incomplete.contains("the files are as sealed"), "{incomplete}");
+    world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
+    assert!(said(&seal()).contains("is now in force"));
+    assert_eq!((world.in_force(), world.ready()["notes"].clone()), (2, json!([])));
+    world.run("two:go", json!({}), &[&alice(), &bob()]);
+    assert_audited(&world, &[world.pinned(1)]);
+}
+
+#[test]
 fn a_key_that_can_not_be_verified_is_reported_when_it_is_added_and_when_the_roster_is_signed() {
     let world = World::new();
     world.write("phone.pub", &foreign_line("phone.example"));
