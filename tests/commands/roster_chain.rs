@@ -225,7 +225,7 @@ fn an_added_approver_counts_only_after_enough_signatures_and_a_restart() {
 
     let signed = world.sign_version(2, &bob(), &pinned);
     assert!(said(&signed).contains("signatures are complete"), "{}", said(&signed));
-    assert!(world.must(&["show"]).contains("version 2 is signed: the next start of the boundary seals it"));
+    assert!(world.must(&["show"]).contains("version 2 is signed: restart the boundary to put it in force"));
     let waits = "version 2 of the roster has enough signatures: restart the boundary";
     support::wait_for("ready tells what waits", || world.notes().contains(waits));
     assert!(!world.notes().contains("1 more of"), "nobody's signature is missing any more: {}", world.notes());
@@ -547,9 +547,11 @@ fn a_signed_roster_is_in_force_after_a_seal_without_a_restart() {
     world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
     assert!(said(&seal()).contains("is now in force"));
     assert_eq!(world.in_force(), 2);
-    assert!(!world.notes().contains("enough signatures"), "{}", world.notes());
     world.run("two:go", json!({}), &[&alice(), &bob()]);
     assert_audited(&world, &[world.pinned(1)]);
+    // The service has looked for new versions again.
+    std::thread::sleep(Duration::from_secs(2));
+    assert!(!world.notes().contains("enough signatures"), "{}", world.notes());
 }
 
 #[test]
