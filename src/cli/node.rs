@@ -34,7 +34,8 @@ enum Command {
     /// Say that a node will never come back
     ///
     /// The active node then writes receipts with the outcome unknown for its open runs, and nobody waits for its newest
-    /// checkpoint. If the node does come back, it shows its checkpoint again.
+    /// checkpoint. If the node does come back, it shows its checkpoint again. The command is refused if only the key of
+    /// this node can sign for the boundary.
     Lost {
         /// Name of the node
         name: Name,
