@@ -34,6 +34,8 @@ struct Notes(Mutex<Differences>);
 struct Differences {
     /// Differences that were found at the start of the service.
     start: Vec<String>,
+    /// Files that differ from the state in force. A seal of the files replaces these notes.
+    files: Vec<String>,
     /// Notes about versions of the roster that are newer than the version in force.
     rosters: Vec<String>,
     /// Reason why the last attempt to reseal failed, or `None` if the attempt succeeded.
@@ -107,6 +109,11 @@ impl Health {
         self.notes.lock().start.extend_from_slice(notes);
     }
 
+    /// Stores the notes about files that differ from the state in force.
+    pub fn set_file_notes(&self, notes: Vec<String>) {
+        self.notes.lock().files = notes;
+    }
+
     /// Stores the notes about new roster versions that still lack signatures. Approvers may sign these versions while
     /// the service runs.
     pub fn set_roster_notes(&self, notes: Vec<String>) {
@@ -129,7 +136,8 @@ impl Health {
     #[must_use]
     pub fn notes(&self) -> Vec<String> {
         let notes = self.notes.lock();
-        let differences = notes.start.iter().chain(&notes.rosters).chain(&notes.certificate).chain(&notes.reseal);
+        let files = notes.start.iter().chain(&notes.files).chain(&notes.rosters);
+        let differences = files.chain(&notes.certificate).chain(&notes.reseal);
         differences.chain(&notes.runbooks).chain(&notes.skipped).chain(&notes.seal).cloned().collect()
     }
 

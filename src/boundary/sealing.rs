@@ -20,6 +20,7 @@ use crate::store::stored_leaf::WriteStop;
 use crate::store::stored_seal::SealWrite;
 use crate::store::stored_token::TokenChange;
 use documents::crypto::digest::SealDigest;
+use documents::crypto::key_id::KeyId;
 use documents::record::code::Code;
 use documents::record::malformed::Malformed;
 use documents::record::profile::Workdir;
@@ -31,7 +32,7 @@ use judgement::policy::builtins::Builtins;
 use judgement::registry::Registry;
 use judgement::registry::registry_error::RegistryError;
 use judgement::registry::runbook_directories::RunbookDirectories;
-use judgement::registry::step_differences::{StepDifference, differences};
+use judgement::registry::step_differences::differences;
 use sandbox::isolation::unavailable::Unavailable;
 use sandbox::runs::Sandbox;
 
@@ -232,7 +233,10 @@ impl Sealing {
     pub async fn tell_differences(&self, runbooks: RunbookDirectories) {
         let note = match self.read(runbooks).await {
             Ok(Ok(files)) => {
-                let differing = told_differences(&differences(&self.crossing.state().registry, &files));
+                let advice =
+                    if self.ledger.has_nodes() { "run `countersign seal`" } else { "send SIGHUP to seal the runbooks" };
+                let differing = told_steps(&self.crossing.state().registry, &files)
+                    .map(|steps| format!("the runbooks differ from the seal: {steps}; {advice}"));
                 // A skipped file explains why its steps are missing.
                 let skipped = (!files.skipped().is_empty())
                     .then(|| format!("; skipped because of an error: {}", first_of(files.skipped())));
@@ -264,6 +268,27 @@ impl Sealing {
         Ok(sealed)
     }
 
+    /// Seals the content that `next` makes of the seal in force, of the log and of this node's key and sandbox. No other
+    /// seal of this service comes between. Returns true if a new seal is in force, and the findings of `next`.
+    ///
+    /// # Errors
+    /// Returns the error of `next`, or the reason why the content can't be sealed. The old seal then stays in force.
+    pub async fn seal_next<T: Send + 'static>(
+        &self,
+        next: impl FnOnce(&Sealed, &Ledger, KeyId, &dyn Sandbox) -> Result<(SealContent, T), Stopped> + Send + 'static,
+    ) -> Result<(bool, T), Stopped> {
+        let _one_at_a_time = self.one_at_a_time.lock().await;
+        let (sealed, ledger) = (self.crossing.state(), self.ledger.clone());
+        let (keyid, sandbox) = (self.key.keyid, self.sandbox.clone());
+        let read = tokio::task::spawn_blocking(move || next(&sealed, &ledger, keyid, &*sandbox));
+        let (content, found) = read.await.map_err(|e| fault(&e))??;
+        let sealed = self.seal_alone(|material| *material = content.clone(), None).await?;
+        self.health.set_skipped(content.registry.skipped());
+        self.health.set_runbook_note(None);
+        self.health.resealed(None);
+        Ok((sealed, found))
+    }
+
     /// Seals a changed state and writes the change to the store in the same commit.
     ///
     /// # Errors
@@ -274,6 +299,11 @@ impl Sealing {
         token: Option<TokenChange>,
     ) -> Result<bool, Stopped> {
         let _one_at_a_time = self.one_at_a_time.lock().await;
+        self.seal_alone(change, token).await
+    }
+
+    /// Does the same as [`Self::put_in_force`] for a caller that holds the lock.
+    async fn seal_alone(&self, change: impl Fn(&mut SealContent), token: Option<TokenChange>) -> Result<bool, Stopped> {
         // Read the list of tokens under the lock. An older list could undo a change that was sealed in the meantime.
         let mut all = self.ledger.tokens().map_err(|e| fault(&e))?;
         match &token {
@@ -325,16 +355,16 @@ impl Sealing {
     }
 }
 
-/// Describes the differences between the runbooks and the seal, or returns `None` if there are none.
-fn told_differences(differences: &[StepDifference]) -> Option<String> {
+/// Names the steps in which two registries differ, or returns `None` if they do not differ.
+#[must_use]
+pub fn told_steps(old: &Registry, new: &Registry) -> Option<String> {
+    let differences = differences(old, new);
     let first: Vec<String> = differences.iter().take(MOST_TOLD).map(ToString::to_string).collect();
     let more = match differences.len().saturating_sub(MOST_TOLD) {
         0 => String::new(),
         more => format!(", and {more} more steps differ"),
     };
-    (!first.is_empty()).then(|| {
-        format!("the runbooks differ from the seal: {}{more}; send SIGHUP to seal the runbooks", first.join(", "))
-    })
+    (!first.is_empty()).then(|| format!("{}{more}", first.join(", ")))
 }
 
 fn first_of(errors: &[RegistryError]) -> String {

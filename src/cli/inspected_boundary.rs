@@ -53,7 +53,8 @@ impl<'a> InspectedBoundary<'a> {
         if self.sealed().is_none() {
             return format!("{change} in roster.toml, then {draft}: the first start seals the roster");
         }
-        format!("{change} in roster.toml, then {draft}; let the approvers sign the version, then restart the boundary")
+        let then = self.config.puts_in_force();
+        format!("{change} in roster.toml, then {draft}; let the approvers sign the version, then {then}")
     }
 
     /// Returns the free space of the disk of `data` in bytes. Before the first start `data` may not exist, so this is the

@@ -16,6 +16,7 @@ pub mod run;
 pub mod sandbox;
 mod sandbox_programs;
 pub mod schema;
+pub mod seal;
 pub mod serve;
 pub mod store;
 mod store_move;
@@ -67,6 +68,8 @@ pub enum WholeProgram {
     Sandbox(sandbox::Args),
     /// Make, list and revoke tokens
     Token(token::Args),
+    /// Put changed files in force: runbooks, signed rosters, the policy and the limits
+    Seal(seal::Args),
     /// Check, back up and restore the store
     Store(store::Args),
     /// List the nodes of a boundary, or say that a node will never come back
@@ -101,6 +104,7 @@ impl CommandSet for WholeProgram {
             Self::Doctor(args) => doctor::run(args, terminal),
             Self::Sandbox(args) => sandbox::run(args, terminal),
             Self::Token(args) => token::run(args, terminal),
+            Self::Seal(args) => seal::run(args, terminal),
             Self::Store(args) => store::run(args, terminal),
             Self::Node(args) => node::run(args, terminal),
             Self::Policy(args) => policy::run(args, terminal),

@@ -5,6 +5,7 @@ use serde_json::json;
 use crate::cli::configured::ConfigArgs;
 use crate::local::problems::problems;
 use crate::node::file_problem::FileProblem;
+use crate::node::handover;
 use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::streams::Terminal;
 use documents::record::ident::Name;
@@ -33,7 +34,8 @@ enum Command {
     /// Say that a node will never come back
     ///
     /// The active node then writes receipts with the outcome unknown for its open runs, and nobody waits for its newest
-    /// checkpoint. If the node does come back, it shows its checkpoint again.
+    /// checkpoint. If the node does come back, it shows its checkpoint again. The command is refused if only the key of
+    /// this node can sign for the boundary.
     Lost {
         /// Name of the node
         name: Name,
@@ -48,6 +50,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let config = args.config.load()?;
     let problem = |fault| problems(FileProblem::of_store(&config.database, fault).into());
     if let Some(Command::Lost { name }) = &args.command {
+        handover::check_lost(&config, name).map_err(|found| problems(found.into()))?;
         config.database.lose_node(name).map_err(problem)?;
         terminal.say(&format!("The node {name} is noted as lost."));
         return Ok(Exit::Done);

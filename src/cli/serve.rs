@@ -71,6 +71,10 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     // No thread may run yet, because `take` changes the environment.
     let manager = ServiceManager::take().map_err(|message| CommandFailure::new(Exit::Unreachable, message))?;
     let mut config = Config::load(&args.config.path(args.dir.as_deref())).map_err(problems)?;
+    if args.watch && config.database.node().is_some() {
+        let why = "with several nodes, only `countersign seal` puts changed runbooks in force: use --watch-only";
+        return Err(CommandFailure::usage(why));
+    }
     if let Some(listen) = args.listen {
         config.listen = listen;
     }

@@ -9,6 +9,7 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::cli::configured::ConfigArgs;
+use crate::cli::seal;
 use crate::local::problems::problems;
 use crate::node::control::{self, ControlReply, ControlRequest};
 use crate::node::{serve, start, unit};
@@ -116,17 +117,12 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     if let (ControlReply::Ok(_), ControlRequest::TokenCreate { token }) = (&answer, &request) {
         tell_of(token, &notes.unwrap_or_else(|| notes_of(&socket)), terminal);
     }
-    match answer {
-        ControlReply::Refused { code, message } => Err(CommandFailure::new(Exit::of_code(code), message)),
-        ControlReply::Error(message) => Err(CommandFailure::new(Exit::Unreachable, message)),
-        ControlReply::Ok(value) => {
-            match &mut out {
-                Some(file) => file.fill(&value, &request, terminal)?,
-                None => print(&request, &value, terminal)?,
-            }
-            Ok(Exit::Done)
-        }
+    let value = seal::value_of(answer)?;
+    match &mut out {
+        Some(file) => file.fill(&value, &request, terminal)?,
+        None => print(&request, &value, terminal)?,
     }
+    Ok(Exit::Done)
 }
 
 /// New file for the secret of a token. The file is deleted again if no secret is written.

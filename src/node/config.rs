@@ -330,6 +330,15 @@ pub enum SecretSource {
 }
 
 impl Config {
+    /// Returns what puts changed files in force, as advice. With several nodes, a start must not do so.
+    #[must_use]
+    pub fn puts_in_force(&self) -> &'static str {
+        match self.database.node() {
+            None => "restart the boundary",
+            Some(_) => "run `countersign seal` at the active node",
+        }
+    }
+
     /// Returns the runbook directories, which only root and the user of this process may be able to write.
     #[must_use]
     pub fn runbook_directories(&self) -> RunbookDirectories {

@@ -1,4 +1,4 @@
-//! The control socket: tokens, reseal and status for the operator.
+//! The control socket: tokens, seal and status for the operator.
 //!
 //! A request is one JSON object on one line, and the answer is one line, for example `{"do":"token-list"}` →
 //! `{"ok":[…]}`, `{"refused":{"code":"…","message":"…"}}` or `{"error":"…"}`. Only root and the user of the service get an answer (SO_PEERCRED).
@@ -7,6 +7,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -16,12 +17,13 @@ use tokio::net::{UnixListener, UnixSocket, UnixStream};
 
 use crate::boundary::Boundary;
 use crate::boundary::monitoring::MonitoringStatus;
+use crate::node::config::Config;
 use crate::node::file_problem::FileProblem;
+use crate::node::next_seal;
 use crate::seal::refusal::Stopped;
 use documents::record::code::Code;
 use documents::record::ident::Name;
 use documents::record::token::SealedToken;
-use judgement::registry::runbook_directories::RunbookDirectories;
 use wire::api::view::Ready;
 
 /// A request on the control socket.
@@ -40,8 +42,9 @@ pub enum ControlRequest {
         /// Name of the token.
         name: Name,
     },
-    /// Read the runbooks again and write a seal for them. The answer states whether the registry changed.
-    Reseal,
+    /// Read all files of the operator again, and put their changes in force with a new seal. The answer states whether
+    /// anything changed.
+    Seal,
     /// Return the content of `/ready`, and the notes that need an action of the operator.
     Status,
 }
@@ -91,7 +94,7 @@ pub enum ControlReply {
 /// Executes a request. `address` is `None` if no service runs.
 pub async fn answer(
     boundary: &Boundary,
-    runbooks: &RunbookDirectories,
+    config: &Config,
     address: Option<ServedAddress>,
     request: ControlRequest,
 ) -> ControlReply {
@@ -101,11 +104,7 @@ pub async fn answer(
         ControlRequest::TokenRevoke { name } => {
             boundary.sealing.revoke_token(&name).await.map(|()| json!({ "revoked": name }))
         }
-        ControlRequest::Reseal => boundary
-            .sealing
-            .reseal(runbooks.clone())
-            .await
-            .map(|changed| json!({ "changed": changed, "seal": boundary.crossing.state().seal.number })),
+        ControlRequest::Seal => next_seal::seal_files(config.clone(), boundary).await,
         ControlRequest::Status => {
             let (ready, must_fix) = (boundary.health.ready(), boundary.health.must_fix());
             boundary
@@ -173,12 +172,8 @@ fn unopened(path: &Path, error: &std::io::Error) -> FileProblem {
 }
 
 /// Answers requests until the task is dropped.
-pub async fn serve(
-    listener: UnixListener,
-    boundary: Boundary,
-    runbooks: RunbookDirectories,
-    address: Option<ServedAddress>,
-) {
+pub async fn serve(listener: UnixListener, boundary: Boundary, config: Config, address: Option<ServedAddress>) {
+    let config = Arc::new(config);
     let own = rustix::process::geteuid().as_raw();
     loop {
         let Ok((stream, _)) = listener.accept().await else {
@@ -192,9 +187,9 @@ pub async fn serve(
             tracing::warn!("refused a connection of another user to the control socket");
             continue;
         }
-        let (boundary, runbooks) = (boundary.clone(), runbooks.clone());
+        let (boundary, config) = (boundary.clone(), config.clone());
         tokio::spawn(async move {
-            let _ = tokio::time::timeout(DEADLINE, converse(stream, &boundary, &runbooks, address)).await;
+            let _ = tokio::time::timeout(DEADLINE, converse(stream, &boundary, &config, address)).await;
         });
     }
 }
@@ -202,14 +197,14 @@ pub async fn serve(
 async fn converse(
     stream: UnixStream,
     boundary: &Boundary,
-    runbooks: &RunbookDirectories,
+    config: &Config,
     address: Option<ServedAddress>,
 ) -> std::io::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut line = String::new();
     tokio::io::BufReader::new(read.take(MAX_LINE)).read_line(&mut line).await?;
     let answer = match serde_json::from_str::<ControlRequest>(&line) {
-        Ok(request) => answer(boundary, runbooks, address, request).await,
+        Ok(request) => answer(boundary, config, address, request).await,
         Err(error) => ControlReply::Error(format!("the request can't be read: {error}")),
     };
     let mut bytes = serde_json::to_vec(&answer)?;

@@ -1,23 +1,28 @@
-//! Checks before a start with a new boundary key.
+//! Checks of the key of this node before the node signs for the boundary.
 //!
-//! While a seal is in force, a new document counts only if a key in this seal's roster signed it. Therefore a start
-//! with a new key is refused if work is open that only the old key can sign: an interrupted run without a receipt, or a
-//! receipt that no checkpoint covers. A service that ended by SIGTERM leaves no open work.
+//! A document counts only if a key in the roster of its own seal signed it: the receipt of a run by the run's seal, and
+//! the checkpoint that covers this receipt too. Therefore a key of a later roster waits for work that only an earlier key
+//! can sign: a run without a receipt, or a receipt that no checkpoint covers. A service that ended by SIGTERM leaves no
+//! such work. With one machine, the start is refused. With several nodes, the node stands by.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::node::config::Config;
 use crate::node::file_problem::FileProblem;
+use crate::store::StoreReads;
+use crate::store::database::Database;
+use crate::store::fault::StoreFault;
 use crate::store::ledger::Ledger;
 use documents::crypto::digest::SealDigest;
 use documents::crypto::json;
-use documents::crypto::note::{self, Note};
-use documents::record::document::Statement;
+use documents::crypto::key_id::KeyId;
+use documents::record::document::{Predicate, Statement};
 use documents::record::envelope::{Base64, Envelope};
+use documents::record::ident::Name;
 use documents::record::kinds::LeafKind;
 use documents::record::receipt::Receipt;
 use documents::record::seal::Seal;
-use judgement::trust::chain::Chain;
 use judgement::trust::signer::{FileSigner, Signer as _};
 
 #[derive(Debug)]
@@ -25,79 +30,147 @@ use judgement::trust::signer::{FileSigner, Signer as _};
 pub(super) struct KeyHandoverChecked(());
 
 /// Checks that no open work needs an earlier key of the boundary.
-pub(super) fn check(
-    config: &Config,
-    ledger: &Ledger,
-    sealed: &Chain,
-    key: &FileSigner,
-) -> Result<KeyHandoverChecked, FileProblem> {
+pub(super) fn check(config: &Config, ledger: &Ledger, key: &FileSigner) -> Result<KeyHandoverChecked, FileProblem> {
     let keyid = key.key().keyid();
-    if sealed.versions().iter().all(|roster| roster.boundary_key(&config.name, &keyid).is_some()) {
-        // All rosters of the log list this key, so no other key is needed.
-        return Ok(KeyHandoverChecked(()));
-    }
-    let unreadable = |error: &dyn std::fmt::Display| FileProblem::of_store(&config.database, error);
-    let mut seals = Seals { ledger, known: HashMap::new() };
-    let before = |what: String| {
-        FileProblem::whole(
+    let work = open_work(&mut SealKeys::new(ledger.reads()), keyid.as_str());
+    match work.map_err(|fault| FileProblem::of_store(&config.database, fault))? {
+        None => Ok(KeyHandoverChecked(())),
+        Some(what) => Err(FileProblem::whole(
             &config.key,
             format!(
                 "the key {keyid} can't sign open work of the previous key: {what}; start the service once more with \
                  the previous key, end the service with SIGTERM, then change the key"
             ),
-        )
-    };
+        )),
+    }
+}
+
+/// Checks again and again whether a node may become active with its key.
+pub(super) struct StandbyKey {
+    database: Database,
+    keyid: KeyId,
+    reads: Option<Arc<dyn StoreReads>>,
+    /// The seal in force when the key waited for nothing. It waits for nothing until another seal is in force.
+    settled: Option<SealDigest>,
+}
+
+impl StandbyKey {
+    pub(super) fn new(config: &Config, key: &FileSigner) -> Self {
+        Self { database: config.database.clone(), keyid: key.key().keyid(), reads: None, settled: None }
+    }
+
+    /// Returns the reason why this node can't be active with its key, or `None`.
+    pub(super) fn waits(&mut self) -> Result<Option<String>, StoreFault> {
+        let reads = match &self.reads {
+            Some(reads) => reads.clone(),
+            None => self.reads.insert(self.database.at_rest()?.0).clone(),
+        };
+        let last = reads.seals()?.last().map(|seal| seal.digest);
+        if last.is_none() || last == self.settled {
+            return Ok(None);
+        }
+        let why = waits(&*reads, self.keyid.as_str())?;
+        self.settled = last.filter(|_| why.is_none());
+        Ok(why)
+    }
+}
+
+/// Refuses to call the node `name` lost if only the key of this node can sign for the boundary.
+///
+/// # Errors
+/// Returns an error if no other node could become active, or if the database can't be read.
+pub fn check_lost(config: &Config, name: &Name) -> Result<(), FileProblem> {
+    let at_store = |fault| FileProblem::of_store(&config.database, fault);
+    let mut nodes = config.database.nodes().map_err(at_store)?;
+    nodes.retain(|node| !node.lost);
+    let Some(lost) = nodes.iter().position(|node| node.name == *name).map(|at| nodes.remove(at)) else { return Ok(()) };
+    let (reads, _) = config.database.at_rest().map_err(at_store)?;
+    if waits(&*reads, &lost.keyid).map_err(at_store)?.is_some() {
+        return Ok(());
+    }
+    let mut whys = Vec::new();
+    for node in nodes {
+        match waits(&*reads, &node.keyid).map_err(at_store)? {
+            None => return Ok(()),
+            Some(why) => whys.push(format!("{}: {why}", node.name)),
+        }
+    }
+    let others = if whys.is_empty() { "there is no other node".to_owned() } else { whys.join("; ") };
+    Err(FileProblem::of_store(
+        &config.database,
+        format!(
+            "without the node {name} no node could become active ({others}). Start the node {name}, or a node with a copy of \
+             its key. If the key is gone, restore a backup with `countersign store restore`, which begins a new log"
+        ),
+    ))
+}
+
+/// Returns the reason why a node with this key can't be active, or `None`.
+fn waits(reads: &dyn StoreReads, keyid: &str) -> Result<Option<String>, StoreFault> {
+    let mut seals = SealKeys::new(reads);
+    let Some(last) = reads.seals()?.last().copied() else { return Ok(None) };
+    if !seals.have(last.digest, keyid)? {
+        return Ok(Some(format!(
+            "the key {keyid} of this node is not in the roster in force: add it to `keys` of [[boundary]], let the \
+             approvers sign the roster, and run `countersign seal` at the active node"
+        )));
+    }
+    let work = open_work(&mut seals, keyid)?;
+    Ok(work.map(|what| {
+        format!("the key {keyid} of this node came later, and only a node with an earlier key can sign {what}")
+    }))
+}
+
+/// Returns the work that this key can't sign, or `None`.
+fn open_work(seals: &mut SealKeys<'_>, keyid: &str) -> Result<Option<String>, StoreFault> {
     let mut open = 0;
-    for run in ledger.unfinished().map_err(|error| unreadable(&error))? {
-        let keys = seals.keys(run.seal).map_err(|error| unreadable(&error))?;
-        open += usize::from(!keys.contains(&keyid));
+    for run in seals.reads.unfinished()? {
+        open += usize::from(!seals.have(run.seal, keyid)?);
     }
     if open > 0 {
-        return Err(before(format!("the receipts of {open} interrupted runs")));
+        return Ok(Some(format!("the receipts of {open} open runs")));
     }
-    let recorded = ledger.recorded_checkpoint().map_err(|error| unreadable(&error))?;
-    let origin = ledger.origin().unwrap_or_default();
-    let by_this_key = recorded.as_ref().is_some_and(|row| {
-        Note::parse(&row.note).is_ok_and(|note| note::verify_note(&note, &origin, key.key().public()).is_ok())
-    });
-    if by_this_key {
-        return Ok(KeyHandoverChecked(()));
-    }
-    // This range is usually empty, because a service records a checkpoint over the whole log when it ends.
-    for index in recorded.map_or(0, |row| row.size)..ledger.state().size {
-        let leaf = ledger.leaf(index).map_err(|error| unreadable(&error))?;
-        let Some(leaf) = leaf.filter(|leaf| leaf.kind == LeafKind::Receipt) else { continue };
-        let receipt = read::<Receipt>(&leaf.data).map_err(|error| unreadable(&error))?;
-        let keys = seals.keys(receipt.seal).map_err(|error| unreadable(&error))?;
-        if !keys.contains(&keyid) {
-            return Err(before(format!("a checkpoint over the receipt in log entry {index}")));
+    // A service records a checkpoint over the whole log when it ends, so this usually reads nothing.
+    let mut index = seals.reads.checkpoint(None)?.map_or(0, |row| row.size);
+    while let Some(leaf) = seals.reads.leaf(index)? {
+        if leaf.kind == LeafKind::Receipt && !seals.have(read::<Receipt>(&leaf.data)?.seal, keyid)? {
+            return Ok(Some(format!("a checkpoint over the receipt in log entry {index}")));
         }
+        index += 1;
     }
-    Ok(KeyHandoverChecked(()))
+    Ok(None)
 }
 
-/// Cache of the boundary's keys in the roster of each seal.
-struct Seals<'a> {
-    ledger: &'a Ledger,
-    known: HashMap<SealDigest, Vec<documents::crypto::key_id::KeyId>>,
+/// The boundary's keys in the roster of each seal.
+struct SealKeys<'a> {
+    reads: &'a dyn StoreReads,
+    known: HashMap<SealDigest, Vec<KeyId>>,
 }
 
-impl Seals<'_> {
-    fn keys(&mut self, digest: SealDigest) -> Result<&[documents::crypto::key_id::KeyId], String> {
+impl<'a> SealKeys<'a> {
+    fn new(reads: &'a dyn StoreReads) -> Self {
+        Self { reads, known: HashMap::new() }
+    }
+
+    fn have(&mut self, digest: SealDigest, keyid: &str) -> Result<bool, StoreFault> {
         if !self.known.contains_key(&digest) {
-            let seals = self.ledger.seals().map_err(|error| error.to_string())?;
+            let seals = self.reads.seals()?;
             let entry = seals.iter().find(|entry| entry.digest == digest);
-            let index = entry.ok_or_else(|| format!("the seal {digest} is not in the log: restore a backup"))?.index;
-            let leaf = self.ledger.leaf(index).map_err(|error| error.to_string())?;
-            let leaf = leaf.ok_or_else(|| format!("log entry {index} is missing: restore a backup"))?;
+            let leaf = entry.map(|entry| self.reads.leaf(entry.index)).transpose()?.flatten();
+            let leaf =
+                leaf.ok_or_else(|| unusable(&format!("the seal {digest} is not in the log: restore a backup")))?;
             self.known.insert(digest, read::<Seal>(&leaf.data)?.keys);
         }
-        Ok(&self.known[&digest])
+        Ok(self.known[&digest].iter().any(|key| key.as_str() == keyid))
     }
 }
 
-fn read<P: documents::record::document::Predicate>(data: &[u8]) -> Result<P, String> {
-    let envelope: Envelope = json::parse_as(data, data.len()).map_err(|error| error.to_string())?;
-    let payload = Base64::Strict.decode("/payload", &envelope.payload).map_err(|error| error.to_string())?;
-    Statement::<P>::from_payload(&payload).map(|statement| statement.predicate).map_err(|error| error.to_string())
+fn read<P: Predicate>(data: &[u8]) -> Result<P, StoreFault> {
+    let envelope: Envelope = json::parse_as(data, data.len()).map_err(|error| unusable(&error))?;
+    let payload = Base64::Strict.decode("/payload", &envelope.payload).map_err(|error| unusable(&error))?;
+    Statement::<P>::from_payload(&payload).map(|statement| statement.predicate).map_err(|error| unusable(&error))
+}
+
+fn unusable(error: &dyn std::fmt::Display) -> StoreFault {
+    StoreFault::Unusable { message: error.to_string() }
 }

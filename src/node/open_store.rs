@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::node::config::Config;
 use crate::node::file_problem::{FileProblem, Problems};
+use crate::node::handover::StandbyKey;
 use crate::node::{kept_checkpoint, log_at_rest, places};
 use crate::seal::surroundings::Surroundings;
 use crate::store::database::OpenStore;
@@ -91,13 +92,17 @@ pub fn candidate(config: &Config, key: &FileSigner) -> Result<RoleCandidate, Pro
 /// # Errors
 /// Returns an error if another node is active.
 pub fn role_of_command(config: &Config, key: &FileSigner) -> Result<Role, Problems> {
-    let turn = candidate(config, key)?.attempt();
+    let elsewhere = |why: &dyn std::fmt::Display| {
+        let message = format!("this node can't become active ({why}): run this command on the host of the active node");
+        Problems::from(FileProblem::of_store(&config.database, message))
+    };
+    let mut sealed_key = StandbyKey::new(config, key);
+    // If the service of this node stands by, it holds the lock of the node, and has no control socket.
+    let stands_by = |found| if config.database.node().is_some() { elsewhere(&found) } else { found };
+    let turn = candidate(config, key).map_err(stands_by)?.attempt(&mut || sealed_key.waits());
     match turn.map_err(|fault| FileProblem::of_store(&config.database, fault))? {
         Turn::Active(role) => Ok(role),
-        Turn::Waits(why) => {
-            let message = format!("this node is not active ({why}): run this command on the host of the active node");
-            Err(FileProblem::of_store(&config.database, message).into())
-        }
+        Turn::Waits(why) => Err(elsewhere(&why)),
     }
 }
 

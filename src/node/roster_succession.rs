@@ -129,7 +129,8 @@ fn follow(config: &Config, sealed: &Chain) -> Following {
                 };
                 let advice = match error {
                     ChainError::TooFewSignatures { .. } => {
-                        format!(": sign it with `countersign roster sign {}`, then start again", path.display())
+                        let then = config.puts_in_force();
+                        format!(": sign it with `countersign roster sign {}`, then {then}", path.display())
                     }
                     ChainError::Signature { .. } => {
                         format!(
@@ -153,10 +154,10 @@ fn follow(config: &Config, sealed: &Chain) -> Following {
 pub fn notes_while_serving(config: &Config, sealed: &Chain, known: u64) -> Vec<String> {
     let Following { signed, mut notes, .. } = follow(config, sealed);
     let version = signed.last().version();
-    if version > known {
+    if version > known.max(sealed.last().version()) {
         notes.push(format!(
-            "version {version} of the roster has enough signatures: restart the boundary to put this version in \
-             force"
+            "version {version} of the roster has enough signatures: {} to put this version in force",
+            config.puts_in_force()
         ));
     }
     notes

@@ -33,7 +33,6 @@ use crate::seal::refusal::Stopped;
 use crate::store::ledger::Ledger;
 use documents::crypto::digest::{RosterDigest, SealDigest};
 use documents::record::ident::{BoundaryName, Nonce};
-use judgement::registry::runbook_directories::RunbookDirectories;
 use sandbox::runs::Sandbox;
 use sandbox::runs::linux::LinuxSandbox;
 use wire::mcp::tool_calls::NewNonce;
@@ -224,7 +223,7 @@ impl Node {
     }
 
     /// Serves until SIGTERM or SIGINT, then waits for the current runs and closes the store. On SIGHUP the service
-    /// reads the runbooks again and seals them. `watch` states what the service does if a runbook changes without SIGHUP.
+    /// reads the runbooks again and seals them; with several nodes it only tells what differs. `watch` states what the service does if a runbook changes without SIGHUP.
     ///
     /// # Errors
     /// Returns an error if the HTTP listener fails.
@@ -272,11 +271,11 @@ impl Node {
             })
         });
         let beside = [
-            tokio::spawn(control::serve(control, boundary.clone(), config.runbook_directories(), address)),
+            tokio::spawn(control::serve(control, boundary.clone(), config.clone(), address)),
             tokio::spawn(reseal_on(
                 hangup,
                 boundary.clone(),
-                config.runbook_directories(),
+                config.clone(),
                 renewed.clone(),
                 (manager.notifier.clone(), serving),
             )),
@@ -364,8 +363,8 @@ fn stopped_in_standby(config: &Config) -> FileProblem {
 }
 
 /// Executes one request of the control socket directly on the store, if no service runs. Returns the answer and notes
-/// for the operator. Interrupted runs are not recovered, because only a service may do so (rule R6). Changed files are
-/// not put in force, because only a start of the service may do so.
+/// for the operator. Interrupted runs are not recovered, because only a service may do so (rule R6). Only a request to
+/// seal puts changed files in force.
 ///
 /// # Errors
 /// Returns all reasons why the boundary could not start, also if another process has locked the store.
@@ -385,7 +384,7 @@ pub fn answer_offline(config: Config, request: ControlRequest) -> Result<(Contro
     runtime.block_on(async {
         let AssembledBoundary { boundary, ledger, lock: _lock, .. } =
             start::assemble(&config, sandbox, store, files, TakenChanges::Nothing, std::future::ready(Ok(()))).await?.0;
-        let answer = control::answer(&boundary, &config.runbook_directories(), None, request).await;
+        let answer = control::answer(&boundary, &config, None, request).await;
         kept_checkpoint::write(&ledger, &config.kept_checkpoint()).map_err(|error| broken(&error))?;
         ledger.close().await.map_err(|fault| broken(&fault))?;
         Ok((answer, boundary.health.notes()))
@@ -414,14 +413,20 @@ fn stopped_in_recovery(config: &Config) -> FileProblem {
 async fn reseal_on(
     mut hangup: Signal,
     boundary: Boundary,
-    runbooks: RunbookDirectories,
+    config: Config,
     renewed: Arc<Notify>,
     (notifier, serving): (Notifier, String),
 ) {
     while hangup.recv().await.is_some() {
         notifier.reloading();
         renewed.notify_one();
-        match boundary.sealing.reseal(runbooks.clone()).await {
+        if config.database.node().is_some() {
+            // A signal that is meant for the certificate must not seal the files of one node.
+            boundary.sealing.tell_differences(config.runbook_directories()).await;
+            notifier.ready(&serving);
+            continue;
+        }
+        match boundary.sealing.reseal(config.runbook_directories()).await {
             Ok(true) => tracing::info!(seal = boundary.crossing.state().seal.number, "runbooks sealed anew"),
             Ok(false) => tracing::info!("runbooks are as sealed"),
             Err(stopped) => tracing::error!("{stopped}"),

@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use crate::http::standby;
 use crate::node::config::Config;
 use crate::node::file_problem::{FileProblem, Problems};
+use crate::node::handover::StandbyKey;
 use crate::node::open_store;
 use crate::node::served_certificate::ServedCertificate;
 use crate::node::service_manager::Notifier;
@@ -31,12 +32,13 @@ pub(super) async fn wait(
 ) -> Result<Role, Problems> {
     let problem = |what: &dyn std::fmt::Display| Problems::from(FileProblem::of_store(&config.database, what));
     let mut candidate = open_store::candidate(config, key)?;
+    let mut sealed_key = StandbyKey::new(config, key);
     let why = Arc::new(Mutex::new(String::new()));
     let mut answering: Option<tokio::task::JoinHandle<Infallible>> = None;
     loop {
-        let attempt = tokio::task::spawn_blocking(move || (candidate.attempt(), candidate));
-        let (turn, same) = attempt.await.map_err(|error| problem(&error))?;
-        candidate = same;
+        let attempt = move || (candidate.attempt(&mut || sealed_key.waits()), candidate, sealed_key);
+        let turn;
+        (turn, candidate, sealed_key) = tokio::task::spawn_blocking(attempt).await.map_err(|error| problem(&error))?;
         let reason = match turn {
             Ok(Turn::Active(role)) => {
                 if let Some(task) = answering {

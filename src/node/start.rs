@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::boundary::sealing::{SealStop, check_on_host, restore, sound_registry, tokens_in_force, write_seal};
+use crate::boundary::sealing::{SealStop, check_on_host, restore, tokens_in_force, write_seal};
 use crate::boundary::{Boundary, BoundaryParts};
 use crate::carried::artifact_store::ArtifactStore;
 use crate::carried::capacity::CapacityLimits;
@@ -16,9 +16,9 @@ use crate::node::file_problem::{FileProblem, Problems};
 use crate::node::files::{self, BoundaryFiles};
 use crate::node::host_lock::HostLock;
 use crate::node::host_sandbox::{configure, missing};
+use crate::node::next_seal::{FileFindings, NextSeal};
 use crate::node::open_store::{closed_ledgers, copy_of, open_ledger};
 use crate::node::roster_file::DraftRoster;
-use crate::node::roster_succession::{self, FoundRosters};
 use crate::node::{descriptors, handover, kept_checkpoint, rosters, secret_sources};
 use crate::seal::sealed::{SealContent, SealError, SealPredecessor, Sealed};
 use crate::seal::surroundings::Surroundings;
@@ -27,19 +27,16 @@ use crate::store::fault::StoreFault;
 use crate::store::ledger::Ledger;
 use crate::store::stored_leaf::WriteStop;
 use documents::crypto::json;
-use documents::record::configuration::Configuration;
 use documents::record::enforcement::Level;
 use documents::record::envelope::{Base64, Envelope, Signed};
-use documents::record::ident::{Epoch, GenesisSalt, Name};
+use documents::record::ident::{Epoch, GenesisSalt};
 use documents::record::seal::{Genesis, Seal};
 use documents::record::token::SealedToken;
 use documents::record::validity::Timestamp;
 use judgement::policy::file::Policy;
 use judgement::registry::Registry;
-use judgement::registry::registry_error::RegistryError;
 use judgement::trust::chain::Chain;
-use judgement::trust::signer::{FileSigner, Signer as _};
-use judgement::trust::trusted_roster::TrustedRoster;
+use judgement::trust::signer::Signer as _;
 use sandbox::runs::Sandbox;
 
 /// A boundary with the findings of its start.
@@ -64,7 +61,7 @@ pub struct AssembledBoundary {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TakenChanges {
     /// All complete changes: signed rosters, policies, runbooks and the configuration. A start of the service uses this
-    /// variant.
+    /// variant. With several nodes, it only tells the changes.
     Changes,
     /// No changes. Offline commands use this variant.
     Nothing,
@@ -116,14 +113,16 @@ pub async fn assemble<S>(
     let tokens = tokens_in_force(&ledger.tokens().map_err(broken)?, ledger.now());
     let last = ledger.seals().map_err(broken)?.last().copied();
     let closed = closed_ledgers(config, &files.key, &around, &mut notes)?;
-    let parts = Start { config, ledger: &ledger, key: &key, around: &around, sandbox: &*sandbox };
+    let next = NextSeal { config, ledger: &ledger, keyid: key.keyid, sandbox: &*sandbox, configuration };
+    let parts = Start { next, key: &key, around: &around };
     let (sealed, found) = match last {
-        None => parts.begin(files, tokens, configuration).await?,
-        // Without changes, the files do not become the seal, so their errors do not matter.
-        Some(last) if takes == TakenChanges::Nothing => (parts.stay(last.index, &files.key)?, Noticed::default()),
-        Some(last) => parts.go_on(last.index, files, tokens, configuration).await?,
+        None => parts.begin(files, tokens).await?,
+        // With several nodes, a start must not seal the files of one node.
+        Some(last) if takes == TakenChanges::Nothing || config.database.node().is_some() => {
+            parts.stay(last.index, &files, takes)?
+        }
+        Some(last) => parts.go_on(last.index, files).await?,
     };
-    notes.extend(found.notes);
     let lock = match lock {
         Some(lock) => lock,
         None => HostLock::take(config, &sealed.boundary.id).await?,
@@ -164,7 +163,9 @@ pub async fn assemble<S>(
     }
     let boundary = Boundary::new(parts);
     boundary.health.set_notes(notes.clone());
+    boundary.health.set_file_notes(found.notes.clone());
     boundary.health.set_roster_notes(found.following.clone());
+    notes.extend(found.notes);
     notes.extend(found.following);
     notes.extend(boundary.health.set_skipped(&found.skipped));
     notes.extend(boundary.health.note_seal());
@@ -172,36 +173,17 @@ pub async fn assemble<S>(
     Ok((AssembledBoundary { boundary, ledger, level, first: last.is_none(), notes, newest_roster, lock }, sockets))
 }
 
-/// Findings about the operator's files.
-#[derive(Default)]
-struct Noticed {
-    notes: Vec<String>,
-    /// Notes about missing signatures and missing files of newer roster versions.
-    following: Vec<String>,
-    /// Newest roster version that has enough signatures.
-    newest: u64,
-    /// The first error of each runbook that is not sealed.
-    skipped: Vec<RegistryError>,
-}
-
 /// Inputs for creating or reading the seal in force.
 struct Start<'a> {
-    config: &'a Config,
-    ledger: &'a Ledger,
+    next: NextSeal<'a>,
     key: &'a BoundaryKey,
     around: &'a Surroundings,
-    sandbox: &'a dyn Sandbox,
 }
 
 impl Start<'_> {
     /// Begins a log with the operator's files.
-    async fn begin(
-        &self,
-        files: BoundaryFiles,
-        tokens: Vec<SealedToken>,
-        configuration: Configuration,
-    ) -> Result<(Sealed, Noticed), Problems> {
-        let config = self.config;
+    async fn begin(&self, files: BoundaryFiles, tokens: Vec<SealedToken>) -> Result<(Sealed, FileFindings), Problems> {
+        let config = self.next.config;
         let BoundaryFiles { registry, policy, roster, key } = files;
         let (policy, roster) = match (policy, roster) {
             (Ok(policy), Ok(roster)) => (policy, roster),
@@ -222,128 +204,67 @@ impl Start<'_> {
             return Err(problem.into());
         }
         let rosters = first_rosters(config, &roster, &policy)?;
-        let name = config.name.clone();
-        let material = self.sound(SealContent { name, registry, policy, rosters, tokens, configuration });
+        let (name, configuration) = (config.name.clone(), self.next.configuration.clone());
+        let material = self.next.sound(SealContent { name, registry, policy, rosters, tokens, configuration });
         let sealed = self.seal(None, &material).await?;
-        Ok((sealed, Noticed { skipped: material.registry.skipped().to_vec(), ..Noticed::default() }))
+        Ok((sealed, FileFindings { skipped: material.registry.skipped().to_vec(), ..FileFindings::default() }))
     }
 
-    /// Removes the runbooks that the host or the policy does not allow, if the configuration says so.
-    fn sound(&self, mut material: SealContent) -> SealContent {
-        if self.config.skip_invalid_runbooks
-            && let Ok(registry) = sound_registry(&material, self.sandbox, &self.config.runbook_directories())
-        {
-            material.registry = registry;
-        }
-        material
-    }
-
-    /// Continues after the last seal. An unusable new roster or policy is not put in force.
-    async fn go_on(
-        &self,
-        last: u64,
-        files: BoundaryFiles,
-        tokens: Vec<SealedToken>,
-        configuration: Configuration,
-    ) -> Result<(Sealed, Noticed), Problems> {
-        let config = self.config;
-        let sealed = read_seal(config, self.ledger, last, Some(&files.registry))?;
-        let FoundRosters { signed, candidates, mut notes, following } =
-            roster_succession::find(config, &sealed.rosters, &sealed.policy, &files);
-        let material = |rosters: Chain, policy: &Policy| {
-            self.sound(SealContent {
-                name: config.name.clone(),
-                registry: files.registry.clone(),
-                policy: policy.clone(),
-                rosters,
-                tokens: tokens.clone(),
-                configuration: configuration.clone(),
-            })
-        };
-        // Use the newest roster version that this start can use. An unusable version must not block an earlier version.
-        let known = self.ledger.tokens().map_err(|fault| FileProblem::of_store(&config.database, fault))?;
-        let names: Vec<Name> = known.into_iter().map(|token| token.name).collect();
-        let next = candidates.into_iter().rev().find_map(|(version, policy)| {
-            let material = material(signed.until(version), policy);
-            let taken = self.check_roster(material.rosters.last(), &names).and_then(|()| {
-                // A new roster that contradicts other files must not stop the service. For example, a step may need a
-                // group that the new roster lacks.
-                let draft = material.draft(SealPredecessor::After(&sealed), self.ledger.now());
-                draft.map(|_| material).map_err(|error| error.to_string())
-            });
-            let refused =
-                |why| notes.push(format!("version {version} of the roster is signed and not in force: {why}"));
-            taken.map_err(refused).ok()
-        });
-        if next.is_none() && !self.is_key_of(&sealed.roster) {
-            let why = notes.iter().chain(&following).map(|note| format!("; {note}")).collect::<String>();
+    /// Continues after the last seal, with the changed files.
+    async fn go_on(&self, last: u64, files: BoundaryFiles) -> Result<(Sealed, FileFindings), Problems> {
+        let config = self.next.config;
+        let at_store = |fault| FileProblem::of_store(&config.database, fault);
+        let sealed = read_seal(config, self.next.ledger, last, Some(&files.registry))?;
+        let (content, found) = self.next.content(&sealed, &files).map_err(at_store)?;
+        let has_new_roster = content.rosters.last().version() > sealed.roster.version();
+        if !has_new_roster && !self.next.is_key_of(&sealed.roster) {
+            let why = found.notes.iter().chain(&found.following).map(|note| format!("; {note}")).collect::<String>();
             return Err(self.other_key(&why));
         }
-        let _settled = handover::check(config, self.ledger, &sealed.rosters, &files.key)?;
-        if next.is_some() {
+        let _settled = handover::check(config, self.next.ledger, &files.key)?;
+        if has_new_roster {
             // Record a checkpoint under the old roster before the new seal, because the bundles of older receipts need
             // a checkpoint that a key of the old roster signed.
-            self.ledger.checkpoint().map_err(|fault| FileProblem::of_store(&config.database, fault))?;
+            self.next.ledger.checkpoint().map_err(at_store)?;
         }
-        let material = next.unwrap_or_else(|| material(sealed.rosters.clone(), &sealed.policy));
         // After a crash before this commit, the old seal is still in force, and the next start repeats the change.
-        let newest = signed.last().version();
-        let skipped = material.registry.skipped().to_vec();
-        let sealed = self.seal(Some(Box::new(sealed)), &material).await?;
-        Ok((sealed, Noticed { notes, following, newest, skipped }))
+        let sealed = self.seal(Some(Box::new(sealed)), &content).await?;
+        Ok((sealed, found))
     }
 
-    /// Returns the state of the last seal, without a new seal.
-    fn stay(&self, last: u64, key: &FileSigner) -> Result<Sealed, Problems> {
-        let config = self.config;
-        let sealed = read_seal(config, self.ledger, last, None)?;
-        if !self.is_key_of(&sealed.roster) {
-            return Err(
-                self.other_key("; if a later version of the roster lists this key, start the boundary, which puts that version in force")
-            );
+    /// Returns the state of the last seal, without a new seal. A service with several nodes tells what differs.
+    fn stay(&self, last: u64, files: &BoundaryFiles, takes: TakenChanges) -> Result<(Sealed, FileFindings), Problems> {
+        let config = self.next.config;
+        let sealed = read_seal(config, self.next.ledger, last, Some(&files.registry))?;
+        if !self.next.is_key_of(&sealed.roster) {
+            let advice = "; if a later version of the roster lists this key, put that version in force: ";
+            return Err(self.other_key(&format!("{advice}{}", config.puts_in_force())));
         }
-        let _settled = handover::check(config, self.ledger, &sealed.rosters, key)?;
-        Ok(sealed)
-    }
-
-    fn is_key_of(&self, roster: &TrustedRoster) -> bool {
-        roster.boundary_key(&self.config.name, &self.key.keyid).is_some()
+        let _settled = handover::check(config, self.next.ledger, &files.key)?;
+        if takes == TakenChanges::Nothing {
+            return Ok((sealed, FileFindings::default()));
+        }
+        let content = self.next.content(&sealed, files);
+        let (content, mut found) = content.map_err(|fault| FileProblem::of_store(&config.database, fault))?;
+        found.notes.extend(self.next.differences(&content, &sealed));
+        found.skipped.clear();
+        Ok((sealed, found))
     }
 
     fn other_key(&self, why: &str) -> Problems {
         FileProblem::whole(
-            &self.config.key,
+            &self.next.config.key,
             format!(
                 "this key is not in the sealed roster's [[boundary]] {}, so its signatures would not count: use the key that the roster lists{why}",
-                self.config.name
+                self.next.config.name
             ),
         )
         .into()
     }
 
-    /// Returns the reason why this start cannot use a signed version of the roster.
-    fn check_roster(&self, roster: &TrustedRoster, tokens: &[Name]) -> Result<(), String> {
-        if !self.is_key_of(roster) {
-            return Err(format!(
-                "the roster gives the boundary {} other keys than the key in {}: under `key`, name the file of a \
-                 key of the roster",
-                self.config.name,
-                self.config.key.display()
-            ));
-        }
-        // People and tokens share one namespace, and a token's name is never used twice.
-        match tokens.iter().find_map(|name| roster.check_token_name(name).err()) {
-            None => Ok(()),
-            Some(taken) => Err(format!(
-                "a token has or had the same name as the {} {} of the roster: give the person another name",
-                taken.by, taken.name
-            )),
-        }
-    }
-
     /// Writes a seal if `material` differs from the state in force, which is `before`. Without it, the seal begins a log.
     async fn seal(&self, before: Option<Box<Sealed>>, material: &SealContent) -> Result<Sealed, Problems> {
-        let Self { config, ledger, key, around, sandbox } = self;
+        let Self { next: NextSeal { config, ledger, sandbox, .. }, key, around } = self;
         let mut at = ledger.now();
         for _ in 0..MOST_TRIES {
             let basis = match &before {

@@ -11,7 +11,7 @@ use crate::store::postgres;
 use crate::store::postgres::role::{NodeCandidate, NodeTurn, ReadKeptHead, ServerRole};
 use crate::store::postgres::settings::ServerSettings;
 use crate::store::rows::StoreHead;
-use crate::store::server::{MoveEnd, NodeState, Replicas, ServerTable};
+use crate::store::server::{KeyWaits, MoveEnd, NodeState, Replicas, ServerTable};
 use crate::store::sqlite::table_rows::OldFile;
 use crate::store::sqlite::{self, backup, check, new_store};
 use crate::store::store_report::{StoreReport, StoreScope};
@@ -64,14 +64,14 @@ pub enum Turn {
 }
 
 impl RoleCandidate {
-    /// Attempts to become the active node.
+    /// Attempts to become the active node, if the key of this node may sign.
     ///
     /// # Errors
     /// Returns a fault if the database went back, or if it cannot be reached.
-    pub fn attempt(&mut self) -> Result<Turn, StoreFault> {
+    pub fn attempt(&mut self, key_waits: &mut KeyWaits<'_>) -> Result<Turn, StoreFault> {
         match &mut self.0 {
             None => Ok(Turn::Active(Role(None))),
-            Some(candidate) => match candidate.attempt()? {
+            Some(candidate) => match candidate.attempt(key_waits)? {
                 NodeTurn::Active(role) => Ok(Turn::Active(Role(Some(role)))),
                 NodeTurn::Waits(why) => Ok(Turn::Waits(why)),
             },

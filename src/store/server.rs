@@ -2,7 +2,11 @@
 
 use std::path::PathBuf;
 
+use crate::store::fault::StoreFault;
 use documents::record::ident::Name;
+
+/// Returns the reason why this node can't be active with its key, or `None`.
+pub type KeyWaits<'a> = dyn FnMut() -> Result<Option<String>, StoreFault> + 'a;
 
 /// What keeps a committed batch after the loss of the database server.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

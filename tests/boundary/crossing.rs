@@ -783,7 +783,7 @@ fn r3_a_reseal_between_the_decision_and_the_consumption_is_detected() {
             for round in 0..12 {
                 let source = format!("printf 'round {round}\\n'");
                 world.write("b/runbooks/e.md", &runbook(SMALL, &[("go", &source)]));
-                world.control(&json!({"do": "reseal"})).expect("resealed");
+                world.control(&json!({"do": "seal"})).expect("resealed");
             }
         })
     };

@@ -37,6 +37,7 @@ mod mcp_evidence;
 mod mcp_problems;
 mod mcp_proxy;
 mod metrics;
+mod node_keys;
 mod nodes;
 mod notebook;
 mod notebook_attacks;

@@ -10,14 +10,9 @@ use crate::support::postgres::until;
 use crate::support::{World, id_of};
 
 /// Returns a server with the schema of a boundary, and the two nodes of the boundary. No node runs yet.
-fn nodes(test: &str) -> Option<(Cluster, World, World)> {
+pub(super) fn nodes(test: &str) -> Option<(Cluster, World, World)> {
     let server = Cluster::start(test, Options::default())?;
-    let node = |name: &str| {
-        World::prepared(|setup| {
-            setup.config = format!("database = \"{}\"\n[postgres]\nnode = \"{name}\"\n", server.socket_url("service"));
-        })
-    };
-    let (one, two) = (node("one"), node("two"));
+    let (one, two) = (node(&server, "one"), node(&server, "two"));
     let mut migrate =
         one.boundary_command(&["store", "migrate", &server.socket_url("owner"), "--service-role", "service"]);
     let output = migrate.output().expect("migrate");
@@ -25,13 +20,20 @@ fn nodes(test: &str) -> Option<(Cluster, World, World)> {
     Some((server, one, two))
 }
 
-fn start(world: &mut World) {
+/// Returns a node with the schema of this server.
+pub(super) fn node(server: &Cluster, name: &str) -> World {
+    World::prepared(|setup| {
+        setup.config = format!("database = \"{}\"\n[postgres]\nnode = \"{name}\"\n", server.socket_url("service"));
+    })
+}
+
+pub(super) fn start(world: &mut World) {
     world.start();
     world.make_tokens();
 }
 
 /// Starts a node that becomes active later.
-fn standby(mut world: World) -> std::thread::JoinHandle<World> {
+pub(super) fn standby(mut world: World) -> std::thread::JoinHandle<World> {
     let starting = std::thread::spawn(move || {
         world.start();
         world
@@ -54,7 +56,7 @@ fn signed(world: &World, text: &str) -> Value {
 }
 
 /// Gives `to` the tokens of `from`, which are rows of the database.
-fn same_tokens(from: &World, to: &mut World) {
+pub(super) fn same_tokens(from: &World, to: &mut World) {
     to.agent.clone_from(&from.agent);
     to.reader.clone_from(&from.reader);
     to.courier.clone_from(&from.courier);
@@ -146,7 +148,7 @@ fn a_service_goes_on_after_a_restart_of_its_database() {
 }
 
 /// Says that node one will never come back, with the configuration of another node.
-fn lose_node_one(world: &World) -> std::process::Output {
+pub(super) fn lose_node_one(world: &World) -> std::process::Output {
     let mut command = world.boundary_command(&["node", "lost", "one", "--config"]);
     command.arg(world.path("b")).output().expect("node lost")
 }

@@ -225,7 +225,7 @@ fn an_added_approver_counts_only_after_enough_signatures_and_a_restart() {
 
     let signed = world.sign_version(2, &bob(), &pinned);
     assert!(said(&signed).contains("signatures are complete"), "{}", said(&signed));
-    assert!(world.must(&["show"]).contains("version 2 is signed: the next start of the boundary seals it"));
+    assert!(world.must(&["show"]).contains("version 2 is signed: restart the boundary to put it in force"));
     let waits = "version 2 of the roster has enough signatures: restart the boundary";
     support::wait_for("ready tells what waits", || world.notes().contains(waits));
     assert!(!world.notes().contains("1 more of"), "nobody's signature is missing any more: {}", world.notes());
@@ -537,6 +537,24 @@ fn receipts_of_an_old_and_a_new_boundary_key_verify_with_both_rosters() {
 }
 
 #[test]
+fn a_signed_roster_is_in_force_after_a_seal_without_a_restart() {
+    let world = World::new();
+    let v2 = after(&world.envelope_of(1), |tables| tables["approver"][0]["groups"] = json!(["ops", "security"]));
+    world.put_version(2, &envelope(&v2, &[&alice()]));
+    let seal = || world.program(&["seal", "--config"]).arg(world.path("b")).output().expect("seal");
+    let incomplete = said(&seal());
+    assert!(incomplete.contains("1 more of") && incomplete.contains("the files are as sealed"), "{incomplete}");
+    world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
+    assert!(said(&seal()).contains("is now in force"));
+    assert_eq!(world.in_force(), 2);
+    world.run("two:go", json!({}), &[&alice(), &bob()]);
+    assert_audited(&world, &[world.pinned(1)]);
+    // The service has looked for new versions again.
+    std::thread::sleep(Duration::from_secs(2));
+    assert!(!world.notes().contains("enough signatures"), "{}", world.notes());
+}
+
+#[test]
 fn a_key_that_can_not_be_verified_is_reported_when_it_is_added_and_when_the_roster_is_signed() {
     let world = World::new();
     world.write("phone.pub", &foreign_line("phone.example"));
@@ -593,7 +611,7 @@ fn a_new_key_waits_until_the_old_key_has_closed_its_open_runs() {
     world.kill9();
     set_key(&world, "key-2.pem");
     let why = world.try_start().expect_err("a run without a receipt");
-    assert!(why.contains("the receipts of 1 interrupted runs") && why.contains("with the previous key"), "{why}");
+    assert!(why.contains("the receipts of 1 open runs") && why.contains("with the previous key"), "{why}");
     set_key(&world, "key.pem");
     world.start();
     assert_eq!(world.show(id_of(&running))["outcome"]["status"], "unknown");

@@ -317,7 +317,7 @@ fn a_runbook_that_others_can_write_is_neither_served_nor_sealed() {
     let before = world.seal();
     world.write("b/runbooks/new.md", &runbook(SMALL, &[("go", "true")]));
     mode(&world, "b/runbooks/new.md", 0o662);
-    let says = world.control(&json!({"do": "reseal"})).expect_err("it is not sealed");
+    let says = world.control(&json!({"do": "seal"})).expect_err("it is not sealed");
     assert!(says.contains("new.md:1:1: other users can write the path"), "{says}");
     assert_eq!(world.seal(), before);
     mode(&world, "b/runbooks/new.md", 0o644);

@@ -96,7 +96,8 @@ pub(super) fn roster(boundary: &InspectedBoundary<'_>) -> Vec<PointFinding> {
         fail(
             format!("approvers: {people}; if one of them loses the key, the roster can't change any more"),
             boundary.command("roster add approver NAME --key KEY --group GROUP")
-                + "; after the first start, let the approvers sign the version, then restart the boundary",
+                + "; after the first start, let the approvers sign the version, then "
+                + boundary.config.puts_in_force(),
         )
     };
     vec![guarded, enough, presence(boundary, roster)]

@@ -39,8 +39,9 @@ pub fn of_configuration(config: &ConfigArgs, terminal: &Terminal) -> Result<(Tru
             && known.version() < chain.last().version()
         {
             terminal.say(&format!(
-                "version {} is signed: the next start of the boundary seals it, or reports why not",
-                chain.last().version()
+                "version {} is signed: {} to put it in force, or to see why it can't be",
+                chain.last().version(),
+                config.puts_in_force()
             ));
         }
         let all = chain.versions().iter().zip(chain.envelopes());

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::store::StoreReads;
 use crate::store::fault::StoreFault;
 use crate::store::ledger::Ledger;
 use crate::store::rows::CheckpointRow;
@@ -27,6 +28,12 @@ use documents::record::ident::{Nonce, ProposalId};
 use documents::record::validity::Timestamp;
 
 impl Ledger {
+    /// Returns the readers of the store.
+    #[must_use]
+    pub fn reads(&self) -> &dyn StoreReads {
+        &*self.shared.reads
+    }
+
     /// Returns the origin of the log, or `None` before the first seal.
     #[must_use]
     pub fn origin(&self) -> Option<String> {

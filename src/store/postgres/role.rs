@@ -20,6 +20,7 @@ use crate::store::postgres::schema;
 use crate::store::postgres::settings::{ServerSettings, refused};
 use crate::store::postgres::writes::{BATCH, COMMIT, batch_id};
 use crate::store::rows::CheckpointRow;
+use crate::store::server::KeyWaits;
 use crate::store::tree::root_of;
 
 const DURING: &str = "taking the role of the active node";
@@ -175,8 +176,14 @@ impl NodeCandidate {
         self.entered.as_mut().ok_or_else(|| StoreFault::broken(DURING, "there is no connection"))
     }
 
-    /// Attempts to become the active node.
-    pub(crate) fn attempt(&mut self) -> Result<NodeTurn, StoreFault> {
+    /// Attempts to become the active node, if the key of this node may sign.
+    pub(crate) fn attempt(&mut self, key_waits: &mut KeyWaits<'_>) -> Result<NodeTurn, StoreFault> {
+        self.give_sign()?;
+        if let Some(why) = key_waits()? {
+            // The end of the connection releases the role, which another node may take.
+            drop(self.entered.take_if(|entered| entered.has_role));
+            return Ok(NodeTurn::Waits(why));
+        }
         if let Some(why) = self.take_role()? {
             return Ok(NodeTurn::Waits(why));
         }
@@ -209,9 +216,7 @@ impl NodeCandidate {
 
     /// Takes the lock of the role, and compares the kept heads if the server changed. Returns the reason to wait.
     fn take_role(&mut self) -> Result<Option<String>, StoreFault> {
-        self.enter()?;
-        self.post()?;
-        self.beat_if_due()?;
+        self.give_sign()?;
         let (settings, entered) = (self.settings.clone(), self.enter()?);
         if !entered.has_role {
             entered.has_role = take(&entered.link, lock_key(&entered.database, &format!("{} role", settings.schema)))?;
@@ -228,6 +233,12 @@ impl NodeCandidate {
             return Ok(Some(format!("standby of {holder}")));
         }
         self.compare()
+    }
+
+    /// Shows the other nodes this node and its kept head.
+    fn give_sign(&mut self) -> Result<(), StoreFault> {
+        self.post()?;
+        self.beat_if_due()
     }
 
     /// Tells the other nodes that this node works, once in [`BEAT`].

@@ -242,7 +242,7 @@ pub const ROLES: [(&str, &[&str]); 6] = [
     ("Propose", &["propose", "wait", "proposals", "output", "cancel", "submit", "session", "mcp"]),
     ("Approve", &["inbox", "review", "approve", "deny", "console", "boundary"]),
     ("Verify", &["verify", "gate", "audit", "log"]),
-    ("Operate", &["init", "serve", "doctor", "key", "token", "roster", "store", "node"]),
+    ("Operate", &["init", "serve", "doctor", "key", "token", "roster", "seal", "store", "node"]),
     ("Write", &["registry", "policy", "sandbox", "run", "open", "test"]),
     ("Learn", &["demo", "try", "completions", "help"]),
 ];
@@ -258,7 +258,7 @@ const PAGES: &str = "console";
 const HIDDEN: [&str; 2] = ["schema", "man"];
 
 /// Commands that send no request to `--url`, so that their help does not list the options for a boundary.
-const WITHOUT_URL: [&str; 19] = [
+const WITHOUT_URL: [&str; 20] = [
     "verify",
     "gate",
     "init",
@@ -267,6 +267,7 @@ const WITHOUT_URL: [&str; 19] = [
     "key",
     "token",
     "roster",
+    "seal",
     "store",
     "node",
     "policy",

@@ -309,7 +309,7 @@ pub fn say_standing(standing: &SuccessionTallies, terminal: &Terminal) {
         terminal.say(&tally.to_string());
     }
     terminal.say(if standing.is_complete() {
-        "the signatures are complete: the next start of the boundary seals this version"
+        "the signatures are complete: `countersign seal` at the boundary puts this version in force"
     } else {
         "until enough approvers have signed, the sealed roster stays in force"
     });

@@ -1,0 +1,57 @@
+//! The `seal` command puts changed files in force.
+
+use serde_json::Value;
+
+use crate::cli::configured::ConfigArgs;
+use crate::local::problems::problems;
+use crate::node::control::{self, ControlReply, ControlRequest};
+use crate::node::serve;
+use client::terminal::exit::{CommandFailure, Exit};
+use client::terminal::streams::Terminal;
+
+/// Put changed files in force with a new seal.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  countersign seal
+  countersign seal --config /etc/countersign
+
+With a PostgreSQL database, only this command puts changed runbooks, signed rosters, policies and limits in force. Run it on
+the host of the active node, whose files it seals. A changed countersign.toml needs a restart of this node before. With a
+SQLite database, a start of the service seals too.")]
+pub struct Args {
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+/// Sends the request to the running boundary, or seals in the store if no boundary runs.
+///
+/// # Errors
+/// Returns an error if a file has an error, or if another node is active. The old seal then stays in force.
+pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    let config = args.config.load()?;
+    let answer =
+        match control::ask(&config.socket(), &ControlRequest::Seal).map_err(|problem| problems(problem.into()))? {
+            Some(answer) => answer,
+            None => serve::answer_offline(config, ControlRequest::Seal).map_err(problems)?.0,
+        };
+    let value = value_of(answer)?;
+    if terminal.json {
+        terminal.object(&value)?;
+        return Ok(Exit::Done);
+    }
+    for note in value["notes"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        terminal.say(note);
+    }
+    let state = if value["changed"] == true { "now in force" } else { "in force, and the files are as sealed" };
+    terminal.line(&format!("seal {} is {state}", value["seal"]))?;
+    Ok(Exit::Done)
+}
+
+/// Returns the result of a request to a boundary.
+pub(super) fn value_of(answer: ControlReply) -> Result<Value, CommandFailure> {
+    match answer {
+        ControlReply::Ok(value) => Ok(value),
+        ControlReply::Refused { code, message } => Err(CommandFailure::new(Exit::of_code(code), message)),
+        ControlReply::Error(message) => Err(CommandFailure::new(Exit::Unreachable, message)),
+    }
+}

@@ -1,0 +1,170 @@
+//! The next seal: its content from the operator's files, and what these files would change.
+
+use serde_json::{Value, json};
+
+use crate::boundary::Boundary;
+use crate::boundary::sealing::{sound_registry, tokens_in_force, told_steps};
+use crate::node::config::Config;
+use crate::node::files::BoundaryFiles;
+use crate::node::host_sandbox::configure;
+use crate::node::roster_succession::{self, FoundRosters};
+use crate::seal::refusal::{Refusal, Stopped};
+use crate::seal::sealed::{SealContent, SealPredecessor, Sealed};
+use crate::store::fault::StoreFault;
+use crate::store::ledger::Ledger;
+use documents::crypto::key_id::KeyId;
+use documents::record::code::Code;
+use documents::record::configuration::Configuration;
+use documents::record::ident::Name;
+use judgement::policy::file::Policy;
+use judgement::registry::registry_error::RegistryError;
+use judgement::trust::chain::Chain;
+use judgement::trust::trusted_roster::TrustedRoster;
+use sandbox::runs::Sandbox;
+
+/// Findings about the operator's files.
+#[derive(Debug, Default)]
+pub(super) struct FileFindings {
+    pub(super) notes: Vec<String>,
+    /// Notes about missing signatures and missing files of newer roster versions.
+    pub(super) following: Vec<String>,
+    /// Newest roster version that has enough signatures.
+    pub(super) newest: u64,
+    /// The first error of each runbook that is not sealed.
+    pub(super) skipped: Vec<RegistryError>,
+}
+
+/// The inputs of the next seal, except the files.
+pub(super) struct NextSeal<'a> {
+    pub(super) config: &'a Config,
+    pub(super) ledger: &'a Ledger,
+    pub(super) keyid: KeyId,
+    pub(super) sandbox: &'a dyn Sandbox,
+    pub(super) configuration: Configuration,
+}
+
+impl NextSeal<'_> {
+    /// Returns the content of the seal after `sealed`. An unusable new roster or policy is not put in force.
+    pub(super) fn content(
+        &self,
+        sealed: &Sealed,
+        files: &BoundaryFiles,
+    ) -> Result<(SealContent, FileFindings), StoreFault> {
+        let FoundRosters { signed, candidates, mut notes, following } =
+            roster_succession::find(self.config, &sealed.rosters, &sealed.policy, files);
+        let known = self.ledger.tokens()?;
+        let tokens = tokens_in_force(&known, self.ledger.now());
+        let content = |rosters: Chain, policy: &Policy| {
+            self.sound(SealContent {
+                name: self.config.name.clone(),
+                registry: files.registry.clone(),
+                policy: policy.clone(),
+                rosters,
+                tokens: tokens.clone(),
+                configuration: self.configuration.clone(),
+            })
+        };
+        let names: Vec<Name> = known.into_iter().map(|token| token.name).collect();
+        // Use the newest usable version of the roster. An unusable version must not block an earlier version.
+        let next = candidates.into_iter().rev().find_map(|(version, policy)| {
+            let content = content(signed.until(version), policy);
+            let taken = self.check_roster(content.rosters.last(), &names).and_then(|()| {
+                // A new roster that contradicts other files must not stop the service. For example, a step may need a
+                // group that the new roster lacks.
+                let draft = content.draft(SealPredecessor::After(sealed), self.ledger.now());
+                draft.map(|_| content).map_err(|error| error.to_string())
+            });
+            let refused =
+                |why| notes.push(format!("version {version} of the roster is signed and not in force: {why}"));
+            taken.map_err(refused).ok()
+        });
+        let content = next.unwrap_or_else(|| content(sealed.rosters.clone(), &sealed.policy));
+        let (newest, skipped) = (signed.last().version(), content.registry.skipped().to_vec());
+        Ok((content, FileFindings { notes, following, newest, skipped }))
+    }
+
+    /// Removes the runbooks that the host or the policy does not allow, if the configuration says so.
+    pub(super) fn sound(&self, mut content: SealContent) -> SealContent {
+        if self.config.skip_invalid_runbooks
+            && let Ok(registry) = sound_registry(&content, self.sandbox, &self.config.runbook_directories())
+        {
+            content.registry = registry;
+        }
+        content
+    }
+
+    pub(super) fn is_key_of(&self, roster: &TrustedRoster) -> bool {
+        roster.boundary_key(&self.config.name, &self.keyid).is_some()
+    }
+
+    /// Returns the reason why this node cannot use a signed version of the roster.
+    fn check_roster(&self, roster: &TrustedRoster, tokens: &[Name]) -> Result<(), String> {
+        if !self.is_key_of(roster) {
+            return Err(format!(
+                "the roster gives the boundary {} other keys than the key in {}: under `key`, name the file of a \
+                 key of the roster",
+                self.config.name,
+                self.config.key.display()
+            ));
+        }
+        // People and tokens share one namespace, and a token's name is never used twice.
+        match tokens.iter().find_map(|name| roster.check_token_name(name).err()) {
+            None => Ok(()),
+            Some(taken) => Err(format!(
+                "a token has or had the same name as the {} {} of the roster: give the person another name",
+                taken.by, taken.name
+            )),
+        }
+    }
+
+    /// Returns a note if `content`, which comes from the files of this node, differs from the seal in force.
+    pub(super) fn differences(&self, content: &SealContent, sealed: &Sealed) -> Option<String> {
+        let draft = match content.draft(SealPredecessor::After(sealed), self.ledger.now()) {
+            Ok(draft) => draft.seal,
+            Err(error) => return Some(format!("the files of this node can't be sealed: {error}")),
+        };
+        let before = &sealed.seal;
+        let steps = told_steps(&sealed.registry, &content.registry).map(|steps| format!("the runbooks ({steps})"));
+        let others = [
+            (draft.policy != before.policy, "the policy".to_owned()),
+            (draft.roster != before.roster, format!("version {} of the roster", content.rosters.last().version())),
+            (draft.configuration != before.configuration, "the limits or the sandbox".to_owned()),
+            (
+                (draft.builtins, &draft.engine) != (before.builtins, &before.engine),
+                "the version of the program".to_owned(),
+            ),
+        ];
+        let others = others.into_iter().filter_map(|(differs, what)| differs.then_some(what));
+        let all: Vec<String> = steps.into_iter().chain(others).collect();
+        (!all.is_empty()).then(|| {
+            format!(
+                "this node differs from the seal in force, which stays in force: {}; `countersign seal` at the active node puts \
+                 its files in force",
+                all.join(", ")
+            )
+        })
+    }
+}
+
+/// Puts the files of the operator in force while the boundary is open. Returns the answer for the operator.
+pub(super) async fn seal_files(config: Config, boundary: &Boundary) -> Result<Value, Stopped> {
+    let refused = |what: &dyn std::fmt::Display| {
+        Refusal::new(Code::Malformed, format!("nothing is sealed, and the old seal stays in force:\n{what}"))
+    };
+    let next = move |sealed: &Sealed, ledger: &Ledger, keyid: KeyId, sandbox: &dyn Sandbox| {
+        let files = BoundaryFiles::read(&config).map_err(|problems| refused(&problems))?;
+        let configuration = configure(&config, sandbox.probe()).map_err(|problems| refused(&problems))?;
+        let next = NextSeal { config: &config, ledger, keyid, sandbox, configuration };
+        let (mut content, found) = next.content(sealed, &files)?;
+        content.registry = sound_registry(&content, sandbox, &config.runbook_directories()).map_err(|errors| {
+            let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            refused(&lines.join("\n"))
+        })?;
+        Ok((content, found))
+    };
+    let (changed, FileFindings { notes, following, .. }) = boundary.sealing.seal_next(next).await?;
+    let all: Vec<String> = notes.iter().chain(&following).cloned().collect();
+    boundary.health.set_file_notes(notes);
+    boundary.health.set_roster_notes(following);
+    Ok(json!({ "changed": changed, "seal": boundary.crossing.state().seal.number, "notes": all }))
+}
