@@ -139,7 +139,7 @@ pub async fn assemble<S>(
     let shares = descriptors::share(config.limits.runs);
     notes.extend(shares.note);
     let limits = CapacityLimits { runs: shares.runs, crossings: CROSSINGS };
-    let outputs = Outputs::new(config.outputs());
+    let outputs = Outputs::new(config.outputs(), ledger.objects());
     let retention = config.retention_times();
     let ledger_too = ledger.clone();
     let parts = BoundaryParts {
@@ -148,7 +148,7 @@ pub async fn assemble<S>(
         key,
         sealed,
         outputs,
-        artifacts: ArtifactStore::new(config.artifacts()),
+        artifacts: ArtifactStore::new(config.artifacts(), ledger.objects()),
         sessions: Arc::new(Sessions::new(Duration::from_secs(config.limits.session_idle.unsigned_abs()))),
         secrets: secret_sources::permits(&config.secrets),
         limits,

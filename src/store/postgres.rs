@@ -17,6 +17,8 @@ pub mod import;
 mod lock_key;
 pub(crate) mod nodes;
 mod nonces;
+pub mod objects;
+mod pool;
 mod questions;
 mod rare_changes;
 mod read_statements;

@@ -22,6 +22,8 @@ use std::time::Duration;
 use crate::store::fault::StoreFault;
 use crate::store::ledger::Ledger;
 use crate::store::ledger::tests::failing_store::{Commits, Failing};
+use crate::store::objects::Objects;
+use crate::store::postgres::objects::PostgresObjects;
 use crate::store::postgres::settings::ServerSettings;
 use crate::store::shared::{LedgerConfig, LedgerLimits, LogSigner};
 use crate::store::stored_leaf::{LeafRef, WriteStop};
@@ -116,6 +118,7 @@ impl World {
             boottime: Arc::new(move || Duration::from_secs(boot.load(SeqCst))),
             on_fatal: Arc::new(move |fault| fatal.lock().expect("lock").push(fault.clone())),
             outputs: self.directory.path().join("outputs"),
+            objects: self.server.clone().map(|server| Arc::new(PostgresObjects::new(server)) as Arc<dyn Objects>),
             limits: self.limits,
             metrics: Arc::default(),
             keep_head: None,

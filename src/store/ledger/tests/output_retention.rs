@@ -15,9 +15,13 @@ async fn ranges_of_outputs_are_read_from_rows_and_from_files() {
         let ledger = world.sealed().await;
         let large: Vec<u8> = (0..200_000_u32).map(|n| n as u8).collect();
         let (small_name, large_name) = (Blake3Digest::of(b"hello"), Blake3Digest::of(&large));
-        let path = ledger.output_path(&large_name);
-        std::fs::create_dir_all(path.parent().expect("parent")).expect("directory");
-        std::fs::write(&path, &large).expect("file");
+        if let Some(objects) = ledger.objects() {
+            objects.keep(large_name.as_bytes(), &|to| large.chunks(70_000).try_for_each(&mut *to)).expect("kept");
+        } else {
+            let path = ledger.output_path(&large_name);
+            std::fs::create_dir_all(path.parent().expect("parent")).expect("directory");
+            std::fs::write(&path, &large).expect("file");
+        }
         let outputs = vec![
             OutputRow { name: small_name, bytes: 5, data: Some(b"hello".to_vec()) },
             OutputRow { name: large_name, bytes: 200_000, data: None },
@@ -73,7 +77,9 @@ async fn retention_uses_the_low_water_mark_and_deletes_no_proposal_that_could_st
         world.boot.store(200, SeqCst);
         ledger.prune(10).await.expect("pruned");
         let retired = ledger.retire(kept, 10).await.expect("retired");
-        assert_eq!(retired.files, [large.name], "the result names the files of deleted rows");
+        // On a database server, a batch records no output whose pieces are missing.
+        let files = if ledger.objects().is_some() { Vec::new() } else { vec![large.name] };
+        assert_eq!(retired.files, files, "the result names the files of deleted rows");
         assert_eq!(ledger.output_size(&output.name), Ok(None));
         assert_eq!(
             ledger.runs_with_output(&output.name, 9),
