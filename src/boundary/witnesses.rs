@@ -330,12 +330,15 @@ impl Witnessing {
         named
     }
 
-    /// Handles a stored answer of a witness like a new one, so that its signatures are verified.
+    /// Takes a cosignature of an earlier process, after its verification.
     fn take_stored(&self, named: &[NamedWitness], stored: &Cosignature) {
         let Some(witness) = named.iter().find(|witness| witness.key.vkey() == stored.witness) else { return };
         if stored.size <= self.log_size() {
             let ask = WitnessRequest { size: stored.size, old: 0, note: stored.note.clone(), body: String::new() };
-            self.witness_answered(witness, &ask, 200, stored.lines.as_bytes());
+            let taken = self.witnesses.state().cosign(witness, &ask, &stored.lines, (self.surroundings.now)());
+            if let Err(why) = taken {
+                tracing::warn!("a stored cosignature is not used: {why}");
+            }
         }
     }
 
@@ -385,14 +388,16 @@ impl Witnessing {
     }
 
     /// Handles the answer of a witness, and stores its cosignature for other nodes.
-    pub fn witness_answers(
+    pub fn witness_answered(
         &self,
         witness: &NamedWitness,
         ask: &WitnessRequest,
         status: u16,
         body: &[u8],
     ) -> WitnessNext {
-        let next = self.witness_answered(witness, ask, status, body);
+        let vkey = self.log_vkey().unwrap_or_default();
+        let log = LogFacts { size: self.ledger.state().size, vkey: &vkey };
+        let next = self.witnesses.answered(witness, ask, log, status, body, (self.surroundings.now)());
         if let Some(objects) = self.ledger.objects().filter(|_| next == WitnessNext::Cosigned) {
             let lines = String::from_utf8_lossy(body).into_owned();
             let (size, witness, note) = (ask.size, witness.key.vkey(), ask.note.clone());
@@ -402,12 +407,6 @@ impl Witnessing {
             }
         }
         next
-    }
-
-    fn witness_answered(&self, witness: &NamedWitness, ask: &WitnessRequest, status: u16, body: &[u8]) -> WitnessNext {
-        let vkey = self.log_vkey().unwrap_or_default();
-        let log = LogFacts { size: self.ledger.state().size, vkey: &vkey };
-        self.witnesses.answered(witness, ask, log, status, body, (self.surroundings.now)())
     }
 
     /// Records that a witness did not answer.

@@ -114,7 +114,7 @@ type Answer = Result<(u16, Vec<u8>), String>;
 
 fn take(boundary: &Boundary, witness: NamedWitness, ask: &WitnessRequest, answer: Answer) -> Answered {
     let next = match answer {
-        Ok((status, body)) => boundary.witnesses.witness_answers(&witness, ask, status, &body),
+        Ok((status, body)) => boundary.witnesses.witness_answered(&witness, ask, status, &body),
         Err(why) => {
             boundary.witnesses.witness_failed(&witness, why.clone());
             WitnessNext::Trouble(why)

@@ -7,14 +7,23 @@ use serde_json::{Value, json};
 use crate::support::people::{self, alice, envelope};
 use crate::support::postgres::cluster::{Cluster, Options};
 use crate::support::postgres::until;
-use crate::support::{World, id_of};
+use crate::support::{Setup, World, id_of};
+
+fn nodes(test: &str) -> Option<(Cluster, World, World)> {
+    nodes_with(test, |_| {})
+}
 
 /// Returns a server with the schema of a boundary, and the two nodes of the boundary. No node runs yet.
-fn nodes(test: &str) -> Option<(Cluster, World, World)> {
+pub(super) fn nodes_with(test: &str, change: impl Fn(&mut Setup)) -> Option<(Cluster, World, World)> {
     let server = Cluster::start(test, Options::default())?;
     let node = |name: &str| {
         World::prepared(|setup| {
-            setup.config = format!("database = \"{}\"\n[postgres]\nnode = \"{name}\"\n", server.socket_url("service"));
+            change(setup);
+            setup.config = format!(
+                "database = \"{}\"\n[postgres]\nnode = \"{name}\"\n{}",
+                server.socket_url("service"),
+                setup.config
+            );
         })
     };
     let (one, two) = (node("one"), node("two"));
@@ -25,13 +34,13 @@ fn nodes(test: &str) -> Option<(Cluster, World, World)> {
     Some((server, one, two))
 }
 
-fn start(world: &mut World) {
+pub(super) fn start(world: &mut World) {
     world.start();
     world.make_tokens();
 }
 
 /// Starts a node that becomes active later.
-fn standby(mut world: World) -> std::thread::JoinHandle<World> {
+pub(super) fn standby(mut world: World) -> std::thread::JoinHandle<World> {
     let starting = std::thread::spawn(move || {
         world.start();
         world
@@ -54,7 +63,7 @@ fn signed(world: &World, text: &str) -> Value {
 }
 
 /// Gives `to` the tokens of `from`, which are rows of the database.
-fn same_tokens(from: &World, to: &mut World) {
+pub(super) fn same_tokens(from: &World, to: &mut World) {
     to.agent.clone_from(&from.agent);
     to.reader.clone_from(&from.reader);
     to.courier.clone_from(&from.courier);
