@@ -97,10 +97,10 @@ impl ArtifactStore {
         let counted = counter.clone();
         drop(uploads);
         let directory = self.directory_of(proposer);
-        DirBuilder::new().mode(0o700).recursive(true).create(&directory).map_err(|error| unwritable(&error))?;
+        DirBuilder::new().mode(0o700).recursive(true).create(&directory).map_err(|error| unusable(&error))?;
         self.check_room(proposer, digest, 0)?;
         let file = tempfile::Builder::new().prefix(PARTIAL).tempfile_in(&directory);
-        let file = file.map_err(|error| unwritable(&error))?;
+        let file = file.map_err(|error| unusable(&error))?;
         let (store, proposer) = (self.clone(), proposer.clone());
         Ok(Upload { store, proposer, file, sha256: Sha256Stream::default(), bytes: 0, _counted: counted })
     }
@@ -111,22 +111,22 @@ impl ArtifactStore {
 
     /// Checks that one more artifact of this size has room. A stored file may always be uploaded again.
     fn check_room(&self, proposer: &Name, digest: &ContentDigest, bytes: u64) -> Result<(), Stopped> {
-        if self.stored(proposer, digest).map_err(|error| unwritable(&error))?.is_some() {
+        if self.stored(proposer, digest).map_err(|error| unusable(&error))?.is_some() {
             return Ok(());
         }
         let usage = match &self.objects {
             Some(objects) => objects.uploaded(proposer).map(|(files, bytes)| Usage { files, bytes }),
             None => Usage::of(&self.directory_of(proposer)),
         };
-        usage.map_err(|error| unwritable(&error))?.check_room(bytes)
+        usage.map_err(|error| unusable(&error))?.check_room(bytes)
     }
 
     /// Returns the size of an artifact of `proposer`, or `None` if it is not stored.
     ///
     /// # Errors
-    /// Returns an error if the file can't be opened.
-    pub fn size(&self, proposer: &Name, digest: &ContentDigest) -> io::Result<Option<u64>> {
-        block_in_place(|| self.stored(proposer, digest))
+    /// Returns `busy` if a database server does not answer, and a fault if the file can't be opened.
+    pub fn size(&self, proposer: &Name, digest: &ContentDigest) -> Result<Option<u64>, Stopped> {
+        block_in_place(|| self.stored(proposer, digest)).map_err(|error| unusable(&error))
     }
 
     fn stored(&self, proposer: &Name, digest: &ContentDigest) -> io::Result<Option<u64>> {
@@ -144,7 +144,7 @@ impl ArtifactStore {
     /// after the file is uploaded again.
     pub fn planned(&self, proposer: &Name, artifacts: Option<&Artifacts>) -> Result<Vec<PlannedInput>, Stopped> {
         let planned = |artifact: &Artifact| {
-            let found = block_in_place(|| self.read(proposer, artifact)).map_err(|error| fault(&error))?;
+            let found = block_in_place(|| self.read(proposer, artifact)).map_err(|error| unusable(&error))?;
             let Some(file) = found else {
                 let detail = format!(
                     "the artifact {} ({}) is not stored: upload the file again, with the next proposal or with PUT /v1/artifacts/{}",
@@ -242,7 +242,7 @@ impl Upload {
             return Err(Refusal::new(Code::TooLarge, detail).into());
         }
         self.sha256.update(bytes);
-        block_in_place(|| self.file.write_all(bytes)).map_err(|error| unwritable(&error))
+        block_in_place(|| self.file.write_all(bytes)).map_err(|error| unusable(&error))
     }
 
     /// Makes the artifact durable under its digest, and returns its size.
@@ -266,7 +266,7 @@ impl Upload {
             Some(objects) => objects.keep(digest.as_bytes(), &|to| copy(self.file.as_file(), to)),
             None => self.file.as_file().sync_all(),
         }
-        .map_err(|error| unwritable(&error))?;
+        .map_err(|error| unusable(&error))?;
         let _naming = store.naming.lock().unwrap_or_else(PoisonError::into_inner);
         store.check_room(&self.proposer, digest, self.bytes)?;
         // A second upload of the same file replaces the first, so that its retention begins again.
@@ -278,7 +278,7 @@ impl Upload {
                 named.map_err(|error| error.error).and_then(|_| File::open(&directory)?.sync_all())
             }
         }
-        .map_err(|error| unwritable(&error))?;
+        .map_err(|error| unusable(&error))?;
         Ok(self.bytes)
     }
 }
@@ -295,7 +295,7 @@ fn copy(mut file: &File, to: TakeBytes<'_>) -> io::Result<()> {
     }
 }
 
-fn unwritable(error: &io::Error) -> Stopped {
+fn unusable(error: &io::Error) -> Stopped {
     match error.kind() {
         io::ErrorKind::NotConnected => {
             let detail = "the database of the boundary does not answer: try again";

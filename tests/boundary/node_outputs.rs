@@ -26,7 +26,13 @@ fn big() -> String {
 fn steps(setup: &mut Setup) {
     let hashed = "cat \"$COUNTERSIGN_ARTIFACTS/file\" | sha256sum";
     let files = "head -c 40000000 /dev/urandom > \"$COUNTERSIGN_OUTPUT/large\"";
-    setup.runbook("s.md", runbook(SMALL, &[("big", BIG), ("use", hashed), ("files timeout=60s", files)]));
+    setup.runbook(
+        "s.md",
+        runbook(
+            SMALL,
+            &[("big", BIG), ("later", "sleep 3; seq 1 500000"), ("use", hashed), ("files timeout=60s", files)],
+        ),
+    );
 }
 
 /// Returns the two nodes. Retention looks for old rows each second.
@@ -145,16 +151,20 @@ fn a_file_that_was_uploaded_at_a_killed_node_is_used_by_a_run_at_another_node() 
 
 #[test]
 fn retention_deletes_the_pieces_of_an_output_and_no_piece_of_an_uploaded_file() {
-    let Some((server, mut one, _two)) = nodes("the retention of pieces", "3s") else { return };
+    let Some((server, mut one, _two)) = nodes("the retention of pieces", "10s") else { return };
     start(&mut one);
     upload(&one, &one.agent, b"kept").1.ok(200);
     let finished = one.run("s:big", json!({}), &[&alice()]);
     let name = name_of(&one, &finished);
+    age(&server);
+    std::thread::sleep(Duration::from_secs(6));
+    assert_eq!((get(&one, &name, "bytes=0-9").status, count(&server, "piece")), (206, 5), "the output is still kept");
+    server.psql("UPDATE countersign.piece SET at = now()");
     wait_for("retention has ended", || get(&one, &name, "bytes=0-9").status == 410);
     assert_eq!(count(&server, "piece"), 5, "a piece that was just written can belong to a run that ends now");
     age(&server);
     until("the pieces are deleted", || count(&server, "piece") == 1);
-    std::thread::sleep(Duration::from_secs(3));
+    std::thread::sleep(Duration::from_secs(6));
     assert_eq!(count(&server, "piece"), 1, "the uploaded file remains");
     one.assert_verified(&finished);
     let checked = store(&one, &["check"]);
@@ -194,6 +204,28 @@ fn an_output_whose_pieces_were_deleted_before_its_receipt_is_gone_and_its_receip
     server.psql("DROP TRIGGER t ON countersign.leaf");
     assert_eq!(get(&one, &name_of(&one, &finished), "bytes=0-9").status, 410);
     one.assert_verified(&finished);
+    let checked = store(&one, &["check"]);
+    assert!(said(&checked).contains("is missing although its retention ends"), "{}", said(&checked));
+}
+
+#[test]
+fn the_large_output_of_a_run_that_ends_while_the_database_is_down_is_stored_later() {
+    let Some((server, mut one, _two)) = nodes("a large output without a database", "30d") else { return };
+    start(&mut one);
+    let proposal = one.propose("s:later", json!({}));
+    one.sign(&proposal, &[&alice()]);
+    one.until(id_of(&proposal), "running");
+    server.stop_immediate();
+    std::thread::sleep(Duration::from_secs(6));
+    server.start_again();
+    let path = format!("/v1/proposals/{}", id_of(&proposal));
+    let mut finished = Value::Null;
+    until("the receipt is stored", || {
+        let reply = one.wire.get(&path, &one.reader);
+        finished = if reply.status == 200 { reply.json() } else { Value::Null };
+        finished["status"] == "finished"
+    });
+    assert!(one.output(&finished, "stdout") == big(), "the output is stored");
 }
 
 #[test]
