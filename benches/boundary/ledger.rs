@@ -28,6 +28,7 @@ pub fn open(store: SqliteStore, reads: SqliteReads, path: &Path, now: Timestamp)
         boottime: Arc::new(|| Duration::ZERO),
         on_fatal: Arc::new(|fault| panic!("{fault}")),
         outputs: path.with_file_name("outputs"),
+        objects: None,
         limits: LedgerLimits::default(),
         metrics: Arc::default(),
         keep_head: None,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::boundary::proposals::Proposals;
 use crate::carried::plans::{PLAN_ARTIFACT, PlanRun};
 use crate::seal::caller::Caller;
-use crate::seal::refusal::{Refusal, Stopped, fault};
+use crate::seal::refusal::{Refusal, Stopped};
 use documents::crypto::digest::ParamsDigest;
 use documents::record::code::Code;
 use documents::record::extension_names::ArtifactName;
@@ -26,7 +26,7 @@ impl Proposals {
     ) -> Result<Option<Artifacts>, Stopped> {
         let mut found = Vec::new();
         for (at, one) in given.iter().enumerate() {
-            let stored = self.artifacts.size(proposer, &one.digest).map_err(|error| fault(&error))?;
+            let stored = self.artifacts.size(proposer, &one.digest)?;
             let Some(bytes) = stored else {
                 let detail = format!("{proposer} has not uploaded {}: upload the file, then propose again", one.digest);
                 return Err(Refusal::new(Code::NotFound, detail)

@@ -301,7 +301,7 @@ mod tests {
     /// Returns a log whose clock has the value in `clock`.
     fn ledger(directory: &std::path::Path, clock: &Arc<AtomicI64>) -> Ledger {
         let path = directory.join("data/countersign.db");
-        let OpenStore { store, reads } = Database::File(path.clone()).open(Role::of_file()).expect("a store");
+        let OpenStore { store, reads, .. } = Database::File(path.clone()).open(Role::of_file()).expect("a store");
         let secret = SecretKey::from_seed([3; 32]);
         let key = secret.public();
         let clock = Arc::clone(clock);
@@ -316,6 +316,7 @@ mod tests {
             boottime: Arc::new(|| Duration::ZERO),
             on_fatal: Arc::new(|fault| panic!("{fault}")),
             outputs: path.with_file_name("outputs"),
+            objects: None,
             limits: LedgerLimits::default(),
             metrics: Arc::default(),
             keep_head: None,

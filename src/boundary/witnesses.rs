@@ -5,11 +5,12 @@
 //! witnesses, a reader must trust the boundary to show every reader the same log. Checkpoints are sent in the
 //! background, so no crossing waits for a witness, even if a witness does not answer.
 //!
-//! Cosignatures are stored only in memory, so after a start the boundary asks each witness again for the same
-//! checkpoints. The module `node::witnessing` sends the requests over HTTP.
+//! Without a database server, cosignatures are stored only in memory, so after a start the boundary asks each witness again
+//! for the same checkpoints. With a server, another node reads the cosignatures from the database. The module `node::witnessing` sends the requests over HTTP.
 mod answers;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine as _;
@@ -20,6 +21,7 @@ use crate::crossing::cross::Crossing;
 use crate::seal::refusal::{Stopped, fault};
 use crate::seal::surroundings::Surroundings;
 use crate::store::ledger::Ledger;
+use crate::store::objects::Cosignature;
 use crate::store::rows::CheckpointRow;
 use documents::crypto::cosignature::WitnessKey;
 use documents::crypto::merkle::Hash;
@@ -273,20 +275,22 @@ impl State {
     }
 }
 
-/// Sends checkpoints of the log to the witnesses of the roster, and stores their cosignatures.
+/// Sends checkpoints of the log to the witnesses of the roster, and keeps their cosignatures.
 pub struct Witnessing {
     crossing: Arc<Crossing>,
     ledger: Ledger,
     key: Arc<BoundaryKey>,
     witnesses: Witnesses,
     surroundings: Surroundings,
+    /// True if the cosignatures of earlier processes were read.
+    has_read: AtomicBool,
 }
 
 impl Witnessing {
     /// Builds this part of the boundary.
     #[must_use]
     pub fn new(crossing: Arc<Crossing>, ledger: Ledger, key: Arc<BoundaryKey>, surroundings: Surroundings) -> Self {
-        Self { crossing, ledger, key, witnesses: Witnesses::default(), surroundings }
+        Self { crossing, ledger, key, witnesses: Witnesses::default(), surroundings, has_read: AtomicBool::new(false) }
     }
 
     /// Returns the notes about witnesses for an operator.
@@ -317,7 +321,25 @@ impl Witnessing {
             unable.push(format!("the witness {} is not asked: {why}", witness.name));
         }
         self.witnesses.retain(&named, unable);
+        if let Some(objects) = self.ledger.objects().filter(|_| !self.has_read.swap(true, Ordering::Relaxed)) {
+            match objects.cosignatures() {
+                Ok(stored) => stored.iter().for_each(|cosignature| self.take_stored(&named, cosignature)),
+                Err(error) => tracing::warn!("the stored cosignatures are not read: {error}"),
+            }
+        }
         named
+    }
+
+    /// Takes a cosignature of an earlier process, after its verification.
+    fn take_stored(&self, named: &[NamedWitness], stored: &Cosignature) {
+        let Some(witness) = named.iter().find(|witness| witness.key.vkey() == stored.witness) else { return };
+        if stored.size <= self.log_size() {
+            let ask = WitnessRequest { size: stored.size, old: 0, note: stored.note.clone(), body: String::new() };
+            let taken = self.witnesses.state().cosign(witness, &ask, &stored.lines, (self.surroundings.now)());
+            if let Err(why) = taken {
+                tracing::warn!("a stored cosignature is not used: {why}");
+            }
+        }
     }
 
     /// Returns each witness of the roster in force, with the number of entries that the witness has cosigned as far as
@@ -365,7 +387,7 @@ impl Witnessing {
         Ok(Some(WitnessRequest { size: target.size, old, body: body(old, &path, &target.note), note: target.note }))
     }
 
-    /// Handles the answer of a witness.
+    /// Handles the answer of a witness, and stores its cosignature for other nodes.
     pub fn witness_answered(
         &self,
         witness: &NamedWitness,
@@ -375,7 +397,16 @@ impl Witnessing {
     ) -> WitnessNext {
         let vkey = self.log_vkey().unwrap_or_default();
         let log = LogFacts { size: self.ledger.state().size, vkey: &vkey };
-        self.witnesses.answered(witness, ask, log, status, body, (self.surroundings.now)())
+        let next = self.witnesses.answered(witness, ask, log, status, body, (self.surroundings.now)());
+        if let Some(objects) = self.ledger.objects().filter(|_| next == WitnessNext::Cosigned) {
+            let lines = String::from_utf8_lossy(body).into_owned();
+            let (size, witness, note) = (ask.size, witness.key.vkey(), ask.note.clone());
+            let oldest = self.witnesses.state().heads.front().map_or(0, |head| head.size);
+            if let Err(error) = objects.keep_cosignature(&Cosignature { size, witness, note, lines }, oldest) {
+                tracing::warn!("a cosignature is not stored: {error}");
+            }
+        }
+        next
     }
 
     /// Records that a witness did not answer.

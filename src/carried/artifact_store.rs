@@ -1,7 +1,7 @@
 //! Artifacts: files that callers upload, for runs that get them.
 //!
 //! Each proposer has its own directory, and the name of a file is the SHA-256 of its content. So a proposer can give
-//! only its own uploads to a run.
+//! only its own uploads to a run. With a database server, a row for each file of a proposer replaces the directory.
 
 use std::collections::HashMap;
 use std::fs::{self, DirBuilder, DirEntry, File};
@@ -16,6 +16,7 @@ use tempfile::NamedTempFile;
 use tokio::task::block_in_place;
 
 use crate::seal::refusal::{Refusal, Stopped, fault};
+use crate::store::objects::{Objects, TakeBytes};
 use documents::crypto::digest::{ContentDigest, Sha256Stream};
 use documents::record::code::Code;
 use documents::record::ident::Name;
@@ -39,9 +40,11 @@ const PIECE: usize = 256 << 10;
 /// The uploaded files of all proposers.
 ///
 /// The methods block a thread and move the other tasks of this thread to another thread, because a disk can be slow.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ArtifactStore {
     directory: PathBuf,
+    /// The uploaded files in place of files in the directory, which then has only uploads in progress.
+    objects: Option<Arc<dyn Objects>>,
     /// Held while an upload gets its final name, so that uploads at the same time do not exceed the limits together.
     naming: Arc<Mutex<()>>,
     /// A counter for each proposer. Each upload in progress has a copy of the counter of its proposer.
@@ -49,21 +52,20 @@ pub struct ArtifactStore {
 }
 
 /// An upload in progress. The file has no final name until [`Upload::finish`].
-#[derive(Debug)]
 pub struct Upload {
-    directory: PathBuf,
+    store: ArtifactStore,
+    proposer: Name,
     file: NamedTempFile,
     sha256: Sha256Stream,
     bytes: u64,
-    naming: Arc<Mutex<()>>,
     _counted: Arc<()>,
 }
 
 impl ArtifactStore {
     /// Uses `directory`, which is created with the first upload.
     #[must_use]
-    pub fn new(directory: PathBuf) -> Self {
-        Self { directory, naming: Arc::default(), uploads: Arc::default() }
+    pub fn new(directory: PathBuf, objects: Option<Arc<dyn Objects>>) -> Self {
+        Self { directory, objects, naming: Arc::default(), uploads: Arc::default() }
     }
 
     /// Deletes the files of uploads that an earlier service did not complete. Must be called before the first upload.
@@ -94,24 +96,44 @@ impl ArtifactStore {
         }
         let counted = counter.clone();
         drop(uploads);
-        let directory = self.directory.join(proposer.as_str());
-        DirBuilder::new().mode(0o700).recursive(true).create(&directory).map_err(|error| unwritable(&error))?;
-        // A stored file may always be uploaded again.
-        if !directory.join(file_name(digest)).exists() {
-            Usage::of(&directory).map_err(|error| fault(&error))?.check_room(0)?;
-        }
+        let directory = self.directory_of(proposer);
+        DirBuilder::new().mode(0o700).recursive(true).create(&directory).map_err(|error| unusable(&error))?;
+        self.check_room(proposer, digest, 0)?;
         let file = tempfile::Builder::new().prefix(PARTIAL).tempfile_in(&directory);
-        let file = file.map_err(|error| unwritable(&error))?;
-        let naming = self.naming.clone();
-        Ok(Upload { directory, file, sha256: Sha256Stream::default(), bytes: 0, naming, _counted: counted })
+        let file = file.map_err(|error| unusable(&error))?;
+        let (store, proposer) = (self.clone(), proposer.clone());
+        Ok(Upload { store, proposer, file, sha256: Sha256Stream::default(), bytes: 0, _counted: counted })
+    }
+
+    fn directory_of(&self, proposer: &Name) -> PathBuf {
+        self.directory.join(proposer.as_str())
+    }
+
+    /// Checks that one more artifact of this size has room. A stored file may always be uploaded again.
+    fn check_room(&self, proposer: &Name, digest: &ContentDigest, bytes: u64) -> Result<(), Stopped> {
+        if self.stored(proposer, digest).map_err(|error| unusable(&error))?.is_some() {
+            return Ok(());
+        }
+        let usage = match &self.objects {
+            Some(objects) => objects.uploaded(proposer).map(|(files, bytes)| Usage { files, bytes }),
+            None => Usage::of(&self.directory_of(proposer)),
+        };
+        usage.map_err(|error| unusable(&error))?.check_room(bytes)
     }
 
     /// Returns the size of an artifact of `proposer`, or `None` if it is not stored.
     ///
     /// # Errors
-    /// Returns an error if the file can't be opened.
-    pub fn size(&self, proposer: &Name, digest: &ContentDigest) -> io::Result<Option<u64>> {
-        Ok(block_in_place(|| self.open(proposer, digest))?.map(|(_, bytes)| bytes))
+    /// Returns `busy` if a database server does not answer, and a fault if the file can't be opened.
+    pub fn size(&self, proposer: &Name, digest: &ContentDigest) -> Result<Option<u64>, Stopped> {
+        block_in_place(|| self.stored(proposer, digest)).map_err(|error| unusable(&error))
+    }
+
+    fn stored(&self, proposer: &Name, digest: &ContentDigest) -> io::Result<Option<u64>> {
+        match &self.objects {
+            Some(objects) => objects.upload_size(proposer, digest),
+            None => Ok(self.open_file(proposer, digest)?.map(|(_, bytes)| bytes)),
+        }
     }
 
     /// Returns the input of a run for the signed artifacts of `proposer`. The run compares each digest again when it
@@ -122,7 +144,7 @@ impl ArtifactStore {
     /// after the file is uploaded again.
     pub fn planned(&self, proposer: &Name, artifacts: Option<&Artifacts>) -> Result<Vec<PlannedInput>, Stopped> {
         let planned = |artifact: &Artifact| {
-            let found = block_in_place(|| self.read(proposer, artifact)).map_err(|error| fault(&error))?;
+            let found = block_in_place(|| self.read(proposer, artifact)).map_err(|error| unusable(&error))?;
             let Some(file) = found else {
                 let detail = format!(
                     "the artifact {} ({}) is not stored: upload the file again, with the next proposal or with PUT /v1/artifacts/{}",
@@ -142,20 +164,29 @@ impl ArtifactStore {
         else {
             return Ok(None);
         };
-        let (mut sha256, mut piece) = (Sha256Stream::default(), vec![0; PIECE]);
-        loop {
-            match file.read(&mut piece)? {
-                0 => break,
-                count => sha256.update(&piece[..count]),
-            }
-        }
+        let mut sha256 = Sha256Stream::default();
+        copy(&file, &mut |piece| {
+            sha256.update(piece);
+            Ok(())
+        })?;
         file.rewind()?;
         Ok((ContentDigest::from_bytes(sha256.finish()) == artifact.digest).then_some(file))
     }
 
-    /// Opens an artifact, with its size. Only a regular file is opened, because another file could block the reader.
+    /// Opens an artifact at its beginning, with its size. An object is copied into a file without a name.
     fn open(&self, proposer: &Name, digest: &ContentDigest) -> io::Result<Option<(File, u64)>> {
-        let path = self.directory.join(proposer.as_str()).join(file_name(digest));
+        let Some(objects) = &self.objects else { return self.open_file(proposer, digest) };
+        let Some(bytes) = objects.upload_size(proposer, digest)? else { return Ok(None) };
+        DirBuilder::new().mode(0o700).recursive(true).create(&self.directory)?;
+        let mut file = tempfile::tempfile_in(&self.directory)?;
+        objects.copy_upload(digest, &mut |piece| file.write_all(piece))?;
+        file.rewind()?;
+        Ok(Some((file, bytes)))
+    }
+
+    /// Opens a file of the directory. Only a regular file is opened, because another file could block the reader.
+    fn open_file(&self, proposer: &Name, digest: &ContentDigest) -> io::Result<Option<(File, u64)>> {
+        let path = self.directory_of(proposer).join(file_name(digest));
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::NOCTTY;
         let file = match rustix::fs::open(path, flags, Mode::empty()) {
             Ok(file) => File::from(file),
@@ -171,7 +202,10 @@ impl ArtifactStore {
     /// # Errors
     /// Returns an error if a directory can't be read.
     pub fn retire(&self, now: Timestamp) -> io::Result<usize> {
-        let mut deleted = 0;
+        let mut deleted = match &self.objects {
+            Some(objects) => objects.retire_uploads(now.plus(-KEPT_S))?,
+            None => 0,
+        };
         for file in self.files()?.iter().filter(|file| !is_partial(file)) {
             if now.unix() - file.metadata()?.mtime() > KEPT_S {
                 fs::remove_file(file.path())?;
@@ -208,7 +242,7 @@ impl Upload {
             return Err(Refusal::new(Code::TooLarge, detail).into());
         }
         self.sha256.update(bytes);
-        block_in_place(|| self.file.write_all(bytes)).map_err(|error| unwritable(&error))
+        block_in_place(|| self.file.write_all(bytes)).map_err(|error| unusable(&error))
     }
 
     /// Makes the artifact durable under its digest, and returns its size.
@@ -226,20 +260,47 @@ impl Upload {
             let detail = format!("the body has the digest {found}, but the path names {digest}: send the same file");
             return Err(Refusal::new(Code::Malformed, detail).into());
         }
-        self.file.as_file().sync_all().map_err(|error| unwritable(&error))?;
-        let _naming = self.naming.lock().unwrap_or_else(PoisonError::into_inner);
-        if !self.directory.join(file_name(digest)).exists() {
-            Usage::of(&self.directory).map_err(|error| fault(&error))?.check_room(self.bytes)?;
+        let store = &self.store;
+        match &store.objects {
+            // The bytes are written before the lock is taken. An upload without room leaves bytes that retention deletes.
+            Some(objects) => objects.keep(digest.as_bytes(), &|to| copy(self.file.as_file(), to)),
+            None => self.file.as_file().sync_all(),
         }
+        .map_err(|error| unusable(&error))?;
+        let _naming = store.naming.lock().unwrap_or_else(PoisonError::into_inner);
+        store.check_room(&self.proposer, digest, self.bytes)?;
         // A second upload of the same file replaces the first, so that its retention begins again.
-        self.file.persist(self.directory.join(file_name(digest))).map_err(|error| unwritable(&error.error))?;
-        File::open(&self.directory).and_then(|directory| directory.sync_all()).map_err(|error| unwritable(&error))?;
+        match &store.objects {
+            Some(objects) => objects.add_upload(&self.proposer, digest, self.bytes),
+            None => {
+                let directory = store.directory_of(&self.proposer);
+                let named = self.file.persist(directory.join(file_name(digest)));
+                named.map_err(|error| error.error).and_then(|_| File::open(&directory)?.sync_all())
+            }
+        }
+        .map_err(|error| unusable(&error))?;
         Ok(self.bytes)
     }
 }
 
-fn unwritable(error: &io::Error) -> Stopped {
+/// Passes the bytes of a file to `to`, from the beginning.
+fn copy(mut file: &File, to: TakeBytes<'_>) -> io::Result<()> {
+    let mut piece = vec![0; PIECE];
+    file.rewind()?;
+    loop {
+        match file.read(&mut piece)? {
+            0 => return Ok(()),
+            count => to(&piece[..count])?,
+        }
+    }
+}
+
+fn unusable(error: &io::Error) -> Stopped {
     match error.kind() {
+        io::ErrorKind::NotConnected => {
+            let detail = "the database of the boundary does not answer: try again";
+            Refusal::new(Code::Busy, detail).retry_after(5).into()
+        }
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             let detail = "the boundary's disk is full: ask the operator to free space, then try again";
             Refusal::new(Code::Busy, detail).retry_after(60).into()
@@ -297,7 +358,7 @@ mod tests {
     #[test]
     fn an_artifact_is_deleted_two_days_after_its_upload_by_the_time_of_the_boundary() {
         let directory = tempfile::tempdir().expect("a directory");
-        let store = ArtifactStore::new(directory.path().to_owned());
+        let store = ArtifactStore::new(directory.path().to_owned(), None);
         let (proposer, digest) = ("agent".parse().expect("a name"), ContentDigest::of(b"file"));
         let mut upload = store.begin(&proposer, &digest).expect("an upload");
         upload.write(b"file").expect("written");

@@ -27,7 +27,6 @@ pub struct CapacityLimits {
 }
 
 /// Permits and disk space for runs, and permits for requests under verification.
-#[derive(Debug)]
 pub struct Capacity {
     /// Permits for runs. A run takes a permit before its nonce is spent.
     runs: Arc<Semaphore>,

@@ -1,4 +1,4 @@
-//! Large outputs. They are stored as files before the receipt is stored.
+//! Large outputs. They are stored as files, or as objects of a database server, before the receipt is stored.
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File};
@@ -9,14 +9,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::carried::kept_results::KeptResults;
 use crate::carried::live::{RecordedOutput, Recording};
+use crate::store::objects::Objects;
 use crate::store::stored_run::{MAX_INLINE_BYTES, OutputRow};
 use documents::crypto::digest::Blake3Digest;
 use documents::record::stream_name::StreamName;
 
 /// The directory of large outputs and of temporary files.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Outputs {
     directory: PathBuf,
+    /// The large outputs in place of files.
+    objects: Option<Arc<dyn Objects>>,
     /// Names of new files of runs until the store has rows for them. Without this map, such a file would seem to be
     /// unused.
     kept: Arc<Mutex<BTreeMap<Blake3Digest, usize>>>,
@@ -52,10 +55,11 @@ impl Drop for RecordedRows {
 }
 
 impl Outputs {
-    /// Uses `directory`, which must exist and must be accessible only to the service.
+    /// Uses `directory`, which must exist and must be accessible only to the service. With `objects`, the directory has only
+    /// temporary files.
     #[must_use]
-    pub fn new(directory: PathBuf) -> Self {
-        Self { directory, kept: Arc::default() }
+    pub fn new(directory: PathBuf, objects: Option<Arc<dyn Objects>>) -> Self {
+        Self { directory, objects, kept: Arc::default() }
     }
 
     /// Returns the directory for spools of runs in progress.
@@ -72,7 +76,7 @@ impl Outputs {
         free_bytes(&self.directory)
     }
 
-    /// Prepares the output of a run for the store: small outputs as rows, large outputs as durable files.
+    /// Prepares the output of a run for the store: small outputs as rows, large outputs as durable files or objects.
     ///
     /// # Errors
     /// Returns an error if a file can't be written or synced.
@@ -116,7 +120,10 @@ impl Outputs {
             // Add the name to the map before the following check, so that no sweep removes an existing file in
             // between.
             kept.claim(name);
-            self.write(&path(&name), copy)?;
+            match &self.objects {
+                Some(objects) => objects.keep(name.as_bytes(), &copy)?,
+                None => self.write(&path(&name), copy)?,
+            }
             None
         };
         kept.rows.push(OutputRow { name, bytes, data });

@@ -1,4 +1,4 @@
-//! Makes the output and the files of a run durable, and waits for free disk space.
+//! Makes the output and the files of a run durable, and waits for free disk space or the database server.
 
 use std::io;
 use std::sync::Arc;
@@ -16,8 +16,8 @@ const OUTPUT_TRIES: usize = 3;
 const OUTPUT_PAUSE: Duration = Duration::from_millis(200);
 
 impl Crossing {
-    /// Makes the output of a run durable. If the disk is full, the boundary waits for free space. After another failure
-    /// of the disk, the boundary drops the output. The receipt still states the end of the run and the digests of the
+    /// Makes the output of a run durable. If the disk is full or the database server does not answer, the boundary waits.
+    /// After another failure, the boundary drops the output. The receipt still states the end of the run and the digests of the
     /// output.
     pub(super) async fn keep_output(
         &self,
@@ -45,7 +45,7 @@ impl Crossing {
                 Err(error) => io::Error::other(error),
             };
             let proposal = recording.proposal();
-            if is_full(&error) && patience.is_left(&self.capacity) {
+            if can_pass(&error) && patience.is_left(&self.capacity) {
                 patience.wait(proposal, &error).await;
                 continue;
             }
@@ -59,6 +59,8 @@ impl Crossing {
     }
 }
 
-fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+/// Returns true if the disk is full or the database server does not answer.
+fn can_pass(error: &io::Error) -> bool {
+    use io::ErrorKind::{NotConnected, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | NotConnected)
 }

@@ -134,7 +134,7 @@ pub(super) fn open_ledger(
     around: &Surroundings,
     store: OpenStore,
 ) -> Result<Ledger, Problems> {
-    let settings = settings(config, key, around)?;
+    let settings = shared::LedgerConfig { objects: store.objects, ..settings(config, key, around)? };
     Ledger::open(store.store, store.reads, settings)
         .map_err(|fault| FileProblem::of_store(&config.database, fault).into())
 }
@@ -163,6 +163,7 @@ pub fn settings(config: &Config, key: &FileSigner, around: &Surroundings) -> Res
         boottime: Arc::new(boottime),
         on_fatal: Arc::new(shared::abort),
         outputs: config.outputs(),
+        objects: None,
         limits: shared::LedgerLimits {
             of_proposer: config.limits.pending_per_proposer,
             of_all: config.limits.pending,

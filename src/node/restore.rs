@@ -282,7 +282,7 @@ fn build(
     config.database.clear_new(work).map_err(broken)?;
     drop(fresh.open(Role::of_file()).map_err(broken)?);
     fresh.take_over(&copy, &chosen.left_out).map_err(broken)?;
-    let OpenStore { store, reads } = fresh.open(Role::of_file()).map_err(broken)?;
+    let OpenStore { store, reads, .. } = fresh.open(Role::of_file()).map_err(broken)?;
     let ledger = Ledger::open(store, reads, settings).map_err(broken)?;
     let count = chosen.kept.len();
     let mut material = material_of(&sealed);

@@ -139,7 +139,7 @@ pub async fn assemble<S>(
     let shares = descriptors::share(config.limits.runs);
     notes.extend(shares.note);
     let limits = CapacityLimits { runs: shares.runs, crossings: CROSSINGS };
-    let outputs = Outputs::new(config.outputs());
+    let outputs = Outputs::new(config.outputs(), ledger.objects());
     let late = LateReceipts::new(config.late_receipts());
     let retention = config.retention_times();
     let ledger_too = ledger.clone();
@@ -149,7 +149,7 @@ pub async fn assemble<S>(
         key,
         sealed,
         outputs,
-        artifacts: ArtifactStore::new(config.artifacts()),
+        artifacts: ArtifactStore::new(config.artifacts(), ledger.objects()),
         late,
         sessions: Arc::new(Sessions::new(Duration::from_secs(config.limits.session_idle.unsigned_abs()))),
         secrets: secret_sources::permits(&config.secrets),

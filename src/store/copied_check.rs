@@ -1,7 +1,7 @@
 //! Check of a store in a database server: the check of SQLite reads a copy of one moment. So both engines have one check.
 
-use std::os::unix::fs::{DirBuilderExt as _, symlink};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
 
 use crate::store::fault::StoreFault;
 use crate::store::postgres::export::export;
@@ -28,25 +28,6 @@ pub(super) fn check_copy(
     let (file, outputs) = (directory.path().join("copy.db"), directory.path().join("outputs"));
     std::fs::DirBuilder::new().mode(0o700).create(&outputs).map_err(failed)?;
     export(server, &file, &outputs, &mut |_, _| {})?;
-    link_files(&scope.outputs, &outputs).map_err(failed)?;
     let scope = StoreScope { name: scope.name.clone(), outputs, retention: scope.retention, now: scope.now };
     check::check(&file, &scope, progress)
-}
-
-/// Adds the output files of this node to `into`, if the database does not have them.
-fn link_files(from: &Path, into: &Path) -> std::io::Result<()> {
-    let entries = |path: &Path| -> Vec<PathBuf> {
-        std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
-    };
-    for directory in entries(from).iter().filter(|path| path.is_dir()) {
-        let target = into.join(directory.file_name().unwrap_or_default());
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&target)?;
-        for file in entries(directory) {
-            let link = target.join(file.file_name().unwrap_or_default());
-            if !link.exists() {
-                symlink(std::path::absolute(&file)?, link)?;
-            }
-        }
-    }
-    Ok(())
 }

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use crate::store::copied_check;
 use crate::store::fault::StoreFault;
 use crate::store::lock::{self, StoreLock};
+use crate::store::objects::Objects;
 use crate::store::postgres;
+use crate::store::postgres::objects::PostgresObjects;
 use crate::store::postgres::role::{NodeCandidate, NodeTurn, ReadKeptHead, ServerRole};
 use crate::store::postgres::settings::ServerSettings;
 use crate::store::rows::StoreHead;
@@ -85,6 +87,8 @@ pub struct OpenStore {
     pub store: Box<dyn Store>,
     /// The readers.
     pub reads: Arc<dyn StoreReads>,
+    /// The large objects. `None` if the database is a file of this host.
+    pub objects: Option<Arc<dyn Objects>>,
 }
 
 impl Database {
@@ -271,11 +275,12 @@ impl Database {
         match self {
             Self::File(path) => {
                 let (store, reads) = sqlite::open(path)?;
-                Ok(OpenStore { store: Box::new(store), reads: Arc::new(reads) })
+                Ok(OpenStore { store: Box::new(store), reads: Arc::new(reads), objects: None })
             }
             Self::Server(server) => {
                 let (store, reads) = postgres::open((**server).clone(), role.0)?;
-                Ok(OpenStore { store: Box::new(store), reads: Arc::new(reads) })
+                let objects = PostgresObjects::new((**server).clone());
+                Ok(OpenStore { store: Box::new(store), reads: Arc::new(reads), objects: Some(Arc::new(objects)) })
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Internal failures of the store.
 
-use std::fmt;
+use std::{fmt, io};
 
 /// Internal failure of the store. The log of the service gets the details, and the caller gets an id.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,3 +86,14 @@ impl fmt::Display for StoreFault {
 }
 
 impl std::error::Error for StoreFault {}
+
+impl From<StoreFault> for io::Error {
+    fn from(fault: StoreFault) -> Self {
+        let kind = match &fault {
+            StoreFault::Full { .. } => io::ErrorKind::StorageFull,
+            StoreFault::Unreachable { .. } => io::ErrorKind::NotConnected,
+            _ => io::ErrorKind::Other,
+        };
+        Self::new(kind, fault)
+    }
+}

@@ -31,6 +31,7 @@ pub mod end_detail;
 pub mod fault;
 pub mod ledger;
 pub mod lock;
+pub mod objects;
 mod open_nonces;
 pub mod open_proposals;
 pub mod postgres;
@@ -222,6 +223,8 @@ pub struct RetentionWalk {
     pub proposals: Option<[u8; 16]>,
     /// Unsigned proposals whose window ended at or before this time are deleted already.
     pub unsigned: Option<Timestamp>,
+    /// Position among the [`objects`], or `None` for the beginning.
+    pub objects: Option<[u8; 32]>,
 }
 
 /// Result of one call of the retention.

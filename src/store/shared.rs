@@ -9,6 +9,7 @@ use crate::metrics::openmetrics::Metrics;
 use crate::store::StoreReads;
 use crate::store::consume_window::MOST_MARK_AHEAD_S;
 use crate::store::fault::StoreFault;
+use crate::store::objects::Objects;
 use crate::store::open_proposals::{OpenProposals, StatusChange};
 use crate::store::rows::{CheckpointRow, StoreHead};
 use crate::store::stored_run::MOST_CLOCK_DIFFERENCE_S;
@@ -37,6 +38,8 @@ pub struct LedgerConfig {
     pub on_fatal: Arc<dyn Fn(&StoreFault) + Send + Sync>,
     /// Directory of the outputs that are files.
     pub outputs: PathBuf,
+    /// The large outputs of a database server. `None` if the database is a file of this host.
+    pub objects: Option<Arc<dyn Objects>>,
     /// Limits on the number of proposals.
     pub limits: LedgerLimits,
     /// Counters of the service.

@@ -5,6 +5,8 @@
 mod certified;
 #[path = "../commands/mod.rs"]
 mod commands;
+#[path = "../cosigner/mod.rs"]
+mod cosigner;
 #[path = "../durability/mod.rs"]
 mod durability;
 #[path = "../golden/mod.rs"]
@@ -38,6 +40,7 @@ mod mcp_problems;
 mod mcp_proxy;
 mod metrics;
 mod node_keys;
+mod node_outputs;
 mod nodes;
 mod notebook;
 mod notebook_attacks;

@@ -132,7 +132,7 @@ fn a_node_signs_the_receipts_of_a_killed_node_with_its_own_key_of_the_same_seal(
         world.write("b/boundary/roster.toml", &roster);
     }
     start(&mut one);
-    let mut same_name = node(&server, "one");
+    let mut same_name = node(&server, "one", |_| {});
     let refused = same_name.try_start().expect_err("the name is in use");
     assert!(refused.contains("another process is the node `one` of this boundary"), "{refused}");
     let before = one.run("say:echo", json!({"text": "one"}), &[&alice()]);

@@ -7,12 +7,16 @@ use serde_json::{Value, json};
 use crate::support::people::{self, alice, envelope};
 use crate::support::postgres::cluster::{Cluster, Options};
 use crate::support::postgres::until;
-use crate::support::{World, id_of};
+use crate::support::{Setup, World, id_of};
+
+pub(super) fn nodes(test: &str) -> Option<(Cluster, World, World)> {
+    nodes_with(test, |_| {})
+}
 
 /// Returns a server with the schema of a boundary, and the two nodes of the boundary. No node runs yet.
-pub(super) fn nodes(test: &str) -> Option<(Cluster, World, World)> {
+pub(super) fn nodes_with(test: &str, change: impl Fn(&mut Setup)) -> Option<(Cluster, World, World)> {
     let server = Cluster::start(test, Options::default())?;
-    let (one, two) = (node(&server, "one"), node(&server, "two"));
+    let (one, two) = (node(&server, "one", &change), node(&server, "two", &change));
     let mut migrate =
         one.boundary_command(&["store", "migrate", &server.socket_url("owner"), "--service-role", "service"]);
     let output = migrate.output().expect("migrate");
@@ -21,9 +25,11 @@ pub(super) fn nodes(test: &str) -> Option<(Cluster, World, World)> {
 }
 
 /// Returns a node with the schema of this server.
-pub(super) fn node(server: &Cluster, name: &str) -> World {
+pub(super) fn node(server: &Cluster, name: &str, change: impl Fn(&mut Setup)) -> World {
     World::prepared(|setup| {
-        setup.config = format!("database = \"{}\"\n[postgres]\nnode = \"{name}\"\n", server.socket_url("service"));
+        change(setup);
+        let url = server.socket_url("service");
+        setup.config = format!("database = \"{url}\"\n[postgres]\nnode = \"{name}\"\n{}", setup.config);
     })
 }
 

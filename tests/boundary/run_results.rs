@@ -31,7 +31,7 @@ fn paths(files: &Value) -> Vec<&str> {
     files["files"].as_array().expect("files").iter().filter_map(|file| file["path"].as_str()).collect()
 }
 
-fn proposed(world: &World, step: &str, more: Value) -> crate::support::wire::Reply {
+pub(crate) fn proposed(world: &World, step: &str, more: Value) -> crate::support::wire::Reply {
     let mut wish = World::wish(step, json!({}));
     wish.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
     world.wire.post("/v1/proposals", &world.agent, &wish)

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -11,6 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use crate::store::StoreReads;
 use crate::store::fault::StoreFault;
 use crate::store::ledger::Ledger;
+use crate::store::objects::Objects;
 use crate::store::rows::CheckpointRow;
 use crate::store::stored_denial::StoredDenial;
 use crate::store::stored_leaf::Leaf;
@@ -177,12 +179,15 @@ impl Ledger {
         let start = range.start.min(end);
         let unreadable = |message: String| StoreFault::Database { during: "reading an output", message };
         let length = usize::try_from(end - start).map_err(|error| unreadable(error.to_string()))?;
-        match row.data {
-            Some(data) => {
+        match (row.data, &self.shared.config.objects) {
+            (Some(data), _) => {
                 let start = usize::try_from(start).map_err(|error| unreadable(error.to_string()))?;
                 Ok(data.get(start..start + length).map(<[u8]>::to_vec))
             }
-            None => {
+            (None, Some(objects)) => {
+                objects.output(name, start..end).map(Some).map_err(|error| unreadable(error.to_string()))
+            }
+            (None, None) => {
                 let path = self.output_path(name);
                 let mut bytes = vec![0; length];
                 File::open(&path)
@@ -198,6 +203,12 @@ impl Ledger {
     pub fn output_path(&self, name: &Blake3Digest) -> PathBuf {
         let hex = name.hex();
         self.shared.config.outputs.join(&hex[..2]).join(hex)
+    }
+
+    /// Returns the large objects, if the database is on a server.
+    #[must_use]
+    pub fn objects(&self) -> Option<Arc<dyn Objects>> {
+        self.shared.config.objects.clone()
     }
 
     /// Returns the runs that recorded this output. A caller who may read one of these runs may also read the output.

@@ -1,6 +1,7 @@
 //! Tests of the ledger with real SQLite files, and with a real PostgreSQL server.
 
 mod boundary_time;
+mod changed_servers;
 mod denied_authorizations;
 mod failed_writes;
 mod failing_store;
@@ -22,15 +23,17 @@ use std::time::Duration;
 use crate::store::fault::StoreFault;
 use crate::store::ledger::Ledger;
 use crate::store::ledger::tests::failing_store::{Commits, Failing};
+use crate::store::objects::Objects;
+use crate::store::postgres::objects::PostgresObjects;
 use crate::store::postgres::settings::ServerSettings;
-use crate::store::shared::{LedgerConfig, LedgerLimits, LogSigner};
+use crate::store::shared::{KeepHead, LedgerConfig, LedgerLimits, LogSigner};
 use crate::store::stored_leaf::{LeafRef, WriteStop};
 use crate::store::stored_proposal::{AuthorizationCore, NewProposal};
 use crate::store::stored_run::{Consume, Finish, SpentNonce, Window};
 use crate::store::stored_seal::{SealStored, SealWrite};
 use crate::store::stored_status::StoredStatus;
 use crate::store::{Store, StoreReads, postgres, sqlite};
-use documents::crypto::digest::{AuthorizationDigest, BlobDigest, ParamsDigest, SealDigest, StepDigest};
+use documents::crypto::digest::{AuthorizationDigest, BlobDigest, LeafHash, ParamsDigest, SealDigest, StepDigest};
 use documents::crypto::merkle;
 use documents::crypto::signature::SecretKey;
 use documents::crypto::ssh_key::SshKey;
@@ -116,6 +119,7 @@ impl World {
             boottime: Arc::new(move || Duration::from_secs(boot.load(SeqCst))),
             on_fatal: Arc::new(move |fault| fatal.lock().expect("lock").push(fault.clone())),
             outputs: self.directory.path().join("outputs"),
+            objects: self.server.clone().map(|server| Arc::new(PostgresObjects::new(server)) as Arc<dyn Objects>),
             limits: self.limits,
             metrics: Arc::default(),
             keep_head: None,
@@ -200,10 +204,15 @@ impl World {
     }
 
     fn open_failing(&self) -> (Ledger, Arc<Commits>) {
+        self.open_failing_with(|_| None)
+    }
+
+    fn open_failing_with(&self, keep_head: impl FnOnce(&Arc<Commits>) -> Option<KeepHead>) -> (Ledger, Arc<Commits>) {
         let (store, reads) = self.store();
         let commits = Arc::<Commits>::default();
+        let config = LedgerConfig { keep_head: keep_head(&commits), ..self.config() };
         let failing = Failing { store, commits: Arc::clone(&commits) };
-        (Ledger::open(Box::new(failing), reads, self.config()).expect("ledger"), commits)
+        (Ledger::open(Box::new(failing), reads, config).expect("ledger"), commits)
     }
 
     /// Opens the store, and tries again until the previous owner releases the lock.
@@ -290,9 +299,14 @@ fn consume_of(ledger: &Ledger, core: AuthorizationCore) -> Consume {
     }
 }
 
-fn finish_of(id: &ProposalId) -> Finish {
+/// Returns the end of the run that the ledger knows.
+fn finish_of(ledger: &Ledger, id: &ProposalId) -> Finish {
+    let consumption = ledger.proposal(id).ok().flatten().and_then(|row| row.consumption).unwrap_or_default();
+    let leaf = ledger.leaf(consumption.0).ok().flatten().map(|leaf| merkle::leaf_hash(&leaf.data)).unwrap_or_default();
     Finish {
         proposal: id.clone(),
+        consumption,
+        leaf: LeafHash::from_bytes(leaf),
         receipt: receipt_of(id).into(),
         at: t(1),
         detail: b"succeeded".to_vec(),
@@ -310,7 +324,7 @@ fn receipt_of(id: &ProposalId) -> Vec<u8> {
 
 async fn run_whole(ledger: &Ledger, number: u8) -> (SpentNonce, LeafRef) {
     let consumed = ledger.consume(consume_of(ledger, core(number))).await.expect("consumed");
-    (consumed, ledger.finish(finish_of(&core(number).id)).await.expect("finished"))
+    (consumed, ledger.finish(finish_of(ledger, &core(number).id)).await.expect("finished"))
 }
 
 fn status(ledger: &Ledger, number: u8) -> Option<StoredStatus> {

@@ -127,7 +127,7 @@ CREATE TABLE denial (
 );
 CREATE INDEX denial_ahead ON denial (at) WHERE ahead;
 
--- Recorded outputs by their BLAKE3 names. The bytes of a large output are rows of `piece`, or a file of a node.
+-- Recorded outputs by their BLAKE3 names. The bytes of a large output are rows of `piece`.
 CREATE TABLE output (
     name   bytea PRIMARY KEY,
     number bigint GENERATED ALWAYS AS IDENTITY UNIQUE,  -- order of recording
@@ -137,7 +137,34 @@ CREATE TABLE output (
 );
 CREATE TABLE output_of (name bytea NOT NULL, proposal bytea NOT NULL, PRIMARY KEY (name, proposal));
 CREATE TABLE output_order (proposal bytea PRIMARY KEY, data bytea NOT NULL);
-CREATE TABLE piece (name bytea NOT NULL, number integer NOT NULL, data bytea NOT NULL, PRIMARY KEY (name, number));
+
+-- Large outputs and uploaded files in pieces of 1 MiB. The name is the digest of the whole.
+CREATE TABLE piece (
+    name   bytea NOT NULL,
+    number integer NOT NULL,
+    data   bytea NOT NULL,
+    at     timestamptz NOT NULL DEFAULT now(),   -- last write: pieces without a reference are deleted an hour later
+    PRIMARY KEY (name, number)
+);
+
+-- The files that proposers uploaded.
+CREATE TABLE artifact (
+    proposer text NOT NULL,
+    digest   bytea NOT NULL,             -- SHA-256 of the content, which is the name of its pieces
+    bytes    bigint NOT NULL,
+    at       timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (proposer, digest)
+);
+CREATE INDEX artifact_digest ON artifact (digest);
+
+-- The cosignatures of the newest checkpoints.
+CREATE TABLE cosignature (
+    size    bigint NOT NULL,
+    witness text NOT NULL,               -- verifier key of the witness
+    note    text NOT NULL,               -- the checkpoint with the signature of the boundary
+    lines   text NOT NULL,               -- the signature lines that the witness answered
+    PRIMARY KEY (size, witness)
+);
 
 CREATE TABLE token (
     name       text COLLATE "C" PRIMARY KEY,

@@ -6,7 +6,6 @@ use crate::store::postgres::link::{Flight, Link};
 use crate::store::stored_status::StoredStatus;
 use crate::store::stored_token::{Token, TokenChange};
 use crate::store::{RetentionCut, RetentionWalk, Retired};
-use documents::crypto::digest::Blake3Digest;
 use documents::record::ident::{Name, ProposalId};
 use documents::record::validity::Timestamp;
 
@@ -18,15 +17,18 @@ pub(super) const REVOKED: &str = "UPDATE token t SET revoked_at = coalesce(t.rev
     FROM unnest($1::text[], $2::bigint[]) AS q(name, at) WHERE t.name = q.name";
 pub(super) const EXPIRE: &str = "UPDATE proposal SET status = 5, ended_at = $1 WHERE id = ANY(ARRAY(SELECT id FROM proposal \
     WHERE status BETWEEN 2 AND 3 AND expires_at <= $1 LIMIT $2)) RETURNING id";
-pub(super) const OLD_OUTPUTS: &str =
-    "SELECT number, name, at, data IS NULL FROM output WHERE number > $1 ORDER BY number LIMIT $2";
+pub(super) const OLD_OUTPUTS: &str = "SELECT number, name, at FROM output WHERE number > $1 ORDER BY number LIMIT $2";
+pub(super) const OBJECTS: &str = "SELECT DISTINCT name FROM piece WHERE name > $1 ORDER BY name LIMIT $2";
 pub(super) const UNSIGNED: &str = "SELECT id FROM proposal p LEFT JOIN LATERAL (SELECT true AS signed FROM signature \
     WHERE proposal = p.id LIMIT 1) s ON true WHERE p.status BETWEEN 5 AND 7 AND p.expires_at > $3 AND p.expires_at <= $1 \
     AND s.signed IS NULL LIMIT $2";
 pub(super) const OLD_PROPOSALS: &str =
     "SELECT id, status, ended_at, expires_at FROM proposal WHERE id > $1 ORDER BY id LIMIT $2";
 pub(super) const DELETE_OUTPUTS: &str = "DELETE FROM output WHERE number = ANY($1::bigint[]) RETURNING 1";
-pub(super) const DELETE_PIECES: &str = "DELETE FROM piece WHERE name = ANY($1::bytea[])";
+// The end of a run and the end of an upload write the pieces before the row that refers to them.
+pub(super) const DELETE_PIECES: &str = "DELETE FROM piece p WHERE p.name = ANY($1::bytea[]) \
+    AND p.at < now() - interval '1 hour' AND NOT EXISTS (SELECT FROM output o WHERE o.name = p.name) \
+    AND NOT EXISTS (SELECT FROM artifact a WHERE a.digest = p.name) RETURNING 1";
 pub(super) const DELETE_ORDERS: &str = "DELETE FROM output_order WHERE proposal = ANY($1::bytea[]) RETURNING 1";
 pub(super) const DELETE_SIGNATURES: &str = "DELETE FROM signature WHERE proposal = ANY($1::bytea[]) RETURNING 1";
 pub(super) const DELETE_PAYLOADS: &str = "DELETE FROM payload WHERE proposal = ANY($1::bytea[])";
@@ -110,6 +112,7 @@ pub(super) fn retire(link: &Link, cut: RetentionCut, walk: RetentionWalk, limit:
     let mut flight = Flight::default();
     flight.add(OLD_OUTPUTS, values![signed(walk.outputs.unwrap_or(0)), at_most(limit)]);
     flight.add(UNSIGNED, values![cut.unsigned.unix(), at_most(limit), after]);
+    flight.add(OBJECTS, values![walk.objects.unwrap_or_default().to_vec(), at_most(limit)]);
     let rows = link.rows(DURING, &flight)?;
     let (mut outputs, mut names) = (Vec::new(), Vec::new());
     for row in &rows[0] {
@@ -117,13 +120,15 @@ pub(super) fn retire(link: &Link, cut: RetentionCut, walk: RetentionWalk, limit:
         done.walk.outputs = Some(row.number(0)?);
         if row.time(2)? <= cut.outputs {
             outputs.push(row.get::<i64>(0)?);
-            let name = row.bytes(1)?;
-            names.push(name.to_vec());
-            if row.get(3)? {
-                done.files.push(Blake3Digest::from_bytes(name));
-            }
+            names.push(row.get::<Vec<u8>>(1)?);
         }
     }
+    for row in &rows[2] {
+        let name = Fields::new(DURING, row).bytes(0)?;
+        done.walk.objects = Some(name);
+        names.push(name.to_vec());
+    }
+    done.walk.objects = done.walk.objects.filter(|_| rows[2].len() == limit);
     done.walk.outputs = done.walk.outputs.filter(|_| rows[0].len() == limit);
     // Unsigned proposals are deleted soon after their window. The log has no entry about them.
     let unsigned: Vec<Vec<u8>> =
@@ -139,7 +144,7 @@ pub(super) fn retire(link: &Link, cut: RetentionCut, walk: RetentionWalk, limit:
     let after = walk.proposals.unwrap_or_default().to_vec();
     flight.add(OLD_PROPOSALS, values![after, at_most(limit)]);
     let rows = link.rows(DURING, &flight)?;
-    done.deleted += rows[0].len() + rows[3].len();
+    done.deleted += rows[0].len() + rows[1].len() + rows[3].len();
     let seen = &rows[4];
     // Orders of outputs, signatures of finished runs, and whole proposals.
     let (mut orders, mut signatures, mut proposals) = (Vec::new(), Vec::new(), Vec::new());

@@ -1,7 +1,6 @@
 //! Connections that only read, beside the connection of the writer.
 
 use std::ops::Range;
-use std::sync::{Condvar, Mutex};
 
 use tokio_postgres::Row;
 
@@ -9,15 +8,15 @@ use crate::store::StoreReads;
 use crate::store::column_values::{tile_id, unplace};
 use crate::store::fault::StoreFault;
 use crate::store::postgres::columns::{Fields, id_value, limit as at_most, signed};
-use crate::store::postgres::errors::unreachable;
-use crate::store::postgres::link::{Flight, Link, Value, lock};
+use crate::store::postgres::link::{Flight, Link, Value};
+use crate::store::postgres::pool::Pool;
 use crate::store::postgres::questions::{EXCLUSIVE, HEAD, head};
 use crate::store::postgres::read_statements::{
     CHECKPOINT, CHECKPOINT_OVER, DENIALS_OF, LAST_CHECKPOINT, LEAF, LEAF_DATA, OUTPUT, OUTPUT_ORDER, PAYLOAD, REFUSALS,
     RUNS, RUNS_OF_OUTPUT, SEALS_IN_ORDER, SIGNATURES_OF, SIZE, SPENT, TILE, TOKEN, TOKENS, UNFINISHED, page, runs,
 };
 use crate::store::postgres::schema;
-use crate::store::postgres::settings::{ServerSettings, refused};
+use crate::store::postgres::settings::ServerSettings;
 use crate::store::rows::{CheckpointRow, StoreHead};
 use crate::store::stored_denial::StoredDenial;
 use crate::store::stored_leaf::Leaf;
@@ -41,13 +40,8 @@ const FIRST_SCAN: usize = 64;
 const OPTIONS: &str = "-c default_transaction_read_only=on -c statement_timeout=30000 -c client_encoding=UTF8 \
     -c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c enable_bitmapscan=off -c jit=off";
 
-/// A pool of reading connections.
-pub struct PostgresReads {
-    settings: ServerSettings,
-    /// Idle connections, and the number of all connections.
-    idle: Mutex<(Vec<Link>, usize)>,
-    returned: Condvar,
-}
+/// The reading connections.
+pub struct PostgresReads(Pool);
 
 /// Opens a store without a writer, and returns the state of the store.
 ///
@@ -55,9 +49,9 @@ pub struct PostgresReads {
 /// Returns a fault if the database cannot be reached or has another schema.
 pub fn at_rest(settings: ServerSettings) -> Result<(PostgresReads, StoreHead), StoreFault> {
     const DURING: &str = "reading the state of the boundary";
-    let reads = PostgresReads::new(settings);
-    let head = reads.with(|link| {
-        schema::check(link, &reads.settings)?;
+    let reads = PostgresReads::new(settings.clone());
+    let head = reads.0.with(|link| {
+        schema::check(link, &settings)?;
         let mut flight = Flight::default();
         flight.add(HEAD, values![]);
         flight.add(EXCLUSIVE, values![]);
@@ -69,51 +63,7 @@ pub fn at_rest(settings: ServerSettings) -> Result<(PostgresReads, StoreHead), S
 
 impl PostgresReads {
     pub(super) fn new(settings: ServerSettings) -> Self {
-        Self { settings, idle: Mutex::default(), returned: Condvar::new() }
-    }
-
-    /// Reads with an idle connection. If the connection was lost, the function tries once more with a new connection.
-    fn with<T>(&self, read: impl Fn(&Link) -> Result<T, StoreFault>) -> Result<T, StoreFault> {
-        let mut place = Place { reads: self, link: self.take() };
-        for last in [false, true] {
-            if place.link.as_ref().is_none_or(Link::is_lost) {
-                place.link = Some(self.connect()?);
-            }
-            let Some(link) = &place.link else { break };
-            match read(link) {
-                Err(StoreFault::Unreachable { .. }) if !last && link.is_lost() => {}
-                result => return result,
-            }
-        }
-        Err(unreachable("reading", "the connection was lost twice"))
-    }
-
-    /// Returns an idle connection, or `None` if the caller may make one.
-    fn take(&self) -> Option<Link> {
-        let mut idle = lock(&self.idle);
-        loop {
-            if let Some(link) = idle.0.pop() {
-                return Some(link);
-            }
-            if idle.1 < READERS {
-                idle.1 += 1;
-                return None;
-            }
-            idle = self.returned.wait(idle).unwrap_or_else(std::sync::PoisonError::into_inner);
-        }
-    }
-
-    fn connect(&self) -> Result<Link, StoreFault> {
-        const DURING: &str = "opening the database for reading";
-        let link = Link::open(&self.settings, OPTIONS)?;
-        let rows = link.query(DURING, "SELECT pg_is_in_recovery()", values![])?;
-        if rows.first().is_some_and(|row| Fields::new(DURING, row).get(0) != Ok(false)) {
-            return Err(refused(format!(
-                "the database {} is a standby, which can be behind; name the primary server in the URL",
-                self.settings.place()
-            )));
-        }
-        Ok(link)
+        Self(Pool::new(settings, OPTIONS, READERS))
     }
 
     fn one<T>(
@@ -133,25 +83,8 @@ impl PostgresReads {
         values: impl Fn() -> Vec<Value<'static>>,
         read: impl Fn(&Fields<'_>) -> Result<T, StoreFault>,
     ) -> Result<Vec<T>, StoreFault> {
-        let rows = self.with(|link| link.query(during, sql, values()))?;
+        let rows = self.0.with(|link| link.query(during, sql, values()))?;
         rows.iter().map(|row| read(&Fields::new(during, row))).collect()
-    }
-}
-
-/// The place of one caller in the pool, which returns the connection also after a panic.
-struct Place<'p> {
-    reads: &'p PostgresReads,
-    link: Option<Link>,
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        let mut idle = lock(&self.reads.idle);
-        match self.link.take().filter(|link| !link.is_lost()) {
-            Some(link) => idle.0.push(link),
-            None => idle.1 -= 1,
-        }
-        self.reads.returned.notify_one();
     }
 }
 
@@ -192,7 +125,7 @@ impl StoreReads for PostgresReads {
     }
 
     fn tile(&self, level: u8, index: u64) -> Result<Option<Vec<Hash>>, StoreFault> {
-        self.with(|link| tile(link, tile_id(level, index)))
+        self.0.with(|link| tile(link, tile_id(level, index)))
     }
 
     fn blob(&self, digest: &BlobDigest) -> Result<Option<Vec<u8>>, StoreFault> {
@@ -241,7 +174,7 @@ impl StoreReads for PostgresReads {
         let (mut scanned, mut count) = (0, FIRST_SCAN.max(filter.limit + 1));
         // The rows are read in parts, because most pages end after a few rows.
         loop {
-            let rows: Vec<Row> = self.with(|link| {
+            let rows: Vec<Row> = self.0.with(|link| {
                 let mut values = values![before.clone(), at_most(count)];
                 if let Some(name) = name {
                     values.push(Box::new(name.to_owned()));
@@ -325,7 +258,7 @@ impl StoreReads for PostgresReads {
     }
 
     fn unfinished(&self) -> Result<Vec<Unfinished>, StoreFault> {
-        let node = self.settings.node.to_string();
+        let node = self.0.settings.node.to_string();
         self.all(
             "reading the runs without a receipt",
             UNFINISHED,
@@ -375,7 +308,7 @@ impl StoreReads for PostgresReads {
     }
 
     fn bytes(&self) -> Result<u64, StoreFault> {
-        let schema = || values![self.settings.schema.clone()];
+        let schema = || values![self.0.settings.schema.clone()];
         Ok(self.one("reading the size", SIZE, schema, |row| row.number(0))?.unwrap_or_default())
     }
 }

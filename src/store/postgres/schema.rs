@@ -28,6 +28,8 @@ const CHANGED: &[&str] = &[
     "output_of",
     "output_order",
     "piece",
+    "artifact",
+    "cosignature",
     "token",
     "node",
     "kept_head",

@@ -49,6 +49,7 @@ pub(crate) const STATEMENTS: &[(&str, &str)] = &[
     ("REVOKED", rare_changes::REVOKED),
     ("EXPIRE", rare_changes::EXPIRE),
     ("OLD_OUTPUTS", rare_changes::OLD_OUTPUTS),
+    ("OBJECTS", rare_changes::OBJECTS),
     ("UNSIGNED", rare_changes::UNSIGNED),
     ("OLD_PROPOSALS", rare_changes::OLD_PROPOSALS),
     ("DELETE_OUTPUTS", rare_changes::DELETE_OUTPUTS),

@@ -42,8 +42,10 @@ pub(super) const STEPS: &str = "UPDATE proposal p SET status = q.status, approve
 pub(super) const ENDS: &str = "UPDATE proposal p SET status = 1, ended_at = q.at, receipt = q.receipt, detail = q.detail \
     FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bytea[]) AS q(id, at, receipt, detail) WHERE p.id = q.id";
 pub(super) const CLOSED: &str = "DELETE FROM crossing WHERE id = ANY($1::bigint[])";
+// An output whose pieces were deleted before this batch gets no row, like an output whose retention has ended.
 pub(super) const OUTPUTS: &str = "INSERT INTO output AS o (name, bytes, at, data) \
-    SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bytea[]) \
+    SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bytea[]) AS n(name, bytes, at, data) \
+    WHERE n.data IS NOT NULL OR n.bytes = (SELECT sum(octet_length(p.data)) FROM piece p WHERE p.name = n.name) \
     ON CONFLICT (name) DO UPDATE SET at = greatest(o.at, excluded.at)";
 pub(super) const OUTPUTS_OF: &str = "INSERT INTO output_of (name, proposal) SELECT * FROM unnest($1::bytea[], $2::bytea[]) \
     ON CONFLICT (name, proposal) DO NOTHING";

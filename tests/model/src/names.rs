@@ -44,6 +44,7 @@ pub const NOT_MODELLED: &[(&str, &str)] = &[
     ("restore-old-log-kept", "a restore begins a new log, and the model has one log"),
     ("restore-new-log-in-place", "a restore begins a new log, and the model has one log"),
     ("move-begun", "no service runs during a move between engines, and the log stays the same"),
+    ("piece-written", "no batch refers to an output before all its pieces are stored"),
     ("move-group-copied", "no service runs during a move between engines, and the log stays the same"),
     ("move-rows-copied", "no service runs during a move between engines, and the log stays the same"),
     ("move-old-log-marked", "no service runs during a move between engines, and the log stays the same"),

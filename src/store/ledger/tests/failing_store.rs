@@ -1,7 +1,7 @@
 //! A test store that can delay a commit, let a commit fail, or return wrong hashes.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
 use crate::store::batch::{Answers, Commit, Questions, Writes};
@@ -22,6 +22,14 @@ pub(super) struct Commits {
     pub(super) next: Mutex<std::collections::VecDeque<Option<StoreFault>>>,
     /// If true, the store returns wrong leaf hashes.
     pub(super) lies: AtomicBool,
+    /// Number of changes of the database server.
+    pub(super) server_changes: AtomicU64,
+    /// The clock of the database server.
+    pub(super) server_clock: Mutex<Option<Timestamp>>,
+    /// Number of durable batches that the writer doubted.
+    pub(super) doubted: AtomicU64,
+    /// If true, the database server has lost the last batch.
+    pub(super) lost: AtomicBool,
 }
 
 impl Commits {
@@ -74,6 +82,23 @@ impl Store for Failing {
         }
     }
 
+    fn begin(&mut self, size: u64, questions: &Questions<'_>) -> Result<Answers, StoreFault> {
+        let server_clock = *self.commits.server_clock.lock().expect("lock");
+        Ok(Answers { server_clock, ..self.store.begin(size, questions)? })
+    }
+
+    fn server_changes(&self) -> u64 {
+        self.commits.server_changes.load(SeqCst)
+    }
+
+    fn doubt(&mut self) {
+        self.commits.doubted.fetch_add(1, SeqCst);
+    }
+
+    fn settle(&mut self) -> Result<bool, StoreFault> {
+        Ok(!self.commits.lost.load(SeqCst))
+    }
+
     fn rollback(&mut self) {
         self.store.rollback();
     }
@@ -83,8 +108,6 @@ impl Store for Failing {
         fn open_nonces(&mut self) -> Vec<(Nonce, Timestamp)>;
         fn leaf_hashes(&mut self, range: Range<u64>) -> Result<Vec<Hash>, StoreFault>;
         fn tile(&mut self, level: u8, index: u64) -> Result<Vec<Hash>, StoreFault>;
-        fn begin(&mut self, size: u64, questions: &Questions<'_>) -> Result<Answers, StoreFault>;
-        fn settle(&mut self) -> Result<bool, StoreFault>;
         fn change_tokens(&mut self, changes: &[TokenChange]) -> Result<Option<Name>, StoreFault>;
         fn expire(&mut self, now: Timestamp, limit: usize) -> Result<Vec<ProposalId>, StoreFault>;
         fn retire(&mut self, cut: RetentionCut, walk: RetentionWalk, limit: usize) -> Result<Retired, StoreFault>;

@@ -46,7 +46,7 @@ async fn connections_that_end_at_any_time_lose_no_answered_request_and_repeat_no
                             Ok(spent) => answered.lock().expect("lock").push((number, spent.index, spent.item)),
                             Err(_) => *faults.lock().expect("lock") += 1,
                         }
-                        drop(ledger.finish(finish_of(&core(number).id)).await);
+                        drop(ledger.finish(finish_of(&ledger, &core(number).id)).await);
                     }
                 })
             })

@@ -15,9 +15,13 @@ async fn ranges_of_outputs_are_read_from_rows_and_from_files() {
         let ledger = world.sealed().await;
         let large: Vec<u8> = (0..200_000_u32).map(|n| n as u8).collect();
         let (small_name, large_name) = (Blake3Digest::of(b"hello"), Blake3Digest::of(&large));
-        let path = ledger.output_path(&large_name);
-        std::fs::create_dir_all(path.parent().expect("parent")).expect("directory");
-        std::fs::write(&path, &large).expect("file");
+        if let Some(objects) = ledger.objects() {
+            objects.keep(large_name.as_bytes(), &|to| large.chunks(70_000).try_for_each(&mut *to)).expect("kept");
+        } else {
+            let path = ledger.output_path(&large_name);
+            std::fs::create_dir_all(path.parent().expect("parent")).expect("directory");
+            std::fs::write(&path, &large).expect("file");
+        }
         let outputs = vec![
             OutputRow { name: small_name, bytes: 5, data: Some(b"hello".to_vec()) },
             OutputRow { name: large_name, bytes: 200_000, data: None },
@@ -27,11 +31,11 @@ async fn ranges_of_outputs_are_read_from_rows_and_from_files() {
             outputs: outputs.clone(),
             order: Some(vec![1, 2]),
             blobs: vec![(BlobDigest::of(b"[]"), b"[]".to_vec())],
-            ..finish_of(&core(1).id)
+            ..finish_of(&ledger, &core(1).id)
         };
         ledger.finish(finish).await.expect("finished");
         ledger.consume(consume_of(&ledger, core(2))).await.expect("consumed");
-        ledger.finish(Finish { outputs, ..finish_of(&core(2).id) }).await.expect("the same output twice");
+        ledger.finish(Finish { outputs, ..finish_of(&ledger, &core(2).id) }).await.expect("the same output twice");
         assert_eq!(ledger.output(&small_name, 1..3), Ok(Some(b"el".to_vec())));
         assert_eq!(ledger.output(&small_name, 4..900), Ok(Some(b"o".to_vec())));
         assert_eq!(ledger.output(&small_name, 9..10), Ok(Some(Vec::new())));
@@ -63,7 +67,7 @@ async fn retention_uses_the_low_water_mark_and_deletes_no_proposal_that_could_st
         ledger.consume(consume_of(&ledger, core(2))).await.expect("consumed");
         let output = OutputRow { name: Blake3Digest::of(b"out"), bytes: 3, data: Some(b"out".to_vec()) };
         let large = OutputRow { name: Blake3Digest::of(b"large"), bytes: 70_000, data: None };
-        let finish = Finish { outputs: vec![output.clone(), large.clone()], ..finish_of(&core(2).id) };
+        let finish = Finish { outputs: vec![output.clone(), large.clone()], ..finish_of(&ledger, &core(2).id) };
         ledger.finish(finish).await.expect("finished");
         // A leap of the clock by a year deletes nothing, because the low-water mark follows the time since boot.
         world.clock.fetch_add(365 * 86_400, SeqCst);
@@ -73,7 +77,9 @@ async fn retention_uses_the_low_water_mark_and_deletes_no_proposal_that_could_st
         world.boot.store(200, SeqCst);
         ledger.prune(10).await.expect("pruned");
         let retired = ledger.retire(kept, 10).await.expect("retired");
-        assert_eq!(retired.files, [large.name], "the result names the files of deleted rows");
+        // On a database server, a batch records no output whose pieces are missing.
+        let files = if ledger.objects().is_some() { Vec::new() } else { vec![large.name] };
+        assert_eq!(retired.files, files, "the result names the files of deleted rows");
         assert_eq!(ledger.output_size(&output.name), Ok(None));
         assert_eq!(
             ledger.runs_with_output(&output.name, 9),

@@ -12,7 +12,7 @@ use crate::store::shared::LedgerLimits;
 use crate::store::stored_proposal::{
     AdvanceStop, AuthorizationCore, NewProposal, ProposalStep, ProposeResult, Signature,
 };
-use crate::store::stored_run::{ConsumeStop, FinishStop};
+use crate::store::stored_run::{ConsumeStop, Finish, FinishStop};
 use crate::store::stored_status::StoredStatus;
 use documents::crypto::digest::AuthorizationDigest;
 use documents::crypto::signature::SecretKey;
@@ -153,17 +153,19 @@ async fn the_status_of_a_proposal_only_moves_forward() {
         assert_eq!(ledger.advance(only_approved).await, Err(AdvanceStop::WrongState(StoredStatus::Pending)));
         assert_eq!(ledger.advance(to(StoredStatus::Approved)).await, Ok(StoredStatus::Pending));
         assert_eq!(
-            ledger.finish(finish_of(&core(1).id)).await,
+            ledger.finish(finish_of(&ledger, &core(1).id)).await,
             Err(FinishStop::NotRunning(Some(StoredStatus::Approved)))
         );
-        assert_eq!(ledger.finish(finish_of(&core(2).id)).await, Err(FinishStop::NotRunning(None)));
+        assert_eq!(ledger.finish(finish_of(&ledger, &core(2).id)).await, Err(FinishStop::NotRunning(None)));
         let consumed = ledger.consume(consume_of(&ledger, core(1))).await.expect("consumed");
         assert_eq!(
             ledger.advance(to(StoredStatus::Cancelled)).await,
             Err(AdvanceStop::WrongState(StoredStatus::Running))
         );
-        let receipt = ledger.finish(finish_of(&core(1).id)).await.expect("finished");
-        let twice = ledger.finish(finish_of(&core(1).id)).await;
+        let other = Finish { consumption: (consumed.index, consumed.item + 1), ..finish_of(&ledger, &core(1).id) };
+        assert_eq!(ledger.finish(other).await, Err(FinishStop::OtherRun));
+        let receipt = ledger.finish(finish_of(&ledger, &core(1).id)).await.expect("finished");
+        let twice = ledger.finish(finish_of(&ledger, &core(1).id)).await;
         assert_eq!(twice, Err(FinishStop::Finished { receipt: receipt.index }), "one consumption, one receipt");
         let row = ledger.proposal(&core(1).id).expect("read").expect("row");
         assert_eq!(
@@ -208,7 +210,7 @@ async fn the_payload_is_readable_in_every_status_of_a_proposal() {
         let [unfinished] = &ledger.unfinished().expect("read")[..] else { panic!("one") };
         assert_eq!((&unfinished.proposal, &*unfinished.decision), (&id, &b"decision"[..]));
         assert_eq!(unfinished.envelope, envelope_of(&payload));
-        ledger.finish(finish_of(&id)).await.expect("finished");
+        ledger.finish(finish_of(&ledger, &id)).await.expect("finished");
         assert_eq!(ledger.payload(&id), Ok(Some(payload.to_vec())));
         assert_eq!(ledger.payload(&core(2).id), Ok(None));
     }

@@ -61,7 +61,7 @@ proptest! {
                         let exclusive = exclusive.then(|| "x".into());
                         drop(ledger.consume(Consume { exclusive, ..consume_of(&ledger, core(n)) }).await);
                     }
-                    Op::Finish(n) => drop(ledger.finish(finish_of(&core(n).id)).await),
+                    Op::Finish(n) => drop(ledger.finish(finish_of(&ledger, &core(n).id)).await),
                     Op::Deny(n) => {
                         let approver = "alice".parse().expect("name");
                         let denial = DenialWrite { authorization: core(n).digest, approver, envelope: vec![n], at: t(0), ahead: false };

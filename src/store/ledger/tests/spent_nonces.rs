@@ -121,7 +121,7 @@ async fn a_run_keeps_its_exclusive_lock_until_the_receipt_is_written() {
         let busy = ledger.consume(exclusive(&ledger, 2)).await;
         assert_eq!(busy, Err(ConsumeStop::ExclusiveBusy { holder: core(1).id }), "also after a restart");
         assert!(ledger.consume(consume_of(&ledger, core(3))).await.is_ok());
-        ledger.finish(finish_of(&core(1).id)).await.expect("finished");
+        ledger.finish(finish_of(&ledger, &core(1).id)).await.expect("finished");
         assert!(ledger.consume(exclusive(&ledger, 2)).await.is_ok());
     }
 }

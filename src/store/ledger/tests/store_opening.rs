@@ -45,7 +45,7 @@ async fn a_store_that_lost_the_row_of_an_unexpired_nonce_is_not_opened() {
     for world in World::on_each_engine() {
         let ledger = world.sealed().await;
         ledger.consume(consume_of(&ledger, core(1))).await.expect("consumed");
-        ledger.finish(finish_of(&core(1).id)).await.expect("finished");
+        ledger.finish(finish_of(&ledger, &core(1).id)).await.expect("finished");
         ledger.close().await.expect("closed");
         drop(ledger);
         world.tamper("DELETE FROM nonce");
@@ -56,7 +56,7 @@ async fn a_store_that_lost_the_row_of_an_unexpired_nonce_is_not_opened() {
         let other = world.beside();
         let ledger = other.sealed().await;
         ledger.consume(consume_of(&ledger, core(1))).await.expect("consumed");
-        ledger.finish(finish_of(&core(1).id)).await.expect("finished");
+        ledger.finish(finish_of(&ledger, &core(1).id)).await.expect("finished");
         ledger.close().await.expect("closed");
         drop(ledger);
         other.tamper(&format!("DELETE FROM nonce; UPDATE state SET mark = {}", T0 + 3600));

@@ -14,7 +14,7 @@ async fn two_writers_follow_one_log_and_spend_no_nonce_twice() {
         two.consume(locked(&two, 2)).await.expect("consumed");
         let busy = one.consume(locked(&one, 3)).await;
         assert!(matches!(busy, Err(ConsumeStop::ExclusiveBusy { .. })), "{busy:?}");
-        one.finish(finish_of(&core(2).id)).await.expect("finished");
+        one.finish(finish_of(&one, &core(2).id)).await.expect("finished");
         two.consume(locked(&two, 3)).await.expect("consumed");
         seal(&two, 2).await.expect("sealed");
         let moved = one.consume(consume_of(&one, core(4))).await;
@@ -39,8 +39,8 @@ async fn after_a_takeover_the_earlier_node_writes_nothing_but_the_receipts_of_it
         assert!(matches!(&refused, Err(ConsumeStop::Fault(fault)) if fault.is_unreachable()), "{refused:?}");
         assert!(ledger.prune(100).await.is_err_and(|fault| fault.is_unreachable()));
         assert!(seal(&ledger, 2).await.is_err());
-        ledger.finish(finish_of(&core(1).id)).await.expect("its receipt");
-        ledger.finish(finish_of(&core(2).id)).await.expect("its receipt");
+        ledger.finish(finish_of(&ledger, &core(1).id)).await.expect("its receipt");
+        ledger.finish(finish_of(&ledger, &core(2).id)).await.expect("its receipt");
         assert_eq!(ledger.state().size, 5, "a seal, two consumptions and two receipts");
         check_laws(&ledger);
     }

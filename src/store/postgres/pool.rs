@@ -1,0 +1,87 @@
+//! Connections beside the connection of the writer, which several threads share.
+
+use std::sync::{Condvar, Mutex, PoisonError};
+
+use crate::store::fault::StoreFault;
+use crate::store::postgres::columns::Fields;
+use crate::store::postgres::errors::unreachable;
+use crate::store::postgres::link::{Link, lock};
+use crate::store::postgres::settings::{ServerSettings, refused};
+
+/// A pool of connections with the same options.
+pub(super) struct Pool {
+    pub(super) settings: ServerSettings,
+    options: &'static str,
+    most: usize,
+    /// Idle connections, and the number of all connections.
+    idle: Mutex<(Vec<Link>, usize)>,
+    returned: Condvar,
+}
+
+impl Pool {
+    /// Opens no connection yet. At most `most` connections are opened later.
+    pub(super) const fn new(settings: ServerSettings, options: &'static str, most: usize) -> Self {
+        Self { settings, options, most, idle: Mutex::new((Vec::new(), 0)), returned: Condvar::new() }
+    }
+
+    /// Works with an idle connection. If the connection was lost, the function tries once more with a new connection.
+    pub(super) fn with<T, E: From<StoreFault>>(&self, work: impl Fn(&Link) -> Result<T, E>) -> Result<T, E> {
+        let mut place = Place { pool: self, link: self.take() };
+        for last in [false, true] {
+            if place.link.as_ref().is_none_or(Link::is_lost) {
+                place.link = Some(self.connect()?);
+            }
+            let Some(link) = &place.link else { break };
+            match work(link) {
+                Err(_) if !last && link.is_lost() => {}
+                result => return result,
+            }
+        }
+        Err(unreachable("using the database", "the connection was lost twice").into())
+    }
+
+    /// Returns an idle connection, or `None` if the caller may make one.
+    fn take(&self) -> Option<Link> {
+        let mut idle = lock(&self.idle);
+        loop {
+            if let Some(link) = idle.0.pop() {
+                return Some(link);
+            }
+            if idle.1 < self.most {
+                idle.1 += 1;
+                return None;
+            }
+            idle = self.returned.wait(idle).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn connect(&self) -> Result<Link, StoreFault> {
+        const DURING: &str = "opening a connection to the database";
+        let link = Link::open(&self.settings, self.options)?;
+        let rows = link.query(DURING, "SELECT pg_is_in_recovery()", values![])?;
+        if rows.first().is_some_and(|row| Fields::new(DURING, row).get(0) != Ok(false)) {
+            return Err(refused(format!(
+                "the database {} is a standby, which can be behind; name the primary server in the URL",
+                self.settings.place()
+            )));
+        }
+        Ok(link)
+    }
+}
+
+/// The place of one caller in the pool, which returns the connection also after a panic.
+struct Place<'p> {
+    pool: &'p Pool,
+    link: Option<Link>,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut idle = lock(&self.pool.idle);
+        match self.link.take().filter(|link| !link.is_lost()) {
+            Some(link) => idle.0.push(link),
+            None => idle.1 -= 1,
+        }
+        self.pool.returned.notify_one();
+    }
+}
