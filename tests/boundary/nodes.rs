@@ -225,3 +225,24 @@ fn promise_2_a_database_that_went_back_is_not_served() {
     let refused = one.try_start().expect_err("refused");
     assert!(refused.contains("went back") || refused.contains("is in use"), "{refused}");
 }
+
+#[test]
+fn a_receipt_that_comes_after_its_run_was_closed_is_kept_as_a_file_and_told() {
+    let Some((_server, mut one, two)) = nodes("a late receipt") else { return };
+    start(&mut one);
+    let waiting = one.propose("plain:wait", json!({}));
+    one.sign(&waiting, &[&alice()]);
+    one.until(id_of(&waiting), "running");
+    one.signal(rustix::process::Signal::STOP);
+    let mut two = standby(two).join().expect("node two");
+    same_tokens(&one, &mut two);
+    until("the operator says that node one is lost", || lose_node_one(&two).status.success());
+    assert_eq!(two.until(id_of(&waiting), "finished")["outcome"]["status"], "unknown");
+    one.signal(rustix::process::Signal::CONT);
+    let file = one.path("b/boundary/late-receipts").join(format!("{}.json", id_of(&waiting).replace("prp_", "rcp_")));
+    until("the late receipt is a file", || file.exists());
+    let envelope: Value = serde_json::from_slice(&std::fs::read(file).expect("a file")).expect("JSON");
+    let outcome = people::predicate_of(&envelope)["outcome"]["status"].clone();
+    assert!(outcome != "unknown", "{outcome}");
+    two.assert_audited();
+}
