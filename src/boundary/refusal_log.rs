@@ -325,6 +325,7 @@ mod tests {
         let seal = SealWrite {
             envelope: b"{}".to_vec(),
             digest: SealDigest::of(b"seal"),
+            new_epoch: false,
             previous: None,
             at: at(0),
             blobs: Vec::new(),

@@ -22,6 +22,7 @@ use crate::store::stored_token::TokenChange;
 use documents::crypto::digest::SealDigest;
 use documents::crypto::key_id::KeyId;
 use documents::record::code::Code;
+use documents::record::ident::Epoch;
 use documents::record::malformed::Malformed;
 use documents::record::profile::Workdir;
 use documents::record::seal::Seal;
@@ -51,11 +52,11 @@ pub async fn write_seal(
     draft: SealDraft,
     tokens: Vec<TokenChange>,
 ) -> Result<Sealed, SealStop> {
-    let SealDraft { seal, blobs, registry } = draft;
+    let SealDraft { seal, new_epoch, blobs, registry } = draft;
     let (at, previous) = (seal.at, seal.previous);
     let payload = seal.clone().into_statement().to_payload().map_err(SealStop::Malformed)?;
-    let envelope = key.sign(&payload).map_err(SealStop::Malformed)?;
-    let write = SealWrite { envelope: envelope.clone(), digest: SealDigest::of(&payload), previous, at, blobs, tokens };
+    let (envelope, digest) = (key.sign(&payload).map_err(SealStop::Malformed)?, SealDigest::of(&payload));
+    let write = SealWrite { envelope: envelope.clone(), new_epoch, digest, previous, at, blobs, tokens };
     // One commit contains the seal, its blobs and the changes of tokens. After a crash at this point the new state is
     // in force, because the next start reads it from the store.
     let done = ledger.seal(write).await.map_err(SealStop::Write)?;
@@ -269,12 +270,13 @@ impl Sealing {
     }
 
     /// Seals the content that `next` makes of the seal in force, of the log and of this node's key and sandbox. No other
-    /// seal of this service comes between. Returns true if a new seal is in force, and the findings of `next`.
+    /// seal of this service comes between. `new_epoch` ends all earlier approvals. Returns true if a new seal is in force, and the findings of `next`.
     ///
     /// # Errors
     /// Returns the error of `next`, or the reason why the content can't be sealed. The old seal then stays in force.
     pub async fn seal_next<T: Send + 'static>(
         &self,
+        new_epoch: bool,
         next: impl FnOnce(&Sealed, &Ledger, KeyId, &dyn Sandbox) -> Result<(SealContent, T), Stopped> + Send + 'static,
     ) -> Result<(bool, T), Stopped> {
         let _one_at_a_time = self.one_at_a_time.lock().await;
@@ -282,7 +284,8 @@ impl Sealing {
         let (keyid, sandbox) = (self.key.keyid, self.sandbox.clone());
         let read = tokio::task::spawn_blocking(move || next(&sealed, &ledger, keyid, &*sandbox));
         let (content, found) = read.await.map_err(|e| fault(&e))??;
-        let sealed = self.seal_alone(|material| *material = content.clone(), None).await?;
+        let epoch = new_epoch.then(|| Epoch::new(self.surroundings.bytes()));
+        let sealed = self.seal_alone(|material| *material = content.clone(), None, epoch).await?;
         self.health.set_skipped(content.registry.skipped());
         self.health.set_runbook_note(None);
         self.health.resealed(None);
@@ -299,11 +302,16 @@ impl Sealing {
         token: Option<TokenChange>,
     ) -> Result<bool, Stopped> {
         let _one_at_a_time = self.one_at_a_time.lock().await;
-        self.seal_alone(change, token).await
+        self.seal_alone(change, token, None).await
     }
 
     /// Does the same as [`Self::put_in_force`] for a caller that holds the lock.
-    async fn seal_alone(&self, change: impl Fn(&mut SealContent), token: Option<TokenChange>) -> Result<bool, Stopped> {
+    async fn seal_alone(
+        &self,
+        change: impl Fn(&mut SealContent),
+        token: Option<TokenChange>,
+        epoch: Option<Epoch>,
+    ) -> Result<bool, Stopped> {
         // Read the list of tokens under the lock. An older list could undo a change that was sealed in the meantime.
         let mut all = self.ledger.tokens().map_err(|e| fault(&e))?;
         match &token {
@@ -325,10 +333,14 @@ impl Sealing {
             let mut material = material_of(&before);
             change(&mut material);
             material.tokens = tokens_in_force(&all, at);
+            let basis = match &epoch {
+                None => SealPredecessor::After(&before),
+                Some(epoch) => SealPredecessor::NewEpoch(&before, epoch.clone()),
+            };
             let draft = material
-                .draft(SealPredecessor::After(&before), at.max(before.seal.at))
+                .draft(basis, at.max(before.seal.at))
                 .map_err(|error| Refusal::new(Code::Malformed, error.to_string()))?;
-            if draft.same_as(&before.seal) && tokens.is_empty() {
+            if draft.same_as(&before.seal) && tokens.is_empty() && epoch.is_none() {
                 return Ok(false);
             }
             match write_seal(&self.ledger, &self.key, draft, tokens.clone()).await {

@@ -51,8 +51,15 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let problem = |fault| problems(FileProblem::of_store(&config.database, fault).into());
     if let Some(Command::Lost { name }) = &args.command {
         handover::check_lost(&config, name).map_err(|found| problems(found.into()))?;
-        config.database.lose_node(name).map_err(problem)?;
+        let needs_epoch = config.database.lose_node(name).map_err(problem)?;
         terminal.say(&format!("The node {name} is noted as lost."));
+        if needs_epoch {
+            terminal.say(
+                "The database server restarted or changed since this node gave its last sign, so the database may lack its newest \
+                 entries. The boundary serves, but no run starts before `countersign seal --new-epoch`, which first shows what \
+                 to look at.",
+            );
+        }
         return Ok(Exit::Done);
     }
     let nodes = config.database.nodes().map_err(problem)?;

@@ -44,7 +44,11 @@ pub enum ControlRequest {
     },
     /// Read all files of the operator again, and put their changes in force with a new seal. The answer states whether
     /// anything changed.
-    Seal,
+    Seal {
+        /// True if all earlier approvals end with this seal.
+        #[serde(default)]
+        new_epoch: bool,
+    },
     /// Return the content of `/ready`, and the notes that need an action of the operator.
     Status,
 }
@@ -104,7 +108,7 @@ pub async fn answer(
         ControlRequest::TokenRevoke { name } => {
             boundary.sealing.revoke_token(&name).await.map(|()| json!({ "revoked": name }))
         }
-        ControlRequest::Seal => next_seal::seal_files(config.clone(), boundary).await,
+        ControlRequest::Seal { new_epoch } => next_seal::seal_files(config.clone(), boundary, new_epoch).await,
         ControlRequest::Status => {
             let (ready, must_fix) = (boundary.health.ready(), boundary.health.must_fix());
             boundary

@@ -147,7 +147,7 @@ impl NextSeal<'_> {
 }
 
 /// Puts the files of the operator in force while the boundary is open. Returns the answer for the operator.
-pub(super) async fn seal_files(config: Config, boundary: &Boundary) -> Result<Value, Stopped> {
+pub(super) async fn seal_files(config: Config, boundary: &Boundary, new_epoch: bool) -> Result<Value, Stopped> {
     let refused = |what: &dyn std::fmt::Display| {
         Refusal::new(Code::Malformed, format!("nothing is sealed, and the old seal stays in force:\n{what}"))
     };
@@ -162,7 +162,7 @@ pub(super) async fn seal_files(config: Config, boundary: &Boundary) -> Result<Va
         })?;
         Ok((content, found))
     };
-    let (changed, FileFindings { notes, following, .. }) = boundary.sealing.seal_next(next).await?;
+    let (changed, FileFindings { notes, following, .. }) = boundary.sealing.seal_next(new_epoch, next).await?;
     let all: Vec<String> = notes.iter().chain(&following).cloned().collect();
     boundary.health.set_file_notes(notes);
     boundary.health.set_roster_notes(following);

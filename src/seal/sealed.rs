@@ -63,6 +63,8 @@ pub enum SealPredecessor<'a> {
     },
     /// The seal in force.
     After(&'a Sealed),
+    /// The seal in force, whose epoch ends. All earlier approvals end with it.
+    NewEpoch(&'a Sealed, Epoch),
 }
 
 /// Seal that is ready to be signed, with the blobs that the seal names.
@@ -70,6 +72,8 @@ pub enum SealPredecessor<'a> {
 pub struct SealDraft {
     /// The seal.
     pub seal: Seal,
+    /// True if the seal ends the epoch of the seal before it.
+    pub new_epoch: bool,
     /// The blobs that the seal names, by digest.
     pub blobs: Vec<(BlobDigest, Vec<u8>)>,
     /// Sealed steps, which a later read of the seal can share in memory.
@@ -235,6 +239,7 @@ impl SealContent {
         let configuration = blob(canonical(canonical::canonical_of(&self.configuration))?);
         let (before, genesis, epoch) = match basis {
             SealPredecessor::After(sealed) => (Some(sealed), None, sealed.boundary.epoch.clone()),
+            SealPredecessor::NewEpoch(sealed, epoch) => (Some(sealed), None, epoch),
             SealPredecessor::First { genesis, epoch } => (None, Some(genesis), epoch),
         };
         let seal = Seal {
@@ -257,7 +262,8 @@ impl SealContent {
         };
         // If the content is too large, this check fails now, while the earlier state is still in force.
         seal.clone().into_statement().to_payload()?;
-        Ok(SealDraft { seal, blobs, registry: self.registry.clone() })
+        let new_epoch = before.is_some_and(|before| before.boundary.epoch != seal.epoch);
+        Ok(SealDraft { seal, new_epoch, blobs, registry: self.registry.clone() })
     }
 
     /// Checks that each receipt under this seal fits into a bundle. Otherwise a step could run and no bundle could

@@ -46,6 +46,8 @@ pub struct Answers {
     pub others: Option<OtherWrites>,
     /// Time of the database server, if it has a clock of its own.
     pub server_clock: Option<Timestamp>,
+    /// Reason why no run may start now, for example after a restart of the database server.
+    pub no_runs: Option<String>,
     /// Stored facts about each request to run.
     pub candidates: Vec<Candidate>,
     /// State of each proposal, or `None` if the proposal is not stored.
@@ -90,6 +92,8 @@ pub struct Writes<'a> {
     pub tiles: Vec<TileRow>,
     /// Leaves that are seals.
     pub seals: Vec<(u64, SealDigest)>,
+    /// True if a seal ends all earlier approvals.
+    pub new_epoch: bool,
     /// Blobs. An existing blob stays.
     pub blobs: Vec<&'a (BlobDigest, Vec<u8>)>,
     /// New proposals with the status pending.

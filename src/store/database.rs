@@ -257,10 +257,11 @@ impl Database {
     }
 
     /// Notes that a node will never come back. Its open runs can then be closed, and nobody waits for its checkpoint.
+    /// Returns true if no run may start before a new epoch, because its checkpoint was not compared with the log.
     ///
     /// # Errors
     /// Returns a fault if the node does not exist or still works.
-    pub fn lose_node(&self, name: &Name) -> Result<(), StoreFault> {
+    pub fn lose_node(&self, name: &Name) -> Result<bool, StoreFault> {
         match self {
             Self::File(_) => Err(StoreFault::Unusable { message: "a SQLite store has only one node".to_owned() }),
             Self::Server(server) => postgres::nodes::lose(server, name),

@@ -79,6 +79,7 @@ impl Ledger {
             open_proposals: Mutex::default(),
             tiles: TileCache::default(),
             ahead_of_server_s: AtomicI64::new(0),
+            no_runs: Mutex::default(),
             announced: AtomicUsize::new(0),
         };
         config.metrics.has_proposal_statuses(StoredStatus::ALL.map(StoredStatus::word));
@@ -133,6 +134,7 @@ impl Ledger {
             open_proposals: Mutex::default(),
             tiles: TileCache::default(),
             ahead_of_server_s: AtomicI64::new(0),
+            no_runs: Mutex::default(),
             announced: AtomicUsize::new(0),
             note: Mutex::new(note.clone()),
         };
@@ -344,6 +346,9 @@ impl Ledger {
     pub fn clock_trouble(&self) -> Option<String> {
         if let Some(ahead) = self.clock_ahead() {
             return Some(ahead);
+        }
+        if let Some(why) = self.shared.no_runs() {
+            return Some(format!("no run starts now: {why}"));
         }
         if let Some(seconds) = self.shared.clocks_differ() {
             return Some(ConsumeStop::ClocksDiffer { seconds }.to_string());

@@ -235,8 +235,6 @@ impl Store for PostgresStore {
             && (asks_more || !questions.signed.is_empty() || questions.proposals.is_empty())
         {
             Some(TAKEN_OVER)
-        } else if !questions.runs.is_empty() && !compared {
-            Some("the database server restarted, so the newest checkpoints of all nodes are compared first")
         } else if self.settings.replicas == Replicas::Synchronous && !begun.last.has_replicas {
             Some("`synchronous_standby_names` of the server is empty, but `replicas` in [postgres] is \"synchronous\"")
         } else {
@@ -246,12 +244,26 @@ impl Store for PostgresStore {
             self.rollback();
             return Err(unreachable(DURING, stop));
         }
+        let no_runs = if compared {
+            begun.last.lost.as_ref().map(|node| {
+                format!(
+                    "the node {node} is lost, and its newest checkpoint was not compared with the database after a change of \
+                     the server, so entries after entry {} of {} may be missing. Look at tokens, denials and seals, and then \
+                     run `countersign seal --new-epoch`",
+                    begun.head.size.saturating_sub(1),
+                    begun.head.last_at
+                )
+            })
+        } else {
+            Some("the database server restarted, so the newest checkpoints of all nodes are compared first".to_owned())
+        };
         let others = (begun.last.id != self.seen.id || begun.head.size != size)
             .then_some(OtherWrites { head: begun.head, hashes: begun.hashes });
         self.last = begun.last;
         Ok(Answers {
             others,
             // Only a node has the role. The clock of a test without a role is not the clock of its server.
+            no_runs,
             server_clock: self.role.as_ref().map(|_| begun.server_clock),
             candidates: begun.candidates,
             states: begun.states,

@@ -118,6 +118,8 @@ pub(crate) struct SharedState {
     pub(super) opened: (Timestamp, Duration),
     /// Seconds by which the clock was ahead of the database server's clock at the last batch.
     pub(super) ahead_of_server_s: AtomicI64,
+    /// Reason why no run could start at the last batch.
+    pub(super) no_runs: Mutex<Option<String>>,
     /// Latest of the log's last time and the low-water mark, with the time since boot when this was recorded.
     pub(super) reached: Mutex<(Timestamp, Duration)>,
     pub(super) published: RwLock<Arc<PublishedState>>,
@@ -156,6 +158,15 @@ impl SharedState {
     pub(super) fn clocks_differ(&self) -> Option<i64> {
         let seconds = self.ahead_of_server_s.load(Ordering::Relaxed);
         (seconds.saturating_abs() > MOST_CLOCK_DIFFERENCE_S).then_some(seconds)
+    }
+
+    /// Returns the reason why no run could start at the last batch.
+    pub(super) fn no_runs(&self) -> Option<String> {
+        self.no_runs.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_no_runs(&self, why: Option<String>) {
+        *self.no_runs.lock().unwrap_or_else(PoisonError::into_inner) = why;
     }
 
     /// Counts the durable changes of a batch.

@@ -213,6 +213,7 @@ impl Store for SqliteStore {
         Ok(Answers {
             others: None,
             server_clock: None,
+            no_runs: None,
             candidates: run_rows::candidates(connection, &questions.runs).map_err(fault("judging what may run"))?,
             states: questions.proposals.iter().map(state).collect::<Result<_, _>>()?,
             precedents: questions

@@ -200,6 +200,7 @@ impl Writer {
         let asked = questions(messages);
         let begun = self.store.begin(self.head.size, &asked);
         let mut answers = begun.inspect_err(|_| self.store.rollback())?;
+        self.shared.set_no_runs(answers.no_runs.take());
         if let Some(server) = answers.server_clock {
             let seconds = (self.config.clock)().unix().saturating_sub(server.unix());
             self.shared.ahead_of_server_s.store(seconds, Ordering::Relaxed);

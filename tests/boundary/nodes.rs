@@ -204,7 +204,7 @@ fn a_run_that_the_database_confirms_too_late_does_not_start() {
 }
 
 #[test]
-fn promise_2_a_database_that_went_back_is_not_served() {
+fn promise_2_a_database_that_went_back_runs_nothing_before_a_new_epoch() {
     let Some((server, mut one, mut two)) = nodes("a database that went back") else { return };
     start(&mut one);
     one.run("say:echo", json!({}), &[&alice()]);
@@ -220,10 +220,37 @@ fn promise_2_a_database_that_went_back_is_not_served() {
     let starting = std::thread::spawn(move || two.try_start().map(|()| two));
     std::thread::sleep(Duration::from_secs(4));
     assert!(!starting.is_finished(), "node two waits for the checkpoint of node one");
-    let said = String::from_utf8_lossy(&lose_node_one(&one).stderr).into_owned();
-    assert!(said.contains("only the newest checkpoint of the node one shows"), "{said}");
+    let said = || String::from_utf8_lossy(&lose_node_one(&one).stderr).into_owned();
+    until("node one is noted as lost, and the next step is said", || said().contains("seal --new-epoch"));
+    let mut two = starting.join().expect("no panic").expect("node two is active");
+    same_tokens(&one, &mut two);
+    let fresh = signed(&two, "fresh");
+    for envelope in [&spent, &fresh] {
+        let reply = two.submit(envelope);
+        assert_eq!(reply.status, 503, "no run starts before a new epoch: {}", reply.text());
+    }
+    until("the health report says why", || {
+        let ready = two.wire.get("/ready", &two.reader);
+        ready.status == 503 && ready.text().contains("countersign seal --new-epoch")
+    });
+    let mut seal = two.boundary_command(&["seal", "--new-epoch", "--yes", "--config"]);
+    let output = seal.arg(two.path("b")).output().expect("seal");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && said.contains("token revoke agent"), "{said}");
+    for envelope in [&spent, &fresh] {
+        assert!(two.submit(envelope).status >= 400, "the approvals of the earlier epoch have ended");
+    }
+    two.assert_verified(&two.run("say:echo", json!({"text": "new epoch"}), &[&alice()]));
     let refused = one.try_start().expect_err("refused");
-    assert!(refused.contains("went back") || refused.contains("is in use"), "{refused}");
+    assert!(refused.contains("went on without this node"), "{refused}");
+    std::fs::rename(one.path("b/boundary/checkpoint"), one.path("evidence")).expect("moved");
+    let starting = standby(one);
+    two.kill9();
+    let mut one = starting.join().expect("node one");
+    one.agent.clone_from(&two.agent);
+    one.reader.clone_from(&two.reader);
+    one.courier.clone_from(&two.courier);
+    one.assert_audited();
 }
 
 #[test]

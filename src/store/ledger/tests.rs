@@ -238,6 +238,7 @@ fn seal_write(ledger: &Ledger, number: u8) -> SealWrite {
     SealWrite {
         envelope: format!("seal {number}").into_bytes(),
         digest: SealDigest::of(&[number]),
+        new_epoch: false,
         previous: ledger.state().seal,
         at: ledger.now(),
         blobs: vec![(BlobDigest::of(&[number]), vec![number])],

@@ -15,7 +15,8 @@ CREATE TABLE state (
     version  bigint NOT NULL,            -- raised by each change that can alter a verdict
     mark     bigint NOT NULL,            -- low-water mark: an authorization that expires at or before it is expired
     term     bigint NOT NULL,            -- raised by each takeover
-    server   text                        -- start, identity and timeline of the server whose heads were compared last
+    server   text,                       -- start, identity and timeline of the server whose heads were compared last
+    lost     text                        -- a lost node whose head was not compared: no run starts before a new epoch
 ) WITH (fillfactor = 50);
 INSERT INTO state (one, version, mark, term) VALUES (1, 0, 0, 0);
 

@@ -3,7 +3,7 @@
 use crate::store::fault::StoreFault;
 use crate::store::postgres::columns::Fields;
 use crate::store::postgres::link::Link;
-use crate::store::postgres::role::FACTS;
+use crate::store::postgres::role::server_of;
 use crate::store::postgres::schema;
 use crate::store::postgres::settings::{ServerSettings, refused};
 use crate::store::server::NodeState;
@@ -13,9 +13,11 @@ const DURING: &str = "reading the nodes of the boundary";
 const LIST: &str = "SELECT n.name, n.keyid, n.version, extract(epoch FROM clock_timestamp() - n.beat)::bigint, \
     n.lost_at IS NOT NULL, n.name = (SELECT b.node FROM batch b JOIN state s ON b.term = s.term ORDER BY b.n LIMIT 1), \
     (SELECT count(*) FROM crossing c WHERE c.node = n.name) FROM node n ORDER BY n.name";
-const LOSE: &str = "UPDATE node SET lost_at = clock_timestamp() \
-    WHERE name = $1 AND beat < clock_timestamp() - interval '15 seconds' RETURNING name";
-const COMPARED: &str = "SELECT coalesce(server, '') FROM state WHERE one = 1";
+/// If the kept head of the node was not compared after a change of the server, no run may start before a new epoch.
+const LOSE: &str = "WITH gone AS (UPDATE node SET lost_at = clock_timestamp() \
+    WHERE name = $1 AND beat < clock_timestamp() - interval '15 seconds' RETURNING name) \
+    UPDATE state SET lost = CASE WHEN server IS DISTINCT FROM $2 THEN name ELSE lost END FROM gone WHERE one = 1 \
+    RETURNING lost IS NOT NULL";
 
 /// Returns all nodes by name.
 pub(crate) fn list(settings: &ServerSettings) -> Result<Vec<NodeState>, StoreFault> {
@@ -37,26 +39,17 @@ pub(crate) fn list(settings: &ServerSettings) -> Result<Vec<NodeState>, StoreFau
     rows.iter().map(one).collect()
 }
 
-/// Notes that a node will never come back.
-pub(crate) fn lose(settings: &ServerSettings, name: &Name) -> Result<(), StoreFault> {
+/// Notes that a node will never come back. Returns true if no run may start before a new epoch.
+pub(crate) fn lose(settings: &ServerSettings, name: &Name) -> Result<bool, StoreFault> {
+    const DURING: &str = "noting that a node is lost";
     let link = Link::open(settings, "")?;
     schema::check(&link, settings)?;
-    let facts = link.query(DURING, FACTS, values![])?;
-    let compared = link.query(DURING, COMPARED, values![])?;
-    if let (Some(facts), Some(compared)) = (facts.first(), compared.first())
-        && Fields::new(DURING, facts).get::<String>(1)? != Fields::new(DURING, compared).get::<String>(0)?
-    {
-        return Err(refused(format!(
-            "the database server restarted or changed, and only the newest checkpoint of the node {name} shows whether the \
-             database lost its runs: start this node, or restore a backup with `countersign store restore`, which begins a \
-             new log"
-        )));
-    }
-    if link.query("noting that a node is lost", LOSE, values![name.as_str()])?.is_empty() {
+    let rows = link.query(DURING, LOSE, values![name.as_str(), server_of(&link)?])?;
+    let Some(row) = rows.first() else {
         return Err(refused(format!(
             "the boundary has no node {name}, or this node gave a sign in the last 15 s: see `countersign node list`, and end \
              the node before you call it lost"
         )));
-    }
-    Ok(())
+    };
+    Fields::new(DURING, row).get(0)
 }

@@ -21,7 +21,7 @@ pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 pub(super) const LOCK: &str = "SELECT pg_advisory_xact_lock($1)";
 /// The state, the last leaf and the last batch.
 pub(super) const HEAD: &str = "SELECT s.boundary, s.seal, s.version, s.mark, s.term, l.idx, l.at, b.n, b.term, b.id, \
-    floor(extract(epoch FROM clock_timestamp()))::bigint, current_setting('synchronous_standby_names') <> '' FROM state s \
+    floor(extract(epoch FROM clock_timestamp()))::bigint, current_setting('synchronous_standby_names') <> '', s.lost FROM state s \
     LEFT JOIN LATERAL (SELECT idx, at FROM leaf ORDER BY idx DESC LIMIT 1) l ON true \
     LEFT JOIN LATERAL (SELECT n, term, id FROM batch ORDER BY n DESC LIMIT 1) b ON true WHERE s.one = 1";
 pub(super) const EXCLUSIVE: &str = "SELECT exclusive, proposal FROM crossing WHERE exclusive IS NOT NULL";
@@ -99,6 +99,8 @@ pub(super) struct LastBatch {
     pub(super) term: i64,
     /// True if a commit waits for a synchronous replica.
     pub(super) has_replicas: bool,
+    /// A lost node whose kept head was not compared with the log.
+    pub(super) lost: Option<String>,
 }
 
 /// Reads a row of [`HEAD`] and the rows of [`EXCLUSIVE`].
@@ -125,6 +127,7 @@ pub(super) fn head(rows: &[Row], exclusive: &[Row]) -> Result<(StoreHead, LastBa
         id: row.get(9)?,
         term: row.get(4)?,
         has_replicas: row.get(11)?,
+        lost: row.get(12)?,
     };
     Ok((head, last))
 }

@@ -38,8 +38,8 @@ pub(super) const FACTS: &str = "SELECT current_database()::text, concat_ws(' ', 
     extract(epoch FROM pg_postmaster_start_time()), (pg_control_checkpoint()).timeline_id, pg_walfile_name(pg_current_wal_lsn())::bpchar(8))";
 const ENTER: &str = "INSERT INTO node (name, keyid, beat, started_at, version) \
     VALUES ($1, $2, clock_timestamp(), clock_timestamp(), $3) ON CONFLICT (name) DO UPDATE \
-    SET keyid = excluded.keyid, beat = excluded.beat, started_at = excluded.started_at, version = excluded.version, \
-    lost_at = NULL";
+    SET keyid = excluded.keyid, beat = excluded.beat, started_at = excluded.started_at, version = excluded.version";
+const FOUND: &str = "UPDATE node SET lost_at = NULL WHERE name = $1 AND lost_at IS NOT NULL";
 const BEATS: &str = "UPDATE node SET beat = clock_timestamp() WHERE name = $1";
 const POST: &str = "INSERT INTO kept_head (node, server, size, root) VALUES ($1, $2, $3, $4) ON CONFLICT (node) \
     DO UPDATE SET server = excluded.server, size = excluded.size, root = excluded.root";
@@ -78,6 +78,19 @@ struct Entered {
     /// True if the other nodes can see the kept head of this node.
     posted: bool,
     beat: Instant,
+}
+
+impl Entered {
+    /// Returns true if the kept heads of all nodes were compared with the log of this server.
+    fn is_compared(&self) -> Result<bool, StoreFault> {
+        let rows = self.link.query(DURING, STATE, values![])?;
+        Ok(Fields::new(DURING, first(&rows)?).get::<String>(1)? == self.server)
+    }
+}
+
+/// Returns true if the log has this root at this size.
+fn has_head(settings: &ServerSettings, size: u64, root: &[u8]) -> Result<bool, StoreFault> {
+    Ok(root_of(&PostgresReads::new(settings.clone()), size)?.is_some_and(|known| known[..] == *root))
 }
 
 /// Result of an attempt to become the active node.
@@ -259,10 +272,18 @@ impl NodeCandidate {
             return Ok(());
         }
         let kept = (self.kept_head)().map_err(|message| StoreFault::Unusable { message })?;
-        let node = self.settings.node.clone();
-        let entered = self.enter()?;
+        let settings = self.settings.clone();
+        let (node, entered) = (settings.node.as_str(), self.enter()?);
         let (size, root) = kept.map_or((0, Vec::new()), |kept| (kept.size, kept.root.to_vec()));
-        entered.link.query(DURING, POST, values![node.as_str(), entered.server.clone(), signed(size), root])?;
+        if size > 0 && entered.is_compared()? && !has_head(&settings, size, &root)? {
+            // A lost node comes back. Its checkpoint must not stop the other nodes, which went on in a new epoch.
+            return Err(refused(format!(
+                "this node keeps a signed checkpoint of {size} log entries that the log does not contain, because the boundary \
+                 went on without this node. Keep the file of the checkpoint as evidence, and move it away to join again"
+            )));
+        }
+        entered.link.query(DURING, POST, values![node, entered.server.clone(), signed(size), root])?;
+        entered.link.query(DURING, FOUND, values![node])?;
         entered.posted = true;
         Ok(())
     }
@@ -271,9 +292,7 @@ impl NodeCandidate {
     fn compare(&mut self) -> Result<Option<String>, StoreFault> {
         let settings = self.settings.clone();
         let entered = self.enter()?;
-        let rows = entered.link.query(DURING, STATE, values![])?;
-        let known: String = Fields::new(DURING, first(&rows)?).get(1)?;
-        if known == entered.server {
+        if entered.is_compared()? {
             return Ok(None);
         }
         let absent = entered.link.query(DURING, ABSENT, values![entered.server.clone()])?;
@@ -282,21 +301,19 @@ impl NodeCandidate {
         if !absent.is_empty() {
             return Ok(Some(format!(
                 "the database server restarted or changed, so the newest checkpoints of all nodes are compared first: start \
-                 {}. If the disk of such a node is gone, restore a backup, which begins a new log",
+                 {}. If such a node will never come back, run `countersign node lost NAME`",
                 absent.join(", ")
             )));
         }
-        let reads = PostgresReads::new(settings.clone());
         for row in &entered.link.query(DURING, HEADS, values![])? {
             let row = Fields::new(DURING, row);
-            let (node, size): (String, u64) = (row.get(0)?, row.number(1)?);
-            if size > 0
-                && root_of(&reads, size)?.is_none_or(|root| row.bytes(2).is_ok_and(|kept: [u8; 32]| kept != root))
-            {
+            let (node, size, root): (String, u64, Vec<u8>) = (row.get(0)?, row.number(1)?, row.get(2)?);
+            if size > 0 && !has_head(&settings, size, &root)? {
                 return Err(refused(format!(
                     "the node {node} keeps a signed checkpoint of {size} log entries that {settings} does not contain: the \
                      database went back to an earlier time, and spent nonces could be spent again. Put the newest state of \
-                     the database back"
+                     the database back. If it is gone, `countersign node lost {node}` gives up these entries, which auditors can \
+                     see, and a restore of a backup begins a new log"
                 )));
             }
         }

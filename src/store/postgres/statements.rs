@@ -37,6 +37,7 @@ pub(crate) const STATEMENTS: &[(&str, &str)] = &[
     ("CROSSINGS", writes::CROSSINGS),
     ("CHECKPOINTS", writes::CHECKPOINTS),
     ("STATE", writes::STATE),
+    ("NEW_EPOCH", writes::NEW_EPOCH),
     ("BATCH", writes::BATCH),
     ("COMMIT", writes::COMMIT),
     ("DATED", nonces::DATED),

@@ -72,6 +72,8 @@ pub(super) const CHECKPOINTS: &str = "INSERT INTO checkpoint (size, root, note) 
     ON CONFLICT (size) DO NOTHING";
 pub(super) const STATE: &str =
     "UPDATE state SET boundary = $1::bytea, seal = $2::bytea, version = $3, mark = $4 WHERE one = 1";
+/// A new epoch ends all approvals, so also those whose consumption the database may have lost.
+pub(super) const NEW_EPOCH: &str = "UPDATE state SET lost = NULL WHERE one = 1";
 pub(super) const BATCH: &str = "INSERT INTO batch (n, term, node, id) VALUES ($1, $2, $3, $4)";
 pub(super) const COMMIT: &str = "COMMIT";
 
@@ -107,6 +109,9 @@ pub(super) fn commit(link: &Link, writes: &Writes<'_>, batch: &BatchRow) -> Comm
     if let Some(head) = &writes.head {
         let digest = |seal: &Option<SealDigest>| seal.map(|seal| seal.as_bytes().to_vec());
         flight.add(STATE, values![digest(&head.boundary), digest(&head.seal), signed(head.version), head.mark.unix()]);
+    }
+    if writes.new_epoch {
+        flight.add(NEW_EPOCH, values![]);
     }
     flight.add(BATCH, values![batch.number, batch.term, &batch.node, &batch.id]);
     flight.add(COMMIT, values![]);

@@ -34,6 +34,7 @@ impl Writer {
         self.head.last_at = write.at;
         let leaf = self.append(batch, LeafKind::Seal, &write.envelope[..]);
         batch.writes.seals.push((leaf.index, write.digest));
+        batch.writes.new_epoch |= write.new_epoch;
         batch.writes.blobs.extend(&write.blobs);
         if self.head.boundary.is_none() {
             // The first seal creates the boundary, and the digest of this seal becomes the boundary's id. The low-water

@@ -31,6 +31,10 @@ impl Writer {
         candidates: &[Candidate],
     ) -> Result<(), StoreFault> {
         let refuse_all = |stop: &ConsumeStop| requests.iter().for_each(|asked| asked.set(Err(stop.clone())));
+        if let Some(message) = self.shared.no_runs() {
+            refuse_all(&StoreFault::Unreachable { message }.into());
+            return Ok(());
+        }
         if let Some(seconds) = self.shared.clocks_differ() {
             refuse_all(&ConsumeStop::ClocksDiffer { seconds });
             return Ok(());
