@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use super::random::Random;
 use crate::support::people::{alice, dora, envelope};
 use crate::support::{World, bytes_of, id_of, people, wait_for};
 use base64::Engine as _;
@@ -163,30 +164,6 @@ fn the_torture_test_visits_every_ordered_pair_of_fault_points_once() {
         assert_eq!(first.len(), POINTS.len(), "the first round meets every point");
     }
     assert_ne!(walk(POINTS.len(), 1), walk(POINTS.len(), 2));
-}
-
-/// SplitMix64, a seeded generator, so that a failure is reproducible.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
-    }
-
-    fn shuffle<T>(&mut self, items: &mut [T]) {
-        for end in (2..=items.len()).rev() {
-            let at = self.below(end);
-            items.swap(end - 1, at);
-        }
-    }
 }
 
 /// One store whose service is killed repeatedly.

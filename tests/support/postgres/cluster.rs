@@ -125,6 +125,11 @@ impl Cluster {
         &self.directory
     }
 
+    /// Returns a free port of 127.0.0.1 for another service.
+    pub fn free_port(&self) -> u16 {
+        self.installation.free_port()
+    }
+
     pub fn address(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.port).into()
     }

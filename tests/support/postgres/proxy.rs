@@ -53,6 +53,8 @@ struct Shared {
     delay: AtomicU64,
     cut: Mutex<Option<Cut>>,
     cuts: AtomicU64,
+    /// The address of the server, for new connections.
+    server: Mutex<Option<SocketAddr>>,
     /// The files of a connection are closed when both directions have ended. Its numbers stay.
     connections: Mutex<Vec<(Weak<Connection>, Numbers)>>,
 }
@@ -93,7 +95,7 @@ impl Proxy {
     }
 
     fn run(server: SocketAddr, place: Place) -> Self {
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared { server: Mutex::new(Some(server)), ..Shared::default() });
         let proxy = Self { shared: shared.clone(), place: place.clone() };
         thread::spawn(move || {
             let mut accept = None;
@@ -105,7 +107,7 @@ impl Proxy {
                 }
                 shared.listens.store(accept.is_some(), SeqCst);
                 match accept.as_ref().map(|accept| accept()) {
-                    Some(Ok(client)) => shared.connect(client, server),
+                    Some(Ok(client)) => shared.connect(client),
                     _ => thread::sleep(Duration::from_millis(1)),
                 }
             }
@@ -185,6 +187,12 @@ impl Proxy {
         connections.iter().filter_map(|(one, _)| one.upgrade()).for_each(|one| one.close());
     }
 
+    /// Leads to another server from now on. All connections close.
+    pub fn lead_to(&self, server: SocketAddr) {
+        *self.shared.server.lock().expect("the lock") = Some(server);
+        self.cut_all();
+    }
+
     /// With `true`, accepts connections, but passes no byte on. `false` ends this, and closes all connections, because
     /// their bytes are lost.
     pub fn black_hole(&self, on: bool) {
@@ -240,9 +248,10 @@ fn plain(stream: TcpStream) -> io::Result<UnixStream> {
 }
 
 impl Shared {
-    fn connect(self: &Arc<Self>, client: UnixStream, server: SocketAddr) {
+    fn connect(self: &Arc<Self>, client: UnixStream) {
+        let server = *self.server.lock().expect("the lock");
         // Without a server, the client loses its connection.
-        let Ok(server) = TcpStream::connect(server).and_then(plain) else { return };
+        let Some(Ok(server)) = server.map(|server| TcpStream::connect(server).and_then(plain)) else { return };
         let progress = Numbers::default();
         let one = Arc::new(Connection { client, server, progress: progress.clone() });
         self.connections.lock().expect("the lock").push((Arc::downgrade(&one), progress));
