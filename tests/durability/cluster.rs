@@ -68,6 +68,37 @@ fn promise_2_and_3_are_true_under_seeded_faults_of_nodes_servers_and_connections
     assert!(failed.is_empty(), "seeds that failed: {failed:?}; one again: scripts/cluster --seed {:?}", failed[0]);
 }
 
+#[test]
+fn copies_of_one_approval_run_once_during_a_takeover() {
+    const TEST: &str = "copies during a takeover";
+    if shim(TEST).is_none() {
+        return;
+    }
+    let Some(server) = Cluster::start(TEST, Options::default()) else { return };
+    let boundary = Boundary::new(&server, "none");
+    let numbers: Vec<usize> = (0..20).map(|_| boundary.approve("0")).collect();
+    std::thread::scope(|scope| {
+        for node in 0..2 {
+            for client in 0..16 {
+                let (boundary, numbers) = (&boundary, &numbers);
+                scope.spawn(move || {
+                    for copy in 0..2 {
+                        // Half of the copies come before the takeover.
+                        until("the second node is active", || copy == 0 || boundary.nodes[1].is_active());
+                        numbers.iter().for_each(|number| _ = boundary.submit(node, (number + client) % numbers.len()));
+                    }
+                });
+            }
+        }
+        until("some have run", || boundary.approvals.lock().unwrap().iter().any(|one| one.answered.is_some()));
+        boundary.nodes[0].signal(Signal::KILL);
+    });
+    let log = boundary.nodes[1].world.log();
+    let spent = log.iter().filter_map(|(_, statement)| statement["predicate"]["spent"].as_array()).map(Vec::len);
+    assert_eq!(spent.sum::<usize>(), 20, "64 copies of each of 20 approvals are 20 runs");
+    boundary.check(1);
+}
+
 /// A process that can be the active node.
 struct Node {
     world: World,
@@ -152,13 +183,13 @@ impl Boundary {
             let mut world = World::prepared(|setup| {
                 setup.listen = format!("127.0.0.1:{}", server.free_port());
                 let (url, path) = (proxy.url("service"), markers.path().display());
-                setup.config =
-                    format!("database = \"{url}\"\n[postgres]\nnode = \"{name}\"\nreplicas = \"{replicas}\"\n");
+                setup.config = format!("{}replicas = \"{replicas}\"\n", server.config(&url, name));
                 let front = format!("params:\n  file: {{type: string}}\n  pause: {{type: string}}\n{SMALL}");
                 let step = "echo run >> \"$PARAM_FILE\"\nsleep \"$PARAM_PAUSE\"";
                 setup.runbook("mark.md", runbook(&front, &[(&format!("it write={path} workdir=in-place"), step)]));
-                setup.policy =
-                    format!("{POLICY}overrides:\n  - {{runbook: mark, sandbox: {{write: [\"{path}\"], workdir: in-place}}}}\n");
+                setup.policy = format!(
+                    "{POLICY}overrides:\n  - {{runbook: mark, sandbox: {{write: [\"{path}\"], workdir: in-place}}}}\n"
+                );
             });
             world.setup.env("LD_PRELOAD", shim("nodes").unwrap_or_default());
             world.setup.env("SHIM_CLOCK", if name == "one" { "40" } else { "-40" });
@@ -166,9 +197,7 @@ impl Boundary {
             world.wire = Wire::new(&format!("http://{}", world.setup.listen));
             Node { world, proxy, process: Mutex::default(), wanted: AtomicBool::new(true) }
         });
-        let mut migrate = nodes[0].world.boundary_command(&["store", "migrate", &server.socket_url("owner")]);
-        let migrated = migrate.args(["--service-role", "service"]).output().unwrap();
-        assert!(migrated.status.success(), "{}", String::from_utf8_lossy(&migrated.stderr));
+        server.migrate(&nodes[0].world);
         let [one, two] = &mut nodes;
         one.starts();
         until("the first node is active", || one.is_active());
@@ -432,7 +461,11 @@ impl Scene {
                 let long = self.random.below(3) == 0;
                 self.note(format!("freeze node {name}{}", if long { " for a long time" } else { "" }));
                 one.signal(Signal::STOP);
-                if long { self.pause(17_000, 19_000) } else { self.pause(500, 3_000) }
+                if long {
+                    self.pause(17_000, 19_000)
+                } else {
+                    self.pause(500, 3_000)
+                }
                 one.signal(Signal::CONT);
             }
             5 => {
@@ -466,7 +499,11 @@ impl Scene {
             }
             _ => {
                 self.note("the server ends and starts");
-                if self.random.below(2) == 0 { self.primary.kill9() } else { self.primary.stop_immediate() }
+                if self.random.below(2) == 0 {
+                    self.primary.kill9()
+                } else {
+                    self.primary.stop_immediate()
+                }
                 self.primary.start_again();
             }
         }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::super::World;
 use super::super::host::not_run;
 use super::installation::{Installation, answer, password, programs};
 use super::{DATABASE, until};
@@ -150,6 +151,18 @@ impl Cluster {
     /// Returns the directory with `ca.pem`, `service.pem` and `service.key`.
     pub fn certificates(&self) -> &Path {
         self.installation.certificates()
+    }
+
+    /// Returns the lines of `countersign.toml` for a node with this database.
+    pub fn config(&self, url: &str, node: &str) -> String {
+        format!("database = \"{url}\"\n[postgres]\nnode = \"{node}\"\n")
+    }
+
+    /// Creates the tables of a boundary, with the program of this world.
+    pub fn migrate(&self, world: &World) {
+        let mut migrate = world.boundary_command(&["store", "migrate", &self.socket_url("owner")]);
+        let output = migrate.args(["--service-role", "service"]).output().expect("migrate");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
     // Statements
