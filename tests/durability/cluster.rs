@@ -38,7 +38,7 @@ use crate::support::{POLICY, SMALL, World, bytes_of, runbook};
 /// Number of seeds of a plain test run.
 const COUNT: u64 = 4;
 /// Number of seeds that run at one time.
-const WORKERS: usize = 3;
+const WORKERS: usize = 4;
 /// Number of clients of each node.
 const CLIENTS: u64 = 3;
 const NAMES: [&str; 2] = ["one", "two"];
@@ -126,7 +126,9 @@ impl Node {
     }
 
     fn signal(&self, signal: Signal) {
-        if let Some(child) = &*self.process.lock().unwrap() {
+        if let Some(child) = &mut *self.process.lock().unwrap()
+            && child.try_wait().unwrap().is_none()
+        {
             let _ = kill_process(Pid::from_raw(child.id() as i32).unwrap(), signal);
         }
     }
@@ -389,9 +391,6 @@ impl Scene {
         let all = self.boundary.approvals.lock().unwrap().clone();
         let ran = all.iter().filter(|approval| approval.lines() > 0).count();
         let took = self.began.elapsed().as_secs_f64();
-        if std::env::var_os("LOGS").is_some() {
-            self.boundary.nodes.iter().for_each(|node| println!("{}", node.world.service_log()));
-        }
         println!("seed {}: {took:.1} s, {} approvals, {ran} runs; {}", self.seed, all.len(), self.faults.join("; "));
     }
 
@@ -443,10 +442,9 @@ impl Scene {
         }
     }
 
-    /// Returns the active node, or any node.
-    fn active(&mut self) -> usize {
-        let found = self.boundary.nodes.iter().position(Node::is_active);
-        found.unwrap_or_else(|| self.random.below(2))
+    /// Returns the active node.
+    fn active(&self) -> usize {
+        self.boundary.nodes.iter().position(Node::is_active).unwrap_or_default()
     }
 
     fn backends(&self, node: usize) -> Vec<u32> {
