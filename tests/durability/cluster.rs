@@ -256,7 +256,7 @@ impl Boundary {
         let mut random = Random(seed);
         while !self.ended.load(SeqCst) {
             let made = self.approvals.lock().unwrap().len();
-            let number = if made == 0 || random.below(4) == 0 {
+            let number = if made == 0 || random.below(8) == 0 {
                 self.approve(["0", "0", "0.3"][random.below(3)])
             } else {
                 made - 1 - random.below(made.min(10))
@@ -539,7 +539,8 @@ impl Scene {
         replica.stop();
         until("a COMMIT waits for the replica", || !self.primary.psql(WAITING).is_empty());
         let cancel = |scene: &Self, function: &str| {
-            for _ in 0..5 {
+            // Also the commits that settle a batch.
+            for _ in 0..12 {
                 scene.primary.psql(&format!("SELECT {function}(pid) FROM ({WAITING}) w"));
                 sleep(Duration::from_millis(200));
             }
