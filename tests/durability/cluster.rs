@@ -347,7 +347,7 @@ impl Scene {
     fn of(seed: u64) -> Self {
         let began = Instant::now();
         let primary = Cluster::start("seeded faults", Options::default()).expect("PostgreSQL");
-        let synchronous = seed % 4 != 0;
+        let synchronous = !seed.is_multiple_of(4);
         let replica = synchronous.then(|| primary.replica("r0", true));
         let boundary = Arc::new(Boundary::new(&primary, if synchronous { "synchronous" } else { "none" }));
         let mut threads: Vec<_> = (0..2 * CLIENTS)
@@ -372,7 +372,7 @@ impl Scene {
     }
 
     fn play(mut self) {
-        if self.seed % 4 == 0 {
+        if self.replica.is_none() {
             self.goes_back();
         } else {
             let lost_commit = self.random.below(3);
