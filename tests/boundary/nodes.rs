@@ -17,10 +17,7 @@ pub(super) fn nodes(test: &str) -> Option<(Cluster, World, World)> {
 pub(super) fn nodes_with(test: &str, change: impl Fn(&mut Setup)) -> Option<(Cluster, World, World)> {
     let server = Cluster::start(test, Options::default())?;
     let (one, two) = (node(&server, "one", &change), node(&server, "two", &change));
-    let mut migrate =
-        one.boundary_command(&["store", "migrate", &server.socket_url("owner"), "--service-role", "service"]);
-    let output = migrate.output().expect("migrate");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    server.migrate(&one);
     Some((server, one, two))
 }
 
@@ -28,8 +25,7 @@ pub(super) fn nodes_with(test: &str, change: impl Fn(&mut Setup)) -> Option<(Clu
 pub(super) fn node(server: &Cluster, name: &str, change: impl Fn(&mut Setup)) -> World {
     World::prepared(|setup| {
         change(setup);
-        let url = server.socket_url("service");
-        setup.config = format!("database = \"{url}\"\n[postgres]\nnode = \"{name}\"\n{}", setup.config);
+        setup.config = server.config(&server.socket_url("service"), name) + &setup.config;
     })
 }
 
@@ -99,39 +95,6 @@ fn a_standby_takes_over_with_the_same_log_when_the_active_node_is_killed() {
     let closed = two.until(id_of(&waiting), "finished");
     assert_eq!(closed["outcome"]["status"], "unknown");
     two.assert_audited();
-}
-
-#[test]
-fn copies_of_one_approval_run_once_during_a_takeover() {
-    let Some((_server, mut one, two)) = nodes("copies during a takeover") else { return };
-    start(&mut one);
-    let envelopes: Vec<Value> = (0..10).map(|n| signed(&one, &n.to_string())).collect();
-    let starting = standby(two);
-    std::thread::scope(|scope| {
-        for envelope in &envelopes {
-            let one = &one;
-            scope.spawn(move || {
-                (0..4).for_each(|_| drop(one.wire.try_post("/v1/authorizations", &one.agent, envelope)))
-            });
-        }
-        std::thread::sleep(Duration::from_millis(30));
-        one.signal(rustix::process::Signal::KILL);
-    });
-    let mut two = starting.join().expect("node two");
-    same_tokens(&one, &mut two);
-    for envelope in &envelopes {
-        for _ in 0..4 {
-            two.submit(envelope);
-        }
-    }
-    let spent: usize = two
-        .log()
-        .iter()
-        .filter(|(kind, _)| kind == "consumption")
-        .map(|(_, statement)| statement["predicate"]["spent"].as_array().map_or(0, Vec::len))
-        .sum();
-    assert_eq!(spent, envelopes.len(), "each nonce is spent once");
-    two.check_history();
 }
 
 #[test]

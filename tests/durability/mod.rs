@@ -1,6 +1,8 @@
 //! Tests of the store after crashes, backups, manual edits and upgrades from earlier versions.
 
+mod cluster;
 mod crash;
+mod random;
 mod service_manager;
 mod shim;
 mod store_by_hand;

@@ -6,6 +6,7 @@
 //! pair. After each death, the test checks the store at rest and the invariants of the log.
 //!
 //! `scripts/torture --cycles N --seed S` runs any number of cycles. The plain test covers every point and many pairs.
+//! With `--postgres` the store is in a PostgreSQL database.
 // Only builds with debug assertions contain crash points.
 #![cfg(debug_assertions)]
 
@@ -13,7 +14,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use super::random::Random;
 use crate::support::people::{alice, dora, envelope};
+use crate::support::postgres::cluster::{Cluster, Options};
+use crate::support::postgres::until;
 use crate::support::{World, bytes_of, id_of, people, wait_for};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -41,8 +45,19 @@ const CYCLES_OF_A_STORE: usize = 40;
 
 #[test]
 fn promise_2_and_3_are_true_after_kill_9_at_every_point_and_pair_of_points() {
+    torture(false, CYCLES);
+}
+
+#[test]
+fn promise_2_and_3_are_true_with_postgresql_after_kill_9_at_every_point() {
+    if Cluster::find("torture of a service with PostgreSQL").is_some() {
+        torture(true, POINTS.len());
+    }
+}
+
+fn torture(postgres: bool, cycles: usize) {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse().expect(name));
-    let cycles = number("COUNTERSIGN_TORTURE_CYCLES").unwrap_or(CYCLES as u64) as usize;
+    let cycles = number("COUNTERSIGN_TORTURE_CYCLES").unwrap_or(cycles as u64) as usize;
     let seed = number("COUNTERSIGN_TORTURE_SEED").unwrap_or(1);
     let walk = walk(POINTS.len(), seed);
     let pieces: Vec<Vec<usize>> = (0..cycles)
@@ -62,7 +77,7 @@ fn promise_2_and_3_are_true_after_kill_9_at_every_point_and_pair_of_points() {
             std::thread::spawn(move || {
                 loop {
                     let Some((piece, points)) = queue.lock().unwrap().pop() else { break };
-                    let done = Torture::new(seed, piece).cycles(&points);
+                    let done = Torture::new(seed, piece, postgres).cycles(&points);
                     totals.lock().unwrap().add(done);
                 }
             })
@@ -165,33 +180,11 @@ fn the_torture_test_visits_every_ordered_pair_of_fault_points_once() {
     assert_ne!(walk(POINTS.len(), 1), walk(POINTS.len(), 2));
 }
 
-/// SplitMix64, a seeded generator, so that a failure is reproducible.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
-    }
-
-    fn shuffle<T>(&mut self, items: &mut [T]) {
-        for end in (2..=items.len()).rev() {
-            let at = self.below(end);
-            items.swap(end - 1, at);
-        }
-    }
-}
-
 /// One store whose service is killed repeatedly.
 struct Torture {
     world: World,
+    /// The database server, unless the store is a file.
+    server: Option<Cluster>,
     random: Random,
     seed: u64,
     piece: usize,
@@ -223,12 +216,20 @@ impl EvidenceFiles for Blobs<'_> {
 struct Gone;
 
 impl Torture {
-    fn new(seed: u64, piece: usize) -> Self {
-        let mut world = World::new();
+    fn new(seed: u64, piece: usize, postgres: bool) -> Self {
+        let server = postgres.then(|| Cluster::start("torture", Options::default()).expect("PostgreSQL"));
+        let mut world = World::prepared(|setup| {
+            setup.config =
+                server.as_ref().map_or_else(String::new, |server| server.config(&server.socket_url("service"), "one"));
+        });
+        server.iter().for_each(|server| server.migrate(&world));
+        world.start();
+        world.make_tokens();
         world.stop();
         let random = Random(seed ^ (piece as u64 + 1).wrapping_mul(0x0123_4567_89ab_cdef));
         Self {
             world,
+            server,
             random,
             seed,
             piece,
@@ -438,6 +439,9 @@ impl Torture {
 
     /// Checks the invariants in the store at rest.
     fn hold(&mut self, place: &str, recovered: bool) {
+        if let Some(server) = &self.server {
+            until("the server has noticed the end of the service", || server.backends("countersign").is_empty());
+        }
         let config = Config::load(&self.world.path("b/countersign.toml")).expect("a configuration");
         let report = restore::look_through(&config, &config.database, &config.outputs(), &mut |_, _| {});
         let report = report.unwrap_or_else(|fault| panic!("{place}: {fault}"));

@@ -114,6 +114,7 @@ fn every_test_filter_of_a_script_matches_a_test() {
     let mut filters = 0;
     let mut unknown = Vec::new();
     for script in [
+        "scripts/cluster",
         "scripts/second-kernel",
         "scripts/shell-truth",
         "scripts/template-truth",
@@ -121,9 +122,12 @@ fn every_test_filter_of_a_script_matches_a_test() {
         "scripts/unit-tests",
     ] {
         let text = read(script);
-        let lines = text
-            .lines()
-            .filter(|line| line.contains("--nocapture") || line.starts_with("limits=(") || line.starts_with("  play "));
+        let lines = text.lines().filter(|line| {
+            line.contains("--nocapture")
+                || line.contains("test=")
+                || line.starts_with("limits=(")
+                || line.starts_with("  play ")
+        });
         for word in lines.flat_map(|line| line.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))) {
             // The names of variables in the scripts are short or in capital letters.
             if word.matches('_').count() < 2 || word.chars().any(|c| c.is_ascii_uppercase()) {

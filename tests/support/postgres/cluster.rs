@@ -10,31 +10,14 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::super::World;
 use super::super::host::not_run;
-use super::installation::{Installation, answer, password, programs};
+use super::installation::{Installation, answer, programs};
 use super::{DATABASE, until};
-
-/// The proof that the server requires at a login. The role `super` needs no proof on the Unix socket.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub enum Login {
-    /// No proof.
-    #[default]
-    Trust,
-    /// A password, by SCRAM.
-    Password,
-    /// A certificate of the client, over TLS. Over 127.0.0.1, the server then accepts only TLS.
-    Certificate,
-}
 
 /// Options of a server.
 #[derive(Clone, Default)]
 pub struct Options {
-    pub login: Login,
-    /// The server also accepts TLS. `Cluster::certificates` has the files.
-    pub tls: bool,
-    /// All servers of a test process have the same system identifier, because they are copies of one directory. With
-    /// `true`, the server gets its own.
-    pub own_identity: bool,
     /// Additional lines of `postgresql.conf`.
     pub settings: String,
 }
@@ -66,11 +49,7 @@ impl Cluster {
     pub fn start(test: &str, options: Options) -> Option<Self> {
         let installation = Installation::shared(Self::find(test)?);
         let new = Self::prepared(installation, options);
-        if new.options.own_identity {
-            installation.initialise(&new.data());
-        } else {
-            installation.copy(&installation.path("template"), &new.data());
-        }
+        installation.copy(&installation.path("template"), &new.data());
         new.configure();
         new.start_again();
         Some(new)
@@ -85,33 +64,21 @@ impl Cluster {
     }
 
     fn configure(&self) {
-        let tls = if self.options.tls {
-            let path = self.certificates().display();
-            format!(
-                "ssl = on\nssl_ca_file = '{path}/ca.pem'\n\
-                 ssl_cert_file = '{path}/server.pem'\nssl_key_file = '{path}/server.key'\n"
-            )
-        } else {
-            String::new()
-        };
         // The default of `log_line_prefix` lacks the name of the application.
         let settings = format!(
             "listen_addresses = '127.0.0.1'\nport = {}\nunix_socket_directories = '{}'\nshared_buffers = '16MB'\n\
              max_connections = 60\nfsync = on\nwal_level = replica\nlog_min_messages = info\n\
-             log_line_prefix = '%m [%p] %a: '\nwal_retrieve_retry_interval = '200ms'\n{tls}{}\n",
+             log_line_prefix = '%m [%p] %a: '\nwal_retrieve_retry_interval = '200ms'\n{}\n",
             self.port,
             self.directory.display(),
             self.options.settings
         );
         fs::write(self.data().join("postgresql.conf"), settings).expect("the settings");
-        let (socket, address) = match self.options.login {
-            Login::Trust => ("trust", "host all all 127.0.0.1/32 trust"),
-            Login::Password => ("scram-sha-256", "host all all 127.0.0.1/32 scram-sha-256"),
-            Login::Certificate => ("trust", "hostssl all all 127.0.0.1/32 cert"),
-        };
-        let rules =
-            format!("local all super trust\nlocal replication super trust\nlocal all all {socket}\n{address}\n");
-        fs::write(self.data().join("pg_hba.conf"), rules).expect("the rules of access");
+        fs::write(
+            self.data().join("pg_hba.conf"),
+            "local all all trust\nlocal replication super trust\nhost all all 127.0.0.1/32 trust\n",
+        )
+        .expect("the rules of access");
     }
 
     // Addresses
@@ -123,6 +90,11 @@ impl Cluster {
     /// Returns the directory of the Unix socket.
     pub fn socket_directory(&self) -> &Path {
         &self.directory
+    }
+
+    /// Returns a free port of 127.0.0.1 for another service.
+    pub fn free_port(&self) -> u16 {
+        self.installation.free_port()
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -138,13 +110,16 @@ impl Cluster {
         format!("postgres://{role}@{socket}:{}/{DATABASE}", self.port)
     }
 
-    pub fn password(&self, role: &str) -> String {
-        password(role)
+    /// Returns the lines of `countersign.toml` for a node with this database.
+    pub fn config(&self, url: &str, node: &str) -> String {
+        format!("database = \"{url}\"\n[postgres]\nnode = \"{node}\"\n")
     }
 
-    /// Returns the directory with `ca.pem`, `service.pem` and `service.key`.
-    pub fn certificates(&self) -> &Path {
-        self.installation.certificates()
+    /// Creates the tables of a boundary, with the program of this world.
+    pub fn migrate(&self, world: &World) {
+        let mut migrate = world.boundary_command(&["store", "migrate", &self.socket_url("owner")]);
+        let output = migrate.args(["--service-role", "service"]).output().expect("migrate");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
     // Statements
@@ -171,7 +146,7 @@ impl Cluster {
     pub fn client(&self, program: &str, role: &str) -> Command {
         let mut command = self.installation.command(program);
         command.env("PGHOST", &self.directory).env("PGPORT", self.port.to_string()).env("PGUSER", role);
-        command.env("PGDATABASE", DATABASE).env("PGPASSWORD", password(role));
+        command.env("PGDATABASE", DATABASE).env("PGSSLMODE", "disable").env("PGGSSENCMODE", "disable");
         command
     }
 

@@ -3,23 +3,13 @@
 use std::collections::HashSet;
 use std::time::Instant;
 
-#[derive(Default, PartialEq, Eq)]
-enum Stage {
-    #[default]
-    Login,
-    /// The client asked whether the server encrypts. The answer is one byte.
-    AskedForEncryption,
-    Encrypted,
-    Statements,
-}
-
 /// The progress of a connection.
 #[derive(Default)]
 pub struct Progress {
-    stage: Stage,
-    pub flights: u64,
+    /// True after the login.
+    logged_in: bool,
     /// An answer has been sent to the client, so the next bytes of the client are a new flight.
-    pub answered: bool,
+    answered: bool,
     /// The flight contains the message Flush, which requests answers before the end of the flight.
     flushes: bool,
     /// The flight contains a COMMIT.
@@ -42,21 +32,16 @@ impl Progress {
     /// Returns whether these bytes begin a flight, and whether they contain the first COMMIT of their flight.
     pub fn client_sent(&mut self, bytes: &[u8]) -> (bool, bool) {
         self.last_bytes = Some(Instant::now());
-        if self.stage == Stage::Login {
-            // The codes of SSLRequest and GSSENCRequest.
-            if let [0, 0, 0, 8, 4, 210, 22, 47 | 48] = bytes {
-                self.stage = Stage::AskedForEncryption;
-            }
+        if !self.logged_in {
             return (false, false);
         }
-        let messages = if self.stage == Stage::Encrypted { Vec::new() } else { self.from_client.read(bytes) };
+        let messages = self.from_client.read(bytes);
         // The message Terminate gets no answer.
         if let [(b'X', _)] = &*messages {
             return (false, false);
         }
         let begins = std::mem::take(&mut self.answered);
         if begins {
-            self.flights += 1;
             (self.flushes, self.commits) = (false, false);
         }
         let already = self.commits;
@@ -79,25 +64,17 @@ impl Progress {
         (begins, self.commits && !already)
     }
 
-    /// Returns whether these bytes contain an answer that the client can wait for.
-    pub fn server_sent(&mut self, mut bytes: &[u8]) -> bool {
-        if self.stage == Stage::AskedForEncryption {
-            self.stage = if bytes.starts_with(b"S") { Stage::Encrypted } else { Stage::Login };
-            bytes = &bytes[1..];
-        }
-        if self.stage == Stage::Encrypted {
-            return true;
-        }
-        let mut answers = self.flushes;
+    /// Notes an answer.
+    pub fn server_sent(&mut self, bytes: &[u8]) {
+        self.answered |= self.flushes;
         for (kind, _) in self.from_server.read(bytes) {
             if kind == b'Z' {
-                self.unanswered -= i64::from(self.stage == Stage::Statements);
-                self.stage = Stage::Statements;
+                self.unanswered -= i64::from(self.logged_in);
+                self.logged_in = true;
             }
             // ReadyForQuery, and the two answers after which COPY goes on.
-            answers |= matches!(kind, b'Z' | b'G' | b'W');
+            self.answered |= matches!(kind, b'Z' | b'G' | b'W');
         }
-        answers
     }
 
     /// Returns whether the server has answered all that the client sent.

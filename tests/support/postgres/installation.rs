@@ -36,24 +36,12 @@ send "$1" KILL
 rm -rf "$1"
 "#;
 
-/// Makes an authority, a certificate of the server and a certificate of the client `service`.
-const CERTIFICATES: &str = r#"set -e
-new='-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes'
-openssl req -x509 $new -keyout ca.key -out ca.pem -subj "/CN=authority of the test" -days 2
-for name in server service; do
-  openssl req $new -keyout $name.key -out $name.csr -subj /CN=$name
-  echo "subjectAltName=DNS:localhost,IP:127.0.0.1" > $name.ext
-  openssl x509 -req -in $name.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile $name.ext -out $name.pem
-  chmod 600 $name.key
-done"#;
-
 /// The programs of PostgreSQL, and a directory for all servers of this test process.
 pub struct Installation {
     programs: PathBuf,
     root: bool,
     directory: PathBuf,
     numbers: AtomicU32,
-    certificates: OnceLock<PathBuf>,
     /// The shell that removes the directory when this test process ends. The shell is never waited for.
     _keeper: Child,
 }
@@ -98,18 +86,17 @@ impl Installation {
         // Ctrl-C sends SIGINT to the process group of the tests, and must not end the keeper.
         keeper.stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
         let keeper = keeper.spawn().expect("sh");
-        let (numbers, certificates) = (AtomicU32::new(0), OnceLock::new());
-        let new = Self { programs, root, directory, numbers, certificates, _keeper: keeper };
+        let new = Self { programs, root, directory, numbers: AtomicU32::new(0), _keeper: keeper };
         new.initialise(&new.path("template"));
         new
     }
 
     /// Creates a data directory with the roles and the database.
-    pub fn initialise(&self, data: &Path) {
+    fn initialise(&self, data: &Path) {
         let options =
             ["-U", "super", "--auth=trust", "-E", "UTF8", "--locale=C", "--no-sync", "--no-instructions", "-D"];
         self.run(self.command("initdb").args(options).arg(data), "");
-        let role = |name: &str, more: &str| format!("{more} ROLE {name} LOGIN PASSWORD '{}'\n", password(name));
+        let role = |name: &str, more: &str| format!("{more} ROLE {name} LOGIN\n");
         let roles = role("super", "ALTER") + &role("owner", "CREATE") + &role("service", "CREATE");
         // A new database would be 300 more files in each copy.
         let database =
@@ -128,17 +115,6 @@ impl Installation {
     /// Returns a new path in the directory of this test process.
     pub fn new_path(&self, prefix: &str) -> PathBuf {
         self.path(&format!("{prefix}{}", self.numbers.fetch_add(1, Relaxed)))
-    }
-
-    /// Returns the directory with `ca.pem`, `server.pem`, `server.key`, `service.pem` and `service.key`. The
-    /// certificate of the server is for `localhost` and 127.0.0.1.
-    pub fn certificates(&self) -> &Path {
-        self.certificates.get_or_init(|| {
-            let directory = self.path("tls");
-            self.run(self.command("mkdir").arg(&directory), "");
-            self.run(self.command("sh").args(["-c", CERTIFICATES]).current_dir(&directory), "");
-            directory
-        })
     }
 
     /// Returns a free port of 127.0.0.1. The kernel gives no port of this range to an outgoing connection, so the port
@@ -196,9 +172,4 @@ fn as_server_user(root: bool, program: &Path) -> Command {
     let mut command = Command::new("/usr/bin/setpriv");
     command.args([&format!("--reuid={NOBODY}"), &format!("--regid={NOBODY}"), "--clear-groups", "--"]).arg(program);
     command
-}
-
-/// Returns the password of a role.
-pub fn password(role: &str) -> String {
-    format!("{role}-password")
 }

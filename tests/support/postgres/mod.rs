@@ -1,7 +1,7 @@
 //! Real PostgreSQL servers for tests.
 //!
 //! - `cluster`: a server with its own directory, its replicas and copies. A test can stop, kill and restore the server.
-//! - `proxy`: a proxy between a program and a server. It counts round trips, delays bytes and cuts connections.
+//! - `proxy`: a proxy between a program and a server. It cuts connections, and can lead to another server.
 //! - `installation`: the programs of this host, and the directory of all servers of this test process.
 //!
 //! ```text
