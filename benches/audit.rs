@@ -192,6 +192,7 @@ fn append(bencher: Bencher<'_, '_>, size: u64) {
     let seal = SealWrite {
         envelope: b"{}".to_vec(),
         digest: SealDigest::of(b"next"),
+        new_epoch: false,
         previous: ledger.state().seal,
         at: ledger.now(),
         blobs: Vec::new(),

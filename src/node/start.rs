@@ -25,6 +25,7 @@ use crate::seal::surroundings::Surroundings;
 use crate::store::database::OpenStore;
 use crate::store::fault::StoreFault;
 use crate::store::ledger::Ledger;
+use crate::store::server::Replicas;
 use crate::store::stored_leaf::WriteStop;
 use documents::crypto::json;
 use documents::record::enforcement::Level;
@@ -134,6 +135,11 @@ pub async fn assemble<S>(
     let level = sandbox.probe().level();
     if level != Level::Strict {
         notes.extend(missing(sandbox.probe()).map(|line| format!("sandbox: {line}")));
+    }
+    if config.database.replicas() == Some(Replicas::None) {
+        notes.push(
+            "`replicas` in [postgres] is \"none\": the loss of the database server loses its newest runs".to_owned(),
+        );
     }
     notes.extend(secret_sources::unreadable(&config.secrets));
     let shares = descriptors::share(config.limits.runs);

@@ -192,6 +192,7 @@ fn promise_2_a_database_that_went_back_runs_nothing_before_a_new_epoch() {
         let reply = two.submit(envelope);
         assert_eq!(reply.status, 503, "no run starts before a new epoch: {}", reply.text());
     }
+    assert!(two.wire.get("/ready", &two.reader).text().contains("the loss of the database server"), "no replica");
     until("the health report says why", || {
         let ready = two.wire.get("/ready", &two.reader);
         ready.status == 503 && ready.text().contains("countersign seal --new-epoch")
