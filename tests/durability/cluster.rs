@@ -214,6 +214,10 @@ impl Boundary {
         let proposal = from.propose("mark:it", json!({"file": "none", "pause": "0"}));
         let template = serde_json::from_slice::<Value>(&bytes_of(&proposal)).unwrap()["predicate"].take();
         two.starts();
+        // A copy of the database from before this moment would not contain the second node.
+        until("the second node stands by", || {
+            two.world.wire.try_call("GET", "/ready", &[], None).is_ok_and(|reply| reply.status == 503)
+        });
         Self { nodes, markers, template, approvals: Mutex::default(), ended: AtomicBool::new(false) }
     }
 
