@@ -4,14 +4,13 @@
 //! modules pass requests to the crossing and show the results.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::carried::artifact_store::ArtifactStore;
 use crate::carried::capacity::{Capacity, CapacityLimits, Permit, busy};
 use crate::carried::kept_results::{ResultsBasis, wants_results};
 use crate::carried::late_receipts::LateReceipts;
 use crate::carried::live::RunsInProgress;
-use crate::carried::patience::Patience;
 use crate::carried::recorded_outputs::{Outputs, RecordedRows};
 use crate::carried::secret_masks::SecretMasks;
 use crate::carried::secret_permits::{self, SecretPermits};
@@ -26,6 +25,7 @@ use crate::crossing::stage::{
     Receipted, RunEnd, RunInputs, SignedReceipt, VerifiedRequest,
 };
 use crate::crossing::step_files::planned_files;
+use crate::crossing::store_receipt::{LATEST_START, shown_start};
 use crate::metrics::crossing_stage::CrossingStage;
 use crate::metrics::stage_clock::StageClock;
 use crate::seal::current_seal::CurrentSeal;
@@ -33,12 +33,10 @@ use crate::seal::refusal::{Refusal, Stopped, fault, unverified};
 use crate::seal::sealed::Sealed;
 use crate::store::end_detail;
 use crate::store::ledger::Ledger;
-use crate::store::stored_leaf::LeafRef;
 use crate::store::stored_proposal::AuthorizationCore;
-use crate::store::stored_run::{Consume, ConsumeStop, Finish, FinishStop, Window};
+use crate::store::stored_run::{Consume, ConsumeStop, Finish, Window};
 use documents::crypto::canonical;
-use documents::crypto::digest::{BlobDigest, LeafHash};
-use documents::crypto::merkle::leaf_hash;
+use documents::crypto::digest::BlobDigest;
 use documents::record::code::Code;
 use documents::record::envelope::{Base64, Signed};
 use documents::record::receipt::{
@@ -72,7 +70,7 @@ pub struct Crossing {
     pub(super) capacity: Capacity,
     pub(super) sessions: Arc<Sessions>,
     pub(super) artifacts: ArtifactStore,
-    late: LateReceipts,
+    pub(super) late: LateReceipts,
 }
 
 /// Parts from which a [`Crossing`] is built.
@@ -566,43 +564,6 @@ impl Crossing {
         Ok(Receipted { statement, index: leaf.index, parts })
     }
 
-    /// Stores a receipt. If the disk is full or the database server does not answer, the boundary waits: it never drops a
-    /// receipt.
-    async fn store_receipt(&self, finish: Finish) -> Result<LeafRef, Stopped> {
-        let mut patience = Patience::default();
-        loop {
-            let stop = match self.ledger.finish(finish.clone()).await {
-                Ok(leaf) => return Ok(leaf),
-                Err(stop) => stop,
-            };
-            match &stop {
-                FinishStop::Fault(fault) if fault.can_pass() && patience.is_left(&self.capacity) => {
-                    patience.wait(&finish.proposal, fault).await;
-                    continue;
-                }
-                // An earlier attempt stored this receipt, but the server did not confirm it in time.
-                FinishStop::Finished { receipt } => {
-                    let leaf = self.ledger.leaf(*receipt).map_err(|error| fault(&error))?;
-                    if let Some(leaf) = leaf.filter(|leaf| leaf.data == *finish.receipt) {
-                        return Ok(LeafRef { index: *receipt, hash: LeafHash::from_bytes(leaf_hash(&leaf.data)) });
-                    }
-                }
-                _ => {}
-            }
-            if self.ledger.has_nodes() {
-                let kept = self.late.keep(&finish.proposal, &finish.receipt).map_err(|error| fault(&error))?;
-                tracing::error!(proposal = %finish.proposal, "the receipt is kept in {}: {stop}", kept.display());
-            }
-            return Err(fault(&stop));
-        }
-    }
-
-    /// Returns the receipts that came too late.
-    #[must_use]
-    pub const fn late_receipts(&self) -> &LateReceipts {
-        &self.late
-    }
-
     /// Returns the time for every decision of the crossing: the time of the clock, but never a time before the last log
     /// entry. So a clock that was set back neither makes expired authorizations valid nor stops new runs (rule R7).
     #[must_use]
@@ -718,28 +679,6 @@ fn why_unknown(end: &End) -> Option<String> {
     }
 }
 
-/// Longest time from the request to spend a nonce to the start of the run, if the boundary has several nodes. It is shorter
-/// than the time after which another node can close the run.
-const LATEST_START: Duration = Duration::from_secs(20);
 /// Reason for the unknown end of a run that has a consumption and no receipt when the service starts.
 const SERVICE_ENDED: &str =
     "the service ended during the run, because it was killed or crashed, or because the machine lost power";
-
-/// Returns the start time that the receipt states. If the outcome is `unknown`, start and end are both the time of
-/// recovery, because readers would understand a difference as the duration of the run.
-fn shown_start(outcome: &Outcome, started_at: Timestamp, finished_at: Timestamp) -> Timestamp {
-    if outcome.status == Status::Unknown { finished_at } else { started_at }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_receipt_of_a_lost_run_has_the_same_start_and_end_time() {
-        let (started, finished) = (Timestamp::from_unix(100), Timestamp::from_unix(130));
-        let lost = outcome_of(&End::Lost("the run's first process ended without a word".to_owned()));
-        assert_eq!(shown_start(&lost, started, finished), finished);
-        assert_eq!(shown_start(&outcome_of(&End::Exited(0)), started, finished), started);
-    }
-}

@@ -14,3 +14,4 @@ pub mod recovery;
 pub mod run_inputs;
 pub mod stage;
 pub mod step_files;
+mod store_receipt;

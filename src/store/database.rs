@@ -188,8 +188,7 @@ impl Database {
     }
 
     /// Moves the log of the SQLite store `from` into this store, which must be empty, without a new log. `outputs` is the
-    /// directory of large outputs. `progress` gets the number of copied rows and the number of all rows. The same call
-    /// continues an interrupted move.
+    /// directory of large outputs. `progress` gets the number of copied rows and of all rows. The same call goes on.
     ///
     /// # Errors
     /// Returns a fault if one of the stores is in use or cannot be used, or if this store has another log.

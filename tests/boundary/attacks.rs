@@ -274,7 +274,7 @@ fn a_full_disk_loses_no_receipt_and_no_approval() {
     // The log has the line before the next round of housekeeping.
     assert_eq!(world.service_log().matches("the disk of the store is almost full").count(), 1);
     world.sign(&second, &[&alice()]).ok(200);
-    wait_for("the receipt waits", || world.service_log().contains("the disk has no space for a receipt"));
+    wait_for("the receipt waits", || world.service_log().contains("a receipt waits until it can be stored"));
     assert_eq!(world.show(id_of(&first))["status"], "running");
     assert_eq!(world.show(id_of(&second))["status"], "approved");
     std::fs::remove_file(&filled).unwrap();
@@ -369,7 +369,7 @@ fn a_start_that_waits_for_disk_space_ends_at_sigterm_and_the_next_start_writes_t
     let mut service = command.spawn().unwrap();
     let told = || std::fs::read_to_string(world.path("small.log")).unwrap();
     wait_for("the receipt waits", || {
-        told().contains("the disk has no space for a receipt") || service.try_wait().unwrap().is_some()
+        told().contains("a receipt waits until it can be stored") || service.try_wait().unwrap().is_some()
     });
     if told().contains("unshare: ") || told().contains("mount: ") {
         return not_run(test, &told());

@@ -32,6 +32,7 @@ pub const NOT_MODELLED: &[(&str, &str)] = &[
     ("BadWindow", "depends only on the signed document, and not on the order of events"),
     ("WindowTooLong", "depends only on the signed document, and not on the order of events"),
     ("NotYetValid", "the windows of the model are open from the beginning"),
+    ("ClocksDiffer", "a difference of the clocks only delays a run"),
     ("SignerOutside", "a second end of the window, checked at the same place"),
     ("OtherAuthorization", "each proposal of the model has one authorization"),
     ("Fault", "the model has crashes, failed syncs and lost connections instead"),
