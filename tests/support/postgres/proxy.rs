@@ -4,10 +4,10 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, Weak};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::DATABASE;
 use super::flights::Progress;
@@ -34,6 +34,8 @@ enum Cut {
 struct Shared {
     ended: AtomicBool,
     swallows: AtomicBool,
+    /// Milliseconds that all bytes wait in each direction.
+    delay_ms: AtomicU64,
     cut: Mutex<Option<Cut>>,
     /// The address of the server, for new connections.
     server: Mutex<Option<SocketAddr>>,
@@ -97,6 +99,11 @@ impl Proxy {
         *self.shared.cut.lock().expect("the lock") = None;
     }
 
+    /// Delays all bytes in each direction from now on.
+    pub fn delay(&self, delay: Duration) {
+        self.shared.delay_ms.store(delay.as_millis() as u64, SeqCst);
+    }
+
     /// Closes all connections now.
     pub fn cut_all(&self) {
         let connections = self.shared.connections.lock().expect("the lock");
@@ -148,11 +155,15 @@ impl Shared {
     /// Passes the bytes of one direction on.
     fn pass(&self, one: &Arc<Connection>, to_server: bool) {
         let (mut from, mut to) = if to_server { (&one.client, &one.server) } else { (&one.server, &one.client) };
-        let mut buffer = vec![0; 1 << 16];
+        let (mut buffer, mut written) = (vec![0; 1 << 20], Instant::now());
         while let Ok(length @ 1..) = from.read(&mut buffer) {
             let bytes = &buffer[..length];
             if self.swallows.load(SeqCst) {
                 continue;
+            }
+            // Bytes that came during the last delay have waited long enough.
+            if written.elapsed() > Duration::from_millis(5) {
+                thread::sleep(Duration::from_millis(self.delay_ms.load(SeqCst)));
             }
             let mut progress = one.progress.lock().expect("the lock");
             if to_server {
@@ -176,6 +187,7 @@ impl Shared {
             if to.write_all(bytes).is_err() {
                 break;
             }
+            written = Instant::now();
         }
         one.close();
     }
