@@ -41,6 +41,8 @@ mod mcp_proxy;
 mod metrics;
 mod node_keys;
 mod node_outputs;
+mod node_poolers;
+mod node_trouble;
 mod nodes;
 mod notebook;
 mod notebook_attacks;
