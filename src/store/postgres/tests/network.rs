@@ -27,7 +27,7 @@ const CERTIFICATES: &str = "\
     openssl req $k -keyout s.key -out s.csr -subj /CN=localhost && echo subjectAltName=DNS:localhost >ext && \
     openssl x509 -req -in s.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile ext -out s.pem && \
     openssl req $k -keyout c.key -out c.csr -subj /CN=service && \
-    openssl x509 -req -in c.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -out c.pem && chmod 600 *.key";
+    openssl x509 -req -in c.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile ext -out c.pem && chmod 600 *.key";
 
 /// Time in which a server reads its changed settings, also on a busy machine.
 const RELOAD: Duration = Duration::from_secs(1);
