@@ -210,17 +210,21 @@ fn followed(ledger: &Ledger) -> Option<FollowedLog> {
     }
 }
 
-/// Writes each new checkpoint of the log to the file until the task is dropped.
+/// Writes each new checkpoint of the log to the file until the task is dropped. If no request comes for a second, the
+/// checkpoint is recorded in the store too, because a node with another key can wait for it.
 pub async fn keep(ledger: Ledger, path: PathBuf) {
     let mut every = tokio::time::interval(EVERY);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut kept = 0;
+    let (mut kept, mut recorded) = (0, 0);
     let mut told = String::new();
     loop {
         every.tick().await;
         let size = ledger.state().size;
         if size == kept {
             ledger.metrics().checkpoint_is_current();
+            if recorded != kept && ledger.ping().await.is_ok() {
+                recorded = kept;
+            }
             continue;
         }
         let (log, path) = (ledger.clone(), path.clone());
