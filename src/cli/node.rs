@@ -86,12 +86,12 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
             (.., true) => "active",
             _ => "standby",
         };
-        let line = format!(
-            "{:<20} {state:<8} last sign {} s ago, {} open runs\n",
-            node.name.as_str(),
-            node.beat_age_s,
-            node.open_runs
-        );
+        // Another node knows this node, but the database does not.
+        let sign = match node.version.is_empty() {
+            true => "no sign in this database".to_owned(),
+            false => format!("last sign {} s ago", node.beat_age_s),
+        };
+        let line = format!("{:<20} {state:<8} {sign}, {} open runs\n", node.name.as_str(), node.open_runs);
         terminal.put(line.as_bytes())?;
     }
     Ok(Exit::Done)

@@ -220,7 +220,7 @@ impl Database {
             Self::File(_) => Ok(RoleCandidate(None)),
             Self::Server(server) => {
                 let lock = StoreLock::alone(&data.join(NODE_LOCK))?;
-                let node = NodeCandidate::new((**server).clone(), keyid.to_string(), kept_head, lock)?;
+                let node = NodeCandidate::new((**server).clone(), keyid.to_string(), kept_head, data, lock)?;
                 Ok(RoleCandidate(Some(node)))
             }
         }

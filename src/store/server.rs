@@ -5,6 +5,10 @@ use std::path::PathBuf;
 use crate::store::fault::StoreFault;
 use documents::record::ident::Name;
 
+/// Name of the file with the nodes that a node has seen, in the private directory of the node: one line for each node, with
+/// its name and its key.
+pub const KNOWN_NODES: &str = "nodes";
+
 /// Returns the reason why this node can't be active with its key, or `None`.
 pub type KeyWaits<'a> = dyn FnMut() -> Result<Option<String>, StoreFault> + 'a;
 

@@ -4,6 +4,7 @@
 //! fails. A server that restarted, changed its identity or changed its timeline may have lost committed batches. Before
 //! the next consumption, the checkpoints that all nodes keep on their own disks are compared with the log.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use crate::store::fault::StoreFault;
 use crate::store::lock::StoreLock;
 use crate::store::postgres::columns::{Fields, signed};
 use crate::store::postgres::durability;
+use crate::store::postgres::known_nodes::KnownNodes;
 use crate::store::postgres::link::{Flight, Link, lock};
 use crate::store::postgres::lock_key::lock_key;
 use crate::store::postgres::questions::{BEGIN, LOCK};
@@ -64,6 +66,7 @@ pub struct NodeCandidate {
     settings: ServerSettings,
     keyid: String,
     kept_head: ReadKeptHead,
+    known: KnownNodes,
     /// Lock on the directory of this node.
     lock: Option<StoreLock>,
     /// The connection that holds the locks of the node, and the facts about its server.
@@ -159,9 +162,11 @@ impl NodeCandidate {
         settings: ServerSettings,
         keyid: String,
         kept_head: ReadKeptHead,
+        data: &Path,
         lock: StoreLock,
     ) -> Result<Self, StoreFault> {
-        let mut candidate = Self { settings, keyid, kept_head, lock: Some(lock), entered: None };
+        let known = KnownNodes::read(data)?;
+        let mut candidate = Self { settings, keyid, kept_head, known, lock: Some(lock), entered: None };
         candidate.enter()?;
         Ok(candidate)
     }
@@ -183,6 +188,8 @@ impl NodeCandidate {
                 )));
             }
             link.query(DURING, ENTER, values![node, self.keyid.as_str(), env!("CARGO_PKG_VERSION")])?;
+            self.known.enter(&link)?;
+            self.known.note(&link)?;
             let beat = Instant::now();
             self.entered = Some(Entered { link, database, server, has_role: false, posted: false, beat });
         }
@@ -215,6 +222,7 @@ impl NodeCandidate {
             settings: self.settings.clone(),
             keyid: self.keyid.clone(),
             kept_head: self.kept_head.clone(),
+            known: self.known.clone(),
             lock: self.lock.take(),
             entered: self.entered.take(),
         };
@@ -261,6 +269,9 @@ impl NodeCandidate {
         if entered.beat.elapsed() >= BEAT {
             entered.link.query(DURING, BEATS, values![node.as_str()])?;
             entered.beat = Instant::now();
+            if let Some(entered) = &self.entered {
+                self.known.note(&entered.link)?;
+            }
         }
         Ok(())
     }
