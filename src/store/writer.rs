@@ -209,8 +209,8 @@ impl Writer {
             self.shared.ahead_of_server_s.store(seconds, Ordering::Relaxed);
         }
         let (before, exclusive) = (self.head.clone(), self.exclusive.clone());
-        let mut batch = Batch::default();
-        batch.followed = answers.others.take().map(|others| self.follow(others)).transpose()?;
+        let followed = answers.others.take().map(|others| self.follow(others)).transpose()?;
+        let mut batch = Batch { followed, ..Batch::default() };
         let known = self.head.clone();
         batch.writes.first = known.size;
         batch.writes.checkpoints = notes;
