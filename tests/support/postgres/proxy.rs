@@ -4,7 +4,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, Weak};
 use std::thread;
 use std::time::Duration;
@@ -37,6 +37,8 @@ struct Shared {
     cut: Mutex<Option<Cut>>,
     /// The address of the server, for new connections.
     server: Mutex<Option<SocketAddr>>,
+    /// Delay of each answer of the server, in microseconds.
+    delay: AtomicU64,
     /// The files of a connection are closed when both directions have ended.
     connections: Mutex<Vec<Weak<Connection>>>,
 }
@@ -109,6 +111,11 @@ impl Proxy {
         self.cut_all();
     }
 
+    /// Delays each answer of the server from now on, so that a round trip takes this much longer.
+    pub fn delay(&self, time: Duration) {
+        self.shared.delay.store(u64::try_from(time.as_micros()).expect("a short time"), SeqCst);
+    }
+
     /// With `true`, accepts connections, but passes no byte on. `false` ends this, and closes all connections, because
     /// their bytes are lost.
     pub fn black_hole(&self, on: bool) {
@@ -173,6 +180,9 @@ impl Shared {
                 }
             }
             drop(progress);
+            if !to_server {
+                thread::sleep(Duration::from_micros(self.delay.load(SeqCst)));
+            }
             if to.write_all(bytes).is_err() {
                 break;
             }
