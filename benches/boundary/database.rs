@@ -217,7 +217,7 @@ fn ready(dir: &Path, entries: u64) -> Result<f64, CommandFailure> {
     service::serve(&config, token.clone())?.stop()?;
     point_to(&config, &server.socket_url("service"), "one")?;
     let file = config.with_file_name("boundary").join("countersign.db");
-    ours(&["store", "move", &file.display().to_string()], Some(&config))?;
+    ours(&["store", "move", "--from", &file.display().to_string()], Some(&config))?;
     let mut times = Vec::new();
     for _ in 0..5 {
         let service = service::serve(&config, token.clone())?;
