@@ -418,6 +418,7 @@ fn service(boundary: &InspectedBoundary<'_>) -> Vec<Line> {
     let what = "service";
     let NodeStatus { ready, must_fix, .. } = match &boundary.status {
         Ok(Some(status)) => status,
+        Ok(None) if nodes::stands_by(boundary) => return vec![ok(what, "this node stands by".to_owned())],
         Ok(None) => {
             let says = format!("not running: countersign serve --config {}", boundary.config.path.display());
             return vec![noted(what, says)];

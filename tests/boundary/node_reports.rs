@@ -84,6 +84,12 @@ fn ready_and_metrics_and_doctor_name_the_nodes_and_what_a_silent_node_blocks() {
     assert_eq!((of("active", "one"), of("active", "two"), of("open_runs", "two")), (Some(1.0), Some(0.0), Some(0.0)));
     assert!(of("beat_age_seconds", "two").is_some_and(|age| age < 60.0), "{samples:#?}");
     assert_eq!(samples["countersign_node_term"], 1.0);
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operate.md")).expect("a page");
+    for sample in samples.keys().filter(|sample| sample.starts_with("countersign_node_")) {
+        let name = sample.split('{').next().expect("a name");
+        assert!(page.contains(&format!("| `{name}")), "docs/operate.md does not name {name}");
+    }
+    assert!(page.matches("| `countersign_node_").count() == 4, "each documented metric has samples");
     drop(service);
     until("the silent node is told", || {
         let ready = ready(&one);

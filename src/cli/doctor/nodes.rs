@@ -31,3 +31,9 @@ pub(super) fn lines(boundary: &InspectedBoundary<'_>) -> Vec<Line> {
     });
     lines
 }
+
+/// Returns true if the service of this node stands by. Such a service has no control socket.
+pub(super) fn stands_by(boundary: &InspectedBoundary<'_>) -> bool {
+    let nodes = boundary.nodes.iter().flat_map(|report| &report.nodes);
+    nodes.filter(|node| node.word() == "standby").any(|node| Some(&node.name) == boundary.config.database.node())
+}

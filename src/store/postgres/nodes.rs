@@ -25,7 +25,7 @@ const HOLDERS: &str = "SELECT k.key = $2, a.pid, replace(a.application_name, 'co
     AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
     AND (k.key = $2 OR k.key = $1 AND a.xact_start < clock_timestamp() - interval '10 seconds')";
 /// Time limits of the server, so that a report comes soon or not at all.
-const OPTIONS: &str = "-c default_transaction_read_only=on -c statement_timeout=5000";
+const OPTIONS: &str = "-c statement_timeout=5000";
 /// Seconds without a beat, after which another node has ended the holder of the role, unless its server process hangs.
 const HANGS_S: i64 = NodeState::SILENT_S + 10;
 /// If the kept head of the node was not compared after a change of the server, no run may start before a new epoch.
@@ -38,8 +38,8 @@ const LOSE: &str = "WITH gone AS (UPDATE node SET lost_at = clock_timestamp() \
 pub(crate) struct NodesReader(Pool);
 
 impl NodesReader {
-    pub(crate) const fn new(settings: ServerSettings) -> Self {
-        Self(Pool::new(settings, OPTIONS, 1))
+    pub(crate) fn new(settings: ServerSettings) -> Self {
+        Self(Pool::of_readers(settings, OPTIONS, 1))
     }
 }
 

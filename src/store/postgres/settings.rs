@@ -113,6 +113,11 @@ impl ServerSettings {
         Ok(Self { config, tls, schema: parsed.schema, node, replicas, private_files, is_local, url: url.to_owned() })
     }
 
+    /// Returns the URL for the owner of the database, whose name the operator fills in.
+    pub(super) fn url_of_owner(&self) -> String {
+        format!("postgres://OWNER@{}", self.url.split_once('@').map_or("", |(_, rest)| rest))
+    }
+
     /// Returns true if each address of the server is a loopback address or a Unix socket.
     #[must_use]
     pub const fn is_local(&self) -> bool {
