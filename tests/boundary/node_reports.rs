@@ -4,6 +4,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
+use super::durability::shim::shim;
 use super::nodes::{nodes, nodes_with, same_tokens, standby, start};
 use crate::support::people::alice;
 use crate::support::postgres::cluster::Cluster;
@@ -79,6 +80,13 @@ fn ready_and_metrics_and_doctor_name_the_nodes_and_what_a_silent_node_blocks() {
     }
     let plain = doctor(&one, &[]);
     assert!(plain.contains("this node is one; one active, two standby"), "{plain}");
+    assert!(doctor(&two, &[]).contains("this node stands by"), "{}", doctor(&two, &[]));
+    if let Some(shim) = shim("doctor names clocks that differ") {
+        let mut other = one.boundary_command(&["doctor"]);
+        other.arg(one.path("b")).env("LD_PRELOAD", shim).env("SHIM_CLOCK", "60");
+        let text = said(&other.output().expect("doctor"));
+        assert!(text.contains("FIX   clock") && text.contains("synchronize both clocks"), "{text}");
+    }
     let samples = metrics_of(&one);
     let of = |metric: &str, node: &str| samples.get(&format!("countersign_node_{metric}{{node=\"{node}\"}}")).copied();
     assert_eq!((of("active", "one"), of("active", "two"), of("open_runs", "two")), (Some(1.0), Some(0.0), Some(0.0)));
@@ -152,6 +160,24 @@ fn ready_names_a_hanging_server_process_and_its_node() {
     });
     backends.iter().for_each(|pid| server.sigcont(*pid));
     until("the boundary is ready once more", || ready(&one).status == 200);
+}
+
+#[test]
+fn a_standby_names_the_hanging_server_process_that_keeps_the_role() {
+    let Some((server, mut one, two)) = nodes("a hanging holder of the role") else { return };
+    start(&mut one);
+    let (_service, wire) = serve_beside(&two, server.free_port());
+    let backends = server.backends("countersign:one");
+    backends.iter().for_each(|pid| server.sigstop(*pid));
+    one.kill9();
+    let detail = || wire.peek("/ready").json()["detail"].as_str().unwrap_or_default().to_owned();
+    until("the process is named", || detail().contains("keeps the role of the active node"));
+    let text = detail();
+    assert!(backends.iter().any(|pid| text.contains(&format!("run `kill -CONT {pid}`"))), "{text}");
+    backends.iter().for_each(|pid| server.sigcont(*pid));
+    until("the standby takes over", || {
+        wire.try_call("GET", "/ready", &[], None).is_ok_and(|reply| reply.status == 200)
+    });
 }
 
 #[test]
