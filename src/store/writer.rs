@@ -264,7 +264,10 @@ impl Writer {
         let stored = match self.store.commit(&writes) {
             Commit::Done(hashes) => hashes,
             Commit::NotDone(fault) => return Err(fault),
-            Commit::Unknown => match self.settle(messages, before.size..self.head.size)? {
+            Commit::Unknown => match self
+                .settle(messages, before.size..self.head.size)
+                .inspect(|_| self.config.metrics.settled_commit())?
+            {
                 Some(hashes) => hashes,
                 None => {
                     let message = "the connection to the database was lost before the commit".to_owned();

@@ -41,6 +41,7 @@ mod mcp_proxy;
 mod metrics;
 mod node_keys;
 mod node_outputs;
+mod node_reports;
 mod nodes;
 mod notebook;
 mod notebook_attacks;

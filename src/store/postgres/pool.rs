@@ -13,6 +13,7 @@ pub(super) struct Pool {
     pub(super) settings: ServerSettings,
     options: &'static str,
     most: usize,
+    reads: bool,
     /// Idle connections, and the number of all connections.
     idle: Mutex<(Vec<Link>, usize)>,
     returned: Condvar,
@@ -21,7 +22,12 @@ pub(super) struct Pool {
 impl Pool {
     /// Opens no connection yet. At most `most` connections are opened later.
     pub(super) const fn new(settings: ServerSettings, options: &'static str, most: usize) -> Self {
-        Self { settings, options, most, idle: Mutex::new((Vec::new(), 0)), returned: Condvar::new() }
+        Self { settings, options, most, reads: false, idle: Mutex::new((Vec::new(), 0)), returned: Condvar::new() }
+    }
+
+    /// Opens no connection yet. The connections can't write.
+    pub(super) fn of_readers(settings: ServerSettings, options: &'static str, most: usize) -> Self {
+        Self { reads: true, ..Self::new(settings, options, most) }
     }
 
     /// Works with an idle connection. If the connection was lost, the function tries once more with a new connection.
@@ -58,6 +64,10 @@ impl Pool {
     fn connect(&self) -> Result<Link, StoreFault> {
         const DURING: &str = "opening a connection to the database";
         let link = Link::open(&self.settings, self.options)?;
+        if self.reads {
+            // As an option of the session, this setting would make each server of a URL with several look like a standby.
+            link.script(DURING, "SET default_transaction_read_only = on")?;
+        }
         let rows = link.query(DURING, "SELECT pg_is_in_recovery()", values![])?;
         if rows.first().is_some_and(|row| Fields::new(DURING, row).get(0) != Ok(false)) {
             return Err(refused(format!(

@@ -37,7 +37,7 @@ const MAX_SCAN: usize = 10_000;
 /// Number of rows that the first query of a page reads. Each later query reads four times as many.
 const FIRST_SCAN: usize = 64;
 /// Options of a reading session.
-const OPTIONS: &str = "-c default_transaction_read_only=on -c statement_timeout=30000 -c client_encoding=UTF8 \
+const OPTIONS: &str = "-c statement_timeout=30000 -c client_encoding=UTF8 \
     -c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c enable_bitmapscan=off -c jit=off";
 
 /// The reading connections.
@@ -63,7 +63,7 @@ pub fn at_rest(settings: ServerSettings) -> Result<(PostgresReads, StoreHead), S
 
 impl PostgresReads {
     pub(super) fn new(settings: ServerSettings) -> Self {
-        Self(Pool::new(settings, OPTIONS, READERS))
+        Self(Pool::of_readers(settings, OPTIONS, READERS))
     }
 
     fn one<T>(

@@ -22,7 +22,7 @@ use crate::store::postgres::schema;
 use crate::store::postgres::settings::{ServerSettings, refused};
 use crate::store::postgres::writes::{BATCH, COMMIT, batch_id};
 use crate::store::rows::CheckpointRow;
-use crate::store::server::KeyWaits;
+use crate::store::server::{KeyWaits, ReadRole, RoleState};
 use crate::store::tree::root_of;
 
 const DURING: &str = "taking the role of the active node";
@@ -112,10 +112,14 @@ pub struct ServerRole {
 }
 
 impl ServerRole {
-    /// Returns a function that tells whether another node has taken over.
-    pub(crate) fn lost(&self) -> Box<dyn Fn() -> bool + Send> {
+    /// Returns a function that returns the present state of the role.
+    pub(crate) fn state(&self) -> ReadRole {
         let watch = self.watch.clone();
-        Box::new(move || watch.lost.load(Ordering::SeqCst))
+        Box::new(move || match lock(&watch.why).clone() {
+            _ if watch.lost.load(Ordering::SeqCst) => RoleState::Lost,
+            Some(why) => RoleState::Unconfirmed(why),
+            None => RoleState::Held,
+        })
     }
 }
 
@@ -133,6 +137,8 @@ pub(super) struct RoleWatch {
     pub(super) compared: AtomicBool,
     /// True if another node has taken over.
     pub(super) lost: AtomicBool,
+    /// The reason why this node can't confirm its role.
+    why: Mutex<Option<String>>,
 }
 
 impl RoleWatch {
@@ -216,6 +222,7 @@ impl NodeCandidate {
             changes: AtomicU64::new(0),
             compared: AtomicBool::new(true),
             lost: AtomicBool::new(false),
+            why: Mutex::default(),
         });
         let (end, ended) = mpsc::channel();
         let mine = Self {
@@ -333,14 +340,11 @@ impl NodeCandidate {
 
     /// Holds the role until the receiver's sender is dropped or another node takes over.
     fn hold(mut self, watch: &RoleWatch, ended: &mpsc::Receiver<()>) {
-        let mut told = String::new();
         while let Err(mpsc::RecvTimeoutError::Timeout) = ended.recv_timeout(LOOK) {
-            // Each reason is logged only once.
-            if let Err(fault) = self.look(watch)
-                && fault.to_string() != told
-            {
-                told = fault.to_string();
-                tracing::warn!("the node cannot confirm its role: {told}");
+            let why = self.look(watch).err().map(|fault| fault.to_string());
+            let before = std::mem::replace(&mut *lock(&watch.why), why.clone());
+            if let Some(why) = why.filter(|why| before.as_ref() != Some(why)) {
+                tracing::warn!("the node cannot confirm its role: {why}");
             }
         }
     }
