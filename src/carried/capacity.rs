@@ -95,7 +95,7 @@ impl Capacity {
             Ok(free) => {
                 let (free, needed, disk) = (free >> 20, needed.div_ceil(1 << 20), self.disk().0);
                 let why = format!("{free} MiB are free on {disk}, but {needed} MiB are needed for the outputs of runs");
-                Err(busy(&format!("{why}: free space on this disk")).into())
+                Err(busy(&format!("{why}: free space there")).into())
             }
             Err(error) => Err(fault(&error)),
         }

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use super::durability::shim::shim;
 use super::nodes::{nodes, nodes_with, same_tokens, standby, start};
 use crate::support::people::alice;
-use crate::support::postgres::cluster::Cluster;
+use crate::support::postgres::cluster::{Cluster, Options};
+use crate::support::postgres::proxy::{Proxy, Side};
 use crate::support::postgres::until;
 use crate::support::wire::{Reply, Wire};
 use crate::support::{World, id_of, not_run, runbook, said};
@@ -249,4 +250,21 @@ fn a_node_needs_space_only_for_what_it_writes_itself() {
     one.wire.post("/v1/proposals", &one.agent, &World::wish("big:go", json!({}))).problem("busy");
     one.sign(&proposal, &[&alice()]).ok(200);
     assert_eq!(one.until(id_of(&proposal), "finished")["outcome"]["status"], "succeeded");
+}
+
+#[test]
+fn a_commit_that_is_settled_after_a_lost_connection_is_counted() {
+    let Some(server) = Cluster::start("a settled commit", Options::default()) else { return };
+    let proxy = Proxy::start(server.address());
+    let mut one = World::prepared(|setup| setup.config = server.config(&proxy.url("service"), "one"));
+    server.migrate(&one);
+    start(&mut one);
+    let settled = || one.wire.get("/metrics", &one.reader).samples()["countersign_settled_commits_total"];
+    assert_eq!(settled(), 0.0);
+    until("a settled commit is counted", || {
+        // The first one is the `READ COMMITTED` at the beginning of a batch.
+        proxy.cut_at_commit(Side::After, 2);
+        one.assert_verified(&one.run("say:echo", json!({}), &[&alice()]));
+        settled() >= 1.0
+    });
 }
