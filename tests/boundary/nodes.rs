@@ -253,6 +253,8 @@ fn a_receipt_that_comes_after_its_run_was_closed_is_kept_as_a_file_and_told() {
     let waiting = one.propose("plain:wait", json!({}));
     one.sign(&waiting, &[&alice()]);
     one.until(id_of(&waiting), "running");
+    // The nonce is spent. The step starts a moment later.
+    std::thread::sleep(Duration::from_secs(2));
     one.signal(rustix::process::Signal::STOP);
     let mut two = standby(two).join().expect("node two");
     same_tokens(&one, &mut two);
