@@ -1,5 +1,5 @@
-//! Measures crossings (`cargo bench --bench boundary -- crossing`) and sandboxed runs (`-- sandbox`), the output of runs (`-- output`) and TLS
-//! (`-- tls`) on this machine.
+//! Measures crossings (`cargo bench --bench boundary -- crossing`) and sandboxed runs (`-- sandbox`), the output of runs (`-- output`), TLS
+//! (`-- tls`) and PostgreSQL (`-- database`) on this machine.
 //!
 //! The speed of disks and of shared machines varies between runs. Therefore the benchmark also measures baselines in
 //! the same run: synced writes, group commits of nonces alone, a server that does only the necessary work, and plain
@@ -9,6 +9,7 @@
 mod alone;
 mod bare;
 mod clients;
+mod database;
 mod documents;
 mod encrypted;
 mod floors;
@@ -18,6 +19,8 @@ mod output;
 mod sandbox;
 mod scrape;
 mod service;
+#[path = "../../tests/support/mod.rs"]
+mod support;
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -61,6 +64,8 @@ enum What {
     Tls(encrypted::Args),
     /// Measures a scrape of the metrics, with a small log and with a log of a million entries
     Scrape(scrape::Args),
+    /// Measures a store in PostgreSQL against SQLite, with a slow network, after the end of a node, and with a long log
+    Database(database::Args),
     /// Makes a valid log of many runs in a new directory
     Log(long_log::Args),
     /// Serves the boundary under test, with a sandbox that starts no process
@@ -127,7 +132,7 @@ fn main() -> std::process::ExitCode {
     // Without a command, measure nothing, so that a plain `cargo bench` does not load the machine for a minute.
     if std::env::args_os().skip(1).all(|word| word == "--bench") {
         println!(
-            "boundary: name what to measure: cargo bench --bench boundary -- crossing, sandbox, output, scrape, or tls"
+            "boundary: name what to measure: cargo bench --bench boundary -- crossing, database, sandbox, output, scrape, or tls"
         );
         return std::process::ExitCode::SUCCESS;
     }
@@ -153,6 +158,7 @@ fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
             terminal.put(format!("{}\n", long_log::make(args)?.display()).as_bytes())?;
             Ok(Exit::Done)
         }
+        What::Database(args) => print(terminal, &database::measure(args)?, database::table),
         What::Scrape(args) => print(terminal, &scrape::measure(args)?, |all| scrape::table(all)),
         What::Crossing(crossing) => print(terminal, &measure(crossing)?, table),
     }

@@ -46,7 +46,7 @@ pub fn measure(args: &Args) -> Result<Vec<Scraped>, CommandFailure> {
 }
 
 /// Appends entries of the size of a consumption. The service accepts the entries, but an audit would not.
-fn fill(database: &Path, entries: u64) -> Result<(), CommandFailure> {
+pub fn fill(database: &Path, entries: u64) -> Result<(), CommandFailure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().build().map_err(|error| broken(&error))?;
     let seconds = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_err(|error| broken(&error))?.as_secs();
     let (store, reads) = sqlite::open(database).map_err(|error| broken(&error))?;

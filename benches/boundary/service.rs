@@ -235,9 +235,13 @@ impl Service {
 
     /// Ends the server as systemd does, and waits for its end.
     pub fn stop(mut self) -> Result<(), CommandFailure> {
-        let pid = Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, Signal::TERM).map_err(|error| broken(&error))?;
+        self.signal(Signal::TERM)?;
         self.child.wait().map(drop).map_err(|error| broken(&error))
+    }
+
+    /// Sends a signal to the server.
+    pub fn signal(&self, signal: Signal) -> Result<(), CommandFailure> {
+        rustix::process::kill_process(Pid::from_child(&self.child), signal).map_err(|error| broken(&error))
     }
 
     /// Returns the resident memory of the server, in bytes.

@@ -1,14 +1,16 @@
 //! The health report for operators. The report states whether the boundary accepts and runs proposals.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use crate::boundary::seen_nodes::SeenNodes;
 use crate::boundary::witnesses::Witnessing;
 use crate::carried::secret_permits::SecretPermits;
 use crate::crossing::cross::Crossing;
 use crate::crossing::host_profile::list_on_host;
 use crate::seal::sealed::Sealed;
 use crate::store::ledger::Ledger;
+use crate::store::server::{ReadRole, RoleState};
 use documents::record::ident::{Name, StepRef};
 use documents::record::token::Scope;
 use documents::record::validity::Timestamp;
@@ -65,13 +67,37 @@ pub struct Health {
     sandbox: Arc<dyn Sandbox>,
     witnesses: Arc<Witnessing>,
     notes: Notes,
+    /// The nodes, and the role of this node. Unset with a store in a file.
+    nodes: OnceLock<(Arc<SeenNodes>, Arc<ReadRole>)>,
 }
 
 impl Health {
     /// Builds the value from its parts.
     #[must_use]
     pub fn new(crossing: Arc<Crossing>, ledger: Ledger, sandbox: Arc<dyn Sandbox>, witnesses: Arc<Witnessing>) -> Self {
-        Self { crossing, ledger, sandbox, witnesses, notes: Notes::default() }
+        Self { crossing, ledger, sandbox, witnesses, notes: Notes::default(), nodes: OnceLock::new() }
+    }
+
+    /// Lets the health report contain the nodes, and the state of this node's role.
+    pub fn set_nodes(&self, nodes: Arc<SeenNodes>, role: Arc<ReadRole>) {
+        let _ = self.nodes.set((nodes, role));
+    }
+
+    /// Returns the nodes, or `None` with a store in a file.
+    #[must_use]
+    pub fn nodes(&self) -> Option<&SeenNodes> {
+        self.nodes.get().map(|(nodes, _)| &**nodes)
+    }
+
+    /// Returns the reasons why this node, which is active, can start no run because of the database or of the other nodes.
+    fn node_trouble(&self) -> Vec<String> {
+        let Some((nodes, role)) = self.nodes.get() else { return Vec::new() };
+        let of_role = match role() {
+            RoleState::Held => None,
+            RoleState::Unconfirmed(why) => Some(format!("no run starts now: {why}")),
+            RoleState::Lost => Some("another node has taken over this boundary".to_owned()),
+        };
+        of_role.into_iter().chain(nodes.trouble()).collect()
     }
 
     /// Stores the reason why a reseal failed, or `None` after a success.
@@ -190,9 +216,12 @@ impl Health {
         }
         let (clock, disk) = (self.ledger.clock_trouble(), self.crossing.capacity().disk_trouble());
         let open = self.crossing.capacity().takes_requests();
-        let ready = missing.is_empty() && open && clock.is_none() && disk.is_none();
+        let of_nodes = self.node_trouble();
+        let ready = missing.is_empty() && open && clock.is_none() && disk.is_none() && of_nodes.is_empty();
         notes.extend(clock);
         notes.extend(disk);
+        notes.extend(of_nodes);
+        notes.extend(self.nodes().map(SeenNodes::notes).unwrap_or_default());
         notes.extend(self.crossing.late_receipts().note());
         notes.extend(self.witnesses.notes());
         if !open {
@@ -208,6 +237,7 @@ impl Health {
                 guarded: sealed.roster.is_guarded(),
             },
             notes,
+            nodes: self.nodes().map(SeenNodes::view),
         }
     }
 }

@@ -21,6 +21,7 @@ pub mod proposals;
 pub mod refusal_log;
 mod result_access;
 pub mod sealing;
+pub mod seen_nodes;
 pub mod session_access;
 pub mod tokens;
 pub mod witnesses;
@@ -179,6 +180,7 @@ impl Boundary {
             sandbox.clone(),
             witnesses.clone(),
             proposals.clone(),
+            health.clone(),
         ));
         let surroundings_of_sessions = surroundings.clone();
         let sealing = Arc::new(Sealing::new(sealing::SealingParts {

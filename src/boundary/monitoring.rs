@@ -5,14 +5,17 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
+use crate::boundary::health::Health;
 use crate::boundary::proposals::Proposals;
+use crate::boundary::seen_nodes::SeenNodes;
 use crate::boundary::witnesses::Witnessing;
 use crate::crossing::cross::Crossing;
 use crate::metrics::openmetrics::Metrics;
-use crate::metrics::readings::{CertificateReading, Readings};
+use crate::metrics::readings::{CertificateReading, NodeReading, NodeReadings, Readings};
 use crate::seal::caller::Caller;
 use crate::seal::refusal::{Refusal, Stopped, fault};
 use crate::store::ledger::Ledger;
+use crate::store::server::NodeState;
 use documents::record::code::Code;
 use documents::record::profile::STRICT;
 use documents::record::token::Scope;
@@ -49,9 +52,15 @@ pub struct Monitoring {
     sandbox: Arc<dyn Sandbox>,
     witnesses: Arc<Witnessing>,
     proposals: Arc<Proposals>,
+    health: Arc<Health>,
     started_at: Timestamp,
     certificate: Mutex<Option<CertificateReading>>,
     last_scrape: Mutex<Option<Instant>>,
+}
+
+fn reading_of(node: NodeState) -> NodeReading {
+    let NodeState { name, active, lost, beat_age_s, open_runs, .. } = node;
+    NodeReading { name: name.to_string(), active, lost, beat_age_s, open_runs }
 }
 
 impl Monitoring {
@@ -63,10 +72,11 @@ impl Monitoring {
         sandbox: Arc<dyn Sandbox>,
         witnesses: Arc<Witnessing>,
         proposals: Arc<Proposals>,
+        health: Arc<Health>,
     ) -> Self {
         let started_at = crossing.now();
         let (certificate, last_scrape) = (Mutex::default(), Mutex::default());
-        Self { crossing, ledger, sandbox, witnesses, proposals, started_at, certificate, last_scrape }
+        Self { crossing, ledger, sandbox, witnesses, proposals, health, started_at, certificate, last_scrape }
     }
 
     /// Stores the state of the TLS certificate of the service.
@@ -141,6 +151,11 @@ impl Monitoring {
             certificate: *self.certificate(),
             clock_ahead_s: self.ledger.clock_ahead_s(),
             sandbox_layers: STRICT.iter().map(|layer| (*layer, held.contains(layer))).collect(),
+            late_receipts: self.crossing.late_receipts().count() as u64,
+            nodes: self.health.nodes().and_then(SeenNodes::report).map(|report| NodeReadings {
+                term: report.term,
+                nodes: report.nodes.into_iter().map(reading_of).collect(),
+            }),
         })
     }
 

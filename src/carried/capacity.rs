@@ -11,7 +11,7 @@ use crate::seal::refusal::{Refusal, Stopped, fault};
 use documents::record::code::Code;
 
 /// Disk space in bytes that one run needs for rows, leaves and tiles, and for the copies of these in the write-ahead
-/// log.
+/// log. With a database server, the run needs at most this space for the checkpoint, and for a late receipt.
 const RECEIPT_ROOM: u64 = 256 << 10;
 /// Minimum free disk space, in bytes. With less free space, the boundary accepts no proposals, because the store and
 /// the runs of approved proposals need this space. `docs/operate.md` names this number.
@@ -84,19 +84,29 @@ impl Capacity {
     pub(crate) fn reserve(&self, output_bytes: u64, keeps_files: bool) -> Result<Room, Stopped> {
         let permit =
             self.runs.clone().try_acquire_owned().map_err(|_| busy("the maximum number of runs is in progress"))?;
-        // Output is written at most twice, first to a spool and then to a file or a row.
-        let files = if keeps_files { MAX_FILES_BYTES } else { 0 };
-        let bytes = output_bytes.saturating_mul(2).saturating_add(RECEIPT_ROOM).saturating_add(files);
+        // Output is written to a spool. With a store on this disk, output and kept files then become files or rows.
+        let of_store = if keeps_files { MAX_FILES_BYTES } else { 0 }.saturating_add(output_bytes);
+        let of_store = if self.outputs.are_elsewhere() { 0 } else { of_store };
+        let bytes = output_bytes.saturating_add(RECEIPT_ROOM).saturating_add(of_store);
         let needed = self.reserved.fetch_add(bytes, Ordering::SeqCst).saturating_add(bytes);
         let room = Room { bytes, reserved: self.reserved.clone(), _permit: permit };
         match self.outputs.room() {
             Ok(free) if free >= needed => Ok(room),
             Ok(free) => {
-                let (free, needed) = (free >> 20, needed.div_ceil(1 << 20));
-                let why = format!("{free} MiB are free for the store and its outputs, but {needed} MiB are needed");
-                Err(busy(&format!("{why}: free space on the disk of the store")).into())
+                let (free, needed, disk) = (free >> 20, needed.div_ceil(1 << 20), self.disk().0);
+                let why = format!("{free} MiB are free on {disk}, but {needed} MiB are needed for the outputs of runs");
+                Err(busy(&format!("{why}: free space there")).into())
             }
             Err(error) => Err(fault(&error)),
+        }
+    }
+
+    /// Names the disk, and what needs space on it beside the current runs.
+    const fn disk(&self) -> (&'static str, &'static str) {
+        if self.outputs.are_elsewhere() {
+            ("the disk of `data` on this node", "checkpoints and uploads")
+        } else {
+            ("the disk of the store", "the store")
         }
     }
 
@@ -105,14 +115,14 @@ impl Capacity {
     pub fn disk_trouble(&self) -> Option<String> {
         let free = match self.outputs.room() {
             Ok(free) => free,
-            Err(error) => return Some(format!("can't read the free space of the store's disk: {error}")),
+            Err(error) => return Some(format!("can't read the free space of {}: {error}", self.disk().0)),
         };
         let reserved = self.reserved.load(Ordering::SeqCst);
         let needed = reserved.saturating_add(PROPOSAL_ROOM);
+        let (disk, kept) = self.disk();
         (free < needed).then(|| {
             format!(
-                "the disk of the store is almost full: {} MiB are free and {} MiB are needed ({} MiB for the store, \
-                 {} MiB for current runs), so proposals are refused as busy: free space on the disk",
+                "{disk} is almost full: {} MiB are free and {} MiB are needed ({} MiB for {kept}, {} MiB for current runs), so proposals are refused as busy: free space on the disk",
                 free >> 20,
                 needed.div_ceil(1 << 20),
                 PROPOSAL_ROOM >> 20,
@@ -121,7 +131,7 @@ impl Capacity {
         })
     }
 
-    /// Returns the free space on the disk of the store in bytes, or `None` if the free space can't be read.
+    /// Returns the free space on the disk of the outputs in bytes, or `None` if the free space can't be read.
     #[must_use]
     pub fn free_bytes(&self) -> Option<u64> {
         self.outputs.room().ok()
@@ -146,7 +156,7 @@ impl Capacity {
         match self.disk_trouble() {
             Some(trouble) => self.log_trouble(&trouble),
             None if self.is_full.swap(false, Ordering::SeqCst) => {
-                tracing::info!("the disk of the store has free space again: proposals are accepted");
+                tracing::info!("{} has free space again: proposals are accepted", self.disk().0);
             }
             None => {}
         }

@@ -42,10 +42,16 @@ impl LateReceipts {
         Ok(path)
     }
 
+    /// Returns the number of late receipts.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
     /// Returns a note for the operator, if there are late receipts.
     #[must_use]
     pub fn note(&self) -> Option<String> {
-        let count = self.count.load(Ordering::Relaxed);
+        let count = self.count();
         (count > 0).then(|| {
             format!(
                 "{count} receipts came too late, because the log already says `unknown` for their runs; the files in {} say how \

@@ -68,6 +68,12 @@ impl Outputs {
         self.directory.clone()
     }
 
+    /// Returns true if the database of another machine has the large outputs, so that this disk has only temporary files.
+    #[must_use]
+    pub const fn are_elsewhere(&self) -> bool {
+        self.objects.is_some()
+    }
+
     /// Returns the number of free bytes on the disk of the outputs.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 mod host;
 mod line;
+mod nodes;
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt as _;
@@ -136,6 +137,7 @@ fn of_boundary(boundary: &InspectedBoundary<'_>, trial: Option<&HostTrial>) -> V
     lines.extend(of_files(boundary, trial));
     lines.extend(store(boundary));
     lines.push(disk(boundary));
+    lines.extend(nodes::lines(boundary));
     lines.extend(service(boundary));
     // A key that can't be read is a problem of the files and of the store.
     let mut seen = BTreeSet::new();
@@ -416,6 +418,7 @@ fn service(boundary: &InspectedBoundary<'_>) -> Vec<Line> {
     let what = "service";
     let NodeStatus { ready, must_fix, .. } = match &boundary.status {
         Ok(Some(status)) => status,
+        Ok(None) if nodes::stands_by(boundary) => return vec![ok(what, "this node stands by".to_owned())],
         Ok(None) => {
             let says = format!("not running: countersign serve --config {}", boundary.config.path.display());
             return vec![noted(what, says)];

@@ -8,6 +8,7 @@ use crate::node::file_problem::{FileProblem, Problems};
 use crate::node::files::BoundaryFiles;
 use crate::node::stored_state::{self, StoredState};
 use crate::seal::sealed::Sealed;
+use crate::store::server::NodesReport;
 use documents::record::roster::Roster;
 
 /// A boundary that `doctor` inspects.
@@ -17,13 +18,17 @@ pub(super) struct InspectedBoundary<'a> {
     pub(super) stored: Result<StoredState, Problems>,
     /// Status of the running service, or `None` if no service runs.
     pub(super) status: Result<Option<NodeStatus>, String>,
+    /// The nodes, or `None` with a store in a file, or if the database can't be read.
+    pub(super) nodes: Option<NodesReport>,
 }
 
 impl<'a> InspectedBoundary<'a> {
     /// Reads the files and the store, and asks the service for its status.
     pub(super) fn read(config: &'a Config) -> Self {
         let (files, stored) = (BoundaryFiles::read(config), stored_state::read(config));
-        Self { config, files, stored, status: status(config) }
+        // An unreadable database is a problem of the store.
+        let nodes = stored.as_ref().ok().and_then(|_| config.database.nodes()?.read().ok());
+        Self { config, files, stored, status: status(config), nodes }
     }
 
     /// Returns the state in force, or `None` before the first start.

@@ -10,9 +10,6 @@ use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::streams::Terminal;
 use documents::record::ident::Name;
 
-/// Seconds without a sign, from which on a node does not work.
-const SILENT_S: i64 = 15;
-
 /// List the nodes of a boundary, or say that a node will never come back.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
@@ -62,7 +59,8 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         }
         return Ok(Exit::Done);
     }
-    let nodes = config.database.nodes().map_err(problem)?;
+    let report = config.database.nodes().map(|reader| reader.read()).transpose().map_err(problem)?;
+    let nodes = report.as_ref().map_or(&[][..], |report| &report.nodes);
     if terminal.json {
         let rows: Vec<_> = nodes
             .iter()
@@ -80,19 +78,15 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         terminal.say("A SQLite store has no nodes: it belongs to one service.");
     }
     for node in nodes {
-        let state = match (node.lost, node.beat_age_s >= SILENT_S, node.active) {
-            (true, ..) => "lost",
-            (_, true, _) => "silent",
-            (.., true) => "active",
-            _ => "standby",
-        };
         let line = format!(
-            "{:<20} {state:<8} last sign {} s ago, {} open runs\n",
+            "{:<20} {:<8} {}, {} open runs\n",
             node.name.as_str(),
-            node.beat_age_s,
+            node.word(),
+            node.last_sign(),
             node.open_runs
         );
         terminal.put(line.as_bytes())?;
     }
+    report.iter().flat_map(|report| &report.hanging).for_each(|note| terminal.say(note));
     Ok(Exit::Done)
 }

@@ -20,12 +20,12 @@ use crate::crossing::changes::Changes;
 use crate::crossing::host_profile::{check_not_moved, profile_on_host};
 use crate::crossing::log_span::log_about;
 use crate::crossing::masks::with_masks_before;
+use crate::crossing::run_end::{LATEST_START, SERVICE_ENDED, outcome_of, shown_start, why_unknown};
 use crate::crossing::stage::{
     Accepted, Admitted, BundleParts, CheckResults, ClockTrusted, Consumed, CrossingRequest, Loaded, Ran, ReceiptBasis,
     Receipted, RunEnd, RunInputs, SignedReceipt, VerifiedRequest,
 };
 use crate::crossing::step_files::planned_files;
-use crate::crossing::store_receipt::{LATEST_START, shown_start};
 use crate::metrics::crossing_stage::CrossingStage;
 use crate::metrics::stage_clock::StageClock;
 use crate::seal::current_seal::CurrentSeal;
@@ -55,7 +55,7 @@ use judgement::decision::{Objection, quorum, signature_count};
 use judgement::registry::parameter_schema;
 use sandbox::runs::cancel_flag::CancelFlag;
 use sandbox::runs::enforcement_facts::nothing_enforced;
-use sandbox::runs::{End, Plan, Report, Sandbox, capture};
+use sandbox::runs::{Plan, Report, Sandbox, capture};
 
 /// The crossing, with the sealed state, the store and the sandbox.
 pub struct Crossing {
@@ -656,29 +656,3 @@ const fn stream_name(stream: capture::OutputStream) -> StreamName {
         capture::OutputStream::Stderr => StreamName::Stderr,
     }
 }
-
-/// Returns the outcome for the end of a run.
-#[must_use]
-pub fn outcome_of(end: &End) -> Outcome {
-    match end {
-        End::Exited(code) => Outcome::exited(*code),
-        End::Signalled(signal) => Outcome::signalled(*signal),
-        End::TimedOut => Outcome::of(Status::TimedOut),
-        End::Cancelled => Outcome::of(Status::Cancelled),
-        End::Killed(limit) => Outcome { limit: Some((*limit).to_owned()), ..Outcome::of(Status::Killed) },
-        End::NotStarted(_) => Outcome::of(Status::NotStarted),
-        End::Lost(_) => Outcome::of(Status::Unknown),
-    }
-}
-
-/// Returns the reason why the end of a run is unknown. The receipt has no field for it.
-fn why_unknown(end: &End) -> Option<String> {
-    match end {
-        End::Lost(why) => Some(why.clone()),
-        _ => None,
-    }
-}
-
-/// Reason for the unknown end of a run that has a consumption and no receipt when the service starts.
-const SERVICE_ENDED: &str =
-    "the service ended during the run, because it was killed or crashed, or because the machine lost power";

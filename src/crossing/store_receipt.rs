@@ -1,7 +1,5 @@
 //! Stores the receipt of a run, and keeps it as a file if it came too late.
 
-use std::time::Duration;
-
 use crate::carried::late_receipts::LateReceipts;
 use crate::carried::patience::Patience;
 use crate::crossing::cross::Crossing;
@@ -10,8 +8,6 @@ use crate::store::stored_leaf::LeafRef;
 use crate::store::stored_run::{Finish, FinishStop};
 use documents::crypto::digest::LeafHash;
 use documents::crypto::merkle::leaf_hash;
-use documents::record::receipt::{Outcome, Status};
-use documents::record::validity::Timestamp;
 
 impl Crossing {
     /// Stores a receipt. If the disk is full or the database server does not answer, the boundary waits: it never drops a
@@ -49,30 +45,5 @@ impl Crossing {
     #[must_use]
     pub const fn late_receipts(&self) -> &LateReceipts {
         &self.late
-    }
-}
-
-/// Longest time from the request to spend a nonce to the start of the run, if the boundary has several nodes. It is shorter
-/// than the time after which another node can close the run.
-pub(super) const LATEST_START: Duration = Duration::from_secs(20);
-
-/// Returns the start time that the receipt states. If the outcome is `unknown`, start and end are both the time of
-/// recovery, because readers would understand a difference as the duration of the run.
-pub(super) fn shown_start(outcome: &Outcome, started_at: Timestamp, finished_at: Timestamp) -> Timestamp {
-    if outcome.status == Status::Unknown { finished_at } else { started_at }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::crossing::cross::outcome_of;
-    use sandbox::runs::End;
-
-    #[test]
-    fn the_receipt_of_a_lost_run_has_the_same_start_and_end_time() {
-        let (started, finished) = (Timestamp::from_unix(100), Timestamp::from_unix(130));
-        let lost = outcome_of(&End::Lost("the run's first process ended without a word".to_owned()));
-        assert_eq!(shown_start(&lost, started, finished), finished);
-        assert_eq!(shown_start(&outcome_of(&End::Exited(0)), started, finished), started);
     }
 }

@@ -9,6 +9,7 @@ use hyper::body::Incoming;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::boundary::seen_nodes::SeenNodes;
 use crate::http::app::Phase;
 use crate::http::{connection, with_common_headers};
 use crate::metrics::openmetrics::Metrics;
@@ -22,10 +23,18 @@ const MOST: usize = 64;
 const RETRY_S: u64 = 5;
 
 /// Answers `GET /health` with 200 and every other request with 503, until the task is dropped. `why` is the reason why
-/// this node is not active.
-pub async fn serve(listener: TcpListener, tls: Option<Arc<TlsServer>>, why: Arc<Mutex<String>>) -> Infallible {
+/// this node is not active. The answer to `/ready` also names the nodes.
+pub async fn serve(
+    listener: TcpListener,
+    tls: Option<Arc<TlsServer>>,
+    why: Arc<Mutex<String>>,
+    nodes: Option<Arc<SeenNodes>>,
+) -> Infallible {
     let reply = move |_, request: Request<Incoming>| {
-        let why = why.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut why = why.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(nodes) = nodes.as_ref().filter(|_| request.uri().path() == "/ready") {
+            why.push_str(&nodes.summary());
+        }
         async move { Ok(with_common_headers(reply(&request, &why))) }
     };
     let (phase, _) = watch::channel(Phase::Serving);

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use serde_json::json;
 
 use crate::carried::secret_permits;
-use crate::crossing::cross::outcome_of;
+use crate::crossing::run_end::outcome_of;
 use crate::crossing::step_files::{check_files, planned_files};
 use crate::local::decide::LocalRules;
 use crate::local::environment;

@@ -17,7 +17,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::metrics::crossing_stage::CrossingStage;
-use crate::metrics::readings::Readings;
+use crate::metrics::readings::{NodeReading, Readings};
 use documents::record::code::Code;
 use documents::record::receipt::Status;
 
@@ -56,6 +56,7 @@ pub struct Metrics {
     batch_seconds: Histogram,
     batch_messages: Histogram,
     refused_connections: Counter,
+    settled_commits: Counter,
     requests: Family<RequestLabels, Counter>,
     request_seconds: Family<OneLabel, Histogram>,
     /// Time at which the checkpoint outside the store last contained the whole log.
@@ -89,6 +90,7 @@ impl Metrics {
             batch_seconds: Histogram::new(BATCH_BUCKETS),
             batch_messages: Histogram::new(MESSAGE_BUCKETS),
             refused_connections: Counter::default(),
+            settled_commits: Counter::default(),
             requests: Family::default(),
             request_seconds: Family::new_with_constructor(|| Histogram::new(REQUEST_BUCKETS)),
             checkpoint: Mutex::new(Instant::now()),
@@ -121,6 +123,9 @@ impl Metrics {
         registry.register("log_batch_messages", help, self.batch_messages.clone());
         let help = "Connections above the maximum number, which were refused";
         registry.register("connections_refused", help, self.refused_connections.clone());
+        let help =
+            "Commits that the database server confirmed later, or not at all, after a lost connection or a warning";
+        registry.register("settled_commits", help, self.settled_commits.clone());
         let help = "Answered HTTP requests, by the pattern of the route and the HTTP status code";
         registry.register("http_requests", help, self.requests.clone());
         let help = "Time until the head of the answer of an HTTP request, by the pattern of the route";
@@ -169,6 +174,11 @@ impl Metrics {
         self.refused_connections.inc();
     }
 
+    /// Counts a commit whose result was unknown for a time.
+    pub fn settled_commit(&self) {
+        self.settled_commits.inc();
+    }
+
     /// Records an answered HTTP request. `route` must be a pattern of the route table.
     pub fn request(&self, route: &'static str, code: u16, took: Duration) {
         self.requests.get_or_create(&RequestLabels { route, code }).inc();
@@ -215,7 +225,7 @@ fn gauges(readings: &Readings, checkpoint: Duration) -> Registry {
     plain("log_entries", "Entries of the log", None, number(readings.log_entries));
     for (name, help, bytes) in [
         ("store", "Size of the database files", readings.store_bytes),
-        ("store_free", "Free space on the disk of the store", readings.store_free_bytes),
+        ("store_free", "Free space on the disk of `data`", readings.store_free_bytes),
     ] {
         if let Some(bytes) = bytes {
             plain(name, help, Some(Unit::Bytes), number(bytes));
@@ -225,6 +235,11 @@ fn gauges(readings: &Readings, checkpoint: Duration) -> Registry {
     plain("roster_version", "Version of the roster in force", None, number(readings.roster_version));
     let help = "Seconds by which the system clock is ahead of the time since the start (negative: behind)";
     plain("clock_ahead", help, seconds(), readings.clock_ahead_s);
+    let help = "Receipts that came after the end of their runs in the log, and are kept as files of this node";
+    plain("late_receipts", help, None, number(readings.late_receipts));
+    if let Some(nodes) = &readings.nodes {
+        plain("node_term", "Number of takeovers since the log began", None, number(nodes.term));
+    }
     if let Some(certificate) = readings.certificate {
         let help = "Time at which the TLS certificate of the service expires";
         plain("certificate_expiry_timestamp", help, seconds(), certificate.expiry);
@@ -252,8 +267,22 @@ fn gauges(readings: &Readings, checkpoint: Duration) -> Registry {
     labelled("runs_held_up", "Approved runs that can't start now, by the code of the reason", None, "code", held_up);
     let help = "Age of the oldest log entry that the witness has not cosigned, or 0";
     labelled("witness_age", help, seconds(), "witness", readings.witness_age_s.clone());
+    let nodes = readings.nodes.iter().flat_map(|nodes| &nodes.nodes);
+    if readings.nodes.is_some() {
+        let help = "1 if the node is the active node, which runs steps";
+        labelled("node_active", help, None, "node", named(nodes.clone(), |node| i64::from(node.active)));
+        let help = "Seconds since the last sign of the node, by the clock of the database, unless the node is lost";
+        let there = nodes.clone().filter(|node| !node.lost);
+        labelled("node_beat_age", help, seconds(), "node", named(there, |node| node.beat_age_s));
+        let help = "Runs of the node that have a spent nonce and no receipt";
+        labelled("node_open_runs", help, None, "node", named(nodes, |node| number(node.open_runs)));
+    }
     let layers = readings.sandbox_layers.iter().map(|(layer, held)| (layer.word().to_owned(), i64::from(*held)));
     let help = "1 if this host supports the layer of the sandbox level strict";
     labelled("sandbox_layer", help, None, "layer", layers.collect());
     registry
+}
+
+fn named<'n>(nodes: impl Iterator<Item = &'n NodeReading>, value: impl Fn(&NodeReading) -> i64) -> Vec<(String, i64)> {
+    nodes.map(|node| (node.name.clone(), value(node))).collect()
 }

@@ -20,7 +20,7 @@ pub struct Readings {
     pub log_entries: u64,
     /// Size of the database files, or `None` if the size can't be read.
     pub store_bytes: Option<u64>,
-    /// Free space on the disk of the store, or `None` if the free space can't be read.
+    /// Free space on the disk of `data`, or `None` if the free space can't be read.
     pub store_free_bytes: Option<u64>,
     /// Each witness of the roster, with the age in seconds of the oldest entry that the witness has not cosigned.
     pub witness_age_s: Vec<(String, i64)>,
@@ -35,6 +35,34 @@ pub struct Readings {
     pub clock_ahead_s: i64,
     /// Each layer of the sandbox level strict, with true if this host supports the layer.
     pub sandbox_layers: Vec<(Layer, bool)>,
+    /// Number of receipts that this node keeps as files, because they came after the end of their runs in the log.
+    pub late_receipts: u64,
+    /// The nodes of the boundary, or `None` with a store in a file.
+    pub nodes: Option<NodeReadings>,
+}
+
+/// State of the nodes of a boundary.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeReadings {
+    /// Number of takeovers so far.
+    pub term: u64,
+    /// All nodes.
+    pub nodes: Vec<NodeReading>,
+}
+
+/// State of a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeReading {
+    /// Name of the node.
+    pub name: String,
+    /// True if the node took over last.
+    pub active: bool,
+    /// True if an operator said that the node will never come back.
+    pub lost: bool,
+    /// Seconds since the last sign of the node, by the clock of the database.
+    pub beat_age_s: i64,
+    /// Number of its runs without a receipt.
+    pub open_runs: u64,
 }
 
 /// State of the TLS certificate of the service.

@@ -67,7 +67,7 @@ table! {
         #[schemars(with = "Option<Vec<String>>")]
         pub runbooks: Vec<PathBuf>,
         /// With `true`, the service skips a runbook that has an error. With `false`, the default, the service does not
-        /// start.
+        /// start. With PostgreSQL, it starts with the runbooks of the last seal.
         #[schemars(with = "Option<bool>")]
         pub skip_invalid_runbooks: bool,
         /// Path of the policy, by default `boundary/policy.yaml`.
@@ -391,7 +391,8 @@ policy = "boundary/policy.yaml"
 # is an older copy, and the service refuses it.
 known_checkpoints = []
 
-# Directories of runbooks. Runbooks are sealed at start and at SIGHUP. Only the sealed content runs.
+# Directories of runbooks. Only the sealed content runs. With SQLite, runbooks are sealed at start and at SIGHUP. With
+# PostgreSQL, the first start and `countersign seal` seal them.
 runbooks = ["runbooks"]
 # true: the other runbooks are sealed if a runbook has an error. The notes of `serve` and `/ready` name each skipped file.
 skip_invalid_runbooks = false

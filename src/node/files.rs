@@ -13,8 +13,10 @@ use judgement::trust::signer::{FileSigner, Signer as _};
 /// Files of the operator. Each file is valid by itself, but the files have not been compared with each other.
 #[derive(Debug)]
 pub struct BoundaryFiles {
-    /// Steps of the runbooks.
+    /// Steps of the runbooks. Without steps if the runbooks have errors.
     pub registry: Registry,
+    /// Errors of the runbooks with which a node of several can start, because only sealed runbooks run.
+    pub runbook_errors: Vec<FileProblem>,
     /// Content of the policy file, or its errors. After the log has begun, the sealed state stays in force, so errors
     /// in the policy or the roster only cause a note for the operator.
     pub policy: Result<Policy, Vec<FileProblem>>,
@@ -28,10 +30,22 @@ impl BoundaryFiles {
     /// Reads all files.
     ///
     /// # Errors
-    /// Returns all errors of the files that the start needs, and all private files that a run could access (rule R9).
+    /// Returns all errors of the files that a seal needs, and all private files that a run could access (rule R9).
     pub fn read(config: &Config) -> Result<Self, Problems> {
+        let files = Self::read_to_serve(config)?;
+        if files.runbook_errors.is_empty() { Ok(files) } else { Err(Problems::new(files.runbook_errors)) }
+    }
+
+    /// Reads all files for a start. Errors of the runbooks do not stop a node of several after the log has begun.
+    ///
+    /// # Errors
+    /// Returns all errors of the files that the start needs, and all private files that a run could access (rule R9).
+    pub fn read_to_serve(config: &Config) -> Result<Self, Problems> {
         let mut problems = private::check(config);
-        let registry = note(read_registry(config), &mut problems);
+        let (registry, mut runbook_errors) = match read_registry(config) {
+            Ok(registry) => (Some(registry), Vec::new()),
+            Err(found) => (Registry::from_definitions([]).ok(), found),
+        };
         let (policy, roster) = (read_policy(config), read_roster(config));
         let key = note(
             FileSigner::open(&config.key).map_err(|error| vec![FileProblem::whole(&config.key, error.to_string())]),
@@ -40,7 +54,11 @@ impl BoundaryFiles {
         // After the log has begun, the last seal defines policy and roster. An unfinished or unsigned change of a file
         // must not stop the start.
         let exists = config.database.exists().map_err(|fault| vec![FileProblem::of_store(&config.database, fault)]);
-        if note(exists, &mut problems) == Some(false) {
+        let exists = note(exists, &mut problems);
+        if exists != Some(true) || config.database.node().is_none() {
+            problems.append(&mut runbook_errors);
+        }
+        if exists == Some(false) {
             let found = policy.as_ref().err().into_iter().chain(roster.as_ref().err());
             problems.extend(found.flatten().cloned());
             if let (Ok(roster), Some(key)) = (&roster, &key) {
@@ -48,7 +66,9 @@ impl BoundaryFiles {
             }
         }
         match (registry, key) {
-            (Some(registry), Some(key)) if problems.is_empty() => Ok(Self { registry, policy, roster, key }),
+            (Some(registry), Some(key)) if problems.is_empty() => {
+                Ok(Self { registry, runbook_errors, policy, roster, key })
+            }
             _ => Err(Problems::new(problems)),
         }
     }

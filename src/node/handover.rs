@@ -81,7 +81,8 @@ impl StandbyKey {
 /// Returns an error if no other node could become active, or if the database can't be read.
 pub fn check_lost(config: &Config, name: &Name) -> Result<(), FileProblem> {
     let at_store = |fault| FileProblem::of_store(&config.database, fault);
-    let mut nodes = config.database.nodes().map_err(at_store)?;
+    let Some(reader) = config.database.nodes() else { return Ok(()) };
+    let mut nodes = reader.read().map_err(at_store)?.nodes;
     nodes.retain(|node| !node.lost);
     let Some(lost) = nodes.iter().position(|node| node.name == *name).map(|at| nodes.remove(at)) else { return Ok(()) };
     let (reads, _) = config.database.at_rest().map_err(at_store)?;

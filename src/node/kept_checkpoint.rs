@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -17,6 +17,7 @@ use crate::node::file_problem::{FileProblem, Problems};
 use crate::node::{places, private};
 use crate::store::ledger::Ledger;
 use crate::store::rows::CheckpointRow;
+use crate::store::small_file::replace;
 use documents::crypto::json;
 use documents::crypto::note::{self, Note};
 use documents::crypto::ssh_key::SshKey;
@@ -28,8 +29,6 @@ use documents::record::seal::{FollowedLog, Genesis, Seal};
 const EVERY: Duration = Duration::from_secs(1);
 /// Maximum size of a checkpoint file in bytes.
 const MAX_BYTES: u64 = 64 << 10;
-/// Prefix of the name of a temporary file. The program writes the temporary file first and then renames the file.
-const TEMPORARY: &str = ".checkpoint-";
 /// Name of the checkpoint file in a backup and in a directory of `log export`.
 pub const FILE: &str = "checkpoint";
 
@@ -210,17 +209,21 @@ fn followed(ledger: &Ledger) -> Option<FollowedLog> {
     }
 }
 
-/// Writes each new checkpoint of the log to the file until the task is dropped.
+/// Writes each new checkpoint of the log to the file until the task is dropped. If no request comes for a second, the
+/// checkpoint is recorded in the store too, because a node with another key can wait for it.
 pub async fn keep(ledger: Ledger, path: PathBuf) {
     let mut every = tokio::time::interval(EVERY);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut kept = 0;
+    let (mut kept, mut recorded) = (0, 0);
     let mut told = String::new();
     loop {
         every.tick().await;
         let size = ledger.state().size;
         if size == kept {
             ledger.metrics().checkpoint_is_current();
+            if recorded != kept && ledger.ping().await.is_ok() {
+                recorded = kept;
+            }
             continue;
         }
         let (log, path) = (ledger.clone(), path.clone());
@@ -266,31 +269,4 @@ pub fn keep_newer(path: &Path, row: &CheckpointRow) -> io::Result<()> {
         *newest = row.size;
     }
     Ok(())
-}
-
-/// Deletes the temporary checkpoint files that a crash left behind.
-///
-/// # Errors
-/// Returns an error if the directory cannot be read or a file cannot be deleted.
-pub fn sweep(directory: &Path) -> io::Result<()> {
-    for entry in std::fs::read_dir(directory)? {
-        let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
-            std::fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
-}
-
-/// Replaces a small file by a rename. After a crash the file has either the old or the new content.
-///
-/// # Errors
-/// Returns an error if the file cannot be written.
-pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let directory = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(directory)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    File::open(directory)?.sync_all()
 }

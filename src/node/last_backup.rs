@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use crate::node::config::Config;
-use crate::node::kept_checkpoint;
+use crate::store::small_file;
 use documents::crypto::digest::SealDigest;
 use documents::record::validity::Timestamp;
 
@@ -23,7 +23,7 @@ pub fn read(config: &Config, log: &SealDigest) -> Option<Timestamp> {
 /// # Errors
 /// Returns an error if the file can't be written. The backup itself is complete.
 pub fn write(config: &Config, log: &SealDigest, at: Timestamp) -> io::Result<()> {
-    kept_checkpoint::replace(&path(config), format!("{at} {log}\n").as_bytes())?;
+    small_file::replace(&path(config), format!("{at} {log}\n").as_bytes())?;
     // `doctor` may run as the user of the service after a backup by root. The directory is closed to other users.
     std::fs::set_permissions(path(config), std::fs::Permissions::from_mode(0o644))
 }

@@ -16,6 +16,7 @@ use crate::store::database::{Role, RoleCandidate, Turn};
 use crate::store::ledger::Ledger;
 use crate::store::rows::CheckpointRow;
 use crate::store::shared;
+use crate::store::small_file;
 use documents::crypto::signature::SecretKey;
 use judgement::trust::signer::{FileSigner, Signer as _};
 
@@ -65,7 +66,7 @@ pub fn take_store(config: &Config, role: Role) -> Result<OpenStore, Problems> {
     let _there = has_store(config)?;
     make_directories(config)?;
     let store = config.database.open(role).map_err(|fault| FileProblem::of_store(&config.database, fault))?;
-    kept_checkpoint::sweep(&config.data).map_err(|error| FileProblem::whole(&config.data, error.to_string()))?;
+    small_file::sweep(&config.data).map_err(|error| FileProblem::whole(&config.data, error.to_string()))?;
     Ok(store)
 }
 

@@ -29,6 +29,8 @@ use crate::store::database::{BackupFile, Database, OpenStore, Role};
 use crate::store::fault::StoreFault;
 use crate::store::ledger::Ledger;
 use crate::store::rows::CheckpointRow;
+use crate::store::server::KNOWN_NODES;
+use crate::store::small_file;
 use crate::store::store_report::{StoreDefect, StoreReport, StoreScope};
 use crate::store::stored_token::Token;
 use documents::crypto::digest::SealDigest;
@@ -137,8 +139,7 @@ pub fn back_up(config: &Config, into: &Path) -> Result<MadeBackup, Problems> {
     let settings = open_store::settings(config, &key, &around)?;
     let ledger = Ledger::at_rest(reads, head, settings, None).map_err(broken)?;
     let checkpoint = ledger.checkpoint().map_err(broken)?.map(|row| row.note).unwrap_or_default();
-    kept_checkpoint::replace(&work.path().join(kept_checkpoint::FILE), checkpoint.as_bytes())
-        .map_err(|error| at(&error))?;
+    small_file::replace(&work.path().join(kept_checkpoint::FILE), checkpoint.as_bytes()).map_err(|error| at(&error))?;
     let bytes = sync_tree(work.path()).map_err(|error| at(&error))?;
     fs::rename(work.path(), &into).map_err(|error| at(&error))?;
     drop(work.keep());
@@ -275,7 +276,7 @@ fn build(
     let closing = before.checkpoint().map_err(broken)?.ok_or_else(|| at(&source, &"its log is empty"))?;
     let all = before.tokens().map_err(broken)?;
     let chosen = choose_tokens(&all, keep_tokens, now).map_err(|error| at(&source, &error))?;
-    kept_checkpoint::replace(&old.join(kept_checkpoint::FILE), closing.note.as_bytes()).map_err(failed)?;
+    small_file::replace(&old.join(kept_checkpoint::FILE), closing.note.as_bytes()).map_err(failed)?;
     let (checkpoint, known) = last_known(config, from, &before, closing)?;
     let fresh = config.database.new_store(work);
     let broken = |fault: StoreFault| Problems::from(FileProblem::of_store(&fresh, fault));
@@ -319,7 +320,12 @@ fn build(
     crash_points::point("restore-new-log-in-place");
     // The new boundary is now in force. After a crash at this point, the checkpoint file still contains a checkpoint of
     // the old log. The next start accepts this checkpoint, because the new log names the old log.
-    kept_checkpoint::replace(&config.kept_checkpoint(), head.as_bytes()).map_err(failed)?;
+    small_file::replace(&config.kept_checkpoint(), head.as_bytes()).map_err(failed)?;
+    // No approval of the old log is valid in the new log, so this node need not wait for the nodes of the old log.
+    let nodes = config.data.join(KNOWN_NODES);
+    if nodes.exists() {
+        fs::remove_file(&nodes).map_err(|error| at(&nodes, &error))?;
+    }
     fs::remove_dir_all(work).map_err(|error| at(work, &error))?;
     sync(&config.data).map_err(failed)?;
     let lost = known.saturating_sub(entries);

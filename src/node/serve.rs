@@ -11,6 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
 use crate::boundary::Boundary;
+use crate::boundary::seen_nodes::SeenNodes;
 use crate::http;
 use crate::http::app::HttpConfig;
 use crate::http::limit::Rates;
@@ -31,6 +32,7 @@ use crate::node::{
 };
 use crate::seal::refusal::Stopped;
 use crate::store::ledger::Ledger;
+use crate::store::server::{ReadRole, RoleState};
 use documents::crypto::digest::{RosterDigest, SealDigest};
 use documents::record::ident::{BoundaryName, Nonce};
 use sandbox::runs::Sandbox;
@@ -54,8 +56,8 @@ pub struct Node {
     lock: HostLock,
     certificate: Option<ServedCertificate>,
     manager: ServiceManager,
-    /// Tells whether another node has taken over.
-    role_lost: Box<dyn Fn() -> bool + Send>,
+    /// Returns the state of the role of this node.
+    role_state: Arc<ReadRole>,
 }
 
 /// Signals to the service. The handlers are installed before the store is opened, so that no signal is lost.
@@ -134,12 +136,13 @@ impl Node {
         manager.notifier.status("reading the files and the store");
         let (files, certificate) = read_files(&config)?;
         // Take the lock before the cleanup, because another service may use these files.
+        let nodes = seen_nodes(&config)?;
         let role = tokio::select! {
-            role = standby::wait(&config, &files.key, certificate.as_ref(), passed.as_ref(), &manager.notifier) => role?,
+            role = standby::wait(&config, &files.key, certificate.as_ref(), passed.as_ref(), &manager.notifier, nodes.clone()) => role?,
             _ = signals.end.recv() => return Err(stopped_in_standby(&config).into()),
             _ = signals.interrupt.recv() => return Err(stopped_in_standby(&config).into()),
         };
-        let role_lost = role.lost();
+        let role_state = Arc::new(role.state());
         let store = open_store::take_store(&config, role)?;
         let sandbox = around(host_sandbox::sandbox(&config)?);
         let (assembled, sockets) = start::assemble(&config, sandbox, store, files, TakenChanges::Changes, async {
@@ -147,6 +150,9 @@ impl Node {
         })
         .await?;
         let AssembledBoundary { boundary, ledger, level, first, mut notes, newest_roster, lock } = assembled;
+        if let Some(nodes) = nodes {
+            boundary.health.set_nodes(nodes, role_state.clone());
+        }
         // Values are dropped in the reverse order. If the start fails, the file of the control socket must be deleted before
         // `lock` is released, so that this process does not delete the file of the next service.
         let bound = sockets;
@@ -212,7 +218,7 @@ impl Node {
             lock,
             certificate,
             manager,
-            role_lost,
+            role_state,
         })
     }
 
@@ -242,7 +248,7 @@ impl Node {
             lock,
             certificate,
             manager,
-            role_lost,
+            role_state,
         } = self;
         let Signals { hangup, mut end, mut interrupt } = signals;
         let broken =
@@ -296,7 +302,7 @@ impl Node {
             tokio::select! {
                 _ = end.recv() => tracing::info!("received a signal to end: refusing new requests and waiting for current runs"),
                 _ = interrupt.recv() => tracing::info!("interrupted: refusing new requests and waiting for current runs"),
-                () = role_ends(&role_lost) => {
+                () = role_ends(&role_state) => {
                     tracing::error!("another node has taken over: refusing new requests and waiting for current runs");
                 }
             }
@@ -327,7 +333,7 @@ impl Node {
         // Release the host lock only after the store is closed.
         drop(lock);
         served.map_err(|error| broken(&error))?;
-        if role_lost() {
+        if role_state() == RoleState::Lost {
             return Err(broken(&"another node has taken over: start this node again, as a standby").into());
         }
         Ok(())
@@ -352,10 +358,20 @@ async fn close_overdue(boundary: Boundary, has_nodes: bool) {
 }
 
 /// Completes when another node has taken over.
-async fn role_ends(lost: &(dyn Fn() -> bool + Send)) {
-    while !lost() {
+async fn role_ends(role: &ReadRole) {
+    while role() != RoleState::Lost {
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
+}
+
+/// Begins to read the nodes of the boundary. Returns `None` with a store in a file.
+fn seen_nodes(config: &Config) -> Result<Option<Arc<SeenNodes>>, FileProblem> {
+    let database = &config.database;
+    let (Some(me), Some(replicas), Some(reader)) = (database.node(), database.replicas(), database.nodes()) else {
+        return Ok(None);
+    };
+    let seen = SeenNodes::watch(me, replicas, reader);
+    seen.map(Some).map_err(|error| FileProblem::of_store(database, format!("no thread can be started: {error}")))
 }
 
 fn stopped_in_standby(config: &Config) -> FileProblem {
@@ -396,8 +412,14 @@ fn read_files(config: &Config) -> Result<(BoundaryFiles, Option<ServedCertificat
     let certificate = ServedCertificate::open(config, (start::surroundings().now)());
     let mut problems: Vec<FileProblem> = listener::check(config).into_iter().collect();
     problems.extend(certificate.as_ref().err().into_iter().flatten().cloned());
-    match (BoundaryFiles::read(config), certificate) {
-        (Ok(files), Ok(certificate)) if problems.is_empty() => Ok((files, certificate)),
+    match (BoundaryFiles::read_to_serve(config), certificate) {
+        (Ok(files), Ok(certificate)) if problems.is_empty() => {
+            files
+                .runbook_errors
+                .iter()
+                .for_each(|error| tracing::warn!("the runbooks of this node have an error: {error}"));
+            Ok((files, certificate))
+        }
         (files, _) => {
             problems.extend(files.err().iter().flat_map(|found| found.list().to_vec()));
             Err(Problems::new(problems))

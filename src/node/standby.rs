@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 
+use crate::boundary::seen_nodes::SeenNodes;
 use crate::http::standby;
 use crate::node::config::Config;
 use crate::node::file_problem::{FileProblem, Problems};
@@ -29,6 +30,7 @@ pub(super) async fn wait(
     certificate: Option<&ServedCertificate>,
     passed: Option<&std::net::TcpListener>,
     notifier: &Notifier,
+    nodes: Option<Arc<SeenNodes>>,
 ) -> Result<Role, Problems> {
     let problem = |what: &dyn std::fmt::Display| Problems::from(FileProblem::of_store(&config.database, what));
     let mut candidate = open_store::candidate(config, key)?;
@@ -66,7 +68,7 @@ pub(super) async fn wait(
                 FileProblem::whole(&config.path, format!("can't listen on {} ({error})", config.listen))
             })?;
             let tls = certificate.map(ServedCertificate::server);
-            answering = Some(tokio::spawn(standby::serve(listener, tls, why.clone())));
+            answering = Some(tokio::spawn(standby::serve(listener, tls, why.clone(), nodes.clone())));
         }
         tokio::time::sleep(PAUSE).await;
     }

@@ -190,7 +190,10 @@ impl Start<'_> {
     /// Begins a log with the operator's files.
     async fn begin(&self, files: BoundaryFiles, tokens: Vec<SealedToken>) -> Result<(Sealed, FileFindings), Problems> {
         let config = self.next.config;
-        let BoundaryFiles { registry, policy, roster, key } = files;
+        let BoundaryFiles { registry, runbook_errors, policy, roster, key } = files;
+        if !runbook_errors.is_empty() {
+            return Err(Problems::new(runbook_errors));
+        }
         let (policy, roster) = match (policy, roster) {
             (Ok(policy), Ok(roster)) => (policy, roster),
             (policy, roster) => {
@@ -249,6 +252,12 @@ impl Start<'_> {
         let _settled = handover::check(config, self.next.ledger, &files.key)?;
         if takes == TakenChanges::Nothing {
             return Ok((sealed, FileFindings::default()));
+        }
+        if !files.runbook_errors.is_empty() {
+            let errors = files.runbook_errors.iter().map(|error| {
+                format!("the runbooks of this node have an error, and the sealed runbooks stay in force: {error}")
+            });
+            return Ok((sealed, FileFindings { notes: errors.collect(), ..FileFindings::default() }));
         }
         let content = self.next.content(&sealed, files);
         let (content, mut found) = content.map_err(|fault| FileProblem::of_store(&config.database, fault))?;

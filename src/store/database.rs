@@ -13,7 +13,7 @@ use crate::store::postgres::objects::PostgresObjects;
 use crate::store::postgres::role::{NodeCandidate, NodeTurn, ReadKeptHead, ServerRole};
 use crate::store::postgres::settings::ServerSettings;
 use crate::store::rows::StoreHead;
-use crate::store::server::{KeyWaits, MoveEnd, NodeState, Replicas, ServerTable};
+use crate::store::server::{KeyWaits, MoveEnd, ReadNodes, ReadRole, Replicas, RoleState, ServerTable};
 use crate::store::sqlite::table_rows::OldFile;
 use crate::store::sqlite::{self, backup, check, new_store};
 use crate::store::store_report::{StoreReport, StoreScope};
@@ -47,12 +47,12 @@ impl Role {
         Self(None)
     }
 
-    /// Returns a function that tells whether another node has taken over.
+    /// Returns a function that returns the present state of the role.
     #[must_use]
-    pub fn lost(&self) -> Box<dyn Fn() -> bool + Send> {
+    pub fn state(&self) -> ReadRole {
         match &self.0 {
-            None => Box::new(|| false),
-            Some(role) => role.lost(),
+            None => Box::new(|| RoleState::Held),
+            Some(role) => role.state(),
         }
     }
 }
@@ -220,7 +220,7 @@ impl Database {
             Self::File(_) => Ok(RoleCandidate(None)),
             Self::Server(server) => {
                 let lock = StoreLock::alone(&data.join(NODE_LOCK))?;
-                let node = NodeCandidate::new((**server).clone(), keyid.to_string(), kept_head, lock)?;
+                let node = NodeCandidate::new((**server).clone(), keyid.to_string(), kept_head, data, lock)?;
                 Ok(RoleCandidate(Some(node)))
             }
         }
@@ -244,14 +244,12 @@ impl Database {
         }
     }
 
-    /// Returns the nodes of the boundary. A store in a file has none.
-    ///
-    /// # Errors
-    /// Returns a fault if the database cannot be read.
-    pub fn nodes(&self) -> Result<Vec<NodeState>, StoreFault> {
+    /// Returns a reader of the nodes, without a connection yet. A store in a file has no nodes.
+    #[must_use]
+    pub fn nodes(&self) -> Option<Box<dyn ReadNodes>> {
         match self {
-            Self::File(_) => Ok(Vec::new()),
-            Self::Server(server) => postgres::nodes::list(server),
+            Self::File(_) => None,
+            Self::Server(server) => Some(Box::new(postgres::nodes::NodesReader::new((**server).clone()))),
         }
     }
 

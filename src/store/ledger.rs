@@ -254,7 +254,8 @@ impl Ledger {
         self.ask(WriterMessage::Retire, (retention, limit)).await
     }
 
-    /// Waits until the writer has handled the requests that were queued before, and changes nothing.
+    /// Waits until the writer has handled the requests that were queued before, and records a signed checkpoint that waits
+    /// for the next batch.
     pub async fn ping(&self) -> Result<(), StoreFault> {
         self.ask(WriterMessage::Ping, ()).await
     }

@@ -39,6 +39,7 @@ pub mod retention;
 pub mod rows;
 pub mod server;
 pub mod shared;
+pub mod small_file;
 pub mod sqlite;
 pub mod store_report;
 pub mod stored_denial;

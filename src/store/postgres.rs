@@ -14,6 +14,7 @@ mod encryption;
 mod errors;
 pub mod export;
 pub mod import;
+mod known_nodes;
 mod lock_key;
 pub(crate) mod nodes;
 mod nonces;

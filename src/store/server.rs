@@ -4,6 +4,11 @@ use std::path::PathBuf;
 
 use crate::store::fault::StoreFault;
 use documents::record::ident::Name;
+use documents::record::validity::Timestamp;
+
+/// Name of the file with the nodes that a node has seen, in the private directory of the node: one line for each node, with
+/// its name and its key.
+pub const KNOWN_NODES: &str = "nodes";
 
 /// Returns the reason why this node can't be active with its key, or `None`.
 pub type KeyWaits<'a> = dyn FnMut() -> Result<Option<String>, StoreFault> + 'a;
@@ -37,6 +42,18 @@ pub struct ServerTable {
     pub replicas: Replicas,
 }
 
+impl Replicas {
+    /// Returns the value in the configuration.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Synchronous => "synchronous",
+            Self::Storage => "storage",
+        }
+    }
+}
+
 /// A service of a boundary.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeState {
@@ -55,6 +72,76 @@ pub struct NodeState {
     /// Number of its runs without a receipt.
     pub open_runs: u64,
 }
+
+impl NodeState {
+    /// Seconds without a beat, from which on a node does not work.
+    pub const SILENT_S: i64 = 15;
+
+    /// Tells when the node gave its last sign. A database that went back to an earlier time may have no sign of a node that
+    /// another node has seen.
+    #[must_use]
+    pub fn last_sign(&self) -> String {
+        if self.version.is_empty() {
+            "no sign in this database".to_owned()
+        } else {
+            format!("last sign {} s ago", self.beat_age_s)
+        }
+    }
+
+    /// Returns `active`, `standby`, `silent` or `lost`.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match (self.lost, self.is_silent(), self.active) {
+            (true, ..) => "lost",
+            (_, true, _) => "silent",
+            (.., true) => "active",
+            _ => "standby",
+        }
+    }
+
+    /// Returns true if the node gives no sign, and no operator said that it is lost.
+    #[must_use]
+    pub const fn is_silent(&self) -> bool {
+        !self.lost && self.beat_age_s >= Self::SILENT_S
+    }
+}
+
+/// The nodes of a boundary at one time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodesReport {
+    /// All nodes by name.
+    pub nodes: Vec<NodeState>,
+    /// Number of takeovers so far.
+    pub term: u64,
+    /// The clock of the server.
+    pub clock: Timestamp,
+    /// For each server process that seems to hang and stops all nodes: whose it is, and what to do.
+    pub hanging: Vec<String>,
+}
+
+/// A connection that reads the nodes of a boundary.
+pub trait ReadNodes: Send + Sync {
+    /// Reads the nodes now.
+    ///
+    /// # Errors
+    /// Returns a fault if the database cannot be read.
+    fn read(&self) -> Result<NodesReport, StoreFault>;
+}
+
+/// What the active node knows of its role.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RoleState {
+    /// This node has the role.
+    Held,
+    /// This node can't confirm the role, for example because the checkpoints of all nodes must be compared. No run starts.
+    /// The text names the reason, for the operator.
+    Unconfirmed(String),
+    /// Another node has taken over.
+    Lost,
+}
+
+/// Returns the present state of the role.
+pub type ReadRole = Box<dyn Fn() -> RoleState + Send + Sync>;
 
 /// Result of a move of the log of an SQLite store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

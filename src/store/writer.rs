@@ -78,6 +78,8 @@ struct Batch<'m> {
     kinds: WriteKinds,
     /// True if the store has changed rows already, for a rare message such as `Prune`.
     stepped: bool,
+    /// The open proposals before this batch, if other writers committed since the last batch.
+    followed: Option<OpenProposals>,
 }
 
 impl Batch<'_> {
@@ -143,8 +145,9 @@ impl Writer {
                 .drain(..)
                 .partition(|message| matches!(message, WriterMessage::Ping(_) | WriterMessage::Close(_)));
             let closing = idle.iter().any(|message| matches!(message, WriterMessage::Close(_)));
-            let last_note = closing && !self.shared.unrecorded().is_empty();
-            if (!writing.is_empty() || last_note)
+            // An idle log records its newest checkpoint too.
+            let has_notes = !idle.is_empty() && !self.shared.unrecorded().is_empty();
+            if (!writing.is_empty() || has_notes)
                 && let Err(fault) = self.batch(&writing)
             {
                 // Call `on_fatal` before answering, because no caller may act on an answer after a fatal error.
@@ -205,17 +208,16 @@ impl Writer {
             let seconds = (self.config.clock)().unix().saturating_sub(server.unix());
             self.shared.ahead_of_server_s.store(seconds, Ordering::Relaxed);
         }
-        if let Some(others) = answers.others.take() {
-            self.follow(others)?;
-        }
         let (before, exclusive) = (self.head.clone(), self.exclusive.clone());
-        let mut batch = Batch::default();
-        batch.writes.first = before.size;
+        let followed = answers.others.take().map(|others| self.follow(others)).transpose()?;
+        let mut batch = Batch { followed, ..Batch::default() };
+        let known = self.head.clone();
+        batch.writes.first = known.size;
         batch.writes.checkpoints = notes;
-        let known = asked.proposals.into_iter().zip(answers.states.drain(..));
-        batch.states = known.filter_map(|(id, state)| Some((id.clone(), state?))).collect();
+        let states = asked.proposals.into_iter().zip(answers.states.drain(..));
+        batch.states = states.filter_map(|(id, state)| Some((id.clone(), state?))).collect();
         let done =
-            self.judge(&mut batch, messages, answers, &before).and_then(|()| self.commit(messages, batch, &before));
+            self.judge(&mut batch, messages, answers, &known).and_then(|()| self.commit(messages, batch, &known));
         match &done {
             Err(fault) if !fault.is_fatal() => {
                 self.store.rollback();
@@ -229,17 +231,16 @@ impl Writer {
         done
     }
 
-    /// Takes over what other writers committed.
-    fn follow(&mut self, others: OtherWrites) -> Result<(), StoreFault> {
+    /// Takes over what other writers committed. Readers see it after the next commit of this writer, because a server that
+    /// restarted can show a batch that its replicas do not have. A later commit shows that the batch is durable.
+    fn follow(&mut self, others: OtherWrites) -> Result<OpenProposals, StoreFault> {
         let open = OpenProposals::read(&*self.shared.reads)?;
         // The other writer has stored the complete tiles.
         let mut stored = Vec::new();
         others.hashes.iter().for_each(|hash| self.edge.append(*hash, &mut stored));
         self.head = others.head;
         self.exclusive = self.head.exclusive.drain(..).collect();
-        *self.shared.open_proposals.lock().unwrap_or_else(PoisonError::into_inner) = open;
-        self.shared.publish(PublishedState { head: self.head.clone(), edge: Arc::new(self.edge.clone()) });
-        Ok(())
+        Ok(open)
     }
 
     /// Commits a batch, then publishes the new tree to readers. Returns the changes of the status of proposals.
@@ -249,12 +250,12 @@ impl Writer {
         batch: Batch<'_>,
         before: &StoreHead,
     ) -> Result<Vec<StatusChange>, StoreFault> {
-        let Batch { writes, changes, kinds, stepped, .. } = batch;
+        let Batch { writes, changes, kinds, stepped, followed, .. } = batch;
         // After a crash before the commit, the database contains nothing of the batch, and after the commit, the whole
         // batch. A caller without an answer repeats the request and gets the stored result. Recovery closes the runs
         // that have no receipt.
         kinds.pass(false);
-        if writes.is_empty() && !stepped {
+        if writes.is_empty() && !stepped && followed.is_none() {
             self.store.rollback();
             kinds.pass(true);
             return Ok(changes);
@@ -263,7 +264,10 @@ impl Writer {
         let stored = match self.store.commit(&writes) {
             Commit::Done(hashes) => hashes,
             Commit::NotDone(fault) => return Err(fault),
-            Commit::Unknown => match self.settle(messages, before.size..self.head.size)? {
+            Commit::Unknown => match self
+                .settle(messages, before.size..self.head.size)
+                .inspect(|_| self.config.metrics.settled_commit())?
+            {
                 Some(hashes) => hashes,
                 None => {
                     let message = "the connection to the database was lost before the commit".to_owned();
@@ -279,13 +283,14 @@ impl Writer {
             ));
         }
         self.open_nonces.keep();
-        if *before != self.head {
-            let edge = if self.head.size > before.size {
-                Arc::new(self.edge.clone())
-            } else {
-                self.shared.published().edge.clone()
-            };
+        if *before != self.head || followed.is_some() {
+            let published = self.shared.published();
+            let grown = self.head.size > published.head.size;
+            let edge = if grown { Arc::new(self.edge.clone()) } else { published.edge.clone() };
             self.shared.publish(PublishedState { head: self.head.clone(), edge });
+        }
+        if let Some(open) = followed {
+            *self.shared.open_proposals.lock().unwrap_or_else(PoisonError::into_inner) = open;
         }
         if !writes.starts.is_empty() {
             self.keep_head(messages, before.size, changes_before)?;

@@ -42,6 +42,7 @@ mod metrics;
 mod node_keys;
 mod node_outputs;
 mod node_poolers;
+mod node_reports;
 mod node_trouble;
 mod nodes;
 mod notebook;

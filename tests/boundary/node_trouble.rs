@@ -193,7 +193,7 @@ fn a_server_without_free_connections_is_refused_at_the_start_and_waited_for_late
     };
     let held = hold(9);
     let refused = one.try_start().expect_err("too few connections");
-    let reason = "free connections, and the service needs 7; raise `max_connections` of the server";
+    let reason = "free connections, and the service needs 8; raise `max_connections` of the server";
     assert!(refused.contains(reason), "{refused}");
     release(held);
     start(&mut one);
@@ -205,7 +205,7 @@ fn a_server_without_free_connections_is_refused_at_the_start_and_waited_for_late
     server.psql("ALTER ROLE service CONNECTION LIMIT -1");
     assert_goes_on(&one, &later);
     // Its own connections do not count.
-    let held = hold(8);
+    let held = hold(7);
     end_connections(&server);
     assert_goes_on(&one, &signed(&one, "few connections"));
     release(held);

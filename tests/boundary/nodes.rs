@@ -218,12 +218,43 @@ fn promise_2_a_database_that_went_back_runs_nothing_before_a_new_epoch() {
 }
 
 #[test]
+fn promise_2_a_node_waits_for_a_node_that_the_database_does_not_name_any_more() {
+    let Some((server, one, mut two)) = nodes("a database from before the first start of a node") else { return };
+    start(&mut two);
+    two.stop();
+    let earlier = server.snapshot();
+    two.start();
+    let starting = standby(one);
+    let known = two.path("b/boundary/nodes");
+    until("node two knows node one", || std::fs::read_to_string(&known).is_ok_and(|text| text.contains("one SHA256:")));
+    two.kill9();
+    let mut one = starting.join().expect("node one");
+    same_tokens(&two, &mut one);
+    let spent = signed(&one, "once");
+    assert_eq!(one.submit(&spent).status, 200);
+    one.kill9();
+    server.restore(&earlier);
+    let starting = standby(two);
+    std::thread::sleep(Duration::from_secs(4));
+    assert!(!starting.is_finished(), "node two waits for the checkpoint of node one");
+    let nodes = listed(&one);
+    assert_eq!((&nodes[0]["name"], &nodes[0]["lost"]), (&json!("one"), &json!(false)), "{nodes:?}");
+    let said = String::from_utf8_lossy(&lose_node_one(&one).stderr).into_owned();
+    assert!(said.contains("seal --new-epoch"), "{said}");
+    let mut two = starting.join().expect("node two is active");
+    same_tokens(&one, &mut two);
+    assert_eq!(two.submit(&spent).status, 503, "no run starts before a new epoch");
+}
+
+#[test]
 fn a_receipt_that_comes_after_its_run_was_closed_is_kept_as_a_file_and_told() {
     let Some((_server, mut one, two)) = nodes("a late receipt") else { return };
     start(&mut one);
     let waiting = one.propose("plain:wait", json!({}));
     one.sign(&waiting, &[&alice()]);
     one.until(id_of(&waiting), "running");
+    // The nonce is spent. The step starts a moment later.
+    std::thread::sleep(Duration::from_secs(2));
     one.signal(rustix::process::Signal::STOP);
     let mut two = standby(two).join().expect("node two");
     same_tokens(&one, &mut two);

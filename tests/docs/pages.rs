@@ -13,8 +13,9 @@
 //! - `text` and `toml`: the test does nothing.
 //!
 //! `file=PATH` after the word writes the block to that file. `not run here: REASON` at the end of the line skips the
-//! block and prints the reason. Two comments, which readers do not see, prepare a page: `<!-- after PAGE -->` first
-//! runs the blocks of another page, and `<!-- run: COMMAND -->` runs a command whose output is not shown.
+//! block and prints the reason. Comments, which readers do not see, prepare a page: `<!-- after PAGE -->` first runs the
+//! blocks of another page, and `<!-- run: COMMAND -->` runs a command whose output is not shown. `<!-- database server -->`
+//! starts the PostgreSQL server `db-1`, `<!-- replica -->` its replica `db-2`, and `<!-- no database server -->` ends them.
 
 use std::io::Write as _;
 use std::process::Command;

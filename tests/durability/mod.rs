@@ -4,7 +4,7 @@ mod cluster;
 mod crash;
 mod random;
 mod service_manager;
-mod shim;
+pub(crate) mod shim;
 mod store_by_hand;
 mod store_care;
 mod store_move;

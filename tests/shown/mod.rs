@@ -11,14 +11,17 @@ use serde_json::Value;
 
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_countersign");
 
-/// A fenced block, or a comment for the test: `<!-- after PAGE -->`, `<!-- run: COMMAND -->`.
+/// The comments about a PostgreSQL server of the test.
+pub(crate) const SERVERS: [&str; 3] = ["database server", "replica", "no database server"];
+
+/// A fenced block, or a comment for the test: `<!-- after PAGE -->`, `<!-- run: COMMAND -->`, or one of [`SERVERS`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Block {
     /// `PAGE:LINE` of the fence.
     pub(crate) here: String,
     /// The line of the fence.
     pub(crate) line: usize,
-    /// The word after the fence. For a comment, `after` or `run`.
+    /// The word after the fence. For a comment, `after`, `run` or `server`.
     pub(crate) language: String,
     /// The path from `file=PATH` after the fence.
     pub(crate) file: Option<String>,
@@ -44,6 +47,7 @@ impl Block {
         let inside = text.trim().strip_prefix("<!-- ")?.strip_suffix(" -->")?;
         let (language, text) = match inside.strip_prefix("run: ") {
             Some(command) => ("run", format!("$ {command}\n")),
+            None if SERVERS.contains(&inside) => ("server", inside.to_owned()),
             None => ("after", inside.strip_prefix("after ")?.to_owned()),
         };
         let mut block = Self::of_fence(page, line, language);

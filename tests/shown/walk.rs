@@ -14,6 +14,7 @@ use serde_json::Value;
 use crate::shown::exchange::Exchange;
 use crate::shown::{BINARY, Block, Shown, bare, blocks, commands, lines_fit, must_fit, read, root};
 use crate::support::not_run;
+use crate::support::postgres::cluster::{Cluster, Options};
 
 /// The address that the pages show. The boundary of the test listens on a free port.
 const SHOWN_PORT: &str = "127.0.0.1:7433";
@@ -22,6 +23,8 @@ const SHOWN_PORT: &str = "127.0.0.1:7433";
 const QUESTIONS: [&str; 2] = ["f fields: ", "anything else stops: "];
 /// The command that ends the boundary in the background.
 const STOP: &str = "kill %1; wait";
+/// The command that ends the first of two nodes.
+const STOP_FIRST: &str = "kill %1";
 /// Maximum duration of a wait, long enough for a slow machine.
 pub(super) const DEADLINE: Duration = Duration::from_secs(90);
 
@@ -30,7 +33,12 @@ pub(crate) struct Walk {
     dir: tempfile::TempDir,
     /// Address of the boundary, as `127.0.0.1:PORT`.
     pub(super) address: String,
-    serve: Option<Running>,
+    /// The services in the background, in the order of their start.
+    serves: Vec<Running>,
+    /// The PostgreSQL server `db-1` and its replica `db-2`.
+    servers: Vec<Cluster>,
+    /// True from a section that needs a PostgreSQL server to its end, if this host has none.
+    skips: bool,
     waiting: Vec<Running>,
     /// The variables that the page has set so far.
     variables: BTreeMap<String, String>,
@@ -68,7 +76,9 @@ impl Walk {
         Self {
             dir,
             address: SHOWN_PORT.to_owned(),
-            serve: None,
+            serves: Vec::new(),
+            servers: Vec::new(),
+            skips: false,
             waiting: Vec::new(),
             variables: BTreeMap::new(),
             exchange: Exchange::default(),
@@ -77,8 +87,37 @@ impl Walk {
 
     fn play(&mut self, page: &str) {
         for block in blocks(page, &read(page)) {
-            if block.not_run.is_none() {
+            if block.language == "server" {
+                self.change_servers(&block);
+            } else if block.not_run.is_none() && !self.skips {
                 self.take(&block);
+            }
+        }
+    }
+
+    /// Starts or ends the PostgreSQL servers of the page.
+    fn change_servers(&mut self, block: &Block) {
+        match (&*block.text, self.servers.first()) {
+            ("database server", _) => {
+                self.servers.extend(Cluster::start(&block.here, Options::default()));
+                self.skips = self.servers.is_empty();
+                if let Some(server) = self.servers.first() {
+                    // The role and the database that each new server has, as on the host of a reader.
+                    server.psql("CREATE ROLE postgres SUPERUSER LOGIN");
+                    let mut psql = server.client("psql", "super");
+                    psql.env("PGDATABASE", "template1").args(["-c", "ALTER DATABASE countersign RENAME TO postgres"]);
+                    assert!(psql.output().expect("psql").status.success(), "{}", block.here);
+                }
+            }
+            ("replica", Some(server)) => {
+                let replica = server.replica("db_2", false);
+                self.servers.push(replica);
+            }
+            ("replica", None) => assert!(self.skips, "{}: no server", block.here),
+            _ => {
+                // A replica ends before its primary server.
+                while self.servers.pop().is_some() {}
+                self.skips = false;
             }
         }
     }
@@ -93,11 +132,18 @@ impl Walk {
         let path = std::env::var("PATH").unwrap_or_default();
         // A reader runs commands with paths below `tests/` in a clone of the repository.
         let script = script.replace(" tests/", &format!(" {}/tests/", root().display()));
-        let script = script.replace(SHOWN_PORT, &self.address);
+        let mut script = script.replace(SHOWN_PORT, &self.address);
+        for (server, name) in self.servers.iter().zip(["db-1", "db-2"]) {
+            script = script.replace(name, &server.address().to_string());
+        }
         command.args(["-euc", &script]).current_dir(self.work()).stdin(Stdio::null()).env_clear();
         command.env("PATH", format!("{}:{path}", self.dir.path().join("bin").display()));
         command.env("HOME", self.dir.path().join("home")).env("SHELL", "/bin/bash").env("TERM", "dumb");
         command.env("COUNTERSIGN_URL", format!("http://{}", self.address)).envs(&self.variables);
+        if let Some(server) = self.servers.first() {
+            command.env("PGHOST", "127.0.0.1").env("PGPORT", server.address().port().to_string());
+            command.env("PGUSER", "postgres");
+        }
         command
     }
 
@@ -167,6 +213,10 @@ impl Walk {
                 self.start_serving(shown, here);
             } else if command == STOP {
                 self.stop_serving(here);
+                assert!(self.serves.is_empty(), "{here}: `wait` would wait for the other node");
+            } else if command == STOP_FIRST {
+                self.stop_serving(here);
+                self.read_address(3, here);
             } else if let Some((name, _)) = command.trim_start_matches("export ").split_once('=')
                 && !name.contains(' ')
                 && !command.contains(" countersign ")
@@ -174,7 +224,8 @@ impl Walk {
                 self.set(name, &shown, here);
             } else if command.ends_with("--wait") || command.contains(" --wait ") {
                 let script = format!("exec env {command}");
-                let running = self.start(shown, &script, here);
+                let mut running = self.start(shown, &script);
+                running.read_until(1, here);
                 self.waiting.push(running);
             } else if ["countersign approve", "countersign roster sign"].iter().any(|word| command.starts_with(word)) {
                 self.at_terminal(&shown, here);
@@ -228,8 +279,8 @@ impl Walk {
         }
     }
 
-    /// Starts a command that runs while other commands run, and waits for its first line.
-    fn start(&self, shown: Shown, script: &str, here: &str) -> Running {
+    /// Starts a command that runs while other commands run.
+    fn start(&self, shown: Shown, script: &str) -> Running {
         let (mut reader, writer) = std::io::pipe().expect("a pipe");
         let mut command = self.bash(script);
         command.stdout(writer.try_clone().expect("cloned")).stderr(writer);
@@ -249,27 +300,40 @@ impl Walk {
                 }
             }
         });
-        let mut running = Running { shown, child, lines, seen: Vec::new() };
-        running.read_until(1, here);
-        running
+        Running { shown, child, lines, seen: Vec::new() }
     }
 
     fn start_serving(&mut self, shown: Shown, here: &str) {
-        assert!(self.serve.is_none(), "{here}: a boundary is served already: `{STOP}` first");
+        // A standby says nothing before it takes over.
+        let stands_by = shown.output.is_empty();
+        assert!(self.serves.is_empty() || stands_by, "{here}: a boundary is served already: `{STOP}` first");
         let command = bare(&shown.command).replace("countersign serve", "exec countersign serve --listen 127.0.0.1:0");
         let command = command.trim_end_matches('&').to_owned();
         let lines = shown.output.len();
-        let mut serve = self.start(shown, &command, here);
+        let serve = self.start(shown, &command);
+        self.serves.push(serve);
+        if !stands_by {
+            self.read_address(lines, here);
+            let serve = &self.serves[0];
+            let seen: Vec<String> = serve.seen.iter().map(|line| self.normal(line)).collect();
+            assert!(lines_fit(&serve.shown.output, &seen), "{here}: really\n{}", seen.join("\n"));
+        }
+    }
+
+    /// Reads this number of lines of the first service, and takes its address from them.
+    fn read_address(&mut self, lines: usize, here: &str) {
+        let log = self.serves[0]
+            .shown
+            .command
+            .split_once("2> ")
+            .map(|(_, rest)| self.work().join(bare(rest.trim_end_matches(" &"))));
+        let serve = &mut self.serves[0];
         serve.read_until(lines, here);
-        let listens = serve
-            .seen
-            .iter()
-            .find_map(|line| line.trim().strip_prefix("listens"))
-            .unwrap_or_else(|| panic!("{here}: no address in {:?}", serve.seen));
+        let listens = serve.seen.iter().find_map(|line| line.trim().strip_prefix("listens")).unwrap_or_else(|| {
+            let log = log.and_then(|log| std::fs::read_to_string(log).ok());
+            panic!("{here}: no address in {:?}\n{}", serve.seen, log.unwrap_or_default())
+        });
         self.address = listens.trim().rsplit('/').next().expect("an address").to_owned();
-        let seen: Vec<String> = serve.seen.iter().map(|line| self.normal(line)).collect();
-        assert!(lines_fit(&serve.shown.output, &seen), "{here}: really\n{}", seen.join("\n"));
-        self.serve = Some(serve);
     }
 
     /// Waits until the commands with `--wait` have ended, and compares their output.
@@ -311,7 +375,8 @@ impl Walk {
 
     fn stop_serving(&mut self, here: &str) {
         self.join(here);
-        let mut serve = self.serve.take().unwrap_or_else(|| panic!("{here}: no boundary is served"));
+        assert!(!self.serves.is_empty(), "{here}: no boundary is served");
+        let mut serve = self.serves.remove(0);
         let pid = rustix::process::Pid::from_raw(serve.child.id().cast_signed()).expect("a pid");
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("sent");
         serve.read_until(usize::MAX, here);
@@ -320,7 +385,7 @@ impl Walk {
 
     fn end(mut self) {
         self.join("the end");
-        if self.serve.is_some() {
+        while !self.serves.is_empty() {
             self.stop_serving("the end");
         }
         let began = !self.exchange.id.is_empty();

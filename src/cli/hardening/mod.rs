@@ -76,7 +76,7 @@ fn point_of(line: &str) -> Option<&'static str> {
         "roster" | "quorum" => "roster",
         "programs" | "access" | "steps" => "steps",
         "store" => "database",
-        "checkpoint" | "service" => "operation",
+        "checkpoint" | "service" | "nodes" | "clock" | "late receipts" => "operation",
         _ => "keys and files",
     })
 }

@@ -13,7 +13,18 @@ pub(super) fn database(boundary: &InspectedBoundary<'_>) -> Vec<PointFinding> {
         Database::File(path) => {
             vec![file_system(path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/")))]
         }
-        Database::Server(_) => vec![replicas(boundary.config.database.replicas())],
+        Database::Server(server) => {
+            let mut findings = vec![replicas(boundary.config.database.replicas())];
+            findings.push(yours("this program can't see the disk of the database server: watch its free space"));
+            if server.is_local() {
+                findings.push(yours(
+                    "the database is on the machine of this node (unless a tunnel listens there): no other node can go on \
+                     if this machine is lost",
+                ));
+            }
+            findings.extend(second_node(boundary));
+            findings
+        }
     };
     // `doctor` reports a store that can't be read.
     findings.extend(boundary.stored.as_ref().ok().map(|stored| match &stored.ledger {
@@ -25,6 +36,16 @@ pub(super) fn database(boundary: &InspectedBoundary<'_>) -> Vec<PointFinding> {
         )),
     }));
     findings
+}
+
+/// Tells whether another node can take over. `doctor` reports nodes that give no sign.
+fn second_node(boundary: &InspectedBoundary<'_>) -> Option<PointFinding> {
+    let nodes = boundary.nodes.as_ref()?.nodes.iter().filter(|node| !node.lost);
+    let others = nodes.filter(|node| Some(&node.name) != boundary.config.database.node()).count();
+    Some(match others {
+        0 => yours("there is no second node: if this host is lost, nobody takes over (docs/operate.md, Two nodes)"),
+        _ => pass(format!("{others} other nodes can take over")),
+    })
 }
 
 /// Tells what keeps a committed run after the loss of the database server.

@@ -154,7 +154,8 @@ pub fn unit(dir: &Path, program: &Path) -> String {
          [Service]\nType=notify\n\
          # A separate account without a shell: useradd --system --no-create-home countersign\nUser=countersign\n\
          WorkingDirectory={}\nExecStart={} serve {}\n\
-         # Seal the runbooks as they are now\nExecReload=/bin/kill -HUP $MAINPID\n\
+         # SQLite: seal the runbooks as they are now. PostgreSQL: only `countersign seal` seals, and a reload only tells in\n\
+         # the log what differs. Both take a new certificate\nExecReload=/bin/kill -HUP $MAINPID\n\
          # systemd restarts a service that does not report for this time. A commit to a slow disk takes a few seconds\n\
          WatchdogSec=30\nRestart=on-failure\n\
          # The time in which runs can end. After this time, runs are cancelled and get their receipts. The service asks for\n\

@@ -13,7 +13,7 @@ const DURING: &str = "checking the database server";
 /// The major versions of PostgreSQL that this program is tested with.
 const MAJORS: std::ops::RangeInclusive<i32> = 15..=18;
 /// Number of connections that must be free for this node or in use by it.
-const FREE: i64 = 7;
+const FREE: i64 = 8;
 
 /// The tables to which the service may only add rows.
 pub(super) const LOG_TABLES: &[&str] = &["leaf", "tile", "seal", "denial", "batch"];

@@ -4,6 +4,7 @@
 //! fails. A server that restarted, changed its identity or changed its timeline may have lost committed batches. Before
 //! the next consumption, the checkpoints that all nodes keep on their own disks are compared with the log.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use crate::store::fault::StoreFault;
 use crate::store::lock::StoreLock;
 use crate::store::postgres::columns::{Fields, signed};
 use crate::store::postgres::durability;
+use crate::store::postgres::known_nodes::KnownNodes;
 use crate::store::postgres::link::{Flight, Link, lock};
 use crate::store::postgres::lock_key::lock_key;
 use crate::store::postgres::questions::{BEGIN, LOCK};
@@ -20,7 +22,7 @@ use crate::store::postgres::schema;
 use crate::store::postgres::settings::{ServerSettings, refused};
 use crate::store::postgres::writes::{BATCH, COMMIT, batch_id};
 use crate::store::rows::CheckpointRow;
-use crate::store::server::KeyWaits;
+use crate::store::server::{KeyWaits, ReadRole, RoleState};
 use crate::store::tree::root_of;
 
 const DURING: &str = "taking the role of the active node";
@@ -64,6 +66,7 @@ pub struct NodeCandidate {
     settings: ServerSettings,
     keyid: String,
     kept_head: ReadKeptHead,
+    known: KnownNodes,
     /// Lock on the directory of this node.
     lock: Option<StoreLock>,
     /// The connection that holds the locks of the node, and the facts about its server.
@@ -109,10 +112,14 @@ pub struct ServerRole {
 }
 
 impl ServerRole {
-    /// Returns a function that tells whether another node has taken over.
-    pub(crate) fn lost(&self) -> Box<dyn Fn() -> bool + Send> {
+    /// Returns a function that returns the present state of the role.
+    pub(crate) fn state(&self) -> ReadRole {
         let watch = self.watch.clone();
-        Box::new(move || watch.lost.load(Ordering::SeqCst))
+        Box::new(move || match lock(&watch.why).clone() {
+            _ if watch.lost.load(Ordering::SeqCst) => RoleState::Lost,
+            Some(why) => RoleState::Unconfirmed(why),
+            None => RoleState::Held,
+        })
     }
 }
 
@@ -130,6 +137,8 @@ pub(super) struct RoleWatch {
     pub(super) compared: AtomicBool,
     /// True if another node has taken over.
     pub(super) lost: AtomicBool,
+    /// The reason why this node can't confirm its role.
+    why: Mutex<Option<String>>,
 }
 
 impl RoleWatch {
@@ -159,9 +168,11 @@ impl NodeCandidate {
         settings: ServerSettings,
         keyid: String,
         kept_head: ReadKeptHead,
+        data: &Path,
         lock: StoreLock,
     ) -> Result<Self, StoreFault> {
-        let mut candidate = Self { settings, keyid, kept_head, lock: Some(lock), entered: None };
+        let known = KnownNodes::read(data)?;
+        let mut candidate = Self { settings, keyid, kept_head, known, lock: Some(lock), entered: None };
         candidate.enter()?;
         Ok(candidate)
     }
@@ -183,6 +194,8 @@ impl NodeCandidate {
                 )));
             }
             link.query(DURING, ENTER, values![node, self.keyid.as_str(), env!("CARGO_PKG_VERSION")])?;
+            self.known.enter(&link)?;
+            self.known.note(&link)?;
             let beat = Instant::now();
             self.entered = Some(Entered { link, database, server, has_role: false, posted: false, beat });
         }
@@ -209,12 +222,14 @@ impl NodeCandidate {
             changes: AtomicU64::new(0),
             compared: AtomicBool::new(true),
             lost: AtomicBool::new(false),
+            why: Mutex::default(),
         });
         let (end, ended) = mpsc::channel();
         let mine = Self {
             settings: self.settings.clone(),
             keyid: self.keyid.clone(),
             kept_head: self.kept_head.clone(),
+            known: self.known.clone(),
             lock: self.lock.take(),
             entered: self.entered.take(),
         };
@@ -261,6 +276,9 @@ impl NodeCandidate {
         if entered.beat.elapsed() >= BEAT {
             entered.link.query(DURING, BEATS, values![node.as_str()])?;
             entered.beat = Instant::now();
+            if let Some(entered) = &self.entered {
+                self.known.note(&entered.link)?;
+            }
         }
         Ok(())
     }
@@ -322,14 +340,11 @@ impl NodeCandidate {
 
     /// Holds the role until the receiver's sender is dropped or another node takes over.
     fn hold(mut self, watch: &RoleWatch, ended: &mpsc::Receiver<()>) {
-        let mut told = String::new();
         while let Err(mpsc::RecvTimeoutError::Timeout) = ended.recv_timeout(LOOK) {
-            // Each reason is logged only once.
-            if let Err(fault) = self.look(watch)
-                && fault.to_string() != told
-            {
-                told = fault.to_string();
-                tracing::warn!("the node cannot confirm its role: {told}");
+            let why = self.look(watch).err().map(|fault| fault.to_string());
+            let before = std::mem::replace(&mut *lock(&watch.why), why.clone());
+            if let Some(why) = why.filter(|why| before.as_ref() != Some(why)) {
+                tracing::warn!("the node cannot confirm its role: {why}");
             }
         }
     }

@@ -98,7 +98,8 @@ pub(super) fn check_objects(link: &Link, settings: &ServerSettings) -> Result<()
     if found.is_empty() {
         return Err(refused(format!(
             "the database {place} has no schema `{schema}` for this service; run once, as the owner of the database: \
-             countersign store migrate 'postgres://OWNER@HOST/DATABASE?schema={schema}' --service-role {}",
+             countersign store migrate '{}' --service-role {}",
+            settings.url_of_owner(),
             settings.config.get_user().unwrap_or_default()
         )));
     }

@@ -32,6 +32,8 @@ pub struct ServerSettings {
     pub replicas: Replicas,
     /// Files of this host with secrets.
     pub private_files: Vec<PathBuf>,
+    /// True if each address of the server is a loopback address or a Unix socket.
+    is_local: bool,
     /// The URL, which contains no secret.
     url: String,
 }
@@ -85,7 +87,8 @@ impl ServerSettings {
         if sockets > 0 && sockets < config.get_hosts().len() {
             return Err(refused("the database URL has both a Unix socket and a network host; use only one kind"));
         }
-        let encrypted = !config.get_hosts().iter().all(local) || table.ca.is_some() && sockets == 0;
+        let is_local = config.get_hosts().iter().all(local);
+        let encrypted = !is_local || table.ca.is_some() && sockets == 0;
         if encrypted && parsed.without_tls {
             return Err(refused(
                 "the database URL switches TLS or the check of the certificate off (sslmode), which is allowed only on \
@@ -107,7 +110,18 @@ impl ServerSettings {
         }
         let private_files = table.password_file.iter().chain(&table.key).cloned().collect();
         let (node, replicas) = (table.node.clone(), table.replicas);
-        Ok(Self { config, tls, schema: parsed.schema, node, replicas, private_files, url: url.to_owned() })
+        Ok(Self { config, tls, schema: parsed.schema, node, replicas, private_files, is_local, url: url.to_owned() })
+    }
+
+    /// Returns the URL for the owner of the database, whose name the operator fills in.
+    pub(super) fn url_of_owner(&self) -> String {
+        format!("postgres://OWNER@{}", self.url.split_once('@').map_or("", |(_, rest)| rest))
+    }
+
+    /// Returns true if each address of the server is a loopback address or a Unix socket.
+    #[must_use]
+    pub const fn is_local(&self) -> bool {
+        self.is_local
     }
 
     /// Returns the settings with the options of a session, which the server applies before the first statement. The

@@ -74,7 +74,7 @@ pub(crate) enum WriterMessage {
     Expire(BoxedMessage<Timestamp, Vec<ProposalId>, StoreFault>),
     Prune(BoxedMessage<usize, PruneResult, StoreFault>),
     Retire(BoxedMessage<(Retention, usize), Retired, StoreFault>),
-    /// Changes nothing. The answer shows that the writer works.
+    /// Records a waiting checkpoint. The answer shows that the writer works.
     Ping(BoxedMessage<(), (), StoreFault>),
     Close(BoxedMessage<(), (), StoreFault>),
 }

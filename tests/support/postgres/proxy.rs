@@ -34,11 +34,11 @@ enum Cut {
 struct Shared {
     ended: AtomicBool,
     swallows: AtomicBool,
-    /// Milliseconds that all bytes wait in each direction.
-    delay_ms: AtomicU64,
     cut: Mutex<Option<Cut>>,
     /// The address of the server, for new connections.
     server: Mutex<Option<SocketAddr>>,
+    /// Delay of each answer of the server, in microseconds.
+    delay: AtomicU64,
     /// The files of a connection are closed when both directions have ended.
     connections: Mutex<Vec<Weak<Connection>>>,
 }
@@ -99,11 +99,6 @@ impl Proxy {
         *self.shared.cut.lock().expect("the lock") = None;
     }
 
-    /// Delays all bytes in each direction from now on.
-    pub fn delay(&self, delay: Duration) {
-        self.shared.delay_ms.store(delay.as_millis() as u64, SeqCst);
-    }
-
     /// Closes all connections now.
     pub fn cut_all(&self) {
         let connections = self.shared.connections.lock().expect("the lock");
@@ -114,6 +109,11 @@ impl Proxy {
     pub fn lead_to(&self, server: SocketAddr) {
         *self.shared.server.lock().expect("the lock") = Some(server);
         self.cut_all();
+    }
+
+    /// Delays each answer of the server from now on, so that a round trip takes this much longer.
+    pub fn delay(&self, time: Duration) {
+        self.shared.delay.store(u64::try_from(time.as_micros()).expect("a short time"), SeqCst);
     }
 
     /// With `true`, accepts connections, but passes no byte on. `false` ends this, and closes all connections, because
@@ -161,9 +161,10 @@ impl Shared {
             if self.swallows.load(SeqCst) {
                 continue;
             }
+            let delay = Duration::from_micros(if to_server { 0 } else { self.delay.load(SeqCst) });
             // Bytes that came during the last delay have waited long enough.
-            if written.elapsed() > Duration::from_millis(5) {
-                thread::sleep(Duration::from_millis(self.delay_ms.load(SeqCst)));
+            if written.elapsed() > (delay / 10).min(Duration::from_millis(5)) {
+                thread::sleep(delay);
             }
             let mut progress = one.progress.lock().expect("the lock");
             if to_server {

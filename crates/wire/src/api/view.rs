@@ -428,6 +428,33 @@ pub struct Ready {
     pub roster: RosterView,
     /// Notes for the operator, also about missing signatures on a new version of the roster.
     pub notes: Vec<String>,
+    /// The nodes of the boundary. Absent with a SQLite database, which has only one service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nodes: Option<NodesView>,
+}
+
+/// The nodes of a boundary whose log is in a PostgreSQL database.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct NodesView {
+    /// Name of the node that answers.
+    pub node: Name,
+    /// What keeps a run after the loss of the database server: `none`, `synchronous` (a replica) or `storage`.
+    pub replicas: String,
+    /// All nodes by name.
+    pub nodes: Vec<NodeView>,
+}
+
+/// A node of a boundary.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct NodeView {
+    /// Name of the node.
+    pub name: Name,
+    /// `active`, `standby`, `silent` (no sign for 15 s) or `lost` (an operator says that the node will never come back).
+    pub state: String,
+    /// Seconds since the last sign of the node, by the clock of the database. A working node gives one every 5 seconds.
+    pub beat_age_s: i64,
+    /// Number of the node's runs that have no receipt yet.
+    pub open_runs: u64,
 }
 
 /// A version of the roster.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
+use crate::store::fault::StoreFault;
 use crate::store::ledger::tests::{World, consume_of, core, finish_of, seal, t};
 use crate::store::stored_run::{ConsumeStop, Finish, FinishStop};
 use documents::crypto::digest::LeafHash;
@@ -62,4 +63,35 @@ async fn nothing_is_consumed_while_the_clock_differs_from_the_clock_of_the_serve
         }
     }
     assert!(ledger.state().last_at >= t(0));
+}
+
+#[tokio::test]
+async fn what_another_writer_committed_is_shown_only_after_a_commit_of_this_writer() {
+    for world in World::on_each_engine().into_iter().filter(|world| world.server.is_some()) {
+        let one = world.sealed().await;
+        let (two, commits) = world.open_failing();
+        one.consume(consume_of(&one, core(1))).await.expect("consumed");
+        // A restarted server shows this entry, although its replicas may not have it.
+        let fault = StoreFault::Unreachable { message: "the replicas do not answer".to_owned() };
+        commits.next.lock().expect("lock").push_back(Some(fault));
+        let replayed = two.consume(consume_of(&two, core(1))).await;
+        assert!(matches!(replayed, Err(ConsumeStop::Fault(_))), "the answer waits for a commit: {replayed:?}");
+        assert_eq!((two.state().size, two.open_proposals().running), (1, 0));
+        let replayed = two.consume(consume_of(&two, core(1))).await;
+        assert!(matches!(replayed, Err(ConsumeStop::Replayed(_))), "{replayed:?}");
+        assert_eq!((two.state().size, two.open_proposals().running), (2, 1));
+        let (old, new) = (two.state().size, one.state().size);
+        assert_eq!(two.root_at(old).expect("root"), one.root_at(new).expect("root"));
+    }
+}
+
+#[tokio::test]
+async fn an_idle_log_records_its_newest_checkpoint() {
+    for world in World::on_each_engine() {
+        let ledger = world.sealed().await;
+        let signed = ledger.checkpoint().expect("signed");
+        assert_eq!(ledger.recorded_checkpoint(), Ok(None));
+        ledger.ping().await.expect("recorded");
+        assert_eq!(ledger.recorded_checkpoint(), Ok(signed));
+    }
 }

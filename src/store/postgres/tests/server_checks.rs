@@ -122,7 +122,8 @@ fn an_empty_schema_and_a_wrong_role_are_refused_with_the_next_step() {
     let empty = server.settings_of("service", "boundary", "nothing_here", "one");
     let found = message(postgres::open(empty, None));
     assert!(
-        found.contains("countersign store migrate 'postgres://OWNER@HOST/DATABASE?schema=nothing_here'"),
+        found.contains("countersign store migrate 'postgres://OWNER@")
+            && found.contains("?schema=nothing_here' --service-role service"),
         "{found}"
     );
     let settings = server.schema();
