@@ -11,7 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::crossing::cross::Crossing;
 use crate::seal::caller::Caller;
-use crate::seal::refusal::{Refusal, Stopped, fault};
+use crate::seal::refusal::{Refusal, Stopped};
 use crate::seal::surroundings::Surroundings;
 use crate::store::ledger::Ledger;
 use documents::crypto::digest::{SealDigest, hex, sha256};
@@ -173,8 +173,7 @@ impl Admission {
         {
             return Ok(caller);
         }
-        let token =
-            if bearer.starts_with(BEARER_PREFIX) { self.ledger.token(&secret).map_err(|e| fault(&e))? } else { None };
+        let token = if bearer.starts_with(BEARER_PREFIX) { self.ledger.token(&secret)? } else { None };
         match token {
             Some(token) if token.revoked_at.is_none() && token.expires_at.is_none_or(|end| now < end) => {
                 let caller = Caller::new(token.name, token.scopes, &token.patterns).with_token();

@@ -68,7 +68,7 @@ impl Proposals {
         let signed = &statement.predicate;
         check_here(&signed.boundary, &sealed)?;
         let id = &signed.proposal;
-        let known = self.ledger.proposal(id).map_err(|e| fault(&e))?.filter(|row| row.core.digest == digest);
+        let known = self.ledger.proposal(id)?.filter(|row| row.core.digest == digest);
         let now = self.crossing.now();
         match &known {
             Some(row) if is_over(row.status) => return Err(wrong_state(row).into()),
@@ -80,7 +80,7 @@ impl Proposals {
         }
         let counted = who_denies(&document, signed, &sealed, now)?;
         let done = self.keep_denial(&document, digest, counted, id, known.is_none()).await?;
-        let row = self.ledger.proposal(id).map_err(|e| fault(&e))?.filter(|row| row.core.digest == digest);
+        let row = self.ledger.proposal(id)?.filter(|row| row.core.digest == digest);
         let status: Option<ProposalStatus> = row.map(|row| view_status(row.status));
         Ok(DenialView { proposal: id.clone(), digest, index: done.leaf, status, kept_until: signed.expires_at })
     }
@@ -103,7 +103,7 @@ impl Proposals {
 
     /// Returns the denials of an authorization with the reasons in the signed documents.
     pub(super) fn denials_of(&self, digest: &AuthorizationDigest) -> Result<Vec<DeniedView>, Stopped> {
-        let stored = self.ledger.denials(digest).map_err(|e| fault(&e))?;
+        let stored = self.ledger.denials(digest)?;
         let view = |denied: StoredDenial| {
             let document: Denial = predicate(&envelope_in(&self.ledger, denied.leaf)?)?;
             Ok(DeniedView { approver: denied.approver, index: denied.leaf, at: denied.at, reason: document.reason })

@@ -12,7 +12,7 @@ use tracing::Instrument as _;
 use crate::boundary::proposals::{Proposals, detail};
 use crate::crossing::log_span::run_span;
 use crate::crossing::stage::CrossingRequest;
-use crate::seal::refusal::{Refusal, Stopped, fault};
+use crate::seal::refusal::{Refusal, Stopped};
 use crate::store::stored_proposal::{AdvanceStop, ProposalQuery, ProposalStep};
 use crate::store::stored_status::StoredStatus;
 use documents::crypto::digest::InputDigest;
@@ -114,7 +114,7 @@ impl Proposals {
             return Ok(false);
         }
         let payload = self.payload(id)?;
-        let mut stored = self.ledger.signatures(id).map_err(|e| fault(&e))?;
+        let mut stored = self.ledger.signatures(id)?;
         // Remove the signatures of signers who are no longer in the roster. The remaining signatures may still meet the
         // quorum (rule R2).
         let sealed = self.crossing.state();
@@ -173,7 +173,7 @@ impl Proposals {
             let mut before = None;
             loop {
                 let filter = ProposalQuery { statuses: vec![status], before, limit: 100, ..ProposalQuery::default() };
-                let page = self.ledger.proposals(&filter).map_err(|e| fault(&e))?;
+                let page = self.ledger.proposals(&filter)?;
                 for row in &page.proposals {
                     let id = &row.core.id;
                     if status == StoredStatus::Approved {

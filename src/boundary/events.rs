@@ -179,9 +179,7 @@ impl Events {
             };
             let (name, range) = (of.blake3, piece.offset..piece.offset + u64::from(piece.length));
             // After its retention time, the output is deleted, but the receipt still has the digests.
-            let stored = move |proposals: &Proposals| {
-                Ok(proposals.ledger.output(&name, range).map_err(|e| fault(&e))?.unwrap_or_default())
-            };
+            let stored = move |proposals: &Proposals| Ok(proposals.ledger.output(&name, range)?.unwrap_or_default());
             self.piece(&piece, stored)?;
             return Ok(true);
         }
@@ -207,7 +205,7 @@ impl Events {
         }
         // A proposal accepts signatures only while it is pending. At this point it is no longer pending, so the number
         // of signatures is final.
-        let stored = self.proposals.ledger.signatures(&self.id).map_err(|e| fault(&e))?;
+        let stored = self.proposals.ledger.signatures(&self.id)?;
         for signature in stored.iter().skip(*signatures) {
             self.ready.push_back(Event::Signature { approver: signature.person.clone() });
         }
@@ -250,7 +248,7 @@ impl Events {
             return Ok(false);
         }
         let Some(receipt) = receipt_of(&self.proposals.ledger, row)? else { return Ok(false) };
-        let order = self.proposals.ledger.output_order(&self.id).map_err(|e| fault(&e))?.unwrap_or_default();
+        let order = self.proposals.ledger.output_order(&self.id)?.unwrap_or_default();
         self.phase = Phase::Replaying { cursor, order, receipt: Box::new(receipt) };
         self.replayed()
     }

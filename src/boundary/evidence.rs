@@ -225,7 +225,7 @@ impl Evidence {
             skip: 0,
             limit: COUNTED_SUCCESSES,
         };
-        let successes = self.ledger.runs(&query).map_err(|e| fault(&e))?;
+        let successes = self.ledger.runs(&query)?;
         let Some(row) = successes.first().filter(|row| caller.may_see(&row.core.proposer, reference)) else {
             return Ok(None);
         };
@@ -252,8 +252,7 @@ impl Evidence {
         let proposal = id.proposal();
         let mut found = None;
         for ledger in &self.closed {
-            found =
-                found.or(ledger.proposal(&proposal).map_err(|e| fault(&e))?.map(|row| (row, Within::Closed(ledger))));
+            found = found.or(ledger.proposal(&proposal)?.map(|row| (row, Within::Closed(ledger))));
         }
         let seen = |row: &Proposal| caller.may_see(&row.core.proposer, &row.core.step);
         let (row, log) = match found.filter(|(row, _)| row.receipt.is_some() && seen(row)) {
@@ -336,21 +335,21 @@ impl Evidence {
         let (size, checkpoint) = match log {
             Within::Own(_) if known_now => self.witnesses.head_over(index)?,
             Within::Own(own) => {
-                let row = own.checkpoint_over(index).map_err(|e| fault(&e))?.ok_or_else(uncovered)?;
+                let row = own.checkpoint_over(index)?.ok_or_else(uncovered)?;
                 (row.size, self.witnesses.with_cosignatures(row))
             }
             Within::Closed(closed) => {
                 // The first checkpoint that includes the receipt is used, because the boundary signed it with the key
                 // that was valid at that time. If this checkpoint is missing, the last checkpoint of the closed log is
                 // used.
-                let first = closed.checkpoint_over(index).map_err(|e| fault(&e))?;
-                let row = first.map_or_else(|| closed.checkpoint(), |row| Ok(Some(row))).map_err(|e| fault(&e))?;
+                let first = closed.checkpoint_over(index)?;
+                let row = first.map_or_else(|| closed.checkpoint(), |row| Ok(Some(row)))?;
                 let row = row.ok_or_else(uncovered)?;
                 (row.size, row.note)
             }
         };
         let proof = |index: u64| -> Result<Arc<str>, Stopped> {
-            let hashes = ledger.inclusion(index, size).map_err(|e| fault(&e))?;
+            let hashes = ledger.inclusion(index, size)?;
             let hashes = hashes.ok_or_else(|| fault(&format!("log entry {index} is beyond the checkpoint")))?;
             let text = TlogProof { index, hashes, checkpoint: checkpoint.clone() }.to_string();
             serde_json::to_string(&text).map(Arc::from).map_err(|e| fault(&e))

@@ -15,13 +15,13 @@ pub(super) fn envelope_in(ledger: &Ledger, index: u64) -> Result<Envelope, Stopp
 }
 
 pub(super) fn leaf_data(ledger: &Ledger, index: u64) -> Result<Vec<u8>, Stopped> {
-    let leaf = ledger.leaf(index).map_err(|e| fault(&e))?;
+    let leaf = ledger.leaf(index)?;
     Ok(leaf.ok_or_else(|| fault(&format!("log entry {index} is missing")))?.data)
 }
 
 pub(super) fn blob_text(ledger: &Ledger, digest: [u8; 32]) -> Result<String, Stopped> {
     let digest = BlobDigest::from_bytes(digest);
-    let bytes = ledger.blob(&digest).map_err(|e| fault(&e))?;
+    let bytes = ledger.blob(&digest)?;
     let bytes = bytes.ok_or_else(|| fault(&format!("the blob {digest} is missing")))?;
     if sha256(&bytes) != *digest.as_bytes() {
         return Err(fault(&format!("the bytes of the blob {digest} do not match its digest")));

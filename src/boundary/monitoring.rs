@@ -163,7 +163,7 @@ impl Monitoring {
     /// start of the service at the earliest.
     fn witness_status(&self, now: Timestamp) -> Result<Vec<WitnessStatus>, Stopped> {
         let status = |(name, cosigned)| {
-            let waiting = self.ledger.leaf(cosigned).map_err(|error| fault(&error))?;
+            let waiting = self.ledger.leaf(cosigned)?;
             let since = waiting.map(|leaf| leaf.at.max(self.started_at));
             let age_s = since.map_or(0, |since| (now.unix() - since.unix()).max(0));
             Ok(WitnessStatus { name, age_s, has_cosigned: cosigned > 0 })

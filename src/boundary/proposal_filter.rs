@@ -3,7 +3,7 @@
 use crate::boundary::proposal_status::status_of;
 use crate::boundary::proposals::Proposals;
 use crate::seal::caller::Caller;
-use crate::seal::refusal::{Refusal, Stopped, fault};
+use crate::seal::refusal::{Refusal, Stopped};
 use crate::store::stored_proposal::ProposalQuery;
 use documents::record::code::Code;
 use documents::record::ident::{Name, ProposalId, ProposalIdEnding, StepRef};
@@ -67,7 +67,7 @@ impl Proposals {
             before,
             limit,
         };
-        let page = self.ledger.proposals(&rows).map_err(|e| fault(&e))?;
+        let page = self.ledger.proposals(&rows)?;
         let mut proposals = Vec::with_capacity(page.proposals.len());
         for row in page.proposals.iter().filter(|row| caller.may_see(&row.core.proposer, &row.core.step)) {
             let view = self.view_for(caller, row)?;

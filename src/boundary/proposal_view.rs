@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use crate::boundary::proposal_status::view_status;
 use crate::boundary::proposals::{Proposals, verified_of};
 use crate::seal::caller::Caller;
-use crate::seal::refusal::{Stopped, fault};
+use crate::seal::refusal::Stopped;
 use crate::seal::sealed::Sealed;
 use crate::seal::stored_documents::receipt_of;
 use crate::store::end_detail;
@@ -134,7 +134,7 @@ impl Proposals {
                 skip: 0,
                 limit: 1,
             };
-            self.ledger.runs(&query).map_err(|e| fault(&e))
+            self.ledger.runs(&query)
         };
         let unknown = newest(RunOutcome::Unknown, Timestamp::from_unix(0))?;
         let Some(row) = unknown.first().filter(|row| caller.may_see(&row.core.proposer, step)) else { return Ok(None) };
@@ -178,7 +178,7 @@ impl Proposals {
         excluded: &ExcludedSigners,
         sealed: &Sealed,
     ) -> Result<SignatureCount, Stopped> {
-        let stored = self.ledger.signatures(id).map_err(|e| fault(&e))?;
+        let stored = self.ledger.signatures(id)?;
         let signatures: Vec<_> = stored.iter().map(verified_of).collect();
         Ok(signature_count::count(&signatures, &sealed.roster, excluded, &held.rules, self.crossing.now()))
     }

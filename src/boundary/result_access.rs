@@ -30,7 +30,7 @@ impl Evidence {
         let outputs = match manifest.iter().find(|entry| entry.path.as_str() == OUTPUTS_PATH) {
             None => serde_json::Map::new(),
             Some(entry) => {
-                let bytes = log.ledger().output(&entry.blake3, 0..entry.bytes).map_err(|e| fault(&e))?;
+                let bytes = log.ledger().output(&entry.blake3, 0..entry.bytes)?;
                 let bytes = bytes.ok_or_else(|| {
                     let kept = span(self.retention.outputs_s);
                     Refusal::gone(format!(
@@ -58,7 +58,7 @@ impl Evidence {
             };
             let Some(step) = &definition.plan else { continue };
             let Some(found) = PlanRun::find(ledger, step, &signed, &params, receipt.started_at)? else { continue };
-            let row = ledger.proposal(&found.proposal).map_err(|e| fault(&e))?;
+            let row = ledger.proposal(&found.proposal)?;
             let Some(index) = row.and_then(|row| row.receipt) else { continue };
             let envelope = envelope_in(ledger, index)?;
             let payload = Base64::Strict.decode("/payload", &found.receipt.authorization.payload)?;

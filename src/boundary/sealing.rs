@@ -313,7 +313,7 @@ impl Sealing {
         epoch: Option<Epoch>,
     ) -> Result<bool, Stopped> {
         // Read the list of tokens under the lock. An older list could undo a change that was sealed in the meantime.
-        let mut all = self.ledger.tokens().map_err(|e| fault(&e))?;
+        let mut all = self.ledger.tokens()?;
         match &token {
             Some(TokenChange::Add(token)) => all.push(token.clone()),
             Some(TokenChange::Revoke { name, at }) => {

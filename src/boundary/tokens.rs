@@ -2,7 +2,7 @@
 
 use crate::boundary::admission::new_bearer;
 use crate::boundary::sealing::Sealing;
-use crate::seal::refusal::{Refusal, Stopped, fault};
+use crate::seal::refusal::{Refusal, Stopped};
 use crate::seal::sealed::Sealed;
 use crate::store::stored_token::{Token, TokenChange};
 use documents::crypto::digest::sha256;
@@ -19,7 +19,7 @@ impl Sealing {
     /// # Errors
     /// Returns an error if the store can't be read.
     pub fn tokens(&self) -> Result<Vec<TokenView>, Stopped> {
-        let tokens = self.ledger.tokens().map_err(|e| fault(&e))?;
+        let tokens = self.ledger.tokens()?;
         Ok(tokens
             .into_iter()
             .map(|token| TokenView {

@@ -369,7 +369,7 @@ impl Witnessing {
         named: &[NamedWitness],
     ) -> Result<Option<WitnessRequest>, Stopped> {
         let size = self.ledger.state().size;
-        let head = || self.ledger.checkpoint().map_err(|e| fault(&e));
+        let head = || Ok(self.ledger.checkpoint()?);
         let Some((target, old)) = self.witnesses.target(witness, named, size, (self.surroundings.now)(), head)? else {
             return Ok(None);
         };
@@ -381,7 +381,7 @@ impl Witnessing {
         let path = if old == 0 || old == target.size {
             Vec::new()
         } else {
-            let path = self.ledger.consistency(old, target.size).map_err(|e| fault(&e))?;
+            let path = self.ledger.consistency(old, target.size)?;
             path.ok_or_else(|| fault(&format!("no proof from {old} to {} entries", target.size)))?
         };
         Ok(Some(WitnessRequest { size: target.size, old, body: body(old, &path, &target.note), note: target.note }))
@@ -434,7 +434,7 @@ impl Witnessing {
         if let Some(cosigned) = self.witnesses.best(index + 1) {
             return Ok(cosigned);
         }
-        let row = self.ledger.checkpoint().map_err(|e| fault(&e))?.ok_or_else(|| fault(&"the log is empty"))?;
+        let row = self.ledger.checkpoint()?.ok_or_else(|| fault(&"the log is empty"))?;
         Ok((row.size, row.note))
     }
 }

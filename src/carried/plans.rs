@@ -86,7 +86,7 @@ impl PlanRun {
             limit: PAGE,
         };
         loop {
-            let runs = ledger.runs(&query).map_err(|error| fault(&error))?;
+            let runs = ledger.runs(&query)?;
             for row in &runs {
                 // Only the receipt with this digest is parsed.
                 let payload = receipt_payload_of(ledger, row)?;
@@ -160,7 +160,7 @@ impl PlanRun {
         let mut file: File = tempfile::tempfile().map_err(|error| fault(&error))?;
         let mut at = 0;
         while at < stream.recorded {
-            let piece = ledger.output(&stream.blake3, at..stream.recorded.min(at + PIECE)).map_err(|e| fault(&e))?;
+            let piece = ledger.output(&stream.blake3, at..stream.recorded.min(at + PIECE))?;
             let piece = piece.filter(|piece| !piece.is_empty()).ok_or_else(gone)?;
             file.write_all(&piece).map_err(|error| fault(&error))?;
             at += piece.len() as u64;

@@ -333,7 +333,7 @@ impl Crossing {
                 return Err(match self.ledger.spent(&signed.nonce) {
                     Ok(Some(spent)) => self.replayed(&spent),
                     Ok(None) => no_room,
-                    Err(error) => fault(&error),
+                    Err(error) => error.into(),
                 });
             }
         };
@@ -635,7 +635,7 @@ impl Crossing {
         match self.ledger.proposal(&spent.proposal) {
             Ok(Some(row)) if row.receipt.is_some() => refusal.with_receipt(spent.proposal.receipt()).into(),
             Ok(_) => refusal.into(),
-            Err(error) => fault(&error),
+            Err(error) => error.into(),
         }
     }
 }

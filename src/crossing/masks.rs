@@ -4,7 +4,7 @@
 //! deny pattern matches the new name, the second run can read the file. The receipt of a run without masked names
 //! states the number of names that the previous run masked.
 
-use crate::seal::refusal::{Stopped, fault};
+use crate::seal::refusal::Stopped;
 use crate::seal::stored_documents::receipt_of;
 use crate::store::ledger::Ledger;
 use crate::store::stored_proposal::ProposalQuery;
@@ -53,7 +53,7 @@ fn masked_last(ledger: &Ledger, step: &StepReference, profile: &Profile) -> Resu
         before: None,
         limit: LOOKED_AT,
     };
-    for run in ledger.proposals(&filter).map_err(|error| fault(&error))?.proposals {
+    for run in ledger.proposals(&filter)?.proposals {
         let Some(receipt) = receipt_of(ledger, &run)? else { continue };
         let Some(fs) = receipt.sandbox.fs.as_ref() else { continue };
         let Some(masked) = fs.masked else { continue };

@@ -6,7 +6,7 @@ use crate::carried::plans::PlanRun;
 use crate::carried::sessions::session_user;
 use crate::crossing::cross::Crossing;
 use crate::crossing::stage::{Admitted, RunInputs};
-use crate::seal::refusal::{Refusal, Stopped, fault};
+use crate::seal::refusal::{Refusal, Stopped};
 use documents::record::code::Code;
 
 impl Crossing {
@@ -22,7 +22,7 @@ impl Crossing {
         let has_inputs = signed.session.is_some() || signed.artifacts.is_some() || signed.plan.is_some();
         let replayed = || match self.ledger.spent(&signed.nonce) {
             Ok(spent) => spent.map(|spent| self.replayed(&spent)),
-            Err(error) => Some(fault(&error)),
+            Err(error) => Some(error.into()),
         };
         // A replay must not read large files again.
         if has_inputs && let Some(stopped) = replayed() {

@@ -26,7 +26,7 @@ impl Crossing {
                 }
                 // An earlier attempt stored this receipt, but the server did not confirm it in time.
                 FinishStop::Finished { receipt } => {
-                    let leaf = self.ledger.leaf(*receipt).map_err(|error| fault(&error))?;
+                    let leaf = self.ledger.leaf(*receipt)?;
                     if let Some(leaf) = leaf.filter(|leaf| leaf.data == *finish.receipt) {
                         return Ok(LeafRef { index: *receipt, hash: LeafHash::from_bytes(leaf_hash(&leaf.data)) });
                     }

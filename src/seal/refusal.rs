@@ -149,7 +149,7 @@ impl From<StoreFault> for Stopped {
             StoreFault::Unreachable { .. } => {
                 tracing::error!("{error}");
                 let detail =
-                    "the boundary's database does not answer: send the same request again later; nothing runs twice";
+                    "the boundary's database can't be used now: send the same request again later; nothing runs twice";
                 Refusal::new(Code::Busy, detail).retry_after(10).into()
             }
             error => fault(&error),

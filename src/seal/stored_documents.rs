@@ -22,7 +22,7 @@ pub fn receipt_of(ledger: &Ledger, row: &Proposal) -> Result<Option<Receipt>, St
 /// Returns an error if the store can't be read.
 pub fn receipt_payload_of(ledger: &Ledger, row: &Proposal) -> Result<Option<Vec<u8>>, Stopped> {
     let Some(index) = row.receipt else { return Ok(None) };
-    let leaf = ledger.leaf(index).map_err(|e| fault(&e))?;
+    let leaf = ledger.leaf(index)?;
     let data = leaf.ok_or_else(|| fault(&format!("receipt leaf {index} is missing")))?.data;
     let envelope: Envelope = json::parse_as(&data, data.len()).map_err(|e| fault(&e))?;
     Ok(Some(Base64::Strict.decode("/payload", &envelope.payload)?))

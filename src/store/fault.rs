@@ -74,7 +74,9 @@ impl StoreFault {
 impl fmt::Display for StoreFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Full { during } => write!(f, "{during}: the disk of the store is full; free some space on the disk"),
+            Self::Full { during } => {
+                write!(f, "{during}: the disk of the store, or of its database server, is full; free some space on it")
+            }
             Self::Database { during, message } => write!(f, "{during}: {message}"),
             Self::Broken { during, message } => {
                 write!(f, "{during}: {message}; the process ends now; check the disk, then start the process again")

@@ -107,10 +107,14 @@ pub fn open(settings: ServerSettings, role: Option<ServerRole>) -> Result<(Postg
 }
 
 impl PostgresStore {
-    /// Connects. If the server is another one than at the last comparison of the kept heads, no consumption is possible
-    /// before the next comparison.
+    /// Connects again. If the server is another one than at the last comparison of the kept heads, no consumption is
+    /// possible before the next comparison. What is wrong with a server can end without a restart of this service, for
+    /// example when a standby becomes the primary server.
     fn connect(&self) -> Result<WriterLink, StoreFault> {
-        let writer = WriterLink::open(&self.settings)?;
+        let writer = WriterLink::open(&self.settings).map_err(|fault| match fault {
+            StoreFault::Unusable { message } => StoreFault::Unreachable { message },
+            fault => fault,
+        })?;
         if let Some(role) = &self.role {
             role.watch.see(&role::server_of(&writer.link)?);
         }
@@ -237,7 +241,10 @@ impl Store for PostgresStore {
         {
             Some(TAKEN_OVER)
         } else if self.settings.replicas == Replicas::Synchronous && !begun.last.has_replicas {
-            Some("`synchronous_standby_names` of the server is empty, but `replicas` in [postgres] is \"synchronous\"")
+            Some(
+                "`synchronous_standby_names` of the server is empty, but `replicas` in [postgres] is \"synchronous\", so \
+                 name the replicas there again, or change `replicas` and start this service again",
+            )
         } else {
             None
         };
@@ -256,7 +263,7 @@ impl Store for PostgresStore {
                 )
             })
         } else {
-            Some("the database server restarted, so the newest checkpoints of all nodes are compared first".to_owned())
+            Some("the database server restarted or the connection was lost, so the newest checkpoints of all nodes are compared first".to_owned())
         };
         let others = (begun.last.id != self.seen.id || begun.head.size != size)
             .then_some(OtherWrites { head: begun.head, hashes: begun.hashes });

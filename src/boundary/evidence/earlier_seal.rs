@@ -22,7 +22,7 @@ pub(super) struct Earlier {
 
 /// Returns the parts of an earlier seal that bundles share.
 pub(super) fn earlier_seal(ledger: &Ledger, digest: SealDigest) -> Result<Earlier, Stopped> {
-    let seals = ledger.seals().map_err(|e| fault(&e))?;
+    let seals = ledger.seals()?;
     let entry = seals.iter().find(|entry| entry.digest == digest);
     let index = entry.ok_or_else(|| fault(&format!("the seal {digest} is not in the log")))?.index;
     let seal: Seal = predicate(&envelope_in(ledger, index)?)?;

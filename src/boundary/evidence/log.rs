@@ -2,7 +2,7 @@
 
 use crate::boundary::evidence::{Evidence, demand_read};
 use crate::seal::caller::Caller;
-use crate::seal::refusal::{Refusal, Stopped, fault};
+use crate::seal::refusal::{Refusal, Stopped};
 use documents::crypto::digest::BlobDigest;
 use documents::crypto::merkle;
 use documents::crypto::note::TlogProof;
@@ -15,7 +15,7 @@ impl Evidence {
     /// # Errors
     /// Returns an error if the log can't be read.
     pub fn checkpoint(&self) -> Result<String, Stopped> {
-        let checkpoint = self.ledger.checkpoint().map_err(|e| fault(&e))?;
+        let checkpoint = self.ledger.checkpoint()?;
         checkpoint
             .map(|row| self.witnesses.with_cosignatures(row))
             .ok_or_else(|| Refusal::new(Code::NotFound, "the log is empty").into())
@@ -26,10 +26,7 @@ impl Evidence {
     /// # Errors
     /// Returns `not-found` if the tile is beyond the end of the log.
     pub fn tile(&self, path: &TilePath) -> Result<Vec<u8>, Stopped> {
-        self.ledger
-            .tile(path)
-            .map_err(|e| fault(&e))?
-            .ok_or_else(|| Refusal::new(Code::NotFound, "the log has no such tile").into())
+        self.ledger.tile(path)?.ok_or_else(|| Refusal::new(Code::NotFound, "the log has no such tile").into())
     }
 
     /// Returns a tile of log entries, for callers with the scope `read` for all steps.
@@ -46,10 +43,10 @@ impl Evidence {
     /// # Errors
     /// Returns `not-found` if the entry is beyond the end of the log.
     pub fn inclusion_proof(&self, index: u64) -> Result<String, Stopped> {
-        let checkpoint = self.ledger.checkpoint().map_err(|e| fault(&e))?;
+        let checkpoint = self.ledger.checkpoint()?;
         let beyond = || Stopped::from(Refusal::new(Code::NotFound, format!("the log has no entry {index} yet")));
         let checkpoint = checkpoint.ok_or_else(beyond)?;
-        let hashes = self.ledger.inclusion(index, checkpoint.size).map_err(|e| fault(&e))?.ok_or_else(beyond)?;
+        let hashes = self.ledger.inclusion(index, checkpoint.size)?.ok_or_else(beyond)?;
         Ok(TlogProof { index, hashes, checkpoint: self.witnesses.with_cosignatures(checkpoint) }.to_string())
     }
 
@@ -63,7 +60,7 @@ impl Evidence {
             "there is no proof from {old} to {new} entries: the first size must be at most the \
              second size, and the second size at most the size of the log"
         );
-        let path = self.ledger.consistency(old, new).map_err(|e| fault(&e))?;
+        let path = self.ledger.consistency(old, new)?;
         path.ok_or_else(|| Refusal::new(Code::NotFound, detail).into())
     }
 
@@ -77,7 +74,7 @@ impl Evidence {
             Err(_) if self.has_file(caller, digest) => {}
             answer => answer?,
         }
-        let blob = self.ledger.blob(digest).map_err(|e| fault(&e))?;
+        let blob = self.ledger.blob(digest)?;
         blob.ok_or_else(|| Refusal::new(Code::NotFound, format!("there is no blob {digest}")).into())
     }
 

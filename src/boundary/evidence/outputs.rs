@@ -28,10 +28,10 @@ impl Evidence {
         demand_somebody(caller)?;
         let mut gone = None;
         for ledger in std::iter::once(&self.ledger).chain(&self.closed) {
-            for id in ledger.runs_with_output(digest, RUNS_OF_OUTPUT).map_err(|e| fault(&e))? {
-                let Some(row) = ledger.proposal(&id).map_err(|e| fault(&e))? else { continue };
+            for id in ledger.runs_with_output(digest, RUNS_OF_OUTPUT)? {
+                let Some(row) = ledger.proposal(&id)? else { continue };
                 if caller.may_see(&row.core.proposer, &row.core.step) {
-                    if let Some(size) = ledger.output_size(digest).map_err(|e| fault(&e))? {
+                    if let Some(size) = ledger.output_size(digest)? {
                         return Ok((ledger, size));
                     }
                     gone = Some((ledger, row));
@@ -92,7 +92,7 @@ impl Evidence {
     pub fn output(&self, caller: &Caller, digest: &Blake3Digest, range: Range<u64>) -> Result<Vec<u8>, Stopped> {
         let (ledger, _) = self.output_in(caller, digest)?;
         let wanted = range.end.saturating_sub(range.start);
-        let bytes = ledger.output(digest, range).map_err(|e| fault(&e))?.unwrap_or_default();
+        let bytes = ledger.output(digest, range)?.unwrap_or_default();
         if bytes.len() as u64 == wanted {
             Ok(bytes)
         } else {

@@ -3,7 +3,7 @@
 use crate::boundary::proposals::{Proposals, not_found, span, wrong_state};
 use crate::crossing::log_span::log_about;
 use crate::seal::caller::Caller;
-use crate::seal::refusal::{Refusal, Stopped, fault};
+use crate::seal::refusal::{Refusal, Stopped};
 use crate::seal::sealed::Sealed;
 use crate::store::retention::UNSIGNED_KEPT_S;
 use crate::store::stored_proposal::Proposal;
@@ -20,7 +20,7 @@ use wire::api::view::RefusalView;
 
 impl Proposals {
     pub(in crate::boundary) fn payload(&self, id: &ProposalId) -> Result<Vec<u8>, Stopped> {
-        self.ledger.payload(id).map_err(|e| fault(&e))?.ok_or_else(|| not_found(id).into())
+        self.ledger.payload(id)?.ok_or_else(|| not_found(id).into())
     }
 
     pub(in crate::boundary) fn statement(&self, id: &ProposalId) -> Result<Statement<Authorization>, Stopped> {
@@ -29,7 +29,7 @@ impl Proposals {
     }
 
     pub(in crate::boundary) fn row(&self, id: &ProposalId) -> Result<Proposal, Stopped> {
-        let row = self.ledger.proposal(id).map_err(|e| fault(&e))?.ok_or_else(|| self.missing(id))?;
+        let row = self.ledger.proposal(id)?.ok_or_else(|| self.missing(id))?;
         log_about(&row.core.id, &row.core.step);
         Ok(row)
     }

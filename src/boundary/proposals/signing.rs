@@ -6,7 +6,7 @@ use crate::boundary::proposals::{Proposals, advance_refused, verified_of};
 use crate::carried::capacity::Permit;
 use crate::crossing::stage::{CrossingRequest, Receipted};
 use crate::seal::caller::Caller;
-use crate::seal::refusal::{Refusal, Stopped, fault, unverified};
+use crate::seal::refusal::{Refusal, Stopped, unverified};
 use crate::seal::sealed::Sealed;
 use crate::store::stored_proposal::{Proposal, Signature};
 use documents::crypto::digest::InputDigest;
@@ -63,7 +63,7 @@ impl Proposals {
         let _ = self.crossing.demand_clock()?;
         self.demand_waiting(row, now)?;
         let (held, excluded) = self.quorum_of(sealed, authorization)?;
-        let stored = self.ledger.signatures(id).map_err(|e| fault(&e))?;
+        let stored = self.ledger.signatures(id)?;
         let all: Vec<_> = stored.iter().map(verified_of).chain(new.iter().cloned()).collect();
         let count = signature_count::count(&all, &sealed.roster, &excluded, &held.rules, now);
         let known = |signature: &VerifiedSignature| stored.iter().any(|stored| stored.keyid == signature.keyid);

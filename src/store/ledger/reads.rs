@@ -1,6 +1,7 @@
 //! What the log and the tables contain, as callers of the ledger read it.
 
 use std::fs::File;
+use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
@@ -184,9 +185,10 @@ impl Ledger {
                 let start = usize::try_from(start).map_err(|error| unreadable(error.to_string()))?;
                 Ok(data.get(start..start + length).map(<[u8]>::to_vec))
             }
-            (None, Some(objects)) => {
-                objects.output(name, start..end).map(Some).map_err(|error| unreadable(error.to_string()))
-            }
+            (None, Some(objects)) => objects.output(name, start..end).map(Some).map_err(|error| match error.kind() {
+                io::ErrorKind::NotConnected => StoreFault::Unreachable { message: error.to_string() },
+                _ => unreadable(error.to_string()),
+            }),
             (None, None) => {
                 let path = self.output_path(name);
                 let mut bytes = vec![0; length];

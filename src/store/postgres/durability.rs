@@ -12,18 +12,21 @@ use crate::store::server::Replicas;
 const DURING: &str = "checking the database server";
 /// The major versions of PostgreSQL that this program is tested with.
 const MAJORS: std::ops::RangeInclusive<i32> = 15..=18;
-/// Number of connections that must stay free.
+/// Number of connections that must be free for this node or in use by it.
 const FREE: i64 = 8;
 
 /// The tables to which the service may only add rows.
 pub(super) const LOG_TABLES: &[&str] = &["leaf", "tile", "seal", "denial", "batch"];
 
+/// The type of a connection of another role is not visible to the service, but its database and its role are.
 const SERVER: &str = "SELECT version(), current_setting('server_version_num')::int, pg_is_in_recovery(), \
     current_setting('fsync') = 'on', current_setting('full_page_writes') = 'on', current_setting('synchronous_commit'), \
     current_setting('synchronous_standby_names'), current_setting('server_encoding'), \
     current_setting('max_connections')::bigint - current_setting('superuser_reserved_connections')::bigint - coalesce(current_setting('reserved_connections', true), '0')::bigint \
-    - (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'), \
-    (SELECT rolsuper FROM pg_roles WHERE rolname = current_user), current_user::text, current_schema()::text";
+    - (SELECT count(*) FROM pg_stat_activity WHERE datid IS NOT NULL AND usesysid IS NOT NULL \
+    AND (application_name = current_setting('application_name')) IS NOT TRUE), \
+    (SELECT rolsuper FROM pg_roles WHERE rolname = current_user), current_user::text, \
+    current_setting('default_transaction_read_only') = 'on'";
 
 const TABLES: &str = "SELECT c.relname::text, c.relkind = 'r' AND c.relpersistence = 'p' AND NOT c.relispartition, \
     EXISTS (SELECT FROM pg_inherits i WHERE c.oid IN (i.inhrelid, i.inhparent)), \
@@ -80,6 +83,10 @@ fn check_server(server: &Fields<'_>, settings: &ServerSettings) -> Result<(), St
     if server.get(2)? {
         return wrong("is a standby, which takes no writes".to_owned(), "name the primary server in the URL");
     }
+    if server.get(11)? {
+        let what = "has `default_transaction_read_only = on`, so it takes no writes".to_owned();
+        return wrong(what, "end this setting of the server, of the database or of the role");
+    }
     for (at, name) in [(3, "fsync"), (4, "full_page_writes")] {
         if !server.get::<bool>(at)? {
             let what = format!("has `{name}` off, so a power cut can destroy committed rows");
@@ -104,7 +111,7 @@ fn check_server(server: &Fields<'_>, settings: &ServerSettings) -> Result<(), St
     let free: i64 = server.get(8)?;
     if free < FREE {
         let what = format!("has only {free} free connections, and the service needs {FREE}");
-        return wrong(what, "raise `max_connections`, or end other connections");
+        return wrong(what, "raise `max_connections` of the server, or end other connections");
     }
     let user: &str = server.get(10)?;
     if server.get::<Option<bool>>(9)?.unwrap_or(true) {

@@ -22,7 +22,7 @@ use crate::store::postgres::encryption::Encryption;
 use crate::store::postgres::errors::{fault, unreachable, words};
 use crate::store::postgres::settings::ServerSettings;
 
-/// Time limit of a connection attempt, from the first packet to the end of the authentication.
+/// Time limit of a connection attempt to one server, from the first packet to the end of the authentication.
 const CONNECT: Duration = Duration::from_secs(10);
 /// Time limit of the answers to one flight. It is longer than each time limit of the server.
 const ANSWER: Duration = Duration::from_secs(40);
@@ -86,9 +86,12 @@ impl Link {
     {
         let warnings = Arc::<Mutex<Vec<String>>>::default();
         let seen = Arc::clone(&warnings);
+        // A server that is gone must leave time for the next one.
+        let limit = CONNECT * u32::try_from(config.get_hosts().len()).unwrap_or(1);
         let connected = driver()?.spawn(async move {
-            let connecting = tokio::time::timeout(CONNECT, config.connect(tls));
-            let connected = connecting.await.map_err(|_| "the server sent no answer within 10 s".to_owned())?;
+            let connecting = tokio::time::timeout(limit, config.connect(tls));
+            let connected =
+                connecting.await.map_err(|_| format!("the server sent no answer within {} s", limit.as_secs()))?;
             let (client, mut connection) = connected.map_err(|error| connect_problem(&error))?;
             let task = tokio::spawn(async move {
                 while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
@@ -103,7 +106,7 @@ impl Link {
             });
             Ok::<_, String>((client, task.abort_handle()))
         });
-        let (client, task) = block_on(connected, CONNECT * 2)
+        let (client, task) = block_on(connected, limit * 2)
             .ok_or("the connection was not made in time")?
             .map_err(|error| error.to_string())??;
         Ok(Self { client, warnings, statements: Mutex::default(), task })
@@ -221,7 +224,9 @@ fn connect_problem(error: &Error) -> String {
         );
     }
     if why.contains("does not allow writes") {
-        return "each server of the URL is a standby; name the primary server".to_owned();
+        return "no server of the URL takes writes: each is down, is a standby, or has \
+                `default_transaction_read_only = on`; name the primary server"
+            .to_owned();
     }
     why
 }

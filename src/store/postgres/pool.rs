@@ -6,7 +6,7 @@ use crate::store::fault::StoreFault;
 use crate::store::postgres::columns::Fields;
 use crate::store::postgres::errors::unreachable;
 use crate::store::postgres::link::{Link, lock};
-use crate::store::postgres::settings::{ServerSettings, refused};
+use crate::store::postgres::settings::ServerSettings;
 
 /// A pool of connections with the same options.
 pub(super) struct Pool {
@@ -70,10 +70,9 @@ impl Pool {
         }
         let rows = link.query(DURING, "SELECT pg_is_in_recovery()", values![])?;
         if rows.first().is_some_and(|row| Fields::new(DURING, row).get(0) != Ok(false)) {
-            return Err(refused(format!(
-                "the database {} is a standby, which can be behind; name the primary server in the URL",
-                self.settings.place()
-            )));
+            // A standby can become the primary server.
+            let why = "is a standby, which can be behind; name the primary server in the URL";
+            return Err(StoreFault::Unreachable { message: format!("the database {} {why}", self.settings.place()) });
         }
         Ok(link)
     }

@@ -35,6 +35,8 @@ const CHANGED: &[&str] = &[
     "kept_head",
 ];
 
+/// Every connection sets this option.
+const SESSION: &str = "SELECT current_setting('countersign.session', true) = 'on'";
 /// One line for each table, column, constraint and index of the schema.
 const LISTING: &str = "SELECT format('%s %s', CASE c.relkind WHEN 'r' THEN 'table' ELSE 'relation' END, c.relname) \
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = $1 WHERE c.relkind NOT IN ('i', 'S', 't') \
@@ -84,8 +86,15 @@ const DURING: &str = "checking the schema of the database";
 /// Checks the schema without its rows.
 pub(super) fn check_objects(link: &Link, settings: &ServerSettings) -> Result<(), StoreFault> {
     let schema = &settings.schema;
-    let found = objects(link, schema)?;
     let place = settings.place();
+    let rows = link.query(DURING, SESSION, values![])?;
+    if !rows.first().is_some_and(|row| Fields::new(DURING, row).get(0) == Ok(Some(true))) {
+        return Err(refused(format!(
+            "the database {place} is reached through a connection pooler (such as PgBouncer), which drops the options of a \
+             session; name the server itself in the URL"
+        )));
+    }
+    let found = objects(link, schema)?;
     if found.is_empty() {
         return Err(refused(format!(
             "the database {place} has no schema `{schema}` for this service; run once, as the owner of the database: \

@@ -124,10 +124,11 @@ impl ServerSettings {
         self.is_local
     }
 
-    /// Returns the settings with the options of a session, which the server applies before the first statement.
+    /// Returns the settings with the options of a session, which the server applies before the first statement. The
+    /// option `countersign.session` shows that no pooler drops them.
     pub(super) fn session(&self, options: &str) -> Config {
         let mut config = self.config.clone();
-        config.options(format!("-c search_path={} {options}", self.schema));
+        config.options(format!("-c countersign.session=on -c search_path={} {options}", self.schema));
         config
     }
 

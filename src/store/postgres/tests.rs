@@ -44,8 +44,11 @@ fn not_run(reason: &str) {
     }
 }
 
-/// Returns the directory with the newest `initdb` of the host.
+/// Returns the directory with the newest `initdb` of the host, or the one that `COUNTERSIGN_POSTGRES` names.
 fn programs() -> Option<PathBuf> {
+    if let Some(named) = std::env::var_os("COUNTERSIGN_POSTGRES") {
+        return Some(named.into());
+    }
     let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?.flatten();
     let major = |path: &Path| path.file_name()?.to_str()?.parse::<u32>().ok();
     let found = versions.map(|entry| entry.path()).filter(|path| path.join("bin/initdb").is_file());

@@ -1,6 +1,7 @@
 //! A PostgreSQL server of a test.
 
 use std::fs::{self, OpenOptions};
+use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::super::World;
 use super::super::host::not_run;
-use super::installation::{Installation, answer, programs};
+use super::installation::{Installation, SERVER_USER, answer, programs};
 use super::{DATABASE, until};
 
 /// Options of a server.
@@ -20,6 +21,8 @@ use super::{DATABASE, until};
 pub struct Options {
     /// Additional lines of `postgresql.conf`.
     pub settings: String,
+    /// Size in MiB of a disk of its own for the tablespace `small`. It lasts until the server stops, and needs root.
+    pub small_disk: Option<u32>,
 }
 
 /// A server. Drop stops the server and removes its directory.
@@ -85,6 +88,30 @@ impl Cluster {
 
     pub fn data(&self) -> PathBuf {
         self.directory.join("data")
+    }
+
+    /// Returns the directory of the small disk, as the server sees it.
+    fn small_disk(&self) -> PathBuf {
+        self.directory.join("small")
+    }
+
+    /// Fills the small disk until the returned file is removed.
+    pub fn fill_small_disk(&self) -> PathBuf {
+        let root = Path::new("/proc").join(self.postmaster().to_string()).join("root");
+        let path = root.join(self.small_disk().strip_prefix("/").expect("an absolute path")).join("fill");
+        let mut file = fs::File::create(&path).expect("a file");
+        while file.write_all(&[0; 4096]).is_ok() {}
+        path
+    }
+
+    /// Moves all tables of the boundary and their indexes to the small disk.
+    pub fn move_to_small_disk(&self) {
+        self.psql(&format!("CREATE TABLESPACE small LOCATION '{}'", self.small_disk().display()));
+        let moves = self.psql(
+            "SELECT format('ALTER %s %s SET TABLESPACE small;', CASE relkind WHEN 'r' THEN 'TABLE' ELSE 'INDEX' END, \
+             oid::regclass) FROM pg_class WHERE relnamespace = 'countersign'::regnamespace AND relkind IN ('r', 'i')",
+        );
+        self.psql(&moves);
     }
 
     /// Returns the directory of the Unix socket.
@@ -161,6 +188,9 @@ impl Cluster {
         loop {
             let log = OpenOptions::new().create(true).append(true).open(self.log_file()).expect("a log");
             let mut command = self.installation.command("postgres");
+            if let Some(size) = self.options.small_disk {
+                command = on_a_small_disk(&command, size, &self.small_disk());
+            }
             command.arg("-D").arg(self.data()).stdout(log.try_clone().expect("a log")).stderr(log).process_group(0);
             let mut child = command.spawn().expect("postgres");
             while child.try_wait().expect("a state").is_none() {
@@ -342,6 +372,18 @@ impl Drop for Snapshot {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
+}
+
+/// Returns the command with a tmpfs at `directory`, which no other process sees.
+fn on_a_small_disk(command: &Command, size: u32, directory: &Path) -> Command {
+    let mount = format!(
+        "mkdir -p $0 && mount -t tmpfs -o size={size}m,mode=700,uid={SERVER_USER},gid={SERVER_USER} tmpfs $0 && exec \"$@\""
+    );
+    let mut outer = Command::new("unshare");
+    outer.args(["--mount", "sh", "-c", &mount]).arg(directory).arg(command.get_program()).args(command.get_args());
+    outer.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    outer.current_dir(command.get_current_dir().expect("a directory")).stdin(Stdio::null());
+    outer
 }
 
 /// Sends a signal to a process, unless it has ended.

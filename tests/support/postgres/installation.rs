@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use super::DATABASE;
 
 /// The uid and gid of the servers if the tests run as root, because PostgreSQL refuses root.
-const NOBODY: u32 = 65_534;
+pub const SERVER_USER: u32 = 65_534;
 
 /// Waits until the test process has ended, also by SIGKILL: its end closes the pipe. Then stops all programs in the
 /// directory, and removes the directory. SIGCONT is for the programs that a test stopped.
@@ -79,7 +79,7 @@ impl Installation {
         fs::set_permissions(&directory, Permissions::from_mode(0o755)).expect("mode");
         let root = rustix::process::geteuid().is_root();
         if root {
-            chown(&directory, Some(NOBODY), Some(NOBODY)).expect("owner");
+            chown(&directory, Some(SERVER_USER), Some(SERVER_USER)).expect("owner");
         }
         let mut keeper = as_server_user(root, Path::new("sh"));
         keeper.args(["-c", KEEPER, "keeper"]).arg(&directory).current_dir("/").stdin(Stdio::piped());
@@ -170,6 +170,8 @@ fn as_server_user(root: bool, program: &Path) -> Command {
         return Command::new(program);
     }
     let mut command = Command::new("/usr/bin/setpriv");
-    command.args([&format!("--reuid={NOBODY}"), &format!("--regid={NOBODY}"), "--clear-groups", "--"]).arg(program);
+    command
+        .args([&format!("--reuid={SERVER_USER}"), &format!("--regid={SERVER_USER}"), "--clear-groups", "--"])
+        .arg(program);
     command
 }

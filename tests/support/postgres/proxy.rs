@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, Weak};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::DATABASE;
 use super::flights::Progress;
@@ -155,11 +155,16 @@ impl Shared {
     /// Passes the bytes of one direction on.
     fn pass(&self, one: &Arc<Connection>, to_server: bool) {
         let (mut from, mut to) = if to_server { (&one.client, &one.server) } else { (&one.server, &one.client) };
-        let mut buffer = vec![0; 1 << 16];
+        let (mut buffer, mut written) = (vec![0; 1 << 20], Instant::now());
         while let Ok(length @ 1..) = from.read(&mut buffer) {
             let bytes = &buffer[..length];
             if self.swallows.load(SeqCst) {
                 continue;
+            }
+            let delay = Duration::from_micros(if to_server { 0 } else { self.delay.load(SeqCst) });
+            // Bytes that came during the last delay have waited long enough.
+            if written.elapsed() > (delay / 10).min(Duration::from_millis(5)) {
+                thread::sleep(delay);
             }
             let mut progress = one.progress.lock().expect("the lock");
             if to_server {
@@ -180,12 +185,10 @@ impl Shared {
                 }
             }
             drop(progress);
-            if !to_server {
-                thread::sleep(Duration::from_micros(self.delay.load(SeqCst)));
-            }
             if to.write_all(bytes).is_err() {
                 break;
             }
+            written = Instant::now();
         }
         one.close();
     }

@@ -19,13 +19,15 @@ use crate::store::postgres::{self, schema};
 use crate::store::server::{Replicas, ServerTable};
 use crate::store::{Store as _, StoreReads as _};
 
-/// Makes an authority, and a certificate for the name `localhost`.
+/// Makes an authority, a certificate for the name `localhost`, and a client certificate for the role `service`.
 const CERTIFICATES: &str = "\
     k='-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes' && \
     openssl req -x509 $k -keyout ca.key -out ca.pem -subj /CN=ca -days 2 && \
     openssl req -x509 $k -keyout other.key -out other.pem -subj /CN=other -days 2 && \
     openssl req $k -keyout s.key -out s.csr -subj /CN=localhost && echo subjectAltName=DNS:localhost >ext && \
-    openssl x509 -req -in s.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile ext -out s.pem && chmod 600 s.key";
+    openssl x509 -req -in s.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile ext -out s.pem && \
+    openssl req $k -keyout c.key -out c.csr -subj /CN=service && \
+    openssl x509 -req -in c.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -out c.pem && chmod 600 *.key";
 
 /// Time in which a server reads its changed settings, also on a busy machine.
 const RELOAD: Duration = Duration::from_secs(1);
@@ -46,7 +48,8 @@ fn the_certificate_and_the_name_of_the_server_are_checked() {
     }
     let port = std::net::TcpListener::bind("127.0.0.1:0").expect("port").local_addr().expect("address").port();
     let options = format!(
-        "-c listen_addresses=127.0.0.1 -p {port} -c ssl=on -c ssl_cert_file={0}/s.pem -c ssl_key_file={0}/s.key",
+        "-c listen_addresses=127.0.0.1 -p {port} -c ssl=on -c ssl_cert_file={0}/s.pem -c ssl_key_file={0}/s.key \
+         -c ssl_ca_file={0}/ca.pem",
         at.display()
     );
     let server = start("-tls", &options, port).expect("server");
@@ -75,7 +78,13 @@ fn the_certificate_and_the_name_of_the_server_are_checked() {
     let admin = server.settings_of("super", "boundary", "public", "admin");
     let rules = server.directory.join("data/pg_hba.conf");
     tamper_at(&admin, "ALTER ROLE service PASSWORD 'secret'");
-    tamper_at(&admin, &format!("COPY (VALUES ('hostssl all all all scram-sha-256')) TO '{}'", rules.display()));
+    tamper_at(
+        &admin,
+        &format!(
+            "COPY (VALUES ('local all all trust'), ('hostssl all all all scram-sha-256')) TO '{}'",
+            rules.display()
+        ),
+    );
     tamper_at(&admin, "SELECT pg_reload_conf()");
     std::thread::sleep(RELOAD);
     for (number, (password, expected)) in
@@ -87,6 +96,33 @@ fn the_certificate_and_the_name_of_the_server_are_checked() {
         let connected = connect("localhost", &at.join("ca.pem"), Some(file));
         assert_eq!(connected.is_ok(), expected.is_empty());
         assert!(connected.err().is_none_or(|fault| fault.to_string().contains(expected)));
+    }
+    // From now on, the server asks for a client certificate.
+    tamper_at(
+        &admin,
+        &format!("COPY (VALUES ('hostssl all all all cert'), ('local all all trust')) TO '{}'", rules.display()),
+    );
+    tamper_at(&admin, "SELECT pg_reload_conf()");
+    std::thread::sleep(RELOAD);
+    let certified = |role: &str, pair: Option<(PathBuf, PathBuf)>| {
+        let (certificate, key) = pair.unzip();
+        let (node, ca) = ("one".parse().expect("name"), Some(at.join("ca.pem")));
+        let table = ServerTable { node, password_file: None, ca, certificate, key, replicas: Replicas::None };
+        let url = format!("postgres://{role}@localhost:{port}/boundary?schema=public");
+        ServerSettings::new(&url, &table)
+            .and_then(|settings| Link::open(&settings, ""))
+            .err()
+            .map(|fault| fault.to_string())
+    };
+    let pair = || Some((at.join("c.pem"), at.join("c.key")));
+    assert_eq!(certified("service", pair()), None);
+    for (role, pair, expected) in [
+        ("service", None, "connection requires a valid client certificate"),
+        ("owner", pair(), "certificate authentication failed for user \"owner\""),
+        ("service", Some((at.join("c.pem"), at.join("other.key"))), "check the files in [postgres]"),
+    ] {
+        let refused = certified(role, pair).expect("refused");
+        assert!(refused.contains(expected), "{refused}");
     }
 }
 

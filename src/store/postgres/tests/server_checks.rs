@@ -178,5 +178,6 @@ fn a_standby_is_refused() {
     let standby = start("-standby", "", 5432).expect("server");
     let settings = standby.settings_of("super", "postgres", "any", "one");
     assert!(message(postgres::open(settings.clone(), None)).contains("is a standby, which takes no writes"));
-    assert!(message(PostgresReads::new(settings).seals()).contains("is a standby"));
+    let fault = PostgresReads::new(settings).seals().expect_err("a standby");
+    assert!(fault.is_unreachable() && fault.to_string().contains("is a standby"), "{fault}");
 }
