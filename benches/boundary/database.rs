@@ -103,7 +103,7 @@ pub fn measure(args: &Args) -> Result<Compared, CommandFailure> {
 /// Starts a server with the empty tables of a boundary.
 fn cluster() -> Result<Cluster, CommandFailure> {
     let settings = "shared_buffers = '128MB'\n".to_owned();
-    let server = Cluster::start("the benchmark of PostgreSQL", Options { settings });
+    let server = Cluster::start("the benchmark of PostgreSQL", Options { settings, ..Options::default() });
     let server = server.ok_or_else(|| broken(&"this host has no PostgreSQL"))?;
     ours(&["store", "migrate", &server.socket_url("owner"), "--service-role", "service"], None)?;
     Ok(server)

@@ -262,8 +262,7 @@ fn a_commit_that_is_settled_after_a_lost_connection_is_counted() {
     let settled = || one.wire.get("/metrics", &one.reader).samples()["countersign_settled_commits_total"];
     assert_eq!(settled(), 0.0);
     until("a settled commit is counted", || {
-        // The first one is the `READ COMMITTED` at the beginning of a batch.
-        proxy.cut_at_commit(Side::After, 2);
+        proxy.cut_at_commit(Side::After, 1);
         one.assert_verified(&one.run("say:echo", json!({}), &[&alice()]));
         settled() >= 1.0
     });

@@ -85,7 +85,9 @@ impl Progress {
 
 /// Returns whether statements contain a COMMIT.
 fn is_commit(text: &[u8]) -> bool {
-    text.windows(6).any(|word| word.eq_ignore_ascii_case(b"COMMIT"))
+    // `READ COMMITTED` is no commit.
+    let at = |at: usize| text.get(at..at + 6).is_some_and(|word| word.eq_ignore_ascii_case(b"COMMIT"));
+    (0..text.len()).any(|i| at(i) && !text.get(i + 6).is_some_and(u8::is_ascii_alphabetic))
 }
 
 /// Finds the messages in bytes that arrive in pieces.
