@@ -221,7 +221,7 @@ fn one_second_of_latency_only_makes_the_boundary_slower() {
     start(&mut one);
     one.run("say:echo", json!({}), &[&alice()]);
     let slow = signed(&one, "slow");
-    proxy.delay(Duration::from_millis(500));
+    proxy.delay(Duration::from_secs(1));
     submit(&one, &slow).ok(200);
     submit(&one, &slow).problem("nonce-replayed");
     proxy.delay(Duration::ZERO);
