@@ -15,7 +15,7 @@ fn rows_of_runs() -> String {
     let id = "decode(lpad(to_hex(i), 32, '0'), 'hex')";
     let digest = "sha256(int4send(i))";
     format!(
-        "INSERT INTO leaf SELECT i, 1, i, {digest}, {digest} FROM generate_series(0, {ROWS}) i;
+        "INSERT INTO leaf SELECT i, 1, i, sha256('\\x00'::bytea || {digest}), {digest} FROM generate_series(0, {ROWS}) i;
          INSERT INTO batch SELECT i, 0, 'n', {id} FROM generate_series(1, {ROWS}) i;
          INSERT INTO proposal SELECT {id}, {digest}, {id}, NULL, 'web:restart', {digest}, {digest}, 'agent' || i % 9, i, 1, i, i, \
          i, i, i << 6, i, '\\x7b22657869745f636f6465223a302c22737461747573223a22737563636565646564227d' \
