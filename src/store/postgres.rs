@@ -86,8 +86,13 @@ pub fn open(settings: ServerSettings, role: Option<ServerRole>) -> Result<(Postg
     if let Some(role) = &role {
         role.watch.see(&role::server_of(&writer.link)?);
     }
-    let open_nonces = nonces::open_nonces(&writer.link)?;
+    const DURING: &str = "reading the newest log entries";
+    // All answers are about the same moment.
+    writer.link.script(DURING, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")?;
+    let (open_nonces, first) = nonces::open_nonces(&writer.link)?;
+    nonces::check_entries(&writer.link, &settings, first)?;
     nonces::check(&writer.link, &settings, &open_nonces)?;
+    writer.link.script(DURING, "COMMIT")?;
     let reads = PostgresReads::new(settings.clone());
     let mut store = PostgresStore {
         settings,

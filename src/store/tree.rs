@@ -215,6 +215,26 @@ impl<'a> Subtrees<'a> {
         self.with_tile(level, index, |tile| tile.entries().get(..width).map(<[Hash]>::to_vec))
     }
 
+    /// Returns true if these hashes are all entries of the complete tile at `index` of level 0, as far as the stored tiles
+    /// above it and the edge of the tree say so.
+    pub(crate) fn is_tile(&self, mut index: u64, hashes: &[Hash]) -> Result<bool, StoreFault> {
+        let mut below = TreeTile::of(hashes).root();
+        for level in 1_u8.. {
+            let at = usize::try_from(index % u64::from(TILE_WIDTH)).unwrap_or(usize::MAX);
+            index >>= TILE_HEIGHT;
+            let (entry, root) = self.with_tile(level, index, |tile| (tile.entries().get(at).copied(), tile.root()))?;
+            if below.is_none() || entry != below {
+                return Ok(false);
+            }
+            // The edge of the tree is above an incomplete tile.
+            if root.is_none() {
+                break;
+            }
+            below = root;
+        }
+        Ok(true)
+    }
+
     fn with_tile<T>(&self, level: u8, index: u64, read: impl FnOnce(&TreeTile) -> T) -> Result<T, StoreFault> {
         let complete = self.edge.size.checked_shr(u32::from(level + 1) * u32::from(TILE_HEIGHT)).unwrap_or(0);
         if index > complete {

@@ -20,6 +20,7 @@ mod support;
 #[path = "../terminal/mod.rs"]
 mod terminal;
 
+mod administrator_statements;
 mod attacks;
 mod companion;
 mod companion_pages;
@@ -39,6 +40,7 @@ mod mcp_evidence;
 mod mcp_problems;
 mod mcp_proxy;
 mod metrics;
+mod node_administrator;
 mod node_keys;
 mod node_outputs;
 mod node_poolers;

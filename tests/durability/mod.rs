@@ -2,10 +2,10 @@
 
 mod cluster;
 mod crash;
-mod random;
+pub(crate) mod random;
 mod service_manager;
 pub(crate) mod shim;
-mod store_by_hand;
+pub(crate) mod store_by_hand;
 mod store_care;
 mod store_move;
 mod stores;

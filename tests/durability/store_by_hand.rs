@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 /// Columns whose changes `store check` cannot detect, with the reason why that is harmless. A `WHERE` clause limits an
 /// entry to some rows of its table.
-const UNSEEN: &[(&str, &str, &str)] = &[
+pub(crate) const UNSEEN: &[(&str, &str, &str)] = &[
     ("state", "version", "a counter of this process: it says that something changed, not what"),
     (
         "state",

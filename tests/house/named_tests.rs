@@ -114,6 +114,7 @@ fn every_test_filter_of_a_script_matches_a_test() {
     let mut filters = 0;
     let mut unknown = Vec::new();
     for script in [
+        "scripts/administrator",
         "scripts/cluster",
         "scripts/second-kernel",
         "scripts/shell-truth",

@@ -42,6 +42,7 @@ const ENTER: &str = "INSERT INTO node (name, keyid, beat, started_at, version) \
     VALUES ($1, $2, clock_timestamp(), clock_timestamp(), $3) ON CONFLICT (name) DO UPDATE \
     SET keyid = excluded.keyid, beat = excluded.beat, started_at = excluded.started_at, version = excluded.version";
 const FOUND: &str = "UPDATE node SET lost_at = NULL WHERE name = $1 AND lost_at IS NOT NULL";
+const LOST: &str = "SELECT lost_at IS NOT NULL FROM node WHERE name = $1";
 const BEATS: &str = "UPDATE node SET beat = clock_timestamp() WHERE name = $1";
 const POST: &str = "INSERT INTO kept_head (node, server, size, root) VALUES ($1, $2, $3, $4) ON CONFLICT (node) \
     DO UPDATE SET server = excluded.server, size = excluded.size, root = excluded.root";
@@ -94,6 +95,16 @@ impl Entered {
 /// Returns true if the log has this root at this size.
 fn has_head(settings: &ServerSettings, size: u64, root: &[u8]) -> Result<bool, StoreFault> {
     Ok(root_of(&PostgresReads::new(settings.clone()), size)?.is_some_and(|known| known[..] == *root))
+}
+
+/// Returns the fault for a log that lacks entries which a node saw.
+fn went_back(node: &str, size: u64, settings: &ServerSettings) -> StoreFault {
+    refused(format!(
+        "the node {node} keeps a signed checkpoint of {size} log entries that {settings} does not contain: the database went \
+         back to an earlier time, or somebody changed the log, and spent nonces could be spent again. Put the newest state \
+         of the database back. If it is gone, `countersign node lost {node}` gives up these entries, which auditors can see, \
+         and a restore of a backup begins a new log"
+    ))
 }
 
 /// Result of an attempt to become the active node.
@@ -294,6 +305,10 @@ impl NodeCandidate {
         let (node, entered) = (settings.node.as_str(), self.enter()?);
         let (size, root) = kept.map_or((0, Vec::new()), |kept| (kept.size, kept.root.to_vec()));
         if size > 0 && entered.is_compared()? && !has_head(&settings, size, &root)? {
+            let rows = entered.link.query(DURING, LOST, values![node])?;
+            if !Fields::new(DURING, first(&rows)?).get::<bool>(0)? {
+                return Err(went_back(node, size, &settings));
+            }
             // A lost node comes back. Its checkpoint must not stop the other nodes, which went on in a new epoch.
             return Err(refused(format!(
                 "this node keeps a signed checkpoint of {size} log entries that the log does not contain, because the boundary \
@@ -327,12 +342,7 @@ impl NodeCandidate {
             let row = Fields::new(DURING, row);
             let (node, size, root): (String, u64, Vec<u8>) = (row.get(0)?, row.number(1)?, row.get(2)?);
             if size > 0 && !has_head(&settings, size, &root)? {
-                return Err(refused(format!(
-                    "the node {node} keeps a signed checkpoint of {size} log entries that {settings} does not contain: the \
-                     database went back to an earlier time, and spent nonces could be spent again. Put the newest state of \
-                     the database back. If it is gone, `countersign node lost {node}` gives up these entries, which auditors can \
-                     see, and a restore of a backup begins a new log"
-                )));
+                return Err(went_back(&node, size, &settings));
             }
         }
         Ok(None)

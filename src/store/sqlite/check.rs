@@ -65,6 +65,7 @@ pub fn check(path: &Path, scope: &StoreScope, progress: &mut dyn FnMut(u64, u64)
         rosters: BTreeSet::new(),
         people: BTreeMap::new(),
         outputs_named: 0,
+        denials: 0,
         root: merkle::EMPTY_ROOT,
         defects: Vec::new(),
         notes: Vec::new(),
@@ -108,6 +109,8 @@ struct Look<'a> {
     people: BTreeMap<KeyId, BTreeSet<Name>>,
     /// Number of rows in `output_of` that belong to receipts.
     outputs_named: u64,
+    /// Number of denials in the log.
+    denials: u64,
     root: Hash,
     defects: Vec<StoreDefect>,
     notes: Vec<String>,

@@ -291,6 +291,7 @@ impl Look<'_> {
         authorization: AuthorizationDigest,
         signers: &[KeyId],
     ) -> rusqlite::Result<()> {
+        self.denials += 1;
         let sql = "SELECT approver FROM denial WHERE authorization = ?1 AND leaf = ?2";
         let approver = self.one(sql, params![authorization.as_bytes(), index], |row| row.get::<_, String>(0))?;
         let what = match approver {

@@ -50,9 +50,9 @@ impl Look<'_> {
         )?;
         self.odd(
             "proposal",
-            "the proposal waits or runs, but has an end time",
+            "the proposal waits or runs, but has an end",
             RESTORE,
-            "SELECT id FROM proposal WHERE status IN (0, 2, 3) AND ended_at IS NOT NULL",
+            "SELECT id FROM proposal WHERE status IN (0, 2, 3) AND ended_at IS NOT NULL OR status = 0 AND detail IS NOT NULL",
         )?;
         self.odd(
             "proposal",
@@ -158,7 +158,14 @@ impl Look<'_> {
             "the log has no denial at the place that the row names",
             RESTORE,
             "SELECT d.authorization AS id FROM denial d LEFT JOIN leaf l ON l.idx = d.leaf WHERE l.kind IS NOT 4",
-        )
+        )?;
+        // Every denial in the log has its row, so another row is one too many.
+        let there = self.number("SELECT count(*) FROM denial")?;
+        if there > self.denials {
+            let what = format!("the table has {there} rows, but the log has {} denials: rows were added", self.denials);
+            self.defect("table denial", what, RESTORE);
+        }
+        Ok(())
     }
 
     /// Checks that a step of a sealed registry and the contents of its files are stored.
