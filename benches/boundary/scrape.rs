@@ -7,6 +7,12 @@ use client::terminal::exit::CommandFailure;
 use countersign::node::config::Config;
 use countersign::store::ledger::Ledger;
 use countersign::store::sqlite;
+use documents::crypto::digest::{AuthorizationDigest, SealDigest};
+use documents::crypto::signature::SecretKey;
+use documents::crypto::ssh_key::SshKey;
+use documents::record::consumption::{Consumption, Spent};
+use documents::record::envelope::{Envelope, EnvelopeSignature};
+use documents::record::ident::Nonce;
 use documents::record::validity::Timestamp;
 use serde::Serialize;
 
@@ -40,26 +46,28 @@ pub fn measure(args: &Args) -> Result<Vec<Scraped>, CommandFailure> {
     let (path, token) = service::create(dir.path(), service::RUNBOOK)?;
     let small = scraped(&path, &token, args.scrapes)?;
     let config = Config::load(&path).map_err(countersign::local::problems::problems)?;
-    fill(config.database.file().expect("a file"), args.entries)?;
+    fill(config.database.file().expect("a file"), args.entries, 0)?;
     let large = scraped(&path, &token, args.scrapes)?;
     Ok(vec![small, large])
 }
 
-/// Appends entries of the size of a consumption. The service accepts the entries, but an audit would not.
-pub fn fill(database: &Path, entries: u64) -> Result<(), CommandFailure> {
+/// Appends copies of a consumption of `age_s` seconds ago. The service accepts the entries, but an audit would not.
+pub fn fill(database: &Path, entries: u64, age_s: i64) -> Result<(), CommandFailure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().build().map_err(|error| broken(&error))?;
     let seconds = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_err(|error| broken(&error))?.as_secs();
     let (store, reads) = sqlite::open(database).map_err(|error| broken(&error))?;
-    let log = ledger::open(store, reads, database, Timestamp::from_unix(i64::try_from(seconds).unwrap_or(i64::MAX)));
+    let now = Timestamp::from_unix(i64::try_from(seconds).unwrap_or(i64::MAX));
+    let log = ledger::open(store, reads, database, now);
+    let entry = consumption(now.plus(-age_s))?;
     let first = log.state().size;
     runtime.block_on(async {
         let mut senders = tokio::task::JoinSet::new();
         for sender in 0..SENDERS {
-            let log: Ledger = log.clone();
+            let (log, entry): (Ledger, _) = (log.clone(), entry.clone());
             let count = (first + sender..entries).step_by(usize::try_from(SENDERS).unwrap_or(1)).count();
             senders.spawn(async move {
                 for _ in 0..count {
-                    log.refuse(vec![b'x'; 900], log.now()).await.map_err(|error| error.to_string())?;
+                    log.refuse(entry.clone(), log.now()).await.map_err(|error| error.to_string())?;
                 }
                 Ok::<_, String>(())
             });
@@ -71,6 +79,21 @@ pub fn fill(database: &Path, entries: u64) -> Result<(), CommandFailure> {
         drop(log);
         Ok(())
     })
+}
+
+/// Returns the envelope of a consumption whose window has ended. Its signature is not valid.
+fn consumption(at: Timestamp) -> Result<Vec<u8>, CommandFailure> {
+    let spent = Spent {
+        authorization: AuthorizationDigest::from_bytes([1; 32]),
+        nonce: Nonce::new(1, [1; 16]),
+        expires_at: at,
+        session: None,
+    };
+    let consumption = Consumption { seal: SealDigest::from_bytes([1; 32]), at, spent: vec![spent] };
+    let payload = consumption.into_statement().to_payload().map_err(|error| broken(&error))?;
+    let key = SshKey::from_public(SecretKey::from_seed([3; 32]).public(), "").map_err(|error| broken(&error))?;
+    let signature = EnvelopeSignature::new(key.keyid(), &[0; 64]);
+    Envelope::new(&payload, vec![signature]).to_canonical().map_err(|error| broken(&error))
 }
 
 fn scraped(config: &Path, token: &str, scrapes: usize) -> Result<Scraped, CommandFailure> {

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::metrics::openmetrics::Metrics;
 use crate::store::fault::StoreFault;
+use crate::store::newest_entries::closed_windows;
 use crate::store::open_proposals::{OpenProposalCounts, OpenProposals};
 use crate::store::retention::{PruneResult, Retention};
 use crate::store::rows::{CheckpointRow, StoreHead};
@@ -21,7 +22,7 @@ use crate::store::stored_proposal::{AdvanceStop, NewProposal, ProposalStep, Prop
 use crate::store::stored_run::{Consume, ConsumeStop, Finish, FinishStop, SpentNonce};
 use crate::store::stored_seal::{SealStored, SealWrite};
 use crate::store::stored_status::StoredStatus;
-use crate::store::tree::{TileCache, TreeEdge};
+use crate::store::tree::{Subtrees, TileCache, TreeEdge};
 use crate::store::writer::Writer;
 use crate::store::writer::messages::{Asked, BoxedMessage, Hashed, WriterMessage};
 use crate::store::{Retired, Store, StoreReads};
@@ -54,10 +55,12 @@ impl Drop for Announced {
 }
 
 impl Ledger {
-    /// Starts the writer for an open store, after comparing the Merkle tree with the last recorded checkpoint.
+    /// Starts the writer for an open store, after comparing the Merkle tree with the last recorded checkpoint, and the
+    /// newest entries with the tree and the rows.
     ///
     /// # Errors
-    /// Returns a fault if the log cannot be read or does not match its own checkpoint.
+    /// Returns a fault if the log cannot be read, if it does not match its own checkpoint, or if the newest entries were
+    /// changed.
     pub fn open(
         mut store: Box<dyn Store>,
         reads: Arc<dyn StoreReads>,
@@ -101,7 +104,9 @@ impl Ledger {
             );
             return Err(StoreFault::Unusable { message });
         }
-        let writer = Writer::new(store, outbox, shared, config, head, edge);
+        let tree = Subtrees::new(&edge, &*shared.reads, &shared.tiles);
+        let closed = closed_windows(head.size, &tree, &*shared.reads, head.mark)?;
+        let writer = Writer::new(store, outbox, shared, config, head, edge, closed);
         std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || writer.work()).map_err(|error| {
             StoreFault::Unusable { message: format!("can't start the writer thread of the store: {error}") }
         })?;

@@ -21,6 +21,7 @@ use documents::record::ident::{Name, Nonce, ProposalId};
 use documents::record::validity::Timestamp;
 
 pub mod batch;
+mod closed_windows;
 mod column_values;
 pub mod consume_window;
 mod copied_check;
@@ -31,8 +32,8 @@ pub mod end_detail;
 pub mod fault;
 pub mod ledger;
 pub mod lock;
+mod newest_entries;
 pub mod objects;
-mod open_nonces;
 pub mod open_proposals;
 pub mod postgres;
 pub mod retention;
@@ -71,10 +72,6 @@ mod writer;
 pub trait Store: Send {
     /// Returns the stored state of the boundary.
     fn head(&mut self) -> Result<StoreHead, StoreFault>;
-
-    /// Returns the nonces that the log had spent when the store was opened and whose windows were open then, with the
-    /// ends of the windows. A second call returns nothing.
-    fn open_nonces(&mut self) -> Vec<(Nonce, Timestamp)>;
 
     /// Returns the stored hashes of the leaves in `range`.
     ///
@@ -176,6 +173,10 @@ pub trait StoreReads: Send + Sync {
     fn denials(&self, authorization: &AuthorizationDigest) -> Result<Vec<StoredDenial>, StoreFault>;
     /// Returns the consumption that spent a nonce.
     fn spent(&self, nonce: &Nonce) -> Result<Option<NonceUse>, StoreFault>;
+    /// Returns the first of these nonces that has no row.
+    fn nonce_without_row(&self, nonces: &[(Nonce, Timestamp)]) -> Result<Option<Nonce>, StoreFault>;
+    /// Returns the first of these denied authorizations that has no row.
+    fn denial_without_row(&self, denied: &[AuthorizationDigest]) -> Result<Option<AuthorizationDigest>, StoreFault>;
     /// Returns the runs that have a consumption and no receipt, in the order of consumption.
     fn unfinished(&self) -> Result<Vec<Unfinished>, StoreFault>;
     /// Returns a recorded output.

@@ -53,7 +53,7 @@ use crate::store::server::Replicas;
 use crate::store::stored_token::TokenChange;
 use crate::store::{RetentionCut, RetentionWalk, Retired, Store, SweepResult};
 use documents::crypto::merkle::Hash;
-use documents::record::ident::{Name, Nonce, ProposalId};
+use documents::record::ident::{Name, ProposalId};
 use documents::record::validity::Timestamp;
 
 /// The connection that writes.
@@ -74,7 +74,6 @@ pub struct PostgresStore {
     only_receipts: bool,
     /// True between `begin` and the end of the batch.
     in_batch: bool,
-    open_nonces: Vec<(Nonce, Timestamp)>,
 }
 
 /// Opens the store. The schema must exist, and is not changed.
@@ -86,13 +85,6 @@ pub fn open(settings: ServerSettings, role: Option<ServerRole>) -> Result<(Postg
     if let Some(role) = &role {
         role.watch.see(&role::server_of(&writer.link)?);
     }
-    const DURING: &str = "reading the newest log entries";
-    // All answers are about the same moment.
-    writer.link.script(DURING, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")?;
-    let (open_nonces, first) = nonces::open_nonces(&writer.link)?;
-    nonces::check_entries(&writer.link, &settings, first)?;
-    nonces::check(&writer.link, &settings, &open_nonces)?;
-    writer.link.script(DURING, "COMMIT")?;
     let reads = PostgresReads::new(settings.clone());
     let mut store = PostgresStore {
         settings,
@@ -104,7 +96,6 @@ pub fn open(settings: ServerSettings, role: Option<ServerRole>) -> Result<(Postg
         unknown: None,
         only_receipts: false,
         in_batch: false,
-        open_nonces,
     };
     store.head()?;
     store.term = store.role.as_ref().map_or(store.seen.term, |role| role.watch.term);
@@ -195,10 +186,6 @@ impl Store for PostgresStore {
         let (head, last) = questions::head(&rows[0], &rows[1])?;
         self.seen = last;
         Ok(head)
-    }
-
-    fn open_nonces(&mut self) -> Vec<(Nonce, Timestamp)> {
-        std::mem::take(&mut self.open_nonces)
     }
 
     fn leaf_hashes(&mut self, range: Range<u64>) -> Result<Vec<Hash>, StoreFault> {

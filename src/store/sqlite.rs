@@ -41,7 +41,7 @@ use crate::store::sqlite::schema::migrate;
 use crate::store::stored_token::TokenChange;
 use crate::store::{RetentionCut, RetentionWalk, Retired, Store, SweepResult};
 use documents::crypto::merkle::Hash;
-use documents::record::ident::{Name, Nonce, ProposalId};
+use documents::record::ident::{Name, ProposalId};
 use documents::record::validity::Timestamp;
 
 /// Number of pages (32 MB) in the write-ahead log at which the writer moves them into the database.
@@ -52,8 +52,6 @@ pub struct SqliteStore {
     // Fields are dropped in this order, so the connection closes before the lock is released.
     connection: Connection,
     wal_pages: Arc<AtomicI32>,
-    /// The nonces that the log had spent when the store was opened, for the writer.
-    open_nonces: Vec<(Nonce, Timestamp)>,
     _lock: StoreLock,
 }
 
@@ -98,43 +96,27 @@ pub fn open(path: &Path) -> Result<(SqliteStore, SqliteReads), StoreFault> {
             Ok(())
         }))
         .map_err(fault(DURING))?;
-    let open_nonces = prune::open_nonces(&connection)?;
-    let store = SqliteStore { connection, wal_pages, open_nonces, _lock: lock };
-    store.check_nonces(path)?;
+    let store = SqliteStore { connection, wal_pages, _lock: lock };
+    store.count_nonces()?;
     Ok((store, SqliteReads::of(path)))
 }
 
+/// Changes rows through a connection of its own.
+#[cfg(test)]
+pub(crate) fn tamper(path: &Path, sql: &str) {
+    Connection::open(path).and_then(|connection| connection.execute_batch(sql)).expect("sql");
+}
+
 impl SqliteStore {
-    /// Returns a fault if a spent nonce has no row although it has not expired, because a second run could spend it
-    /// again.
-    ///
-    /// The spent nonces are read from the log, because the stored count may have been changed together with the rows.
-    /// Missing rows are not restored, because other rows may have been changed too.
-    fn check_nonces(&self, path: &Path) -> Result<(), StoreFault> {
+    /// Corrects the stored count of nonces. If rows of nonces that have not expired are missing, the ledger refuses to open
+    /// the store.
+    fn count_nonces(&self) -> Result<(), StoreFault> {
         const DURING: &str = "counting nonces";
         let count = |sql: &str| self.one(DURING, sql, [], |row| row.get::<_, i64>(0)).map(Option::unwrap_or_default);
-        let mut has_row = self.connection.prepare("SELECT 1 FROM nonce WHERE nonce = ?1").map_err(fault(DURING))?;
-        let mut lost = Vec::new();
-        for (nonce, _) in &self.open_nonces {
-            if !has_row.exists([nonce.to_bytes()]).map_err(fault(DURING))? {
-                lost.push(nonce);
-            }
-        }
-        if let Some(nonce) = lost.first() {
-            let message = format!(
-                "{} spent nonces in {} have no row, although these nonces have not expired (for example {nonce}), so \
-                 their authorizations could run again. The store stays closed: run `countersign store check`, then \
-                 `countersign store restore BACKUP`",
-                lost.len(),
-                path.display()
-            );
-            return Err(StoreFault::Unusable { message });
-        }
         let (there, kept) = (count("SELECT count(*) FROM nonce")?, count("SELECT nonces FROM state")?);
         if there == kept {
             return Ok(());
         }
-        // All missing rows belong to expired nonces, so only the count must be corrected.
         self.run(DURING, "UPDATE state SET nonces = ?1", [there]).map(drop)
     }
 
@@ -182,10 +164,6 @@ impl SqliteStore {
 impl Store for SqliteStore {
     fn head(&mut self) -> Result<StoreHead, StoreFault> {
         read_head(&self.connection)
-    }
-
-    fn open_nonces(&mut self) -> Vec<(Nonce, Timestamp)> {
-        std::mem::take(&mut self.open_nonces)
     }
 
     fn leaf_hashes(&mut self, range: Range<u64>) -> Result<Vec<Hash>, StoreFault> {

@@ -215,9 +215,12 @@ impl<'a> Subtrees<'a> {
         self.with_tile(level, index, |tile| tile.entries().get(..width).map(<[Hash]>::to_vec))
     }
 
-    /// Returns true if these hashes are all entries of the complete tile at `index` of level 0, as far as the stored tiles
-    /// above it and the edge of the tree say so.
+    /// Returns true if these hashes are all entries of the tile at `index` of level 0, as far as the stored tiles above it
+    /// and the edge of the tree say so.
     pub(crate) fn is_tile(&self, mut index: u64, hashes: &[Hash]) -> Result<bool, StoreFault> {
+        if index == self.edge.size >> TILE_HEIGHT {
+            return self.with_tile(0, index, |tile| tile.entries() == hashes);
+        }
         let mut below = TreeTile::of(hashes).root();
         for level in 1_u8.. {
             let at = usize::try_from(index % u64::from(TILE_WIDTH)).unwrap_or(usize::MAX);

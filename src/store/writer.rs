@@ -19,9 +19,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use crate::store::batch::{Answers, Commit, OtherWrites, Writes};
+use crate::store::closed_windows::ClosedWindows;
 use crate::store::crash_points::{WriteKind, WriteKinds};
 use crate::store::fault::StoreFault;
-use crate::store::open_nonces::OpenNonces;
 use crate::store::open_proposals::{OpenProposals, StatusChange};
 use crate::store::rows::{CheckpointRow, ProposalState, StoreHead};
 use crate::store::shared::{LedgerConfig, PublishedState, SharedState};
@@ -58,7 +58,7 @@ pub(crate) struct Writer {
     head: StoreHead,
     edge: TreeEdge,
     exclusive: HashMap<String, ProposalId>,
-    open_nonces: OpenNonces,
+    closed: ClosedWindows,
     /// Low-water mark and time since boot when the store was opened. The mark rises with the time since boot.
     anchor: (Timestamp, Duration),
     /// Last nonce that pruning has examined.
@@ -104,6 +104,7 @@ impl Writer {
         config: LedgerConfig,
         head: StoreHead,
         edge: TreeEdge,
+        closed: ClosedWindows,
     ) -> Self {
         // The low-water mark can start at the time of the last leaf, because no later leaf has an earlier date, so an
         // authorization that expired before the last leaf is refused in any case. Then the mark rises no faster than
@@ -118,16 +119,12 @@ impl Writer {
             head,
             edge,
             exclusive: HashMap::new(),
-            open_nonces: OpenNonces::default(),
+            closed,
             anchor,
             pruned: Vec::new(),
             retired: RetentionWalk::default(),
         };
         writer.exclusive = writer.head.exclusive.drain(..).collect();
-        for (nonce, end) in writer.store.open_nonces() {
-            writer.open_nonces.spend(&nonce, end);
-        }
-        writer.open_nonces.keep();
         writer
     }
 
@@ -224,7 +221,7 @@ impl Writer {
                 self.head = before;
                 self.exclusive = exclusive;
                 self.edge = TreeEdge::clone(&self.shared.published().edge);
-                self.open_nonces.undo();
+                self.closed.undo();
             }
             _ => {}
         }
@@ -282,7 +279,7 @@ impl Writer {
                 "the hashes that were read differ from the hashes that were written",
             ));
         }
-        self.open_nonces.keep();
+        self.closed.keep();
         if *before != self.head || followed.is_some() {
             let published = self.shared.published();
             let grown = self.head.size > published.head.size;

@@ -224,7 +224,12 @@ fn promise_2_a_missing_nonce_row_is_found_even_if_log_rows_were_edited() {
     let mut world = World::new();
     world.run("plain:true", json!({}), &[&alice()]);
     world.stop();
-    for edit in ["UPDATE leaf SET at = 0", "UPDATE leaf SET kind = 3 WHERE kind = 2"] {
+    let edits = [
+        "UPDATE leaf SET at = 0",
+        "UPDATE leaf SET kind = 3 WHERE kind = 2",
+        "DELETE FROM proposal; UPDATE leaf SET data = (SELECT data FROM leaf WHERE kind = 3) WHERE kind = 2",
+    ];
+    for edit in edits {
         let sound = std::fs::read(world.database()).unwrap();
         sql(&world.database(), &format!("{edit}; DELETE FROM nonce"));
         let refused = world.try_start().expect_err("it could run again");

@@ -153,11 +153,11 @@ impl World {
         }
     }
 
-    /// Changes rows directly, without the writer. No store may be open.
+    /// Changes rows directly, without the writer.
     fn tamper(&self, sql: &str) {
         match &self.server {
             Some(settings) => postgres::tests::tamper(settings, sql),
-            None => sqlite::open(&self.path()).expect("store").0.tamper(sql),
+            None => sqlite::tamper(&self.path(), sql),
         }
     }
 
@@ -201,6 +201,12 @@ impl World {
     fn open(&self) -> Ledger {
         let (store, reads) = self.store();
         Ledger::open(store, reads, self.config()).expect("ledger")
+    }
+
+    /// Returns the fault because of which the ledger does not open.
+    fn refused(&self) -> String {
+        let (store, reads) = self.store();
+        Ledger::open(store, reads, self.config()).err().expect("refused").to_string()
     }
 
     fn open_failing(&self) -> (Ledger, Arc<Commits>) {

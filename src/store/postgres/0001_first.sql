@@ -37,8 +37,6 @@ CREATE TABLE leaf (
 );
 -- Compression would take longer than the write.
 ALTER TABLE leaf ALTER COLUMN data SET STORAGE EXTERNAL;
--- Log entries that begin like a consumption: the base64 `OnsiYXQi` is `:{"at"`.
-CREATE INDEX leaf_dated ON leaf (idx) WHERE substring(data from 85 for 8) = '\x4f6e736959585169'::bytea;
 
 -- Complete hash tiles: 256 hashes of 32 bytes. id = level << 48 | index.
 CREATE TABLE tile (id bigint PRIMARY KEY, hashes bytea NOT NULL);

@@ -21,6 +21,10 @@ pub(super) const PAYLOAD: &str = "SELECT w.data, c.envelope, l.data FROM proposa
 pub(super) const SIGNATURES_OF: &str =
     "SELECT keyid, person, presence, sig, at FROM signature WHERE proposal = $1 ORDER BY number";
 pub(super) const DENIALS_OF: &str = "SELECT approver, leaf, at FROM denial WHERE \"authorization\" = $1 ORDER BY leaf";
+pub(super) const NONCE_WITHOUT_ROW: &str = "SELECT q.number - 1 FROM unnest($1::bytea[]) WITH ORDINALITY AS q(nonce, number) \
+    WHERE NOT EXISTS (SELECT FROM nonce n WHERE n.nonce = q.nonce) ORDER BY q.number LIMIT 1";
+pub(super) const DENIAL_WITHOUT_ROW: &str = "SELECT q.number - 1 FROM unnest($1::bytea[]) WITH ORDINALITY AS q(digest, number) \
+    WHERE NOT EXISTS (SELECT FROM denial d WHERE d.\"authorization\" = q.digest) ORDER BY q.number LIMIT 1";
 pub(super) const SPENT: &str = "SELECT spent, proposal FROM nonce WHERE nonce = $1";
 pub(super) const UNFINISHED: &str = "SELECT c.id, c.proposal, l.hash, l.at, c.seal, c.envelope, c.decision, \
     c.node = $1, c.deadline < extract(epoch FROM clock_timestamp()) OR n.lost_at IS NOT NULL \

@@ -12,8 +12,9 @@ use crate::store::postgres::link::{Flight, Link, Value};
 use crate::store::postgres::pool::Pool;
 use crate::store::postgres::questions::{EXCLUSIVE, HEAD, head};
 use crate::store::postgres::read_statements::{
-    CHECKPOINT, CHECKPOINT_OVER, DENIALS_OF, LAST_CHECKPOINT, LEAF, LEAF_DATA, OUTPUT, OUTPUT_ORDER, PAYLOAD, REFUSALS,
-    RUNS, RUNS_OF_OUTPUT, SEALS_IN_ORDER, SIGNATURES_OF, SIZE, SPENT, TILE, TOKEN, TOKENS, UNFINISHED, page, runs,
+    CHECKPOINT, CHECKPOINT_OVER, DENIAL_WITHOUT_ROW, DENIALS_OF, LAST_CHECKPOINT, LEAF, LEAF_DATA, NONCE_WITHOUT_ROW,
+    OUTPUT, OUTPUT_ORDER, PAYLOAD, REFUSALS, RUNS, RUNS_OF_OUTPUT, SEALS_IN_ORDER, SIGNATURES_OF, SIZE, SPENT, TILE,
+    TOKEN, TOKENS, UNFINISHED, page, runs,
 };
 use crate::store::postgres::schema;
 use crate::store::postgres::settings::ServerSettings;
@@ -36,6 +37,8 @@ const READERS: usize = 4;
 const MAX_SCAN: usize = 10_000;
 /// Number of rows that the first query of a page reads. Each later query reads four times as many.
 const FIRST_SCAN: usize = 64;
+/// Maximum number of keys in one query for missing rows.
+const KEYS: usize = 10_000;
 /// Options of a reading session.
 const OPTIONS: &str = "-c statement_timeout=30000 -c client_encoding=UTF8 \
     -c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c enable_bitmapscan=off -c jit=off";
@@ -64,6 +67,19 @@ pub fn at_rest(settings: ServerSettings) -> Result<(PostgresReads, StoreHead), S
 impl PostgresReads {
     pub(super) fn new(settings: ServerSettings) -> Self {
         Self(Pool::of_readers(settings, OPTIONS, READERS))
+    }
+
+    /// Returns the first of these items whose key has no row, according to the statement `sql`.
+    fn without_row<T: Clone>(&self, sql: &str, items: &[T], key: fn(&T) -> Vec<u8>) -> Result<Option<T>, StoreFault> {
+        for chunk in items.chunks(KEYS) {
+            let values = || values![chunk.iter().map(key).collect::<Vec<_>>()];
+            let number: Option<u64> =
+                self.one("looking for rows of spent nonces and denials", sql, values, |row| row.number(0))?;
+            if let Some(found) = number.and_then(|number| chunk.get(usize::try_from(number).ok()?)) {
+                return Ok(Some(found.clone()));
+            }
+        }
+        Ok(None)
     }
 
     fn one<T>(
@@ -255,6 +271,15 @@ impl StoreReads for PostgresReads {
     fn spent(&self, nonce: &Nonce) -> Result<Option<NonceUse>, StoreFault> {
         let values = || values![nonce.to_bytes().to_vec()];
         self.one("looking for a nonce", SPENT, values, |row| row.spent(0)).map(Option::flatten)
+    }
+
+    fn nonce_without_row(&self, nonces: &[(Nonce, Timestamp)]) -> Result<Option<Nonce>, StoreFault> {
+        self.without_row(NONCE_WITHOUT_ROW, nonces, |(nonce, _)| nonce.to_bytes().to_vec())
+            .map(|found| found.map(|(nonce, _)| nonce))
+    }
+
+    fn denial_without_row(&self, denied: &[AuthorizationDigest]) -> Result<Option<AuthorizationDigest>, StoreFault> {
+        self.without_row(DENIAL_WITHOUT_ROW, denied, |digest| digest.as_bytes().to_vec())
     }
 
     fn unfinished(&self) -> Result<Vec<Unfinished>, StoreFault> {

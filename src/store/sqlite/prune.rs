@@ -1,5 +1,4 @@
-//! Finds nonces that can be deleted, and nonces whose windows are open. Both searches read the log, because a person can
-//! change the rows by hand.
+//! Finds nonces that can be deleted. The search reads the log, because a person can change the rows by hand.
 
 use std::collections::HashSet;
 
@@ -7,11 +6,8 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::store::SweepResult;
 use crate::store::column_values::{place, unplace};
-use crate::store::fault::StoreFault;
-use crate::store::sqlite::errors::fault;
 use crate::store::stored_leaf::opened;
 use documents::record::consumption::{Consumption, Spent};
-use documents::record::ident::Nonce;
 use documents::record::seal::{Genesis, Seal};
 use documents::record::validity::{MAX_WINDOW_S, SKEW_S, Timestamp};
 
@@ -69,33 +65,6 @@ pub(super) fn prune(
         connection.prepare_cached("UPDATE state SET nonces = nonces - ?1")?.execute([deleted])?;
     }
     Ok(SweepResult { deleted, last })
-}
-
-/// Returns the nonces that the log spent and whose windows are open at the low-water mark, with the ends of the windows.
-///
-/// Only entries that begin like a consumption are read, from the last one backwards, because a start must not read the
-/// receipts of a day. The index of these entries is made from their bytes, not from the column `kind`.
-pub(super) fn open_nonces(connection: &Connection) -> Result<Vec<(Nonce, Timestamp)>, StoreFault> {
-    let read = || -> rusqlite::Result<Vec<(Nonce, Timestamp)>> {
-        let mark = connection.query_row("SELECT mark FROM state", [], |row| row.get(0).map(Timestamp::from_unix))?;
-        // A window is at most one day long, so the nonces of older consumptions have expired.
-        let since = mark.plus(-(MAX_WINDOW_S + SKEW_S));
-        let mut entries = connection
-            .prepare("SELECT data FROM leaf WHERE substr(data, 85, 8) = X'4F6E736959585169' ORDER BY idx DESC")?;
-        let mut rows = entries.query([])?;
-        let mut open = Vec::new();
-        while let Some(row) = rows.next()? {
-            let Ok((_, statement)) = opened::<Consumption>(row.get_ref(0)?.as_blob()?) else { continue };
-            // The times of consumptions never decrease.
-            if statement.predicate.at < since {
-                break;
-            }
-            let spent = statement.predicate.spent.into_iter().filter(|spent| spent.expires_at > mark);
-            open.extend(spent.map(|spent| (spent.nonce, spent.expires_at)));
-        }
-        Ok(open)
-    };
-    read().map_err(fault("reading the spent nonces of the log"))
 }
 
 /// Returns the time at which all nonces of the earlier log have expired, or `None` if this log follows no other log.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, Row, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Row, ToSql, params};
 
 use crate::store::StoreReads;
 use crate::store::column_values::{id_bytes, unplace};
@@ -84,6 +84,24 @@ impl SqliteReads {
 
     fn connect(&self) -> Result<Connection, StoreFault> {
         connect(&self.path).map_err(fault("opening the store for reading"))
+    }
+
+    /// Returns the index of the first key for which the query has no row.
+    fn without_row(&self, sql: &str, keys: impl Iterator<Item = impl ToSql>) -> Result<Option<usize>, StoreFault> {
+        self.with(|connection| {
+            let lost = |query: &mut rusqlite::Statement<'_>| {
+                for (index, key) in keys.enumerate() {
+                    if !query.exists([key])? {
+                        return Ok(Some(index));
+                    }
+                }
+                Ok(None)
+            };
+            connection
+                .prepare(sql)
+                .and_then(|mut query| lost(&mut query))
+                .map_err(fault("looking for rows of spent nonces and denials"))
+        })
     }
 
     fn one<T>(
@@ -286,6 +304,18 @@ impl StoreReads for SqliteReads {
 
     fn spent(&self, nonce: &Nonce) -> Result<Option<NonceUse>, StoreFault> {
         self.one("looking for a nonce", SPENT, [nonce.to_bytes()], spent)
+    }
+
+    fn nonce_without_row(&self, nonces: &[(Nonce, Timestamp)]) -> Result<Option<Nonce>, StoreFault> {
+        let keys = nonces.iter().map(|(nonce, _)| nonce.to_bytes());
+        let found = self.without_row("SELECT 1 FROM nonce WHERE nonce = ?1", keys)?;
+        Ok(found.map(|index| nonces[index].0.clone()))
+    }
+
+    fn denial_without_row(&self, denied: &[AuthorizationDigest]) -> Result<Option<AuthorizationDigest>, StoreFault> {
+        let keys = denied.iter().map(AuthorizationDigest::as_bytes);
+        let found = self.without_row("SELECT 1 FROM denial WHERE authorization = ?1", keys)?;
+        Ok(found.map(|index| denied[index]))
     }
 
     fn unfinished(&self) -> Result<Vec<Unfinished>, StoreFault> {

@@ -71,6 +71,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("0002_care.sql"),
     include_str!("0003_bounds.sql"),
     include_str!("0004_lookups.sql"),
+    include_str!("0005_newest.sql"),
 ];
 
 /// The application id of this program's databases: "CSGN" in ASCII.

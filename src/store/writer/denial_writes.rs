@@ -43,6 +43,7 @@ impl Writer {
                 }
                 let leaf = self.append(batch, LeafKind::Denial, &write.envelope[..]).index;
                 let denial = StoredDenial { approver: write.approver.clone(), leaf, at: write.at };
+                self.closed.deny(&write.authorization, write.at);
                 batch.writes.denials.push(DenialRow { authorization: &write.authorization, denial, ahead });
                 self.head.version += 1;
                 leaf

@@ -14,7 +14,7 @@ impl Writer {
         // The low-water mark uses the boundary's own time, which can be ahead of the clock. With the clock alone, an
         // expired authorization could become valid after a restart.
         self.head.mark = self.head.mark.max(self.shared.now().min(ceiling));
-        self.open_nonces.close(self.head.mark);
+        self.closed.forget(self.head.mark);
         // A low-water mark that is ahead of the clock may have been changed by hand, so pruning then uses the clock.
         let swept = self.store.prune(self.head.mark.min(clock), &self.pruned, limit.max(1))?;
         batch.stepped |= swept.deleted > 0;

@@ -106,7 +106,7 @@ impl Writer {
                 // Nothing after the runs of a batch reads their states.
                 let change = StatusChange { proposal: request.core.id.clone(), to: StoredStatus::Running, at };
                 batch.changes.push(change);
-                self.open_nonces.spend(&request.core.nonce, request.core.expires_at);
+                self.closed.spend(&request.core.nonce, request.core.expires_at);
                 let data = data.clone();
                 let spent = SpentNonce { index: leaf.index, item, leaf: leaf.hash, data, at, seal };
                 batch.set(asked, WriteKind::Consume, Ok(spent));
@@ -127,7 +127,7 @@ impl Writer {
         if let Some(spent) = &candidate.spent {
             return Err(ConsumeStop::Replayed(spent.clone()));
         }
-        if self.open_nonces.contains(&request.core.nonce) {
+        if self.closed.is_spent(&request.core.nonce) {
             return Err(ConsumeStop::RowLost);
         }
         // R3: the state under which the authorization was verified must still be in force. The seal is compared too,
@@ -138,7 +138,7 @@ impl Writer {
         if request.version != self.head.version || Some(request.seal) != self.head.seal {
             return Err(ConsumeStop::Moved);
         }
-        if candidate.denied {
+        if candidate.denied || self.closed.is_denied(&request.core.digest) {
             return Err(ConsumeStop::Denied);
         }
         match proposal {

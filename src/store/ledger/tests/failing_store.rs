@@ -11,7 +11,7 @@ use crate::store::rows::StoreHead;
 use crate::store::stored_token::TokenChange;
 use crate::store::{RetentionCut, RetentionWalk, Retired, Store, SweepResult};
 use documents::crypto::merkle::Hash;
-use documents::record::ident::{Name, Nonce, ProposalId};
+use documents::record::ident::{Name, ProposalId};
 use documents::record::validity::Timestamp;
 
 /// Controls the commits of a test store. A test can delay a commit or let the commit fail.
@@ -105,7 +105,6 @@ impl Store for Failing {
 
     pass_on! {
         fn head(&mut self) -> Result<StoreHead, StoreFault>;
-        fn open_nonces(&mut self) -> Vec<(Nonce, Timestamp)>;
         fn leaf_hashes(&mut self, range: Range<u64>) -> Result<Vec<Hash>, StoreFault>;
         fn tile(&mut self, level: u8, index: u64) -> Result<Vec<Hash>, StoreFault>;
         fn change_tokens(&mut self, changes: &[TokenChange]) -> Result<Option<Name>, StoreFault>;

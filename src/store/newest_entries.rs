@@ -1,0 +1,104 @@
+//! The newest log entries, which a start compares with the tree and with the rows of the store before any run.
+//!
+//! A person who changes the store by hand can delete the row of a spent nonce, and can change the entry that spent it. The
+//! tree then stays the same, so only the bytes of the entries show the change.
+
+use crate::store::StoreReads;
+use crate::store::closed_windows::ClosedWindows;
+use crate::store::fault::StoreFault;
+use crate::store::stored_leaf::opened;
+use crate::store::tree::Subtrees;
+use documents::crypto::digest::AuthorizationDigest;
+use documents::crypto::merkle::{Hash, leaf_hash};
+use documents::crypto::tlog_tiles::TILE_WIDTH;
+use documents::record::consumption::Consumption;
+use documents::record::denial::{Denial, denied};
+use documents::record::ident::Nonce;
+use documents::record::validity::{MAX_WINDOW_S, SKEW_S, Timestamp};
+
+/// Place in an entry of the base64 text of the first name in the predicate.
+const NAME: std::ops::Range<usize> = 84..92;
+/// Base64 of `:{"at"`, with which a consumption begins, and of `:{"bou`, with which a denial begins.
+const CONSUMPTION: &[u8] = b"OnsiYXQi";
+const DENIAL: &[u8] = b"OnsiYm91";
+
+/// What the newest entries say, in the order of the search.
+#[derive(Default)]
+struct Found {
+    spent: Vec<(Nonce, Timestamp)>,
+    denied: Vec<AuthorizationDigest>,
+}
+
+/// Returns the nonces that the log spent and the authorizations that it denied, as far as their windows can be open at the
+/// low-water mark `mark`. A window is at most one day long, so the search ends at an older consumption.
+///
+/// # Errors
+/// Returns a fault if the bytes of an entry do not belong to the tree, or if a nonce or a denied authorization has no row.
+/// Missing rows are not restored, because other rows may have been changed too.
+pub(crate) fn closed_windows(
+    size: u64,
+    tree: &Subtrees<'_>,
+    reads: &dyn StoreReads,
+    mark: Timestamp,
+) -> Result<ClosedWindows, StoreFault> {
+    let since = mark.plus(-(MAX_WINDOW_S + SKEW_S));
+    let width = u64::from(TILE_WIDTH);
+    let mut found = Found::default();
+    for tile in (0..size.div_ceil(width)).rev() {
+        let range = tile * width..size.min((tile + 1) * width);
+        let entries = reads.leaves(range.clone())?;
+        let hashes: Vec<Hash> = entries.iter().map(|entry| leaf_hash(entry)).collect();
+        if !tree.is_tile(tile, &hashes)? {
+            let what =
+                format!("the bytes of the log entries {} to {} do not match the tree", range.start, range.end - 1);
+            return Err(changed(&what));
+        }
+        // The times of consumptions never decrease.
+        let oldest = entries.iter().filter_map(|entry| found.add(entry)).min();
+        if oldest.is_some_and(|oldest| oldest < since) {
+            break;
+        }
+    }
+    found.spent.retain(|(_, end)| *end > mark);
+    if let Some(lost) = reads.nonce_without_row(&found.spent)? {
+        let what = format!("the nonce {lost} is spent and has not expired, but it has no row");
+        return Err(changed(&what));
+    }
+    if let Some(lost) = reads.denial_without_row(&found.denied)? {
+        return Err(changed(&format!("the authorization {lost} is denied, but the denial has no row")));
+    }
+    let mut closed = ClosedWindows::default();
+    found.spent.iter().for_each(|(nonce, end)| closed.spend(nonce, *end));
+    // A denial states no time.
+    found.denied.iter().for_each(|authorization| closed.deny(authorization, mark));
+    closed.keep();
+    Ok(closed)
+}
+
+impl Found {
+    /// Adds what an entry spends or denies. Returns the time that a consumption states.
+    fn add(&mut self, entry: &[u8]) -> Option<Timestamp> {
+        match entry.get(NAME)? {
+            CONSUMPTION => {
+                let (_, statement) = opened::<Consumption>(entry).ok()?;
+                let spent = statement.predicate.spent.into_iter().map(|spent| (spent.nonce, spent.expires_at));
+                self.spent.extend(spent);
+                Some(statement.predicate.at)
+            }
+            DENIAL => {
+                let (_, statement) = opened::<Denial>(entry).ok()?;
+                self.denied.extend(denied(&statement).ok());
+                None
+            }
+            _ => None,
+        }
+    }
+}
+
+fn changed(what: &str) -> StoreFault {
+    let message = format!(
+        "{what}: somebody changed the store by hand, so a spent or denied authorization could run again. The store stays \
+         closed: run `countersign store check`, then `countersign store restore BACKUP`"
+    );
+    StoreFault::Unusable { message }
+}
