@@ -118,6 +118,8 @@ fn cluster() -> Result<Cluster, CommandFailure> {
 /// Creates a boundary in `dir` whose store is the database at `url`. Returns its configuration file.
 fn node(dir: &Path, url: &str, name: &str) -> Result<PathBuf, CommandFailure> {
     let (config, _) = service::create(dir, service::RUNBOOK)?;
+    // The new boundary was sealed in SQLite, and the node begins another log.
+    fs::remove_file(config.with_file_name("boundary").join("checkpoint")).map_err(|error| broken(&error))?;
     point_to(&config, url, name)?;
     Ok(config)
 }
@@ -224,7 +226,7 @@ fn ready(dir: &Path, entries: u64, age_s: i64) -> Result<f64, CommandFailure> {
     service::serve(&config, token.clone())?.stop()?;
     point_to(&config, &server.socket_url("service"), "one")?;
     let file = config.with_file_name("boundary").join("countersign.db");
-    ours(&["store", "move", "--from", &file.display().to_string()], Some(&config))?;
+    ours(&["store", "move", "--yes", "--from", &file.display().to_string()], Some(&config))?;
     let mut times = Vec::new();
     for _ in 0..5 {
         let service = service::serve(&config, token.clone())?;

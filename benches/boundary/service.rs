@@ -197,12 +197,15 @@ impl Service {
         };
         let child = command.stdout(Stdio::piped()).spawn().map_err(io)?;
         let mut service = Self { child, address: String::new(), token, ready_ms: 0.0, tls: None };
-        let mut line = String::new();
-        if let Some(stdout) = service.child.stdout.take() {
-            BufReader::new(stdout).read_line(&mut line).map_err(io)?;
+        let (mut line, mut started) = (String::new(), Value::Null);
+        // The program prints JSON, also while it stands by, and the other servers print only their address.
+        for read in service.child.stdout.take().into_iter().flat_map(|stdout| BufReader::new(stdout).lines()) {
+            line = read.map_err(io)?;
+            started = serde_json::from_str(&line).unwrap_or_default();
+            if started.is_null() || !started["started"].is_null() {
+                break;
+            }
         }
-        // The program prints JSON, and the other servers print only their address.
-        let started: Value = serde_json::from_str(&line).unwrap_or_default();
         let url = started["started"]["url"].as_str().unwrap_or(&line);
         let url = url.trim();
         let address = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://")).unwrap_or(url);
