@@ -44,7 +44,8 @@ fn not_run(reason: &str) {
     }
 }
 
-/// Returns the directory with the newest `initdb` of the host, or the one that `COUNTERSIGN_POSTGRES` names.
+/// Returns the directory with the programs of the newest PostgreSQL server of this host. The variable
+/// `COUNTERSIGN_POSTGRES` names another directory.
 fn programs() -> Option<PathBuf> {
     if let Some(named) = std::env::var_os("COUNTERSIGN_POSTGRES") {
         return Some(named.into());
