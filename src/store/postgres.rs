@@ -17,7 +17,6 @@ pub mod import;
 mod known_nodes;
 mod lock_key;
 pub(crate) mod nodes;
-mod nonces;
 pub mod objects;
 mod pool;
 mod questions;
@@ -349,7 +348,7 @@ impl Store for PostgresStore {
     }
 
     fn prune(&mut self, mark: Timestamp, after: &[u8], limit: usize) -> Result<SweepResult, StoreFault> {
-        nonces::prune(self.active_link()?, mark, after, limit)
+        rare_changes::prune(self.active_link()?, mark, after, limit)
     }
 
     fn server_changes(&self) -> u64 {

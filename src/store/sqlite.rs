@@ -11,7 +11,6 @@ mod columns;
 mod errors;
 pub mod new_store;
 mod precedents;
-mod prune;
 #[cfg(test)]
 mod query_plans;
 pub mod reads;
@@ -260,7 +259,7 @@ impl Store for SqliteStore {
     }
 
     fn prune(&mut self, mark: Timestamp, after: &[u8], limit: usize) -> Result<SweepResult, StoreFault> {
-        prune::prune(&self.connection, mark, after, limit).map_err(fault("pruning nonces"))
+        retired_rows::prune(&self.connection, mark, after, limit).map_err(fault("pruning nonces"))
     }
 
     fn maintain(&mut self) -> Result<(), StoreFault> {

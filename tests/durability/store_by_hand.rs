@@ -169,19 +169,21 @@ fn store_check_finds_a_change_of_any_column_of_any_table() {
 }
 
 #[test]
-fn promise_2_an_edited_expiry_never_prunes_a_nonce() {
-    let mut world = World::new();
-    let whole = envelope(&people::authorization(&world.authorization("plain:true", json!({}))), &[&alice()]);
-    world.submit(&whole).ok(200);
-    world.stop();
-    let database = world.database();
+fn promise_2_an_edited_expiry_never_frees_a_nonce() {
     for edit in ["UPDATE nonce SET expires_at = 0", "UPDATE nonce SET expires_at = 0, spent = -1"] {
+        let mut world = World::new();
+        let whole = envelope(&people::authorization(&world.authorization("plain:true", json!({}))), &[&alice()]);
+        world.submit(&whole).ok(200);
+        world.stop();
+        let database = world.database();
         sql(&database, &format!("{edit}; DELETE FROM proposal; UPDATE state SET mark = 0"));
         world.start();
-        // The pruner starts with the service.
+        // The pruner starts with the service, and deletes the row.
         wait_for("the pruner has walked", || mark(&database) > 0);
         world.submit(&whole).problem("nonce-replayed");
         world.stop();
+        let refused = world.try_start().expect_err("the row is gone");
+        assert!(refused.contains("could run again"), "{edit}: {refused}");
     }
 }
 

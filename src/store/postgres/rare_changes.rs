@@ -1,11 +1,11 @@
-//! Rare changes inside of a batch, each with its own round trips: tokens, expired proposals and retention.
+//! Rare changes inside of a batch, each with its own round trips: tokens, expired proposals and nonces, and retention.
 
 use crate::store::fault::StoreFault;
 use crate::store::postgres::columns::{Fields, limit as at_most, list, signed};
 use crate::store::postgres::link::{Flight, Link};
 use crate::store::stored_status::StoredStatus;
 use crate::store::stored_token::{Token, TokenChange};
-use crate::store::{RetentionCut, RetentionWalk, Retired};
+use crate::store::{RetentionCut, RetentionWalk, Retired, SweepResult};
 use documents::record::ident::{Name, ProposalId};
 use documents::record::validity::Timestamp;
 
@@ -17,6 +17,11 @@ pub(super) const REVOKED: &str = "UPDATE token t SET revoked_at = coalesce(t.rev
     FROM unnest($1::text[], $2::bigint[]) AS q(name, at) WHERE t.name = q.name";
 pub(super) const EXPIRE: &str = "UPDATE proposal SET status = 5, ended_at = $1 WHERE id = ANY(ARRAY(SELECT id FROM proposal \
     WHERE status BETWEEN 2 AND 3 AND expires_at <= $1 LIMIT $2)) RETURNING id";
+pub(super) const LAST_NONCE: &str = "SELECT nonce FROM nonce WHERE nonce > $1 ORDER BY nonce LIMIT 1 OFFSET $2";
+pub(super) const OLD_NONCES: &str = "DELETE FROM nonce WHERE nonce > $1 AND nonce <= $2 AND expires_at <= $3 \
+    RETURNING 1";
+/// A key after all nonces.
+const LAST: [u8; 32] = [0xff; 32];
 pub(super) const OLD_OUTPUTS: &str = "SELECT number, name, at FROM output WHERE number > $1 ORDER BY number LIMIT $2";
 pub(super) const OBJECTS: &str = "SELECT DISTINCT name FROM piece WHERE name > $1 ORDER BY name LIMIT $2";
 pub(super) const UNSIGNED: &str = "SELECT id FROM proposal p LEFT JOIN LATERAL (SELECT true AS signed FROM signature \
@@ -101,6 +106,15 @@ pub(super) fn expire(link: &Link, now: Timestamp, limit: usize) -> Result<Vec<Pr
     const DURING: &str = "expiring proposals";
     let rows = link.query(DURING, EXPIRE, values![now.unix(), at_most(limit)])?;
     rows.iter().map(|row| Fields::new(DURING, row).proposal_id(0)).collect()
+}
+
+/// Examines the next `limit` nonces that follow the nonce `after`, and deletes those that expired at or before `mark`.
+pub(super) fn prune(link: &Link, mark: Timestamp, after: &[u8], limit: usize) -> Result<SweepResult, StoreFault> {
+    const DURING: &str = "pruning nonces";
+    let rows = link.query(DURING, LAST_NONCE, values![after, at_most(limit - 1)])?;
+    let last: Option<Vec<u8>> = rows.first().map(|row| Fields::new(DURING, row).get(0)).transpose()?;
+    let deleted = link.query(DURING, OLD_NONCES, values![after, last.as_deref().unwrap_or(&LAST), mark.unix()])?.len();
+    Ok(SweepResult { deleted, last })
 }
 
 /// Examines `limit` outputs and `limit` proposals from `walk` on, and deletes the rows whose retention has ended

@@ -1,6 +1,6 @@
 //! The statements of the writer, which it prepares when it connects, and which a test explains.
 
-use crate::store::postgres::{nonces, questions, rare_changes, writes};
+use crate::store::postgres::{questions, rare_changes, writes};
 
 /// Names and texts of the statements.
 pub(crate) const STATEMENTS: &[(&str, &str)] = &[
@@ -40,9 +40,8 @@ pub(crate) const STATEMENTS: &[(&str, &str)] = &[
     ("NEW_EPOCH", writes::NEW_EPOCH),
     ("BATCH", writes::BATCH),
     ("COMMIT", writes::COMMIT),
-    ("NEXT", nonces::NEXT),
-    ("ENTRIES", nonces::ENTRIES),
-    ("FORGET", nonces::FORGET),
+    ("LAST_NONCE", rare_changes::LAST_NONCE),
+    ("OLD_NONCES", rare_changes::OLD_NONCES),
     ("TOKEN_NAMES", rare_changes::TOKEN_NAMES),
     ("NEW_TOKENS", rare_changes::NEW_TOKENS),
     ("REVOKED", rare_changes::REVOKED),

@@ -1,11 +1,35 @@
-//! Deletes the rows of outputs and proposals whose retention has ended.
+//! Deletes the rows of outputs and proposals whose retention has ended, and of nonces that have expired.
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::store::stored_status::StoredStatus;
-use crate::store::{RetentionCut, RetentionWalk, Retired};
+use crate::store::{RetentionCut, RetentionWalk, Retired, SweepResult};
 use documents::crypto::digest::Blake3Digest;
 use documents::record::validity::Timestamp;
+
+/// A key after all nonces.
+const LAST: [u8; 32] = [0xff; 32];
+
+/// Examines the next `limit` nonces that follow the nonce `after`, and deletes those that expired at or before `mark`.
+///
+/// The rows are read in the order of their key, because an index on the expiry would slow down every run.
+pub(super) fn prune(
+    connection: &Connection,
+    mark: Timestamp,
+    after: &[u8],
+    limit: usize,
+) -> rusqlite::Result<SweepResult> {
+    let sql = "SELECT nonce FROM nonce WHERE nonce > ?1 ORDER BY nonce LIMIT 1 OFFSET ?2";
+    let last: Option<Vec<u8>> =
+        connection.prepare_cached(sql)?.query_row(params![after, limit - 1], |row| row.get(0)).optional()?;
+    let sql = "DELETE FROM nonce WHERE nonce > ?1 AND nonce <= ?2 AND expires_at <= ?3";
+    let deleted =
+        connection.prepare_cached(sql)?.execute(params![after, last.as_deref().unwrap_or(&LAST), mark.unix()])?;
+    if deleted > 0 {
+        connection.prepare_cached("UPDATE state SET nonces = nonces - ?1")?.execute([deleted])?;
+    }
+    Ok(SweepResult { deleted, last })
+}
 
 /// Examines `limit` outputs and `limit` proposals from `walk` on, and deletes the rows whose retention has ended
 /// according to `cut`.

@@ -9,6 +9,8 @@ use crate::store::postgres::tests::tamper;
 
 /// Time for which the connections of the service end, at intervals from 1 to 64 ms.
 const CHAOS: Duration = Duration::from_secs(4);
+/// Time after which the test gives up. A host with other work needs longer than [`CHAOS`] for a few answers.
+const DEADLINE: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_that_end_at_any_time_lose_no_answered_request_and_repeat_none() {
@@ -39,7 +41,8 @@ async fn connections_that_end_at_any_time_lose_no_answered_request_and_repeat_no
                 let (ledger, answered, faults) = (ledger.clone(), Arc::clone(&answered), Arc::clone(&faults));
                 tokio::spawn(async move {
                     for number in (task * 40)..(task * 40 + 40) {
-                        if begun.elapsed() > CHAOS {
+                        let enough = answered.lock().expect("lock").len() > 10;
+                        if begun.elapsed() > CHAOS && enough || begun.elapsed() > DEADLINE {
                             return;
                         }
                         match ledger.consume(consume_of(&ledger, core(number))).await {
@@ -63,7 +66,7 @@ async fn connections_that_end_at_any_time_lose_no_answered_request_and_repeat_no
             answered.len(),
             faults.lock().expect("lock")
         );
-        assert!(answered.len() > 10);
+        assert!(answered.len() > 10, "only {} answers", answered.len());
         for (number, index, item) in answered {
             let row = ledger.spent(&core(number).nonce).expect("read").expect("an answered consumption is stored");
             assert_eq!((row.index, row.item), (index, item));

@@ -9,15 +9,15 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::store::sqlite::check::{Look, file_of, files_below, opened};
 use crate::store::sqlite::columns::{TOKEN, token};
-use crate::store::sqlite::prune::taken_over_until;
 use crate::store::sqlite::rows::{COLUMNS, ProposalRow};
 use crate::store::store_report::{LOST, RESTORE};
 use documents::crypto::digest::{Blake3Digest, Blake3Stream, hex, sha256};
 use documents::crypto::json;
 use documents::crypto::key_id::KeyId;
-use documents::record::seal::Seal;
+use documents::record::seal::{Genesis, Seal};
 use documents::record::step_definition::{RegistryLeaf, StepDefinition};
 use documents::record::token::SealedToken;
+use documents::record::validity::{MAX_WINDOW_S, SKEW_S};
 
 impl Look<'_> {
     pub(super) fn runs(&mut self) -> rusqlite::Result<()> {
@@ -70,6 +70,16 @@ impl Look<'_> {
         Ok(())
     }
 
+    /// Returns the time at which all nonces of the earlier log have expired, or `None` if this log follows no other log.
+    fn taken_over_until(&self) -> rusqlite::Result<Option<i64>> {
+        let first = self.one("SELECT data FROM leaf WHERE idx = 0", [], |row| row.get::<_, Vec<u8>>(0))?;
+        let seal = first.and_then(|data| opened::<Seal>(&data).ok());
+        Ok(seal.and_then(|(_, statement)| match statement.predicate.genesis {
+            Some(Genesis::Follows { .. }) => Some(statement.predicate.at.unix() + MAX_WINDOW_S + SKEW_S),
+            _ => None,
+        }))
+    }
+
     /// Checks spent nonces. A negative place in the log means that an earlier log spent the nonce.
     pub(super) fn nonces(&mut self) -> rusqlite::Result<()> {
         self.odd(
@@ -79,7 +89,7 @@ impl Look<'_> {
             "SELECT n.nonce AS id FROM nonce n LEFT JOIN proposal p ON p.id = n.proposal \
              WHERE n.spent >= 0 AND (p.nonce IS NOT n.nonce OR p.spent IS NOT n.spent)",
         )?;
-        let until = taken_over_until(&self.connection)?.unwrap_or(i64::MIN);
+        let until = self.taken_over_until()?.unwrap_or(i64::MIN);
         self.odd(
             "nonce",
             "the row says that an earlier log spent this nonce, but this is impossible with this expiry",
