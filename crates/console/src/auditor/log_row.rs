@@ -95,7 +95,29 @@ fn denial(screen: &mut Screen, line: &DenialLine) {
     field(screen, "denied by", line.approver.as_str());
     field(screen, "not before", &line.after.to_string());
     field(screen, "authorization", &line.authorization.to_string());
-    let whose = format!("{}'s words: ", line.approver);
-    screen.field("reason", &PrintableText::text(&whose).then(&PrintableText::quoted(&line.reason)));
+    let whose = PrintableText::text(line.approver.as_str()).and("'s words: ");
+    screen.field("reason", &whose.then(&PrintableText::quoted(&line.reason)));
     field(screen, "log entry", &line.entry.to_string());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use documents::crypto::digest::AuthorizationDigest;
+    use documents::record::validity::Timestamp;
+
+    #[test]
+    fn the_words_of_a_denial_stand_behind_the_name_without_an_escaped_blank() {
+        let line = DenialLine {
+            after: Timestamp::from_unix(0),
+            approver: "alice".parse().expect("a name"),
+            authorization: AuthorizationDigest::of(b"authorization"),
+            reason: "wait \"now\"".to_owned(),
+            entry: 3,
+        };
+        let mut screen = Screen::default();
+        denial(&mut screen, &line);
+        let shown = screen.paint(200, false);
+        assert!(shown.contains(r#"alice's words: "wait \"now\"""#), "{shown}");
+    }
 }
