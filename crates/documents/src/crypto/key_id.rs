@@ -22,9 +22,23 @@ impl KeyId {
         std::str::from_utf8(&self.0).expect("a key id is ASCII")
     }
 
+    /// Returns the 32 bytes of the id: the SHA-256 digest of the key.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "each constructor takes 32 bytes in base64")]
+    pub fn to_bytes(&self) -> [u8; 32] {
+        let bytes = STANDARD_NO_PAD.decode(&self.0[7..]).ok();
+        bytes.and_then(|bytes| bytes.try_into().ok()).expect("a key id has 32 bytes")
+    }
+
     pub(super) fn of_blob(blob: &[u8]) -> Self {
+        Self::from_bytes(&sha256(blob))
+    }
+
+    /// Returns the id with these 32 bytes.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8; 32]) -> Self {
         let mut id = *b"SHA256:-------------------------------------------";
-        for (place, c) in id[7..].iter_mut().zip(STANDARD_NO_PAD.encode(sha256(blob)).bytes()) {
+        for (place, c) in id[7..].iter_mut().zip(STANDARD_NO_PAD.encode(bytes).bytes()) {
             *place = c;
         }
         Self(id)
