@@ -172,7 +172,7 @@ pub(crate) fn check_each_counts(count: SignatureCount) -> Result<(SignatureCount
     let others: Vec<_> = count
         .uncounted()
         .iter()
-        .filter(|signature| signature.why != NotCounted::Excluded)
+        .filter(|signature| !matches!(signature.why, NotCounted::Excluded | NotCounted::Revoked))
         .map(ToString::to_string)
         .collect();
     ensure(others.is_empty(), || others.join("; "))?;

@@ -30,6 +30,7 @@ pub mod plan;
 pub mod quorum;
 pub mod quorum_rules;
 pub mod reach;
+pub mod revocations;
 pub mod sealed_tokens;
 pub mod signature_count;
 pub mod step;

@@ -47,6 +47,8 @@ pub struct UncountedSignature {
 pub enum NotCounted {
     /// The key does not belong to an approver in the roster.
     NoApprover,
+    /// The key is revoked.
+    Revoked,
     /// The approver is the proposer, or controls the proposer.
     Excluded,
     /// The validity of the approver has not begun.
@@ -69,6 +71,7 @@ impl fmt::Display for UncountedSignature {
         write!(f, "{} ({}) does not count: ", self.holder, self.keyid)?;
         match &self.why {
             NotCounted::NoApprover => f.write_str("the signer is not an approver"),
+            NotCounted::Revoked => f.write_str("the key is revoked"),
             NotCounted::Excluded => f.write_str("the signer is the proposer or controls the proposer"),
             NotCounted::NotYetValid(from) => write!(f, "the approver is valid only from {from}"),
             NotCounted::NoLongerValid(until) => write!(f, "the approver is no longer valid since {until}"),
@@ -114,6 +117,19 @@ pub fn count(
     rules: &QuorumRules,
     at: Timestamp,
 ) -> SignatureCount {
+    count_unrevoked(signatures, roster, excluded, rules, at, |_| false)
+}
+
+/// Does the same as [`count`], but no signature of a key counts for which `is_revoked` returns true.
+#[must_use]
+pub fn count_unrevoked(
+    signatures: &[VerifiedSignature],
+    roster: &TrustedRoster,
+    excluded: &ExcludedSigners,
+    rules: &QuorumRules,
+    at: Timestamp,
+    is_revoked: impl Fn(&KeyId) -> bool,
+) -> SignatureCount {
     let named = rules.groups();
     let mut people: BTreeMap<Name, CountedSigner> = BTreeMap::new();
     let mut uncounted = Vec::new();
@@ -134,7 +150,9 @@ pub fn count(
         let groups: BTreeSet<GroupName> =
             member.iter().filter(|group| serves(roster.presence_rule(group))).map(|group| (*group).clone()).collect();
         let touch_serves = member.iter().any(|group| roster.presence_rule(group) == Some(PresenceRule::Required));
-        let why = if excluded.contains(&approver.name) {
+        let why = if is_revoked(&keyid) {
+            Some(NotCounted::Revoked)
+        } else if excluded.contains(&approver.name) {
             Some(NotCounted::Excluded)
         } else if let Some(from) = approver.valid_after.filter(|from| at < *from) {
             Some(NotCounted::NotYetValid(from))
@@ -243,6 +261,23 @@ pub(crate) mod tests {
         assert!(why(&[ALICE], &just).is_empty());
         let touch = edit(|tables| tables.group[0].presence = Some(PresenceRule::Required));
         assert_eq!(why(&[ALICE], &touch), [NotCounted::NotTouched]);
+    }
+
+    #[test]
+    fn a_signature_of_a_revoked_key_does_not_count_and_another_key_of_the_person_does() {
+        let rules = QuorumRules::combine(Some(&rule(1, &["ops"], false)), &Approvals::unspecified()).expect("rules");
+        let counted = |keys: &[&str], revoked: &str| {
+            let revoked: KeyId = revoked.parse().expect("key id");
+            let is_revoked = |keyid: &KeyId| *keyid == revoked;
+            let count = count_unrevoked(&signed(keys), &roster(), &nobody(), &rules, at(), is_revoked);
+            let names: Vec<_> = count.counted().iter().map(|person| person.keyid.to_string()).collect();
+            (names, count.uncounted().iter().map(|signature| signature.why.clone()).collect::<Vec<_>>())
+        };
+        assert_eq!(counted(&[ALICE], ALICE), (vec![], vec![NotCounted::Revoked]));
+        assert_eq!(counted(&[ALICE], CAROL), (vec![ALICE.to_owned()], vec![]));
+        // Without the revocation, the key with the lowest id counts.
+        assert_eq!(counted(&[CAROL, CAROL_2], CAROL_2), (vec![CAROL.to_owned()], vec![NotCounted::Revoked]));
+        assert_eq!(counted(&[OSCAR], OSCAR), (vec![], vec![NotCounted::NoApprover]), "no approver in any case");
     }
 
     #[test]

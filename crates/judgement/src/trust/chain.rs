@@ -238,6 +238,24 @@ impl Chain {
         self.versions[from..].iter().filter(|roster| !roster.is_guarded())
     }
 
+    /// Returns the first version after version `since` that does not reach a threshold without the signatures of revoked
+    /// keys. `envelopes` has the versions of this chain from version 1 on, perhaps with other valid signatures. The pinned
+    /// version and the versions before it are not judged, because the reader trusts them without their signatures.
+    #[must_use]
+    pub fn lacks_without(
+        &self,
+        envelopes: &[Envelope],
+        since: u64,
+        is_revoked: impl Fn(&KeyId) -> bool,
+    ) -> Option<ChainError> {
+        let first = usize::try_from(since.max(1)).unwrap_or(usize::MAX).max(self.anchor + 1);
+        (first..envelopes.len().min(self.versions.len())).find_map(|at| {
+            let mut envelope = envelopes[at].clone();
+            envelope.signatures.retain(|signature| !is_revoked(&signature.keyid));
+            check_link(&self.versions[at - 1], &self.versions[at], &envelope).err()
+        })
+    }
+
     // A key that a version removed may never return, under any name or role.
     fn check_no_return(&self) -> Result<(), ChainError> {
         let mut last_seen: HashMap<[u8; 32], u64> = HashMap::new();
@@ -420,6 +438,28 @@ mod tests {
             chain.unguarded().map(TrustedRoster::version).collect::<Vec<_>>()
         };
         assert_eq!((seen(0), seen(1), seen(2)), (vec![2], vec![2], vec![]), "trust begins after it");
+    }
+
+    #[test]
+    fn only_versions_after_the_trusted_version_lack_the_signature_of_a_revoked_key() {
+        let fewer = |roster: &mut Roster| roster.threshold = 1;
+        let chain = versions(&[(&same, &[ALICE, BOB]), (&fewer, &[ALICE, BOB]), (&same, &[ALICE]), (&same, &[BOB])]);
+        let lacking = |pinned: usize, since: u64, revoked: &[u8]| {
+            let connected = Chain::connect(&Pinned::Digest(digest(&chain[pinned])), &chain).expect("connected");
+            let is_revoked = |keyid: &KeyId| revoked.iter().any(|seed| key(*seed).keyid() == *keyid);
+            connected.lacks_without(&chain, since, is_revoked).map(|error| match error {
+                ChainError::TooFewSignatures { version, .. } => version,
+                other => panic!("{other}"),
+            })
+        };
+        assert_eq!(lacking(0, 1, &[]), None);
+        assert_eq!(lacking(0, 1, &[ALICE]), Some(2));
+        assert_eq!(lacking(0, 2, &[BOB]), Some(3), "version 2 still requires two people");
+        assert_eq!(lacking(0, 3, &[ALICE]), Some(4));
+        assert_eq!(lacking(0, 4, &[ALICE]), None, "bob alone signed version 5");
+        assert_eq!(lacking(1, 1, &[ALICE]), Some(3), "version 2 is trusted");
+        assert_eq!(lacking(4, 1, &[ALICE, BOB]), None, "the last version is trusted");
+        assert_eq!(lacking(0, 9, &[ALICE, BOB]), None);
     }
 
     #[test]

@@ -1,0 +1,215 @@
+//! Question: who may revoke a grant, a key, a token or an epoch, and what is revoked already?
+//!
+//! Only the order of the log entries decides: a revocation has an effect on all later entries, and on no earlier entry.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::trust::trusted_roster::{KeyHolder, TrustedRoster};
+use documents::crypto::key_id::KeyId;
+use documents::record::ident::{Epoch, Name};
+use documents::record::revocation::RevokedSubject;
+use documents::record::token::SealedToken;
+
+/// The subjects that are revoked so far, each with the log entry of its revocation.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Revocations(BTreeMap<RevokedSubject, u64>);
+
+impl FromIterator<(RevokedSubject, u64)> for Revocations {
+    fn from_iter<I: IntoIterator<Item = (RevokedSubject, u64)>>(stored: I) -> Self {
+        Self(stored.into_iter().collect())
+    }
+}
+
+impl Revocations {
+    /// Adds the subject that the log entry `entry` revokes.
+    ///
+    /// # Errors
+    /// Returns an error if an earlier entry already revoked the subject.
+    pub fn add(&mut self, MayRevoke(subject): MayRevoke, entry: u64) -> Result<(), RevocationError> {
+        if let Some(earlier) = self.0.get(&subject) {
+            return Err(RevocationError::Again { subject, entry: *earlier });
+        }
+        self.0.insert(subject, entry);
+        Ok(())
+    }
+
+    /// Returns the revocations before the log entry `entry`. They decide about this entry.
+    #[must_use]
+    pub const fn before(&self, entry: u64) -> RevokedBefore<'_> {
+        RevokedBefore { all: self, entry }
+    }
+
+    /// Returns all subjects with the log entries of their revocations.
+    pub fn iter(&self) -> impl Iterator<Item = (RevokedSubject, u64)> {
+        self.0.iter().map(|(subject, entry)| (*subject, *entry))
+    }
+}
+
+/// The revocations before one log entry. Each function returns the log entry of the revocation, or `None` if the subject
+/// is not revoked.
+#[derive(Debug, Clone, Copy)]
+pub struct RevokedBefore<'a> {
+    all: &'a Revocations,
+    entry: u64,
+}
+
+impl RevokedBefore<'_> {
+    /// Returns the entry that revoked the key.
+    #[must_use]
+    pub fn key(&self, keyid: &KeyId) -> Option<u64> {
+        self.subject(&RevokedSubject::Key(*keyid))
+    }
+
+    /// Returns the entry that revoked the token with this name.
+    #[must_use]
+    pub fn token(&self, name: &Name) -> Option<u64> {
+        self.subject(&RevokedSubject::token(name))
+    }
+
+    /// Returns the entry that revoked the epoch. No nonce is consumed in this epoch after the entry.
+    #[must_use]
+    pub fn epoch(&self, epoch: &Epoch) -> Option<u64> {
+        self.subject(&RevokedSubject::epoch(epoch))
+    }
+
+    /// Describes the first of these signing keys that is revoked.
+    #[must_use]
+    pub fn signer<'k>(&self, keyids: impl IntoIterator<Item = &'k KeyId>) -> Option<String> {
+        let revoked = keyids.into_iter().find_map(|keyid| Some((keyid, self.key(keyid)?)));
+        revoked.map(|(keyid, entry)| format!("the signing key {keyid} was revoked at entry {entry}"))
+    }
+
+    fn subject(&self, subject: &RevokedSubject) -> Option<u64> {
+        // Most logs have no revocation, so skip the search.
+        if self.all.0.is_empty() {
+            return None;
+        }
+        self.all.0.get(subject).copied().filter(|entry| *entry < self.entry)
+    }
+}
+
+/// The state that decides who may revoke a subject.
+#[derive(Debug, Clone, Copy)]
+pub struct RevocationContext<'a> {
+    /// The roster in force.
+    pub roster: &'a TrustedRoster,
+    /// The tokens of the seal in force.
+    pub tokens: &'a [SealedToken],
+    /// The epoch in force.
+    pub epoch: &'a Epoch,
+    /// The earlier revocations.
+    pub revoked: RevokedBefore<'a>,
+}
+
+/// Proof that the holder of the signing key may revoke the subject. Only [`check_may_revoke`] creates this proof.
+#[derive(Debug)]
+#[must_use]
+pub struct MayRevoke(RevokedSubject);
+
+/// Checks that the holder of the key `signer` may revoke `subject`. The signature must be verified. Whether the subject is
+/// already revoked is not checked, so the holder of a revoked key may send the same revocation again.
+///
+/// # Errors
+/// Returns an error if the signer or the subject is unknown, if the key of the signer is revoked, or if the signer has no
+/// right to revoke the subject.
+pub fn check_may_revoke(
+    subject: RevokedSubject,
+    signer: &KeyId,
+    context: RevocationContext<'_>,
+) -> Result<MayRevoke, RevocationError> {
+    let RevocationContext { roster, tokens, epoch, revoked } = context;
+    let Some((holder, _)) = roster.signer(signer) else {
+        return Err(RevocationError::UnknownSigner { keyid: *signer });
+    };
+    let of_signer = subject == RevokedSubject::Key(*signer);
+    if let Some(entry) = revoked.key(signer).filter(|_| !of_signer) {
+        return Err(RevocationError::RevokedSigner { keyid: *signer, entry });
+    }
+    let (is_known, may, who) = match subject {
+        // The log of this version has no grants.
+        RevokedSubject::Grant(_) => (false, false, ""),
+        RevokedSubject::Key(keyid) => {
+            let foreign = roster.foreign_keys().iter().any(|(_, key)| key.keyid() == keyid);
+            (foreign || roster.signer(&keyid).is_some(), of_signer, "the holder of the key, with the same key,")
+        }
+        RevokedSubject::Token(_) => {
+            let token = tokens.iter().find(|token| RevokedSubject::token(&token.name) == subject);
+            let owns = |token: &SealedToken| match holder {
+                KeyHolder::Approver(name) | KeyHolder::Proposer(name) => token.owners.contains(name),
+                KeyHolder::Operator(_) | KeyHolder::Boundary(_) => false,
+            };
+            (token.is_some(), token.is_some_and(owns), "an owner of the token")
+        }
+        RevokedSubject::Epoch(_) => {
+            let approves = matches!(holder, KeyHolder::Approver(_));
+            (subject == RevokedSubject::epoch(epoch), approves, "an approver")
+        }
+    };
+    if !is_known {
+        return Err(RevocationError::UnknownSubject { subject });
+    }
+    if !may && !matches!(holder, KeyHolder::Operator(_)) {
+        return Err(RevocationError::NotPermitted { subject, holder: holder.clone(), who });
+    }
+    Ok(MayRevoke(subject))
+}
+
+/// Reason why a revocation breaks a rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RevocationError {
+    /// The key of the signature is not in the roster in force.
+    UnknownSigner {
+        /// The key.
+        keyid: KeyId,
+    },
+    /// The key of the signature is revoked. A revoked key signs only its own revocation.
+    RevokedSigner {
+        /// The key.
+        keyid: KeyId,
+        /// The log entry of its revocation.
+        entry: u64,
+    },
+    /// The state in force does not have the subject.
+    UnknownSubject {
+        /// The subject.
+        subject: RevokedSubject,
+    },
+    /// The signer has no right to revoke the subject.
+    NotPermitted {
+        /// The subject.
+        subject: RevokedSubject,
+        /// The holder of the signing key.
+        holder: KeyHolder,
+        /// Who may revoke the subject, besides an operator.
+        who: &'static str,
+    },
+    /// The subject is already revoked.
+    Again {
+        /// The subject.
+        subject: RevokedSubject,
+        /// The log entry of the first revocation.
+        entry: u64,
+    },
+}
+
+impl fmt::Display for RevocationError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownSigner { keyid } => write!(f, "no key of the roster in force has the id {keyid}"),
+            Self::RevokedSigner { keyid, entry } => {
+                write!(f, "the signing key {keyid} was revoked at entry {entry}: sign with another key")
+            }
+            Self::UnknownSubject { subject: subject @ RevokedSubject::Grant(_) } => {
+                write!(f, "the {subject} can't be revoked, because the log of this version has no grants")
+            }
+            Self::UnknownSubject { subject } => write!(f, "the {subject} is not in force, so it can't be revoked"),
+            Self::NotPermitted { subject, holder, who } => {
+                write!(f, "{holder} may not revoke the {subject}: only {who} or an operator may")
+            }
+            Self::Again { subject, entry } => write!(f, "the {subject} was already revoked at entry {entry}"),
+        }
+    }
+}
+
+impl std::error::Error for RevocationError {}
