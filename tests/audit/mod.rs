@@ -6,6 +6,7 @@ mod independent;
 mod independent_history;
 mod log_export;
 mod log_mutation;
+mod revocation_logs;
 mod session_and_plan_logs;
 mod verify_many;
 mod whole_logs;

@@ -12,6 +12,7 @@ use documents::record::envelope::{Base64, Signed};
 use documents::record::kinds::of_kind;
 use documents::record::malformed::Malformed;
 use documents::record::receipt::Receipt;
+use documents::record::revocation::Revocation;
 use documents::record::roster::Roster;
 use judgement::decision::step::{HashedStep, StepError};
 use serde_json::Value;
@@ -60,6 +61,7 @@ fn read(kind: &str, bytes: &[u8]) -> Result<(), Malformed> {
         }
         "consumption" => typed::<Consumption>(bytes),
         "receipt" => typed::<Receipt>(bytes),
+        "revocation" => typed::<Revocation>(bytes),
         "roster" => typed::<Roster>(bytes),
         "step" => match HashedStep::parse(&serde_json::from_slice(bytes).unwrap()) {
             Ok(_) => Ok(()),

@@ -433,6 +433,20 @@ impl Log {
         self.entries.push(leaf(&statement("denial", subject, &predicate), &[by]));
     }
 
+    /// Adds the revocation of a subject: its name, and the digest of section 22.3.
+    pub fn revoke(&mut self, subject: (&str, [u8; 32]), by: u8) {
+        self.revoke_but(subject, &[by], |_| {});
+    }
+
+    /// Adds a revocation with an edited statement.
+    pub fn revoke_but(&mut self, (name, digest): (&str, [u8; 32]), by: &[u8], edit: impl FnOnce(&mut Value)) {
+        let subject = json!([{"name": name, "digest": {"sha256": hex(&digest)}}]);
+        let predicate = json!({"boundary": self.boundary(), "reason": "stolen"});
+        let mut statement = serde_json::from_slice(&statement("revocation", subject, &predicate)).expect("JSON");
+        edit(&mut statement);
+        self.entries.push(leaf(&to_canonical(&statement), by));
+    }
+
     pub fn refuse(&mut self, at: i64, edit: impl FnOnce(&mut Value)) {
         let mut predicate =
             json!({"boundary": {"name": "prod", "id": self.id}, "code": "expired", "principal": "agent", "at": t(at)});

@@ -17,7 +17,7 @@ NAMES = (
     "bundle roster-chain receipt-document authorization-document consumption-document seal-document roster-in-seal "
     "receipt-signature consumption-signature seal-signature checkpoint receipt-included consumption-included seal-included "
     "log-order boundary seal consumption authorization-signatures excluded quorum window step step-in-registry parameters "
-    "permissions sandbox outcome receipt-subjects plan keys-still-rostered seal-in-force witnesses"
+    "permissions sandbox outcome receipt-subjects plan keys-still-rostered seal-in-force revocations witnesses"
 ).split()
 ESTABLISHED, FAILED, NOT_CHECKED = "established", "failed", "not-checked"
 
@@ -76,7 +76,7 @@ BOUNDARY_SAYS = (
     "what stands in artifacts and in files that the run left, beyond their digests",
     "all times, unless a witness dated the checkpoint",
 )
-MAY_STAY_OPEN = ("permissions", "sandbox", "keys-still-rostered", "seal-in-force", "witnesses")
+MAY_STAY_OPEN = ("permissions", "sandbox", "keys-still-rostered", "seal-in-force", "revocations", "witnesses")
 
 
 def verify(data, trusted, known=()):
@@ -342,10 +342,8 @@ class _Bundle:
         self.run("receipt-subjects", ["receipt-signature", "authorization-document"], self.check_receipt_subjects)
         self.run("plan", ["bundle", "roster-in-seal", "checkpoint", "consumption-signature", held, "step"], self.check_plan)
         self.run("keys-still-rostered", ["quorum"], self.check_still_rostered)
-        if self.bundle is None:
-            self.report.found["seal-in-force"] = (NOT_CHECKED, "because bundle is not established")
-        else:
-            self.report.found["seal-in-force"] = (NOT_CHECKED, "only the whole log can tell")
+        why = "because bundle is not established" if self.bundle is None else "only the whole log can tell"
+        self.report.found["seal-in-force"] = self.report.found["revocations"] = (NOT_CHECKED, why)
         self.run("witnesses", ["roster-in-seal"], self.check_witnesses)
 
     def check_receipt_subjects(self):

@@ -340,7 +340,7 @@ KINDS = {
         MORE_OF_RUN,
     ),
 }
-LATER_KINDS = ("grant", "revocation", "review", "run-report")
+LATER_KINDS = ("grant", "review", "run-report")
 LIMITS = {
     "authorization": 20 * KIB,
     "denial": 8 * KIB,

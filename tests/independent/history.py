@@ -27,12 +27,13 @@ from bundle import (
 )
 from globs import matches
 from log import Checkpoint, Note, Tree, leaf_hash
+from revocations import Revocations
 from roster import Chain, Roster
 from sandbox import Configuration
 from wire import Bad, Envelope, Open, canonical, pae, reference, seconds, strict, strict_canonical
 
-KINDS = ("seal", "consumption", "receipt", "denial", "refusal")
-LATER_LEAVES = ("grant", "revocation", "review")
+KINDS = ("seal", "consumption", "receipt", "denial", "refusal", "revocation")
+LATER_LEAVES = ("grant", "review")
 # What the receipts of a summary are for: one line a decision.
 BLOB = 4 << 20
 # A run may have waited for room before its receipt; after a day more than it may last it is not going on.
@@ -76,6 +77,7 @@ class History:
         self.left, self.in_use = {}, {}
         # By digest of its payload: entry and facts of a plan's receipt.
         self.plans = {}
+        self.revocations = Revocations()
         # Keys of types that are not verified here, in the rosters that were in force.
         self.foreign = []
         self.earlier = earlier
@@ -100,7 +102,7 @@ class History:
         return None
 
     def judge(self, index, word, error):
-        self.say(index, error.reason if error.reason in ("later-feature", "sealed-state") else word, error)
+        self.say(index, error.reason if error.reason in ("later-feature", "sealed-state", "revoked") else word, error)
 
     def read(self):
         note = Note(self.export.read("checkpoint").decode("utf-8", "replace"))
@@ -165,6 +167,7 @@ class History:
 
     def entry(self, index, data):
         """One leaf: what it is, who signed it, what it changes."""
+        kind = ""
         try:
             value = strict_canonical(data, 65535)
             envelope = Envelope(value)
@@ -175,7 +178,7 @@ class History:
                 raise Bad(f"no leaf of this log: {kind[:40]!r}")
             predicate = documents.read(kind, envelope.payload)
         except Bad as error:
-            self.judge(index, "entry", error)
+            self.judge(index, "revocation" if kind == "revocation" else "entry", error)
             return
         if "at" in predicate:
             at = seconds(predicate["at"])
@@ -191,10 +194,12 @@ class History:
             "receipt": self.read_receipt,
             "denial": self.read_denial,
             "refusal": self.read_refusal,
+            "revocation": self.read_revocation,
         }[kind](index, envelope, predicate)
 
     def by_boundary(self, index, kind, envelope, sealed=None):
         sealed = sealed or self.sealed
+        self.attempt(index, "revoked", lambda: self.revocations.check_signers(envelope, index))
         return self.attempt(index, kind, lambda: check_boundary_signature(envelope, sealed.roster, self.name))
 
     # Seals.
@@ -211,7 +216,7 @@ class History:
                 self.say(index, "seal", "it does not follow the seal before it")
         sealed = Sealed(index, envelope.digest, seal)
         try:
-            sealed.roster = self.roster_of(seal, before)
+            sealed.roster = self.roster_of(index, seal, before)
         except Bad as error:
             # Seal and roster may be sound, and only not those of what is trusted.
             if before is None and error.reason == "no-trust":
@@ -276,7 +281,7 @@ class History:
     def json_blob(self, digest):
         return strict_canonical(self.export.blob(digest), BLOB)
 
-    def roster_of(self, seal, before):
+    def roster_of(self, index, seal, before):
         """The roster that the seal names, connected with the trusted one."""
         named = seal["roster"], seal.get("rosters")
         last = before.roster if before is not None else None
@@ -288,6 +293,9 @@ class History:
             known = {version.digest: version for version in self.known}
             chain = Chain(self.chain_of(seal, roster), self.trusted, known.values())
             self.unguarded |= chain.unguarded
+            if last is not None:
+                is_revoked = lambda keyid: self.revocations.key(keyid, index) is not None
+                self.attempt(index, "revoked", lambda: chain.check_without(is_revoked, last.version))
             for version in chain.versions:
                 self.foreign += [one for one in version.foreign if one not in self.foreign]
         if last is not None and not same and roster.version <= last.version:
@@ -354,6 +362,9 @@ class History:
         self.by_boundary(index, "consumption", envelope)
         if consumption["seal"] != self.sealed.digest:
             self.say(index, "consumption", "it names a seal that is not in force")
+        frozen = self.revocations.epoch(self.sealed.seal["epoch"], index)
+        if frozen is not None:
+            self.say(index, "revoked", f"entry {frozen} had revoked the epoch")
         leaf = "sha256:" + leaf_hash(envelope.leaf).hex()
         for item, spent in enumerate(consumption["spent"]):
             for known, value, word in (
@@ -407,12 +418,18 @@ class History:
                 found.append((approver[0], approver[1].verify(pae(envelope.payload), raw)))
             if len(found) != 1:
                 raise Bad(f"{len(found)} signatures, of the one who denies")
+            self.revocations.check_signers(envelope, index)
             return found
 
         found = self.attempt(index, "denial", check)
         digest = "sha256:" + strict(envelope.payload, 1 << 20)["subject"][0]["digest"]["sha256"]
         if found:
             self.denials.setdefault(digest, []).extend((index, person, touched) for person, touched in found)
+
+    def read_revocation(self, index, envelope, revocation):
+        here = {"name": self.name, "id": self.id, "epoch": self.sealed.seal["epoch"]}
+        work = lambda: self.revocations.read(index, envelope, revocation, self.sealed, here)
+        self.attempt(index, "revocation", work)
 
     def read_refusal(self, index, envelope, refusal):
         self.by_boundary(index, "refusal", envelope)
@@ -525,6 +542,12 @@ class History:
             for entry, person, _ in spent["denied"]:
                 raise Bad(f"{person['name']} had denied it at entry {entry}")
 
+        def revoked():
+            self.revocations.check_signers(signed, consumed_at)
+            entry = self.revocations.token(authorization["proposer"], consumed_at)
+            if entry is not None:
+                raise Bad(f"the token {authorization['proposer']} was revoked at entry {entry}")
+
         def window():
             wrong = rules.check_window(authorization, seconds(consumption["at"]))
             if wrong:
@@ -591,6 +614,7 @@ class History:
         yield "consumption", consumed
         yield "step", step
         yield "approvals", people
+        yield "revoked", revoked
         yield "window", window
         yield "parameters", parameters
         yield "proposer", proposer

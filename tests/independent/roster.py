@@ -113,6 +113,8 @@ class Chain:
         if not 1 <= len(envelopes) <= 1024:
             raise Bad(f"{len(envelopes)} versions of the roster, of 1 to 1,024")
         self.versions = []
+        # Versions that are connected by signatures: the one before, itself, its envelope.
+        self.signed = []
         # What stands before the trusted version is connected by `previous`, what follows by signatures.
         digests = [envelope.digest for envelope in envelopes]
         anchor = digests.index(trusted_digest) if trusted_digest in digests else len(digests)
@@ -142,8 +144,16 @@ class Chain:
         self.unguarded = {roster.version for roster in since if roster.threshold == 0}
         self._check_trust(trusted_digest, known)
 
-    @staticmethod
-    def _check_step(before, roster, envelope, by_signatures):
+    def check_without(self, is_revoked, since):
+        """Later versions than `since` meet their thresholds without the signatures of these keys too."""
+        for before, roster, envelope in self.signed:
+            keyids = [keyid for keyid, _ in envelope.signatures if not is_revoked(keyid)]
+            for whose in (before, roster):
+                names = {whose.approver(keyid)[0]["name"] for keyid in keyids if whose.approver(keyid)}
+                if roster.version > since and len(names) < whose.threshold:
+                    raise Bad(f"version {roster.version} lacks signatures of version {whose.version} by keys that are not revoked")
+
+    def _check_step(self, before, roster, envelope, by_signatures):
         if roster.predicate["previous"] != before.digest:
             raise Bad(f"version {roster.version} follows another roster")
         keyids = [keyid for keyid, _ in envelope.signatures]
@@ -151,6 +161,7 @@ class Chain:
             raise Bad(f"the signatures of version {roster.version} are out of order or doubled")
         if not by_signatures:
             return
+        self.signed.append((before, roster, envelope))
         # By version: who signed, and with which keys.
         signed_before, signed_own = {}, {}
         for keyid, raw in envelope.signatures:

@@ -179,8 +179,13 @@ pub fn judge(vector: &Value, verdict: &Verdict) -> Result<(), String> {
         return Err(format!("{got}, at {:?}", of("failed")));
     }
     let (word, field) = if verdict.verified { ("not-checked", "not_checked") } else { ("failed", "failed") };
-    if list(field) != of(word) {
-        return Err(format!("{word} are {:?}, expected {:?}", of(word), list(field)));
+    let mut named = of(word);
+    if verdict.verified {
+        // The vectors do not name the check `revocations`, which a lone bundle always leaves open.
+        named.retain(|name| *name != "revocations");
+    }
+    if list(field) != named {
+        return Err(format!("{word} are {named:?}, expected {:?}", list(field)));
     }
     Ok(())
 }

@@ -90,7 +90,8 @@ pub struct Args {
     /// Accept exit code 2, which means success with a warning
     #[arg(long)]
     allow_warned: bool,
-    /// Accept that this check was not made: permissions, sandbox, keys-still-rostered, seal-in-force, witnesses
+    /// Accept that this check was not made: permissions, sandbox, keys-still-rostered, seal-in-force, revocations,
+    /// witnesses
     #[arg(long, value_name = "CHECK", value_parser = parse_check)]
     allow_unchecked: Vec<CheckName>,
     /// Accept a later roster version that needed no signatures (threshold 0)

@@ -59,6 +59,8 @@ pub enum LeafKind {
     Denial = 4,
     /// Refusal of the boundary.
     Refusal = 5,
+    /// Revocation of a key, a token or an epoch.
+    Revocation = 6,
 }
 
 /// All kinds of statements, sorted by name.
@@ -71,7 +73,7 @@ pub const KINDS: [StatementKind; 12] = [
     kind::<Receipt>(Carrier::Log(LeafKind::Receipt)),
     kind::<RefusalStatement>(Carrier::Log(LeafKind::Refusal)),
     kind::<ReviewStatement>(Carrier::LaterLog(1)),
-    kind::<Revocation>(Carrier::LaterLog(1)),
+    kind::<Revocation>(Carrier::Log(LeafKind::Revocation)),
     kind::<Roster>(Carrier::Files),
     kind::<RunReport>(Carrier::LaterFiles(1)),
     kind::<Seal>(Carrier::Log(LeafKind::Seal)),
@@ -141,7 +143,14 @@ mod tests {
 
     #[test]
     fn each_kind_of_leaf_is_in_the_table() {
-        for leaf in [LeafKind::Seal, LeafKind::Consumption, LeafKind::Receipt, LeafKind::Denial, LeafKind::Refusal] {
+        for leaf in [
+            LeafKind::Seal,
+            LeafKind::Consumption,
+            LeafKind::Receipt,
+            LeafKind::Denial,
+            LeafKind::Refusal,
+            LeafKind::Revocation,
+        ] {
             assert_eq!(LeafKind::of_number(leaf as u8), Some(leaf));
             assert!(StatementKind::of(leaf.word()).is_some(), "{leaf:?}");
         }

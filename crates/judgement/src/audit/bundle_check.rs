@@ -156,11 +156,12 @@ pub fn leave_to(newer: &TrustedRoster, report: &mut BundleReport, options: Verif
 }
 
 /// Checks that may be *not checked* in a verified bundle.
-pub(crate) const MAY_BE_OPEN: [CheckName; 5] = [
+pub(crate) const MAY_BE_OPEN: [CheckName; 6] = [
     CheckName::Permissions,
     CheckName::Sandbox,
     CheckName::KeysStillRostered,
     CheckName::SealInForce,
+    CheckName::Revocations,
     CheckName::Witnesses,
 ];
 
@@ -368,10 +369,12 @@ fn verify_parsed(
         let _met = met?;
         check_still_rostered(chain?, sealed?, receipt?, count?)
     });
-    let _in_force = ledger.check::<()>(C::SealInForce, || {
-        sealed?;
-        Err(CheckStop::NotChecked("only the whole log can show this: run `countersign audit`".to_owned()))
-    });
+    for name in [C::SealInForce, C::Revocations] {
+        let _in_log = ledger.check::<()>(name, || {
+            sealed?;
+            Err(CheckStop::NotChecked("only the whole log can show this: run `countersign audit`".to_owned()))
+        });
+    }
     let witnesses = ledger.check(C::Witnesses, || {
         // The newest known roster names the witnesses, because a witness that was removed from the roster no longer
         // counts.

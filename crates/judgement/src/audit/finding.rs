@@ -109,6 +109,10 @@ whats! {
     Plan = "plan", Boundary;
     /// A denial does not come from an approver of this boundary.
     Denial = "denial", Roster;
+    /// A revocation has a wrong form, a wrong signer or an unknown subject, or its subject is already revoked.
+    Revocation = "revocation", Roster;
+    /// A key, a token or an epoch was used after the log entry that revoked it.
+    Revoked = "revoked", Boundary;
     /// The signed head belongs to another log, or the boundary did not sign the head.
     Checkpoint = "checkpoint", Roster;
     /// Too few witnesses cosigned the head, or a cosignature is invalid.
@@ -311,6 +315,9 @@ pub struct AuditCounts {
     pub denials: u64,
     /// Number of log entries with a refusal or an hourly summary of refusals.
     pub refusals: u64,
+    /// Number of valid revocations.
+    #[serde(default)]
+    pub revocations: u64,
     /// Number of decisions that follow from the state before them.
     pub stand: u64,
     /// Number of decisions that another program version made and this version would make differently.

@@ -145,10 +145,16 @@ fn verified(report: &BundleReport) -> Answer {
 }
 
 /// Answers the requirement for a check that is *not checked* in the report. For `seal-in-force` the gate compares the
-/// rosters itself.
+/// rosters itself. No bundle can answer `revocations`, so the gate advises an audit.
 fn left_open(report: &BundleReport, demands: &GateRequirements, name: CheckName, why: &str) -> Answer {
     if demands.unchecked.contains(&name) {
         return waived(format!("not checked: {why}; --allow-unchecked {name} accepts this"));
+    }
+    if name == CheckName::Revocations {
+        return met(
+            "a bundle can't show this; run `countersign audit` to see whether a key, the token or the epoch of the run was \
+             revoked before the run",
+        );
     }
     let facts = report.facts.as_deref();
     // A bundle can't show whether a newer seal was in force at the time of the run. A seal names the roster and the
@@ -459,6 +465,15 @@ mod tests {
         let receipt = report.facts.as_ref().expect("facts").approved.as_ref().expect("approved").receipt.to_string();
         let way = format!("`countersign wait {receipt} --witness 1 --bundle FILE`");
         assert!(gate.unmet().all(|witnesses| witnesses.detail.contains(&way)), "{gate:#?}");
+    }
+
+    #[test]
+    fn the_gate_answers_the_check_of_revocations_itself_and_advises_an_audit() {
+        let report = HistoryCase::new().report(options());
+        let gate = decide(&report, &demands(&report), now());
+        let answer = gate.requirements.iter().find(|requirement| requirement.name == "revocations").expect("answered");
+        assert!(gate.passed && answer.finding == RequirementResult::Yes, "{gate:#?}");
+        assert!(answer.detail.contains("`countersign audit`"), "{}", answer.detail);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 mod denials;
 mod heads;
 mod resume;
+mod revocation_entries;
 mod summary;
 
 use std::collections::{BTreeSet, HashSet};
@@ -22,10 +23,12 @@ use crate::audit::seal_in_force::rosters::{Rosters, versions_of};
 use crate::audit::seal_in_force::{SealFlaw, SealInForce, Seals};
 use crate::audit::seen_head::{SeenHead, verify_head};
 use crate::audit::tiles::Tiles;
+use crate::decision::revocations::Revocations;
 use crate::trust::chain::{Chain, Pinned};
 use crate::trust::chain_error::ChainError;
 use crate::trust::trusted_roster::TrustedRoster;
 use documents::crypto::digest::{AuthorizationDigest, SealDigest};
+use documents::crypto::key_id::KeyId;
 use documents::crypto::merkle::Frontier;
 use documents::record::checkpoint::Checkpoint;
 use documents::record::consumption::Consumption;
@@ -73,6 +76,7 @@ pub struct Auditor {
     /// Denied authorizations of the current epoch, 32 bytes each. A denial states no time. A denial can be dropped
     /// only when a new epoch voids the denied authorization.
     denials: HashSet<AuthorizationDigest>,
+    revocations: Revocations,
     /// Witnesses that cosigned the checkpoint.
     witnesses: Vec<WitnessFacts>,
     counts: AuditCounts,
@@ -135,6 +139,7 @@ impl Auditor {
             seals,
             runs: Runs::default(),
             denials: HashSet::new(),
+            revocations: Revocations::default(),
             witnesses: Vec::new(),
             counts: AuditCounts::default(),
             failures: 0,
@@ -312,8 +317,8 @@ impl Auditor {
                     self.time(index, document.predicate().at);
                     self.counts.consumptions += 1;
                     self.counts.spent += document.predicate().spent.len() as u64;
-                    let findings =
-                        self.runs.consume(index, entry.hash(), document.predicate(), &in_force, &self.denials);
+                    let (place, revoked) = ((index, entry.hash()), self.revocations.before(index));
+                    let findings = self.runs.consume(place, &document, &in_force, &self.denials, revoked);
                     findings.into_iter().for_each(|finding| self.say(finding));
                     self.undecided(index, &in_force);
                     self.runs.forget(self.at);
@@ -321,8 +326,9 @@ impl Auditor {
             }
             LeafKind::Receipt => {
                 if let Some(document) = self.of_boundary::<Receipt>(index, payload, signatures, &in_force) {
+                    let state = (self.at, &self.revocations);
                     let (decided, findings, under) =
-                        self.runs.close(index, &document, &in_force.boundary, self.at, &mut self.counts);
+                        self.runs.close(index, &document, &in_force.boundary, state, &mut self.counts);
                     if let Some(under) = under {
                         self.excuse(&findings, &under);
                     }
@@ -331,8 +337,10 @@ impl Auditor {
                 }
             }
             LeafKind::Denial => self.denial(index, payload, signatures, &in_force),
+            LeafKind::Revocation => self.revocation(index, payload, signatures, &in_force),
             LeafKind::Refusal => {
                 if let Some(document) = self.of_boundary::<RefusalStatement>(index, payload, signatures, &in_force) {
+                    self.check_signer(index, document.signatures().iter().map(|signature| &signature.keyid));
                     let refusal = document.predicate();
                     self.counts.refusals += 1;
                     self.time(index, refusal.at);
@@ -356,7 +364,8 @@ impl Auditor {
     ) -> Result<(), Unreadable> {
         self.counts.seals += 1;
         self.counts.signatures += 1;
-        let epoch = self.seals.current.as_ref().map(|seal| seal.boundary.epoch.clone());
+        let before = self.seals.current.clone();
+        let signers: Vec<KeyId> = signed.claimed().copied().collect();
         let (seal, flaws) = self.seals.follow(index, data, (payload, signed), &mut self.rosters, beside)?;
         let findings: Vec<_> = flaws
             .into_iter()
@@ -364,12 +373,14 @@ impl Auditor {
             .collect();
         if let Some(in_force) = self.seals.current.clone() {
             self.excuse(&findings, &in_force);
-            if epoch.is_some_and(|epoch| epoch != in_force.boundary.epoch) {
+            if before.as_ref().is_some_and(|before| before.boundary.epoch != in_force.boundary.epoch) {
                 self.denials = HashSet::new();
             }
         }
         findings.into_iter().for_each(|finding| self.say(finding));
         if let Some(seal) = seal {
+            self.check_signer(index, &signers);
+            self.check_roster_signers(index, &seal, before.as_deref(), beside)?;
             self.time(index, seal.at);
             if let (0, Some(Genesis::Follows { follows })) = (index, seal.genesis) {
                 self.follows = Some(follows);

@@ -101,6 +101,8 @@ check_names! {
     KeysStillRostered = "keys-still-rostered";
     /// The seal was in force at the time of the run. Only the whole log can show this.
     SealInForce = "seal-in-force";
+    /// No earlier log entry revoked a key, the token or the epoch of the run. Only the whole log can show this.
+    Revocations = "revocations";
     /// Enough witnesses cosigned the checkpoint.
     Witnesses = "witnesses";
 }
@@ -219,7 +221,8 @@ impl CheckName {
             | Self::Outcome
             | Self::ReceiptSubjects
             | Self::Plan
-            | Self::SealInForce => TrustBasis::Boundary,
+            | Self::SealInForce
+            | Self::Revocations => TrustBasis::Boundary,
             Self::Witnesses => TrustBasis::Witnesses,
         }
     }

@@ -19,6 +19,7 @@ use crate::audit::seal_in_force::SealInForce;
 use crate::audit::seal_in_force::named_documents::SealedState;
 use crate::audit::session_chains::SessionChains;
 use crate::decision::plan::{PlanFacts, PlannedRun};
+use crate::decision::revocations::{Revocations, RevokedBefore};
 use documents::crypto::digest::{AuthorizationDigest, ContentDigest, LeafHash, ParamsDigest};
 use documents::crypto::merkle::Hash;
 use documents::record::authorization::{Authorization, BoundaryRef};
@@ -64,24 +65,36 @@ const PATIENCE_S: i64 = 24 * 3600;
 impl Runs {
     pub(crate) fn consume(
         &mut self,
-        index: u64,
-        leaf: Hash,
-        consumption: &Consumption,
+        (index, leaf): (u64, Hash),
+        document: &Verified<Consumption>,
         in_force: &Arc<SealInForce>,
         denials: &HashSet<AuthorizationDigest>,
+        revoked: RevokedBefore<'_>,
     ) -> Vec<Finding> {
         let mut findings = Vec::new();
+        let consumption = document.predicate();
         let at = consumption.at;
-        let other_seal = consumption.seal != in_force.digest;
-        if other_seal {
+        if let Some(why) = revoked.signer(document.signatures().iter().map(|signature| &signature.keyid)) {
+            findings.push(Finding::at(FindingKind::Revoked, index, why));
+        }
+        if let Some(entry) = revoked.epoch(&in_force.boundary.epoch) {
+            let message = format!(
+                "nonces were spent in the epoch {}, which was revoked at entry {entry}: no nonce may be spent before a \
+                 seal with a new epoch",
+                in_force.boundary.epoch
+            );
+            findings.push(Finding::at(FindingKind::Revoked, index, message));
+        }
+        if consumption.seal != in_force.digest {
             let message = format!(
                 "the consumption names the seal {}, but the seal in force is number {} ({})",
                 consumption.seal, in_force.number, in_force.digest
             );
             findings.push(Finding::at(FindingKind::SealInForce, index, message));
         }
+        let of_all_items: Vec<FindingKind> = findings.iter().map(|finding| finding.what).collect();
         for (item, spent) in (0..).zip(&consumption.spent) {
-            let mut found = if other_seal { vec![FindingKind::SealInForce] } else { Vec::new() };
+            let mut found = of_all_items.clone();
             let mut find = |what: FindingKind, message: String| {
                 found.push(what);
                 findings.push(Finding::at(what, index, format!("item {item}: {message}")).about(spent.authorization));
@@ -167,7 +180,7 @@ impl Runs {
         index: u64,
         document: &Verified<Receipt>,
         here: &BoundaryRef,
-        now: Timestamp,
+        (now, revocations): (Timestamp, &Revocations),
         counts: &mut AuditCounts,
     ) -> (Option<DecisionLine>, Vec<Finding>, Option<Arc<SealInForce>>) {
         self.forget_late();
@@ -194,6 +207,9 @@ impl Runs {
         again.ours = open.in_force.ours;
         again.parsed_alike = open.in_force.parsed_alike;
         again.names(document, &open, here);
+        if let Some(why) = revocations.before(index).signer(document.signatures().iter().map(|one| &one.keyid)) {
+            again.find(FindingKind::Revoked, why);
+        }
         let signed = Signed::<Authorization>::from_envelope(&receipt.authorization, Base64::Strict)
             .map_err(|error| error.to_string())
             .and_then(|signed| {
@@ -215,6 +231,7 @@ impl Runs {
         again.about = Some(id.to_string());
         let digest = AuthorizationDigest::from_bytes(authorization.digest());
         again.matches(&open, signed, digest);
+        again.revoked(&authorization, revocations.before(place.0));
         if document.statement().subject.first().and_then(documents::record::document::Subject::sha256)
             != Some(*digest.as_bytes())
         {

@@ -16,6 +16,7 @@ use documents::crypto::digest::{AuthorizationDigest, LeafHash, SealDigest, unhex
 use documents::crypto::merkle::{Frontier, Hash};
 use documents::record::consumption::Spent;
 use documents::record::ident::{Epoch, Name, Nonce, ProposalId};
+use documents::record::revocation::RevokedSubject;
 use documents::record::seal::FollowedLog;
 use documents::record::validity::Timestamp;
 
@@ -50,6 +51,9 @@ pub struct SavedAudit {
     pub gone_tokens: Vec<Name>,
     /// Denied authorizations.
     pub denials: Vec<AuthorizationDigest>,
+    /// Revoked subjects, each with the log entry of its revocation.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub revocations: Vec<(RevokedSubject, u64)>,
     /// Numbers of the audited entries and of the results.
     pub counts: AuditCounts,
     /// Program versions that the seals name and that explain why a difference is not a failure.

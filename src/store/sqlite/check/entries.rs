@@ -20,6 +20,7 @@ use documents::record::kinds::LeafKind;
 use documents::record::malformed::Malformed;
 use documents::record::receipt::{Receipt, Status};
 use documents::record::refusal_statement::RefusalStatement;
+use documents::record::revocation::Revocation;
 use documents::record::run_extensions::{Manifest, ManifestEntry};
 use documents::record::seal::Seal;
 use documents::record::step_definition::RegistryLeaf;
@@ -47,6 +48,7 @@ impl Look<'_> {
                 self.stated = Some(statement.predicate.at);
                 Ok(())
             }),
+            LeafKind::Revocation => opened::<Revocation>(data).map(|_| Ok(())),
         };
         match found {
             Ok(done) => done,

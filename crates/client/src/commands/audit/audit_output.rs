@@ -139,8 +139,14 @@ pub(super) fn log_screen(
     screen.field(
         "of these",
         &PrintableText::text(&format!(
-            "{} seals, {} consumptions of {} nonces, {} receipts, {} denials, {} refusals",
-            counts.seals, counts.consumptions, counts.spent, counts.receipts, counts.denials, counts.refusals
+            "{} seals, {} consumptions of {} nonces, {} receipts, {} denials, {} refusals, {} revocations",
+            counts.seals,
+            counts.consumptions,
+            counts.spent,
+            counts.receipts,
+            counts.denials,
+            counts.refusals,
+            counts.revocations
         )),
     );
     screen.field(

@@ -63,7 +63,9 @@ fn open(stage: FixtureStage, edit: impl Fn(&mut Value) + 'static) -> (bool, Vec<
 fn the_bundle_of_an_unedited_crossing_is_verified() {
     let report = HistoryCase::new().report(VerifyOptions::default());
     assert!(report.verified, "{:#?}", report.checks);
-    assert_eq!(report.finding(CheckName::SealInForce), CheckFinding::NotChecked);
+    for name in [CheckName::SealInForce, CheckName::Revocations] {
+        assert_eq!(report.finding(name), CheckFinding::NotChecked, "{name}");
+    }
     assert_eq!(report.finding(CheckName::KeysStillRostered), CheckFinding::Established);
     let facts = report.facts.expect("facts");
     let approved = facts.approved.expect("approved");

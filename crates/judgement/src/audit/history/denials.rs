@@ -50,6 +50,10 @@ impl Auditor {
         if let Some(message) = ended {
             self.say(Finding::at(FindingKind::Denial, index, message));
         }
+        let revoked = self.revocations.before(index);
+        if let Some(why) = revoked.signer(document.signatures().iter().map(|signature| &signature.keyid)) {
+            return self.say(Finding::at(FindingKind::Revoked, index, why));
+        }
         // The parser of the document has already checked the subject.
         if let Ok(authorization) = denied(document.statement()) {
             self.denials.insert(authorization);

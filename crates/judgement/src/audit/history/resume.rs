@@ -74,6 +74,7 @@ impl Auditor {
         auditor.tree = tree;
         auditor.at = kept.at;
         auditor.denials = kept.denials.iter().copied().collect();
+        auditor.revocations = kept.revocations.iter().copied().collect();
         auditor.counts = kept.counts.clone();
         auditor.engines = kept.engines.iter().cloned().collect();
         auditor.follows.clone_from(&kept.follows);
@@ -107,6 +108,7 @@ impl Auditor {
             past_epochs: self.seals.past_epochs.iter().cloned().collect(),
             gone_tokens: self.seals.gone_tokens.iter().cloned().collect(),
             denials,
+            revocations: self.revocations.iter().collect(),
             counts: self.counts.clone(),
             engines: self.engines.iter().cloned().collect(),
             follows: self.follows.clone(),

@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 use crate::audit::bundle_check::warn_of_foreign;
 use crate::audit::finding::{OpenRun, Summary};
 use crate::audit::history::{Auditor, LATE_S, LeftTo};
+use crate::audit::seal_in_force::SealInForce;
 use crate::audit::seen_head::SeenHead;
 use crate::trust::trusted_roster::TrustedRoster;
+use documents::record::revocation::RevokedSubject;
 
 impl Auditor {
     pub(super) fn summary(&self) -> Summary {
@@ -27,6 +29,7 @@ impl Auditor {
         let foreign: BTreeSet<String> =
             self.rosters().versions().iter().flat_map(TrustedRoster::foreign_keys).map(warn_of_foreign).collect();
         warnings.extend(foreign);
+        warnings.extend(in_force.map(|seal| self.of_revocations(seal)).unwrap_or_default());
         warnings.extend(self.left.iter().map(|LeftTo(why)| why.clone()));
         if let Some(follows) = &self.follows {
             let head = SeenHead::parse(&follows.checkpoint, "").map_or_else(
@@ -89,6 +92,29 @@ impl Auditor {
         }
     }
 
+    /// Warns if the epoch in force is revoked, and about revoked keys that the roster in force still has.
+    fn of_revocations(&self, in_force: &SealInForce) -> Vec<String> {
+        let (roster, epoch) = (&in_force.roster, RevokedSubject::epoch(&in_force.boundary.epoch));
+        let mut warnings = Vec::new();
+        for (subject, entry) in self.revocations.iter() {
+            if let RevokedSubject::Key(keyid) = subject
+                && let Some((holder, _)) = roster.signer(&keyid)
+            {
+                warnings.push(format!(
+                    "entry {entry} revoked the key {keyid} of {holder}, but version {} of the roster still has the key: \
+                     remove the key in the next version",
+                    roster.version()
+                ));
+            } else if subject == epoch {
+                warnings.push(format!(
+                    "entry {entry} revoked the epoch in force, so the boundary may spend no nonce before a seal with a \
+                     new epoch"
+                ));
+            }
+        }
+        warnings
+    }
+
     /// Warns about runs that must be over by the auditor's clock but have no receipt. A missing receipt is only a
     /// warning, because the copy of the log may be old. A boundary that never shows a newer log can also withhold a
     /// receipt.
@@ -121,6 +147,6 @@ const NOT_SHOWN: [&str; 4] = [
     "a missing end of the log: keep the state of each audit (--state), or use witnesses",
     "another history that the boundary showed to others: compare this log with their copy (--against)",
     "runs outside the boundary, because its log does not contain them",
-    "entries that the boundary never logged: if the boundary withholds a denial, only the approver who signed the \
-     denial can notice this",
+    "entries that the boundary never logged: if the boundary withholds a denial or a revocation, only the person who \
+     signed it can notice this",
 ];

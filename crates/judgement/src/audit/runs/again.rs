@@ -13,11 +13,13 @@ use crate::decision::parameters::check_parameters;
 use crate::decision::permissions::{check_permissions, check_profile};
 use crate::decision::place::check_place;
 use crate::decision::quorum;
+use crate::decision::revocations::RevokedBefore;
 use crate::decision::signature_count::{self, NotCounted};
 use crate::decision::step::{StepError, check_recorded_step};
 use crate::decision::window::check_window;
 use crate::policy::signed_programs::{check_list, check_programs, without_list};
 use documents::crypto::digest::{AuthorizationDigest, LeafHash, ParamsDigest};
+use documents::crypto::key_id::KeyId;
 use documents::crypto::merkle::Hash;
 use documents::record::authorization::{Authorization, BoundaryRef};
 use documents::record::consumption::Spent;
@@ -53,6 +55,8 @@ pub(super) struct Again {
     pub(super) about: Option<String>,
     pub(super) found: Vec<FindingKind>,
     pub(super) findings: Vec<Finding>,
+    /// Keys that signed the authorization and that were revoked before the consumption.
+    pub(super) revoked_keys: Vec<KeyId>,
     /// Questions that could not be decided, with the reasons.
     pub(super) open: Vec<(FindingKind, String)>,
 }
@@ -124,6 +128,22 @@ impl Again {
                     format!("the {what} in the consumption differs from the authorization in the receipt"),
                 );
             }
+        }
+    }
+
+    /// Reports each signature of a revoked key, and a revoked token that proposed the run.
+    pub(super) fn revoked(&mut self, authorization: &Verified<Authorization>, revoked: RevokedBefore<'_>) {
+        for keyid in authorization.signatures().iter().map(|signature| signature.keyid) {
+            if let Some(entry) = revoked.key(&keyid) {
+                let why = format!("the key {keyid} signed the authorization, but was revoked at entry {entry}");
+                self.find(FindingKind::Revoked, why);
+                self.revoked_keys.push(keyid);
+            }
+        }
+        let proposer = &authorization.predicate().proposer;
+        if let Some(entry) = revoked.token(proposer) {
+            let why = format!("the token {proposer} proposed the run, but was revoked at entry {entry}");
+            self.find(FindingKind::Revoked, why);
         }
     }
 
@@ -223,7 +243,9 @@ impl Again {
     ) {
         let Some((step, _)) = state.step(&authorization.predicate().step.reference) else { return };
         let roster = &*open.in_force.roster;
-        let count = signature_count::count(authorization.signatures(), roster, excluded, &step.rules, open.at);
+        let is_revoked = |keyid: &KeyId| self.revoked_keys.contains(keyid);
+        let signatures = authorization.signatures();
+        let count = signature_count::count_unrevoked(signatures, roster, excluded, &step.rules, open.at, is_revoked);
         for signature in count.uncounted().iter().filter(|signature| signature.why == NotCounted::Excluded) {
             self.find(FindingKind::Excluded, signature.to_string());
         }

@@ -1,0 +1,95 @@
+//! Revocations in the log, and the signatures of revoked keys over other entries.
+
+use crate::audit::evidence_files::{EvidenceFiles, Unreadable};
+use crate::audit::finding::{Finding, FindingKind};
+use crate::audit::history::{Auditor, signed};
+use crate::audit::seal_in_force::SealInForce;
+use crate::audit::seal_in_force::rosters::versions_of;
+use crate::decision::place::check_place;
+use crate::decision::revocations::{MayRevoke, RevocationContext, check_may_revoke};
+use documents::crypto::key_id::KeyId;
+use documents::record::envelope::{EnvelopeSignature, Signed};
+use documents::record::revocation::{Revocation, revoked};
+use documents::record::seal::Seal;
+
+impl Auditor {
+    pub(super) fn revocation(
+        &mut self,
+        index: u64,
+        payload: &[u8],
+        signatures: &[EnvelopeSignature],
+        in_force: &SealInForce,
+    ) {
+        let signed = match signed::<Revocation>(payload, signatures) {
+            Ok(signed) => signed,
+            Err(why) => return self.say(Finding::at(FindingKind::Entry, index, why)),
+        };
+        self.counts.signatures += 1;
+        let added = self
+            .check_revocation(index, signed, in_force)
+            .and_then(|may| self.revocations.add(may, index).map_err(|error| error.to_string()));
+        match added {
+            Ok(()) => self.counts.revocations += 1,
+            Err(why) => self.say(Finding::at(FindingKind::Revocation, index, why)),
+        }
+    }
+
+    fn check_revocation(
+        &self,
+        index: u64,
+        signed: Signed<Revocation>,
+        in_force: &SealInForce,
+    ) -> Result<MayRevoke, String> {
+        let document = signed.verify(|keyid| in_force.roster.key(keyid)).map_err(|error| error.to_string())?;
+        let [signature] = document.signatures() else {
+            let count = document.signatures().len();
+            return Err(format!("found {count} signatures, expected only the signature of the person who revokes"));
+        };
+        let here = &in_force.boundary;
+        let _place = check_place(&document.predicate().boundary, &here.name, &here.id, &here.epoch)
+            .map_err(|error| error.to_string())?;
+        let subject = revoked(document.statement()).map_err(|error| error.to_string())?;
+        let context = RevocationContext {
+            roster: &in_force.roster,
+            tokens: in_force.state.as_ref().map_or(&[], |state| &state.tokens),
+            epoch: &here.epoch,
+            revoked: self.revocations.before(index),
+        };
+        check_may_revoke(subject, &signature.keyid, context).map_err(|error| error.to_string())
+    }
+
+    /// Reports a document that a revoked key signed.
+    pub(super) fn check_signer<'k>(&mut self, index: u64, keyids: impl IntoIterator<Item = &'k KeyId>) {
+        if let Some(why) = self.revocations.before(index).signer(keyids) {
+            self.say(Finding::at(FindingKind::Revoked, index, why));
+        }
+    }
+
+    /// Reports a roster version that comes into force with this seal, although the version does not reach a threshold
+    /// without the signatures of revoked keys.
+    pub(super) fn check_roster_signers(
+        &mut self,
+        index: u64,
+        seal: &Seal,
+        before: Option<&SealInForce>,
+        beside: &dyn EvidenceFiles,
+    ) -> Result<(), Unreadable> {
+        let Some(since) = before.map(|before| before.roster.version()) else { return Ok(()) };
+        let is_later = self.seals.current.as_ref().is_some_and(|seal| seal.roster.version() > since);
+        if !is_later || self.revocations.iter().next().is_none() {
+            return Ok(());
+        }
+        // Other seals may name other signatures of the same versions.
+        let named = match seal.rosters {
+            Some(_) => versions_of(seal, beside)?.unwrap_or_default(),
+            None => self.rosters().envelopes().to_vec(),
+        };
+        let revoked = self.revocations.before(index);
+        let lacking = self.rosters().lacks_without(&named, since, |keyid| revoked.key(keyid).is_some());
+        if let Some(error) = lacking {
+            let why = format!("without the signatures of revoked keys, {error}");
+            self.say(Finding::at(FindingKind::Revoked, index, why));
+        }
+        Ok(())
+    }
+}
