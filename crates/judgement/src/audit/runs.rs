@@ -206,10 +206,7 @@ impl Runs {
         again.found.clone_from(&open.found);
         again.ours = open.in_force.ours;
         again.parsed_alike = open.in_force.parsed_alike;
-        again.names(document, &open, here);
-        if let Some(why) = revocations.before(index).signer(document.signatures().iter().map(|one| &one.keyid)) {
-            again.find(FindingKind::Revoked, why);
-        }
+        again.names(document, &open, here, revocations.before(index));
         let signed = Signed::<Authorization>::from_envelope(&receipt.authorization, Base64::Strict)
             .map_err(|error| error.to_string())
             .and_then(|signed| {

@@ -84,7 +84,16 @@ impl Again {
     }
 
     /// Checks the boundary, the key, the seal and the consumption that a receipt names.
-    pub(super) fn names(&mut self, document: &Verified<Receipt>, open: &Open, here: &BoundaryRef) {
+    pub(super) fn names(
+        &mut self,
+        document: &Verified<Receipt>,
+        open: &Open,
+        here: &BoundaryRef,
+        revoked: RevokedBefore<'_>,
+    ) {
+        if let Some(why) = revoked.signer(document.signatures().iter().map(|signature| &signature.keyid)) {
+            self.find(FindingKind::Revoked, why);
+        }
         let receipt = document.predicate();
         let said = &receipt.boundary;
         if (&said.name, &said.id) != (&here.name, &here.id) {
