@@ -7,6 +7,7 @@ use stateright::{Model, Property};
 
 use crate::actions;
 use crate::checking::{Event as _, Story, property};
+use crate::names::Subject;
 use crate::promises::{History, Promise};
 use crate::rules::{Rules, Scene};
 
@@ -27,7 +28,7 @@ pub struct Cluster {
 /// The content of a batch. `Roster` is a seal with the key of node 1, `Epoch` a seal with a new epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[rustfmt::skip]
-pub enum Content { Consume(u8), Receipt(u8), Cancel(u8), Settle, Takeover, Roster, Epoch }
+pub enum Content { Consume(u8), Receipt(u8), Cancel(u8), Revoke(Subject), Settle, Takeover, Roster, Epoch }
 
 /// A batch. Its number, its node and the start of the server identify it, as the id of a batch does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -50,6 +51,8 @@ impl std::fmt::Display for Content {
             Self::Consume(run) => write!(f, "the consumption of run {run}"),
             Self::Receipt(run) => write!(f, "the receipt of run {run}"),
             Self::Cancel(run) => write!(f, "the cancellation of run {run}"),
+            Self::Revoke(Subject::Epoch) => f.write_str("the revocation of the epoch"),
+            Self::Revoke(_) => f.write_str("the revocation of the key"),
             Self::Settle => f.write_str("a batch that settles an earlier one"),
             Self::Takeover => f.write_str("the takeover with a new term"),
             Self::Roster => f.write_str("a seal with the key of node 1"),
@@ -95,7 +98,7 @@ enum Posted { #[default] InLog, Missing, NotInLog }
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 struct Node {
     up: bool,
-    frozen: bool,
+    suspended: bool,
     restarted: bool,
     lost: bool,
     /// The start of the server to which the node is connected.
@@ -142,13 +145,13 @@ actions! {
         KeepFile(node: u8) => "node {node} keeps its late receipt as a file";
         Reconnect(node: u8) => "node {node} connects to the server, and posts its kept head";
         Restart(node: u8) => "node {node} starts again";
-        Thaw(node: u8) => "node {node} goes on after the freeze";
+        Resume(node: u8) => "node {node} goes on";
         Deadline(head: Head) => "the deadline of the run with the consumption {head} is over";
         NodeLost(node: u8) => "the operator says that node {node} is lost";
     }
     faults {
         Crash(node: u8) => "node {node} crashes";
-        Freeze(node: u8) => "node {node} freezes, and its beat is old";
+        Suspend(node: u8) => "node {node} is suspended, and its beat is old";
         LoseConnection(node: u8) => "node {node} loses its connection before the answer to COMMIT";
         Warn => "the server ends the wait for the replica with a warning";
         RestartServer => "the primary restarts: the waiting batch becomes visible";
@@ -178,6 +181,11 @@ impl State {
     fn open(&self, run: u8) -> Option<Head> {
         let number = self.number(Content::Consume(run)).filter(|_| !self.has(Content::Receipt(run)))?;
         Some(Head { number: u8::try_from(number).ok()?, batch: self.seen()[number] })
+    }
+
+    /// Returns true if a node of `nodes` revoked the key of the runs or the epoch.
+    fn is_revoked(&self, nodes: impl Fn(u8) -> bool) -> bool {
+        self.seen().iter().any(|batch| matches!(batch.content, Content::Revoke(_)) && nodes(batch.node))
     }
 
     /// Returns the node that was active when the log had `length` batches.
@@ -245,7 +253,9 @@ impl State {
             let session = run != SESSION_RUN || node == 0 && !me.restarted;
             let holds = |open: Head| rules.exclusive_in_database || open.batch.node == node;
             let busy = (0..model.runs).any(|other| other != run && self.open(other).is_some_and(holds));
-            if has_role && fresh && session && !busy && !self.has(Content::Epoch) && self.heads_agree(rules, node) {
+            let revoked = self.is_revoked(|other| rules.takeover_reads_log || other == node);
+            let stopped = busy || revoked || self.has(Content::Epoch);
+            if has_role && fresh && session && !stopped && self.heads_agree(rules, node) {
                 out.push(Content::Consume(run));
             }
             if active && fresh && run == 0 && model.scene == Scene::Synchronous {
@@ -253,7 +263,7 @@ impl State {
             }
         }
         let holder = &self.nodes[usize::from(self.active())];
-        let role_is_free = !holder.up || holder.frozen || holder.server != self.server;
+        let role_is_free = !holder.up || holder.suspended || holder.server != self.server;
         let open_runs = (0..model.runs).filter(|run| self.open(*run).is_some());
         let key = !later || node == 0 || self.has(Content::Roster);
         let waits = rules.key_of_seal && open_runs.into_iter().any(|run| !model.has_key_of(self, node, run));
@@ -261,6 +271,11 @@ impl State {
             out.push(Content::Takeover);
         }
         out.extend((active && later && !self.has(Content::Roster)).then_some(Content::Roster));
+        let frozen = self.has(Content::Revoke(Subject::Epoch));
+        for content in [Content::Revoke(Subject::Key), Content::Revoke(Subject::Epoch), Content::Epoch] {
+            let possible = active && model.scene == Scene::Takeover && (frozen || content != Content::Epoch);
+            out.extend((possible && !self.has(content) && !self.has(Content::Epoch)).then_some(content));
+        }
         let missing = self.nodes.iter().any(|other| other.lost && other.posted != Posted::InLog);
         out.extend((active && missing && !self.has_new_epoch()).then_some(Content::Epoch));
         out
@@ -284,6 +299,9 @@ impl State {
             let key = model.has_key_of(self, batch.node, run);
             self.history.receipt(usize::from(run), twice);
             self.history.demand(Promise::KeyCounts, key);
+        }
+        if let Content::Consume(_) = batch.content {
+            self.history.demand(Promise::NeverAfterRevocation, !self.is_revoked(|_| true));
         }
         self.log.push(batch);
         self.waits = model.is_synchronous();
@@ -360,7 +378,7 @@ impl State {
 
 impl Cluster {
     fn is_synchronous(&self) -> bool {
-        self.scene != Scene::Asynchronous
+        !matches!(self.scene, Scene::Asynchronous | Scene::Takeover)
     }
 
     /// Returns true if the seal of the run has the key of the node.
@@ -371,10 +389,10 @@ impl Cluster {
     fn faults_of(&self, s: &State, out: &mut Vec<Action>) {
         for (i, node) in (0..).zip(&s.nodes).filter(|(_, node)| node.up) {
             out.push(Action::Crash(i));
-            let connected = node.server == s.server && !node.frozen;
+            let connected = node.server == s.server && !node.suspended;
             let committing = matches!(node.writer, Writer::Judged(_) | Writer::Committing(_) | Writer::Settling { .. });
             out.extend((connected && committing).then_some(Action::LoseConnection(i)));
-            out.extend((connected && self.scene == Scene::Synchronous).then_some(Action::Freeze(i)));
+            out.extend((connected && self.scene == Scene::Synchronous).then_some(Action::Suspend(i)));
         }
         match self.scene {
             Scene::Synchronous => {
@@ -401,11 +419,11 @@ impl Model for Cluster {
         for (i, node) in (0..).zip(&s.nodes) {
             out.extend((node.flight.is_some() && !s.waits).then_some(Action::Arrives(i)));
             out.extend(node.running.is_some().then_some(Action::End(i)));
-            if !node.up || node.frozen {
+            if !node.up || node.suspended {
                 let others = s.nodes.iter().any(|other| other.up) && (self.scene != Scene::LaterKey || i > 0);
                 out.extend((!node.up && !node.lost).then_some(Action::Restart(i)));
                 out.extend((!node.up && !node.lost && others).then_some(Action::NodeLost(i)));
-                out.extend(node.frozen.then_some(Action::Thaw(i)));
+                out.extend(node.suspended.then_some(Action::Resume(i)));
                 continue;
             }
             if let (Writer::Durable(head), None, None) = (node.writer, node.running, node.ended) {
@@ -527,18 +545,18 @@ impl Model for Cluster {
                 };
             }
             Action::Restart(i) => (s.nodes[index(i)].up, s.nodes[index(i)].server) = (true, u8::MAX),
-            Action::Thaw(i) => s.nodes[index(i)].frozen = false,
+            Action::Resume(i) => s.nodes[index(i)].suspended = false,
             Action::Deadline(head) => s.over.extend([head]),
             Action::NodeLost(i) => s.nodes[index(i)].lost = true,
             Action::Crash(i) => {
                 let node = &mut s.nodes[index(i)];
-                (node.up, node.frozen, node.restarted) = (false, false, true);
+                (node.up, node.suspended, node.restarted) = (false, false, true);
                 (node.writer, node.ended) = (Writer::Idle, None);
                 if let Some(head) = node.running.take() {
                     s.history.end(index(head.run()));
                 }
             }
-            Action::Freeze(i) => s.nodes[index(i)].frozen = true,
+            Action::Suspend(i) => s.nodes[index(i)].suspended = true,
             Action::LoseConnection(i) => {
                 let node = &mut s.nodes[index(i)];
                 node.writer = match node.writer {
@@ -569,6 +587,7 @@ impl Story for Cluster {
         let session_over = s.active() != 0 || s.nodes[0].restarted;
         let over = |run: u8| {
             let never = s.has(Content::Cancel(run)) || s.has(Content::Epoch) || run == SESSION_RUN && session_over;
+            let never = never || s.is_revoked(|_| true);
             s.has(Content::Receipt(run)) || never && s.open(run).is_none()
         };
         s.history.nothing_runs() && (refuses || (0..self.runs).all(over))

@@ -6,7 +6,7 @@ use stateright::{Model, Property};
 
 use crate::actions;
 use crate::checking::{Story, property};
-use crate::names::{ConsumeStop, CrashPoint, Status};
+use crate::names::{ConsumeStop, CrashPoint, Status, Subject};
 use crate::promises::{History, Promise};
 use crate::rules::{Rules, Scene};
 
@@ -16,6 +16,7 @@ const END: u8 = 2;
 const AHEAD: u8 = 9;
 
 /// The model of a scene. Run `r` belongs to caller `r`. In the scene `Names`, one more caller sends the envelope of run 0.
+/// In the scene `Revocations`, all revocations concern run 0. The same key signs the other runs after the thaw.
 #[derive(Clone)]
 pub struct Machine {
     pub rules: Rules,
@@ -35,6 +36,17 @@ impl Machine {
         if self.scene == Scene::Copies { 0 } else { run }
     }
 
+    /// Returns the epoch in the authorization of the run.
+    fn epoch(&self, run: usize) -> u8 {
+        u8::from(self.scene == Scene::Revocations && run > 0)
+    }
+
+    /// Returns the subjects whose revocation ends the authorization of the run.
+    fn subjects(&self, run: usize) -> u8 {
+        let others = if self.epoch(run) == 0 { bit(Subject::Token) | bit(Subject::Epoch) } else { 0 };
+        bit(Subject::Key) | others
+    }
+
     const fn callers(&self) -> usize {
         self.runs + matches!(self.scene, Scene::Names) as usize
     }
@@ -48,16 +60,20 @@ struct Disk {
     nonces: u8,
     logged: u8,
     denied: u8,
+    /// The subjects of the revocations in the log.
+    revoked: u8,
+    epoch: u8,
     seal: u8,
     version: u8,
     mark: u8,
     last_at: u8,
 }
 
-/// The request of a caller. `Asked` and `Ran` wait in the queue of the writer.
+/// The request of a caller. `Asked`, `Ran` and `Stopped` wait in the queue of the writer. `Read` is a verdict that has not
+/// read the state version yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[rustfmt::skip]
-enum Caller { #[default] Idle, Asked { version: u8, seal: u8 }, Consumed, Running, Ran, Done, SessionStale, Refused(ConsumeStop) }
+enum Caller { #[default] Idle, Read, Asked { version: u8, seal: u8 }, Consumed, Running, Ran, Stopped, Done, SessionStale, Refused(ConsumeStop) }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[rustfmt::skip]
@@ -70,7 +86,7 @@ pub enum Clock { #[default] Right, Ahead, Behind }
 /// The other messages in the queue of the writer, in the order in which a batch takes them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[rustfmt::skip]
-pub enum Message { Seal, Deny(usize), Cancel(usize), Expire, Prune }
+pub enum Message { Seal, Deny(usize), Revoke(Subject), Thaw, Cancel(usize), Expire, Prune }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct State {
@@ -80,12 +96,18 @@ pub struct State {
     queue: BTreeSet<Message>,
     /// The open nonces in the memory of the writer.
     open: u8,
+    /// The revoked subjects in the memory of the service.
+    known: u8,
+    /// The runs that a freeze met. Only the weakened form of `late_start_stopped` needs them.
+    met: u8,
     session: bool,
     time: u8,
     clock: Clock,
     faults: u8,
     /// Runs whose denial or cancellation was answered before their consumption.
     told: u8,
+    /// Subjects whose revocation is in the log or was answered.
+    revoked: u8,
     /// The latest time of an entry or of the low-water mark.
     seen: u8,
     history: History,
@@ -93,11 +115,13 @@ pub struct State {
 
 actions! {
     expected {
+        ReadRevocations(caller: usize) => "the crossing reads the revocations for the envelope of caller {caller}";
         Verify(caller: usize) => "the crossing verifies the envelope of caller {caller}, and asks the writer to spend the nonce";
         Ask(message: Message) => "the writer gets the message {message:?}";
         Batch => "the writer commits all queued messages, and answers";
         Start(caller: usize) => "the run of caller {caller} starts";
         End(caller: usize) => "the run of caller {caller} ends, and its receipt waits in the queue";
+        Stop(caller: usize) => "the service stops the run of caller {caller}, and the receipt `cancelled` waits in the queue";
         EndSession => "the proposer ends the session";
         OldRunDies(run: usize) => "the processes of run {run} from before the crash are dead";
         Open => "the service starts, and opens the store";
@@ -110,9 +134,14 @@ actions! {
         Crash(point: CrashPoint) => "the process is killed at the crash point {point:?}";
         Kill => "the process is killed while its queue is empty";
         SyncFails => "the sync of the commit fails";
+        Thaw => "the operator asks for a thaw, for which nothing may wait";
         SetClock(clock: Clock) => "the clock is wrong: {clock:?}";
         DeleteRows => "somebody deletes the rows of the nonce and of run 0 by hand";
     }
+}
+
+const fn bit(subject: Subject) -> u8 {
+    1 << subject as u8
 }
 
 impl State {
@@ -120,9 +149,32 @@ impl State {
         self.service = Service::Down;
         self.queue.clear();
         self.open = 0;
+        self.known = 0;
         self.session = false;
         let over = |caller: &Caller| matches!(caller, Caller::Done | Caller::SessionStale | Caller::Refused(_));
         self.callers.iter_mut().filter(|caller| !over(caller)).for_each(|caller| *caller = Caller::Idle);
+    }
+
+    /// Returns true if a freeze ended the epoch of the run.
+    fn is_void(&self, model: &Machine, run: usize) -> bool {
+        self.known & model.subjects(run) & bit(Subject::Epoch) != 0
+    }
+
+    fn is_frozen(&self) -> bool {
+        self.known & bit(Subject::Epoch) != 0 && self.disk.epoch == 0
+    }
+
+    /// Returns the verdict about the authorization of a run, with the revocations that the service knows.
+    fn allows(&self, model: &Machine, run: usize) -> bool {
+        let rules = &model.rules;
+        let counted = [
+            (rules.revoked_key_skipped, Subject::Key),
+            (rules.revoked_token_refused, Subject::Token),
+            (rules.frozen_refuses, Subject::Epoch),
+        ];
+        let known = self.known & if rules.freeze_names_epoch { model.subjects(run) } else { u8::MAX };
+        let revoked = counted.into_iter().any(|(counts, subject)| counts && known & bit(subject) != 0);
+        model.epoch(run) == self.disk.epoch && !revoked
     }
 
     const fn clock(&self) -> u8 {
@@ -163,11 +215,18 @@ impl State {
         let now = self.now(&model.rules);
         for message in std::mem::take(&mut self.queue) {
             match message {
-                Message::Seal => {
+                Message::Seal | Message::Thaw => {
                     self.disk.seal += 1;
                     self.disk.version += 1;
                     self.disk.last_at = now;
+                    if message == Message::Thaw {
+                        self.thaw(&model.rules);
+                    } else if !model.rules.seal_keeps_freeze {
+                        self.disk.revoked &= !bit(Subject::Epoch);
+                        self.known = self.disk.revoked;
+                    }
                 }
+                Message::Revoke(subject) => self.revoke(&model.rules, subject, answered),
                 Message::Deny(run) | Message::Cancel(run) => {
                     if self.disk.status[run] == Status::Approved && answered {
                         self.told |= 1 << run;
@@ -190,8 +249,9 @@ impl State {
             }
         }
         for caller in 0..model.callers() {
-            if self.callers[caller] == Caller::Ran {
-                self.finish(model.run_of(caller));
+            let ended = matches!(self.callers[caller], Caller::Ran | Caller::Stopped);
+            if ended && (model.rules.frozen_takes_receipts || !self.is_frozen()) {
+                self.finish(model.run_of(caller), self.callers[caller] == Caller::Stopped);
                 self.callers[caller] = Caller::Done;
             }
         }
@@ -203,7 +263,33 @@ impl State {
         self.seen = self.seen.max(self.disk.last_at);
     }
 
-    fn finish(&mut self, run: usize) {
+    fn revoke(&mut self, rules: &Rules, subject: Subject, answered: bool) {
+        let in_log = rules.freeze_in_log || subject != Subject::Epoch;
+        self.known |= bit(subject);
+        self.disk.revoked |= if in_log { bit(subject) } else { 0 };
+        self.revoked |= if in_log || answered { bit(subject) } else { 0 };
+        self.disk.version += u8::from(rules.new_state_version);
+        if !rules.late_start_stopped && subject == Subject::Epoch {
+            let running = |run: &usize| self.callers[*run] == Caller::Running;
+            self.met = (0..self.callers.len()).filter(running).map(|run| 1_u8 << run).sum();
+        }
+    }
+
+    fn thaw(&mut self, rules: &Rules) {
+        let kept = if !rules.thaw_has_new_epoch {
+            !bit(Subject::Epoch)
+        } else if !rules.thaw_keeps_keys {
+            !bit(Subject::Key)
+        } else {
+            u8::MAX
+        };
+        self.disk.epoch += u8::from(rules.thaw_has_new_epoch);
+        self.disk.revoked &= kept;
+        self.known = self.disk.revoked;
+    }
+
+    fn finish(&mut self, run: usize, cancelled: bool) {
+        self.history.demand(Promise::EndSeen, !cancelled || self.callers[run] == Caller::Stopped);
         self.history.receipt(run, self.disk.status[run] == Status::Finished);
         self.disk.status[run] = Status::Finished;
     }
@@ -217,6 +303,7 @@ impl State {
         match self.judge(model, run, verdict) {
             Ok(()) => {
                 self.history.demand(Promise::VerdictInForce, verdict.1 == self.disk.seal);
+                self.history.demand(Promise::NeverAfterRevocation, self.revoked & model.subjects(run) == 0);
                 self.history.demand(Promise::SessionOpen, !needs_session || self.session);
                 self.history.demand(Promise::WindowClosed, self.seen < END);
                 self.disk.last_at = self.now(&model.rules);
@@ -254,14 +341,15 @@ impl State {
     fn points(&self) -> Vec<[CrashPoint; 2]> {
         use CrashPoint::*;
         let messages = self.queue.iter().map(|message| match message {
-            Message::Seal => [BeforeSealCommit, AfterSealCommit],
+            Message::Seal | Message::Thaw => [BeforeSealCommit, AfterSealCommit],
             Message::Deny(_) => [BeforeDenialCommit, AfterDenialCommit],
+            Message::Revoke(_) => [BeforeRevocationCommit, AfterRevocationCommit],
             Message::Cancel(_) | Message::Expire => [BeforeAdvanceCommit, AfterAdvanceCommit],
             Message::Prune => [BeforePruneCommit, AfterPruneCommit],
         });
         let runs = self.callers.iter().filter_map(|caller| match caller {
             Caller::Asked { .. } => Some([BeforeConsumeCommit, AfterConsumeCommit]),
-            Caller::Ran => Some([BeforeReceiptCommit, AfterReceiptCommit]),
+            Caller::Ran | Caller::Stopped => Some([BeforeReceiptCommit, AfterReceiptCommit]),
             _ => None,
         });
         messages.chain(runs).collect()
@@ -269,14 +357,20 @@ impl State {
 
     /// Returns the messages that can arrive now. The scene decides which messages there are.
     fn messages(&self, model: &Machine) -> Vec<Message> {
-        use Message::{Cancel, Deny, Expire, Prune, Seal};
-        let (disk, times) = (&self.disk, model.scene == Scene::Copies);
+        use Message::{Cancel, Deny, Expire, Prune, Revoke, Seal};
+        let (disk, times, stops) = (&self.disk, model.scene == Scene::Copies, model.scene == Scene::Revocations);
         let waits = |run: usize| disk.status.get(run) == Some(&Status::Approved);
+        // Nothing is revoked after the thaw, so that the later runs have no other end than their receipts.
+        let revocable = |subject: Subject| stops && disk.epoch == 0 && self.known & bit(subject) == 0;
         let possible = [
-            (disk.seal == 0 && (model.scene == Scene::Names || times && self.time >= END), Seal),
+            (disk.seal == 0 && (model.scene == Scene::Names || stops || times && self.time >= END), Seal),
             (times && disk.denied & 1 == 0, Deny(0)),
             (times && disk.denied & 2 == 0, Deny(1)),
-            (!times && waits(0), Cancel(0)),
+            (stops && waits(0) && (model.rules.frozen_takes_denials || !self.is_frozen()), Deny(0)),
+            (revocable(Subject::Key), Revoke(Subject::Key)),
+            (revocable(Subject::Token), Revoke(Subject::Token)),
+            (revocable(Subject::Epoch), Revoke(Subject::Epoch)),
+            (!times && !stops && waits(0), Cancel(0)),
             (model.scene == Scene::Names && waits(1), Cancel(1)),
             (times && self.now(&model.rules) >= END && disk.status.contains(&Status::Approved), Expire),
             (times && disk.mark < END, Prune),
@@ -302,13 +396,22 @@ impl Model for Machine {
         let serves = s.service == Service::Serving;
         let plan = s.disk.status[0] == Status::Finished || !rules.plan_has_receipt;
         let has_inputs = |run: usize| self.scene != Scene::Inputs || s.session && (run == 0 || plan);
+        let stops = |run: usize| rules.freeze_stops_runs && (rules.late_start_stopped || s.met >> run & 1 == 1);
         for caller in 0..self.callers() {
             match s.callers[caller] {
-                Caller::Idle if serves && has_inputs(self.run_of(caller)) => out.push(Action::Verify(caller)),
+                Caller::Idle if serves && has_inputs(self.run_of(caller)) && s.allows(self, self.run_of(caller)) => {
+                    let first = rules.version_read_first;
+                    out.push(if first { Action::Verify(caller) } else { Action::ReadRevocations(caller) });
+                }
+                Caller::Read => out.push(Action::Verify(caller)),
                 Caller::Asked { .. } if !rules.start_after_commit && s.history.nothing_runs() => {
                     out.push(Action::Start(caller))
                 }
                 Caller::Consumed => out.push(Action::Start(caller)),
+                // In the worst case, a run of a revoked epoch never ends by itself.
+                Caller::Running if s.is_void(self, self.run_of(caller)) => {
+                    out.extend(stops(self.run_of(caller)).then_some(Action::Stop(caller)));
+                }
                 Caller::Running => out.push(Action::End(caller)),
                 _ => {}
             }
@@ -346,6 +449,7 @@ impl Model for Machine {
                 (times && s.disk.nonces != 0 && s.disk.status[0] != Status::Running).then_some(Action::DeleteRows),
             );
         }
+        out.extend((serves && s.is_frozen() && !s.queue.contains(&Message::Thaw)).then_some(Action::Thaw));
         if times && s.clock == Clock::Right {
             out.push(Action::SetClock(if serves { Clock::Ahead } else { Clock::Behind }));
         }
@@ -356,6 +460,7 @@ impl Model for Machine {
         let (mut s, rules) = (last.clone(), &self.rules);
         s.faults -= u8::from(action.is_fault());
         match action {
+            Action::ReadRevocations(caller) => s.callers[caller] = Caller::Read,
             Action::Verify(caller) => s.callers[caller] = Caller::Asked { version: s.disk.version, seal: s.disk.seal },
             Action::Ask(message) => {
                 if let Message::Deny(run) | Message::Cancel(run) = message
@@ -370,7 +475,7 @@ impl Model for Machine {
             Action::Start(caller) => {
                 let run = self.run_of(caller);
                 let durable = s.disk.logged >> self.nonce(run) & 1 == 1;
-                s.history.start(run, self.nonce(run), durable, |_| self.scene != Scene::Copies);
+                s.history.start(run, self.nonce(run), durable, |_| matches!(self.scene, Scene::Names | Scene::Inputs));
                 s.history.demand(Promise::NeverAfterDenial, s.told >> run & 1 == 0);
                 let planned = self.scene != Scene::Inputs || run == 0 || s.disk.status[0] == Status::Finished;
                 s.history.demand(Promise::PlanFirst, planned);
@@ -379,6 +484,10 @@ impl Model for Machine {
             Action::End(caller) => {
                 s.history.end(self.run_of(caller));
                 s.callers[caller] = Caller::Ran;
+            }
+            Action::Stop(caller) => {
+                s.history.end(self.run_of(caller));
+                s.callers[caller] = Caller::Stopped;
             }
             Action::EndSession => s.session = false,
             Action::Crash(point) => {
@@ -397,16 +506,20 @@ impl Model for Machine {
             Action::Open => {
                 let from_log = rules.open_nonces_of_log && s.disk.mark < END;
                 s.open = if from_log { s.disk.logged } else { s.disk.nonces };
+                s.known = if rules.revocations_at_start { s.disk.revoked } else { 0 };
                 s.service = Service::Recovering;
             }
             Action::Recover(run) => {
                 if !rules.recovery_never_starts {
                     s.history.start(run, self.nonce(run), true, |_| false);
                 }
-                s.finish(run);
+                s.finish(run, !rules.unknown_after_crash && s.is_void(self, run));
             }
             Action::Serve => s.service = Service::Serving,
             Action::Tick => s.time += 1,
+            Action::Thaw => {
+                s.queue.insert(Message::Thaw);
+            }
             Action::CorrectClock => s.clock = Clock::Right,
             Action::SetClock(clock) => s.clock = clock,
             Action::DeleteRows => {
@@ -432,7 +545,9 @@ impl Story for Machine {
             Status::Running => false,
             Status::Approved => {
                 let stopped = s.disk.denied >> run & 1 == 1 || s.disk.logged >> self.nonce(run) & 1 == 1;
-                stopped || self.scene == Scene::Inputs && !s.session
+                // Nothing denies the later runs. They can run only after a thaw, and only if the key is not revoked.
+                let later = run > 0 && s.disk.revoked & self.subjects(run) != 0 || s.disk.epoch < self.epoch(run);
+                stopped || later || self.scene == Scene::Inputs && !s.session
             }
             Status::Finished | Status::Denied | Status::Expired | Status::Cancelled => true,
         };

@@ -12,12 +12,18 @@ pub enum Status { Approved, Running, Finished, Denied, Expired, Cancelled }
 #[rustfmt::skip]
 pub enum ConsumeStop { Moved, Denied, WrongState, Expired, ClockAhead, ExclusiveBusy, Replayed, RowLost }
 
+/// The subject of a revocation (`RevokedSubject`). No log can contain a grant yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[rustfmt::skip]
+pub enum Subject { Key, Token, Epoch }
+
 /// A point at which the process can be killed (`POINTS`; `before-seal-commit` is `BeforeSealCommit`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(clippy::enum_variant_names, reason = "the variants have the names of the program")]
 #[rustfmt::skip]
 pub enum CrashPoint {
     BeforeSealCommit, AfterSealCommit, BeforeDenialCommit, AfterDenialCommit,
+    BeforeRevocationCommit, AfterRevocationCommit,
     BeforeConsumeCommit, AfterConsumeCommit, BeforeReceiptCommit, AfterReceiptCommit,
     BeforeAdvanceCommit, AfterAdvanceCommit, BeforePruneCommit, AfterPruneCommit,
 }

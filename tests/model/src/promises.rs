@@ -21,6 +21,7 @@ promises! {
     DurableFirst: "no run starts before its consumption is durable where it must be";
     OneReceipt: "a consumption has at most one receipt";
     NeverAfterDenial: "a run that was denied or cancelled before its consumption never starts";
+    NeverAfterRevocation: "no authorization is consumed after the revocation of its key, its token or its epoch";
     ExclusiveRuns: "two runs with one exclusive name or session never overlap, and no receipt comes before the end";
     LogGrows: "the log only grows, or every node refuses";
     VerdictInForce: "a run starts only under the seal of its verdict";
@@ -29,6 +30,7 @@ promises! {
     WindowClosed: "a window that the log saw ended stays closed";
     WindowOpen: "no run is refused as expired before its window ends";
     KeyCounts: "a key of the run's own seal signs the receipt";
+    EndSeen: "a receipt says cancelled only if the service stopped the run";
     NothingWaits: "from every state, the work can end without another fault";
 }
 

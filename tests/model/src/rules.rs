@@ -8,14 +8,24 @@ pub enum Scene {
     Copies,
     Names,
     Inputs,
+    Revocations,
     Synchronous,
     Asynchronous,
     LaterKey,
+    Takeover,
 }
 
 impl Scene {
-    pub const ALL: [Self; 6] =
-        [Self::Copies, Self::Names, Self::Inputs, Self::Synchronous, Self::Asynchronous, Self::LaterKey];
+    pub const ALL: [Self; 8] = [
+        Self::Copies,
+        Self::Names,
+        Self::Inputs,
+        Self::Revocations,
+        Self::Synchronous,
+        Self::Asynchronous,
+        Self::LaterKey,
+        Self::Takeover,
+    ];
 
     /// Returns what the part is about.
     pub const fn words(self) -> &'static str {
@@ -23,9 +33,11 @@ impl Scene {
             Self::Copies => "one machine: authorizations with one nonce, denial, clock, prune",
             Self::Names => "one machine: an exclusive name, cancellation, a seal, crashes",
             Self::Inputs => "one machine: a session and a plan",
+            Self::Revocations => "one machine: revocations of a key, a token and the epoch (freeze), and a thaw",
             Self::Synchronous => "nodes on PostgreSQL with a synchronous replica",
             Self::Asynchronous => "nodes on PostgreSQL with an asynchronous replica",
             Self::LaterKey => "nodes on PostgreSQL, and the key of one node came with a later seal",
+            Self::Takeover => "nodes on PostgreSQL: revocations, a freeze and a takeover",
         }
     }
 }
@@ -85,6 +97,22 @@ rules! {
     leap_refused: Copies, WindowOpen, 3, "While the clock is ahead, the time goes on with the boot clock.";
     session_claimed: Inputs, SessionOpen, 3, "A consumption claims its open session for one run.";
     plan_has_receipt: Inputs, PlanFirst, 3, "A run that applies a plan needs the receipt of the plan's run.";
+    revoked_key_skipped: Revocations, NeverAfterRevocation, 4, "A verdict counts no signature of a revoked key.";
+    revoked_token_refused: Revocations, NeverAfterRevocation, 4, "A verdict refuses each proposal of a revoked token.";
+    frozen_refuses: Revocations, NeverAfterRevocation, 4, "After a freeze, each verdict refuses until a seal with a new epoch.";
+    new_state_version: Revocations, NeverAfterRevocation, 3, "A revocation increases the state version.";
+    version_read_first: Revocations, NeverAfterRevocation, 5, "A verdict reads the state version before or with the revocations.";
+    revocations_at_start: Revocations, NeverAfterRevocation, 6, "A start reads the revocations of the log.";
+    freeze_in_log: Revocations, NeverAfterRevocation, 7, "A freeze is an entry of the log, and not only in memory.";
+    thaw_has_new_epoch: Revocations, NeverAfterRevocation, 6, "A thaw is a seal with a new epoch.";
+    seal_keeps_freeze: Revocations, NeverAfterRevocation, 6, "A seal with the same epoch ends no freeze.";
+    freeze_names_epoch: Revocations, NothingWaits, 4, "A freeze ends one epoch, and authorizations of the next epoch run.";
+    thaw_keeps_keys: Revocations, NeverAfterRevocation, 7, "A thaw ends only the freeze: revoked keys and tokens stay revoked.";
+    freeze_stops_runs: Revocations, NothingWaits, 4, "A freeze stops the running runs.";
+    late_start_stopped: Revocations, NothingWaits, 4, "A run that was consumed before the freeze and starts after it is stopped too.";
+    unknown_after_crash: Revocations, EndSeen, 6, "Recovery writes unknown also for a run of a revoked epoch.";
+    frozen_takes_denials: Revocations, NothingWaits, 2, "Denials go on after a freeze.";
+    frozen_takes_receipts: Revocations, NothingWaits, 3, "Receipts go on after a freeze.";
 
     unique_keys: Synchronous, OneStart, 13, "Nonce, leaf index and batch number are unique keys.";
     batch_number: Synchronous, NeverAfterDenial, 10, "Each batch has the number after the last one that it read.";
@@ -106,4 +134,5 @@ rules! {
     receipt_names_batch: Asynchronous, ExclusiveRuns, 14, "A receipt closes only the consumption that it names.";
     late_receipt_kept: Synchronous, OneReceipt, 15, "A receipt that comes after another one is a file and no entry.";
     key_of_seal: LaterKey, KeyCounts, 14, "A node without a key in the seal of an open run stands by.";
+    takeover_reads_log: Takeover, NeverAfterRevocation, 7, "After a takeover, the revocations of all nodes count.";
 }
