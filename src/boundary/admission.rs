@@ -100,8 +100,8 @@ struct Opened {
     number: u64,
 }
 
-/// Tokens as they were in the store at one state version. Each change of tokens is a seal, which increases the state
-/// version.
+/// Tokens as they were in the store at one state version. Each change of tokens is a seal or a revocation, which
+/// increases the state version.
 #[derive(Debug, Default)]
 struct LookedUp {
     version: u64,
@@ -157,7 +157,8 @@ impl Admission {
     /// Returns the caller to whom this bearer token belongs.
     ///
     /// # Errors
-    /// Returns `unauthenticated` if the bearer token belongs to no valid token or admission.
+    /// Returns `unauthenticated` if the bearer token belongs to no valid token or admission, and `revoked` if the key of
+    /// the admission is revoked.
     pub fn authenticate(&self, bearer: &str) -> Result<Caller, Stopped> {
         let now = self.crossing.now();
         // Look up the digest of the bearer token, so that the duration of the look-up does not reveal the secret.
@@ -165,6 +166,7 @@ impl Admission {
         if let Some(opened) = self.open_admissions().admitted.get(&secret)
             && now < opened.end
         {
+            self.check_key(&opened.keyid)?;
             return Ok(opened.caller.clone());
         }
         let version = self.ledger.state().version;
@@ -175,7 +177,11 @@ impl Admission {
         }
         let token = if bearer.starts_with(BEARER_PREFIX) { self.ledger.token(&secret)? } else { None };
         match token {
-            Some(token) if token.revoked_at.is_none() && token.expires_at.is_none_or(|end| now < end) => {
+            Some(token)
+                if token.revoked_at.is_none()
+                    && token.expires_at.is_none_or(|end| now < end)
+                    && self.crossing.revoked().now().token(&token.name).is_none() =>
+            {
                 let caller = Caller::new(token.name, token.scopes, &token.patterns).with_token();
                 self.open_admissions().hold(secret, version, (caller.clone(), token.expires_at));
                 Ok(caller)
@@ -215,7 +221,8 @@ impl Admission {
     /// holder, and the end of the validity.
     ///
     /// # Errors
-    /// Returns `unauthenticated` if the challenge is not open, and `bad-signature` if the signature does not verify.
+    /// Returns `unauthenticated` if the challenge is not open, `bad-signature` if the signature does not verify, and
+    /// `revoked` if the key is revoked.
     pub fn answer(&self, challenge: &str, signature: &EnvelopeSignature) -> Result<(String, Name, Timestamp), Stopped> {
         let now = self.crossing.now();
         let sealed = self.crossing.state();
@@ -245,6 +252,7 @@ impl Admission {
                 .into());
             }
         };
+        self.check_key(&keyid)?;
         let bearer = new_bearer(&self.surroundings);
         let end = now.plus(ADMISSION_S);
         let mut open = self.open_admissions();
@@ -264,6 +272,13 @@ impl Admission {
         let opened = Opened { caller: Caller::new(name.clone(), scopes, &[]), keyid, end, number };
         open.admitted.insert(sha256(bearer.as_bytes()), opened);
         Ok((bearer, name.clone(), end))
+    }
+
+    fn check_key(&self, keyid: &KeyId) -> Result<(), Stopped> {
+        if self.crossing.revoked().has_key(keyid) {
+            return Err(Refusal::new(Code::Revoked, format!("the key {keyid} is revoked: use another key")).into());
+        }
+        Ok(())
     }
 
     fn open_admissions(&self) -> std::sync::MutexGuard<'_, Open> {

@@ -20,7 +20,6 @@ use documents::record::token::Scope;
 use documents::record::validity::Timestamp;
 use judgement::decision::exclusion::{self, Tokens};
 use judgement::decision::place::check_place;
-use judgement::decision::signature_count;
 use wire::api::view::{DenialView, DenialsView, DeniedView, ProposalStatus, ProposalView};
 
 impl Proposals {
@@ -47,7 +46,7 @@ impl Proposals {
             );
             return Err(Refusal::new(Code::UnknownStep, detail).about(id).into());
         }
-        let counted = who_denies(&document, signed, &sealed, now)?;
+        let counted = self.who_denies(&document, signed, &sealed, now)?;
         self.keep_denial(&document, row.core.digest, counted, id, false).await?;
         self.view(&self.row(id)?)
     }
@@ -78,7 +77,7 @@ impl Proposals {
             }
             _ => {}
         }
-        let counted = who_denies(&document, signed, &sealed, now)?;
+        let counted = self.who_denies(&document, signed, &sealed, now)?;
         let done = self.keep_denial(&document, digest, counted, id, known.is_none()).await?;
         let row = self.ledger.proposal(id)?.filter(|row| row.core.digest == digest);
         let status: Option<ProposalStatus> = row.map(|row| view_status(row.status));
@@ -133,6 +132,47 @@ impl Proposals {
         Ok(document)
     }
 
+    /// Returns the approver who denies the statement and who could approve the statement under the current rule of the
+    /// step. A changed definition of the step or an expired token of the proposer never prevents a denial. If the current
+    /// registry does not contain the step, every approver may deny the statement, because the step could be registered
+    /// again within the statement's window.
+    fn who_denies(
+        &self,
+        document: &Verified<Denial>,
+        signed: &Authorization,
+        sealed: &Sealed,
+        now: Timestamp,
+    ) -> Result<(Name, KeyId), Stopped> {
+        let known =
+            exclusion::judge(&signed.proposer, &signed.proposer, Tokens::Sealed(&sealed.tokens, now), &sealed.roster);
+        let excluded = known
+            .or_else(|_| exclusion::judge(&signed.proposer, &signed.proposer, Tokens::Unknown, &sealed.roster))
+            .map_err(|error| Refusal::new(error.code(), error.to_string()).about(&signed.proposal))?;
+        let refuse = |why: &str| {
+            let detail = format!("only a person who could approve the proposal can deny the proposal: {why}");
+            Stopped::from(Refusal::new(Code::NotPermittedSigner, detail).about(&signed.proposal))
+        };
+        let Some((_, held)) = sealed.step(&signed.step.reference) else {
+            let revoked = self.crossing.revoked();
+            let unrevoked = document.signatures().iter().filter(|signature| !revoked.has_key(&signature.keyid));
+            let valid = unrevoked.into_iter().find_map(|signature| {
+                let (approver, _) = sealed.roster.approver_of(&signature.keyid)?;
+                let begun = approver.valid_after.is_none_or(|from| from <= now);
+                let open = begun && approver.valid_before.is_none_or(|until| now < until);
+                (open && !excluded.contains(&approver.name)).then(|| (approver.name.clone(), signature.keyid))
+            });
+            return valid.ok_or_else(|| refuse("the denial has no signature of a currently valid approver"));
+        };
+        let count = self.counted(document.signatures(), held, &excluded, sealed);
+        match count.counted().first() {
+            Some(counted) => Ok((counted.name.clone(), counted.keyid)),
+            None => {
+                let why = count.uncounted().iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+                Err(refuse(if why.is_empty() { "the denial has no signature" } else { &why }))
+            }
+        }
+    }
+
     /// Logs the denial with its one valid signature, and stops a run of the denied statement.
     async fn keep_denial(
         &self,
@@ -167,42 +207,4 @@ fn check_here(signed: &BoundaryRef, sealed: &Sealed) -> Result<(), Stopped> {
     let _ = check_place(signed, &here.name, &here.id, &here.epoch)
         .map_err(|error| Refusal::new(error.code(), error.to_string()))?;
     Ok(())
-}
-
-/// Returns the approver who denies the statement and who could approve the statement under the current rule of the
-/// step. A changed definition of the step or an expired token of the proposer never prevents a denial. If the current
-/// registry does not contain the step, every approver may deny the statement, because the step could be registered
-/// again within the statement's window.
-fn who_denies(
-    document: &Verified<Denial>,
-    signed: &Authorization,
-    sealed: &Sealed,
-    now: Timestamp,
-) -> Result<(Name, KeyId), Stopped> {
-    let known =
-        exclusion::judge(&signed.proposer, &signed.proposer, Tokens::Sealed(&sealed.tokens, now), &sealed.roster);
-    let excluded = known
-        .or_else(|_| exclusion::judge(&signed.proposer, &signed.proposer, Tokens::Unknown, &sealed.roster))
-        .map_err(|error| Refusal::new(error.code(), error.to_string()).about(&signed.proposal))?;
-    let refuse = |why: &str| {
-        let detail = format!("only a person who could approve the proposal can deny the proposal: {why}");
-        Stopped::from(Refusal::new(Code::NotPermittedSigner, detail).about(&signed.proposal))
-    };
-    let Some((_, held)) = sealed.step(&signed.step.reference) else {
-        let valid = document.signatures().iter().find_map(|signature| {
-            let (approver, _) = sealed.roster.approver_of(&signature.keyid)?;
-            let begun = approver.valid_after.is_none_or(|from| from <= now);
-            let open = begun && approver.valid_before.is_none_or(|until| now < until);
-            (open && !excluded.contains(&approver.name)).then(|| (approver.name.clone(), signature.keyid))
-        });
-        return valid.ok_or_else(|| refuse("the denial has no signature of a currently valid approver"));
-    };
-    let count = signature_count::count(document.signatures(), &sealed.roster, &excluded, &held.rules, now);
-    match count.counted().first() {
-        Some(counted) => Ok((counted.name.clone(), counted.keyid)),
-        None => {
-            let why = count.uncounted().iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-            Err(refuse(if why.is_empty() { "the denial has no signature" } else { &why }))
-        }
-    }
 }

@@ -167,7 +167,7 @@ impl Proposals {
     /// # Errors
     /// Returns an error if the store can't be read.
     pub async fn resume(self: &Arc<Self>) -> Result<usize, Stopped> {
-        self.end_overtaken().await;
+        let _ = self.end_overtaken().await;
         let mut resumed = 0;
         for status in [StoredStatus::Approved, StoredStatus::Pending] {
             let mut before = None;

@@ -12,12 +12,14 @@ use crate::seal::sealed::Sealed;
 use crate::store::ledger::Ledger;
 use crate::store::server::{ReadRole, RoleState};
 use documents::record::ident::{Name, StepRef};
+use documents::record::revocation::RevokedSubject;
 use documents::record::token::Scope;
 use documents::record::validity::Timestamp;
 use judgement::decision::exclusion::{self, ExcludedSigners, Tokens};
 use judgement::decision::in_force::StepInForce;
 use judgement::decision::quorum_rules::QuorumRules;
 use judgement::decision::reach::EligibleApprovers;
+use judgement::decision::revocations::Revocations;
 use judgement::policy::patterns::Pattern;
 use judgement::registry::registry_error::RegistryError;
 use sandbox::isolation::interpreter;
@@ -182,7 +184,9 @@ impl Health {
         let sealed = self.crossing.state();
         let beyond = steps_beyond_the_host(sealed.steps(), &*self.sandbox, self.crossing.secrets());
         let mut notes = notes_of(&beyond);
-        notes.extend(quorums_out_of_reach(&sealed, self.crossing.now()));
+        let revoked = self.crossing.revoked();
+        notes.extend(quorums_out_of_reach(&sealed, &revoked, self.crossing.now()));
+        notes.extend(revoked_in_roster(&sealed, &revoked));
         let before = {
             let mut kept = self.notes.lock();
             kept.beyond = beyond;
@@ -217,7 +221,10 @@ impl Health {
         let (clock, disk) = (self.ledger.clock_trouble(), self.crossing.capacity().disk_trouble());
         let open = self.crossing.capacity().takes_requests();
         let of_nodes = self.node_trouble();
-        let ready = missing.is_empty() && open && clock.is_none() && disk.is_none() && of_nodes.is_empty();
+        let frozen = self.crossing.freeze().unwrap_or_else(|error| Some(error.to_string()));
+        let works = clock.is_none() && disk.is_none() && of_nodes.is_empty() && frozen.is_none();
+        let ready = missing.is_empty() && open && works;
+        notes.extend(frozen);
         notes.extend(clock);
         notes.extend(disk);
         notes.extend(of_nodes);
@@ -303,8 +310,8 @@ pub fn unapprovable_steps<'s>(
 
 /// Returns notes about steps for which a proposer can't get enough approvals.
 #[must_use]
-pub fn quorums_out_of_reach(sealed: &Sealed, now: Timestamp) -> Vec<String> {
-    let eligible = EligibleApprovers::of(&sealed.roster);
+pub fn quorums_out_of_reach(sealed: &Sealed, revoked: &Revocations, now: Timestamp) -> Vec<String> {
+    let eligible = EligibleApprovers::of(&sealed.roster, |keyid| revoked.has_key(keyid));
     let references = sealed.registry.steps().map(|step| &step.definition.reference);
     let all = references.filter_map(|reference| Some((reference, &*sealed.step(reference)?.1.rules)));
     let (by_rules, mut notes) = unapprovable_steps(&eligible, all, now);
@@ -345,6 +352,19 @@ pub fn quorums_out_of_reach(sealed: &Sealed, now: Timestamp) -> Vec<String> {
         format!("proposals {what} are refused, because no quorum is possible: {out}; {why}")
     }));
     notes
+}
+
+/// Returns a note for each revoked key that the roster in force still has.
+fn revoked_in_roster(sealed: &Sealed, revoked: &Revocations) -> Vec<String> {
+    let keys = revoked.iter().filter_map(|(subject, _)| match subject {
+        RevokedSubject::Key(keyid) => Some(keyid),
+        _ => None,
+    });
+    let rostered = keys.filter_map(|keyid| Some((keyid, sealed.roster.signer(&keyid)?.0)));
+    let note = |(keyid, holder): (_, &_)| {
+        format!("the key {keyid} of {holder} is revoked: remove it in the next version of the roster")
+    };
+    rostered.map(note).collect()
 }
 
 /// Returns the reason why a proposer has too few approvers, and the next action.

@@ -20,6 +20,7 @@ mod proposal_view;
 pub mod proposals;
 pub mod refusal_log;
 mod result_access;
+pub mod revocations;
 pub mod sealing;
 pub mod seen_nodes;
 pub mod session_access;
@@ -54,6 +55,8 @@ use crate::seal::sealed::Sealed;
 use crate::seal::surroundings::Surroundings;
 use crate::store::ledger::Ledger;
 use crate::store::retention::Retention;
+use crate::store::stored_revocation::StoredRevocation;
+use documents::record::revocation::RevokedSubject;
 use sandbox::runs::Sandbox;
 
 /// A boundary, with all its parts.
@@ -132,7 +135,11 @@ impl Boundary {
             closed,
             surroundings,
         } = parts;
-        let (key, seal) = (Arc::new(key), Arc::new(CurrentSeal::new(sealed)));
+        let of_keys = |one: &StoredRevocation| matches!(one.subject, RevokedSubject::Key(_));
+        let earlier = closed
+            .iter()
+            .flat_map(|log| log.revocations().iter().filter(|one| of_keys(one)).cloned().collect::<Vec<_>>());
+        let (key, seal) = (Arc::new(key), Arc::new(CurrentSeal::new(sealed, earlier.collect())));
         let (live, changes) = (Arc::new(RunsInProgress::default()), Arc::new(Changes::default()));
         let crossing = Arc::new(Crossing::new(cross::CrossingParts {
             ledger: ledger.clone(),

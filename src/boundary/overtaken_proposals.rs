@@ -1,6 +1,6 @@
 //! Ends the open proposals that can no longer run, because their step, policy, proposer or session is gone.
 //!
-//! A new seal, a start of the service, and a change of a session can make a proposal impossible. The cost depends only
+//! A new seal, a revocation, a start of the service, and a change of a session can make a proposal impossible. The cost depends only
 //! on the number of open proposals.
 
 use std::collections::BTreeMap;
@@ -20,9 +20,9 @@ use documents::record::run_extensions::SessionReference;
 use judgement::decision::permissions::{PermissionsError, check_permissions, check_profile};
 
 impl Proposals {
-    /// Ends each open proposal that can no longer run.
-    pub async fn end_overtaken(self: &Arc<Self>) {
-        self.end_overtaken_of(self.ledger.waiting_proposals()).await;
+    /// Ends each open proposal that can no longer run. Returns their number.
+    pub async fn end_overtaken(self: &Arc<Self>) -> u64 {
+        self.end_overtaken_of(self.ledger.waiting_proposals()).await
     }
 
     /// Ends the proposals of each session that ends or changes, until the service ends.
@@ -31,11 +31,11 @@ impl Proposals {
             let changed = self.sessions.changed().await;
             // No proposal with the state before can run any more, so each is compared only once.
             let ids = changed.iter().filter_map(|session| self.in_sessions().remove(session)).flatten().collect();
-            self.end_overtaken_of(ids).await;
+            let _ = self.end_overtaken_of(ids).await;
         }
     }
 
-    async fn end_overtaken_of(self: &Arc<Self>, ids: Vec<ProposalId>) {
+    async fn end_overtaken_of(self: &Arc<Self>, ids: Vec<ProposalId>) -> u64 {
         let proposals = self.clone();
         // The lookup of programs reads the disk.
         let search = move || {
@@ -44,11 +44,16 @@ impl Proposals {
         };
         match tokio::task::spawn_blocking(search).await {
             Ok(found) => {
+                let ended = found.len() as u64;
                 for (refusal, id) in found {
                     self.end_as_impossible(&id, &refusal).await;
                 }
+                ended
             }
-            Err(error) => tracing::error!("the open proposals were not compared with the state in force: {error}"),
+            Err(error) => {
+                tracing::error!("the open proposals were not compared with the state in force: {error}");
+                0
+            }
         }
     }
 

@@ -14,13 +14,16 @@ use crate::store::stored_proposal::{Proposal, RunOutcome, RunQuery};
 use crate::store::stored_status::StoredStatus;
 use documents::crypto::digest::ParamsDigest;
 use documents::crypto::json;
+use documents::crypto::key_id::KeyId;
 use documents::record::authorization::Authorization;
 use documents::record::code::Code;
 use documents::record::document::Statement;
+use documents::record::envelope::VerifiedSignature;
 use documents::record::ident::{ProposalId, StepRef};
 use documents::record::receipt::{Outcome, Status};
 use documents::record::validity::Timestamp;
 use judgement::decision::exclusion::ExcludedSigners;
+use judgement::decision::in_force::StepInForce;
 use judgement::decision::quorum;
 use judgement::decision::signature_count::{self, SignatureCount};
 use wire::api::registry_view::UnknownEnd;
@@ -174,13 +177,26 @@ impl Proposals {
     pub(super) fn count(
         &self,
         id: &ProposalId,
-        held: &judgement::decision::in_force::StepInForce,
+        held: &StepInForce,
         excluded: &ExcludedSigners,
         sealed: &Sealed,
     ) -> Result<SignatureCount, Stopped> {
         let stored = self.ledger.signatures(id)?;
         let signatures: Vec<_> = stored.iter().map(verified_of).collect();
-        Ok(signature_count::count(&signatures, &sealed.roster, excluded, &held.rules, self.crossing.now()))
+        Ok(self.counted(&signatures, held, excluded, sealed))
+    }
+
+    /// Counts signatures under the approval rules in force, without those of revoked keys.
+    pub(super) fn counted(
+        &self,
+        signatures: &[VerifiedSignature],
+        held: &StepInForce,
+        excluded: &ExcludedSigners,
+        sealed: &Sealed,
+    ) -> SignatureCount {
+        let (now, revoked) = (self.crossing.now(), self.crossing.revoked());
+        let revoked = |keyid: &KeyId| revoked.has_key(keyid);
+        signature_count::count_unrevoked(signatures, &sealed.roster, excluded, &held.rules, now, revoked)
     }
 }
 

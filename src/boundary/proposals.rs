@@ -141,7 +141,8 @@ impl Proposals {
         let proposer = caller.demand(Scope::Propose, Some(&reference))?.clone();
         let _ = self.crossing.demand_clock()?;
         self.crossing.capacity().demand_disk()?;
-        let sealed = self.crossing.state();
+        let (sealed, revoked) = (self.crossing.state(), self.ledger.revocations());
+        let _ = self.crossing.check_not_revoked(&sealed, [&proposer, &proposer])?;
         let Some((step, held)) = sealed.step(&reference) else {
             return Err(unknown_step(caller, &sealed, &reference).at("/step", "not registered").into());
         };
@@ -222,7 +223,8 @@ impl Proposals {
         let Authorization { proposal: id, session, .. } = authorization;
         match self.ledger.propose(new).await? {
             ProposeResult::New => {
-                if session.is_some() || self.crossing.state().digest != sealed.digest {
+                let changed = self.crossing.state().digest != sealed.digest || self.ledger.revocations() != revoked;
+                if session.is_some() || changed {
                     self.end_if_overtaken(&id, session).await;
                 }
                 Ok((self.view_for(caller, &self.row(&id)?)?, true))
@@ -263,7 +265,8 @@ impl Proposals {
         }
         let excluded = exclusion::judge(proposer, proposer, Tokens::Sealed(&sealed.tokens, now), &sealed.roster)
             .map_err(|error| Refusal::new(error.code(), error.to_string()))?;
-        let reach = EligibleApprovers::of(&sealed.roster).check_reach(
+        let revoked = self.crossing.revoked();
+        let reach = EligibleApprovers::of(&sealed.roster, |keyid| revoked.has_key(keyid)).check_reach(
             &held.rules,
             |name| excluded.contains(name),
             now,

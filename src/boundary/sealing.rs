@@ -292,6 +292,19 @@ impl Sealing {
         Ok((sealed, found))
     }
 
+    /// Ends a freeze: seals the state in force with a new epoch. Everything that was signed before stays void.
+    ///
+    /// # Errors
+    /// Returns `wrong-state` if the boundary is not frozen.
+    pub async fn thaw(&self) -> Result<(), Stopped> {
+        let _one_at_a_time = self.one_at_a_time.lock().await;
+        if self.crossing.freeze()?.is_none() {
+            return Err(Refusal::new(Code::WrongState, "the boundary is not frozen").into());
+        }
+        let epoch = Epoch::new(self.surroundings.bytes());
+        self.seal_alone(|_| {}, None, Some(epoch)).await.map(drop)
+    }
+
     /// Seals a changed state and writes the change to the store in the same commit.
     ///
     /// # Errors
@@ -348,7 +361,7 @@ impl Sealing {
                     tracing::info!(seal = sealed.seal.number, steps = sealed.registry.steps().len(), "sealed");
                     self.current.put(sealed);
                     let _ = self.health.note_seal();
-                    self.proposals.end_overtaken().await;
+                    let _ = self.proposals.end_overtaken().await;
                     return Ok(true);
                 }
                 Err(SealStop::Write(WriteStop::BackDated { last })) => at = last,

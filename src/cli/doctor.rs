@@ -33,6 +33,7 @@ use documents::record::enforcement::Level;
 use judgement::decision::in_force::{each_in_force, steps_in_force};
 use judgement::decision::quorum_rules::QuorumRules;
 use judgement::decision::reach::EligibleApprovers;
+use judgement::decision::revocations::Revocations;
 use judgement::policy::builtins::Builtins;
 use judgement::policy::file::Policy;
 use judgement::policy::ruling::resolve;
@@ -360,7 +361,7 @@ fn unreachable_quorums(boundary: &InspectedBoundary<'_>, files: &BoundaryFiles) 
     let now = (start::surroundings().now)();
     if let Ok(None) = boundary.status {
         if let Some(sealed) = boundary.sealed() {
-            return quorums_out_of_reach(sealed, now);
+            return quorums_out_of_reach(sealed, &Revocations::default(), now);
         }
     } else {
         return Vec::new();
@@ -375,7 +376,7 @@ fn unreachable_quorums(boundary: &InspectedBoundary<'_>, files: &BoundaryFiles) 
     };
     let all: Vec<_> = files.registry.steps().filter_map(|step| rules(step)).collect();
     let all = all.iter().map(|(reference, rules)| (reference, rules));
-    unapprovable_steps(&EligibleApprovers::of(&roster), all, now).1
+    unapprovable_steps(&EligibleApprovers::of(&roster, |_| false), all, now).1
 }
 
 /// Reports whether a start accepts the store and the known checkpoints. Before the first start there is no store.

@@ -22,6 +22,7 @@ pub mod store;
 mod store_move;
 mod stored_log;
 pub mod test;
+pub mod thaw;
 pub mod token;
 
 use clap::Subcommand;
@@ -70,6 +71,8 @@ pub enum WholeProgram {
     Token(token::Args),
     /// Put changed files in force: runbooks, signed rosters, the policy and the limits
     Seal(seal::Args),
+    /// End a freeze with a new epoch
+    Thaw(thaw::Args),
     /// Check, back up and restore the store
     Store(store::Args),
     /// List the nodes of a boundary, or say that a node will never come back
@@ -105,6 +108,7 @@ impl CommandSet for WholeProgram {
             Self::Sandbox(args) => sandbox::run(args, terminal),
             Self::Token(args) => token::run(args, terminal),
             Self::Seal(args) => seal::run(args, terminal),
+            Self::Thaw(args) => thaw::run(args, terminal),
             Self::Store(args) => store::run(args, terminal),
             Self::Node(args) => node::run(args, terminal),
             Self::Policy(args) => policy::run(args, terminal),

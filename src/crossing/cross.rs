@@ -61,8 +61,8 @@ use sandbox::runs::{Plan, Report, Sandbox, capture};
 pub struct Crossing {
     pub(super) ledger: Ledger,
     sandbox: Arc<dyn Sandbox>,
-    key: Arc<BoundaryKey>,
-    seal: Arc<CurrentSeal>,
+    pub(super) key: Arc<BoundaryKey>,
+    pub(super) seal: Arc<CurrentSeal>,
     live: Arc<RunsInProgress>,
     changes: Arc<Changes>,
     pub(super) outputs: Outputs,
@@ -212,10 +212,10 @@ impl Crossing {
         let about = |objection: Objection| Stopped::from(refusal_of(&objection).about(&signed.proposal));
         let own = &sealed.boundary;
         let place = check_place(&signed.boundary, &own.name, &own.id, &own.epoch).map_err(|e| about(e.into()))?;
-        let may_propose = sealed
-            .tokens
-            .check_may_propose([&signed.proposer, submitter], &sealed.roster, &signed.step.reference)
-            .map_err(|e| about(e.into()))?;
+        let names = [&signed.proposer, submitter];
+        let not_revoked = self.check_not_revoked(&sealed, names)?;
+        let may_propose = sealed.tokens.check_may_propose(names, &sealed.roster, &signed.step.reference);
+        let may_propose = may_propose.map_err(|e| about(e.into()))?;
         // Look up the step only once, so that the checked step is the step that runs.
         let (registered, held) = sealed.signed_step(signed).map_err(|e| about(e.into()))?;
         let step = check_step(signed, &held.hashed).map_err(|e| about(e.into()))?;
@@ -235,19 +235,19 @@ impl Crossing {
         let excluded = exclusion::judge(&signed.proposer, submitter, tokens, &sealed.roster);
         let excluded = excluded.map_err(|e| about(e.into()))?;
         let signatures = verified.document().signatures();
-        let count = signature_count::count(signatures, &sealed.roster, &excluded, &held.rules, now);
+        let revoked = |keyid: &_| self.revoked().has_key(keyid);
+        let count = signature_count::count_unrevoked(signatures, &sealed.roster, &excluded, &held.rules, now, revoked);
         let quorum = quorum::decide(&held.rules, &count).map_err(|e| about(e.into()))?;
-        // An early check of the window. The transaction that spends the nonce repeats the check with the clock of the
-        // store, and checks for denials.
+        // The transaction that spends the nonce repeats this check with the clock of the store, and checks for denials.
         let window = check_window(signed, now, None).map_err(|e| about(e.into()))?;
         let carried = signed.session.is_some().then(|| sealed.carried_variables(&held));
-        let registered = registered.clone();
         let checks = CheckResults {
             clock,
             place,
+            not_revoked,
             may_propose,
             step,
-            registered,
+            registered: registered.clone(),
             parameters,
             permissions,
             profile,

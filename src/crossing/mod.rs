@@ -11,6 +11,7 @@ mod keep_results;
 pub mod log_span;
 mod masks;
 pub mod recovery;
+pub mod revoked;
 pub mod run_end;
 pub mod run_inputs;
 pub mod stage;

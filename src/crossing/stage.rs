@@ -58,6 +58,7 @@ use judgement::decision::parameters::ParametersFit;
 use judgement::decision::permissions::{PermissionsCovered, ProfileHolds};
 use judgement::decision::place::AtThisBoundary;
 use judgement::decision::quorum::QuorumMet;
+use judgement::decision::revocations::NotRevoked;
 use judgement::decision::sealed_tokens::MayPropose;
 use judgement::decision::step::StepSealed;
 use judgement::decision::window::{RunWindow, TimeLimits, WithinWindow};
@@ -132,6 +133,7 @@ pub struct ClockTrusted(pub(super) ());
 pub(super) struct CheckResults {
     pub(super) clock: ClockTrusted,
     pub(super) place: AtThisBoundary,
+    pub(super) not_revoked: NotRevoked,
     pub(super) may_propose: MayPropose,
     pub(super) step: StepSealed,
     /// The step in the registry, with the contents of its files.

@@ -28,6 +28,7 @@ mod probes;
 mod proposals;
 mod receipts;
 mod registry;
+mod revocations;
 pub mod route_table;
 mod sessions;
 mod simple_events;
@@ -148,7 +149,7 @@ fn router(app: Arc<App>) -> Router {
 const RESTART_S: u64 = 5;
 
 /// Paths of features that this version does not support yet.
-const LATER: [(&str, &str); 2] = [("/v1/grants", "grants"), ("/v1/revocations", "revocations")];
+const LATER: [(&str, &str); 1] = [("/v1/grants", "grants")];
 
 async fn unknown(request: Request<Body>) -> Response {
     let path = request.uri().path();

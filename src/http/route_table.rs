@@ -3,7 +3,7 @@
 use crate::http::route::Route;
 use crate::http::{
     artifacts, authorizations, challenges, denials, log_routes, mcp, metrics_route, outputs, probes, proposals,
-    receipts, registry, sessions,
+    receipts, registry, revocations, sessions,
 };
 
 /// Returns all routes.
@@ -14,6 +14,7 @@ pub fn routes() -> impl Iterator<Item = &'static Route> {
         sessions::ROUTES,
         artifacts::ROUTES,
         denials::ROUTES,
+        revocations::ROUTES,
         authorizations::ROUTES,
         receipts::ROUTES,
         outputs::ROUTES,

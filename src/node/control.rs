@@ -49,6 +49,8 @@ pub enum ControlRequest {
         #[serde(default)]
         new_epoch: bool,
     },
+    /// End a freeze with a new epoch.
+    Thaw,
     /// Return the content of `/ready`, and the notes that need an action of the operator.
     Status,
 }
@@ -109,6 +111,9 @@ pub async fn answer(
             boundary.sealing.revoke_token(&name).await.map(|()| json!({ "revoked": name }))
         }
         ControlRequest::Seal { new_epoch } => next_seal::seal_files(config.clone(), boundary, new_epoch).await,
+        ControlRequest::Thaw => {
+            boundary.sealing.thaw().await.map(|()| json!({ "seal": boundary.crossing.state().seal.number }))
+        }
         ControlRequest::Status => {
             let (ready, must_fix) = (boundary.health.ready(), boundary.health.must_fix());
             boundary

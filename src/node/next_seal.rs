@@ -16,6 +16,7 @@ use documents::crypto::key_id::KeyId;
 use documents::record::code::Code;
 use documents::record::configuration::Configuration;
 use documents::record::ident::Name;
+use judgement::decision::revocations::Revocations;
 use judgement::policy::file::Policy;
 use judgement::registry::registry_error::RegistryError;
 use judgement::trust::chain::Chain;
@@ -50,8 +51,17 @@ impl NextSeal<'_> {
         sealed: &Sealed,
         files: &BoundaryFiles,
     ) -> Result<(SealContent, FileFindings), StoreFault> {
-        let FoundRosters { signed, candidates, mut notes, following } =
+        let FoundRosters { signed, mut candidates, mut notes, following } =
             roster_succession::find(self.config, &sealed.rosters, &sealed.policy, files);
+        let revoked: Revocations = self.ledger.revocations().iter().map(|one| (one.subject, one.leaf)).collect();
+        let since = sealed.roster.version();
+        let lacks = |chain: &Chain| chain.lacks_without(chain.envelopes(), since, |keyid| revoked.has_key(keyid));
+        if let Some(lacking) = lacks(&signed) {
+            candidates.retain(|(version, _)| lacks(&signed.until(*version)).is_none());
+            notes.push(format!(
+                "a version of the roster is not in force, because a key that signed it is revoked: {lacking}"
+            ));
+        }
         let known = self.ledger.tokens()?;
         let tokens = tokens_in_force(&known, self.ledger.now());
         let content = |rosters: Chain, policy: &Policy| {

@@ -31,6 +31,7 @@ use documents::crypto::json;
 use documents::record::enforcement::Level;
 use documents::record::envelope::{Base64, Envelope, Signed};
 use documents::record::ident::{Epoch, GenesisSalt};
+use documents::record::revocation::RevokedSubject;
 use documents::record::seal::{Genesis, Seal};
 use documents::record::token::SealedToken;
 use documents::record::validity::Timestamp;
@@ -111,6 +112,11 @@ pub async fn assemble<S>(
         }
     };
     let broken = |fault: StoreFault| Problems::from(FileProblem::of_store(&config.database, fault));
+    if ledger.revocations().iter().any(|one| one.subject == RevokedSubject::Key(key.keyid)) {
+        let why = format!("the key {} is revoked: under `key`, name the file of another key of the roster", key.keyid);
+        let _ = ledger.close().await;
+        return Err(FileProblem::whole(&config.key, why).into());
+    }
     let tokens = tokens_in_force(&ledger.tokens().map_err(broken)?, ledger.now());
     let last = ledger.seals().map_err(broken)?.last().copied();
     let closed = closed_ledgers(config, &files.key, &around, &mut notes)?;

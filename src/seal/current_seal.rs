@@ -1,29 +1,49 @@
-//! The sealed state that is in force.
+//! The sealed state that is in force, and what is revoked.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::seal::sealed::Sealed;
+use crate::store::stored_revocation::StoredRevocation;
+use judgement::decision::revocations::Revocations;
 
 /// Sealed state in force, for all readers. A new state replaces the whole old state, so that a reader never sees parts
 /// of two seals.
 #[derive(Debug)]
-pub struct CurrentSeal(RwLock<Arc<Sealed>>);
+pub struct CurrentSeal {
+    sealed: RwLock<Arc<Sealed>>,
+    /// The revocations of the log, as its list of them and as each verdict needs them.
+    revoked: Mutex<(Arc<Vec<StoredRevocation>>, Arc<Revocations>)>,
+    /// Keys that closed logs revoked. A restore begins a new log, in which these keys count as little as before.
+    earlier: Vec<StoredRevocation>,
+}
 
 impl CurrentSeal {
-    /// Creates the value with `sealed` in force.
+    /// Creates the value with `sealed` in force, and with the revocations of keys of the closed logs.
     #[must_use]
-    pub fn new(sealed: Sealed) -> Self {
-        Self(RwLock::new(Arc::new(sealed)))
+    pub fn new(sealed: Sealed, earlier: Vec<StoredRevocation>) -> Self {
+        let empty = Arc::new(earlier.iter().map(|one| (one.subject, one.leaf)).collect());
+        Self { sealed: RwLock::new(Arc::new(sealed)), revoked: Mutex::new((Arc::default(), empty)), earlier }
     }
 
     /// Returns the sealed state in force.
     #[must_use]
     pub fn get(&self) -> Arc<Sealed> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.sealed.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Puts a new state in force. The seal of the new state must already be in the log.
     pub fn put(&self, sealed: Sealed) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(sealed);
+        *self.sealed.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(sealed);
+    }
+
+    /// Returns the revocations of these log entries, which are built again only after a new revocation.
+    #[must_use]
+    pub fn revoked(&self, stored: &Arc<Vec<StoredRevocation>>) -> Arc<Revocations> {
+        let mut known = self.revoked.lock().unwrap_or_else(PoisonError::into_inner);
+        if !Arc::ptr_eq(&known.0, stored) {
+            let revocations = self.earlier.iter().chain(&**stored).map(|one| (one.subject, one.leaf)).collect();
+            *known = (stored.clone(), Arc::new(revocations));
+        }
+        known.1.clone()
     }
 }

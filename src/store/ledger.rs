@@ -19,6 +19,7 @@ use crate::store::shared::{LedgerConfig, LedgerState, PublishedState, SharedStat
 use crate::store::stored_denial::{DenialResult, DenialWrite};
 use crate::store::stored_leaf::{LeafRef, WriteStop};
 use crate::store::stored_proposal::{AdvanceStop, NewProposal, ProposalStep, ProposeResult, Signature};
+use crate::store::stored_revocation::{RevocationResult, RevocationWrite, StoredRevocation, read_revocations};
 use crate::store::stored_run::{Consume, ConsumeStop, Finish, FinishStop, SpentNonce};
 use crate::store::stored_seal::{SealStored, SealWrite};
 use crate::store::stored_status::StoredStatus;
@@ -68,8 +69,12 @@ impl Ledger {
     ) -> Result<Self, StoreFault> {
         let head = store.head()?;
         let edge = TreeEdge::load(&mut *store, head.size)?;
-        let published =
-            PublishedState { head: StoreHead { exclusive: Vec::new(), ..head.clone() }, edge: Arc::new(edge.clone()) };
+        let revoked = read_revocations(&*reads)?;
+        let published = PublishedState {
+            head: StoreHead { exclusive: Vec::new(), ..head.clone() },
+            edge: Arc::new(edge.clone()),
+            revoked,
+        };
         let boot = (config.boottime)();
         let mut shared = SharedState {
             reads,
@@ -126,7 +131,8 @@ impl Ledger {
         config: LedgerConfig,
         note: Option<CheckpointRow>,
     ) -> Result<Self, StoreFault> {
-        let edge = TreeEdge::read(&*reads, head.size)?;
+        let edge = Arc::new(TreeEdge::read(&*reads, head.size)?);
+        let revoked = read_revocations(&*reads)?;
         let (inbox, _) = mpsc::channel(1);
         let boot = (config.boottime)();
         let shared = SharedState {
@@ -134,7 +140,7 @@ impl Ledger {
             opened: ((config.clock)(), boot),
             reached: Mutex::new((head.last_at, boot)),
             config,
-            published: RwLock::new(Arc::new(PublishedState { head, edge: Arc::new(edge) })),
+            published: RwLock::new(Arc::new(PublishedState { head, edge, revoked })),
             unrecorded: Mutex::default(),
             open_proposals: Mutex::default(),
             tiles: TileCache::default(),
@@ -224,6 +230,14 @@ impl Ledger {
         self.ask(WriterMessage::Deny, denial).await
     }
 
+    /// Appends a revocation to the log, unless the log has one of the same subject.
+    ///
+    /// # Errors
+    /// Returns an error if the revocation is too large, or if the log has no seal.
+    pub async fn revoke(&self, revocation: RevocationWrite) -> Result<RevocationResult, WriteStop> {
+        self.ask(WriterMessage::Revoke, revocation).await
+    }
+
     /// Changes the status of a proposal. Returns the previous status.
     ///
     /// # Errors
@@ -291,6 +305,12 @@ impl Ledger {
         }
     }
 
+    /// Returns the revocations of the log in its order, as [`Self::state`] includes them.
+    #[must_use]
+    pub fn revocations(&self) -> Arc<Vec<StoredRevocation>> {
+        self.shared.published().revoked.clone()
+    }
+
     /// Returns true if the boundary has several nodes.
     #[must_use]
     pub fn has_nodes(&self) -> bool {
@@ -325,6 +345,12 @@ impl Ledger {
     #[must_use]
     pub fn waiting_proposals(&self) -> Vec<ProposalId> {
         self.shared.open_proposals.lock().unwrap_or_else(PoisonError::into_inner).waiting()
+    }
+
+    /// Returns the proposals whose nonce is spent and whose receipt is not stored, without a query.
+    #[must_use]
+    pub fn running_proposals(&self) -> Vec<ProposalId> {
+        self.shared.open_proposals.lock().unwrap_or_else(PoisonError::into_inner).running()
     }
 
     /// Returns the size of the database on the disk, in bytes.

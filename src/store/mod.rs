@@ -47,6 +47,7 @@ pub mod stored_denial;
 pub mod stored_leaf;
 pub mod stored_log;
 pub mod stored_proposal;
+pub mod stored_revocation;
 pub mod stored_run;
 pub mod stored_seal;
 pub mod stored_status;
@@ -171,6 +172,8 @@ pub trait StoreReads: Send + Sync {
     fn signatures(&self, id: &ProposalId) -> Result<Vec<Signature>, StoreFault>;
     /// Returns the denials of an authorization.
     fn denials(&self, authorization: &AuthorizationDigest) -> Result<Vec<StoredDenial>, StoreFault>;
+    /// Returns the log entries that are revocations, each with its index, in the order of the log.
+    fn revocations(&self) -> Result<Vec<(u64, Vec<u8>)>, StoreFault>;
     /// Returns the consumption that spent a nonce.
     fn spent(&self, nonce: &Nonce) -> Result<Option<NonceUse>, StoreFault>;
     /// Returns the first of these nonces that has no row.

@@ -87,7 +87,16 @@ impl OpenProposals {
 
     /// Returns the proposals that wait for signatures or for their run.
     pub(crate) fn waiting(&self) -> Vec<ProposalId> {
-        self.status.iter().filter(|(_, (status, _))| status.waits()).map(|(id, _)| id.clone()).collect()
+        self.with(StoredStatus::waits)
+    }
+
+    /// Returns the proposals whose nonce is spent and whose receipt is not stored.
+    pub(crate) fn running(&self) -> Vec<ProposalId> {
+        self.with(|status| status == StoredStatus::Running)
+    }
+
+    fn with(&self, wanted: impl Fn(StoredStatus) -> bool) -> Vec<ProposalId> {
+        self.status.iter().filter(|(_, (status, _))| wanted(*status)).map(|(id, _)| id.clone()).collect()
     }
 
     /// Returns the counter of a status, or `None` if a proposal with this status has ended.

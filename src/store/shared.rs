@@ -12,6 +12,7 @@ use crate::store::fault::StoreFault;
 use crate::store::objects::Objects;
 use crate::store::open_proposals::{OpenProposals, StatusChange};
 use crate::store::rows::{CheckpointRow, StoreHead};
+use crate::store::stored_revocation::StoredRevocation;
 use crate::store::stored_run::MOST_CLOCK_DIFFERENCE_S;
 use crate::store::tree::{Subtrees, TileCache, TreeEdge};
 use documents::crypto::digest::SealDigest;
@@ -94,7 +95,7 @@ pub fn abort(fault: &StoreFault) {
 pub struct LedgerState {
     /// Number of leaves in the log.
     pub size: u64,
-    /// State version. Every seal, denial and cancellation increases the version.
+    /// State version. Every seal, denial, revocation and cancellation increases the version.
     pub version: u64,
     /// Id of the boundary.
     pub boundary: Option<SealDigest>,
@@ -109,6 +110,8 @@ pub struct LedgerState {
 pub(crate) struct PublishedState {
     pub(crate) head: StoreHead,
     pub(crate) edge: Arc<TreeEdge>,
+    /// The revocations of the log, in its order.
+    pub(crate) revoked: Arc<Vec<StoredRevocation>>,
 }
 
 pub(crate) struct SharedState {

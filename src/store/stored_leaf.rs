@@ -38,8 +38,8 @@ pub struct Leaf {
 /// Reason why a document is not appended to the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WriteStop {
-    /// The new seal does not follow the seal in force. The caller must make it again with the digest of the seal in
-    /// force.
+    /// The state in force changed after the document was checked. The caller must check it again, and make a seal again
+    /// with the digest of the seal in force.
     Moved,
     /// The log has no seal yet.
     NoSeal,

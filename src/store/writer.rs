@@ -8,6 +8,7 @@ mod leaf_writes;
 pub(crate) mod messages;
 mod proposal_writes;
 mod retention_writes;
+mod revocation_writes;
 mod run_writes;
 
 use std::collections::HashMap;
@@ -25,6 +26,7 @@ use crate::store::fault::StoreFault;
 use crate::store::open_proposals::{OpenProposals, StatusChange};
 use crate::store::rows::{CheckpointRow, ProposalState, StoreHead};
 use crate::store::shared::{LedgerConfig, PublishedState, SharedState};
+use crate::store::stored_revocation::{StoredRevocation, read_revocations};
 use crate::store::stored_status::StoredStatus;
 use crate::store::tree::TreeEdge;
 use crate::store::writer::messages::{Asked, WriterMessage, answer_idle, questions};
@@ -59,6 +61,8 @@ pub(crate) struct Writer {
     edge: TreeEdge,
     exclusive: HashMap<String, ProposalId>,
     closed: ClosedWindows,
+    /// The revocations of the log, in its order.
+    revoked: Arc<Vec<StoredRevocation>>,
     /// Low-water mark and time since boot when the store was opened. The mark rises with the time since boot.
     anchor: (Timestamp, Duration),
     /// Last nonce that pruning has examined.
@@ -106,6 +110,7 @@ impl Writer {
         edge: TreeEdge,
         closed: ClosedWindows,
     ) -> Self {
+        let revoked = shared.published().revoked.clone();
         // The low-water mark can start at the time of the last leaf, because no later leaf has an earlier date, so an
         // authorization that expired before the last leaf is refused in any case. Then the mark rises no faster than
         // the time since boot.
@@ -120,6 +125,7 @@ impl Writer {
             edge,
             exclusive: HashMap::new(),
             closed,
+            revoked,
             anchor,
             pruned: Vec::new(),
             retired: RetentionWalk::default(),
@@ -205,7 +211,7 @@ impl Writer {
             let seconds = (self.config.clock)().unix().saturating_sub(server.unix());
             self.shared.ahead_of_server_s.store(seconds, Ordering::Relaxed);
         }
-        let (before, exclusive) = (self.head.clone(), self.exclusive.clone());
+        let (before, exclusive, revoked) = (self.head.clone(), self.exclusive.clone(), self.revoked.clone());
         let followed = answers.others.take().map(|others| self.follow(others)).transpose()?;
         let mut batch = Batch { followed, ..Batch::default() };
         let known = self.head.clone();
@@ -220,6 +226,7 @@ impl Writer {
                 self.store.rollback();
                 self.head = before;
                 self.exclusive = exclusive;
+                self.revoked = revoked;
                 self.edge = TreeEdge::clone(&self.shared.published().edge);
                 self.closed.undo();
             }
@@ -236,6 +243,7 @@ impl Writer {
         let mut stored = Vec::new();
         others.hashes.iter().for_each(|hash| self.edge.append(*hash, &mut stored));
         self.head = others.head;
+        self.revoked = read_revocations(&*self.shared.reads)?;
         self.exclusive = self.head.exclusive.drain(..).collect();
         Ok(open)
     }
@@ -284,7 +292,7 @@ impl Writer {
             let published = self.shared.published();
             let grown = self.head.size > published.head.size;
             let edge = if grown { Arc::new(self.edge.clone()) } else { published.edge.clone() };
-            self.shared.publish(PublishedState { head: self.head.clone(), edge });
+            self.shared.publish(PublishedState { head: self.head.clone(), edge, revoked: self.revoked.clone() });
         }
         if let Some(open) = followed {
             *self.shared.open_proposals.lock().unwrap_or_else(PoisonError::into_inner) = open;
@@ -405,6 +413,10 @@ impl Writer {
                     let Some(precedent) = denials.next() else { return Err(unanswered()) };
                     let done = self.deny(b, &asked.message, precedent);
                     b.set(asked, WriteKind::Denial, done);
+                }
+                WriterMessage::Revoke(asked) => {
+                    let done = self.revoke(b, &asked.message)?;
+                    b.set(asked, WriteKind::Revocation, done);
                 }
                 WriterMessage::Advance(asked) => {
                     let done = self.advance(b, &asked.message);

@@ -558,7 +558,7 @@ fn proposals_of_one_definition_stand_side_by_side_and_are_signed_each_by_itself(
 }
 
 /// Writes the list of boundaries of the person whose home directory the world has.
-fn list(world: &World, text: &str) {
+pub(crate) fn list(world: &World, text: &str) {
     world.write("home/.config/countersign/boundaries.toml", text);
     let directory = world.path("home/.config/countersign");
     std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o700)).expect("mode");

@@ -37,12 +37,13 @@ fn each_page_leads_to_every_page_of_its_boundary() {
         ("/b/0/sessions", "Sessions"),
         ("/b/0/receipts", "Receipts"),
         ("/b/0/log", "Log"),
+        ("/b/0/freeze", "Freeze"),
         (&review_path(&proposal), ""),
         (&format!("/b/0/run/{}", id_of(&proposal)), ""),
     ] {
         let page = pages.get(path);
         assert_eq!(page.status, 200, "{path}: {}", page.body);
-        for link in ["/", "/b/0/steps", "/b/0/sessions", "/b/0/receipts", "/b/0/log"] {
+        for link in ["/", "/b/0/steps", "/b/0/sessions", "/b/0/receipts", "/b/0/log", "/b/0/freeze"] {
             assert!(page.body.contains(&format!("<a href=\"{link}\"")), "{path}: no link to {link}: {}", page.body);
         }
         let current: Vec<_> = page.body.split("aria-current=\"page\">").skip(1).collect();
@@ -53,6 +54,29 @@ fn each_page_leads_to_every_page_of_its_boundary() {
     assert!(empty[0].contains("No session is open") && empty[1].contains("has ended"), "{empty:?}");
     assert_eq!(pages.get("/b/1/log").status, 404);
     assert_eq!(pages.get("/b/0/receipts?from=nonsense").status, 200);
+}
+
+#[test]
+fn the_page_of_the_freeze_signs_only_after_the_typed_word_and_once() {
+    let world = World::new();
+    let pages = open(&world, &alice());
+    let (path, size) = ("/b/0/freeze", world.log_size());
+    let form = |pages: &Pages| form_of(&pages.get(path).body, path).expect("a form");
+    let wrong = pages.post(path, &format!("{}&word=yes&reason=a%20test", form(&pages)));
+    assert!(
+        wrong.status == 422 && wrong.body.contains("type the word") && wrong.body.contains("a test"),
+        "{}",
+        wrong.body
+    );
+    assert_eq!(pages.post(path, "word=freeze").status, 409, "no form of this program");
+    let stranger = agents_pages(&world);
+    assert!(stranger.post(path, &format!("{}&word=freeze", form(&stranger))).body.contains("Not frozen"));
+    assert_eq!(world.log_size(), size);
+    let sent = format!("{}&word=freeze&reason=a%20test", form(&pages));
+    let done = pages.post(path, &sent);
+    assert!(done.status == 200 && done.body.contains("the boundary is frozen"), "{}", done.body);
+    assert_eq!(pages.post(path, &sent).status, 409, "the same form again");
+    assert_eq!((world.count("revocation"), world.wire.peek("/ready").status), (1, 503));
 }
 
 #[test]

@@ -65,6 +65,7 @@ mod proposing_notebook;
 mod refusals;
 mod refused_early;
 mod restart;
+mod revocations;
 mod run_results;
 mod runbook_locks;
 mod second_address;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::shim::shim;
-use crate::support::people::{Key, alice, dora, envelope, now, stamp};
+use crate::support::people::{Key, alice, dora, envelope, erin, frank, now, oscar, stamp};
 use crate::support::poor::poor_container;
 use crate::support::wire::Wire;
 use crate::support::{SMALL, World, bytes_of, host::processes_with, id_of, people, runbook, wait_for};
@@ -24,6 +24,8 @@ struct Told {
     /// Submitted envelopes, each with the bundle that the service returned, if any.
     handed_in: Vec<(Value, Option<Value>)>,
     tokens: Vec<String>,
+    /// Revocations that the service accepted.
+    revocations: Vec<Value>,
     /// Checkpoints that a client read.
     heads: Vec<String>,
 }
@@ -100,6 +102,12 @@ fn attempt(world: &World, round: &str, told: &mut Told) -> Option<()> {
     let path = format!("/v1/proposals/{}/cancellation", id_of(&cancelled));
     world.wire.try_post(&path, &world.agent, &json!({})).ok()?.ok(200);
     told.proposals.last_mut()?.1 = "cancelled";
+    // A revocation. Each round revokes another key that no other operation uses.
+    let key = if round == "1" { frank() } else { erin() };
+    let payload = people::key_revocation(&predicate["boundary"], &key);
+    let revocation = envelope(&payload, &[&oscar()]);
+    world.wire.try_post("/v1/revocations", "", &revocation).ok()?.ok(200);
+    told.revocations.push(revocation);
     // The service logs the refusal in the background, after its answer. Give it 400 ms.
     let deadline = std::time::Instant::now() + std::time::Duration::from_millis(400);
     while std::time::Instant::now() < deadline {
@@ -117,6 +125,10 @@ fn is_over(world: &World) -> bool {
 fn hold(world: &World, told: &Told, point: &str) {
     for secret in &told.tokens {
         assert_eq!(world.wire.get("/v1/registry", secret).status, 200, "{point}: a token that was given away is gone");
+    }
+    for revocation in &told.revocations {
+        let again = world.wire.post("/v1/revocations", "", revocation).ok(200);
+        assert_eq!(again["existing"], true, "{point}: an accepted revocation is gone");
     }
     for (proposal, status) in &told.proposals {
         let view = world.show(id_of(proposal));

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::random::Random;
-use crate::support::people::{alice, dora, envelope};
+use crate::support::people::{alice, dora, envelope, oscar};
 use crate::support::postgres::cluster::{Cluster, Options};
 use crate::support::postgres::until;
 use crate::support::{World, bytes_of, id_of, people, wait_for};
@@ -307,6 +307,7 @@ impl Torture {
             "seal" => self.token(),
             "proposal" => self.propose("plain:true").map(drop),
             "denial" => self.deny(),
+            "revocation" => self.revoke(),
             "refusal" => self.refuse(),
             "advance" if self.random.below(2) == 0 => self.cancel(),
             "advance" => self.run_online(),
@@ -344,6 +345,10 @@ impl Torture {
 
     fn token(&mut self) -> Result<(), Gone> {
         let name = format!("t{:x}", self.random.next());
+        self.token_with(&name)
+    }
+
+    fn token_with(&mut self, name: &str) -> Result<(), Gone> {
         let token = json!({"name": name, "owners": [], "scopes": ["read"], "patterns": []});
         self.world.control(&json!({"do": "token-create", "token": token})).map(drop).map_err(|_| Gone)
     }
@@ -351,6 +356,17 @@ impl Torture {
     fn deny(&mut self) -> Result<(), Gone> {
         let proposal = self.propose("plain:true")?;
         self.world.try_deny(&proposal, &dora()).map_err(|_| Gone)?.ok(200);
+        Ok(())
+    }
+
+    fn revoke(&mut self) -> Result<(), Gone> {
+        let name = format!("t{:x}", self.random.next());
+        self.token_with(&name)?;
+        let like = self.propose("plain:true")?;
+        let boundary = &serde_json::from_slice::<Value>(&bytes_of(&like)).unwrap()["predicate"]["boundary"];
+        let payload = people::revocation(boundary, "token", &people::sha256(name.as_bytes()));
+        let reply = self.world.wire.try_post("/v1/revocations", "", &envelope(&payload, &[&oscar()]));
+        reply.map_err(|_| Gone)?.ok(200);
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use documents::crypto::signature::SecretKey;
 use documents::crypto::ssh_key::SshKey;
 use documents::record::validity::Timestamp;
@@ -169,6 +169,19 @@ pub fn authorization(predicate: &Value) -> Vec<u8> {
 pub fn denial(boundary: &Value, authorization: &[u8], reason: &str) -> Vec<u8> {
     let subject = json!([{"name": "authorization", "digest": {"sha256": sha256(authorization)}}]);
     statement("denial", &subject, &json!({"boundary": boundary, "reason": reason}))
+}
+
+/// Returns the payload of a revocation of the subject of this kind. `digest` is hexadecimal.
+pub fn revocation(boundary: &Value, kind: &str, digest: &str) -> Vec<u8> {
+    let subject = json!([{"name": kind, "digest": {"sha256": digest}}]);
+    statement("revocation", &subject, &json!({"boundary": boundary, "reason": "a test"}))
+}
+
+/// Returns the payload of a revocation of a key.
+pub fn key_revocation(boundary: &Value, key: &Key) -> Vec<u8> {
+    let id = STANDARD_NO_PAD.decode(key.keyid().trim_start_matches("SHA256:")).expect("base64");
+    let digest: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
+    revocation(boundary, "key", &digest)
 }
 
 /// Returns a DSSE envelope with a signature of each person.

@@ -74,6 +74,7 @@ impl Proposals {
         let here = &sealed.boundary;
         let _ = check_place(&signed.boundary, &here.name, &here.id, &here.epoch)
             .map_err(|error| Refusal::new(error.code(), error.to_string()).about(&signed.proposal))?;
+        let _ = self.crossing.check_not_revoked(sealed, [&signed.proposer, &signed.proposer])?;
         let (_, held) = sealed
             .signed_step(signed)
             .map_err(|error| Refusal::new(error.code(), error.to_string()).about(&signed.proposal))?;

@@ -17,7 +17,7 @@ use documents::record::envelope::{Base64, Envelope, EnvelopeSignature, Signed, V
 use documents::record::ident::ProposalId;
 use documents::record::token::Scope;
 use judgement::decision::quorum;
-use judgement::decision::signature_count::{self, NotCounted};
+use judgement::decision::signature_count::NotCounted;
 use wire::api::view::ProposalView;
 
 impl Proposals {
@@ -65,7 +65,7 @@ impl Proposals {
         let (held, excluded) = self.quorum_of(sealed, authorization)?;
         let stored = self.ledger.signatures(id)?;
         let all: Vec<_> = stored.iter().map(verified_of).chain(new.iter().cloned()).collect();
-        let count = signature_count::count(&all, &sealed.roster, &excluded, &held.rules, now);
+        let count = self.counted(&all, held, &excluded, sealed);
         let known = |signature: &VerifiedSignature| stored.iter().any(|stored| stored.keyid == signature.keyid);
         if let Some(uncounted) =
             count.uncounted().iter().find(|one| new.iter().any(|new| new.keyid == one.keyid && !known(new)))

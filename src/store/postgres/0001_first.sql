@@ -37,6 +37,7 @@ CREATE TABLE leaf (
 );
 -- Compression would take longer than the write.
 ALTER TABLE leaf ALTER COLUMN data SET STORAGE EXTERNAL;
+CREATE INDEX leaf_revocation ON leaf (idx) WHERE kind = 6;
 
 -- Complete hash tiles: 256 hashes of 32 bytes. id = level << 48 | index.
 CREATE TABLE tile (id bigint PRIMARY KEY, hashes bytea NOT NULL);

@@ -25,6 +25,8 @@ pub(super) const NONCE_WITHOUT_ROW: &str = "SELECT q.number - 1 FROM unnest($1::
     WHERE NOT EXISTS (SELECT FROM nonce n WHERE n.nonce = q.nonce) ORDER BY q.number LIMIT 1";
 pub(super) const DENIAL_WITHOUT_ROW: &str = "SELECT q.number - 1 FROM unnest($1::bytea[]) WITH ORDINALITY AS q(digest, number) \
     WHERE NOT EXISTS (SELECT FROM denial d WHERE d.\"authorization\" = q.digest) ORDER BY q.number LIMIT 1";
+/// The condition is that of the index `leaf_revocation`.
+pub(super) const REVOCATIONS: &str = "SELECT idx, data FROM leaf WHERE kind = 6 ORDER BY idx";
 pub(super) const SPENT: &str = "SELECT spent, proposal FROM nonce WHERE nonce = $1";
 pub(super) const UNFINISHED: &str = "SELECT c.id, c.proposal, l.hash, l.at, c.seal, c.envelope, c.decision, \
     c.node = $1, c.deadline < extract(epoch FROM clock_timestamp()) OR n.lost_at IS NOT NULL \
@@ -150,6 +152,7 @@ pub(super) const READS: &[(&str, &str)] = &[
     ("PAYLOAD", PAYLOAD),
     ("SIGNATURES_OF", SIGNATURES_OF),
     ("DENIALS_OF", DENIALS_OF),
+    ("REVOCATIONS", REVOCATIONS),
     ("SPENT", SPENT),
     ("UNFINISHED", UNFINISHED),
     ("OUTPUT", OUTPUT),

@@ -13,8 +13,8 @@ use crate::store::postgres::pool::Pool;
 use crate::store::postgres::questions::{EXCLUSIVE, HEAD, head};
 use crate::store::postgres::read_statements::{
     CHECKPOINT, CHECKPOINT_OVER, DENIAL_WITHOUT_ROW, DENIALS_OF, LAST_CHECKPOINT, LEAF, LEAF_DATA, NONCE_WITHOUT_ROW,
-    OUTPUT, OUTPUT_ORDER, PAYLOAD, REFUSALS, RUNS, RUNS_OF_OUTPUT, SEALS_IN_ORDER, SIGNATURES_OF, SIZE, SPENT, TILE,
-    TOKEN, TOKENS, UNFINISHED, page, runs,
+    OUTPUT, OUTPUT_ORDER, PAYLOAD, REFUSALS, REVOCATIONS, RUNS, RUNS_OF_OUTPUT, SEALS_IN_ORDER, SIGNATURES_OF, SIZE,
+    SPENT, TILE, TOKEN, TOKENS, UNFINISHED, page, runs,
 };
 use crate::store::postgres::schema;
 use crate::store::postgres::settings::ServerSettings;
@@ -266,6 +266,10 @@ impl StoreReads for PostgresReads {
         self.all("reading denials", DENIALS_OF, digest, |row| {
             Ok(StoredDenial { approver: row.text(0)?, leaf: row.number(1)?, at: row.time(2)? })
         })
+    }
+
+    fn revocations(&self) -> Result<Vec<(u64, Vec<u8>)>, StoreFault> {
+        self.all("reading revocations", REVOCATIONS, Vec::new, |row| Ok((row.number(0)?, row.get(1)?)))
     }
 
     fn spent(&self, nonce: &Nonce) -> Result<Option<NonceUse>, StoreFault> {

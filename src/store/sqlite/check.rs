@@ -31,6 +31,7 @@ use documents::record::checkpoint::{Checkpoint, origin};
 use documents::record::document::Statement;
 use documents::record::ident::Name;
 use documents::record::kinds::LeafKind;
+use documents::record::revocation::RevokedSubject;
 use documents::record::roster::Roster;
 use documents::record::seal::Seal;
 use documents::record::validity::Timestamp;
@@ -63,6 +64,7 @@ pub fn check(path: &Path, scope: &StoreScope, progress: &mut dyn FnMut(u64, u64)
         origin: None,
         keys: Vec::new(),
         rosters: BTreeSet::new(),
+        revoked: BTreeSet::new(),
         people: BTreeMap::new(),
         outputs_named: 0,
         denials: 0,
@@ -105,6 +107,8 @@ struct Look<'a> {
     /// Keys of the boundary in all rosters of the log.
     keys: Vec<PublicKey>,
     rosters: BTreeSet<[u8; 32]>,
+    /// Subjects of the revocations in the log.
+    revoked: BTreeSet<RevokedSubject>,
     /// Approvers by key, from all rosters of the log.
     people: BTreeMap<KeyId, BTreeSet<Name>>,
     /// Number of rows in `output_of` that belong to receipts.

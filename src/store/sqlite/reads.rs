@@ -302,6 +302,11 @@ impl StoreReads for SqliteReads {
         })
     }
 
+    fn revocations(&self) -> Result<Vec<(u64, Vec<u8>)>, StoreFault> {
+        let sql = "SELECT idx, data FROM leaf WHERE kind = 6 ORDER BY idx";
+        self.all("reading revocations", sql, [], |row| Ok((row.get(0)?, row.get(1)?)))
+    }
+
     fn spent(&self, nonce: &Nonce) -> Result<Option<NonceUse>, StoreFault> {
         self.one("looking for a nonce", SPENT, [nonce.to_bytes()], spent)
     }

@@ -12,6 +12,7 @@ use crate::store::retention::{PruneResult, Retention};
 use crate::store::stored_denial::{DenialResult, DenialWrite};
 use crate::store::stored_leaf::{LeafRef, WriteStop};
 use crate::store::stored_proposal::{AdvanceStop, NewProposal, ProposalStep, ProposeResult, Signature};
+use crate::store::stored_revocation::{RevocationResult, RevocationWrite};
 use crate::store::stored_run::{Consume, ConsumeStop, Finish, FinishStop, SpentNonce};
 use crate::store::stored_seal::{SealStored, SealWrite};
 use crate::store::stored_status::StoredStatus;
@@ -69,6 +70,7 @@ pub(crate) enum WriterMessage {
     Propose(BoxedMessage<NewProposal, ProposeResult, StoreFault>),
     Sign(BoxedMessage<(ProposalId, Vec<Signature>), Vec<Signature>, AdvanceStop>),
     Deny(BoxedMessage<DenialWrite, DenialResult, WriteStop>),
+    Revoke(BoxedMessage<RevocationWrite, RevocationResult, WriteStop>),
     Advance(BoxedMessage<ProposalStep, StoredStatus, AdvanceStop>),
     Refuse(BoxedMessage<(Arc<[u8]>, Timestamp), LeafRef, WriteStop>),
     Expire(BoxedMessage<Timestamp, Vec<ProposalId>, StoreFault>),
@@ -88,6 +90,7 @@ impl WriterMessage {
             Self::Propose(asked) => asked.send(fault),
             Self::Sign(asked) => asked.send(fault),
             Self::Deny(asked) => asked.send(fault),
+            Self::Revoke(asked) => asked.send(fault),
             Self::Advance(asked) => asked.send(fault),
             Self::Refuse(asked) => asked.send(fault),
             Self::Expire(asked) => asked.send(fault),

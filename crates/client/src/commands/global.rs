@@ -207,7 +207,7 @@ impl GlobalOptions {
     fn address_and_token(&self) -> Result<(Address, Option<Secret>), CommandFailure> {
         if matches!(self.choice, BoundaryChoice::All) {
             return Err(CommandFailure::usage(
-                "only `inbox` and `console` read all boundaries of your list: choose one with --boundary NAME",
+                "only `inbox`, `console` and `freeze` use all boundaries of your list: choose one with --boundary NAME",
             ));
         }
         let address = Address::parse(&self.url)?;

@@ -11,8 +11,8 @@ use crate::commands::client_build::lacks;
 use crate::commands::global::{GivenOptions, GlobalOptions, REPLACED_BY_LIST};
 use crate::commands::version::BuildFacts;
 use crate::commands::{
-    approve, audit, boundary, cancel, completions, deny, gate, inbox, key, log, mcp, output, proposals, propose,
-    review, session, submit, verify, wait,
+    approve, audit, boundary, cancel, completions, deny, freeze, gate, inbox, key, log, mcp, output, proposals,
+    propose, review, revoke, session, submit, verify, wait,
 };
 use crate::remote::log_source::OpenStoredLog;
 use crate::terminal::exit::{CommandFailure, Exit};
@@ -103,16 +103,9 @@ fn is_decided_by_exit_code(arguments: impl Iterator<Item = OsString>) -> bool {
 }
 
 /// Commands of later versions, with the advice for this version.
-const LATER: [(&str, &str); 5] = [
-    ("freeze", "stop the service"),
-    ("thaw", "start the service again"),
+const LATER: [(&str, &str); 2] = [
     ("notify", "`countersign inbox --watch --exec CMD` runs a command for each new proposal"),
     ("grant", "each run needs its own approvals"),
-    (
-        "revoke",
-        "`countersign deny` stops one run; remove a lost key in the next version of the roster with `countersign \
-         roster remove`",
-    ),
 ];
 
 /// Commands that other commands replaced, with the new lines.
@@ -218,6 +211,10 @@ pub enum SharedCommand {
     Approve(approve::Args),
     /// Sign a denial
     Deny(deny::Args),
+    /// Revoke a key or a token
+    Revoke(revoke::Args),
+    /// Stop everything: all proposals and runs end, and nothing runs until a thaw
+    Freeze(freeze::Args),
     /// Submit an envelope that was signed elsewhere
     Submit(submit::Args),
     /// Check bundles offline against a roster that you trust
@@ -240,9 +237,9 @@ pub enum SharedCommand {
 /// and packages of this program.
 pub const ROLES: [(&str, &[&str]); 6] = [
     ("Propose", &["propose", "wait", "proposals", "output", "cancel", "submit", "session", "mcp"]),
-    ("Approve", &["inbox", "review", "approve", "deny", "console", "boundary"]),
+    ("Approve", &["inbox", "review", "approve", "deny", "revoke", "freeze", "console", "boundary"]),
     ("Verify", &["verify", "gate", "audit", "log"]),
-    ("Operate", &["init", "serve", "doctor", "key", "token", "roster", "seal", "store", "node"]),
+    ("Operate", &["init", "serve", "doctor", "key", "token", "roster", "seal", "thaw", "store", "node"]),
     ("Write", &["registry", "policy", "sandbox", "run", "open", "test"]),
     ("Learn", &["demo", "try", "completions", "help"]),
 ];
@@ -422,6 +419,8 @@ impl SharedCommand {
             Self::Review(args) => review::run(args, global, terminal),
             Self::Approve(args) => approve::run(args, global, terminal),
             Self::Deny(args) => deny::run(args, global, terminal),
+            Self::Revoke(args) => revoke::run(args, global, terminal),
+            Self::Freeze(args) => freeze::run(args, global, terminal),
             Self::Submit(args) => submit::run(args, global, terminal),
             Self::Verify(args) => verify::run(args, terminal),
             Self::Gate(args) => gate::run(args, terminal),

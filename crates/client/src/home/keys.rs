@@ -107,6 +107,8 @@ pub enum SignaturePurpose {
     Approve,
     /// Deny a proposal.
     Deny,
+    /// Revoke a key or a token, or freeze a boundary.
+    Revoke,
     /// Sign a version of the roster.
     Roster,
     /// Sign the local receipt of a run.
@@ -119,6 +121,7 @@ impl SignaturePurpose {
             Self::Read => "to read from the boundary",
             Self::Approve => "to approve",
             Self::Deny => "to deny",
+            Self::Revoke => "to sign the revocation",
             Self::Roster => "to sign the roster",
             Self::Receipt => "to sign the receipt of this run",
         }
@@ -127,7 +130,7 @@ impl SignaturePurpose {
     const fn failure(self) -> &'static str {
         match self {
             Self::Read => "the boundary could not be read with this key",
-            Self::Approve | Self::Deny | Self::Roster | Self::Receipt => "nothing was signed",
+            Self::Approve | Self::Deny | Self::Revoke | Self::Roster | Self::Receipt => "nothing was signed",
         }
     }
 }

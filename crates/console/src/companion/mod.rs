@@ -11,6 +11,7 @@
 mod boundary_pages;
 mod boundary_views;
 mod compare_view;
+mod freeze;
 mod held;
 mod inbox;
 pub mod options;

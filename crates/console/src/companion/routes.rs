@@ -21,6 +21,7 @@ use wire::api::view::ProposalView;
 
 use crate::companion::boundary_pages;
 use crate::companion::compare_view::{self, compare, fields_of};
+use crate::companion::freeze;
 use crate::companion::held::HeldReview;
 use crate::companion::inbox::read_all;
 use crate::companion::requests::{Companion, Sent, Shared, failed, ways};
@@ -36,7 +37,7 @@ use crate::web::refused_request::{PageAnswer, RefusedRequest};
 const CANCEL_ADVICE: &str =
     "only the proposer and operators can cancel: to stop this proposal as an approver, deny it on its review page";
 
-/// Returns the routes. Only `sign` and `deny` use a key.
+/// Returns the routes. Only `sign`, `deny` and the page of the freeze use a key.
 pub(super) fn routes(companion: Arc<Companion>) -> Router {
     Router::new()
         .route("/", get(first))
@@ -48,6 +49,7 @@ pub(super) fn routes(companion: Arc<Companion>) -> Router {
         .route("/b/{at}/events/{id}", get(events))
         .route("/b/{at}/stop/{id}", post(stop))
         .merge(boundary_pages::routes())
+        .merge(freeze::routes())
         .fallback(async || {
             RefusedRequest::new(StatusCode::NOT_FOUND, "No such page", "This program has no page at this address.")
         })

@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use client::commands::clock::now;
 use client::commands::review_subject::find_subject;
+use client::commands::revocation::RevokingBoundary;
 use client::commands::{approve, deny};
 use client::home::keys::{KeyArgs, Keys};
 use client::remote::client::Client;
@@ -14,7 +15,7 @@ use client::review::gather::ReviewSubject;
 use client::review::proposal_review::{ProposalReview, check_open};
 use client::terminal::exit::{CommandFailure, Exit};
 use documents::record::ident::{Name, ProposalId};
-use wire::api::view::{ProposalStatus, ProposalView};
+use wire::api::view::{ProposalStatus, ProposalView, RevocationView};
 
 use crate::companion::held::HeldReview;
 use crate::proposal::boundary_trust::BoundaryTrust;
@@ -114,6 +115,20 @@ impl Signing {
         let denial = deny::sign(&review, reason, signer)?;
         drop(turn);
         Ok(SentSignature(deny::send(&review, &denial, client)))
+    }
+
+    /// Signs and sends the freeze of the boundary.
+    pub(super) fn freeze(
+        &self,
+        reason: &str,
+        trust: &BoundaryTrust,
+        client: &Client,
+    ) -> Result<RevocationView, CommandFailure> {
+        let boundary = RevokingBoundary::read(client)?;
+        trust.check_id(boundary.boundary.id)?;
+        let keys = self.keys()?;
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        boundary.freeze(reason, &keys)
     }
 
     /// Reads the proposal again. The boundary must still return the statement that the page showed, and the proposal must

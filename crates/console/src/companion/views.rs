@@ -22,9 +22,12 @@ pub(super) fn path_of(page: &str, boundary: usize, view: &ProposalView) -> Strin
     format!("/b/{boundary}/{page}/{}", view.id)
 }
 
+/// Name of the page of the freeze.
+pub(super) const FREEZE: &str = "Freeze";
+
 /// The pages of one boundary: their names, and the last part of their paths.
-const SECTIONS: [(&str, &str); 4] =
-    [("Steps", "steps"), ("Sessions", "sessions"), ("Receipts", "receipts"), ("Log", "log")];
+const SECTIONS: [(&str, &str); 5] =
+    [("Steps", "steps"), ("Sessions", "sessions"), ("Receipts", "receipts"), ("Log", "log"), (FREEZE, "freeze")];
 
 /// Place of a page in the navigation.
 #[derive(Debug, Clone, Copy)]

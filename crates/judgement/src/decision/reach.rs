@@ -5,6 +5,7 @@ use std::fmt;
 
 use crate::decision::quorum_rules::QuorumRules;
 use crate::trust::trusted_roster::TrustedRoster;
+use documents::crypto::key_id::KeyId;
 use documents::crypto::ssh_key::SshKey;
 use documents::record::ident::{GroupName, Name};
 use documents::record::validity::Timestamp;
@@ -33,21 +34,25 @@ pub struct OutOfReach {
 }
 
 impl EligibleApprovers {
-    /// Returns the people who could approve under this roster.
+    /// Returns the people who could approve under this roster with the keys for which `is_revoked` returns false.
     #[must_use]
-    pub fn of(roster: &TrustedRoster) -> Self {
-        // A person who has only keys of unknown types does not count for any group.
-        let people = roster.tables().approver.iter().filter(|approver| roster.can_sign(approver)).map(|approver| {
-            // In a group with a presence rule, only the signatures of security keys count.
+    pub fn of(roster: &TrustedRoster, is_revoked: impl Fn(&KeyId) -> bool) -> Self {
+        // A person who has only revoked keys and keys of unknown types does not count for any group.
+        let people = roster.tables().approver.iter().filter_map(|approver| {
             let keys = approver.keys.iter().filter_map(|line| SshKey::parse(line).ok());
-            let touches = keys.into_iter().any(|key| key.is_security_key());
+            let keys: Vec<SshKey> = keys.filter(|key| !is_revoked(&key.keyid())).collect();
+            if keys.is_empty() {
+                return None;
+            }
+            // In a group with a presence rule, only the signatures of security keys count.
+            let touches = keys.iter().any(SshKey::is_security_key);
             let groups = approver.groups.iter().filter(|group| touches || roster.presence_rule(group).is_none());
-            Person {
+            Some(Person {
                 name: approver.name.clone(),
                 groups: groups.cloned().collect(),
                 valid_after: approver.valid_after,
                 valid_before: approver.valid_before,
-            }
+            })
         });
         Self(people.collect())
     }
@@ -129,7 +134,7 @@ mod tests {
     #[test]
     fn a_quorum_must_be_reachable_with_the_approvers_who_are_not_excluded() {
         let roster = roster();
-        let eligible = EligibleApprovers::of(&roster);
+        let eligible = EligibleApprovers::of(&roster, |_| false);
         let of_ops: Vec<Name> = roster
             .tables()
             .approver

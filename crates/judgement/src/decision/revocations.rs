@@ -7,6 +7,7 @@ use std::fmt;
 
 use crate::trust::trusted_roster::{KeyHolder, TrustedRoster};
 use documents::crypto::key_id::KeyId;
+use documents::record::code::Code;
 use documents::record::ident::{Epoch, Name};
 use documents::record::revocation::RevokedSubject;
 use documents::record::token::SealedToken;
@@ -38,6 +39,18 @@ impl Revocations {
     #[must_use]
     pub const fn before(&self, entry: u64) -> RevokedBefore<'_> {
         RevokedBefore { all: self, entry }
+    }
+
+    /// Returns all revocations, which decide about the next log entry.
+    #[must_use]
+    pub const fn now(&self) -> RevokedBefore<'_> {
+        self.before(u64::MAX)
+    }
+
+    /// Returns true if the key is revoked.
+    #[must_use]
+    pub fn has_key(&self, keyid: &KeyId) -> bool {
+        self.now().key(keyid).is_some()
     }
 
     /// Returns all subjects with the log entries of their revocations.
@@ -88,6 +101,56 @@ impl RevokedBefore<'_> {
         self.all.0.get(subject).copied().filter(|entry| *entry < self.entry)
     }
 }
+
+/// Proof that neither the epoch nor a token of a request is revoked. Only [`check_not_revoked`] creates this proof.
+#[derive(Debug)]
+#[must_use]
+pub struct NotRevoked(());
+
+/// Checks that the next log entry may consume a nonce of this epoch for these proposers.
+///
+/// # Errors
+/// Returns an error if the epoch or a token with one of these names is revoked.
+pub fn check_not_revoked(revoked: &Revocations, epoch: &Epoch, names: [&Name; 2]) -> Result<NotRevoked, RevokedRun> {
+    if let Some(entry) = revoked.now().epoch(epoch) {
+        return Err(RevokedRun::Epoch { entry });
+    }
+    let token = names.into_iter().find_map(|name| Some((name, revoked.now().token(name)?)));
+    match token {
+        Some((name, entry)) => Err(RevokedRun::Token { name: name.clone(), entry }),
+        None => Ok(NotRevoked(())),
+    }
+}
+
+/// Reason why nothing runs for a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RevokedRun {
+    /// The boundary is frozen.
+    Epoch {
+        /// The log entry of the freeze.
+        entry: u64,
+    },
+    /// A token of the request is revoked.
+    Token {
+        /// Name of the token.
+        name: Name,
+        /// The log entry of the revocation.
+        entry: u64,
+    },
+}
+
+impl fmt::Display for RevokedRun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Epoch { entry } => write!(f, "the boundary is frozen since log entry {entry}"),
+            Self::Token { name, entry } => {
+                write!(f, "the token {name} was revoked at log entry {entry}: propose with another token")
+            }
+        }
+    }
+}
+
+impl std::error::Error for RevokedRun {}
 
 /// The state that decides who may revoke a subject.
 #[derive(Debug, Clone, Copy)]
@@ -191,6 +254,20 @@ pub enum RevocationError {
         /// The log entry of the first revocation.
         entry: u64,
     },
+}
+
+impl RevocationError {
+    /// The stable code.
+    #[must_use]
+    pub const fn code(&self) -> Code {
+        match self {
+            Self::UnknownSigner { .. } => Code::UnknownSigner,
+            Self::RevokedSigner { .. } => Code::Revoked,
+            Self::UnknownSubject { .. } => Code::NotFound,
+            Self::NotPermitted { .. } => Code::NotPermittedSigner,
+            Self::Again { .. } => Code::WrongState,
+        }
+    }
 }
 
 impl fmt::Display for RevocationError {

@@ -14,6 +14,7 @@ use documents::record::code::Code;
 use documents::record::extension_names::{ArtifactName, SessionId};
 use documents::record::ident::{GroupName, Name, Nonce, ProposalId, ReceiptId, StepRef};
 use documents::record::receipt::Outcome;
+use documents::record::revocation::RevokedSubject;
 use documents::record::run_extensions::ManifestEntry;
 use documents::record::step_definition::Approvals;
 use documents::record::stream_name::StreamName;
@@ -251,6 +252,21 @@ pub struct DenialView {
     pub status: Option<ProposalStatus>,
     /// End of the statement's window. Until this time the statement is refused as denied, after this time as expired.
     pub kept_until: Timestamp,
+}
+
+/// Result of a revocation.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct RevocationView {
+    /// What is revoked.
+    pub subject: RevokedSubject,
+    /// Index of the revocation's log entry.
+    pub index: u64,
+    /// True if the log already had a revocation of this subject.
+    pub existing: bool,
+    /// Number of proposals that this call ended, because they can no longer run.
+    pub ended: u64,
+    /// Number of runs that this call asked to stop.
+    pub stopped: u64,
 }
 
 /// Denials of a statement, even if the boundary has not received the statement.

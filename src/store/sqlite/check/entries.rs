@@ -20,7 +20,7 @@ use documents::record::kinds::LeafKind;
 use documents::record::malformed::Malformed;
 use documents::record::receipt::{Receipt, Status};
 use documents::record::refusal_statement::RefusalStatement;
-use documents::record::revocation::Revocation;
+use documents::record::revocation::{Revocation, revoked};
 use documents::record::run_extensions::{Manifest, ManifestEntry};
 use documents::record::seal::Seal;
 use documents::record::step_definition::RegistryLeaf;
@@ -44,11 +44,16 @@ impl Look<'_> {
                 .and_then(|(_, statement)| denied(&statement))
                 .and_then(|authorization| Ok((authorization, signers(data)?)))
                 .map(|(authorization, signers)| self.denial(index, authorization, &signers)),
+            LeafKind::Revocation => {
+                opened::<Revocation>(data).and_then(|(_, statement)| revoked(&statement)).map(|subject| {
+                    self.revoked.insert(subject);
+                    Ok(())
+                })
+            }
             LeafKind::Refusal => opened::<RefusalStatement>(data).map(|(_, statement)| {
                 self.stated = Some(statement.predicate.at);
                 Ok(())
             }),
-            LeafKind::Revocation => opened::<Revocation>(data).map(|_| Ok(())),
         };
         match found {
             Ok(done) => done,

@@ -14,6 +14,7 @@ use crate::store::store_report::{LOST, RESTORE};
 use documents::crypto::digest::{Blake3Digest, Blake3Stream, hex, sha256};
 use documents::crypto::json;
 use documents::crypto::key_id::KeyId;
+use documents::record::revocation::RevokedSubject;
 use documents::record::seal::{Genesis, Seal};
 use documents::record::step_definition::{RegistryLeaf, StepDefinition};
 use documents::record::token::SealedToken;
@@ -298,11 +299,15 @@ impl Look<'_> {
             let place = format!("table token, row {}", row.name);
             let said = sealed.iter().find(|sealed| sealed.name == row.name);
             let ended = row.revoked_at.is_some() || row.expires_at.is_some_and(|end| end <= seal.predicate.at);
+            let by_entry = self.revoked.contains(&RevokedSubject::token(&row.name));
             match said {
+                _ if row.revoked_at.is_none() && by_entry => {
+                    self.defect(place, "the log revokes the token, but the row says that it is valid", RESTORE);
+                }
                 None if !ended => {
                     self.defect(place, "the last seal does not name this token: the row was changed by hand", RESTORE)
                 }
-                Some(_) if row.revoked_at.is_some() => self.defect(
+                Some(_) if row.revoked_at.is_some() && !by_entry => self.defect(
                     place,
                     "the row says that the token is revoked, but the token is valid in the last seal",
                     RESTORE,

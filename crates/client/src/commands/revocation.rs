@@ -1,0 +1,129 @@
+//! What `revoke` and `freeze` share: signing a revocation and sending it.
+
+use std::path::Path;
+
+use crate::home::keys::{self, Keys, SignaturePurpose};
+use crate::remote::client::Client;
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::streams::{Terminal, write_new};
+use documents::crypto::key_id::KeyId;
+use documents::crypto::signature::PAYLOAD_TYPE;
+use documents::record::authorization::BoundaryRef;
+use documents::record::envelope::Envelope;
+use documents::record::revocation::{Revocation, RevokedSubject};
+use judgement::trust::trusted_roster::{KeyHolder, TrustedRoster};
+use wire::api::registry_view::RegistryView;
+use wire::api::view::RevocationView;
+
+/// The boundary for which a revocation is signed, as the boundary itself reports it. No trusted roster is needed, because
+/// a revocation can only prevent or end runs.
+pub struct RevokingBoundary<'c> {
+    client: &'c Client,
+    /// Name, id and epoch.
+    pub boundary: BoundaryRef,
+    /// The roster in force.
+    pub roster: TrustedRoster,
+}
+
+impl<'c> RevokingBoundary<'c> {
+    /// Reads the boundary and its roster.
+    ///
+    /// # Errors
+    /// Returns an error if the boundary cannot be reached.
+    pub fn read(client: &'c Client) -> Result<Self, CommandFailure> {
+        let RegistryView { boundary, seal, .. } = client.get("/v1/registry")?;
+        let payload = client.blob(seal.roster.as_bytes())?;
+        let roster = TrustedRoster::from_payload(&payload).map_err(|error| {
+            CommandFailure::new(Exit::Unreachable, format!("the boundary's roster can't be read: {error}"))
+        })?;
+        let boundary = BoundaryRef { name: boundary.name, id: boundary.id, epoch: boundary.epoch };
+        Ok(Self { client, boundary, roster })
+    }
+
+    /// Signs the revocation with the key to revoke if the user has it, and otherwise with the key of an operator or, as
+    /// the last choice, of an approver.
+    ///
+    /// # Errors
+    /// Returns an error if the user has no such key, if the reason is too long, or if the key did not sign.
+    pub fn sign(&self, subject: RevokedSubject, reason: &str, keys: &Keys) -> Result<Envelope, CommandFailure> {
+        let holds = |keyid: &KeyId| self.roster.signer(keyid).map(|(holder, _)| holder);
+        let rank = |keyid: &KeyId| match holds(keyid)? {
+            _ if subject == RevokedSubject::Key(*keyid) => Some(0),
+            KeyHolder::Operator(_) => Some(1),
+            KeyHolder::Approver(_) => Some(2),
+            KeyHolder::Proposer(_) | KeyHolder::Boundary(_) => None,
+        };
+        let ranked = keys.all().filter_map(|signer| Some((rank(&signer.key().keyid())?, signer)));
+        let signer = ranked.min_by_key(|(rank, _)| *rank).map(|(_, signer)| signer).ok_or_else(|| {
+            CommandFailure::usage(format!(
+                "none of your keys belongs to an approver or operator of {}: name your key with --key FILE",
+                self.boundary.name
+            ))
+        })?;
+        let revocation = Revocation { boundary: self.boundary.clone(), reason: reason.to_owned() };
+        let payload = revocation.of(subject).to_payload().map_err(|error| {
+            CommandFailure::usage(format!("the revocation can't be written: {error}; shorten the reason"))
+        })?;
+        let signature = keys::sign(signer, SignaturePurpose::Revoke, PAYLOAD_TYPE, &payload)?;
+        Ok(Envelope::new(&payload, vec![signature]))
+    }
+
+    /// Signs and sends the freeze.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Self::sign`], or the refusal of the boundary.
+    pub fn freeze(&self, reason: &str, keys: &Keys) -> Result<RevocationView, CommandFailure> {
+        self.send(&self.sign(RevokedSubject::epoch(&self.boundary.epoch), reason, keys)?)
+    }
+
+    /// Sends a signed revocation.
+    ///
+    /// # Errors
+    /// Returns the refusal of the boundary.
+    pub fn send(&self, revocation: &Envelope) -> Result<RevocationView, CommandFailure> {
+        send(self.client, revocation)
+    }
+}
+
+/// Sends a signed revocation.
+///
+/// # Errors
+/// Returns the refusal of the boundary.
+pub fn send(client: &Client, revocation: &Envelope) -> Result<RevocationView, CommandFailure> {
+    client.post("/v1/revocations", revocation)
+}
+
+/// Writes a signed revocation to a file, which `countersign revoke FILE` sends later.
+///
+/// # Errors
+/// Returns an error if the file exists or can't be written.
+pub fn write(revocation: &Envelope, path: &Path, terminal: &Terminal) -> Result<(), CommandFailure> {
+    let mut bytes =
+        serde_json::to_vec(revocation).map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))?;
+    bytes.push(b'\n');
+    write_new(path, &bytes, terminal)
+}
+
+/// Asks whether the revocation shall be signed.
+///
+/// # Errors
+/// Returns an error if the person does not agree, or if there is no terminal.
+pub fn ask_consent(question: &str, terminal: &Terminal) -> Result<(), CommandFailure> {
+    match &*terminal.ask(&format!("{question} This cannot be undone. Type yes:"), "say --yes")? {
+        "yes" => Ok(()),
+        _ => Err(CommandFailure::new(Exit::Refused, "nothing was signed")),
+    }
+}
+
+/// Describes the result of a revocation.
+#[must_use]
+pub fn done_words(answer: &RevocationView) -> String {
+    let state = match answer.subject {
+        RevokedSubject::Epoch(_) => "the boundary is frozen".to_owned(),
+        subject => format!("the {subject} is revoked"),
+    };
+    let already = if answer.existing { " already" } else { "" };
+    let number = |count: u64, one: &str| format!("{count} {one}{}", if count == 1 { "" } else { "s" });
+    let (ended, stopped) = (number(answer.ended, "proposal"), number(answer.stopped, "run"));
+    format!("{state}{already} (log entry {}): {ended} ended, {stopped} stopped", answer.index)
+}

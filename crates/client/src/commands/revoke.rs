@@ -1,0 +1,108 @@
+//! The `revoke` command revokes a key or a token.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use crate::commands::global::GlobalOptions;
+use crate::commands::review_subject::read_envelope;
+use crate::commands::revocation::{self, RevokingBoundary};
+use crate::home::keys::KeyArgs;
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::streams::Terminal;
+use documents::crypto::key_id::KeyId;
+use documents::record::envelope::Envelope;
+use documents::record::ident::Name;
+use documents::record::revocation::RevokedSubject;
+
+/// Revoke a key or a token with a signed revocation, which everybody can verify in the log.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  countersign revoke SHA256:x8… --reason 'laptop stolen'   the signatures of this key never count again
+  countersign revoke token:ci-bot                          the token gives no access, and its proposals end
+  countersign revoke token:ci-bot -o revocation.json       only write the revocation to a file
+  countersign revoke revocation.json                       send a revocation from a file
+
+A key can be revoked by its holder, with the same key, or by an operator of the roster. A token can be revoked by one of
+its owners or by an operator. `countersign freeze` stops everything at once.")]
+pub struct Args {
+    /// The id of a key (SHA256:…), token:NAME, or a file with a signed revocation (./NAME or *.json)
+    #[arg(value_name = "SUBJECT|FILE")]
+    subject: RevokeArgument,
+    /// The reason, which all readers of the log can see
+    #[arg(long, default_value = "")]
+    reason: String,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+    /// Write the signed revocation to this file instead of sending it to the boundary
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    key: KeyArgs,
+}
+
+#[derive(Debug, Clone)]
+enum RevokeArgument {
+    Subject(RevokedSubject, String),
+    File(PathBuf),
+}
+
+impl FromStr for RevokeArgument {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.starts_with("grt_") {
+            return Err("this version has no grants: give the id of a key (SHA256:…) or token:NAME".to_owned());
+        }
+        if let Some(name) = text.strip_prefix("token:") {
+            let name: Name = name.parse().map_err(|error| format!("{name:?} is no name of a token: {error}"))?;
+            return Ok(Self::Subject(RevokedSubject::token(&name), format!("the token {name}")));
+        }
+        if let Ok(keyid) = text.parse::<KeyId>() {
+            return Ok(Self::Subject(RevokedSubject::Key(keyid), format!("the key {keyid}")));
+        }
+        if text.contains('/') || Path::new(text).extension().is_some_and(|end| end == "json") {
+            return Ok(Self::File(text.into()));
+        }
+        Err("expected the id of a key (SHA256: and 43 characters), token:NAME, or a file (./NAME or *.json)".to_owned())
+    }
+}
+
+/// Signs and sends the revocation, or sends the revocation of a file.
+///
+/// # Errors
+/// Returns an error if the person declines, or if the boundary refuses the revocation.
+pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    let (subject, words) = match &args.subject {
+        RevokeArgument::File(path) => {
+            let envelope: Envelope = read_envelope(path)?;
+            let answer = revocation::send(&global.client(&args.key)?, &envelope)?;
+            return told(&answer, terminal);
+        }
+        RevokeArgument::Subject(subject, words) => (*subject, words),
+    };
+    let client = global.reviewer(&args.key, terminal)?;
+    let boundary = RevokingBoundary::read(&client)?;
+    if !args.yes {
+        let whose = match subject {
+            RevokedSubject::Key(keyid) => boundary.roster.signer(&keyid).map(|(holder, _)| format!(" of {holder}")),
+            _ => None,
+        };
+        let question = format!("Revoke {words}{} at {}?", whose.unwrap_or_default(), boundary.boundary.name);
+        revocation::ask_consent(&question, terminal)?;
+    }
+    let envelope = boundary.sign(subject, &args.reason, &args.key.find()?)?;
+    match &args.output {
+        Some(path) => revocation::write(&envelope, path, terminal).map(|()| Exit::Done),
+        None => told(&boundary.send(&envelope)?, terminal),
+    }
+}
+
+fn told(answer: &wire::api::view::RevocationView, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    if terminal.json {
+        terminal.object(answer)?;
+    } else {
+        terminal.line(&revocation::done_words(answer))?;
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,71 @@
+//! The page that freezes a boundary.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Form, Path, State};
+use axum::http::StatusCode;
+use axum::response::{Html, IntoResponse as _, Response};
+use axum::routing::get;
+use client::commands::revocation::done_words;
+use maud::{Markup, html};
+
+use crate::companion::requests::{Companion, Sent, Shared, failed};
+use crate::companion::views::{FREEZE, NavPlace, companion_page};
+use crate::proposal::proposal_words::plain;
+use crate::web::refused_request::PageAnswer;
+use crate::web::sealed_form::hidden;
+
+/// Word that the person types, so that nobody freezes by a click.
+const WORD: &str = "freeze";
+
+/// Returns the routes. A sent form uses a key.
+pub(super) fn routes() -> Router<Arc<Companion>> {
+    Router::new().route("/b/{at}/freeze", get(ask).post(freeze))
+}
+
+async fn ask(State(own): Shared, Path(at): Path<usize>) -> PageAnswer<Response> {
+    Ok(Html(page(&own, at, "", None)?).into_response())
+}
+
+fn page(own: &Companion, at: usize, reason: &str, wrong: Option<&str>) -> PageAnswer<String> {
+    let (path, name) = (format!("/b/{at}/freeze"), own.place(at)?.shown_name());
+    let main = html! {
+        h1 { "Freeze " (plain(&name)) }
+        p { "All proposals end, all runs are stopped, and nothing is proposed or run at this boundary until the operator of its host thaws it. All signatures so far become void. This cannot be undone." }
+        p { "To freeze every boundary of your list at once: " code { "countersign freeze --all" } }
+        @if let Some(wrong) = wrong { div.question role="alert" { (wrong) } }
+        form method="post" action=(path) {
+            (hidden(&own.door, &path, &own.forms.issue(), WORD))
+            p { label { "Reason, which all readers of the log can see " input name="reason" value=(reason) maxlength="2000"; } }
+            p { label { "Type " code { (WORD) } " " input name="word" autocomplete="off" required; } }
+            button type="submit" { "Sign the freeze" }
+        }
+    };
+    Ok(companion_page(NavPlace::section(at, FREEZE), &format!("Freeze {}", plain(&name)), main, false))
+}
+
+async fn freeze(State(own): Shared, Path(at): Path<usize>, Form(sent): Sent) -> PageAnswer<Response> {
+    let place = own.place(at)?;
+    own.take(&format!("/b/{at}/freeze"), &sent)?;
+    let field = |name: &str| sent.get(name).map_or("", |text| text.trim()).to_owned();
+    let reason = field("reason");
+    if field("word") != WORD {
+        let page = page(&own, at, &reason, Some("Nothing was signed: type the word freeze to confirm."))?;
+        return Ok((StatusCode::UNPROCESSABLE_ENTITY, Html(page)).into_response());
+    }
+    let signing = own.signing.clone();
+    let done = place.act(move |place, client| signing.freeze(&reason, &place.trust, client)).await;
+    let nav = NavPlace::section(at, FREEZE);
+    let answer = done.map_err(|failure| failed(nav, "Not frozen", &failure, way_back(at)))?;
+    let main = html! {
+        h1 { "Frozen" }
+        p role="status" { (plain(&done_words(&answer))) }
+        p { "The operator of the host ends the freeze with " code { "countersign thaw" } "." }
+    };
+    Ok(Html(companion_page(nav, "Frozen", main, false)).into_response())
+}
+
+fn way_back(at: usize) -> Markup {
+    html! { p { a href=(format!("/b/{at}/freeze")) { "Load the page again" } } }
+}

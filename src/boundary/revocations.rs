@@ -1,0 +1,91 @@
+//! Revocations: signed ends of a key, of a token, or of an epoch, which is the freeze.
+
+use std::sync::Arc;
+
+use crate::boundary::proposals::Proposals;
+use crate::carried::capacity::busy;
+use crate::seal::refusal::{Refusal, Stopped, fault, unverified};
+use crate::seal::sealed::Sealed;
+use crate::store::stored_leaf::WriteStop;
+use crate::store::stored_revocation::{RevocationResult, RevocationWrite};
+use documents::record::code::Code;
+use documents::record::envelope::{Base64, Envelope, Signed, Verified};
+use documents::record::revocation::{Revocation, RevokedSubject, revoked};
+use judgement::decision::place::check_place;
+use judgement::decision::revocations::{RevocationContext, check_may_revoke};
+use wire::api::view::RevocationView;
+
+/// Maximum number of attempts to log a revocation. An attempt fails if the state in force changed after the check.
+const MOST_TRIES: usize = 16;
+
+impl Proposals {
+    /// Logs a revocation, and ends what it makes impossible: the proposals of a token, and with an epoch every proposal
+    /// and every run. A second revocation of the same subject adds no log entry.
+    ///
+    /// # Errors
+    /// Returns `unknown-signer`, `bad-signature`, `not-permitted-signer`, `wrong-boundary`, `revoked` for an earlier
+    /// epoch or a revoked signer, `not-found` for a subject that is not in force, and `wrong-state` for the key with which
+    /// this boundary signs.
+    pub async fn revoke(self: &Arc<Self>, envelope: &Envelope) -> Result<RevocationView, Stopped> {
+        let signed = Signed::<Revocation>::from_envelope(envelope, Base64::Lenient)?;
+        let (subject, done) = self.log_revocation(&signed).await?;
+        tracing::warn!(entry = done.leaf, "the {subject} is revoked");
+        // No run starts after the commit, so this finds all runs. A repeated request also stops a run that survived.
+        let frozen = matches!(subject, RevokedSubject::Epoch(_));
+        let running = if frozen { self.ledger.running_proposals() } else { Vec::new() };
+        let stopped = running.iter().filter(|id| self.stop_run(id).unwrap_or(false)).count();
+        let ended = self.end_overtaken().await;
+        Ok(RevocationView { subject, index: done.leaf, existing: done.existing, ended, stopped: stopped as u64 })
+    }
+
+    async fn log_revocation(&self, signed: &Signed<Revocation>) -> Result<(RevokedSubject, RevocationResult), Stopped> {
+        for _ in 0..MOST_TRIES {
+            // Read the version before the state, so that the writer detects every later change.
+            let version = self.ledger.state().version;
+            let sealed = self.crossing.state();
+            let (subject, document) = self.check_revocation(signed, &sealed)?;
+            let envelope = document.envelope(|_| true).to_canonical().map_err(|e| fault(&e))?.into();
+            let token =
+                sealed.tokens.iter().map(|token| &token.name).find(|name| RevokedSubject::token(name) == subject);
+            let (token, at) = (token.cloned(), self.crossing.now());
+            match self.ledger.revoke(RevocationWrite { version, subject, envelope, token, at }).await {
+                Ok(done) => return Ok((subject, done)),
+                Err(WriteStop::Moved) => {}
+                Err(stop @ WriteStop::TooLarge { .. }) => {
+                    return Err(Refusal::new(Code::TooLarge, stop.to_string()).into());
+                }
+                Err(WriteStop::Fault(error)) => return Err(error.into()),
+                Err(stop) => return Err(fault(&stop)),
+            }
+        }
+        Err(busy("the state in force changes too often at this time").into())
+    }
+
+    /// Checks that the signer may revoke the subject under the state in force.
+    fn check_revocation(
+        &self,
+        signed: &Signed<Revocation>,
+        sealed: &Sealed,
+    ) -> Result<(RevokedSubject, Verified<Revocation>), Stopped> {
+        let document = signed.clone().verify(|keyid| sealed.roster.key(keyid));
+        let document = document.map_err(|error| unverified(error, &sealed.rosters))?;
+        let [signature] = document.signatures() else {
+            let refusal = Refusal::new(Code::Malformed, "a revocation has exactly one signature");
+            return Err(refusal.at("/signatures", "expected exactly one").into());
+        };
+        let here = &sealed.boundary;
+        let _ = check_place(&document.predicate().boundary, &here.name, &here.id, &here.epoch)
+            .map_err(|error| Refusal::new(error.code(), error.to_string()))?;
+        let subject = revoked(document.statement())?;
+        if subject == RevokedSubject::Key(self.crossing.keyid()) {
+            let detail = "this boundary signs with the key, so nobody could verify its later receipts: freeze the boundary, \
+                          give it another key of the roster, then revoke the key";
+            return Err(Refusal::new(Code::WrongState, detail).into());
+        }
+        let (known, epoch) = (self.crossing.revoked(), &here.epoch);
+        let context = RevocationContext { roster: &sealed.roster, tokens: &sealed.tokens, epoch, revoked: known.now() };
+        let _ = check_may_revoke(subject, &signature.keyid, context)
+            .map_err(|error| Refusal::new(error.code(), error.to_string()))?;
+        Ok((subject, document))
+    }
+}

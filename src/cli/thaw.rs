@@ -1,0 +1,47 @@
+//! The `thaw` command ends a freeze.
+
+use crate::cli::configured::ConfigArgs;
+use crate::cli::seal::value_of;
+use crate::local::problems::problems;
+use crate::node::control::{self, ControlRequest};
+use crate::node::serve;
+use client::terminal::exit::{CommandFailure, Exit};
+use client::terminal::streams::Terminal;
+
+/// End a freeze with a new epoch. Everything that was signed before stays void.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  countersign thaw
+  countersign thaw --config /etc/countersign
+
+Run the command on the host of the boundary. `countersign freeze` has ended all proposals and runs: propose them again.")]
+pub struct Args {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+}
+
+/// Sends the request to the running boundary, or thaws in the store if no boundary runs.
+///
+/// # Errors
+/// Returns an error if the boundary is not frozen, or if another node is active.
+pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    let config = args.config.load()?;
+    if !args.yes && terminal.ask("The boundary runs approved steps again. Type yes to thaw:", "say --yes")? != "yes" {
+        return Err(CommandFailure::new(Exit::Refused, "the boundary stays as it is"));
+    }
+    let request = ControlRequest::Thaw;
+    let answer = match control::ask(&config.socket(), &request).map_err(|problem| problems(problem.into()))? {
+        Some(answer) => answer,
+        None => serve::answer_offline(config, request).map_err(problems)?.0,
+    };
+    let value = value_of(answer)?;
+    if terminal.json {
+        terminal.object(&value)?;
+    } else {
+        terminal.line(&format!("thawed: seal {} with a new epoch is in force", value["seal"]))?;
+    }
+    Ok(Exit::Done)
+}
