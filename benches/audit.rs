@@ -193,7 +193,7 @@ fn append(bencher: Bencher<'_, '_>, size: u64) {
         envelope: b"{}".to_vec(),
         digest: SealDigest::of(b"next"),
         new_epoch: false,
-        previous: ledger.state().seal,
+        checked: ledger.checked_state(),
         at: ledger.now(),
         blobs: Vec::new(),
         tokens: Vec::new(),

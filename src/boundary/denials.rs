@@ -7,7 +7,7 @@ use crate::seal::caller::Caller;
 use crate::seal::refusal::{Refusal, Stopped, fault, unverified};
 use crate::seal::sealed::Sealed;
 use crate::store::stored_denial::{DenialResult, DenialWrite, StoredDenial};
-use crate::store::stored_leaf::WriteStop;
+use crate::store::stored_leaf::{CheckedState, WriteStop};
 use documents::crypto::digest::AuthorizationDigest;
 use documents::crypto::key_id::KeyId;
 use documents::record::authorization::{Authorization, BoundaryRef};
@@ -30,7 +30,7 @@ impl Proposals {
     /// proposal is over.
     pub async fn deny(&self, id: &ProposalId, envelope: &Envelope) -> Result<ProposalView, Stopped> {
         let row = self.row(id)?;
-        let sealed = self.crossing.state();
+        let (checked, sealed) = (self.ledger.checked_state(), self.crossing.state());
         let document = self.verify_denial(envelope, &row.core.digest, &sealed)?;
         if is_over(row.status) {
             return Err(wrong_state(&row).into());
@@ -47,7 +47,7 @@ impl Proposals {
             return Err(Refusal::new(Code::UnknownStep, detail).about(id).into());
         }
         let counted = self.who_denies(&document, signed, &sealed, now)?;
-        self.keep_denial(&document, row.core.digest, counted, id, false).await?;
+        self.keep_denial(&document, checked, row.core.digest, counted, (id, false)).await?;
         self.view(&self.row(id)?)
     }
 
@@ -60,7 +60,7 @@ impl Proposals {
     /// Returns the same refusals as [`Self::deny`], `expired` if the window of the statement is over, and
     /// `rate-limited` if too many denials arrived before their statements.
     pub async fn deny_statement(&self, envelope: &Envelope, payload: &[u8]) -> Result<DenialView, Stopped> {
-        let sealed = self.crossing.state();
+        let (checked, sealed) = (self.ledger.checked_state(), self.crossing.state());
         let digest = AuthorizationDigest::of(payload);
         let document = self.verify_denial(envelope, &digest, &sealed)?;
         let statement = Statement::<Authorization>::from_payload(payload)?;
@@ -78,7 +78,7 @@ impl Proposals {
             _ => {}
         }
         let counted = self.who_denies(&document, signed, &sealed, now)?;
-        let done = self.keep_denial(&document, digest, counted, id, known.is_none()).await?;
+        let done = self.keep_denial(&document, checked, digest, counted, (id, known.is_none())).await?;
         let row = self.ledger.proposal(id)?.filter(|row| row.core.digest == digest);
         let status: Option<ProposalStatus> = row.map(|row| view_status(row.status));
         Ok(DenialView { proposal: id.clone(), digest, index: done.leaf, status, kept_until: signed.expires_at })
@@ -177,16 +177,18 @@ impl Proposals {
     async fn keep_denial(
         &self,
         document: &Verified<Denial>,
+        checked: CheckedState,
         authorization: AuthorizationDigest,
         (approver, keyid): (Name, KeyId),
-        id: &ProposalId,
-        ahead: bool,
+        (id, ahead): (&ProposalId, bool),
     ) -> Result<DenialResult, Stopped> {
         let envelope = document.envelope(|other| *other == keyid).to_canonical().map_err(|e| fault(&e))?;
-        let denial = DenialWrite { authorization, approver, envelope, at: self.crossing.now(), ahead };
+        let denial = DenialWrite { authorization, checked, approver, envelope, at: self.crossing.now(), ahead };
         // The same commit logs the denial and increases the state version. If the quorum is met later, the boundary
         // finds the denial. If a verdict was made with the earlier state version, the boundary must repeat the verdict.
         let done = self.ledger.deny(denial).await.map_err(|stop| match stop {
+            // The client sends the denial again, and the boundary checks it with the new state.
+            WriteStop::Moved => Refusal::new(Code::Busy, stop.to_string()).retry_after(1).into(),
             WriteStop::TooLarge { .. } => Refusal::new(Code::TooLarge, stop.to_string()).into(),
             WriteStop::TooManyAhead { wait_s, .. } => {
                 Refusal::new(Code::RateLimited, stop.to_string()).retry_after(wait_s).into()

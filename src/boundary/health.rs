@@ -221,7 +221,7 @@ impl Health {
         let (clock, disk) = (self.ledger.clock_trouble(), self.crossing.capacity().disk_trouble());
         let open = self.crossing.capacity().takes_requests();
         let of_nodes = self.node_trouble();
-        let frozen = self.crossing.freeze().unwrap_or_else(|error| Some(error.to_string()));
+        let frozen = frozen_note(&sealed, &self.crossing.revoked());
         let works = clock.is_none() && disk.is_none() && of_nodes.is_empty() && frozen.is_none();
         let ready = missing.is_empty() && open && works;
         notes.extend(frozen);
@@ -354,8 +354,18 @@ pub fn quorums_out_of_reach(sealed: &Sealed, revoked: &Revocations, now: Timesta
     notes
 }
 
+/// Returns a note if the boundary is frozen.
+#[must_use]
+pub fn frozen_note(sealed: &Sealed, revoked: &Revocations) -> Option<String> {
+    let entry = revoked.now().epoch(&sealed.boundary.epoch)?;
+    Some(format!(
+        "the boundary is frozen since log entry {entry}: run `countersign thaw` on this host to end the freeze"
+    ))
+}
+
 /// Returns a note for each revoked key that the roster in force still has.
-fn revoked_in_roster(sealed: &Sealed, revoked: &Revocations) -> Vec<String> {
+#[must_use]
+pub fn revoked_in_roster(sealed: &Sealed, revoked: &Revocations) -> Vec<String> {
     let keys = revoked.iter().filter_map(|(subject, _)| match subject {
         RevokedSubject::Key(keyid) => Some(keyid),
         _ => None,

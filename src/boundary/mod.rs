@@ -56,7 +56,6 @@ use crate::seal::surroundings::Surroundings;
 use crate::store::ledger::Ledger;
 use crate::store::retention::Retention;
 use crate::store::stored_revocation::StoredRevocation;
-use documents::record::revocation::RevokedSubject;
 use sandbox::runs::Sandbox;
 
 /// A boundary, with all its parts.
@@ -96,6 +95,8 @@ pub struct BoundaryParts {
     pub key: BoundaryKey,
     /// The state in force.
     pub sealed: Sealed,
+    /// Revocations of keys in closed logs.
+    pub earlier: Vec<StoredRevocation>,
     /// The directory of large outputs and of spools.
     pub outputs: Outputs,
     /// The directory of uploaded files.
@@ -125,6 +126,7 @@ impl Boundary {
             sandbox,
             key,
             sealed,
+            earlier,
             outputs,
             secrets,
             artifacts,
@@ -135,11 +137,7 @@ impl Boundary {
             closed,
             surroundings,
         } = parts;
-        let of_keys = |one: &StoredRevocation| matches!(one.subject, RevokedSubject::Key(_));
-        let earlier = closed
-            .iter()
-            .flat_map(|log| log.revocations().iter().filter(|one| of_keys(one)).cloned().collect::<Vec<_>>());
-        let (key, seal) = (Arc::new(key), Arc::new(CurrentSeal::new(sealed, earlier.collect())));
+        let (key, seal) = (Arc::new(key), Arc::new(CurrentSeal::new(sealed, earlier)));
         let (live, changes) = (Arc::new(RunsInProgress::default()), Arc::new(Changes::default()));
         let crossing = Arc::new(Crossing::new(cross::CrossingParts {
             ledger: ledger.clone(),

@@ -1,7 +1,7 @@
 //! Ends the open proposals that can no longer run, because their step, policy, proposer or session is gone.
 //!
-//! A new seal, a revocation, a start of the service, and a change of a session can make a proposal impossible. The cost depends only
-//! on the number of open proposals.
+//! A new seal, a revocation, a start of the service, and a change of a session can make a proposal impossible. The cost
+//! depends only on the number of open proposals.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, MutexGuard, PoisonError};

@@ -16,7 +16,7 @@ use crate::seal::refusal::{Refusal, Stopped, fault};
 use crate::seal::sealed::{SealContent, SealDraft, SealError, SealPredecessor, Sealed};
 use crate::seal::surroundings::Surroundings;
 use crate::store::ledger::Ledger;
-use crate::store::stored_leaf::WriteStop;
+use crate::store::stored_leaf::{CheckedState, WriteStop};
 use crate::store::stored_seal::SealWrite;
 use crate::store::stored_token::TokenChange;
 use documents::crypto::digest::SealDigest;
@@ -42,7 +42,8 @@ const MOST_TOLD: usize = 4;
 /// Maximum number of attempts to write a seal. An attempt fails if another seal was written first.
 const MOST_TRIES: usize = 8;
 
-/// Signs and writes a drafted seal, and reads the new state in force from the store.
+/// Signs and writes a drafted seal, and reads the new state in force from the store. `revocations` is the number of
+/// revocations with which the seal was made.
 ///
 /// # Errors
 /// Returns `Moved` if another seal was written first, or the error of the store.
@@ -51,12 +52,13 @@ pub async fn write_seal(
     key: &BoundaryKey,
     draft: SealDraft,
     tokens: Vec<TokenChange>,
+    revocations: usize,
 ) -> Result<Sealed, SealStop> {
     let SealDraft { seal, new_epoch, blobs, registry } = draft;
-    let (at, previous) = (seal.at, seal.previous);
+    let (at, checked) = (seal.at, CheckedState { seal: seal.previous, revocations });
     let payload = seal.clone().into_statement().to_payload().map_err(SealStop::Malformed)?;
     let (envelope, digest) = (key.sign(&payload).map_err(SealStop::Malformed)?, SealDigest::of(&payload));
-    let write = SealWrite { envelope: envelope.clone(), new_epoch, digest, previous, at, blobs, tokens };
+    let write = SealWrite { envelope: envelope.clone(), new_epoch, digest, checked, at, blobs, tokens };
     // One commit contains the seal, its blobs and the changes of tokens. After a crash at this point the new state is
     // in force, because the next start reads it from the store.
     let done = ledger.seal(write).await.map_err(SealStop::Write)?;
@@ -282,10 +284,11 @@ impl Sealing {
         let _one_at_a_time = self.one_at_a_time.lock().await;
         let (sealed, ledger) = (self.crossing.state(), self.ledger.clone());
         let (keyid, sandbox) = (self.key.keyid, self.sandbox.clone());
+        let revocations = ledger.revocations().len();
         let read = tokio::task::spawn_blocking(move || next(&sealed, &ledger, keyid, &*sandbox));
         let (content, found) = read.await.map_err(|e| fault(&e))??;
         let epoch = new_epoch.then(|| Epoch::new(self.surroundings.bytes()));
-        let sealed = self.seal_alone(|material| *material = content.clone(), None, epoch).await?;
+        let sealed = self.seal_alone(|material| *material = content.clone(), None, epoch, Some(revocations)).await?;
         self.health.set_skipped(content.registry.skipped());
         self.health.set_runbook_note(None);
         self.health.resealed(None);
@@ -298,11 +301,11 @@ impl Sealing {
     /// Returns `wrong-state` if the boundary is not frozen.
     pub async fn thaw(&self) -> Result<(), Stopped> {
         let _one_at_a_time = self.one_at_a_time.lock().await;
-        if self.crossing.freeze()?.is_none() {
+        if self.crossing.frozen_since().is_none() {
             return Err(Refusal::new(Code::WrongState, "the boundary is not frozen").into());
         }
         let epoch = Epoch::new(self.surroundings.bytes());
-        self.seal_alone(|_| {}, None, Some(epoch)).await.map(drop)
+        self.seal_alone(|_| {}, None, Some(epoch), None).await.map(drop)
     }
 
     /// Seals a changed state and writes the change to the store in the same commit.
@@ -315,15 +318,17 @@ impl Sealing {
         token: Option<TokenChange>,
     ) -> Result<bool, Stopped> {
         let _one_at_a_time = self.one_at_a_time.lock().await;
-        self.seal_alone(change, token, None).await
+        self.seal_alone(change, token, None, None).await
     }
 
-    /// Does the same as [`Self::put_in_force`] for a caller that holds the lock.
+    /// Does the same as [`Self::put_in_force`] for a caller that holds the lock. `revocations` is the number of revocations
+    /// on which the change depends, if it depends on them.
     async fn seal_alone(
         &self,
         change: impl Fn(&mut SealContent),
         token: Option<TokenChange>,
         epoch: Option<Epoch>,
+        revocations: Option<usize>,
     ) -> Result<bool, Stopped> {
         // Read the list of tokens under the lock. An older list could undo a change that was sealed in the meantime.
         let mut all = self.ledger.tokens()?;
@@ -342,6 +347,7 @@ impl Sealing {
         let tokens: Vec<TokenChange> = token.into_iter().collect();
         let mut at = self.crossing.now();
         for _ in 0..MOST_TRIES {
+            let now = self.ledger.revocations().len();
             let before = self.crossing.state();
             let mut material = material_of(&before);
             change(&mut material);
@@ -356,7 +362,7 @@ impl Sealing {
             if draft.same_as(&before.seal) && tokens.is_empty() && epoch.is_none() {
                 return Ok(false);
             }
-            match write_seal(&self.ledger, &self.key, draft, tokens.clone()).await {
+            match write_seal(&self.ledger, &self.key, draft, tokens.clone(), revocations.unwrap_or(now)).await {
                 Ok(sealed) => {
                     tracing::info!(seal = sealed.seal.number, steps = sealed.registry.steps().len(), "sealed");
                     self.current.put(sealed);
@@ -365,6 +371,10 @@ impl Sealing {
                     return Ok(true);
                 }
                 Err(SealStop::Write(WriteStop::BackDated { last })) => at = last,
+                Err(SealStop::Write(WriteStop::Moved)) if revocations.is_none() => {}
+                Err(SealStop::Write(stop @ WriteStop::Moved)) => {
+                    return Err(Refusal::new(Code::Busy, stop.to_string()).retry_after(1).into());
+                }
                 Err(SealStop::Write(WriteStop::Token(name))) => {
                     let detail = format!("no token {name} can be added or revoked: names are never used twice");
                     return Err(Refusal::new(Code::WrongState, detail).into());

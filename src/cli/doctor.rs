@@ -10,7 +10,9 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use crate::boundary::health::{notes_of, quorums_out_of_reach, steps_beyond_the_host, unapprovable_steps};
+use crate::boundary::health::{
+    frozen_note, notes_of, quorums_out_of_reach, revoked_in_roster, steps_beyond_the_host, unapprovable_steps,
+};
 use crate::carried::capacity::PROPOSAL_ROOM;
 use crate::cli::configured::ConfigArgs;
 use crate::cli::doctor::host::{HostTrial, host};
@@ -26,6 +28,7 @@ use crate::node::files::{self, BoundaryFiles};
 use crate::node::kept_checkpoint::ComparedCheckpoint;
 use crate::node::roster_file::DraftRoster;
 use crate::node::{host_sandbox, listener, roster_succession, secret_sources, served_certificate, start};
+use crate::seal::current_seal::revocations;
 use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::streams::Terminal;
 use documents::record::configuration::{Configuration, ConfiguredLimits};
@@ -33,7 +36,6 @@ use documents::record::enforcement::Level;
 use judgement::decision::in_force::{each_in_force, steps_in_force};
 use judgement::decision::quorum_rules::QuorumRules;
 use judgement::decision::reach::EligibleApprovers;
-use judgement::decision::revocations::Revocations;
 use judgement::policy::builtins::Builtins;
 use judgement::policy::file::Policy;
 use judgement::policy::ruling::resolve;
@@ -356,12 +358,18 @@ fn beyond_the_host(
     notes_of(&beyond).into_iter().map(|note| fix("steps", note)).collect()
 }
 
-/// Returns notes about steps that nobody can get approved. A running service reports these notes itself.
+/// Returns notes about steps that nobody can get approved, about a freeze, and about revoked keys in the roster. A running
+/// service reports these notes itself.
 fn unreachable_quorums(boundary: &InspectedBoundary<'_>, files: &BoundaryFiles) -> Vec<String> {
     let now = (start::surroundings().now)();
     if let Ok(None) = boundary.status {
         if let Some(sealed) = boundary.sealed() {
-            return quorums_out_of_reach(sealed, &Revocations::default(), now);
+            let ledger = boundary.stored.as_ref().ok().and_then(|stored| stored.ledger.as_ref());
+            let revoked = ledger.map(|ledger| revocations(&[], &ledger.revocations())).unwrap_or_default();
+            let mut notes = quorums_out_of_reach(sealed, &revoked, now);
+            notes.extend(revoked_in_roster(sealed, &revoked));
+            notes.extend(frozen_note(sealed, &revoked));
+            return notes;
         }
     } else {
         return Vec::new();

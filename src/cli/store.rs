@@ -187,7 +187,8 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
             }
             terminal.say(
                 "A new log begins. Proposals that waited for signatures are void: propose them again. Old receipts \
-                 verify as before. Replace the pinned boundary id with the new id.",
+                 verify as before. Replace the pinned boundary id with the new id. A freeze of the old log has ended. If a key \
+                 was revoked after the backup, revoke the key again with `countersign revoke`.",
             );
             Ok(Exit::Done)
         }

@@ -45,14 +45,10 @@ impl Crossing {
         })
     }
 
-    /// Returns who froze the boundary and why, or `None` if the boundary is not frozen.
-    ///
-    /// # Errors
-    /// Returns an error if the store can't be read.
-    pub fn freeze(&self) -> Result<Option<String>, Stopped> {
-        let sealed = self.state();
-        let entry = self.revoked().now().epoch(&sealed.boundary.epoch);
-        entry.map(|entry| self.freeze_words(&sealed, entry)).transpose()
+    /// Returns the log entry of the freeze, or `None` if the boundary is not frozen.
+    #[must_use]
+    pub fn frozen_since(&self) -> Option<u64> {
+        self.revoked().now().epoch(&self.state().boundary.epoch)
     }
 
     fn freeze_words(&self, sealed: &Sealed, entry: u64) -> Result<String, Stopped> {
@@ -64,9 +60,10 @@ impl Crossing {
         let (_, statement) = opened::<Revocation>(&leaf.data)?;
         // The quotation marks and the escapes show which words are the person's.
         let words: String = statement.predicate.reason.chars().take(MOST_WORDS).collect();
+        let reason = if words.is_empty() { String::new() } else { format!(" with the reason {words:?}") };
         Ok(format!(
-            "{who} froze this boundary (log entry {entry}) with the reason {words:?}: nothing is proposed or run until an \
-             operator of the host runs `countersign thaw`"
+            "{who} froze this boundary (log entry {entry}){reason}: nothing is proposed or run until an operator of the host \
+             runs `countersign thaw`"
         ))
     }
 }

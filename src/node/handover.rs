@@ -14,6 +14,7 @@ use crate::store::StoreReads;
 use crate::store::database::Database;
 use crate::store::fault::StoreFault;
 use crate::store::ledger::Ledger;
+use crate::store::stored_revocation::read_revocations;
 use documents::crypto::digest::SealDigest;
 use documents::crypto::json;
 use documents::crypto::key_id::KeyId;
@@ -22,6 +23,7 @@ use documents::record::envelope::{Base64, Envelope};
 use documents::record::ident::Name;
 use documents::record::kinds::LeafKind;
 use documents::record::receipt::Receipt;
+use documents::record::revocation::RevokedSubject;
 use documents::record::seal::Seal;
 use judgement::trust::signer::{FileSigner, Signer as _};
 
@@ -50,8 +52,9 @@ pub(super) struct StandbyKey {
     database: Database,
     keyid: KeyId,
     reads: Option<Arc<dyn StoreReads>>,
-    /// The seal in force when the key waited for nothing. It waits for nothing until another seal is in force.
-    settled: Option<SealDigest>,
+    /// The seal in force and the number of revocations when the key waited for nothing. It waits for nothing until one of
+    /// them changes.
+    settled: Option<(SealDigest, usize)>,
 }
 
 impl StandbyKey {
@@ -65,7 +68,8 @@ impl StandbyKey {
             Some(reads) => reads.clone(),
             None => self.reads.insert(self.database.at_rest()?.0).clone(),
         };
-        let last = reads.seals()?.last().map(|seal| seal.digest);
+        let revocations = reads.revocations()?.len();
+        let last = reads.seals()?.last().map(|seal| (seal.digest, revocations));
         if last.is_none() || last == self.settled {
             return Ok(None);
         }
@@ -110,6 +114,10 @@ pub fn check_lost(config: &Config, name: &Name) -> Result<(), FileProblem> {
 fn waits(reads: &dyn StoreReads, keyid: &str) -> Result<Option<String>, StoreFault> {
     let mut seals = SealKeys::new(reads);
     let Some(last) = reads.seals()?.last().copied() else { return Ok(None) };
+    let revoked = read_revocations(reads)?;
+    if revoked.iter().any(|one| matches!(one.subject, RevokedSubject::Key(key) if key.as_str() == keyid)) {
+        return Ok(Some(format!("the key {keyid} of this node is revoked: give the node another key of the roster")));
+    }
     if !seals.have(last.digest, keyid)? {
         return Ok(Some(format!(
             "the key {keyid} of this node is not in the roster in force: add it to `keys` of [[boundary]], let the \

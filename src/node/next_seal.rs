@@ -41,6 +41,8 @@ pub(super) struct NextSeal<'a> {
     pub(super) ledger: &'a Ledger,
     pub(super) keyid: KeyId,
     pub(super) sandbox: &'a dyn Sandbox,
+    /// The revocations, also those of keys in closed logs.
+    pub(super) revoked: &'a Revocations,
     pub(super) configuration: Configuration,
 }
 
@@ -53,9 +55,8 @@ impl NextSeal<'_> {
     ) -> Result<(SealContent, FileFindings), StoreFault> {
         let FoundRosters { signed, mut candidates, mut notes, following } =
             roster_succession::find(self.config, &sealed.rosters, &sealed.policy, files);
-        let revoked: Revocations = self.ledger.revocations().iter().map(|one| (one.subject, one.leaf)).collect();
         let since = sealed.roster.version();
-        let lacks = |chain: &Chain| chain.lacks_without(chain.envelopes(), since, |keyid| revoked.has_key(keyid));
+        let lacks = |chain: &Chain| chain.lacks_without(chain.envelopes(), since, |keyid| self.revoked.has_key(keyid));
         if let Some(lacking) = lacks(&signed) {
             candidates.retain(|(version, _)| lacks(&signed.until(*version)).is_none());
             notes.push(format!(
@@ -161,10 +162,12 @@ pub(super) async fn seal_files(config: Config, boundary: &Boundary, new_epoch: b
     let refused = |what: &dyn std::fmt::Display| {
         Refusal::new(Code::Malformed, format!("nothing is sealed, and the old seal stays in force:\n{what}"))
     };
+    let crossing = boundary.crossing.clone();
     let next = move |sealed: &Sealed, ledger: &Ledger, keyid: KeyId, sandbox: &dyn Sandbox| {
+        let revoked = &*crossing.revoked();
         let files = BoundaryFiles::read(&config).map_err(|problems| refused(&problems))?;
         let configuration = configure(&config, sandbox.probe()).map_err(|problems| refused(&problems))?;
-        let next = NextSeal { config: &config, ledger, keyid, sandbox, configuration };
+        let next = NextSeal { config: &config, ledger, keyid, sandbox, revoked, configuration };
         let (mut content, found) = next.content(sealed, &files)?;
         content.registry = sound_registry(&content, sandbox, &config.runbook_directories()).map_err(|errors| {
             let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();

@@ -294,7 +294,7 @@ fn build(
     let draft = material.draft(basis, now.max(before.state().last_at)).map_err(|error| at(&source, &error))?;
     let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(failed)?;
     let id = runtime.block_on(async {
-        let begun = write_seal(&ledger, &signer, draft, Vec::new())
+        let begun = write_seal(&ledger, &signer, draft, Vec::new(), 0)
             .await
             .map_err(|stop| FileProblem::of_store(&fresh, stop))?;
         ledger.close().await.map_err(broken)?;

@@ -20,6 +20,7 @@ use crate::node::next_seal::{FileFindings, NextSeal};
 use crate::node::open_store::{closed_ledgers, copy_of, open_ledger};
 use crate::node::roster_file::DraftRoster;
 use crate::node::{descriptors, handover, kept_checkpoint, rosters, secret_sources};
+use crate::seal::current_seal::revocations;
 use crate::seal::sealed::{SealContent, SealError, SealPredecessor, Sealed};
 use crate::seal::surroundings::Surroundings;
 use crate::store::database::OpenStore;
@@ -27,6 +28,7 @@ use crate::store::fault::StoreFault;
 use crate::store::ledger::Ledger;
 use crate::store::server::Replicas;
 use crate::store::stored_leaf::WriteStop;
+use crate::store::stored_revocation::StoredRevocation;
 use documents::crypto::json;
 use documents::record::enforcement::Level;
 use documents::record::envelope::{Base64, Envelope, Signed};
@@ -112,15 +114,22 @@ pub async fn assemble<S>(
         }
     };
     let broken = |fault: StoreFault| Problems::from(FileProblem::of_store(&config.database, fault));
-    if ledger.revocations().iter().any(|one| one.subject == RevokedSubject::Key(key.keyid)) {
+    let closed = closed_ledgers(config, &files.key, &around, &mut notes)?;
+    // A key that a closed log revoked counts as little in the new log of a restore.
+    let logs = closed.iter().map(|log| log.revocations());
+    let of_keys = |one: &StoredRevocation| matches!(one.subject, RevokedSubject::Key(_));
+    let earlier: Vec<_> =
+        logs.flat_map(|log| log.iter().filter(|one| of_keys(one)).cloned().collect::<Vec<_>>()).collect();
+    let revoked = revocations(&earlier, &ledger.revocations());
+    if revoked.has_key(&key.keyid) {
         let why = format!("the key {} is revoked: under `key`, name the file of another key of the roster", key.keyid);
         let _ = ledger.close().await;
         return Err(FileProblem::whole(&config.key, why).into());
     }
     let tokens = tokens_in_force(&ledger.tokens().map_err(broken)?, ledger.now());
     let last = ledger.seals().map_err(broken)?.last().copied();
-    let closed = closed_ledgers(config, &files.key, &around, &mut notes)?;
-    let next = NextSeal { config, ledger: &ledger, keyid: key.keyid, sandbox: &*sandbox, configuration };
+    let next =
+        NextSeal { config, ledger: &ledger, keyid: key.keyid, sandbox: &*sandbox, revoked: &revoked, configuration };
     let parts = Start { next, key: &key, around: &around };
     let (sealed, found) = match last {
         None => parts.begin(files, tokens).await?,
@@ -160,6 +169,7 @@ pub async fn assemble<S>(
         sandbox,
         key,
         sealed,
+        earlier,
         outputs,
         artifacts: ArtifactStore::new(config.artifacts(), ledger.objects()),
         late,
@@ -310,7 +320,7 @@ impl Start<'_> {
                     return Err(Problems::new(problems));
                 }
             };
-            match write_seal(ledger, key, draft, Vec::new()).await {
+            match write_seal(ledger, key, draft, Vec::new(), ledger.revocations().len()).await {
                 Ok(sealed) => return Ok(sealed),
                 Err(SealStop::Write(WriteStop::BackDated { last })) => at = last,
                 Err(stop) => return Err(FileProblem::of_store(&config.database, stop).into()),

@@ -21,8 +21,8 @@ impl CurrentSeal {
     /// Creates the value with `sealed` in force, and with the revocations of keys of the closed logs.
     #[must_use]
     pub fn new(sealed: Sealed, earlier: Vec<StoredRevocation>) -> Self {
-        let empty = Arc::new(earlier.iter().map(|one| (one.subject, one.leaf)).collect());
-        Self { sealed: RwLock::new(Arc::new(sealed)), revoked: Mutex::new((Arc::default(), empty)), earlier }
+        let known = Mutex::new((Arc::default(), Arc::new(revocations(&earlier, &[]))));
+        Self { sealed: RwLock::new(Arc::new(sealed)), revoked: known, earlier }
     }
 
     /// Returns the sealed state in force.
@@ -41,9 +41,14 @@ impl CurrentSeal {
     pub fn revoked(&self, stored: &Arc<Vec<StoredRevocation>>) -> Arc<Revocations> {
         let mut known = self.revoked.lock().unwrap_or_else(PoisonError::into_inner);
         if !Arc::ptr_eq(&known.0, stored) {
-            let revocations = self.earlier.iter().chain(&**stored).map(|one| (one.subject, one.leaf)).collect();
-            *known = (stored.clone(), Arc::new(revocations));
+            *known = (stored.clone(), Arc::new(revocations(&self.earlier, stored)));
         }
         known.1.clone()
     }
+}
+
+/// Returns the revocations of the log together with the earlier revocations of keys.
+#[must_use]
+pub fn revocations(earlier: &[StoredRevocation], stored: &[StoredRevocation]) -> Revocations {
+    earlier.iter().chain(stored).map(|one| (one.subject, one.leaf)).collect()
 }

@@ -17,7 +17,7 @@ use crate::store::retention::{PruneResult, Retention};
 use crate::store::rows::{CheckpointRow, StoreHead};
 use crate::store::shared::{LedgerConfig, LedgerState, PublishedState, SharedState};
 use crate::store::stored_denial::{DenialResult, DenialWrite};
-use crate::store::stored_leaf::{LeafRef, WriteStop};
+use crate::store::stored_leaf::{CheckedState, LeafRef, WriteStop};
 use crate::store::stored_proposal::{AdvanceStop, NewProposal, ProposalStep, ProposeResult, Signature};
 use crate::store::stored_revocation::{RevocationResult, RevocationWrite, StoredRevocation, read_revocations};
 use crate::store::stored_run::{Consume, ConsumeStop, Finish, FinishStop, SpentNonce};
@@ -110,7 +110,7 @@ impl Ledger {
             return Err(StoreFault::Unusable { message });
         }
         let tree = Subtrees::new(&edge, &*shared.reads, &shared.tiles);
-        let closed = closed_windows(head.size, &tree, &*shared.reads, head.mark)?;
+        let closed = closed_windows(head.size, &tree, &*shared.reads, head.mark, &shared.published().revoked)?;
         let writer = Writer::new(store, outbox, shared, config, head, edge, closed);
         std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || writer.work()).map_err(|error| {
             StoreFault::Unusable { message: format!("can't start the writer thread of the store: {error}") }
@@ -182,7 +182,7 @@ impl Ledger {
     /// Puts a seal in force, with its blobs and its token changes. The first seal creates the boundary.
     ///
     /// # Errors
-    /// Returns an error if another seal was stored first, if a new token's name is in use, or if the date of the seal
+    /// Returns an error if another seal or a revocation was stored first, if a new token's name is in use, or if the date of the seal
     /// is earlier than the date of the last leaf.
     pub async fn seal(&self, seal: SealWrite) -> Result<SealStored, WriteStop> {
         self.ask(WriterMessage::Seal, seal).await
@@ -224,8 +224,8 @@ impl Ledger {
     /// denial.
     ///
     /// # Errors
-    /// Returns an error if the denial is too large, if too many denials of unknown authorizations arrived, or if the
-    /// log has no seal.
+    /// Returns an error if the denial is too large, if too many denials of unknown authorizations arrived, if the log has
+    /// no seal, or if the seal in force or the revocations changed after the check.
     pub async fn deny(&self, denial: DenialWrite) -> Result<DenialResult, WriteStop> {
         self.ask(WriterMessage::Deny, denial).await
     }
@@ -233,7 +233,8 @@ impl Ledger {
     /// Appends a revocation to the log, unless the log has one of the same subject.
     ///
     /// # Errors
-    /// Returns an error if the revocation is too large, or if the log has no seal.
+    /// Returns an error if the revocation is too large, if the log has no seal, or if the seal in force or the revocations
+    /// changed after the check.
     pub async fn revoke(&self, revocation: RevocationWrite) -> Result<RevocationResult, WriteStop> {
         self.ask(WriterMessage::Revoke, revocation).await
     }
@@ -309,6 +310,14 @@ impl Ledger {
     #[must_use]
     pub fn revocations(&self) -> Arc<Vec<StoredRevocation>> {
         self.shared.published().revoked.clone()
+    }
+
+    /// Returns the seal in force and the number of revocations, with which a document is checked. Read this before the
+    /// state that decides.
+    #[must_use]
+    pub fn checked_state(&self) -> CheckedState {
+        let published = self.shared.published();
+        CheckedState { seal: published.head.seal, revocations: published.revoked.len() }
     }
 
     /// Returns true if the boundary has several nodes.

@@ -7,6 +7,7 @@ use crate::store::StoreReads;
 use crate::store::closed_windows::ClosedWindows;
 use crate::store::fault::StoreFault;
 use crate::store::stored_leaf::opened;
+use crate::store::stored_revocation::StoredRevocation;
 use crate::store::tree::Subtrees;
 use documents::crypto::digest::AuthorizationDigest;
 use documents::crypto::merkle::{Hash, leaf_hash};
@@ -14,11 +15,12 @@ use documents::crypto::tlog_tiles::TILE_WIDTH;
 use documents::record::consumption::Consumption;
 use documents::record::denial::{Denial, denied};
 use documents::record::ident::Nonce;
+use documents::record::revocation::{Revocation, RevokedSubject, revoked};
 use documents::record::validity::{MAX_WINDOW_S, SKEW_S, Timestamp};
 
 /// Place in an entry of the base64 text of the first name in the predicate.
 const NAME: std::ops::Range<usize> = 84..92;
-/// Base64 of `:{"at"`, with which a consumption begins, and of `:{"bou`, with which a denial begins.
+/// Base64 of `:{"at"`, with which a consumption begins, and of `:{"bou`, with which a denial or a revocation begins.
 const CONSUMPTION: &[u8] = b"OnsiYXQi";
 const DENIAL: &[u8] = b"OnsiYm91";
 
@@ -27,19 +29,22 @@ const DENIAL: &[u8] = b"OnsiYm91";
 struct Found {
     spent: Vec<(Nonce, Timestamp)>,
     denied: Vec<AuthorizationDigest>,
+    revoked: Vec<RevokedSubject>,
 }
 
 /// Returns the nonces that the log spent and the authorizations that it denied, as far as their windows can be open at the
 /// low-water mark `mark`. A window is at most one day long, so the search ends at an older consumption.
 ///
 /// # Errors
-/// Returns a fault if the bytes of an entry do not belong to the tree, or if a nonce or a denied authorization has no row.
+/// Returns a fault if the bytes of an entry do not belong to the tree, if a nonce or a denied authorization has no row, or
+/// if `revoked` lacks a revocation.
 /// Missing rows are not restored, because other rows may have been changed too.
 pub(crate) fn closed_windows(
     size: u64,
     tree: &Subtrees<'_>,
     reads: &dyn StoreReads,
     mark: Timestamp,
+    revoked: &[StoredRevocation],
 ) -> Result<ClosedWindows, StoreFault> {
     let since = mark.plus(-(MAX_WINDOW_S + SKEW_S));
     let width = u64::from(TILE_WIDTH);
@@ -67,6 +72,9 @@ pub(crate) fn closed_windows(
     if let Some(lost) = reads.denial_without_row(&found.denied)? {
         return Err(changed(&format!("the authorization {lost} is denied, but the denial has no row")));
     }
+    if let Some(lost) = found.revoked.iter().find(|lost| revoked.iter().all(|known| known.subject != **lost)) {
+        return Err(changed(&format!("the {lost} is revoked, but the entry of the revocation is not listed as one")));
+    }
     let mut closed = ClosedWindows::default();
     found.spent.iter().for_each(|(nonce, end)| closed.spend(nonce, *end));
     // A denial states no time.
@@ -86,8 +94,11 @@ impl Found {
                 Some(statement.predicate.at)
             }
             DENIAL => {
-                let (_, statement) = opened::<Denial>(entry).ok()?;
-                self.denied.extend(denied(&statement).ok());
+                if let Ok((_, statement)) = opened::<Denial>(entry) {
+                    self.denied.extend(denied(&statement).ok());
+                } else if let Ok((_, statement)) = opened::<Revocation>(entry) {
+                    self.revoked.extend(revoked(&statement).ok());
+                }
                 None
             }
             _ => None,
@@ -97,7 +108,7 @@ impl Found {
 
 fn changed(what: &str) -> StoreFault {
     let message = format!(
-        "{what}: somebody changed the store by hand, so a spent or denied authorization could run again. The store stays \
+        "{what}: somebody changed the store by hand, so something that is spent, denied or revoked could run again. The store stays \
          closed: run `countersign store check`, then `countersign store restore BACKUP`"
     );
     StoreFault::Unusable { message }

@@ -1,5 +1,6 @@
 //! Denials: the request to store a denial, and the denials in the store.
 
+use crate::store::stored_leaf::CheckedState;
 use documents::crypto::digest::AuthorizationDigest;
 use documents::record::ident::{Name, ProposalId};
 use documents::record::validity::Timestamp;
@@ -9,6 +10,8 @@ use documents::record::validity::Timestamp;
 pub struct DenialWrite {
     /// Digest of the denied authorization, which the boundary may not know.
     pub authorization: AuthorizationDigest,
+    /// State with which the denial was checked.
+    pub checked: CheckedState,
     /// Name of the approver.
     pub approver: Name,
     /// Envelope of the denial, as canonical JSON.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::store::fault::StoreFault;
-use documents::crypto::digest::LeafHash;
+use documents::crypto::digest::{LeafHash, SealDigest};
 use documents::crypto::json;
 use documents::crypto::merkle::Hash;
 use documents::record::document::{Predicate, Statement};
@@ -33,6 +33,16 @@ pub struct Leaf {
     pub hash: Hash,
     /// Bytes of the leaf.
     pub data: Vec<u8>,
+}
+
+/// The seal in force and the number of revocations with which a document was checked. If another seal or a revocation
+/// came in between, the writer does not append the document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CheckedState {
+    /// Digest of the seal in force, or `None` before the first seal.
+    pub seal: Option<SealDigest>,
+    /// Number of revocations in the log.
+    pub revocations: usize,
 }
 
 /// Reason why a document is not appended to the log.
@@ -83,9 +93,7 @@ impl From<StoreFault> for WriteStop {
 impl fmt::Display for WriteStop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Moved => {
-                f.write_str("another seal is now in force; make this seal again, so that it follows the seal in force")
-            }
+            Self::Moved => f.write_str("the seal in force or the revocations changed during the check; try again"),
             Self::NoSeal => f.write_str("the log has no seal; seal a registry first"),
             Self::ClockAhead { seconds } => write!(
                 f,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::store::StoreReads;
 use crate::store::fault::StoreFault;
-use crate::store::stored_leaf::opened;
+use crate::store::stored_leaf::{CheckedState, opened};
 use documents::record::ident::Name;
 use documents::record::revocation::{RevokedSubject, revoked};
 use documents::record::validity::Timestamp;
@@ -12,8 +12,8 @@ use documents::record::validity::Timestamp;
 /// A verified revocation.
 #[derive(Debug, Clone)]
 pub struct RevocationWrite {
-    /// State version with which the revocation was checked.
-    pub version: u64,
+    /// State with which the revocation was checked.
+    pub checked: CheckedState,
     /// What the revocation ends.
     pub subject: RevokedSubject,
     /// Envelope of the revocation, as canonical JSON.

@@ -1,6 +1,6 @@
 //! Seals: the request to append a seal, and the seals of the log.
 
-use crate::store::stored_leaf::LeafRef;
+use crate::store::stored_leaf::{CheckedState, LeafRef};
 use crate::store::stored_token::TokenChange;
 use documents::crypto::digest::{BlobDigest, SealDigest};
 use documents::record::validity::Timestamp;
@@ -14,8 +14,8 @@ pub struct SealWrite {
     pub new_epoch: bool,
     /// Digest of the payload of the seal. The digest of the first seal becomes the id of the boundary.
     pub digest: SealDigest,
-    /// Digest of the previous seal, or `None` for the first seal.
-    pub previous: Option<SealDigest>,
+    /// State with which the seal was made. Its seal is the previous seal, or `None` for the first seal.
+    pub checked: CheckedState,
     /// Time that the seal states.
     pub at: Timestamp,
     /// Blobs that the seal names by digest.

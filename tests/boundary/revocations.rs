@@ -3,12 +3,14 @@
 use std::process::Output;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::support::host::on_host;
 use crate::support::people::{
     CHALLENGE, Key, alice, authorization, bob, boundary_key, carol, carol_too, denial, dora, envelope, erin, frank,
-    key_revocation, mallory, oscar, revocation, robot, sha256, statement,
+    key_revocation, mallory, nonce, oscar, proposal_id, revocation, robot, sha256, statement,
 };
 use crate::support::wire::Reply;
 use crate::support::{SMALL, World, bytes_of, id_of, runbook, said, wait_for};
@@ -68,6 +70,9 @@ fn a_freeze_ends_every_run_and_proposal_and_lasts_until_a_thaw_also_over_a_resta
         let ready = world.wire.peek("/ready");
         assert_eq!(ready.status, 503, "{round}");
         assert!(ready.text().contains("countersign thaw"), "{round}: {}", ready.text());
+        // No seal except a thaw ends the freeze.
+        let _ = world.token(&format!("t{}", round.len()), &["bob"], &["read"]);
+        assert_eq!(world.wire.peek("/ready").status, 503, "{round}");
         // The same revocation again adds no entry.
         let again = send(&world, &of_epoch(&world), &[&oscar()]).ok(200);
         assert_eq!((&again["existing"], &again["index"]), (&json!(true), &done["index"]), "{round}");
@@ -83,6 +88,13 @@ fn a_freeze_ends_every_run_and_proposal_and_lasts_until_a_thaw_also_over_a_resta
     assert!(thawed.status.success(), "{}", said(&thawed));
     assert!(world.log_size() > size);
     assert_eq!(world.wire.peek("/ready").status, 200);
+    // The audit still names the person and the words.
+    let roster = world.started["roster"].as_str().expect("a digest");
+    let mut audit =
+        world.program(&["audit", &world.wire.url, "--url", &world.wire.url, "--roster", roster, "--decisions"]);
+    let table = said(&audit.env("COUNTERSIGN_TOKEN", &world.reader).output().expect("audit"));
+    let row = table.lines().find(|line| line.contains("frozen by")).unwrap_or_else(|| panic!("{table}"));
+    assert!(row.contains("frank") && row.contains("a test"), "{row}");
     // Everything that was signed before stays void, and a freeze of the old epoch does nothing.
     world.submit(&signed).problem("revoked");
     let finished = world.run("plain:true", json!({}), &[&alice()]);
@@ -116,13 +128,15 @@ fn a_freeze_of_an_earlier_epoch_is_refused() {
 #[test]
 fn no_run_is_consumed_after_a_freeze_that_comes_during_many_requests() {
     let world = World::new();
+    let like = world.authorization("plain:true", json!({}));
     let (frozen, refused) = (AtomicBool::new(false), AtomicU64::new(0));
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
                 while !frozen.load(Ordering::Relaxed) || refused.load(Ordering::Relaxed) == 0 {
-                    let bytes = authorization(&world.authorization("plain:true", json!({})));
-                    let reply = world.submit(&envelope(&bytes, &[&alice()]));
+                    let mut other = like.clone();
+                    (other["proposal"], other["nonce"]) = (json!(proposal_id()), json!(nonce()));
+                    let reply = world.submit(&envelope(&authorization(&other), &[&alice()]));
                     if reply.status != 200 {
                         reply.problem("revoked");
                         refused.fetch_add(1, Ordering::Relaxed);
@@ -308,8 +322,16 @@ fn revoke_and_freeze_sign_with_the_key_that_may_and_say_what_ended() {
     let written = as_person(&world, &bob(), &["revoke", "token:ci-bot", "--yes", "-o", name]);
     assert!(written.status.success(), "{}", said(&written));
     let size = world.log_size();
-    let sent = as_person(&world, &bob(), &["revoke", name]);
-    assert!(sent.status.success() && world.log_size() == size + 1, "{}", said(&sent));
+    // The file needs neither a key nor a token. Another seal drops the token, and the same revocation is still no error.
+    for round in 0..2 {
+        let sent = world.program(&["--url", &world.wire.url, "revoke", name]).output().expect("it starts");
+        assert!(sent.status.success(), "{}", said(&sent));
+        if round == 0 {
+            assert_eq!(world.log_size(), size + 1);
+            let _ = world.token("more", &["bob"], &["read"]);
+        }
+    }
+    assert_eq!(world.count("revocation"), 2);
     for odd in ["grt_1", "alice", "token:", "SHA256:short"] {
         assert_eq!(as_person(&world, &bob(), &["revoke", odd, "--yes"]).status.code(), Some(2), "{odd}");
     }
@@ -331,6 +353,13 @@ fn freeze_all_stops_each_boundary_that_answers_and_names_the_others() {
         one.wire.url, two.wire.url
     );
     crate::companion::list(&one, &list);
+    for wrong in [
+        ["freeze", "--boundary", "all", "--yes", "-o", "freeze.json"].as_slice(),
+        &["freeze", "--all", "--boundary", "two", "--yes"],
+    ] {
+        let refused = one.program(wrong).arg("--key").arg(&key).output().expect("it starts");
+        assert_eq!((refused.status.code(), two.count("revocation")), (Some(2), 0), "{wrong:?}: {}", said(&refused));
+    }
     let mut command = one.program(&["freeze", "--all", "--yes", "--reason", "stop", "--key"]);
     let done = command.arg(&key).output().expect("it starts");
     assert_eq!(done.status.code(), Some(1), "{}", said(&done));
@@ -371,5 +400,34 @@ fn a_revoked_key_and_a_revoked_token_stay_revoked_in_the_new_log_of_a_restore() 
     assert_eq!(again["existing"], false, "{again}");
     world.sign(&proposal, &[&dora()]).ok(200);
     world.until(id_of(&proposal), "finished");
+    world.assert_audited();
+}
+
+#[test]
+fn no_denial_of_a_key_comes_after_its_revocation_in_the_log() {
+    let world = World::new();
+    let (boundary, like) = (world.boundary(), world.authorization("plain:true", json!({})));
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    let mut other = like.clone();
+                    (other["proposal"], other["nonce"]) = (json!(proposal_id()), json!(nonce()));
+                    let bytes = authorization(&other);
+                    let statement = STANDARD.encode(&bytes);
+                    let payload = denial(&boundary, &bytes, "no");
+                    let body = json!({"denial": envelope(&payload, &[&alice()]), "payload": statement});
+                    let _ = world.wire.try_post("/v1/denials", "", &body);
+                }
+            });
+        }
+        wait_for("denials", || world.count("denial") >= 8);
+        send(&world, &of_key(&world, &alice()), &[&oscar()]).ok(200);
+        over.store(true, Ordering::Relaxed);
+    });
+    let log = world.log();
+    let at = log.iter().position(|(kind, _)| kind == "revocation").expect("a revocation");
+    assert!(log[at..].iter().all(|(kind, _)| kind != "denial"), "{:?}", &log[at..]);
     world.assert_audited();
 }

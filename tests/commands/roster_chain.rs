@@ -1455,3 +1455,55 @@ fn a_service_can_read_roster_versions_that_root_has_written() {
     let mode = |path: PathBuf| fs::metadata(path).expect("there").permissions().mode() & 0o7777;
     assert_eq!((mode(world.path("b/boundary/roster.d")), mode(world.version(1))), (0o755, 0o644));
 }
+
+/// Puts version 2 of the roster beside the boundary: version 1 with a change, and with these signatures.
+fn put_second(world: &World, change: impl Fn(&mut Value), signers: &[&Key]) {
+    let first = world.envelope_of(1);
+    let mut tables = people::predicate_of(&first);
+    tables["version"] = json!(2);
+    tables["previous"] = json!(world.pinned(1));
+    change(&mut tables);
+    let subject = json!([{"name": "roster", "digest": {"sha256": sha256(&canonical(&tables))}}]);
+    world.put_version(2, &envelope(&statement("roster", &subject, &tables), signers));
+}
+
+fn revoke_key(world: &World, key: &Key, signer: &Key) {
+    let payload = people::key_revocation(&world.boundary(), key);
+    world.wire.post("/v1/revocations", "", &envelope(&payload, &[signer])).ok(200);
+}
+
+#[test]
+fn a_version_that_reaches_its_threshold_only_with_a_revoked_key_is_not_put_in_force() {
+    let mut world = World::new();
+    let unchanged = |_: &mut Value| {};
+    put_second(&world, unchanged, &[&alice(), &bob()]);
+    revoke_key(&world, &alice(), &oscar());
+    world.restart();
+    assert!(world.in_force() == 1 && world.notes().contains("a key that signed it is revoked"), "{}", world.notes());
+    // The signature of another person completes the version.
+    put_second(&world, unchanged, &[&alice(), &bob(), &dora()]);
+    world.restart();
+    assert_eq!(world.in_force(), 2, "{}", world.notes());
+    world.assert_audited();
+}
+
+#[test]
+fn a_service_with_a_revoked_key_does_not_start_and_its_next_key_goes_on_with_the_log() {
+    let mut world = World::new();
+    let keys = json!([boundary_key().ssh.line(), second_key().ssh.line()]);
+    put_second(&world, |tables| tables["boundary"][0]["keys"] = keys.clone(), &[&alice(), &bob()]);
+    world.restart();
+    let payload = people::key_revocation(&world.boundary(), &boundary_key());
+    let own = world.wire.post("/v1/revocations", "", &envelope(&payload, &[&oscar()]));
+    own.problem("wrong-state");
+    world.stop();
+    world.write("b/boundary/key.pem", second_key().secret.to_pkcs8_v1_pem().as_str());
+    world.start();
+    revoke_key(&world, &boundary_key(), &oscar());
+    world.run("plain:true", json!({}), &[&alice()]);
+    world.assert_audited();
+    world.stop();
+    world.write("b/boundary/key.pem", boundary_key().secret.to_pkcs8_v1_pem().as_str());
+    let refused = world.try_start().expect_err("the key is revoked");
+    assert!(refused.contains("is revoked: under `key`"), "{refused}");
+}

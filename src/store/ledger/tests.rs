@@ -10,6 +10,7 @@ mod lost_connections;
 mod output_retention;
 mod proposal_rows;
 mod request_sequences;
+mod revocations;
 mod seals_and_tokens;
 mod spent_nonces;
 mod store_opening;
@@ -245,7 +246,7 @@ fn seal_write(ledger: &Ledger, number: u8) -> SealWrite {
         envelope: format!("seal {number}").into_bytes(),
         digest: SealDigest::of(&[number]),
         new_epoch: false,
-        previous: ledger.state().seal,
+        checked: ledger.checked_state(),
         at: ledger.now(),
         blobs: vec![(BlobDigest::of(&[number]), vec![number])],
         tokens: Vec::new(),

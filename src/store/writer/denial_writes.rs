@@ -36,6 +36,10 @@ impl Writer {
         let leaf = match known {
             Some(leaf) => leaf,
             None => {
+                // A seal or a revocation can end the right to deny.
+                if write.checked != self.checked() {
+                    return Err(WriteStop::Moved);
+                }
                 // The proposal may have arrived after the caller searched for the proposal.
                 let ahead = write.ahead && unfinished.is_none();
                 if ahead && let Some(stop) = too_many_ahead(batch, write, precedent.ahead) {

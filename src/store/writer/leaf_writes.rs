@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::store::fault::StoreFault;
 use crate::store::rows::LeafRow;
-use crate::store::stored_leaf::{LeafRef, WriteStop};
+use crate::store::stored_leaf::{CheckedState, LeafRef, WriteStop};
 use crate::store::stored_seal::{SealStored, SealWrite};
 use crate::store::writer::{Batch, Writer};
 use documents::crypto::digest::LeafHash;
@@ -19,7 +19,8 @@ impl Writer {
         batch: &mut Batch<'m>,
         write: &'m SealWrite,
     ) -> Result<Result<SealStored, WriteStop>, StoreFault> {
-        if write.previous != self.head.seal {
+        // A revocation can end the validity of a roster that this seal puts in force.
+        if write.checked != self.checked() {
             return Ok(Err(WriteStop::Moved));
         }
         if let Err(stop) = self.check_leaf(&write.envelope, Some(write.at)) {
@@ -59,6 +60,10 @@ impl Writer {
         self.check_leaf(data, Some(at))?;
         self.head.last_at = at;
         Ok(self.append(batch, LeafKind::Refusal, data.clone()))
+    }
+
+    pub(super) fn checked(&self) -> CheckedState {
+        CheckedState { seal: self.head.seal, revocations: self.revoked.len() }
     }
 
     /// Checks the size and the date of a leaf. A date after a leap of the clock is refused.

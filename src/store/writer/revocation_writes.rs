@@ -23,8 +23,8 @@ impl Writer {
         if let Some(known) = self.revoked.iter().find(|known| known.subject == write.subject) {
             return Ok(Ok(RevocationResult { leaf: known.leaf, existing: true }));
         }
-        // A change of the roster, the tokens or the epoch can end the signer's right.
-        if write.version != self.head.version {
+        // A seal or a revocation can end the signer's right.
+        if write.checked != self.checked() {
             return Ok(Err(WriteStop::Moved));
         }
         if let Err(stop) = self.check_leaf(&write.envelope, None) {

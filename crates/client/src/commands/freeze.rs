@@ -1,16 +1,21 @@
 //! The `freeze` command stops a boundary, or all boundaries of the list.
 
 use std::path::PathBuf;
+use std::sync::mpsc;
+use std::time::Duration;
 
 use serde_json::json;
 
 use crate::commands::global::{BoundaryChoice, GlobalOptions};
-use crate::commands::revocation::{self, RevokingBoundary};
+use crate::commands::revocation::{self, RevokingBoundary, done_words};
 use crate::home::keys::KeyArgs;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::streams::Terminal;
 use documents::record::revocation::RevokedSubject;
 use wire::api::view::RevocationView;
+
+/// Longest time for which `--all` waits for an answer of a boundary that only reads.
+const LONGEST_READ: Duration = Duration::from_secs(10);
 
 /// Stop everything: all proposals and runs end, and nothing runs until an operator of the host thaws the boundary.
 #[derive(Debug, clap::Args)]
@@ -43,8 +48,17 @@ pub struct Args {
 /// # Errors
 /// Returns an error if the person declines, or if the boundary refuses the freeze.
 pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
-    if args.all || matches!(global.choice, BoundaryChoice::All) {
-        return every_boundary(args, global, terminal);
+    match (&global.choice, args.all) {
+        (BoundaryChoice::All, _) if args.output.is_some() => {
+            return Err(CommandFailure::usage(
+                "--output writes the freeze of one boundary: choose it with --boundary NAME",
+            ));
+        }
+        (BoundaryChoice::All, _) | (BoundaryChoice::None, true) => return every_boundary(args, global, terminal),
+        (BoundaryChoice::One(_) | BoundaryChoice::Address, true) => {
+            return Err(CommandFailure::usage("--all is for every boundary of your list: leave --boundary out"));
+        }
+        (_, false) => {}
     }
     let client = global.reviewer(&args.key, terminal)?;
     let boundary = RevokingBoundary::read(&client)?;
@@ -61,7 +75,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     if terminal.json {
         terminal.object(&answer)?;
     } else {
-        terminal.line(&revocation::done_words(&answer))?;
+        terminal.line(&done_words(&answer, None))?;
     }
     Ok(Exit::Done)
 }
@@ -76,16 +90,22 @@ fn every_boundary(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> R
     }
     let freeze = |one: &GlobalOptions| -> Result<RevocationView, CommandFailure> {
         let client = one.reviewer(&args.key, terminal)?;
+        client.limit_reads(Some(LONGEST_READ));
         RevokingBoundary::read(&client)?.freeze(&args.reason, &args.key.find()?)
     };
+    let (send, results) = mpsc::channel();
     let mut exit = Exit::Done;
     std::thread::scope(|scope| {
-        let began: Vec<_> = all.iter().map(|one| scope.spawn(|| freeze(one))).collect();
-        for (name, done) in names.iter().zip(began) {
-            let failed = |_| Err(CommandFailure::new(Exit::Unreachable, "the thread of this boundary ended too early"));
-            match done.join().unwrap_or_else(failed) {
+        for (name, one) in names.iter().zip(&all) {
+            let (send, freeze) = (send.clone(), &freeze);
+            scope.spawn(move || send.send((*name, freeze(one))));
+        }
+        drop(send);
+        // Print each result when it arrives, because a silent boundary answers late.
+        for (name, done) in results {
+            match done {
                 Ok(answer) if terminal.json => terminal.object(&json!({"boundary": name, "revocation": answer}))?,
-                Ok(answer) => terminal.line(&format!("{name}: {}", revocation::done_words(&answer)))?,
+                Ok(answer) => terminal.line(&format!("{name}: {}", done_words(&answer, None)))?,
                 Err(failure) => {
                     exit = Exit::CheckSaidNo;
                     match terminal.json {

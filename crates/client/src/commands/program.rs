@@ -334,8 +334,8 @@ const LISTED: &str = "listed_boundary";
 
 fn listed_option() -> clap::Arg {
     clap::Arg::new(LISTED).long("boundary").value_name("NAME|URL").help_heading("Everywhere").help(
-        "A boundary of your list (`countersign boundary`), or an address, in place of --url; `inbox` and `console` also take \
-         `all`",
+        "A boundary of your list (`countersign boundary`), or an address, in place of --url; `inbox`, `console` and \
+         `freeze` also take `all`",
     )
 }
 
@@ -452,10 +452,8 @@ mod tests {
             let words = || line.split(' ').map(OsString::from);
             Cli::read(words()).err().and_then(|error| later(&error, words()))
         };
-        assert!(advice("countersign revoke me").is_some_and(|advice| advice.contains("countersign deny")));
-        for later in ["freeze", "thaw", "notify"] {
-            assert!(advice(&format!("countersign {later}")).is_some_and(|advice| advice.contains("later version")));
-        }
+        assert!(advice("countersign notify me").is_some_and(|advice| advice.contains("countersign inbox --watch")));
+        assert!(advice("countersign grant").is_some_and(|advice| advice.contains("later version")));
         // The design has no such command any more.
         for line in ["countersign void-all", "countersign nonsense", "countersign propose"] {
             assert_eq!(advice(line), None, "{line}");

@@ -51,12 +51,14 @@ impl<'c> RevokingBoundary<'c> {
             _ if subject == RevokedSubject::Key(*keyid) => Some(0),
             KeyHolder::Operator(_) => Some(1),
             KeyHolder::Approver(_) => Some(2),
+            KeyHolder::Proposer(_) if matches!(subject, RevokedSubject::Token(_)) => Some(3),
             KeyHolder::Proposer(_) | KeyHolder::Boundary(_) => None,
         };
         let ranked = keys.all().filter_map(|signer| Some((rank(&signer.key().keyid())?, signer)));
         let signer = ranked.min_by_key(|(rank, _)| *rank).map(|(_, signer)| signer).ok_or_else(|| {
             CommandFailure::usage(format!(
-                "none of your keys belongs to an approver or operator of {}: name your key with --key FILE",
+                "none of your keys can sign this revocation at {}: name the key of an approver, an operator or an owner with \
+                 --key FILE",
                 self.boundary.name
             ))
         })?;
@@ -115,12 +117,13 @@ pub fn ask_consent(question: &str, terminal: &Terminal) -> Result<(), CommandFai
     }
 }
 
-/// Describes the result of a revocation.
+/// Describes the result of a revocation. `what` are the words for its subject, if they are known.
 #[must_use]
-pub fn done_words(answer: &RevocationView) -> String {
-    let state = match answer.subject {
-        RevokedSubject::Epoch(_) => "the boundary is frozen".to_owned(),
-        subject => format!("the {subject} is revoked"),
+pub fn done_words(answer: &RevocationView, what: Option<&str>) -> String {
+    let state = match (answer.subject, what) {
+        (RevokedSubject::Epoch(_), _) => "the boundary is frozen".to_owned(),
+        (_, Some(what)) => format!("{what} is revoked"),
+        (subject, None) => format!("the {subject} is revoked"),
     };
     let already = if answer.existing { " already" } else { "" };
     let number = |count: u64, one: &str| format!("{count} {one}{}", if count == 1 { "" } else { "s" });

@@ -7,12 +7,16 @@ use crate::commands::global::GlobalOptions;
 use crate::commands::review_subject::read_envelope;
 use crate::commands::revocation::{self, RevokingBoundary};
 use crate::home::keys::KeyArgs;
+use crate::remote::address::Address;
+use crate::remote::client::Client;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::streams::Terminal;
 use documents::crypto::key_id::KeyId;
-use documents::record::envelope::Envelope;
+use documents::record::document::Statement;
+use documents::record::envelope::{Base64, Envelope};
 use documents::record::ident::Name;
-use documents::record::revocation::RevokedSubject;
+use documents::record::revocation::{Revocation, RevokedSubject};
+use wire::api::view::RevocationView;
 
 /// Revoke a key or a token with a signed revocation, which everybody can verify in the log.
 #[derive(Debug, clap::Args)]
@@ -76,8 +80,17 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     let (subject, words) = match &args.subject {
         RevokeArgument::File(path) => {
             let envelope: Envelope = read_envelope(path)?;
-            let answer = revocation::send(&global.client(&args.key)?, &envelope)?;
-            return told(&answer, terminal);
+            let statement = Base64::Lenient.decode("/payload", &envelope.payload);
+            let statement = statement.and_then(|payload| Statement::<Revocation>::from_payload(&payload));
+            let statement =
+                statement.map_err(|error| CommandFailure::usage(format!("the file is no revocation: {error}")))?;
+            if let Some(listed) = global.listed() {
+                listed.check_id(statement.predicate.boundary.id)?;
+            }
+            // The signature is in the file, so this needs no key and no token.
+            let client = Client::new(Address::parse(&global.url)?, &global.tls, None, None)?;
+            let answer = revocation::send(&client, &envelope)?;
+            return told(&answer, None, terminal);
         }
         RevokeArgument::Subject(subject, words) => (*subject, words),
     };
@@ -94,15 +107,15 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     let envelope = boundary.sign(subject, &args.reason, &args.key.find()?)?;
     match &args.output {
         Some(path) => revocation::write(&envelope, path, terminal).map(|()| Exit::Done),
-        None => told(&boundary.send(&envelope)?, terminal),
+        None => told(&boundary.send(&envelope)?, Some(words), terminal),
     }
 }
 
-fn told(answer: &wire::api::view::RevocationView, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+fn told(answer: &RevocationView, what: Option<&str>, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     if terminal.json {
         terminal.object(answer)?;
     } else {
-        terminal.line(&revocation::done_words(answer))?;
+        terminal.line(&revocation::done_words(answer, what))?;
     }
     Ok(Exit::Done)
 }

@@ -60,7 +60,7 @@ async fn freeze(State(own): Shared, Path(at): Path<usize>, Form(sent): Sent) -> 
     let answer = done.map_err(|failure| failed(nav, "Not frozen", &failure, way_back(at)))?;
     let main = html! {
         h1 { "Frozen" }
-        p role="status" { (plain(&done_words(&answer))) }
+        p role="status" { (plain(&done_words(&answer, None))) }
         p { "The operator of the host ends the freeze with " code { "countersign thaw" } "." }
     };
     Ok(Html(companion_page(nav, "Frozen", main, false)).into_response())

@@ -85,8 +85,8 @@ codes! {
     NotYetValid = "not-yet-valid", 422, 126, "the statement is not valid yet";
     /// The window of the statement has ended.
     Expired = "expired", 422, 124, "the statement has expired";
-    /// The statement has an older epoch, so it is no longer valid.
-    Revoked = "revoked", 422, 126, "the statement was revoked";
+    /// A key, a token or the epoch of the statement is revoked, or the epoch is an older one.
+    Revoked = "revoked", 422, 126, "a key, a token or the epoch is revoked";
     /// An approver denied the run.
     Denied = "denied", 422, 123, "an approver denied the run";
     /// The nonce was spent before.

@@ -11,6 +11,7 @@ use documents::crypto::digest::{AuthorizationDigest, ParamsDigest, RosterDigest,
 use documents::record::ident::{BoundaryName, GroupName, Name, ReceiptId, StepRef};
 use documents::record::program_list::ProgramFacts;
 use documents::record::receipt::Outcome;
+use documents::record::revocation::RevokedSubject;
 use documents::record::seal::FollowedLog;
 use documents::record::validity::Timestamp;
 
@@ -285,6 +286,24 @@ pub struct DenialLine {
     pub entry: u64,
 }
 
+/// One valid revocation in the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct RevocationLine {
+    /// Latest time that the log states before the revocation. A revocation states no time.
+    pub after: Timestamp,
+    /// The holder of the key that signed, for example `operator oscar`.
+    pub signer: String,
+    /// What is revoked.
+    pub subject: RevokedSubject,
+    /// Name of the revoked token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<Name>,
+    /// Reason in the words of the signer. No check confirms the reason.
+    pub reason: String,
+    /// Index of the log entry.
+    pub entry: u64,
+}
+
 /// One output item of an audit, in the order of the log.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "lowercase")]
@@ -294,6 +313,8 @@ pub enum AuditEvent {
     Decision(Box<DecisionLine>),
     /// A denial.
     Denial(Box<DenialLine>),
+    /// A valid revocation.
+    Revocation(Box<RevocationLine>),
     /// A finding about an entry or the whole log.
     Finding(Box<Finding>),
 }

@@ -78,7 +78,7 @@ impl fmt::Display for PlaceError {
                 write!(
                     f,
                     "the statement was signed in epoch {signed}, but the epoch in force is {here}, so the statement is \
-                     void; propose again"
+                     void; propose again, or sign a denial or a revocation again"
                 )
             }
         }

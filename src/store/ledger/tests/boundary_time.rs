@@ -132,6 +132,7 @@ async fn r7_after_a_large_jump_of_the_clock_no_run_starts_and_no_entry_gets_its_
         assert!(ledger.clock_ahead().is_some_and(|why| why.contains("31535880 s ahead")));
         let denial = DenialWrite {
             authorization: core(2).digest,
+            checked: ledger.checked_state(),
             approver: "bob".parse().expect("name"),
             envelope: b"no".to_vec(),
             at: ledger.now(),

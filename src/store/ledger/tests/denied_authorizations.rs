@@ -14,6 +14,7 @@ async fn a_denial_stops_known_and_unknown_authorizations() {
         let ledger = world.sealed().await;
         let denial = |number: u8, approver: &str| DenialWrite {
             authorization: core(number).digest,
+            checked: ledger.checked_state(),
             approver: approver.parse().expect("name"),
             envelope: format!("denial {number} {approver}").into_bytes(),
             at: t(1),
@@ -43,6 +44,7 @@ async fn only_denials_of_unknown_authorizations_are_limited_in_number() {
         let ledger = world.sealed().await;
         let denial = |number: u32, approver: &str, at: Timestamp| DenialWrite {
             authorization: AuthorizationDigest::of(&number.to_be_bytes()),
+            checked: ledger.checked_state(),
             approver: approver.parse().expect("name"),
             envelope: number.to_be_bytes().to_vec(),
             at,

@@ -58,6 +58,7 @@ async fn a_write_that_the_database_rejects_does_not_undo_other_requests_of_its_b
         let first = commits.hold(&ledger, |ledger| async move { ledger.refuse(b"first".to_vec(), t(0)).await }).await;
         let deny = |approver: &str| DenialWrite {
             authorization: core(9).digest,
+            checked: ledger.checked_state(),
             approver: approver.parse().expect("name"),
             envelope: vec![9],
             at: t(0),

@@ -64,7 +64,8 @@ proptest! {
                     Op::Finish(n) => drop(ledger.finish(finish_of(&ledger, &core(n).id)).await),
                     Op::Deny(n) => {
                         let approver = "alice".parse().expect("name");
-                        let denial = DenialWrite { authorization: core(n).digest, approver, envelope: vec![n], at: t(0), ahead: false };
+                        let checked = ledger.checked_state();
+                        let denial = DenialWrite { authorization: core(n).digest, checked, approver, envelope: vec![n], at: t(0), ahead: false };
                         ledger.deny(denial).await.expect("denied");
                     }
                     Op::Advance(n, to) => {

@@ -52,9 +52,10 @@ async fn each_seal_names_the_previous_seal_and_the_digest_of_the_first_seal_is_t
         assert_eq!(ledger.consume(consume_of(&ledger, core(1))).await, Err(ConsumeStop::NoSeal));
         assert_eq!(ledger.refuse(b"no".to_vec(), t(0)).await, Err(WriteStop::NoSeal));
         assert_eq!((ledger.checkpoint(), ledger.origin()), (Ok(None), None));
+        let before = ledger.checked_state();
         let sealed = seal(&ledger, 1).await.expect("seal");
         assert_eq!((sealed.leaf.index, ledger.state().boundary), (0, Some(SealDigest::of(&[1]))));
-        let fork = SealWrite { previous: None, ..seal_write(&ledger, 2) };
+        let fork = SealWrite { checked: before, ..seal_write(&ledger, 2) };
         assert_eq!(ledger.seal(fork).await, Err(WriteStop::Moved));
         let large = SealWrite { envelope: vec![0; 65_536], ..seal_write(&ledger, 2) };
         assert_eq!(ledger.seal(large).await, Err(WriteStop::TooLarge { bytes: 65_536 }));

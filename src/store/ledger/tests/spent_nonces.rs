@@ -85,6 +85,7 @@ async fn a_consumption_under_an_outdated_state_version_is_refused() {
         let before = consume_of(&ledger, core(1));
         let denial = DenialWrite {
             authorization: core(9).digest,
+            checked: ledger.checked_state(),
             approver: "alice".parse().expect("name"),
             envelope: b"denial".to_vec(),
             at: t(0),

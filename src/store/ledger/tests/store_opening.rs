@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::store::fault::StoreFault;
+use crate::store::ledger::Ledger;
 use crate::store::ledger::tests::{T0, World, consume_of, core, run_whole, t};
 use crate::store::stored_denial::DenialWrite;
 use crate::store::stored_run::ConsumeStop;
@@ -84,7 +85,7 @@ async fn a_spent_nonce_is_not_forgotten_if_the_bytes_of_its_consumption_were_cha
 }
 
 /// A denial of an authorization, as an approver sends it.
-fn denial(number: u8) -> DenialWrite {
+fn denial(ledger: &Ledger, number: u8) -> DenialWrite {
     let boundary = BoundaryRef {
         name: "test".parse().expect("name"),
         id: SealDigest::of(b"seal"),
@@ -96,6 +97,7 @@ fn denial(number: u8) -> DenialWrite {
     let signature = EnvelopeSignature::new(keyid, &key.sign(&pae(PAYLOAD_TYPE, &payload)));
     DenialWrite {
         authorization: core(number).digest,
+        checked: ledger.checked_state(),
         approver: "alice".parse().expect("name"),
         envelope: Envelope::new(&payload, vec![signature]).to_canonical().expect("envelope"),
         at: t(0),
@@ -107,11 +109,11 @@ fn denial(number: u8) -> DenialWrite {
 async fn a_denied_authorization_never_runs_although_the_row_of_its_denial_was_deleted() {
     for world in World::on_each_engine() {
         let ledger = world.sealed().await;
-        ledger.deny(denial(1)).await.expect("denied");
+        ledger.deny(denial(&ledger, 1)).await.expect("denied");
         ledger.close().await.expect("closed");
         drop(ledger);
         let ledger = world.open();
-        ledger.deny(denial(2)).await.expect("denied");
+        ledger.deny(denial(&ledger, 2)).await.expect("denied");
         world.tamper("DELETE FROM denial");
         for number in [1, 2] {
             let refused = ledger.consume(consume_of(&ledger, core(number))).await;

@@ -45,11 +45,16 @@ impl<'a> AuditOutput<'a> {
             match one {
                 AuditEvent::Decision(line) if !self.filter.takes(&line) => {}
                 AuditEvent::Denial(line) if !self.filter.takes_denial(&line) => {}
+                AuditEvent::Revocation(line) if !self.filter.takes_revocation(&line) => {}
                 one if self.terminal.json => self.line(&one)?,
                 AuditEvent::Decision(line) if self.filter.table() => self.rows.push(Row::of(&line)),
                 AuditEvent::Finding(finding) if self.findings.len() < MOST_SHOWN => self.findings.push(*finding),
                 AuditEvent::Denial(line) if self.filter.table() => self.rows.push(Row::of_denial(&line)),
-                AuditEvent::Decision(_) | AuditEvent::Denial(_) | AuditEvent::Finding(_) => {}
+                AuditEvent::Revocation(line) if self.filter.table() => self.rows.push(Row::of_revocation(&line)),
+                AuditEvent::Decision(_)
+                | AuditEvent::Denial(_)
+                | AuditEvent::Revocation(_)
+                | AuditEvent::Finding(_) => {}
             }
         }
         Ok(())

@@ -6,8 +6,9 @@ use crate::terminal::table::aligned;
 use documents::crypto::canonical;
 use documents::record::ident::Name;
 use documents::record::receipt::Status;
+use documents::record::revocation::RevokedSubject;
 use documents::record::validity::Timestamp;
-use judgement::audit::finding::{DecisionLine, DenialLine, EntryVerdict};
+use judgement::audit::finding::{DecisionLine, DenialLine, EntryVerdict, RevocationLine};
 use judgement::policy::patterns::Pattern;
 
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -49,6 +50,15 @@ impl DecisionFilter {
             && (self.steps.is_empty() || self.steps.iter().any(|pattern| pattern.matches(line.step.as_str())))
             && (self.outcomes.is_empty() || self.outcomes.contains(&line.outcome.status))
             && (self.by.is_empty() || self.by.iter().any(names))
+    }
+
+    /// Returns true if the filter takes a revocation, which has no step and no outcome.
+    pub(super) fn takes_revocation(&self, line: &RevocationLine) -> bool {
+        self.since.is_none_or(|since| since <= line.after)
+            && self.until.is_none_or(|until| line.after < until)
+            && self.steps.is_empty()
+            && self.outcomes.is_empty()
+            && self.by.is_empty()
     }
 
     /// Returns true if the filter takes a denial. The log does not contain the step and the proposer of a denied
@@ -105,6 +115,23 @@ impl Row {
             cells[3] = format!("{}'s words: {}", line.approver, cut(line.reason.clone()));
         }
         cells[6] = format!("denied by {}", line.approver);
+        cells[7] = format!("log entry {}", line.entry);
+        Self(cells)
+    }
+
+    /// Returns the row of a revocation.
+    pub(super) fn of_revocation(line: &RevocationLine) -> Self {
+        let mut cells: [String; 8] = Default::default();
+        cells[0] = line.after.to_string();
+        if !line.reason.is_empty() {
+            cells[3] = format!("the words of {}: {}", line.signer, cut(line.reason.clone()));
+        }
+        let what = match (&line.token, line.subject) {
+            (Some(name), _) => format!("token {name} revoked"),
+            (None, RevokedSubject::Epoch(_)) => "frozen".to_owned(),
+            (None, subject) => format!("{subject} revoked"),
+        };
+        cells[6] = format!("{what} by {}", line.signer);
         cells[7] = format!("log entry {}", line.entry);
         Self(cells)
     }

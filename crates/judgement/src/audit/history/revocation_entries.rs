@@ -1,7 +1,7 @@
 //! Revocations in the log, and the signatures of revoked keys over other entries.
 
 use crate::audit::evidence_files::{EvidenceFiles, Unreadable};
-use crate::audit::finding::{Finding, FindingKind};
+use crate::audit::finding::{AuditEvent, Finding, FindingKind, RevocationLine};
 use crate::audit::history::{Auditor, signed};
 use crate::audit::seal_in_force::SealInForce;
 use crate::audit::seal_in_force::rosters::versions_of;
@@ -9,8 +9,9 @@ use crate::decision::place::check_place;
 use crate::decision::revocations::{MayRevoke, RevocationContext, check_may_revoke};
 use documents::crypto::key_id::KeyId;
 use documents::record::envelope::{EnvelopeSignature, Signed};
-use documents::record::revocation::{Revocation, revoked};
+use documents::record::revocation::{Revocation, RevokedSubject, revoked};
 use documents::record::seal::Seal;
+use documents::record::token::SealedToken;
 
 impl Auditor {
     pub(super) fn revocation(
@@ -25,11 +26,15 @@ impl Auditor {
             Err(why) => return self.say(Finding::at(FindingKind::Entry, index, why)),
         };
         self.counts.signatures += 1;
-        let added = self
-            .check_revocation(index, signed, in_force)
-            .and_then(|may| self.revocations.add(may, index).map_err(|error| error.to_string()));
+        let added = self.check_revocation(index, signed, in_force).and_then(|(may, line)| {
+            self.revocations.add(may, index).map_err(|error| error.to_string())?;
+            Ok(line)
+        });
         match added {
-            Ok(()) => self.counts.revocations += 1,
+            Ok(line) => {
+                self.counts.revocations += 1;
+                self.said.push(AuditEvent::Revocation(Box::new(line)));
+            }
             Err(why) => self.say(Finding::at(FindingKind::Revocation, index, why)),
         }
     }
@@ -39,7 +44,7 @@ impl Auditor {
         index: u64,
         signed: Signed<Revocation>,
         in_force: &SealInForce,
-    ) -> Result<MayRevoke, String> {
+    ) -> Result<(MayRevoke, RevocationLine), String> {
         let document = signed.verify(|keyid| in_force.roster.key(keyid)).map_err(|error| error.to_string())?;
         let [signature] = document.signatures() else {
             let count = document.signatures().len();
@@ -49,13 +54,24 @@ impl Auditor {
         let _place = check_place(&document.predicate().boundary, &here.name, &here.id, &here.epoch)
             .map_err(|error| error.to_string())?;
         let subject = revoked(document.statement()).map_err(|error| error.to_string())?;
+        let tokens: &[SealedToken] = in_force.state.as_ref().map_or(&[], |state| &state.tokens);
         let context = RevocationContext {
             roster: &in_force.roster,
-            tokens: in_force.state.as_ref().map_or(&[], |state| &state.tokens),
+            tokens,
             epoch: &here.epoch,
             revoked: self.revocations.before(index),
         };
-        check_may_revoke(subject, &signature.keyid, context).map_err(|error| error.to_string())
+        let may = check_may_revoke(subject, &signature.keyid, context).map_err(|error| error.to_string())?;
+        let token = tokens.iter().map(|token| &token.name).find(|name| RevokedSubject::token(name) == subject);
+        let line = RevocationLine {
+            after: self.at,
+            signer: in_force.roster.signer(&signature.keyid).map(|(holder, _)| holder.to_string()).unwrap_or_default(),
+            subject,
+            token: token.cloned(),
+            reason: document.predicate().reason.clone(),
+            entry: index,
+        };
+        Ok((may, line))
     }
 
     /// Reports a document that a revoked key signed.
