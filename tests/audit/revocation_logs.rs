@@ -611,8 +611,9 @@ fn the_signatures_of_a_trusted_roster_version_are_not_judged() {
     let last = LogEntry::of(log.entries.last().unwrap().clone());
     let versions = rosters_in(&last, &log).unwrap().unwrap();
     let mut auditor = Auditor::new(Pinned::Digest(log.roster_digest(2)), &versions, Expected::default()).unwrap();
-    let said: Vec<AuditEvent> =
+    let mut said: Vec<AuditEvent> =
         log.entries.iter().flat_map(|entry| auditor.entry(&LogEntry::of(entry.clone()), &log).unwrap()).collect();
+    said.retain(|event| matches!(event, AuditEvent::Finding(_)));
     assert!(said.is_empty(), "{said:#?}");
     let second = answers_trusting(&[Told { id: "version 2".to_owned(), log }], 2);
     assert_eq!(theirs(&second[0]), (true, Uses::new()), "{}", second[0]);
