@@ -14,7 +14,7 @@ use crate::clients::{self, Plan};
 use crate::floors::{self, broken};
 use crate::scrape;
 use crate::service::{self, Service};
-use crate::support::postgres::cluster::{Cluster, Options};
+use crate::support::postgres::cluster::Cluster;
 use crate::support::postgres::proxy::Proxy;
 
 #[derive(Debug, clap::Args)]
@@ -108,8 +108,7 @@ pub fn measure(args: &Args) -> Result<Compared, CommandFailure> {
 
 /// Starts a server with the empty tables of a boundary.
 fn cluster() -> Result<Cluster, CommandFailure> {
-    let settings = "shared_buffers = '128MB'\n".to_owned();
-    let server = Cluster::start("the benchmark of PostgreSQL", Options { settings, ..Options::default() });
+    let server = Cluster::start("the benchmark of PostgreSQL", "shared_buffers = '128MB'\n");
     let server = server.ok_or_else(|| broken(&"this host has no PostgreSQL"))?;
     ours(&["store", "migrate", &server.socket_url("owner"), "--service-role", "service"], None)?;
     Ok(server)

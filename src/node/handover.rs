@@ -14,12 +14,11 @@ use crate::store::StoreReads;
 use crate::store::database::Database;
 use crate::store::fault::StoreFault;
 use crate::store::ledger::Ledger;
+use crate::store::stored_leaf::opened;
 use crate::store::stored_revocation::read_revocations;
 use documents::crypto::digest::SealDigest;
-use documents::crypto::json;
 use documents::crypto::key_id::KeyId;
-use documents::record::document::{Predicate, Statement};
-use documents::record::envelope::{Base64, Envelope};
+use documents::record::document::Predicate;
 use documents::record::ident::Name;
 use documents::record::kinds::LeafKind;
 use documents::record::receipt::Receipt;
@@ -140,7 +139,7 @@ fn open_work(seals: &mut SealKeys<'_>, keyid: &str) -> Result<Option<String>, St
         return Ok(Some(format!("the receipts of {open} open runs")));
     }
     // A service records a checkpoint over the whole log when it ends, so this usually reads nothing.
-    let mut index = seals.reads.checkpoint(None)?.map_or(0, |row| row.size);
+    let mut index = seals.reads.checkpoint()?.map_or(0, |row| row.size);
     while let Some(leaf) = seals.reads.leaf(index)? {
         if leaf.kind == LeafKind::Receipt && !seals.have(read::<Receipt>(&leaf.data)?.seal, keyid)? {
             return Ok(Some(format!("a checkpoint over the receipt in log entry {index}")));
@@ -175,9 +174,7 @@ impl<'a> SealKeys<'a> {
 }
 
 fn read<P: Predicate>(data: &[u8]) -> Result<P, StoreFault> {
-    let envelope: Envelope = json::parse_as(data, data.len()).map_err(|error| unusable(&error))?;
-    let payload = Base64::Strict.decode("/payload", &envelope.payload).map_err(|error| unusable(&error))?;
-    Statement::<P>::from_payload(&payload).map(|statement| statement.predicate).map_err(|error| unusable(&error))
+    opened::<P>(data).map(|(_, statement)| statement.predicate).map_err(|error| unusable(&error))
 }
 
 fn unusable(error: &dyn std::fmt::Display) -> StoreFault {

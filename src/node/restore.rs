@@ -164,23 +164,7 @@ pub fn restore(config: &Config, from: &Path, keep_tokens: &[Name]) -> Result<Res
     private_directory(&config.data).map_err(|error| at(&config.data, &error))?;
     let at_store = |fault: StoreFault| Problems::from(FileProblem::of_store(&config.database, fault));
     let _lock = config.database.lock(&config.data).map_err(at_store)?;
-    config.database.check_restorable().map_err(at_store)?;
-    if config.database.exists().map_err(at_store)? {
-        // A refused start can leave a store whose log has not begun. It contains nothing that a restore could lose.
-        if matches!(open_store::has_log(config), Ok(false)) {
-            config.database.delete_empty().map_err(at_store)?;
-        }
-    }
-    if config.database.exists().map_err(at_store)? {
-        let message = format!(
-            "a store exists already, and a restore never replaces a store: move the store away first ({})",
-            config.database.moving_away()
-        );
-        return Err(FileProblem::of_store(&config.database, message).into());
-    }
-    if let Some(log) = config.database.clear_logs().map_err(at_store)? {
-        return Err(at(&log, &"the file belongs to a store that is no longer here: move the file to that store"));
-    }
+    config.database.make_room().map_err(at_store)?;
     let work = workplace(config);
     if work.exists() {
         fs::remove_dir_all(&work).map_err(|error| at(&work, &error))?;

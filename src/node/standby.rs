@@ -14,7 +14,8 @@ use crate::node::handover::StandbyKey;
 use crate::node::open_store;
 use crate::node::served_certificate::ServedCertificate;
 use crate::node::service_manager::Notifier;
-use crate::store::database::{Role, Turn};
+use crate::store::database::Role;
+use crate::store::server::Turn;
 use judgement::trust::signer::FileSigner;
 
 /// Pause between two attempts to become the active node.

@@ -40,11 +40,20 @@ pub(super) struct CopiedTable {
 }
 
 impl CopiedTable {
-    /// Returns the names of the columns, separated by commas. `authorization` is a reserved word of PostgreSQL.
+    /// Returns the names of the columns, separated by commas.
     pub(super) fn column_list(&self) -> String {
-        let names = self.columns.iter().map(|(name, _)| format!("\"{name}\""));
-        names.collect::<Vec<_>>().join(", ")
+        quoted(self.columns.iter().map(|(name, _)| *name))
     }
+
+    /// Returns the names of the key's columns, separated by commas.
+    pub(super) fn key_list(&self) -> String {
+        quoted(self.key.iter().copied())
+    }
+}
+
+/// Quotes names, because `authorization` is a reserved word of PostgreSQL.
+fn quoted(names: impl Iterator<Item = &'static str>) -> String {
+    names.map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ")
 }
 
 /// Maximum size in bytes of the rows that a copy holds in memory.

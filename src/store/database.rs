@@ -10,10 +10,10 @@ use crate::store::lock::{self, StoreLock};
 use crate::store::objects::Objects;
 use crate::store::postgres;
 use crate::store::postgres::objects::PostgresObjects;
-use crate::store::postgres::role::{NodeCandidate, NodeTurn, ReadKeptHead, ServerRole};
+use crate::store::postgres::role::{NodeCandidate, ReadKeptHead, ServerRole};
 use crate::store::postgres::settings::ServerSettings;
 use crate::store::rows::StoreHead;
-use crate::store::server::{KeyWaits, MoveEnd, ReadNodes, ReadRole, Replicas, RoleState, ServerTable};
+use crate::store::server::{KeyWaits, MoveEnd, ReadNodes, ReadRole, Replicas, RoleState, ServerTable, Turn};
 use crate::store::sqlite::table_rows::OldFile;
 use crate::store::sqlite::{self, backup, check, new_store};
 use crate::store::store_report::{StoreReport, StoreScope};
@@ -57,27 +57,17 @@ impl Role {
     }
 }
 
-/// Result of an attempt to become the active node.
-pub enum Turn {
-    /// This node is the active node.
-    Active(Role),
-    /// This node waits. The text names the reason, for the operator.
-    Waits(String),
-}
-
 impl RoleCandidate {
     /// Attempts to become the active node, if the key of this node may sign.
     ///
     /// # Errors
     /// Returns a fault if the database went back, or if it cannot be reached.
-    pub fn attempt(&mut self, key_waits: &mut KeyWaits<'_>) -> Result<Turn, StoreFault> {
-        match &mut self.0 {
-            None => Ok(Turn::Active(Role(None))),
-            Some(candidate) => match candidate.attempt(key_waits)? {
-                NodeTurn::Active(role) => Ok(Turn::Active(Role(Some(role)))),
-                NodeTurn::Waits(why) => Ok(Turn::Waits(why)),
-            },
-        }
+    pub fn attempt(&mut self, key_waits: &mut KeyWaits<'_>) -> Result<Turn<Role>, StoreFault> {
+        let Some(candidate) = &mut self.0 else { return Ok(Turn::Active(Role(None))) };
+        Ok(match candidate.attempt(key_waits)? {
+            Turn::Active(role) => Turn::Active(Role(Some(role))),
+            Turn::Waits(why) => Turn::Waits(why),
+        })
     }
 }
 
@@ -318,68 +308,37 @@ impl Database {
     /// Returns a fault if the store cannot be read or the copy cannot be written.
     pub fn back_up(&self, into: &Path) -> Result<BackupFile, StoreFault> {
         match self {
+            Self::File(path) => backup::copy(path, into)?,
+            Self::Server(server) => postgres::export::export(server, into, &into.with_file_name("outputs"))?,
+        }
+        Ok(BackupFile(into.to_owned()))
+    }
+
+    /// Makes room for the new log of a restore. A store whose log has not begun is deleted, because a refused start can leave
+    /// such a store.
+    ///
+    /// # Errors
+    /// Returns a fault if the store has rows, or if a write-ahead log of another store would become a part of the new store.
+    pub fn make_room(&self) -> Result<(), StoreFault> {
+        let remedy = match self {
             Self::File(path) => {
-                backup::copy(path, into)?;
-                Ok(BackupFile(into.to_owned()))
-            }
-            Self::Server(server) => {
-                postgres::export::export(server, into, &into.with_file_name("outputs"), &mut |_, _| {})?;
-                Ok(BackupFile(into.to_owned()))
-            }
-        }
-    }
-
-    /// Checks that a restore can begin a log in this store.
-    ///
-    /// # Errors
-    /// Returns a fault if the store has rows that a restore would mix with the new log.
-    pub fn check_restorable(&self) -> Result<(), StoreFault> {
-        match self {
-            Self::File(_) => Ok(()),
-            Self::Server(server) if postgres::import::is_empty(server)? => Ok(()),
-            Self::Server(_) => Err(StoreFault::Unusable {
-                message: format!(
-                    "a store exists already, and a restore never replaces a store: name {}",
-                    self.moving_away()
-                ),
-            }),
-        }
-    }
-
-    /// Deletes a store without a log.
-    ///
-    /// # Errors
-    /// Returns a fault if the store cannot be deleted.
-    pub fn delete_empty(&self) -> Result<(), StoreFault> {
-        match self {
-            Self::File(path) => std::fs::remove_file(path).map_err(new_store::failed),
-            // `exists` is true only for a schema with a log.
-            Self::Server(_) => Ok(()),
-        }
-    }
-
-    /// Deletes empty write-ahead logs of a missing store. Returns the path of a write-ahead log that is not empty: SQLite
-    /// would apply this log to a new store with the same path.
-    ///
-    /// # Errors
-    /// Returns a fault if an empty write-ahead log cannot be deleted.
-    pub fn clear_logs(&self) -> Result<Option<PathBuf>, StoreFault> {
-        match self {
-            Self::File(path) => new_store::clear_logs(path),
-            Self::Server(_) => Ok(None),
-        }
-    }
-
-    /// Returns the commands that move this store away, as advice for the operator.
-    #[must_use]
-    pub fn moving_away(&self) -> String {
-        match self {
-            Self::File(path) => {
+                if sqlite::reads::at_rest(path).is_ok_and(|(_, head)| head.size == 0) {
+                    std::fs::remove_file(path).map_err(new_store::failed)?;
+                }
+                if !path.exists() {
+                    return new_store::clear_logs(path);
+                }
                 let name = path.display();
-                format!("`mv {name} {name}.old`, the same with {name}-wal and {name}-shm if these files exist")
+                format!(
+                    "move the store away first (`mv {name} {name}.old`, the same with {name}-wal and {name}-shm if these \
+                     files exist)"
+                )
             }
-            Self::Server(_) => "another schema with `?schema=` in the URL".to_owned(),
-        }
+            Self::Server(server) if postgres::import::is_empty(server)? => return Ok(()),
+            Self::Server(_) => "name another schema with `?schema=` in the URL".to_owned(),
+        };
+        let message = format!("a store exists already, and a restore never replaces a store: {remedy}");
+        Err(StoreFault::Unusable { message })
     }
 
     /// Returns the store that a restore builds before it becomes this store. A crash must not leave a part of a store
@@ -423,7 +382,7 @@ impl Database {
             Self::File(path) => new_store::put_in_place(path),
             Self::Server(server) => {
                 let file = new_store::beside(&self.new_file(work), "");
-                postgres::import::fill(server, &file, &work.join("outputs"), &mut |_, _| {})
+                postgres::import::fill(server, &file, &work.join("outputs"))
             }
         }
     }

@@ -99,7 +99,7 @@ impl Ledger {
         let shared = Arc::new(shared);
         let (inbox, outbox) = mpsc::channel(QUEUE);
         let ledger = Self { inbox, shared: Arc::clone(&shared) };
-        if let Some(known) = shared.reads.checkpoint(None)?
+        if let Some(known) = shared.reads.checkpoint()?
             && ledger.root_at(known.size)? != Some(known.root)
         {
             let message = format!(

@@ -131,10 +131,14 @@ pub trait Store: Send {
     }
 
     /// Moves the write-ahead log into the database file, after the answers to a batch.
-    fn maintain(&mut self) -> Result<(), StoreFault>;
+    fn maintain(&mut self) -> Result<(), StoreFault> {
+        Ok(())
+    }
 
     /// Moves all durable data into the database file before a normal end of the process. A failure loses no data.
-    fn close(&mut self) -> Result<(), StoreFault>;
+    fn close(&mut self) -> Result<(), StoreFault> {
+        Ok(())
+    }
 }
 
 /// Reads committed data from any thread, without the writer.
@@ -156,8 +160,8 @@ pub trait StoreReads: Send + Sync {
     fn refusals(&self, since: Timestamp, most: usize) -> Result<Vec<Vec<u8>>, StoreFault>;
     /// Returns all seals in their order in the log.
     fn seals(&self) -> Result<Vec<SealEntry>, StoreFault>;
-    /// Returns the recorded checkpoint at `size`, or the largest recorded checkpoint if `size` is `None`.
-    fn checkpoint(&self, size: Option<u64>) -> Result<Option<CheckpointRow>, StoreFault>;
+    /// Returns the largest recorded checkpoint.
+    fn checkpoint(&self) -> Result<Option<CheckpointRow>, StoreFault>;
     /// Returns the smallest recorded checkpoint that covers the entry `index`.
     fn checkpoint_over(&self, index: u64) -> Result<Option<CheckpointRow>, StoreFault>;
     /// Returns a proposal.
@@ -176,10 +180,8 @@ pub trait StoreReads: Send + Sync {
     fn revocations(&self) -> Result<Vec<(u64, Vec<u8>)>, StoreFault>;
     /// Returns the consumption that spent a nonce.
     fn spent(&self, nonce: &Nonce) -> Result<Option<NonceUse>, StoreFault>;
-    /// Returns the first of these nonces that has no row.
-    fn nonce_without_row(&self, nonces: &[(Nonce, Timestamp)]) -> Result<Option<Nonce>, StoreFault>;
-    /// Returns the first of these denied authorizations that has no row.
-    fn denial_without_row(&self, denied: &[AuthorizationDigest]) -> Result<Option<AuthorizationDigest>, StoreFault>;
+    /// Returns the place of the first of these keys that has no row.
+    fn without_row(&self, kind: ClosedKey, keys: &[Vec<u8>]) -> Result<Option<usize>, StoreFault>;
     /// Returns the runs that have a consumption and no receipt, in the order of consumption.
     fn unfinished(&self) -> Result<Vec<Unfinished>, StoreFault>;
     /// Returns a recorded output.
@@ -194,6 +196,15 @@ pub trait StoreReads: Send + Sync {
     fn token(&self, secret: &[u8; 32]) -> Result<Option<Token>, StoreFault>;
     /// Returns the size of the database on the disk, in bytes.
     fn bytes(&self) -> Result<u64, StoreFault>;
+}
+
+/// A key that a start looks for, because its row prevents a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClosedKey {
+    /// A spent nonce.
+    Nonce,
+    /// The digest of a denied authorization.
+    Denial,
 }
 
 /// Result of a search for expired nonces.

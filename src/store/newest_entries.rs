@@ -3,12 +3,12 @@
 //! A person who changes the store by hand can delete the row of a spent nonce, and can change the entry that spent it. The
 //! tree then stays the same, so only the bytes of the entries show the change.
 
-use crate::store::StoreReads;
 use crate::store::closed_windows::ClosedWindows;
 use crate::store::fault::StoreFault;
 use crate::store::stored_leaf::opened;
 use crate::store::stored_revocation::StoredRevocation;
 use crate::store::tree::Subtrees;
+use crate::store::{ClosedKey, StoreReads};
 use documents::crypto::digest::AuthorizationDigest;
 use documents::crypto::merkle::{Hash, leaf_hash};
 use documents::crypto::tlog_tiles::TILE_WIDTH;
@@ -65,12 +65,15 @@ pub(crate) fn closed_windows(
         }
     }
     found.spent.retain(|(_, end)| *end > mark);
-    if let Some(lost) = reads.nonce_without_row(&found.spent)? {
-        let what = format!("the nonce {lost} is spent and has not expired, but it has no row");
-        return Err(changed(&what));
+    let nonces: Vec<_> = found.spent.iter().map(|(nonce, _)| nonce.to_bytes().to_vec()).collect();
+    if let Some(lost) = reads.without_row(ClosedKey::Nonce, &nonces)? {
+        let nonce = &found.spent[lost].0;
+        return Err(changed(&format!("the nonce {nonce} is spent and has not expired, but it has no row")));
     }
-    if let Some(lost) = reads.denial_without_row(&found.denied)? {
-        return Err(changed(&format!("the authorization {lost} is denied, but the denial has no row")));
+    let denied: Vec<_> = found.denied.iter().map(|authorization| authorization.as_bytes().to_vec()).collect();
+    if let Some(lost) = reads.without_row(ClosedKey::Denial, &denied)? {
+        let authorization = found.denied[lost];
+        return Err(changed(&format!("the authorization {authorization} is denied, but the denial has no row")));
     }
     if let Some(lost) = found.revoked.iter().find(|lost| revoked.iter().all(|known| known.subject != **lost)) {
         return Err(changed(&format!("the {lost} is revoked, but the entry of the revocation is not listed as one")));

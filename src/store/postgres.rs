@@ -26,7 +26,6 @@ pub mod reads;
 pub mod role;
 pub mod schema;
 pub mod settings;
-mod statements;
 #[cfg(test)]
 pub(crate) mod tests;
 mod writer_link;
@@ -142,11 +141,10 @@ impl PostgresStore {
         loop {
             let writer = self.writer()?;
             let fault = match questions::begin(&writer.link, writer.key, size, questions) {
-                Ok(Ok(begun)) => {
+                Ok(begun) => {
                     self.in_batch = true;
                     return Ok(begun);
                 }
-                Ok(Err(error)) => questions::begin_fault(&error),
                 Err(fault) => fault,
             };
             attempt += 1;
@@ -290,7 +288,7 @@ impl Store for PostgresStore {
             }
             Commit::Unknown => {
                 self.in_batch = false;
-                self.unknown = Some(UnknownBatch { id: batch.id, term: self.term, session: writer.session() });
+                self.unknown = Some(UnknownBatch { id: batch.id, term: self.term, session: writer.session.clone() });
                 // The answers of this connection are not clear any more.
                 self.writer = None;
             }
@@ -330,7 +328,7 @@ impl Store for PostgresStore {
 
     fn doubt(&mut self) {
         if let Some(id) = self.seen.id.clone() {
-            let session = self.writer.as_ref().map(WriterLink::session).unwrap_or_default();
+            let session = self.writer.as_ref().map(|writer| writer.session.clone()).unwrap_or_default();
             self.unknown = Some(UnknownBatch { id, term: self.term, session });
         }
     }
@@ -353,14 +351,5 @@ impl Store for PostgresStore {
 
     fn server_changes(&self) -> u64 {
         self.role.as_ref().map_or(0, |role| role.watch.changes.load(Ordering::SeqCst))
-    }
-
-    fn maintain(&mut self) -> Result<(), StoreFault> {
-        Ok(())
-    }
-
-    fn close(&mut self) -> Result<(), StoreFault> {
-        self.writer = None;
-        Ok(())
     }
 }

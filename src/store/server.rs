@@ -143,6 +143,14 @@ pub enum RoleState {
 /// Returns the present state of the role.
 pub type ReadRole = Box<dyn Fn() -> RoleState + Send + Sync>;
 
+/// Result of an attempt to become the active node.
+pub enum Turn<R> {
+    /// This node is active, and has this role.
+    Active(R),
+    /// This node waits. The text names the reason, for the operator.
+    Waits(String),
+}
+
 /// Result of a move of the log of an SQLite store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MoveEnd {

@@ -152,12 +152,6 @@ impl SqliteStore {
             .query_row(&format!("PRAGMA max_page_count = {pages}"), [], |row| row.get(0))
             .expect("pragma");
     }
-
-    /// Changes rows directly, without the writer.
-    #[cfg(test)]
-    pub(crate) fn tamper(&mut self, sql: &str) {
-        self.connection.execute_batch(sql).expect("sql");
-    }
 }
 
 impl Store for SqliteStore {

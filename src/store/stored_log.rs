@@ -27,7 +27,7 @@ impl StoredLog {
         let edge = TreeEdge::read(&*reads, head.size)?;
         let checkpoint = match beside {
             Some(note) => Some(note),
-            None => reads.checkpoint(None)?.map(|row| row.note),
+            None => reads.checkpoint()?.map(|row| row.note),
         };
         Ok(Self { reads, edge, tiles: TileCache::default(), checkpoint })
     }

@@ -194,6 +194,53 @@ pub struct ProposalQuery {
     pub limit: usize,
 }
 
+/// The rows that a list of proposals reads by decreasing id, each with an index. All other conditions are checked for each
+/// row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ProposalSource {
+    All,
+    OfStep,
+    OfProposer,
+    /// Proposals that wait for signatures or for their run.
+    Open,
+    Running,
+    OpenOrRunning,
+    /// Proposals that ended without a run.
+    Stopped,
+}
+
+impl ProposalQuery {
+    /// Returns the rows to read, and the name of their step or of their proposer.
+    pub(crate) fn source(&self) -> (ProposalSource, Option<&str>) {
+        use StoredStatus::{Approved, Cancelled, Denied, Expired, Pending, Refused, Running};
+        let only = |some: &[StoredStatus]| {
+            !self.statuses.is_empty() && self.statuses.iter().all(|status| some.contains(status))
+        };
+        if only(&[Pending, Approved]) {
+            (ProposalSource::Open, None)
+        } else if only(&[Running]) {
+            (ProposalSource::Running, None)
+        } else if only(&[Pending, Approved, Running]) {
+            (ProposalSource::OpenOrRunning, None)
+        } else if only(&[Denied, Expired, Cancelled, Refused]) {
+            (ProposalSource::Stopped, None)
+        } else if let Some(step) = &self.step {
+            (ProposalSource::OfStep, Some(step.as_str()))
+        } else if let Some(proposer) = &self.proposer {
+            (ProposalSource::OfProposer, Some(proposer.as_str()))
+        } else {
+            (ProposalSource::All, None)
+        }
+    }
+
+    /// Returns true if the proposal meets all conditions except those on its id.
+    pub(crate) fn wants(&self, found: &Proposal) -> bool {
+        (self.statuses.is_empty() || self.statuses.contains(&found.status))
+            && self.step.as_ref().is_none_or(|step| *step == found.core.step)
+            && self.proposer.as_ref().is_none_or(|proposer| *proposer == found.core.proposer)
+    }
+}
+
 /// Conditions for finished runs of one step with one outcome.
 #[derive(Debug, Clone)]
 pub struct RunQuery {
@@ -240,4 +287,11 @@ pub enum PayloadSource {
     Envelope(Vec<u8>),
     /// The receipt of a finished proposal.
     Receipt(Vec<u8>),
+}
+
+impl PayloadSource {
+    /// Returns the first of these documents that the store has.
+    pub(crate) fn of(payload: Option<Vec<u8>>, envelope: Option<Vec<u8>>, receipt: Option<Vec<u8>>) -> Option<Self> {
+        payload.map(Self::Payload).or(envelope.map(Self::Envelope)).or(receipt.map(Self::Receipt))
+    }
 }

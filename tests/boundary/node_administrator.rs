@@ -21,7 +21,7 @@ use crate::durability::random::Random;
 use crate::nodes::{node, standby, start};
 use crate::run_results::upload;
 use crate::support::people::{self, Key, alice, bob, envelope, mallory};
-use crate::support::postgres::cluster::{Cluster, Options};
+use crate::support::postgres::cluster::Cluster;
 use crate::support::{POLICY, SMALL, World, bytes_of, id_of, runbook, said, wait_for};
 
 /// Number of statements for one row or one table, and of statements with an aim, in a plain test run.
@@ -295,7 +295,7 @@ fn no_statement_of_the_administrator_of_the_database_runs_a_step_and_each_is_nam
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<usize>().expect(name));
     let seed = number("COUNTERSIGN_ADMINISTRATOR_SEED").unwrap_or(1);
     let counts = number("COUNTERSIGN_ADMINISTRATOR_COUNT").map_or(COUNT, |count| [count, count]);
-    let Some(server) = Cluster::start("a hostile administrator", Options::default()) else { return };
+    let Some(server) = Cluster::start("a hostile administrator", "") else { return };
     let mut scene = Scene::new(server);
     assert_eq!(scene.checked(), Ok(None), "the history is sound");
     let mut random = Random(seed as u64);

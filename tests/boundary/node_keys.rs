@@ -3,13 +3,13 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Child, Output, Stdio};
+use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::nodes::{lose_node_one, node, nodes, same_tokens, standby, start};
+use super::nodes::{Standby, killed, lose_node_one, node, nodes, same_tokens, standby, start, take_over};
 use crate::support::people::{self, Key, alice, bob, boundary_key, canonical, sha256, statement, wrap};
 use crate::support::postgres::until;
 use crate::support::{SMALL, World, id_of, runbook, said};
@@ -62,22 +62,12 @@ fn until_reason(log: &Path, reason: &str) {
     });
 }
 
-/// A node that stands by until the value is dropped.
-struct Waiting(Child);
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// Starts a node, and waits until it stands by for this reason.
-fn stands_by(world: &World, reason: &str) -> Waiting {
+fn stands_by(world: &World, reason: &str) -> Standby {
     let log = fs::File::create(world.path("serve.log")).expect("a log");
     let mut serve = world.boundary_command(&["serve", "--listen", "127.0.0.1:0"]);
     let child = serve.arg(world.path("b")).stdout(Stdio::null()).stderr(log).spawn().expect("serve");
-    let waiting = Waiting(child);
+    let waiting = Standby(child);
     until_reason(&world.path("serve.log"), reason);
     waiting
 }
@@ -139,10 +129,7 @@ fn a_node_signs_the_receipts_of_a_killed_node_with_its_own_key_of_the_same_seal(
     let waiting = one.propose("plain:wait", json!({}));
     one.sign(&waiting, &[&alice()]);
     one.until(id_of(&waiting), "running");
-    let starting = standby(two);
-    one.kill9();
-    let mut two = starting.join().expect("node two");
-    same_tokens(&one, &mut two);
+    let two = take_over(&mut one, two);
     until("node one is lost", || lose_node_one(&two).status.success());
     let closed = two.until(id_of(&waiting), "finished");
     assert_eq!(closed["outcome"]["status"], "unknown");
@@ -186,9 +173,7 @@ fn a_node_with_a_later_key_waits_for_the_receipts_that_only_an_earlier_key_can_s
     until("node one records a checkpoint without a request", || {
         fs::read_to_string(&log).is_ok_and(|log| log.trim_end().ends_with("standby of one"))
     });
-    one.kill9();
-    let mut two = starting.join().expect("node two");
-    same_tokens(&one, &mut two);
+    let mut two = killed(&mut one, starting);
     two.started["roster"] = first_roster;
     let finished = two.run("say:echo", json!({"text": "two"}), &[&alice()]);
     assert_eq!(signer_of(&two, &finished), json!(key_two().keyid()));
@@ -206,10 +191,7 @@ fn the_files_of_a_node_are_sealed_by_countersign_seal_and_never_by_its_start() {
     two.write("b/boundary/policy.yaml", &two.setup.policy.replace("required: 1", "required: 2"));
     let watch = two.boundary_command(&["serve", "--watch"]).arg(two.path("b")).output().expect("serve");
     assert!(!watch.status.success() && said(&watch).contains("only `countersign seal`"), "{}", said(&watch));
-    let starting = standby(two);
-    one.kill9();
-    let mut two = starting.join().expect("node two");
-    same_tokens(&one, &mut two);
+    let mut two = take_over(&mut one, two);
     let notes = || two.wire.peek("/ready").ok(200)["notes"].to_string();
     let differs = "this node differs from the seal in force, which stays in force: the runbooks (say:echo changed); `countersign seal`";
     assert!(two.started["notes"].to_string().contains(differs) && notes().contains(differs), "{}", two.started);

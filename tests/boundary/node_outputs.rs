@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::cosigner::{Witness, notes, vkey_of_log};
-use crate::nodes::{nodes_with, same_tokens, standby, start};
+use crate::nodes::{nodes_with, same_tokens, start, take_over};
 use crate::run_results::{proposed, upload};
 use crate::support::people::{alice, sha256};
 use crate::support::postgres::cluster::Cluster;
@@ -41,15 +41,6 @@ fn nodes(test: &str, retention: &str) -> Option<(Cluster, World, World)> {
         steps(setup);
         setup.config = format!("[retention]\noutputs = \"{retention}\"\n");
     })
-}
-
-/// Kills the active node, and returns the node that takes over.
-fn take_over(one: &mut World, two: World) -> World {
-    let starting = standby(two);
-    one.kill9();
-    let mut two = starting.join().expect("node two");
-    same_tokens(one, &mut two);
-    two
 }
 
 fn name_of(world: &World, finished: &Value) -> String {
@@ -188,24 +179,6 @@ fn a_node_that_is_killed_while_it_writes_pieces_leaves_pieces_that_retention_del
     age(&server);
     until("the pieces are deleted", || count(&server, "piece") == 0);
     assert!(two.show(id_of(&proposal))["status"] == "running", "the other node closes the run after its time limit");
-}
-
-#[test]
-fn an_output_whose_pieces_were_deleted_before_its_receipt_is_gone_and_its_receipt_is_stored() {
-    let Some((server, mut one, _two)) = nodes("deleted pieces before a receipt", "30d") else { return };
-    start(&mut one);
-    // The trigger stands for a deletion between the last piece and the batch of the receipt.
-    let deletes = "CREATE FUNCTION public.f() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ \
-        BEGIN DELETE FROM countersign.piece; RETURN NULL; END $$";
-    server.psql(&format!(
-        "{deletes}; CREATE TRIGGER t AFTER INSERT ON countersign.leaf FOR EACH STATEMENT EXECUTE FUNCTION public.f()"
-    ));
-    let finished = one.run("s:big", json!({}), &[&alice()]);
-    server.psql("DROP TRIGGER t ON countersign.leaf");
-    assert_eq!(get(&one, &name_of(&one, &finished), "bytes=0-9").status, 410);
-    one.assert_verified(&finished);
-    let checked = store(&one, &["check"]);
-    assert!(said(&checked).contains("is missing although its retention ends"), "{}", said(&checked));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use crate::nodes::node;
 use crate::support::host::not_run;
-use crate::support::postgres::cluster::{Cluster, Options};
+use crate::support::postgres::cluster::Cluster;
 use crate::support::postgres::until;
 
 const PROGRAM: &str = "/usr/sbin/pgbouncer";
@@ -16,7 +16,7 @@ fn pgbouncer_is_refused_by_name_in_each_mode() {
     if !std::path::Path::new(PROGRAM).is_file() {
         return not_run(TEST, "there is no /usr/sbin/pgbouncer here (package pgbouncer)");
     }
-    let Some(server) = Cluster::start(TEST, Options::default()) else { return };
+    let Some(server) = Cluster::start(TEST, "") else { return };
     let mut one = node(&server, "one", |_| {});
     server.migrate(&one);
     let directory = server.socket_directory();

@@ -5,23 +5,13 @@ use std::process::{Child, Command, Stdio};
 use serde_json::{Value, json};
 
 use super::durability::shim::shim;
-use super::nodes::{nodes, nodes_with, same_tokens, standby, start};
+use super::nodes::{Standby, nodes, nodes_with, start, take_over};
 use crate::support::people::alice;
-use crate::support::postgres::cluster::{Cluster, Options};
+use crate::support::postgres::cluster::Cluster;
 use crate::support::postgres::proxy::{Proxy, Side};
 use crate::support::postgres::until;
 use crate::support::wire::{Reply, Wire};
 use crate::support::{World, id_of, not_run, runbook, said};
-
-/// A service that stands by. Drop kills it.
-struct Standby(Child);
-
-impl Drop for Standby {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 /// Starts a service that stands by, and waits until it answers at this port.
 fn serve_beside(world: &World, port: u16) -> (Standby, Wire) {
@@ -196,10 +186,7 @@ fn a_standby_starts_and_takes_over_with_errors_in_its_own_runbooks_and_says_so()
     let refused = two.try_start().expect_err("the first start begins the log with these runbooks");
     assert!(refused.contains("bad.md"), "{refused}");
     start(&mut one);
-    let starting = standby(two);
-    one.kill9();
-    let mut two = starting.join().expect("node two");
-    same_tokens(&one, &mut two);
+    let two = take_over(&mut one, two);
     let why = "the sealed runbooks stay in force: ";
     assert!(ready(&two).text().contains(why) && two.service_log().contains("bad.md"), "{}", ready(&two).text());
     two.assert_verified(&two.run("say:echo", json!({"text": "sealed"}), &[&alice()]));
@@ -261,7 +248,7 @@ fn a_node_needs_space_only_for_what_it_writes_itself() {
 
 #[test]
 fn a_commit_that_is_settled_after_a_lost_connection_is_counted() {
-    let Some(server) = Cluster::start("a settled commit", Options::default()) else { return };
+    let Some(server) = Cluster::start("a settled commit", "") else { return };
     let proxy = Proxy::start(server.address());
     let mut one = World::prepared(|setup| setup.config = server.config(&proxy.url("service"), "one"));
     server.migrate(&one);

@@ -1,11 +1,13 @@
 //! Two nodes of one boundary with a PostgreSQL database: the standby, the takeover, and databases that restart or go back.
 
+use std::process::Child;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::support::people::{self, alice, envelope};
-use crate::support::postgres::cluster::{Cluster, Options};
+use crate::support::postgres::cluster::Cluster;
 use crate::support::postgres::until;
 use crate::support::{Setup, World, id_of};
 
@@ -15,7 +17,7 @@ pub(super) fn nodes(test: &str) -> Option<(Cluster, World, World)> {
 
 /// Returns a server with the schema of a boundary, and the two nodes of the boundary. No node runs yet.
 pub(super) fn nodes_with(test: &str, change: impl Fn(&mut Setup)) -> Option<(Cluster, World, World)> {
-    let server = Cluster::start(test, Options::default())?;
+    let server = Cluster::start(test, "")?;
     let (one, two) = (node(&server, "one", &change), node(&server, "two", &change));
     server.migrate(&one);
     Some((server, one, two))
@@ -35,7 +37,7 @@ pub(super) fn start(world: &mut World) {
 }
 
 /// Starts a node that becomes active later.
-pub(super) fn standby(mut world: World) -> std::thread::JoinHandle<World> {
+pub(super) fn standby(mut world: World) -> JoinHandle<World> {
     let starting = std::thread::spawn(move || {
         world.start();
         world
@@ -52,7 +54,8 @@ fn listed(world: &World) -> Vec<Value> {
     serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
-fn signed(world: &World, text: &str) -> Value {
+/// Returns a new approved authorization.
+pub(super) fn signed(world: &World, text: &str) -> Value {
     let predicate = world.authorization("say:echo", json!({"text": text}));
     envelope(&people::authorization(&predicate), &[&alice()])
 }
@@ -62,6 +65,30 @@ pub(super) fn same_tokens(from: &World, to: &mut World) {
     to.agent.clone_from(&from.agent);
     to.reader.clone_from(&from.reader);
     to.courier.clone_from(&from.courier);
+}
+
+/// Kills the active node, and returns the standby, which takes over.
+pub(super) fn killed(one: &mut World, standby: JoinHandle<World>) -> World {
+    one.kill9();
+    let mut two = standby.join().expect("the standby");
+    same_tokens(one, &mut two);
+    two
+}
+
+/// Starts the second node, kills the active node, and returns the second node.
+pub(super) fn take_over(one: &mut World, two: World) -> World {
+    let standby = standby(two);
+    killed(one, standby)
+}
+
+/// A service that stands by until the value is dropped.
+pub(super) struct Standby(pub(super) Child);
+
+impl Drop for Standby {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 #[test]
@@ -78,11 +105,9 @@ fn a_standby_takes_over_with_the_same_log_when_the_active_node_is_killed() {
     let states: Vec<(Value, Value)> =
         listed(&one).iter().map(|node| (node["name"].clone(), node["active"].clone())).collect();
     assert_eq!(states, [(json!("one"), json!(true)), (json!("two"), json!(false))]);
-    let killed = Instant::now();
-    one.kill9();
-    let mut two = starting.join().expect("node two");
-    assert!(killed.elapsed() < Duration::from_secs(20), "{:?}", killed.elapsed());
-    same_tokens(&one, &mut two);
+    let began = Instant::now();
+    let two = killed(&mut one, starting);
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     assert_eq!(two.started["id"], one.started["id"], "the log is the same");
     two.assert_verified(&two.show(id_of(&before)));
     two.submit(&spent).problem("nonce-replayed");
@@ -90,30 +115,11 @@ fn a_standby_takes_over_with_the_same_log_when_the_active_node_is_killed() {
     // The run of the killed node can still be in progress for all that node two knows.
     assert_eq!(two.show(id_of(&waiting))["status"], "running");
     let lost = || lose_node_one(&two).status.success();
-    assert!(!lost() || killed.elapsed() > Duration::from_secs(10), "the node gave a sign just now");
+    assert!(!lost() || began.elapsed() > Duration::from_secs(10), "the node gave a sign just now");
     until("the operator can say that the node is lost", lost);
     let closed = two.until(id_of(&waiting), "finished");
     assert_eq!(closed["outcome"]["status"], "unknown");
     two.assert_audited();
-}
-
-#[test]
-fn a_service_goes_on_after_a_restart_of_its_database() {
-    let Some((server, mut one, _two)) = nodes("a restarted database") else { return };
-    start(&mut one);
-    one.run("say:echo", json!({}), &[&alice()]);
-    let pid = one.pid();
-    server.restart_immediate();
-    until("the service accepts proposals again", || {
-        let wish = World::wish("say:echo", json!({"text": "again"}));
-        one.wire.try_post("/v1/proposals", &one.agent, &wish).is_ok_and(|reply| reply.status == 201)
-    });
-    until("the service runs steps again", || {
-        let envelope = signed(&one, "again");
-        one.submit(&envelope).status == 200
-    });
-    assert_eq!(one.pid(), pid);
-    one.assert_audited();
 }
 
 /// Says that node one will never come back, with the configuration of another node.
@@ -127,10 +133,9 @@ fn promise_2_nothing_is_consumed_after_a_restart_of_the_database_before_all_chec
     let Some((server, mut one, mut two)) = nodes("a restarted database and an absent node") else { return };
     start(&mut two);
     two.run("say:echo", json!({}), &[&alice()]);
-    let tokens = (two.agent.clone(), two.reader.clone(), two.courier.clone());
     two.kill9();
     one.start();
-    (one.agent, one.reader, one.courier) = tokens;
+    same_tokens(&two, &mut one);
     let approved = signed(&one, "after the restart");
     server.restart_immediate();
     // The service reaches the server again in this time, but node two has not shown its checkpoint.
@@ -208,13 +213,7 @@ fn promise_2_a_database_that_went_back_runs_nothing_before_a_new_epoch() {
     let refused = one.try_start().expect_err("refused");
     assert!(refused.contains("went on without this node"), "{refused}");
     std::fs::rename(one.path("b/boundary/checkpoint"), one.path("evidence")).expect("moved");
-    let starting = standby(one);
-    two.kill9();
-    let mut one = starting.join().expect("node one");
-    one.agent.clone_from(&two.agent);
-    one.reader.clone_from(&two.reader);
-    one.courier.clone_from(&two.courier);
-    one.assert_audited();
+    take_over(&mut two, one).assert_audited();
 }
 
 #[test]
@@ -227,9 +226,7 @@ fn promise_2_a_node_waits_for_a_node_that_the_database_does_not_name_any_more() 
     let starting = standby(one);
     let known = two.path("b/boundary/nodes");
     until("node two knows node one", || std::fs::read_to_string(&known).is_ok_and(|text| text.contains("one SHA256:")));
-    two.kill9();
-    let mut one = starting.join().expect("node one");
-    same_tokens(&two, &mut one);
+    let mut one = killed(&mut two, starting);
     let spent = signed(&one, "once");
     assert_eq!(one.submit(&spent).status, 200);
     one.kill9();

@@ -28,8 +28,9 @@ use serde_json::{Value, json};
 
 use super::random::Random;
 use super::shim::shim;
+use crate::nodes::same_tokens;
 use crate::support::people::{self, alice, envelope};
-use crate::support::postgres::cluster::{Cluster, Options};
+use crate::support::postgres::cluster::Cluster;
 use crate::support::postgres::proxy::{Proxy, Side};
 use crate::support::postgres::until;
 use crate::support::wire::{Reply, Wire};
@@ -74,7 +75,7 @@ fn copies_of_one_approval_run_once_during_a_takeover() {
     if shim(TEST).is_none() {
         return;
     }
-    let Some(server) = Cluster::start(TEST, Options::default()) else { return };
+    let Some(server) = Cluster::start(TEST, "") else { return };
     let boundary = Boundary::new(&server, "none");
     let numbers: Vec<usize> = (0..20).map(|_| boundary.approve("0")).collect();
     std::thread::scope(|scope| {
@@ -208,10 +209,9 @@ impl Boundary {
         one.world.make_tokens();
         let said = fs::read_to_string(one.world.path("serve.out")).unwrap();
         one.world.started = serde_json::from_str::<Value>(said.lines().next().unwrap()).unwrap()["started"].take();
-        let (from, to) = (&one.world, &mut two.world);
-        to.started.clone_from(&from.started);
-        (to.agent, to.reader, to.courier) = (from.agent.clone(), from.reader.clone(), from.courier.clone());
-        let proposal = from.propose("mark:it", json!({"file": "none", "pause": "0"}));
+        two.world.started.clone_from(&one.world.started);
+        same_tokens(&one.world, &mut two.world);
+        let proposal = one.world.propose("mark:it", json!({"file": "none", "pause": "0"}));
         let template = serde_json::from_slice::<Value>(&bytes_of(&proposal)).unwrap()["predicate"].take();
         two.starts();
         // A copy of the database from before this moment would not contain the second node.
@@ -350,7 +350,7 @@ struct Scene {
 impl Scene {
     fn of(seed: u64) -> Self {
         let began = Instant::now();
-        let primary = Cluster::start("seeded faults", Options::default()).expect("PostgreSQL");
+        let primary = Cluster::start("seeded faults", "").expect("PostgreSQL");
         let synchronous = !seed.is_multiple_of(4);
         let replica = synchronous.then(|| primary.replica("r0", true));
         let boundary = Arc::new(Boundary::new(&primary, if synchronous { "synchronous" } else { "none" }));

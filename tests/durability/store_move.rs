@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Output;
 
 use crate::support::people::{alice, bob, envelope};
-use crate::support::postgres::cluster::{Cluster, Options};
+use crate::support::postgres::cluster::Cluster;
 use crate::support::{World, people, said, wait_for};
 use serde_json::{Value, json};
 
@@ -87,7 +87,7 @@ fn backed_up(world: &World, name: &str) -> std::path::PathBuf {
 
 #[test]
 fn a_moved_log_is_the_same_log() {
-    let Some(server) = Cluster::start("a moved log is the same log", Options::default()) else { return };
+    let Some(server) = Cluster::start("a moved log is the same log", "") else { return };
     let (mut world, finished, large) = busy();
     let whole = envelope(&people::authorization(&world.authorization("plain:true", json!({}))), &[&alice()]);
     world.submit(&whole).ok(200);
@@ -143,7 +143,7 @@ fn a_moved_log_is_the_same_log() {
 /// This store has rows in every table, an older schema, and a run that was open at a crash.
 #[test]
 fn a_store_of_0_2_0_with_an_open_run_is_moved() {
-    let Some(server) = Cluster::start("a move of a store of 0.2.0", Options::default()) else { return };
+    let Some(server) = Cluster::start("a move of a store of 0.2.0", "") else { return };
     let mut world = of_0_2_0("");
     let old = backed_up(&world, "old");
     let size = checked(&world, &[old.to_str().unwrap()]).1[0]["entries"].clone();
@@ -171,7 +171,7 @@ fn a_store_of_0_2_0_with_an_open_run_is_moved() {
 #[test]
 #[cfg(debug_assertions)]
 fn an_interrupted_move_goes_on_and_only_one_store_can_be_served() {
-    let Some(server) = Cluster::start("an interrupted move", Options::default()) else { return };
+    let Some(server) = Cluster::start("an interrupted move", "") else { return };
     let (mut world, ..) = busy();
     world.stop();
     assert!(migrate(&world, &server, "first").status.success());
@@ -270,7 +270,7 @@ fn add_rows(world: &World) {
 #[test]
 #[cfg(debug_assertions)]
 fn a_killed_move_goes_on_after_the_last_group() {
-    let Some(server) = Cluster::start("a killed move", Options::default()) else { return };
+    let Some(server) = Cluster::start("a killed move", "") else { return };
     let (mut world, ..) = busy();
     world.stop();
     add_rows(&world);
@@ -301,7 +301,7 @@ fn a_killed_move_goes_on_after_the_last_group() {
 
 #[test]
 fn a_move_needs_an_empty_schema_and_a_store_that_nobody_uses() {
-    let Some(server) = Cluster::start("a refused move", Options::default()) else { return };
+    let Some(server) = Cluster::start("a refused move", "") else { return };
     let (mut world, ..) = busy();
     configure(&world, &server, "s");
     refused(&moved(&world, ""), "in use by process");
@@ -345,7 +345,7 @@ fn a_move_needs_an_empty_schema_and_a_store_that_nobody_uses() {
 
 #[test]
 fn a_backup_is_restored_into_a_schema() {
-    let Some(server) = Cluster::start("a restore into a schema", Options::default()) else { return };
+    let Some(server) = Cluster::start("a restore into a schema", "") else { return };
     let (mut world, finished, _) = busy();
     let backup = backed_up(&world, "backup");
     let backup = backup.to_str().unwrap();

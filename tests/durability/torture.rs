@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use super::random::Random;
 use crate::support::people::{alice, dora, envelope, oscar};
-use crate::support::postgres::cluster::{Cluster, Options};
+use crate::support::postgres::cluster::Cluster;
 use crate::support::postgres::until;
 use crate::support::{World, bytes_of, id_of, people, wait_for};
 use base64::Engine as _;
@@ -217,7 +217,7 @@ struct Gone;
 
 impl Torture {
     fn new(seed: u64, piece: usize, postgres: bool) -> Self {
-        let server = postgres.then(|| Cluster::start("torture", Options::default()).expect("PostgreSQL"));
+        let server = postgres.then(|| Cluster::start("torture", "").expect("PostgreSQL"));
         let mut world = World::prepared(|setup| {
             setup.config =
                 server.as_ref().map_or_else(String::new, |server| server.config(&server.socket_url("service"), "one"));

@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::shown::exchange::Exchange;
 use crate::shown::{BINARY, Block, Shown, bare, blocks, commands, lines_fit, must_fit, read, root};
 use crate::support::not_run;
-use crate::support::postgres::cluster::{Cluster, Options};
+use crate::support::postgres::cluster::Cluster;
 
 /// The address that the pages show. The boundary of the test listens on a free port.
 const SHOWN_PORT: &str = "127.0.0.1:7433";
@@ -99,7 +99,7 @@ impl Walk {
     fn change_servers(&mut self, block: &Block) {
         match (&*block.text, self.servers.first()) {
             ("database server", _) => {
-                self.servers.extend(Cluster::start(&block.here, Options::default()));
+                self.servers.extend(Cluster::start(&block.here, ""));
                 self.skips = self.servers.is_empty();
                 if let Some(server) = self.servers.first() {
                     // The role and the database that each new server has, as on the host of a reader.

@@ -91,6 +91,15 @@ pub fn runbook(front: &str, steps: &[(&str, &str)]) -> String {
 pub const POLICY: &str =
     "version: 1\nextends: none\ndefault:\n  mode: execute\n  approvals: {required: 1, from: [ops, security]}\n";
 
+impl postgres::cluster::Cluster {
+    /// Creates the tables of a boundary, with the program of this world.
+    pub fn migrate(&self, world: &World) {
+        let mut migrate = world.boundary_command(&["store", "migrate", &self.socket_url("owner")]);
+        let output = migrate.args(["--service-role", "service"]).output().expect("migrate");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
 /// Small limits, so that many runs can run in parallel.
 pub const SMALL: &str = "defaults: {timeout: 20s, memory: 64MiB, processes: 20}";
 

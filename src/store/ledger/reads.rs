@@ -59,11 +59,6 @@ impl Ledger {
         self.shared.reads.refusals(since, most)
     }
 
-    /// Returns the largest recorded checkpoint.
-    pub fn recorded_checkpoint(&self) -> Result<Option<CheckpointRow>, StoreFault> {
-        self.shared.reads.checkpoint(None)
-    }
-
     /// Returns the smallest recorded checkpoint that covers the entry `index`.
     ///
     /// This checkpoint was signed with the boundary's key at the time of the entry, because the boundary records a

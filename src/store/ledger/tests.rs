@@ -6,7 +6,6 @@ mod denied_authorizations;
 mod failed_writes;
 mod failing_store;
 mod log_proofs;
-mod lost_connections;
 mod output_retention;
 mod proposal_rows;
 mod request_sequences;
@@ -68,22 +67,8 @@ struct World {
 impl World {
     /// Returns a world with SQLite, and one with PostgreSQL if the host has PostgreSQL.
     fn on_each_engine() -> Vec<Self> {
-        let server = postgres::tests::server().map(|server| Self { server: Some(server.schema()), ..Self::new() });
+        let server = postgres::tests::server().map(|server| Self { server: Some(server.new_schema()), ..Self::new() });
         std::iter::once(Self::new()).chain(server).inspect(|world| eprintln!("engine: {}", world.engine())).collect()
-    }
-
-    /// Returns another world with the same engine.
-    fn beside(&self) -> Self {
-        let server = self.server.as_ref().and_then(|_| postgres::tests::server()).map(postgres::tests::Server::schema);
-        Self { server, ..Self::new() }
-    }
-
-    /// Gives the node of this world a name, so that a test can recognize its connections.
-    fn name_node(&mut self, name: &str) {
-        let schema = self.server.as_ref().map(|settings| settings.schema.clone());
-        self.server = schema
-            .zip(postgres::tests::server())
-            .map(|(schema, server)| server.settings_of("service", "boundary", &schema, name));
     }
 
     fn engine(&self) -> &'static str {
@@ -159,43 +144,6 @@ impl World {
         match &self.server {
             Some(settings) => postgres::tests::tamper(settings, sql),
             None => sqlite::tamper(&self.path(), sql),
-        }
-    }
-
-    /// Opens the store with triggers that reject the run of `run`, the end of the run of `end`, and denials of the approver
-    /// `bad`. The triggers come after the opening, because a store with triggers is refused or ignores them.
-    fn open_with_triggers(&self, run: &ProposalId, end: &ProposalId) -> Opened {
-        let [run, end] = [run, end].map(|id| id.as_str()[4..].replace('-', ""));
-        if let Some(settings) = &self.server {
-            let opened = self.store();
-            let trigger = |name: &str, on: &str, when: &str| {
-                format!("CREATE TRIGGER {name} BEFORE {on} FOR EACH ROW WHEN ({when}) EXECUTE FUNCTION no();")
-            };
-            let triggers = [
-                "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''no''; END';"
-                    .to_owned(),
-                trigger("a", "INSERT ON crossing", &format!("encode(NEW.proposal, 'hex') = '{run}'")),
-                trigger("b", "UPDATE ON proposal", &format!("NEW.status = 1 AND encode(NEW.id, 'hex') = '{end}'")),
-                trigger("c", "INSERT ON denial", "NEW.approver = 'bad'"),
-            ];
-            postgres::tests::tamper(settings, &triggers.concat());
-            return opened;
-        }
-        let (mut store, reads) = sqlite::open(&self.path()).expect("store");
-        store.tamper(&format!(
-            "CREATE TEMP TRIGGER a BEFORE INSERT ON crossing WHEN hex(NEW.proposal) = upper('{run}') \
-             BEGIN SELECT RAISE(ABORT, 'no'); END;
-             CREATE TEMP TRIGGER b BEFORE UPDATE ON proposal WHEN NEW.status = 1 AND hex(NEW.id) = upper('{end}') \
-             BEGIN SELECT RAISE(ABORT, 'no'); END;
-             CREATE TEMP TRIGGER c BEFORE INSERT ON denial WHEN NEW.approver = 'bad' BEGIN SELECT RAISE(ABORT, 'no'); END;"
-        ));
-        (Box::new(store), Arc::new(reads))
-    }
-
-    fn remove_triggers(&self) {
-        // SQLite has dropped its temporary triggers with the connection.
-        if self.server.is_some() {
-            self.tamper("DROP FUNCTION no() CASCADE");
         }
     }
 

@@ -47,32 +47,27 @@ impl<'r> Fields<'r> {
         StoreFault::Database { during: self.during, message }
     }
 
-    fn maybe<T>(
-        &self,
-        at: usize,
-        read: impl FnOnce(&Self, usize) -> Result<T, StoreFault>,
-    ) -> Result<Option<T>, StoreFault> {
-        match self.row.try_get::<_, Option<AnyValue>>(at) {
-            Ok(None) => Ok(None),
-            _ => read(self, at).map(Some),
-        }
+    /// Returns the value, or the fault for a column without a value.
+    fn there<T>(&self, at: usize, value: Option<T>) -> Result<T, StoreFault> {
+        value.ok_or_else(|| self.odd(at, "no value"))
     }
 
     pub(super) fn number(&self, at: usize) -> Result<u64, StoreFault> {
-        u64::try_from(self.get::<i64>(at)?).map_err(|_| self.odd(at, "a negative number"))
+        self.there(at, self.number_if(at)?)
     }
 
     pub(super) fn number_if(&self, at: usize) -> Result<Option<u64>, StoreFault> {
-        self.maybe(at, Self::number)
+        let number = self.get::<Option<i64>>(at)?.map(u64::try_from).transpose();
+        number.map_err(|_| self.odd(at, "a negative number"))
     }
 
     pub(super) fn bytes<const N: usize>(&self, at: usize) -> Result<[u8; N], StoreFault> {
-        let bytes: &[u8] = self.get(at)?;
-        bytes.try_into().map_err(|_| self.odd(at, "the number of bytes is wrong"))
+        self.there(at, self.bytes_if(at)?)
     }
 
     pub(super) fn bytes_if<const N: usize>(&self, at: usize) -> Result<Option<[u8; N]>, StoreFault> {
-        self.maybe(at, Self::bytes)
+        let bytes = self.get::<Option<&[u8]>>(at)?.map(<[u8; N]>::try_from).transpose();
+        bytes.map_err(|_| self.odd(at, "the number of bytes is wrong"))
     }
 
     pub(super) fn time(&self, at: usize) -> Result<Timestamp, StoreFault> {
@@ -88,8 +83,13 @@ impl<'r> Fields<'r> {
     }
 
     pub(super) fn status(&self, at: usize) -> Result<StoredStatus, StoreFault> {
-        let number = u8::try_from(self.get::<i16>(at)?).ok();
-        number.and_then(StoredStatus::of_number).ok_or_else(|| self.odd(at, "an unknown status"))
+        self.there(at, self.status_if(at)?)
+    }
+
+    fn status_if(&self, at: usize) -> Result<Option<StoredStatus>, StoreFault> {
+        let Some(number) = self.get::<Option<i16>>(at)? else { return Ok(None) };
+        let status = u8::try_from(number).ok().and_then(StoredStatus::of_number);
+        status.map(Some).ok_or_else(|| self.odd(at, "an unknown status"))
     }
 
     pub(super) fn proposal_id(&self, at: usize) -> Result<ProposalId, StoreFault> {
@@ -113,7 +113,7 @@ impl<'r> Fields<'r> {
 
     /// Reads the columns `status`, `spent` and `receipt` from `at` on.
     pub(super) fn standing(&self, at: usize) -> Result<Option<ProposalState>, StoreFault> {
-        let Some(status) = self.maybe(at, Self::status)? else { return Ok(None) };
+        let Some(status) = self.status_if(at)? else { return Ok(None) };
         Ok(Some(ProposalState { status, consumption: self.place_if(at + 1)?, receipt: self.number_if(at + 2)? }))
     }
 
@@ -170,19 +170,6 @@ impl<'r> Fields<'r> {
 
     fn json<T: serde::de::DeserializeOwned>(&self, at: usize) -> Result<T, StoreFault> {
         serde_json::from_str(self.get(at)?).map_err(|_| self.odd(at, "no JSON of this kind"))
-    }
-}
-
-/// A value of any type, of which only the presence is read.
-struct AnyValue;
-
-impl FromSql<'_> for AnyValue {
-    fn from_sql(_: &tokio_postgres::types::Type, _: &[u8]) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
-        Ok(Self)
-    }
-
-    fn accepts(_: &tokio_postgres::types::Type) -> bool {
-        true
     }
 }
 

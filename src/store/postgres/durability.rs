@@ -5,6 +5,7 @@ use tokio_postgres::Row;
 
 use crate::store::fault::StoreFault;
 use crate::store::postgres::columns::Fields;
+use crate::store::postgres::errors::fault;
 use crate::store::postgres::link::{Flight, Link};
 use crate::store::postgres::settings::{ServerSettings, refused};
 use crate::store::server::Replicas;
@@ -30,7 +31,6 @@ const SERVER: &str = "SELECT version(), current_setting('server_version_num')::i
 
 const TABLES: &str = "SELECT c.relname::text, c.relkind = 'r' AND c.relpersistence = 'p' AND NOT c.relispartition, \
     EXISTS (SELECT FROM pg_inherits i WHERE c.oid IN (i.inhrelid, i.inhparent)), \
-    (SELECT min(tgname)::text FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal), \
     (SELECT min(rulename)::text FROM pg_rewrite r WHERE r.ev_class = c.oid), \
     c.relrowsecurity, pg_has_role(current_user, c.relowner, 'USAGE') OR pg_has_role(current_user, n.nspowner, 'USAGE'), \
     CASE WHEN has_table_privilege(c.oid, 'UPDATE') THEN 'UPDATE' WHEN has_table_privilege(c.oid, 'DELETE') THEN 'DELETE' \
@@ -50,9 +50,8 @@ pub(super) fn check(link: &Link, settings: &ServerSettings) -> Result<(), StoreF
     match server {
         Ok(rows) => check_server(&Fields::new(DURING, &rows[0]), settings)?,
         Err(error) => {
-            let version = link.query(DURING, "SELECT version()", values![])?;
-            check_product(Fields::new(DURING, &version[0]).get(0)?)?;
-            return Err(crate::store::postgres::errors::fault(DURING, &error));
+            check_product(&link.value::<String>(DURING, "SELECT version()", values![])?)?;
+            return Err(fault(DURING, &error));
         }
     }
     for row in &link.query(DURING, TABLES, values![&settings.schema])? {
@@ -131,22 +130,19 @@ fn check_table(row: &Row, settings: &ServerSettings) -> Result<(), StoreFault> {
     if !table.get::<bool>(1)? || table.get::<bool>(2)? {
         return wrong("is no ordinary table (it is unlogged, partitioned, inherited or a view)".to_owned(), owner());
     }
-    if let Some(trigger) = table.get::<Option<&str>>(3)? {
-        return wrong(format!("has the trigger `{trigger}`, which somebody added by hand"), owner());
-    }
-    if let Some(rule) = table.get::<Option<&str>>(4)? {
+    if let Some(rule) = table.get::<Option<&str>>(3)? {
         return wrong(format!("has the rule `{rule}`, which somebody added by hand"), owner());
     }
-    if table.get(5)? {
+    if table.get(4)? {
         return wrong("has row security, which can hide rows".to_owned(), owner());
     }
     let user = settings.config.get_user().unwrap_or_default();
-    if table.get(6)? {
+    if table.get(5)? {
         let what = format!("or its schema belongs to the role `{user}` of the service, which can then change the log");
         return wrong(what, "use another role for the service than for `countersign store migrate`".to_owned());
     }
     if LOG_TABLES.contains(&name)
-        && let Some(right) = table.get::<Option<&str>>(7)?
+        && let Some(right) = table.get::<Option<&str>>(6)?
     {
         let what = format!("is a table of the log, but the role `{user}` has the right {right} on it");
         return wrong(what, format!("run as the owner: REVOKE {right} ON {schema}.{name} FROM {user}"));

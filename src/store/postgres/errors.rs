@@ -48,8 +48,3 @@ pub(super) fn words(error: &Error) -> String {
         None => error.to_string(),
     }
 }
-
-/// Returns true if the server answered with an error, so that the server undid the transaction.
-pub(super) fn is_answer(error: &Error) -> bool {
-    error.as_db_error().is_some()
-}

@@ -21,37 +21,22 @@ const DURING: &str = "copying the store out of the database";
 /// The index gives the order of the rows, so that no statement sorts or scans a whole table.
 const OPTIONS: &str = "-c statement_timeout=30000 -c idle_in_transaction_session_timeout=0 -c client_encoding=UTF8 \
     -c enable_seqscan=off -c enable_bitmapscan=off -c jit=off";
-const STATE: &str = "SELECT boundary, seal, version, mark, (SELECT coalesce(max(idx) + 1, 0) FROM leaf) FROM state";
+const STATE: &str = "SELECT boundary, seal, version, mark FROM state";
 
-/// Copies all rows into the new SQLite file `into`. Large outputs become files in `outputs`. `progress` gets the number of
-/// copied log entries and the number of all log entries.
+/// Copies all rows into the new SQLite file `into`. Large outputs become files in `outputs`.
 ///
 /// # Errors
 /// Returns a fault if the database cannot be read or if a file cannot be written.
-pub fn export(
-    settings: &ServerSettings,
-    into: &Path,
-    outputs: &Path,
-    progress: &mut dyn FnMut(u64, u64),
-) -> Result<(), StoreFault> {
+pub fn export(settings: &ServerSettings, into: &Path, outputs: &Path) -> Result<(), StoreFault> {
     let link = Link::open(settings, OPTIONS)?;
     schema::check(&link, settings)?;
     link.script(DURING, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")?;
     let rows = link.query(DURING, STATE, values![])?;
     let row = Fields::new(DURING, rows.first().ok_or_else(|| StoreFault::broken(DURING, "there is no state"))?);
     let state = CopiedState { boundary: row.get(0)?, seal: row.get(1)?, version: row.get(2)?, mark: row.get(3)? };
-    let entries = row.number(4)?;
     let file = NewFile::create(into)?;
-    let mut copied = 0;
     for table in TABLES {
-        rows_of(&link, table, &mut |rows| {
-            file.add(table, &rows)?;
-            if table.name == "leaf" {
-                copied += rows.len() as u64;
-                progress(copied, entries);
-            }
-            Ok(())
-        })?;
+        rows_of(&link, table, &mut |rows| file.add(table, &rows))?;
     }
     write_outputs(&link, outputs)?;
     file.finish(&state)
@@ -64,7 +49,7 @@ fn rows_of(
     each: &mut dyn FnMut(Vec<CopiedRow>) -> Result<(), StoreFault>,
 ) -> Result<(), StoreFault> {
     let columns: Vec<String> = table.columns.iter().map(|(name, kind)| read_as(name, kind)).collect();
-    let key = if table.name == OUTPUT { "number".to_owned() } else { quoted(table.key) };
+    let key = if table.name == OUTPUT { "number".to_owned() } else { table.key_list() };
     let (name, columns) = (table.name, columns.join(", "));
     link.script(
         DURING,
@@ -95,11 +80,6 @@ fn read_as(name: &str, kind: &str) -> String {
         "boolean" => format!("\"{name}\"::integer::bigint"),
         _ => format!("\"{name}\""),
     }
-}
-
-/// Quotes the names of columns, because `authorization` is a reserved word.
-pub(super) fn quoted(columns: &[&str]) -> String {
-    columns.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ")
 }
 
 fn cells(table: &CopiedTable, row: &Row) -> Result<CopiedRow, StoreFault> {
@@ -149,8 +129,7 @@ pub(super) fn count(link: &Link, table: &CopiedTable) -> Result<u64, StoreFault>
     let sql = format!("SELECT count(*) FROM {} WHERE {PAGES}", table.name);
     let mut all = 0;
     for (first, end) in pages(link, table, 1 << 14)? {
-        let rows = link.query(DURING, &sql, values![first, end])?;
-        all += rows.first().map_or(Ok(0), |row| Fields::new(DURING, row).number(0))?;
+        all += link.value::<i64>(DURING, &sql, values![first, end])?.cast_unsigned();
     }
     Ok(all)
 }
@@ -161,8 +140,7 @@ pub(super) const PAGES: &str = "ctid >= $1::text::tid AND ctid < $2::text::tid";
 /// Returns ranges with all pages of a table. A page usually has 8 KiB.
 pub(super) fn pages(link: &Link, table: &CopiedTable, each: usize) -> Result<Vec<(String, String)>, StoreFault> {
     let sql = "SELECT pg_relation_size($1::text::regclass) / current_setting('block_size')::bigint";
-    let rows = link.query(DURING, sql, values![table.name])?;
-    let pages: u64 = rows.first().map_or(Ok(0), |row| Fields::new(DURING, row).number(0))?;
+    let pages = link.value::<i64>(DURING, sql, values![table.name])?.cast_unsigned();
     let range = |first: u64| (format!("({first},0)"), format!("({},0)", first + each as u64));
     Ok((0..pages).step_by(each).map(range).collect())
 }

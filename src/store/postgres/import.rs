@@ -14,7 +14,7 @@ use crate::store::crash_points;
 use crate::store::fault::StoreFault;
 use crate::store::lock::StoreLock;
 use crate::store::postgres::columns::Fields;
-use crate::store::postgres::export::{PAGES, cell, count, pages, pieces_of, quoted};
+use crate::store::postgres::export::{PAGES, cell, count, pages, pieces_of};
 use crate::store::postgres::link::{Link, Value};
 use crate::store::postgres::lock_key::lock_key;
 use crate::store::postgres::reads::PostgresReads;
@@ -79,7 +79,7 @@ pub fn move_into(
         }
         // Nobody has served the schema yet, so its rows may still be completed, also from a marked file.
         _ if ours && there.term < 0 => Some(old.fingerprint()?).filter(|now| *now != there.fingerprint),
-        None if there.boundary.is_none() && there.term == 0 && target.is_empty()? => {
+        None if there.boundary.is_none() && there.term == 0 && empty(&target.link)? => {
             target.begin(&boundary, &old.fingerprint()?)?;
             None
         }
@@ -113,21 +113,16 @@ pub fn move_into(
 ///
 /// # Errors
 /// Returns a fault if the schema is not empty, or if a store cannot be used.
-pub fn fill(
-    settings: &ServerSettings,
-    from: &Path,
-    outputs: &Path,
-    progress: &mut dyn FnMut(u64, u64),
-) -> Result<(), StoreFault> {
+pub fn fill(settings: &ServerSettings, from: &Path, outputs: &Path) -> Result<(), StoreFault> {
     let old = OldFile::open(from)?;
     let state = old.state()?;
     let target = Target::open(settings)?;
     let there = target.state()?;
-    if there.boundary.is_some() || there.term != 0 || !target.is_empty()? {
+    if there.boundary.is_some() || there.term != 0 || !empty(&target.link)? {
         return Err(refused(has_rows(settings)));
     }
     target.begin(state.boundary.as_deref().unwrap_or_default(), &old.fingerprint()?)?;
-    target.copy(&old, outputs, None, progress)?;
+    target.copy(&old, outputs, None, &mut |_, _| {})?;
     target.verify(&old)?;
     target.finish(&state)
 }
@@ -170,11 +165,9 @@ impl Target {
         durability::check(&link, settings)?;
         schema::check_objects(&link, settings)?;
         let target = Self { link, settings: settings.clone() };
-        let rows = target.link.query(DURING, "SELECT current_database()::text", values![])?;
-        let database: String = rows.first().map_or(Ok(String::new()), |row| Fields::new(DURING, row).get(0))?;
+        let database: String = target.link.value(DURING, "SELECT current_database()::text", values![])?;
         let key = lock_key(&database, &format!("{} role", settings.schema));
-        let rows = target.link.query(DURING, "SELECT pg_try_advisory_lock($1)", values![key])?;
-        if rows.first().is_some_and(|row| Fields::new(DURING, row).get(0).unwrap_or(false)) {
+        if target.link.value(DURING, "SELECT pg_try_advisory_lock($1)", values![key])? {
             return Ok(target);
         }
         Err(refused(format!(
@@ -191,22 +184,11 @@ impl Target {
         Ok(TargetState { boundary: row.get(0)?, term: row.get(1)?, fingerprint })
     }
 
-    fn is_empty(&self) -> Result<bool, StoreFault> {
-        empty(&self.link)
-    }
-
     /// Executes a statement in a transaction of its own. A warning means that the commit can be lost.
     fn commit(&self, sql: &str, values: Vec<Value<'_>>) -> Result<(), StoreFault> {
         self.link.take_warnings();
         self.link.query(DURING, sql, values)?;
-        match self.link.take_warnings().first() {
-            None => Ok(()),
-            Some(warning) => Err(StoreFault::Unreachable {
-                message: format!(
-                    "the server committed with a warning: {warning}; check its replicas, then run the command again"
-                ),
-            }),
-        }
+        self.link.confirm(DURING)
     }
 
     /// Notes the old store. From now on, no service opens the schema until [`Self::finish`].
@@ -289,7 +271,7 @@ impl Target {
             .iter()
             .map(|key| format!("\"{key}\"{} DESC", if kind(key) == "text" { " COLLATE \"C\"" } else { "" }))
             .collect();
-        let sql = format!("SELECT {} FROM {} ORDER BY {} LIMIT 1", quoted(table.key), table.name, order.join(", "));
+        let sql = format!("SELECT {} FROM {} ORDER BY {} LIMIT 1", table.key_list(), table.name, order.join(", "));
         let rows = self.link.query(DURING, &sql, values![])?;
         let Some(row) = rows.first() else { return Ok(None) };
         let fields = Fields::new(DURING, row);
@@ -322,9 +304,7 @@ impl Target {
     /// Copies an output file. A missing or changed file only means that this output cannot be read, as in the old store.
     fn copy_file(&self, name: &[u8], bytes: u64, path: &Path) -> Result<(), StoreFault> {
         let sql = "SELECT count(*) FROM piece WHERE name = $1";
-        let rows = self.link.query(DURING, sql, values![name.to_vec()])?;
-        let there: i64 = rows.first().map_or(Ok(0), |row| Fields::new(DURING, row).get(0))?;
-        if there >= pieces_of(bytes) {
+        if self.link.value::<i64>(DURING, sql, values![name.to_vec()])? >= pieces_of(bytes) {
             return Ok(());
         }
         let Ok(mut file) = File::open(path) else { return Ok(()) };
@@ -416,8 +396,7 @@ fn column<T>(cells: Vec<Cell>, read: impl FnMut(Cell) -> Option<T>) -> Vec<Optio
 
 fn empty(link: &Link) -> Result<bool, StoreFault> {
     for table in TABLES {
-        let rows = link.query(DURING, &format!("SELECT EXISTS (SELECT FROM {})", table.name), values![])?;
-        if rows.first().is_some_and(|row| Fields::new(DURING, row).get(0).unwrap_or(true)) {
+        if link.value(DURING, &format!("SELECT EXISTS (SELECT FROM {})", table.name), values![])? {
             return Ok(false);
         }
     }

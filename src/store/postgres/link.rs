@@ -14,10 +14,11 @@ use tokio::task::AbortHandle;
 use tokio_postgres::config::Config;
 use tokio_postgres::error::Severity;
 use tokio_postgres::tls::MakeTlsConnect;
-use tokio_postgres::types::ToSql;
+use tokio_postgres::types::{FromSqlOwned, ToSql};
 use tokio_postgres::{AsyncMessage, Client, Error, NoTls, Row, Socket, Statement};
 
 use crate::store::fault::StoreFault;
+use crate::store::postgres::columns::Fields;
 use crate::store::postgres::encryption::Encryption;
 use crate::store::postgres::errors::{fault, unreachable, words};
 use crate::store::postgres::settings::ServerSettings;
@@ -33,6 +34,15 @@ pub(super) type Value<'a> = Box<dyn ToSql + Sync + Send + 'a>;
 /// Boxes the values of one statement.
 macro_rules! values {
     ($($value:expr),* $(,)?) => { vec![$(Box::new($value) as $crate::store::postgres::link::Value<'_>),*] };
+}
+
+/// Declares statements, and the list of all of them.
+macro_rules! statements {
+    ($(#[$of_list:meta])* $list:ident: $($(#[$doc:meta])* $name:ident = $sql:expr;)*) => {
+        $($(#[$doc])* pub(super) const $name: &str = $sql;)*
+        $(#[$of_list])*
+        pub(super) const $list: &[&str] = &[$($name),*];
+    };
 }
 
 /// Statements that are sent together, so that all of them take one round trip.
@@ -175,6 +185,27 @@ impl Link {
         let mut flight = Flight::default();
         flight.add(sql, values);
         Ok(self.rows(during, &flight)?.pop().unwrap_or_default())
+    }
+
+    /// Sends one statement, and returns the first value of its first row.
+    pub(super) fn value<T: FromSqlOwned>(
+        &self,
+        during: &'static str,
+        sql: &str,
+        values: Vec<Value<'_>>,
+    ) -> Result<T, StoreFault> {
+        let rows = self.query(during, sql, values)?;
+        let row = rows.first().ok_or_else(|| StoreFault::broken(during, "the server sent no row"))?;
+        Fields::new(during, row).get(0)
+    }
+
+    /// Returns a fault if the server sent a warning since the last call of [`Self::take_warnings`], because a commit with a
+    /// warning can be lost.
+    pub(super) fn confirm(&self, during: &'static str) -> Result<(), StoreFault> {
+        let Some(warning) = self.take_warnings().into_iter().next() else { return Ok(()) };
+        let why = "the server committed with a warning";
+        let message = format!("{during}: {why}: {warning}; check its replicas, then try again");
+        Err(StoreFault::Unreachable { message })
     }
 
     /// Executes a script of statements without parameters.

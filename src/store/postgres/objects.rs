@@ -9,7 +9,6 @@ use crate::store::copied_tables::PIECE;
 use crate::store::crash_points;
 use crate::store::objects::{CopyBytes, Cosignature, Objects, TakeBytes};
 use crate::store::postgres::columns::{Fields, signed};
-use crate::store::postgres::errors::unreachable;
 use crate::store::postgres::link::{Flight, Link, Value, lock};
 use crate::store::postgres::pool::Pool;
 use crate::store::postgres::settings::ServerSettings;
@@ -115,10 +114,7 @@ fn changed(name: &Blake3Digest) -> io::Error {
 fn commit(link: &Link, flight: &Flight<'_>) -> io::Result<()> {
     link.take_warnings();
     link.rows(DURING, flight)?;
-    match link.take_warnings().first() {
-        None => Ok(()),
-        Some(warning) => Err(unreachable(DURING, warning).into()),
-    }
+    Ok(link.confirm(DURING)?)
 }
 
 impl Objects for PostgresObjects {

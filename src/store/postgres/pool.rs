@@ -3,7 +3,6 @@
 use std::sync::{Condvar, Mutex, PoisonError};
 
 use crate::store::fault::StoreFault;
-use crate::store::postgres::columns::Fields;
 use crate::store::postgres::errors::unreachable;
 use crate::store::postgres::link::{Link, lock};
 use crate::store::postgres::settings::ServerSettings;
@@ -68,8 +67,7 @@ impl Pool {
             // As an option of the session, this setting would make each server of a URL with several look like a standby.
             link.script(DURING, "SET default_transaction_read_only = on")?;
         }
-        let rows = link.query(DURING, "SELECT pg_is_in_recovery()", values![])?;
-        if rows.first().is_some_and(|row| Fields::new(DURING, row).get(0) != Ok(false)) {
+        if link.value(DURING, "SELECT pg_is_in_recovery()", values![])? {
             // A standby can become the primary server.
             let why = "is a standby, which can be behind; name the primary server in the URL";
             return Err(StoreFault::Unreachable { message: format!("the database {} {why}", self.settings.place()) });

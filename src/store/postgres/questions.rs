@@ -1,12 +1,11 @@
 //! The first flight of a batch: begins the transaction, takes the lock, and reads all that the writer judges by.
 
-use tokio_postgres::{Error, Row};
+use tokio_postgres::Row;
 
 use crate::store::batch::{DenialPrecedent, Questions};
 
 use crate::store::fault::StoreFault;
 use crate::store::postgres::columns::{Fields, id_value, list, signed};
-use crate::store::postgres::errors::fault;
 use crate::store::postgres::link::{Flight, Link, Value};
 use crate::store::retention::UNSIGNED_KEPT_S;
 use crate::store::rows::{Candidate, DenialsAhead, ProposalPrecedent, ProposalState, StoreHead};
@@ -17,64 +16,67 @@ use documents::record::validity::Timestamp;
 
 const DURING: &str = "reading what a batch needs";
 
-pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
-pub(super) const LOCK: &str = "SELECT pg_advisory_xact_lock($1)";
-/// The state, the last leaf and the last batch.
-pub(super) const HEAD: &str = "SELECT s.boundary, s.seal, s.version, s.mark, s.term, l.idx, l.at, b.n, b.term, b.id, \
-    floor(extract(epoch FROM clock_timestamp()))::bigint, current_setting('synchronous_standby_names') <> '', s.lost FROM state s \
-    LEFT JOIN LATERAL (SELECT idx, at FROM leaf ORDER BY idx DESC LIMIT 1) l ON true \
-    LEFT JOIN LATERAL (SELECT n, term, id FROM batch ORDER BY n DESC LIMIT 1) b ON true WHERE s.one = 1";
-pub(super) const EXCLUSIVE: &str = "SELECT exclusive, proposal FROM crossing WHERE exclusive IS NOT NULL";
-pub(super) const HASHES: &str = "SELECT hash FROM leaf WHERE idx >= $1 ORDER BY idx";
-pub(super) const CANDIDATES: &str = "SELECT n.spent, n.proposal, d.denied IS NOT NULL, p.digest, p.status \
-    FROM unnest($1::bytea[], $2::bytea[], $3::bytea[]) WITH ORDINALITY AS q(nonce, digest, id, number) \
-    LEFT JOIN nonce n ON n.nonce = q.nonce \
-    LEFT JOIN LATERAL (SELECT true AS denied FROM denial WHERE \"authorization\" = q.digest LIMIT 1) d ON true \
-    LEFT JOIN proposal p ON p.id = q.id ORDER BY q.number";
-pub(super) const STATES: &str = "SELECT p.status, p.spent, p.receipt \
-    FROM unnest($1::bytea[]) WITH ORDINALITY AS q(id, number) LEFT JOIN proposal p ON p.id = q.id ORDER BY q.number";
-/// The proposal with the same id, or with the same nonce if the caller chose the nonce.
-pub(super) const TAKEN: &str = concat!(
-    "SELECT q.number, ",
-    proposal_columns!(),
-    " FROM unnest($1::bytea[], $2::bytea[], $3::boolean[]) WITH ORDINALITY AS q(id, nonce, chosen, number) \
-     JOIN LATERAL (SELECT f.id FROM (SELECT 1 AS rank, id FROM proposal WHERE id = q.id \
-     UNION ALL SELECT 2, id FROM proposal WHERE q.chosen AND nonce = q.nonce AND status >= 2 \
-     UNION ALL SELECT 3, proposal FROM nonce WHERE q.chosen AND nonce.nonce = q.nonce) f ORDER BY f.rank LIMIT 1) t ON true \
-     JOIN proposal p ON p.id = t.id"
-);
-/// A pending proposal of the same proposer for the same step and parameters.
-pub(super) const IDENTICAL: &str = concat!(
-    "SELECT q.number, ",
-    proposal_columns!(),
-    " FROM unnest($1::text[], $2::bytea[], $3::bytea[], $4::bigint[]) WITH ORDINALITY \
-     AS q(proposer, step_digest, params_digest, now, number) \
-     JOIN LATERAL (SELECT * FROM proposal WHERE proposer = q.proposer AND step_digest = q.step_digest \
-     AND params_digest = q.params_digest AND status = 2 AND expires_at > q.now ORDER BY id DESC LIMIT 1) p ON true"
-);
-/// Numbers of pending and of unsigned proposals. An overdue proposal counts as expired, even with an older stored status.
-pub(super) const COUNTS: &str = "SELECT c.everyone, c.own, u.unsigned, u.first \
-    FROM unnest($1::text[], $2::bigint[]) WITH ORDINALITY AS q(proposer, now, number) \
-    CROSS JOIN LATERAL (SELECT count(*) AS everyone, count(*) FILTER (WHERE proposer = q.proposer) AS own FROM proposal \
-    WHERE status BETWEEN 2 AND 3 AND status = 2 AND expires_at > q.now) c \
-    CROSS JOIN LATERAL (SELECT count(*) AS unsigned, min(o.expires_at) AS first FROM ( \
-    SELECT id, expires_at FROM proposal WHERE status BETWEEN 5 AND 7 AND proposer = q.proposer AND expires_at > q.now - $3 \
-    UNION ALL SELECT id, expires_at FROM proposal WHERE status BETWEEN 2 AND 3 AND proposer = q.proposer \
-    AND expires_at <= q.now) o LEFT JOIN LATERAL (SELECT true AS signed FROM signature WHERE proposal = o.id LIMIT 1) s \
-    ON true WHERE s.signed IS NULL) u ORDER BY q.number";
-pub(super) const SIGNATURES: &str = "SELECT q.number, s.keyid, s.person, s.presence, s.sig, s.at \
-    FROM unnest($1::bytea[]) WITH ORDINALITY AS q(id, number) JOIN signature s ON s.proposal = q.id \
-    ORDER BY q.number, s.number";
-pub(super) const DENIALS: &str = "SELECT d.leaf, u.id, u.status, u.spent, u.receipt, a.own, a.own_first, a.everyone, a.first \
-    FROM unnest($1::bytea[], $2::text[], $3::bigint[]) WITH ORDINALITY AS q(digest, approver, since, number) \
-    LEFT JOIN denial d ON d.\"authorization\" = q.digest AND d.approver = q.approver \
-    LEFT JOIN LATERAL (SELECT f.* FROM ( \
-    SELECT 1 AS rank, id, status, spent, receipt FROM proposal WHERE digest = q.digest AND status >= 2 \
-    UNION ALL SELECT 2, p.id, p.status, p.spent, p.receipt FROM (SELECT proposal FROM crossing ORDER BY id) c JOIN proposal p ON p.id = c.proposal \
-    WHERE p.digest = q.digest) f ORDER BY f.rank LIMIT 1) u ON true \
-    CROSS JOIN LATERAL (SELECT count(*) FILTER (WHERE approver = q.approver) AS own, \
-    min(at) FILTER (WHERE approver = q.approver) AS own_first, count(*) AS everyone, min(at) AS first \
-    FROM denial WHERE ahead AND at > q.since) a ORDER BY q.number";
+statements! {
+    ALL:
+    BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED";
+    LOCK = "SELECT pg_advisory_xact_lock($1)";
+    /// The state, the last leaf and the last batch.
+    HEAD = "SELECT s.boundary, s.seal, s.version, s.mark, s.term, l.idx, l.at, b.n, b.term, b.id, \
+        floor(extract(epoch FROM clock_timestamp()))::bigint, current_setting('synchronous_standby_names') <> '', s.lost FROM state s \
+        LEFT JOIN LATERAL (SELECT idx, at FROM leaf ORDER BY idx DESC LIMIT 1) l ON true \
+        LEFT JOIN LATERAL (SELECT n, term, id FROM batch ORDER BY n DESC LIMIT 1) b ON true WHERE s.one = 1";
+    EXCLUSIVE = "SELECT exclusive, proposal FROM crossing WHERE exclusive IS NOT NULL";
+    HASHES = "SELECT hash FROM leaf WHERE idx >= $1 ORDER BY idx";
+    CANDIDATES = "SELECT n.spent, n.proposal, d.denied IS NOT NULL, p.digest, p.status \
+        FROM unnest($1::bytea[], $2::bytea[], $3::bytea[]) WITH ORDINALITY AS q(nonce, digest, id, number) \
+        LEFT JOIN nonce n ON n.nonce = q.nonce \
+        LEFT JOIN LATERAL (SELECT true AS denied FROM denial WHERE \"authorization\" = q.digest LIMIT 1) d ON true \
+        LEFT JOIN proposal p ON p.id = q.id ORDER BY q.number";
+    STATES = "SELECT p.status, p.spent, p.receipt \
+        FROM unnest($1::bytea[]) WITH ORDINALITY AS q(id, number) LEFT JOIN proposal p ON p.id = q.id ORDER BY q.number";
+    /// The proposal with the same id, or with the same nonce if the caller chose the nonce.
+    TAKEN = concat!(
+        "SELECT q.number, ",
+        proposal_columns!(),
+        " FROM unnest($1::bytea[], $2::bytea[], $3::boolean[]) WITH ORDINALITY AS q(id, nonce, chosen, number) \
+         JOIN LATERAL (SELECT f.id FROM (SELECT 1 AS rank, id FROM proposal WHERE id = q.id \
+         UNION ALL SELECT 2, id FROM proposal WHERE q.chosen AND nonce = q.nonce AND status >= 2 \
+         UNION ALL SELECT 3, proposal FROM nonce WHERE q.chosen AND nonce.nonce = q.nonce) f ORDER BY f.rank LIMIT 1) t ON true \
+         JOIN proposal p ON p.id = t.id"
+    );
+    /// A pending proposal of the same proposer for the same step and parameters.
+    IDENTICAL = concat!(
+        "SELECT q.number, ",
+        proposal_columns!(),
+        " FROM unnest($1::text[], $2::bytea[], $3::bytea[], $4::bigint[]) WITH ORDINALITY \
+         AS q(proposer, step_digest, params_digest, now, number) \
+         JOIN LATERAL (SELECT * FROM proposal WHERE proposer = q.proposer AND step_digest = q.step_digest \
+         AND params_digest = q.params_digest AND status = 2 AND expires_at > q.now ORDER BY id DESC LIMIT 1) p ON true"
+    );
+    /// Numbers of pending and of unsigned proposals. An overdue proposal counts as expired, even with an older stored status.
+    COUNTS = "SELECT c.everyone, c.own, u.unsigned, u.first \
+        FROM unnest($1::text[], $2::bigint[]) WITH ORDINALITY AS q(proposer, now, number) \
+        CROSS JOIN LATERAL (SELECT count(*) AS everyone, count(*) FILTER (WHERE proposer = q.proposer) AS own FROM proposal \
+        WHERE status BETWEEN 2 AND 3 AND status = 2 AND expires_at > q.now) c \
+        CROSS JOIN LATERAL (SELECT count(*) AS unsigned, min(o.expires_at) AS first FROM ( \
+        SELECT id, expires_at FROM proposal WHERE status BETWEEN 5 AND 7 AND proposer = q.proposer AND expires_at > q.now - $3 \
+        UNION ALL SELECT id, expires_at FROM proposal WHERE status BETWEEN 2 AND 3 AND proposer = q.proposer \
+        AND expires_at <= q.now) o LEFT JOIN LATERAL (SELECT true AS signed FROM signature WHERE proposal = o.id LIMIT 1) s \
+        ON true WHERE s.signed IS NULL) u ORDER BY q.number";
+    SIGNATURES = "SELECT q.number, s.keyid, s.person, s.presence, s.sig, s.at \
+        FROM unnest($1::bytea[]) WITH ORDINALITY AS q(id, number) JOIN signature s ON s.proposal = q.id \
+        ORDER BY q.number, s.number";
+    DENIALS = "SELECT d.leaf, u.id, u.status, u.spent, u.receipt, a.own, a.own_first, a.everyone, a.first \
+        FROM unnest($1::bytea[], $2::text[], $3::bigint[]) WITH ORDINALITY AS q(digest, approver, since, number) \
+        LEFT JOIN denial d ON d.\"authorization\" = q.digest AND d.approver = q.approver \
+        LEFT JOIN LATERAL (SELECT f.* FROM ( \
+        SELECT 1 AS rank, id, status, spent, receipt FROM proposal WHERE digest = q.digest AND status >= 2 \
+        UNION ALL SELECT 2, p.id, p.status, p.spent, p.receipt FROM (SELECT proposal FROM crossing ORDER BY id) c JOIN proposal p ON p.id = c.proposal \
+        WHERE p.digest = q.digest) f ORDER BY f.rank LIMIT 1) u ON true \
+        CROSS JOIN LATERAL (SELECT count(*) FILTER (WHERE approver = q.approver) AS own, \
+        min(at) FILTER (WHERE approver = q.approver) AS own_first, count(*) AS everyone, min(at) AS first \
+        FROM denial WHERE ahead AND at > q.since) a ORDER BY q.number";
+}
 
 /// The answers to the first flight, before the store compares them with its own last batch.
 pub(super) struct Begun {
@@ -132,16 +134,8 @@ pub(super) fn head(rows: &[Row], exclusive: &[Row]) -> Result<(StoreHead, LastBa
     Ok((head, last))
 }
 
-/// Sends the first flight.
-///
-/// # Errors
-/// Returns the answer of the server if a statement failed. The transaction must then be undone.
-pub(super) fn begin(
-    link: &Link,
-    key: i64,
-    size: u64,
-    questions: &Questions<'_>,
-) -> Result<Result<Begun, Error>, StoreFault> {
+/// Sends the first flight. After an error, the transaction must be undone.
+pub(super) fn begin(link: &Link, key: i64, size: u64, questions: &Questions<'_>) -> Result<Begun, StoreFault> {
     let mut flight = Flight::default();
     flight.add(BEGIN, values![]);
     flight.add(LOCK, values![key]);
@@ -191,13 +185,10 @@ pub(super) fn begin(
             list(&q.denials, |one| one.since.unix())
         ]
     });
-    let rows: Vec<Vec<Row>> = match link.send(DURING, &flight)?.into_iter().collect() {
-        Ok(rows) => rows,
-        Err(error) => return Ok(Err(error)),
-    };
+    let rows = link.rows(DURING, &flight)?;
     let of = |at: Option<usize>| at.map_or(&[][..], |at| &rows[at]);
     let (head, last) = head(&rows[head_at], &rows[exclusive])?;
-    Ok(Ok(Begun {
+    Ok(Begun {
         head,
         last,
         server_clock: Fields::new(DURING, &rows[head_at][0]).time(10)?,
@@ -207,12 +198,7 @@ pub(super) fn begin(
         precedents: precedents(questions, of(taken), of(identical), of(counts))?,
         signatures: grouped(of(signatures), questions.signed.len(), |row| row.signature(1))?,
         denials: all(of(denials), denial)?,
-    }))
-}
-
-/// Returns the fault of a failed first flight.
-pub(super) fn begin_fault(error: &Error) -> StoreFault {
-    fault(DURING, error)
+    })
 }
 
 fn all<T>(rows: &[Row], read: impl Fn(&Fields<'_>) -> Result<T, StoreFault>) -> Result<Vec<T>, StoreFault> {

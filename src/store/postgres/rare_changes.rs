@@ -9,35 +9,38 @@ use crate::store::{RetentionCut, RetentionWalk, Retired, SweepResult};
 use documents::record::ident::{Name, ProposalId};
 use documents::record::validity::Timestamp;
 
-pub(super) const TOKEN_NAMES: &str = "SELECT name FROM token WHERE name = ANY($1::text[])";
-pub(super) const NEW_TOKENS: &str = "INSERT INTO token (name, secret, owners, scopes, patterns, created_at, expires_at, \
-    revoked_at) SELECT * FROM unnest($1::text[], $2::bytea[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::bigint[], \
-    $8::bigint[])";
-pub(super) const REVOKED: &str = "UPDATE token t SET revoked_at = coalesce(t.revoked_at, q.at) \
-    FROM unnest($1::text[], $2::bigint[]) AS q(name, at) WHERE t.name = q.name";
-pub(super) const EXPIRE: &str = "UPDATE proposal SET status = 5, ended_at = $1 WHERE id = ANY(ARRAY(SELECT id FROM proposal \
-    WHERE status BETWEEN 2 AND 3 AND expires_at <= $1 LIMIT $2)) RETURNING id";
-pub(super) const LAST_NONCE: &str = "SELECT nonce FROM nonce WHERE nonce > $1 ORDER BY nonce LIMIT 1 OFFSET $2";
-pub(super) const OLD_NONCES: &str = "DELETE FROM nonce WHERE nonce > $1 AND nonce <= $2 AND expires_at <= $3 \
-    RETURNING 1";
 /// A key after all nonces.
 const LAST: [u8; 32] = [0xff; 32];
-pub(super) const OLD_OUTPUTS: &str = "SELECT number, name, at FROM output WHERE number > $1 ORDER BY number LIMIT $2";
-pub(super) const OBJECTS: &str = "SELECT DISTINCT name FROM piece WHERE name > $1 ORDER BY name LIMIT $2";
-pub(super) const UNSIGNED: &str = "SELECT id FROM proposal p LEFT JOIN LATERAL (SELECT true AS signed FROM signature \
-    WHERE proposal = p.id LIMIT 1) s ON true WHERE p.status BETWEEN 5 AND 7 AND p.expires_at > $3 AND p.expires_at <= $1 \
-    AND s.signed IS NULL LIMIT $2";
-pub(super) const OLD_PROPOSALS: &str =
-    "SELECT id, status, ended_at, expires_at FROM proposal WHERE id > $1 ORDER BY id LIMIT $2";
-pub(super) const DELETE_OUTPUTS: &str = "DELETE FROM output WHERE number = ANY($1::bigint[]) RETURNING 1";
-// The end of a run and the end of an upload write the pieces before the row that refers to them.
-pub(super) const DELETE_PIECES: &str = "DELETE FROM piece p WHERE p.name = ANY($1::bytea[]) \
-    AND p.at < now() - interval '1 hour' AND NOT EXISTS (SELECT FROM output o WHERE o.name = p.name) \
-    AND NOT EXISTS (SELECT FROM artifact a WHERE a.digest = p.name) RETURNING 1";
-pub(super) const DELETE_ORDERS: &str = "DELETE FROM output_order WHERE proposal = ANY($1::bytea[]) RETURNING 1";
-pub(super) const DELETE_SIGNATURES: &str = "DELETE FROM signature WHERE proposal = ANY($1::bytea[]) RETURNING 1";
-pub(super) const DELETE_PAYLOADS: &str = "DELETE FROM payload WHERE proposal = ANY($1::bytea[])";
-pub(super) const DELETE_PROPOSALS: &str = "DELETE FROM proposal WHERE id = ANY($1::bytea[]) RETURNING 1";
+
+statements! {
+    ALL:
+    TOKEN_NAMES = "SELECT name FROM token WHERE name = ANY($1::text[])";
+    NEW_TOKENS = "INSERT INTO token (name, secret, owners, scopes, patterns, created_at, expires_at, \
+        revoked_at) SELECT * FROM unnest($1::text[], $2::bytea[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::bigint[], \
+        $8::bigint[])";
+    REVOKED = "UPDATE token t SET revoked_at = coalesce(t.revoked_at, q.at) \
+        FROM unnest($1::text[], $2::bigint[]) AS q(name, at) WHERE t.name = q.name";
+    EXPIRE = "UPDATE proposal SET status = 5, ended_at = $1 WHERE id = ANY(ARRAY(SELECT id FROM proposal \
+        WHERE status BETWEEN 2 AND 3 AND expires_at <= $1 LIMIT $2)) RETURNING id";
+    LAST_NONCE = "SELECT nonce FROM nonce WHERE nonce > $1 ORDER BY nonce LIMIT 1 OFFSET $2";
+    OLD_NONCES = "DELETE FROM nonce WHERE nonce > $1 AND nonce <= $2 AND expires_at <= $3 \
+        RETURNING 1";
+    OLD_OUTPUTS = "SELECT number, name, at FROM output WHERE number > $1 ORDER BY number LIMIT $2";
+    OBJECTS = "SELECT DISTINCT name FROM piece WHERE name > $1 ORDER BY name LIMIT $2";
+    UNSIGNED = "SELECT id FROM proposal p LEFT JOIN LATERAL (SELECT true AS signed FROM signature \
+        WHERE proposal = p.id LIMIT 1) s ON true WHERE p.status BETWEEN 5 AND 7 AND p.expires_at > $3 AND p.expires_at <= $1 \
+        AND s.signed IS NULL LIMIT $2";
+    OLD_PROPOSALS = "SELECT id, status, ended_at, expires_at FROM proposal WHERE id > $1 ORDER BY id LIMIT $2";
+    DELETE_OUTPUTS = "DELETE FROM output WHERE number = ANY($1::bigint[]) RETURNING 1";
+    // The end of a run and the end of an upload write the pieces before the row that refers to them.
+    DELETE_PIECES = "DELETE FROM piece p WHERE p.name = ANY($1::bytea[]) \
+        AND p.at < now() - interval '1 hour' AND NOT EXISTS (SELECT FROM output o WHERE o.name = p.name) \
+        AND NOT EXISTS (SELECT FROM artifact a WHERE a.digest = p.name) RETURNING 1";
+    DELETE_ORDERS = "DELETE FROM output_order WHERE proposal = ANY($1::bytea[]) RETURNING 1";
+    DELETE_SIGNATURES = "DELETE FROM signature WHERE proposal = ANY($1::bytea[]) RETURNING 1";
+    DELETE_PAYLOADS = "DELETE FROM payload WHERE proposal = ANY($1::bytea[])";
+    DELETE_PROPOSALS = "DELETE FROM proposal WHERE id = ANY($1::bytea[]) RETURNING 1";
+}
 
 /// Adds and revokes tokens. If one change is impossible, the function changes no token and returns the name of the token
 /// in the impossible change.

@@ -4,7 +4,6 @@ use std::ops::Range;
 
 use tokio_postgres::Row;
 
-use crate::store::StoreReads;
 use crate::store::column_values::{tile_id, unplace};
 use crate::store::fault::StoreFault;
 use crate::store::postgres::columns::{Fields, id_value, limit as at_most, signed};
@@ -12,9 +11,9 @@ use crate::store::postgres::link::{Flight, Link, Value};
 use crate::store::postgres::pool::Pool;
 use crate::store::postgres::questions::{EXCLUSIVE, HEAD, head};
 use crate::store::postgres::read_statements::{
-    CHECKPOINT, CHECKPOINT_OVER, DENIAL_WITHOUT_ROW, DENIALS_OF, LAST_CHECKPOINT, LEAF, LEAF_DATA, NONCE_WITHOUT_ROW,
-    OUTPUT, OUTPUT_ORDER, PAYLOAD, REFUSALS, REVOCATIONS, RUNS, RUNS_OF_OUTPUT, SEALS_IN_ORDER, SIGNATURES_OF, SIZE,
-    SPENT, TILE, TOKEN, TOKENS, UNFINISHED, page, runs,
+    CHECKPOINT_OVER, DENIAL_WITHOUT_ROW, DENIALS_OF, LAST_CHECKPOINT, LEAF, LEAF_DATA, NONCE_WITHOUT_ROW, OUTPUT,
+    OUTPUT_ORDER, PAGES, PAYLOAD, REFUSALS, REVOCATIONS, RUNS, RUNS_OF_OUTPUT, SEALS_IN_ORDER, SIGNATURES_OF, SIZE,
+    SPENT, TILE, TOKEN, TOKENS, UNFINISHED,
 };
 use crate::store::postgres::schema;
 use crate::store::postgres::settings::ServerSettings;
@@ -25,6 +24,7 @@ use crate::store::stored_proposal::{PayloadSource, Proposal, ProposalPage, Propo
 use crate::store::stored_run::{NonceUse, OutputRow, Unfinished};
 use crate::store::stored_seal::SealEntry;
 use crate::store::stored_token::Token;
+use crate::store::{ClosedKey, StoreReads};
 use documents::crypto::digest::{AuthorizationDigest, Blake3Digest, BlobDigest, LeafHash, SealDigest};
 use documents::crypto::merkle::Hash;
 use documents::record::ident::{Nonce, ProposalId};
@@ -67,19 +67,6 @@ pub fn at_rest(settings: ServerSettings) -> Result<(PostgresReads, StoreHead), S
 impl PostgresReads {
     pub(super) fn new(settings: ServerSettings) -> Self {
         Self(Pool::of_readers(settings, OPTIONS, READERS))
-    }
-
-    /// Returns the first of these items whose key has no row, according to the statement `sql`.
-    fn without_row<T: Clone>(&self, sql: &str, items: &[T], key: fn(&T) -> Vec<u8>) -> Result<Option<T>, StoreFault> {
-        for chunk in items.chunks(KEYS) {
-            let values = || values![chunk.iter().map(key).collect::<Vec<_>>()];
-            let number: Option<u64> =
-                self.one("looking for rows of spent nonces and denials", sql, values, |row| row.number(0))?;
-            if let Some(found) = number.and_then(|number| chunk.get(usize::try_from(number).ok()?)) {
-                return Ok(Some(found.clone()));
-            }
-        }
-        Ok(None)
     }
 
     fn one<T>(
@@ -160,12 +147,8 @@ impl StoreReads for PostgresReads {
         })
     }
 
-    fn checkpoint(&self, size: Option<u64>) -> Result<Option<CheckpointRow>, StoreFault> {
-        const DURING: &str = "reading a checkpoint";
-        match size {
-            Some(size) => self.one(DURING, CHECKPOINT, || values![signed(size)], checkpoint),
-            None => self.one(DURING, LAST_CHECKPOINT, Vec::new, checkpoint),
-        }
+    fn checkpoint(&self) -> Result<Option<CheckpointRow>, StoreFault> {
+        self.one("reading a checkpoint", LAST_CHECKPOINT, Vec::new, checkpoint)
     }
 
     fn checkpoint_over(&self, index: u64) -> Result<Option<CheckpointRow>, StoreFault> {
@@ -179,12 +162,8 @@ impl StoreReads for PostgresReads {
 
     fn proposals(&self, filter: &ProposalQuery) -> Result<ProposalPage, StoreFault> {
         const DURING: &str = "listing proposals";
-        let (sql, name) = page(filter);
-        let wanted = |found: &Proposal| {
-            (filter.statuses.is_empty() || filter.statuses.contains(&found.status))
-                && filter.step.as_ref().is_none_or(|step| *step == found.core.step)
-                && filter.proposer.as_ref().is_none_or(|proposer| *proposer == found.core.proposer)
-        };
+        let (source, name) = filter.source();
+        let sql = PAGES[source as usize];
         let mut page = ProposalPage { proposals: Vec::new(), next: None };
         let mut before = filter.before.as_ref().map_or_else(|| vec![0xff; 16], id_value);
         let (mut scanned, mut count) = (0, FIRST_SCAN.max(filter.limit + 1));
@@ -210,7 +189,7 @@ impl StoreReads for PostgresReads {
                 // A search by the last characters of the id skips nearly all rows.
                 if named
                     && let found = row.proposal(0)?
-                    && wanted(&found)
+                    && filter.wants(&found)
                 {
                     page.proposals.push(found);
                 }
@@ -235,7 +214,7 @@ impl StoreReads for PostgresReads {
                 at_most(query.skip)
             ]
         };
-        self.all("looking for runs of a step", RUNS[runs(query.outcome)].1, values, |row| row.proposal(0))
+        self.all("looking for runs of a step", RUNS[query.outcome as usize], values, |row| row.proposal(0))
     }
 
     fn payload(&self, id: &ProposalId) -> Result<Option<PayloadSource>, StoreFault> {
@@ -245,14 +224,7 @@ impl StoreReads for PostgresReads {
             "reading a payload",
             PAYLOAD,
             || values![id_value(id)],
-            |row| {
-                Ok(match (row.get(0)?, row.get(1)?, row.get(2)?) {
-                    (Some(payload), _, _) => Some(PayloadSource::Payload(payload)),
-                    (_, Some(envelope), _) => Some(PayloadSource::Envelope(envelope)),
-                    (_, _, Some(receipt)) => Some(PayloadSource::Receipt(receipt)),
-                    (None, None, None) => None,
-                })
-            },
+            |row| Ok(PayloadSource::of(row.get(0)?, row.get(1)?, row.get(2)?)),
         )?;
         Ok(found.flatten())
     }
@@ -277,13 +249,19 @@ impl StoreReads for PostgresReads {
         self.one("looking for a nonce", SPENT, values, |row| row.spent(0)).map(Option::flatten)
     }
 
-    fn nonce_without_row(&self, nonces: &[(Nonce, Timestamp)]) -> Result<Option<Nonce>, StoreFault> {
-        self.without_row(NONCE_WITHOUT_ROW, nonces, |(nonce, _)| nonce.to_bytes().to_vec())
-            .map(|found| found.map(|(nonce, _)| nonce))
-    }
-
-    fn denial_without_row(&self, denied: &[AuthorizationDigest]) -> Result<Option<AuthorizationDigest>, StoreFault> {
-        self.without_row(DENIAL_WITHOUT_ROW, denied, |digest| digest.as_bytes().to_vec())
+    fn without_row(&self, kind: ClosedKey, keys: &[Vec<u8>]) -> Result<Option<usize>, StoreFault> {
+        const DURING: &str = "looking for rows of spent nonces and denials";
+        let sql = match kind {
+            ClosedKey::Nonce => NONCE_WITHOUT_ROW,
+            ClosedKey::Denial => DENIAL_WITHOUT_ROW,
+        };
+        for (number, chunk) in keys.chunks(KEYS).enumerate() {
+            let found: Option<i64> = self.one(DURING, sql, || values![chunk.to_vec()], |row| row.get(0))?;
+            if let Some(found) = found.and_then(|found| usize::try_from(found).ok()) {
+                return Ok(Some(number * KEYS + found));
+            }
+        }
+        Ok(None)
     }
 
     fn unfinished(&self) -> Result<Vec<Unfinished>, StoreFault> {

@@ -22,7 +22,7 @@ use crate::store::postgres::schema;
 use crate::store::postgres::settings::{ServerSettings, refused};
 use crate::store::postgres::writes::{BATCH, COMMIT, batch_id};
 use crate::store::rows::CheckpointRow;
-use crate::store::server::{KeyWaits, ReadRole, RoleState};
+use crate::store::server::{KeyWaits, ReadRole, RoleState, Turn};
 use crate::store::tree::root_of;
 
 const DURING: &str = "taking the role of the active node";
@@ -105,14 +105,6 @@ fn went_back(node: &str, size: u64, settings: &ServerSettings) -> StoreFault {
          of the database back. If it is gone, `countersign node lost {node}` gives up these entries, which auditors can see, \
          and a restore of a backup begins a new log"
     ))
-}
-
-/// Result of an attempt to become the active node.
-pub enum NodeTurn {
-    /// This node is active.
-    Active(ServerRole),
-    /// This node waits for the named reason.
-    Waits(String),
 }
 
 /// The role of the active node, until the value is dropped.
@@ -198,7 +190,8 @@ impl NodeCandidate {
             let facts = Fields::new(DURING, first(&rows)?);
             let (database, server): (String, String) = (facts.get(0)?, facts.get(1)?);
             let node = self.settings.node.as_str();
-            if !take(&link, lock_key(&database, &format!("{} node {node}", self.settings.schema)))? {
+            let key = lock_key(&database, &format!("{} node {node}", self.settings.schema));
+            if !link.value::<bool>(DURING, TAKE, values![key])? {
                 return Err(refused(format!(
                     "another process is the node `{node}` of this boundary; give each service its own `node` in [postgres], or \
                      end the other process"
@@ -214,15 +207,15 @@ impl NodeCandidate {
     }
 
     /// Attempts to become the active node, if the key of this node may sign.
-    pub(crate) fn attempt(&mut self, key_waits: &mut KeyWaits<'_>) -> Result<NodeTurn, StoreFault> {
+    pub(crate) fn attempt(&mut self, key_waits: &mut KeyWaits<'_>) -> Result<Turn<ServerRole>, StoreFault> {
         self.give_sign()?;
         if let Some(why) = key_waits()? {
             // The end of the connection releases the role, which another node may take.
             drop(self.entered.take_if(|entered| entered.has_role));
-            return Ok(NodeTurn::Waits(why));
+            return Ok(Turn::Waits(why));
         }
         if let Some(why) = self.take_role()? {
-            return Ok(NodeTurn::Waits(why));
+            return Ok(Turn::Waits(why));
         }
         let Some(entered) = &self.entered else { return Err(StoreFault::broken(DURING, "there is no connection")) };
         let term = raise(entered, &self.settings, None)?;
@@ -250,7 +243,7 @@ impl NodeCandidate {
             .name("store-role".to_owned())
             .spawn(work)
             .map_err(|error| StoreFault::broken(DURING, error.to_string()))?;
-        Ok(NodeTurn::Active(ServerRole { watch, _end: end }))
+        Ok(Turn::Active(ServerRole { watch, _end: end }))
     }
 
     /// Takes the lock of the role, and compares the kept heads if the server changed. Returns the reason to wait.
@@ -258,7 +251,8 @@ impl NodeCandidate {
         self.give_sign()?;
         let (settings, entered) = (self.settings.clone(), self.enter()?);
         if !entered.has_role {
-            entered.has_role = take(&entered.link, lock_key(&entered.database, &format!("{} role", settings.schema)))?;
+            let key = lock_key(&entered.database, &format!("{} role", settings.schema));
+            entered.has_role = entered.link.value(DURING, TAKE, values![key])?;
         }
         if !entered.has_role {
             let rows = entered.link.query(DURING, HOLDER, values![])?;
@@ -305,8 +299,7 @@ impl NodeCandidate {
         let (node, entered) = (settings.node.as_str(), self.enter()?);
         let (size, root) = kept.map_or((0, Vec::new()), |kept| (kept.size, kept.root.to_vec()));
         if size > 0 && entered.is_compared()? && !has_head(&settings, size, &root)? {
-            let rows = entered.link.query(DURING, LOST, values![node])?;
-            if !Fields::new(DURING, first(&rows)?).get::<bool>(0)? {
+            if !entered.link.value::<bool>(DURING, LOST, values![node])? {
                 return Err(went_back(node, size, &settings));
             }
             // A lost node comes back. Its checkpoint must not stop the other nodes, which went on in a new epoch.
@@ -371,8 +364,7 @@ impl NodeCandidate {
         if self.enter()?.has_role && watch.compared.load(Ordering::SeqCst) {
             return self.beat_if_due();
         }
-        let rows = self.enter()?.link.query(DURING, STATE, values![])?;
-        if Fields::new(DURING, first(&rows)?).get::<i64>(0)? != watch.term {
+        if self.enter()?.link.value::<i64>(DURING, STATE, values![])? != watch.term {
             watch.lost.store(true, Ordering::SeqCst);
             return Ok(());
         }
@@ -416,23 +408,13 @@ fn raise(entered: &Entered, settings: &ServerSettings, mine: Option<i64>) -> Res
         flight.add(BATCH, values![number + 1, term, settings.node.to_string(), batch_id()?]);
         flight.add(COMMIT, values![]);
         link.rows(DURING, &flight)?;
-        match link.take_warnings().first() {
-            None => Ok(term),
-            Some(warning) => Err(StoreFault::Unreachable {
-                message: format!("the server committed with a warning: {warning}; check its replicas"),
-            }),
-        }
+        link.confirm(DURING).map(|()| term)
     })();
     if changed.is_err() {
         // After a failed statement, the next one needs a new transaction.
         let _ = link.script(DURING, "ROLLBACK");
     }
     changed
-}
-
-fn take(link: &Link, key: i64) -> Result<bool, StoreFault> {
-    let rows = link.query(DURING, TAKE, values![key])?;
-    Fields::new(DURING, first(&rows)?).get(0)
 }
 
 fn first(rows: &[tokio_postgres::Row]) -> Result<&tokio_postgres::Row, StoreFault> {

@@ -36,7 +36,7 @@ const CHANGED: &[&str] = &[
 ];
 
 /// Every connection sets this option.
-const SESSION: &str = "SELECT current_setting('countersign.session', true) = 'on'";
+const SESSION: &str = "SELECT coalesce(current_setting('countersign.session', true), '') = 'on'";
 /// One line for each table, column, constraint and index of the schema.
 const LISTING: &str = "SELECT format('%s %s', CASE c.relkind WHEN 'r' THEN 'table' ELSE 'relation' END, c.relname) \
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = $1 WHERE c.relkind NOT IN ('i', 'S', 't') \
@@ -68,8 +68,7 @@ pub(super) fn objects(link: &Link, schema: &str) -> Result<Vec<String>, StoreFau
 /// the rows of another store.
 pub(super) fn check(link: &Link, settings: &ServerSettings) -> Result<(), StoreFault> {
     check_objects(link, settings)?;
-    let rows = link.query(DURING, "SELECT term < 0 FROM state WHERE one = 1", values![])?;
-    if !rows.first().is_some_and(|row| Fields::new(DURING, row).get(0).unwrap_or(false)) {
+    if !link.value::<bool>(DURING, "SELECT EXISTS (SELECT FROM state WHERE term < 0)", values![])? {
         return Ok(());
     }
     Err(refused(format!(
@@ -87,8 +86,7 @@ const DURING: &str = "checking the schema of the database";
 pub(super) fn check_objects(link: &Link, settings: &ServerSettings) -> Result<(), StoreFault> {
     let schema = &settings.schema;
     let place = settings.place();
-    let rows = link.query(DURING, SESSION, values![])?;
-    if !rows.first().is_some_and(|row| Fields::new(DURING, row).get(0) == Ok(Some(true))) {
+    if !link.value::<bool>(DURING, SESSION, values![])? {
         return Err(refused(format!(
             "the database {place} is reached through a connection pooler (such as PgBouncer), which drops the options of a \
              session; name the server itself in the URL"

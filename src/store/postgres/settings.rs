@@ -132,14 +132,6 @@ impl ServerSettings {
         config
     }
 
-    /// Returns the settings for the same database and schema with another role.
-    #[must_use]
-    pub fn with_user(&self, user: &str) -> Self {
-        let mut settings = self.clone();
-        settings.config.user(user);
-        settings
-    }
-
     /// Names the database in messages.
     pub(super) fn place(&self) -> String {
         let hosts: Vec<String> = self.config.get_hosts().iter().map(host_text).collect();

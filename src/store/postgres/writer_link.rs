@@ -6,9 +6,8 @@ use crate::store::postgres::link::{Flight, Link};
 use crate::store::postgres::lock_key::lock_key;
 use crate::store::postgres::questions::{BEGIN, LOCK};
 use crate::store::postgres::settings::ServerSettings;
-use crate::store::postgres::statements::STATEMENTS;
 use crate::store::postgres::writes::{BATCH, BatchRow, COMMIT};
-use crate::store::postgres::{durability, schema};
+use crate::store::postgres::{durability, questions, rare_changes, schema, writes};
 
 /// Options of the writer's session. The plans must use indexes, also on tables that were empty when a plan was made. The
 /// time limit of a lock is short, because the writer then ends the connection of a frozen holder and tries again.
@@ -36,7 +35,7 @@ pub(super) struct WriterLink {
     pub(super) link: Link,
     /// Key of the lock that excludes other writers.
     pub(super) key: i64,
-    session: OldSession,
+    pub(super) session: OldSession,
 }
 
 /// The server process of a connection.
@@ -78,14 +77,9 @@ impl WriterLink {
         let mut random = [0; 8];
         getrandom::fill(&mut random).map_err(|error| StoreFault::broken(DURING, error.to_string()))?;
         durability::check_locks(&link, &other, i64::from_ne_bytes(random))?;
-        link.prepare(DURING, &STATEMENTS.iter().map(|(_, sql)| *sql).collect::<Vec<_>>())?;
+        link.prepare(DURING, &[questions::ALL, writes::ALL, rare_changes::ALL].concat())?;
         link.take_warnings();
         Ok(Self { link, key, session })
-    }
-
-    /// Returns the server process of this connection.
-    pub(super) fn session(&self) -> OldSession {
-        self.session.clone()
     }
 
     /// Ends the connections of frozen services that hold the lock.
@@ -125,11 +119,7 @@ impl WriterLink {
         flight.add(BATCH, values![batch.number, batch.term, batch.node, batch.id.clone()]);
         flight.add(COMMIT, values![]);
         self.link.rows(DURING, &flight)?;
-        if let Some(warning) = self.link.take_warnings().into_iter().next() {
-            return Err(StoreFault::Unreachable {
-                message: format!("{DURING}: the server committed with a warning: {warning}; check its replicas"),
-            });
-        }
+        self.link.confirm(DURING)?;
         Ok(Settled { durable, last: (batch.number, batch.id), before: row.get(2)? })
     }
 }

@@ -9,7 +9,7 @@ use crate::store::batch::{Commit, StepRow, Writes};
 use crate::store::column_values::{place, presence_number, tile_id};
 use crate::store::fault::StoreFault;
 use crate::store::postgres::columns::{Fields, id_value, list, signed};
-use crate::store::postgres::errors::{fault, is_answer};
+use crate::store::postgres::errors::fault;
 use crate::store::postgres::link::{Flight, Link};
 use crate::store::rows::{FinishRow, RunRow};
 use crate::store::stored_run::OutputRow;
@@ -19,63 +19,63 @@ use documents::crypto::merkle::Hash;
 
 const DURING: &str = "writing a batch";
 
-pub(super) const LEAVES: &str = "INSERT INTO leaf (idx, kind, at, hash, data) \
-    SELECT * FROM unnest($1::bigint[], $2::smallint[], $3::bigint[], $4::bytea[], $5::bytea[]) RETURNING idx, hash";
-pub(super) const TILES: &str = "INSERT INTO tile (id, hashes) SELECT * FROM unnest($1::bigint[], $2::bytea[])";
-pub(super) const SEALS: &str = "INSERT INTO seal (idx, digest) SELECT * FROM unnest($1::bigint[], $2::bytea[])";
-pub(super) const BLOBS: &str =
-    "INSERT INTO blob (digest, data) SELECT * FROM unnest($1::bytea[], $2::bytea[]) ON CONFLICT (digest) DO NOTHING";
-pub(super) const PROPOSALS: &str = "INSERT INTO proposal (id, digest, nonce, request, step, step_digest, params_digest, \
-    proposer, expires_at, status, created_at) SELECT id, digest, nonce, request, step, step_digest, params_digest, proposer, \
-    expires_at, 2, created_at FROM unnest($1::bytea[], $2::bytea[], $3::bytea[], $4::bytea[], $5::text[], $6::bytea[], \
-    $7::bytea[], $8::text[], $9::bigint[], $10::bigint[]) AS q(id, digest, nonce, request, step, step_digest, params_digest, \
-    proposer, expires_at, created_at)";
-pub(super) const PAYLOADS: &str = "INSERT INTO payload (proposal, data) SELECT * FROM unnest($1::bytea[], $2::bytea[])";
-pub(super) const SIGNATURES: &str = "INSERT INTO signature (proposal, keyid, number, person, presence, at, sig) \
-    SELECT * FROM unnest($1::bytea[], $2::text[], $3::integer[], $4::text[], $5::smallint[], $6::bigint[], $7::bytea[])";
-pub(super) const DENIALS: &str = "INSERT INTO denial (\"authorization\", approver, leaf, at, ahead) \
-    SELECT * FROM unnest($1::bytea[], $2::text[], $3::bigint[], $4::bigint[], $5::boolean[])";
-pub(super) const STEPS: &str = "UPDATE proposal p SET status = q.status, approved_at = coalesce(q.approved_at, p.approved_at), \
-    ended_at = coalesce(q.ended_at, p.ended_at), detail = q.detail \
-    FROM unnest($1::bytea[], $2::smallint[], $3::bigint[], $4::bigint[], $5::bytea[]) \
-    AS q(id, status, approved_at, ended_at, detail) WHERE p.id = q.id";
-pub(super) const ENDS: &str = "UPDATE proposal p SET status = 1, ended_at = q.at, receipt = q.receipt, detail = q.detail \
-    FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bytea[]) AS q(id, at, receipt, detail) WHERE p.id = q.id";
-pub(super) const CLOSED: &str = "DELETE FROM crossing WHERE id = ANY($1::bigint[])";
-// An output whose pieces were deleted before this batch gets no row, like an output whose retention has ended.
-pub(super) const OUTPUTS: &str = "INSERT INTO output AS o (name, bytes, at, data) \
-    SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bytea[]) AS n(name, bytes, at, data) \
-    WHERE n.data IS NOT NULL OR n.bytes = (SELECT sum(octet_length(p.data)) FROM piece p WHERE p.name = n.name) \
-    ON CONFLICT (name) DO UPDATE SET at = greatest(o.at, excluded.at)";
-pub(super) const OUTPUTS_OF: &str = "INSERT INTO output_of (name, proposal) SELECT * FROM unnest($1::bytea[], $2::bytea[]) \
-    ON CONFLICT (name, proposal) DO NOTHING";
-pub(super) const OUTPUT_ORDERS: &str =
-    "INSERT INTO output_order (proposal, data) SELECT * FROM unnest($1::bytea[], $2::bytea[])";
-pub(super) const NONCES: &str = "INSERT INTO nonce (nonce, expires_at, spent, proposal) \
-    SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bytea[])";
-pub(super) const STARTED: &str = "UPDATE proposal p SET status = 0, approved_at = coalesce(p.approved_at, q.at), \
-    started_at = q.at, spent = q.spent FROM unnest($1::bytea[], $2::bigint[], $3::bigint[]) AS q(id, at, spent) \
-    WHERE p.id = q.id";
-pub(super) const SIGNED_ALREADY: &str = "DELETE FROM payload WHERE proposal = ANY($1::bytea[])";
-pub(super) const NEW_RUNS: &str = "INSERT INTO proposal (id, digest, nonce, step, step_digest, params_digest, proposer, \
-    expires_at, status, created_at, approved_at, started_at, spent) SELECT id, digest, nonce, step, step_digest, \
-    params_digest, proposer, expires_at, 0, at, at, at, spent FROM unnest($1::bytea[], $2::bytea[], $3::bytea[], $4::text[], \
-    $5::bytea[], $6::bytea[], $7::text[], $8::bigint[], $9::bigint[], $10::bigint[]) \
-    AS q(id, digest, nonce, step, step_digest, params_digest, proposer, expires_at, at, spent)";
-pub(super) const CROSSINGS: &str = "INSERT INTO crossing (id, proposal, seal, exclusive, envelope, decision, deadline, node) \
-    SELECT q.*, $8::text FROM unnest($1::bigint[], $2::bytea[], $3::bytea[], $4::text[], $5::bytea[], $6::bytea[], \
-    $7::bigint[]) q";
-/// The root of a stored checkpoint with another root is replaced by NULL, which the table refuses.
-pub(super) const CHECKPOINTS: &str = "INSERT INTO checkpoint (size, root, note) \
-    SELECT q.size, CASE WHEN c.root IS NULL OR c.root = q.root THEN q.root END, q.note \
-    FROM unnest($1::bigint[], $2::bytea[], $3::text[]) AS q(size, root, note) LEFT JOIN checkpoint c ON c.size = q.size \
-    ON CONFLICT (size) DO NOTHING";
-pub(super) const STATE: &str =
-    "UPDATE state SET boundary = $1::bytea, seal = $2::bytea, version = $3, mark = $4 WHERE one = 1";
-/// A new epoch ends all approvals, so also those whose consumption the database may have lost.
-pub(super) const NEW_EPOCH: &str = "UPDATE state SET lost = NULL WHERE one = 1";
-pub(super) const BATCH: &str = "INSERT INTO batch (n, term, node, id) VALUES ($1, $2, $3, $4)";
-pub(super) const COMMIT: &str = "COMMIT";
+statements! {
+    ALL:
+    LEAVES = "INSERT INTO leaf (idx, kind, at, hash, data) \
+        SELECT * FROM unnest($1::bigint[], $2::smallint[], $3::bigint[], $4::bytea[], $5::bytea[]) RETURNING idx, hash";
+    TILES = "INSERT INTO tile (id, hashes) SELECT * FROM unnest($1::bigint[], $2::bytea[])";
+    SEALS = "INSERT INTO seal (idx, digest) SELECT * FROM unnest($1::bigint[], $2::bytea[])";
+    BLOBS = "INSERT INTO blob (digest, data) SELECT * FROM unnest($1::bytea[], $2::bytea[]) ON CONFLICT (digest) DO NOTHING";
+    PROPOSALS = "INSERT INTO proposal (id, digest, nonce, request, step, step_digest, params_digest, \
+        proposer, expires_at, status, created_at) SELECT id, digest, nonce, request, step, step_digest, params_digest, proposer, \
+        expires_at, 2, created_at FROM unnest($1::bytea[], $2::bytea[], $3::bytea[], $4::bytea[], $5::text[], $6::bytea[], \
+        $7::bytea[], $8::text[], $9::bigint[], $10::bigint[]) AS q(id, digest, nonce, request, step, step_digest, params_digest, \
+        proposer, expires_at, created_at)";
+    PAYLOADS = "INSERT INTO payload (proposal, data) SELECT * FROM unnest($1::bytea[], $2::bytea[])";
+    SIGNATURES = "INSERT INTO signature (proposal, keyid, number, person, presence, at, sig) \
+        SELECT * FROM unnest($1::bytea[], $2::text[], $3::integer[], $4::text[], $5::smallint[], $6::bigint[], $7::bytea[])";
+    DENIALS = "INSERT INTO denial (\"authorization\", approver, leaf, at, ahead) \
+        SELECT * FROM unnest($1::bytea[], $2::text[], $3::bigint[], $4::bigint[], $5::boolean[])";
+    STEPS = "UPDATE proposal p SET status = q.status, approved_at = coalesce(q.approved_at, p.approved_at), \
+        ended_at = coalesce(q.ended_at, p.ended_at), detail = q.detail \
+        FROM unnest($1::bytea[], $2::smallint[], $3::bigint[], $4::bigint[], $5::bytea[]) \
+        AS q(id, status, approved_at, ended_at, detail) WHERE p.id = q.id";
+    ENDS = "UPDATE proposal p SET status = 1, ended_at = q.at, receipt = q.receipt, detail = q.detail \
+        FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bytea[]) AS q(id, at, receipt, detail) WHERE p.id = q.id";
+    CLOSED = "DELETE FROM crossing WHERE id = ANY($1::bigint[])";
+    // An output whose pieces were deleted before this batch gets no row, like an output whose retention has ended.
+    OUTPUTS = "INSERT INTO output AS o (name, bytes, at, data) \
+        SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bytea[]) AS n(name, bytes, at, data) \
+        WHERE n.data IS NOT NULL OR n.bytes = (SELECT sum(octet_length(p.data)) FROM piece p WHERE p.name = n.name) \
+        ON CONFLICT (name) DO UPDATE SET at = greatest(o.at, excluded.at)";
+    OUTPUTS_OF = "INSERT INTO output_of (name, proposal) SELECT * FROM unnest($1::bytea[], $2::bytea[]) \
+        ON CONFLICT (name, proposal) DO NOTHING";
+    OUTPUT_ORDERS = "INSERT INTO output_order (proposal, data) SELECT * FROM unnest($1::bytea[], $2::bytea[])";
+    NONCES = "INSERT INTO nonce (nonce, expires_at, spent, proposal) \
+        SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bytea[])";
+    STARTED = "UPDATE proposal p SET status = 0, approved_at = coalesce(p.approved_at, q.at), \
+        started_at = q.at, spent = q.spent FROM unnest($1::bytea[], $2::bigint[], $3::bigint[]) AS q(id, at, spent) \
+        WHERE p.id = q.id";
+    SIGNED_ALREADY = "DELETE FROM payload WHERE proposal = ANY($1::bytea[])";
+    NEW_RUNS = "INSERT INTO proposal (id, digest, nonce, step, step_digest, params_digest, proposer, \
+        expires_at, status, created_at, approved_at, started_at, spent) SELECT id, digest, nonce, step, step_digest, \
+        params_digest, proposer, expires_at, 0, at, at, at, spent FROM unnest($1::bytea[], $2::bytea[], $3::bytea[], $4::text[], \
+        $5::bytea[], $6::bytea[], $7::text[], $8::bigint[], $9::bigint[], $10::bigint[]) \
+        AS q(id, digest, nonce, step, step_digest, params_digest, proposer, expires_at, at, spent)";
+    CROSSINGS = "INSERT INTO crossing (id, proposal, seal, exclusive, envelope, decision, deadline, node) \
+        SELECT q.*, $8::text FROM unnest($1::bigint[], $2::bytea[], $3::bytea[], $4::text[], $5::bytea[], $6::bytea[], \
+        $7::bigint[]) q";
+    /// The root of a stored checkpoint with another root is replaced by NULL, which the table refuses.
+    CHECKPOINTS = "INSERT INTO checkpoint (size, root, note) \
+        SELECT q.size, CASE WHEN c.root IS NULL OR c.root = q.root THEN q.root END, q.note \
+        FROM unnest($1::bigint[], $2::bytea[], $3::text[]) AS q(size, root, note) LEFT JOIN checkpoint c ON c.size = q.size \
+        ON CONFLICT (size) DO NOTHING";
+    STATE = "UPDATE state SET boundary = $1::bytea, seal = $2::bytea, version = $3, mark = $4 WHERE one = 1";
+    /// A new epoch ends all approvals, so also those whose consumption the database may have lost.
+    NEW_EPOCH = "UPDATE state SET lost = NULL WHERE one = 1";
+    BATCH = "INSERT INTO batch (n, term, node, id) VALUES ($1, $2, $3, $4)";
+    COMMIT = "COMMIT";
+}
 
 /// The row of the current batch.
 pub(super) struct BatchRow {
@@ -133,7 +133,7 @@ fn judge(link: &Link, flight: &Flight<'_>, leaves: Option<usize>, mut answers: V
     let committed = if sent { answers.pop() } else { None };
     if let Some(error) = answers.iter().find_map(|answer| answer.as_ref().err()) {
         // The server undoes a transaction with a failed statement, even if a COMMIT follows.
-        let undone = is_answer(error) || !sent;
+        let undone = error.as_db_error().is_some() || !sent;
         return if undone { Commit::NotDone(write_fault(error)) } else { Commit::Unknown };
     }
     // A warning can mean that no replica has the batch.

@@ -20,18 +20,21 @@ pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     path.into()
 }
 
-/// Deletes empty write-ahead logs next to the path of a missing database. Returns the path of a write-ahead log that is
-/// not empty, because SQLite would apply the write-ahead log of another store to the database.
-pub fn clear_logs(database: &Path) -> Result<Option<PathBuf>, StoreFault> {
+/// Deletes empty write-ahead logs next to the path of a missing database. Refuses a write-ahead log that is not empty,
+/// because SQLite would apply the write-ahead log of another store to the database.
+pub fn clear_logs(database: &Path) -> Result<(), StoreFault> {
     for suffix in ["-wal", "-shm"] {
         let path = with_suffix(database, suffix);
         match fs::metadata(&path) {
-            Ok(metadata) if suffix == "-wal" && metadata.len() > 0 => return Ok(Some(path)),
+            Ok(metadata) if suffix == "-wal" && metadata.len() > 0 => {
+                let why = "belongs to a store that is no longer here: move the file to that store";
+                return Err(failed(format!("the file {} {why}", path.display())));
+            }
             Ok(_) => fs::remove_file(&path).map_err(|error| failed(format!("{}: {error}", path.display())))?,
             Err(_) => {}
         }
     }
-    Ok(None)
+    Ok(())
 }
 
 /// Returns the path at which a restore builds a file of the new store. This path is in the directory of the database,

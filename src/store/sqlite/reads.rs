@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, Row, ToSql, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Row, params};
 
-use crate::store::StoreReads;
 use crate::store::column_values::{id_bytes, unplace};
 use crate::store::fault::StoreFault;
 use crate::store::rows::{CheckpointRow, StoreHead};
@@ -21,12 +20,12 @@ use crate::store::sqlite::schema::APPLICATION_ID;
 use crate::store::stored_denial::StoredDenial;
 use crate::store::stored_leaf::Leaf;
 use crate::store::stored_proposal::{
-    PayloadSource, Proposal, ProposalPage, ProposalQuery, RunOutcome, RunQuery, Signature,
+    PayloadSource, Proposal, ProposalPage, ProposalQuery, ProposalSource, RunOutcome, RunQuery, Signature,
 };
 use crate::store::stored_run::{NonceUse, OutputRow, Unfinished};
 use crate::store::stored_seal::SealEntry;
-use crate::store::stored_status::StoredStatus;
 use crate::store::stored_token::Token;
+use crate::store::{ClosedKey, StoreReads};
 use documents::crypto::digest::{AuthorizationDigest, Blake3Digest, BlobDigest, LeafHash, ParamsDigest, SealDigest};
 use documents::crypto::merkle::Hash;
 use documents::record::ident::{Name, Nonce, ProposalId};
@@ -84,24 +83,6 @@ impl SqliteReads {
 
     fn connect(&self) -> Result<Connection, StoreFault> {
         connect(&self.path).map_err(fault("opening the store for reading"))
-    }
-
-    /// Returns the index of the first key for which the query has no row.
-    fn without_row(&self, sql: &str, keys: impl Iterator<Item = impl ToSql>) -> Result<Option<usize>, StoreFault> {
-        self.with(|connection| {
-            let lost = |query: &mut rusqlite::Statement<'_>| {
-                for (index, key) in keys.enumerate() {
-                    if !query.exists([key])? {
-                        return Ok(Some(index));
-                    }
-                }
-                Ok(None)
-            };
-            connection
-                .prepare(sql)
-                .and_then(|mut query| lost(&mut query))
-                .map_err(fault("looking for rows of spent nonces and denials"))
-        })
     }
 
     fn one<T>(
@@ -164,20 +145,14 @@ impl StoreReads for SqliteReads {
         })
     }
 
-    fn checkpoint(&self, size: Option<u64>) -> Result<Option<CheckpointRow>, StoreFault> {
-        let read = |row: &Row<'_>| Ok(CheckpointRow { size: row.get(0)?, root: row.get(1)?, note: row.get(2)? });
-        const DURING: &str = "reading a checkpoint";
-        match size {
-            Some(size) => self.one(DURING, "SELECT size, root, note FROM checkpoint WHERE size = ?1", [size], read),
-            None => self.one(DURING, "SELECT size, root, note FROM checkpoint ORDER BY size DESC LIMIT 1", [], read),
-        }
+    fn checkpoint(&self) -> Result<Option<CheckpointRow>, StoreFault> {
+        let sql = "SELECT size, root, note FROM checkpoint ORDER BY size DESC LIMIT 1";
+        self.one("reading a checkpoint", sql, [], checkpoint)
     }
 
     fn checkpoint_over(&self, index: u64) -> Result<Option<CheckpointRow>, StoreFault> {
         let sql = "SELECT size, root, note FROM checkpoint WHERE size > ?1 ORDER BY size LIMIT 1";
-        self.one("reading a checkpoint", sql, [index], |row| {
-            Ok(CheckpointRow { size: row.get(0)?, root: row.get(1)?, note: row.get(2)? })
-        })
+        self.one("reading a checkpoint", sql, [index], checkpoint)
     }
 
     fn proposal(&self, id: &ProposalId) -> Result<Option<Proposal>, StoreFault> {
@@ -187,36 +162,21 @@ impl StoreReads for SqliteReads {
 
     fn proposals(&self, filter: &ProposalQuery) -> Result<ProposalPage, StoreFault> {
         const DURING: &str = "listing proposals";
-        // Each source reads rows by decreasing id with an index of one condition, up to `MAX_SCAN` rows. The other
-        // conditions are checked below, so that no page takes longer.
-        let only = |some: &[StoredStatus]| {
-            !filter.statuses.is_empty() && filter.statuses.iter().all(|status| some.contains(status))
+        let (source, name) = filter.source();
+        let source = match source {
+            ProposalSource::All => "proposal WHERE",
+            ProposalSource::OfStep => "proposal WHERE step = ?2 AND",
+            ProposalSource::OfProposer => "proposal WHERE proposer = ?2 AND",
+            ProposalSource::Open => "proposal INDEXED BY proposal_open WHERE status BETWEEN 2 AND 3 AND",
+            ProposalSource::Running => "proposal WHERE id IN (SELECT proposal FROM crossing) AND",
+            ProposalSource::OpenOrRunning => {
+                "proposal WHERE id IN (SELECT id FROM proposal INDEXED BY proposal_open WHERE status BETWEEN 2 AND 3 \
+                 UNION ALL SELECT proposal FROM crossing) AND"
+            }
+            ProposalSource::Stopped => "proposal WHERE status >= 4 AND",
         };
-        let source = if only(&[StoredStatus::Pending, StoredStatus::Approved]) {
-            "proposal INDEXED BY proposal_open WHERE status BETWEEN 2 AND 3 AND"
-        } else if only(&[StoredStatus::Running]) {
-            "proposal WHERE id IN (SELECT proposal FROM crossing) AND"
-        } else if only(&[StoredStatus::Pending, StoredStatus::Approved, StoredStatus::Running]) {
-            "proposal WHERE id IN (SELECT id FROM proposal INDEXED BY proposal_open WHERE status BETWEEN 2 AND 3 \
-             UNION ALL SELECT proposal FROM crossing) AND"
-        } else if only(&[StoredStatus::Denied, StoredStatus::Expired, StoredStatus::Cancelled, StoredStatus::Refused]) {
-            "proposal WHERE status >= 4 AND"
-        } else if filter.step.is_some() {
-            "proposal WHERE step = ?2 AND"
-        } else if filter.proposer.is_some() {
-            "proposal WHERE proposer = ?2 AND"
-        } else {
-            "proposal WHERE"
-        };
-        let name = filter.step.as_ref().map_or(filter.proposer.as_ref().map(Name::as_str), |step| Some(step.as_str()));
-        let name = name.filter(|_| source.contains("?2"));
         let sql = format!("SELECT {PROPOSAL} FROM {source} id < ?1 ORDER BY id DESC");
         let before = filter.before.as_ref().map_or([0xff; 16], id_bytes);
-        let wanted = |found: &Proposal| {
-            (filter.statuses.is_empty() || filter.statuses.contains(&found.status))
-                && filter.step.as_ref().is_none_or(|step| *step == found.core.step)
-                && filter.proposer.as_ref().is_none_or(|proposer| *proposer == found.core.proposer)
-        };
         self.with(|connection| {
             let read = || -> rusqlite::Result<ProposalPage> {
                 let mut statement = connection.prepare_cached(&sql)?;
@@ -236,7 +196,7 @@ impl StoreReads for SqliteReads {
                     page.next = Some(id);
                     if named
                         && let found = proposal(row)?
-                        && wanted(&found)
+                        && filter.wants(&found)
                     {
                         page.proposals.push(found);
                         if page.proposals.len() >= filter.limit {
@@ -280,14 +240,8 @@ impl StoreReads for SqliteReads {
         let sql = "SELECT p.data, c.envelope, l.data FROM proposal \
                    LEFT JOIN payload p ON p.proposal = proposal.id LEFT JOIN crossing c ON c.id = proposal.spent \
                    LEFT JOIN leaf l ON l.idx = proposal.receipt WHERE proposal.id = ?1";
-        let found = self.one(DURING, sql, [id_bytes(id)], |row| {
-            Ok(match (row.get(0)?, row.get(1)?, row.get(2)?) {
-                (Some(payload), _, _) => Some(PayloadSource::Payload(payload)),
-                (_, Some(envelope), _) => Some(PayloadSource::Envelope(envelope)),
-                (_, _, Some(receipt)) => Some(PayloadSource::Receipt(receipt)),
-                (None, None, None) => None,
-            })
-        })?;
+        let found =
+            self.one(DURING, sql, [id_bytes(id)], |row| Ok(PayloadSource::of(row.get(0)?, row.get(1)?, row.get(2)?)))?;
         Ok(found.flatten())
     }
 
@@ -311,16 +265,23 @@ impl StoreReads for SqliteReads {
         self.one("looking for a nonce", SPENT, [nonce.to_bytes()], spent)
     }
 
-    fn nonce_without_row(&self, nonces: &[(Nonce, Timestamp)]) -> Result<Option<Nonce>, StoreFault> {
-        let keys = nonces.iter().map(|(nonce, _)| nonce.to_bytes());
-        let found = self.without_row("SELECT 1 FROM nonce WHERE nonce = ?1", keys)?;
-        Ok(found.map(|index| nonces[index].0.clone()))
-    }
-
-    fn denial_without_row(&self, denied: &[AuthorizationDigest]) -> Result<Option<AuthorizationDigest>, StoreFault> {
-        let keys = denied.iter().map(AuthorizationDigest::as_bytes);
-        let found = self.without_row("SELECT 1 FROM denial WHERE authorization = ?1", keys)?;
-        Ok(found.map(|index| denied[index]))
+    fn without_row(&self, kind: ClosedKey, keys: &[Vec<u8>]) -> Result<Option<usize>, StoreFault> {
+        let sql = match kind {
+            ClosedKey::Nonce => "SELECT 1 FROM nonce WHERE nonce = ?1",
+            ClosedKey::Denial => "SELECT 1 FROM denial WHERE authorization = ?1",
+        };
+        self.with(|connection| {
+            let look = || -> rusqlite::Result<Option<usize>> {
+                let mut query = connection.prepare(sql)?;
+                for (number, key) in keys.iter().enumerate() {
+                    if !query.exists([key])? {
+                        return Ok(Some(number));
+                    }
+                }
+                Ok(None)
+            };
+            look().map_err(fault("looking for rows of spent nonces and denials"))
+        })
     }
 
     fn unfinished(&self) -> Result<Vec<Unfinished>, StoreFault> {
@@ -377,6 +338,10 @@ impl StoreReads for SqliteReads {
     fn token(&self, secret: &[u8; 32]) -> Result<Option<Token>, StoreFault> {
         self.one("reading a token", &format!("SELECT {TOKEN} FROM token WHERE secret = ?1"), [secret], token)
     }
+}
+
+fn checkpoint(row: &Row<'_>) -> rusqlite::Result<CheckpointRow> {
+    Ok(CheckpointRow { size: row.get(0)?, root: row.get(1)?, note: row.get(2)? })
 }
 
 /// Returns the condition that the schema uses for the index of this outcome.

@@ -1,41 +1,29 @@
 //! A PostgreSQL server of a test.
 
 use std::fs::{self, OpenOptions};
-use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::super::World;
 use super::super::host::not_run;
-use super::installation::{Installation, SERVER_USER, answer, programs};
+use super::installation::{Installation, answer, programs};
 use super::{DATABASE, until};
-
-/// Options of a server.
-#[derive(Clone, Default)]
-pub struct Options {
-    /// Additional lines of `postgresql.conf`.
-    pub settings: String,
-    /// Size in MiB of a disk of its own for the tablespace `small`. It lasts until the server stops, and needs root.
-    pub small_disk: Option<u32>,
-}
 
 /// A server. Drop stops the server and removes its directory.
 pub struct Cluster {
     installation: &'static Installation,
     directory: PathBuf,
     port: u16,
-    options: Options,
+    /// Additional lines of `postgresql.conf`.
+    settings: String,
     postmaster: Mutex<Option<Child>>,
     /// Processes that a test stopped with SIGSTOP.
     frozen: Mutex<Vec<u32>>,
-    /// Processes whose postmaster was killed.
-    orphans: Mutex<Vec<u32>>,
 }
 
 /// A copy of a data directory.
@@ -48,10 +36,11 @@ impl Cluster {
         programs().map_err(|reason| not_run(test, &reason)).ok()
     }
 
-    /// Starts a server. If this host has no PostgreSQL, reports the test as not run, and returns `None`.
-    pub fn start(test: &str, options: Options) -> Option<Self> {
+    /// Starts a server with additional lines of `postgresql.conf`. If this host has no PostgreSQL, reports the test as not
+    /// run, and returns `None`.
+    pub fn start(test: &str, settings: &str) -> Option<Self> {
         let installation = Installation::shared(Self::find(test)?);
-        let new = Self::prepared(installation, options);
+        let new = Self::prepared(installation, settings.to_owned());
         installation.copy(&installation.path("template"), &new.data());
         new.configure();
         new.start_again();
@@ -59,11 +48,11 @@ impl Cluster {
     }
 
     /// Creates the directory of a server.
-    fn prepared(installation: &'static Installation, options: Options) -> Self {
+    fn prepared(installation: &'static Installation, settings: String) -> Self {
         let directory = installation.new_path("server");
         installation.run(installation.command("mkdir").arg(&directory), "");
-        let (postmaster, frozen, orphans) = (Mutex::new(None), Mutex::default(), Mutex::default());
-        Self { installation, directory, port: installation.free_port(), options, postmaster, frozen, orphans }
+        let (postmaster, frozen) = (Mutex::new(None), Mutex::default());
+        Self { installation, directory, port: installation.free_port(), settings, postmaster, frozen }
     }
 
     fn configure(&self) {
@@ -74,7 +63,7 @@ impl Cluster {
              log_line_prefix = '%m [%p] %a: '\nwal_retrieve_retry_interval = '200ms'\n{}\n",
             self.port,
             self.directory.display(),
-            self.options.settings
+            self.settings
         );
         fs::write(self.data().join("postgresql.conf"), settings).expect("the settings");
         fs::write(
@@ -88,30 +77,6 @@ impl Cluster {
 
     pub fn data(&self) -> PathBuf {
         self.directory.join("data")
-    }
-
-    /// Returns the directory of the small disk, as the server sees it.
-    fn small_disk(&self) -> PathBuf {
-        self.directory.join("small")
-    }
-
-    /// Fills the small disk until the returned file is removed.
-    pub fn fill_small_disk(&self) -> PathBuf {
-        let root = Path::new("/proc").join(self.postmaster().to_string()).join("root");
-        let path = root.join(self.small_disk().strip_prefix("/").expect("an absolute path")).join("fill");
-        let mut file = fs::File::create(&path).expect("a file");
-        while file.write_all(&[0; 4096]).is_ok() {}
-        path
-    }
-
-    /// Moves all tables of the boundary and their indexes to the small disk.
-    pub fn move_to_small_disk(&self) {
-        self.psql(&format!("CREATE TABLESPACE small LOCATION '{}'", self.small_disk().display()));
-        let moves = self.psql(
-            "SELECT format('ALTER %s %s SET TABLESPACE small;', CASE relkind WHEN 'r' THEN 'TABLE' ELSE 'INDEX' END, \
-             oid::regclass) FROM pg_class WHERE relnamespace = 'countersign'::regnamespace AND relkind IN ('r', 'i')",
-        );
-        self.psql(&moves);
     }
 
     /// Returns the directory of the Unix socket.
@@ -142,13 +107,6 @@ impl Cluster {
         format!("database = \"{url}\"\n[postgres]\nnode = \"{node}\"\n")
     }
 
-    /// Creates the tables of a boundary, with the program of this world.
-    pub fn migrate(&self, world: &World) {
-        let mut migrate = world.boundary_command(&["store", "migrate", &self.socket_url("owner")]);
-        let output = migrate.args(["--service-role", "service"]).output().expect("migrate");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    }
-
     // Statements
 
     /// Executes statements as `super`, each in its own transaction. Returns the rows.
@@ -160,13 +118,6 @@ impl Cluster {
     /// Executes statements as this role. Returns the rows, or the messages of the first statement that failed.
     pub fn try_psql(&self, role: &str, sql: &str) -> Result<String, String> {
         answer(self.client("psql", role).args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"]), sql)
-    }
-
-    /// Begins to execute a statement as `super`. The statement may wait, for example for a replica.
-    pub fn psql_in_background(&self, sql: &str) -> Child {
-        let mut psql = self.client("psql", "super");
-        psql.args(["-X", "-q", "-A", "-t", "-c", sql]).stdout(Stdio::piped()).stderr(Stdio::piped());
-        psql.spawn().expect("psql")
     }
 
     /// Returns a program of PostgreSQL that connects over the Unix socket.
@@ -188,9 +139,6 @@ impl Cluster {
         loop {
             let log = OpenOptions::new().create(true).append(true).open(self.log_file()).expect("a log");
             let mut command = self.installation.command("postgres");
-            if let Some(size) = self.options.small_disk {
-                command = on_a_small_disk(&command, size, &self.small_disk());
-            }
             command.arg("-D").arg(self.data()).stdout(log.try_clone().expect("a log")).stderr(log).process_group(0);
             let mut child = command.spawn().expect("postgres");
             while child.try_wait().expect("a state").is_none() {
@@ -221,13 +169,8 @@ impl Cluster {
         self.directory.join("server.log")
     }
 
-    /// Returns what the server logged.
-    pub fn log(&self) -> String {
-        fs::read_to_string(self.log_file()).unwrap_or_default()
-    }
-
     fn last_lines(&self) -> String {
-        let text = self.log();
+        let text = fs::read_to_string(self.log_file()).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(30)..].join("\n")
     }
@@ -250,8 +193,6 @@ impl Cluster {
 
     /// Kills the postmaster with SIGKILL. Its other processes notice that and end by themselves, idle ones at once.
     pub fn kill9(&self) {
-        let pid = self.postmaster();
-        self.orphans.lock().expect("the lock").extend(children(pid));
         self.end(Signal::KILL);
     }
 
@@ -269,11 +210,6 @@ impl Cluster {
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-    }
-
-    /// Returns the process id of the postmaster.
-    pub fn postmaster(&self) -> u32 {
-        self.postmaster.lock().expect("the lock").as_ref().expect("a running server").id()
     }
 
     /// Returns the processes that serve the connections whose application name begins with `prefix`.
@@ -302,7 +238,7 @@ impl Cluster {
 
     /// Starts a replica of this server. If it is synchronous, each COMMIT of this server waits for it from now on.
     pub fn replica(&self, name: &str, synchronous: bool) -> Self {
-        let replica = Self::prepared(self.installation, self.options.clone());
+        let replica = Self::prepared(self.installation, self.settings.clone());
         let mut copy = self.client("pg_basebackup", "super");
         copy.env_remove("PGDATABASE").args(["-X", "stream", "-C", "-S", name, "-c", "fast", "-R", "--no-sync", "-D"]);
         self.installation.run(copy.arg(replica.data()), "");
@@ -319,17 +255,13 @@ impl Cluster {
         if synchronous {
             self.psql(&format!("ALTER SYSTEM SET synchronous_standby_names = '{name}'; SELECT pg_reload_conf()"));
         }
-        self.wait_for_replica(name, if synchronous { "sync" } else { "async" });
-        replica
-    }
-
-    /// Waits until a replica receives all that this server writes, with this `sync_state`.
-    pub fn wait_for_replica(&self, name: &str, state: &str) {
+        let state = if synchronous { "sync" } else { "async" };
         let sql = format!(
             "SELECT state || ' ' || sync_state FROM pg_stat_replication WHERE application_name = '{name}' \
              AND replay_lsn >= pg_current_wal_flush_lsn()"
         );
         until(&format!("{name} is a replica"), || self.psql(&sql) == format!("streaming {state}"));
+        replica
     }
 
     /// Makes this replica a primary.
@@ -360,9 +292,6 @@ impl Drop for Cluster {
         if std::thread::panicking() {
             eprintln!("---- the log of the server at port {}\n{}\n----", self.port, self.last_lines());
         }
-        for pid in self.orphans.lock().expect("the lock").drain(..) {
-            send(pid, Signal::KILL);
-        }
         self.stop_immediate();
         let _ = fs::remove_dir_all(&self.directory);
     }
@@ -374,34 +303,9 @@ impl Drop for Snapshot {
     }
 }
 
-/// Returns the command with a tmpfs at `directory`, which no other process sees.
-fn on_a_small_disk(command: &Command, size: u32, directory: &Path) -> Command {
-    let mount = format!(
-        "mkdir -p $0 && mount -t tmpfs -o size={size}m,mode=700,uid={SERVER_USER},gid={SERVER_USER} tmpfs $0 && exec \"$@\""
-    );
-    let mut outer = Command::new("unshare");
-    outer.args(["--mount", "sh", "-c", &mount]).arg(directory).arg(command.get_program()).args(command.get_args());
-    outer.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    outer.current_dir(command.get_current_dir().expect("a directory")).stdin(Stdio::null());
-    outer
-}
-
 /// Sends a signal to a process, unless it has ended.
 fn send(pid: u32, signal: Signal) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
         let _ = kill_process(pid, signal);
     }
-}
-
-/// Returns the processes that this process started.
-fn children(parent: u32) -> Vec<u32> {
-    let processes = fs::read_dir("/proc").expect("/proc").flatten();
-    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    pids.filter(|pid: &u32| {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        // The name of the program, in brackets, can contain spaces. After it come the state and the parent.
-        let parent_of = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)?.parse().ok());
-        parent_of == Some(parent)
-    })
-    .collect()
 }

@@ -8,6 +8,8 @@ use std::time::Instant;
 pub struct Progress {
     /// True after the login.
     logged_in: bool,
+    /// The client has sent bytes since the last delayed answer.
+    pub asked: bool,
     /// An answer has been sent to the client, so the next bytes of the client are a new flight.
     answered: bool,
     /// The flight contains the message Flush, which requests answers before the end of the flight.
@@ -16,10 +18,6 @@ pub struct Progress {
     commits: bool,
     /// Names of the prepared statements that are a COMMIT.
     prepared: HashSet<Vec<u8>>,
-    /// Number of requested answers that the server has not finished.
-    unanswered: i64,
-    /// The last bytes of the client end a request for an answer.
-    complete: bool,
     from_client: Messages,
     from_server: Messages,
     /// The connection ends after this flight, and the client gets no more bytes.
@@ -32,6 +30,7 @@ impl Progress {
     /// Returns whether these bytes begin a flight, and whether they contain the first COMMIT of their flight.
     pub fn client_sent(&mut self, bytes: &[u8]) -> (bool, bool) {
         self.last_bytes = Some(Instant::now());
+        self.asked = true;
         if !self.logged_in {
             return (false, false);
         }
@@ -57,9 +56,6 @@ impl Progress {
                 b'H' => self.flushes = true,
                 _ => {}
             }
-            // Query, Sync and FunctionCall each get an answer with ReadyForQuery at its end.
-            self.complete = matches!(kind, b'Q' | b'S' | b'F');
-            self.unanswered += i64::from(self.complete);
         }
         (begins, self.commits && !already)
     }
@@ -68,18 +64,10 @@ impl Progress {
     pub fn server_sent(&mut self, bytes: &[u8]) {
         self.answered |= self.flushes;
         for (kind, _) in self.from_server.read(bytes) {
-            if kind == b'Z' {
-                self.unanswered -= i64::from(self.logged_in);
-                self.logged_in = true;
-            }
+            self.logged_in |= kind == b'Z';
             // ReadyForQuery, and the two answers after which COPY goes on.
             self.answered |= matches!(kind, b'Z' | b'G' | b'W');
         }
-    }
-
-    /// Returns whether the server has answered all that the client sent.
-    pub fn is_answered(&self) -> bool {
-        self.complete && self.from_client.at_boundary() && self.unanswered == 0
     }
 }
 
@@ -122,9 +110,5 @@ impl Messages {
             }
         }
         found
-    }
-
-    fn at_boundary(&self) -> bool {
-        self.head.is_empty() && self.skipped == 0
     }
 }

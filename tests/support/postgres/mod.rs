@@ -5,7 +5,7 @@
 //! - `installation`: the programs of this host, and the directory of all servers of this test process.
 //!
 //! ```text
-//! let Some(primary) = Cluster::start("name of the test", Options::default()) else { return };
+//! let Some(primary) = Cluster::start("name of the test", "") else { return };
 //! let replica = primary.replica("r1", true);
 //! let proxy = Proxy::start(primary.address());
 //! proxy.cut_at_commit(Side::After, 1);

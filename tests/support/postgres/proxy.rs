@@ -17,8 +17,8 @@ use super::flights::Progress;
 pub enum Side {
     /// The flight does not reach the server. Of a flight with a COMMIT, nothing from the COMMIT on reaches the server.
     Before,
-    /// The flight reaches the server, but no answer reaches the client. The connection closes after the answer, or
-    /// after half a second without an answer, for example because a COMMIT waits for a replica.
+    /// The flight reaches the server, but no answer reaches the client. The connection closes 100 ms after the last bytes
+    /// of the client.
     After,
 }
 
@@ -37,7 +37,7 @@ struct Shared {
     cut: Mutex<Option<Cut>>,
     /// The address of the server, for new connections.
     server: Mutex<Option<SocketAddr>>,
-    /// Delay of each answer of the server, in microseconds.
+    /// Delay of the first bytes of each answer of the server, in microseconds.
     delay: AtomicU64,
     /// The files of a connection are closed when both directions have ended.
     connections: Mutex<Vec<Weak<Connection>>>,
@@ -155,16 +155,14 @@ impl Shared {
     /// Passes the bytes of one direction on.
     fn pass(&self, one: &Arc<Connection>, to_server: bool) {
         let (mut from, mut to) = if to_server { (&one.client, &one.server) } else { (&one.server, &one.client) };
-        let (mut buffer, mut written) = (vec![0; 1 << 20], Instant::now());
+        let mut buffer = vec![0; 1 << 20];
         while let Ok(length @ 1..) = from.read(&mut buffer) {
             let bytes = &buffer[..length];
             if self.swallows.load(SeqCst) {
                 continue;
             }
-            let delay = Duration::from_micros(if to_server { 0 } else { self.delay.load(SeqCst) });
-            // Bytes that came during the last delay have waited long enough.
-            if written.elapsed() > (delay / 10).min(Duration::from_millis(5)) {
-                thread::sleep(delay);
+            if !to_server && std::mem::take(&mut one.progress.lock().expect("the lock").asked) {
+                thread::sleep(Duration::from_micros(self.delay.load(SeqCst)));
             }
             let mut progress = one.progress.lock().expect("the lock");
             if to_server {
@@ -174,7 +172,7 @@ impl Shared {
                     Some(Side::After) => {
                         progress.cut = true;
                         let one = one.clone();
-                        thread::spawn(move || one.close_after_answer());
+                        thread::spawn(move || one.close_when_silent());
                     }
                     None => {}
                 }
@@ -188,7 +186,6 @@ impl Shared {
             if to.write_all(bytes).is_err() {
                 break;
             }
-            written = Instant::now();
         }
         one.close();
     }
@@ -223,17 +220,13 @@ impl Connection {
         let _ = self.server.shutdown(Shutdown::Both);
     }
 
-    /// Closes the connection when the server has answered, or half a second after it got the last bytes of the client.
-    /// The client may send the rest of its flight for 20 ms after an answer.
-    fn close_after_answer(&self) {
-        loop {
+    /// Closes the connection 100 ms after the last bytes of the client. The server executes what it got, also if a COMMIT
+    /// waits for a replica.
+    fn close_when_silent(&self) {
+        let silent = |last: Option<Instant>| last.is_none_or(|at| at.elapsed() > Duration::from_millis(100));
+        while !silent(self.progress.lock().expect("the lock").last_bytes) {
             thread::sleep(Duration::from_millis(2));
-            let progress = self.progress.lock().expect("the lock");
-            let silent = progress.last_bytes.map(|at| at.elapsed()).unwrap_or_default();
-            let enough = Duration::from_millis(if progress.is_answered() { 20 } else { 500 });
-            if silent > enough {
-                return self.close();
-            }
         }
+        self.close();
     }
 }

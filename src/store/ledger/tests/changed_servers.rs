@@ -90,8 +90,8 @@ async fn an_idle_log_records_its_newest_checkpoint() {
     for world in World::on_each_engine() {
         let ledger = world.sealed().await;
         let signed = ledger.checkpoint().expect("signed");
-        assert_eq!(ledger.recorded_checkpoint(), Ok(None));
+        assert_eq!(ledger.reads().checkpoint(), Ok(None));
         ledger.ping().await.expect("recorded");
-        assert_eq!(ledger.recorded_checkpoint(), Ok(signed));
+        assert_eq!(ledger.reads().checkpoint(), Ok(signed));
     }
 }

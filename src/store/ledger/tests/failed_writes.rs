@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use crate::store::fault::StoreFault;
 use crate::store::ledger::Ledger;
-use crate::store::ledger::tests::failing_store::{Commits, Failing};
 use crate::store::ledger::tests::{World, check_laws, consume_of, core, finish_of, seal, status, t};
 use crate::store::sqlite;
 use crate::store::stored_denial::DenialWrite;
@@ -47,11 +46,13 @@ async fn a_failed_commit_stores_nothing_and_all_requests_of_its_batch_fail() {
 #[tokio::test]
 async fn a_write_that_the_database_rejects_does_not_undo_other_requests_of_its_batch() {
     for world in World::on_each_engine() {
-        world.sealed().await.close().await.expect("closed");
-        let (store, reads) = world.open_with_triggers(&core(2).id, &core(4).id);
-        let commits = Arc::<Commits>::default();
-        let failing = Failing { store, commits: Arc::clone(&commits) };
-        let ledger = Ledger::open(Box::new(failing), reads, world.config()).expect("ledger");
+        let (ledger, commits) = world.open_failing();
+        seal(&ledger, 1).await.expect("seal");
+        *commits.rejects.lock().expect("lock") = Some(|writes| {
+            writes.starts.iter().any(|run| run.core.id == core(2).id)
+                || writes.ends.iter().any(|end| *end.proposal == core(4).id)
+                || writes.denials.iter().any(|row| row.denial.approver.as_str() == "bad")
+        });
         for number in [4, 5] {
             ledger.consume(consume_of(&ledger, core(number))).await.expect("consumed");
         }
@@ -93,7 +94,6 @@ async fn a_write_that_the_database_rejects_does_not_undo_other_requests_of_its_b
         check_laws(&ledger);
         assert!(world.fatal.lock().expect("lock").is_empty());
         ledger.close().await.expect("closed");
-        world.remove_triggers();
         check_laws(&world.open());
     }
 }

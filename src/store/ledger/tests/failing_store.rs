@@ -14,12 +14,16 @@ use documents::crypto::merkle::Hash;
 use documents::record::ident::{Name, ProposalId};
 use documents::record::validity::Timestamp;
 
+type RejectsBatch = fn(&Writes<'_>) -> bool;
+
 /// Controls the commits of a test store. A test can delay a commit or let the commit fail.
 #[derive(Default)]
 pub(super) struct Commits {
     pub(super) held: AtomicBool,
     waiting: AtomicBool,
     pub(super) next: Mutex<std::collections::VecDeque<Option<StoreFault>>>,
+    /// The batches for which this function returns true are rejected.
+    pub(super) rejects: Mutex<Option<RejectsBatch>>,
     /// If true, the store returns wrong leaf hashes.
     pub(super) lies: AtomicBool,
     /// Number of changes of the database server.
@@ -72,6 +76,9 @@ impl Store for Failing {
         }
         if let Some(fault) = self.commits.next.lock().expect("lock").pop_front().flatten() {
             return Commit::NotDone(fault);
+        }
+        if self.commits.rejects.lock().expect("lock").is_some_and(|rejects| rejects(writes)) {
+            return Commit::NotDone(StoreFault::Database { during: "test", message: "rejected".to_owned() });
         }
         match self.store.commit(writes) {
             Commit::Done(mut hashes) if self.commits.lies.load(SeqCst) => {

@@ -82,11 +82,11 @@ async fn the_same_database_rows_always_result_in_the_same_checkpoint() {
         let ledger = world.sealed().await;
         let early = ledger.checkpoint().expect("read").expect("signed");
         assert_eq!(early, ledger.checkpoint().expect("read").expect("signed"));
-        assert_eq!(ledger.recorded_checkpoint(), Ok(None), "signing a checkpoint causes no commit");
+        assert_eq!(ledger.reads().checkpoint(), Ok(None), "signing a checkpoint causes no commit");
         for number in 0..5 {
             run_whole(&ledger, number).await;
         }
-        assert_eq!(ledger.recorded_checkpoint(), Ok(Some(early.clone())), "the next batch records the checkpoint");
+        assert_eq!(ledger.reads().checkpoint(), Ok(Some(early.clone())), "the next batch records the checkpoint");
         let late = ledger.checkpoint().expect("read").expect("signed");
         assert_eq!(ledger.checkpoint_at(early.size).expect("read"), Some(early.clone()), "the same bytes again");
         assert_eq!(ledger.checkpoint_at(late.size + 1), Ok(None));

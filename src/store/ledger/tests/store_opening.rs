@@ -67,7 +67,8 @@ async fn a_store_that_lost_the_row_of_an_unexpired_nonce_is_not_opened() {
 #[tokio::test]
 async fn a_spent_nonce_is_not_forgotten_if_the_bytes_of_its_consumption_were_changed_too() {
     // With 300 more entries, the consumption is below a complete tile, which the start does not need for the tree.
-    for (world, more) in World::on_each_engine().into_iter().flat_map(|world| [(world.beside(), 300), (world, 0)]) {
+    let worlds = |more| World::on_each_engine().into_iter().map(move |world| (world, more));
+    for (world, more) in worlds(300).chain(worlds(0)) {
         let ledger = world.sealed().await;
         let (consumed, _) = run_whole(&ledger, 1).await;
         for number in 0..more {

@@ -9,20 +9,9 @@ use crate::store::fault::StoreFault;
 use crate::store::postgres::link::Link;
 use crate::store::postgres::reads::PostgresReads;
 use crate::store::postgres::settings::ServerSettings;
-use crate::store::postgres::tests::{server, start, tamper};
+use crate::store::postgres::tests::{server, start, table, tamper};
 use crate::store::postgres::{self, durability, schema};
 use crate::store::server::{Replicas, ServerTable};
-
-fn table() -> ServerTable {
-    ServerTable {
-        node: "one".parse().expect("name"),
-        password_file: None,
-        ca: None,
-        certificate: None,
-        key: None,
-        replicas: Replicas::None,
-    }
-}
 
 fn message<T>(result: Result<T, StoreFault>) -> String {
     match result {
@@ -47,29 +36,29 @@ fn an_unsafe_or_unknown_database_url_is_refused() {
         ("postgres://service@%2Fvar%2Frun,db-1/boundary", "only one kind"),
     ];
     for (url, expected) in cases {
-        let found = message(ServerSettings::new(url, &table()));
+        let found = message(ServerSettings::new(url, &table("one")));
         assert!(found.contains(expected), "{url}: {found}");
     }
-    let half = ServerTable { certificate: Some(PathBuf::from("/nowhere")), ..table() };
+    let half = ServerTable { certificate: Some(PathBuf::from("/nowhere")), ..table("one") };
     assert!(message(ServerSettings::new("postgres://service@db-1/boundary", &half)).contains("only one of"));
-    let gone = ServerTable { password_file: Some(PathBuf::from("/nowhere")), ..table() };
+    let gone = ServerTable { password_file: Some(PathBuf::from("/nowhere")), ..table("one") };
     assert!(message(ServerSettings::new("postgres://service@localhost/boundary", &gone)).contains("`password_file`"));
     let open = tempfile::NamedTempFile::new().expect("file");
     std::fs::set_permissions(open.path(), Permissions::from_mode(0o644)).expect("mode");
-    let readable = ServerTable { password_file: Some(open.path().to_owned()), ..table() };
+    let readable = ServerTable { password_file: Some(open.path().to_owned()), ..table("one") };
     let found = message(ServerSettings::new("postgres://service@localhost/boundary", &readable));
     assert!(found.contains("run: chmod 600"), "{found}");
-    let two =
-        ServerSettings::new("postgres://service@db-1:5433,db-2/boundary?schema=other", &table()).expect("settings");
+    let two = ServerSettings::new("postgres://service@db-1:5433,db-2/boundary?schema=other", &table("one"))
+        .expect("settings");
     assert!(two.tls.is_some() && two.schema == "other" && two.place() == "boundary at db-1,db-2");
-    let near = ServerSettings::new("postgres://service@127.0.0.1/boundary", &table()).expect("settings");
+    let near = ServerSettings::new("postgres://service@127.0.0.1/boundary", &table("one")).expect("settings");
     assert!(near.tls.is_none() && near.schema == "countersign");
 }
 
 #[test]
 fn a_schema_that_somebody_changed_by_hand_is_refused() {
     let Some(server) = server() else { return };
-    let settings = server.schema();
+    let settings = server.new_schema();
     drop(postgres::open(settings.clone(), None).expect("opened"));
     let cases = [
         (
@@ -96,7 +85,7 @@ fn a_schema_that_somebody_changed_by_hand_is_refused() {
         (
             "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'; CREATE TRIGGER t BEFORE INSERT ON nonce FOR EACH ROW EXECUTE FUNCTION f()",
             "DROP TRIGGER t ON nonce",
-            "has the trigger `t`",
+            "trigger t was added by hand",
         ),
         ("ALTER TABLE leaf SET UNLOGGED", "ALTER TABLE leaf SET LOGGED", "is no ordinary table"),
         ("ALTER TABLE leaf ENABLE ROW LEVEL SECURITY", "ALTER TABLE leaf DISABLE ROW LEVEL SECURITY", "row security"),
@@ -119,20 +108,20 @@ fn a_schema_that_somebody_changed_by_hand_is_refused() {
 #[test]
 fn an_empty_schema_and_a_wrong_role_are_refused_with_the_next_step() {
     let Some(server) = server() else { return };
-    let empty = server.settings_of("service", "boundary", "nothing_here", "one");
+    let empty = server.settings_of("service", "nothing_here", "one");
     let found = message(postgres::open(empty, None));
     assert!(
         found.contains("countersign store migrate 'postgres://OWNER@")
             && found.contains("?schema=nothing_here' --service-role service"),
         "{found}"
     );
-    let settings = server.schema();
-    let again = server.settings_of("owner", "boundary", &settings.schema, "one");
+    let settings = server.new_schema();
+    let again = server.settings_of("owner", &settings.schema, "one");
     assert!(message(schema::migrate(&again, "service", &mut |_| {})).contains("already has tables"));
-    let fresh = server.settings_of("owner", "boundary", "fresh", "one");
+    let fresh = server.settings_of("owner", "fresh", "one");
     assert!(message(schema::migrate(&fresh, "nobody_here", &mut |_| {})).contains("createuser nobody_here"));
     assert!(message(postgres::open(again, None)).contains("belongs to the role `owner`"));
-    let found = message(postgres::open(settings.with_user("super"), None));
+    let found = message(postgres::open(server.settings_of("super", &settings.schema, "one"), None));
     assert!(found.contains("superuser `super`"), "{found}");
     let mut synchronous = settings;
     synchronous.replicas = Replicas::Synchronous;
@@ -142,19 +131,14 @@ fn an_empty_schema_and_a_wrong_role_are_refused_with_the_next_step() {
 #[test]
 fn a_database_with_another_encoding_and_a_server_that_loses_commits_are_refused() {
     let Some(server) = server() else { return };
-    tamper(
-        &server.settings_of("super", "boundary", "public", "one"),
-        "CREATE DATABASE ascii ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0",
-    );
-    let ascii = server.settings_of("service", "ascii", "public", "one");
-    assert!(message(postgres::open(ascii, None)).contains("has the encoding SQL_ASCII"));
-    for (name, options, expected) in [
-        ("-a", "-c full_page_writes=off", "has `full_page_writes` off"),
-        ("-b", "-c fsync=off", "has `fsync` off"),
-        ("-c", "-c max_connections=12 -c superuser_reserved_connections=9", "free connections"),
-    ] {
-        let other = start(name, options, 5432).expect("a second server");
-        let found = message(postgres::open(other.settings_of("service", "boundary", "any", "one"), None));
+    server.psql("CREATE DATABASE ascii ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0");
+    let ascii = ServerSettings::new(&format!("postgres://service@{}/ascii", server.address()), &table("one"));
+    assert!(message(postgres::open(ascii.expect("settings"), None)).contains("has the encoding SQL_ASCII"));
+    for (setting, expected) in
+        [("full_page_writes = off", "has `full_page_writes` off"), ("fsync = off", "has `fsync` off")]
+    {
+        let other = start(setting).expect("a second server");
+        let found = message(postgres::open(other.settings_of("service", "any", "one"), None));
         assert!(found.contains(expected), "{found}");
     }
 }
@@ -162,7 +146,7 @@ fn a_database_with_another_encoding_and_a_server_that_loses_commits_are_refused(
 #[test]
 fn a_pooler_that_gives_two_connections_the_same_server_process_is_refused() {
     let Some(server) = server() else { return };
-    let settings = server.schema();
+    let settings = server.new_schema();
     let [one, other] = [(), ()].map(|()| Link::open(&settings, "").expect("link"));
     durability::check_locks(&one, &other, 5).expect("two processes");
     assert!(message(durability::check_locks(&one, &one, 6)).contains("connection pooler"));
@@ -175,8 +159,11 @@ fn a_standby_is_refused() {
     if server().is_none() {
         return;
     }
-    let standby = start("-standby", "", 5432).expect("server");
-    let settings = standby.settings_of("super", "postgres", "any", "one");
+    let standby = start("").expect("server");
+    standby.stop();
+    std::fs::write(standby.data().join("standby.signal"), "").expect("written");
+    standby.start_again();
+    let settings = standby.settings_of("super", "any", "one");
     assert!(message(postgres::open(settings.clone(), None)).contains("is a standby, which takes no writes"));
     let fault = PostgresReads::new(settings).seals().expect_err("a standby");
     assert!(fault.is_unreachable() && fault.to_string().contains("is a standby"), "{fault}");
