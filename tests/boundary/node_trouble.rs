@@ -1,14 +1,18 @@
 //! A database that does not answer, is slow, is full, has no free connection, or was changed while the boundary serves.
 
-use std::process::{Child, Stdio};
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::nodes::{node, nodes_with, signed, start};
 use crate::run_results::upload;
+use crate::support::host::not_run;
 use crate::support::people::{alice, sha256};
 use crate::support::postgres::cluster::Cluster;
+use crate::support::postgres::installation::SERVER_USER;
 use crate::support::postgres::proxy::Proxy;
 use crate::support::postgres::until;
 use crate::support::wire::Reply;
@@ -126,7 +130,81 @@ fn every_get_route_answers_busy_while_the_database_is_down() {
     assert_eq!(one.output(&finished, "stdout").lines().count(), 50_000);
 }
 
-/// Triggers stand for a full tablespace: the server then answers with the same code to each new row.
+/// A disk of 24 MiB, which only root can make.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(directory: PathBuf) -> Option<Self> {
+        let options = format!("size=24m,mode=700,uid={SERVER_USER},gid={SERVER_USER}");
+        std::fs::create_dir(&directory).ok()?;
+        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(&directory).status();
+        mount.is_ok_and(|status| status.success()).then(|| Self(directory))
+    }
+
+    /// Fills the disk until the returned file is removed.
+    fn fill(&self) -> PathBuf {
+        let path = self.0.join("fill");
+        let mut file = std::fs::File::create(&path).expect("a file");
+        while file.write_all(&[0; 4096]).is_ok() {}
+        path
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn nothing_is_consumed_while_the_tablespace_is_full() {
+    const TEST: &str = "a full tablespace";
+    if !rustix::process::geteuid().is_root() {
+        return not_run(TEST, "only root can make a disk for the server");
+    }
+    let Some((server, mut one)) = only_node(TEST, "") else { return };
+    let Some(disk) = SmallDisk::mount(server.socket_directory().join("small")) else {
+        return not_run(TEST, "root of this host may not mount a disk");
+    };
+    server.psql(&format!("CREATE TABLESPACE small LOCATION '{}'", disk.0.display()));
+    let moves = server.psql(
+        "SELECT format('ALTER %s %s SET TABLESPACE small;', CASE relkind WHEN 'r' THEN 'TABLE' ELSE 'INDEX' END, \
+         oid::regclass) FROM pg_class WHERE relnamespace = 'countersign'::regnamespace AND relkind IN ('r', 'i')",
+    );
+    server.psql(&moves);
+    start(&mut one);
+    let before = one.run("say:echo", json!({}), &[&alice()]);
+    let filled = disk.fill();
+    let envelopes: Vec<Value> = (0..8).map(|number| signed(&one, &format!("{number} {}", "x".repeat(900)))).collect();
+    let statuses = std::thread::scope(|scope| {
+        let submit_one = |envelope| {
+            let reply = submit(&one, envelope);
+            if reply.status != 200 {
+                assert!(busy("submit", &reply).contains("disk is full"), "{}", reply.text());
+            }
+            reply.status
+        };
+        // The last pages of the tables can have room for some consumptions. The receipts of these runs wait for space.
+        let submitted: Vec<_> = envelopes.iter().map(|envelope| scope.spawn(move || submit_one(envelope))).collect();
+        until("some requests are refused", || submitted.iter().filter(|one| one.is_finished()).count() > 2);
+        std::fs::remove_file(&filled).expect("removed");
+        submitted.into_iter().map(|one| one.join().expect("no panic")).collect::<Vec<u16>>()
+    });
+    for (envelope, status) in envelopes.iter().zip(statuses) {
+        if status == 200 {
+            submit(&one, envelope).problem("nonce-replayed");
+        } else {
+            assert_goes_on(&one, envelope);
+        }
+    }
+    one.assert_verified(&one.show(id_of(&before)));
+    assert_eq!(one.list("finished").len(), 9);
+    one.assert_audited();
+    one.stop();
+    server.stop();
+}
+
+/// Triggers return the code of a full disk to chosen rows, so that a receipt finds no space after its consumption.
 #[test]
 fn nothing_is_consumed_and_receipts_wait_while_the_disk_of_the_server_is_full() {
     let Some((server, mut one)) = only_node("a full disk", "") else { return };

@@ -1,11 +1,12 @@
 //! Revocations: each subject once, after the checks of the caller only if nothing changed, and known to the next start.
 
 use crate::store::ledger::Ledger;
-use crate::store::ledger::tests::{World, consume_of, core, seal, t};
+use crate::store::ledger::tests::{World, consume_of, core, seal, seal_write, t};
 use crate::store::stored_denial::DenialWrite;
 use crate::store::stored_leaf::{CheckedState, WriteStop};
 use crate::store::stored_revocation::RevocationWrite;
 use crate::store::stored_run::ConsumeStop;
+use crate::store::stored_seal::SealWrite;
 use documents::crypto::digest::SealDigest;
 use documents::record::authorization::BoundaryRef;
 use documents::record::envelope::Envelope;
@@ -49,6 +50,8 @@ async fn a_subject_is_revoked_once_and_every_verdict_before_is_repeated() {
         };
         assert_eq!(ledger.deny(denial).await, Err(WriteStop::Moved), "the denial was checked before");
         assert_eq!(ledger.revoke(revocation(checked, 2)).await, Err(WriteStop::Moved), "the other revocation too");
+        let made_before = SealWrite { checked, ..seal_write(&ledger, 3) };
+        assert_eq!(ledger.seal(made_before).await, Err(WriteStop::Moved), "the seal was made before");
         let size = ledger.state().size;
         assert_eq!((revoke(&ledger, 1).await, ledger.state().size), ((leaf, true), size), "no second entry");
         seal(&ledger, 2).await.expect("sealed");
