@@ -30,7 +30,8 @@ impl Proposals {
     /// proposal is over.
     pub async fn deny(&self, id: &ProposalId, envelope: &Envelope) -> Result<ProposalView, Stopped> {
         let row = self.row(id)?;
-        let (checked, sealed) = (self.ledger.checked_state(), self.crossing.state());
+        let (revocations, sealed) = (self.ledger.revocations().len(), self.crossing.state());
+        let checked = CheckedState { seal: Some(sealed.digest), revocations };
         let document = self.verify_denial(envelope, &row.core.digest, &sealed)?;
         if is_over(row.status) {
             return Err(wrong_state(&row).into());
@@ -60,7 +61,8 @@ impl Proposals {
     /// Returns the same refusals as [`Self::deny`], `expired` if the window of the statement is over, and
     /// `rate-limited` if too many denials arrived before their statements.
     pub async fn deny_statement(&self, envelope: &Envelope, payload: &[u8]) -> Result<DenialView, Stopped> {
-        let (checked, sealed) = (self.ledger.checked_state(), self.crossing.state());
+        let (revocations, sealed) = (self.ledger.revocations().len(), self.crossing.state());
+        let checked = CheckedState { seal: Some(sealed.digest), revocations };
         let digest = AuthorizationDigest::of(payload);
         let document = self.verify_denial(envelope, &digest, &sealed)?;
         let statement = Statement::<Authorization>::from_payload(payload)?;
@@ -187,7 +189,7 @@ impl Proposals {
         // The same commit logs the denial and increases the state version. If the quorum is met later, the boundary
         // finds the denial. If a verdict was made with the earlier state version, the boundary must repeat the verdict.
         let done = self.ledger.deny(denial).await.map_err(|stop| match stop {
-            // The client sends the denial again, and the boundary checks it with the new state.
+            // The state changed during the check. The caller can send the denial again.
             WriteStop::Moved => Refusal::new(Code::Busy, stop.to_string()).retry_after(1).into(),
             WriteStop::TooLarge { .. } => Refusal::new(Code::TooLarge, stop.to_string()).into(),
             WriteStop::TooManyAhead { wait_s, .. } => {

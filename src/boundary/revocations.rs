@@ -1,12 +1,13 @@
 //! Revocations: signed ends of a key, of a token, or of an epoch, which is the freeze.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::boundary::proposals::Proposals;
 use crate::carried::capacity::busy;
 use crate::seal::refusal::{Refusal, Stopped, fault, unverified};
 use crate::seal::sealed::Sealed;
-use crate::store::stored_leaf::WriteStop;
+use crate::store::stored_leaf::{CheckedState, WriteStop};
 use crate::store::stored_revocation::{RevocationResult, RevocationWrite};
 use documents::record::code::Code;
 use documents::record::envelope::{Base64, Envelope, Signed, Verified};
@@ -17,6 +18,8 @@ use wire::api::view::RevocationView;
 
 /// Maximum number of attempts to log a revocation. An attempt fails if the state in force changed after the check.
 const MOST_TRIES: usize = 16;
+/// Pause before the next attempt.
+const PAUSE: Duration = Duration::from_millis(20);
 
 impl Proposals {
     /// Logs a revocation, and ends what it makes impossible: the proposals of a token, and with an epoch every proposal
@@ -44,9 +47,9 @@ impl Proposals {
 
     async fn log_revocation(&self, signed: &Signed<Revocation>) -> Result<(RevokedSubject, RevocationResult), Stopped> {
         for _ in 0..MOST_TRIES {
-            // Read this first, so that the writer detects every later change.
-            let checked = self.ledger.checked_state();
-            let sealed = self.crossing.state();
+            // Read the number first, so that the writer detects every later change.
+            let (revocations, sealed) = (self.ledger.revocations().len(), self.crossing.state());
+            let checked = CheckedState { seal: Some(sealed.digest), revocations };
             let (subject, document) = self.check_revocation(signed, &sealed)?;
             let envelope = document.envelope(|_| true).to_canonical().map_err(|e| fault(&e))?.into();
             let token =
@@ -54,7 +57,8 @@ impl Proposals {
             let (token, at) = (token.cloned(), self.crossing.now());
             match self.ledger.revoke(RevocationWrite { checked, subject, envelope, token, at }).await {
                 Ok(done) => return Ok((subject, done)),
-                Err(WriteStop::Moved) => {}
+                // A new seal is in the log a moment before it is in force here.
+                Err(WriteStop::Moved) => tokio::time::sleep(PAUSE).await,
                 Err(stop @ WriteStop::TooLarge { .. }) => {
                     return Err(Refusal::new(Code::TooLarge, stop.to_string()).into());
                 }

@@ -312,8 +312,8 @@ impl Ledger {
         self.shared.published().revoked.clone()
     }
 
-    /// Returns the seal in force and the number of revocations, with which a document is checked. Read this before the
-    /// state that decides.
+    /// Returns the newest seal and the number of revocations. A service that checks a document must name the seal with which
+    /// it checked: the newest seal is in the log a moment before it is in force.
     #[must_use]
     pub fn checked_state(&self) -> CheckedState {
         let published = self.shared.published();
