@@ -76,7 +76,9 @@ pub(crate) fn closed_windows(
         return Err(changed(&format!("the authorization {authorization} is denied, but the denial has no row")));
     }
     if let Some(lost) = found.revoked.iter().find(|lost| revoked.iter().all(|known| known.subject != **lost)) {
-        return Err(changed(&format!("the {lost} is revoked, but the entry of the revocation is not listed as one")));
+        return Err(changed(&format!(
+            "the {lost} is revoked, but the store marks the log entry of the revocation as another kind"
+        )));
     }
     let mut closed = ClosedWindows::default();
     found.spent.iter().for_each(|(nonce, end)| closed.spend(nonce, *end));

@@ -78,6 +78,9 @@ async fn a_start_refuses_a_store_that_hides_a_revocation_of_the_last_day() {
         drop(ledger);
         world.tamper("UPDATE leaf SET kind = 5 WHERE kind = 6");
         let refused = world.refused();
-        assert!(refused.contains("is revoked, but the entry of the revocation is not listed as one"), "{refused}");
+        assert!(
+            refused.contains("is revoked, but the store marks the log entry of the revocation as another kind"),
+            "{refused}"
+        );
     }
 }
