@@ -8,10 +8,12 @@ pub mod denials;
 pub mod dispatch;
 pub mod events;
 pub mod evidence;
+pub mod feed;
 pub mod health;
 pub mod housekeeping;
 mod logged_documents;
 pub mod monitoring;
+pub mod notices;
 mod overtaken_proposals;
 pub mod proposal_filter;
 pub mod proposal_inputs;
@@ -25,6 +27,7 @@ pub mod sealing;
 pub mod seen_nodes;
 pub mod session_access;
 pub mod tokens;
+pub mod told_targets;
 pub mod witnesses;
 
 use std::sync::Arc;
@@ -39,6 +42,7 @@ use crate::boundary::proposals::Proposals;
 use crate::boundary::refusal_log::RefusalLog;
 use crate::boundary::sealing::Sealing;
 use crate::boundary::session_access::SessionAccess;
+use crate::boundary::told_targets::ToldTargets;
 use crate::boundary::witnesses::Witnessing;
 use crate::carried::artifact_store::ArtifactStore;
 use crate::carried::capacity::CapacityLimits;
@@ -79,6 +83,8 @@ pub struct Boundary {
     pub health: Arc<Health>,
     /// Collects cosignatures of witnesses over checkpoints of the log.
     pub witnesses: Arc<Witnessing>,
+    /// The state of the targets of messages.
+    pub targets: Arc<ToldTargets>,
     /// The metrics of the service.
     pub monitoring: Arc<Monitoring>,
     /// The periodic work of the service.
@@ -179,6 +185,7 @@ impl Boundary {
             retention,
         }));
         let admission = Arc::new(Admission::new(crossing.clone(), ledger.clone(), surroundings.clone()));
+        let targets = Arc::new(ToldTargets::default());
         let monitoring = Arc::new(Monitoring::new(
             crossing.clone(),
             ledger.clone(),
@@ -186,6 +193,7 @@ impl Boundary {
             witnesses.clone(),
             proposals.clone(),
             health.clone(),
+            targets.clone(),
         ));
         let surroundings_of_sessions = surroundings.clone();
         let sealing = Arc::new(Sealing::new(sealing::SealingParts {
@@ -221,6 +229,7 @@ impl Boundary {
             sealing,
             health,
             witnesses,
+            targets,
             monitoring,
             housekeeping,
         }

@@ -8,10 +8,11 @@ use serde::{Deserialize, Serialize};
 use crate::boundary::health::Health;
 use crate::boundary::proposals::Proposals;
 use crate::boundary::seen_nodes::SeenNodes;
+use crate::boundary::told_targets::{TargetStatus, ToldTargets};
 use crate::boundary::witnesses::Witnessing;
 use crate::crossing::cross::Crossing;
 use crate::metrics::openmetrics::Metrics;
-use crate::metrics::readings::{CertificateReading, NodeReading, NodeReadings, Readings};
+use crate::metrics::readings::{CertificateReading, NodeReading, NodeReadings, Readings, TargetReading};
 use crate::seal::caller::Caller;
 use crate::seal::refusal::{Refusal, Stopped, fault};
 use crate::store::ledger::Ledger;
@@ -32,6 +33,9 @@ pub struct MonitoringStatus {
     pub last_scrape_s: Option<u64>,
     /// The witnesses of the roster.
     pub witnesses: Vec<WitnessStatus>,
+    /// The targets of messages.
+    #[serde(default)]
+    pub targets: Vec<TargetStatus>,
 }
 
 /// The progress of a witness.
@@ -53,6 +57,7 @@ pub struct Monitoring {
     witnesses: Arc<Witnessing>,
     proposals: Arc<Proposals>,
     health: Arc<Health>,
+    targets: Arc<ToldTargets>,
     started_at: Timestamp,
     certificate: Mutex<Option<CertificateReading>>,
     last_scrape: Mutex<Option<Instant>>,
@@ -73,10 +78,11 @@ impl Monitoring {
         witnesses: Arc<Witnessing>,
         proposals: Arc<Proposals>,
         health: Arc<Health>,
+        targets: Arc<ToldTargets>,
     ) -> Self {
         let started_at = crossing.now();
         let (certificate, last_scrape) = (Mutex::default(), Mutex::default());
-        Self { crossing, ledger, sandbox, witnesses, proposals, health, started_at, certificate, last_scrape }
+        Self { crossing, ledger, sandbox, witnesses, proposals, health, targets, started_at, certificate, last_scrape }
     }
 
     /// Stores the state of the TLS certificate of the service.
@@ -97,6 +103,7 @@ impl Monitoring {
         Ok(MonitoringStatus {
             last_scrape_s: last_scrape.map(|at| at.elapsed().as_secs()),
             witnesses: self.witness_status(self.crossing.now())?,
+            targets: self.targets.status(self.ledger.newest_event()?),
         })
     }
 
@@ -146,6 +153,17 @@ impl Monitoring {
             store_bytes: self.ledger.bytes().ok(),
             store_free_bytes: self.crossing.capacity().free_bytes(),
             witness_age_s: self.witness_status(now)?.into_iter().map(|one| (one.name, one.age_s)).collect(),
+            targets: self
+                .targets
+                .status(self.ledger.newest_event()?)
+                .into_iter()
+                .map(|t| TargetReading {
+                    age_s: t.waits_since.map_or(0, |since| (now.unix() - since.unix()).max(0)),
+                    name: t.name.to_string(),
+                    behind: t.behind,
+                    given_up: t.given_up,
+                })
+                .collect(),
             seal_number: sealed.seal.number,
             roster_version: sealed.roster.version(),
             certificate: *self.certificate(),

@@ -26,8 +26,9 @@ use judgement::decision::exclusion::ExcludedSigners;
 use judgement::decision::in_force::StepInForce;
 use judgement::decision::quorum;
 use judgement::decision::signature_count::{self, SignatureCount};
+use wire::api::approvals_view::ApprovalsView;
 use wire::api::registry_view::UnknownEnd;
-use wire::api::view::{ApprovalsView, DeniedView, ProposalStatus, ProposalView, RefusalView};
+use wire::api::view::{DeniedView, ProposalStatus, ProposalView, RefusalView};
 
 impl Proposals {
     /// Builds the view of a proposal for a caller. The calling function must already have checked that the caller may

@@ -326,6 +326,7 @@ mod tests {
             envelope: b"{}".to_vec(),
             digest: SealDigest::of(b"seal"),
             new_epoch: false,
+            thaws: false,
             checked: ledger.checked_state(),
             at: at(0),
             blobs: Vec::new(),

@@ -25,6 +25,7 @@ use documents::record::code::Code;
 use documents::record::ident::Epoch;
 use documents::record::malformed::Malformed;
 use documents::record::profile::Workdir;
+use documents::record::revocation::RevokedSubject;
 use documents::record::seal::Seal;
 use documents::record::token::SealedToken;
 use documents::record::validity::Timestamp;
@@ -54,11 +55,14 @@ pub async fn write_seal(
     tokens: Vec<TokenChange>,
     revocations: usize,
 ) -> Result<Sealed, SealStop> {
-    let SealDraft { seal, new_epoch, blobs, registry } = draft;
+    let SealDraft { seal, ended_epoch, blobs, registry } = draft;
     let (at, checked) = (seal.at, CheckedState { seal: seal.previous, revocations });
     let payload = seal.clone().into_statement().to_payload().map_err(SealStop::Malformed)?;
     let (envelope, digest) = (key.sign(&payload).map_err(SealStop::Malformed)?, SealDigest::of(&payload));
-    let write = SealWrite { envelope: envelope.clone(), new_epoch, digest, checked, at, blobs, tokens };
+    let ended = ended_epoch.as_ref().map(RevokedSubject::epoch);
+    let thaws = ledger.revocations().iter().any(|known| Some(known.subject) == ended);
+    let new_epoch = ended.is_some();
+    let write = SealWrite { envelope: envelope.clone(), new_epoch, thaws, digest, checked, at, blobs, tokens };
     // One commit contains the seal, its blobs and the changes of tokens. After a crash at this point the new state is
     // in force, because the next start reads it from the store.
     let done = ledger.seal(write).await.map_err(SealStop::Write)?;

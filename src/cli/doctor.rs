@@ -425,7 +425,7 @@ fn disk(boundary: &InspectedBoundary<'_>) -> Line {
 /// be fixed.
 fn service(boundary: &InspectedBoundary<'_>) -> Vec<Line> {
     let what = "service";
-    let NodeStatus { ready, must_fix, .. } = match &boundary.status {
+    let NodeStatus { ready, must_fix, monitoring, .. } = match &boundary.status {
         Ok(Some(status)) => status,
         Ok(None) if nodes::stands_by(boundary) => return vec![ok(what, "this node stands by".to_owned())],
         Ok(None) => {
@@ -444,5 +444,9 @@ fn service(boundary: &InspectedBoundary<'_>) -> Vec<Line> {
         (false, _) => State::Fix,
     };
     let line = Line { holds, what: what.into(), says };
-    [line].into_iter().chain(must_fix.iter().map(|note| fix(what, note.clone()))).collect()
+    let targets = monitoring.iter().flat_map(|monitoring| &monitoring.targets).filter_map(|target| {
+        let why = target.trouble.as_ref()?;
+        Some(fix("messages", format!("the target {} is {} events behind: {why}", target.name, target.behind)))
+    });
+    [line].into_iter().chain(must_fix.iter().map(|note| fix(what, note.clone()))).chain(targets).collect()
 }

@@ -8,6 +8,7 @@ pub mod hardening;
 pub mod init;
 mod inspected_boundary;
 pub mod node;
+pub mod notify;
 pub mod open;
 pub mod policy;
 pub mod registry;
@@ -73,6 +74,8 @@ pub enum WholeProgram {
     Seal(seal::Args),
     /// End a freeze with a new epoch
     Thaw(thaw::Args),
+    /// Show and test the targets of messages
+    Notify(notify::Args),
     /// Check, back up and restore the store
     Store(store::Args),
     /// List the nodes of a boundary, or say that a node will never come back
@@ -109,6 +112,7 @@ impl CommandSet for WholeProgram {
             Self::Token(args) => token::run(args, terminal),
             Self::Seal(args) => seal::run(args, terminal),
             Self::Thaw(args) => thaw::run(args, terminal),
+            Self::Notify(args) => notify::run(args, terminal),
             Self::Store(args) => store::run(args, terminal),
             Self::Node(args) => node::run(args, terminal),
             Self::Policy(args) => policy::run(args, terminal),

@@ -10,6 +10,7 @@ use axum::http::header::ACCEPT;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
 use serde::Serialize;
+use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_stream::wrappers::ReceiverStream;
@@ -44,20 +45,36 @@ const READERS_RETRY_S: u64 = 5;
 pub(super) async fn events(call: RouteCall) -> HandlerResult {
     let id: ProposalId = call.path("id")?;
     let form = EventFormat::of(&call)?;
-    let after = match only(&call.headers, &LAST_EVENT_ID)? {
-        None => 0,
-        Some(text) => text.parse().map_err(|_| refuse(Code::Malformed, "Last-Event-ID: expected a number"))?,
-    };
+    let after = last_event(&call)?.unwrap_or(0);
     let place = reader_place(&call)?;
-    let mut events = call.app.boundary.proposals.events(&call.caller, &id, after)?;
+    let events = call.app.boundary.proposals.events(&call.caller, &id, after)?;
+    Ok(answer_events(&call, form, place, events))
+}
+
+/// Returns the number in the header `Last-Event-ID`.
+pub(super) fn last_event(call: &RouteCall) -> Result<Option<u64>, Stopped> {
+    let number = |text: &str| text.parse().map_err(|_| refuse(Code::Malformed, "Last-Event-ID: expected a number"));
+    only(&call.headers, &LAST_EVENT_ID)?.map(number).transpose()
+}
+
+/// Returns a streaming response with these events.
+pub(super) fn answer_events(
+    call: &RouteCall,
+    form: EventFormat,
+    place: ReaderPlace,
+    mut events: impl EventSource + 'static,
+) -> Response {
     let (mut reader, response) = stream(form);
     let app = call.app.clone();
     tokio::spawn(async move {
         pump(&app, &mut events, &mut reader, true).await;
         drop(place);
     });
-    Ok(response)
+    response
 }
+
+/// Maximum number of readers of one caller.
+const MOST_OF_CALLER: usize = 100;
 
 /// The place of one reader of events.
 pub(super) struct ReaderPlace {
@@ -78,7 +95,7 @@ pub(super) fn reader_place(call: &RouteCall) -> Result<ReaderPlace, Stopped> {
     streams.retain(|_, counter| Arc::strong_count(counter) > 1);
     let counter = streams.entry(call.caller.name().cloned()).or_default();
     // One of the copies is the counter in the map.
-    if Arc::strong_count(counter) > call.app.most_watchers.div_ceil(5) {
+    if Arc::strong_count(counter) > call.app.most_watchers.div_ceil(5).min(MOST_OF_CALLER) {
         return Err(busy("this caller"));
     }
     let of_all = call.app.watchers.clone().try_acquire_owned().map_err(|_| busy("the boundary"))?;
@@ -97,7 +114,7 @@ pub(super) enum EventFormat {
 
 impl EventFormat {
     /// Returns the format that `Accept` and `?shape=` request. The default is server-sent events.
-    fn of(call: &RouteCall) -> Result<Self, Stopped> {
+    pub(super) fn of(call: &RouteCall) -> Result<Self, Stopped> {
         let lines = wants_lines(&call.headers)?;
         match (lines, call.raw_query("shape")) {
             (None, _) => Err(refuse(
@@ -189,7 +206,7 @@ pub(super) struct ClientGone;
 
 impl EventReader {
     /// Writes one event, and waits if the client reads slowly.
-    pub(super) async fn event(&mut self, id: u64, event: &Event) -> Result<(), ClientGone> {
+    pub(super) async fn event(&mut self, id: u64, event: &impl StreamedEvent) -> Result<(), ClientGone> {
         let piece = self.write(id, event);
         if piece.is_empty() {
             return Ok(());
@@ -197,11 +214,11 @@ impl EventReader {
         self.to.send(Ok(piece)).await.map_err(|_| ClientGone)
     }
 
-    fn write(&mut self, id: u64, event: &Event) -> Bytes {
+    fn write(&mut self, id: u64, event: &impl StreamedEvent) -> Bytes {
         match self.form {
             EventFormat::Sse => sse(id, event),
-            EventFormat::Lines => line_of(&Line { id, event }).into(),
-            EventFormat::Simple => self.simple.lines(event).iter().flat_map(line_of).collect(),
+            EventFormat::Lines => event.line(id).into(),
+            EventFormat::Simple => event.simple_lines(&mut self.simple).iter().flat_map(line_of).collect(),
         }
     }
 
@@ -237,7 +254,7 @@ pub(super) fn stream(form: EventFormat) -> (EventReader, Response) {
 
 /// Forwards events to the client until the last event or until the client disconnects. If `stops` is true, the stream
 /// also ends when the service has ended its runs.
-pub(super) async fn pump(app: &App, events: &mut Events, reader: &mut EventReader, stops: bool) {
+pub(super) async fn pump(app: &App, events: &mut impl EventSource, reader: &mut EventReader, stops: bool) {
     let mut tick = interval(KEEP_ALIVE);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     tick.reset();
@@ -260,14 +277,64 @@ pub(super) async fn pump(app: &App, events: &mut Events, reader: &mut EventReade
     }
 }
 
-#[derive(Serialize)]
-struct Line<'e> {
-    id: u64,
-    #[serde(flatten)]
-    event: &'e Event,
+/// An event that a stream can carry.
+pub(super) trait StreamedEvent: Serialize + Sync {
+    /// Returns the word for the kind of the event.
+    fn word(&self) -> &'static str;
+    /// Returns the line of the event.
+    fn line(&self, id: u64) -> Vec<u8>
+    where
+        Self: Sized,
+    {
+        line_of(&Line { id, event: self })
+    }
+    /// Returns the lines of the event in the simple shape.
+    fn simple_lines(&self, _simple: &mut SimpleEvents) -> Vec<Value> {
+        Vec::new()
+    }
 }
 
-fn line_of(value: &impl Serialize) -> Vec<u8> {
+/// The events of one stream.
+pub(super) trait EventSource: Send {
+    type Event: StreamedEvent + Send;
+    /// Returns the next event with its number, or `None` at the end.
+    fn next(&mut self) -> impl Future<Output = Option<(u64, Self::Event)>> + Send;
+}
+
+impl StreamedEvent for Event {
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Status { .. } => "status",
+            Self::HeldUp { .. } => "held-up",
+            Self::Signature { .. } => "signature",
+            Self::Output { .. } => "output",
+            Self::Truncated { .. } => "truncated",
+            Self::Exit { .. } => "exit",
+            Self::Receipt { .. } => "receipt",
+        }
+    }
+
+    fn simple_lines(&self, simple: &mut SimpleEvents) -> Vec<Value> {
+        simple.lines(self)
+    }
+}
+
+impl EventSource for Events {
+    type Event = Event;
+
+    async fn next(&mut self) -> Option<(u64, Event)> {
+        Events::next(self).await
+    }
+}
+
+#[derive(Serialize)]
+struct Line<'e, E> {
+    id: u64,
+    #[serde(flatten)]
+    event: &'e E,
+}
+
+pub(super) fn line_of(value: &impl Serialize) -> Vec<u8> {
     // The serialization can't fail, because an event contains only text and numbers.
     let mut line = serde_json::to_vec(value).unwrap_or_default();
     line.push(b'\n');
@@ -276,18 +343,9 @@ fn line_of(value: &impl Serialize) -> Vec<u8> {
 
 /// Encodes a server-sent event (WHATWG HTML section 9.2): one field per line, and an empty line. Serialized JSON
 /// contains no line breaks.
-fn sse(id: u64, event: &Event) -> Bytes {
-    let kind = match event {
-        Event::Status { .. } => "status",
-        Event::HeldUp { .. } => "held-up",
-        Event::Signature { .. } => "signature",
-        Event::Output { .. } => "output",
-        Event::Truncated { .. } => "truncated",
-        Event::Exit { .. } => "exit",
-        Event::Receipt { .. } => "receipt",
-    };
+fn sse(id: u64, event: &impl StreamedEvent) -> Bytes {
     let data = serde_json::to_string(event).unwrap_or_default();
-    format!("id: {id}\nevent: {kind}\ndata: {data}\n\n").into()
+    format!("id: {id}\nevent: {}\ndata: {data}\n\n", event.word()).into()
 }
 
 /// Takes a permit for a request that waits, or returns `None` if all permits are in use.

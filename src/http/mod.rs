@@ -17,6 +17,7 @@ mod challenges;
 mod connection;
 mod denials;
 mod events;
+mod feed;
 pub mod limit;
 mod log_routes;
 mod mcp;

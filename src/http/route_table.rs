@@ -2,7 +2,7 @@
 
 use crate::http::route::Route;
 use crate::http::{
-    artifacts, authorizations, challenges, denials, log_routes, mcp, metrics_route, outputs, probes, proposals,
+    artifacts, authorizations, challenges, denials, feed, log_routes, mcp, metrics_route, outputs, probes, proposals,
     receipts, registry, revocations, sessions,
 };
 
@@ -21,6 +21,7 @@ pub fn routes() -> impl Iterator<Item = &'static Route> {
         challenges::ROUTES,
         log_routes::ROUTES,
         mcp::ROUTES,
+        feed::ROUTES,
         probes::ROUTES,
         metrics_route::ROUTES,
     ]

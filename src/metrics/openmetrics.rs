@@ -17,7 +17,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::metrics::crossing_stage::CrossingStage;
-use crate::metrics::readings::{NodeReading, Readings};
+use crate::metrics::readings::{NodeReading, Readings, TargetReading};
 use documents::record::code::Code;
 use documents::record::receipt::Status;
 
@@ -267,6 +267,27 @@ fn gauges(readings: &Readings, checkpoint: Duration) -> Registry {
     labelled("runs_held_up", "Approved runs that can't start now, by the code of the reason", None, "code", held_up);
     let help = "Age of the oldest log entry that the witness has not cosigned, or 0";
     labelled("witness_age", help, seconds(), "witness", readings.witness_age_s.clone());
+    let of_targets = |value: fn(&TargetReading) -> i64| {
+        readings.targets.iter().map(|target| (target.name.clone(), value(target))).collect()
+    };
+    let help = "Events that the target of messages has not got";
+    labelled(
+        "notify_backlog",
+        help,
+        None,
+        "target",
+        of_targets(|target| i64::try_from(target.behind).unwrap_or(i64::MAX)),
+    );
+    let help = "Age of the event that the target of messages does not accept, or 0";
+    labelled("notify_age", help, seconds(), "target", of_targets(|target| target.age_s));
+    let help = "Events that were given up, because the target of messages did not accept them";
+    labelled(
+        "notify_given_up",
+        help,
+        None,
+        "target",
+        of_targets(|target| i64::try_from(target.given_up).unwrap_or(i64::MAX)),
+    );
     let nodes = readings.nodes.iter().flat_map(|nodes| &nodes.nodes);
     if readings.nodes.is_some() {
         let help = "1 if the node is the active node, which runs steps";

@@ -24,6 +24,8 @@ pub struct Readings {
     pub store_free_bytes: Option<u64>,
     /// Each witness of the roster, with the age in seconds of the oldest entry that the witness has not cosigned.
     pub witness_age_s: Vec<(String, i64)>,
+    /// The targets of messages.
+    pub targets: Vec<TargetReading>,
     /// Number of the seal in force.
     pub seal_number: u64,
     /// Version of the roster in force.
@@ -39,6 +41,19 @@ pub struct Readings {
     pub late_receipts: u64,
     /// The nodes of the boundary, or `None` with a store in a file.
     pub nodes: Option<NodeReadings>,
+}
+
+/// State of a target of messages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TargetReading {
+    /// Name of the target.
+    pub name: String,
+    /// Number of events that the target has not got.
+    pub behind: u64,
+    /// Age in seconds of the event that the target does not accept, or 0.
+    pub age_s: i64,
+    /// Number of events that were given up.
+    pub given_up: u64,
 }
 
 /// State of the nodes of a boundary.

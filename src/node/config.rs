@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use schemars::JsonSchema;
 
+use crate::node::config_notify::NotifyTable;
 use crate::store::database::Database;
 use crate::store::retention::Retention;
 use crate::store::server::Replicas;
@@ -105,6 +106,9 @@ table! {
         /// The secrets by name. Each secret has one source and the steps that may use it.
         #[schemars(with = "Option<BTreeMap<SecretName, SecretTable>>")]
         pub secrets: Vec<ConfiguredSecret>,
+        /// The targets of messages, in their order.
+        #[schemars(with = "Option<Vec<NotifyTable>>")]
+        pub notify: Vec<NotifyTable>,
         /// Metrics for a monitoring system.
         #[schemars(with = "Option<MetricsTable>")]
         pub metrics: MetricsTable,
@@ -445,6 +449,14 @@ proposals = "90d"
 # [secrets.db-password]
 # file = "boundary/secrets/db-password"
 # steps = ["deploy/**", "nginx:restart"]
+
+# Messages when a signature is wanted. docs/operate.md has the kinds and the other keys. A restart puts changes in force.
+# [[notify]]
+# name = "phone"
+# kind = "ntfy"
+# url = "https://ntfy.example/TOPIC"
+# for = ["alice", "ops"]
+# after = "10m"
 
 # /metrics of the HTTP interface needs a token with the scope read. On this loopback address, /metrics needs no token.
 [metrics]

@@ -91,6 +91,7 @@ impl Reader {
             sandbox: SandboxTable { level: self.level(&sandbox) },
             known_checkpoints: self.paths(tree, "known_checkpoints"),
             secrets: self.secrets(tree),
+            notify: self.notify(tree),
             metrics: MetricsTable { listen: self.metrics_listen(tree, listen) },
             log: LogTable {
                 format: self
@@ -382,7 +383,7 @@ impl Reader {
         node.closed_map(what, keys, &[], &mut self.flaws);
     }
 
-    fn text(&mut self, node: &YamlNode, key: &str) -> Option<String> {
+    pub(super) fn text(&mut self, node: &YamlNode, key: &str) -> Option<String> {
         node.value(key)?.text(&format!("`{key}`"), &mut self.flaws).map(str::to_owned)
     }
 
@@ -408,10 +409,25 @@ impl Reader {
         self.list(node, key).iter().map(|text| self.directory.join(text)).collect()
     }
 
-    fn list(&mut self, node: &YamlNode, key: &str) -> Vec<String> {
+    pub(super) fn list(&mut self, node: &YamlNode, key: &str) -> Vec<String> {
         let what = format!("`{key}`");
         let items = node.value(key).and_then(|value| value.list(&what, &mut self.flaws)).unwrap_or_default();
         items.iter().filter_map(|item| item.text(&what, &mut self.flaws).map(str::to_owned)).collect()
+    }
+
+    /// Returns the tables of a list of tables.
+    pub(super) fn items(&mut self, list: &YamlNode, message: &str) -> Vec<YamlNode> {
+        match &list.kind {
+            YamlKind::List(items) if items.iter().all(|item| matches!(item.kind, YamlKind::Map(_))) => items.clone(),
+            _ => {
+                self.push(YamlFlaw::new(list.place, message));
+                Vec::new()
+            }
+        }
+    }
+
+    pub(super) fn push(&mut self, flaw: YamlFlaw) {
+        self.flaws.push(flaw);
     }
 
     pub(super) fn switch(&mut self, node: &YamlNode, key: &str) -> bool {

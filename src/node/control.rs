@@ -19,7 +19,7 @@ use crate::boundary::Boundary;
 use crate::boundary::monitoring::MonitoringStatus;
 use crate::node::config::Config;
 use crate::node::file_problem::FileProblem;
-use crate::node::next_seal;
+use crate::node::{next_seal, notifying};
 use crate::seal::refusal::Stopped;
 use documents::record::code::Code;
 use documents::record::ident::Name;
@@ -51,6 +51,11 @@ pub enum ControlRequest {
     },
     /// End a freeze with a new epoch.
     Thaw,
+    /// Send a test message to a target of messages.
+    NotifyTest {
+        /// Name of the target.
+        name: Name,
+    },
     /// Return the content of `/ready`, and the notes that need an action of the operator.
     Status,
 }
@@ -113,6 +118,9 @@ pub async fn answer(
         ControlRequest::Seal { new_epoch } => next_seal::seal_files(config.clone(), boundary, new_epoch).await,
         ControlRequest::Thaw => {
             boundary.sealing.thaw().await.map(|()| json!({ "seal": boundary.crossing.state().seal.number }))
+        }
+        ControlRequest::NotifyTest { name } => {
+            notifying::test(boundary, config, &name).await.map(|()| json!({ "told": name }))
         }
         ControlRequest::Status => {
             let (ready, must_fix) = (boundary.health.ready(), boundary.health.must_fix());

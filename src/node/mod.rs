@@ -1,6 +1,7 @@
 //! Assembles the service. No other module names concrete stores, signers and sandboxes.
 pub mod clock_sync;
 pub mod config;
+pub mod config_notify;
 mod config_reader;
 pub mod control;
 mod descriptors;
@@ -15,7 +16,10 @@ pub mod listener;
 pub mod log_at_rest;
 mod memory;
 mod next_seal;
+mod notice_bodies;
+pub mod notifying;
 pub mod open_store;
+mod outgoing;
 pub mod owned;
 pub mod places;
 pub mod private;

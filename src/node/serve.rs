@@ -27,8 +27,8 @@ use crate::node::service_manager::{Notifier, ServiceManager};
 use crate::node::sockets::{self, BoundSockets, Listeners};
 use crate::node::start::{self, AssembledBoundary, TakenChanges};
 use crate::node::{
-    descriptors, host_sandbox, kept_checkpoint, listener, memory, open_store, roster_succession, standby, watchdog,
-    witnessing,
+    descriptors, host_sandbox, kept_checkpoint, listener, memory, notifying, open_store, roster_succession, standby,
+    watchdog, witnessing,
 };
 use crate::seal::refusal::Stopped;
 use crate::store::ledger::Ledger;
@@ -292,6 +292,9 @@ impl Node {
             tokio::spawn(witnessing::keep_witnessed(boundary.clone())),
             tokio::spawn(close_overdue(boundary.clone(), config.database.node().is_some())),
         ];
+        if let Err(error) = notifying::start(&boundary, &ledger, &config.notify) {
+            tracing::error!("no messages are sent: {error}");
+        }
         let rates = Rates::of_calls(config.limits.calls_per_second);
         let max_connections = descriptors::share(config.limits.runs).connections;
         let mcp = config.mcp.then_some(mcp_nonce as NewNonce);

@@ -11,10 +11,10 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use ureq::Agent;
-use ureq::tls::TlsConfig;
 
 use crate::boundary::Boundary;
 use crate::boundary::witnesses::{NamedWitness, WitnessNext, WitnessRequest};
+use crate::node::outgoing::agent;
 use wire::tls::client_config::client_config;
 use wire::tls::client_problem::TlsProblem;
 
@@ -26,8 +26,6 @@ const TROUBLE: Duration = Duration::from_secs(2);
 const MOST_TROUBLE: Duration = Duration::from_secs(300);
 /// Interval between two checks for new log entries.
 const TICK: Duration = Duration::from_millis(200);
-const CONNECT: Duration = Duration::from_secs(5);
-const ANSWER: Duration = Duration::from_secs(10);
 /// Maximum size of a witness's answer in bytes. A witness's answer contains only a few signature lines.
 const MAX_ANSWER_BYTES: u64 = 16 << 10;
 
@@ -192,21 +190,6 @@ impl Agents {
     fn forget_tls(&self) {
         *self.tls.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
-}
-
-fn agent(tls: Option<TlsConfig>) -> Agent {
-    let mut config = Agent::config_builder()
-        .http_status_as_error(false)
-        .proxy(None)
-        .max_redirects(0)
-        .max_redirects_will_error(false)
-        .timeout_connect(Some(CONNECT))
-        .timeout_global(Some(ANSWER))
-        .user_agent(concat!("countersign/", env!("CARGO_PKG_VERSION")));
-    if let Some(tls) = tls {
-        config = config.https_only(true).tls_config(tls);
-    }
-    config.build().new_agent()
 }
 
 #[cfg(test)]

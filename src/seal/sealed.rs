@@ -72,8 +72,8 @@ pub enum SealPredecessor<'a> {
 pub struct SealDraft {
     /// The seal.
     pub seal: Seal,
-    /// True if the seal ends the epoch of the seal before it.
-    pub new_epoch: bool,
+    /// The epoch of the seal before it, if the seal ends that epoch.
+    pub ended_epoch: Option<Epoch>,
     /// The blobs that the seal names, by digest.
     pub blobs: Vec<(BlobDigest, Vec<u8>)>,
     /// Sealed steps, which a later read of the seal can share in memory.
@@ -262,8 +262,8 @@ impl SealContent {
         };
         // If the content is too large, this check fails now, while the earlier state is still in force.
         seal.clone().into_statement().to_payload()?;
-        let new_epoch = before.is_some_and(|before| before.boundary.epoch != seal.epoch);
-        Ok(SealDraft { seal, new_epoch, blobs, registry: self.registry.clone() })
+        let ended_epoch = before.map(|before| before.boundary.epoch.clone()).filter(|epoch| *epoch != seal.epoch);
+        Ok(SealDraft { seal, ended_epoch, blobs, registry: self.registry.clone() })
     }
 
     /// Checks that each receipt under this seal fits into a bundle. Otherwise a step could run and no bundle could

@@ -6,6 +6,7 @@ use crate::store::rows::{
     TileRow,
 };
 use crate::store::stored_denial::StoredDenial;
+use crate::store::stored_event::{EventRow, ToldTarget};
 use crate::store::stored_proposal::{AuthorizationCore, NewProposal, Signature};
 use crate::store::stored_status::StoredStatus;
 use documents::crypto::digest::{AuthorizationDigest, BlobDigest, SealDigest};
@@ -108,6 +109,10 @@ pub struct Writes<'a> {
     pub ends: Vec<FinishRow<'a>>,
     /// Runs whose nonces are spent. A run can belong to a proposal of the same batch.
     pub starts: Vec<RunRow<'a>>,
+    /// Events, whose numbers follow the newest stored event.
+    pub events: Vec<EventRow>,
+    /// Targets of messages that got events.
+    pub told: Vec<&'a ToldTarget>,
     /// Signed checkpoints. Another root at the same size is a fatal fault.
     pub checkpoints: &'a [CheckpointRow],
     /// The state of the boundary, if it changed. Size and time of the log are not stored.
@@ -124,6 +129,8 @@ impl Writes<'_> {
             && self.proposals.is_empty()
             && self.signatures.is_empty()
             && self.steps.is_empty()
+            && self.events.is_empty()
+            && self.told.is_empty()
             && self.checkpoints.is_empty()
             && self.head.is_none()
     }

@@ -188,6 +188,27 @@ pub(super) const TABLES: &[CopiedTable] = &[
         key: &["name"],
         changes: true,
     },
+    CopiedTable {
+        name: "event",
+        columns: &[
+            ("seq", "bigint"),
+            ("at", "bigint"),
+            ("kind", "smallint"),
+            ("proposal", "bytea"),
+            ("step", "text"),
+            ("proposer", "text"),
+            ("entry", "bigint"),
+            ("words", "text"),
+        ],
+        key: &["seq"],
+        changes: true,
+    },
+    CopiedTable {
+        name: "told",
+        columns: &[("name", "text"), ("seq", "bigint"), ("given_up", "bigint")],
+        key: &["name"],
+        changes: true,
+    },
 ];
 
 /// The table of outputs. Its order of recording is `rowid` in SQLite, and `number` in PostgreSQL.

@@ -25,6 +25,8 @@ pub const POINTS: &[&str] = &[
     "after-prune-commit",
     "before-retire-commit",
     "after-retire-commit",
+    "before-told-commit",
+    "after-told-commit",
 ];
 
 /// Kind of a document in a batch of writes, with a crash point before the commit and one after the commit.
@@ -40,6 +42,7 @@ pub(crate) enum WriteKind {
     Advance,
     Prune,
     Retire,
+    Told,
 }
 
 #[derive(Debug, Clone, Copy, Default)]

@@ -7,7 +7,7 @@ mod reads;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::metrics::openmetrics::Metrics;
 use crate::store::fault::StoreFault;
@@ -17,6 +17,7 @@ use crate::store::retention::{PruneResult, Retention};
 use crate::store::rows::{CheckpointRow, StoreHead};
 use crate::store::shared::{LedgerConfig, LedgerState, PublishedState, SharedState};
 use crate::store::stored_denial::{DenialResult, DenialWrite};
+use crate::store::stored_event::Telling;
 use crate::store::stored_leaf::{CheckedState, LeafRef, WriteStop};
 use crate::store::stored_proposal::{AdvanceStop, NewProposal, ProposalStep, ProposeResult, Signature};
 use crate::store::stored_revocation::{RevocationResult, RevocationWrite, StoredRevocation, read_revocations};
@@ -83,6 +84,7 @@ impl Ledger {
             config: config.clone(),
             published: RwLock::new(Arc::new(published)),
             unrecorded: Mutex::default(),
+            events: watch::Sender::new(0),
             note: Mutex::default(),
             open_proposals: Mutex::default(),
             tiles: TileCache::default(),
@@ -147,6 +149,7 @@ impl Ledger {
             ahead_of_server_s: AtomicI64::new(0),
             no_runs: Mutex::default(),
             announced: AtomicUsize::new(0),
+            events: watch::Sender::new(0),
             note: Mutex::new(note.clone()),
         };
         let ledger = Self { inbox, shared: Arc::new(shared) };
@@ -254,6 +257,17 @@ impl Ledger {
     /// than the date of the last leaf.
     pub async fn refuse(&self, envelope: Vec<u8>, at: Timestamp) -> Result<LeafRef, WriteStop> {
         self.ask(WriterMessage::Refuse, (envelope.into(), at)).await
+    }
+
+    /// Records how far targets of messages were told.
+    pub async fn tell(&self, telling: Telling) -> Result<(), StoreFault> {
+        self.ask(WriterMessage::Tell, telling).await
+    }
+
+    /// Returns a receiver that wakes after each batch that adds events.
+    #[must_use]
+    pub fn event_news(&self) -> watch::Receiver<u64> {
+        self.shared.events.subscribe()
     }
 
     /// Marks some proposals that are overdue at `now` as expired. Call again until no proposal is marked.

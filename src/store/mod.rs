@@ -10,6 +10,7 @@ use crate::store::batch::{Answers, Commit, Questions, Writes};
 use crate::store::fault::StoreFault;
 use crate::store::rows::{CheckpointRow, StoreHead};
 use crate::store::stored_denial::StoredDenial;
+use crate::store::stored_event::{StoredEvent, ToldTarget};
 use crate::store::stored_leaf::Leaf;
 use crate::store::stored_proposal::{PayloadSource, Proposal, ProposalPage, ProposalQuery, RunQuery, Signature};
 use crate::store::stored_run::{NonceUse, OutputRow, Unfinished};
@@ -44,6 +45,7 @@ pub mod small_file;
 pub mod sqlite;
 pub mod store_report;
 pub mod stored_denial;
+pub mod stored_event;
 pub mod stored_leaf;
 pub mod stored_log;
 pub mod stored_proposal;
@@ -178,6 +180,12 @@ pub trait StoreReads: Send + Sync {
     fn denials(&self, authorization: &AuthorizationDigest) -> Result<Vec<StoredDenial>, StoreFault>;
     /// Returns the log entries that are revocations, each with its index, in the order of the log.
     fn revocations(&self) -> Result<Vec<(u64, Vec<u8>)>, StoreFault>;
+    /// Returns at most `limit` events with numbers above `after`, in their order.
+    fn events(&self, after: u64, limit: usize) -> Result<Vec<StoredEvent>, StoreFault>;
+    /// Returns the number of the newest event, or 0 if there is none.
+    fn newest_event(&self) -> Result<u64, StoreFault>;
+    /// Returns how far the targets of messages were told.
+    fn told(&self) -> Result<Vec<ToldTarget>, StoreFault>;
     /// Returns the consumption that spent a nonce.
     fn spent(&self, nonce: &Nonce) -> Result<Option<NonceUse>, StoreFault>;
     /// Returns the place of the first of these keys that has no row.
@@ -226,6 +234,8 @@ pub struct RetentionCut {
     pub proposals: Timestamp,
     /// Unsigned proposals that were cancelled, refused or expired are deleted if their window ended at or before this time.
     pub unsigned: Timestamp,
+    /// Events at or before this time are deleted.
+    pub events: Timestamp,
     /// Low-water mark. No proposal with a later end of its window is deleted.
     pub mark: Timestamp,
 }

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use crate::metrics::openmetrics::Metrics;
 use crate::store::StoreReads;
 use crate::store::consume_window::MOST_MARK_AHEAD_S;
@@ -133,6 +135,8 @@ pub(crate) struct SharedState {
     pub(super) tiles: TileCache,
     /// Number of crossings that will soon send a request to the writer.
     pub(super) announced: AtomicUsize,
+    /// Changes with each batch that adds events.
+    pub(super) events: watch::Sender<u64>,
     /// The last checkpoint that a caller requested.
     pub(super) note: Mutex<Option<CheckpointRow>>,
 }

@@ -126,6 +126,7 @@ impl SqliteStore {
         batch_rows::proposals(connection, writes).map_err(fault("keeping proposals"))?;
         run_rows::finish(connection, &writes.ends).map_err(fault("closing runs"))?;
         run_rows::start(connection, &writes.starts).map_err(fault("claiming nonces"))?;
+        batch_rows::events(connection, writes).map_err(fault("adding events"))?;
         batch_rows::checkpoints(connection, writes.checkpoints)?;
         batch_rows::state(connection, writes).map_err(fault("writing the state of the boundary"))
     }

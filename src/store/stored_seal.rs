@@ -10,6 +10,8 @@ use documents::record::validity::Timestamp;
 pub struct SealWrite {
     /// Envelope of the seal, as canonical JSON.
     pub envelope: Vec<u8>,
+    /// True if the seal ends a freeze.
+    pub thaws: bool,
     /// True if the seal ends the epoch of the seal before it, so that all earlier approvals end.
     pub new_epoch: bool,
     /// Digest of the payload of the seal. The digest of the first seal becomes the id of the boundary.

@@ -26,6 +26,7 @@ use crate::store::fault::StoreFault;
 use crate::store::open_proposals::{OpenProposals, StatusChange};
 use crate::store::rows::{CheckpointRow, ProposalState, StoreHead};
 use crate::store::shared::{LedgerConfig, PublishedState, SharedState};
+use crate::store::stored_event::{EventRow, EventWrite};
 use crate::store::stored_revocation::{StoredRevocation, read_revocations};
 use crate::store::stored_status::StoredStatus;
 use crate::store::tree::TreeEdge;
@@ -87,8 +88,9 @@ struct Batch<'m> {
 }
 
 impl Batch<'_> {
-    /// Notes a change of a status, which is counted after the commit.
+    /// Notes a change of a status, which makes an event and is counted after the commit.
     fn changed(&mut self, proposal: &ProposalId, to: StoredStatus, at: Timestamp) {
+        self.event(at, EventWrite::Proposal(proposal.clone(), to));
         match self.states.get_mut(proposal) {
             Some(state) => state.status = to,
             None => {
@@ -97,6 +99,10 @@ impl Batch<'_> {
             }
         }
         self.changes.push(StatusChange { proposal: proposal.clone(), to, at });
+    }
+
+    fn event(&mut self, at: Timestamp, what: EventWrite) {
+        self.writes.events.push(EventRow { at, what });
     }
 }
 
@@ -281,6 +287,9 @@ impl Writer {
             },
         };
         kinds.pass(true);
+        if !writes.events.is_empty() {
+            self.shared.events.send_modify(|count| *count += 1);
+        }
         if !stored.iter().eq(writes.leaves.iter().map(|leaf| &leaf.hash)) {
             return Err(StoreFault::broken(
                 "reading leaf hashes back",
@@ -417,6 +426,10 @@ impl Writer {
                 WriterMessage::Revoke(asked) => {
                     let done = self.revoke(b, &asked.message)?;
                     b.set(asked, WriteKind::Revocation, done);
+                }
+                WriterMessage::Tell(asked) => {
+                    b.tell(&asked.message);
+                    b.set(asked, WriteKind::Told, Ok(()));
                 }
                 WriterMessage::Advance(asked) => {
                     let done = self.advance(b, &asked.message);

@@ -111,7 +111,7 @@ impl Wire {
 
     /// Returns the live events of a proposal after this number, as lines.
     pub fn lines(&self, id: &str, token: &str, after: u64) -> impl Iterator<Item = Value> + use<> {
-        let reader = self.stream(id, token, "application/x-ndjson", after);
+        let reader = self.stream(&format!("/v1/proposals/{id}/events"), token, "application/x-ndjson", after);
         reader.lines().map_while(Result::ok).map(|line| {
             // The strict parser refuses a line with a duplicate key.
             documents::crypto::json::parse(line.as_bytes(), 1 << 20).expect("a line of JSON")
@@ -120,7 +120,7 @@ impl Wire {
 
     /// Returns the server-sent events of a proposal after this number, in the shape of the lines.
     pub fn server_sent(&self, id: &str, token: &str, after: u64) -> impl Iterator<Item = Value> + use<> {
-        let reader = self.stream(id, token, "text/event-stream", after);
+        let reader = self.stream(&format!("/v1/proposals/{id}/events"), token, "text/event-stream", after);
         let (mut number, mut kind) = (0_u64, String::new());
         reader.lines().map_while(Result::ok).filter_map(move |line| {
             if let Some(value) = line.strip_prefix("id: ") {
@@ -139,13 +139,22 @@ impl Wire {
         })
     }
 
-    fn stream(&self, id: &str, token: &str, accept: &str, after: u64) -> BufReader<impl Read + use<>> {
+    /// Returns the events of the boundary, as lines.
+    pub fn feed(&self, query: &str, token: &str) -> impl Iterator<Item = Value> + use<> {
+        let reader = self.stream(&format!("/v1/events{query}"), token, "application/x-ndjson", 0);
+        reader.lines().map_while(Result::ok).map(|line| {
+            assert!(line.len() <= 512, "{line}");
+            documents::crypto::json::parse(line.as_bytes(), 1 << 20).expect("a line of JSON")
+        })
+    }
+
+    pub fn stream(&self, path: &str, token: &str, accept: &str, after: u64) -> BufReader<impl Read + use<>> {
         let (bearer, after) = (format!("Bearer {token}"), after.to_string());
         let mut headers = vec![("authorization", &*bearer), ("accept", accept)];
         if after != "0" {
             headers.push(("last-event-id", &after));
         }
-        let response = self.send("GET", &format!("/v1/proposals/{id}/events"), &headers, None).expect("a stream");
+        let response = self.send("GET", path, &headers, None).expect("a stream");
         assert_eq!(response.status().as_u16(), 200);
         assert_eq!(response.headers()["content-type"], accept);
         BufReader::new(response.into_body().into_reader())

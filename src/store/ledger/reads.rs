@@ -16,6 +16,7 @@ use crate::store::ledger::Ledger;
 use crate::store::objects::Objects;
 use crate::store::rows::CheckpointRow;
 use crate::store::stored_denial::StoredDenial;
+use crate::store::stored_event::{StoredEvent, ToldTarget};
 use crate::store::stored_leaf::Leaf;
 use crate::store::stored_log::tile;
 use crate::store::stored_proposal::{PayloadSource, Proposal, ProposalPage, ProposalQuery, RunQuery, Signature};
@@ -52,6 +53,21 @@ impl Ledger {
     /// returns the same one. The next batch stores it.
     pub fn checkpoint_at(&self, size: u64) -> Result<Option<CheckpointRow>, StoreFault> {
         self.shared.checkpoint_at(size)
+    }
+
+    /// Returns at most `limit` events with numbers above `after`, in their order.
+    pub fn events(&self, after: u64, limit: usize) -> Result<Vec<StoredEvent>, StoreFault> {
+        self.shared.reads.events(after, limit)
+    }
+
+    /// Returns the number of the newest event, or 0 if there is none.
+    pub fn newest_event(&self) -> Result<u64, StoreFault> {
+        self.shared.reads.newest_event()
+    }
+
+    /// Returns how far the targets of messages were told.
+    pub fn told(&self) -> Result<Vec<ToldTarget>, StoreFault> {
+        self.shared.reads.told()
     }
 
     /// Returns the refusals dated at or after `since`. The search covers the last `most` entries of the log.

@@ -194,6 +194,7 @@ fn seal_write(ledger: &Ledger, number: u8) -> SealWrite {
         envelope: format!("seal {number}").into_bytes(),
         digest: SealDigest::of(&[number]),
         new_epoch: false,
+        thaws: false,
         checked: ledger.checked_state(),
         at: ledger.now(),
         blobs: vec![(BlobDigest::of(&[number]), vec![number])],

@@ -194,3 +194,18 @@ CREATE TABLE kept_head (
     size   bigint NOT NULL,              -- 0 if the node keeps no checkpoint
     root   bytea NOT NULL
 );
+
+-- What happened, in the order of the commits. kind: the status of the proposal, 8 revocation, 9 frozen, 10 thawed, 11 seal,
+-- 12 attention. The newest row is never deleted, because the next number follows from it.
+CREATE TABLE event (
+    seq      bigint PRIMARY KEY,
+    at       bigint NOT NULL,
+    kind     smallint NOT NULL,
+    proposal bytea,
+    step     text,
+    proposer text,
+    entry    bigint,                     -- index of the log entry
+    words    text
+);
+-- The last event that each target of messages got.
+CREATE TABLE told (name text COLLATE "C" PRIMARY KEY, seq bigint NOT NULL, given_up bigint NOT NULL);

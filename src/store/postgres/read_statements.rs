@@ -26,6 +26,9 @@ statements! {
         WHERE NOT EXISTS (SELECT FROM denial d WHERE d.\"authorization\" = q.digest) ORDER BY q.number LIMIT 1";
     /// The condition is that of the index `leaf_revocation`.
     REVOCATIONS = "SELECT idx, data FROM leaf WHERE kind = 6 ORDER BY idx";
+    EVENTS_AFTER = "SELECT seq, at, kind, proposal, step, proposer, entry, words FROM event WHERE seq > $1 ORDER BY seq LIMIT $2";
+    NEWEST_EVENT = "SELECT seq FROM event ORDER BY seq DESC LIMIT 1";
+    TARGETS_TOLD = "SELECT name, seq, given_up FROM told ORDER BY name";
     SPENT = "SELECT spent, proposal FROM nonce WHERE nonce = $1";
     UNFINISHED = "SELECT c.id, c.proposal, l.hash, l.at, c.seal, c.envelope, c.decision, \
         c.node = $1, c.deadline < extract(epoch FROM clock_timestamp()) OR n.lost_at IS NOT NULL \

@@ -11,14 +11,15 @@ use crate::store::postgres::link::{Flight, Link, Value};
 use crate::store::postgres::pool::Pool;
 use crate::store::postgres::questions::{EXCLUSIVE, HEAD, head};
 use crate::store::postgres::read_statements::{
-    CHECKPOINT_OVER, DENIAL_WITHOUT_ROW, DENIALS_OF, LAST_CHECKPOINT, LEAF, LEAF_DATA, NONCE_WITHOUT_ROW, OUTPUT,
-    OUTPUT_ORDER, PAGES, PAYLOAD, REFUSALS, REVOCATIONS, RUNS, RUNS_OF_OUTPUT, SEALS_IN_ORDER, SIGNATURES_OF, SIZE,
-    SPENT, TILE, TOKEN, TOKENS, UNFINISHED,
+    CHECKPOINT_OVER, DENIAL_WITHOUT_ROW, DENIALS_OF, EVENTS_AFTER, LAST_CHECKPOINT, LEAF, LEAF_DATA, NEWEST_EVENT,
+    NONCE_WITHOUT_ROW, OUTPUT, OUTPUT_ORDER, PAGES, PAYLOAD, REFUSALS, REVOCATIONS, RUNS, RUNS_OF_OUTPUT,
+    SEALS_IN_ORDER, SIGNATURES_OF, SIZE, SPENT, TARGETS_TOLD, TILE, TOKEN, TOKENS, UNFINISHED,
 };
 use crate::store::postgres::schema;
 use crate::store::postgres::settings::ServerSettings;
 use crate::store::rows::{CheckpointRow, StoreHead};
 use crate::store::stored_denial::StoredDenial;
+use crate::store::stored_event::{EventFact, StoredEvent, ToldTarget};
 use crate::store::stored_leaf::Leaf;
 use crate::store::stored_proposal::{PayloadSource, Proposal, ProposalPage, ProposalQuery, RunQuery, Signature};
 use crate::store::stored_run::{NonceUse, OutputRow, Unfinished};
@@ -242,6 +243,34 @@ impl StoreReads for PostgresReads {
 
     fn revocations(&self) -> Result<Vec<(u64, Vec<u8>)>, StoreFault> {
         self.all("reading revocations", REVOCATIONS, Vec::new, |row| Ok((row.number(0)?, row.get(1)?)))
+    }
+
+    fn events(&self, after: u64, limit: usize) -> Result<Vec<StoredEvent>, StoreFault> {
+        self.all(
+            "reading events",
+            EVENTS_AFTER,
+            || values![signed(after), at_most(limit)],
+            |row| {
+                let proposal = match row.get::<Option<&[u8]>>(3)? {
+                    None => None,
+                    Some(_) => Some((row.proposal_id(3)?, row.text(4)?, row.text(5)?)),
+                };
+                let kind = u8::try_from(row.get::<i16>(2)?).ok();
+                let what = EventFact::of_row(kind.unwrap_or(u8::MAX), proposal, row.number_if(6)?, row.get(7)?);
+                let what = what.ok_or_else(|| row.odd(2, "an unknown kind"))?;
+                Ok(StoredEvent { seq: row.number(0)?, at: row.time(1)?, what })
+            },
+        )
+    }
+
+    fn newest_event(&self) -> Result<u64, StoreFault> {
+        self.one("reading events", NEWEST_EVENT, Vec::new, |row| row.number(0)).map(Option::unwrap_or_default)
+    }
+
+    fn told(&self) -> Result<Vec<ToldTarget>, StoreFault> {
+        self.all("reading targets of messages", TARGETS_TOLD, Vec::new, |row| {
+            Ok(ToldTarget { name: row.text(0)?, seq: row.number(1)?, given_up: row.number(2)? })
+        })
     }
 
     fn spent(&self, nonce: &Nonce) -> Result<Option<NonceUse>, StoreFault> {

@@ -33,6 +33,8 @@ const CHANGED: &[&str] = &[
     "token",
     "node",
     "kept_head",
+    "event",
+    "told",
 ];
 
 /// Every connection sets this option.

@@ -12,6 +12,7 @@ use crate::store::postgres::columns::{Fields, id_value, list, signed};
 use crate::store::postgres::errors::fault;
 use crate::store::postgres::link::{Flight, Link};
 use crate::store::rows::{FinishRow, RunRow};
+use crate::store::stored_event::ToldTarget;
 use crate::store::stored_run::OutputRow;
 use crate::store::stored_status::StoredStatus;
 use documents::crypto::digest::SealDigest;
@@ -70,6 +71,12 @@ statements! {
         SELECT q.size, CASE WHEN c.root IS NULL OR c.root = q.root THEN q.root END, q.note \
         FROM unnest($1::bigint[], $2::bytea[], $3::text[]) AS q(size, root, note) LEFT JOIN checkpoint c ON c.size = q.size \
         ON CONFLICT (size) DO NOTHING";
+    EVENTS = "INSERT INTO event (seq, at, kind, proposal, step, proposer, entry, words) \
+        SELECT (SELECT coalesce(max(seq), 0) FROM event) + q.n, q.at, q.kind, q.proposal, p.step, p.proposer, q.entry, q.words \
+        FROM unnest($1::bigint[], $2::bigint[], $3::smallint[], $4::bytea[], $5::bigint[], $6::text[]) \
+        AS q(n, at, kind, proposal, entry, words) LEFT JOIN proposal p ON p.id = q.proposal";
+    TOLD = "INSERT INTO told (name, seq, given_up) SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[]) \
+        ON CONFLICT (name) DO UPDATE SET seq = excluded.seq, given_up = excluded.given_up";
     STATE = "UPDATE state SET boundary = $1::bytea, seal = $2::bytea, version = $3, mark = $4 WHERE one = 1";
     /// A new epoch ends all approvals, so also those whose consumption the database may have lost.
     NEW_EPOCH = "UPDATE state SET lost = NULL WHERE one = 1";
@@ -96,6 +103,7 @@ pub(super) fn commit(link: &Link, writes: &Writes<'_>, batch: &BatchRow) -> Comm
     add_steps(&mut flight, &writes.steps);
     add_ends(&mut flight, &writes.ends);
     add_starts(&mut flight, &writes.starts, &batch.node);
+    add_events(&mut flight, writes);
     if !writes.checkpoints.is_empty() {
         flight.add(
             CHECKPOINTS,
@@ -349,6 +357,36 @@ fn add_ends<'a>(flight: &mut Flight<'a>, ends: &'a [FinishRow<'_>]) {
     if !orders.is_empty() {
         let (ids, data): (Vec<_>, Vec<_>) = orders.into_iter().unzip();
         flight.add(OUTPUT_ORDERS, values![ids, data]);
+    }
+}
+
+/// Adds events, and the positions of targets of messages.
+fn add_events<'a>(flight: &mut Flight<'a>, writes: &'a Writes<'_>) {
+    let events = &writes.events;
+    if !events.is_empty() {
+        flight.add(
+            EVENTS,
+            values![
+                (1..=signed(events.len() as u64)).collect::<Vec<_>>(),
+                list(events, |event| event.at.unix()),
+                list(events, |event| i16::from(event.what.number())),
+                list(events, |event| event.what.proposal().map(id_value)),
+                list(events, |event| event.what.entry().map(signed)),
+                list(events, |event| event.what.words())
+            ],
+        );
+    }
+    // One statement can change a row only once, so the last position of a target counts.
+    let told: BTreeMap<&str, &ToldTarget> = writes.told.iter().map(|target| (target.name.as_str(), *target)).collect();
+    if !told.is_empty() {
+        flight.add(
+            TOLD,
+            values![
+                told.keys().copied().collect::<Vec<_>>(),
+                told.values().map(|target| signed(target.seq)).collect::<Vec<_>>(),
+                told.values().map(|target| signed(target.given_up)).collect::<Vec<_>>()
+            ],
+        );
     }
 }
 

@@ -79,6 +79,30 @@ pub(super) fn proposals(connection: &Connection, writes: &Writes<'_>) -> rusqlit
     Ok(())
 }
 
+/// Adds events, and the positions of targets of messages. The number of an event is 1 more than the newest.
+pub(super) fn events(connection: &Connection, writes: &Writes<'_>) -> rusqlite::Result<()> {
+    for event in &writes.events {
+        let (at, kind) = (event.at.unix(), event.what.number());
+        match event.what.proposal() {
+            Some(id) => {
+                let sql = "INSERT INTO event (at, kind, proposal, step, proposer) SELECT ?1, ?2, id, step, proposer \
+                           FROM proposal WHERE id = ?3";
+                connection.prepare_cached(sql)?.execute(params![at, kind, id_bytes(id)])?;
+            }
+            None => {
+                let sql = "INSERT INTO event (at, kind, entry, words) VALUES (?1, ?2, ?3, ?4)";
+                connection.prepare_cached(sql)?.execute(params![at, kind, event.what.entry(), event.what.words()])?;
+            }
+        }
+    }
+    for target in &writes.told {
+        let sql = "INSERT INTO told (name, seq, given_up) VALUES (?1, ?2, ?3) \
+                   ON CONFLICT (name) DO UPDATE SET seq = excluded.seq, given_up = excluded.given_up";
+        connection.prepare_cached(sql)?.execute(params![target.name.as_str(), target.seq, target.given_up])?;
+    }
+    Ok(())
+}
+
 /// Stores checkpoints. Another root at the same size is a fatal fault.
 pub(super) fn checkpoints(connection: &Connection, checkpoints: &[CheckpointRow]) -> Result<(), StoreFault> {
     const DURING: &str = "keeping checkpoints";

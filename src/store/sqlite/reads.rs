@@ -18,6 +18,7 @@ use crate::store::sqlite::errors::{fault, unusable};
 use crate::store::sqlite::schema;
 use crate::store::sqlite::schema::APPLICATION_ID;
 use crate::store::stored_denial::StoredDenial;
+use crate::store::stored_event::{EventFact, StoredEvent, ToldTarget};
 use crate::store::stored_leaf::Leaf;
 use crate::store::stored_proposal::{
     PayloadSource, Proposal, ProposalPage, ProposalQuery, ProposalSource, RunOutcome, RunQuery, Signature,
@@ -259,6 +260,29 @@ impl StoreReads for SqliteReads {
     fn revocations(&self) -> Result<Vec<(u64, Vec<u8>)>, StoreFault> {
         let sql = "SELECT idx, data FROM leaf WHERE kind = 6 ORDER BY idx";
         self.all("reading revocations", sql, [], |row| Ok((row.get(0)?, row.get(1)?)))
+    }
+
+    fn events(&self, after: u64, limit: usize) -> Result<Vec<StoredEvent>, StoreFault> {
+        let sql = "SELECT seq, at, kind, proposal, step, proposer, entry, words FROM event WHERE seq > ?1 ORDER BY seq LIMIT ?2";
+        self.all("reading events", sql, params![after, limit], |row| {
+            let proposal = match row.get_ref(3)?.as_blob_or_null()? {
+                None => None,
+                Some(_) => Some((proposal_id(row, 3)?, text(row, 4)?, text(row, 5)?)),
+            };
+            let what = EventFact::of_row(row.get(2)?, proposal, row.get(6)?, row.get(7)?);
+            Ok(StoredEvent { seq: row.get(0)?, at: time(row, 1)?, what: what.ok_or_else(|| odd(row, 2))? })
+        })
+    }
+
+    fn newest_event(&self) -> Result<u64, StoreFault> {
+        let found = self.one("reading events", "SELECT max(seq) FROM event", [], |row| row.get::<_, Option<u64>>(0))?;
+        Ok(found.flatten().unwrap_or(0))
+    }
+
+    fn told(&self) -> Result<Vec<ToldTarget>, StoreFault> {
+        self.all("reading targets of messages", "SELECT name, seq, given_up FROM told ORDER BY name", [], |row| {
+            Ok(ToldTarget { name: text(row, 0)?, seq: row.get(1)?, given_up: row.get(2)? })
+        })
     }
 
     fn spent(&self, nonce: &Nonce) -> Result<Option<NonceUse>, StoreFault> {

@@ -57,6 +57,10 @@ pub(super) fn retire(
             }
         }
     }
+    // The newest event stays, because the next number follows from it.
+    let sql = "DELETE FROM event WHERE at <= ?1 AND seq < (SELECT max(seq) FROM event) \
+               AND seq < (SELECT min(seq) FROM event) + ?2";
+    done.deleted += connection.prepare_cached(sql)?.execute(params![cut.events.unix(), limit])?;
     let delete = |table: &str, id: &[u8; 16]| {
         connection.prepare_cached(&format!("DELETE FROM {table} WHERE proposal = ?1"))?.execute([id])
     };

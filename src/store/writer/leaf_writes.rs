@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::store::fault::StoreFault;
 use crate::store::rows::LeafRow;
+use crate::store::stored_event::{EntryEvent, EventWrite};
 use crate::store::stored_leaf::{CheckedState, LeafRef, WriteStop};
 use crate::store::stored_seal::{SealStored, SealWrite};
 use crate::store::writer::{Batch, Writer};
@@ -35,6 +36,8 @@ impl Writer {
         self.head.last_at = write.at;
         let leaf = self.append(batch, LeafKind::Seal, &write.envelope[..]);
         batch.writes.seals.push((leaf.index, write.digest));
+        let event = if write.thaws { EntryEvent::Thawed } else { EntryEvent::Seal };
+        batch.event(write.at, EventWrite::Entry(event, leaf.index));
         batch.writes.new_epoch |= write.new_epoch;
         batch.writes.blobs.extend(&write.blobs);
         if self.head.boundary.is_none() {

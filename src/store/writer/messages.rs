@@ -10,6 +10,7 @@ use crate::store::batch::{DenialQuestion, Questions};
 use crate::store::fault::StoreFault;
 use crate::store::retention::{PruneResult, Retention};
 use crate::store::stored_denial::{DenialResult, DenialWrite};
+use crate::store::stored_event::Telling;
 use crate::store::stored_leaf::{LeafRef, WriteStop};
 use crate::store::stored_proposal::{AdvanceStop, NewProposal, ProposalStep, ProposeResult, Signature};
 use crate::store::stored_revocation::{RevocationResult, RevocationWrite};
@@ -71,6 +72,7 @@ pub(crate) enum WriterMessage {
     Sign(BoxedMessage<(ProposalId, Vec<Signature>), Vec<Signature>, AdvanceStop>),
     Deny(BoxedMessage<DenialWrite, DenialResult, WriteStop>),
     Revoke(BoxedMessage<RevocationWrite, RevocationResult, WriteStop>),
+    Tell(BoxedMessage<Telling, (), StoreFault>),
     Advance(BoxedMessage<ProposalStep, StoredStatus, AdvanceStop>),
     Refuse(BoxedMessage<(Arc<[u8]>, Timestamp), LeafRef, WriteStop>),
     Expire(BoxedMessage<Timestamp, Vec<ProposalId>, StoreFault>),
@@ -91,6 +93,7 @@ impl WriterMessage {
             Self::Sign(asked) => asked.send(fault),
             Self::Deny(asked) => asked.send(fault),
             Self::Revoke(asked) => asked.send(fault),
+            Self::Tell(asked) => asked.send(fault),
             Self::Advance(asked) => asked.send(fault),
             Self::Refuse(asked) => asked.send(fault),
             Self::Expire(asked) => asked.send(fault),

@@ -1,9 +1,20 @@
-//! Deletions: nonces that have expired, and rows whose retention has ended.
+//! Positions of targets of messages, and deletions: nonces that have expired, and rows whose retention has ended.
 
 use crate::store::fault::StoreFault;
 use crate::store::retention::{PruneResult, Retention, UNSIGNED_KEPT_S};
+use crate::store::stored_event::{EVENTS_KEPT_S, EventWrite, Telling};
 use crate::store::writer::{Batch, Writer};
 use crate::store::{RetentionCut, Retired};
+
+impl<'m> Batch<'m> {
+    /// Records how far targets of messages were told.
+    pub(super) fn tell(&mut self, telling: &'m Telling) {
+        self.writes.told.extend(&telling.targets);
+        for (at, words) in &telling.attention {
+            self.event(*at, EventWrite::Attention(words.clone()));
+        }
+    }
+}
 
 impl Writer {
     /// Raises the low-water mark, and in the same commit deletes some nonces that expired at or before the mark.
@@ -41,6 +52,7 @@ impl Writer {
             outputs: mark.plus(-retention.outputs_s),
             proposals: mark.plus(-retention.proposals_s),
             unsigned: mark.plus(-UNSIGNED_KEPT_S),
+            events: mark.plus(-EVENTS_KEPT_S),
             mark,
         };
         let retired = self.store.retire(cut, self.retired, limit.max(1))?;

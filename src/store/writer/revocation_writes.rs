@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use crate::store::fault::StoreFault;
+use crate::store::stored_event::{EntryEvent, EventWrite};
 use crate::store::stored_leaf::WriteStop;
 use crate::store::stored_revocation::{RevocationResult, RevocationWrite, StoredRevocation};
 use crate::store::stored_token::TokenChange;
 use crate::store::writer::{Batch, Writer};
 use documents::record::kinds::LeafKind;
+use documents::record::revocation::RevokedSubject;
 
 impl Writer {
     /// Appends a revocation, unless the log has one of the same subject. A second one would change nothing, and anybody
@@ -37,6 +39,9 @@ impl Writer {
             let _ = self.store.change_tokens(&[TokenChange::Revoke { name, at: write.at }])?;
         }
         let leaf = self.append(batch, LeafKind::Revocation, write.envelope.clone()).index;
+        let is_freeze = matches!(write.subject, RevokedSubject::Epoch(_));
+        let event = if is_freeze { EntryEvent::Frozen } else { EntryEvent::Revocation };
+        batch.event(write.at, EventWrite::Entry(event, leaf));
         Arc::make_mut(&mut self.revoked).push(StoredRevocation { subject: write.subject, leaf });
         // A verdict with the earlier state version is repeated, and then meets the revocation.
         self.head.version += 1;

@@ -7,6 +7,7 @@ use crate::store::crash_points::WriteKind;
 use crate::store::fault::StoreFault;
 use crate::store::open_proposals::StatusChange;
 use crate::store::rows::{Candidate, FinishRow, RunRow};
+use crate::store::stored_event::EventWrite;
 use crate::store::stored_leaf::LeafRef;
 use crate::store::stored_run::{CLOSABLE_AFTER_S, Consume, ConsumeStop, Finish, FinishStop, NonceUse, SpentNonce};
 use crate::store::stored_status::StoredStatus;
@@ -106,6 +107,7 @@ impl Writer {
                 // Nothing after the runs of a batch reads their states.
                 let change = StatusChange { proposal: request.core.id.clone(), to: StoredStatus::Running, at };
                 batch.changes.push(change);
+                batch.event(at, EventWrite::Proposal(request.core.id.clone(), StoredStatus::Running));
                 self.closed.spend(&request.core.nonce, request.core.expires_at);
                 let data = data.clone();
                 let spent = SpentNonce { index: leaf.index, item, leaf: leaf.hash, data, at, seal };

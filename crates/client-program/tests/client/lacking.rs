@@ -13,8 +13,8 @@ fn the_client_names_itself_in_its_version_and_its_help() {
     let version = said(&run("--version"));
     assert_eq!(version, format!("countersign {} (client, without a boundary)\n", env!("CARGO_PKG_VERSION")));
     let help = said(&run("--help"));
-    let list = "This program is the client. Only the whole program has: init, serve, doctor, token, seal, thaw, store, node, \
-                policy, sandbox, run, open, test, demo, try\nThe whole program and countersign-console have: console\n";
+    let list = "This program is the client. Only the whole program has: init, serve, doctor, token, seal, thaw, notify, store, \
+                node, policy, sandbox, run, open, test, demo, try\nThe whole program and countersign-console have: console\n";
     assert!(help.contains(list), "{help}");
     for (name, listed) in [("propose", true), ("approve", true), ("roster", true), ("serve", false), ("demo", false)] {
         assert_eq!(help.contains(&format!("\n  {name:<12} ")), listed, "{name}: {help}");
@@ -35,6 +35,7 @@ fn each_command_that_the_client_lacks_is_refused_with_what_to_do() {
         "node list",
         "seal",
         "thaw",
+        "notify list",
         "policy explain a:b",
         "test page.mdx",
         "open page.mdx",

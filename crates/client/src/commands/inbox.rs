@@ -156,7 +156,7 @@ impl InboxReader {
 
     fn read(&self, with_approved: bool) -> Result<InboxReading, CommandFailure> {
         let mut waiting = list(&self.client, &[("status", "pending")])?;
-        waiting.retain(|view| self.mine.as_ref().is_none_or(|mine| can_move(mine, view)));
+        waiting.retain(|view| self.mine.as_ref().is_none_or(|mine| view.approvals.need(mine)));
         // A failed request must not prevent the list of pending proposals.
         let approved = with_approved.then(|| list(&self.client, &[("status", "approved")]).unwrap_or_default());
         Ok(InboxReading { waiting, ended: ended(&self.client), approved: approved.unwrap_or_default() })
@@ -295,14 +295,6 @@ pub fn myself(keys: &Keys, trust: &[ChosenTrust], client: &Client) -> Result<App
     })
 }
 
-/// Returns true if the signature of this person would count towards the quorum.
-#[must_use]
-pub fn can_move(mine: &Approver, view: &ProposalView) -> bool {
-    let approvals = &view.approvals;
-    let counts = !approvals.excluded.contains(&mine.name) && !approvals.approvers.contains(&mine.name);
-    counts && approvals.missing.iter().any(|group| mine.groups.contains(group))
-}
-
 fn bell() {
     use std::io::Write as _;
     let _ = std::io::stderr().write_all(b"\x07");
@@ -332,10 +324,10 @@ mod tests {
     fn the_inbox_lists_only_proposals_that_need_the_signature_of_the_person() {
         let mine: Approver =
             serde_json::from_value(json!({"name": "alice", "groups": ["ops"], "keys": []})).expect("approver");
-        assert!(can_move(&mine, &view(&["ops", "sec"], &["bob"], &["carol"])));
-        assert!(!can_move(&mine, &view(&["sec"], &[], &[])), "another group is needed");
-        assert!(!can_move(&mine, &view(&["ops"], &["alice"], &[])), "signed already");
-        assert!(!can_move(&mine, &view(&["ops"], &[], &["alice"])), "owner of the proposer");
-        assert!(!can_move(&mine, &view(&[], &["bob"], &[])), "nobody is needed");
+        assert!(view(&["ops", "sec"], &["bob"], &["carol"]).approvals.need(&mine));
+        assert!(!view(&["sec"], &[], &[]).approvals.need(&mine), "another group is needed");
+        assert!(!view(&["ops"], &["alice"], &[]).approvals.need(&mine), "signed already");
+        assert!(!view(&["ops"], &[], &["alice"]).approvals.need(&mine), "owner of the proposer");
+        assert!(!view(&[], &["bob"], &[]).approvals.need(&mine), "nobody is needed");
     }
 }

@@ -239,7 +239,7 @@ pub const ROLES: [(&str, &[&str]); 6] = [
     ("Propose", &["propose", "wait", "proposals", "output", "cancel", "submit", "session", "mcp"]),
     ("Approve", &["inbox", "review", "approve", "deny", "revoke", "freeze", "console", "boundary"]),
     ("Verify", &["verify", "gate", "audit", "log"]),
-    ("Operate", &["init", "serve", "doctor", "key", "token", "roster", "seal", "thaw", "store", "node"]),
+    ("Operate", &["init", "serve", "doctor", "key", "token", "roster", "seal", "thaw", "notify", "store", "node"]),
     ("Write", &["registry", "policy", "sandbox", "run", "open", "test"]),
     ("Learn", &["demo", "try", "completions", "help"]),
 ];

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use client::commands::inbox::{can_move, myself};
+use client::commands::inbox::myself;
 use client::remote::client::Client;
 use client::remote::proposals::{list, newest};
 use client::terminal::exit::CommandFailure;
@@ -40,7 +40,7 @@ impl BoundaryInbox {
         let state = place.state(client)?;
         let approver = signing.keys().and_then(|keys| myself(&keys, &place.trust.rosters()?, client));
         let pending = list(client, &[("status", "pending")])?;
-        let is_mine = |view: &ProposalView| approver.as_ref().is_ok_and(|approver| can_move(approver, view));
+        let is_mine = |view: &ProposalView| approver.as_ref().is_ok_and(|approver| view.approvals.need(approver));
         let (mut mine, mut others): (Vec<_>, Vec<_>) = pending.into_iter().partition(is_mine);
         mine.sort_by_key(|view| view.expires_at);
         others.sort_by_key(|view| view.expires_at);

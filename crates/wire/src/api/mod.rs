@@ -1,4 +1,6 @@
 //! The bodies of the HTTP API, which the boundary and its clients share.
+pub mod approvals_view;
 pub mod body;
+pub mod feed;
 pub mod registry_view;
 pub mod view;

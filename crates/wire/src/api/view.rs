@@ -8,15 +8,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::api::approvals_view::ApprovalsView;
 use crate::api::registry_view::UnknownEnd;
 use documents::crypto::digest::{AuthorizationDigest, ContentDigest, ParamsDigest, RosterDigest, StepDigest};
 use documents::record::code::Code;
 use documents::record::extension_names::{ArtifactName, SessionId};
-use documents::record::ident::{GroupName, Name, Nonce, ProposalId, ReceiptId, StepRef};
+use documents::record::ident::{Name, Nonce, ProposalId, ReceiptId, StepRef};
 use documents::record::receipt::Outcome;
 use documents::record::revocation::RevokedSubject;
 use documents::record::run_extensions::ManifestEntry;
-use documents::record::step_definition::Approvals;
 use documents::record::stream_name::StreamName;
 use documents::record::validity::Timestamp;
 
@@ -310,23 +310,6 @@ impl RefusalView {
 
 /// Maximum length of the detail of a refusal, in characters.
 const MOST_WORDS: usize = 2000;
-
-/// Approvals that a proposal has and still needs.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-pub struct ApprovalsView {
-    /// Approval rules. All rules must be met.
-    pub rules: Vec<Approvals>,
-    /// Minimum number of people that can meet all rules together.
-    pub required: u64,
-    /// Number of people whose signatures count so far.
-    pub have: u64,
-    /// People whose signatures count so far.
-    pub approvers: Vec<Name>,
-    /// Groups from which a signature is still needed.
-    pub missing: Vec<GroupName>,
-    /// People whose signatures can't count: the proposer and the owners of the proposer's token.
-    pub excluded: Vec<Name>,
-}
 
 /// `GET /v1/proposals`: a page of proposals, newest first.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]

@@ -1,0 +1,33 @@
+//! The approvals of a proposal.
+
+use documents::record::ident::{GroupName, Name};
+use documents::record::roster::Approver;
+use documents::record::step_definition::Approvals;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Approvals that a proposal has and still needs.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct ApprovalsView {
+    /// Approval rules. All rules must be met.
+    pub rules: Vec<Approvals>,
+    /// Minimum number of people that can meet all rules together.
+    pub required: u64,
+    /// Number of people whose signatures count so far.
+    pub have: u64,
+    /// People whose signatures count so far.
+    pub approvers: Vec<Name>,
+    /// Groups from which a signature is still needed.
+    pub missing: Vec<GroupName>,
+    /// People whose signatures can't count: the proposer and the owners of the proposer's token.
+    pub excluded: Vec<Name>,
+}
+
+impl ApprovalsView {
+    /// Returns true if the signature of this person would count towards the quorum.
+    #[must_use]
+    pub fn need(&self, person: &Approver) -> bool {
+        let counts = !self.excluded.contains(&person.name) && !self.approvers.contains(&person.name);
+        counts && self.missing.iter().any(|group| person.groups.contains(group))
+    }
+}

@@ -1,0 +1,133 @@
+//! Events of the whole boundary, as `GET /v1/events` transports them.
+
+use documents::record::code::Code;
+use documents::record::ident::{Name, ProposalId, StepRef};
+use documents::record::receipt::Status;
+use documents::record::revocation::RevokedSubject;
+use documents::record::validity::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// An event of the boundary. It never contains parameters, a reason or output.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FeedEvent {
+    /// Number of the event. The numbers increase in the order of the commits, and can have gaps.
+    pub seq: u64,
+    /// Time of the change.
+    pub at: Timestamp,
+    /// What happened.
+    pub kind: FeedKind,
+    /// The proposal of a `proposal.` event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proposal: Option<ProposalId>,
+    /// Ref of the proposal's step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<StepRef>,
+    /// Token or proposer that made the proposal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proposer: Option<Name>,
+    /// How the run ended, for `proposal.finished`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Status>,
+    /// Code of the refusal, for `proposal.refused`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<Code>,
+    /// Index of the log entry, for `revocation`, `frozen`, `thawed` and `seal`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entry: Option<u64>,
+    /// What was revoked, for `revocation`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<RevokedSubject>,
+    /// What the operator should look at, for `attention`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub words: Option<String>,
+}
+
+/// Kind of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum FeedKind {
+    /// A new proposal waits for signatures.
+    #[serde(rename = "proposal.pending")]
+    Pending,
+    /// The quorum of a proposal is met.
+    #[serde(rename = "proposal.approved")]
+    Approved,
+    /// The nonce of a proposal is spent, and its run begins.
+    #[serde(rename = "proposal.running")]
+    Running,
+    /// The receipt of a run is in the log.
+    #[serde(rename = "proposal.finished")]
+    Finished,
+    /// An approver denied a proposal.
+    #[serde(rename = "proposal.denied")]
+    Denied,
+    /// The window of a proposal ended before its run.
+    #[serde(rename = "proposal.expired")]
+    Expired,
+    /// The proposer or an operator cancelled a proposal.
+    #[serde(rename = "proposal.cancelled")]
+    Cancelled,
+    /// A proposal can no longer run.
+    #[serde(rename = "proposal.refused")]
+    Refused,
+    /// A key or a token was revoked.
+    #[serde(rename = "revocation")]
+    Revocation,
+    /// The boundary was frozen.
+    #[serde(rename = "frozen")]
+    Frozen,
+    /// A freeze ended.
+    #[serde(rename = "thawed")]
+    Thawed,
+    /// A seal came into force.
+    #[serde(rename = "seal")]
+    Seal,
+    /// The operator should look at something.
+    #[serde(rename = "attention")]
+    Attention,
+}
+
+impl FeedKind {
+    /// All kinds.
+    pub const ALL: [Self; 13] = [
+        Self::Pending,
+        Self::Approved,
+        Self::Running,
+        Self::Finished,
+        Self::Denied,
+        Self::Expired,
+        Self::Cancelled,
+        Self::Refused,
+        Self::Revocation,
+        Self::Frozen,
+        Self::Thawed,
+        Self::Seal,
+        Self::Attention,
+    ];
+
+    /// Returns the word for this kind in JSON.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Pending => "proposal.pending",
+            Self::Approved => "proposal.approved",
+            Self::Running => "proposal.running",
+            Self::Finished => "proposal.finished",
+            Self::Denied => "proposal.denied",
+            Self::Expired => "proposal.expired",
+            Self::Cancelled => "proposal.cancelled",
+            Self::Refused => "proposal.refused",
+            Self::Revocation => "revocation",
+            Self::Frozen => "frozen",
+            Self::Thawed => "thawed",
+            Self::Seal => "seal",
+            Self::Attention => "attention",
+        }
+    }
+
+    /// Returns true if the proposal of such an event has ended.
+    #[must_use]
+    pub const fn is_end(self) -> bool {
+        matches!(self, Self::Finished | Self::Denied | Self::Expired | Self::Cancelled | Self::Refused)
+    }
+}

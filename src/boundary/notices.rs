@@ -1,0 +1,209 @@
+//! Which events the targets of messages get, and what a message says.
+
+use crate::boundary::proposals::Proposals;
+use crate::seal::refusal::Stopped;
+use crate::store::stored_event::{EventFact, StoredEvent};
+use crate::store::stored_status::StoredStatus;
+use documents::crypto::digest::hex;
+use documents::record::authorization::{Authorization, PermissionReason};
+use documents::record::document::Statement;
+use documents::record::ident::{BoundaryName, ProposalId};
+use documents::record::validity::Timestamp;
+use judgement::policy::patterns::Pattern;
+use wire::api::feed::{FeedEvent, FeedKind};
+use wire::api::view::{ProposalStatus, ProposalView};
+
+/// Number of digits of a digest that a message contains.
+const DIGITS: usize = 8;
+
+/// The events that a target wants.
+#[derive(Debug, Clone)]
+pub struct NoticeFilter {
+    /// Kinds of events.
+    pub events: Vec<FeedKind>,
+    /// Patterns of steps. An empty list means every step. Only events of proposals have a step.
+    pub steps: Vec<Pattern>,
+    /// Approvers and groups whose signatures must be able to move a proposal, and proposers, who get the ends of their
+    /// proposals. An empty list means everybody.
+    pub people: Vec<String>,
+    /// Seconds for which a proposal must have waited, if the target wants only proposals that wait so long.
+    pub after_s: Option<i64>,
+}
+
+/// What a target does with an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoticeNext {
+    /// The target does not want the event.
+    Skip,
+    /// The event is due at this time.
+    Wait(Timestamp),
+    /// The target gets the message.
+    Send(Box<Notice>),
+}
+
+/// A message about an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// The event.
+    pub event: FeedEvent,
+    /// The first line, which says what waits or what happened.
+    pub title: String,
+    /// The other lines. They contain no parameters, no reason and no output.
+    pub lines: Vec<String>,
+    /// True if somebody must act.
+    pub urgent: bool,
+}
+
+impl NoticeFilter {
+    fn wants(&self, event: &FeedEvent) -> bool {
+        let step = |step| self.steps.is_empty() || self.steps.iter().any(|pattern| pattern.matches(step));
+        self.events.contains(&event.kind)
+            && event.step.as_ref().is_none_or(|reference| step(reference.as_str()))
+            && (self.after_s.is_none() || event.kind == FeedKind::Pending)
+            && (self.people.is_empty() || self.concerns(event))
+    }
+
+    /// Returns true if the event can concern the named people. For a new proposal, the rules in force decide later.
+    fn concerns(&self, event: &FeedEvent) -> bool {
+        match event.kind {
+            FeedKind::Pending | FeedKind::Frozen | FeedKind::Thawed => true,
+            kind if kind.is_end() => event.proposer.as_ref().is_some_and(|name| self.names(name.as_str())),
+            _ => false,
+        }
+    }
+
+    fn names(&self, name: &str) -> bool {
+        self.people.iter().any(|person| person == name)
+    }
+}
+
+impl Proposals {
+    /// Decides what a target does with an event at this time.
+    ///
+    /// # Errors
+    /// Returns an error if the store can't be read.
+    pub fn notice(&self, event: &StoredEvent, filter: &NoticeFilter) -> Result<NoticeNext, Stopped> {
+        let view = self.event_view(event)?;
+        if !filter.wants(&view) {
+            return Ok(NoticeNext::Skip);
+        }
+        if let Some(due) = filter.after_s.map(|seconds| event.at.plus(seconds)).filter(|due| *due > self.crossing.now())
+        {
+            return Ok(NoticeNext::Wait(due));
+        }
+        let boundary = &self.crossing.state().boundary.name;
+        let EventFact::Proposal { id, status, .. } = &event.what else {
+            return Ok(NoticeNext::Send(Box::new(of_entry(view, boundary))));
+        };
+        let Some(row) = self.ledger.proposal(id)? else {
+            // Only unsigned proposals are deleted, soon after their end.
+            let narrow = filter.after_s.is_some() || !filter.people.is_empty();
+            let skipped = *status == StoredStatus::Pending && narrow;
+            return Ok(if skipped {
+                NoticeNext::Skip
+            } else {
+                NoticeNext::Send(Box::new(of_end(view, boundary, None)))
+            });
+        };
+        let proposal = self.view(&row)?;
+        if *status != StoredStatus::Pending {
+            return Ok(NoticeNext::Send(Box::new(of_end(view, boundary, Some(&proposal)))));
+        }
+        let waits = proposal.status == ProposalStatus::Pending;
+        if filter.after_s.is_some() && !waits
+            || !filter.people.is_empty() && !(waits && self.can_move(filter, &proposal))
+        {
+            return Ok(NoticeNext::Skip);
+        }
+        let denied = denied_permissions(&self.payload(id)?)?;
+        Ok(NoticeNext::Send(Box::new(of_pending(view, boundary, &proposal, denied))))
+    }
+
+    /// Returns true if the signature of one of the named people can move the proposal.
+    fn can_move(&self, filter: &NoticeFilter, proposal: &ProposalView) -> bool {
+        let state = self.crossing.state();
+        state.roster.tables().approver.iter().any(|approver| {
+            let named = filter.names(approver.name.as_str())
+                || approver.groups.iter().any(|group| filter.names(group.as_str()));
+            named && proposal.approvals.need(approver)
+        })
+    }
+}
+
+fn denied_permissions(payload: &[u8]) -> Result<usize, Stopped> {
+    let statement = Statement::<Authorization>::from_payload(payload)?;
+    let denied = statement.predicate.permissions.iter();
+    Ok(denied.filter(|permission| permission.why == PermissionReason::BuiltInDeny).count())
+}
+
+fn of_pending(event: FeedEvent, boundary: &BoundaryName, proposal: &ProposalView, denied: usize) -> Notice {
+    let approvals = &proposal.approvals;
+    let missing: Vec<&str> = approvals.missing.iter().map(|group| group.as_str()).collect();
+    let needed = match proposal.status {
+        ProposalStatus::Pending => {
+            format!("still needed: {} ({} of {} have signed)", missing.join(", "), approvals.have, approvals.required)
+        }
+        other => format!("no longer waits: {}", other.word()),
+    };
+    let digest = hex(proposal.digest.as_bytes());
+    let mut lines = vec![
+        format!("asked by: {}", proposal.proposer),
+        needed,
+        format!("until: {}", utc(proposal.expires_at)),
+        match denied {
+            0 => "no permission is denied by a built-in list".to_owned(),
+            1 => "1 permission is denied by a built-in list".to_owned(),
+            more => format!("{more} permissions are denied by a built-in list"),
+        },
+        format!("digest ends with: {}", &digest[digest.len() - DIGITS..]),
+    ];
+    lines.extend(of_command("review", &proposal.id, boundary));
+    Notice { title: format!("RUN {}", proposal.step), lines, urgent: proposal.status == ProposalStatus::Pending, event }
+}
+
+/// Returns the message about another change of a proposal.
+fn of_end(event: FeedEvent, boundary: &BoundaryName, proposal: Option<&ProposalView>) -> Notice {
+    let step = event.step.as_ref().map(ToString::to_string).unwrap_or_default();
+    let how = match (event.kind, event.outcome, event.code) {
+        (FeedKind::Finished, Some(outcome), _) => outcome.word().to_owned(),
+        (FeedKind::Refused, _, Some(code)) => format!("refused ({code})"),
+        (kind, ..) => kind.word().trim_start_matches("proposal.").to_owned(),
+    };
+    let mut lines: Vec<String> = event.proposer.iter().map(|proposer| format!("asked by: {proposer}")).collect();
+    if event.kind == FeedKind::Denied {
+        let who: Vec<&str> = proposal.iter().flat_map(|p| &p.denials).map(|denial| denial.approver.as_str()).collect();
+        lines.push(format!("denied by: {}", who.join(", ")));
+    }
+    if let Some(id) = &event.proposal {
+        lines.extend(of_command("wait", id, boundary));
+    }
+    Notice { title: format!("RUN {step}: {how}"), lines, urgent: false, event }
+}
+
+fn of_entry(event: FeedEvent, boundary: &BoundaryName) -> Notice {
+    let mut lines: Vec<String> = Vec::new();
+    let title = match event.kind {
+        FeedKind::Frozen => "FROZEN: nothing is proposed or run".to_owned(),
+        FeedKind::Thawed => "THAWED: a new epoch has begun, and everything that was signed before is void".to_owned(),
+        FeedKind::Revocation => match &event.subject {
+            Some(subject) => format!("REVOKED: {subject}"),
+            None => "REVOKED".to_owned(),
+        },
+        FeedKind::Attention => {
+            lines.extend(event.words.clone());
+            "ATTENTION".to_owned()
+        }
+        _ => "SEAL: a new seal is in force".to_owned(),
+    };
+    lines.extend(event.entry.map(|entry| format!("log entry: {entry}")));
+    lines.push(format!("boundary: {boundary}"));
+    Notice { title, lines, urgent: matches!(event.kind, FeedKind::Frozen | FeedKind::Attention), event }
+}
+
+fn of_command(command: &str, id: &ProposalId, boundary: &BoundaryName) -> [String; 2] {
+    [format!("countersign {command} {id}"), format!("boundary: {boundary}")]
+}
+
+fn utc(at: Timestamp) -> String {
+    at.to_string().replace('T', " ").replace('Z', " UTC")
+}

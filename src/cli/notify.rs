@@ -1,0 +1,92 @@
+//! The `notify` command shows and tests the targets of messages.
+
+use serde_json::Value;
+
+use crate::cli::configured::ConfigArgs;
+use crate::cli::seal::value_of;
+use crate::local::problems::problems;
+use crate::node::config::Config;
+use crate::node::control::{self, ControlRequest, NodeStatus};
+use client::terminal::exit::{CommandFailure, Exit};
+use client::terminal::streams::Terminal;
+use client::terminal::table::fitted;
+use documents::record::ident::Name;
+
+/// Show and test the targets of messages: [[notify]] in countersign.toml.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  countersign notify list
+  countersign notify test phone
+
+Run the command on the host of the boundary, while the service runs.")]
+pub struct Args {
+    #[command(flatten)]
+    config: ConfigArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// List the targets: how many events each has not got, how many were given up, and what is wrong
+    List,
+    /// Send a test message to a target
+    Test {
+        /// The name of the target
+        name: Name,
+    },
+}
+
+/// Sends the request to the running boundary.
+///
+/// # Errors
+/// Returns an error if no service runs, if there is no such target, or if the target does not take the message.
+pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    let config = args.config.load()?;
+    match &args.command {
+        Command::List => list(&config, terminal),
+        Command::Test { name } => {
+            let value = ask(&config, &ControlRequest::NotifyTest { name: name.clone() })?;
+            if terminal.json {
+                terminal.object(&value)?;
+            } else {
+                terminal.line(&format!("{name} has the test message"))?;
+            }
+            Ok(Exit::Done)
+        }
+    }
+}
+
+fn ask(config: &Config, request: &ControlRequest) -> Result<Value, CommandFailure> {
+    let answer = control::ask(&config.socket(), request).map_err(|problem| problems(problem.into()))?;
+    let Some(answer) = answer else {
+        let path = config.path.display();
+        let words =
+            format!("no service runs here, and only the service sends messages: countersign serve --config {path}");
+        return Err(CommandFailure::new(Exit::Unreachable, words));
+    };
+    value_of(answer)
+}
+
+fn list(config: &Config, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    let value = ask(config, &ControlRequest::Status)?;
+    let status: NodeStatus = serde_json::from_value(value)
+        .map_err(|error| CommandFailure::new(Exit::Unreachable, format!("the service has another version: {error}")))?;
+    let targets = status.monitoring.map(|monitoring| monitoring.targets).unwrap_or_default();
+    if terminal.json {
+        terminal.object(&serde_json::json!({ "targets": targets }))?;
+        return Ok(Exit::Done);
+    }
+    if targets.is_empty() {
+        terminal.say(&format!("{} has no [[notify]]", config.path.display()));
+        return Ok(Exit::Done);
+    }
+    let header = ["NAME", "KIND", "BEHIND", "GIVEN UP", "TROUBLE"].map(str::to_owned);
+    let row = |target: &crate::boundary::told_targets::TargetStatus| {
+        let trouble = target.trouble.clone().unwrap_or_default();
+        [target.name.to_string(), target.kind.clone(), target.behind.to_string(), target.given_up.to_string(), trouble]
+    };
+    let rows: Vec<_> = std::iter::once(header).chain(targets.iter().map(row)).collect();
+    terminal.put(fitted(&rows, terminal.table_width(), 5).as_bytes())?;
+    Ok(Exit::Done)
+}

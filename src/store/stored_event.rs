@@ -1,0 +1,159 @@
+//! Events: what happened at the boundary, in the order of the commits, and how far each target of messages was told.
+
+use crate::store::stored_status::StoredStatus;
+use documents::record::ident::{Name, ProposalId, StepRef};
+use documents::record::validity::Timestamp;
+
+/// An event that the current batch adds. The database gives the number, and copies step and proposer from the proposal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventRow {
+    /// Time of the change.
+    pub at: Timestamp,
+    /// What happened.
+    pub what: EventWrite,
+}
+
+/// What a new event is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EventWrite {
+    /// A proposal got a status.
+    Proposal(ProposalId, StoredStatus),
+    /// The log got an entry.
+    Entry(EntryEvent, u64),
+    /// The operator should look at something.
+    Attention(String),
+}
+
+impl EventWrite {
+    /// Returns the number of the kind in the database. The kinds of proposals have the numbers of their statuses.
+    #[must_use]
+    pub const fn number(&self) -> u8 {
+        match self {
+            Self::Proposal(_, status) => status.number(),
+            Self::Entry(entry, _) => *entry as u8,
+            Self::Attention(_) => ATTENTION,
+        }
+    }
+
+    /// Returns the proposal of the event.
+    #[must_use]
+    pub const fn proposal(&self) -> Option<&ProposalId> {
+        match self {
+            Self::Proposal(id, _) => Some(id),
+            _ => None,
+        }
+    }
+
+    /// Returns the log entry of the event.
+    #[must_use]
+    pub const fn entry(&self) -> Option<u64> {
+        match self {
+            Self::Entry(_, index) => Some(*index),
+            _ => None,
+        }
+    }
+
+    /// Returns the words of the event.
+    #[must_use]
+    pub fn words(&self) -> Option<&str> {
+        match self {
+            Self::Attention(words) => Some(words),
+            _ => None,
+        }
+    }
+}
+
+/// An entry of the log that makes an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum EntryEvent {
+    /// A key or a token was revoked.
+    Revocation = 8,
+    /// The epoch was revoked.
+    Frozen = 9,
+    /// A seal began a new epoch after a freeze.
+    Thawed = 10,
+    /// A seal came into force.
+    Seal = 11,
+}
+
+const ATTENTION: u8 = 12;
+
+/// A stored event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredEvent {
+    /// Number of the event. The numbers increase in the order of the commits.
+    pub seq: u64,
+    /// Time of the change.
+    pub at: Timestamp,
+    /// What happened.
+    pub what: EventFact,
+}
+
+/// What a stored event is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EventFact {
+    /// A proposal got a status.
+    Proposal {
+        /// The status.
+        status: StoredStatus,
+        /// Id of the proposal.
+        id: ProposalId,
+        /// Ref of its step.
+        step: StepRef,
+        /// Its proposer.
+        proposer: Name,
+    },
+    /// The log got the entry with this index.
+    Entry(EntryEvent, u64),
+    /// The operator should look at something.
+    Attention(String),
+}
+
+impl EventFact {
+    /// Reads the columns `kind`, `proposal` (with step and proposer), `entry` and `words`. Returns `None` for a row that
+    /// this program does not write.
+    #[must_use]
+    pub fn of_row(
+        kind: u8,
+        proposal: Option<(ProposalId, StepRef, Name)>,
+        entry: Option<u64>,
+        words: Option<String>,
+    ) -> Option<Self> {
+        let of_entry = |event| entry.map(|index| Self::Entry(event, index));
+        match (kind, proposal) {
+            (8, None) => of_entry(EntryEvent::Revocation),
+            (9, None) => of_entry(EntryEvent::Frozen),
+            (10, None) => of_entry(EntryEvent::Thawed),
+            (11, None) => of_entry(EntryEvent::Seal),
+            (ATTENTION, None) => words.map(Self::Attention),
+            (kind, Some((id, step, proposer))) => {
+                Some(Self::Proposal { status: StoredStatus::of_number(kind)?, id, step, proposer })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// How far a target of messages was told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToldTarget {
+    /// Name of the target.
+    pub name: Name,
+    /// Number of the last event that the target got, or that was given up.
+    pub seq: u64,
+    /// Number of events that were given up.
+    pub given_up: u64,
+}
+
+/// Time in seconds for which events are kept.
+pub const EVENTS_KEPT_S: i64 = 30 * 86_400;
+
+/// What the targets of messages got since the last call.
+#[derive(Debug, Clone, Default)]
+pub struct Telling {
+    /// The targets, with their new positions.
+    pub targets: Vec<ToldTarget>,
+    /// Events for the operator.
+    pub attention: Vec<(Timestamp, String)>,
+}
