@@ -190,6 +190,7 @@ fn append(bencher: Bencher<'_, '_>, size: u64) {
     });
     // A last seal checks that the ledger still accepts entries after the measurement.
     let seal = SealWrite {
+        thaws: false,
         envelope: b"{}".to_vec(),
         digest: SealDigest::of(b"next"),
         new_epoch: false,

@@ -95,10 +95,10 @@ impl Proposals {
         let EventFact::Proposal { id, status, .. } = &event.what else {
             return Ok(NoticeNext::Send(Box::new(of_entry(view, boundary))));
         };
-        let Some(row) = self.ledger.proposal(id)? else {
+        let (for_all, row) = (filter.people.is_empty() && filter.after_s.is_none(), self.ledger.proposal(id)?);
+        let Some(row) = row else {
             // Only unsigned proposals are deleted, soon after their end.
-            let narrow = filter.after_s.is_some() || !filter.people.is_empty();
-            let skipped = *status == StoredStatus::Pending && narrow;
+            let skipped = *status == StoredStatus::Pending && !for_all;
             return Ok(if skipped {
                 NoticeNext::Skip
             } else {
@@ -110,9 +110,8 @@ impl Proposals {
             return Ok(NoticeNext::Send(Box::new(of_end(view, boundary, Some(&proposal)))));
         }
         let waits = proposal.status == ProposalStatus::Pending;
-        if filter.after_s.is_some() && !waits
-            || !filter.people.is_empty() && !(waits && self.can_move(filter, &proposal))
-        {
+        let wanted = for_all || waits && (filter.people.is_empty() || self.can_move(filter, &proposal));
+        if !wanted {
             return Ok(NoticeNext::Skip);
         }
         let denied = denied_permissions(&self.payload(id)?)?;

@@ -3,6 +3,7 @@ pub mod clock_sync;
 pub mod config;
 pub mod config_notify;
 mod config_reader;
+mod config_targets;
 pub mod control;
 mod descriptors;
 pub mod file_problem;

@@ -1,5 +1,9 @@
 //! The events of the whole boundary: what they contain, who sees them, and that none is lost.
 
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use crate::support::people::{CHALLENGE, Key, alice, bob, frank, key_revocation, oscar, revocation, sha256};
@@ -87,7 +91,6 @@ fn a_reader_that_comes_back_misses_nothing_also_after_a_kill() {
     world.kill9();
     world.start();
     let rest = world.wire.stream("/v1/events", &world.reader, "text/event-stream", last);
-    use std::io::BufRead as _;
     let text: Vec<String> = rest.lines().map_while(Result::ok).take(6).collect();
     assert_eq!(text[0], format!("id: {}", last + 1));
     assert_eq!(text[1], "event: proposal.running");
@@ -152,4 +155,26 @@ fn for_me_are_the_proposals_that_my_signature_can_move() {
         let problem = world.wire.get(&format!("/v1/events{query}"), &world.reader).problem("malformed");
         assert!(problem.to_string().contains(words), "{problem}");
     }
+}
+
+#[test]
+fn inbox_watch_shows_a_proposal_at_once_also_after_a_restart() {
+    let mut world = World::new();
+    world.setup.listen = world.wire.address().to_owned();
+    let mut inbox = world.as_alice(&["inbox", "--watch", "--json"]);
+    let mut inbox = inbox.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts");
+    let mut lines = BufReader::new(inbox.stdout.take().expect("stdout")).lines();
+    let mut shown = || -> Value { serde_json::from_str(&lines.next().expect("a line").expect("text")).expect("JSON") };
+    let first = world.propose("plain:wait", json!({}));
+    assert_eq!(shown()["id"], first["id"]);
+    let began = Instant::now();
+    let second = world.propose("say:echo", json!({}));
+    assert_eq!(shown()["id"], second["id"]);
+    // Without events, the command looks every 10 seconds.
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+    world.restart();
+    let third = world.propose("plain:true", json!({}));
+    assert_eq!(shown()["id"], third["id"]);
+    inbox.kill().expect("killed");
+    inbox.wait().expect("ended");
 }

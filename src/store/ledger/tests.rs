@@ -3,6 +3,7 @@
 mod boundary_time;
 mod changed_servers;
 mod denied_authorizations;
+mod events;
 mod failed_writes;
 mod failing_store;
 mod log_proofs;

@@ -23,7 +23,7 @@ const RUNS: i64 = 100_000;
 const WHOLE_TABLES: [&str; 5] = ["backup.rs", "check.rs", "query_plans.rs", "schema.rs", "table_rows.rs"];
 /// Tables with few rows: the runs in progress (also as `c`), a seal for each change of the registry, one row of state, the
 /// tokens, and the unsigned proposals of one proposer in the last hour (`p`).
-const SMALL_TABLES: [&str; 6] = ["c", "crossing", "p", "seal", "state", "token"];
+const SMALL_TABLES: [&str; 7] = ["c", "crossing", "p", "seal", "state", "token", "told"];
 /// Scans of a table that grows, each with the reason why it is short.
 const ALLOWED: [(&str, &str); 4] = [
     // The index has only the revocations.

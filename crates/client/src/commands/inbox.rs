@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TrySendError, sync_channel};
 use std::time::Duration;
 
 use serde_json::json;
@@ -12,6 +13,7 @@ use crate::commands::inbox_table::{InboxTable, ending};
 use crate::home::keys::{KeyArgs, Keys};
 use crate::home::trusted_rosters::{ChosenTrust, TrustArgs};
 use crate::remote::client::Client;
+use crate::remote::follow_run::next_line;
 use crate::remote::proposals::list;
 use crate::remote::run_printer::held_up_words;
 use crate::terminal::exit::{CommandFailure, Exit};
@@ -41,7 +43,7 @@ Examples:
   countersign inbox --boundary all                              of each boundary in your list"
 )]
 pub struct Args {
-    /// Look for new proposals every 2 seconds until Ctrl-C, and ring the bell of the terminal for each new proposal
+    /// Wait for new proposals until Ctrl-C, and ring the bell of the terminal for each new proposal
     #[arg(long)]
     watch: bool,
     /// Run this command for each new proposal, with its id in COUNTERSIGN_PROPOSAL and its step in COUNTERSIGN_STEP
@@ -56,8 +58,12 @@ pub struct Args {
     key: KeyArgs,
 }
 
-/// Pause between two requests with `--watch`.
+/// Pause between two looks with `--watch`, if the boundary sends no events.
 const EVERY: Duration = Duration::from_secs(2);
+/// Longest pause between two looks. The reason why an approved run can't start makes no event.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
+/// Pause after an event, because one action makes several.
+const SETTLE: Duration = Duration::from_millis(50);
 
 /// Lists the pending proposals once, or repeatedly until the program is stopped.
 ///
@@ -111,6 +117,7 @@ fn one_boundary(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Res
     let reader = InboxReader::open(args, global, terminal)?;
     let mut printer = InboxPrinter::new(args, global, terminal);
     let mut unreachable = false;
+    let mut news = None;
     loop {
         match reader.read(!terminal.json) {
             Ok(found) => {
@@ -128,8 +135,40 @@ fn one_boundary(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Res
         if !args.watch {
             return Ok(Exit::Done);
         }
-        std::thread::sleep(EVERY);
+        // After the first look, the copy of the client has its bearer, so it asks for no passphrase.
+        match news.get_or_insert_with(|| follow_news(reader.client.clone())).recv_timeout(LOOK_AGAIN) {
+            Ok(()) => std::thread::sleep(SETTLE),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => std::thread::sleep(EVERY),
+        }
     }
+}
+
+/// Reads the events of the boundary in a thread. The receiver gets a value after each event, or one for several events. It
+/// is disconnected if the boundary has no events, because its version is older.
+fn follow_news(client: Client) -> Receiver<()> {
+    let (sender, news) = sync_channel(1);
+    std::thread::spawn(move || {
+        let mut after = None;
+        loop {
+            match client.lines("/v1/events", after) {
+                Ok(mut lines) => {
+                    // Something may have happened before the stream began.
+                    let _ = sender.try_send(());
+                    while let Ok(Some(event)) = next_line(&mut lines) {
+                        after = event["seq"].as_u64().or(after);
+                        if let Err(TrySendError::Disconnected(())) = sender.try_send(()) {
+                            return;
+                        }
+                    }
+                }
+                Err(failure) if failure.has_code(Code::NotFound) && after.take().is_none() => return,
+                Err(_) => {}
+            }
+            std::thread::sleep(EVERY);
+        }
+    });
+    news
 }
 
 /// What one look at a boundary finds.

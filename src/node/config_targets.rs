@@ -1,0 +1,147 @@
+//! Reads the targets of messages from `countersign.toml`.
+
+use crate::node::config_notify::{NotifyTable, TargetKind, ntfy_topic};
+use crate::node::config_reader::Reader;
+use documents::record::ident::Name;
+use documents::yaml::{YamlFlaw, YamlNode};
+use judgement::policy::patterns::Pattern;
+use wire::api::feed::FeedKind;
+
+/// Maximum number of targets, because each target has a thread of its own.
+const MOST_TARGETS: usize = 32;
+/// Advice for a target without a name or a kind.
+const EXAMPLE: &str = "write cloudevents, slack, ntfy or mail";
+
+impl Reader {
+    /// Returns the targets of messages.
+    pub(super) fn notify(&mut self, tree: &YamlNode) -> Vec<NotifyTable> {
+        let Some(section) = tree.value("notify") else { return Vec::new() };
+        let tables = self.items(section, "`notify` must be tables: write [[notify]] for each target");
+        if tables.len() > MOST_TARGETS {
+            self.push(YamlFlaw::new(section.place, format!("at most {MOST_TARGETS} targets are possible")));
+        }
+        let mut found: Vec<NotifyTable> = Vec::new();
+        for table in &tables {
+            let Some(target) = self.target(table) else { continue };
+            if found.iter().any(|other| other.name == target.name) {
+                self.flaw::<()>(table, "name", format!("two targets have the name {}", target.name));
+            }
+            found.push(target);
+        }
+        found
+    }
+
+    fn target(&mut self, node: &YamlNode) -> Option<NotifyTable> {
+        const KINDS: [TargetKind; 4] = [TargetKind::CloudEvents, TargetKind::Slack, TargetKind::Ntfy, TargetKind::Mail];
+        self.known(node, "[[notify]]", NotifyTable::KEYS);
+        for key in ["name", "kind"] {
+            if node.value(key).is_none() {
+                return self.flaw(node, key, format!("[[notify]] has no `{key}`: {EXAMPLE}, and name the target"));
+            }
+        }
+        let name = match self.text(node, "name")?.parse::<Name>() {
+            Ok(name) => name,
+            Err(error) => return self.flaw(node, "name", error.to_string()),
+        };
+        let kind = self.word(node, "kind", &KINDS.map(|kind| (kind.word(), kind)))?;
+        let secret = node.value("secret").is_some().then(|| self.path(node, "secret"));
+        let url = self.text(node, "url");
+        match (&url, kind, &secret) {
+            (Some(url), ..) => self.check_url(node, kind, url),
+            (None, TargetKind::Slack, Some(_)) => {}
+            _ => {
+                let message = format!("the target {name} has no `url`");
+                return self.flaw(node, "url", message);
+            }
+        }
+        if kind == TargetKind::Mail && secret.is_some() {
+            return self.flaw(node, "secret", "a target of the kind mail has no secret".to_owned());
+        }
+        let people = self.list(node, "for");
+        let steps = self.list(node, "steps");
+        for pattern in &steps {
+            if let Err(error) = Pattern::parse(pattern) {
+                self.flaw::<()>(node, "steps", error.to_string());
+            }
+        }
+        let after = node.value("after").is_some().then(|| self.seconds(node, "after"));
+        let events = self.event_kinds(node, kind, people.is_empty());
+        if after.is_some() && !events.contains(&FeedKind::Pending) {
+            let message = "`after` is only for the event proposal.pending, which the target does not get";
+            return self.flaw(node, "after", message.to_owned());
+        }
+        let ca = node.value("ca").is_some().then(|| self.path(node, "ca"));
+        Some(NotifyTable { name, kind, url, secret, events, steps, people, after, ca })
+    }
+
+    fn check_url(&mut self, node: &YamlNode, kind: TargetKind, url: &str) {
+        let plain = url.bytes().all(|c| c.is_ascii_graphic());
+        let of_host = ["127.0.0.1", "localhost", "[::1]"];
+        let local = |rest: &str| of_host.iter().any(|host| rest.strip_prefix(host).is_some_and(ends_host));
+        let valid = match kind {
+            TargetKind::Mail => url.strip_prefix("mailto:").is_some_and(is_mail_address),
+            TargetKind::CloudEvents | TargetKind::Slack | TargetKind::Ntfy => {
+                url.strip_prefix("https://").is_some_and(|rest| !rest.is_empty())
+                    || url.strip_prefix("http://").is_some_and(local)
+            }
+        };
+        if !plain || !valid {
+            let expected = match kind {
+                TargetKind::Mail => "mailto:PERSON@HOST",
+                _ => "https://…, or http://127.0.0.1:PORT/… on this host",
+            };
+            self.flaw::<()>(node, "url", format!("the address must be {expected}"));
+        } else if kind == TargetKind::Ntfy && ntfy_topic(url).is_none() {
+            let message = "the address must end with the topic, for example https://ntfy.example/TOPIC";
+            self.flaw::<()>(node, "url", message.to_owned());
+        }
+    }
+
+    fn event_kinds(&mut self, node: &YamlNode, kind: TargetKind, everybody: bool) -> Vec<FeedKind> {
+        if node.value("events").is_none() {
+            let for_people = |event: &FeedKind| match event {
+                FeedKind::Pending
+                | FeedKind::Frozen
+                | FeedKind::Thawed
+                | FeedKind::Revocation
+                | FeedKind::Attention => true,
+                event => event.is_end() && !everybody,
+            };
+            return FeedKind::ALL
+                .into_iter()
+                .filter(|event| kind == TargetKind::CloudEvents || for_people(event))
+                .collect();
+        }
+        let mut found = Vec::new();
+        for word in self.list(node, "events") {
+            let chosen: Vec<FeedKind> = match word.strip_suffix('*') {
+                Some(start) => FeedKind::ALL.into_iter().filter(|event| event.word().starts_with(start)).collect(),
+                None => FeedKind::ALL.into_iter().filter(|event| event.word() == word).collect(),
+            };
+            if chosen.is_empty() {
+                let known: Vec<&str> = FeedKind::ALL.iter().map(|event| event.word()).collect();
+                self.flaw::<()>(
+                    node,
+                    "events",
+                    format!("there is no event {word:?}; the events are {}", known.join(", ")),
+                );
+            }
+            found.extend(chosen);
+        }
+        found
+    }
+}
+
+/// Returns true if nothing of the host name follows.
+fn ends_host(rest: &str) -> bool {
+    rest.is_empty() || rest.starts_with([':', '/'])
+}
+
+fn is_mail_address(text: &str) -> bool {
+    let part = |part: &str, more: &[u8]| {
+        !part.is_empty()
+            && part.bytes().all(|c| c.is_ascii_alphanumeric() || more.contains(&c))
+            && !part.starts_with('-')
+    };
+    text.split_once('@').is_some_and(|(person, host)| part(person, b"._+-") && part(host, b".-"))
+}
