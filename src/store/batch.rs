@@ -7,6 +7,7 @@ use crate::store::rows::{
 };
 use crate::store::stored_denial::StoredDenial;
 use crate::store::stored_event::{EventRow, ToldTarget};
+use crate::store::stored_grant::{GrantClaim, GrantUse, StoredGrant};
 use crate::store::stored_proposal::{AuthorizationCore, NewProposal, Signature};
 use crate::store::stored_status::StoredStatus;
 use documents::crypto::digest::{AuthorizationDigest, BlobDigest, SealDigest};
@@ -27,6 +28,8 @@ pub struct Questions<'a> {
     pub signed: Vec<&'a ProposalId>,
     /// Denials.
     pub denials: Vec<DenialQuestion<'a>>,
+    /// Uses of grants, one for each request to run under a grant.
+    pub uses: Vec<&'a GrantClaim>,
 }
 
 /// A denial that arrived.
@@ -59,6 +62,8 @@ pub struct Answers {
     pub signatures: Vec<Vec<Signature>>,
     /// Stored facts about each denial.
     pub denials: Vec<DenialPrecedent>,
+    /// The newest uses of each grant, the newest first: as many as [`GrantClaim::needed`] says.
+    pub uses: Vec<Vec<GrantUse>>,
 }
 
 /// What other writers committed.
@@ -109,6 +114,8 @@ pub struct Writes<'a> {
     pub ends: Vec<FinishRow<'a>>,
     /// Runs whose nonces are spent. A run can belong to a proposal of the same batch.
     pub starts: Vec<RunRow<'a>>,
+    /// Grants. A grant with the same id gets the envelope and the leaf of the row.
+    pub grants: Vec<StoredGrant>,
     /// Events, whose numbers follow the newest stored event.
     pub events: Vec<EventRow>,
     /// Targets of messages that got events.
@@ -130,6 +137,7 @@ impl Writes<'_> {
             && self.signatures.is_empty()
             && self.steps.is_empty()
             && self.events.is_empty()
+            && self.grants.is_empty()
             && self.told.is_empty()
             && self.checkpoints.is_empty()
             && self.head.is_none()

@@ -1,6 +1,7 @@
 //! Forms of values in columns that are the same in both engines.
 
 use documents::crypto::sshsig::Presence;
+use documents::record::extension_names::GrantId;
 use documents::record::ident::ProposalId;
 
 /// Combines a leaf index and an item number (below 64) into one number.
@@ -23,6 +24,17 @@ pub(super) const fn tile_id(level: u8, index: u64) -> i64 {
 pub(super) fn id_bytes(id: &ProposalId) -> [u8; 16] {
     // A `ProposalId` is always `prp_` and a UUID.
     uuid::Uuid::try_parse(&id.as_str()[4..]).map(uuid::Uuid::into_bytes).unwrap_or_default()
+}
+
+/// Returns the 16 bytes of the UUIDv7 of a grant.
+pub(super) fn grant_bytes(id: &GrantId) -> [u8; 16] {
+    // A `GrantId` is always `grt_` and a UUID.
+    uuid::Uuid::try_parse(&id.as_str()[4..]).map(uuid::Uuid::into_bytes).unwrap_or_default()
+}
+
+/// Returns the id of a grant with these bytes, or `None` if they are no UUIDv7.
+pub(super) fn grant_id(bytes: [u8; 16]) -> Option<GrantId> {
+    format!("grt_{}", uuid::Uuid::from_bytes(bytes)).parse().ok()
 }
 
 /// Returns the number that a row of `signature` stores for the presence of the signer.

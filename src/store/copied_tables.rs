@@ -189,6 +189,26 @@ pub(super) const TABLES: &[CopiedTable] = &[
         changes: true,
     },
     CopiedTable {
+        name: "standing",
+        columns: &[
+            ("id", "bytea"),
+            ("digest", "bytea"),
+            ("envelope", "bytea"),
+            ("proposer", "text"),
+            ("created_at", "bigint"),
+            ("expires_at", "bigint"),
+            ("leaf", "bigint"),
+        ],
+        key: &["id"],
+        changes: true,
+    },
+    CopiedTable {
+        name: "standing_use",
+        columns: &[("digest", "bytea"), ("number", "bigint"), ("at", "bigint"), ("spent", "bigint")],
+        key: &["digest", "number"],
+        changes: true,
+    },
+    CopiedTable {
         name: "event",
         columns: &[
             ("seq", "bigint"),

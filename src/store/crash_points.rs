@@ -27,6 +27,8 @@ pub const POINTS: &[&str] = &[
     "after-retire-commit",
     "before-told-commit",
     "after-told-commit",
+    "before-grant-commit",
+    "after-grant-commit",
 ];
 
 /// Kind of a document in a batch of writes, with a crash point before the commit and one after the commit.
@@ -43,6 +45,7 @@ pub(crate) enum WriteKind {
     Prune,
     Retire,
     Told,
+    Grant,
 }
 
 #[derive(Debug, Clone, Copy, Default)]

@@ -18,6 +18,7 @@ use crate::store::rows::{CheckpointRow, StoreHead};
 use crate::store::shared::{LedgerConfig, LedgerState, PublishedState, SharedState};
 use crate::store::stored_denial::{DenialResult, DenialWrite};
 use crate::store::stored_event::Telling;
+use crate::store::stored_grant::{GrantStop, GrantWrite, StoredGrant};
 use crate::store::stored_leaf::{CheckedState, LeafRef, WriteStop};
 use crate::store::stored_proposal::{AdvanceStop, NewProposal, ProposalStep, ProposeResult, Signature};
 use crate::store::stored_revocation::{RevocationResult, RevocationWrite, StoredRevocation, read_revocations};
@@ -257,6 +258,14 @@ impl Ledger {
     /// than the date of the last leaf.
     pub async fn refuse(&self, envelope: Vec<u8>, at: Timestamp) -> Result<LeafRef, WriteStop> {
         self.ask(WriterMessage::Refuse, (envelope.into(), at)).await
+    }
+
+    /// Stores a draft of a grant with its signatures, or logs a grant. Returns the stored grant.
+    ///
+    /// # Errors
+    /// Returns the reason why nothing is stored.
+    pub async fn put_grant(&self, write: GrantWrite) -> Result<StoredGrant, GrantStop> {
+        self.ask(WriterMessage::Grant, write).await
     }
 
     /// Records how far targets of messages were told.

@@ -11,6 +11,7 @@ use crate::store::fault::StoreFault;
 use crate::store::rows::{CheckpointRow, StoreHead};
 use crate::store::stored_denial::StoredDenial;
 use crate::store::stored_event::{StoredEvent, ToldTarget};
+use crate::store::stored_grant::{GrantUse, StoredGrant};
 use crate::store::stored_leaf::Leaf;
 use crate::store::stored_proposal::{PayloadSource, Proposal, ProposalPage, ProposalQuery, RunQuery, Signature};
 use crate::store::stored_run::{NonceUse, OutputRow, Unfinished};
@@ -46,6 +47,7 @@ pub mod sqlite;
 pub mod store_report;
 pub mod stored_denial;
 pub mod stored_event;
+pub mod stored_grant;
 pub mod stored_leaf;
 pub mod stored_log;
 pub mod stored_proposal;
@@ -180,6 +182,16 @@ pub trait StoreReads: Send + Sync {
     fn denials(&self, authorization: &AuthorizationDigest) -> Result<Vec<StoredDenial>, StoreFault>;
     /// Returns the log entries that are revocations, each with its index, in the order of the log.
     fn revocations(&self) -> Result<Vec<(u64, Vec<u8>)>, StoreFault>;
+    /// Returns the grant with this id.
+    fn grant(&self, id: &GrantId) -> Result<Option<StoredGrant>, StoreFault>;
+    /// Returns the grant with this digest.
+    fn grant_of(&self, digest: &ContentDigest) -> Result<Option<StoredGrant>, StoreFault>;
+    /// Returns at most `limit` grants and drafts that end after `now`, in the order of their ends.
+    fn grants(&self, now: Timestamp, limit: usize) -> Result<Vec<StoredGrant>, StoreFault>;
+    /// Returns the number of drafts that end after `now`.
+    fn grant_drafts(&self, now: Timestamp) -> Result<u64, StoreFault>;
+    /// Returns at most `limit` uses of a grant, the newest first.
+    fn grant_uses(&self, digest: &ContentDigest, limit: usize) -> Result<Vec<GrantUse>, StoreFault>;
     /// Returns at most `limit` events with numbers above `after`, in their order.
     fn events(&self, after: u64, limit: usize) -> Result<Vec<StoredEvent>, StoreFault>;
     /// Returns the number of the newest event, or 0 if there is none.

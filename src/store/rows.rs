@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::store::stored_proposal::{AuthorizationCore, Proposal};
 use crate::store::stored_run::{NonceUse, OutputRow};
 use crate::store::stored_status::{StatusDetail, StoredStatus};
-use documents::crypto::digest::{AuthorizationDigest, BlobDigest, SealDigest};
+use documents::crypto::digest::{AuthorizationDigest, BlobDigest, ContentDigest, SealDigest};
 use documents::crypto::merkle::Hash;
 use documents::record::ident::ProposalId;
 use documents::record::kinds::LeafKind;
@@ -99,6 +99,8 @@ pub struct RunRow<'a> {
     pub envelope: &'a [u8],
     /// The approval decision for the receipt.
     pub decision: &'a [u8],
+    /// The grant and the number of its use.
+    pub granted: Option<(&'a ContentDigest, u64)>,
 }
 
 /// A run that ended.

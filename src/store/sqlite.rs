@@ -33,7 +33,7 @@ use crate::store::column_values::id_bytes;
 use crate::store::fault::StoreFault;
 use crate::store::lock::StoreLock;
 use crate::store::rows::StoreHead;
-use crate::store::sqlite::columns::{all, one, proposal_id, read_head, read_signatures, read_tile, run, standing};
+use crate::store::sqlite::columns::{all, one, proposal_id, read_head, read_signatures, read_tile, read_uses, run, standing};
 use crate::store::sqlite::errors::{fault, unusable};
 use crate::store::sqlite::reads::SqliteReads;
 use crate::store::sqlite::schema::migrate;
@@ -126,6 +126,7 @@ impl SqliteStore {
         batch_rows::proposals(connection, writes).map_err(fault("keeping proposals"))?;
         run_rows::finish(connection, &writes.ends).map_err(fault("closing runs"))?;
         run_rows::start(connection, &writes.starts).map_err(fault("claiming nonces"))?;
+        batch_rows::grants(connection, writes).map_err(fault("keeping grants"))?;
         batch_rows::events(connection, writes).map_err(fault("adding events"))?;
         batch_rows::checkpoints(connection, writes.checkpoints)?;
         batch_rows::state(connection, writes).map_err(fault("writing the state of the boundary"))
@@ -194,6 +195,11 @@ impl Store for SqliteStore {
                 .map(|new| precedents::of_proposal(connection, new))
                 .collect::<Result<_, _>>()?,
             signatures: questions.signed.iter().map(|id| read_signatures(connection, id)).collect::<Result<_, _>>()?,
+            uses: questions
+                .uses
+                .iter()
+                .map(|claim| read_uses(connection, &claim.grant, claim.needed()))
+                .collect::<Result<_, _>>()?,
             denials: questions
                 .denials
                 .iter()

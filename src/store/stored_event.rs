@@ -1,6 +1,7 @@
 //! Events: what happened at the boundary, in the order of the commits, and how far each target of messages was told.
 
 use crate::store::stored_status::StoredStatus;
+use documents::record::extension_names::GrantId;
 use documents::record::ident::{Name, ProposalId, StepRef};
 use documents::record::validity::Timestamp;
 
@@ -20,6 +21,8 @@ pub enum EventWrite {
     Proposal(ProposalId, StoredStatus),
     /// The log got an entry.
     Entry(EntryEvent, u64),
+    /// A draft of a grant arrived, or a grant got its log entry.
+    Grant(GrantId, Option<u64>),
     /// The operator should look at something.
     Attention(String),
 }
@@ -32,6 +35,8 @@ impl EventWrite {
             Self::Proposal(_, status) => status.number(),
             Self::Entry(entry, _) => *entry as u8,
             Self::Attention(_) => ATTENTION,
+            Self::Grant(_, None) => GRANT_PENDING,
+            Self::Grant(_, Some(_)) => GRANT_ACTIVE,
         }
     }
 
@@ -49,6 +54,7 @@ impl EventWrite {
     pub const fn entry(&self) -> Option<u64> {
         match self {
             Self::Entry(_, index) => Some(*index),
+            Self::Grant(_, leaf) => *leaf,
             _ => None,
         }
     }
@@ -58,6 +64,7 @@ impl EventWrite {
     pub fn words(&self) -> Option<&str> {
         match self {
             Self::Attention(words) => Some(words),
+            Self::Grant(id, _) => Some(id.as_str()),
             _ => None,
         }
     }
@@ -78,6 +85,8 @@ pub enum EntryEvent {
 }
 
 const ATTENTION: u8 = 12;
+const GRANT_PENDING: u8 = 13;
+const GRANT_ACTIVE: u8 = 14;
 
 /// A stored event.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,6 +115,8 @@ pub enum EventFact {
     },
     /// The log got the entry with this index.
     Entry(EntryEvent, u64),
+    /// A draft of a grant arrived, or a grant got the log entry with this index.
+    Grant(GrantId, Option<u64>),
     /// The operator should look at something.
     Attention(String),
 }
@@ -127,6 +138,7 @@ impl EventFact {
             (10, None) => of_entry(EntryEvent::Thawed),
             (11, None) => of_entry(EntryEvent::Seal),
             (ATTENTION, None) => words.map(Self::Attention),
+            (GRANT_PENDING | GRANT_ACTIVE, None) => words.and_then(|id| Some(Self::Grant(id.parse().ok()?, entry))),
             (kind, Some((id, step, proposer))) => {
                 Some(Self::Proposal { status: StoredStatus::of_number(kind)?, id, step, proposer })
             }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::store::fault::StoreFault;
+use crate::store::stored_grant::GrantClaim;
 use crate::store::stored_leaf::WriteStop;
 use crate::store::stored_proposal::AuthorizationCore;
 use crate::store::stored_status::{StatusDetail, StoredStatus};
@@ -33,6 +34,8 @@ pub struct Consume {
     pub exclusive: Option<Arc<str>>,
     /// Time limit of the run in seconds.
     pub limit_s: i64,
+    /// The use of a grant that allows the run, or `None` if approvers signed the run.
+    pub claim: Option<GrantClaim>,
 }
 
 /// Seconds after the time limit of a run, from which on another node can close the run.
@@ -142,6 +145,20 @@ pub enum ConsumeStop {
         /// Proposal of the other run.
         holder: ProposalId,
     },
+    /// Each use of the grant is spent.
+    GrantExhausted {
+        /// Maximum number of uses.
+        most: u64,
+    },
+    /// The grant allows no further use now.
+    GrantRate {
+        /// Maximum number of uses in the period.
+        most: u64,
+        /// Length of the period in seconds.
+        seconds: u64,
+        /// Seconds until the next use is possible.
+        wait_s: u64,
+    },
     /// The nonce is already spent by an earlier run.
     Replayed(NonceUse),
     /// The log has spent the nonce, but the store has no row of the nonce any more.
@@ -191,6 +208,13 @@ impl fmt::Display for ConsumeStop {
             Self::ExclusiveBusy { holder } => {
                 write!(f, "the run {holder} has the same exclusive name; wait until that run ends")
             }
+            Self::GrantExhausted { most } => {
+                write!(f, "all {most} uses of the grant are spent; ask for a new grant, or propose the run")
+            }
+            Self::GrantRate { most, seconds, wait_s } => write!(
+                f,
+                "the grant allows {most} runs in {seconds} s; send the request again after {wait_s} s, or propose the run"
+            ),
             Self::Replayed(spent) => {
                 write!(f, "{} has already spent the nonce; see the receipt of that run", spent.proposal)
             }

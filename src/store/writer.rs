@@ -5,6 +5,7 @@
 
 mod denial_writes;
 mod gather;
+mod grant_writes;
 mod leaf_writes;
 pub(crate) mod messages;
 mod proposal_writes;
@@ -422,6 +423,10 @@ impl Writer {
                     let done = self.revoke(b, &asked.message)?;
                     b.set(asked, WriteKind::Revocation, done);
                 }
+                WriterMessage::Grant(asked) => {
+                    let done = self.grant(b, &asked.message)?;
+                    b.set(asked, WriteKind::Grant, done);
+                }
                 WriterMessage::Tell(asked) => {
                     b.tell(&asked.message);
                     b.set(asked, WriteKind::Told, Ok(()));
@@ -454,7 +459,7 @@ impl Writer {
             self.finish(b, &finishes)?;
         }
         if !consumes.is_empty() {
-            self.consume(b, &consumes, &answers.candidates)?;
+            self.consume(b, &consumes, &answers.candidates, answers.uses)?;
         }
         let state = |head: &StoreHead| (head.boundary, head.seal, head.version, head.mark);
         if state(before) != state(&self.head) {

@@ -196,7 +196,7 @@ CREATE TABLE kept_head (
 );
 
 -- What happened, in the order of the commits. kind: the status of the proposal, 8 revocation, 9 frozen, 10 thawed, 11 seal,
--- 12 attention. The newest row is never deleted, because the next number follows from it.
+-- 12 attention, 13 draft of a grant, 14 grant. The newest row is never deleted, because the next number follows from it.
 CREATE TABLE event (
     seq      bigint PRIMARY KEY,
     at       bigint NOT NULL,
@@ -209,3 +209,24 @@ CREATE TABLE event (
 );
 -- The last event that each target of messages got.
 CREATE TABLE told (name text COLLATE "C" PRIMARY KEY, seq bigint NOT NULL, given_up bigint NOT NULL);
+
+-- Standing grants, from the draft on. `envelope` has the signatures so far; that of an active grant is the log entry `leaf`.
+CREATE TABLE standing (
+    id         bytea PRIMARY KEY,        -- the 16 bytes of its UUIDv7
+    digest     bytea NOT NULL,           -- of the payload
+    envelope   bytea NOT NULL,
+    proposer   text NOT NULL,
+    created_at bigint NOT NULL,
+    expires_at bigint NOT NULL,
+    leaf       bigint                    -- none for a draft
+);
+CREATE UNIQUE INDEX standing_digest ON standing (digest);
+CREATE INDEX standing_end ON standing (expires_at);
+-- The uses of each grant. The key claims a use.
+CREATE TABLE standing_use (
+    digest bytea NOT NULL,
+    number bigint NOT NULL,
+    at     bigint NOT NULL,
+    spent  bigint NOT NULL,              -- leaf << 6 | item of its consumption
+    PRIMARY KEY (digest, number)
+);

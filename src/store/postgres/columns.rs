@@ -4,14 +4,15 @@ use base64::Engine as _;
 use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 
-use crate::store::column_values::{id_bytes, presence_of, unplace};
+use crate::store::column_values::{grant_id, id_bytes, presence_of, unplace};
 use crate::store::fault::StoreFault;
 use crate::store::rows::ProposalState;
+use crate::store::stored_grant::StoredGrant;
 use crate::store::stored_proposal::{AuthorizationCore, Proposal, Signature};
 use crate::store::stored_run::NonceUse;
 use crate::store::stored_status::StoredStatus;
 use crate::store::stored_token::Token;
-use documents::crypto::digest::{AuthorizationDigest, ParamsDigest, StepDigest};
+use documents::crypto::digest::{AuthorizationDigest, ContentDigest, ParamsDigest, StepDigest};
 use documents::crypto::merkle::Hash;
 use documents::record::ident::{Nonce, ProposalId};
 use documents::record::validity::Timestamp;
@@ -165,6 +166,19 @@ impl<'r> Fields<'r> {
             created_at: self.time(5)?,
             expires_at: self.time_if(6)?,
             revoked_at: self.time_if(7)?,
+        })
+    }
+
+    /// Reads the columns of a grant from the first column on.
+    pub(super) fn grant(&self) -> Result<StoredGrant, StoreFault> {
+        Ok(StoredGrant {
+            id: grant_id(self.bytes(0)?).ok_or_else(|| self.odd(0, "no grant id"))?,
+            digest: ContentDigest::from_bytes(self.bytes(1)?),
+            envelope: self.get::<Vec<u8>>(2)?.into(),
+            proposer: self.text(3)?,
+            created_at: self.time(4)?,
+            expires_at: self.time(5)?,
+            leaf: self.number_if(6)?,
         })
     }
 

@@ -9,6 +9,7 @@ use crate::store::postgres::columns::{Fields, id_value, list, signed};
 use crate::store::postgres::link::{Flight, Link, Value};
 use crate::store::retention::UNSIGNED_KEPT_S;
 use crate::store::rows::{Candidate, DenialsAhead, ProposalPrecedent, ProposalState, StoreHead};
+use crate::store::stored_grant::GrantUse;
 use crate::store::stored_proposal::{AuthorizationCore, NewProposal, Signature};
 use documents::crypto::digest::{AuthorizationDigest, SealDigest};
 use documents::crypto::merkle::Hash;
@@ -63,6 +64,10 @@ statements! {
         UNION ALL SELECT id, expires_at FROM proposal WHERE status BETWEEN 2 AND 3 AND proposer = q.proposer \
         AND expires_at <= q.now) o LEFT JOIN LATERAL (SELECT true AS signed FROM signature WHERE proposal = o.id LIMIT 1) s \
         ON true WHERE s.signed IS NULL) u ORDER BY q.number";
+    /// The newest uses of each grant. A LIMIT can't depend on a row.
+    USES = "SELECT q.number, u.number, u.at FROM unnest($1::bytea[], $2::bigint[]) WITH ORDINALITY AS q(digest, most, number) \
+        CROSS JOIN LATERAL (SELECT number AS last FROM standing_use WHERE digest = q.digest ORDER BY number DESC LIMIT 1) l \
+        JOIN standing_use u ON u.digest = q.digest AND u.number > l.last - q.most ORDER BY q.number, u.number DESC";
     SIGNATURES = "SELECT q.number, s.keyid, s.person, s.presence, s.sig, s.at \
         FROM unnest($1::bytea[]) WITH ORDINALITY AS q(id, number) JOIN signature s ON s.proposal = q.id \
         ORDER BY q.number, s.number";
@@ -90,6 +95,7 @@ pub(super) struct Begun {
     pub(super) precedents: Vec<ProposalPrecedent>,
     pub(super) signatures: Vec<Vec<Signature>>,
     pub(super) denials: Vec<DenialPrecedent>,
+    pub(super) uses: Vec<Vec<GrantUse>>,
 }
 
 /// The row of the last batch.
@@ -177,6 +183,12 @@ pub(super) fn begin(link: &Link, key: i64, size: u64, questions: &Questions<'_>)
             UNSIGNED_KEPT_S
         ]
     });
+    let uses = ask(!questions.uses.is_empty(), USES, |q| {
+        values![
+            list(&q.uses, |claim| claim.grant.as_bytes().to_vec()),
+            list(&q.uses, |claim| signed(claim.needed()))
+        ]
+    });
     let signatures = ask(!questions.signed.is_empty(), SIGNATURES, |q| values![list(&q.signed, |id| id_value(id))]);
     let denials = ask(!questions.denials.is_empty(), DENIALS, |q| {
         values![
@@ -198,6 +210,7 @@ pub(super) fn begin(link: &Link, key: i64, size: u64, questions: &Questions<'_>)
         precedents: precedents(questions, of(taken), of(identical), of(counts))?,
         signatures: grouped(of(signatures), questions.signed.len(), |row| row.signature(1))?,
         denials: all(of(denials), denial)?,
+        uses: grouped(of(uses), questions.uses.len(), |row| Ok(GrantUse { number: row.number(1)?, at: row.time(2)? }))?,
     })
 }
 

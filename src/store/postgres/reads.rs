@@ -4,14 +4,14 @@ use std::ops::Range;
 
 use tokio_postgres::Row;
 
-use crate::store::column_values::{tile_id, unplace};
+use crate::store::column_values::{grant_bytes, tile_id, unplace};
 use crate::store::fault::StoreFault;
 use crate::store::postgres::columns::{Fields, id_value, limit as at_most, signed};
 use crate::store::postgres::link::{Flight, Link, Value};
 use crate::store::postgres::pool::Pool;
 use crate::store::postgres::questions::{EXCLUSIVE, HEAD, head};
 use crate::store::postgres::read_statements::{
-    CHECKPOINT_OVER, DENIAL_WITHOUT_ROW, DENIALS_OF, EVENTS_AFTER, LAST_CHECKPOINT, LEAF, LEAF_DATA, NEWEST_EVENT,
+    CHECKPOINT_OVER, DENIAL_WITHOUT_ROW, DENIALS_OF, DRAFTS, EVENTS_AFTER, GRANT, GRANT_OF, GRANTS_AFTER, USES_OF, LAST_CHECKPOINT, LEAF, LEAF_DATA, NEWEST_EVENT,
     NONCE_WITHOUT_ROW, OUTPUT, OUTPUT_ORDER, PAGES, PAYLOAD, REFUSALS, REVOCATIONS, RUNS, RUNS_OF_OUTPUT,
     SEALS_IN_ORDER, SIGNATURES_OF, SIZE, SPENT, TARGETS_TOLD, TILE, TOKEN, TOKENS, UNFINISHED,
 };
@@ -20,14 +20,16 @@ use crate::store::postgres::settings::ServerSettings;
 use crate::store::rows::{CheckpointRow, StoreHead};
 use crate::store::stored_denial::StoredDenial;
 use crate::store::stored_event::{EventFact, StoredEvent, ToldTarget};
+use crate::store::stored_grant::{GrantUse, StoredGrant};
 use crate::store::stored_leaf::Leaf;
 use crate::store::stored_proposal::{PayloadSource, Proposal, ProposalPage, ProposalQuery, RunQuery, Signature};
 use crate::store::stored_run::{NonceUse, OutputRow, Unfinished};
 use crate::store::stored_seal::SealEntry;
 use crate::store::stored_token::Token;
 use crate::store::{ClosedKey, StoreReads};
-use documents::crypto::digest::{AuthorizationDigest, Blake3Digest, BlobDigest, LeafHash, SealDigest};
+use documents::crypto::digest::{AuthorizationDigest, Blake3Digest, BlobDigest, ContentDigest, LeafHash, SealDigest};
 use documents::crypto::merkle::Hash;
+use documents::record::extension_names::GrantId;
 use documents::record::ident::{Nonce, ProposalId};
 use documents::record::kinds::LeafKind;
 use documents::record::validity::Timestamp;
@@ -243,6 +245,30 @@ impl StoreReads for PostgresReads {
 
     fn revocations(&self) -> Result<Vec<(u64, Vec<u8>)>, StoreFault> {
         self.all("reading revocations", REVOCATIONS, Vec::new, |row| Ok((row.number(0)?, row.get(1)?)))
+    }
+
+    fn grant(&self, id: &GrantId) -> Result<Option<StoredGrant>, StoreFault> {
+        self.one("reading a grant", GRANT, || values![grant_bytes(id).to_vec()], Fields::grant)
+    }
+
+    fn grant_of(&self, digest: &ContentDigest) -> Result<Option<StoredGrant>, StoreFault> {
+        self.one("reading a grant", GRANT_OF, || values![digest.as_bytes().to_vec()], Fields::grant)
+    }
+
+    fn grants(&self, now: Timestamp, limit: usize) -> Result<Vec<StoredGrant>, StoreFault> {
+        self.all("reading grants", GRANTS_AFTER, || values![now.unix(), at_most(limit)], Fields::grant)
+    }
+
+    fn grant_drafts(&self, now: Timestamp) -> Result<u64, StoreFault> {
+        let found = self.one("counting drafts of grants", DRAFTS, || values![now.unix()], |row| row.number(0))?;
+        Ok(found.unwrap_or(0))
+    }
+
+    fn grant_uses(&self, digest: &ContentDigest, limit: usize) -> Result<Vec<GrantUse>, StoreFault> {
+        let values = || values![digest.as_bytes().to_vec(), at_most(limit)];
+        self.all("reading uses of a grant", USES_OF, values, |row| {
+            Ok(GrantUse { number: row.number(0)?, at: row.time(1)? })
+        })
     }
 
     fn events(&self, after: u64, limit: usize) -> Result<Vec<StoredEvent>, StoreFault> {

@@ -35,6 +35,8 @@ const CHANGED: &[&str] = &[
     "kept_head",
     "event",
     "told",
+    "standing",
+    "standing_use",
 ];
 
 /// Every connection sets this option.

@@ -6,13 +6,14 @@ use tokio_postgres::error::DbError;
 use tokio_postgres::{Error, Row};
 
 use crate::store::batch::{Commit, StepRow, Writes};
-use crate::store::column_values::{place, presence_number, tile_id};
+use crate::store::column_values::{grant_bytes, place, presence_number, tile_id};
 use crate::store::fault::StoreFault;
 use crate::store::postgres::columns::{Fields, id_value, list, signed};
 use crate::store::postgres::errors::fault;
 use crate::store::postgres::link::{Flight, Link};
 use crate::store::rows::{FinishRow, RunRow};
 use crate::store::stored_event::ToldTarget;
+use crate::store::stored_grant::StoredGrant;
 use crate::store::stored_run::OutputRow;
 use crate::store::stored_status::StoredStatus;
 use documents::crypto::digest::SealDigest;
@@ -71,6 +72,11 @@ statements! {
         SELECT q.size, CASE WHEN c.root IS NULL OR c.root = q.root THEN q.root END, q.note \
         FROM unnest($1::bigint[], $2::bytea[], $3::text[]) AS q(size, root, note) LEFT JOIN checkpoint c ON c.size = q.size \
         ON CONFLICT (size) DO NOTHING";
+    GRANTS = "INSERT INTO standing (id, digest, envelope, proposer, created_at, expires_at, leaf) \
+        SELECT * FROM unnest($1::bytea[], $2::bytea[], $3::bytea[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[]) \
+        ON CONFLICT (id) DO UPDATE SET envelope = excluded.envelope, leaf = excluded.leaf";
+    USES = "INSERT INTO standing_use (digest, number, at, spent) \
+        SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bigint[])";
     EVENTS = "INSERT INTO event (seq, at, kind, proposal, step, proposer, entry, words) \
         SELECT (SELECT coalesce(max(seq), 0) FROM event) + q.n, q.at, q.kind, q.proposal, p.step, p.proposer, q.entry, q.words \
         FROM unnest($1::bigint[], $2::bigint[], $3::smallint[], $4::bytea[], $5::bigint[], $6::text[]) \
@@ -360,8 +366,25 @@ fn add_ends<'a>(flight: &mut Flight<'a>, ends: &'a [FinishRow<'_>]) {
     }
 }
 
-/// Adds events, and the positions of targets of messages.
+/// Adds grants, events, and the positions of targets of messages.
 fn add_events<'a>(flight: &mut Flight<'a>, writes: &'a Writes<'_>) {
+    // One statement can change a row only once, so the last row of a grant counts.
+    let grants: BTreeMap<[u8; 16], &StoredGrant> =
+        writes.grants.iter().map(|grant| (grant_bytes(&grant.id), grant)).collect();
+    if !grants.is_empty() {
+        flight.add(
+            GRANTS,
+            values![
+                grants.keys().map(|id| id.to_vec()).collect::<Vec<_>>(),
+                grants.values().map(|grant| &grant.digest.as_bytes()[..]).collect::<Vec<_>>(),
+                grants.values().map(|grant| &*grant.envelope).collect::<Vec<_>>(),
+                grants.values().map(|grant| grant.proposer.as_str()).collect::<Vec<_>>(),
+                grants.values().map(|grant| grant.created_at.unix()).collect::<Vec<_>>(),
+                grants.values().map(|grant| grant.expires_at.unix()).collect::<Vec<_>>(),
+                grants.values().map(|grant| grant.leaf.map(signed)).collect::<Vec<_>>()
+            ],
+        );
+    }
     let events = &writes.events;
     if !events.is_empty() {
         flight.add(
@@ -405,6 +428,18 @@ fn add_starts<'a>(flight: &mut Flight<'a>, runs: &'a [RunRow<'_>], node: &'a str
             list(runs, |run| id_value(&run.core.id))
         ],
     );
+    let uses: Vec<_> = runs.iter().filter_map(|run| Some((run.granted?, run))).collect();
+    if !uses.is_empty() {
+        flight.add(
+            USES,
+            values![
+                list(&uses, |((grant, _), _)| &grant.as_bytes()[..]),
+                list(&uses, |((_, number), _)| signed(*number)),
+                list(&uses, |(_, run)| run.at.unix()),
+                list(&uses, |(_, run)| place_of(run))
+            ],
+        );
+    }
     let (known, new): (Vec<&RunRow<'_>>, Vec<&RunRow<'_>>) = runs.iter().partition(|run| run.known);
     if !known.is_empty() {
         let ids: Vec<_> = known.iter().map(|run| id_value(&run.core.id)).collect();

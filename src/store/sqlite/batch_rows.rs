@@ -3,7 +3,7 @@
 use rusqlite::{Connection, params};
 
 use crate::store::batch::Writes;
-use crate::store::column_values::{id_bytes, presence_number, tile_id};
+use crate::store::column_values::{grant_bytes, id_bytes, presence_number, tile_id};
 use crate::store::fault::StoreFault;
 use crate::store::rows::CheckpointRow;
 use crate::store::sqlite::columns::{one, run};
@@ -75,6 +75,25 @@ pub(super) fn proposals(connection: &Connection, writes: &Writes<'_>) -> rusqlit
         let detail = if step.detail.is_empty() { None } else { Some(step.detail) };
         let values = params![id_bytes(&step.proposal), step.to.number(), step.at.unix(), detail];
         connection.prepare_cached(&sql)?.execute(values)?;
+    }
+    Ok(())
+}
+
+/// Stores grants. A stored grant gets the new envelope and the leaf.
+pub(super) fn grants(connection: &Connection, writes: &Writes<'_>) -> rusqlite::Result<()> {
+    for grant in &writes.grants {
+        let sql = "INSERT INTO standing (id, digest, envelope, proposer, created_at, expires_at, leaf) \
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) \
+                   ON CONFLICT (id) DO UPDATE SET envelope = excluded.envelope, leaf = excluded.leaf";
+        connection.prepare_cached(sql)?.execute(params![
+            grant_bytes(&grant.id),
+            grant.digest.as_bytes(),
+            grant.envelope,
+            grant.proposer.as_str(),
+            grant.created_at.unix(),
+            grant.expires_at.unix(),
+            grant.leaf
+        ])?;
     }
     Ok(())
 }

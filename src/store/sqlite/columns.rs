@@ -1,17 +1,18 @@
 //! Conversions between columns and Rust types, and queries that writer and readers share.
 
 use base64::Engine as _;
-use rusqlite::{Connection, OptionalExtension as _, Row};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use crate::store::column_values::{id_bytes, presence_of, tile_id, unplace};
+use crate::store::column_values::{grant_id, id_bytes, presence_of, tile_id, unplace};
 use crate::store::fault::StoreFault;
 use crate::store::rows::{ProposalState, StoreHead};
 use crate::store::sqlite::errors::fault;
+use crate::store::stored_grant::{GrantUse, StoredGrant};
 use crate::store::stored_proposal::{AuthorizationCore, Proposal, Signature};
 use crate::store::stored_run::NonceUse;
 use crate::store::stored_status::StoredStatus;
 use crate::store::stored_token::Token;
-use documents::crypto::digest::{AuthorizationDigest, ParamsDigest, SealDigest, StepDigest};
+use documents::crypto::digest::{AuthorizationDigest, ContentDigest, ParamsDigest, SealDigest, StepDigest};
 use documents::crypto::merkle::Hash;
 use documents::record::ident::ProposalId;
 use documents::record::token::Scope;
@@ -143,6 +144,33 @@ pub(super) fn token(row: &Row<'_>) -> rusqlite::Result<Token> {
         created_at: time(row, 5)?,
         expires_at: row.get::<_, Option<i64>>(6)?.map(Timestamp::from_unix),
         revoked_at: row.get::<_, Option<i64>>(7)?.map(Timestamp::from_unix),
+    })
+}
+
+/// The columns of [`grant`].
+pub(super) const GRANT: &str = "id, digest, envelope, proposer, created_at, expires_at, leaf";
+
+pub(super) fn grant(row: &Row<'_>) -> rusqlite::Result<StoredGrant> {
+    Ok(StoredGrant {
+        id: grant_id(row.get(0)?).ok_or_else(|| odd(row, 0))?,
+        digest: ContentDigest::from_bytes(row.get(1)?),
+        envelope: row.get::<_, Vec<u8>>(2)?.into(),
+        proposer: text(row, 3)?,
+        created_at: time(row, 4)?,
+        expires_at: time(row, 5)?,
+        leaf: row.get(6)?,
+    })
+}
+
+/// Returns the newest uses of a grant, the newest first.
+pub(super) fn read_uses(
+    connection: &Connection,
+    grant: &ContentDigest,
+    limit: u64,
+) -> Result<Vec<GrantUse>, StoreFault> {
+    let sql = "SELECT number, at FROM standing_use WHERE digest = ?1 ORDER BY number DESC LIMIT ?2";
+    all(connection, "reading uses of a grant", sql, params![grant.as_bytes(), limit], |row| {
+        Ok(GrantUse { number: row.get(0)?, at: time(row, 1)? })
     })
 }
 

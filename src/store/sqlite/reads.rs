@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row, params};
 
-use crate::store::column_values::{id_bytes, unplace};
+use crate::store::column_values::{grant_bytes, id_bytes, unplace};
 use crate::store::fault::StoreFault;
 use crate::store::rows::{CheckpointRow, StoreHead};
 use crate::store::sqlite::columns::{
-    PROPOSAL, SPENT, TOKEN, all, odd, one, proposal, proposal_id, read_head, read_signatures, read_tile, spent, text,
+    GRANT, PROPOSAL, SPENT, TOKEN, all, grant, odd, one, proposal, proposal_id, read_head, read_signatures, read_tile, read_uses, spent, text,
     time, token,
 };
 use crate::store::sqlite::errors::{fault, unusable};
@@ -19,6 +19,7 @@ use crate::store::sqlite::schema;
 use crate::store::sqlite::schema::APPLICATION_ID;
 use crate::store::stored_denial::StoredDenial;
 use crate::store::stored_event::{EventFact, StoredEvent, ToldTarget};
+use crate::store::stored_grant::{GrantUse, StoredGrant};
 use crate::store::stored_leaf::Leaf;
 use crate::store::stored_proposal::{
     PayloadSource, Proposal, ProposalPage, ProposalQuery, ProposalSource, RunOutcome, RunQuery, Signature,
@@ -27,8 +28,9 @@ use crate::store::stored_run::{NonceUse, OutputRow, Unfinished};
 use crate::store::stored_seal::SealEntry;
 use crate::store::stored_token::Token;
 use crate::store::{ClosedKey, StoreReads};
-use documents::crypto::digest::{AuthorizationDigest, Blake3Digest, BlobDigest, LeafHash, ParamsDigest, SealDigest};
+use documents::crypto::digest::{AuthorizationDigest, Blake3Digest, BlobDigest, ContentDigest, LeafHash, ParamsDigest, SealDigest};
 use documents::crypto::merkle::Hash;
+use documents::record::extension_names::GrantId;
 use documents::record::ident::{Name, Nonce, ProposalId};
 use documents::record::kinds::LeafKind;
 use documents::record::validity::Timestamp;
@@ -260,6 +262,30 @@ impl StoreReads for SqliteReads {
     fn revocations(&self) -> Result<Vec<(u64, Vec<u8>)>, StoreFault> {
         let sql = "SELECT idx, data FROM leaf WHERE kind = 6 ORDER BY idx";
         self.all("reading revocations", sql, [], |row| Ok((row.get(0)?, row.get(1)?)))
+    }
+
+    fn grant(&self, id: &GrantId) -> Result<Option<StoredGrant>, StoreFault> {
+        let sql = format!("SELECT {GRANT} FROM standing WHERE id = ?1");
+        self.one("reading a grant", &sql, [grant_bytes(id)], grant)
+    }
+
+    fn grant_of(&self, digest: &ContentDigest) -> Result<Option<StoredGrant>, StoreFault> {
+        let sql = format!("SELECT {GRANT} FROM standing WHERE digest = ?1");
+        self.one("reading a grant", &sql, [digest.as_bytes()], grant)
+    }
+
+    fn grants(&self, now: Timestamp, limit: usize) -> Result<Vec<StoredGrant>, StoreFault> {
+        let sql = format!("SELECT {GRANT} FROM standing WHERE expires_at > ?1 ORDER BY expires_at, id LIMIT ?2");
+        self.all("reading grants", &sql, params![now.unix(), limit], grant)
+    }
+
+    fn grant_drafts(&self, now: Timestamp) -> Result<u64, StoreFault> {
+        let sql = "SELECT count(*) FROM standing WHERE expires_at > ?1 AND leaf IS NULL";
+        Ok(self.one("counting drafts of grants", sql, [now.unix()], |row| row.get(0))?.unwrap_or(0))
+    }
+
+    fn grant_uses(&self, digest: &ContentDigest, limit: usize) -> Result<Vec<GrantUse>, StoreFault> {
+        self.with(|connection| read_uses(connection, digest, limit as u64))
     }
 
     fn events(&self, after: u64, limit: usize) -> Result<Vec<StoredEvent>, StoreFault> {

@@ -70,6 +70,12 @@ pub(super) fn start(connection: &Connection, runs: &[RunRow<'_>]) -> rusqlite::R
                 place
             ])?;
         }
+        if let Some((grant, number)) = run.granted {
+            // No `OR IGNORE`, for the same reason.
+            connection
+                .prepare_cached("INSERT INTO standing_use (digest, number, at, spent) VALUES (?1, ?2, ?3, ?4)")?
+                .execute(params![grant.as_bytes(), number, at, place])?;
+        }
         cross.execute(params![place, id, run.seal.as_bytes(), run.exclusive, run.envelope, run.decision])?;
     }
     connection.prepare_cached("UPDATE state SET nonces = nonces + ?1")?.execute([runs.len()])?;

@@ -11,6 +11,7 @@ use crate::store::fault::StoreFault;
 use crate::store::retention::{PruneResult, Retention};
 use crate::store::stored_denial::{DenialResult, DenialWrite};
 use crate::store::stored_event::Telling;
+use crate::store::stored_grant::{GrantStop, GrantWrite, StoredGrant};
 use crate::store::stored_leaf::{LeafRef, WriteStop};
 use crate::store::stored_proposal::{AdvanceStop, NewProposal, ProposalStep, ProposeResult, Signature};
 use crate::store::stored_revocation::{RevocationResult, RevocationWrite};
@@ -72,6 +73,7 @@ pub(crate) enum WriterMessage {
     Sign(BoxedMessage<(ProposalId, Vec<Signature>), Vec<Signature>, AdvanceStop>),
     Deny(BoxedMessage<DenialWrite, DenialResult, WriteStop>),
     Revoke(BoxedMessage<RevocationWrite, RevocationResult, WriteStop>),
+    Grant(BoxedMessage<GrantWrite, StoredGrant, GrantStop>),
     Tell(BoxedMessage<Telling, (), StoreFault>),
     Advance(BoxedMessage<ProposalStep, StoredStatus, AdvanceStop>),
     Refuse(BoxedMessage<(Arc<[u8]>, Timestamp), LeafRef, WriteStop>),
@@ -93,6 +95,7 @@ impl WriterMessage {
             Self::Sign(asked) => asked.send(fault),
             Self::Deny(asked) => asked.send(fault),
             Self::Revoke(asked) => asked.send(fault),
+            Self::Grant(asked) => asked.send(fault),
             Self::Tell(asked) => asked.send(fault),
             Self::Advance(asked) => asked.send(fault),
             Self::Refuse(asked) => asked.send(fault),
@@ -116,7 +119,10 @@ pub(super) fn questions(messages: &[WriterMessage]) -> Questions<'_> {
     let mut questions = Questions::default();
     for message in messages {
         match message {
-            WriterMessage::Consume(asked) => questions.runs.push(&asked.message.core),
+            WriterMessage::Consume(asked) => {
+                questions.runs.push(&asked.message.core);
+                questions.uses.extend(&asked.message.claim);
+            }
             WriterMessage::Finish(asked) => questions.proposals.push(&asked.message.message.proposal),
             WriterMessage::Advance(asked) => questions.proposals.push(&asked.message.proposal),
             WriterMessage::Propose(asked) => questions.new.push(&asked.message),

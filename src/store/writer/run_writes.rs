@@ -8,9 +8,11 @@ use crate::store::fault::StoreFault;
 use crate::store::open_proposals::StatusChange;
 use crate::store::rows::{Candidate, FinishRow, RunRow};
 use crate::store::stored_event::EventWrite;
+use crate::store::stored_grant::{GrantClaim, GrantUse};
 use crate::store::stored_leaf::LeafRef;
 use crate::store::stored_run::{CLOSABLE_AFTER_S, Consume, ConsumeStop, Finish, FinishStop, NonceUse, SpentNonce};
 use crate::store::stored_status::StoredStatus;
+use crate::store::writer::grant_writes::ClaimedUses;
 use crate::store::writer::messages::{Asked, Hashed};
 use crate::store::writer::{Batch, Writer};
 use documents::crypto::digest::AuthorizationDigest;
@@ -30,7 +32,10 @@ impl Writer {
         batch: &mut Batch<'m>,
         requests: &[&'m Asked<Consume, SpentNonce, ConsumeStop>],
         candidates: &[Candidate],
+        uses: Vec<Vec<GrantUse>>,
     ) -> Result<(), StoreFault> {
+        let claims: Vec<&'m GrantClaim> = requests.iter().filter_map(|asked| asked.message.claim.as_ref()).collect();
+        let mut claimed = ClaimedUses::new(&claims, uses);
         let refuse_all = |stop: &ConsumeStop| requests.iter().for_each(|asked| asked.set(Err(stop.clone())));
         if let Some(message) = self.shared.no_runs() {
             refuse_all(&StoreFault::Unreachable { message }.into());
@@ -63,16 +68,22 @@ impl Writer {
                     Err(ConsumeStop::Replayed(NonceUse { index, item, proposal }))
                 }
                 None if ids.contains(&request.core.id) => Err(ConsumeStop::WrongState(StoredStatus::Running)),
-                None => self.judge_run(request, candidate, proposal, at),
+                None => self
+                    .judge_run(request, candidate, proposal, at)
+                    .and_then(|()| request.claim.as_ref().map(|claim| claimed.next(claim, at)).transpose()),
             };
             match judged {
-                Ok(()) => {
+                Ok(number) => {
+                    let granted = request.claim.as_ref().zip(number);
+                    if let Some((claim, number)) = granted {
+                        claimed.claim(claim, number, at);
+                    }
                     if let Some(name) = &request.exclusive {
                         self.exclusive.insert(name.to_string(), request.core.id.clone());
                     }
                     places.insert(request.core.nonce.as_str(), passed.len());
                     ids.insert(&request.core.id);
-                    passed.push(Passed { asked, request, known: proposal.is_some() });
+                    passed.push(Passed { asked, request, known: proposal.is_some(), granted });
                 }
                 Err(stop) => asked.set(Err(stop)),
             }
@@ -91,7 +102,7 @@ impl Writer {
             });
             let data: Arc<[u8]> = self.sign_leaf(Consumption { seal, at, spent: spent.collect() })?.into();
             let leaf = self.append(batch, LeafKind::Consumption, data.clone());
-            for (item, Passed { asked, request, known }) in (0..).zip(items) {
+            for (item, Passed { asked, request, known, granted }) in (0..).zip(items) {
                 batch.writes.starts.push(RunRow {
                     core: &request.core,
                     known: *known,
@@ -103,6 +114,7 @@ impl Writer {
                     exclusive: request.exclusive.as_deref(),
                     envelope: &request.envelope,
                     decision: &request.decision,
+                    granted: granted.map(|(claim, number)| (&claim.grant, number)),
                 });
                 // Nothing after the runs of a batch reads their states.
                 let change = StatusChange { proposal: request.core.id.clone(), to: StoredStatus::Running, at };
@@ -230,6 +242,8 @@ struct Passed<'m> {
     request: &'m Consume,
     /// True if the proposal has a row.
     known: bool,
+    /// The claimed use of a grant.
+    granted: Option<(&'m GrantClaim, u64)>,
 }
 
 impl Batch<'_> {
