@@ -251,9 +251,16 @@ class History:
         sealed.plans = {step["plan"]["step"] for step in sealed.steps.values() if "plan" in step}
         for ref, step in sealed.steps.items():
             policy = sealed.policies[ref] = rules.Policy(sealed.policy, ref, sealed.builtins)
-            missing = set(rules.Rules(policy.approvals, step["approvals"]).groups) - groups
+            named = set(rules.Rules(policy.approvals, step["approvals"]).groups)
+            standing, emergency = policy.standing or {}, policy.emergency or {}
+            more = {*standing.get("approvals", {}).get("from", []), *emergency.get("from", [])}
+            missing = (named | more) - groups
             if missing:
                 raise Bad(f"{ref} asks for {', '.join(sorted(missing))}, a group that the roster does not have")
+            for people in (emergency.get("review"), policy.settle):
+                other = set(people["from"]) - named if people else set()
+                if other:
+                    raise Bad(f"{', '.join(sorted(other))} may review or settle {ref}, but no rule of the step names them")
             sealed.profiles[ref] = sealed.configuration.profile(step, policy)
             sealed.longest = max(sealed.longest, sealed.configuration.wall_ms(step, policy))
 
