@@ -106,6 +106,7 @@ impl Plan {
             session: None,
             artifacts: None,
             plan: None,
+            grant: None,
         };
         let statement = authorization.into_statement().map_err(|error| broken(&error))?;
         let payload = statement.to_payload().map_err(|error| broken(&error))?;

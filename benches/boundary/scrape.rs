@@ -84,6 +84,8 @@ pub fn fill(database: &Path, entries: u64, age_s: i64) -> Result<(), CommandFail
 /// Returns the envelope of a consumption whose window has ended. Its signature is not valid.
 fn consumption(at: Timestamp) -> Result<Vec<u8>, CommandFailure> {
     let spent = Spent {
+        grant: None,
+        grant_use: None,
         authorization: AuthorizationDigest::from_bytes([1; 32]),
         nonce: Nonce::new(1, [1; 16]),
         expires_at: at,

@@ -26,7 +26,6 @@ use documents::record::denial::Denial;
 use documents::record::document::{Predicate, Statement};
 use documents::record::envelope::{Base64, Envelope, MAX_SIGNATURES, Signed};
 use documents::record::extension_names::Program;
-use documents::record::grant::Grant;
 use documents::record::ident::StepRef;
 use documents::record::kinds::{self, KINDS};
 use documents::record::program_list::{ProgramFacts, ProgramList, ProgramMode};
@@ -345,7 +344,7 @@ pub fn reserved_kinds(data: &[u8]) {
         }
         usize::from(answer.later)
     }
-    let taken = one::<Grant>(data) + one::<ReviewStatement>(data) + one::<RunReport>(data);
+    let taken = one::<ReviewStatement>(data) + one::<RunReport>(data);
     assert!(taken <= 1);
     // Most reserved fields are in the definition of a step.
     let Ok(value) = json::parse(data, 1 << 20) else { return };

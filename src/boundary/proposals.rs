@@ -207,6 +207,7 @@ impl Proposals {
             session,
             artifacts,
             plan,
+            grant: None,
         };
         let payload = authorization.clone().into_statement()?.to_payload().map_err(|error| {
             // A pointer into the statement begins with `/predicate`. A pointer into the request body does not.

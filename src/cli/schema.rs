@@ -121,7 +121,7 @@ fn schema<T: JsonSchema>(name: &str) -> (String, String) {
 /// reader of the file refuses more, fills in `required`, and accepts the keys of later versions in a sealed policy.
 fn policy() -> (String, String) {
     let (name, mut value) = generate::<PolicyFile>("policy");
-    value["properties"]["version"]["enum"] = json!([1, 2]);
+    value["properties"]["version"]["enum"] = json!([1, 2, 3]);
     let places = ["limits", "proc", "deny", "programs"].iter().chain(&LATER_KEYS).collect::<Vec<_>>();
     value["properties"]["default"]["properties"] = json!({"sandbox": {"propertyNames": {"enum": places}}});
     let parts = &mut value["$defs"];

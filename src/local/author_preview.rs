@@ -180,6 +180,7 @@ impl PreviewRules {
             session: None,
             artifacts: None,
             plan: None,
+            grant: None,
         })
     }
 

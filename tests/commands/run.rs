@@ -268,7 +268,7 @@ fn an_invalid_policy_is_refused_and_not_replaced() {
     person.runbook("a.md", "", &[("one", "printf done")]);
     person.write(".rundownrc.yaml", POLICY);
     assert_eq!(person.run(&["a.md"]).ended(0).out, "done", "the discovered one");
-    for bad in ["version: 1\ndefault: {run: {denny: [rm]}}\n", "version: 3\ndefault: {}\n", "{", ""] {
+    for bad in ["version: 1\ndefault: {run: {denny: [rm]}}\n", "version: 4\ndefault: {}\n", "{", ""] {
         person.write("bad.yaml", bad);
         let ran = person.run(&["a.md", "--policy", "bad.yaml"]).ended(2);
         assert!(ran.err.contains("bad.yaml"), "{}", ran.err);

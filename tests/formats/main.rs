@@ -31,6 +31,7 @@ mod golden_documents;
 mod mutation;
 mod pages;
 mod peers;
+mod policy_versions;
 mod properties;
 mod receipts_foreign;
 mod reserved;

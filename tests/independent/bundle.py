@@ -529,6 +529,8 @@ def check_plan(signed, asked, authorization, at, plan):
 
 def check_step(step, authorization):
     rules.read_step(step)
+    if "grant" in authorization:
+        raise Bad("no grant is decided here")
     digest = reference(canonical(step))
     if authorization["step"] != {"ref": step["ref"], "digest": digest}:
         raise Bad(f"signed was another step than {step['ref']} {digest}")

@@ -7,6 +7,7 @@ import functools
 
 import programs
 import reserved
+from log import Proof
 from shapes import *
 from wire import Bad, Envelope, canonical, reference, seconds, strict_canonical
 
@@ -54,7 +55,7 @@ def envelope(value, place):
 
 
 def envelope_of(kind, high):
-    """A whole signed document of a reserved kind."""
+    """A whole signed document of this kind."""
 
     def check(value, place):
         envelope(value, place)
@@ -340,7 +341,7 @@ KINDS = {
         MORE_OF_RUN,
     ),
 }
-LATER_KINDS = ("grant", "review", "run-report")
+LATER_KINDS = ("review", "run-report")
 LIMITS = {
     "authorization": 20 * KIB,
     "denial": 8 * KIB,
@@ -400,6 +401,13 @@ def check_bundle(value, place=""):
     for one, other, at in (("grant" in value, "grant" in value["proofs"], "/grant"), ("grant" in value["proofs"], "grant" in value, "/proofs/grant")):
         if one and not other:
             raise wrong(place + at, "a grant and its proof, only together")
+    if "grant" in value:
+        try:
+            same = Proof(value["proofs"]["grant"]).note == Proof(value["proofs"]["receipt"]).note
+        except Bad as error:
+            raise wrong(f"{place}/proofs/grant", str(error)) from error
+        if not same:
+            raise wrong(f"{place}/proofs/grant", "another checkpoint than that of the other proofs")
     if len(canonical(value["step"])) > MAX_STEP:
         raise wrong(f"{place}/step", "more than 1 MiB")
     return found
@@ -417,10 +425,10 @@ BUNDLE = obj(
         "policy": free,
         "builtins": free,
         "roster": arr(envelope),
-        "proofs": obj({"receipt": text(), "consumption": text(), "seal": text()}, {"grant": later(text())}),
+        "proofs": obj({"receipt": text(), "consumption": text(), "seal": text()}, {"grant": text()}),
     },
     {
-        "grant": later(envelope_of("grant", 16)),
+        "grant": envelope_of("grant", 16),
         "manifest": reserved.MANIFEST,
         "plan": plan_of_bundle,
         "report": later(envelope_of("run-report", 1)),

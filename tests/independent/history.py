@@ -32,8 +32,8 @@ from roster import Chain, Roster
 from sandbox import Configuration
 from wire import Bad, Envelope, Open, canonical, pae, reference, seconds, strict, strict_canonical
 
-KINDS = ("seal", "consumption", "receipt", "denial", "refusal", "revocation")
-LATER_LEAVES = ("grant", "review")
+KINDS = ("seal", "consumption", "receipt", "denial", "refusal", "revocation", "grant")
+LATER_LEAVES = ("review",)
 # What the receipts of a summary are for: one line a decision.
 BLOB = 4 << 20
 # A run may have waited for room before its receipt; after a day more than it may last it is not going on.
@@ -195,6 +195,7 @@ class History:
             "denial": self.read_denial,
             "refusal": self.read_refusal,
             "revocation": self.read_revocation,
+            "grant": lambda index, *_: self.say(index, "later-feature", "no grant is decided here"),
         }[kind](index, envelope, predicate)
 
     def by_boundary(self, index, kind, envelope, sealed=None):
@@ -251,9 +252,16 @@ class History:
         sealed.plans = {step["plan"]["step"] for step in sealed.steps.values() if "plan" in step}
         for ref, step in sealed.steps.items():
             policy = sealed.policies[ref] = rules.Policy(sealed.policy, ref, sealed.builtins)
-            missing = set(rules.Rules(policy.approvals, step["approvals"]).groups) - groups
+            named = set(rules.Rules(policy.approvals, step["approvals"]).groups)
+            standing, emergency = policy.standing or {}, policy.emergency or {}
+            more = {*standing.get("approvals", {}).get("from", []), *emergency.get("from", [])}
+            missing = (named | more) - groups
             if missing:
                 raise Bad(f"{ref} asks for {', '.join(sorted(missing))}, a group that the roster does not have")
+            for people in (emergency.get("review"), policy.settle):
+                other = set(people["from"]) - named if people else set()
+                if other:
+                    raise Bad(f"{', '.join(sorted(other))} may review or settle {ref}, but no rule of the step names them")
             sealed.profiles[ref] = sealed.configuration.profile(step, policy)
             sealed.longest = max(sealed.longest, sealed.configuration.wall_ms(step, policy))
 

@@ -58,7 +58,7 @@ def target(value, place):
 
 OF_AUTHORIZATION = {
     "emergency": later(emergency),
-    "grant": later(DIGEST),
+    "grant": DIGEST,
     "target": later(target),
     "session": SESSION,
     "artifacts": artifacts(1),
@@ -70,7 +70,7 @@ OF_RECEIPT = {
     "runner": later(obj({"name": NAME, "keyid": KEYID, "report": DIGEST})),
     "session": obj({"before": DIGEST, "after": DIGEST}),
 }
-OF_ITEM = {"grant": later(DIGEST), "use": later(number(1, 1000)), "runner": later(NAME), "session": SESSION}
+OF_ITEM = {"grant": DIGEST, "use": number(1, 1000), "runner": later(NAME), "session": SESSION}
 RUNNER = obj({"name": NAME, "keys": arr(text(), low=1), "labels": arr(NAME, high=16, ordered=True)})
 OF_ROSTER = {"runner": later(arr(RUNNER, low=1))}
 FILE = obj({"path": rel_path, "bytes": number(), "sha256": DIGEST, "blake3": BLAKE3, "executable": boolean})

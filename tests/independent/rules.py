@@ -9,7 +9,7 @@ import reserved
 import templates
 from globs import check as check_glob, matches
 from documents import NAME, OF_SANDBOX, PROFILE_LIMITS, arr, boolean, number, obj, one_of, parse_step, refuse_later, text, time
-from shapes import wrong
+from shapes import later, wrong
 from wire import Bad, Open, canonical, match, seconds
 
 DAY = 24 * 3600
@@ -38,25 +38,46 @@ def granted_at(value, place):
     time(found.group(1) + "Z", place)
 
 
-def policy_of(version, more):
-    """`more`: what the version has of sandboxes."""
+# People by number and groups, without `each`.
+PEOPLE = obj({"from": arr(NAME, low=1)}, {"required": number(1, MAX_SIGNATURES)})
+# What version 3 has more, in a rule and at the top. Passkeys are read and not decided.
+RULE_3 = {
+    "standing": obj(
+        {"max_uses": number(1, 1000), "max_days": number(1, 30)}, {"approvals": RULE["approvals"], "session": one_of("none", "fresh", "any")}
+    ),
+    "emergency": obj(
+        {"from": arr(NAME, low=1), "max_unreviewed": number(1, 100), "max_window_s": number(1, DAY), "review": PEOPLE},
+        {"required": number(1, MAX_SIGNATURES)},
+    ),
+}
+TOP_3 = {
+    "settle": PEOPLE,
+    "freeze": obj({"runs": one_of("finish")}),
+    "passkeys": later(obj({"most": number(1, MAX_SIGNATURES), "alone": boolean, "synced": boolean})),
+}
+
+
+def policy_of(version, more, rule, top):
+    """`more`: what the version has of sandboxes; `rule` and `top`: what it has more in a rule, and at the top."""
     return obj(
         {"version": number(version, version)},
         {
             "extends": one_of("none"),
-            "default": obj({}, {**RULE, "sandbox": obj({}, {**EVERYWHERE, **more, **LATER_WORDS})}),
-            "overrides": arr(obj({"runbook": text()}, {**RULE, "sandbox": obj({}, {**SANDBOX, **more, **LATER_WORDS})})),
+            "default": obj({}, {**RULE, **rule, "sandbox": obj({}, {**EVERYWHERE, **more, **LATER_WORDS})}),
+            "overrides": arr(obj({"runbook": text()}, {**RULE, **rule, "sandbox": obj({}, {**SANDBOX, **more, **LATER_WORDS})})),
             "grants": arr(
                 obj(
                     {"type": one_of("run", "read", "write", "env"), "pattern": text(), "scope": one_of("permanent")},
                     {"runbook": text(), "grantedAt": granted_at},
                 )
             ),
+            **top,
         },
     )
 
 
-POLICIES = {1: policy_of(1, {}), 2: policy_of(2, {"programs": programs.RULE})}
+WITH_PROGRAMS = {"programs": programs.RULE}
+POLICIES = {1: policy_of(1, {}, {}, {}), 2: policy_of(2, WITH_PROGRAMS, {}, {}), 3: policy_of(3, WITH_PROGRAMS, RULE_3, TOP_3)}
 
 
 def read_step(step):
@@ -115,8 +136,11 @@ def check_policy(value):
     for rule in [value.get("default", {})] + overrides:
         ways += check_lists(rule)
         check_sandbox_rule(rule.get("sandbox", {}))
-        approvals = rule.get("approvals")
-        if approvals is not None:
+        standing, emergency = rule.get("standing", {}), rule.get("emergency", {})
+        people = [rule.get("approvals"), standing.get("approvals"), emergency_people(emergency), emergency.get("review")]
+        for approvals in people + [value.get("settle")]:
+            if approvals is None:
+                continue
             [(needed, groups, each)] = Rules(approvals, None).parts
             if needed * (len(groups) if each else 1) > MAX_SIGNATURES:
                 raise Bad(f"the policy asks for more than {MAX_SIGNATURES} signatures")
@@ -129,6 +153,11 @@ def check_policy(value):
         ways += check_glob(grant["runbook"]) if "runbook" in grant else 0
     if ways > MOST_PATTERNS:
         raise Bad(f"more than {MOST_PATTERNS} patterns")
+
+
+def emergency_people(emergency):
+    """Its rule for the signatures, as a rule of approvals."""
+    return {key: emergency[key] for key in ("required", "from") if key in emergency} or None
 
 
 def check_lists(rule):
@@ -249,11 +278,12 @@ class Policy:
     def __init__(self, value, ref, builtins=None):
         # Of another version, or of none, it is held against the first.
         version = value.get("version") if isinstance(value, dict) else None
-        POLICIES.get(version if isinstance(version, int) else 1, POLICIES[1])(value, "")
+        found = POLICIES.get(version if isinstance(version, int) else 1, POLICIES[1])(value, "")
         check_policy(value)
+        refuse_later(found)
         overrides = value.get("overrides", [])
-        self.open = set(value) - {"version", "default", "overrides"}
-        self.mode, self.approvals = "prompted", None
+        self.open = set(value) - {"version", "default", "overrides", *TOP_3}
+        self.mode, self.approvals, self.standing, self.emergency, self.settle = "prompted", None, None, None, value.get("settle")
         self.sandbox, self.open_sandbox = {"limits": {}, "deny": []}, set()
         self.denied = {"read": [], "write": []}
         # Of programs: whether only those of a list may run, and what the file itself denies.
@@ -268,7 +298,7 @@ class Policy:
         for grant in value.get("grants", []):
             self.allows |= grant["type"] == "run" and self._is_for(grant.get("runbook", "**"), path)
         for place, rule in enumerate([value.get("default", {})] + overrides):
-            self.open |= set(rule) - {"mode", "approvals", "sandbox", "runbook"}
+            self.open |= set(rule) - {"mode", "approvals", "sandbox", "runbook", *RULE_3}
             sandbox = rule.get("sandbox", {})
             self.open_sandbox |= set(sandbox) - set(SANDBOX) - {"programs"}
             # Every matching override applies in order, the later wins.
@@ -276,6 +306,9 @@ class Policy:
                 continue
             self.mode = rule.get("mode", self.mode)
             self.approvals = rule.get("approvals", self.approvals)
+            # The later rule replaces the whole value.
+            self.standing = rule.get("standing", self.standing)
+            self.emergency = rule.get("emergency", self.emergency)
             self.allows |= bool(rule.get("run", {}).get("allow"))
             self.run_denied += rule.get("run", {}).get("deny", [])
             self.program_mode = sandbox.get("programs", {}).get("mode", self.program_mode)

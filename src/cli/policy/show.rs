@@ -44,6 +44,9 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
         }
     }
     let readable: Vec<String> = always_readable().map(|path| path.display().to_string()).collect();
+    let sourced = |value: Value, origin: String| json!({"value": value, "origin": origin});
+    let standing = ruling.standing.as_ref().map(|rule| sourced(json!(rule.value), rule.origin.to_string()));
+    let emergency = ruling.emergency.as_ref().map(|rule| sourced(json!(rule.value), rule.origin.to_string()));
     if terminal.json {
         let rules: Vec<Value> = entries
             .iter()
@@ -51,12 +54,13 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
                 json!({"type": kind, "list": side, "pattern": entry.listed.text(), "origin": entry.origin.to_string()})
             })
             .collect();
-        let sourced = |value: Value, origin: String| json!({"value": value, "origin": origin});
         terminal.object(&json!({
             "policy": held.found.file,
             "digest": held.found.file.as_ref().map(|_| held.found.policy.digest()),
             "mode": sourced(ruling.mode.value.word().into(), ruling.mode.origin.to_string()),
             "approvals": ruling.approvals.as_ref().map(|rule| sourced(json!(rule.value), rule.origin.to_string())),
+            "standing": standing,
+            "emergency": emergency,
             "programs": programs_json(ruling),
             "rules": rules,
             "trusted_directories": TRUSTED,
@@ -82,6 +86,12 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
         let each = if rule.value.each == Some(true) { "each of" } else { "of" };
         let text = format!("{} {each} {}, {}", rule.value.required, groups.join(","), rule.origin);
         screen.field("approvals", &PrintableText::text(&text));
+    }
+    for (name, rule) in [("standing", standing), ("emergency", emergency)] {
+        if let Some(rule) = rule {
+            let text = format!("{}, {}", rule["value"], rule["origin"].as_str().unwrap_or_default());
+            screen.field(name, &PrintableText::text(&text));
+        }
     }
     for (limit, rule) in &ruling.limits {
         screen.field("limit", &PrintableText::text(&format!("{} {}, {}", limit.field(), rule.value, rule.origin)));

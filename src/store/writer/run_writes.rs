@@ -99,6 +99,8 @@ impl Writer {
                 nonce: request.core.nonce.clone(),
                 expires_at: request.core.expires_at,
                 session: request.session.clone(),
+                grant: None,
+                grant_use: None,
             });
             let data: Arc<[u8]> = self.sign_leaf(Consumption { seal, at, spent: spent.collect() })?.into();
             let leaf = self.append(batch, LeafKind::Consumption, data.clone());

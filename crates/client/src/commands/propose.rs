@@ -360,6 +360,7 @@ fn offline(
         session: None,
         artifacts: None,
         plan: None,
+        grant: None,
     };
     let id = signed.proposal.clone();
     let payload = signed

@@ -194,6 +194,7 @@ impl ReviewCase {
             session: None,
             artifacts: None,
             plan: None,
+            grant: None,
         };
         (self.spoil)(&mut signed);
         ReviewSources {

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::crypto::canonical;
 use crate::crypto::digest::{AuthorizationDigest, ContentDigest, ParamsDigest, RenderedDigest, SealDigest, StepDigest};
+use crate::crypto::key_id::KeyId;
 use crate::record::document::{Predicate, Statement, Subject, check_sorted, check_subjects};
 use crate::record::envelope::Verified;
 use crate::record::ident::{BoundaryName, Epoch, Name, Nonce, ProposalId, StepRef};
@@ -69,6 +70,9 @@ pub struct Authorization {
     /// The plan that the run applies. Present if the step has a plan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<PlanReference>,
+    /// Digest of the payload of the grant that the run uses. Then only the grantee signs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant: Option<ContentDigest>,
 }
 
 /// The boundary for which a statement is valid.
@@ -176,11 +180,8 @@ impl Authorization {
 impl Predicate for Authorization {
     const KIND: &'static str = "authorization";
     const MAX_BYTES: usize = MAX_AUTHORIZATION_BYTES;
-    const RESERVED: &'static [Reserved] = &[
-        Reserved::field::<Emergency>("emergency"),
-        Reserved::field::<ContentDigest>("grant"),
-        Reserved::field::<RunTarget>("target"),
-    ];
+    const RESERVED: &'static [Reserved] =
+        &[Reserved::field::<Emergency>("emergency"), Reserved::field::<RunTarget>("target")];
 
     fn check(&self, subjects: &[Subject]) -> Result<(), Malformed> {
         if !self.params.is_object() {
@@ -196,13 +197,14 @@ impl Predicate for Authorization {
         check_subjects(subjects, &self.subjects_of(ParamsDigest::of(&params)))
     }
 
-    fn check_reserved_signatures(predicate: &Value, signatures: usize) -> Result<(), Malformed> {
-        if predicate.get("grant").is_none() || signatures == 1 {
+    fn check_signatures(&self, keyids: &[&KeyId]) -> Result<(), Malformed> {
+        if self.grant.is_none() || keyids.len() == 1 {
             return Ok(());
         }
+        let found = keyids.len();
         Err(Malformed::at(
             "/signatures",
-            format!("found {signatures} signatures, expected one: only the grantee signs the use of a grant"),
+            format!("found {found} signatures, expected one: only the grantee signs the use of a grant"),
         ))
     }
 

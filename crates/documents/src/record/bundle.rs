@@ -53,7 +53,7 @@ pub struct Bundle {
     pub roster: Vec<Envelope>,
     /// The proofs that the receipt, the consumption and the seal are in the log.
     pub proofs: Proofs,
-    /// The envelope of the grant that the run used. Reserved.
+    /// The envelope of the grant that the run used. Present if the authorization names a grant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grant: Option<Envelope>,
     /// The files that the run left. Present if there is at least one file.
@@ -92,7 +92,7 @@ pub struct Proofs {
     pub consumption: String,
     /// The proof for the seal.
     pub seal: String,
-    /// The proof for the grant. Reserved.
+    /// The proof for the grant. Present if the bundle has a grant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grant: Option<String>,
 }
@@ -132,7 +132,8 @@ impl Bundle {
         if let Some(manifest) = &self.manifest {
             manifest.check().map_err(|error| below("/manifest", error))?;
         }
-        let later = self.check_reserved(value)?;
+        self.check_grant(value)?;
+        let later = self.check_reserved()?;
         let Some(plan) = &self.plan else { return Ok(later) };
         if plan.plan.is_some() {
             return Err(Malformed::at("/plan/plan", "the bundle of a plan cannot contain another plan"));
@@ -141,47 +142,44 @@ impl Bundle {
         Ok(later.into_iter().chain(below_plan.map(|pointer| format!("/plan{pointer}"))).min())
     }
 
-    /// Reads the parts of later versions strictly. Returns the pointer of the first one.
-    fn check_reserved(&self, value: &Value) -> Result<Option<String>, Malformed> {
+    /// Checks the form of the grant, and that its proof has the checkpoint of the other proofs.
+    fn check_grant(&self, value: &Value) -> Result<(), Malformed> {
         if value["proofs"].get("grant").is_some_and(Value::is_null) {
             return Err(Malformed::at("/proofs/grant", "this optional field is null: leave the field out"));
         }
-        match (&self.grant, &self.proofs.grant) {
+        let (grant, proof) = match (&self.grant, &self.proofs.grant) {
+            (Some(grant), Some(proof)) => (grant, proof),
             (Some(_), None) => return Err(Malformed::at("/grant", "the bundle has a grant without its proof")),
             (None, Some(_)) => return Err(Malformed::at("/proofs/grant", "the bundle has a proof without its grant")),
-            _ => {}
+            (None, None) => return Ok(()),
+        };
+        check_envelope::<Grant>(grant).map_err(|error| below("/grant", error))?;
+        let proof = TlogProof::parse(proof).map_err(|error| Malformed::at("/proofs/grant", error.to_string()))?;
+        if TlogProof::parse(&self.proofs.receipt).is_ok_and(|receipt| receipt.checkpoint == proof.checkpoint) {
+            return Ok(());
         }
-        let mut used = Vec::new();
-        if let Some(grant) = &self.grant {
-            check_envelope::<Grant>(grant).map_err(|error| below("/grant", error))?;
-            used.push("/grant");
+        Err(Malformed::at(
+            "/proofs/grant",
+            "the checkpoint of this proof differs from the checkpoint of the other proofs",
+        ))
+    }
+
+    /// Reads the parts of later versions strictly. Returns the pointer of the first one.
+    fn check_reserved(&self) -> Result<Option<String>, Malformed> {
+        let Some(report) = &self.report else { return Ok(None) };
+        check_envelope::<RunReport>(report).map_err(|error| below("/report", error))?;
+        if report.signatures.len() != 1 {
+            return Err(Malformed::at("/report/signatures", "expected one signature, by the runner"));
         }
-        if let Some(proof) = &self.proofs.grant {
-            let proof = TlogProof::parse(proof).map_err(|error| Malformed::at("/proofs/grant", error.to_string()))?;
-            let same = TlogProof::parse(&self.proofs.seal).is_ok_and(|seal| seal.checkpoint == proof.checkpoint);
-            if !same {
-                return Err(Malformed::at(
-                    "/proofs/grant",
-                    "the checkpoint of this proof differs from the checkpoint of the other proofs",
-                ));
-            }
-            used.push("/proofs/grant");
-        }
-        if let Some(report) = &self.report {
-            check_envelope::<RunReport>(report).map_err(|error| below("/report", error))?;
-            if report.signatures.len() != 1 {
-                return Err(Malformed::at("/report/signatures", "expected one signature, by the runner"));
-            }
-            used.push("/report");
-        }
-        Ok(used.into_iter().min().map(str::to_owned))
+        Ok(Some("/report".to_owned()))
     }
 }
 
-/// Checks that an envelope contains a complete document of a reserved kind. Signatures are not checked.
+/// Checks that an envelope contains a complete document of this kind, perhaps with reserved parts. Signatures are not checked.
 fn check_envelope<P: Predicate>(envelope: &Envelope) -> Result<(), Malformed> {
     let signed = Signed::<P>::from_envelope(envelope, Base64::Strict)?;
     match signed.check_document() {
+        Err(error) if error.pointer.starts_with("/signatures") => Err(error),
         Err(error) if !error.later => Err(below("/payload", error)),
         _ => Ok(()),
     }

@@ -2,14 +2,13 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::crypto::digest::{AuthorizationDigest, ContentDigest, SealDigest};
 use crate::record::document::{Predicate, Statement, Subject, check_subjects};
 use crate::record::ident::{Name, Nonce};
 use crate::record::malformed::Malformed;
 use crate::record::reserved::Reserved;
-use crate::record::run_extensions::{GrantUse, SessionReference};
+use crate::record::run_extensions::{GrantUse, MAX_USES, SessionReference, check_range};
 use crate::record::validity::Timestamp;
 
 /// Maximum number of items in one consumption. Each bundle contains the whole consumption, so more items would make
@@ -43,6 +42,12 @@ pub struct Spent {
     /// The session of the authorization. Absent if the authorization has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<SessionReference>,
+    /// The grant of the authorization. Absent if the authorization has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant: Option<ContentDigest>,
+    /// The number of this use of the grant: 1 for the first use.
+    #[serde(default, rename = "use", skip_serializing_if = "Option::is_none")]
+    pub grant_use: Option<GrantUse>,
 }
 
 impl Consumption {
@@ -61,11 +66,7 @@ impl Consumption {
 impl Predicate for Consumption {
     const KIND: &'static str = "consumption";
     const MAX_BYTES: usize = 16 << 10;
-    const RESERVED: &'static [Reserved] = &[
-        Reserved::field::<ContentDigest>("spent/*/grant"),
-        Reserved::field::<Name>("spent/*/runner"),
-        Reserved::field::<GrantUse>("spent/*/use"),
-    ];
+    const RESERVED: &'static [Reserved] = &[Reserved::field::<Name>("spent/*/runner")];
 
     fn check(&self, subjects: &[Subject]) -> Result<(), Malformed> {
         if self.spent.is_empty() || self.spent.len() > MAX_ITEMS {
@@ -82,25 +83,22 @@ impl Predicate for Consumption {
                     "this value is spent twice in one consumption",
                 ));
             }
-            if self.spent[..at].iter().any(|before| before.authorization == spent.authorization) {
-                let pointer = format!("/predicate/spent/{at}/authorization");
-                return Err(Malformed::at(pointer, "this value is spent twice in one consumption"));
-            }
+            let (lone, other) = match (&spent.grant, &spent.grant_use) {
+                (Some(_), None) => ("grant", "use"),
+                (None, Some(_)) => ("use", "grant"),
+                (grant, used) => {
+                    if let Some(used) = used.filter(|_| grant.is_some()) {
+                        check_range(&format!("/predicate/spent/{at}/use"), used.0, 1, MAX_USES)?;
+                    }
+                    continue;
+                }
+            };
+            return Err(Malformed::at(
+                format!("/predicate/spent/{at}/{lone}"),
+                format!("the item has `{lone}` without `{other}`: give both fields, or leave both out"),
+            ));
         }
         check_subjects(subjects, &self.subjects())
-    }
-
-    fn check_reserved(statement: &mut Value) -> Result<(), Malformed> {
-        for (at, item) in statement["predicate"]["spent"].as_array().into_iter().flatten().enumerate() {
-            for (one, other) in [("grant", "use"), ("use", "grant")] {
-                if item.get(one).is_some() && item.get(other).is_none() {
-                    let message =
-                        format!("the item has `{one}` without `{other}`: give both fields, or leave both out");
-                    return Err(Malformed::at(format!("/predicate/spent/{at}/{one}"), message));
-                }
-            }
-        }
-        Ok(())
     }
 }
 
@@ -119,6 +117,8 @@ mod tests {
             nonce: nonce(item),
             expires_at: Timestamp::from_unix(0),
             session: None,
+            grant: None,
+            grant_use: None,
         };
         Consumption { seal: SealDigest::of(b""), at: Timestamp::from_unix(0), spent: (0..items).map(spent).collect() }
     }
@@ -153,7 +153,7 @@ mod tests {
         }
         let payload = canonical::to_canonical(&value);
         let refused = Statement::<Consumption>::from_payload(&payload).expect_err("reserved parts");
-        assert!(refused.later && refused.pointer == "/predicate/spent/0/grant", "{refused}");
+        assert!(refused.later && refused.pointer == "/predicate/spent/0/runner", "{refused}");
         assert!(payload.len() <= <Consumption as Predicate>::MAX_BYTES, "{} bytes", payload.len());
     }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::crypto::json::{self};
+use crate::crypto::key_id::KeyId;
 use crate::crypto::{canonical, digest};
 use crate::record::malformed::Malformed;
 use crate::record::reserved::{self, Reserved, below, each, remove};
@@ -42,11 +43,11 @@ pub trait Predicate: Serialize + DeserializeOwned + JsonSchema {
         Ok(())
     }
 
-    /// Checks the number of signatures of a document that has reserved parts but no other error.
+    /// Checks the number and the order of the signatures of a document that has no other error.
     ///
     /// # Errors
-    /// Returns an error with the expected number of signatures.
-    fn check_reserved_signatures(_predicate: &Value, _signatures: usize) -> Result<(), Malformed> {
+    /// Returns an error with the expected signatures.
+    fn check_signatures(&self, _keyids: &[&KeyId]) -> Result<(), Malformed> {
         Ok(())
     }
 
@@ -206,12 +207,18 @@ impl<P: Predicate> Statement<P> {
     /// # Errors
     /// Returns the error and its place in the payload.
     pub fn from_payload(payload: &[u8]) -> Result<Self, Malformed> {
+        let (statement, later) = Self::read_parts(payload)?;
+        later.map_or(Ok(statement), |pointer| Err(Malformed::later(pointer)))
+    }
+
+    /// Reads a payload strictly. Returns the statement without its reserved parts, and the pointer of the first one.
+    pub(super) fn read_parts(payload: &[u8]) -> Result<(Self, Option<String>), Malformed> {
         if payload.len() <= P::MAX_BYTES
             && let Some(statement) = canonical::read_exact::<Self>(payload)
             && statement.statement_type == STATEMENT_TYPE
             && predicate_kind(&statement.predicate_type) == Some(P::KIND)
         {
-            return statement.checked(payload.len());
+            return Ok((statement.checked(payload.len())?, None));
         }
         // The fast path refused the payload. The slow path finds the error and its place.
         let value = json::parse(payload, P::MAX_BYTES)?;
@@ -237,8 +244,7 @@ impl<P: Predicate> Statement<P> {
             canonical::parse_canonical(payload, P::MAX_BYTES)?;
             reserved::check_no_null(&value, &statement)?;
         }
-        let checked = statement.checked(payload.len())?;
-        later.into_iter().next().map_or(Ok(checked), |pointer| Err(Malformed::later(pointer)))
+        Ok((statement.checked(payload.len())?, later.into_iter().next()))
     }
 
     fn checked(self, payload_bytes: usize) -> Result<Self, Malformed> {

@@ -30,7 +30,7 @@ use crate::crypto::key_id::KeyId;
 use crate::crypto::signature::{PAYLOAD_TYPE, SIGNATURE_BYTES, pae};
 use crate::crypto::ssh_key::SshKey;
 use crate::crypto::sshsig::{self, MAX_SIGNATURE_BYTES, Presence};
-use crate::crypto::{canonical, digest, json};
+use crate::crypto::{canonical, digest};
 use crate::record::document::{Predicate, Statement};
 use crate::record::malformed::Malformed;
 use crate::record::schema::BASE64;
@@ -172,11 +172,9 @@ impl<P: Predicate> Signed<P> {
 
     /// Reads the payload. An error in the envelope is reported before a reserved part of the payload.
     fn read(&self) -> Result<Statement<P>, Malformed> {
-        Statement::<P>::from_payload(&self.payload).map_err(|error| {
-            let value = if error.later { json::parse(&self.payload, P::MAX_BYTES).ok() } else { None };
-            let broken = value.and_then(|v| P::check_reserved_signatures(&v["predicate"], self.signatures.len()).err());
-            broken.unwrap_or(error)
-        })
+        let (statement, later) = Statement::<P>::read_parts(&self.payload)?;
+        statement.predicate.check_signatures(&self.claimed().collect::<Vec<_>>())?;
+        later.map_or(Ok(statement), |pointer| Err(Malformed::later(pointer)))
     }
 
     /// Returns the number of signatures. The signatures are not verified yet.
@@ -198,6 +196,15 @@ impl<P: Predicate> Signed<P> {
     /// Returns an error for the first signature that is not valid, whose key is unknown, or whose key is listed twice.
     /// If all signatures are valid, returns the error of the payload.
     pub fn verify<'k>(self, key: impl Fn(&KeyId) -> Option<&'k SshKey>) -> Result<Verified<P>, VerifyError> {
+        let signatures = self.verify_signatures(key)?;
+        let statement = self.read().map_err(VerifyError::Malformed)?;
+        Ok(Verified { statement, payload: self.payload, digest: OnceLock::new(), signatures })
+    }
+
+    fn verify_signatures<'k>(
+        &self,
+        key: impl Fn(&KeyId) -> Option<&'k SshKey>,
+    ) -> Result<Vec<VerifiedSignature>, VerifyError> {
         let mut found = Vec::with_capacity(self.signatures.len());
         for (at, (keyid, _)) in self.signatures.iter().enumerate() {
             if self.signatures[..at].iter().any(|(before, _)| before == keyid) {
@@ -212,12 +219,27 @@ impl<P: Predicate> Signed<P> {
                 .map_err(|error| VerifyError::BadSignature { keyid: *keyid, reason: error.to_string() })?;
             signatures.push(VerifiedSignature { keyid: *keyid, presence: proof.presence(), sig: sig.clone() });
         }
-        let statement = self.read().map_err(VerifyError::Malformed)?;
-        Ok(Verified { statement, payload: self.payload, digest: OnceLock::new(), signatures })
+        Ok(signatures)
     }
 }
 
 impl<P: Predicate> Signed<P> {
+    /// Does the same as [`Signed::verify`], but leaves out the signatures of unknown keys.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Signed::verify`] for the other signatures.
+    pub fn verify_known<'k>(self, key: impl Fn(&KeyId) -> Option<&'k SshKey>) -> Result<Verified<P>, VerifyError> {
+        // The rules for the signatures of a document are about all its signatures, so read it before.
+        let statement = self.read().map_err(VerifyError::Malformed)?;
+        let known = Self {
+            payload: Arc::clone(&self.payload),
+            signatures: self.signatures.into_iter().filter(|(keyid, _)| key(keyid).is_some()).collect(),
+            kind: PhantomData,
+        };
+        let signatures = known.verify_signatures(key)?;
+        Ok(Verified { statement, payload: self.payload, digest: OnceLock::new(), signatures })
+    }
+
     /// Does the same as [`Signed::verify`] for a document that a boundary signs. Each signature of a boundary must have
     /// 64 raw bytes, because a longer signature would not fit into a log entry together with the largest document.
     ///

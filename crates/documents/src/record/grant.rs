@@ -1,5 +1,4 @@
-//! Grant: a signed authorization for several runs, with limits. This version parses grants strictly, but only a later
-//! version can use them.
+//! Grant: a signed authorization for several runs, with limits.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -26,7 +25,6 @@ const MAX_GRANT_BYTES: usize = 36 << 10;
 const MAX_STEPS: usize = 8;
 
 /// An authorization for several runs, within limits. The grantee uses the grant without new signatures of approvers.
-/// Reserved: a verifier of this version answers later-feature.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Grant {
@@ -82,7 +80,8 @@ pub struct GrantedStep {
     pub reference: StepRef,
     /// Digest of the step's definition.
     pub digest: StepDigest,
-    /// Schema that the parameters of each run must satisfy, in addition to the schema of the step.
+    /// Schema that the parameters of each run must satisfy, in addition to the schema of the step. The schema names every
+    /// parameter of the step. A parameter with any value has a schema with its `type` and no further keyword.
     #[schemars(with = "serde_json::Map<String, Value>")]
     pub params: Value,
     /// The permissions that policy requires and that the signatures grant.
@@ -106,7 +105,7 @@ pub struct GrantRate {
 }
 
 /// Which sessions the runs under a grant may use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum GrantedSession {
     /// The runs use no session.
@@ -115,6 +114,18 @@ pub enum GrantedSession {
     Fresh,
     /// The runs may use any session.
     Any,
+}
+
+impl GrantedSession {
+    /// Returns the word in grants and policies.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Fresh => "fresh",
+            Self::Any => "any",
+        }
+    }
 }
 
 impl Grant {
@@ -157,6 +168,19 @@ impl Predicate for Grant {
         }
         check_subjects(subjects, &self.subjects())
     }
+
+    fn check_signatures(&self, keyids: &[&KeyId]) -> Result<(), Malformed> {
+        if keyids.is_empty() {
+            return Err(Malformed::at("/signatures", "found no signature: approvers sign a grant"));
+        }
+        match keyids.windows(2).position(|pair| pair[0] >= pair[1]) {
+            None => Ok(()),
+            Some(before) => Err(Malformed::at(
+                format!("/signatures/{}", before + 1),
+                "the signatures are not sorted by key id, or a key occurs twice",
+            )),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -166,11 +190,28 @@ mod tests {
     use crate::crypto::signature::SecretKey;
     use crate::crypto::ssh_key::SshKey;
     use crate::crypto::tlog_tiles::MAX_ENTRY_BYTES;
-    use crate::record::envelope::{Envelope, EnvelopeSignature, MAX_SIGNATURES};
+    use crate::record::envelope::{Base64, Envelope, EnvelopeSignature, MAX_SIGNATURES, Signed};
 
     fn keyid(seed: usize) -> KeyId {
         let seed = u8::try_from(seed).expect("few");
         SshKey::from_public(SecretKey::from_seed([seed; 32]).public(), "").expect("a key").keyid()
+    }
+
+    #[test]
+    fn the_signatures_of_a_grant_are_sorted_and_each_key_signs_once() {
+        let mut ids: Vec<KeyId> = (1..4).map(keyid).collect();
+        ids.sort();
+        let payload = include_bytes!("../../../../tests/conformance/golden/reserved/valid/grant.json");
+        let check = |ids: &[KeyId]| {
+            let signatures: Vec<_> = ids.iter().map(|keyid| EnvelopeSignature::new(*keyid, &[1; 64])).collect();
+            let signed = Signed::<Grant>::from_parts(payload, &signatures, Base64::Strict).expect("an envelope");
+            signed.check_document().map(drop).map_err(|error| error.pointer)
+        };
+        assert_eq!(check(&ids), Ok(()));
+        assert_eq!(check(&ids[..1]), Ok(()));
+        assert_eq!(check(&[]), Err("/signatures".to_owned()));
+        assert_eq!(check(&[ids[1], ids[0]]), Err("/signatures/1".to_owned()));
+        assert_eq!(check(&[ids[0], ids[1], ids[1]]), Err("/signatures/2".to_owned()));
     }
 
     proptest::proptest! {

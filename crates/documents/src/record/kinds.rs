@@ -6,7 +6,6 @@ use crate::record::authorization::Authorization;
 use crate::record::consumption::Consumption;
 use crate::record::denial::Denial;
 use crate::record::document::{Predicate, STATEMENT_TYPE, Statement, predicate_type};
-use crate::record::envelope::MAX_SIGNATURES;
 use crate::record::grant::Grant;
 use crate::record::later::schema_of;
 use crate::record::local_receipt::LocalReceipt;
@@ -59,8 +58,10 @@ pub enum LeafKind {
     Denial = 4,
     /// Refusal of the boundary.
     Refusal = 5,
-    /// Revocation of a key, a token or an epoch.
+    /// Revocation of a grant, a key, a token or an epoch.
     Revocation = 6,
+    /// Grant: an authorization for several runs.
+    Grant = 7,
 }
 
 /// All kinds of statements, sorted by name.
@@ -68,7 +69,7 @@ pub const KINDS: [StatementKind; 12] = [
     kind::<Authorization>(Carrier::Files),
     kind::<Consumption>(Carrier::Log(LeafKind::Consumption)),
     kind::<Denial>(Carrier::Log(LeafKind::Denial)),
-    kind::<Grant>(Carrier::LaterLog(MAX_SIGNATURES)),
+    kind::<Grant>(Carrier::Log(LeafKind::Grant)),
     kind::<LocalReceipt>(Carrier::Files),
     kind::<Receipt>(Carrier::Log(LeafKind::Receipt)),
     kind::<RefusalStatement>(Carrier::Log(LeafKind::Refusal)),
@@ -150,6 +151,7 @@ mod tests {
             LeafKind::Denial,
             LeafKind::Refusal,
             LeafKind::Revocation,
+            LeafKind::Grant,
         ] {
             assert_eq!(LeafKind::of_number(leaf as u8), Some(leaf));
             assert!(StatementKind::of(leaf.word()).is_some(), "{leaf:?}");

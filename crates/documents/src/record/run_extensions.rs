@@ -94,20 +94,12 @@ impl ReservedPart for Emergency {
     }
 }
 
-impl ReservedPart for ContentDigest {}
-
 impl ReservedPart for Name {}
 
 /// Number of the use of a grant: 1 for the first use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Use")]
-pub struct GrantUse(#[schemars(range(min = 1, max = MAX_USES))] u64);
-
-impl ReservedPart for GrantUse {
-    fn check(&self) -> Result<(), Malformed> {
-        check_range("", self.0, 1, MAX_USES)
-    }
-}
+pub struct GrantUse(#[schemars(range(min = 1, max = MAX_USES))] pub u64);
 
 /// The runner on which the run takes place. Exactly one of the two fields is present. Reserved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -340,10 +340,25 @@ impl Approvals {
     /// Reads a rule that a person wrote, such as `{required: 2, from: [ops], each: true}`. An absent `required` means
     /// 1. The field `from` may be absent only if `groups` allows a rule without groups (in a step).
     pub fn read(node: &YamlNode, groups: GroupSource, flaws: &mut Vec<YamlFlaw>) -> Option<Self> {
+        Self::read_map("approvals", &["required", "from", "each"], groups, node, flaws)
+    }
+
+    /// Reads `required` and `from` of a map of a policy that has the keys `known`.
+    pub fn read_among(what: &str, known: &[&str], node: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> Option<Self> {
+        Self::read_map(what, known, GroupSource::Named, node, flaws)
+    }
+
+    fn read_map(
+        what: &str,
+        known: &[&str],
+        groups: GroupSource,
+        node: &YamlNode,
+        flaws: &mut Vec<YamlFlaw>,
+    ) -> Option<Self> {
         let before = flaws.len();
         let mut rule = Self::unspecified();
         let mut from_place = node.place;
-        for (key, value) in node.closed_map("approvals", &["required", "from", "each"], &[], flaws) {
+        for (key, value) in node.closed_map(what, known, &[], flaws) {
             match (key.name.as_str(), &value.kind) {
                 ("required", YamlKind::Integer(count)) => match u64::try_from(*count) {
                     Ok(0) => flaws.push(YamlFlaw::new(
@@ -373,8 +388,8 @@ impl Approvals {
                         }
                     }
                 }
-                ("each", YamlKind::Boolean(each)) => rule.each = each.then_some(true),
-                ("each", _) => {
+                ("each", YamlKind::Boolean(each)) if known.contains(&"each") => rule.each = each.then_some(true),
+                ("each", _) if known.contains(&"each") => {
                     flaws.push(YamlFlaw::new(
                         value.place,
                         format!("`each` must be true or false, not {}", value.word()),

@@ -132,6 +132,9 @@ pub(crate) fn check_registered(bundle: &Bundle, seal: &Seal) -> Result<((), Stri
 
 pub(crate) fn read_rules(bundle: &Bundle, step: &HashedStep) -> Result<(StepInSeal, String), CheckStop> {
     let policy = Policy::from_sealed(&bundle.policy).map_err(|errors| {
+        if let Some(later) = errors.iter().find(|error| error.message.starts_with("later-feature ")) {
+            return failed(later);
+        }
         failed(format!(
             "the policy can't be read: {}",
             errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")

@@ -34,6 +34,7 @@ use documents::record::checkpoint::Checkpoint;
 use documents::record::consumption::Consumption;
 use documents::record::document::{Predicate, Statement};
 use documents::record::envelope::{Base64, Envelope, EnvelopeSignature, Signed};
+use documents::record::grant::Grant;
 use documents::record::kinds::{Carrier, LeafKind, StatementKind, of_kind};
 use documents::record::malformed::Malformed;
 use documents::record::receipt::Receipt;
@@ -338,6 +339,14 @@ impl Auditor {
             }
             LeafKind::Denial => self.denial(index, payload, signatures, &in_force),
             LeafKind::Revocation => self.revocation(index, payload, signatures, &in_force),
+            LeafKind::Grant => {
+                let grant = signed::<Grant>(payload, signatures);
+                let read = grant.and_then(|grant| grant.check_document().map(drop).map_err(|error| error.to_string()));
+                self.say(match read {
+                    Err(why) => Finding::at(FindingKind::Entry, index, why),
+                    Ok(()) => Finding::at(FindingKind::LaterFeature, index, "grants are not decided here"),
+                });
+            }
             LeafKind::Refusal => {
                 if let Some(document) = self.of_boundary::<RefusalStatement>(index, payload, signatures, &in_force) {
                     self.check_signer(index, document.signatures().iter().map(|signature| &signature.keyid));

@@ -135,9 +135,19 @@ pub fn each_in_force(
                 continue;
             }
         };
-        for group in rules.groups() {
+        let also = ruling.people_rules();
+        for group in rules.groups().into_iter().chain(also.iter().flat_map(|rule| &rule.from)) {
             if !roster.has_group(group) {
                 refuse(&format!("the roster has no group {group}: add the group to the roster, or name another group"));
+            }
+        }
+        let review = ruling.emergency.as_ref().map(|rule| ("emergency.review", &rule.value.review));
+        for (key, people) in review.into_iter().chain(policy.settle().map(|rule| ("settle", rule))) {
+            for group in people.from.iter().filter(|group| !rules.groups().contains(group)) {
+                refuse(&format!(
+                    "`{key}` of the policy names the group {group}, which no approval rule of the step names: name a \
+                     group of the rule of policy or of the step"
+                ));
             }
         }
         match profile_of_step(&ruling, definition, &given) {

@@ -165,6 +165,9 @@ pub fn check_recorded_step(signed: &Authorization, sealed: &HashedStep) -> Resul
 }
 
 fn check(signed: &Authorization, sealed: &HashedStep, rules: TemplateRules) -> Result<StepSealed, StepError> {
+    if signed.grant.is_some() {
+        return Err(StepError::Granted);
+    }
     let reference = &signed.step.reference;
     if sealed.definition.reference != *reference {
         return Err(StepError::Unknown { step: reference.clone() });
@@ -211,6 +214,8 @@ pub enum StepError {
         /// Digest of the script of the definition.
         sealed: RenderedDigest,
     },
+    /// The authorization uses a grant, and no grant is decided here.
+    Granted,
     /// The authorization lacks a part that the step asks for, or has a part that the step does not ask for.
     Part {
         /// The step.
@@ -239,6 +244,7 @@ impl StepError {
             Self::Malformed(malformed) => malformed.code(),
             Self::Template(_) => Code::Malformed,
             Self::Parameter(_) => Code::InvalidParams,
+            Self::Granted => Code::NotGranted,
         }
     }
 }
@@ -256,6 +262,9 @@ impl fmt::Display for StepError {
             Self::OtherScript { signed, sealed } => {
                 write!(f, "the signed script is {signed}, but the script in the definition is {sealed}; propose again")
             }
+            Self::Granted => f.write_str(
+                "the authorization uses a grant, but this run needs signatures of approvers: propose without `grant`",
+            ),
             Self::Part { step, part, is_asked: true } => {
                 write!(f, "the step {step} needs a {part}, but the authorization names none; propose again")
             }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::policy::lists::{ListSide, ListedPattern};
 use crate::policy::patterns::Pattern;
+use crate::policy::people_rules::{EmergencyRule, FreezeRule, PasskeysRule, PeopleRule, StandingRule};
 use documents::crypto::digest::PolicyDigest;
 use documents::record::authorization::PermissionKind;
 use documents::record::declared::SandboxRule;
@@ -49,7 +50,8 @@ pub struct CompiledPattern {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PolicyFile {
-    /// Version of the format: 1 or 2. Only version 2 has `sandbox.programs`.
+    /// Version of the format: 1, 2 or 3. `sandbox.programs` needs version 2 or 3. `standing`, `emergency`, `settle`,
+    /// `freeze` and `passkeys` need version 3.
     pub version: u64,
     /// `none`: only the lists of this file apply. If the field is absent, the built-in lists apply too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -66,6 +68,16 @@ pub struct PolicyFile {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = MAX_GRANTS))]
     pub grants: Vec<PolicyGrant>,
+    /// The people who must state how a run ended whose end the boundary did not see. If the field is absent, one person
+    /// of the groups in the step's rules.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settle: Option<PeopleRule>,
+    /// What a freeze does. If the field is absent, a freeze cancels the running steps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub freeze: Option<FreezeRule>,
+    /// The passkeys that count. A verifier of this version answers `later-feature`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passkeys: Option<PasskeysRule>,
 }
 
 /// The lists that a policy extends.
@@ -75,6 +87,16 @@ pub struct PolicyFile {
 pub enum BasePolicy {
     /// The built-in lists do not apply.
     None,
+}
+
+/// The fields of a rule that are not lists of patterns.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RuleValues<'a> {
+    pub(super) mode: Option<Mode>,
+    pub(super) approvals: Option<&'a Approvals>,
+    pub(super) sandbox: Option<&'a SandboxRule>,
+    pub(super) standing: Option<&'a StandingRule>,
+    pub(super) emergency: Option<&'a EmergencyRule>,
 }
 
 /// Defines a type with the fields of a rule, after the fields of its own.
@@ -105,6 +127,26 @@ macro_rules! rule {
             #[doc = $sandbox]
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub sandbox: Option<SandboxRule>,
+            /// The standing grants that policy permits. If no rule has the field, none. A later rule replaces the whole
+            /// value.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub standing: Option<StandingRule>,
+            /// The runs in an emergency that policy permits. If no rule has the field, none. A later rule replaces the
+            /// whole value.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub emergency: Option<EmergencyRule>,
+        }
+
+        impl $name {
+            pub(super) const fn values(&self) -> RuleValues<'_> {
+                RuleValues {
+                    mode: self.mode,
+                    approvals: self.approvals.as_ref(),
+                    sandbox: self.sandbox.as_ref(),
+                    standing: self.standing.as_ref(),
+                    emergency: self.emergency.as_ref(),
+                }
+            }
         }
     };
 }
@@ -219,6 +261,19 @@ impl Policy {
     /// Returns the grants, each with the pattern for its runbooks (if there is one) and the granted patterns.
     pub fn grants(&self) -> impl Iterator<Item = (Option<&Pattern>, &[CompiledPattern])> {
         self.compiled.grants.iter().map(|(runbook, written)| (runbook.as_ref(), written.as_slice()))
+    }
+
+    /// Returns the people who must state how a run with an unknown end ended, or `None` if one person of the groups in
+    /// the step's rules suffices.
+    #[must_use]
+    pub const fn settle(&self) -> Option<&PeopleRule> {
+        self.file.settle.as_ref()
+    }
+
+    /// Returns true if the running steps continue to their end when the boundary is frozen.
+    #[must_use]
+    pub const fn runs_finish_when_frozen(&self) -> bool {
+        self.file.freeze.is_some()
     }
 
     /// Returns the canonical JSON of the policy file. A seal contains the digest of this JSON.

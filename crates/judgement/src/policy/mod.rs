@@ -13,6 +13,7 @@ pub mod lists;
 pub mod origin;
 pub mod paths;
 pub mod patterns;
+pub mod people_rules;
 pub mod policy_error;
 mod policy_reader;
 pub mod profile_error;

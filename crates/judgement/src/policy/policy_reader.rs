@@ -9,6 +9,9 @@ use crate::policy::file::{
 };
 use crate::policy::lists::{KINDS, ListSide, ListedPattern, word};
 use crate::policy::patterns::{CaseSensitivity, LeadingDots, Pattern, PatternError};
+use crate::policy::people_rules::{
+    EmergencyRule, FreezeRule, PasskeysRule, PeopleRule, RULE_KEYS, StandingRule, TOP_KEYS,
+};
 use crate::policy::policy_error::PolicyError;
 use crate::policy::sandbox_rule;
 use documents::crypto::canonical::canonical_of;
@@ -154,17 +157,19 @@ impl Reader {
     }
 
     fn file(&mut self, tree: &YamlNode) -> PolicyFile {
-        tree.closed_map("a policy", &["version", "extends", "default", "overrides", "grants"], &[], &mut self.flaws);
         match tree.value("version") {
-            Some(YamlNode { kind: YamlKind::Integer(version @ 1..=2), .. }) => self.version = version.unsigned_abs(),
+            Some(YamlNode { kind: YamlKind::Integer(version @ 1..=3), .. }) => self.version = version.unsigned_abs(),
             Some(other) => {
-                self.flaw(other, "this program version supports only policies of version 1 and 2: write version: 1")
+                self.flaw(other, "this program version supports only policies of version 1 to 3: write version: 1")
             }
             None if matches!(tree.kind, YamlKind::Map(_)) => {
                 self.flaw(tree, "the version is missing: write version: 1")
             }
             None => {}
         }
+        let known = [&["version", "extends", "default", "overrides", "grants"][..], &TOP_KEYS].concat();
+        tree.closed_map("a policy", &known, &[], &mut self.flaws);
+        self.refuse_newer(tree, &TOP_KEYS);
         let extends = tree.value("extends").and_then(|node| match node.text("`extends`", &mut self.flaws) {
             Some("none") => Some(BasePolicy::None),
             Some(_) => {
@@ -182,6 +187,9 @@ impl Reader {
         let overrides = overrides.iter().map(|item| self.one_override(item)).collect();
         let grants = self.items(tree, "grants", MAX_GRANTS).unwrap_or_default();
         let grants = grants.iter().filter_map(|item| self.grant(item)).collect();
+        let settle = tree.value("settle").and_then(|node| PeopleRule::read("settle", &[], node, &mut self.flaws));
+        let freeze = tree.value("freeze").and_then(|node| FreezeRule::read(node, &mut self.flaws));
+        let passkeys = tree.value("passkeys").and_then(|node| PasskeysRule::read(node, &mut self.flaws));
         if self.count > MAX_PATTERNS {
             let message = format!(
                 "the policy has {} patterns or more, but at most {MAX_PATTERNS} are allowed; each alternative in \
@@ -190,7 +198,21 @@ impl Reader {
             );
             self.flaw(tree, &format!("{message}: remove some"));
         }
-        PolicyFile { version: self.version, extends, default: default.unwrap_or_default(), overrides, grants }
+        if passkeys.is_some() && self.flaws.is_empty() {
+            self.flaw(tree, "later-feature /passkeys: this version does not have passkeys: remove `passkeys`");
+        }
+        let default = default.unwrap_or_default();
+        PolicyFile { version: self.version, extends, default, overrides, grants, settle, freeze, passkeys }
+    }
+
+    /// Refuses keys that an earlier version of the policy does not have.
+    fn refuse_newer(&mut self, node: &YamlNode, keys: &[&str]) {
+        for (key, _) in node.entries() {
+            if self.version < 3 && keys.contains(&key.name.as_str()) {
+                let message = format!("`{}` needs version 3 of the policy: write `version: 3`", key.name);
+                self.flaws.push(YamlFlaw::new(key.place, message));
+            }
+        }
     }
 
     fn items<'n>(&mut self, tree: &'n YamlNode, name: &str, most: usize) -> Option<&'n [YamlNode]> {
@@ -227,8 +249,8 @@ impl Reader {
                 "this override has no effect: add `mode`, `run`, `approvals` or another rule, or remove the override",
             );
         }
-        let PolicyRule { mode, run, read, write, env, approvals, sandbox } = rule;
-        Override { runbook, mode, run, read, write, env, approvals, sandbox }
+        let PolicyRule { mode, run, read, write, env, approvals, sandbox, standing, emergency } = rule;
+        Override { runbook, mode, run, read, write, env, approvals, sandbox, standing, emergency }
     }
 
     /// Parses a glob pattern for runbook paths. Wildcards match leading dots, so that a rule also applies to hidden
@@ -348,7 +370,8 @@ impl Reader {
     }
 
     fn rule(&mut self, node: &YamlNode, what: &str, more: &[&str]) -> (PolicyRule, Vec<CompiledPattern>) {
-        let known = [&["mode", "run", "read", "write", "env", "approvals", "sandbox"][..], more].concat();
+        let own = ["mode", "run", "read", "write", "env", "approvals", "sandbox"];
+        let known = [&own[..], &RULE_KEYS, more].concat();
         // The keys `grants` and `extends` belong next to `default`, not into a rule, so the error message states the
         // correct place.
         if let Some((key, _)) = node.entries().iter().find(|(key, _)| ["grants", "extends"].contains(&&*key.name)) {
@@ -357,6 +380,7 @@ impl Reader {
         }
         let known: Vec<&str> = known.into_iter().chain(["grants", "extends"]).collect();
         node.closed_map(what, &known, &[], &mut self.flaws);
+        self.refuse_newer(node, &RULE_KEYS);
         let mut written = Vec::new();
         let mut rule = PolicyRule {
             run: self.patterns(node, PermissionKind::Run, &mut written),
@@ -380,6 +404,8 @@ impl Reader {
         if let Some(approvals) = node.value("approvals") {
             rule.approvals = Approvals::read(approvals, GroupSource::Named, &mut self.flaws);
         }
+        rule.standing = node.value("standing").and_then(|node| StandingRule::read(node, &mut self.flaws));
+        rule.emergency = node.value("emergency").and_then(|node| EmergencyRule::read(node, &mut self.flaws));
         if let Some(sandbox) = node.value("sandbox") {
             let (read, says_more) = sandbox_rule::read(
                 sandbox,
@@ -413,7 +439,7 @@ mod tests {
     #[test]
     fn every_flaw_is_reported_with_its_place() {
         let text = "\
-version: 3
+version: 4
 defualt: {}
 extends: built-in
 default:
@@ -442,7 +468,7 @@ grants:
         assert_eq!(
             errors(text),
             [
-                "1:10: this program version supports only policies of version 1 and 2: write version: 1",
+                "1:10: this program version supports only policies of version 1 to 3: write version: 1",
                 "2:1: unknown key in a policy: \"defualt\"; did you mean \"default\"?",
                 "3:10: `extends` can only be `none`: remove `extends` to build on the built-in lists",
                 "5:9: unknown mode: \"promted\"; did you mean \"prompted\"?",

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use crate::policy::builtins::Builtins;
 use crate::policy::closures::Closures;
-use crate::policy::file::{CompiledPattern, Mode, Policy};
+use crate::policy::file::{CompiledPattern, Mode, Policy, RuleValues};
 use crate::policy::lists::AllPermissionLists;
 use crate::policy::origin::{RuleOrigin, WithOrigin};
 use crate::policy::paths::RunbookPath;
+use crate::policy::people_rules::{EmergencyRule, StandingRule};
 use documents::record::declared::{Limit, SandboxRule};
 use documents::record::extension_names::Program;
 use documents::record::ident::StepRef;
@@ -23,6 +24,10 @@ pub struct Ruling {
     pub mode: WithOrigin<Mode>,
     /// Approval rule, or `None` if policy has no approval rule for the step.
     pub approvals: Option<WithOrigin<Approvals>>,
+    /// Standing grants that policy permits for the step, or `None` if policy permits none.
+    pub standing: Option<WithOrigin<StandingRule>>,
+    /// Runs in an emergency that policy permits for the step, or `None` if policy permits none.
+    pub emergency: Option<WithOrigin<EmergencyRule>>,
     /// View of `/proc` for the run, or `None` if policy sets no view.
     pub proc: Option<WithOrigin<Proc>>,
     /// Limits that policy sets.
@@ -58,6 +63,8 @@ pub fn resolve_path(policy: &Policy, builtins: &Builtins, runbook: &RunbookPath)
         // A policy without a mode asks a person.
         mode: WithOrigin { value: Mode::Prompted, origin: RuleOrigin::BuiltIn },
         approvals: None,
+        standing: None,
+        emergency: None,
         proc: None,
         limits: BTreeMap::new(),
         program_mode: None,
@@ -72,12 +79,12 @@ pub fn resolve_path(policy: &Policy, builtins: &Builtins, runbook: &RunbookPath)
         },
     };
     let default = &policy.file().default;
-    ruling.apply(default.mode, default.approvals.as_ref(), default.sandbox.as_ref(), &RuleOrigin::Default);
+    ruling.apply(default.values(), &RuleOrigin::Default);
     ruling.list(policy.of_default(), &RuleOrigin::Default);
     for (index, (pattern, rule, written)) in policy.overrides().enumerate() {
         if runbook.is_met_by(pattern) {
             let origin = RuleOrigin::Override(index, pattern.as_str().into());
-            ruling.apply(rule.mode, rule.approvals.as_ref(), rule.sandbox.as_ref(), &origin);
+            ruling.apply(rule.values(), &origin);
             ruling.list(written, &origin);
         }
     }
@@ -90,24 +97,23 @@ pub fn resolve_path(policy: &Policy, builtins: &Builtins, runbook: &RunbookPath)
 }
 
 impl Ruling {
-    fn apply(
-        &mut self,
-        mode: Option<Mode>,
-        approvals: Option<&Approvals>,
-        sandbox: Option<&SandboxRule>,
-        origin: &RuleOrigin,
-    ) {
-        if let Some(value) = mode {
+    /// Returns the rules that ask for more people than the approval rule: of standing grants, and of emergencies.
+    #[must_use]
+    pub fn people_rules(&self) -> Vec<Approvals> {
+        let standing = self.standing.as_ref().and_then(|rule| rule.value.approvals.clone());
+        standing.into_iter().chain(self.emergency.as_ref().map(|rule| rule.value.approvals())).collect()
+    }
+
+    fn apply(&mut self, rule: RuleValues<'_>, origin: &RuleOrigin) {
+        if let Some(value) = rule.mode {
             self.mode = WithOrigin { value, origin: origin.clone() };
         }
-        if let Some(value) = approvals {
-            self.approvals = Some(WithOrigin { value: value.clone(), origin: origin.clone() });
-        }
-        let Some(sandbox) = sandbox else { return };
+        replace(&mut self.approvals, rule.approvals, origin);
+        replace(&mut self.standing, rule.standing, origin);
+        replace(&mut self.emergency, rule.emergency, origin);
+        let Some(sandbox) = rule.sandbox else { return };
         self.host.add(sandbox);
-        if let Some(value) = sandbox.proc {
-            self.proc = Some(WithOrigin { value, origin: origin.clone() });
-        }
+        replace(&mut self.proc, sandbox.proc.as_ref(), origin);
         if let Some(rule) = &sandbox.programs {
             if let Some(value) = rule.mode {
                 self.program_mode = Some(WithOrigin { value, origin: origin.clone() });
@@ -125,6 +131,13 @@ impl Ruling {
         for CompiledPattern { kind, side, listed } in written {
             self.written.add(*kind, *side, listed.clone(), origin.clone());
         }
+    }
+}
+
+/// Replaces the value of earlier rules.
+fn replace<T: Clone>(kept: &mut Option<WithOrigin<T>>, later: Option<&T>, origin: &RuleOrigin) {
+    if let Some(value) = later {
+        *kept = Some(WithOrigin { value: value.clone(), origin: origin.clone() });
     }
 }
 

@@ -16,6 +16,7 @@ use documents::crypto::key_id::KeyId;
 use documents::record::consumption::Consumption;
 use documents::record::denial::{Denial, denied};
 use documents::record::envelope::{Base64, Envelope};
+use documents::record::grant::Grant;
 use documents::record::kinds::LeafKind;
 use documents::record::malformed::Malformed;
 use documents::record::receipt::{Receipt, Status};
@@ -50,6 +51,7 @@ impl Look<'_> {
                     Ok(())
                 })
             }
+            LeafKind::Grant => opened::<Grant>(data).map(|_| Ok(())),
             LeafKind::Refusal => opened::<RefusalStatement>(data).map(|(_, statement)| {
                 self.stated = Some(statement.predicate.at);
                 Ok(())

@@ -1,0 +1,95 @@
+//! Policies of version 3, judged by both verifiers.
+
+use documents::crypto::canonical::to_canonical;
+use documents::crypto::digest::PolicyDigest;
+use judgement::audit::bundle_check::{RosterTrust, VerifyOptions, verify};
+use serde_json::{Value, json};
+
+use crate::golden;
+use crate::mutants::Story;
+use crate::second::{Case, ours, theirs};
+
+/// The golden crossing under a policy with these changes, which the roster names.
+fn under(id: &str, changes: &[(&str, &str, Value)]) -> Case {
+    let mut policy = golden::value("bundle.json")["policy"].clone();
+    for (parent, key, value) in changes {
+        policy.pointer_mut(parent).expect(parent)[key] = value.clone();
+    }
+    let mut roster = golden::payload("roster");
+    roster["predicate"]["policy"] = json!(PolicyDigest::of(&to_canonical(&policy)));
+    golden::repair_twins("roster", &mut roster);
+    let story = Story {
+        sealed: Some(("policy", policy)),
+        payload: Some(("roster", to_canonical(&roster))),
+        ..Story::default()
+    };
+    story.tell(id.to_owned())
+}
+
+#[test]
+fn both_verifiers_accept_and_refuse_the_same_policies_of_version_3() {
+    let standing = json!({"max_uses": 5, "max_days": 7});
+    let emergency = json!({"from": ["ops"], "max_unreviewed": 1, "max_window_s": 60, "review": {"from": ["ops"]}});
+    let passkeys = json!({"most": 1, "alone": false, "synced": true});
+    let version = |number: u64| ("", "version", json!(number));
+    let rule = |key: &'static str, value: &Value| ("/default", key, value.clone());
+    let top = |key: &'static str, value: Value| ("", key, value);
+    let with = |of: &Value, key: &str, value: Value| {
+        let mut of = of.clone();
+        of[key] = value;
+        of
+    };
+    let approvals = json!({"required": 2, "from": ["ops"], "each": true});
+    let mut cases = vec![
+        (true, under("version 3 alone", &[version(3)])),
+        (false, under("version 4", &[version(4)])),
+        (true, under("standing", &[version(3), rule("standing", &standing)])),
+        (true, under("emergency", &[version(3), rule("emergency", &emergency)])),
+        (true, under("settle", &[version(3), top("settle", json!({"from": ["ops"]}))])),
+        (true, under("freeze", &[version(3), top("freeze", json!({"runs": "finish"}))])),
+        (true, under("an override", &[version(3), ("/overrides/0", "standing", standing.clone())])),
+        (true, under("approvals", &[version(3), rule("standing", &with(&standing, "approvals", approvals))])),
+        (true, under("sessions", &[version(3), rule("standing", &with(&standing, "session", json!("any")))])),
+        (false, under("passkeys", &[version(3), top("passkeys", passkeys.clone())])),
+        (false, under("broken passkeys", &[version(3), top("passkeys", with(&passkeys, "most", json!(17)))])),
+        (false, under("settle with each", &[version(3), top("settle", json!({"from": ["ops"], "each": true}))])),
+        (false, under("settle without groups", &[version(3), top("settle", json!({"from": []}))])),
+        (false, under("a group twice", &[version(3), top("settle", json!({"from": ["ops", "ops"]}))])),
+        (false, under("freeze with another word", &[version(3), top("freeze", json!({"runs": "cancel"}))])),
+        (false, under("standing at the top", &[version(3), top("standing", standing.clone())])),
+        (false, under("settle in a rule", &[version(3), rule("settle", &json!({"from": ["ops"]}))])),
+    ];
+    for (key, value) in [("standing", &standing), ("emergency", &emergency)] {
+        cases.push((false, under(&format!("{key} in version 2"), &[version(2), rule(key, value)])));
+        cases.push((false, under(&format!("{key} in version 1"), &[rule(key, value)])));
+        for field in value.as_object().expect("a rule").keys() {
+            let mut less = value.clone();
+            less.as_object_mut().expect("a rule").remove(field);
+            cases.push((false, under(&format!("{key} without {field}"), &[version(3), rule(key, &less)])));
+        }
+    }
+    for (key, of, field, most) in [
+        ("standing", &standing, "max_uses", 1000),
+        ("standing", &standing, "max_days", 30),
+        ("emergency", &emergency, "max_unreviewed", 100),
+        ("emergency", &emergency, "max_window_s", 86_400),
+        ("emergency", &emergency, "required", 16),
+    ] {
+        for (good, number) in [(true, 1), (true, most), (false, 0), (false, most + 1)] {
+            let changed = with(of, field, json!(number));
+            cases.push((good, under(&format!("{field} {number}"), &[version(3), rule(key, &changed)])));
+        }
+    }
+    let (expected, cases): (Vec<bool>, Vec<Case>) = cases.into_iter().unzip();
+    for ((case, good), second) in cases.iter().zip(expected).zip(theirs(&cases)) {
+        let (first, second) = (ours(case).expect("trust"), second.expect("trust"));
+        assert_eq!(first.differences(&second), Vec::<String>::new(), "{}", case.id);
+        let failed: &[&str] = if good { &[] } else { &["quorum"] };
+        assert_eq!((first.verified, &first.failed()[..]), (good, failed), "{}", case.id);
+    }
+    let passkeys = cases.iter().find(|case| case.id == "passkeys").expect("the case");
+    let trust = RosterTrust::Digest(std::str::from_utf8(&passkeys.roster).expect("text").parse().expect("a digest"));
+    let report = verify(&passkeys.bundle, &trust, VerifyOptions::default()).expect("trust");
+    let detail = report.failed().map(|check| check.detail.as_str()).next().expect("a check");
+    assert!(detail.starts_with("later-feature /passkeys: "), "{detail}");
+}
