@@ -83,6 +83,7 @@ impl Proposals {
             proposer: None,
             outcome: None,
             code: None,
+            grant: None,
             entry: None,
             subject: None,
             words: None,
@@ -113,6 +114,7 @@ impl Proposals {
                     view.subject = Some(opened(&leaf.data).and_then(|(_, statement)| revoked(&statement))?);
                 }
             }
+            EventFact::Grant(id, leaf) => (view.grant, view.entry) = (Some(id.clone()), *leaf),
             EventFact::Attention(words) => view.words = Some(words.clone()),
         }
         Ok(view)
@@ -166,7 +168,9 @@ impl Feed {
         let visible = match &event.what {
             EventFact::Proposal { step, proposer, .. } => self.caller.may_see(proposer, step),
             // A token for some steps gets only the events of these steps.
-            EventFact::Entry(..) | EventFact::Attention(_) => sees_all && !self.caller.is_limited(),
+            EventFact::Entry(..) | EventFact::Grant(..) | EventFact::Attention(_) => {
+                sees_all && !self.caller.is_limited()
+            }
         };
         if !visible || !self.concerns_person(event)? {
             return Ok(None);
@@ -188,7 +192,7 @@ impl Feed {
                 Ok(view.status == ProposalStatus::Pending && view.approvals.need(person))
             }
             EventFact::Entry(entry, _) => Ok(matches!(entry, EntryEvent::Frozen | EntryEvent::Thawed)),
-            EventFact::Proposal { .. } | EventFact::Attention(_) => Ok(false),
+            EventFact::Proposal { .. } | EventFact::Grant(..) | EventFact::Attention(_) => Ok(false),
         }
     }
 }
@@ -209,6 +213,8 @@ fn kind_of(what: &EventFact) -> FeedKind {
         EventFact::Entry(EntryEvent::Frozen, _) => FeedKind::Frozen,
         EventFact::Entry(EntryEvent::Thawed, _) => FeedKind::Thawed,
         EventFact::Entry(EntryEvent::Seal, _) => FeedKind::Seal,
+        EventFact::Grant(_, None) => FeedKind::GrantPending,
+        EventFact::Grant(_, Some(_)) => FeedKind::GrantActive,
         EventFact::Attention(_) => FeedKind::Attention,
     }
 }

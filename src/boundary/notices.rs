@@ -192,6 +192,8 @@ fn of_entry(event: FeedEvent, boundary: &BoundaryName) -> Notice {
             lines.extend(event.words.clone());
             "ATTENTION".to_owned()
         }
+        FeedKind::GrantPending => "STANDING GRANT: a draft waits for signatures".to_owned(),
+        FeedKind::GrantActive => "STANDING GRANT: in force".to_owned(),
         _ => "SEAL: a new seal is in force".to_owned(),
     };
     lines.extend(event.entry.map(|entry| format!("log entry: {entry}")));

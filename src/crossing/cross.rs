@@ -357,6 +357,7 @@ impl Crossing {
             window: Window { issued_at, not_before, expires_at, max_s: None, valid_after, valid_before },
             exclusive: checks.step.step().definition().exclusive.as_deref().map(Into::into),
             limit_s: i64::try_from(signed.sandbox.limits.wall_ms.div_ceil(1000)).unwrap_or(i64::MAX),
+            claim: None,
         };
         let basis = ReceiptBasis {
             proposal: signed.proposal.clone(),
@@ -616,6 +617,11 @@ impl Crossing {
             ConsumeStop::ClockAhead { .. } | ConsumeStop::ClocksDiffer { .. } => Code::Busy,
             ConsumeStop::NotYetValid { .. } => Code::NotYetValid,
             ConsumeStop::Expired { .. } => Code::Expired,
+            ConsumeStop::GrantExhausted { .. } => Code::GrantExhausted,
+            ConsumeStop::GrantRate { wait_s, .. } => {
+                let refusal = Refusal::new(Code::RateLimited, stop.to_string()).about(&basis.proposal);
+                return Some(refusal.retry_after(*wait_s).into());
+            }
             ConsumeStop::Denied => Code::Denied,
             ConsumeStop::WrongState(_) => Code::WrongState,
             ConsumeStop::OtherAuthorization => Code::NonceReplayed,

@@ -235,6 +235,7 @@ fn test_notice(boundary: &BoundaryRef, now: Timestamp) -> Notice {
         proposer: None,
         outcome: None,
         code: None,
+        grant: None,
         entry: None,
         subject: None,
         words: Some(words.clone()),

@@ -7,7 +7,7 @@ use crate::store::rows::{
 };
 use crate::store::stored_denial::StoredDenial;
 use crate::store::stored_event::{EventRow, ToldTarget};
-use crate::store::stored_grant::{GrantClaim, GrantUse, StoredGrant};
+use crate::store::stored_grant::{GrantClaim, SpentUse, StoredGrant};
 use crate::store::stored_proposal::{AuthorizationCore, NewProposal, Signature};
 use crate::store::stored_status::StoredStatus;
 use documents::crypto::digest::{AuthorizationDigest, BlobDigest, SealDigest};
@@ -63,7 +63,7 @@ pub struct Answers {
     /// Stored facts about each denial.
     pub denials: Vec<DenialPrecedent>,
     /// The newest uses of each grant, the newest first: as many as [`GrantClaim::needed`] says.
-    pub uses: Vec<Vec<GrantUse>>,
+    pub uses: Vec<Vec<SpentUse>>,
 }
 
 /// What other writers committed.

@@ -11,14 +11,15 @@ use crate::store::fault::StoreFault;
 use crate::store::rows::{CheckpointRow, StoreHead};
 use crate::store::stored_denial::StoredDenial;
 use crate::store::stored_event::{StoredEvent, ToldTarget};
-use crate::store::stored_grant::{GrantUse, StoredGrant};
+use crate::store::stored_grant::{SpentUse, StoredGrant};
 use crate::store::stored_leaf::Leaf;
 use crate::store::stored_proposal::{PayloadSource, Proposal, ProposalPage, ProposalQuery, RunQuery, Signature};
 use crate::store::stored_run::{NonceUse, OutputRow, Unfinished};
 use crate::store::stored_seal::SealEntry;
 use crate::store::stored_token::{Token, TokenChange};
-use documents::crypto::digest::{AuthorizationDigest, Blake3Digest, BlobDigest};
+use documents::crypto::digest::{AuthorizationDigest, Blake3Digest, BlobDigest, ContentDigest};
 use documents::crypto::merkle::Hash;
+use documents::record::extension_names::GrantId;
 use documents::record::ident::{Name, Nonce, ProposalId};
 use documents::record::validity::Timestamp;
 
@@ -191,7 +192,7 @@ pub trait StoreReads: Send + Sync {
     /// Returns the number of drafts that end after `now`.
     fn grant_drafts(&self, now: Timestamp) -> Result<u64, StoreFault>;
     /// Returns at most `limit` uses of a grant, the newest first.
-    fn grant_uses(&self, digest: &ContentDigest, limit: usize) -> Result<Vec<GrantUse>, StoreFault>;
+    fn grant_uses(&self, digest: &ContentDigest, limit: usize) -> Result<Vec<SpentUse>, StoreFault>;
     /// Returns at most `limit` events with numbers above `after`, in their order.
     fn events(&self, after: u64, limit: usize) -> Result<Vec<StoredEvent>, StoreFault>;
     /// Returns the number of the newest event, or 0 if there is none.

@@ -267,6 +267,7 @@ impl Store for PostgresStore {
             precedents: begun.precedents,
             signatures: begun.signatures,
             denials: begun.denials,
+            uses: begun.uses,
         })
     }
 

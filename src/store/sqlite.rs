@@ -33,7 +33,9 @@ use crate::store::column_values::id_bytes;
 use crate::store::fault::StoreFault;
 use crate::store::lock::StoreLock;
 use crate::store::rows::StoreHead;
-use crate::store::sqlite::columns::{all, one, proposal_id, read_head, read_signatures, read_tile, read_uses, run, standing};
+use crate::store::sqlite::columns::{
+    all, one, proposal_id, read_head, read_signatures, read_tile, read_uses, run, standing,
+};
 use crate::store::sqlite::errors::{fault, unusable};
 use crate::store::sqlite::reads::SqliteReads;
 use crate::store::sqlite::schema::migrate;

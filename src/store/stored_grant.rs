@@ -53,6 +53,12 @@ pub enum GrantStop {
     Write(WriteStop),
 }
 
+impl From<WriteStop> for GrantStop {
+    fn from(stop: WriteStop) -> Self {
+        Self::Write(stop)
+    }
+}
+
 impl From<StoreFault> for GrantStop {
     fn from(fault: StoreFault) -> Self {
         Self::Write(fault.into())
@@ -80,7 +86,7 @@ impl GrantClaim {
 
 /// A use of a grant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct GrantUse {
+pub struct SpentUse {
     /// Number of the use, from 1.
     pub number: u64,
     /// Time of the consumption.

@@ -253,6 +253,7 @@ fn consume_of(ledger: &Ledger, core: AuthorizationCore) -> Consume {
         exclusive: None,
         limit_s: 60,
         session: None,
+        claim: None,
         core,
     }
 }

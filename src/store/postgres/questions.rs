@@ -9,7 +9,7 @@ use crate::store::postgres::columns::{Fields, id_value, list, signed};
 use crate::store::postgres::link::{Flight, Link, Value};
 use crate::store::retention::UNSIGNED_KEPT_S;
 use crate::store::rows::{Candidate, DenialsAhead, ProposalPrecedent, ProposalState, StoreHead};
-use crate::store::stored_grant::GrantUse;
+use crate::store::stored_grant::SpentUse;
 use crate::store::stored_proposal::{AuthorizationCore, NewProposal, Signature};
 use documents::crypto::digest::{AuthorizationDigest, SealDigest};
 use documents::crypto::merkle::Hash;
@@ -95,7 +95,7 @@ pub(super) struct Begun {
     pub(super) precedents: Vec<ProposalPrecedent>,
     pub(super) signatures: Vec<Vec<Signature>>,
     pub(super) denials: Vec<DenialPrecedent>,
-    pub(super) uses: Vec<Vec<GrantUse>>,
+    pub(super) uses: Vec<Vec<SpentUse>>,
 }
 
 /// The row of the last batch.
@@ -184,10 +184,7 @@ pub(super) fn begin(link: &Link, key: i64, size: u64, questions: &Questions<'_>)
         ]
     });
     let uses = ask(!questions.uses.is_empty(), USES, |q| {
-        values![
-            list(&q.uses, |claim| claim.grant.as_bytes().to_vec()),
-            list(&q.uses, |claim| signed(claim.needed()))
-        ]
+        values![list(&q.uses, |claim| claim.grant.as_bytes().to_vec()), list(&q.uses, |claim| signed(claim.needed()))]
     });
     let signatures = ask(!questions.signed.is_empty(), SIGNATURES, |q| values![list(&q.signed, |id| id_value(id))]);
     let denials = ask(!questions.denials.is_empty(), DENIALS, |q| {
@@ -210,7 +207,7 @@ pub(super) fn begin(link: &Link, key: i64, size: u64, questions: &Questions<'_>)
         precedents: precedents(questions, of(taken), of(identical), of(counts))?,
         signatures: grouped(of(signatures), questions.signed.len(), |row| row.signature(1))?,
         denials: all(of(denials), denial)?,
-        uses: grouped(of(uses), questions.uses.len(), |row| Ok(GrantUse { number: row.number(1)?, at: row.time(2)? }))?,
+        uses: grouped(of(uses), questions.uses.len(), |row| Ok(SpentUse { number: row.number(1)?, at: row.time(2)? }))?,
     })
 }
 

@@ -11,16 +11,17 @@ use crate::store::postgres::link::{Flight, Link, Value};
 use crate::store::postgres::pool::Pool;
 use crate::store::postgres::questions::{EXCLUSIVE, HEAD, head};
 use crate::store::postgres::read_statements::{
-    CHECKPOINT_OVER, DENIAL_WITHOUT_ROW, DENIALS_OF, DRAFTS, EVENTS_AFTER, GRANT, GRANT_OF, GRANTS_AFTER, USES_OF, LAST_CHECKPOINT, LEAF, LEAF_DATA, NEWEST_EVENT,
-    NONCE_WITHOUT_ROW, OUTPUT, OUTPUT_ORDER, PAGES, PAYLOAD, REFUSALS, REVOCATIONS, RUNS, RUNS_OF_OUTPUT,
-    SEALS_IN_ORDER, SIGNATURES_OF, SIZE, SPENT, TARGETS_TOLD, TILE, TOKEN, TOKENS, UNFINISHED,
+    CHECKPOINT_OVER, DENIAL_WITHOUT_ROW, DENIALS_OF, DRAFTS, EVENTS_AFTER, GRANT, GRANT_OF, GRANTS_AFTER,
+    LAST_CHECKPOINT, LEAF, LEAF_DATA, NEWEST_EVENT, NONCE_WITHOUT_ROW, OUTPUT, OUTPUT_ORDER, PAGES, PAYLOAD, REFUSALS,
+    REVOCATIONS, RUNS, RUNS_OF_OUTPUT, SEALS_IN_ORDER, SIGNATURES_OF, SIZE, SPENT, TARGETS_TOLD, TILE, TOKEN, TOKENS,
+    UNFINISHED, USES_OF,
 };
 use crate::store::postgres::schema;
 use crate::store::postgres::settings::ServerSettings;
 use crate::store::rows::{CheckpointRow, StoreHead};
 use crate::store::stored_denial::StoredDenial;
 use crate::store::stored_event::{EventFact, StoredEvent, ToldTarget};
-use crate::store::stored_grant::{GrantUse, StoredGrant};
+use crate::store::stored_grant::{SpentUse, StoredGrant};
 use crate::store::stored_leaf::Leaf;
 use crate::store::stored_proposal::{PayloadSource, Proposal, ProposalPage, ProposalQuery, RunQuery, Signature};
 use crate::store::stored_run::{NonceUse, OutputRow, Unfinished};
@@ -248,15 +249,15 @@ impl StoreReads for PostgresReads {
     }
 
     fn grant(&self, id: &GrantId) -> Result<Option<StoredGrant>, StoreFault> {
-        self.one("reading a grant", GRANT, || values![grant_bytes(id).to_vec()], Fields::grant)
+        self.one("reading a grant", GRANT, || values![grant_bytes(id).to_vec()], |row| row.grant())
     }
 
     fn grant_of(&self, digest: &ContentDigest) -> Result<Option<StoredGrant>, StoreFault> {
-        self.one("reading a grant", GRANT_OF, || values![digest.as_bytes().to_vec()], Fields::grant)
+        self.one("reading a grant", GRANT_OF, || values![digest.as_bytes().to_vec()], |row| row.grant())
     }
 
     fn grants(&self, now: Timestamp, limit: usize) -> Result<Vec<StoredGrant>, StoreFault> {
-        self.all("reading grants", GRANTS_AFTER, || values![now.unix(), at_most(limit)], Fields::grant)
+        self.all("reading grants", GRANTS_AFTER, || values![now.unix(), at_most(limit)], |row| row.grant())
     }
 
     fn grant_drafts(&self, now: Timestamp) -> Result<u64, StoreFault> {
@@ -264,10 +265,10 @@ impl StoreReads for PostgresReads {
         Ok(found.unwrap_or(0))
     }
 
-    fn grant_uses(&self, digest: &ContentDigest, limit: usize) -> Result<Vec<GrantUse>, StoreFault> {
+    fn grant_uses(&self, digest: &ContentDigest, limit: usize) -> Result<Vec<SpentUse>, StoreFault> {
         let values = || values![digest.as_bytes().to_vec(), at_most(limit)];
         self.all("reading uses of a grant", USES_OF, values, |row| {
-            Ok(GrantUse { number: row.number(0)?, at: row.time(1)? })
+            Ok(SpentUse { number: row.number(0)?, at: row.time(1)? })
         })
     }
 

@@ -7,7 +7,7 @@ use crate::store::column_values::{grant_id, id_bytes, presence_of, tile_id, unpl
 use crate::store::fault::StoreFault;
 use crate::store::rows::{ProposalState, StoreHead};
 use crate::store::sqlite::errors::fault;
-use crate::store::stored_grant::{GrantUse, StoredGrant};
+use crate::store::stored_grant::{SpentUse, StoredGrant};
 use crate::store::stored_proposal::{AuthorizationCore, Proposal, Signature};
 use crate::store::stored_run::NonceUse;
 use crate::store::stored_status::StoredStatus;
@@ -167,10 +167,10 @@ pub(super) fn read_uses(
     connection: &Connection,
     grant: &ContentDigest,
     limit: u64,
-) -> Result<Vec<GrantUse>, StoreFault> {
+) -> Result<Vec<SpentUse>, StoreFault> {
     let sql = "SELECT number, at FROM standing_use WHERE digest = ?1 ORDER BY number DESC LIMIT ?2";
     all(connection, "reading uses of a grant", sql, params![grant.as_bytes(), limit], |row| {
-        Ok(GrantUse { number: row.get(0)?, at: time(row, 1)? })
+        Ok(SpentUse { number: row.get(0)?, at: time(row, 1)? })
     })
 }
 

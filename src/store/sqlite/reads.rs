@@ -11,15 +11,15 @@ use crate::store::column_values::{grant_bytes, id_bytes, unplace};
 use crate::store::fault::StoreFault;
 use crate::store::rows::{CheckpointRow, StoreHead};
 use crate::store::sqlite::columns::{
-    GRANT, PROPOSAL, SPENT, TOKEN, all, grant, odd, one, proposal, proposal_id, read_head, read_signatures, read_tile, read_uses, spent, text,
-    time, token,
+    GRANT, PROPOSAL, SPENT, TOKEN, all, grant, odd, one, proposal, proposal_id, read_head, read_signatures, read_tile,
+    read_uses, spent, text, time, token,
 };
 use crate::store::sqlite::errors::{fault, unusable};
 use crate::store::sqlite::schema;
 use crate::store::sqlite::schema::APPLICATION_ID;
 use crate::store::stored_denial::StoredDenial;
 use crate::store::stored_event::{EventFact, StoredEvent, ToldTarget};
-use crate::store::stored_grant::{GrantUse, StoredGrant};
+use crate::store::stored_grant::{SpentUse, StoredGrant};
 use crate::store::stored_leaf::Leaf;
 use crate::store::stored_proposal::{
     PayloadSource, Proposal, ProposalPage, ProposalQuery, ProposalSource, RunOutcome, RunQuery, Signature,
@@ -28,7 +28,9 @@ use crate::store::stored_run::{NonceUse, OutputRow, Unfinished};
 use crate::store::stored_seal::SealEntry;
 use crate::store::stored_token::Token;
 use crate::store::{ClosedKey, StoreReads};
-use documents::crypto::digest::{AuthorizationDigest, Blake3Digest, BlobDigest, ContentDigest, LeafHash, ParamsDigest, SealDigest};
+use documents::crypto::digest::{
+    AuthorizationDigest, Blake3Digest, BlobDigest, ContentDigest, LeafHash, ParamsDigest, SealDigest,
+};
 use documents::crypto::merkle::Hash;
 use documents::record::extension_names::GrantId;
 use documents::record::ident::{Name, Nonce, ProposalId};
@@ -284,7 +286,7 @@ impl StoreReads for SqliteReads {
         Ok(self.one("counting drafts of grants", sql, [now.unix()], |row| row.get(0))?.unwrap_or(0))
     }
 
-    fn grant_uses(&self, digest: &ContentDigest, limit: usize) -> Result<Vec<GrantUse>, StoreFault> {
+    fn grant_uses(&self, digest: &ContentDigest, limit: usize) -> Result<Vec<SpentUse>, StoreFault> {
         self.with(|connection| read_uses(connection, digest, limit as u64))
     }
 

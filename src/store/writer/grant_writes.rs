@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::store::fault::StoreFault;
 use crate::store::stored_event::EventWrite;
-use crate::store::stored_grant::{GrantClaim, GrantStop, GrantUse, GrantWrite, MOST_DRAFTS, StoredGrant};
+use crate::store::stored_grant::{GrantClaim, GrantStop, GrantWrite, MOST_DRAFTS, SpentUse, StoredGrant};
 use crate::store::stored_leaf::WriteStop;
 use crate::store::stored_run::ConsumeStop;
 use crate::store::writer::{Batch, Writer};
@@ -59,12 +59,12 @@ impl Writer {
 }
 
 /// The uses that the runs of a batch claim.
-pub(super) struct ClaimedUses<'a>(HashMap<&'a ContentDigest, Vec<GrantUse>>);
+pub(super) struct ClaimedUses<'a>(HashMap<&'a ContentDigest, Vec<SpentUse>>);
 
 impl<'a> ClaimedUses<'a> {
     /// Takes over the newest uses of each grant, the newest first.
-    pub(super) fn new(claims: &[&'a GrantClaim], stored: Vec<Vec<GrantUse>>) -> Self {
-        let mut all: HashMap<_, Vec<GrantUse>> = HashMap::new();
+    pub(super) fn new(claims: &[&'a GrantClaim], stored: Vec<Vec<SpentUse>>) -> Self {
+        let mut all: HashMap<_, Vec<SpentUse>> = HashMap::new();
         for (claim, uses) in claims.iter().zip(stored) {
             all.entry(&claim.grant).or_insert(uses);
         }
@@ -84,7 +84,7 @@ impl<'a> ClaimedUses<'a> {
         if let Some((most, seconds)) = claim.rate {
             let period = i64::try_from(seconds).unwrap_or(i64::MAX);
             let begin = at.plus(-period);
-            let inside: Vec<&GrantUse> = uses.iter().filter(|one| one.at > begin).collect();
+            let inside: Vec<&SpentUse> = uses.iter().filter(|one| one.at > begin).collect();
             if inside.len() as u64 >= most
                 && let Some(oldest) = inside.last()
             {
@@ -97,6 +97,6 @@ impl<'a> ClaimedUses<'a> {
 
     /// Claims a use.
     pub(super) fn claim(&mut self, claim: &'a GrantClaim, number: u64, at: Timestamp) {
-        self.0.entry(&claim.grant).or_default().insert(0, GrantUse { number, at });
+        self.0.entry(&claim.grant).or_default().insert(0, SpentUse { number, at });
     }
 }

@@ -8,7 +8,7 @@ use crate::store::fault::StoreFault;
 use crate::store::open_proposals::StatusChange;
 use crate::store::rows::{Candidate, FinishRow, RunRow};
 use crate::store::stored_event::EventWrite;
-use crate::store::stored_grant::{GrantClaim, GrantUse};
+use crate::store::stored_grant::{GrantClaim, SpentUse};
 use crate::store::stored_leaf::LeafRef;
 use crate::store::stored_run::{CLOSABLE_AFTER_S, Consume, ConsumeStop, Finish, FinishStop, NonceUse, SpentNonce};
 use crate::store::stored_status::StoredStatus;
@@ -22,6 +22,7 @@ use documents::record::consumption::{Consumption, MAX_ITEMS, Spent as SpentItem}
 use documents::record::envelope::{Envelope, EnvelopeSignature};
 use documents::record::ident::ProposalId;
 use documents::record::kinds::LeafKind;
+use documents::record::run_extensions::GrantUse;
 use documents::record::validity::Timestamp;
 
 impl Writer {
@@ -32,7 +33,7 @@ impl Writer {
         batch: &mut Batch<'m>,
         requests: &[&'m Asked<Consume, SpentNonce, ConsumeStop>],
         candidates: &[Candidate],
-        uses: Vec<Vec<GrantUse>>,
+        uses: Vec<Vec<SpentUse>>,
     ) -> Result<(), StoreFault> {
         let claims: Vec<&'m GrantClaim> = requests.iter().filter_map(|asked| asked.message.claim.as_ref()).collect();
         let mut claimed = ClaimedUses::new(&claims, uses);
@@ -94,13 +95,13 @@ impl Writer {
         };
         for items in passed.chunks(MAX_ITEMS) {
             self.head.last_at = at;
-            let spent = items.iter().map(|Passed { request, .. }| SpentItem {
+            let spent = items.iter().map(|Passed { request, granted, .. }| SpentItem {
                 authorization: request.core.digest,
                 nonce: request.core.nonce.clone(),
                 expires_at: request.core.expires_at,
                 session: request.session.clone(),
-                grant: None,
-                grant_use: None,
+                grant: granted.map(|(claim, _)| claim.grant),
+                grant_use: granted.map(|(_, number)| GrantUse(number)),
             });
             let data: Arc<[u8]> = self.sign_leaf(Consumption { seal, at, spent: spent.collect() })?.into();
             let leaf = self.append(batch, LeafKind::Consumption, data.clone());

@@ -1,6 +1,7 @@
 //! Events of the whole boundary, as `GET /v1/events` transports them.
 
 use documents::record::code::Code;
+use documents::record::extension_names::GrantId;
 use documents::record::ident::{Name, ProposalId, StepRef};
 use documents::record::receipt::Status;
 use documents::record::revocation::RevokedSubject;
@@ -32,7 +33,10 @@ pub struct FeedEvent {
     /// Code of the refusal, for `proposal.refused`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<Code>,
-    /// Index of the log entry, for `revocation`, `frozen`, `thawed` and `seal`.
+    /// The grant of a `grant.` event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant: Option<GrantId>,
+    /// Index of the log entry, for `grant.active`, `revocation`, `frozen`, `thawed` and `seal`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entry: Option<u64>,
     /// What was revoked, for `revocation`.
@@ -82,6 +86,12 @@ pub enum FeedKind {
     /// A seal came into force.
     #[serde(rename = "seal")]
     Seal,
+    /// A draft of a grant waits for signatures.
+    #[serde(rename = "grant.pending")]
+    GrantPending,
+    /// A grant is in the log.
+    #[serde(rename = "grant.active")]
+    GrantActive,
     /// The operator should look at something.
     #[serde(rename = "attention")]
     Attention,
@@ -89,7 +99,7 @@ pub enum FeedKind {
 
 impl FeedKind {
     /// All kinds.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Pending,
         Self::Approved,
         Self::Running,
@@ -102,6 +112,8 @@ impl FeedKind {
         Self::Frozen,
         Self::Thawed,
         Self::Seal,
+        Self::GrantPending,
+        Self::GrantActive,
         Self::Attention,
     ];
 
@@ -121,6 +133,8 @@ impl FeedKind {
             Self::Frozen => "frozen",
             Self::Thawed => "thawed",
             Self::Seal => "seal",
+            Self::GrantPending => "grant.pending",
+            Self::GrantActive => "grant.active",
             Self::Attention => "attention",
         }
     }
