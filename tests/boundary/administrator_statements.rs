@@ -27,6 +27,8 @@ const UNNAMED: &[(&str, &str, &str)] = &[
     ("crossing", "node|deadline", "decides only when another node may close a run, whose nonce stays spent"),
     ("proposal WHERE ended", "INSERT|DELETE", "a proposal that did not run stands in no document"),
     ("signature", "*", "verified again before anything runs by it"),
+    ("event", "*", "an event decides nothing: at worst, somebody is told too late, or something wrong"),
+    ("told", "*", "decides only which messages are sent again or lost"),
     ("payload", "DELETE", "only of proposals that did not run"),
     ("output_order", "*", "only how the two streams are shown together"),
     ("token WHERE ended", "*", "a revoked token has no rights, and stands in no seal"),

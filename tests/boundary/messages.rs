@@ -301,25 +301,18 @@ fn each_event_arrives_once_or_more_and_in_order_after_a_kill_at_each_point() {
     let points = ["before-message", "after-message", "before-told-commit", "after-told-commit", "after-receipt-commit"];
     for point in points {
         let target = Target::new(&[]);
-        let mut world = World::prepared(|setup| {
-            setup.config = target.config("ci", "cloudevents", "events = [\"proposal.*\"]");
-            setup.env("COUNTERSIGN_FAULT", format!("{point}:1"));
-        });
+        let mut world =
+            World::with(|setup| setup.config = target.config("ci", "cloudevents", "events = [\"proposal.*\"]"));
+        world.stop();
+        world.setup.env("COUNTERSIGN_FAULT", format!("{point}:1"));
         world.start();
-        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| world.make_tokens()));
-        // A position is stored at the start already.
-        if !world.agent.is_empty() {
-            let proposal = world.wire.try_post("/v1/proposals", &world.agent, &World::wish("plain:true", json!({})));
-            if let Ok(proposal) = proposal {
-                let _ = world.try_sign(&proposal.json(), &[&alice()]);
-            }
+        let wish = World::wish("plain:true", json!({}));
+        if let Ok(proposal) = world.wire.try_post("/v1/proposals", &world.agent, &wish) {
+            let _ = world.try_sign(&proposal.json(), &[&alice()]);
         }
         assert_eq!(world.ended(), None, "{point}");
         world.setup.env.retain(|(name, _)| name != "COUNTERSIGN_FAULT");
         world.start();
-        if world.agent.is_empty() {
-            world.make_tokens();
-        }
         let finished = world.run("say:echo", json!({}), &[&alice()]);
         wait_for("the end", || {
             target.messages().iter().any(|m| {

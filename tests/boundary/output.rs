@@ -219,10 +219,10 @@ fn more_than_a_thousand_readers_get_503_with_a_time_to_try_again() {
         }
     };
     let mut readers: Vec<TcpStream> = Vec::new();
-    // One caller gets at most a fifth of the places.
-    let tokens = [1, 2, 3, 4].map(|number| world.token(&format!("reader-{number}"), &[], &["read"]));
+    // One caller gets at most a tenth of the places.
+    let tokens = [1, 2, 3, 4, 5, 6, 7, 8, 9].map(|number| world.token(&format!("reader-{number}"), &[], &["read"]));
     for token in tokens.iter().chain([&world.reader]) {
-        for _ in 0..200 {
+        for _ in 0..100 {
             let mut reader = open(&world.wire, id, token, "text/event-stream");
             let head = answered(&mut reader);
             assert!(head.starts_with("HTTP/1.1 200"), "{} readers: {head}", readers.len());

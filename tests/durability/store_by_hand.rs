@@ -43,7 +43,17 @@ pub(crate) const UNSEEN: &[(&str, &str, &str)] = &[
         "no document has it: whoever can write the file has every token's rights to propose and to read",
     ),
     ("token", "created_at", "only shown"),
+    ("event", "seq", EVENT),
+    ("event", "at", EVENT),
+    ("event", "kind", EVENT),
+    ("event", "proposal", EVENT),
+    ("event", "step", EVENT),
+    ("event", "proposer", EVENT),
+    ("event", "entry", EVENT),
+    ("event", "words", EVENT),
 ];
+
+const EVENT: &str = "an event decides nothing: at worst, somebody is told too late, or something wrong";
 
 fn program(world: &World, arguments: &[&str]) -> Output {
     world.program(arguments).arg("--config").arg(world.path("b")).output().expect("countersign")
@@ -132,7 +142,7 @@ fn store_check_finds_a_change_of_any_column_of_any_table() {
             .unwrap()
             .collect::<Result<_, _>>()
             .unwrap();
-        assert!(!rows.is_empty() || table == "tile", "{table} has no row to change");
+        assert!(!rows.is_empty() || ["tile", "told"].contains(&&**table), "{table} has no row to change");
         if table != "proposal" && rows.len() > 2 {
             rows = vec![rows.remove(0), rows.pop().unwrap()];
         }

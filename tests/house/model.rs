@@ -44,6 +44,7 @@ fn literals(source: &str, from: &str, to: &str) -> BTreeSet<String> {
 /// Returns the names of all crash points: those of `POINTS`, and those that other files pass by name.
 fn crash_points() -> BTreeSet<String> {
     let mut points = literals(&read("src/store/crash_points.rs"), "pub const POINTS", "];");
+    points.extend(literals(&read("src/store/crash_points.rs"), "pub const OTHER_POINTS", "];"));
     for (_, source) in rust_files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")) {
         let calls = source.split("crash_points::point(\"").skip(1);
         points.extend(calls.filter_map(|call| Some(call.split('"').next()?.to_owned())));
