@@ -9,6 +9,7 @@ pub mod dispatch;
 pub mod events;
 pub mod evidence;
 pub mod feed;
+pub mod grants;
 pub mod health;
 pub mod housekeeping;
 mod logged_documents;

@@ -62,6 +62,8 @@ pub struct Proposals {
     /// Proposals of each session, until the session ends or changes.
     pub(super) in_sessions: Mutex<BTreeMap<SessionId, Vec<ProposalId>>>,
     pub(super) artifacts: ArtifactStore,
+    /// Held while a grant gets signatures.
+    pub(super) one_grant: tokio::sync::Mutex<()>,
 }
 
 /// Parts from which [`Proposals`] is built.
@@ -118,6 +120,7 @@ impl Proposals {
             sessions,
             in_sessions,
             artifacts,
+            one_grant: tokio::sync::Mutex::default(),
         }
     }
 

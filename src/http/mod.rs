@@ -18,6 +18,7 @@ mod connection;
 mod denials;
 mod events;
 mod feed;
+mod grants;
 pub mod limit;
 mod log_routes;
 mod mcp;

@@ -2,7 +2,7 @@
 
 use crate::http::route::Route;
 use crate::http::{
-    artifacts, authorizations, challenges, denials, feed, log_routes, mcp, metrics_route, outputs, probes, proposals,
+    artifacts, authorizations, challenges, denials, feed, grants, log_routes, mcp, metrics_route, outputs, probes, proposals,
     receipts, registry, revocations, sessions,
 };
 
@@ -22,6 +22,7 @@ pub fn routes() -> impl Iterator<Item = &'static Route> {
         log_routes::ROUTES,
         mcp::ROUTES,
         feed::ROUTES,
+        grants::ROUTES,
         probes::ROUTES,
         metrics_route::ROUTES,
     ]

@@ -29,7 +29,8 @@ pub const POINTS: &[&str] = &[
 
 /// Names of the crash points that a boundary without targets of messages never reaches.
 #[cfg(debug_assertions)]
-pub const OTHER_POINTS: &[&str] = &["before-told-commit", "after-told-commit", "before-grant-commit", "after-grant-commit"];
+pub const OTHER_POINTS: &[&str] =
+    &["before-told-commit", "after-told-commit", "before-grant-commit", "after-grant-commit"];
 
 /// Kind of a document in a batch of writes, with a crash point before the commit and one after the commit.
 #[derive(Debug, Clone, Copy)]

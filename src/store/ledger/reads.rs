@@ -17,6 +17,7 @@ use crate::store::objects::Objects;
 use crate::store::rows::CheckpointRow;
 use crate::store::stored_denial::StoredDenial;
 use crate::store::stored_event::{StoredEvent, ToldTarget};
+use crate::store::stored_grant::{SpentUse, StoredGrant};
 use crate::store::stored_leaf::Leaf;
 use crate::store::stored_log::tile;
 use crate::store::stored_proposal::{PayloadSource, Proposal, ProposalPage, ProposalQuery, RunQuery, Signature};
@@ -24,10 +25,11 @@ use crate::store::stored_run::{NonceUse, Unfinished};
 use crate::store::stored_seal::SealEntry;
 use crate::store::stored_token::Token;
 use crate::store::tree::Subtrees;
-use documents::crypto::digest::{AuthorizationDigest, Blake3Digest, BlobDigest};
+use documents::crypto::digest::{AuthorizationDigest, Blake3Digest, BlobDigest, ContentDigest};
 use documents::crypto::merkle::{self, Hash};
 use documents::crypto::tlog_tiles::TilePath;
 use documents::record::envelope::Envelope;
+use documents::record::extension_names::GrantId;
 use documents::record::ident::{Nonce, ProposalId};
 use documents::record::validity::Timestamp;
 
@@ -53,6 +55,26 @@ impl Ledger {
     /// returns the same one. The next batch stores it.
     pub fn checkpoint_at(&self, size: u64) -> Result<Option<CheckpointRow>, StoreFault> {
         self.shared.checkpoint_at(size)
+    }
+
+    /// Returns the grant with this id.
+    pub fn grant(&self, id: &GrantId) -> Result<Option<StoredGrant>, StoreFault> {
+        self.shared.reads.grant(id)
+    }
+
+    /// Returns the grant with this digest.
+    pub fn grant_of(&self, digest: &ContentDigest) -> Result<Option<StoredGrant>, StoreFault> {
+        self.shared.reads.grant_of(digest)
+    }
+
+    /// Returns at most `limit` grants and drafts that end after `now`, in the order of their ends.
+    pub fn grants(&self, now: Timestamp, limit: usize) -> Result<Vec<StoredGrant>, StoreFault> {
+        self.shared.reads.grants(now, limit)
+    }
+
+    /// Returns at most `limit` uses of a grant, the newest first.
+    pub fn grant_uses(&self, digest: &ContentDigest, limit: usize) -> Result<Vec<SpentUse>, StoreFault> {
+        self.shared.reads.grant_uses(digest, limit)
     }
 
     /// Returns at most `limit` events with numbers above `after`, in their order.

@@ -122,6 +122,15 @@ text_type!(
         || text.len() <= 1024 && text.strip_prefix('/').is_some_and(is_relative)
 );
 
+impl GrantId {
+    /// Makes an id from `millis` since 1970 and ten random bytes (UUIDv7, RFC 9562 section 5.7).
+    #[must_use]
+    pub fn new(millis: u64, random: [u8; 10]) -> Self {
+        let uuid = uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid();
+        Self(format!("grt_{uuid}").into())
+    }
+}
+
 impl SessionId {
     /// Makes an id from `millis` since 1970 and ten random bytes (UUIDv7, RFC 9562 section 5.7).
     #[must_use]

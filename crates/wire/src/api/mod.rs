@@ -2,5 +2,6 @@
 pub mod approvals_view;
 pub mod body;
 pub mod feed;
+pub mod grant_view;
 pub mod registry_view;
 pub mod view;

@@ -1,0 +1,354 @@
+//! Standing grants: drafts, their signatures, and the grants of the log.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::boundary::proposals::{Proposals, unknown_step};
+use crate::carried::capacity::busy;
+use crate::crossing::granted::refused;
+use crate::crossing::host_profile::profile_on_host;
+use crate::seal::caller::Caller;
+use crate::seal::refusal::{Refusal, Stopped, fault, unverified};
+use crate::seal::sealed::Sealed;
+use crate::store::stored_grant::{GrantStop, GrantWrite, StoredGrant};
+use crate::store::stored_leaf::{CheckedState, WriteStop};
+use documents::crypto::digest::ContentDigest;
+use documents::crypto::key_id::KeyId;
+use documents::record::code::Code;
+use documents::record::document::Statement;
+use documents::record::envelope::{Base64, Envelope, EnvelopeSignature, Signed, Verified};
+use documents::record::extension_names::GrantId;
+use documents::record::grant::{Grant, GrantedSession, GrantedStep};
+use documents::record::revocation::RevokedSubject;
+use documents::record::token::Scope;
+use documents::record::validity::Timestamp;
+use judgement::decision::exclusion::Tokens;
+use judgement::decision::grant_error::GrantError;
+use judgement::decision::grants::{grant_rules, judge_excluded};
+use judgement::decision::quorum;
+use judgement::decision::signature_count::{NotCounted, count_unrevoked};
+use wire::api::approvals_view::ApprovalsView;
+use wire::api::grant_view::{DraftTerms, GrantList, GrantStatus, GrantView};
+use wire::api::view::RefusalView;
+
+/// Maximum number of grants in a list.
+const MOST_LISTED: usize = 1000;
+/// Maximum number of attempts to log a grant. An attempt fails if the state in force changed after the check.
+const MOST_TRIES: usize = 8;
+
+impl Proposals {
+    /// Drafts a grant with the definitions, permissions and sandboxes that are sealed now.
+    ///
+    /// # Errors
+    /// Returns `unknown-step`, `policy-denied`, `not-grantable`, `not-granted` and other reasons why the grant could never
+    /// be used, and `rate-limited` if too many drafts wait.
+    pub async fn draft_grant(&self, caller: &Caller, terms: DraftTerms) -> Result<GrantView, Stopped> {
+        let proposer = caller.demand(Scope::Propose, None)?.clone();
+        let _ = self.crossing.demand_clock()?;
+        self.crossing.capacity().demand_disk()?;
+        let (sealed, now) = (self.crossing.state(), self.crossing.now());
+        let _ = self.crossing.check_not_revoked(&sealed, [&proposer, &proposer])?;
+        let mut steps = Vec::with_capacity(terms.steps.len());
+        for one in terms.steps {
+            let _ = caller.demand(Scope::Propose, Some(&one.step))?;
+            let Some((step, held)) = sealed.step(&one.step) else {
+                return Err(unknown_step(caller, &sealed, &one.step).at("/draft/steps", "not registered").into());
+            };
+            let permissions =
+                held.asked().clone().map_err(|denied| Refusal::new(Code::PolicyDenied, denied.to_string()))?;
+            let (digest, sandbox) = (step.digest, profile_on_host(held)?);
+            steps.push(GrantedStep { reference: one.step, digest, params: one.params, permissions, sandbox });
+        }
+        steps.sort_by(|one, other| one.reference.as_str().cmp(other.reference.as_str()));
+        let mut artifacts = terms.artifacts;
+        artifacts.sort_by(|one, other| one.name.as_str().cmp(other.name.as_str()));
+        let (millis, random) = ((self.surroundings.millis)(), self.surroundings.bytes());
+        let grant = Grant {
+            boundary: sealed.boundary.clone(),
+            grant: GrantId::new(millis, random),
+            grantee: terms.grantee,
+            steps,
+            max_uses: terms.max_uses,
+            rate: terms.rate,
+            session: terms.session.unwrap_or(GrantedSession::None),
+            artifacts,
+            proposer,
+            reason: terms.reason,
+            issued_at: now,
+            not_before: now,
+            expires_at: now.plus(terms.expires_in_s),
+        };
+        let payload = grant.into_statement().to_payload()?;
+        self.take_grant(&Envelope::new(&payload, Vec::new()), &sealed).await
+    }
+
+    /// Takes a grant that was made elsewhere, with its signatures.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Self::draft_grant`], `bad-signature` and `self-approval`.
+    pub async fn submit_grant(&self, caller: &Caller, envelope: &Envelope) -> Result<GrantView, Stopped> {
+        let _ = caller.demand(Scope::Propose, None)?;
+        let _ = self.crossing.demand_clock()?;
+        let sealed = self.crossing.state();
+        let signed = Signed::<Grant>::from_envelope(envelope, Base64::Lenient)?;
+        let known = signed.clone().verify(|keyid| sealed.roster.key(keyid));
+        let _ = known.map_err(|error| unverified(error, &sealed.rosters))?;
+        let terms = Statement::<Grant>::from_payload(signed.payload())?.predicate;
+        for step in &terms.steps {
+            let _ = caller.demand(Scope::Propose, Some(&step.reference))?;
+        }
+        self.take_grant(envelope, &sealed).await
+    }
+
+    /// Adds signatures to a draft. With enough signatures, the grant is logged.
+    ///
+    /// # Errors
+    /// Returns `not-found`, `unknown-signer`, `bad-signature`, `not-permitted-signer`, `self-approval`, `wrong-state` if the
+    /// grant is in the log, or the refusal that `charge` returns for the key of a new, verified signature.
+    pub async fn sign_grant(
+        &self,
+        id: &GrantId,
+        signatures: &[EnvelopeSignature],
+        charge: impl Fn(&KeyId) -> Result<(), Stopped> + Send + Sync,
+    ) -> Result<GrantView, Stopped> {
+        let _ = self.crossing.demand_clock()?;
+        let _one_at_a_time = self.one_grant.lock().await;
+        let (sealed, stored) = (self.crossing.state(), self.grant_row(id)?);
+        if stored.leaf.is_some() {
+            return Err(Refusal::new(Code::WrongState, format!("the grant {id} is in the log already")).into());
+        }
+        let mut envelope = envelope_of(&stored)?;
+        let payload = Base64::Lenient.decode("/payload", &envelope.payload)?;
+        let new = Signed::<Grant>::from_parts(&payload, signatures, Base64::Lenient)?;
+        if new.signature_count() == 0 {
+            return Err(Refusal::new(Code::Malformed, "send at least one signature").at("/signatures", "empty").into());
+        }
+        let new = new.verify(|keyid| sealed.roster.key(keyid)).map_err(|error| unverified(error, &sealed.rosters))?;
+        let known: Vec<KeyId> = envelope.signatures.iter().map(|signature| signature.keyid).collect();
+        let fresh = new.signatures().iter().filter(|signature| !known.contains(&signature.keyid));
+        for signature in fresh {
+            self.check_signer(&new, &signature.keyid, &sealed)?;
+            charge(&signature.keyid)?;
+            envelope.signatures.push(EnvelopeSignature::new(signature.keyid, &signature.sig));
+        }
+        envelope.signatures.sort_by_key(|signature| signature.keyid);
+        self.take_locked(&envelope, &sealed, Some(stored)).await
+    }
+
+    /// Returns the drafts and grants that the caller may see.
+    ///
+    /// # Errors
+    /// Returns `unauthenticated` for a caller without a name.
+    pub fn grants(&self, caller: &Caller) -> Result<GrantList, Stopped> {
+        let rows = self.ledger.grants(self.crossing.now(), MOST_LISTED)?;
+        let views = rows.iter().map(|row| self.grant_view(row));
+        let all: Vec<GrantView> = views.collect::<Result<_, _>>()?;
+        if caller.name().is_none() {
+            return Err(Refusal::new(Code::Unauthenticated, "send Authorization: Bearer cst_...").into());
+        }
+        Ok(GrantList { grants: all.into_iter().filter(|view| sees(caller, &view.grant)).collect() })
+    }
+
+    /// Returns a grant.
+    ///
+    /// # Errors
+    /// Returns `not-found` if there is no such grant, or the caller may not see it.
+    pub fn grant(&self, caller: &Caller, id: &GrantId) -> Result<GrantView, Stopped> {
+        let view = self.grant_view(&self.grant_row(id)?)?;
+        if sees(caller, &view.grant) { Ok(view) } else { Err(no_grant(id).into()) }
+    }
+
+    async fn take_grant(&self, envelope: &Envelope, sealed: &Arc<Sealed>) -> Result<GrantView, Stopped> {
+        let _one_at_a_time = self.one_grant.lock().await;
+        self.take_locked(envelope, sealed, None).await
+    }
+
+    /// Stores a grant, and logs it if enough people signed. The caller holds the lock.
+    async fn take_locked(
+        &self,
+        envelope: &Envelope,
+        sealed: &Arc<Sealed>,
+        known: Option<StoredGrant>,
+    ) -> Result<GrantView, Stopped> {
+        let mut sealed = sealed.clone();
+        for _ in 0..MOST_TRIES {
+            let revocations = self.ledger.revocations().len();
+            let grant = self.crossing.verified_grant(envelope, &sealed)?;
+            let terms = grant.predicate();
+            let at = self.crossing.now().max(terms.not_before);
+            let met = match self.crossing.stands_or_why(&grant, &sealed, at) {
+                Ok(_) => true,
+                Err((_, Some(GrantError::Quorum { .. }))) => false,
+                Err((refusal, _)) => return Err(refusal.into()),
+            };
+            // A logged grant has exactly the signatures that the approvers in force made.
+            let logged = grant.envelope(|_| true);
+            let kept = if met { &logged } else { envelope };
+            let row = StoredGrant {
+                id: terms.grant.clone(),
+                digest: ContentDigest::from_bytes(grant.digest()),
+                envelope: kept.to_canonical().map_err(|error| fault(&error))?.into(),
+                proposer: terms.proposer.clone(),
+                created_at: known.as_ref().map_or_else(|| self.crossing.now(), |known| known.created_at),
+                expires_at: terms.expires_at,
+                leaf: None,
+            };
+            let checked = met.then_some(CheckedState { seal: Some(sealed.digest), revocations });
+            let write = GrantWrite { grant: row, checked, at: self.crossing.now() };
+            match self.ledger.put_grant(write).await {
+                Ok(stored) => {
+                    if stored.leaf.is_some() {
+                        tracing::info!(grant = %stored.id, "a standing grant is in force");
+                    }
+                    return self.grant_view(&stored);
+                }
+                Err(GrantStop::Write(WriteStop::Moved)) => {
+                    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                    sealed = self.crossing.state();
+                }
+                Err(GrantStop::Taken) => {
+                    return Err(Refusal::new(Code::WrongState, "another grant has this id: make a new grant").into());
+                }
+                Err(GrantStop::TooMany { most }) => {
+                    let detail = format!("{most} drafts already wait for signatures: try again when some have ended");
+                    return Err(Refusal::new(Code::RateLimited, detail).retry_after(600).into());
+                }
+                Err(GrantStop::Write(WriteStop::Fault(error))) => return Err(error.into()),
+                Err(GrantStop::Write(stop @ WriteStop::TooLarge { .. })) => {
+                    return Err(Refusal::new(Code::TooLarge, stop.to_string()).into());
+                }
+                Err(GrantStop::Write(stop)) => return Err(fault(&stop)),
+            }
+        }
+        Err(busy("the state in force changes too often at this time").into())
+    }
+
+    /// Checks that the signature of a person counts for a step of the grant.
+    fn check_signer(&self, grant: &Verified<Grant>, keyid: &KeyId, sealed: &Sealed) -> Result<(), Stopped> {
+        let (terms, now, revoked) = (grant.predicate(), self.crossing.now(), self.crossing.revoked());
+        let tokens = Tokens::Sealed(&sealed.tokens, now);
+        let excluded = judge_excluded(terms, tokens, &sealed.roster).map_err(|error| refused(&error))?;
+        let own: Vec<_> = grant.signatures().iter().filter(|one| one.keyid == *keyid).cloned().collect();
+        let mut why = None;
+        for step in &terms.steps {
+            let Some((_, held)) = sealed.step(&step.reference) else { continue };
+            let rules = grant_rules(&held.rules, &held.ruling).map_err(|error| refused(&error))?;
+            let is_revoked = |keyid: &KeyId| revoked.has_key(keyid);
+            let count = count_unrevoked(&own, &sealed.roster, &excluded, &rules, now, is_revoked);
+            match count.uncounted().first() {
+                None => return Ok(()),
+                Some(uncounted) => {
+                    let code =
+                        if uncounted.why == NotCounted::Excluded { Code::SelfApproval } else { Code::NotPermittedSigner };
+                    why = Some(Refusal::new(code, uncounted.to_string()));
+                }
+            }
+        }
+        Err(why.unwrap_or_else(|| no_grant(&terms.grant)).into())
+    }
+
+    fn grant_row(&self, id: &GrantId) -> Result<StoredGrant, Stopped> {
+        self.ledger.grant(id)?.ok_or_else(|| no_grant(id).into())
+    }
+
+    fn grant_view(&self, row: &StoredGrant) -> Result<GrantView, Stopped> {
+        let (sealed, now) = (self.crossing.state(), self.crossing.now());
+        let grant = self.crossing.read_grant(row, &sealed)?;
+        let terms = grant.predicate().clone();
+        let newest = self.ledger.grant_uses(&row.digest, 1)?.first().copied();
+        let uses = newest.map_or(0, |newest| newest.number);
+        let why = self.why_ended(row, &grant, uses, &sealed, now);
+        let status = match (&why, row.leaf) {
+            (Some(_), _) => GrantStatus::Ended,
+            (None, None) => GrantStatus::Pending,
+            (None, Some(_)) => GrantStatus::Active,
+        };
+        Ok(GrantView {
+            id: row.id.clone(),
+            status,
+            digest: row.digest,
+            payload: STANDARD.encode(grant.payload()),
+            approvals: self.grant_approvals(&grant, &sealed, now),
+            grant: terms,
+            created_at: row.created_at,
+            index: row.leaf,
+            uses,
+            last_use_at: newest.map(|newest| newest.at),
+            why: why.map(|refusal| RefusalView::new(refusal.code, &refusal.detail)),
+        })
+    }
+
+    /// Returns the reason why no run can use the grant, or will be able to use the draft.
+    fn why_ended(
+        &self,
+        row: &StoredGrant,
+        grant: &Verified<Grant>,
+        uses: u64,
+        sealed: &Sealed,
+        now: Timestamp,
+    ) -> Option<Refusal> {
+        let most = grant.predicate().max_uses;
+        if uses >= most {
+            return Some(Refusal::new(Code::GrantExhausted, format!("all {most} uses are spent")));
+        }
+        if self.ledger.revocations().iter().any(|known| known.subject == RevokedSubject::Grant(row.digest)) {
+            return Some(Refusal::new(Code::Revoked, "the grant is revoked"));
+        }
+        match self.crossing.stands_or_why(grant, sealed, now) {
+            Ok(_) => None,
+            Err((_, Some(GrantError::Quorum { .. }))) if row.leaf.is_none() => None,
+            Err((refusal, _)) => Some(refusal),
+        }
+    }
+
+    /// Returns the approvals of a grant: a person is needed if a step needs the person.
+    fn grant_approvals(&self, grant: &Verified<Grant>, sealed: &Sealed, now: Timestamp) -> ApprovalsView {
+        let (terms, revoked) = (grant.predicate(), self.crossing.revoked());
+        let excluded = judge_excluded(terms, Tokens::Sealed(&sealed.tokens, now), &sealed.roster).ok();
+        let mut view = ApprovalsView {
+            rules: Vec::new(),
+            required: 0,
+            have: 0,
+            approvers: Vec::new(),
+            missing: Vec::new(),
+            excluded: excluded.iter().flat_map(|excluded| excluded.names()).collect(),
+        };
+        let (mut approvers, mut missing) = (BTreeSet::new(), BTreeSet::new());
+        for step in &terms.steps {
+            let (Some((_, held)), Some(excluded)) = (sealed.step(&step.reference), &excluded) else { continue };
+            let Ok(rules) = grant_rules(&held.rules, &held.ruling) else { continue };
+            let is_revoked = |keyid: &KeyId| revoked.has_key(keyid);
+            let count = count_unrevoked(grant.signatures(), &sealed.roster, excluded, &rules, now, is_revoked);
+            let progress = quorum::progress(&rules, &count);
+            view.required = view.required.max(progress.required);
+            approvers.extend(progress.approvers);
+            missing.extend(progress.missing_from);
+            let more = held.ruling.standing.as_ref().and_then(|standing| standing.value.approvals.clone());
+            for rule in held.approvals.iter().cloned().chain(more) {
+                if !view.rules.contains(&rule) {
+                    view.rules.push(rule);
+                }
+            }
+        }
+        view.have = approvers.len() as u64;
+        view.approvers = approvers.into_iter().collect();
+        view.missing = missing.into_iter().collect();
+        view
+    }
+}
+
+fn sees(caller: &Caller, grant: &Grant) -> bool {
+    let named = caller.name().is_some_and(|name| *name == grant.proposer || *name == grant.grantee.name);
+    named || grant.steps.iter().all(|step| caller.may_see(&grant.proposer, &step.reference))
+}
+
+fn envelope_of(stored: &StoredGrant) -> Result<Envelope, Stopped> {
+    documents::crypto::json::parse_as(&stored.envelope, stored.envelope.len()).map_err(|error| fault(&error))
+}
+
+fn no_grant(id: &GrantId) -> Refusal {
+    Refusal::new(Code::NotFound, format!("there is no grant {id}, or this caller has no access to it"))
+}

@@ -1,0 +1,160 @@
+//! Standing grants, as the crossing and its callers use them.
+
+use std::cell::RefCell;
+
+use crate::crossing::cross::Crossing;
+use crate::crossing::host_profile::{check_not_moved, profile_on_host};
+use crate::seal::refusal::{Refusal, Stopped, fault, unverified};
+use crate::seal::sealed::Sealed;
+use crate::store::stored_grant::{GrantClaim, StoredGrant};
+use documents::crypto::digest::ContentDigest;
+use documents::crypto::json;
+use documents::record::authorization::Authorization;
+use documents::record::code::Code;
+use documents::record::envelope::{Base64, Envelope, Signed, Verified};
+use documents::record::grant::Grant;
+use documents::record::profile::Profile;
+use documents::record::validity::Timestamp;
+use judgement::decision::exclusion::{ExcludedSigners, Tokens};
+use judgement::decision::grant_error::GrantError;
+use judgement::decision::grants::{Covered, GrantContext, Stands, covers, stands, verify_grant};
+use judgement::decision::in_force::StepInForce;
+use judgement::decision::permissions::{PermissionsError, check_profile};
+
+/// A run that a standing grant covers, with the use that it must claim.
+pub(super) struct GrantedRun {
+    pub(super) covered: Covered,
+    pub(super) claim: GrantClaim,
+}
+
+impl Crossing {
+    /// Decides whether a grant of the log covers the run of this authorization now.
+    ///
+    /// # Errors
+    /// Returns the code of the first reason why it does not.
+    pub(super) fn granted_run(
+        &self,
+        digest: &ContentDigest,
+        document: &Verified<Authorization>,
+        sealed: &Sealed,
+        parties: &ExcludedSigners,
+        now: Timestamp,
+    ) -> Result<GrantedRun, Stopped> {
+        let covered = self.covered(digest, document, sealed, parties, now)?;
+        let (grant, covered) = covered;
+        let terms = grant.predicate();
+        let rate = terms.rate.as_ref().map(|rate| (rate.uses, rate.seconds));
+        Ok(GrantedRun { covered, claim: GrantClaim { grant: *digest, max_uses: terms.max_uses, rate } })
+    }
+
+    /// Returns the grant of the log that covers the run of this authorization, with the proof.
+    ///
+    /// # Errors
+    /// Returns `not-granted` without such a grant in the log, or the code of the first reason why it does not cover the run.
+    pub fn covered(
+        &self,
+        digest: &ContentDigest,
+        document: &Verified<Authorization>,
+        sealed: &Sealed,
+        parties: &ExcludedSigners,
+        now: Timestamp,
+    ) -> Result<(Verified<Grant>, Covered), Stopped> {
+        let about = &document.predicate().proposal;
+        let stored = self.ledger.grant_of(digest)?.filter(|stored| stored.leaf.is_some());
+        let stored = stored.ok_or_else(|| {
+            Refusal::new(Code::NotGranted, format!("the log has no grant {digest}; ask for a grant, or propose the run"))
+                .about(about)
+        })?;
+        let grant = self.read_grant(&stored, sealed)?;
+        let proof = self.stands(&grant, sealed, now)?;
+        let [signature] = document.signatures() else {
+            let detail = "a run under a grant has exactly one signature, by the key of the grantee";
+            return Err(Refusal::new(Code::Malformed, detail).at("/signatures", "expected exactly one").into());
+        };
+        let covered = covers(&proof, document.predicate(), &signature.keyid, parties).map_err(|e| refused(&e))?;
+        if covered.needs_fresh_session()
+            && let Some(session) = &document.predicate().session
+            && !self.sessions.is_unused(&session.id)
+        {
+            let detail = "the grant permits only new sessions, and an earlier run used this session: begin a session";
+            return Err(Refusal::new(Code::NotGranted, detail).at("/session", "not new").into());
+        }
+        Ok((grant, covered))
+    }
+
+    /// Returns the verified grant of a row. Signatures of keys that left the roster are no error, but do not count.
+    ///
+    /// # Errors
+    /// Returns `bad-signature` and other codes of an envelope that this boundary can't accept.
+    pub fn read_grant(&self, stored: &StoredGrant, sealed: &Sealed) -> Result<Verified<Grant>, Stopped> {
+        let envelope: Envelope =
+            json::parse_as(&stored.envelope, stored.envelope.len()).map_err(|error| fault(&error))?;
+        self.verified_grant(&envelope, sealed)
+    }
+
+    /// Verifies the signatures of a grant with the keys of the roster in force.
+    ///
+    /// # Errors
+    /// Returns `malformed` or `bad-signature`.
+    pub fn verified_grant(&self, envelope: &Envelope, sealed: &Sealed) -> Result<Verified<Grant>, Stopped> {
+        let signed = Signed::<Grant>::from_envelope(envelope, Base64::Lenient)?;
+        verify_grant(signed, &sealed.roster).map_err(|error| unverified(error, &sealed.rosters))
+    }
+
+    /// Decides whether a grant can be used at this time.
+    ///
+    /// # Errors
+    /// Returns the code of the first reason why no run can use it.
+    pub fn stands(&self, grant: &Verified<Grant>, sealed: &Sealed, at: Timestamp) -> Result<Stands, Refusal> {
+        self.stands_or_why(grant, sealed, at).map_err(|(refusal, _)| refusal)
+    }
+
+    /// Decides whether a grant can be used at this time. The second value of an error is the reason of the decision, and
+    /// `None` if this host can't run a step.
+    ///
+    /// # Errors
+    /// Returns the first reason why no run can use the grant.
+    pub fn stands_or_why(
+        &self,
+        grant: &Verified<Grant>,
+        sealed: &Sealed,
+        at: Timestamp,
+    ) -> Result<Stands, (Refusal, Option<GrantError>)> {
+        let of_host = RefCell::new(None);
+        let profile = |held: &StepInForce, signed: &Profile| {
+            let here = profile_on_host(held).and_then(|here| check_not_moved(&here, signed).map(|()| here));
+            match here {
+                Ok(here) => check_profile(&here, signed).map(drop),
+                Err(refusal) => {
+                    *of_host.borrow_mut() = Some(refusal);
+                    Err(PermissionsError::OtherSandbox { fields: vec!["programs"] })
+                }
+            }
+        };
+        let revoked = self.revoked();
+        let step = |reference: &_| sealed.step(reference).map(|(_, held)| held);
+        let context = GrantContext {
+            boundary: &sealed.boundary,
+            roster: &sealed.roster,
+            tokens: Tokens::Sealed(&sealed.tokens, at),
+            step: &step,
+            profile: &profile,
+            revoked: revoked.now(),
+            at,
+        };
+        stands(grant, context).map_err(|error| match of_host.take() {
+            Some(refusal) => (refusal, None),
+            None => (refused(&error), Some(error)),
+        })
+    }
+}
+
+/// Returns the refusal for a grant that does not stand or does not cover a run.
+#[must_use]
+pub fn refused(error: &GrantError) -> Refusal {
+    let refusal = Refusal::new(error.code(), error.to_string());
+    match error {
+        GrantError::NotCovered { pointer, why } => refusal.at(pointer.clone(), why.clone()),
+        _ => refusal,
+    }
+}
