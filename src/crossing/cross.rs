@@ -46,6 +46,7 @@ use documents::record::run_extensions::{SessionChange, SessionReference};
 use documents::record::stream_name::StreamName;
 use documents::record::validity::Timestamp;
 use judgement::decision::exclusion::{self, Tokens};
+use judgement::decision::grants::Authority;
 use judgement::decision::parameters::check_parameters;
 use judgement::decision::permissions::{check_permissions, check_profile};
 use judgement::decision::place::check_place;
@@ -237,7 +238,7 @@ impl Crossing {
         let signatures = verified.document().signatures();
         let revoked = |keyid: &_| self.revoked().has_key(keyid);
         let count = signature_count::count_unrevoked(signatures, &sealed.roster, &excluded, &held.rules, now, revoked);
-        let quorum = quorum::decide(&held.rules, &count).map_err(|e| about(e.into()))?;
+        let quorum = Authority::Signed(quorum::decide(&held.rules, &count).map_err(|e| about(e.into()))?);
         // The transaction that spends the nonce repeats this check with the clock of the store, and checks for denials.
         let window = check_window(signed, now, None).map_err(|e| about(e.into()))?;
         let carried = signed.session.is_some().then(|| sealed.carried_variables(&held));

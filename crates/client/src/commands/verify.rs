@@ -299,6 +299,10 @@ impl Tally {
         let mut words = path.to_string_lossy().into_owned();
         if let Some(approved) = facts.and_then(|facts| facts.approved.as_ref()) {
             words = format!("{words}: {} of {}", approved.receipt, approved.step);
+            if let Some(used) = &approved.grant {
+                let number = used.use_number.unwrap_or_default();
+                words = format!("{words}, under standing grant {}, use {number} of {}", used.grant, used.max_uses);
+            }
             *self.receipts.entry(approved.receipt.as_str().to_owned()).or_default() += 1;
         }
         self.lines.push((verdict, PrintableText::text(&words)));

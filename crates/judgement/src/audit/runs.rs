@@ -12,6 +12,7 @@ use crate::audit::documents::verify_authorization;
 use crate::audit::finding::{
     AuditCounts, DecisionLine, EntryVerdict, Finding, FindingKind, OpenRun, UncheckedQuestion,
 };
+use crate::audit::grant_uses::GrantUses;
 use crate::audit::plan_receipts::PlanReceipts;
 use crate::audit::runs::again::{Again, Open, words};
 use crate::audit::saved_audit::{SavedAudit, SavedNonce, SavedOpenRun, SavedRuns};
@@ -27,10 +28,11 @@ use documents::record::consumption::Consumption;
 use documents::record::envelope::{Base64, Signed, Verified};
 use documents::record::ident::{Nonce, ProposalId};
 use documents::record::receipt::Receipt;
+use documents::record::revocation::RevokedSubject;
 use documents::record::validity::{MAX_WINDOW_S, SKEW_S, Timestamp};
 
 /// Nonces, authorizations, proposals and runs that later entries can refer to.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Runs {
     /// Spent nonces that are not expired, with the places of their consumptions.
     nonces: HashMap<Nonce, Place>,
@@ -45,6 +47,7 @@ pub(crate) struct Runs {
     exclusive: HashMap<String, u64>,
     sessions: SessionChains,
     plans: PlanReceipts,
+    pub(crate) grants: GrantUses,
     /// Questions that could not be decided.
     unchecked: BTreeMap<FindingKind, UncheckedQuestion>,
 }
@@ -122,6 +125,13 @@ impl Runs {
                     FindingKind::Denied,
                     "an approver had denied the authorization before its nonce was spent".to_owned(),
                 );
+            }
+            let is_known = spent.session.as_ref().is_some_and(|session| self.sessions.has(&session.id));
+            for (what, why) in self.grants.count(spent, at, is_known) {
+                find(what, why);
+            }
+            if let Some(entry) = spent.grant.and_then(|grant| revoked.subject(&RevokedSubject::Grant(grant))) {
+                find(FindingKind::Revoked, format!("the grant was revoked at entry {entry}"));
             }
             if let Some(why) = spent.session.as_ref().and_then(|session| self.sessions.consume(place, session)) {
                 find(FindingKind::Session, why);
@@ -228,6 +238,9 @@ impl Runs {
         again.about = Some(id.to_string());
         let digest = AuthorizationDigest::from_bytes(authorization.digest());
         again.matches(&open, signed, digest);
+        if let Some(grant) = &open.spent.grant {
+            self.grants.end(grant, index, receipt.outcome.status);
+        }
         again.revoked(&authorization, revocations.before(place.0));
         if document.statement().subject.first().and_then(documents::record::document::Subject::sha256)
             != Some(*digest.as_bytes())
@@ -250,7 +263,8 @@ impl Runs {
         }
         let params = match &open.in_force.state {
             Some(state) => {
-                let params = again.decide(&open, state, &authorization, receipt);
+                let about = (&**state, revocations.before(place.0));
+                let params = again.decide(&open, about, &authorization, receipt, &self.grants);
                 self.exclude(&mut again, state, signed, place);
                 self.plan(&mut again, (&open, state), document, signed);
                 params
@@ -271,6 +285,7 @@ impl Runs {
             at: open.at,
             proposer: signed.proposer.clone(),
             handed_in_by: receipt.decision.handed_in_by.clone(),
+            grant: signed.grant,
             step: signed.step.reference.clone(),
             step_digest: signed.step.digest,
             params: signed.params.clone(),
@@ -414,16 +429,18 @@ impl Runs {
             exclusive,
             sessions: self.sessions.clone(),
             plans: self.plans.clone(),
+            grants: self.grants.keep(),
             unchecked: self.unchecked(),
         }
     }
 
     /// Restores the stored records under the seals that were stored with them.
     pub(crate) fn resume(kept: &SavedAudit, seals: &[Arc<SealInForce>]) -> Result<Self, String> {
-        let SavedRuns { live, proposals, late, open, exclusive, sessions, plans, unchecked } = &kept.runs;
+        let SavedRuns { live, proposals, late, open, exclusive, sessions, plans, grants, unchecked } = &kept.runs;
         let mut runs = Self {
             sessions: sessions.clone(),
             plans: plans.clone(),
+            grants: GrantUses::resume(grants)?,
             exclusive: exclusive.clone().into_iter().collect(),
             unchecked: unchecked.iter().map(|one| (one.what, one.clone())).collect(),
             ..Self::default()
