@@ -278,11 +278,13 @@ impl Evidence {
         let (logged, log) = self.receipt_in(caller, id)?;
         let receipt: Receipt = predicate(&logged.envelope)?;
         let payload = Base64::Strict.decode("/payload", &receipt.authorization.payload)?;
+        let authorization = Statement::<Authorization>::from_payload(&payload)?.predicate;
         let parts = BundleParts {
             receipt: logged.envelope.to_canonical().map_err(|e| fault(&e))?.into(),
             consumption: (receipt.consumption.index, leaf_data(log.ledger(), receipt.consumption.index)?.into()),
             seal: receipt.seal,
-            step: Statement::<Authorization>::from_payload(&payload)?.predicate.step,
+            step: authorization.step,
+            grant: authorization.grant,
         };
         self.assemble(log, logged.index, &parts, &receipt)
     }
@@ -370,11 +372,20 @@ impl Evidence {
             Some(plan) => [br#","plan":"#.to_vec(), plan].concat(),
             None => Vec::new(),
         };
+        let (mut grant, mut grant_proof) = (Vec::new(), Vec::new());
+        if let Some(digest) = &parts.grant {
+            let missing = || fault(&format!("the log has no grant {digest}"));
+            let (index, envelope) =
+                ledger.grant_of(digest)?.and_then(|row| Some((row.leaf?, row.envelope))).ok_or_else(missing)?;
+            grant = [br#","grant":"#, &envelope[..]].concat();
+            grant_proof = [br#","grant":"#, common_proof(index)?.as_bytes()].concat();
+        }
         let bundle = [
             &br#"{"builtins":"#[..],
             builtins.as_bytes(),
             br#","consumption":"#,
             &parts.consumption.1,
+            &grant,
             &manifest,
             br#","mediaType":""#,
             MEDIA_TYPE.as_bytes(),
@@ -384,6 +395,7 @@ impl Evidence {
             policy.as_bytes(),
             br#","proofs":{"consumption":"#,
             proofs.0.as_bytes(),
+            &grant_proof,
             br#","receipt":"#,
             proofs.1.as_bytes(),
             br#","seal":"#,

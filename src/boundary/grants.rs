@@ -18,7 +18,6 @@ use crate::store::stored_leaf::{CheckedState, WriteStop};
 use documents::crypto::digest::ContentDigest;
 use documents::crypto::key_id::KeyId;
 use documents::record::code::Code;
-use documents::record::document::Statement;
 use documents::record::envelope::{Base64, Envelope, EnvelopeSignature, Signed, Verified};
 use documents::record::extension_names::GrantId;
 use documents::record::grant::{Grant, GrantedSession, GrantedStep};
@@ -29,6 +28,7 @@ use judgement::decision::exclusion::Tokens;
 use judgement::decision::grant_error::GrantError;
 use judgement::decision::grants::{grant_rules, judge_excluded};
 use judgement::decision::quorum;
+use judgement::decision::revocations::RevocableGrant;
 use judgement::decision::signature_count::{NotCounted, count_unrevoked};
 use wire::api::approvals_view::ApprovalsView;
 use wire::api::grant_view::{DraftTerms, GrantList, GrantStatus, GrantView};
@@ -94,10 +94,9 @@ impl Proposals {
         let _ = self.crossing.demand_clock()?;
         let sealed = self.crossing.state();
         let signed = Signed::<Grant>::from_envelope(envelope, Base64::Lenient)?;
-        let known = signed.clone().verify(|keyid| sealed.roster.key(keyid));
-        let _ = known.map_err(|error| unverified(error, &sealed.rosters))?;
-        let terms = Statement::<Grant>::from_payload(signed.payload())?.predicate;
-        for step in &terms.steps {
+        let signed = signed.verify(|keyid| sealed.roster.key(keyid));
+        let signed = signed.map_err(|error| unverified(error, &sealed.rosters))?;
+        for step in &signed.predicate().steps {
             let _ = caller.demand(Scope::Propose, Some(&step.reference))?;
         }
         self.take_grant(envelope, &sealed).await
@@ -159,6 +158,23 @@ impl Proposals {
     pub fn grant(&self, caller: &Caller, id: &GrantId) -> Result<GrantView, Stopped> {
         let view = self.grant_view(&self.grant_row(id)?)?;
         if sees(caller, &view.grant) { Ok(view) } else { Err(no_grant(id).into()) }
+    }
+
+    /// Returns the digest of a grant under which a run is proposed. The crossing decides whether the grant covers the run.
+    ///
+    /// # Errors
+    /// Returns `malformed` without a nonce, and `not-granted` if the log has no such grant.
+    pub(super) fn grant_in_use(&self, id: &GrantId, has_nonce: bool) -> Result<ContentDigest, Stopped> {
+        if !has_nonce {
+            let detail = "a run under a grant needs a nonce, so that the same request again is the same run";
+            return Err(Refusal::new(Code::Malformed, detail).at("/nonce", "missing").into());
+        }
+        match self.ledger.grant(id)?.filter(|stored| stored.leaf.is_some()) {
+            Some(stored) => Ok(stored.digest),
+            None => {
+                Err(Refusal::new(Code::NotGranted, format!("the log has no grant {id}")).at("/grant", "unknown").into())
+            }
+        }
     }
 
     async fn take_grant(&self, envelope: &Envelope, sealed: &Arc<Sealed>) -> Result<GrantView, Stopped> {
@@ -241,13 +257,36 @@ impl Proposals {
             match count.uncounted().first() {
                 None => return Ok(()),
                 Some(uncounted) => {
-                    let code =
-                        if uncounted.why == NotCounted::Excluded { Code::SelfApproval } else { Code::NotPermittedSigner };
+                    let code = if uncounted.why == NotCounted::Excluded {
+                        Code::SelfApproval
+                    } else {
+                        Code::NotPermittedSigner
+                    };
                     why = Some(Refusal::new(code, uncounted.to_string()));
                 }
             }
         }
         Err(why.unwrap_or_else(|| no_grant(&terms.grant)).into())
+    }
+
+    /// Returns who may revoke a grant of the log. A grant that can't be read is revoked by operators only.
+    pub(super) fn revocable_grant(&self, digest: &ContentDigest, sealed: &Sealed) -> Option<RevocableGrant> {
+        let stored = self.ledger.grant_of(digest).ok()?.filter(|stored| stored.leaf.is_some())?;
+        let grant = self.crossing.read_grant(&stored, sealed).ok()?;
+        let steps = grant.predicate().steps.iter().filter_map(|step| sealed.step(&step.reference));
+        let groups = steps.flat_map(|(_, held)| held.rules.groups().into_iter().cloned()).collect();
+        Some(RevocableGrant { grantee: grant.predicate().grantee.name.clone(), groups })
+    }
+
+    /// Checks that a grant can be used now.
+    ///
+    /// # Errors
+    /// Returns the code of the reason why no run can use the grant.
+    pub(super) fn check_grant_in_use(&self, digest: &ContentDigest, sealed: &Sealed) -> Result<(), Stopped> {
+        let stored = self.ledger.grant_of(digest)?;
+        let stored = stored.ok_or_else(|| Refusal::new(Code::NotGranted, format!("the log has no grant {digest}")))?;
+        let grant = self.crossing.read_grant(&stored, sealed)?;
+        self.crossing.stands(&grant, sealed, self.crossing.now()).map(drop).map_err(Into::into)
     }
 
     fn grant_row(&self, id: &GrantId) -> Result<StoredGrant, Stopped> {

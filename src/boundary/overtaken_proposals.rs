@@ -109,6 +109,9 @@ impl Proposals {
         if let Some(session) = &signed.session {
             self.sessions.check_state(session, &session_user(sealed, &signed.proposer))?;
         }
+        if let Some(digest) = &signed.grant {
+            return self.check_grant_in_use(digest, sealed);
+        }
         self.demand_future(sealed, &held, &signed.proposer, self.crossing.now(), signed.expires_at)
     }
 }

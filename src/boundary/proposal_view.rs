@@ -152,16 +152,19 @@ impl Proposals {
     fn approvals(&self, id: &ProposalId, signed: &Authorization, sealed: &Sealed) -> Result<ApprovalsView, Stopped> {
         // The seal in force contains another definition of the step, so the signed statement can't run any more and no
         // rule applies.
-        let Ok((held, excluded)) = self.quorum_of(sealed, signed) else {
-            return Ok(ApprovalsView {
-                rules: Vec::new(),
-                required: 0,
-                have: 0,
-                approvers: Vec::new(),
-                missing: Vec::new(),
-                excluded: Vec::new(),
-            });
+        let nobody = |excluded| ApprovalsView {
+            rules: Vec::new(),
+            required: 0,
+            have: 0,
+            approvers: Vec::new(),
+            missing: Vec::new(),
+            excluded,
         };
+        let Ok((held, excluded)) = self.quorum_of(sealed, signed) else { return Ok(nobody(Vec::new())) };
+        // Approvers signed the grant, and nobody needs to sign this run except the grantee.
+        if signed.grant.is_some() {
+            return Ok(nobody(excluded.names()));
+        }
         let count = self.count(id, held, &excluded, sealed)?;
         let progress = quorum::progress(&held.rules, &count);
         Ok(ApprovalsView {

@@ -57,7 +57,7 @@ pub struct Proposals {
     sandbox: Arc<dyn Sandbox>,
     refusals: Arc<RefusalLog>,
     retention: Retention,
-    surroundings: Surroundings,
+    pub(super) surroundings: Surroundings,
     pub(super) sessions: Arc<Sessions>,
     /// Proposals of each session, until the session ends or changes.
     pub(super) in_sessions: Mutex<BTreeMap<SessionId, Vec<ProposalId>>>,
@@ -181,7 +181,10 @@ impl Proposals {
         let sandbox = profile_on_host(held)?;
         // A proposal can't run after the end of its token, so its window ends at this time at the latest.
         let expires_at = sealed.tokens.ends([&proposer, &proposer]).into_iter().fold(now.plus(window), Timestamp::min);
-        self.demand_future(&sealed, held, &proposer, now, expires_at)?;
+        let grant = body.grant.as_ref().map(|id| self.grant_in_use(id, body.nonce.is_some())).transpose()?;
+        if grant.is_none() {
+            self.demand_future(&sealed, held, &proposer, now, expires_at)?;
+        }
         if secrets.iter().any(|secret| secret.as_file)
             && let Ok(prepared) = self.sandbox.check(&sandbox)
         {
@@ -210,7 +213,7 @@ impl Proposals {
             session,
             artifacts,
             plan,
-            grant: None,
+            grant,
         };
         let payload = authorization.clone().into_statement()?.to_payload().map_err(|error| {
             // A pointer into the statement begins with `/predicate`. A pointer into the request body does not.

@@ -62,6 +62,7 @@ impl Evidence {
             let Some(index) = row.and_then(|row| row.receipt) else { continue };
             let envelope = envelope_in(ledger, index)?;
             let payload = Base64::Strict.decode("/payload", &found.receipt.authorization.payload)?;
+            let authorization = Statement::<Authorization>::from_payload(&payload)?.predicate;
             let parts = BundleParts {
                 receipt: envelope.to_canonical().map_err(|e| fault(&e))?.into(),
                 consumption: (
@@ -69,7 +70,8 @@ impl Evidence {
                     leaf_data(ledger, found.receipt.consumption.index)?.into(),
                 ),
                 seal: found.receipt.seal,
-                step: Statement::<Authorization>::from_payload(&payload)?.predicate.step,
+                step: authorization.step,
+                grant: authorization.grant,
             };
             let within = if std::ptr::eq(ledger, log.ledger()) { log } else { Within::Closed(ledger) };
             return self.assemble(within, index, &parts, &found.receipt).map(Some);

@@ -100,8 +100,7 @@ impl Proposals {
             tokens: &sealed.tokens,
             epoch,
             revoked: known.now(),
-            // No boundary of this version logs a grant.
-            grant: &|_| None,
+            grant: &|digest| self.revocable_grant(digest, sealed),
         };
         let _ = check_may_revoke(subject, &signature.keyid, context)
             .map_err(|error| Refusal::new(error.code(), error.to_string()))?;

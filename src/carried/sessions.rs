@@ -69,6 +69,8 @@ struct Session {
     running: Option<ProposalId>,
     runs: VecDeque<SessionRun>,
     run_count: u64,
+    /// The run for which the session was reserved while it was new.
+    reserved: Option<ProposalId>,
 }
 
 /// A run of a session.
@@ -227,6 +229,7 @@ impl Sessions {
             running: None,
             runs: VecDeque::new(),
             run_count: 0,
+            reserved: None,
         };
         let facts = session.facts(&id, self.idle);
         held.living.insert(id, session);
@@ -248,6 +251,13 @@ impl Sessions {
     pub fn show(&self, id: &SessionId, user: Option<&SessionUser>) -> Result<SessionFacts, Refusal> {
         let held = self.lock();
         Ok(held.find(id, user)?.facts(id, self.idle))
+    }
+
+    /// Reserves a session for a run that needs a new one. Returns false if another run used or reserved the session.
+    pub fn reserve_new(&self, id: &SessionId, proposal: &ProposalId) -> bool {
+        let mut held = self.lock();
+        let Some(session) = held.living.get_mut(id).filter(|session| session.run_count == 0) else { return false };
+        session.reserved.get_or_insert_with(|| proposal.clone()) == proposal
     }
 
     /// Returns false if the session belongs to other people.

@@ -17,6 +17,7 @@ use crate::carried::secret_permits::{self, SecretPermits};
 use crate::carried::sessions::{Sessions, session_user};
 use crate::crossing::boundary_key::BoundaryKey;
 use crate::crossing::changes::Changes;
+use crate::crossing::granted::AllowedRun;
 use crate::crossing::host_profile::{check_not_moved, profile_on_host};
 use crate::crossing::log_span::log_about;
 use crate::crossing::masks::with_masks_before;
@@ -45,14 +46,13 @@ use documents::record::receipt::{
 use documents::record::run_extensions::{SessionChange, SessionReference};
 use documents::record::stream_name::StreamName;
 use documents::record::validity::Timestamp;
+use judgement::decision::Objection;
 use judgement::decision::exclusion::{self, Tokens};
-use judgement::decision::grants::Authority;
 use judgement::decision::parameters::check_parameters;
 use judgement::decision::permissions::{check_permissions, check_profile};
 use judgement::decision::place::check_place;
 use judgement::decision::step::check_step;
 use judgement::decision::window::{RunWindow, WindowBounds, check_window};
-use judgement::decision::{Objection, quorum, signature_count};
 use judgement::registry::parameter_schema;
 use sandbox::runs::cancel_flag::CancelFlag;
 use sandbox::runs::enforcement_facts::nothing_enforced;
@@ -235,10 +235,7 @@ impl Crossing {
         let tokens = Tokens::Sealed(&sealed.tokens, now);
         let excluded = exclusion::judge(&signed.proposer, submitter, tokens, &sealed.roster);
         let excluded = excluded.map_err(|e| about(e.into()))?;
-        let signatures = verified.document().signatures();
-        let revoked = |keyid: &_| self.revoked().has_key(keyid);
-        let count = signature_count::count_unrevoked(signatures, &sealed.roster, &excluded, &held.rules, now, revoked);
-        let quorum = Authority::Signed(quorum::decide(&held.rules, &count).map_err(|e| about(e.into()))?);
+        let AllowedRun { authority: quorum, excluded, claim } = self.authority(&verified, &held, excluded, now)?;
         // The transaction that spends the nonce repeats this check with the clock of the store, and checks for denials.
         let window = check_window(signed, now, None).map_err(|e| about(e.into()))?;
         let carried = signed.session.is_some().then(|| sealed.carried_variables(&held));
@@ -257,6 +254,7 @@ impl Crossing {
             sandbox,
             excluded,
             quorum,
+            claim,
             window,
         };
         Ok(Admitted::new(verified, checks))
@@ -358,13 +356,14 @@ impl Crossing {
             window: Window { issued_at, not_before, expires_at, max_s: None, valid_after, valid_before },
             exclusive: checks.step.step().definition().exclusive.as_deref().map(Into::into),
             limit_s: i64::try_from(signed.sandbox.limits.wall_ms.div_ceil(1000)).unwrap_or(i64::MAX),
-            claim: None,
+            claim: checks.claim.clone(),
         };
         let basis = ReceiptBasis {
             proposal: signed.proposal.clone(),
             authorization,
             step: signed.step.clone(),
             session: signed.session.clone(),
+            grant: signed.grant,
             envelope,
             decision,
         };
@@ -561,6 +560,7 @@ impl Crossing {
             consumption: (closing.claim.index, closing.claim.data),
             seal: receipt.seal,
             step: closing.basis.step,
+            grant: closing.basis.grant,
         };
         let statement = Box::new(receipt);
         Ok(Receipted { statement, index: leaf.index, parts })
@@ -619,10 +619,7 @@ impl Crossing {
             ConsumeStop::NotYetValid { .. } => Code::NotYetValid,
             ConsumeStop::Expired { .. } => Code::Expired,
             ConsumeStop::GrantExhausted { .. } => Code::GrantExhausted,
-            ConsumeStop::GrantRate { wait_s, .. } => {
-                let refusal = Refusal::new(Code::RateLimited, stop.to_string()).about(&basis.proposal);
-                return Some(refusal.retry_after(*wait_s).into());
-            }
+            ConsumeStop::GrantRate { .. } => Code::RateLimited,
             ConsumeStop::Denied => Code::Denied,
             ConsumeStop::WrongState(_) => Code::WrongState,
             ConsumeStop::OtherAuthorization => Code::NonceReplayed,
@@ -631,8 +628,9 @@ impl Crossing {
                 Code::NonceReplayed
             }
         };
-        let refusal = Refusal::new(code, stop.to_string()).about(&basis.proposal);
-        Some(if code == Code::Busy { refusal.retry_after(1) } else { refusal }.into())
+        let mut refusal = Refusal::new(code, stop.to_string()).about(&basis.proposal);
+        refusal.retry_after_s = stop.wait_s().or((code == Code::Busy).then_some(1));
+        Some(refusal.into())
     }
 
     pub(super) fn replayed(&self, spent: &crate::store::stored_run::NonceUse) -> Stopped {

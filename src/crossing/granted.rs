@@ -4,6 +4,7 @@ use std::cell::RefCell;
 
 use crate::crossing::cross::Crossing;
 use crate::crossing::host_profile::{check_not_moved, profile_on_host};
+use crate::crossing::stage::VerifiedRequest;
 use crate::seal::refusal::{Refusal, Stopped, fault, unverified};
 use crate::seal::sealed::Sealed;
 use crate::store::stored_grant::{GrantClaim, StoredGrant};
@@ -17,34 +18,49 @@ use documents::record::profile::Profile;
 use documents::record::validity::Timestamp;
 use judgement::decision::exclusion::{ExcludedSigners, Tokens};
 use judgement::decision::grant_error::GrantError;
-use judgement::decision::grants::{Covered, GrantContext, Stands, covers, stands, verify_grant};
+use judgement::decision::grants::{Authority, Covered, GrantContext, Stands, covers, stands, verify_grant};
 use judgement::decision::in_force::StepInForce;
 use judgement::decision::permissions::{PermissionsError, check_profile};
+use judgement::decision::{quorum, signature_count};
 
-/// A run that a standing grant covers, with the use that it must claim.
-pub(super) struct GrantedRun {
-    pub(super) covered: Covered,
-    pub(super) claim: GrantClaim,
+/// A run that people allowed: by their signatures, or by a grant.
+pub(super) struct AllowedRun {
+    pub(super) authority: Authority,
+    /// The people whose signatures do not count.
+    pub(super) excluded: ExcludedSigners,
+    /// The use of the grant that the run must claim.
+    pub(super) claim: Option<GrantClaim>,
 }
 
 impl Crossing {
-    /// Decides whether a grant of the log covers the run of this authorization now.
+    /// Decides whether people allowed the run: the approvers who signed it, or those who signed its grant. `parties` are the
+    /// people who are excluded because of the run.
     ///
     /// # Errors
-    /// Returns the code of the first reason why it does not.
-    pub(super) fn granted_run(
+    /// Returns the refusal of the first check that fails.
+    pub(super) fn authority(
         &self,
-        digest: &ContentDigest,
-        document: &Verified<Authorization>,
-        sealed: &Sealed,
-        parties: &ExcludedSigners,
+        verified: &VerifiedRequest,
+        held: &StepInForce,
+        parties: ExcludedSigners,
         now: Timestamp,
-    ) -> Result<GrantedRun, Stopped> {
-        let covered = self.covered(digest, document, sealed, parties, now)?;
-        let (grant, covered) = covered;
-        let terms = grant.predicate();
-        let rate = terms.rate.as_ref().map(|rate| (rate.uses, rate.seconds));
-        Ok(GrantedRun { covered, claim: GrantClaim { grant: *digest, max_uses: terms.max_uses, rate } })
+    ) -> Result<AllowedRun, Stopped> {
+        let (document, sealed) = (verified.document(), verified.sealed());
+        let id = &document.predicate().proposal;
+        if let Some(digest) = &document.predicate().grant {
+            let (grant, covered) = self.covered(digest, document, sealed, &parties, now)?;
+            let terms = grant.predicate();
+            let rate = terms.rate.as_ref().map(|rate| (rate.uses, rate.seconds));
+            let claim = Some(GrantClaim { grant: *digest, max_uses: terms.max_uses, rate });
+            let excluded = covered.excluded().clone();
+            return Ok(AllowedRun { authority: Authority::Granted(covered), excluded, claim });
+        }
+        let revoked = |keyid: &_| self.revoked().has_key(keyid);
+        let (rules, roster) = (&held.rules, &sealed.roster);
+        let count = signature_count::count_unrevoked(document.signatures(), roster, &parties, rules, now, revoked);
+        let met =
+            quorum::decide(rules, &count).map_err(|error| Refusal::new(error.code(), error.to_string()).about(id))?;
+        Ok(AllowedRun { authority: Authority::Signed(met), excluded: parties, claim: None })
     }
 
     /// Returns the grant of the log that covers the run of this authorization, with the proof.
@@ -62,8 +78,11 @@ impl Crossing {
         let about = &document.predicate().proposal;
         let stored = self.ledger.grant_of(digest)?.filter(|stored| stored.leaf.is_some());
         let stored = stored.ok_or_else(|| {
-            Refusal::new(Code::NotGranted, format!("the log has no grant {digest}; ask for a grant, or propose the run"))
-                .about(about)
+            Refusal::new(
+                Code::NotGranted,
+                format!("the log has no grant {digest}; ask for a grant, or propose the run"),
+            )
+            .about(about)
         })?;
         let grant = self.read_grant(&stored, sealed)?;
         let proof = self.stands(&grant, sealed, now)?;
@@ -74,7 +93,7 @@ impl Crossing {
         let covered = covers(&proof, document.predicate(), &signature.keyid, parties).map_err(|e| refused(&e))?;
         if covered.needs_fresh_session()
             && let Some(session) = &document.predicate().session
-            && !self.sessions.is_unused(&session.id)
+            && !self.sessions.reserve_new(&session.id, about)
         {
             let detail = "the grant permits only new sessions, and an earlier run used this session: begin a session";
             return Err(Refusal::new(Code::NotGranted, detail).at("/session", "not new").into());

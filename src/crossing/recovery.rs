@@ -62,10 +62,10 @@ fn closing_of(open: Unfinished, data: Arc<[u8]>) -> Result<Closing, Malformed> {
     let decision: Decision = json::parse_as(&open.decision, open.decision.len())?;
     let payload = Base64::Strict.decode("/payload", &envelope.payload)?;
     let authorization = AuthorizationDigest::of(&payload);
-    let Authorization { step, session, .. } = Statement::from_payload(&payload)?.predicate;
+    let Authorization { step, session, grant, .. } = Statement::from_payload(&payload)?.predicate;
     Ok(Closing {
         claim: SpentNonce { index: open.index, item: open.item, leaf: open.leaf, data, at: open.at, seal: open.seal },
-        basis: ReceiptBasis { proposal: open.proposal, authorization, step, session, envelope, decision },
+        basis: ReceiptBasis { proposal: open.proposal, authorization, step, session, grant, envelope, decision },
         room: None,
         session: None,
         given: ResultsBasis::lost(),

@@ -45,8 +45,9 @@ use crate::carried::secret_permits::SecretUse;
 use crate::carried::sessions::claim::SessionClaim;
 use crate::seal::carried_variables::CarriedVariables;
 use crate::seal::sealed::Sealed;
+use crate::store::stored_grant::GrantClaim;
 use crate::store::stored_run::SpentNonce;
-use documents::crypto::digest::{AuthorizationDigest, SealDigest};
+use documents::crypto::digest::{AuthorizationDigest, ContentDigest, SealDigest};
 use documents::record::authorization::{Authorization, StepReference};
 use documents::record::envelope::{self, Envelope, Signed};
 use documents::record::ident::{Name, ProposalId};
@@ -148,6 +149,8 @@ pub(super) struct CheckResults {
     pub(super) sandbox: Prepared,
     pub(super) excluded: ExcludedSigners,
     pub(super) quorum: Authority,
+    /// The use of a grant that the run must claim.
+    pub(super) claim: Option<GrantClaim>,
     pub(super) window: WithinWindow,
 }
 
@@ -246,6 +249,7 @@ pub(super) struct ReceiptBasis {
     pub(super) authorization: AuthorizationDigest,
     pub(super) step: StepReference,
     pub(super) session: Option<SessionReference>,
+    pub(super) grant: Option<ContentDigest>,
     pub(super) envelope: Envelope,
     pub(super) decision: documents::record::receipt::Decision,
 }
@@ -361,4 +365,6 @@ pub struct BundleParts {
     pub seal: SealDigest,
     /// The step.
     pub step: StepReference,
+    /// Digest of the grant, if the run used one.
+    pub grant: Option<ContentDigest>,
 }

@@ -139,7 +139,8 @@ async fn sign(mut call: RouteCall) -> HandlerResult {
     let app = call.app.clone();
     let done = call
         .finish(|boundary, _| async move {
-            let view = boundary.proposals.sign_grant(&id, &signatures, |keyid| RouteCall::charge_key(&app, keyid)).await;
+            let view =
+                boundary.proposals.sign_grant(&id, &signatures, |keyid| RouteCall::charge_key(&app, keyid)).await;
             drop(permit);
             view
         })

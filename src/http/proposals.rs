@@ -13,7 +13,7 @@ use crate::http::events::{NDJSON, SSE, events, waiting};
 use crate::http::operation::{BodyShape, Field, Reply, RouteAccess, Verb, ok};
 use crate::http::problem::{refuse, unreadable};
 use crate::http::route::{HandlerResult, Route};
-use crate::seal::refusal::{Refusal, Stopped};
+use crate::seal::refusal::Stopped;
 use documents::crypto::json;
 use documents::record::code::Code;
 use documents::record::ident::{Name, ProposalId, ProposalIdEnding};
@@ -30,8 +30,6 @@ const MAX_WAIT: Duration = Duration::from_secs(55);
 /// Default number of proposals on one page. `MAX_PAGE` is the maximum.
 const PAGE: usize = 50;
 const MAX_PAGE: usize = 100;
-/// Fields of a proposal that this version does not support yet.
-const LATER: [(&str, &str); 1] = [("grant", "grants")];
 
 /// Codes of the refusals with which the boundary may answer a signed statement.
 pub(super) const JUDGED: &[Code] = &[
@@ -209,24 +207,8 @@ async fn propose(mut call: RouteCall) -> HandlerResult {
     answer(if created { StatusCode::CREATED } else { StatusCode::OK }, &view)
 }
 
-/// Parses a proposal. A field that only a later version supports causes its own refusal.
 fn read_wish(body: &[u8]) -> Result<Propose, Stopped> {
     let value = json::parse(body, MAX_PROPOSAL_BYTES).map_err(|error| unreadable(error.into()))?;
-    if let Value::Object(members) = &value {
-        let mut refusal = Refusal::new(Code::Malformed, "the proposal has members that this version does not support");
-        for (member, feature) in LATER.iter().filter(|(member, _)| members.contains_key(*member)) {
-            refusal = refusal.at(
-                format!("/{member}"),
-                format!(
-                    "{feature} are not in this version: leave this \
-                 member out"
-                ),
-            );
-        }
-        if !refusal.places.is_empty() {
-            return Err(refusal.into());
-        }
-    }
     json::typed(&value).map_err(unreadable)
 }
 

@@ -187,6 +187,7 @@ impl CheckedWish {
             session: None,
             artifacts: Vec::new(),
             plan,
+            grant: None,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::boundary::proposals::{Proposals, advance_refused, verified_of};
+use crate::boundary::proposals::{Proposals, advance_refused, not_found, verified_of};
 use crate::carried::capacity::Permit;
 use crate::crossing::stage::{CrossingRequest, Receipted};
 use crate::seal::caller::Caller;
@@ -13,7 +13,7 @@ use documents::crypto::digest::InputDigest;
 use documents::crypto::key_id::KeyId;
 use documents::record::authorization::Authorization;
 use documents::record::code::Code;
-use documents::record::envelope::{Base64, Envelope, EnvelopeSignature, Signed, VerifiedSignature};
+use documents::record::envelope::{Base64, Envelope, EnvelopeSignature, Signed, Verified, VerifiedSignature};
 use documents::record::ident::ProposalId;
 use documents::record::token::Scope;
 use judgement::decision::quorum;
@@ -42,6 +42,9 @@ impl Proposals {
         let document =
             signed.verify(|keyid| sealed.roster.key(keyid)).map_err(|error| unverified(error, &sealed.rosters))?;
         // After this check, the caller is known to hold a key of the roster, so refusals are logged.
+        if document.predicate().grant.is_some() {
+            return self.sign_use(&row, &document, &sealed, charge).await;
+        }
         let outcome = self.sign_verified(&row, document.predicate(), document.signatures(), &sealed, charge).await;
         if let Err(stopped) = &outcome {
             let principal = document.signatures().first().map(|signature| signature.keyid.to_string());
@@ -91,6 +94,32 @@ impl Proposals {
             self.changes.notify(id);
         }
         self.start_if_met(id, quorum::progress(&held.rules, &count).missing == 0).await?;
+        self.view(&self.row(id)?)
+    }
+
+    /// Accepts the signature of the grantee over a run under a standing grant, and starts the run.
+    async fn sign_use(
+        self: &Arc<Self>,
+        row: &Proposal,
+        document: &Verified<Authorization>,
+        sealed: &Arc<Sealed>,
+        charge: impl Fn(&KeyId) -> Result<(), Stopped> + Send + Sync,
+    ) -> Result<ProposalView, Stopped> {
+        let (id, now, authorization) = (&row.core.id, self.crossing.now(), document.predicate());
+        let Some(digest) = &authorization.grant else { return Err(not_found(id).into()) };
+        let _ = self.crossing.demand_clock()?;
+        self.demand_waiting(row, now)?;
+        let (_, parties) = self.quorum_of(sealed, authorization)?;
+        let _ = self.crossing.covered(digest, document, sealed, &parties, now)?;
+        for signature in document.signatures() {
+            charge(&signature.keyid)?;
+            let (presence, sig) = (signature.presence, signature.sig.clone());
+            let signature =
+                Signature { keyid: signature.keyid, person: authorization.proposer.clone(), presence, sig, at: now };
+            self.ledger.sign(id, vec![signature]).await.map_err(|stop| advance_refused(stop, id))?;
+        }
+        self.changes.notify(id);
+        self.start_if_met(id, true).await?;
         self.view(&self.row(id)?)
     }
 

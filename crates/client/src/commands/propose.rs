@@ -165,6 +165,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         session: args.session.clone(),
         artifacts: args.artifacts.iter().map(|given| upload(&client, given)).collect::<Result<_, _>>()?,
         plan: args.plan.clone(),
+        grant: None,
     };
     let view: ProposalView = client.post("/v1/proposals", &wish)?;
     if view.existing && !terminal.json {

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::crypto::digest::StepDigest;
 use crate::crypto::key_id::KeyId;
 use crate::record::authorization::{BoundaryRef, MAX_REASON_BYTES, Permission, check_permissions, check_reason};
-use crate::record::document::{Predicate, Subject, check_subjects};
+use crate::record::document::{Predicate, Statement, Subject, check_subjects};
 use crate::record::extension_names::GrantId;
 use crate::record::ident::{Name, StepRef};
 use crate::record::malformed::Malformed;
@@ -129,6 +129,13 @@ impl GrantedSession {
 }
 
 impl Grant {
+    /// Returns the statement with one subject for each step.
+    #[must_use]
+    pub fn into_statement(self) -> Statement<Self> {
+        let subjects = self.subjects();
+        Statement::new(self, subjects)
+    }
+
     fn subjects(&self) -> Vec<Subject> {
         self.steps.iter().map(|step| Subject::new(step.reference.as_str(), step.digest.as_bytes())).collect()
     }

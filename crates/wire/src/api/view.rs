@@ -12,7 +12,7 @@ use crate::api::approvals_view::ApprovalsView;
 use crate::api::registry_view::UnknownEnd;
 use documents::crypto::digest::{AuthorizationDigest, ContentDigest, ParamsDigest, RosterDigest, StepDigest};
 use documents::record::code::Code;
-use documents::record::extension_names::{ArtifactName, SessionId};
+use documents::record::extension_names::{ArtifactName, GrantId, SessionId};
 use documents::record::ident::{Name, Nonce, ProposalId, ReceiptId, StepRef};
 use documents::record::receipt::Outcome;
 use documents::record::revocation::RevokedSubject;
@@ -49,6 +49,9 @@ pub struct Propose {
     /// Receipt of the plan that the step applies. A step that declares a plan needs one, and no other step takes one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<ReceiptId>,
+    /// Standing grant under which the step runs. The proposal then needs a nonce, and only the signature of the grantee.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant: Option<GrantId>,
 }
 
 /// An uploaded file that a run gets.
