@@ -125,7 +125,8 @@ impl Proposals {
         if new.signature_count() == 0 {
             return Err(Refusal::new(Code::Malformed, "send at least one signature").at("/signatures", "empty").into());
         }
-        let new = new.verify(|keyid| sealed.roster.key(keyid)).map_err(|error| unverified(error, &sealed.rosters))?;
+        let new =
+            new.verify_draft(|keyid| sealed.roster.key(keyid)).map_err(|error| unverified(error, &sealed.rosters))?;
         let known: Vec<KeyId> = envelope.signatures.iter().map(|signature| signature.keyid).collect();
         let fresh = new.signatures().iter().filter(|signature| !known.contains(&signature.keyid));
         for signature in fresh {
@@ -192,7 +193,7 @@ impl Proposals {
         let mut sealed = sealed.clone();
         for _ in 0..MOST_TRIES {
             let revocations = self.ledger.revocations().len();
-            let grant = self.crossing.verified_grant(envelope, &sealed)?;
+            let grant = self.crossing.verified_draft(envelope, &sealed)?;
             let terms = grant.predicate();
             let at = self.crossing.now().max(terms.not_before);
             let met = match self.crossing.stands_or_why(&grant, &sealed, at) {

@@ -29,6 +29,7 @@ mod ended;
 mod feed;
 mod gate;
 mod generated_client;
+mod grants;
 mod held_up;
 mod http;
 mod imported;

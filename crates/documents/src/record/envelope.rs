@@ -240,6 +240,17 @@ impl<P: Predicate> Signed<P> {
         Ok(Verified { statement, payload: self.payload, digest: OnceLock::new(), signatures })
     }
 
+    /// Does the same as [`Signed::verify`] for a draft: the rules about the number and the order of the signatures apply to
+    /// it only when it is complete.
+    ///
+    /// # Errors
+    /// Returns the other errors of [`Signed::verify`].
+    pub fn verify_draft<'k>(self, key: impl Fn(&KeyId) -> Option<&'k SshKey>) -> Result<Verified<P>, VerifyError> {
+        let signatures = self.verify_signatures(key)?;
+        let statement = Statement::<P>::from_payload(&self.payload).map_err(VerifyError::Malformed)?;
+        Ok(Verified { statement, payload: self.payload, digest: OnceLock::new(), signatures })
+    }
+
     /// Does the same as [`Signed::verify`] for a document that a boundary signs. Each signature of a boundary must have
     /// 64 raw bytes, because a longer signature would not fit into a log entry together with the largest document.
     ///

@@ -148,14 +148,11 @@ impl StepSealed {
 
 /// Checks that the signed step has the reference, the digest and the resulting script of the definition `sealed`, and
 /// that the authorization has a session and a plan exactly if the step asks for them. The values of a template must obey
-/// the rules of this version. A boundary of this version refuses an authorization with a grant.
+/// the rules of this version.
 ///
 /// # Errors
 /// Returns an error if the reference, the definition or the script differs.
 pub fn check_step(signed: &Authorization, sealed: &HashedStep) -> Result<StepSealed, StepError> {
-    if signed.grant.is_some() {
-        return Err(StepError::Granted);
-    }
     check(signed, sealed, TemplateRules::Present)
 }
 
@@ -214,8 +211,6 @@ pub enum StepError {
         /// Digest of the script of the definition.
         sealed: RenderedDigest,
     },
-    /// The authorization uses a grant, and this boundary decides no grants.
-    Granted,
     /// The authorization lacks a part that the step asks for, or has a part that the step does not ask for.
     Part {
         /// The step.
@@ -244,7 +239,6 @@ impl StepError {
             Self::Malformed(malformed) => malformed.code(),
             Self::Template(_) => Code::Malformed,
             Self::Parameter(_) => Code::InvalidParams,
-            Self::Granted => Code::NotGranted,
         }
     }
 }
@@ -262,9 +256,6 @@ impl fmt::Display for StepError {
             Self::OtherScript { signed, sealed } => {
                 write!(f, "the signed script is {signed}, but the script in the definition is {sealed}; propose again")
             }
-            Self::Granted => f.write_str(
-                "the authorization uses a grant, but this run needs signatures of approvers: propose without `grant`",
-            ),
             Self::Part { step, part, is_asked: true } => {
                 write!(f, "the step {step} needs a {part}, but the authorization names none; propose again")
             }

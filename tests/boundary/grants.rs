@@ -1,0 +1,371 @@
+//! Standing grants: drafts, signatures, uses, limits, revocation, and what the audits say.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde_json::{Value, json};
+
+use crate::support::people::{
+    CHALLENGE, Key, alice, bob, carol, dora, envelope, frank, mallory, nonce, oscar, revocation, robot, sha256,
+    statement,
+};
+use crate::support::wire::Reply;
+use crate::support::{SMALL, World, id_of, runbook};
+
+/// Permits grants of up to 20 uses.
+const POLICY: &str = "version: 3\nextends: none\ndefault:\n  mode: execute\n  approvals: {required: 1, from: [ops, security]}\n  \
+                      standing: {max_uses: 20, max_days: 7}\noverrides:\n  - {runbook: two, standing: {max_uses: 2, max_days: 1, approvals: {required: 2, from: [ops]}}}\n";
+
+fn world() -> World {
+    World::with(|setup| setup.policy = POLICY.to_owned())
+}
+
+/// Returns the bearer of a person or a proposer who answered a challenge.
+fn bearer(world: &World, key: &Key) -> String {
+    let challenge = world.wire.post("/v1/challenges", "", &json!({"keyid": key.keyid()})).ok(200);
+    let text = challenge["challenge"].as_str().expect("a challenge");
+    let answer = json!({"challenge": text, "signature": key.sign_as(CHALLENGE, text.as_bytes())});
+    let admitted = world.wire.post("/v1/challenges/answer", "", &answer).ok(200);
+    admitted["bearer"].as_str().expect("a bearer").to_owned()
+}
+
+/// The terms of a grant for robot: `say:echo` with a text of small letters.
+fn terms() -> Value {
+    json!({
+        "grantee": {"name": "robot", "key": robot().keyid()},
+        "steps": [{"step": "say:echo", "params": {"type": "object", "properties": {"text": {"type": "string", "pattern": "^[a-z]{1,8}$"}}, "required": ["text"]}}],
+        "max_uses": 10, "reason": "each night", "expires_in_s": 86_400,
+    })
+}
+
+fn draft(world: &World, terms: &Value) -> Reply {
+    world.wire.post("/v1/grants", &world.agent, &json!({"draft": terms}))
+}
+
+fn payload(view: &Value) -> Vec<u8> {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.decode(view["payload"].as_str().expect("a payload")).expect("base64")
+}
+
+fn sign(world: &World, view: &Value, keys: &[&Key]) -> Reply {
+    let payload = payload(view);
+    let signatures: Vec<Value> = keys.iter().map(|key| key.sign(&payload)).collect();
+    world.wire.post(&format!("/v1/grants/{}/signatures", id_of(view)), "", &json!({"signatures": signatures}))
+}
+
+/// Returns a grant in force.
+fn granted(world: &World, terms: &Value) -> Value {
+    let view = draft(world, terms).ok(201);
+    assert_eq!(view["status"], "pending", "{view:#}");
+    let signed = sign(world, &view, &[&alice()]).ok(200);
+    assert_eq!(signed["status"], "active", "{signed:#}");
+    signed
+}
+
+fn wish(grant: &Value, step: &str, params: Value) -> Value {
+    json!({"step": step, "params": params, "reason": "night", "grant": grant["id"], "nonce": nonce()})
+}
+
+/// Proposes a use and signs it with the key of the grantee.
+fn try_use(world: &World, bearer: &str, wish: &Value) -> Reply {
+    let proposed = world.wire.post("/v1/proposals", bearer, wish);
+    if ![200, 201].contains(&proposed.status) {
+        return proposed;
+    }
+    world.sign(&proposed.json(), &[&robot()])
+}
+
+fn used(world: &World, bearer: &str, grant: &Value, text: &str) -> Value {
+    let view = try_use(world, bearer, &wish(grant, "say:echo", json!({"text": text}))).ok(200);
+    world.until(id_of(&view), "finished")
+}
+
+fn end(world: &World, grant: &Value, key: &Key) -> Reply {
+    let digest = grant["digest"].as_str().expect("a digest").trim_start_matches("sha256:").to_owned();
+    let payload = revocation(&world.boundary(), "grant", &digest);
+    world.wire.post("/v1/revocations", "", &envelope(&payload, &[key]))
+}
+
+#[test]
+fn a_grant_runs_its_steps_without_new_signatures_of_approvers_until_its_uses_are_spent() {
+    let mut world = world();
+    let mut terms = terms();
+    terms["max_uses"] = json!(3);
+    let grant = granted(&world, &terms);
+    let mut robot_bearer = bearer(&world, &robot());
+    for (number, text) in [(1, "one"), (2, "two"), (3, "three")] {
+        let finished = used(&world, &robot_bearer, &grant, text);
+        assert_eq!(world.output(&finished, "stdout"), format!("{text}\n"));
+        let receipt = world.receipt(&finished);
+        assert_eq!(receipt["decision"]["approvers"], json!(["alice"]), "{receipt:#}");
+        let bundle: Value = serde_json::from_slice(&world.bundle(&finished)).expect("JSON");
+        assert!(bundle["grant"].is_object() && bundle["proofs"]["grant"].is_string());
+        world.assert_verified(&finished);
+        let shown = world.wire.get(&format!("/v1/grants/{}", id_of(&grant)), &world.reader).ok(200);
+        assert_eq!(shown["uses"], number);
+        if number == 2 {
+            world.restart();
+            robot_bearer = bearer(&world, &robot());
+        }
+    }
+    let wish = wish(&grant, "say:echo", json!({"text": "four"}));
+    let proposed = world.wire.post("/v1/proposals", &robot_bearer, &wish).ok(201);
+    let _ = world.sign(&proposed, &[&robot()]).ok(200);
+    assert_eq!(world.until(id_of(&proposed), "refused")["refusal"]["code"], "grant-exhausted");
+    let shown = world.wire.get(&format!("/v1/grants/{}", id_of(&grant)), &world.reader).ok(200);
+    assert_eq!((&shown["status"], &shown["why"]["code"]), (&json!("ended"), &json!("grant-exhausted")));
+    assert_eq!(world.count("grant"), 1);
+    world.assert_audited();
+}
+
+#[test]
+fn clients_at_the_same_time_get_each_use_once() {
+    let world = world();
+    let grant = granted(&world, &terms());
+    let robot_bearer = bearer(&world, &robot());
+    let (ran, exhausted) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                let wish = wish(&grant, "say:echo", json!({"text": "go"}));
+                let view = try_use(&world, &robot_bearer, &wish).ok(200);
+                let mut ended = view;
+                crate::support::wait_for("the end", || {
+                    ended = world.show(id_of(&ended));
+                    ended["status"] == "finished" || ended["status"] == "refused"
+                });
+                match ended["refusal"]["code"].as_str() {
+                    None => ran.fetch_add(1, Ordering::Relaxed),
+                    code => {
+                        assert_eq!(code, Some("grant-exhausted"), "{ended:#}");
+                        exhausted.fetch_add(1, Ordering::Relaxed)
+                    }
+                };
+            });
+        }
+    });
+    assert_eq!((ran.load(Ordering::Relaxed), exhausted.load(Ordering::Relaxed)), (10, 6));
+    let uses: Vec<u64> = world
+        .log()
+        .iter()
+        .filter(|(kind, _)| kind == "consumption")
+        .flat_map(|(_, statement)| statement["predicate"]["spent"].as_array().expect("items").clone())
+        .map(|item| item["use"].as_u64().expect("a use"))
+        .collect();
+    assert_eq!(uses, (1..=10).collect::<Vec<u64>>());
+    world.assert_audited();
+}
+
+#[test]
+fn a_use_that_the_grant_does_not_cover_is_refused_and_spends_no_nonce() {
+    let world = world();
+    let mut other = terms();
+    other["rate"] = json!({"uses": 1, "seconds": 3600});
+    let (grant, slow) = (granted(&world, &terms()), granted(&world, &other));
+    let robot_bearer = bearer(&world, &robot());
+    for (step, params, code) in [
+        ("say:echo", json!({"text": "Capital"}), "not-granted"),
+        ("say:echo", json!({"text": "toolongforit"}), "not-granted"),
+        // The default of the step is not in the grant.
+        ("say:echo", json!({"text": "two words"}), "not-granted"),
+        ("plain:true", json!({}), "not-granted"),
+    ] {
+        let problem = try_use(&world, &robot_bearer, &wish(&grant, step, params.clone())).problem(code);
+        assert!(problem.to_string().contains("/predicate/"), "{step} {params}: {problem}");
+    }
+    // Another key, and another proposer.
+    let whole = wish(&grant, "say:echo", json!({"text": "go"}));
+    let proposed = world.wire.post("/v1/proposals", &robot_bearer, &whole).ok(201);
+    for key in [alice(), carol(), oscar()] {
+        world.sign(&proposed, &[&key]).problem("not-granted");
+    }
+    world.sign(&proposed, &[&mallory()]).problem("unknown-signer");
+    world.sign(&proposed, &[&robot(), &alice()]).problem("malformed");
+    let foreign =
+        world.wire.post("/v1/proposals", &world.agent, &wish(&grant, "say:echo", json!({"text": "go"}))).ok(201);
+    world.sign(&foreign, &[&robot()]).problem("not-granted");
+    let mut without = wish(&grant, "say:echo", json!({"text": "go"}));
+    without.as_object_mut().expect("a map").remove("nonce");
+    world.wire.post("/v1/proposals", &robot_bearer, &without).problem("malformed");
+    let mut unknown = whole.clone();
+    unknown["grant"] = json!("grt_019aa0b0-5c00-7000-8000-000000000001");
+    world.wire.post("/v1/proposals", &robot_bearer, &unknown).problem("not-granted");
+    assert_eq!(world.count("consumption"), 0, "nothing was spent");
+    // The same request again is the same run.
+    assert_eq!(world.wire.post("/v1/proposals", &robot_bearer, &whole).ok(200)["id"], proposed["id"]);
+    let _ = world.sign(&proposed, &[&robot()]).ok(200);
+    world.until(id_of(&proposed), "finished");
+    let _ = used(&world, &robot_bearer, &slow, "first");
+    let second = try_use(&world, &robot_bearer, &wish(&slow, "say:echo", json!({"text": "second"}))).ok(200);
+    assert_eq!(world.until(id_of(&second), "refused")["refusal"]["code"], "rate-limited");
+    world.assert_audited();
+}
+
+#[test]
+fn only_approvers_who_count_can_sign_a_grant_and_never_its_owners() {
+    let world = world();
+    let view = draft(&world, &terms()).ok(201);
+    // Bob owns the grantee, carol owns the proposer, frank is in another group.
+    for (key, code) in [
+        (bob(), "self-approval"),
+        (carol(), "self-approval"),
+        (frank(), "not-permitted-signer"),
+        (robot(), "not-permitted-signer"),
+        (oscar(), "not-permitted-signer"),
+        (mallory(), "unknown-signer"),
+    ] {
+        sign(&world, &view, &[&key]).problem(code);
+    }
+    let forged = json!({"signatures": [{"keyid": alice().keyid(), "sig": alice().sign(b"another")["sig"]}]});
+    world.wire.post(&format!("/v1/grants/{}/signatures", id_of(&view)), "", &forged).problem("bad-signature");
+    assert_eq!(world.count("grant"), 0);
+    assert_eq!(sign(&world, &view, &[&dora()]).ok(200)["status"], "active");
+    sign(&world, &view, &[&alice()]).problem("wrong-state");
+    // A step with its own rule needs all of them, and policy adds one more.
+    let mut two = terms();
+    two["max_uses"] = json!(2);
+    two["steps"][0]["step"] = json!("two:go");
+    let view = draft(&world, &two).ok(201);
+    assert_eq!(sign(&world, &view, &[&alice()]).ok(200)["status"], "pending");
+    let signed = sign(&world, &view, &[&dora()]).ok(200);
+    assert_eq!((&signed["status"], &signed["approvals"]["have"]), (&json!("active"), &json!(2)), "{signed:#}");
+    world.assert_audited();
+}
+
+#[test]
+fn a_draft_that_is_wider_than_policy_or_names_not_each_parameter_is_refused() {
+    let world = World::with(|setup| {
+        setup.policy = POLICY.to_owned();
+        setup.runbook(
+            "key.md",
+            runbook(&format!("params:\n  key: {{type: string, x-secret: true}}\n{SMALL}"), &[("go", ":")]),
+        );
+    });
+    let with = |pointer: &str, value: Value| {
+        let mut terms = terms();
+        *terms.pointer_mut(pointer).unwrap_or_else(|| panic!("{pointer}")) = value;
+        terms
+    };
+    let mut two = terms();
+    two["steps"][0]["step"] = json!("two:go");
+    for (terms, code) in [
+        (with("/max_uses", json!(21)), "policy-denied"),
+        (with("/max_uses", json!(0)), "malformed"),
+        (with("/expires_in_s", json!(8 * 86_400)), "policy-denied"),
+        (with("/expires_in_s", json!(0)), "malformed"),
+        (two, "policy-denied"),
+        (with("/steps/0/params", json!({"type": "object", "properties": {}})), "not-granted"),
+        (with("/steps/0/params/properties/text", json!({"type": "string", "pattern": "[a-z]"})), "malformed"),
+        (with("/steps/0/params/properties/text", json!({"type": "number"})), "malformed"),
+        (with("/steps/0/step", json!("none:go")), "unknown-step"),
+        (with("/grantee/key", json!(alice().keyid())), "unknown-signer"),
+        (with("/grantee/name", json!("alice")), "unknown-signer"),
+        (with("/steps", json!([])), "malformed"),
+    ] {
+        let refused = draft(&world, &terms);
+        assert!(refused.problem(code).to_string().len() > 60, "{terms}");
+    }
+    let mut secret = terms();
+    secret["steps"][0] = json!({"step": "key:go", "params": {"type": "object", "properties": {"key": {"type": "string", "x-secret": true}}, "required": ["key"]}});
+    let refused = draft(&world, &secret);
+    assert!([400, 422].contains(&refused.status), "{}", refused.text());
+    world.wire.post("/v1/grants", "", &json!({"draft": terms()})).problem("unauthenticated");
+    world.wire.post("/v1/grants", &world.reader, &json!({"draft": terms()})).problem("forbidden");
+    world.wire.post("/v1/grants", &world.agent, &json!({})).problem("malformed");
+    assert_eq!(world.wire.get("/v1/grants", &world.reader).ok(200)["grants"], json!([]));
+    // Policy of version 3 without `standing` permits none.
+    let none = World::with(|setup| {
+        setup.policy =
+            "version: 3\nextends: none\ndefault:\n  mode: execute\n  approvals: {required: 1, from: [ops]}\n".to_owned()
+    });
+    draft(&none, &terms()).problem("policy-denied");
+}
+
+#[test]
+fn a_revoked_grant_runs_nothing_any_more() {
+    let mut world = world();
+    let (one, two, three) = (granted(&world, &terms()), granted(&world, &terms()), granted(&world, &terms()));
+    let robot_bearer = bearer(&world, &robot());
+    let _ = used(&world, &robot_bearer, &one, "before");
+    let waiting =
+        world.wire.post("/v1/proposals", &robot_bearer, &wish(&one, "say:echo", json!({"text": "go"}))).ok(201);
+    end(&world, &one, &frank()).problem("not-permitted-signer");
+    end(&world, &one, &bob()).ok(200);
+    end(&world, &two, &robot()).ok(200);
+    end(&world, &three, &oscar()).ok(200);
+    assert_eq!(world.until(id_of(&waiting), "refused")["refusal"]["code"], "revoked");
+    for round in 0..2 {
+        let robot_bearer = bearer(&world, &robot());
+        for grant in [&one, &two, &three] {
+            try_use(&world, &robot_bearer, &wish(grant, "say:echo", json!({"text": "after"}))).problem("revoked");
+            let shown = world.wire.get(&format!("/v1/grants/{}", id_of(grant)), &world.reader).ok(200);
+            assert_eq!(
+                (&shown["status"], &shown["why"]["code"]),
+                (&json!("ended"), &json!("revoked")),
+                "round {round}"
+            );
+        }
+        world.restart();
+    }
+    assert_eq!(world.count("consumption"), 1);
+    world.assert_audited();
+}
+
+#[test]
+fn a_grant_is_decided_again_at_each_use() {
+    let mut world = world();
+    let grant = granted(&world, &terms());
+    let robot_bearer = bearer(&world, &robot());
+    let _ = used(&world, &robot_bearer, &grant, "before");
+    // Another definition of the step.
+    let text = "params:\n  text: {type: string, default: hello, maxLength: 4000}\n";
+    world.write(
+        "b/runbooks/say.md",
+        &runbook(&format!("{text}{SMALL}"), &[("echo", "printf 'other %s\\n' \"$PARAM_TEXT\"")]),
+    );
+    world.reseal(world.seal() + 1);
+    let after = try_use(&world, &robot_bearer, &wish(&grant, "say:echo", json!({"text": "after"})));
+    after.problem("step-changed");
+    // The former definition is granted again.
+    world
+        .write("b/runbooks/say.md", &runbook(&format!("{text}{SMALL}"), &[("echo", "printf '%s\\n' \"$PARAM_TEXT\"")]));
+    world.reseal(world.seal() + 1);
+    let _ = used(&world, &robot_bearer, &grant, "again");
+    // The key of the only signer.
+    let payload = crate::support::people::key_revocation(&world.boundary(), &alice());
+    world.wire.post("/v1/revocations", "", &envelope(&payload, &[&oscar()])).ok(200);
+    try_use(&world, &robot_bearer, &wish(&grant, "say:echo", json!({"text": "after"}))).problem("quorum-missing");
+    world.restart();
+    let robot_bearer = bearer(&world, &robot());
+    try_use(&world, &robot_bearer, &wish(&grant, "say:echo", json!({"text": "after"}))).problem("quorum-missing");
+    world.assert_audited();
+}
+
+#[test]
+fn a_grant_that_was_signed_elsewhere_is_taken_as_a_whole() {
+    let world = world();
+    let view = draft(&world, &terms()).ok(201);
+    let mut elsewhere = view["grant"].clone();
+    elsewhere["grant"] = json!("grt_019aa0b0-5c00-7000-8000-000000000001");
+    let subjects = json!([{"name": "say:echo", "digest": {"sha256": elsewhere["steps"][0]["digest"].as_str().expect("a digest").trim_start_matches("sha256:")}}]);
+    let of = |grant: &Value| statement("grant", &subjects, grant);
+    let send = |payload: &[u8], keys: &[&Key]| {
+        world.wire.post("/v1/grants", &world.agent, &json!({"envelope": envelope(payload, keys)}))
+    };
+    let taken = send(&of(&elsewhere), &[&alice()]).ok(201);
+    assert_eq!((&taken["status"], &taken["id"]), (&json!("active"), &elsewhere["grant"]), "{taken:#}");
+    // The same grant again is the same.
+    assert_eq!(send(&of(&elsewhere), &[&alice()]).ok(201)["index"], taken["index"]);
+    let mut changed = elsewhere.clone();
+    changed["max_uses"] = json!(11);
+    send(&of(&changed), &[&alice()]).problem("wrong-state");
+    changed["grant"] = json!("grt_019aa0b0-5c00-7000-8000-000000000002");
+    send(&of(&changed), &[&bob()]).problem("self-approval");
+    let mut foreign = changed.clone();
+    foreign["boundary"]["epoch"] = json!("0".repeat(32));
+    send(&of(&foreign), &[&alice()]).problem("revoked");
+    foreign["boundary"]["id"] = json!(format!("sha256:{}", sha256(b"another")));
+    send(&of(&foreign), &[&alice()]).problem("wrong-boundary");
+    let robot_bearer = bearer(&world, &robot());
+    let _ = used(&world, &robot_bearer, &taken, "go");
+    world.assert_audited();
+}
