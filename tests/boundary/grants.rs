@@ -9,7 +9,7 @@ use crate::support::people::{
     statement,
 };
 use crate::support::wire::Reply;
-use crate::support::{SMALL, World, id_of, runbook};
+use crate::support::{SMALL, World, id_of, runbook, said};
 
 /// Permits grants of up to 20 uses.
 const POLICY: &str = "version: 3\nextends: none\ndefault:\n  mode: execute\n  approvals: {required: 1, from: [ops, security]}\n  \
@@ -368,4 +368,117 @@ fn a_grant_that_was_signed_elsewhere_is_taken_as_a_whole() {
     let robot_bearer = bearer(&world, &robot());
     let _ = used(&world, &robot_bearer, &taken, "go");
     world.assert_audited();
+}
+
+/// Runs a command with the key of a person or a proposer.
+fn as_holder(world: &World, key: &Key, words: &[&str]) -> std::process::Output {
+    let file = format!("{}.pem", key.name);
+    world.write(&file, key.secret.to_pkcs8_v1_pem().as_str());
+    let roster = world.started["roster"].as_str().expect("a digest").to_owned();
+    let mut command = world.program(&["--url", &world.wire.url]);
+    command.args(words).arg("--key").arg(world.path(&file));
+    if !["list", "propose", "revoke"].iter().any(|word| words.contains(word)) {
+        command.args(["--roster", &roster]);
+    }
+    command.output().expect("it starts")
+}
+
+#[test]
+fn a_grant_is_drafted_signed_used_and_revoked_on_the_command_line() {
+    let world = world();
+    let agent = |words: &[&str]| {
+        let roster = world.started["roster"].as_str().expect("a digest").to_owned();
+        let mut command = world.program(&["--url", &world.wire.url]);
+        command.args(words).args(["--roster", &roster]).env("COUNTERSIGN_TOKEN", &world.agent);
+        command.output().expect("it starts")
+    };
+    let key = robot().keyid();
+    let limits = ["--grantee", "robot", "--grantee-key", &key, "--uses", "5", "--rate", "3/1h", "--for", "7d"];
+    let draft = |more: &[&str]| agent(&[&["grant", "draft", "say:echo"], &limits[..], more].concat());
+    // Each parameter must be named.
+    let unnamed = draft(&[]);
+    assert_eq!(unnamed.status.code(), Some(2), "{}", said(&unnamed));
+    assert!(said(&unnamed).contains("these parameters are not named: text"), "{}", said(&unnamed));
+    let made = draft(&["--match", "text=^[a-z]{1,8}$"]);
+    assert!(made.status.success(), "{}", said(&made));
+    let id = String::from_utf8_lossy(&made.stdout).trim().to_owned();
+    let shown = as_holder(&world, &alice(), &["review", &id]);
+    let text = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert_eq!(shown.status.code(), Some(0), "{}", said(&shown));
+    assert!(text.starts_with("== STANDING GRANT: nobody is asked again =="), "{text}");
+    for words in [
+        "may run WITHOUT ASKING",
+        "up to 5 times, at most 3 in 60 minutes",
+        "say:echo text: each value of",
+        "5 runs in 60 minutes, each with any of unbounded values",
+        &format!("countersign revoke {id}"),
+        "printf '%s\\n' \"$PARAM_TEXT\"",
+        "predicate.max_uses",
+    ] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    let view = world.wire.get(&format!("/v1/grants/{id}"), &world.reader).ok(200);
+    let digest = view["digest"].as_str().expect("a digest");
+    let other = format!("sha256:{}", "0".repeat(64));
+    let refused = as_holder(&world, &alice(), &["approve", &id, "--yes", "--expect", &other]);
+    assert_eq!(refused.status.code(), Some(126), "{}", said(&refused));
+    let owner = as_holder(&world, &bob(), &["approve", &id, "--yes", "--expect", digest]);
+    assert!(said(&owner).contains("self-approval"), "{}", said(&owner));
+    let signed =
+        as_holder(&world, &alice(), &["approve", &format!("grt_{}", &id[id.len() - 8..]), "--yes", "--expect", digest]);
+    assert!(signed.status.success() && said(&signed).contains("is active"), "{}", said(&signed));
+    let again = as_holder(&world, &dora(), &["approve", &id, "--yes", "--expect", digest]);
+    assert_eq!(again.status.code(), Some(126), "{}", said(&again));
+    let used = as_holder(&world, &robot(), &["propose", "say:echo", "-p", "text=night", "--grant", &id, "--wait"]);
+    assert!(used.status.success() && said(&used).contains("night"), "{}", said(&used));
+    let wide = as_holder(&world, &robot(), &["propose", "say:echo", "-p", "text=two words", "--grant", &id, "--wait"]);
+    assert!(said(&wide).contains("not-granted"), "{}", said(&wide));
+    let listed = as_holder(&world, &alice(), &["grant", "list"]);
+    assert!(said(&listed).contains("1 of 5"), "{}", said(&listed));
+    let ended = as_holder(&world, &alice(), &["revoke", &id, "--yes"]);
+    assert!(said(&ended).contains(&format!("the grant {id} is revoked")), "{}", said(&ended));
+    let after = as_holder(&world, &robot(), &["propose", "say:echo", "-p", "text=late", "--grant", &id, "--wait"]);
+    assert!(said(&after).contains("revoked"), "{}", said(&after));
+    world.assert_audited();
+}
+
+#[test]
+fn a_draft_from_the_history_permits_exactly_what_people_approved() {
+    let world = world();
+    let both = world.token("both", &["carol"], &["propose", "read"]);
+    let draft = |step: &str| {
+        let roster = world.started["roster"].as_str().expect("a digest").to_owned();
+        let mut command = world.program(&["--url", &world.wire.url, "--json", "grant", "draft", step]);
+        command.args([
+            "--grantee",
+            "robot",
+            "--from-history",
+            "30d",
+            "--uses",
+            "5",
+            "--for",
+            "7d",
+            "--roster",
+            &roster,
+        ]);
+        command.env("COUNTERSIGN_TOKEN", &both).output().expect("it starts")
+    };
+    let none = draft("say:echo");
+    assert!(said(&none).contains("no run of say:echo has ended"), "{}", said(&none));
+    for text in ["shop", "cart", "shop"] {
+        let _ = world.run("say:echo", json!({"text": text}), &[&alice()]);
+    }
+    let made = draft("say:echo");
+    assert!(made.status.success(), "{}", said(&made));
+    let view: Value = serde_json::from_slice(&made.stdout).expect("JSON");
+    assert_eq!(
+        view["grant"]["steps"][0]["params"]["properties"]["text"],
+        json!({"type": "string", "enum": ["cart", "shop"]})
+    );
+    let _ = world.run("plain:fail", json!({}), &[&alice()]);
+    let failed = draft("plain:fail");
+    assert!(said(&failed).contains("ended with failed"), "{}", said(&failed));
+    let denied = world.propose("say:echo", json!({"text": "no"}));
+    world.deny(&denied, &alice()).ok(200);
+    assert!(said(&draft("say:echo")).contains("was denied"));
 }

@@ -8,6 +8,7 @@ use serde_json::json;
 use crate::commands::clock::now;
 use crate::commands::deny;
 use crate::commands::global::GlobalOptions;
+use crate::commands::grant::{is_grant, signing};
 use crate::commands::review::check_statement;
 use crate::commands::review_subject::find_subject;
 use crate::home::keys::{self, KeyArgs, Keys, SignaturePurpose};
@@ -35,6 +36,7 @@ use wire::api::view::{ProposalStatus, ProposalView, RefusalView};
   countersign approve 4f2a9c --key ~/.ssh/id_ed25519    with an ssh key
   countersign approve statement.json -o signed.json     write the signed envelope to a file
   countersign approve 4f2a9c --yes --expect sha256:…    without a question, only this statement
+  countersign approve grt_…                             a standing grant
 
 The command asks for the last digits of the digest. If the review has more than five remarks, the number of the \
 further remarks must precede these digits. The answer `d` denies the proposal, `f` shows every signed field (through $PAGER, \
@@ -43,8 +45,8 @@ if set), and any other answer stops.
 The exit code is 126 if the statement differs from the values that this program computes, or if the proposal is \
 over. The exit code is 2 if you trust no roster for the boundary.")]
 pub struct Args {
-    /// The id of a proposal, the last digits of an open proposal's id (at least 6), or an envelope file (./NAME or
-    /// *.json). The default is the only pending proposal
+    /// The id of a proposal, the last digits of an open proposal's id (at least 6), the id of a grant, or an envelope file
+    /// (./NAME or *.json). The default is the only pending proposal
     #[arg(value_name = "ID|FILE")]
     proposal: Option<String>,
     /// With a file: write the envelope with your signature to this new file
@@ -74,6 +76,9 @@ pub struct Args {
 pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let client = global.reviewer(&args.key, terminal)?;
     let keys = args.key.find()?;
+    if let Some(name) = args.proposal.as_deref().filter(|name| is_grant(name)) {
+        return signing::approve(name, &client, &global.trust(&args.trust), &keys, args.expect, terminal);
+    }
     let subject = find_subject(args.proposal.as_deref(), &client)?;
     if matches!(subject, ReviewSubject::File(_)) && args.output.is_none() {
         return Err(CommandFailure::usage(

@@ -14,6 +14,7 @@ pub mod deny;
 pub mod freeze;
 pub mod gate;
 pub mod global;
+pub mod grant;
 pub mod inbox;
 pub mod inbox_table;
 pub mod key;

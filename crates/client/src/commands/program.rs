@@ -11,7 +11,7 @@ use crate::commands::client_build::lacks;
 use crate::commands::global::{GivenOptions, GlobalOptions, REPLACED_BY_LIST};
 use crate::commands::version::BuildFacts;
 use crate::commands::{
-    approve, audit, boundary, cancel, completions, deny, freeze, gate, inbox, key, log, mcp, output, proposals,
+    approve, audit, boundary, cancel, completions, deny, freeze, gate, grant, inbox, key, log, mcp, output, proposals,
     propose, review, revoke, session, submit, verify, wait,
 };
 use crate::remote::log_source::OpenStoredLog;
@@ -211,7 +211,9 @@ pub enum SharedCommand {
     Approve(approve::Args),
     /// Sign a denial
     Deny(deny::Args),
-    /// Revoke a key or a token
+    /// Draft, list and show standing grants
+    Grant(grant::Args),
+    /// Revoke a key, a token or a grant
     Revoke(revoke::Args),
     /// Stop everything: all proposals and runs end, and nothing runs until a thaw
     Freeze(freeze::Args),
@@ -237,7 +239,7 @@ pub enum SharedCommand {
 /// and packages of this program.
 pub const ROLES: [(&str, &[&str]); 6] = [
     ("Propose", &["propose", "wait", "proposals", "output", "cancel", "submit", "session", "mcp"]),
-    ("Approve", &["inbox", "review", "approve", "deny", "revoke", "freeze", "console", "boundary"]),
+    ("Approve", &["inbox", "review", "approve", "deny", "grant", "revoke", "freeze", "console", "boundary"]),
     ("Verify", &["verify", "gate", "audit", "log"]),
     ("Operate", &["init", "serve", "doctor", "key", "token", "roster", "seal", "thaw", "notify", "store", "node"]),
     ("Write", &["registry", "policy", "sandbox", "run", "open", "test"]),
@@ -419,6 +421,7 @@ impl SharedCommand {
             Self::Review(args) => review::run(args, global, terminal),
             Self::Approve(args) => approve::run(args, global, terminal),
             Self::Deny(args) => deny::run(args, global, terminal),
+            Self::Grant(args) => grant::run(args, global, terminal),
             Self::Revoke(args) => revoke::run(args, global, terminal),
             Self::Freeze(args) => freeze::run(args, global, terminal),
             Self::Submit(args) => submit::run(args, global, terminal),

@@ -8,6 +8,8 @@ use serde_json::{Map, Value, json};
 
 use crate::commands::clock::now;
 use crate::commands::global::GlobalOptions;
+use crate::commands::grant::find_grant;
+use crate::commands::grant::signing::{WantedUse, sign_use};
 use crate::home::keys::KeyArgs;
 use crate::home::parameter_values::{read_params, typed};
 use crate::remote::client::Client;
@@ -28,7 +30,7 @@ use judgement::registry::parameter_schema::ParameterSchema;
 use judgement::template::step_template;
 use wire::api::body::StoredArtifact;
 use wire::api::registry_view::{RegistryView, StepView};
-use wire::api::view::{ProposalView, Propose, ProposedArtifact, ReceiptFiles};
+use wire::api::view::{ProposalStatus, ProposalView, Propose, ProposedArtifact, ReceiptFiles};
 
 /// Propose to run one step once.
 #[derive(Debug, clap::Args)]
@@ -89,6 +91,9 @@ pub struct Args {
     /// The receipt of the plan that the step applies, for a step that declares a plan
     #[arg(long, value_name = "RECEIPT")]
     plan: Option<ReceiptId>,
+    /// Run the step at once under this standing grant, with the key of its grantee (--key)
+    #[arg(long, value_name = "GRANT", conflicts_with = "offline")]
+    grant: Option<String>,
     /// Take the outputs of this run as parameters. Other parameters are given with -p
     #[arg(long, value_name = "RECEIPT")]
     outputs_of: Option<ReceiptId>,
@@ -156,18 +161,29 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
             return offline(args, &client, &step, digest, params, terminal);
         }
     }
+    let grant = args.grant.as_deref().map(|name| find_grant(name, &client)).transpose()?;
     let wish = Propose {
         step: args.step.clone(),
         params: Value::Object(params),
         reason: args.reason(),
-        nonce: if args.new { Some(new_nonce()?) } else { args.nonce.clone() },
+        nonce: if args.new || grant.is_some() && args.nonce.is_none() {
+            Some(new_nonce()?)
+        } else {
+            args.nonce.clone()
+        },
         expires_in_s: args.expires,
         session: args.session.clone(),
         artifacts: args.artifacts.iter().map(|given| upload(&client, given)).collect::<Result<_, _>>()?,
         plan: args.plan.clone(),
-        grant: None,
+        grant: grant.as_ref().map(|grant| grant.id.clone()),
     };
-    let view: ProposalView = client.post("/v1/proposals", &wish)?;
+    let mut view: ProposalView = client.post("/v1/proposals", &wish)?;
+    if let (Some(grant), Some(nonce)) = (&grant, &wish.nonce)
+        && view.status == ProposalStatus::Pending
+    {
+        let wanted = WantedUse { step: reference.as_str(), params: &wish.params, nonce, grant };
+        view = sign_use(&view, wanted, &client, &args.key.find()?)?;
+    }
     if view.existing && !terminal.json {
         let reason = match &*view.reason {
             "" => "without a reason".to_owned(),

@@ -2,6 +2,7 @@
 
 use crate::commands::clock::now;
 use crate::commands::global::GlobalOptions;
+use crate::commands::grant::{self, is_grant};
 use crate::commands::review_subject::find_subject;
 use crate::home::keys::KeyArgs;
 use crate::home::trusted_rosters::TrustArgs;
@@ -32,8 +33,8 @@ use wire::api::view::{DenialsView, ProposalStatus, ProposalView};
 Exit codes: 0 every check of this program passed; 2 there is no trusted roster; 126 a check failed, or the proposal \
 is over.")]
 pub struct Args {
-    /// The id of a proposal, the last digits of an open proposal's id (at least 6), or an envelope file (./NAME or
-    /// *.json). The default is the only pending proposal
+    /// The id of a proposal, the last digits of an open proposal's id (at least 6), the id of a grant, or an envelope file
+    /// (./NAME or *.json). The default is the only pending proposal
     #[arg(value_name = "ID|FILE")]
     proposal: Option<String>,
     /// Show every signed field, not only the decision screen
@@ -53,6 +54,9 @@ pub struct Args {
 /// Returns an error if no review can be made.
 pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let client = global.reviewer(&args.key, terminal)?;
+    if let Some(name) = args.proposal.as_deref().filter(|name| is_grant(name)) {
+        return grant::show(name, &client, &global.trust(&args.trust), terminal);
+    }
     let subject = find_subject(args.proposal.as_deref(), &client)?;
     if let ReviewSubject::Proposal(view) = &subject {
         check_open(view, matches!(view.status, ProposalStatus::Approved | ProposalStatus::Running))?;

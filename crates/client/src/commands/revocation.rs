@@ -51,7 +51,7 @@ impl<'c> RevokingBoundary<'c> {
             _ if subject == RevokedSubject::Key(*keyid) => Some(0),
             KeyHolder::Operator(_) => Some(1),
             KeyHolder::Approver(_) => Some(2),
-            KeyHolder::Proposer(_) if matches!(subject, RevokedSubject::Token(_)) => Some(3),
+            KeyHolder::Proposer(_) if matches!(subject, RevokedSubject::Token(_) | RevokedSubject::Grant(_)) => Some(3),
             KeyHolder::Proposer(_) | KeyHolder::Boundary(_) => None,
         };
         let ranked = keys.all().filter_map(|signer| Some((rank(&signer.key().keyid())?, signer)));

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use crate::commands::global::GlobalOptions;
+use crate::commands::grant::{find_grant, is_grant};
 use crate::commands::review_subject::read_envelope;
 use crate::commands::revocation::{self, RevokingBoundary};
 use crate::home::keys::KeyArgs;
@@ -18,18 +19,19 @@ use documents::record::ident::Name;
 use documents::record::revocation::{Revocation, RevokedSubject};
 use wire::api::view::RevocationView;
 
-/// Revoke a key or a token with a signed revocation, which everybody can verify in the log.
+/// Revoke a key, a token or a grant with a signed revocation, which everybody can verify in the log.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   countersign revoke SHA256:x8… --reason 'laptop stolen'   the signatures of this key never count again
   countersign revoke token:ci-bot                          the token gives no access, and its proposals end
+  countersign revoke grt_…                                 no run uses the grant any more
   countersign revoke token:ci-bot -o revocation.json       only write the revocation to a file
   countersign revoke revocation.json                       send a revocation from a file
 
 A key can be revoked by its holder, with the same key, or by an operator of the roster. A token can be revoked by one of
-its owners or by an operator. `countersign freeze` stops everything at once.")]
+its owners or by an operator. A grant can be revoked by an approver of one of its steps, the grantee or an operator. `countersign freeze` stops everything at once.")]
 pub struct Args {
-    /// The id of a key (SHA256:…), token:NAME, or a file with a signed revocation (./NAME or *.json)
+    /// The id of a key (SHA256:…), token:NAME, the id of a grant, or a file with a signed revocation (./NAME or *.json)
     #[arg(value_name = "SUBJECT|FILE")]
     subject: RevokeArgument,
     /// The reason, which all readers of the log can see
@@ -48,6 +50,7 @@ pub struct Args {
 #[derive(Debug, Clone)]
 enum RevokeArgument {
     Subject(RevokedSubject, String),
+    Grant(String),
     File(PathBuf),
 }
 
@@ -55,8 +58,8 @@ impl FromStr for RevokeArgument {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if text.starts_with("grt_") {
-            return Err("this version has no grants: give the id of a key (SHA256:…) or token:NAME".to_owned());
+        if is_grant(text) {
+            return Ok(Self::Grant(text.to_owned()));
         }
         if let Some(name) = text.strip_prefix("token:") {
             let name: Name = name.parse().map_err(|error| format!("{name:?} is no name of a token: {error}"))?;
@@ -68,7 +71,7 @@ impl FromStr for RevokeArgument {
         if text.contains('/') || Path::new(text).extension().is_some_and(|end| end == "json") {
             return Ok(Self::File(text.into()));
         }
-        Err("expected the id of a key (SHA256: and 43 characters), token:NAME, or a file (./NAME or *.json)".to_owned())
+        Err("expected the id of a key (SHA256: and 43 characters), token:NAME, the id of a grant (grt_…), or a file (./NAME or *.json)".to_owned())
     }
 }
 
@@ -77,7 +80,12 @@ impl FromStr for RevokeArgument {
 /// # Errors
 /// Returns an error if the person declines, or if the boundary refuses the revocation.
 pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    let client = || global.reviewer(&args.key, terminal);
     let (subject, words) = match &args.subject {
+        RevokeArgument::Grant(name) => {
+            let view = find_grant(name, &client()?)?;
+            (RevokedSubject::Grant(view.digest), format!("the grant {}", view.id))
+        }
         RevokeArgument::File(path) => {
             let envelope: Envelope = read_envelope(path)?;
             let statement = Base64::Lenient.decode("/payload", &envelope.payload);
@@ -92,9 +100,9 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
             let answer = revocation::send(&client, &envelope)?;
             return told(&answer, None, terminal);
         }
-        RevokeArgument::Subject(subject, words) => (*subject, words),
+        RevokeArgument::Subject(subject, words) => (*subject, words.clone()),
     };
-    let client = global.reviewer(&args.key, terminal)?;
+    let client = client()?;
     let boundary = RevokingBoundary::read(&client)?;
     if !args.yes {
         let whose = match subject {
@@ -107,7 +115,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     let envelope = boundary.sign(subject, &args.reason, &args.key.find()?)?;
     match &args.output {
         Some(path) => revocation::write(&envelope, path, terminal).map(|()| Exit::Done),
-        None => told(&boundary.send(&envelope)?, Some(words), terminal),
+        None => told(&boundary.send(&envelope)?, Some(&words), terminal),
     }
 }
 

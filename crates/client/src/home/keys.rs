@@ -113,6 +113,10 @@ pub enum SignaturePurpose {
     Roster,
     /// Sign the local receipt of a run.
     Receipt,
+    /// Approve a standing grant.
+    Grant,
+    /// Run a step under a standing grant.
+    Use,
 }
 
 impl SignaturePurpose {
@@ -122,6 +126,8 @@ impl SignaturePurpose {
             Self::Approve => "to approve",
             Self::Deny => "to deny",
             Self::Revoke => "to sign the revocation",
+            Self::Grant => "to approve the standing grant",
+            Self::Use => "to run a step under the standing grant",
             Self::Roster => "to sign the roster",
             Self::Receipt => "to sign the receipt of this run",
         }
@@ -130,7 +136,7 @@ impl SignaturePurpose {
     const fn failure(self) -> &'static str {
         match self {
             Self::Read => "the boundary could not be read with this key",
-            Self::Approve | Self::Deny | Self::Revoke | Self::Roster | Self::Receipt => "nothing was signed",
+            _ => "nothing was signed",
         }
     }
 }

@@ -1,0 +1,321 @@
+//! `grant draft` drafts a grant: by hand, or from the runs that people approved.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use crate::commands::clock::now;
+use crate::commands::global::GlobalOptions;
+use crate::commands::verify::with_any;
+use crate::home::keys::KeyArgs;
+use crate::home::parameter_values::typed;
+use crate::home::trusted_rosters::TrustArgs;
+use crate::remote::client::Client;
+use crate::remote::proposals::list;
+use crate::review::gather::roster_in_force;
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::printable_text::PrintableText;
+use crate::terminal::streams::Terminal;
+use documents::crypto::canonical;
+use documents::crypto::key_id::KeyId;
+use documents::crypto::ssh_key::SshKey;
+use documents::record::authorization::{Authorization, PermissionReason};
+use documents::record::document::Statement;
+use documents::record::envelope::Base64;
+use documents::record::grant::{GrantRate, GrantedSession, Grantee};
+use documents::record::ident::{Name, StepRef};
+use documents::record::receipt::{Receipt, Status};
+use judgement::audit::bundle_check::VerifyOptions;
+use wire::api::grant_view::{DraftStep, DraftTerms, GrantRequest, GrantView};
+use wire::api::registry_view::StepView;
+
+/// Draft a standing grant.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  countersign grant draft service:restart --grantee deploy-bot --from-history 30d --uses 20 --for 7d
+  countersign grant draft service:restart --grantee deploy-bot -p name=shop,cart --uses 20 --rate 3/1h --for 7d
+  countersign grant draft web:deploy --grantee deploy-bot --match 'tag=^v[0-9]+$' --any note --uses 5 --for 12h
+
+Every parameter of the step must be named. With --from-history, this program verifies the receipts of the runs that people
+approved in this time, and drafts the narrowest grant that covers them. There is no draft if a run failed, if a proposal was
+denied, or if a built-in list denies a permission.")]
+pub struct Args {
+    /// The step
+    step: StepRef,
+    /// The proposer of the roster that may use the grant
+    #[arg(long, value_name = "NAME")]
+    grantee: Name,
+    /// The key with which the grantee uses the grant, if the roster gives it several keys
+    #[arg(long, value_name = "SHA256:…")]
+    grantee_key: Option<KeyId>,
+    /// The permitted values of a parameter: name=value, or name=value,value. Can be repeated
+    #[arg(short, long, value_name = "NAME=VALUES", conflicts_with = "from_history")]
+    param: Vec<String>,
+    /// A pattern for a text parameter, which matches the whole value. Can be repeated
+    #[arg(long = "match", value_name = "NAME=PATTERN", conflicts_with = "from_history")]
+    patterns: Vec<String>,
+    /// A parameter that may have any value. Can be repeated
+    #[arg(long = "any", value_name = "NAME", conflicts_with = "from_history")]
+    any: Vec<String>,
+    /// Take the values from the runs that people approved in this time, for example 30d
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    from_history: Option<i64>,
+    /// The maximum number of runs
+    #[arg(long, value_name = "N")]
+    uses: u64,
+    /// The maximum number of runs in a time, for example 3/1h
+    #[arg(long, value_name = "N/TIME", value_parser = rate)]
+    rate: Option<GrantRate>,
+    /// The time until the grant ends: 12h, 7d; at most 30d
+    #[arg(long = "for", value_name = "TIME", value_parser = seconds)]
+    lasts: i64,
+    /// Which sessions the runs may use: none, fresh or any
+    #[arg(long, value_name = "none|fresh|any", value_parser = session)]
+    session: Option<GrantedSession>,
+    /// The reason for the grant, which approvers see
+    #[arg(long, default_value = "", hide_default_value = true)]
+    reason: String,
+    #[command(flatten)]
+    trust: TrustArgs,
+    #[command(flatten)]
+    key: KeyArgs,
+}
+
+fn seconds(text: &str) -> Result<i64, String> {
+    let wrong = || format!("{text:?} is no time: write for example 90s, 30m, 12h or 7d");
+    let unit = text.chars().last().ok_or_else(wrong)?;
+    let factor = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3600,
+        'd' => 86_400,
+        _ => return Err(wrong()),
+    };
+    let number: i64 = text[..text.len() - unit.len_utf8()].parse().map_err(|_| wrong())?;
+    number.checked_mul(factor).filter(|found| *found > 0).ok_or_else(wrong)
+}
+
+fn rate(text: &str) -> Result<GrantRate, String> {
+    let (uses, time) = text.split_once('/').ok_or_else(|| "write the number of runs, / and a time: 3/1h".to_owned())?;
+    let uses = uses.parse().map_err(|_| format!("{uses:?} is no number of runs"))?;
+    Ok(GrantRate { uses, seconds: seconds(time)?.unsigned_abs() })
+}
+
+fn session(text: &str) -> Result<GrantedSession, String> {
+    [GrantedSession::None, GrantedSession::Fresh, GrantedSession::Any]
+        .into_iter()
+        .find(|session| session.word() == text)
+        .ok_or_else(|| "the session must be none, fresh or any".to_owned())
+}
+
+/// Drafts a grant.
+///
+/// # Errors
+/// Returns an error if a parameter is not named, if the history gives no draft, or if the boundary refuses.
+pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    let client = global.client(&args.key)?;
+    let step: StepView = client.get(&format!("/v1/steps/{}", args.step))?;
+    let schema = &step.definition["params"];
+    let none = Map::new();
+    let known = schema["properties"].as_object().unwrap_or(&none);
+    let properties = match args.from_history {
+        Some(seconds) => from_history(args, seconds, &client, global, known, terminal)?,
+        None => by_hand(args, schema)?,
+    };
+    let unnamed: Vec<&str> = known.keys().filter(|name| !properties.contains_key(*name)).map(String::as_str).collect();
+    if !unnamed.is_empty() {
+        let words = format!(
+            "these parameters are not named: {}; give -p NAME=VALUES, --match NAME=PATTERN or --any NAME for each",
+            PrintableText::text(&unnamed.join(", ")).as_str()
+        );
+        return Err(CommandFailure::usage(words));
+    }
+    let required: Vec<&String> = properties.keys().collect();
+    let params = json!({"type": "object", "properties": properties, "required": required});
+    let terms = DraftTerms {
+        grantee: Grantee { name: args.grantee.clone(), key: grantee_key(args, &client, global)? },
+        steps: vec![DraftStep { step: args.step.clone(), params }],
+        max_uses: args.uses,
+        rate: args.rate.clone(),
+        session: args.session,
+        artifacts: Vec::new(),
+        reason: args.reason.clone(),
+        expires_in_s: args.lasts,
+    };
+    let view: GrantView = client.post("/v1/grants", &GrantRequest { draft: Some(terms), envelope: None })?;
+    if terminal.json {
+        terminal.object(&view)?;
+    } else {
+        terminal.line(view.id.as_str())?;
+        let missing: Vec<_> = view.approvals.missing.iter().map(|group| group.as_str()).collect();
+        let from = if missing.is_empty() { "approvers".to_owned() } else { missing.join(", ") };
+        terminal.say(&format!("the draft waits for {from}: countersign approve {}", view.id));
+    }
+    Ok(Exit::Done)
+}
+
+/// Returns the key of the grantee.
+fn grantee_key(args: &Args, client: &Client, global: &GlobalOptions) -> Result<KeyId, CommandFailure> {
+    if let Some(key) = args.grantee_key {
+        return Ok(key);
+    }
+    let trust = global.trust(&args.trust).find()?;
+    let (_, roster) = roster_in_force(client, &trust).map_err(|failure| CommandFailure {
+        message: format!("{}; or name the key of the grantee with --grantee-key", failure.message),
+        ..failure
+    })?;
+    let proposer = roster.roster().and_then(|roster| roster.proposer(&args.grantee));
+    let Some(proposer) = proposer else {
+        let words = format!(
+            "{} is no proposer of the roster: only a proposer with a key of its own can use a grant",
+            args.grantee
+        );
+        return Err(CommandFailure::usage(words));
+    };
+    match &proposer.keys[..] {
+        [only] => SshKey::parse(only).map(|key| key.keyid()).map_err(|error| CommandFailure::usage(error.to_string())),
+        _ => Err(CommandFailure::usage(format!("{} has several keys: choose one with --grantee-key", args.grantee))),
+    }
+}
+
+/// Returns the schemas of the named parameters.
+fn by_hand(args: &Args, schema: &Value) -> Result<Map<String, Value>, CommandFailure> {
+    let mut found = Map::new();
+    let kind = |name: &str| schema["properties"][name]["type"].clone();
+    for given in &args.param {
+        let (name, values) = given.split_once('=').ok_or_else(|| {
+            CommandFailure::usage(format!("-p {}: expected name=value", PrintableText::text(given).as_str()))
+        })?;
+        let values = values.split(',').map(|value| typed(&format!("{name}={value}"), schema).map(|(_, value)| value));
+        let values: Vec<Value> = values.collect::<Result<_, _>>()?;
+        found.insert(name.to_owned(), one_of(kind(name), values));
+    }
+    let unknown =
+        |name: &str| CommandFailure::usage(format!("the step has no parameter {}", PrintableText::text(name).as_str()));
+    for given in &args.patterns {
+        let (name, pattern) = given.split_once('=').ok_or_else(|| {
+            CommandFailure::usage(format!("--match {}: expected name=pattern", PrintableText::text(given).as_str()))
+        })?;
+        if kind(name).is_null() {
+            return Err(unknown(name));
+        }
+        found.insert(name.to_owned(), json!({"type": kind(name), "pattern": pattern}));
+    }
+    for name in &args.any {
+        if kind(name).is_null() {
+            return Err(unknown(name));
+        }
+        found.insert(name.clone(), json!({"type": kind(name)}));
+    }
+    Ok(found)
+}
+
+fn one_of(kind: Value, mut values: Vec<Value>) -> Value {
+    values.sort_by_key(canonical::to_canonical);
+    values.dedup();
+    match &values[..] {
+        [only] => json!({"type": kind, "const": only}),
+        _ => json!({"type": kind, "enum": values}),
+    }
+}
+
+/// Returns the schemas of the values that people approved, one run after the other.
+fn from_history(
+    args: &Args,
+    seconds: i64,
+    client: &Client,
+    global: &GlobalOptions,
+    known: &Map<String, Value>,
+    terminal: &Terminal,
+) -> Result<Map<String, Value>, CommandFailure> {
+    let refuse = |why: String| Err(CommandFailure::new(Exit::Refused, format!("there is no draft: {why}")));
+    let since = now().plus(-seconds);
+    let step = [("step", args.step.as_str())];
+    let of = |status| list(client, &[("status", status), step[0]]);
+    if let Some(denied) = of("denied")?.iter().find(|view| view.created_at >= since) {
+        return refuse(format!("{} was denied", denied.id));
+    }
+    let mut runs = of("finished")?;
+    runs.retain(|view| view.ended_at.is_some_and(|at| at >= since));
+    if runs.is_empty() {
+        return refuse(format!("no run of {} has ended in this time", args.step));
+    }
+    let trust = global.trust(&args.trust).find()?;
+    let mut values: BTreeMap<String, Vec<Value>> = known.keys().map(|name| (name.clone(), Vec::new())).collect();
+    let mut counted = 0;
+    for run in &runs {
+        let bundle = client.bytes(&format!("/v1/receipts/{}/bundle", run.id.receipt()))?;
+        let judged = with_any(&bundle, &trust, VerifyOptions::default());
+        if !judged.is_ok_and(|judged| judged.report.verified) {
+            return refuse(format!("the receipt of {} can't be verified: countersign verify", run.id));
+        }
+        let (receipt, signed) = read_run(&bundle)?;
+        // A run under another grant was not approved by hand.
+        if signed.grant.is_some() {
+            continue;
+        }
+        if receipt.outcome.status != Status::Succeeded {
+            return refuse(format!("{} ended with {}", run.id, receipt.outcome.status));
+        }
+        if let Some(one) = signed.permissions.iter().find(|one| one.why == PermissionReason::BuiltInDeny) {
+            return refuse(format!("a built-in list denies {:?}, so people must approve each run", one.what));
+        }
+        counted += 1;
+        for (name, seen) in &mut values {
+            seen.push(signed.params[name].clone());
+        }
+    }
+    if counted == 0 {
+        return refuse(format!("people approved no run of {} in this time", args.step));
+    }
+    terminal.say(&format!("{counted} verified runs were approved by hand in this time, and all succeeded"));
+    Ok(values
+        .into_iter()
+        .map(|(name, seen)| {
+            let kind = known[&name]["type"].clone();
+            (name, one_of(kind, seen))
+        })
+        .collect())
+}
+
+fn read_run(bundle: &[u8]) -> Result<(Receipt, Authorization), CommandFailure> {
+    let odd = |error: String| CommandFailure::new(Exit::Unreachable, format!("a bundle can't be read: {error}"));
+    let bundle: Value = serde_json::from_slice(bundle).map_err(|error| odd(error.to_string()))?;
+    let payload = bundle["receipt"]["payload"].as_str().unwrap_or_default();
+    let payload = Base64::Strict.decode("/payload", payload).map_err(|error| odd(error.to_string()))?;
+    let receipt = Statement::<Receipt>::from_payload(&payload).map_err(|error| odd(error.to_string()))?.predicate;
+    let payload =
+        Base64::Strict.decode("/payload", &receipt.authorization.payload).map_err(|error| odd(error.to_string()))?;
+    let signed = Statement::<Authorization>::from_payload(&payload).map_err(|error| odd(error.to_string()))?.predicate;
+    Ok((receipt, signed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_and_rates_are_read_strictly() {
+        assert_eq!(
+            (seconds("90s"), seconds("30m"), seconds("12h"), seconds("7d")),
+            (Ok(90), Ok(1800), Ok(43_200), Ok(604_800))
+        );
+        for wrong in ["", "7", "7w", "-1d", "0h", "d", "1.5h", "99999999999999999d", "7é"] {
+            assert!(seconds(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(rate("3/1h"), Ok(GrantRate { uses: 3, seconds: 3600 }));
+        for wrong in ["3", "3/", "x/1h", "/1h", "3/1h/2"] {
+            assert!(rate(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn values_of_a_parameter_become_the_narrowest_schema() {
+        let kind = || json!("string");
+        assert_eq!(
+            one_of(kind(), vec![json!("b"), json!("a"), json!("b")]),
+            json!({"type": "string", "enum": ["a", "b"]})
+        );
+        assert_eq!(one_of(kind(), vec![json!("a"), json!("a")]), json!({"type": "string", "const": "a"}));
+    }
+}

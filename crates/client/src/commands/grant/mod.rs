@@ -1,0 +1,147 @@
+//! The `grant` command drafts, lists and shows standing grants.
+
+pub mod draft;
+pub mod signing;
+
+use crate::commands::clock::now;
+use crate::commands::global::GlobalOptions;
+use crate::home::keys::KeyArgs;
+use crate::home::trusted_rosters::TrustArgs;
+use crate::remote::client::Client;
+use crate::review::grant_review::GrantReview;
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::printable_text::PrintableText;
+use crate::terminal::streams::Terminal;
+use crate::terminal::table::fitted;
+use documents::record::extension_names::GrantId;
+use wire::api::grant_view::{GrantList, GrantView};
+
+/// Draft, list and show standing grants: runs within limits, for which nobody is asked again.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  countersign grant draft service:restart --grantee deploy-bot --from-history 30d --uses 20 --for 7d
+  countersign grant draft service:restart --grantee deploy-bot -p name=shop,cart --match 'tag=^v[0-9]+$' --uses 20 --for 7d
+  countersign grant list
+  countersign grant show grt_…
+
+An approver signs with `countersign approve grt_…`. The grantee uses the grant with `countersign propose … --grant grt_…`.
+`countersign revoke grt_…` ends it.")]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Draft a grant, which approvers then sign
+    Draft(draft::Args),
+    /// List the drafts and the grants whose end has not come
+    List {
+        #[command(flatten)]
+        key: KeyArgs,
+    },
+    /// Show what a grant permits; never signs
+    Show {
+        /// The id of the grant
+        id: String,
+        #[command(flatten)]
+        trust: TrustArgs,
+        #[command(flatten)]
+        key: KeyArgs,
+    },
+}
+
+/// Drafts, lists or shows grants.
+///
+/// # Errors
+/// Returns an error if the boundary cannot be reached or refuses.
+pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    match &args.command {
+        Command::Draft(args) => draft::run(args, global, terminal),
+        Command::List { key } => list(&global.reviewer(key, terminal)?, terminal),
+        Command::Show { id, trust, key } => {
+            let client = global.reviewer(key, terminal)?;
+            show(id, &client, &global.trust(trust), terminal)
+        }
+    }
+}
+
+/// Shows a grant.
+///
+/// # Errors
+/// Returns an error if there is no such grant.
+pub fn show(id: &str, client: &Client, trust: &TrustArgs, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    let view = find_grant(id, client)?;
+    if terminal.json {
+        terminal.object(&view)?;
+        return Ok(Exit::Done);
+    }
+    let review = GrantReview::make(&view, client, &trust.find()?)?;
+    terminal.show(&review.screen(now()))?;
+    Ok(review.exit())
+}
+
+/// Returns true if an argument names a grant.
+#[must_use]
+pub fn is_grant(name: &str) -> bool {
+    name.starts_with("grt_")
+}
+
+/// Finds a grant by its id, or by `grt_` and the last digits of its id.
+///
+/// # Errors
+/// Returns an error if no grant or more than one grant matches, or if the boundary returns another grant.
+pub fn find_grant(name: &str, client: &Client) -> Result<GrantView, CommandFailure> {
+    if let Ok(id) = name.parse::<GrantId>() {
+        let view: GrantView = client.get(&format!("/v1/grants/{id}"))?;
+        if view.id != id {
+            let detail = format!("this command requested {id}, but the boundary returned {}", view.id);
+            return Err(CommandFailure::new(Exit::Refused, detail));
+        }
+        return Ok(view);
+    }
+    let ending = name.trim_start_matches("grt_");
+    let all: GrantList = client.get("/v1/grants")?;
+    let mut found = all.grants.into_iter().filter(|view| ending.len() >= 6 && view.id.as_str().ends_with(ending));
+    match (found.next(), found.next()) {
+        (Some(view), None) => Ok(view),
+        (Some(_), Some(_)) => {
+            Err(CommandFailure::usage("several grants have ids that end with these digits: give more"))
+        }
+        (None, _) => Err(CommandFailure::usage(format!(
+            "there is no grant {}: give its id, or grt_ and at least 6 of its last digits (`countersign grant list`)",
+            PrintableText::text(name).as_str()
+        ))),
+    }
+}
+
+fn list(client: &Client, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    let all: GrantList = client.get("/v1/grants")?;
+    if terminal.json {
+        terminal.object(&all)?;
+        return Ok(Exit::Done);
+    }
+    if all.grants.is_empty() {
+        terminal.say("there are no grants");
+        return Ok(Exit::Done);
+    }
+    let header = ["ID", "STATUS", "GRANTEE", "USES", "UNTIL", "STEPS"].map(str::to_owned);
+    let row = |view: &GrantView| {
+        let steps: Vec<&str> = view.grant.steps.iter().map(|step| step.reference.as_str()).collect();
+        let status = match &view.why {
+            Some(why) => format!("{} ({})", view.status.word(), why.code),
+            None => view.status.word().to_owned(),
+        };
+        [
+            view.id.to_string(),
+            status,
+            view.grant.grantee.name.to_string(),
+            format!("{} of {}", view.uses, view.grant.max_uses),
+            view.grant.expires_at.to_string(),
+            PrintableText::text(&steps.join(" ")).as_str().to_owned(),
+        ]
+    };
+    let rows: Vec<_> = std::iter::once(header).chain(all.grants.iter().map(row)).collect();
+    terminal.put(fitted(&rows, terminal.table_width(), 6).as_bytes())?;
+    Ok(Exit::Done)
+}

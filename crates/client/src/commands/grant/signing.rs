@@ -1,0 +1,149 @@
+//! Signatures of grants: approvers sign a grant, and the grantee signs a run under a grant.
+
+use serde_json::Value;
+
+use crate::commands::clock::now;
+use crate::commands::grant::find_grant;
+use crate::home::keys::{self, Keys, SignaturePurpose};
+use crate::home::trusted_rosters::TrustArgs;
+use crate::remote::client::Client;
+use crate::review::grant_review::GrantReview;
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::streams::{Terminal, wrapped};
+use documents::crypto::digest::AuthorizationDigest;
+use documents::crypto::signature::PAYLOAD_TYPE;
+use documents::record::authorization::Authorization;
+use documents::record::document::Statement;
+use documents::record::envelope::Base64;
+use documents::record::ident::Nonce;
+use wire::api::body::Signatures;
+use wire::api::grant_view::{GrantStatus, GrantView};
+use wire::api::view::ProposalView;
+
+/// Shows a grant, asks, and signs exactly the bytes that were shown. `expect` replaces the question.
+///
+/// # Errors
+/// Returns an error if a check fails, if the person declines, or if the boundary refuses the signature.
+pub fn approve(
+    name: &str,
+    client: &Client,
+    trust: &TrustArgs,
+    keys: &Keys,
+    expect: Option<AuthorizationDigest>,
+    terminal: &Terminal,
+) -> Result<Exit, CommandFailure> {
+    let view = find_grant(name, client)?;
+    if view.status != GrantStatus::Pending {
+        let why = view.why.as_ref().map_or(String::new(), |why| format!(" ({})", why.detail));
+        let words = format!("nothing was signed: {} is {} already{why}", view.id, view.status.word());
+        return Err(CommandFailure::new(Exit::Refused, words));
+    }
+    let review = GrantReview::make(&view, client, &trust.find()?)?;
+    if terminal.json && expect.is_some() {
+        terminal.show_aside(&review.screen(now()));
+    } else {
+        terminal.show(&review.screen(now()))?;
+    }
+    review.check_sound()?;
+    let roster = review.roster();
+    let signer = keys.preferred(|key| roster.is_some_and(|roster| roster.approver_of(&key.keyid()).is_some()))?;
+    let approver = roster.and_then(|roster| roster.approver_of(&signer.key().keyid()));
+    let (approver, _) = approver.ok_or_else(|| {
+        CommandFailure::new(
+            Exit::Refused,
+            "nothing was signed: your key is no approver's key of the roster; give --key FILE",
+        )
+    })?;
+    let asked = review.asked_text();
+    match expect {
+        Some(expected) if expected.as_bytes() == review.digest().as_bytes() => {}
+        Some(expected) => {
+            let words = format!("nothing was signed: --expect names {expected}, but the grant is {}", review.digest());
+            return Err(CommandFailure::new(Exit::Refused, words));
+        }
+        None => {
+            let question = format!(
+                "Sign this standing grant as {}? Type the number of uses and the digits, {asked}:",
+                approver.name
+            );
+            let answer = terminal
+                .ask(&wrapped(&question, terminal.width()), "without a terminal, give --yes --expect sha256:…")?;
+            if answer.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase() != asked {
+                let words =
+                    format!("nothing was signed: the typed text must be the number of uses and the digits: {asked}");
+                return Err(CommandFailure::new(Exit::Refused, words));
+            }
+        }
+    }
+    let signature = keys::sign(signer, SignaturePurpose::Grant, PAYLOAD_TYPE, review.payload())?;
+    let answer: GrantView =
+        client.post(&format!("/v1/grants/{}/signatures", view.id), &Signatures { signatures: vec![signature] })?;
+    if terminal.json {
+        terminal.object(&answer)?;
+        return Ok(Exit::Done);
+    }
+    terminal.line(&format!("signed by {}: {} is {}", approver.name, answer.id, answer.status.word()))?;
+    let missing: Vec<_> = answer.approvals.missing.iter().map(|group| group.as_str()).collect();
+    if !missing.is_empty() {
+        terminal.say(&format!("still needed: somebody of {}", missing.join(", somebody of ")));
+    }
+    Ok(Exit::Done)
+}
+
+/// What a grantee asked for, which the statement of the boundary must contain.
+#[derive(Debug, Clone, Copy)]
+pub struct WantedUse<'a> {
+    /// Ref of the step.
+    pub step: &'a str,
+    /// The given parameters. The statement has defaults besides.
+    pub params: &'a Value,
+    /// The chosen nonce.
+    pub nonce: &'a Nonce,
+    /// The grant.
+    pub grant: &'a GrantView,
+}
+
+/// Signs a run under a grant with the key of the grantee.
+///
+/// # Errors
+/// Returns an error if the boundary made another statement than the wanted one, if the user does not have the key of the
+/// grantee, or if the boundary refuses.
+pub fn sign_use(
+    view: &ProposalView,
+    wanted: WantedUse<'_>,
+    client: &Client,
+    keys: &Keys,
+) -> Result<ProposalView, CommandFailure> {
+    let unreadable = |error: documents::record::malformed::Malformed| {
+        CommandFailure::new(
+            Exit::Refused,
+            format!("nothing was signed: the boundary's statement is malformed: {error}"),
+        )
+    };
+    let payload = Base64::Strict.decode("/payload", &view.payload).map_err(unreadable)?;
+    let signed = Statement::<Authorization>::from_payload(&payload).map_err(unreadable)?.predicate;
+    let given = wanted.params.as_object();
+    let same_params =
+        given.is_none_or(|given| given.iter().all(|(name, value)| signed.params.get(name) == Some(value)));
+    let grantee = &wanted.grant.grant.grantee;
+    for (holds, what) in [
+        (signed.step.reference.as_str() == wanted.step, "the step"),
+        (same_params, "a parameter"),
+        (signed.nonce == *wanted.nonce, "the nonce"),
+        (signed.grant == Some(wanted.grant.digest), "the grant"),
+        (signed.proposer == grantee.name, "the proposer"),
+    ] {
+        if !holds {
+            let words = format!("nothing was signed: the statement of the boundary differs from the request in {what}");
+            return Err(CommandFailure::new(Exit::Refused, words));
+        }
+    }
+    let signer = keys.all().find(|signer| signer.key().keyid() == grantee.key).ok_or_else(|| {
+        CommandFailure::usage(format!(
+            "only the key {} of {} can use this grant: give it with --key FILE",
+            grantee.key, grantee.name
+        ))
+    })?;
+    let signature = keys::sign(signer, SignaturePurpose::Use, PAYLOAD_TYPE, &payload)?;
+    client.post(&format!("/v1/proposals/{}/signatures", view.id), &Signatures { signatures: vec![signature] })
+}
