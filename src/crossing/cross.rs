@@ -17,7 +17,6 @@ use crate::carried::secret_permits::{self, SecretPermits};
 use crate::carried::sessions::{Sessions, session_user};
 use crate::crossing::boundary_key::BoundaryKey;
 use crate::crossing::changes::Changes;
-use crate::crossing::granted::AllowedRun;
 use crate::crossing::host_profile::{check_not_moved, profile_on_host};
 use crate::crossing::log_span::log_about;
 use crate::crossing::masks::with_masks_before;
@@ -47,7 +46,6 @@ use documents::record::run_extensions::{SessionChange, SessionReference};
 use documents::record::stream_name::StreamName;
 use documents::record::validity::Timestamp;
 use judgement::decision::Objection;
-use judgement::decision::exclusion::{self, Tokens};
 use judgement::decision::parameters::check_parameters;
 use judgement::decision::permissions::{check_permissions, check_profile};
 use judgement::decision::place::check_place;
@@ -232,10 +230,7 @@ impl Crossing {
             Refusal::new(Code::SandboxUnavailable, unavailable.to_string()).about(&signed.proposal)
         })?;
         let now = self.now();
-        let tokens = Tokens::Sealed(&sealed.tokens, now);
-        let excluded = exclusion::judge(&signed.proposer, submitter, tokens, &sealed.roster);
-        let excluded = excluded.map_err(|e| about(e.into()))?;
-        let AllowedRun { authority: quorum, excluded, claim } = self.authority(&verified, &held, excluded, now)?;
+        let allowed = self.authority(&verified, &held, now)?;
         // The transaction that spends the nonce repeats this check with the clock of the store, and checks for denials.
         let window = check_window(signed, now, None).map_err(|e| about(e.into()))?;
         let carried = signed.session.is_some().then(|| sealed.carried_variables(&held));
@@ -252,9 +247,7 @@ impl Crossing {
             secrets,
             carried,
             sandbox,
-            excluded,
-            quorum,
-            claim,
+            allowed,
             window,
         };
         Ok(Admitted::new(verified, checks))
@@ -311,11 +304,11 @@ impl Crossing {
         let signed = document.predicate();
         let sealed = admitted.sealed();
         let authorization = document.digest_as();
-        let envelope = document.envelope(|keyid| checks.quorum.keeps(keyid));
+        let envelope = document.envelope(|keyid| checks.allowed.authority.keeps(keyid));
         let decision = Decision {
-            approvers: checks.quorum.approvers().to_vec(),
-            groups: checks.quorum.groups().to_vec(),
-            excluded: checks.excluded.names(),
+            approvers: checks.allowed.authority.approvers().to_vec(),
+            groups: checks.allowed.authority.groups().to_vec(),
+            excluded: checks.allowed.excluded.names(),
             handed_in_by: admitted.handed_in_by().clone(),
             policy: sealed.policy.digest(),
         };
@@ -356,7 +349,7 @@ impl Crossing {
             window: Window { issued_at, not_before, expires_at, max_s: None, valid_after, valid_before },
             exclusive: checks.step.step().definition().exclusive.as_deref().map(Into::into),
             limit_s: i64::try_from(signed.sandbox.limits.wall_ms.div_ceil(1000)).unwrap_or(i64::MAX),
-            claim: checks.claim.clone(),
+            claim: checks.allowed.claim.clone(),
         };
         let basis = ReceiptBasis {
             proposal: signed.proposal.clone(),

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use crate::crossing::cross::Crossing;
 use crate::crossing::host_profile::{check_not_moved, profile_on_host};
-use crate::crossing::stage::VerifiedRequest;
+use crate::crossing::stage::{AllowedRun, VerifiedRequest};
 use crate::seal::refusal::{Refusal, Stopped, fault, unverified};
 use crate::seal::sealed::Sealed;
 use crate::store::stored_grant::{GrantClaim, StoredGrant};
@@ -16,25 +16,15 @@ use documents::record::envelope::{Base64, Envelope, Signed, Verified};
 use documents::record::grant::Grant;
 use documents::record::profile::Profile;
 use documents::record::validity::Timestamp;
-use judgement::decision::exclusion::{ExcludedSigners, Tokens};
+use judgement::decision::exclusion::{self, ExcludedSigners, Tokens};
 use judgement::decision::grant_error::GrantError;
 use judgement::decision::grants::{Authority, Covered, GrantContext, Stands, covers, stands, verify_grant};
 use judgement::decision::in_force::StepInForce;
 use judgement::decision::permissions::{PermissionsError, check_profile};
-use judgement::decision::{quorum, signature_count};
-
-/// A run that people allowed: by their signatures, or by a grant.
-pub(super) struct AllowedRun {
-    pub(super) authority: Authority,
-    /// The people whose signatures do not count.
-    pub(super) excluded: ExcludedSigners,
-    /// The use of the grant that the run must claim.
-    pub(super) claim: Option<GrantClaim>,
-}
+use judgement::decision::{Objection, quorum, signature_count};
 
 impl Crossing {
-    /// Decides whether people allowed the run: the approvers who signed it, or those who signed its grant. `parties` are the
-    /// people who are excluded because of the run.
+    /// Decides whether people allowed the run: the approvers who signed it, or those who signed its grant.
     ///
     /// # Errors
     /// Returns the refusal of the first check that fails.
@@ -42,11 +32,14 @@ impl Crossing {
         &self,
         verified: &VerifiedRequest,
         held: &StepInForce,
-        parties: ExcludedSigners,
         now: Timestamp,
     ) -> Result<AllowedRun, Stopped> {
         let (document, sealed) = (verified.document(), verified.sealed());
-        let id = &document.predicate().proposal;
+        let (id, proposer) = (&document.predicate().proposal, &document.predicate().proposer);
+        let about = |objection: Objection| Refusal::new(objection.code(), objection.to_string()).about(id);
+        let tokens = Tokens::Sealed(&sealed.tokens, now);
+        let parties = exclusion::judge(proposer, verified.handed_in_by(), tokens, &sealed.roster);
+        let parties = parties.map_err(|error| about(error.into()))?;
         if let Some(digest) = &document.predicate().grant {
             let (grant, covered) = self.covered(digest, document, sealed, &parties, now)?;
             let terms = grant.predicate();
@@ -58,8 +51,7 @@ impl Crossing {
         let revoked = |keyid: &_| self.revoked().has_key(keyid);
         let (rules, roster) = (&held.rules, &sealed.roster);
         let count = signature_count::count_unrevoked(document.signatures(), roster, &parties, rules, now, revoked);
-        let met =
-            quorum::decide(rules, &count).map_err(|error| Refusal::new(error.code(), error.to_string()).about(id))?;
+        let met = quorum::decide(rules, &count).map_err(|error| about(error.into()))?;
         Ok(AllowedRun { authority: Authority::Signed(met), excluded: parties, claim: None })
     }
 

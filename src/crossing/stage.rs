@@ -130,6 +130,15 @@ impl VerifiedRequest {
 #[must_use]
 pub struct ClockTrusted(pub(super) ());
 
+/// A run that people allowed: by their signatures, or by a grant.
+pub(super) struct AllowedRun {
+    pub(super) authority: Authority,
+    /// The people whose signatures do not count.
+    pub(super) excluded: ExcludedSigners,
+    /// The use of the grant that the run must claim.
+    pub(super) claim: Option<GrantClaim>,
+}
+
 #[expect(dead_code, reason = "some results have no content: their existence is the proof")]
 pub(super) struct CheckResults {
     pub(super) clock: ClockTrusted,
@@ -147,10 +156,7 @@ pub(super) struct CheckResults {
     /// The variables that the session of the run carries.
     pub(super) carried: Option<CarriedVariables>,
     pub(super) sandbox: Prepared,
-    pub(super) excluded: ExcludedSigners,
-    pub(super) quorum: Authority,
-    /// The use of a grant that the run must claim.
-    pub(super) claim: Option<GrantClaim>,
+    pub(super) allowed: AllowedRun,
     pub(super) window: WithinWindow,
 }
 
@@ -191,7 +197,7 @@ impl Admitted {
         let sealed = self.sealed();
         TimeLimits {
             signed: self.document().predicate(),
-            quorum: &self.checks.quorum,
+            quorum: &self.checks.allowed.authority,
             roster: &sealed.roster,
             tokens: &sealed.tokens,
             submitter: self.handed_in_by(),

@@ -249,7 +249,7 @@ pub struct RetentionCut {
     pub unsigned: Timestamp,
     /// Events at or before this time are deleted.
     pub events: Timestamp,
-    /// Low-water mark. No proposal with a later end of its window is deleted.
+    /// Low-water mark. Drafts of grants that end at or before it are deleted. No proposal with a later end of its window is deleted.
     pub mark: Timestamp,
 }
 

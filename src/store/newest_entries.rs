@@ -3,13 +3,15 @@
 //! A person who changes the store by hand can delete the row of a spent nonce, and can change the entry that spent it. The
 //! tree then stays the same, so only the bytes of the entries show the change.
 
+use std::collections::HashMap;
+
 use crate::store::closed_windows::ClosedWindows;
 use crate::store::fault::StoreFault;
 use crate::store::stored_leaf::opened;
 use crate::store::stored_revocation::StoredRevocation;
 use crate::store::tree::Subtrees;
 use crate::store::{ClosedKey, StoreReads};
-use documents::crypto::digest::AuthorizationDigest;
+use documents::crypto::digest::{AuthorizationDigest, ContentDigest};
 use documents::crypto::merkle::{Hash, leaf_hash};
 use documents::crypto::tlog_tiles::TILE_WIDTH;
 use documents::record::consumption::Consumption;
@@ -30,6 +32,8 @@ struct Found {
     spent: Vec<(Nonce, Timestamp)>,
     denied: Vec<AuthorizationDigest>,
     revoked: Vec<RevokedSubject>,
+    /// The largest use of each grant.
+    uses: HashMap<ContentDigest, u64>,
 }
 
 /// Returns the nonces that the log spent and the authorizations that it denied, as far as their windows can be open at the
@@ -80,6 +84,11 @@ pub(crate) fn closed_windows(
             "the {lost} is revoked, but the store marks the log entry of the revocation as another kind"
         )));
     }
+    for (grant, number) in &found.uses {
+        if reads.grant_uses(grant, 1)?.first().is_none_or(|newest| newest.number < *number) {
+            return Err(changed(&format!("use {number} of the grant {grant} is in the log, but it has no row")));
+        }
+    }
     let mut closed = ClosedWindows::default();
     found.spent.iter().for_each(|(nonce, end)| closed.spend(nonce, *end));
     // A denial states no time.
@@ -94,6 +103,12 @@ impl Found {
         match entry.get(NAME)? {
             CONSUMPTION => {
                 let (_, statement) = opened::<Consumption>(entry).ok()?;
+                for spent in &statement.predicate.spent {
+                    if let (Some(grant), Some(number)) = (spent.grant, &spent.grant_use) {
+                        let newest = self.uses.entry(grant).or_default();
+                        *newest = number.0.max(*newest);
+                    }
+                }
                 let spent = statement.predicate.spent.into_iter().map(|spent| (spent.nonce, spent.expires_at));
                 self.spent.extend(spent);
                 Some(statement.predicate.at)

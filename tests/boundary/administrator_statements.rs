@@ -28,6 +28,8 @@ const UNNAMED: &[(&str, &str, &str)] = &[
     ("proposal WHERE ended", "INSERT|DELETE", "a proposal that did not run stands in no document"),
     ("signature", "*", "verified again before anything runs by it"),
     ("event", "*", "an event decides nothing: at worst, somebody is told too late, or something wrong"),
+    ("standing", "*", "a grant is verified again at each use, and its row leads only to the bytes that people signed"),
+    ("standing_use", "*", "a start compares the uses of the last day with the log, and audits count all"),
     ("told", "*", "decides only which messages are sent again or lost"),
     ("payload", "DELETE", "only of proposals that did not run"),
     ("output_order", "*", "only how the two streams are shown together"),

@@ -12,7 +12,7 @@ use crate::support::wire::Reply;
 use crate::support::{SMALL, World, id_of, runbook, said};
 
 /// Permits grants of up to 20 uses.
-const POLICY: &str = "version: 3\nextends: none\ndefault:\n  mode: execute\n  approvals: {required: 1, from: [ops, security]}\n  \
+pub(crate) const POLICY: &str = "version: 3\nextends: none\ndefault:\n  mode: execute\n  approvals: {required: 1, from: [ops, security]}\n  \
                       standing: {max_uses: 20, max_days: 7}\noverrides:\n  - {runbook: two, standing: {max_uses: 2, max_days: 1, approvals: {required: 2, from: [ops]}}}\n";
 
 fn world() -> World {
@@ -20,7 +20,7 @@ fn world() -> World {
 }
 
 /// Returns the bearer of a person or a proposer who answered a challenge.
-fn bearer(world: &World, key: &Key) -> String {
+pub(crate) fn bearer(world: &World, key: &Key) -> String {
     let challenge = world.wire.post("/v1/challenges", "", &json!({"keyid": key.keyid()})).ok(200);
     let text = challenge["challenge"].as_str().expect("a challenge");
     let answer = json!({"challenge": text, "signature": key.sign_as(CHALLENGE, text.as_bytes())});
@@ -29,7 +29,7 @@ fn bearer(world: &World, key: &Key) -> String {
 }
 
 /// The terms of a grant for robot: `say:echo` with a text of small letters.
-fn terms() -> Value {
+pub(crate) fn terms() -> Value {
     json!({
         "grantee": {"name": "robot", "key": robot().keyid()},
         "steps": [{"step": "say:echo", "params": {"type": "object", "properties": {"text": {"type": "string", "pattern": "^[a-z]{1,8}$"}}, "required": ["text"]}}],
@@ -53,7 +53,7 @@ fn sign(world: &World, view: &Value, keys: &[&Key]) -> Reply {
 }
 
 /// Returns a grant in force.
-fn granted(world: &World, terms: &Value) -> Value {
+pub(crate) fn granted(world: &World, terms: &Value) -> Value {
     let view = draft(world, terms).ok(201);
     assert_eq!(view["status"], "pending", "{view:#}");
     let signed = sign(world, &view, &[&alice()]).ok(200);
@@ -74,7 +74,7 @@ fn try_use(world: &World, bearer: &str, wish: &Value) -> Reply {
     world.sign(&proposed.json(), &[&robot()])
 }
 
-fn used(world: &World, bearer: &str, grant: &Value, text: &str) -> Value {
+pub(crate) fn used(world: &World, bearer: &str, grant: &Value, text: &str) -> Value {
     let view = try_use(world, bearer, &wish(grant, "say:echo", json!({"text": text}))).ok(200);
     world.until(id_of(&view), "finished")
 }

@@ -38,7 +38,7 @@ fn variants(source: &str, name: &str) -> BTreeSet<String> {
 fn literals(source: &str, from: &str, to: &str) -> BTreeSet<String> {
     let (_, rest) = source.split_once(from).unwrap_or_else(|| panic!("`{from}` is missing"));
     let (list, _) = rest.split_once(to).unwrap();
-    list.lines().filter_map(|line| Some(line.split('"').nth(1)?.to_owned())).collect()
+    list.split('"').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
 /// Returns the names of all crash points: those of `POINTS`, and those that other files pass by name.

@@ -222,6 +222,7 @@ CREATE TABLE standing (
 );
 CREATE UNIQUE INDEX standing_digest ON standing (digest);
 CREATE INDEX standing_end ON standing (expires_at);
+CREATE INDEX standing_draft ON standing (expires_at) WHERE leaf IS NULL;
 -- The uses of each grant. The key claims a use.
 CREATE TABLE standing_use (
     digest bytea NOT NULL,

@@ -35,6 +35,7 @@ statements! {
     // The newest event stays, because the next number follows from it.
     OLD_EVENTS = "DELETE FROM event WHERE at <= $1 AND seq < (SELECT max(seq) FROM event) \
         AND seq < (SELECT min(seq) FROM event) + $2 RETURNING 1";
+    OLD_DRAFTS = "DELETE FROM standing WHERE expires_at <= $1 AND leaf IS NULL RETURNING 1";
     // The end of a run and the end of an upload write the pieces before the row that refers to them.
     DELETE_PIECES = "DELETE FROM piece p WHERE p.name = ANY($1::bytea[]) \
         AND p.at < now() - interval '1 hour' AND NOT EXISTS (SELECT FROM output o WHERE o.name = p.name) \
@@ -162,11 +163,12 @@ pub(super) fn retire(link: &Link, cut: RetentionCut, walk: RetentionWalk, limit:
     flight.add(DELETE_PAYLOADS, values![unsigned.clone()]);
     flight.add(DELETE_PROPOSALS, values![unsigned]);
     flight.add(OLD_EVENTS, values![cut.events.unix(), at_most(limit)]);
+    flight.add(OLD_DRAFTS, values![cut.mark.unix()]);
     let after = walk.proposals.unwrap_or_default().to_vec();
     flight.add(OLD_PROPOSALS, values![after, at_most(limit)]);
     let rows = link.rows(DURING, &flight)?;
-    done.deleted += rows[0].len() + rows[1].len() + rows[3].len() + rows[4].len();
-    let seen = &rows[5];
+    done.deleted += rows[0].len() + rows[1].len() + rows[3].len() + rows[4].len() + rows[5].len();
+    let seen = &rows[6];
     // Orders of outputs, signatures of finished runs, and whole proposals.
     let (mut orders, mut signatures, mut proposals) = (Vec::new(), Vec::new(), Vec::new());
     for row in seen {

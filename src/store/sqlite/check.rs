@@ -4,6 +4,7 @@
 //! writes.
 
 mod entries;
+mod grants;
 mod tables;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -68,6 +69,7 @@ pub fn check(path: &Path, scope: &StoreScope, progress: &mut dyn FnMut(u64, u64)
         people: BTreeMap::new(),
         outputs_named: 0,
         denials: 0,
+        uses: 0,
         root: merkle::EMPTY_ROOT,
         defects: Vec::new(),
         notes: Vec::new(),
@@ -83,7 +85,9 @@ pub fn check(path: &Path, scope: &StoreScope, progress: &mut dyn FnMut(u64, u64)
     if let Err(error) = look.log(progress) {
         look.unreadable(&error);
     }
-    for step in [Look::runs, Look::nonces, Look::waiting, Look::denials, Look::blobs, Look::outputs, Look::tokens] {
+    for step in
+        [Look::runs, Look::nonces, Look::waiting, Look::denials, Look::blobs, Look::outputs, Look::tokens, Look::grants]
+    {
         if let Err(error) = step(&mut look) {
             look.unreadable(&error);
         }
@@ -115,6 +119,8 @@ struct Look<'a> {
     outputs_named: u64,
     /// Number of denials in the log.
     denials: u64,
+    /// Number of uses of grants in the log.
+    uses: u64,
     root: Hash,
     defects: Vec<StoreDefect>,
     notes: Vec<String>,

@@ -61,6 +61,8 @@ pub(super) fn retire(
     let sql = "DELETE FROM event WHERE at <= ?1 AND seq < (SELECT max(seq) FROM event) \
                AND seq < (SELECT min(seq) FROM event) + ?2";
     done.deleted += connection.prepare_cached(sql)?.execute(params![cut.events.unix(), limit])?;
+    let sql = "DELETE FROM standing WHERE expires_at <= ?1 AND leaf IS NULL";
+    done.deleted += connection.prepare_cached(sql)?.execute([cut.mark.unix()])?;
     let delete = |table: &str, id: &[u8; 16]| {
         connection.prepare_cached(&format!("DELETE FROM {table} WHERE proposal = ?1"))?.execute([id])
     };

@@ -7,7 +7,6 @@ pub mod compare;
 pub mod coverage;
 pub mod derive;
 pub mod gather;
-pub mod grant_review;
 pub mod hidden;
 pub mod lines;
 pub mod remarks;

@@ -51,7 +51,7 @@ impl Look<'_> {
                     Ok(())
                 })
             }
-            LeafKind::Grant => opened::<Grant>(data).map(|_| Ok(())),
+            LeafKind::Grant => opened::<Grant>(data).map(|_| self.grant(index)),
             LeafKind::Refusal => opened::<RefusalStatement>(data).map(|(_, statement)| {
                 self.stated = Some(statement.predicate.at);
                 Ok(())
@@ -122,6 +122,7 @@ impl Look<'_> {
         for (item, spent) in (0..).zip(&consumption.spent) {
             let entry = format!("log entry {index}, item {item}");
             let at = place(index, item);
+            self.grant_use(index, item, consumption.at, spent)?;
             let sql = format!("SELECT {COLUMNS} FROM spent_at s JOIN proposal p ON p.id = s.id WHERE s.spent = ?1");
             let runs = self.all(&sql, [at], ProposalRow::read)?;
             match &runs[..] {

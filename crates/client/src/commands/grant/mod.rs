@@ -1,14 +1,15 @@
 //! The `grant` command drafts, lists and shows standing grants.
 
 pub mod draft;
+pub mod grant_review;
 pub mod signing;
 
 use crate::commands::clock::now;
 use crate::commands::global::GlobalOptions;
+use crate::commands::grant::grant_review::GrantReview;
 use crate::home::keys::KeyArgs;
 use crate::home::trusted_rosters::TrustArgs;
 use crate::remote::client::Client;
-use crate::review::grant_review::GrantReview;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::printable_text::PrintableText;
 use crate::terminal::streams::Terminal;

@@ -4,10 +4,10 @@ use serde_json::Value;
 
 use crate::commands::clock::now;
 use crate::commands::grant::find_grant;
+use crate::commands::grant::grant_review::GrantReview;
 use crate::home::keys::{self, Keys, SignaturePurpose};
 use crate::home::trusted_rosters::TrustArgs;
 use crate::remote::client::Client;
-use crate::review::grant_review::GrantReview;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::streams::{Terminal, wrapped};
 use documents::crypto::digest::AuthorizationDigest;
