@@ -95,7 +95,14 @@ impl Proposals {
             return Ok((subject, document));
         }
         let (known, epoch) = (self.crossing.revoked(), &here.epoch);
-        let context = RevocationContext { roster: &sealed.roster, tokens: &sealed.tokens, epoch, revoked: known.now() };
+        let context = RevocationContext {
+            roster: &sealed.roster,
+            tokens: &sealed.tokens,
+            epoch,
+            revoked: known.now(),
+            // No boundary of this version logs a grant.
+            grant: &|_| None,
+        };
         let _ = check_may_revoke(subject, &signature.keyid, context)
             .map_err(|error| Refusal::new(error.code(), error.to_string()))?;
         Ok((subject, document))

@@ -51,7 +51,7 @@ use judgement::decision::permissions::{check_permissions, check_profile};
 use judgement::decision::place::check_place;
 use judgement::decision::step::check_step;
 use judgement::decision::window::{RunWindow, WindowBounds, check_window};
-use judgement::decision::{Objection, quorum, signature_count};
+use judgement::decision::{Objection, grants::Authority, quorum, signature_count};
 use judgement::registry::parameter_schema;
 use sandbox::runs::cancel_flag::CancelFlag;
 use sandbox::runs::enforcement_facts::nothing_enforced;
@@ -237,7 +237,7 @@ impl Crossing {
         let signatures = verified.document().signatures();
         let revoked = |keyid: &_| self.revoked().has_key(keyid);
         let count = signature_count::count_unrevoked(signatures, &sealed.roster, &excluded, &held.rules, now, revoked);
-        let quorum = quorum::decide(&held.rules, &count).map_err(|e| about(e.into()))?;
+        let quorum = Authority::Signed(quorum::decide(&held.rules, &count).map_err(|e| about(e.into()))?);
         // The transaction that spends the nonce repeats this check with the clock of the store, and checks for denials.
         let window = check_window(signed, now, None).map_err(|e| about(e.into()))?;
         let carried = signed.session.is_some().then(|| sealed.carried_variables(&held));

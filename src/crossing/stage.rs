@@ -54,10 +54,10 @@ use documents::record::receipt::Receipt;
 use documents::record::run_extensions::{SessionChange, SessionReference};
 use documents::record::validity::Timestamp;
 use judgement::decision::exclusion::ExcludedSigners;
+use judgement::decision::grants::Authority;
 use judgement::decision::parameters::ParametersFit;
 use judgement::decision::permissions::{PermissionsCovered, ProfileHolds};
 use judgement::decision::place::AtThisBoundary;
-use judgement::decision::quorum::QuorumMet;
 use judgement::decision::revocations::NotRevoked;
 use judgement::decision::sealed_tokens::MayPropose;
 use judgement::decision::step::StepSealed;
@@ -147,7 +147,7 @@ pub(super) struct CheckResults {
     pub(super) carried: Option<CarriedVariables>,
     pub(super) sandbox: Prepared,
     pub(super) excluded: ExcludedSigners,
-    pub(super) quorum: QuorumMet,
+    pub(super) quorum: Authority,
     pub(super) window: WithinWindow,
 }
 

@@ -1,6 +1,7 @@
 """One bundle, offline: every check with its finding. From `formats.md`, Bundle."""
 
 import documents
+import grants
 import programs
 import reserved
 import rules
@@ -17,7 +18,7 @@ NAMES = (
     "bundle roster-chain receipt-document authorization-document consumption-document seal-document roster-in-seal "
     "receipt-signature consumption-signature seal-signature checkpoint receipt-included consumption-included seal-included "
     "log-order boundary seal consumption authorization-signatures excluded quorum window step step-in-registry parameters "
-    "permissions sandbox outcome receipt-subjects plan keys-still-rostered seal-in-force revocations witnesses"
+    "permissions sandbox outcome receipt-subjects plan grant-document grant-signatures grant-included grant-covers keys-still-rostered seal-in-force revocations witnesses"
 ).split()
 ESTABLISHED, FAILED, NOT_CHECKED = "established", "failed", "not-checked"
 
@@ -202,6 +203,7 @@ class _Bundle:
             held = self.run("authorization-signatures", [], self.check_authorization_signatures)
         self.held = held
         held_need = True if held is not None else None
+        self.grant()
         self.run("boundary", ["receipt-signature", held_need], self.check_boundary)
         self.run("seal", ["receipt-signature", "consumption-signature"], self.check_seal)
         self.run("consumption", ["checkpoint", "receipt-signature", "consumption-signature", held_need], self.check_consumption)
@@ -219,11 +221,20 @@ class _Bundle:
         self.run("window", [held_need, "consumption-signature"], self.check_window)
         if "permissions" not in self.report.found:
             self.run("permissions", [held_need, "step", "seal"], lambda: self.check_permissions(policy))
+        if self.authorization is not None and "grant" not in self.authorization and held is not None:
+            self.report.found["grant-covers"] = (ESTABLISHED, "")
+        else:
+            needs = [held_need, "grant-signatures", "consumption-signature", "receipt-signature", "step", "seal"]
+            self.run("grant-covers", needs, lambda: self.check_covers(policy))
 
     def check_authorization_signatures(self):
-        """Each by a rostered approver, in one order, and it holds: pairs of person and whether they touched the key."""
+        """Each by a rostered approver, in one order, and it holds: pairs of person and whether they touched the key. Of a use of
+        a grant the one of the grantee holds, and nobody is counted."""
         envelope, found, last = self.authorization_envelope, [], ""
         message = pae(envelope.payload)
+        if "grant" in self.authorization:
+            check_grantee_signature(envelope, self.authorization, self.chain.last)
+            return found
         for keyid, raw in envelope.signatures:
             approver = self.chain.last.approver(keyid)
             if approver is None:
@@ -234,8 +245,59 @@ class _Bundle:
             found.append((approver[0], approver[1].verify(message, raw)))
         return found
 
+    def grant(self):
+        """What can be said of a grant before the decision: `used` is the grant of this run, None without one, False if unknown."""
+        self.used = None
+        proved = self.run("grant-document", ["bundle"], lambda: (grants.Grant(Envelope(self.bundle["grant"])) if "grant" in self.bundle else None,))
+        grant = proved and proved[0]
+        held = self.report.found.get("authorization-signatures", (None,))[0] == ESTABLISHED
+        if proved is not None and held:
+            self.run("grant-document", [], lambda: self.check_there(grant))
+        elif proved is not None:
+            self.report.found["grant-document"] = (NOT_CHECKED, "because authorization-signatures is not established")
+        # What failed stays failed; what was read but can't be compared is not checked.
+        there = self.holds("grant-document")
+        self.run("grant-signatures", ["grant-document" if not there else True, "roster-in-seal"], lambda: grant and (grant.signers(self.chain.last),))
+        self.run("grant-included", ["grant-document" if not there else True, "checkpoint"], lambda: grant and self.check_grant_included())
+        if self.authorization is not None and "grant" in self.authorization:
+            self.used = grant if self.holds("grant-signatures") else False
+
+    def check_there(self, grant):
+        if (grant is not None) != ("grant" in self.authorization):
+            raise Bad("the bundle has a grant exactly where the run used one")
+
+    def check_grant_included(self):
+        proofs, checkpoint = self.proofs
+        proof = Proof(self.bundle["proofs"]["grant"])
+        leaf = leaf_hash(Envelope(self.bundle["grant"]).leaf)
+        check_inclusion(leaf, proof.index, checkpoint.size, proof.path, checkpoint.root)
+        if proof.index >= proofs["consumption"].index:
+            raise Bad("the grant is no earlier entry than the consumption")
+
+    def check_covers(self, policy):
+        if self.used is None:
+            return None
+        try:
+            policy = policy or self.policy()
+        except Bad:
+            return NotChecked("because quorum is not established")
+        terms, at = self.used.terms, seconds(self.consumption["at"])
+        self.used.check_window(at)
+        self.used.check_grantee(self.chain.last)
+        place = self.used.check_use(self.authorization, self.authorization_envelope.signatures[0][0])
+        self.used.check_step(place, self.bundle["step"], policy)
+        items = self.consumption["spent"]
+        item = self.receipt["consumption"]["item"]
+        if item >= len(items) or not 1 <= items[item].get("use", 0) <= terms["max_uses"]:
+            raise Bad("the use has a number that the grant does not have")
+        return None
+
     def count(self):
         """Whether those who signed count, none is excluded, and they are enough."""
+        if self.used is False:
+            for name in ("authorization-signatures", "excluded", "quorum"):
+                self.report.found[name] = (NOT_CHECKED, "because grant-signatures is not established")
+            return self.policy()
         excluded = self.run("excluded", [], self.excluded)
         if excluded is None:
             for name in ("authorization-signatures", "quorum"):
@@ -263,14 +325,20 @@ class _Bundle:
         return policy
 
     def excluded(self):
-        return who_may_not(self.authorization["proposer"], self.receipt["decision"], self.chain.last)
+        more = (self.used.terms["grantee"]["name"], self.used.terms["proposer"]) if self.used else ()
+        return who_may_not(self.authorization["proposer"], self.receipt["decision"], self.chain.last, None, more)
 
     def people(self, policy):
+        if self.used:
+            combined, at = grants.grant_rules(policy, self.bundle["step"]), seconds(self.consumption["at"])
+            people, self.counted = grants.count_signers(self.used.signers(self.chain.last), combined, self.chain.last, at)
+            return people, combined
         combined = rules.Rules(policy.approvals, self.bundle["step"]["approvals"])
         return count_people(self.held, combined, self.chain.last, seconds(self.consumption["at"])), combined
 
-    @staticmethod
-    def check_nobody(excluded, people):
+    def check_nobody(self, excluded, people):
+        if self.used:
+            grants.check_nobody(self.used.signers(self.chain.last), excluded)
         for name in people:
             if name in excluded:
                 raise Bad(f"{name} proposed this or controls who did")
@@ -374,6 +442,10 @@ class _Bundle:
         newest, used = self.chain.newest, self.chain.last
         signed = [self.receipt_envelope, self.seal_envelope, self.authorization_envelope]
         keyids = {keyid for envelope in signed for keyid, _ in envelope.signatures}
+        if self.used:
+            keyids |= self.counted
+            # The grantee approves nothing.
+            keyids -= {keyid for keyid, _ in self.authorization_envelope.signatures}
         gone = sorted(keyid for keyid in keyids if newest.holder(keyid) != used.holder(keyid))
         if gone:
             return NotChecked(f"no longer rostered: {', '.join(gone)}")
@@ -413,6 +485,14 @@ def read_authorization(receipt):
     return envelope, predicate
 
 
+def check_grantee_signature(envelope, authorization, roster):
+    """The only one, by a key of the proposer."""
+    [(keyid, raw)] = envelope.signatures
+    if roster.holder(keyid) != ("proposer", authorization["proposer"]):
+        raise Bad(f"{keyid} is no key of the proposer {authorization['proposer']}")
+    roster.holders[keyid][2].verify(pae(envelope.payload), raw)
+
+
 def check_boundary_signature(envelope, roster, name):
     """Exactly one, by a key of the boundary of this name; its key id."""
     if len(envelope.signatures) != 1:
@@ -434,11 +514,11 @@ def check_roster_in_seal(seal, roster):
         raise Bad("the seal's keys are not those that the roster gives this boundary")
 
 
-def who_may_not(proposer, decision, roster, tokens=None):
+def who_may_not(proposer, decision, roster, tokens=None, more=()):
     """Names of who may not count: the proposer, whoever handed it in, and their owners. A lone bundle does not say who owns a
     token, so that its receipt may name more; with the sealed tokens they are exactly these."""
     names, all_wanted = set(decision["excluded"]), set()
-    for who in (proposer, decision["handed_in_by"]):
+    for who in (proposer, decision["handed_in_by"], *more):
         role = roster.role_of(who)
         owners = None
         if role and role[0] == "proposer":
@@ -489,6 +569,8 @@ def check_spent(stated, consumption, index, leaf, digest, authorization):
     for name, value in wanted.items():
         if item[name] != value:
             raise Bad(f"the consumption spends another {name}")
+    if item.get("grant") != authorization.get("grant"):
+        raise Bad("the consumption names another grant")
     if item.get("session") != authorization.get("session"):
         raise Bad("the consumption names another session, or another state of it")
 
@@ -529,8 +611,6 @@ def check_plan(signed, asked, authorization, at, plan):
 
 def check_step(step, authorization):
     rules.read_step(step)
-    if "grant" in authorization:
-        raise Bad("no grant is decided here")
     digest = reference(canonical(step))
     if authorization["step"] != {"ref": step["ref"], "digest": digest}:
         raise Bad(f"signed was another step than {step['ref']} {digest}")

@@ -12,6 +12,7 @@ from bundle import (
     NotChecked,
     check_boundary_signature,
     check_decision,
+    check_grantee_signature,
     check_outcome,
     check_plan,
     check_receipt_subjects,
@@ -26,6 +27,7 @@ from bundle import (
     who_may_not,
 )
 from globs import matches
+from grants import Uses, check_nobody, count_signers, grant_rules
 from log import Checkpoint, Note, Tree, leaf_hash
 from revocations import Revocations
 from roster import Chain, Roster
@@ -78,6 +80,7 @@ class History:
         # By digest of its payload: entry and facts of a plan's receipt.
         self.plans = {}
         self.revocations = Revocations()
+        self.grants = Uses()
         # Keys of types that are not verified here, in the rosters that were in force.
         self.foreign = []
         self.earlier = earlier
@@ -178,7 +181,7 @@ class History:
                 raise Bad(f"no leaf of this log: {kind[:40]!r}")
             predicate = documents.read(kind, envelope.payload)
         except Bad as error:
-            self.judge(index, "revocation" if kind == "revocation" else "entry", error)
+            self.judge(index, kind if kind in ("revocation", "grant") else "entry", error)
             return
         if "at" in predicate:
             at = seconds(predicate["at"])
@@ -195,7 +198,7 @@ class History:
             "denial": self.read_denial,
             "refusal": self.read_refusal,
             "revocation": self.read_revocation,
-            "grant": lambda index, *_: self.say(index, "later-feature", "no grant is decided here"),
+            "grant": self.read_grant,
         }[kind](index, envelope, predicate)
 
     def by_boundary(self, index, kind, envelope, sealed=None):
@@ -384,6 +387,11 @@ class History:
                 known.setdefault(value, index)
             if seconds(spent["expires_at"]) <= seconds(consumption["at"]):
                 self.say(index, "window", f"item {item} had expired")
+            for word, why in self.grants.count(spent, seconds(consumption["at"])):
+                self.say(index, word, f"item {item}: {why}")
+            ended = self.revocations.grant(spent["grant"], index) if "grant" in spent else None
+            if ended is not None:
+                self.say(index, "revoked", f"item {item}: entry {ended} had revoked the grant")
             if "session" in spent:
                 self.use_session(index, item, spent["session"])
             self.spent[index, item] = {
@@ -436,8 +444,13 @@ class History:
 
     def read_revocation(self, index, envelope, revocation):
         here = {"name": self.name, "id": self.id, "epoch": self.sealed.seal["epoch"]}
-        work = lambda: self.revocations.read(index, envelope, revocation, self.sealed, here)
+        work = lambda: self.revocations.read(index, envelope, revocation, self.sealed, here, self.grants)
         self.attempt(index, "revocation", work)
+
+    def read_grant(self, index, envelope, _):
+        """By approvers of the roster in force. Whether they are enough is decided at each use, since a grant states no time."""
+        here = {"name": self.name, "id": self.id, "epoch": self.sealed.seal["epoch"]}
+        self.attempt(index, "grant", lambda: self.grants.add(index, envelope, here, self.sealed.roster))
 
     def read_refusal(self, index, envelope, refusal):
         self.by_boundary(index, "refusal", envelope)
@@ -459,6 +472,7 @@ class History:
         session = spent["consumption"]["spent"][place[1]].get("session")
         if session is not None and len(spent["receipts"]) == 1:
             self.leave_session(place, session, receipt.get("session"))
+        self.grants.end(spent["consumption"]["spent"][place[1]], index, receipt["outcome"]["status"])
         try:
             signed, authorization = read_authorization(receipt)
         except Bad as error:
@@ -526,10 +540,62 @@ class History:
                 raise Bad(f"{ref} was not registered")
             check_step(sealed.steps[ref], authorization)
 
+        def decide_grant(policy, at, tokens):
+            grant = self.grants.get(authorization["grant"], consumed_at)
+            here = {"name": self.name, "id": self.id, "epoch": sealed.seal["epoch"]}
+            if grant.terms["boundary"] != here:
+                raise Bad("the grant is of another boundary or epoch")
+            if self.revocations.key(grant.terms["grantee"]["key"], consumed_at) is not None:
+                raise Bad("the key of the grantee was revoked", "revoked")
+            ended = self.revocations.grant(grant.digest, consumed_at), self.revocations.epoch(here["epoch"], consumed_at)
+            if ended != (None, None):
+                # The consumption has the finding.
+                return
+            grant.check_window(at)
+            grant.check_grantee(sealed.roster)
+            signers = grant.signers(sealed.roster)
+            parties = (grant.terms["grantee"]["name"], grant.terms["proposer"])
+            excluded = who_may_not(authorization["proposer"], receipt["decision"], sealed.roster, tokens, parties)
+            check_nobody(signers, excluded)
+            revoked = lambda keyid: self.revocations.key(keyid, consumed_at) is not None
+            for place, one in enumerate(grant.terms["steps"]):
+                step = sealed.steps.get(one["ref"])
+                if step is None:
+                    raise Bad(f"{one['ref']} was not registered")
+                own = sealed.policies.get(one["ref"]) or rules.Policy(sealed.policy, one["ref"], sealed.builtins)
+                grant.check_step(place, step, own)
+                check_profile(one["ref"], one["sandbox"])
+                combined = grant_rules(own, step)
+                counted, _ = count_signers(signers, combined, sealed.roster, at, revoked)
+                missing = combined.missing(counted)
+                if missing:
+                    raise Bad(missing)
+                if one["ref"] == ref:
+                    check_decision(counted, combined, receipt["decision"])
+            if policy.mode == "deny" and not policy.allows:
+                raise Bad("policy denies this: it allows no command")
+            grant.check_use(authorization, signed.signatures[0][0])
+
+        def check_profile(ref, signed_one):
+            """What a grant says of the sandbox of a step, as far as it follows."""
+            if sealed.configuration is None or sealed.configuration.open is not None or ref not in sealed.profiles:
+                return
+            if sealed.policies[ref].open_sandbox:
+                return
+            given = {name: value for name, value in signed_one.items() if name != "programs"}
+            if dict(sealed.profiles[ref]) != given:
+                raise Bad(f"the grant has another sandbox for {ref}")
+
         def people():
             if sealed.steps is None or ref not in sealed.steps or sealed.policy is None:
                 raise Bad("no step or no policy to decide by")
             policy = sealed.policies.get(ref) or rules.Policy(sealed.policy, ref, sealed.builtins)
+            at = seconds(consumption["at"])
+            tokens = {name: token for name, token in (sealed.tokens or {}).items() if sealed.token(name, at)}
+            if "grant" in authorization:
+                check_grantee_signature(signed, authorization, sealed.roster)
+                decide_grant(policy, at, tokens)
+                return
             combined = rules.Rules(policy.approvals, sealed.steps[ref]["approvals"])
             held, last = [], ""
             for keyid, raw in signed.signatures:
@@ -538,9 +604,7 @@ class History:
                     raise Bad(f"{keyid} is no approver's, or out of order")
                 last = keyid
                 held.append((approver[0], approver[1].verify(pae(signed.payload), raw)))
-            at = seconds(consumption["at"])
             counted = count_people(held, combined, sealed.roster, at)
-            tokens = {name: token for name, token in (sealed.tokens or {}).items() if sealed.token(name, at)}
             excluded = who_may_not(authorization["proposer"], receipt["decision"], sealed.roster, tokens)
             if set(counted) & excluded:
                 raise Bad(f"{', '.join(sorted(set(counted) & excluded))} may not approve this")

@@ -1,5 +1,7 @@
 """Revocations: who may revoke what, and what is revoked before an entry. From `formats.md`, section 22.3."""
 
+import rules
+from grants import grant_rules
 from keys import foreign
 from wire import Bad, pae, sha256, strict, unbase64
 
@@ -17,6 +19,9 @@ class Revocations:
     def token(self, name, index):
         return self.before("token", sha256(name.encode()), index)
 
+    def grant(self, digest, index):
+        return self.before("grant", bytes.fromhex(digest.split(":")[1]), index)
+
     def epoch(self, epoch, index):
         return self.before("epoch", sha256(epoch.encode()), index)
 
@@ -30,7 +35,7 @@ class Revocations:
             if self.key(keyid, index) is not None:
                 raise Bad(f"signed by {keyid}, which entry {self.key(keyid, index)} revoked", "revoked")
 
-    def read(self, index, envelope, revocation, sealed, here):
+    def read(self, index, envelope, revocation, sealed, here, grants):
         """One revocation by the state before it; what breaks a rule revokes nothing."""
         if revocation["boundary"] != here:
             raise Bad("it is of another boundary or epoch")
@@ -46,14 +51,14 @@ class Revocations:
         if self.key(keyid, index) is not None:
             # Its own revocation would stand twice.
             raise Bad(f"signed by {keyid}, which is revoked")
-        if not self.may_revoke(kind, digest, keyid, (role, entry["name"]), sealed):
+        if not self.may_revoke(kind, digest, keyid, (role, entry["name"]), sealed, grants):
             raise Bad(f"{role} {entry['name']} may not revoke this {kind}")
         if (kind, digest) in self.entries:
             raise Bad(f"this {kind} was revoked at entry {self.entries[kind, digest]} already")
         self.entries[kind, digest] = index
 
     @staticmethod
-    def may_revoke(kind, digest, keyid, signer, sealed):
+    def may_revoke(kind, digest, keyid, signer, sealed, grants):
         role, name = signer
         if kind == "key":
             known = {bytes_of(one).hex() for one in sealed.roster.holders}
@@ -64,8 +69,24 @@ class Revocations:
             return bool(owners) and (role == "operator" or (role in ("approver", "proposer") and name in owners[0]))
         if kind == "epoch":
             return role in ("approver", "operator")
-        # No grant is in a log yet.
+        use = grants.grants.get("sha256:" + digest)
+        return use is not None and (role == "operator" or may_end(use["grant"].terms, role, name, sealed))
+
+
+def may_end(terms, role, name, sealed):
+    """The grantee, and who could count for a step of the grant."""
+    if role == "proposer":
+        return name == terms["grantee"]["name"]
+    if role != "approver" or sealed.steps is None or sealed.policy is None:
         return False
+    groups = set(sealed.roster.role_of(name)[1]["groups"])
+    for one in terms["steps"]:
+        step = sealed.steps.get(one["ref"])
+        if step is not None:
+            policy = sealed.policies.get(one["ref"]) or rules.Policy(sealed.policy, one["ref"], sealed.builtins)
+            if groups & set(grant_rules(policy, step).groups):
+                return True
+    return False
 
 
 def bytes_of(keyid):

@@ -94,6 +94,9 @@ pub struct Args {
     /// witnesses
     #[arg(long, value_name = "CHECK", value_parser = parse_check)]
     allow_unchecked: Vec<CheckName>,
+    /// Accept a run that approvers allowed by a standing grant, without a signature for this run
+    #[arg(long)]
+    allow_grant: bool,
     /// Accept a later roster version that needed no signatures (threshold 0)
     #[arg(long)]
     allow_unguarded: bool,
@@ -196,6 +199,7 @@ fn demands(args: &Args) -> Result<GateRequirements, CommandFailure> {
         sandbox: args.min_sandbox.clone(),
         age: args.max_age,
         unchecked: args.allow_unchecked.iter().copied().collect(),
+        granted: args.allow_grant,
         unguarded: args.allow_unguarded,
     })
 }

@@ -299,6 +299,10 @@ impl Tally {
         let mut words = path.to_string_lossy().into_owned();
         if let Some(approved) = facts.and_then(|facts| facts.approved.as_ref()) {
             words = format!("{words}: {} of {}", approved.receipt, approved.step);
+            if let Some(used) = &approved.grant {
+                let number = used.use_number.unwrap_or_default();
+                words = format!("{words}, under standing grant {}, use {number} of {}", used.grant, used.max_uses);
+            }
             *self.receipts.entry(approved.receipt.as_str().to_owned()).or_default() += 1;
         }
         self.lines.push((verdict, PrintableText::text(&words)));
@@ -445,7 +449,7 @@ mod tests {
             let printed = screen(&basis, Some(&words)).paint(400, false);
             assert!(printed.contains(&format!("because       {says}")), "{printed}");
             assert_eq!(printed.matches(WITHOUT_ROSTER).count(), 2, "{printed}");
-            assert!(printed.contains("not checked  29 checks"), "{printed}");
+            assert!(printed.contains("not checked  33 checks"), "{printed}");
         }
     }
 

@@ -99,9 +99,13 @@ codes! {
     /// The state of the session differs from the signed state.
     SessionStale = "session-stale", 422, 126, "the session has changed since the statement was made";
     /// All uses of the grant are used up.
-    GrantExhausted = "grant-exhausted", 422, 126, "the grant is used up";
+    GrantExhausted = "grant-exhausted", 409, 126, "the grant is used up";
     /// The grant does not permit this run.
     NotGranted = "not-granted", 422, 126, "the grant does not cover this run";
+    /// A run of the grant has an unknown end, so the grant can't be used until people have settled this run.
+    GrantPaused = "grant-paused", 409, 126, "a run of the grant has an unknown end";
+    /// No grant can have the step, because the step has a plan or a secret parameter.
+    NotGrantable = "not-grantable", 422, 126, "a step with a plan or a secret parameter can't be granted";
     /// This host cannot provide the required sandbox, or a secret of the step.
     SandboxUnavailable = "sandbox-unavailable", 422, 126, "this host cannot give the run its sandbox or a secret";
     /// The boundary has no capacity for this request now. Try again later.
@@ -136,13 +140,23 @@ mod tests {
         for code in Code::ALL {
             of.entry(code.status()).or_default().push(code.word());
         }
-        assert_eq!(of.remove(&422).map(|codes| codes.len()), Some(Code::ALL.len() - 12));
+        assert_eq!(of.remove(&422).map(|codes| codes.len()), Some(Code::ALL.len() - 14));
         let expected = [
             (400, vec!["malformed"]),
             (401, vec!["unauthenticated"]),
             (403, vec!["forbidden"]),
             (404, vec!["unknown-step", "not-found"]),
-            (409, vec!["step-changed", "nonce-replayed", "context-changed", "wrong-state"]),
+            (
+                409,
+                vec![
+                    "step-changed",
+                    "nonce-replayed",
+                    "context-changed",
+                    "grant-exhausted",
+                    "grant-paused",
+                    "wrong-state",
+                ],
+            ),
             (413, vec!["too-large"]),
             (429, vec!["rate-limited"]),
             (503, vec!["busy"]),

@@ -8,6 +8,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::audit::bundled_grant::{BundledGrant, check_in_log, check_present, item, read_grant, verify_signers};
 use crate::audit::bundled_plan::RunOfPlan;
 use crate::audit::check_ledger::{CheckLedger, CheckOutcome, CheckStop, ensure, failed};
 use crate::audit::decided::{
@@ -22,6 +23,7 @@ use crate::audit::receipt_facts;
 use crate::audit::report::{BundleReport, CheckFinding, CheckName, TrustBasis, TrustFacts, VersionFacts};
 use crate::audit::witness_check::check_witnesses;
 use crate::decision::exclusion::ExcludedSigners;
+use crate::decision::grants::check_signers;
 use crate::decision::parameters::{ParametersError, check_parameters};
 use crate::decision::place::check_place;
 use crate::decision::signature_count;
@@ -297,18 +299,41 @@ fn verify_parsed(
         read_rules(bundle?, step?)
     });
     let rules = by_ref(&rules);
-    let excluded =
-        ledger.check(C::Excluded, || check_excluded(authorization?.predicate(), receipt?.predicate(), sealed?.roster));
+    let grant = ledger.check(C::GrantDocument, || read_grant(bundle?));
+    let grant = ledger.check(C::GrantDocument, || check_present(grant?, authorization?.predicate()));
+    let grant_read = by_ref(&grant).map(|_| ());
+    let grant = ledger.check(C::GrantSignatures, || verify_signers(grant?, sealed?.roster));
+    let grant = by_ref(&grant);
+    let _in_log = ledger.check(C::GrantIncluded, || {
+        grant_read?;
+        check_in_log(bundle?, log?)
+    });
+    // A run that uses no grant needs no check of a grant.
+    let used = || -> CheckOutcome<Option<&BundledGrant>> {
+        if authorization?.predicate().grant.is_some() { grant.map(Option::as_ref) } else { Ok(None) }
+    };
+    let excluded = ledger.check(C::Excluded, || {
+        let terms = used()?.map(|grant| grant.verified.predicate());
+        check_excluded(authorization?.predicate(), terms, receipt?.predicate(), sealed?.roster)
+    });
     let excluded = by_ref(&excluded);
     let count = ledger.check(C::AuthorizationSignatures, || {
         let _names = excluded?;
         let none = ExcludedSigners::judged_later();
-        let (signatures, roster) = (authorization?.signatures(), sealed?.roster);
-        check_each_counts(signature_count::count(signatures, roster, &none, &rules?.rules, consumption?.predicate().at))
+        let (roster, at) = (sealed?.roster, consumption?.predicate().at);
+        if let Some(grant) = used()? {
+            let rules = grant.rules(rules?)?;
+            let count = signature_count::count(grant.verified.signatures(), roster, &none, &rules, at);
+            return Ok((count, format!("of the grantee {}", authorization?.predicate().proposer)));
+        }
+        check_each_counts(signature_count::count(authorization?.signatures(), roster, &none, &rules?.rules, at))
     });
     let count = by_ref(&count);
     let nobody_excluded = ledger.check(C::Excluded, || {
         let excluded = excluded?;
+        if let Some(grant) = used()? {
+            check_signers(grant.verified.signatures(), excluded, sealed?.roster).map_err(failed)?;
+        }
         let signed = count?.counted().iter().filter(|person| excluded.contains(&person.name));
         let signed: Vec<_> =
             signed.map(|person| format!("{} proposed the run, or controls the proposer", person.name)).collect();
@@ -318,7 +343,8 @@ fn verify_parsed(
     });
     let met = ledger.check(C::Quorum, || {
         nobody_excluded?;
-        check_quorum(&rules?.rules, count?, receipt?.predicate())
+        let of_grant = used()?.map(|grant| grant.rules(rules?)).transpose()?;
+        check_quorum(of_grant.as_ref().unwrap_or(&rules?.rules), count?, receipt?.predicate())
     });
     let _window = ledger.check(C::Window, || {
         let at = consumption?.predicate().at;
@@ -341,6 +367,14 @@ fn verify_parsed(
     let _permissions = ledger
         .check(C::Permissions, || check_asked(rules?, step?, authorization?.predicate(), sealed?.seal.predicate()));
     let _sandbox = ledger.check(C::Sandbox, || check_sandbox(authorization?.predicate(), receipt?.predicate()));
+
+    let _covers = ledger.check(C::GrantCovers, || {
+        let Some(grant) = used()? else { return Ok(((), "the run uses no grant".to_owned())) };
+        let (authorization, consumption) = (authorization?, consumption?.predicate());
+        let spent =
+            item(receipt?.predicate(), consumption).ok_or_else(|| failed("the consumption has no such item"))?;
+        grant.check_covers(authorization, spent, consumption, (step?, rules?, sealed?.roster))
+    });
 
     let _outcome = ledger.check(C::Outcome, || check_outcome(receipt?.predicate(), consumption?.predicate().at));
     let _subjects = ledger.check(C::ReceiptSubjects, || {
@@ -391,6 +425,10 @@ fn verify_parsed(
             let mut facts =
                 receipt_facts::collect(receipt, sealed.roster, consumption.ok(), authorization.ok(), count.ok());
             facts.witnesses.clone_from(&witnesses);
+            let spent = consumption.ok().and_then(|consumption| item(receipt.predicate(), consumption.predicate()));
+            if let (Some(approved), Ok(Some(grant))) = (&mut facts.approved, used()) {
+                approved.grant = Some(grant.facts(spent));
+            }
             Some(Box::new(facts))
         }
         _ => None,

@@ -5,6 +5,7 @@ use serde_json::Value;
 use crate::audit::check_ledger::{CheckStop, ensure, failed};
 use crate::audit::documents::{LogProofs, SealedRoster, leaf_of};
 use crate::decision::exclusion::{self, ExcludedSigners, Tokens};
+use crate::decision::grants::judge_excluded;
 use crate::decision::permissions::check_permissions;
 use crate::decision::quorum::{self, QuorumMet};
 use crate::decision::quorum_rules::QuorumRules;
@@ -25,6 +26,7 @@ use documents::record::authorization::{Authorization, Permission, authorization_
 use documents::record::bundle::Bundle;
 use documents::record::consumption::Consumption;
 use documents::record::envelope::Verified;
+use documents::record::grant::Grant;
 use documents::record::ident::StepRef;
 use documents::record::profile::Layer;
 use documents::record::program_list::ProgramMode;
@@ -94,6 +96,9 @@ pub(crate) fn check_consumption(
     ensure(item.expires_at == signed.expires_at, || {
         format!("item {} of the consumption has another end of validity than the authorization", named.item)
     })?;
+    ensure(item.grant == signed.grant, || {
+        format!("item {} of the consumption names another grant than the authorization", named.item)
+    })?;
     ensure(item.session == signed.session, || {
         format!("item {} of the consumption has another session than the authorization", named.item)
     })?;
@@ -157,11 +162,16 @@ pub(crate) fn read_rules(bundle: &Bundle, step: &HashedStep) -> Result<(StepInSe
 
 pub(crate) fn check_excluded(
     signed: &Authorization,
+    grant: Option<&Grant>,
     receipt: &Receipt,
     roster: &TrustedRoster,
 ) -> Result<(ExcludedSigners, String), CheckStop> {
     let decision = &receipt.decision;
-    let known = exclusion::judge(&signed.proposer, &decision.handed_in_by, Tokens::Unknown, roster).map_err(failed)?;
+    let mut known =
+        exclusion::judge(&signed.proposer, &decision.handed_in_by, Tokens::Unknown, roster).map_err(failed)?;
+    if let Some(grant) = grant {
+        known = known.with(&judge_excluded(grant, Tokens::Unknown, roster).map_err(failed)?.names());
+    }
     // The bundle does not show the owners of tokens, so the owners come from the receipt's list of excluded people. The
     // list must contain each person whom the documents in the bundle exclude.
     let left_out: Vec<_> =

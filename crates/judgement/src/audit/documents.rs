@@ -163,7 +163,26 @@ pub(crate) fn verify_authorization(
     ensure(claimed.is_sorted_by(|before, after| before < after), || {
         "the signatures are not sorted by key id, or a key occurs twice".to_owned()
     })?;
-    let verified = signed.verify(|keyid| roster.approver_of(keyid).map(|(_, key)| key)).map_err(failed)?;
+    let verified = signed
+        .verify(|keyid| match roster.signer(keyid)? {
+            (KeyHolder::Approver(_) | KeyHolder::Proposer(_), key) => Some(key),
+            _ => None,
+        })
+        .map_err(failed)?;
+    let authorization = verified.predicate();
+    for keyid in &claimed {
+        let fits = match (roster.signer(keyid), &authorization.grant) {
+            (Some((KeyHolder::Approver(_), _)), None) => true,
+            (Some((KeyHolder::Proposer(name), _)), Some(_)) => *name == authorization.proposer,
+            _ => false,
+        };
+        ensure(fits, || match authorization.grant {
+            Some(_) => {
+                format!("the key {keyid} is no key of the proposer {}, who uses a grant", authorization.proposer)
+            }
+            None => format!("the key {keyid} is no key of an approver"),
+        })?;
+    }
     let detail = format!("{} verify", claimed.len());
     Ok((verified, detail))
 }

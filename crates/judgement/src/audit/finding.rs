@@ -7,7 +7,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::audit::report::WitnessFacts;
-use documents::crypto::digest::{AuthorizationDigest, ParamsDigest, RosterDigest, SealDigest, StepDigest};
+use documents::crypto::digest::{
+    AuthorizationDigest, ContentDigest, ParamsDigest, RosterDigest, SealDigest, StepDigest,
+};
+use documents::record::extension_names::GrantId;
 use documents::record::ident::{BoundaryName, GroupName, Name, ReceiptId, StepRef};
 use documents::record::program_list::ProgramFacts;
 use documents::record::receipt::Outcome;
@@ -86,6 +89,10 @@ whats! {
     Excluded = "excluded", Approvers;
     /// The proposer or the submitter had no right to propose or submit the run.
     Proposer = "proposer", Boundary;
+    /// A grant has a wrong form, a wrong signer or a wrong place, or it does not cover the run that names it.
+    Grant = "grant", Approvers;
+    /// The uses of a grant have wrong numbers, are too many or too frequent, or come while the grant pauses.
+    GrantUse = "grant-use", Boundary;
     /// Too few people signed.
     Quorum = "quorum", Approvers;
     /// The decision in a receipt differs from the decision that the audit makes from the log before the receipt.
@@ -112,7 +119,7 @@ whats! {
     Denial = "denial", Roster;
     /// A revocation has a wrong form, a wrong signer or an unknown subject, or its subject is already revoked.
     Revocation = "revocation", Roster;
-    /// A key, a token or an epoch was used after the log entry that revoked it.
+    /// A grant, a key, a token or an epoch was used after the log entry that revoked it.
     Revoked = "revoked", Boundary;
     /// The signed head belongs to another log, or the boundary did not sign the head.
     Checkpoint = "checkpoint", Roster;
@@ -229,6 +236,9 @@ pub struct DecisionLine {
     pub proposer: Name,
     /// Name of the submitter.
     pub handed_in_by: Name,
+    /// Digest of the grant that the run used. Absent if approvers signed the run itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grant: Option<ContentDigest>,
     /// The step that ran.
     pub step: StepRef,
     /// Digest of the step definition.
@@ -304,6 +314,36 @@ pub struct RevocationLine {
     pub entry: u64,
 }
 
+/// One grant in the log, with its uses at the end of the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct GrantLine {
+    /// Id of the grant.
+    pub grant: GrantId,
+    /// Digest of its payload, which an authorization names.
+    pub digest: ContentDigest,
+    /// The proposer that may use the grant.
+    pub grantee: Name,
+    /// Token or proposer that asked for the grant.
+    pub proposer: Name,
+    /// End of the grant.
+    pub until: Timestamp,
+    /// Number of uses in the log.
+    pub uses: u64,
+    /// Maximum number of uses.
+    pub max_uses: u64,
+    /// Time of the last use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last: Option<Timestamp>,
+    /// Log entry that revoked the grant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revoked: Option<u64>,
+    /// Log entry of the receipt with an unknown end, since which the grant pauses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paused: Option<u64>,
+    /// Index of the log entry.
+    pub entry: u64,
+}
+
 /// One output item of an audit, in the order of the log.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "lowercase")]
@@ -336,6 +376,9 @@ pub struct AuditCounts {
     pub denials: u64,
     /// Number of log entries with a refusal or an hourly summary of refusals.
     pub refusals: u64,
+    /// Number of valid grants.
+    #[serde(default)]
+    pub grants: u64,
     /// Number of valid revocations.
     #[serde(default)]
     pub revocations: u64,
@@ -417,6 +460,9 @@ pub struct Summary {
     pub counts: AuditCounts,
     /// Runs without a receipt. The receipts may follow later.
     pub open: Vec<OpenRun>,
+    /// The grants of the log, in log order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub grants: Vec<GrantLine>,
     /// Number of findings that are failures.
     pub failures: u64,
     /// Number of decisions and documents that another program version accepted and this version would not accept.

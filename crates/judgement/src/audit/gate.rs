@@ -15,7 +15,7 @@ use crate::audit::bundle_check::MAY_BE_OPEN;
 use crate::audit::gate_requirements::{
     AgeLimit, DigestRequirement, GateRequirements, OutcomeRequirement, ParamsRequirement, SandboxRequirement, written,
 };
-use crate::audit::report::{ApprovedFacts, BundleReport, CheckFinding, CheckName, Facts};
+use crate::audit::report::{ApprovedFacts, BundleReport, CheckFinding, CheckName, Facts, UsedGrant};
 use documents::record::profile::Layer;
 use documents::record::receipt::{Outcome, Status};
 use documents::record::validity::Timestamp;
@@ -39,7 +39,7 @@ impl GateReport {
 /// Requirement of the gate, with its result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Requirement {
-    /// Name of the requirement: `verified`, `boundary`, `step`, `digest`, `parameters`, `outcome`, `sandbox`, `age`,
+    /// Name of the requirement: `verified`, `boundary`, `step`, `digest`, `parameters`, `grant`, `outcome`, `sandbox`, `age`,
     /// `roster`, or the name of a check that the verifier left open. Stable.
     pub name: String,
     /// Result of the check.
@@ -102,6 +102,9 @@ pub fn decide(report: &BundleReport, demands: &GateRequirements, now: Timestamp)
     say("step", of(approved, |approved| step(approved, demands)));
     say("digest", of(approved, |approved| digest(approved, demands)));
     say("parameters", of(approved, |approved| parameters(approved, demands)));
+    if let Some(grant) = approved.and_then(|approved| approved.grant.as_ref()) {
+        say("grant", granted(grant, demands));
+    }
     say("outcome", of(facts, |facts| outcome(&facts.outcome, demands)));
     say("sandbox", of(facts, |facts| sandbox(facts, demands)));
     say("age", of(facts, |facts| age(facts, demands, now)));
@@ -152,8 +155,8 @@ fn left_open(report: &BundleReport, demands: &GateRequirements, name: CheckName,
     }
     if name == CheckName::Revocations {
         return met(
-            "a bundle can't show this; run `countersign audit` to see whether a key, the token or the epoch of the run was \
-             revoked before the run",
+            "a bundle can't show this; run `countersign audit` to see whether a key, the token, the grant or the epoch of \
+             the run was revoked before the run",
         );
     }
     let facts = report.facts.as_deref();
@@ -248,6 +251,15 @@ fn parameters(approved: &ApprovedFacts, demands: &GateRequirements) -> Answer {
             .push(format!("{name} was {}, but you gave no value for {name}: also give this parameter", written(value)));
     }
     if other.is_empty() { met(written(&approved.params)) } else { unmet(other.join("; ")) }
+}
+
+fn granted(grant: &UsedGrant, demands: &GateRequirements) -> Answer {
+    let used = grant.use_number.map_or_else(String::new, |number| format!(", use {number} of {}", grant.max_uses));
+    let words = format!("approvers did not sign this run, but the standing grant {}{used}", grant.grant);
+    if demands.granted {
+        return waived(format!("{words}; --allow-grant accepts this"));
+    }
+    unmet(format!("{words}; to accept runs under a standing grant, give --allow-grant"))
 }
 
 fn outcome(outcome: &Outcome, demands: &GateRequirements) -> Answer {
@@ -391,6 +403,7 @@ mod tests {
             sandbox: SandboxRequirement::Layers(STRICT.to_vec()),
             age: AgeLimit::Seconds(24 * 3600),
             unchecked: BTreeSet::new(),
+            granted: false,
             unguarded: false,
         }
     }

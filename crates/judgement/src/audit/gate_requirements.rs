@@ -31,6 +31,8 @@ pub struct GateRequirements {
     pub age: AgeLimit,
     /// Checks that may stay *not checked*.
     pub unchecked: BTreeSet<CheckName>,
+    /// True if the gate accepts a run under a standing grant.
+    pub granted: bool,
     /// True if the gate accepts a roster version that needed no signatures.
     pub unguarded: bool,
 }

@@ -339,14 +339,16 @@ impl Auditor {
             }
             LeafKind::Denial => self.denial(index, payload, signatures, &in_force),
             LeafKind::Revocation => self.revocation(index, payload, signatures, &in_force),
-            LeafKind::Grant => {
-                let grant = signed::<Grant>(payload, signatures);
-                let read = grant.and_then(|grant| grant.check_document().map(drop).map_err(|error| error.to_string()));
-                self.say(match read {
-                    Err(why) => Finding::at(FindingKind::Entry, index, why),
-                    Ok(()) => Finding::at(FindingKind::LaterFeature, index, "grants are not decided here"),
-                });
-            }
+            LeafKind::Grant => match signed::<Grant>(payload, signatures) {
+                Err(why) => self.say(Finding::at(FindingKind::Entry, index, why)),
+                Ok(signed) => {
+                    self.counts.signatures += signed.signature_count() as u64;
+                    match self.runs.grants.add(index, (entry.data(), payload, signed), &in_force) {
+                        Ok(()) => self.counts.grants += 1,
+                        Err(why) => self.say(Finding::at(FindingKind::Grant, index, why)),
+                    }
+                }
+            },
             LeafKind::Refusal => {
                 if let Some(document) = self.of_boundary::<RefusalStatement>(index, payload, signatures, &in_force) {
                     self.check_signer(index, document.signatures().iter().map(|signature| &signature.keyid));

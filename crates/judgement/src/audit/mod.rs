@@ -1,5 +1,6 @@
 //! Offline verification, without a store or a network.
 pub mod bundle_check;
+mod bundled_grant;
 mod bundled_plan;
 mod check_ledger;
 mod decided;
@@ -11,6 +12,7 @@ pub mod finding;
 mod fixture;
 pub mod gate;
 pub mod gate_requirements;
+pub mod grant_uses;
 pub mod history;
 pub mod longer_copy;
 pub mod plan_receipts;

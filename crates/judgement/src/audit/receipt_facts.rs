@@ -77,6 +77,7 @@ fn approved(signed: &Authorization) -> ApprovedFacts {
         session: signed.session.clone(),
         artifacts: signed.artifacts.clone(),
         plan: signed.plan.clone(),
+        grant: None,
     }
 }
 
@@ -107,6 +108,13 @@ pub(crate) fn boundary_says(witnesses: &[WitnessFacts], facts: Option<&Facts>) -
     }
     if approved.is_some_and(|approved| approved.artifacts.is_some()) {
         says.push("the contents of the artifacts: not checked, because a bundle has only their digests".to_owned());
+    }
+    if approved.is_some_and(|approved| approved.grant.is_some()) {
+        says.push(
+            "the number of the use, the rate of the uses and the newness of the session: only the whole log shows them, \
+             and the approvals of the other steps of the grant"
+                .to_owned(),
+        );
     }
     says.push(times);
     says

@@ -6,9 +6,12 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
-use documents::crypto::digest::{LeafHash, PolicyDigest, RenderedDigest, RosterDigest, SealDigest, StepDigest};
+use documents::crypto::digest::{
+    ContentDigest, LeafHash, PolicyDigest, RenderedDigest, RosterDigest, SealDigest, StepDigest,
+};
 use documents::crypto::key_id::KeyId;
 use documents::record::enforcement::Enforcement;
+use documents::record::extension_names::GrantId;
 use documents::record::ident::{BoundaryName, GroupName, Name, Nonce, ReceiptId, StepRef};
 use documents::record::program_list::ProgramFacts;
 use documents::record::receipt::{Files, Outcome, Output, Usage};
@@ -97,6 +100,14 @@ check_names! {
     ReceiptSubjects = "receipt-subjects";
     /// The plan that the run carried out is the signed plan, and its bundle is verified.
     Plan = "plan";
+    /// The bundle has a well-formed grant, if the run used one.
+    GrantDocument = "grant-document";
+    /// The signatures of approvers in force over the grant are valid.
+    GrantSignatures = "grant-signatures";
+    /// The grant is in the log before the consumption.
+    GrantIncluded = "grant-included";
+    /// The grant permits the run.
+    GrantCovers = "grant-covers";
     /// The newest known roster still contains all keys that signed.
     KeysStillRostered = "keys-still-rostered";
     /// The seal was in force at the time of the run. Only the whole log can show this.
@@ -199,7 +210,10 @@ impl CheckName {
             | Self::Quorum
             | Self::Step
             | Self::Parameters
-            | Self::Permissions => TrustBasis::Approvers,
+            | Self::Permissions
+            | Self::GrantDocument
+            | Self::GrantSignatures
+            | Self::GrantCovers => TrustBasis::Approvers,
             Self::ReceiptDocument
             | Self::ConsumptionDocument
             | Self::SealDocument
@@ -221,6 +235,7 @@ impl CheckName {
             | Self::Outcome
             | Self::ReceiptSubjects
             | Self::Plan
+            | Self::GrantIncluded
             | Self::SealInForce
             | Self::Revocations => TrustBasis::Boundary,
             Self::Witnesses => TrustBasis::Witnesses,
@@ -417,4 +432,25 @@ pub struct ApprovedFacts {
     /// The plan that the run applied.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plan: Option<PlanReference>,
+    /// The grant that the run used. Absent if approvers signed the run itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grant: Option<UsedGrant>,
+}
+
+/// The grant that a run used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct UsedGrant {
+    /// Id of the grant.
+    pub grant: GrantId,
+    /// Digest of its payload.
+    pub digest: ContentDigest,
+    /// Number of this use, as the consumption states it. Only the whole log can confirm the number.
+    #[serde(rename = "use", skip_serializing_if = "Option::is_none")]
+    pub use_number: Option<u64>,
+    /// Maximum number of uses.
+    pub max_uses: u64,
+    /// End of the grant.
+    pub expires_at: Timestamp,
+    /// Number of signatures of the grant.
+    pub signatures: u64,
 }

@@ -12,6 +12,7 @@ use crate::audit::documents::verify_authorization;
 use crate::audit::finding::{
     AuditCounts, DecisionLine, EntryVerdict, Finding, FindingKind, OpenRun, UncheckedQuestion,
 };
+use crate::audit::grant_uses::GrantUses;
 use crate::audit::plan_receipts::PlanReceipts;
 use crate::audit::runs::again::{Again, Open, words};
 use crate::audit::saved_audit::{SavedAudit, SavedNonce, SavedOpenRun, SavedRuns};
@@ -27,10 +28,11 @@ use documents::record::consumption::Consumption;
 use documents::record::envelope::{Base64, Signed, Verified};
 use documents::record::ident::{Nonce, ProposalId};
 use documents::record::receipt::Receipt;
+use documents::record::revocation::RevokedSubject;
 use documents::record::validity::{MAX_WINDOW_S, SKEW_S, Timestamp};
 
 /// Nonces, authorizations, proposals and runs that later entries can refer to.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Runs {
     /// Spent nonces that are not expired, with the places of their consumptions.
     nonces: HashMap<Nonce, Place>,
@@ -45,6 +47,7 @@ pub(crate) struct Runs {
     exclusive: HashMap<String, u64>,
     sessions: SessionChains,
     plans: PlanReceipts,
+    pub(crate) grants: GrantUses,
     /// Questions that could not be decided.
     unchecked: BTreeMap<FindingKind, UncheckedQuestion>,
 }
@@ -123,6 +126,13 @@ impl Runs {
                     "an approver had denied the authorization before its nonce was spent".to_owned(),
                 );
             }
+            let is_known = spent.session.as_ref().is_some_and(|session| self.sessions.has(&session.id));
+            for (what, why) in self.grants.count(spent, at, is_known) {
+                find(what, why);
+            }
+            if let Some(entry) = spent.grant.and_then(|grant| revoked.subject(&RevokedSubject::Grant(grant))) {
+                find(FindingKind::Revoked, format!("the grant was revoked at entry {entry}"));
+            }
             if let Some(why) = spent.session.as_ref().and_then(|session| self.sessions.consume(place, session)) {
                 find(FindingKind::Session, why);
             }
@@ -153,6 +163,15 @@ impl Runs {
         }
         self.forget_late();
         self.plans.forget(self.open.values().next().map_or(now, |open| open.at));
+    }
+
+    /// Remembers a proposal until its authorization has expired.
+    fn remember(&mut self, signed: &Authorization, now: Timestamp) {
+        if signed.expires_at <= now {
+            return self.outlive(signed.proposal.clone());
+        }
+        let end = signed.expires_at.min(now.plus(MAX_WINDOW_S + SKEW_S));
+        self.ends.entry(end).or_default().push(Live::Proposal(signed.proposal.clone()));
     }
 
     /// Keeps the record of an expired proposal while earlier runs are open, because their receipts may still name the
@@ -203,6 +222,9 @@ impl Runs {
         if let Some(session) = &open.spent.session {
             self.sessions.close(place, session, receipt.session.as_ref());
         }
+        if let Some(grant) = &open.spent.grant {
+            self.grants.end(grant, index, receipt.outcome.status);
+        }
         again.found.clone_from(&open.found);
         again.ours = open.in_force.ours;
         again.parsed_alike = open.in_force.parsed_alike;
@@ -229,28 +251,19 @@ impl Runs {
         let digest = AuthorizationDigest::from_bytes(authorization.digest());
         again.matches(&open, signed, digest);
         again.revoked(&authorization, revocations.before(place.0));
-        if document.statement().subject.first().and_then(documents::record::document::Subject::sha256)
-            != Some(*digest.as_bytes())
-        {
-            again.find(
-                FindingKind::ReceiptSubjects,
-                "the subject of the receipt is not the authorization that the receipt contains",
-            );
-        }
+        again.names_in_subject(document, digest);
         if !self.proposals.insert(signed.proposal.clone()) {
             again.find(
                 FindingKind::DoubleUse,
                 format!("the proposal {} already has a receipt, for another authorization", signed.proposal),
             );
-        } else if signed.expires_at <= now {
-            self.outlive(signed.proposal.clone());
         } else {
-            let end = signed.expires_at.min(now.plus(MAX_WINDOW_S + SKEW_S));
-            self.ends.entry(end).or_default().push(Live::Proposal(signed.proposal.clone()));
+            self.remember(signed, now);
         }
         let params = match &open.in_force.state {
             Some(state) => {
-                let params = again.decide(&open, state, &authorization, receipt);
+                let about = (&**state, revocations.before(place.0));
+                let params = again.decide(&open, about, &authorization, receipt, &self.grants);
                 self.exclude(&mut again, state, signed, place);
                 self.plan(&mut again, (&open, state), document, signed);
                 params
@@ -271,6 +284,7 @@ impl Runs {
             at: open.at,
             proposer: signed.proposer.clone(),
             handed_in_by: receipt.decision.handed_in_by.clone(),
+            grant: signed.grant,
             step: signed.step.reference.clone(),
             step_digest: signed.step.digest,
             params: signed.params.clone(),
@@ -414,16 +428,18 @@ impl Runs {
             exclusive,
             sessions: self.sessions.clone(),
             plans: self.plans.clone(),
+            grants: self.grants.keep(),
             unchecked: self.unchecked(),
         }
     }
 
     /// Restores the stored records under the seals that were stored with them.
     pub(crate) fn resume(kept: &SavedAudit, seals: &[Arc<SealInForce>]) -> Result<Self, String> {
-        let SavedRuns { live, proposals, late, open, exclusive, sessions, plans, unchecked } = &kept.runs;
+        let SavedRuns { live, proposals, late, open, exclusive, sessions, plans, grants, unchecked } = &kept.runs;
         let mut runs = Self {
             sessions: sessions.clone(),
             plans: plans.clone(),
+            grants: GrantUses::resume(grants)?,
             exclusive: exclusive.clone().into_iter().collect(),
             unchecked: unchecked.iter().map(|one| (one.what, one.clone())).collect(),
             ..Self::default()

@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::audit::finding::{AuditCounts, UncheckedQuestion};
+use crate::audit::grant_uses::SavedGrant;
 use crate::audit::plan_receipts::PlanReceipts;
 use crate::audit::session_chains::SessionChains;
 use documents::crypto::digest::{AuthorizationDigest, LeafHash, SealDigest, unhex32};
@@ -99,6 +100,9 @@ pub struct SavedRuns {
     /// Receipts of plans that a later run can carry out.
     #[serde(default, skip_serializing_if = "PlanReceipts::is_empty")]
     pub plans: PlanReceipts,
+    /// The grants of the log, with their uses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub grants: Vec<SavedGrant>,
     /// Questions that could not be decided, each with the number of decisions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unchecked: Vec<UncheckedQuestion>,

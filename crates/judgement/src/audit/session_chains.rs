@@ -34,6 +34,11 @@ impl SessionChains {
         self.0.is_empty()
     }
 
+    /// Returns true if an earlier consumption has the session.
+    pub(crate) fn has(&self, id: &SessionId) -> bool {
+        self.0.contains_key(id)
+    }
+
     /// Follows a consumption. Returns the reason why the session could not be used then.
     pub(crate) fn consume(&mut self, place: (u64, u64), session: &SessionReference) -> Option<String> {
         let SessionReference { id, state } = session;

@@ -22,6 +22,9 @@
 //! }
 //! ```
 pub mod exclusion;
+pub mod grant_error;
+pub mod granted_parameters;
+pub mod grants;
 pub mod in_force;
 pub mod parameters;
 pub mod permissions;

@@ -25,6 +25,11 @@ pub struct QuorumMet {
 }
 
 impl QuorumMet {
+    /// Returns the same proof again, for each run under a grant.
+    pub(super) fn copy(&self) -> Self {
+        Self { approvers: self.approvers.clone(), groups: self.groups.clone(), keys: self.keys.clone() }
+    }
+
     /// Returns the sorted names of the people whose signatures counted, as in a receipt's `decision.approvers`.
     #[must_use]
     pub fn approvers(&self) -> &[Name] {

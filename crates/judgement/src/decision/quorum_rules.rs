@@ -42,6 +42,17 @@ impl QuorumRules {
         Ok(Self(rules))
     }
 
+    /// Adds `standing.approvals` of policy, which the signatures of a grant must meet too.
+    ///
+    /// # Errors
+    /// Returns the errors of [`QuorumRules::combine`].
+    pub fn with_standing(mut self, rule: Option<&Approvals>) -> Result<Self, RuleError> {
+        if let Some(rule) = rule {
+            self.0.push(Rule::of("standing grants in policy", rule, &rule.from)?);
+        }
+        Ok(self)
+    }
+
     /// Returns all groups that the rules name.
     #[must_use]
     pub fn groups(&self) -> BTreeSet<&GroupName> {

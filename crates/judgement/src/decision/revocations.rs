@@ -2,13 +2,14 @@
 //!
 //! Only the order of the log entries decides: a revocation has an effect on all later entries, and on no earlier entry.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::trust::trusted_roster::{KeyHolder, TrustedRoster};
+use documents::crypto::digest::ContentDigest;
 use documents::crypto::key_id::KeyId;
 use documents::record::code::Code;
-use documents::record::ident::{Epoch, Name};
+use documents::record::ident::{Epoch, GroupName, Name};
 use documents::record::revocation::RevokedSubject;
 use documents::record::token::SealedToken;
 
@@ -93,7 +94,9 @@ impl RevokedBefore<'_> {
         revoked.map(|(keyid, entry)| format!("the signing key {keyid} was revoked at entry {entry}"))
     }
 
-    fn subject(&self, subject: &RevokedSubject) -> Option<u64> {
+    /// Returns the entry that revoked the subject.
+    #[must_use]
+    pub fn subject(&self, subject: &RevokedSubject) -> Option<u64> {
         // Most logs have no revocation, so skip the search.
         if self.all.0.is_empty() {
             return None;
@@ -153,7 +156,7 @@ impl fmt::Display for RevokedRun {
 impl std::error::Error for RevokedRun {}
 
 /// The state that decides who may revoke a subject.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct RevocationContext<'a> {
     /// The roster in force.
     pub roster: &'a TrustedRoster,
@@ -163,6 +166,18 @@ pub struct RevocationContext<'a> {
     pub epoch: &'a Epoch,
     /// The earlier revocations.
     pub revoked: RevokedBefore<'a>,
+    /// Returns the grant with this digest, if an earlier entry has the grant.
+    pub grant: &'a dyn Fn(&ContentDigest) -> Option<RevocableGrant>,
+}
+
+/// The people who may revoke a grant, besides an operator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RevocableGrant {
+    /// The grantee.
+    pub grantee: Name,
+    /// The groups of the approval rules in force for the steps of the grant. A member of one of these groups may revoke
+    /// the grant.
+    pub groups: BTreeSet<GroupName>,
 }
 
 /// Proof that the holder of the signing key may revoke the subject. Only [`check_may_revoke`] creates this proof.
@@ -181,7 +196,7 @@ pub fn check_may_revoke(
     signer: &KeyId,
     context: RevocationContext<'_>,
 ) -> Result<MayRevoke, RevocationError> {
-    let RevocationContext { roster, tokens, epoch, revoked } = context;
+    let RevocationContext { roster, tokens, epoch, revoked, grant } = context;
     let Some((holder, _)) = roster.signer(signer) else {
         return Err(RevocationError::UnknownSigner { keyid: *signer });
     };
@@ -190,8 +205,17 @@ pub fn check_may_revoke(
         return Err(RevocationError::RevokedSigner { keyid: *signer, entry });
     }
     let (is_known, may, who) = match subject {
-        // The log of this version has no grants.
-        RevokedSubject::Grant(_) => (false, false, ""),
+        RevokedSubject::Grant(digest) => {
+            let grant = grant(&digest);
+            let may = grant.as_ref().is_some_and(|grant| match holder {
+                KeyHolder::Approver(name) => roster
+                    .approver(name)
+                    .is_some_and(|approver| approver.groups.iter().any(|group| grant.groups.contains(group))),
+                KeyHolder::Proposer(name) => grant.grantee == *name,
+                KeyHolder::Operator(_) | KeyHolder::Boundary(_) => false,
+            });
+            (grant.is_some(), may, "an approver of one of its steps, the grantee")
+        }
         RevokedSubject::Key(keyid) => {
             let foreign = roster.foreign_keys().iter().any(|(_, key)| key.keyid() == keyid);
             (foreign || roster.signer(&keyid).is_some(), of_signer, "the holder of the key, with the same key,")
@@ -276,9 +300,6 @@ impl fmt::Display for RevocationError {
             Self::UnknownSigner { keyid } => write!(f, "no key of the roster in force has the id {keyid}"),
             Self::RevokedSigner { keyid, entry } => {
                 write!(f, "the signing key {keyid} was revoked at entry {entry}: sign with another key")
-            }
-            Self::UnknownSubject { subject: subject @ RevokedSubject::Grant(_) } => {
-                write!(f, "the {subject} can't be revoked, because the log of this version has no grants")
             }
             Self::UnknownSubject { subject } => write!(f, "the {subject} is not in force, so it can't be revoked"),
             Self::NotPermitted { subject, holder, who } => {

@@ -148,11 +148,14 @@ impl StepSealed {
 
 /// Checks that the signed step has the reference, the digest and the resulting script of the definition `sealed`, and
 /// that the authorization has a session and a plan exactly if the step asks for them. The values of a template must obey
-/// the rules of this version.
+/// the rules of this version. A boundary of this version refuses an authorization with a grant.
 ///
 /// # Errors
 /// Returns an error if the reference, the definition or the script differs.
 pub fn check_step(signed: &Authorization, sealed: &HashedStep) -> Result<StepSealed, StepError> {
+    if signed.grant.is_some() {
+        return Err(StepError::Granted);
+    }
     check(signed, sealed, TemplateRules::Present)
 }
 
@@ -165,9 +168,6 @@ pub fn check_recorded_step(signed: &Authorization, sealed: &HashedStep) -> Resul
 }
 
 fn check(signed: &Authorization, sealed: &HashedStep, rules: TemplateRules) -> Result<StepSealed, StepError> {
-    if signed.grant.is_some() {
-        return Err(StepError::Granted);
-    }
     let reference = &signed.step.reference;
     if sealed.definition.reference != *reference {
         return Err(StepError::Unknown { step: reference.clone() });
@@ -214,7 +214,7 @@ pub enum StepError {
         /// Digest of the script of the definition.
         sealed: RenderedDigest,
     },
-    /// The authorization uses a grant, and no grant is decided here.
+    /// The authorization uses a grant, and this boundary decides no grants.
     Granted,
     /// The authorization lacks a part that the step asks for, or has a part that the step does not ask for.
     Part {

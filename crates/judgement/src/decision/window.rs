@@ -1,6 +1,6 @@
 //! Questions: is the time within the signed window, and at which times can the run start?
 
-use crate::decision::quorum::QuorumMet;
+use crate::decision::grants::Authority;
 use crate::decision::sealed_tokens::SealedTokens;
 use crate::trust::trusted_roster::TrustedRoster;
 use documents::record::authorization::Authorization;
@@ -38,7 +38,7 @@ pub struct TimeLimits<'a> {
     /// The authorization, with its window and its proposer.
     pub signed: &'a Authorization,
     /// The people whose signatures count.
-    pub quorum: &'a QuorumMet,
+    pub quorum: &'a Authority,
     /// The roster, with the validity of these people.
     pub roster: &'a TrustedRoster,
     /// The tokens of the seal.
@@ -127,7 +127,7 @@ mod tests {
         };
         let bounds = |signed: &Authorization, roster: &TrustedRoster, tokens: &[SealedToken], plan_ends| {
             let counted = count(&signatures(&[ALICE, CAROL]), roster, &nobody(), &rules, at());
-            let quorum = quorum::decide(&rules, &counted).expect("a quorum");
+            let quorum = Authority::Signed(quorum::decide(&rules, &counted).expect("a quorum"));
             let tokens = SealedTokens::from(tokens.to_vec());
             let submitter = name("gateway");
             let limits =

@@ -181,6 +181,16 @@ pub(super) fn log_screen(
             &PrintableText::text(&format!("{} at {}, by the clock of the witness", witness.name, witness.at)),
         );
     }
+    for line in &summary.grants {
+        let last = line.last.map_or_else(|| "not used".to_owned(), |last| format!("last use at {last}"));
+        let revoked = line.revoked.map_or_else(String::new, |entry| format!(", revoked at entry {entry}"));
+        let paused = line.paused.map_or_else(String::new, |entry| format!(", paused since entry {entry}"));
+        let words = format!(
+            "{} for {}, proposed by {} (entry {}): {} of {} uses, {last}, until {}{revoked}{paused}",
+            line.grant, line.grantee, line.proposer, line.entry, line.uses, line.max_uses, line.until
+        );
+        screen.field("grant", &PrintableText::text(&words));
+    }
     if !summary.not_checked.is_empty() {
         screen.heading("Not checked");
     }

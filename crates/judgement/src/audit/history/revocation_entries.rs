@@ -5,6 +5,7 @@ use crate::audit::finding::{AuditEvent, Finding, FindingKind, RevocationLine};
 use crate::audit::history::{Auditor, signed};
 use crate::audit::seal_in_force::SealInForce;
 use crate::audit::seal_in_force::rosters::versions_of;
+use crate::decision::grants::revocable;
 use crate::decision::place::check_place;
 use crate::decision::revocations::{MayRevoke, RevocationContext, check_may_revoke};
 use documents::crypto::key_id::KeyId;
@@ -60,6 +61,11 @@ impl Auditor {
             tokens,
             epoch: &here.epoch,
             revoked: self.revocations.before(index),
+            grant: &|digest| {
+                let logged = self.runs.grants.get(digest)?;
+                let state = in_force.state.as_ref();
+                Some(revocable(&logged.terms, |step| Some(state?.step(step)?.0)))
+            },
         };
         let may = check_may_revoke(subject, &signature.keyid, context).map_err(|error| error.to_string())?;
         let token = tokens.iter().map(|token| &token.name).find(|name| RevokedSubject::token(name) == subject);

@@ -81,6 +81,7 @@ impl Auditor {
             witnesses: self.witnesses.clone(),
             counts: self.counts.clone(),
             open,
+            grants: self.runs.grants.lines(|digest| self.revocations.now().subject(&RevokedSubject::Grant(*digest))),
             failures: self.failures,
             differences: self.differences,
             not_checked: self.runs.unchecked(),

@@ -6,11 +6,14 @@ use std::sync::Arc;
 use crate::audit::check_ledger::CheckStop;
 use crate::audit::decided::{check_counted, check_each_counts, check_outcome, check_sandbox, check_session};
 use crate::audit::finding::{Finding, FindingKind};
+use crate::audit::grant_uses::GrantUses;
 use crate::audit::seal_in_force::SealInForce;
 use crate::audit::seal_in_force::named_documents::SealedState;
 use crate::decision::exclusion::{self, ExcludedSigners, ExclusionError, Tokens};
+use crate::decision::grant_error::GrantError;
+use crate::decision::grants::{Authority, GrantContext, covers};
 use crate::decision::parameters::check_parameters;
-use crate::decision::permissions::{check_permissions, check_profile};
+use crate::decision::permissions::{PermissionsError, check_permissions, check_profile};
 use crate::decision::place::check_place;
 use crate::decision::quorum;
 use crate::decision::revocations::RevokedBefore;
@@ -23,6 +26,7 @@ use documents::crypto::key_id::KeyId;
 use documents::crypto::merkle::Hash;
 use documents::record::authorization::{Authorization, BoundaryRef};
 use documents::record::consumption::Spent;
+use documents::record::document::Subject;
 use documents::record::envelope::Verified;
 use documents::record::receipt::{Decision, Receipt};
 use documents::record::validity::Timestamp;
@@ -130,6 +134,7 @@ impl Again {
             (spent.nonce == signed.nonce, "nonce"),
             (spent.expires_at == signed.expires_at, "end of validity"),
             (spent.session == signed.session, "session"),
+            (spent.grant == signed.grant, "grant"),
         ] {
             if !same {
                 self.find(
@@ -137,6 +142,16 @@ impl Again {
                     format!("the {what} in the consumption differs from the authorization in the receipt"),
                 );
             }
+        }
+    }
+
+    /// Checks that the first subject of the receipt is the authorization that the receipt contains.
+    pub(super) fn names_in_subject(&mut self, document: &Verified<Receipt>, digest: AuthorizationDigest) {
+        if document.statement().subject.first().and_then(Subject::sha256) != Some(*digest.as_bytes()) {
+            self.find(
+                FindingKind::ReceiptSubjects,
+                "the subject of the receipt is not the authorization that the receipt contains",
+            );
         }
     }
 
@@ -161,9 +176,10 @@ impl Again {
     pub(super) fn decide(
         &mut self,
         open: &Open,
-        state: &SealedState,
+        (state, revoked): (&SealedState, RevokedBefore<'_>),
         authorization: &Verified<Authorization>,
         receipt: &Receipt,
+        grants: &GrantUses,
     ) -> Option<ParamsDigest> {
         let (in_force, roster, at) = (&open.in_force, &*open.in_force.roster, open.at);
         let (signed, decision) = (authorization.predicate(), &receipt.decision);
@@ -236,6 +252,9 @@ impl Again {
         }
         let tokens = Tokens::Sealed(&state.tokens, at);
         match exclusion::judge(&signed.proposer, &decision.handed_in_by, tokens, roster) {
+            Ok(excluded) if signed.grant.is_some() => {
+                self.count_granted(open, (state, revoked), authorization, receipt, (&excluded, grants));
+            }
             Ok(excluded) => self.count(open, state, authorization, receipt, &excluded),
             Err(error) => self.find(FindingKind::Proposer, error.to_string()),
         }
@@ -266,10 +285,71 @@ impl Again {
             Ok(met) => met,
             Err(error) => return self.find(FindingKind::Quorum, error.to_string()),
         };
+        self.compare(&Authority::Signed(met), excluded, state, receipt);
+    }
+
+    /// Decides whether the grant stood before the consumption and covers the run.
+    fn count_granted(
+        &mut self,
+        open: &Open,
+        (state, revoked): (&SealedState, RevokedBefore<'_>),
+        authorization: &Verified<Authorization>,
+        receipt: &Receipt,
+        (parties, grants): (&ExcludedSigners, &GrantUses),
+    ) {
+        let (in_force, signed) = (&open.in_force, authorization.predicate());
+        let [signature] = authorization.signatures() else { return };
+        let logged = signed.grant.and_then(|digest| grants.get(&digest));
+        let Some(logged) = logged.filter(|logged| logged.entry < receipt.consumption.index) else {
+            return self.find(FindingKind::Grant, "no entry before the consumption is the grant of the authorization");
+        };
+        let context = GrantContext {
+            boundary: &in_force.boundary,
+            roster: &in_force.roster,
+            tokens: Tokens::Sealed(&state.tokens, open.at),
+            step: &|reference| state.step(reference).map(|(step, _)| step),
+            // The profile of the run itself is compared with the seal. Without complete limits, no other profile is known.
+            profile: &|step, granted| match &state.steps.unprofiled {
+                Some(_) => Ok(()),
+                None => check_profile(&step.profile, &without_list(granted, &step.profile)).map(drop),
+            },
+            revoked,
+            at: open.at,
+        };
+        let covered = logged
+            .stands(&in_force.roster, context)
+            .and_then(|stands| covers(&stands, signed, &signature.keyid, parties));
+        match covered {
+            Ok(covered) => {
+                let excluded = covered.excluded().clone();
+                self.compare(&Authority::Granted(covered), &excluded, state, receipt);
+            }
+            Err(error) => {
+                let what = match &error {
+                    GrantError::Quorum { .. } => FindingKind::Quorum,
+                    GrantError::SelfApproval { .. } => FindingKind::Excluded,
+                    GrantError::Revoked { .. } => FindingKind::Revoked,
+                    _ => FindingKind::Grant,
+                };
+                // The consumption has the same finding about a revoked grant.
+                if self.found.contains(&what) && what == FindingKind::Revoked {
+                    return;
+                }
+                let ours = match &error {
+                    GrantError::Permissions(PermissionsError::OtherSandbox { .. }) => self.ours,
+                    error => !error.rests_on_reading() || self.parsed_alike,
+                };
+                self.read_otherwise(what, error.to_string(), ours);
+            }
+        }
+    }
+
+    /// Compares the decision that the receipt states with the decision from the sealed state.
+    fn compare(&mut self, authority: &Authority, excluded: &ExcludedSigners, state: &SealedState, receipt: &Receipt) {
         let stated = &receipt.decision;
         let expected = Decision {
-            approvers: met.approvers().to_vec(),
-            groups: met.groups().to_vec(),
+            approvers: authority.approvers().to_vec(),
+            groups: authority.groups().to_vec(),
             excluded: excluded.names(),
             handed_in_by: stated.handed_in_by.clone(),
             policy: state.policy,

@@ -1,0 +1,203 @@
+//! Follows the grants of a log and their uses.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::audit::entry::LogEntry;
+use crate::audit::finding::{FindingKind, GrantLine};
+use crate::audit::seal_in_force::SealInForce;
+use crate::decision::grant_error::GrantError;
+use crate::decision::granted_parameters::GrantedSchemas;
+use crate::decision::grants::{GrantContext, RecentUses, Stands, check_grantee, stands, verify_grant};
+use crate::decision::place::check_place;
+use crate::trust::trusted_roster::TrustedRoster;
+use documents::crypto::digest::ContentDigest;
+use documents::record::consumption::Spent;
+use documents::record::document::Statement;
+use documents::record::envelope::{Base64, Signed};
+use documents::record::grant::{Grant, GrantedSession};
+use documents::record::receipt::Status;
+use documents::record::validity::Timestamp;
+
+/// The grants of the log, by the digest of the payload.
+#[derive(Default)]
+pub(crate) struct GrantUses(BTreeMap<ContentDigest, LoggedGrant>);
+
+/// A grant, and its uses so far.
+pub(crate) struct LoggedGrant {
+    pub(crate) terms: Grant,
+    /// Log entry of the grant.
+    pub(crate) entry: u64,
+    data: Box<[u8]>,
+    signed: Signed<Grant>,
+    /// Number of items of consumptions that name the grant.
+    used: u64,
+    recent: RecentUses,
+    last: Option<Timestamp>,
+    /// Log entry of the first receipt of a use that states the outcome `unknown`.
+    paused: Option<u64>,
+}
+
+/// Saved grant, and its uses so far.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "KeptGrant")]
+pub struct SavedGrant {
+    /// Log entry of the grant.
+    pub entry: u64,
+    /// Bytes of the entry.
+    pub data: String,
+    /// Number of uses.
+    pub used: u64,
+    /// Times of the uses that the rate still counts.
+    pub recent: Vec<Timestamp>,
+    /// Time of the last use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<Timestamp>,
+    /// Log entry of the first receipt of a use that states the outcome `unknown`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<u64>,
+}
+
+impl GrantUses {
+    /// Adds the grant of the log entry `entry`. The decision about a use checks the people and policy, because the
+    /// entry of a grant states no time.
+    pub(crate) fn add(
+        &mut self,
+        entry: u64,
+        (data, payload, signed): (&[u8], &[u8], Signed<Grant>),
+        in_force: &SealInForce,
+    ) -> Result<(), String> {
+        let here = &in_force.boundary;
+        let verified = signed
+            .clone()
+            .verify(|keyid| in_force.roster.approver_of(keyid).map(|(_, key)| key))
+            .map_err(|error| error.to_string())?;
+        let terms = verified.predicate();
+        let _schemas = GrantedSchemas::of(terms).map_err(|error| error.to_string())?;
+        let _place =
+            check_place(&terms.boundary, &here.name, &here.id, &here.epoch).map_err(|error| error.to_string())?;
+        check_grantee(terms, &in_force.roster).map_err(|error| error.to_string())?;
+        let digest = ContentDigest::of(payload);
+        if let Some(earlier) = self.0.values().find(|earlier| earlier.terms.grant == terms.grant) {
+            return Err(format!("entry {} already has the grant {}", earlier.entry, terms.grant));
+        }
+        self.0.insert(digest, LoggedGrant::new(terms.clone(), entry, data, signed));
+        Ok(())
+    }
+
+    /// Returns the grant with this digest.
+    pub(crate) fn get(&self, digest: &ContentDigest) -> Option<&LoggedGrant> {
+        self.0.get(digest)
+    }
+
+    /// Counts the item of a consumption at `at`. Returns the broken rules. `is_known` is true if an earlier item has the
+    /// session of this item.
+    pub(crate) fn count(&mut self, spent: &Spent, at: Timestamp, is_known: bool) -> Vec<(FindingKind, String)> {
+        let Some(digest) = &spent.grant else { return Vec::new() };
+        let Some(grant) = self.0.get_mut(digest) else {
+            return vec![(FindingKind::Grant, format!("no earlier entry is the grant {digest}"))];
+        };
+        let id = &grant.terms.grant;
+        let mut found = Vec::new();
+        grant.used += 1;
+        grant.last = Some(at);
+        if spent.grant_use.is_none_or(|number| number.0 != grant.used) {
+            let stated = spent.grant_use.map_or(0, |number| number.0);
+            found.push(format!("the use of {id} has the number {stated}, but the number {} follows", grant.used));
+        }
+        if grant.used > grant.terms.max_uses {
+            found.push(GrantError::Exhausted { max_uses: grant.terms.max_uses }.to_string());
+        }
+        if let Some(rate) = &grant.terms.rate
+            && let Err(error) = grant.recent.add(rate, at)
+        {
+            found.push(error.to_string());
+        }
+        if let Some(entry) = grant.paused {
+            found.push(format!("the end of an earlier run of {id} is unknown (entry {entry}), so the grant pauses"));
+        }
+        if grant.terms.session == GrantedSession::Fresh && is_known {
+            found.push("the session is not new, but the grant permits only new sessions".to_owned());
+        }
+        found.into_iter().map(|why| (FindingKind::GrantUse, why)).collect()
+    }
+
+    /// Follows the receipt of a use.
+    pub(crate) fn end(&mut self, digest: &ContentDigest, receipt: u64, status: Status) {
+        if let Some(grant) = self.0.get_mut(digest).filter(|_| status == Status::Unknown) {
+            grant.paused.get_or_insert(receipt);
+        }
+    }
+
+    /// Returns one line for each grant, in log order. `ended` returns the entry that revoked a grant.
+    pub(crate) fn lines(&self, ended: impl Fn(&ContentDigest) -> Option<u64>) -> Vec<GrantLine> {
+        let line = |(digest, grant): (&ContentDigest, &LoggedGrant)| GrantLine {
+            grant: grant.terms.grant.clone(),
+            digest: *digest,
+            grantee: grant.terms.grantee.name.clone(),
+            proposer: grant.terms.proposer.clone(),
+            until: grant.terms.expires_at,
+            uses: grant.used,
+            max_uses: grant.terms.max_uses,
+            last: grant.last,
+            revoked: ended(digest),
+            paused: grant.paused,
+            entry: grant.entry,
+        };
+        let mut lines: Vec<_> = self.0.iter().map(line).collect();
+        lines.sort_by_key(|line| line.entry);
+        lines
+    }
+
+    pub(crate) fn keep(&self) -> Vec<SavedGrant> {
+        let kept = |grant: &LoggedGrant| {
+            Some(SavedGrant {
+                entry: grant.entry,
+                data: String::from_utf8(grant.data.to_vec()).ok()?,
+                used: grant.used,
+                recent: grant.recent.times().collect(),
+                last: grant.last,
+                paused: grant.paused,
+            })
+        };
+        self.0.values().filter_map(kept).collect()
+    }
+
+    /// Restores the saved grants.
+    pub(crate) fn resume(saved: &[SavedGrant]) -> Result<Self, String> {
+        let mut grants = BTreeMap::new();
+        for one in saved {
+            let entry = LogEntry::of(one.data.clone().into_bytes());
+            let parts = entry.parts().map_err(|_| format!("the saved grant of entry {} can't be read", one.entry))?;
+            let terms = Statement::<Grant>::from_payload(&parts.payload).map_err(|error| error.to_string())?.predicate;
+            let signed = Signed::from_parts(&parts.payload, &parts.signatures, Base64::Strict);
+            let signed = signed.map_err(|error| error.to_string())?;
+            let grant = LoggedGrant {
+                used: one.used,
+                recent: one.recent.iter().copied().collect(),
+                last: one.last,
+                paused: one.paused,
+                ..LoggedGrant::new(terms, one.entry, one.data.as_bytes(), signed)
+            };
+            grants.insert(ContentDigest::of(&parts.payload), grant);
+        }
+        Ok(Self(grants))
+    }
+}
+
+impl LoggedGrant {
+    fn new(terms: Grant, entry: u64, data: &[u8], signed: Signed<Grant>) -> Self {
+        let recent = RecentUses::default();
+        Self { terms, entry, data: data.into(), signed, used: 0, recent, last: None, paused: None }
+    }
+
+    /// Decides whether the grant stood in this state.
+    pub(crate) fn stands(&self, roster: &TrustedRoster, context: GrantContext<'_>) -> Result<Stands, GrantError> {
+        let verified = verify_grant(self.signed.clone(), roster)
+            .map_err(|error| GrantError::NotCovered { pointer: String::new(), why: error.to_string() })?;
+        stands(&verified, context)
+    }
+}

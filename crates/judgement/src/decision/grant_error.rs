@@ -1,0 +1,186 @@
+//! The reasons why a grant does not stand, or does not cover a run.
+
+use std::fmt;
+
+use crate::decision::exclusion::ExclusionError;
+use crate::decision::permissions::PermissionsError;
+use crate::decision::place::PlaceError;
+use crate::decision::quorum::QuorumError;
+use crate::decision::quorum_rules::RuleError;
+use crate::decision::step::StepError;
+use documents::crypto::key_id::KeyId;
+use documents::record::code::Code;
+use documents::record::ident::{Name, StepRef};
+use documents::record::malformed::Malformed;
+use documents::record::validity::{Timestamp, WindowError};
+
+/// Reason why no run can use a grant now, or why a run can't use it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GrantError {
+    /// A schema of the grant is outside the subset.
+    Schema(Malformed),
+    /// The grant is for another boundary or another epoch.
+    Place(PlaceError),
+    /// The time is outside the window of the grant.
+    Window(WindowError),
+    /// The grant, the key of the grantee or the epoch is revoked.
+    Revoked {
+        /// What is revoked.
+        what: String,
+        /// The log entry of the revocation.
+        entry: u64,
+    },
+    /// The roster does not give this key to the grantee.
+    Grantee {
+        /// The grantee.
+        name: Name,
+        /// The key.
+        keyid: KeyId,
+    },
+    /// A step of the grant is not sealed with this definition.
+    Step(StepError),
+    /// The step can't be granted.
+    NotGrantable {
+        /// The step.
+        step: StepRef,
+        /// `a plan` or `a secret parameter`.
+        why: &'static str,
+    },
+    /// Policy permits no grant, or only a narrower grant.
+    Policy {
+        /// The step.
+        step: StepRef,
+        /// What policy permits.
+        why: String,
+    },
+    /// Policy requires more permissions or another sandbox now.
+    Permissions(PermissionsError),
+    /// The proposer of the grant is unknown.
+    Exclusion(ExclusionError),
+    /// An approval rule is invalid.
+    Rule(RuleError),
+    /// A person signed the grant who uses it, proposed it, submits the run, or controls one of these.
+    SelfApproval {
+        /// The people.
+        names: Vec<Name>,
+    },
+    /// Too few people signed the grant.
+    Quorum {
+        /// The step.
+        step: StepRef,
+        /// The missing signatures.
+        error: Box<QuorumError>,
+    },
+    /// The grant does not permit this run.
+    NotCovered {
+        /// Place in the authorization, or in the grant.
+        pointer: String,
+        /// The difference.
+        why: String,
+    },
+    /// All uses are used up.
+    Exhausted {
+        /// Maximum number of uses.
+        max_uses: u64,
+    },
+    /// The uses follow each other too quickly.
+    TooOften {
+        /// Maximum number of uses in the period.
+        uses: u64,
+        /// The period in seconds.
+        seconds: u64,
+        /// The time from which on one more use is permitted.
+        until: Timestamp,
+    },
+    /// A run of the grant has an unknown end.
+    Paused,
+}
+
+impl GrantError {
+    pub(super) fn not_covered(pointer: impl Into<String>, why: impl Into<String>) -> Self {
+        Self::NotCovered { pointer: pointer.into(), why: why.into() }
+    }
+
+    /// Returns true if another program version may decide differently, because the decision depends on the parsing of
+    /// the script.
+    #[must_use]
+    pub const fn rests_on_reading(&self) -> bool {
+        matches!(self, Self::Permissions(error) if error.rests_on_reading())
+    }
+
+    /// The stable code.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Schema(malformed) => malformed.code(),
+            Self::Place(error) => error.code(),
+            Self::Window(error) => error.code(),
+            Self::Revoked { .. } => Code::Revoked,
+            Self::Grantee { .. } => Code::UnknownSigner,
+            Self::Step(error) => error.code(),
+            Self::NotGrantable { .. } => Code::NotGrantable,
+            Self::Policy { .. } => Code::PolicyDenied,
+            Self::Permissions(error) => error.code(),
+            Self::Exclusion(error) => error.code(),
+            Self::Rule(error) => error.code(),
+            Self::SelfApproval { .. } => Code::SelfApproval,
+            Self::Quorum { error, .. } => error.code(),
+            Self::NotCovered { .. } => Code::NotGranted,
+            Self::Exhausted { .. } => Code::GrantExhausted,
+            Self::TooOften { .. } => Code::RateLimited,
+            Self::Paused => Code::GrantPaused,
+        }
+    }
+
+    /// Returns the pointer of the place that the error is about.
+    #[must_use]
+    pub fn pointer(&self) -> Option<&str> {
+        match self {
+            Self::Schema(malformed) => Some(&malformed.pointer),
+            Self::NotCovered { pointer, .. } => Some(pointer),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for GrantError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Schema(malformed) => malformed.fmt(f),
+            Self::Place(error) => write!(f, "the grant: {error}"),
+            Self::Window(error) => write!(f, "the grant: {error}"),
+            Self::Revoked { what, entry } => write!(f, "{what} was revoked at entry {entry}"),
+            Self::Grantee { name, keyid } => {
+                write!(f, "the roster has no proposer {name} with the key {keyid}, so nobody can use the grant")
+            }
+            Self::Step(error) => write!(f, "the grant: {error}"),
+            Self::NotGrantable { step, why } => {
+                write!(f, "the step {step} has {why}, so it can't be granted: propose each run by itself")
+            }
+            Self::Policy { step, why } => write!(f, "policy: {why} for the step {step}"),
+            Self::Permissions(error) => write!(f, "the grant: {error}"),
+            Self::Exclusion(error) => write!(f, "the grant: {error}"),
+            Self::Rule(error) => error.fmt(f),
+            Self::SelfApproval { names } => {
+                let names: Vec<_> = names.iter().map(Name::as_str).collect();
+                write!(
+                    f,
+                    "{} signed the grant, but uses or proposed the grant, submits the run, or controls one of these",
+                    names.join(", ")
+                )
+            }
+            Self::Quorum { step, error } => write!(f, "the grant, for the step {step}: {error}"),
+            Self::NotCovered { pointer, why } => write!(f, "{pointer}: {why}"),
+            Self::Exhausted { max_uses } => write!(f, "all {max_uses} uses of the grant are used up"),
+            Self::TooOften { uses, seconds, until } => {
+                write!(f, "the grant permits {uses} uses in {seconds} seconds: use it again from {until} on")
+            }
+            Self::Paused => f.write_str(
+                "a run of the grant has an unknown end, and no use of the grant is permitted until people have settled \
+                 this run",
+            ),
+        }
+    }
+}
+
+impl std::error::Error for GrantError {}
