@@ -1,6 +1,8 @@
 //! Tests of exports, audits, witnesses and bundles: everything that an auditor reads.
 
 mod auditor_pages;
+mod grant_bundles;
+mod grant_logs;
 mod history_entries;
 mod independent;
 mod independent_history;

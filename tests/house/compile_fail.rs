@@ -32,6 +32,9 @@ mod imports {
     mod forge_run_window {
         use judgement::decision::window::{RunWindow, WindowBounds};
     }
+    mod forge_stands {
+        use judgement::decision::grants::Stands;
+    }
     mod forget_limit {
         use judgement::decision::window::{RunWindow, TimeLimits};
     }

@@ -224,7 +224,7 @@ class _Bundle:
         if self.authorization is not None and "grant" not in self.authorization and held is not None:
             self.report.found["grant-covers"] = (ESTABLISHED, "")
         else:
-            needs = [held_need, "grant-signatures", "consumption-signature", "receipt-signature", "step", True if policy else None]
+            needs = [held_need, "grant-signatures", "consumption-signature", "receipt-signature", "step", "seal"]
             self.run("grant-covers", needs, lambda: self.check_covers(policy))
 
     def check_authorization_signatures(self):
@@ -251,9 +251,10 @@ class _Bundle:
         proved = self.run("grant-document", ["bundle"], lambda: (grants.Grant(Envelope(self.bundle["grant"])) if "grant" in self.bundle else None,))
         grant = proved and proved[0]
         held = self.report.found.get("authorization-signatures", (None,))[0] == ESTABLISHED
-        if proved is not None:
-            need = True if held else "authorization-signatures"
-            self.run("grant-document", [need], lambda: self.check_there(grant))
+        if proved is not None and held:
+            self.run("grant-document", [], lambda: self.check_there(grant))
+        elif proved is not None:
+            self.report.found["grant-document"] = (NOT_CHECKED, "because authorization-signatures is not established")
         # What failed stays failed; what was read but can't be compared is not checked.
         there = self.holds("grant-document")
         self.run("grant-signatures", ["grant-document" if not there else True, "roster-in-seal"], lambda: grant and (grant.signers(self.chain.last),))
@@ -275,7 +276,11 @@ class _Bundle:
 
     def check_covers(self, policy):
         if self.used is None:
-            return
+            return None
+        try:
+            policy = policy or self.policy()
+        except Bad:
+            return NotChecked("because quorum is not established")
         terms, at = self.used.terms, seconds(self.consumption["at"])
         self.used.check_window(at)
         self.used.check_grantee(self.chain.last)
@@ -285,13 +290,13 @@ class _Bundle:
         item = self.receipt["consumption"]["item"]
         if item >= len(items) or not 1 <= items[item].get("use", 0) <= terms["max_uses"]:
             raise Bad("the use has a number that the grant does not have")
+        return None
 
     def count(self):
         """Whether those who signed count, none is excluded, and they are enough."""
         if self.used is False:
-            for name in ("authorization-signatures", "excluded", "quorum", "permissions"):
-                if name != "permissions":
-                    self.report.found[name] = (NOT_CHECKED, "because grant-signatures is not established")
+            for name in ("authorization-signatures", "excluded", "quorum"):
+                self.report.found[name] = (NOT_CHECKED, "because grant-signatures is not established")
             return self.policy()
         excluded = self.run("excluded", [], self.excluded)
         if excluded is None:
@@ -320,7 +325,7 @@ class _Bundle:
         return policy
 
     def excluded(self):
-        more = (self.used.terms["proposer"],) if self.used else ()
+        more = (self.used.terms["grantee"]["name"], self.used.terms["proposer"]) if self.used else ()
         return who_may_not(self.authorization["proposer"], self.receipt["decision"], self.chain.last, None, more)
 
     def people(self, policy):

@@ -181,7 +181,7 @@ class History:
                 raise Bad(f"no leaf of this log: {kind[:40]!r}")
             predicate = documents.read(kind, envelope.payload)
         except Bad as error:
-            self.judge(index, "revocation" if kind == "revocation" else "entry", error)
+            self.judge(index, kind if kind in ("revocation", "grant") else "entry", error)
             return
         if "at" in predicate:
             at = seconds(predicate["at"])
@@ -545,10 +545,17 @@ class History:
             here = {"name": self.name, "id": self.id, "epoch": sealed.seal["epoch"]}
             if grant.terms["boundary"] != here:
                 raise Bad("the grant is of another boundary or epoch")
+            if self.revocations.key(grant.terms["grantee"]["key"], consumed_at) is not None:
+                raise Bad("the key of the grantee was revoked", "revoked")
+            ended = self.revocations.grant(grant.digest, consumed_at), self.revocations.epoch(here["epoch"], consumed_at)
+            if ended != (None, None):
+                # The consumption has the finding.
+                return
             grant.check_window(at)
             grant.check_grantee(sealed.roster)
             signers = grant.signers(sealed.roster)
-            excluded = who_may_not(authorization["proposer"], receipt["decision"], sealed.roster, tokens, (grant.terms["proposer"],))
+            parties = (grant.terms["grantee"]["name"], grant.terms["proposer"])
+            excluded = who_may_not(authorization["proposer"], receipt["decision"], sealed.roster, tokens, parties)
             check_nobody(signers, excluded)
             revoked = lambda keyid: self.revocations.key(keyid, consumed_at) is not None
             for place, one in enumerate(grant.terms["steps"]):

@@ -265,9 +265,12 @@ impl Look<'_> {
         }
         let blob = self.one("SELECT data FROM blob WHERE digest = ?1", [roster], |row| row.get::<_, Vec<u8>>(0))?;
         let Some(roster) = blob.and_then(|blob| Statement::<Roster>::from_payload(&blob).ok()) else { return Ok(()) };
-        for approver in &roster.predicate.approver {
-            for key in approver.keys.iter().filter_map(|line| SshKey::parse(line).ok()) {
-                self.people.entry(key.keyid()).or_default().insert(approver.name.clone());
+        // Approvers sign proposals, and a proposer signs its runs under a grant.
+        let approvers = roster.predicate.approver.iter().map(|approver| (&approver.name, &approver.keys));
+        let proposers = roster.predicate.proposer.iter().map(|proposer| (&proposer.name, &proposer.keys));
+        for (name, keys) in approvers.chain(proposers) {
+            for key in keys.iter().filter_map(|line| SshKey::parse(line).ok()) {
+                self.people.entry(key.keyid()).or_default().insert(name.clone());
             }
         }
         let own = roster.predicate.boundary.iter().filter(|entry| entry.name == self.scope.name);

@@ -8,7 +8,7 @@ use rusqlite::{Connection, params_from_iter};
 
 use crate::store::StoreReads as _;
 use crate::store::sqlite;
-use crate::store::sqlite::columns::{PROPOSAL, SPENT, TOKEN};
+use crate::store::sqlite::columns::{GRANT, PROPOSAL, SPENT, TOKEN};
 use crate::store::stored_proposal::{ProposalQuery, RunOutcome, RunQuery};
 use crate::store::stored_status::StoredStatus;
 use documents::crypto::canonical::canonical_of;
@@ -46,6 +46,7 @@ fn statements(text: &str) -> Vec<String> {
     let values = [
         ("{PROPOSAL}", vec![PROPOSAL.to_owned()]),
         ("{TOKEN}", vec![TOKEN.to_owned()]),
+        ("{GRANT}", vec![GRANT.to_owned()]),
         ("{source}", of("proposal ")),
         ("{ended_so}", of("detail = ").into_iter().chain(of("substr(detail")).collect()),
         ("{column}", of("approved_at").into_iter().chain(of("ended_at")).collect()),

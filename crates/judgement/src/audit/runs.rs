@@ -165,6 +165,15 @@ impl Runs {
         self.plans.forget(self.open.values().next().map_or(now, |open| open.at));
     }
 
+    /// Remembers a proposal until its authorization has expired.
+    fn remember(&mut self, signed: &Authorization, now: Timestamp) {
+        if signed.expires_at <= now {
+            return self.outlive(signed.proposal.clone());
+        }
+        let end = signed.expires_at.min(now.plus(MAX_WINDOW_S + SKEW_S));
+        self.ends.entry(end).or_default().push(Live::Proposal(signed.proposal.clone()));
+    }
+
     /// Keeps the record of an expired proposal while earlier runs are open, because their receipts may still name the
     /// proposal.
     fn outlive(&mut self, id: ProposalId) {
@@ -213,6 +222,9 @@ impl Runs {
         if let Some(session) = &open.spent.session {
             self.sessions.close(place, session, receipt.session.as_ref());
         }
+        if let Some(grant) = &open.spent.grant {
+            self.grants.end(grant, index, receipt.outcome.status);
+        }
         again.found.clone_from(&open.found);
         again.ours = open.in_force.ours;
         again.parsed_alike = open.in_force.parsed_alike;
@@ -242,24 +254,14 @@ impl Runs {
             self.grants.end(grant, index, receipt.outcome.status);
         }
         again.revoked(&authorization, revocations.before(place.0));
-        if document.statement().subject.first().and_then(documents::record::document::Subject::sha256)
-            != Some(*digest.as_bytes())
-        {
-            again.find(
-                FindingKind::ReceiptSubjects,
-                "the subject of the receipt is not the authorization that the receipt contains",
-            );
-        }
+        again.names_in_subject(document, digest);
         if !self.proposals.insert(signed.proposal.clone()) {
             again.find(
                 FindingKind::DoubleUse,
                 format!("the proposal {} already has a receipt, for another authorization", signed.proposal),
             );
-        } else if signed.expires_at <= now {
-            self.outlive(signed.proposal.clone());
         } else {
-            let end = signed.expires_at.min(now.plus(MAX_WINDOW_S + SKEW_S));
-            self.ends.entry(end).or_default().push(Live::Proposal(signed.proposal.clone()));
+            self.remember(signed, now);
         }
         let params = match &open.in_force.state {
             Some(state) => {

@@ -69,7 +69,7 @@ pub enum GrantError {
         /// The step.
         step: StepRef,
         /// The missing signatures.
-        error: QuorumError,
+        error: Box<QuorumError>,
     },
     /// The grant does not permit this run.
     NotCovered {

@@ -178,8 +178,8 @@ pub fn stands(grant: &Verified<Grant>, context: GrantContext<'_>) -> Result<Stan
         let rules = grant_rules(&held.rules, &held.ruling)?;
         let is_revoked = |keyid: &KeyId| revoked.key(keyid).is_some();
         let count = count_unrevoked(grant.signatures(), roster, &excluded, &rules, at, is_revoked);
-        let met =
-            quorum::decide(&rules, &count).map_err(|error| GrantError::Quorum { step: reference.clone(), error })?;
+        let met = quorum::decide(&rules, &count)
+            .map_err(|error| GrantError::Quorum { step: reference.clone(), error: Box::new(error) })?;
         steps.push(StandingStep { schema, met });
     }
     Ok(Stands { grant: terms.clone(), digest, excluded, signers, steps })

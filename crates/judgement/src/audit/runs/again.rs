@@ -13,7 +13,7 @@ use crate::decision::exclusion::{self, ExcludedSigners, ExclusionError, Tokens};
 use crate::decision::grant_error::GrantError;
 use crate::decision::grants::{Authority, GrantContext, covers};
 use crate::decision::parameters::check_parameters;
-use crate::decision::permissions::{check_permissions, check_profile};
+use crate::decision::permissions::{PermissionsError, check_permissions, check_profile};
 use crate::decision::place::check_place;
 use crate::decision::quorum;
 use crate::decision::revocations::RevokedBefore;
@@ -26,6 +26,7 @@ use documents::crypto::key_id::KeyId;
 use documents::crypto::merkle::Hash;
 use documents::record::authorization::{Authorization, BoundaryRef};
 use documents::record::consumption::Spent;
+use documents::record::document::Subject;
 use documents::record::envelope::Verified;
 use documents::record::receipt::{Decision, Receipt};
 use documents::record::validity::Timestamp;
@@ -141,6 +142,16 @@ impl Again {
                     format!("the {what} in the consumption differs from the authorization in the receipt"),
                 );
             }
+        }
+    }
+
+    /// Checks that the first subject of the receipt is the authorization that the receipt contains.
+    pub(super) fn names_in_subject(&mut self, document: &Verified<Receipt>, digest: AuthorizationDigest) {
+        if document.statement().subject.first().and_then(Subject::sha256) != Some(*digest.as_bytes()) {
+            self.find(
+                FindingKind::ReceiptSubjects,
+                "the subject of the receipt is not the authorization that the receipt contains",
+            );
         }
     }
 
@@ -324,7 +335,10 @@ impl Again {
                 if self.found.contains(&what) && what == FindingKind::Revoked {
                     return;
                 }
-                let ours = !error.rests_on_reading() || self.parsed_alike;
+                let ours = match &error {
+                    GrantError::Permissions(PermissionsError::OtherSandbox { .. }) => self.ours,
+                    error => !error.rests_on_reading() || self.parsed_alike,
+                };
                 self.read_otherwise(what, error.to_string(), ours);
             }
         }

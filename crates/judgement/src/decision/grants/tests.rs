@@ -1,3 +1,5 @@
+//! Grants in a state that a test changes after the grant was signed.
+
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
@@ -30,6 +32,9 @@ fn key(seed: u8) -> SshKey {
     SshKey::from_public(SecretKey::from_seed([seed; 32]).public(), "").expect("a key")
 }
 
+type Change = fn(&mut World);
+type Edit = fn(&mut Authorization);
+
 /// A grant of alice and bob to `bot` for the golden step, and the state in which it stands.
 struct World {
     policy: Value,
@@ -43,7 +48,7 @@ struct World {
     edit: fn(&mut World),
 }
 
-/// What a test changes after the grant was signed for the first state.
+/// The usual world. `edit` is the change after the grant was signed.
 fn world(edit: fn(&mut World)) -> World {
     let mut roster = serde_json::to_value(roster().tables()).expect("JSON");
     roster["proposer"] = json!([{"name": "bot", "owners": ["carol"], "keys": [key(BOT).line()]}]);
@@ -156,7 +161,7 @@ fn put(value: &mut Value, pointer: &str, new: Value) {
 #[test]
 fn a_grant_stands_only_in_the_state_that_it_was_signed_for() {
     assert_eq!(code(|_| {}), None);
-    let cases: &[(&str, Code, fn(&mut World))] = &[
+    let cases: &[(&str, Code, Change)] = &[
         ("another epoch", Code::Revoked, |w| put(&mut w.grant, "/boundary/epoch", json!("ab".repeat(16)))),
         ("another boundary", Code::WrongBoundary, |w| {
             put(&mut w.grant, "/boundary/id", json!(format!("sha256:{}", "ab".repeat(32))));
@@ -244,7 +249,11 @@ fn a_grant_stands_only_in_the_state_that_it_was_signed_for() {
 fn a_revoked_grant_does_not_stand() {
     // The digest of the grant depends on the sandbox of this version, so the first decision finds it.
     let mut digest = None;
-    world(|_| {}).decide(|stands, _| Ok(digest = Some(stands.digest))).expect("stands");
+    let find = |stands: &Stands, _: &mut Authorization| {
+        digest = Some(stands.digest);
+        Ok(())
+    };
+    world(|_| {}).decide(find).expect("stands");
     let mut after = world(|_| {});
     after.revoked = [(RevokedSubject::Grant(digest.expect("a digest")), 7)].into_iter().collect();
     let error = after.decide(|_, _| Ok(())).expect_err("revoked");
@@ -282,7 +291,7 @@ fn covered(edit: fn(&mut Authorization), signer: u8, parties: &[&str]) -> Result
 #[test]
 fn a_grant_covers_only_runs_within_its_terms() {
     assert_eq!(covered(|_| {}, BOT, &["bot", "carol"]), Ok(()));
-    let cases: &[(&str, fn(&mut Authorization))] = &[
+    let cases: &[(&str, Edit)] = &[
         ("/predicate/grant", |signed| signed.grant = Some(ContentDigest::of(b"another"))),
         ("/predicate/grant", |signed| signed.grant = None),
         ("/predicate/boundary", |signed| signed.boundary.epoch = "ab".repeat(16).parse().expect("an epoch")),

@@ -1,0 +1,884 @@
+//! Logs with grants. Both auditors judge each log, and find defects at the same entries.
+
+use std::collections::BTreeSet;
+
+use super::history_entries::{found, kept_of, resumed};
+use super::log_mutation::{Told, answers};
+use crate::fuzz_corpus::Random;
+use crate::history::{ALICE, Approved, BOB, CAROL, Log, MALLORY, key, reference, sign, t};
+use documents::crypto::canonical::to_canonical;
+use documents::crypto::digest::sha256;
+use judgement::audit::finding::AuditEvent;
+use serde_json::{Value, json};
+
+/// The key of the grantee, and a second key.
+const ROBOT: u8 = 8;
+const ROBOT_2: u8 = 9;
+/// The key of another proposer.
+const OTHER: u8 = 10;
+/// The key of an operator.
+const OSCAR: u8 = 7;
+
+pub(super) type Edit = fn(&mut Value);
+pub(super) type Case = (&'static str, &'static [&'static str], Log);
+
+pub(super) fn log() -> Log {
+    log_with(|_, _| {})
+}
+
+/// A log whose policy permits grants, with an edited policy and an edited step `nginx:restart`.
+fn log_with(edit: fn(&mut Value, &mut Value)) -> Log {
+    let line = |seed: u8| key(seed).line().to_owned();
+    Log::with(|sealed| {
+        sealed.policy["version"] = json!(3);
+        sealed.policy["default"]["standing"] = json!({"max_uses": 10, "max_days": 7});
+        sealed.roster["operator"] = json!([{"name": "oscar", "keys": [line(OSCAR)]}]);
+        sealed.roster["proposer"] = json!([
+            {"name": "other", "owners": [], "keys": [line(OTHER)]},
+            {"name": "robot", "owners": ["rita"], "keys": [line(ROBOT), line(ROBOT_2)]},
+        ]);
+        sealed.steps[0]["params"]["properties"]["force"] = json!({"type": "boolean", "default": false});
+        edit(&mut sealed.policy, &mut sealed.steps[0]);
+    })
+}
+
+/// A grant in a log.
+#[derive(Clone)]
+pub(super) struct Granted {
+    digest: String,
+    predicate: Value,
+}
+
+/// Adds a grant for the step `nginx:restart`, which these people sign.
+pub(super) fn grant(log: &mut Log, signers: &[u8], edit: impl FnOnce(&mut Value)) -> Granted {
+    let definition = log.sealed.steps[0].clone();
+    let mut predicate = json!({
+        "boundary": log.boundary(),
+        "grant": format!("grt_01a00000-0000-7000-8000-{:012x}", log.size()),
+        "grantee": {"name": "robot", "key": key(ROBOT).keyid()},
+        "steps": [{
+            "ref": "nginx:restart", "digest": reference(&to_canonical(&definition)), "permissions": [],
+            "params": {"type": "object", "required": ["force", "host"], "properties": {
+                "force": {"type": "boolean", "const": false},
+                "host": {"type": "string", "enum": ["web-1", "web-2", "web-3"]},
+            }},
+            "sandbox": log.sandbox["nginx:restart"],
+        }],
+        "max_uses": 3, "session": "none", "artifacts": [], "proposer": "agent", "reason": "nightly restarts",
+        "issued_at": t(0), "not_before": t(0), "expires_at": t(86_400),
+    });
+    edit(&mut predicate);
+    let subjects = predicate["steps"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|step| json!({"name": step["ref"], "digest": {"sha256": step["digest"].as_str().unwrap()[7..]}}));
+    let payload = to_canonical(&json!({
+        "_type": "https://in-toto.io/Statement/v1", "predicateType": "https://countersign.dev/grant/v1",
+        "predicate": predicate, "subject": subjects.collect::<Vec<_>>(),
+    }));
+    log.entries.push(to_canonical(&serde_json::to_value(sign(&payload, signers)).unwrap()));
+    Granted { digest: reference(&payload), predicate }
+}
+
+/// A use of a grant, and what a test edits.
+pub(super) struct Use {
+    pub(super) number: u64,
+    pub(super) at: i64,
+    pub(super) signer: u8,
+    pub(super) authorization: Edit,
+    pub(super) item: Edit,
+    pub(super) receipt: Edit,
+}
+
+pub(super) const PLAIN: Use =
+    Use { number: 1, at: 10, signer: ROBOT, authorization: |_| {}, item: |_| {}, receipt: |_| {} };
+
+fn authorize(log: &mut Log, granted: &Granted, used: &Use) -> Approved {
+    log.approved_but("nginx:restart", used.at, &[used.signer], |of| {
+        of["proposer"] = json!("robot");
+        of["grant"] = json!(granted.digest);
+        of["params"] = json!({"force": false, "host": "web-1"});
+        (used.authorization)(of);
+    })
+}
+
+/// Adds the consumption and the receipt of a use.
+pub(super) fn run(log: &mut Log, granted: &Granted, used: &Use) {
+    let approved = authorize(log, granted, used);
+    let place = log.consume_but(used.at, &[&approved], |of| {
+        let item = &mut of["spent"][0];
+        (item["grant"], item["use"]) = (json!(granted.digest), json!(used.number));
+        if approved.predicate.get("session").is_some() {
+            item["session"] = approved.predicate["session"].clone();
+        }
+        (used.item)(item);
+    });
+    log.receipt_but(place, &approved, |of| {
+        of["decision"]["approvers"] = json!(["alice", "bob"]);
+        of["decision"]["groups"] = json!(["ops", "security"]);
+        of["decision"]["excluded"] = json!(["agent", "carol", "rita", "robot"]);
+        (used.receipt)(of);
+    });
+}
+
+/// A log with the usual grant and one use.
+pub(super) fn used(grant_edit: Edit, use_: Use) -> Log {
+    let mut log = log();
+    let granted = grant(&mut log, &[ALICE, BOB], grant_edit);
+    run(&mut log, &granted, &use_);
+    log
+}
+
+pub(super) fn once(use_: Use) -> Log {
+    used(|_| {}, use_)
+}
+
+/// A log with the usual grant, to which a test adds entries.
+fn after(change: impl FnOnce(&mut Log, &Granted)) -> Log {
+    let mut log = log();
+    let granted = grant(&mut log, &[ALICE, BOB], |_| {});
+    change(&mut log, &granted);
+    log
+}
+
+/// A log in which a roster, policy or step changes after the grant and before its use.
+fn resealed(change: fn(&mut Log), people: &'static [&'static str], groups: &'static [&'static str]) -> Log {
+    let mut log = log();
+    let granted = grant(&mut log, &[ALICE, BOB], |_| {});
+    change(&mut log);
+    log.roster(&[ALICE, BOB, CAROL]);
+    log.reseal(5, |_| {});
+    let place_of = |log: &mut Log| authorize(log, &granted, &PLAIN);
+    let approved = place_of(&mut log);
+    let place = log.consume_but(10, &[&approved], |of| {
+        (of["spent"][0]["grant"], of["spent"][0]["use"]) = (json!(granted.digest), json!(1));
+    });
+    log.receipt_but(place, &approved, |of| {
+        of["decision"]["approvers"] = json!(people);
+        of["decision"]["groups"] = json!(groups);
+        of["decision"]["excluded"] = json!(["agent", "carol", "rita", "robot"]);
+    });
+    log
+}
+
+fn digest_of(granted: &Granted) -> [u8; 32] {
+    documents::crypto::digest::unhex32(&granted.digest[7..]).expect("a digest")
+}
+
+/// The entries of grants.
+fn entries() -> Vec<Case> {
+    const NO: &[&str] = &["grant"];
+    let lone = |signers: &[u8], edit: Edit| {
+        let mut log = log();
+        grant(&mut log, signers, edit);
+        log
+    };
+    let swapped = |swap: fn(&mut Vec<Value>)| {
+        let mut log = log();
+        grant(&mut log, &[ALICE, BOB], |_| {});
+        let mut envelope: Value = serde_json::from_slice(log.entries.last().unwrap()).unwrap();
+        swap(envelope["signatures"].as_array_mut().unwrap());
+        *log.entries.last_mut().unwrap() = to_canonical(&envelope);
+        log
+    };
+    vec![
+        ("a grant that is not used", &[], lone(&[ALICE, BOB], |_| {})),
+        ("a grant that one person signed", &[], lone(&[ALICE], |_| {})),
+        ("a grant that nobody signed", NO, lone(&[], |_| {})),
+        ("a grant that a stranger signed too", NO, lone(&[ALICE, BOB, MALLORY], |_| {})),
+        ("a grant that an operator signed too", NO, lone(&[ALICE, BOB, OSCAR], |_| {})),
+        ("signatures out of order", NO, swapped(|all| all.reverse())),
+        ("a signature twice", NO, swapped(|all| all.push(all[1].clone()))),
+        (
+            "a signature of another payload",
+            NO,
+            swapped(|all| {
+                let other = all[1]["sig"].clone();
+                all[0]["sig"] = other;
+            }),
+        ),
+        ("another epoch", NO, lone(&[ALICE, BOB], |of| of["boundary"]["epoch"] = json!("ab".repeat(16)))),
+        ("another boundary", NO, lone(&[ALICE, BOB], |of| of["boundary"]["name"] = json!("other"))),
+        ("a grantee without that key", NO, lone(&[ALICE, BOB], |of| of["grantee"]["key"] = json!(key(OTHER).keyid()))),
+        ("a token as the grantee", NO, lone(&[ALICE, BOB], |of| of["grantee"]["name"] = json!("agent"))),
+        (
+            "a default in a schema",
+            NO,
+            lone(&[ALICE, BOB], |of| {
+                of["steps"][0]["params"]["properties"]["force"] = json!({"type": "boolean", "default": false});
+            }),
+        ),
+        (
+            "a secret in a schema",
+            NO,
+            lone(&[ALICE, BOB], |of| {
+                of["steps"][0]["params"]["properties"]["host"] = json!({"type": "string", "x-secret": true});
+            }),
+        ),
+        (
+            "an unknown keyword",
+            NO,
+            lone(&[ALICE, BOB], |of| {
+                of["steps"][0]["params"]["properties"]["host"] = json!({"type": "string", "format": "hostname"});
+            }),
+        ),
+        (
+            "a pattern that is not anchored",
+            NO,
+            lone(&[ALICE, BOB], |of| {
+                of["steps"][0]["params"]["properties"]["host"] = json!({"type": "string", "pattern": "^web"});
+            }),
+        ),
+        ("the same grant twice", NO, after(|log, _| log.entries.push(log.entries[1].clone()))),
+        (
+            "two grants with one id",
+            NO,
+            after(|log, granted| {
+                let id = granted.predicate["grant"].clone();
+                grant(log, &[ALICE, BOB], |of| of["grant"] = id);
+            }),
+        ),
+    ]
+}
+
+/// Single uses.
+pub(super) fn uses() -> Vec<Case> {
+    const NO: &[&str] = &["grant"];
+    let params = |edit: Edit| once(Use { authorization: edit, ..PLAIN });
+    let dashed = log_with(|_, step| step["params"]["properties"]["host"] = json!({"type": "string"}));
+    let any = |mut log: Log| {
+        let granted = grant(&mut log, &[ALICE, BOB], |of| {
+            of["steps"][0]["params"]["properties"]["host"] = json!({"type": "string"});
+        });
+        run(&mut log, &granted, &Use { authorization: |of| of["params"]["host"] = json!("any value: ;"), ..PLAIN });
+        log
+    };
+    vec![
+        ("a use", &[], once(PLAIN)),
+        ("a use with any value", &[], any(dashed)),
+        (
+            "the last second",
+            &[],
+            once(Use { at: 86_399, authorization: |of| of["expires_at"] = json!(t(86_400)), ..PLAIN }),
+        ),
+        (
+            "a use at the end of the grant",
+            &["grant", "window"],
+            once(Use { at: 86_400, authorization: |of| of["expires_at"] = json!(t(86_400)), ..PLAIN }),
+        ),
+        ("an authorization that ends later", NO, once(Use { at: 86_399, ..PLAIN })),
+        ("a use before the grant begins", NO, used(|of| of["not_before"] = json!(t(11)), PLAIN)),
+        ("another value", NO, params(|of| of["params"]["host"] = json!("web-4"))),
+        (
+            "a value that the step does not permit",
+            &["grant", "parameters"],
+            params(|of| of["params"]["host"] = json!("WEB")),
+        ),
+        ("a text instead of a boolean", &["grant", "parameters"], params(|of| of["params"]["force"] = json!("false"))),
+        ("a default that the grant excludes", NO, params(|of| of["params"]["force"] = json!(true))),
+        ("a missing parameter", &["grant", "parameters"], params(|of| of["params"] = json!({"host": "web-1"}))),
+        ("a look-alike", &["grant", "parameters"], params(|of| of["params"]["host"] = json!("w\u{0435}b-1"))),
+        ("a longer value", &["grant", "parameters"], params(|of| of["params"]["host"] = json!("web-1\n"))),
+        ("another key of the grantee", NO, once(Use { signer: ROBOT_2, ..PLAIN })),
+        ("the key of another proposer", &["approval-signatures"], once(Use { signer: OTHER, ..PLAIN })),
+        ("the key of an approver", &["approval-signatures"], once(Use { signer: ALICE, ..PLAIN })),
+        (
+            "another proposer",
+            NO,
+            once(Use {
+                signer: OTHER,
+                authorization: |of| of["proposer"] = json!("other"),
+                receipt: |of| of["decision"]["excluded"] = json!(["agent", "carol", "other"]),
+                ..PLAIN
+            }),
+        ),
+        (
+            "another grant in the authorization",
+            &["consumption", "grant"],
+            once(Use { authorization: |of| of["grant"] = json!(reference(b"x")), ..PLAIN }),
+        ),
+        (
+            "no grant in the consumption",
+            &["consumption"],
+            once(Use {
+                item: |item| {
+                    item.as_object_mut().unwrap().remove("grant");
+                    item.as_object_mut().unwrap().remove("use");
+                },
+                ..PLAIN
+            }),
+        ),
+        (
+            "a permission that nobody granted",
+            NO,
+            params(|of| {
+                of["permissions"] = json!([{"type": "run", "what": "rm", "why": "unlisted"}]);
+            }),
+        ),
+        ("another sandbox", &["grant", "sandbox"], params(|of| of["sandbox"]["limits"]["wall_ms"] = json!(1))),
+        (
+            "a receipt with other approvers",
+            &["decision"],
+            once(Use { receipt: |of| of["decision"]["approvers"] = json!(["alice"]), ..PLAIN }),
+        ),
+        (
+            "a receipt that leaves out the proposer of the grant",
+            &["decision"],
+            once(Use { receipt: |of| of["decision"]["excluded"] = json!(["rita", "robot"]), ..PLAIN }),
+        ),
+        ("a use that an approver hands in", &["excluded"], {
+            let mut log = Log::with(|sealed| {
+                sealed.policy["version"] = json!(3);
+                sealed.policy["default"]["standing"] = json!({"max_uses": 10, "max_days": 7});
+                let line = |seed: u8| key(seed).line().to_owned();
+                sealed.roster["proposer"] = json!([
+                    {"name": "courier", "owners": ["alice"], "keys": [line(OTHER)]},
+                    {"name": "robot", "owners": ["rita"], "keys": [line(ROBOT)]},
+                ]);
+                sealed.steps[0]["params"]["properties"]["force"] = json!({"type": "boolean", "default": false});
+            });
+            let granted = grant(&mut log, &[ALICE, BOB], |_| {});
+            run(
+                &mut log,
+                &granted,
+                &Use {
+                    receipt: |of| {
+                        of["decision"]["handed_in_by"] = json!("courier");
+                        of["decision"]["excluded"] = json!(["agent", "alice", "carol", "courier", "rita", "robot"]);
+                    },
+                    ..PLAIN
+                },
+            );
+            log
+        }),
+        ("the grant comes after the consumption", NO, {
+            let mut log = log();
+            let mut other = log.clone();
+            let granted = grant(&mut other, &[ALICE, BOB], |_| {});
+            run(&mut log, &granted, &PLAIN);
+            log.entries.push(other.entries[1].clone());
+            log
+        }),
+        ("the grant comes between consumption and receipt", NO, {
+            let mut log = log();
+            let mut other = log.clone();
+            let granted = grant(&mut other, &[ALICE, BOB], |_| {});
+            let approved = authorize(&mut log, &granted, &PLAIN);
+            let place = log.consume_but(10, &[&approved], |of| {
+                (of["spent"][0]["grant"], of["spent"][0]["use"]) = (json!(granted.digest), json!(1));
+            });
+            log.entries.push(other.entries[1].clone());
+            log.receipt_but(place, &approved, |of| {
+                of["decision"]["approvers"] = json!(["alice", "bob"]);
+                of["decision"]["groups"] = json!(["ops", "security"]);
+                of["decision"]["excluded"] = json!(["agent", "carol", "rita", "robot"]);
+            });
+            log
+        }),
+    ]
+}
+
+/// The people who signed a grant, and policies of grants.
+pub(super) fn people() -> Vec<Case> {
+    let signed = |signers: &'static [u8], people: &'static [&'static str]| {
+        let mut log =
+            log_with(|policy, _| policy["default"]["approvals"] = json!({"required": 2, "from": ["ops", "security"]}));
+        let granted = grant(&mut log, signers, |_| {});
+        run(&mut log, &granted, &PLAIN);
+        let _ = people;
+        log
+    };
+    let policy = |edit: fn(&mut Value, &mut Value)| {
+        let mut log = log_with(edit);
+        let granted = grant(&mut log, &[ALICE, BOB], |_| {});
+        run(&mut log, &granted, &PLAIN);
+        log
+    };
+    const BOTH: &[&str] = &["alice", "bob"];
+    const ALL: &[&str] = &["ops", "security"];
+    vec![
+        ("two signatures where two are required", &[], signed(&[ALICE, BOB], BOTH)),
+        ("one signature where two are required", &["quorum"], signed(&[ALICE], BOTH)),
+        ("an owner of the proposer signed too", &["excluded"], signed(&[ALICE, BOB, CAROL], BOTH)),
+        (
+            "policy without standing",
+            &["grant"],
+            policy(|policy, _| drop(policy["default"].as_object_mut().unwrap().remove("standing"))),
+        ),
+        (
+            "policy with fewer uses",
+            &["grant"],
+            policy(|policy, _| policy["default"]["standing"]["max_uses"] = json!(2)),
+        ),
+        ("policy with exactly the time", &[], policy(|policy, _| policy["default"]["standing"]["max_days"] = json!(1))),
+        (
+            "policy with more signatures for grants",
+            &["quorum"],
+            policy(|policy, _| {
+                policy["default"]["standing"]["approvals"] = json!({"required": 2, "from": ["ops"]});
+            }),
+        ),
+        (
+            "policy with enough signatures for grants",
+            &[],
+            policy(|policy, _| {
+                policy["default"]["standing"]["approvals"] = json!({"required": 1, "from": ["ops"]});
+            }),
+        ),
+        (
+            "a step with a plan",
+            &["grant", "step"],
+            policy(|_, step| step["plan"] = json!({"step": "two:go", "max_age_s": 60})),
+        ),
+        (
+            "a grant without a parameter of the step",
+            &["grant", "parameters"],
+            policy(|_, step| {
+                step["params"]["properties"]["more"] = json!({"type": "string", "default": "x"});
+            }),
+        ),
+        (
+            "the policy is stricter now",
+            &["grant"],
+            resealed(|log| log.sealed.policy["default"]["standing"]["max_uses"] = json!(1), BOTH, ALL),
+        ),
+        (
+            "the policy is wider now",
+            &[],
+            resealed(|log| log.sealed.policy["default"]["standing"]["max_uses"] = json!(100), BOTH, ALL),
+        ),
+        (
+            "the step has changed",
+            &["grant"],
+            resealed(|log| log.sealed.steps[0]["title"] = json!("Another"), BOTH, ALL),
+        ),
+        (
+            "an approver is gone, and one suffices",
+            &[],
+            resealed(|log| drop(log.sealed.roster["approver"].as_array_mut().unwrap().remove(1)), &["alice"], &["ops"]),
+        ),
+        (
+            "an approver is gone, and two are needed",
+            &["quorum"],
+            resealed(
+                |log| {
+                    log.sealed.policy["default"]["approvals"]["required"] = json!(2);
+                    log.sealed.roster["approver"].as_array_mut().unwrap().remove(1);
+                },
+                &["alice"],
+                &["ops"],
+            ),
+        ),
+        (
+            "an approver owns the grantee now",
+            &["excluded"],
+            resealed(|log| log.sealed.roster["proposer"][1]["owners"] = json!(["alice", "rita"]), BOTH, ALL),
+        ),
+        (
+            "the grantee is gone",
+            &["approval-signatures"],
+            resealed(|log| drop(log.sealed.roster["proposer"].as_array_mut().unwrap().remove(1)), BOTH, ALL),
+        ),
+        ("a seal with a new epoch", &["boundary", "grant"], {
+            let mut log = log();
+            let granted = grant(&mut log, &[ALICE, BOB], |_| {});
+            let epoch = log.epoch.clone();
+            log.reseal(5, |seal| seal["epoch"] = json!("e1".repeat(16)));
+            let _ = epoch;
+            run(
+                &mut log,
+                &granted,
+                &Use { authorization: |of| of["boundary"]["epoch"] = json!("e0".repeat(16)), ..PLAIN },
+            );
+            log
+        }),
+    ]
+}
+
+/// Several uses, and revocations.
+pub(super) fn series() -> Vec<Case> {
+    const NO: &[&str] = &["grant-use"];
+    let numbers = |numbers: &'static [u64]| {
+        after(|log, granted| {
+            for (at, number) in (0..).zip(numbers) {
+                run(log, granted, &Use { number: *number, at: 10 + at, ..PLAIN });
+            }
+        })
+    };
+    let rate = |times: &'static [i64]| {
+        let mut log = log();
+        let granted = grant(&mut log, &[ALICE, BOB], |of| of["rate"] = json!({"uses": 2, "seconds": 60}));
+        for (number, at) in (1..).zip(times) {
+            run(&mut log, &granted, &Use { number, at: *at, ..PLAIN });
+        }
+        log
+    };
+    let sessions = |kind: &'static str, ids: &'static [u8]| {
+        let mut log = log_with(|policy, step| {
+            policy["default"]["standing"]["session"] = json!("any");
+            step["session"] = json!("read");
+        });
+        let granted = grant(&mut log, &[ALICE, BOB], |of| of["session"] = json!(kind));
+        for (number, id) in (1..).zip(ids) {
+            let at = 10 + i64::try_from(number).unwrap();
+            let authorization: Edit = match id {
+                1 => |of| {
+                    of["session"] = json!({"id": "ses_01a00000-0000-7000-8000-000000000001", "state": reference(b"1")})
+                },
+                _ => |of| {
+                    of["session"] = json!({"id": "ses_01a00000-0000-7000-8000-000000000002", "state": reference(b"1")})
+                },
+            };
+            let receipt: Edit = |of| of["session"] = json!({"before": reference(b"1"), "after": reference(b"1")});
+            run(&mut log, &granted, &Use { number, at, authorization, receipt, ..PLAIN });
+        }
+        log
+    };
+    let revoked = |by: u8, use_after: bool| {
+        after(|log, granted| {
+            run(log, granted, &PLAIN);
+            log.revoke(("grant", digest_of(granted)), by);
+            if use_after {
+                run(log, granted, &Use { number: 2, at: 11, ..PLAIN });
+            }
+        })
+    };
+    let key_revoked = |seed: u8| {
+        after(|log, granted| {
+            log.revoke(("key", key(seed).keyid().to_bytes()), OSCAR);
+            run(log, granted, &PLAIN);
+        })
+    };
+    vec![
+        ("three uses", &[], numbers(&[1, 2, 3])),
+        ("a use too many", NO, numbers(&[1, 2, 3, 4])),
+        ("a gap", NO, numbers(&[1, 3])),
+        ("a number twice", NO, numbers(&[1, 1])),
+        ("the second number first", NO, numbers(&[2, 1])),
+        (
+            "two uses in one consumption",
+            &[],
+            after(|log, granted| {
+                let both: Vec<Approved> = (0..2).map(|_| authorize(log, granted, &PLAIN)).collect();
+                let place = log.consume_but(10, &both.iter().collect::<Vec<_>>(), |of| {
+                    for (number, item) in (1..).zip(of["spent"].as_array_mut().unwrap()) {
+                        (item["grant"], item["use"]) = (json!(granted.digest), json!(number));
+                    }
+                });
+                for (item, approved) in (0..).zip(&both) {
+                    log.receipt_but(crate::history::Place { item, ..place }, approved, |of| {
+                        of["decision"]["approvers"] = json!(["alice", "bob"]);
+                        of["decision"]["groups"] = json!(["ops", "security"]);
+                        of["decision"]["excluded"] = json!(["agent", "carol", "rita", "robot"]);
+                    });
+                }
+            }),
+        ),
+        ("uses at the rate", &[], rate(&[10, 11, 70])),
+        ("uses faster than the rate", NO, rate(&[10, 11, 69])),
+        (
+            "a use while the grant pauses",
+            NO,
+            after(|log, granted| {
+                let unknown: Edit = |of| {
+                    of["outcome"] = json!({"status": "unknown"});
+                    of["finished_at"] = of["started_at"].clone();
+                };
+                run(log, granted, &Use { receipt: unknown, ..PLAIN });
+                run(log, granted, &Use { number: 2, at: 11, ..PLAIN });
+            }),
+        ),
+        ("new sessions", &[], sessions("fresh", &[1, 2])),
+        ("a session for the second time", NO, sessions("fresh", &[1, 1])),
+        ("a session that may be used again", &[], sessions("any", &[1, 1])),
+        ("a session without permission", &["grant"], sessions("none", &[1])),
+        ("an operator ends the grant", &[], revoked(OSCAR, false)),
+        ("an approver of the step ends the grant", &[], revoked(ALICE, false)),
+        ("an approver who is excluded ends the grant", &[], revoked(CAROL, false)),
+        ("the grantee ends the grant", &[], revoked(ROBOT, false)),
+        ("the grantee ends the grant with another key", &[], revoked(ROBOT_2, false)),
+        ("another proposer ends the grant", &["revocation"], revoked(OTHER, false)),
+        ("the boundary ends the grant", &["revocation"], revoked(crate::history::BOUNDARY, false)),
+        ("a use after the end of the grant", &["revoked"], revoked(OSCAR, true)),
+        ("a use after a revocation without effect", &["revocation"], revoked(OTHER, true)),
+        (
+            "the grant is revoked twice",
+            &["revocation"],
+            after(|log, granted| {
+                log.revoke(("grant", digest_of(granted)), OSCAR);
+                log.revoke(("grant", digest_of(granted)), ALICE);
+            }),
+        ),
+        (
+            "a revocation of a grant that the log does not have",
+            &["revocation"],
+            after(|log, _| log.revoke(("grant", sha256(b"x")), OSCAR)),
+        ),
+        ("the key of the grantee is revoked", &["revoked"], key_revoked(ROBOT)),
+        ("another key of the grantee is revoked", &[], key_revoked(ROBOT_2)),
+        ("the key of an approver is revoked, and one suffices", &["decision"], key_revoked(BOB)),
+        (
+            "the token of the proposer is revoked",
+            &[],
+            after(|log, granted| {
+                log.revoke(("token", sha256(b"agent")), OSCAR);
+                run(log, granted, &PLAIN);
+            }),
+        ),
+        (
+            "a use during a freeze",
+            &["revoked"],
+            after(|log, granted| {
+                let epoch = sha256(log.epoch.as_bytes());
+                log.revoke(("epoch", epoch), ALICE);
+                run(log, granted, &PLAIN);
+            }),
+        ),
+        ("a grant of another group", &["revocation"], {
+            let mut log = Log::with(|sealed| {
+                sealed.policy["version"] = json!(3);
+                sealed.policy["default"]["approvals"] = json!({"required": 1, "from": ["ops"]});
+                sealed.policy["default"]["standing"] = json!({"max_uses": 10, "max_days": 7});
+                sealed.roster["proposer"] = json!([{"name": "robot", "owners": [], "keys": [key(ROBOT).line()]}]);
+                sealed.steps[0]["params"]["properties"]["force"] = json!({"type": "boolean", "default": false});
+            });
+            let granted = grant(&mut log, &[ALICE], |_| {});
+            log.revoke(("grant", digest_of(&granted)), BOB);
+            log
+        }),
+    ]
+}
+
+/// Grants of two steps.
+pub(super) fn steps() -> Vec<Case> {
+    let two = |edit: Edit, change: fn(&mut Log)| {
+        let mut log = log();
+        let other = log.sealed.steps[2].clone();
+        let second = json!({
+            "ref": "db:migrate", "digest": reference(&to_canonical(&other)), "permissions": [],
+            "params": {"type": "object", "properties": {"host": {"type": "string"}}},
+            "sandbox": log.sandbox["db:migrate"],
+        });
+        let granted = grant(&mut log, &[ALICE, BOB], |of| {
+            of["steps"].as_array_mut().unwrap().insert(0, second);
+            edit(of);
+        });
+        change(&mut log);
+        run(&mut log, &granted, &PLAIN);
+        log
+    };
+    vec![
+        ("a grant of two steps", &[], two(|_| {}, |_| {})),
+        (
+            "another step of the grant has another definition",
+            &["grant"],
+            two(|of| of["steps"][0]["digest"] = json!(reference(b"x")), |_| {}),
+        ),
+        (
+            "another step of the grant is not sealed",
+            &["grant"],
+            two(|of| of["steps"][0]["ref"] = json!("db:other"), |_| {}),
+        ),
+        (
+            "another step of the grant has another sandbox",
+            &["grant"],
+            two(|of| of["steps"][0]["sandbox"]["limits"]["wall_ms"] = json!(1), |_| {}),
+        ),
+        (
+            "another step of the grant has an unnamed parameter",
+            &["grant"],
+            two(|of| of["steps"][0]["params"]["properties"] = json!({}), |_| {}),
+        ),
+    ]
+}
+
+/// Seals whose policy names groups for grants, emergencies and unknown ends.
+fn policies() -> Vec<Case> {
+    let with = |key: &'static str, value: Value| {
+        Log::with(|sealed| {
+            sealed.policy["version"] = json!(3);
+            if key == "settle" {
+                sealed.policy[key] = value;
+            } else {
+                sealed.policy["default"][key] = value;
+            }
+        })
+    };
+    let standing = |from: &str| json!({"max_uses": 1, "max_days": 1, "approvals": {"from": [from]}});
+    let emergency = |from: &str, review: &str| json!({"from": [from], "max_unreviewed": 1, "max_window_s": 60, "review": {"from": [review]}});
+    const NO: &[&str] = &["sealed-state"];
+    vec![
+        ("standing with a group of the roster", &[], with("standing", standing("security"))),
+        ("standing with an unknown group", NO, with("standing", standing("nobody"))),
+        ("an emergency with groups of the rules", &[], with("emergency", emergency("ops", "security"))),
+        ("an emergency with an unknown group", NO, with("emergency", emergency("nobody", "security"))),
+        ("a review by a group that no rule names", NO, with("emergency", emergency("ops", "nobody"))),
+        ("settle by a group of the rules", &[], with("settle", json!({"from": ["ops"]}))),
+        ("settle by a group that no rule names", NO, with("settle", json!({"from": ["nobody"]}))),
+    ]
+}
+
+/// The entries with any finding.
+fn ours(log: &Log) -> (bool, BTreeSet<u64>) {
+    let (said, summary) = log.audit();
+    let entry = |one: &AuditEvent| if let AuditEvent::Finding(finding) = one { finding.entry } else { None };
+    (summary.clean, said.iter().filter_map(entry).collect())
+}
+
+fn theirs(answer: &Value) -> (bool, BTreeSet<u64>) {
+    let findings = answer["findings"].as_array().expect("findings").iter();
+    (answer["sound"] == json!(true), findings.filter_map(|one| one["entry"].as_u64()).collect())
+}
+
+#[test]
+fn both_auditors_judge_grants_and_their_uses_alike() {
+    let cases = [entries(), uses(), people(), series(), steps(), policies()].concat();
+    assert!(cases.len() >= 100, "{}", cases.len());
+    let mut wrong = Vec::new();
+    for (id, expected, log) in &cases {
+        let findings = found(log);
+        if findings != *expected {
+            wrong.push(format!("{id}: expected {expected:?}, got {findings:?}: {:?}", log.audit().0));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let told: Vec<Told> = cases.into_iter().map(|(id, _, log)| Told { id: id.to_owned(), log }).collect();
+    let mut faults = Vec::new();
+    for (one, answer) in told.iter().zip(answers(&told)) {
+        let (first, second) = (ours(&one.log), theirs(&answer));
+        if first != second {
+            faults.push(format!("{}: ours {first:?}, theirs {second:?}: {}", one.id, answer["findings"]));
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// A log with two grants, uses with random defects, revocations and seals.
+fn random_log(random: &mut Random) -> Log {
+    let mut log = log_with(|policy, _| policy["default"]["approvals"]["required"] = json!(2));
+    let mut grants: Vec<(Granted, u64)> = Vec::new();
+    let edits: [Edit; 6] = [
+        |of| of["max_uses"] = json!(9),
+        |of| of["rate"] = json!({"uses": 1, "seconds": 5}),
+        |of| of["not_before"] = json!(t(8)),
+        |of| of["expires_at"] = json!(t(40)),
+        |of| of["steps"][0]["params"]["properties"]["host"] = json!({"type": "string", "pattern": "^web-[0-9]$"}),
+        |of| of["grantee"] = json!({"name": "other", "key": key(OTHER).keyid()}),
+    ];
+    let signers: [&[u8]; 4] = [&[ALICE, BOB], &[ALICE], &[BOB, CAROL], &[ALICE, MALLORY]];
+    let values: [Edit; 5] = [
+        |_| {},
+        |_| {},
+        |of| of["params"]["host"] = json!("web-7"),
+        |of| of["params"]["force"] = json!(true),
+        |of| of["proposer"] = json!("other"),
+    ];
+    let receipts: [Edit; 4] = [
+        |_| {},
+        |_| {},
+        |of| of["decision"]["approvers"] = json!(["alice"]),
+        |of| {
+            of["outcome"] = json!({"status": "unknown"});
+            of["finished_at"] = of["started_at"].clone();
+        },
+    ];
+    // Mostly the first choice, which has no defect.
+    let mostly = |random: &mut Random, most: usize| if random.below(6) > 0 { 0 } else { random.below(most) };
+    for round in 0..6_i64 {
+        let at = 10 + 3 * round;
+        match random.below(9) {
+            0 | 1 => {
+                let edit = edits[mostly(random, edits.len())];
+                let granted = grant(&mut log, signers[mostly(random, signers.len())], edit);
+                grants.push((granted, 0));
+            }
+            2 => log.revoke(("key", key([ROBOT_2, ALICE, BOB, ROBOT][mostly(random, 4)]).keyid().to_bytes()), OSCAR),
+            3 => {
+                if let Some((granted, _)) = grants.last() {
+                    log.revoke(("grant", digest_of(granted)), [ALICE, ROBOT, OTHER, OSCAR][mostly(random, 4)]);
+                }
+            }
+            4 => {
+                let uses = [100, 3, 1][mostly(random, 3)];
+                log.sealed.policy["default"]["standing"]["max_uses"] = json!(uses);
+                log.roster(&[ALICE, BOB, CAROL]);
+                log.reseal(at, |_| {});
+            }
+            _ => {
+                if grants.is_empty() {
+                    grants.push((grant(&mut log, &[ALICE, BOB], |_| {}), 0));
+                }
+                let last = random.below(grants.len());
+                grants[last].1 += u64::from(random.below(20) > 0);
+                let (granted, number) = grants[last].clone();
+                let used = Use {
+                    number: number.max(1),
+                    at,
+                    signer: [ROBOT, OTHER, ALICE][mostly(random, 3)],
+                    authorization: values[mostly(random, values.len())],
+                    item: |_| {},
+                    receipt: receipts[mostly(random, receipts.len())],
+                };
+                run(&mut log, &granted, &used);
+            }
+        }
+    }
+    log
+}
+
+#[test]
+fn both_auditors_judge_random_logs_with_grants_alike() {
+    let told: Vec<Told> = (0..300)
+        .map(|round| Told { id: format!("round {round}"), log: random_log(&mut Random::new("grants", round)) })
+        .collect();
+    let mut kinds = BTreeSet::new();
+    let (mut faults, mut clean) = (Vec::new(), 0);
+    for (one, answer) in told.iter().zip(answers(&told)) {
+        let (first, second) = (ours(&one.log), theirs(&answer));
+        kinds.extend(found(&one.log));
+        clean += usize::from(first.0);
+        if first != second {
+            faults.push(format!("{}: ours {first:?}, theirs {second:?}: {}", one.id, answer["findings"]));
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    for kind in ["grant", "grant-use", "quorum", "excluded", "revoked", "revocation", "decision"] {
+        assert!(kinds.contains(kind), "no log has the finding {kind}: {kinds:?}");
+    }
+    assert!((10..200).contains(&clean), "{clean} of 300 have no defect");
+}
+
+#[test]
+fn a_resumed_audit_knows_the_grants_and_their_uses() {
+    let mut log = log();
+    let granted = grant(&mut log, &[ALICE, BOB], |of| of["rate"] = json!({"uses": 2, "seconds": 60}));
+    run(&mut log, &granted, &PLAIN);
+    run(&mut log, &granted, &Use { number: 2, at: 11, ..PLAIN });
+    let kept = kept_of(&log);
+    assert_eq!((kept.counts.grants, kept.runs.grants.len(), kept.runs.grants[0].used), (1, 1, 2));
+    let go_on = |change: &dyn Fn(&mut Log)| {
+        let mut log = log.clone();
+        change(&mut log);
+        resumed(&log, &kept)
+    };
+    let at = |number: u64, at: i64| go_on(&|log| run(log, &granted, &Use { number, at, ..PLAIN }));
+    assert!(at(3, 71).is_empty());
+    assert_eq!(at(3, 69), ["grant-use"], "faster than the rate");
+    assert_eq!(at(2, 71), ["grant-use"], "a number twice");
+    assert_eq!(go_on(&|log| log.entries.push(log.entries[1].clone())), ["grant"], "the grant again");
+    assert!(go_on(&|log| log.revoke(("grant", digest_of(&granted)), ROBOT)).is_empty());
+}
+
+#[test]
+fn the_summary_lists_each_grant_with_its_uses() {
+    let log = after(|log, granted| {
+        run(log, granted, &PLAIN);
+        log.revoke(("grant", digest_of(granted)), OSCAR);
+    });
+    let summary = log.audit().1;
+    let [line] = &summary.grants[..] else { panic!("{:?}", summary.grants) };
+    assert_eq!((line.uses, line.max_uses, line.entry, line.revoked, line.paused), (1, 3, 1, Some(4), None));
+    assert_eq!((line.grantee.as_str(), line.proposer.as_str()), ("robot", "agent"));
+    assert_eq!(line.last.map(|last| last.to_string()), Some(t(10)));
+}
