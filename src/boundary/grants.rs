@@ -198,8 +198,8 @@ impl Proposals {
             let at = self.crossing.now().max(terms.not_before);
             let met = match self.crossing.stands_or_why(&grant, &sealed, at) {
                 Ok(_) => true,
-                Err((_, Some(GrantError::Quorum { .. }))) => false,
-                Err((refusal, _)) => return Err(refusal.into()),
+                Err(why) if matches!(why.1, Some(GrantError::Quorum { .. })) => false,
+                Err(why) => return Err(why.0.into()),
             };
             // A logged grant has exactly the signatures that the approvers in force made.
             let logged = grant.envelope(|_| true);
@@ -339,8 +339,8 @@ impl Proposals {
         }
         match self.crossing.stands_or_why(grant, sealed, now) {
             Ok(_) => None,
-            Err((_, Some(GrantError::Quorum { .. }))) if row.leaf.is_none() => None,
-            Err((refusal, _)) => Some(refusal),
+            Err(why) if row.leaf.is_none() && matches!(why.1, Some(GrantError::Quorum { .. })) => None,
+            Err(why) => Some(why.0),
         }
     }
 

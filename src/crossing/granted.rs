@@ -124,7 +124,7 @@ impl Crossing {
     /// # Errors
     /// Returns the code of the first reason why no run can use it.
     pub fn stands(&self, grant: &Verified<Grant>, sealed: &Sealed, at: Timestamp) -> Result<Stands, Refusal> {
-        self.stands_or_why(grant, sealed, at).map_err(|(refusal, _)| refusal)
+        self.stands_or_why(grant, sealed, at).map_err(|why| why.0)
     }
 
     /// Decides whether a grant can be used at this time. The second value of an error is the reason of the decision, and
@@ -137,7 +137,7 @@ impl Crossing {
         grant: &Verified<Grant>,
         sealed: &Sealed,
         at: Timestamp,
-    ) -> Result<Stands, (Refusal, Option<GrantError>)> {
+    ) -> Result<Stands, Box<(Refusal, Option<GrantError>)>> {
         let of_host = RefCell::new(None);
         let profile = |held: &StepInForce, signed: &Profile| {
             let here = profile_on_host(held).and_then(|here| check_not_moved(&here, signed).map(|()| here));
@@ -161,8 +161,8 @@ impl Crossing {
             at,
         };
         stands(grant, context).map_err(|error| match of_host.take() {
-            Some(refusal) => (refusal, None),
-            None => (refused(&error), Some(error)),
+            Some(refusal) => Box::new((refusal, None)),
+            None => Box::new((refused(&error), Some(error))),
         })
     }
 }

@@ -34,17 +34,17 @@ fn variants(source: &str, name: &str) -> BTreeSet<String> {
     found
 }
 
-/// Returns the first string literal of each line between two texts.
-fn literals(source: &str, from: &str, to: &str) -> BTreeSet<String> {
+/// Returns the first string literal of each row of `columns` literals between two texts.
+fn literals(source: &str, from: &str, to: &str, columns: usize) -> BTreeSet<String> {
     let (_, rest) = source.split_once(from).unwrap_or_else(|| panic!("`{from}` is missing"));
     let (list, _) = rest.split_once(to).unwrap();
-    list.split('"').skip(1).step_by(2).map(str::to_owned).collect()
+    list.split('"').skip(1).step_by(2 * columns).map(str::to_owned).collect()
 }
 
 /// Returns the names of all crash points: those of `POINTS`, and those that other files pass by name.
 fn crash_points() -> BTreeSet<String> {
-    let mut points = literals(&read("src/store/crash_points.rs"), "pub const POINTS", "];");
-    points.extend(literals(&read("src/store/crash_points.rs"), "pub const OTHER_POINTS", "];"));
+    let mut points = literals(&read("src/store/crash_points.rs"), "pub const POINTS", "];", 1);
+    points.extend(literals(&read("src/store/crash_points.rs"), "pub const OTHER_POINTS", "];", 1));
     for (_, source) in rust_files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")) {
         let calls = source.split("crash_points::point(\"").skip(1);
         points.extend(calls.filter_map(|call| Some(call.split('"').next()?.to_owned())));
@@ -77,7 +77,7 @@ fn differences(
 #[test]
 fn the_model_has_each_status_stop_and_crash_point_of_the_program_or_says_why_not() {
     let names = read(NAMES);
-    let left_out = literals(&names, "pub const NOT_MODELLED", "];");
+    let left_out = literals(&names, "pub const NOT_MODELLED", "];", 2);
     let statuses = variants(&read("src/store/stored_status.rs"), "StoredStatus");
     let stops = variants(&read("src/store/stored_run.rs"), "ConsumeStop");
     let points = crash_points();

@@ -35,7 +35,7 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// Draft a grant, which approvers then sign
-    Draft(draft::Args),
+    Draft(Box<draft::Args>),
     /// List the drafts and the grants whose end has not come
     List {
         #[command(flatten)]
