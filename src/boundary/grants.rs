@@ -15,6 +15,7 @@ use crate::seal::refusal::{Refusal, Stopped, fault, unverified};
 use crate::seal::sealed::Sealed;
 use crate::store::stored_grant::{GrantStop, GrantWrite, StoredGrant};
 use crate::store::stored_leaf::{CheckedState, WriteStop};
+use crate::store::stored_run::ConsumeStop;
 use documents::crypto::digest::ContentDigest;
 use documents::crypto::key_id::KeyId;
 use documents::record::code::Code;
@@ -300,7 +301,12 @@ impl Proposals {
         let terms = grant.predicate().clone();
         let newest = self.ledger.grant_uses(&row.digest, 1)?.first().copied();
         let uses = newest.map_or(0, |newest| newest.number);
-        let why = self.why_ended(row, &grant, uses, &sealed, now);
+        let why = match newest {
+            Some(newest) if newest.paused => {
+                Some(Refusal::new(Code::GrantPaused, ConsumeStop::GrantPaused.to_string()))
+            }
+            _ => self.why_ended(row, &grant, uses, &sealed, now),
+        };
         let status = match (&why, row.leaf) {
             (Some(_), _) => GrantStatus::Ended,
             (None, None) => GrantStatus::Pending,

@@ -23,7 +23,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 impl Proposals {
     /// Logs a revocation, and ends what it makes impossible: the proposals of a token, and with an epoch every proposal
-    /// and every run. A second revocation of the same subject adds no log entry.
+    /// and, unless policy lets runs finish, every run. A second revocation of the same subject adds no log entry.
     ///
     /// # Errors
     /// Returns `unknown-signer`, `bad-signature`, `not-permitted-signer`, `wrong-boundary`, `revoked` for an earlier
@@ -35,7 +35,8 @@ impl Proposals {
         tracing::warn!(entry = done.leaf, "the {subject} is revoked");
         // No run starts after the commit, so this finds all runs. A repeated request also stops a run that survived.
         let frozen = matches!(subject, RevokedSubject::Epoch(_));
-        let running = if frozen { self.ledger.running_proposals() } else { Vec::new() };
+        let cancels = frozen && !self.crossing.state().policy.runs_finish_when_frozen();
+        let running = if cancels { self.ledger.running_proposals() } else { Vec::new() };
         let mut stopped = 0;
         for id in &running {
             stopped += u64::from(self.stop_run(id)?);

@@ -538,6 +538,7 @@ impl Crossing {
             outputs: kept.rows.clone(),
             order: order.filter(|order| !order.is_empty()),
             blobs: manifest.map(|bytes| (BlobDigest::of(&bytes), bytes)).into_iter().collect(),
+            pauses: closing.basis.grant.filter(|_| receipt.outcome.status == Status::Unknown),
         };
         let leaf = self.store_receipt(finish).await?;
         // The receipt and its log entry are durable. A crash after this point loses no data.
@@ -612,6 +613,7 @@ impl Crossing {
             ConsumeStop::NotYetValid { .. } => Code::NotYetValid,
             ConsumeStop::Expired { .. } => Code::Expired,
             ConsumeStop::GrantExhausted { .. } => Code::GrantExhausted,
+            ConsumeStop::GrantPaused => Code::GrantPaused,
             ConsumeStop::GrantRate { .. } => Code::RateLimited,
             ConsumeStop::Denied => Code::Denied,
             ConsumeStop::WrongState(_) => Code::WrongState,

@@ -198,6 +198,7 @@ pub(super) const TABLES: &[CopiedTable] = &[
             ("created_at", "bigint"),
             ("expires_at", "bigint"),
             ("leaf", "bigint"),
+            ("paused", "bigint"),
         ],
         key: &["id"],
         changes: true,

@@ -122,6 +122,8 @@ pub struct FinishRow<'a> {
     pub order: Option<&'a [u8]>,
     /// Blobs that the receipt names.
     pub blobs: &'a [(BlobDigest, Vec<u8>)],
+    /// Grant that pauses.
+    pub pauses: Option<&'a ContentDigest>,
 }
 
 /// Existing proposals that can be the reason not to store a new proposal.

@@ -91,6 +91,8 @@ pub struct SpentUse {
     pub number: u64,
     /// Time of the consumption.
     pub at: Timestamp,
+    /// True if the grant pauses.
+    pub paused: bool,
 }
 
 /// Maximum number of drafts that wait for signatures.

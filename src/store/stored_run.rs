@@ -8,7 +8,7 @@ use crate::store::stored_grant::GrantClaim;
 use crate::store::stored_leaf::WriteStop;
 use crate::store::stored_proposal::AuthorizationCore;
 use crate::store::stored_status::{StatusDetail, StoredStatus};
-use documents::crypto::digest::{Blake3Digest, BlobDigest, LeafHash, SealDigest};
+use documents::crypto::digest::{Blake3Digest, BlobDigest, ContentDigest, LeafHash, SealDigest};
 use documents::record::ident::ProposalId;
 use documents::record::run_extensions::SessionReference;
 use documents::record::validity::Timestamp;
@@ -150,6 +150,8 @@ pub enum ConsumeStop {
         /// Maximum number of uses.
         most: u64,
     },
+    /// Nobody saw the end of an earlier run of the grant.
+    GrantPaused,
     /// The grant allows no further use now.
     GrantRate {
         /// Maximum number of uses in the period.
@@ -222,6 +224,10 @@ impl fmt::Display for ConsumeStop {
             Self::GrantExhausted { most } => {
                 write!(f, "all {most} uses of the grant are spent; ask for a new grant, or propose the run")
             }
+            Self::GrantPaused => f.write_str(
+                "nobody saw the end of an earlier run of the grant, so nobody can use the grant any more: find out what that \
+                 run did, then propose the run, or ask for a new grant",
+            ),
             Self::GrantRate { most, seconds, wait_s } => write!(
                 f,
                 "the grant allows {most} runs in {seconds} s; send the request again after {wait_s} s, or propose the run"
@@ -262,6 +268,8 @@ pub struct Finish {
     pub order: Option<Vec<u8>>,
     /// Blobs that the receipt names.
     pub blobs: Vec<(BlobDigest, Vec<u8>)>,
+    /// Grant that pauses, because nobody saw the end of a run of it.
+    pub pauses: Option<ContentDigest>,
 }
 
 /// Maximum size of an output in the database: 64 KiB. Larger outputs are files.

@@ -9,7 +9,7 @@ use crate::support::people::{
     statement,
 };
 use crate::support::wire::Reply;
-use crate::support::{SMALL, World, id_of, runbook, said};
+use crate::support::{SMALL, World, id_of, runbook, said, wait_for};
 
 /// Permits grants of up to 20 uses.
 pub(crate) const POLICY: &str = "version: 3\nextends: none\ndefault:\n  mode: execute\n  approvals: {required: 1, from: [ops, security]}\n  \
@@ -129,7 +129,7 @@ fn clients_at_the_same_time_get_each_use_once() {
                 let wish = wish(&grant, "say:echo", json!({"text": "go"}));
                 let view = try_use(&world, &robot_bearer, &wish).ok(200);
                 let mut ended = view;
-                crate::support::wait_for("the end", || {
+                wait_for("the end", || {
                     ended = world.show(id_of(&ended));
                     ended["status"] == "finished" || ended["status"] == "refused"
                 });
@@ -153,6 +153,82 @@ fn clients_at_the_same_time_get_each_use_once() {
         .collect();
     assert_eq!(uses, (1..=10).collect::<Vec<u64>>());
     world.assert_audited();
+}
+
+/// Starts the boundary again, so that it dies at this point.
+fn arm(world: &mut World, point: &str) {
+    world.stop();
+    world.setup.env("COUNTERSIGN_FAULT", point.to_owned());
+    world.start();
+}
+
+fn start_after_the_kill(world: &mut World, point: &str) {
+    assert_eq!(world.ended(), None, "{point}");
+    world.setup.env.retain(|(name, _)| name != "COUNTERSIGN_FAULT");
+    world.start();
+}
+
+#[test]
+fn a_grant_is_logged_once_after_a_kill_at_each_point() {
+    for point in ["before-grant-commit:1", "after-grant-commit:1", "before-grant-commit:2", "after-grant-commit:2"] {
+        let mut world = world();
+        arm(&mut world, point);
+        let try_draft = world.wire.try_post("/v1/grants", &world.agent, &json!({"draft": terms()}));
+        let view = if let Ok(drafted) = try_draft {
+            let view = drafted.ok(201);
+            let signatures = json!({"signatures": [alice().sign(&payload(&view))]});
+            assert!(
+                world.wire.try_post(&format!("/v1/grants/{}/signatures", id_of(&view)), "", &signatures).is_err(),
+                "{point}"
+            );
+            start_after_the_kill(&mut world, point);
+            view
+        } else {
+            start_after_the_kill(&mut world, point);
+            draft(&world, &terms()).ok(201)
+        };
+        let shown = world.wire.get(&format!("/v1/grants/{}", id_of(&view)), &world.reader).ok(200);
+        let logged = point == "after-grant-commit:2";
+        assert_eq!((&shown["status"] == "active", world.count("grant")), (logged, usize::from(logged)), "{point}");
+        if !logged {
+            assert_eq!(sign(&world, &view, &[&alice()]).ok(200)["status"], "active");
+        }
+        let _ = used(&world, &bearer(&world, &robot()), &view, "go");
+        assert_eq!(world.count("grant"), 1, "{point}");
+        world.assert_audited();
+    }
+}
+
+#[test]
+fn each_use_is_spent_once_after_a_kill_at_each_point() {
+    for point in ["before-consume-commit", "after-consume-commit", "before-receipt-commit", "after-receipt-commit"] {
+        let mut world = world();
+        let mut terms = terms();
+        terms["max_uses"] = json!(2);
+        let grant = granted(&world, &terms);
+        arm(&mut world, point);
+        let wish = wish(&grant, "say:echo", json!({"text": "once"}));
+        let proposed = world.wire.post("/v1/proposals", &bearer(&world, &robot()), &wish).ok(201);
+        let _ = world.try_sign(&proposed, &[&robot()]);
+        start_after_the_kill(&mut world, point);
+        let _ = world.sign(&proposed, &[&robot()]);
+        wait_for("the end", || world.show(id_of(&proposed))["status"] == "finished");
+        let robot_bearer = bearer(&world, &robot());
+        let unseen = world.show(id_of(&proposed))["outcome"]["status"] == "unknown";
+        assert_eq!(unseen, ["after-consume-commit", "before-receipt-commit"].contains(&point), "{point}");
+        if !unseen {
+            let _ = used(&world, &robot_bearer, &grant, "twice");
+        }
+        // Nobody saw the end of a run, so the grant pauses. Otherwise all uses are spent.
+        let code = if unseen { "grant-paused" } else { "grant-exhausted" };
+        let view = try_use(&world, &robot_bearer, &self::wish(&grant, "say:echo", json!({"text": "more"}))).ok(200);
+        assert_eq!(world.until(id_of(&view), "refused")["refusal"]["code"], code, "{point}");
+        let shown = world.wire.get(&format!("/v1/grants/{}", id_of(&grant)), &world.reader).ok(200);
+        assert_eq!((&shown["status"], &shown["why"]["code"]), (&json!("ended"), &json!(code)), "{point}");
+        assert_eq!(world.count("consumption"), if unseen { 1 } else { 2 }, "{point}");
+        world.check_history();
+        world.assert_audited();
+    }
 }
 
 #[test]

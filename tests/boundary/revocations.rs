@@ -105,6 +105,23 @@ fn a_freeze_ends_every_run_and_proposal_and_lasts_until_a_thaw_also_over_a_resta
 }
 
 #[test]
+fn runs_finish_after_a_freeze_if_policy_says_so() {
+    let world = World::with(|setup| {
+        setup.policy = "version: 3\nextends: none\ndefault: {mode: execute, approvals: {required: 1, from: [ops]}}\nfreeze: {runs: finish}\n".to_owned();
+        setup.runbook("slow.md", runbook(SMALL, &[("go", "sleep 1\necho done\n")]));
+    });
+    let running = world.propose("slow:go", json!({}));
+    world.sign(&running, &[&alice()]).ok(200);
+    world.until(id_of(&running), "running");
+    let done = send(&world, &of_epoch(&world), &[&frank()]).ok(200);
+    assert_eq!(done["stopped"], 0, "{done}");
+    let ended = world.until(id_of(&running), "finished");
+    assert_eq!(ended["outcome"]["status"], "succeeded", "{ended:#}");
+    world.wire.post("/v1/proposals", &world.agent, &World::wish("plain:true", json!({}))).problem("revoked");
+    world.assert_audited();
+}
+
+#[test]
 fn a_freeze_kills_whole_trees_after_the_grace_of_the_step() {
     let world = runbooks();
     let running = world.propose("tree:go", json!({}));

@@ -272,6 +272,7 @@ fn finish_of(ledger: &Ledger, id: &ProposalId) -> Finish {
         outputs: Vec::new(),
         order: None,
         blobs: Vec::new(),
+        pauses: None,
     }
 }
 

@@ -218,7 +218,8 @@ CREATE TABLE standing (
     proposer   text NOT NULL,
     created_at bigint NOT NULL,
     expires_at bigint NOT NULL,
-    leaf       bigint                    -- none for a draft
+    leaf       bigint,                   -- none for a draft
+    paused     bigint                    -- leaf of the first receipt with an unknown end
 );
 CREATE UNIQUE INDEX standing_digest ON standing (digest);
 CREATE INDEX standing_end ON standing (expires_at);

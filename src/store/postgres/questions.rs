@@ -65,7 +65,8 @@ statements! {
         AND expires_at <= q.now) o LEFT JOIN LATERAL (SELECT true AS signed FROM signature WHERE proposal = o.id LIMIT 1) s \
         ON true WHERE s.signed IS NULL) u ORDER BY q.number";
     /// The newest uses of each grant. A LIMIT can't depend on a row.
-    USES = "SELECT q.number, u.number, u.at FROM unnest($1::bytea[], $2::bigint[]) WITH ORDINALITY AS q(digest, most, number) \
+    USES = "SELECT q.number, u.number, u.at, \
+        (SELECT paused FROM standing WHERE digest = q.digest) IS NOT NULL FROM unnest($1::bytea[], $2::bigint[]) WITH ORDINALITY AS q(digest, most, number) \
         CROSS JOIN LATERAL (SELECT number AS last FROM standing_use WHERE digest = q.digest ORDER BY number DESC LIMIT 1) l \
         JOIN standing_use u ON u.digest = q.digest AND u.number > l.last - q.most ORDER BY q.number, u.number DESC";
     SIGNATURES = "SELECT q.number, s.keyid, s.person, s.presence, s.sig, s.at \
@@ -207,7 +208,9 @@ pub(super) fn begin(link: &Link, key: i64, size: u64, questions: &Questions<'_>)
         precedents: precedents(questions, of(taken), of(identical), of(counts))?,
         signatures: grouped(of(signatures), questions.signed.len(), |row| row.signature(1))?,
         denials: all(of(denials), denial)?,
-        uses: grouped(of(uses), questions.uses.len(), |row| Ok(SpentUse { number: row.number(1)?, at: row.time(2)? }))?,
+        uses: grouped(of(uses), questions.uses.len(), |row| {
+            Ok(SpentUse { number: row.number(1)?, at: row.time(2)?, paused: row.get(3)? })
+        })?,
     })
 }
 

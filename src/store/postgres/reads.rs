@@ -268,7 +268,7 @@ impl StoreReads for PostgresReads {
     fn grant_uses(&self, digest: &ContentDigest, limit: usize) -> Result<Vec<SpentUse>, StoreFault> {
         let values = || values![digest.as_bytes().to_vec(), at_most(limit)];
         self.all("reading uses of a grant", USES_OF, values, |row| {
-            Ok(SpentUse { number: row.number(0)?, at: row.time(1)? })
+            Ok(SpentUse { number: row.number(0)?, at: row.time(1)?, paused: row.get(2)? })
         })
     }
 

@@ -26,7 +26,8 @@ CREATE TABLE standing (
     proposer   TEXT NOT NULL,
     created_at INTEGER NOT NULL,
     expires_at INTEGER NOT NULL,
-    leaf       INTEGER            -- none for a draft
+    leaf       INTEGER,           -- none for a draft
+    paused     INTEGER            -- leaf of the first receipt with an unknown end
 ) STRICT, WITHOUT ROWID;
 CREATE UNIQUE INDEX standing_digest ON standing (digest);
 CREATE INDEX standing_end ON standing (expires_at);

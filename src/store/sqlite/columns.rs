@@ -168,9 +168,10 @@ pub(super) fn read_uses(
     grant: &ContentDigest,
     limit: u64,
 ) -> Result<Vec<SpentUse>, StoreFault> {
-    let sql = "SELECT number, at FROM standing_use WHERE digest = ?1 ORDER BY number DESC LIMIT ?2";
+    let sql = "SELECT number, at, (SELECT paused FROM standing WHERE digest = ?1) IS NOT NULL FROM standing_use \
+               WHERE digest = ?1 ORDER BY number DESC LIMIT ?2";
     all(connection, "reading uses of a grant", sql, params![grant.as_bytes(), limit], |row| {
-        Ok(SpentUse { number: row.get(0)?, at: time(row, 1)? })
+        Ok(SpentUse { number: row.get(0)?, at: time(row, 1)?, paused: row.get(2)? })
     })
 }
 

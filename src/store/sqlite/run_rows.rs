@@ -111,6 +111,11 @@ pub(super) fn finish(connection: &Connection, runs: &[FinishRow<'_>]) -> rusqlit
                 .prepare_cached("INSERT INTO output_order (proposal, data) VALUES (?1, ?2)")?
                 .execute(params![id, order])?;
         }
+        if let Some(grant) = run.pauses {
+            connection
+                .prepare_cached("UPDATE standing SET paused = ?2 WHERE digest = ?1 AND paused IS NULL")?
+                .execute(params![grant.as_bytes(), run.receipt])?;
+        }
         insert_blobs(connection, run.blobs.iter())?;
     }
     Ok(())

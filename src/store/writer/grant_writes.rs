@@ -1,6 +1,6 @@
 //! Writes of standing grants, and the claims of their uses.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::store::fault::StoreFault;
 use crate::store::stored_event::EventWrite;
@@ -59,16 +59,24 @@ impl Writer {
 }
 
 /// The uses that the runs of a batch claim.
-pub(super) struct ClaimedUses<'a>(HashMap<&'a ContentDigest, Vec<SpentUse>>);
+pub(super) struct ClaimedUses<'a> {
+    uses: HashMap<&'a ContentDigest, Vec<SpentUse>>,
+    /// Grants that a receipt of the batch pauses.
+    paused: HashSet<&'a ContentDigest>,
+}
 
 impl<'a> ClaimedUses<'a> {
     /// Takes over the newest uses of each grant, the newest first.
-    pub(super) fn new(claims: &[&'a GrantClaim], stored: Vec<Vec<SpentUse>>) -> Self {
+    pub(super) fn new(
+        claims: &[&'a GrantClaim],
+        stored: Vec<Vec<SpentUse>>,
+        paused: HashSet<&'a ContentDigest>,
+    ) -> Self {
         let mut all: HashMap<_, Vec<SpentUse>> = HashMap::new();
         for (claim, uses) in claims.iter().zip(stored) {
             all.entry(&claim.grant).or_insert(uses);
         }
-        Self(all)
+        Self { uses: all, paused }
     }
 
     /// Returns the number of the next use of a grant.
@@ -76,7 +84,10 @@ impl<'a> ClaimedUses<'a> {
     /// # Errors
     /// Returns the limit that the use would exceed.
     pub(super) fn next(&self, claim: &GrantClaim, at: Timestamp) -> Result<u64, ConsumeStop> {
-        let uses = self.0.get(&claim.grant).map_or(&[][..], Vec::as_slice);
+        let uses = self.uses.get(&claim.grant).map_or(&[][..], Vec::as_slice);
+        if self.paused.contains(&claim.grant) || uses.first().is_some_and(|newest| newest.paused) {
+            return Err(ConsumeStop::GrantPaused);
+        }
         let last = uses.first().map_or(0, |newest| newest.number);
         if last >= claim.max_uses {
             return Err(ConsumeStop::GrantExhausted { most: claim.max_uses });
@@ -97,6 +108,6 @@ impl<'a> ClaimedUses<'a> {
 
     /// Claims a use.
     pub(super) fn claim(&mut self, claim: &'a GrantClaim, number: u64, at: Timestamp) {
-        self.0.entry(&claim.grant).or_default().insert(0, SpentUse { number, at });
+        self.uses.entry(&claim.grant).or_default().insert(0, SpentUse { number, at, paused: false });
     }
 }

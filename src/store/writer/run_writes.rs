@@ -36,7 +36,9 @@ impl Writer {
         uses: Vec<Vec<SpentUse>>,
     ) -> Result<(), StoreFault> {
         let claims: Vec<&'m GrantClaim> = requests.iter().filter_map(|asked| asked.message.claim.as_ref()).collect();
-        let mut claimed = ClaimedUses::new(&claims, uses);
+        // `finish` comes first, so its receipts are before the consumptions of the batch.
+        let paused = batch.writes.ends.iter().filter_map(|end| end.pauses).collect();
+        let mut claimed = ClaimedUses::new(&claims, uses, paused);
         let refuse_all = |stop: &ConsumeStop| requests.iter().for_each(|asked| asked.set(Err(stop.clone())));
         if let Some(message) = self.shared.no_runs() {
             refuse_all(&StoreFault::Unreachable { message }.into());
@@ -213,6 +215,7 @@ impl Writer {
                         outputs: &end.outputs,
                         order: end.order.as_deref(),
                         blobs: &end.blobs,
+                        pauses: end.pauses.as_ref(),
                     });
                     batch.changed(&end.proposal, StoredStatus::Finished, end.at);
                     if let Some(state) = batch.states.get_mut(&end.proposal) {

@@ -43,6 +43,7 @@ pub const NOT_MODELLED: &[(&str, &str)] = &[
     ("OtherAuthorization", "each proposal of the model has one authorization"),
     ("Fault", "the model has crashes, failed syncs and lost connections instead"),
     ("GrantExhausted", "the model has no grants: a use only adds a reason to refuse a run"),
+    ("GrantPaused", "the model has no grants: a use only adds a reason to refuse a run"),
     ("GrantRate", "the model has no grants: a use only adds a reason to refuse a run"),
     ("before-grant-commit", "the model has no grants"),
     ("after-grant-commit", "the model has no grants"),

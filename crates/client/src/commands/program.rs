@@ -42,8 +42,8 @@ pub fn main<P: CommandSet>(commit: Option<&str>) -> ExitCode {
     let cli = match Cli::<P>::read(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => {
-            if let Some(advice) =
-                later(&error, std::env::args_os().skip(1)).or_else(|| lacking::<P>(&error, std::env::args_os().skip(1)))
+            if let Some(advice) = replaced(&error, std::env::args_os().skip(1))
+                .or_else(|| lacking::<P>(&error, std::env::args_os().skip(1)))
             {
                 eprintln_quietly(&advice);
                 return ExitCode::from(Exit::Usage.code());
@@ -102,12 +102,6 @@ fn is_decided_by_exit_code(arguments: impl Iterator<Item = OsString>) -> bool {
     decides || (decides_below && arguments.len() > 3)
 }
 
-/// Commands of later versions, with the advice for this version.
-const LATER: [(&str, &str); 2] = [
-    ("notify", "`countersign inbox --watch --exec CMD` runs a command for each new proposal"),
-    ("grant", "each run needs its own approvals"),
-];
-
 /// Commands that other commands replaced, with the new lines.
 const REPLACED: [(&str, &str, &str); 2] = [
     (
@@ -118,19 +112,15 @@ const REPLACED: [(&str, &str, &str); 2] = [
     ("registry", "import", "`countersign registry check DIR --write-policy FILE`"),
 ];
 
-/// Returns the advice for a command that this version does not have.
-fn later(error: &clap::Error, arguments: impl Iterator<Item = OsString>) -> Option<String> {
-    use clap::error::{ContextKind, ContextValue, ErrorKind};
+/// Returns the advice for a command that another one replaced.
+fn replaced(error: &clap::Error, arguments: impl Iterator<Item = OsString>) -> Option<String> {
+    use clap::error::{ContextKind, ContextValue};
     let Some(ContextValue::String(name)) = error.get(ContextKind::InvalidSubcommand) else { return None };
     let arguments: Vec<OsString> = arguments.collect();
     let is_replaced =
         |(above, below, _): &&(&str, &str, &str)| below == name && arguments.iter().any(|word| word == above);
-    if let Some((above, below, now)) = REPLACED.iter().find(is_replaced) {
-        return Some(format!("countersign: `{above} {below}` does not exist any more: use {now}"));
-    }
-    let (name, instead) = LATER.iter().find(|(later, _)| later == name)?;
-    (error.kind() == ErrorKind::InvalidSubcommand)
-        .then(|| format!("countersign: `{name}` comes with a later version; until then: {instead}"))
+    let (above, below, now) = REPLACED.iter().find(is_replaced)?;
+    Some(format!("countersign: `{above} {below}` does not exist any more: use {now}"))
 }
 
 /// Returns the message for a command that only the whole program has.
@@ -450,19 +440,14 @@ mod tests {
     }
 
     #[test]
-    fn commands_of_later_versions_are_refused_by_name() {
+    fn a_replaced_command_is_refused_with_the_new_one() {
         let advice = |line: &str| {
             let words = || line.split(' ').map(OsString::from);
-            Cli::read(words()).err().and_then(|error| later(&error, words()))
+            Cli::read(words()).err().and_then(|error| replaced(&error, words()))
         };
-        assert!(advice("countersign notify me").is_some_and(|advice| advice.contains("countersign inbox --watch")));
-        assert!(advice("countersign grant").is_some_and(|advice| advice.contains("later version")));
-        // The design has no such command any more.
-        for line in ["countersign void-all", "countersign nonsense", "countersign propose"] {
+        assert!(advice("countersign registry import x").is_some_and(|advice| advice.contains("--write-policy FILE")));
+        for line in ["countersign notify me", "countersign nonsense", "countersign propose"] {
             assert_eq!(advice(line), None, "{line}");
-        }
-        for (name, _) in LATER {
-            assert!(Cli::command().find_subcommand(name).is_none(), "{name} is there now: take it off the list");
         }
     }
 

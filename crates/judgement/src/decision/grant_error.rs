@@ -92,8 +92,6 @@ pub enum GrantError {
         /// The time from which on one more use is permitted.
         until: Timestamp,
     },
-    /// A run of the grant has an unknown end.
-    Paused,
 }
 
 impl GrantError {
@@ -128,7 +126,6 @@ impl GrantError {
             Self::NotCovered { .. } => Code::NotGranted,
             Self::Exhausted { .. } => Code::GrantExhausted,
             Self::TooOften { .. } => Code::RateLimited,
-            Self::Paused => Code::GrantPaused,
         }
     }
 
@@ -175,10 +172,6 @@ impl fmt::Display for GrantError {
             Self::TooOften { uses, seconds, until } => {
                 write!(f, "the grant permits {uses} uses in {seconds} seconds: use it again from {until} on")
             }
-            Self::Paused => f.write_str(
-                "a run of the grant has an unknown end, and no use of the grant is permitted until people have settled \
-                 this run",
-            ),
         }
     }
 }
