@@ -121,7 +121,8 @@ async fn propose(mut call: RouteCall) -> HandlerResult {
 }
 
 async fn list(call: RouteCall) -> HandlerResult {
-    answer(StatusCode::OK, &call.app.boundary.proposals.grants(&call.caller)?)
+    let list = call.blocking(move |boundary, caller| boundary.proposals.grants(caller)).await?;
+    answer(StatusCode::OK, &list)
 }
 
 async fn show(call: RouteCall) -> HandlerResult {

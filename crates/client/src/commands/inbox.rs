@@ -25,6 +25,7 @@ use documents::record::ident::ProposalId;
 use documents::record::roster::Approver;
 use judgement::trust::chain::Pinned;
 use judgement::trust::trusted_roster::TrustedRoster;
+use wire::api::grant_view::{GrantList, GrantStatus, GrantView};
 use wire::api::registry_view::RegistryView;
 use wire::api::view::{ProposalList, ProposalStatus, ProposalView};
 
@@ -176,6 +177,7 @@ struct InboxReading {
     waiting: Vec<ProposalView>,
     ended: Vec<ProposalView>,
     approved: Vec<ProposalView>,
+    grants: Vec<GrantView>,
 }
 
 /// Reads the proposals of one boundary.
@@ -198,7 +200,10 @@ impl InboxReader {
         waiting.retain(|view| self.mine.as_ref().is_none_or(|mine| view.approvals.need(mine)));
         // A failed request must not prevent the list of pending proposals.
         let approved = with_approved.then(|| list(&self.client, &[("status", "approved")]).unwrap_or_default());
-        Ok(InboxReading { waiting, ended: ended(&self.client), approved: approved.unwrap_or_default() })
+        let mut grants = self.client.get::<GrantList>("/v1/grants").map(|list| list.grants).unwrap_or_default();
+        grants.retain(|view| view.status == GrantStatus::Pending);
+        grants.retain(|view| self.mine.as_ref().is_none_or(|mine| view.approvals.need(mine)));
+        Ok(InboxReading { waiting, ended: ended(&self.client), approved: approved.unwrap_or_default(), grants })
     }
 }
 
@@ -210,17 +215,18 @@ struct InboxPrinter<'a> {
     seen: BTreeSet<ProposalId>,
     held_up: BTreeSet<(ProposalId, Code)>,
     told: BTreeSet<ProposalId>,
+    grants: BTreeSet<String>,
     headed: bool,
 }
 
 impl<'a> InboxPrinter<'a> {
     fn new(args: &'a Args, global: &'a GlobalOptions, terminal: &'a Terminal) -> Self {
-        let (seen, held_up, told) = Default::default();
-        Self { args, global, terminal, seen, held_up, told, headed: false }
+        let (seen, held_up, told, grants) = Default::default();
+        Self { args, global, terminal, seen, held_up, told, grants, headed: false }
     }
 
     fn print(&mut self, found: InboxReading) -> Result<(), CommandFailure> {
-        let InboxReading { waiting, ended, approved } = found;
+        let InboxReading { waiting, ended, approved, grants } = found;
         let (args, terminal) = (self.args, self.terminal);
         if !terminal.json {
             tell_held_up(&approved, &mut self.held_up, terminal);
@@ -230,14 +236,20 @@ impl<'a> InboxPrinter<'a> {
             }
         }
         if terminal.json && !args.watch {
-            let mut object = json!({ "proposals": waiting, "ended": ended });
+            let mut object = json!({ "proposals": waiting, "ended": ended, "grants": grants });
             if let Some(listed) = self.global.listed() {
                 object["boundary"] = json!(listed.name);
             }
             terminal.object(&object)?;
         }
-        if waiting.is_empty() && !args.watch && !terminal.json {
+        if waiting.is_empty() && grants.is_empty() && !args.watch && !terminal.json {
             terminal.say("nothing waits for your signature");
+        }
+        for view in grants.iter().filter(|view| !terminal.json && self.grants.insert(view.id.to_string())) {
+            terminal.line(grant_words(view).as_str())?;
+            if args.watch && terminal.err_is_terminal() {
+                bell();
+            }
         }
         let table = InboxTable::of(&waiting, terminal.width());
         // Print the newest proposal last, because it is then at the end of the output, which the person sees first.
@@ -286,6 +298,19 @@ fn ended(client: &Client) -> Vec<ProposalView> {
     found.sort_by_key(|view| std::cmp::Reverse(view.ended_at));
     found.truncate(MOST_ENDED);
     found
+}
+
+/// Returns the line for a grant that needs a signature.
+fn grant_words(view: &GrantView) -> PrintableText {
+    let (grant, id) = (&view.grant, &view.id);
+    let steps: Vec<&str> = grant.steps.iter().map(|step| step.reference.as_str()).collect();
+    PrintableText::text(&format!(
+        "STANDING GRANT for {}: {} runs of {} until {}; see `countersign approve {id}`",
+        grant.grantee.name,
+        grant.max_uses,
+        steps.join(", "),
+        grant.expires_at
+    ))
 }
 
 /// Describes how a proposal ended, with the words of the people who denied it.
