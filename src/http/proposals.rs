@@ -51,6 +51,7 @@ pub(super) const JUDGED: &[Code] = &[
     Code::PolicyDenied,
     Code::ContextChanged,
     Code::SessionStale,
+    Code::NotGranted,
     Code::SandboxUnavailable,
     Code::WrongState,
 ];
