@@ -145,7 +145,10 @@ fn every_metric_is_documented_and_every_documented_metric_is_scraped() {
             "COUNTERSIGN_PYTHON names no Python that has prometheus-client; scripts/test sets it",
         );
     };
-    let world = monitored(|setup| setup.roster = unreachable_witness("witness.example/w1"));
+    let world = monitored(|setup| {
+        setup.roster = unreachable_witness("witness.example/w1");
+        setup.config.push_str("\n[[notify]]\nname = \"x\"\nkind = \"slack\"\nurl = \"http://127.0.0.1:9/\"\n");
+    });
     world.run("plain:true", json!({}), &[&alice()]);
     let text = listener(&world).peek("/metrics").text();
     let mut parser = Command::new(python)

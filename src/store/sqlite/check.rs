@@ -70,6 +70,7 @@ pub fn check(path: &Path, scope: &StoreScope, progress: &mut dyn FnMut(u64, u64)
         outputs_named: 0,
         denials: 0,
         uses: 0,
+        paused: BTreeMap::new(),
         root: merkle::EMPTY_ROOT,
         defects: Vec::new(),
         notes: Vec::new(),
@@ -121,6 +122,8 @@ struct Look<'a> {
     denials: u64,
     /// Number of uses of grants in the log.
     uses: u64,
+    /// Grants that pause, each with the index of the first receipt with an unknown end.
+    paused: BTreeMap<[u8; 32], u64>,
     root: Hash,
     defects: Vec<StoreDefect>,
     notes: Vec<String>,

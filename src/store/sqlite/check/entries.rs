@@ -210,6 +210,9 @@ impl Look<'_> {
                 self.defect(&entry, what, RESTORE);
             }
         }
+        if receipt.outcome.status == Status::Unknown {
+            self.pause(index, &receipt.authorization);
+        }
         let until = receipt.finished_at.plus(self.scope.retention.outputs_s);
         for (name, stream) in [("stdout", &receipt.output.stdout), ("stderr", &receipt.output.stderr)] {
             // The boundary's own time, which can be ahead of the clock, decides whether the retention has ended.
