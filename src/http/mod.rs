@@ -150,17 +150,8 @@ fn router(app: Arc<App>) -> Router {
 /// Expected duration of a restart, in seconds.
 const RESTART_S: u64 = 5;
 
-/// Paths of features that this version does not support yet.
-const LATER: [(&str, &str); 1] = [("/v1/grants", "grants")];
-
-async fn unknown(request: Request<Body>) -> Response {
-    let path = request.uri().path();
-    let below = |prefix: &str| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    let detail = match LATER.iter().find(|(prefix, _)| below(prefix)) {
-        Some((_, feature)) => format!("{feature} are not in this version"),
-        None => "there is no such path: GET /openapi.json lists all paths".to_owned(),
-    };
-    refuse(Code::NotFound, detail).into_response()
+async fn unknown() -> Response {
+    refuse(Code::NotFound, "there is no such path: GET /openapi.json lists all paths").into_response()
 }
 
 async fn reply<B>(mut face: Face, peer: IpAddr, request: Request<B>) -> Result<Response, Infallible>
