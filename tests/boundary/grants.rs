@@ -523,7 +523,16 @@ fn a_grant_is_drafted_signed_used_and_revoked_on_the_command_line() {
     assert!(said(&wide).contains("not-granted"), "{}", said(&wide));
     let listed = as_holder(&world, &alice(), &["grant", "list"]);
     assert!(said(&listed).contains("1 of 5"), "{}", said(&listed));
-    let ended = as_holder(&world, &alice(), &["revoke", &id, "--yes"]);
+    assert!(said(&used).contains("approved, under a standing grant"), "{}", said(&used));
+    // The grantee may neither read the roster of the boundary nor the steps of others, but can draft, use and revoke.
+    let shown = world.boundary_command(&["roster", "show", "--json", "--config"]).arg(world.path("b")).output();
+    world.write("pinned.json", &String::from_utf8_lossy(&shown.expect("it starts").stdout));
+    let pinned = world.path("pinned.json").display().to_string();
+    let mut by_grantee = world.program(&["--url", &world.wire.url, "grant", "draft", "say:echo", "--grantee", "robot"]);
+    by_grantee.args(["-p", "text=a,b", "--uses", "1", "--for", "1d", "--roster", &pinned, "--key"]);
+    let drafted = by_grantee.arg(world.path("robot.pem")).output().expect("it starts");
+    assert!(drafted.status.success(), "{}", said(&drafted));
+    let ended = as_holder(&world, &robot(), &["revoke", &id, "--yes"]);
     assert!(said(&ended).contains(&format!("the grant {id} is revoked")), "{}", said(&ended));
     let after = as_holder(&world, &robot(), &["propose", "say:echo", "-p", "text=late", "--grant", &id, "--wait"]);
     assert!(said(&after).contains("revoked"), "{}", said(&after));

@@ -76,10 +76,8 @@ pub fn policy(required: usize) -> String {
          \x20   programs: {{mode: listed, allow: [{tools}]}}\n\
          \x20 # The number of approvers and their groups. A runbook can only require more.\n\
          \x20 approvals: {{required: {required}, from: [ops]}}\n\
-         \x20 # Version 3 of the policy permits standing grants and emergencies (docs/policy.md):\n\
+         \x20 # Version 3 of the policy permits standing grants (docs/policy.md):\n\
          \x20 # standing: {{max_uses: 20, max_days: 7}}\n\
-         \x20 # emergency: {{from: [ops], max_unreviewed: 3, max_window_s: 3600, review: {{from: [ops]}}}}\n\
-         # settle: {{from: [ops]}}\n\
          # An override applies if its pattern matches the path of a runbook. Overrides apply in order:\n\
          # overrides:\n\
          #   - runbook: \"deploy/**\"\n\

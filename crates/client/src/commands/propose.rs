@@ -200,7 +200,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
             terminal.say(&format!(
                 "the proposal is {}, {}; to wait for its end: countersign wait {}",
                 view.status.word(),
-                needs(&view),
+                needs(&view, args.grant.is_some()),
                 view.id
             ));
         }
@@ -209,7 +209,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     if terminal.json {
         terminal.object(&json!({"type": "proposal", "proposal": view}))?;
     } else {
-        terminal.say(&format!("{} {}, {}", view.id, view.status.word(), needs(&view)));
+        terminal.say(&format!("{} {}, {}", view.id, view.status.word(), needs(&view, args.grant.is_some())));
     }
     stop_waiting_on_interrupt(&view.id);
     let mut printer = RunPrinter::new(terminal, args.form);
@@ -262,7 +262,10 @@ fn upload(client: &Client, given: &str) -> Result<ProposedArtifact, CommandFailu
     Ok(ProposedArtifact { name, digest })
 }
 
-fn needs(view: &ProposalView) -> String {
+fn needs(view: &ProposalView, granted: bool) -> String {
+    if granted {
+        return "under a standing grant".to_owned();
+    }
     let groups: Vec<_> = view.approvals.missing.iter().map(|group| group.as_str()).collect();
     let from = if groups.is_empty() { String::new() } else { format!(" from {}", groups.join(", ")) };
     format!(

@@ -11,6 +11,7 @@ use documents::crypto::signature::PAYLOAD_TYPE;
 use documents::record::authorization::BoundaryRef;
 use documents::record::envelope::Envelope;
 use documents::record::revocation::{Revocation, RevokedSubject};
+use judgement::trust::signer::Signer;
 use judgement::trust::trusted_roster::{KeyHolder, TrustedRoster};
 use wire::api::registry_view::RegistryView;
 use wire::api::view::RevocationView;
@@ -62,12 +63,7 @@ impl<'c> RevokingBoundary<'c> {
                 self.boundary.name
             ))
         })?;
-        let revocation = Revocation { boundary: self.boundary.clone(), reason: reason.to_owned() };
-        let payload = revocation.of(subject).to_payload().map_err(|error| {
-            CommandFailure::usage(format!("the revocation can't be written: {error}; shorten the reason"))
-        })?;
-        let signature = keys::sign(signer, SignaturePurpose::Revoke, PAYLOAD_TYPE, &payload)?;
-        Ok(Envelope::new(&payload, vec![signature]))
+        sign(self.boundary.clone(), subject, reason, signer)
     }
 
     /// Signs and sends the freeze.
@@ -85,6 +81,24 @@ impl<'c> RevokingBoundary<'c> {
     pub fn send(&self, revocation: &Envelope) -> Result<RevocationView, CommandFailure> {
         send(self.client, revocation)
     }
+}
+
+/// Signs a revocation.
+///
+/// # Errors
+/// Returns an error if the reason is too long, or if the key did not sign.
+pub fn sign(
+    boundary: BoundaryRef,
+    subject: RevokedSubject,
+    reason: &str,
+    signer: &dyn Signer,
+) -> Result<Envelope, CommandFailure> {
+    let revocation = Revocation { boundary, reason: reason.to_owned() };
+    let payload = revocation.of(subject).to_payload().map_err(|error| {
+        CommandFailure::usage(format!("the revocation can't be written: {error}; shorten the reason"))
+    })?;
+    let signature = keys::sign(signer, SignaturePurpose::Revoke, PAYLOAD_TYPE, &payload)?;
+    Ok(Envelope::new(&payload, vec![signature]))
 }
 
 /// Sends a signed revocation.

@@ -83,8 +83,20 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     let client = || global.reviewer(&args.key, terminal);
     let (subject, words) = match &args.subject {
         RevokeArgument::Grant(name) => {
-            let view = find_grant(name, &client()?)?;
-            (RevokedSubject::Grant(view.digest), format!("the grant {}", view.id))
+            let client = client()?;
+            let view = find_grant(name, &client)?;
+            let (subject, words) = (RevokedSubject::Grant(view.digest), format!("the grant {}", view.id));
+            // The grantee may end the grant, but may have no right to read the roster of the boundary.
+            let keys = args.key.find()?;
+            if let Some(signer) = keys.all().find(|signer| signer.key().keyid() == view.grant.grantee.key) {
+                let boundary = view.grant.boundary;
+                if !args.yes {
+                    revocation::ask_consent(&format!("Revoke {words} at {}?", boundary.name), terminal)?;
+                }
+                let envelope = revocation::sign(boundary, subject, &args.reason, signer)?;
+                return finish(args, &client, &envelope, &words, terminal);
+            }
+            (subject, words)
         }
         RevokeArgument::File(path) => {
             let envelope: Envelope = read_envelope(path)?;
@@ -113,9 +125,20 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         revocation::ask_consent(&question, terminal)?;
     }
     let envelope = boundary.sign(subject, &args.reason, &args.key.find()?)?;
+    finish(args, &client, &envelope, &words, terminal)
+}
+
+/// Sends the revocation, or writes it to the named file.
+fn finish(
+    args: &Args,
+    client: &Client,
+    envelope: &Envelope,
+    words: &str,
+    terminal: &Terminal,
+) -> Result<Exit, CommandFailure> {
     match &args.output {
-        Some(path) => revocation::write(&envelope, path, terminal).map(|()| Exit::Done),
-        None => told(&boundary.send(&envelope)?, Some(&words), terminal),
+        Some(path) => revocation::write(envelope, path, terminal).map(|()| Exit::Done),
+        None => told(&revocation::send(client, envelope)?, Some(words), terminal),
     }
 }
 

@@ -26,6 +26,7 @@ use documents::record::grant::{GrantRate, GrantedSession, Grantee};
 use documents::record::ident::{Name, StepRef};
 use documents::record::receipt::{Receipt, Status};
 use judgement::audit::bundle_check::VerifyOptions;
+use judgement::trust::chain::Pinned;
 use wire::api::grant_view::{DraftStep, DraftTerms, GrantRequest, GrantView};
 use wire::api::registry_view::StepView;
 
@@ -160,11 +161,22 @@ fn grantee_key(args: &Args, client: &Client, global: &GlobalOptions) -> Result<K
         return Ok(key);
     }
     let trust = global.trust(&args.trust).find()?;
-    let (_, roster) = roster_in_force(client, &trust).map_err(|failure| CommandFailure {
-        message: format!("{}; or name the key of the grantee with --grantee-key", failure.message),
-        ..failure
-    })?;
-    let proposer = roster.roster().and_then(|roster| roster.proposer(&args.grantee));
+    let mut pinned = trust.iter().filter_map(|one| match &one.pinned {
+        Pinned::Roster(roster) => roster.proposer(&args.grantee),
+        Pinned::Digest(_) | Pinned::Chain(_) => None,
+    });
+    let source;
+    let proposer = match roster_in_force(client, &trust) {
+        Ok((_, roster)) => {
+            source = roster;
+            source.roster().and_then(|roster| roster.proposer(&args.grantee))
+        }
+        // Only readers get the roster of the boundary. A grantee who drafts has perhaps pinned it.
+        Err(failure) => Some(pinned.next().ok_or_else(|| CommandFailure {
+            message: format!("{}; or name the key of the grantee with --grantee-key", failure.message),
+            ..failure
+        })?),
+    };
     let Some(proposer) = proposer else {
         let words = format!(
             "{} is no proposer of the roster: only a proposer with a key of its own can use a grant",

@@ -13,6 +13,7 @@ use crate::terminal::screen::{LineTone, Screen};
 use documents::crypto::canonical;
 use documents::crypto::digest::{ContentDigest, StepDigest};
 use documents::crypto::json;
+use documents::record::authorization::PermissionReason;
 use documents::record::document::Statement;
 use documents::record::envelope::Base64;
 use documents::record::grant::{Grant, GrantedStep};
@@ -148,6 +149,18 @@ impl GrantReview {
         let mut unbounded = false;
         for step in &grant.steps {
             unbounded |= vary(step, &mut screen);
+        }
+        for (step, permission) in
+            grant.steps.iter().flat_map(|step| step.permissions.iter().map(move |one| (step, one)))
+        {
+            if permission.why == PermissionReason::BuiltInDeny {
+                let words = format!("{} {}: denied by a built-in list", step.reference, permission.what);
+                screen.field_in(LineTone::Bad, "allows", &PrintableText::text(&words));
+            }
+        }
+        if !grant.reason.is_empty() {
+            let words = format!("{:?} ({}'s words, not checked)", grant.reason, grant.proposer);
+            screen.field("reason", &PrintableText::text(&words));
         }
         screen.field("worst case", &PrintableText::text(&self.worst_case(unbounded)));
         if let Some(reach) = self.reach().filter(|_| unbounded) {
