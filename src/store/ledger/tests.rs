@@ -6,6 +6,7 @@ mod denied_authorizations;
 mod events;
 mod failed_writes;
 mod failing_store;
+mod grants;
 mod log_proofs;
 mod output_retention;
 mod proposal_rows;
