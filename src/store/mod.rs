@@ -189,8 +189,8 @@ pub trait StoreReads: Send + Sync {
     fn grant_of(&self, digest: &ContentDigest) -> Result<Option<StoredGrant>, StoreFault>;
     /// Returns at most `limit` grants and drafts that end after `now`, in the order of their ends.
     fn grants(&self, now: Timestamp, limit: usize) -> Result<Vec<StoredGrant>, StoreFault>;
-    /// Returns the number of drafts that end after `now`.
-    fn grant_drafts(&self, now: Timestamp) -> Result<u64, StoreFault>;
+    /// Returns the numbers of drafts that end after `now`: those of the proposer, and all.
+    fn grant_drafts(&self, now: Timestamp, proposer: &Name) -> Result<(u64, u64), StoreFault>;
     /// Returns at most `limit` uses of a grant, the newest first.
     fn grant_uses(&self, digest: &ContentDigest, limit: usize) -> Result<Vec<SpentUse>, StoreFault>;
     /// Returns at most `limit` events with numbers above `after`, in their order.

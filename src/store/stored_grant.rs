@@ -97,3 +97,6 @@ pub struct SpentUse {
 
 /// Maximum number of drafts that wait for signatures.
 pub const MOST_DRAFTS: u64 = 100;
+
+/// Maximum number of drafts of one proposer that wait for signatures.
+pub const MOST_DRAFTS_OF_PROPOSER: u64 = 20;

@@ -30,7 +30,7 @@ statements! {
     GRANT_OF = "SELECT id, digest, envelope, proposer, created_at, expires_at, leaf FROM standing WHERE digest = $1";
     GRANTS_AFTER = "SELECT id, digest, envelope, proposer, created_at, expires_at, leaf FROM standing \
         WHERE expires_at > $1 ORDER BY expires_at, id LIMIT $2";
-    DRAFTS = "SELECT count(*) FROM standing WHERE expires_at > $1 AND leaf IS NULL";
+    DRAFTS = "SELECT count(*) FILTER (WHERE proposer = $2), count(*) FROM standing WHERE expires_at > $1 AND leaf IS NULL";
     USES_OF = "SELECT number, at, (SELECT paused FROM standing WHERE digest = $1) IS NOT NULL FROM standing_use \
         WHERE digest = $1 ORDER BY number DESC LIMIT $2";
     EVENTS_AFTER = "SELECT seq, at, kind, proposal, step, proposer, entry, words FROM event WHERE seq > $1 ORDER BY seq LIMIT $2";

@@ -31,7 +31,7 @@ use crate::store::{ClosedKey, StoreReads};
 use documents::crypto::digest::{AuthorizationDigest, Blake3Digest, BlobDigest, ContentDigest, LeafHash, SealDigest};
 use documents::crypto::merkle::Hash;
 use documents::record::extension_names::GrantId;
-use documents::record::ident::{Nonce, ProposalId};
+use documents::record::ident::{Name, Nonce, ProposalId};
 use documents::record::kinds::LeafKind;
 use documents::record::validity::Timestamp;
 
@@ -260,9 +260,11 @@ impl StoreReads for PostgresReads {
         self.all("reading grants", GRANTS_AFTER, || values![now.unix(), at_most(limit)], |row| row.grant())
     }
 
-    fn grant_drafts(&self, now: Timestamp) -> Result<u64, StoreFault> {
-        let found = self.one("counting drafts of grants", DRAFTS, || values![now.unix()], |row| row.number(0))?;
-        Ok(found.unwrap_or(0))
+    fn grant_drafts(&self, now: Timestamp, proposer: &Name) -> Result<(u64, u64), StoreFault> {
+        let values = || values![now.unix(), proposer.to_string()];
+        let found =
+            self.one("counting drafts of grants", DRAFTS, values, |row| Ok((row.number(0)?, row.number(1)?)))?;
+        Ok(found.unwrap_or((0, 0)))
     }
 
     fn grant_uses(&self, digest: &ContentDigest, limit: usize) -> Result<Vec<SpentUse>, StoreFault> {

@@ -281,9 +281,12 @@ impl StoreReads for SqliteReads {
         self.all("reading grants", &sql, params![now.unix(), limit], grant)
     }
 
-    fn grant_drafts(&self, now: Timestamp) -> Result<u64, StoreFault> {
-        let sql = "SELECT count(*) FROM standing WHERE expires_at > ?1 AND leaf IS NULL";
-        Ok(self.one("counting drafts of grants", sql, [now.unix()], |row| row.get(0))?.unwrap_or(0))
+    fn grant_drafts(&self, now: Timestamp, proposer: &Name) -> Result<(u64, u64), StoreFault> {
+        let sql = "SELECT count(*) FILTER (WHERE proposer = ?2), count(*) FROM standing \
+                   WHERE expires_at > ?1 AND leaf IS NULL";
+        let values = params![now.unix(), proposer.as_str()];
+        let found = self.one("counting drafts of grants", sql, values, |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(found.unwrap_or((0, 0)))
     }
 
     fn grant_uses(&self, digest: &ContentDigest, limit: usize) -> Result<Vec<SpentUse>, StoreFault> {

@@ -4,7 +4,9 @@ use std::collections::{HashMap, HashSet};
 
 use crate::store::fault::StoreFault;
 use crate::store::stored_event::EventWrite;
-use crate::store::stored_grant::{GrantClaim, GrantStop, GrantWrite, MOST_DRAFTS, SpentUse, StoredGrant};
+use crate::store::stored_grant::{
+    GrantClaim, GrantStop, GrantWrite, MOST_DRAFTS, MOST_DRAFTS_OF_PROPOSER, SpentUse, StoredGrant,
+};
 use crate::store::stored_leaf::WriteStop;
 use crate::store::stored_run::ConsumeStop;
 use crate::store::writer::{Batch, Writer};
@@ -30,9 +32,13 @@ impl Writer {
             Some(known) if known.leaf.is_some() => return Ok(Ok(known.clone())),
             Some(_) => {}
             None if write.checked.is_none() => {
-                let drafts = self.shared.reads.grant_drafts(write.at)?;
-                let new = batch.writes.grants.iter().filter(|row| row.leaf.is_none()).count() as u64;
-                if drafts + new >= MOST_DRAFTS {
+                let proposer = &write.grant.proposer;
+                let (own, all) = self.shared.reads.grant_drafts(write.at, proposer)?;
+                let new = || batch.writes.grants.iter().filter(|row| row.leaf.is_none());
+                if own + new().filter(|row| row.proposer == *proposer).count() as u64 >= MOST_DRAFTS_OF_PROPOSER {
+                    return Ok(Err(GrantStop::TooMany { most: MOST_DRAFTS_OF_PROPOSER }));
+                }
+                if all + new().count() as u64 >= MOST_DRAFTS {
                     return Ok(Err(GrantStop::TooMany { most: MOST_DRAFTS }));
                 }
             }

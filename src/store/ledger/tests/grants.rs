@@ -71,6 +71,23 @@ async fn a_draft_becomes_a_grant_of_the_log_only_in_the_state_that_was_checked()
 }
 
 #[tokio::test]
+async fn one_proposer_cannot_take_the_places_of_all_drafts() {
+    for world in World::on_each_engine() {
+        let ledger = world.sealed().await;
+        for number in 1..=20 {
+            put(&ledger, number, None).await.expect("a draft");
+        }
+        assert_eq!(put(&ledger, 21, None).await, Err(GrantStop::TooMany { most: 20 }));
+        let other = StoredGrant { proposer: "other".parse().expect("name"), ..draft(22) };
+        let stored = ledger.put_grant(GrantWrite { grant: other.clone(), checked: None, at: ledger.now() }).await;
+        assert_eq!(stored, Ok(other));
+        // A draft that becomes a grant leaves its place.
+        let _ = active(&ledger, 1).await;
+        assert!(put(&ledger, 21, None).await.is_ok());
+    }
+}
+
+#[tokio::test]
 async fn uses_of_a_grant_are_numbered_and_limited_also_within_one_commit() {
     for world in World::on_each_engine() {
         let ledger = world.sealed().await;
