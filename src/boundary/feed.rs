@@ -157,12 +157,6 @@ impl Feed {
         }
     }
 
-    /// Returns the number of the last event that was examined. A client that resumes after it misses nothing.
-    #[must_use]
-    pub const fn position(&self) -> u64 {
-        self.after
-    }
-
     fn shown(&self, event: &StoredEvent) -> Result<Option<FeedEvent>, Stopped> {
         let sees_all = self.caller.may(Scope::Read) || self.caller.may(Scope::Operate);
         let visible = match &event.what {

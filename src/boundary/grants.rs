@@ -22,12 +22,11 @@ use documents::record::code::Code;
 use documents::record::envelope::{Base64, Envelope, EnvelopeSignature, Signed, Verified};
 use documents::record::extension_names::GrantId;
 use documents::record::grant::{Grant, GrantedSession, GrantedStep};
-use documents::record::revocation::RevokedSubject;
 use documents::record::token::Scope;
 use documents::record::validity::Timestamp;
 use judgement::decision::exclusion::Tokens;
 use judgement::decision::grant_error::GrantError;
-use judgement::decision::grants::{grant_rules, judge_excluded};
+use judgement::decision::grants::{grant_rules, judge_excluded, revocable};
 use judgement::decision::quorum;
 use judgement::decision::revocations::RevocableGrant;
 use judgement::decision::signature_count::{NotCounted, count_unrevoked};
@@ -144,13 +143,13 @@ impl Proposals {
     /// # Errors
     /// Returns `unauthenticated` for a caller without a name.
     pub fn grants(&self, caller: &Caller) -> Result<GrantList, Stopped> {
-        let rows = self.ledger.grants(self.crossing.now(), MOST_LISTED)?;
-        let views = rows.iter().map(|row| self.grant_view(row));
-        let all: Vec<GrantView> = views.collect::<Result<_, _>>()?;
         if caller.name().is_none() {
             return Err(Refusal::new(Code::Unauthenticated, "send Authorization: Bearer cst_...").into());
         }
-        Ok(GrantList { grants: all.into_iter().filter(|view| sees(caller, &view.grant)).collect() })
+        let rows = self.ledger.grants(self.crossing.now(), MOST_LISTED)?;
+        let views = rows.iter().map(|row| self.grant_view(row));
+        let visible = |view: &Result<GrantView, _>| view.as_ref().map_or(true, |view| sees(caller, &view.grant));
+        Ok(GrantList { grants: views.filter(visible).collect::<Result<_, _>>()? })
     }
 
     /// Returns a grant.
@@ -271,24 +270,11 @@ impl Proposals {
         Err(why.unwrap_or_else(|| no_grant(&terms.grant)).into())
     }
 
-    /// Returns who may revoke a grant of the log. A grant that can't be read is revoked by operators only.
+    /// Returns who may revoke a grant of the log.
     pub(super) fn revocable_grant(&self, digest: &ContentDigest, sealed: &Sealed) -> Option<RevocableGrant> {
         let stored = self.ledger.grant_of(digest).ok()?.filter(|stored| stored.leaf.is_some())?;
         let grant = self.crossing.read_grant(&stored, sealed).ok()?;
-        let steps = grant.predicate().steps.iter().filter_map(|step| sealed.step(&step.reference));
-        let groups = steps.flat_map(|(_, held)| held.rules.groups().into_iter().cloned()).collect();
-        Some(RevocableGrant { grantee: grant.predicate().grantee.name.clone(), groups })
-    }
-
-    /// Checks that a grant can be used now.
-    ///
-    /// # Errors
-    /// Returns the code of the reason why no run can use the grant.
-    pub(super) fn check_grant_in_use(&self, digest: &ContentDigest, sealed: &Sealed) -> Result<(), Stopped> {
-        let stored = self.ledger.grant_of(digest)?;
-        let stored = stored.ok_or_else(|| Refusal::new(Code::NotGranted, format!("the log has no grant {digest}")))?;
-        let grant = self.crossing.read_grant(&stored, sealed)?;
-        self.crossing.stands(&grant, sealed, self.crossing.now()).map(drop).map_err(Into::into)
+        Some(revocable(grant.predicate(), |reference| sealed.step(reference).map(|(_, held)| held)))
     }
 
     fn grant_row(&self, id: &GrantId) -> Result<StoredGrant, Stopped> {
@@ -339,9 +325,6 @@ impl Proposals {
         let most = grant.predicate().max_uses;
         if uses >= most {
             return Some(Refusal::new(Code::GrantExhausted, format!("all {most} uses are spent")));
-        }
-        if self.ledger.revocations().iter().any(|known| known.subject == RevokedSubject::Grant(row.digest)) {
-            return Some(Refusal::new(Code::Revoked, "the grant is revoked"));
         }
         match self.crossing.stands_or_why(grant, sealed, now) {
             Ok(_) => None,

@@ -68,16 +68,7 @@ impl Crossing {
         now: Timestamp,
     ) -> Result<(Verified<Grant>, Covered), Stopped> {
         let about = &document.predicate().proposal;
-        let stored = self.ledger.grant_of(digest)?.filter(|stored| stored.leaf.is_some());
-        let stored = stored.ok_or_else(|| {
-            Refusal::new(
-                Code::NotGranted,
-                format!("the log has no grant {digest}; ask for a grant, or propose the run"),
-            )
-            .about(about)
-        })?;
-        let grant = self.read_grant(&stored, sealed)?;
-        let proof = self.stands(&grant, sealed, now)?;
+        let (grant, proof) = self.standing_grant(digest, sealed, now)?;
         let [signature] = document.signatures() else {
             let detail = "a run under a grant has exactly one signature, by the key of the grantee";
             return Err(Refusal::new(Code::Malformed, detail).at("/signatures", "expected exactly one").into());
@@ -91,6 +82,26 @@ impl Crossing {
             return Err(Refusal::new(Code::NotGranted, detail).at("/session", "not new").into());
         }
         Ok((grant, covered))
+    }
+
+    /// Returns a grant of the log that can be used at this time, with the proof.
+    ///
+    /// # Errors
+    /// Returns `not-granted` without such a grant in the log, or the code of the first reason why no run can use it.
+    pub fn standing_grant(
+        &self,
+        digest: &ContentDigest,
+        sealed: &Sealed,
+        now: Timestamp,
+    ) -> Result<(Verified<Grant>, Stands), Stopped> {
+        let stored = self.ledger.grant_of(digest)?.filter(|stored| stored.leaf.is_some());
+        let stored = stored.ok_or_else(|| {
+            let detail = format!("the log has no grant {digest}; ask for a grant, or propose the run");
+            Refusal::new(Code::NotGranted, detail)
+        })?;
+        let grant = self.read_grant(&stored, sealed)?;
+        let proof = self.stands_or_why(&grant, sealed, now).map_err(|why| why.0)?;
+        Ok((grant, proof))
     }
 
     /// Returns the verified grant of a row. Signatures of keys that left the roster are no error, but do not count.
@@ -117,14 +128,6 @@ impl Crossing {
         let signed = Signed::<Grant>::from_envelope(&known, Base64::Lenient)?;
         let verified = signed.verify_draft(|keyid| sealed.roster.key(keyid));
         verified.map_err(|error| unverified(error, &sealed.rosters))
-    }
-
-    /// Decides whether a grant can be used at this time.
-    ///
-    /// # Errors
-    /// Returns the code of the first reason why no run can use it.
-    pub fn stands(&self, grant: &Verified<Grant>, sealed: &Sealed, at: Timestamp) -> Result<Stands, Refusal> {
-        self.stands_or_why(grant, sealed, at).map_err(|why| why.0)
     }
 
     /// Decides whether a grant can be used at this time. The second value of an error is the reason of the decision, and

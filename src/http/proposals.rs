@@ -202,15 +202,10 @@ pub(super) static ROUTES: &[Route] = &[
 
 async fn propose(mut call: RouteCall) -> HandlerResult {
     let body = call.body(MAX_PROPOSAL_BYTES).await?;
-    let wish = read_wish(&body)?;
+    let wish: Propose = json::parse_as(&body, MAX_PROPOSAL_BYTES).map_err(unreadable)?;
     let (view, created) =
         call.finish(|boundary, caller| async move { boundary.proposals.propose(&caller, wish).await }).await?;
     answer(if created { StatusCode::CREATED } else { StatusCode::OK }, &view)
-}
-
-fn read_wish(body: &[u8]) -> Result<Propose, Stopped> {
-    let value = json::parse(body, MAX_PROPOSAL_BYTES).map_err(|error| unreadable(error.into()))?;
-    json::typed(&value).map_err(unreadable)
 }
 
 async fn list(call: RouteCall) -> HandlerResult {

@@ -14,7 +14,7 @@ use ureq::Agent;
 use zeroize::Zeroizing;
 
 use crate::boundary::Boundary;
-use crate::boundary::notices::{Notice, NoticeNext};
+use crate::boundary::notices::{Notice, NoticeFilter, NoticeNext};
 use crate::boundary::told_targets::{TargetStatus, ToldTargets};
 use crate::node::config::Config;
 use crate::node::config_notify::{NotifyTable, TargetKind, ntfy_topic};
@@ -268,6 +268,7 @@ pub fn start(boundary: &Boundary, ledger: &Ledger, tables: &[NotifyTable]) -> Re
             stored: 0,
             stored_at: Instant::now(),
             attention: Vec::new(),
+            filter: table.filter(),
             table: table.clone(),
         };
         let thread = std::thread::Builder::new().name("notify".to_owned());
@@ -288,6 +289,7 @@ struct Teller {
     stored: u64,
     stored_at: Instant,
     attention: Vec<(Timestamp, String)>,
+    filter: NoticeFilter,
     table: NotifyTable,
 }
 
@@ -336,10 +338,9 @@ impl Teller {
 
     /// Sends the message about an event, and tries again until the target has it or it is given up.
     fn tell(&mut self, target: &Target, event: &StoredEvent) -> Result<(), Ended> {
-        let filter = self.table.filter();
         let mut attempts = 0;
         loop {
-            let notice = match self.boundary.proposals.notice(event, &filter) {
+            let notice = match self.boundary.proposals.notice(event, &self.filter) {
                 Ok(NoticeNext::Skip) => break,
                 Ok(NoticeNext::Wait(due)) => {
                     self.pause_until(due)?;

@@ -274,6 +274,15 @@ fn a_use_that_the_grant_does_not_cover_is_refused_and_spends_no_nonce() {
     unknown["grant"] = json!("grt_019aa0b0-5c00-7000-8000-000000000001");
     world.wire.post("/v1/proposals", &robot_bearer, &unknown).problem("not-granted");
     assert_eq!(world.count("consumption"), 0, "nothing was spent");
+    let noted = |key: &Key| {
+        let of_key = |(kind, entry): &(String, Value)| {
+            kind == "refusal"
+                && entry["predicate"]["principal"] == key.keyid()
+                && entry["predicate"]["code"] == "not-granted"
+        };
+        world.log().iter().filter(|entry| of_key(entry)).count()
+    };
+    wait_for("a log entry for each refused signature of a known key", || noted(&alice()) == 1 && noted(&robot()) >= 4);
     // The same request again is the same run.
     assert_eq!(world.wire.post("/v1/proposals", &robot_bearer, &whole).ok(200)["id"], proposed["id"]);
     let _ = world.sign(&proposed, &[&robot()]).ok(200);
@@ -391,6 +400,22 @@ fn a_revoked_grant_runs_nothing_any_more() {
         world.restart();
     }
     assert_eq!(world.count("consumption"), 1);
+    world.assert_audited();
+}
+
+#[test]
+fn an_approver_whom_only_standing_names_may_revoke_the_grant() {
+    let policy = "version: 3\nextends: none\ndefault:\n  mode: execute\n  approvals: {required: 1, from: [ops]}\n  \
+                  standing: {max_uses: 20, max_days: 7, approvals: {required: 1, from: [finance]}}\n";
+    let world = World::with(|setup| setup.policy = policy.to_owned());
+    let view = draft(&world, &terms()).ok(201);
+    assert_eq!(sign(&world, &view, &[&alice()]).ok(200)["status"], "pending");
+    let grant = sign(&world, &view, &[&frank()]).ok(200);
+    assert_eq!(grant["status"], "active", "{grant:#}");
+    end(&world, &grant, &bob()).problem("not-permitted-signer");
+    end(&world, &grant, &frank()).ok(200);
+    let shown = world.wire.get(&format!("/v1/grants/{}", id_of(&grant)), &world.reader).ok(200);
+    assert_eq!(shown["why"]["code"], "revoked");
     world.assert_audited();
 }
 

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use crate::boundary::proposals::{Proposals, advance_refused, not_found, verified_of};
+use crate::boundary::proposals::{Proposals, advance_refused, verified_of};
 use crate::carried::capacity::Permit;
 use crate::crossing::stage::{CrossingRequest, Receipted};
 use crate::seal::caller::Caller;
 use crate::seal::refusal::{Refusal, Stopped, unverified};
 use crate::seal::sealed::Sealed;
 use crate::store::stored_proposal::{Proposal, Signature};
-use documents::crypto::digest::InputDigest;
+use documents::crypto::digest::{ContentDigest, InputDigest};
 use documents::crypto::key_id::KeyId;
 use documents::record::authorization::Authorization;
 use documents::record::code::Code;
@@ -42,10 +42,10 @@ impl Proposals {
         let document =
             signed.verify(|keyid| sealed.roster.key(keyid)).map_err(|error| unverified(error, &sealed.rosters))?;
         // After this check, the caller is known to hold a key of the roster, so refusals are logged.
-        if document.predicate().grant.is_some() {
-            return self.sign_use(&row, &document, &sealed, charge).await;
-        }
-        let outcome = self.sign_verified(&row, document.predicate(), document.signatures(), &sealed, charge).await;
+        let outcome = match &document.predicate().grant {
+            Some(grant) => self.sign_use(&row, grant, &document, &sealed, charge).await,
+            None => self.sign_verified(&row, document.predicate(), document.signatures(), &sealed, charge).await,
+        };
         if let Err(stopped) = &outcome {
             let principal = document.signatures().first().map(|signature| signature.keyid.to_string());
             self.refusals.note_refusal(principal.as_deref(), stopped, InputDigest::of(&payload));
@@ -101,17 +101,20 @@ impl Proposals {
     async fn sign_use(
         self: &Arc<Self>,
         row: &Proposal,
+        grant: &ContentDigest,
         document: &Verified<Authorization>,
         sealed: &Arc<Sealed>,
         charge: impl Fn(&KeyId) -> Result<(), Stopped> + Send + Sync,
     ) -> Result<ProposalView, Stopped> {
         let (id, now, authorization) = (&row.core.id, self.crossing.now(), document.predicate());
-        let Some(digest) = &authorization.grant else { return Err(not_found(id).into()) };
         let _ = self.crossing.demand_clock()?;
         self.demand_waiting(row, now)?;
         let (_, parties) = self.quorum_of(sealed, authorization)?;
-        let _ = self.crossing.covered(digest, document, sealed, &parties, now)?;
-        for signature in document.signatures() {
+        let _ = self.crossing.covered(grant, document, sealed, &parties, now)?;
+        let stored = self.ledger.signatures(id)?;
+        // As for approvers, a repeated signature is not charged.
+        let fresh = |signature: &&VerifiedSignature| stored.iter().all(|stored| stored.keyid != signature.keyid);
+        for signature in document.signatures().iter().filter(fresh) {
             charge(&signature.keyid)?;
             let (presence, sig) = (signature.presence, signature.sig.clone());
             let signature =

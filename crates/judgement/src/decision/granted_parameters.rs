@@ -1,10 +1,10 @@
-//! The parameters that a grant permits: which values may vary from run to run.
+//! The schemas of the parameters that a grant permits.
 
 use serde_json::Value;
 
 use crate::registry::parameter_schema::ParameterSchema;
 use crate::registry::schema_keywords::{escape, pointer};
-use documents::record::grant::{Grant, GrantedStep};
+use documents::record::grant::Grant;
 use documents::record::malformed::Malformed;
 
 /// Keywords of a parameter schema that no schema of a grant has: nothing is computed, and no secret can be narrowed.
@@ -73,50 +73,4 @@ fn names(schema: &Value) -> impl Iterator<Item = &String> {
 pub(super) fn differing_name<'a>(granted: &'a Value, of_step: &'a Value) -> Option<&'a String> {
     let lacks = |schema: &Value, name: &str| schema["properties"].get(name).is_none();
     names(of_step).find(|name| lacks(granted, name)).or_else(|| names(granted).find(|name| lacks(of_step, name)))
-}
-
-/// A parameter of a granted step, and the values that it may have. For the screen of the approvers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GrantedParameter {
-    /// Name of the parameter.
-    pub name: String,
-    /// The permitted values.
-    pub values: PermittedValues,
-}
-
-/// The values that a grant permits for one parameter.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PermittedValues {
-    /// Always this value.
-    Fixed(Value),
-    /// One of these values.
-    OneOf(Vec<Value>),
-    /// Every value that this schema permits, which narrows the schema of the step.
-    Limited(Value),
-    /// Every value of this type.
-    Any(String),
-}
-
-/// Returns the parameters of a granted step, sorted by name.
-#[must_use]
-pub fn granted_parameters(granted: &GrantedStep) -> Vec<GrantedParameter> {
-    let parameter = |name: &String| {
-        let schema = &granted.params["properties"][name];
-        GrantedParameter { name: name.clone(), values: permitted(schema) }
-    };
-    names(&granted.params).map(parameter).collect()
-}
-
-fn permitted(schema: &Value) -> PermittedValues {
-    if let Some(value) = schema.get("const") {
-        return PermittedValues::Fixed(value.clone());
-    }
-    match schema.get("enum").and_then(Value::as_array).map(Vec::as_slice) {
-        Some([value]) => PermittedValues::Fixed(value.clone()),
-        Some(values) => PermittedValues::OneOf(values.to_vec()),
-        None if schema.as_object().is_some_and(|map| map.len() == 1) => {
-            PermittedValues::Any(schema["type"].as_str().unwrap_or_default().to_owned())
-        }
-        None => PermittedValues::Limited(schema.clone()),
-    }
 }

@@ -79,7 +79,6 @@ pub struct Covered {
     met: QuorumMet,
     grantee: KeyId,
     excluded: ExcludedSigners,
-    grant: ContentDigest,
     needs_fresh_session: bool,
 }
 
@@ -87,12 +86,6 @@ impl Covered {
     /// Returns the people whose signatures do not count: the parties of the run and of the grant.
     pub const fn excluded(&self) -> &ExcludedSigners {
         &self.excluded
-    }
-
-    /// Returns the digest of the grant.
-    #[must_use]
-    pub const fn grant(&self) -> ContentDigest {
-        self.grant
     }
 
     /// Returns true if no earlier run of the log may have used the session of this run.
@@ -204,7 +197,6 @@ pub fn covers(
         met: step.met.copy(),
         grantee: *signer,
         excluded: stands.excluded.clone().with(&parties.names()),
-        grant: stands.digest,
         needs_fresh_session: stands.grant.session == GrantedSession::Fresh && signed.session.is_some(),
     })
 }

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::decision::granted_parameters::{PermittedValues, granted_parameters};
 use crate::decision::in_force::steps_in_force;
 use crate::decision::permissions::check_profile;
 use crate::decision::quorum::tests::{authorization, definition, name, roster};
@@ -346,32 +345,4 @@ fn the_period_of_a_rate_is_half_open() {
     assert_eq!(recent.add(&rate, at(60)), Ok(()));
     assert!(again(&recent, 60).is_err() && again(&recent, 61).is_ok());
     assert_eq!(recent.times().collect::<RecentUses>(), recent);
-}
-
-#[test]
-fn the_screen_of_the_approvers_names_the_permitted_values() {
-    let step = |properties: Value| -> Vec<(String, PermittedValues)> {
-        let mut grant = world(|_| {}).grant;
-        grant["steps"][0]["params"] = json!({"type": "object", "properties": properties});
-        let grant: Grant = serde_json::from_value(grant).expect("a grant");
-        assert!(GrantedSchemas::of(&grant).expect("schemas").of_step(0).is_some());
-        granted_parameters(&grant.steps[0]).into_iter().map(|one| (one.name, one.values)).collect()
-    };
-    let limited = json!({"type": "string", "pattern": "^v[0-9]+$"});
-    let found = step(json!({
-        "a": {"type": "string"}, "b": {"type": "boolean", "const": false}, "c": {"type": "integer", "enum": [7]},
-        "d": {"type": "string", "enum": ["x", "y"]}, "e": limited, "f": {"type": "boolean"},
-    }));
-    let values: Vec<PermittedValues> = found.into_iter().map(|(_, values)| values).collect();
-    assert_eq!(
-        values,
-        [
-            PermittedValues::Any("string".to_owned()),
-            PermittedValues::Fixed(json!(false)),
-            PermittedValues::Fixed(json!(7)),
-            PermittedValues::OneOf(vec![json!("x"), json!("y")]),
-            PermittedValues::Limited(limited),
-            PermittedValues::Any("boolean".to_owned()),
-        ]
-    );
 }
