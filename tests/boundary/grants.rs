@@ -404,6 +404,43 @@ fn a_revoked_grant_runs_nothing_any_more() {
 }
 
 #[test]
+fn a_grant_for_new_sessions_never_runs_in_a_session_that_another_run_used() {
+    let world = World::with(|setup| {
+        setup.policy = POLICY.to_owned();
+        setup.runbook("s.md", runbook(SMALL, &[("go session=write", "true")]));
+    });
+    let mut terms = terms();
+    terms["steps"] = json!([{"step": "s:go", "params": {"type": "object", "properties": {}}}]);
+    terms["session"] = json!("any");
+    draft(&world, &terms).problem("policy-denied");
+    terms["session"] = json!("fresh");
+    let fresh = granted(&world, &terms);
+    terms["session"] = json!("none");
+    let none = granted(&world, &terms);
+    let robot_bearer = bearer(&world, &robot());
+    let begin = || world.wire.post("/v1/sessions", &robot_bearer, &json!({"runbook": "s"})).ok(201)["id"].clone();
+    let inside = |grant: &Value, session: &Value| {
+        let mut wish = wish(grant, "s:go", json!({}));
+        wish["session"] = session.clone();
+        wish
+    };
+    let (one, two) = (begin(), begin());
+    let first = try_use(&world, &robot_bearer, &inside(&fresh, &one)).ok(200);
+    world.until(id_of(&first), "finished");
+    try_use(&world, &robot_bearer, &inside(&fresh, &one)).problem("not-granted");
+    try_use(&world, &robot_bearer, &inside(&none, &two)).problem("not-granted");
+    // A run that people approved used the session too.
+    let mut approved = World::wish("s:go", json!({}));
+    approved["session"] = two.clone();
+    let approved = world.wire.post("/v1/proposals", &robot_bearer, &approved).ok(201);
+    world.sign(&approved, &[&alice()]).ok(200);
+    world.until(id_of(&approved), "finished");
+    try_use(&world, &robot_bearer, &inside(&fresh, &two)).problem("not-granted");
+    assert_eq!(world.count("consumption"), 2);
+    world.assert_audited();
+}
+
+#[test]
 fn an_approver_whom_only_standing_names_may_revoke_the_grant() {
     let policy = "version: 3\nextends: none\ndefault:\n  mode: execute\n  approvals: {required: 1, from: [ops]}\n  \
                   standing: {max_uses: 20, max_days: 7, approvals: {required: 1, from: [finance]}}\n";
