@@ -30,8 +30,7 @@ impl Proposals {
     /// proposal is over.
     pub async fn deny(&self, id: &ProposalId, envelope: &Envelope) -> Result<ProposalView, Stopped> {
         let row = self.row(id)?;
-        let (revocations, sealed) = (self.ledger.revocations().len(), self.crossing.state());
-        let checked = CheckedState { seal: Some(sealed.digest), revocations };
+        let (checked, sealed) = self.state_to_check();
         let document = self.verify_denial(envelope, &row.core.digest, &sealed)?;
         if is_over(row.status) {
             return Err(wrong_state(&row).into());
@@ -61,8 +60,7 @@ impl Proposals {
     /// Returns the same refusals as [`Self::deny`], `expired` if the window of the statement is over, and
     /// `rate-limited` if too many denials arrived before their statements.
     pub async fn deny_statement(&self, envelope: &Envelope, payload: &[u8]) -> Result<DenialView, Stopped> {
-        let (revocations, sealed) = (self.ledger.revocations().len(), self.crossing.state());
-        let checked = CheckedState { seal: Some(sealed.digest), revocations };
+        let (checked, sealed) = self.state_to_check();
         let digest = AuthorizationDigest::of(payload);
         let document = self.verify_denial(envelope, &digest, &sealed)?;
         let statement = Statement::<Authorization>::from_payload(payload)?;

@@ -1,7 +1,6 @@
 //! Standing grants: drafts, their signatures, and the grants of the log.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -14,7 +13,7 @@ use crate::seal::caller::Caller;
 use crate::seal::refusal::{Refusal, Stopped, fault, unverified};
 use crate::seal::sealed::Sealed;
 use crate::store::stored_grant::{GrantStop, GrantWrite, StoredGrant};
-use crate::store::stored_leaf::{CheckedState, WriteStop};
+use crate::store::stored_leaf::WriteStop;
 use crate::store::stored_run::ConsumeStop;
 use documents::crypto::digest::ContentDigest;
 use documents::crypto::key_id::KeyId;
@@ -82,7 +81,7 @@ impl Proposals {
             expires_at: now.plus(terms.expires_in_s),
         };
         let payload = grant.into_statement().to_payload()?;
-        self.take_grant(&Envelope::new(&payload, Vec::new()), &sealed).await
+        self.take_grant(&Envelope::new(&payload, Vec::new())).await
     }
 
     /// Takes a grant that was made elsewhere, with its signatures.
@@ -99,7 +98,7 @@ impl Proposals {
         for step in &signed.predicate().steps {
             let _ = caller.demand(Scope::Propose, Some(&step.reference))?;
         }
-        self.take_grant(envelope, &sealed).await
+        self.take_grant(envelope).await
     }
 
     /// Adds signatures to a draft. With enough signatures, the grant is logged.
@@ -135,7 +134,7 @@ impl Proposals {
             envelope.signatures.push(EnvelopeSignature::new(signature.keyid, &signature.sig));
         }
         envelope.signatures.sort_by_key(|signature| signature.keyid);
-        self.take_locked(&envelope, &sealed, Some(stored)).await
+        self.take_locked(&envelope, Some(stored)).await
     }
 
     /// Returns the drafts and grants that the caller may see.
@@ -178,21 +177,15 @@ impl Proposals {
         }
     }
 
-    async fn take_grant(&self, envelope: &Envelope, sealed: &Arc<Sealed>) -> Result<GrantView, Stopped> {
+    async fn take_grant(&self, envelope: &Envelope) -> Result<GrantView, Stopped> {
         let _one_at_a_time = self.one_grant.lock().await;
-        self.take_locked(envelope, sealed, None).await
+        self.take_locked(envelope, None).await
     }
 
     /// Stores a grant, and logs it if enough people signed. The caller holds the lock.
-    async fn take_locked(
-        &self,
-        envelope: &Envelope,
-        sealed: &Arc<Sealed>,
-        known: Option<StoredGrant>,
-    ) -> Result<GrantView, Stopped> {
-        let mut sealed = sealed.clone();
+    async fn take_locked(&self, envelope: &Envelope, known: Option<StoredGrant>) -> Result<GrantView, Stopped> {
         for _ in 0..MOST_TRIES {
-            let revocations = self.ledger.revocations().len();
+            let (checked, sealed) = self.state_to_check();
             let grant = self.crossing.verified_draft(envelope, &sealed)?;
             let terms = grant.predicate();
             let at = self.crossing.now().max(terms.not_before);
@@ -213,8 +206,7 @@ impl Proposals {
                 expires_at: terms.expires_at,
                 leaf: None,
             };
-            let checked = met.then_some(CheckedState { seal: Some(sealed.digest), revocations });
-            let write = GrantWrite { grant: row, checked, at: self.crossing.now() };
+            let write = GrantWrite { grant: row, checked: met.then_some(checked), at: self.crossing.now() };
             match self.ledger.put_grant(write).await {
                 Ok(stored) => {
                     if stored.leaf.is_some() {
@@ -224,7 +216,6 @@ impl Proposals {
                 }
                 Err(GrantStop::Write(WriteStop::Moved)) => {
                     tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-                    sealed = self.crossing.state();
                 }
                 Err(GrantStop::Taken) => {
                     return Err(Refusal::new(Code::WrongState, "another grant has this id: make a new grant").into());

@@ -48,9 +48,7 @@ impl Proposals {
 
     async fn log_revocation(&self, signed: &Signed<Revocation>) -> Result<(RevokedSubject, RevocationResult), Stopped> {
         for _ in 0..MOST_TRIES {
-            // Read the number first, so that the writer detects every later change.
-            let (revocations, sealed) = (self.ledger.revocations().len(), self.crossing.state());
-            let checked = CheckedState { seal: Some(sealed.digest), revocations };
+            let (checked, sealed) = self.state_to_check();
             let (subject, document) = self.check_revocation(signed, &sealed)?;
             let envelope = document.envelope(|_| true).to_canonical().map_err(|e| fault(&e))?.into();
             let token =
@@ -68,6 +66,13 @@ impl Proposals {
             }
         }
         Err(busy("the state in force changes too often at this time").into())
+    }
+
+    /// Returns the state in force for a check, and the mark with which the writer notices that this state has changed.
+    pub(super) fn state_to_check(&self) -> (CheckedState, Arc<Sealed>) {
+        // Read the number first, so that the writer notices every later change.
+        let (revocations, sealed) = (self.ledger.revocations().len(), self.crossing.state());
+        (CheckedState { seal: Some(sealed.digest), revocations }, sealed)
     }
 
     /// Checks that the signer may revoke the subject under the state in force.
