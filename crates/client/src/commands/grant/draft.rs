@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use crate::commands::clock::now;
+use crate::commands::gate::parse_seconds;
 use crate::commands::global::GlobalOptions;
 use crate::commands::verify::with_any;
 use crate::home::keys::KeyArgs;
@@ -83,17 +84,7 @@ pub struct Args {
 }
 
 fn seconds(text: &str) -> Result<i64, String> {
-    let wrong = || format!("{text:?} is no time: write for example 90s, 30m, 12h or 7d");
-    let unit = text.chars().last().ok_or_else(wrong)?;
-    let factor = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 3600,
-        'd' => 86_400,
-        _ => return Err(wrong()),
-    };
-    let number: i64 = text[..text.len() - unit.len_utf8()].parse().map_err(|_| wrong())?;
-    number.checked_mul(factor).filter(|found| *found > 0).ok_or_else(wrong)
+    parse_seconds(text).ok_or_else(|| format!("{text:?} is no time: write for example 90s, 30m, 12h or 7d"))
 }
 
 fn rate(text: &str) -> Result<GrantRate, String> {
@@ -262,6 +253,10 @@ fn from_history(
             return refuse(format!("the receipt of {} can't be verified: countersign verify", run.id));
         }
         let (receipt, signed) = read_run(&bundle)?;
+        // The list is the boundary's word, and the receipt states what ran.
+        if signed.step.reference != args.step || signed.proposal != run.id {
+            return refuse(format!("the boundary gave the receipt of another run for {}", run.id));
+        }
         // A run under another grant was not approved by hand.
         if signed.grant.is_some() {
             continue;
@@ -307,14 +302,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_and_rates_are_read_strictly() {
-        assert_eq!(
-            (seconds("90s"), seconds("30m"), seconds("12h"), seconds("7d")),
-            (Ok(90), Ok(1800), Ok(43_200), Ok(604_800))
-        );
-        for wrong in ["", "7", "7w", "-1d", "0h", "d", "1.5h", "99999999999999999d", "7é"] {
-            assert!(seconds(wrong).is_err(), "{wrong}");
-        }
+    fn rates_are_read_strictly() {
         assert_eq!(rate("3/1h"), Ok(GrantRate { uses: 3, seconds: 3600 }));
         for wrong in ["3", "3/", "x/1h", "/1h", "3/1h/2"] {
             assert!(rate(wrong).is_err(), "{wrong}");

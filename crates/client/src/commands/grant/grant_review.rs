@@ -7,6 +7,7 @@ use crate::remote::client::Client;
 use crate::remote::proposals::list;
 use crate::review::gather::roster_in_force;
 use crate::review::sources::RosterSource;
+use crate::review::value_words::span;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::printable_text::PrintableText;
 use crate::terminal::screen::{LineTone, Screen};
@@ -197,17 +198,18 @@ impl GrantReview {
         let rate = grant
             .rate
             .as_ref()
-            .map_or(String::new(), |rate| format!(", at most {} in {}", rate.uses, span(rate.seconds)));
-        let left = u64::try_from(grant.expires_at.unix() - now.unix()).unwrap_or(0);
+            .map_or(String::new(), |rate| format!(", at most {} in {}", rate.uses, span(rate.seconds as i64)));
+        let left = grant.expires_at.unix() - now.unix();
         format!("up to {} times{rate}, until {} ({} left)", grant.max_uses, grant.expires_at, span(left))
     }
 
     fn worst_case(&self, unbounded: bool) -> String {
         let grant = &self.grant;
-        let time = match &grant.rate {
-            // The first runs of a period can all be at its beginning.
-            Some(rate) => span(grant.max_uses.div_ceil(rate.uses).saturating_sub(1) * rate.seconds),
-            None => "a moment".to_owned(),
+        // The first runs of a period can all be at its beginning.
+        let periods = grant.rate.as_ref().map(|rate| (grant.max_uses.div_ceil(rate.uses) - 1, rate.seconds));
+        let time = match periods {
+            None | Some((0, _)) => "a moment".to_owned(),
+            Some((periods, seconds)) => span((periods * seconds) as i64),
         };
         let values = if unbounded { ", each with any of unbounded values" } else { "" };
         format!("{} runs in {time}{values}", grant.max_uses)
@@ -269,16 +271,6 @@ fn value_words(schema: &Value) -> (String, bool) {
             (format!("a number from {} to {}", text(&schema["minimum"]), text(&schema["maximum"])), false)
         }
         _ => (format!("each value of {}", text(schema)), true),
-    }
-}
-
-fn span(seconds: u64) -> String {
-    match seconds {
-        0 => "a moment".to_owned(),
-        _ if seconds >= 2 * 86_400 => format!("{} days", seconds / 86_400),
-        _ if seconds >= 7200 => format!("{} hours", seconds / 3600),
-        _ if seconds >= 120 => format!("{} minutes", seconds / 60),
-        _ => format!("{seconds} seconds"),
     }
 }
 
