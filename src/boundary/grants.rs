@@ -166,7 +166,7 @@ impl Proposals {
     /// Returns `malformed` without a nonce, and `not-granted` if the log has no such grant.
     pub(super) fn grant_in_use(&self, id: &GrantId, has_nonce: bool) -> Result<ContentDigest, Stopped> {
         if !has_nonce {
-            let detail = "a run under a grant needs a nonce, so that the same request again is the same run";
+            let detail = "a run under a grant needs a nonce, so that a repeated request is the same run";
             return Err(Refusal::new(Code::Malformed, detail).at("/nonce", "missing").into());
         }
         match self.ledger.grant(id)?.filter(|stored| stored.leaf.is_some()) {

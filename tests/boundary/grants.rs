@@ -556,7 +556,7 @@ fn a_grant_is_drafted_signed_used_and_revoked_on_the_command_line() {
         "may run WITHOUT ASKING",
         "up to 5 times, at most 3 in 1 h 0 min",
         "say:echo text: each value of",
-        "5 runs in 1 h 0 min, each with any of unbounded values",
+        "5 runs in 1 h 0 min; some values have no bounds",
         &format!("countersign revoke {id}"),
         "printf '%s\\n' \"$PARAM_TEXT\"",
         "predicate.max_uses",

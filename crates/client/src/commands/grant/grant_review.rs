@@ -36,7 +36,7 @@ pub struct GrantReview {
     /// The definitions of the steps, as the boundary gave them. Each has the signed digest.
     definitions: Vec<StepDefinition>,
     roster: RosterSource,
-    /// Reasons against a signature.
+    /// Reasons not to sign.
     flaws: Vec<String>,
     /// What happened so far, by the word of the boundary.
     so_far: Vec<String>,
@@ -69,7 +69,7 @@ impl GrantReview {
                 Ok(definition) if StepDigest::of(&bytes) == step.digest && definition.reference == step.reference => {
                     definitions.push(definition);
                 }
-                _ => flaws.push(format!("the boundary has not the signed definition of {}", step.reference)),
+                _ => flaws.push(format!("the boundary does not have the signed definition of {}", step.reference)),
             }
         }
         if roster.roster().and_then(|roster| roster.proposer(&grant.grantee.name)).is_none() {
@@ -165,7 +165,7 @@ impl GrantReview {
         }
         screen.field("worst case", &PrintableText::text(&self.worst_case(unbounded)));
         if let Some(reach) = self.reach().filter(|_| unbounded) {
-            let words = format!("unbounded values, and the runs reach {reach}");
+            let words = format!("some values have no bounds, and the runs reach {reach}");
             screen.field_in(LineTone::Bad, "remark", &PrintableText::text(&words));
         }
         for words in &self.so_far {
@@ -180,7 +180,7 @@ impl GrantReview {
         };
         screen.field("trust", &PrintableText::text(&trust));
         for flaw in &self.flaws {
-            screen.field_in(LineTone::Bad, "against it", &PrintableText::text(flaw));
+            screen.field_in(LineTone::Bad, "problem", &PrintableText::text(flaw));
         }
         for definition in &self.definitions {
             screen.heading("script");
@@ -211,7 +211,7 @@ impl GrantReview {
             None | Some((0, _)) => "a moment".to_owned(),
             Some((periods, seconds)) => span((periods * seconds) as i64),
         };
-        let values = if unbounded { ", each with any of unbounded values" } else { "" };
+        let values = if unbounded { "; some values have no bounds" } else { "" };
         format!("{} runs in {time}{values}", grant.max_uses)
     }
 
