@@ -266,6 +266,11 @@ impl SharedState {
         read(&Subtrees::new(&published.edge, &*self.reads, &self.tiles))
     }
 
+    /// Returns true if a run had no receipt at the end of the last batch.
+    pub(crate) fn has_runs(&self) -> bool {
+        self.open_proposals.lock().unwrap_or_else(PoisonError::into_inner).counts().running > 0
+    }
+
     pub(crate) fn unrecorded(&self) -> Vec<CheckpointRow> {
         self.unrecorded.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -150,9 +150,9 @@ impl Writer {
                 .drain(..)
                 .partition(|message| matches!(message, WriterMessage::Ping(_) | WriterMessage::Close(_)));
             let closing = idle.iter().any(|message| matches!(message, WriterMessage::Close(_)));
-            // An idle log records its newest checkpoint too.
-            let has_notes = !idle.is_empty() && !self.shared.unrecorded().is_empty();
-            if (!writing.is_empty() || has_notes)
+            // An idle log records its newest checkpoint too, and shows the receipts of runs that another node still ends.
+            let has_more = !idle.is_empty() && (!self.shared.unrecorded().is_empty() || self.shared.has_runs());
+            if (!writing.is_empty() || has_more)
                 && let Err(fault) = self.batch(&writing)
             {
                 // Call `on_fatal` before answering, because no caller may act on an answer after a fatal error.

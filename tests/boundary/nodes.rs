@@ -265,3 +265,29 @@ fn a_receipt_that_comes_after_its_run_was_closed_is_kept_as_a_file_and_told() {
     assert!(outcome != "unknown", "{outcome}");
     two.assert_audited();
 }
+
+#[test]
+fn the_idle_active_node_shows_the_receipt_that_a_node_without_its_role_writes() {
+    let Some((_server, mut one, two)) = nodes("a receipt of the earlier active node") else { return };
+    start(&mut one);
+    let waiting = one.propose("plain:wait", json!({}));
+    one.sign(&waiting, &[&alice()]);
+    one.until(id_of(&waiting), "running");
+    // The nonce is spent. The step starts a moment later.
+    std::thread::sleep(Duration::from_secs(2));
+    one.signal(rustix::process::Signal::STOP);
+    let mut two = standby(two).join().expect("node two");
+    same_tokens(&one, &mut two);
+    assert_eq!(two.show(id_of(&waiting))["status"], "running");
+    // Node two records its first checkpoint after a second.
+    std::thread::sleep(Duration::from_secs(3));
+    one.signal(rustix::process::Signal::CONT);
+    let closed = two.until(id_of(&waiting), "finished");
+    assert!(closed["outcome"]["status"] != "unknown", "node one has seen the end: {closed}");
+    // Node two writes nothing meanwhile.
+    let began = Instant::now();
+    until("the log of node two has the receipt", || two.count("receipt") == 1);
+    assert!(began.elapsed() < Duration::from_secs(15), "housekeeping, every 20 s, is not the first to show it");
+    two.assert_verified(&closed);
+    two.assert_audited();
+}
