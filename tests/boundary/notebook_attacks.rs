@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::opened_notebook::OpenedNotebook;
 use crate::support::pages::ask;
+use crate::support::wait_for;
 
 /// Text that would be markup if a page did not escape it.
 const EVIL: &str = "<script>alert(1)</script><img src=x onerror=alert(1)>";
@@ -148,7 +149,8 @@ fn ten_clicks_on_one_button_run_a_step_once() {
     assert_eq!(answers.iter().filter(|status| **status == 303).count(), 1, "{answers:?}");
     assert_eq!(answers.iter().filter(|status| **status == 409).count(), 9, "{answers:?}");
     notebook.until(0, "run 1\n");
-    assert_eq!(notebook.send("/page/0/run/0", ""), 303);
+    // The output is shown a moment before the step has ended.
+    wait_for("the step has ended", || notebook.send("/page/0/run/0", "") == 303);
     notebook.until(0, "run 2\n");
 }
 
