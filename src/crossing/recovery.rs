@@ -36,6 +36,8 @@ impl Crossing {
     /// # Errors
     /// Returns an error if a receipt can't be written.
     pub async fn close_overdue(&self) -> Result<usize, Stopped> {
+        // The writer also takes over the receipts that a node without its role still wrote.
+        self.ledger.ping().await?;
         self.close_lost(|open| open.over).await
     }
 

@@ -290,7 +290,7 @@ impl Node {
             tokio::spawn(watch_rosters(boundary.clone(), config.clone(), newest_roster)),
             tokio::spawn(kept_checkpoint::keep(ledger.clone(), config.kept_checkpoint())),
             tokio::spawn(witnessing::keep_witnessed(boundary.clone())),
-            tokio::spawn(close_overdue(boundary.clone(), ledger.clone(), config.database.node().is_some())),
+            tokio::spawn(close_overdue(boundary.clone(), config.database.node().is_some())),
         ];
         if let Err(error) = notifying::start(&boundary, &ledger, &config.notify) {
             tracing::error!("no messages are sent: {error}");
@@ -343,8 +343,8 @@ impl Node {
     }
 }
 
-/// Shows the receipts of runs that other nodes started, and writes the receipts of those that they can't end any more.
-async fn close_overdue(boundary: Boundary, ledger: Ledger, has_nodes: bool) {
+/// Writes the receipts of runs that other nodes started and can't end any more.
+async fn close_overdue(boundary: Boundary, has_nodes: bool) {
     if !has_nodes {
         return;
     }
@@ -352,8 +352,6 @@ async fn close_overdue(boundary: Boundary, ledger: Ledger, has_nodes: bool) {
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         every.tick().await;
-        // A fault comes back at the next request.
-        let _ = ledger.ping().await;
         match boundary.crossing.close_overdue().await {
             Ok(0) => {}
             Ok(count) => tracing::warn!(count, "runs of other nodes got receipts with the outcome unknown"),
