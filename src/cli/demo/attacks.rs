@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::cli::demo::story::{payload, text, verify, watch};
+use crate::cli::demo::story::{payload, verify, watch};
 use crate::cli::demo::tale::{DemoReport, DemoResult};
-use crate::cli::demo::world::{DemoSetup, broken, until};
+use crate::cli::demo::world::{DemoSetup, broken, text, until};
 use client::home::keys::{SignaturePurpose, sign};
 use client::remote::client::Client;
 use client::terminal::exit::CommandFailure;

@@ -4,6 +4,7 @@
 //! real HTTP requests and uses real keys. Before the demo prints a line, it checks the statement in the line.
 
 mod attacks;
+mod granted;
 pub mod own_runbook;
 mod story;
 mod tale;

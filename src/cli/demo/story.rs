@@ -5,8 +5,9 @@ use std::io::BufRead as _;
 
 use serde_json::{Value, json};
 
+use crate::cli::demo::granted;
 use crate::cli::demo::tale::{DemoReport, DemoResult};
-use crate::cli::demo::world::{DemoSetup, broken, until};
+use crate::cli::demo::world::{DemoSetup, broken, text, until};
 use client::commands::clock::now;
 use client::home::keys::{SignaturePurpose, sign};
 use client::home::trusted_rosters::TrustArgs;
@@ -45,6 +46,7 @@ fi
 pub(super) fn tell(world: &mut DemoSetup, tale: &mut DemoReport<'_>) -> Result<Envelope, CommandFailure> {
     tale.part("Set up")?;
     init(world, tale)?;
+    granted::prepare(world)?;
     write(world, "runbooks/pry.md", PRYING)?;
     choose_sandbox(world, tale, DoctorFindings::All)?;
     serve(world, tale)?;
@@ -56,6 +58,7 @@ pub(super) fn tell(world: &mut DemoSetup, tale: &mut DemoReport<'_>) -> Result<E
         ended.outcome.as_ref().is_some_and(|outcome| outcome.status == documents::record::receipt::Status::Succeeded);
     let receipt = ended.receipt.clone().ok_or_else(|| broken("the run has no receipt"))?;
     tale.check(succeeded, "the step ran once, its receipt is in the log", receipt.as_str())?;
+    granted::tell(world, tale)?;
     audit(world, tale, &ended)?;
     Ok(Envelope::new(&payload(&view)?, signatures))
 }
@@ -298,8 +301,4 @@ fn count(report: &Value, finding: &str) -> usize {
 
 pub(super) fn payload(view: &ProposalView) -> Result<Vec<u8>, CommandFailure> {
     Base64::Strict.decode("/payload", &view.payload).map_err(|error| broken(&error.to_string()))
-}
-
-pub(super) fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_default()
 }

@@ -19,8 +19,8 @@ use client::remote::secret::Secret;
 use client::remote::tls_files::TlsFiles;
 use client::terminal::exit::{CommandFailure, Exit};
 
-/// People of the demo. Alice has two keys. No roster contains mallory.
-const PEOPLE: [&str; 5] = ["alice", "alice-2", "bob", "carol", "mallory"];
+/// People of the demo, and the proposer with a key. Alice has two keys. No roster contains mallory.
+const PEOPLE: [&str; 6] = ["alice", "alice-2", "bob", "carol", "mallory", "deploy-bot"];
 
 pub(super) struct DemoSetup {
     /// Temporary directory, which is deleted at the end unless `--keep` was given.
@@ -110,6 +110,16 @@ impl DemoSetup {
         }
         serde_json::from_slice(&output.stdout)
             .map_err(|error| broken(&format!("countersign {}: {error}", args.join(" "))))
+    }
+
+    /// Runs a command of a person who trusts the roster of the demo, with the person's key.
+    pub(super) fn ask_as(&self, name: &str, args: &[&str]) -> Result<Value, CommandFailure> {
+        let url = self.service.as_ref().map(|service| service.url.clone()).unwrap_or_default();
+        let (key, roster) = (self.key(name), self.roster());
+        let trusts = matches!(args, ["grant" | "approve", ..]);
+        let (key, roster) = (key.to_string_lossy(), roster.to_string_lossy());
+        let trust: &[&str] = if trusts { &["--roster", &*roster] } else { &[] };
+        self.ask(&[&["--json", "--url", &*url], args, &["--key", &*key], trust].concat())
     }
 
     fn command(&self, args: &[&str]) -> Command {
@@ -234,6 +244,10 @@ pub(super) fn until<T>(
         }
         std::thread::sleep(POLL);
     }
+}
+
+pub(super) fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
 }
 
 pub(super) fn broken(what: &str) -> CommandFailure {

@@ -1,0 +1,67 @@
+//! The part of the demo about a standing grant: draft, signatures, two uses, revocation, refusal.
+
+use serde_json::Value;
+
+use crate::cli::demo::tale::DemoReport;
+use crate::cli::demo::world::{DemoSetup, broken, text, until};
+use client::terminal::exit::CommandFailure;
+use wire::api::view::{ProposalStatus, ProposalView};
+
+/// The rostered proposer that uses the grant.
+pub(super) const GRANTEE: &str = "deploy-bot";
+
+/// Permits grants in the policy, and adds the grantee to the roster, before the boundary first starts.
+pub(super) fn prepare(world: &DemoSetup) -> Result<(), CommandFailure> {
+    let change = |file: &str, edit: &dyn Fn(String) -> String| {
+        let path = world.home().join("boundary").join(file);
+        let odd = |error: std::io::Error| broken(&format!("{file}: {error}"));
+        std::fs::write(&path, edit(std::fs::read_to_string(&path).map_err(odd)?)).map_err(odd)
+    };
+    let key = world.key(GRANTEE).with_extension("pub");
+    let key = std::fs::read_to_string(key).map_err(|error| broken(&format!("the key of {GRANTEE}: {error}")))?;
+    let entry = format!("\n[[proposer]]\nname = \"{GRANTEE}\"\nowners = [\"carol\"]\nkeys = [\"{}\"]\n", key.trim());
+    change("roster.toml", &|text| text + &entry)?;
+    change("policy.yaml", &|text| text.replace("version: 2\n", "version: 3\n").replace("  # standing:", "  standing:"))
+}
+
+/// Shows a grant from its draft to its end.
+pub(super) fn tell(world: &DemoSetup, tale: &mut DemoReport<'_>) -> Result<(), CommandFailure> {
+    tale.part("Two approvers sign once for several runs")?;
+    let step = "service:restart";
+    let draft = ["draft", step, "--grantee", GRANTEE, "-p", "name=shop,cart", "--uses", "5", "--for", "1d"];
+    let draft = world.ask_as(GRANTEE, &[&["grant"], &draft[..]].concat())?;
+    let (id, digest) = (text(&draft["id"]), text(&draft["digest"]));
+    tale.check(
+        draft["status"] == "pending",
+        &format!("{GRANTEE} drafts a grant for {step}"),
+        "5 runs in a day, of shop or cart",
+    )?;
+    let mut grant = Value::Null;
+    for person in ["alice", "bob"] {
+        grant = world.ask_as(person, &["approve", id, "--yes", "--expect", digest])?;
+    }
+    tale.check(grant["status"] == "active", "alice and bob sign the grant", id)?;
+    let mut wish = ["propose", step, "-p", "name=cart", "--grant", id];
+    for number in 1..=2 {
+        let view = world.ask_as(GRANTEE, &wish)?;
+        let client = world.person(GRANTEE)?;
+        let ended = until("the end of a run", || {
+            let view: ProposalView = client.get(&format!("/v1/proposals/{}", text(&view["id"])))?;
+            Ok((view.status == ProposalStatus::Finished).then_some(view))
+        })?;
+        let receipt = ended.receipt.ok_or_else(|| broken("the run has no receipt"))?;
+        tale.check(true, &format!("use {number}: nobody is asked, and the step runs"), receipt.as_str())?;
+    }
+    wish[3] = "name=billing";
+    let refused = world.ask_as(GRANTEE, &wish);
+    let words = |result: &Result<Value, CommandFailure>| match result {
+        Ok(_) => "it was accepted".to_owned(),
+        Err(failure) => failure.message.clone(),
+    };
+    let code = |result: &Result<Value, CommandFailure>, code: &str| words(result).contains(code);
+    tale.check(code(&refused, "not-granted"), "a value that nobody signed is refused", "not-granted")?;
+    let _ = world.ask_as("bob", &["revoke", id, "--yes", "--reason", "the demo is over"])?;
+    wish[3] = "name=cart";
+    let refused = world.ask_as(GRANTEE, &wish);
+    tale.check(code(&refused, "revoked"), "bob alone revokes the grant, and the next use is refused", "revoked")
+}
