@@ -107,6 +107,7 @@ impl Plan {
             artifacts: None,
             plan: None,
             grant: None,
+            emergency: None,
         };
         let statement = authorization.into_statement().map_err(|error| broken(&error))?;
         let payload = statement.to_payload().map_err(|error| broken(&error))?;

@@ -163,7 +163,13 @@ impl Proposals {
             });
             return valid.ok_or_else(|| refuse("the denial has no signature of a currently valid approver"));
         };
-        let count = self.counted(document.signatures(), held, &excluded, sealed);
+        let mut count = self.counted(document.signatures(), held, &excluded, sealed);
+        // Who may approve the emergency may also deny it. A new policy without emergencies prevents no denial.
+        if count.counted().is_empty()
+            && let Ok(of_run) = held.for_run(signed)
+        {
+            count = self.counted(document.signatures(), &of_run, &excluded, sealed);
+        }
         match count.counted().first() {
             Some(counted) => Ok((counted.name.clone(), counted.keyid)),
             None => {

@@ -126,7 +126,7 @@ impl Proposals {
             let most = if bytes > MAX_SIGNATURE_BYTES { 0 } else { MAX_SIGNATURES };
             let signed = Statement::<Authorization>::from_payload(&payload)?.predicate;
             let (held, excluded) = self.quorum_of(&sealed, &signed)?;
-            let kept = quorum::fewest(&held.rules, &self.count(id, held, &excluded, &sealed)?, most);
+            let kept = quorum::fewest(&held.rules, &self.count(id, &held, &excluded, &sealed)?, most);
             stored.retain(|one| kept.contains(&one.keyid));
         }
         let signatures = stored.iter().map(|one| EnvelopeSignature::new(one.keyid, &one.sig)).collect();
@@ -201,7 +201,7 @@ impl Proposals {
         if statement.predicate.grant.is_some() {
             return Ok(!self.ledger.signatures(id)?.is_empty());
         }
-        let count = self.count(id, held, &excluded, &sealed)?;
+        let count = self.count(id, &held, &excluded, &sealed)?;
         Ok(quorum::progress(&held.rules, &count).missing == 0)
     }
 }

@@ -116,6 +116,10 @@ impl Proposals {
             }
             EventFact::Grant(id, leaf) => (view.grant, view.entry) = (Some(id.clone()), *leaf),
             EventFact::Attention(words) => view.words = Some(words.clone()),
+            EventFact::Emergency { id, step, proposer } => {
+                (view.proposal, view.step, view.proposer) =
+                    (Some(id.clone()), Some(step.clone()), Some(proposer.clone()));
+            }
         }
         Ok(view)
     }
@@ -160,7 +164,9 @@ impl Feed {
     fn shown(&self, event: &StoredEvent) -> Result<Option<FeedEvent>, Stopped> {
         let sees_all = self.caller.may(Scope::Read) || self.caller.may(Scope::Operate);
         let visible = match &event.what {
-            EventFact::Proposal { step, proposer, .. } => self.caller.may_see(proposer, step),
+            EventFact::Proposal { step, proposer, .. } | EventFact::Emergency { step, proposer, .. } => {
+                self.caller.may_see(proposer, step)
+            }
             // A token for some steps gets only the events of these steps.
             EventFact::Entry(..) | EventFact::Grant(..) | EventFact::Attention(_) => {
                 sees_all && !self.caller.is_limited()
@@ -186,6 +192,7 @@ impl Feed {
                 Ok(view.status == ProposalStatus::Pending && view.approvals.need(person))
             }
             EventFact::Entry(entry, _) => Ok(matches!(entry, EntryEvent::Frozen | EntryEvent::Thawed)),
+            EventFact::Emergency { .. } => Ok(true),
             EventFact::Proposal { .. } | EventFact::Grant(..) | EventFact::Attention(_) => Ok(false),
         }
     }
@@ -207,8 +214,10 @@ fn kind_of(what: &EventFact) -> FeedKind {
         EventFact::Entry(EntryEvent::Frozen, _) => FeedKind::Frozen,
         EventFact::Entry(EntryEvent::Thawed, _) => FeedKind::Thawed,
         EventFact::Entry(EntryEvent::Seal, _) => FeedKind::Seal,
+        EventFact::Entry(EntryEvent::Review, _) => FeedKind::Review,
         EventFact::Grant(_, None) => FeedKind::GrantPending,
         EventFact::Grant(_, Some(_)) => FeedKind::GrantActive,
         EventFact::Attention(_) => FeedKind::Attention,
+        EventFact::Emergency { .. } => FeedKind::Emergency,
     }
 }

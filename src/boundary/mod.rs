@@ -23,6 +23,7 @@ mod proposal_view;
 pub mod proposals;
 pub mod refusal_log;
 mod result_access;
+pub mod reviews;
 pub mod revocations;
 pub mod sealing;
 pub mod seen_nodes;

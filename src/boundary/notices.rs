@@ -84,9 +84,13 @@ impl Proposals {
     /// Returns an error if the store can't be read.
     pub fn notice(&self, event: &StoredEvent, filter: &NoticeFilter) -> Result<NoticeNext, Stopped> {
         let view = self.event_view(event)?;
-        if !filter.wants(&view) {
+        // An emergency goes to every target, at once.
+        let is_emergency = self.is_emergency(event)?;
+        if !is_emergency && !filter.wants(&view) {
             return Ok(NoticeNext::Skip);
         }
+        let everybody = NoticeFilter { people: Vec::new(), after_s: None, ..filter.clone() };
+        let filter = if is_emergency { &everybody } else { filter };
         if let Some(due) = filter.after_s.map(|seconds| event.at.plus(seconds)).filter(|due| *due > self.crossing.now())
         {
             return Ok(NoticeNext::Wait(due));
@@ -116,6 +120,20 @@ impl Proposals {
         }
         let denied = denied_permissions(&self.payload(id)?)?;
         Ok(NoticeNext::Send(Box::new(of_pending(view, boundary, &proposal, denied))))
+    }
+
+    /// Returns true if the event is about a new proposal or a run that is an emergency.
+    fn is_emergency(&self, event: &StoredEvent) -> Result<bool, Stopped> {
+        match &event.what {
+            EventFact::Emergency { .. } => Ok(true),
+            EventFact::Proposal { id, status: StoredStatus::Pending, .. } => {
+                let payload = self.ledger.payload(id)?;
+                let statement =
+                    payload.map(|payload| Statement::<Authorization>::from_payload(&payload)).transpose()?;
+                Ok(statement.is_some_and(|statement| statement.predicate.emergency.is_some()))
+            }
+            _ => Ok(false),
+        }
     }
 
     /// Returns true if the signature of one of the named people can move the proposal.
@@ -157,7 +175,13 @@ fn of_pending(event: FeedEvent, boundary: &BoundaryName, proposal: &ProposalView
         format!("digest ends with: {}", &digest[digest.len() - DIGITS..]),
     ];
     lines.extend(of_command("review", &proposal.id, boundary));
-    Notice { title: format!("RUN {}", proposal.step), lines, urgent: proposal.status == ProposalStatus::Pending, event }
+    let what = if proposal.emergency { "EMERGENCY" } else { "RUN" };
+    Notice {
+        title: format!("{what} {}", proposal.step),
+        lines,
+        urgent: proposal.status == ProposalStatus::Pending,
+        event,
+    }
 }
 
 /// Returns the message about another change of a proposal.
@@ -193,12 +217,23 @@ fn of_entry(event: FeedEvent, boundary: &BoundaryName) -> Notice {
             "ATTENTION".to_owned()
         }
         FeedKind::GrantPending => "STANDING GRANT: a draft waits for signatures".to_owned(),
+        FeedKind::Emergency => {
+            lines.extend(event.proposal.iter().map(|id| format!("countersign wait {id}")));
+            let step = event.step.as_ref().map(ToString::to_string).unwrap_or_default();
+            format!("EMERGENCY {step}: runs, and people must review it")
+        }
+        FeedKind::Review => "REVIEWED: a person has reviewed a run".to_owned(),
         FeedKind::GrantActive => "STANDING GRANT: in force".to_owned(),
         _ => "SEAL: a new seal is in force".to_owned(),
     };
     lines.extend(event.entry.map(|entry| format!("log entry: {entry}")));
     lines.push(format!("boundary: {boundary}"));
-    Notice { title, lines, urgent: matches!(event.kind, FeedKind::Frozen | FeedKind::Attention), event }
+    Notice {
+        title,
+        lines,
+        urgent: matches!(event.kind, FeedKind::Frozen | FeedKind::Attention | FeedKind::Emergency),
+        event,
+    }
 }
 
 fn of_command(command: &str, id: &ProposalId, boundary: &BoundaryName) -> [String; 2] {

@@ -97,6 +97,7 @@ impl Proposals {
             reason: signed.reason.clone(),
             digest: row.core.digest,
             payload: STANDARD.encode(&payload),
+            emergency: signed.emergency.is_some(),
             approvals,
             created_at: row.created_at,
             expires_at: signed.expires_at,
@@ -165,7 +166,7 @@ impl Proposals {
         if signed.grant.is_some() {
             return Ok(nobody(excluded.names()));
         }
-        let count = self.count(id, held, &excluded, sealed)?;
+        let count = self.count(id, &held, &excluded, sealed)?;
         let progress = quorum::progress(&held.rules, &count);
         Ok(ApprovalsView {
             rules: held.approvals.to_vec(),

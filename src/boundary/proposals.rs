@@ -35,6 +35,7 @@ use documents::record::code::Code;
 use documents::record::envelope::VerifiedSignature;
 use documents::record::extension_names::SessionId;
 use documents::record::ident::{Name, Nonce, ProposalId, StepRef};
+use documents::record::run_extensions::Emergency;
 use documents::record::token::Scope;
 use documents::record::validity::{DEFAULT_WINDOW_S, MAX_WINDOW_S, Timestamp};
 use documents::yaml::nearest;
@@ -64,6 +65,8 @@ pub struct Proposals {
     pub(super) artifacts: ArtifactStore,
     /// Held while a grant gets signatures.
     pub(super) one_grant: tokio::sync::Mutex<()>,
+    /// Held while a review is decided and logged.
+    pub(super) one_review: tokio::sync::Mutex<()>,
 }
 
 /// Parts from which [`Proposals`] is built.
@@ -121,6 +124,7 @@ impl Proposals {
             in_sessions,
             artifacts,
             one_grant: tokio::sync::Mutex::default(),
+            one_review: tokio::sync::Mutex::default(),
         }
     }
 
@@ -171,18 +175,16 @@ impl Proposals {
         // it.
         let permissions =
             held.asked().clone().map_err(|denied| Refusal::new(Code::PolicyDenied, denied.to_string()))?;
-        let window = body.expires_in_s.unwrap_or(DEFAULT_WINDOW_S);
-        if !(1..=MAX_WINDOW_S).contains(&window) {
-            let detail = format!("expected 1 to {MAX_WINDOW_S} seconds");
-            return Err(Refusal::new(Code::Malformed, detail.clone()).at("/expires_in_s", detail).into());
-        }
+        let window = window_of(body.expires_in_s, body.emergency, held)?;
         let millis = (self.surroundings.millis)();
         let now = self.crossing.now();
         let sandbox = profile_on_host(held)?;
         // A proposal can't run after the end of its token, so its window ends at this time at the latest.
         let expires_at = sealed.tokens.ends([&proposer, &proposer]).into_iter().fold(now.plus(window), Timestamp::min);
         let grant = body.grant.as_ref().map(|id| self.grant_in_use(id, body.nonce.is_some())).transpose()?;
-        if grant.is_none() {
+        if body.emergency {
+            self.demand_emergency(&sealed, held, (&proposer, now, expires_at), grant.is_some())?;
+        } else if grant.is_none() {
             self.demand_future(&sealed, held, &proposer, now, expires_at)?;
         }
         if secrets.iter().any(|secret| secret.as_file)
@@ -214,6 +216,7 @@ impl Proposals {
             artifacts,
             plan,
             grant,
+            emergency: body.emergency.then(Emergency::yes),
         };
         let payload = authorization.clone().into_statement()?.to_payload().map_err(|error| {
             // A pointer into the statement begins with `/predicate`. A pointer into the request body does not.
@@ -228,7 +231,7 @@ impl Proposals {
             created_at: now,
         };
         let Authorization { proposal: id, session, .. } = authorization;
-        match self.ledger.propose(new).await? {
+        match self.put_proposal(new, body.emergency).await? {
             ProposeResult::New => {
                 let changed = self.crossing.state().digest != sealed.digest || self.ledger.revocations() != revoked;
                 if session.is_some() || changed {
@@ -369,6 +372,18 @@ impl Proposals {
         }
         Ok(running)
     }
+}
+
+/// Returns the length of the window in seconds.
+fn window_of(wanted: Option<i64>, emergency: bool, held: &StepInForce) -> Result<i64, Refusal> {
+    let of_emergency = held.ruling.emergency.as_ref().filter(|_| emergency);
+    let longest = of_emergency.map_or(DEFAULT_WINDOW_S, |rule| rule.value.max_window_s.cast_signed());
+    let window = wanted.unwrap_or(longest.min(DEFAULT_WINDOW_S));
+    if (1..=MAX_WINDOW_S).contains(&window) {
+        return Ok(window);
+    }
+    let detail = format!("expected 1 to {MAX_WINDOW_S} seconds");
+    Err(Refusal::new(Code::Malformed, detail.clone()).at("/expires_in_s", detail))
 }
 
 /// Returns the refusal for an unknown step. The refusal suggests a similar step that the caller may see.

@@ -17,9 +17,9 @@ use judgement::decision::revocations::{RevocationContext, check_may_revoke};
 use wire::api::view::RevocationView;
 
 /// Maximum number of attempts to log a revocation. An attempt fails if the state in force changed after the check.
-const MOST_TRIES: usize = 16;
+pub(super) const MOST_TRIES: usize = 16;
 /// Pause before the next attempt.
-const PAUSE: Duration = Duration::from_millis(20);
+pub(super) const PAUSE: Duration = Duration::from_millis(20);
 
 impl Proposals {
     /// Logs a revocation, and ends what it makes impossible: the proposals of a token, and with an epoch every proposal

@@ -350,6 +350,7 @@ impl Crossing {
             exclusive: checks.step.step().definition().exclusive.as_deref().map(Into::into),
             limit_s: i64::try_from(signed.sandbox.limits.wall_ms.div_ceil(1000)).unwrap_or(i64::MAX),
             claim: checks.allowed.claim.clone(),
+            emergency: checks.allowed.emergency,
         };
         let basis = ReceiptBasis {
             proposal: signed.proposal.clone(),
@@ -370,9 +371,8 @@ impl Crossing {
             Ok(_) if self.ledger.has_nodes() && asked.elapsed() >= LATEST_START => {
                 Err(fault(&"the database confirmed the spent nonce too late, so the run does not start"))
             }
-            // The nonce is committed before the step starts. After a crash at this point, the step has not run and will
-            // never run, and recovery writes a receipt with outcome `unknown`. A lost run is better than a step that
-            // runs twice.
+            // The nonce is committed before the step starts. After a crash here, the step never runs, and recovery writes
+            // a receipt with the outcome `unknown`. A lost run is better than a step that runs twice.
             Ok(claim) => {
                 self.changes.notify(&basis.proposal);
                 Ok(Claim::Consumed(Box::new(Consumed::new(loaded, claim, basis, room, session))))
@@ -518,8 +518,7 @@ impl Crossing {
     pub async fn log(&self, receipt: SignedReceipt) -> Result<Receipted, Stopped> {
         let SignedReceipt { closing, receipt, envelope, recorded, unknown } = receipt;
         let proposal = closing.basis.proposal.clone();
-        // `keep_output` writes large outputs to durable files. A crash after this point may leave files that no receipt
-        // names. Recovery removes them.
+        // `keep_output` writes large outputs to durable files. After a crash here, recovery removes those without a receipt.
         let (kept, order) = match &recorded {
             Some((recorded, recording, kept)) => {
                 (self.keep_output(recorded, recording, kept).await, Some(recorded.order.clone()))
@@ -538,7 +537,8 @@ impl Crossing {
             outputs: kept.rows.clone(),
             order: order.filter(|order| !order.is_empty()),
             blobs: manifest.map(|bytes| (BlobDigest::of(&bytes), bytes)).into_iter().collect(),
-            pauses: closing.basis.grant.filter(|_| receipt.outcome.status == Status::Unknown),
+            unknown: receipt.outcome.status == Status::Unknown,
+            grant: closing.basis.grant,
         };
         let leaf = self.store_receipt(finish).await?;
         // The receipt and its log entry are durable. A crash after this point loses no data.
@@ -616,6 +616,7 @@ impl Crossing {
             ConsumeStop::GrantPaused => Code::GrantPaused,
             ConsumeStop::GrantRate { .. } => Code::RateLimited,
             ConsumeStop::Denied => Code::Denied,
+            ConsumeStop::Unreviewed { .. } => Code::PolicyDenied,
             ConsumeStop::WrongState(_) => Code::WrongState,
             ConsumeStop::OtherAuthorization => Code::NonceReplayed,
             ConsumeStop::RowLost => {

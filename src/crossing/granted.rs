@@ -14,6 +14,7 @@ use documents::record::authorization::Authorization;
 use documents::record::code::Code;
 use documents::record::envelope::{Base64, Envelope, Signed, Verified};
 use documents::record::grant::Grant;
+use documents::record::ident::Name;
 use documents::record::profile::Profile;
 use documents::record::validity::Timestamp;
 use judgement::decision::exclusion::{self, ExcludedSigners, Tokens};
@@ -21,7 +22,11 @@ use judgement::decision::grant_error::GrantError;
 use judgement::decision::grants::{Authority, Covered, GrantContext, Stands, covers, stands, verify_grant};
 use judgement::decision::in_force::StepInForce;
 use judgement::decision::permissions::{PermissionsError, check_profile};
+use judgement::decision::reviews::possible_reviewers;
 use judgement::decision::{Objection, quorum, signature_count};
+use judgement::policy::origin::WithOrigin;
+use judgement::policy::people_rules::EmergencyRule;
+use judgement::trust::trusted_roster::TrustedRoster;
 
 impl Crossing {
     /// Decides whether people allowed the run: the approvers who signed it, or those who signed its grant.
@@ -46,13 +51,19 @@ impl Crossing {
             let rate = terms.rate.as_ref().map(|rate| (rate.uses, rate.seconds));
             let claim = Some(GrantClaim { grant: *digest, max_uses: terms.max_uses, rate });
             let excluded = covered.excluded().clone();
-            return Ok(AllowedRun { authority: Authority::Granted(covered), excluded, claim });
+            return Ok(AllowedRun { authority: Authority::Granted(covered), excluded, claim, emergency: None });
         }
         let revoked = |keyid: &_| self.revoked().has_key(keyid);
+        let held = held.for_run(document.predicate()).map_err(|error| about(error.into()))?;
         let (rules, roster) = (&held.rules, &sealed.roster);
         let count = signature_count::count_unrevoked(document.signatures(), roster, &parties, rules, now, revoked);
         let met = quorum::decide(rules, &count).map_err(|error| about(error.into()))?;
-        Ok(AllowedRun { authority: Authority::Signed(met), excluded: parties, claim: None })
+        let rule = held.ruling.emergency.as_ref().filter(|_| document.predicate().emergency.is_some());
+        if let Some(WithOrigin { value: rule, .. }) = rule {
+            check_reviewable(rule, roster, &parties, met.approvers(), now).map_err(|refusal| refusal.about(id))?;
+        }
+        let emergency = rule.map(|rule| rule.value.max_unreviewed);
+        Ok(AllowedRun { authority: Authority::Signed(met), excluded: parties, claim: None, emergency })
     }
 
     /// Returns the grant of the log that covers the run of this authorization, with the proof.
@@ -168,6 +179,28 @@ impl Crossing {
             None => Box::new((refused(&error), Some(error))),
         })
     }
+}
+
+/// Refuses an emergency that nobody could close afterwards, because it would count against the limit for ever.
+///
+/// # Errors
+/// Returns `quorum-missing` with the number of people who could review.
+pub fn check_reviewable(
+    rule: &EmergencyRule,
+    roster: &TrustedRoster,
+    excluded: &ExcludedSigners,
+    approvers: &[Name],
+    now: Timestamp,
+) -> Result<(), Refusal> {
+    let (people, required) = (possible_reviewers(&rule.review, roster, excluded, approvers, now), rule.review.required);
+    if people >= required {
+        return Ok(());
+    }
+    let detail = format!(
+        "{required} people must review the emergency afterwards, and besides those who approve it only {people} can: let \
+         other people approve it, or add people to the roster"
+    );
+    Err(Refusal::new(Code::QuorumMissing, detail))
 }
 
 /// Returns the refusal for a grant that does not stand or does not cover a run.

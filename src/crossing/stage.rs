@@ -137,6 +137,8 @@ pub(super) struct AllowedRun {
     pub(super) excluded: ExcludedSigners,
     /// The use of the grant that the run must claim.
     pub(super) claim: Option<GrantClaim>,
+    /// Maximum number of emergencies without a review, if the run is an emergency.
+    pub(super) emergency: Option<u64>,
 }
 
 #[expect(dead_code, reason = "some results have no content: their existence is the proof")]

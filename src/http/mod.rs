@@ -30,6 +30,7 @@ mod probes;
 mod proposals;
 mod receipts;
 mod registry;
+mod reviews;
 mod revocations;
 pub mod route_table;
 mod sessions;

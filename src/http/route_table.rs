@@ -3,7 +3,7 @@
 use crate::http::route::Route;
 use crate::http::{
     artifacts, authorizations, challenges, denials, feed, grants, log_routes, mcp, metrics_route, outputs, probes,
-    proposals, receipts, registry, revocations, sessions,
+    proposals, receipts, registry, reviews, revocations, sessions,
 };
 
 /// Returns all routes.
@@ -23,6 +23,7 @@ pub fn routes() -> impl Iterator<Item = &'static Route> {
         mcp::ROUTES,
         feed::ROUTES,
         grants::ROUTES,
+        reviews::ROUTES,
         probes::ROUTES,
         metrics_route::ROUTES,
     ]

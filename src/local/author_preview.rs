@@ -181,6 +181,7 @@ impl PreviewRules {
             artifacts: None,
             plan: None,
             grant: None,
+            emergency: None,
         })
     }
 

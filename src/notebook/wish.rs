@@ -188,6 +188,7 @@ impl CheckedWish {
             artifacts: Vec::new(),
             plan,
             grant: None,
+            emergency: false,
         }
     }
 

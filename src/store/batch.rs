@@ -2,8 +2,8 @@
 
 use crate::store::fault::StoreFault;
 use crate::store::rows::{
-    Candidate, CheckpointRow, DenialsAhead, FinishRow, LeafRow, ProposalPrecedent, ProposalState, RunRow, StoreHead,
-    TileRow,
+    Candidate, CheckpointRow, DenialsAhead, FinishRow, LeafRow, ProposalPrecedent, ProposalState, ReviewRow, RunRow,
+    StoreHead, TileRow,
 };
 use crate::store::stored_denial::StoredDenial;
 use crate::store::stored_event::{EventRow, ToldTarget};
@@ -114,6 +114,8 @@ pub struct Writes<'a> {
     pub ends: Vec<FinishRow<'a>>,
     /// Runs whose nonces are spent. A run can belong to a proposal of the same batch.
     pub starts: Vec<RunRow<'a>>,
+    /// Reviews, with the runs that they close or settle.
+    pub reviews: Vec<ReviewRow>,
     /// Grants. A grant with the same id gets the envelope and the leaf of the row.
     pub grants: Vec<StoredGrant>,
     /// Events, whose numbers follow the newest stored event.

@@ -3,6 +3,7 @@
 use documents::crypto::sshsig::Presence;
 use documents::record::extension_names::GrantId;
 use documents::record::ident::ProposalId;
+use documents::record::review_statement::{ObservedEnd, ReviewVerdict};
 
 /// Combines a leaf index and an item number (below 64) into one number.
 pub(super) const fn place(index: u64, item: u32) -> i64 {
@@ -44,6 +45,32 @@ pub(super) const fn presence_number(presence: Presence) -> i16 {
         Presence::Touched => 1,
         Presence::Verified => 2,
     }
+}
+
+/// Returns the number that a row of `review` stores for the observed end.
+pub(super) const fn observed_number(observed: ObservedEnd) -> i16 {
+    match observed {
+        ObservedEnd::Succeeded => 0,
+        ObservedEnd::Failed => 1,
+        ObservedEnd::NotStarted => 2,
+        ObservedEnd::Partly => 3,
+    }
+}
+
+/// Returns the observed end for a stored number, or `None` for a number that this program does not write.
+pub(super) const fn observed_of(number: i16) -> Option<ObservedEnd> {
+    match number {
+        0 => Some(ObservedEnd::Succeeded),
+        1 => Some(ObservedEnd::Failed),
+        2 => Some(ObservedEnd::NotStarted),
+        3 => Some(ObservedEnd::Partly),
+        _ => None,
+    }
+}
+
+/// Returns the verdict for a stored truth value.
+pub(super) const fn verdict_of(accepted: bool) -> ReviewVerdict {
+    if accepted { ReviewVerdict::Accepted } else { ReviewVerdict::Rejected }
 }
 
 /// Returns the presence for a stored number. An unknown number means that the presence is unknown.

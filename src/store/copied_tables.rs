@@ -93,6 +93,21 @@ pub(super) const TABLES: &[CopiedTable] = &[
         changes: false,
     },
     CopiedTable {
+        name: "review",
+        columns: &[
+            ("leaf", "bigint"),
+            ("receipt", "bigint"),
+            ("proposal", "bytea"),
+            ("reviewer", "text"),
+            ("accepted", "boolean"),
+            ("observed", "smallint"),
+            ("counts_review", "boolean"),
+            ("counts_settle", "boolean"),
+        ],
+        key: &["leaf"],
+        changes: false,
+    },
+    CopiedTable {
         name: "proposal",
         columns: &[
             ("id", "bytea"),
@@ -198,7 +213,6 @@ pub(super) const TABLES: &[CopiedTable] = &[
             ("created_at", "bigint"),
             ("expires_at", "bigint"),
             ("leaf", "bigint"),
-            ("paused", "bigint"),
         ],
         key: &["id"],
         changes: true,
@@ -207,6 +221,20 @@ pub(super) const TABLES: &[CopiedTable] = &[
         name: "standing_use",
         columns: &[("digest", "bytea"), ("number", "bigint"), ("at", "bigint"), ("spent", "bigint")],
         key: &["digest", "number"],
+        changes: true,
+    },
+    CopiedTable {
+        name: "owed",
+        columns: &[
+            ("proposal", "bytea"),
+            ("receipt", "bigint"),
+            ("emergency", "boolean"),
+            ("unknown", "boolean"),
+            ("standing", "bytea"),
+            ("reviewed", "bigint"),
+            ("settled", "bigint"),
+        ],
+        key: &["proposal"],
         changes: true,
     },
     CopiedTable {

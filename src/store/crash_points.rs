@@ -27,10 +27,16 @@ pub const POINTS: &[&str] = &[
     "after-retire-commit",
 ];
 
-/// Names of the crash points that a boundary without targets of messages never reaches.
+/// Names of the crash points that a boundary without targets of messages, grants and reviews never reaches.
 #[cfg(debug_assertions)]
-pub const OTHER_POINTS: &[&str] =
-    &["before-told-commit", "after-told-commit", "before-grant-commit", "after-grant-commit"];
+pub const OTHER_POINTS: &[&str] = &[
+    "before-told-commit",
+    "after-told-commit",
+    "before-grant-commit",
+    "after-grant-commit",
+    "before-review-commit",
+    "after-review-commit",
+];
 
 /// Kind of a document in a batch of writes, with a crash point before the commit and one after the commit.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +53,7 @@ pub(crate) enum WriteKind {
     Retire,
     Told,
     Grant,
+    Review,
 }
 
 #[derive(Debug, Clone, Copy, Default)]

@@ -21,6 +21,7 @@ use crate::store::stored_event::Telling;
 use crate::store::stored_grant::{GrantStop, GrantWrite, StoredGrant};
 use crate::store::stored_leaf::{CheckedState, LeafRef, WriteStop};
 use crate::store::stored_proposal::{AdvanceStop, NewProposal, ProposalStep, ProposeResult, Signature};
+use crate::store::stored_review::ReviewWrite;
 use crate::store::stored_revocation::{RevocationResult, RevocationWrite, StoredRevocation, read_revocations};
 use crate::store::stored_run::{Consume, ConsumeStop, Finish, FinishStop, SpentNonce};
 use crate::store::stored_seal::{SealStored, SealWrite};
@@ -73,7 +74,7 @@ impl Ledger {
         let edge = TreeEdge::load(&mut *store, head.size)?;
         let revoked = read_revocations(&*reads)?;
         let published = PublishedState {
-            head: StoreHead { exclusive: Vec::new(), ..head.clone() },
+            head: StoreHead { exclusive: Vec::new(), emergencies: Vec::new(), ..head.clone() },
             edge: Arc::new(edge.clone()),
             revoked,
         };
@@ -241,6 +242,16 @@ impl Ledger {
     /// changed after the check.
     pub async fn revoke(&self, revocation: RevocationWrite) -> Result<RevocationResult, WriteStop> {
         self.ask(WriterMessage::Revoke, revocation).await
+    }
+
+    /// Appends a review to the log, and closes the emergency or settles the run if the review says so. Callers must store
+    /// the reviews of one run one after the other, because the writer does not count people.
+    ///
+    /// # Errors
+    /// Returns an error if the review is too large, if the log has no seal, or if the seal in force or the revocations
+    /// changed after the check.
+    pub async fn review(&self, review: ReviewWrite) -> Result<LeafRef, WriteStop> {
+        self.ask(WriterMessage::Review, review).await
     }
 
     /// Changes the status of a proposal. Returns the previous status.

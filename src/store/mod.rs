@@ -14,6 +14,7 @@ use crate::store::stored_event::{StoredEvent, ToldTarget};
 use crate::store::stored_grant::{SpentUse, StoredGrant};
 use crate::store::stored_leaf::Leaf;
 use crate::store::stored_proposal::{PayloadSource, Proposal, ProposalPage, ProposalQuery, RunQuery, Signature};
+use crate::store::stored_review::{OwedReview, StoredReview};
 use crate::store::stored_run::{NonceUse, OutputRow, Unfinished};
 use crate::store::stored_seal::SealEntry;
 use crate::store::stored_token::{Token, TokenChange};
@@ -52,6 +53,7 @@ pub mod stored_grant;
 pub mod stored_leaf;
 pub mod stored_log;
 pub mod stored_proposal;
+pub mod stored_review;
 pub mod stored_revocation;
 pub mod stored_run;
 pub mod stored_seal;
@@ -193,6 +195,12 @@ pub trait StoreReads: Send + Sync {
     fn grant_drafts(&self, now: Timestamp, proposer: &Name) -> Result<(u64, u64), StoreFault>;
     /// Returns at most `limit` uses of a grant, the newest first.
     fn grant_uses(&self, digest: &ContentDigest, limit: usize) -> Result<Vec<SpentUse>, StoreFault>;
+    /// Returns what people owe about a run, or `None` if the run needs no review.
+    fn owed(&self, id: &ProposalId) -> Result<Option<OwedReview>, StoreFault>;
+    /// Returns at most `limit` runs that are open emergencies or unsettled, in the order of their ids.
+    fn owed_open(&self, limit: usize) -> Result<Vec<OwedReview>, StoreFault>;
+    /// Returns the reviews of the receipt with this leaf index, in the order of the log.
+    fn reviews_of(&self, receipt: u64) -> Result<Vec<StoredReview>, StoreFault>;
     /// Returns at most `limit` events with numbers above `after`, in their order.
     fn events(&self, after: u64, limit: usize) -> Result<Vec<StoredEvent>, StoreFault>;
     /// Returns the number of the newest event, or 0 if there is none.

@@ -23,6 +23,7 @@ mod questions;
 mod rare_changes;
 mod read_statements;
 pub mod reads;
+mod review_writes;
 pub mod role;
 pub mod schema;
 pub mod settings;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::store::stored_proposal::{AuthorizationCore, Proposal};
+use crate::store::stored_review::StoredReview;
 use crate::store::stored_run::{NonceUse, OutputRow};
 use crate::store::stored_status::{StatusDetail, StoredStatus};
 use documents::crypto::digest::{AuthorizationDigest, BlobDigest, ContentDigest, SealDigest};
@@ -28,6 +29,8 @@ pub struct StoreHead {
     pub seal: Option<SealDigest>,
     /// Names of exclusive locks, each with the run that holds the lock.
     pub exclusive: Vec<(String, ProposalId)>,
+    /// Emergencies whose review is open.
+    pub emergencies: Vec<ProposalId>,
 }
 
 /// Stored facts about one request to run.
@@ -101,6 +104,8 @@ pub struct RunRow<'a> {
     pub decision: &'a [u8],
     /// The grant and the number of its use.
     pub granted: Option<(&'a ContentDigest, u64)>,
+    /// True if the run is an emergency.
+    pub emergency: bool,
 }
 
 /// A run that ended.
@@ -122,8 +127,28 @@ pub struct FinishRow<'a> {
     pub order: Option<&'a [u8]>,
     /// Blobs that the receipt names.
     pub blobs: &'a [(BlobDigest, Vec<u8>)],
+    /// What people owe about the run, or `None` if the run needs no review.
+    pub owed: Option<OwedEnd<'a>>,
+}
+
+/// A run that ended and needs a review.
+#[derive(Debug)]
+pub struct OwedEnd<'a> {
+    /// True if nobody saw the end.
+    pub unknown: bool,
     /// Grant that pauses.
-    pub pauses: Option<&'a ContentDigest>,
+    pub standing: Option<&'a ContentDigest>,
+}
+
+/// A review to store. The leaf of its row is the leaf of the review.
+#[derive(Debug)]
+pub struct ReviewRow {
+    /// The review.
+    pub review: StoredReview,
+    /// True if the review closes the emergency.
+    pub closes: bool,
+    /// True if the review settles the end of the run.
+    pub settles: bool,
 }
 
 /// Existing proposals that can be the reason not to store a new proposal.

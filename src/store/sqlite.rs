@@ -128,6 +128,7 @@ impl SqliteStore {
         batch_rows::proposals(connection, writes).map_err(fault("keeping proposals"))?;
         run_rows::finish(connection, &writes.ends).map_err(fault("closing runs"))?;
         run_rows::start(connection, &writes.starts).map_err(fault("claiming nonces"))?;
+        batch_rows::reviews(connection, writes).map_err(fault("keeping reviews"))?;
         batch_rows::grants(connection, writes).map_err(fault("keeping grants"))?;
         batch_rows::events(connection, writes).map_err(fault("adding events"))?;
         batch_rows::checkpoints(connection, writes.checkpoints)?;
@@ -160,7 +161,12 @@ impl SqliteStore {
 
 impl Store for SqliteStore {
     fn head(&mut self) -> Result<StoreHead, StoreFault> {
-        read_head(&self.connection)
+        let mut head = read_head(&self.connection)?;
+        // A store of an earlier version that only readers open has no such table.
+        let sql = "SELECT proposal FROM owed WHERE emergency = 1 AND reviewed IS NULL";
+        let during = "reading the open emergencies";
+        head.emergencies = all(&self.connection, during, sql, [], |row| proposal_id(row, 0))?;
+        Ok(head)
     }
 
     fn leaf_hashes(&mut self, range: Range<u64>) -> Result<Vec<Hash>, StoreFault> {

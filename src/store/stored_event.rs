@@ -25,6 +25,8 @@ pub enum EventWrite {
     Grant(GrantId, Option<u64>),
     /// The operator should look at something.
     Attention(String),
+    /// The run of an emergency begins.
+    Emergency(ProposalId),
 }
 
 impl EventWrite {
@@ -35,6 +37,7 @@ impl EventWrite {
             Self::Proposal(_, status) => status.number(),
             Self::Entry(entry, _) => *entry as u8,
             Self::Attention(_) => ATTENTION,
+            Self::Emergency(_) => EMERGENCY,
             Self::Grant(_, None) => GRANT_PENDING,
             Self::Grant(_, Some(_)) => GRANT_ACTIVE,
         }
@@ -44,7 +47,7 @@ impl EventWrite {
     #[must_use]
     pub const fn proposal(&self) -> Option<&ProposalId> {
         match self {
-            Self::Proposal(id, _) => Some(id),
+            Self::Proposal(id, _) | Self::Emergency(id) => Some(id),
             _ => None,
         }
     }
@@ -82,11 +85,14 @@ pub enum EntryEvent {
     Thawed = 10,
     /// A seal came into force.
     Seal = 11,
+    /// A person reviewed a run.
+    Review = 15,
 }
 
 const ATTENTION: u8 = 12;
 const GRANT_PENDING: u8 = 13;
 const GRANT_ACTIVE: u8 = 14;
+const EMERGENCY: u8 = 16;
 
 /// A stored event.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,6 +125,15 @@ pub enum EventFact {
     Grant(GrantId, Option<u64>),
     /// The operator should look at something.
     Attention(String),
+    /// The run of an emergency begins.
+    Emergency {
+        /// Id of the proposal.
+        id: ProposalId,
+        /// Ref of its step.
+        step: StepRef,
+        /// Its proposer.
+        proposer: Name,
+    },
 }
 
 impl EventFact {
@@ -137,8 +152,10 @@ impl EventFact {
             (9, None) => of_entry(EntryEvent::Frozen),
             (10, None) => of_entry(EntryEvent::Thawed),
             (11, None) => of_entry(EntryEvent::Seal),
+            (15, None) => of_entry(EntryEvent::Review),
             (ATTENTION, None) => words.map(Self::Attention),
             (GRANT_PENDING | GRANT_ACTIVE, None) => words.and_then(|id| Some(Self::Grant(id.parse().ok()?, entry))),
+            (EMERGENCY, Some((id, step, proposer))) => Some(Self::Emergency { id, step, proposer }),
             (kind, Some((id, step, proposer))) => {
                 Some(Self::Proposal { status: StoredStatus::of_number(kind)?, id, step, proposer })
             }

@@ -36,6 +36,8 @@ pub struct Consume {
     pub limit_s: i64,
     /// The use of a grant that allows the run, or `None` if approvers signed the run.
     pub claim: Option<GrantClaim>,
+    /// For an emergency, the number of emergencies whose review may be open at most.
+    pub emergency: Option<u64>,
 }
 
 /// Seconds after the time limit of a run, from which on another node can close the run.
@@ -150,8 +152,15 @@ pub enum ConsumeStop {
         /// Maximum number of uses.
         most: u64,
     },
-    /// Nobody saw the end of an earlier run of the grant.
+    /// Nobody saw the end of an earlier run of the grant, and no review has settled this end.
     GrantPaused,
+    /// The reviews of too many emergencies are open.
+    Unreviewed {
+        /// Maximum number of emergencies whose review is open.
+        most: u64,
+        /// These emergencies, sorted.
+        open: Vec<ProposalId>,
+    },
     /// The grant allows no further use now.
     GrantRate {
         /// Maximum number of uses in the period.
@@ -225,9 +234,14 @@ impl fmt::Display for ConsumeStop {
                 write!(f, "all {most} uses of the grant are spent; ask for a new grant, or propose the run")
             }
             Self::GrantPaused => f.write_str(
-                "nobody saw the end of an earlier run of the grant, so nobody can use the grant any more: find out what that \
-                 run did, then propose the run, or ask for a new grant",
+                "nobody saw the end of an earlier run of the grant, so nobody can use the grant now: find out what that \
+                 run did, and settle that run with a review, or propose the run",
             ),
+            Self::Unreviewed { most, open } => {
+                let open: Vec<_> = open.iter().map(ProposalId::as_str).collect();
+                let open = open.join(", ");
+                write!(f, "the policy allows {most} emergencies with an open review, and these are open: {open}; review a run first")
+            }
             Self::GrantRate { most, seconds, wait_s } => write!(
                 f,
                 "the grant allows {most} runs in {seconds} s; send the request again after {wait_s} s, or propose the run"
@@ -268,8 +282,10 @@ pub struct Finish {
     pub order: Option<Vec<u8>>,
     /// Blobs that the receipt names.
     pub blobs: Vec<(BlobDigest, Vec<u8>)>,
-    /// Grant that pauses, because nobody saw the end of a run of it.
-    pub pauses: Option<ContentDigest>,
+    /// True if nobody saw the end of the run.
+    pub unknown: bool,
+    /// The grant of the run. The grant pauses if nobody saw the end.
+    pub grant: Option<ContentDigest>,
 }
 
 /// Maximum size of an output in the database: 64 KiB. Larger outputs are files.

@@ -8,12 +8,14 @@ mod gather;
 mod grant_writes;
 mod leaf_writes;
 pub(crate) mod messages;
+mod other_writers;
 mod proposal_writes;
 mod retention_writes;
+mod review_writes;
 mod revocation_writes;
 mod run_writes;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -21,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use crate::store::batch::{Answers, Commit, OtherWrites, Writes};
+use crate::store::batch::{Answers, Commit, Writes};
 use crate::store::closed_windows::ClosedWindows;
 use crate::store::crash_points::{WriteKind, WriteKinds};
 use crate::store::fault::StoreFault;
@@ -29,7 +31,7 @@ use crate::store::open_proposals::{OpenProposals, StatusChange};
 use crate::store::rows::{CheckpointRow, ProposalState, StoreHead};
 use crate::store::shared::{LedgerConfig, PublishedState, SharedState};
 use crate::store::stored_event::{EventRow, EventWrite};
-use crate::store::stored_revocation::{StoredRevocation, read_revocations};
+use crate::store::stored_revocation::StoredRevocation;
 use crate::store::stored_status::StoredStatus;
 use crate::store::tree::TreeEdge;
 use crate::store::writer::gather::{MAX_BATCH, gather};
@@ -57,6 +59,8 @@ pub(crate) struct Writer {
     head: StoreHead,
     edge: TreeEdge,
     exclusive: HashMap<String, ProposalId>,
+    /// Emergencies whose review is open.
+    emergencies: BTreeSet<ProposalId>,
     closed: ClosedWindows,
     /// The revocations of the log, in its order.
     revoked: Arc<Vec<StoredRevocation>>,
@@ -126,13 +130,14 @@ impl Writer {
             head,
             edge,
             exclusive: HashMap::new(),
+            emergencies: BTreeSet::new(),
             closed,
             revoked,
             anchor,
             pruned: Vec::new(),
             retired: RetentionWalk::default(),
         };
-        writer.exclusive = writer.head.exclusive.drain(..).collect();
+        writer.take_held();
         writer
     }
 
@@ -213,7 +218,8 @@ impl Writer {
             let seconds = (self.config.clock)().unix().saturating_sub(server.unix());
             self.shared.ahead_of_server_s.store(seconds, Ordering::Relaxed);
         }
-        let (before, exclusive, revoked) = (self.head.clone(), self.exclusive.clone(), self.revoked.clone());
+        let (before, revoked) = (self.head.clone(), self.revoked.clone());
+        let (exclusive, emergencies) = (self.exclusive.clone(), self.emergencies.clone());
         let followed = answers.others.take().map(|others| self.follow(others)).transpose()?;
         let mut batch = Batch { followed, ..Batch::default() };
         let known = self.head.clone();
@@ -228,6 +234,7 @@ impl Writer {
                 self.store.rollback();
                 self.head = before;
                 self.exclusive = exclusive;
+                self.emergencies = emergencies;
                 self.revoked = revoked;
                 self.edge = TreeEdge::clone(&self.shared.published().edge);
                 self.closed.undo();
@@ -235,19 +242,6 @@ impl Writer {
             _ => {}
         }
         done
-    }
-
-    /// Takes over what other writers committed. Readers see it after the next commit of this writer, because a server that
-    /// restarted can show a batch that its replicas do not have. A later commit shows that the batch is durable.
-    fn follow(&mut self, others: OtherWrites) -> Result<OpenProposals, StoreFault> {
-        let open = OpenProposals::read(&*self.shared.reads)?;
-        // The other writer has stored the complete tiles.
-        let mut stored = Vec::new();
-        others.hashes.iter().for_each(|hash| self.edge.append(*hash, &mut stored));
-        self.head = others.head;
-        self.revoked = read_revocations(&*self.shared.reads)?;
-        self.exclusive = self.head.exclusive.drain(..).collect();
-        Ok(open)
     }
 
     /// Commits a batch, then publishes the new tree to readers. Returns the changes of the status of proposals.
@@ -422,6 +416,10 @@ impl Writer {
                 WriterMessage::Revoke(asked) => {
                     let done = self.revoke(b, &asked.message)?;
                     b.set(asked, WriteKind::Revocation, done);
+                }
+                WriterMessage::Review(asked) => {
+                    let done = self.review(b, &asked.message);
+                    b.set(asked, WriteKind::Review, done);
                 }
                 WriterMessage::Grant(asked) => {
                     let done = self.grant(b, &asked.message)?;

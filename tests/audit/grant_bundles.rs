@@ -35,7 +35,7 @@ fn place(log: &Log, kind: &str, is_it: impl Fn(&str, &Value) -> bool) -> Option<
 }
 
 /// The bundle of the last run of a log, with the grant of the run or any other grant.
-fn bundle(log: &Log) -> Value {
+pub(super) fn bundle(log: &Log) -> Value {
     let receipt = place(log, "receipt", |_, _| true).expect("a receipt");
     let stated = payload(&log.entries[receipt]).1["predicate"].clone();
     let consumption = usize::try_from(stated["consumption"]["index"].as_u64().expect("an index")).expect("small");
@@ -73,7 +73,7 @@ fn bundle(log: &Log) -> Value {
     bundle
 }
 
-fn case(id: &str, log: &Log, bundle: &Value) -> Case {
+pub(super) fn case(id: &str, log: &Log, bundle: &Value) -> Case {
     Case { id: id.to_owned(), bundle: to_canonical(bundle), roster: log.roster_digest(1).to_string().into_bytes() }
 }
 
@@ -86,7 +86,7 @@ fn edited(id: &str, edit: impl FnOnce(&mut Value, &Log)) -> Case {
 }
 
 /// The failed checks of our verifier.
-fn compare(cases: &[Case]) -> Vec<Vec<String>> {
+pub(super) fn compare(cases: &[Case]) -> Vec<Vec<String>> {
     let mut faults = Vec::new();
     let mut failed = Vec::new();
     for (case, second) in cases.iter().zip(theirs(cases)) {
@@ -377,6 +377,7 @@ fn the_gate_refuses_a_run_under_a_grant_unless_the_user_allows_it() {
         age: AgeLimit::Any,
         unchecked: may_be_unchecked().iter().copied().collect(),
         granted,
+        emergency: false,
         unguarded: false,
     };
     let unmet = |granted: bool| -> Vec<String> {

@@ -5,19 +5,19 @@ use std::collections::BTreeSet;
 use super::history_entries::{found, kept_of, resumed};
 use super::log_mutation::{Told, answers};
 use crate::fuzz_corpus::Random;
-use crate::history::{ALICE, Approved, BOB, CAROL, Log, MALLORY, key, reference, sign, t};
+use crate::history::{ALICE, Approved, BOB, CAROL, Log, MALLORY, Place, Sealed, key, reference, sign, t};
 use documents::crypto::canonical::to_canonical;
 use documents::crypto::digest::sha256;
 use judgement::audit::finding::AuditEvent;
 use serde_json::{Value, json};
 
 /// The key of the grantee, and a second key.
-const ROBOT: u8 = 8;
+pub(super) const ROBOT: u8 = 8;
 const ROBOT_2: u8 = 9;
 /// The key of another proposer.
 const OTHER: u8 = 10;
 /// The key of an operator.
-const OSCAR: u8 = 7;
+pub(super) const OSCAR: u8 = 7;
 
 pub(super) type Edit = fn(&mut Value);
 pub(super) type Case = (&'static str, &'static [&'static str], Log);
@@ -28,18 +28,23 @@ pub(super) fn log() -> Log {
 
 /// A log whose policy permits grants, with an edited policy and an edited step `nginx:restart`.
 fn log_with(edit: fn(&mut Value, &mut Value)) -> Log {
-    let line = |seed: u8| key(seed).line().to_owned();
     Log::with(|sealed| {
-        sealed.policy["version"] = json!(3);
-        sealed.policy["default"]["standing"] = json!({"max_uses": 10, "max_days": 7});
-        sealed.roster["operator"] = json!([{"name": "oscar", "keys": [line(OSCAR)]}]);
-        sealed.roster["proposer"] = json!([
-            {"name": "other", "owners": [], "keys": [line(OTHER)]},
-            {"name": "robot", "owners": ["rita"], "keys": [line(ROBOT), line(ROBOT_2)]},
-        ]);
-        sealed.steps[0]["params"]["properties"]["force"] = json!({"type": "boolean", "default": false});
+        permit_grants(sealed);
         edit(&mut sealed.policy, &mut sealed.steps[0]);
     })
+}
+
+/// Permits grants for the step `nginx:restart`.
+pub(super) fn permit_grants(sealed: &mut Sealed) {
+    let line = |seed: u8| key(seed).line().to_owned();
+    sealed.policy["version"] = json!(3);
+    sealed.policy["default"]["standing"] = json!({"max_uses": 10, "max_days": 7});
+    sealed.roster["operator"] = json!([{"name": "oscar", "keys": [line(OSCAR)]}]);
+    sealed.roster["proposer"] = json!([
+        {"name": "other", "owners": [], "keys": [line(OTHER)]},
+        {"name": "robot", "owners": ["rita"], "keys": [line(ROBOT), line(ROBOT_2)]},
+    ]);
+    sealed.steps[0]["params"]["properties"]["force"] = json!({"type": "boolean", "default": false});
 }
 
 /// A grant in a log.
@@ -105,6 +110,11 @@ fn authorize(log: &mut Log, granted: &Granted, used: &Use) -> Approved {
 
 /// Adds the consumption and the receipt of a use.
 pub(super) fn run(log: &mut Log, granted: &Granted, used: &Use) {
+    let begun = begin(log, granted, used);
+    end(log, &begun, used);
+}
+
+pub(super) fn begin(log: &mut Log, granted: &Granted, used: &Use) -> (Place, Approved) {
     let approved = authorize(log, granted, used);
     let place = log.consume_but(used.at, &[&approved], |of| {
         let item = &mut of["spent"][0];
@@ -114,7 +124,11 @@ pub(super) fn run(log: &mut Log, granted: &Granted, used: &Use) {
         }
         (used.item)(item);
     });
-    log.receipt_but(place, &approved, |of| {
+    (place, approved)
+}
+
+pub(super) fn end(log: &mut Log, (place, approved): &(Place, Approved), used: &Use) {
+    log.receipt_but(*place, approved, |of| {
         of["decision"]["approvers"] = json!(["alice", "bob"]);
         of["decision"]["groups"] = json!(["ops", "security"]);
         of["decision"]["excluded"] = json!(["agent", "carol", "rita", "robot"]);
@@ -563,7 +577,7 @@ pub(super) fn series() -> Vec<Case> {
                     }
                 });
                 for (item, approved) in (0..).zip(&both) {
-                    log.receipt_but(crate::history::Place { item, ..place }, approved, |of| {
+                    log.receipt_but(Place { item, ..place }, approved, |of| {
                         of["decision"]["approvers"] = json!(["alice", "bob"]);
                         of["decision"]["groups"] = json!(["ops", "security"]);
                         of["decision"]["excluded"] = json!(["agent", "carol", "rita", "robot"]);

@@ -1,6 +1,7 @@
 //! Tests of exports, audits, witnesses and bundles: everything that an auditor reads.
 
 mod auditor_pages;
+mod emergency_bundles;
 mod grant_bundles;
 mod grant_logs;
 mod history_entries;
@@ -8,6 +9,7 @@ mod independent;
 mod independent_history;
 mod log_export;
 mod log_mutation;
+mod review_logs;
 mod revocation_logs;
 mod session_and_plan_logs;
 mod verify_many;

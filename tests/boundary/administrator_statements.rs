@@ -30,6 +30,12 @@ const UNNAMED: &[(&str, &str, &str)] = &[
     ("event", "*", "an event decides nothing: at worst, somebody is told too late, or something wrong"),
     ("standing", "*", "a grant is verified again at each use, and its row leads only to the bytes that people signed"),
     ("standing_use", "*", "a start compares the uses of the last day with the log, and audits count all"),
+    (
+        "owed",
+        "*",
+        "an audit counts the open emergencies and the unsettled runs in the log, and a check compares the rows",
+    ),
+    ("review", "*", "the log has the signed reviews, by which an audit decides, and a check compares the rows"),
     ("told", "*", "decides only which messages are sent again or lost"),
     ("payload", "DELETE", "only of proposals that did not run"),
     ("output_order", "*", "only how the two streams are shown together"),

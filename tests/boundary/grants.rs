@@ -164,13 +164,13 @@ fn clients_at_the_same_time_get_each_use_once() {
 }
 
 /// Starts the boundary again, so that it dies at this point.
-fn arm(world: &mut World, point: &str) {
+pub(crate) fn arm(world: &mut World, point: &str) {
     world.stop();
     world.setup.env("COUNTERSIGN_FAULT", point.to_owned());
     world.start();
 }
 
-fn start_after_the_kill(world: &mut World, point: &str) {
+pub(crate) fn start_after_the_kill(world: &mut World, point: &str) {
     assert_eq!(world.ended(), None, "{point}");
     world.setup.env.retain(|(name, _)| name != "COUNTERSIGN_FAULT");
     world.start();

@@ -68,6 +68,7 @@ mod proposing_notebook;
 mod refusals;
 mod refused_early;
 mod restart;
+mod reviews;
 mod revocations;
 mod run_results;
 mod runbook_locks;

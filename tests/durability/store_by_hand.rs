@@ -45,6 +45,9 @@ pub(crate) const UNSEEN: &[(&str, &str, &str)] = &[
     ),
     ("token", "created_at", "only shown"),
     ("standing", "created_at", "only shown"),
+    ("review", "reviewer", "an audit reads the person from the signature of the review in the log"),
+    ("review", "counts_review", "an audit decides again for which groups a review counts"),
+    ("review", "counts_settle", "an audit decides again for which groups a review counts"),
     ("event", "seq", EVENT),
     ("event", "at", EVENT),
     ("event", "kind", EVENT),
@@ -146,7 +149,10 @@ fn store_check_finds_a_change_of_any_column_of_any_table() {
             .unwrap()
             .collect::<Result<_, _>>()
             .unwrap();
-        assert!(!rows.is_empty() || ["tile", "told"].contains(&&**table), "{table} has no row to change");
+        assert!(
+            !rows.is_empty() || ["tile", "told", "owed", "review"].contains(&&**table),
+            "{table} has no row to change"
+        );
         if table != "proposal" && rows.len() > 2 {
             rows = vec![rows.remove(0), rows.pop().unwrap()];
         }

@@ -447,6 +447,15 @@ impl Log {
         self.entries.push(leaf(&to_canonical(&statement), by));
     }
 
+    /// Adds the review of a run by the digest of its receipt. A test edits the statement.
+    pub fn review_but(&mut self, receipt: &str, by: &[u8], edit: impl FnOnce(&mut Value)) {
+        let subject = json!([{"name": "receipt", "digest": {"sha256": receipt[7..]}}]);
+        let predicate = json!({"boundary": self.boundary(), "verdict": "accepted", "reason": "seen"});
+        let mut statement = serde_json::from_slice(&statement("review", subject, &predicate)).expect("JSON");
+        edit(&mut statement);
+        self.entries.push(leaf(&to_canonical(&statement), by));
+    }
+
     pub fn refuse(&mut self, at: i64, edit: impl FnOnce(&mut Value)) {
         let mut predicate =
             json!({"boundary": {"name": "prod", "id": self.id}, "code": "expired", "principal": "agent", "at": t(at)});

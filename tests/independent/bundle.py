@@ -315,13 +315,13 @@ class _Bundle:
             self.report.found["excluded"] = self.report.found["quorum"] = (NOT_CHECKED, "because authorization-signatures is not established")
             return policy
         self.run("excluded", [], lambda: self.check_nobody(excluded, people[0]))
-        self.run("quorum", ["excluded"], lambda: self.check_quorum(people))
+        self.run("quorum", ["excluded"], lambda: self.check_quorum(policy, people))
         return policy
 
     def policy(self):
         """What holds for the step; both rules must be readable."""
         policy = rules.Policy(self.bundle["policy"], self.authorization["step"]["ref"], self.bundle["builtins"])
-        rules.Rules(policy.approvals, self.bundle["step"]["approvals"])
+        rules.of_run(policy, self.bundle["step"], self.authorization)
         return policy
 
     def excluded(self):
@@ -333,7 +333,7 @@ class _Bundle:
             combined, at = grants.grant_rules(policy, self.bundle["step"]), seconds(self.consumption["at"])
             people, self.counted = grants.count_signers(self.used.signers(self.chain.last), combined, self.chain.last, at)
             return people, combined
-        combined = rules.Rules(policy.approvals, self.bundle["step"]["approvals"])
+        combined = rules.of_run(policy, self.bundle["step"], self.authorization)
         return count_people(self.held, combined, self.chain.last, seconds(self.consumption["at"])), combined
 
     def check_nobody(self, excluded, people):
@@ -343,7 +343,7 @@ class _Bundle:
             if name in excluded:
                 raise Bad(f"{name} proposed this or controls who did")
 
-    def check_quorum(self, counted):
+    def check_quorum(self, policy, counted):
         people, combined = counted
         check_decision(people, combined, self.receipt["decision"])
 

@@ -341,7 +341,7 @@ KINDS = {
         MORE_OF_RUN,
     ),
 }
-LATER_KINDS = ("review", "run-report")
+LATER_KINDS = ("run-report",)
 LIMITS = {
     "authorization": 20 * KIB,
     "denial": 8 * KIB,

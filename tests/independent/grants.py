@@ -160,7 +160,7 @@ class Uses:
         grant.check_grantee(roster)
         if any(one["grant"].terms["grant"] == grant.terms["grant"] for one in self.grants.values()):
             raise Bad(f"{grant.terms['grant']} is in the log already")
-        self.grants[grant.digest] = {"grant": grant, "entry": index, "used": 0, "times": [], "paused": None}
+        self.grants[grant.digest] = {"grant": grant, "entry": index, "used": 0, "times": [], "unsettled": {}}
 
     def get(self, digest, index):
         """The grant of an entry before `index`."""
@@ -190,13 +190,17 @@ class Uses:
             use["times"] = [time for time in use["times"] if time > at - terms["rate"]["seconds"]] + [at]
             if len(use["times"]) > terms["rate"]["uses"]:
                 found.append("too many uses in that time")
-        if use["paused"] is not None:
-            found.append(f"the end of a use is unknown since entry {use['paused']}")
+        if use["unsettled"]:
+            found.append(f"the end of a use is unknown since entry {min(use['unsettled'].values())}")
         if terms["session"] == "fresh" and session is not None and known:
             found.append("the session is not new")
         return [("grant-use", why) for why in found]
 
-    def end(self, item, index, status):
+    def end(self, item, index, receipt, status):
         use = self.grants.get(item.get("grant"))
-        if use is not None and status == "unknown" and use["paused"] is None:
-            use["paused"] = index
+        if use is not None and status == "unknown":
+            use["unsettled"].setdefault(receipt, index)
+
+    def settle(self, item, receipt):
+        if item.get("grant") in self.grants:
+            self.grants[item["grant"]]["unsettled"].pop(receipt, None)

@@ -29,13 +29,13 @@ from bundle import (
 from globs import matches
 from grants import Uses, check_nobody, count_signers, grant_rules
 from log import Checkpoint, Note, Tree, leaf_hash
+from reviews import Reviews, Run
 from revocations import Revocations
 from roster import Chain, Roster
 from sandbox import Configuration
 from wire import Bad, Envelope, Open, canonical, pae, reference, seconds, strict, strict_canonical
 
-KINDS = ("seal", "consumption", "receipt", "denial", "refusal", "revocation", "grant")
-LATER_LEAVES = ("review",)
+KINDS = ("seal", "consumption", "receipt", "denial", "refusal", "revocation", "grant", "review")
 # What the receipts of a summary are for: one line a decision.
 BLOB = 4 << 20
 # A run may have waited for room before its receipt; after a day more than it may last it is not going on.
@@ -60,6 +60,12 @@ class Sealed:
         ended = token is not None and "expires_at" in token and seconds(token["expires_at"]) <= at
         return None if ended else token
 
+    def policy_for(self, ref):
+        """What policy says of a sealed step."""
+        if self.steps is None or ref not in self.steps or self.policy is None:
+            raise Bad("no step or no policy to decide by")
+        return self.policies.get(ref) or rules.Policy(self.policy, ref, self.builtins)
+
 
 class History:
     """`findings`: triples of entry (or None), word, detail. `decisions`: one for each receipt. `open`: consumptions without one."""
@@ -81,6 +87,7 @@ class History:
         self.plans = {}
         self.revocations = Revocations()
         self.grants = Uses()
+        self.reviews = Reviews()
         # Keys of types that are not verified here, in the rosters that were in force.
         self.foreign = []
         self.earlier = earlier
@@ -177,11 +184,11 @@ class History:
             document = strict(envelope.payload, 256 * 1024)
             kind = document.get("predicateType", "") if isinstance(document, dict) else ""
             kind = kind[len("https://countersign.dev/") : -len("/v1")] if isinstance(kind, str) else ""
-            if kind not in KINDS + LATER_LEAVES:
+            if kind not in KINDS:
                 raise Bad(f"no leaf of this log: {kind[:40]!r}")
             predicate = documents.read(kind, envelope.payload)
         except Bad as error:
-            self.judge(index, kind if kind in ("revocation", "grant") else "entry", error)
+            self.judge(index, kind if kind in ("revocation", "grant", "review") else "entry", error)
             return
         if "at" in predicate:
             at = seconds(predicate["at"])
@@ -199,6 +206,7 @@ class History:
             "refusal": self.read_refusal,
             "revocation": self.read_revocation,
             "grant": self.read_grant,
+            "review": self.read_review,
         }[kind](index, envelope, predicate)
 
     def by_boundary(self, index, kind, envelope, sealed=None):
@@ -452,6 +460,14 @@ class History:
         here = {"name": self.name, "id": self.id, "epoch": self.sealed.seal["epoch"]}
         self.attempt(index, "grant", lambda: self.grants.add(index, envelope, here, self.sealed.roster))
 
+    def read_review(self, index, envelope, review):
+        """By an approver of the roster in force, dated by the latest entry that has a time."""
+        is_revoked = lambda keyid: self.revocations.key(keyid, index) is not None
+        work = lambda: self.reviews.read(index, envelope, review, self.sealed.roster, self.last_at, is_revoked)
+        found = self.attempt(index, "review", work)
+        if found is not None and found[1].end == "settled":
+            self.grants.settle(found[1].item, found[0])
+
     def read_refusal(self, index, envelope, refusal):
         self.by_boundary(index, "refusal", envelope)
         if refusal.get("boundary", {"name": self.name, "id": self.id}) != {"name": self.name, "id": self.id}:
@@ -469,20 +485,29 @@ class History:
         if spent["receipts"]:
             self.say(index, "receipt", f"item {place[1]} of entry {place[0]} has a receipt at {spent['receipts'][0]} already")
         spent["receipts"].append(index)
-        session = spent["consumption"]["spent"][place[1]].get("session")
+        item = spent["consumption"]["spent"][place[1]]
+        session = item.get("session")
         if session is not None and len(spent["receipts"]) == 1:
             self.leave_session(place, session, receipt.get("session"))
-        self.grants.end(spent["consumption"]["spent"][place[1]], index, receipt["outcome"]["status"])
+        # Only the first receipt of an item has an effect.
+        is_first = len(spent["receipts"]) == 1
+        if is_first:
+            self.grants.end(item, index, envelope.digest, receipt["outcome"]["status"])
         try:
             signed, authorization = read_authorization(receipt)
         except Bad as error:
             self.judge(index, "authorization", error)
             return
+        run = Run(index, place, receipt, authorization, item, spent["sealed"])
+        run.may_exceed = run.may_exceed and is_first
+        # A run that was judged before may have begun while this one was open.
+        for other in self.reviews.add(envelope.digest, run) if is_first else []:
+            self.attempt(index, "emergency", lambda: self.reviews.check_emergency(other))
         before, open_before = len(self.findings), []
         known = self.proposals.setdefault(authorization["proposal"], index)
         if known != index:
             self.say(index, "replay", f"{authorization['proposal']} has a receipt at entry {known} already")
-        for word, work in self.judgements(envelope, receipt, signed, authorization, place[0], spent):
+        for word, work in self.judgements(envelope, receipt, signed, authorization, run, spent):
             found = self.attempt(index, word, work)
             if isinstance(found, NotChecked):
                 open_before.append(word)
@@ -518,8 +543,8 @@ class History:
             self.say(index, "exclusive", f"it began before the receipt at entry {last}, of a run that it excludes")
         self.exclusive[name] = max(last, index)
 
-    def judgements(self, envelope, receipt, signed, authorization, consumed_at, spent):
-        sealed, consumption = spent["sealed"], spent["consumption"]
+    def judgements(self, envelope, receipt, signed, authorization, run, spent):
+        consumed_at, sealed, consumption = run.place[0], spent["sealed"], spent["consumption"]
         ref = authorization["step"]["ref"]
 
         def boundary():
@@ -562,7 +587,7 @@ class History:
                 step = sealed.steps.get(one["ref"])
                 if step is None:
                     raise Bad(f"{one['ref']} was not registered")
-                own = sealed.policies.get(one["ref"]) or rules.Policy(sealed.policy, one["ref"], sealed.builtins)
+                own = sealed.policy_for(one["ref"])
                 grant.check_step(place, step, own)
                 check_profile(one["ref"], one["sandbox"])
                 combined = grant_rules(own, step)
@@ -587,16 +612,14 @@ class History:
                 raise Bad(f"the grant has another sandbox for {ref}")
 
         def people():
-            if sealed.steps is None or ref not in sealed.steps or sealed.policy is None:
-                raise Bad("no step or no policy to decide by")
-            policy = sealed.policies.get(ref) or rules.Policy(sealed.policy, ref, sealed.builtins)
+            policy = sealed.policy_for(ref)
             at = seconds(consumption["at"])
             tokens = {name: token for name, token in (sealed.tokens or {}).items() if sealed.token(name, at)}
             if "grant" in authorization:
                 check_grantee_signature(signed, authorization, sealed.roster)
                 decide_grant(policy, at, tokens)
                 return
-            combined = rules.Rules(policy.approvals, sealed.steps[ref]["approvals"])
+            combined = rules.of_run(policy, sealed.steps[ref], authorization)
             held, last = [], ""
             for keyid, raw in signed.signatures:
                 approver = sealed.roster.approver(keyid)
@@ -686,6 +709,7 @@ class History:
         yield "consumption", consumed
         yield "step", step
         yield "approvals", people
+        yield "emergency", lambda: self.reviews.check_emergency(run)
         yield "revoked", revoked
         yield "window", window
         yield "parameters", parameters
@@ -702,6 +726,7 @@ class History:
             "boundary": {"name": self.name, "id": self.id},
             "findings": [{"entry": index, "what": word, "detail": detail} for index, word, detail in self.findings],
             "open": [{"entry": index, "item": item} for index, item in getattr(self, "open", [])],
+            "reviews": [{"entry": run.entry, "emergency": run.emergency, "end": run.end} for run in self.reviews.runs.values()],
             "not_checked": [self.not_checked[word] for word in sorted(self.not_checked)],
             "unguarded": sorted(self.unguarded),
             "foreign": self.foreign,

@@ -57,7 +57,7 @@ def target(value, place):
 
 
 OF_AUTHORIZATION = {
-    "emergency": later(emergency),
+    "emergency": emergency,
     "grant": DIGEST,
     "target": later(target),
     "session": SESSION,

@@ -1,6 +1,5 @@
 """Revocations: who may revoke what, and what is revoked before an entry. From `formats.md`, section 22.3."""
 
-import rules
 from grants import grant_rules
 from keys import foreign
 from wire import Bad, pae, sha256, strict, unbase64
@@ -83,8 +82,7 @@ def may_end(terms, role, name, sealed):
     for one in terms["steps"]:
         step = sealed.steps.get(one["ref"])
         if step is not None:
-            policy = sealed.policies.get(one["ref"]) or rules.Policy(sealed.policy, one["ref"], sealed.builtins)
-            if groups & set(grant_rules(policy, step).groups):
+            if groups & set(grant_rules(sealed.policy_for(one["ref"]), step).groups):
                 return True
     return False
 

@@ -376,6 +376,17 @@ class Rules:
         return None
 
 
+def of_run(policy, step, authorization):
+    """The two rules for the signatures of a run. In an emergency, policy has another rule."""
+    if "emergency" not in authorization:
+        return Rules(policy.approvals, step["approvals"])
+    if policy.emergency is None:
+        raise Bad("policy permits no emergency for this step")
+    if seconds(authorization["expires_at"]) - seconds(authorization["issued_at"]) > policy.emergency["max_window_s"]:
+        raise Bad("an emergency for longer than policy permits")
+    return Rules(emergency_people(policy.emergency), step["approvals"])
+
+
 def counts_for(person, touched, rules, roster, at):
     """The groups for which a signature of this person counts, or Bad."""
     if "valid_after" in person and at < seconds(person["valid_after"]):

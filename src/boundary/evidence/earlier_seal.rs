@@ -13,15 +13,15 @@ use documents::record::seal::Seal;
 use documents::record::step_definition::RegistryLeaf;
 
 /// Parts of a seal that is no longer in force, for the bundles of runs under this seal.
-pub(super) struct Earlier {
+pub(in crate::boundary) struct Earlier {
     pub(super) index: u64,
     pub(super) keys: Vec<KeyId>,
-    pub(super) bundled: BundleShare,
+    pub(in crate::boundary) bundled: BundleShare,
     pub(super) manifest: Vec<RegistryLeaf>,
 }
 
 /// Returns the parts of an earlier seal that bundles share.
-pub(super) fn earlier_seal(ledger: &Ledger, digest: SealDigest) -> Result<Earlier, Stopped> {
+pub(in crate::boundary) fn earlier_seal(ledger: &Ledger, digest: SealDigest) -> Result<Earlier, Stopped> {
     let seals = ledger.seals()?;
     let entry = seals.iter().find(|entry| entry.digest == digest);
     let index = entry.ok_or_else(|| fault(&format!("the seal {digest} is not in the log")))?.index;

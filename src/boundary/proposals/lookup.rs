@@ -1,5 +1,7 @@
 //! Finds proposals, and decides who may see them.
 
+use std::borrow::Cow;
+
 use crate::boundary::proposals::{Proposals, not_found, span, wrong_state};
 use crate::crossing::log_span::log_about;
 use crate::seal::caller::Caller;
@@ -15,6 +17,7 @@ use documents::record::document::Statement;
 use documents::record::ident::ProposalId;
 use documents::record::validity::Timestamp;
 use judgement::decision::exclusion::{self, ExcludedSigners, Tokens};
+use judgement::decision::in_force::StepInForce;
 use judgement::decision::place::check_place;
 use wire::api::view::RefusalView;
 
@@ -70,7 +73,7 @@ impl Proposals {
         &self,
         sealed: &'s Sealed,
         signed: &Authorization,
-    ) -> Result<(&'s judgement::decision::in_force::StepInForce, ExcludedSigners), Stopped> {
+    ) -> Result<(Cow<'s, StepInForce>, ExcludedSigners), Stopped> {
         let here = &sealed.boundary;
         let _ = check_place(&signed.boundary, &here.name, &here.id, &here.epoch)
             .map_err(|error| Refusal::new(error.code(), error.to_string()).about(&signed.proposal))?;
@@ -82,6 +85,9 @@ impl Proposals {
             .map_err(|error| Refusal::new(error.code(), error.to_string()).about(&signed.proposal))?;
         let tokens = Tokens::Sealed(&sealed.tokens, self.crossing.now());
         let excluded = exclusion::judge(&signed.proposer, &signed.proposer, tokens, &sealed.roster)
+            .map_err(|error| Refusal::new(error.code(), error.to_string()).about(&signed.proposal))?;
+        let held = held
+            .for_run(signed)
             .map_err(|error| Refusal::new(error.code(), error.to_string()).about(&signed.proposal))?;
         Ok((held, excluded))
     }

@@ -68,7 +68,7 @@ impl Proposals {
         let (held, excluded) = self.quorum_of(sealed, authorization)?;
         let stored = self.ledger.signatures(id)?;
         let all: Vec<_> = stored.iter().map(verified_of).chain(new.iter().cloned()).collect();
-        let count = self.counted(&all, held, &excluded, sealed);
+        let count = self.counted(&all, &held, &excluded, sealed);
         let known = |signature: &VerifiedSignature| stored.iter().any(|stored| stored.keyid == signature.keyid);
         if let Some(uncounted) =
             count.uncounted().iter().find(|one| new.iter().any(|new| new.keyid == one.keyid && !known(new)))

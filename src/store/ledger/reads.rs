@@ -21,6 +21,7 @@ use crate::store::stored_grant::{SpentUse, StoredGrant};
 use crate::store::stored_leaf::Leaf;
 use crate::store::stored_log::tile;
 use crate::store::stored_proposal::{PayloadSource, Proposal, ProposalPage, ProposalQuery, RunQuery, Signature};
+use crate::store::stored_review::{OwedReview, StoredReview};
 use crate::store::stored_run::{NonceUse, Unfinished};
 use crate::store::stored_seal::SealEntry;
 use crate::store::stored_token::Token;
@@ -75,6 +76,21 @@ impl Ledger {
     /// Returns at most `limit` uses of a grant, the newest first.
     pub fn grant_uses(&self, digest: &ContentDigest, limit: usize) -> Result<Vec<SpentUse>, StoreFault> {
         self.shared.reads.grant_uses(digest, limit)
+    }
+
+    /// Returns what people owe about a run, or `None` if the run needs no review.
+    pub fn owed(&self, id: &ProposalId) -> Result<Option<OwedReview>, StoreFault> {
+        self.shared.reads.owed(id)
+    }
+
+    /// Returns at most `limit` runs that are open emergencies or unsettled, in the order of their ids.
+    pub fn owed_open(&self, limit: usize) -> Result<Vec<OwedReview>, StoreFault> {
+        self.shared.reads.owed_open(limit)
+    }
+
+    /// Returns the reviews of the receipt with this leaf index, in the order of the log.
+    pub fn reviews_of(&self, receipt: u64) -> Result<Vec<StoredReview>, StoreFault> {
+        self.shared.reads.reviews_of(receipt)
     }
 
     /// Returns at most `limit` events with numbers above `after`, in their order.

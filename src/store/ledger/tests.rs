@@ -11,6 +11,7 @@ mod log_proofs;
 mod output_retention;
 mod proposal_rows;
 mod request_sequences;
+mod reviews;
 mod revocations;
 mod seals_and_tokens;
 mod spent_nonces;
@@ -255,6 +256,7 @@ fn consume_of(ledger: &Ledger, core: AuthorizationCore) -> Consume {
         limit_s: 60,
         session: None,
         claim: None,
+        emergency: None,
         core,
     }
 }
@@ -273,7 +275,8 @@ fn finish_of(ledger: &Ledger, id: &ProposalId) -> Finish {
         outputs: Vec::new(),
         order: None,
         blobs: Vec::new(),
-        pauses: None,
+        unknown: false,
+        grant: None,
     }
 }
 

@@ -196,7 +196,8 @@ CREATE TABLE kept_head (
 );
 
 -- What happened, in the order of the commits. kind: the status of the proposal, 8 revocation, 9 frozen, 10 thawed, 11 seal,
--- 12 attention, 13 draft of a grant, 14 grant. The newest row is never deleted, because the next number follows from it.
+-- 12 attention, 13 draft of a grant, 14 grant,
+-- 15 review, 16 emergency. The newest row is never deleted, because the next number follows from it.
 CREATE TABLE event (
     seq      bigint PRIMARY KEY,
     at       bigint NOT NULL,
@@ -218,8 +219,7 @@ CREATE TABLE standing (
     proposer   text NOT NULL,
     created_at bigint NOT NULL,
     expires_at bigint NOT NULL,
-    leaf       bigint,                   -- none for a draft
-    paused     bigint                    -- leaf of the first receipt with an unknown end
+    leaf       bigint                    -- none for a draft
 );
 CREATE UNIQUE INDEX standing_digest ON standing (digest);
 CREATE INDEX standing_end ON standing (expires_at);
@@ -232,3 +232,29 @@ CREATE TABLE standing_use (
     spent  bigint NOT NULL,              -- leaf << 6 | item of its consumption
     PRIMARY KEY (digest, number)
 );
+-- Runs that need a review: emergencies, and runs with an unknown end. No row is ever deleted.
+CREATE TABLE owed (
+    proposal  bytea PRIMARY KEY,
+    receipt   bigint,                    -- leaf; none while an emergency runs
+    emergency boolean NOT NULL,
+    unknown   boolean NOT NULL,
+    standing  bytea,                     -- digest of the grant that pauses
+    reviewed  bigint,                    -- leaf of the review that closed the emergency
+    settled   bigint                     -- leaf of the review that settled the end
+);
+CREATE INDEX owed_open ON owed (proposal)
+    WHERE emergency AND reviewed IS NULL OR unknown AND settled IS NULL;
+CREATE INDEX owed_emergency ON owed (proposal) WHERE emergency AND reviewed IS NULL;
+CREATE INDEX owed_pause ON owed (standing) WHERE unknown AND settled IS NULL;
+-- The reviews of the log.
+CREATE TABLE review (
+    leaf          bigint PRIMARY KEY,
+    receipt       bigint NOT NULL,       -- leaf of the receipt
+    proposal      bytea NOT NULL,
+    reviewer      text NOT NULL,
+    accepted      boolean NOT NULL,
+    observed      smallint,              -- 0 succeeded, 1 failed, 2 not_started, 3 partly
+    counts_review boolean NOT NULL,      -- for the end of an emergency
+    counts_settle boolean NOT NULL       -- for the end of a run
+);
+CREATE INDEX review_receipt ON review (receipt, leaf);

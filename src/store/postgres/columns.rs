@@ -4,11 +4,12 @@ use base64::Engine as _;
 use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 
-use crate::store::column_values::{grant_id, id_bytes, presence_of, unplace};
+use crate::store::column_values::{grant_id, id_bytes, observed_of, presence_of, unplace, verdict_of};
 use crate::store::fault::StoreFault;
 use crate::store::rows::ProposalState;
 use crate::store::stored_grant::StoredGrant;
 use crate::store::stored_proposal::{AuthorizationCore, Proposal, Signature};
+use crate::store::stored_review::{OwedReview, StoredReview};
 use crate::store::stored_run::NonceUse;
 use crate::store::stored_status::StoredStatus;
 use crate::store::stored_token::Token;
@@ -94,7 +95,18 @@ impl<'r> Fields<'r> {
     }
 
     pub(super) fn proposal_id(&self, at: usize) -> Result<ProposalId, StoreFault> {
-        let uuid = uuid::Uuid::from_bytes(self.bytes(at)?);
+        self.id_of(at, self.bytes(at)?)
+    }
+
+    /// Reads an array of proposal ids.
+    pub(super) fn proposal_ids(&self, at: usize) -> Result<Vec<ProposalId>, StoreFault> {
+        let ids = self.get::<Vec<&[u8]>>(at)?.into_iter();
+        let bytes = |id: &[u8]| id.try_into().map_err(|_| self.odd(at, "the number of bytes is wrong"));
+        ids.map(|id| self.id_of(at, bytes(id)?)).collect()
+    }
+
+    fn id_of(&self, at: usize, bytes: [u8; 16]) -> Result<ProposalId, StoreFault> {
+        let uuid = uuid::Uuid::from_bytes(bytes);
         format!("prp_{uuid}").parse().map_err(|_| self.odd(at, "no proposal id"))
     }
 
@@ -179,6 +191,35 @@ impl<'r> Fields<'r> {
             created_at: self.time(4)?,
             expires_at: self.time(5)?,
             leaf: self.number_if(6)?,
+        })
+    }
+
+    /// Reads the columns of `owed` from the first column on.
+    pub(super) fn owed(&self) -> Result<OwedReview, StoreFault> {
+        Ok(OwedReview {
+            proposal: self.proposal_id(0)?,
+            receipt: self.number_if(1)?,
+            emergency: self.get(2)?,
+            unknown: self.get(3)?,
+            grant: self.bytes_if(4)?.map(ContentDigest::from_bytes),
+            reviewed: self.number_if(5)?,
+            settled: self.number_if(6)?,
+        })
+    }
+
+    /// Reads the columns of a review from the first column on.
+    pub(super) fn review(&self) -> Result<StoredReview, StoreFault> {
+        let observed = self.get::<Option<i16>>(5)?;
+        let unknown = || self.odd(5, "an unknown end");
+        Ok(StoredReview {
+            leaf: self.number(0)?,
+            receipt: self.number(1)?,
+            proposal: self.proposal_id(2)?,
+            reviewer: self.text(3)?,
+            verdict: verdict_of(self.get(4)?),
+            observed: observed.map(|number| observed_of(number).ok_or_else(unknown)).transpose()?,
+            counts_for_review: self.get(6)?,
+            counts_for_settle: self.get(7)?,
         })
     }
 

@@ -21,9 +21,10 @@ statements! {
     ALL:
     BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED";
     LOCK = "SELECT pg_advisory_xact_lock($1)";
-    /// The state, the last leaf and the last batch.
+    /// The state, the last leaf, the last batch, and the emergencies whose review is open.
     HEAD = "SELECT s.boundary, s.seal, s.version, s.mark, s.term, l.idx, l.at, b.n, b.term, b.id, \
-        floor(extract(epoch FROM clock_timestamp()))::bigint, current_setting('synchronous_standby_names') <> '', s.lost FROM state s \
+        floor(extract(epoch FROM clock_timestamp()))::bigint, current_setting('synchronous_standby_names') <> '', s.lost, \
+        ARRAY(SELECT proposal FROM owed WHERE emergency AND reviewed IS NULL) FROM state s \
         LEFT JOIN LATERAL (SELECT idx, at FROM leaf ORDER BY idx DESC LIMIT 1) l ON true \
         LEFT JOIN LATERAL (SELECT n, term, id FROM batch ORDER BY n DESC LIMIT 1) b ON true WHERE s.one = 1";
     EXCLUSIVE = "SELECT exclusive, proposal FROM crossing WHERE exclusive IS NOT NULL";
@@ -66,7 +67,8 @@ statements! {
         ON true WHERE s.signed IS NULL) u ORDER BY q.number";
     /// The newest uses of each grant. A LIMIT can't depend on a row.
     USES = "SELECT q.number, u.number, u.at, \
-        (SELECT paused FROM standing WHERE digest = q.digest) IS NOT NULL FROM unnest($1::bytea[], $2::bigint[]) WITH ORDINALITY AS q(digest, most, number) \
+        (SELECT true FROM owed WHERE standing = q.digest AND unknown AND settled IS NULL LIMIT 1) IS NOT NULL \
+        FROM unnest($1::bytea[], $2::bigint[]) WITH ORDINALITY AS q(digest, most, number) \
         CROSS JOIN LATERAL (SELECT number AS last FROM standing_use WHERE digest = q.digest ORDER BY number DESC LIMIT 1) l \
         JOIN standing_use u ON u.digest = q.digest AND u.number > l.last - q.most ORDER BY q.number, u.number DESC";
     SIGNATURES = "SELECT q.number, s.keyid, s.person, s.presence, s.sig, s.at \
@@ -130,6 +132,7 @@ pub(super) fn head(rows: &[Row], exclusive: &[Row]) -> Result<(StoreHead, LastBa
         boundary: row.bytes_if(0)?.map(SealDigest::from_bytes),
         seal: row.bytes_if(1)?.map(SealDigest::from_bytes),
         exclusive: names.collect::<Result<_, StoreFault>>()?,
+        emergencies: row.proposal_ids(13)?,
     };
     let last = LastBatch {
         number: row.get::<Option<i64>>(7)?.unwrap_or(0),

@@ -31,8 +31,14 @@ statements! {
     GRANTS_AFTER = "SELECT id, digest, envelope, proposer, created_at, expires_at, leaf FROM standing \
         WHERE expires_at > $1 ORDER BY expires_at, id LIMIT $2";
     DRAFTS = "SELECT count(*) FILTER (WHERE proposer = $2), count(*) FROM standing WHERE expires_at > $1 AND leaf IS NULL";
-    USES_OF = "SELECT number, at, (SELECT paused FROM standing WHERE digest = $1) IS NOT NULL FROM standing_use \
-        WHERE digest = $1 ORDER BY number DESC LIMIT $2";
+    USES_OF = "SELECT number, at, (SELECT true FROM owed WHERE standing = $1 AND unknown AND settled IS NULL LIMIT 1) IS NOT NULL \
+        FROM standing_use WHERE digest = $1 ORDER BY number DESC LIMIT $2";
+    OWED = "SELECT proposal, receipt, emergency, unknown, standing, reviewed, settled FROM owed WHERE proposal = $1";
+    /// The condition is that of the index `owed_open`.
+    OWED_OPEN = "SELECT proposal, receipt, emergency, unknown, standing, reviewed, settled FROM owed \
+        WHERE emergency AND reviewed IS NULL OR unknown AND settled IS NULL ORDER BY proposal LIMIT $1";
+    REVIEWS_OF = "SELECT leaf, receipt, proposal, reviewer, accepted, observed, counts_review, counts_settle FROM review \
+        WHERE receipt = $1 ORDER BY leaf";
     EVENTS_AFTER = "SELECT seq, at, kind, proposal, step, proposer, entry, words FROM event WHERE seq > $1 ORDER BY seq LIMIT $2";
     NEWEST_EVENT = "SELECT seq FROM event ORDER BY seq DESC LIMIT 1";
     TARGETS_TOLD = "SELECT name, seq, given_up FROM told ORDER BY name";

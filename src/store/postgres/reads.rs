@@ -12,9 +12,9 @@ use crate::store::postgres::pool::Pool;
 use crate::store::postgres::questions::{EXCLUSIVE, HEAD, head};
 use crate::store::postgres::read_statements::{
     CHECKPOINT_OVER, DENIAL_WITHOUT_ROW, DENIALS_OF, DRAFTS, EVENTS_AFTER, GRANT, GRANT_OF, GRANTS_AFTER,
-    LAST_CHECKPOINT, LEAF, LEAF_DATA, NEWEST_EVENT, NONCE_WITHOUT_ROW, OUTPUT, OUTPUT_ORDER, PAGES, PAYLOAD, REFUSALS,
-    REVOCATIONS, RUNS, RUNS_OF_OUTPUT, SEALS_IN_ORDER, SIGNATURES_OF, SIZE, SPENT, TARGETS_TOLD, TILE, TOKEN, TOKENS,
-    UNFINISHED, USES_OF,
+    LAST_CHECKPOINT, LEAF, LEAF_DATA, NEWEST_EVENT, NONCE_WITHOUT_ROW, OUTPUT, OUTPUT_ORDER, OWED, OWED_OPEN, PAGES,
+    PAYLOAD, REFUSALS, REVIEWS_OF, REVOCATIONS, RUNS, RUNS_OF_OUTPUT, SEALS_IN_ORDER, SIGNATURES_OF, SIZE, SPENT,
+    TARGETS_TOLD, TILE, TOKEN, TOKENS, UNFINISHED, USES_OF,
 };
 use crate::store::postgres::schema;
 use crate::store::postgres::settings::ServerSettings;
@@ -24,6 +24,7 @@ use crate::store::stored_event::{EventFact, StoredEvent, ToldTarget};
 use crate::store::stored_grant::{SpentUse, StoredGrant};
 use crate::store::stored_leaf::Leaf;
 use crate::store::stored_proposal::{PayloadSource, Proposal, ProposalPage, ProposalQuery, RunQuery, Signature};
+use crate::store::stored_review::{OwedReview, StoredReview};
 use crate::store::stored_run::{NonceUse, OutputRow, Unfinished};
 use crate::store::stored_seal::SealEntry;
 use crate::store::stored_token::Token;
@@ -272,6 +273,18 @@ impl StoreReads for PostgresReads {
         self.all("reading uses of a grant", USES_OF, values, |row| {
             Ok(SpentUse { number: row.number(0)?, at: row.time(1)?, paused: row.get(2)? })
         })
+    }
+
+    fn owed(&self, id: &ProposalId) -> Result<Option<OwedReview>, StoreFault> {
+        self.one("reading what needs a review", OWED, || values![id_value(id)], |row| row.owed())
+    }
+
+    fn owed_open(&self, limit: usize) -> Result<Vec<OwedReview>, StoreFault> {
+        self.all("reading what needs a review", OWED_OPEN, || values![at_most(limit)], |row| row.owed())
+    }
+
+    fn reviews_of(&self, receipt: u64) -> Result<Vec<StoredReview>, StoreFault> {
+        self.all("reading reviews", REVIEWS_OF, || values![signed(receipt)], |row| row.review())
     }
 
     fn events(&self, after: u64, limit: usize) -> Result<Vec<StoredEvent>, StoreFault> {

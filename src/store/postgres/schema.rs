@@ -16,7 +16,7 @@ const FIRST: &str = include_str!("0001_first.sql");
 const OBJECTS: &str = include_str!("0001_first.objects");
 
 /// The tables to which the service may add rows, but whose rows it must not change: the log and what the log names.
-const ADD_ONLY: &[&str] = &["checkpoint", "blob"];
+const ADD_ONLY: &[&str] = &["checkpoint", "blob", "review"];
 /// The tables whose rows the service may change.
 const CHANGED: &[&str] = &[
     "proposal",
@@ -37,6 +37,7 @@ const CHANGED: &[&str] = &[
     "told",
     "standing",
     "standing_use",
+    "owed",
 ];
 
 /// Every connection sets this option.

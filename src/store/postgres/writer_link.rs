@@ -7,7 +7,7 @@ use crate::store::postgres::lock_key::lock_key;
 use crate::store::postgres::questions::{BEGIN, LOCK};
 use crate::store::postgres::settings::ServerSettings;
 use crate::store::postgres::writes::{BATCH, BatchRow, COMMIT};
-use crate::store::postgres::{durability, questions, rare_changes, schema, writes};
+use crate::store::postgres::{durability, questions, rare_changes, review_writes, schema, writes};
 
 /// Options of the writer's session. The plans must use indexes, also on tables that were empty when a plan was made. The
 /// time limit of a lock is short, because the writer then ends the connection of a frozen holder and tries again.
@@ -77,7 +77,7 @@ impl WriterLink {
         let mut random = [0; 8];
         getrandom::fill(&mut random).map_err(|error| StoreFault::broken(DURING, error.to_string()))?;
         durability::check_locks(&link, &other, i64::from_ne_bytes(random))?;
-        link.prepare(DURING, &[questions::ALL, writes::ALL, rare_changes::ALL].concat())?;
+        link.prepare(DURING, &[questions::ALL, writes::ALL, review_writes::ALL, rare_changes::ALL].concat())?;
         link.take_warnings();
         Ok(Self { link, key, session })
     }

@@ -11,6 +11,7 @@ use crate::store::fault::StoreFault;
 use crate::store::postgres::columns::{Fields, id_value, list, signed};
 use crate::store::postgres::errors::fault;
 use crate::store::postgres::link::{Flight, Link};
+use crate::store::postgres::review_writes;
 use crate::store::rows::{FinishRow, RunRow};
 use crate::store::stored_event::ToldTarget;
 use crate::store::stored_grant::StoredGrant;
@@ -77,8 +78,6 @@ statements! {
         ON CONFLICT (id) DO UPDATE SET envelope = excluded.envelope, leaf = excluded.leaf";
     USES = "INSERT INTO standing_use (digest, number, at, spent) \
         SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bigint[])";
-    PAUSES = "UPDATE standing s SET paused = q.receipt FROM unnest($1::bytea[], $2::bigint[]) AS q(digest, receipt) \
-        WHERE s.digest = q.digest AND s.paused IS NULL";
     EVENTS = "INSERT INTO event (seq, at, kind, proposal, step, proposer, entry, words) \
         SELECT (SELECT coalesce(max(seq), 0) FROM event) + q.n, q.at, q.kind, q.proposal, p.step, p.proposer, q.entry, q.words \
         FROM unnest($1::bigint[], $2::bigint[], $3::smallint[], $4::bytea[], $5::bigint[], $6::text[]) \
@@ -111,6 +110,7 @@ pub(super) fn commit(link: &Link, writes: &Writes<'_>, batch: &BatchRow) -> Comm
     add_steps(&mut flight, &writes.steps);
     add_ends(&mut flight, &writes.ends);
     add_starts(&mut flight, &writes.starts, &batch.node);
+    review_writes::add(&mut flight, writes);
     add_events(&mut flight, writes);
     if !writes.checkpoints.is_empty() {
         flight.add(
@@ -338,13 +338,6 @@ fn add_ends<'a>(flight: &mut Flight<'a>, ends: &'a [FinishRow<'_>]) {
     // The receipt contains the envelope and the decision, so the row of the run can be deleted.
     let places = ends.iter().map(|end| place(end.consumption.0, end.consumption.1));
     flight.add(CLOSED, values![places.collect::<Vec<_>>()]);
-    let pauses: Vec<_> = ends.iter().filter_map(|end| Some((end.pauses?, end.receipt))).collect();
-    if !pauses.is_empty() {
-        flight.add(
-            PAUSES,
-            values![list(&pauses, |(grant, _)| &grant.as_bytes()[..]), list(&pauses, |(_, receipt)| signed(*receipt))],
-        );
-    }
     let mut outputs: BTreeMap<&[u8], (&OutputRow, i64)> = BTreeMap::new();
     let (mut names, mut runs) = (Vec::new(), Vec::new());
     for end in ends {

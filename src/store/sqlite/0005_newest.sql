@@ -4,7 +4,8 @@ DROP INDEX leaf_dated;
 CREATE INDEX leaf_revocation ON leaf (idx) WHERE kind = 6;
 
 -- What happened, in the order of the commits. kind: the status of the proposal, 8 revocation, 9 frozen, 10 thawed, 11 seal,
--- 12 attention, 13 draft of a grant, 14 grant. The newest row is never deleted, because the next number follows from it.
+-- 12 attention, 13 draft of a grant, 14 grant,
+-- 15 review, 16 emergency. The newest row is never deleted, because the next number follows from it.
 CREATE TABLE event (
     seq      INTEGER PRIMARY KEY,
     at       INTEGER NOT NULL,
@@ -26,8 +27,7 @@ CREATE TABLE standing (
     proposer   TEXT NOT NULL,
     created_at INTEGER NOT NULL,
     expires_at INTEGER NOT NULL,
-    leaf       INTEGER,           -- none for a draft
-    paused     INTEGER            -- leaf of the first receipt with an unknown end
+    leaf       INTEGER            -- none for a draft
 ) STRICT, WITHOUT ROWID;
 CREATE UNIQUE INDEX standing_digest ON standing (digest);
 CREATE INDEX standing_end ON standing (expires_at);
@@ -40,3 +40,32 @@ CREATE TABLE standing_use (
     spent  INTEGER NOT NULL,      -- leaf << 6 | item of its consumption
     PRIMARY KEY (digest, number)
 ) STRICT, WITHOUT ROWID;
+-- Runs that need a review: emergencies, and runs with an unknown end. No row is ever deleted.
+CREATE TABLE owed (
+    proposal  BLOB PRIMARY KEY,
+    receipt   INTEGER,            -- leaf; none while an emergency runs
+    emergency INTEGER NOT NULL,
+    unknown   INTEGER NOT NULL,
+    standing  BLOB,               -- digest of the grant that pauses
+    reviewed  INTEGER,            -- leaf of the review that closed the emergency
+    settled   INTEGER             -- leaf of the review that settled the end
+) STRICT, WITHOUT ROWID;
+CREATE INDEX owed_open ON owed (proposal)
+    WHERE emergency = 1 AND reviewed IS NULL OR unknown = 1 AND settled IS NULL;
+CREATE INDEX owed_emergency ON owed (proposal) WHERE emergency = 1 AND reviewed IS NULL;
+CREATE INDEX owed_pause ON owed (standing) WHERE unknown = 1 AND settled IS NULL;
+-- Runs of earlier versions whose end nobody saw: the text is that of the index proposal_unknown.
+INSERT INTO owed (proposal, receipt, emergency, unknown) SELECT id, receipt, 0, 1 FROM proposal
+    WHERE status = 1 AND substr(detail, 1, 19) = X'7B22737461747573223A22756E6B6E6F776E22';
+-- The reviews of the log.
+CREATE TABLE review (
+    leaf          INTEGER PRIMARY KEY,
+    receipt       INTEGER NOT NULL,   -- leaf of the receipt
+    proposal      BLOB NOT NULL,
+    reviewer      TEXT NOT NULL,
+    accepted      INTEGER NOT NULL,
+    observed      INTEGER,            -- 0 succeeded, 1 failed, 2 not_started, 3 partly
+    counts_review INTEGER NOT NULL,   -- for the end of an emergency
+    counts_settle INTEGER NOT NULL    -- for the end of a run
+) STRICT;
+CREATE INDEX review_receipt ON review (receipt, leaf);

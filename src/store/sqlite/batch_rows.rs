@@ -3,13 +3,14 @@
 use rusqlite::{Connection, params};
 
 use crate::store::batch::Writes;
-use crate::store::column_values::{grant_bytes, id_bytes, presence_number, tile_id};
+use crate::store::column_values::{grant_bytes, id_bytes, observed_number, presence_number, tile_id};
 use crate::store::fault::StoreFault;
-use crate::store::rows::CheckpointRow;
+use crate::store::rows::{CheckpointRow, ReviewRow};
 use crate::store::sqlite::columns::{one, run};
 use crate::store::stored_status::StoredStatus;
 use documents::crypto::digest::SealDigest;
 use documents::crypto::merkle::Hash;
+use documents::record::review_statement::ReviewVerdict;
 
 /// Appends the leaves with their tiles, and notes which leaves are seals.
 pub(super) fn append(connection: &Connection, writes: &Writes<'_>) -> rusqlite::Result<()> {
@@ -94,6 +95,29 @@ pub(super) fn grants(connection: &Connection, writes: &Writes<'_>) -> rusqlite::
             grant.expires_at.unix(),
             grant.leaf
         ])?;
+    }
+    Ok(())
+}
+
+/// Stores reviews, and closes or settles their runs. The first review that does so stays in the row of the run.
+pub(super) fn reviews(connection: &Connection, writes: &Writes<'_>) -> rusqlite::Result<()> {
+    for ReviewRow { review, closes, settles } in &writes.reviews {
+        let (id, leaf) = (id_bytes(&review.proposal), review.leaf);
+        let sql = "INSERT INTO review (leaf, receipt, proposal, reviewer, accepted, observed, counts_review, \
+                   counts_settle) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+        connection.prepare_cached(sql)?.execute(params![
+            leaf,
+            review.receipt,
+            id,
+            review.reviewer.as_str(),
+            review.verdict == ReviewVerdict::Accepted,
+            review.observed.map(observed_number),
+            review.counts_for_review,
+            review.counts_for_settle
+        ])?;
+        let sql =
+            "UPDATE owed SET reviewed = coalesce(reviewed, ?2), settled = coalesce(settled, ?3) WHERE proposal = ?1";
+        connection.prepare_cached(sql)?.execute(params![id, closes.then_some(leaf), settles.then_some(leaf)])?;
     }
     Ok(())
 }

@@ -5,6 +5,7 @@
 
 mod entries;
 mod grants;
+mod reviews;
 mod tables;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,6 +22,7 @@ use crate::store::sqlite::schema;
 use crate::store::sqlite::schema::MIGRATIONS;
 use crate::store::store_report::{DISK, MARK, MAX_DEFECTS, RESTORE, StoreDefect, StoreReport, StoreScope};
 use crate::store::stored_leaf::opened;
+use crate::store::stored_review::OwedReview;
 use crate::store::tree::TreeEdge;
 use documents::crypto::digest::{SealDigest, hex, sha256};
 use documents::crypto::key_id::KeyId;
@@ -30,7 +32,7 @@ use documents::crypto::signature::PublicKey;
 use documents::crypto::ssh_key::SshKey;
 use documents::record::checkpoint::{Checkpoint, origin};
 use documents::record::document::Statement;
-use documents::record::ident::Name;
+use documents::record::ident::{Name, ProposalId};
 use documents::record::kinds::LeafKind;
 use documents::record::revocation::RevokedSubject;
 use documents::record::roster::Roster;
@@ -70,7 +72,8 @@ pub fn check(path: &Path, scope: &StoreScope, progress: &mut dyn FnMut(u64, u64)
         outputs_named: 0,
         denials: 0,
         uses: 0,
-        paused: BTreeMap::new(),
+        owed: BTreeMap::new(),
+        reviews: 0,
         root: merkle::EMPTY_ROOT,
         defects: Vec::new(),
         notes: Vec::new(),
@@ -86,9 +89,17 @@ pub fn check(path: &Path, scope: &StoreScope, progress: &mut dyn FnMut(u64, u64)
     if let Err(error) = look.log(progress) {
         look.unreadable(&error);
     }
-    for step in
-        [Look::runs, Look::nonces, Look::waiting, Look::denials, Look::blobs, Look::outputs, Look::tokens, Look::grants]
-    {
+    for step in [
+        Look::runs,
+        Look::nonces,
+        Look::waiting,
+        Look::denials,
+        Look::blobs,
+        Look::outputs,
+        Look::tokens,
+        Look::grants,
+        Look::reviews,
+    ] {
         if let Err(error) = step(&mut look) {
             look.unreadable(&error);
         }
@@ -122,8 +133,10 @@ struct Look<'a> {
     denials: u64,
     /// Number of uses of grants in the log.
     uses: u64,
-    /// Grants that pause, each with the index of the first receipt with an unknown end.
-    paused: BTreeMap<[u8; 32], u64>,
+    /// Runs that need a review, as their documents say.
+    owed: BTreeMap<ProposalId, OwedReview>,
+    /// Number of reviews in the log.
+    reviews: u64,
     root: Hash,
     defects: Vec<StoreDefect>,
     notes: Vec<String>,

@@ -3,12 +3,13 @@
 use base64::Engine as _;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use crate::store::column_values::{grant_id, id_bytes, presence_of, tile_id, unplace};
+use crate::store::column_values::{grant_id, id_bytes, observed_of, presence_of, tile_id, unplace, verdict_of};
 use crate::store::fault::StoreFault;
 use crate::store::rows::{ProposalState, StoreHead};
 use crate::store::sqlite::errors::fault;
 use crate::store::stored_grant::{SpentUse, StoredGrant};
 use crate::store::stored_proposal::{AuthorizationCore, Proposal, Signature};
+use crate::store::stored_review::{OwedReview, StoredReview};
 use crate::store::stored_run::NonceUse;
 use crate::store::stored_status::StoredStatus;
 use crate::store::stored_token::Token;
@@ -73,6 +74,7 @@ pub(super) fn read_head(connection: &Connection) -> Result<StoreHead, StoreFault
             version: row.get(2)?,
             mark: time(row, 3)?,
             exclusive: Vec::new(),
+            emergencies: Vec::new(),
         })
     })?;
     let mut head = head.ok_or_else(|| StoreFault::broken(DURING, "the table `state` has no row"))?;
@@ -162,14 +164,46 @@ pub(super) fn grant(row: &Row<'_>) -> rusqlite::Result<StoredGrant> {
     })
 }
 
+/// The columns of [`owed`].
+pub(super) const OWED: &str = "proposal, receipt, emergency, unknown, standing, reviewed, settled";
+
+pub(super) fn owed(row: &Row<'_>) -> rusqlite::Result<OwedReview> {
+    Ok(OwedReview {
+        proposal: proposal_id(row, 0)?,
+        receipt: row.get(1)?,
+        emergency: row.get(2)?,
+        unknown: row.get(3)?,
+        grant: row.get::<_, Option<[u8; 32]>>(4)?.map(ContentDigest::from_bytes),
+        reviewed: row.get(5)?,
+        settled: row.get(6)?,
+    })
+}
+
+/// The columns of [`review`].
+pub(super) const REVIEW: &str = "leaf, receipt, proposal, reviewer, accepted, observed, counts_review, counts_settle";
+
+pub(super) fn review(row: &Row<'_>) -> rusqlite::Result<StoredReview> {
+    let observed = row.get::<_, Option<i16>>(5)?;
+    Ok(StoredReview {
+        leaf: row.get(0)?,
+        receipt: row.get(1)?,
+        proposal: proposal_id(row, 2)?,
+        reviewer: text(row, 3)?,
+        verdict: verdict_of(row.get(4)?),
+        observed: observed.map(|number| observed_of(number).ok_or_else(|| odd(row, 5))).transpose()?,
+        counts_for_review: row.get(6)?,
+        counts_for_settle: row.get(7)?,
+    })
+}
+
 /// Returns the newest uses of a grant, the newest first.
 pub(super) fn read_uses(
     connection: &Connection,
     grant: &ContentDigest,
     limit: u64,
 ) -> Result<Vec<SpentUse>, StoreFault> {
-    let sql = "SELECT number, at, (SELECT paused FROM standing WHERE digest = ?1) IS NOT NULL FROM standing_use \
-               WHERE digest = ?1 ORDER BY number DESC LIMIT ?2";
+    let sql = "SELECT number, at, EXISTS (SELECT 1 FROM owed WHERE standing = ?1 AND unknown = 1 AND settled IS NULL) \
+               FROM standing_use WHERE digest = ?1 ORDER BY number DESC LIMIT ?2";
     all(connection, "reading uses of a grant", sql, params![grant.as_bytes(), limit], |row| {
         Ok(SpentUse { number: row.get(0)?, at: time(row, 1)?, paused: row.get(2)? })
     })

@@ -11,8 +11,8 @@ use crate::store::column_values::{grant_bytes, id_bytes, unplace};
 use crate::store::fault::StoreFault;
 use crate::store::rows::{CheckpointRow, StoreHead};
 use crate::store::sqlite::columns::{
-    GRANT, PROPOSAL, SPENT, TOKEN, all, grant, odd, one, proposal, proposal_id, read_head, read_signatures, read_tile,
-    read_uses, spent, text, time, token,
+    GRANT, OWED, PROPOSAL, REVIEW, SPENT, TOKEN, all, grant, odd, one, owed, proposal, proposal_id, read_head,
+    read_signatures, read_tile, read_uses, review, spent, text, time, token,
 };
 use crate::store::sqlite::errors::{fault, unusable};
 use crate::store::sqlite::schema;
@@ -24,6 +24,7 @@ use crate::store::stored_leaf::Leaf;
 use crate::store::stored_proposal::{
     PayloadSource, Proposal, ProposalPage, ProposalQuery, ProposalSource, RunOutcome, RunQuery, Signature,
 };
+use crate::store::stored_review::{OwedReview, StoredReview};
 use crate::store::stored_run::{NonceUse, OutputRow, Unfinished};
 use crate::store::stored_seal::SealEntry;
 use crate::store::stored_token::Token;
@@ -291,6 +292,25 @@ impl StoreReads for SqliteReads {
 
     fn grant_uses(&self, digest: &ContentDigest, limit: usize) -> Result<Vec<SpentUse>, StoreFault> {
         self.with(|connection| read_uses(connection, digest, limit as u64))
+    }
+
+    fn owed(&self, id: &ProposalId) -> Result<Option<OwedReview>, StoreFault> {
+        let sql = format!("SELECT {OWED} FROM owed WHERE proposal = ?1");
+        self.one("reading what needs a review", &sql, [id_bytes(id)], owed)
+    }
+
+    fn owed_open(&self, limit: usize) -> Result<Vec<OwedReview>, StoreFault> {
+        // The condition is that of the index `owed_open`.
+        let sql = format!(
+            "SELECT {OWED} FROM owed WHERE emergency = 1 AND reviewed IS NULL OR unknown = 1 AND settled IS NULL \
+             ORDER BY proposal LIMIT ?1"
+        );
+        self.all("reading what needs a review", &sql, [limit], owed)
+    }
+
+    fn reviews_of(&self, receipt: u64) -> Result<Vec<StoredReview>, StoreFault> {
+        let sql = format!("SELECT {REVIEW} FROM review WHERE receipt = ?1 ORDER BY leaf");
+        self.all("reading reviews", &sql, [receipt], review)
     }
 
     fn events(&self, after: u64, limit: usize) -> Result<Vec<StoredEvent>, StoreFault> {

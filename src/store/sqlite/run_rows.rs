@@ -6,7 +6,7 @@ use crate::store::column_values::{id_bytes, place};
 use crate::store::rows::{Candidate, FinishRow, RunRow};
 use crate::store::sqlite::columns::{SPENT, spent, status};
 use crate::store::stored_proposal::AuthorizationCore;
-use documents::crypto::digest::{AuthorizationDigest, BlobDigest};
+use documents::crypto::digest::{AuthorizationDigest, BlobDigest, ContentDigest};
 
 /// Returns the stored facts about each request to run a proposal.
 pub(super) fn candidates(connection: &Connection, requests: &[&AuthorizationCore]) -> rusqlite::Result<Vec<Candidate>> {
@@ -76,6 +76,11 @@ pub(super) fn start(connection: &Connection, runs: &[RunRow<'_>]) -> rusqlite::R
                 .prepare_cached("INSERT INTO standing_use (digest, number, at, spent) VALUES (?1, ?2, ?3, ?4)")?
                 .execute(params![grant.as_bytes(), number, at, place])?;
         }
+        if run.emergency {
+            connection
+                .prepare_cached("INSERT INTO owed (proposal, emergency, unknown) VALUES (?1, 1, 0)")?
+                .execute([id])?;
+        }
         cross.execute(params![place, id, run.seal.as_bytes(), run.exclusive, run.envelope, run.decision])?;
     }
     connection.prepare_cached("UPDATE state SET nonces = nonces + ?1")?.execute([runs.len()])?;
@@ -111,10 +116,13 @@ pub(super) fn finish(connection: &Connection, runs: &[FinishRow<'_>]) -> rusqlit
                 .prepare_cached("INSERT INTO output_order (proposal, data) VALUES (?1, ?2)")?
                 .execute(params![id, order])?;
         }
-        if let Some(grant) = run.pauses {
-            connection
-                .prepare_cached("UPDATE standing SET paused = ?2 WHERE digest = ?1 AND paused IS NULL")?
-                .execute(params![grant.as_bytes(), run.receipt])?;
+        if let Some(owed) = &run.owed {
+            // The run of an emergency has a row from its start on.
+            let sql = "INSERT INTO owed (proposal, receipt, emergency, unknown, standing) VALUES (?1, ?2, 0, ?3, ?4) \
+                       ON CONFLICT (proposal) DO UPDATE SET receipt = excluded.receipt, unknown = excluded.unknown, \
+                       standing = excluded.standing";
+            let standing = owed.standing.map(ContentDigest::as_bytes);
+            connection.prepare_cached(sql)?.execute(params![id, run.receipt, owed.unknown, standing])?;
         }
         insert_blobs(connection, run.blobs.iter())?;
     }

@@ -14,6 +14,7 @@ use crate::store::stored_event::Telling;
 use crate::store::stored_grant::{GrantStop, GrantWrite, StoredGrant};
 use crate::store::stored_leaf::{LeafRef, WriteStop};
 use crate::store::stored_proposal::{AdvanceStop, NewProposal, ProposalStep, ProposeResult, Signature};
+use crate::store::stored_review::ReviewWrite;
 use crate::store::stored_revocation::{RevocationResult, RevocationWrite};
 use crate::store::stored_run::{Consume, ConsumeStop, Finish, FinishStop, SpentNonce};
 use crate::store::stored_seal::{SealStored, SealWrite};
@@ -73,6 +74,7 @@ pub(crate) enum WriterMessage {
     Sign(BoxedMessage<(ProposalId, Vec<Signature>), Vec<Signature>, AdvanceStop>),
     Deny(BoxedMessage<DenialWrite, DenialResult, WriteStop>),
     Revoke(BoxedMessage<RevocationWrite, RevocationResult, WriteStop>),
+    Review(BoxedMessage<ReviewWrite, LeafRef, WriteStop>),
     Grant(BoxedMessage<GrantWrite, StoredGrant, GrantStop>),
     Tell(BoxedMessage<Telling, (), StoreFault>),
     Advance(BoxedMessage<ProposalStep, StoredStatus, AdvanceStop>),
@@ -95,6 +97,7 @@ impl WriterMessage {
             Self::Sign(asked) => asked.send(fault),
             Self::Deny(asked) => asked.send(fault),
             Self::Revoke(asked) => asked.send(fault),
+            Self::Review(asked) => asked.send(fault),
             Self::Grant(asked) => asked.send(fault),
             Self::Tell(asked) => asked.send(fault),
             Self::Advance(asked) => asked.send(fault),

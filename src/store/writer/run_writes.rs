@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::store::crash_points::WriteKind;
 use crate::store::fault::StoreFault;
 use crate::store::open_proposals::StatusChange;
-use crate::store::rows::{Candidate, FinishRow, RunRow};
+use crate::store::rows::{Candidate, FinishRow, OwedEnd, RunRow};
 use crate::store::stored_event::EventWrite;
 use crate::store::stored_grant::{GrantClaim, SpentUse};
 use crate::store::stored_leaf::LeafRef;
@@ -37,7 +37,7 @@ impl Writer {
     ) -> Result<(), StoreFault> {
         let claims: Vec<&'m GrantClaim> = requests.iter().filter_map(|asked| asked.message.claim.as_ref()).collect();
         // `finish` comes first, so its receipts are before the consumptions of the batch.
-        let paused = batch.writes.ends.iter().filter_map(|end| end.pauses).collect();
+        let paused = batch.writes.ends.iter().filter_map(|end| end.owed.as_ref()?.standing).collect();
         let mut claimed = ClaimedUses::new(&claims, uses, paused);
         let refuse_all = |stop: &ConsumeStop| requests.iter().for_each(|asked| asked.set(Err(stop.clone())));
         if let Some(message) = self.shared.no_runs() {
@@ -84,6 +84,9 @@ impl Writer {
                     if let Some(name) = &request.exclusive {
                         self.exclusive.insert(name.to_string(), request.core.id.clone());
                     }
+                    if request.emergency.is_some() {
+                        self.emergencies.insert(request.core.id.clone());
+                    }
                     places.insert(request.core.nonce.as_str(), passed.len());
                     ids.insert(&request.core.id);
                     passed.push(Passed { asked, request, known: proposal.is_some(), granted });
@@ -120,11 +123,15 @@ impl Writer {
                     envelope: &request.envelope,
                     decision: &request.decision,
                     granted: granted.map(|(claim, number)| (&claim.grant, number)),
+                    emergency: request.emergency.is_some(),
                 });
                 // Nothing after the runs of a batch reads their states.
                 let change = StatusChange { proposal: request.core.id.clone(), to: StoredStatus::Running, at };
                 batch.changes.push(change);
                 batch.event(at, EventWrite::Proposal(request.core.id.clone(), StoredStatus::Running));
+                if request.emergency.is_some() {
+                    batch.event(at, EventWrite::Emergency(request.core.id.clone()));
+                }
                 self.closed.spend(&request.core.nonce, request.core.expires_at);
                 let data = data.clone();
                 let spent = SpentNonce { index: leaf.index, item, leaf: leaf.hash, data, at, seal };
@@ -175,6 +182,11 @@ impl Writer {
         if let Some(holder) = request.exclusive.as_deref().and_then(|name| self.exclusive.get(name)) {
             return Err(ConsumeStop::ExclusiveBusy { holder: holder.clone() });
         }
+        if let Some(most) = request.emergency
+            && self.emergencies.len() as u64 >= most
+        {
+            return Err(ConsumeStop::Unreviewed { most, open: self.emergencies.iter().cloned().collect() });
+        }
         Ok(())
     }
 
@@ -215,7 +227,7 @@ impl Writer {
                         outputs: &end.outputs,
                         order: end.order.as_deref(),
                         blobs: &end.blobs,
-                        pauses: end.pauses.as_ref(),
+                        owed: self.owed(end),
                     });
                     batch.changed(&end.proposal, StoredStatus::Finished, end.at);
                     if let Some(state) = batch.states.get_mut(&end.proposal) {
@@ -232,6 +244,13 @@ impl Writer {
             self.exclusive.retain(|_, holder| !ended.contains(holder));
         }
         Ok(())
+    }
+
+    /// Returns what people owe about a run that ends.
+    fn owed<'m>(&self, end: &'m Finish) -> Option<OwedEnd<'m>> {
+        let unknown = end.unknown;
+        let owed = OwedEnd { unknown, standing: end.grant.as_ref().filter(|_| unknown) };
+        (unknown || self.emergencies.contains(&end.proposal)).then_some(owed)
     }
 
     /// Returns true if the stored consumption started this run. Only a changed server can have another leaf at its index.

@@ -8,6 +8,7 @@ mod check_report;
 pub mod csv_table;
 mod decisions;
 mod log_entries;
+pub mod open_work;
 mod other_copy;
 pub mod report_file;
 pub mod row_filter;
@@ -26,6 +27,7 @@ use crate::commands::audit::beginning::{
 use crate::commands::audit::check_report::check_report;
 use crate::commands::audit::decisions::DecisionFilter;
 use crate::commands::audit::log_entries::{each_entry, root_at};
+use crate::commands::audit::open_work::OverdueReviews;
 use crate::commands::audit::other_copy::{another_history, by_its_own_seals, compare};
 use crate::commands::audit::state::{StateChange, StateFile};
 use crate::commands::clock::now;
@@ -56,13 +58,14 @@ use judgement::audit::seen_head::SeenHead;
   countersign audit mirror/ --against /mnt/other/mirror      two copies of one log must be one history
   countersign audit mirror/ --no-differences                 count every difference as a failure
   countersign audit mirror/ --since 7d --step 'service:*'      a table of steps, parameters and approvers
+  countersign audit mirror/ --max-unreviewed-days 7           exits with 1 if a review waits for a week
   countersign audit mirror/ --check-report report.html       is the table of this report the table of this log?
   countersign audit mirror/ --json | jq 'select(.type == \"decision\" and .outcome.status != \"succeeded\")'
 
 A directory of `log export` contains every signed head of earlier exports under checkpoints/. The audit compares \
 each of these heads with the entries.
 
-Exit codes: 0 every check passed; 1 a check failed, possibly for the first seal or its roster; 2 no trusted roster \
+Exit codes: 0 every check passed; 1 a check failed, possibly for the first seal or its roster, or a review is overdue; 2 no trusted roster \
 connects to the log, or a file can't be read.")]
 pub struct Args {
     /// A directory that `log export` wrote, a backup, a closed log, or the address of a boundary or mirror. Your token
@@ -92,10 +95,14 @@ pub struct Args {
     /// of the program
     #[arg(long)]
     no_differences: bool,
+    /// Exit with 1 if an emergency, or a run whose end nobody saw, began more than N days ago by the clock of this machine and
+    /// still needs a review
+    #[arg(long, value_name = "N")]
+    max_unreviewed_days: Option<u32>,
     /// Make the table of a report of `countersign console --audit` again, and compare it cell by cell. The place may then
     /// also be a bundle, or a directory with bundles
     #[arg(long, value_name = "FILE", conflicts_with_all = ["boundary", "state", "full", "against", "witness", "no_differences",
-        "decisions", "since", "until", "steps", "outcomes", "by"])]
+        "max_unreviewed_days", "decisions", "since", "until", "steps", "outcomes", "by"])]
     check_report: Option<PathBuf>,
     #[command(flatten)]
     filter: DecisionFilter,
@@ -185,7 +192,8 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         out.say(vec![AuditEvent::Finding(Box::new(finding))])?;
     }
     // The findings are printed before the state is saved, so that no finding is lost.
-    out.end(&summary, kept.as_ref().and_then(|kept| kept.seen))?;
+    let overdue = OverdueReviews::of(&summary, args.max_unreviewed_days, now());
+    out.end(&summary, kept.as_ref().and_then(|kept| kept.seen), &overdue)?;
     if let Some(file) = &file {
         match auditor.keep(&head).filter(|_| summary.clean) {
             Some(state) => match file.keep(&state, kept.as_ref(), |earlier| root_at(&place, size, earlier))? {
@@ -206,7 +214,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
             None => terminal.say("The state was not changed, because this log did not pass the audit."),
         }
     }
-    Ok(if summary.clean { Exit::Done } else { Exit::CheckSaidNo })
+    Ok(if summary.clean && overdue.receipts.is_empty() { Exit::Done } else { Exit::CheckSaidNo })
 }
 
 /// Adds the boundary and the head of the last audit to what this audit expects.

@@ -97,6 +97,10 @@ pub struct Args {
     /// Accept a run that approvers allowed by a standing grant, without a signature for this run
     #[arg(long)]
     allow_grant: bool,
+    /// Accept a run in an emergency, for which other people signed than normally. A bundle does not show the reviews
+    /// of the run
+    #[arg(long)]
+    allow_emergency: bool,
     /// Accept a later roster version that needed no signatures (threshold 0)
     #[arg(long)]
     allow_unguarded: bool,
@@ -200,6 +204,7 @@ fn demands(args: &Args) -> Result<GateRequirements, CommandFailure> {
         age: args.max_age,
         unchecked: args.allow_unchecked.iter().copied().collect(),
         granted: args.allow_grant,
+        emergency: args.allow_emergency,
         unguarded: args.allow_unguarded,
     })
 }

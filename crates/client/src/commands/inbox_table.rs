@@ -120,7 +120,7 @@ pub fn time_left(view: &ProposalView, now: Timestamp) -> String {
 fn table_cells(view: &ProposalView, ending: usize) -> [PrintableText; COLUMNS] {
     [
         PrintableText::text(end_of(view, ending)),
-        PrintableText::text(view.step.as_str()),
+        step_words(view),
         parameter_words(view),
         PrintableText::text(view.proposer.as_str()),
         PrintableText::text(&format!("{} of {}", view.approvals.have, view.approvals.required)),
@@ -136,13 +136,25 @@ fn value_of(value: &Value) -> PrintableText {
     }
 }
 
+/// Returns the step with the mark of an emergency. The mark is before the step, because a narrow terminal cuts the end of the
+/// column.
+#[must_use]
+pub fn step_words(view: &ProposalView) -> PrintableText {
+    let is_emergency = view.emergency || signed_of(view).is_some_and(|signed| signed.emergency.is_some());
+    PrintableText::words(if is_emergency { "EMERGENCY " } else { "" }).then(&PrintableText::text(view.step.as_str()))
+}
+
+/// Reads the statement to sign, or returns `None` if the boundary returns something else.
+fn signed_of(view: &ProposalView) -> Option<Authorization> {
+    let payload = Base64::Strict.decode("/payload", &view.payload).ok()?;
+    Statement::<Authorization>::from_payload(&payload).ok().map(|statement| statement.predicate)
+}
+
 /// Returns the most important remark that the signed bytes alone justify. A full review also uses other documents.
 #[must_use]
 pub fn heaviest(view: &ProposalView) -> PrintableText {
-    let payload = Base64::Strict.decode("/payload", &view.payload).ok();
-    let signed = payload.and_then(|payload| Statement::<Authorization>::from_payload(&payload).ok());
-    let Some(signed) = signed else { return PrintableText::words("! unreadable") };
-    let remarks = remarks::of_statement(&signed.predicate, None, &[], &ScriptPlaces::default());
+    let Some(signed) = signed_of(view) else { return PrintableText::words("! unreadable") };
+    let remarks = remarks::of_statement(&signed, None, &[], &ScriptPlaces::default());
     let unknown = view.unknown_end.as_ref().map(|_| RemarkSeverity::UnknownEnd);
     let heaviest = remarks.iter().filter_map(|line| match line.weight {
         LineWeight::Remark(heaviness) => Some(heaviness),
@@ -197,6 +209,12 @@ pub(super) mod tests {
         let narrow = &lines(60)[1];
         assert!(narrow.contains("  name=sh") && narrow.contains("...  agent"), "{narrow}");
         assert!(narrow.ends_with("  ! unreadable"), "{narrow}");
+        let mut emergency = views[0].clone();
+        emergency.emergency = true;
+        for width in [48, 140] {
+            let row = InboxTable::of(std::slice::from_ref(&emergency), width).row(&emergency);
+            assert!(row.contains("  EMERGENCY"), "{width}: {row}");
+        }
         // In a narrow terminal, the column of the proposer shrinks before the last column.
         let [heading, first, _] = lines(48);
         assert!(!heading.contains("BY") && first.contains("  0 of 2 ") && first.ends_with("  ! unreadable"), "{first}");

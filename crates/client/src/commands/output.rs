@@ -12,6 +12,7 @@ use crate::home::keys::KeyArgs;
 use crate::remote::client::Client;
 use crate::remote::follow_run::follow;
 use crate::remote::proposals::{LookupRange, find_proposal};
+use crate::remote::read_receipt::signed_receipt;
 use crate::remote::refused_programs;
 use crate::remote::run_printer::{OutputForm, RunPrinter, truncated_words};
 use crate::terminal::exit::{CommandFailure, Exit};
@@ -19,8 +20,6 @@ use crate::terminal::printable_text::PrintableText;
 use crate::terminal::refused_programs::print_hints;
 use crate::terminal::streams::Terminal;
 use documents::crypto::digest::{Blake3Digest, ContentDigest};
-use documents::record::document::Statement;
-use documents::record::envelope::Base64;
 use documents::record::ident::ReceiptId;
 use documents::record::receipt::{Files, Receipt, Stream};
 use documents::record::run_extensions::{Manifest, ManifestEntry};
@@ -86,7 +85,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         let view = follow(&client, &id, &mut sink)?;
         refused_programs::explain(&client, &view, sink.complaints(), terminal)?;
         if let Some(receipt) = &view.receipt
-            && !sink.has_printed(&signed_receipt(&client.get(&format!("/v1/receipts/{receipt}"))?)?.output)
+            && !sink.has_printed(&receipt_of(&client.get(&format!("/v1/receipts/{receipt}"))?)?.output)
         {
             return Err(other_output());
         }
@@ -100,7 +99,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         return write_files(&client, receipt, directory, terminal);
     }
     let receipt: ReceiptView = client.get(&format!("/v1/receipts/{receipt}"))?;
-    let signed = signed_receipt(&receipt)?;
+    let signed = receipt_of(&receipt)?;
     let written = &signed.output;
     if terminal.json {
         let mut object = json!({"proposal": id, "receipt": receipt.id, "output": written});
@@ -131,7 +130,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
 
 /// Writes the files of a run into a new directory, after a check against the digests in the receipt.
 fn write_files(client: &Client, id: &ReceiptId, directory: &Path, terminal: &Terminal) -> Result<Exit, CommandFailure> {
-    let signed = signed_receipt(&client.get(&format!("/v1/receipts/{id}"))?)?;
+    let signed = receipt_of(&client.get(&format!("/v1/receipts/{id}"))?)?;
     let ReceiptFiles { files, outputs, .. } = client.get(&format!("/v1/receipts/{id}/files"))?;
     check_manifest(&signed, &files)?;
     let unwritable =
@@ -179,13 +178,8 @@ fn other_bytes() -> CommandFailure {
 }
 
 /// Reads the statement of a receipt, without a check of its signature.
-fn signed_receipt(receipt: &ReceiptView) -> Result<Receipt, CommandFailure> {
-    let odd = |error: String| {
-        CommandFailure::new(Exit::Unreachable, format!("the boundary's receipt can't be read: {error}"))
-    };
-    let payload =
-        Base64::Strict.decode("/payload", &receipt.envelope.payload).map_err(|error| odd(error.to_string()))?;
-    Ok(Statement::<Receipt>::from_payload(&payload).map_err(|error| odd(error.to_string()))?.predicate)
+fn receipt_of(view: &ReceiptView) -> Result<Receipt, CommandFailure> {
+    signed_receipt(&view.envelope).map(|(receipt, _)| receipt)
 }
 
 fn check(bytes: &[u8], stream: &Stream) -> Result<(), CommandFailure> {

@@ -12,7 +12,7 @@ use crate::commands::global::{GivenOptions, GlobalOptions, REPLACED_BY_LIST};
 use crate::commands::version::BuildFacts;
 use crate::commands::{
     approve, audit, boundary, cancel, completions, deny, freeze, gate, grant, inbox, key, log, mcp, output, proposals,
-    propose, review, revoke, session, submit, verify, wait,
+    propose, review, review_run, revoke, session, submit, unsettled, verify, wait,
 };
 use crate::remote::log_source::OpenStoredLog;
 use crate::terminal::exit::{CommandFailure, Exit};
@@ -203,6 +203,10 @@ pub enum SharedCommand {
     Deny(deny::Args),
     /// Draft, list and show standing grants
     Grant(grant::Args),
+    /// List the runs that people must review
+    Unsettled(unsettled::Args),
+    /// Sign a review of an emergency, or of a run whose end nobody saw
+    ReviewRun(review_run::Args),
     /// Revoke a key, a token or a grant
     Revoke(revoke::Args),
     /// Stop everything: all proposals and runs end, and nothing runs until a thaw
@@ -229,7 +233,22 @@ pub enum SharedCommand {
 /// and packages of this program.
 pub const ROLES: [(&str, &[&str]); 6] = [
     ("Propose", &["propose", "wait", "proposals", "output", "cancel", "submit", "session", "mcp"]),
-    ("Approve", &["inbox", "review", "approve", "deny", "grant", "revoke", "freeze", "console", "boundary"]),
+    (
+        "Approve",
+        &[
+            "inbox",
+            "review",
+            "approve",
+            "deny",
+            "grant",
+            "unsettled",
+            "review-run",
+            "revoke",
+            "freeze",
+            "console",
+            "boundary",
+        ],
+    ),
     ("Verify", &["verify", "gate", "audit", "log"]),
     ("Operate", &["init", "serve", "doctor", "key", "token", "roster", "seal", "thaw", "notify", "store", "node"]),
     ("Write", &["registry", "policy", "sandbox", "run", "open", "test"]),
@@ -412,6 +431,8 @@ impl SharedCommand {
             Self::Approve(args) => approve::run(args, global, terminal),
             Self::Deny(args) => deny::run(args, global, terminal),
             Self::Grant(args) => grant::run(args, global, terminal),
+            Self::Unsettled(args) => unsettled::run(args, global, terminal),
+            Self::ReviewRun(args) => review_run::run(args, global, terminal),
             Self::Revoke(args) => revoke::run(args, global, terminal),
             Self::Freeze(args) => freeze::run(args, global, terminal),
             Self::Submit(args) => submit::run(args, global, terminal),

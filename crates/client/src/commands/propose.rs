@@ -43,6 +43,7 @@ use wire::api::view::{ProposalStatus, ProposalView, Propose, ProposedArtifact, R
   countersign propose nginx:restart -p host=web-3 --new                    a second run of a pending proposal
   countersign propose web:apply --plan rcp_… --wait                        apply exactly this plan
   countersign propose web:deploy --artifact app.tar=build/app.tar           upload a file for the run
+  countersign propose nginx:restart -p host=web-3 --emergency               people review the run afterwards
   countersign propose nginx:restart -p host=web-3 --offline --proposer ci-agent -o statement.json
 
 Exit codes with --wait: the code of the step, or 2 you gave something wrong, 123 people said no, 124 expired or timed \
@@ -94,6 +95,10 @@ pub struct Args {
     /// Run the step at once under this standing grant, with the key of its grantee (--key)
     #[arg(long, value_name = "GRANT", conflicts_with = "offline")]
     grant: Option<String>,
+    /// Propose an emergency: the people of the rule `emergency` of policy approve the run, and people must review it
+    /// afterwards
+    #[arg(long, conflicts_with_all = ["grant", "offline"])]
+    emergency: bool,
     /// Take the outputs of this run as parameters. Other parameters are given with -p
     #[arg(long, value_name = "RECEIPT")]
     outputs_of: Option<ReceiptId>,
@@ -176,6 +181,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         artifacts: args.artifacts.iter().map(|given| upload(&client, given)).collect::<Result<_, _>>()?,
         plan: args.plan.clone(),
         grant: grant.as_ref().map(|grant| grant.id.clone()),
+        emergency: args.emergency,
     };
     let mut view: ProposalView = client.post("/v1/proposals", &wish)?;
     if let (Some(grant), Some(nonce)) = (&grant, &wish.nonce)
@@ -191,6 +197,11 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         };
         let advice = if args.nonce.is_none() { "; use --new to make another proposal" } else { "" };
         terminal.say(&format!("the same proposal exists already: {}, {reason}{advice}", view.id));
+    }
+    if !terminal.json
+        && let Some(words) = emergency_words(args.emergency, view.emergency)
+    {
+        terminal.say(words);
     }
     if !args.wait {
         if terminal.json {
@@ -260,6 +271,18 @@ fn upload(client: &Client, given: &str) -> Result<ProposedArtifact, CommandFailu
     let digest = ContentDigest::from_bytes(sha256.finish());
     let _: StoredArtifact = client.put_file(&format!("/v1/artifacts/{digest}"), file)?;
     Ok(ProposedArtifact { name, digest })
+}
+
+/// Returns what the proposer must know about an emergency.
+const fn emergency_words(asked: bool, is_emergency: bool) -> Option<&'static str> {
+    match (asked, is_emergency) {
+        (_, true) => Some(
+            "the proposal is an EMERGENCY: people must review its run afterwards, and `countersign unsettled` lists it \
+             until then",
+        ),
+        (true, false) => Some("the existing proposal is no emergency; use --new to propose the emergency"),
+        (false, false) => None,
+    }
 }
 
 fn needs(view: &ProposalView, granted: bool) -> String {
@@ -381,6 +404,7 @@ fn offline(
         artifacts: None,
         plan: None,
         grant: None,
+        emergency: None,
     };
     let id = signed.proposal.clone();
     let payload = signed
@@ -434,6 +458,16 @@ mod tests {
         for bad in ["", "0", "-1m", "25h", "1d", "m", "9223372036854775807h", "1.5h"] {
             assert!(parse_window(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn an_emergency_is_told_and_an_existing_proposal_that_is_none_too() {
+        assert!(
+            emergency_words(true, true).is_some_and(|words| words.contains("EMERGENCY") && words.contains("review"))
+        );
+        assert_eq!(emergency_words(false, true), emergency_words(true, true), "by the existing proposal");
+        assert!(emergency_words(true, false).is_some_and(|words| words.contains("no emergency")));
+        assert_eq!(emergency_words(false, false), None);
     }
 
     #[test]

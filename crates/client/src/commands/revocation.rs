@@ -1,4 +1,4 @@
-//! What `revoke` and `freeze` share: signing a revocation and sending it.
+//! What `revoke` and `freeze` share: signing a revocation and sending it. `review-run` shares the question and the file.
 
 use std::path::Path;
 
@@ -109,18 +109,18 @@ pub fn send(client: &Client, revocation: &Envelope) -> Result<RevocationView, Co
     client.post("/v1/revocations", revocation)
 }
 
-/// Writes a signed revocation to a file, which `countersign revoke FILE` sends later.
+/// Writes a signed envelope to a file, which `countersign revoke FILE` or `countersign review-run FILE` sends later.
 ///
 /// # Errors
 /// Returns an error if the file exists or can't be written.
-pub fn write(revocation: &Envelope, path: &Path, terminal: &Terminal) -> Result<(), CommandFailure> {
+pub fn write(envelope: &Envelope, path: &Path, terminal: &Terminal) -> Result<(), CommandFailure> {
     let mut bytes =
-        serde_json::to_vec(revocation).map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))?;
+        serde_json::to_vec(envelope).map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))?;
     bytes.push(b'\n');
     write_new(path, &bytes, terminal)
 }
 
-/// Asks whether the revocation shall be signed.
+/// Asks whether a statement shall be signed that stays in the log.
 ///
 /// # Errors
 /// Returns an error if the person does not agree, or if there is no terminal.

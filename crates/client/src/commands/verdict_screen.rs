@@ -139,6 +139,11 @@ pub(super) fn screen(basis: &VerdictInputs<'_>, other_roster: Option<&str>) -> S
 
 fn state(screen: &mut Screen, facts: &Facts) {
     if let Some(approved) = &facts.approved {
+        if approved.emergency {
+            let words =
+                "other people approved this run than normally; only the whole log shows whether people reviewed it";
+            screen.field_in(LineTone::Bad, "EMERGENCY", &PrintableText::words(words));
+        }
         screen.field("receipt", &PrintableText::text(approved.receipt.as_str()));
         screen.field("step", &PrintableText::text(&format!("{} {}", approved.step, approved.digest)));
         screen.field("parameters", &PrintableText::text(&approved.params.to_string()));

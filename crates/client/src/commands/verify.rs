@@ -303,6 +303,9 @@ impl Tally {
                 let number = used.use_number.unwrap_or_default();
                 words = format!("{words}, under standing grant {}, use {number} of {}", used.grant, used.max_uses);
             }
+            if approved.emergency {
+                words.push_str(", an EMERGENCY");
+            }
             *self.receipts.entry(approved.receipt.as_str().to_owned()).or_default() += 1;
         }
         self.lines.push((verdict, PrintableText::text(&words)));
@@ -368,6 +371,16 @@ mod tests {
         ] {
             assert!(printed.contains(&part), "{part}: {printed}");
         }
+        assert!(!printed.contains("EMERGENCY"), "{printed}");
+        let mut report = report;
+        let approved = report.facts.as_mut().and_then(|facts| facts.approved.as_mut());
+        approved.expect("an authorization").emergency = true;
+        let basis = VerdictInputs { place: Path::new("x"), digest, trusted, report: &report, at: None };
+        let printed = screen(&basis, None).paint(400, true);
+        assert!(
+            printed.contains("\x1b[1;31m  EMERGENCY     other people approved this run than normally"),
+            "{printed}"
+        );
         match with_any(BUNDLE, &wrong, VerifyOptions::default()) {
             Ok(judged) => assert!(!judged.report.verified),
             Err(untrusted) => assert!(untrusted.first_roster.is_some()),

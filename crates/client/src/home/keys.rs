@@ -109,6 +109,8 @@ pub enum SignaturePurpose {
     Deny,
     /// Revoke a key or a token, or freeze a boundary.
     Revoke,
+    /// Review a run.
+    Review,
     /// Sign a version of the roster.
     Roster,
     /// Sign the local receipt of a run.
@@ -126,6 +128,7 @@ impl SignaturePurpose {
             Self::Approve => "to approve",
             Self::Deny => "to deny",
             Self::Revoke => "to sign the revocation",
+            Self::Review => "to sign the review of the run",
             Self::Grant => "to approve the standing grant",
             Self::Use => "to run a step under the standing grant",
             Self::Roster => "to sign the roster",

@@ -6,6 +6,7 @@ pub mod follow_run;
 pub mod log_source;
 pub mod mcp_client;
 pub mod proposals;
+pub mod read_receipt;
 pub mod refused_programs;
 pub mod run_printer;
 pub mod secret;

@@ -3,12 +3,13 @@
 //! This module trusts only bytes whose digest is in the payload, in the signed seal, or in the roster that the approver
 //! trusts.
 
+mod approval_rules;
 mod comparisons;
 
 use std::borrow::Cow;
 
 use crate::review::coverage;
-use crate::review::derive::comparisons::{configured, differences, join, parameters, rendered, rules};
+use crate::review::derive::comparisons::{configured, differences, join, parameters, rendered};
 use crate::review::derived::{
     COVERED, Derived, ReviewCheck, ReviewFinding, SANDBOX, SCRIPT_DIGEST, SEALED, StatementVerdict, TRUSTED,
 };
@@ -46,6 +47,7 @@ pub fn derive(sources: &ReviewSources, now: Timestamp) -> Derived {
         inputs: Vec::new(),
         places: ScriptPlaces::default(),
         rules: Vec::new(),
+        emergency: None,
         profile: None,
         signers: Vec::new(),
         strangers: Vec::new(),
@@ -310,7 +312,7 @@ impl Derived {
         };
         self.permissions(signed, asked, own.permissions);
         let definition = &definition;
-        self.rules = rules(ruling.approvals.as_ref().map(|rule| &rule.value), &definition.approvals);
+        self.approval_rules(signed, &ruling, &definition.approvals);
         if policy.has_sandbox_rules() {
             let why = "this program version can't derive the sandbox from such a policy: review with the program \
                        version of the boundary";

@@ -13,6 +13,7 @@ use documents::record::document::Statement;
 use documents::record::ident::Name;
 use documents::record::profile::Profile;
 use documents::record::step_definition::{Approvals, StepDefinition};
+use judgement::policy::people_rules::EmergencyRule;
 
 /// Check with its result.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +46,15 @@ pub enum StatementVerdict {
     Unsound,
 }
 
+/// The rule of policy for an emergency, beside the rules that it replaces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EmergencyApproval {
+    /// The rule.
+    pub rule: EmergencyRule,
+    /// Approval rules for a run of this step that is no emergency.
+    pub normally: Vec<(&'static str, Approvals)>,
+}
+
 /// Results of the checks, with the checked documents.
 #[derive(Debug, Clone)]
 pub struct Derived {
@@ -64,6 +74,8 @@ pub struct Derived {
     pub places: ScriptPlaces,
     /// Approval rules of policy and of the step. All rules must be met.
     pub rules: Vec<(&'static str, Approvals)>,
+    /// What policy says about the emergency. `None` if the run is no emergency, or if policy permits none.
+    pub emergency: Option<EmergencyApproval>,
     /// Sandbox profile that this program derived from the sealed documents.
     pub profile: Option<Profile>,
     /// Approvers whose signatures over this payload were verified.
@@ -79,6 +91,12 @@ pub struct Derived {
 }
 
 impl Derived {
+    /// Returns true if the statement says that the run is an emergency.
+    #[must_use]
+    pub fn is_emergency(&self) -> bool {
+        self.statement.as_ref().is_some_and(|statement| statement.predicate.emergency.is_some())
+    }
+
     /// Returns true if the step has executable files.
     #[must_use]
     pub fn has_programs(&self) -> bool {

@@ -19,6 +19,8 @@ pub enum LineWeight {
 /// Kind of a remark, from the most important to the least important.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RemarkSeverity {
+    /// The run is an emergency, which other people approve than normally.
+    Emergency,
     /// A check failed or could not be made.
     Fails,
     /// Nobody saw the end of an earlier run of this step with these parameters.
@@ -54,6 +56,7 @@ impl RemarkSeverity {
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
+            Self::Emergency => "emergency",
             Self::Fails => "fails",
             Self::UnknownEnd => "unknown-end",
             Self::SandboxOff => "sandbox-off",

@@ -15,7 +15,8 @@ use crate::review::lines::values::{END, changed, folded, in_full, in_row, label_
 use crate::review::signed_field::{FieldReason, SignedField};
 use crate::review::sources::{ReviewSources, RosterSource};
 use crate::review::value_words::{
-    bytes, clock, counted, duration_ms, grouped, left_words, listed, paths, plain_or_quoted, rule_words, short_id,
+    bytes, clock, counted, duration_ms, grouped, is_default, left_words, listed, paths, plain_or_quoted, rule_words,
+    short_id, told_rules,
 };
 use crate::review::{program_lines, remarks, run_inputs, secrets_line, step_files};
 use crate::terminal::field_paths::{leaves, path_key};
@@ -24,7 +25,7 @@ use crate::terminal::screen::{LineTone, lines_of};
 use documents::record::authorization::Authorization;
 use documents::record::ident::Name;
 use documents::record::profile::{ISOLATED, Layer, Limits, NetworkMode, Proc, Profile, STRICT, Workdir};
-use documents::record::step_definition::{Approvals, Format, StepDefinition, Template};
+use documents::record::step_definition::{Format, StepDefinition, Template};
 use documents::record::validity::Timestamp;
 
 /// Maximum number of rows (of 80 columns) for all parameters together. Above this number, each parameter gets one row.
@@ -63,6 +64,7 @@ impl Lines {
         let definition = found.definition.as_ref().map(|(_, value)| value);
         let texts = [step_files::texts(&found.files), run_inputs::texts(&found.inputs)].concat();
         lines.remarks = remarks::of_statement(signed, definition, &texts, &found.places);
+        lines.remarks.extend(remarks::emergency(found));
         lines.remarks.extend(remarks::of_contents(signed, found));
         lines.remarks.extend(remarks::of_comparison(sources, signed, &lines.comparison, now));
         lines.remarks.extend(remarks::unknown_end(sources, now));
@@ -116,7 +118,8 @@ impl Lines {
     }
 
     fn heading(&mut self, sources: &ReviewSources, signed: &Authorization) {
-        let mut heading = PrintableText::text(signed.step.reference.as_str())
+        let mut heading = PrintableText::words(if signed.emergency.is_some() { "EMERGENCY: " } else { "" })
+            .then(&PrintableText::text(signed.step.reference.as_str()))
             .and(" at ")
             .then(&PrintableText::text(signed.boundary.name.as_str()))
             .and(", asked by ")
@@ -375,11 +378,7 @@ impl Lines {
             None => found.signers.iter().map(|(name, _)| name).collect(),
         };
         let names = if have.is_empty() { String::new() } else { format!(" ({})", listed(&have)) };
-        let is_own = |asks: &str| asks == "the step asks";
-        let own = definition.is_some_and(|definition| !is_default(&definition.approvals));
-        let mut rules: Vec<_> = found.rules.iter().filter(|(asks, _)| own || !is_own(asks)).collect();
-        // Policy and step often have the same rule.
-        rules.dedup_by(|(_, rule), (_, before)| rule == before);
+        let mut rules = told_rules(&found.rules, definition);
         let mut parts = vec![match (rules.as_slice(), told) {
             // One simple rule is part of the count.
             ([(_, rule)], _) if rule.each.is_none() && !rule.from.is_empty() => {
@@ -476,10 +475,6 @@ impl Lines {
         let text = PrintableText::text(&format!("{roster}; {checks}"));
         self.always.push(ReviewLine { tone, ..ReviewLine::always("trust", text, &[]) });
     }
-}
-
-fn is_default(rule: &Approvals) -> bool {
-    rule.required == 1 && rule.from.is_empty() && rule.each.is_none()
 }
 
 #[cfg(test)]

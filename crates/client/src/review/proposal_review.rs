@@ -154,6 +154,8 @@ impl ProposalReview {
             "statement": self.found.payload,
             "definition": self.found.definition.as_ref().map(|(_, value)| value),
             "rules": self.found.rules.iter().map(|(_, rule)| rule).collect::<Vec<_>>(),
+            "emergency": self.found.is_emergency(),
+            "emergency_rule": self.found.emergency.as_ref().map(|emergency| &emergency.rule),
             "signed_by": self.found.signers.iter().map(|(name, keyid)| json!({"name": name, "keyid": keyid})).collect::<Vec<_>>(),
             "roster": self.sources.roster.roster().map(|roster| json!({"digest": roster.digest(), "trusted": self.sources.roster.trusted().is_some()})),
             "checks": checks,

@@ -3,12 +3,12 @@
 use serde_json::Value;
 
 use crate::review::comparison::RunComparison;
-use crate::review::derived::{COVERED, Derived, ReviewFinding, TRUSTED};
+use crate::review::derived::{COVERED, Derived, EmergencyApproval, ReviewFinding, TRUSTED};
 use crate::review::hidden::hidden;
 use crate::review::line::{MOST_LINES, MOST_PARAMETERS, RemarkSeverity, ReviewLine};
 use crate::review::script_places::ScriptPlaces;
 use crate::review::sources::{ReviewSources, RosterSource};
-use crate::review::value_words::{clock, counted, day, grouped, plain_or_quoted, short_id};
+use crate::review::value_words::{clock, counted, day, grouped, plain_or_quoted, rule_words, short_id, told_rules};
 use crate::review::{run_inputs, step_files};
 use crate::terminal::field_paths::{leaves, path_key};
 use crate::terminal::printable_text::PrintableText;
@@ -18,6 +18,7 @@ use documents::record::authorization::{Authorization, PermissionKind, Permission
 use documents::record::extension_names::OWN_PROGRAMS;
 use documents::record::profile::{Profile, STRICT, Workdir};
 use documents::record::sandbox_permission::SandboxPermission;
+use documents::record::step_definition::Approvals;
 use documents::record::validity::Timestamp;
 
 /// Maximum size of a value, in bytes, without a remark about its length. The decision screen shows such a value in full.
@@ -301,6 +302,33 @@ pub fn unknown_end(sources: &ReviewSources, now: Timestamp) -> Option<ReviewLine
     let words = format!("the same run ended unknown at {} (", clock(run.finished_at, now));
     let text = PrintableText::text(&words).then(&short_id(run.receipt.as_str())).and(")");
     Some(ReviewLine::remark(RemarkSeverity::UnknownEnd, text, Vec::new()))
+}
+
+/// Returns the remark about an emergency: who approves the run, who does normally, and who must review it afterwards.
+#[must_use]
+pub fn emergency(found: &Derived) -> Option<ReviewLine> {
+    if !found.is_emergency() {
+        return None;
+    }
+    let definition = found.definition.as_ref().map(|(definition, _)| definition);
+    let words = |rules: &[(&'static str, Approvals)]| {
+        told_rules(rules, definition).into_iter().map(|(_, rule)| rule_words(rule)).collect::<Vec<_>>().join(" and ")
+    };
+    let text = match &found.emergency {
+        Some(EmergencyApproval { rule, normally }) => format!(
+            "EMERGENCY: approved by {}, normally by {}; afterwards {} must review the run",
+            words(&found.rules),
+            words(normally),
+            rule_words(&rule.review.approvals())
+        ),
+        None => {
+            "EMERGENCY: other people approve the run than normally, and people must review it afterwards; this program \
+                 found no rule for this"
+                .to_owned()
+        }
+    };
+    let shows = vec!["signed.predicate.emergency".to_owned()];
+    Some(ReviewLine::remark(RemarkSeverity::Emergency, PrintableText::text(&text), shows))
 }
 
 /// Returns a remark about files whose content can't be shown, and a remark about long texts.

@@ -40,7 +40,7 @@ pub fn decision(sources: &ReviewSources, found: &Derived) -> Screen {
 pub fn texts(sources: &ReviewSources, found: &Derived) -> Screen {
     let mut screen = Screen::default();
     let lines = &found.lines;
-    screen.push(LineTone::Strong, String::new(), lines.heading.clone());
+    screen.push(heading_tone(found), String::new(), lines.heading.clone());
     // The digest line fits 80 columns, so no usual terminal breaks it.
     screen.push(LineTone::Plain, "  digest ".to_owned(), PrintableText::text(&found.digest.to_string()));
     for line in &lines.above {
@@ -92,7 +92,7 @@ pub fn texts(sources: &ReviewSources, found: &Derived) -> Screen {
 pub fn block(found: &Derived) -> Screen {
     let mut screen = Screen::default();
     let lines = &found.lines;
-    screen.push(LineTone::Strong, String::new(), lines.heading.clone());
+    screen.push(heading_tone(found), String::new(), lines.heading.clone());
     for line in &lines.always {
         draw(&mut screen, line);
     }
@@ -167,7 +167,7 @@ pub fn full(sources: &ReviewSources, found: &Derived) -> Screen {
 pub fn brief(found: &Derived) -> Screen {
     let mut screen = Screen::default();
     let lines = &found.lines;
-    screen.push(LineTone::Strong, String::new(), lines.heading.cut(78));
+    screen.push(heading_tone(found), String::new(), lines.heading.cut(78));
     for name in ["parameters", "reason", "signatures"] {
         let Some(line) = lines.always.iter().find(|line| line.name == name) else { continue };
         if name == "parameters" && !lines.parameters.is_empty() {
@@ -195,6 +195,10 @@ fn in_three_rows(parameters: &[PrintableText]) -> Vec<PrintableText> {
         cells.push(PrintableText::text(&format!("and {} more", parameters.len() - cells.len())));
     }
     cells.chunks(in_row).map(|row| PrintableText::joined(row.iter().cloned(), BETWEEN)).collect()
+}
+
+fn heading_tone(found: &Derived) -> LineTone {
+    if found.is_emergency() { LineTone::Bad } else { LineTone::Strong }
 }
 
 fn draw(screen: &mut Screen, line: &ReviewLine) {

@@ -20,6 +20,7 @@ use documents::record::envelope::{Envelope, EnvelopeSignature};
 use documents::record::profile::{Limits, Profile, STRICT};
 use documents::record::program_list::{ListedProgram, OnlyListed, ProgramList};
 use documents::record::roster::Roster;
+use documents::record::run_extensions::Emergency;
 use documents::record::seal::{Genesis, Seal, SealedBoundary};
 use documents::record::step_definition::StepDefinition;
 use documents::record::validity::Timestamp;
@@ -93,6 +94,16 @@ pub(crate) fn case() -> ReviewCase {
         seal: |_| {},
         sealer: 3,
     }
+}
+
+/// Returns a case of an emergency, which one person of `ops` approves, and one person of `security` reviews.
+pub(crate) fn emergency() -> ReviewCase {
+    let mut case = case();
+    case.policy["version"] = 3.into();
+    case.policy["default"]["emergency"] = json!({"required": 1, "from": ["ops"], "max_unreviewed": 3, "max_window_s": 3600,
+        "review": {"required": 1, "from": ["security"]}});
+    case.spoil = |signed| signed.emergency = Some(Emergency::yes());
+    case
 }
 
 impl ReviewCase {
@@ -195,6 +206,7 @@ impl ReviewCase {
             artifacts: None,
             plan: None,
             grant: None,
+            emergency: None,
         };
         (self.spoil)(&mut signed);
         ReviewSources {

@@ -4,7 +4,7 @@ use crate::terminal::printable_text::PrintableText;
 use documents::record::extension_names::OWN_PROGRAMS;
 use documents::record::ident::Name;
 use documents::record::program_list::{ListedProgram, ProgramList};
-use documents::record::step_definition::Approvals;
+use documents::record::step_definition::{Approvals, StepDefinition};
 use documents::record::validity::Timestamp;
 use judgement::policy::program_names::DEFAULT_TOOLS;
 
@@ -41,6 +41,23 @@ pub fn rule_words(rule: &Approvals) -> String {
         (_, [one]) => format!("{people} of {one}"),
         _ => format!("{people} of {} (any of them)", groups.join(", ")),
     }
+}
+
+/// Returns the rules that a person must know: no default rule of the step, and each rule once.
+pub(super) fn told_rules<'r>(
+    rules: &'r [(&'static str, Approvals)],
+    definition: Option<&StepDefinition>,
+) -> Vec<&'r (&'static str, Approvals)> {
+    let own = definition.is_some_and(|definition| !is_default(&definition.approvals));
+    let mut told: Vec<_> = rules.iter().filter(|(asks, _)| own || *asks != "the step asks").collect();
+    // Policy and step often have the same rule.
+    told.dedup_by(|(_, rule), (_, before)| rule == before);
+    told
+}
+
+/// Returns true if a rule is the default rule of a step.
+pub(super) fn is_default(rule: &Approvals) -> bool {
+    rule.required == 1 && rule.from.is_empty() && rule.each.is_none()
 }
 
 /// Formats a duration in seconds.

@@ -1,6 +1,7 @@
-//! Describes the outcome of a run in words.
+//! Describes the outcome and the reviews of a run in words.
 
 use documents::record::receipt::Outcome;
+use documents::record::review_statement::{ObservedEnd, ReviewVerdict};
 
 /// Describes the outcome of a run in words.
 #[must_use]
@@ -16,4 +17,24 @@ pub fn outcome_words(outcome: &Outcome) -> String {
         words.push_str(&format!(", limit {limit}"));
     }
     words
+}
+
+/// Returns the word for how a run ended, by a reviewer.
+#[must_use]
+pub const fn observed_word(end: ObservedEnd) -> &'static str {
+    match end {
+        ObservedEnd::Succeeded => "succeeded",
+        ObservedEnd::Failed => "failed",
+        ObservedEnd::NotStarted => "not started",
+        ObservedEnd::Partly => "partly",
+    }
+}
+
+/// Returns the word for the verdict of a reviewer.
+#[must_use]
+pub const fn verdict_word(verdict: ReviewVerdict) -> &'static str {
+    match verdict {
+        ReviewVerdict::Accepted => "accepted",
+        ReviewVerdict::Rejected => "rejected",
+    }
 }

@@ -1,12 +1,13 @@
 //! What a page shows about one row of an audited log.
 
-use client::commands::audit::audit_row::RowPlace;
+use client::commands::audit::audit_row::{RowPlace, approval_words, review_words};
 use client::commands::audit::audit_table::AuditTable;
 use client::commands::verdict_screen::program_words;
 use client::terminal::outcome_words::outcome_words;
 use client::terminal::printable_text::PrintableText;
 use client::terminal::screen::{LineTone, Screen};
-use judgement::audit::finding::{DecisionLine, DenialLine, Finding};
+use judgement::audit::finding::{DecisionLine, Finding};
+use judgement::audit::people_lines::{DenialLine, ReviewedLine};
 
 /// Returns everything that the audit found about a row, or `None` for the row of a bundle.
 pub(super) fn log_row(table: &AuditTable, place: &RowPlace) -> Option<Screen> {
@@ -18,6 +19,10 @@ pub(super) fn log_row(table: &AuditTable, place: &RowPlace) -> Option<Screen> {
         }
         RowPlace::Denial(line) => {
             denial(&mut screen, line);
+            vec![line.entry]
+        }
+        RowPlace::Review(line) => {
+            review(&mut screen, line);
             vec![line.entry]
         }
         RowPlace::Consumption(run) => {
@@ -64,7 +69,7 @@ fn decision(screen: &mut Screen, line: &DecisionLine) {
     field(screen, "parameters", &line.params_digest.to_string());
     field(screen, "proposer", line.proposer.as_str());
     screen.field("reason", &PrintableText::quoted(&line.reason));
-    field(screen, "approved by", &joined(&line.approvers));
+    field(screen, "approved by", &approval_words(&joined(&line.approvers), line.emergency));
     field(screen, "groups", &joined(&line.groups));
     field(screen, "handed in by", line.handed_in_by.as_str());
     field(screen, "authorization", &line.authorization.to_string());
@@ -100,11 +105,42 @@ fn denial(screen: &mut Screen, line: &DenialLine) {
     field(screen, "log entry", &line.entry.to_string());
 }
 
+fn review(screen: &mut Screen, line: &ReviewedLine) {
+    screen.heading("A review");
+    let reviewer = line.reviewer.as_ref().map_or("an unknown person", |name| name.as_str());
+    field(screen, "reviewed by", reviewer);
+    field(screen, "not before", &line.after.to_string());
+    field(screen, "receipt", line.receipt.as_str());
+    field(screen, "says", &review_words(line));
+    let whose = PrintableText::text(reviewer).and("'s words: ");
+    screen.field("reason", &whose.then(&PrintableText::quoted(&line.reason)));
+    field(screen, "log entry", &line.entry.to_string());
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use documents::crypto::digest::AuthorizationDigest;
+    use documents::record::review_statement::{ObservedEnd, ReviewVerdict};
     use documents::record::validity::Timestamp;
+
+    #[test]
+    fn the_page_of_a_review_has_its_verdict_and_the_words_of_the_reviewer() {
+        let line = ReviewedLine {
+            after: Timestamp::from_unix(0),
+            reviewer: Some("bob".parse().expect("a name")),
+            receipt: "rcp_019aa0b0-5c00-7000-8000-000000000001".parse().expect("an id"),
+            verdict: ReviewVerdict::Rejected,
+            observed: Some(ObservedEnd::Partly),
+            reason: "half of it".to_owned(),
+            entry: 3,
+        };
+        let mut screen = Screen::default();
+        review(&mut screen, &line);
+        let shown = screen.paint(200, false);
+        assert!(shown.contains("run rejected by bob, observed: partly"), "{shown}");
+        assert!(shown.contains(r#"bob's words: "half of it""#), "{shown}");
+    }
 
     #[test]
     fn the_words_of_a_denial_stand_behind_the_name_without_an_escaped_blank() {

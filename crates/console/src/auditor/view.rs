@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use client::commands::audit::audit_row::{AuditRow, COLUMNS, RowVerdict};
 use client::commands::audit::audit_table::{AuditTable, MOST_ROWS};
+use client::commands::audit::open_work::open_lines;
 use client::commands::audit::row_filter::{FIELDS, RowFilter, outcomes};
 use client::terminal::printable_text::PrintableText;
+use client::terminal::screen::LineTone;
 use maud::{Markup, html};
 
 use crate::auditor::kept_table::{KeptTable, UPLOAD_PATH};
@@ -52,6 +54,7 @@ impl AuditorViews<'_> {
             h1 { "Decisions of " (shown(&self.kept.named)) }
             (self.remarks(&table))
             @if let Some(why) = &wrong { div.admonition role="alert" { (shown(why)) ". The table shows every row." } }
+            (open_work(&table.log.as_ref().map(|log| open_lines(&log.summary)).unwrap_or_default()))
             (facts(&table))
             (filters(fields))
             p role="status" {
@@ -160,6 +163,22 @@ impl AuditorViews<'_> {
             pre.wrapped tabindex="0" aria-label="Result of the audit" { (log.screen().paint(usize::MAX, false)) }
         };
         Some(page("The whole log", main))
+    }
+}
+
+/// Returns the list of what the log leaves open.
+fn open_work(lines: &[(LineTone, PrintableText)]) -> Markup {
+    html! {
+        @if !lines.is_empty() {
+            div.admonition role="note" {
+                h2 { "Open" }
+                ul {
+                    @for (tone, line) in lines {
+                        li { @if *tone == LineTone::Bad { strong.bad { (line.as_str()) } } @else { (line.as_str()) } }
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -286,6 +305,15 @@ fn percent_encoded(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn open_work_is_a_list_in_which_runs_without_reviews_are_red() {
+        let line = |tone, text: &str| (tone, PrintableText::text(text));
+        let page = open_work(&[line(LineTone::Bad, "rcp_1 <b>"), line(LineTone::Plain, "grant grt_1")]).into_string();
+        assert!(page.contains("<h2>Open</h2>") && page.contains("<li>grant grt_1</li>"), "{page}");
+        assert!(page.contains("<strong class=\"bad\">rcp_1 &lt;b&gt;</strong>"), "{page}");
+        assert_eq!(open_work(&[]).into_string(), "");
+    }
 
     #[test]
     fn a_filter_in_an_address_is_escaped() {

@@ -71,6 +71,7 @@ mod tests {
             inputs: Vec::new(),
             places: ScriptPlaces::default(),
             rules: Vec::new(),
+            emergency: None,
             profile: None,
             signers: Vec::new(),
             strangers: Vec::new(),

@@ -1,6 +1,6 @@
 //! The markup of the inbox, and parts of all pages of the companion.
 
-use client::commands::inbox_table::{heaviest, parameter_words, time_left};
+use client::commands::inbox_table::{heaviest, parameter_words, step_words, time_left};
 use client::remote::run_printer::held_up_words;
 use client::terminal::exit::CommandFailure;
 use documents::record::validity::Timestamp;
@@ -159,7 +159,7 @@ fn card(at: usize, name: &str, view: &ProposalView, now: Timestamp, pending: boo
     let verb = if pending { "Review" } else { "Show" };
     html! {
         li {
-            a.strong href=(path_of(page, at, view)) { (verb) " " (plain(view.step.as_str())) " …" (id_end(view)) }
+            a.strong href=(path_of(page, at, view)) { (verb) " " (step_words(view).as_str()) " …" (id_end(view)) }
             " at " (plain(name)) ", for " (plain(view.proposer.as_str()))
             @if pending {
                 ", " (signature_words(view)) ", " strong { (time_left(view, now)) " left" }

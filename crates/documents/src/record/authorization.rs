@@ -73,6 +73,9 @@ pub struct Authorization {
     /// Digest of the payload of the grant that the run uses. Then only the grantee signs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grant: Option<ContentDigest>,
+    /// True for an emergency. Then the rule `emergency` of policy takes the place of its approval rule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emergency: Option<Emergency>,
 }
 
 /// The boundary for which a statement is valid.
@@ -180,8 +183,7 @@ impl Authorization {
 impl Predicate for Authorization {
     const KIND: &'static str = "authorization";
     const MAX_BYTES: usize = MAX_AUTHORIZATION_BYTES;
-    const RESERVED: &'static [Reserved] =
-        &[Reserved::field::<Emergency>("emergency"), Reserved::field::<RunTarget>("target")];
+    const RESERVED: &'static [Reserved] = &[Reserved::field::<RunTarget>("target")];
 
     fn check(&self, subjects: &[Subject]) -> Result<(), Malformed> {
         if !self.params.is_object() {
@@ -191,6 +193,13 @@ impl Predicate for Authorization {
         check_reason("/predicate/reason", &self.reason)?;
         check_permissions("/predicate/permissions", &self.permissions)?;
         self.sandbox.check("/predicate/sandbox")?;
+        if let Some(emergency) = &self.emergency {
+            emergency.check().map_err(|error| below("/predicate/emergency", error))?;
+            if self.grant.is_some() {
+                let why = "an emergency cannot use a grant: leave out one of the two";
+                return Err(Malformed::at("/predicate/emergency", why));
+            }
+        }
         if let Some(artifacts) = &self.artifacts {
             artifacts.check().map_err(|error| below("/predicate/artifacts", error))?;
         }
@@ -206,17 +215,6 @@ impl Predicate for Authorization {
             "/signatures",
             format!("found {found} signatures, expected one: only the grantee signs the use of a grant"),
         ))
-    }
-
-    fn check_reserved(statement: &mut Value) -> Result<(), Malformed> {
-        let predicate = &statement["predicate"];
-        if predicate.get("emergency").is_some() && predicate.get("grant").is_some() {
-            return Err(Malformed::at(
-                "/predicate/emergency",
-                "an emergency cannot use a grant: leave out one of the two",
-            ));
-        }
-        Ok(())
     }
 }
 

@@ -38,8 +38,6 @@ pub enum Carrier {
     Log(LeafKind),
     /// Other documents and files.
     Files,
-    /// The log of a later version. A statement has at most this number of signatures.
-    LaterLog(usize),
     /// Files of a later version. A statement has at most this number of signatures.
     LaterFiles(usize),
 }
@@ -62,6 +60,8 @@ pub enum LeafKind {
     Revocation = 6,
     /// Grant: an authorization for several runs.
     Grant = 7,
+    /// Review of a run.
+    Review = 8,
 }
 
 /// All kinds of statements, sorted by name.
@@ -73,7 +73,7 @@ pub const KINDS: [StatementKind; 12] = [
     kind::<LocalReceipt>(Carrier::Files),
     kind::<Receipt>(Carrier::Log(LeafKind::Receipt)),
     kind::<RefusalStatement>(Carrier::Log(LeafKind::Refusal)),
-    kind::<ReviewStatement>(Carrier::LaterLog(1)),
+    kind::<ReviewStatement>(Carrier::Log(LeafKind::Review)),
     kind::<Revocation>(Carrier::Log(LeafKind::Revocation)),
     kind::<Roster>(Carrier::Files),
     kind::<RunReport>(Carrier::LaterFiles(1)),
@@ -128,7 +128,7 @@ impl LeafKind {
 #[must_use]
 pub fn of_kind(kind: &str, payload: &[u8], signatures: usize) -> Option<Malformed> {
     let kind = StatementKind::of(kind)?;
-    let (Carrier::LaterLog(most) | Carrier::LaterFiles(most)) = kind.carrier else { return None };
+    let Carrier::LaterFiles(most) = kind.carrier else { return None };
     Some(match (kind.read)(payload) {
         Err(error) if !error.later => error,
         _ if !(1..=most).contains(&signatures) => {
@@ -152,6 +152,7 @@ mod tests {
             LeafKind::Refusal,
             LeafKind::Revocation,
             LeafKind::Grant,
+            LeafKind::Review,
         ] {
             assert_eq!(LeafKind::of_number(leaf as u8), Some(leaf));
             assert!(StatementKind::of(leaf.word()).is_some(), "{leaf:?}");

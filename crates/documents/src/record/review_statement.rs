@@ -1,14 +1,15 @@
-//! Review: a person's judgement of a receipt, after the run. Only a later version uses this document.
+//! Review: a person's judgement of a receipt, after the run.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::crypto::digest::ContentDigest;
 use crate::record::authorization::BoundaryRef;
-use crate::record::document::{Predicate, Subject, only_subject};
+use crate::record::document::{Predicate, Statement, Subject, only_subject};
 use crate::record::malformed::Malformed;
 
 /// A person's statement about one receipt, its only subject: whether the run was right, and how a run with an unknown
-/// end ended. Reserved.
+/// end ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Review")]
@@ -56,4 +57,12 @@ impl Predicate for ReviewStatement {
     fn check(&self, subjects: &[Subject]) -> Result<(), Malformed> {
         only_subject(subjects, "receipt").map(drop)
     }
+}
+
+/// Returns the digest of the receipt that a review is about.
+///
+/// # Errors
+/// Returns an error if the statement has other subjects.
+pub fn reviewed(statement: &Statement<ReviewStatement>) -> Result<ContentDigest, Malformed> {
+    only_subject(&statement.subject, "receipt").map(ContentDigest::from_bytes)
 }

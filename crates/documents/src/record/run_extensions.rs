@@ -84,12 +84,22 @@ pub(super) fn check_bytes<T: Serialize>(pointer: &str, part: &T, most: usize) ->
     }
 }
 
-/// Reserved. Only the value `true` is valid.
+/// Only the value `true` is valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Emergency(#[schemars(extend("const" = true))] bool);
 
-impl ReservedPart for Emergency {
-    fn check(&self) -> Result<(), Malformed> {
+impl Emergency {
+    /// Marks a run as an emergency.
+    #[must_use]
+    pub const fn yes() -> Self {
+        Self(true)
+    }
+
+    /// Refuses the value `false`.
+    ///
+    /// # Errors
+    /// Returns an error that says how to leave the field out.
+    pub fn check(self) -> Result<(), Malformed> {
         if self.0 { Ok(()) } else { Err(Malformed::at("", "expected true: to say false, leave the field out")) }
     }
 }

@@ -296,7 +296,7 @@ fn verify_parsed(
     });
     let rules = ledger.check(C::Quorum, || {
         in_force?;
-        read_rules(bundle?, step?)
+        read_rules(bundle?, step?, authorization?.predicate())
     });
     let rules = by_ref(&rules);
     let grant = ledger.check(C::GrantDocument, || read_grant(bundle?));

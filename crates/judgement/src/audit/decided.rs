@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::audit::check_ledger::{CheckStop, ensure, failed};
 use crate::audit::documents::{LogProofs, SealedRoster, leaf_of};
+use crate::decision::emergency::rules_of_run;
 use crate::decision::exclusion::{self, ExcludedSigners, Tokens};
 use crate::decision::grants::judge_excluded;
 use crate::decision::permissions::check_permissions;
@@ -135,7 +136,11 @@ pub(crate) fn check_registered(bundle: &Bundle, seal: &Seal) -> Result<((), Stri
     Ok(((), format!("step {} of {} under {}", proof.index, proof.size, seal.registry_root)))
 }
 
-pub(crate) fn read_rules(bundle: &Bundle, step: &HashedStep) -> Result<(StepInSeal, String), CheckStop> {
+pub(crate) fn read_rules(
+    bundle: &Bundle,
+    step: &HashedStep,
+    signed: &Authorization,
+) -> Result<(StepInSeal, String), CheckStop> {
     let policy = Policy::from_sealed(&bundle.policy).map_err(|errors| {
         if let Some(later) = errors.iter().find(|error| error.message.starts_with("later-feature ")) {
             return failed(later);
@@ -156,6 +161,7 @@ pub(crate) fn read_rules(bundle: &Bundle, step: &HashedStep) -> Result<(StepInSe
     let rules =
         QuorumRules::combine(ruling.approvals.as_ref().map(|approvals| &approvals.value), &definition.approvals)
             .map_err(failed)?;
+    let rules = rules_of_run(signed, &rules, &ruling, &definition.approvals).map_err(failed)?.into_owned();
     let needs = needs(&ruling, definition);
     Ok((StepInSeal { asked: needs.permissions, rules, programs: needs.programs, ruling }, String::new()))
 }

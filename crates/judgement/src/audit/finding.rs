@@ -6,15 +6,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::audit::people_lines::{DenialLine, GrantLine, NeededReview, ReviewedLine, RevocationLine};
 use crate::audit::report::WitnessFacts;
 use documents::crypto::digest::{
     AuthorizationDigest, ContentDigest, ParamsDigest, RosterDigest, SealDigest, StepDigest,
 };
-use documents::record::extension_names::GrantId;
 use documents::record::ident::{BoundaryName, GroupName, Name, ReceiptId, StepRef};
 use documents::record::program_list::ProgramFacts;
 use documents::record::receipt::Outcome;
-use documents::record::revocation::RevokedSubject;
 use documents::record::seal::FollowedLog;
 use documents::record::validity::Timestamp;
 
@@ -93,6 +92,10 @@ whats! {
     Grant = "grant", Approvers;
     /// The uses of a grant have wrong numbers, are too many or too frequent, or come while the grant pauses.
     GrantUse = "grant-use", Boundary;
+    /// An emergency began while too many emergencies had no review.
+    Emergency = "emergency", Boundary;
+    /// A review has a wrong form or a wrong signer, or its run needs no review.
+    Review = "review", Roster;
     /// Too few people signed.
     Quorum = "quorum", Approvers;
     /// The decision in a receipt differs from the decision that the audit makes from the log before the receipt.
@@ -239,6 +242,9 @@ pub struct DecisionLine {
     /// Digest of the grant that the run used. Absent if approvers signed the run itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub grant: Option<ContentDigest>,
+    /// True if the run was an emergency.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub emergency: bool,
     /// The step that ran.
     pub step: StepRef,
     /// Digest of the step definition.
@@ -281,69 +287,6 @@ pub struct DecisionLine {
     pub unchecked: Vec<FindingKind>,
 }
 
-/// One denial in the log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct DenialLine {
-    /// Latest time that the log states before the denial. A denial states no time.
-    pub after: Timestamp,
-    /// Name of the approver who denied.
-    pub approver: Name,
-    /// Digest of the denied authorization. The log contains the authorization only if it ran.
-    pub authorization: AuthorizationDigest,
-    /// Reason in the words of the approver, who signed them. No check confirms the reason.
-    pub reason: String,
-    /// Index of the log entry.
-    pub entry: u64,
-}
-
-/// One valid revocation in the log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct RevocationLine {
-    /// Latest time that the log states before the revocation. A revocation states no time.
-    pub after: Timestamp,
-    /// The holder of the key that signed, for example `operator oscar`.
-    pub signer: String,
-    /// What is revoked.
-    pub subject: RevokedSubject,
-    /// Name of the revoked token.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub token: Option<Name>,
-    /// Reason in the words of the signer. No check confirms the reason.
-    pub reason: String,
-    /// Index of the log entry.
-    pub entry: u64,
-}
-
-/// One grant in the log, with its uses at the end of the log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct GrantLine {
-    /// Id of the grant.
-    pub grant: GrantId,
-    /// Digest of its payload, which an authorization names.
-    pub digest: ContentDigest,
-    /// The proposer that may use the grant.
-    pub grantee: Name,
-    /// Token or proposer that asked for the grant.
-    pub proposer: Name,
-    /// End of the grant.
-    pub until: Timestamp,
-    /// Number of uses in the log.
-    pub uses: u64,
-    /// Maximum number of uses.
-    pub max_uses: u64,
-    /// Time of the last use.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub last: Option<Timestamp>,
-    /// Log entry that revoked the grant.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub revoked: Option<u64>,
-    /// Log entry of the receipt with an unknown end, since which the grant pauses.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub paused: Option<u64>,
-    /// Index of the log entry.
-    pub entry: u64,
-}
-
 /// One output item of an audit, in the order of the log.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "lowercase")]
@@ -355,6 +298,8 @@ pub enum AuditEvent {
     Denial(Box<DenialLine>),
     /// A valid revocation.
     Revocation(Box<RevocationLine>),
+    /// A valid review.
+    Review(Box<ReviewedLine>),
     /// A finding about an entry or the whole log.
     Finding(Box<Finding>),
 }
@@ -382,6 +327,9 @@ pub struct AuditCounts {
     /// Number of valid revocations.
     #[serde(default)]
     pub revocations: u64,
+    /// Number of valid reviews.
+    #[serde(default)]
+    pub reviews: u64,
     /// Number of decisions that follow from the state before them.
     pub stand: u64,
     /// Number of decisions that another program version made and this version would make differently.
@@ -463,6 +411,9 @@ pub struct Summary {
     /// The grants of the log, in log order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub grants: Vec<GrantLine>,
+    /// The runs that still need a review, in log order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reviews: Vec<NeededReview>,
     /// Number of findings that are failures.
     pub failures: u64,
     /// Number of decisions and documents that another program version accepted and this version would not accept.

@@ -39,7 +39,7 @@ impl GateReport {
 /// Requirement of the gate, with its result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Requirement {
-    /// Name of the requirement: `verified`, `boundary`, `step`, `digest`, `parameters`, `grant`, `outcome`, `sandbox`, `age`,
+    /// Name of the requirement: `verified`, `boundary`, `step`, `digest`, `parameters`, `grant`, `emergency`, `outcome`, `sandbox`, `age`,
     /// `roster`, or the name of a check that the verifier left open. Stable.
     pub name: String,
     /// Result of the check.
@@ -104,6 +104,9 @@ pub fn decide(report: &BundleReport, demands: &GateRequirements, now: Timestamp)
     say("parameters", of(approved, |approved| parameters(approved, demands)));
     if let Some(grant) = approved.and_then(|approved| approved.grant.as_ref()) {
         say("grant", granted(grant, demands));
+    }
+    if approved.is_some_and(|approved| approved.emergency) {
+        say("emergency", emergency(demands));
     }
     say("outcome", of(facts, |facts| outcome(&facts.outcome, demands)));
     say("sandbox", of(facts, |facts| sandbox(facts, demands)));
@@ -262,6 +265,15 @@ fn granted(grant: &UsedGrant, demands: &GateRequirements) -> Answer {
     unmet(format!("{words}; to accept runs under a standing grant, give --allow-grant"))
 }
 
+fn emergency(demands: &GateRequirements) -> Answer {
+    let words =
+        "other people approved the run than normally, because it was an emergency; a bundle does not show its reviews";
+    if demands.emergency {
+        return waived(format!("{words}; --allow-emergency accepts this"));
+    }
+    unmet(format!("{words}; to accept emergencies, give --allow-emergency"))
+}
+
 fn outcome(outcome: &Outcome, demands: &GateRequirements) -> Answer {
     let code = outcome.exit_code.map(|code| format!(", exit code {code}")).unwrap_or_default();
     let words = format!("{}{code}", outcome.status);
@@ -404,6 +416,7 @@ mod tests {
             age: AgeLimit::Seconds(24 * 3600),
             unchecked: BTreeSet::new(),
             granted: false,
+            emergency: false,
             unguarded: false,
         }
     }

@@ -33,6 +33,8 @@ pub struct GateRequirements {
     pub unchecked: BTreeSet<CheckName>,
     /// True if the gate accepts a run under a standing grant.
     pub granted: bool,
+    /// True if the gate accepts a run in an emergency.
+    pub emergency: bool,
     /// True if the gate accepts a roster version that needed no signatures.
     pub unguarded: bool,
 }

@@ -1,12 +1,13 @@
 //! Follows the grants of a log and their uses.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::audit::entry::LogEntry;
-use crate::audit::finding::{FindingKind, GrantLine};
+use crate::audit::finding::FindingKind;
+use crate::audit::people_lines::GrantLine;
 use crate::audit::seal_in_force::SealInForce;
 use crate::decision::grant_error::GrantError;
 use crate::decision::granted_parameters::GrantedSchemas;
@@ -36,8 +37,8 @@ pub(crate) struct LoggedGrant {
     used: u64,
     recent: RecentUses,
     last: Option<Timestamp>,
-    /// Log entry of the first receipt of a use that states the outcome `unknown`.
-    paused: Option<u64>,
+    /// Log entries of the receipts with an unknown end that nobody has settled. While there is one, the grant pauses.
+    unsettled: BTreeSet<u64>,
 }
 
 /// Saved grant, and its uses so far.
@@ -56,9 +57,9 @@ pub struct SavedGrant {
     /// Time of the last use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<Timestamp>,
-    /// Log entry of the first receipt of a use that states the outcome `unknown`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub paused: Option<u64>,
+    /// Log entries of the receipts with an unknown end that nobody has settled.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub unsettled: BTreeSet<u64>,
 }
 
 impl GrantUses {
@@ -116,8 +117,10 @@ impl GrantUses {
         {
             found.push(error.to_string());
         }
-        if let Some(entry) = grant.paused {
-            found.push(format!("the end of an earlier run of {id} is unknown (entry {entry}), so the grant pauses"));
+        if let Some(entry) = grant.unsettled.first() {
+            found.push(format!(
+                "the end of an earlier run of {id} is unknown (entry {entry}) and not settled, so the grant pauses"
+            ));
         }
         if grant.terms.session == GrantedSession::Fresh && is_known {
             found.push("the session is not new, but the grant permits only new sessions".to_owned());
@@ -128,7 +131,14 @@ impl GrantUses {
     /// Follows the receipt of a use.
     pub(crate) fn end(&mut self, digest: &ContentDigest, receipt: u64, status: Status) {
         if let Some(grant) = self.0.get_mut(digest).filter(|_| status == Status::Unknown) {
-            grant.paused.get_or_insert(receipt);
+            grant.unsettled.insert(receipt);
+        }
+    }
+
+    /// Follows the review that settles the run with the receipt at this entry.
+    pub(crate) fn settle(&mut self, digest: &ContentDigest, receipt: u64) {
+        if let Some(grant) = self.0.get_mut(digest) {
+            grant.unsettled.remove(&receipt);
         }
     }
 
@@ -144,7 +154,7 @@ impl GrantUses {
             max_uses: grant.terms.max_uses,
             last: grant.last,
             revoked: ended(digest),
-            paused: grant.paused,
+            paused: grant.unsettled.first().copied(),
             entry: grant.entry,
         };
         let mut lines: Vec<_> = self.0.iter().map(line).collect();
@@ -160,7 +170,7 @@ impl GrantUses {
                 used: grant.used,
                 recent: grant.recent.times().collect(),
                 last: grant.last,
-                paused: grant.paused,
+                unsettled: grant.unsettled.clone(),
             })
         };
         self.0.values().filter_map(kept).collect()
@@ -179,7 +189,7 @@ impl GrantUses {
                 used: one.used,
                 recent: one.recent.iter().copied().collect(),
                 last: one.last,
-                paused: one.paused,
+                unsettled: one.unsettled.clone(),
                 ..LoggedGrant::new(terms, one.entry, one.data.as_bytes(), signed)
             };
             grants.insert(ContentDigest::of(&parts.payload), grant);
@@ -191,7 +201,7 @@ impl GrantUses {
 impl LoggedGrant {
     fn new(terms: Grant, entry: u64, data: &[u8], signed: Signed<Grant>) -> Self {
         let recent = RecentUses::default();
-        Self { terms, entry, data: data.into(), signed, used: 0, recent, last: None, paused: None }
+        Self { terms, entry, data: data.into(), signed, used: 0, recent, last: None, unsettled: BTreeSet::new() }
     }
 
     /// Decides whether the grant stood in this state.

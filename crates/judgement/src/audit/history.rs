@@ -7,6 +7,7 @@
 mod denials;
 mod heads;
 mod resume;
+mod reviews;
 mod revocation_entries;
 mod summary;
 
@@ -35,7 +36,7 @@ use documents::record::consumption::Consumption;
 use documents::record::document::{Predicate, Statement};
 use documents::record::envelope::{Base64, Envelope, EnvelopeSignature, Signed};
 use documents::record::grant::Grant;
-use documents::record::kinds::{Carrier, LeafKind, StatementKind, of_kind};
+use documents::record::kinds::{Carrier, LeafKind, StatementKind};
 use documents::record::malformed::Malformed;
 use documents::record::receipt::Receipt;
 use documents::record::refusal_statement::RefusalStatement;
@@ -298,16 +299,9 @@ impl Auditor {
         };
         let known = StatementKind::of(kind).map(|kind| kind.carrier);
         let Some(Carrier::Log(leaf)) = known else {
-            let what =
-                if let Some(Carrier::LaterLog(_)) = known { of_kind(kind, payload, signatures.len()) } else { None };
-            self.say(match what {
-                Some(what) => Finding::at(of_malformed(&what), index, format!("{kind}: {what}")),
-                None => Finding::at(
-                    FindingKind::UnknownKind,
-                    index,
-                    format!("the entry has the kind {kind:?}, which this version does not know: use a newer version"),
-                ),
-            });
+            let message =
+                format!("the entry has the kind {kind:?}, which this version does not know: use a newer version");
+            self.say(Finding::at(FindingKind::UnknownKind, index, message));
             return Ok(());
         };
         match leaf {
@@ -339,6 +333,7 @@ impl Auditor {
             }
             LeafKind::Denial => self.denial(index, payload, signatures, &in_force),
             LeafKind::Revocation => self.revocation(index, payload, signatures, &in_force),
+            LeafKind::Review => self.review(index, payload, signatures, &in_force),
             LeafKind::Grant => match signed::<Grant>(payload, signatures) {
                 Err(why) => self.say(Finding::at(FindingKind::Entry, index, why)),
                 Ok(signed) => {

@@ -78,6 +78,7 @@ fn approved(signed: &Authorization) -> ApprovedFacts {
         artifacts: signed.artifacts.clone(),
         plan: signed.plan.clone(),
         grant: None,
+        emergency: signed.emergency.is_some(),
     }
 }
 
@@ -115,6 +116,9 @@ pub(crate) fn boundary_says(witnesses: &[WitnessFacts], facts: Option<&Facts>) -
              and the approvals of the other steps of the grant"
                 .to_owned(),
         );
+    }
+    if approved.is_some_and(|approved| approved.emergency) {
+        says.push("whether people reviewed the emergency afterwards: only the whole log shows it".to_owned());
     }
     says.push(times);
     says

@@ -435,6 +435,9 @@ pub struct ApprovedFacts {
     /// The grant that the run used. Absent if approvers signed the run itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub grant: Option<UsedGrant>,
+    /// True if the run was an emergency.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub emergency: bool,
 }
 
 /// The grant that a run used.

@@ -8,12 +8,13 @@ mod again;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::audit::documents::verify_authorization;
+use crate::audit::documents::{stated_authorization, verify_authorization};
 use crate::audit::finding::{
     AuditCounts, DecisionLine, EntryVerdict, Finding, FindingKind, OpenRun, UncheckedQuestion,
 };
 use crate::audit::grant_uses::GrantUses;
 use crate::audit::plan_receipts::PlanReceipts;
+use crate::audit::reviewed_runs::ReviewedRuns;
 use crate::audit::runs::again::{Again, Open, words};
 use crate::audit::saved_audit::{SavedAudit, SavedNonce, SavedOpenRun, SavedRuns};
 use crate::audit::seal_in_force::SealInForce;
@@ -48,6 +49,7 @@ pub(crate) struct Runs {
     sessions: SessionChains,
     plans: PlanReceipts,
     pub(crate) grants: GrantUses,
+    pub(crate) reviewed: ReviewedRuns,
     /// Questions that could not be decided.
     unchecked: BTreeMap<FindingKind, UncheckedQuestion>,
 }
@@ -242,6 +244,9 @@ impl Runs {
                     .is_ok_and(|signed| signed.check_document().is_err_and(|error| error.later));
                 again.find(if later { FindingKind::LaterFeature } else { FindingKind::Approvals }, why);
                 counts.fail += 1;
+                // People must review the run, whoever signed it.
+                let stated = stated_authorization(&receipt.authorization).into_iter();
+                again.findings.extend(stated.flat_map(|stated| self.follow(index, document, &stated, &open)));
                 return (None, again.findings, Some(open.in_force));
             }
         };
@@ -250,9 +255,6 @@ impl Runs {
         again.about = Some(id.to_string());
         let digest = AuthorizationDigest::from_bytes(authorization.digest());
         again.matches(&open, signed, digest);
-        if let Some(grant) = &open.spent.grant {
-            self.grants.end(grant, index, receipt.outcome.status);
-        }
         again.revoked(&authorization, revocations.before(place.0));
         again.names_in_subject(document, digest);
         if !self.proposals.insert(signed.proposal.clone()) {
@@ -273,6 +275,7 @@ impl Runs {
             }
             None => None,
         };
+        again.findings.extend(self.follow(index, document, signed, &open));
         again.ended(receipt, &open, signed);
         let failed = again.findings.iter().any(|finding| !finding.differs) || !open.found.is_empty();
         let verdict = match (failed, &open.in_force.state) {
@@ -288,6 +291,7 @@ impl Runs {
             proposer: signed.proposer.clone(),
             handed_in_by: receipt.decision.handed_in_by.clone(),
             grant: signed.grant,
+            emergency: signed.emergency.is_some(),
             step: signed.step.reference.clone(),
             step_digest: signed.step.digest,
             params: signed.params.clone(),
@@ -311,6 +315,20 @@ impl Runs {
             self.unchecked.entry(what).or_insert_with(|| UncheckedQuestion { what, decisions: 0, why }).decisions += 1;
         }
         (Some(line), again.findings, Some(open.in_force))
+    }
+
+    /// Follows a run that people must review. Returns a finding for each emergency that the receipt shows to exceed the limit:
+    /// the receipt of a later emergency can show it for an earlier one.
+    fn follow(
+        &mut self,
+        index: u64,
+        document: &Verified<Receipt>,
+        signed: &Authorization,
+        open: &Open,
+    ) -> Vec<Finding> {
+        let digest = ContentDigest::from_bytes(document.digest());
+        let (about, spent) = ((document.predicate(), signed), (open.at, open.spent.grant));
+        self.reviewed.end((digest, index), about, spent, &open.in_force)
     }
 
     /// Checks that runs with the same exclusive name do not overlap: the nonce of each run must be spent after the
@@ -432,17 +450,20 @@ impl Runs {
             sessions: self.sessions.clone(),
             plans: self.plans.clone(),
             grants: self.grants.keep(),
+            reviewed: self.reviewed.clone(),
             unchecked: self.unchecked(),
         }
     }
 
     /// Restores the stored records under the seals that were stored with them.
     pub(crate) fn resume(kept: &SavedAudit, seals: &[Arc<SealInForce>]) -> Result<Self, String> {
-        let SavedRuns { live, proposals, late, open, exclusive, sessions, plans, grants, unchecked } = &kept.runs;
+        let SavedRuns { live, proposals, late, open, exclusive, sessions, plans, grants, reviewed, unchecked } =
+            &kept.runs;
         let mut runs = Self {
             sessions: sessions.clone(),
             plans: plans.clone(),
             grants: GrantUses::resume(grants)?,
+            reviewed: reviewed.clone(),
             exclusive: exclusive.clone().into_iter().collect(),
             unchecked: unchecked.iter().map(|one| (one.what, one.clone())).collect(),
             ..Self::default()

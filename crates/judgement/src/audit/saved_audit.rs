@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::audit::finding::{AuditCounts, UncheckedQuestion};
 use crate::audit::grant_uses::SavedGrant;
 use crate::audit::plan_receipts::PlanReceipts;
+use crate::audit::reviewed_runs::ReviewedRuns;
 use crate::audit::session_chains::SessionChains;
 use documents::crypto::digest::{AuthorizationDigest, LeafHash, SealDigest, unhex32};
 use documents::crypto::merkle::{Frontier, Hash};
@@ -103,6 +104,9 @@ pub struct SavedRuns {
     /// The grants of the log, with their uses.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub grants: Vec<SavedGrant>,
+    /// The emergencies, and the runs with an unknown end.
+    #[serde(default, skip_serializing_if = "ReviewedRuns::is_empty")]
+    pub reviewed: ReviewedRuns,
     /// Questions that could not be decided, each with the number of decisions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unchecked: Vec<UncheckedQuestion>,

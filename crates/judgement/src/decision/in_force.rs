@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
 
+use crate::decision::emergency::{EmergencyError, rules_of_emergency};
 use crate::decision::quorum_rules::QuorumRules;
 use crate::decision::step::{HashedStep, StepError};
 use crate::policy::builtins::Builtins;
@@ -21,7 +22,7 @@ use crate::registry::registry_error::RegistryError;
 use crate::template::template_rules::TemplateRules;
 use crate::trust::trusted_roster::TrustedRoster;
 use documents::crypto::digest::hex;
-use documents::record::authorization::Permission;
+use documents::record::authorization::{Authorization, Permission};
 use documents::record::bundle::StepProof;
 use documents::record::configuration::Configuration;
 use documents::record::ident::StepRef;
@@ -78,6 +79,29 @@ impl StepInForce {
             return Cow::Borrowed(self);
         }
         Cow::Owned(Self { hashed: filled.clone(), needs: OnceLock::new(), ..self.clone() })
+    }
+
+    /// Returns the rules of one run. In an emergency, the rule `emergency` of policy takes the place of its approval rule.
+    ///
+    /// # Errors
+    /// Returns an error if policy permits no such emergency.
+    pub fn for_run(&self, signed: &Authorization) -> Result<Cow<'_, Self>, EmergencyError> {
+        if signed.emergency.is_none() {
+            return Ok(Cow::Borrowed(self));
+        }
+        self.for_emergency(signed.expires_at.unix() - signed.issued_at.unix()).map(Cow::Owned)
+    }
+
+    /// Returns the rules of an emergency of `window_s` seconds.
+    ///
+    /// # Errors
+    /// Returns an error if policy permits no such emergency.
+    pub fn for_emergency(&self, window_s: i64) -> Result<Self, EmergencyError> {
+        let definition = self.hashed.definition();
+        let rules = rules_of_emergency(&definition.reference, window_s, &self.ruling, &definition.approvals)?;
+        let of_policy = self.ruling.emergency.as_ref().map(|rule| rule.value.approvals());
+        let approvals = of_policy.into_iter().chain([definition.approvals.clone()]).collect();
+        Ok(Self { rules: Arc::new(rules), approvals: Arc::new(approvals), ..self.clone() })
     }
 
     /// Returns the proof for a bundle that the registry contains the step.

@@ -21,6 +21,7 @@
 //!     RunWindow::of(TimeLimits { signed, quorum, roster, tokens, submitter }) // `plan_ends` is missing
 //! }
 //! ```
+pub mod emergency;
 pub mod exclusion;
 pub mod grant_error;
 pub mod granted_parameters;
@@ -33,6 +34,7 @@ pub mod plan;
 pub mod quorum;
 pub mod quorum_rules;
 pub mod reach;
+pub mod reviews;
 pub mod revocations;
 pub mod sealed_tokens;
 pub mod signature_count;
@@ -41,6 +43,7 @@ pub mod window;
 
 use std::fmt;
 
+use crate::decision::emergency::EmergencyError;
 use crate::decision::exclusion::ExclusionError;
 use crate::decision::parameters::ParametersError;
 use crate::decision::permissions::PermissionsError;
@@ -67,6 +70,8 @@ pub enum Objection {
     Exclusion(ExclusionError),
     /// The quorum rule of the policy or of the step is invalid.
     Rule(RuleError),
+    /// The run may not be an emergency.
+    Emergency(EmergencyError),
     /// Too few people signed.
     Quorum(QuorumError),
     /// The time is outside the signed window.
@@ -84,6 +89,7 @@ impl Objection {
             Self::Permissions(error) => error.code(),
             Self::Exclusion(error) => error.code(),
             Self::Rule(error) => error.code(),
+            Self::Emergency(error) => error.code(),
             Self::Quorum(error) => error.code(),
             Self::Window(error) => error.code(),
         }
@@ -99,6 +105,7 @@ impl fmt::Display for Objection {
             Self::Permissions(error) => error.fmt(f),
             Self::Exclusion(error) => error.fmt(f),
             Self::Rule(error) => error.fmt(f),
+            Self::Emergency(error) => error.fmt(f),
             Self::Quorum(error) => error.fmt(f),
             Self::Window(error) => error.fmt(f),
         }
@@ -124,6 +131,7 @@ objection_from! {
     PermissionsError => Permissions,
     ExclusionError => Exclusion,
     RuleError => Rule,
+    EmergencyError => Emergency,
     QuorumError => Quorum,
     WindowError => Window,
 }

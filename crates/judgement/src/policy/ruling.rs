@@ -9,7 +9,7 @@ use crate::policy::file::{CompiledPattern, Mode, Policy, RuleValues};
 use crate::policy::lists::AllPermissionLists;
 use crate::policy::origin::{RuleOrigin, WithOrigin};
 use crate::policy::paths::RunbookPath;
-use crate::policy::people_rules::{EmergencyRule, StandingRule};
+use crate::policy::people_rules::{EmergencyRule, PeopleRule, StandingRule};
 use documents::record::declared::{Limit, SandboxRule};
 use documents::record::extension_names::Program;
 use documents::record::ident::StepRef;
@@ -28,6 +28,8 @@ pub struct Ruling {
     pub standing: Option<WithOrigin<StandingRule>>,
     /// Runs in an emergency that policy permits for the step, or `None` if policy permits none.
     pub emergency: Option<WithOrigin<EmergencyRule>>,
+    /// The people who settle the unknown end of a run, or `None` if policy does not say.
+    pub settle: Option<PeopleRule>,
     /// View of `/proc` for the run, or `None` if policy sets no view.
     pub proc: Option<WithOrigin<Proc>>,
     /// Limits that policy sets.
@@ -65,6 +67,7 @@ pub fn resolve_path(policy: &Policy, builtins: &Builtins, runbook: &RunbookPath)
         approvals: None,
         standing: None,
         emergency: None,
+        settle: policy.settle().cloned(),
         proc: None,
         limits: BTreeMap::new(),
         program_mode: None,

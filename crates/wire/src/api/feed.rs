@@ -18,7 +18,7 @@ pub struct FeedEvent {
     pub at: Timestamp,
     /// What happened.
     pub kind: FeedKind,
-    /// The proposal of a `proposal.` event.
+    /// The proposal of a `proposal.` event and of `emergency`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proposal: Option<ProposalId>,
     /// Ref of the proposal's step.
@@ -36,7 +36,7 @@ pub struct FeedEvent {
     /// The grant of a `grant.` event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grant: Option<GrantId>,
-    /// Index of the log entry, for `grant.active`, `revocation`, `frozen`, `thawed` and `seal`.
+    /// Index of the log entry, for `grant.active`, `revocation`, `frozen`, `thawed`, `seal` and `review`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entry: Option<u64>,
     /// What was revoked, for `revocation`.
@@ -92,6 +92,12 @@ pub enum FeedKind {
     /// A grant is in the log.
     #[serde(rename = "grant.active")]
     GrantActive,
+    /// A person reviewed a run.
+    #[serde(rename = "review")]
+    Review,
+    /// The run of an emergency begins, and people must review it.
+    #[serde(rename = "emergency")]
+    Emergency,
     /// The operator should look at something.
     #[serde(rename = "attention")]
     Attention,
@@ -99,7 +105,7 @@ pub enum FeedKind {
 
 impl FeedKind {
     /// All kinds.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Pending,
         Self::Approved,
         Self::Running,
@@ -114,6 +120,8 @@ impl FeedKind {
         Self::Seal,
         Self::GrantPending,
         Self::GrantActive,
+        Self::Review,
+        Self::Emergency,
         Self::Attention,
     ];
 
@@ -135,6 +143,8 @@ impl FeedKind {
             Self::Seal => "seal",
             Self::GrantPending => "grant.pending",
             Self::GrantActive => "grant.active",
+            Self::Review => "review",
+            Self::Emergency => "emergency",
             Self::Attention => "attention",
         }
     }

@@ -4,4 +4,5 @@ pub mod body;
 pub mod feed;
 pub mod grant_view;
 pub mod registry_view;
+pub mod review_view;
 pub mod view;

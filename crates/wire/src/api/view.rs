@@ -52,6 +52,10 @@ pub struct Propose {
     /// Standing grant under which the step runs. The proposal then needs a nonce, and only the signature of the grantee.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grant: Option<GrantId>,
+    /// True for an emergency. Then the rule `emergency` of policy takes the place of its approval rule, and people must
+    /// review the run afterwards.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub emergency: bool,
 }
 
 /// An uploaded file that a run gets.
@@ -203,6 +207,9 @@ pub struct ProposalView {
     pub digest: AuthorizationDigest,
     /// Base64 of the exact bytes to sign.
     pub payload: String,
+    /// True if the run is an emergency.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub emergency: bool,
     /// Approvals that the proposal has and still needs.
     pub approvals: ApprovalsView,
     /// Time at which the proposal was made.

@@ -12,7 +12,7 @@ fn statuses(ledger: &Ledger, after: u64) -> Vec<(u64, Option<StoredStatus>)> {
     let events = ledger.events(after, 100).expect("read").into_iter();
     let of = |what: EventFact| match what {
         EventFact::Proposal { status, .. } => Some(status),
-        EventFact::Entry(..) | EventFact::Grant(..) | EventFact::Attention(_) => None,
+        EventFact::Entry(..) | EventFact::Grant(..) | EventFact::Attention(_) | EventFact::Emergency { .. } => None,
     };
     events.map(|event| (event.seq, of(event.what))).collect()
 }

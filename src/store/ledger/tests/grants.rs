@@ -28,12 +28,12 @@ async fn put(ledger: &Ledger, number: u8, checked: Option<CheckedState>) -> Resu
     ledger.put_grant(GrantWrite { grant: draft(number), checked, at: ledger.now() }).await
 }
 
-async fn active(ledger: &Ledger, number: u8) -> StoredGrant {
+pub(super) async fn active(ledger: &Ledger, number: u8) -> StoredGrant {
     put(ledger, number, Some(ledger.checked_state())).await.expect("logged")
 }
 
 /// Starts the run `number` as a use of a grant.
-async fn spend(
+pub(super) async fn spend(
     ledger: &Ledger,
     number: u8,
     grant: u8,
@@ -117,7 +117,7 @@ async fn a_run_with_an_unknown_end_pauses_its_grant_from_the_commit_of_its_recei
         for number in [1, 2] {
             spend(&ledger, number, number, 5, None).await.expect("consumed");
         }
-        let end = Finish { pauses: Some(paused.digest), ..finish_of(&ledger, &core(1).id) };
+        let end = Finish { unknown: true, grant: Some(paused.digest), ..finish_of(&ledger, &core(1).id) };
         // The receipt and the next use may come in one commit.
         let (ended, next) = tokio::join!(ledger.finish(end), spend(&ledger, 3, 1, 5, None));
         assert!(ended.is_ok());

@@ -5,7 +5,7 @@ use crate::store::postgres::questions::{BEGIN, LOCK};
 use crate::store::postgres::read_statements::{PAGES, READS, RUNS};
 use crate::store::postgres::tests::{server, tamper};
 use crate::store::postgres::writes::COMMIT;
-use crate::store::postgres::{self, PostgresStore, questions, rare_changes, writes};
+use crate::store::postgres::{self, PostgresStore, questions, rare_changes, review_writes, writes};
 
 /// Number of runs in the larger of the two tests.
 const ROWS: u32 = 100_000;
@@ -55,7 +55,7 @@ fn each_statement_uses_indexes_on_empty_tables_and_on_many_rows() {
     let (store, _) = postgres::open(settings.clone(), None).expect("opened");
     for rows in [String::new(), rows_of_runs()] {
         tamper(&settings, &rows);
-        let all = [questions::ALL, writes::ALL, rare_changes::ALL, READS, PAGES, RUNS].concat();
+        let all = [questions::ALL, writes::ALL, review_writes::ALL, rare_changes::ALL, READS, PAGES, RUNS].concat();
         for sql in all.iter().filter(|sql| !COMMANDS.contains(sql)) {
             let plan = plan(&store, sql);
             let scans = ["Seq Scan", "Hash Join", "Merge Join", "Bitmap"].iter().find(|scan| plan.contains(**scan));

@@ -15,12 +15,14 @@ use documents::crypto::json;
 use documents::crypto::key_id::KeyId;
 use documents::record::consumption::Consumption;
 use documents::record::denial::{Denial, denied};
+use documents::record::document::only_subject;
 use documents::record::envelope::{Base64, Envelope};
 use documents::record::grant::Grant;
 use documents::record::kinds::LeafKind;
 use documents::record::malformed::Malformed;
 use documents::record::receipt::{Receipt, Status};
 use documents::record::refusal_statement::RefusalStatement;
+use documents::record::review_statement::ReviewStatement;
 use documents::record::revocation::{Revocation, revoked};
 use documents::record::run_extensions::{Manifest, ManifestEntry};
 use documents::record::seal::Seal;
@@ -52,6 +54,10 @@ impl Look<'_> {
                 })
             }
             LeafKind::Grant => opened::<Grant>(data).map(|_| self.grant(index)),
+            LeafKind::Review => opened::<ReviewStatement>(data).and_then(|(_, statement)| {
+                let subject = only_subject(&statement.subject, "receipt")?;
+                Ok(self.review(index, subject, &statement.predicate))
+            }),
             LeafKind::Refusal => opened::<RefusalStatement>(data).map(|(_, statement)| {
                 self.stated = Some(statement.predicate.at);
                 Ok(())
@@ -163,6 +169,9 @@ impl Look<'_> {
                         let payload = json::parse_as::<Envelope>(&envelope, envelope.len())
                             .map_err(Malformed::from)
                             .and_then(|envelope| Base64::Strict.decode("/payload", &envelope.payload));
+                        if let Ok(payload) = &payload {
+                            self.owes(None, false, payload);
+                        }
                         self.compare(run, payload);
                     }
                 }
@@ -210,8 +219,8 @@ impl Look<'_> {
                 self.defect(&entry, what, RESTORE);
             }
         }
-        if receipt.outcome.status == Status::Unknown {
-            self.pause(index, &receipt.authorization);
+        if let Ok(payload) = Base64::Strict.decode("/authorization/payload", &receipt.authorization.payload) {
+            self.owes(Some(index), receipt.outcome.status == Status::Unknown, &payload);
         }
         let until = receipt.finished_at.plus(self.scope.retention.outputs_s);
         for (name, stream) in [("stdout", &receipt.output.stdout), ("stderr", &receipt.output.stderr)] {

@@ -5,10 +5,7 @@ use crate::store::sqlite::check::Look;
 use crate::store::store_report::RESTORE;
 use crate::store::stored_leaf::opened;
 use documents::crypto::digest::hex;
-use documents::record::authorization::Authorization;
 use documents::record::consumption::Spent;
-use documents::record::document::Statement;
-use documents::record::envelope::{Base64, Envelope};
 use documents::record::grant::Grant;
 use documents::record::validity::Timestamp;
 
@@ -34,32 +31,19 @@ impl Look<'_> {
         Ok(())
     }
 
-    /// Remembers the grant that a receipt with an unknown end pauses.
-    pub(super) fn pause(&mut self, index: u64, authorization: &Envelope) {
-        let payload = Base64::Strict.decode("/payload", &authorization.payload);
-        let statement = payload.and_then(|payload| Statement::<Authorization>::from_payload(&payload));
-        if let Some(grant) = statement.ok().and_then(|statement| statement.predicate.grant) {
-            self.paused.entry(*grant.as_bytes()).or_insert(index);
-        }
-    }
-
     /// Checks the rows of grants against their documents, and the number of uses.
     pub(super) fn grants(&mut self) -> rusqlite::Result<()> {
         // A store of an earlier version has no grants.
         if self.number("PRAGMA user_version")? < 5 {
             return Ok(());
         }
-        type Row = ([u8; 16], [u8; 32], Vec<u8>, String, i64, Option<u64>, Option<u64>);
-        let sql = "SELECT id, digest, envelope, proposer, expires_at, leaf, paused FROM standing";
-        let rows: Vec<Row> = self.all(sql, [], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?, row.get(6)?))
-        })?;
+        type Row = ([u8; 16], [u8; 32], Vec<u8>, String, i64, Option<u64>);
+        let sql = "SELECT id, digest, envelope, proposer, expires_at, leaf FROM standing";
+        let rows: Vec<Row> = self
+            .all(sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?)))?;
         self.counts.push(("grants", rows.len() as u64));
-        for (id, digest, envelope, proposer, expires_at, leaf, paused) in rows {
+        for (id, digest, envelope, proposer, expires_at, leaf) in rows {
             let place = format!("table standing, row {}", hex(&id));
-            if paused != self.paused.get(&digest).copied() {
-                self.defect(&place, "the row and the log name different receipts that pause the grant", RESTORE);
-            }
             let same = opened::<Grant>(&envelope).is_ok_and(|(payload, statement)| {
                 let terms = statement.predicate;
                 documents::crypto::digest::sha256(&payload) == digest

@@ -5,10 +5,12 @@ use std::io::{self, Write as _};
 use std::time::{Duration, Instant};
 
 use crate::commands::audit::decisions::{DecisionFilter, Row, table};
+use crate::commands::audit::open_work::{OverdueReviews, grant_words, is_active, open_lines};
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::printable_text::PrintableText;
 use crate::terminal::screen::{LineTone, Screen};
 use crate::terminal::streams::Terminal;
+use documents::record::ident::ReceiptId;
 use documents::record::validity::Timestamp;
 use judgement::audit::finding::{AuditEvent, Finding, Summary};
 
@@ -46,14 +48,17 @@ impl<'a> AuditOutput<'a> {
                 AuditEvent::Decision(line) if !self.filter.takes(&line) => {}
                 AuditEvent::Denial(line) if !self.filter.takes_denial(&line) => {}
                 AuditEvent::Revocation(line) if !self.filter.takes_revocation(&line) => {}
+                AuditEvent::Review(line) if !self.filter.takes_review(&line) => {}
                 one if self.terminal.json => self.line(&one)?,
                 AuditEvent::Decision(line) if self.filter.table() => self.rows.push(Row::of(&line)),
                 AuditEvent::Finding(finding) if self.findings.len() < MOST_SHOWN => self.findings.push(*finding),
                 AuditEvent::Denial(line) if self.filter.table() => self.rows.push(Row::of_denial(&line)),
                 AuditEvent::Revocation(line) if self.filter.table() => self.rows.push(Row::of_revocation(&line)),
+                AuditEvent::Review(line) if self.filter.table() => self.rows.push(Row::of_review(&line)),
                 AuditEvent::Decision(_)
                 | AuditEvent::Denial(_)
                 | AuditEvent::Revocation(_)
+                | AuditEvent::Review(_)
                 | AuditEvent::Finding(_) => {}
             }
         }
@@ -81,19 +86,28 @@ impl<'a> AuditOutput<'a> {
         }
     }
 
-    pub(super) fn end(&mut self, summary: &Summary, held: Option<Timestamp>) -> Result<(), CommandFailure> {
+    pub(super) fn end(
+        &mut self,
+        summary: &Summary,
+        held: Option<Timestamp>,
+        overdue: &OverdueReviews,
+    ) -> Result<(), CommandFailure> {
         if self.bar.is_some() {
             let _ = write!(io::stderr(), "\r{:70}\r", "");
         }
         if self.terminal.json {
             let outcomes = std::mem::take(&mut self.outcomes);
-            self.line(&Last { kind: "summary", summary, outcomes })?;
+            self.line(&Last { kind: "summary", summary, outcomes, overdue: &overdue.receipts })?;
             return self.terminal.put(&std::mem::take(&mut self.buffer));
         }
         if self.filter.table() {
             self.terminal.put(format!("{}\n", table(&self.rows)).as_bytes())?;
         }
-        self.terminal.show(&log_screen(&self.findings, summary, &self.outcomes, held))
+        let mut screen = log_screen(&self.findings, summary, &self.outcomes, held);
+        if let Some(words) = overdue.words() {
+            screen.field_in(LineTone::Bad, "OVERDUE", &PrintableText::text(&words));
+        }
+        self.terminal.show(&screen)
     }
 }
 
@@ -105,6 +119,9 @@ struct Last<'a> {
     summary: &'a Summary,
     /// Number of runs with each outcome.
     outcomes: BTreeMap<String, u64>,
+    /// Receipts of the runs that have waited too long for a review.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    overdue: &'a [ReceiptId],
 }
 
 /// Returns the lines that the command prints about a whole log.
@@ -144,14 +161,15 @@ pub(super) fn log_screen(
     screen.field(
         "of these",
         &PrintableText::text(&format!(
-            "{} seals, {} consumptions of {} nonces, {} receipts, {} denials, {} refusals, {} revocations",
+            "{} seals, {} consumptions of {} nonces, {} receipts, {} denials, {} refusals, {} revocations, {} reviews",
             counts.seals,
             counts.consumptions,
             counts.spent,
             counts.receipts,
             counts.denials,
             counts.refusals,
-            counts.revocations
+            counts.revocations,
+            counts.reviews
         )),
     );
     screen.field(
@@ -181,15 +199,15 @@ pub(super) fn log_screen(
             &PrintableText::text(&format!("{} at {}, by the clock of the witness", witness.name, witness.at)),
         );
     }
-    for line in &summary.grants {
-        let last = line.last.map_or_else(|| "not used".to_owned(), |last| format!("last use at {last}"));
-        let revoked = line.revoked.map_or_else(String::new, |entry| format!(", revoked at entry {entry}"));
-        let paused = line.paused.map_or_else(String::new, |entry| format!(", paused since entry {entry}"));
-        let words = format!(
-            "{} for {}, proposed by {} (entry {}): {} of {} uses, {last}, until {}{revoked}{paused}",
-            line.grant, line.grantee, line.proposer, line.entry, line.uses, line.max_uses, line.until
-        );
-        screen.field("grant", &PrintableText::text(&words));
+    for line in summary.grants.iter().filter(|grant| !is_active(grant, summary.until)) {
+        screen.field("grant", &PrintableText::text(&grant_words(line)));
+    }
+    let open = open_lines(summary);
+    if !open.is_empty() {
+        screen.heading("Open");
+    }
+    for (tone, line) in open {
+        screen.push(tone, "  ".to_owned(), line);
     }
     if !summary.not_checked.is_empty() {
         screen.heading("Not checked");
@@ -263,3 +281,24 @@ fn of_read(summary: &Summary) -> String {
 
 /// Maximum number of findings that are printed for a person. Further findings are only counted.
 pub(super) const MOST_SHOWN: usize = 200;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::audit::open_work::tests::summary;
+
+    #[test]
+    fn the_summary_lists_open_work_in_red_and_ended_grants_with_the_log() {
+        let screen = log_screen(&[], &summary(), &BTreeMap::new(), None);
+        let text = screen.paint(400, false);
+        let (log, open) = text.split_once("== Open ==").expect("a heading");
+        assert!(log.contains("  grant         grt_") && log.contains(": 2 of 2 uses"), "{text}");
+        assert!(open.contains("  grant grt_") && open.contains(": 1 of 2 uses"), "{text}");
+        assert!(
+            screen.paint(400, true).contains("\x1b[1;31m  rcp_019aa0b0-5c00-7000-8000-000000000001 of a:b"),
+            "{text}"
+        );
+        let none = Summary { grants: Vec::new(), reviews: Vec::new(), ..summary() };
+        assert!(!log_screen(&[], &none, &BTreeMap::new(), None).paint(400, false).contains("== Open =="));
+    }
+}

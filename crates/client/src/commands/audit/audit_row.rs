@@ -3,14 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use crate::commands::verify::{JudgedBundle, bundle_of, other_roster, with_any};
-use crate::terminal::outcome_words::outcome_words;
+use crate::terminal::outcome_words::{observed_word, outcome_words, verdict_word};
 use crate::terminal::printable_text::PrintableText;
 use documents::crypto::canonical;
 use documents::crypto::digest::{BlobDigest, RosterDigest};
 use documents::record::receipt::Status;
 use documents::record::validity::Timestamp;
 use judgement::audit::bundle_check::VerifyOptions;
-use judgement::audit::finding::{DecisionLine, DenialLine, EntryVerdict, FindingKind, OpenRun};
+use judgement::audit::finding::{DecisionLine, EntryVerdict, FindingKind, OpenRun};
+use judgement::audit::people_lines::{DenialLine, ReviewedLine};
 use judgement::audit::report::{BundleReport, CheckFinding, Facts};
 use judgement::trust::chain::Pinned;
 use serde_json::Value;
@@ -27,6 +28,8 @@ const MOST_IN_CELL: usize = 600;
 pub const NO_RECEIPT: &str = "no_receipt";
 /// Outcome in a filter of a denial.
 pub const DENIED: &str = "denied";
+/// Outcome in a filter of a review.
+pub const REVIEWED: &str = "reviewed";
 
 /// Result of a row, the same for bundles and logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,11 +46,14 @@ pub enum RowVerdict {
     Open,
     /// A person denied a statement, so nothing ran.
     Denied,
+    /// A person reviewed a run.
+    Reviewed,
 }
 
 impl RowVerdict {
     /// Every verdict.
-    pub const ALL: [Self; 6] = [Self::Holds, Self::Fails, Self::Differs, Self::Undecided, Self::Open, Self::Denied];
+    pub const ALL: [Self; 7] =
+        [Self::Holds, Self::Fails, Self::Differs, Self::Undecided, Self::Open, Self::Denied, Self::Reviewed];
 
     /// Returns the name of the verdict in a filter.
     #[must_use]
@@ -59,6 +65,7 @@ impl RowVerdict {
             Self::Undecided => "undecided",
             Self::Open => "open",
             Self::Denied => "denied",
+            Self::Reviewed => REVIEWED,
         }
     }
 
@@ -72,6 +79,7 @@ impl RowVerdict {
             Self::Undecided => "not decided here",
             Self::Open => "no receipt in the log",
             Self::Denied => "denied by a person",
+            Self::Reviewed => "review of a run by a person",
         }
     }
 }
@@ -87,6 +95,8 @@ pub enum RowPlace {
     Decision(Box<DecisionLine>),
     /// A denial in an audited log.
     Denial(Box<DenialLine>),
+    /// A review in an audited log.
+    Review(Box<ReviewedLine>),
     /// A consumption without a receipt.
     Consumption(OpenRun),
 }
@@ -118,6 +128,8 @@ pub struct AuditRow {
 const UNKNOWN: &str = "(not established)";
 /// Text of a cell about an open run or a denial, whose authorization the log does not contain.
 const NOT_IN_LOG: &str = "(not in the log)";
+/// Text of a cell of a review, which names only the receipt.
+const IN_RECEIPT: &str = "(see the receipt)";
 /// Text of an empty list.
 const NOTHING: &str = "nothing";
 
@@ -138,6 +150,20 @@ fn params_cell(params: &Value) -> Box<str> {
 fn joined<T: ToString>(names: impl IntoIterator<Item = T>) -> String {
     let names: Vec<String> = names.into_iter().map(|name| name.to_string()).collect();
     if names.is_empty() { NOTHING.to_owned() } else { names.join(", ") }
+}
+
+/// Returns the approvers of a run, with the mark of an emergency.
+#[must_use]
+pub fn approval_words(names: &str, is_emergency: bool) -> String {
+    if is_emergency { format!("{names} (EMERGENCY)") } else { names.to_owned() }
+}
+
+/// Describes what a review says.
+#[must_use]
+pub fn review_words(line: &ReviewedLine) -> String {
+    let reviewer = line.reviewer.as_ref().map_or("an unknown person", |name| name.as_str());
+    let observed = line.observed.map_or_else(String::new, |end| format!(", observed: {}", observed_word(end)));
+    format!("run {} by {reviewer}{observed}", verdict_word(line.verdict))
 }
 
 fn is_open(status: Status) -> bool {
@@ -166,7 +192,7 @@ impl AuditRow {
                 cell(line.step.as_str()),
                 params,
                 cell(line.proposer.as_str()),
-                cell(&joined(&line.approvers)),
+                cell(&approval_words(&joined(&line.approvers), line.emergency)),
                 cell(&line.at.to_string()),
                 cell(&outcome_words(&line.outcome)),
                 cell(&joined(unchecked)),
@@ -206,6 +232,34 @@ impl AuditRow {
             receipt: "".into(),
             roster: None,
             place: RowPlace::Denial(Box::new(line)),
+        }
+    }
+
+    /// Returns the row of a review in a log. The row of the receipt has the step and the parameters.
+    #[must_use]
+    pub fn of_review(line: ReviewedLine) -> Self {
+        let reviewer = line.reviewer.as_ref().map_or("(unknown)", |name| name.as_str());
+        Self {
+            number: 0,
+            cells: [
+                IN_RECEIPT.into(),
+                IN_RECEIPT.into(),
+                IN_RECEIPT.into(),
+                cell(&format!("{reviewer} reviewed")),
+                cell(&format!("after {}", line.after)),
+                cell(&review_words(&line)),
+                NOTHING.into(),
+                REVIEWED.into(),
+                cell(&format!("{}, log entry {}", line.receipt, line.entry)),
+            ],
+            verdict: RowVerdict::Reviewed,
+            outcome: REVIEWED,
+            at: Some(line.after),
+            is_open: false,
+            // The row belongs to a run that has another row.
+            receipt: "".into(),
+            roster: None,
+            place: RowPlace::Review(Box::new(line)),
         }
     }
 
@@ -292,7 +346,10 @@ impl AuditRow {
                 or_unknown(approved.map(|approved| cell(approved.step.as_str()))),
                 or_unknown(approved.map(|approved| params_cell(&approved.params))),
                 or_unknown(approved.map(|approved| cell(approved.proposer.as_str()))),
-                or_unknown(facts.map(|facts| cell(&joined(facts.approvers.iter().map(|approver| &approver.name))))),
+                or_unknown(facts.map(|facts| {
+                    let names = joined(facts.approvers.iter().map(|approver| &approver.name));
+                    cell(&approval_words(&names, approved.is_some_and(|approved| approved.emergency)))
+                })),
                 or_unknown(at.map(|at| cell(&at.to_string()))),
                 or_unknown(facts.map(|facts| cell(&outcome_words(&facts.outcome)))),
                 cell(unchecked),

@@ -101,6 +101,7 @@ impl AuditTable {
                 let log = AuditedLog::of(place, named, trust, |event| match event {
                     AuditEvent::Decision(line) => table.push(AuditRow::of_decision(*line)),
                     AuditEvent::Denial(line) => table.push(AuditRow::of_denial(*line)),
+                    AuditEvent::Review(line) => table.push(AuditRow::of_review(*line)),
                     AuditEvent::Revocation(_) | AuditEvent::Finding(_) => {}
                 })?;
                 for run in log.summary.open.clone() {

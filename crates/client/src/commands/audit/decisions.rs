@@ -1,5 +1,6 @@
 //! The table of decisions: approvers, parameters, and how each run ended.
 
+use crate::commands::audit::audit_row::{approval_words, review_words};
 use crate::commands::clock::now;
 use crate::commands::gate::parse_seconds;
 use crate::terminal::table::aligned;
@@ -8,7 +9,8 @@ use documents::record::ident::Name;
 use documents::record::receipt::Status;
 use documents::record::revocation::RevokedSubject;
 use documents::record::validity::Timestamp;
-use judgement::audit::finding::{DecisionLine, DenialLine, EntryVerdict, RevocationLine};
+use judgement::audit::finding::{DecisionLine, EntryVerdict};
+use judgement::audit::people_lines::{DenialLine, ReviewedLine, RevocationLine};
 use judgement::policy::patterns::Pattern;
 
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -61,6 +63,15 @@ impl DecisionFilter {
             && self.by.is_empty()
     }
 
+    /// Returns true if the filter takes a review. The log names the step of the run in another entry.
+    pub(super) fn takes_review(&self, line: &ReviewedLine) -> bool {
+        self.since.is_none_or(|since| since <= line.after)
+            && self.until.is_none_or(|until| line.after < until)
+            && self.steps.is_empty()
+            && self.outcomes.is_empty()
+            && (self.by.is_empty() || line.reviewer.as_ref().is_some_and(|name| self.by.contains(name)))
+    }
+
     /// Returns true if the filter takes a denial. The log does not contain the step and the proposer of a denied
     /// statement, and a statement that never ran has no outcome.
     pub(super) fn takes_denial(&self, line: &DenialLine) -> bool {
@@ -101,7 +112,7 @@ impl Row {
             cut(params),
             cut(line.reason.clone()),
             line.proposer.to_string(),
-            approvers.join("+"),
+            approval_words(&approvers.join("+"), line.emergency),
             outcome,
             line.receipt.to_string(),
         ])
@@ -133,6 +144,19 @@ impl Row {
         };
         cells[6] = format!("{what} by {}", line.signer);
         cells[7] = format!("log entry {}", line.entry);
+        Self(cells)
+    }
+
+    /// Returns the row of a review.
+    pub(super) fn of_review(line: &ReviewedLine) -> Self {
+        let mut cells: [String; 8] = Default::default();
+        cells[0] = line.after.to_string();
+        if !line.reason.is_empty() {
+            let reviewer = line.reviewer.as_ref().map_or("the reviewer", |name| name.as_str());
+            cells[3] = format!("{reviewer}'s words: {}", cut(line.reason.clone()));
+        }
+        cells[6] = review_words(line);
+        cells[7] = format!("{}, log entry {}", line.receipt, line.entry);
         Self(cells)
     }
 }
@@ -169,6 +193,8 @@ pub(super) fn parse_since(text: &str) -> Result<Timestamp, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::commands::audit::audit_row::{AuditRow, REVIEWED, RowVerdict};
+    use documents::record::review_statement::{ObservedEnd, ReviewVerdict};
 
     #[test]
     fn the_since_option_accepts_a_date_or_a_timestamp_or_an_age() {
@@ -205,6 +231,45 @@ mod tests {
         assert!(!takes(&|filter| filter.by = vec!["bob".parse().expect("a name")]));
         assert!(!takes(&|filter| filter.outcomes = vec![Status::Unknown]));
         assert!(!takes(&|filter| filter.steps = vec![Pattern::parse("**").expect("a pattern")]));
+    }
+
+    #[test]
+    fn a_review_has_a_row_of_its_own_in_both_tables() {
+        let line = ReviewedLine {
+            after: parse_since("2026-11-14").expect("a time"),
+            reviewer: Some("bob".parse().expect("a name")),
+            receipt: "rcp_019aa0b0-5c00-7000-8000-000000000001".parse().expect("an id"),
+            verdict: ReviewVerdict::Accepted,
+            observed: Some(ObservedEnd::NotStarted),
+            reason: "the disk was full".to_owned(),
+            entry: 7,
+        };
+        let text = table(&[Row::of_review(&line)]);
+        for part in [
+            "bob's words: the disk was full",
+            "run accepted by bob, observed: not started",
+            "rcp_019aa0b0-5c00-7000-8000-000000000001, log entry 7",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        let row = AuditRow::of_review(line.clone());
+        assert_eq!(&*row.cells[5], "run accepted by bob, observed: not started");
+        assert_eq!((row.outcome, row.verdict, &*row.receipt), (REVIEWED, RowVerdict::Reviewed, ""));
+        let takes = |change: &dyn Fn(&mut DecisionFilter)| {
+            let mut filter = DecisionFilter::default();
+            change(&mut filter);
+            filter.takes_review(&line)
+        };
+        assert!(takes(&|_| {}) && takes(&|filter| filter.by = vec!["bob".parse().expect("a name")]));
+        assert!(!takes(&|filter| filter.by = vec!["alice".parse().expect("a name")]));
+        assert!(!takes(&|filter| filter.steps = vec![Pattern::parse("**").expect("a pattern")]));
+        assert!(!takes(&|filter| filter.since = Some(parse_since("2026-11-15").expect("a time"))));
+    }
+
+    #[test]
+    fn the_approvers_of_an_emergency_are_marked() {
+        assert_eq!(approval_words("alice+bob", false), "alice+bob");
+        assert_eq!(approval_words("alice", true), "alice (EMERGENCY)");
     }
 
     #[test]

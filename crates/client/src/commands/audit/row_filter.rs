@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::commands::audit::audit_row::{AuditRow, DENIED, NO_RECEIPT, RowVerdict};
+use crate::commands::audit::audit_row::{AuditRow, DENIED, NO_RECEIPT, REVIEWED, RowVerdict};
 use crate::commands::audit::decisions::{parse_pattern, parse_since};
 use documents::record::receipt::Status;
 use documents::record::validity::Timestamp;
@@ -24,7 +24,7 @@ pub struct RowFilter {
 
 /// Returns each outcome for which a filter can ask.
 pub fn outcomes() -> impl Iterator<Item = &'static str> {
-    Status::ALL.into_iter().map(Status::word).chain([NO_RECEIPT, DENIED])
+    Status::ALL.into_iter().map(Status::word).chain([NO_RECEIPT, DENIED, REVIEWED])
 }
 
 impl RowFilter {

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::review::coverage::fields;
 use crate::review::derived::{Derived, ReviewFinding, StatementVerdict};
-use crate::review::review_case::{ReviewCase, case, decided, fails, judged};
+use crate::review::review_case::{ReviewCase, case, decided, emergency, fails, judged};
 use crate::review::signed_field::FieldReason;
 use documents::crypto::canonical::to_canonical;
 use documents::record::step_definition::StepDefinition;
@@ -50,7 +50,7 @@ fn cases() -> Vec<ReviewCase> {
         signed.artifacts = Some(serde_json::from_value(artifacts).expect("artifacts"));
         signed.plan = Some(serde_json::from_value(json!({"receipt": digest, "output": output})).expect("a plan"));
     };
-    vec![case(), limits, asks, host, poor, window, parts]
+    vec![case(), limits, asks, host, poor, window, parts, emergency()]
 }
 
 /// Returns copies of the document with the path of the change. In each copy, one leaf is changed, removed or added.

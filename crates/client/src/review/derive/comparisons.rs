@@ -5,7 +5,7 @@ use documents::crypto::digest::RenderedDigest;
 use documents::crypto::json;
 use documents::record::authorization::Authorization;
 use documents::record::profile::{Layer, Limits, Profile};
-use documents::record::step_definition::{Approvals, StepDefinition};
+use documents::record::step_definition::StepDefinition;
 use judgement::policy::step_profile::{PolicyProfile, RequiredLayers};
 use judgement::registry::parameter_schema::ParameterSchema;
 use serde_json::Value;
@@ -26,17 +26,6 @@ pub(super) fn rendered(script: Result<&str, &String>, signed: &Authorization) ->
         Ok(_) => ReviewFinding::Fails("the signed script differs from the shown script".to_owned()),
         Err(error) => ReviewFinding::Fails(error.clone()),
     }
-}
-
-/// Returns the rule of policy and the rule of the step. A step without groups uses the groups of policy.
-pub(super) fn rules(policy: Option<&Approvals>, step: &Approvals) -> Vec<(&'static str, Approvals)> {
-    let own = match policy {
-        Some(policy) if step.from.is_empty() => {
-            Approvals { required: step.required, from: policy.from.clone(), each: step.each }
-        }
-        _ => step.clone(),
-    };
-    policy.cloned().map(|rule| ("policy asks", rule)).into_iter().chain([("the step asks", own)]).collect()
 }
 
 /// Returns the default limits, the maximum limits and the sandbox level of the sealed configuration.

@@ -4,7 +4,10 @@ use serde_json::json;
 
 use crate::review::derived::StatementVerdict;
 use crate::review::line::{MOST_REMARKS, RemarkSeverity};
-use crate::review::review_case::{case, fails, judged, painted, program_list, remarks};
+use crate::review::proposal_review::ProposalReview;
+use crate::review::render::{block, brief};
+use crate::review::review_case::{case, emergency, fails, judged, painted, program_list, remarks};
+use crate::review::signed_field::FieldReason;
 use crate::review::sources::ReviewSources;
 use documents::record::extension_names::OWN_PROGRAMS;
 use wire::api::registry_view::UnknownEnd;
@@ -18,6 +21,51 @@ fn access_to_the_host_causes_a_red_remark() {
     let screen = painted(&sources, 100, true);
     assert!(screen.contains("\x1b[1;31m  remarks     1. sees the whole of /proc"), "{screen}");
     assert!(!screen.contains("\x1b[32m"), "nothing is green beside a red remark: {screen}");
+}
+
+#[test]
+fn an_emergency_is_red_in_the_heading_and_the_first_remark_says_who_approves_and_who_reviews() {
+    let sources = emergency().sources();
+    let found = judged(&sources);
+    assert_eq!(found.standing, StatementVerdict::Sound, "{}", fails(&found));
+    let heading = "\x1b[1;31mEMERGENCY: nginx:restart at prod-eu, asked by ci-agent";
+    for screen in [painted(&sources, 100, true), block(&found).paint(100, true), brief(&found).paint(100, true)] {
+        assert!(screen.starts_with(heading), "{screen}");
+    }
+    let said = remarks(&sources);
+    let words = "EMERGENCY: approved by 1 person of ops, normally by 1 person of each of ops, security (nobody counts for two \
+                 groups); afterwards 1 person of security must review the run";
+    assert_eq!(said.first(), Some(&(RemarkSeverity::Emergency, words.to_owned())));
+    assert!(painted(&sources, 400, false).contains("  signatures  1 of 1 of ops (bob); yours is number 2;"));
+    let field = found.lines.fields.iter().find(|field| field.path == "signed.predicate.emergency").expect("the field");
+    assert_eq!(field.why, FieldReason::Shown("remarks"));
+    let json = ProposalReview { found, sources }.to_json();
+    assert_eq!((&json["emergency"], &json["emergency_rule"]["review"]["from"]), (&json!(true), &json!(["security"])));
+    assert_eq!(json["rules"][0], json!({"required": 1, "from": ["ops"]}));
+}
+
+#[test]
+fn an_emergency_that_policy_does_not_permit_fails_the_review() {
+    let mut without = emergency();
+    without.policy["default"].as_object_mut().expect("a map").remove("emergency");
+    let mut longer = emergency();
+    longer.policy["default"]["emergency"]["max_window_s"] = 3599.into();
+    for (case, why) in
+        [(without, "policy permits no emergency for nginx:restart"), (longer, "may last 3599 s from its issue")]
+    {
+        let sources = case.sources();
+        let found = judged(&sources);
+        assert_eq!(found.standing, StatementVerdict::Unsound);
+        let fails = fails(&found);
+        assert!(fails.contains("policy permits this emergency: ") && fails.contains(why), "{fails}");
+        let said = remarks(&sources);
+        assert_eq!(said.first().map(|(severity, _)| *severity), Some(RemarkSeverity::Emergency), "{said:?}");
+    }
+    let json = {
+        let sources = case().sources();
+        ProposalReview { found: judged(&sources), sources }.to_json()
+    };
+    assert_eq!((&json["emergency"], &json["emergency_rule"]), (&json!(false), &json!(null)));
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Denials in the log, and statements that the boundary signed.
 
-use crate::audit::finding::{AuditEvent, DenialLine, Finding, FindingKind};
+use crate::audit::finding::{AuditEvent, Finding, FindingKind};
 use crate::audit::history::{Auditor, of_malformed, signed};
+use crate::audit::people_lines::DenialLine;
 use crate::audit::seal_in_force::SealInForce;
 use crate::decision::place::check_place;
 use documents::record::denial::{Denial, denied};

@@ -1,8 +1,9 @@
 //! Revocations in the log, and the signatures of revoked keys over other entries.
 
 use crate::audit::evidence_files::{EvidenceFiles, Unreadable};
-use crate::audit::finding::{AuditEvent, Finding, FindingKind, RevocationLine};
+use crate::audit::finding::{AuditEvent, Finding, FindingKind};
 use crate::audit::history::{Auditor, signed};
+use crate::audit::people_lines::RevocationLine;
 use crate::audit::seal_in_force::SealInForce;
 use crate::audit::seal_in_force::rosters::versions_of;
 use crate::decision::grants::revocable;

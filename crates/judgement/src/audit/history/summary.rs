@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::audit::bundle_check::warn_of_foreign;
 use crate::audit::finding::{OpenRun, Summary};
 use crate::audit::history::{Auditor, LATE_S, LeftTo};
+use crate::audit::reviewed_runs::ReviewedRun;
 use crate::audit::seal_in_force::SealInForce;
 use crate::audit::seen_head::SeenHead;
 use crate::trust::trusted_roster::TrustedRoster;
@@ -82,6 +83,7 @@ impl Auditor {
             counts: self.counts.clone(),
             open,
             grants: self.runs.grants.lines(|digest| self.revocations.now().subject(&RevokedSubject::Grant(*digest))),
+            reviews: self.runs.reviewed.needing().into_iter().map(ReviewedRun::line).collect(),
             failures: self.failures,
             differences: self.differences,
             not_checked: self.runs.unchecked(),

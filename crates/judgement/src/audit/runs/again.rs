@@ -269,7 +269,12 @@ impl Again {
         receipt: &Receipt,
         excluded: &ExcludedSigners,
     ) {
-        let Some((step, _)) = state.step(&authorization.predicate().step.reference) else { return };
+        let signed = authorization.predicate();
+        let Some((step, _)) = state.step(&signed.step.reference) else { return };
+        let step = match step.for_run(signed) {
+            Ok(step) => step,
+            Err(error) => return self.find(FindingKind::Quorum, error.to_string()),
+        };
         let roster = &*open.in_force.roster;
         let is_revoked = |keyid: &KeyId| self.revoked_keys.contains(keyid);
         let signatures = authorization.signatures();

@@ -1,0 +1,405 @@
+//! The `review-run` command signs a review of a run: whether the run was right, and how an unknown end ended.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use serde_json::Value;
+
+use crate::commands::global::GlobalOptions;
+use crate::commands::review_subject::{is_file, read_envelope};
+use crate::commands::revocation::{self, RevokingBoundary};
+use crate::home::keys::{self, KeyArgs, SignaturePurpose};
+use crate::remote::client::Client;
+use crate::remote::read_receipt::ReadReceipt;
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::field_paths::leaves;
+use crate::terminal::outcome_words::{observed_word, outcome_words, verdict_word};
+use crate::terminal::printable_text::PrintableText;
+use crate::terminal::screen::{LineTone, Screen};
+use crate::terminal::streams::Terminal;
+use documents::crypto::signature::PAYLOAD_TYPE;
+use documents::record::document::{Statement, Subject};
+use documents::record::envelope::{Base64, Envelope};
+use documents::record::ident::{Name, ReceiptId};
+use documents::record::receipt::Status;
+use documents::record::review_statement::{ObservedEnd, ReviewStatement, ReviewVerdict, reviewed};
+use wire::api::review_view::{ReviewedView, UnsettledList};
+
+/// Sign a review of a run: an emergency, or a run whose end nobody saw. Everybody can verify the review in the log.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  countersign review-run rcp_… --accept --reason 'the disk was full'
+  countersign review-run rcp_… --accept --observed succeeded --evidence rcp_… --reason 'the check found it'
+  countersign review-run rcp_… --reject --reason 'nobody asked' -o review.json   only write a file
+  countersign review-run review.json                                             send the file
+
+`countersign unsettled` lists the runs that need a review. Your newest review of a run replaces your
+earlier ones.")]
+pub struct Args {
+    /// The id of the receipt (rcp_…), or a file with a signed review (./NAME or *.json)
+    #[arg(value_name = "RECEIPT|FILE")]
+    subject: ReviewRunArgument,
+    /// The run was right
+    #[arg(long, conflicts_with = "reject")]
+    accept: bool,
+    /// The run was not right
+    #[arg(long)]
+    reject: bool,
+    /// How the run ended, as you found out: succeeded, failed, not-started or partly. Only for a run with the outcome
+    /// unknown
+    #[arg(long, value_name = "END", value_parser = parse_observed)]
+    observed: Option<ObservedEnd>,
+    /// The receipt of a check of what the run left. The reason then names the receipt and its digest. Can be repeated
+    #[arg(long, value_name = "RECEIPT")]
+    evidence: Vec<ReceiptId>,
+    /// The reason, which all readers of the log can see
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+    /// Write the signed review to this file instead of sending it to the boundary
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    key: KeyArgs,
+}
+
+#[derive(Debug, Clone)]
+enum ReviewRunArgument {
+    Receipt(ReceiptId),
+    File(PathBuf),
+}
+
+impl FromStr for ReviewRunArgument {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse() {
+            Ok(id) => Ok(Self::Receipt(id)),
+            Err(_) if is_file(text) => Ok(Self::File(text.into())),
+            Err(_) => Err("expected the id of a receipt (rcp_…), or a file (./NAME or *.json)".to_owned()),
+        }
+    }
+}
+
+/// Signs and sends the review, or sends the review of a file.
+///
+/// # Errors
+/// Returns an error if the person declines, or if the boundary refuses the review.
+pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    let id = match &args.subject {
+        ReviewRunArgument::Receipt(id) => id,
+        ReviewRunArgument::File(path) => return send_file(args, path, global, terminal),
+    };
+    let verdict = match (args.accept, args.reject) {
+        (true, _) => ReviewVerdict::Accepted,
+        (_, true) => ReviewVerdict::Rejected,
+        (false, false) => return Err(CommandFailure::usage("the verdict is missing: give --accept or --reject")),
+    };
+    let Some(reason) = args.reason.as_deref().filter(|reason| !reason.trim().is_empty()) else {
+        return Err(CommandFailure::usage("the reason is missing: give --reason TEXT"));
+    };
+    let client = global.reviewer(&args.key, terminal)?;
+    let run = ReadReceipt::fetch(&client, id)?;
+    check_observed(run.receipt.outcome.status, args.observed)?;
+    let evidence = args.evidence.iter().map(|id| ReadReceipt::fetch(&client, id)).collect::<Result<Vec<_>, _>>()?;
+    if args.evidence.contains(id) {
+        return Err(CommandFailure::usage("a run is no evidence for itself: name the receipt of a later check"));
+    }
+    let in_force = RevokingBoundary::read(&client)?;
+    if in_force.boundary.id != run.signed.boundary.id {
+        let detail = "nothing was signed: the boundary returned the receipt of another boundary";
+        return Err(CommandFailure::new(Exit::Refused, detail));
+    }
+    let keys = args.key.find()?;
+    let signer = keys.first(|key| in_force.roster.approver_of(&key.keyid()).is_some()).ok_or_else(|| {
+        CommandFailure::usage(format!(
+            "none of your keys is the key of an approver at {}: name your key with --key FILE",
+            in_force.boundary.name
+        ))
+    })?;
+    let review = ReviewStatement {
+        boundary: run.signed.boundary.clone(),
+        verdict,
+        reason: with_evidence(reason, &evidence),
+        observed: args.observed,
+    };
+    if !terminal.json {
+        let reviewer = in_force.roster.approver_of(&signer.key().keyid()).map(|(approver, _)| &approver.name);
+        let approved = reviewer.is_some_and(|name| run.receipt.decision.approvers.contains(name));
+        terminal.show_aside(&run_screen(&run, &review, &evidence, approved));
+    }
+    if !args.yes {
+        let verb = if verdict == ReviewVerdict::Accepted { "Accept" } else { "Reject" };
+        revocation::ask_consent(&format!("{verb} this run at {}?", in_force.boundary.name), terminal)?;
+    }
+    let payload = Statement::new(review, vec![Subject::new("receipt", run.digest.as_bytes())])
+        .to_payload()
+        .map_err(|error| CommandFailure::usage(format!("the review can't be written: {error}; shorten the reason")))?;
+    let signature = keys::sign(signer, SignaturePurpose::Review, PAYLOAD_TYPE, &payload)?;
+    let envelope = Envelope::new(&payload, vec![signature]);
+    match &args.output {
+        Some(path) => revocation::write(&envelope, path, terminal).map(|()| Exit::Done),
+        None => send(&client, id, &envelope, terminal),
+    }
+}
+
+/// Sends the review of a file. The file names only the digest of the receipt, so the receipt is found among the runs that
+/// need a review.
+fn send_file(args: &Args, path: &Path, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    let has_more =
+        args.observed.is_some() || !args.evidence.is_empty() || args.reason.is_some() || args.output.is_some();
+    if args.accept || args.reject || has_more {
+        return Err(CommandFailure::usage(
+            "the file contains the whole review: leave the other options of the review out",
+        ));
+    }
+    let envelope = read_envelope(path)?;
+    let no_review = |error| CommandFailure::usage(format!("the file is no review: {error}"));
+    let payload = Base64::Lenient.decode("/payload", &envelope.payload).map_err(no_review)?;
+    let statement = Statement::<ReviewStatement>::from_payload(&payload).map_err(no_review)?;
+    let digest = reviewed(&statement).map_err(no_review)?;
+    if let Some(listed) = global.listed() {
+        listed.check_id(statement.predicate.boundary.id)?;
+    }
+    let client = global.reviewer(&args.key, terminal)?;
+    let list: UnsettledList = client.get("/v1/unsettled")?;
+    for id in list.runs.into_iter().filter_map(|run| run.receipt) {
+        if ReadReceipt::fetch(&client, &id)?.digest == digest {
+            return send(&client, &id, &envelope, terminal);
+        }
+    }
+    Err(CommandFailure::new(
+        Exit::Refused,
+        format!("no run that needs a review has the receipt {digest} of this file; see `countersign unsettled`"),
+    ))
+}
+
+fn send(client: &Client, id: &ReceiptId, envelope: &Envelope, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    let answer: ReviewedView = client.post(&format!("/v1/receipts/{id}/reviews"), envelope)?;
+    if terminal.json {
+        terminal.object(&answer)?;
+    } else {
+        terminal.line(&done_words(&answer))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Describes the state of the run after the review.
+fn done_words(answer: &ReviewedView) -> String {
+    let already = if answer.existing { "already " } else { "" };
+    let mut words = format!("the review of {} is {already}in the log (entry {})", answer.receipt, answer.index);
+    if answer.open {
+        words.push_str("; the emergency needs more reviews");
+    }
+    match answer.settled {
+        Some(end) => words.push_str(&format!("; the end of the run is settled: {}", observed_word(end))),
+        None if answer.unsettled => words.push_str("; the end of the run is not settled"),
+        None if !answer.open => words.push_str("; the run needs no further review"),
+        None => {}
+    }
+    words
+}
+
+/// Checks that the review says how the run ended if, and only if, nobody saw the end.
+fn check_observed(outcome: Status, observed: Option<ObservedEnd>) -> Result<(), CommandFailure> {
+    match (outcome == Status::Unknown, observed) {
+        (true, None) => Err(CommandFailure::usage(
+            "nobody saw how this run ended, and the review does not say it: find out what the run left, and give \
+             --observed succeeded, failed, not-started or partly",
+        )),
+        (false, Some(_)) => Err(CommandFailure::usage(format!(
+            "--observed is only for a run with the outcome unknown, but the receipt states the outcome {}: leave it out",
+            outcome.word()
+        ))),
+        (true, Some(_)) | (false, None) => Ok(()),
+    }
+}
+
+/// Adds one line to the reason for each receipt of a check (section 22.4 of the formats).
+fn with_evidence(reason: &str, evidence: &[ReadReceipt]) -> String {
+    let lines = evidence.iter().map(|check| format!("\nevidence {} {}", check.id, check.digest));
+    std::iter::once(reason.to_owned()).chain(lines).collect()
+}
+
+/// Returns what the person must know before the signature. `approved` is true if this person approved the run.
+fn run_screen(run: &ReadReceipt, review: &ReviewStatement, evidence: &[ReadReceipt], approved: bool) -> Screen {
+    let ReadReceipt { id, receipt, signed, digest, end_unknown_because } = run;
+    let mut screen = Screen::default();
+    let names =
+        |names: &[Name]| PrintableText::joined(names.iter().map(|name| PrintableText::text(name.as_str())), ", ");
+    screen.heading("The run to review");
+    if signed.emergency.is_some() {
+        let words = "the run was an emergency, so other people approved it than normally";
+        screen.field_in(LineTone::Bad, "EMERGENCY", &PrintableText::words(words));
+    }
+    screen.field("step", &PrintableText::text(&format!("{} at {}", signed.step.reference, signed.boundary.name)));
+    let mut parameters = Vec::new();
+    leaves(&signed.params, String::new(), &mut parameters);
+    let mut name = "parameters";
+    for (path, value) in parameters {
+        let text = match path.strip_prefix('.') {
+            Some(path) => PrintableText::path(path).then(&PrintableText::value(value)),
+            None => PrintableText::words("none"),
+        };
+        screen.field(std::mem::take(&mut name), &text);
+    }
+    let whose = PrintableText::text(signed.proposer.as_str()).and("'s words: ");
+    screen.field("reason", &whose.then(&PrintableText::quoted(&signed.reason)));
+    screen.field("approved by", &names(&receipt.decision.approvers));
+    let why = end_unknown_because.as_ref().map_or_else(PrintableText::default, |why| {
+        PrintableText::words(" (the boundary says: ").then(&PrintableText::text(why)).and(")")
+    });
+    let tone = if receipt.outcome.status == Status::Unknown { LineTone::Bad } else { LineTone::Plain };
+    screen.field_in(tone, "outcome", &PrintableText::text(&outcome_words(&receipt.outcome)).then(&why));
+    screen.field("started", &PrintableText::text(&receipt.started_at.to_string()));
+    screen.field("ended", &PrintableText::text(&receipt.finished_at.to_string()));
+    screen.field("receipt", &PrintableText::text(&format!("{id} {digest}")));
+    for check in evidence {
+        let words = format!(
+            "{} of {}: {}, ended {}",
+            check.id,
+            check.signed.step.reference,
+            outcome_words(&check.receipt.outcome),
+            check.receipt.finished_at
+        );
+        screen.field("evidence", &PrintableText::text(&words));
+    }
+    screen.heading("Your review");
+    screen.field("verdict", &PrintableText::words(verdict_word(review.verdict)));
+    if let Some(end) = review.observed {
+        screen.field("observed", &PrintableText::words(observed_word(end)));
+    }
+    screen.field("reason", &PrintableText::value(&Value::from(&*review.reason)));
+    if approved && signed.emergency.is_some() {
+        let words = "you approved this run, so your review does not count towards the reviews that the emergency needs";
+        screen.field_in(LineTone::Bad, "note", &PrintableText::words(words));
+    }
+    screen
+}
+
+fn parse_observed(text: &str) -> Result<ObservedEnd, String> {
+    serde_json::from_value(text.replace('-', "_").into())
+        .map_err(|_| "write succeeded, failed, not-started or partly".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const BUNDLE: &[u8] = include_bytes!("../../../../tests/conformance/golden/valid/bundle.json");
+
+    /// Returns the receipt of the golden bundle.
+    fn golden() -> ReadReceipt {
+        let bundle: Value = serde_json::from_slice(BUNDLE).expect("JSON");
+        let envelope: Envelope = serde_json::from_value(bundle["receipt"].clone()).expect("an envelope");
+        let (receipt, _) = crate::remote::read_receipt::signed_receipt(&envelope).expect("a receipt");
+        let payload = Base64::Strict.decode("/payload", &receipt.authorization.payload).expect("base64");
+        let signed: Value = serde_json::from_slice(&payload).expect("JSON");
+        let proposal = signed["predicate"]["proposal"].as_str().expect("an id");
+        let id = format!("rcp_{}", proposal.strip_prefix("prp_").expect("a prefix"));
+        let id: ReceiptId = id.parse().expect("an id");
+        let view = json!({"id": id, "index": 3, "envelope": envelope, "end_unknown_because": "it crashed\u{1b}"});
+        ReadReceipt::of(serde_json::from_value(view).expect("a view"), &id).expect("a receipt")
+    }
+
+    fn review(run: &ReadReceipt, reason: String, observed: Option<ObservedEnd>) -> ReviewStatement {
+        ReviewStatement { boundary: run.signed.boundary.clone(), verdict: ReviewVerdict::Accepted, reason, observed }
+    }
+
+    #[test]
+    fn a_receipt_of_another_run_than_the_named_one_is_refused() {
+        let run = golden();
+        let other: ReceiptId = "rcp_019aa0b0-5c00-7000-8000-00000077a1b3".parse().expect("an id");
+        let bundle: Value = serde_json::from_slice(BUNDLE).expect("JSON");
+        let view = json!({"id": run.id, "index": 3, "envelope": bundle["receipt"]});
+        let refused = ReadReceipt::of(serde_json::from_value(view).expect("a view"), &other).expect_err("another run");
+        assert_eq!(refused.exit, Exit::Refused, "{refused}");
+    }
+
+    #[test]
+    fn the_screen_shows_the_run_and_the_whole_review() {
+        let mut run = golden();
+        run.signed.emergency = Some(documents::record::run_extensions::Emergency::yes());
+        run.receipt.outcome.status = Status::Unknown;
+        run.signed.params = json!({"count": 3, "zones": ["a", "b\u{202e}"]});
+        let reason = with_evidence("fine", std::slice::from_ref(&run));
+        let screen = run_screen(&run, &review(&run, reason, Some(ObservedEnd::NotStarted)), &[run.clone()], true);
+        let text = screen.paint(400, false);
+        let digest = format!("{} {}", run.id, run.digest);
+        for part in [
+            "  EMERGENCY     the run was an emergency",
+            &format!("  step          {} at {}", run.signed.step.reference, run.signed.boundary.name),
+            &format!("  approved by   {}", run.receipt.decision.approvers[0]),
+            "  parameters    count = 3\n",
+            r#" zones[1] = "b\u{202e}""#,
+            "  outcome       unknown",
+            r"(the boundary says: it crashed\x1b)",
+            &format!("  receipt       {digest}"),
+            &format!("  evidence      {} of ", run.id),
+            "  verdict       accepted",
+            "  observed      not started",
+            &format!(r#"  reason        "fine\nevidence {digest}""#),
+            "  note          you approved this run, so your review does not count",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        let plain = golden();
+        let text = run_screen(&plain, &review(&plain, "fine".to_owned(), None), &[], true).paint(400, false);
+        assert!(!text.contains("EMERGENCY") && !text.contains("note") && !text.contains("observed"), "{text}");
+    }
+
+    #[test]
+    fn the_review_names_the_digest_of_the_payload_of_the_receipt() {
+        let run = golden();
+        let bundle: Value = serde_json::from_slice(BUNDLE).expect("JSON");
+        let payload = Base64::Strict.decode("", bundle["receipt"]["payload"].as_str().expect("text")).expect("base64");
+        let statement =
+            Statement::new(review(&run, String::new(), None), vec![Subject::new("receipt", run.digest.as_bytes())]);
+        let written = statement.to_payload().expect("a payload");
+        let read = Statement::<ReviewStatement>::from_payload(&written).expect("a review");
+        assert_eq!(reviewed(&read).expect("a digest"), documents::crypto::digest::ContentDigest::of(&payload));
+    }
+
+    #[test]
+    fn only_an_unknown_end_needs_an_observation() {
+        let says = |outcome, observed| check_observed(outcome, observed).err().map(|failure| failure.message);
+        assert_eq!(says(Status::Succeeded, None), None);
+        assert_eq!(says(Status::Unknown, Some(ObservedEnd::Partly)), None);
+        assert!(says(Status::Unknown, None).is_some_and(|message| message.contains("--observed succeeded")));
+        assert!(
+            says(Status::Failed, Some(ObservedEnd::Failed)).is_some_and(|message| message.contains("outcome failed"))
+        );
+    }
+
+    #[test]
+    fn the_words_of_the_command_line_are_those_of_the_document_with_hyphens() {
+        for (text, end) in [
+            ("succeeded", ObservedEnd::Succeeded),
+            ("failed", ObservedEnd::Failed),
+            ("not-started", ObservedEnd::NotStarted),
+            ("partly", ObservedEnd::Partly),
+        ] {
+            assert_eq!(parse_observed(text), Ok(end));
+        }
+        assert!(parse_observed("unknown").is_err());
+        assert!(matches!("./review".parse(), Ok(ReviewRunArgument::File(_))));
+        assert!(matches!("rcp_019aa0b0-5c00-7000-8000-00000077a1b3".parse(), Ok(ReviewRunArgument::Receipt(_))));
+        assert!("prp_019aa0b0-5c00-7000-8000-00000077a1b3".parse::<ReviewRunArgument>().is_err());
+    }
+
+    #[test]
+    fn the_answer_says_what_the_run_still_needs() {
+        let receipt = golden().id;
+        let words = |open, unsettled, settled| {
+            done_words(&ReviewedView { receipt: receipt.clone(), index: 9, existing: false, open, unsettled, settled })
+        };
+        assert!(words(false, false, None).ends_with("in the log (entry 9); the run needs no further review"));
+        assert!(words(true, false, None).ends_with("(entry 9); the emergency needs more reviews"));
+        assert!(words(true, true, None).ends_with("needs more reviews; the end of the run is not settled"));
+        assert!(words(false, false, Some(ObservedEnd::Partly)).ends_with("; the end of the run is settled: partly"));
+    }
+}

@@ -1,0 +1,74 @@
+//! Reviews in the log.
+
+use crate::audit::finding::{AuditEvent, Finding, FindingKind};
+use crate::audit::history::{Auditor, signed};
+use crate::audit::people_lines::ReviewedLine;
+use crate::audit::seal_in_force::SealInForce;
+use crate::decision::reviews::{ReviewContext, ReviewError, check_reviewer};
+use documents::record::envelope::{EnvelopeSignature, Signed};
+use documents::record::review_statement::{ReviewStatement, reviewed};
+
+impl Auditor {
+    pub(super) fn review(
+        &mut self,
+        index: u64,
+        payload: &[u8],
+        signatures: &[EnvelopeSignature],
+        in_force: &SealInForce,
+    ) {
+        let signed = match signed::<ReviewStatement>(payload, signatures) {
+            Ok(signed) => signed,
+            Err(why) => return self.say(Finding::at(FindingKind::Review, index, why)),
+        };
+        self.counts.signatures += 1;
+        match self.check_review(index, signed, in_force) {
+            Ok(line) => {
+                self.counts.reviews += 1;
+                self.said.push(AuditEvent::Review(Box::new(line)));
+            }
+            Err(why) => self.say(Finding::at(FindingKind::Review, index, why)),
+        }
+    }
+
+    fn check_review(
+        &mut self,
+        index: u64,
+        signed: Signed<ReviewStatement>,
+        in_force: &SealInForce,
+    ) -> Result<ReviewedLine, String> {
+        let roster = &in_force.roster;
+        let verified = signed.verify(|keyid| roster.approver_of(keyid).map(|(_, key)| key));
+        let document = verified.map_err(|error| error.to_string())?;
+        let [signature] = document.signatures() else {
+            let count = document.signatures().len();
+            return Err(format!("found {count} signatures, expected only the signature of the reviewer"));
+        };
+        let receipt = reviewed(document.statement()).map_err(|error| error.to_string())?;
+        let review = document.predicate();
+        let run = self.runs.reviewed.get(&receipt).filter(|run| run.is_open() || run.is_unsettled());
+        let run = run.ok_or_else(|| ReviewError::NotNeeded.to_string())?;
+        if run.boundary != review.boundary {
+            return Err("the review names another boundary or another epoch than the run".to_owned());
+        }
+        let revoked = self.revocations.before(index);
+        let is_revoked = |keyid: &_| revoked.key(keyid).is_some();
+        let context = ReviewContext { roster, is_revoked: &is_revoked, at: self.at };
+        let counted = run.rules.as_ref().map(|rules| check_reviewer(signature, rules, &run.decision, context));
+        let counted = counted.transpose().map_err(|error| error.to_string())?;
+        let line = ReviewedLine {
+            after: self.at,
+            reviewer: roster.approver_of(&signature.keyid).map(|(approver, _)| approver.name.clone()),
+            receipt: run.receipt.clone(),
+            verdict: review.verdict,
+            observed: review.observed,
+            reason: review.reason.clone(),
+            entry: index,
+        };
+        // Without the rules of the run, which the audit has reported already, the review has no effect.
+        let settled = counted.and_then(|one| self.runs.reviewed.review(&receipt, &one, review.observed, index));
+        if let Some((grant, entry)) = settled {
+            self.runs.grants.settle(&grant, entry);
+        }
+        Ok(line)
+    }
+}

@@ -1,0 +1,216 @@
+//! Follows the runs that people must review: emergencies, and runs whose end nobody saw.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::audit::finding::{Finding, FindingKind};
+use crate::audit::people_lines::NeededReview;
+use crate::audit::seal_in_force::SealInForce;
+use crate::decision::reviews::{CountedReview, ReviewRules, RunReviews, Settlement};
+use documents::crypto::digest::ContentDigest;
+use documents::record::authorization::{Authorization, BoundaryRef};
+use documents::record::ident::{ReceiptId, StepRef};
+use documents::record::receipt::{Decision, Receipt, Status};
+use documents::record::review_statement::ObservedEnd;
+use documents::record::validity::Timestamp;
+
+/// The emergencies of the log and the runs with an unknown end, by the digest of the receipt's payload.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(rename = "KeptReviews")]
+pub struct ReviewedRuns(BTreeMap<ContentDigest, ReviewedRun>);
+
+/// A run that people must review, or have reviewed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "KeptReviewedRun")]
+pub struct ReviewedRun {
+    /// Id of the receipt.
+    pub receipt: ReceiptId,
+    /// The step that ran.
+    pub step: StepRef,
+    /// Time at which the nonce was spent.
+    pub at: Timestamp,
+    /// Log entry of the consumption, and the item of the run.
+    pub place: (u64, u64),
+    /// Log entry of the receipt.
+    pub entry: u64,
+    /// The boundary in the authorization of the run, which a review names too.
+    pub boundary: BoundaryRef,
+    /// The decision in the receipt. It names the people who may not review.
+    pub decision: Decision,
+    /// The grant that the run used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant: Option<ContentDigest>,
+    /// Who may review, or nothing if the sealed state can't be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rules: Option<ReviewRules>,
+    /// What an emergency needs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emergency: Option<EmergencyState>,
+    /// What an unknown end needs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unknown: Option<UnsettledEnd>,
+    /// The newest review of each person.
+    #[serde(default)]
+    pub reviews: RunReviews,
+}
+
+/// An emergency.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "KeptEmergency")]
+pub struct EmergencyState {
+    /// Maximum number of emergencies without a review, by the policy of the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_unreviewed: Option<u64>,
+    /// Log entry of the review that closed the emergency.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closed: Option<u64>,
+    /// True if the audit has reported that too many emergencies were open.
+    #[serde(default)]
+    pub reported: bool,
+}
+
+/// A run whose end nobody saw.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "KeptUnsettledEnd")]
+pub struct UnsettledEnd {
+    /// Log entry of the review that settled the end, and how the run ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settled: Option<(u64, ObservedEnd)>,
+}
+
+impl ReviewedRun {
+    /// Returns true if the run is an emergency without its reviews.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.emergency.as_ref().is_some_and(|emergency| emergency.closed.is_none())
+    }
+
+    /// Returns true if nobody has settled how the run ended.
+    #[must_use]
+    pub fn is_unsettled(&self) -> bool {
+        self.unknown.as_ref().is_some_and(|unknown| unknown.settled.is_none())
+    }
+
+    pub(crate) fn line(&self) -> NeededReview {
+        let settlement = self.rules.as_ref().map(|rules| self.reviews.settlement(rules));
+        NeededReview {
+            receipt: self.receipt.clone(),
+            step: self.step.clone(),
+            at: self.at,
+            emergency: self.is_open(),
+            unsettled: self.is_unsettled(),
+            disputed: self.is_unsettled() && settlement == Some(Settlement::Disputed),
+            entry: self.entry,
+        }
+    }
+}
+
+impl ReviewedRuns {
+    /// Returns true if the log has neither emergencies nor unknown ends.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Returns the run with this receipt.
+    pub(crate) fn get(&self, receipt: &ContentDigest) -> Option<&ReviewedRun> {
+        self.0.get(receipt)
+    }
+
+    /// Returns the runs that still need a review, in the order of the log.
+    pub(crate) fn needing(&self) -> Vec<&ReviewedRun> {
+        let mut runs: Vec<_> = self.0.values().filter(|run| run.is_open() || run.is_unsettled()).collect();
+        runs.sort_by_key(|run| run.entry);
+        runs
+    }
+
+    /// Follows a receipt. Returns a finding for each emergency that began while too many others were open.
+    pub(crate) fn end(
+        &mut self,
+        (digest, entry): (ContentDigest, u64),
+        (receipt, signed): (&Receipt, &Authorization),
+        (at, grant): (Timestamp, Option<ContentDigest>),
+        in_force: &SealInForce,
+    ) -> Vec<Finding> {
+        let is_emergency = signed.emergency.is_some();
+        if !is_emergency && receipt.outcome.status != Status::Unknown {
+            return Vec::new();
+        }
+        let step = in_force.state.as_ref().and_then(|state| Some(state.step(&signed.step.reference)?.0));
+        let rule = step.and_then(|step| step.ruling.emergency.as_ref());
+        let run = ReviewedRun {
+            receipt: signed.proposal.receipt(),
+            step: signed.step.reference.clone(),
+            at,
+            place: (receipt.consumption.index, receipt.consumption.item),
+            entry,
+            boundary: signed.boundary.clone(),
+            decision: receipt.decision.clone(),
+            grant,
+            rules: step.map(|step| ReviewRules::of(&step.rules, &step.ruling)),
+            emergency: is_emergency.then(|| EmergencyState {
+                max_unreviewed: rule.map(|rule| rule.value.max_unreviewed),
+                closed: None,
+                reported: false,
+            }),
+            unknown: (receipt.outcome.status == Status::Unknown).then(UnsettledEnd::default),
+            reviews: RunReviews::default(),
+        };
+        self.0.insert(digest, run);
+        if is_emergency { self.exceeding(entry) } else { Vec::new() }
+    }
+
+    /// Finds the emergencies that began while too many others were open. The receipt of a later run can come first, so each
+    /// receipt can show it for others.
+    fn exceeding(&mut self, entry: u64) -> Vec<Finding> {
+        let spans: Vec<_> =
+            (self.0.values()).filter_map(|run| Some((run.place, run.emergency.as_ref()?.closed))).collect();
+        let mut found = Vec::new();
+        for run in self.0.values_mut() {
+            let Some(emergency) = run.emergency.as_mut().filter(|emergency| !emergency.reported) else { continue };
+            let Some(most) = emergency.max_unreviewed else { continue };
+            let before = |(place, closed): &&((u64, u64), Option<u64>)| {
+                *place < run.place && closed.is_none_or(|closed| closed > run.place.0)
+            };
+            let open = spans.iter().filter(before).count() as u64;
+            if open >= most {
+                emergency.reported = true;
+                let why = format!("{open} emergencies had no review when this one began, but policy permits {most}");
+                found.push(Finding::at(FindingKind::Emergency, entry, why).about(&run.receipt));
+            }
+        }
+        found
+    }
+
+    /// Follows a review that counts. If the review settles the run of a grant, returns the grant and the entry of the receipt.
+    pub(crate) fn review(
+        &mut self,
+        receipt: &ContentDigest,
+        review: &CountedReview,
+        observed: Option<ObservedEnd>,
+        entry: u64,
+    ) -> Option<(ContentDigest, u64)> {
+        let run = self.0.get_mut(receipt)?;
+        let rules = run.rules.as_ref()?;
+        run.reviews.count(review, observed);
+        if let Some(emergency) = &mut run.emergency
+            && emergency.closed.is_none()
+            && run.reviews.are_enough(rules)
+        {
+            emergency.closed = Some(entry);
+        }
+        if let Some(unknown) = &mut run.unknown
+            && unknown.settled.is_none()
+            && let Settlement::Settled(end) = run.reviews.settlement(rules)
+        {
+            unknown.settled = Some((entry, end));
+            return Some((run.grant?, run.entry));
+        }
+        None
+    }
+}

@@ -1,0 +1,247 @@
+//! Question: who may review a run, when is an emergency closed, and when is an unknown end settled?
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::decision::exclusion::ExcludedSigners;
+use crate::decision::quorum_rules::QuorumRules;
+use crate::decision::signature_count::{NotCounted, UncountedSignature, count_unrevoked};
+use crate::policy::people_rules::PeopleRule;
+use crate::policy::ruling::Ruling;
+use crate::trust::trusted_roster::TrustedRoster;
+use documents::crypto::key_id::KeyId;
+use documents::record::code::Code;
+use documents::record::envelope::VerifiedSignature;
+use documents::record::ident::{GroupName, Name};
+use documents::record::receipt::Decision;
+use documents::record::review_statement::ObservedEnd;
+use documents::record::step_definition::Approvals;
+use documents::record::validity::Timestamp;
+
+/// The people who may review a run, by the rules under the seal of the run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReviewRules {
+    /// Groups of the approval rules of policy and of the step. A member of one of these groups may review the run.
+    pub groups: BTreeSet<GroupName>,
+    /// The people who close an emergency.
+    pub review: PeopleRule,
+    /// The people who settle an unknown end.
+    pub settle: PeopleRule,
+}
+
+impl ReviewRules {
+    /// Returns the rules for runs of a step with these approval rules of policy and of the step.
+    #[must_use]
+    pub fn of(rules: &QuorumRules, ruling: &Ruling) -> Self {
+        let groups: BTreeSet<GroupName> = rules.groups().into_iter().cloned().collect();
+        let anyone = || PeopleRule { required: 1, from: groups.iter().cloned().collect() };
+        let review = ruling.emergency.as_ref().map_or_else(anyone, |rule| rule.value.review.clone());
+        let settle = ruling.settle.clone().unwrap_or_else(anyone);
+        Self { groups, review, settle }
+    }
+}
+
+/// The state before the entry of a review.
+#[derive(Clone, Copy)]
+pub struct ReviewContext<'a> {
+    /// The roster in force.
+    pub roster: &'a TrustedRoster,
+    /// Returns true if a key is revoked.
+    pub is_revoked: &'a dyn Fn(&KeyId) -> bool,
+    /// Time of the review: the latest time that an earlier entry states.
+    pub at: Timestamp,
+}
+
+/// A review that counts. Only [`check_reviewer`] creates this value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub struct CountedReview {
+    reviewer: Name,
+    closes: bool,
+    settles: bool,
+}
+
+impl CountedReview {
+    /// Returns the person who signed.
+    #[must_use]
+    pub const fn reviewer(&self) -> &Name {
+        &self.reviewer
+    }
+
+    /// Returns true if the review counts towards the end of an emergency.
+    #[must_use]
+    pub const fn counts_for_review(&self) -> bool {
+        self.closes
+    }
+
+    /// Returns true if the review counts towards the settlement of an unknown end.
+    #[must_use]
+    pub const fn counts_for_settle(&self) -> bool {
+        self.settles
+    }
+}
+
+/// Decides whether a person may review a run, and for what the review counts. The signature must be verified.
+///
+/// # Errors
+/// Returns the reason why the signature does not count.
+pub fn check_reviewer(
+    signature: &VerifiedSignature,
+    rules: &ReviewRules,
+    decision: &Decision,
+    context: ReviewContext<'_>,
+) -> Result<CountedReview, ReviewError> {
+    let ReviewContext { roster, is_revoked, at } = context;
+    let of_groups = Approvals { required: 1, from: rules.groups.iter().cloned().collect(), each: None };
+    let may = QuorumRules::combine(None, &of_groups).map_err(|error| ReviewError::Rules(error.to_string()))?;
+    let excluded = ExcludedSigners::judged_later().with(&decision.excluded);
+    let count = count_unrevoked(std::slice::from_ref(signature), roster, &excluded, &may, at, is_revoked);
+    if let Some(why) = count.uncounted().first() {
+        return Err(ReviewError::DoesNotCount(Box::new(why.clone())));
+    }
+    let Some(person) = count.counted().first() else { return Err(ReviewError::Rules("nobody signed".to_owned())) };
+    let is_of = |rule: &PeopleRule| rule.from.iter().any(|group| person.groups.contains(group));
+    Ok(CountedReview {
+        reviewer: person.name.clone(),
+        closes: is_of(&rules.review) && !decision.approvers.contains(&person.name),
+        settles: is_of(&rules.settle),
+    })
+}
+
+/// Returns the number of approvers in force who could close an emergency that these people approve.
+#[must_use]
+pub fn possible_reviewers(
+    rule: &PeopleRule,
+    roster: &TrustedRoster,
+    excluded: &ExcludedSigners,
+    approvers: &[Name],
+    at: Timestamp,
+) -> u64 {
+    let may = roster.tables().approver.iter().filter(|approver| {
+        let in_group = approver.groups.iter().any(|group| rule.from.contains(group));
+        let is_over = approver.valid_before.is_some_and(|end| end <= at);
+        in_group && !is_over && !excluded.contains(&approver.name) && !approvers.contains(&approver.name)
+    });
+    may.count() as u64
+}
+
+/// The newest review of each person, for one run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct RunReviews(BTreeMap<Name, ReviewOpinion>);
+
+/// What the review of one person says, and for what it counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReviewOpinion {
+    /// True if the review counts towards the end of an emergency.
+    pub closes: bool,
+    /// True if the review counts towards the settlement of an unknown end.
+    pub settles: bool,
+    /// How the run ended, by this person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed: Option<ObservedEnd>,
+}
+
+/// What people know about a run with an unknown end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settlement {
+    /// Too few people have said how the run ended.
+    Unsettled,
+    /// Two people have said different things.
+    Disputed,
+    /// The run ended in this way.
+    Settled(ObservedEnd),
+}
+
+impl RunReviews {
+    /// Adds the newest review of a person.
+    pub fn add(&mut self, reviewer: Name, opinion: ReviewOpinion) {
+        self.0.insert(reviewer, opinion);
+    }
+
+    /// Adds a review that counts.
+    pub fn count(&mut self, review: &CountedReview, observed: Option<ObservedEnd>) {
+        let opinion = ReviewOpinion { closes: review.closes, settles: review.settles, observed };
+        self.add(review.reviewer.clone(), opinion);
+    }
+
+    /// Returns the number of people whose review counts towards the end of an emergency.
+    #[must_use]
+    pub fn counted_for_review(&self) -> u64 {
+        self.0.values().filter(|opinion| opinion.closes).count() as u64
+    }
+
+    /// Returns true if the reviews close an emergency.
+    #[must_use]
+    pub fn are_enough(&self, rules: &ReviewRules) -> bool {
+        self.counted_for_review() >= rules.review.required
+    }
+
+    /// Returns the number of people who said the same about an unknown end, or 0 if people disagree.
+    #[must_use]
+    pub fn agreeing(&self) -> u64 {
+        let mut said = self.0.values().filter(|opinion| opinion.settles).filter_map(|opinion| opinion.observed);
+        let Some(first) = said.next() else { return 0 };
+        let others: Vec<_> = said.collect();
+        if others.iter().all(|one| *one == first) { 1 + others.len() as u64 } else { 0 }
+    }
+
+    /// Returns what the reviews say about an unknown end.
+    #[must_use]
+    pub fn settlement(&self, rules: &ReviewRules) -> Settlement {
+        let said = self.0.values().filter(|opinion| opinion.settles).find_map(|opinion| opinion.observed);
+        match (said, self.agreeing()) {
+            (None, _) => Settlement::Unsettled,
+            (Some(_), 0) => Settlement::Disputed,
+            (Some(end), people) if people >= rules.settle.required => Settlement::Settled(end),
+            (Some(_), _) => Settlement::Unsettled,
+        }
+    }
+}
+
+/// Reason why a review breaks a rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReviewError {
+    /// The signature does not count.
+    DoesNotCount(Box<UncountedSignature>),
+    /// The run needs no review: it was no emergency and its end is known, or the reviews are complete.
+    NotNeeded,
+    /// The rules of the run can't be read.
+    Rules(String),
+}
+
+impl ReviewError {
+    /// The stable code.
+    #[must_use]
+    pub const fn code(&self) -> Code {
+        match self {
+            Self::DoesNotCount(signature) => match signature.why {
+                NotCounted::NoApprover => Code::UnknownSigner,
+                NotCounted::Revoked => Code::Revoked,
+                NotCounted::Excluded => Code::SelfApproval,
+                _ => Code::NotPermittedSigner,
+            },
+            Self::NotNeeded => Code::WrongState,
+            Self::Rules(_) => Code::PolicyDenied,
+        }
+    }
+}
+
+impl fmt::Display for ReviewError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DoesNotCount(signature) => signature.fmt(f),
+            Self::NotNeeded => f.write_str(
+                "the run needs no review: only an emergency without its reviews, or a run with an unknown end, needs one",
+            ),
+            Self::Rules(why) => write!(f, "the rules for reviews of the run can't be applied: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for ReviewError {}

@@ -1,0 +1,420 @@
+//! Reviews: people's signed judgement of an emergency, or of a run whose end nobody saw.
+
+use crate::boundary::evidence::earlier_seal::earlier_seal;
+use crate::boundary::logged_documents::{blob_text, envelope_in, predicate};
+use crate::boundary::proposals::Proposals;
+use crate::boundary::revocations::{MOST_TRIES, PAUSE};
+use crate::carried::capacity::busy;
+use crate::crossing::granted::check_reviewable;
+use crate::seal::caller::Caller;
+use crate::seal::refusal::{Refusal, Stopped, fault, unverified};
+use crate::seal::sealed::Sealed;
+use crate::store::end_detail;
+use crate::store::stored_leaf::{CheckedState, WriteStop};
+use crate::store::stored_proposal::{NewProposal, Proposal, ProposalQuery, ProposeResult};
+use crate::store::stored_review::{OwedReview, ReviewWrite, StoredReview};
+use crate::store::stored_run::ConsumeStop;
+use crate::store::stored_status::StoredStatus;
+use documents::crypto::digest::ContentDigest;
+use documents::crypto::json;
+use documents::record::authorization::Authorization;
+use documents::record::code::Code;
+use documents::record::document::Statement;
+use documents::record::envelope::{Base64, Envelope, Signed, Verified};
+use documents::record::ident::{Name, ProposalId, ReceiptId};
+use documents::record::receipt::Receipt;
+use documents::record::review_statement::{ReviewStatement, reviewed};
+use documents::record::validity::Timestamp;
+use judgement::decision::exclusion::{self, Tokens};
+use judgement::decision::in_force::StepInForce;
+use judgement::decision::quorum_rules::QuorumRules;
+use judgement::decision::reviews::{
+    CountedReview, ReviewContext, ReviewError, ReviewOpinion, ReviewRules, RunReviews, Settlement, check_reviewer,
+};
+use judgement::decision::step::HashedStep;
+use judgement::policy::builtins::Builtins;
+use judgement::policy::file::Policy;
+use judgement::policy::ruling;
+use wire::api::review_view::{ReviewNeed, ReviewedView, RunReviewView, UnsettledList, UnsettledRun};
+
+/// Maximum number of runs in the list of those that need a review.
+const MOST_LISTED: usize = 100;
+/// Maximum number of rows that one request reads.
+const MOST_READ: usize = 1000;
+
+/// A run that needs or needed a review, with its documents.
+struct RunToReview {
+    owed: OwedReview,
+    receipt: Receipt,
+    digest: ContentDigest,
+    authorization: Authorization,
+}
+
+/// A verified review, and the run that it is about.
+struct OpenedReview {
+    document: Verified<ReviewStatement>,
+    run: RunToReview,
+    /// Log entry of the receipt.
+    index: u64,
+    /// The reviews of the run so far.
+    stored: Vec<StoredReview>,
+    /// The review as the log contains it.
+    bytes: Vec<u8>,
+}
+
+impl Proposals {
+    /// Logs a review of a run, and closes the emergency or settles the unknown end if enough people have reviewed it.
+    ///
+    /// # Errors
+    /// Returns `unknown-signer`, `bad-signature`, `not-permitted-signer`, `self-approval`, `revoked`, `wrong-boundary`,
+    /// `malformed` for a review of another receipt, `not-found`, and `wrong-state` for a run that needs no review.
+    pub async fn review(&self, id: &ReceiptId, envelope: &Envelope) -> Result<ReviewedView, Stopped> {
+        let signed = Signed::<ReviewStatement>::from_envelope(envelope, Base64::Lenient)?;
+        // A stranger can repeat a review of the log, so that must be cheap and hold up nobody.
+        let opened = self.open_review(id, &signed, &self.crossing.state())?;
+        if let Some(known) = self.known_review(id, &opened)? {
+            return Ok(known);
+        }
+        let _one_at_a_time = self.one_review.lock().await;
+        for _ in 0..MOST_TRIES {
+            let (checked, sealed) = self.state_to_check();
+            let opened = self.open_review(id, &signed, &sealed)?;
+            if let Some(known) = self.known_review(id, &opened)? {
+                return Ok(known);
+            }
+            let (write, view) = self.check_review(id, opened, &sealed, checked)?;
+            let (closes, settles) = (write.closes, write.settles);
+            match self.ledger.review(write).await {
+                Ok(leaf) => {
+                    tracing::info!(receipt = %id, entry = leaf.index, closes, settles, "reviewed");
+                    return Ok(ReviewedView { index: leaf.index, ..view });
+                }
+                // A new seal is in the log a moment before it is in force here.
+                Err(WriteStop::Moved) => tokio::time::sleep(PAUSE).await,
+                Err(stop @ WriteStop::TooLarge { .. }) => {
+                    return Err(Refusal::new(Code::TooLarge, stop.to_string()).into());
+                }
+                Err(WriteStop::Fault(error)) => return Err(error.into()),
+                Err(stop) => return Err(fault(&stop)),
+            }
+        }
+        Err(busy("the state in force changes too often at this time").into())
+    }
+
+    /// Verifies a review, and reads the run that it is about.
+    fn open_review(
+        &self,
+        id: &ReceiptId,
+        signed: &Signed<ReviewStatement>,
+        sealed: &Sealed,
+    ) -> Result<OpenedReview, Stopped> {
+        let document = signed.clone().verify(|keyid| sealed.roster.key(keyid));
+        let document = document.map_err(|error| unverified(error, &sealed.rosters))?;
+        if document.signatures().len() != 1 {
+            let refusal = Refusal::new(Code::Malformed, "a review has exactly one signature");
+            return Err(refusal.at("/signatures", "expected exactly one").into());
+        }
+        let subject = reviewed(document.statement())?;
+        let owed = self.ledger.owed(&id.proposal())?;
+        let Some((owed, index)) = owed.and_then(|owed| owed.receipt.map(|index| (owed, index))) else {
+            return Err(not_needed().into());
+        };
+        let run = self.read_run(owed, index)?;
+        if subject != run.digest {
+            let refusal = Refusal::new(Code::Malformed, format!("the review is about another receipt than {id}"));
+            return Err(refusal.at("/payload", "another receipt").into());
+        }
+        if document.predicate().boundary != run.authorization.boundary {
+            let detail = "the review names another boundary or another epoch than the run that it is about";
+            return Err(Refusal::new(Code::WrongBoundary, detail).into());
+        }
+        let bytes = document.envelope(|_| true).to_canonical().map_err(|error| fault(&error))?;
+        Ok(OpenedReview { stored: self.ledger.reviews_of(index)?, document, run, index, bytes })
+    }
+
+    /// Returns the answer to a review that the log has already.
+    fn known_review(&self, id: &ReceiptId, opened: &OpenedReview) -> Result<Option<ReviewedView>, Stopped> {
+        let OpenedReview { run, stored, bytes, .. } = opened;
+        for known in stored {
+            if self.ledger.leaf(known.leaf)?.is_some_and(|leaf| leaf.data == *bytes) {
+                let settled = stored.iter().find(|one| Some(one.leaf) == run.owed.settled);
+                return Ok(Some(ReviewedView {
+                    receipt: id.clone(),
+                    index: known.leaf,
+                    existing: true,
+                    open: run.owed.is_open(),
+                    unsettled: run.owed.is_unsettled(),
+                    settled: settled.and_then(|one| one.observed),
+                }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Decides for what a new review counts. Returns what to store, and the answer without the number of the entry.
+    fn check_review(
+        &self,
+        id: &ReceiptId,
+        opened: OpenedReview,
+        sealed: &Sealed,
+        checked: CheckedState,
+    ) -> Result<(ReviewWrite, ReviewedView), Stopped> {
+        let OpenedReview { document, run, index, stored, bytes } = opened;
+        let (open, unsettled) = (run.owed.is_open(), run.owed.is_unsettled());
+        let [signature] = document.signatures() else { return Err(not_needed().into()) };
+        if !open && !unsettled {
+            return Err(not_needed().into());
+        }
+        let rules = self.review_rules(&run, sealed)?;
+        let revoked = self.crossing.revoked();
+        let is_revoked = |keyid: &_| revoked.has_key(keyid);
+        let judge = |at| {
+            let context = ReviewContext { roster: &sealed.roster, is_revoked: &is_revoked, at };
+            check_reviewer(signature, &rules, &run.receipt.decision, context)
+                .map_err(|error| Refusal::new(error.code(), error.to_string()))
+        };
+        // An auditor judges at the newest time of the log. The store accepts the review only if this time lies between
+        // these two times.
+        let last_at = self.ledger.state().last_at;
+        let now = self.crossing.now().max(last_at);
+        let _: CountedReview = judge(last_at)?;
+        let counted = judge(now)?;
+        let review = document.predicate();
+        let mut reviews = run_reviews(&stored);
+        reviews.count(&counted, review.observed);
+        let closes = open && reviews.are_enough(&rules);
+        let settled = match reviews.settlement(&rules) {
+            Settlement::Settled(end) if unsettled => Some(end),
+            _ => None,
+        };
+        let view = ReviewedView {
+            receipt: id.clone(),
+            index: 0,
+            existing: false,
+            open: open && !closes,
+            unsettled: unsettled && settled.is_none(),
+            settled,
+        };
+        let review = StoredReview {
+            leaf: 0,
+            receipt: index,
+            reviewer: counted.reviewer().clone(),
+            verdict: review.verdict,
+            observed: review.observed,
+            counts_for_review: counted.counts_for_review(),
+            counts_for_settle: counted.counts_for_settle(),
+            proposal: run.owed.proposal,
+        };
+        let settles = settled.is_some();
+        Ok((ReviewWrite { envelope: bytes.into(), review, closes, settles, checked, at: now }, view))
+    }
+
+    /// Refuses an emergency that policy does not permit, or whose signatures would have no effect.
+    ///
+    /// # Errors
+    /// Returns `policy-denied`, and the refusals of [`Proposals::demand_future`].
+    pub(super) fn demand_emergency(
+        &self,
+        sealed: &Sealed,
+        held: &StepInForce,
+        (proposer, now, until): (&Name, Timestamp, Timestamp),
+        has_grant: bool,
+    ) -> Result<(), Stopped> {
+        if has_grant {
+            let refusal = Refusal::new(Code::Malformed, "an emergency cannot use a grant: leave out one of the two");
+            return Err(refusal.at("/emergency", "together with `grant`").into());
+        }
+        let of_run = held.for_emergency(until.unix() - now.unix());
+        let of_run =
+            of_run.map_err(|error| Refusal::new(error.code(), error.to_string()).at("/emergency", "denied"))?;
+        if let Some(rule) = &held.ruling.emergency {
+            let excluded = exclusion::judge(proposer, proposer, Tokens::Sealed(&sealed.tokens, now), &sealed.roster);
+            let excluded = excluded.map_err(|error| Refusal::new(error.code(), error.to_string()))?;
+            check_reviewable(&rule.value, &sealed.roster, &excluded, &[], now)?;
+        }
+        self.demand_reviewed(&of_run)?;
+        self.demand_future(sealed, &of_run, proposer, now, until)
+    }
+
+    /// Stores a new proposal. An emergency and a normal run of the same step are two proposals, and each is the same as
+    /// an earlier one of its kind that still waits.
+    ///
+    /// # Errors
+    /// Returns an error if the store can't be read or written.
+    pub(super) async fn put_proposal(&self, new: NewProposal, emergency: bool) -> Result<ProposeResult, Stopped> {
+        let is_of_kind = |row: &Proposal| -> Result<bool, Stopped> {
+            Ok(self.statement(&row.core.id)?.predicate.emergency.is_some() == emergency)
+        };
+        let result = self.ledger.propose(new.clone()).await?;
+        match &result {
+            ProposeResult::Same(row) if !new.chosen_nonce && !is_of_kind(row)? => {}
+            _ => return Ok(result),
+        }
+        let waiting = ProposalQuery {
+            statuses: vec![StoredStatus::Pending],
+            proposer: Some(new.core.proposer.clone()),
+            limit: MOST_READ,
+            ..ProposalQuery::default()
+        };
+        for row in self.ledger.proposals(&waiting)?.proposals {
+            let (of_row, of_new) = (&row.core, &new.core);
+            let is_same = of_row.step_digest == of_new.step_digest && of_row.params_digest == of_new.params_digest;
+            if is_same && of_row.expires_at > new.created_at && is_of_kind(&row)? {
+                return Ok(ProposeResult::Same(Box::new(row)));
+            }
+        }
+        Ok(self.ledger.propose(NewProposal { chosen_nonce: true, ..new }).await?)
+    }
+
+    /// Refuses an emergency while too many emergencies have no review. The transaction that spends the nonce repeats this
+    /// check.
+    fn demand_reviewed(&self, held: &StepInForce) -> Result<(), Stopped> {
+        let most = held.ruling.emergency.as_ref().map_or(0, |rule| rule.value.max_unreviewed);
+        let open = self.ledger.owed_open(MOST_READ)?.into_iter().filter(OwedReview::is_open);
+        let open: Vec<ProposalId> = open.map(|owed| owed.proposal).collect();
+        if (open.len() as u64) < most {
+            return Ok(());
+        }
+        Err(Refusal::new(Code::PolicyDenied, ConsumeStop::Unreviewed { most, open }.to_string()).into())
+    }
+
+    /// Returns the emergencies without their reviews and the runs with an unsettled end, as far as the caller may see them.
+    ///
+    /// # Errors
+    /// Returns `unauthenticated` for a caller without a name.
+    pub fn unsettled(&self, caller: &Caller) -> Result<UnsettledList, Stopped> {
+        if caller.name().is_none() {
+            return Err(Refusal::new(Code::Unauthenticated, "send Authorization: Bearer cst_...").into());
+        }
+        let sealed = self.crossing.state();
+        let mut runs = Vec::new();
+        for owed in self.ledger.owed_open(MOST_READ)? {
+            runs.extend(self.unsettled_run(caller, owed, &sealed)?);
+            if runs.len() == MOST_LISTED {
+                break;
+            }
+        }
+        Ok(UnsettledList { runs })
+    }
+
+    fn unsettled_run(
+        &self,
+        caller: &Caller,
+        owed: OwedReview,
+        sealed: &Sealed,
+    ) -> Result<Option<UnsettledRun>, Stopped> {
+        let row = self.ledger.proposal(&owed.proposal)?;
+        let steps_of = |path: &str, own: &str| {
+            let steps = sealed.registry.steps().map(|step| &step.definition.reference);
+            steps.filter(|step| step.path() == path && step.as_str() != own && caller.may_know(step)).cloned().collect()
+        };
+        let Some(index) = owed.receipt else {
+            // An emergency that runs.
+            let Some(row) = row.filter(|row| caller.may_see(&row.core.proposer, &row.core.step)) else {
+                return Ok(None);
+            };
+            let (step, proposer) = (row.core.step, row.core.proposer);
+            let need = sealed.step(&step).map(|(_, held)| ReviewRules::of(&held.rules, &held.ruling));
+            return Ok(Some(UnsettledRun {
+                proposal: owed.proposal,
+                receipt: None,
+                proposer,
+                at: row.created_at,
+                outcome: None,
+                end_unknown_because: None,
+                grant: None,
+                review: need.map(|rules| need_of(&rules.review, 0)),
+                settle: None,
+                disputed: false,
+                reviews: Vec::new(),
+                steps: steps_of(step.path(), step.as_str()),
+                step,
+            }));
+        };
+        let run = self.read_run(owed, index)?;
+        let Authorization { step, proposer, .. } = &run.authorization;
+        if !caller.may_see(proposer, &step.reference) {
+            return Ok(None);
+        }
+        let rules = self.review_rules(&run, sealed)?;
+        let stored = self.ledger.reviews_of(index)?;
+        let reviews = run_reviews(&stored);
+        let grant = run.owed.grant.as_ref().map(|digest| self.ledger.grant_of(digest)).transpose()?.flatten();
+        let why = row.as_ref().and_then(|row| row.detail.as_deref()).and_then(end_detail::read);
+        let newest = stored
+            .iter()
+            .enumerate()
+            .filter(|(at, one)| stored.iter().skip(at + 1).all(|later| later.reviewer != one.reviewer));
+        Ok(Some(UnsettledRun {
+            receipt: Some(run.owed.proposal.receipt()),
+            step: step.reference.clone(),
+            proposer: proposer.clone(),
+            at: run.receipt.finished_at,
+            outcome: Some(run.receipt.outcome.clone()),
+            end_unknown_because: why.and_then(|(_, why)| why),
+            grant: grant.map(|row| row.id),
+            review: run.owed.is_open().then(|| need_of(&rules.review, reviews.counted_for_review())),
+            settle: run.owed.is_unsettled().then(|| need_of(&rules.settle, reviews.agreeing())),
+            disputed: run.owed.is_unsettled() && reviews.settlement(&rules) == Settlement::Disputed,
+            reviews: newest
+                .map(|(_, one)| RunReviewView {
+                    reviewer: one.reviewer.clone(),
+                    verdict: one.verdict,
+                    observed: one.observed,
+                    index: one.leaf,
+                })
+                .collect(),
+            steps: steps_of(step.reference.path(), step.reference.as_str()),
+            proposal: run.owed.proposal,
+        }))
+    }
+
+    fn read_run(&self, owed: OwedReview, index: u64) -> Result<RunToReview, Stopped> {
+        let envelope = envelope_in(&self.ledger, index)?;
+        let digest = ContentDigest::of(&Base64::Strict.decode("/payload", &envelope.payload)?);
+        let receipt: Receipt = predicate(&envelope)?;
+        let payload = Base64::Strict.decode("/payload", &receipt.authorization.payload)?;
+        let authorization = Statement::<Authorization>::from_payload(&payload)?.predicate;
+        Ok(RunToReview { owed, receipt, digest, authorization })
+    }
+
+    /// Returns the rules for reviews under the seal of the run.
+    fn review_rules(&self, run: &RunToReview, sealed: &Sealed) -> Result<ReviewRules, Stopped> {
+        let step = &run.authorization.step;
+        if run.receipt.seal == sealed.digest
+            && let Some((_, held)) = sealed.step(&step.reference)
+        {
+            return Ok(ReviewRules::of(&held.rules, &held.ruling));
+        }
+        let seal = earlier_seal(&self.ledger, run.receipt.seal)?.bundled;
+        let read = |text: &str| json::parse(text.as_bytes(), text.len()).map_err(|error| fault(&error));
+        let words = |errors: &dyn std::fmt::Debug| fault(&format!("an earlier seal can't be read: {errors:?}"));
+        let policy = Policy::from_sealed(&read(&seal.policy)?).map_err(|errors| words(&errors))?;
+        let builtins = Builtins::from_sealed(&read(&seal.builtins)?).map_err(|errors| words(&errors))?;
+        let text = blob_text(&self.ledger, *step.digest.as_bytes())?;
+        let step = HashedStep::parse(&read(&text)?).map_err(|error| fault(&error))?;
+        let ruling = ruling::resolve(&policy, &builtins, &step.definition().reference);
+        let of_policy = ruling.approvals.as_ref().map(|rule| &rule.value);
+        let rules = QuorumRules::combine(of_policy, &step.definition().approvals).map_err(|error| fault(&error))?;
+        Ok(ReviewRules::of(&rules, &ruling))
+    }
+}
+
+fn run_reviews(stored: &[StoredReview]) -> RunReviews {
+    let mut reviews = RunReviews::default();
+    for one in stored {
+        let opinion =
+            ReviewOpinion { closes: one.counts_for_review, settles: one.counts_for_settle, observed: one.observed };
+        reviews.add(one.reviewer.clone(), opinion);
+    }
+    reviews
+}
+
+fn need_of(rule: &judgement::policy::people_rules::PeopleRule, have: u64) -> ReviewNeed {
+    ReviewNeed { required: rule.required, have, from: rule.from.clone() }
+}
+
+fn not_needed() -> Refusal {
+    let error = ReviewError::NotNeeded;
+    Refusal::new(error.code(), error.to_string())
+}

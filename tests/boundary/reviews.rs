@@ -1,0 +1,363 @@
+//! Emergencies, unknown ends, and the reviews that close and settle them.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde_json::{Value, json};
+
+use crate::grants::{arm, bearer, granted, start_after_the_kill, terms, used};
+use crate::support::people::{
+    self, Key, alice, bob, carol, dora, envelope, erin, frank, mallory, oscar, robot, sha256, statement,
+};
+use crate::support::wire::Reply;
+use crate::support::{World, id_of, said};
+
+/// Two people must sign a run, but one of `ops` is enough in an emergency.
+const POLICY: &str = "version: 3\nextends: none\ndefault:\n  mode: execute\n  approvals: {required: 2, from: [ops, security]}\n  \
+                      emergency: {required: 1, from: [ops], max_unreviewed: 2, max_window_s: 600, review: {required: 1, from: [ops, security]}}\n";
+/// A run with an unknown end is settled by two people.
+const SETTLED_BY_TWO: &str = "version: 3\nextends: none\ndefault:\n  mode: execute\n  approvals: {required: 1, from: [ops, security]}\n  \
+                              standing: {max_uses: 20, max_days: 7}\nsettle: {required: 2, from: [ops, security]}\n";
+
+fn world(policy: &str) -> World {
+    World::with(|setup| setup.policy = policy.to_owned())
+}
+
+fn emergency(world: &World, step: &str, params: Value) -> Reply {
+    let wish = json!({"step": step, "params": params, "reason": "fire", "emergency": true});
+    world.wire.post("/v1/proposals", &world.agent, &wish)
+}
+
+/// Runs an emergency that alice signed.
+fn ran(world: &World, text: &str) -> Value {
+    let view = emergency(world, "say:echo", json!({"text": text})).ok(201);
+    let _ = world.sign(&view, &[&alice()]).ok(200);
+    world.until(id_of(&view), "finished")
+}
+
+/// Returns the payload of a review of the run.
+fn review_of(world: &World, finished: &Value, verdict: &str, observed: Option<&str>) -> Vec<u8> {
+    let id = finished["receipt"].as_str().expect("a receipt");
+    let receipt = world.wire.get(&format!("/v1/receipts/{id}"), &world.reader).ok(200)["envelope"].clone();
+    let signed = people::predicate_of(&people::predicate_of(&receipt)["authorization"]);
+    let mut predicate = json!({"boundary": signed["boundary"], "verdict": verdict, "reason": "seen"});
+    if let Some(observed) = observed {
+        predicate["observed"] = json!(observed);
+    }
+    let digest = sha256(&people::payload_of(&receipt));
+    statement("review", &json!([{"name": "receipt", "digest": {"sha256": digest}}]), &predicate)
+}
+
+fn send(world: &World, finished: &Value, review: &Value) -> Reply {
+    let id = finished["receipt"].as_str().expect("a receipt");
+    world.wire.post(&format!("/v1/receipts/{id}/reviews"), "", review)
+}
+
+fn reviewed(world: &World, finished: &Value, key: &Key, verdict: &str, observed: Option<&str>) -> Reply {
+    send(world, finished, &envelope(&review_of(world, finished, verdict, observed), &[key]))
+}
+
+fn unsettled(world: &World) -> Vec<Value> {
+    let list = world.wire.get("/v1/unsettled", &world.reader).ok(200);
+    list["runs"].as_array().expect("runs").clone()
+}
+
+/// Kills the boundary during a run, and starts it again.
+fn lost(world: &mut World, keys: &[&Key]) -> Value {
+    let view = world.propose("plain:wait", json!({}));
+    let _ = world.sign(&view, keys).ok(200);
+    let _ = world.until(id_of(&view), "running");
+    world.kill9();
+    world.start();
+    world.until(id_of(&view), "finished")
+}
+
+#[test]
+fn an_emergency_needs_the_rule_of_emergencies_and_stays_open_until_other_people_review_it() {
+    let mut world = world(POLICY);
+    let view = emergency(&world, "say:echo", json!({"text": "one"})).ok(201);
+    assert_eq!((&view["emergency"], &view["approvals"]["required"]), (&json!(true), &json!(1)), "{view:#}");
+    world.sign(&view, &[&bob()]).problem("not-permitted-signer");
+    world.sign(&view, &[&carol()]).problem("self-approval");
+    let _ = world.sign(&view, &[&alice()]).ok(200);
+    let one = world.until(id_of(&view), "finished");
+    world.assert_verified(&one);
+    let two = ran(&world, "two");
+    // The limit holds for new proposals, after a restart, and for envelopes that were signed before.
+    world.restart();
+    let refused = emergency(&world, "say:echo", json!({"text": "three"})).problem("policy-denied");
+    let detail = refused["detail"].as_str().expect("a detail").to_owned();
+    assert!(detail.contains(id_of(&one)) && detail.contains(id_of(&two)), "{detail}");
+    let open = unsettled(&world);
+    assert_eq!(open.len(), 2, "{open:#?}");
+    assert_eq!(open[0]["review"], json!({"required": 1, "have": 0, "from": ["ops", "security"]}));
+    // A person who signed the run may review it, but does not count.
+    let own = reviewed(&world, &one, &alice(), "accepted", None).ok(200);
+    assert_eq!((&own["open"], &own["existing"]), (&json!(true), &json!(false)), "{own:#}");
+    emergency(&world, "say:echo", json!({"text": "three"})).problem("policy-denied");
+    let closing = review_of(&world, &one, "rejected", None);
+    let closing = envelope(&closing, &[&bob()]);
+    let closed = send(&world, &one, &closing).ok(200);
+    assert_eq!(closed["open"], false, "{closed:#}");
+    // The same bytes again are no new entry, and a further review is not needed.
+    let size = world.log_size();
+    assert_eq!(send(&world, &one, &closing).ok(200)["existing"], true);
+    reviewed(&world, &one, &dora(), "accepted", None).problem("wrong-state");
+    assert_eq!(world.log_size(), size);
+    let _ = ran(&world, "three");
+    assert_eq!((world.count("review"), unsettled(&world).len()), (2, 2));
+    world.assert_audited();
+}
+
+#[test]
+fn emergencies_at_the_same_time_never_exceed_the_limit() {
+    let world = world(POLICY);
+    let proposal = emergency(&world, "say:echo", json!({"text": "x"})).ok(201);
+    let template = people::predicate_of(&json!({"payload": proposal["payload"]}));
+    let (ran, denied) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..32 {
+            scope.spawn(|| {
+                let mut predicate = template.clone();
+                predicate["proposal"] = json!(people::proposal_id());
+                predicate["nonce"] = json!(people::nonce());
+                let reply = world.submit(&envelope(&people::authorization(&predicate), &[&alice()]));
+                match reply.status {
+                    200 => ran.fetch_add(1, Ordering::Relaxed),
+                    _ => {
+                        assert_eq!(reply.json()["type"], "/problems/policy-denied", "{}", reply.text());
+                        denied.fetch_add(1, Ordering::Relaxed)
+                    }
+                };
+            });
+        }
+    });
+    assert_eq!((ran.into_inner(), denied.into_inner()), (2, 30));
+    world.check_history();
+    world.assert_audited();
+}
+
+#[test]
+fn an_emergency_that_policy_does_not_permit_is_refused_with_its_reason() {
+    let world = world(POLICY);
+    let long = json!({"step": "say:echo", "params": {"text": "x"}, "emergency": true, "expires_in_s": 601});
+    let refused = world.wire.post("/v1/proposals", &world.agent, &long).problem("policy-denied");
+    assert!(refused["detail"].as_str().expect("a detail").contains("600 s"), "{refused:#}");
+    let mut both = long.clone();
+    both["grant"] = json!("grt_019aa0b0-5c00-7000-8000-000000000001");
+    both["nonce"] = json!(people::nonce());
+    both["expires_in_s"] = json!(60);
+    let answer = world.wire.post("/v1/proposals", &world.agent, &both).json();
+    assert!(["/problems/malformed", "/problems/not-granted"].iter().any(|kind| answer["type"] == *kind), "{answer:#}");
+    // A normal run of the same step is another proposal, and needs its two people.
+    let urgent = emergency(&world, "say:echo", json!({"text": "same"})).ok(201);
+    let normal = world.propose("say:echo", json!({"text": "same"}));
+    assert_ne!(id_of(&urgent), id_of(&normal));
+    assert_eq!(normal["approvals"]["required"], 2, "{normal:#}");
+    let _ = world.sign(&normal, &[&alice()]).ok(200);
+    assert_eq!(world.show(id_of(&normal))["status"], "pending");
+    // Repeated proposals are the earlier ones of their kind.
+    assert_eq!(id_of(&emergency(&world, "say:echo", json!({"text": "same"})).ok(200)), id_of(&urgent));
+    let wish = World::wish("say:echo", json!({"text": "same"}));
+    assert_eq!(id_of(&world.wire.post("/v1/proposals", &world.agent, &wish).ok(200)), id_of(&normal));
+    let plain = World::new();
+    let refused = emergency(&plain, "say:echo", json!({"text": "x"})).problem("policy-denied");
+    assert!(refused["detail"].as_str().expect("a detail").contains("no emergency"), "{refused:#}");
+}
+
+#[test]
+fn a_review_that_breaks_a_rule_changes_nothing_and_is_refused_with_its_code() {
+    let world = world(POLICY);
+    let (one, two) = (ran(&world, "one"), ran(&world, "two"));
+    let (known, other) = (review_of(&world, &one, "accepted", None), review_of(&world, &two, "accepted", None));
+    let edited = |change: &dyn Fn(&mut Value)| {
+        let mut value: Value = serde_json::from_slice(&known).expect("JSON");
+        change(&mut value);
+        people::canonical(&value)
+    };
+    let normal = world.run("plain:true", json!({}), &[&alice(), &bob()]);
+    let needless = review_of(&world, &normal, "accepted", None);
+    for (payload, keys, code) in [
+        (known.clone(), vec![mallory()], "unknown-signer"),
+        (known.clone(), vec![frank()], "not-permitted-signer"),
+        (known.clone(), vec![erin()], "not-permitted-signer"),
+        (known.clone(), vec![carol()], "self-approval"),
+        (known.clone(), vec![oscar()], "unknown-signer"),
+        (known.clone(), vec![robot()], "unknown-signer"),
+        (known.clone(), vec![], "malformed"),
+        (known.clone(), vec![bob(), dora()], "malformed"),
+        (other, vec![bob()], "malformed"),
+        (
+            edited(&|value| value["predicate"]["boundary"]["epoch"] = json!("0".repeat(32))),
+            vec![bob()],
+            "wrong-boundary",
+        ),
+        (edited(&|value| value["predicate"]["verdict"] = json!("maybe")), vec![bob()], "malformed"),
+        (edited(&|value| value["predicate"]["observed"] = json!("unknown")), vec![bob()], "malformed"),
+        (edited(&|value| value["predicate"]["more"] = json!(1)), vec![bob()], "malformed"),
+        (edited(&|value| value["subject"] = json!([])), vec![bob()], "malformed"),
+        (people::denial(&world.boundary(), b"x", "no"), vec![bob()], "malformed"),
+    ] {
+        let keys: Vec<&Key> = keys.iter().collect();
+        let _ = world.unchanged(|| send(&world, &one, &envelope(&payload, &keys)).problem(code));
+    }
+    let mut bad = envelope(&known, &[&bob()]);
+    bad["signatures"][0]["sig"] = envelope(&known, &[&dora()])["signatures"][0]["sig"].clone();
+    let _ = world.unchanged(|| send(&world, &one, &bad).problem("bad-signature"));
+    let _ = world.unchanged(|| send(&world, &normal, &envelope(&needless, &[&dora()])).problem("wrong-state"));
+    assert_eq!(unsettled(&world).len(), 2);
+    world.assert_audited();
+}
+
+#[test]
+fn a_grant_goes_on_after_people_have_settled_how_its_run_ended() {
+    let mut world = world(SETTLED_BY_TWO);
+    let mut wanted = terms();
+    wanted["steps"] = json!([
+        {"step": "say:echo", "params": {"type": "object", "properties": {"text": {"type": "string", "pattern": "^[a-z]{1,8}$"}}, "required": ["text"]}},
+        {"step": "plain:wait", "params": {"type": "object", "properties": {}}},
+    ]);
+    let grant = granted(&world, &wanted);
+    let start = |world: &World, bearer: &str| {
+        let wish = json!({"step": "plain:wait", "params": {}, "grant": grant["id"], "nonce": people::nonce()});
+        let view = world.wire.post("/v1/proposals", bearer, &wish).ok(201);
+        let _ = world.sign(&view, &[&robot()]).ok(200);
+        world.until(id_of(&view), "running")
+    };
+    let robot_bearer = bearer(&world, &robot());
+    let started = [start(&world, &robot_bearer), start(&world, &robot_bearer)];
+    world.kill9();
+    world.start();
+    let [one, two] = started.map(|view| world.until(id_of(&view), "finished"));
+    assert_eq!(one["outcome"]["status"], "unknown");
+    let robot_bearer = bearer(&world, &robot());
+    let attempt = |world: &World| {
+        let wish =
+            json!({"step": "say:echo", "params": {"text": "go"}, "grant": grant["id"], "nonce": people::nonce()});
+        let view = world.wire.post("/v1/proposals", &robot_bearer, &wish).ok(201);
+        let _ = world.sign(&view, &[&robot()]);
+        world.until(id_of(&view), "refused")["refusal"]["code"].clone()
+    };
+    assert_eq!(attempt(&world), "grant-paused");
+    let open = unsettled(&world);
+    assert_eq!((&open[0]["grant"], &open[0]["settle"]["required"]), (&grant["id"], &json!(2)), "{open:#?}");
+    assert!(open[0]["steps"].as_array().expect("steps").contains(&json!("plain:true")), "{open:#?}");
+    // Two people of the groups must agree. The proposer's owner is excluded, and the approver of the grant may settle.
+    assert_eq!(reviewed(&world, &one, &alice(), "accepted", Some("succeeded")).ok(200)["unsettled"], true);
+    assert_eq!(reviewed(&world, &one, &dora(), "rejected", Some("partly")).ok(200)["unsettled"], true);
+    assert_eq!(unsettled(&world)[0]["disputed"], true);
+    assert_eq!(attempt(&world), "grant-paused");
+    let settled = reviewed(&world, &one, &dora(), "accepted", Some("succeeded")).ok(200);
+    assert_eq!((&settled["unsettled"], &settled["settled"]), (&json!(false), &json!("succeeded")), "{settled:#}");
+    reviewed(&world, &one, &alice(), "accepted", Some("failed")).problem("wrong-state");
+    // The other run still pauses the grant, also after a restart.
+    world.restart();
+    let robot_bearer = bearer(&world, &robot());
+    let wish = json!({"step": "say:echo", "params": {"text": "go"}, "grant": grant["id"], "nonce": people::nonce()});
+    let view = world.wire.post("/v1/proposals", &robot_bearer, &wish).ok(201);
+    let _ = world.sign(&view, &[&robot()]);
+    assert_eq!(world.until(id_of(&view), "refused")["refusal"]["code"], "grant-paused");
+    for key in [alice(), dora()] {
+        let _ = reviewed(&world, &two, &key, "accepted", Some("failed")).ok(200);
+    }
+    assert!(unsettled(&world).is_empty());
+    let _ = used(&world, &robot_bearer, &grant, "on");
+    world.check_history();
+    world.assert_audited();
+}
+
+#[test]
+fn reviews_follow_the_rules_of_the_run_after_a_new_seal() {
+    let mut world = world(POLICY);
+    let one = ran(&world, "one");
+    let run = lost(&mut world, &[&alice(), &bob()]);
+    assert_eq!(run["outcome"]["status"], "unknown");
+    // The steps of the runs are no longer sealed. Their old definitions and the old policy decide.
+    for name in ["say", "plain"] {
+        std::fs::remove_file(world.path(&format!("b/runbooks/{name}.md"))).expect("removed");
+    }
+    world.reseal(world.seal() + 1);
+    assert_eq!(reviewed(&world, &one, &bob(), "accepted", None).ok(200)["open"], false);
+    assert_eq!(reviewed(&world, &run, &dora(), "accepted", Some("failed")).ok(200)["settled"], "failed");
+    assert!(unsettled(&world).is_empty());
+    world.assert_audited();
+}
+
+#[test]
+fn a_review_is_logged_once_after_a_kill_at_each_point() {
+    for point in ["before-review-commit", "after-review-commit"] {
+        let mut world = world(POLICY);
+        let run = lost(&mut world, &[&alice(), &bob()]);
+        let review = envelope(&review_of(&world, &run, "accepted", Some("failed")), &[&dora()]);
+        arm(&mut world, point);
+        let id = run["receipt"].as_str().expect("a receipt");
+        assert!(world.wire.try_post(&format!("/v1/receipts/{id}/reviews"), "", &review).is_err(), "{point}");
+        start_after_the_kill(&mut world, point);
+        assert_eq!(unsettled(&world).is_empty(), point.starts_with("after"), "{point}");
+        let again = send(&world, &run, &review).ok(200);
+        assert_eq!((&again["existing"], &again["settled"]), (&json!(point.starts_with("after")), &json!("failed")));
+        assert_eq!(world.count("review"), 1, "{point}");
+        world.assert_audited();
+    }
+}
+
+#[test]
+fn a_gate_stays_shut_for_an_emergency_unless_it_is_told_otherwise() {
+    let world = world(POLICY);
+    let finished = ran(&world, "one");
+    world.write("bundle.json", &String::from_utf8(world.bundle(&finished)).expect("text"));
+    let word = |value: &Value| value.as_str().expect("text").to_owned();
+    let (id, roster) = (word(&world.boundary()["id"]), word(&world.started["roster"]));
+    let gate = |more: &[&str]| {
+        let file = world.path("bundle.json").display().to_string();
+        let base = [
+            "gate",
+            &file,
+            "--roster",
+            &roster,
+            "--boundary",
+            &id,
+            "--step",
+            "say:echo",
+            "--any-digest",
+            "-p",
+            "text=one",
+        ];
+        let done = world.program(&[&base[..], more].concat()).output().expect("gate");
+        (done.status.code(), said(&done))
+    };
+    let (code, words) = gate(&[]);
+    assert_eq!(code, Some(1), "{words}");
+    assert!(words.contains("--allow-emergency"), "{words}");
+    let (code, words) = gate(&["--allow-emergency"]);
+    assert_eq!(code, Some(0), "{words}");
+}
+
+#[test]
+fn the_people_of_an_emergency_can_deny_it_and_one_that_nobody_could_close_does_not_run() {
+    // Only dora and alice are of `ops` and not excluded. Whoever signs does not count as a reviewer.
+    let policy = |review: &str| {
+        format!(
+            "version: 3\nextends: none\ndefault:\n  mode: execute\n  approvals: {{required: 1, from: [security, ops]}}\n  \
+             emergency: {{required: 1, from: [finance], max_unreviewed: 1, max_window_s: 600, review: {review}}}\n"
+        )
+    };
+    let world = world(&policy("{required: 2, from: [ops]}"));
+    let view = emergency(&world, "say:echo", json!({"text": "x"})).ok(201);
+    let _ = world.deny(&view, &frank()).ok(200);
+    assert_eq!(world.show(id_of(&view))["status"], "denied");
+    let view = emergency(&world, "say:echo", json!({"text": "y"})).ok(201);
+    let _ = world.sign(&view, &[&frank()]).ok(200);
+    let _ = world.until(id_of(&view), "finished");
+    world.assert_audited();
+
+    let impossible = self::world(&policy("{required: 3, from: [ops]}"));
+    let refused = emergency(&impossible, "say:echo", json!({"text": "x"})).problem("quorum-missing");
+    assert!(refused["detail"].as_str().expect("a detail").contains("only 2 can"), "{refused:#}");
+    // With alice as its approver, only dora could review the run.
+    let two_of_ops = policy("{required: 2, from: [ops]}").replace("from: [finance]", "from: [ops]");
+    let world = self::world(&two_of_ops);
+    let view = emergency(&world, "say:echo", json!({"text": "x"})).ok(201);
+    let _ = world.sign(&view, &[&alice()]).ok(200);
+    assert_eq!(world.until(id_of(&view), "refused")["refusal"]["code"], "quorum-missing");
+    assert_eq!(world.count("consumption"), 0);
+}
