@@ -148,3 +148,26 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), St
     transaction.pragma_update(None, "user_version", number).map_err(fault(DURING))?;
     transaction.commit().map_err(fault(DURING))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_of_an_earlier_version_whose_end_nobody_saw_needs_a_review_after_the_migration() {
+        let connection = Connection::open_in_memory().expect("a database");
+        let (newest, earlier) = MIGRATIONS.split_last().expect("migrations");
+        earlier.iter().for_each(|migration| connection.execute_batch(migration).expect("migrated"));
+        let sql = "INSERT INTO proposal (id, digest, nonce, step, step_digest, params_digest, proposer, expires_at, status, \
+                   created_at, receipt, detail) VALUES (?1, ?1, ?1, 'a:b', ?1, ?1, 'p', 1, 1, 1, ?2, ?3)";
+        for (id, detail) in [(7_u8, r#"{"status":"unknown"}"#), (8, r#"{"exit_code":0,"status":"succeeded"}"#)] {
+            let values = rusqlite::params![[id; 16], id, detail.as_bytes()];
+            connection.execute(sql, values).expect("a run");
+        }
+        connection.execute_batch(newest).expect("migrated");
+        let mut owed = connection.prepare("SELECT receipt, emergency, unknown, settled FROM owed").expect("a table");
+        let rows = owed.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)));
+        let rows: Vec<(u64, bool, bool, Option<u64>)> = rows.expect("rows").map(|row| row.expect("a row")).collect();
+        assert_eq!(rows, [(7, false, true, None)]);
+    }
+}
