@@ -31,7 +31,6 @@ use documents::record::kinds::{self, KINDS};
 use documents::record::program_list::{ProgramFacts, ProgramList, ProgramMode};
 use documents::record::receipt::Receipt;
 use documents::record::reserved::ReservedPart;
-use documents::record::review_statement::ReviewStatement;
 use documents::record::revocation::Revocation;
 use documents::record::roster::Roster;
 use documents::record::run_report::RunReport;
@@ -322,10 +321,9 @@ pub fn roster_toml(data: &[u8]) {
     }
 }
 
-/// A payload of a reserved kind, or the definition of a step. At most one kind accepts the payload, and each accepted
-/// payload gets the refusal `LaterFeature`.
+/// A payload of the reserved kind, or the definition of a step. Each accepted payload gets the refusal `LaterFeature`.
 pub fn reserved_kinds(data: &[u8]) {
-    fn one<P: Predicate>(payload: &[u8]) -> usize {
+    fn one<P: Predicate>(payload: &[u8]) {
         let read = Statement::<P>::from_payload(payload);
         let answer = kinds::of_kind(P::KIND, payload, 1).expect("a reserved kind");
         match read {
@@ -342,10 +340,8 @@ pub fn reserved_kinds(data: &[u8]) {
                 Code::LaterFeature
             );
         }
-        usize::from(answer.later)
     }
-    let taken = one::<ReviewStatement>(data) + one::<RunReport>(data);
-    assert!(taken <= 1);
+    one::<RunReport>(data);
     // Most reserved fields are in the definition of a step.
     let Ok(value) = json::parse(data, 1 << 20) else { return };
     match HashedStep::parse(&value) {

@@ -13,6 +13,7 @@ use documents::record::grant::Grant;
 use documents::record::kinds::of_kind;
 use documents::record::malformed::Malformed;
 use documents::record::receipt::Receipt;
+use documents::record::review_statement::ReviewStatement;
 use documents::record::revocation::Revocation;
 use documents::record::roster::Roster;
 use judgement::decision::step::{HashedStep, StepError};
@@ -63,6 +64,7 @@ fn read(kind: &str, bytes: &[u8]) -> Result<(), Malformed> {
         "consumption" => typed::<Consumption>(bytes),
         "grant" => typed::<Grant>(bytes),
         "receipt" => typed::<Receipt>(bytes),
+        "review" => typed::<ReviewStatement>(bytes),
         "revocation" => typed::<Revocation>(bytes),
         "roster" => typed::<Roster>(bytes),
         "step" => match HashedStep::parse(&serde_json::from_slice(bytes).unwrap()) {

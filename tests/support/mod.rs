@@ -329,7 +329,10 @@ impl World {
             Err(_) => {
                 let _ = child.kill();
                 let _ = child.wait();
-                panic!("serve said nothing for 30 s:\n{}", self.service_log());
+                let said = self.service_log().get(before..).unwrap_or_default().to_owned();
+                // A node that waits for another node says why.
+                assert!(said.contains("not active: "), "serve said nothing for 30 s:\n{said}");
+                return Err(said);
             }
         };
         let line = line.expect("UTF-8");
