@@ -1,10 +1,12 @@
-//! The pages of one boundary in the companion: its sessions, its ended proposals, and the head of its log.
+//! The pages of one boundary in the companion: its sessions, its ended proposals, its open work, and the head of
+//! its log.
 
 use std::sync::atomic::Ordering;
 
 use serde_json::json;
 
 use crate::companion::{LyingBoundary, open, open_at, page_until, person, review_path};
+use crate::grants;
 use crate::support::pages::{Pages, form_of};
 use crate::support::people::{alice, mallory};
 use crate::support::{POLICY, SMALL, World, id_of, runbook};
@@ -36,6 +38,7 @@ fn each_page_leads_to_every_page_of_its_boundary() {
         ("/b/0/steps", "Steps"),
         ("/b/0/sessions", "Sessions"),
         ("/b/0/receipts", "Receipts"),
+        ("/b/0/open", "Open"),
         ("/b/0/log", "Log"),
         ("/b/0/freeze", "Freeze"),
         (&review_path(&proposal), ""),
@@ -43,7 +46,7 @@ fn each_page_leads_to_every_page_of_its_boundary() {
     ] {
         let page = pages.get(path);
         assert_eq!(page.status, 200, "{path}: {}", page.body);
-        for link in ["/", "/b/0/steps", "/b/0/sessions", "/b/0/receipts", "/b/0/log", "/b/0/freeze"] {
+        for link in ["/", "/b/0/steps", "/b/0/sessions", "/b/0/receipts", "/b/0/open", "/b/0/log", "/b/0/freeze"] {
             assert!(page.body.contains(&format!("<a href=\"{link}\"")), "{path}: no link to {link}: {}", page.body);
         }
         let current: Vec<_> = page.body.split("aria-current=\"page\">").skip(1).collect();
@@ -54,6 +57,27 @@ fn each_page_leads_to_every_page_of_its_boundary() {
     assert!(empty[0].contains("No session is open") && empty[1].contains("has ended"), "{empty:?}");
     assert_eq!(pages.get("/b/1/log").status, 404);
     assert_eq!(pages.get("/b/0/receipts?from=nonsense").status, 200);
+}
+
+#[test]
+fn the_page_of_open_work_lists_runs_to_review_and_grants_in_the_words_of_the_commands() {
+    let policy = format!(
+        "{}  emergency: {{required: 1, from: [ops], max_unreviewed: 2, max_window_s: 600, review: {{required: 1, from: [ops]}}}}\n",
+        grants::POLICY.split("overrides:").next().expect("a policy")
+    );
+    let world = World::with(|setup| setup.policy = policy);
+    let grant = grants::granted(&world, &grants::terms());
+    let wish = json!({"step": "say:echo", "params": {"text": "<b>fire</b>"}, "emergency": true});
+    let view = world.wire.post("/v1/proposals", &world.agent, &wish).ok(201);
+    let _ = world.sign(&view, &[&alice()]).ok(200);
+    let finished = world.until(id_of(&view), "finished");
+    let page = open(&world, &alice()).get("/b/0/open").body;
+    let command = format!("countersign review-run {} --accept", finished["receipt"].as_str().expect("a receipt"));
+    for words in ["review of the EMERGENCY: 0 of 1 of ops", &command, id_of(&grant), "0 of 10", "say:echo"] {
+        assert!(page.contains(words), "{words}: {page}");
+    }
+    let empty = open(&World::new(), &alice()).get("/b/0/open").body;
+    assert!(empty.contains("No run needs a review") && empty.contains("There are no grants"), "{empty}");
 }
 
 #[test]

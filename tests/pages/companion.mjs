@@ -201,7 +201,7 @@ const stories = {
       await see("inbox");
       const review = await page.getByRole("link", { name: /^Review steps:say/ }).first().getAttribute("href");
       const compare = await page.getByRole("link", { name: /^Compare/ }).getAttribute("href");
-      for (const [place, path] of [["review", review], ["compare", compare], ["steps", "/b/0/steps"], ...["sessions", "receipts", "log"].map((name) => [name, `/b/0/${name}`])]) {
+      for (const [place, path] of [["review", review], ["compare", compare], ["steps", "/b/0/steps"], ...["sessions", "receipts", "open", "log"].map((name) => [name, `/b/0/${name}`])]) {
         await page.goto(origin + path);
         if (place === "review") await page.locator("summary").click();
         await see(place);

@@ -72,7 +72,8 @@ fn row(run: &UnsettledRun) -> [String; 6] {
 }
 
 /// Says which people the run still needs.
-fn needs(run: &UnsettledRun) -> String {
+#[must_use]
+pub fn needs(run: &UnsettledRun) -> String {
     let of = |what: &str, need: &ReviewNeed| {
         let groups: Vec<&str> = need.from.iter().map(|group| group.as_str()).collect();
         format!("{what}: {} of {} of {}", need.have, need.required, groups.join(" or "))
@@ -86,7 +87,8 @@ fn needs(run: &UnsettledRun) -> String {
 }
 
 /// Returns the lines below a row: why the end is unknown, the reviews, and what a person can do.
-fn details(run: &UnsettledRun) -> Vec<PrintableText> {
+#[must_use]
+pub fn details(run: &UnsettledRun) -> Vec<PrintableText> {
     let mut lines = Vec::new();
     if let Some(why) = &run.end_unknown_because {
         lines.push(PrintableText::words("the boundary says: ").then(&PrintableText::text(why)));

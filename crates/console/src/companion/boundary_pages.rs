@@ -1,4 +1,4 @@
-//! The requests for the pages of one boundary: its steps, sessions, ended proposals, and the head of its log.
+//! The requests for the pages of one boundary: its steps, sessions, ended proposals, open work, and the head of its log.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,10 +12,12 @@ use client::terminal::exit::CommandFailure;
 use documents::record::extension_names::SessionId;
 use documents::record::ident::ProposalId;
 use maud::html;
+use wire::api::grant_view::GrantList;
 use wire::api::registry_view::RegistryView;
+use wire::api::review_view::UnsettledList;
 use wire::api::view::{ProposalList, SessionList, SessionView};
 
-use crate::companion::boundary_views::{SessionForms, log, receipts, sessions, steps, unread_advice};
+use crate::companion::boundary_views::{SessionForms, log, open_work, receipts, sessions, steps, unread_advice};
 use crate::companion::requests::{Companion, Sent, Shared, failed};
 use crate::companion::views::NavPlace;
 use crate::proposal::reached::ReachedBoundary;
@@ -31,6 +33,7 @@ pub(super) fn routes() -> Router<Arc<Companion>> {
         .route("/b/{at}/sessions", get(list_sessions))
         .route("/b/{at}/end/{id}", post(end_session))
         .route("/b/{at}/receipts", get(list_receipts))
+        .route("/b/{at}/open", get(list_open))
         .route("/b/{at}/log", get(show_log))
 }
 
@@ -72,6 +75,13 @@ async fn list_receipts(
         client.get::<ProposalList>(&format!("/v1/proposals?limit={ON_PAGE}{cursor}"))
     };
     shown(&own, at, "Receipts", read, |name, found| receipts(at, name, found, from.is_some())).await
+}
+
+async fn list_open(State(own): Shared, Path(at): Path<usize>) -> PageAnswer<Response> {
+    let read = |_: &ReachedBoundary, client: &Client| {
+        Ok((client.get::<UnsettledList>("/v1/unsettled")?, client.get::<GrantList>("/v1/grants")?))
+    };
+    shown(&own, at, "Open", read, |name, (runs, grants)| open_work(at, name, &runs.runs, &grants.grants)).await
 }
 
 async fn show_log(State(own): Shared, Path(at): Path<usize>) -> PageAnswer<Response> {

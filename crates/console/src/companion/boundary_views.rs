@@ -1,11 +1,16 @@
-//! The markup of the pages of one boundary: its steps, sessions, ended proposals, and the head of its log.
+//! The markup of the pages of one boundary: its steps, sessions, ended proposals, open work, and the head of its log.
 
+use client::commands::grant::{HEADER, cells};
 use client::commands::registry::printed::rules;
+use client::commands::unsettled::{details, needs};
 use client::terminal::exit::{CommandFailure, Exit};
+use client::terminal::outcome_words::outcome_words;
 use documents::record::code::Code;
 use documents::record::ident::ProposalId;
 use maud::{Markup, html};
+use wire::api::grant_view::GrantView;
 use wire::api::registry_view::RegistryView;
+use wire::api::review_view::UnsettledRun;
 use wire::api::view::{ProposalList, SessionView};
 
 use crate::companion::views::{NavPlace, companion_page, id_end, path_of};
@@ -116,6 +121,39 @@ pub(super) fn receipts(at: usize, name: &str, found: &ProposalList, later: bool)
         }
     };
     companion_page(NavPlace::section(at, "Receipts"), &format!("Receipts of {}", plain(name)), main, false)
+}
+
+/// Returns what the boundary leaves to people: the runs that need a review, in the words of `countersign unsettled`, and the
+/// grants, in those of `countersign grant list`.
+pub(super) fn open_work(at: usize, name: &str, runs: &[UnsettledRun], grants: &[GrantView]) -> String {
+    let main = html! {
+        h1 { "Open work of " (plain(name)) }
+        h2 { "Runs that people must review" }
+        @if runs.is_empty() { p { "No run needs a review." } }
+        ul.cards {
+            @for run in runs {
+                li {
+                    a.strong href=(format!("/b/{at}/run/{}", run.proposal)) { (plain(run.step.as_str())) }
+                    ", for " (plain(run.proposer.as_str())) ", " (run.at.to_string())
+                    @if let Some(outcome) = &run.outcome { ": " (outcome_words(outcome)) }
+                    div { strong.bad { (plain(&needs(run))) } }
+                    @for line in details(run) { div.hint { (line.as_str()) } }
+                }
+            }
+        }
+        h2 { "Standing grants" }
+        @if grants.is_empty() { p { "There are no grants." } }
+        @else {
+            div.wide tabindex="0" role="region" aria-label="Standing grants" {
+                table {
+                    thead { tr { @for column in HEADER { th scope="col" { (column) } } } }
+                    tbody { @for grant in grants { tr { @for cell in cells(grant) { td { (plain(&cell)) } } } } }
+                }
+            }
+            p.hint { "To read or to end a grant, use " code { "countersign grant show" } " and " code { "countersign revoke" } "." }
+        }
+    };
+    companion_page(NavPlace::section(at, "Open"), &format!("Open work of {}", plain(name)), main, false)
 }
 
 /// Returns the head of the log, and what was verified here.

@@ -26,8 +26,14 @@ pub(super) fn path_of(page: &str, boundary: usize, view: &ProposalView) -> Strin
 pub(super) const FREEZE: &str = "Freeze";
 
 /// The pages of one boundary: their names, and the last part of their paths.
-const SECTIONS: [(&str, &str); 5] =
-    [("Steps", "steps"), ("Sessions", "sessions"), ("Receipts", "receipts"), ("Log", "log"), (FREEZE, "freeze")];
+const SECTIONS: [(&str, &str); 6] = [
+    ("Steps", "steps"),
+    ("Sessions", "sessions"),
+    ("Receipts", "receipts"),
+    ("Open", "open"),
+    ("Log", "log"),
+    (FREEZE, "freeze"),
+];
 
 /// Place of a page in the navigation.
 #[derive(Debug, Clone, Copy)]

@@ -116,6 +116,27 @@ pub fn find_grant(name: &str, client: &Client) -> Result<GrantView, CommandFailu
     }
 }
 
+/// Names of the columns of a list of grants.
+pub const HEADER: [&str; 6] = ["ID", "STATUS", "GRANTEE", "USES", "UNTIL", "STEPS"];
+
+/// Returns the columns of a grant in a list.
+#[must_use]
+pub fn cells(view: &GrantView) -> [String; 6] {
+    let steps: Vec<&str> = view.grant.steps.iter().map(|step| step.reference.as_str()).collect();
+    let status = match &view.why {
+        Some(why) => format!("{} ({})", view.status.word(), why.code),
+        None => view.status.word().to_owned(),
+    };
+    [
+        view.id.to_string(),
+        status,
+        view.grant.grantee.name.to_string(),
+        format!("{} of {}", view.uses, view.grant.max_uses),
+        view.grant.expires_at.to_string(),
+        PrintableText::text(&steps.join(" ")).as_str().to_owned(),
+    ]
+}
+
 fn list(client: &Client, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let all: GrantList = client.get("/v1/grants")?;
     if terminal.json {
@@ -126,23 +147,8 @@ fn list(client: &Client, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         terminal.say("there are no grants");
         return Ok(Exit::Done);
     }
-    let header = ["ID", "STATUS", "GRANTEE", "USES", "UNTIL", "STEPS"].map(str::to_owned);
-    let row = |view: &GrantView| {
-        let steps: Vec<&str> = view.grant.steps.iter().map(|step| step.reference.as_str()).collect();
-        let status = match &view.why {
-            Some(why) => format!("{} ({})", view.status.word(), why.code),
-            None => view.status.word().to_owned(),
-        };
-        [
-            view.id.to_string(),
-            status,
-            view.grant.grantee.name.to_string(),
-            format!("{} of {}", view.uses, view.grant.max_uses),
-            view.grant.expires_at.to_string(),
-            PrintableText::text(&steps.join(" ")).as_str().to_owned(),
-        ]
-    };
-    let rows: Vec<_> = std::iter::once(header).chain(all.grants.iter().map(row)).collect();
+    let header = HEADER.map(str::to_owned);
+    let rows: Vec<_> = std::iter::once(header).chain(all.grants.iter().map(cells)).collect();
     terminal.put(fitted(&rows, terminal.table_width(), 6).as_bytes())?;
     Ok(Exit::Done)
 }
