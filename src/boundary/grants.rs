@@ -6,14 +6,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::boundary::proposals::{Proposals, unknown_step};
-use crate::carried::capacity::busy;
+use crate::boundary::revocations::{MOST_TRIES, changes_too_often, check_again};
 use crate::crossing::granted::refused;
 use crate::crossing::host_profile::profile_on_host;
 use crate::seal::caller::Caller;
 use crate::seal::refusal::{Refusal, Stopped, fault, unverified};
 use crate::seal::sealed::Sealed;
 use crate::store::stored_grant::{GrantStop, GrantWrite, StoredGrant};
-use crate::store::stored_leaf::WriteStop;
 use crate::store::stored_run::ConsumeStop;
 use documents::crypto::digest::ContentDigest;
 use documents::crypto::key_id::KeyId;
@@ -35,8 +34,6 @@ use wire::api::view::RefusalView;
 
 /// Maximum number of grants in a list.
 const MOST_LISTED: usize = 1000;
-/// Maximum number of attempts to log a grant. An attempt fails if the state in force changed after the check.
-const MOST_TRIES: usize = 8;
 
 impl Proposals {
     /// Drafts a grant with the definitions, permissions and sandboxes that are sealed now.
@@ -214,9 +211,6 @@ impl Proposals {
                     }
                     return self.grant_view(&stored);
                 }
-                Err(GrantStop::Write(WriteStop::Moved)) => {
-                    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-                }
                 Err(GrantStop::Taken) => {
                     return Err(Refusal::new(Code::WrongState, "another grant has this id: make a new grant").into());
                 }
@@ -224,14 +218,10 @@ impl Proposals {
                     let detail = format!("{most} drafts already wait for signatures: try again when some have ended");
                     return Err(Refusal::new(Code::RateLimited, detail).retry_after(600).into());
                 }
-                Err(GrantStop::Write(WriteStop::Fault(error))) => return Err(error.into()),
-                Err(GrantStop::Write(stop @ WriteStop::TooLarge { .. })) => {
-                    return Err(Refusal::new(Code::TooLarge, stop.to_string()).into());
-                }
-                Err(GrantStop::Write(stop)) => return Err(fault(&stop)),
+                Err(GrantStop::Write(stop)) => check_again(stop).await?,
             }
         }
-        Err(busy("the state in force changes too often at this time").into())
+        Err(changes_too_often())
     }
 
     /// Checks that the signature of a person counts for a step of the grant.

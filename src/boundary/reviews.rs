@@ -3,18 +3,14 @@
 use crate::boundary::evidence::earlier_seal::earlier_seal;
 use crate::boundary::logged_documents::{blob_text, envelope_in, predicate};
 use crate::boundary::proposals::Proposals;
-use crate::boundary::revocations::{MOST_TRIES, PAUSE};
-use crate::carried::capacity::busy;
-use crate::crossing::granted::check_reviewable;
+use crate::boundary::revocations::{MOST_TRIES, changes_too_often, check_again};
 use crate::seal::caller::Caller;
 use crate::seal::refusal::{Refusal, Stopped, fault, unverified};
 use crate::seal::sealed::Sealed;
 use crate::store::end_detail;
-use crate::store::stored_leaf::{CheckedState, WriteStop};
-use crate::store::stored_proposal::{NewProposal, Proposal, ProposalQuery, ProposeResult};
+use crate::store::stored_leaf::CheckedState;
 use crate::store::stored_review::{OwedReview, ReviewWrite, StoredReview};
 use crate::store::stored_run::ConsumeStop;
-use crate::store::stored_status::StoredStatus;
 use documents::crypto::digest::ContentDigest;
 use documents::crypto::json;
 use documents::record::authorization::Authorization;
@@ -89,16 +85,10 @@ impl Proposals {
                     tracing::info!(receipt = %id, entry = leaf.index, closes, settles, "reviewed");
                     return Ok(ReviewedView { index: leaf.index, ..view });
                 }
-                // A new seal is in the log a moment before it is in force here.
-                Err(WriteStop::Moved) => tokio::time::sleep(PAUSE).await,
-                Err(stop @ WriteStop::TooLarge { .. }) => {
-                    return Err(Refusal::new(Code::TooLarge, stop.to_string()).into());
-                }
-                Err(WriteStop::Fault(error)) => return Err(error.into()),
-                Err(stop) => return Err(fault(&stop)),
+                Err(stop) => check_again(stop).await?,
             }
         }
-        Err(busy("the state in force changes too often at this time").into())
+        Err(changes_too_often())
     }
 
     /// Verifies a review, and reads the run that it is about.
@@ -230,40 +220,10 @@ impl Proposals {
         if let Some(rule) = &held.ruling.emergency {
             let excluded = exclusion::judge(proposer, proposer, Tokens::Sealed(&sealed.tokens, now), &sealed.roster);
             let excluded = excluded.map_err(|error| Refusal::new(error.code(), error.to_string()))?;
-            check_reviewable(&rule.value, &sealed.roster, &excluded, &[], now)?;
+            self.crossing.demand_reviewers(&rule.value, &sealed.roster, |name| !excluded.contains(name), now)?;
         }
         self.demand_reviewed(&of_run)?;
         self.demand_future(sealed, &of_run, proposer, now, until)
-    }
-
-    /// Stores a new proposal. An emergency and a normal run of the same step are two proposals, and each is the same as
-    /// an earlier one of its kind that still waits.
-    ///
-    /// # Errors
-    /// Returns an error if the store can't be read or written.
-    pub(super) async fn put_proposal(&self, new: NewProposal, emergency: bool) -> Result<ProposeResult, Stopped> {
-        let is_of_kind = |row: &Proposal| -> Result<bool, Stopped> {
-            Ok(self.statement(&row.core.id)?.predicate.emergency.is_some() == emergency)
-        };
-        let result = self.ledger.propose(new.clone()).await?;
-        match &result {
-            ProposeResult::Same(row) if !new.chosen_nonce && !is_of_kind(row)? => {}
-            _ => return Ok(result),
-        }
-        let waiting = ProposalQuery {
-            statuses: vec![StoredStatus::Pending],
-            proposer: Some(new.core.proposer.clone()),
-            limit: MOST_READ,
-            ..ProposalQuery::default()
-        };
-        for row in self.ledger.proposals(&waiting)?.proposals {
-            let (of_row, of_new) = (&row.core, &new.core);
-            let is_same = of_row.step_digest == of_new.step_digest && of_row.params_digest == of_new.params_digest;
-            if is_same && of_row.expires_at > new.created_at && is_of_kind(&row)? {
-                return Ok(ProposeResult::Same(Box::new(row)));
-            }
-        }
-        Ok(self.ledger.propose(NewProposal { chosen_nonce: true, ..new }).await?)
     }
 
     /// Refuses an emergency while too many emergencies have no review. The transaction that spends the nonce repeats this

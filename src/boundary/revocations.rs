@@ -16,10 +16,10 @@ use judgement::decision::place::check_place;
 use judgement::decision::revocations::{RevocationContext, check_may_revoke};
 use wire::api::view::RevocationView;
 
-/// Maximum number of attempts to log a revocation. An attempt fails if the state in force changed after the check.
+/// Maximum number of attempts to log what was checked with the state in force. An attempt fails if the state in force changed after the check.
 pub(super) const MOST_TRIES: usize = 16;
 /// Pause before the next attempt.
-pub(super) const PAUSE: Duration = Duration::from_millis(20);
+const PAUSE: Duration = Duration::from_millis(20);
 
 impl Proposals {
     /// Logs a revocation, and ends what it makes impossible: the proposals of a token, and with an epoch every proposal
@@ -56,16 +56,10 @@ impl Proposals {
             let (token, at) = (token.cloned(), self.crossing.now());
             match self.ledger.revoke(RevocationWrite { checked, subject, envelope, token, at }).await {
                 Ok(done) => return Ok((subject, done)),
-                // A new seal is in the log a moment before it is in force here.
-                Err(WriteStop::Moved) => tokio::time::sleep(PAUSE).await,
-                Err(stop @ WriteStop::TooLarge { .. }) => {
-                    return Err(Refusal::new(Code::TooLarge, stop.to_string()).into());
-                }
-                Err(WriteStop::Fault(error)) => return Err(error.into()),
-                Err(stop) => return Err(fault(&stop)),
+                Err(stop) => check_again(stop).await?,
             }
         }
-        Err(busy("the state in force changes too often at this time").into())
+        Err(changes_too_often())
     }
 
     /// Returns the state in force for a check, and the mark with which the writer notices that this state has changed.
@@ -112,4 +106,25 @@ impl Proposals {
             .map_err(|error| Refusal::new(error.code(), error.to_string()))?;
         Ok((subject, document))
     }
+}
+
+/// Decides what follows when the store refused a write. If the state in force changed after the check, the function waits a
+/// moment, and the caller checks again.
+///
+/// # Errors
+/// Returns the refusal of a write for which another check is no help.
+pub(super) async fn check_again(stop: WriteStop) -> Result<(), Stopped> {
+    match stop {
+        // A new seal is in the log a moment before it is in force here.
+        WriteStop::Moved => tokio::time::sleep(PAUSE).await,
+        WriteStop::TooLarge { .. } => return Err(Refusal::new(Code::TooLarge, stop.to_string()).into()),
+        WriteStop::Fault(error) => return Err(error.into()),
+        _ => return Err(fault(&stop)),
+    }
+    Ok(())
+}
+
+/// Returns the refusal after [`MOST_TRIES`] checks.
+pub(super) fn changes_too_often() -> Stopped {
+    busy("the state in force changes too often at this time").into()
 }

@@ -22,7 +22,8 @@ use judgement::decision::grant_error::GrantError;
 use judgement::decision::grants::{Authority, Covered, GrantContext, Stands, covers, stands, verify_grant};
 use judgement::decision::in_force::StepInForce;
 use judgement::decision::permissions::{PermissionsError, check_profile};
-use judgement::decision::reviews::possible_reviewers;
+use judgement::decision::quorum_rules::QuorumRules;
+use judgement::decision::reach::EligibleApprovers;
 use judgement::decision::{Objection, quorum, signature_count};
 use judgement::policy::origin::WithOrigin;
 use judgement::policy::people_rules::EmergencyRule;
@@ -60,10 +61,30 @@ impl Crossing {
         let met = quorum::decide(rules, &count).map_err(|error| about(error.into()))?;
         let rule = held.ruling.emergency.as_ref().filter(|_| document.predicate().emergency.is_some());
         if let Some(WithOrigin { value: rule, .. }) = rule {
-            check_reviewable(rule, roster, &parties, met.approvers(), now).map_err(|refusal| refusal.about(id))?;
+            let counts = |name: &Name| !parties.contains(name) && !met.approvers().contains(name);
+            self.demand_reviewers(rule, roster, counts, now).map_err(|refusal| refusal.about(id))?;
         }
         let emergency = rule.map(|rule| rule.value.max_unreviewed);
         Ok(AllowedRun { authority: Authority::Signed(met), excluded: parties, claim: None, emergency })
+    }
+
+    /// Refuses an emergency that nobody could close afterwards, because it would count against the limit for ever. `counts`
+    /// returns true for the people whose reviews could count.
+    ///
+    /// # Errors
+    /// Returns `quorum-missing` with the people who could review.
+    pub fn demand_reviewers(
+        &self,
+        rule: &EmergencyRule,
+        roster: &TrustedRoster,
+        counts: impl Fn(&Name) -> bool,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        let of = |error: &dyn std::fmt::Display| Refusal::new(Code::QuorumMissing, error.to_string());
+        let rules = QuorumRules::combine(None, &rule.review.approvals()).map_err(|error| of(&error))?;
+        let eligible = EligibleApprovers::of(roster, |keyid| self.revoked().has_key(keyid));
+        let reach = eligible.check_reach(&rules, |name| !counts(name), now, None);
+        reach.map_err(|out| of(&format!("nobody could close the emergency by a review afterwards: {out}")))
     }
 
     /// Returns the grant of the log that covers the run of this authorization, with the proof.
@@ -179,28 +200,6 @@ impl Crossing {
             None => Box::new((refused(&error), Some(error))),
         })
     }
-}
-
-/// Refuses an emergency that nobody could close afterwards, because it would count against the limit for ever.
-///
-/// # Errors
-/// Returns `quorum-missing` with the number of people who could review.
-pub fn check_reviewable(
-    rule: &EmergencyRule,
-    roster: &TrustedRoster,
-    excluded: &ExcludedSigners,
-    approvers: &[Name],
-    now: Timestamp,
-) -> Result<(), Refusal> {
-    let (people, required) = (possible_reviewers(&rule.review, roster, excluded, approvers, now), rule.review.required);
-    if people >= required {
-        return Ok(());
-    }
-    let detail = format!(
-        "{required} people must review the emergency afterwards, and besides those who approve it only {people} can: let \
-         other people approve it, or add people to the roster"
-    );
-    Err(Refusal::new(Code::QuorumMissing, detail))
 }
 
 /// Returns the refusal for a grant that does not stand or does not cover a run.

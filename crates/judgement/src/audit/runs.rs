@@ -244,7 +244,7 @@ impl Runs {
                     .is_ok_and(|signed| signed.check_document().is_err_and(|error| error.later));
                 again.find(if later { FindingKind::LaterFeature } else { FindingKind::Approvals }, why);
                 counts.fail += 1;
-                // People must review the run, whoever signed it.
+                // People must review the run, also if a signature is wrong.
                 let stated = stated_authorization(&receipt.authorization).into_iter();
                 again.findings.extend(stated.flat_map(|stated| self.follow(index, document, &stated, &open)));
                 return (None, again.findings, Some(open.in_force));

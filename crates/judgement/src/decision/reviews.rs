@@ -112,23 +112,6 @@ pub fn check_reviewer(
     })
 }
 
-/// Returns the number of approvers in force who could close an emergency that these people approve.
-#[must_use]
-pub fn possible_reviewers(
-    rule: &PeopleRule,
-    roster: &TrustedRoster,
-    excluded: &ExcludedSigners,
-    approvers: &[Name],
-    at: Timestamp,
-) -> u64 {
-    let may = roster.tables().approver.iter().filter(|approver| {
-        let in_group = approver.groups.iter().any(|group| rule.from.contains(group));
-        let is_over = approver.valid_before.is_some_and(|end| end <= at);
-        in_group && !is_over && !excluded.contains(&approver.name) && !approvers.contains(&approver.name)
-    });
-    may.count() as u64
-}
-
 /// The newest review of each person, for one run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
