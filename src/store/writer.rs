@@ -156,7 +156,8 @@ impl Writer {
                 .partition(|message| matches!(message, WriterMessage::Ping(_) | WriterMessage::Close(_)));
             let closing = idle.iter().any(|message| matches!(message, WriterMessage::Close(_)));
             // An idle log records its newest checkpoint too, and shows the receipts of runs that another node still ends.
-            let has_more = !idle.is_empty() && (!self.shared.unrecorded().is_empty() || self.shared.has_runs());
+            let of_others = self.config.keep_head.is_some() && self.shared.has_runs();
+            let has_more = !idle.is_empty() && (of_others || !self.shared.unrecorded().is_empty());
             if (!writing.is_empty() || has_more)
                 && let Err(fault) = self.batch(&writing)
             {

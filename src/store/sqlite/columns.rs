@@ -171,12 +171,21 @@ pub(super) fn owed(row: &Row<'_>) -> rusqlite::Result<OwedReview> {
     Ok(OwedReview {
         proposal: proposal_id(row, 0)?,
         receipt: row.get(1)?,
-        emergency: row.get(2)?,
-        unknown: row.get(3)?,
+        emergency: truth(row, 2)?,
+        unknown: truth(row, 3)?,
         grant: row.get::<_, Option<[u8; 32]>>(4)?.map(ContentDigest::from_bytes),
         reviewed: row.get(5)?,
         settled: row.get(6)?,
     })
+}
+
+/// Reads a truth value. The conditions of the statements compare it with 1, so another number than 0 and 1 is an error.
+fn truth(row: &Row<'_>, at: usize) -> rusqlite::Result<bool> {
+    match row.get::<_, i64>(at)? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(odd(row, at)),
+    }
 }
 
 /// The columns of [`review`].
@@ -189,10 +198,10 @@ pub(super) fn review(row: &Row<'_>) -> rusqlite::Result<StoredReview> {
         receipt: row.get(1)?,
         proposal: proposal_id(row, 2)?,
         reviewer: text(row, 3)?,
-        verdict: verdict_of(row.get(4)?),
+        verdict: verdict_of(truth(row, 4)?),
         observed: observed.map(|number| observed_of(number).ok_or_else(|| odd(row, 5))).transpose()?,
-        counts_for_review: row.get(6)?,
-        counts_for_settle: row.get(7)?,
+        counts_for_review: truth(row, 6)?,
+        counts_for_settle: truth(row, 7)?,
     })
 }
 

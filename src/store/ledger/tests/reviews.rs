@@ -191,6 +191,9 @@ async fn a_review_raises_the_state_version_and_is_logged_only_in_the_checked_sta
         let moved = CheckedState { revocations: 1, ..ledger.checked_state() };
         let write = review_of(&ledger, 1, receipt);
         assert_eq!(ledger.review(ReviewWrite { checked: moved, ..write.clone() }).await, Err(WriteStop::Moved));
+        // The membership of the reviewer was checked for a time before the newest entry.
+        let early = ledger.state().last_at.plus(-1);
+        assert_eq!(ledger.review(ReviewWrite { at: early, ..write.clone() }).await, Err(WriteStop::Moved));
         let large = ReviewWrite { envelope: vec![b' '; 1 << 17].into(), ..write.clone() };
         assert_eq!(ledger.review(large).await, Err(WriteStop::TooLarge { bytes: 1 << 17 }));
         let version = ledger.state().version;

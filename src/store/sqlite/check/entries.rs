@@ -15,14 +15,13 @@ use documents::crypto::json;
 use documents::crypto::key_id::KeyId;
 use documents::record::consumption::Consumption;
 use documents::record::denial::{Denial, denied};
-use documents::record::document::only_subject;
 use documents::record::envelope::{Base64, Envelope};
 use documents::record::grant::Grant;
 use documents::record::kinds::LeafKind;
 use documents::record::malformed::Malformed;
 use documents::record::receipt::{Receipt, Status};
 use documents::record::refusal_statement::RefusalStatement;
-use documents::record::review_statement::ReviewStatement;
+use documents::record::review_statement::{ReviewStatement, reviewed};
 use documents::record::revocation::{Revocation, revoked};
 use documents::record::run_extensions::{Manifest, ManifestEntry};
 use documents::record::seal::Seal;
@@ -55,8 +54,8 @@ impl Look<'_> {
             }
             LeafKind::Grant => opened::<Grant>(data).map(|_| self.grant(index)),
             LeafKind::Review => opened::<ReviewStatement>(data).and_then(|(_, statement)| {
-                let subject = only_subject(&statement.subject, "receipt")?;
-                Ok(self.review(index, subject, &statement.predicate))
+                let subject = reviewed(&statement)?;
+                Ok(self.review(index, *subject.as_bytes(), &statement.predicate))
             }),
             LeafKind::Refusal => opened::<RefusalStatement>(data).map(|(_, statement)| {
                 self.stated = Some(statement.predicate.at);

@@ -1,16 +1,14 @@
 //! Check of reviews, and of the runs that need a review.
 
-use serde_json::Value;
-
 use crate::store::column_values::id_bytes;
 use crate::store::sqlite::check::Look;
-use crate::store::sqlite::columns::{OWED, REVIEW, owed, review};
+use crate::store::sqlite::columns::{OWED, REVIEW, owed, proposal_id, review};
 use crate::store::store_report::RESTORE;
 use crate::store::stored_leaf::opened;
 use crate::store::stored_review::OwedReview;
 use documents::crypto::digest::sha256;
-use documents::crypto::json;
-use documents::record::ident::ProposalId;
+use documents::record::authorization::Authorization;
+use documents::record::document::Statement;
 use documents::record::kinds::LeafKind;
 use documents::record::receipt::Receipt;
 use documents::record::review_statement::ReviewStatement;
@@ -46,13 +44,11 @@ impl Look<'_> {
 
     /// Remembers a run that needs a review, from the payload of its authorization. A run in progress has no receipt.
     pub(super) fn owes(&mut self, receipt: Option<u64>, unknown: bool, payload: &[u8]) {
-        let Ok(statement) = json::parse_as::<Value>(payload, payload.len()) else { return };
-        let said = &statement["predicate"];
-        let emergency = said["emergency"] == true;
-        let Some(proposal) = said["proposal"].as_str().and_then(|id| id.parse::<ProposalId>().ok()) else { return };
-        if unknown || emergency {
-            let grant = said["grant"].as_str().filter(|_| unknown).and_then(|digest| digest.parse().ok());
-            let (reviewed, settled) = (None, None);
+        let Ok(statement) = Statement::<Authorization>::from_payload(payload) else { return };
+        let Authorization { proposal, grant, emergency, .. } = statement.predicate;
+        if unknown || emergency.is_some() {
+            let grant = grant.filter(|_| unknown);
+            let (reviewed, settled, emergency) = (None, None, emergency.is_some());
             let row = OwedReview { proposal: proposal.clone(), receipt, emergency, unknown, grant, reviewed, settled };
             self.owed.insert(proposal, row);
         }
@@ -65,7 +61,19 @@ impl Look<'_> {
             return Ok(());
         }
         let mut expected = std::mem::take(&mut self.owed);
-        for row in self.all(&format!("SELECT {OWED} FROM owed"), [], owed)? {
+        // A value that this program does not write is no error of the disk.
+        for (id, row) in
+            self.all(&format!("SELECT {OWED} FROM owed"), [], |row| Ok((proposal_id(row, 0)?, owed(row).ok())))?
+        {
+            let Some(row) = row else {
+                expected.remove(&id);
+                self.defect(
+                    format!("table owed, row {id}"),
+                    "the row has a value that this program does not write",
+                    RESTORE,
+                );
+                continue;
+            };
             let place = format!("table owed, row {}", row.proposal);
             let of_log = OwedReview { reviewed: None, settled: None, ..row.clone() };
             if expected.remove(&row.proposal) != Some(of_log) {
