@@ -119,6 +119,20 @@ fn a_grant_runs_its_steps_without_new_signatures_of_approvers_until_its_uses_are
 }
 
 #[test]
+fn a_run_without_a_grant_is_never_the_waiting_use_of_a_grant() {
+    let world = world();
+    let grant = granted(&world, &terms());
+    let robot_bearer = bearer(&world, &robot());
+    let waiting = wish(&grant, "say:echo", json!({"text": "same"}));
+    let waiting = world.wire.post("/v1/proposals", &robot_bearer, &waiting).ok(201);
+    let plain = World::wish("say:echo", json!({"text": "same"}));
+    let normal = world.wire.post("/v1/proposals", &robot_bearer, &plain).ok(201);
+    assert_ne!(id_of(&normal), id_of(&waiting));
+    assert_eq!(normal["approvals"]["required"], 1, "{normal:#}");
+    assert_eq!(id_of(&world.wire.post("/v1/proposals", &robot_bearer, &plain).ok(200)), id_of(&normal));
+}
+
+#[test]
 fn clients_at_the_same_time_get_each_use_once() {
     let world = world();
     let grant = granted(&world, &terms());

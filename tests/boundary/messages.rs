@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::reviews;
 use crate::support::people::{alice, bob};
 use crate::support::{World, has_all, id_of, not_run, said, wait_for};
 
@@ -223,6 +224,29 @@ fn nobody_hears_of_a_proposal_that_he_cannot_sign_and_proposers_get_the_end() {
     assert!(of(&ops).iter().all(|found| found.0 == "proposal.pending"), "{:?}", of(&ops));
     assert!(!of(&ops).is_empty());
     assert!(finance.messages().is_empty(), "{:?}", of(&finance));
+}
+
+#[test]
+fn every_target_hears_of_an_emergency_at_once_whatever_it_wants_to_hear() {
+    let (frank, late, steps) = (Target::new(&[]), Target::new(&[]), Target::new(&[]));
+    let world = World::with(|setup| {
+        setup.policy = reviews::POLICY.to_owned();
+        setup.config = [
+            frank.config("frank", "cloudevents", "for = [\"frank\"]"),
+            late.config("late", "slack", "after = \"1h\""),
+            steps.config("steps", "cloudevents", "steps = [\"two:*\"]\nevents = [\"frozen\"]"),
+        ]
+        .concat();
+    });
+    let run = reviews::ran(&world, "fire");
+    for target in [&frank, &steps] {
+        target.wait(2);
+        let kinds = target.kinds();
+        assert!(kinds.contains(&"proposal.pending".to_owned()) && kinds.contains(&"emergency".to_owned()), "{kinds:?}");
+        assert!(target.messages().iter().all(|message| message.json()["data"]["proposal"] == run["id"]));
+    }
+    let texts: Vec<_> = late.wait(2).iter().map(|message| message.json()["text"].to_string()).collect();
+    assert!(texts.iter().all(|text| text.starts_with("\"EMERGENCY say:echo")), "{texts:?}");
 }
 
 #[test]

@@ -243,10 +243,9 @@ fn promise_2_a_node_waits_for_a_node_that_the_database_does_not_name_any_more() 
     assert_eq!(two.submit(&spent).status, 503, "no run starts before a new epoch");
 }
 
-#[test]
-fn a_receipt_that_comes_after_its_run_was_closed_is_kept_as_a_file_and_told() {
-    let Some((_server, mut one, two)) = nodes("a late receipt") else { return };
-    start(&mut one);
+/// Freezes the active node during a run. Returns the proposal of the run, and the second node, which is active.
+fn take_over_during_a_run(one: &mut World, two: World) -> (Value, World) {
+    start(one);
     let waiting = one.propose("plain:wait", json!({}));
     one.sign(&waiting, &[&alice()]);
     one.until(id_of(&waiting), "running");
@@ -254,7 +253,14 @@ fn a_receipt_that_comes_after_its_run_was_closed_is_kept_as_a_file_and_told() {
     std::thread::sleep(Duration::from_secs(2));
     one.signal(rustix::process::Signal::STOP);
     let mut two = standby(two).join().expect("node two");
-    same_tokens(&one, &mut two);
+    same_tokens(one, &mut two);
+    (waiting, two)
+}
+
+#[test]
+fn a_receipt_that_comes_after_its_run_was_closed_is_kept_as_a_file_and_told() {
+    let Some((_server, mut one, two)) = nodes("a late receipt") else { return };
+    let (waiting, two) = take_over_during_a_run(&mut one, two);
     until("the operator says that node one is lost", || lose_node_one(&two).status.success());
     assert_eq!(two.until(id_of(&waiting), "finished")["outcome"]["status"], "unknown");
     one.signal(rustix::process::Signal::CONT);
@@ -269,15 +275,7 @@ fn a_receipt_that_comes_after_its_run_was_closed_is_kept_as_a_file_and_told() {
 #[test]
 fn the_idle_active_node_shows_the_receipt_that_a_node_without_its_role_writes() {
     let Some((_server, mut one, two)) = nodes("a receipt of the earlier active node") else { return };
-    start(&mut one);
-    let waiting = one.propose("plain:wait", json!({}));
-    one.sign(&waiting, &[&alice()]);
-    one.until(id_of(&waiting), "running");
-    // The nonce is spent. The step starts a moment later.
-    std::thread::sleep(Duration::from_secs(2));
-    one.signal(rustix::process::Signal::STOP);
-    let mut two = standby(two).join().expect("node two");
-    same_tokens(&one, &mut two);
+    let (waiting, two) = take_over_during_a_run(&mut one, two);
     assert_eq!(two.show(id_of(&waiting))["status"], "running");
     // Node two records its first checkpoint after a second.
     std::thread::sleep(Duration::from_secs(3));

@@ -12,7 +12,7 @@ use crate::support::wire::Reply;
 use crate::support::{World, id_of, said};
 
 /// Two people must sign a run, but one of `ops` is enough in an emergency.
-const POLICY: &str = "version: 3\nextends: none\ndefault:\n  mode: execute\n  approvals: {required: 2, from: [ops, security]}\n  \
+pub(crate) const POLICY: &str = "version: 3\nextends: none\ndefault:\n  mode: execute\n  approvals: {required: 2, from: [ops, security]}\n  \
                       emergency: {required: 1, from: [ops], max_unreviewed: 2, max_window_s: 600, review: {required: 1, from: [ops, security]}}\n";
 /// A run with an unknown end is settled by two people.
 const SETTLED_BY_TWO: &str = "version: 3\nextends: none\ndefault:\n  mode: execute\n  approvals: {required: 1, from: [ops, security]}\n  \
@@ -22,13 +22,13 @@ fn world(policy: &str) -> World {
     World::with(|setup| setup.policy = policy.to_owned())
 }
 
-fn emergency(world: &World, step: &str, params: Value) -> Reply {
+pub(crate) fn emergency(world: &World, step: &str, params: Value) -> Reply {
     let wish = json!({"step": step, "params": params, "reason": "fire", "emergency": true});
     world.wire.post("/v1/proposals", &world.agent, &wish)
 }
 
 /// Runs an emergency that alice signed.
-fn ran(world: &World, text: &str) -> Value {
+pub(crate) fn ran(world: &World, text: &str) -> Value {
     let view = emergency(world, "say:echo", json!({"text": text})).ok(201);
     let _ = world.sign(&view, &[&alice()]).ok(200);
     world.until(id_of(&view), "finished")
@@ -52,7 +52,7 @@ fn send(world: &World, finished: &Value, review: &Value) -> Reply {
     world.wire.post(&format!("/v1/receipts/{id}/reviews"), "", review)
 }
 
-fn reviewed(world: &World, finished: &Value, key: &Key, verdict: &str, observed: Option<&str>) -> Reply {
+pub(crate) fn reviewed(world: &World, finished: &Value, key: &Key, verdict: &str, observed: Option<&str>) -> Reply {
     send(world, finished, &envelope(&review_of(world, finished, verdict, observed), &[key]))
 }
 
@@ -334,7 +334,7 @@ fn a_gate_stays_shut_for_an_emergency_unless_it_is_told_otherwise() {
 
 #[test]
 fn the_people_of_an_emergency_can_deny_it_and_one_that_nobody_could_close_does_not_run() {
-    // Only dora and alice are of `ops` and not excluded. Whoever signs does not count as a reviewer.
+    // Only dora and alice are of `ops` and not excluded. A person who signs does not count as a reviewer.
     let policy = |review: &str| {
         format!(
             "version: 3\nextends: none\ndefault:\n  mode: execute\n  approvals: {{required: 1, from: [security, ops]}}\n  \
@@ -352,7 +352,7 @@ fn the_people_of_an_emergency_can_deny_it_and_one_that_nobody_could_close_does_n
 
     let impossible = self::world(&policy("{required: 3, from: [ops]}"));
     let refused = emergency(&impossible, "say:echo", json!({"text": "x"})).problem("quorum-missing");
-    assert!(refused["detail"].as_str().expect("a detail").contains("only 2 can"), "{refused:#}");
+    assert!(refused["detail"].as_str().expect("a detail").contains("at most 2 can approve"), "{refused:#}");
     // With alice as its approver, only dora could review the run.
     let two_of_ops = policy("{required: 2, from: [ops]}").replace("from: [finance]", "from: [ops]");
     let world = self::world(&two_of_ops);
@@ -360,4 +360,26 @@ fn the_people_of_an_emergency_can_deny_it_and_one_that_nobody_could_close_does_n
     let _ = world.sign(&view, &[&alice()]).ok(200);
     assert_eq!(world.until(id_of(&view), "refused")["refusal"]["code"], "quorum-missing");
     assert_eq!(world.count("consumption"), 0);
+}
+
+#[test]
+fn a_review_counts_only_if_its_signer_was_an_approver_at_the_newest_time_of_the_log() {
+    // An auditor knows no other time. The membership of gina begins after the run.
+    let gina = Key::of("gina", 20);
+    let begin = people::now() + 6;
+    let world = World::with(|setup| {
+        setup.policy = POLICY.to_owned();
+        setup.roster = format!(
+            "[[approver]]\nname = \"gina\"\ngroups = [\"ops\"]\nkeys = [\"{}\"]\nvalid_after = \"{}\"\n",
+            gina.ssh.line(),
+            people::stamp(begin)
+        );
+    });
+    let run = ran(&world, "one");
+    assert!(people::now() < begin, "the run came before the membership");
+    crate::support::wait_for("the membership", || people::now() > begin);
+    reviewed(&world, &run, &gina, "accepted", None).problem("not-permitted-signer");
+    let _ = ran(&world, "two");
+    assert_eq!(reviewed(&world, &run, &gina, "accepted", None).ok(200)["open"], false);
+    world.assert_audited();
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use crate::grants;
+use crate::reviews;
 use crate::support::people::{alice, bob, envelope};
 use crate::support::{World, id_of, people, said, wait_for};
 use rusqlite::Connection;
@@ -71,7 +72,14 @@ fn sql(path: &Path, statement: &str) {
 /// A boundary with rows in every table: one open run, and proposals and runs in every other state. Also returns its
 /// backup.
 fn full() -> (World, PathBuf) {
-    let world = World::with(|setup| setup.policy = grants::POLICY.to_owned());
+    const EMERGENCY: &str = "  emergency: {required: 1, from: [ops], max_unreviewed: 2, max_window_s: 600, review: {required: 1, from: [ops]}}\noverrides:";
+    let world = World::with(|setup| setup.policy = grants::POLICY.replace("overrides:", EMERGENCY));
+    for text in ["closed", "open"] {
+        let run = reviews::ran(&world, text);
+        if text == "closed" {
+            let _ = reviews::reviewed(&world, &run, &people::dora(), "accepted", None).ok(200);
+        }
+    }
     let grant = grants::granted(&world, &grants::terms());
     grants::used(&world, &grants::bearer(&world, &people::robot()), &grant, "kept");
     world.run("say:echo", json!({"text": "kept"}), &[&alice()]);
@@ -149,10 +157,7 @@ fn store_check_finds_a_change_of_any_column_of_any_table() {
             .unwrap()
             .collect::<Result<_, _>>()
             .unwrap();
-        assert!(
-            !rows.is_empty() || ["tile", "told", "owed", "review"].contains(&&**table),
-            "{table} has no row to change"
-        );
+        assert!(!rows.is_empty() || ["tile", "told"].contains(&&**table), "{table} has no row to change");
         if table != "proposal" && rows.len() > 2 {
             rows = vec![rows.remove(0), rows.pop().unwrap()];
         }
