@@ -66,7 +66,7 @@ impl Proposals {
     /// `malformed` for a review of another receipt, `not-found`, and `wrong-state` for a run that needs no review.
     pub async fn review(&self, id: &ReceiptId, envelope: &Envelope) -> Result<ReviewedView, Stopped> {
         let signed = Signed::<ReviewStatement>::from_envelope(envelope, Base64::Lenient)?;
-        // A stranger can repeat a review of the log, so that must be cheap and hold up nobody.
+        // Everybody who reads the log can send a review again. This must be cheap, and must delay nobody.
         let opened = self.open_review(id, &signed, &self.crossing.state())?;
         if let Some(known) = self.known_review(id, &opened)? {
             return Ok(known);

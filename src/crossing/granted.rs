@@ -80,11 +80,21 @@ impl Crossing {
         counts: impl Fn(&Name) -> bool,
         now: Timestamp,
     ) -> Result<(), Refusal> {
-        let of = |error: &dyn std::fmt::Display| Refusal::new(Code::QuorumMissing, error.to_string());
-        let rules = QuorumRules::combine(None, &rule.review.approvals()).map_err(|error| of(&error))?;
+        let rules = QuorumRules::combine(None, &rule.review.approvals());
+        let rules = rules.map_err(|error| Refusal::new(error.code(), error.to_string()))?;
         let eligible = EligibleApprovers::of(roster, |keyid| self.revoked().has_key(keyid));
         let reach = eligible.check_reach(&rules, |name| !counts(name), now, None);
-        reach.map_err(|out| of(&format!("nobody could close the emergency by a review afterwards: {out}")))
+        reach.map_err(|out| {
+            let groups: Vec<&str> = rule.review.from.iter().map(|group| group.as_str()).collect();
+            let detail = format!(
+                "{} people of {} must review the emergency afterwards, but besides its approvers only {} can: let other \
+                 people approve it, or add people to the roster",
+                rule.review.required,
+                groups.join(" or "),
+                out.people.len()
+            );
+            Refusal::new(Code::QuorumMissing, detail)
+        })
     }
 
     /// Returns the grant of the log that covers the run of this authorization, with the proof.

@@ -195,7 +195,7 @@ pub trait StoreReads: Send + Sync {
     fn grant_drafts(&self, now: Timestamp, proposer: &Name) -> Result<(u64, u64), StoreFault>;
     /// Returns at most `limit` uses of a grant, the newest first.
     fn grant_uses(&self, digest: &ContentDigest, limit: usize) -> Result<Vec<SpentUse>, StoreFault>;
-    /// Returns what people owe about a run, or `None` if the run needs no review.
+    /// Returns which reviews a run needs or needed, or `None` if it never needed one.
     fn owed(&self, id: &ProposalId) -> Result<Option<OwedReview>, StoreFault>;
     /// Returns at most `limit` runs that are open emergencies or unsettled, in the order of their ids.
     fn owed_open(&self, limit: usize) -> Result<Vec<OwedReview>, StoreFault>;

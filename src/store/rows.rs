@@ -127,7 +127,7 @@ pub struct FinishRow<'a> {
     pub order: Option<&'a [u8]>,
     /// Blobs that the receipt names.
     pub blobs: &'a [(BlobDigest, Vec<u8>)],
-    /// What people owe about the run, or `None` if the run needs no review.
+    /// Which review the run needs, or `None` if it needs none.
     pub owed: Option<OwedEnd<'a>>,
 }
 

@@ -78,7 +78,7 @@ impl Ledger {
         self.shared.reads.grant_uses(digest, limit)
     }
 
-    /// Returns what people owe about a run, or `None` if the run needs no review.
+    /// Returns which reviews a run needs or needed, or `None` if it never needed one.
     pub fn owed(&self, id: &ProposalId) -> Result<Option<OwedReview>, StoreFault> {
         self.shared.reads.owed(id)
     }

@@ -246,7 +246,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Returns what people owe about a run that ends.
+    /// Returns which review a run needs after its end.
     fn owed<'m>(&self, end: &'m Finish) -> Option<OwedEnd<'m>> {
         let unknown = end.unknown;
         let owed = OwedEnd { unknown, standing: end.grant.as_ref().filter(|_| unknown) };
