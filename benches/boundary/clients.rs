@@ -6,13 +6,15 @@ use std::time::{Duration, Instant};
 
 use client::terminal::exit::{CommandFailure, Exit};
 use documents::crypto::canonical::canonical_of;
-use documents::crypto::digest::RenderedDigest;
+use documents::crypto::digest::{ContentDigest, RenderedDigest};
 use documents::crypto::key_id::KeyId;
 use documents::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
 use documents::crypto::ssh_key::SshKey;
 use documents::record::authorization::{Authorization, BoundaryRef, StepReference};
 use documents::record::envelope::{Envelope, EnvelopeSignature};
-use documents::record::ident::{Nonce, ProposalId};
+use documents::record::extension_names::GrantId;
+use documents::record::grant::{Grant, GrantedSession, GrantedStep, Grantee};
+use documents::record::ident::{IdentError, Name, Nonce, ProposalId};
 use documents::record::profile::Profile;
 use documents::record::validity::Timestamp;
 use serde_json::{Value, json};
@@ -25,6 +27,7 @@ use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
 
+use crate::people;
 use crate::service::{self, Service};
 
 /// The fields that all authorizations of the load share.
@@ -35,7 +38,11 @@ pub struct Plan {
     rendered: RenderedDigest,
     secret: SecretKey,
     keyid: KeyId,
+    proposer: Name,
     now: Timestamp,
+    /// The grants of the authorizations, each for 1,000 uses, or none if approvers sign them.
+    grants: Vec<ContentDigest>,
+    next: AtomicUsize,
 }
 
 /// The measured results of the load.
@@ -69,8 +76,65 @@ impl Plan {
             rendered: RenderedDigest::of(source.as_bytes()),
             keyid: key.keyid(),
             secret,
+            proposer: service::proposer()?,
             now: (countersign::node::start::surroundings().now)(),
+            grants: Vec::new(),
+            next: AtomicUsize::new(0),
         })
+    }
+
+    /// Returns the plan of uses of this many new grants.
+    pub fn under_grants(&self, service: &Service, count: usize) -> Result<Self, CommandFailure> {
+        let secret = SecretKey::from_seed(people::GRANTEE);
+        let key = SshKey::from_public(secret.public(), "").map_err(|error| broken(&error))?;
+        let grants = (0..count).map(|_| self.grant(service)).collect::<Result<_, _>>()?;
+        let proposer = people::GRANTEE_NAME.parse().map_err(|error: IdentError| broken(&error))?;
+        Ok(Self {
+            boundary: self.boundary.clone(),
+            step: self.step.clone(),
+            sandbox: self.sandbox.clone(),
+            rendered: self.rendered,
+            keyid: key.keyid(),
+            secret,
+            proposer,
+            now: self.now,
+            grants,
+            next: AtomicUsize::new(0),
+        })
+    }
+
+    /// Makes a grant for 1,000 uses, which the approver signed, and puts it in force.
+    pub fn grant(&self, service: &Service) -> Result<ContentDigest, CommandFailure> {
+        let around = countersign::node::start::surroundings();
+        let grantee = SshKey::from_public(SecretKey::from_seed(people::GRANTEE).public(), "");
+        let grantee = grantee.map_err(|error| broken(&error))?.keyid();
+        let step = GrantedStep {
+            reference: self.step.reference.clone(),
+            digest: self.step.digest,
+            params: json!({"type": "object", "properties": {}}),
+            permissions: Vec::new(),
+            sandbox: self.sandbox.clone(),
+        };
+        let grant = Grant {
+            boundary: self.boundary.clone(),
+            grant: GrantId::new((around.millis)(), around.bytes()),
+            grantee: Grantee { name: people::GRANTEE_NAME.parse().map_err(|e: IdentError| broken(&e))?, key: grantee },
+            steps: vec![step],
+            max_uses: 1000,
+            rate: None,
+            session: GrantedSession::None,
+            artifacts: Vec::new(),
+            proposer: service::proposer()?,
+            reason: "bench".to_owned(),
+            issued_at: self.now,
+            not_before: self.now,
+            expires_at: self.now.plus(7200),
+        };
+        let payload = grant.into_statement().to_payload().map_err(|error| broken(&error))?;
+        let signature = EnvelopeSignature::new(self.keyid, &self.secret.sign(&pae(PAYLOAD_TYPE, &payload)));
+        let envelope = Envelope::new(&payload, vec![signature]);
+        service.post("/v1/grants", &json!({"envelope": envelope}))?;
+        Ok(ContentDigest::of(&payload))
     }
 
     /// Makes a signed authorization.
@@ -98,7 +162,7 @@ impl Plan {
             rendered: self.rendered,
             permissions: Vec::new(),
             sandbox: self.sandbox.clone(),
-            proposer: service::proposer()?,
+            proposer: self.proposer.clone(),
             reason: "bench".to_owned(),
             issued_at: self.now,
             not_before: self.now,
@@ -106,7 +170,7 @@ impl Plan {
             session: None,
             artifacts: None,
             plan: None,
-            grant: None,
+            grant: self.grants.get(self.next.fetch_add(1, Ordering::Relaxed) / 1000).copied(),
             emergency: None,
         };
         let statement = authorization.into_statement().map_err(|error| broken(&error))?;
@@ -148,6 +212,7 @@ impl Plan {
 /// receipt.
 pub fn load(service: &Service, plan: &Plan, count: usize, time: Duration) -> Result<Load, CommandFailure> {
     let most = if count == 1 { MOST_PER_S / 4 } else { MOST_PER_S } * time.as_secs();
+    let most = if plan.grants.is_empty() { most } else { plan.grants.len() as u64 * 1000 };
     send(service, plan, count, most, time)
 }
 

@@ -1,5 +1,5 @@
 //! Measures crossings (`cargo bench --bench boundary -- crossing`) and sandboxed runs (`-- sandbox`), the output of runs (`-- output`), TLS
-//! (`-- tls`) and PostgreSQL (`-- database`) on this machine.
+//! (`-- tls`), PostgreSQL (`-- database`) and standing grants (`-- people`) on this machine.
 //!
 //! The speed of disks and of shared machines varies between runs. Therefore the benchmark also measures baselines in
 //! the same run: synced writes, group commits of nonces alone, a server that does only the necessary work, and plain
@@ -16,6 +16,7 @@ mod floors;
 mod ledger;
 mod long_log;
 mod output;
+mod people;
 mod sandbox;
 mod scrape;
 mod service;
@@ -66,6 +67,8 @@ enum What {
     Scrape(scrape::Args),
     /// Measures a store in PostgreSQL against SQLite, with a slow network, after the end of a node, and with a long log
     Database(database::Args),
+    /// Measures uses of standing grants against crossings, and crossings with targets of messages against those without
+    People(people::Args),
     /// Makes a valid log of many runs in a new directory
     Log(long_log::Args),
     /// Serves the boundary under test, with a sandbox that starts no process
@@ -132,7 +135,7 @@ fn main() -> std::process::ExitCode {
     // Without a command, measure nothing, so that a plain `cargo bench` does not load the machine for a minute.
     if std::env::args_os().skip(1).all(|word| word == "--bench") {
         println!(
-            "boundary: name what to measure: cargo bench --bench boundary -- crossing, database, sandbox, output, scrape, or tls"
+            "boundary: name what to measure: cargo bench --bench boundary -- crossing, database, people, sandbox, output, scrape, or tls"
         );
         return std::process::ExitCode::SUCCESS;
     }
@@ -159,6 +162,7 @@ fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
             Ok(Exit::Done)
         }
         What::Database(args) => print(terminal, &database::measure(args)?, database::table),
+        What::People(args) => print(terminal, &people::measure(args)?, people::table),
         What::Scrape(args) => print(terminal, &scrape::measure(args)?, |all| scrape::table(all)),
         What::Crossing(crossing) => print(terminal, &measure(crossing)?, table),
     }

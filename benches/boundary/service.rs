@@ -1,6 +1,6 @@
 //! The boundary under test: the real service with a sandbox that starts no process.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -137,6 +137,11 @@ fn started(command: Command, token: String) -> Result<Service, CommandFailure> {
 
 /// Creates a boundary in `dir`. Returns its configuration file and the token of the proposer.
 pub fn create(dir: &Path, runbook: &str) -> Result<(PathBuf, String), CommandFailure> {
+    create_with(dir, runbook, POLICY, "")
+}
+
+/// Creates a boundary with this policy and these further lines of the roster. See [`create`].
+pub fn create_with(dir: &Path, runbook: &str, policy: &str, roster: &str) -> Result<(PathBuf, String), CommandFailure> {
     let home = dir.join("boundary-home");
     let io =
         |error: std::io::Error| CommandFailure::new(Exit::Unreachable, format!("setting the boundary up: {error}"));
@@ -172,7 +177,9 @@ pub fn create(dir: &Path, runbook: &str) -> Result<(PathBuf, String), CommandFai
         .replace("level = \"strict\"", "level = \"best-effort\"")
         .replace("calls_per_second = 1000", "calls_per_second = 1000000");
     std::fs::write(&config, settings).map_err(io)?;
-    std::fs::write(home.join("boundary/policy.yaml"), POLICY).map_err(io)?;
+    std::fs::write(home.join("boundary/policy.yaml"), policy).map_err(io)?;
+    let mut lines = std::fs::OpenOptions::new().append(true).open(home.join("boundary/roster.toml")).map_err(io)?;
+    lines.write_all(roster.as_bytes()).map_err(io)?;
     std::fs::write(home.join("runbooks/bench.md"), runbook).map_err(io)?;
     let name = proposer()?;
     let token = ours(&[
@@ -226,6 +233,17 @@ impl Service {
             .map_err(|error| broken(&error))?;
         let text = answer.body_mut().read_to_string().map_err(|error| broken(&error))?;
         serde_json::from_str(&text).map_err(|error| broken(&error))
+    }
+
+    /// Sends a POST request with a JSON body. The error of a refused request has the text of the answer.
+    pub fn post(&self, path: &str, body: &Value) -> Result<(), CommandFailure> {
+        let broken = |error: &dyn std::fmt::Display| CommandFailure::new(Exit::Unreachable, format!("{path}: {error}"));
+        let request = ureq::post(format!("http://{}{path}", self.address)).config().http_status_as_error(false).build();
+        let request = request.header("Authorization", format!("Bearer {}", self.token));
+        let sent = request.header("Content-Type", "application/json").send(body.to_string());
+        let mut answer = sent.map_err(|error| broken(&error))?;
+        let text = answer.body_mut().read_to_string().map_err(|error| broken(&error))?;
+        if answer.status().is_success() { Ok(()) } else { Err(broken(&text)) }
     }
 
     /// Returns the CPU time that the server has used (proc(5), `stat`).

@@ -20,6 +20,7 @@ use documents::record::revocation::revoked;
 use documents::record::roster::Approver;
 use documents::record::token::Scope;
 use wire::api::feed::{FeedEvent, FeedKind};
+use wire::api::grant_view::GrantStatus;
 use wire::api::view::{ProposalStatus, RefusalView};
 
 /// Maximum number of events that one read returns.
@@ -178,8 +179,8 @@ impl Feed {
         self.proposals.event_view(event).map(Some)
     }
 
-    /// With `for=me`, returns true for a proposal that still waits for the signature of the person, and for the beginning
-    /// and the end of a freeze.
+    /// With `for=me`, returns true for a proposal or a draft of a grant that still waits for the signature of the person,
+    /// for an emergency, and for the beginning and the end of a freeze.
     fn concerns_person(&self, event: &StoredEvent) -> Result<bool, Stopped> {
         let Some(person) = &self.person else { return Ok(true) };
         match &event.what {
@@ -191,6 +192,10 @@ impl Feed {
                 let view = self.proposals.view(&row)?;
                 Ok(view.status == ProposalStatus::Pending && view.approvals.need(person))
             }
+            EventFact::Grant(id, None) => {
+                let grant = self.proposals.ledger.grant(id)?.map(|row| self.proposals.grant_view(&row)).transpose()?;
+                Ok(grant.is_some_and(|view| view.status == GrantStatus::Pending && view.approvals.need(person)))
+            }
             EventFact::Entry(entry, _) => Ok(matches!(entry, EntryEvent::Frozen | EntryEvent::Thawed)),
             EventFact::Emergency { .. } => Ok(true),
             EventFact::Proposal { .. } | EventFact::Grant(..) | EventFact::Attention(_) => Ok(false),
@@ -198,7 +203,8 @@ impl Feed {
     }
 }
 
-fn kind_of(what: &EventFact) -> FeedKind {
+/// Returns the kind of an event.
+pub(super) fn kind_of(what: &EventFact) -> FeedKind {
     match what {
         EventFact::Proposal { status, .. } => match view_status(*status) {
             ProposalStatus::Pending => FeedKind::Pending,

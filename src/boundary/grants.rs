@@ -24,7 +24,7 @@ use documents::record::token::Scope;
 use documents::record::validity::Timestamp;
 use judgement::decision::exclusion::Tokens;
 use judgement::decision::grant_error::GrantError;
-use judgement::decision::grants::{grant_rules, judge_excluded, revocable};
+use judgement::decision::grants::{PreparedGrant, grant_rules, judge_excluded, revocable};
 use judgement::decision::quorum;
 use judgement::decision::revocations::RevocableGrant;
 use judgement::decision::signature_count::{NotCounted, count_unrevoked};
@@ -183,10 +183,10 @@ impl Proposals {
     async fn take_locked(&self, envelope: &Envelope, known: Option<StoredGrant>) -> Result<GrantView, Stopped> {
         for _ in 0..MOST_TRIES {
             let (checked, sealed) = self.state_to_check();
-            let grant = self.crossing.verified_draft(envelope, &sealed)?;
-            let terms = grant.predicate();
+            let prepared = self.crossing.verified_draft(envelope, &sealed)?;
+            let (grant, terms) = (prepared.document(), prepared.document().predicate());
             let at = self.crossing.now().max(terms.not_before);
-            let met = match self.crossing.stands_or_why(&grant, &sealed, at) {
+            let met = match self.crossing.stands_or_why(&prepared, &sealed, at) {
                 Ok(_) => true,
                 Err(why) if matches!(why.1, Some(GrantError::Quorum { .. })) => false,
                 Err(why) => return Err(why.0.into()),
@@ -253,26 +253,25 @@ impl Proposals {
 
     /// Returns who may revoke a grant of the log.
     pub(super) fn revocable_grant(&self, digest: &ContentDigest, sealed: &Sealed) -> Option<RevocableGrant> {
-        let stored = self.ledger.grant_of(digest).ok()?.filter(|stored| stored.leaf.is_some())?;
-        let grant = self.crossing.read_grant(&stored, sealed).ok()?;
-        Some(revocable(grant.predicate(), |reference| sealed.step(reference).map(|(_, held)| held)))
+        let grant = self.crossing.logged_grant(digest, sealed).ok()?;
+        Some(revocable(grant.document().predicate(), |reference| sealed.step(reference).map(|(_, held)| held)))
     }
 
     fn grant_row(&self, id: &GrantId) -> Result<StoredGrant, Stopped> {
         self.ledger.grant(id)?.ok_or_else(|| no_grant(id).into())
     }
 
-    fn grant_view(&self, row: &StoredGrant) -> Result<GrantView, Stopped> {
+    pub(super) fn grant_view(&self, row: &StoredGrant) -> Result<GrantView, Stopped> {
         let (sealed, now) = (self.crossing.state(), self.crossing.now());
-        let grant = self.crossing.read_grant(row, &sealed)?;
-        let terms = grant.predicate().clone();
+        let prepared = self.crossing.read_grant(row, &sealed)?;
+        let (grant, terms) = (prepared.document(), prepared.document().predicate().clone());
         let newest = self.ledger.grant_uses(&row.digest, 1)?.first().copied();
         let uses = newest.map_or(0, |newest| newest.number);
         let why = match newest {
             Some(newest) if newest.paused => {
                 Some(Refusal::new(Code::GrantPaused, ConsumeStop::GrantPaused.to_string()))
             }
-            _ => self.why_ended(row, &grant, uses, &sealed, now),
+            _ => self.why_ended(row, &prepared, uses, &sealed, now),
         };
         let status = match (&why, row.leaf) {
             (Some(_), _) => GrantStatus::Ended,
@@ -284,7 +283,7 @@ impl Proposals {
             status,
             digest: row.digest,
             payload: STANDARD.encode(grant.payload()),
-            approvals: self.grant_approvals(&grant, &sealed, now),
+            approvals: self.grant_approvals(grant, &sealed, now),
             grant: terms,
             created_at: row.created_at,
             index: row.leaf,
@@ -298,12 +297,12 @@ impl Proposals {
     fn why_ended(
         &self,
         row: &StoredGrant,
-        grant: &Verified<Grant>,
+        grant: &PreparedGrant,
         uses: u64,
         sealed: &Sealed,
         now: Timestamp,
     ) -> Option<Refusal> {
-        let most = grant.predicate().max_uses;
+        let most = grant.document().predicate().max_uses;
         if uses >= most {
             return Some(Refusal::new(Code::GrantExhausted, format!("all {most} uses are spent")));
         }

@@ -1,16 +1,20 @@
 //! Which events the targets of messages get, and what a message says.
 
+use crate::boundary::feed::kind_of;
 use crate::boundary::proposals::Proposals;
 use crate::seal::refusal::Stopped;
 use crate::store::stored_event::{EventFact, StoredEvent};
 use crate::store::stored_status::StoredStatus;
 use documents::crypto::digest::hex;
-use documents::record::authorization::{Authorization, PermissionReason};
+use documents::record::authorization::{Authorization, Permission, PermissionReason};
 use documents::record::document::Statement;
-use documents::record::ident::{BoundaryName, ProposalId};
+use documents::record::extension_names::GrantId;
+use documents::record::ident::{BoundaryName, Name, StepRef};
 use documents::record::validity::Timestamp;
 use judgement::policy::patterns::Pattern;
+use wire::api::approvals_view::ApprovalsView;
 use wire::api::feed::{FeedEvent, FeedKind};
+use wire::api::grant_view::{GrantStatus, GrantView};
 use wire::api::view::{ProposalStatus, ProposalView};
 
 /// Number of digits of a digest that a message contains.
@@ -21,12 +25,12 @@ const DIGITS: usize = 8;
 pub struct NoticeFilter {
     /// Kinds of events.
     pub events: Vec<FeedKind>,
-    /// Patterns of steps. An empty list means every step. Only events of proposals have a step.
+    /// Patterns of steps. An empty list means every step. Only requests and other events of proposals have a step.
     pub steps: Vec<Pattern>,
-    /// Approvers and groups whose signatures must be able to move a proposal, and proposers, who get the ends of their
+    /// Approvers and groups whose signatures must be able to move a request, and proposers, who get the ends of their
     /// proposals. An empty list means everybody.
     pub people: Vec<String>,
-    /// Seconds for which a proposal must have waited, if the target wants only proposals that wait so long.
+    /// Seconds for which a request must have waited, if the target wants only requests that wait so long.
     pub after_s: Option<i64>,
 }
 
@@ -55,19 +59,30 @@ pub struct Notice {
 }
 
 impl NoticeFilter {
-    fn wants(&self, event: &FeedEvent) -> bool {
-        let step = |step| self.steps.is_empty() || self.steps.iter().any(|pattern| pattern.matches(step));
-        self.events.contains(&event.kind)
-            && event.step.as_ref().is_none_or(|reference| step(reference.as_str()))
-            && (self.after_s.is_none() || event.kind == FeedKind::Pending)
-            && (self.people.is_empty() || self.concerns(event))
+    fn wants(&self, what: &EventFact) -> bool {
+        let kind = kind_of(what);
+        let (step, proposer) = match what {
+            EventFact::Proposal { step, proposer, .. } | EventFact::Emergency { step, proposer, .. } => {
+                (Some(step), Some(proposer))
+            }
+            _ => (None, None),
+        };
+        self.events.contains(&kind)
+            && step.is_none_or(|step| self.wants_step(step))
+            && (self.after_s.is_none() || kind.is_request())
+            && (self.people.is_empty() || self.concerns(kind, proposer))
     }
 
-    /// Returns true if the event can concern the named people. For a new proposal, the rules in force decide later.
-    fn concerns(&self, event: &FeedEvent) -> bool {
-        match event.kind {
-            FeedKind::Pending | FeedKind::Frozen | FeedKind::Thawed => true,
-            kind if kind.is_end() => event.proposer.as_ref().is_some_and(|name| self.names(name.as_str())),
+    fn wants_step(&self, step: &StepRef) -> bool {
+        self.steps.is_empty() || self.steps.iter().any(|pattern| pattern.matches(step.as_str()))
+    }
+
+    /// Returns true if an event can concern the named people. For a request, the rules in force decide later.
+    fn concerns(&self, kind: FeedKind, proposer: Option<&Name>) -> bool {
+        match kind {
+            FeedKind::Frozen | FeedKind::Thawed => true,
+            kind if kind.is_request() => true,
+            kind if kind.is_end() => proposer.is_some_and(|name| self.names(name.as_str())),
             _ => false,
         }
     }
@@ -83,10 +98,9 @@ impl Proposals {
     /// # Errors
     /// Returns an error if the store can't be read.
     pub fn notice(&self, event: &StoredEvent, filter: &NoticeFilter) -> Result<NoticeNext, Stopped> {
-        let view = self.event_view(event)?;
         // An emergency goes to every target, at once.
         let is_emergency = self.is_emergency(event)?;
-        if !is_emergency && !filter.wants(&view) {
+        if !is_emergency && !filter.wants(&event.what) {
             return Ok(NoticeNext::Skip);
         }
         let everybody = NoticeFilter { people: Vec::new(), after_s: None, ..filter.clone() };
@@ -95,7 +109,10 @@ impl Proposals {
         {
             return Ok(NoticeNext::Wait(due));
         }
-        let boundary = &self.crossing.state().boundary.name;
+        let (view, boundary) = (self.event_view(event)?, &self.crossing.state().boundary.name);
+        if let EventFact::Grant(id, None) = &event.what {
+            return self.draft_notice(view, id, filter);
+        }
         let EventFact::Proposal { id, status, .. } = &event.what else {
             return Ok(NoticeNext::Send(Box::new(of_entry(view, boundary))));
         };
@@ -114,12 +131,28 @@ impl Proposals {
             return Ok(NoticeNext::Send(Box::new(of_end(view, boundary, Some(&proposal)))));
         }
         let waits = proposal.status == ProposalStatus::Pending;
-        let wanted = for_all || waits && (filter.people.is_empty() || self.can_move(filter, &proposal));
+        let wanted = for_all || waits && (filter.people.is_empty() || self.can_move(filter, &proposal.approvals));
         if !wanted {
             return Ok(NoticeNext::Skip);
         }
         let denied = denied_permissions(&self.payload(id)?)?;
         Ok(NoticeNext::Send(Box::new(of_pending(view, boundary, &proposal, denied))))
+    }
+
+    /// Decides whether a target gets the message about a draft of a grant.
+    fn draft_notice(&self, event: FeedEvent, id: &GrantId, filter: &NoticeFilter) -> Result<NoticeNext, Stopped> {
+        // A draft is deleted after its end.
+        let Some(grant) = self.ledger.grant(id)?.map(|row| self.grant_view(&row)).transpose()? else {
+            return Ok(NoticeNext::Skip);
+        };
+        let (for_all, waits) = (filter.people.is_empty(), grant.status == GrantStatus::Pending);
+        let wanted = grant.grant.steps.iter().any(|step| filter.wants_step(&step.reference))
+            && (waits || for_all && filter.after_s.is_none())
+            && (for_all || self.can_move(filter, &grant.approvals));
+        if !wanted {
+            return Ok(NoticeNext::Skip);
+        }
+        Ok(NoticeNext::Send(Box::new(of_draft(event, &self.crossing.state().boundary.name, &grant))))
     }
 
     /// Returns true if the event is about a new proposal or a run that is an emergency.
@@ -136,52 +169,69 @@ impl Proposals {
         }
     }
 
-    /// Returns true if the signature of one of the named people can move the proposal.
-    fn can_move(&self, filter: &NoticeFilter, proposal: &ProposalView) -> bool {
+    /// Returns true if the signature of one of the named people can move what waits for these approvals.
+    fn can_move(&self, filter: &NoticeFilter, approvals: &ApprovalsView) -> bool {
         let state = self.crossing.state();
         state.roster.tables().approver.iter().any(|approver| {
             let named = filter.names(approver.name.as_str())
                 || approver.groups.iter().any(|group| filter.names(group.as_str()));
-            named && proposal.approvals.need(approver)
+            named && approvals.need(approver)
         })
     }
 }
 
 fn denied_permissions(payload: &[u8]) -> Result<usize, Stopped> {
     let statement = Statement::<Authorization>::from_payload(payload)?;
-    let denied = statement.predicate.permissions.iter();
-    Ok(denied.filter(|permission| permission.why == PermissionReason::BuiltInDeny).count())
+    Ok(count_denied(&statement.predicate.permissions))
+}
+
+fn count_denied(permissions: &[Permission]) -> usize {
+    permissions.iter().filter(|permission| permission.why == PermissionReason::BuiltInDeny).count()
 }
 
 fn of_pending(event: FeedEvent, boundary: &BoundaryName, proposal: &ProposalView, denied: usize) -> Notice {
-    let approvals = &proposal.approvals;
+    let waits = proposal.status == ProposalStatus::Pending;
+    let mut lines = of_request(&proposal.proposer, &proposal.approvals, (!waits).then(|| proposal.status.word()));
+    lines.extend(of_content(proposal.expires_at, denied, proposal.digest.as_bytes()));
+    lines.extend(of_command("review", proposal.id.as_str(), boundary));
+    let what = if proposal.emergency { "EMERGENCY" } else { "RUN" };
+    Notice { title: format!("{what} {}", proposal.step), lines, urgent: waits, event }
+}
+
+fn of_draft(event: FeedEvent, boundary: &BoundaryName, view: &GrantView) -> Notice {
+    let (grant, waits) = (&view.grant, view.status == GrantStatus::Pending);
+    let steps: Vec<&str> = grant.steps.iter().map(|step| step.reference.as_str()).collect();
+    let denied = grant.steps.iter().map(|step| count_denied(&step.permissions)).sum();
+    let mut lines = of_request(&grant.proposer, &view.approvals, (!waits).then(|| view.status.word()));
+    lines.insert(1, format!("for: {}, at most {} runs without asking", grant.grantee.name, grant.max_uses));
+    lines.extend(of_content(grant.expires_at, denied, view.digest.as_bytes()));
+    lines.extend(of_command("approve", view.id.as_str(), boundary));
+    Notice { title: format!("STANDING GRANT {}", steps.join(", ")), lines, urgent: waits, event }
+}
+
+/// Returns who asks, and whose signatures are still needed. `ended` is the status of a request that no longer waits.
+fn of_request(proposer: &Name, approvals: &ApprovalsView, ended: Option<&str>) -> Vec<String> {
     let missing: Vec<&str> = approvals.missing.iter().map(|group| group.as_str()).collect();
-    let needed = match proposal.status {
-        ProposalStatus::Pending => {
+    let needed = match ended {
+        None => {
             format!("still needed: {} ({} of {} have signed)", missing.join(", "), approvals.have, approvals.required)
         }
-        other => format!("no longer waits: {}", other.word()),
+        Some(ended) => format!("no longer waits: {ended}"),
     };
-    let digest = hex(proposal.digest.as_bytes());
-    let mut lines = vec![
-        format!("asked by: {}", proposal.proposer),
-        needed,
-        format!("until: {}", utc(proposal.expires_at)),
+    vec![format!("asked by: {proposer}"), needed]
+}
+
+fn of_content(until: Timestamp, denied: usize, digest: &[u8]) -> [String; 3] {
+    let digest = hex(digest);
+    [
+        format!("until: {}", utc(until)),
         match denied {
             0 => "no permission is denied by a built-in list".to_owned(),
             1 => "1 permission is denied by a built-in list".to_owned(),
             more => format!("{more} permissions are denied by a built-in list"),
         },
         format!("digest ends with: {}", &digest[digest.len() - DIGITS..]),
-    ];
-    lines.extend(of_command("review", &proposal.id, boundary));
-    let what = if proposal.emergency { "EMERGENCY" } else { "RUN" };
-    Notice {
-        title: format!("{what} {}", proposal.step),
-        lines,
-        urgent: proposal.status == ProposalStatus::Pending,
-        event,
-    }
+    ]
 }
 
 /// Returns the message about another change of a proposal.
@@ -198,7 +248,7 @@ fn of_end(event: FeedEvent, boundary: &BoundaryName, proposal: Option<&ProposalV
         lines.push(format!("denied by: {}", who.join(", ")));
     }
     if let Some(id) = &event.proposal {
-        lines.extend(of_command("wait", id, boundary));
+        lines.extend(of_command("wait", id.as_str(), boundary));
     }
     Notice { title: format!("RUN {step}: {how}"), lines, urgent: false, event }
 }
@@ -216,7 +266,6 @@ fn of_entry(event: FeedEvent, boundary: &BoundaryName) -> Notice {
             lines.extend(event.words.clone());
             "ATTENTION".to_owned()
         }
-        FeedKind::GrantPending => "STANDING GRANT: a draft waits for signatures".to_owned(),
         FeedKind::Emergency => {
             lines.extend(event.proposal.iter().map(|id| format!("countersign wait {id}")));
             let step = event.step.as_ref().map(ToString::to_string).unwrap_or_default();
@@ -236,7 +285,7 @@ fn of_entry(event: FeedEvent, boundary: &BoundaryName) -> Notice {
     }
 }
 
-fn of_command(command: &str, id: &ProposalId, boundary: &BoundaryName) -> [String; 2] {
+fn of_command(command: &str, id: &str, boundary: &BoundaryName) -> [String; 2] {
     [format!("countersign {command} {id}"), format!("boundary: {boundary}")]
 }
 

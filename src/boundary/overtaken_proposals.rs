@@ -110,7 +110,7 @@ impl Proposals {
             self.sessions.check_state(session, &session_user(sealed, &signed.proposer))?;
         }
         if let Some(digest) = &signed.grant {
-            return self.crossing.standing_grant(digest, sealed, self.crossing.now()).map(drop);
+            return self.crossing.check_stands(digest, sealed, self.crossing.now());
         }
         self.demand_future(sealed, &held, &signed.proposer, self.crossing.now(), signed.expires_at)
     }

@@ -1,6 +1,7 @@
 //! Standing grants, as the crossing and its callers use them.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 
 use crate::crossing::cross::Crossing;
 use crate::crossing::host_profile::{check_not_moved, profile_on_host};
@@ -19,7 +20,9 @@ use documents::record::profile::Profile;
 use documents::record::validity::Timestamp;
 use judgement::decision::exclusion::{self, ExcludedSigners, Tokens};
 use judgement::decision::grant_error::GrantError;
-use judgement::decision::grants::{Authority, Covered, GrantContext, Stands, covers, stands, verify_grant};
+use judgement::decision::grants::{
+    Authority, Covered, GrantContext, PreparedGrant, Stands, covers, stands, verify_grant,
+};
 use judgement::decision::in_force::StepInForce;
 use judgement::decision::permissions::{PermissionsError, check_profile};
 use judgement::decision::quorum_rules::QuorumRules;
@@ -48,7 +51,7 @@ impl Crossing {
         let parties = parties.map_err(|error| about(error.into()))?;
         if let Some(digest) = &document.predicate().grant {
             let (grant, covered) = self.covered(digest, document, sealed, &parties, now)?;
-            let terms = grant.predicate();
+            let terms = grant.document().predicate();
             let rate = terms.rate.as_ref().map(|rate| (rate.uses, rate.seconds));
             let claim = Some(GrantClaim { grant: *digest, max_uses: terms.max_uses, rate });
             let excluded = covered.excluded().clone();
@@ -108,9 +111,10 @@ impl Crossing {
         sealed: &Sealed,
         parties: &ExcludedSigners,
         now: Timestamp,
-    ) -> Result<(Verified<Grant>, Covered), Stopped> {
+    ) -> Result<(Arc<PreparedGrant>, Covered), Stopped> {
         let about = &document.predicate().proposal;
-        let (grant, proof) = self.standing_grant(digest, sealed, now)?;
+        let grant = self.logged_grant(digest, sealed)?;
+        let proof = self.stands_or_why(&grant, sealed, now).map_err(|why| why.0)?;
         let [signature] = document.signatures() else {
             let detail = "a run under a grant has exactly one signature, by the key of the grantee";
             return Err(Refusal::new(Code::Malformed, detail).at("/signatures", "expected exactly one").into());
@@ -126,50 +130,59 @@ impl Crossing {
         Ok((grant, covered))
     }
 
-    /// Returns a grant of the log that can be used at this time, with the proof.
+    /// Checks that a grant of the log can be used at this time.
     ///
     /// # Errors
     /// Returns `not-granted` without such a grant in the log, or the code of the first reason why no run can use it.
-    pub fn standing_grant(
-        &self,
-        digest: &ContentDigest,
-        sealed: &Sealed,
-        now: Timestamp,
-    ) -> Result<(Verified<Grant>, Stands), Stopped> {
+    pub fn check_stands(&self, digest: &ContentDigest, sealed: &Sealed, now: Timestamp) -> Result<(), Stopped> {
+        let grant = self.logged_grant(digest, sealed)?;
+        self.stands_or_why(&grant, sealed, now).map(drop).map_err(|why| why.0.into())
+    }
+
+    /// Returns a grant of the log. Its signatures are verified once for each seal.
+    ///
+    /// # Errors
+    /// Returns `not-granted` without such a grant, and the errors of [`Self::read_grant`].
+    pub fn logged_grant(&self, digest: &ContentDigest, sealed: &Sealed) -> Result<Arc<PreparedGrant>, Stopped> {
+        if let Some(known) = sealed.grants.get(digest) {
+            return Ok(known);
+        }
         let stored = self.ledger.grant_of(digest)?.filter(|stored| stored.leaf.is_some());
         let stored = stored.ok_or_else(|| {
             let detail = format!("the log has no grant {digest}; ask for a grant, or propose the run");
             Refusal::new(Code::NotGranted, detail)
         })?;
-        let grant = self.read_grant(&stored, sealed)?;
-        let proof = self.stands_or_why(&grant, sealed, now).map_err(|why| why.0)?;
-        Ok((grant, proof))
+        let grant = Arc::new(self.read_grant(&stored, sealed)?);
+        sealed.grants.keep(*digest, &grant);
+        Ok(grant)
     }
 
     /// Returns the verified grant of a row. Signatures of keys that left the roster are no error, but do not count.
     ///
     /// # Errors
     /// Returns `bad-signature` and other codes of an envelope that this boundary can't accept.
-    pub fn read_grant(&self, stored: &StoredGrant, sealed: &Sealed) -> Result<Verified<Grant>, Stopped> {
+    pub fn read_grant(&self, stored: &StoredGrant, sealed: &Sealed) -> Result<PreparedGrant, Stopped> {
         let envelope: Envelope =
             json::parse_as(&stored.envelope, stored.envelope.len()).map_err(|error| fault(&error))?;
         if stored.leaf.is_none() {
             return self.verified_draft(&envelope, sealed);
         }
         let signed = Signed::<Grant>::from_envelope(&envelope, Base64::Lenient)?;
-        verify_grant(signed, &sealed.roster).map_err(|error| unverified(error, &sealed.rosters))
+        let verified = verify_grant(signed, &sealed.roster).map_err(|error| unverified(error, &sealed.rosters))?;
+        PreparedGrant::new(verified).map_err(|error| refused(&error).into())
     }
 
     /// Verifies the signatures of a draft with the keys of the approvers in force, and leaves out the others.
     ///
     /// # Errors
     /// Returns `malformed` or `bad-signature`.
-    pub fn verified_draft(&self, envelope: &Envelope, sealed: &Sealed) -> Result<Verified<Grant>, Stopped> {
+    pub fn verified_draft(&self, envelope: &Envelope, sealed: &Sealed) -> Result<PreparedGrant, Stopped> {
         let mut known = envelope.clone();
         known.signatures.retain(|signature| sealed.roster.approver_of(&signature.keyid).is_some());
         let signed = Signed::<Grant>::from_envelope(&known, Base64::Lenient)?;
         let verified = signed.verify_draft(|keyid| sealed.roster.key(keyid));
-        verified.map_err(|error| unverified(error, &sealed.rosters))
+        let verified = verified.map_err(|error| unverified(error, &sealed.rosters))?;
+        PreparedGrant::new(verified).map_err(|error| refused(&error).into())
     }
 
     /// Decides whether a grant can be used at this time. The second value of an error is the reason of the decision, and
@@ -177,12 +190,12 @@ impl Crossing {
     ///
     /// # Errors
     /// Returns the first reason why no run can use the grant.
-    pub fn stands_or_why(
+    pub fn stands_or_why<'g>(
         &self,
-        grant: &Verified<Grant>,
+        grant: &'g PreparedGrant,
         sealed: &Sealed,
         at: Timestamp,
-    ) -> Result<Stands, Box<(Refusal, Option<GrantError>)>> {
+    ) -> Result<Stands<'g>, Box<(Refusal, Option<GrantError>)>> {
         let of_host = RefCell::new(None);
         let profile = |held: &StepInForce, signed: &Profile| {
             let here = profile_on_host(held).and_then(|here| check_not_moved(&here, signed).map(|()| here));

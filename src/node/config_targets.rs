@@ -66,8 +66,9 @@ impl Reader {
         }
         let after = node.value("after").is_some().then(|| self.seconds(node, "after"));
         let events = self.event_kinds(node, kind, people.is_empty());
-        if after.is_some() && !events.contains(&FeedKind::Pending) {
-            let message = "`after` is only for the event proposal.pending, which the target does not get";
+        if after.is_some() && !events.iter().any(|event| event.is_request()) {
+            let message =
+                "`after` is only for the events proposal.pending and grant.pending, which the target does not get";
             return self.flaw(node, "after", message.to_owned());
         }
         let ca = node.value("ca").is_some().then(|| self.path(node, "ca"));
@@ -101,6 +102,7 @@ impl Reader {
         if node.value("events").is_none() {
             let for_people = |event: &FeedKind| match event {
                 FeedKind::Pending
+                | FeedKind::GrantPending
                 | FeedKind::Frozen
                 | FeedKind::Thawed
                 | FeedKind::Revocation

@@ -49,8 +49,10 @@ const GIVEN_UP_S: i64 = 3 * 86_400;
 const STORE: Duration = Duration::from_secs(1);
 /// Longest sleep, after which the thread looks at the clock again.
 const NAP: Duration = Duration::from_secs(1);
+/// Sleep after events, so that a thread of a busy boundary reads several commits at once.
+const GATHER: Duration = Duration::from_millis(20);
 /// Number of events that one read returns.
-const PAGE: usize = 64;
+const PAGE: usize = 256;
 /// Number of bytes of an answer that are read, so that the connection can be used again.
 const MOST_ANSWER: u64 = 64 << 10;
 /// The program that takes mail. Its place is fixed, so that no variable can name another program.
@@ -327,11 +329,15 @@ impl Teller {
             let wait = async { tokio::time::timeout(NAP, news.changed()).await };
             let _ = self.runtime.block_on(wait);
         }
+        let gather = !events.is_empty() && events.len() < PAGE;
         for event in events {
             self.tell(target, &event)?;
             if self.stored_at.elapsed() >= STORE {
                 self.store()?;
             }
+        }
+        if gather {
+            std::thread::sleep(GATHER);
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 pub mod caller;
 pub mod carried_variables;
 pub mod current_seal;
+pub mod known_grants;
 pub mod refusal;
 pub mod sealed;
 pub mod stored_documents;

@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
 
+use crate::seal::known_grants::KnownGrants;
 use documents::crypto::digest::{BlobDigest, ContentDigest, SealDigest, sha256};
 use documents::crypto::{canonical, json};
 use documents::record::authorization::BoundaryRef;
@@ -108,6 +109,8 @@ pub struct Sealed {
     steps: BTreeMap<StepRef, StepInForce>,
     /// The variables that each runbook's scripts set, read when a session needs them first.
     session_names: OnceLock<BTreeMap<String, Arc<BTreeSet<String>>>>,
+    /// The grants that runs used under this seal.
+    pub grants: KnownGrants,
 }
 
 /// JSON of the parts that all bundles under a seal share.
@@ -437,6 +440,7 @@ impl Sealed {
             registry,
             steps,
             session_names: OnceLock::new(),
+            grants: KnownGrants::default(),
             seal,
         })
     }

@@ -1,6 +1,7 @@
 //! Follows the grants of a log and their uses.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,10 +12,10 @@ use crate::audit::people_lines::GrantLine;
 use crate::audit::seal_in_force::SealInForce;
 use crate::decision::grant_error::GrantError;
 use crate::decision::granted_parameters::GrantedSchemas;
-use crate::decision::grants::{GrantContext, RecentUses, Stands, check_grantee, stands, verify_grant};
+use crate::decision::grants::{PreparedGrant, RecentUses, check_grantee, verify_grant};
 use crate::decision::place::check_place;
 use crate::trust::trusted_roster::TrustedRoster;
-use documents::crypto::digest::ContentDigest;
+use documents::crypto::digest::{ContentDigest, RosterDigest};
 use documents::record::consumption::Spent;
 use documents::record::document::Statement;
 use documents::record::envelope::{Base64, Signed};
@@ -33,6 +34,8 @@ pub(crate) struct LoggedGrant {
     pub(crate) entry: u64,
     data: Box<[u8]>,
     signed: Signed<Grant>,
+    /// The grant as prepared with this roster.
+    prepared: Mutex<Option<(RosterDigest, Arc<PreparedGrant>)>>,
     /// Number of items of consumptions that name the grant.
     used: u64,
     recent: RecentUses,
@@ -200,14 +203,29 @@ impl GrantUses {
 
 impl LoggedGrant {
     fn new(terms: Grant, entry: u64, data: &[u8], signed: Signed<Grant>) -> Self {
-        let recent = RecentUses::default();
-        Self { terms, entry, data: data.into(), signed, used: 0, recent, last: None, unsettled: BTreeSet::new() }
+        Self {
+            terms,
+            entry,
+            data: data.into(),
+            signed,
+            prepared: Mutex::default(),
+            used: 0,
+            recent: RecentUses::default(),
+            last: None,
+            unsettled: BTreeSet::new(),
+        }
     }
 
-    /// Decides whether the grant stood in this state.
-    pub(crate) fn stands(&self, roster: &TrustedRoster, context: GrantContext<'_>) -> Result<Stands, GrantError> {
+    /// Verifies the signatures with this roster. The uses under one roster share the result.
+    pub(crate) fn prepared(&self, roster: &TrustedRoster) -> Result<Arc<PreparedGrant>, GrantError> {
+        let mut last = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, known)) = last.as_ref().filter(|(of, _)| *of == roster.digest()) {
+            return Ok(known.clone());
+        }
         let verified = verify_grant(self.signed.clone(), roster)
             .map_err(|error| GrantError::NotCovered { pointer: String::new(), why: error.to_string() })?;
-        stands(&verified, context)
+        let prepared = Arc::new(PreparedGrant::new(verified)?);
+        *last = Some((roster.digest(), prepared.clone()));
+        Ok(prepared)
     }
 }

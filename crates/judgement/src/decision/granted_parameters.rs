@@ -13,7 +13,7 @@ const FORBIDDEN: [&str; 2] = ["default", "x-secret"];
 /// The schemas of a grant, each in the subset of section 10 of the formats. Only [`GrantedSchemas::of`] constructs this
 /// value.
 #[derive(Debug)]
-pub struct GrantedSchemas(Vec<ParameterSchema>);
+pub struct GrantedSchemas(pub(super) Vec<ParameterSchema>);
 
 impl GrantedSchemas {
     /// Compiles the schema of each step.
@@ -41,10 +41,6 @@ impl GrantedSchemas {
     #[must_use]
     pub fn of_step(&self, at: usize) -> Option<&ParameterSchema> {
         self.0.get(at)
-    }
-
-    pub(super) fn into_inner(self) -> Vec<ParameterSchema> {
-        self.0
     }
 }
 

@@ -4,7 +4,7 @@
 //!
 //! ```compile_fail,E0451
 //! # use judgement::decision::grants::Stands;
-//! fn forge(grant: documents::record::grant::Grant) -> Stands {
+//! fn forge(grant: &judgement::decision::grants::PreparedGrant) -> Stands<'_> {
 //!     Stands { grant, ..todo!() } // the fields are private: only stands() makes it
 //! }
 //! ```
@@ -54,22 +54,41 @@ pub struct GrantContext<'a> {
     pub at: Timestamp,
 }
 
+/// A grant with verified signatures and compiled schemas: what the decisions about all its uses have in common.
+#[derive(Debug)]
+pub struct PreparedGrant {
+    document: Verified<Grant>,
+    digest: ContentDigest,
+    schemas: GrantedSchemas,
+}
+
+impl PreparedGrant {
+    /// Compiles the schemas of a grant.
+    ///
+    /// # Errors
+    /// Returns the first invalid schema.
+    pub fn new(document: Verified<Grant>) -> Result<Self, GrantError> {
+        let schemas = GrantedSchemas::of(document.predicate()).map_err(GrantError::Schema)?;
+        Ok(Self { digest: ContentDigest::from_bytes(document.digest()), document, schemas })
+    }
+
+    /// Returns the grant with its verified signatures.
+    #[must_use]
+    pub const fn document(&self) -> &Verified<Grant> {
+        &self.document
+    }
+}
+
 /// Proof that a run can use the grant now, if the run is covered. Only [`stands`] constructs this proof.
 #[derive(Debug)]
 #[must_use]
-pub struct Stands {
-    grant: Grant,
-    digest: ContentDigest,
+pub struct Stands<'g> {
+    grant: &'g PreparedGrant,
     excluded: ExcludedSigners,
     /// The approvers who signed.
     signers: Vec<Name>,
-    steps: Vec<StandingStep>,
-}
-
-#[derive(Debug)]
-struct StandingStep {
-    schema: ParameterSchema,
-    met: QuorumMet,
+    /// The quorum of each step.
+    steps: Vec<QuorumMet>,
 }
 
 /// Proof that a standing grant covers a run. Only [`covers`] constructs this proof.
@@ -148,20 +167,19 @@ pub fn verify_grant(signed: Signed<Grant>, roster: &TrustedRoster) -> Result<Ver
 ///
 /// # Errors
 /// Returns the first reason why no run can use the grant.
-pub fn stands(grant: &Verified<Grant>, context: GrantContext<'_>) -> Result<Stands, GrantError> {
+pub fn stands<'g>(grant: &'g PreparedGrant, context: GrantContext<'_>) -> Result<Stands<'g>, GrantError> {
     let GrantContext { boundary, roster, tokens, step, profile, revoked, at } = context;
-    let (terms, digest) = (grant.predicate(), ContentDigest::from_bytes(grant.digest()));
-    let schemas = GrantedSchemas::of(terms).map_err(GrantError::Schema)?;
+    let (terms, signatures) = (grant.document.predicate(), grant.document.signatures());
     let _place =
         check_place(&terms.boundary, &boundary.name, &boundary.id, &boundary.epoch).map_err(GrantError::Place)?;
-    check_revoked(&digest, terms, revoked)?;
+    check_revoked(&grant.digest, terms, revoked)?;
     check_grant_window(terms, at)?;
     check_grantee(terms, roster)?;
     let excluded = judge_excluded(terms, tokens, roster)?;
-    let signers = signers_of(grant.signatures(), roster);
+    let signers = signers_of(signatures, roster);
     check_nobody(&signers, &excluded)?;
     let mut steps = Vec::with_capacity(terms.steps.len());
-    for (index, (granted, schema)) in terms.steps.iter().zip(schemas.into_inner()).enumerate() {
+    for (index, granted) in terms.steps.iter().enumerate() {
         let reference = &granted.reference;
         let held = step(reference).ok_or_else(|| GrantError::Step(StepError::Unknown { step: reference.clone() }))?;
         check_granted_step(terms, index, &held.hashed)?;
@@ -170,12 +188,12 @@ pub fn stands(grant: &Verified<Grant>, context: GrantContext<'_>) -> Result<Stan
         profile(held, &granted.sandbox).map_err(GrantError::Permissions)?;
         let rules = grant_rules(&held.rules, &held.ruling)?;
         let is_revoked = |keyid: &KeyId| revoked.key(keyid).is_some();
-        let count = count_unrevoked(grant.signatures(), roster, &excluded, &rules, at, is_revoked);
+        let count = count_unrevoked(signatures, roster, &excluded, &rules, at, is_revoked);
         let met = quorum::decide(&rules, &count)
             .map_err(|error| GrantError::Quorum { step: reference.clone(), error: Box::new(error) })?;
-        steps.push(StandingStep { schema, met });
+        steps.push(met);
     }
-    Ok(Stands { grant: terms.clone(), digest, excluded, signers, steps })
+    Ok(Stands { grant, excluded, signers, steps })
 }
 
 /// Decides whether a standing grant covers the run of this authorization, of which `signer` is the only verified
@@ -184,20 +202,21 @@ pub fn stands(grant: &Verified<Grant>, context: GrantContext<'_>) -> Result<Stan
 /// # Errors
 /// Returns the first difference.
 pub fn covers(
-    stands: &Stands,
+    stands: &Stands<'_>,
     signed: &Authorization,
     signer: &KeyId,
     parties: &ExcludedSigners,
 ) -> Result<Covered, GrantError> {
-    let index = check_use(&stands.grant, &stands.digest, signed, signer)?;
-    let step = &stands.steps[index];
-    check_granted_parameters(&step.schema, signed)?;
+    let (grant, terms) = (stands.grant, stands.grant.document.predicate());
+    let index = check_use(terms, &grant.digest, signed, signer)?;
+    let (met, schema) = (&stands.steps[index], &grant.schemas.0[index]);
+    check_granted_parameters(schema, signed)?;
     check_nobody(&stands.signers, parties)?;
     Ok(Covered {
-        met: step.met.copy(),
+        met: met.copy(),
         grantee: *signer,
         excluded: stands.excluded.clone().with(&parties.names()),
-        needs_fresh_session: stands.grant.session == GrantedSession::Fresh && signed.session.is_some(),
+        needs_fresh_session: terms.session == GrantedSession::Fresh && signed.session.is_some(),
     })
 }
 

@@ -149,6 +149,12 @@ impl FeedKind {
         }
     }
 
+    /// Returns true if such an event asks people for signatures.
+    #[must_use]
+    pub const fn is_request(self) -> bool {
+        matches!(self, Self::Pending | Self::GrantPending)
+    }
+
     /// Returns true if the proposal of such an event has ended.
     #[must_use]
     pub const fn is_end(self) -> bool {

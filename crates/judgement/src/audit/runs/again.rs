@@ -11,7 +11,7 @@ use crate::audit::seal_in_force::SealInForce;
 use crate::audit::seal_in_force::named_documents::SealedState;
 use crate::decision::exclusion::{self, ExcludedSigners, ExclusionError, Tokens};
 use crate::decision::grant_error::GrantError;
-use crate::decision::grants::{Authority, GrantContext, covers};
+use crate::decision::grants::{Authority, GrantContext, covers, stands};
 use crate::decision::parameters::check_parameters;
 use crate::decision::permissions::{PermissionsError, check_permissions, check_profile};
 use crate::decision::place::check_place;
@@ -322,8 +322,8 @@ impl Again {
             at: open.at,
         };
         let covered = logged
-            .stands(&in_force.roster, context)
-            .and_then(|stands| covers(&stands, signed, &signature.keyid, parties));
+            .prepared(&in_force.roster)
+            .and_then(|grant| covers(&stands(&grant, context)?, signed, &signature.keyid, parties));
         match covered {
             Ok(covered) => {
                 let excluded = covered.excluded().clone();

@@ -97,7 +97,7 @@ impl World {
     /// Signs the grant for this state, then changes the state, and decides.
     fn decide(
         mut self,
-        then: impl FnOnce(&Stands, &mut Authorization) -> Result<(), GrantError>,
+        then: impl FnOnce(&Stands<'_>, &mut Authorization) -> Result<(), GrantError>,
     ) -> Result<(), GrantError> {
         let before = self.roster();
         let steps = self.steps(&before);
@@ -124,7 +124,7 @@ impl World {
             .collect();
         signatures.sort();
         let envelope = Signed::from_parts(&payload, &signatures, Base64::Strict).expect("an envelope");
-        let grant = verify_grant(envelope, &roster).expect("valid signatures");
+        let grant = PreparedGrant::new(verify_grant(envelope, &roster).expect("valid signatures"))?;
         let boundary = terms.boundary.clone();
         let boundary =
             BoundaryRef { epoch: authorization().boundary.epoch, id: authorization().boundary.id, ..boundary };
@@ -140,7 +140,7 @@ impl World {
         let stands = stands(&grant, context)?;
         signed.boundary = boundary.clone();
         signed.proposer = name("bot");
-        signed.grant = Some(ContentDigest::from_bytes(grant.digest()));
+        signed.grant = Some(grant.digest);
         signed.expires_at = self.now.plus(60);
         signed.params = json!({"drain": true, "host": "web-1"});
         signed.permissions = Vec::new();
@@ -248,8 +248,8 @@ fn a_grant_stands_only_in_the_state_that_it_was_signed_for() {
 fn a_revoked_grant_does_not_stand() {
     // The digest of the grant depends on the sandbox of this version, so the first decision finds it.
     let mut digest = None;
-    let find = |stands: &Stands, _: &mut Authorization| {
-        digest = Some(stands.digest);
+    let find = |stands: &Stands<'_>, _: &mut Authorization| {
+        digest = Some(stands.grant.digest);
         Ok(())
     };
     world(|_| {}).decide(find).expect("stands");

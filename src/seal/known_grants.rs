@@ -1,0 +1,32 @@
+//! Grants that a run used under the seal in force. Their signatures are verified once.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use documents::crypto::digest::ContentDigest;
+use judgement::decision::grants::PreparedGrant;
+
+/// Maximum number of grants in memory. A grant has at most 36 KiB.
+const MOST_KNOWN: usize = 256;
+
+/// Grants of the log with the digests of their payloads. A new seal begins without grants, because it can have other
+/// approvers.
+#[derive(Debug, Default)]
+pub struct KnownGrants(Mutex<BTreeMap<ContentDigest, Arc<PreparedGrant>>>);
+
+impl KnownGrants {
+    /// Returns a grant that was kept before.
+    #[must_use]
+    pub fn get(&self, digest: &ContentDigest) -> Option<Arc<PreparedGrant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(digest).cloned()
+    }
+
+    /// Keeps a grant of the log.
+    pub fn keep(&self, digest: ContentDigest, grant: &Arc<PreparedGrant>) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= MOST_KNOWN {
+            known.clear();
+        }
+        known.insert(digest, grant.clone());
+    }
+}
