@@ -16,6 +16,7 @@ use documents::record::extension_names::GrantId;
 use documents::record::grant::{Grant, GrantedSession, GrantedStep, Grantee};
 use documents::record::ident::{IdentError, Name, Nonce, ProposalId};
 use documents::record::profile::Profile;
+use documents::record::revocation::{Revocation, RevokedSubject};
 use documents::record::validity::Timestamp;
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -135,6 +136,15 @@ impl Plan {
         let envelope = Envelope::new(&payload, vec![signature]);
         service.post("/v1/grants", &json!({"envelope": envelope}))?;
         Ok(ContentDigest::of(&payload))
+    }
+
+    /// Returns the body of a request that freezes the boundary.
+    pub fn freeze(&self) -> Result<Value, CommandFailure> {
+        let revocation = Revocation { boundary: self.boundary.clone(), reason: "bench".to_owned() };
+        let statement = revocation.of(RevokedSubject::epoch(&self.boundary.epoch));
+        let payload = statement.to_payload().map_err(|error| broken(&error))?;
+        let signature = EnvelopeSignature::new(self.keyid, &self.secret.sign(&pae(PAYLOAD_TYPE, &payload)));
+        serde_json::to_value(Envelope::new(&payload, vec![signature])).map_err(|error| broken(&error))
     }
 
     /// Makes a signed authorization.

@@ -46,6 +46,8 @@ pub struct Measured {
     with_targets: f64,
     /// Milliseconds from the answer to a proposal until its message arrives.
     told_ms: f64,
+    /// Milliseconds from the freeze until the last receipt of 64 runs in the sandbox.
+    frozen_ms: f64,
 }
 
 /// Seed of the key of the proposer that uses the grants.
@@ -99,6 +101,28 @@ pub fn measure(args: &Args) -> Result<Measured, CommandFailure> {
         among_grants: median(among) / median(alone),
         with_targets: median(of_targets),
         told_ms,
+        frozen_ms: frozen(&dir.path().join("frozen"))?,
+    })
+}
+
+/// Freezes a boundary with 64 runs in the sandbox. Returns the time until the last receipt, in milliseconds.
+fn frozen(dir: &std::path::Path) -> Result<f64, CommandFailure> {
+    fs::create_dir(dir).map_err(|error| broken(&error))?;
+    let service = service::start_program(dir, &service::RUNBOOK.replace("\n:\n", "\nsleep 100\n"))?;
+    let plan = Plan::prepare(&service, "bench:noop")?;
+    std::thread::scope(|scope| {
+        let runs: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(|| plan.exchange(&service))).collect();
+        let running = |metrics: &str| metrics.contains(&format!("\ncountersign_runs_active {CLIENTS}\n"));
+        while !running(&service.text("/metrics")?) {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        std::thread::sleep(WARM);
+        let began = Instant::now();
+        service.post("/v1/revocations", &plan.freeze()?)?;
+        for run in runs {
+            let _bundle = run.join().map_err(|_| broken(&"a client"))??;
+        }
+        Ok(began.elapsed().as_secs_f64() * 1e3)
     })
 }
 
@@ -184,7 +208,8 @@ pub fn table(all: &Measured) -> String {
         "a use of a standing grant, p50: {:.2} of a crossing with one client, {:.2} with 64 clients (server CPU {:.2})\n\
          a use among many further grants, p50: {:.2} of a use without them\n\
          crossings/s with three targets: {:.2} of those without\n\
-         from the answer to a proposal until its message: {:.1} ms\n",
-        all.one_client, all.many_clients, all.cpu, all.among_grants, all.with_targets, all.told_ms
+         from the answer to a proposal until its message: {:.1} ms\n\
+         from a freeze until the last receipt of 64 runs: {:.0} ms\n",
+        all.one_client, all.many_clients, all.cpu, all.among_grants, all.with_targets, all.told_ms, all.frozen_ms
     )
 }

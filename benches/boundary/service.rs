@@ -227,12 +227,17 @@ impl Service {
     /// Sends a GET request and parses the JSON of the answer.
     pub fn get(&self, path: &str) -> Result<Value, CommandFailure> {
         let broken = |error: &dyn std::fmt::Display| CommandFailure::new(Exit::Unreachable, format!("{path}: {error}"));
+        serde_json::from_str(&self.text(path)?).map_err(|error| broken(&error))
+    }
+
+    /// Sends a GET request. Returns the text of the answer.
+    pub fn text(&self, path: &str) -> Result<String, CommandFailure> {
+        let broken = |error: &dyn std::fmt::Display| CommandFailure::new(Exit::Unreachable, format!("{path}: {error}"));
         let mut answer = ureq::get(format!("http://{}{path}", self.address))
             .header("Authorization", format!("Bearer {}", self.token))
             .call()
             .map_err(|error| broken(&error))?;
-        let text = answer.body_mut().read_to_string().map_err(|error| broken(&error))?;
-        serde_json::from_str(&text).map_err(|error| broken(&error))
+        answer.body_mut().read_to_string().map_err(|error| broken(&error))
     }
 
     /// Sends a POST request with a JSON body. The error of a refused request has the text of the answer.

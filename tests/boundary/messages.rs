@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -192,6 +193,38 @@ fn a_message_to_a_person_says_what_waits_for_whom_and_how_to_decide() {
     let (title, rest) = expected.split_once('\n').expect("lines");
     assert_eq!((&message["topic"], message["title"].as_str()), (&json!("hook"), Some(title)));
     assert_eq!((message["message"].as_str(), &message["priority"]), (Some(rest), &json!(4)));
+}
+
+#[test]
+fn mail_goes_to_the_sendmail_program_and_again_after_a_temporary_failure() {
+    const NAME: &str = "mail_goes_to_the_sendmail_program_and_again_after_a_temporary_failure";
+    let mut world = World::prepared(|setup| {
+        setup.config = "[[notify]]\nname = \"post\"\nkind = \"mail\"\nurl = \"mailto:ops@example.com\"\n".to_owned();
+    });
+    // In a mount namespace, the only program of /usr/sbin takes the mail. The first attempt fails with EX_TEMPFAIL.
+    let (programs, mail) = (world.path("sbin"), world.path("mail"));
+    std::fs::create_dir_all(&programs).expect("a directory");
+    let script = "#!/bin/sh\n[ \"$*\" = '-t -i' ] || exit 64\n[ -e DIR/tried ] || { : > DIR/tried; exit 75; }\n/bin/cat > DIR/new && /bin/mv DIR/new DIR/mail\n";
+    world
+        .write("sbin/sendmail", &script.replace("DIR", world.path("").to_str().expect("a path").trim_end_matches('/')));
+    std::fs::set_permissions(programs.join("sendmail"), std::fs::Permissions::from_mode(0o755)).expect("a mode");
+    let enter = format!("mount --bind '{}' /usr/sbin && exec \"$0\" \"$@\"", programs.display());
+    let words = ["unshare", "--mount", "sh", "-c", &enter];
+    if !Command::new(words[0]).args(&words[1..]).arg("true").output().is_ok_and(|tried| tried.status.success()) {
+        return not_run(NAME, "this user can't make a mount namespace");
+    }
+    world.setup.before = words.map(str::to_owned).to_vec();
+    world.start();
+    world.make_tokens();
+    let proposal = world.propose("plain:true", json!({}));
+    wait_for("the mail", || mail.exists());
+    let text = std::fs::read_to_string(&mail).expect("a mail");
+    let (head, body) = text.split_once("\n\n").expect("a body");
+    let headers: Vec<&str> = head.lines().collect();
+    assert_eq!(headers[..2], ["To: ops@example.com", "Subject: [prod] RUN plain:true"], "{text}");
+    assert!(headers.iter().all(|line| line.split_once(": ").is_some_and(|(name, _)| !name.contains(' '))), "{text}");
+    assert!(body.starts_with("RUN plain:true\nasked by: agent\n"), "{text}");
+    assert!(body.contains(&format!("countersign review {}", id_of(&proposal))), "{text}");
 }
 
 #[test]
