@@ -73,12 +73,14 @@ impl Proposals {
         }
         let _one_at_a_time = self.one_review.lock().await;
         for _ in 0..MOST_TRIES {
+            // Read the version before the reviews, so that the writer notices every later review.
+            let version = self.ledger.state().version;
             let (checked, sealed) = self.state_to_check();
             let opened = self.open_review(id, &signed, &sealed)?;
             if let Some(known) = self.known_review(id, &opened)? {
                 return Ok(known);
             }
-            let (write, view) = self.check_review(id, opened, &sealed, checked)?;
+            let (write, view) = self.check_review(id, opened, &sealed, (checked, version))?;
             let (closes, settles) = (write.closes, write.settles);
             match self.ledger.review(write).await {
                 Ok(leaf) => {
@@ -147,7 +149,7 @@ impl Proposals {
         id: &ReceiptId,
         opened: OpenedReview,
         sealed: &Sealed,
-        checked: CheckedState,
+        (checked, version): (CheckedState, u64),
     ) -> Result<(ReviewWrite, ReviewedView), Stopped> {
         let OpenedReview { document, run, index, stored, bytes } = opened;
         let (open, unsettled) = (run.owed.is_open(), run.owed.is_unsettled());
@@ -196,7 +198,7 @@ impl Proposals {
             proposal: run.owed.proposal,
         };
         let settles = settled.is_some();
-        Ok((ReviewWrite { envelope: bytes.into(), review, closes, settles, checked, at: now }, view))
+        Ok((ReviewWrite { envelope: bytes.into(), review, closes, settles, checked, version, at: now }, view))
     }
 
     /// Refuses an emergency that policy does not permit, or whose signatures would have no effect.

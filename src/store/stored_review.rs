@@ -75,6 +75,8 @@ pub struct ReviewWrite {
     pub settles: bool,
     /// State with which the review was checked.
     pub checked: CheckedState,
+    /// State version with which the earlier reviews of the run were counted.
+    pub version: u64,
     /// Time at which the review arrived at the boundary.
     pub at: Timestamp,
 }

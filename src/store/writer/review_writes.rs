@@ -15,7 +15,9 @@ impl Writer {
         }
         // A seal or a revocation can end the right of the reviewer.
         // A later time in the log can end the membership of the reviewer.
-        if write.checked != self.checked() || self.head.last_at > write.at {
+        // Another review raises the version, and can change what this review closes or settles.
+        let is_later = write.version != self.head.version || self.head.last_at > write.at;
+        if write.checked != self.checked() || is_later {
             return Err(WriteStop::Moved);
         }
         self.check_leaf(&write.envelope, None)?;

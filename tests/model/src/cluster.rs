@@ -8,13 +8,13 @@ use stateright::{Model, Property};
 use crate::actions;
 use crate::checking::{Event as _, Story, property};
 use crate::names::Subject;
-use crate::promises::{History, Promise};
+use crate::promises::{History, MOST_USES, Promise};
 use crate::rules::{Rules, Scene};
 
 /// The run whose session is in the memory of node 0.
 const SESSION_RUN: u8 = 1;
 
-/// The model of a scene. All runs have the same exclusive name.
+/// The model of a scene. All runs have the same exclusive name, but not the uses of a grant and the emergencies.
 #[derive(Clone)]
 pub struct Cluster {
     pub rules: Rules,
@@ -25,10 +25,11 @@ pub struct Cluster {
     pub only: Option<Promise>,
 }
 
-/// The content of a batch. `Roster` is a seal with the key of node 1, `Epoch` a seal with a new epoch.
+/// The content of a batch. `Unknown` is a receipt of a run whose end nobody saw, `Roster` a seal with the key of node 1, and
+/// `Epoch` a seal with a new epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[rustfmt::skip]
-pub enum Content { Consume(u8), Receipt(u8), Cancel(u8), Revoke(Subject), Settle, Takeover, Roster, Epoch }
+pub enum Content { Consume(u8), Receipt(u8), Unknown(u8), Review(u8), Cancel(u8), Revoke(Subject), Settle, Takeover, Roster, Epoch }
 
 /// A batch. Its number, its node and the start of the server identify it, as the id of a batch does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -36,6 +37,8 @@ pub struct Batch {
     content: Content,
     node: u8,
     server: u8,
+    /// The number of the use that a consumption claims, or 0.
+    claim: u8,
 }
 
 /// A batch with its number. A head also stands for the log up to this batch.
@@ -50,6 +53,8 @@ impl std::fmt::Display for Content {
         match self {
             Self::Consume(run) => write!(f, "the consumption of run {run}"),
             Self::Receipt(run) => write!(f, "the receipt of run {run}"),
+            Self::Unknown(run) => write!(f, "the receipt `unknown` of run {run}"),
+            Self::Review(run) => write!(f, "the review of run {run}"),
             Self::Cancel(run) => write!(f, "the cancellation of run {run}"),
             Self::Revoke(Subject::Epoch) => f.write_str("the revocation of the epoch"),
             Self::Revoke(_) => f.write_str("the revocation of the key"),
@@ -76,7 +81,7 @@ impl std::fmt::Display for Head {
 impl Head {
     const fn run(self) -> u8 {
         match self.batch.content {
-            Content::Consume(run) | Content::Receipt(run) => run,
+            Content::Consume(run) | Content::Receipt(run) | Content::Unknown(run) => run,
             _ => u8::MAX,
         }
     }
@@ -177,9 +182,27 @@ impl State {
         self.seen().get(usize::from(head.number)) == Some(&head.batch)
     }
 
+    fn has_receipt(&self, run: u8) -> bool {
+        self.has(Content::Receipt(run)) || self.has(Content::Unknown(run))
+    }
+
+    /// Returns the runs without the review that they need: emergencies from their consumption on, and unknown ends. Only the
+    /// batches of `nodes` count.
+    fn owed(&self, model: &Cluster, nodes: impl Fn(u8) -> bool) -> Vec<u8> {
+        let begins =
+            |run: u8| if model.scene == Scene::NodeUses { Content::Unknown(run) } else { Content::Consume(run) };
+        let begun = |run: u8| self.seen().iter().any(|batch| batch.content == begins(run) && nodes(batch.node));
+        (0..model.runs).filter(|run| model.is_reviewed() && begun(*run) && !self.has(Content::Review(*run))).collect()
+    }
+
+    /// Returns the number of uses of the grant.
+    fn uses(&self, nodes: impl Fn(u8) -> bool) -> u8 {
+        self.seen().iter().filter(|batch| batch.claim > 0 && nodes(batch.node)).map(|_| 1).sum()
+    }
+
     /// Returns the consumption, if the run has no receipt.
     fn open(&self, run: u8) -> Option<Head> {
-        let number = self.number(Content::Consume(run)).filter(|_| !self.has(Content::Receipt(run)))?;
+        let number = self.number(Content::Consume(run)).filter(|_| !self.has_receipt(run))?;
         Some(Head { number: u8::try_from(number).ok()?, batch: self.seen()[number] })
     }
 
@@ -246,18 +269,20 @@ impl State {
                 let names = self.contains(head) || !rules.receipt_names_batch && self.has(Content::Consume(run));
                 head.run() == run && names && (!rules.late_receipt_kept || self.open(run).is_some())
             });
-            if own || self.can_close(model, node, run) {
-                out.push(Content::Receipt(run));
-            }
+            out.extend(own.then_some(Content::Receipt(run)));
+            out.extend((!own && self.can_close(model, node, run)).then_some(Content::Unknown(run)));
             let fresh = !self.has(Content::Consume(run)) && !self.has(Content::Cancel(run));
-            let session = run != SESSION_RUN || node == 0 && !me.restarted;
+            let session = !model.has_session(run) || node == 0 && !me.restarted;
             let holds = |open: Head| rules.exclusive_in_database || open.batch.node == node;
-            let busy = (0..model.runs).any(|other| other != run && self.open(other).is_some_and(holds));
+            let others = || (0..model.runs).filter(|other| *other != run && !model.is_reviewed());
+            let busy = others().any(|other| self.open(other).is_some_and(holds)) || self.refuses(model, node);
             let revoked = self.is_revoked(|other| rules.takeover_reads_log || other == node);
             let stopped = busy || revoked || self.has(Content::Epoch);
             if has_role && fresh && session && !stopped && self.heads_agree(rules, node) {
                 out.push(Content::Consume(run));
             }
+            let reviewable = active && self.has_receipt(run) && self.owed(model, |_| true).contains(&run);
+            out.extend(reviewable.then_some(Content::Review(run)));
             if active && fresh && run == 0 && model.scene == Scene::Synchronous {
                 out.push(Content::Cancel(run));
             }
@@ -281,27 +306,51 @@ impl State {
         out
     }
 
+    /// Returns true if the node refuses the next use or the next emergency. A node of the model holds one run at a time.
+    fn refuses(&self, model: &Cluster, node: u8) -> bool {
+        let counts = |rule: bool| move |other: u8| rule || other == node;
+        let (rules, owed) = (&model.rules, |rule| !self.owed(model, counts(rule)).is_empty());
+        let me = &self.nodes[usize::from(node)];
+        let holds = me.running.is_some() || me.ended.is_some();
+        match model.scene {
+            Scene::NodeUses => holds || self.next_use(model, node) > MOST_USES || owed(rules.pause_in_database),
+            Scene::NodeEmergencies => holds || owed(rules.open_in_database),
+            _ => false,
+        }
+    }
+
+    /// Returns the number of the next use, as the node counts.
+    fn next_use(&self, model: &Cluster, node: u8) -> u8 {
+        self.uses(|other| model.rules.uses_in_database || other == node) + 1
+    }
+
     /// Returns true if a unique key of the database refuses the batch.
     fn collides(&self, rules: &Rules, Head { number, batch }: Head) -> bool {
         let is_leaf =
             |batch: &Batch| !matches!(batch.content, Content::Cancel(_) | Content::Settle | Content::Takeover);
         let since = self.log.get(usize::from(number)..).unwrap_or_default();
         let consumes = matches!(batch.content, Content::Consume(_));
-        let spent = consumes && self.log.iter().any(|other| other.content == batch.content);
+        let used = |other: &Batch| batch.claim > 0 && other.claim == batch.claim && rules.uses_in_database;
+        let spent = consumes && self.log.iter().any(|other| other.content == batch.content || used(other));
         let by_number = rules.batch_number && self.log.len() != usize::from(number);
         rules.unique_keys && (by_number || spent || is_leaf(&batch) && since.iter().any(is_leaf))
     }
 
     /// The server executes a commit.
     fn append(&mut self, model: &Cluster, batch: Batch) {
-        if let Content::Receipt(run) = batch.content {
-            let twice = self.has(batch.content);
+        if let Content::Receipt(run) | Content::Unknown(run) = batch.content {
+            let twice = self.has_receipt(run);
             let key = model.has_key_of(self, batch.node, run);
             self.history.receipt(usize::from(run), twice);
             self.history.demand(Promise::KeyCounts, key);
         }
         if let Content::Consume(_) = batch.content {
             self.history.demand(Promise::NeverAfterRevocation, !self.is_revoked(|_| true));
+            let (owed, uses) = (self.owed(model, |_| true), self.uses(|_| true));
+            let follows = batch.claim == uses + 1 && batch.claim <= MOST_USES;
+            self.history.demand(Promise::UsesCounted, batch.claim == 0 || follows);
+            let promise = if batch.claim > 0 { Promise::NotWhilePaused } else { Promise::FewOpen };
+            self.history.demand(promise, owed.is_empty());
         }
         self.log.push(batch);
         self.waits = model.is_synchronous();
@@ -341,13 +390,13 @@ impl State {
         let same = head.batch.server == self.server;
         let confirmed = !model.is_synchronous() || usize::from(head.number) < self.replicated;
         let run = usize::from(head.run());
-        self.history.start(run, run, !same || confirmed && self.contains(head), |_| true);
+        self.history.start(run, run, !same || confirmed && self.contains(head), |_| !model.is_reviewed());
         if same {
             let kept = |node: &Node| node.lost || node.kept.is_none_or(|kept| self.contains(kept));
             let grows = self.nodes.iter().all(kept);
             let before = &self.log[..usize::from(head.number)];
             let cancelled = before.iter().any(|batch| batch.content == Content::Cancel(head.run()));
-            let session = head.run() != SESSION_RUN || self.active_at(before.len()) == 0;
+            let session = !model.has_session(head.run()) || self.active_at(before.len()) == 0;
             self.history.demand(Promise::LogGrows, grows);
             self.history.demand(Promise::NeverAfterDenial, !cancelled);
             self.history.demand(Promise::SessionOpen, session);
@@ -378,7 +427,16 @@ impl State {
 
 impl Cluster {
     fn is_synchronous(&self) -> bool {
-        !matches!(self.scene, Scene::Asynchronous | Scene::Takeover)
+        !matches!(self.scene, Scene::Asynchronous | Scene::Takeover) && !self.is_reviewed()
+    }
+
+    /// Returns true if people review the runs.
+    fn is_reviewed(&self) -> bool {
+        matches!(self.scene, Scene::NodeUses | Scene::NodeEmergencies)
+    }
+
+    fn has_session(&self, run: u8) -> bool {
+        run == SESSION_RUN && !self.is_reviewed()
     }
 
     /// Returns true if the seal of the run has the key of the node.
@@ -473,7 +531,9 @@ impl Model for Cluster {
         let index = usize::from;
         match action {
             Action::Judge(i, content) => {
-                let batch = Batch { content, node: i, server: s.server };
+                let uses = self.scene == Scene::NodeUses && matches!(content, Content::Consume(_));
+                let claim = if uses { s.next_use(self, i) } else { 0 };
+                let batch = Batch { content, node: i, server: s.server, claim };
                 let judged = Writer::Judged(Head { number, batch });
                 s.nodes[index(i)].writer = if rules.number_read_first { judged } else { Writer::Unread(batch) };
             }
@@ -514,7 +574,7 @@ impl Model for Cluster {
                 let found = if rules.settle_by_own_batch { s.contains(head) } else { s.has(head.batch.content) };
                 s.nodes[index(i)].writer = Writer::Settling { head, found };
                 if rules.settle_commits {
-                    s.append(self, Batch { content: Content::Settle, node: i, server: s.server });
+                    s.append(self, Batch { content: Content::Settle, node: i, server: s.server, claim: 0 });
                 }
                 if !s.waits {
                     s.answer(i, head, found);
@@ -586,10 +646,10 @@ impl Story for Cluster {
         let refuses = s.nodes.iter().any(|node| !node.lost && node.posted == Posted::NotInLog);
         let session_over = s.active() != 0 || s.nodes[0].restarted;
         let over = |run: u8| {
-            let never = s.has(Content::Cancel(run)) || s.has(Content::Epoch) || run == SESSION_RUN && session_over;
-            let never = never || s.is_revoked(|_| true);
-            s.has(Content::Receipt(run)) || never && s.open(run).is_none()
+            let never = s.has(Content::Cancel(run)) || s.has(Content::Epoch) || self.has_session(run) && session_over;
+            let never = never || s.is_revoked(|_| true) || s.uses(|_| true) >= MOST_USES;
+            s.has_receipt(run) || never && s.open(run).is_none()
         };
-        s.history.nothing_runs() && (refuses || (0..self.runs).all(over))
+        s.history.nothing_runs() && s.owed(self, |_| true).is_empty() && (refuses || (0..self.runs).all(over))
     }
 }

@@ -1,11 +1,14 @@
 //! One machine with SQLite, as the program is today: one writer, batches, crashes, recovery, clocks.
 
+mod standing;
+
 use std::collections::BTreeSet;
 
 use stateright::{Model, Property};
 
 use crate::actions;
 use crate::checking::{Story, property};
+use crate::machine::standing::{Counted, Standing};
 use crate::names::{ConsumeStop, CrashPoint, Status, Subject};
 use crate::promises::{History, Promise};
 use crate::rules::{Rules, Scene};
@@ -17,6 +20,7 @@ const AHEAD: u8 = 9;
 
 /// The model of a scene. Run `r` belongs to caller `r`. In the scene `Names`, one more caller sends the envelope of run 0.
 /// In the scene `Revocations`, all revocations concern run 0. The same key signs the other runs after the thaw.
+/// In the scene `Uses`, all runs use one grant. In the scene `Emergencies`, all runs are emergencies.
 #[derive(Clone)]
 pub struct Machine {
     pub rules: Rules,
@@ -43,8 +47,11 @@ impl Machine {
 
     /// Returns the subjects whose revocation ends the authorization of the run.
     fn subjects(&self, run: usize) -> u8 {
-        let others = if self.epoch(run) == 0 { bit(Subject::Token) | bit(Subject::Epoch) } else { 0 };
-        bit(Subject::Key) | others
+        match (self.scene, self.epoch(run)) {
+            (Scene::Uses, _) => bit(Subject::Grant) | bit(Subject::Epoch),
+            (_, 0) => bit(Subject::Key) | bit(Subject::Token) | bit(Subject::Epoch),
+            _ => bit(Subject::Key),
+        }
     }
 
     const fn callers(&self) -> usize {
@@ -67,13 +74,17 @@ struct Disk {
     version: u8,
     mark: u8,
     last_at: u8,
+    standing: Standing,
 }
 
-/// The request of a caller. `Asked`, `Ran` and `Stopped` wait in the queue of the writer. `Read` is a verdict that has not
-/// read the state version yet.
+/// The request of a caller. `Asked`, `Ran`, `Lost` and `Stopped` wait in the queue of the writer. `Read` is a verdict that
+/// has not read the state version yet. `counted` is what a weakened verdict counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[rustfmt::skip]
-enum Caller { #[default] Idle, Read, Asked { version: u8, seal: u8 }, Consumed, Running, Ran, Stopped, Done, SessionStale, Refused(ConsumeStop) }
+enum Caller {
+    #[default] Idle, Read, Asked { version: u8, seal: u8, counted: Counted }, Consumed, Running, Ran, Lost, Stopped, Done,
+    SessionStale, Refused(ConsumeStop),
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[rustfmt::skip]
@@ -86,7 +97,10 @@ pub enum Clock { #[default] Right, Ahead, Behind }
 /// The other messages in the queue of the writer, in the order in which a batch takes them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[rustfmt::skip]
-pub enum Message { Seal, Deny(usize), Revoke(Subject), Thaw, Cancel(usize), Expire, Prune }
+pub enum Message {
+    Seal, Deny(usize), Revoke(Subject), Grant, Review { run: usize, person: u8, version: u8, ends: bool }, Thaw,
+    Cancel(usize), Expire, Prune,
+}
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct State {
@@ -98,6 +112,10 @@ pub struct State {
     open: u8,
     /// The revoked subjects in the memory of the service.
     known: u8,
+    /// The emergencies in the memory of the writer whose review is open.
+    emergencies: u8,
+    /// Uses without a row. Only the weakened form of `use_with_nonce` has such uses.
+    rowless: u8,
     /// The runs that a freeze met. Only the weakened form of `late_start_stopped` needs them.
     met: u8,
     session: bool,
@@ -133,6 +151,7 @@ actions! {
     faults {
         Crash(point: CrashPoint) => "the process is killed at the crash point {point:?}";
         Kill => "the process is killed while its queue is empty";
+        Lose(caller: usize) => "the service misses the end of the run of caller {caller}, and the receipt `unknown` waits";
         SyncFails => "the sync of the commit fails";
         Thaw => "the operator asks for a thaw, for which nothing may wait";
         SetClock(clock: Clock) => "the clock is wrong: {clock:?}";
@@ -150,6 +169,8 @@ impl State {
         self.queue.clear();
         self.open = 0;
         self.known = 0;
+        self.emergencies = 0;
+        self.rowless = 0;
         self.session = false;
         let over = |caller: &Caller| matches!(caller, Caller::Done | Caller::SessionStale | Caller::Refused(_));
         self.callers.iter_mut().filter(|caller| !over(caller)).for_each(|caller| *caller = Caller::Idle);
@@ -171,10 +192,11 @@ impl State {
             (rules.revoked_key_skipped, Subject::Key),
             (rules.revoked_token_refused, Subject::Token),
             (rules.frozen_refuses, Subject::Epoch),
+            (rules.revoked_grant_refused, Subject::Grant),
         ];
         let known = self.known & if rules.freeze_names_epoch { model.subjects(run) } else { u8::MAX };
         let revoked = counted.into_iter().any(|(counts, subject)| counts && known & bit(subject) != 0);
-        model.epoch(run) == self.disk.epoch && !revoked
+        model.epoch(run) == self.disk.epoch && !revoked && self.has_grant(model)
     }
 
     const fn clock(&self) -> u8 {
@@ -193,7 +215,7 @@ impl State {
     }
 
     /// Checks whether a run can start now, in the order of `judge_run` in the program.
-    fn judge(&self, model: &Machine, run: usize, verdict: (u8, u8)) -> Result<(), ConsumeStop> {
+    fn judge(&self, model: &Machine, run: usize, verdict: (u8, u8), counted: Counted) -> Result<(), ConsumeStop> {
         let (rules, disk, nonce) = (&model.rules, &self.disk, model.nonce(run));
         let other_runs = || (0..model.runs).any(|other| other != run && disk.status[other] == Status::Running);
         let stops = [
@@ -206,13 +228,15 @@ impl State {
             (self.now(rules) >= END, ConsumeStop::Expired),
             (rules.exclusive_claimed && model.scene == Scene::Names && other_runs(), ConsumeStop::ExclusiveBusy),
         ];
-        stops.into_iter().find(|(stops, _)| *stops).map_or(Ok(()), |(_, stop)| Err(stop))
+        let of_people = self.stops_of_people(model, counted);
+        stops.into_iter().chain(of_people).find(|(stops, _)| *stops).map_or(Ok(()), |(_, stop)| Err(stop))
     }
 
     /// Commits the queue: receipts are second to last, new runs last. `answered` is false if the process ends between
     /// the commit and the answers.
     fn batch(&mut self, model: &Machine, answered: bool) {
         let now = self.now(&model.rules);
+        let before = self.begin_batch(model);
         for message in std::mem::take(&mut self.queue) {
             match message {
                 Message::Seal | Message::Thaw => {
@@ -227,6 +251,15 @@ impl State {
                     }
                 }
                 Message::Revoke(subject) => self.revoke(&model.rules, subject, answered),
+                Message::Grant => {
+                    self.disk.standing.granted = true;
+                    self.disk.version += 1;
+                }
+                Message::Review { run, person, version, ends } => {
+                    if version == self.disk.version || !model.rules.review_compared {
+                        self.review(&model.rules, run, person, ends);
+                    }
+                }
                 Message::Deny(run) | Message::Cancel(run) => {
                     if self.disk.status[run] == Status::Approved && answered {
                         self.told |= 1 << run;
@@ -249,15 +282,16 @@ impl State {
             }
         }
         for caller in 0..model.callers() {
-            let ended = matches!(self.callers[caller], Caller::Ran | Caller::Stopped);
+            let ended = matches!(self.callers[caller], Caller::Ran | Caller::Lost | Caller::Stopped);
             if ended && (model.rules.frozen_takes_receipts || !self.is_frozen()) {
-                self.finish(model.run_of(caller), self.callers[caller] == Caller::Stopped);
+                self.finish(model, model.run_of(caller), self.callers[caller]);
                 self.callers[caller] = Caller::Done;
             }
         }
         for caller in 0..model.callers() {
-            if let Caller::Asked { version, seal } = self.callers[caller] {
-                self.callers[caller] = self.consume(model, model.run_of(caller), (version, seal));
+            if let Caller::Asked { version, seal, counted } = self.callers[caller] {
+                let counted = self.count_again(model, counted, before);
+                self.callers[caller] = self.consume(model, model.run_of(caller), (version, seal), counted);
             }
         }
         self.seen = self.seen.max(self.disk.last_at);
@@ -288,19 +322,20 @@ impl State {
         self.known = self.disk.revoked;
     }
 
-    fn finish(&mut self, run: usize, cancelled: bool) {
-        self.history.demand(Promise::EndSeen, !cancelled || self.callers[run] == Caller::Stopped);
+    fn finish(&mut self, model: &Machine, run: usize, end: Caller) {
+        self.history.demand(Promise::EndSeen, end != Caller::Stopped || self.callers[run] == Caller::Stopped);
         self.history.receipt(run, self.disk.status[run] == Status::Finished);
         self.disk.status[run] = Status::Finished;
+        self.owe_review(model, run, end == Caller::Lost);
     }
 
-    fn consume(&mut self, model: &Machine, run: usize, verdict: (u8, u8)) -> Caller {
+    fn consume(&mut self, model: &Machine, run: usize, verdict: (u8, u8), counted: Counted) -> Caller {
         let needs_session = model.scene == Scene::Inputs;
         let no_claim = !self.session || self.disk.status.contains(&Status::Running);
         if needs_session && model.rules.session_claimed && no_claim {
             return Caller::SessionStale;
         }
-        match self.judge(model, run, verdict) {
+        match self.judge(model, run, verdict, counted) {
             Ok(()) => {
                 self.history.demand(Promise::VerdictInForce, verdict.1 == self.disk.seal);
                 self.history.demand(Promise::NeverAfterRevocation, self.revoked & model.subjects(run) == 0);
@@ -311,10 +346,12 @@ impl State {
                 self.disk.nonces |= 1 << model.nonce(run);
                 self.disk.logged |= 1 << model.nonce(run);
                 self.open |= 1 << model.nonce(run);
+                self.claim(model, run, counted);
                 Caller::Consumed
             }
             // The caller verifies again, or tries again.
             Err(ConsumeStop::Moved | ConsumeStop::ExclusiveBusy | ConsumeStop::ClockAhead) => Caller::Idle,
+            Err(ConsumeStop::GrantPaused | ConsumeStop::Unreviewed) => Caller::Idle,
             Err(stop) => {
                 self.history.demand(Promise::WindowOpen, stop != ConsumeStop::Expired || self.time >= END);
                 Caller::Refused(stop)
@@ -344,12 +381,14 @@ impl State {
             Message::Seal | Message::Thaw => [BeforeSealCommit, AfterSealCommit],
             Message::Deny(_) => [BeforeDenialCommit, AfterDenialCommit],
             Message::Revoke(_) => [BeforeRevocationCommit, AfterRevocationCommit],
+            Message::Grant => [BeforeGrantCommit, AfterGrantCommit],
+            Message::Review { .. } => [BeforeReviewCommit, AfterReviewCommit],
             Message::Cancel(_) | Message::Expire => [BeforeAdvanceCommit, AfterAdvanceCommit],
             Message::Prune => [BeforePruneCommit, AfterPruneCommit],
         });
         let runs = self.callers.iter().filter_map(|caller| match caller {
             Caller::Asked { .. } => Some([BeforeConsumeCommit, AfterConsumeCommit]),
-            Caller::Ran | Caller::Stopped => Some([BeforeReceiptCommit, AfterReceiptCommit]),
+            Caller::Ran | Caller::Lost | Caller::Stopped => Some([BeforeReceiptCommit, AfterReceiptCommit]),
             _ => None,
         });
         messages.chain(runs).collect()
@@ -357,26 +396,30 @@ impl State {
 
     /// Returns the messages that can arrive now. The scene decides which messages there are.
     fn messages(&self, model: &Machine) -> Vec<Message> {
-        use Message::{Cancel, Deny, Expire, Prune, Revoke, Seal};
+        use Message::{Cancel, Deny, Expire, Grant, Prune, Revoke, Seal};
         let (disk, times, stops) = (&self.disk, model.scene == Scene::Copies, model.scene == Scene::Revocations);
+        let (uses, granted) = (model.scene == Scene::Uses, disk.standing.granted);
         let waits = |run: usize| disk.status.get(run) == Some(&Status::Approved);
         // Nothing is revoked after the thaw, so that the later runs have no other end than their receipts.
-        let revocable = |subject: Subject| stops && disk.epoch == 0 && self.known & bit(subject) == 0;
+        let revocable = |subject: Subject| disk.epoch == 0 && self.known & bit(subject) == 0;
         let possible = [
             (disk.seal == 0 && (model.scene == Scene::Names || stops || times && self.time >= END), Seal),
             (times && disk.denied & 1 == 0, Deny(0)),
             (times && disk.denied & 2 == 0, Deny(1)),
             (stops && waits(0) && (model.rules.frozen_takes_denials || !self.is_frozen()), Deny(0)),
-            (revocable(Subject::Key), Revoke(Subject::Key)),
-            (revocable(Subject::Token), Revoke(Subject::Token)),
-            (revocable(Subject::Epoch), Revoke(Subject::Epoch)),
-            (!times && !stops && waits(0), Cancel(0)),
+            (uses && !granted, Grant),
+            (uses && granted && revocable(Subject::Grant), Revoke(Subject::Grant)),
+            (stops && revocable(Subject::Key), Revoke(Subject::Key)),
+            (stops && revocable(Subject::Token), Revoke(Subject::Token)),
+            ((stops || uses) && revocable(Subject::Epoch), Revoke(Subject::Epoch)),
+            (matches!(model.scene, Scene::Names | Scene::Inputs) && waits(0), Cancel(0)),
             (model.scene == Scene::Names && waits(1), Cancel(1)),
             (times && self.now(&model.rules) >= END && disk.status.contains(&Status::Approved), Expire),
             (times && disk.mark < END, Prune),
         ];
         let new = |message: &Message| !self.queue.contains(message);
-        possible.into_iter().filter(|(possible, _)| *possible).map(|(_, message)| message).filter(new).collect()
+        let possible = possible.into_iter().filter(|(possible, _)| *possible).map(|(_, message)| message);
+        possible.filter(new).chain(self.reviews(model)).collect()
     }
 }
 
@@ -449,7 +492,10 @@ impl Model for Machine {
                 (times && s.disk.nonces != 0 && s.disk.status[0] != Status::Running).then_some(Action::DeleteRows),
             );
         }
-        out.extend((serves && s.is_frozen() && !s.queue.contains(&Message::Thaw)).then_some(Action::Thaw));
+        let lost = |caller: &usize| self.scene == Scene::Uses && s.callers[*caller] == Caller::Running;
+        out.extend((0..self.callers()).filter(lost).map(Action::Lose));
+        let thaws = self.scene == Scene::Revocations && serves && s.is_frozen();
+        out.extend((thaws && !s.queue.contains(&Message::Thaw)).then_some(Action::Thaw));
         if times && s.clock == Clock::Right {
             out.push(Action::SetClock(if serves { Clock::Ahead } else { Clock::Behind }));
         }
@@ -461,7 +507,10 @@ impl Model for Machine {
         s.faults -= u8::from(action.is_fault());
         match action {
             Action::ReadRevocations(caller) => s.callers[caller] = Caller::Read,
-            Action::Verify(caller) => s.callers[caller] = Caller::Asked { version: s.disk.version, seal: s.disk.seal },
+            Action::Verify(caller) => {
+                let (version, seal, counted) = (s.disk.version, s.disk.seal, s.count_early(self));
+                s.callers[caller] = Caller::Asked { version, seal, counted };
+            }
             Action::Ask(message) => {
                 if let Message::Deny(run) | Message::Cancel(run) = message
                     && !rules.answer_after_commit
@@ -489,6 +538,10 @@ impl Model for Machine {
                 s.history.end(self.run_of(caller));
                 s.callers[caller] = Caller::Stopped;
             }
+            Action::Lose(caller) => {
+                s.history.end(self.run_of(caller));
+                s.callers[caller] = Caller::Lost;
+            }
             Action::EndSession => s.session = false,
             Action::Crash(point) => {
                 if last.points().iter().any(|[_, after]| *after == point) {
@@ -507,13 +560,15 @@ impl Model for Machine {
                 let from_log = rules.open_nonces_of_log && s.disk.mark < END;
                 s.open = if from_log { s.disk.logged } else { s.disk.nonces };
                 s.known = if rules.revocations_at_start { s.disk.revoked } else { 0 };
+                s.emergencies = if rules.emergencies_at_start { s.disk.standing.emergencies(self) } else { 0 };
                 s.service = Service::Recovering;
             }
             Action::Recover(run) => {
                 if !rules.recovery_never_starts {
                     s.history.start(run, self.nonce(run), true, |_| false);
                 }
-                s.finish(run, !rules.unknown_after_crash && s.is_void(self, run));
+                let cancels = !rules.unknown_after_crash && s.is_void(self, run);
+                s.finish(self, run, if cancels { Caller::Stopped } else { Caller::Lost });
             }
             Action::Serve => s.service = Service::Serving,
             Action::Tick => s.time += 1,
@@ -546,11 +601,14 @@ impl Story for Machine {
             Status::Approved => {
                 let stopped = s.disk.denied >> run & 1 == 1 || s.disk.logged >> self.nonce(run) & 1 == 1;
                 // Nothing denies the later runs. They can run only after a thaw, and only if the key is not revoked.
-                let later = run > 0 && s.disk.revoked & self.subjects(run) != 0 || s.disk.epoch < self.epoch(run);
-                stopped || later || self.scene == Scene::Inputs && !s.session
+                let undenied = run > 0 || self.scene == Scene::Uses;
+                let later = undenied && s.disk.revoked & self.subjects(run) != 0 || s.disk.epoch < self.epoch(run);
+                let session_over = self.scene == Scene::Inputs && !s.session;
+                stopped || later || session_over || s.disk.standing.is_exhausted()
             }
             Status::Finished | Status::Denied | Status::Expired | Status::Cancelled => true,
         };
-        s.service == Service::Serving && s.history.nothing_runs() && (0..self.runs).all(over)
+        let reviewed = s.disk.standing.needs_no_review();
+        s.service == Service::Serving && s.history.nothing_runs() && reviewed && (0..self.runs).all(over)
     }
 }

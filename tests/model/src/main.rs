@@ -34,9 +34,12 @@ fn check(scene: Scene, rules: Rules, only: Option<Promise>, bounds: Bounds) -> F
     let Bounds { nodes, nonces: runs, faults } = bounds;
     let waits = only.is_none_or(|promise| promise == Promise::NothingWaits);
     match scene {
-        Scene::Copies | Scene::Names | Scene::Inputs | Scene::Revocations => {
+        Scene::Copies | Scene::Names | Scene::Inputs | Scene::Revocations | Scene::Emergencies => {
             search(&Machine { rules, scene, runs: usize::from(runs), faults, only }, waits)
         }
+        // One run more than the grant has uses.
+        Scene::Uses => search(&Machine { rules, scene, runs: 3, faults, only }, waits),
+        Scene::NodeUses => search(&Cluster { rules, scene, nodes, runs: 3, faults, only }, waits),
         // Each revocation of this scene concerns all runs, so one run suffices.
         Scene::Takeover => search(&Cluster { rules, scene, nodes, runs: 1, faults, only }, waits),
         _ => search(&Cluster { rules, scene, nodes, runs, faults, only }, waits),

@@ -10,12 +10,15 @@ pub enum Status { Approved, Running, Finished, Denied, Expired, Cancelled }
 /// The reason why a nonce is not spent (`ConsumeStop`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[rustfmt::skip]
-pub enum ConsumeStop { Moved, Denied, WrongState, Expired, ClockAhead, ExclusiveBusy, Replayed, RowLost }
+pub enum ConsumeStop {
+    Moved, Denied, WrongState, Expired, ClockAhead, ExclusiveBusy, Replayed, RowLost,
+    GrantPaused, GrantExhausted, Unreviewed,
+}
 
-/// The subject of a revocation (`RevokedSubject`). No log can contain a grant yet.
+/// The subject of a revocation (`RevokedSubject`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[rustfmt::skip]
-pub enum Subject { Key, Token, Epoch }
+pub enum Subject { Grant, Key, Token, Epoch }
 
 /// A point at which the process can be killed (`POINTS`; `before-seal-commit` is `BeforeSealCommit`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -24,6 +27,7 @@ pub enum Subject { Key, Token, Epoch }
 pub enum CrashPoint {
     BeforeSealCommit, AfterSealCommit, BeforeDenialCommit, AfterDenialCommit,
     BeforeRevocationCommit, AfterRevocationCommit,
+    BeforeGrantCommit, AfterGrantCommit, BeforeReviewCommit, AfterReviewCommit,
     BeforeConsumeCommit, AfterConsumeCommit, BeforeReceiptCommit, AfterReceiptCommit,
     BeforeAdvanceCommit, AfterAdvanceCommit, BeforePruneCommit, AfterPruneCommit,
 }
@@ -42,14 +46,7 @@ pub const NOT_MODELLED: &[(&str, &str)] = &[
     ("SignerOutside", "a second end of the window, checked at the same place"),
     ("OtherAuthorization", "each proposal of the model has one authorization"),
     ("Fault", "the model has crashes, failed syncs and lost connections instead"),
-    ("GrantExhausted", "the model has no grants: a use only adds a reason to refuse a run"),
-    ("GrantPaused", "the model has no grants: a use only adds a reason to refuse a run"),
-    ("GrantRate", "the model has no grants: a use only adds a reason to refuse a run"),
-    ("Unreviewed", "the model has no emergencies: their limit only adds a reason to refuse a run"),
-    ("before-review-commit", "the model has no reviews"),
-    ("after-review-commit", "the model has no reviews"),
-    ("before-grant-commit", "the model has no grants"),
-    ("after-grant-commit", "the model has no grants"),
+    ("GrantRate", "the rate is a second limit of the same uses, and a refused use can run later"),
     ("before-message", "a message decides nothing"),
     ("after-message", "a message decides nothing"),
     ("before-told-commit", "the position of a target decides nothing"),

@@ -21,7 +21,12 @@ promises! {
     DurableFirst: "no run starts before its consumption is durable where it must be";
     OneReceipt: "a consumption has at most one receipt";
     NeverAfterDenial: "a run that was denied or cancelled before its consumption never starts";
-    NeverAfterRevocation: "no authorization is consumed after the revocation of its key, its token or its epoch";
+    NeverAfterRevocation: "no authorization is consumed after the revocation of its key, token, grant or epoch";
+    GrantFirst: "no use of a grant is consumed before the entry of the grant";
+    UsesCounted: "the uses of a grant in the log have the numbers 1 to k without a gap, and k is at most the limit";
+    NotWhilePaused: "no use of a grant is consumed while a run of the grant is unsettled";
+    FewOpen: "no emergency is consumed while as many as policy allows are open";
+    ReviewsDecide: "after each review, the store has as open and unsettled exactly the runs that the log has";
     ExclusiveRuns: "two runs with one exclusive name or session never overlap, and no receipt comes before the end";
     LogGrows: "the log only grows, or every node refuses";
     VerdictInForce: "a run starts only under the seal of its verdict";
@@ -36,6 +41,9 @@ promises! {
 
 /// Maximum number of runs of a model.
 pub const MOST_RUNS: usize = 4;
+
+/// Maximum number of uses of the grant.
+pub const MOST_USES: u8 = 2;
 
 /// What happened so far, as far as a promise depends on it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]

@@ -9,22 +9,30 @@ pub enum Scene {
     Names,
     Inputs,
     Revocations,
+    Uses,
+    Emergencies,
     Synchronous,
     Asynchronous,
     LaterKey,
     Takeover,
+    NodeUses,
+    NodeEmergencies,
 }
 
 impl Scene {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 12] = [
         Self::Copies,
         Self::Names,
         Self::Inputs,
         Self::Revocations,
+        Self::Uses,
+        Self::Emergencies,
         Self::Synchronous,
         Self::Asynchronous,
         Self::LaterKey,
         Self::Takeover,
+        Self::NodeUses,
+        Self::NodeEmergencies,
     ];
 
     /// Returns what the part is about.
@@ -34,10 +42,14 @@ impl Scene {
             Self::Names => "one machine: an exclusive name, cancellation, a seal, crashes",
             Self::Inputs => "one machine: a session and a plan",
             Self::Revocations => "one machine: revocations of a key, a token and the epoch (freeze), and a thaw",
+            Self::Uses => "one machine: uses of a grant, its revocation, a freeze, unknown ends and reviews",
+            Self::Emergencies => "one machine: emergencies and their reviews",
             Self::Synchronous => "nodes on PostgreSQL with a synchronous replica",
             Self::Asynchronous => "nodes on PostgreSQL with an asynchronous replica",
             Self::LaterKey => "nodes on PostgreSQL, and the key of one node came with a later seal",
             Self::Takeover => "nodes on PostgreSQL: revocations, a freeze and a takeover",
+            Self::NodeUses => "nodes on PostgreSQL: uses of a grant, unknown ends and reviews",
+            Self::NodeEmergencies => "nodes on PostgreSQL: emergencies and their reviews",
         }
     }
 }
@@ -113,6 +125,21 @@ rules! {
     unknown_after_crash: Revocations, EndSeen, 6, "Recovery writes unknown also for a run of a revoked epoch.";
     frozen_takes_denials: Revocations, NothingWaits, 2, "Denials go on after a freeze.";
     frozen_takes_receipts: Revocations, NothingWaits, 3, "Receipts go on after a freeze.";
+    use_after_entry: Uses, GrantFirst, 2, "A verdict takes only a grant of the log.";
+    revoked_grant_refused: Uses, NeverAfterRevocation, 6, "A verdict refuses each use of a revoked grant.";
+    use_in_transaction: Uses, UsesCounted, 5, "The consume transaction decides the number of a use.";
+    batch_counts_uses: Uses, UsesCounted, 5, "The uses of one batch get their numbers one after the other.";
+    use_with_nonce: Uses, UsesCounted, 13, "The commit that spends the nonce stores the use.";
+    uses_limited: Uses, UsesCounted, 6, "The consume transaction refuses a use beyond the limit.";
+    unsettled_pauses: Uses, NotWhilePaused, 8, "The consume transaction refuses each use of a grant with an unsettled run.";
+    receipt_pauses_batch: Uses, NotWhilePaused, 8, "A receipt `unknown` pauses the grant also for its batch.";
+    reviews_end: Uses, NothingWaits, 4, "The last required review settles the run, and the grant goes on.";
+    review_compared: Uses, ReviewsDecide, 10, "A review is logged only at the state version at which the people were counted.";
+    frozen_takes_reviews: Uses, NothingWaits, 6, "Reviews go on after a freeze.";
+    open_in_transaction: Emergencies, FewOpen, 3, "The consume transaction counts the emergencies whose review is open.";
+    batch_counts_open: Emergencies, FewOpen, 3, "An emergency counts for the later consumptions of its batch.";
+    open_from_consumption: Emergencies, FewOpen, 3, "An emergency is open from its consumption on, and not from its receipt on.";
+    emergencies_at_start: Emergencies, FewOpen, 7, "A start reads the open emergencies from the store.";
 
     unique_keys: Synchronous, OneStart, 13, "Nonce, leaf index and batch number are unique keys.";
     batch_number: Synchronous, NeverAfterDenial, 10, "Each batch has the number after the last one that it read.";
@@ -135,4 +162,7 @@ rules! {
     late_receipt_kept: Synchronous, OneReceipt, 15, "A receipt that comes after another one is a file and no entry.";
     key_of_seal: LaterKey, KeyCounts, 14, "A node without a key in the seal of an open run stands by.";
     takeover_reads_log: Takeover, NeverAfterRevocation, 7, "After a takeover, the revocations of all nodes count.";
+    uses_in_database: NodeUses, UsesCounted, 7, "The number of a use follows the uses in the database, and is a unique key.";
+    pause_in_database: NodeUses, NotWhilePaused, 11, "A node reads in the database whether a run of a grant is unsettled.";
+    open_in_database: NodeEmergencies, FewOpen, 7, "After a batch of another node, a node reads the open emergencies again.";
 }
