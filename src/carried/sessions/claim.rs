@@ -157,8 +157,31 @@ impl Sessions {
         let before = held.free_at_state(signed, user)?.state.clone();
         if let Some(session) = held.living.get_mut(&signed.id) {
             session.running = Some(proposal.clone());
+            // The log can have the nonce although its commit failed, so the session is new for no other run any more.
+            session.reserved.get_or_insert_with(|| proposal.clone());
         }
         drop(held);
         Ok(SessionClaim { sessions: self.clone(), signed: signed.clone(), proposal: proposal.clone(), before })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use documents::record::extension_names::SessionId;
+    use documents::record::validity::Timestamp;
+
+    #[test]
+    fn a_run_whose_commit_is_unknown_leaves_no_new_session_for_another_run() {
+        let sessions = Arc::new(Sessions::new(Duration::from_secs(60)));
+        let user = SessionUser { name: "agent".parse().expect("a name"), owners: Vec::new() };
+        let now = Timestamp::from_unix(1_800_000_000);
+        let id = SessionId::new(1, [1; 10]);
+        let facts = sessions.create(id.clone(), [0; 32], &user, "say".to_owned(), now).expect("a session");
+        let (first, second) = (ProposalId::new(1, [1; 10]), ProposalId::new(1, [2; 10]));
+        drop(sessions.claim(&facts.reference, &user, &first).expect("free"));
+        assert!(sessions.reserve_new(&id, &first) && !sessions.reserve_new(&id, &second));
     }
 }
