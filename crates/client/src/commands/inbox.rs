@@ -200,9 +200,7 @@ impl InboxReader {
         waiting.retain(|view| self.mine.as_ref().is_none_or(|mine| view.approvals.need(mine)));
         // A failed request must not prevent the list of pending proposals.
         let approved = with_approved.then(|| list(&self.client, &[("status", "approved")]).unwrap_or_default());
-        let mut grants = self.client.get::<GrantList>("/v1/grants").map(|list| list.grants).unwrap_or_default();
-        grants.retain(|view| view.status == GrantStatus::Pending);
-        grants.retain(|view| self.mine.as_ref().is_none_or(|mine| view.approvals.need(mine)));
+        let grants = waiting_grants(&self.client, self.mine.as_ref());
         Ok(InboxReading { waiting, ended: ended(&self.client), approved: approved.unwrap_or_default(), grants })
     }
 }
@@ -246,7 +244,7 @@ impl<'a> InboxPrinter<'a> {
             terminal.say("nothing waits for your signature");
         }
         for view in grants.iter().filter(|view| !terminal.json && self.grants.insert(view.id.to_string())) {
-            terminal.line(grant_words(view).as_str())?;
+            terminal.line(&format!("{}; see `countersign approve {}`", grant_words(view).as_str(), view.id))?;
             if args.watch && terminal.err_is_terminal() {
                 bell();
             }
@@ -300,12 +298,23 @@ fn ended(client: &Client) -> Vec<ProposalView> {
     found
 }
 
+/// Returns the drafts of grants that the signature of this person can advance, or all drafts.
+#[must_use]
+pub fn waiting_grants(client: &Client, mine: Option<&Approver>) -> Vec<GrantView> {
+    // A failed request must not prevent the list of pending proposals.
+    let mut grants = client.get::<GrantList>("/v1/grants").map(|list| list.grants).unwrap_or_default();
+    grants.retain(|view| view.status == GrantStatus::Pending);
+    grants.retain(|view| mine.is_none_or(|mine| view.approvals.need(mine)));
+    grants
+}
+
 /// Returns the line for a grant that needs a signature.
-fn grant_words(view: &GrantView) -> PrintableText {
-    let (grant, id) = (&view.grant, &view.id);
+#[must_use]
+pub fn grant_words(view: &GrantView) -> PrintableText {
+    let grant = &view.grant;
     let steps: Vec<&str> = grant.steps.iter().map(|step| step.reference.as_str()).collect();
     PrintableText::text(&format!(
-        "STANDING GRANT for {}: {} runs of {} until {}; see `countersign approve {id}`",
+        "STANDING GRANT for {}: {} runs of {} until {}",
         grant.grantee.name,
         grant.max_uses,
         steps.join(", "),
