@@ -1,4 +1,4 @@
-//! The pages of the companion that sign and end standing grants.
+//! The pages of the companion that sign and end standing grants, and what they say about a freeze.
 
 use std::sync::atomic::Ordering;
 
@@ -135,4 +135,45 @@ fn a_grant_ends_on_its_page_after_the_typed_word_and_once() {
     assert!(page.contains("ended (revoked)") && form_of(&page, &end_path(&grant)).is_none(), "{page}");
     assert_eq!((world.count("revocation"), &state(&world, &grant)["status"]), (1, &json!("ended")));
     world.assert_audited();
+}
+
+#[test]
+fn the_pages_the_inbox_and_thaw_say_since_when_by_whom_and_why_a_boundary_is_frozen() {
+    let world = world();
+    let grant = draft(&world, &terms()).ok(201);
+    let pages = open(&world, &alice());
+    let own = form(&pages, &grant, &path(&grant));
+    assert!(!pages.get("/").body.contains("FROZEN"));
+    let frozen = as_holder(&world, &frank(), &["freeze", "--yes", "--reason", "it <b>deletes</b> \u{202e}data"]);
+    assert!(frozen.status.success(), "{}", said(&frozen));
+    // A grant that was shown before the freeze is not signed any more.
+    let refused = pages.post(&path(&grant), &format!("{own}&answer=10+{}", digits(&grant)));
+    assert!(refused.status == 409 && refused.body.contains("Nothing was signed"), "{}", refused.body);
+    assert_eq!(state(&world, &grant)["approvals"]["have"], 0);
+    let view = world.wire.get("/v1/registry", &world.reader).ok(200)["frozen"].clone();
+    let event = world.wire.get("/v1/registry", &world.agent).ok(200)["frozen"]["at"].clone();
+    let (at, by) = (view["at"].as_str().expect("a time"), view["by"].as_str().expect("a person"));
+    assert!(by == "approver frank" && event == at, "{view:#}");
+    let words = format!(
+        "FROZEN since {at} by {by} (log entry {}) ({by}'s words: \"it <b>deletes</b> \\u{{202e}}data\")",
+        view["index"]
+    );
+    let page = pages.get("/").body;
+    let shown = words.replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;");
+    assert!(page.contains(&shown) || page.contains(&shown.replace('\'', "&#39;")), "{shown}: {page}");
+    for options in [&["inbox"][..], &["inbox", "--all"]] {
+        let inbox = as_holder(&world, &alice(), options);
+        assert!(said(&inbox).contains(&words), "{words}: {}", said(&inbox));
+    }
+    let inbox = as_holder(&world, &alice(), &["inbox", "--json"]);
+    let object: Value = serde_json::from_slice(&inbox.stdout).expect("JSON");
+    assert_eq!(object["frozen"], view);
+    let asked = world.boundary_command(&["thaw", "--config"]).arg(world.path("b")).output().expect("thaw");
+    assert!(!asked.status.success() && said(&asked).contains(&words), "{}", said(&asked));
+    let thawed = world.boundary_command(&["thaw", "--yes", "--config"]).arg(world.path("b")).output().expect("thaw");
+    assert!(thawed.status.success() && said(&thawed).contains(&words), "{}", said(&thawed));
+    assert!(world.wire.get("/v1/registry", &world.reader).ok(200)["frozen"].is_null());
+    assert!(
+        !pages.get("/").body.contains("FROZEN") && !said(&as_holder(&world, &alice(), &["inbox"])).contains("FROZEN")
+    );
 }

@@ -1,6 +1,6 @@
 //! The markup of the inbox, and parts of all pages of the companion.
 
-use client::commands::inbox::grant_words;
+use client::commands::inbox::{freeze_words, grant_words};
 use client::commands::inbox_table::{heaviest, parameter_words, step_words, time_left};
 use client::remote::run_printer::held_up_words;
 use client::terminal::exit::CommandFailure;
@@ -109,6 +109,11 @@ pub(super) fn inbox(all: &[(String, Read)], now: Timestamp) -> String {
         @for (name, read) in all {
             @if let Err(failure) = read {
                 div.question role="note" { strong { (plain(name)) } ": not read. " (failure.message) }
+            }
+        }
+        @for (_, name, read) in each() {
+            @if let Some(freeze) = &read.state.frozen {
+                div.question role="note" { strong { (plain(name)) } ": " strong.bad { (freeze_words(freeze).as_str()) } }
             }
         }
         (table("Yours to move", "No proposal waits for your signature.", &mine, now, true))
