@@ -156,6 +156,7 @@ impl Evidence {
                 epoch: sealed.boundary.epoch.clone(),
             },
             seal: self.seal_view(&sealed),
+            frozen: self.health.frozen()?,
             steps,
         })
     }

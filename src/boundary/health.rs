@@ -8,6 +8,8 @@ use crate::boundary::witnesses::Witnessing;
 use crate::carried::secret_permits::SecretPermits;
 use crate::crossing::cross::Crossing;
 use crate::crossing::host_profile::list_on_host;
+use crate::crossing::revoked::Freeze;
+use crate::seal::refusal::Stopped;
 use crate::seal::sealed::Sealed;
 use crate::store::ledger::Ledger;
 use crate::store::server::{ReadRole, RoleState};
@@ -25,6 +27,7 @@ use judgement::registry::registry_error::RegistryError;
 use sandbox::isolation::interpreter;
 use sandbox::isolation::unavailable::Unavailable;
 use sandbox::runs::Sandbox;
+use wire::api::registry_view::FreezeView;
 use wire::api::view::{Ready, RosterView};
 
 /// Maximum number of skipped runbooks that the notes name, because every answer of `/ready` contains the notes.
@@ -200,6 +203,15 @@ impl Health {
 
     pub(super) fn beyond_the_host(&self) -> BTreeMap<StepRef, String> {
         self.notes.lock().beyond.clone()
+    }
+
+    /// Returns the freeze, if the boundary is frozen.
+    ///
+    /// # Errors
+    /// Returns a fault if the store cannot be read.
+    pub fn frozen(&self) -> Result<Option<FreezeView>, Stopped> {
+        let view = |Freeze { entry, at, by, reason }| FreezeView { index: entry, at, by, reason };
+        Ok(self.crossing.frozen()?.map(view))
     }
 
     /// Returns the health report: whether the boundary accepts and runs proposals, and notes for the operator.

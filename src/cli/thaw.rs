@@ -5,8 +5,10 @@ use crate::cli::seal::value_of;
 use crate::local::problems::problems;
 use crate::node::control::{self, ControlRequest};
 use crate::node::serve;
+use client::commands::inbox::freeze_words;
 use client::terminal::exit::{CommandFailure, Exit};
-use client::terminal::streams::Terminal;
+use client::terminal::streams::{Terminal, eprintln_quietly};
+use wire::api::registry_view::FreezeView;
 
 /// End a freeze with a new epoch. Everything that was signed before stays void.
 #[derive(Debug, clap::Args)]
@@ -14,7 +16,7 @@ use client::terminal::streams::Terminal;
   countersign thaw
   countersign thaw --config /etc/countersign
 
-Run the command on the host of the boundary. `countersign freeze` has ended all proposals and runs: propose them again.")]
+Run the command on the host of the boundary. It shows who froze the boundary, when and why. `countersign freeze` has ended all proposals and runs: propose them again.")]
 pub struct Args {
     #[command(flatten)]
     config: ConfigArgs,
@@ -29,15 +31,21 @@ pub struct Args {
 /// Returns an error if the boundary is not frozen, or if another node is active.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let config = args.config.load()?;
+    let ask = |request: ControlRequest| {
+        let answer = match control::ask(&config.socket(), &request).map_err(|problem| problems(problem.into()))? {
+            Some(answer) => answer,
+            None => serve::answer_offline(config.clone(), request).map_err(problems)?.0,
+        };
+        value_of(answer)
+    };
+    // A boundary that is not frozen refuses the thaw itself.
+    if let Ok(freeze) = serde_json::from_value::<FreezeView>(ask(ControlRequest::Frozen)?) {
+        eprintln_quietly(freeze_words(&freeze).as_str());
+    }
     if !args.yes && terminal.ask("The boundary runs approved steps again. Type yes to thaw:", "say --yes")? != "yes" {
         return Err(CommandFailure::new(Exit::Refused, "the boundary stays as it is"));
     }
-    let request = ControlRequest::Thaw;
-    let answer = match control::ask(&config.socket(), &request).map_err(|problem| problems(problem.into()))? {
-        Some(answer) => answer,
-        None => serve::answer_offline(config, request).map_err(problems)?.0,
-    };
-    let value = value_of(answer)?;
+    let value = ask(ControlRequest::Thaw)?;
     if terminal.json {
         terminal.object(&value)?;
     } else {

@@ -49,6 +49,8 @@ pub enum ControlRequest {
         #[serde(default)]
         new_epoch: bool,
     },
+    /// Return who froze the boundary, when and why, or `null`.
+    Frozen,
     /// End a freeze with a new epoch.
     Thaw,
     /// Send a test message to a target of messages.
@@ -116,6 +118,7 @@ pub async fn answer(
             boundary.sealing.revoke_token(&name).await.map(|()| json!({ "revoked": name }))
         }
         ControlRequest::Seal { new_epoch } => next_seal::seal_files(config.clone(), boundary, new_epoch).await,
+        ControlRequest::Frozen => boundary.health.frozen().map(|frozen| json!(frozen)),
         ControlRequest::Thaw => {
             boundary.sealing.thaw().await.map(|()| json!({ "seal": boundary.crossing.state().seal.number }))
         }

@@ -184,7 +184,7 @@ impl ProposeViews<'_> {
                             @let whole = view.id.as_str();
                             a href=(run_path(&view.id)) { "…" (whole.get(whole.len().saturating_sub(ENDING)..).unwrap_or(whole)) }
                             ": " (standing_words(view))
-                            @if !view.status.has_ended() { ", " (signature_words(view)) ", " (time_left(view, self.now)) " left" }
+                            @if !view.status.has_ended() { ", " (signature_words(&view.approvals)) ", " (time_left(view, self.now)) " left" }
                         }
                     }
                 }

@@ -8,6 +8,8 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::json;
 
+use crate::audit::grant_logs::{OSCAR, PLAIN, digest_of, grant, run};
+use crate::audit::review_logs::{DAVE, ERIN, begin, emergency, end, log_with, observe};
 use crate::audit::whole_logs::written;
 use crate::history::{ALICE, BOB, Log};
 use crate::support::pages::PageReply;
@@ -115,8 +117,19 @@ fn rows(page: &str, table: &str) -> Vec<Vec<String>> {
 
 /// Cells by the names of their columns.
 fn cell<'r>(row: &'r [String], column: &str) -> &'r str {
-    let columns =
-        ["Step", "Parameters", "Proposed by", "Approved by", "Time", "Outcome", "Not checked", "Verdict", "Evidence"];
+    let columns = [
+        "Step",
+        "Parameters",
+        "Proposed by",
+        "Approved by",
+        "Grant",
+        "Time",
+        "Outcome",
+        "Open, reviews",
+        "Not checked",
+        "Verdict",
+        "Evidence",
+    ];
     &row[columns.iter().position(|name| *name == column).expect("a column")]
 }
 
@@ -279,6 +292,95 @@ fn a_log_export_is_one_table_with_the_open_runs_first() {
         let page = pages.get(&format!("/row/{row}"));
         assert!(page.status == 200 && page.body.contains("== Findings =="), "{}", page.body);
     }
+}
+
+#[test]
+fn grants_are_apart_from_runs_and_runs_state_their_grant_and_their_reviews() {
+    let mut log = log_with(|_| {});
+    let used = grant(&mut log, &[ALICE, BOB], |_| {});
+    let (used_id, other_id) = ("grt_01a00000-0000-7000-8000-000000000001", "grt_01a00000-0000-7000-8000-000000000004");
+    run(&mut log, &used, &PLAIN);
+    grant(&mut log, &[ALICE, BOB], |of| of["max_uses"] = json!(5));
+    log.revoke(("grant", digest_of(&used)), OSCAR);
+    let closed = emergency(&mut log, 20, &[ERIN]);
+    log.review_but(&closed, &[BOB], |_| {});
+    emergency(&mut log, 30, &[ERIN]);
+    let unknown = |log: &mut Log, at, ends: &[(u8, &str)]| {
+        let begun = begin(log, at, &[ALICE, BOB], false);
+        let receipt = end(log, &begun, "unknown", |_| {});
+        ends.iter().for_each(|(by, word)| observe(log, &receipt, *by, word));
+    };
+    unknown(&mut log, 40, &[(DAVE, "partly")]);
+    unknown(&mut log, 50, &[]);
+    log.revoke(
+        ("epoch", documents::crypto::digest::sha256(log.boundary()["epoch"].as_str().unwrap().as_bytes())),
+        ALICE,
+    );
+    let directory = written(&log);
+    let pages = Pages::open(directory.path(), Some(&trusted(&log)));
+    let all = pages.rows("/");
+    let open = |row: &[String]| (cell(row, "Outcome").to_owned(), cell(row, "Open, reviews").to_owned());
+    let words = |row: &Vec<String>| match open(row) {
+        (outcome, _) if cell(row, "Step").starts_with('(') => format!("{} | {outcome}", cell(row, "Approved by")),
+        (outcome, open) => format!("{} | {} | {outcome} | {open}", cell(row, "Approved by"), cell(row, "Grant")),
+    };
+    let shown: Vec<String> = all.iter().map(words).collect();
+    let used_words =
+        format!("alice, bob | under standing grant {used_id}, use 1 of 3 | succeeded, exit code 0 | nothing");
+    let expected = [
+        "alice, bob | none | unknown | not settled",
+        "erin (EMERGENCY) | none | succeeded, exit code 0 | EMERGENCY: unreviewed",
+        "approver alice revoked | frozen by approver alice",
+        "alice, bob | none | unknown | settled as partly by dave",
+        "dave reviewed | run accepted by dave, observed: partly",
+        "bob reviewed | run accepted by bob",
+        "erin (EMERGENCY) | none | succeeded, exit code 0 | EMERGENCY: reviewed by bob",
+        &format!("operator oscar revoked | grant {used_id} revoked by operator oscar"),
+        &used_words,
+    ];
+    let sorted = |mut all: Vec<String>| (all.drain(2..).collect::<std::collections::BTreeSet<_>>(), all);
+    assert_eq!(sorted(shown.clone()), sorted(expected.map(str::to_owned).to_vec()), "{shown:#?}");
+    for (query, count) in [
+        ("open=yes", 2),
+        ("open=no", 7),
+        ("grant=grt_", 2),
+        (&*format!("grant={used_id}&open=no&outcome=succeeded"), 1),
+        ("outcome=revoked", 2),
+        ("verdict=revoked&person=oscar", 1),
+    ] {
+        assert_eq!(pages.rows(&format!("/?{query}")).len(), count, "{query}");
+    }
+    assert_eq!(pages.get("/?open=perhaps").status, 400);
+    // The grants are a table of their own, in the words of `countersign audit`.
+    let page = pages.get("/").body;
+    let grants = rows(&page, "<caption id=\"grants\">");
+    let revoked = "revoked by operator oscar at entry 5";
+    assert_eq!(grants.len(), 2, "{page}");
+    assert_eq!((&*grants[0][0], &*grants[0][4], &*grants[0][6]), (other_id, "0 of 5", "active"));
+    assert_eq!(grants[1][..3], [used_id, "robot", "alice, bob"]);
+    assert_eq!((&*grants[1][4], &*grants[1][6]), ("1 of 3", revoked));
+    let printed = program(&["audit", directory.path().to_str().unwrap(), "--roster", &trusted(&log), "--decisions"]);
+    let printed = said(&{ printed }.output().unwrap());
+    for words in [
+        format!("grant         {used_id} for robot, signed by alice, bob "),
+        format!(": {revoked}"),
+        format!("alice+bob (under standing grant {used_id}, use 1 of 3)"),
+        "EMERGENCY: unreviewed".to_owned(),
+    ] {
+        assert!(printed.contains(&words), "{words}: {printed}");
+    }
+    let csv = pages.get("/grants.csv").body;
+    assert!(csv.starts_with("\"Grant\",\"Grantee\",\"Signed by\"") && csv.lines().count() == 3, "{csv}");
+    for row in 0..all.len() {
+        let page = pages.get(&format!("/row/{row}")).body;
+        assert!(page.contains("== Findings =="), "{page}");
+    }
+    let file = directory.path().join("report.html");
+    let report = pages.get("/report.html").body;
+    assert!(report.contains(&format!("<th scope=\"row\">grant</th><td>{used_id} for robot")), "{report}");
+    fs::write(&file, report.replacen("revoked by operator oscar at", "revoked by operator bob at", 1)).unwrap();
+    let found = check_report(&file, directory.path(), &trusted(&log));
+    assert!(found.status.code() == Some(1) && said(&found).contains("grant: the report states"), "{}", said(&found));
 }
 
 #[test]

@@ -175,7 +175,7 @@ fn resealed(change: fn(&mut Log), people: &'static [&'static str], groups: &'sta
     log
 }
 
-fn digest_of(granted: &Granted) -> [u8; 32] {
+pub(super) fn digest_of(granted: &Granted) -> [u8; 32] {
     documents::crypto::digest::unhex32(&granted.digest[7..]).expect("a digest")
 }
 

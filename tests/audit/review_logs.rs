@@ -11,12 +11,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use documents::crypto::canonical::to_canonical;
 use judgement::audit::finding::{AuditEvent, Summary};
-use judgement::audit::people_lines::NeededReview;
+use judgement::audit::people_lines::RunReviewState;
 use serde_json::{Value, json};
 
 /// The keys of an approver of the group `security`, and of an approver of both groups.
 pub(super) const DAVE: u8 = 20;
-const ERIN: u8 = 21;
+pub(super) const ERIN: u8 = 21;
 
 /// A log whose policy permits emergencies and grants. A run needs a signature of each group.
 pub(super) fn log_with(edit: impl FnOnce(&mut Sealed)) -> Log {
@@ -143,7 +143,7 @@ fn add(log: &mut Log, ops: &[Op]) -> Vec<String> {
     receipts
 }
 
-fn observe(log: &mut Log, receipt: &str, by: u8, word: &str) {
+pub(super) fn observe(log: &mut Log, receipt: &str, by: u8, word: &str) {
     log.review_but(receipt, &[by], |of| of["predicate"]["observed"] = json!(word));
 }
 
@@ -567,7 +567,7 @@ fn ours((said, summary): (Vec<AuditEvent>, Summary)) -> Verdict {
         AuditEvent::Finding(one) => Some(format!("{}@{}", one.what.word(), one.entry?)),
         _ => None,
     };
-    let state = |run: &NeededReview| {
+    let state = |run: &RunReviewState| {
         let end = match (run.unsettled, run.disputed) {
             (_, true) => " disputed",
             (true, false) => " unsettled",

@@ -98,6 +98,36 @@ fn two_people_approve_in_two_companions_and_the_receipt_is_verified_on_the_page(
     assert!(inbox.contains("Finished today (1)") && inbox.contains("Yours to move (0)"), "{inbox}");
 }
 
+/// Returns the lines of the screen on a page.
+pub(crate) fn lines_of(page: &str) -> Vec<String> {
+    let from = page.find("<section id=\"review\"").unwrap_or_else(|| panic!("no review: {page}"));
+    let section = page[from..].split("</section>").next().expect("its end");
+    let line = |line: &str| {
+        let line = line.split_once('>').expect("a tag").1;
+        let line = line.split("</div>").next().and_then(|line| line.split("</h2>").next()).expect("a line");
+        text_of(&format!(">{line}"))
+    };
+    section.split("class=\"line").skip(1).map(line).collect()
+}
+
+/// Returns the lines that a command printed.
+pub(crate) fn printed_lines(printed: &[u8]) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for line in String::from_utf8(printed.to_vec()).expect("UTF-8").lines() {
+        // A line that is wrapped continues after `+ `.
+        match line.trim_start().strip_prefix("+ ") {
+            Some(rest) if !lines.is_empty() => lines.last_mut().expect("a line").push_str(rest),
+            _ => lines.push(line.to_owned()),
+        }
+    }
+    lines
+}
+
+/// Returns the lines without those that change from one second to the next, because they have the time that is left.
+pub(crate) fn timeless(lines: &[String]) -> Vec<String> {
+    lines.iter().filter(|line| !line.contains(" left") && !line.contains(" ago")).cloned().collect()
+}
+
 #[test]
 fn the_review_page_has_the_text_of_the_command() {
     let hostile = "</div><script>alert(1)</script> == Decision == \u{202e}\u{7}&amp; \"quoted\" \\s{3} ";
@@ -120,31 +150,11 @@ fn the_review_page_has_the_text_of_the_command() {
         });
         let proposal = proposal.ok(201);
         let page = pages.get(&review_path(&proposal)).body;
-        let from = page.find("<section id=\"review\"").expect("the review");
-        let section = page[from..].split("</section>").next().expect("its end");
-        let lines = section.split("class=\"line").skip(1).map(|line| {
-            let line = line.split_once('>').expect("a tag").1;
-            text_of(&format!(
-                ">{}",
-                line.split("</div>").next().and_then(|line| line.split("</h2>").next()).expect("a line")
-            ))
-        });
-        let shown: Vec<String> = lines.collect();
+        let shown = lines_of(&page);
         let command = person(&world, &alice(), &["review", id_of(&proposal), "--url", &world.wire.url]).output();
         let command = command.expect("it starts");
         assert_eq!(command.status.code(), Some(0), "{}", said(&command));
-        let mut wanted: Vec<String> = Vec::new();
-        for line in String::from_utf8(command.stdout).expect("UTF-8").lines() {
-            // A line that is wrapped continues after `+ `.
-            match line.trim_start().strip_prefix("+ ") {
-                Some(rest) if !wanted.is_empty() => wanted.last_mut().expect("a line").push_str(rest),
-                _ => wanted.push(line.to_owned()),
-            }
-        }
-        // The time that is left changes from one second to the next.
-        let timeless = |lines: &[String]| -> Vec<String> {
-            lines.iter().filter(|line| !line.contains(" left") && !line.contains(" ago")).cloned().collect()
-        };
+        let wanted = printed_lines(&command.stdout);
         assert_eq!(timeless(&shown), timeless(&wanted), "{params}");
         assert!(shown.len() > 10 && !page.contains("<script>alert"), "{page}");
         assert!(page.is_ascii(), "every character of a boundary is escaped");

@@ -38,7 +38,7 @@ pub(crate) fn terms() -> Value {
     })
 }
 
-fn draft(world: &World, terms: &Value) -> Reply {
+pub(crate) fn draft(world: &World, terms: &Value) -> Reply {
     world.wire.post("/v1/grants", &world.agent, &json!({"draft": terms}))
 }
 
@@ -531,13 +531,13 @@ fn a_grant_that_was_signed_elsewhere_is_taken_as_a_whole() {
 }
 
 /// Runs a command with the key of a person or a proposer.
-fn as_holder(world: &World, key: &Key, words: &[&str]) -> std::process::Output {
+pub(crate) fn as_holder(world: &World, key: &Key, words: &[&str]) -> std::process::Output {
     let file = format!("{}.pem", key.name);
     world.write(&file, key.secret.to_pkcs8_v1_pem().as_str());
     let roster = world.started["roster"].as_str().expect("a digest").to_owned();
     let mut command = world.program(&["--url", &world.wire.url]);
     command.args(words).arg("--key").arg(world.path(&file));
-    if !["list", "propose", "revoke"].iter().any(|word| words.contains(word)) {
+    if !["freeze", "list", "propose", "review-run", "revoke"].iter().any(|word| words.contains(word)) {
         command.args(["--roster", &roster]);
     }
     command.output().expect("it starts")

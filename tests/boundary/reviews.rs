@@ -62,7 +62,7 @@ fn unsettled(world: &World) -> Vec<Value> {
 }
 
 /// Kills the boundary during a run, and starts it again.
-fn lost(world: &mut World, keys: &[&Key]) -> Value {
+pub(crate) fn lost(world: &mut World, keys: &[&Key]) -> Value {
     let view = world.propose("plain:wait", json!({}));
     let _ = world.sign(&view, keys).ok(200);
     let _ = world.until(id_of(&view), "running");

@@ -1,7 +1,7 @@
 // A boundary for the tests of pages.
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { appendFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { environment, firstLine, program } from "./browser.mjs";
@@ -24,15 +24,26 @@ echo started
 exec sleep 600
 \`\`\`
 `;
-const POLICY = "version: 1\nextends: none\ndefault:\n  mode: execute\n  approvals: {required: 1, from: [ops]}\n";
-/** A boundary with one approver, and programs that act as this approver and as an agent. */
+const POLICY = `version: 3
+extends: none
+default:
+  mode: execute
+  approvals: {required: 1, from: [ops]}
+  standing: {max_uses: 20, max_days: 7}
+  emergency: {required: 1, from: [ops], max_unreviewed: 9, max_window_s: 600, review: {required: 1, from: [ops]}}
+`;
+/** A boundary with two approvers and a proposer with a key, and programs that act as the first approver and as an agent. */
 export class Boundary {
   static async start(steps = STEPS) {
     const own = new Boundary();
     own.home = mkdtempSync(join(tmpdir(), "countersign-companion-"));
     own.env = environment(own.home);
     own.run(["key", "generate", "--comment", "alice"]);
-    own.run(["init", "b", "--yes", "--name", "prod", "--approver", `alice=${join(own.home, ".config/countersign/key.pub")}`]);
+    for (const name of ["bob", "robot"]) own.run(["key", "generate", "--out", `${name}.pem`, "--comment", name]);
+    const people = [`alice=${join(own.home, ".config/countersign/key.pub")}`, "bob=bob.pub"].flatMap((one) => ["--approver", one]);
+    own.run(["init", "b", "--yes", "--name", "prod", ...people]);
+    const robot = readFileSync(join(own.home, "robot.pub"), "utf8").trim();
+    appendFileSync(join(own.home, "b/boundary/roster.toml"), `\n[[proposer]]\nname = "robot"\nowners = ["rita"]\nkeys = ["${robot}"]\n`);
     for (const name of readdirSync(join(own.home, "b/runbooks"))) rmSync(join(own.home, "b/runbooks", name));
     writeFileSync(join(own.home, "b/runbooks/steps.md"), steps);
     writeFileSync(join(own.home, "b/boundary/policy.yaml"), POLICY);

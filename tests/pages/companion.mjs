@@ -126,6 +126,48 @@ const stories = {
     assert.match(await page.locator("pre.output").first().textContent(), /plain/);
   },
 
+  async "a person signs a standing grant and reviews an emergency, and every look is accessible"(browser, boundary, companion) {
+    const [, robot] = boundary.run(["key", "show", "robot.pem"]).trim().split("\n");
+    const agent = ["--token-file", "agent.token"];
+    const terms = ["--grantee", "robot", "--grantee-key", robot, "--any", "text", "--uses", "5", "--for", "1h"];
+    const grant = boundary.run(["grant", "draft", "steps:say", ...terms, ...agent]).trim();
+    const { id } = JSON.parse(boundary.run(["propose", "steps:say", "-p", "text=fire", "--emergency", "--json", ...agent]));
+    const { digest } = JSON.parse(boundary.run(["review", id, "--json"]));
+    boundary.run(["approve", id, "--yes", "--expect", digest]);
+    const found = [];
+    for (const [name, look] of Object.entries(LOOKS)) {
+      const { context, page, origin } = await companion.enter(browser, look);
+      for (const place of [`grant/${grant}`, `review-run/${id.replace("prp_", "rcp_")}`]) {
+        await page.goto(`${origin}/b/0/${place}`);
+        found.push(...(await findings(page, `${place.split("/")[0]}, ${name}`)));
+      }
+      await context.close();
+    }
+    const { page } = await companion.enter(browser);
+    await page.getByRole("link", { name: "Review", exact: true }).click();
+    assert.match(await page.locator("#review").textContent(), /STANDING GRANT: nobody is asked again/);
+    for (const [typed, says] of [["00000000", /this is not the number of uses/], [(await page.locator("#answer-hint code").textContent()).slice(-8), /active/]]) {
+      await page.getByLabel("The number of uses").fill(`5 ${typed}`);
+      await page.getByRole("button", { name: "Sign this standing grant as alice" }).click();
+      await page.getByText(says).first().waitFor();
+      found.push(...(await findings(page, `grant after ${typed}`)));
+    }
+    await page.getByRole("link", { name: "Open", exact: true }).click();
+    await page.getByRole("link", { name: "Review this run" }).click();
+    await page.getByRole("button", { name: "Show the review to sign" }).click();
+    assert.match(await page.getByRole("alert").textContent(), /Verdict[^]*Reason/);
+    found.push(...(await findings(page, "a review of a run with errors")));
+    await page.getByLabel("Verdict").selectOption("accept");
+    await page.getByLabel("Reason").fill("the disk was full");
+    await page.getByRole("button", { name: "Show the review to sign" }).click();
+    assert.match(await page.locator("#review").textContent(), /verdict +accepted/);
+    found.push(...(await findings(page, "a review of a run to sign")));
+    await page.getByLabel("The word accept").fill("accept");
+    await page.getByRole("button", { name: "Sign the review" }).click();
+    await page.getByText(/is in the log .*the emergency needs more reviews/).waitFor();
+    assert.deepEqual(found, []);
+  },
+
   async "a person proposes a sealed step, the page follows signature and run, and every look is accessible"(browser, boundary) {
     const file = join(boundary.home, "steps.md");
     writeFileSync(file, STEPS.replace("echo started", "echo changed"));

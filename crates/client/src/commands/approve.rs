@@ -25,7 +25,6 @@ use documents::crypto::signature::PAYLOAD_TYPE;
 use documents::record::envelope::{Envelope, EnvelopeSignature};
 use documents::record::ident::{Name, ProposalId};
 use judgement::trust::signer::Signer;
-use judgement::trust::trusted_roster::TrustedRoster;
 use wire::api::body::Signatures;
 use wire::api::view::{ProposalStatus, ProposalView, RefusalView};
 
@@ -181,20 +180,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
 /// # Errors
 /// Returns an error if no key belongs to an approver.
 pub fn signer_of<'k>(review: &ProposalReview, keys: &'k Keys) -> Result<(&'k dyn Signer, Name), CommandFailure> {
-    let roster = review.sources.roster.trusted();
-    let signer = keys.preferred(|key| roster.is_some_and(|roster| roster.approver_of(&key.keyid()).is_some()))?;
-    let keyid = signer.key().keyid();
-    let approver = roster.and_then(|roster| roster.approver_of(&keyid)).map(|(approver, _)| approver.name.clone());
-    let approver = approver.ok_or_else(|| {
-        CommandFailure::new(
-            Exit::Refused,
-            format!(
-                "nothing was signed: {keyid} is no approver's key in roster version {}; name your key with --key FILE",
-                roster.map_or(0, TrustedRoster::version)
-            ),
-        )
-    })?;
-    Ok((signer, approver))
+    keys.of_approver(review.sources.roster.trusted())
 }
 
 /// Sends a signature to the boundary, and returns the new state of the proposal.

@@ -3,10 +3,12 @@
 mod audit_output;
 pub mod audit_row;
 pub mod audit_table;
+pub mod audit_words;
 mod beginning;
 mod check_report;
 pub mod csv_table;
 mod decisions;
+pub mod grant_table;
 mod log_entries;
 pub mod open_work;
 mod other_copy;

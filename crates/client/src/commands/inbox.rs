@@ -26,11 +26,11 @@ use documents::record::roster::Approver;
 use judgement::trust::chain::Pinned;
 use judgement::trust::trusted_roster::TrustedRoster;
 use wire::api::grant_view::{GrantList, GrantStatus, GrantView};
-use wire::api::registry_view::RegistryView;
-use wire::api::view::{ProposalList, ProposalStatus, ProposalView};
+use wire::api::registry_view::{FreezeView, RegistryView};
+use wire::api::view::{ProposalList, ProposalStatus, ProposalView, Ready};
 
 /// List the pending proposals that your signature can advance: those that still need an approver of one of your groups.
-/// Approved runs that cannot start, and proposals that were denied or refused in their window, are reported too.
+/// Approved runs that cannot start, proposals that were denied or refused in their window, and a freeze are reported too.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Each line has the last digits of the id, the step, its parameters, the proposer, the number of \
@@ -178,6 +178,7 @@ struct InboxReading {
     ended: Vec<ProposalView>,
     approved: Vec<ProposalView>,
     grants: Vec<GrantView>,
+    frozen: Option<FreezeView>,
 }
 
 /// Reads the proposals of one boundary.
@@ -200,10 +201,14 @@ impl InboxReader {
         waiting.retain(|view| self.mine.as_ref().is_none_or(|mine| view.approvals.need(mine)));
         // A failed request must not prevent the list of pending proposals.
         let approved = with_approved.then(|| list(&self.client, &[("status", "approved")]).unwrap_or_default());
-        let mut grants = self.client.get::<GrantList>("/v1/grants").map(|list| list.grants).unwrap_or_default();
-        grants.retain(|view| view.status == GrantStatus::Pending);
-        grants.retain(|view| self.mine.as_ref().is_none_or(|mine| view.approvals.need(mine)));
-        Ok(InboxReading { waiting, ended: ended(&self.client), approved: approved.unwrap_or_default(), grants })
+        let grants = waiting_grants(&self.client, self.mine.as_ref());
+        Ok(InboxReading {
+            waiting,
+            ended: ended(&self.client),
+            approved: approved.unwrap_or_default(),
+            grants,
+            frozen: freeze_of(&self.client),
+        })
     }
 }
 
@@ -216,18 +221,24 @@ struct InboxPrinter<'a> {
     held_up: BTreeSet<(ProposalId, Code)>,
     told: BTreeSet<ProposalId>,
     grants: BTreeSet<String>,
+    /// Log entry of the freeze that was told.
+    frozen: Option<u64>,
     headed: bool,
 }
 
 impl<'a> InboxPrinter<'a> {
     fn new(args: &'a Args, global: &'a GlobalOptions, terminal: &'a Terminal) -> Self {
-        let (seen, held_up, told, grants) = Default::default();
-        Self { args, global, terminal, seen, held_up, told, grants, headed: false }
+        let (seen, held_up, told, grants, frozen) = Default::default();
+        Self { args, global, terminal, seen, held_up, told, grants, frozen, headed: false }
     }
 
     fn print(&mut self, found: InboxReading) -> Result<(), CommandFailure> {
-        let InboxReading { waiting, ended, approved, grants } = found;
+        let InboxReading { waiting, ended, approved, grants, frozen } = found;
         let (args, terminal) = (self.args, self.terminal);
+        let before = std::mem::replace(&mut self.frozen, frozen.as_ref().map(|freeze| freeze.index));
+        if let Some(freeze) = frozen.as_ref().filter(|freeze| !terminal.json && before != Some(freeze.index)) {
+            eprintln_quietly(freeze_words(freeze).as_str());
+        }
         if !terminal.json {
             tell_held_up(&approved, &mut self.held_up, terminal);
             // The newest is last, as in the list.
@@ -237,6 +248,9 @@ impl<'a> InboxPrinter<'a> {
         }
         if terminal.json && !args.watch {
             let mut object = json!({ "proposals": waiting, "ended": ended, "grants": grants });
+            if let Some(freeze) = &frozen {
+                object["frozen"] = json!(freeze);
+            }
             if let Some(listed) = self.global.listed() {
                 object["boundary"] = json!(listed.name);
             }
@@ -246,7 +260,7 @@ impl<'a> InboxPrinter<'a> {
             terminal.say("nothing waits for your signature");
         }
         for view in grants.iter().filter(|view| !terminal.json && self.grants.insert(view.id.to_string())) {
-            terminal.line(grant_words(view).as_str())?;
+            terminal.line(&format!("{}; see `countersign approve {}`", grant_words(view).as_str(), view.id))?;
             if args.watch && terminal.err_is_terminal() {
                 bell();
             }
@@ -300,12 +314,39 @@ fn ended(client: &Client) -> Vec<ProposalView> {
     found
 }
 
+/// Returns the freeze of a boundary. A failed request must not prevent the list of pending proposals.
+fn freeze_of(client: &Client) -> Option<FreezeView> {
+    // The registry can be long, so the program reads it only if the boundary says that it is not ready.
+    let is_ready = client.get::<Ready>("/ready").is_ok();
+    if is_ready { None } else { client.get::<RegistryView>("/v1/registry").ok()?.frozen }
+}
+
+/// Says since when a boundary is frozen, by whom and why.
+#[must_use]
+pub fn freeze_words(freeze: &FreezeView) -> PrintableText {
+    let words = format!("FROZEN since {} by {} (log entry {})", freeze.at, freeze.by, freeze.index);
+    let reason = person_words([(freeze.by.as_str(), freeze.reason.as_str())]);
+    let rest = ": nothing is proposed or run until an operator of the host runs `countersign thaw`";
+    PrintableText::text(&words).then(&reason).and(rest)
+}
+
+/// Returns the drafts of grants that the signature of this person can advance, or all drafts.
+#[must_use]
+pub fn waiting_grants(client: &Client, mine: Option<&Approver>) -> Vec<GrantView> {
+    // A failed request must not prevent the list of pending proposals.
+    let mut grants = client.get::<GrantList>("/v1/grants").map(|list| list.grants).unwrap_or_default();
+    grants.retain(|view| view.status == GrantStatus::Pending);
+    grants.retain(|view| mine.is_none_or(|mine| view.approvals.need(mine)));
+    grants
+}
+
 /// Returns the line for a grant that needs a signature.
-fn grant_words(view: &GrantView) -> PrintableText {
-    let (grant, id) = (&view.grant, &view.id);
+#[must_use]
+pub fn grant_words(view: &GrantView) -> PrintableText {
+    let grant = &view.grant;
     let steps: Vec<&str> = grant.steps.iter().map(|step| step.reference.as_str()).collect();
     PrintableText::text(&format!(
-        "STANDING GRANT for {}: {} runs of {} until {}; see `countersign approve {id}`",
+        "STANDING GRANT for {}: {} runs of {} until {}",
         grant.grantee.name,
         grant.max_uses,
         steps.join(", "),

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::commands::global::GlobalOptions;
 use crate::commands::review_subject::{is_file, read_envelope};
 use crate::commands::revocation::{self, RevokingBoundary};
-use crate::home::keys::{self, KeyArgs, SignaturePurpose};
+use crate::home::keys::{self, KeyArgs, Keys, SignaturePurpose};
 use crate::remote::client::Client;
 use crate::remote::read_receipt::ReadReceipt;
 use crate::terminal::exit::{CommandFailure, Exit};
@@ -17,10 +17,11 @@ use crate::terminal::outcome_words::{observed_word, outcome_words, verdict_word}
 use crate::terminal::printable_text::PrintableText;
 use crate::terminal::screen::{LineTone, Screen};
 use crate::terminal::streams::Terminal;
+use documents::crypto::key_id::KeyId;
 use documents::crypto::signature::PAYLOAD_TYPE;
 use documents::record::document::{Statement, Subject};
 use documents::record::envelope::{Base64, Envelope};
-use documents::record::ident::{Name, ReceiptId};
+use documents::record::ident::{BoundaryName, Name, ReceiptId};
 use documents::record::receipt::Status;
 use documents::record::review_statement::{ObservedEnd, ReviewStatement, ReviewVerdict, reviewed};
 use wire::api::review_view::{ReviewedView, UnsettledList};
@@ -101,47 +102,115 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         return Err(CommandFailure::usage("the reason is missing: give --reason TEXT"));
     };
     let client = global.reviewer(&args.key, terminal)?;
-    let run = ReadReceipt::fetch(&client, id)?;
-    check_observed(run.receipt.outcome.status, args.observed)?;
-    let evidence = args.evidence.iter().map(|id| ReadReceipt::fetch(&client, id)).collect::<Result<Vec<_>, _>>()?;
-    if args.evidence.contains(id) {
-        return Err(CommandFailure::usage("a run is no evidence for itself: name the receipt of a later check"));
-    }
-    let in_force = RevokingBoundary::read(&client)?;
-    if in_force.boundary.id != run.signed.boundary.id {
-        let detail = "nothing was signed: the boundary returned the receipt of another boundary";
-        return Err(CommandFailure::new(Exit::Refused, detail));
-    }
     let keys = args.key.find()?;
-    let signer = keys.first(|key| in_force.roster.approver_of(&key.keyid()).is_some()).ok_or_else(|| {
-        CommandFailure::usage(format!(
-            "none of your keys is the key of an approver at {}: name your key with --key FILE",
-            in_force.boundary.name
-        ))
-    })?;
-    let review = ReviewStatement {
-        boundary: run.signed.boundary.clone(),
-        verdict,
-        reason: with_evidence(reason, &evidence),
-        observed: args.observed,
-    };
+    let said =
+        SaidOfRun { verdict, observed: args.observed, reason: reason.to_owned(), evidence: args.evidence.clone() };
+    let review = RunReview::make(ReadReceipt::fetch(&client, id)?, &said, &client, &keys)?;
     if !terminal.json {
-        let reviewer = in_force.roster.approver_of(&signer.key().keyid()).map(|(approver, _)| &approver.name);
-        let approved = reviewer.is_some_and(|name| run.receipt.decision.approvers.contains(name));
-        terminal.show_aside(&run_screen(&run, &review, &evidence, approved));
+        terminal.show_aside(&review.screen());
     }
     if !args.yes {
         let verb = if verdict == ReviewVerdict::Accepted { "Accept" } else { "Reject" };
-        revocation::ask_consent(&format!("{verb} this run at {}?", in_force.boundary.name), terminal)?;
+        revocation::ask_consent(&format!("{verb} this run at {}?", review.boundary()), terminal)?;
     }
-    let payload = Statement::new(review, vec![Subject::new("receipt", run.digest.as_bytes())])
-        .to_payload()
-        .map_err(|error| CommandFailure::usage(format!("the review can't be written: {error}; shorten the reason")))?;
-    let signature = keys::sign(signer, SignaturePurpose::Review, PAYLOAD_TYPE, &payload)?;
-    let envelope = Envelope::new(&payload, vec![signature]);
+    let envelope = review.sign(&keys)?;
     match &args.output {
         Some(path) => revocation::write(&envelope, path, terminal).map(|()| Exit::Done),
-        None => send(&client, id, &envelope, terminal),
+        None => tell(&send(&client, id, &envelope)?, terminal),
+    }
+}
+
+/// What a person says about a run.
+#[derive(Debug, Clone)]
+pub struct SaidOfRun {
+    /// Whether the run was right.
+    pub verdict: ReviewVerdict,
+    /// How the run ended, if nobody saw its end.
+    pub observed: Option<ObservedEnd>,
+    /// The reason.
+    pub reason: String,
+    /// Receipts of checks of what the run left.
+    pub evidence: Vec<ReceiptId>,
+}
+
+/// A review that a person can sign, with the run that it is about.
+#[derive(Debug)]
+pub struct RunReview {
+    run: ReadReceipt,
+    evidence: Vec<ReadReceipt>,
+    review: ReviewStatement,
+    payload: Vec<u8>,
+    signer: KeyId,
+    /// True if the person approved the run.
+    approved: bool,
+}
+
+impl RunReview {
+    /// Makes the review, and finds the key that signs it.
+    ///
+    /// # Errors
+    /// Returns an error if the review does not fit the run, or if no key belongs to an approver.
+    pub fn make(run: ReadReceipt, said: &SaidOfRun, client: &Client, keys: &Keys) -> Result<Self, CommandFailure> {
+        check_observed(run.receipt.outcome.status, said.observed)?;
+        let evidence = said.evidence.iter().map(|id| ReadReceipt::fetch(client, id)).collect::<Result<Vec<_>, _>>()?;
+        if said.evidence.contains(&run.id) {
+            return Err(CommandFailure::usage("a run is no evidence for itself: name the receipt of a later check"));
+        }
+        let in_force = RevokingBoundary::read(client)?;
+        if in_force.boundary.id != run.signed.boundary.id {
+            let detail = "nothing was signed: the boundary returned the receipt of another boundary";
+            return Err(CommandFailure::new(Exit::Refused, detail));
+        }
+        let approver = |keyid: &KeyId| in_force.roster.approver_of(keyid).map(|(approver, _)| approver.name.clone());
+        let found = keys.all().map(|signer| signer.key().keyid()).find_map(|keyid| Some((keyid, approver(&keyid)?)));
+        let (signer, reviewer) = found.ok_or_else(|| {
+            CommandFailure::usage(format!(
+                "none of your keys is the key of an approver at {}: name your key with --key FILE",
+                in_force.boundary.name
+            ))
+        })?;
+        let review = ReviewStatement {
+            boundary: run.signed.boundary.clone(),
+            verdict: said.verdict,
+            reason: with_evidence(&said.reason, &evidence),
+            observed: said.observed,
+        };
+        let statement = Statement::new(review.clone(), vec![Subject::new("receipt", run.digest.as_bytes())]);
+        let payload = statement.to_payload().map_err(|error| {
+            CommandFailure::usage(format!("the review can't be written: {error}; shorten the reason"))
+        })?;
+        let approved = run.receipt.decision.approvers.contains(&reviewer);
+        Ok(Self { run, evidence, review, payload, signer, approved })
+    }
+
+    /// Returns the name of the boundary.
+    #[must_use]
+    pub const fn boundary(&self) -> &BoundaryName {
+        &self.review.boundary.name
+    }
+
+    /// Returns the verdict.
+    #[must_use]
+    pub const fn verdict(&self) -> ReviewVerdict {
+        self.review.verdict
+    }
+
+    /// Returns what the person must know before the signature.
+    #[must_use]
+    pub fn screen(&self) -> Screen {
+        run_screen(&self.run, &self.review, &self.evidence, self.approved)
+    }
+
+    /// Signs the review.
+    ///
+    /// # Errors
+    /// Returns an error if the key did not sign.
+    pub fn sign(&self, keys: &Keys) -> Result<Envelope, CommandFailure> {
+        let signer = keys.first(|key| key.keyid() == self.signer).ok_or_else(|| {
+            CommandFailure::usage(format!("nothing was signed: the key {} is missing now", self.signer))
+        })?;
+        let signature = keys::sign(signer, SignaturePurpose::Review, PAYLOAD_TYPE, &self.payload)?;
+        Ok(Envelope::new(&self.payload, vec![signature]))
     }
 }
 
@@ -167,7 +236,7 @@ fn send_file(args: &Args, path: &Path, global: &GlobalOptions, terminal: &Termin
     let list: UnsettledList = client.get("/v1/unsettled")?;
     for id in list.runs.into_iter().filter_map(|run| run.receipt) {
         if ReadReceipt::fetch(&client, &id)?.digest == digest {
-            return send(&client, &id, &envelope, terminal);
+            return tell(&send(&client, &id, &envelope)?, terminal);
         }
     }
     Err(CommandFailure::new(
@@ -176,18 +245,26 @@ fn send_file(args: &Args, path: &Path, global: &GlobalOptions, terminal: &Termin
     ))
 }
 
-fn send(client: &Client, id: &ReceiptId, envelope: &Envelope, terminal: &Terminal) -> Result<Exit, CommandFailure> {
-    let answer: ReviewedView = client.post(&format!("/v1/receipts/{id}/reviews"), envelope)?;
+/// Sends a signed review to the boundary.
+///
+/// # Errors
+/// Returns an error if the boundary refuses the review or cannot be reached.
+pub fn send(client: &Client, id: &ReceiptId, envelope: &Envelope) -> Result<ReviewedView, CommandFailure> {
+    client.post(&format!("/v1/receipts/{id}/reviews"), envelope)
+}
+
+fn tell(answer: &ReviewedView, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     if terminal.json {
-        terminal.object(&answer)?;
+        terminal.object(answer)?;
     } else {
-        terminal.line(&done_words(&answer))?;
+        terminal.line(&done_words(answer))?;
     }
     Ok(Exit::Done)
 }
 
 /// Describes the state of the run after the review.
-fn done_words(answer: &ReviewedView) -> String {
+#[must_use]
+pub fn done_words(answer: &ReviewedView) -> String {
     let already = if answer.existing { "already " } else { "" };
     let mut words = format!("the review of {} is {already}in the log (entry {})", answer.receipt, answer.index);
     if answer.open {
@@ -223,8 +300,9 @@ fn with_evidence(reason: &str, evidence: &[ReadReceipt]) -> String {
     std::iter::once(reason.to_owned()).chain(lines).collect()
 }
 
-/// Returns what the person must know before the signature. `approved` is true if this person approved the run.
-fn run_screen(run: &ReadReceipt, review: &ReviewStatement, evidence: &[ReadReceipt], approved: bool) -> Screen {
+/// Returns what the person must know about the run.
+#[must_use]
+pub fn run_to_review(run: &ReadReceipt) -> Screen {
     let ReadReceipt { id, receipt, signed, digest, end_unknown_because } = run;
     let mut screen = Screen::default();
     let names =
@@ -256,6 +334,12 @@ fn run_screen(run: &ReadReceipt, review: &ReviewStatement, evidence: &[ReadRecei
     screen.field("started", &PrintableText::text(&receipt.started_at.to_string()));
     screen.field("ended", &PrintableText::text(&receipt.finished_at.to_string()));
     screen.field("receipt", &PrintableText::text(&format!("{id} {digest}")));
+    screen
+}
+
+/// Returns what the person must know before the signature. `approved` is true if this person approved the run.
+fn run_screen(run: &ReadReceipt, review: &ReviewStatement, evidence: &[ReadReceipt], approved: bool) -> Screen {
+    let mut screen = run_to_review(run);
     for check in evidence {
         let words = format!(
             "{} of {}: {}, ended {}",
@@ -272,7 +356,7 @@ fn run_screen(run: &ReadReceipt, review: &ReviewStatement, evidence: &[ReadRecei
         screen.field("observed", &PrintableText::words(observed_word(end)));
     }
     screen.field("reason", &PrintableText::value(&Value::from(&*review.reason)));
-    if approved && signed.emergency.is_some() {
+    if approved && run.signed.emergency.is_some() {
         let words = "you approved this run, so your review does not count towards the reviews that the emergency needs";
         screen.field_in(LineTone::Bad, "note", &PrintableText::words(words));
     }

@@ -7,16 +7,18 @@ use crate::commands::global::GlobalOptions;
 use crate::commands::grant::{find_grant, is_grant};
 use crate::commands::review_subject::read_envelope;
 use crate::commands::revocation::{self, RevokingBoundary};
-use crate::home::keys::KeyArgs;
+use crate::home::keys::{KeyArgs, Keys};
 use crate::remote::address::Address;
 use crate::remote::client::Client;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::streams::Terminal;
 use documents::crypto::key_id::KeyId;
+use documents::record::authorization::BoundaryRef;
 use documents::record::document::Statement;
 use documents::record::envelope::{Base64, Envelope};
 use documents::record::ident::Name;
 use documents::record::revocation::{Revocation, RevokedSubject};
+use wire::api::grant_view::GrantView;
 use wire::api::view::RevocationView;
 
 /// Revoke a key, a token or a grant with a signed revocation, which everybody can verify in the log.
@@ -85,18 +87,11 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         RevokeArgument::Grant(name) => {
             let client = client()?;
             let view = find_grant(name, &client)?;
-            let (subject, words) = (RevokedSubject::Grant(view.digest), format!("the grant {}", view.id));
-            // The grantee may end the grant, but may have no right to read the roster of the boundary.
-            let keys = args.key.find()?;
-            if let Some(signer) = keys.all().find(|signer| signer.key().keyid() == view.grant.grantee.key) {
-                let boundary = view.grant.boundary;
-                if !args.yes {
-                    revocation::ask_consent(&format!("Revoke {words} at {}?", boundary.name), terminal)?;
-                }
-                let envelope = revocation::sign(boundary, subject, &args.reason, signer)?;
-                return finish(args, &client, &envelope, &words, terminal);
-            }
-            (subject, words)
+            let envelope = sign_end(&view, &args.reason, &args.key.find()?, &client, |boundary| {
+                let question = format!("Revoke {} at {}?", grant_words(&view), boundary.name);
+                if args.yes { Ok(()) } else { revocation::ask_consent(&question, terminal) }
+            })?;
+            return finish(args, &client, &envelope, &grant_words(&view), terminal);
         }
         RevokeArgument::File(path) => {
             let envelope: Envelope = read_envelope(path)?;
@@ -126,6 +121,34 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     }
     let envelope = boundary.sign(subject, &args.reason, &args.key.find()?)?;
     finish(args, &client, &envelope, &words, terminal)
+}
+
+/// Returns the words for a revoked grant.
+#[must_use]
+pub fn grant_words(view: &GrantView) -> String {
+    format!("the grant {}", view.id)
+}
+
+/// Signs the revocation of a grant, after `agree` has accepted the boundary.
+///
+/// # Errors
+/// Returns the error of `agree`, or an error if no key can sign the revocation.
+pub fn sign_end(
+    view: &GrantView,
+    reason: &str,
+    keys: &Keys,
+    client: &Client,
+    agree: impl FnOnce(&BoundaryRef) -> Result<(), CommandFailure>,
+) -> Result<Envelope, CommandFailure> {
+    let subject = RevokedSubject::Grant(view.digest);
+    // The grantee may end the grant, but may have no right to read the roster of the boundary.
+    if let Some(signer) = keys.all().find(|signer| signer.key().keyid() == view.grant.grantee.key) {
+        agree(&view.grant.boundary)?;
+        return revocation::sign(view.grant.boundary.clone(), subject, reason, signer);
+    }
+    let boundary = RevokingBoundary::read(client)?;
+    agree(&boundary.boundary)?;
+    boundary.sign(subject, reason, keys)
 }
 
 /// Sends the revocation, or writes it to the named file.

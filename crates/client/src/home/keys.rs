@@ -10,11 +10,14 @@ use clap::Args;
 use crate::home::directories::Home;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::printable_text::PrintableText;
+use documents::crypto::key_id::KeyId;
 use documents::crypto::signature::pae;
 use documents::crypto::ssh_key::SshKey;
 use documents::record::envelope::EnvelopeSignature;
+use documents::record::ident::Name;
 use judgement::trust::open_signer::open_signer;
 use judgement::trust::signer::Signer;
+use judgement::trust::trusted_roster::TrustedRoster;
 
 /// Option that names the signing key.
 #[derive(Debug, Clone, Default, Args)]
@@ -87,6 +90,27 @@ impl Keys {
     /// Returns an error if there is no key.
     pub fn preferred(&self, fits: impl Fn(&SshKey) -> bool) -> Result<&dyn Signer, CommandFailure> {
         self.first(fits).or_else(|| self.all().next()).ok_or_else(no_key)
+    }
+
+    /// Returns the key of an approver that signs, with the name of the approver.
+    ///
+    /// # Errors
+    /// Returns an error if no key belongs to an approver of the roster.
+    pub fn of_approver(&self, roster: Option<&TrustedRoster>) -> Result<(&dyn Signer, Name), CommandFailure> {
+        let approver =
+            |keyid: &KeyId| roster.and_then(|roster| roster.approver_of(keyid)).map(|(approver, _)| approver);
+        let signer = self.preferred(|key| approver(&key.keyid()).is_some())?;
+        let keyid = signer.key().keyid();
+        let name = approver(&keyid).map(|approver| approver.name.clone()).ok_or_else(|| {
+            CommandFailure::new(
+                Exit::Refused,
+                format!(
+                    "nothing was signed: {keyid} is no approver's key in roster version {}; name your key with --key FILE",
+                    roster.map_or(0, TrustedRoster::version)
+                ),
+            )
+        })?;
+        Ok((signer, name))
     }
 }
 

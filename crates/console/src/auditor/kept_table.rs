@@ -101,9 +101,11 @@ impl KeptTable {
                 (path.as_path(), read_again(path, digest).map_err(|failure| failure.message))
             }
             RowPlace::Upload(at, length, digest) => (Path::new(name), self.uploaded(*at, *length, digest)),
-            RowPlace::Decision(_) | RowPlace::Denial(_) | RowPlace::Review(_) | RowPlace::Consumption(_) => {
-                return None;
-            }
+            RowPlace::Decision(_)
+            | RowPlace::Denial(_)
+            | RowPlace::Review(_)
+            | RowPlace::Revocation(_)
+            | RowPlace::Consumption(_) => return None,
         };
         Some(bytes.and_then(|bytes| match with_any(&bytes, &self.trust, VerifyOptions::default()) {
             Ok(judged) => Ok(judged_screen(shown, &bytes, &judged, VerifyOptions::default())),

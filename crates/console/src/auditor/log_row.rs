@@ -1,13 +1,14 @@
 //! What a page shows about one row of an audited log.
 
-use client::commands::audit::audit_row::{RowPlace, approval_words, review_words};
+use client::commands::audit::audit_row::RowPlace;
 use client::commands::audit::audit_table::AuditTable;
+use client::commands::audit::audit_words::{approval_words, review_words, revocation_words};
 use client::commands::verdict_screen::program_words;
 use client::terminal::outcome_words::outcome_words;
 use client::terminal::printable_text::PrintableText;
 use client::terminal::screen::{LineTone, Screen};
 use judgement::audit::finding::{DecisionLine, Finding};
-use judgement::audit::people_lines::{DenialLine, ReviewedLine};
+use judgement::audit::people_lines::{DenialLine, ReviewedLine, RevocationLine};
 
 /// Returns everything that the audit found about a row, or `None` for the row of a bundle.
 pub(super) fn log_row(table: &AuditTable, place: &RowPlace) -> Option<Screen> {
@@ -23,6 +24,10 @@ pub(super) fn log_row(table: &AuditTable, place: &RowPlace) -> Option<Screen> {
         }
         RowPlace::Review(line) => {
             review(&mut screen, line);
+            vec![line.entry]
+        }
+        RowPlace::Revocation(line) => {
+            revocation(&mut screen, line);
             vec![line.entry]
         }
         RowPlace::Consumption(run) => {
@@ -70,6 +75,9 @@ fn decision(screen: &mut Screen, line: &DecisionLine) {
     field(screen, "proposer", line.proposer.as_str());
     screen.field("reason", &PrintableText::quoted(&line.reason));
     field(screen, "approved by", &approval_words(&joined(&line.approvers), line.emergency));
+    if let Some(used) = &line.used_grant {
+        field(screen, "under", &format!("{} {}", used.words(), used.digest));
+    }
     field(screen, "groups", &joined(&line.groups));
     field(screen, "handed in by", line.handed_in_by.as_str());
     field(screen, "authorization", &line.authorization.to_string());
@@ -113,6 +121,17 @@ fn review(screen: &mut Screen, line: &ReviewedLine) {
     field(screen, "receipt", line.receipt.as_str());
     field(screen, "says", &review_words(line));
     let whose = PrintableText::text(reviewer).and("'s words: ");
+    screen.field("reason", &whose.then(&PrintableText::quoted(&line.reason)));
+    field(screen, "log entry", &line.entry.to_string());
+}
+
+fn revocation(screen: &mut Screen, line: &RevocationLine) {
+    screen.heading("A revocation");
+    field(screen, "signed by", &line.signer);
+    field(screen, "not before", &line.after.to_string());
+    field(screen, "says", &revocation_words(line));
+    field(screen, "subject", &line.subject.to_string());
+    let whose = PrintableText::text(&line.signer).and("'s words: ");
     screen.field("reason", &whose.then(&PrintableText::quoted(&line.reason)));
     field(screen, "log entry", &line.entry.to_string());
 }

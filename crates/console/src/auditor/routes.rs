@@ -10,7 +10,7 @@ use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{Html, IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
-use client::commands::audit::csv_table::csv_table;
+use client::commands::audit::csv_table::{csv_grants, csv_table};
 use client::commands::audit::report_file::{MADE_AT, MADE_BY, OWN_NAME, write_report};
 use client::commands::audit::row_filter::RowFilter;
 use client::commands::clock::now;
@@ -48,6 +48,7 @@ pub(super) fn routes(pages: Arc<AuditorPages>) -> Router {
         .route("/row/{number}", get(row))
         .route("/log", get(log))
         .route("/decisions.csv", get(csv))
+        .route("/grants.csv", get(grants))
         .route("/report.html", get(report))
         .route(UPLOAD_PATH, post(upload))
         .fallback(async || refuse(StatusCode::NOT_FOUND, "No such page", "This program has no page at this address."))
@@ -97,6 +98,13 @@ async fn csv(State(pages): State<Arc<AuditorPages>>, Query(fields): Fields) -> R
             download("text/csv; charset=utf-8", "decisions.csv", text)
         }
         Err(why) => refuse(StatusCode::BAD_REQUEST, "No table", &why),
+    }
+}
+
+async fn grants(State(pages): State<Arc<AuditorPages>>) -> Response {
+    match &pages.kept.table().log {
+        Some(log) => download("text/csv; charset=utf-8", "grants.csv", csv_grants(&log.summary)),
+        None => refuse(StatusCode::NOT_FOUND, "No log", "The table is about bundles, not about a log."),
     }
 }
 

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use client::commands::audit::audit_row::{AuditRow, COLUMNS, RowVerdict};
+use client::commands::audit::audit_row::{AuditRow, COLUMNS, RowVerdict, TIME};
 use client::commands::audit::audit_table::{AuditTable, MOST_ROWS};
+use client::commands::audit::grant_table::{GRANT_COLUMNS, grant_cells};
 use client::commands::audit::open_work::open_lines;
-use client::commands::audit::row_filter::{FIELDS, RowFilter, outcomes};
+use client::commands::audit::row_filter::{FIELDS, OPEN_CHOICES, RowFilter, outcomes};
 use client::terminal::printable_text::PrintableText;
 use client::terminal::screen::LineTone;
+use judgement::audit::finding::Summary;
 use maud::{Markup, html};
 
 use crate::auditor::kept_table::{KeptTable, UPLOAD_PATH};
@@ -65,6 +67,7 @@ impl AuditorViews<'_> {
             (pager("Pages of the table", fields, at, last))
             (decisions(on_page))
             (pager("Pages, below the table", fields, at, last))
+            (table.log.as_ref().map(|log| grants(&log.summary)).unwrap_or_default())
             h2 { "Downloads" }
             ul {
                 li { a href=(address("/decisions.csv", &query(fields, None))) { "These rows as CSV" } ", in which no cell begins a formula" }
@@ -90,7 +93,7 @@ impl AuditorViews<'_> {
                 }
             }
             @if open > 0 {
-                div.admonition role="note" { (open) " runs are still open: nobody knows how they ended. They come first in the table." }
+                div.admonition role="note" { (open) " runs are still open: nobody knows how they ended, or their reviews are missing. They come first in the table." }
             }
             @for (receipt, count) in table.repeated().iter().take(20) {
                 div.admonition role="note" { (count) " rows belong to the same run " (receipt) ": count this run once." }
@@ -126,7 +129,7 @@ impl AuditorViews<'_> {
         let found = log_row(&table, &row.place);
         drop(table);
         let name = row.cells.last().map_or("", |cell| cell);
-        let title = if row.at.is_some() { format!("{}, {}", row.cells[0], row.cells[4]) } else { name.to_owned() };
+        let title = if row.at.is_some() { format!("{}, {}", row.cells[0], row.cells[TIME]) } else { name.to_owned() };
         let checks = self.kept.verified_again(name, &row.place);
         let main = html! {
             h1 { (title) }
@@ -199,13 +202,37 @@ fn facts(table: &AuditTable) -> Markup {
     }
 }
 
+/// Returns the table of the grants, which are no runs. All grants are in the CSV file.
+fn grants(summary: &Summary) -> Markup {
+    html! {
+        @if !summary.grants.is_empty() {
+            div.wide role="region" aria-labelledby="grants" tabindex="0" {
+                table {
+                    caption id="grants" { "Standing grants, the newest first" }
+                    thead { tr { @for column in GRANT_COLUMNS { th scope="col" { (column) } } } }
+                    tbody {
+                        @for line in summary.grants.iter().rev().take(ROWS) {
+                            @let [id, others @ ..] = grant_cells(line, summary.until);
+                            tr { th scope="row" { (id) } @for cell in others { td { (cell) } } }
+                        }
+                    }
+                }
+            }
+            p {
+                a href="/grants.csv" { "All " (summary.grants.len()) " grants as CSV" }
+                ". To see the runs under a grant, filter the table by its id."
+            }
+        }
+    }
+}
+
 fn decisions(rows: &[&AuditRow]) -> Markup {
     let verdict = COLUMNS.iter().position(|column| *column == "Verdict");
     html! {
         @if rows.is_empty() { p { "No row matches the filters." } } @else {
             div.wide role="region" aria-labelledby="decisions" tabindex="0" {
                 table.decisions {
-                    caption id="decisions" { "Decisions. Runs without an end come first, then failed rows, then the newest." }
+                    caption id="decisions" { "Decisions. Open runs come first, then failed rows, then the newest." }
                     thead { tr { @for column in COLUMNS { th scope="col" { (column) } } } }
                     tbody {
                         @for row in rows {
@@ -247,7 +274,9 @@ fn filters(fields: &Fields) -> Markup {
             div.filters {
                 (line("step", "Step (service:*)"))
                 (line("person", "Proposer or approver"))
+                (line("grant", "Grant (grt_: all)"))
                 (choice("outcome", "Outcome", outcomes().map(|word| (word, word.replace('_', " "))).collect()))
+                (choice("open", "Still open", OPEN_CHOICES.map(|word| (word, word.to_owned())).into()))
                 (choice("verdict", "Verdict", RowVerdict::ALL.map(|verdict| (verdict.word(), verdict.words().to_owned())).into()))
                 (line("since", "Since (date or 7d)"))
                 (line("until", "Until (date or 7d)"))

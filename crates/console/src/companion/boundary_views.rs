@@ -138,6 +138,7 @@ pub(super) fn open_work(at: usize, name: &str, runs: &[UnsettledRun], grants: &[
                     @if let Some(outcome) = &run.outcome { ": " (outcome_words(outcome)) }
                     div { strong.bad { (plain(&needs(run))) } }
                     @for line in details(run) { div.hint { (line.as_str()) } }
+                    @if let Some(receipt) = &run.receipt { a href=(format!("/b/{at}/review-run/{receipt}")) { "Review this run" } }
                 }
             }
         }
@@ -147,10 +148,18 @@ pub(super) fn open_work(at: usize, name: &str, runs: &[UnsettledRun], grants: &[
             div.wide tabindex="0" role="region" aria-label="Standing grants" {
                 table {
                     thead { tr { @for column in HEADER { th scope="col" { (column) } } } }
-                    tbody { @for grant in grants { tr { @for cell in cells(grant) { td { (plain(&cell)) } } } } }
+                    tbody {
+                        @for grant in grants {
+                            @let [id, others @ ..] = cells(grant);
+                            tr {
+                                th scope="row" { a href=(format!("/b/{at}/grant/{id}")) { (id) } }
+                                @for cell in others { td { (plain(&cell)) } }
+                            }
+                        }
+                    }
                 }
             }
-            p.hint { "To read or to end a grant, use " code { "countersign grant show" } " and " code { "countersign revoke" } "." }
+            p.hint { "The page of a grant shows what it permits. You can sign a draft there, and end a grant." }
         }
     };
     companion_page(NavPlace::section(at, "Open"), &format!("Open work of {}", plain(name)), main, false)

@@ -4,34 +4,41 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use client::review::proposal_review::ProposalReview;
-use documents::record::ident::ProposalId;
+use client::terminal::exit::{CommandFailure, Exit};
 
 /// Longest time between the review and the signature.
 pub(super) const LIFE: Duration = Duration::from_secs(600);
 /// Maximum number of reviews. A review can hold several MiB. The oldest review stops working first.
 const MOST: usize = 32;
 
-/// A review that a page shows.
+/// A review `R` that a page shows, of the document with the id `K`.
 #[derive(Debug)]
-pub(super) struct HeldReview {
+pub(super) struct HeldReview<K, R> {
     /// Place of the boundary in the list.
     pub(super) boundary: usize,
-    /// The proposal.
-    pub(super) id: ProposalId,
+    /// The document.
+    pub(super) id: K,
+    /// Digest in the form of the page.
+    pub(super) digest: String,
     /// The review, with the bytes that a signature covers.
-    pub(super) review: ProposalReview,
+    pub(super) review: R,
     /// Time of the review.
     pub(super) made: Instant,
 }
 
 /// The reviews of all pages, by the numbers of their forms.
-#[derive(Debug, Default)]
-pub(super) struct HeldReviews(Mutex<BTreeMap<u64, HeldReview>>);
+#[derive(Debug)]
+pub(super) struct HeldReviews<K, R>(Mutex<BTreeMap<u64, HeldReview<K, R>>>);
 
-impl HeldReviews {
+impl<K, R> Default for HeldReviews<K, R> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<K, R> HeldReviews<K, R> {
     /// Keeps a review for the form with this number.
-    pub(super) fn keep(&self, number: &str, held: HeldReview) {
+    pub(super) fn keep(&self, number: &str, held: HeldReview<K, R>) {
         let Ok(number) = number.parse() else { return };
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let time = held.made;
@@ -44,43 +51,28 @@ impl HeldReviews {
 
     /// Takes the review of a form, so that no other request can use it. Returns `None` if the review is too old, or was
     /// used.
-    pub(super) fn take(&self, number: &str, now: Instant) -> Option<HeldReview> {
+    pub(super) fn take(&self, number: &str, now: Instant) -> Option<HeldReview<K, R>> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let held = all.remove(&number.parse().ok()?)?;
         (now.saturating_duration_since(held.made) < LIFE).then_some(held)
     }
 }
 
+/// Returns the failure for a document that the boundary replaced after a page had shown it.
+pub(super) fn replaced(what: &str) -> CommandFailure {
+    let words = format!(
+        "nothing was signed: the boundary now returns another statement for {what}. Don't trust this boundary, and tell its \
+         operator"
+    );
+    CommandFailure::new(Exit::Refused, words)
+}
+
 #[cfg(test)]
 mod tests {
-    use client::review::derived::{Derived, StatementVerdict};
-    use client::review::line::Lines;
-    use client::review::script_places::ScriptPlaces;
-    use client::review::sources::ReviewSources;
-    use documents::crypto::digest::AuthorizationDigest;
-
     use super::*;
 
-    fn held(made: Instant) -> HeldReview {
-        let found = Derived {
-            digest: AuthorizationDigest::of(b"x"),
-            statement: None,
-            payload: None,
-            definition: None,
-            files: Vec::new(),
-            inputs: Vec::new(),
-            places: ScriptPlaces::default(),
-            rules: Vec::new(),
-            emergency: None,
-            profile: None,
-            signers: Vec::new(),
-            strangers: Vec::new(),
-            checks: Vec::new(),
-            standing: StatementVerdict::Unsound,
-            lines: Lines::default(),
-        };
-        let id = "prp_019aa0b0-5c00-7000-8000-000000000001".parse().expect("an id");
-        HeldReview { boundary: 0, id, review: ProposalReview { sources: ReviewSources::default(), found }, made }
+    fn held(made: Instant) -> HeldReview<u8, &'static str> {
+        HeldReview { boundary: 0, id: 1, digest: "sha256:x".to_owned(), review: "a review", made }
     }
 
     #[test]

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use client::commands::inbox::myself;
+use client::commands::inbox::{myself, waiting_grants};
 use client::remote::client::Client;
 use client::remote::proposals::{list, newest};
 use client::terminal::exit::CommandFailure;
 use documents::crypto::digest::StepDigest;
 use documents::record::ident::Name;
 use documents::record::validity::Timestamp;
+use wire::api::grant_view::GrantView;
 use wire::api::view::ProposalView;
 
 use crate::companion::signing::Signing;
@@ -27,6 +28,8 @@ pub(super) struct BoundaryInbox {
     pub(super) approver: Result<Name, String>,
     /// Proposals that the signature of this person can advance, the soonest end first.
     pub(super) mine: Vec<ProposalView>,
+    /// Drafts of grants that the signature of this person can advance.
+    pub(super) grants: Vec<GrantView>,
     /// Other pending proposals.
     pub(super) others: Vec<ProposalView>,
     /// Approved proposals and running proposals.
@@ -52,8 +55,9 @@ impl BoundaryInbox {
         }
         ended.retain(|view| view.ended_at.is_some_and(|at| is_same_day(at, now)));
         ended.sort_by_key(|view| std::cmp::Reverse(view.ended_at));
+        let grants = approver.as_ref().map_or_else(|_| Vec::new(), |mine| waiting_grants(client, Some(mine)));
         let approver = approver.map(|approver| approver.name).map_err(|failure| failure.message);
-        Ok(Self { state, approver, mine, others, running, ended })
+        Ok(Self { state, approver, mine, grants, others, running, ended })
     }
 
     /// Returns the pending proposals of definitions that more than one pending proposal has.

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use client::commands::approve::AskedText;
 use client::commands::deny;
+use client::commands::grant::grant_review::GrantReview;
+use client::commands::grant::signing::check_typed;
 use client::review::derived::StatementVerdict;
 use client::review::proposal_review::ProposalReview;
 use maud::{Markup, html};
@@ -76,11 +78,32 @@ impl RefusedReview {
         found
     }
 
-    fn wrong(&mut self, id: &str, label: &str, message: String) {
+    /// Compares what the person sent to sign a grant with what its review asks for.
+    pub(super) fn of_grant(review: &GrantReview, sent: BTreeMap<String, String>) -> Self {
+        let mut found = Self { sent, errors: FieldErrors::default() };
+        if check_typed(review, found.value("answer")).is_err() {
+            let message = "this is not the number of uses, a blank, and the last 8 digits of the digest".to_owned();
+            found.wrong("answer", "The number of uses and the last 8 digits", message);
+        }
+        found
+    }
+
+    /// Compares the typed word with the word that the page asks for.
+    pub(super) fn of_word(word: &str, sent: BTreeMap<String, String>) -> Self {
+        let mut found = Self { sent, errors: FieldErrors::default() };
+        if found.value("word").trim() != word {
+            found.wrong("word", &format!("The word {word}"), format!("type the word {word} to confirm"));
+        }
+        found
+    }
+
+    /// Notes what is wrong with a field.
+    pub(super) fn wrong(&mut self, id: &str, label: &str, message: String) {
         self.errors.0.push(FieldError { id: id.to_owned(), label: label.to_owned(), message });
     }
 
-    fn value(&self, name: &str) -> &str {
+    /// Returns what the person sent in a field.
+    pub(super) fn value(&self, name: &str) -> &str {
         self.sent.get(name).map_or("", String::as_str)
     }
 }
@@ -96,7 +119,7 @@ impl ReviewView<'_> {
             (review_text(review))
             section aria-labelledby="decide" {
                 h2 #decide { "Your decision" }
-                p { (signature_words(view)) ". This page works once, and for " (LIFE.as_secs() / Duration::from_secs(60).as_secs()) " minutes." }
+                p { (signature_words(&view.approvals)) ". This page works once, and for " (LIFE.as_secs() / Duration::from_secs(60).as_secs()) " minutes." }
                 (self.sign_form())
                 (self.deny_form())
             }

@@ -12,7 +12,7 @@ use axum::routing::{get, post};
 use client::commands::approve::AskedText;
 use client::commands::clock::now;
 use client::remote::proposals::list;
-use client::terminal::exit::{CommandFailure, Exit};
+use client::terminal::exit::CommandFailure;
 use documents::crypto::digest::StepDigest;
 use documents::record::code::Code;
 use documents::record::ident::ProposalId;
@@ -22,11 +22,12 @@ use wire::api::view::ProposalView;
 use crate::companion::boundary_pages;
 use crate::companion::compare_view::{self, compare, fields_of};
 use crate::companion::freeze;
-use crate::companion::held::HeldReview;
+use crate::companion::grant_pages;
+use crate::companion::held::{HeldReview, replaced};
 use crate::companion::inbox::read_all;
-use crate::companion::requests::{Companion, Sent, Shared, failed, ways};
+use crate::companion::requests::{Companion, Sent, Shared, after_signature, failed, take_held, ways};
 use crate::companion::review_view::{RefusedReview, ReviewView};
-use crate::companion::signing::SentSignature;
+use crate::companion::run_review_pages;
 use crate::companion::views::{NavPlace, companion_page, inbox, is_live, path_of};
 use crate::proposal::proposal_words::{plain, proposal_of};
 use crate::proposal::receipts::check;
@@ -37,7 +38,7 @@ use crate::web::refused_request::{PageAnswer, RefusedRequest};
 const CANCEL_ADVICE: &str =
     "only the proposer and operators can cancel: to stop this proposal as an approver, deny it on its review page";
 
-/// Returns the routes. Only `sign`, `deny` and the page of the freeze use a key.
+/// Returns the routes. Only `sign`, `deny` and the pages of the freeze, of grants and of runs to review use a key.
 pub(super) fn routes(companion: Arc<Companion>) -> Router {
     Router::new()
         .route("/", get(first))
@@ -50,6 +51,8 @@ pub(super) fn routes(companion: Arc<Companion>) -> Router {
         .route("/b/{at}/stop/{id}", post(stop))
         .merge(boundary_pages::routes())
         .merge(freeze::routes())
+        .merge(grant_pages::routes())
+        .merge(run_review_pages::routes())
         .fallback(async || {
             RefusedRequest::new(StatusCode::NOT_FOUND, "No such page", "This program has no page at this address.")
         })
@@ -72,19 +75,14 @@ async fn show_review(own: &Companion, at: usize, id: ProposalId, refused: &Refus
     let (place, signing, asked) = (own.place(at)?, own.signing.clone(), id.clone());
     let made = place.read(move |place, client| signing.review(&asked, &place.trust, client)).await;
     let made = made.map_err(|failure| failed(NavPlace::at(at), "No review", &failure, ways(at, &id)))?;
+    let digest = made.review.found.digest.to_string();
     // The person typed the digits of the review before.
-    if refused.sent.get("digest").is_some_and(|before| *before != made.review.found.digest.to_string()) {
-        let what = "nothing was signed: the boundary now returns another statement. Don't trust this boundary, and tell its operator";
-        return Err(failed(
-            NavPlace::at(at),
-            "Nothing was signed",
-            &CommandFailure::new(Exit::Refused, what),
-            ways(at, &id),
-        ));
+    if refused.sent.get("digest").is_some_and(|before| *before != digest) {
+        return Err(failed(NavPlace::at(at), "Nothing was signed", &replaced(id.as_str()), ways(at, &id)));
     }
     let number = own.forms.issue();
     let page = ReviewView { door: &own.door, number: &number, boundary: at, made: &made, refused }.page();
-    own.held.keep(&number, HeldReview { boundary: at, id, review: made.review, made: Instant::now() });
+    own.held.keep(&number, HeldReview { boundary: at, id, digest, review: made.review, made: Instant::now() });
     let status = if refused.errors.0.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
     Ok((status, Html(page)).into_response())
 }
@@ -92,7 +90,7 @@ async fn show_review(own: &Companion, at: usize, id: ProposalId, refused: &Refus
 async fn sign(State(own): Shared, Path((at, id)): Path<(usize, ProposalId)>, Form(sent): Sent) -> PageAnswer<Response> {
     let place = own.place(at)?;
     let form = own.take(&format!("/b/{at}/sign/{id}"), &sent)?;
-    let held = own.take_review(&form, at, &id)?;
+    let held = take_held(&own.held, &form, (at, &id, ways(at, &id)))?;
     let refused = RefusedReview::of_signature(&AskedText::of(&held.review), sent);
     if !refused.errors.0.is_empty() {
         return show_review(&own, at, id, &refused).await;
@@ -102,13 +100,13 @@ async fn sign(State(own): Shared, Path((at, id)): Path<(usize, ProposalId)>, For
         ["more", "digits"].into_iter().filter_map(|name| sent.get(name)).map(|text| text.trim()).collect();
     let (typed, signing) = (typed.join(" "), own.signing.clone());
     let done = place.act(move |place, client| signing.approve(held, &typed, &place.trust, client)).await;
-    after_signature(done, at, &id)
+    after_signature(done, (NavPlace::at(at), &format!("/b/{at}/run/{id}"), ways(at, &id)))
 }
 
 async fn deny(State(own): Shared, Path((at, id)): Path<(usize, ProposalId)>, Form(sent): Sent) -> PageAnswer<Response> {
     let place = own.place(at)?;
     let form = own.take(&format!("/b/{at}/deny/{id}"), &sent)?;
-    let held = own.take_review(&form, at, &id)?;
+    let held = take_held(&own.held, &form, (at, &id, ways(at, &id)))?;
     let refused = RefusedReview::of_denial(&held.review, sent);
     if !refused.errors.0.is_empty() {
         return show_review(&own, at, id, &refused).await;
@@ -116,25 +114,11 @@ async fn deny(State(own): Shared, Path((at, id)): Path<(usize, ProposalId)>, For
     let sent = refused.sent;
     let (reason, signing) = (sent.get("reason").map_or("", |text| text.trim()).to_owned(), own.signing.clone());
     let done = place.act(move |place, client| signing.deny(held, &reason, &place.trust, client)).await;
-    after_signature(done, at, &id)
+    after_signature(done, (NavPlace::at(at), &format!("/b/{at}/run/{id}"), ways(at, &id)))
 }
 
 fn after(at: usize, id: &ProposalId) -> Response {
     Redirect::to(&format!("/b/{at}/run/{id}")).into_response()
-}
-
-/// Returns the answer to a signature, or the page that says why nothing was signed.
-fn after_signature(done: Result<SentSignature, CommandFailure>, at: usize, id: &ProposalId) -> PageAnswer<Response> {
-    match done {
-        Ok(SentSignature(Ok(_))) => Ok(after(at, id)),
-        Ok(SentSignature(Err(failure))) => Err(failed(
-            NavPlace::at(at),
-            "Signed, but the boundary did not confirm the signature",
-            &failure,
-            ways(at, id),
-        )),
-        Err(failure) => Err(failed(NavPlace::at(at), "Nothing was signed", &failure, ways(at, id))),
-    }
 }
 
 async fn side_by_side(State(own): Shared, Path((at, digest)): Path<(usize, StepDigest)>) -> PageAnswer<Response> {

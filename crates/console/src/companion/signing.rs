@@ -6,18 +6,26 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use client::commands::clock::now;
+use client::commands::grant::find_grant;
+use client::commands::grant::grant_review::GrantReview;
+use client::commands::grant::signing::{self as grants, check_pending, check_typed};
+use client::commands::review_run::{self, RunReview, SaidOfRun};
 use client::commands::review_subject::find_subject;
-use client::commands::revocation::RevokingBoundary;
-use client::commands::{approve, deny};
+use client::commands::revocation::{self, RevokingBoundary};
+use client::commands::{approve, deny, revoke};
 use client::home::keys::{KeyArgs, Keys};
 use client::remote::client::Client;
+use client::remote::read_receipt::ReadReceipt;
 use client::review::gather::ReviewSubject;
 use client::review::proposal_review::{ProposalReview, check_open};
 use client::terminal::exit::{CommandFailure, Exit};
-use documents::record::ident::{Name, ProposalId};
+use documents::record::extension_names::GrantId;
+use documents::record::ident::{Name, ProposalId, ReceiptId};
+use wire::api::grant_view::GrantView;
+use wire::api::review_view::ReviewedView;
 use wire::api::view::{ProposalStatus, ProposalView, RevocationView};
 
-use crate::companion::held::HeldReview;
+use crate::companion::held::{HeldReview, replaced};
 use crate::proposal::boundary_trust::BoundaryTrust;
 
 /// The keys of the approver.
@@ -39,9 +47,20 @@ pub(super) struct MadeReview {
     pub(super) approver: Result<Name, String>,
 }
 
+/// A grant that was just read.
+#[derive(Debug)]
+pub(super) struct MadeGrant {
+    /// The review.
+    pub(super) review: GrantReview,
+    /// The grant, as the boundary reports it.
+    pub(super) view: GrantView,
+    /// The approver whose key would sign, or why nobody can sign.
+    pub(super) approver: Result<Name, String>,
+}
+
 /// A signature that was made and sent, with the answer of the boundary. Before this value, nothing was signed.
 #[derive(Debug)]
-pub(super) struct SentSignature(pub(super) Result<ProposalView, CommandFailure>);
+pub(super) struct SentSignature<T>(pub(super) Result<T, CommandFailure>);
 
 impl Signing {
     /// Takes the files of the keys. Without a file, the keys of the configuration directory and of SSH are used.
@@ -83,11 +102,11 @@ impl Signing {
     /// Signs the bytes that the page showed, after all checks were made again, and sends the signature.
     pub(super) fn approve(
         &self,
-        held: HeldReview,
+        held: HeldReview<ProposalId, ProposalReview>,
         typed: &str,
         trust: &BoundaryTrust,
         client: &Client,
-    ) -> Result<SentSignature, CommandFailure> {
+    ) -> Result<SentSignature<ProposalView>, CommandFailure> {
         let (id, review) = self.still_open(held, false, trust, client)?;
         let sound = review.check_sound()?;
         let keys = self.keys()?;
@@ -102,11 +121,11 @@ impl Signing {
     /// Signs a denial of the statement that the page showed, and sends it.
     pub(super) fn deny(
         &self,
-        held: HeldReview,
+        held: HeldReview<ProposalId, ProposalReview>,
         reason: &str,
         trust: &BoundaryTrust,
         client: &Client,
-    ) -> Result<SentSignature, CommandFailure> {
+    ) -> Result<SentSignature<ProposalView>, CommandFailure> {
         let (_, review) = self.still_open(held, true, trust, client)?;
         let keys = self.keys()?;
         let roster = review.sources.roster.roster();
@@ -131,11 +150,93 @@ impl Signing {
         boundary.freeze(reason, &keys)
     }
 
+    /// Reads a grant and makes its review.
+    pub(super) fn grant(
+        &self,
+        id: &GrantId,
+        trust: &BoundaryTrust,
+        client: &Client,
+    ) -> Result<MadeGrant, CommandFailure> {
+        let view = find_grant(id.as_str(), client)?;
+        let review = GrantReview::make(&view, client, &trust.rosters()?)?;
+        trust.check_id(review.terms().boundary.id)?;
+        let can_sign = check_pending(&view).and_then(|()| review.check_sound()).and_then(|()| self.keys());
+        let approver = can_sign.and_then(|keys| keys.of_approver(review.roster()).map(|(_, name)| name));
+        Ok(MadeGrant { review, view, approver: approver.map_err(|failure| failure.message) })
+    }
+
+    /// Signs the grant that the page showed, after all checks were made again, and sends the signature.
+    pub(super) fn approve_grant(
+        &self,
+        held: HeldReview<GrantId, GrantReview>,
+        typed: &str,
+        trust: &BoundaryTrust,
+        client: &Client,
+    ) -> Result<SentSignature<GrantView>, CommandFailure> {
+        let MadeGrant { review, view, .. } = self.grant(&held.id, trust, client)?;
+        if review.payload() != held.review.payload() {
+            return Err(replaced(held.id.as_str()));
+        }
+        check_pending(&view)?;
+        review.check_sound()?;
+        let keys = self.keys()?;
+        let (signer, _) = keys.of_approver(review.roster())?;
+        let consent = check_typed(&held.review, typed)?;
+        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let signature = grants::sign(&held.review, consent, signer)?;
+        drop(turn);
+        Ok(SentSignature(grants::hand_in(client, &held.id, signature)))
+    }
+
+    /// Signs and sends the revocation of the grant with this digest. Returns the words for the grant too.
+    pub(super) fn end_grant(
+        &self,
+        id: &GrantId,
+        digest: &str,
+        reason: &str,
+        trust: &BoundaryTrust,
+        client: &Client,
+    ) -> Result<(RevocationView, String), CommandFailure> {
+        let view = find_grant(id.as_str(), client)?;
+        if view.digest.to_string() != digest {
+            return Err(replaced(id.as_str()));
+        }
+        let keys = self.keys()?;
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let signed = revoke::sign_end(&view, reason, &keys, client, |boundary| trust.check_id(boundary.id))?;
+        Ok((revocation::send(client, &signed)?, revoke::grant_words(&view)))
+    }
+
+    /// Makes the review of a run with what the person says.
+    pub(super) fn review_run(
+        &self,
+        run: ReadReceipt,
+        said: &SaidOfRun,
+        trust: &BoundaryTrust,
+        client: &Client,
+    ) -> Result<RunReview, CommandFailure> {
+        trust.check_id(run.signed.boundary.id)?;
+        RunReview::make(run, said, client, &self.keys()?)
+    }
+
+    /// Signs the review of a run that the page showed, and sends it.
+    pub(super) fn sign_review(
+        &self,
+        held: &HeldReview<ReceiptId, RunReview>,
+        client: &Client,
+    ) -> Result<SentSignature<ReviewedView>, CommandFailure> {
+        let keys = self.keys()?;
+        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let signed = held.review.sign(&keys)?;
+        drop(turn);
+        Ok(SentSignature(review_run::send(client, &held.id, &signed)))
+    }
+
     /// Reads the proposal again. The boundary must still return the statement that the page showed, and the proposal must
     /// still be open. The review is judged again at the present time.
     fn still_open(
         &self,
-        held: HeldReview,
+        held: HeldReview<ProposalId, ProposalReview>,
         stops: bool,
         trust: &BoundaryTrust,
         client: &Client,

@@ -1,5 +1,6 @@
 //! The markup of the inbox, and parts of all pages of the companion.
 
+use client::commands::inbox::{freeze_words, grant_words};
 use client::commands::inbox_table::{heaviest, parameter_words, step_words, time_left};
 use client::remote::run_printer::held_up_words;
 use client::terminal::exit::CommandFailure;
@@ -101,6 +102,8 @@ pub(super) fn inbox(all: &[(String, Read)], now: Timestamp) -> String {
     };
     let mut mine = group(|read| &read.mine);
     mine.sort_by_key(|(_, _, view)| view.expires_at);
+    let grants: Vec<_> =
+        each().flat_map(|(at, name, read)| read.grants.iter().map(move |grant| (at, name, grant))).collect();
     let main = html! {
         h1 { "Inbox" }
         @for (name, read) in all {
@@ -108,7 +111,15 @@ pub(super) fn inbox(all: &[(String, Read)], now: Timestamp) -> String {
                 div.question role="note" { strong { (plain(name)) } ": not read. " (failure.message) }
             }
         }
+        @for (_, name, read) in each() {
+            @if let Some(freeze) = &read.state.frozen {
+                div.question role="note" { strong { (plain(name)) } ": " strong.bad { (freeze_words(freeze).as_str()) } }
+            }
+        }
         (table("Yours to move", "No proposal waits for your signature.", &mine, now, true))
+        @for (at, name, grant) in &grants {
+            p { a.strong href=(format!("/b/{at}/grant/{}", grant.id)) { "Review" } " " strong.bad { (grant_words(grant).as_str()) } " at " (plain(name)) }
+        }
         (table("Waiting for others", "No other proposal is pending.", &group(|read| &read.others), now, true))
         @for (at, name, read) in each() {
             @for (digest, views) in read.of_one_definition() {
@@ -141,7 +152,10 @@ pub(super) fn inbox(all: &[(String, Read)], now: Timestamp) -> String {
             }
         }
     };
-    let title = if mine.is_empty() { "Inbox".to_owned() } else { format!("Inbox ({})", mine.len()) };
+    let title = match mine.len() + grants.len() {
+        0 => "Inbox".to_owned(),
+        waiting => format!("Inbox ({waiting})"),
+    };
     let place = NavPlace { boundary: (all.len() == 1).then_some(0), here: Some("Inbox") };
     companion_page(place, &title, main, false)
 }
@@ -168,7 +182,7 @@ fn card(at: usize, name: &str, view: &ProposalView, now: Timestamp, pending: boo
             a.strong href=(path_of(page, at, view)) { (verb) " " (step_words(view).as_str()) " …" (id_end(view)) }
             " at " (plain(name)) ", for " (plain(view.proposer.as_str()))
             @if pending {
-                ", " (signature_words(view)) ", " strong { (time_left(view, now)) " left" }
+                ", " (signature_words(&view.approvals)) ", " strong { (time_left(view, now)) " left" }
                 @if !remark.as_str().is_empty() { ". Most important remark: " strong { (remark.as_str().trim_start_matches("! ")) } }
             } @else {
                 ": " (standing_words(view))

@@ -43,6 +43,21 @@ impl FieldErrors {
         format!("{hint} {error}").trim().to_owned()
     }
 
+    /// Returns a field of one line with its label, its error and its hint.
+    #[must_use]
+    pub fn field(&self, id: &str, label: &str, value: &str, hint: &Markup) -> Markup {
+        let hinted = format!("{id}-hint");
+        html! {
+            div {
+                label for=(id) { (label) }
+                input id=(id) name=(id) value=(value) autocapitalize="none" spellcheck="false" aria-invalid=[self.invalid(id)]
+                    aria-describedby=(self.described(id, &hinted));
+                (self.beside(id))
+                p.hint id=(hinted) { (hint) }
+            }
+        }
+    }
+
     /// Returns the summary, with a link to each field. No markup without errors.
     #[must_use]
     pub fn summary(&self, title: &str) -> Markup {

@@ -8,6 +8,7 @@ use client::terminal::person_words::person_words;
 use client::terminal::printable_text::PrintableText;
 use documents::record::code::Code;
 use documents::record::ident::ProposalId;
+use wire::api::approvals_view::ApprovalsView;
 use wire::api::view::ProposalView;
 
 /// Returns external text with escapes in place of characters that a reader can't see.
@@ -34,8 +35,7 @@ pub fn standing_words(view: &ProposalView) -> String {
 
 /// Returns who has signed, and which groups still must sign.
 #[must_use]
-pub fn signature_words(view: &ProposalView) -> String {
-    let approvals = &view.approvals;
+pub fn signature_words(approvals: &ApprovalsView) -> String {
     let mut words = format!("{} of {} signatures", approvals.have, approvals.required);
     let names: Vec<&str> = approvals.approvers.iter().map(|name| name.as_str()).collect();
     if !names.is_empty() {

@@ -12,7 +12,7 @@ use client::review::sources::RosterSource;
 use client::terminal::exit::{CommandFailure, Exit};
 use documents::record::ident::BoundaryName;
 use tokio::sync::Semaphore;
-use wire::api::registry_view::RegistryView;
+use wire::api::registry_view::{FreezeView, RegistryView};
 
 use crate::proposal::boundary_trust::BoundaryTrust;
 use crate::proposal::log_head::VerifiedHashes;
@@ -51,6 +51,8 @@ pub struct BoundaryState {
     pub roster: u64,
     /// True if the person trusts this roster.
     pub is_trusted: bool,
+    /// The freeze, if the boundary is frozen.
+    pub frozen: Option<FreezeView>,
 }
 
 impl fmt::Debug for ReachedBoundary {
@@ -111,7 +113,7 @@ impl ReachedBoundary {
         let (registry, roster) = self.roster(client)?;
         let is_trusted = roster.trusted().is_some_and(|trusted| trusted.digest() == registry.seal.roster);
         let version = roster.roster().map_or(0, |roster| roster.version());
-        Ok(BoundaryState { name: registry.boundary.name, roster: version, is_trusted })
+        Ok(BoundaryState { name: registry.boundary.name, roster: version, is_trusted, frozen: registry.frozen })
     }
 
     /// Reads the roster in force, and checks the id of the boundary.

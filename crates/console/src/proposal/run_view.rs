@@ -66,7 +66,7 @@ impl RunView<'_> {
                 @if !view.reason.is_empty() { dt { "Reason" } dd { "\"" (plain(&view.reason)) "\"" } }
                 dt { "Digest" } dd { code { (view.digest.to_string()) } }
                 @if let Some(receipt) = &view.receipt { dt { "Receipt" } dd { code { (receipt.to_string()) } } }
-                dt { "Signatures" } dd { (signature_words(view)) }
+                dt { "Signatures" } dd { (signature_words(&view.approvals)) }
                 dt { "Proposer" } dd { (plain(view.proposer.as_str())) }
                 dt { "Expires" } dd {
                     (view.expires_at.to_string())

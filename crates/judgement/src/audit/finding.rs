@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::audit::people_lines::{DenialLine, GrantLine, NeededReview, ReviewedLine, RevocationLine};
-use crate::audit::report::WitnessFacts;
+use crate::audit::people_lines::{DenialLine, GrantLine, ReviewedLine, RevocationLine, RunReviewState};
+use crate::audit::report::{UsedGrant, WitnessFacts};
 use documents::crypto::digest::{
     AuthorizationDigest, ContentDigest, ParamsDigest, RosterDigest, SealDigest, StepDigest,
 };
@@ -242,6 +242,9 @@ pub struct DecisionLine {
     /// Digest of the grant that the run used. Absent if approvers signed the run itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub grant: Option<ContentDigest>,
+    /// The grant with this digest, and the number of the use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub used_grant: Option<UsedGrant>,
     /// True if the run was an emergency.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub emergency: bool,
@@ -413,7 +416,10 @@ pub struct Summary {
     pub grants: Vec<GrantLine>,
     /// The runs that still need a review, in log order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub reviews: Vec<NeededReview>,
+    pub reviews: Vec<RunReviewState>,
+    /// The other emergencies and runs with an unknown end, which people have reviewed and settled, in log order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reviewed: Vec<RunReviewState>,
     /// Number of findings that are failures.
     pub failures: u64,
     /// Number of decisions and documents that another program version accepted and this version would not accept.

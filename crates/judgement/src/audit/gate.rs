@@ -257,8 +257,7 @@ fn parameters(approved: &ApprovedFacts, demands: &GateRequirements) -> Answer {
 }
 
 fn granted(grant: &UsedGrant, demands: &GateRequirements) -> Answer {
-    let used = grant.use_number.map_or_else(String::new, |number| format!(", use {number} of {}", grant.max_uses));
-    let words = format!("approvers did not sign this run, but the standing grant {}{used}", grant.grant);
+    let words = format!("approvers did not sign this run, but the {}", grant.words());
     if demands.granted {
         return waived(format!("{words}; --allow-grant accepts this"));
     }

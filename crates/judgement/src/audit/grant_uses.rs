@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::audit::entry::LogEntry;
 use crate::audit::finding::FindingKind;
 use crate::audit::people_lines::GrantLine;
+use crate::audit::report::UsedGrant;
 use crate::audit::seal_in_force::SealInForce;
 use crate::decision::grant_error::GrantError;
 use crate::decision::granted_parameters::GrantedSchemas;
@@ -20,6 +21,7 @@ use documents::record::consumption::Spent;
 use documents::record::document::Statement;
 use documents::record::envelope::{Base64, Signed};
 use documents::record::grant::{Grant, GrantedSession};
+use documents::record::ident::Name;
 use documents::record::receipt::Status;
 use documents::record::validity::Timestamp;
 
@@ -36,6 +38,10 @@ pub(crate) struct LoggedGrant {
     signed: Signed<Grant>,
     /// The grant as prepared with this roster.
     prepared: Mutex<Option<(RosterDigest, Arc<PreparedGrant>)>>,
+    /// Approvers in force who signed the grant.
+    signers: Vec<Name>,
+    /// The holder of the key that revoked the grant.
+    revoked_by: Option<String>,
     /// Number of items of consumptions that name the grant.
     used: u64,
     recent: RecentUses,
@@ -53,6 +59,11 @@ pub struct SavedGrant {
     pub entry: u64,
     /// Bytes of the entry.
     pub data: String,
+    /// Approvers who signed the grant.
+    pub signers: Vec<Name>,
+    /// The holder of the key that revoked the grant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked_by: Option<String>,
     /// Number of uses.
     pub used: u64,
     /// Times of the uses that the rate still counts.
@@ -88,13 +99,37 @@ impl GrantUses {
         if let Some(earlier) = self.0.values().find(|earlier| earlier.terms.grant == terms.grant) {
             return Err(format!("entry {} already has the grant {}", earlier.entry, terms.grant));
         }
-        self.0.insert(digest, LoggedGrant::new(terms.clone(), entry, data, signed));
+        let name = |keyid| in_force.roster.approver_of(keyid).map(|(approver, _)| approver.name.clone());
+        let mut signers: Vec<_> = verified.signatures().iter().filter_map(|one| name(&one.keyid)).collect();
+        signers.sort();
+        self.0.insert(digest, LoggedGrant { signers, ..LoggedGrant::new(terms.clone(), entry, data, signed) });
         Ok(())
     }
 
     /// Returns the grant with this digest.
     pub(crate) fn get(&self, digest: &ContentDigest) -> Option<&LoggedGrant> {
         self.0.get(digest)
+    }
+
+    /// Returns the grant of an item, with the number of the use.
+    pub(crate) fn used(&self, spent: &Spent) -> Option<UsedGrant> {
+        let digest = spent.grant?;
+        let LoggedGrant { terms, signed, .. } = self.0.get(&digest)?;
+        Some(UsedGrant {
+            grant: terms.grant.clone(),
+            digest,
+            use_number: spent.grant_use.map(|number| number.0),
+            max_uses: terms.max_uses,
+            expires_at: terms.expires_at,
+            signatures: signed.signature_count() as u64,
+        })
+    }
+
+    /// Notes who revoked a grant.
+    pub(crate) fn revoke(&mut self, digest: &ContentDigest, signer: &str) {
+        if let Some(grant) = self.0.get_mut(digest) {
+            grant.revoked_by = Some(signer.to_owned());
+        }
     }
 
     /// Counts the item of a consumption at `at`. Returns the broken rules. `is_known` is true if an earlier item has the
@@ -152,11 +187,13 @@ impl GrantUses {
             digest: *digest,
             grantee: grant.terms.grantee.name.clone(),
             proposer: grant.terms.proposer.clone(),
+            signers: grant.signers.clone(),
             until: grant.terms.expires_at,
             uses: grant.used,
             max_uses: grant.terms.max_uses,
             last: grant.last,
             revoked: ended(digest),
+            revoked_by: grant.revoked_by.clone(),
             paused: grant.unsettled.first().copied(),
             entry: grant.entry,
         };
@@ -170,6 +207,8 @@ impl GrantUses {
             Some(SavedGrant {
                 entry: grant.entry,
                 data: String::from_utf8(grant.data.to_vec()).ok()?,
+                signers: grant.signers.clone(),
+                revoked_by: grant.revoked_by.clone(),
                 used: grant.used,
                 recent: grant.recent.times().collect(),
                 last: grant.last,
@@ -189,6 +228,8 @@ impl GrantUses {
             let signed = Signed::from_parts(&parts.payload, &parts.signatures, Base64::Strict);
             let signed = signed.map_err(|error| error.to_string())?;
             let grant = LoggedGrant {
+                signers: one.signers.clone(),
+                revoked_by: one.revoked_by.clone(),
                 used: one.used,
                 recent: one.recent.iter().copied().collect(),
                 last: one.last,
@@ -209,6 +250,8 @@ impl LoggedGrant {
             data: data.into(),
             signed,
             prepared: Mutex::default(),
+            signers: Vec::new(),
+            revoked_by: None,
             used: 0,
             recent: RecentUses::default(),
             last: None,

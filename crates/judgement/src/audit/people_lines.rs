@@ -37,6 +37,9 @@ pub struct RevocationLine {
     /// Name of the revoked token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<Name>,
+    /// Id of the revoked grant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grant: Option<GrantId>,
     /// Reason in the words of the signer. No check confirms the reason.
     pub reason: String,
     /// Index of the log entry.
@@ -64,9 +67,9 @@ pub struct ReviewedLine {
     pub entry: u64,
 }
 
-/// A run that still needs a review at the end of the log.
+/// What the reviews of a run say at the end of the log: of an emergency, or of a run whose end nobody saw.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct NeededReview {
+pub struct RunReviewState {
     /// Id of the receipt.
     pub receipt: ReceiptId,
     /// The step that ran.
@@ -79,6 +82,15 @@ pub struct NeededReview {
     pub unsettled: bool,
     /// True if people disagree about how the run ended.
     pub disputed: bool,
+    /// The people whose reviews count for the emergency, if these reviews are enough.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reviewed_by: Vec<Name>,
+    /// How the run ended, if people have settled this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub settled: Option<ObservedEnd>,
+    /// The people whose reviews settled this.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub settled_by: Vec<Name>,
     /// Index of the log entry of the receipt.
     pub entry: u64,
 }
@@ -94,6 +106,8 @@ pub struct GrantLine {
     pub grantee: Name,
     /// Token or proposer that asked for the grant.
     pub proposer: Name,
+    /// Approvers who signed the grant.
+    pub signers: Vec<Name>,
     /// End of the grant.
     pub until: Timestamp,
     /// Number of uses in the log.
@@ -106,6 +120,9 @@ pub struct GrantLine {
     /// Log entry that revoked the grant.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revoked: Option<u64>,
+    /// The holder of the key that revoked the grant, for example `operator oscar`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revoked_by: Option<String>,
     /// Log entry of the receipt with an unknown end, since which the grant pauses.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub paused: Option<u64>,

@@ -457,3 +457,12 @@ pub struct UsedGrant {
     /// Number of signatures of the grant.
     pub signatures: u64,
 }
+
+impl UsedGrant {
+    /// Names the grant and the use.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let used = self.use_number.map_or_else(String::new, |number| format!(", use {number} of {}", self.max_uses));
+        format!("standing grant {}{used}", self.grant)
+    }
+}

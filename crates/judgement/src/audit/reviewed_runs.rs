@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::audit::finding::{Finding, FindingKind};
-use crate::audit::people_lines::NeededReview;
+use crate::audit::people_lines::RunReviewState;
 use crate::audit::seal_in_force::SealInForce;
 use crate::decision::reviews::{CountedReview, ReviewRules, RunReviews, Settlement};
 use documents::crypto::digest::ContentDigest;
@@ -97,15 +97,20 @@ impl ReviewedRun {
         self.unknown.as_ref().is_some_and(|unknown| unknown.settled.is_none())
     }
 
-    pub(crate) fn line(&self) -> NeededReview {
+    pub(crate) fn state(&self) -> RunReviewState {
         let settlement = self.rules.as_ref().map(|rules| self.reviews.settlement(rules));
-        NeededReview {
+        let is_reviewed = self.emergency.as_ref().is_some_and(|emergency| emergency.closed.is_some());
+        let settled = self.unknown.as_ref().and_then(|unknown| unknown.settled).map(|(_, end)| end);
+        RunReviewState {
             receipt: self.receipt.clone(),
             step: self.step.clone(),
             at: self.at,
             emergency: self.is_open(),
             unsettled: self.is_unsettled(),
             disputed: self.is_unsettled() && settlement == Some(Settlement::Disputed),
+            reviewed_by: if is_reviewed { self.reviews.reviewers().cloned().collect() } else { Vec::new() },
+            settled,
+            settled_by: settled.map_or_else(Vec::new, |end| self.reviews.who_say(end).cloned().collect()),
             entry: self.entry,
         }
     }
@@ -122,11 +127,12 @@ impl ReviewedRuns {
         self.0.get(receipt)
     }
 
-    /// Returns the runs that still need a review, in the order of the log.
-    pub(crate) fn needing(&self) -> Vec<&ReviewedRun> {
-        let mut runs: Vec<_> = self.0.values().filter(|run| run.is_open() || run.is_unsettled()).collect();
+    /// Returns the states of all runs in the order of the log: first of the runs that still need a review, then of the others.
+    pub(crate) fn states(&self) -> [Vec<RunReviewState>; 2] {
+        let mut runs: Vec<_> = self.0.values().collect();
         runs.sort_by_key(|run| run.entry);
-        runs
+        let (open, done): (Vec<_>, Vec<_>) = runs.into_iter().partition(|run| run.is_open() || run.is_unsettled());
+        [open, done].map(|runs| runs.into_iter().map(ReviewedRun::state).collect())
     }
 
     /// Follows a receipt. Returns a finding for each emergency that began while too many others were open.

@@ -291,6 +291,7 @@ impl Runs {
             proposer: signed.proposer.clone(),
             handed_in_by: receipt.decision.handed_in_by.clone(),
             grant: signed.grant,
+            used_grant: self.grants.used(&open.spent),
             emergency: signed.emergency.is_some(),
             step: signed.step.reference.clone(),
             step_digest: signed.step.digest,

@@ -153,10 +153,21 @@ impl RunReviews {
         self.add(review.reviewer.clone(), opinion);
     }
 
+    /// Returns the people whose review counts towards the end of an emergency.
+    pub fn reviewers(&self) -> impl Iterator<Item = &Name> {
+        self.0.iter().filter(|(_, opinion)| opinion.closes).map(|(name, _)| name)
+    }
+
+    /// Returns the people whose review counts towards the settlement of an unknown end, and who say this end.
+    pub fn who_say(&self, end: ObservedEnd) -> impl Iterator<Item = &Name> {
+        let says = move |(_, opinion): &(&Name, &ReviewOpinion)| opinion.settles && opinion.observed == Some(end);
+        self.0.iter().filter(says).map(|(name, _)| name)
+    }
+
     /// Returns the number of people whose review counts towards the end of an emergency.
     #[must_use]
     pub fn counted_for_review(&self) -> u64 {
-        self.0.values().filter(|opinion| opinion.closes).count() as u64
+        self.reviewers().count() as u64
     }
 
     /// Returns true if the reviews close an emergency.

@@ -17,8 +17,24 @@ pub struct RegistryView {
     pub boundary: BoundaryView,
     /// The seal in force.
     pub seal: SealView,
+    /// The freeze, if the boundary is frozen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frozen: Option<FreezeView>,
     /// The registered steps, sorted by ref.
     pub steps: Vec<StepSummary>,
+}
+
+/// A freeze. Nothing is proposed or run until an operator of the host thaws the boundary.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FreezeView {
+    /// Index of the log entry.
+    pub index: u64,
+    /// Time at which the boundary received the freeze. After 30 days, the latest time that an earlier log entry states.
+    pub at: Timestamp,
+    /// The holder of the key that signed the freeze, for example `approver frank`.
+    pub by: String,
+    /// Reason in the words of this person.
+    pub reason: String,
 }
 
 /// Identity of a boundary.

@@ -5,7 +5,8 @@ use std::io::{self, Write as _};
 use std::time::{Duration, Instant};
 
 use crate::commands::audit::decisions::{DecisionFilter, Row, table};
-use crate::commands::audit::open_work::{OverdueReviews, grant_words, is_active, open_lines};
+use crate::commands::audit::grant_table::{grant_words, is_active};
+use crate::commands::audit::open_work::{OverdueReviews, open_lines};
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::printable_text::PrintableText;
 use crate::terminal::screen::{LineTone, Screen};
@@ -200,7 +201,7 @@ pub(super) fn log_screen(
         );
     }
     for line in summary.grants.iter().filter(|grant| !is_active(grant, summary.until)) {
-        screen.field("grant", &PrintableText::text(&grant_words(line)));
+        screen.field("grant", &PrintableText::text(&grant_words(line, summary.until)));
     }
     let open = open_lines(summary);
     if !open.is_empty() {

@@ -2,8 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::commands::audit::audit_words::{
+    NOTHING, approval_words, joined, review_state_words, review_words, revocation_words,
+};
 use crate::commands::verify::{JudgedBundle, bundle_of, other_roster, with_any};
-use crate::terminal::outcome_words::{observed_word, outcome_words, verdict_word};
+use crate::terminal::outcome_words::outcome_words;
 use crate::terminal::printable_text::PrintableText;
 use documents::crypto::canonical;
 use documents::crypto::digest::{BlobDigest, RosterDigest};
@@ -11,16 +14,35 @@ use documents::record::receipt::Status;
 use documents::record::validity::Timestamp;
 use judgement::audit::bundle_check::VerifyOptions;
 use judgement::audit::finding::{DecisionLine, EntryVerdict, FindingKind, OpenRun};
-use judgement::audit::people_lines::{DenialLine, ReviewedLine};
-use judgement::audit::report::{BundleReport, CheckFinding, Facts};
+use judgement::audit::people_lines::{DenialLine, ReviewedLine, RevocationLine, RunReviewState};
+use judgement::audit::report::{BundleReport, CheckFinding, Facts, UsedGrant};
 use judgement::trust::chain::Pinned;
 use serde_json::Value;
 
 use crate::home::trusted_rosters::ChosenTrust;
 
 /// Names of the columns. The cells of a row have the same order.
-pub const COLUMNS: [&str; 9] =
-    ["Step", "Parameters", "Proposed by", "Approved by", "Time", "Outcome", "Not checked", "Verdict", "Evidence"];
+pub const COLUMNS: [&str; 11] = [
+    "Step",
+    "Parameters",
+    "Proposed by",
+    "Approved by",
+    "Grant",
+    "Time",
+    "Outcome",
+    "Open, reviews",
+    "Not checked",
+    "Verdict",
+    "Evidence",
+];
+/// Column of the standing grant that a run used.
+pub const GRANT: usize = 4;
+/// Column of the time.
+pub const TIME: usize = 5;
+/// Column of the outcome.
+pub const OUTCOME: usize = 6;
+/// Column of what a run leaves open, and of its reviews.
+const OPEN: usize = 7;
 
 /// Maximum number of characters in a cell. A longer text is cut, and the digest of the whole text follows.
 const MOST_IN_CELL: usize = 600;
@@ -30,6 +52,8 @@ pub const NO_RECEIPT: &str = "no_receipt";
 pub const DENIED: &str = "denied";
 /// Outcome in a filter of a review.
 pub const REVIEWED: &str = "reviewed";
+/// Outcome in a filter of a revocation.
+pub const REVOKED: &str = "revoked";
 
 /// Result of a row, the same for bundles and logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,12 +72,22 @@ pub enum RowVerdict {
     Denied,
     /// A person reviewed a run.
     Reviewed,
+    /// A person revoked a grant, a key, a token or the epoch.
+    Revoked,
 }
 
 impl RowVerdict {
     /// Every verdict.
-    pub const ALL: [Self; 7] =
-        [Self::Holds, Self::Fails, Self::Differs, Self::Undecided, Self::Open, Self::Denied, Self::Reviewed];
+    pub const ALL: [Self; 8] = [
+        Self::Holds,
+        Self::Fails,
+        Self::Differs,
+        Self::Undecided,
+        Self::Open,
+        Self::Denied,
+        Self::Reviewed,
+        Self::Revoked,
+    ];
 
     /// Returns the name of the verdict in a filter.
     #[must_use]
@@ -66,6 +100,7 @@ impl RowVerdict {
             Self::Open => "open",
             Self::Denied => "denied",
             Self::Reviewed => REVIEWED,
+            Self::Revoked => REVOKED,
         }
     }
 
@@ -80,6 +115,7 @@ impl RowVerdict {
             Self::Open => "no receipt in the log",
             Self::Denied => "denied by a person",
             Self::Reviewed => "review of a run by a person",
+            Self::Revoked => "revocation by a person",
         }
     }
 }
@@ -97,6 +133,8 @@ pub enum RowPlace {
     Denial(Box<DenialLine>),
     /// A review in an audited log.
     Review(Box<ReviewedLine>),
+    /// A revocation in an audited log.
+    Revocation(Box<RevocationLine>),
     /// A consumption without a receipt.
     Consumption(OpenRun),
 }
@@ -114,7 +152,7 @@ pub struct AuditRow {
     pub outcome: &'static str,
     /// Time at which the nonce was spent, as far as the evidence shows it.
     pub at: Option<Timestamp>,
-    /// True if nobody knows how the run ended.
+    /// True if nobody knows how the run ended, or if its reviews are missing.
     pub is_open: bool,
     /// Id of the receipt, or an empty text.
     pub receipt: Box<str>,
@@ -130,8 +168,10 @@ const UNKNOWN: &str = "(not established)";
 const NOT_IN_LOG: &str = "(not in the log)";
 /// Text of a cell of a review, which names only the receipt.
 const IN_RECEIPT: &str = "(see the receipt)";
-/// Text of an empty list.
-const NOTHING: &str = "nothing";
+/// Text of a cell of a revocation, which belongs to no run.
+const NO_RUN: &str = "(no run)";
+/// Text of the column of grants for a run that people approved.
+const NO_GRANT: &str = "none";
 
 /// Returns external text for a cell.
 fn cell(text: &str) -> Box<str> {
@@ -147,27 +187,8 @@ fn params_cell(params: &Value) -> Box<str> {
     cell(&String::from_utf8_lossy(&canonical::to_canonical(params)))
 }
 
-fn joined<T: ToString>(names: impl IntoIterator<Item = T>) -> String {
-    let names: Vec<String> = names.into_iter().map(|name| name.to_string()).collect();
-    if names.is_empty() { NOTHING.to_owned() } else { names.join(", ") }
-}
-
-/// Returns the approvers of a run, with the mark of an emergency.
-#[must_use]
-pub fn approval_words(names: &str, is_emergency: bool) -> String {
-    if is_emergency { format!("{names} (EMERGENCY)") } else { names.to_owned() }
-}
-
-/// Describes what a review says.
-#[must_use]
-pub fn review_words(line: &ReviewedLine) -> String {
-    let reviewer = line.reviewer.as_ref().map_or("an unknown person", |name| name.as_str());
-    let observed = line.observed.map_or_else(String::new, |end| format!(", observed: {}", observed_word(end)));
-    format!("run {} by {reviewer}{observed}", verdict_word(line.verdict))
-}
-
-fn is_open(status: Status) -> bool {
-    status == Status::Unknown
+fn grant_cell(used: Option<&UsedGrant>) -> Box<str> {
+    used.map_or_else(|| NO_GRANT.into(), |used| cell(&format!("under {}", used.words())))
 }
 
 impl AuditRow {
@@ -193,8 +214,10 @@ impl AuditRow {
                 params,
                 cell(line.proposer.as_str()),
                 cell(&approval_words(&joined(&line.approvers), line.emergency)),
+                grant_cell(line.used_grant.as_ref()),
                 cell(&line.at.to_string()),
                 cell(&outcome_words(&line.outcome)),
+                NOTHING.into(),
                 cell(&joined(unchecked)),
                 cell(&words),
                 cell(&format!("{}, log entry {}", line.receipt, line.entry)),
@@ -202,11 +225,17 @@ impl AuditRow {
             verdict,
             outcome: line.outcome.status.word(),
             at: Some(line.at),
-            is_open: is_open(line.outcome.status),
+            is_open: false,
             receipt: line.receipt.as_str().into(),
             roster: None,
             place: RowPlace::Decision(Box::new(line)),
         }
+    }
+
+    /// States what the reviews of the run say at the end of the log.
+    pub(super) fn follow(&mut self, state: &RunReviewState) {
+        self.cells[OPEN] = cell(&review_state_words(state));
+        self.is_open = state.emergency || state.unsettled;
     }
 
     /// Returns the row of a denial in a log. The log does not contain what was denied.
@@ -219,8 +248,10 @@ impl AuditRow {
                 NOT_IN_LOG.into(),
                 NOT_IN_LOG.into(),
                 cell(&format!("{} denied", line.approver)),
+                NOT_IN_LOG.into(),
                 cell(&format!("after {}", line.after)),
                 "denied, so nothing ran".into(),
+                NOTHING.into(),
                 NOTHING.into(),
                 "denied".into(),
                 cell(&format!("log entry {}", line.entry)),
@@ -246,8 +277,10 @@ impl AuditRow {
                 IN_RECEIPT.into(),
                 IN_RECEIPT.into(),
                 cell(&format!("{reviewer} reviewed")),
+                IN_RECEIPT.into(),
                 cell(&format!("after {}", line.after)),
                 cell(&review_words(&line)),
+                IN_RECEIPT.into(),
                 NOTHING.into(),
                 REVIEWED.into(),
                 cell(&format!("{}, log entry {}", line.receipt, line.entry)),
@@ -263,6 +296,34 @@ impl AuditRow {
         }
     }
 
+    /// Returns the row of a revocation in a log.
+    #[must_use]
+    pub fn of_revocation(line: RevocationLine) -> Self {
+        Self {
+            number: 0,
+            cells: [
+                NO_RUN.into(),
+                NO_RUN.into(),
+                NO_RUN.into(),
+                cell(&format!("{} revoked", line.signer)),
+                line.grant.as_ref().map_or_else(|| NO_GRANT.into(), |grant| cell(grant.as_str())),
+                cell(&format!("after {}", line.after)),
+                cell(&revocation_words(&line)),
+                NOTHING.into(),
+                NOTHING.into(),
+                REVOKED.into(),
+                cell(&format!("log entry {}", line.entry)),
+            ],
+            verdict: RowVerdict::Revoked,
+            outcome: REVOKED,
+            at: Some(line.after),
+            is_open: false,
+            receipt: "".into(),
+            roster: None,
+            place: RowPlace::Revocation(Box::new(line)),
+        }
+    }
+
     /// Returns the row of a consumption without a receipt. The consumption names only the digest of the authorization.
     #[must_use]
     pub fn of_open(run: OpenRun) -> Self {
@@ -273,7 +334,9 @@ impl AuditRow {
                 NOT_IN_LOG.into(),
                 NOT_IN_LOG.into(),
                 NOT_IN_LOG.into(),
+                NOT_IN_LOG.into(),
                 cell(&run.at.to_string()),
+                "no receipt yet".into(),
                 "no receipt yet".into(),
                 "the decision".into(),
                 "still open".into(),
@@ -340,6 +403,14 @@ impl AuditRow {
         let receipt: Box<str> = approved.map_or("", |approved| approved.receipt.as_str()).into();
         let evidence = if receipt.is_empty() { name.to_owned() } else { format!("{receipt}, {name}") };
         let status = facts.map(|facts| facts.outcome.status);
+        let is_open = status == Some(Status::Unknown);
+        // The reviews of a run come after its receipt, so a bundle can't have them.
+        let open = match (approved.is_some_and(|approved| approved.emergency), is_open) {
+            (false, false) => NOTHING,
+            (true, false) => "EMERGENCY: only the log has its reviews",
+            (false, true) => "unknown end: only the log has its reviews",
+            (true, true) => "EMERGENCY with an unknown end: only the log has its reviews",
+        };
         Self {
             number: 0,
             cells: [
@@ -350,8 +421,10 @@ impl AuditRow {
                     let names = joined(facts.approvers.iter().map(|approver| &approver.name));
                     cell(&approval_words(&names, approved.is_some_and(|approved| approved.emergency)))
                 })),
+                or_unknown(approved.map(|approved| grant_cell(approved.grant.as_ref()))),
                 or_unknown(at.map(|at| cell(&at.to_string()))),
                 or_unknown(facts.map(|facts| cell(&outcome_words(&facts.outcome)))),
+                or_unknown(facts.map(|_| open.into())),
                 cell(unchecked),
                 cell(words),
                 cell(&evidence),
@@ -359,7 +432,7 @@ impl AuditRow {
             verdict,
             outcome: status.map_or("", Status::word),
             at,
-            is_open: status.is_some_and(is_open),
+            is_open,
             receipt,
             roster,
             place,

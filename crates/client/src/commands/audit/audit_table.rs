@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::commands::audit::audit_row::{AuditRow, COLUMNS, RowPlace, RowVerdict, pinned_words};
+use crate::commands::audit::grant_table::grant_words;
 use crate::commands::audit::whole_log::AuditedLog;
 use crate::commands::log_source_options::DATABASE;
 use crate::home::named_file::read_beginning;
@@ -102,8 +103,16 @@ impl AuditTable {
                     AuditEvent::Decision(line) => table.push(AuditRow::of_decision(*line)),
                     AuditEvent::Denial(line) => table.push(AuditRow::of_denial(*line)),
                     AuditEvent::Review(line) => table.push(AuditRow::of_review(*line)),
-                    AuditEvent::Revocation(_) | AuditEvent::Finding(_) => {}
+                    AuditEvent::Revocation(line) => table.push(AuditRow::of_revocation(*line)),
+                    AuditEvent::Finding(_) => {}
                 })?;
+                let (open, done) = (&log.summary.reviews, &log.summary.reviewed);
+                let states: BTreeMap<_, _> = open.iter().chain(done).map(|run| (run.receipt.as_str(), run)).collect();
+                for row in &mut table.rows {
+                    if let Some(state) = states.get(&*row.receipt) {
+                        row.follow(state);
+                    }
+                }
                 for run in log.summary.open.clone() {
                     table.push(AuditRow::of_open(run));
                 }
@@ -189,7 +198,7 @@ impl AuditTable {
         }
     }
 
-    /// Returns the number of runs of which nobody knows the end.
+    /// Returns the number of runs that leave something open.
     #[must_use]
     pub fn open_count(&self) -> usize {
         self.rows.iter().filter(|row| row.is_open).count()
@@ -222,6 +231,7 @@ impl AuditTable {
             facts.push(("roster version", shown(&version)));
             facts.push(("log entries", format!("{}, until {}", summary.entries, summary.until)));
             facts.push(("verdict", shown(&log.verdict())));
+            facts.extend(summary.grants.iter().map(|line| ("grant", shown(&grant_words(line, summary.until)))));
         } else {
             let versions: BTreeSet<String> = self
                 .rows

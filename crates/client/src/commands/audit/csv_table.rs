@@ -1,17 +1,27 @@
 //! The table of decisions as CSV (RFC 4180), in which no cell begins a formula of a spreadsheet.
 
+use std::borrow::Borrow;
+
 use crate::commands::audit::audit_row::{AuditRow, COLUMNS};
+use crate::commands::audit::grant_table::{GRANT_COLUMNS, grant_cells};
+use judgement::audit::finding::Summary;
 
 /// Characters with which a spreadsheet begins a formula.
 const FORMULA: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
 
 /// Returns the rows as CSV with a header.
 pub fn csv_table<'r>(rows: impl Iterator<Item = &'r AuditRow>) -> String {
-    let mut out = csv_line(&COLUMNS);
-    for row in rows {
-        out.push_str(&csv_line(&row.cells));
-    }
-    out
+    csv_of(&COLUMNS, rows.map(|row| &row.cells))
+}
+
+/// Returns the grants of a log as CSV with a header.
+#[must_use]
+pub fn csv_grants(summary: &Summary) -> String {
+    csv_of(&GRANT_COLUMNS, summary.grants.iter().map(|line| grant_cells(line, summary.until)))
+}
+
+fn csv_of<C: AsRef<str>, const N: usize>(header: &[&str], rows: impl Iterator<Item = impl Borrow<[C; N]>>) -> String {
+    rows.fold(csv_line(header), |out, row| out + &csv_line(row.borrow()))
 }
 
 fn csv_line(cells: &[impl AsRef<str>]) -> String {

@@ -1,13 +1,12 @@
 //! The table of decisions: approvers, parameters, and how each run ended.
 
-use crate::commands::audit::audit_row::{approval_words, review_words};
+use crate::commands::audit::audit_words::{approval_words, review_words, revocation_words};
 use crate::commands::clock::now;
 use crate::commands::gate::parse_seconds;
 use crate::terminal::table::aligned;
 use documents::crypto::canonical;
 use documents::record::ident::Name;
 use documents::record::receipt::Status;
-use documents::record::revocation::RevokedSubject;
 use documents::record::validity::Timestamp;
 use judgement::audit::finding::{DecisionLine, EntryVerdict};
 use judgement::audit::people_lines::{DenialLine, ReviewedLine, RevocationLine};
@@ -112,7 +111,8 @@ impl Row {
             cut(params),
             cut(line.reason.clone()),
             line.proposer.to_string(),
-            approval_words(&approvers.join("+"), line.emergency),
+            approval_words(&approvers.join("+"), line.emergency)
+                + &line.used_grant.as_ref().map_or_else(String::new, |used| format!(" (under {})", used.words())),
             outcome,
             line.receipt.to_string(),
         ])
@@ -137,12 +137,7 @@ impl Row {
         if !line.reason.is_empty() {
             cells[3] = format!("the words of {}: {}", line.signer, cut(line.reason.clone()));
         }
-        let what = match (&line.token, line.subject) {
-            (Some(name), _) => format!("token {name} revoked"),
-            (None, RevokedSubject::Epoch(_)) => "frozen".to_owned(),
-            (None, subject) => format!("{subject} revoked"),
-        };
-        cells[6] = format!("{what} by {}", line.signer);
+        cells[6] = revocation_words(line);
         cells[7] = format!("log entry {}", line.entry);
         Self(cells)
     }
@@ -193,7 +188,7 @@ pub(super) fn parse_since(text: &str) -> Result<Timestamp, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::audit::audit_row::{AuditRow, REVIEWED, RowVerdict};
+    use crate::commands::audit::audit_row::{AuditRow, OUTCOME, REVIEWED, RowVerdict};
     use documents::record::review_statement::{ObservedEnd, ReviewVerdict};
 
     #[test]
@@ -253,7 +248,7 @@ mod tests {
             assert!(text.contains(part), "{part}: {text}");
         }
         let row = AuditRow::of_review(line.clone());
-        assert_eq!(&*row.cells[5], "run accepted by bob, observed: not started");
+        assert_eq!(&*row.cells[OUTCOME], "run accepted by bob, observed: not started");
         assert_eq!((row.outcome, row.verdict, &*row.receipt), (REVIEWED, RowVerdict::Reviewed, ""));
         let takes = |change: &dyn Fn(&mut DecisionFilter)| {
             let mut filter = DecisionFilter::default();

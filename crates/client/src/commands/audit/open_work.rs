@@ -1,11 +1,13 @@
 //! What a log leaves open: runs without their reviews, and grants that somebody can still use.
 
+use crate::commands::audit::audit_words::review_state_words;
+use crate::commands::audit::grant_table::{grant_words, is_active};
 use crate::terminal::printable_text::PrintableText;
 use crate::terminal::screen::LineTone;
 use documents::record::ident::ReceiptId;
 use documents::record::validity::Timestamp;
 use judgement::audit::finding::Summary;
-use judgement::audit::people_lines::{GrantLine, NeededReview};
+use judgement::audit::people_lines::RunReviewState;
 
 const DAY_S: i64 = 86_400;
 
@@ -15,34 +17,13 @@ const DAY_S: i64 = 86_400;
 pub fn open_lines(summary: &Summary) -> Vec<(LineTone, PrintableText)> {
     let reviews = summary.reviews.iter().map(|run| (LineTone::Bad, PrintableText::text(&review_line(run))));
     let grants = summary.grants.iter().filter(|grant| is_active(grant, summary.until));
-    let grants = grants.map(|grant| (LineTone::Plain, PrintableText::text(&format!("grant {}", grant_words(grant)))));
+    let grants = grants
+        .map(|grant| (LineTone::Plain, PrintableText::text(&format!("grant {}", grant_words(grant, summary.until)))));
     reviews.chain(grants).collect()
 }
 
-fn review_line(run: &NeededReview) -> String {
-    let what = match (run.emergency, run.unsettled) {
-        (true, false) => "an EMERGENCY without its reviews",
-        (true, true) => "an EMERGENCY without its reviews, and nobody has settled how it ended",
-        (false, _) => "nobody has settled how the run ended",
-    };
-    let disputed = if run.disputed { " (DISPUTED: people say different things)" } else { "" };
-    format!("{} of {}, run at {} (entry {}): {what}{disputed}", run.receipt, run.step, run.at, run.entry)
-}
-
-/// Returns true if a run can still use the grant at this time.
-pub(super) fn is_active(grant: &GrantLine, at: Timestamp) -> bool {
-    grant.revoked.is_none() && grant.uses < grant.max_uses && at < grant.until
-}
-
-/// Describes a grant and its uses.
-pub(super) fn grant_words(line: &GrantLine) -> String {
-    let last = line.last.map_or_else(|| "not used".to_owned(), |last| format!("last use at {last}"));
-    let revoked = line.revoked.map_or_else(String::new, |entry| format!(", revoked at entry {entry}"));
-    let paused = line.paused.map_or_else(String::new, |entry| format!(", paused since entry {entry}"));
-    format!(
-        "{} for {}, proposed by {} (entry {}): {} of {} uses, {last}, until {}{revoked}{paused}",
-        line.grant, line.grantee, line.proposer, line.entry, line.uses, line.max_uses, line.until
-    )
+fn review_line(run: &RunReviewState) -> String {
+    format!("{} of {}, run at {} (entry {}): {}", run.receipt, run.step, run.at, run.entry, review_state_words(run))
 }
 
 /// The runs that have waited longer for a review than the auditor accepts.
@@ -58,7 +39,7 @@ impl OverdueReviews {
     /// Returns the runs that began more than `days` days before `now`. Without a number of days, no run is overdue.
     pub(super) fn of(summary: &Summary, days: Option<u32>, now: Timestamp) -> Self {
         let Some(days) = days else { return Self::default() };
-        let late = |run: &&NeededReview| now.unix() - run.at.unix() > i64::from(days) * DAY_S;
+        let late = |run: &&RunReviewState| now.unix() - run.at.unix() > i64::from(days) * DAY_S;
         let receipts = summary.reviews.iter().filter(late).map(|run| run.receipt.clone()).collect();
         Self { receipts, days }
     }
@@ -83,20 +64,25 @@ impl OverdueReviews {
 pub(super) mod tests {
     use super::*;
     use documents::crypto::digest::{ContentDigest, RosterDigest};
+    use documents::record::review_statement::ObservedEnd;
     use judgement::audit::finding::AuditCounts;
+    use judgement::audit::people_lines::GrantLine;
 
     fn at(text: &str) -> Timestamp {
         text.parse().expect("a time")
     }
 
-    fn run(end: u8, emergency: bool, unsettled: bool) -> NeededReview {
-        NeededReview {
+    fn run(end: u8, emergency: bool, unsettled: bool) -> RunReviewState {
+        RunReviewState {
             receipt: format!("rcp_019aa0b0-5c00-7000-8000-00000000000{end}").parse().expect("an id"),
             step: "a:b".parse().expect("a step"),
             at: at("2026-11-20T09:00:00Z"),
             emergency,
             unsettled,
             disputed: unsettled,
+            reviewed_by: Vec::new(),
+            settled: None,
+            settled_by: Vec::new(),
             entry: 7,
         }
     }
@@ -107,11 +93,13 @@ pub(super) mod tests {
             digest: ContentDigest::of(b"grant"),
             grantee: "deploy-bot".parse().expect("a name"),
             proposer: "carol".parse().expect("a name"),
+            signers: ["alice", "bob"].map(|name| name.parse().expect("a name")).to_vec(),
             until: at("2026-11-28T09:00:00Z"),
             uses: 1,
             max_uses: 2,
             last: None,
             revoked: None,
+            revoked_by: None,
             paused: Some(7),
             entry: 3,
         };
@@ -135,6 +123,7 @@ pub(super) mod tests {
             open: Vec::new(),
             grants: vec![grant(|_| {}), grant(|line| line.uses = 2)],
             reviews: vec![run(1, true, false), run(2, false, true)],
+            reviewed: Vec::new(),
             failures: 0,
             differences: 0,
             not_checked: Vec::new(),
@@ -154,9 +143,8 @@ pub(super) mod tests {
             format!("rcp_019aa0b0-5c00-7000-8000-00000000000{end} of a:b, run at 2026-11-20T09:00:00Z (entry 7)")
         };
         assert_eq!(texts.len(), 3, "{texts:?}");
-        assert_eq!(texts[0], format!("{}: an EMERGENCY without its reviews", run(1)));
-        let disputed = "nobody has settled how the run ended (DISPUTED: people say different things)";
-        assert_eq!(texts[1], format!("{}: {disputed}", run(2)));
+        assert_eq!(texts[0], format!("{}: EMERGENCY: unreviewed", run(1)));
+        assert_eq!(texts[1], format!("{}: DISPUTED, so not settled", run(2)));
         assert!(texts[2].starts_with("grant grt_") && texts[2].ends_with("paused since entry 7"), "{}", texts[2]);
         assert_eq!(
             lines.iter().map(|(tone, _)| *tone).collect::<Vec<_>>(),
@@ -165,8 +153,29 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_grant_is_active_until_its_end_its_last_use_or_its_revocation() {
+    fn the_words_of_a_reviewed_run_name_who_reviewed_and_who_settled_it() {
+        let mut done = run(1, false, false);
+        assert_eq!(review_state_words(&done), "");
+        done.reviewed_by = vec!["bob".parse().expect("a name")];
+        assert_eq!(review_state_words(&done), "EMERGENCY: reviewed by bob");
+        done.settled = Some(ObservedEnd::NotStarted);
+        done.settled_by = ["alice", "dora"].map(|name| name.parse().expect("a name")).to_vec();
+        let words = "EMERGENCY: reviewed by bob; settled as not started by alice, dora";
+        assert_eq!(review_state_words(&done), words);
+        assert_eq!(review_state_words(&run(2, true, true)), "EMERGENCY: unreviewed; DISPUTED, so not settled");
+    }
+
+    #[test]
+    fn a_grant_ends_with_its_window_its_last_use_or_its_revocation() {
         let now = at("2026-11-21T09:00:00Z");
+        let ended = |change: fn(&mut GrantLine)| grant_words(&grant(change), at("2026-11-21T09:00:00Z"));
+        let words = ended(|line| line.paused = None);
+        assert!(words.contains("for deploy-bot, signed by alice, bob (log entry 3, proposed by carol)"), "{words}");
+        assert!(words.ends_with("1 of 2 uses, not used, until 2026-11-28T09:00:00Z: active"), "{words}");
+        assert!(ended(|line| line.until = at("2026-11-21T09:00:00Z")).ends_with(": expired"));
+        assert!(ended(|line| line.uses = 2).ends_with(": exhausted"));
+        let revoked = ended(|line| (line.revoked, line.revoked_by) = (Some(5), Some("operator oscar".to_owned())));
+        assert!(revoked.ends_with(": revoked by operator oscar at entry 5"), "{revoked}");
         assert!(is_active(&grant(|_| {}), now));
         assert!(!is_active(&grant(|line| line.until = now), now));
         assert!(!is_active(&grant(|line| line.uses = 2), now));

@@ -13,7 +13,7 @@ solid;padding:.25rem .5rem;text-align:left;vertical-align:top;overflow-wrap:anyw
 <h1>Report of an audit</h1>\n<p>The table is no evidence by itself. To make it again from the evidence, and to compare each \
 cell: countersign audit --check-report FILE LOG</p>\n<table><caption>Facts</caption><tbody>\n";
 const TABLE: &str = "</tbody></table>\n<div class=\"wide\" role=\"region\" aria-label=\"Decisions\" tabindex=\"0\"><table>\
-<caption>Decisions. Runs without an end come first, then failed rows, then the newest.</caption><thead>\n";
+<caption>Decisions. Open runs come first, then failed rows, then the newest.</caption><thead>\n";
 const BODY: &str = "</thead><tbody>\n";
 const END: &str = "</tbody></table></div>\n</main></body></html>\n";
 

@@ -2,20 +2,24 @@
 
 use std::collections::BTreeMap;
 
-use crate::commands::audit::audit_row::{AuditRow, DENIED, NO_RECEIPT, REVIEWED, RowVerdict};
+use crate::commands::audit::audit_row::{AuditRow, DENIED, GRANT, NO_RECEIPT, REVIEWED, REVOKED, RowVerdict};
 use crate::commands::audit::decisions::{parse_pattern, parse_since};
 use documents::record::receipt::Status;
 use documents::record::validity::Timestamp;
 use judgement::policy::patterns::Pattern;
 
 /// Names of the fields in the form.
-pub const FIELDS: [&str; 6] = ["step", "person", "outcome", "verdict", "since", "until"];
+pub const FIELDS: [&str; 8] = ["step", "person", "grant", "outcome", "open", "verdict", "since", "until"];
+/// Values of the field `open`: only rows that leave something open, or only the others.
+pub const OPEN_CHOICES: [&str; 2] = ["yes", "no"];
 
 /// A filter. Each field that is absent takes every row.
 #[derive(Debug, Clone, Default)]
 pub struct RowFilter {
     step: Option<Pattern>,
     person: Option<String>,
+    grant: Option<String>,
+    open: Option<bool>,
     outcome: Option<&'static str>,
     verdict: Option<RowVerdict>,
     since: Option<Timestamp>,
@@ -24,7 +28,7 @@ pub struct RowFilter {
 
 /// Returns each outcome for which a filter can ask.
 pub fn outcomes() -> impl Iterator<Item = &'static str> {
-    Status::ALL.into_iter().map(Status::word).chain([NO_RECEIPT, DENIED, REVIEWED])
+    Status::ALL.into_iter().map(Status::word).chain([NO_RECEIPT, DENIED, REVIEWED, REVOKED])
 }
 
 impl RowFilter {
@@ -43,9 +47,15 @@ impl RowFilter {
             let why = || "choose a verdict of the list".to_owned();
             RowVerdict::ALL.into_iter().find(|one| one.word() == text).ok_or_else(why).map_err(named("verdict"))
         });
+        let open = field("open").map(|text| {
+            let why = || "choose yes or no".to_owned();
+            OPEN_CHOICES.iter().position(|word| *word == text).ok_or_else(why).map_err(named("open"))
+        });
         Ok(Self {
             step: field("step").map(parse_pattern).transpose().map_err(named("step"))?,
             person: field("person").map(str::to_owned),
+            grant: field("grant").map(str::to_owned),
+            open: open.transpose()?.map(|at| at == 0),
             outcome: outcome.transpose()?,
             verdict: verdict.transpose()?,
             since: field("since").map(parse_since).transpose().map_err(named("since"))?,
@@ -61,6 +71,8 @@ impl RowFilter {
             |person: &String| **proposer == **person || approvers.split([',', ' ']).any(|name| name == person.as_str());
         self.step.as_ref().is_none_or(|pattern| pattern.matches(step))
             && self.person.as_ref().is_none_or(names)
+            && self.grant.as_ref().is_none_or(|grant| row.cells[GRANT].contains(grant.as_str()))
+            && self.open.is_none_or(|open| open == row.is_open)
             && self.outcome.is_none_or(|outcome| outcome == row.outcome)
             && self.verdict.is_none_or(|verdict| verdict == row.verdict)
             && self.since.is_none_or(|since| row.at.is_some_and(|at| since <= at))

@@ -28,6 +28,7 @@ use wire::api::grant_view::{GrantList, GrantStatus, GrantView};
 const DIGITS: usize = 8;
 
 /// A grant with everything that an approver must see.
+#[derive(Debug)]
 pub struct GrantReview {
     payload: Vec<u8>,
     digest: ContentDigest,
@@ -84,6 +85,12 @@ impl GrantReview {
     #[must_use]
     pub fn payload(&self) -> &[u8] {
         &self.payload
+    }
+
+    /// Returns the terms in the statement.
+    #[must_use]
+    pub const fn terms(&self) -> &Grant {
+        &self.grant
     }
 
     /// Returns the digest of the statement.

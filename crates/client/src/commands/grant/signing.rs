@@ -14,8 +14,10 @@ use documents::crypto::digest::AuthorizationDigest;
 use documents::crypto::signature::PAYLOAD_TYPE;
 use documents::record::authorization::Authorization;
 use documents::record::document::Statement;
-use documents::record::envelope::Base64;
+use documents::record::envelope::{Base64, EnvelopeSignature};
+use documents::record::extension_names::GrantId;
 use documents::record::ident::Nonce;
+use judgement::trust::signer::Signer;
 use wire::api::body::Signatures;
 use wire::api::grant_view::{GrantStatus, GrantView};
 use wire::api::view::ProposalView;
@@ -33,11 +35,7 @@ pub fn approve(
     terminal: &Terminal,
 ) -> Result<Exit, CommandFailure> {
     let view = find_grant(name, client)?;
-    if view.status != GrantStatus::Pending {
-        let why = view.why.as_ref().map_or(String::new(), |why| format!(" ({})", why.detail));
-        let words = format!("nothing was signed: {} is {} already{why}", view.id, view.status.word());
-        return Err(CommandFailure::new(Exit::Refused, words));
-    }
+    check_pending(&view)?;
     let review = GrantReview::make(&view, client, &trust.find()?)?;
     if terminal.json && expect.is_some() {
         terminal.show_aside(&review.screen(now()));
@@ -45,49 +43,86 @@ pub fn approve(
         terminal.show(&review.screen(now()))?;
     }
     review.check_sound()?;
-    let roster = review.roster();
-    let signer = keys.preferred(|key| roster.is_some_and(|roster| roster.approver_of(&key.keyid()).is_some()))?;
-    let approver = roster.and_then(|roster| roster.approver_of(&signer.key().keyid()));
-    let (approver, _) = approver.ok_or_else(|| {
-        CommandFailure::new(
-            Exit::Refused,
-            "nothing was signed: your key is no approver's key of the roster; give --key FILE",
-        )
-    })?;
-    let asked = review.asked_text();
-    match expect {
-        Some(expected) if expected.as_bytes() == review.digest().as_bytes() => {}
+    let (signer, approver) = keys.of_approver(review.roster())?;
+    let consent = match expect {
+        Some(expected) if expected.as_bytes() == review.digest().as_bytes() => GrantConsent(()),
         Some(expected) => {
             let words = format!("nothing was signed: --expect names {expected}, but the grant is {}", review.digest());
             return Err(CommandFailure::new(Exit::Refused, words));
         }
         None => {
             let question = format!(
-                "Sign this standing grant as {}? Type the number of uses and the digits, {asked}:",
-                approver.name
+                "Sign this standing grant as {approver}? Type the number of uses and the digits, {}:",
+                review.asked_text()
             );
             let answer = terminal
                 .ask(&wrapped(&question, terminal.width()), "without a terminal, give --yes --expect sha256:…")?;
-            if answer.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase() != asked {
-                let words =
-                    format!("nothing was signed: the typed text must be the number of uses and the digits: {asked}");
-                return Err(CommandFailure::new(Exit::Refused, words));
-            }
+            check_typed(&review, &answer)?
         }
-    }
-    let signature = keys::sign(signer, SignaturePurpose::Grant, PAYLOAD_TYPE, review.payload())?;
-    let answer: GrantView =
-        client.post(&format!("/v1/grants/{}/signatures", view.id), &Signatures { signatures: vec![signature] })?;
+    };
+    let answer = hand_in(client, &view.id, sign(&review, consent, signer)?)?;
     if terminal.json {
         terminal.object(&answer)?;
         return Ok(Exit::Done);
     }
-    terminal.line(&format!("signed by {}: {} is {}", approver.name, answer.id, answer.status.word()))?;
+    terminal.line(&format!("signed by {approver}: {} is {}", answer.id, answer.status.word()))?;
     let missing: Vec<_> = answer.approvals.missing.iter().map(|group| group.as_str()).collect();
     if !missing.is_empty() {
         terminal.say(&format!("still needed: somebody of {}", missing.join(", somebody of ")));
     }
     Ok(Exit::Done)
+}
+
+/// Checks that a grant still waits for signatures.
+///
+/// # Errors
+/// Returns an error if the grant is active or has ended.
+pub fn check_pending(view: &GrantView) -> Result<(), CommandFailure> {
+    if view.status == GrantStatus::Pending {
+        return Ok(());
+    }
+    let why = view.why.as_ref().map_or(String::new(), |why| format!(" ({})", why.detail));
+    let words = format!("nothing was signed: {} is {} already{why}", view.id, view.status.word());
+    Err(CommandFailure::new(Exit::Refused, words))
+}
+
+/// Proof that a person typed the answer for the grant that was shown, or that `--yes --expect` named its digest.
+#[derive(Debug)]
+#[must_use]
+pub struct GrantConsent(());
+
+/// Takes what a person typed.
+///
+/// # Errors
+/// Returns an error if the typed text is not the text that the review asks for.
+pub fn check_typed(review: &GrantReview, typed: &str) -> Result<GrantConsent, CommandFailure> {
+    let asked = review.asked_text();
+    if typed.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase() == asked {
+        return Ok(GrantConsent(()));
+    }
+    let words = format!("nothing was signed: the typed text must be the number of uses and the digits: {asked}");
+    Err(CommandFailure::new(Exit::Refused, words))
+}
+
+/// Signs the same bytes that the review was made from.
+///
+/// # Errors
+/// Returns an error if the key did not sign.
+pub fn sign(
+    review: &GrantReview,
+    consent: GrantConsent,
+    signer: &dyn Signer,
+) -> Result<EnvelopeSignature, CommandFailure> {
+    let GrantConsent(()) = consent;
+    keys::sign(signer, SignaturePurpose::Grant, PAYLOAD_TYPE, review.payload())
+}
+
+/// Sends a signature to the boundary, and returns the new state of the grant.
+///
+/// # Errors
+/// Returns an error if the boundary refuses the signature or cannot be reached.
+pub fn hand_in(client: &Client, id: &GrantId, signature: EnvelopeSignature) -> Result<GrantView, CommandFailure> {
+    client.post(&format!("/v1/grants/{id}/signatures"), &Signatures { signatures: vec![signature] })
 }
 
 /// What a grantee asked for, which the statement of the boundary must contain.

@@ -30,6 +30,9 @@ impl Auditor {
         self.counts.signatures += 1;
         let added = self.check_revocation(index, signed, in_force).and_then(|(may, line)| {
             self.revocations.add(may, index).map_err(|error| error.to_string())?;
+            if let RevokedSubject::Grant(digest) = &line.subject {
+                self.runs.grants.revoke(digest, &line.signer);
+            }
             Ok(line)
         });
         match added {
@@ -75,6 +78,10 @@ impl Auditor {
             signer: in_force.roster.signer(&signature.keyid).map(|(holder, _)| holder.to_string()).unwrap_or_default(),
             subject,
             token: token.cloned(),
+            grant: match &subject {
+                RevokedSubject::Grant(digest) => self.runs.grants.get(digest).map(|logged| logged.terms.grant.clone()),
+                _ => None,
+            },
             reason: document.predicate().reason.clone(),
             entry: index,
         };

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use crate::audit::bundle_check::warn_of_foreign;
 use crate::audit::finding::{OpenRun, Summary};
 use crate::audit::history::{Auditor, LATE_S, LeftTo};
-use crate::audit::reviewed_runs::ReviewedRun;
 use crate::audit::seal_in_force::SealInForce;
 use crate::audit::seen_head::SeenHead;
 use crate::trust::trusted_roster::TrustedRoster;
@@ -70,6 +69,7 @@ impl Auditor {
                 self.at
             ));
         }
+        let [reviews, reviewed] = self.runs.reviewed.states();
         Summary {
             clean: self.failures == 0,
             name: in_force.map(|seal| seal.boundary.name.clone()),
@@ -83,7 +83,8 @@ impl Auditor {
             counts: self.counts.clone(),
             open,
             grants: self.runs.grants.lines(|digest| self.revocations.now().subject(&RevokedSubject::Grant(*digest))),
-            reviews: self.runs.reviewed.needing().into_iter().map(ReviewedRun::line).collect(),
+            reviews,
+            reviewed,
             failures: self.failures,
             differences: self.differences,
             not_checked: self.runs.unchecked(),

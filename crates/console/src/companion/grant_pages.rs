@@ -1,0 +1,135 @@
+//! The page of a standing grant: the text of `countersign approve grt_…`, and the forms that sign and that end the grant.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::extract::{Form, Path, State};
+use axum::http::StatusCode;
+use axum::response::{Html, IntoResponse as _, Response};
+use axum::routing::{get, post};
+use client::commands::clock::now;
+use client::commands::grant::cells;
+use client::commands::revocation::done_words;
+use documents::record::extension_names::GrantId;
+use maud::{Markup, html};
+use wire::api::grant_view::GrantStatus;
+
+use crate::companion::held::{HeldReview, replaced};
+use crate::companion::requests::{Companion, Sent, Shared, after_signature, failed, take_held};
+use crate::companion::review_view::RefusedReview;
+use crate::companion::signing::MadeGrant;
+use crate::companion::views::{NavPlace, companion_page};
+use crate::page::screen_lines::screen_lines;
+use crate::proposal::proposal_words::{plain, signature_words};
+use crate::web::refused_request::PageAnswer;
+use crate::web::sealed_form::hidden;
+
+/// Word that the person types, so that nobody ends a grant by a click.
+const WORD: &str = "revoke";
+
+/// Returns the routes. A sent form uses a key.
+pub(super) fn routes() -> Router<Arc<Companion>> {
+    Router::new().route("/b/{at}/grant/{id}", get(show).post(sign)).route("/b/{at}/revoke/{id}", post(revoke))
+}
+
+async fn show(State(own): Shared, Path((at, id)): Path<(usize, GrantId)>) -> PageAnswer<Response> {
+    show_grant(&own, at, id, RefusedReview::default()).await
+}
+
+/// Reads the grant, and shows what was wrong with an earlier form.
+async fn show_grant(own: &Companion, at: usize, id: GrantId, refused: RefusedReview) -> PageAnswer<Response> {
+    let (place, signing, asked, way) = (own.place(at)?, own.signing.clone(), id.clone(), way_back(at, &id));
+    let made = place.read(move |place, client| signing.grant(&asked, &place.trust, client)).await;
+    let made = made.map_err(|failure| failed(NavPlace::at(at), "No grant", &failure, way.clone()))?;
+    let digest = made.review.digest().to_string();
+    // The person answered for the grant of the page before.
+    if refused.sent.get("digest").is_some_and(|before| *before != digest) {
+        return Err(failed(NavPlace::at(at), "Nothing was signed", &replaced(id.as_str()), way));
+    }
+    let number = own.forms.issue();
+    let page = page(own, at, &made, &number, &refused);
+    own.held_grants.keep(&number, HeldReview { boundary: at, id, digest, review: made.review, made: Instant::now() });
+    let status = if refused.errors.0.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
+    Ok((status, Html(page)).into_response())
+}
+
+fn page(own: &Companion, at: usize, made: &MadeGrant, number: &str, refused: &RefusedReview) -> String {
+    let MadeGrant { review, view, approver } = made;
+    let (errors, digest) = (&refused.errors, review.digest().to_string());
+    let (sign, end) = (format!("/b/{at}/grant/{}", view.id), format!("/b/{at}/revoke/{}", view.id));
+    let main = html! {
+        h1 { "Standing grant" }
+        (errors.summary("Nothing was signed. This page shows the grant again: correct these fields."))
+        section #review aria-label="The grant" { (screen_lines(&review.screen(now()), 2)) }
+        section aria-labelledby="decide" {
+            h2 #decide { "Your decision" }
+            p { "The boundary says: " (plain(&cells(view)[1])) ", " (signature_words(&view.approvals)) ". This page works once, and for 10 minutes." }
+            @match approver {
+                Err(why) => div.question role="note" { strong { "You can't sign: " } (plain(why.trim_start_matches("nothing was signed: "))) "." },
+                Ok(approver) => form method="post" action=(sign) autocomplete="off" {
+                    (hidden(&own.door, &sign, number, &digest))
+                    div.fields {
+                        (errors.field("answer", "The number of uses, a blank, and the last 8 digits of the digest", refused.value("answer"), &html! {
+                            "The digest of what you sign is " code { (digest) } ". A security key or a passphrase is asked for at the terminal of the program."
+                        }))
+                    }
+                    button.main type="submit" { "Sign this standing grant as " (approver.as_str()) }
+                },
+            }
+            @if view.status != GrantStatus::Ended {
+                h3 { "End the grant" }
+                form method="post" action=(end) autocomplete="off" {
+                    (hidden(&own.door, &end, number, &digest))
+                    div.fields {
+                        (errors.field("reason", "Reason for the end", refused.value("reason"), &html! { "All readers of the log can see the reason." }))
+                        (errors.field("word", "The word revoke", refused.value("word"), &html! { "No run uses the grant after this. It cannot be undone." }))
+                    }
+                    button type="submit" { "Sign the revocation" }
+                }
+            }
+        }
+    };
+    companion_page(NavPlace::at(at), "Standing grant", main, false)
+}
+
+async fn sign(State(own): Shared, Path((at, id)): Path<(usize, GrantId)>, Form(sent): Sent) -> PageAnswer<Response> {
+    let (place, path) = (own.place(at)?, format!("/b/{at}/grant/{id}"));
+    let form = own.take(&path, &sent)?;
+    let held = take_held(&own.held_grants, &form, (at, &id, way_back(at, &id)))?;
+    let refused = RefusedReview::of_grant(&held.review, sent);
+    if !refused.errors.0.is_empty() {
+        return show_grant(&own, at, id, refused).await;
+    }
+    let (typed, signing) = (refused.value("answer").to_owned(), own.signing.clone());
+    let done = place.act(move |place, client| signing.approve_grant(held, &typed, &place.trust, client)).await;
+    after_signature(done, (NavPlace::at(at), &path, way_back(at, &id)))
+}
+
+async fn revoke(State(own): Shared, Path((at, id)): Path<(usize, GrantId)>, Form(sent): Sent) -> PageAnswer<Response> {
+    let place = own.place(at)?;
+    let form = own.take(&format!("/b/{at}/revoke/{id}"), &sent)?;
+    let refused = RefusedReview::of_word(WORD, sent);
+    if !refused.errors.0.is_empty() {
+        return show_grant(&own, at, id, refused).await;
+    }
+    let (reason, signing, way) = (refused.value("reason").trim().to_owned(), own.signing.clone(), way_back(at, &id));
+    let work = place.act(move |place, client| signing.end_grant(&id, &form.contents, &reason, &place.trust, client));
+    let (answer, words) =
+        work.await.map_err(|failure| failed(NavPlace::at(at), "Not revoked", &failure, way.clone()))?;
+    let main = html! {
+        h1 { "Revoked" }
+        p role="status" { (plain(&done_words(&answer, Some(&words)))) }
+        (way)
+    };
+    Ok(Html(companion_page(NavPlace::at(at), "Revoked", main, false)).into_response())
+}
+
+fn way_back(at: usize, id: &GrantId) -> Markup {
+    html! {
+        ul {
+            li { a href=(format!("/b/{at}/grant/{id}")) { "Load the grant again" } }
+            li { a href=(format!("/b/{at}/open")) { "Open work" } }
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! The pages that review a run: what ran, what the person says, and the review as it is signed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::extract::{Form, Path, State};
+use axum::http::StatusCode;
+use axum::response::{Html, IntoResponse as _, Response};
+use axum::routing::{get, post};
+use client::commands::review_run::{RunReview, SaidOfRun, done_words, run_to_review};
+use client::commands::unsettled::{details, needs};
+use client::remote::read_receipt::ReadReceipt;
+use client::terminal::outcome_words::observed_word;
+use documents::record::ident::ReceiptId;
+use documents::record::receipt::Status;
+use documents::record::review_statement::{ObservedEnd, ReviewVerdict};
+use maud::{Markup, html};
+use wire::api::review_view::{UnsettledList, UnsettledRun};
+
+use crate::companion::held::{HeldReview, replaced};
+use crate::companion::requests::{Companion, Sent, Shared, after_signature, failed, take_held};
+use crate::companion::review_view::RefusedReview;
+use crate::companion::signing::SentSignature;
+use crate::companion::views::{NavPlace, companion_page};
+use crate::page::screen_lines::screen_lines;
+use crate::proposal::proposal_words::plain;
+use crate::web::refused_request::PageAnswer;
+use crate::web::sealed_form::hidden;
+
+/// The verdicts, with the words of the form.
+const VERDICTS: [(ReviewVerdict, &str, &str); 2] = [
+    (ReviewVerdict::Accepted, "accept", "the run was right"),
+    (ReviewVerdict::Rejected, "reject", "the run was not right"),
+];
+const ENDS: [ObservedEnd; 4] =
+    [ObservedEnd::Succeeded, ObservedEnd::Failed, ObservedEnd::NotStarted, ObservedEnd::Partly];
+
+/// Returns the routes. Only `sign` uses a key.
+pub(super) fn routes() -> Router<Arc<Companion>> {
+    Router::new().route("/b/{at}/review-run/{id}", get(show).post(make)).route("/b/{at}/sign-review/{id}", post(sign))
+}
+
+async fn show(State(own): Shared, Path((at, id)): Path<(usize, ReceiptId)>) -> PageAnswer<Response> {
+    show_run(&own, at, id, RefusedReview::default()).await
+}
+
+/// Reads the run, and shows what was wrong with an earlier form.
+async fn show_run(own: &Companion, at: usize, id: ReceiptId, refused: RefusedReview) -> PageAnswer<Response> {
+    let (place, asked, way) = (own.place(at)?, id.clone(), way_back(at, &id));
+    let read = place.read(move |place, client| {
+        let run = ReadReceipt::fetch(client, &asked)?;
+        place.trust.check_id(run.signed.boundary.id)?;
+        let open = client.get::<UnsettledList>("/v1/unsettled")?.runs;
+        Ok((run, open.into_iter().find(|open| open.receipt.as_ref() == Some(&asked))))
+    });
+    let (run, open) = read.await.map_err(|failure| failed(NavPlace::at(at), "No run", &failure, way.clone()))?;
+    // The person filled in the form for the run of the page before.
+    if refused.sent.get("digest").is_some_and(|before| *before != run.digest.to_string()) {
+        return Err(failed(NavPlace::at(at), "Nothing was signed", &replaced(id.as_str()), way));
+    }
+    let main = html! {
+        h1 { "Review of a run" }
+        (refused.errors.summary("Nothing was signed. Correct these fields."))
+        section #review aria-label="The run" { (screen_lines(&run_to_review(&run), 2)) }
+        p { a href=(format!("/b/{at}/run/{}", id.proposal())) { "Verify the receipt of this run, and read its output" } }
+        @match &open {
+            None => p { "The boundary says that this run needs no review." },
+            Some(open) => (form(own, at, &run, open, &refused)),
+        }
+    };
+    let status = if refused.errors.0.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
+    Ok((status, Html(companion_page(NavPlace::at(at), "Review of a run", main, false))).into_response())
+}
+
+fn form(own: &Companion, at: usize, run: &ReadReceipt, open: &UnsettledRun, refused: &RefusedReview) -> Markup {
+    let (path, errors) = (format!("/b/{at}/review-run/{}", run.id), &refused.errors);
+    let choice = |id: &str, label: &str, options: &[(&str, String)]| {
+        html! {
+            div {
+                label for=(id) { (label) }
+                select id=(id) name=(id) aria-invalid=[errors.invalid(id)] aria-describedby=(errors.described(id, "")) {
+                    option value="" { "(choose)" }
+                    @for (value, words) in options { option value=(value) selected[refused.value(id) == *value] { (words) } }
+                }
+                (errors.beside(id))
+            }
+        }
+    };
+    html! {
+        h2 { "Your review" }
+        p { strong.bad { (plain(&needs(open))) } }
+        @for line in details(open) { div.hint { (line.as_str()) } }
+        form method="post" action=(path) autocomplete="off" {
+            (hidden(&own.door, &path, &own.forms.issue(), &run.digest.to_string()))
+            div.fields {
+                (choice("verdict", "Verdict", &VERDICTS.map(|(_, word, words)| (word, format!("{word}: {words}")))))
+                @if run.receipt.outcome.status == Status::Unknown {
+                    (choice("observed", "How the run ended, as you found out", &ENDS.map(|end| (observed_word(end), observed_word(end).to_owned()))))
+                }
+                (errors.field("reason", "Reason", refused.value("reason"), &html! { "All readers of the log can see the reason." }))
+                (errors.field("evidence", "Receipts of checks of what the run left", refused.value("evidence"), &html! { "Ids (rcp_…) with blanks between them, or nothing. The reason then names each receipt and its digest." }))
+            }
+            button.main type="submit" { "Show the review to sign" }
+        }
+    }
+}
+
+/// Reads the fields of the form.
+fn said_of(sent: BTreeMap<String, String>, status: Status) -> Result<SaidOfRun, RefusedReview> {
+    let mut found = RefusedReview { sent, ..RefusedReview::default() };
+    let verdict = VERDICTS.iter().find(|(_, word, _)| *word == found.value("verdict")).map(|(verdict, ..)| *verdict);
+    let observed = ENDS.into_iter().find(|end| observed_word(*end) == found.value("observed"));
+    let reason = found.value("reason").trim().to_owned();
+    let evidence: Result<Vec<ReceiptId>, _> = found.value("evidence").split_whitespace().map(str::parse).collect();
+    for (is_wrong, id, label, message) in [
+        (verdict.is_none(), "verdict", "Verdict", "choose accept or reject"),
+        (
+            status == Status::Unknown && observed.is_none(),
+            "observed",
+            "How the run ended",
+            "nobody saw how this run ended: find out what the run left, and choose an end",
+        ),
+        (reason.is_empty(), "reason", "Reason", "write a reason"),
+        (evidence.is_err(), "evidence", "Receipts of checks", "write only ids of receipts (rcp_…)"),
+    ] {
+        if is_wrong {
+            found.wrong(id, label, message.to_owned());
+        }
+    }
+    match (verdict, evidence) {
+        (Some(verdict), Ok(evidence)) if found.errors.0.is_empty() => {
+            Ok(SaidOfRun { verdict, observed, reason, evidence })
+        }
+        _ => Err(found),
+    }
+}
+
+/// Makes the review, and shows it as it will be signed.
+async fn make(State(own): Shared, Path((at, id)): Path<(usize, ReceiptId)>, Form(sent): Sent) -> PageAnswer<Response> {
+    let (place, asked) = (own.place(at)?, id.clone());
+    let form = own.take(&format!("/b/{at}/review-run/{id}"), &sent)?;
+    let (signing, way, digest) = (own.signing.clone(), way_back(at, &id), form.contents.clone());
+    let made = place.read(move |place, client| {
+        let run = ReadReceipt::fetch(client, &asked)?;
+        if run.digest.to_string() != form.contents {
+            return Err(replaced(asked.as_str()));
+        }
+        said_of(sent, run.receipt.outcome.status)
+            .map(|said| signing.review_run(run, &said, &place.trust, client))
+            .map_or_else(|refused| Ok(Err(refused)), |made| made.map(Ok))
+    });
+    match made.await.map_err(|failure| failed(NavPlace::at(at), "Nothing was signed", &failure, way))? {
+        Err(refused) => show_run(&own, at, id, refused).await,
+        Ok(review) => {
+            let held = HeldReview { boundary: at, id, digest, review, made: Instant::now() };
+            Ok(show_made(&own, held, &RefusedReview::default()))
+        }
+    }
+}
+
+fn show_made(own: &Companion, held: HeldReview<ReceiptId, RunReview>, refused: &RefusedReview) -> Response {
+    let (number, path) = (own.forms.issue(), format!("/b/{}/sign-review/{}", held.boundary, held.id));
+    let word = word_of(&held.review);
+    let main = html! {
+        h1 { "Sign this review at " (plain(held.review.boundary().as_str())) "?" }
+        (refused.errors.summary("Nothing was signed. Correct this field."))
+        section #review aria-label="The review" { (screen_lines(&held.review.screen(), 2)) }
+        form method="post" action=(path) autocomplete="off" {
+            (hidden(&own.door, &path, &number, &held.digest))
+            div.fields {
+                (refused.errors.field("word", &format!("The word {word}"), refused.value("word"), &html! { "Your newest review of a run replaces your earlier ones. It cannot be undone. A security key or a passphrase is asked for at the terminal of the program." }))
+            }
+            button.main type="submit" { "Sign the review" }
+        }
+        (way_back(held.boundary, &held.id))
+    };
+    let page = companion_page(NavPlace::at(held.boundary), "Sign a review", main, false);
+    own.held_runs.keep(&number, held);
+    let status = if refused.errors.0.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
+    (status, Html(page)).into_response()
+}
+
+/// Returns the word that the person types: the verdict.
+fn word_of(review: &RunReview) -> &'static str {
+    VERDICTS.iter().find(|(verdict, ..)| *verdict == review.verdict()).map_or("", |(_, word, _)| word)
+}
+
+async fn sign(State(own): Shared, Path((at, id)): Path<(usize, ReceiptId)>, Form(sent): Sent) -> PageAnswer<Response> {
+    let place = own.place(at)?;
+    let form = own.take(&format!("/b/{at}/sign-review/{id}"), &sent)?;
+    let held = take_held(&own.held_runs, &form, (at, &id, way_back(at, &id)))?;
+    let refused = RefusedReview::of_word(word_of(&held.review), sent);
+    if !refused.errors.0.is_empty() {
+        return Ok(show_made(&own, held, &refused));
+    }
+    let signing = own.signing.clone();
+    match place.act(move |_, client| signing.sign_review(&held, client)).await {
+        Ok(SentSignature(Ok(answer))) => {
+            let main =
+                html! { h1 { "Reviewed" } p role="status" { (plain(&done_words(&answer))) } (way_back(at, &id)) };
+            Ok(Html(companion_page(NavPlace::at(at), "Reviewed", main, false)).into_response())
+        }
+        other => after_signature(other, (NavPlace::at(at), &format!("/b/{at}/open"), way_back(at, &id))),
+    }
+}
+
+fn way_back(at: usize, id: &ReceiptId) -> Markup {
+    html! {
+        ul {
+            li { a href=(format!("/b/{at}/review-run/{id}")) { "Load the run again" } }
+            li { a href=(format!("/b/{at}/open")) { "Open work" } }
+        }
+    }
+}
