@@ -228,8 +228,7 @@ impl Runs {
             self.grants.end(grant, index, receipt.outcome.status);
         }
         again.found.clone_from(&open.found);
-        again.ours = open.in_force.ours;
-        again.parsed_alike = open.in_force.parsed_alike;
+        (again.ours, again.parsed_alike) = (open.in_force.ours, open.in_force.parsed_alike);
         again.names(document, &open, here, revocations.before(index));
         let signed = Signed::<Authorization>::from_envelope(&receipt.authorization, Base64::Strict)
             .map_err(|error| error.to_string())
