@@ -157,17 +157,18 @@ impl Proposals {
         if sees(caller, &view.grant) { Ok(view) } else { Err(no_grant(id).into()) }
     }
 
-    /// Returns the digest of a grant under which a run is proposed. The crossing decides whether the grant covers the run.
+    /// Returns the digest and the end of a grant under which a run is proposed. The crossing decides whether the grant covers
+    /// the run. For a grant that is over, the end is one second from now, because a statement has a window.
     ///
     /// # Errors
     /// Returns `malformed` without a nonce, and `not-granted` if the log has no such grant.
-    pub(super) fn grant_in_use(&self, id: &GrantId, has_nonce: bool) -> Result<ContentDigest, Stopped> {
+    pub(super) fn grant_in_use(&self, id: &GrantId, has_nonce: bool) -> Result<(ContentDigest, Timestamp), Stopped> {
         if !has_nonce {
             let detail = "a run under a grant needs a nonce, so that a repeated request is the same run";
             return Err(Refusal::new(Code::Malformed, detail).at("/nonce", "missing").into());
         }
         match self.ledger.grant(id)?.filter(|stored| stored.leaf.is_some()) {
-            Some(stored) => Ok(stored.digest),
+            Some(stored) => Ok((stored.digest, stored.expires_at.max(self.crossing.now().plus(1)))),
             None => {
                 Err(Refusal::new(Code::NotGranted, format!("the log has no grant {id}")).at("/grant", "unknown").into())
             }

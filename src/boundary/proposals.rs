@@ -179,9 +179,10 @@ impl Proposals {
         let millis = (self.surroundings.millis)();
         let now = self.crossing.now();
         let sandbox = profile_on_host(held)?;
-        // A proposal can't run after the end of its token, so its window ends at this time at the latest.
-        let expires_at = sealed.tokens.ends([&proposer, &proposer]).into_iter().fold(now.plus(window), Timestamp::min);
         let grant = body.grant.as_ref().map(|id| self.grant_in_use(id, body.nonce.is_some())).transpose()?;
+        // A proposal can't run after the end of its token or its grant, so its window ends at this time at the latest.
+        let ends = sealed.tokens.ends([&proposer, &proposer]).into_iter().chain(grant.map(|(_, end)| end));
+        let expires_at = ends.fold(now.plus(window), Timestamp::min);
         if body.emergency {
             self.demand_emergency(&sealed, held, (&proposer, now, expires_at), grant.is_some())?;
         } else if grant.is_none() {
@@ -215,7 +216,7 @@ impl Proposals {
             session,
             artifacts,
             plan,
-            grant,
+            grant: grant.map(|(digest, _)| digest),
             emergency: body.emergency.then(Emergency::yes),
         };
         let payload = authorization.clone().into_statement()?.to_payload().map_err(|error| {
@@ -417,7 +418,7 @@ fn other_nonce(caller: &Caller, row: &Proposal) -> Refusal {
 fn too_many_kept(most: u64, until: Timestamp, now: Timestamp) -> Refusal {
     let wait = u64::try_from(until.unix().saturating_sub(now.unix())).unwrap_or(0).max(1);
     let detail = format!(
-        "{most} of your proposals were cancelled, refused or expired without a signature, and each stays stored for an hour          after its window: the first is deleted in {wait} s: try again after this time"
+        "{most} of your proposals were cancelled, refused or expired without a signature, and each stays stored for an hour after its window: the first is deleted in {wait} s: try again after this time"
     );
     Refusal::new(Code::RateLimited, detail).retry_after(wait)
 }

@@ -80,7 +80,7 @@ pub(crate) fn used(world: &World, bearer: &str, grant: &Value, text: &str) -> Va
     world.until(id_of(&view), "finished")
 }
 
-fn end(world: &World, grant: &Value, key: &Key) -> Reply {
+pub(crate) fn end(world: &World, grant: &Value, key: &Key) -> Reply {
     let digest = grant["digest"].as_str().expect("a digest").trim_start_matches("sha256:").to_owned();
     let payload = revocation(&world.boundary(), "grant", &digest);
     world.wire.post("/v1/revocations", "", &envelope(&payload, &[key]))

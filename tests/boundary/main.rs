@@ -41,6 +41,7 @@ mod mcp;
 mod mcp_answers;
 mod mcp_attacks;
 mod mcp_evidence;
+mod mcp_grants;
 mod mcp_problems;
 mod mcp_proxy;
 mod messages;

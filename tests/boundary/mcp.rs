@@ -60,7 +60,7 @@ impl Server {
     }
 
     /// Sends the first request of the protocol and returns its answer.
-    fn open(&mut self) -> Value {
+    pub(crate) fn open(&mut self) -> Value {
         let client =
             json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
         self.ask("initialize", client)
@@ -102,7 +102,7 @@ impl Server {
         answer["result"]["structuredContent"].clone()
     }
 
-    fn ended(&mut self) -> (i32, String) {
+    pub(crate) fn ended(&mut self) -> (i32, String) {
         self.input = None;
         let mut stderr = String::new();
         self.child.stderr.take().expect("its messages").read_to_string(&mut stderr).expect("read");

@@ -12,7 +12,7 @@ use crate::support::people::alice;
 use crate::support::{POLICY, SMALL, World, id_of, runbook, wait_for};
 
 /// Returns a problem document with this code and status.
-fn document(code: &str, status: u16) -> Vec<u8> {
+pub(crate) fn document(code: &str, status: u16) -> Vec<u8> {
     let problem = json!({"type": format!("/problems/{code}"), "title": "t", "status": status, "detail": "d"});
     problem.to_string().into_bytes()
 }

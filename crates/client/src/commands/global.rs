@@ -204,13 +204,27 @@ impl GlobalOptions {
         client.map(|client| self.with_listed_id(client)).transpose()
     }
 
-    fn address_and_token(&self) -> Result<(Address, Option<Secret>), CommandFailure> {
+    /// Creates a client that has only a key, and that never uses a token.
+    ///
+    /// # Errors
+    /// Returns an error if the address cannot be used, or is on another machine without TLS.
+    pub fn key_client(&self, key: &KeyArgs) -> Result<Client, CommandFailure> {
+        let address = self.address()?;
+        address.check_private("the signature of your key")?;
+        self.with_listed_id(Client::new(address, &self.tls, None, Some(key.clone()))?)
+    }
+
+    fn address(&self) -> Result<Address, CommandFailure> {
         if matches!(self.choice, BoundaryChoice::All) {
             return Err(CommandFailure::usage(
                 "only `inbox`, `console` and `freeze` use all boundaries of your list: choose one with --boundary NAME",
             ));
         }
-        let address = Address::parse(&self.url)?;
+        Address::parse(&self.url)
+    }
+
+    fn address_and_token(&self) -> Result<(Address, Option<Secret>), CommandFailure> {
+        let address = self.address()?;
         let token = self.token(&address)?;
         if token.as_ref().is_some_and(|token| !token.is_plain()) {
             return Err(CommandFailure::usage(

@@ -2,11 +2,13 @@
 //!
 //! The standard output has only JSON-RPC messages. All other messages go to the standard error.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::commands::clock::now;
 use crate::commands::global::GlobalOptions;
 use crate::commands::mcp_configuration::{McpClient, configuration};
+use crate::commands::mcp_grantee::{McpGrantee, key_args};
 use crate::commands::verify;
 use crate::home::directories::Home;
 use crate::home::trusted_rosters::{ChosenTrust, TrustArgs, configured};
@@ -16,12 +18,14 @@ use crate::remote::mcp_client::Remote;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::printable_text::PrintableText;
 use crate::terminal::streams::Terminal;
+use documents::crypto::key_id::KeyId;
 use documents::record::ident::{Name, Nonce};
 use judgement::audit::bundle_check::VerifyOptions;
 use judgement::audit::report::{BundleReport, CheckFinding};
 use judgement::trust::chain::Pinned;
-use judgement::trust::trusted_roster::TrustedRoster;
+use judgement::trust::trusted_roster::{KeyHolder, TrustedRoster};
 use wire::mcp::answers::{ReceiptCheck, ReceiptVerification, VerificationBasis};
+use wire::mcp::grantee_key::GranteeKey;
 use wire::mcp::line_transport::LineTransport;
 use wire::mcp::server::McpServer;
 use wire::mcp::tool_calls::ToolCalls;
@@ -30,11 +34,13 @@ use wire::mcp::visible_text::visible;
 /// Serve the Model Context Protocol (MCP) for an agent, on the standard input and output.
 ///
 /// The agent gets seven tools: list_steps, get_step, propose, wait, get_output, get_receipt and cancel. The tools use
-/// the token of the agent and can do nothing else. No tool signs.
+/// the token of the agent and can do nothing else. No tool approves. With --key, `propose` runs a step at once if a
+/// standing grant of this key covers the run.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   countersign mcp --print-config claude --token-file ~/.config/countersign/agent.token
   countersign mcp --token-file agent.token --url http://127.0.0.1:7433      the client of the agent starts this
+  countersign mcp --key deploy-bot.pem                                       uses the standing grants of this key
 
 The command does not start if a program of this user can use the key of an approver, because the agent could then \
 approve its own proposals. Run the agent as another user, or give the approver a security key whose groups have \
@@ -47,6 +53,10 @@ pub struct Args {
     /// proposals
     #[arg(long)]
     same_user_approves: bool,
+    /// The key of a proposer of the roster, in place of a token. `propose` uses the standing grants of this key: nobody is
+    /// asked for a run that a grant covers. COUNTERSIGN_KEY has no effect
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
     #[command(flatten)]
     trust: TrustArgs,
 }
@@ -54,22 +64,23 @@ pub struct Args {
 /// Serves until the standard input ends. Runs that began go on.
 ///
 /// # Errors
-/// Returns an error if there is no token, or if a program of this user can use the key of an approver.
+/// Returns an error if there is neither a token nor a usable key, or if a program of this user can use the key of an
+/// approver.
 pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let own_trust = global.trust(&args.trust);
     if let Some(client) = args.print_config {
-        terminal.line(&configuration(client, global, &own_trust, args.same_user_approves)?)?;
-        if let Err(failure) = token_client(global) {
+        terminal.line(&configuration(client, global, &own_trust, args.key.as_deref(), args.same_user_approves)?)?;
+        if let Err(failure) = credentials(args, global) {
             terminal.say(&format!("warning: a server with this configuration does not start yet: {}", failure.message));
         }
-        let risk = check_keys(&own_trust).map_or_else(|failure| Some(failure.message), |(risk, _)| risk);
+        let risk = check_keys(&own_trust, args).map_or_else(|failure| Some(failure.message), |(risk, _)| risk);
         if let Some(risk) = risk.filter(|_| !args.same_user_approves) {
             terminal.say(&format!("warning: as this user, {risk}"));
         }
         return Ok(Exit::Done);
     }
-    let client = token_client(global)?;
-    let (risk, trust) = check_keys(&own_trust)?;
+    let (client, grantee) = credentials(args, global)?;
+    let (risk, trust) = check_keys(&own_trust, args)?;
     match (&risk, args.same_user_approves) {
         (Some(risk), false) => return Err(CommandFailure::new(Exit::Refused, risk.clone())),
         (Some(_), true) => terminal.say(
@@ -78,11 +89,15 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         ),
         (None, _) => {}
     }
+    if let Some(grantee) = &grantee {
+        check_grantee(&grantee.keyid(), &trust)?;
+    }
     if let Some(note) = unchecked(&trust) {
         terminal.say(&note);
     }
     let verify = Arc::new(move |bundle: &[u8]| verification(bundle, &own_trust));
-    let server = McpServer::new(ToolCalls::of_machine(Remote::new(client), new_nonce, verify));
+    let grantee = grantee.map(|grantee| Arc::new(grantee) as Arc<dyn GranteeKey>);
+    let server = McpServer::new(ToolCalls::of_machine(Remote::new(client), new_nonce, verify, grantee));
     let broken = |error: &dyn std::fmt::Display| CommandFailure::new(Exit::Unreachable, format!("MCP ended: {error}"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| broken(&error))?;
     let ended = runtime.block_on(async {
@@ -97,7 +112,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
 
 /// Looks for keys of approvers that programs of this user can use. Returns the refusal if there is such a key, and the
 /// rosters that the check used.
-fn check_keys(trust: &TrustArgs) -> Result<(Option<String>, Vec<ChosenTrust>), CommandFailure> {
+fn check_keys(trust: &TrustArgs, args: &Args) -> Result<(Option<String>, Vec<ChosenTrust>), CommandFailure> {
     let variable = |name: &str| std::env::var_os(name).or_else(|| variable_of_ancestors(name));
     let homes = [Home::of_process(), Home::of(variable("HOME"), variable("XDG_CONFIG_HOME"))];
     // A digest names no approvers, so the key check also uses the files of the configuration directories.
@@ -105,17 +120,44 @@ fn check_keys(trust: &TrustArgs) -> Result<(Option<String>, Vec<ChosenTrust>), C
     for home in &homes {
         trust.extend(configured(home)?);
     }
-    let found = usable_keys(&homes, variable("COUNTERSIGN_KEY").map(Into::into), variable("SSH_AUTH_SOCK"));
+    let named = args.key.clone().into_iter().chain(variable("COUNTERSIGN_KEY").map(Into::into));
+    let found = usable_keys(&homes, named, variable("SSH_AUTH_SOCK"));
     Ok((approver_risk(&found, &trust), trust))
 }
 
-fn token_client(global: &GlobalOptions) -> Result<Client, CommandFailure> {
-    global.token_client()?.ok_or_else(|| {
-        CommandFailure::usage(
-            "an agent needs a token of its own, and keys are not used here: make a token with `countersign token create \
-             NAME --owner YOU`, and name its file with --token-file (or COUNTERSIGN_TOKEN_FILE)",
-        )
-    })
+/// Returns the client with the token of the agent, or with the key of a grantee.
+fn credentials(args: &Args, global: &GlobalOptions) -> Result<(Client, Option<McpGrantee>), CommandFailure> {
+    let Some(file) = &args.key else {
+        let client = global.token_client()?.ok_or_else(|| {
+            CommandFailure::usage(
+                "an agent needs a token of its own, or --key FILE with the key of a grantee: make a token with \
+                 `countersign token create NAME --owner YOU`, and name its file with --token-file (or \
+                 COUNTERSIGN_TOKEN_FILE)",
+            )
+        })?;
+        return Ok((client, None));
+    };
+    if ["token", "token_file"].iter().any(|id| global.given.on_line.contains(id)) {
+        return Err(CommandFailure::usage(
+            "the token and --key belong to two proposers, and only the grantee can use a grant: leave out one of the two",
+        ));
+    }
+    Ok((global.key_client(&key_args(file))?, Some(McpGrantee::open(file, &global.url)?)))
+}
+
+/// Checks that no trusted roster gives the key to somebody who is no proposer.
+fn check_grantee(keyid: &KeyId, trust: &[ChosenTrust]) -> Result<(), CommandFailure> {
+    let mut holders = trust.iter().filter_map(roster_of).filter_map(|roster| roster.signer(keyid));
+    match holders.find(|(holder, _)| !matches!(holder, KeyHolder::Proposer(_))) {
+        None => Ok(()),
+        Some((holder, _)) => Err(CommandFailure::new(
+            Exit::Refused,
+            format!(
+                "the MCP server does not start, because {keyid} is the key of the {holder}: give the key of a proposer of \
+                 the roster"
+            ),
+        )),
+    }
 }
 
 pub(crate) fn new_nonce() -> Result<Nonce, String> {

@@ -24,7 +24,8 @@ pub enum McpClient {
     Vscode,
 }
 
-/// Returns the block of configuration for a client. The block contains the path of the token file, but never a token.
+/// Returns the block of configuration for a client. The block contains the path of the file of the token or the key, but
+/// never a token.
 ///
 /// # Errors
 /// Returns an error if the user gave a token itself, or if the path of this program is unknown.
@@ -32,9 +33,10 @@ pub fn configuration(
     client: McpClient,
     global: &GlobalOptions,
     trust: &TrustArgs,
+    key: Option<&Path>,
     same_user_approves: bool,
 ) -> Result<String, CommandFailure> {
-    if global.token.is_some() {
+    if global.token.is_some() && key.is_none() {
         return Err(CommandFailure::usage(
             "a configuration must not contain a token: write the token to a file of mode 0600, and give the file with \
              --token-file (and unset COUNTERSIGN_TOKEN)",
@@ -47,10 +49,11 @@ pub fn configuration(
     let mut arguments = vec!["mcp".to_owned(), "--url".to_owned(), global.url.clone()];
     let tls = &global.tls;
     for (option, file) in [
-        ("--token-file", &global.token_file),
-        ("--cacert", &tls.cacert),
-        ("--cert", &tls.cert),
-        ("--cert-key", &tls.cert_key),
+        ("--token-file", global.token_file.as_deref().filter(|_| key.is_none())),
+        ("--key", key),
+        ("--cacert", tls.cacert.as_deref()),
+        ("--cert", tls.cert.as_deref()),
+        ("--cert-key", tls.cert_key.as_deref()),
     ] {
         if let Some(file) = file {
             arguments.extend([option.to_owned(), absolute(file)?]);

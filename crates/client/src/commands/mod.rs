@@ -23,6 +23,7 @@ pub mod log_source_options;
 pub mod man;
 pub mod mcp;
 pub mod mcp_configuration;
+pub mod mcp_grantee;
 pub mod output;
 pub mod own_program;
 pub mod program;

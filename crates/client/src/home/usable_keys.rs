@@ -40,11 +40,11 @@ pub struct UsableKeys {
 
 /// Returns the keys of this user.
 ///
-/// The search covers the key that `COUNTERSIGN_KEY` names, the files of `countersign` in the configuration directories,
+/// The search covers the named keys, the files of `countersign` in the configuration directories,
 /// the files of `~/.ssh`, and the agent behind `SSH_AUTH_SOCK`. A file with a passphrase is skipped, because a program
 /// cannot use it alone.
 #[must_use]
-pub fn usable_keys(homes: &[Home], named: Option<PathBuf>, agent: Option<OsString>) -> UsableKeys {
+pub fn usable_keys(homes: &[Home], named: impl IntoIterator<Item = PathBuf>, agent: Option<OsString>) -> UsableKeys {
     let mut found = UsableKeys::default();
     if homes.iter().all(|home| home.home.is_none()) {
         found.unknown.push("the home directory of this user is unknown: set HOME to its absolute path".to_owned());

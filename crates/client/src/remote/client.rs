@@ -194,10 +194,10 @@ impl Client {
         self.typed(self.request(Method::POST, path, Some(body), "application/json")?)
     }
 
-    /// Sends a request with the token, and returns status and body of any answer. The client uses no key of the user.
+    /// Sends a request with the token or the key, and returns status and body of any answer.
     ///
     /// # Errors
-    /// Returns an error if the boundary cannot be reached, or if the answer ends too early.
+    /// Returns an error if the boundary cannot be reached or refuses the key, or if the answer ends too early.
     pub fn exchange(
         &self,
         method: &Method,
@@ -205,16 +205,18 @@ impl Client {
         body: Option<&[u8]>,
         range: Option<&str>,
     ) -> Result<(u16, Vec<u8>), CommandFailure> {
-        let mut request = Request::builder().method(method.clone()).uri(format!("{}{path}", self.address.base()));
-        if let Some(range) = range {
-            request = request.header("range", range);
-        }
-        if body.is_some() {
-            request = request.header("content-type", "application/json");
-        }
-        let request = self.authorize(request).body(body.unwrap_or_default());
-        let request = request.map_err(|error| self.odd(&error.to_string()))?;
-        let response = self.agent.run(request).map_err(|error| self.unreachable(&error))?;
+        let response = self.answered(|| {
+            let mut request = Request::builder().method(method.clone()).uri(format!("{}{path}", self.address.base()));
+            if let Some(range) = range {
+                request = request.header("range", range);
+            }
+            if body.is_some() {
+                request = request.header("content-type", "application/json");
+            }
+            let request = self.authorize(request).body(body.unwrap_or_default());
+            let request = request.map_err(|error| self.odd(&error.to_string()))?;
+            self.agent.run(request).map_err(|error| self.unreachable(&error))
+        })?;
         Ok((response.status().as_u16(), self.whole(response)?))
     }
 

@@ -1,4 +1,4 @@
-//! The MCP server's way to a boundary over HTTP, with the token of the agent.
+//! The MCP server's way to a boundary over HTTP, with the token of the agent or the key of a grantee.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -6,6 +6,7 @@ use tokio::sync::Semaphore;
 use ureq::http::Method;
 
 use crate::remote::client::Client;
+use crate::terminal::exit::CommandFailure;
 use wire::mcp::boundary_api::{ApiAnswer, ApiMethod, ApiRequest, ApiUnreachable, BoundaryApi};
 
 /// Maximum number of requests at the same time, each of which has a thread.
@@ -14,14 +15,15 @@ const MAX_REQUESTS: usize = 32;
 /// A boundary that the HTTP client reaches.
 #[derive(Debug, Clone)]
 pub struct Remote {
-    /// Client that each call copies, because calls run at the same time. The copies share their connections.
+    /// Client that each call copies, because calls run at the same time. The copies share their connections. A call leaves
+    /// its copy here, with the bearer that the key got.
     client: Arc<Mutex<Client>>,
     /// A request holds a place until its thread ends, also if nobody waits for the answer any more.
     places: Arc<Semaphore>,
 }
 
 impl Remote {
-    /// Uses this client, which must have a token.
+    /// Uses this client, which must have a token or a key.
     #[must_use]
     pub fn new(client: Client) -> Self {
         Self { client: Arc::new(Mutex::new(client)), places: Arc::new(Semaphore::new(MAX_REQUESTS)) }
@@ -32,7 +34,8 @@ impl BoundaryApi for Remote {
     async fn call(&self, request: ApiRequest) -> Result<ApiAnswer, ApiUnreachable> {
         let place = self.places.clone().acquire_owned().await;
         let place = place.map_err(|error| ApiUnreachable(format!("the request can't begin: {error}")))?;
-        let client = self.client.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let shared = self.client.clone();
+        let client = shared.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let exchange = move || {
             let _place = place;
             let method = match request.method {
@@ -40,10 +43,20 @@ impl BoundaryApi for Remote {
                 ApiMethod::Post => Method::POST,
             };
             let body = request.body.map(|body| body.to_string().into_bytes());
-            client.exchange(&method, &request.path, body.as_deref(), request.range.as_deref())
+            let done = client.exchange(&method, &request.path, body.as_deref(), request.range.as_deref());
+            *shared.lock().unwrap_or_else(PoisonError::into_inner) = client;
+            done
         };
         let done = tokio::task::spawn_blocking(exchange).await;
         let done = done.map_err(|error| ApiUnreachable(format!("the request ended early: {error}")))?;
-        done.map(|(status, body)| ApiAnswer { status, body }).map_err(|failure| ApiUnreachable(failure.message))
+        match done {
+            Ok((status, body)) => Ok(ApiAnswer { status, body }),
+            // The boundary refuses the key.
+            Err(CommandFailure { problem: Some(problem), .. }) => {
+                let status = problem["status"].as_u64().and_then(|status| u16::try_from(status).ok());
+                Ok(ApiAnswer { status: status.unwrap_or(401), body: problem.to_string().into_bytes() })
+            }
+            Err(failure) => Err(ApiUnreachable(failure.message)),
+        }
     }
 }

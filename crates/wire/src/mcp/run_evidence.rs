@@ -19,8 +19,10 @@ use crate::mcp::tool_problem::ToolProblem;
 use crate::mcp::visible_text::{visible_end, visible_json_text, visible_start};
 use documents::record::authorization::Authorization;
 use documents::record::bundle::Bundle;
+use documents::record::consumption::Consumption;
 use documents::record::document::{Predicate, Statement};
 use documents::record::envelope::{Base64, Envelope};
+use documents::record::grant::Grant;
 use documents::record::ident::ReceiptId;
 use documents::record::receipt::{Receipt, Stream};
 
@@ -29,7 +31,7 @@ const WINDOW_BYTES: usize = 16 << 10;
 /// Number of bytes of each stream in the answer about an ended run, before and after the escapes.
 const TAIL_BYTES: usize = 2 << 10;
 /// Code of the problem if the boundary sent the bundle of another run.
-const ANOTHER_RUN: &str = "another-run";
+pub(super) const ANOTHER_RUN: &str = "another-run";
 
 /// What the answer about an ended proposal states about its run.
 #[derive(Debug, Default)]
@@ -37,6 +39,8 @@ pub(super) struct EndedRun {
     pub(super) step: Option<String>,
     pub(super) params: Option<Map<String, Value>>,
     pub(super) outcome: Option<Map<String, Value>>,
+    /// The standing grant of the run, with the number of the use.
+    pub(super) used: Option<String>,
     pub(super) verified: bool,
     pub(super) verification: Option<String>,
     /// True if a check of the receipt failed.
@@ -67,6 +71,7 @@ struct RunBundle {
 /// The documents of a bundle, with the result of its verification.
 struct Evidence {
     receipt: Receipt,
+    used: Option<String>,
     authorization: Authorization,
     verification: ReceiptVerification,
 }
@@ -96,7 +101,7 @@ impl<A: BoundaryApi> ToolCalls<A> {
     /// Returns the facts of a receipt, verified on this machine if that is possible.
     pub async fn get_receipt(&self, args: GetReceiptArgs) -> Answer<ReceiptFacts> {
         let id = receipt_id(&args.id)?;
-        let Evidence { receipt, authorization, verification } = self.evidence(&id).await?;
+        let Evidence { receipt, authorization, verification, .. } = self.evidence(&id).await?;
         Ok(ReceiptFacts {
             receipt: id.to_string(),
             step: authorization.step.reference.to_string(),
@@ -175,6 +180,7 @@ impl<A: BoundaryApi> ToolCalls<A> {
             step: Some(evidence.authorization.step.reference.to_string()),
             params: Some(object(&evidence.authorization.params)),
             outcome: Some(object(&evidence.receipt.outcome)),
+            used: evidence.used,
             verified: evidence.verification.verified,
             verification,
             output,
@@ -223,6 +229,7 @@ impl<A: BoundaryApi> ToolCalls<A> {
     /// Reads and verifies the bundle of a run. The facts come from the same bytes that are verified.
     async fn evidence(&self, id: &ReceiptId) -> Answer<Evidence> {
         let RunBundle { bytes, bundle, receipt, authorization } = self.bundle(id).await?;
+        let used = use_of(&bundle, &authorization)?;
         let Some(machine) = &self.machine else {
             let summary =
                 "the boundary's word: nothing was verified here. `countersign verify` checks the bundle offline";
@@ -233,7 +240,7 @@ impl<A: BoundaryApi> ToolCalls<A> {
                 checks: Vec::new(),
                 not_checked: vec!["every fact of this answer".to_owned()],
             };
-            return Ok(Evidence { receipt, authorization, verification });
+            return Ok(Evidence { receipt, used, authorization, verification });
         };
         let verify = machine.verify.clone();
         let made = tokio::task::spawn_blocking(move || verify(&bytes)).await;
@@ -253,7 +260,7 @@ impl<A: BoundaryApi> ToolCalls<A> {
                 detail,
             });
         }
-        Ok(Evidence { receipt, authorization, verification })
+        Ok(Evidence { receipt, used, authorization, verification })
     }
 
     /// Returns a part of a recorded stream. At the boundary itself, nothing can be verified, and only this part is read.
@@ -343,6 +350,16 @@ fn receipt_of(bundle: &Bundle) -> Answer<(Receipt, Authorization)> {
     let receipt: Receipt = predicate(&bundle.receipt)?;
     let authorization = predicate(&receipt.authorization)?;
     Ok((receipt, authorization))
+}
+
+/// Returns which use of a grant the run was.
+fn use_of(bundle: &Bundle, authorization: &Authorization) -> Answer<Option<String>> {
+    let Some(grant) = &bundle.grant else { return Ok(None) };
+    let (grant, consumption) = (predicate::<Grant>(grant)?, predicate::<Consumption>(&bundle.consumption)?);
+    let item = consumption.spent.iter().find(|item| item.nonce == authorization.nonce);
+    let used = item.and_then(|item| item.grant_use).map_or(0, |used| used.0);
+    let (id, most) = (grant.grant, grant.max_uses);
+    Ok(Some(format!("ran under standing grant {id}, use {used} of {most}; nobody was asked. ")))
 }
 
 fn predicate<P: Predicate>(envelope: &Envelope) -> Answer<P> {

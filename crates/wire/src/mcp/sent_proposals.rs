@@ -12,13 +12,14 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::mcp::answers::ProposeArgs;
+use documents::crypto::digest::ContentDigest;
 use documents::record::authorization::Authorization;
 use documents::record::ident::{Nonce, ProposalId, ReceiptId};
 
 /// Maximum number of proposals without an answer that the server remembers.
 const MAX_UNANSWERED: usize = 32;
 /// Time for which a repeated call without an answer is the same proposal. After this time, the call is a new proposal.
-const REPEATS_FOR: Duration = Duration::from_secs(600);
+pub const REPEATS_FOR: Duration = Duration::from_secs(600);
 /// Maximum number of proposals with an answer that the server remembers.
 const MAX_ANSWERED: usize = 256;
 
@@ -36,7 +37,17 @@ struct Lists {
 struct Sent {
     args: ProposeArgs,
     nonce: Nonce,
+    /// Digest of the grant under which the run was proposed.
+    grant: Option<ContentDigest>,
     at: Instant,
+}
+
+impl Sent {
+    /// Returns true if a call is a repetition. The waiting time is no part of the proposal.
+    fn is_of(&self, args: &ProposeArgs, now: Instant) -> bool {
+        let args = ProposeArgs { wait_s: self.args.wait_s, ..args.clone() };
+        now.duration_since(self.at) < REPEATS_FOR && self.args == args
+    }
 }
 
 impl SentProposals {
@@ -53,22 +64,30 @@ impl SentProposals {
         new_nonce: impl FnOnce() -> Result<Nonce, String>,
     ) -> Result<Nonce, String> {
         let unanswered = &mut self.lists().unanswered;
-        unanswered.retain(|sent| now.duration_since(sent.at) < REPEATS_FOR);
-        // The waiting time is no part of the proposal.
-        let same = |known: &ProposeArgs| *known == ProposeArgs { wait_s: known.wait_s, ..args.clone() };
-        if let Some(sent) = unanswered.iter().find(|sent| same(&sent.args)) {
+        if let Some(sent) = unanswered.iter().find(|sent| sent.is_of(args, now)) {
             return Ok(sent.nonce.clone());
         }
         let nonce = new_nonce()?;
         if unanswered.len() == MAX_UNANSWERED {
             unanswered.pop_front();
         }
-        unanswered.push_back(Sent { args: args.clone(), nonce: nonce.clone(), at: now });
+        unanswered.push_back(Sent { args: args.clone(), nonce: nonce.clone(), grant: None, at: now });
         Ok(nonce)
     }
 
+    /// Returns true if a call with these arguments made a proposal without a grant, and has no answer.
+    pub(super) fn is_unanswered(&self, args: &ProposeArgs, now: Instant) -> bool {
+        self.lists().unanswered.iter().any(|sent| sent.is_of(args, now))
+    }
+
     /// Records that the boundary answered the call with this nonce. `made` is the proposal, if there is one.
-    pub(super) fn answered(&self, args: &ProposeArgs, nonce: &Nonce, made: Option<&ProposalId>) {
+    pub(super) fn answered(
+        &self,
+        args: &ProposeArgs,
+        nonce: &Nonce,
+        grant: Option<ContentDigest>,
+        made: Option<&ProposalId>,
+    ) {
         let lists = &mut *self.lists();
         lists.unanswered.retain(|sent| sent.nonce != *nonce);
         let Some(id) = made else { return };
@@ -76,7 +95,7 @@ impl SentProposals {
         if lists.answered.len() == MAX_ANSWERED {
             lists.answered.pop_front();
         }
-        let sent = Sent { args: args.clone(), nonce: nonce.clone(), at: Instant::now() };
+        let sent = Sent { args: args.clone(), nonce: nonce.clone(), grant, at: Instant::now() };
         lists.answered.push_back((id.clone(), sent));
     }
 
@@ -98,6 +117,7 @@ impl SentProposals {
             ("parameters", is_completed(Some(&params), &signed.params, schema)),
             ("reason", signed.reason == sent.args.reason),
             ("session", signed.session.as_ref().map(|session| session.id.as_str()) == sent.args.session.as_deref()),
+            ("grant", signed.grant == sent.grant),
             ("plan", plan.map(ReceiptId::as_str) == sent.args.plan.as_deref()),
             // No tool sends files.
             ("input files", signed.artifacts.is_none()),

@@ -95,13 +95,17 @@ impl<A: BoundaryApi> McpServer<A> {
             ToolName::GetStep => done(&calls.get_step(arguments_of(arguments)?).await?),
             ToolName::Propose => {
                 let args: ProposeArgs = arguments_of(arguments)?;
-                let mut view = calls.propose(&args).await?;
+                let (mut view, note) = calls.propose(&args).await?;
                 if context.client_capabilities().is_some_and(|client| client.supports_tasks()) {
-                    return Ok(CallToolResponse::Task(CreateTaskResult::new(task_of(&view))));
+                    calls.forget_use(&args);
+                    let task = task_of(&view).with_status_message(note.words() + &waiting_words(&view));
+                    return Ok(CallToolResponse::Task(CreateTaskResult::new(task)));
                 }
                 // The agent must get the id of the proposal. If the problem stays, the next call of a tool reports it.
                 let _ = calls.until_end(&mut view, args.wait_s, deadline, &notes).await;
-                done(&calls.state(view, deadline).await)
+                let state = note.add_to(calls.state(view, deadline).await);
+                calls.forget_use(&args);
+                done(&state)
             }
             ToolName::Wait => done(&calls.wait(arguments_of(arguments)?, deadline, &notes).await?),
             ToolName::GetOutput => done(&calls.get_output(arguments_of(arguments)?, deadline).await?),

@@ -12,6 +12,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::api::body::Problem;
+use crate::api::grant_view::GrantView;
 use crate::api::registry_view::{RegistryView, StepSummary, StepView};
 use crate::api::view::{DeniedView, ProposalStatus, ProposalView};
 use crate::mcp::answers::{
@@ -19,6 +20,7 @@ use crate::mcp::answers::{
     StatedReason, StepDetails, StepLine, StepPage, WaitArgs,
 };
 use crate::mcp::boundary_api::{ApiAnswer, ApiRequest, BoundaryApi};
+use crate::mcp::grantee_key::{GrantNote, GranteeKey};
 use crate::mcp::output_reading::OutputReading;
 use crate::mcp::progress::ProgressNotes;
 use crate::mcp::sent_proposals::SentProposals;
@@ -57,6 +59,8 @@ pub type NewNonce = fn() -> Result<Nonce, String>;
 pub(super) struct AgentMachine {
     pub(super) verify: VerifyBundle,
     pub(super) sent: SentProposals,
+    /// The key that uses standing grants.
+    pub(super) grantee: Option<Arc<dyn GranteeKey>>,
     /// The readings of the last standard output and of the last standard error.
     pub(super) outputs: [Mutex<OutputReading>; 2],
 }
@@ -65,7 +69,7 @@ pub(super) struct AgentMachine {
 #[derive(Clone)]
 pub struct ToolCalls<A> {
     api: A,
-    new_nonce: NewNonce,
+    pub(super) new_nonce: NewNonce,
     /// `None` if the server ends with its first request.
     pub(super) machine: Option<Arc<AgentMachine>>,
 }
@@ -82,8 +86,8 @@ impl<A: BoundaryApi> ToolCalls<A> {
     /// Creates the calls of a server on the agent's machine. The server verifies receipts and outputs, and a repeated
     /// proposal makes no second run.
     #[must_use]
-    pub fn of_machine(api: A, new_nonce: NewNonce, verify: VerifyBundle) -> Self {
-        let machine = AgentMachine { verify, sent: SentProposals::default(), outputs: Default::default() };
+    pub fn of_machine(api: A, new_nonce: NewNonce, verify: VerifyBundle, grantee: Option<Arc<dyn GranteeKey>>) -> Self {
+        let machine = AgentMachine { verify, sent: SentProposals::default(), grantee, outputs: Default::default() };
         Self { api, new_nonce, machine: Some(Arc::new(machine)) }
     }
 
@@ -162,12 +166,24 @@ impl<A: BoundaryApi> ToolCalls<A> {
         })
     }
 
-    /// Makes a proposal, and returns it as the boundary answered.
-    pub async fn propose(&self, args: &ProposeArgs) -> Answer<ProposalView> {
-        let nonce = self.nonce_of(args)?;
+    /// Makes a proposal, and returns it as the boundary answered. People are asked unless a standing grant covers the run.
+    pub async fn propose(&self, args: &ProposeArgs) -> Answer<(ProposalView, GrantNote)> {
+        let note = match self.try_grants(args).await? {
+            Ok(granted) => return Ok(granted),
+            Err(note) => note,
+        };
+        Ok((self.post_proposal(args, &self.nonce_of(args)?, None).await?, note))
+    }
+
+    pub(super) async fn post_proposal(
+        &self,
+        args: &ProposeArgs,
+        nonce: &Nonce,
+        grant: Option<&GrantView>,
+    ) -> Answer<ProposalView> {
         let body = json!({
             "step": args.step, "params": args.params, "reason": args.reason, "nonce": nonce,
-            "session": args.session, "plan": args.plan,
+            "session": args.session, "plan": args.plan, "grant": grant.map(|grant| &grant.id),
         });
         let answer = self.send(ApiRequest::post("/v1/proposals", Some(body))).await?;
         let made = match answer.status {
@@ -181,7 +197,8 @@ impl<A: BoundaryApi> ToolCalls<A> {
         };
         // After a failure of the service, the proposal may exist.
         if let Some(machine) = self.machine.as_ref().filter(|_| answer.status < 500) {
-            machine.sent.answered(args, &nonce, made.as_ref().ok().map(|view| &view.id));
+            let id = made.as_ref().ok().map(|view| &view.id);
+            machine.sent.answered(args, nonce, grant.map(|grant| grant.digest), id);
         }
         made
     }
@@ -191,7 +208,7 @@ impl<A: BoundaryApi> ToolCalls<A> {
             Some(machine) => machine.sent.nonce_of(args, Instant::now(), self.new_nonce),
             None => (self.new_nonce)(),
         };
-        nonce.map_err(|error| ToolProblem::new("fault", &error, "nothing was proposed: tell the user of this machine"))
+        nonce.map_err(|error| ToolProblem::not_proposed(&error))
     }
 
     /// Reads the proposal, and waits for its end.
@@ -265,17 +282,17 @@ impl<A: BoundaryApi> ToolCalls<A> {
         let run =
             if has_run { self.ended_run(&view.id.receipt(), deadline - BEFORE_END).await } else { Default::default() };
         let reason = view.refusal.as_ref().or(view.held_up.as_ref());
+        let advice = match (run.is_refuted, run.lacks_outcome) {
+            (true, _) => REFUTED_ADVICE,
+            (false, true) => MISSING_ADVICE,
+            (false, false) => advice(&view),
+        };
         ProposalProgress {
             id: view.id.to_string(),
             step: run.step.unwrap_or_else(|| view.step.to_string()),
             status: view.status.word().to_owned(),
             ended: view.status.has_ended(),
-            advice: match (run.is_refuted, run.lacks_outcome) {
-                (true, _) => REFUTED_ADVICE,
-                (false, true) => MISSING_ADVICE,
-                (false, false) => advice(&view),
-            }
-            .to_owned(),
+            advice: run.used.unwrap_or_default() + advice,
             signatures_required: view.approvals.required,
             signatures_present: view.approvals.have,
             missing_groups: view.approvals.missing.iter().map(ToString::to_string).collect(),
@@ -454,7 +471,7 @@ mod tests {
     #[tokio::test]
     async fn a_proposal_keeps_its_nonce_until_the_boundary_itself_has_answered() {
         let verify: VerifyBundle = Arc::new(|_| panic!("no receipt"));
-        let calls = ToolCalls::of_machine(ListedAnswers::default(), counted, verify);
+        let calls = ToolCalls::of_machine(ListedAnswers::default(), counted, verify, None);
         let sent = nonces(&calls, &[504, 500, 409, 409]).await;
         assert!(sent[0] == sent[1] && sent[1] == sent[2] && sent[2] != sent[3], "{sent:?}");
         let again = calls.of_propose(ToolProblem::too_slow()).into_json()["problem"]["advice"].to_string();
@@ -511,7 +528,7 @@ mod tests {
             not_checked: Vec::new(),
         });
         let bundle = include_bytes!("../../../../tests/conformance/golden/valid/bundle.json");
-        let calls = ToolCalls::of_machine(WithoutOutputs(bundle), counted, verify);
+        let calls = ToolCalls::of_machine(WithoutOutputs(bundle), counted, verify, None);
         let state = state_of(&calls, finished("019aa0b0-5c00-7000-8000-000000000001")).await;
         assert!(state.verified && state.outcome.is_some() && state.params.is_some(), "{state:?}");
         let output = state.untrusted_output.expect("the reason");

@@ -45,6 +45,12 @@ impl ToolProblem {
         Self::new("busy", "too many calls of this client are in progress", "wait for the answers, then call again")
     }
 
+    /// Returns the problem of a proposal that this machine could not make.
+    #[must_use]
+    pub fn not_proposed(detail: &str) -> Self {
+        Self::new("fault", detail, "nothing was proposed: tell the user of this machine")
+    }
+
     /// Returns a problem with this code.
     #[must_use]
     pub fn new(code: &str, detail: &str, advice: &str) -> Self {
@@ -124,6 +130,11 @@ impl ToolProblem {
         self.shown["code"].as_str().unwrap_or_default()
     }
 
+    /// Returns the description of the problem.
+    pub(super) fn detail(&self) -> &str {
+        self.shown["detail"].as_str().unwrap_or_default()
+    }
+
     /// Returns the problem as JSON.
     #[must_use]
     pub fn into_json(self) -> Value {
@@ -134,7 +145,7 @@ impl ToolProblem {
 /// Returns the advice for a refusal of the boundary. `is_about_proposal` is true if the refusal names a proposal.
 fn advice(code: &str, status: u16, is_about_proposal: bool) -> &'static str {
     match code {
-        "unauthenticated" => "the token is missing or not valid any more: ask the operator for a token",
+        "unauthenticated" => "the token or the key is missing or not valid any more: ask the operator for a token",
         "forbidden" => "ask the operator for a token with the required scope or steps",
         "rate-limited" | "busy" => "wait some seconds, then call the tool again",
         "unknown-step" => "list the steps with `list_steps`",

@@ -89,7 +89,8 @@ impl ToolName {
                 self,
                 "Propose to run a step once",
                 "Proposes to run one step once with these parameters. Nothing runs before people have signed exactly \
-                 this run. Each call is a proposal of its own. A run with uploaded files can't be proposed here.",
+                 this run, unless they signed a standing grant for it that this server can use: then it runs at once, \
+                 and `advice` says so. Each call is a proposal of its own. A run with uploaded files can't be proposed here.",
                 ToolAnnotations::new().read_only(false).destructive(true).idempotent(false).open_world(true),
             ),
             Self::Wait => tool::<WaitArgs, ProposalProgress>(

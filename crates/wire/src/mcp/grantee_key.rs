@@ -1,0 +1,92 @@
+//! What the program around an MCP server does with the key of a grantee, and what an answer says about standing grants.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::api::grant_view::GrantView;
+use crate::mcp::answers::{ProposalProgress, ProposeArgs, StatedReason};
+use crate::mcp::visible_text::visible_detail;
+use documents::crypto::key_id::KeyId;
+use documents::record::envelope::EnvelopeSignature;
+use documents::record::ident::Nonce;
+
+/// One use of a grant by a call.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PlannedUse {
+    /// The grant, with the number of its uses before this one.
+    pub grant: GrantView,
+    /// Schema of the parameters of the step.
+    pub schema: Value,
+    /// Nonce of the run.
+    pub nonce: Nonce,
+}
+
+/// The key of a grantee, and the uses whose calls have no answer yet.
+pub trait GranteeKey: Send + Sync {
+    /// Returns the id of the key.
+    fn keyid(&self) -> KeyId;
+
+    /// Checks given parameters with the schema of the grant, after the schema of the step has added its defaults.
+    ///
+    /// # Errors
+    /// Returns the first difference.
+    fn check_params(&self, of_step: &Value, granted: &Value, given: &Map<String, Value>) -> Result<(), String>;
+
+    /// Signs the payload of an authorization. The call may wait for ssh-agent.
+    ///
+    /// # Errors
+    /// Returns an error if the key could not sign.
+    fn sign(&self, payload: &[u8]) -> Result<EnvelopeSignature, String>;
+
+    /// Returns the use of an earlier call with these arguments that has no answer, also of an earlier server.
+    fn planned(&self, args: &ProposeArgs) -> Option<PlannedUse>;
+
+    /// Remembers a use durably before it is sent. If a call with these arguments has a use already, returns that use.
+    ///
+    /// # Errors
+    /// Returns an error if the use can't be stored.
+    fn plan(&self, args: &ProposeArgs, new: PlannedUse) -> Result<PlannedUse, String>;
+
+    /// Forgets the use of the call with these arguments.
+    fn forget(&self, args: &ProposeArgs);
+}
+
+/// What the answer of `propose` says about standing grants.
+#[derive(Debug)]
+pub enum GrantNote {
+    /// No grant of the server's key has the step.
+    None,
+    /// The run uses a grant: these words.
+    Used(String),
+    /// People must sign, because no grant covers the run.
+    Asked(StatedReason),
+}
+
+impl GrantNote {
+    pub(super) fn asked(grant: &GrantView, code: &str, why: &str) -> Self {
+        let detail = visible_detail(&format!("the standing grant {} can't be used for this run: {why}", grant.id));
+        Self::Asked(StatedReason { code: code.to_owned(), detail })
+    }
+
+    /// Returns the words before the advice or the status.
+    #[must_use]
+    pub fn words(&self) -> String {
+        match self {
+            Self::None => String::new(),
+            Self::Used(words) => words.clone(),
+            Self::Asked(why) => format!("no standing grant covers this run ({}). ", why.code),
+        }
+    }
+
+    /// Adds the note to the answer about an open proposal. If the run has ended, its receipt names the grant.
+    #[must_use]
+    pub fn add_to(self, mut answer: ProposalProgress) -> ProposalProgress {
+        if !answer.ended {
+            answer.advice.insert_str(0, &self.words());
+            if let Self::Asked(why) = self {
+                answer.reason = answer.reason.or(Some(why));
+            }
+        }
+        answer
+    }
+}
