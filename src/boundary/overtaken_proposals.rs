@@ -57,7 +57,8 @@ impl Proposals {
         }
     }
 
-    /// Ends a new proposal if a new seal or the end of its session came before the commit of the proposal.
+    /// Ends a new proposal if its grant has ended, or if a new seal or the end of its session came before the commit of the
+    /// proposal.
     pub(super) async fn end_if_overtaken(&self, id: &ProposalId, session: Option<SessionReference>) {
         if let Some(session) = session {
             self.in_sessions().entry(session.id).or_default().push(id.clone());

@@ -231,11 +231,11 @@ impl Proposals {
             chosen_nonce,
             created_at: now,
         };
-        let Authorization { proposal: id, session, .. } = authorization;
+        let Authorization { proposal: id, session, grant, .. } = authorization;
         match self.put_proposal(new, body.emergency).await? {
             ProposeResult::New => {
                 let changed = self.crossing.state().digest != sealed.digest || self.ledger.revocations() != revoked;
-                if session.is_some() || changed {
+                if session.is_some() || grant.is_some() || changed {
                     self.end_if_overtaken(&id, session).await;
                 }
                 Ok((self.view_for(caller, &self.row(&id)?)?, true))

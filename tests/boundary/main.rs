@@ -68,6 +68,8 @@ mod problems;
 mod programs;
 mod proposals;
 mod proposing_notebook;
+mod random_orders;
+mod reference;
 mod refusals;
 mod refused_early;
 mod restart;

@@ -10,7 +10,7 @@ mod programs;
 mod registry_check;
 mod registry_policy;
 mod review;
-mod roster_chain;
+pub(crate) mod roster_chain;
 mod run;
 mod step_files;
 mod systemd_unit;

@@ -25,7 +25,7 @@ fn second_key() -> Key {
 }
 
 /// Wraps the payload in an envelope whose signatures are sorted by key id.
-fn envelope(payload: &[u8], signers: &[&Key]) -> Value {
+pub(crate) fn envelope(payload: &[u8], signers: &[&Key]) -> Value {
     let mut signatures: Vec<Value> = signers.iter().map(|key| key.sign(payload)).collect();
     signatures.sort_by_key(|signature| signature["keyid"].as_str().expect("a key id").to_owned());
     people::wrap(payload, signatures)
@@ -155,7 +155,7 @@ fn assert_audited(world: &World, pinned: &[String]) {
 }
 
 /// Returns the version after `before` with an edit.
-fn after(before: &Value, edit: impl FnOnce(&mut Value)) -> Vec<u8> {
+pub(crate) fn after(before: &Value, edit: impl FnOnce(&mut Value)) -> Vec<u8> {
     let payload = people::payload_of(before);
     let mut tables = people::statement_of(before)["predicate"].take();
     tables["version"] = json!(tables["version"].as_u64().expect("a number") + 1);

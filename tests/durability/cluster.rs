@@ -12,7 +12,6 @@
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::process::Child;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -26,7 +25,7 @@ use documents::crypto::merkle;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use super::random::Random;
+use super::random::{Random, play_seeds};
 use super::shim::shim;
 use crate::nodes::same_tokens;
 use crate::support::people::{self, alice, envelope};
@@ -47,26 +46,10 @@ const NAMES: [&str; 2] = ["one", "two"];
 #[test]
 fn promise_2_and_3_are_true_under_seeded_faults_of_nodes_servers_and_connections() {
     const TEST: &str = "seeded faults of two nodes";
-    let number = |name: &str, plain| std::env::var(name).map_or(plain, |text| text.parse().expect(name));
-    let first = number("COUNTERSIGN_CLUSTER_SEED", 1);
-    let seeds = first..first + number("COUNTERSIGN_CLUSTER_COUNT", COUNT);
     if Cluster::find(TEST).is_none() || shim(TEST).is_none() {
         return;
     }
-    let (next, failed) = (Mutex::new(seeds), Mutex::new(Vec::new()));
-    std::thread::scope(|scope| {
-        for _ in 0..WORKERS {
-            scope.spawn(|| {
-                while let Some(seed) = { next.lock().unwrap().next() } {
-                    if catch_unwind(AssertUnwindSafe(|| Scene::of(seed).play())).is_err() {
-                        failed.lock().unwrap().push(seed);
-                    }
-                }
-            });
-        }
-    });
-    let failed = failed.into_inner().unwrap();
-    assert!(failed.is_empty(), "seeds that failed: {failed:?}; one again: scripts/cluster --seed {:?}", failed[0]);
+    play_seeds("cluster", COUNT, WORKERS, |seed| Scene::of(seed).play());
 }
 
 #[test]

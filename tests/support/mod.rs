@@ -613,17 +613,22 @@ impl World {
 
     /// Returns the first entries from their tiles.
     pub fn raw_entries(&self, size: u64) -> Vec<Vec<u8>> {
+        self.try_raw_entries(size).expect("the entries")
+    }
+
+    /// Returns the first entries. Returns an error if the connection breaks.
+    pub fn try_raw_entries(&self, size: u64) -> Result<Vec<Vec<u8>>, String> {
         let mut entries = Vec::new();
         for index in 0..size.div_ceil(256) {
             let width = (size - index * 256).min(256);
             let partial = if width < 256 { format!(".p/{width}") } else { String::new() };
             let path = format!("/log/tile/entries/{index:03}{partial}");
-            let reply = self.wire.get(&path, &self.reader);
+            let reply = self.wire.try_get(&path, &self.reader)?;
             assert_eq!(reply.status, 200, "{path}: {}", reply.text());
             let tile = split_entries(&reply.body).expect("an entries tile");
             entries.extend(tile.into_iter().map(<[u8]>::to_vec));
         }
-        entries
+        Ok(entries)
     }
 
     /// Returns the number of entries of this kind.

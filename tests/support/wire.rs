@@ -80,7 +80,11 @@ impl Wire {
     }
 
     pub fn get(&self, path: &str, token: &str) -> Reply {
-        self.call("GET", path, &[("authorization", &format!("Bearer {token}"))], None)
+        self.try_get(path, token).unwrap_or_else(|error| panic!("GET {path}: {error}"))
+    }
+
+    pub fn try_get(&self, path: &str, token: &str) -> Result<Reply, String> {
+        self.try_call("GET", path, &[("authorization", &format!("Bearer {token}"))], None)
     }
 
     /// Sends a GET request without a token.
