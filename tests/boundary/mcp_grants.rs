@@ -136,7 +136,7 @@ fn a_grant_that_can_not_be_used_any_more_falls_back_to_people() {
     assert_ran(&run(&mut server, "four"), &slow, 1, 10);
     assert_asked(&ask(&mut server, "five"), &slow, "rate-limited", "again after");
     // Only the proposals for people are left.
-    assert_eq!((world.list("pending").len(), world.list("cancelled").len(), world.list("refused").len()), (4, 1, 2));
+    assert_eq!((world.list("pending").len(), world.list("cancelled").len(), world.list("refused").len()), (4, 0, 3));
     assert_eq!(world.count("consumption"), 2);
     // A key that ended gets no run, and the answer is the refusal of the boundary.
     world

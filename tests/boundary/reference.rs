@@ -187,9 +187,9 @@ fn excluded(names: &[&str]) -> Vec<String> {
     names.iter().flat_map(|name| [(*name).to_owned(), owner(name).to_owned()]).collect()
 }
 
-/// Returns why the window of a statement is not open.
+/// Returns why the window of a statement is not open. A boundary can be up to a minute later than its log.
 fn closed(of: &Value, at: i64) -> Codes {
-    when([(at >= unix(&of["expires_at"]), "expired"), (at < unix(&of["not_before"]), "not-yet-valid")])
+    when([(at >= unix(&of["expires_at"]), "expired"), (at + 60 < unix(&of["not_before"]), "not-yet-valid")])
 }
 
 impl Reference {

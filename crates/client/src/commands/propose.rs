@@ -190,6 +190,9 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         let wanted = WantedUse { step: reference.as_str(), params: &wish.params, nonce, grant };
         view = sign_use(&view, wanted, &client, &args.key.find()?)?;
     }
+    if grant.is_some() {
+        check_not_refused(&view)?;
+    }
     if view.existing && !terminal.json {
         let reason = match &*view.reason {
             "" => "without a reason".to_owned(),
@@ -283,6 +286,15 @@ const fn emergency_words(asked: bool, is_emergency: bool) -> Option<&'static str
         (true, false) => Some("the existing proposal is no emergency; use --new to propose the emergency"),
         (false, false) => None,
     }
+}
+
+/// Checks that the boundary did not refuse the proposal at once, for example because its grant is revoked.
+///
+/// # Errors
+/// Returns an error with the reason of the refusal.
+fn check_not_refused(view: &ProposalView) -> Result<(), CommandFailure> {
+    let Some(refusal) = &view.refusal else { return Ok(()) };
+    Err(CommandFailure::new(Exit::Refused, format!("{} is refused ({}): {}", view.id, refusal.code, refusal.detail)))
 }
 
 fn needs(view: &ProposalView, granted: bool) -> String {
