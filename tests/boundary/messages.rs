@@ -239,7 +239,10 @@ fn nobody_hears_of_a_proposal_that_he_cannot_sign_and_proposers_get_the_end() {
         ]
         .concat();
     });
-    let plain = world.run("plain:true", json!({}), &[&alice()]);
+    let plain = world.propose("plain:true", json!({}));
+    ops.wait(1);
+    world.sign(&plain, &[&alice()]).ok(200);
+    world.until(id_of(&plain), "finished");
     let two = world.propose("two:go", json!({}));
     world.deny(&two, &bob()).ok(200);
     let of = |target: &Target| -> Vec<(String, Value)> {
