@@ -17,17 +17,30 @@ pub(crate) struct OpenedNotebook {
     pub(crate) home: tempfile::TempDir,
 }
 
+/// Ends the program. While a step runs, the first signal only cancels the step.
+pub(crate) fn end(child: &mut Child) {
+    let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw).expect("a process");
+    for _ in 0..20 {
+        if !matches!(child.try_wait(), Ok(None)) {
+            return;
+        }
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        let next = Instant::now() + Duration::from_secs(1);
+        while Instant::now() < next {
+            if !matches!(child.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
 impl Drop for OpenedNotebook {
     fn drop(&mut self) {
         // The program deletes its temporary directory when it gets this signal.
-        let pid = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw);
-        let _ = pid.map(|pid| rustix::process::kill_process(pid, rustix::process::Signal::TERM));
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while Instant::now() < deadline && matches!(self.child.try_wait(), Ok(None)) {
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        end(&mut self.child);
     }
 }
 

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use serde_json::json;
 
 use crate::companion::{digits, person, review_path, sign_path, signatures};
-use crate::opened_notebook::OpenedNotebook;
+use crate::opened_notebook::{OpenedNotebook, end};
 use crate::support::pages::{PageReply, ask, form_of};
 use crate::support::people::alice;
 use crate::support::{World, wait_for};
@@ -26,9 +26,7 @@ struct SecondBrowser {
 
 impl Drop for SecondBrowser {
     fn drop(&mut self) {
-        let pid = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw);
-        let _ = pid.map(|pid| rustix::process::kill_process(pid, rustix::process::Signal::TERM));
-        let _ = self.child.wait();
+        end(&mut self.child);
     }
 }
 
