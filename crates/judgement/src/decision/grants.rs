@@ -73,7 +73,6 @@ impl PreparedGrant {
     }
 
     /// Returns the grant with its verified signatures.
-    #[must_use]
     pub const fn document(&self) -> &Verified<Grant> {
         &self.document
     }
