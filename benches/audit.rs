@@ -25,7 +25,7 @@ use documents::crypto::signature::{PAYLOAD_TYPE, PublicKey, pae};
 use documents::crypto::tlog_tiles::TILE_WIDTH;
 use documents::record::kinds::LeafKind;
 use documents::record::validity::Timestamp;
-use history::{ALICE, BOB, Log, key};
+use history::{ALICE, BOB, Log, grants, key};
 use judgement::audit::entry;
 use judgement::audit::history::Expected;
 use serde_json::Value;
@@ -50,6 +50,21 @@ fn log(signers: usize) -> Log {
     log
 }
 
+/// A log of runs under one standing grant.
+fn uses() -> Log {
+    let mut log = Log::with(|sealed| {
+        grants::permit_grants(sealed);
+        sealed.policy["default"]["standing"]["max_uses"] = RUNS.into();
+    });
+    let granted = grants::grant(&mut log, &[ALICE, BOB], |of| of["max_uses"] = RUNS.into());
+    for at in 0..RUNS {
+        let number = at.unsigned_abs() + 1;
+        grants::run(&mut log, &granted, &grants::Use { number, at, ..grants::PLAIN });
+    }
+    log
+}
+
+static USES: LazyLock<Log> = LazyLock::new(uses);
 static ONE: LazyLock<Log> = LazyLock::new(|| log(1));
 static TWO: LazyLock<Log> = LazyLock::new(|| log(2));
 
@@ -59,7 +74,16 @@ fn of(signers: usize) -> &'static Log {
 
 #[divan::bench(args = [1, 2], sample_count = 25, sample_size = 1)]
 fn audit(bencher: Bencher<'_, '_>, signers: usize) {
-    let log = of(signers);
+    bench_audit(bencher, of(signers));
+}
+
+/// Audits runs under a standing grant. Compare with a run that one person signed.
+#[divan::bench(sample_count = 25, sample_size = 1)]
+fn audit_of_uses(bencher: Bencher<'_, '_>) {
+    bench_audit(bencher, &USES);
+}
+
+fn bench_audit(bencher: Bencher<'_, '_>, log: &Log) {
     let head = log.head();
     assert!(log.audit().1.clean);
     bencher.counter(divan::counter::ItemsCount::new(RUNS.unsigned_abs())).bench(|| {

@@ -159,7 +159,12 @@ impl Proposals {
     fn is_emergency(&self, event: &StoredEvent) -> Result<bool, Stopped> {
         match &event.what {
             EventFact::Emergency { .. } => Ok(true),
-            EventFact::Proposal { id, status: StoredStatus::Pending, .. } => {
+            EventFact::Proposal { id, status: StoredStatus::Pending, step, .. } => {
+                // Most policies permit no emergencies, and the payload then need not be read.
+                let state = self.crossing.state();
+                if state.step(step).is_none_or(|(_, held)| held.ruling.emergency.is_none()) {
+                    return Ok(false);
+                }
                 let payload = self.ledger.payload(id)?;
                 let statement =
                     payload.map(|payload| Statement::<Authorization>::from_payload(&payload)).transpose()?;

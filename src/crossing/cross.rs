@@ -230,7 +230,7 @@ impl Crossing {
             Refusal::new(Code::SandboxUnavailable, unavailable.to_string()).about(&signed.proposal)
         })?;
         let now = self.now();
-        let allowed = self.authority(&verified, &held, now)?;
+        let allowed = self.authority(&verified, &held, &here, now)?;
         // The transaction that spends the nonce repeats this check with the clock of the store, and checks for denials.
         let window = check_window(signed, now, None).map_err(|e| about(e.into()))?;
         let carried = signed.session.is_some().then(|| sealed.carried_variables(&held));

@@ -15,7 +15,7 @@ use documents::record::authorization::Authorization;
 use documents::record::code::Code;
 use documents::record::envelope::{Base64, Envelope, Signed, Verified};
 use documents::record::grant::Grant;
-use documents::record::ident::Name;
+use documents::record::ident::{Name, StepRef};
 use documents::record::profile::Profile;
 use documents::record::validity::Timestamp;
 use judgement::decision::exclusion::{self, ExcludedSigners, Tokens};
@@ -33,7 +33,8 @@ use judgement::policy::people_rules::EmergencyRule;
 use judgement::trust::trusted_roster::TrustedRoster;
 
 impl Crossing {
-    /// Decides whether people allowed the run: the approvers who signed it, or those who signed its grant.
+    /// Decides whether people allowed the run: the approvers who signed it, or those who signed its grant. `here` is the
+    /// sandbox of the run's step on this host.
     ///
     /// # Errors
     /// Returns the refusal of the first check that fails.
@@ -41,6 +42,7 @@ impl Crossing {
         &self,
         verified: &VerifiedRequest,
         held: &StepInForce,
+        here: &Profile,
         now: Timestamp,
     ) -> Result<AllowedRun, Stopped> {
         let (document, sealed) = (verified.document(), verified.sealed());
@@ -50,7 +52,7 @@ impl Crossing {
         let parties = exclusion::judge(proposer, verified.handed_in_by(), tokens, &sealed.roster);
         let parties = parties.map_err(|error| about(error.into()))?;
         if let Some(digest) = &document.predicate().grant {
-            let (grant, covered) = self.covered(digest, document, sealed, &parties, now)?;
+            let (grant, covered) = self.covered(digest, document, sealed, &parties, Some(here), now)?;
             let terms = grant.document().predicate();
             let rate = terms.rate.as_ref().map(|rate| (rate.uses, rate.seconds));
             let claim = Some(GrantClaim { grant: *digest, max_uses: terms.max_uses, rate });
@@ -100,7 +102,8 @@ impl Crossing {
         })
     }
 
-    /// Returns the grant of the log that covers the run of this authorization, with the proof.
+    /// Returns the grant of the log that covers the run of this authorization, with the proof. `here` is the sandbox of the
+    /// run's step on this host, if it is known.
     ///
     /// # Errors
     /// Returns `not-granted` without such a grant in the log, or the code of the first reason why it does not cover the run.
@@ -110,11 +113,14 @@ impl Crossing {
         document: &Verified<Authorization>,
         sealed: &Sealed,
         parties: &ExcludedSigners,
+        here: Option<&Profile>,
         now: Timestamp,
     ) -> Result<(Arc<PreparedGrant>, Covered), Stopped> {
         let about = &document.predicate().proposal;
         let grant = self.logged_grant(digest, sealed)?;
-        let proof = self.stands_or_why(&grant, sealed, now).map_err(|why| why.0)?;
+        let proof =
+            self.stands_here(&grant, sealed, now, here.map(|here| (&document.predicate().step.reference, here)));
+        let proof = proof.map_err(|why| why.0)?;
         let [signature] = document.signatures() else {
             let detail = "a run under a grant has exactly one signature, by the key of the grantee";
             return Err(Refusal::new(Code::Malformed, detail).at("/signatures", "expected exactly one").into());
@@ -196,10 +202,24 @@ impl Crossing {
         sealed: &Sealed,
         at: Timestamp,
     ) -> Result<Stands<'g>, Box<(Refusal, Option<GrantError>)>> {
+        self.stands_here(grant, sealed, at, None)
+    }
+
+    /// Decides as [`Self::stands_or_why`]. `known` is a step with its sandbox on this host, which is not determined again.
+    fn stands_here<'g>(
+        &self,
+        grant: &'g PreparedGrant,
+        sealed: &Sealed,
+        at: Timestamp,
+        known: Option<(&StepRef, &Profile)>,
+    ) -> Result<Stands<'g>, Box<(Refusal, Option<GrantError>)>> {
         let of_host = RefCell::new(None);
         let profile = |held: &StepInForce, signed: &Profile| {
-            let here = profile_on_host(held).and_then(|here| check_not_moved(&here, signed).map(|()| here));
-            match here {
+            let here = match known.filter(|(step, _)| **step == held.hashed.definition().reference) {
+                Some((_, here)) => Ok(here.clone()),
+                None => profile_on_host(held),
+            };
+            match here.and_then(|here| check_not_moved(&here, signed).map(|()| here)) {
                 Ok(here) => check_profile(&here, signed).map(drop),
                 Err(refusal) => {
                     *of_host.borrow_mut() = Some(refusal);

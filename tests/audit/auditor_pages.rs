@@ -8,9 +8,10 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::json;
 
-use crate::audit::grant_logs::{OSCAR, PLAIN, digest_of, grant, run};
+use crate::audit::grant_logs::digest_of;
 use crate::audit::review_logs::{DAVE, ERIN, begin, emergency, end, log_with, observe};
 use crate::audit::whole_logs::written;
+use crate::history::grants::{OSCAR, PLAIN, grant, run};
 use crate::history::{ALICE, BOB, Log};
 use crate::support::pages::PageReply;
 use crate::support::people::alice;

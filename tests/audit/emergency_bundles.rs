@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::grant_bundles::{bundle, case, compare};
-use super::grant_logs::{Edit, PLAIN, Use, grant, run};
 use super::review_logs::{DAVE, begin, emergency, end, log_with};
+use crate::history::grants::{Edit, PLAIN, Use, grant, run};
 use crate::history::{ALICE, BOB, CAROL, Log, Sealed};
 use crate::second::{Case, ours};
 

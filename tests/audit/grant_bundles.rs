@@ -15,8 +15,9 @@ use judgement::audit::report::BundleReport;
 use judgement::registry::Registry;
 use serde_json::{Value, json};
 
-use super::grant_logs::{Case as LogCase, PLAIN, Use, grant, log, once, people, run, series, steps, used, uses};
+use super::grant_logs::{Case as LogCase, log, once, people, series, steps, used, uses};
 use crate::golden;
+use crate::history::grants::{PLAIN, Use, grant, run};
 use crate::history::{ALICE, BOB, Log, reference};
 use crate::second::{Case, ours, theirs};
 

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::grant_logs::{self, Edit, OSCAR, PLAIN, ROBOT, Use, grant, permit_grants, run};
 use super::history_entries::{kept_of, resumed_audit};
 use super::log_mutation::{Told, answers};
 use crate::fuzz_corpus::Random;
+use crate::history::grants::{self, Edit, OSCAR, PLAIN, ROBOT, Use, grant, permit_grants, run};
 use crate::history::{ALICE, Approved, BOB, BOUNDARY, CAROL, Log, MALLORY, Place, Sealed, key, reference, t};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -493,9 +493,9 @@ fn grants() -> Vec<Case> {
         built(id, findings, states, |log| {
             let granted = grant(log, &[ALICE, BOB], |_| {});
             let uses = [1, 2].map(|number| Use { number, receipt: UNKNOWN, ..PLAIN });
-            let begun = uses.each_ref().map(|one| grant_logs::begin(log, &granted, one));
+            let begun = uses.each_ref().map(|one| grants::begin(log, &granted, one));
             let receipts = [0, 1].map(|one: usize| {
-                grant_logs::end(log, &begun[one], &uses[one]);
+                grants::end(log, &begun[one], &uses[one]);
                 newest(log)
             });
             settled.iter().for_each(|one| observe(log, &receipts[*one], BOB, "failed"));
@@ -525,9 +525,9 @@ fn grants() -> Vec<Case> {
         }),
         built("a second receipt with an unknown end", "second-receipt@4, review@7", "", |log| {
             let granted = grant(log, &[ALICE, BOB], |_| {});
-            let begun = grant_logs::begin(log, &granted, &PLAIN);
-            grant_logs::end(log, &begun, &PLAIN);
-            grant_logs::end(log, &begun, &Use { receipt: UNKNOWN, ..PLAIN });
+            let begun = grants::begin(log, &granted, &PLAIN);
+            grants::end(log, &begun, &PLAIN);
+            grants::end(log, &begun, &Use { receipt: UNKNOWN, ..PLAIN });
             let second = newest(log);
             run(log, &granted, &Use { number: 2, at: 20, ..PLAIN });
             observe(log, &second, BOB, "failed");

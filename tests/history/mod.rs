@@ -3,6 +3,8 @@
 #![allow(dead_code, unreachable_pub, reason = "each user takes a part of it")]
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+pub mod grants;
+
 use std::collections::BTreeMap;
 
 use base64::Engine as _;

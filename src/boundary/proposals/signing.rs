@@ -110,7 +110,7 @@ impl Proposals {
         let _ = self.crossing.demand_clock()?;
         self.demand_waiting(row, now)?;
         let (_, parties) = self.quorum_of(sealed, authorization)?;
-        let _ = self.crossing.covered(grant, document, sealed, &parties, now)?;
+        let _ = self.crossing.covered(grant, document, sealed, &parties, None, now)?;
         let stored = self.ledger.signatures(id)?;
         // As for approvers, a repeated signature is not charged.
         let fresh = |signature: &&VerifiedSignature| stored.iter().all(|stored| stored.keyid != signature.keyid);
