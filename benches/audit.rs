@@ -143,7 +143,7 @@ fn leaf_of(index: u64) -> Hash {
     merkle::leaf_hash(&index.to_be_bytes())
 }
 
-/// A store whose log has `size` entries: all complete tiles, and the leaf rows of the incomplete last tile.
+/// A store whose log has `size` entries: all complete tiles, and the leaf rows of the last two tiles.
 fn store(directory: &Path, size: u64) -> Ledger {
     let path = directory.join("data/countersign.db");
     let at = Timestamp::from_unix(1_800_000_000);
@@ -157,7 +157,9 @@ fn store(directory: &Path, size: u64) -> Ledger {
             writes.tiles.clear();
         }
     }
-    writes.first = size - size % u64::from(TILE_WIDTH);
+    // The store compares the bytes of the last complete tile when it opens.
+    let width = u64::from(TILE_WIDTH);
+    writes.first = (size - size % width).saturating_sub(width);
     writes.leaves = (writes.first..size)
         .map(|index| LeafRow { kind: LeafKind::Refusal, at, hash: leaf_of(index), data: index.to_be_bytes().into() })
         .collect();
