@@ -1,7 +1,7 @@
 //! Two nodes of one boundary and their database servers under faults that a seed chooses.
 //!
-//! Clients send copies of approvals to both nodes during all faults. A run appends a line to the file of its approval, and
-//! both nodes use the same directory, so a file with two lines is a second run.
+//! Clients send copies of approvals, and of uses of standing grants, to both nodes during all faults. A run appends a line to
+//! the file of its approval, and both nodes use the same directory, so a file with two lines is a second run.
 //!
 //! In most seeds each COMMIT waits for a replica. Then no fault loses a batch, and after all faults the boundary runs steps
 //! again. In every fourth seed the database goes back to an earlier time. Then nothing runs any more.
@@ -27,13 +27,14 @@ use serde_json::{Value, json};
 
 use super::random::{Random, play_seeds};
 use super::shim::shim;
+use crate::grants::{self, granted};
 use crate::nodes::same_tokens;
-use crate::support::people::{self, alice, envelope};
+use crate::support::people::{self, alice, envelope, robot};
 use crate::support::postgres::cluster::Cluster;
 use crate::support::postgres::proxy::{Proxy, Side};
 use crate::support::postgres::until;
 use crate::support::wire::{Reply, Wire};
-use crate::support::{POLICY, SMALL, World, bytes_of, runbook};
+use crate::support::{SMALL, World, bytes_of, runbook};
 
 /// Number of seeds of a plain test run.
 const COUNT: u64 = 4;
@@ -42,6 +43,9 @@ const WORKERS: usize = 4;
 /// Number of clients of each node.
 const CLIENTS: u64 = 3;
 const NAMES: [&str; 2] = ["one", "two"];
+/// Number of standing grants. A grant pauses while the end of one of its runs is unknown.
+const GRANTS: usize = 8;
+const MOST_USES: u64 = 4;
 
 #[test]
 fn promise_2_and_3_are_true_under_seeded_faults_of_nodes_servers_and_connections() {
@@ -60,7 +64,8 @@ fn copies_of_one_approval_run_once_during_a_takeover() {
     }
     let Some(server) = Cluster::start(TEST, "") else { return };
     let boundary = Boundary::new(&server, "none");
-    let numbers: Vec<usize> = (0..20).map(|_| boundary.approve("0")).collect();
+    let numbers: Vec<usize> =
+        (0..20).map(|_| boundary.approve("0")).chain((0..12).map(|number| boundary.use_grant("0", number))).collect();
     std::thread::scope(|scope| {
         for node in 0..2 {
             for client in 0..16 {
@@ -78,8 +83,10 @@ fn copies_of_one_approval_run_once_during_a_takeover() {
         boundary.nodes[0].signal(Signal::KILL);
     });
     let log = boundary.nodes[1].world.log();
-    let spent = log.iter().filter_map(|(_, statement)| statement["predicate"]["spent"].as_array()).map(Vec::len);
-    assert_eq!(spent.sum::<usize>(), 20, "64 copies of each of 20 approvals are 20 runs");
+    let spent = log.iter().filter_map(|(_, statement)| statement["predicate"]["spent"].as_array()).flatten();
+    let (uses, signed): (Vec<_>, Vec<_>) = spent.partition(|item| item.get("grant").is_some());
+    assert_eq!(signed.len(), 20, "64 copies of each of 20 approvals are 20 runs");
+    assert!(!uses.is_empty(), "no use of a grant ran");
     boundary.check(1);
 }
 
@@ -157,6 +164,8 @@ struct Boundary {
     markers: tempfile::TempDir,
     /// Predicate of an authorization.
     template: Value,
+    /// Digests of the standing grants.
+    grants: Vec<String>,
     approvals: Mutex<Vec<Approval>>,
     ended: AtomicBool,
 }
@@ -176,7 +185,8 @@ impl Boundary {
                 let step = "echo run >> \"$PARAM_FILE\"\nsleep \"$PARAM_PAUSE\"";
                 setup.runbook("mark.md", runbook(&front, &[(&format!("it write={path} workdir=in-place"), step)]));
                 setup.policy = format!(
-                    "{POLICY}overrides:\n  - {{runbook: mark, sandbox: {{write: [\"{path}\"], workdir: in-place}}}}\n"
+                    "{}  - {{runbook: mark, sandbox: {{write: [\"{path}\"], workdir: in-place}}}}\n",
+                    grants::POLICY
                 );
             });
             world.setup.env("LD_PRELOAD", shim("nodes").unwrap_or_default());
@@ -196,23 +206,41 @@ impl Boundary {
         same_tokens(&one.world, &mut two.world);
         let proposal = one.world.propose("mark:it", json!({"file": "none", "pause": "0"}));
         let template = serde_json::from_slice::<Value>(&bytes_of(&proposal)).unwrap()["predicate"].take();
+        let any = json!({"type": "object", "required": ["file", "pause"], "properties": {"file": {"type": "string"}, "pause": {"type": "string"}}});
+        let mut terms = grants::terms();
+        (terms["steps"], terms["max_uses"]) = (json!([{"step": "mark:it", "params": any}]), json!(MOST_USES));
+        let digest = |_| granted(&one.world, &terms)["digest"].as_str().unwrap().to_owned();
+        let grants = (0..GRANTS).map(digest).collect();
         two.starts();
         // A copy of the database from before this moment would not contain the second node.
         until("the second node stands by", || {
             two.world.wire.try_call("GET", "/ready", &[], None).is_ok_and(|reply| reply.status == 503)
         });
-        Self { nodes, markers, template, approvals: Mutex::default(), ended: AtomicBool::new(false) }
+        Self { nodes, markers, template, grants, approvals: Mutex::default(), ended: AtomicBool::new(false) }
     }
 
     /// Makes a new approval and returns its number.
     fn approve(&self, pause: &str) -> usize {
+        self.make(pause, None)
+    }
+
+    /// Makes a new use of a standing grant and returns its number.
+    fn use_grant(&self, pause: &str, grant: usize) -> usize {
+        self.make(pause, Some(&self.grants[grant % GRANTS]))
+    }
+
+    fn make(&self, pause: &str, grant: Option<&str>) -> usize {
         let mut approvals = self.approvals.lock().unwrap();
         let file = self.markers.path().join(approvals.len().to_string());
         let (mut predicate, nonce) = (self.template.clone(), people::nonce());
         predicate["proposal"] = json!(people::proposal_id());
         predicate["nonce"] = json!(nonce);
         predicate["params"] = json!({"file": file, "pause": pause});
-        let envelope = envelope(&people::authorization(&predicate), &[&alice()]);
+        if let Some(grant) = grant {
+            (predicate["grant"], predicate["proposer"]) = (json!(grant), json!("robot"));
+        }
+        let signer = if grant.is_some() { robot() } else { alice() };
+        let envelope = envelope(&people::authorization(&predicate), &[&signer]);
         approvals.push(Approval { nonce, file, envelope, answered: None, denied: false });
         approvals.len() - 1
     }
@@ -244,7 +272,8 @@ impl Boundary {
         while !self.ended.load(SeqCst) {
             let made = self.approvals.lock().unwrap().len();
             let number = if made == 0 || random.below(8) == 0 {
-                self.approve(["0", "0", "0.3"][random.below(3)])
+                let pause = ["0", "0", "0.3"][random.below(3)];
+                if random.below(3) == 0 { self.use_grant(pause, random.below(GRANTS)) } else { self.approve(pause) }
             } else {
                 made - 1 - random.below(made.min(10))
             };
@@ -279,12 +308,21 @@ impl Boundary {
         let approvals = self.approvals.lock().unwrap().clone();
         let world = &self.nodes[node].world;
         let (mut places, mut outcomes, mut denials) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let mut uses: BTreeMap<String, u64> = BTreeMap::new();
         for (index, (kind, statement)) in world.log().iter().enumerate() {
             let predicate = &statement["predicate"];
             match kind.as_str() {
                 "consumption" => {
                     for (item, spent) in predicate["spent"].as_array().unwrap().iter().enumerate() {
                         places.insert(spent["nonce"].as_str().unwrap().to_owned(), (index as u64, item as u64));
+                        if let Some(grant) = spent["grant"].as_str() {
+                            let number = uses.entry(grant.to_owned()).or_default();
+                            *number += 1;
+                            assert!(
+                                spent["use"] == *number && *number <= MOST_USES,
+                                "use {number} of {grant}: {spent}"
+                            );
+                        }
                     }
                 }
                 "receipt" => {
