@@ -275,6 +275,9 @@ impl Proposals {
             _ => self.why_ended(row, &prepared, uses, &sealed, now),
         };
         let status = match (&why, row.leaf) {
+            (Some(why), Some(_)) if !matches!(why.code, Code::GrantExhausted | Code::Revoked | Code::Expired) => {
+                GrantStatus::Suspended
+            }
             (Some(_), _) => GrantStatus::Ended,
             (None, None) => GrantStatus::Pending,
             (None, Some(_)) => GrantStatus::Active,

@@ -32,6 +32,8 @@ pub struct NoticeFilter {
     pub people: Vec<String>,
     /// Seconds for which a request must have waited, if the target wants only requests that wait so long.
     pub after_s: Option<i64>,
+    /// True if people read the messages. A program also gets events that ask nobody.
+    pub to_people: bool,
 }
 
 /// What a target does with an event.
@@ -131,6 +133,10 @@ impl Proposals {
             return Ok(NoticeNext::Send(Box::new(of_end(view, boundary, Some(&proposal)))));
         }
         let waits = proposal.status == ProposalStatus::Pending;
+        // A use of a grant waits for the grantee only.
+        if filter.to_people && proposal.approvals.required == 0 {
+            return Ok(NoticeNext::Skip);
+        }
         let wanted = for_all || waits && (filter.people.is_empty() || self.can_move(filter, &proposal.approvals));
         if !wanted {
             return Ok(NoticeNext::Skip);

@@ -57,7 +57,7 @@ impl Proposals {
         }
     }
 
-    /// Ends a new proposal if its grant has ended, or if a new seal or the end of its session came before the commit of the
+    /// Ends a new proposal if its grant does not cover it, or if a new seal or the end of its session came before the commit of the
     /// proposal.
     pub(super) async fn end_if_overtaken(&self, id: &ProposalId, session: Option<SessionReference>) {
         if let Some(session) = session {
@@ -96,7 +96,7 @@ impl Proposals {
     /// permissions, because an earlier policy may have asked for more, but no approver's program signs them any more.
     fn check_possible(&self, sealed: &Sealed, signed: &Authorization, waits: bool) -> Result<(), Stopped> {
         let changed = |error: PermissionsError| Stopped::from(Refusal::new(error.code(), error.to_string()));
-        let (held, _) = self.quorum_of(sealed, signed)?;
+        let (held, parties) = self.quorum_of(sealed, signed)?;
         let held = held.filled(&signed.params).map_err(|error| Refusal::new(error.code(), error.to_string()))?;
         let _ = check_permissions(held.asked(), &signed.permissions).map_err(changed)?;
         let asks_for = |one: &Permission| held.asked().as_ref().is_ok_and(|asked| asked.contains(one));
@@ -111,7 +111,7 @@ impl Proposals {
             self.sessions.check_state(session, &session_user(sealed, &signed.proposer))?;
         }
         if let Some(digest) = &signed.grant {
-            return self.crossing.check_stands(digest, sealed, self.crossing.now());
+            return self.crossing.check_covered(digest, signed, sealed, &parties, self.crossing.now());
         }
         self.demand_future(sealed, &held, &signed.proposer, self.crossing.now(), signed.expires_at)
     }

@@ -125,10 +125,23 @@ impl Proposals {
     }
 
     /// Returns the answer to a review that the log has already.
+    ///
+    /// # Errors
+    /// Returns `wrong-state` if the same person has reviewed the run again since. A review has no time, so this person can
+    /// return to the earlier verdict only with another reason.
     fn known_review(&self, id: &ReceiptId, opened: &OpenedReview) -> Result<Option<ReviewedView>, Stopped> {
         let OpenedReview { run, stored, bytes, .. } = opened;
         for known in stored {
             if self.ledger.leaf(known.leaf)?.is_some_and(|leaf| leaf.data == *bytes) {
+                let newer = stored.iter().filter(|one| one.reviewer == known.reviewer).map(|one| one.leaf).max();
+                if let Some(newer) = newer.filter(|newer| *newer > known.leaf) {
+                    let detail = format!(
+                        "entry {} of the log is this review, but the review of {} in entry {newer} is newer and counts: to \
+                         return to this verdict, review the run with another reason",
+                        known.leaf, known.reviewer
+                    );
+                    return Err(Refusal::new(Code::WrongState, detail).into());
+                }
                 let settled = stored.iter().find(|one| Some(one.leaf) == run.owed.settled);
                 return Ok(Some(ReviewedView {
                     receipt: id.clone(),
@@ -222,7 +235,14 @@ impl Proposals {
         if let Some(rule) = &held.ruling.emergency {
             let excluded = exclusion::judge(proposer, proposer, Tokens::Sealed(&sealed.tokens, now), &sealed.roster);
             let excluded = excluded.map_err(|error| Refusal::new(error.code(), error.to_string()))?;
-            self.crossing.demand_reviewers(&rule.value, &sealed.roster, |name| !excluded.contains(name), now)?;
+            let (rule, roster, counts) = (&rule.value, &sealed.roster, |name: &_| !excluded.contains(name));
+            // People who can approve and can't review are no loss for the review.
+            let only_approve = roster.tables().approver.iter().filter(|one| {
+                let is_of = |groups: &[_]| one.groups.iter().any(|group| groups.contains(group));
+                counts(&one.name) && is_of(&rule.from) && !is_of(&rule.review.from)
+            });
+            let approving = rule.required.saturating_sub(only_approve.count() as u64);
+            self.crossing.demand_reviewers(rule, roster, counts, approving, now)?;
         }
         self.demand_reviewed(&of_run)?;
         self.demand_future(sealed, &of_run, proposer, now, until)

@@ -67,14 +67,14 @@ impl Crossing {
         let rule = held.ruling.emergency.as_ref().filter(|_| document.predicate().emergency.is_some());
         if let Some(WithOrigin { value: rule, .. }) = rule {
             let counts = |name: &Name| !parties.contains(name) && !met.approvers().contains(name);
-            self.demand_reviewers(rule, roster, counts, now).map_err(|refusal| refusal.about(id))?;
+            self.demand_reviewers(rule, roster, counts, 0, now).map_err(|refusal| refusal.about(id))?;
         }
         let emergency = rule.map(|rule| rule.value.max_unreviewed);
         Ok(AllowedRun { authority: Authority::Signed(met), excluded: parties, claim: None, emergency })
     }
 
     /// Refuses an emergency that nobody could close afterwards, because it would count against the limit for ever. `counts`
-    /// returns true for the people whose reviews could count.
+    /// returns true for the people whose reviews could count. `approving` of them must sign the emergency first.
     ///
     /// # Errors
     /// Returns `quorum-missing` with the people who could review.
@@ -83,21 +83,29 @@ impl Crossing {
         rule: &EmergencyRule,
         roster: &TrustedRoster,
         counts: impl Fn(&Name) -> bool,
+        approving: u64,
         now: Timestamp,
     ) -> Result<(), Refusal> {
-        let rules = QuorumRules::combine(None, &rule.review.approvals());
+        let mut needed = rule.review.approvals();
+        needed.required += approving;
+        let rules = QuorumRules::combine(None, &needed);
         let rules = rules.map_err(|error| Refusal::new(error.code(), error.to_string()))?;
         let eligible = EligibleApprovers::of(roster, |keyid| self.revoked().has_key(keyid));
         let reach = eligible.check_reach(&rules, |name| !counts(name), now, None);
         reach.map_err(|out| {
             let groups: Vec<&str> = rule.review.from.iter().map(|group| group.as_str()).collect();
-            let detail = format!(
-                "{} people of {} must review the emergency afterwards, but besides its approvers only {} can: let other \
-                 people approve it, or add people to the roster",
-                rule.review.required,
-                groups.join(" or "),
-                out.people.len()
-            );
+            let (required, groups, can) = (rule.review.required, groups.join(" or "), out.people.len());
+            let detail = match approving {
+                0 => format!(
+                    "{required} people of {groups} must review the emergency afterwards, but besides its approvers only \
+                     {can} can: let other people approve it, or add people to the roster"
+                ),
+                _ => format!(
+                    "{approving} people must approve the emergency, and {required} others of {groups} must review it \
+                     afterwards, but all in all only {can} can (the proposer and the owners can't): propose it with a \
+                     token of other owners, or add people to the roster"
+                ),
+            };
             Refusal::new(Code::QuorumMissing, detail)
         })
     }
@@ -136,13 +144,22 @@ impl Crossing {
         Ok((grant, covered))
     }
 
-    /// Checks that a grant of the log can be used at this time.
+    /// Checks that a grant of the log covers a run before the grantee signs it. Only the session is not compared.
     ///
     /// # Errors
-    /// Returns `not-granted` without such a grant in the log, or the code of the first reason why no run can use it.
-    pub fn check_stands(&self, digest: &ContentDigest, sealed: &Sealed, now: Timestamp) -> Result<(), Stopped> {
+    /// Returns `not-granted` without such a grant, or the code of the first reason why it does not cover the run.
+    pub fn check_covered(
+        &self,
+        digest: &ContentDigest,
+        signed: &Authorization,
+        sealed: &Sealed,
+        parties: &ExcludedSigners,
+        now: Timestamp,
+    ) -> Result<(), Stopped> {
         let grant = self.logged_grant(digest, sealed)?;
-        self.stands_or_why(&grant, sealed, now).map(drop).map_err(|why| why.0.into())
+        let proof = self.stands_or_why(&grant, sealed, now).map_err(|why| why.0)?;
+        let signer = &grant.document().predicate().grantee.key;
+        covers(&proof, signed, signer, parties).map(drop).map_err(|error| refused(&error).into())
     }
 
     /// Returns a grant of the log. Its signatures are verified once for each seal.

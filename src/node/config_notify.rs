@@ -83,6 +83,7 @@ impl NotifyTable {
             steps: self.steps.iter().filter_map(|pattern| Pattern::parse(pattern).ok()).collect(),
             people: self.people.clone(),
             after_s: self.after,
+            to_people: self.kind != TargetKind::CloudEvents,
         }
     }
 }

@@ -270,6 +270,7 @@ pub fn start(boundary: &Boundary, ledger: &Ledger, tables: &[NotifyTable]) -> Re
             stored: 0,
             stored_at: Instant::now(),
             attention: Vec::new(),
+            refuses: None,
             filter: table.filter(),
             table: table.clone(),
         };
@@ -291,6 +292,8 @@ struct Teller {
     stored: u64,
     stored_at: Instant,
     attention: Vec<(Timestamp, String)>,
+    /// Reason why the newest message was given up, until the target takes one.
+    refuses: Option<String>,
     filter: NoticeFilter,
     table: NotifyTable,
 }
@@ -368,7 +371,10 @@ impl Teller {
             let done = target.deliver(&state.boundary, &notice, self.boundary.crossing.now());
             crash_points::point("after-message");
             let why = match done {
-                Delivery::Done => break,
+                Delivery::Done => {
+                    self.refuses = None;
+                    break;
+                }
                 Delivery::Later(why) if self.age_s(event) < GIVEN_UP_S => {
                     self.note(Some(event.at), Some(why));
                     self.pause(PAUSES[attempts.min(PAUSES.len() - 1)])?;
@@ -381,7 +387,7 @@ impl Teller {
             return Ok(());
         }
         self.told.seq = event.seq;
-        self.note(None, None);
+        self.note(None, self.refuses.clone());
         Ok(())
     }
 
@@ -390,10 +396,12 @@ impl Teller {
         tracing::error!("{words}");
         self.told.seq = event.seq;
         self.told.given_up += 1;
-        // Otherwise two broken targets would tell each other about their trouble for ever.
-        if notice.event.kind != FeedKind::Attention {
+        // Only the first of several events, so that a broken target does not flood the others. Otherwise two broken targets
+        // would also tell each other about their trouble for ever.
+        if notice.event.kind != FeedKind::Attention && self.refuses.is_none() {
             self.attention.push((self.boundary.crossing.now(), words));
         }
+        self.refuses = Some(why.clone());
         self.note(None, Some(why));
     }
 

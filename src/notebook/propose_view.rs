@@ -5,7 +5,7 @@ use client::commands::registry::printed::rules;
 use client::terminal::exit::Exit;
 use console::page::frame::{FramedPage, framed};
 use console::page::prose::Part;
-use console::proposal::proposal_words::{plain, signature_words, standing_words};
+use console::proposal::proposal_words::{plain, standing_words};
 use console::web::door::Door;
 use console::web::one_use::OpenForms;
 use console::web::sealed_form::hidden;
@@ -184,7 +184,7 @@ impl ProposeViews<'_> {
                             @let whole = view.id.as_str();
                             a href=(run_path(&view.id)) { "…" (whole.get(whole.len().saturating_sub(ENDING)..).unwrap_or(whole)) }
                             ": " (standing_words(view))
-                            @if !view.status.has_ended() { ", " (signature_words(&view.approvals)) ", " (time_left(view, self.now)) " left" }
+                            @if !view.status.has_ended() { ", " (view.approvals.words()) ", " (time_left(view, self.now)) " left" }
                         }
                     }
                 }

@@ -783,4 +783,9 @@ fn the_summary_lists_each_grant_with_its_uses() {
     assert_eq!((line.uses, line.max_uses, line.entry, line.revoked, line.paused), (1, 3, 1, Some(4), None));
     assert_eq!((line.grantee.as_str(), line.proposer.as_str()), ("robot", "agent"));
     assert_eq!(line.last.map(|last| last.to_string()), Some(t(10)));
+    // A grant that the last seal makes useless says why.
+    let unusable = |change: fn(&mut Log)| after(|log, _| change(log)).audit().1.grants[0].unusable.clone();
+    assert_eq!(unusable(|_| {}), None);
+    let thawed = unusable(|log| log.reseal(5, |seal| seal["epoch"] = json!("e1".repeat(16))));
+    assert!(thawed.as_ref().is_some_and(|why| why.contains("epoch")), "{thawed:?}");
 }

@@ -328,8 +328,8 @@ fn an_escalation_is_told_only_if_the_proposal_still_waits() {
 
 #[test]
 fn a_dead_target_delays_nobody_and_events_that_no_attempt_can_deliver_are_reported() {
-    let (broken, moved, well) =
-        (Target::new(&["hang"]), Target::new(&["404 Not Found", "302 Found"]), Target::new(&[]));
+    let refusals = [&["404 Not Found", "302 Found", "200 OK"][..], &["302 Found"; 30]].concat();
+    let (broken, moved, well) = (Target::new(&["hang"]), Target::new(&refusals), Target::new(&[]));
     let world = World::with(|setup| {
         setup.config = [
             broken.config("broken", "cloudevents", ""),
@@ -348,9 +348,11 @@ fn a_dead_target_delays_nobody_and_events_that_no_attempt_can_deliver_are_report
     let list = world.boundary_command(&["notify", "list", "--config"]).arg(world.path("b")).output().expect("list");
     let table = said(&list);
     let row = |name: &str| table.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{table}"));
-    assert!(row("moved").split_whitespace().eq(["moved", "cloudevents", "0", "2"]), "{table}");
+    // Only the first of the refused messages in a row is reported, and the trouble stays until the target takes a message.
+    assert!(row("moved").split_whitespace().take(3).eq(["moved", "cloudevents", "0"]), "{table}");
+    assert!(row("moved").contains("redirect (302)"), "{table}");
     let samples = world.wire.get("/metrics", &world.reader).samples();
-    assert_eq!(samples["countersign_notify_given_up{target=\"moved\"}"], 2.0);
+    assert!(samples["countersign_notify_given_up{target=\"moved\"}"] >= 3.0);
     assert!(samples["countersign_notify_backlog{target=\"broken\"}"] > 0.0);
     for (name, code, words) in [("well", 0, "well has the test message"), ("nobody", 1, "there is no target nobody")] {
         let mut command = world.boundary_command(&["notify", "test", name, "--config"]);

@@ -696,10 +696,15 @@ impl Scene {
         let Answer::Done(view) = &self.send(&[post(asked, "/v1/proposals".to_owned(), &token, wish)], false)[0] else {
             return None;
         };
-        let number = self.reference.runs.len();
-        self.reference.runs.push(Run::new(bytes_of(view), grant, BTreeSet::new(), false));
-        self.proposed.insert(number);
-        Some(number)
+        let (number, run) = (self.reference.runs.len(), Run::new(bytes_of(view), grant, BTreeSet::new(), false));
+        // The boundary ends a use that the grant does not cover at once, and soon deletes the proposal.
+        let ended = view["status"] == "refused";
+        if ended {
+            let (codes, code) = (self.reference.refusals(&run, self.now()), text(&view["refusal"]["code"]));
+            assert!(grant.is_some() && codes.contains(code), "{codes:?}: {view:#}");
+        }
+        self.reference.runs.push(run);
+        (!ended && self.proposed.insert(number)).then_some(number)
     }
 
     fn sign(&mut self, number: usize) {

@@ -322,7 +322,8 @@ impl Reference {
         out.extend_from_slice(signed);
         let no_rule = rules.emergencies == 0;
         let full = self.runs.iter().filter(|run| run.open).count() >= rules.emergencies;
-        let unreviewable = self.too_few(rules.review, &out, &GROUPS, at);
+        // Somebody must sign first, and cannot review.
+        let unreviewable = self.too_few(rules.review + usize::from(signed.is_empty()), &out, &GROUPS, at);
         when([(full, "policy-denied"), (no_rule || unreviewable, "quorum-missing")])
     }
 

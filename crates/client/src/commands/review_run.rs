@@ -325,14 +325,26 @@ pub fn run_to_review(run: &ReadReceipt) -> Screen {
     }
     let whose = PrintableText::text(signed.proposer.as_str()).and("'s words: ");
     screen.field("reason", &whose.then(&PrintableText::quoted(&signed.reason)));
-    screen.field("approved by", &names(&receipt.decision.approvers));
+    if let Some(grant) = &signed.grant {
+        screen.field("under grant", &PrintableText::text(&format!("{grant}: nobody approved this run itself")));
+    }
+    let by = if signed.grant.is_some() { "grant signed" } else { "approved by" };
+    screen.field(by, &names(&receipt.decision.approvers));
     let why = end_unknown_because.as_ref().map_or_else(PrintableText::default, |why| {
         PrintableText::words(" (the boundary says: ").then(&PrintableText::text(why)).and(")")
     });
     let tone = if receipt.outcome.status == Status::Unknown { LineTone::Bad } else { LineTone::Plain };
     screen.field_in(tone, "outcome", &PrintableText::text(&outcome_words(&receipt.outcome)).then(&why));
-    screen.field("started", &PrintableText::text(&receipt.started_at.to_string()));
-    screen.field("ended", &PrintableText::text(&receipt.finished_at.to_string()));
+    if receipt.outcome.status == Status::Unknown {
+        let words = format!(
+            "some time from {} (the issue) to {} (the boundary started again and found no end)",
+            signed.issued_at, receipt.finished_at
+        );
+        screen.field("ran", &PrintableText::text(&words));
+    } else {
+        screen.field("started", &PrintableText::text(&receipt.started_at.to_string()));
+        screen.field("ended", &PrintableText::text(&receipt.finished_at.to_string()));
+    }
     screen.field("receipt", &PrintableText::text(&format!("{id} {digest}")));
     screen
 }

@@ -9,6 +9,7 @@ use crate::terminal::printable_text::PrintableText;
 use crate::terminal::screen::{LineTone, Screen};
 use documents::crypto::digest::BlobDigest;
 use documents::record::program_list::{Executions, ProgramFacts, ProgramMode};
+use documents::record::receipt::Status;
 use documents::record::validity::{SKEW_S, Timestamp};
 use judgement::audit::report::{self, BundleReport, Check, CheckFinding, Facts};
 
@@ -150,13 +151,23 @@ fn state(screen: &mut Screen, facts: &Facts) {
         screen.field("proposer", &PrintableText::text(approved.proposer.as_str()));
         screen.field("reason", &PrintableText::quoted(&approved.reason));
     }
+    let grant = facts.approved.as_ref().and_then(|approved| approved.grant.as_ref());
+    if let Some(grant) = grant {
+        let words = format!("{} {}: nobody approved this run itself", grant.grant, grant.digest);
+        screen.field("under grant", &PrintableText::text(&words));
+    }
+    let signed = if grant.is_some() { "grant signed" } else { "approved by" };
     for approver in &facts.approvers {
         let groups: Vec<_> = approver.groups.iter().map(|group| group.as_str()).collect();
         let key = approver.keyid.map(|keyid| format!(" with {keyid}")).unwrap_or_default();
-        screen.field("approved by", &PrintableText::text(&format!("{} of {}{key}", approver.name, groups.join(", "))));
+        screen.field(signed, &PrintableText::text(&format!("{} of {}{key}", approver.name, groups.join(", "))));
     }
     screen.field("outcome", &PrintableText::text(&outcome_words(&facts.outcome)));
-    screen.field("ran", &PrintableText::text(&format!("{} to {}", facts.started_at, facts.finished_at)));
+    let ran = match facts.outcome.status {
+        Status::Unknown => format!("nobody saw the end; the boundary noted this at {}", facts.finished_at),
+        _ => format!("{} to {}", facts.started_at, facts.finished_at),
+    };
+    screen.field("ran", &PrintableText::text(&ran));
     for (name, stream) in [("stdout", &facts.output.stdout), ("stderr", &facts.output.stderr)] {
         let cut = if stream.truncated { ", the rest was not recorded" } else { "" };
         screen.field(

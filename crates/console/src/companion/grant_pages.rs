@@ -21,7 +21,7 @@ use crate::companion::review_view::RefusedReview;
 use crate::companion::signing::MadeGrant;
 use crate::companion::views::{NavPlace, companion_page};
 use crate::page::screen_lines::screen_lines;
-use crate::proposal::proposal_words::{plain, signature_words};
+use crate::proposal::proposal_words::plain;
 use crate::web::refused_request::PageAnswer;
 use crate::web::sealed_form::hidden;
 
@@ -64,7 +64,7 @@ fn page(own: &Companion, at: usize, made: &MadeGrant, number: &str, refused: &Re
         section #review aria-label="The grant" { (screen_lines(&review.screen(now()), 2)) }
         section aria-labelledby="decide" {
             h2 #decide { "Your decision" }
-            p { "The boundary says: " (plain(&cells(view)[1])) ", " (signature_words(&view.approvals)) ". This page works once, and for 10 minutes." }
+            p { "The boundary says: " (plain(&cells(view)[1])) ", " (view.approvals.words()) ". This page works once, and for 10 minutes." }
             @match approver {
                 Err(why) => div.question role="note" { strong { "You can't sign: " } (plain(why.trim_start_matches("nothing was signed: "))) "." },
                 Ok(approver) => form method="post" action=(sign) autocomplete="off" {

@@ -17,7 +17,7 @@ use crate::companion::signing::MadeReview;
 use crate::companion::views::{NavPlace, companion_page, path_of};
 use crate::page::field_errors::{FieldError, FieldErrors};
 use crate::page::screen_lines::screen_lines;
-use crate::proposal::proposal_words::{plain, signature_words};
+use crate::proposal::proposal_words::plain;
 use crate::web::door::Door;
 use crate::web::sealed_form::hidden;
 
@@ -119,7 +119,7 @@ impl ReviewView<'_> {
             (review_text(review))
             section aria-labelledby="decide" {
                 h2 #decide { "Your decision" }
-                p { (signature_words(&view.approvals)) ". This page works once, and for " (LIFE.as_secs() / Duration::from_secs(60).as_secs()) " minutes." }
+                p { (view.approvals.words()) ". This page works once, and for " (LIFE.as_secs() / Duration::from_secs(60).as_secs()) " minutes." }
                 (self.sign_form())
                 (self.deny_form())
             }

@@ -10,7 +10,7 @@ use wire::api::view::{ProposalStatus, ProposalView};
 
 use crate::companion::inbox::BoundaryInbox;
 use crate::page::frame::{FramedPage, framed};
-use crate::proposal::proposal_words::{plain, signature_words, standing_words};
+use crate::proposal::proposal_words::{plain, standing_words};
 use crate::proposal::reached::BoundaryState;
 
 /// Maximum length of the parameters in a line of the inbox. The review shows all of them.
@@ -182,7 +182,7 @@ fn card(at: usize, name: &str, view: &ProposalView, now: Timestamp, pending: boo
             a.strong href=(path_of(page, at, view)) { (verb) " " (step_words(view).as_str()) " …" (id_end(view)) }
             " at " (plain(name)) ", for " (plain(view.proposer.as_str()))
             @if pending {
-                ", " (signature_words(&view.approvals)) ", " strong { (time_left(view, now)) " left" }
+                ", " (view.approvals.words()) ", " strong { (time_left(view, now)) " left" }
                 @if !remark.as_str().is_empty() { ". Most important remark: " strong { (remark.as_str().trim_start_matches("! ")) } }
             } @else {
                 ": " (standing_words(view))

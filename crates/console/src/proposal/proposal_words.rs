@@ -8,7 +8,6 @@ use client::terminal::person_words::person_words;
 use client::terminal::printable_text::PrintableText;
 use documents::record::code::Code;
 use documents::record::ident::ProposalId;
-use wire::api::approvals_view::ApprovalsView;
 use wire::api::view::ProposalView;
 
 /// Returns external text with escapes in place of characters that a reader can't see.
@@ -31,21 +30,6 @@ pub fn standing_words(view: &ProposalView) -> String {
     }
     let said = view.denials.iter().map(|denial| (denial.approver.as_str(), denial.reason.as_str()));
     PrintableText::text(&words).then(&person_words(said)).as_str().to_owned()
-}
-
-/// Returns who has signed, and which groups still must sign.
-#[must_use]
-pub fn signature_words(approvals: &ApprovalsView) -> String {
-    let mut words = format!("{} of {} signatures", approvals.have, approvals.required);
-    let names: Vec<&str> = approvals.approvers.iter().map(|name| name.as_str()).collect();
-    if !names.is_empty() {
-        words.push_str(&format!(", by {}", names.join(", ")));
-    }
-    let missing: Vec<&str> = approvals.missing.iter().map(|group| group.as_str()).collect();
-    if !missing.is_empty() {
-        words.push_str(&format!("; still needed: somebody of {}", missing.join(", somebody of ")));
-    }
-    words
 }
 
 /// Reads a proposal, and checks that the boundary returned this proposal.

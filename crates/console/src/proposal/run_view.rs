@@ -6,12 +6,12 @@ use client::terminal::outcome_words::outcome_words;
 use documents::record::ident::Name;
 use documents::record::receipt::Status;
 use documents::record::validity::Timestamp;
-use judgement::audit::report::CheckFinding;
+use judgement::audit::report::{CheckFinding, Facts};
 use maud::{Markup, html};
 use wire::api::view::{ProposalStatus, ProposalView};
 
 use crate::page::terminal_text::coloured;
-use crate::proposal::proposal_words::{plain, signature_words, standing_words};
+use crate::proposal::proposal_words::{plain, standing_words};
 use crate::proposal::receipts::CheckedReceipt;
 use crate::web::door::Door;
 use crate::web::sealed_form::hidden;
@@ -66,7 +66,7 @@ impl RunView<'_> {
                 @if !view.reason.is_empty() { dt { "Reason" } dd { "\"" (plain(&view.reason)) "\"" } }
                 dt { "Digest" } dd { code { (view.digest.to_string()) } }
                 @if let Some(receipt) = &view.receipt { dt { "Receipt" } dd { code { (receipt.to_string()) } } }
-                dt { "Signatures" } dd { (signature_words(&view.approvals)) }
+                dt { "Signatures" } dd { (view.approvals.words()) }
                 dt { "Proposer" } dd { (plain(view.proposer.as_str())) }
                 dt { "Expires" } dd {
                     (view.expires_at.to_string())
@@ -151,13 +151,17 @@ fn joined<'n>(names: impl IntoIterator<Item = &'n Name>) -> String {
     names.into_iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ")
 }
 
+fn is_use(facts: &Facts) -> bool {
+    facts.approved.as_ref().is_some_and(|approved| approved.grant.is_some())
+}
+
 fn checks(receipt: &CheckedReceipt) -> Markup {
     let report = &receipt.report;
     html! {
         h2 { "Receipt" }
         @if report.verified {
             @if let Some(facts) = &report.facts {
-                p { "The receipt states: " strong { (plain(&outcome_words(&facts.outcome))) } ", approved by " strong { (joined(facts.approvers.iter().map(|approver| &approver.name))) } "." }
+                p { "The receipt states: " strong { (plain(&outcome_words(&facts.outcome))) } @if is_use(facts) { ", under a standing grant that these people signed: " } @else { ", approved by " } strong { (joined(facts.approvers.iter().map(|approver| &approver.name))) } "." }
             }
             p { strong.good { "Verified on this machine" } ", with the roster " code { (report.trust.roster.to_string()) } " (" (plain(&receipt.trusted_from)) ")." }
         } @else {

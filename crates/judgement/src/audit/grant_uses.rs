@@ -11,10 +11,15 @@ use crate::audit::finding::FindingKind;
 use crate::audit::people_lines::GrantLine;
 use crate::audit::report::UsedGrant;
 use crate::audit::seal_in_force::SealInForce;
+use crate::audit::seal_in_force::named_documents::SealedState;
+use crate::decision::exclusion::Tokens;
 use crate::decision::grant_error::GrantError;
 use crate::decision::granted_parameters::GrantedSchemas;
-use crate::decision::grants::{PreparedGrant, RecentUses, check_grantee, verify_grant};
+use crate::decision::grants::{GrantContext, PreparedGrant, RecentUses, check_grantee, stands, verify_grant};
+use crate::decision::permissions::check_profile;
 use crate::decision::place::check_place;
+use crate::decision::revocations::{Revocations, RevokedBefore};
+use crate::policy::signed_programs::without_list;
 use crate::trust::trusted_roster::TrustedRoster;
 use documents::crypto::digest::{ContentDigest, RosterDigest};
 use documents::record::consumption::Spent;
@@ -23,6 +28,7 @@ use documents::record::envelope::{Base64, Signed};
 use documents::record::grant::{Grant, GrantedSession};
 use documents::record::ident::Name;
 use documents::record::receipt::Status;
+use documents::record::revocation::RevokedSubject;
 use documents::record::validity::Timestamp;
 
 /// The grants of the log, by the digest of the payload.
@@ -180,8 +186,14 @@ impl GrantUses {
         }
     }
 
-    /// Returns one line for each grant, in log order. `ended` returns the entry that revoked a grant.
-    pub(crate) fn lines(&self, ended: impl Fn(&ContentDigest) -> Option<u64>) -> Vec<GrantLine> {
+    /// Returns one line for each grant at the time `at`, in log order.
+    pub(crate) fn lines(
+        &self,
+        in_force: Option<&SealInForce>,
+        revocations: &Revocations,
+        at: Timestamp,
+    ) -> Vec<GrantLine> {
+        let ended = |digest: &ContentDigest| revocations.now().subject(&RevokedSubject::Grant(*digest));
         let line = |(digest, grant): (&ContentDigest, &LoggedGrant)| GrantLine {
             grant: grant.terms.grant.clone(),
             digest: *digest,
@@ -195,6 +207,7 @@ impl GrantUses {
             revoked: ended(digest),
             revoked_by: grant.revoked_by.clone(),
             paused: grant.unsettled.first().copied(),
+            unusable: in_force.and_then(|in_force| grant.unusable(in_force, revocations.now(), at)),
             entry: grant.entry,
         };
         let mut lines: Vec<_> = self.0.iter().map(line).collect();
@@ -242,6 +255,28 @@ impl GrantUses {
     }
 }
 
+/// Makes a decision about a grant in a sealed state at a time.
+pub(crate) fn decide_in<T>(
+    in_force: &SealInForce,
+    (state, revoked): (&SealedState, RevokedBefore<'_>),
+    at: Timestamp,
+    decide: impl FnOnce(GrantContext<'_>) -> T,
+) -> T {
+    decide(GrantContext {
+        boundary: &in_force.boundary,
+        roster: &in_force.roster,
+        tokens: Tokens::Sealed(&state.tokens, at),
+        step: &|reference| state.step(reference).map(|(step, _)| step),
+        // The profile of a run is compared with the seal. Without complete limits, no other profile is known.
+        profile: &|step, granted| match &state.steps.unprofiled {
+            Some(_) => Ok(()),
+            None => check_profile(&step.profile, &without_list(granted, &step.profile)).map(drop),
+        },
+        revoked,
+        at,
+    })
+}
+
 impl LoggedGrant {
     fn new(terms: Grant, entry: u64, data: &[u8], signed: Signed<Grant>) -> Self {
         Self {
@@ -257,6 +292,15 @@ impl LoggedGrant {
             last: None,
             unsettled: BTreeSet::new(),
         }
+    }
+
+    /// Returns why no run can use the grant under this seal at this time.
+    fn unusable(&self, in_force: &SealInForce, revoked: RevokedBefore<'_>, at: Timestamp) -> Option<String> {
+        let state = in_force.state.as_deref()?;
+        let stands_here = |grant: &PreparedGrant| {
+            decide_in(in_force, (state, revoked), at, |context| stands(grant, context).map(drop))
+        };
+        self.prepared(&in_force.roster).and_then(|grant| stands_here(&grant)).err().map(|error| error.to_string())
     }
 
     /// Verifies the signatures with this roster. The uses under one roster share the result.

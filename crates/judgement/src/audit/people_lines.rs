@@ -126,6 +126,9 @@ pub struct GrantLine {
     /// Log entry of the receipt with an unknown end, since which the grant pauses.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub paused: Option<u64>,
+    /// Why no run can use the grant under the last seal of the log, for example because its epoch was revoked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unusable: Option<String>,
     /// Index of the log entry.
     pub entry: u64,
 }

@@ -30,4 +30,19 @@ impl ApprovalsView {
         let counts = !self.excluded.contains(&person.name) && !self.approvers.contains(&person.name);
         counts && self.missing.iter().any(|group| person.groups.contains(group))
     }
+
+    /// Returns who has signed, and which groups still must sign.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let mut words = format!("{} of {} signatures", self.have, self.required);
+        let names: Vec<&str> = self.approvers.iter().map(|name| name.as_str()).collect();
+        if !names.is_empty() {
+            words.push_str(&format!(", by {}", names.join(", ")));
+        }
+        let missing: Vec<&str> = self.missing.iter().map(|group| group.as_str()).collect();
+        if !missing.is_empty() {
+            words.push_str(&format!("; still needed: somebody of {}", missing.join(", somebody of ")));
+        }
+        words
+    }
 }

@@ -71,7 +71,9 @@ pub enum GrantStatus {
     Pending,
     /// The grant is in the log, and can be used.
     Active,
-    /// No run can use the grant now. `why` has the reason.
+    /// No run can use the grant now, but it can be used again if its reason goes away. `why` has the reason.
+    Suspended,
+    /// No run can use the grant any more. `why` has the reason.
     Ended,
 }
 
@@ -82,6 +84,7 @@ impl GrantStatus {
         match self {
             Self::Pending => "pending",
             Self::Active => "active",
+            Self::Suspended => "suspended",
             Self::Ended => "ended",
         }
     }

@@ -44,10 +44,13 @@ fn end_words(line: &GrantLine, at: Timestamp) -> String {
     if at >= line.until {
         return "expired".to_owned();
     }
+    if let Some(why) = &line.unusable {
+        return format!("can't be used: {why}");
+    }
     line.paused.map_or_else(|| "active".to_owned(), |entry| format!("active, but paused since entry {entry}"))
 }
 
 /// Returns true if a run can still use the grant at this time.
 pub(super) fn is_active(grant: &GrantLine, at: Timestamp) -> bool {
-    grant.revoked.is_none() && grant.uses < grant.max_uses && at < grant.until
+    grant.revoked.is_none() && grant.uses < grant.max_uses && at < grant.until && grant.unusable.is_none()
 }

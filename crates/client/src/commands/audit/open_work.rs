@@ -101,6 +101,7 @@ pub(super) mod tests {
             revoked: None,
             revoked_by: None,
             paused: Some(7),
+            unusable: None,
             entry: 3,
         };
         change(&mut line);

@@ -34,7 +34,7 @@ use wire::api::registry_view::StepView;
 /// Draft a standing grant.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  countersign grant draft service:restart --grantee deploy-bot --from-history 30d --uses 20 --for 7d
+  countersign grant draft host:report --grantee deploy-bot --from-history 30d --uses 20 --for 7d
   countersign grant draft service:restart --grantee deploy-bot -p name=shop,cart --uses 20 --rate 3/1h --for 7d
   countersign grant draft web:deploy --grantee deploy-bot --match 'tag=^v[0-9]+$' --any note --uses 5 --for 12h
 
@@ -191,7 +191,7 @@ fn by_hand(args: &Args, schema: &Value) -> Result<Map<String, Value>, CommandFai
         })?;
         let values = values.split(',').map(|value| typed(&format!("{name}={value}"), schema).map(|(_, value)| value));
         let values: Vec<Value> = values.collect::<Result<_, _>>()?;
-        found.insert(name.to_owned(), one_of(kind(name), values));
+        once(&mut found, name, one_of(kind(name), values))?;
     }
     let unknown =
         |name: &str| CommandFailure::usage(format!("the step has no parameter {}", PrintableText::text(name).as_str()));
@@ -202,15 +202,28 @@ fn by_hand(args: &Args, schema: &Value) -> Result<Map<String, Value>, CommandFai
         if kind(name).is_null() {
             return Err(unknown(name));
         }
-        found.insert(name.to_owned(), json!({"type": kind(name), "pattern": pattern}));
+        once(&mut found, name, json!({"type": kind(name), "pattern": pattern}))?;
     }
     for name in &args.any {
         if kind(name).is_null() {
             return Err(unknown(name));
         }
-        found.insert(name.clone(), json!({"type": kind(name)}));
+        once(&mut found, name, json!({"type": kind(name)}))?;
     }
     Ok(found)
+}
+
+/// Adds the schema of a parameter.
+///
+/// # Errors
+/// Returns an error if the parameter was named before, because one of the two would be dropped.
+fn once(found: &mut Map<String, Value>, name: &str, schema: Value) -> Result<(), CommandFailure> {
+    if found.insert(name.to_owned(), schema).is_none() {
+        return Ok(());
+    }
+    let name = PrintableText::text(name);
+    let words = format!("{0} is named twice: give one of -p {0}=VALUE,VALUE, --match and --any", name.as_str());
+    Err(CommandFailure::usage(words))
 }
 
 fn one_of(kind: Value, mut values: Vec<Value>) -> Value {

@@ -44,6 +44,13 @@ pub fn approve(
     }
     review.check_sound()?;
     let (signer, approver) = keys.of_approver(review.roster())?;
+    let (signed, excluded) = (&view.approvals.approvers, &view.approvals.excluded);
+    let twice = expect.is_none() && signed.contains(&approver);
+    if twice || excluded.contains(&approver) {
+        let why = if twice { "has signed it already" } else { "proposed it or owns its proposer (self-approval)" };
+        return Err(CommandFailure::new(Exit::Refused, format!("nothing was signed: {approver} {why}")));
+    }
+    terminal.say(&format!("asked by {}; {}", view.grant.proposer, view.approvals.words()));
     let consent = match expect {
         Some(expected) if expected.as_bytes() == review.digest().as_bytes() => GrantConsent(()),
         Some(expected) => {

@@ -82,7 +82,7 @@ impl Auditor {
             witnesses: self.witnesses.clone(),
             counts: self.counts.clone(),
             open,
-            grants: self.runs.grants.lines(|digest| self.revocations.now().subject(&RevokedSubject::Grant(*digest))),
+            grants: self.runs.grants.lines(in_force, &self.revocations, self.at),
             reviews,
             reviewed,
             failures: self.failures,

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use crate::audit::check_ledger::CheckStop;
 use crate::audit::decided::{check_counted, check_each_counts, check_outcome, check_sandbox, check_session};
 use crate::audit::finding::{Finding, FindingKind};
-use crate::audit::grant_uses::GrantUses;
+use crate::audit::grant_uses::{GrantUses, decide_in};
 use crate::audit::seal_in_force::SealInForce;
 use crate::audit::seal_in_force::named_documents::SealedState;
 use crate::decision::exclusion::{self, ExcludedSigners, ExclusionError, Tokens};
 use crate::decision::grant_error::GrantError;
-use crate::decision::grants::{Authority, GrantContext, covers, stands};
+use crate::decision::grants::{Authority, covers, stands};
 use crate::decision::parameters::check_parameters;
 use crate::decision::permissions::{PermissionsError, check_permissions, check_profile};
 use crate::decision::place::check_place;
@@ -308,22 +308,11 @@ impl Again {
         let Some(logged) = logged.filter(|logged| logged.entry < receipt.consumption.index) else {
             return self.find(FindingKind::Grant, "no entry before the consumption is the grant of the authorization");
         };
-        let context = GrantContext {
-            boundary: &in_force.boundary,
-            roster: &in_force.roster,
-            tokens: Tokens::Sealed(&state.tokens, open.at),
-            step: &|reference| state.step(reference).map(|(step, _)| step),
-            // The profile of the run itself is compared with the seal. Without complete limits, no other profile is known.
-            profile: &|step, granted| match &state.steps.unprofiled {
-                Some(_) => Ok(()),
-                None => check_profile(&step.profile, &without_list(granted, &step.profile)).map(drop),
-            },
-            revoked,
-            at: open.at,
-        };
-        let covered = logged
-            .prepared(&in_force.roster)
-            .and_then(|grant| covers(&stands(&grant, context)?, signed, &signature.keyid, parties));
+        let covered = logged.prepared(&in_force.roster).and_then(|grant| {
+            decide_in(in_force, (state, revoked), open.at, |context| {
+                covers(&stands(&grant, context)?, signed, &signature.keyid, parties)
+            })
+        });
         match covered {
             Ok(covered) => {
                 let excluded = covered.excluded().clone();
