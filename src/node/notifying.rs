@@ -29,6 +29,7 @@ use crate::store::stored_event::{StoredEvent, Telling, ToldTarget};
 use documents::record::authorization::BoundaryRef;
 use documents::record::code::Code;
 use documents::record::ident::Name;
+use documents::record::roster::Approver;
 use documents::record::validity::Timestamp;
 use wire::api::feed::{FeedEvent, FeedKind};
 use wire::tls::client_config::client_config;
@@ -257,6 +258,7 @@ pub fn start(boundary: &Boundary, ledger: &Ledger, tables: &[NotifyTable]) -> Re
     }
     let (told, newest, runtime) = (ledger.told()?, ledger.newest_event()?, Handle::current());
     for table in tables {
+        warn_of_unknown(boundary, table);
         let known = told.iter().find(|known| known.name == table.name).cloned();
         let teller = Teller {
             boundary: boundary.clone(),
@@ -280,6 +282,24 @@ pub fn start(boundary: &Boundary, ledger: &Ledger, tables: &[NotifyTable]) -> Re
         }
     }
     Ok(())
+}
+
+/// Warns if a target is for people whom neither the roster nor the tokens name, for example after a typing error.
+fn warn_of_unknown(boundary: &Boundary, table: &NotifyTable) {
+    let state = boundary.crossing.state();
+    let roster = state.roster.tables();
+    let known = |name: &str| {
+        let approver = |one: &Approver| one.name.as_str() == name || one.groups.iter().any(|of| of.as_str() == name);
+        roster.approver.iter().any(approver)
+            || roster.proposer.iter().any(|one| one.name.as_str() == name)
+            || state.tokens.iter().any(|one| one.name.as_str() == name)
+    };
+    for name in table.people.iter().filter(|name| !known(name)) {
+        tracing::warn!(
+            target = %table.name,
+            "`for` names {name}, which is no approver, group or proposer now: messages for this name never come"
+        );
+    }
 }
 
 /// The thread of one target.

@@ -317,7 +317,16 @@ fn a_draft_of_a_grant_is_told_to_those_who_can_sign_it() {
 #[test]
 fn an_escalation_is_told_only_if_the_proposal_still_waits() {
     let late = Target::new(&[]);
-    let world = World::with(|setup| setup.config = late.config("late", "cloudevents", "after = \"2s\""));
+    let world = World::with(|setup| {
+        setup.config = late.config("late", "cloudevents", "after = \"2s\"")
+            + &late.config(
+                "typo",
+                "cloudevents",
+                "for = [\"alise\", \"alice\", \"ops\", \"agent\"]\nevents = [\"frozen\"]",
+            );
+    });
+    let log = world.service_log();
+    assert!(log.contains("names alise") && log.matches("messages for this name never come").count() <= 2, "{log}");
     let _ = world.run("plain:true", json!({}), &[&alice()]);
     let waits = world.propose("plain:wait", json!({}));
     let proposed = Instant::now();
