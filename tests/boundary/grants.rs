@@ -619,6 +619,9 @@ fn a_grant_is_drafted_signed_used_and_revoked_on_the_command_line() {
     let after = as_holder(&world, &robot(), &["propose", "say:echo", "-p", "text=late", "--grant", &id, "--wait"]);
     assert!(said(&after).contains("revoked"), "{}", said(&after));
     world.assert_audited();
+    // The roster is not for proposers, but each may end its own key.
+    let own = as_holder(&world, &robot(), &["revoke", &robot().keyid(), "--yes", "--reason", "lost"]);
+    assert!(own.status.success(), "{}", said(&own));
 }
 
 #[test]

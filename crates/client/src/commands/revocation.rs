@@ -41,6 +41,22 @@ impl<'c> RevokingBoundary<'c> {
         Ok(Self { client, boundary, roster })
     }
 
+    /// Signs the revocation of a key with the same key. A proposer may do this without the right to read the roster.
+    ///
+    /// # Errors
+    /// Returns the error of `agree`, or an error if the boundary cannot be reached or the key did not sign.
+    pub fn sign_own(
+        client: &Client,
+        reason: &str,
+        signer: &dyn Signer,
+        agree: impl FnOnce(&BoundaryRef) -> Result<(), CommandFailure>,
+    ) -> Result<Envelope, CommandFailure> {
+        let RegistryView { boundary, .. } = client.get("/v1/registry")?;
+        let boundary = BoundaryRef { name: boundary.name, id: boundary.id, epoch: boundary.epoch };
+        agree(&boundary)?;
+        sign(boundary, RevokedSubject::Key(signer.key().keyid()), reason, signer)
+    }
+
     /// Signs the revocation with the key to revoke if the user has it, and otherwise with the key of an operator or, as
     /// the last choice, of an approver.
     ///

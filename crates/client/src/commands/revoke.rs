@@ -110,6 +110,14 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         RevokeArgument::Subject(subject, words) => (*subject, words.clone()),
     };
     let client = client()?;
+    let keys = args.key.find()?;
+    if let Some(own) = keys.all().find(|signer| subject == RevokedSubject::Key(signer.key().keyid())) {
+        let envelope = RevokingBoundary::sign_own(&client, &args.reason, own, |boundary| {
+            let question = format!("Revoke {words}, your own key, at {}?", boundary.name);
+            if args.yes { Ok(()) } else { revocation::ask_consent(&question, terminal) }
+        })?;
+        return finish(args, &client, &envelope, &words, terminal);
+    }
     let boundary = RevokingBoundary::read(&client)?;
     if !args.yes {
         let whose = match subject {
@@ -119,7 +127,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         let question = format!("Revoke {words}{} at {}?", whose.unwrap_or_default(), boundary.boundary.name);
         revocation::ask_consent(&question, terminal)?;
     }
-    let envelope = boundary.sign(subject, &args.reason, &args.key.find()?)?;
+    let envelope = boundary.sign(subject, &args.reason, &keys)?;
     finish(args, &client, &envelope, &words, terminal)
 }
 
