@@ -115,6 +115,9 @@ impl Proposals {
         if stored.leaf.is_some() {
             return Err(Refusal::new(Code::WrongState, format!("the grant {id} is in the log already")).into());
         }
+        if stored.expires_at <= self.crossing.now() {
+            return Err(Refusal::new(Code::WrongState, format!("the draft {id} has ended, or was taken back")).into());
+        }
         let mut envelope = envelope_of(&stored)?;
         let payload = Base64::Lenient.decode("/payload", &envelope.payload)?;
         let new = Signed::<Grant>::from_parts(&payload, signatures, Base64::Lenient)?;
@@ -132,6 +135,31 @@ impl Proposals {
         }
         envelope.signatures.sort_by_key(|signature| signature.keyid);
         self.take_locked(&envelope, Some(stored)).await
+    }
+
+    /// Ends a draft: its proposer takes it back, or an operator ends it.
+    ///
+    /// # Errors
+    /// Returns `not-found`, `forbidden`, or `wrong-state` for a grant of the log, which only a revocation ends.
+    pub async fn withdraw_grant(&self, caller: &Caller, id: &GrantId) -> Result<GrantView, Stopped> {
+        let _one_at_a_time = self.one_grant.lock().await;
+        let (stored, now) = (self.grant_row(id)?, self.crossing.now());
+        let view = self.grant(caller, id)?;
+        if caller.name() != Some(&stored.proposer) {
+            for step in &view.grant.steps {
+                let _ = caller.demand(Scope::Operate, Some(&step.reference))?;
+            }
+        }
+        if stored.leaf.is_some() {
+            let detail = format!("the grant {id} is in the log, so only a revocation ends it: countersign revoke {id}");
+            return Err(Refusal::new(Code::WrongState, detail).into());
+        }
+        let grant = StoredGrant { expires_at: stored.expires_at.min(now), ..stored };
+        match self.ledger.put_grant(GrantWrite { grant, checked: None, at: now }).await {
+            Ok(stored) => self.grant_view(&stored),
+            Err(GrantStop::Write(stop)) => Err(check_again(stop).await.err().unwrap_or_else(changes_too_often)),
+            Err(GrantStop::Taken | GrantStop::TooMany { .. }) => Err(no_grant(id).into()),
+        }
     }
 
     /// Returns the drafts and grants that the caller may see.
@@ -306,7 +334,10 @@ impl Proposals {
         sealed: &Sealed,
         now: Timestamp,
     ) -> Option<Refusal> {
-        let most = grant.document().predicate().max_uses;
+        let (most, until) = (grant.document().predicate().max_uses, grant.document().predicate().expires_at);
+        if row.leaf.is_none() && row.expires_at < until {
+            return Some(Refusal::new(Code::Expired, "the draft was taken back"));
+        }
         if uses >= most {
             return Some(Refusal::new(Code::GrantExhausted, format!("all {most} uses are spent")));
         }

@@ -101,6 +101,21 @@ pub(super) static ROUTES: &[Route] = &[
         codes: JUDGED,
         handler: |call| Box::pin(sign(call)),
     },
+    Route {
+        verb: Verb::Post,
+        path: "/v1/grants/{id}/cancellation",
+        name: "withdraw-grant",
+        summary: "Take a draft back; only its proposer and operators can",
+        about: "A grant of the log ends with a revocation.",
+        segments: &[GRANT_ID],
+        access: RouteAccess::Known,
+        query: &[],
+        headers: &[],
+        body: None,
+        replies: &[GRANT],
+        codes: &[Code::NotFound, Code::WrongState],
+        handler: |call| Box::pin(withdraw(call)),
+    },
 ];
 
 async fn propose(mut call: RouteCall) -> HandlerResult {
@@ -128,6 +143,13 @@ async fn list(call: RouteCall) -> HandlerResult {
 async fn show(call: RouteCall) -> HandlerResult {
     let id: GrantId = call.path("id")?;
     answer(StatusCode::OK, &call.app.boundary.proposals.grant(&call.caller, &id)?)
+}
+
+async fn withdraw(call: RouteCall) -> HandlerResult {
+    let id: GrantId = call.path("id")?;
+    let view =
+        call.finish(|boundary, caller| async move { boundary.proposals.withdraw_grant(&caller, &id).await }).await?;
+    answer(StatusCode::OK, &view)
 }
 
 async fn sign(mut call: RouteCall) -> HandlerResult {

@@ -22,7 +22,7 @@ pub struct StoredGrant {
     pub proposer: Name,
     /// Time at which the grant arrived.
     pub created_at: Timestamp,
-    /// End of the grant.
+    /// End of the grant, or the time at which its draft was taken back.
     pub expires_at: Timestamp,
     /// Leaf index, or `None` for a draft.
     pub leaf: Option<u64>,

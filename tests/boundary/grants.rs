@@ -394,6 +394,25 @@ fn a_draft_that_is_wider_than_policy_or_names_not_each_parameter_is_refused() {
 }
 
 #[test]
+fn a_draft_that_its_proposer_takes_back_is_never_signed() {
+    let world = world();
+    let (draft, active) = (draft(&world, &terms()).ok(201), granted(&world, &terms()));
+    let path = |grant: &Value| format!("/v1/grants/{}/cancellation", id_of(grant));
+    let cancel = |grant: &Value, token: &str| world.wire.post(&path(grant), token, &json!({}));
+    cancel(&draft, &world.reader).problem("forbidden");
+    cancel(&draft, &bearer(&world, &alice())).problem("forbidden");
+    cancel(&draft, "").problem("unauthenticated");
+    cancel(&active, &world.agent).problem("wrong-state");
+    let ended = cancel(&draft, &world.agent).ok(200);
+    assert_eq!((&ended["status"], &ended["why"]["code"]), (&json!("ended"), &json!("expired")), "{ended:#}");
+    assert_eq!(cancel(&draft, &world.agent).ok(200)["status"], "ended", "the same again");
+    sign(&world, &draft, &[&alice()]).problem("wrong-state");
+    let listed = world.wire.get("/v1/grants", &world.reader).ok(200);
+    assert_eq!(listed["grants"].as_array().expect("grants").len(), 1, "{listed:#}");
+    assert_eq!(world.count("grant"), 1);
+}
+
+#[test]
 fn a_revoked_grant_runs_nothing_any_more() {
     let mut world = world();
     let (one, two, three) = (granted(&world, &terms()), granted(&world, &terms()), granted(&world, &terms()));

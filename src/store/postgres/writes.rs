@@ -75,7 +75,8 @@ statements! {
         ON CONFLICT (size) DO NOTHING";
     GRANTS = "INSERT INTO standing (id, digest, envelope, proposer, created_at, expires_at, leaf) \
         SELECT * FROM unnest($1::bytea[], $2::bytea[], $3::bytea[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[]) \
-        ON CONFLICT (id) DO UPDATE SET envelope = excluded.envelope, leaf = excluded.leaf";
+        ON CONFLICT (id) DO UPDATE SET envelope = excluded.envelope, expires_at = excluded.expires_at, \
+        leaf = excluded.leaf";
     USES = "INSERT INTO standing_use (digest, number, at, spent) \
         SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bigint[])";
     EVENTS = "INSERT INTO event (seq, at, kind, proposal, step, proposer, entry, words) \

@@ -80,12 +80,13 @@ pub(super) fn proposals(connection: &Connection, writes: &Writes<'_>) -> rusqlit
     Ok(())
 }
 
-/// Stores grants. A stored grant gets the new envelope and the leaf.
+/// Stores grants. A stored grant gets the new envelope, the end and the leaf.
 pub(super) fn grants(connection: &Connection, writes: &Writes<'_>) -> rusqlite::Result<()> {
     for grant in &writes.grants {
         let sql = "INSERT INTO standing (id, digest, envelope, proposer, created_at, expires_at, leaf) \
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) \
-                   ON CONFLICT (id) DO UPDATE SET envelope = excluded.envelope, leaf = excluded.leaf";
+                   ON CONFLICT (id) DO UPDATE SET envelope = excluded.envelope, \
+                   expires_at = excluded.expires_at, leaf = excluded.leaf";
         connection.prepare_cached(sql)?.execute(params![
             grant_bytes(&grant.id),
             grant.digest.as_bytes(),

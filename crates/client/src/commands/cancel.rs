@@ -1,19 +1,23 @@
-//! The `cancel` command withdraws a proposal or ends its run.
+//! The `cancel` command withdraws a proposal or a draft, or ends a run.
 
 use crate::commands::global::GlobalOptions;
+use crate::commands::grant::{find_grant, is_grant};
 use crate::home::keys::KeyArgs;
 use crate::remote::proposals::{LookupRange, find_proposal};
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::streams::Terminal;
+use wire::api::grant_view::GrantView;
 use wire::api::view::{ProposalStatus, ProposalView};
 
-/// Withdraw a proposal, or end its run. Only the proposer and operators can cancel; approvers use `deny`.
+/// Withdraw a proposal or a draft of a grant, or end a run. Only the proposer and operators can cancel; approvers use `deny`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   countersign cancel            the only pending proposal
-  countersign cancel 4f2a9c     by the last digits of its id")]
+  countersign cancel 4f2a9c     by the last digits of its id
+  countersign cancel grt_4f2a9c a draft of a standing grant")]
 pub struct Args {
-    /// The id of the proposal, or the last digits of the id (at least 6). The default is the only pending proposal
+    /// The id of the proposal or of the draft, or the last digits of the id (at least 6). The default is the only pending
+    /// proposal
     #[arg(value_name = "ID")]
     proposal: Option<String>,
     #[command(flatten)]
@@ -26,6 +30,16 @@ pub struct Args {
 /// Returns an error if the proposal does not exist, or if the caller is not permitted to cancel it.
 pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let client = global.client(&args.key)?;
+    if let Some(name) = args.proposal.as_deref().filter(|name| is_grant(name)) {
+        let draft = find_grant(name, &client)?;
+        let view: GrantView = client.post_nothing(&format!("/v1/grants/{}/cancellation", draft.id))?;
+        if terminal.json {
+            terminal.object(&view)?;
+        } else {
+            terminal.line(&format!("the draft {} is taken back", view.id))?;
+        }
+        return Ok(Exit::Done);
+    }
     let id = find_proposal(&client, args.proposal.as_deref(), LookupRange::Visible(ProposalStatus::Pending))?;
     let view: ProposalView = client.post_nothing(&format!("/v1/proposals/{id}/cancellation"))?;
     if terminal.json {
