@@ -159,6 +159,8 @@ impl Proposals {
             have: 0,
             approvers: Vec::new(),
             missing: Vec::new(),
+            by_passkey: Vec::new(),
+            own_program: false,
             excluded,
         };
         let Ok((held, excluded)) = self.quorum_of(sealed, signed) else { return Ok(nobody(Vec::new())) };
@@ -174,6 +176,8 @@ impl Proposals {
             have: progress.have,
             approvers: progress.approvers,
             missing: progress.missing_from,
+            by_passkey: count.by_passkey().cloned().collect(),
+            own_program: progress.own_program,
             excluded: excluded.names(),
         })
     }

@@ -398,6 +398,7 @@ impl Lines {
                 parts.push(format!("of {}: only {} count", group.name, presence.words()));
             }
         }
+        parts.extend(found.passkey_words(sources));
         if let Some(mine) = &sources.mine {
             let name = roster.and_then(|roster| roster.approver_of(mine)).map(|(person, _)| &person.name);
             let signed = |name: &Name| {

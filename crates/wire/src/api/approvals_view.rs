@@ -19,6 +19,12 @@ pub struct ApprovalsView {
     pub approvers: Vec<Name>,
     /// Groups from which a signature is still needed.
     pub missing: Vec<GroupName>,
+    /// People among them who signed with a passkey.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by_passkey: Vec<Name>,
+    /// True if a further person must sign with another key than a passkey, because passkeys alone meet no rule.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub own_program: bool,
     /// People whose signatures can't count: the proposer and the owners of the proposer's token.
     pub excluded: Vec<Name>,
 }
@@ -39,9 +45,16 @@ impl ApprovalsView {
         if !names.is_empty() {
             words.push_str(&format!(", by {}", names.join(", ")));
         }
+        let by_passkey: Vec<&str> = self.by_passkey.iter().map(|name| name.as_str()).collect();
+        if !by_passkey.is_empty() {
+            words.push_str(&format!(", with a passkey: {}", by_passkey.join(", ")));
+        }
         let missing: Vec<&str> = self.missing.iter().map(|group| group.as_str()).collect();
         if !missing.is_empty() {
             words.push_str(&format!("; still needed: somebody of {}", missing.join(", somebody of ")));
+        }
+        if self.own_program {
+            words.push_str(", with another key than a passkey");
         }
         words
     }
