@@ -7,6 +7,7 @@ use documents::record::code::Code;
 use documents::record::envelope::VerifyError;
 use documents::record::ident::{ProposalId, ReceiptId};
 use documents::record::malformed::Malformed;
+use judgement::decision::step::StepError;
 use judgement::trust::chain::Chain;
 
 /// The reason why a request stops.
@@ -188,6 +189,18 @@ pub fn unverified(error: VerifyError, rosters: &Chain) -> Stopped {
             Refusal::new(Code::UnknownSigner, rosters.unknown_key_words(&keyid)).into()
         }
         error => error.into(),
+    }
+}
+
+/// Returns the refusal of a proposal whose parameters can't be written into the script.
+#[must_use]
+pub fn not_filled(error: StepError) -> Refusal {
+    match &error {
+        StepError::Parameter(at) if !at.parameter.is_empty() => {
+            let pointer = format!("/params/{}", at.parameter);
+            Refusal::new(Code::InvalidParams, error.to_string()).at(pointer, at.message.clone())
+        }
+        _ => Refusal::new(error.code(), error.to_string()),
     }
 }
 
