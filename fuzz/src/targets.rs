@@ -7,6 +7,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::OnceLock;
 
+use countersign::boundary::oidc::id_token::{IdToken, MAX_ID_TOKEN_BYTES};
+use countersign::boundary::oidc::issuer_keys::IssuerKeys;
 use countersign::node::roster_file;
 use documents::crypto::canonical::{parse_canonical, to_canonical};
 use documents::crypto::cosignature::WitnessKey;
@@ -54,10 +56,11 @@ use serde_json::Value;
 pub type Target = fn(&[u8]);
 
 /// All entry functions with their names.
-pub const ALL: [(&str, Target); 18] = [
+pub const ALL: [(&str, Target); 19] = [
     ("bundle_verify", bundle_verify),
     ("envelope", envelope),
     ("gruntwork_runbook", gruntwork_runbook),
+    ("id_token", id_token),
     ("json_reader", json_reader),
     ("launcher_request", launcher_request),
     ("markdown_runbook", markdown_runbook),
@@ -85,6 +88,17 @@ pub fn json_reader(data: &[u8]) {
     let written = to_canonical(&value);
     assert_eq!(canonical, written == data);
     assert!(parse_canonical(&written, usize::MAX).is_ok_and(|again| again == value));
+}
+
+/// An ID token, and the same bytes as the keys of an issuer: a parsed ID token has three parts, names an issuer and a key, and
+/// no other text has the same meaning.
+pub fn id_token(data: &[u8]) {
+    let _ = IssuerKeys::parse(data).map(|keys| assert!(keys.usable() == 0 || !data.is_empty()));
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(parsed) = IdToken::parse(text) else { return };
+    assert!(text.len() <= MAX_ID_TOKEN_BYTES && text.split('.').count() == 3);
+    assert!(!parsed.issuer().is_empty() && !parsed.kid().is_empty());
+    assert!(IdToken::parse(&format!("{text}=")).is_err() && IdToken::parse(&format!(" {text}")).is_err());
 }
 
 /// An envelope of any kind, parsed strictly and leniently.

@@ -1,4 +1,5 @@
-//! Authentication of callers. A caller presents a token, or answers a challenge with a key of the roster.
+//! Authentication of callers. A caller presents a token, or answers a challenge with a key of the roster, or sends the ID
+//! token of a CI job.
 //!
 //! A token allows its holder to propose, to read or to operate. A token never approves a run, because only signatures
 //! approve a run.
@@ -9,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use crate::boundary::oidc::key_cache::{FetchDocument, KeyCache};
 use crate::crossing::cross::Crossing;
 use crate::seal::caller::Caller;
 use crate::seal::refusal::{Refusal, Stopped};
@@ -42,7 +44,7 @@ const MOST_OPEN: usize = 10_000;
 /// above the maximum ends the oldest admission of the key.
 const MOST_OF_ONE: usize = 100;
 
-/// Admissions: temporary rights to read, each for a key that answered a challenge.
+/// Admissions: temporary rights, each for a key that answered a challenge or for a token that an ID token opened.
 ///
 /// Open challenges are not stored, because any caller could fill the store with challenges. Instead, each challenge
 /// contains a tag that only this process can compute.
@@ -95,10 +97,19 @@ struct Open {
 #[derive(Debug)]
 struct Opened {
     caller: Caller,
-    keyid: KeyId,
+    holder: Holder,
     end: Timestamp,
     /// The number gives the order of admissions, because times have only whole seconds.
     number: u64,
+}
+
+/// The holder of an admission.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Holder {
+    /// A key that answered a challenge.
+    Key(KeyId),
+    /// A token that an ID token opened.
+    Token(Name),
 }
 
 /// Tokens as they were in the store at one state version. Each change of tokens is a seal or a revocation, which
@@ -127,23 +138,24 @@ impl Open {
         self.admitted.retain(|_, opened| now < opened.end);
     }
 
-    /// Removes the oldest admission of the key if the key already has the maximum number of admissions.
-    fn make_room_for(&mut self, keyid: &KeyId) {
-        let of_key = || self.admitted.iter().filter(|(_, opened)| opened.keyid == *keyid);
-        if of_key().count() < MOST_OF_ONE {
+    /// Removes the oldest admission of the holder if the holder already has the maximum number of admissions.
+    fn make_room_for(&mut self, holder: &Holder) {
+        let of_holder = || self.admitted.iter().filter(|(_, opened)| opened.holder == *holder);
+        if of_holder().count() < MOST_OF_ONE {
             return;
         }
-        let oldest = of_key().min_by_key(|(_, opened)| opened.number).map(|(secret, _)| *secret);
+        let oldest = of_holder().min_by_key(|(_, opened)| opened.number).map(|(secret, _)| *secret);
         if let Some(oldest) = oldest {
             self.admitted.remove(&oldest);
         }
     }
 }
 
-/// Authenticates callers by a token or by an answered challenge.
+/// Authenticates callers by a token, by an answered challenge or by an ID token.
 pub struct Admission {
-    crossing: Arc<Crossing>,
-    ledger: Ledger,
+    pub(super) crossing: Arc<Crossing>,
+    pub(super) ledger: Ledger,
+    pub(super) keys: KeyCache,
     admissions: Admissions,
     surroundings: Surroundings,
 }
@@ -151,8 +163,9 @@ pub struct Admission {
 impl Admission {
     /// Creates the value, with a secret that only this process knows.
     #[must_use]
-    pub fn new(crossing: Arc<Crossing>, ledger: Ledger, surroundings: Surroundings) -> Self {
-        Self { crossing, ledger, admissions: Admissions::new(surroundings.bytes()), surroundings }
+    pub fn new(crossing: Arc<Crossing>, ledger: Ledger, surroundings: Surroundings, fetch: Arc<FetchDocument>) -> Self {
+        let (keys, admissions) = (KeyCache::new(fetch), Admissions::new(surroundings.bytes()));
+        Self { crossing, ledger, keys, admissions, surroundings }
     }
 
     /// Returns the caller to whom this bearer token belongs.
@@ -167,8 +180,12 @@ impl Admission {
         if let Some(opened) = self.open_admissions().admitted.get(&secret)
             && now < opened.end
         {
-            self.check_key(&opened.keyid)?;
-            return Ok(opened.caller.clone());
+            let caller = opened.caller.clone();
+            match &opened.holder {
+                Holder::Key(keyid) => self.check_key(keyid)?,
+                Holder::Token(name) => self.check_token(name, &caller, now)?,
+            }
+            return Ok(caller);
         }
         let version = self.ledger.state().version;
         if let Some((caller, end)) = self.open_admissions().holder(&secret, version)
@@ -262,25 +279,52 @@ impl Admission {
             }
         };
         self.check_key(&keyid)?;
-        let bearer = new_bearer(&self.surroundings);
-        let end = now.plus(ADMISSION_S);
+        {
+            let (mut open, answered) = (self.open_admissions(), sha256(challenge.as_bytes()));
+            open.sweep(now);
+            if open.answered.len() >= MOST_OPEN {
+                return Err(too_many().into());
+            }
+            if open.answered.insert(answered, challenge_ends).is_some() {
+                return Err(not_open());
+            }
+        }
+        let caller = Caller::new(name.clone(), scopes, &[]);
+        let (bearer, end) = self.open_for(Holder::Key(keyid), caller, now, Timestamp::from_unix(i64::MAX))?;
+        Ok((bearer, name.clone(), end))
+    }
+
+    /// Opens an admission, which ends at the time `end` at the latest. Returns its bearer and its end.
+    ///
+    /// # Errors
+    /// Returns `busy` if too many admissions are open.
+    pub(super) fn open_for(
+        &self,
+        holder: Holder,
+        caller: Caller,
+        now: Timestamp,
+        end: Timestamp,
+    ) -> Result<(String, Timestamp), Stopped> {
+        let (bearer, end) = (new_bearer(&self.surroundings), end.min(now.plus(ADMISSION_S)));
         let mut open = self.open_admissions();
         open.sweep(now);
-        if open.answered.contains_key(&sha256(challenge.as_bytes())) {
-            return Err(not_open());
+        open.make_room_for(&holder);
+        if open.admitted.len() >= MOST_OPEN {
+            return Err(too_many().into());
         }
-        open.make_room_for(&keyid);
-        if open.admitted.len() >= MOST_OPEN || open.answered.len() >= MOST_OPEN {
-            return Err(Refusal::new(Code::Busy, "too many keys have read access at this moment: try again later")
-                .retry_after(5)
-                .into());
-        }
-        open.answered.insert(sha256(challenge.as_bytes()), challenge_ends);
         let number = open.number;
         open.number += 1;
-        let opened = Opened { caller: Caller::new(name.clone(), scopes, &[]), keyid, end, number };
-        open.admitted.insert(sha256(bearer.as_bytes()), opened);
-        Ok((bearer, name.clone(), end))
+        open.admitted.insert(sha256(bearer.as_bytes()), Opened { caller, holder, end, number });
+        Ok((bearer, end))
+    }
+
+    /// Checks that the token of an admission is still in force.
+    fn check_token(&self, name: &Name, caller: &Caller, now: Timestamp) -> Result<(), Stopped> {
+        if caller.still(&self.crossing.state(), now) && self.crossing.revoked().now().token(name).is_none() {
+            return Ok(());
+        }
+        let detail = format!("the token {name} has expired or was revoked, and its bearers with it");
+        Err(Refusal::new(Code::Unauthenticated, detail).into())
     }
 
     fn check_key(&self, keyid: &KeyId) -> Result<(), Stopped> {
@@ -293,6 +337,10 @@ impl Admission {
     fn open_admissions(&self) -> std::sync::MutexGuard<'_, Open> {
         self.admissions.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn too_many() -> Refusal {
+    Refusal::new(Code::Busy, "too many bearers are open at this moment: try again later").retry_after(5)
 }
 
 pub(super) fn new_bearer(surroundings: &Surroundings) -> String {

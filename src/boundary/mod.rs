@@ -15,6 +15,7 @@ pub mod housekeeping;
 mod logged_documents;
 pub mod monitoring;
 pub mod notices;
+pub mod oidc;
 mod overtaken_proposals;
 pub mod proposal_filter;
 pub mod proposal_inputs;
@@ -40,6 +41,7 @@ use crate::boundary::evidence::Evidence;
 use crate::boundary::health::Health;
 use crate::boundary::housekeeping::Housekeeping;
 use crate::boundary::monitoring::Monitoring;
+use crate::boundary::oidc::key_cache::FetchDocument;
 use crate::boundary::proposals::Proposals;
 use crate::boundary::refusal_log::RefusalLog;
 use crate::boundary::sealing::Sealing;
@@ -123,6 +125,8 @@ pub struct BoundaryParts {
     pub closed: Vec<Ledger>,
     /// Time and randomness.
     pub surroundings: Surroundings,
+    /// Reads a document of an issuer of ID tokens.
+    pub fetch: Arc<FetchDocument>,
 }
 
 impl Boundary {
@@ -144,6 +148,7 @@ impl Boundary {
             retention,
             closed,
             surroundings,
+            fetch,
         } = parts;
         let (key, seal) = (Arc::new(key), Arc::new(CurrentSeal::new(sealed, earlier)));
         let (live, changes) = (Arc::new(RunsInProgress::default()), Arc::new(Changes::default()));
@@ -186,7 +191,7 @@ impl Boundary {
             health: health.clone(),
             retention,
         }));
-        let admission = Arc::new(Admission::new(crossing.clone(), ledger.clone(), surroundings.clone()));
+        let admission = Arc::new(Admission::new(crossing.clone(), ledger.clone(), surroundings.clone(), fetch));
         let targets = Arc::new(ToldTargets::default());
         let monitoring = Arc::new(Monitoring::new(
             crossing.clone(),

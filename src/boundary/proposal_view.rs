@@ -10,7 +10,7 @@ use crate::seal::refusal::Stopped;
 use crate::seal::sealed::Sealed;
 use crate::seal::stored_documents::receipt_of;
 use crate::store::end_detail;
-use crate::store::stored_proposal::{Proposal, RunOutcome, RunQuery};
+use crate::store::stored_proposal::{AuthorizationCore, Proposal, RunOutcome, RunQuery};
 use crate::store::stored_status::StoredStatus;
 use documents::crypto::digest::ParamsDigest;
 use documents::crypto::json;
@@ -27,6 +27,7 @@ use judgement::decision::in_force::StepInForce;
 use judgement::decision::quorum;
 use judgement::decision::signature_count::{self, SignatureCount};
 use wire::api::approvals_view::ApprovalsView;
+use wire::api::oidc::AdmittedJob;
 use wire::api::registry_view::UnknownEnd;
 use wire::api::view::{DeniedView, ProposalStatus, ProposalView, RefusalView};
 
@@ -105,12 +106,21 @@ impl Proposals {
             outcome,
             receipt: row.receipt.map(|_| id.receipt()),
             refusal,
+            admitted: self.job_of(&row.core)?,
             denials,
             end_unknown_because: unknown.flatten(),
             unknown_end: None,
             held_up: self.held_up.of(id).filter(|_| status == ProposalStatus::Approved),
             existing: false,
         })
+    }
+
+    /// Returns the job that made a proposal, if the token of the proposer has no secret.
+    fn job_of(&self, core: &AuthorizationCore) -> Result<Option<AdmittedJob>, Stopped> {
+        if self.ledger.bindings()?.iter().all(|(name, _)| *name != core.proposer) {
+            return Ok(None);
+        }
+        Ok(self.ledger.admitted(&core.id)?.and_then(|job| serde_json::from_str(&job).ok()))
     }
 
     /// Builds the view of a proposal for a caller who may see the proposal, with the earlier run that this caller may see.

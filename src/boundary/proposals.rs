@@ -2,7 +2,6 @@
 mod lookup;
 mod signing;
 
-use judgement::decision::step::StepError;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -19,7 +18,7 @@ use crate::crossing::changes::Changes;
 use crate::crossing::cross::Crossing;
 use crate::crossing::host_profile::profile_on_host;
 use crate::seal::caller::Caller;
-use crate::seal::refusal::{Refusal, Stopped, fault};
+use crate::seal::refusal::{Refusal, Stopped, fault, not_filled};
 use crate::seal::sealed::Sealed;
 use crate::seal::surroundings::Surroundings;
 use crate::store::ledger::Ledger;
@@ -169,6 +168,7 @@ impl Proposals {
                 .iter()
                 .fold(refusal, |refusal, error| refusal.at(format!("/params{}", error.pointer), error.message.clone()))
         })?;
+        let admitted = caller.job_of(params.value())?;
         let secrets = self.crossing.secrets().check(&step.definition, params.value())?;
         let held = &*held.filled(params.value()).map_err(not_filled)?;
         // A `deny` in the policy is final: no signature can allow the run. Refuse the proposal before approvers sign
@@ -230,6 +230,7 @@ impl Proposals {
             request,
             chosen_nonce,
             created_at: now,
+            admitted,
         };
         let Authorization { proposal: id, session, grant, .. } = authorization;
         match self.put_proposal(new, body.emergency).await? {
@@ -485,16 +486,5 @@ fn advance_refused(stop: AdvanceStop, id: &ProposalId) -> Stopped {
         AdvanceStop::Unknown => not_found(id).into(),
         AdvanceStop::WrongState(_) => Refusal::new(Code::WrongState, stop.to_string()).about(id).into(),
         AdvanceStop::Fault(error) => error.into(),
-    }
-}
-
-/// Refuses a proposal whose parameters can't be written into the script.
-fn not_filled(error: StepError) -> Refusal {
-    match &error {
-        StepError::Parameter(at) if !at.parameter.is_empty() => {
-            let pointer = format!("/params/{}", at.parameter);
-            Refusal::new(Code::InvalidParams, error.to_string()).at(pointer, at.message.clone())
-        }
-        _ => Refusal::new(error.code(), error.to_string()),
     }
 }

@@ -337,7 +337,7 @@ impl Sealing {
         // Read the list of tokens under the lock. An older list could undo a change that was sealed in the meantime.
         let mut all = self.ledger.tokens()?;
         match &token {
-            Some(TokenChange::Add(token)) => all.push(token.clone()),
+            Some(TokenChange::Add(token, _)) => all.push(token.clone()),
             Some(TokenChange::Revoke { name, at }) => {
                 let found = all.iter_mut().find(|token| token.name == *name && token.revoked_at.is_none());
                 let Some(found) = found else {

@@ -1,6 +1,8 @@
 //! The tokens of proposers. Each change of tokens creates a new seal.
 
 use crate::boundary::admission::new_bearer;
+use crate::boundary::oidc::audience;
+use crate::boundary::oidc::binding_rules::check_binding;
 use crate::boundary::sealing::Sealing;
 use crate::seal::refusal::{Refusal, Stopped};
 use crate::seal::sealed::Sealed;
@@ -11,6 +13,7 @@ use documents::record::ident::{Name, StepRef};
 use documents::record::token::SealedToken;
 use documents::record::validity::Timestamp;
 use judgement::policy::patterns::Pattern;
+use wire::api::oidc::OidcBinding;
 use wire::api::view::TokenView;
 
 impl Sealing {
@@ -19,10 +22,11 @@ impl Sealing {
     /// # Errors
     /// Returns an error if the store can't be read.
     pub fn tokens(&self) -> Result<Vec<TokenView>, Stopped> {
-        let tokens = self.ledger.tokens()?;
+        let (tokens, bindings) = (self.ledger.tokens()?, self.ledger.bindings()?);
         Ok(tokens
             .into_iter()
             .map(|token| TokenView {
+                oidc: bindings.iter().find(|(name, _)| *name == token.name).map(|(_, binding)| binding.clone()),
                 token: SealedToken {
                     name: token.name,
                     owners: token.owners,
@@ -36,18 +40,21 @@ impl Sealing {
     }
 
     /// Creates a token and seals the change. Returns the secret of the token, of which the store contains only the
-    /// digest.
+    /// digest. A token with a binding has no secret, and the function returns the audience of its ID tokens.
     ///
     /// # Errors
-    /// Returns an error if the name is already used, an owner is not in the roster, or a pattern can't be parsed.
-    pub async fn create_token(&self, token: SealedToken) -> Result<String, Stopped> {
+    /// Returns an error if the name is already used, an owner is not in the roster, a pattern can't be parsed, or the
+    /// binding leaves out a claim that it needs.
+    pub async fn create_token(&self, token: SealedToken, binding: Option<Box<OidcBinding>>) -> Result<String, Stopped> {
         // The client computes the end of the token with the same clock.
         let _ = self.crossing.demand_clock()?;
         let now = self.crossing.now();
         check_token(&token, &self.crossing.state(), now)?;
+        binding.as_deref().map_or(Ok(()), check_binding)?;
         let secret = new_bearer(&self.surroundings);
         let row = Token {
             name: token.name,
+            // Nobody learns the secret of a token with a binding.
             secret: sha256(secret.as_bytes()),
             owners: token.owners,
             scopes: token.scopes,
@@ -56,8 +63,9 @@ impl Sealing {
             expires_at: token.expires_at,
             revoked_at: None,
         };
-        self.put_in_force(|_| {}, Some(TokenChange::Add(row))).await?;
-        Ok(secret)
+        let without_secret = binding.is_some();
+        self.put_in_force(|_| {}, Some(TokenChange::Add(row, binding))).await?;
+        Ok(if without_secret { audience(&self.crossing.state()) } else { secret })
     }
 
     /// Revokes a token and seals the change.

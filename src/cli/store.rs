@@ -19,8 +19,9 @@ use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::printable_text::PrintableText;
 use client::terminal::streams::Terminal;
 use documents::record::ident::Name;
-use documents::record::token::SealedToken;
 use judgement::trust::signer::Signer as _;
+use wire::api::oidc::OidcBinding;
+use wire::api::view::TokenView;
 
 /// Check, back up and restore the store.
 #[derive(Debug, clap::Args)]
@@ -195,8 +196,8 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     }
 }
 
-/// Prints each void token with the command that makes a new secret for it.
-fn list_void_tokens(tokens: &[SealedToken], config: &Path, terminal: &Terminal) -> Result<(), CommandFailure> {
+/// Prints each void token with the command that makes a new secret for it, or binds it to the same jobs.
+fn list_void_tokens(tokens: &[TokenView], config: &Path, terminal: &Terminal) -> Result<(), CommandFailure> {
     if tokens.is_empty() {
         return Ok(());
     }
@@ -205,7 +206,7 @@ fn list_void_tokens(tokens: &[SealedToken], config: &Path, terminal: &Terminal) 
          a token that nobody revoked, run its line:",
     );
     let now = (start::surroundings().now)();
-    for token in tokens {
+    for TokenView { token, oidc, .. } in tokens {
         let owners: Vec<&str> = token.owners.iter().map(Name::as_str).collect();
         let ends = token.expires_at.map_or_else(|| "never".to_owned(), |end| end.to_string());
         let mut words = vec![format!("--config {}", quoted(&config.display().to_string()))];
@@ -214,13 +215,23 @@ fn list_void_tokens(tokens: &[SealedToken], config: &Path, terminal: &Terminal) 
         words.extend(token.patterns.iter().map(|pattern| format!("--step {}", quoted(pattern))));
         // The new secret ends when the old secret would have ended.
         words.extend(token.expires_at.map(|end| format!("--expires {}s", (end.unix() - now.unix()).max(1))));
+        match oidc {
+            None => words.push(format!("--out {}-new.token", token.name)),
+            Some(binding) => {
+                let OidcBinding { issuer, claims, bind, jwks, ca } = binding;
+                words.push(format!("--oidc {}", quoted(issuer)));
+                let pair = |option: &str, (name, value)| format!("--{option} {}", quoted(&format!("{name}={value}")));
+                words.extend(claims.iter().map(|claim| pair("claim", claim)));
+                words.extend(bind.iter().map(|bound| pair("bind", bound)));
+                let files = [("jwks", jwks), ("ca", ca)].into_iter().filter(|(_, file)| file.is_some());
+                words.extend(files.map(|(option, _)| format!("--{option} FILE")));
+            }
+        }
         let (name, words) = (&token.name, words.join(" "));
         let owners = if owners.is_empty() { "none".to_owned() } else { owners.join(", ") };
         terminal.put(
-            format!(
-                "  {name}  owners: {owners}  ends: {ends}\n    countersign token create {name} {words} --out {name}-new.token\n"
-            )
-            .as_bytes(),
+            format!("  {name}  owners: {owners}  ends: {ends}\n    countersign token create {name} {words}\n")
+                .as_bytes(),
         )?;
     }
     Ok(())

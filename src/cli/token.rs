@@ -1,7 +1,8 @@
 //! The `token` command makes, lists and revokes tokens.
 
+use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{ErrorKind, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -14,9 +15,11 @@ use crate::local::problems::problems;
 use crate::node::control::{self, ControlReply, ControlRequest};
 use crate::node::{serve, start, unit};
 use client::terminal::exit::{CommandFailure, Exit};
+use client::terminal::printable_text::PrintableText;
 use client::terminal::streams::{Terminal, text_of};
 use documents::record::ident::Name;
 use documents::record::token::{Scope, SealedToken};
+use wire::api::oidc::{OidcBinding, pairs};
 
 /// Make, list and revoke tokens.
 #[derive(Debug, clap::Args)]
@@ -40,8 +43,11 @@ enum Command {
   countersign token create agent --owner carol --step 'service:*' --out agent.token
   countersign token create auditor --scope read --expires 30d --out auditor.token
   countersign token create runner --owner carol --scope propose --scope operate
+  countersign token create ci --oidc https://token.actions.githubusercontent.com --claim repository_id=1234 \
+    --claim repository_owner_id=56 --claim ref=refs/heads/main --owner carol --step 'deploy:*' --bind commit=sha
 
-A token without --step is for all steps. The owners of a token can't approve its proposals.")]
+With --oidc, the token has no secret: the ID token of a CI job opens it for ten minutes at a time. The job must get the ID \
+token for the audience that this command prints (`countersign propose --oidc` does so). A token without --step is for all steps. The owners of a token can't approve its proposals.")]
     Create {
         /// The name of the token, which is never used twice in one log. The name becomes the name of the proposer
         name: Name,
@@ -60,8 +66,10 @@ A token without --step is for all steps. The owners of a token can't approve its
         #[arg(long, value_name = "SPAN", default_value = "90d")]
         expires: String,
         /// Write the secret to this new file, which only you can read (0600)
-        #[arg(long, value_name = "FILE")]
+        #[arg(long, value_name = "FILE", conflicts_with = "oidc")]
         out: Option<PathBuf>,
+        #[command(flatten)]
+        jobs: Box<JobArgs>,
     },
     /// List all tokens that were ever made, without their secrets
     List,
@@ -70,6 +78,66 @@ A token without --step is for all steps. The owners of a token can't approve its
         /// The name of the token
         name: Name,
     },
+}
+
+/// The jobs that open a token without a secret.
+#[derive(Debug, clap::Args)]
+struct JobArgs {
+    /// The issuer of ID tokens: the token has no secret, and the jobs of this issuer with the claims of --claim open it
+    #[arg(long, value_name = "ISSUER", requires = "claims")]
+    oidc: Option<String>,
+    /// With --oidc: a claim that the ID token must have, with exactly this value; may be repeated. GitHub needs
+    /// repository_id and repository_owner_id, GitLab project_id and ref_protected. Jobs of pull requests need event_name
+    #[arg(long = "claim", value_name = "NAME=VALUE", requires = "oidc", value_parser = pair)]
+    claims: Vec<(String, String)>,
+    /// With --oidc: a parameter that each proposal of the job must have, with the value of this claim; may be repeated
+    #[arg(long, value_name = "PARAM=CLAIM", requires = "oidc", value_parser = pair)]
+    bind: Vec<(String, String)>,
+    /// With --oidc: a file with the keys of the issuer (a JWK set). The boundary then never asks the issuer
+    #[arg(long, value_name = "FILE", requires = "oidc")]
+    jwks: Option<PathBuf>,
+    /// With --oidc: a PEM file with the certificate authorities of the issuer, instead of those of the boundary's system
+    #[arg(long, value_name = "FILE", requires = "oidc", conflicts_with = "jwks")]
+    ca: Option<PathBuf>,
+}
+
+impl JobArgs {
+    fn binding(&self) -> Result<Option<Box<OidcBinding>>, CommandFailure> {
+        let Some(issuer) = self.oidc.clone() else { return Ok(None) };
+        let map = |option: &str, pairs: &[(String, String)]| {
+            let map: BTreeMap<String, String> = pairs.iter().cloned().collect();
+            if map.len() == pairs.len() {
+                return Ok(map);
+            }
+            Err(CommandFailure::usage(format!("{option} names the same thing twice: write each name once")))
+        };
+        let file = |path: &Option<PathBuf>| path.as_deref().map(text_file).transpose();
+        Ok(Some(Box::new(OidcBinding {
+            issuer,
+            claims: map("--claim", &self.claims)?,
+            bind: map("--bind", &self.bind)?,
+            jwks: file(&self.jwks)?,
+            ca: file(&self.ca)?,
+        })))
+    }
+}
+
+/// Maximum size of a file of an issuer in bytes. The keys of GitHub have 8 KiB.
+const MAX_ISSUER_FILE: u64 = 64 << 10;
+
+fn text_file(path: &Path) -> Result<String, CommandFailure> {
+    let mut text = String::new();
+    let read = File::open(path).and_then(|file| file.take(MAX_ISSUER_FILE + 1).read_to_string(&mut text));
+    match read {
+        Ok(_) if text.len() as u64 <= MAX_ISSUER_FILE => Ok(text),
+        Ok(_) => Err(CommandFailure::usage(format!("{} has more than {MAX_ISSUER_FILE} bytes", path.display()))),
+        Err(error) => Err(CommandFailure::usage(format!("can't read {}: {error}", path.display()))),
+    }
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once('=').filter(|(name, value)| !name.is_empty() && !value.is_empty());
+    pair.map(|(name, value)| (name.to_owned(), value.to_owned())).ok_or_else(|| "write NAME=VALUE".to_owned())
 }
 
 fn scope(text: &str) -> Result<Scope, String> {
@@ -86,7 +154,7 @@ fn scope(text: &str) -> Result<Scope, String> {
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let config = args.config.load()?;
     let request = match &args.command {
-        Command::Create { name, owners, scopes, patterns, expires, out: _ } => {
+        Command::Create { name, owners, scopes, patterns, expires, out: _, jobs } => {
             let seconds = unit::seconds(expires).map_err(CommandFailure::usage)?;
             let now = (start::surroundings().now)();
             let token = SealedToken {
@@ -96,7 +164,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
                 patterns: sorted(patterns),
                 expires_at: Some(now.plus(seconds)),
             };
-            ControlRequest::TokenCreate { token }
+            ControlRequest::TokenCreate { token, oidc: jobs.binding()? }
         }
         Command::List => ControlRequest::TokenList,
         Command::Revoke { name } => ControlRequest::TokenRevoke { name: name.clone() },
@@ -114,7 +182,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
             .map(|(answer, notes)| (answer, Some(notes)))
             .map_err(problems)?,
     };
-    if let (ControlReply::Ok(_), ControlRequest::TokenCreate { token }) = (&answer, &request) {
+    if let (ControlReply::Ok(_), ControlRequest::TokenCreate { token, .. }) = (&answer, &request) {
         tell_of(token, &notes.unwrap_or_else(|| notes_of(&socket)), terminal);
     }
     let value = seal::value_of(answer)?;
@@ -142,7 +210,7 @@ impl SecretFile {
     }
 
     fn fill(&mut self, secret: &Value, request: &ControlRequest, terminal: &Terminal) -> Result<(), CommandFailure> {
-        let ControlRequest::TokenCreate { token } = request else { return Ok(()) };
+        let ControlRequest::TokenCreate { token, .. } = request else { return Ok(()) };
         let text = Zeroizing::new(format!("{}\n", secret.as_str().unwrap_or_default()));
         self.file.write_all(text.as_bytes()).and_then(|()| self.file.sync_all()).map_err(|error| {
             CommandFailure::usage(format!(
@@ -188,11 +256,23 @@ fn sorted<T: Ord + Clone>(items: &[T]) -> Vec<T> {
 
 fn print(request: &ControlRequest, value: &Value, terminal: &Terminal) -> Result<(), CommandFailure> {
     match request {
-        ControlRequest::TokenCreate { token } if terminal.json => {
+        ControlRequest::TokenCreate { token, oidc: Some(binding) } if terminal.json => {
+            terminal.object(&serde_json::json!({"token": token, "oidc": binding, "audience": value}))
+        }
+        ControlRequest::TokenCreate { token, oidc: None } if terminal.json => {
             terminal.object(&serde_json::json!({"token": token, "secret": value}))
         }
         _ if terminal.json => terminal.object(value),
-        ControlRequest::TokenCreate { token } => {
+        ControlRequest::TokenCreate { token, oidc: Some(binding) } => {
+            terminal.say(&format!(
+                "{} has no secret: {}. Jobs must get their ID tokens for this audience:",
+                token.name,
+                binding_words(binding)
+            ));
+            warn_without_owner(token, terminal);
+            terminal.line(value.as_str().unwrap_or_default())
+        }
+        ControlRequest::TokenCreate { token, oidc: None } => {
             terminal.say(
                 "The secret is shown only once, and anyone with the secret can use the token. Give the secret in \
                  COUNTERSIGN_TOKEN or a file of mode 0600.",
@@ -230,7 +310,25 @@ fn list(value: &Value, terminal: &Terminal) -> Result<(), CommandFailure> {
             if ends.is_empty() { "never".to_owned() } else { ends.to_owned() },
         ]);
     }
-    terminal.put(client::terminal::table::aligned(&rows).as_bytes())
+    terminal.put(client::terminal::table::aligned(&rows).as_bytes())?;
+    for token in value.as_array().into_iter().flatten() {
+        if let Ok(binding) = serde_json::from_value(token["oidc"].clone()) {
+            terminal.line(&format!("{} has no secret: {}", text_of(token, "name"), binding_words(&binding)))?;
+        }
+    }
+    Ok(())
+}
+
+/// Returns the jobs of a binding in words.
+fn binding_words(binding: &OidcBinding) -> String {
+    let mut words = format!("jobs of {} with {} open it", binding.issuer, pairs(&binding.claims));
+    for (parameter, claim) in &binding.bind {
+        words.push_str(&format!("; the parameter {parameter} is the claim {claim}"));
+    }
+    if binding.jwks.is_some() {
+        words.push_str("; its keys are pinned");
+    }
+    PrintableText::text(&words).as_str().to_owned()
 }
 
 fn notes_of(socket: &Path) -> Vec<String> {

@@ -106,7 +106,7 @@ async fn streamed(
     let mut events = None;
     if let Some(id) = watched {
         match until_it_runs(&call, &id, &mut crossing, &mut seen).await {
-            Began::Running(running) => events = Some(running),
+            Began::Running(running) => events = Some(*running),
             Began::Over(bundle) => {
                 let bundle = bundle?;
                 let (reader, response) = stream(form);
@@ -151,7 +151,7 @@ async fn streamed(
 }
 
 enum Began {
-    Running(Events),
+    Running(Box<Events>),
     Over(Result<Vec<u8>, Stopped>),
 }
 
@@ -192,7 +192,7 @@ async fn until_it_runs(
                 );
                 seen.push((number, event));
                 if ran {
-                    return Began::Running(events);
+                    return Began::Running(Box::new(events));
                 }
                 if runs {
                     // The proposal was denied, expired, cancelled or refused. The result of the crossing contains the

@@ -238,6 +238,11 @@ impl RouteCall {
         self.app.limits.charge(RateKey::Peer(self.peer), FAILED_AUTHENTICATION, Instant::now())
     }
 
+    /// Charges an issuer for an ID token, before its signature is verified. The issuer must be one that an operator named.
+    pub(super) fn charge_issuer(&self, issuer: &str) -> Result<(), Stopped> {
+        self.app.limits.charge(RateKey::Issuer(issuer), 1, Instant::now())
+    }
+
     /// Charges a key for a message with a verified signature of this key.
     pub(super) fn charge_key(app: &App, keyid: &KeyId) -> Result<(), Stopped> {
         app.limits.charge(RateKey::Key(keyid), 1, Instant::now())

@@ -34,6 +34,8 @@ pub struct Rates {
     pub peer: RateLimit,
     /// Limit for each key that signs. The key is charged for each new signature after the verification.
     pub key: RateLimit,
+    /// Limit for each issuer of ID tokens. It limits the signatures that are verified for callers without a token.
+    pub issuer: RateLimit,
 }
 
 impl Rates {
@@ -44,7 +46,7 @@ impl Rates {
             let per_second = u32::try_from((per_second / part).max(1)).unwrap_or(u32::MAX);
             RateLimit { per_second, burst: per_second.saturating_mul(4) }
         };
-        Self { principal: rate(1), peer: rate(10), key: rate(5) }
+        Self { principal: rate(1), peer: rate(10), key: rate(5), issuer: rate(5) }
     }
 }
 
@@ -63,6 +65,8 @@ pub(super) enum RateKey<'a> {
     Peer(IpAddr),
     /// A key that signs.
     Key(&'a KeyId),
+    /// An issuer of ID tokens.
+    Issuer(&'a str),
 }
 
 /// Cost of a failed authentication, as a number of calls.
@@ -88,9 +92,11 @@ impl RateLimiter {
             RateKey::Principal(name) => (self.rates.principal, self.hasher.hash_one((0, name.as_str())), "this token"),
             RateKey::Peer(address) => (self.rates.peer, self.hasher.hash_one((1, network(address))), "this address"),
             RateKey::Key(keyid) => (self.rates.key, self.hasher.hash_one((2, keyid.as_str())), "a signature's key"),
+            RateKey::Issuer(issuer) => (self.rates.issuer, self.hasher.hash_one((3, issuer)), "the jobs of an issuer"),
         };
         self.take(rate, place, cost, now.saturating_duration_since(self.began)).map_err(|seconds| {
-            let detail = format!("{whom} calls too often: try again in {seconds} s");
+            let calls = if matches!(payer, RateKey::Issuer(_)) { "call" } else { "calls" };
+            let detail = format!("{whom} {calls} too often: try again in {seconds} s");
             Refusal::new(Code::RateLimited, detail).retry_after(seconds).into()
         })
     }
@@ -137,7 +143,7 @@ mod tests {
     const RATE: RateLimit = RateLimit { per_second: 10, burst: 3 };
 
     fn limits() -> RateLimiter {
-        RateLimiter::new(Rates { principal: RATE, peer: RATE, key: RATE }, Instant::now())
+        RateLimiter::new(Rates { principal: RATE, peer: RATE, key: RATE, issuer: RATE }, Instant::now())
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod problem;
 pub mod route;
 
 mod access;
+mod admissions;
 pub mod app;
 mod artifacts;
 mod authorizations;

@@ -62,7 +62,7 @@ pub fn openapi() -> Value {
                 BEARER: {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "A token (`cst_…`), or the bearer in the answer to a signed challenge",
+                    "description": "A token (`cst_…`), or the bearer in the answer to a signed challenge or to an ID token",
                 },
             },
         },

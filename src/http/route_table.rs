@@ -2,8 +2,8 @@
 
 use crate::http::route::Route;
 use crate::http::{
-    artifacts, authorizations, challenges, denials, feed, grants, log_routes, mcp, metrics_route, outputs, probes,
-    proposals, receipts, registry, reviews, revocations, sessions,
+    admissions, artifacts, authorizations, challenges, denials, feed, grants, log_routes, mcp, metrics_route, outputs,
+    probes, proposals, receipts, registry, reviews, revocations, sessions,
 };
 
 /// Returns all routes.
@@ -19,6 +19,7 @@ pub fn routes() -> impl Iterator<Item = &'static Route> {
         receipts::ROUTES,
         outputs::ROUTES,
         challenges::ROUTES,
+        admissions::ROUTES,
         log_routes::ROUTES,
         mcp::ROUTES,
         feed::ROUTES,

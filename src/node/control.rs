@@ -24,6 +24,7 @@ use crate::seal::refusal::Stopped;
 use documents::record::code::Code;
 use documents::record::ident::Name;
 use documents::record::token::SealedToken;
+use wire::api::oidc::OidcBinding;
 use wire::api::view::Ready;
 
 /// A request on the control socket.
@@ -34,6 +35,9 @@ pub enum ControlRequest {
     TokenCreate {
         /// Name, owners and scopes of the new token.
         token: SealedToken,
+        /// Jobs whose ID tokens open the new token. The answer then contains the audience of the ID tokens.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        oidc: Option<Box<OidcBinding>>,
     },
     /// List all tokens, also revoked and expired tokens.
     TokenList,
@@ -112,7 +116,9 @@ pub async fn answer(
     request: ControlRequest,
 ) -> ControlReply {
     let done = match request {
-        ControlRequest::TokenCreate { token } => boundary.sealing.create_token(token).await.map(Value::from),
+        ControlRequest::TokenCreate { token, oidc } => {
+            boundary.sealing.create_token(token, oidc).await.map(Value::from)
+        }
         ControlRequest::TokenList => boundary.sealing.tokens().map(|tokens| json!(tokens)),
         ControlRequest::TokenRevoke { name } => {
             boundary.sealing.revoke_token(&name).await.map(|()| json!({ "revoked": name }))
@@ -258,7 +264,7 @@ pub fn ask(path: &Path, request: &ControlRequest) -> Result<Option<ControlReply>
 const BACKLOG: u32 = 128;
 /// Time limit of one request. The slowest request seals many runbooks.
 const DEADLINE: Duration = Duration::from_secs(60);
-/// Maximum size of a request in bytes, enough for a token with many patterns.
-const MAX_LINE: u64 = 64 << 10;
+/// Maximum size of a request in bytes, enough for a token with many patterns and with the files of an issuer.
+const MAX_LINE: u64 = 256 << 10;
 /// Maximum size of an answer in bytes, enough for a list of many tokens.
 const MAX_ANSWER: u64 = 64 << 20;

@@ -39,6 +39,7 @@ use documents::record::seal::{FollowedLog, Genesis};
 use documents::record::token::SealedToken;
 use documents::record::validity::Timestamp;
 use judgement::trust::signer::{FileSigner, Signer as _};
+use wire::api::view::TokenView;
 
 /// Result of a backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -72,8 +73,8 @@ pub struct RestoredLog {
     pub lost: u64,
     /// Number of valid tokens.
     pub tokens: usize,
-    /// Tokens that were valid in the backup, and whose secrets are not valid any more.
-    pub void_tokens: Vec<SealedToken>,
+    /// Tokens that were valid in the backup, and that are not valid any more.
+    pub void_tokens: Vec<TokenView>,
     /// Directory of the old log.
     pub closed: PathBuf,
     /// Notes for the operator.
@@ -258,7 +259,7 @@ fn build(
         return Err(at(&config.key, &message));
     }
     let closing = before.checkpoint().map_err(broken)?.ok_or_else(|| at(&source, &"its log is empty"))?;
-    let all = before.tokens().map_err(broken)?;
+    let (all, bindings) = (before.tokens().map_err(broken)?, before.bindings().map_err(broken)?);
     let chosen = choose_tokens(&all, keep_tokens, now).map_err(|error| at(&source, &error))?;
     small_file::replace(&old.join(kept_checkpoint::FILE), closing.note.as_bytes()).map_err(failed)?;
     let (checkpoint, known) = last_known(config, from, &before, closing)?;
@@ -319,7 +320,9 @@ fn build(
              entries are still valid for everyone who has a copy"
         ));
     }
-    let void_tokens = chosen.void;
+    let oidc = |name: &Name| bindings.iter().find(|(bound, _)| bound == name).map(|(_, binding)| binding.clone());
+    let view = |token: SealedToken| TokenView { oidc: oidc(&token.name), token, revoked_at: None };
+    let void_tokens = chosen.void.into_iter().map(view).collect();
     Ok(RestoredLog { id, follows, entries, checkpoint, lost, tokens: count, void_tokens, closed: place, notes })
 }
 

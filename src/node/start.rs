@@ -19,7 +19,7 @@ use crate::node::host_sandbox::{configure, missing};
 use crate::node::next_seal::{FileFindings, NextSeal};
 use crate::node::open_store::{closed_ledgers, copy_of, open_ledger};
 use crate::node::roster_file::DraftRoster;
-use crate::node::{descriptors, handover, kept_checkpoint, rosters, secret_sources};
+use crate::node::{descriptors, handover, issuer_documents, kept_checkpoint, rosters, secret_sources};
 use crate::seal::current_seal::revocations;
 use crate::seal::sealed::{SealContent, SealError, SealPredecessor, Sealed};
 use crate::seal::surroundings::Surroundings;
@@ -179,6 +179,7 @@ pub async fn assemble<S>(
         retention,
         closed,
         surroundings: around,
+        fetch: Arc::new(issuer_documents::fetch),
     };
     if let Err(error) = parts.artifacts.delete_incomplete_uploads() {
         notes.push(format!("incomplete uploads in {} can't be deleted: {error}", config.artifacts().display()));

@@ -1,5 +1,10 @@
 //! The caller of a request and the caller's rights.
 
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::seal::admitted_caller::AdmittedCaller;
 use crate::seal::refusal::{Refusal, Stopped};
 use crate::seal::sealed::Sealed;
 use documents::record::code::Code;
@@ -16,13 +21,15 @@ pub struct Caller {
     patterns: Vec<Pattern>,
     /// True if the caller presented a token. The value is false for a caller whose key answered a challenge.
     by_token: bool,
+    /// What the ID token of the caller says, if an ID token opened the caller's token.
+    admitted: Option<Arc<AdmittedCaller>>,
 }
 
 impl Caller {
     /// Returns a caller who presented neither a token nor an answered challenge.
     #[must_use]
     pub const fn anonymous() -> Self {
-        Self { name: None, scopes: Vec::new(), patterns: Vec::new(), by_token: false }
+        Self { name: None, scopes: Vec::new(), patterns: Vec::new(), by_token: false, admitted: None }
     }
 
     /// Returns a caller with these scopes. The scopes apply only to the steps that match the patterns. An empty list of
@@ -33,7 +40,7 @@ impl Caller {
         // version stored, the caller gets no scopes.
         let compiled: Vec<Pattern> = patterns.iter().filter_map(|pattern| Pattern::parse(pattern).ok()).collect();
         let scopes = if compiled.len() == patterns.len() { scopes } else { Vec::new() };
-        Self { name: Some(name), scopes, patterns: compiled, by_token: false }
+        Self { name: Some(name), scopes, patterns: compiled, by_token: false, admitted: None }
     }
 
     /// Returns the caller's name, or `None` for a caller without a name.
@@ -72,6 +79,21 @@ impl Caller {
     #[must_use]
     pub fn with_token(self) -> Self {
         Self { by_token: true, ..self }
+    }
+
+    /// Marks the caller as admitted by an ID token, which opened a token.
+    #[must_use]
+    pub fn with_id_token(self, admitted: AdmittedCaller) -> Self {
+        Self { by_token: true, admitted: Some(Arc::new(admitted)), ..self }
+    }
+
+    /// Checks the parameters of a proposal against the caller's ID token. Returns what the boundary says about the job, or
+    /// `None` if no ID token admitted the caller.
+    ///
+    /// # Errors
+    /// Returns `invalid-params` if a parameter differs from the claim that states it.
+    pub fn job_of(&self, params: &Value) -> Result<Option<Arc<str>>, Refusal> {
+        self.admitted.as_ref().map(|admitted| admitted.check(params)).transpose()
     }
 
     /// Returns true if the caller's token is still valid. Responses that take a long time repeat this check.

@@ -7,6 +7,7 @@ use documents::record::code::Code;
 use documents::record::envelope::VerifyError;
 use documents::record::ident::{ProposalId, ReceiptId};
 use documents::record::malformed::Malformed;
+use judgement::decision::step::StepError;
 
 /// The reason why a request stops.
 #[derive(Debug, Clone)]
@@ -177,6 +178,18 @@ impl From<VerifyError> for Stopped {
             VerifyError::Malformed(malformed) => return malformed.clone().into(),
         };
         Refusal::new(code, error.to_string()).into()
+    }
+}
+
+/// Returns the refusal of a proposal whose parameters can't be written into the script.
+#[must_use]
+pub fn not_filled(error: StepError) -> Refusal {
+    match &error {
+        StepError::Parameter(at) if !at.parameter.is_empty() => {
+            let pointer = format!("/params/{}", at.parameter);
+            Refusal::new(Code::InvalidParams, error.to_string()).at(pointer, at.message.clone())
+        }
+        _ => Refusal::new(error.code(), error.to_string()),
     }
 }
 

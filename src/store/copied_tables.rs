@@ -204,6 +204,24 @@ pub(super) const TABLES: &[CopiedTable] = &[
         changes: true,
     },
     CopiedTable {
+        name: "token_binding",
+        columns: &[("name", "text"), ("binding", "text")],
+        key: &["name"],
+        changes: true,
+    },
+    CopiedTable {
+        name: "admitted",
+        columns: &[("proposal", "bytea"), ("job", "text")],
+        key: &["proposal"],
+        changes: true,
+    },
+    CopiedTable {
+        name: "id_token",
+        columns: &[("digest", "bytea"), ("expires_at", "bigint")],
+        key: &["digest"],
+        changes: true,
+    },
+    CopiedTable {
         name: "standing",
         columns: &[
             ("id", "bytea"),

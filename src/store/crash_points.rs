@@ -27,7 +27,7 @@ pub const POINTS: &[&str] = &[
     "after-retire-commit",
 ];
 
-/// Names of the crash points that a boundary without targets of messages, grants and reviews never reaches.
+/// Names of the crash points that a boundary without targets of messages, grants, reviews and ID tokens never reaches.
 #[cfg(debug_assertions)]
 pub const OTHER_POINTS: &[&str] = &[
     "before-told-commit",
@@ -36,6 +36,8 @@ pub const OTHER_POINTS: &[&str] = &[
     "after-grant-commit",
     "before-review-commit",
     "after-review-commit",
+    "before-admission-commit",
+    "after-admission-commit",
 ];
 
 /// Kind of a document in a batch of writes, with a crash point before the commit and one after the commit.
@@ -54,6 +56,7 @@ pub(crate) enum WriteKind {
     Told,
     Grant,
     Review,
+    Admission,
 }
 
 #[derive(Debug, Clone, Copy, Default)]

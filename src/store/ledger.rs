@@ -26,6 +26,7 @@ use crate::store::stored_revocation::{RevocationResult, RevocationWrite, StoredR
 use crate::store::stored_run::{Consume, ConsumeStop, Finish, FinishStop, SpentNonce};
 use crate::store::stored_seal::{SealStored, SealWrite};
 use crate::store::stored_status::StoredStatus;
+use crate::store::stored_token::IdTokenUse;
 use crate::store::tree::{Subtrees, TileCache, TreeEdge};
 use crate::store::writer::Writer;
 use crate::store::writer::messages::{Asked, BoxedMessage, Hashed, WriterMessage};
@@ -88,6 +89,7 @@ impl Ledger {
             unrecorded: Mutex::default(),
             events: watch::Sender::new(0),
             note: Mutex::default(),
+            bindings: Mutex::default(),
             open_proposals: Mutex::default(),
             tiles: TileCache::default(),
             ahead_of_server_s: AtomicI64::new(0),
@@ -153,6 +155,7 @@ impl Ledger {
             announced: AtomicUsize::new(0),
             events: watch::Sender::new(0),
             note: Mutex::new(note.clone()),
+            bindings: Mutex::default(),
         };
         let ledger = Self { inbox, shared: Arc::new(shared) };
         match note {
@@ -282,6 +285,11 @@ impl Ledger {
     /// Records how far targets of messages were told.
     pub async fn tell(&self, telling: Telling) -> Result<(), StoreFault> {
         self.ask(WriterMessage::Tell, telling).await
+    }
+
+    /// Notes that an ID token was used. Returns false if it was used before.
+    pub async fn admit(&self, used: IdTokenUse) -> Result<bool, StoreFault> {
+        self.ask(WriterMessage::Admit, used).await
     }
 
     /// Returns a receiver that wakes after each batch that adds events.

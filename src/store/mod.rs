@@ -17,7 +17,7 @@ use crate::store::stored_proposal::{PayloadSource, Proposal, ProposalPage, Propo
 use crate::store::stored_review::{OwedReview, StoredReview};
 use crate::store::stored_run::{NonceUse, OutputRow, Unfinished};
 use crate::store::stored_seal::SealEntry;
-use crate::store::stored_token::{Token, TokenChange};
+use crate::store::stored_token::{IdTokenUse, Token, TokenBindings, TokenChange};
 use documents::crypto::digest::{AuthorizationDigest, Blake3Digest, BlobDigest, ContentDigest};
 use documents::crypto::merkle::Hash;
 use documents::record::extension_names::GrantId;
@@ -117,6 +117,10 @@ pub trait Store: Send {
     /// Adds and revokes tokens inside a batch. If one change is impossible, no token is changed, and the name of its
     /// token is returned.
     fn change_tokens(&mut self, changes: &[TokenChange]) -> Result<Option<Name>, StoreFault>;
+
+    /// Notes inside a batch that an ID token was used, and deletes the notes that ended at or before `mark`. Returns false if
+    /// the ID token was used before.
+    fn admit(&mut self, used: &IdTokenUse, mark: Timestamp) -> Result<bool, StoreFault>;
 
     /// Marks at most `limit` overdue proposals as expired, inside a batch.
     fn expire(&mut self, now: Timestamp, limit: usize) -> Result<Vec<ProposalId>, StoreFault>;
@@ -223,6 +227,10 @@ pub trait StoreReads: Send + Sync {
     fn tokens(&self) -> Result<Vec<Token>, StoreFault>;
     /// Returns the token whose secret has this SHA-256 digest, including a revoked token.
     fn token(&self, secret: &[u8; 32]) -> Result<Option<Token>, StoreFault>;
+    /// Returns the tokens without a secret, each with the jobs whose ID tokens open it.
+    fn bindings(&self) -> Result<TokenBindings, StoreFault>;
+    /// Returns what the boundary says about the job that made a proposal.
+    fn admitted(&self, id: &ProposalId) -> Result<Option<String>, StoreFault>;
     /// Returns the size of the database on the disk, in bytes.
     fn bytes(&self) -> Result<u64, StoreFault>;
 }

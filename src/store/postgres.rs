@@ -49,7 +49,7 @@ use crate::store::postgres::writer_link::{LOCK_ATTEMPTS, UnknownBatch, WriterLin
 use crate::store::postgres::writes::{BatchRow, batch_id};
 use crate::store::rows::StoreHead;
 use crate::store::server::Replicas;
-use crate::store::stored_token::TokenChange;
+use crate::store::stored_token::{IdTokenUse, TokenChange};
 use crate::store::{RetentionCut, RetentionWalk, Retired, Store, SweepResult};
 use documents::crypto::merkle::Hash;
 use documents::record::ident::{Name, ProposalId};
@@ -337,6 +337,10 @@ impl Store for PostgresStore {
 
     fn change_tokens(&mut self, changes: &[TokenChange]) -> Result<Option<Name>, StoreFault> {
         rare_changes::change_tokens(self.active_link()?, changes)
+    }
+
+    fn admit(&mut self, used: &IdTokenUse, mark: Timestamp) -> Result<bool, StoreFault> {
+        rare_changes::admit(self.active_link()?, used, mark)
     }
 
     fn expire(&mut self, now: Timestamp, limit: usize) -> Result<Vec<ProposalId>, StoreFault> {

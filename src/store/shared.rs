@@ -16,6 +16,7 @@ use crate::store::open_proposals::{OpenProposals, StatusChange};
 use crate::store::rows::{CheckpointRow, StoreHead};
 use crate::store::stored_revocation::StoredRevocation;
 use crate::store::stored_run::MOST_CLOCK_DIFFERENCE_S;
+use crate::store::stored_token::TokenBindings;
 use crate::store::tree::{Subtrees, TileCache, TreeEdge};
 use documents::crypto::digest::SealDigest;
 use documents::crypto::key_id::KeyId;
@@ -139,6 +140,8 @@ pub(crate) struct SharedState {
     pub(super) events: watch::Sender<u64>,
     /// The last checkpoint that a caller requested.
     pub(super) note: Mutex<Option<CheckpointRow>>,
+    /// The tokens without a secret, at a version of the state.
+    pub(super) bindings: Mutex<Option<(u64, Arc<TokenBindings>)>>,
 }
 
 impl SharedState {

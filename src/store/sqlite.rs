@@ -39,7 +39,7 @@ use crate::store::sqlite::columns::{
 use crate::store::sqlite::errors::{fault, unusable};
 use crate::store::sqlite::reads::SqliteReads;
 use crate::store::sqlite::schema::migrate;
-use crate::store::stored_token::TokenChange;
+use crate::store::stored_token::{IdTokenUse, TokenChange};
 use crate::store::{RetentionCut, RetentionWalk, Retired, Store, SweepResult};
 use documents::crypto::merkle::Hash;
 use documents::record::ident::{Name, ProposalId};
@@ -247,6 +247,10 @@ impl Store for SqliteStore {
 
     fn change_tokens(&mut self, changes: &[TokenChange]) -> Result<Option<Name>, StoreFault> {
         token_rows::change(&self.connection, changes)
+    }
+
+    fn admit(&mut self, used: &IdTokenUse, mark: Timestamp) -> Result<bool, StoreFault> {
+        token_rows::admit(&self.connection, used, mark)
     }
 
     fn expire(&mut self, now: Timestamp, limit: usize) -> Result<Vec<ProposalId>, StoreFault> {

@@ -46,6 +46,8 @@ pub struct NewProposal {
     pub chosen_nonce: bool,
     /// Time of the proposal.
     pub created_at: Timestamp,
+    /// What the boundary says about the job that made the proposal, as JSON.
+    pub admitted: Option<Arc<str>>,
 }
 
 impl NewProposal {

@@ -5,12 +5,13 @@ use std::fmt;
 use documents::record::ident::Name;
 use documents::record::token::Scope;
 use documents::record::validity::Timestamp;
+use wire::api::oidc::OidcBinding;
 
 /// A change of the tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TokenChange {
-    /// A new token, whose name was never used before.
-    Add(Token),
+    /// A new token, whose name was never used before, with the jobs whose ID tokens open it.
+    Add(Token, Option<Box<OidcBinding>>),
     /// The revocation of a token.
     Revoke {
         /// Name of the token.
@@ -25,7 +26,7 @@ pub enum TokenChange {
 pub struct Token {
     /// Name of the token.
     pub name: Name,
-    /// SHA-256 digest of the secret.
+    /// SHA-256 digest of the secret, or random bytes for a token without a secret.
     pub secret: [u8; 32],
     /// Names of the owners.
     pub owners: Vec<Name>,
@@ -39,6 +40,18 @@ pub struct Token {
     pub expires_at: Option<Timestamp>,
     /// Time at which the token was revoked.
     pub revoked_at: Option<Timestamp>,
+}
+
+/// The tokens without a secret, each with the jobs whose ID tokens open it.
+pub type TokenBindings = Vec<(Name, OidcBinding)>;
+
+/// An ID token that was used.
+#[derive(Debug, Clone, Copy)]
+pub struct IdTokenUse {
+    /// Digest of the issuer and of the claim `jti`.
+    pub digest: [u8; 32],
+    /// The ID token is not valid from this time on.
+    pub expires_at: Timestamp,
 }
 
 impl fmt::Debug for Token {

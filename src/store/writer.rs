@@ -430,6 +430,10 @@ impl Writer {
                     b.tell(&asked.message);
                     b.set(asked, WriteKind::Told, Ok(()));
                 }
+                WriterMessage::Admit(asked) => {
+                    let done = self.admit(b, &asked.message)?;
+                    b.set(asked, WriteKind::Admission, Ok(done));
+                }
                 WriterMessage::Advance(asked) => {
                     let done = self.advance(b, &asked.message);
                     b.set(asked, WriteKind::Advance, done);

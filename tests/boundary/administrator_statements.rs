@@ -39,6 +39,9 @@ const UNNAMED: &[(&str, &str, &str)] = &[
     ("told", "*", "decides only which messages are sent again or lost"),
     ("payload", "DELETE", "only of proposals that did not run"),
     ("output_order", "*", "only how the two streams are shown together"),
+    ("token_binding", "*", "no document has it, as the secret of a token: the administrator has every token's rights"),
+    ("id_token", "*", "no document has it, as the secret of a token: the administrator has every token's rights"),
+    ("admitted", "*", "only shown, as the boundary's word"),
     ("token WHERE ended", "*", "a revoked token has no rights, and stands in no seal"),
     (
         SEVERAL,

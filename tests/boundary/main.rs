@@ -11,6 +11,8 @@ mod cosigner;
 mod durability;
 #[path = "../golden/mod.rs"]
 mod golden;
+#[path = "../issuer/mod.rs"]
+mod issuer;
 #[path = "../support/later_rows.rs"]
 mod later_rows;
 #[path = "../passkey/mod.rs"]
@@ -60,6 +62,8 @@ mod notebook_attacks;
 mod notebook_peers;
 mod notebook_preview;
 mod notebook_sessions;
+mod oidc;
+mod oidc_attacks;
 mod opened_notebook;
 mod other_users;
 mod output;

@@ -11,7 +11,9 @@ use std::process::{Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::certified::able;
 use crate::cosigner::{Witness, vkey_of_log};
+use crate::issuer::Issuer;
 use crate::support::people::alice;
 use crate::support::wire::Wire;
 use crate::support::{self, PROGRAM, SMALL, Setup, World, has_all, runbook, said};
@@ -33,6 +35,8 @@ struct Runner {
     /// The values of `inputs.…`, `vars.…`, `secrets.…`, `github.…`, `runner.…` and `steps.…` by their full names.
     context: BTreeMap<String, String>,
     path: String,
+    /// Variables that the runner sets for each step.
+    variables: Vec<(String, String)>,
     /// The runner's directory for temporary files of the job.
     temp: PathBuf,
 }
@@ -74,7 +78,7 @@ impl Runner {
         ];
         let context = context.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         let temp = world.path("temp");
-        Self { world, context, path, temp }
+        Self { world, context, path, variables: Vec::new(), temp }
     }
 
     /// Simulates the runner of another job, which has no installed programs and no files of the job before.
@@ -111,7 +115,7 @@ impl Runner {
     fn bash(&self, script: &str, env: &[(String, String)]) -> Output {
         let mut command = self.world.command("bash");
         command.args(["--noprofile", "--norc", "-eo", "pipefail", "-c", script]).current_dir(self.world.path("work"));
-        command.env("PATH", &self.path).envs(env.iter().cloned());
+        command.env("PATH", &self.path).envs(self.variables.iter().cloned()).envs(env.iter().cloned());
         command.env("RUNNER_TEMP", &self.temp).env("GITHUB_WORKSPACE", self.world.path("work"));
         command.env("GITHUB_OUTPUT", self.world.path("output")).env("GITHUB_PATH", self.world.path("paths"));
         command.stdin(Stdio::null()).output().expect("bash")
@@ -549,4 +553,73 @@ fn the_examples_follow_their_own_rules() {
             assert!(value.starts_with("${{ ") && value.ends_with(" }}") && value.matches("${{").count() == 1, "{name}");
         }
     }
+}
+
+/// Makes the token `ci`, which has no secret, for jobs with these claims.
+fn bound_token(world: &World, issuer: &Issuer, claims: &Value) {
+    let token = json!({"name": "ci", "owners": ["carol"], "scopes": ["propose"], "patterns": ["deploy:*"]});
+    let oidc = json!({"issuer": issuer.url, "claims": claims, "bind": {"commit": "sha"}, "ca": issuer.authority()});
+    world.control(&json!({"do": "token-create", "token": token, "oidc": oidc})).expect("a token");
+}
+
+#[test]
+fn the_github_action_without_a_token_opens_one_with_the_id_token_of_the_job() {
+    let test = "the_github_action_without_a_token_opens_one_with_the_id_token_of_the_job";
+    if !has_all(test, &["bash", "mktemp"]) || !able(test) {
+        return;
+    }
+    let (mut runner, issuer) = (Runner::new(), Issuer::new());
+    bound_token(
+        &runner.world,
+        &issuer,
+        &json!({"repository_id": "1234", "repository_owner_id": "56", "ref": "refs/heads/main"}),
+    );
+    let mut with = inputs(&runner);
+    with.retain(|(name, _)| name != "token");
+    let without = runner.action(&with);
+    assert!(without.status.code() == Some(2) && said(&without).contains("id-token: write"), "{}", said(&without));
+    let job = |change: &Value| issuer.job(change).map(|(name, value)| (name.to_owned(), value)).to_vec();
+    runner.variables = job(&json!({}));
+    let output = runner.approving(|runner| runner.action(&with));
+    succeeded(&output);
+    assert!(said(&output).contains("gate          open"), "{}", said(&output));
+    // A job of another commit can't deploy this one, and a job of another branch proposes nothing.
+    for (change, code, name) in
+        [(json!({"sha": "f".repeat(40)}), 2, "`sha`"), (json!({"ref": "refs/heads/x"}), 126, "`ref`")]
+    {
+        runner.variables = job(&change);
+        let output = runner.action(&with);
+        assert!(output.status.code() == Some(code) && said(&output).contains(name), "{}", said(&output));
+    }
+}
+
+#[test]
+fn the_gitlab_pipeline_proposes_with_the_id_token_of_its_job() {
+    let test = "the_gitlab_pipeline_proposes_with_the_id_token_of_its_job";
+    if !has_all(test, &["bash"]) || !able(test) {
+        return;
+    }
+    let (mut runner, issuer) = (Runner::new(), Issuer::new());
+    bound_token(&runner.world, &issuer, &json!({"project_id": "7", "ref_protected": "true"}));
+    let pipeline = example("gitlab/.gitlab-ci.yml");
+    let lines = pipeline["deploy"]["script"].as_array().expect("a script").iter();
+    let script: String = lines.map(|line| format!("{}\n", line.as_str().expect("a line"))).collect();
+    let script = script.replace("countersign propose", "countersign propose --oidc");
+    let audience = format!("countersign:{}", runner.context["vars.COUNTERSIGN_BOUNDARY"]);
+    let id_token = issuer.id_token(&audience, &json!({"project_id": "7", "ref_protected": "true"}));
+    let variable = |runner: &Runner, name: &str| runner.context[name].clone();
+    runner.variables = [
+        ("COUNTERSIGN_URL", variable(&runner, "vars.COUNTERSIGN_URL")),
+        ("COUNTERSIGN_ID_TOKEN", id_token),
+        ("BOUNDARY", variable(&runner, "vars.COUNTERSIGN_BOUNDARY")),
+        ("ROSTER", variable(&runner, "vars.COUNTERSIGN_ROSTER")),
+        ("DIGEST", variable(&runner, "vars.COUNTERSIGN_STEP_DIGEST")),
+        ("CI_COMMIT_SHA", COMMIT.to_owned()),
+        ("CI_COMMIT_TITLE", "a title".to_owned()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .to_vec();
+    let output = runner.approving(|runner| runner.bash(&script, &[]));
+    succeeded(&output);
+    assert!(said(&output).contains("gate          open"), "{}", said(&output));
 }

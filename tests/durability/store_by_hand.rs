@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use crate::grants;
+use crate::issuer::SigningKey;
 use crate::reviews;
 use crate::support::people::{alice, bob, envelope};
 use crate::support::{World, id_of, people, said, wait_for};
@@ -45,6 +46,12 @@ pub(crate) const UNSEEN: &[(&str, &str, &str)] = &[
         "no document has it: whoever can write the file has every token's rights to propose and to read",
     ),
     ("token", "created_at", "only shown"),
+    ("token_binding", "name", BINDING),
+    ("token_binding", "binding", BINDING),
+    ("admitted", "proposal", "only shown, as the boundary's word"),
+    ("admitted", "job", "only shown, as the boundary's word"),
+    ("id_token", "digest", BINDING),
+    ("id_token", "expires_at", BINDING),
     ("standing", "created_at", "only shown"),
     ("review", "reviewer", "an audit reads the person from the signature of the review in the log"),
     ("review", "counts_review", "an audit decides again for which groups a review counts"),
@@ -58,6 +65,9 @@ pub(crate) const UNSEEN: &[(&str, &str, &str)] = &[
     ("event", "entry", EVENT),
     ("event", "words", EVENT),
 ];
+
+const BINDING: &str =
+    "no document has it, as the secret of a token: whoever can write the file has every token's rights";
 
 const EVENT: &str = "an event decides nothing: at worst, somebody is told too late, or something wrong";
 
@@ -96,10 +106,25 @@ fn full() -> (World, PathBuf) {
     let runs = world.propose("plain:wait", json!({}));
     world.sign(&runs, &[&alice()]).ok(200);
     world.until(id_of(&runs), "running");
+    propose_as_job(&world);
     let backup = world.path("backup");
     let made = program(&world, &["store", "backup", backup.to_str().unwrap()]);
     assert_eq!(made.status.code(), Some(0), "{}", said(&made));
     (world, backup)
+}
+
+/// Proposes as a job whose issuer has pinned keys.
+fn propose_as_job(world: &World) {
+    let (key, at) = (SigningKey::p256(), people::now());
+    let token = json!({"name": "ci", "owners": ["carol"], "scopes": ["propose"], "patterns": []});
+    let keys = json!({"keys": [key.jwk("a")]}).to_string();
+    let oidc = json!({"issuer": "https://issuer.example", "claims": {"sub": "a"}, "jwks": keys});
+    let audience = world.control(&json!({"do": "token-create", "token": token, "oidc": oidc})).expect("a token");
+    let claims =
+        json!({"iss": "https://issuer.example", "sub": "a", "aud": audience, "iat": at, "exp": at + 300, "jti": "a"});
+    let admitted = world.wire.post("/v1/admissions", "", &json!({"id_token": key.sign("a", &claims)})).ok(200);
+    let bearer = admitted["bearer"].as_str().expect("a bearer");
+    world.wire.post("/v1/proposals", bearer, &World::wish("two:go", json!({"text": "of a job"}))).ok(201);
 }
 
 /// A different value of the same type.

@@ -408,6 +408,10 @@ fn a_restored_token_is_void_unless_the_operator_keeps_it() {
     let stolen = made("stolen", &["carol"], &["plain:*", "say:{echo,e'}"], ends(30));
     let other = made("other", &["dora"], &[], ends(30));
     made("early", &[], &[], ends(30));
+    // A token of jobs has no secret, so its line has the same jobs.
+    let token = json!({"name": "jobs", "owners": ["carol"], "scopes": ["propose"], "patterns": []});
+    let oidc = json!({"issuer": "https://i.example", "claims": {"sub": "a b"}, "bind": {"commit": "sha"}});
+    world.control(&json!({"do": "token-create", "token": token, "oidc": oidc})).expect("a token");
     world.control(&json!({"do": "token-revoke", "name": "early"})).expect("revoked");
     let backup = world.path("backup");
     let backup = backup.to_str().unwrap();
@@ -423,8 +427,10 @@ fn a_restored_token_is_void_unless_the_operator_keeps_it() {
     world.stop();
     let restored = restore(&world, &[]);
     let told = String::from_utf8(restored.stdout.clone()).expect("UTF-8");
-    assert!(restored.status.success() && told.contains("tokens    0 kept, 5 void"), "{}", said(&restored));
+    assert!(restored.status.success() && told.contains("tokens    0 kept, 6 void"), "{}", said(&restored));
     assert!(told.contains(&format!("  stolen  owners: carol  ends: {}", &ends(30)[..10])), "{told}");
+    let line = "--scope propose --oidc https://i.example --claim 'sub=a b' --bind 'commit=sha'\n";
+    assert!(told.contains("token create jobs ") && told.contains(line), "{told}");
     assert!(told.contains("  reader  owners: none  ends: never") && !told.contains("early"), "{told}");
     world.start();
     for token in [&stolen, &other, &world.agent, &world.reader] {
@@ -450,11 +456,12 @@ fn a_restored_token_is_void_unless_the_operator_keeps_it() {
     for name in ["early", "nobody"] {
         let refused = restore(&world, &["--keep-tokens", &format!("agent,{name}")]);
         assert!(refused.status.code() == Some(2) && !world.database().exists(), "{}", said(&refused));
-        let words = format!("no valid token {name}, so nothing was restored: its valid tokens are agent, courier");
+        let words =
+            format!("no valid token {name}, so nothing was restored: its valid tokens are agent, courier, jobs");
         assert!(said(&refused).contains(&words), "{}", said(&refused));
     }
     let restored = restore(&world, &["--keep-tokens", "agent,reader"]);
-    assert!(said(&restored).contains("tokens    2 kept, 3 void"), "{}", said(&restored));
+    assert!(said(&restored).contains("tokens    2 kept, 4 void"), "{}", said(&restored));
     world.start();
     assert!(answers(&world, &world.agent) && answers(&world, &world.reader));
     assert!(!answers(&world, &stolen) && !answers(&world, &other));
@@ -464,9 +471,11 @@ fn a_restored_token_is_void_unless_the_operator_keeps_it() {
     world.assert_audited();
     world.stop();
     let restored = restore(&world, &["--keep-tokens", "all"]);
-    assert!(said(&restored).contains("tokens    5 kept, 0 void"), "{}", said(&restored));
+    assert!(said(&restored).contains("tokens    6 kept, 0 void"), "{}", said(&restored));
     world.start();
     assert!(answers(&world, &stolen) && answers(&world, &other), "the operator answers for this choice");
+    let tokens = world.control(&json!({"do": "token-list"})).expect("tokens");
+    assert!(tokens.as_array().unwrap().iter().any(|token| token["oidc"] == oidc), "{tokens}");
 }
 
 #[test]

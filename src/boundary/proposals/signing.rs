@@ -9,10 +9,11 @@ use crate::seal::caller::Caller;
 use crate::seal::refusal::{Refusal, Stopped};
 use crate::seal::sealed::Sealed;
 use crate::store::stored_proposal::{Proposal, Signature};
-use documents::crypto::digest::{ContentDigest, InputDigest};
+use documents::crypto::digest::{AuthorizationDigest, ContentDigest, InputDigest};
 use documents::crypto::key_id::KeyId;
 use documents::record::authorization::Authorization;
 use documents::record::code::Code;
+use documents::record::document::Statement;
 use documents::record::envelope::{Base64, Envelope, EnvelopeSignature, Signed, Verified, VerifiedSignature};
 use documents::record::ident::ProposalId;
 use documents::record::token::Scope;
@@ -138,6 +139,7 @@ impl Proposals {
         permit: Permit,
     ) -> Result<Receipted, Stopped> {
         let handed_in_by = caller.demand(Scope::Propose, None)?.clone();
+        self.check_job(caller, &envelope)?;
         let payload = envelope.payload.clone();
         let request = CrossingRequest { envelope, handed_in_by: handed_in_by.clone() };
         let done = self.crossing.cross(request, Some(permit)).await;
@@ -147,6 +149,30 @@ impl Proposals {
             self.refusals.note_refusal(Some(handed_in_by.as_str()), stopped, InputDigest::of(&payload));
         }
         done.map_err(|stopped| self.without_hidden_links(caller, stopped))
+    }
+
+    /// Checks that an envelope agrees with the ID token of the caller, and that only its own jobs propose for a token without
+    /// a secret. Otherwise approvers could sign a commit that no issuer stated.
+    fn check_job(&self, caller: &Caller, envelope: &Envelope) -> Result<(), Stopped> {
+        // The crossing refuses an envelope that can't be read.
+        let Ok(payload) = Base64::Lenient.decode("", &envelope.payload) else { return Ok(()) };
+        let Ok(statement) = Statement::<Authorization>::from_payload(&payload) else { return Ok(()) };
+        let signed = statement.predicate;
+        let _ = caller.job_of(&signed.params)?;
+        if caller.name() == Some(&signed.proposer)
+            || self.ledger.bindings()?.iter().all(|(name, _)| *name != signed.proposer)
+        {
+            return Ok(());
+        }
+        let stored = self.ledger.proposal(&signed.proposal)?;
+        if stored.is_some_and(|row| row.core.digest == AuthorizationDigest::of(&payload)) {
+            return Ok(());
+        }
+        let detail = format!(
+            "the token {} has no secret, so only its jobs propose in its name: let a job propose (`countersign propose --oidc`)",
+            signed.proposer
+        );
+        Err(Refusal::new(Code::Forbidden, detail).into())
     }
 
     /// Removes the links to proposals and receipts that the caller may not see.

@@ -5,7 +5,7 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -24,7 +24,7 @@ use crate::store::stored_proposal::{PayloadSource, Proposal, ProposalPage, Propo
 use crate::store::stored_review::{OwedReview, StoredReview};
 use crate::store::stored_run::{NonceUse, Unfinished};
 use crate::store::stored_seal::SealEntry;
-use crate::store::stored_token::Token;
+use crate::store::stored_token::{Token, TokenBindings};
 use crate::store::tree::Subtrees;
 use documents::crypto::digest::{AuthorizationDigest, Blake3Digest, BlobDigest, ContentDigest};
 use documents::crypto::merkle::{self, Hash};
@@ -275,6 +275,28 @@ impl Ledger {
     /// Returns all tokens by name, including revoked and expired tokens.
     pub fn tokens(&self) -> Result<Vec<Token>, StoreFault> {
         self.shared.reads.tokens()
+    }
+
+    /// Returns the tokens without a secret, each with the jobs whose ID tokens open it.
+    ///
+    /// The bindings stay in memory until the state changes, because each new token is a seal.
+    pub fn bindings(&self) -> Result<Arc<TokenBindings>, StoreFault> {
+        // Read the version first, so that a later change is read again.
+        let version = self.state().version;
+        let mut kept = self.shared.bindings.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*kept {
+            Some((known, bindings)) if *known == version => Ok(bindings.clone()),
+            _ => {
+                let bindings = Arc::new(self.shared.reads.bindings()?);
+                *kept = Some((version, bindings.clone()));
+                Ok(bindings)
+            }
+        }
+    }
+
+    /// Returns what the boundary says about the job that made a proposal, as JSON.
+    pub fn admitted(&self, id: &ProposalId) -> Result<Option<String>, StoreFault> {
+        self.shared.reads.admitted(id)
     }
 
     /// Returns the token whose secret has this SHA-256 digest, including a revoked or expired token.

@@ -230,6 +230,7 @@ fn new_proposal(number: u8) -> NewProposal {
         request: [number; 32],
         chosen_nonce: true,
         created_at: t(0),
+        admitted: None,
     }
 }
 

@@ -258,3 +258,10 @@ CREATE TABLE review (
     counts_settle boolean NOT NULL       -- for the end of a run
 );
 CREATE INDEX review_receipt ON review (receipt, leaf);
+-- Tokens without a secret: the jobs whose ID tokens open them. The row in `token` has random bytes as its secret.
+CREATE TABLE token_binding (name text COLLATE "C" PRIMARY KEY, binding text NOT NULL);  -- JSON
+-- What the boundary says about the jobs that made proposals.
+CREATE TABLE admitted (proposal bytea PRIMARY KEY, job text NOT NULL);                  -- JSON
+-- ID tokens that were used, until nobody can use them again.
+CREATE TABLE id_token (digest bytea PRIMARY KEY, expires_at bigint NOT NULL);
+CREATE INDEX id_token_end ON id_token (expires_at);

@@ -223,7 +223,7 @@ impl<'r> Fields<'r> {
         })
     }
 
-    fn json<T: serde::de::DeserializeOwned>(&self, at: usize) -> Result<T, StoreFault> {
+    pub(super) fn json<T: serde::de::DeserializeOwned>(&self, at: usize) -> Result<T, StoreFault> {
         serde_json::from_str(self.get(at)?).map_err(|_| self.odd(at, "no JSON of this kind"))
     }
 }

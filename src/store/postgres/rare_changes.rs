@@ -4,7 +4,7 @@ use crate::store::fault::StoreFault;
 use crate::store::postgres::columns::{Fields, limit as at_most, list, signed};
 use crate::store::postgres::link::{Flight, Link};
 use crate::store::stored_status::StoredStatus;
-use crate::store::stored_token::{Token, TokenChange};
+use crate::store::stored_token::{IdTokenUse, Token, TokenChange};
 use crate::store::{RetentionCut, RetentionWalk, Retired, SweepResult};
 use documents::record::ident::{Name, ProposalId};
 use documents::record::validity::Timestamp;
@@ -18,6 +18,9 @@ statements! {
     NEW_TOKENS = "INSERT INTO token (name, secret, owners, scopes, patterns, created_at, expires_at, \
         revoked_at) SELECT * FROM unnest($1::text[], $2::bytea[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::bigint[], \
         $8::bigint[])";
+    BINDINGS = "INSERT INTO token_binding (name, binding) SELECT * FROM unnest($1::text[], $2::text[])";
+    OLD_ID_TOKENS = "DELETE FROM id_token WHERE expires_at <= $1";
+    ID_TOKEN = "INSERT INTO id_token (digest, expires_at) VALUES ($1, $2) ON CONFLICT (digest) DO NOTHING RETURNING 1";
     REVOKED = "UPDATE token t SET revoked_at = coalesce(t.revoked_at, q.at) \
         FROM unnest($1::text[], $2::bigint[]) AS q(name, at) WHERE t.name = q.name";
     EXPIRE = "UPDATE proposal SET status = 5, ended_at = $1 WHERE id = ANY(ARRAY(SELECT id FROM proposal \
@@ -44,6 +47,7 @@ statements! {
     DELETE_SIGNATURES = "DELETE FROM signature WHERE proposal = ANY($1::bytea[]) RETURNING 1";
     DELETE_PAYLOADS = "DELETE FROM payload WHERE proposal = ANY($1::bytea[])";
     DELETE_PROPOSALS = "DELETE FROM proposal WHERE id = ANY($1::bytea[]) RETURNING 1";
+    DELETE_JOBS = "DELETE FROM admitted WHERE proposal = ANY($1::bytea[])";
 }
 
 /// Adds and revokes tokens. If one change is impossible, the function changes no token and returns the name of the token
@@ -54,7 +58,7 @@ pub(super) fn change_tokens(link: &Link, changes: &[TokenChange]) -> Result<Opti
         return Ok(None);
     }
     let name_of = |change: &TokenChange| match change {
-        TokenChange::Add(token) => token.name.clone(),
+        TokenChange::Add(token, _) => token.name.clone(),
         TokenChange::Revoke { name, .. } => name.clone(),
     };
     let names: Vec<String> = changes.iter().map(|change| name_of(change).to_string()).collect();
@@ -65,18 +69,18 @@ pub(super) fn change_tokens(link: &Link, changes: &[TokenChange]) -> Result<Opti
         .collect::<Result<_, StoreFault>>()?;
     for change in changes {
         let name = name_of(change);
-        if known.iter().any(|known| known == name.as_str()) == matches!(change, TokenChange::Add(_)) {
+        if known.iter().any(|known| known == name.as_str()) == matches!(change, TokenChange::Add(..)) {
             return Ok(Some(name));
         }
         known.push(name.to_string());
     }
     let new: Vec<&Token> = changes
         .iter()
-        .filter_map(|change| if let TokenChange::Add(token) = change { Some(token) } else { None })
+        .filter_map(|change| if let TokenChange::Add(token, _) = change { Some(token) } else { None })
         .collect();
     let revoked = changes.iter().filter_map(|change| match change {
         TokenChange::Revoke { name, at } => Some((name.to_string(), at.unix())),
-        TokenChange::Add(_) => None,
+        TokenChange::Add(..) => None,
     });
     let (gone, times): (Vec<String>, Vec<i64>) = revoked.unzip();
     let mut flight = Flight::default();
@@ -96,11 +100,28 @@ pub(super) fn change_tokens(link: &Link, changes: &[TokenChange]) -> Result<Opti
             ],
         );
     }
+    let bound = changes.iter().filter_map(|change| match change {
+        TokenChange::Add(token, Some(binding)) => Some(json(binding).map(|binding| (token.name.to_string(), binding))),
+        _ => None,
+    });
+    let (names, bindings): (Vec<String>, Vec<String>) = bound.collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
+    if !names.is_empty() {
+        flight.add(BINDINGS, values![names, bindings]);
+    }
     if !gone.is_empty() {
         flight.add(REVOKED, values![gone, times]);
     }
     link.rows(DURING, &flight)?;
     Ok(None)
+}
+
+/// Notes that an ID token was used, and deletes the notes that ended at or before `mark`. Returns false if the ID token was
+/// used before.
+pub(super) fn admit(link: &Link, used: &IdTokenUse, mark: Timestamp) -> Result<bool, StoreFault> {
+    let mut flight = Flight::default();
+    flight.add(OLD_ID_TOKENS, values![mark.unix()]);
+    flight.add(ID_TOKEN, values![used.digest.to_vec(), used.expires_at.unix()]);
+    Ok(!link.rows("noting an ID token", &flight)?[1].is_empty())
 }
 
 fn json<T: serde::Serialize + ?Sized>(value: &T) -> Result<String, StoreFault> {
@@ -161,11 +182,12 @@ pub(super) fn retire(link: &Link, cut: RetentionCut, walk: RetentionWalk, limit:
     flight.add(DELETE_OUTPUTS, values![outputs]);
     flight.add(DELETE_PIECES, values![names]);
     flight.add(DELETE_PAYLOADS, values![unsigned.clone()]);
-    flight.add(DELETE_PROPOSALS, values![unsigned]);
+    flight.add(DELETE_PROPOSALS, values![unsigned.clone()]);
     flight.add(OLD_EVENTS, values![cut.events.unix(), at_most(limit)]);
     flight.add(OLD_DRAFTS, values![cut.mark.unix()]);
     let after = walk.proposals.unwrap_or_default().to_vec();
     flight.add(OLD_PROPOSALS, values![after, at_most(limit)]);
+    flight.add(DELETE_JOBS, values![unsigned]);
     let rows = link.rows(DURING, &flight)?;
     done.deleted += rows[0].len() + rows[1].len() + rows[3].len() + rows[4].len() + rows[5].len();
     let seen = &rows[6];
@@ -197,7 +219,8 @@ pub(super) fn retire(link: &Link, cut: RetentionCut, walk: RetentionWalk, limit:
     flight.add(DELETE_SIGNATURES, values![signatures]);
     flight.add(DELETE_PROPOSALS, values![proposals.clone()]);
     flight.add(DELETE_SIGNATURES, values![proposals.clone()]);
-    flight.add(DELETE_PAYLOADS, values![proposals]);
+    flight.add(DELETE_PAYLOADS, values![proposals.clone()]);
+    flight.add(DELETE_JOBS, values![proposals]);
     done.deleted += link.rows(DURING, &flight)?.iter().take(3).map(Vec::len).sum::<usize>();
     Ok(done)
 }

@@ -52,6 +52,8 @@ statements! {
     TOKENS = "SELECT name, secret, owners, scopes, patterns, created_at, expires_at, revoked_at FROM token ORDER BY name";
     TOKEN = "SELECT name, secret, owners, scopes, patterns, created_at, expires_at, revoked_at \
         FROM token WHERE secret = $1";
+    TOKEN_BINDINGS = "SELECT name, binding FROM token_binding ORDER BY name";
+    JOB_OF = "SELECT job FROM admitted WHERE proposal = $1";
 }
 
 /// A page of proposals by decreasing id: $1 is an upper bound, $2 the number of rows, $3 the name of a step or proposer.

@@ -11,10 +11,10 @@ use crate::store::postgres::link::{Flight, Link, Value};
 use crate::store::postgres::pool::Pool;
 use crate::store::postgres::questions::{EXCLUSIVE, HEAD, head};
 use crate::store::postgres::read_statements::{
-    CHECKPOINT_OVER, DENIAL_WITHOUT_ROW, DENIALS_OF, DRAFTS, EVENTS_AFTER, GRANT, GRANT_OF, GRANTS_AFTER,
+    CHECKPOINT_OVER, DENIAL_WITHOUT_ROW, DENIALS_OF, DRAFTS, EVENTS_AFTER, GRANT, GRANT_OF, GRANTS_AFTER, JOB_OF,
     LAST_CHECKPOINT, LEAF, LEAF_DATA, NEWEST_EVENT, NONCE_WITHOUT_ROW, OUTPUT, OUTPUT_ORDER, OWED, OWED_OPEN, PAGES,
     PAYLOAD, REFUSALS, REVIEWS_OF, REVOCATIONS, RUNS, RUNS_OF_OUTPUT, SEALS_IN_ORDER, SIGNATURES_OF, SIZE, SPENT,
-    TARGETS_TOLD, TILE, TOKEN, TOKENS, UNFINISHED, USES_OF,
+    TARGETS_TOLD, TILE, TOKEN, TOKEN_BINDINGS, TOKENS, UNFINISHED, USES_OF,
 };
 use crate::store::postgres::schema;
 use crate::store::postgres::settings::ServerSettings;
@@ -27,7 +27,7 @@ use crate::store::stored_proposal::{PayloadSource, Proposal, ProposalPage, Propo
 use crate::store::stored_review::{OwedReview, StoredReview};
 use crate::store::stored_run::{NonceUse, OutputRow, Unfinished};
 use crate::store::stored_seal::SealEntry;
-use crate::store::stored_token::Token;
+use crate::store::stored_token::{Token, TokenBindings};
 use crate::store::{ClosedKey, StoreReads};
 use documents::crypto::digest::{AuthorizationDigest, Blake3Digest, BlobDigest, ContentDigest, LeafHash, SealDigest};
 use documents::crypto::merkle::Hash;
@@ -379,6 +379,14 @@ impl StoreReads for PostgresReads {
 
     fn tokens(&self) -> Result<Vec<Token>, StoreFault> {
         self.all("reading tokens", TOKENS, Vec::new, |row| row.token())
+    }
+
+    fn bindings(&self) -> Result<TokenBindings, StoreFault> {
+        self.all("reading tokens", TOKEN_BINDINGS, Vec::new, |row| Ok((row.text(0)?, row.json(1)?)))
+    }
+
+    fn admitted(&self, id: &ProposalId) -> Result<Option<String>, StoreFault> {
+        self.one("reading the job of a proposal", JOB_OF, || values![id_value(id)], |row| row.get(0))
     }
 
     fn token(&self, secret: &[u8; 32]) -> Result<Option<Token>, StoreFault> {

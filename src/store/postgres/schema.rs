@@ -38,6 +38,9 @@ const CHANGED: &[&str] = &[
     "standing",
     "standing_use",
     "owed",
+    "token_binding",
+    "admitted",
+    "id_token",
 ];
 
 /// Every connection sets this option.

@@ -35,6 +35,7 @@ statements! {
         $7::bytea[], $8::text[], $9::bigint[], $10::bigint[]) AS q(id, digest, nonce, request, step, step_digest, params_digest, \
         proposer, expires_at, created_at)";
     PAYLOADS = "INSERT INTO payload (proposal, data) SELECT * FROM unnest($1::bytea[], $2::bytea[])";
+    JOBS = "INSERT INTO admitted (proposal, job) SELECT * FROM unnest($1::bytea[], $2::text[])";
     SIGNATURES = "INSERT INTO signature (proposal, keyid, number, person, presence, at, sig) \
         SELECT * FROM unnest($1::bytea[], $2::text[], $3::integer[], $4::text[], $5::smallint[], $6::bigint[], $7::bytea[])";
     DENIALS = "INSERT INTO denial (\"authorization\", approver, leaf, at, ahead) \
@@ -258,6 +259,11 @@ fn add_proposals<'a>(flight: &mut Flight<'a>, writes: &'a Writes<'_>) {
             ],
         );
         flight.add(PAYLOADS, values![list(new, |new| id_value(&new.core.id)), list(new, |new| &*new.payload)]);
+        let jobs = new.iter().filter_map(|new| Some((id_value(&new.core.id), new.admitted.as_deref()?)));
+        let (ids, jobs): (Vec<Vec<u8>>, Vec<&str>) = jobs.unzip();
+        if !ids.is_empty() {
+            flight.add(JOBS, values![ids, jobs]);
+        }
     }
     let signatures = &writes.signatures;
     if !signatures.is_empty() {

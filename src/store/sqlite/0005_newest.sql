@@ -69,3 +69,10 @@ CREATE TABLE review (
     counts_settle INTEGER NOT NULL    -- for the end of a run
 ) STRICT;
 CREATE INDEX review_receipt ON review (receipt, leaf);
+-- Tokens without a secret: the jobs whose ID tokens open them. The row in `token` has random bytes as its secret.
+CREATE TABLE token_binding (name TEXT PRIMARY KEY, binding TEXT NOT NULL) STRICT, WITHOUT ROWID;  -- JSON
+-- What the boundary says about the jobs that made proposals.
+CREATE TABLE admitted (proposal BLOB PRIMARY KEY, job TEXT NOT NULL) STRICT, WITHOUT ROWID;       -- JSON
+-- ID tokens that were used, until nobody can use them again.
+CREATE TABLE id_token (digest BLOB PRIMARY KEY, expires_at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE INDEX id_token_end ON id_token (expires_at);

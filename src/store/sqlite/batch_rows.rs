@@ -50,6 +50,10 @@ pub(super) fn proposals(connection: &Connection, writes: &Writes<'_>) -> rusqlit
         ])?;
         let sql = "INSERT INTO payload (proposal, data) VALUES (?1, ?2)";
         connection.prepare_cached(sql)?.execute(params![id, &*new.payload])?;
+        if let Some(job) = &new.admitted {
+            let sql = "INSERT INTO admitted (proposal, job) VALUES (?1, ?2)";
+            connection.prepare_cached(sql)?.execute(params![id, job])?;
+        }
     }
     for row in &writes.signatures {
         let sql = "INSERT INTO signature (proposal, keyid, number, person, presence, at, sig) \

@@ -253,7 +253,7 @@ pub(super) fn json<T: serde::Serialize + ?Sized>(value: &T) -> Result<String, St
         .map_err(|error| StoreFault::Database { during: "writing a token", message: error.to_string() })
 }
 
-fn from_json<T: serde::de::DeserializeOwned>(row: &Row<'_>, at: usize) -> rusqlite::Result<T> {
+pub(super) fn from_json<T: serde::de::DeserializeOwned>(row: &Row<'_>, at: usize) -> rusqlite::Result<T> {
     serde_json::from_str(row.get_ref(at)?.as_str()?).map_err(|_| odd(row, at))
 }
 

@@ -11,8 +11,8 @@ use crate::store::column_values::{grant_bytes, id_bytes, unplace};
 use crate::store::fault::StoreFault;
 use crate::store::rows::{CheckpointRow, StoreHead};
 use crate::store::sqlite::columns::{
-    GRANT, OWED, PROPOSAL, REVIEW, SPENT, TOKEN, all, grant, odd, one, owed, proposal, proposal_id, read_head,
-    read_signatures, read_tile, read_uses, review, spent, text, time, token,
+    GRANT, OWED, PROPOSAL, REVIEW, SPENT, TOKEN, all, from_json, grant, odd, one, owed, proposal, proposal_id,
+    read_head, read_signatures, read_tile, read_uses, review, spent, text, time, token,
 };
 use crate::store::sqlite::errors::{fault, unusable};
 use crate::store::sqlite::schema;
@@ -27,7 +27,7 @@ use crate::store::stored_proposal::{
 use crate::store::stored_review::{OwedReview, StoredReview};
 use crate::store::stored_run::{NonceUse, OutputRow, Unfinished};
 use crate::store::stored_seal::SealEntry;
-use crate::store::stored_token::Token;
+use crate::store::stored_token::{Token, TokenBindings};
 use crate::store::{ClosedKey, StoreReads};
 use documents::crypto::digest::{
     AuthorizationDigest, Blake3Digest, BlobDigest, ContentDigest, LeafHash, ParamsDigest, SealDigest,
@@ -408,6 +408,16 @@ impl StoreReads for SqliteReads {
         let mut log = self.path.clone().into_os_string();
         log.push("-wal");
         Ok(size(&self.path)? + size(Path::new(&log))?)
+    }
+
+    fn bindings(&self) -> Result<TokenBindings, StoreFault> {
+        let sql = "SELECT name, binding FROM token_binding ORDER BY name";
+        self.all("reading tokens", sql, [], |row| Ok((text(row, 0)?, from_json(row, 1)?)))
+    }
+
+    fn admitted(&self, id: &ProposalId) -> Result<Option<String>, StoreFault> {
+        let sql = "SELECT job FROM admitted WHERE proposal = ?1";
+        self.one("reading the job of a proposal", sql, [id_bytes(id)], |row| row.get(0))
     }
 
     fn token(&self, secret: &[u8; 32]) -> Result<Option<Token>, StoreFault> {

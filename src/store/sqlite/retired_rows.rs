@@ -77,6 +77,7 @@ pub(super) fn retire(
         .collect::<rusqlite::Result<_>>()?;
     for id in &unsigned {
         delete("payload", id)?;
+        delete("admitted", id)?;
         done.deleted += connection.prepare_cached("DELETE FROM proposal WHERE id = ?1")?.execute([id])?;
     }
     // No proposal with an earlier end follows, because proposals expire before this function is called.
@@ -105,6 +106,7 @@ pub(super) fn retire(
             // Delete the row only after the window, because during the window only this row prevents a run.
             delete("signature", id)?;
             delete("payload", id)?;
+            delete("admitted", id)?;
             done.deleted += connection.prepare_cached("DELETE FROM proposal WHERE id = ?1")?.execute([id])?;
         }
     }

@@ -1,4 +1,4 @@
-//! Appends leaves to the log: seals, refusals, and the leaves that the other writes make.
+//! Appends leaves to the log: seals, refusals, and the leaves that the other writes make. Also notes ID tokens.
 
 use std::sync::Arc;
 
@@ -7,6 +7,7 @@ use crate::store::rows::LeafRow;
 use crate::store::stored_event::{EntryEvent, EventWrite};
 use crate::store::stored_leaf::{CheckedState, LeafRef, WriteStop};
 use crate::store::stored_seal::{SealStored, SealWrite};
+use crate::store::stored_token::IdTokenUse;
 use crate::store::writer::{Batch, Writer};
 use documents::crypto::digest::LeafHash;
 use documents::crypto::merkle::{self, Hash};
@@ -49,6 +50,13 @@ impl Writer {
         self.head.seal = Some(write.digest);
         self.head.version += 1;
         Ok(Ok(SealStored { leaf, version: self.head.version }))
+    }
+
+    /// Notes that an ID token was used. Returns false if the ID token was used before, or if its end is not later than the
+    /// low-water mark, because a note about such an ID token can be deleted.
+    pub(super) fn admit(&mut self, batch: &mut Batch<'_>, used: &IdTokenUse) -> Result<bool, StoreFault> {
+        batch.stepped = true;
+        Ok(used.expires_at > self.head.mark && self.store.admit(used, self.head.mark)?)
     }
 
     pub(super) fn refuse(

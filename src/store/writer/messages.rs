@@ -19,6 +19,7 @@ use crate::store::stored_revocation::{RevocationResult, RevocationWrite};
 use crate::store::stored_run::{Consume, ConsumeStop, Finish, FinishStop, SpentNonce};
 use crate::store::stored_seal::{SealStored, SealWrite};
 use crate::store::stored_status::StoredStatus;
+use crate::store::stored_token::IdTokenUse;
 use documents::crypto::merkle::Hash;
 use documents::record::ident::ProposalId;
 use documents::record::validity::Timestamp;
@@ -77,6 +78,7 @@ pub(crate) enum WriterMessage {
     Review(BoxedMessage<ReviewWrite, LeafRef, WriteStop>),
     Grant(BoxedMessage<GrantWrite, StoredGrant, GrantStop>),
     Tell(BoxedMessage<Telling, (), StoreFault>),
+    Admit(BoxedMessage<IdTokenUse, bool, StoreFault>),
     Advance(BoxedMessage<ProposalStep, StoredStatus, AdvanceStop>),
     Refuse(BoxedMessage<(Arc<[u8]>, Timestamp), LeafRef, WriteStop>),
     Expire(BoxedMessage<Timestamp, Vec<ProposalId>, StoreFault>),
@@ -100,6 +102,7 @@ impl WriterMessage {
             Self::Review(asked) => asked.send(fault),
             Self::Grant(asked) => asked.send(fault),
             Self::Tell(asked) => asked.send(fault),
+            Self::Admit(asked) => asked.send(fault),
             Self::Advance(asked) => asked.send(fault),
             Self::Refuse(asked) => asked.send(fault),
             Self::Expire(asked) => asked.send(fault),

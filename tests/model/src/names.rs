@@ -51,6 +51,8 @@ pub const NOT_MODELLED: &[(&str, &str)] = &[
     ("after-message", "a message decides nothing"),
     ("before-told-commit", "the position of a target decides nothing"),
     ("after-told-commit", "the position of a target decides nothing"),
+    ("before-admission-commit", "an ID token opens only a bearer, and no run depends on it"),
+    ("after-admission-commit", "an ID token opens only a bearer, and no run depends on it"),
     ("before-proposal-commit", "the model begins with stored proposals"),
     ("after-proposal-commit", "the model begins with stored proposals"),
     ("before-refusal-commit", "no run depends on a refusal"),

@@ -13,6 +13,7 @@ use crate::home::named_file::read_private;
 use crate::home::trusted_rosters::TrustArgs;
 use crate::remote::address::{Address, DEFAULT_URL};
 use crate::remote::client::Client;
+use crate::remote::job_identity::JobIdentity;
 use crate::remote::log_source::{LogSource, OpenStoredLog};
 use crate::remote::secret::Secret;
 use crate::remote::tls_files::TlsFiles;
@@ -202,6 +203,19 @@ impl GlobalOptions {
         let (address, token) = self.address_and_token()?;
         let client = token.map(|token| Client::new(address, &self.tls, Some(token), None)).transpose()?;
         client.map(|client| self.with_listed_id(client)).transpose()
+    }
+
+    /// Creates a client with the ID token of the CI job in which the program runs, or else the usual client.
+    ///
+    /// # Errors
+    /// Returns an error if the address can't be used, or if the program runs in no CI job with an ID token.
+    pub fn client_of_job(&self, oidc: bool, key: &KeyArgs) -> Result<Client, CommandFailure> {
+        if !oidc {
+            return self.client(key);
+        }
+        let audience = self.listed().and_then(|one| one.id).map(|id| format!("countersign:{id}"));
+        let job = JobIdentity::of_process(audience)?;
+        self.with_listed_id(Client::new(self.address()?, &self.tls, None, None)?.with_job(job))
     }
 
     /// Creates a client that has only a key, and that never uses a token.

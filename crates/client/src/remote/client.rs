@@ -4,6 +4,7 @@
 //! settings of the environment, because they could send the token to another server. Over plain HTTP to another machine,
 //! the client only reads, and sends no token and no signature of a key.
 mod failures;
+mod job_admission;
 
 use std::cell::{Cell, RefCell};
 use std::fs::File;
@@ -18,6 +19,7 @@ use ureq::{Agent, Body};
 
 use crate::home::keys::{self, KeyArgs, SignaturePurpose};
 use crate::remote::address::Address;
+use crate::remote::job_identity::JobIdentity;
 use crate::remote::secret::Secret;
 use crate::remote::tls_files::TlsFiles;
 use crate::terminal::exit::{CommandFailure, Exit};
@@ -53,6 +55,8 @@ pub struct Client {
     /// Longest time for the answer to a request that only reads, if it is shorter than usual.
     patience: Cell<Option<Duration>>,
     keys: Option<KeyArgs>,
+    /// The CI job in which the client runs, if its ID token is used.
+    job: Option<JobIdentity>,
     /// True for a mirror, to which the client sends no credentials.
     stranger: bool,
     has_certificate: bool,
@@ -120,6 +124,7 @@ impl Client {
             agent: config.build().new_agent(),
             patience: Cell::default(),
             keys,
+            job: None,
             stranger: false,
             has_certificate: tls.have_certificate(),
             has_authorities: tls.have_authorities(),
@@ -352,10 +357,7 @@ impl Client {
             429 => self.bearer.borrow().is_none(),
             _ => false,
         };
-        if unknown
-            && let Some(keys) = &self.keys
-            && self.admit(keys)?
-        {
+        if unknown && self.admit_again()? {
             return send();
         }
         Ok(response)

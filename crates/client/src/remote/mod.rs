@@ -3,6 +3,7 @@ pub mod address;
 pub mod client;
 pub mod export;
 pub mod follow_run;
+pub mod job_identity;
 pub mod log_source;
 pub mod mcp_client;
 pub mod proposals;

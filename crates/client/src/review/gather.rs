@@ -112,7 +112,10 @@ pub fn gather(
     let mut sources = ReviewSources { payload: subject.payload()?, ..ReviewSources::default() };
     match subject {
         ReviewSubject::File(envelope) => sources.signatures.clone_from(&envelope.signatures),
-        ReviewSubject::Proposal(view) => sources.told = Some(reported(view)),
+        ReviewSubject::Proposal(view) => {
+            sources.told = Some(reported(view));
+            sources.job.clone_from(&view.admitted);
+        }
     }
     // An unreadable payload is shown as text and needs no further documents.
     let Ok(statement) = Statement::<Authorization>::from_payload(&sources.payload) else { return Ok(sources) };

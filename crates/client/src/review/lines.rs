@@ -50,6 +50,7 @@ impl Lines {
         }
         lines.parameters(sources, signed);
         lines.reason(signed);
+        lines.always.extend(remarks::job(sources));
         lines.always.extend(step_files::line(&found.files));
         lines.always.extend(run_inputs::lines(sources, signed, definition, &found.inputs));
         lines.always.extend(program_lines::asked(definition, signed, &found.places));

@@ -20,6 +20,7 @@ use documents::record::profile::{Profile, STRICT, Workdir};
 use documents::record::sandbox_permission::SandboxPermission;
 use documents::record::step_definition::Approvals;
 use documents::record::validity::Timestamp;
+use wire::api::oidc::pairs;
 
 /// Maximum size of a value, in bytes, without a remark about its length. The decision screen shows such a value in full.
 const LONG: usize = 180;
@@ -302,6 +303,25 @@ pub fn unknown_end(sources: &ReviewSources, now: Timestamp) -> Option<ReviewLine
     let words = format!("the same run ended unknown at {} (", clock(run.finished_at, now));
     let text = PrintableText::text(&words).then(&short_id(run.receipt.as_str())).and(")");
     Some(ReviewLine::remark(RemarkSeverity::UnknownEnd, text, Vec::new()))
+}
+
+/// Maximum number of characters for the claims of a job.
+const MOST_CLAIMS: usize = 320;
+
+/// Returns the line about the CI job that made the proposal. No signature covers the line, so it names its source.
+#[must_use]
+pub fn job(sources: &ReviewSources) -> Option<ReviewLine> {
+    let job = sources.job.as_ref()?;
+    // A long claim must not push the other lines of the decision off the screen.
+    let claims = PrintableText::text(&pairs(&job.claims)).cut(MOST_CLAIMS);
+    let page = job.job.iter().map(|page| format!(", job {page}"));
+    let bound = job.bind.iter().map(|(parameter, claim)| format!("; {parameter} is its claim {claim}"));
+    let text = PrintableText::words("the boundary says: admitted by OIDC of ")
+        .then(&PrintableText::text(&job.issuer))
+        .and(" as ")
+        .then(&claims)
+        .then(&PrintableText::text(&page.chain(bound).collect::<String>()));
+    Some(ReviewLine::always("job", text, &[]))
 }
 
 /// Returns the remark about an emergency: who approves the run, who does normally, and who must review it afterwards.

@@ -245,6 +245,7 @@ impl ReviewCase {
             }),
             gone: None,
             unknown_end: None,
+            job: None,
             asked_last: true,
             mine: Some(ssh(1, "").keyid()),
             missing: Vec::new(),

@@ -11,6 +11,7 @@ use documents::record::envelope::{Envelope, EnvelopeSignature};
 use documents::record::ident::Name;
 use documents::record::profile::Profile;
 use judgement::trust::trusted_roster::TrustedRoster;
+use wire::api::oidc::AdmittedJob;
 use wire::api::registry_view::UnknownEnd;
 
 /// Documents that a review reads from the boundary or from a file, without verification.
@@ -45,6 +46,8 @@ pub struct ReviewSources {
     /// Earlier run of the step with these parameters whose end nobody saw: its receipt and the time of the receipt, as
     /// the boundary reports them.
     pub unknown_end: Option<UnknownEnd>,
+    /// CI job that made the proposal, as the boundary reports it.
+    pub job: Option<AdmittedJob>,
     /// Last successful run of the step, as the boundary reports it.
     pub last: Option<LastRun>,
     /// True if the boundary told the last successful run, or that there is none.

@@ -80,14 +80,14 @@ pub struct ChallengeAnswer {
     pub signature: EnvelopeSignature,
 }
 
-/// Bearer token that is valid for some minutes. It permits reading. For a proposer of the roster, it also permits
-/// proposing.
+/// Bearer token that is valid for some minutes. For a key, it permits reading, and for a proposer of the roster also
+/// proposing. For an ID token, it has the rights of the token that the ID token opened.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Admission")]
 pub struct AdmissionResponse {
     /// Bearer token, `cst_…`.
     pub bearer: String,
-    /// Name of the key's holder in the roster.
+    /// Name of the key's holder in the roster, or of the token that the ID token opened.
     pub name: Name,
     /// The bearer token is valid before this time.
     pub expires_at: Timestamp,

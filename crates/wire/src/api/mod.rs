@@ -3,6 +3,7 @@ pub mod approvals_view;
 pub mod body;
 pub mod feed;
 pub mod grant_view;
+pub mod oidc;
 pub mod registry_view;
 pub mod review_view;
 pub mod view;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::api::approvals_view::ApprovalsView;
+use crate::api::oidc::{AdmittedJob, OidcBinding};
 use crate::api::registry_view::UnknownEnd;
 use documents::crypto::digest::{AuthorizationDigest, ContentDigest, ParamsDigest, RosterDigest, StepDigest};
 use documents::record::code::Code;
@@ -235,6 +236,9 @@ pub struct ProposalView {
     /// that has not run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unknown_end: Option<UnknownEnd>,
+    /// Job that made the proposal, for a proposal of a token that ID tokens open. This is the boundary's word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admitted: Option<AdmittedJob>,
     /// Denials of the proposal, in the order of the log. Absent if there are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub denials: Vec<DeniedView>,
@@ -478,7 +482,7 @@ pub struct RosterView {
 }
 
 /// Token, as the list of tokens shows it.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TokenView {
     /// Token, as the seal contains it.
     #[serde(flatten)]
@@ -486,4 +490,7 @@ pub struct TokenView {
     /// Time at which the token was revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked_at: Option<Timestamp>,
+    /// Jobs whose ID tokens open the token. Such a token has no secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oidc: Option<OidcBinding>,
 }

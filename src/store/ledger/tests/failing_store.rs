@@ -8,7 +8,7 @@ use crate::store::batch::{Answers, Commit, Questions, Writes};
 use crate::store::fault::StoreFault;
 use crate::store::ledger::Ledger;
 use crate::store::rows::StoreHead;
-use crate::store::stored_token::TokenChange;
+use crate::store::stored_token::{IdTokenUse, TokenChange};
 use crate::store::{RetentionCut, RetentionWalk, Retired, Store, SweepResult};
 use documents::crypto::merkle::Hash;
 use documents::record::ident::{Name, ProposalId};
@@ -115,6 +115,7 @@ impl Store for Failing {
         fn leaf_hashes(&mut self, range: Range<u64>) -> Result<Vec<Hash>, StoreFault>;
         fn tile(&mut self, level: u8, index: u64) -> Result<Vec<Hash>, StoreFault>;
         fn change_tokens(&mut self, changes: &[TokenChange]) -> Result<Option<Name>, StoreFault>;
+        fn admit(&mut self, used: &IdTokenUse, mark: Timestamp) -> Result<bool, StoreFault>;
         fn expire(&mut self, now: Timestamp, limit: usize) -> Result<Vec<ProposalId>, StoreFault>;
         fn retire(&mut self, cut: RetentionCut, walk: RetentionWalk, limit: usize) -> Result<Retired, StoreFault>;
         fn prune(&mut self, mark: Timestamp, after: &[u8], limit: usize) -> Result<SweepResult, StoreFault>;

@@ -1,13 +1,17 @@
 //! Seals, and the tokens that change with a seal.
 
-use crate::store::ledger::tests::{World, consume_of, core, seal, seal_write, t};
+use std::sync::atomic::Ordering::SeqCst;
+
+use crate::store::ledger::tests::{T0, World, consume_of, core, new_proposal, seal, seal_write, t};
 use crate::store::stored_leaf::WriteStop;
+use crate::store::stored_proposal::NewProposal;
 use crate::store::stored_run::ConsumeStop;
 use crate::store::stored_seal::SealWrite;
-use crate::store::stored_token::{Token, TokenChange};
+use crate::store::stored_token::{IdTokenUse, Token, TokenChange};
 use documents::crypto::digest::{BlobDigest, SealDigest};
 use documents::record::ident::Name;
 use documents::record::token::Scope;
+use wire::api::oidc::OidcBinding;
 
 #[tokio::test]
 async fn tokens_change_only_with_a_new_seal_and_a_token_name_is_never_reused() {
@@ -24,7 +28,7 @@ async fn tokens_change_only_with_a_new_seal_and_a_token_name_is_never_reused() {
             expires_at: Some(t(9)),
             revoked_at: None,
         };
-        let add = TokenChange::Add(token.clone());
+        let add = TokenChange::Add(token.clone(), None);
         let sealed = SealWrite { tokens: vec![add.clone()], ..seal_write(&ledger, 2) };
         ledger.seal(sealed).await.expect("seal");
         assert_eq!(ledger.token(&[7; 32]), Ok(Some(token.clone())));
@@ -32,7 +36,7 @@ async fn tokens_change_only_with_a_new_seal_and_a_token_name_is_never_reused() {
         let revoke = TokenChange::Revoke { name: name.clone(), at: t(5) };
         ledger.seal(SealWrite { tokens: vec![revoke], ..seal_write(&ledger, 3) }).await.expect("seal");
         assert_eq!(ledger.tokens().expect("read")[0].revoked_at, Some(t(5)));
-        let other = TokenChange::Add(Token { name: "b".parse().expect("name"), secret: [8; 32], ..token });
+        let other = TokenChange::Add(Token { name: "b".parse().expect("name"), secret: [8; 32], ..token }, None);
         for tokens in [vec![other.clone(), add], vec![other.clone(), other]] {
             let before = ledger.state();
             let stop = ledger.seal(SealWrite { tokens, ..seal_write(&ledger, 4) }).await;
@@ -64,5 +68,62 @@ async fn each_seal_names_the_previous_seal_and_the_digest_of_the_first_seal_is_t
         let seals: Vec<_> = ledger.seals().expect("read").into_iter().map(|seal| (seal.index, seal.digest)).collect();
         assert_eq!(seals, [(0, SealDigest::of(&[1])), (1, SealDigest::of(&[2]))]);
         assert_eq!(ledger.blob(&BlobDigest::of(&[2])), Ok(Some(vec![2])));
+    }
+}
+
+#[tokio::test]
+async fn an_id_token_opens_something_once_also_after_a_restart_and_a_step_back_of_the_clock() {
+    for world in World::on_each_engine() {
+        let ledger = world.sealed().await;
+        let used = |digest: u8, end: i64| IdTokenUse { digest: [digest; 32], expires_at: t(end) };
+        assert_eq!(ledger.admit(used(1, 600)).await, Ok(true));
+        assert_eq!(ledger.admit(used(1, 600)).await, Ok(false), "used before");
+        assert_eq!(ledger.admit(used(2, 30)).await, Ok(true), "another ID token");
+        let (one, other) = tokio::join!(ledger.admit(used(3, 600)), ledger.admit(used(3, 600)));
+        assert_eq!([one, other].iter().filter(|done| **done == Ok(true)).count(), 1, "at the same time");
+        ledger.close().await.expect("closed");
+        let ledger = world.open_after_close().await;
+        assert_eq!(ledger.admit(used(1, 600)).await, Ok(false), "after a restart");
+        world.clock.store(T0 + 100, SeqCst);
+        world.boot.store(100, SeqCst);
+        let _ = ledger.prune(10).await.expect("the low-water mark rises");
+        assert_eq!(ledger.admit(used(4, 600)).await, Ok(true), "which deletes the note about 2");
+        world.clock.store(T0, SeqCst);
+        assert_eq!(ledger.admit(used(2, 30)).await, Ok(false), "its end is not later than the low-water mark");
+        assert_eq!(ledger.admit(used(1, 600)).await, Ok(false));
+    }
+}
+
+#[tokio::test]
+async fn the_jobs_of_a_token_and_of_a_proposal_are_kept_on_each_engine() {
+    for world in World::on_each_engine() {
+        let ledger = world.sealed().await;
+        assert_eq!(ledger.bindings().expect("read").len(), 0);
+        let name: Name = "ci".parse().expect("name");
+        let binding = OidcBinding {
+            issuer: "https://i.example".to_owned(),
+            claims: [("sub".to_owned(), "a".to_owned())].into(),
+            bind: [("commit".to_owned(), "sha".to_owned())].into(),
+            jwks: None,
+            ca: None,
+        };
+        let token = Token {
+            name: name.clone(),
+            secret: [7; 32],
+            owners: Vec::new(),
+            scopes: vec![Scope::Propose],
+            patterns: Vec::new(),
+            created_at: t(0),
+            expires_at: None,
+            revoked_at: None,
+        };
+        let add = TokenChange::Add(token, Some(Box::new(binding.clone())));
+        ledger.seal(SealWrite { tokens: vec![add], ..seal_write(&ledger, 2) }).await.expect("seal");
+        assert_eq!(*ledger.bindings().expect("read"), [(name, binding)]);
+        let new = NewProposal { admitted: Some("{}".into()), ..new_proposal(1) };
+        ledger.propose(new).await.expect("proposed");
+        ledger.propose(new_proposal(2)).await.expect("proposed");
+        assert_eq!(ledger.admitted(&core(1).id), Ok(Some("{}".to_owned())));
+        assert_eq!(ledger.admitted(&core(2).id), Ok(None));
     }
 }

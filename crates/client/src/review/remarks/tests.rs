@@ -10,6 +10,7 @@ use crate::review::review_case::{case, emergency, fails, judged, painted, progra
 use crate::review::signed_field::FieldReason;
 use crate::review::sources::ReviewSources;
 use documents::record::extension_names::OWN_PROGRAMS;
+use wire::api::oidc::AdmittedJob;
 use wire::api::registry_view::UnknownEnd;
 
 #[test]
@@ -294,4 +295,31 @@ fn a_content_that_cannot_be_shown_weighs_more_than_a_long_script() {
     // A script of 60 lines has no such remark.
     case.definition["source"] = ":\n".repeat(60).into();
     assert!(!remarks(&case.sources()).iter().any(|(_, text)| text.contains("read all of them")));
+}
+
+#[test]
+fn the_job_of_a_proposal_is_the_boundary_s_word_and_long_or_hidden_text_stays_harmless() {
+    let mut sources = case().sources();
+    let line = |sources: &ReviewSources| {
+        let lines = judged(sources).lines.always;
+        lines.iter().find(|line| line.name == "job").map(|line| line.text.as_str().to_owned())
+    };
+    assert_eq!(line(&sources), None, "a token with a secret");
+    let mut job = AdmittedJob {
+        issuer: "https://i.example".to_owned(),
+        claims: [("ref".to_owned(), "main\u{202e}".to_owned()), ("sha".to_owned(), "89ab".to_owned())].into(),
+        bind: [("commit".to_owned(), "sha".to_owned())].into(),
+        job: Some("https://i.example/jobs/7".to_owned()),
+    };
+    sources.job = Some(job.clone());
+    assert_eq!(
+        line(&sources).as_deref(),
+        Some(
+            "the boundary says: admitted by OIDC of https://i.example as ref=main\\u{202e}, sha=89ab, job \
+             https://i.example/jobs/7; commit is its claim sha"
+        )
+    );
+    job.claims.insert("long".to_owned(), "x".repeat(10_000));
+    sources.job = Some(job);
+    assert!(line(&sources).is_some_and(|line| line.len() < 600 && line.contains("jobs/7")));
 }

@@ -1,0 +1,136 @@
+//! The ID token of the CI job in which the client runs. It opens a token of the boundary without a stored secret.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use ureq::Agent;
+
+use crate::remote::address::Address;
+use crate::remote::secret::Secret;
+use crate::remote::tls_files::TlsFiles;
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::printable_text::PrintableText;
+
+/// The variable with an ID token, which GitLab sets for `id_tokens`.
+const GIVEN: &str = "COUNTERSIGN_ID_TOKEN";
+/// The variables with which GitHub gives ID tokens to jobs with `permissions: id-token: write`.
+const GITHUB: [&str; 2] = ["ACTIONS_ID_TOKEN_REQUEST_URL", "ACTIONS_ID_TOKEN_REQUEST_TOKEN"];
+/// Maximum size of the answer of GitHub in bytes.
+const MAX_ANSWER_BYTES: u64 = 64 << 10;
+/// Time limit of the request to GitHub.
+const ANSWER: Duration = Duration::from_secs(30);
+
+/// Where the client gets the ID token of its job, and for whom.
+#[derive(Debug, Clone)]
+pub struct JobIdentity {
+    /// The audience, or `None` if the boundary tells it.
+    audience: Option<String>,
+    source: IdTokenSource,
+}
+
+#[derive(Debug, Clone)]
+enum IdTokenSource {
+    Given(Secret),
+    /// The URL and the bearer of the request.
+    GitHub(String, Secret),
+}
+
+impl JobIdentity {
+    /// Reads the variables of the job. The audience names the boundary, if the caller knows its id.
+    ///
+    /// # Errors
+    /// Returns an error if the process runs in no job that can get an ID token.
+    pub fn of_process(audience: Option<String>) -> Result<Self, CommandFailure> {
+        Self::of_variables(audience, |name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+    }
+
+    fn of_variables(
+        audience: Option<String>,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, CommandFailure> {
+        let source = match (variable(GIVEN), GITHUB.map(&variable)) {
+            (Some(id_token), _) => IdTokenSource::Given(Secret::new(&id_token)),
+            (None, [Some(url), Some(token)]) => IdTokenSource::GitHub(url, Secret::new(&token)),
+            (None, _) if variable("GITHUB_ACTIONS").is_some() => {
+                return Err(CommandFailure::usage(
+                    "--oidc: GitHub gives this job no ID token: add `permissions: {id-token: write}` to the job",
+                ));
+            }
+            (None, _) => {
+                return Err(CommandFailure::usage(format!(
+                    "--oidc needs the ID token of a CI job. In GitHub Actions, add `permissions: {{id-token: write}}` to the \
+                     job. In GitLab, add `id_tokens: {{{GIVEN}: {{aud: AUDIENCE}}}}` to the job, with the audience that \
+                     `countersign token create --oidc` printed"
+                )));
+            }
+        };
+        Ok(Self { audience, source })
+    }
+
+    /// Returns an ID token. `ask` asks the boundary for the audience.
+    ///
+    /// # Errors
+    /// Returns the error of `ask`, or an error if GitHub gives no ID token.
+    pub(super) fn id_token(
+        &self,
+        ask: impl FnOnce() -> Result<String, CommandFailure>,
+    ) -> Result<Secret, CommandFailure> {
+        match (&self.source, &self.audience) {
+            (IdTokenSource::Given(id_token), _) => Ok(id_token.clone()),
+            (IdTokenSource::GitHub(url, token), Some(audience)) => of_github(url, token, audience),
+            (IdTokenSource::GitHub(url, token), None) => of_github(url, token, &ask()?),
+        }
+    }
+}
+
+/// Asks GitHub for an ID token of this job.
+fn of_github(url: &str, token: &Secret, audience: &str) -> Result<Secret, CommandFailure> {
+    let failed = |why: &str| {
+        let why = PrintableText::text(why);
+        CommandFailure::new(Exit::Unreachable, format!("GitHub gave no ID token for this job: {}", why.as_str()))
+    };
+    let server = url.split('/').take(3).collect::<Vec<_>>().join("/");
+    let address = Address::parse(&server)?;
+    address.check_private("the request for an ID token")?;
+    let mut config = Agent::config_builder()
+        .http_status_as_error(false)
+        .proxy(None)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .timeout_global(Some(ANSWER));
+    if address.uses_tls() {
+        config = config.https_only(true).tls_config(TlsFiles::default().config()?);
+    }
+    let between = if url.contains('?') { '&' } else { '?' };
+    let request = config.build().new_agent().get(format!("{url}{between}audience={audience}"));
+    let answer = request.header("authorization", format!("Bearer {}", *token.0)).call();
+    let mut answer = answer.map_err(|error| failed(&error.to_string()))?;
+    let body = answer.body_mut().with_config().limit(MAX_ANSWER_BYTES).read_to_vec();
+    let body = body.map_err(|error| failed(&error.to_string()))?;
+    if answer.status().as_u16() != 200 {
+        return Err(failed(&format!("its answer has the status {}", answer.status().as_u16())));
+    }
+    let body: Value = serde_json::from_slice(&body).map_err(|_| failed("its answer is no JSON"))?;
+    body["value"].as_str().map(Secret::new).ok_or_else(|| failed("its answer has no `value`"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_job_gives_its_id_token_or_a_message_about_what_is_missing() {
+        let of = |variables: &[(&str, &str)]| {
+            let find =
+                |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+            JobIdentity::of_variables(None, find).map(|job| job.source).map_err(|failure| failure.message)
+        };
+        let github = [(GITHUB[0], "https://github.example/?a=b"), (GITHUB[1], "t"), ("GITHUB_ACTIONS", "true")];
+        assert!(matches!(of(&github), Ok(IdTokenSource::GitHub(..))));
+        assert!(matches!(of(&[github[0], github[1], (GIVEN, "a.b.c")]), Ok(IdTokenSource::Given(_))));
+        assert!(
+            of(&github[1..]).is_err_and(|message| message.contains("id-token: write") && !message.contains("GitLab"))
+        );
+        assert!(of(&[]).is_err_and(|message| message.contains("id-token: write") && message.contains("id_tokens")));
+    }
+}

@@ -1,0 +1,159 @@
+//! Admission by the ID token of a CI job (OpenID Connect). An ID token opens a token without a secret for some minutes.
+
+pub(super) mod binding_rules;
+pub mod id_token;
+pub mod issuer_keys;
+pub mod key_cache;
+
+use std::sync::Arc;
+
+use crate::boundary::admission::{Admission, Holder};
+use crate::boundary::oidc::binding_rules::{admitted, differing};
+use crate::boundary::oidc::id_token::{IdToken, refused};
+use crate::boundary::oidc::issuer_keys::IssuerKeys;
+use crate::seal::caller::Caller;
+use crate::seal::refusal::{Refusal, Stopped};
+use crate::seal::sealed::Sealed;
+use crate::store::stored_token::IdTokenUse;
+use documents::record::code::Code;
+use documents::record::ident::Name;
+use documents::record::token::SealedToken;
+use documents::record::validity::Timestamp;
+use wire::api::oidc::OidcBinding;
+
+/// An ID token of an issuer that an operator named.
+#[derive(Debug)]
+pub struct PresentedIdToken(IdToken);
+
+impl PresentedIdToken {
+    /// Returns the issuer.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        self.0.issuer()
+    }
+}
+
+/// A token in force that ID tokens open.
+type OpenedToken<'t> = (&'t SealedToken, &'t OidcBinding);
+
+/// Returns the value that the claim `aud` of an ID token for this boundary must have.
+#[must_use]
+pub fn audience(sealed: &Sealed) -> String {
+    format!("countersign:{}", sealed.boundary.id)
+}
+
+impl Admission {
+    /// Returns the value that the claim `aud` of an ID token for this boundary must have.
+    #[must_use]
+    pub fn audience(&self) -> String {
+        audience(&self.crossing.state())
+    }
+
+    /// Parses an ID token. Nothing of it is verified yet, so that the caller can charge the issuer first.
+    ///
+    /// # Errors
+    /// Returns `malformed` or `too-large`, or `unauthenticated` if no token is for the issuer.
+    pub fn present(&self, id_token: &str) -> Result<PresentedIdToken, Stopped> {
+        let id_token = IdToken::parse(id_token)?;
+        if self.ledger.bindings()?.iter().any(|(_, binding)| binding.issuer == id_token.issuer()) {
+            return Ok(PresentedIdToken(id_token));
+        }
+        Err(refused("iss", &format!("is {:?}, and no token of this boundary is for this issuer", id_token.issuer()))
+            .into())
+    }
+
+    /// Exchanges an ID token for a bearer that is valid for some minutes. Returns the bearer, the name of the token, and the
+    /// end of the bearer. The future must not be dropped, because the ID token is used up before the bearer is open.
+    ///
+    /// # Errors
+    /// Returns `unauthenticated` with the claim that differs, `bad-signature`, or `busy` if the keys of the issuer can't be
+    /// read.
+    pub async fn exchange(
+        &self,
+        PresentedIdToken(id_token): PresentedIdToken,
+    ) -> Result<(String, Name, Timestamp), Stopped> {
+        let (now, sealed, bindings) = (self.crossing.now(), self.crossing.state(), self.ledger.bindings()?);
+        let of_issuer = bindings.iter().filter(|(_, binding)| binding.issuer == id_token.issuer());
+        let of_issuer: Vec<OpenedToken<'_>> = of_issuer
+            .filter_map(|(name, binding)| {
+                let in_force = |token: &&SealedToken| {
+                    token.name == *name
+                        && token.expires_at.is_none_or(|end| now < end)
+                        && self.crossing.revoked().now().token(name).is_none()
+                };
+                Some((sealed.tokens.iter().find(in_force)?, binding))
+            })
+            .collect();
+        if of_issuer.is_empty() {
+            return Err(refused("iss", "is that of tokens that have expired or were revoked").into());
+        }
+        // Tokens of one issuer can name different keys or authorities.
+        let mut signed = Vec::new();
+        let mut stopped = None;
+        for (at, (_, binding)) in of_issuer.iter().enumerate() {
+            let same = |other: &OpenedToken<'_>| (&other.1.jwks, &other.1.ca) == (&binding.jwks, &binding.ca);
+            let verified = match of_issuer[..at].iter().position(same) {
+                Some(earlier) => signed[earlier],
+                None => match self.keys_of(binding, &id_token, now).await {
+                    Ok(keys) => id_token.verify(&keys).map_err(|refusal| stopped = Some(refusal.into())).ok(),
+                    Err(error) => {
+                        stopped = Some(error);
+                        None
+                    }
+                },
+            };
+            signed.push(verified);
+        }
+        let Some(claims) = signed.iter().copied().flatten().next() else {
+            return Err(stopped.unwrap_or_else(|| refused("iss", "has no keys").into()));
+        };
+        let usable = claims.check(&audience(&sealed), now)?;
+        let verified = of_issuer.iter().zip(&signed).filter(|(_, claims)| claims.is_some()).map(|(token, _)| token);
+        let (differing, found): (Vec<_>, Vec<_>) =
+            verified.map(|token| (differing(token.1, claims), token)).partition(|(differs, _)| differs.is_some());
+        let (token, binding) = match found[..] {
+            [(_, token)] => token,
+            [] => {
+                // The claim of the token that fits best helps most.
+                let nearest = differing.iter().filter_map(|(differs, _)| *differs).max_by_key(|(agree, _)| *agree);
+                let name = nearest.map_or("sub", |(_, name)| name);
+                let value = claims.text(name).map_or("missing".to_owned(), |text| format!("{text:?}"));
+                return Err(refused(name, &format!("is {value}, which no token of this boundary accepts")).into());
+            }
+            [(_, (one, _)), (_, (other, _)), ..] => {
+                let detail = format!(
+                    "the ID token is refused, because its claims fit two tokens, {} and {}: an operator must make their \
+                     bindings differ",
+                    one.name, other.name
+                );
+                return Err(Refusal::new(Code::Unauthenticated, detail).into());
+            }
+        };
+        let caller = Caller::new(token.name.clone(), token.scopes.clone(), &token.patterns);
+        let caller = caller.with_id_token(admitted(binding, claims)?);
+        // After a crash here, the ID token is used up and opened nothing, and the job gets another ID token.
+        if !self.ledger.admit(IdTokenUse { digest: usable.digest, expires_at: usable.ends }).await? {
+            return Err(refused("jti", "is that of an ID token that was used before: get a new ID token").into());
+        }
+        let end = token.expires_at.unwrap_or(Timestamp::from_unix(i64::MAX));
+        let (bearer, end) = self.open_for(Holder::Token(token.name.clone()), caller, now, end)?;
+        Ok((bearer, token.name.clone(), end))
+    }
+
+    async fn keys_of(
+        &self,
+        binding: &OidcBinding,
+        id_token: &IdToken,
+        now: Timestamp,
+    ) -> Result<Arc<IssuerKeys>, Stopped> {
+        match &binding.jwks {
+            Some(jwks) => {
+                let keys = IssuerKeys::parse(jwks.as_bytes());
+                Ok(Arc::new(
+                    keys.map_err(|why| Refusal::new(Code::Busy, format!("the pinned keys can't be read: {why}")))?,
+                ))
+            }
+            None => self.keys.keys(&binding.issuer, binding.ca.as_deref(), id_token.kid(), now).await,
+        }
+    }
+}

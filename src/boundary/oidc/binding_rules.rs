@@ -1,0 +1,243 @@
+//! Which jobs a token without a secret is for: the rules for a binding, and its comparison with the claims of an ID token.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::boundary::oidc::id_token::{SignedClaims, refused};
+use crate::boundary::oidc::issuer_keys::IssuerKeys;
+use crate::seal::admitted_caller::{AdmittedCaller, BoundParameter};
+use crate::seal::refusal::{Refusal, Stopped, fault};
+use documents::record::code::Code;
+use wire::api::oidc::{AdmittedJob, OidcBinding};
+use wire::tls::client_config::client_config;
+
+const GITHUB: &str = "https://token.actions.githubusercontent.com";
+/// End of the issuer of a GitHub Enterprise Server.
+const GITHUB_SERVER: &str = "/_services/token";
+const GITLAB: &str = "https://gitlab.com";
+/// The claims that identify a repository of GitHub. Its name can be used again by another owner.
+const GITHUB_IDS: &[&str] = &["repository_id", "repository_owner_id"];
+/// The claims that identify a project of GitLab, and whether its branch or tag is protected.
+const GITLAB_IDS: &[&str] = &["project_id", "ref_protected"];
+/// The claims that the boundary checks itself.
+const CHECKED: &[&str] = &["aud", "exp", "iat", "iss", "jti", "nbf"];
+/// The event that starts a job of GitHub.
+const EVENT: &str = "event_name";
+const MOST_ENTRIES: usize = 32;
+const MOST_BYTES: usize = 512;
+
+/// Checks a binding of a new token.
+///
+/// # Errors
+/// Returns `malformed` with the field, and what to write instead.
+pub(in crate::boundary) fn check_binding(binding: &OidcBinding) -> Result<(), Refusal> {
+    let OidcBinding { issuer, claims, bind, jwks, ca } = binding;
+    let refuse = |place: &str, detail: String| Err(Refusal::new(Code::Malformed, detail.clone()).at(place, detail));
+    let rest = issuer.strip_prefix("https://").filter(|rest| {
+        let plain = rest.bytes().all(|c| c.is_ascii_alphanumeric() || b".-_~/:[]%".contains(&c));
+        plain && (1..=MOST_BYTES).contains(&rest.len()) && !rest.starts_with(['/', ':'])
+    });
+    if rest.is_none() {
+        return refuse(
+            "/oidc/issuer",
+            format!("{issuer:?} is no issuer: write the claim `iss`, which begins with https://"),
+        );
+    }
+    let is_text = |text: &str| !text.is_empty() && text.len() <= MOST_BYTES && !text.chars().any(char::is_control);
+    let entries = [("claims", claims), ("bind", bind)];
+    for (place, map) in entries {
+        if map.len() > MOST_ENTRIES || !map.iter().all(|(name, value)| is_text(name) && is_text(value)) {
+            let detail = format!(
+                "at most {MOST_ENTRIES} names and values of 1 to {MOST_BYTES} bytes, without control characters"
+            );
+            return refuse(&format!("/oidc/{place}"), detail);
+        }
+    }
+    if let Some(name) = CHECKED.iter().find(|name| claims.contains_key(**name)) {
+        return refuse("/oidc/claims", format!("the boundary checks the claim `{name}` itself: leave it out"));
+    }
+    let has = |names: &[&str]| names.iter().all(|name| claims.contains_key(*name));
+    let is_github = issuer.trim_end_matches('/') == GITHUB
+        || issuer.starts_with(&format!("{GITHUB}/"))
+        || issuer.ends_with(GITHUB_SERVER);
+    let needed = if is_github {
+        (!has(GITHUB_IDS))
+            .then_some("repository_id and repository_owner_id, because names of repositories are used again")
+    } else if issuer == GITLAB {
+        (!has(GITLAB_IDS)).then_some("project_id and ref_protected")
+    } else {
+        (!has(GITHUB_IDS) && !has(GITLAB_IDS) && !has(&["sub"]))
+            .then_some("project_id and ref_protected (GitLab), repository_id and repository_owner_id (GitHub), or sub")
+    };
+    if let Some(names) = needed {
+        return refuse("/oidc/claims", format!("a binding to {issuer} needs the claims {names}"));
+    }
+    if let Some(Err(error)) = ca.as_ref().map(|ca| client_config(Some(ca.as_bytes()), None)) {
+        return refuse("/oidc/ca", format!("the certificate authorities of the issuer can't be used: {error}"));
+    }
+    if let Some(jwks) = jwks {
+        match IssuerKeys::parse(jwks.as_bytes()) {
+            Ok(keys) if keys.usable() > 0 => {}
+            Ok(_) => return refuse("/oidc/jwks", "the file has no key for RS256 or ES256 that can be used".to_owned()),
+            Err(why) => return refuse("/oidc/jwks", format!("the file can't be used: {why}")),
+        }
+    }
+    Ok(())
+}
+
+/// Returns the claim by which a binding is not for the ID token, with the number of claims that agree before it. The
+/// result is `None` if the binding is for the ID token.
+pub(super) fn differing<'b>(binding: &'b OidcBinding, claims: SignedClaims<'_>) -> Option<(usize, &'b str)> {
+    let differs = |(name, value): (&String, &String)| claims.text(name).as_ref() != Some(value);
+    if let Some((agree, (name, _))) = binding.claims.iter().enumerate().find(|(_, claim)| differs(*claim)) {
+        return Some((agree, name));
+    }
+    // A pull request can come from anybody, and its job runs code that nobody reviewed.
+    let of_pull_request = claims.text(EVENT).is_some_and(|event| event.starts_with("pull_request"));
+    (of_pull_request && !binding.claims.contains_key(EVENT)).then_some((binding.claims.len(), EVENT))
+}
+
+/// Returns what the ID token says about a caller of the token `binding`.
+///
+/// # Errors
+/// Returns `unauthenticated` if a claim of `--bind` is missing.
+pub(super) fn admitted(binding: &OidcBinding, claims: SignedClaims<'_>) -> Result<AdmittedCaller, Stopped> {
+    let mut stated: BTreeMap<String, String> = binding.claims.clone();
+    let mut bound = Vec::new();
+    for (name, claim) in &binding.bind {
+        let value = claims.text(claim);
+        let value = value
+            .ok_or_else(|| refused(claim, &format!("is missing, but the parameter {name} must be equal to it")))?;
+        stated.insert(claim.clone(), value.clone());
+        bound.push(BoundParameter { name: name.clone(), claim: claim.clone(), value });
+    }
+    let (issuer, bind) = (binding.issuer.clone(), binding.bind.clone());
+    let job = AdmittedJob { job: job_page(&issuer, claims), issuer, claims: stated, bind };
+    let job = serde_json::to_string(&job).map_err(|error| fault(&error))?;
+    Ok(AdmittedCaller { job: Arc::from(job), bound })
+}
+
+/// Returns the address of the page of the job, as far as the claims of GitHub or GitLab state it.
+fn job_page(issuer: &str, claims: SignedClaims<'_>) -> Option<String> {
+    let path = |name: &str| {
+        let plain = |text: &String| text.bytes().all(|c| c.is_ascii_alphanumeric() || b"._-/".contains(&c));
+        claims.text(name).filter(|text| !text.is_empty() && !text.contains("..") && plain(text))
+    };
+    let number = |name: &str| claims.text(name).filter(|id| !id.is_empty() && id.bytes().all(|c| c.is_ascii_digit()));
+    if let (Some(repository), Some(run)) = (path("repository"), number("run_id")) {
+        let server = match issuer.strip_suffix(GITHUB_SERVER) {
+            Some(server) => server.to_owned(),
+            None if issuer.starts_with(GITHUB) => "https://github.com".to_owned(),
+            None => claims
+                .text("server_url")
+                .filter(|url| url.starts_with("https://") && !url.contains(char::is_whitespace))?,
+        };
+        return Some(format!("{server}/{repository}/actions/runs/{run}"));
+    }
+    let (project, job) = (path("project_path")?, number("job_id")?);
+    Some(format!("{issuer}/{project}/-/jobs/{job}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Map, Value, json};
+
+    use super::*;
+
+    fn binding(issuer: &str, names: &[&str]) -> OidcBinding {
+        let claims = names.iter().map(|name| ((*name).to_owned(), "1".to_owned())).collect();
+        OidcBinding { issuer: issuer.to_owned(), claims, bind: BTreeMap::new(), jwks: None, ca: None }
+    }
+
+    fn map(value: Value) -> Map<String, Value> {
+        value.as_object().expect("an object").clone()
+    }
+
+    #[test]
+    fn a_binding_names_the_claims_that_identify_a_repository_for_ever() {
+        let lab = "https://git.example/lab";
+        for (issuer, names) in [
+            (GITHUB, &["repository_id", "repository_owner_id", "ref"][..]),
+            ("https://ghes.example/_services/token", GITHUB_IDS),
+            (GITLAB, GITLAB_IDS),
+            (lab, GITLAB_IDS),
+            (lab, GITHUB_IDS),
+            (lab, &["sub"]),
+        ] {
+            assert_eq!(check_binding(&binding(issuer, names)), Ok(()), "{issuer} {names:?}");
+        }
+        for (issuer, names, why) in [
+            (GITHUB, &["repository", "sub"][..], "repository_id"),
+            (GITHUB, &["repository_id", "ref"], "repository_owner_id"),
+            ("https://token.actions.githubusercontent.com/", &["sub"], "repository_id"),
+            ("https://token.actions.githubusercontent.com/acme", &["sub"], "repository_id"),
+            ("https://ghes.example/_services/token", &["sub"], "repository_id"),
+            (GITLAB, &["project_id"], "ref_protected"),
+            (GITLAB, &["sub"], "project_id"),
+            (lab, &["ref"], "sub"),
+            (lab, &["sub", "aud"], "`aud`"),
+            (lab, &["sub", "jti"], "`jti`"),
+            (lab, &["sub", ""], "names and values"),
+            ("http://git.example", &["sub"], "https://"),
+            ("https://", &["sub"], "https://"),
+            ("https://a@git.example", &["sub"], "https://"),
+            ("https://git.example/?a=b", &["sub"], "https://"),
+            ("https://git.example/#a", &["sub"], "https://"),
+        ] {
+            let refusal = check_binding(&binding(issuer, names)).expect_err(issuer);
+            assert!(refusal.detail.contains(why) && refusal.code == Code::Malformed, "{issuer} {names:?}: {refusal}");
+        }
+        let pinned = |jwks: &str| check_binding(&OidcBinding { jwks: Some(jwks.to_owned()), ..binding(lab, &["sub"]) });
+        let ca = OidcBinding { ca: Some("no PEM".to_owned()), ..binding(lab, &["sub"]) };
+        assert!(check_binding(&ca).is_err_and(|refusal| refusal.detail.contains("authorities")));
+        assert!(pinned("{}").is_err() && pinned(r#"{"keys":[{"kid":"a","kty":"oct"}]}"#).is_err());
+    }
+
+    #[test]
+    fn claims_are_compared_exactly_and_a_pull_request_only_counts_by_name() {
+        let wanted = OidcBinding {
+            claims: [("a", "1"), ("b", "true")].map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+            ..binding("https://i.example", &[])
+        };
+        let claims = |value: Value| map(value);
+        for (given, differs) in [
+            (json!({"a": "1", "b": "true", "c": 2}), None),
+            (json!({"a": 1, "b": true}), None),
+            (json!({"a": "01", "b": "true"}), Some((0, "a"))),
+            (json!({"a": "1", "b": "True"}), Some((1, "b"))),
+            (json!({"a": "1"}), Some((1, "b"))),
+            (json!({"a": ["1"], "b": "true"}), Some((0, "a"))),
+            (json!({"a": "1", "b": "true", "event_name": "push"}), None),
+            (json!({"a": "1", "b": "true", "event_name": "pull_request"}), Some((2, "event_name"))),
+            (json!({"a": "1", "b": "true", "event_name": "pull_request_target"}), Some((2, "event_name"))),
+        ] {
+            assert_eq!(differing(&wanted, SignedClaims::of_test(&claims(given.clone()))), differs, "{given}");
+        }
+        let named = OidcBinding {
+            claims: [("event_name".to_owned(), "pull_request".to_owned())].into(),
+            ..binding("https://i.example", &[])
+        };
+        assert_eq!(differing(&named, SignedClaims::of_test(&claims(json!({"event_name": "pull_request"})))), None);
+    }
+
+    #[test]
+    fn the_page_of_a_job_has_only_parts_of_plain_letters() {
+        let page = |issuer: &str, claims: Value| job_page(issuer, SignedClaims::of_test(&map(claims)));
+        let run = json!({"repository": "acme/shop", "run_id": "42"});
+        assert_eq!(page(GITHUB, run.clone()).as_deref(), Some("https://github.com/acme/shop/actions/runs/42"));
+        let server = page("https://ghes.example/_services/token", run.clone());
+        assert_eq!(server.as_deref(), Some("https://ghes.example/acme/shop/actions/runs/42"));
+        assert_eq!(page("https://i.example", run), None, "nobody says which server has the page");
+        let lab = page("https://git.example", json!({"project_path": "group/shop", "job_id": 7}));
+        assert_eq!(lab.as_deref(), Some("https://git.example/group/shop/-/jobs/7"));
+        for bad in [
+            json!({"repository": "acme/shop\u{202e}", "run_id": "42"}),
+            json!({"repository": "acme/../x", "run_id": "42"}),
+            json!({"repository": "acme/shop", "run_id": "42/../.."}),
+            json!({"repository": "", "run_id": "42"}),
+            json!({}),
+        ] {
+            assert_eq!(page(GITHUB, bad.clone()), None, "{bad}");
+        }
+    }
+}

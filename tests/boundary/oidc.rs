@@ -1,0 +1,312 @@
+//! CI jobs without a stored secret: tokens that ID tokens open, and what approvers see of the job.
+
+use std::process::{Output, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::certified::able;
+use crate::issuer::{Issuer, Mood, SigningKey};
+use crate::support::people::{alice, authorization, envelope, now, stamp};
+use crate::support::{SMALL, World, id_of, runbook, said, wait_for};
+
+pub(crate) const COMMIT: &str = "89abcdef89abcdef89abcdef89abcdef89abcdef";
+const OTHER: &str = "0000000000000000000000000000000000000000";
+
+/// A boundary with the step `deploy:web`, and an issuer.
+pub(crate) fn world() -> (World, Issuer) {
+    world_with(|_| {})
+}
+
+fn world_with(change: impl FnOnce(&mut crate::support::Setup)) -> (World, Issuer) {
+    let issuer = Issuer::new();
+    let world = World::with(|setup| {
+        setup.limits = "calls_per_second = 1000000".to_owned();
+        let params = "params:\n  commit: {type: string, pattern: \"^[0-9a-f]{40}$\"}\n";
+        setup
+            .runbook("deploy.md", runbook(&format!("{params}{SMALL}"), &[("web", "printf '%s\\n' \"$PARAM_COMMIT\"")]));
+        change(setup);
+    });
+    (world, issuer)
+}
+
+/// Runs `token create NAME --oidc` with these further options.
+pub(crate) fn create(world: &World, issuer: &Issuer, name: &str, more: &[&str]) -> Output {
+    world.write("issuer.pem", &issuer.authority());
+    let mut command = world.boundary_command(&["token", "create", name, "--oidc", &issuer.url, "--config"]);
+    command.arg(world.path("b")).args(["--owner", "carol", "--step", "deploy:*"]).args(more);
+    if !more.contains(&"--jwks") {
+        command.arg("--ca").arg(world.path("issuer.pem"));
+    }
+    command.output().expect("token create")
+}
+
+/// The claims of the jobs on the main branch of acme/shop.
+pub(crate) const MAIN: [&str; 6] =
+    ["--claim", "repository_id=1234", "--claim", "repository_owner_id=56", "--claim", "ref=refs/heads/main"];
+
+/// Makes the token `ci` for these jobs, whose parameter `commit` is the claim `sha`. Returns the audience.
+pub(crate) fn ci(world: &World, issuer: &Issuer) -> String {
+    let made = create(world, issuer, "ci", &[&MAIN[..], &["--bind", "commit=sha"]].concat());
+    assert!(made.status.success(), "{}", said(&made));
+    String::from_utf8(made.stdout).expect("UTF-8").trim().to_owned()
+}
+
+/// Exchanges an ID token for a bearer.
+pub(crate) fn admit(world: &World, id_token: &str) -> crate::support::wire::Reply {
+    world.wire.post("/v1/admissions", "", &json!({"id_token": id_token}))
+}
+
+pub(crate) fn bearer(world: &World, id_token: &str) -> String {
+    admit(world, id_token).ok(200)["bearer"].as_str().expect("a bearer").to_owned()
+}
+
+fn propose(world: &World, bearer: &str, commit: &str) -> crate::support::wire::Reply {
+    world.wire.post("/v1/proposals", bearer, &World::wish("deploy:web", json!({"commit": commit})))
+}
+
+#[test]
+fn a_job_deploys_without_a_stored_secret_and_approvers_see_the_commit_that_the_issuer_stated() {
+    if !able("a_job_deploys_without_a_stored_secret_and_approvers_see_the_commit_that_the_issuer_stated") {
+        return;
+    }
+    let (world, issuer) = world();
+    let audience = ci(&world, &issuer);
+    assert_eq!(audience, format!("countersign:{}", world.boundary()["id"].as_str().expect("an id")));
+    let listed = world.boundary_command(&["token", "list", "--config"]).arg(world.path("b")).output().expect("list");
+    let line = format!(
+        "ci has no secret: jobs of {} with ref=refs/heads/main, repository_id=1234, repository_owner_id=56 open it; the \
+         parameter commit is the claim sha",
+        issuer.url
+    );
+    assert!(said(&listed).contains(&line), "{}", said(&listed));
+    // A job of GitHub asks for an ID token for this boundary, and proposes. The file of another token has no effect.
+    world.write("home/.config/countersign/token", &world.reader);
+    let job = |words: &[&str], change: &Value| {
+        let mut command = world.program(&["--url", &world.wire.url]);
+        command.args(words).envs(issuer.job(change)).output().expect("countersign")
+    };
+    let wish = ["propose", "deploy:web", "-p", &format!("commit={COMMIT}"), "--oidc"];
+    let proposed = job(&wish, &json!({}));
+    assert!(proposed.status.success(), "{}", said(&proposed));
+    let id = String::from_utf8(proposed.stdout).expect("UTF-8").trim().to_owned();
+    let view = world.show(&id);
+    assert_eq!((&view["proposer"], &view["params"]["commit"]), (&json!("ci"), &json!(COMMIT)));
+    let page = "https://github.example/acme/shop/actions/runs/42";
+    assert_eq!(
+        view["admitted"],
+        json!({"issuer": issuer.url, "job": page, "bind": {"commit": "sha"}, "claims": {
+            "ref": "refs/heads/main", "repository_id": "1234", "repository_owner_id": "56", "sha": COMMIT,
+        }})
+    );
+    // The approver sees it as the boundary's word, and the signed bytes have nothing of it.
+    let shown = world.as_alice(&["review", &id]).output().expect("review");
+    let words = said(&shown).split_whitespace().filter(|word| *word != "+").collect::<Vec<_>>().join(" ");
+    for part in [
+        &*format!("job the boundary says: admitted by OIDC of {} as ref=refs/heads/main", issuer.url),
+        &*format!("sha={COMMIT}, job {page}"),
+        "commit is its claim sha",
+    ] {
+        assert!(words.contains(part), "{part}: {}", said(&shown));
+    }
+    assert!(!String::from_utf8(crate::support::bytes_of(&view)).expect("UTF-8").contains(page));
+    world.sign(&view, &[&alice()]).ok(200);
+    let finished = world.until(&id, "finished");
+    assert_eq!(world.output(&finished, "stdout"), format!("{COMMIT}\n"));
+    world.assert_verified(&finished);
+    let waited = job(&["wait", &id, "--oidc"], &json!({}));
+    assert!(waited.status.success(), "{}", said(&waited));
+    // Another commit than that of the job is refused, and so is the job of another branch.
+    let other = job(&["propose", "deploy:web", "-p", &format!("commit={OTHER}"), "--oidc"], &json!({}));
+    assert!(other.status.code() == Some(2) && said(&other).contains("`sha`"), "{}", said(&other));
+    let branch = job(&wish, &json!({"ref": "refs/heads/evil"}));
+    assert!(branch.status.code() == Some(126) && said(&branch).contains("`ref`"), "{}", said(&branch));
+    world.assert_audited();
+}
+
+#[test]
+fn a_job_of_gitlab_proposes_with_the_id_token_in_its_environment() {
+    if !able("a_job_of_gitlab_proposes_with_the_id_token_in_its_environment") {
+        return;
+    }
+    let (world, issuer) = world();
+    let claims = ["--claim", "project_id=7", "--claim", "ref_protected=true", "--bind", "commit=sha"];
+    let made = create(&world, &issuer, "lab", &claims);
+    let audience = String::from_utf8(made.stdout).expect("UTF-8").trim().to_owned();
+    let change = json!({"project_id": "7", "project_path": "acme/shop", "ref_protected": "true", "job_id": "99",
+        "repository": null, "event_name": null});
+    let propose = |id_token: &str| {
+        let words = ["--url", &world.wire.url, "propose", "deploy:web", "-p", &format!("commit={COMMIT}"), "--oidc"];
+        let mut command = world.program(&words);
+        command.env("COUNTERSIGN_ID_TOKEN", id_token).output().expect("countersign")
+    };
+    let id_token = issuer.id_token(&audience, &change);
+    let proposed = propose(&id_token);
+    assert!(proposed.status.success(), "{}", said(&proposed));
+    let view = world.show(String::from_utf8(proposed.stdout).expect("UTF-8").trim());
+    assert_eq!(view["admitted"]["job"], format!("{}/acme/shop/-/jobs/99", issuer.url));
+    let again = propose(&id_token);
+    assert!(again.status.code() == Some(126) && said(&again).contains("`jti`"), "{}", said(&again));
+    let unprotected = propose(&issuer.id_token(&audience, &json!({"project_id": "7", "ref_protected": "false"})));
+    assert!(said(&unprotected).contains("`ref_protected`"), "{}", said(&unprotected));
+    let nowhere =
+        world.program(&["--url", &world.wire.url, "propose", "deploy:web", "--oidc"]).output().expect("propose");
+    assert!(nowhere.status.code() == Some(2) && said(&nowhere).contains("id_tokens"), "{}", said(&nowhere));
+}
+
+#[test]
+fn a_bearer_of_a_job_has_the_rights_of_its_token_and_ends_with_it() {
+    if !able("a_bearer_of_a_job_has_the_rights_of_its_token_and_ends_with_it") {
+        return;
+    }
+    let (mut world, issuer) = world();
+    let audience = ci(&world, &issuer);
+    let id_token = issuer.id_token(&audience, &json!({}));
+    let admitted = admit(&world, &id_token).ok(200);
+    let bearer = admitted["bearer"].as_str().expect("a bearer");
+    assert_eq!(admitted["name"], "ci");
+    let proposal = propose(&world, bearer, COMMIT).ok(201);
+    assert_eq!(world.wire.get(&format!("/v1/proposals/{}", id_of(&proposal)), bearer).ok(200)["id"], proposal["id"]);
+    world.wire.post("/v1/proposals", bearer, &World::wish("say:echo", json!({}))).problem("forbidden");
+    world.wire.get("/v1/proposals?proposer=agent", bearer);
+    world.sign(&proposal, &[&crate::support::people::carol()]).problem("self-approval");
+    // The token has no secret: neither the name nor the stored bytes open it.
+    world.wire.get("/v1/registry", "ci").problem("unauthenticated");
+    // A used ID token stays used after a crash, and a bearer of the memory is gone.
+    world.kill9();
+    world.start();
+    assert!(admit(&world, &id_token).problem("unauthenticated")["detail"].as_str().expect("words").contains("`jti`"));
+    propose(&world, bearer, COMMIT).problem("unauthenticated");
+    let bearer = self::bearer(&world, &issuer.id_token(&audience, &json!({})));
+    assert_eq!(propose(&world, &bearer, COMMIT).ok(200)["id"], proposal["id"], "the same proposal of the same token");
+    world.control(&json!({"do": "token-revoke", "name": "ci"})).expect("revoked");
+    let ended = propose(&world, &bearer, COMMIT).problem("unauthenticated");
+    assert!(ended["detail"].as_str().expect("words").contains("revoked"), "{ended}");
+    let refused = admit(&world, &issuer.id_token(&audience, &json!({}))).problem("unauthenticated");
+    assert!(refused["detail"].as_str().expect("words").contains("`iss`"), "{refused}");
+}
+
+#[test]
+fn a_bearer_of_a_job_ends_at_the_end_of_its_token() {
+    if !able("a_bearer_of_a_job_ends_at_the_end_of_its_token") {
+        return;
+    }
+    let (world, issuer) = world();
+    let ends = stamp(now() + 4);
+    let token = json!({"name": "short", "owners": [], "scopes": ["read"], "patterns": [], "expires_at": ends});
+    let oidc = json!({"issuer": issuer.url, "claims": {"sub": "short"}, "ca": issuer.authority()});
+    let audience = world.control(&json!({"do": "token-create", "token": token, "oidc": oidc})).expect("a token");
+    let id_token = issuer.id_token(audience.as_str().expect("a text"), &json!({"sub": "short"}));
+    let admitted = admit(&world, &id_token).ok(200);
+    assert_eq!(admitted["expires_at"], json!(ends));
+    let bearer = admitted["bearer"].as_str().expect("a bearer");
+    world.wire.get("/v1/registry", bearer).ok(200);
+    wait_for("the token has expired", || world.wire.get("/v1/registry", bearer).status == 401);
+}
+
+#[test]
+fn a_job_of_github_that_waits_gets_a_new_id_token_when_its_bearer_has_ended() {
+    if !able("a_job_of_github_that_waits_gets_a_new_id_token_when_its_bearer_has_ended") {
+        return;
+    }
+    let (world, issuer) = world();
+    let audience = ci(&world, &issuer);
+    let bundle = world.path("run.bundle.json");
+    let words =
+        ["--url", &world.wire.url, "propose", "deploy:web", "--oidc", "--wait", "-p", &format!("commit={COMMIT}")];
+    let mut command = world.program(&words);
+    command.arg("--bundle").arg(&bundle).envs(issuer.job(&json!({}))).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let job = command.spawn().expect("countersign");
+    wait_for("the job has proposed", || world.list("pending").len() == 1);
+    // The oldest bearer of a token ends when the token has 100 others.
+    for _ in 0..100 {
+        bearer(&world, &issuer.id_token(&audience, &json!({})));
+    }
+    let proposal = world.show(id_of(&world.list("pending")[0]));
+    world.sign(&proposal, &[&alice()]).ok(200);
+    let output = job.wait_with_output().expect("the end");
+    assert!(output.status.success(), "{}", said(&output));
+    let (code, report) = world.verify(&std::fs::read(&bundle).expect("the bundle"));
+    assert_eq!(code, 0, "{report:#}");
+}
+
+#[test]
+fn only_a_job_proposes_in_the_name_of_its_token_also_in_a_whole_envelope() {
+    if !able("only_a_job_proposes_in_the_name_of_its_token_also_in_a_whole_envelope") {
+        return;
+    }
+    let (world, issuer) = world();
+    let audience = ci(&world, &issuer);
+    let bearer = bearer(&world, &issuer.id_token(&audience, &json!({})));
+    let whole = |proposer: &str, commit: &str| {
+        let mut predicate = world.authorization("deploy:web", json!({"commit": commit}));
+        predicate["proposer"] = json!(proposer);
+        envelope(&authorization(&predicate), &[&alice()])
+    };
+    world.unchanged(|| {
+        let refused = world.submit(&whole("ci", COMMIT)).problem("forbidden");
+        assert!(refused["detail"].as_str().expect("words").contains("only its jobs"), "{refused}");
+        world.submit_as(&bearer, &whole("ci", OTHER)).problem("invalid-params");
+        world.submit_as(&bearer, &whole("agent", OTHER)).problem("invalid-params");
+    });
+    world.submit_as(&bearer, &whole("ci", COMMIT)).ok(200);
+    // What the job proposed can be signed elsewhere and handed in by others.
+    let proposal = propose(&world, &bearer, COMMIT).ok(201);
+    let signed = envelope(&crate::support::bytes_of(&proposal), &[&alice()]);
+    world.submit_as(&world.courier, &signed).ok(200);
+    for bad in [json!({}), json!({"commit": OTHER})] {
+        world.wire.post("/v1/proposals", &bearer, &World::wish("deploy:web", bad)).problem("invalid-params");
+    }
+}
+
+#[test]
+fn the_keys_of_an_issuer_rotate_and_an_issuer_that_does_not_answer_is_named() {
+    if !able("the_keys_of_an_issuer_rotate_and_an_issuer_that_does_not_answer_is_named") {
+        return;
+    }
+    let (mut world, issuer) = world();
+    let audience = ci(&world, &issuer);
+    let token = |key: &SigningKey, kid: &str| key.sign(kid, &issuer.claims(&audience, &json!({})));
+    for (mood, why) in [
+        (Mood::Broken, "503"),
+        (Mood::Redirects, "redirect (302)"),
+        (Mood::Endless, "more than 1048576 bytes"),
+        (Mood::Hangs, "imeout"),
+    ] {
+        issuer.set_mood(mood);
+        let refused = admit(&world, &token(issuer.key(), "rsa")).problem("busy");
+        assert!(refused["detail"].as_str().expect("words").contains(why), "{mood:?}: {refused}");
+        // A restart forgets that the issuer was asked a moment ago.
+        world.restart();
+    }
+    issuer.set_mood(Mood::Good);
+    let first = token(issuer.key(), "rsa");
+    bearer(&world, &first);
+    let asked = issuer.asked();
+    bearer(&world, &token(issuer.key(), "rsa"));
+    assert_eq!(issuer.asked(), asked, "the keys are in memory");
+    // A new key is asked for at once, but only once in five minutes.
+    let second = SigningKey::p256();
+    issuer.publish(&[second.jwk("ec")]);
+    bearer(&world, &token(&second, "ec"));
+    assert_eq!(issuer.asked(), asked + 2, "the configuration and the keys");
+    for _ in 0..3 {
+        let refused = admit(&world, &token(&second, "other")).problem("unauthenticated");
+        assert!(refused["detail"].as_str().expect("words").contains("`kid`"), "{refused}");
+    }
+    assert_eq!(issuer.asked(), asked + 2);
+    // Without the issuer, the keys of the memory stay usable.
+    issuer.set_mood(Mood::Broken);
+    bearer(&world, &token(&second, "ec"));
+    // Pinned keys need no issuer. The boundary trusts only them, so the keys of the issuer open nothing.
+    let pinned = SigningKey::p256();
+    world.write("keys.json", &json!({"keys": [pinned.jwk("pinned")]}).to_string());
+    let file = world.path("keys.json");
+    let made = create(&world, &issuer, "pinned", &["--claim", "sub=pinned", "--jwks", file.to_str().expect("a path")]);
+    assert!(made.status.success(), "{}", said(&made));
+    let asked = issuer.asked();
+    let change = json!({"sub": "pinned", "ref": "refs/heads/other"});
+    let admitted = admit(&world, &pinned.sign("pinned", &issuer.claims(&audience, &change))).ok(200);
+    assert_eq!((&admitted["name"], issuer.asked()), (&json!("pinned"), asked));
+    let foreign = admit(&world, &second.sign("ec", &issuer.claims(&audience, &change))).problem("unauthenticated");
+    assert!(foreign["detail"].as_str().expect("words").contains("`ref`"), "{foreign}");
+}
