@@ -23,8 +23,10 @@ use crate::remote::tls_files::TlsFiles;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::printable_text::PrintableText;
 use documents::crypto::digest::BlobDigest;
+use documents::crypto::key_id::KeyId;
 use documents::record::bundle::MAX_BUNDLE_BYTES;
 use documents::record::code::Code;
+use documents::record::envelope::EnvelopeSignature;
 use documents::record::ident::Name;
 use wire::api::body::{AdmissionResponse, Challenge, ChallengeAnswer, ChallengeRequest, Problem, ProblemError};
 
@@ -384,10 +386,7 @@ impl Client {
         *self.bearer.borrow_mut() = None;
         self.refused_keys.borrow_mut().clear();
         for signer in keys.find()?.all() {
-            let body = serde_json::to_vec(&ChallengeRequest { keyid: signer.key().keyid() })
-                .map_err(|error| self.odd(&error.to_string()))?;
-            let answer = self.send(&Method::POST, "/v1/challenges", Some(&body), "application/json")?;
-            let answer = match self.refuse_problem(answer) {
+            let challenge = match self.challenge(signer.key().keyid()) {
                 Err(failure) if failure.has_code(Code::UnknownSigner) => {
                     let detail = failure.problem.as_ref().and_then(|problem| problem["detail"].as_str());
                     self.refused_keys
@@ -395,25 +394,50 @@ impl Client {
                         .push(PrintableText::text(detail.unwrap_or_default()).as_str().to_owned());
                     continue;
                 }
-                answer => answer?,
+                challenge => challenge?,
             };
-            let Challenge { challenge } = self.typed(answer)?;
-            let well_formed = challenge.starts_with("countersign-challenge/v1 ")
-                && challenge.len() <= 512
-                && challenge.bytes().all(|c| (0x20..0x7f).contains(&c));
-            if !well_formed {
-                return Err(self.odd("the challenge does not have version 1, so nothing was signed"));
-            }
             let signature = keys::sign(signer, SignaturePurpose::Read, CHALLENGE_TYPE, challenge.as_bytes())?;
-            let body = serde_json::to_vec(&ChallengeAnswer { challenge, signature })
-                .map_err(|error| self.odd(&error.to_string()))?;
-            let answer = self.send(&Method::POST, "/v1/challenges/answer", Some(&body), "application/json")?;
-            let admission: AdmissionResponse = self.typed(self.refuse_problem(answer)?)?;
+            let admission = self.answer_challenge(challenge, signature)?;
             *self.bearer.borrow_mut() = Some(Secret::new(&admission.bearer));
             *self.name.borrow_mut() = Some(admission.name);
             return Ok(true);
         }
         Ok(false)
+    }
+
+    /// Asks for the text that a key of the roster signs for read access.
+    ///
+    /// # Errors
+    /// Returns the boundary's refusal, or an error if the text does not have the form of a challenge.
+    pub fn challenge(&self, keyid: KeyId) -> Result<String, CommandFailure> {
+        let Challenge { challenge } = self.post_once("/v1/challenges", &ChallengeRequest { keyid })?;
+        let well_formed = challenge.starts_with("countersign-challenge/v1 ")
+            && challenge.len() <= 512
+            && challenge.bytes().all(|c| (0x20..0x7f).contains(&c));
+        if well_formed {
+            Ok(challenge)
+        } else {
+            Err(self.odd("the challenge does not have version 1, so nothing was signed"))
+        }
+    }
+
+    /// Exchanges a signed challenge for a bearer.
+    ///
+    /// # Errors
+    /// Returns the boundary's refusal, or an error if the boundary cannot be reached.
+    pub fn answer_challenge(
+        &self,
+        challenge: String,
+        signature: EnvelopeSignature,
+    ) -> Result<AdmissionResponse, CommandFailure> {
+        self.post_once("/v1/challenges/answer", &ChallengeAnswer { challenge, signature })
+    }
+
+    /// Sends a JSON document without a second attempt with a key.
+    fn post_once<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, CommandFailure> {
+        let body = serde_json::to_vec(body).map_err(|error| self.odd(&error.to_string()))?;
+        let answer = self.send(&Method::POST, path, Some(&body), "application/json")?;
+        self.typed(self.refuse_problem(answer)?)
     }
 
     fn whole(&self, response: Response<Body>) -> Result<Vec<u8>, CommandFailure> {
