@@ -14,9 +14,10 @@ use documents::crypto::digest::PolicyDigest;
 use documents::crypto::json;
 use documents::crypto::key_id::KeyId;
 use documents::crypto::note::{Note, TlogProof, parse_signatures};
+use documents::crypto::passkey::Passkey;
 use documents::crypto::signature::SecretKey;
-use documents::crypto::ssh_key::SshKey;
-use documents::crypto::sshsig;
+use documents::crypto::ssh_key::{ForeignKey, SshKey};
+use documents::crypto::sshsig::{self, StatementKey};
 use documents::crypto::tlog_tiles::{TilePath, push_entry, split_entries};
 use documents::record::authorization::Authorization;
 use documents::record::bundle::Bundle;
@@ -135,11 +136,17 @@ pub fn bundle_verify(data: &[u8]) {
     let _ = verify(b"{}", &RosterTrust::Roster(data.to_vec()), VerifyOptions::default());
 }
 
-/// An SSHSIG blob or its armour, verified with an ordinary key.
+/// An SSHSIG blob or its armour, verified with an ordinary key and with a passkey.
 pub fn sshsig_blob(data: &[u8]) {
     let key = golden_key();
     let message = b"a message that nobody signed";
     assert!(sshsig::verify(key, message, data).is_err());
+    let passkey = StatementKey::Passkey(passkey_of_seed());
+    assert!(sshsig::verify(passkey, message, data).is_err());
+    // The seed is a valid signature, and every other accepted form states its flags.
+    if sshsig::verify(passkey, b"a message", data).is_ok() {
+        assert!(sshsig::is_of_synced_passkey(data).is_some());
+    }
     if let Ok(text) = std::str::from_utf8(data)
         && let Ok(blob) = sshsig::dearmour(text)
     {
@@ -392,6 +399,15 @@ fn golden_key() -> &'static SshKey {
         SshKey::parse(line.trim_end()).expect("a golden key")
     })
 }
+
+/// The key of `fuzz/seeds/sshsig_blob/passkey.bin`.
+fn passkey_of_seed() -> &'static Passkey {
+    static KEY: OnceLock<ForeignKey> = OnceLock::new();
+    let key = KEY.get_or_init(|| ForeignKey::parse(PASSKEY_LINE).expect("a line"));
+    key.passkey().expect("a passkey")
+}
+
+const PASSKEY_LINE: &str = "sk-ecdsa-sha2-nistp256@openssh.com AAAAInNrLWVjZHNhLXNoYTItbmlzdHAyNTZAb3BlbnNzaC5jb20AAAAIbmlzdHAyNTYAAABBBGsX0fLhLEJH+Lzm5WOkQPJ3A32BLeszoPShOUXYmMKWT+NC4v4af5uO5+tKfA+eFivOM1drMV7Oy7ZAaDe/UfUAAAAMZGVzay5leGFtcGxl";
 
 /// A script: the commands found for bash, and for `sh`, which can be bash or dash. Each place must be in the script.
 pub fn shell_commands(data: &[u8]) {

@@ -23,6 +23,7 @@ use documents::record::envelope::{Base64, EnvelopeSignature};
 use documents::record::ident::Name;
 use documents::record::token::Scope;
 use documents::record::validity::Timestamp;
+use judgement::decision::passkeys::{SigningProgram, signing_program};
 use judgement::trust::trusted_roster::KeyHolder;
 
 /// Prefix of every bearer token, so that secret scanners can find a leaked token.
@@ -208,8 +209,8 @@ impl Admission {
     /// Returns `unknown-signer` if the key is not in the roster.
     pub fn challenge(&self, keyid: &KeyId) -> Result<String, Stopped> {
         let sealed = self.crossing.state();
-        if sealed.roster.signer(keyid).is_none() {
-            return Err(Refusal::new(Code::UnknownSigner, sealed.rosters.unknown_key_words(keyid)).into());
+        if sealed.statement_key(keyid).is_none() {
+            return Err(sealed.unknown_signer(keyid).into());
         }
         let now = self.crossing.now();
         let end = now.plus(CHALLENGE_S);
@@ -218,11 +219,11 @@ impl Admission {
     }
 
     /// Checks the answer to a challenge. Returns a bearer token that is valid for some minutes, the name of the key's
-    /// holder, and the end of the validity.
+    /// holder, and the end of the validity. A passkey of an approver lets a desk read, if policy lets the passkey count.
     ///
     /// # Errors
-    /// Returns `unauthenticated` if the challenge is not open, `bad-signature` if the signature does not verify, and
-    /// `revoked` if the key is revoked.
+    /// Returns `unauthenticated` if the challenge is not open, `bad-signature` if the signature does not verify, `revoked`
+    /// if the key is revoked, and `not-permitted-signer` for another passkey.
     pub fn answer(&self, challenge: &str, signature: &EnvelopeSignature) -> Result<(String, Name, Timestamp), Stopped> {
         let now = self.crossing.now();
         let sealed = self.crossing.state();
@@ -234,13 +235,21 @@ impl Admission {
         };
         let made = self.admissions.made(&sealed.boundary.id, &keyid, challenge);
         let challenge_ends = made.filter(|end| now < *end).ok_or_else(not_open)?;
-        let Some((holder, key)) = sealed.roster.signer(&keyid) else {
-            return Err(Refusal::new(Code::UnknownSigner, sealed.rosters.unknown_key_words(&keyid)).into());
+        let key = sealed.statement_key(&keyid);
+        let Some((key, (holder, _))) = key.zip(sealed.roster.statement_signer(&keyid)) else {
+            return Err(sealed.unknown_signer(&keyid).into());
         };
         let bytes = Base64::Lenient.decode("/signature/sig", &signature.sig)?;
         let _ = sshsig::verify(key, &pae(CHALLENGE_TYPE, challenge.as_bytes()), &bytes)
             .map_err(|error| Refusal::new(Code::BadSignature, error.to_string()))?;
+        let program = signing_program(&bytes, sealed.policy.passkeys())
+            .map_err(|error| Refusal::new(error.code(), error.to_string()))?;
         let (name, scopes) = match holder {
+            holder if program == SigningProgram::Browser && !matches!(holder, KeyHolder::Approver(_)) => {
+                let detail =
+                    format!("the passkey {keyid} is of {holder}, and only the passkey of an approver gives access");
+                return Err(Refusal::new(Code::NotPermittedSigner, detail).into());
+            }
             KeyHolder::Approver(name) => (name, vec![Scope::Read]),
             KeyHolder::Operator(name) => (name, vec![Scope::Operate, Scope::Read]),
             KeyHolder::Proposer(name) => (name, vec![Scope::Propose]),

@@ -4,7 +4,7 @@ use crate::boundary::logged_documents::{envelope_in, predicate};
 use crate::boundary::proposal_status::{is_over, view_status};
 use crate::boundary::proposals::{Proposals, wrong_state};
 use crate::seal::caller::Caller;
-use crate::seal::refusal::{Refusal, Stopped, fault, unverified};
+use crate::seal::refusal::{Refusal, Stopped, fault};
 use crate::seal::sealed::Sealed;
 use crate::store::stored_denial::{DenialResult, DenialWrite, StoredDenial};
 use crate::store::stored_leaf::{CheckedState, WriteStop};
@@ -19,6 +19,7 @@ use documents::record::ident::{Name, ProposalId};
 use documents::record::token::Scope;
 use documents::record::validity::Timestamp;
 use judgement::decision::exclusion::{self, Tokens};
+use judgement::decision::passkeys::signing_program;
 use judgement::decision::place::check_place;
 use wire::api::view::{DenialView, DenialsView, DeniedView, ProposalStatus, ProposalView};
 
@@ -118,8 +119,7 @@ impl Proposals {
         sealed: &Sealed,
     ) -> Result<Verified<Denial>, Stopped> {
         let signed = Signed::<Denial>::from_envelope(envelope, Base64::Lenient)?;
-        let document =
-            signed.verify(|keyid| sealed.roster.key(keyid)).map_err(|error| unverified(error, &sealed.rosters))?;
+        let document = signed.verify(|keyid| sealed.statement_key(keyid)).map_err(|error| sealed.unverified(error))?;
         let authorization = denied(document.statement())?;
         if authorization != *digest {
             let detail = format!(
@@ -156,7 +156,8 @@ impl Proposals {
             let revoked = self.crossing.revoked();
             let unrevoked = document.signatures().iter().filter(|signature| !revoked.has_key(&signature.keyid));
             let valid = unrevoked.into_iter().find_map(|signature| {
-                let (approver, _) = sealed.roster.approver_of(&signature.keyid)?;
+                let (approver, _) = sealed.roster.statement_approver(&signature.keyid)?;
+                let _counts = signing_program(&signature.sig, sealed.policy.passkeys()).ok()?;
                 let begun = approver.valid_after.is_none_or(|from| from <= now);
                 let open = begun && approver.valid_before.is_none_or(|until| now < until);
                 (open && !excluded.contains(&approver.name)).then(|| (approver.name.clone(), signature.keyid))

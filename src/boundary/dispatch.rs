@@ -118,7 +118,7 @@ impl Proposals {
         // Remove the signatures of signers who are no longer in the roster. The remaining signatures may still meet the
         // quorum (rule R2).
         let sealed = self.crossing.state();
-        stored.retain(|one| sealed.roster.key(&one.keyid).is_some());
+        stored.retain(|one| sealed.statement_key(&one.keyid).is_some());
         let bytes: usize = stored.iter().map(|one| one.sig.len()).sum();
         if stored.len() > MAX_SIGNATURES || bytes > MAX_SIGNATURE_BYTES {
             // The proposal has more signatures than an envelope may contain. Select only the signatures that the quorum

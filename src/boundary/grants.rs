@@ -10,7 +10,7 @@ use crate::boundary::revocations::{MOST_TRIES, changes_too_often, check_again};
 use crate::crossing::granted::refused;
 use crate::crossing::host_profile::profile_on_host;
 use crate::seal::caller::Caller;
-use crate::seal::refusal::{Refusal, Stopped, fault, unverified};
+use crate::seal::refusal::{Refusal, Stopped, fault};
 use crate::seal::sealed::Sealed;
 use crate::store::stored_grant::{GrantStop, GrantWrite, StoredGrant};
 use crate::store::stored_run::ConsumeStop;
@@ -91,7 +91,7 @@ impl Proposals {
         let sealed = self.crossing.state();
         let signed = Signed::<Grant>::from_envelope(envelope, Base64::Lenient)?;
         let signed = signed.verify(|keyid| sealed.roster.key(keyid));
-        let signed = signed.map_err(|error| unverified(error, &sealed.rosters))?;
+        let signed = signed.map_err(|error| sealed.unverified(error))?;
         for step in &signed.predicate().steps {
             let _ = caller.demand(Scope::Propose, Some(&step.reference))?;
         }
@@ -121,8 +121,7 @@ impl Proposals {
         if new.signature_count() == 0 {
             return Err(Refusal::new(Code::Malformed, "send at least one signature").at("/signatures", "empty").into());
         }
-        let new =
-            new.verify_draft(|keyid| sealed.roster.key(keyid)).map_err(|error| unverified(error, &sealed.rosters))?;
+        let new = new.verify_draft(|keyid| sealed.roster.key(keyid)).map_err(|error| sealed.unverified(error))?;
         let known: Vec<KeyId> = envelope.signatures.iter().map(|signature| signature.keyid).collect();
         let fresh = new.signatures().iter().filter(|signature| !known.contains(&signature.keyid));
         for signature in fresh {
@@ -324,6 +323,7 @@ impl Proposals {
             have: 0,
             approvers: Vec::new(),
             missing: Vec::new(),
+            own_program: false,
             excluded: excluded.iter().flat_map(|excluded| excluded.names()).collect(),
         };
         let (mut approvers, mut missing) = (BTreeSet::new(), BTreeSet::new());

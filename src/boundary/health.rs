@@ -382,7 +382,7 @@ pub fn revoked_in_roster(sealed: &Sealed, revoked: &Revocations) -> Vec<String> 
         RevokedSubject::Key(keyid) => Some(keyid),
         _ => None,
     });
-    let rostered = keys.filter_map(|keyid| Some((keyid, sealed.roster.signer(&keyid)?.0)));
+    let rostered = keys.filter_map(|keyid| Some((keyid, sealed.roster.statement_signer(&keyid)?.0)));
     let note = |(keyid, holder): (_, &_)| {
         format!("the key {keyid} of {holder} is revoked: remove it in the next version of the roster")
     };

@@ -223,7 +223,9 @@ fn of_request(proposer: &Name, approvals: &ApprovalsView, ended: Option<&str>) -
     let missing: Vec<&str> = approvals.missing.iter().map(|group| group.as_str()).collect();
     let needed = match ended {
         None => {
-            format!("still needed: {} ({} of {} have signed)", missing.join(", "), approvals.have, approvals.required)
+            let key = if approvals.own_program { ", with another key than a passkey" } else { "" };
+            let missing = missing.join(", ");
+            format!("still needed: {missing}{key} ({} of {} have signed)", approvals.have, approvals.required)
         }
         Some(ended) => format!("no longer waits: {ended}"),
     };

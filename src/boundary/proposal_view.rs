@@ -159,6 +159,7 @@ impl Proposals {
             have: 0,
             approvers: Vec::new(),
             missing: Vec::new(),
+            own_program: false,
             excluded,
         };
         let Ok((held, excluded)) = self.quorum_of(sealed, signed) else { return Ok(nobody(Vec::new())) };
@@ -174,6 +175,7 @@ impl Proposals {
             have: progress.have,
             approvers: progress.approvers,
             missing: progress.missing_from,
+            own_program: progress.own_program,
             excluded: excluded.names(),
         })
     }

@@ -5,7 +5,7 @@ use crate::boundary::logged_documents::{blob_text, envelope_in, predicate};
 use crate::boundary::proposals::Proposals;
 use crate::boundary::revocations::{MOST_TRIES, changes_too_often, check_again};
 use crate::seal::caller::Caller;
-use crate::seal::refusal::{Refusal, Stopped, fault, unverified};
+use crate::seal::refusal::{Refusal, Stopped, fault};
 use crate::seal::sealed::Sealed;
 use crate::store::end_detail;
 use crate::store::stored_leaf::CheckedState;
@@ -101,7 +101,7 @@ impl Proposals {
         sealed: &Sealed,
     ) -> Result<OpenedReview, Stopped> {
         let document = signed.clone().verify(|keyid| sealed.roster.key(keyid));
-        let document = document.map_err(|error| unverified(error, &sealed.rosters))?;
+        let document = document.map_err(|error| sealed.unverified(error))?;
         if document.signatures().len() != 1 {
             let refusal = Refusal::new(Code::Malformed, "a review has exactly one signature");
             return Err(refusal.at("/signatures", "expected exactly one").into());

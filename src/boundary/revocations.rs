@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::boundary::proposals::Proposals;
 use crate::carried::capacity::busy;
-use crate::seal::refusal::{Refusal, Stopped, fault, unverified};
+use crate::seal::refusal::{Refusal, Stopped, fault};
 use crate::seal::sealed::Sealed;
 use crate::store::stored_leaf::{CheckedState, WriteStop};
 use crate::store::stored_revocation::{RevocationResult, RevocationWrite};
@@ -75,8 +75,8 @@ impl Proposals {
         signed: &Signed<Revocation>,
         sealed: &Sealed,
     ) -> Result<(RevokedSubject, Verified<Revocation>), Stopped> {
-        let document = signed.clone().verify(|keyid| sealed.roster.key(keyid));
-        let document = document.map_err(|error| unverified(error, &sealed.rosters))?;
+        let document = signed.clone().verify(|keyid| sealed.statement_key(keyid));
+        let document = document.map_err(|error| sealed.unverified(error))?;
         let [signature] = document.signatures() else {
             let refusal = Refusal::new(Code::Malformed, "a revocation has exactly one signature");
             return Err(refusal.at("/signatures", "expected exactly one").into());
@@ -99,10 +99,11 @@ impl Proposals {
             roster: &sealed.roster,
             tokens: &sealed.tokens,
             epoch,
+            passkeys: sealed.policy.passkeys(),
             revoked: known.now(),
             grant: &|digest| self.revocable_grant(digest, sealed),
         };
-        let _ = check_may_revoke(subject, &signature.keyid, context)
+        let _ = check_may_revoke(subject, signature, context)
             .map_err(|error| Refusal::new(error.code(), error.to_string()))?;
         Ok((subject, document))
     }

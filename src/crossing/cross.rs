@@ -29,7 +29,7 @@ use crate::crossing::step_files::planned_files;
 use crate::metrics::crossing_stage::CrossingStage;
 use crate::metrics::stage_clock::StageClock;
 use crate::seal::current_seal::CurrentSeal;
-use crate::seal::refusal::{Refusal, Stopped, fault, unverified};
+use crate::seal::refusal::{Refusal, Stopped, fault};
 use crate::seal::sealed::Sealed;
 use crate::store::end_detail;
 use crate::store::ledger::Ledger;
@@ -193,8 +193,8 @@ impl Crossing {
         // Read the version before the state, so that the transaction which spends the nonce detects every later change.
         let version = self.ledger.state().version;
         let sealed = self.state();
-        let document = accepted.signed().clone().verify(|keyid| sealed.roster.key(keyid));
-        let document = document.map_err(|error| unverified(error, &sealed.rosters))?;
+        let document = accepted.signed().clone().verify(|keyid| sealed.statement_key(keyid));
+        let document = document.map_err(|error| sealed.unverified(error))?;
         Ok(VerifiedRequest::new(accepted, document, sealed, version))
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::crossing::cross::Crossing;
 use crate::crossing::host_profile::{check_not_moved, profile_on_host};
 use crate::crossing::stage::{AllowedRun, VerifiedRequest};
-use crate::seal::refusal::{Refusal, Stopped, fault, unverified};
+use crate::seal::refusal::{Refusal, Stopped, fault};
 use crate::seal::sealed::Sealed;
 use crate::store::stored_grant::{GrantClaim, StoredGrant};
 use documents::crypto::digest::ContentDigest;
@@ -168,7 +168,7 @@ impl Crossing {
             return self.verified_draft(&envelope, sealed);
         }
         let signed = Signed::<Grant>::from_envelope(&envelope, Base64::Lenient)?;
-        let verified = verify_grant(signed, &sealed.roster).map_err(|error| unverified(error, &sealed.rosters))?;
+        let verified = verify_grant(signed, &sealed.roster).map_err(|error| sealed.unverified(error))?;
         PreparedGrant::new(verified).map_err(|error| refused(&error).into())
     }
 
@@ -181,7 +181,7 @@ impl Crossing {
         known.signatures.retain(|signature| sealed.roster.approver_of(&signature.keyid).is_some());
         let signed = Signed::<Grant>::from_envelope(&known, Base64::Lenient)?;
         let verified = signed.verify_draft(|keyid| sealed.roster.key(keyid));
-        let verified = verified.map_err(|error| unverified(error, &sealed.rosters))?;
+        let verified = verified.map_err(|error| sealed.unverified(error))?;
         PreparedGrant::new(verified).map_err(|error| refused(&error).into())
     }
 

@@ -68,7 +68,7 @@ impl Crossing {
         let leaf = self.ledger.leaf(entry)?.ok_or_else(|| fault(&format!("log entry {entry} is missing")))?;
         let envelope: Envelope = json::parse_as(&leaf.data, leaf.data.len()).map_err(|e| fault(&e))?;
         let keyid = envelope.signatures.first().map(|signature| signature.keyid);
-        let holder = keyid.and_then(|keyid| sealed.roster.signer(&keyid));
+        let holder = keyid.and_then(|keyid| sealed.roster.statement_signer(&keyid));
         let by = holder.map_or_else(|| "a person who left the roster".to_owned(), |(holder, _)| holder.to_string());
         let (_, statement) = opened::<Revocation>(&leaf.data)?;
         let reason = statement.predicate.reason.chars().take(MOST_WORDS).collect();

@@ -7,7 +7,6 @@ use documents::record::code::Code;
 use documents::record::envelope::VerifyError;
 use documents::record::ident::{ProposalId, ReceiptId};
 use documents::record::malformed::Malformed;
-use judgement::trust::chain::Chain;
 
 /// The reason why a request stops.
 #[derive(Debug, Clone)]
@@ -178,16 +177,6 @@ impl From<VerifyError> for Stopped {
             VerifyError::Malformed(malformed) => return malformed.clone().into(),
         };
         Refusal::new(code, error.to_string()).into()
-    }
-}
-
-/// Returns the refusal of a document whose signatures do not verify with the keys of the last of these rosters.
-pub fn unverified(error: VerifyError, rosters: &Chain) -> Stopped {
-    match error {
-        VerifyError::UnknownSigner { keyid } => {
-            Refusal::new(Code::UnknownSigner, rosters.unknown_key_words(&keyid)).into()
-        }
-        error => error.into(),
     }
 }
 

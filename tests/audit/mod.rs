@@ -9,6 +9,7 @@ mod independent;
 mod independent_history;
 mod log_export;
 mod log_mutation;
+mod passkey_logs;
 mod review_logs;
 mod revocation_logs;
 mod session_and_plan_logs;

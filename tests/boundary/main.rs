@@ -13,6 +13,8 @@ mod durability;
 mod golden;
 #[path = "../support/later_rows.rs"]
 mod later_rows;
+#[path = "../passkey/mod.rs"]
+mod passkey;
 #[path = "../second/mod.rs"]
 mod second;
 #[path = "../support/mod.rs"]
@@ -62,6 +64,7 @@ mod opened_notebook;
 mod other_users;
 mod output;
 mod outside;
+mod passkeys;
 mod permissions;
 mod postgres_support;
 mod problems;

@@ -14,6 +14,8 @@ mod golden;
 mod history;
 #[path = "../mutants/mod.rs"]
 mod mutants;
+#[path = "../passkey/mod.rs"]
+mod passkey;
 #[path = "../planted/mod.rs"]
 mod planted;
 #[path = "../second/mod.rs"]
@@ -30,6 +32,7 @@ mod fuzz_corpus;
 mod golden_documents;
 mod mutation;
 mod pages;
+mod passkeys;
 mod peers;
 mod policy_versions;
 mod properties;

@@ -117,13 +117,13 @@ fn ssh_keygen_prints_the_same_key_ids_as_this_program() {
     }
 }
 
-fn file(home: &Path, name: &str, bytes: &[u8]) -> PathBuf {
+pub(super) fn file(home: &Path, name: &str, bytes: &[u8]) -> PathBuf {
     let path = home.join(name);
     std::fs::write(&path, bytes).expect("a file");
     path
 }
 
-fn finish(command: &mut Command, input: &[u8]) -> Output {
+pub(super) fn finish(command: &mut Command, input: &[u8]) -> Output {
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -135,7 +135,7 @@ fn finish(command: &mut Command, input: &[u8]) -> Output {
     child.wait_with_output().expect("its end")
 }
 
-fn program(name: &str, test: &str) -> Option<PathBuf> {
+pub(super) fn program(name: &str, test: &str) -> Option<PathBuf> {
     let found = std::env::var_os("PATH")
         .and_then(|dirs| std::env::split_paths(&dirs).map(|dir| dir.join(name)).find(|path| path.is_file()));
     if found.is_none() {

@@ -7,6 +7,7 @@ import reserved
 import rules
 import templates
 from log import Checkpoint, Note, Proof, check_inclusion, leaf_hash, read_vkey
+from passkeys import by_passkey
 from roster import Chain
 from shapes import wrong
 from wire import Bad, Envelope, Open, canonical, pae, reference, seconds, strict
@@ -236,7 +237,7 @@ class _Bundle:
             check_grantee_signature(envelope, self.authorization, self.chain.last)
             return found
         for keyid, raw in envelope.signatures:
-            approver = self.chain.last.approver(keyid)
+            approver = self.chain.last.statement_approver(keyid)
             if approver is None:
                 raise Bad(f"no approver has the key {keyid}")
             if keyid <= last:
@@ -446,7 +447,11 @@ class _Bundle:
             keyids |= self.counted
             # The grantee approves nothing.
             keyids -= {keyid for keyid, _ in self.authorization_envelope.signatures}
-        gone = sorted(keyid for keyid in keyids if newest.holder(keyid) != used.holder(keyid))
+        def who(roster, keyid):
+            role, entry, _ = roster.statement_holder(keyid)
+            return role and (role, entry["name"])
+
+        gone = sorted(keyid for keyid in keyids if who(newest, keyid) != who(used, keyid))
         if gone:
             return NotChecked(f"no longer rostered: {', '.join(gone)}")
         return None
@@ -540,11 +545,15 @@ def who_may_not(proposer, decision, roster, tokens=None, more=()):
 
 def count_people(held, combined, roster, at):
     """Names to the groups that they count for; every signature must count, each person once."""
-    people = {}
+    people = rules.People()
     for person, touched in held:
         if person["name"] in people:
             raise Bad(f"{person['name']} signed twice")
         people[person["name"]] = rules.counts_for(person, touched, combined, roster, at)
+        if by_passkey(touched, combined.passkeys):
+            people.by_passkey.add(person["name"])
+    if len(people.by_passkey) > (combined.passkeys or {}).get("most", 0):
+        raise Bad("more passkeys than policy lets count")
     return people
 
 

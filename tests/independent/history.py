@@ -29,6 +29,7 @@ from bundle import (
 from globs import matches
 from grants import Uses, check_nobody, count_signers, grant_rules
 from log import Checkpoint, Note, Tree, leaf_hash
+from passkeys import by_passkey
 from reviews import Reviews, Run
 from revocations import Revocations
 from roster import Chain, Roster
@@ -52,7 +53,7 @@ class Sealed:
         self.plans = set()
         # By ref: what holds for a step, and its profile.
         self.policies, self.profiles = {}, {}
-        self.longest, self.builtins = 0, None
+        self.longest, self.builtins, self.passkeys = 0, None, None
 
     def token(self, name, at):
         """The sealed token of this name, unless it has ended."""
@@ -275,6 +276,7 @@ class History:
                     raise Bad(f"{', '.join(sorted(other))} may review or settle {ref}, but no rule of the step names them")
             sealed.profiles[ref] = sealed.configuration.profile(step, policy)
             sealed.longest = max(sealed.longest, sealed.configuration.wall_ms(step, policy))
+        sealed.passkeys = rules.Policy(sealed.policy, "a:b", sealed.builtins).passkeys
 
     def check_returns(self, index, seal, sealed, before):
         """What was replaced or is gone never comes back."""
@@ -435,11 +437,12 @@ class History:
                 raise Bad("it is of another boundary or epoch")
             found, last = [], ""
             for keyid, raw in envelope.signatures:
-                approver = self.sealed.roster.approver(keyid)
+                approver = self.sealed.roster.statement_approver(keyid)
                 if approver is None or keyid <= last:
                     raise Bad(f"{keyid} is no approver's, or out of order")
                 last = keyid
                 found.append((approver[0], approver[1].verify(pae(envelope.payload), raw)))
+                by_passkey(found[-1][1], self.sealed.passkeys)
             if len(found) != 1:
                 raise Bad(f"{len(found)} signatures, of the one who denies")
             self.revocations.check_signers(envelope, index)
@@ -622,7 +625,7 @@ class History:
             combined = rules.of_run(policy, sealed.steps[ref], authorization)
             held, last = [], ""
             for keyid, raw in signed.signatures:
-                approver = sealed.roster.approver(keyid)
+                approver = sealed.roster.statement_approver(keyid)
                 if approver is None or keyid <= last:
                     raise Bad(f"{keyid} is no approver's, or out of order")
                 last = keyid

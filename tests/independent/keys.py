@@ -1,4 +1,4 @@
-"""OpenSSH public keys, and signatures raw and as SSHSIG. From `formats.md` and OpenSSH's PROTOCOL.sshsig and PROTOCOL.u2f."""
+"""OpenSSH public keys, passkeys, and signatures raw and as SSHSIG. From `formats.md` and OpenSSH's PROTOCOL.sshsig and PROTOCOL.u2f."""
 
 import base64
 import hashlib
@@ -6,6 +6,7 @@ import re
 import struct
 
 import ed25519
+import passkeys
 from wire import Bad, unbase64
 
 PLAIN, SECURITY = "ssh-ed25519", "sk-ssh-ed25519@openssh.com"
@@ -90,7 +91,9 @@ class Key:
             raise Bad(f"the SSHSIG hashes with {algorithm!r}")
         digest = hashlib.new(algorithm.decode(), message).digest()
         signed = b"SSHSIG" + b"".join(struct.pack(">I", len(part)) + part for part in (namespace, reserved, algorithm, digest))
-        inner = Reader(signature)
+        return self._verify_inner(signed, Reader(signature))
+
+    def _verify_inner(self, signed, inner):
         if inner.text() != self.kind.encode():
             raise Bad("the signature is of another kind of key")
         raw, touched = inner.text(), None
@@ -106,6 +109,19 @@ class Key:
         if not ed25519.verify(self.public, signed, raw):
             raise Bad("the signature does not hold")
         return touched
+
+
+class Passkey(Key):
+    """A foreign key of a roster that signs for a website: `keyid`, `host`."""
+
+    def __init__(self, blob):
+        self.kind, self.blob, (self.point, self.host) = None, blob, passkeys.read(Reader(blob))
+        self.keyid = "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
+
+    def _verify_inner(self, signed, inner):
+        if inner.text() != passkeys.ASSERTION:
+            raise Bad("the signature is not one of a browser")
+        return passkeys.verify(self.point, self.host, signed, inner)
 
 
 class Reader:

@@ -2,6 +2,7 @@
 
 from grants import grant_rules
 from keys import foreign
+from passkeys import by_passkey
 from wire import Bad, pae, sha256, strict, unbase64
 
 
@@ -41,12 +42,14 @@ class Revocations:
         if len(envelope.signatures) != 1:
             raise Bad(f"{len(envelope.signatures)} signatures, of the one who revokes")
         keyid, raw = envelope.signatures[0]
-        role, entry, key = sealed.roster.holders.get(keyid, (None, None, None))
+        role, entry, key = sealed.roster.statement_holder(keyid)
         if role is None:
             raise Bad(f"nobody in the roster has the key {keyid}")
-        key.verify(pae(envelope.payload), raw)
+        passkey = by_passkey(key.verify(pae(envelope.payload), raw), sealed.passkeys)
         subject = strict(envelope.payload, 8 << 10)["subject"][0]
         kind, digest = subject["name"], subject["digest"]["sha256"]
+        if passkey and kind != "epoch" and (kind, digest) != ("key", bytes_of(keyid).hex()):
+            raise Bad(f"a passkey revokes no {kind} but itself")
         if self.key(keyid, index) is not None:
             # Its own revocation would stand twice.
             raise Bad(f"signed by {keyid}, which is revoked")

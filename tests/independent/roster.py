@@ -3,7 +3,8 @@
 import re
 
 import documents
-from keys import Key, foreign
+from keys import Key, Passkey, Reader, foreign
+from passkeys import read as read_passkey
 from shapes import wrong
 from wire import Bad, Envelope, pae, reference, seconds, strict, unbase64
 
@@ -19,6 +20,8 @@ class Roster:
         if (self.version == 1) != ("previous" not in predicate):
             raise Bad("version 1 and no other is without previous")
         self.holders, self.material, self.foreign = {}, {}, []
+        # As `holders`. A passkey signs what section 5 lists, never a roster.
+        self.passkeys = {}
         self._read_names(predicate)
         for role in ("approver", "proposer", "operator", "boundary", "runner"):
             for at, entry in enumerate(predicate.get(role, [])):
@@ -41,6 +44,9 @@ class Roster:
         self.material[material] = (role, entry["name"])
         if key is None:
             self.foreign.append({"role": role, "name": entry["name"], "key": line})
+            if read_passkey(Reader(blob)):
+                key = Passkey(blob)
+                self.passkeys[key.keyid] = (role, entry, key)
         else:
             self.holders[key.keyid] = (role, entry, key)
 
@@ -73,6 +79,15 @@ class Roster:
     def approver(self, keyid):
         """The approver with this key, and the key; None where it is no approver's."""
         role, entry, key = self.holders.get(keyid, (None, None, None))
+        return (entry, key) if role == "approver" else None
+
+    def statement_holder(self, keyid):
+        """Role, entry and key, of a passkey too; None thrice for nobody."""
+        return self.holders.get(keyid) or self.passkeys.get(keyid, (None, None, None))
+
+    def statement_approver(self, keyid):
+        """As `approver`, of a passkey too."""
+        role, entry, key = self.statement_holder(keyid)
         return (entry, key) if role == "approver" else None
 
     def holder(self, keyid):

@@ -9,7 +9,8 @@ import reserved
 import templates
 from globs import check as check_glob, matches
 from documents import NAME, OF_SANDBOX, PROFILE_LIMITS, arr, boolean, number, obj, one_of, parse_step, refuse_later, text, time
-from shapes import later, wrong
+from passkeys import by_passkey
+from shapes import wrong
 from wire import Bad, Open, canonical, match, seconds
 
 DAY = 24 * 3600
@@ -40,7 +41,7 @@ def granted_at(value, place):
 
 # People by number and groups, without `each`.
 PEOPLE = obj({"from": arr(NAME, low=1)}, {"required": number(1, MAX_SIGNATURES)})
-# What version 3 has more, in a rule and at the top. Passkeys are read and not decided.
+# What version 3 has more, in a rule and at the top.
 RULE_3 = {
     "standing": obj(
         {"max_uses": number(1, 1000), "max_days": number(1, 30)}, {"approvals": RULE["approvals"], "session": one_of("none", "fresh", "any")}
@@ -53,7 +54,7 @@ RULE_3 = {
 TOP_3 = {
     "settle": PEOPLE,
     "freeze": obj({"runs": one_of("finish")}),
-    "passkeys": later(obj({"most": number(1, MAX_SIGNATURES), "alone": boolean, "synced": boolean})),
+    "passkeys": obj({"most": number(1, MAX_SIGNATURES), "alone": boolean, "synced": boolean}),
 }
 
 
@@ -284,6 +285,7 @@ class Policy:
         overrides = value.get("overrides", [])
         self.open = set(value) - {"version", "default", "overrides", *TOP_3}
         self.mode, self.approvals, self.standing, self.emergency, self.settle = "prompted", None, None, None, value.get("settle")
+        self.passkeys = value.get("passkeys")
         self.sandbox, self.open_sandbox = {"limits": {}, "deny": []}, set()
         self.denied = {"read": [], "write": []}
         # Of programs: whether only those of a list may run, and what the file itself denies.
@@ -332,11 +334,20 @@ class Policy:
             found += [text for text in lists.get("deny", []) if isinstance(text, str) and not text.startswith("{")]
 
 
-class Rules:
-    """The conjunction of policy's rule and the step's: `parts` are triples of number, groups, each."""
+class People(dict):
+    """Names to the groups that they count for; `by_passkey`: the names of those who signed with one."""
 
-    def __init__(self, policy, step):
-        self.parts = []
+    def __init__(self):
+        super().__init__()
+        self.by_passkey = set()
+
+
+class Rules:
+    """The conjunction of policy's rule and the step's: `parts` are triples of number, groups, each. `passkeys` of policy holds for
+    the signatures of a run; without it, no passkey counts."""
+
+    def __init__(self, policy, step, passkeys=None):
+        self.parts, self.passkeys = [], passkeys
         for rule, whose in ((policy, "policy"), (step, "step")):
             if rule is None:
                 continue
@@ -362,6 +373,9 @@ class Rules:
     def missing(self, people):
         """Why these people (name to set of groups that they count for) are not enough, or None."""
         for needed, groups, each in self.parts:
+            own = [name for name, own in people.items() if own & set(groups) and name not in getattr(people, "by_passkey", ())]
+            if self.passkeys and not self.passkeys["alone"] and not own:
+                return f"nobody of {', '.join(groups)} signed with another key than a passkey"
             if not each:
                 found = sum(1 for own in people.values() if own & set(groups))
                 if found < needed:
@@ -379,16 +393,17 @@ class Rules:
 def of_run(policy, step, authorization):
     """The two rules for the signatures of a run. In an emergency, policy has another rule."""
     if "emergency" not in authorization:
-        return Rules(policy.approvals, step["approvals"])
+        return Rules(policy.approvals, step["approvals"], policy.passkeys)
     if policy.emergency is None:
         raise Bad("policy permits no emergency for this step")
     if seconds(authorization["expires_at"]) - seconds(authorization["issued_at"]) > policy.emergency["max_window_s"]:
         raise Bad("an emergency for longer than policy permits")
-    return Rules(emergency_people(policy.emergency), step["approvals"])
+    return Rules(emergency_people(policy.emergency), step["approvals"], policy.passkeys)
 
 
 def counts_for(person, touched, rules, roster, at):
     """The groups for which a signature of this person counts, or Bad."""
+    by_passkey(touched, rules.passkeys)
     if "valid_after" in person and at < seconds(person["valid_after"]):
         raise Bad(f"{person['name']} is not valid yet")
     if "valid_before" in person and at >= seconds(person["valid_before"]):

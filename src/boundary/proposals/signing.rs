@@ -6,7 +6,7 @@ use crate::boundary::proposals::{Proposals, advance_refused, verified_of};
 use crate::carried::capacity::Permit;
 use crate::crossing::stage::{CrossingRequest, Receipted};
 use crate::seal::caller::Caller;
-use crate::seal::refusal::{Refusal, Stopped, unverified};
+use crate::seal::refusal::{Refusal, Stopped};
 use crate::seal::sealed::Sealed;
 use crate::store::stored_proposal::{Proposal, Signature};
 use documents::crypto::digest::{ContentDigest, InputDigest};
@@ -39,8 +39,7 @@ impl Proposals {
         if signed.signature_count() == 0 {
             return Err(Refusal::new(Code::Malformed, "send at least one signature").at("/signatures", "empty").into());
         }
-        let document =
-            signed.verify(|keyid| sealed.roster.key(keyid)).map_err(|error| unverified(error, &sealed.rosters))?;
+        let document = signed.verify(|keyid| sealed.statement_key(keyid)).map_err(|error| sealed.unverified(error))?;
         // After this check, the caller is known to hold a key of the roster, so refusals are logged.
         let outcome = match &document.predicate().grant {
             Some(grant) => self.sign_use(&row, grant, &document, &sealed, charge).await,
@@ -81,7 +80,7 @@ impl Proposals {
             .iter()
             .filter(|signature| !known(signature))
             .filter_map(|signature| {
-                let person = sealed.roster.approver_of(&signature.keyid)?.0.name.clone();
+                let person = sealed.roster.statement_approver(&signature.keyid)?.0.name.clone();
                 let (presence, sig) = (signature.presence, signature.sig.clone());
                 Some(Signature { keyid: signature.keyid, person, presence, sig, at: now })
             })

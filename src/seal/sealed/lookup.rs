@@ -3,8 +3,13 @@
 use std::sync::Arc;
 
 use crate::seal::carried_variables::CarriedVariables;
+use crate::seal::refusal::{Refusal, Stopped};
 use crate::seal::sealed::Sealed;
+use documents::crypto::key_id::KeyId;
+use documents::crypto::sshsig::StatementKey;
 use documents::record::authorization::Authorization;
+use documents::record::code::Code;
+use documents::record::envelope::VerifyError;
 use documents::record::ident::{Name, StepRef};
 use documents::record::token::Scope;
 use judgement::decision::in_force::StepInForce;
@@ -26,6 +31,32 @@ impl Sealed {
     pub fn signed_step(&self, signed: &Authorization) -> Result<(&Arc<RegisteredStep>, &StepInForce), StepError> {
         let reference = &signed.step.reference;
         self.step(reference).ok_or_else(|| StepError::Unknown { step: reference.clone() })
+    }
+
+    /// Returns a key with which an authorization, a denial or a revocation can be signed. A passkey can sign only if policy
+    /// has `passkeys`.
+    #[must_use]
+    pub fn statement_key(&self, keyid: &KeyId) -> Option<StatementKey<'_>> {
+        match self.roster.statement_signer(keyid)? {
+            (_, StatementKey::Passkey(_)) if self.policy.passkeys().is_none() => None,
+            (_, key) => Some(key),
+        }
+    }
+
+    /// Returns the refusal of a document whose signatures do not verify with the keys of the roster in force.
+    #[must_use]
+    pub fn unverified(&self, error: VerifyError) -> Stopped {
+        match error {
+            VerifyError::UnknownSigner { keyid } => self.unknown_signer(&keyid).into(),
+            error => error.into(),
+        }
+    }
+
+    /// Returns the refusal of a key that can't sign the document.
+    #[must_use]
+    pub fn unknown_signer(&self, keyid: &KeyId) -> Refusal {
+        let passkeys = self.policy.passkeys().is_some();
+        Refusal::new(Code::UnknownSigner, self.rosters.unknown_key_words(keyid, passkeys))
     }
 
     /// Returns the rules in force for all registered steps.

@@ -113,7 +113,9 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     let boundary = RevokingBoundary::read(&client)?;
     if !args.yes {
         let whose = match subject {
-            RevokedSubject::Key(keyid) => boundary.roster.signer(&keyid).map(|(holder, _)| format!(" of {holder}")),
+            RevokedSubject::Key(keyid) => {
+                boundary.roster.statement_signer(&keyid).map(|(holder, _)| format!(" of {holder}"))
+            }
             _ => None,
         };
         let question = format!("Revoke {words}{} at {}?", whose.unwrap_or_default(), boundary.boundary.name);

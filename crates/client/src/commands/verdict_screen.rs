@@ -152,7 +152,8 @@ fn state(screen: &mut Screen, facts: &Facts) {
     }
     for approver in &facts.approvers {
         let groups: Vec<_> = approver.groups.iter().map(|group| group.as_str()).collect();
-        let key = approver.keyid.map(|keyid| format!(" with {keyid}")).unwrap_or_default();
+        let passkey = approver.passkey.as_ref().map(|host| format!(", a passkey of {host}")).unwrap_or_default();
+        let key = approver.keyid.map(|keyid| format!(" with {keyid}{passkey}")).unwrap_or_default();
         screen.field("approved by", &PrintableText::text(&format!("{} of {}{key}", approver.name, groups.join(", "))));
     }
     screen.field("outcome", &PrintableText::text(&outcome_words(&facts.outcome)));

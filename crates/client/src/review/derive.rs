@@ -20,13 +20,15 @@ use crate::review::signed_field::{FieldReason, SignedField};
 use crate::review::sources::ReviewSources;
 use crate::review::step_files::{self, FILES};
 use documents::crypto::digest::{AuthorizationDigest, BlobDigest, PolicyDigest, SealDigest, StepDigest};
+use documents::crypto::key_id::KeyId;
 use documents::crypto::{canonical, json};
 use documents::record::authorization::{Authorization, Permission};
 use documents::record::document::Statement;
-use documents::record::envelope::{Base64, Signed};
+use documents::record::envelope::{Base64, Signed, VerifiedSignature};
 use documents::record::seal::Seal;
 use documents::record::step_definition::{MAX_DEFINITION_BYTES, StepDefinition};
 use documents::record::validity::{MAX_WINDOW_S, SKEW_S, Timestamp};
+use judgement::decision::passkeys::signing_program;
 use judgement::policy::builtins::Builtins;
 use judgement::policy::file::Policy;
 use judgement::policy::required_permissions::{self, PolicyDenied};
@@ -47,6 +49,7 @@ pub fn derive(sources: &ReviewSources, now: Timestamp) -> Derived {
         inputs: Vec::new(),
         places: ScriptPlaces::default(),
         rules: Vec::new(),
+        passkeys: None,
         emergency: None,
         profile: None,
         signers: Vec::new(),
@@ -442,10 +445,12 @@ impl Derived {
                 Signed::<Authorization>::from_parts(&sources.payload, std::slice::from_ref(signature), Base64::Lenient)
                     .map_err(|error| error.to_string())
                     .and_then(|one| {
-                        one.verify(|keyid| roster.approver_of(keyid).map(|(_, key)| key))
-                            .map_err(|error| error.to_string())
+                        let key = |keyid: &KeyId| roster.statement_approver(keyid).map(|(_, key)| key);
+                        let one = one.verify(key).map_err(|error| error.to_string())?;
+                        let counts = |one: &VerifiedSignature| signing_program(&one.sig, self.passkeys).map(drop);
+                        one.signatures().iter().try_for_each(counts).map_err(|error| error.to_string())
                     });
-            match (verified, roster.approver_of(&signature.keyid)) {
+            match (verified, roster.statement_approver(&signature.keyid)) {
                 (Ok(_), Some((approver, _))) => self.signers.push((approver.name.clone(), signature.keyid)),
                 (Ok(_), None) => {}
                 (Err(error), _) => self.strangers.push(error),

@@ -13,7 +13,7 @@ use documents::record::document::Statement;
 use documents::record::ident::Name;
 use documents::record::profile::Profile;
 use documents::record::step_definition::{Approvals, StepDefinition};
-use judgement::policy::people_rules::EmergencyRule;
+use judgement::policy::people_rules::{EmergencyRule, PasskeysRule};
 
 /// Check with its result.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,6 +74,8 @@ pub struct Derived {
     pub places: ScriptPlaces,
     /// Approval rules of policy and of the step. All rules must be met.
     pub rules: Vec<(&'static str, Approvals)>,
+    /// The passkeys that count by policy, or `None` if none counts.
+    pub passkeys: Option<PasskeysRule>,
     /// What policy says about the emergency. `None` if the run is no emergency, or if policy permits none.
     pub emergency: Option<EmergencyApproval>,
     /// Sandbox profile that this program derived from the sealed documents.

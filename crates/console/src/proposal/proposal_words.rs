@@ -45,6 +45,9 @@ pub fn signature_words(approvals: &ApprovalsView) -> String {
     if !missing.is_empty() {
         words.push_str(&format!("; still needed: somebody of {}", missing.join(", somebody of ")));
     }
+    if approvals.own_program {
+        words.push_str(", with another key than a passkey");
+    }
     words
 }
 

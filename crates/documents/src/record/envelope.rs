@@ -29,7 +29,7 @@ use serde::{Deserialize, Serialize};
 use crate::crypto::key_id::KeyId;
 use crate::crypto::signature::{PAYLOAD_TYPE, SIGNATURE_BYTES, pae};
 use crate::crypto::ssh_key::SshKey;
-use crate::crypto::sshsig::{self, MAX_SIGNATURE_BYTES, Presence};
+use crate::crypto::sshsig::{self, MAX_SIGNATURE_BYTES, Presence, StatementKey};
 use crate::crypto::{canonical, digest};
 use crate::record::document::{Predicate, Statement};
 use crate::record::malformed::Malformed;
@@ -195,15 +195,18 @@ impl<P: Predicate> Signed<P> {
     /// # Errors
     /// Returns an error for the first signature that is not valid, whose key is unknown, or whose key is listed twice.
     /// If all signatures are valid, returns the error of the payload.
-    pub fn verify<'k>(self, key: impl Fn(&KeyId) -> Option<&'k SshKey>) -> Result<Verified<P>, VerifyError> {
+    pub fn verify<'k, K: Into<StatementKey<'k>>>(
+        self,
+        key: impl Fn(&KeyId) -> Option<K>,
+    ) -> Result<Verified<P>, VerifyError> {
         let signatures = self.verify_signatures(key)?;
         let statement = self.read().map_err(VerifyError::Malformed)?;
         Ok(Verified { statement, payload: self.payload, digest: OnceLock::new(), signatures })
     }
 
-    fn verify_signatures<'k>(
+    fn verify_signatures<'k, K: Into<StatementKey<'k>>>(
         &self,
-        key: impl Fn(&KeyId) -> Option<&'k SshKey>,
+        key: impl Fn(&KeyId) -> Option<K>,
     ) -> Result<Vec<VerifiedSignature>, VerifyError> {
         let mut found = Vec::with_capacity(self.signatures.len());
         for (at, (keyid, _)) in self.signatures.iter().enumerate() {

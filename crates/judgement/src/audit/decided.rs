@@ -142,9 +142,6 @@ pub(crate) fn read_rules(
     signed: &Authorization,
 ) -> Result<(StepInSeal, String), CheckStop> {
     let policy = Policy::from_sealed(&bundle.policy).map_err(|errors| {
-        if let Some(later) = errors.iter().find(|error| error.message.starts_with("later-feature ")) {
-            return failed(later);
-        }
         failed(format!(
             "the policy can't be read: {}",
             errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
@@ -160,7 +157,8 @@ pub(crate) fn read_rules(
     let ruling = ruling::resolve(&policy, &builtins, &definition.reference);
     let rules =
         QuorumRules::combine(ruling.approvals.as_ref().map(|approvals| &approvals.value), &definition.approvals)
-            .map_err(failed)?;
+            .map_err(failed)?
+            .with_passkeys(ruling.passkeys);
     let rules = rules_of_run(signed, &rules, &ruling, &definition.approvals).map_err(failed)?.into_owned();
     let needs = needs(&ruling, definition);
     Ok((StepInSeal { asked: needs.permissions, rules, programs: needs.programs, ruling }, String::new()))
@@ -383,7 +381,9 @@ pub(crate) fn check_still_rostered(
         count
             .counted()
             .iter()
-            .filter(|person| newest.approver_of(&person.keyid).is_none_or(|(approver, _)| approver.name != person.name))
+            .filter(|person| {
+                newest.statement_approver(&person.keyid).is_none_or(|(approver, _)| approver.name != person.name)
+            })
             .map(|person| format!("{} of {}", person.keyid, person.name)),
     );
     gone.dedup();

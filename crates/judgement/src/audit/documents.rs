@@ -9,6 +9,7 @@ use documents::crypto::digest::{BlobDigest, SealDigest};
 use documents::crypto::merkle::{self, Hash};
 use documents::crypto::note::{self, Note, TlogProof};
 use documents::crypto::ssh_key::SshKey;
+use documents::crypto::sshsig::StatementKey;
 use documents::record::authorization::Authorization;
 use documents::record::bundle::Bundle;
 use documents::record::checkpoint::{self, Checkpoint};
@@ -164,14 +165,14 @@ pub(crate) fn verify_authorization(
         "the signatures are not sorted by key id, or a key occurs twice".to_owned()
     })?;
     let verified = signed
-        .verify(|keyid| match roster.signer(keyid)? {
-            (KeyHolder::Approver(_) | KeyHolder::Proposer(_), key) => Some(key),
+        .verify(|keyid| match roster.statement_signer(keyid)? {
+            (KeyHolder::Approver(_), key) | (KeyHolder::Proposer(_), key @ StatementKey::Ssh(_)) => Some(key),
             _ => None,
         })
         .map_err(failed)?;
     let authorization = verified.predicate();
     for keyid in &claimed {
-        let fits = match (roster.signer(keyid), &authorization.grant) {
+        let fits = match (roster.statement_signer(keyid), &authorization.grant) {
             (Some((KeyHolder::Approver(_), _)), None) => true,
             (Some((KeyHolder::Proposer(name), _)), Some(_)) => *name == authorization.proposer,
             _ => false,

@@ -3,6 +3,7 @@
 use crate::audit::report::{ApprovedFacts, ApproverFacts, BoundaryFacts, Facts, RosterFacts, WitnessFacts};
 use crate::decision::signature_count::SignatureCount;
 use crate::trust::trusted_roster::TrustedRoster;
+use documents::crypto::sshsig::StatementKey;
 use documents::record::authorization::Authorization;
 use documents::record::consumption::Consumption;
 use documents::record::envelope::Verified;
@@ -17,12 +18,18 @@ pub(crate) fn collect(
 ) -> Facts {
     let stated = receipt.predicate();
     let decision = &stated.decision;
-    let approvers = decision.approvers.iter().map(|name| ApproverFacts {
-        name: name.clone(),
-        groups: roster.approver(name).map_or_else(Vec::new, |approver| approver.groups.clone()),
-        keyid: count
-            .and_then(|count| count.counted().iter().find(|person| person.name == *name))
-            .map(|person| person.keyid),
+    let approvers = decision.approvers.iter().map(|name| {
+        let counted = count.and_then(|count| count.counted().iter().find(|person| person.name == *name));
+        let keyid = counted.map(|person| person.keyid);
+        ApproverFacts {
+            name: name.clone(),
+            groups: roster.approver(name).map_or_else(Vec::new, |approver| approver.groups.clone()),
+            keyid,
+            passkey: match keyid.and_then(|keyid| roster.statement_approver(&keyid)) {
+                Some((_, StatementKey::Passkey(key))) => Some(key.host().to_owned()),
+                _ => None,
+            },
+        }
     });
     Facts {
         boundary: BoundaryFacts {

@@ -384,6 +384,9 @@ pub struct ApproverFacts {
     /// Key that signed. Absent if the signatures were not verified.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keyid: Option<KeyId>,
+    /// Host of the website for which the key is a passkey. Absent for another key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub passkey: Option<String>,
 }
 
 /// A witness that cosigned the checkpoint.

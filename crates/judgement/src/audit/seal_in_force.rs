@@ -11,6 +11,7 @@ use crate::audit::evidence_files::{EvidenceFiles, Unreadable};
 use crate::audit::finding::FindingKind;
 use crate::audit::seal_in_force::named_documents::{SealedState, Unread, read};
 use crate::audit::seal_in_force::rosters::Rosters;
+use crate::policy::people_rules::PasskeysRule;
 use crate::trust::trusted_roster::TrustedRoster;
 use documents::crypto::digest::SealDigest;
 use documents::crypto::ssh_key::SshKey;
@@ -39,6 +40,13 @@ pub(crate) struct SealInForce {
     pub(crate) state: Option<Arc<SealedState>>,
     /// Bytes of the seal's log entry. A later audit resumes from these bytes.
     pub(crate) entry: Arc<[u8]>,
+}
+
+impl SealInForce {
+    /// Returns the passkeys that count, or `None` if none counts. Without a readable policy, none counts.
+    pub(crate) fn passkeys(&self) -> Option<PasskeysRule> {
+        self.state.as_ref().and_then(|state| state.steps.passkeys)
+    }
 }
 
 /// Seals that were read so far.

@@ -44,7 +44,8 @@ pub fn rules_of_emergency(
     if u64::try_from(window_s).is_ok_and(|window_s| window_s > most_s) {
         return Err(EmergencyError::TooLong { step: step.clone(), window_s, most_s });
     }
-    QuorumRules::combine(Some(&rule.approvals()), of_step).map_err(EmergencyError::Rules)
+    let rules = QuorumRules::combine(Some(&rule.approvals()), of_step).map_err(EmergencyError::Rules)?;
+    Ok(rules.with_passkeys(ruling.passkeys))
 }
 
 /// Reason why a run may not be an emergency.

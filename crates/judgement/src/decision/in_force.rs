@@ -153,7 +153,7 @@ pub fn each_in_force(
         };
         let of_policy = ruling.approvals.as_ref().map(|rule| &rule.value);
         let rules = match QuorumRules::combine(of_policy, &definition.approvals) {
-            Ok(rules) => rules,
+            Ok(rules) => rules.with_passkeys(ruling.passkeys),
             Err(error) => {
                 refuse(&error);
                 continue;

@@ -28,6 +28,7 @@ pub mod granted_parameters;
 pub mod grants;
 pub mod in_force;
 pub mod parameters;
+pub mod passkeys;
 pub mod permissions;
 pub mod place;
 pub mod plan;

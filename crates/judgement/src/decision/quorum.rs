@@ -9,7 +9,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::decision::quorum_rules::QuorumRules;
+use crate::decision::quorum_rules::{QuorumRules, RuleSigner};
 use crate::decision::signature_count::{CountedSigner, NotCounted, SignatureCount, UncountedSignature};
 use documents::crypto::key_id::KeyId;
 use documents::record::code::Code;
@@ -85,6 +85,8 @@ pub struct QuorumProgress {
     pub missing_from: Vec<GroupName>,
     /// The sorted names of the approvers whose signatures count.
     pub approvers: Vec<Name>,
+    /// True if a further person must sign in the own program, because passkeys alone meet no rule.
+    pub own_program: bool,
 }
 
 /// Returns the current progress of the approvals.
@@ -92,7 +94,8 @@ pub struct QuorumProgress {
 pub fn progress(rules: &QuorumRules, count: &SignatureCount) -> QuorumProgress {
     let mut missing = 0;
     let mut missing_from = BTreeSet::new();
-    for (of_rule, groups) in rules.shortfalls(&groups_of(count.counted())) {
+    let signers = for_rules(count.counted());
+    for (of_rule, groups) in rules.shortfalls(&signers) {
         missing = missing.max(of_rule);
         missing_from.extend(groups);
     }
@@ -105,11 +108,12 @@ pub fn progress(rules: &QuorumRules, count: &SignatureCount) -> QuorumProgress {
         missing,
         missing_from: missing_from.into_iter().collect(),
         approvers,
+        own_program: !signers.is_empty() && rules.lacks_own_program(&signers),
     }
 }
 
-fn groups_of(counted: &[CountedSigner]) -> Vec<&BTreeSet<GroupName>> {
-    counted.iter().map(|person| &person.groups).collect()
+fn for_rules(counted: &[CountedSigner]) -> Vec<RuleSigner<'_>> {
+    counted.iter().map(CountedSigner::for_rules).collect()
 }
 
 /// Drops signatures that the quorum does not need, until at most `most` are left, because an envelope has space for a
@@ -122,7 +126,7 @@ pub fn fewest(rules: &QuorumRules, count: &SignatureCount, most: usize) -> Vec<K
             break;
         }
         let one = kept.remove(at);
-        if rules.shortfalls(&groups_of(&kept)).any(|(missing, _)| missing > 0) {
+        if rules.shortfalls(&for_rules(&kept)).any(|(missing, _)| missing > 0) {
             kept.insert(at, one);
         }
     }
@@ -159,6 +163,9 @@ impl fmt::Display for QuorumError {
             progress.missing,
             list(&progress.missing_from)
         )?;
+        if progress.own_program {
+            f.write_str("; one of them must sign with another key than a passkey (`passkeys.alone` of policy)")?;
+        }
         for signature in &self.uncounted {
             write!(f, "; {signature}")?;
         }
@@ -173,6 +180,7 @@ pub(crate) mod tests {
     use serde_json::Value;
 
     use super::*;
+    use crate::decision::passkeys::SigningProgram;
     use crate::decision::quorum_rules::tests::rule;
     use crate::decision::signature_count::count;
     use crate::decision::signature_count::tests::{ALICE, at, nobody, signed};
@@ -211,6 +219,7 @@ pub(crate) mod tests {
                 name: name(&format!("p{n}")),
                 keyid: key.keyid(),
                 groups: [group.parse().expect("group")].into(),
+                program: SigningProgram::Own,
             }
         };
         let mut counted: Vec<_> = (1..=20).map(|n| person(n, "ops")).collect();

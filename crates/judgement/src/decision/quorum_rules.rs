@@ -3,13 +3,27 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use crate::decision::passkeys::SigningProgram;
+use crate::policy::people_rules::PasskeysRule;
 use documents::record::code::Code;
 use documents::record::ident::GroupName;
 use documents::record::step_definition::{Approvals, MAX_EACH_GROUPS};
 
 /// Approval rules. All rules must be met.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct QuorumRules(Vec<Rule>);
+pub struct QuorumRules {
+    rules: Vec<Rule>,
+    /// The passkeys that count, or `None` if none counts.
+    passkeys: Option<PasskeysRule>,
+}
+
+/// A signer, as the rules see this person.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RuleSigner<'p> {
+    /// The groups for which the signature counts.
+    pub(super) groups: &'p BTreeSet<GroupName>,
+    pub(super) program: SigningProgram,
+}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Rule {
@@ -39,43 +53,86 @@ impl QuorumRules {
             }
             _ => rules.push(Rule::of("the step", step, &step.from)?),
         }
-        Ok(Self(rules))
+        Ok(Self { rules, passkeys: None })
     }
 
-    /// Adds `standing.approvals` of policy, which the signatures of a grant must meet too.
+    /// Lets these passkeys of policy count. Without this call, no passkey counts.
+    #[must_use]
+    pub const fn with_passkeys(mut self, rule: Option<PasskeysRule>) -> Self {
+        self.passkeys = rule;
+        self
+    }
+
+    /// Returns the passkeys that count.
+    pub(super) const fn passkeys(&self) -> Option<PasskeysRule> {
+        self.passkeys
+    }
+
+    /// Adds `standing.approvals` of policy, which the signatures of a grant must meet too. No passkey signs a grant.
     ///
     /// # Errors
     /// Returns the errors of [`QuorumRules::combine`].
     pub fn with_standing(mut self, rule: Option<&Approvals>) -> Result<Self, RuleError> {
         if let Some(rule) = rule {
-            self.0.push(Rule::of("standing grants in policy", rule, &rule.from)?);
+            self.rules.push(Rule::of("standing grants in policy", rule, &rule.from)?);
         }
-        Ok(self)
+        Ok(self.with_passkeys(None))
     }
 
     /// Returns all groups that the rules name.
     #[must_use]
     pub fn groups(&self) -> BTreeSet<&GroupName> {
-        self.0.iter().flat_map(|rule| &rule.from).collect()
+        self.rules.iter().flat_map(|rule| &rule.from).collect()
     }
 
-    /// Returns the number of missing people and their groups, for the rule that lacks most people. `people` contains
-    /// the groups for which each signer counts.
-    pub(super) fn missing_of(&self, people: &[&BTreeSet<GroupName>]) -> (u64, BTreeSet<GroupName>) {
+    /// Returns the number of missing people and their groups, for the rule that lacks most people.
+    pub(super) fn missing_of(&self, people: &[RuleSigner<'_>]) -> (u64, BTreeSet<GroupName>) {
         self.shortfalls(people).max_by_key(|(missing, _)| *missing).unwrap_or_default()
     }
 
     /// Returns the number of missing people and their groups, for each rule.
-    pub(super) fn shortfalls(
-        &self,
-        people: &[&BTreeSet<GroupName>],
-    ) -> impl Iterator<Item = (u64, BTreeSet<GroupName>)> {
-        self.0.iter().map(|rule| rule.shortfall(people))
+    pub(super) fn shortfalls(&self, people: &[RuleSigner<'_>]) -> impl Iterator<Item = (u64, BTreeSet<GroupName>)> {
+        let groups: Vec<&BTreeSet<GroupName>> = people.iter().map(|signer| signer.groups).collect();
+        self.rules.iter().map(move |rule| match rule.shortfall(&groups) {
+            // Enough people signed, but all of them with passkeys.
+            (0, _) if self.lacks_own(rule, people) => (1, rule.from.clone()),
+            found => found,
+        })
+    }
+
+    /// Returns true if a rule has no signature of an approver's own program, although policy demands one.
+    pub(super) fn lacks_own_program(&self, people: &[RuleSigner<'_>]) -> bool {
+        self.rules.iter().any(|rule| self.lacks_own(rule, people))
+    }
+
+    fn lacks_own(&self, rule: &Rule, people: &[RuleSigner<'_>]) -> bool {
+        let own =
+            |signer: &RuleSigner<'_>| signer.program == SigningProgram::Own && !signer.groups.is_disjoint(&rule.from);
+        self.passkeys.is_some_and(|passkeys| !passkeys.alone) && !people.iter().any(own)
+    }
+
+    /// Returns the indexes of the passkeys above `passkeys.most`. Those passkeys stay that lower the number of missing people
+    /// most, and among equals the earlier ones.
+    pub(super) fn surplus_passkeys(&self, people: &[RuleSigner<'_>]) -> Vec<usize> {
+        let by_passkey = |at: &usize| people[*at].program == SigningProgram::Browser;
+        let (mut waiting, own): (Vec<usize>, Vec<usize>) = (0..people.len()).partition(by_passkey);
+        let most = self.passkeys.map_or(0, |rule| usize::try_from(rule.most).unwrap_or(usize::MAX));
+        let mut kept: Vec<RuleSigner<'_>> = own.into_iter().map(|at| people[at]).collect();
+        for _ in 0..most.min(waiting.len()) {
+            let missing_with = |at: usize| {
+                let with: Vec<_> = kept.iter().copied().chain([people[at]]).collect();
+                self.shortfalls(&with).map(|(missing, _)| missing).sum::<u64>()
+            };
+            let best =
+                waiting.iter().enumerate().min_by_key(|(_, at)| missing_with(**at)).map_or(0, |(place, _)| place);
+            kept.push(people[waiting.remove(best)]);
+        }
+        waiting
     }
 
     /// Returns the minimum number of people that the rules require.
     pub(super) fn required(&self) -> u64 {
-        self.0.iter().map(Rule::places).max().unwrap_or(u64::MAX)
+        self.rules.iter().map(Rule::places).max().unwrap_or(u64::MAX)
     }
 }
 

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::decision::quorum_rules::QuorumRules;
+use crate::decision::passkeys::SigningProgram;
+use crate::decision::quorum_rules::{QuorumRules, RuleSigner};
 use crate::trust::trusted_roster::TrustedRoster;
 use documents::crypto::key_id::KeyId;
-use documents::crypto::ssh_key::SshKey;
+use documents::crypto::ssh_key::{ForeignKey, SshKey};
 use documents::record::ident::{GroupName, Name};
 use documents::record::validity::Timestamp;
 
@@ -17,7 +18,10 @@ pub struct EligibleApprovers(Vec<Person>);
 #[derive(Debug)]
 struct Person {
     name: Name,
+    /// Groups for which a key counts that is no passkey.
     groups: BTreeSet<GroupName>,
+    /// Groups for which a passkey counts too, if policy has `passkeys`.
+    by_passkey: BTreeSet<GroupName>,
     valid_after: Option<Timestamp>,
     valid_before: Option<Timestamp>,
 }
@@ -37,22 +41,21 @@ impl EligibleApprovers {
     /// Returns the people who could approve under this roster with the keys for which `is_revoked` returns false.
     #[must_use]
     pub fn of(roster: &TrustedRoster, is_revoked: impl Fn(&KeyId) -> bool) -> Self {
-        // A person who has only revoked keys and keys of unknown types does not count for any group.
-        let people = roster.tables().approver.iter().filter_map(|approver| {
+        let people = roster.tables().approver.iter().map(|approver| {
             let keys = approver.keys.iter().filter_map(|line| SshKey::parse(line).ok());
             let keys: Vec<SshKey> = keys.filter(|key| !is_revoked(&key.keyid())).collect();
-            if keys.is_empty() {
-                return None;
-            }
             // In a group with a presence rule, only the signatures of security keys count.
             let touches = keys.iter().any(SshKey::is_security_key);
-            let groups = approver.groups.iter().filter(|group| touches || roster.presence_rule(group).is_none());
-            Some(Person {
+            let counts = |group: &&GroupName| !keys.is_empty() && (touches || roster.presence_rule(group).is_none());
+            let foreign = approver.keys.iter().filter_map(|line| ForeignKey::parse(line).ok());
+            let has_passkey = foreign.into_iter().any(|key| key.passkey().is_some() && !is_revoked(&key.keyid()));
+            Person {
                 name: approver.name.clone(),
-                groups: groups.cloned().collect(),
+                groups: approver.groups.iter().filter(counts).cloned().collect(),
+                by_passkey: approver.groups.iter().filter(|_| has_passkey).cloned().collect(),
                 valid_after: approver.valid_after,
                 valid_before: approver.valid_before,
-            })
+            }
         });
         Self(people.collect())
     }
@@ -70,11 +73,10 @@ impl EligibleApprovers {
         until: Option<Timestamp>,
     ) -> Result<(), OutOfReach> {
         let named = rules.groups();
-        let people: Vec<&Person> = self
-            .0
-            .iter()
-            .filter(|person| !is_excluded(&person.name) && person.groups.iter().any(|group| named.contains(group)))
-            .collect();
+        // A person without a key that can count, such as one with only revoked keys, counts for no group.
+        let people = self.0.iter().filter(|person| !is_excluded(&person.name));
+        let people: Vec<&Person> =
+            people.filter(|person| person.signer(rules).groups.iter().any(|group| named.contains(group))).collect();
         // More people become valid only at the begin of a person's validity, so check these moments.
         let begins = people.iter().filter_map(|person| person.valid_after);
         let begins = begins.filter(|at| *at > from && until.is_none_or(|until| *at < until));
@@ -85,13 +87,16 @@ impl EligibleApprovers {
                     && person.valid_before.is_none_or(|before| at < before)
             };
             let there: Vec<&Person> = people.iter().copied().filter(valid).collect();
-            let groups: Vec<&BTreeSet<GroupName>> = there.iter().map(|person| &person.groups).collect();
-            let (missing, from) = rules.missing_of(&groups);
+            let mut signers: Vec<RuleSigner<'_>> = there.iter().map(|person| person.signer(rules)).collect();
+            for at in rules.surplus_passkeys(&signers).into_iter().rev() {
+                signers.remove(at);
+            }
+            let (missing, from) = rules.missing_of(&signers);
             if missing == 0 {
                 return Ok(());
             }
             if best.as_ref().is_none_or(|(fewest, _)| missing < *fewest) {
-                let of_these = there.iter().filter(|person| !person.groups.is_disjoint(&from));
+                let of_these = there.iter().filter(|person| !person.signer(rules).groups.is_disjoint(&from));
                 let people: Vec<Name> = of_these.map(|person| person.name.clone()).collect();
                 let needed = missing.saturating_add(people.len() as u64);
                 best = Some((missing, OutOfReach { needed, from, people }));
@@ -99,6 +104,15 @@ impl EligibleApprovers {
         }
         // The loop checked at least the moment `from`, so `best` has a value.
         best.map_or(Ok(()), |(_, out)| Err(out))
+    }
+}
+
+impl Person {
+    /// Returns the most that a signature of this person can count for.
+    fn signer(&self, rules: &QuorumRules) -> RuleSigner<'_> {
+        let by_passkey = rules.passkeys().is_some() && !self.by_passkey.is_empty();
+        let program = if by_passkey && self.groups.is_empty() { SigningProgram::Browser } else { SigningProgram::Own };
+        RuleSigner { groups: if by_passkey { &self.by_passkey } else { &self.groups }, program }
     }
 }
 

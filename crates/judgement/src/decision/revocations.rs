@@ -5,10 +5,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use crate::decision::passkeys::{PasskeyError, SigningProgram, signing_program};
+use crate::policy::people_rules::PasskeysRule;
 use crate::trust::trusted_roster::{KeyHolder, TrustedRoster};
 use documents::crypto::digest::ContentDigest;
 use documents::crypto::key_id::KeyId;
 use documents::record::code::Code;
+use documents::record::envelope::VerifiedSignature;
 use documents::record::ident::{Epoch, GroupName, Name};
 use documents::record::revocation::RevokedSubject;
 use documents::record::token::SealedToken;
@@ -164,6 +167,8 @@ pub struct RevocationContext<'a> {
     pub tokens: &'a [SealedToken],
     /// The epoch in force.
     pub epoch: &'a Epoch,
+    /// The passkeys that count by the policy in force, or `None` if none counts.
+    pub passkeys: Option<PasskeysRule>,
     /// The earlier revocations.
     pub revoked: RevokedBefore<'a>,
     /// Returns the grant with this digest, if an earlier entry has the grant.
@@ -185,7 +190,7 @@ pub struct RevocableGrant {
 #[must_use]
 pub struct MayRevoke(RevokedSubject);
 
-/// Checks that the holder of the key `signer` may revoke `subject`. The signature must be verified. Whether the subject is
+/// Checks that the holder of the key of `signature` may revoke `subject`. A passkey revokes only itself and the epoch. Whether the subject is
 /// already revoked is not checked, so the holder of a revoked key may send the same revocation again.
 ///
 /// # Errors
@@ -193,14 +198,19 @@ pub struct MayRevoke(RevokedSubject);
 /// right to revoke the subject.
 pub fn check_may_revoke(
     subject: RevokedSubject,
-    signer: &KeyId,
+    signature: &VerifiedSignature,
     context: RevocationContext<'_>,
 ) -> Result<MayRevoke, RevocationError> {
-    let RevocationContext { roster, tokens, epoch, revoked, grant } = context;
-    let Some((holder, _)) = roster.signer(signer) else {
+    let RevocationContext { roster, tokens, epoch, passkeys, revoked, grant } = context;
+    let signer = &signature.keyid;
+    let Some((holder, _)) = roster.statement_signer(signer) else {
         return Err(RevocationError::UnknownSigner { keyid: *signer });
     };
     let of_signer = subject == RevokedSubject::Key(*signer);
+    let program = signing_program(&signature.sig, passkeys).map_err(RevocationError::Passkey)?;
+    if program == SigningProgram::Browser && !of_signer && !matches!(subject, RevokedSubject::Epoch(_)) {
+        return Err(RevocationError::NotOfPasskeys { subject });
+    }
     if let Some(entry) = revoked.key(signer).filter(|_| !of_signer) {
         return Err(RevocationError::RevokedSigner { keyid: *signer, entry });
     }
@@ -250,6 +260,13 @@ pub enum RevocationError {
         /// The key.
         keyid: KeyId,
     },
+    /// Policy does not let the passkey of the signature count.
+    Passkey(PasskeyError),
+    /// The signing key is a passkey, and the subject is neither the epoch nor this key.
+    NotOfPasskeys {
+        /// The subject.
+        subject: RevokedSubject,
+    },
     /// The key of the signature is revoked. A revoked key signs only its own revocation.
     RevokedSigner {
         /// The key.
@@ -288,7 +305,8 @@ impl RevocationError {
             Self::UnknownSigner { .. } => Code::UnknownSigner,
             Self::RevokedSigner { .. } => Code::Revoked,
             Self::UnknownSubject { .. } => Code::NotFound,
-            Self::NotPermitted { .. } => Code::NotPermittedSigner,
+            Self::Passkey(error) => error.code(),
+            Self::NotPermitted { .. } | Self::NotOfPasskeys { .. } => Code::NotPermittedSigner,
             Self::Again { .. } => Code::WrongState,
         }
     }
@@ -298,6 +316,11 @@ impl fmt::Display for RevocationError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::UnknownSigner { keyid } => write!(f, "no key of the roster in force has the id {keyid}"),
+            Self::Passkey(error) => error.fmt(f),
+            Self::NotOfPasskeys { subject } => write!(
+                f,
+                "a passkey signs no revocation of the {subject}, only the freeze and its own revocation: sign with another key"
+            ),
             Self::RevokedSigner { keyid, entry } => {
                 write!(f, "the signing key {keyid} was revoked at entry {entry}: sign with another key")
             }

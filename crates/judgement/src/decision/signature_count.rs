@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::decision::exclusion::ExcludedSigners;
-use crate::decision::quorum_rules::QuorumRules;
+use crate::decision::passkeys::{PasskeyError, SigningProgram, signing_program};
+use crate::decision::quorum_rules::{QuorumRules, RuleSigner};
 use crate::trust::trusted_roster::TrustedRoster;
 use documents::crypto::key_id::KeyId;
 use documents::crypto::sshsig::Presence;
@@ -29,6 +30,14 @@ pub struct CountedSigner {
     pub keyid: KeyId,
     /// Groups for which the signature counts.
     pub groups: BTreeSet<GroupName>,
+    /// The program in which the person signed.
+    pub program: SigningProgram,
+}
+
+impl CountedSigner {
+    pub(super) const fn for_rules(&self) -> RuleSigner<'_> {
+        RuleSigner { groups: &self.groups, program: self.program }
+    }
 }
 
 /// Signature that does not count.
@@ -64,6 +73,10 @@ pub enum NotCounted {
     NotVerified,
     /// The signature of another key of the same person counts.
     SecondKey(KeyId),
+    /// Policy does not let this passkey count.
+    Passkey(PasskeyError),
+    /// As many other passkeys count as policy permits for one run.
+    MorePasskeys,
 }
 
 impl fmt::Display for UncountedSignature {
@@ -81,6 +94,10 @@ impl fmt::Display for UncountedSignature {
                 "the group requires a security key that verified the person (PIN or fingerprint); sign with such a key",
             ),
             NotCounted::SecondKey(first) => write!(f, "the same person also signed with {first}"),
+            NotCounted::Passkey(error) => error.fmt(f),
+            NotCounted::MorePasskeys => {
+                f.write_str("as many other passkeys count as policy permits (`passkeys.most`); sign with another key")
+            }
         }
     }
 }
@@ -107,8 +124,8 @@ impl SignatureCount {
 /// Finds the signatures that count, at most one for each person. The person must be an approver who is valid at `at`,
 /// not excluded, and in a group that a rule names. The signature must meet the presence rule of the group.
 ///
-/// If a person signed with several keys, the key that counts for most groups is selected, and among these the key with
-/// the lowest id.
+/// If a person signed with several keys, the key that counts for most groups is selected, among these a key that is no
+/// passkey, and among these the key with the lowest id.
 #[must_use]
 pub fn count(
     signatures: &[VerifiedSignature],
@@ -135,9 +152,10 @@ pub fn count_unrevoked(
     let mut uncounted = Vec::new();
     for signature in signatures {
         let keyid = signature.keyid;
-        let Some((approver, _)) = roster.approver_of(&keyid) else {
-            let holder =
-                roster.signer(&keyid).map_or_else(|| "a stranger".to_owned(), |(holder, _)| holder.to_string());
+        let Some((approver, _)) = roster.statement_approver(&keyid) else {
+            let holder = roster
+                .statement_signer(&keyid)
+                .map_or_else(|| "a stranger".to_owned(), |(holder, _)| holder.to_string());
             uncounted.push(UncountedSignature { keyid, holder, why: NotCounted::NoApprover });
             continue;
         };
@@ -150,10 +168,13 @@ pub fn count_unrevoked(
         let groups: BTreeSet<GroupName> =
             member.iter().filter(|group| serves(roster.presence_rule(group))).map(|group| (*group).clone()).collect();
         let touch_serves = member.iter().any(|group| roster.presence_rule(group) == Some(PresenceRule::Required));
+        let program = signing_program(&signature.sig, rules.passkeys());
         let why = if is_revoked(&keyid) {
             Some(NotCounted::Revoked)
         } else if excluded.contains(&approver.name) {
             Some(NotCounted::Excluded)
+        } else if let Err(error) = program {
+            Some(NotCounted::Passkey(error))
         } else if let Some(from) = approver.valid_after.filter(|from| at < *from) {
             Some(NotCounted::NotYetValid(from))
         } else if let Some(until) = approver.valid_before.filter(|until| at >= *until) {
@@ -170,10 +191,11 @@ pub fn count_unrevoked(
             uncounted.push(UncountedSignature { keyid, holder, why });
             continue;
         }
-        let mut candidate = CountedSigner { name: approver.name.clone(), keyid, groups };
+        let program = program.unwrap_or(SigningProgram::Browser);
+        let mut candidate = CountedSigner { name: approver.name.clone(), keyid, groups, program };
         match people.get_mut(&approver.name) {
             Some(kept) => {
-                let rank = |one: &CountedSigner| (std::cmp::Reverse(one.groups.len()), one.keyid);
+                let rank = |one: &CountedSigner| (std::cmp::Reverse(one.groups.len()), one.program, one.keyid);
                 if rank(&candidate) < rank(kept) {
                     std::mem::swap(kept, &mut candidate);
                 }
@@ -201,6 +223,13 @@ pub fn count_unrevoked(
     }
     let mut counted: Vec<_> = people.into_values().collect();
     counted.sort_by_key(|person| person.keyid);
+    let signers: Vec<_> = counted.iter().map(CountedSigner::for_rules).collect();
+    // The indexes are ascending, so remove from the end.
+    for at in rules.surplus_passkeys(&signers).into_iter().rev() {
+        let person = counted.remove(at);
+        let (keyid, holder) = (person.keyid, person.name.to_string());
+        uncounted.push(UncountedSignature { keyid, holder, why: NotCounted::MorePasskeys });
+    }
     uncounted.sort_by_key(|signature| signature.keyid);
     SignatureCount { counted, uncounted }
 }
@@ -211,6 +240,10 @@ pub(crate) mod tests {
     use crate::decision::exclusion::{self, Tokens};
     use crate::decision::quorum::tests::{name, roster};
     use crate::decision::quorum_rules::tests::rule;
+    use crate::policy::people_rules::PasskeysRule;
+    use base64::Engine as _;
+    use documents::crypto::passkey::PASSKEY;
+    use documents::crypto::ssh_key::ForeignKey;
     use documents::record::step_definition::Approvals;
 
     pub(crate) const ALICE: &str = "SHA256:fe85JkIjo8VPe+XqXJGH5Mau1EMFdK1OdKvJUFicyA8";
@@ -261,6 +294,96 @@ pub(crate) mod tests {
         assert!(why(&[ALICE], &just).is_empty());
         let touch = edit(|tables| tables.group[0].presence = Some(PresenceRule::Required));
         assert_eq!(why(&[ALICE], &touch), [NotCounted::NotTouched]);
+    }
+
+    /// A roster in which each approver also has a passkey, and the key ids of the passkeys.
+    fn with_passkeys() -> (TrustedRoster, Vec<String>) {
+        let mut tables = roster().tables().clone();
+        let mut keyids = Vec::new();
+        for (at, approver) in tables.approver.iter_mut().enumerate() {
+            let mut blob = Vec::new();
+            let point = [&[4][..], &[u8::try_from(at).expect("small"); 64]].concat();
+            for part in [PASSKEY.as_bytes(), b"nistp256", &point, b"desk.example"] {
+                blob.extend_from_slice(&u32::try_from(part.len()).expect("short").to_be_bytes());
+                blob.extend_from_slice(part);
+            }
+            let line = format!("{PASSKEY} {}", base64::engine::general_purpose::STANDARD.encode(&blob));
+            keyids.push(ForeignKey::parse(&line).expect("a line").keyid().to_string());
+            approver.keys.push(line);
+        }
+        let payload = tables.into_statement().and_then(|statement| statement.to_payload()).expect("payload");
+        (TrustedRoster::from_payload(&payload).expect("roster"), keyids)
+    }
+
+    /// Signatures of passkeys, which count as verified by the caller.
+    fn by_passkeys(keyids: &[&str], synced: bool) -> Vec<VerifiedSignature> {
+        let put = |out: &mut Vec<u8>, part: &[u8]| {
+            out.extend_from_slice(&u32::try_from(part.len()).expect("short").to_be_bytes());
+            out.extend_from_slice(part);
+        };
+        let (mut numbers, mut inner, mut sig) = (Vec::new(), Vec::new(), b"SSHSIG\0\0\0\x01".to_vec());
+        put(&mut numbers, &[1]);
+        put(&mut numbers, &[1]);
+        put(&mut inner, format!("webauthn-{PASSKEY}").as_bytes());
+        put(&mut inner, &numbers);
+        inner.extend_from_slice(&[if synced { 0x0d } else { 0x05 }, 0, 0, 0, 0]);
+        (0..3).for_each(|_| put(&mut inner, b""));
+        for part in [&b""[..], b"countersign", b"", b"sha256", &inner] {
+            put(&mut sig, part);
+        }
+        let of = |keyid: &&str| VerifiedSignature {
+            keyid: keyid.parse().expect("key id"),
+            presence: Presence::Verified,
+            sig: sig.clone(),
+        };
+        keyids.iter().map(of).collect()
+    }
+
+    #[test]
+    fn policy_limits_the_passkeys_that_count() {
+        let (roster, keyids) = with_passkeys();
+        let [alice, bob, carol] = [0, 1, 2].map(|at| keyids[at].as_str());
+        let of = |from: &[&str], each, passkeys| {
+            let rules = QuorumRules::combine(Some(&rule(1, from, each)), &Approvals::unspecified()).expect("rules");
+            rules.with_passkeys(passkeys)
+        };
+        let passkeys = |most, alone| Some(PasskeysRule { most, alone, synced: true });
+        let counted = |rules: &QuorumRules, signatures: &[VerifiedSignature]| {
+            let count = count(signatures, &roster, &nobody(), rules, at());
+            let keys: Vec<String> = count.counted().iter().map(|person| person.keyid.to_string()).collect();
+            let progress = crate::decision::quorum::progress(rules, &count);
+            (keys, count.uncounted().iter().map(|one| one.why.clone()).collect::<Vec<_>>(), progress)
+        };
+        // Without `passkeys`, none counts.
+        let (keys, why, _) = counted(&of(&["ops"], false, None), &by_passkeys(&[alice], false));
+        assert_eq!((keys.len(), &why[..]), (0, &[NotCounted::Passkey(PasskeyError::NoRule)][..]));
+        let unsynced = Some(PasskeysRule { most: 1, alone: true, synced: false });
+        let (_, why, _) = counted(&of(&["ops"], false, unsynced), &by_passkeys(&[alice], true));
+        assert_eq!(why, [NotCounted::Passkey(PasskeyError::Synced)]);
+        assert_eq!(counted(&of(&["ops"], false, unsynced), &by_passkeys(&[alice], false)).2.missing, 0);
+        // A passkey alone meets no rule, unless policy says so.
+        let (keys, _, progress) = counted(&of(&["ops"], false, passkeys(1, false)), &by_passkeys(&[alice], true));
+        assert_eq!((keys.len(), progress.missing, progress.own_program), (1, 1, true));
+        assert_eq!(progress.missing_from.iter().map(GroupName::as_str).collect::<Vec<_>>(), ["ops"]);
+        let (_, _, progress) = counted(&of(&["ops"], false, passkeys(1, true)), &by_passkeys(&[alice], true));
+        assert_eq!((progress.missing, progress.own_program), (0, false));
+        // An own key of the same person is preferred for the same groups.
+        let both = [by_passkeys(&[alice], true), signed(&[ALICE])].concat();
+        let (keys, why, progress) = counted(&of(&["ops"], false, passkeys(1, false)), &both);
+        assert_eq!((keys, progress.missing), (vec![ALICE.to_owned()], 0));
+        assert_eq!(why, [NotCounted::SecondKey(ALICE.parse().expect("a key id"))]);
+        // Above the limit, the passkey counts that the rules need.
+        let each = of(&["ops", "security"], true, passkeys(1, false));
+        for (needed, other) in [(bob, alice), (carol, alice)] {
+            let all = [signed(&[ALICE]), by_passkeys(&[needed], true)].concat();
+            assert_eq!(counted(&each, &all).2.missing, 0, "{needed} beside {other}");
+        }
+        let two = of(&["ops", "security"], true, passkeys(1, true));
+        let (keys, why, progress) = counted(&two, &by_passkeys(&[alice, bob, carol], true));
+        assert_eq!((keys.len(), progress.missing), (1, 1), "{keys:?}");
+        assert_eq!(why, [NotCounted::MorePasskeys, NotCounted::MorePasskeys]);
+        let two = of(&["ops", "security"], true, passkeys(2, true));
+        assert_eq!(counted(&two, &by_passkeys(&[alice, bob, carol], true)).2.missing, 0);
     }
 
     #[test]

@@ -75,7 +75,7 @@ pub struct PolicyFile {
     /// What a freeze does. If the field is absent, a freeze cancels the running steps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub freeze: Option<FreezeRule>,
-    /// The passkeys that count. A verifier of this version answers `later-feature`.
+    /// The passkeys that count. If the field is absent, none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub passkeys: Option<PasskeysRule>,
 }
@@ -268,6 +268,12 @@ impl Policy {
     #[must_use]
     pub const fn settle(&self) -> Option<&PeopleRule> {
         self.file.settle.as_ref()
+    }
+
+    /// Returns the passkeys that count, or `None` if none counts.
+    #[must_use]
+    pub const fn passkeys(&self) -> Option<PasskeysRule> {
+        self.file.passkeys
     }
 
     /// Returns true if the running steps continue to their end when the boundary is frozen.

@@ -92,17 +92,17 @@ pub enum RunsWhenFrozen {
     Finish,
 }
 
-/// The passkeys that count. A later version uses this part: a verifier of this version answers `later-feature`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// The passkeys that count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Passkeys")]
 pub struct PasskeysRule {
     /// Maximum number of passkeys that count for one run.
     #[schemars(range(min = 1, max = MAX_SIGNATURES))]
     pub most: u64,
-    /// True if passkeys alone may meet a rule.
+    /// True if passkeys alone may meet a rule. Otherwise, each rule needs a signature of an approver's own program.
     pub alone: bool,
-    /// True if passkeys count that a service copies to several devices.
+    /// True if passkeys count that a service may copy to several devices.
     pub synced: bool,
 }
 
@@ -230,6 +230,7 @@ mod tests {
 
     use crate::policy::builtins::Builtins;
     use crate::policy::file::{Policy, PolicyFile};
+    use crate::policy::people_rules::PasskeysRule;
     use crate::policy::ruling::resolve;
 
     const WHOLE: &str = "
@@ -242,6 +243,7 @@ overrides:
   - {runbook: \"deploy/*\", standing: {max_uses: 1, max_days: 30}}
 settle: {required: 2, from: [ops]}
 freeze: {runs: finish}
+passkeys: {most: 1, alone: false, synced: true}
 ";
 
     #[test]
@@ -273,6 +275,7 @@ freeze: {runs: finish}
             "overrides: [{runbook: a, standing: {max_uses: 1, max_days: 1}}]",
             "settle: {from: [ops]}",
             "freeze: {runs: finish}",
+            "passkeys: {most: 1, alone: false, synced: true}",
         ] {
             assert!(with(3, line).is_ok(), "{line}");
             for version in [1, 2] {
@@ -283,24 +286,18 @@ freeze: {runs: finish}
     }
 
     #[test]
-    fn passkeys_are_read_strictly_and_are_a_later_feature() {
-        let later = |text: &str| {
-            let errors = Policy::load(text).expect_err(text);
-            errors.iter().any(|error| error.message.starts_with("later-feature /passkeys: "))
-        };
-        assert!(later("version: 3\npasskeys: {most: 1, alone: false, synced: true}\n"));
+    fn passkeys_are_read_strictly() {
+        let policy = Policy::load("version: 3\npasskeys: {most: 2, alone: false, synced: true}\n").expect("a policy");
+        assert_eq!(policy.passkeys(), Some(PasskeysRule { most: 2, alone: false, synced: true }));
+        assert_eq!(Policy::load("version: 3\n").expect("a policy").passkeys(), None);
         for broken in [
             "{most: 0, alone: false, synced: true}",
             "{most: 1, alone: false}",
             "{most: 1, alone: 1, synced: true}",
             "[]",
         ] {
-            assert!(!later(&format!("version: 3\npasskeys: {broken}\n")), "{broken}");
+            assert!(Policy::load(&format!("version: 3\npasskeys: {broken}\n")).is_err(), "{broken}");
         }
-        assert!(!later("version: 2\npasskeys: {most: 1, alone: false, synced: true}\n"), "an unknown key");
-        let both =
-            Policy::load("version: 3\npasskeys: {most: 1, alone: true, synced: true}\nfoo: 1\n").expect_err("both");
-        assert_eq!(both.len(), 1, "a broken policy is no later feature: {both:?}");
     }
 
     #[test]
@@ -321,6 +318,7 @@ freeze: {runs: finish}
             ("/default/emergency/required", 16),
             ("/default/emergency/review/required", 16),
             ("/settle/required", 16),
+            ("/passkeys/most", 16),
         ] {
             assert!(edited(pointer, json!(1)) && edited(pointer, json!(most)), "{pointer}");
             for bad in [json!(0), json!(most + 1), json!(-1), json!("1"), json!(true)] {

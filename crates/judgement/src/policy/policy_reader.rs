@@ -198,9 +198,6 @@ impl Reader {
             );
             self.flaw(tree, &format!("{message}: remove some"));
         }
-        if passkeys.is_some() && self.flaws.is_empty() {
-            self.flaw(tree, "later-feature /passkeys: this version does not have passkeys: remove `passkeys`");
-        }
         let default = default.unwrap_or_default();
         PolicyFile { version: self.version, extends, default, overrides, grants, settle, freeze, passkeys }
     }

@@ -9,7 +9,7 @@ use crate::policy::file::{CompiledPattern, Mode, Policy, RuleValues};
 use crate::policy::lists::AllPermissionLists;
 use crate::policy::origin::{RuleOrigin, WithOrigin};
 use crate::policy::paths::RunbookPath;
-use crate::policy::people_rules::{EmergencyRule, PeopleRule, StandingRule};
+use crate::policy::people_rules::{EmergencyRule, PasskeysRule, PeopleRule, StandingRule};
 use documents::record::declared::{Limit, SandboxRule};
 use documents::record::extension_names::Program;
 use documents::record::ident::StepRef;
@@ -30,6 +30,8 @@ pub struct Ruling {
     pub emergency: Option<WithOrigin<EmergencyRule>>,
     /// The people who settle the unknown end of a run, or `None` if policy does not say.
     pub settle: Option<PeopleRule>,
+    /// The passkeys that count, or `None` if none counts.
+    pub passkeys: Option<PasskeysRule>,
     /// View of `/proc` for the run, or `None` if policy sets no view.
     pub proc: Option<WithOrigin<Proc>>,
     /// Limits that policy sets.
@@ -68,6 +70,7 @@ pub fn resolve_path(policy: &Policy, builtins: &Builtins, runbook: &RunbookPath)
         standing: None,
         emergency: None,
         settle: policy.settle().cloned(),
+        passkeys: policy.passkeys(),
         proc: None,
         limits: BTreeMap::new(),
         program_mode: None,

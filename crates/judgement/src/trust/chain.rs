@@ -186,11 +186,23 @@ impl Chain {
         since.iter().all(TrustedRoster::is_guarded)
     }
 
-    /// Says why the last version does not accept signatures of this key, which is not one of its keys.
+    /// Says why the last version does not accept signatures of this key. `passkeys` is true if policy has `passkeys`.
     #[must_use]
-    pub fn unknown_key_words(&self, keyid: &KeyId) -> String {
+    pub fn unknown_key_words(&self, keyid: &KeyId, passkeys: bool) -> String {
         let last = self.last();
         if let Some((holder, key)) = last.foreign_keys().iter().find(|(_, key)| key.keyid() == *keyid) {
+            if let Some(passkey) = key.passkey() {
+                let why = if passkeys {
+                    "a passkey signs only approvals, denials, the freeze and its own revocation"
+                } else {
+                    "the policy in force has no `passkeys`, so no passkey counts"
+                };
+                return format!(
+                    "the key {keyid} of {holder} is a passkey of {}, and {why}: use a key of the type ssh-ed25519 or \
+                     sk-ssh-ed25519",
+                    passkey.host()
+                );
+            }
             return format!(
                 "roster version {} has the key {keyid} of {holder}, but this version of the program can't verify its type \
                  {}: use a key of the type ssh-ed25519 or sk-ssh-ed25519",

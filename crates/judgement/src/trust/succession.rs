@@ -137,7 +137,7 @@ fn count<'a>(
             return Err(refuse("the signature is listed twice".to_owned()));
         }
         let sig = Base64::Strict.decode("/sig", &signature.sig).map_err(|error| refuse(error.to_string()))?;
-        let _proof = sshsig::verify(key, &message, &sig).map_err(|error| refuse(error.to_string()))?;
+        let _proof = sshsig::verify(*key, &message, &sig).map_err(|error| refuse(error.to_string()))?;
         counted.push(Counted { keyid, names: found.map(|found| found.map(|(approver, _)| &approver.name)) });
     }
     Ok(counted)

@@ -13,6 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use documents::crypto::digest::{PolicyDigest, RosterDigest};
 use documents::crypto::key_id::KeyId;
 use documents::crypto::ssh_key::{ForeignKey, SshKey, SshKeyError};
+use documents::crypto::sshsig::StatementKey;
 use documents::record::document::Statement;
 use documents::record::envelope::MAX_SIGNATURES;
 use documents::record::ident::{BoundaryName, GroupName, Name};
@@ -31,7 +32,7 @@ pub struct TrustedRoster {
 #[derive(Debug, Clone, Default)]
 struct Index {
     keys: HashMap<KeyId, (KeyHolder, SshKey)>,
-    /// Keys of types that this version of the program cannot verify. No signer is searched among these keys.
+    /// Keys of other types than Ed25519. Only the passkeys among them can sign, and never a roster, a grant or a review.
     foreign: Vec<(KeyHolder, ForeignKey)>,
     boundaries: BTreeMap<BoundaryName, Vec<SshKey>>,
     groups: BTreeMap<GroupName, Option<PresenceRule>>,
@@ -139,6 +140,26 @@ impl TrustedRoster {
         }
     }
 
+    /// Does the same as [`Self::signer`], and also finds a passkey. Only the documents that section 5 of `docs/formats.md` lists
+    /// may have a signature of a passkey, and policy decides whether it counts.
+    #[must_use]
+    pub fn statement_signer(&self, keyid: &KeyId) -> Option<(&KeyHolder, StatementKey<'_>)> {
+        if let Some((holder, key)) = self.signer(keyid) {
+            return Some((holder, key.into()));
+        }
+        let (holder, key) = self.index.foreign.iter().find(|(_, key)| key.keyid() == *keyid)?;
+        Some((holder, StatementKey::Passkey(key.passkey()?)))
+    }
+
+    /// Does the same as [`Self::approver_of`], and also finds a passkey.
+    #[must_use]
+    pub fn statement_approver(&self, keyid: &KeyId) -> Option<(&Approver, StatementKey<'_>)> {
+        match self.statement_signer(keyid)? {
+            (KeyHolder::Approver(name), key) => self.approver(name).map(|approver| (approver, key)),
+            _ => None,
+        }
+    }
+
     /// Returns the approver with this name.
     #[must_use]
     pub fn approver(&self, name: &Name) -> Option<&Approver> {
@@ -175,14 +196,13 @@ impl TrustedRoster {
         self.index.groups.get(group).copied().flatten()
     }
 
-    /// Returns the keys of types that this version cannot verify, with their holders. The signatures of these keys
-    /// never count.
+    /// Returns the keys of other types than Ed25519, with their holders. They never sign a roster.
     #[must_use]
     pub fn foreign_keys(&self) -> &[(KeyHolder, ForeignKey)] {
         &self.index.foreign
     }
 
-    /// Returns true if this approver has a key whose signatures can count.
+    /// Returns true if this approver has a key that can sign a roster.
     #[must_use]
     pub fn can_sign(&self, approver: &Approver) -> bool {
         approver.keys.iter().any(|line| SshKey::parse(line).is_ok())

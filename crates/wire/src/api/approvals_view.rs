@@ -19,6 +19,9 @@ pub struct ApprovalsView {
     pub approvers: Vec<Name>,
     /// Groups from which a signature is still needed.
     pub missing: Vec<GroupName>,
+    /// True if a further person must sign with another key than a passkey, because passkeys alone meet no rule.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub own_program: bool,
     /// People whose signatures can't count: the proposer and the owners of the proposer's token.
     pub excluded: Vec<Name>,
 }

@@ -110,9 +110,15 @@ fn described(entry: &Value) -> String {
 
 fn item_words(field: &str, item: &Value) -> String {
     let text = item.as_str().unwrap_or_default();
-    let keyid = SshKey::parse(text).map(|key| key.keyid()).or_else(|_| ForeignKey::parse(text).map(|key| key.keyid()));
-    match keyid {
-        Ok(keyid) if field == "keys" => format!("{keyid} ({text})"),
+    if field != "keys" {
+        return text.to_owned();
+    }
+    match (SshKey::parse(text), ForeignKey::parse(text)) {
+        (Ok(key), _) => format!("{} ({text})", key.keyid()),
+        (_, Ok(key)) => {
+            let passkey = key.passkey().map(|passkey| format!(", a passkey of {}", passkey.host()));
+            format!("{}{} ({text})", key.keyid(), passkey.unwrap_or_default())
+        }
         _ => text.to_owned(),
     }
 }

@@ -79,7 +79,11 @@ fn text(roster: &TrustedRoster, width: usize) -> String {
                     format!("{}{}", key.keyid(), if key.is_security_key() { " (security key)" } else { "" })
                 }
                 (_, Ok(key)) => {
-                    format!("{} ({}: can't be verified, so its signatures do not count)", key.keyid(), key.kind())
+                    let kind = match key.passkey() {
+                        Some(passkey) => format!("passkey of {}", passkey.host()),
+                        None => format!("{}: can't be verified, so its signatures do not count", key.kind()),
+                    };
+                    format!("{} ({kind})", key.keyid())
                 }
                 (Err(error), _) => error.to_string(),
             };

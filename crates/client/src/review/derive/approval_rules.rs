@@ -13,6 +13,7 @@ impl Derived {
     /// Finds the approval rules of the run, and checks that policy permits an emergency.
     pub(super) fn approval_rules(&mut self, signed: &Authorization, ruling: &Ruling, of_step: &Approvals) {
         let of_policy = ruling.approvals.as_ref().map(|rule| &rule.value);
+        self.passkeys = ruling.passkeys;
         let normally = rules("policy asks", of_policy, of_step);
         if signed.emergency.is_none() {
             self.rules = normally;

@@ -4,6 +4,7 @@ use crate::audit::finding::{AuditEvent, Finding, FindingKind};
 use crate::audit::history::{Auditor, of_malformed, signed};
 use crate::audit::people_lines::DenialLine;
 use crate::audit::seal_in_force::SealInForce;
+use crate::decision::passkeys::signing_program;
 use crate::decision::place::check_place;
 use documents::record::denial::{Denial, denied};
 use documents::record::document::Predicate;
@@ -23,13 +24,17 @@ impl Auditor {
         };
         let one = signed.signature_count() == 1;
         self.counts.signatures += 1;
-        let document = match signed.verify(|keyid| in_force.roster.approver_of(keyid).map(|(_, key)| key)) {
+        let document = match signed.verify(|keyid| in_force.roster.statement_approver(keyid).map(|(_, key)| key)) {
             Ok(document) => document,
             Err(VerifyError::Malformed(malformed)) => {
                 return self.say(Finding::at(of_malformed(&malformed), index, malformed.to_string()));
             }
             Err(error) => return self.say(Finding::at(FindingKind::Denial, index, error.to_string())),
         };
+        let refused = document.signatures().iter().find_map(|one| signing_program(&one.sig, in_force.passkeys()).err());
+        if let Some(error) = refused {
+            return self.say(Finding::at(FindingKind::Denial, index, error.to_string()));
+        }
         if !one {
             self.say(Finding::at(
                 FindingKind::Denial,
@@ -42,7 +47,7 @@ impl Auditor {
             self.say(Finding::at(FindingKind::Denial, index, error.to_string()));
         }
         let ended = document.signatures().iter().find_map(|signature| {
-            let (approver, _) = in_force.roster.approver_of(&signature.keyid)?;
+            let (approver, _) = in_force.roster.statement_approver(&signature.keyid)?;
             approver
                 .valid_before
                 .filter(|end| *end <= self.at)
@@ -60,7 +65,7 @@ impl Auditor {
             self.denials.insert(authorization);
             self.counts.denials += 1;
             let signer = document.signatures().first();
-            if let Some((approver, _)) = signer.and_then(|one| in_force.roster.approver_of(&one.keyid)) {
+            if let Some((approver, _)) = signer.and_then(|one| in_force.roster.statement_approver(&one.keyid)) {
                 self.said.push(AuditEvent::Denial(Box::new(DenialLine {
                     after: self.at,
                     approver: approver.name.clone(),

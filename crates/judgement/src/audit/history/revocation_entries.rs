@@ -50,7 +50,8 @@ impl Auditor {
         signed: Signed<Revocation>,
         in_force: &SealInForce,
     ) -> Result<(MayRevoke, RevocationLine), String> {
-        let document = signed.verify(|keyid| in_force.roster.key(keyid)).map_err(|error| error.to_string())?;
+        let key = |keyid: &KeyId| in_force.roster.statement_signer(keyid).map(|(_, key)| key);
+        let document = signed.verify(key).map_err(|error| error.to_string())?;
         let [signature] = document.signatures() else {
             let count = document.signatures().len();
             return Err(format!("found {count} signatures, expected only the signature of the person who revokes"));
@@ -64,6 +65,7 @@ impl Auditor {
             roster: &in_force.roster,
             tokens,
             epoch: &here.epoch,
+            passkeys: in_force.passkeys(),
             revoked: self.revocations.before(index),
             grant: &|digest| {
                 let logged = self.runs.grants.get(digest)?;
@@ -71,11 +73,15 @@ impl Auditor {
                 Some(revocable(&logged.terms, |step| Some(state?.step(step)?.0)))
             },
         };
-        let may = check_may_revoke(subject, &signature.keyid, context).map_err(|error| error.to_string())?;
+        let may = check_may_revoke(subject, signature, context).map_err(|error| error.to_string())?;
         let token = tokens.iter().map(|token| &token.name).find(|name| RevokedSubject::token(name) == subject);
         let line = RevocationLine {
             after: self.at,
-            signer: in_force.roster.signer(&signature.keyid).map(|(holder, _)| holder.to_string()).unwrap_or_default(),
+            signer: in_force
+                .roster
+                .statement_signer(&signature.keyid)
+                .map(|found| found.0.to_string())
+                .unwrap_or_default(),
             subject,
             token: token.cloned(),
             grant: match &subject {

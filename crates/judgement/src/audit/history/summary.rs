@@ -102,7 +102,7 @@ impl Auditor {
         let mut warnings = Vec::new();
         for (subject, entry) in self.revocations.iter() {
             if let RevokedSubject::Key(keyid) = subject
-                && let Some((holder, _)) = roster.signer(&keyid)
+                && let Some((holder, _)) = roster.statement_signer(&keyid)
             {
                 warnings.push(format!(
                     "entry {entry} revoked the key {keyid} of {holder}, but version {} of the roster still has the key: \

@@ -11,6 +11,7 @@ use crate::decision::in_force::{StepInForce, steps_in_force};
 use crate::decision::sealed_tokens::SealedTokens;
 use crate::policy::builtins::Builtins;
 use crate::policy::file::Policy;
+use crate::policy::people_rules::PasskeysRule;
 use crate::registry::Registry;
 use crate::registry::parameter_schema::ParameterSchema;
 use crate::trust::trusted_roster::TrustedRoster;
@@ -45,6 +46,8 @@ pub(crate) struct Steps {
     pub(crate) unprofiled: Option<String>,
     /// Longest time limit of all steps, in milliseconds.
     pub(crate) longest_ms: u64,
+    /// The passkeys that count, or `None` if none counts.
+    pub(crate) passkeys: Option<PasskeysRule>,
 }
 
 impl SealedState {
@@ -175,7 +178,7 @@ pub(super) fn read(
             let longest_ms = held.values().map(|step| step.profile.limits.wall_ms).max().unwrap_or(0);
             let plans = held.values().filter_map(|step| Some(step.hashed.definition().plan.as_ref()?.step.clone()));
             let plans = plans.collect();
-            Arc::new(Steps { of, registry, held, plans, unprofiled, longest_ms })
+            Arc::new(Steps { of, registry, held, plans, unprofiled, longest_ms, passkeys: policy.passkeys() })
         }
     };
     Ok(Ok(SealedState { policy: seal.policy, steps, tokens: tokens.into() }))
