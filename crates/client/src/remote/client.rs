@@ -3,6 +3,7 @@
 //! The client uses TLS, or plain HTTP for a boundary on this machine. The client ignores redirects and the proxy
 //! settings of the environment, because they could send the token to another server. Over plain HTTP to another machine,
 //! the client only reads, and sends no token and no signature of a key.
+mod challenges;
 mod failures;
 
 use std::cell::{Cell, RefCell};
@@ -23,12 +24,10 @@ use crate::remote::tls_files::TlsFiles;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::printable_text::PrintableText;
 use documents::crypto::digest::BlobDigest;
-use documents::crypto::key_id::KeyId;
 use documents::record::bundle::MAX_BUNDLE_BYTES;
 use documents::record::code::Code;
-use documents::record::envelope::EnvelopeSignature;
 use documents::record::ident::Name;
-use wire::api::body::{AdmissionResponse, Challenge, ChallengeAnswer, ChallengeRequest, Problem, ProblemError};
+use wire::api::body::{Problem, ProblemError};
 
 /// Payload type of the DSSE message that a key signs for read access.
 pub const CHALLENGE_TYPE: &str = "application/vnd.countersign.challenge.v1";
@@ -403,41 +402,6 @@ impl Client {
             return Ok(true);
         }
         Ok(false)
-    }
-
-    /// Asks for the text that a key of the roster signs for read access.
-    ///
-    /// # Errors
-    /// Returns the boundary's refusal, or an error if the text does not have the form of a challenge.
-    pub fn challenge(&self, keyid: KeyId) -> Result<String, CommandFailure> {
-        let Challenge { challenge } = self.post_once("/v1/challenges", &ChallengeRequest { keyid })?;
-        let well_formed = challenge.starts_with("countersign-challenge/v1 ")
-            && challenge.len() <= 512
-            && challenge.bytes().all(|c| (0x20..0x7f).contains(&c));
-        if well_formed {
-            Ok(challenge)
-        } else {
-            Err(self.odd("the challenge does not have version 1, so nothing was signed"))
-        }
-    }
-
-    /// Exchanges a signed challenge for a bearer.
-    ///
-    /// # Errors
-    /// Returns the boundary's refusal, or an error if the boundary cannot be reached.
-    pub fn answer_challenge(
-        &self,
-        challenge: String,
-        signature: EnvelopeSignature,
-    ) -> Result<AdmissionResponse, CommandFailure> {
-        self.post_once("/v1/challenges/answer", &ChallengeAnswer { challenge, signature })
-    }
-
-    /// Sends a JSON document without a second attempt with a key.
-    fn post_once<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, CommandFailure> {
-        let body = serde_json::to_vec(body).map_err(|error| self.odd(&error.to_string()))?;
-        let answer = self.send(&Method::POST, path, Some(&body), "application/json")?;
-        self.typed(self.refuse_problem(answer)?)
     }
 
     fn whole(&self, response: Response<Body>) -> Result<Vec<u8>, CommandFailure> {
