@@ -84,21 +84,21 @@ fn runs() -> Vec<Case> {
         ("an own key and a synced passkey", &[], one(usual(), "two:go", &[ALICE, CAROL_PASSKEY])),
         (
             "a synced passkey against policy",
-            &["approvals"],
+            &["approval-signatures"],
             one(rule(1, false, false), "two:go", &[ALICE, CAROL_PASSKEY]),
         ),
-        ("no passkeys in policy", &["approvals"], one(None, "two:go", &[ALICE, BOB_PASSKEY])),
+        ("no passkeys in policy", &["approval-signatures"], one(None, "two:go", &[ALICE, BOB_PASSKEY])),
         ("a passkey alone for one signature", &["quorum"], one(usual(), "nginx:restart", &[ALICE_PASSKEY])),
         ("a passkey alone, and policy permits it", &[], one(rule(1, true, true), "nginx:restart", &[ALICE_PASSKEY])),
-        ("two passkeys", &["approvals"], one(usual(), "two:go", &[ALICE_PASSKEY, BOB_PASSKEY])),
+        ("two passkeys", &["approval-signatures"], one(usual(), "two:go", &[ALICE_PASSKEY, BOB_PASSKEY])),
         ("two passkeys alone", &["quorum"], one(rule(2, false, true), "two:go", &[ALICE_PASSKEY, BOB_PASSKEY])),
         (
             "two passkeys alone, and policy permits it",
             &[],
             one(rule(2, true, true), "two:go", &[ALICE_PASSKEY, BOB_PASSKEY]),
         ),
-        ("both keys of one person", &["approvals"], one(usual(), "nginx:restart", &[ALICE, ALICE_PASSKEY])),
-        ("the passkey of an operator", &["signature"], one(usual(), "two:go", &[ALICE, OSCAR_PASSKEY])),
+        ("both keys of one person", &["approval-signatures"], one(usual(), "nginx:restart", &[ALICE, ALICE_PASSKEY])),
+        ("the passkey of an operator", &["approval-signatures"], one(usual(), "two:go", &[ALICE, OSCAR_PASSKEY])),
         (
             "a rule without an own key, beside a rule with one",
             &["quorum"],
@@ -118,7 +118,7 @@ fn runs() -> Vec<Case> {
         ),
         (
             "a passkey that a roster removed",
-            &["signature"],
+            &["approval-signatures"],
             with(usual(), |log| {
                 run(log, "two:go", 10, &[ALICE, BOB_PASSKEY]);
                 log.sealed.roster["approver"][1]["keys"] = json!([key(BOB).line()]);
@@ -129,7 +129,7 @@ fn runs() -> Vec<Case> {
         ),
         (
             "a policy that ends the passkeys",
-            &["approvals"],
+            &["approval-signatures"],
             with(usual(), |log| {
                 run(log, "two:go", 10, &[ALICE, BOB_PASSKEY]);
                 log.sealed.policy.as_object_mut().expect("a policy").remove("passkeys");

@@ -5,12 +5,12 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::grants::{draft, terms};
-use crate::passkey::{Assertion, PasskeyPair, SYNCED, VERIFIED};
+use crate::passkey::{Edit, PasskeyPair, SYNCED, VERIFIED};
 use crate::support::people::{
     CHALLENGE, IN_TOTO, alice, authorization, denial, dora, key_revocation, oscar, pae, revocation, sha256, wrap,
 };
 use crate::support::wire::Reply;
-use crate::support::{World, bytes_of, id_of};
+use crate::support::{World, bytes_of, id_of, said};
 
 const POLICY: &str = "version: 3\nextends: none\ndefault: {mode: execute, approvals: {required: 1, from: [ops, security]}, standing: {max_uses: 20, max_days: 7}}\n";
 const PASSKEYS: &str = "passkeys: {most: 1, alone: false, synced: false}\n";
@@ -41,12 +41,12 @@ fn olga() -> PasskeyPair {
     PasskeyPair::of(3)
 }
 
-fn signature(key: &PasskeyPair, payload_type: &str, payload: &[u8], edit: fn(&mut Assertion)) -> Value {
+fn signature(key: &PasskeyPair, payload_type: &str, payload: &[u8], edit: Edit) -> Value {
     let blob = key.sign_but(&pae(payload_type, payload), edit);
     json!({"keyid": key.keyid(), "sig": STANDARD.encode(blob)})
 }
 
-fn sign_but(world: &World, proposal: &Value, key: &PasskeyPair, edit: fn(&mut Assertion)) -> Reply {
+fn sign_but(world: &World, proposal: &Value, key: &PasskeyPair, edit: Edit) -> Reply {
     let path = format!("/v1/proposals/{}/signatures", id_of(proposal));
     let signature = signature(key, IN_TOTO, &bytes_of(proposal), edit);
     world.wire.post(&path, "", &json!({"signatures": [signature]}))
@@ -82,6 +82,11 @@ fn a_person_and_one_passkey_approve_a_run_and_a_passkey_alone_approves_none() {
     assert_eq!(sign(&world, &proposal, &zoe()).ok(200)["approvals"]["have"], 1);
     let refused = world.unchanged(|| sign(&world, &proposal, &yuki())).problem("not-permitted-signer");
     assert!(detail_of(&refused).contains("`passkeys.most`"), "{refused}");
+    let review = said(&world.as_alice(&["review", id_of(&proposal)]).output().expect("it starts"));
+    let review = review.split_whitespace().collect::<Vec<_>>().join(" ");
+    for part in ["zoe signed with a passkey of desk.example", "at most 1 passkey counts, and each rule also needs"] {
+        assert!(review.contains(part), "{part}: {review}");
+    }
     world.restart();
     assert_eq!(world.show(id_of(&proposal))["status"], "pending");
     world.sign(&proposal, &[&dora()]).ok(200);
@@ -108,7 +113,7 @@ fn a_person_and_one_passkey_approve_a_run_and_a_passkey_alone_approves_none() {
 fn broken_signatures_of_passkeys_are_refused_by_their_reason_and_change_nothing() {
     let world = world(PASSKEYS);
     let proposal = world.propose("plain:true", json!({}));
-    let cases: [(fn(&mut Assertion), &str, &str); 4] = [
+    let cases: [(Edit, &str, &str); 4] = [
         (|parts| parts.flags = 0, "bad-signature", "no person was present"),
         (|parts| parts.flags = VERIFIED | SYNCED, "not-permitted-signer", "`passkeys.synced: false`"),
         (
@@ -210,7 +215,7 @@ fn a_passkey_ends_only_itself_and_signs_no_grant() {
 #[test]
 fn a_passkey_of_an_approver_reads_and_no_other_passkey() {
     let world = world(PASSKEYS);
-    let answer = |key: &PasskeyPair, edit: fn(&mut Assertion)| {
+    let answer = |key: &PasskeyPair, edit: Edit| {
         let challenge = world.wire.post("/v1/challenges", "", &json!({"keyid": key.keyid()})).ok(200);
         let text = challenge["challenge"].as_str().expect("a challenge");
         let signature = signature(key, CHALLENGE, text.as_bytes(), edit);

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::Output;
 use std::time::Duration;
 
+use crate::passkey::PasskeyPair;
 use crate::support::people::{
     self, Key, alice, bob, boundary_key, canonical, carol, dora, foreign_line, mallory, oscar, sha256, statement,
 };
@@ -575,6 +576,20 @@ fn a_key_that_can_not_be_verified_is_reported_when_it_is_added_and_when_the_rost
     }
     let own = alice_too().line_in(&world);
     assert!(!world.must(&["add", "approver", "alice", "--key", &own, "--drop-signatures"]).contains("warning"));
+}
+
+#[test]
+fn a_passkey_is_named_with_its_host_when_it_is_added_shown_and_signed() {
+    let world = World::new();
+    world.write("phone.pub", &PasskeyPair::of(1).line());
+    let key = world.path("phone.pub").to_string_lossy().into_owned();
+    let drafted = world.must(&["add", "approver", "alice", "--key", &key]);
+    assert!(drafted.contains("never for a roster, a grant or a review"), "{drafted}");
+    let file = world.path("b/boundary/roster.d/2.json").to_string_lossy().into_owned();
+    let shown = [&["sign", &file, "--review"][..], &["show", &file]].map(|words| said(&world.tool(words)));
+    for text in [drafted, shown[0].replace("\n                + ", ""), shown[1].clone()] {
+        assert!(text.contains("passkey of desk.example") && text.contains(&PasskeyPair::of(1).keyid()), "{text}");
+    }
 }
 
 #[test]

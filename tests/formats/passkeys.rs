@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use crate::golden;
 use crate::mutants::Story;
 use crate::passkey::{
-    ASSERTION, Assertion, HOST, LINE, PasskeyPair, SYNCED, VERIFIED, blob, hex, keyid_of, line_of, mpint, other_s,
+    ASSERTION, Assertion, Edit, HOST, LINE, PasskeyPair, SYNCED, VERIFIED, blob, hex, keyid_of, line_of, mpint, other_s,
 };
 use crate::receipts_foreign::{file, finish, program};
 use crate::second::{Case, answers, ours, theirs};
@@ -61,7 +61,7 @@ fn usual() -> Value {
     json!({"most": 1, "alone": false, "synced": true})
 }
 
-fn signed(id: &str, edit: fn(&mut Assertion)) -> Case {
+fn signed(id: &str, edit: Edit) -> Case {
     let passkey = PasskeyPair::of(1);
     crossing(id, Some(usual()), &passkey.blob(), |message| passkey.sign_but(message, edit))
 }
@@ -85,7 +85,7 @@ fn at_origin(parts: &mut Assertion, origin: &str) {
 
 #[test]
 fn signatures_of_passkeys_count_in_both_verifiers_with_each_valid_form() {
-    let forms: [(&str, fn(&mut Assertion)); 10] = [
+    let forms: [(&str, Edit); 10] = [
         ("sha256", |_| {}),
         ("sha512", |parts| parts.hash = "sha512"),
         ("the other s", |parts| parts.numbers = |[r, s]| [mpint(r), mpint(&other_s(s))]),
@@ -130,7 +130,7 @@ fn ssh_keygen_verifies_the_signatures_of_passkeys() {
     let line = file(home.path(), "key.pub", format!("{}\n", passkey.line()).as_bytes());
     let printed = finish(Command::new(&keygen).arg("-lf").arg(line), b"");
     assert!(String::from_utf8_lossy(&printed.stdout).contains(&passkey.keyid()), "{printed:?}");
-    let says = |edit: fn(&mut Assertion)| {
+    let says = |edit: Edit| {
         let armoured = sshsig::armour(&passkey.sign_but(message, edit));
         let signature = file(home.path(), "message.sig", armoured.as_bytes());
         let mut command = Command::new(&keygen);
@@ -144,7 +144,7 @@ fn ssh_keygen_verifies_the_signatures_of_passkeys() {
 }
 
 /// A broken signature, the words of this program, and the words of the second verifier.
-type Broken = (&'static str, fn(&mut Assertion), &'static str, &'static str);
+type Broken = (&'static str, Edit, &'static str, &'static str);
 
 const NUMBER: (&str, &str) = ("not a positive number in its shortest form", "no positive number in its shortest form");
 const LARGE: (&str, &str) = ("r or s is too large", "not below the order");

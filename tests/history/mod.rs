@@ -370,6 +370,7 @@ impl Log {
         };
         let mut approvers: Vec<_> = of.signers.iter().map(name).collect();
         approvers.sort_unstable();
+        approvers.dedup();
         let mut groups: Vec<_> = of
             .signers
             .iter()

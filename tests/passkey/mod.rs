@@ -36,6 +36,9 @@ pub struct PasskeyPair {
     host: String,
 }
 
+/// A change of a signature's parts.
+pub type Edit = fn(&mut Assertion);
+
 /// The parts of a signature. The private key signs what a browser would let it sign; a test changes parts before and after.
 pub struct Assertion {
     pub namespace: Vec<u8>,

@@ -57,7 +57,7 @@ impl QuorumMet {
 pub fn decide(rules: &QuorumRules, count: &SignatureCount) -> Result<QuorumMet, QuorumError> {
     let progress = progress(rules, count);
     if progress.missing > 0 {
-        return Err(QuorumError { progress, uncounted: count.uncounted().to_vec() });
+        return Err(QuorumError { progress, uncounted: count.uncounted().into() });
     }
     let mut approvers: Vec<_> = count.counted().iter().map(|person| person.name.clone()).collect();
     approvers.sort();
@@ -139,7 +139,7 @@ pub struct QuorumError {
     /// Progress of the approvals.
     pub progress: QuorumProgress,
     /// The signatures that did not count, each with the reason.
-    pub uncounted: Vec<UncountedSignature>,
+    pub uncounted: Box<[UncountedSignature]>,
 }
 
 impl QuorumError {
