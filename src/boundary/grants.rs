@@ -323,6 +323,7 @@ impl Proposals {
             have: 0,
             approvers: Vec::new(),
             missing: Vec::new(),
+            by_passkey: Vec::new(),
             own_program: false,
             excluded: excluded.iter().flat_map(|excluded| excluded.names()).collect(),
         };

@@ -159,6 +159,7 @@ impl Proposals {
             have: 0,
             approvers: Vec::new(),
             missing: Vec::new(),
+            by_passkey: Vec::new(),
             own_program: false,
             excluded,
         };
@@ -175,6 +176,7 @@ impl Proposals {
             have: progress.have,
             approvers: progress.approvers,
             missing: progress.missing_from,
+            by_passkey: count.by_passkey().cloned().collect(),
             own_program: progress.own_program,
             excluded: excluded.names(),
         })

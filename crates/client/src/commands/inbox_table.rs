@@ -118,12 +118,13 @@ pub fn time_left(view: &ProposalView, now: Timestamp) -> String {
 }
 
 fn table_cells(view: &ProposalView, ending: usize) -> [PrintableText; COLUMNS] {
+    let by_passkey = if view.approvals.by_passkey.is_empty() { "" } else { " (passkey)" };
     [
         PrintableText::text(end_of(view, ending)),
         step_words(view),
         parameter_words(view),
         PrintableText::text(view.proposer.as_str()),
-        PrintableText::text(&format!("{} of {}", view.approvals.have, view.approvals.required)),
+        PrintableText::text(&format!("{} of {}{by_passkey}", view.approvals.have, view.approvals.required)),
         PrintableText::text(&time_left(view, now())),
         heaviest(view),
     ]

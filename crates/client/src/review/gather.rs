@@ -94,6 +94,7 @@ fn reported(view: &ProposalView) -> ReportedState {
         status: view.status.word().to_owned(),
         held_up: view.held_up.as_ref().map(|why| format!("{}: {}", why.code, why.detail)),
         approvers: view.approvals.approvers.clone(),
+        by_passkey: view.approvals.by_passkey.clone(),
         excluded: view.approvals.excluded.clone(),
         required: view.approvals.required,
     }

@@ -15,14 +15,13 @@ use crate::review::lines::values::{END, changed, folded, in_full, in_row, label_
 use crate::review::signed_field::{FieldReason, SignedField};
 use crate::review::sources::{ReviewSources, RosterSource};
 use crate::review::value_words::{
-    bytes, clock, counted, duration_ms, grouped, is_default, left_words, listed, passkey_words, paths, plain_or_quoted,
-    rule_words, short_id, told_rules,
+    bytes, clock, counted, duration_ms, grouped, is_default, left_words, listed, paths, plain_or_quoted, rule_words,
+    short_id, told_rules,
 };
 use crate::review::{program_lines, remarks, run_inputs, secrets_line, step_files};
 use crate::terminal::field_paths::{leaves, path_key};
 use crate::terminal::printable_text::PrintableText;
 use crate::terminal::screen::{LineTone, lines_of};
-use documents::crypto::sshsig::StatementKey;
 use documents::record::authorization::Authorization;
 use documents::record::ident::Name;
 use documents::record::profile::{ISOLATED, Layer, Limits, NetworkMode, Proc, Profile, STRICT, Workdir};
@@ -399,13 +398,7 @@ impl Lines {
                 parts.push(format!("of {}: only {} count", group.name, presence.words()));
             }
         }
-        for (name, keyid) in &found.signers {
-            let key = roster.and_then(|roster| roster.statement_approver(keyid)).map(|(_, key)| key);
-            if let Some(StatementKey::Passkey(key)) = key {
-                parts.push(format!("{name} signed with a passkey of {}", key.host()));
-            }
-        }
-        parts.extend(found.passkeys.map(passkey_words));
+        parts.extend(found.passkey_words(sources));
         if let Some(mine) = &sources.mine {
             let name = roster.and_then(|roster| roster.statement_approver(mine)).map(|(person, _)| &person.name);
             let signed = |name: &Name| {

@@ -228,6 +228,7 @@ impl ReviewCase {
                 status: "pending".into(),
                 held_up: None,
                 approvers: vec!["bob".parse().expect("name")],
+                by_passkey: Vec::new(),
                 excluded: vec!["carol".parse().expect("name")],
                 required: 2,
             }),

@@ -96,6 +96,8 @@ pub struct ReportedState {
     pub held_up: Option<String>,
     /// Approvers whose signatures the boundary counts.
     pub approvers: Vec<Name>,
+    /// Approvers among them who signed with a passkey.
+    pub by_passkey: Vec<Name>,
     /// People whose signatures can't count.
     pub excluded: Vec<Name>,
     /// Minimum number of approvers.

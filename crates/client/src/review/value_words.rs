@@ -6,7 +6,6 @@ use documents::record::ident::Name;
 use documents::record::program_list::{ListedProgram, ProgramList};
 use documents::record::step_definition::{Approvals, StepDefinition};
 use documents::record::validity::Timestamp;
-use judgement::policy::people_rules::PasskeysRule;
 use judgement::policy::program_names::DEFAULT_TOOLS;
 
 /// Formats a duration exactly, in the largest unit of which it is a multiple.
@@ -200,12 +199,6 @@ pub fn short_id(id: &str) -> PrintableText {
     let (prefix, _) = id.split_once('_').unwrap_or_default();
     let end = id.get(id.len().saturating_sub(6)..).unwrap_or_default();
     PrintableText::text(&format!("{prefix}_...{end}"))
-}
-
-pub(super) fn passkey_words(rule: PasskeysRule) -> String {
-    let count = if rule.most == 1 { "1 passkey counts".to_owned() } else { format!("{} passkeys count", rule.most) };
-    let alone = if rule.alone { "" } else { ", and each rule also needs a signature with another key" };
-    format!("at most {count}{alone}")
 }
 
 pub(super) fn listed(names: &[&Name]) -> String {

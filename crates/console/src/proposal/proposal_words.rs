@@ -41,6 +41,10 @@ pub fn signature_words(approvals: &ApprovalsView) -> String {
     if !names.is_empty() {
         words.push_str(&format!(", by {}", names.join(", ")));
     }
+    let by_passkey: Vec<&str> = approvals.by_passkey.iter().map(|name| name.as_str()).collect();
+    if !by_passkey.is_empty() {
+        words.push_str(&format!(", with a passkey: {}", by_passkey.join(", ")));
+    }
     let missing: Vec<&str> = approvals.missing.iter().map(|group| group.as_str()).collect();
     if !missing.is_empty() {
         words.push_str(&format!("; still needed: somebody of {}", missing.join(", somebody of ")));

@@ -114,6 +114,11 @@ impl SignatureCount {
         &self.counted
     }
 
+    /// Returns the people whose counted signatures are of passkeys.
+    pub fn by_passkey(&self) -> impl Iterator<Item = &Name> {
+        self.counted.iter().filter(|person| person.program == SigningProgram::Browser).map(|person| &person.name)
+    }
+
     /// Returns the signatures that do not count, sorted by key id.
     #[must_use]
     pub fn uncounted(&self) -> &[UncountedSignature] {

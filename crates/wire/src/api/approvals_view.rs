@@ -19,6 +19,9 @@ pub struct ApprovalsView {
     pub approvers: Vec<Name>,
     /// Groups from which a signature is still needed.
     pub missing: Vec<GroupName>,
+    /// People among them who signed with a passkey.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by_passkey: Vec<Name>,
     /// True if a further person must sign with another key than a passkey, because passkeys alone meet no rule.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub own_program: bool,

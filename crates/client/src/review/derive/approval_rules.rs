@@ -1,11 +1,13 @@
 //! The approval rules of a run, normally and in an emergency.
 
 use crate::review::derived::{Derived, EmergencyApproval, ReviewFinding};
+use crate::review::sources::ReviewSources;
 use documents::record::authorization::Authorization;
 use documents::record::step_definition::Approvals;
 use judgement::decision::emergency::rules_of_run;
 use judgement::decision::quorum_rules::QuorumRules;
 use judgement::policy::ruling::Ruling;
+use judgement::trust::trusted_roster::KeyHolder;
 
 const EMERGENCY: &str = "policy permits this emergency";
 
@@ -27,6 +29,27 @@ impl Derived {
             self.rules = rules("in an emergency, policy asks", Some(&rule.value.approvals()), of_step);
             self.emergency = Some(EmergencyApproval { rule: rule.value.clone(), normally });
         }
+    }
+
+    /// Says who signed with a passkey, and which passkeys count by policy.
+    pub(in crate::review) fn passkey_words(&self, sources: &ReviewSources) -> Vec<String> {
+        let Some(roster) = sources.roster.roster() else { return Vec::new() };
+        let by_passkey = |keyid| roster.foreign_keys().iter().any(|(_, key)| key.keyid() == keyid);
+        let signed = self.signers.iter().filter(|(_, keyid)| by_passkey(*keyid)).map(|(name, _)| name);
+        let mut words = Vec::new();
+        for name in signed.chain(sources.told.iter().flat_map(|told| &told.by_passkey)) {
+            let own = |holder: &KeyHolder| matches!(holder, KeyHolder::Approver(holder) if holder == name);
+            let keys = roster.foreign_keys().iter().filter(|(holder, _)| own(holder)).map(|(_, key)| key);
+            let hosts: Vec<&str> = keys.filter_map(|key| Some(key.passkey()?.host())).collect();
+            words.push(format!("{name} signed with a passkey of {}", hosts.join(" or ")));
+        }
+        if let Some(rule) = self.passkeys {
+            let count =
+                if rule.most == 1 { "1 passkey counts".to_owned() } else { format!("{} passkeys count", rule.most) };
+            let alone = if rule.alone { "" } else { ", and each rule also needs a signature with another key" };
+            words.push(format!("at most {count}{alone}"));
+        }
+        words
     }
 }
 
