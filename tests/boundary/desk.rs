@@ -33,7 +33,11 @@ fn world() -> World {
     World::with(|setup| {
         setup.policy = POLICY.to_owned();
         let keys = format!("\"{}\", \"{}\"", zoe().line(), zoe_too().line());
-        setup.roster.push_str(&format!("[[approver]]\nname = \"zoe\"\ngroups = [\"ops\"]\nkeys = [{keys}]\n"));
+        // Yan's passkey belongs to another website.
+        let other = format!("\"{}\"", PasskeyPair::at(3, "other.example").line());
+        for (name, keys) in [("zoe", keys), ("yan", other)] {
+            setup.roster.push_str(&format!("[[approver]]\nname = \"{name}\"\ngroups = [\"ops\"]\nkeys = [{keys}]\n"));
+        }
     })
 }
 
@@ -312,7 +316,7 @@ fn before_the_login_a_desk_tells_nobody_anything() {
     }
     // A name in the roster, another name and another boundary get the same page, apart from its secrets.
     let plain = |page: &str| text_of(page.split("<main").nth(1).expect("a page"));
-    let pages = ["zoe", "alice", "nobody", "Not+a+name"].map(|name| desk.begin(name, "/").body);
+    let pages = ["zoe", "alice", "nobody", "Not+a+name", "yan"].map(|name| desk.begin(name, "/").body);
     let other = desk.post("/login", "name=zoe&boundary=other&to=/").body;
     for page in pages.iter().chain([&other]) {
         assert_eq!(
@@ -320,7 +324,13 @@ fn before_the_login_a_desk_tells_nobody_anything() {
             (plain(&pages[0]), Some(95))
         );
     }
-    for (page, key) in [(&pages[1], zoe()), (&pages[2], zoe()), (&pages[3], zoe()), (&pages[0], PasskeyPair::of(3))] {
+    for (page, key) in [
+        (&pages[1], zoe()),
+        (&pages[2], zoe()),
+        (&pages[3], zoe()),
+        (&pages[0], PasskeyPair::of(3)),
+        (&pages[4], PasskeyPair::of(3)),
+    ] {
         let refused = desk.log_in_with(page, &key);
         assert!(refused.status == 403 && !refused.head.contains("set-cookie"), "{}", refused.body);
         assert!(refused.body.contains("The name, the boundary or the passkey is wrong"), "{}", refused.body);

@@ -288,7 +288,7 @@ fn only_the_crossing_module_spends_nonces_and_starts_runs() {
 }
 
 #[test]
-fn notebook_and_auditor_name_nothing_that_holds_a_key_or_signs() {
+fn notebook_auditor_and_desk_name_nothing_that_holds_a_key() {
     let (mut found, mut read) = (Vec::new(), BTreeSet::new());
     for (file, source) in source_files() {
         let Some((room, given)) = WITHOUT_KEYS.iter().find(|(room, _)| file.starts_with(room)) else { continue };

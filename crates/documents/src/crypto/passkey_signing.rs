@@ -123,3 +123,39 @@ fn numbers(der: &[u8]) -> Option<(&[u8], &[u8])> {
     let (s, more) = element(rest, 2)?;
     (end.is_empty() && more.is_empty()).then_some((r, s))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_der_is_a_pair_of_numbers() {
+        let der = [0x30, 7, 2, 2, 0, 0x80, 2, 1, 5];
+        assert_eq!(numbers(&der), Some((&[0, 0x80][..], &[5][..])));
+        for end in 0..der.len() {
+            assert_eq!(numbers(&der[..end]), None, "{end}");
+        }
+        for (at, byte) in [(0, 0x31), (1, 6), (1, 0x81), (2, 3), (3, 0x85), (7, 0), (7, 2)] {
+            let mut other = der;
+            other[at] = byte;
+            assert_eq!(numbers(&other), None, "{at} {byte}");
+        }
+        assert_eq!(numbers(&[&der[..], &[0]].concat()), None);
+    }
+
+    #[test]
+    fn a_new_passkey_gets_a_line_only_with_a_point_a_host_and_a_comment_of_one_line() {
+        let key = [&P256_HEAD[..], &[4], &[7; 64]].concat();
+        let (line, keyid) = enrolled(&key, "desk.example", "alice").expect("a line");
+        assert!(line.starts_with("sk-ecdsa-sha2-nistp256@openssh.com ") && line.ends_with(" alice"), "{line}");
+        assert_eq!(ForeignKey::parse(&line).expect("a key").keyid(), keyid);
+        for (key, host, comment) in [
+            (&key[..90], "desk.example", "a"),
+            (&key[1..], "desk.example", "a"),
+            (&key, "Desk", "a"),
+            (&key, "desk.example", "a\nb"),
+        ] {
+            assert_eq!(enrolled(key, host, comment), None);
+        }
+    }
+}
