@@ -18,6 +18,8 @@ use crate::web::sealed_form::hidden;
 
 /// Word that the person types, so that nobody freezes by a click.
 pub(crate) const WORD: &str = "freeze";
+/// What the page says if the person typed another word.
+pub(crate) const WRONG: &str = "Nothing was signed: type the word freeze to confirm.";
 
 /// Returns the routes. A sent form uses a key.
 pub(super) fn routes() -> Router<Arc<Companion>> {
@@ -25,10 +27,16 @@ pub(super) fn routes() -> Router<Arc<Companion>> {
 }
 
 async fn ask(State(own): Shared, Path(at): Path<usize>) -> PageAnswer<Response> {
-    Ok(Html(page(&own.pages, at, "", None)?).into_response())
+    Ok(Html(page(&own.pages, at, "", (None, html! {}))?).into_response())
 }
 
-pub(crate) fn page(own: &PageState, at: usize, reason: &str, wrong: Option<&str>) -> PageAnswer<String> {
+/// Returns the page. `more` stands below the form.
+pub(crate) fn page(
+    own: &PageState,
+    at: usize,
+    reason: &str,
+    (wrong, more): (Option<&str>, Markup),
+) -> PageAnswer<String> {
     let (path, name) = (format!("/b/{at}/freeze"), own.place(at)?.shown_name());
     let main = html! {
         h1 { "Freeze " (plain(&name)) }
@@ -41,6 +49,7 @@ pub(crate) fn page(own: &PageState, at: usize, reason: &str, wrong: Option<&str>
             p { label { "Type " code { (WORD) } " " input name="word" autocomplete="off" required; } }
             button type="submit" { "Sign the freeze" }
         }
+        (more)
     };
     Ok(companion_page(NavPlace::section(at, FREEZE), &format!("Freeze {}", plain(&name)), main, false))
 }
@@ -51,7 +60,7 @@ async fn freeze(State(own): Shared, Path(at): Path<usize>, Form(sent): Sent) -> 
     let field = |name: &str| sent.get(name).map_or("", |text| text.trim()).to_owned();
     let reason = field("reason");
     if field("word") != WORD {
-        let page = page(&own.pages, at, &reason, Some("Nothing was signed: type the word freeze to confirm."))?;
+        let page = page(&own.pages, at, &reason, (Some(WRONG), html! {}))?;
         return Ok((StatusCode::UNPROCESSABLE_ENTITY, Html(page)).into_response());
     }
     let signing = own.signing.clone();

@@ -51,15 +51,14 @@ pub(super) fn routes() -> Router<Arc<StopPages>> {
 }
 
 async fn ask_freeze(State(own): Own, Path(at): Path<usize>) -> PageAnswer<Response> {
-    Ok(Html(freeze::page(&own.pages, at, "", None)?).into_response())
+    Ok(Html(freeze::page(&own.pages, at, "", (None, way_to_key(at)))?).into_response())
 }
 
 async fn freeze(State(own): Own, Path(at): Path<usize>, Form(sent): Sent) -> PageAnswer<Response> {
     own.pages.take(&format!("/b/{at}/freeze"), &sent)?;
     let field = |name: &str| sent.get(name).map_or("", |text| text.trim());
     if field("word") != freeze::WORD {
-        let wrong = "Nothing was signed: type the word freeze to confirm.";
-        let page = freeze::page(&own.pages, at, field("reason"), Some(wrong))?;
+        let page = freeze::page(&own.pages, at, field("reason"), (Some(freeze::WRONG), way_to_key(at)))?;
         return Ok((StatusCode::UNPROCESSABLE_ENTITY, Html(page)).into_response());
     }
     let words = "You freeze the boundary. All proposals and runs end, and nothing runs until the operator of its host thaws it.";
@@ -153,11 +152,10 @@ async fn send(own: &StopPages, at: usize, path: &'static str, Form(sent): Sent) 
     Ok(Html(companion_page(nav, "Done", main, false)).into_response())
 }
 
+fn way_to_key(at: usize) -> Markup {
+    html! { p { "Did you lose a device with your passkey? " a href=(format!("/b/{at}/my-key")) { "End your passkey" } "." } }
+}
+
 fn way_back(at: usize) -> Markup {
-    html! {
-        ul {
-            li { a href=(format!("/b/{at}/freeze")) { "Freeze this boundary" } }
-            li { a href=(format!("/b/{at}/my-key")) { "End your passkey" } }
-        }
-    }
+    html! { p { a href=(format!("/b/{at}/freeze")) { "Back to the page of the freeze" } } }
 }
