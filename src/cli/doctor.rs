@@ -380,7 +380,8 @@ fn unreachable_quorums(boundary: &InspectedBoundary<'_>, files: &BoundaryFiles) 
         let definition = &step.definition;
         let ruling = resolve(policy, Builtins::current(), &definition.reference);
         let of_policy = ruling.approvals.as_ref().map(|rule| &rule.value);
-        Some((definition.reference.clone(), QuorumRules::combine(of_policy, &definition.approvals).ok()?))
+        let rules = QuorumRules::combine(of_policy, &definition.approvals).ok()?;
+        Some((definition.reference.clone(), rules.with_passkeys(ruling.passkeys)))
     };
     let all: Vec<_> = files.registry.steps().filter_map(|step| rules(step)).collect();
     let all = all.iter().map(|(reference, rules)| (reference, rules));

@@ -135,6 +135,8 @@ impl fmt::Display for OutOfReach {
 mod tests {
     use super::*;
     use crate::decision::quorum::tests::roster;
+    use crate::decision::signature_count::tests::with_passkeys;
+    use crate::policy::people_rules::PasskeysRule;
     use documents::record::step_definition::Approvals;
 
     const NOW: Timestamp = Timestamp::from_unix(1_800_000_000);
@@ -170,5 +172,21 @@ mod tests {
         let without = without.expect_err("out of reach");
         assert!(!without.people.contains(first) && without.needed == all);
         assert!(without.to_string().contains("of ops are needed"), "{without}");
+    }
+
+    #[test]
+    fn a_person_with_only_a_passkey_can_approve_if_policy_lets_it_count() {
+        let (roster, _) = with_passkeys();
+        let only_passkeys = EligibleApprovers::of(&roster, |keyid| roster.signer(keyid).is_some());
+        let all = EligibleApprovers::of(&roster, |_| false);
+        let reach = |eligible: &EligibleApprovers, required, passkeys: Option<(u64, bool)>| {
+            let passkeys = passkeys.map(|(most, alone)| PasskeysRule { most, alone, synced: true });
+            let rules = rules(required, &["ops"], false).with_passkeys(passkeys);
+            eligible.check_reach(&rules, |_| false, NOW, None).is_ok()
+        };
+        assert!(!reach(&only_passkeys, 1, None) && reach(&all, 1, None));
+        assert!(!reach(&only_passkeys, 1, Some((1, false))) && reach(&all, 1, Some((1, false))));
+        assert!(reach(&only_passkeys, 1, Some((1, true))));
+        assert!(!reach(&only_passkeys, 2, Some((1, true))) && reach(&only_passkeys, 2, Some((2, true))));
     }
 }

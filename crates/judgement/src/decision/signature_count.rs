@@ -302,7 +302,7 @@ pub(crate) mod tests {
     }
 
     /// A roster in which each approver also has a passkey, and the key ids of the passkeys.
-    fn with_passkeys() -> (TrustedRoster, Vec<String>) {
+    pub(crate) fn with_passkeys() -> (TrustedRoster, Vec<String>) {
         let mut tables = roster().tables().clone();
         let mut keyids = Vec::new();
         for (at, approver) in tables.approver.iter_mut().enumerate() {
