@@ -34,6 +34,8 @@ pub struct NoticeFilter {
     pub after_s: Option<i64>,
     /// True if people read the messages. A program also gets events that ask nobody.
     pub to_people: bool,
+    /// Address of the desk at which people of the target sign.
+    pub desk: Option<String>,
 }
 
 /// What a target does with an event.
@@ -142,7 +144,7 @@ impl Proposals {
             return Ok(NoticeNext::Skip);
         }
         let denied = denied_permissions(&self.payload(id)?)?;
-        Ok(NoticeNext::Send(Box::new(of_pending(view, boundary, &proposal, denied))))
+        Ok(NoticeNext::Send(Box::new(of_pending(view, boundary, (&proposal, denied), filter))))
     }
 
     /// Decides whether a target gets the message about a draft of a grant.
@@ -200,11 +202,18 @@ fn count_denied(permissions: &[Permission]) -> usize {
     permissions.iter().filter(|permission| permission.why == PermissionReason::BuiltInDeny).count()
 }
 
-fn of_pending(event: FeedEvent, boundary: &BoundaryName, proposal: &ProposalView, denied: usize) -> Notice {
+fn of_pending(
+    event: FeedEvent,
+    boundary: &BoundaryName,
+    (proposal, denied): (&ProposalView, usize),
+    filter: &NoticeFilter,
+) -> Notice {
     let waits = proposal.status == ProposalStatus::Pending;
     let mut lines = of_request(&proposal.proposer, &proposal.approvals, (!waits).then(|| proposal.status.word()));
     lines.extend(of_content(proposal.expires_at, denied, proposal.digest.as_bytes()));
     lines.extend(of_command("review", proposal.id.as_str(), boundary));
+    // The last line, because programs on a phone make a link of it.
+    lines.extend(filter.desk.iter().filter(|_| waits).map(|desk| format!("{desk}/p/{boundary}/{}", proposal.id)));
     let what = if proposal.emergency { "EMERGENCY" } else { "RUN" };
     Notice { title: format!("{what} {}", proposal.step), lines, urgent: waits, event }
 }

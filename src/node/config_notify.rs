@@ -42,6 +42,10 @@ pub struct NotifyTable {
     /// PEM file with the certificate authorities of the target. By default those of the system.
     #[schemars(with = "Option<String>")]
     pub ca: Option<PathBuf>,
+    /// Address of a desk: `https://HOST` or `https://HOST:PORT`. Each message about a proposal that waits then ends with the
+    /// address of its review at the desk.
+    #[schemars(with = "Option<String>")]
+    pub desk: Option<String>,
 }
 
 /// Form of the messages of a target.
@@ -72,7 +76,8 @@ impl TargetKind {
 }
 
 impl NotifyTable {
-    pub(super) const KEYS: &[&str] = &["name", "kind", "url", "secret", "events", "steps", "for", "after", "ca"];
+    pub(super) const KEYS: &[&str] =
+        &["name", "kind", "url", "secret", "events", "steps", "for", "after", "ca", "desk"];
 
     /// Returns the events that the target wants.
     #[must_use]
@@ -84,6 +89,7 @@ impl NotifyTable {
             people: self.people.clone(),
             after_s: self.after,
             to_people: self.kind != TargetKind::CloudEvents,
+            desk: self.desk.clone(),
         }
     }
 }

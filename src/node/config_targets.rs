@@ -2,6 +2,7 @@
 
 use crate::node::config_notify::{NotifyTable, TargetKind, ntfy_topic};
 use crate::node::config_reader::Reader;
+use documents::record::host_names::check_origin;
 use documents::record::ident::Name;
 use documents::yaml::{YamlFlaw, YamlNode};
 use judgement::policy::patterns::Pattern;
@@ -72,7 +73,11 @@ impl Reader {
             return self.flaw(node, "after", message.to_owned());
         }
         let ca = node.value("ca").is_some().then(|| self.path(node, "ca"));
-        Some(NotifyTable { name, kind, url, secret, events, steps, people, after, ca })
+        let desk = self.text(node, "desk");
+        if let Some(Err(error)) = desk.as_deref().map(check_origin) {
+            return self.flaw(node, "desk", format!("{error} (the address of a desk)"));
+        }
+        Some(NotifyTable { name, kind, url, secret, events, steps, people, after, ca, desk })
     }
 
     fn check_url(&mut self, node: &YamlNode, kind: TargetKind, url: &str) {

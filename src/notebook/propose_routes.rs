@@ -64,7 +64,7 @@ impl ProposingNotebook {
     fn take(&self, path: &str, sent: &BTreeMap<String, String>) -> PageAnswer<TakenForm> {
         let what = "This form was sent before, or it does not come from a page that this program made. This request proposed \
             and stopped nothing. Load the runbook again: each step lists its last proposals.";
-        TakenForm::take(&self.door, &self.forms, path, sent)
+        TakenForm::take(&self.door.form_key, &self.forms, path, sent)
             .ok_or_else(|| RefusedRequest::new(StatusCode::CONFLICT, "Not done", what))
     }
 }
@@ -215,7 +215,7 @@ async fn run(
         RunAddresses { events: format!("{path}/events?have={have}"), stop: format!("{path}/stop"), review: None };
     let live = !view.status.has_ended();
     let shown = RunView {
-        door: &own.door,
+        form_key: &own.door.form_key,
         number: &number,
         links: &links,
         view: &view,

@@ -160,7 +160,7 @@ impl ProposeViews<'_> {
         let (more, others) = (format!("{of}-more"), other_fields(&step.definition));
         html! {
             form method="post" action=(path) {
-                (hidden(self.door, path, &self.forms.issue(), &step.exact()))
+                (hidden(&self.door.form_key, path, &self.forms.issue(), &step.exact()))
                 (field_inputs(of, PREFIX, &fields, &wish.params, &errors_of(of, &fields, &problems.params)))
                 (field_inputs(&more, "", &others, &wish.sent, &errors_of(&more, &others, &problems.others)))
                 @for (at, words) in confirmations.iter().enumerate() {

@@ -99,7 +99,7 @@ impl Notebook {
     /// Returns true if a page of this program made the form for this path.
     fn is_own(&self, path: &str, sent: &BTreeMap<String, String>) -> bool {
         let field = |name: &str| sent.get(name).map_or("", String::as_str);
-        self.door.is_sealed(path, field("form"), field("seal"))
+        self.door.form_key.is_sealed(path, field("form"), field("seal"))
     }
 
     /// Returns what is wrong with the form of a step, which was not used yet.
@@ -310,7 +310,7 @@ fn back(notebook: &Notebook) -> String {
 /// Returns the hidden fields of a new form for a path, as JSON. A form works once, and a step can run again and again.
 async fn fresh(State(notebook): State<Arc<Notebook>>, Query(query): Query<BTreeMap<String, String>>) -> Response {
     let number = notebook.forms.issue();
-    let seal = notebook.door.seal(query.get("path").map_or("", String::as_str), &number);
+    let seal = notebook.door.form_key.seal(query.get("path").map_or("", String::as_str), &number);
     let fields = serde_json::json!({"form": number, "seal": seal}).to_string();
     ([(CONTENT_TYPE, "application/json")], fields).into_response()
 }

@@ -117,7 +117,7 @@ impl Views<'_> {
         let number = self.forms.issue();
         html! {
             input type="hidden" name="form" value=(number);
-            input type="hidden" name="seal" value=(self.door.seal(path, &number));
+            input type="hidden" name="seal" value=(self.door.form_key.seal(path, &number));
         }
     }
 

@@ -165,7 +165,7 @@ fn a_program_gets_each_event_as_a_cloud_event_that_standard_webhooks_verifies() 
 fn a_message_to_a_person_says_what_waits_for_whom_and_how_to_decide() {
     let (slack, ntfy) = (Target::new(&[]), Target::new(&[]));
     let mut world = World::prepared(|setup| {
-        let ntfy = ntfy.config("phone", "ntfy", "secret = \"boundary/token\"");
+        let ntfy = ntfy.config("phone", "ntfy", "secret = \"boundary/token\"\ndesk = \"https://desk.example:8443\"");
         setup.config = format!("{}{ntfy}", slack.config("chat", "slack", ""));
         setup.policy = "version: 1\ndefault:\n  mode: prompted\n  run: {allow: [\"false\"]}\n  approvals: {required: 1, from: [ops]}\n".to_owned();
         setup.runbook(
@@ -192,7 +192,8 @@ fn a_message_to_a_person_says_what_waits_for_whom_and_how_to_decide() {
     let message = message.json();
     let (title, rest) = expected.split_once('\n').expect("lines");
     assert_eq!((&message["topic"], message["title"].as_str()), (&json!("hook"), Some(title)));
-    assert_eq!((message["message"].as_str(), &message["priority"]), (Some(rest), &json!(4)));
+    let rest = format!("{rest}\nhttps://desk.example:8443/p/prod/{}", id_of(&proposal));
+    assert_eq!((message["message"].as_str(), &message["priority"]), (Some(&*rest), &json!(4)));
 }
 
 #[test]
@@ -456,6 +457,10 @@ fn a_wrong_target_is_refused_with_its_line_and_what_to_write() {
         ),
         (target("kind = \"slack\"\nurl = \"https://a.example\"\nsteps = [\"!x\"]"), "!x"),
         (target("kind = \"slack\"\nurl = \"https://a.example\"\ncolour = \"red\""), "colour"),
+        (
+            target("kind = \"slack\"\nurl = \"https://a.example\"\ndesk = \"https://a.example/\""),
+            "(the address of a desk)",
+        ),
         ("notify = \"x\"\n".to_owned(), "write [[notify]]"),
     ] {
         let mut world = World::prepared(|setup| setup.config = config.clone());

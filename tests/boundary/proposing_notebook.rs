@@ -278,7 +278,7 @@ fn a_token_is_needed_and_the_name_of_a_boundary_comes_from_the_list() {
     let mut wrong = world.program(&["open", "ops/page.md", "--boundary", &world.wire.url]);
     wrong.current_dir(world.path("checkout")).env("COUNTERSIGN_TOKEN", format!("cst_{}", "x".repeat(43)));
     let page = Pages::start(wrong).get("/page/0/");
-    assert!(page.status == 409 && page.body.contains("does not accept your token"), "{}", page.body);
+    assert!(page.status == 401 && page.body.contains("does not accept your token"), "{}", page.body);
     // A person has a token of his own.
     world.write("carol.token", &world.token("carol.web", &["carol"], &["propose", "read"]));
     let token = world.path("carol.token");

@@ -58,7 +58,8 @@ const CRATES: &[(&str, &[Room])] = &[
             ("auditor", &["page", "web", "client", "judgement", "documents"]),
             ("proposal", &["page", "web", "client", "wire", "judgement", "documents"]),
             ("companion", &["page", "web", "proposal", "client", "wire", "judgement", "documents"]),
-            ("command", &["web", "auditor", "companion", "client"]),
+            ("desk", &["page", "web", "proposal", "companion", "client", "wire", "judgement", "documents"]),
+            ("command", &["web", "auditor", "companion", "desk", "client"]),
         ],
     ),
     (
@@ -185,14 +186,16 @@ const ONLY_BY: &[(&str, &str, &[&str])] = &[
     ),
 ];
 
-/// Rooms that load no key and sign nothing.
-const WITHOUT_KEYS: [&str; 6] = [
-    "crates/console/src/auditor/",
-    "crates/console/src/command/",
-    "crates/console/src/page/",
-    "crates/console/src/proposal/",
-    "crates/console/src/web/",
-    "src/notebook/",
+/// Rooms that load no key and sign nothing, each with the modules that it may name although they can sign with a given key. A
+/// desk takes from them the bytes and the consent of a signature that a passkey makes in the browser.
+const WITHOUT_KEYS: [(&str, &[&str]); 7] = [
+    ("crates/console/src/auditor/", &[]),
+    ("crates/console/src/command/", &[]),
+    ("crates/console/src/desk/", &["client::commands::approve", "client::commands::deny"]),
+    ("crates/console/src/page/", &[]),
+    ("crates/console/src/proposal/", &[]),
+    ("crates/console/src/web/", &[]),
+    ("src/notebook/", &[]),
 ];
 /// Modules that hold keys or sign.
 const OF_KEYS: [&str; 9] = [
@@ -285,11 +288,11 @@ fn only_the_crossing_module_spends_nonces_and_starts_runs() {
 }
 
 #[test]
-fn notebook_and_auditor_name_nothing_that_holds_a_key_or_signs() {
+fn notebook_auditor_and_desk_name_nothing_that_holds_a_key() {
     let (mut found, mut read) = (Vec::new(), BTreeSet::new());
     for (file, source) in source_files() {
-        let Some(room) = WITHOUT_KEYS.iter().find(|room| file.starts_with(**room)) else { continue };
-        read.insert(room);
+        let Some((room, given)) = WITHOUT_KEYS.iter().find(|(room, _)| file.starts_with(room)) else { continue };
+        read.insert(*room);
         let tokens = tokens(&source);
         let mut named = Vec::new();
         for i in (0..tokens.len()).filter(|i| text(&tokens, i + 1) == "::" && (*i == 0 || text(&tokens, i - 1) != "::"))
@@ -298,7 +301,8 @@ fn notebook_and_auditor_name_nothing_that_holds_a_key_or_signs() {
         }
         for path in named.iter().map(|path| path.join("::")) {
             let holds = |module: &&str| path == **module || path.starts_with(&format!("{module}::"));
-            found.extend(OF_KEYS.iter().find(|module| holds(module)).map(|_| format!("{file}: {path}")));
+            let mut keys = OF_KEYS.iter().filter(|module| !given.contains(module));
+            found.extend(keys.find(|module| holds(module)).map(|_| format!("{file}: {path}")));
         }
     }
     assert_eq!(read.len(), WITHOUT_KEYS.len(), "a room is missing: the test looks in the wrong place");

@@ -128,8 +128,8 @@ export async function findings(page, place) {
 }
 
 /** Plays each story with what `setUp` starts. `setUp` returns the arguments of the story and a function that ends them. */
-export async function play(stories, setUp) {
-  const browser = await chromium.launch({ executablePath, args: ["--no-sandbox"] });
+export async function play(stories, setUp, args = []) {
+  const browser = await chromium.launch({ executablePath, args: ["--no-sandbox", ...args] });
   let failed = 0;
   for (const [name, story] of Object.entries(stories)) {
     const began = Date.now();

@@ -98,7 +98,7 @@ pub fn form_of(page: &str, path: &str) -> Option<String> {
             let from = field.find(&format!("{name}=\"")).expect("an attribute") + name.len() + 2;
             field[from..].split('"').next().expect("a value").to_owned()
         };
-        format!("{}={}", value("name"), value("value").replace(':', "%3A").replace(' ', "+"))
+        format!("{}={}", value("name"), value("value").replace('+', "%2B").replace(':', "%3A").replace(' ', "+"))
     });
     Some(fields.collect::<Vec<_>>().join("&"))
 }

@@ -1,9 +1,10 @@
-//! Pages that a person opens in a browser on the same machine.
+//! Pages that a person opens in a browser, on the same machine or at a desk.
 //!
 //! - [`page`]: the frame of a page, the prose of a runbook, and the colours of a terminal
 //! - [`web`]: the server of the pages, and the checks that let only this person in
 //! - [`proposal`]: one proposal at a boundary, as its approvers and its proposer see it
-//! - [`companion`]: the pages of an approver, the only pages that sign
+//! - [`companion`]: the pages of an approver, the only pages whose program signs
+//! - [`desk`]: the pages of approvers for phones; it loads no key, and the passkeys of people sign in their browsers
 //! - [`auditor`]: the table of decisions of bundles or of a log; it loads no key
 //!
 //! A page is a function from a model to markup. The macro of `maud` escapes all text.
@@ -12,6 +13,7 @@
 pub mod auditor;
 pub mod command;
 pub mod companion;
+pub mod desk;
 pub mod page;
 pub mod proposal;
 pub mod web;

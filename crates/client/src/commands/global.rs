@@ -228,6 +228,14 @@ impl GlobalOptions {
         self.with_listed_id(Client::new(address, &self.tls, None, Some(key.clone()))?)
     }
 
+    /// Creates a client that has only this bearer, or no credentials. The client never uses a token or a key of the user.
+    ///
+    /// # Errors
+    /// Returns an error if the address cannot be used, or is on another machine without TLS.
+    pub fn client_with(&self, bearer: Option<&str>) -> Result<Client, CommandFailure> {
+        Client::new(self.address()?, &self.tls, bearer.map(Secret::new), None)
+    }
+
     fn address(&self) -> Result<Address, CommandFailure> {
         if matches!(self.choice, BoundaryChoice::All) {
             return Err(CommandFailure::usage(

@@ -109,12 +109,20 @@ pub fn sign(
     reason: &str,
     signer: &dyn Signer,
 ) -> Result<Envelope, CommandFailure> {
-    let revocation = Revocation { boundary, reason: reason.to_owned() };
-    let payload = revocation.of(subject).to_payload().map_err(|error| {
-        CommandFailure::usage(format!("the revocation can't be written: {error}; shorten the reason"))
-    })?;
+    let payload = payload(boundary, subject, reason)?;
     let signature = keys::sign(signer, SignaturePurpose::Revoke, PAYLOAD_TYPE, &payload)?;
     Ok(Envelope::new(&payload, vec![signature]))
+}
+
+/// Returns the bytes that a revocation signs.
+///
+/// # Errors
+/// Returns an error if the reason is too long.
+pub fn payload(boundary: BoundaryRef, subject: RevokedSubject, reason: &str) -> Result<Vec<u8>, CommandFailure> {
+    let revocation = Revocation { boundary, reason: reason.to_owned() };
+    let payload = revocation.of(subject).to_payload();
+    payload
+        .map_err(|error| CommandFailure::usage(format!("the revocation can't be written: {error}; shorten the reason")))
 }
 
 /// Sends a signed revocation.

@@ -3,6 +3,7 @@
 //! The client uses TLS, or plain HTTP for a boundary on this machine. The client ignores redirects and the proxy
 //! settings of the environment, because they could send the token to another server. Over plain HTTP to another machine,
 //! the client only reads, and sends no token and no signature of a key.
+mod challenges;
 mod failures;
 mod job_admission;
 
@@ -28,7 +29,7 @@ use documents::crypto::digest::BlobDigest;
 use documents::record::bundle::MAX_BUNDLE_BYTES;
 use documents::record::code::Code;
 use documents::record::ident::Name;
-use wire::api::body::{AdmissionResponse, Challenge, ChallengeAnswer, ChallengeRequest, Problem, ProblemError};
+use wire::api::body::{Problem, ProblemError};
 
 /// Payload type of the DSSE message that a key signs for read access.
 pub const CHALLENGE_TYPE: &str = "application/vnd.countersign.challenge.v1";
@@ -386,10 +387,7 @@ impl Client {
         *self.bearer.borrow_mut() = None;
         self.refused_keys.borrow_mut().clear();
         for signer in keys.find()?.all() {
-            let body = serde_json::to_vec(&ChallengeRequest { keyid: signer.key().keyid() })
-                .map_err(|error| self.odd(&error.to_string()))?;
-            let answer = self.send(&Method::POST, "/v1/challenges", Some(&body), "application/json")?;
-            let answer = match self.refuse_problem(answer) {
+            let challenge = match self.challenge(signer.key().keyid()) {
                 Err(failure) if failure.has_code(Code::UnknownSigner) => {
                     let detail = failure.problem.as_ref().and_then(|problem| problem["detail"].as_str());
                     self.refused_keys
@@ -397,20 +395,10 @@ impl Client {
                         .push(PrintableText::text(detail.unwrap_or_default()).as_str().to_owned());
                     continue;
                 }
-                answer => answer?,
+                challenge => challenge?,
             };
-            let Challenge { challenge } = self.typed(answer)?;
-            let well_formed = challenge.starts_with("countersign-challenge/v1 ")
-                && challenge.len() <= 512
-                && challenge.bytes().all(|c| (0x20..0x7f).contains(&c));
-            if !well_formed {
-                return Err(self.odd("the challenge does not have version 1, so nothing was signed"));
-            }
             let signature = keys::sign(signer, SignaturePurpose::Read, CHALLENGE_TYPE, challenge.as_bytes())?;
-            let body = serde_json::to_vec(&ChallengeAnswer { challenge, signature })
-                .map_err(|error| self.odd(&error.to_string()))?;
-            let answer = self.send(&Method::POST, "/v1/challenges/answer", Some(&body), "application/json")?;
-            let admission: AdmissionResponse = self.typed(self.refuse_problem(answer)?)?;
+            let admission = self.answer_challenge(challenge, signature)?;
             *self.bearer.borrow_mut() = Some(Secret::new(&admission.bearer));
             *self.name.borrow_mut() = Some(admission.name);
             return Ok(true);

@@ -401,7 +401,7 @@ impl Lines {
         }
         parts.extend(found.passkey_words(sources));
         if let Some(mine) = &sources.mine {
-            let name = roster.and_then(|roster| roster.approver_of(mine)).map(|(person, _)| &person.name);
+            let name = roster.and_then(|roster| roster.statement_approver(mine)).map(|(person, _)| &person.name);
             let signed = |name: &Name| {
                 told.is_some_and(|told| told.approvers.contains(name))
                     || found.signers.iter().any(|(signer, _)| signer == name)

@@ -16,6 +16,7 @@ use crate::terminal::person_words::person_words;
 use crate::terminal::printable_text::PrintableText;
 use crate::terminal::screen::Screen;
 use crate::terminal::streams::Terminal;
+use documents::crypto::key_id::KeyId;
 use documents::record::validity::Timestamp;
 use wire::api::view::{ProposalStatus, ProposalView};
 
@@ -37,7 +38,7 @@ pub struct ProposalReview {
 }
 
 impl ProposalReview {
-    /// Reads the documents and makes the checks.
+    /// Reads the documents and makes the checks, for the person with these keys.
     ///
     /// # Errors
     /// Returns an error if the payload or the trusted roster can't be read.
@@ -48,21 +49,39 @@ impl ProposalReview {
         keys: &Keys,
         now: Timestamp,
     ) -> Result<Self, CommandFailure> {
-        let mut sources = gather(subject, client, &trust.find()?)?;
+        let sources = gather(subject, client, &trust.find()?)?;
         let roster = sources.roster.roster();
-        sources.mine = keys
+        let mine = keys
             .all()
             .map(|signer| signer.key().keyid())
             .find(|keyid| roster.is_some_and(|roster| roster.approver_of(keyid).is_some()))
             .or_else(|| keys.all().next().map(|signer| signer.key().keyid()));
-        let found = derive(&sources, now);
-        Ok(Self { sources, found })
+        Ok(Self::of(ReviewSources { mine, ..sources }, now))
+    }
+
+    /// Reads the documents and makes the checks, for the person with this key.
+    ///
+    /// # Errors
+    /// Returns an error if the payload or the trusted roster can't be read.
+    pub fn make_for(
+        subject: &ReviewSubject,
+        client: &impl BoundaryReader,
+        trust: &TrustArgs,
+        mine: KeyId,
+        now: Timestamp,
+    ) -> Result<Self, CommandFailure> {
+        let sources = gather(subject, client, &trust.find()?)?;
+        Ok(Self::of(ReviewSources { mine: Some(mine), ..sources }, now))
+    }
+
+    fn of(sources: ReviewSources, now: Timestamp) -> Self {
+        Self { found: derive(&sources, now), sources }
     }
 
     /// Makes the checks again, over the same documents at another time.
     #[must_use]
     pub fn again(self, now: Timestamp) -> Self {
-        Self { found: derive(&self.sources, now), sources: self.sources }
+        Self::of(self.sources, now)
     }
 
     /// Draws the decision screen.

@@ -111,7 +111,7 @@ impl AuditorViews<'_> {
             h2 { "Add bundles" }
             form method="post" action=(UPLOAD_PATH) enctype="multipart/form-data" {
                 input type="hidden" name="form" value=(number);
-                input type="hidden" name="seal" value=(self.door.seal(UPLOAD_PATH, &number));
+                input type="hidden" name="seal" value=(self.door.form_key.seal(UPLOAD_PATH, &number));
                 p.hint id="upload-hint" { "Choose files, or drop them on a field. At most 64 MiB and 2000 files at once. The files go only to this program on this machine, and end with it." }
                 div.fields {
                     div { label for="files" { "Bundles" } input id="files" type="file" name="files" multiple aria-describedby="upload-hint"; }

@@ -1,4 +1,4 @@
-//! The command `console`: the pages of an approver, or those of an auditor.
+//! The command `console`: the pages of an approver, those of an auditor, or those of a desk.
 
 use std::path::PathBuf;
 
@@ -9,6 +9,7 @@ use client::terminal::streams::Terminal;
 
 use crate::auditor::audit_pages;
 use crate::companion::options;
+use crate::desk::options::{self as desk, DeskOptions};
 use crate::web::opened::OpenOptions;
 
 /// Decide in a browser on this machine, or check evidence there
@@ -19,6 +20,7 @@ use crate::web::opened::OpenOptions;
   countersign console --open --key alice.pub    with this key, and starts the browser of this desktop
   countersign console --audit bundles/ --roster roster.json   one table of all bundles in a directory
   countersign console --audit mirror/       a directory that `countersign log export` wrote
+  countersign console --desk --host desk.example.com --certificate fullchain.pem --certificate-key privkey.pem
 
 The command prints an address, which works once, in one browser on this machine. A review page shows the text of \
 `countersign review`, from the same checks. To sign, type the last 8 digits of the digest: the program signs the bytes that \
@@ -26,7 +28,9 @@ the page showed, with your key file, ssh-agent or security key. A page is valid 
 read the keys and the trusted rosters of `countersign approve`.
 
 With --audit, no key is loaded and nothing can be signed. Each decision is made again here, with the code of `verify` and \
-`audit`, and no file leaves this machine. Ctrl-C ends the command.")]
+`audit`, and no file leaves this machine. Ctrl-C ends the command.
+
+With --desk, the same pages are for phones, over TLS. No key is loaded: the passkeys of people sign in their browsers.")]
 pub struct Args {
     /// Show the decisions of a bundle, of a directory with bundles, or of a log: a directory that `log export` wrote, or the
     /// address of a boundary or a mirror. A boundary needs a token
@@ -40,6 +44,8 @@ pub struct Args {
     open: OpenOptions,
     #[command(flatten)]
     trust: TrustArgs,
+    #[command(flatten)]
+    desk: DeskOptions,
 }
 
 /// Serves the pages until a signal ends the program.
@@ -49,6 +55,7 @@ pub struct Args {
 /// or if the port is taken.
 pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     match &args.audit {
+        _ if args.desk.desk => desk::run(&args.desk, &args.trust, global, terminal),
         Some(place) => audit_pages::run(place, &args.trust, args.open, global, terminal),
         None => options::run(&args.key, &args.trust, args.open, global, terminal),
     }

@@ -18,7 +18,7 @@ use wire::api::review_view::UnsettledList;
 use wire::api::view::{ProposalList, SessionList, SessionView};
 
 use crate::companion::boundary_views::{SessionForms, log, open_work, receipts, sessions, steps, unread_advice};
-use crate::companion::requests::{Companion, Sent, Shared, failed};
+use crate::companion::requests::{PageState, Sent, SharedPages, failed};
 use crate::companion::views::NavPlace;
 use crate::proposal::reached::ReachedBoundary;
 use crate::web::refused_request::PageAnswer;
@@ -27,7 +27,7 @@ use crate::web::refused_request::PageAnswer;
 const ON_PAGE: usize = 50;
 
 /// Returns the routes. Only `end` changes something, and no route uses a key to sign a statement.
-pub(super) fn routes() -> Router<Arc<Companion>> {
+pub(crate) fn routes() -> Router<Arc<PageState>> {
     Router::new()
         .route("/b/{at}/steps", get(list_steps))
         .route("/b/{at}/sessions", get(list_sessions))
@@ -39,7 +39,7 @@ pub(super) fn routes() -> Router<Arc<Companion>> {
 
 /// Reads what a page shows, and makes the page. A page that can't be read says why, and what its reader needs.
 async fn shown<T: Send + 'static>(
-    own: &Companion,
+    own: &PageState,
     at: usize,
     section: &'static str,
     read: impl FnOnce(&ReachedBoundary, &Client) -> Result<T, CommandFailure> + Send + 'static,
@@ -53,19 +53,19 @@ async fn shown<T: Send + 'static>(
     Ok(Html(page(&place.shown_name(), &found)).into_response())
 }
 
-async fn list_steps(State(own): Shared, Path(at): Path<usize>) -> PageAnswer<Response> {
+async fn list_steps(State(own): SharedPages, Path(at): Path<usize>) -> PageAnswer<Response> {
     let read = |_: &ReachedBoundary, client: &Client| client.get::<RegistryView>("/v1/registry");
     shown(&own, at, "Steps", read, |name, found| steps(at, name, found)).await
 }
 
-async fn list_sessions(State(own): Shared, Path(at): Path<usize>) -> PageAnswer<Response> {
+async fn list_sessions(State(own): SharedPages, Path(at): Path<usize>) -> PageAnswer<Response> {
     let read = |_: &ReachedBoundary, client: &Client| client.get::<SessionList>("/v1/sessions");
-    let forms = SessionForms { door: &own.door, numbers: &own.forms };
+    let forms = SessionForms { form_key: &own.form_key, numbers: &own.forms };
     shown(&own, at, "Sessions", read, |name, found| sessions(at, name, &found.sessions, forms)).await
 }
 
 async fn list_receipts(
-    State(own): Shared,
+    State(own): SharedPages,
     Path(at): Path<usize>,
     Query(query): Query<BTreeMap<String, String>>,
 ) -> PageAnswer<Response> {
@@ -77,14 +77,14 @@ async fn list_receipts(
     shown(&own, at, "Receipts", read, |name, found| receipts(at, name, found, from.is_some())).await
 }
 
-async fn list_open(State(own): Shared, Path(at): Path<usize>) -> PageAnswer<Response> {
+async fn list_open(State(own): SharedPages, Path(at): Path<usize>) -> PageAnswer<Response> {
     let read = |_: &ReachedBoundary, client: &Client| {
         Ok((client.get::<UnsettledList>("/v1/unsettled")?, client.get::<GrantList>("/v1/grants")?))
     };
     shown(&own, at, "Open", read, |name, (runs, grants)| open_work(at, name, &runs.runs, &grants.grants)).await
 }
 
-async fn show_log(State(own): Shared, Path(at): Path<usize>) -> PageAnswer<Response> {
+async fn show_log(State(own): SharedPages, Path(at): Path<usize>) -> PageAnswer<Response> {
     let read = |place: &ReachedBoundary, client: &Client| {
         let (_, roster) = place.roster(client)?;
         place.hashes.check(&place.trust.rosters()?, roster.trusted(), client)
@@ -93,7 +93,7 @@ async fn show_log(State(own): Shared, Path(at): Path<usize>) -> PageAnswer<Respo
 }
 
 async fn end_session(
-    State(own): Shared,
+    State(own): SharedPages,
     Path((at, id)): Path<(usize, SessionId)>,
     Form(sent): Sent,
 ) -> PageAnswer<Response> {

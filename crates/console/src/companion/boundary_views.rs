@@ -16,15 +16,15 @@ use wire::api::view::{ProposalList, SessionView};
 use crate::companion::views::{NavPlace, companion_page, id_end, path_of};
 use crate::proposal::log_head::CheckedHead;
 use crate::proposal::proposal_words::{plain, standing_words};
-use crate::web::door::Door;
 use crate::web::one_use::OpenForms;
 use crate::web::sealed_form::hidden;
+use crate::web::secrets::FormKey;
 
 /// Seals and numbers of the forms that end sessions.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct SessionForms<'a> {
     /// Seals of the forms.
-    pub(super) door: &'a Door,
+    pub(super) form_key: &'a FormKey,
     /// Numbers of the forms.
     pub(super) numbers: &'a OpenForms,
 }
@@ -82,7 +82,7 @@ pub(super) fn sessions(at: usize, name: &str, found: &[SessionView], forms: Sess
                     }
                     @let path = format!("/b/{at}/end/{}", one.id);
                     form method="post" action=(path) {
-                        (hidden(forms.door, &path, &forms.numbers.issue(), one.id.as_str()))
+                        (hidden(forms.form_key, &path, &forms.numbers.issue(), one.id.as_str()))
                         button type="submit" aria-label=(format!("End the session {}", one.id)) { "End this session" }
                     }
                 }
@@ -159,7 +159,7 @@ pub(super) fn open_work(at: usize, name: &str, runs: &[UnsettledRun], grants: &[
                     }
                 }
             }
-            p.hint { "The page of a grant shows what it permits. You can sign a draft there, and end a grant." }
+            p.hint { "The page of a grant shows what it permits, and how to sign a draft or to end a grant." }
         }
     };
     companion_page(NavPlace::section(at, "Open"), &format!("Open work of {}", plain(name)), main, false)

@@ -10,14 +10,16 @@ use axum::routing::get;
 use client::commands::revocation::done_words;
 use maud::{Markup, html};
 
-use crate::companion::requests::{Companion, Sent, Shared, failed};
+use crate::companion::requests::{Companion, PageState, Sent, Shared, failed};
 use crate::companion::views::{FREEZE, NavPlace, companion_page};
 use crate::proposal::proposal_words::plain;
 use crate::web::refused_request::PageAnswer;
 use crate::web::sealed_form::hidden;
 
 /// Word that the person types, so that nobody freezes by a click.
-const WORD: &str = "freeze";
+pub(crate) const WORD: &str = "freeze";
+/// What the page says if the person typed another word.
+pub(crate) const WRONG: &str = "Nothing was signed: type the word freeze to confirm.";
 
 /// Returns the routes. A sent form uses a key.
 pub(super) fn routes() -> Router<Arc<Companion>> {
@@ -25,10 +27,16 @@ pub(super) fn routes() -> Router<Arc<Companion>> {
 }
 
 async fn ask(State(own): Shared, Path(at): Path<usize>) -> PageAnswer<Response> {
-    Ok(Html(page(&own, at, "", None)?).into_response())
+    Ok(Html(page(&own.pages, at, "", (None, html! {}))?).into_response())
 }
 
-fn page(own: &Companion, at: usize, reason: &str, wrong: Option<&str>) -> PageAnswer<String> {
+/// Returns the page. `more` stands below the form.
+pub(crate) fn page(
+    own: &PageState,
+    at: usize,
+    reason: &str,
+    (wrong, more): (Option<&str>, Markup),
+) -> PageAnswer<String> {
     let (path, name) = (format!("/b/{at}/freeze"), own.place(at)?.shown_name());
     let main = html! {
         h1 { "Freeze " (plain(&name)) }
@@ -36,22 +44,23 @@ fn page(own: &Companion, at: usize, reason: &str, wrong: Option<&str>) -> PageAn
         p { "To freeze every boundary of your list at once: " code { "countersign freeze --all" } }
         @if let Some(wrong) = wrong { div.question role="alert" { (wrong) } }
         form method="post" action=(path) {
-            (hidden(&own.door, &path, &own.forms.issue(), WORD))
+            (hidden(&own.form_key, &path, &own.forms.issue(), WORD))
             p { label { "Reason, which all readers of the log can see " input name="reason" value=(reason) maxlength="2000"; } }
             p { label { "Type " code { (WORD) } " " input name="word" autocomplete="off" required; } }
             button type="submit" { "Sign the freeze" }
         }
+        (more)
     };
     Ok(companion_page(NavPlace::section(at, FREEZE), &format!("Freeze {}", plain(&name)), main, false))
 }
 
 async fn freeze(State(own): Shared, Path(at): Path<usize>, Form(sent): Sent) -> PageAnswer<Response> {
-    let place = own.place(at)?;
-    own.take(&format!("/b/{at}/freeze"), &sent)?;
+    let place = own.pages.place(at)?;
+    own.pages.take(&format!("/b/{at}/freeze"), &sent)?;
     let field = |name: &str| sent.get(name).map_or("", |text| text.trim()).to_owned();
     let reason = field("reason");
     if field("word") != WORD {
-        let page = page(&own, at, &reason, Some("Nothing was signed: type the word freeze to confirm."))?;
+        let page = page(&own.pages, at, &reason, (Some(WRONG), html! {}))?;
         return Ok((StatusCode::UNPROCESSABLE_ENTITY, Html(page)).into_response());
     }
     let signing = own.signing.clone();

@@ -39,7 +39,7 @@ async fn show(State(own): Shared, Path((at, id)): Path<(usize, GrantId)>) -> Pag
 
 /// Reads the grant, and shows what was wrong with an earlier form.
 async fn show_grant(own: &Companion, at: usize, id: GrantId, refused: RefusedReview) -> PageAnswer<Response> {
-    let (place, signing, asked, way) = (own.place(at)?, own.signing.clone(), id.clone(), way_back(at, &id));
+    let (place, signing, asked, way) = (own.pages.place(at)?, own.signing.clone(), id.clone(), way_back(at, &id));
     let made = place.read(move |place, client| signing.grant(&asked, &place.trust, client)).await;
     let made = made.map_err(|failure| failed(NavPlace::at(at), "No grant", &failure, way.clone()))?;
     let digest = made.review.digest().to_string();
@@ -47,7 +47,7 @@ async fn show_grant(own: &Companion, at: usize, id: GrantId, refused: RefusedRev
     if refused.sent.get("digest").is_some_and(|before| *before != digest) {
         return Err(failed(NavPlace::at(at), "Nothing was signed", &replaced(id.as_str()), way));
     }
-    let number = own.forms.issue();
+    let number = own.pages.forms.issue();
     let page = page(own, at, &made, &number, &refused);
     own.held_grants.keep(&number, HeldReview { boundary: at, id, digest, review: made.review, made: Instant::now() });
     let status = if refused.errors.0.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
@@ -68,7 +68,7 @@ fn page(own: &Companion, at: usize, made: &MadeGrant, number: &str, refused: &Re
             @match approver {
                 Err(why) => div.question role="note" { strong { "You can't sign: " } (plain(why.trim_start_matches("nothing was signed: "))) "." },
                 Ok(approver) => form method="post" action=(sign) autocomplete="off" {
-                    (hidden(&own.door, &sign, number, &digest))
+                    (hidden(&own.pages.form_key, &sign, number, &digest))
                     div.fields {
                         (errors.field("answer", "The number of uses, a blank, and the last 8 digits of the digest", refused.value("answer"), &html! {
                             "The digest of what you sign is " code { (digest) } ". A security key or a passphrase is asked for at the terminal of the program."
@@ -80,7 +80,7 @@ fn page(own: &Companion, at: usize, made: &MadeGrant, number: &str, refused: &Re
             @if view.status != GrantStatus::Ended {
                 h3 { "End the grant" }
                 form method="post" action=(end) autocomplete="off" {
-                    (hidden(&own.door, &end, number, &digest))
+                    (hidden(&own.pages.form_key, &end, number, &digest))
                     div.fields {
                         (errors.field("reason", "Reason for the end", refused.value("reason"), &html! { "All readers of the log can see the reason." }))
                         (errors.field("word", "The word revoke", refused.value("word"), &html! { "No run uses the grant after this. It cannot be undone." }))
@@ -94,8 +94,8 @@ fn page(own: &Companion, at: usize, made: &MadeGrant, number: &str, refused: &Re
 }
 
 async fn sign(State(own): Shared, Path((at, id)): Path<(usize, GrantId)>, Form(sent): Sent) -> PageAnswer<Response> {
-    let (place, path) = (own.place(at)?, format!("/b/{at}/grant/{id}"));
-    let form = own.take(&path, &sent)?;
+    let (place, path) = (own.pages.place(at)?, format!("/b/{at}/grant/{id}"));
+    let form = own.pages.take(&path, &sent)?;
     let held = take_held(&own.held_grants, &form, (at, &id, way_back(at, &id)))?;
     let refused = RefusedReview::of_grant(&held.review, sent);
     if !refused.errors.0.is_empty() {
@@ -107,8 +107,8 @@ async fn sign(State(own): Shared, Path((at, id)): Path<(usize, GrantId)>, Form(s
 }
 
 async fn revoke(State(own): Shared, Path((at, id)): Path<(usize, GrantId)>, Form(sent): Sent) -> PageAnswer<Response> {
-    let place = own.place(at)?;
-    let form = own.take(&format!("/b/{at}/revoke/{id}"), &sent)?;
+    let place = own.pages.place(at)?;
+    let form = own.pages.take(&format!("/b/{at}/revoke/{id}"), &sent)?;
     let refused = RefusedReview::of_word(WORD, sent);
     if !refused.errors.0.is_empty() {
         return show_grant(&own, at, id, refused).await;

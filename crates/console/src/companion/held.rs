@@ -7,28 +7,28 @@ use std::time::{Duration, Instant};
 use client::terminal::exit::{CommandFailure, Exit};
 
 /// Longest time between the review and the signature.
-pub(super) const LIFE: Duration = Duration::from_secs(600);
+pub(crate) const LIFE: Duration = Duration::from_secs(600);
 /// Maximum number of reviews. A review can hold several MiB. The oldest review stops working first.
 const MOST: usize = 32;
 
 /// A review `R` that a page shows, of the document with the id `K`.
 #[derive(Debug)]
-pub(super) struct HeldReview<K, R> {
+pub(crate) struct HeldReview<K, R> {
     /// Place of the boundary in the list.
-    pub(super) boundary: usize,
+    pub(crate) boundary: usize,
     /// The document.
-    pub(super) id: K,
+    pub(crate) id: K,
     /// Digest in the form of the page.
-    pub(super) digest: String,
+    pub(crate) digest: String,
     /// The review, with the bytes that a signature covers.
-    pub(super) review: R,
+    pub(crate) review: R,
     /// Time of the review.
-    pub(super) made: Instant,
+    pub(crate) made: Instant,
 }
 
 /// The reviews of all pages, by the numbers of their forms.
 #[derive(Debug)]
-pub(super) struct HeldReviews<K, R>(Mutex<BTreeMap<u64, HeldReview<K, R>>>);
+pub(crate) struct HeldReviews<K, R>(Mutex<BTreeMap<u64, HeldReview<K, R>>>);
 
 impl<K, R> Default for HeldReviews<K, R> {
     fn default() -> Self {
@@ -38,7 +38,7 @@ impl<K, R> Default for HeldReviews<K, R> {
 
 impl<K, R> HeldReviews<K, R> {
     /// Keeps a review for the form with this number.
-    pub(super) fn keep(&self, number: &str, held: HeldReview<K, R>) {
+    pub(crate) fn keep(&self, number: &str, held: HeldReview<K, R>) {
         let Ok(number) = number.parse() else { return };
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let time = held.made;
@@ -51,7 +51,7 @@ impl<K, R> HeldReviews<K, R> {
 
     /// Takes the review of a form, so that no other request can use it. Returns `None` if the review is too old, or was
     /// used.
-    pub(super) fn take(&self, number: &str, now: Instant) -> Option<HeldReview<K, R>> {
+    pub(crate) fn take(&self, number: &str, now: Instant) -> Option<HeldReview<K, R>> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let held = all.remove(&number.parse().ok()?)?;
         (now.saturating_duration_since(held.made) < LIFE).then_some(held)
@@ -59,7 +59,7 @@ impl<K, R> HeldReviews<K, R> {
 }
 
 /// Returns the failure for a document that the boundary replaced after a page had shown it.
-pub(super) fn replaced(what: &str) -> CommandFailure {
+pub(crate) fn replaced(what: &str) -> CommandFailure {
     let words = format!(
         "nothing was signed: the boundary now returns another statement for {what}. Don't trust this boundary, and tell its \
          operator"

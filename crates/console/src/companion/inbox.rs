@@ -9,6 +9,7 @@ use client::remote::proposals::{list, newest};
 use client::terminal::exit::CommandFailure;
 use documents::crypto::digest::StepDigest;
 use documents::record::ident::Name;
+use documents::record::roster::Approver;
 use documents::record::validity::Timestamp;
 use wire::api::grant_view::GrantView;
 use wire::api::view::ProposalView;
@@ -21,7 +22,7 @@ const MOST_ENDED: usize = 20;
 
 /// The proposals of one boundary.
 #[derive(Debug)]
-pub(super) struct BoundaryInbox {
+pub(crate) struct BoundaryInbox {
     /// What the boundary says about itself.
     pub(super) state: BoundaryState,
     /// The approver that the keys belong to, or why no key belongs to one.
@@ -39,9 +40,13 @@ pub(super) struct BoundaryInbox {
 }
 
 impl BoundaryInbox {
-    fn of(place: &ReachedBoundary, client: &Client, signing: &Signing, now: Timestamp) -> Result<Self, CommandFailure> {
+    /// Reads the proposals. `approver` is the person, or why nobody is.
+    pub(crate) fn read(
+        (place, client): (&ReachedBoundary, &Client),
+        approver: Result<Approver, CommandFailure>,
+        now: Timestamp,
+    ) -> Result<Self, CommandFailure> {
         let state = place.state(client)?;
-        let approver = signing.keys().and_then(|keys| myself(&keys, &place.trust.rosters()?, client));
         let pending = list(client, &[("status", "pending")])?;
         let is_mine = |view: &ProposalView| approver.as_ref().is_ok_and(|approver| view.approvals.need(approver));
         let (mut mine, mut others): (Vec<_>, Vec<_>) = pending.into_iter().partition(is_mine);
@@ -88,7 +93,13 @@ pub(super) async fn read_all(
         .map(|place| {
             let (place, signing) = (place.clone(), signing.clone());
             tokio::spawn(async move {
-                place.read(move |place, client| BoundaryInbox::of(place, client, &signing, now)).await
+                place
+                    .read(move |place, client| {
+                        let trusted = || place.trust.rosters();
+                        let approver = signing.keys().and_then(|keys| myself(&keys, &trusted()?, client));
+                        BoundaryInbox::read((place, client), approver, now)
+                    })
+                    .await
             })
         })
         .collect();

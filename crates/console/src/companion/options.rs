@@ -3,16 +3,15 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use client::commands::global::{BoundaryChoice, GlobalOptions};
-use client::home::boundaries::BoundaryList;
+use client::commands::global::GlobalOptions;
 use client::home::trusted_rosters::TrustArgs;
 use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::streams::Terminal;
 
-use crate::companion::requests::Companion;
+use crate::companion::requests::{Companion, PageState};
 use crate::companion::routes::routes;
 use crate::companion::signing::Signing;
-use crate::proposal::reached::ReachedBoundary;
+use crate::proposal::reached::{ReachedBoundary, chosen_boundaries};
 use crate::web::opened::{OpenOptions, serve_pages};
 
 /// Serves the pages until a signal ends the program.
@@ -31,22 +30,14 @@ pub fn run(
         // A wrong name is reported before a page opens.
         drop(signing.keys()?);
     }
-    let options = chosen(global)?;
+    let options = chosen_boundaries(global)?;
     let places = options.into_iter().map(|one| {
         let (options, signing) = (one.clone(), signing.clone());
         let make = move || options.reviewer(signing.key_options(), &Terminal::new(false));
         Arc::new(ReachedBoundary::new(one, trust, make))
     });
     let places: Vec<_> = places.collect();
-    serve_pages(open, terminal, |door| routes(Arc::new(Companion::new(places, signing, door))))
-}
-
-/// Returns the options for each boundary of the inbox: the boundary of the options or the environment, or else the list.
-fn chosen(global: &GlobalOptions) -> Result<Vec<GlobalOptions>, CommandFailure> {
-    let one = match &global.choice {
-        BoundaryChoice::One(_) | BoundaryChoice::Address => true,
-        BoundaryChoice::All => false,
-        BoundaryChoice::None => global.given.address || BoundaryList::of_process()?.boundaries.is_empty(),
-    };
-    if one { Ok(vec![global.clone()]) } else { global.for_all_listed() }
+    serve_pages(open, terminal, |door| {
+        routes(Arc::new(Companion::new(PageState::new(places, door.form_key.clone()), signing)))
+    })
 }

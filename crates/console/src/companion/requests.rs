@@ -16,50 +16,58 @@ use documents::record::ident::{ProposalId, ReceiptId};
 use maud::{Markup, PreEscaped, html};
 
 use crate::companion::held::{HeldReview, HeldReviews};
-use crate::companion::signing::{SentSignature, Signing};
+use crate::companion::open_review::SentSignature;
+use crate::companion::signing::Signing;
 use crate::companion::views::{NavPlace, companion_page};
 use crate::proposal::live::RunWatchers;
 use crate::proposal::proposal_words::{plain, status_of};
 use crate::proposal::reached::ReachedBoundary;
-use crate::web::door::Door;
 use crate::web::one_use::OpenForms;
 use crate::web::refused_request::{PageAnswer, RefusedRequest};
 use crate::web::sealed_form::TakenForm;
+use crate::web::secrets::FormKey;
 
-/// What the routes need.
+/// What all pages need. It has no key, so a desk has these pages too.
+#[derive(Debug)]
+pub(crate) struct PageState {
+    pub(crate) places: Vec<Arc<ReachedBoundary>>,
+    pub(crate) form_key: FormKey,
+    pub(crate) forms: OpenForms,
+    pub(crate) watchers: RunWatchers,
+}
+
+/// What the pages need that sign with a key of this program.
 #[derive(Debug)]
 pub(super) struct Companion {
-    pub(super) places: Vec<Arc<ReachedBoundary>>,
+    pub(super) pages: Arc<PageState>,
     pub(super) signing: Arc<Signing>,
-    pub(super) door: Arc<Door>,
-    pub(super) forms: OpenForms,
     pub(super) held: HeldReviews<ProposalId, ProposalReview>,
     pub(super) held_grants: HeldReviews<GrantId, GrantReview>,
     pub(super) held_runs: HeldReviews<ReceiptId, RunReview>,
-    pub(super) watchers: RunWatchers,
 }
 
 /// The fields of a form.
-pub(super) type Sent = Form<BTreeMap<String, String>>;
-/// The state that all requests share.
+pub(crate) type Sent = Form<BTreeMap<String, String>>;
+/// The state of the pages without a key.
+pub(crate) type SharedPages = State<Arc<PageState>>;
+/// The state that all requests of the companion share.
 pub(super) type Shared = State<Arc<Companion>>;
 
 impl Companion {
-    pub(super) fn new(places: Vec<Arc<ReachedBoundary>>, signing: Arc<Signing>, door: Arc<Door>) -> Self {
-        let (forms, watchers) = (OpenForms::default(), RunWatchers::default());
+    pub(super) fn new(pages: PageState, signing: Arc<Signing>) -> Self {
         let (held, held_grants, held_runs) = Default::default();
-        Self { places, signing, door, forms, held, held_grants, held_runs, watchers }
+        Self { pages: Arc::new(pages), signing, held, held_grants, held_runs }
     }
 }
 
 /// Returns the page of a request that failed, with the way back to the proposal.
-pub(super) fn failed(nav: NavPlace, title: &str, failure: &CommandFailure, way: Markup) -> RefusedRequest {
+pub(crate) fn failed(nav: NavPlace, title: &str, failure: &CommandFailure, way: Markup) -> RefusedRequest {
     let main = html! { h1 { (title) } div.question role="alert" { (plain(&failure.message)) } (way) };
     RefusedRequest::with(status_of(failure), PreEscaped(companion_page(nav, title, main, false)))
 }
 
 /// Returns the answer to a signature, or the page that says why nothing was signed. `to` is the page after a signature.
-pub(super) fn after_signature<T>(
+pub(crate) fn after_signature<T>(
     done: Result<SentSignature<T>, CommandFailure>,
     (nav, to, way): (NavPlace, &str, Markup),
 ) -> PageAnswer<Response> {
@@ -73,7 +81,7 @@ pub(super) fn after_signature<T>(
 }
 
 /// Takes the review that the page of the form showed. `way` leads back to the page.
-pub(super) fn take_held<K: PartialEq, R>(
+pub(crate) fn take_held<K: PartialEq, R>(
     held: &HeldReviews<K, R>,
     form: &TakenForm,
     (at, id, way): (usize, &K, Markup),
@@ -86,7 +94,7 @@ pub(super) fn take_held<K: PartialEq, R>(
 }
 
 /// Returns the links from a failure back to its proposal.
-pub(super) fn ways(at: usize, id: &ProposalId) -> Markup {
+pub(crate) fn ways(at: usize, id: &ProposalId) -> Markup {
     html! {
         ul {
             li { a href=(format!("/b/{at}/review/{id}")) { "Load the review again" } }
@@ -95,18 +103,23 @@ pub(super) fn ways(at: usize, id: &ProposalId) -> Markup {
     }
 }
 
-impl Companion {
+impl PageState {
+    /// Makes the state for these boundaries.
+    pub(crate) fn new(places: Vec<Arc<ReachedBoundary>>, form_key: FormKey) -> Self {
+        Self { places, form_key, forms: OpenForms::default(), watchers: RunWatchers::default() }
+    }
+
     /// Returns a boundary of the list.
-    pub(super) fn place(&self, at: usize) -> PageAnswer<Arc<ReachedBoundary>> {
+    pub(crate) fn place(&self, at: usize) -> PageAnswer<Arc<ReachedBoundary>> {
         let what = "Your list has no boundary at this address. The list is read when the program starts.";
         self.places.get(at).cloned().ok_or_else(|| RefusedRequest::new(StatusCode::NOT_FOUND, "No such boundary", what))
     }
 
     /// Takes a form that a page of this program made for this path, once.
-    pub(super) fn take(&self, path: &str, sent: &BTreeMap<String, String>) -> PageAnswer<TakenForm> {
+    pub(crate) fn take(&self, path: &str, sent: &BTreeMap<String, String>) -> PageAnswer<TakenForm> {
         let what = "This form was sent before, or it does not come from a page that this program made. Nothing was signed \
             or stopped by this request. Load the page again.";
-        let taken = TakenForm::take(&self.door, &self.forms, path, sent);
+        let taken = TakenForm::take(&self.form_key, &self.forms, path, sent);
         taken.ok_or_else(|| RefusedRequest::new(StatusCode::CONFLICT, "Not done", what))
     }
 }

@@ -13,41 +13,44 @@ use maud::{Markup, html};
 use wire::api::view::ProposalStatus;
 
 use crate::companion::held::LIFE;
-use crate::companion::signing::MadeReview;
+use crate::companion::open_review::MadeReview;
 use crate::companion::views::{NavPlace, companion_page, path_of};
 use crate::page::field_errors::{FieldError, FieldErrors};
+use crate::page::passkey_form::{ANSWER_FIELDS, PasskeyQuestion, answer_fields};
 use crate::page::screen_lines::screen_lines;
 use crate::proposal::proposal_words::plain;
-use crate::web::door::Door;
 use crate::web::sealed_form::hidden;
+use crate::web::secrets::FormKey;
 
 /// What the review page needs.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct ReviewView<'a> {
+pub(crate) struct ReviewView<'a> {
     /// Seals of the forms.
-    pub(super) door: &'a Door,
+    pub(crate) form_key: &'a FormKey,
     /// Number of the forms of this page. The page has one number, because it works once, for a signature or a denial.
-    pub(super) number: &'a str,
+    pub(crate) number: &'a str,
     /// Place of the boundary in the list.
-    pub(super) boundary: usize,
+    pub(crate) boundary: usize,
+    /// What the passkey of the person signs, at a desk. `None` if a key of this program signs.
+    pub(crate) passkey: Option<&'a PasskeyQuestion>,
     /// The review.
-    pub(super) made: &'a MadeReview,
+    pub(crate) made: &'a MadeReview,
     /// What the person sent with an earlier form of this review, and what was wrong with it.
-    pub(super) refused: &'a RefusedReview,
+    pub(crate) refused: &'a RefusedReview,
 }
 
 /// A form of a review that was refused before anything was signed.
 #[derive(Debug, Default)]
-pub(super) struct RefusedReview {
+pub(crate) struct RefusedReview {
     /// What the person typed, by the names of the fields.
-    pub(super) sent: BTreeMap<String, String>,
+    pub(crate) sent: BTreeMap<String, String>,
     /// What was wrong.
-    pub(super) errors: FieldErrors,
+    pub(crate) errors: FieldErrors,
 }
 
 impl RefusedReview {
     /// Compares what the person sent to sign with what the review asks for.
-    pub(super) fn of_signature(asked: &AskedText, sent: BTreeMap<String, String>) -> Self {
+    pub(crate) fn of_signature(asked: &AskedText, sent: BTreeMap<String, String>) -> Self {
         let mut found = Self { sent, errors: FieldErrors::default() };
         if asked.more > 0 && found.value("more").trim().parse() != Ok(asked.more) {
             found.wrong(
@@ -63,7 +66,7 @@ impl RefusedReview {
     }
 
     /// Checks what the person sent to deny.
-    pub(super) fn of_denial(review: &ProposalReview, sent: BTreeMap<String, String>) -> Self {
+    pub(crate) fn of_denial(review: &ProposalReview, sent: BTreeMap<String, String>) -> Self {
         let mut found = Self { sent, errors: FieldErrors::default() };
         if let Err(failure) = deny::payload(review, found.value("reason").trim()) {
             found.wrong("reason", "Reason of a denial", failure.message);
@@ -79,7 +82,7 @@ impl RefusedReview {
     }
 
     /// Compares what the person sent to sign a grant with what its review asks for.
-    pub(super) fn of_grant(review: &GrantReview, sent: BTreeMap<String, String>) -> Self {
+    pub(crate) fn of_grant(review: &GrantReview, sent: BTreeMap<String, String>) -> Self {
         let mut found = Self { sent, errors: FieldErrors::default() };
         if check_typed(review, found.value("answer")).is_err() {
             let message = "this is not the number of uses, a blank, and the last 8 digits of the digest".to_owned();
@@ -89,7 +92,7 @@ impl RefusedReview {
     }
 
     /// Compares the typed word with the word that the page asks for.
-    pub(super) fn of_word(word: &str, sent: BTreeMap<String, String>) -> Self {
+    pub(crate) fn of_word(word: &str, sent: BTreeMap<String, String>) -> Self {
         let mut found = Self { sent, errors: FieldErrors::default() };
         if found.value("word").trim() != word {
             found.wrong("word", &format!("The word {word}"), format!("type the word {word} to confirm"));
@@ -98,19 +101,25 @@ impl RefusedReview {
     }
 
     /// Notes what is wrong with a field.
-    pub(super) fn wrong(&mut self, id: &str, label: &str, message: String) {
+    pub(crate) fn wrong(&mut self, id: &str, label: &str, message: String) {
         self.errors.0.push(FieldError { id: id.to_owned(), label: label.to_owned(), message });
     }
 
+    /// Returns what the person typed to sign.
+    pub(crate) fn typed(&self) -> String {
+        let fields = ["more", "digits"].into_iter().filter_map(|name| self.sent.get(name)).map(|text| text.trim());
+        fields.collect::<Vec<_>>().join(" ")
+    }
+
     /// Returns what the person sent in a field.
-    pub(super) fn value(&self, name: &str) -> &str {
+    pub(crate) fn value(&self, name: &str) -> &str {
         self.sent.get(name).map_or("", String::as_str)
     }
 }
 
 impl ReviewView<'_> {
     /// Returns the page.
-    pub(super) fn page(&self) -> String {
+    pub(crate) fn page(&self) -> String {
         let MadeReview { review, view, .. } = self.made;
         let step = plain(view.step.as_str());
         let main = html! {
@@ -154,8 +163,9 @@ impl ReviewView<'_> {
         let errors = &refused.errors;
         html! {
             h3 { "Sign" }
-            form method="post" action=(path) autocomplete="off" {
-                (hidden(self.door, &path, self.number, &review.found.digest.to_string()))
+            form method="post" action=(path) autocomplete="off" data-passkey=[self.passkey.map(|_| "get")]
+                data-challenge=[self.passkey.map(|asked| &asked.challenge)] data-host=[self.passkey.map(|asked| &asked.host)] {
+                (hidden(self.form_key, &path, self.number, &review.found.digest.to_string()))
                 div.fields {
                     @if asked.more > 0 {
                         div {
@@ -173,11 +183,16 @@ impl ReviewView<'_> {
                         (errors.beside("digits"))
                         p.hint #digits-hint {
                             "The digest of what you sign is " code { (review.found.digest.to_string()) }
-                            ". A security key or a passphrase is asked for at the terminal of the program."
+                            @if let Some(asked) = self.passkey {
+                                ". Compare the digits with those of the message that you got. The dialog of your device shows only " (asked.host) ", and not what you sign."
+                            } @else {
+                                ". A security key or a passphrase is asked for at the terminal of the program."
+                            }
                         }
                     }
                 }
-                button.main type="submit" { "Sign as " (approver.as_str()) }
+                @if self.passkey.is_some() { (answer_fields(&ANSWER_FIELDS)) }
+                button.main type="submit" { "Sign as " (approver.as_str()) @if self.passkey.is_some() { ", with your passkey" } }
             }
         }
     }
@@ -198,7 +213,7 @@ impl ReviewView<'_> {
         html! {
             h3 { "Deny" }
             form method="post" action=(path) autocomplete="off" {
-                (hidden(self.door, &path, self.number, &review.found.digest.to_string()))
+                (hidden(self.form_key, &path, self.number, &review.found.digest.to_string()))
                 div.fields {
                     div {
                         label for="reason" { "Reason of a denial" }
@@ -221,7 +236,7 @@ impl ReviewView<'_> {
 }
 
 /// Returns the text of the command `countersign review`, with the remarks last, directly above the question.
-pub(super) fn review_text(review: &ProposalReview) -> Markup {
+pub(crate) fn review_text(review: &ProposalReview) -> Markup {
     html! {
         section #review aria-label="The review" { (screen_lines(&review.screen(), 2)) }
     }

@@ -20,9 +20,9 @@ use maud::{Markup, html};
 use wire::api::review_view::{UnsettledList, UnsettledRun};
 
 use crate::companion::held::{HeldReview, replaced};
+use crate::companion::open_review::SentSignature;
 use crate::companion::requests::{Companion, Sent, Shared, after_signature, failed, take_held};
 use crate::companion::review_view::RefusedReview;
-use crate::companion::signing::SentSignature;
 use crate::companion::views::{NavPlace, companion_page};
 use crate::page::screen_lines::screen_lines;
 use crate::proposal::proposal_words::plain;
@@ -48,7 +48,7 @@ async fn show(State(own): Shared, Path((at, id)): Path<(usize, ReceiptId)>) -> P
 
 /// Reads the run, and shows what was wrong with an earlier form.
 async fn show_run(own: &Companion, at: usize, id: ReceiptId, refused: RefusedReview) -> PageAnswer<Response> {
-    let (place, asked, way) = (own.place(at)?, id.clone(), way_back(at, &id));
+    let (place, asked, way) = (own.pages.place(at)?, id.clone(), way_back(at, &id));
     let read = place.read(move |place, client| {
         let run = ReadReceipt::fetch(client, &asked)?;
         place.trust.check_id(run.signed.boundary.id)?;
@@ -93,7 +93,7 @@ fn form(own: &Companion, at: usize, run: &ReadReceipt, open: &UnsettledRun, refu
         p { strong.bad { (plain(&needs(open))) } }
         @for line in details(open) { div.hint { (line.as_str()) } }
         form method="post" action=(path) autocomplete="off" {
-            (hidden(&own.door, &path, &own.forms.issue(), &run.digest.to_string()))
+            (hidden(&own.pages.form_key, &path, &own.pages.forms.issue(), &run.digest.to_string()))
             div.fields {
                 (choice("verdict", "Verdict", &VERDICTS.map(|(_, word, words)| (word, format!("{word}: {words}")))))
                 @if run.receipt.outcome.status == Status::Unknown {
@@ -139,8 +139,8 @@ fn said_of(sent: BTreeMap<String, String>, status: Status) -> Result<SaidOfRun, 
 
 /// Makes the review, and shows it as it will be signed.
 async fn make(State(own): Shared, Path((at, id)): Path<(usize, ReceiptId)>, Form(sent): Sent) -> PageAnswer<Response> {
-    let (place, asked) = (own.place(at)?, id.clone());
-    let form = own.take(&format!("/b/{at}/review-run/{id}"), &sent)?;
+    let (place, asked) = (own.pages.place(at)?, id.clone());
+    let form = own.pages.take(&format!("/b/{at}/review-run/{id}"), &sent)?;
     let (signing, way, digest) = (own.signing.clone(), way_back(at, &id), form.contents.clone());
     let made = place.read(move |place, client| {
         let run = ReadReceipt::fetch(client, &asked)?;
@@ -161,14 +161,14 @@ async fn make(State(own): Shared, Path((at, id)): Path<(usize, ReceiptId)>, Form
 }
 
 fn show_made(own: &Companion, held: HeldReview<ReceiptId, RunReview>, refused: &RefusedReview) -> Response {
-    let (number, path) = (own.forms.issue(), format!("/b/{}/sign-review/{}", held.boundary, held.id));
+    let (number, path) = (own.pages.forms.issue(), format!("/b/{}/sign-review/{}", held.boundary, held.id));
     let word = word_of(&held.review);
     let main = html! {
         h1 { "Sign this review at " (plain(held.review.boundary().as_str())) "?" }
         (refused.errors.summary("Nothing was signed. Correct this field."))
         section #review aria-label="The review" { (screen_lines(&held.review.screen(), 2)) }
         form method="post" action=(path) autocomplete="off" {
-            (hidden(&own.door, &path, &number, &held.digest))
+            (hidden(&own.pages.form_key, &path, &number, &held.digest))
             div.fields {
                 (refused.errors.field("word", &format!("The word {word}"), refused.value("word"), &html! { "Your newest review of a run replaces your earlier ones. It cannot be undone. A security key or a passphrase is asked for at the terminal of the program." }))
             }
@@ -188,8 +188,8 @@ fn word_of(review: &RunReview) -> &'static str {
 }
 
 async fn sign(State(own): Shared, Path((at, id)): Path<(usize, ReceiptId)>, Form(sent): Sent) -> PageAnswer<Response> {
-    let place = own.place(at)?;
-    let form = own.take(&format!("/b/{at}/sign-review/{id}"), &sent)?;
+    let place = own.pages.place(at)?;
+    let form = own.pages.take(&format!("/b/{at}/sign-review/{id}"), &sent)?;
     let held = take_held(&own.held_runs, &form, (at, &id, way_back(at, &id)))?;
     let refused = RefusedReview::of_word(word_of(&held.review), sent);
     if !refused.errors.0.is_empty() {

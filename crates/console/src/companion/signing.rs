@@ -10,22 +10,21 @@ use client::commands::grant::find_grant;
 use client::commands::grant::grant_review::GrantReview;
 use client::commands::grant::signing::{self as grants, check_pending, check_typed};
 use client::commands::review_run::{self, RunReview, SaidOfRun};
-use client::commands::review_subject::find_subject;
 use client::commands::revocation::{self, RevokingBoundary};
 use client::commands::{approve, deny, revoke};
 use client::home::keys::{KeyArgs, Keys};
 use client::remote::client::Client;
 use client::remote::read_receipt::ReadReceipt;
-use client::review::gather::ReviewSubject;
-use client::review::proposal_review::{ProposalReview, check_open};
-use client::terminal::exit::{CommandFailure, Exit};
+use client::review::proposal_review::ProposalReview;
+use client::terminal::exit::CommandFailure;
 use documents::record::extension_names::GrantId;
 use documents::record::ident::{Name, ProposalId, ReceiptId};
 use wire::api::grant_view::GrantView;
 use wire::api::review_view::ReviewedView;
-use wire::api::view::{ProposalStatus, ProposalView, RevocationView};
+use wire::api::view::{ProposalView, RevocationView};
 
 use crate::companion::held::{HeldReview, replaced};
+use crate::companion::open_review::{MadeReview, SentSignature, still_open};
 use crate::proposal::boundary_trust::BoundaryTrust;
 
 /// The keys of the approver.
@@ -34,17 +33,6 @@ pub(super) struct Signing {
     keys: KeyArgs,
     /// One signature at a time: a security key or a passphrase asks for one thing at a time.
     turn: Mutex<()>,
-}
-
-/// A review that was just made.
-#[derive(Debug)]
-pub(super) struct MadeReview {
-    /// The review.
-    pub(super) review: ProposalReview,
-    /// The proposal, as the boundary reports it.
-    pub(super) view: ProposalView,
-    /// The approver whose key would sign, or why no key can sign.
-    pub(super) approver: Result<Name, String>,
 }
 
 /// A grant that was just read.
@@ -57,10 +45,6 @@ pub(super) struct MadeGrant {
     /// The approver whose key would sign, or why nobody can sign.
     pub(super) approver: Result<Name, String>,
 }
-
-/// A signature that was made and sent, with the answer of the boundary. Before this value, nothing was signed.
-#[derive(Debug)]
-pub(super) struct SentSignature<T>(pub(super) Result<T, CommandFailure>);
 
 impl Signing {
     /// Takes the files of the keys. Without a file, the keys of the configuration directory and of SSH are used.
@@ -86,17 +70,12 @@ impl Signing {
         trust: &BoundaryTrust,
         client: &Client,
     ) -> Result<MadeReview, CommandFailure> {
-        let subject = find_subject(Some(id.as_str()), client)?;
-        let ReviewSubject::Proposal(view) = &subject else { return Err(odd()) };
-        check_open(view, is_stoppable(view.status))?;
         let keys = self.keys().unwrap_or_default();
-        let review = ProposalReview::make(&subject, client, trust.options(), &keys, now())?;
-        if let Some(statement) = &review.found.statement {
-            trust.check_id(statement.predicate.boundary.id)?;
-        }
-        let approver = approve::signer_of(&review, &keys).map(|(_, name)| name).map_err(|failure| failure.message);
-        let ReviewSubject::Proposal(view) = subject else { return Err(odd()) };
-        Ok(MadeReview { review, view: *view, approver })
+        MadeReview::read(
+            (id, trust, client),
+            |subject| ProposalReview::make(subject, client, trust.options(), &keys, now()),
+            |review| approve::signer_of(review, &keys).map(|(_, name)| name),
+        )
     }
 
     /// Signs the bytes that the page showed, after all checks were made again, and sends the signature.
@@ -107,7 +86,7 @@ impl Signing {
         trust: &BoundaryTrust,
         client: &Client,
     ) -> Result<SentSignature<ProposalView>, CommandFailure> {
-        let (id, review) = self.still_open(held, false, trust, client)?;
+        let (id, review) = still_open(held, false, trust, client)?;
         let sound = review.check_sound()?;
         let keys = self.keys()?;
         let (signer, _) = approve::signer_of(&review, &keys)?;
@@ -126,7 +105,7 @@ impl Signing {
         trust: &BoundaryTrust,
         client: &Client,
     ) -> Result<SentSignature<ProposalView>, CommandFailure> {
-        let (_, review) = self.still_open(held, true, trust, client)?;
+        let (_, review) = still_open(held, true, trust, client)?;
         let keys = self.keys()?;
         let roster = review.sources.roster.roster();
         let signer = keys.preferred(|key| roster.is_some_and(|roster| roster.approver_of(&key.keyid()).is_some()))?;
@@ -231,42 +210,4 @@ impl Signing {
         drop(turn);
         Ok(SentSignature(review_run::send(client, &held.id, &signed)))
     }
-
-    /// Reads the proposal again. The boundary must still return the statement that the page showed, and the proposal must
-    /// still be open. The review is judged again at the present time.
-    fn still_open(
-        &self,
-        held: HeldReview<ProposalId, ProposalReview>,
-        stops: bool,
-        trust: &BoundaryTrust,
-        client: &Client,
-    ) -> Result<(ProposalId, ProposalReview), CommandFailure> {
-        let HeldReview { id, review, .. } = held;
-        let subject = find_subject(Some(id.as_str()), client)?;
-        let ReviewSubject::Proposal(view) = &subject else { return Err(odd()) };
-        check_open(view, stops && is_stoppable(view.status))?;
-        if subject.payload()? != review.sources.payload {
-            return Err(CommandFailure::new(
-                Exit::Refused,
-                format!(
-                    "nothing was signed: the boundary now returns another statement for {id} than this page showed \
-                     ({} instead of {}). Don't trust this boundary, and tell its operator",
-                    view.digest, review.found.digest
-                ),
-            ));
-        }
-        let review = review.again(now());
-        let statement = review.found.statement.as_ref();
-        statement.map_or(Ok(()), |statement| trust.check_id(statement.predicate.boundary.id))?;
-        Ok((id, review))
-    }
-}
-
-/// Returns true if a denial stops a proposal of this status that no signature can change any more.
-const fn is_stoppable(status: ProposalStatus) -> bool {
-    matches!(status, ProposalStatus::Approved | ProposalStatus::Running)
-}
-
-fn odd() -> CommandFailure {
-    CommandFailure::new(Exit::Refused, "nothing was signed: the address names no proposal")
 }

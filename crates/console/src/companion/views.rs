@@ -19,12 +19,12 @@ const MOST_WORDS: usize = 160;
 const ENDING: usize = 8;
 
 /// Returns the path of a page about a proposal.
-pub(super) fn path_of(page: &str, boundary: usize, view: &ProposalView) -> String {
+pub(crate) fn path_of(page: &str, boundary: usize, view: &ProposalView) -> String {
     format!("/b/{boundary}/{page}/{}", view.id)
 }
 
 /// Name of the page of the freeze.
-pub(super) const FREEZE: &str = "Freeze";
+pub(crate) const FREEZE: &str = "Freeze";
 
 /// The pages of one boundary: their names, and the last part of their paths.
 const SECTIONS: [(&str, &str); 6] = [
@@ -38,21 +38,21 @@ const SECTIONS: [(&str, &str); 6] = [
 
 /// Place of a page in the navigation.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct NavPlace {
+pub(crate) struct NavPlace {
     /// Place of the boundary in the list. `None` if the page is about several boundaries.
-    pub(super) boundary: Option<usize>,
+    pub(crate) boundary: Option<usize>,
     /// Name of this page, if the navigation has a link to it.
-    pub(super) here: Option<&'static str>,
+    pub(crate) here: Option<&'static str>,
 }
 
 impl NavPlace {
     /// Returns the place of a page about one proposal, or about several proposals of one boundary.
-    pub(super) const fn at(boundary: usize) -> Self {
+    pub(crate) const fn at(boundary: usize) -> Self {
         Self { boundary: Some(boundary), here: None }
     }
 
     /// Returns the place of a page of the boundary.
-    pub(super) const fn section(boundary: usize, here: &'static str) -> Self {
+    pub(crate) const fn section(boundary: usize, here: &'static str) -> Self {
         Self { boundary: Some(boundary), here: Some(here) }
     }
 
@@ -72,13 +72,13 @@ impl NavPlace {
 }
 
 /// Returns a page of the companion.
-pub(super) fn companion_page(place: NavPlace, title: &str, main: Markup, changes: bool) -> String {
+pub(crate) fn companion_page(place: NavPlace, title: &str, main: Markup, changes: bool) -> String {
     let main = html! { (place.links()) (main) };
     framed(&FramedPage { title: title.to_owned(), side: None, main, changes }).into_string()
 }
 
 /// Returns the last digits of the id.
-pub(super) fn id_end(view: &ProposalView) -> &str {
+pub(crate) fn id_end(view: &ProposalView) -> &str {
     let id = view.id.as_str();
     id.get(id.len().saturating_sub(ENDING)..).unwrap_or(id)
 }
@@ -92,7 +92,7 @@ fn boundary_words(name: &str, state: &BoundaryState) -> String {
 type Read = Result<BoundaryInbox, CommandFailure>;
 
 /// Returns the inbox over all boundaries.
-pub(super) fn inbox(all: &[(String, Read)], now: Timestamp) -> String {
+pub(crate) fn inbox(all: &[(String, Read)], now: Timestamp) -> String {
     let each = || {
         let read = all.iter().enumerate().map(|(at, (name, read))| (at, name.as_str(), read.as_ref().ok()));
         read.filter_map(|(at, name, read)| read.map(|read| (at, name, read)))
@@ -194,6 +194,6 @@ fn card(at: usize, name: &str, view: &ProposalView, now: Timestamp, pending: boo
 }
 
 /// Returns true if the page of the run changes by itself.
-pub(super) const fn is_live(status: ProposalStatus) -> bool {
+pub(crate) const fn is_live(status: ProposalStatus) -> bool {
     matches!(status, ProposalStatus::Approved | ProposalStatus::Running)
 }

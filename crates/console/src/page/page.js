@@ -1,5 +1,5 @@
-// Shows the output of steps while they run, and sends forms without loading the page. Each page also works without this
-// script. Text comes into the page only as text.
+// Shows the output of steps while they run, sends forms without loading the page, and asks passkeys. Each page also works
+// without this script, except that only the script can ask a passkey. Text comes into the page only as text.
 "use strict";
 
 // Under the second address, each path of the program begins with its secret.
@@ -146,3 +146,52 @@ if (live) {
   const waiting = document.querySelector(".question button");
   if (waiting) waiting.focus();
 }
+
+function bytes(text) {
+  return Uint8Array.from(atob(text.replaceAll("-", "+").replaceAll("_", "/")), (letter) => letter.charCodeAt(0));
+}
+
+function base64url(buffer) {
+  return btoa(String.fromCharCode(...new Uint8Array(buffer))).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+}
+
+// Makes a passkey of this desk, for P-256 (-7). The number of the user is random, so no passkey is replaced.
+async function make(form) {
+  const name = form.elements.namedItem("name").value;
+  const made = await navigator.credentials.create({ publicKey: {
+    challenge: crypto.getRandomValues(new Uint8Array(32)),
+    rp: { id: form.dataset.host, name: form.dataset.host },
+    user: { id: crypto.getRandomValues(new Uint8Array(16)), name, displayName: name },
+    pubKeyCredParams: [{ type: "public-key", alg: -7 }],
+    authenticatorSelection: { residentKey: "required", userVerification: "preferred" },
+    attestation: "none",
+  } });
+  return { public_key: made.response.getPublicKey() };
+}
+
+async function sign(form) {
+  const { response } = await navigator.credentials.get({ publicKey: {
+    challenge: bytes(form.dataset.challenge),
+    rpId: form.dataset.host,
+    userVerification: "preferred",
+  } });
+  return { client_data: response.clientDataJSON, authenticator_data: response.authenticatorData, signature: response.signature };
+}
+
+async function askPasskey(event) {
+  event.preventDefault();
+  const form = event.target;
+  const [button, said] = [find(form, "button"), find(form, ".said")];
+  said.textContent = "";
+  button.disabled = true;
+  try {
+    const answer = await (form.dataset.passkey === "make" ? make : sign)(form);
+    for (const [name, value] of Object.entries(answer)) form.elements.namedItem(name).value = base64url(value);
+    form.submit();
+  } catch (error) {
+    said.textContent = `Nothing was signed: the passkey did not answer (${error.name}). Try again, or use a device with your passkey.`;
+    button.disabled = false;
+  }
+}
+
+for (const form of document.querySelectorAll("form[data-passkey]")) form.addEventListener("submit", askPasskey);

@@ -17,13 +17,15 @@ pub fn screen_lines(screen: &Screen, level: u8) -> Markup {
 }
 
 fn line_of(line: ScreenLine<'_>, level: u8) -> Markup {
-    let class = match line.tone {
-        LineTone::Plain => "line",
-        LineTone::Strong => "line strong",
-        LineTone::Bad => "line bad",
-        LineTone::Good => "line good",
-        LineTone::Faint => "line faint",
+    let tone = match line.tone {
+        LineTone::Plain => "",
+        LineTone::Strong => " strong",
+        LineTone::Bad => " bad",
+        LineTone::Good => " good",
+        LineTone::Faint => " faint",
     };
+    // The number of a line stays beside its text also on a phone.
+    let class = format!("line{}{tone}", if line.prefix.ends_with("| ") { " numbered" } else { "" });
     let parts = html! {
         @if !line.prefix.is_empty() { span.before { (line.prefix) } }
         @if !line.content.is_empty() { span.after { (line.content) } }

@@ -52,6 +52,7 @@ pub fn status_of(failure: &CommandFailure) -> StatusCode {
         Exit::Unreachable => StatusCode::BAD_GATEWAY,
         _ if failure.has_code(Code::NotFound) => StatusCode::NOT_FOUND,
         _ if failure.has_code(Code::Forbidden) => StatusCode::FORBIDDEN,
+        _ if failure.has_code(Code::Unauthenticated) => StatusCode::UNAUTHORIZED,
         _ => StatusCode::CONFLICT,
     }
 }

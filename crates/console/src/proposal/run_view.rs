@@ -13,8 +13,8 @@ use wire::api::view::{ProposalStatus, ProposalView};
 use crate::page::terminal_text::coloured;
 use crate::proposal::proposal_words::{plain, standing_words};
 use crate::proposal::receipts::CheckedReceipt;
-use crate::web::door::Door;
 use crate::web::sealed_form::hidden;
+use crate::web::secrets::FormKey;
 
 /// Addresses of what belongs to a run.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub struct RunAddresses {
 #[derive(Debug, Clone, Copy)]
 pub struct RunView<'a> {
     /// Seals of the forms.
-    pub door: &'a Door,
+    pub form_key: &'a FormKey,
     /// Number of the form that stops the run.
     pub number: &'a str,
     /// Addresses of the page.
@@ -124,7 +124,7 @@ impl RunView<'_> {
                 }
             }
             form method="post" action=(path) {
-                (hidden(self.door, path, self.number, self.view.id.as_str()))
+                (hidden(self.form_key, path, self.number, self.view.id.as_str()))
                 button type="submit" { "Cancel as the proposer or an operator" }
             }
         }

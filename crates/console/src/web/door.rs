@@ -23,6 +23,8 @@ use documents::crypto::digest::hex;
 use maud::{DOCTYPE, html};
 use tokio::net::TcpListener;
 
+use crate::web::secrets::{FormKey, equal, random};
+
 /// Name of the cookie.
 const COOKIE_NAME: &str = "countersign_pages";
 
@@ -38,7 +40,7 @@ pub struct Door {
     /// Value of the cookie.
     cookie: String,
     /// Key of the seals in forms.
-    form_key: [u8; 32],
+    pub form_key: FormKey,
     /// Secret of the link, until somebody uses it.
     link: Mutex<Option<String>>,
 }
@@ -50,12 +52,6 @@ pub(super) enum WayIn {
     Named,
     /// The second address. The beginning of the path lets the browser in.
     Numbered,
-}
-
-fn random<const N: usize>() -> io::Result<[u8; N]> {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
-    Ok(bytes)
 }
 
 impl Door {
@@ -74,7 +70,7 @@ impl Door {
             second_host: second.is_some().then(|| second_address.to_string()),
             prefix: format!("/{}", hex(&random::<16>()?)),
             cookie: hex(&random::<32>()?),
-            form_key: random()?,
+            form_key: FormKey::random()?,
             link: Mutex::new(Some(hex(&random::<16>()?))),
         };
         Ok((door, [first].into_iter().chain(second).collect()))
@@ -172,30 +168,16 @@ impl Door {
 
     /// Returns true if a request has the cookie.
     pub(super) fn has_cookie(&self, headers: &HeaderMap) -> bool {
-        let values = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
-        let pairs = values.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
-        let mut own = pairs.filter(|(name, _)| *name == COOKIE_NAME).map(|(_, value)| value);
-        own.next().is_some_and(|value| equal(value, &self.cookie)) && own.next().is_none()
-    }
-
-    /// Returns the seal of a form: it is valid for this path and these contents, and for no other server.
-    #[must_use]
-    pub fn seal(&self, path: &str, contents: &str) -> String {
-        let mut hasher = blake3::Hasher::new_keyed(&self.form_key);
-        hasher.update(&(path.len() as u64).to_le_bytes()).update(path.as_bytes()).update(contents.as_bytes());
-        hasher.finalize().to_hex().to_string()
-    }
-
-    /// Returns true if this server made the seal for this path and these contents.
-    #[must_use]
-    pub fn is_sealed(&self, path: &str, contents: &str, seal: &str) -> bool {
-        equal(&self.seal(path, contents), seal)
+        cookie_of(headers, COOKIE_NAME).is_some_and(|value| equal(value, &self.cookie))
     }
 }
 
-/// Compares two secrets. The time does not depend on their contents, because only their hashes are compared.
-fn equal(own: &str, given: &str) -> bool {
-    blake3::hash(own.as_bytes()) == blake3::hash(given.as_bytes())
+/// Returns the value of the only cookie of this name.
+pub(crate) fn cookie_of<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    let values = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let pairs = values.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    let mut own = pairs.filter(|(found, _)| *found == name).map(|(_, value)| value);
+    own.next().filter(|_| own.next().is_none())
 }
 
 #[cfg(test)]
@@ -236,9 +218,9 @@ mod tests {
     async fn a_seal_is_valid_for_one_path_and_one_server() {
         let (door, _first) = Door::open(0).await.expect("a port");
         let (other, _second) = Door::open(0).await.expect("a port");
-        let seal = door.seal("/run", "a");
-        assert!(door.is_sealed("/run", "a", &seal));
-        assert!(!door.is_sealed("/ru", "na", &seal) && !door.is_sealed("/run", "b", &seal));
-        assert!(!other.is_sealed("/run", "a", &seal));
+        let seal = door.form_key.seal("/run", "a");
+        assert!(door.form_key.is_sealed("/run", "a", &seal));
+        assert!(!door.form_key.is_sealed("/ru", "na", &seal) && !door.form_key.is_sealed("/run", "b", &seal));
+        assert!(!other.form_key.is_sealed("/run", "a", &seal));
     }
 }

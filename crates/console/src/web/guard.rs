@@ -35,7 +35,7 @@ const HEADERS: [(HeaderName, &str); 6] = [
 ];
 
 /// Maximum length of a form.
-const MAX_FORM: usize = 64 << 10;
+pub(crate) const MAX_FORM: usize = 64 << 10;
 
 /// Mark of a request from a browser that was let in.
 #[derive(Debug, Clone, Copy)]
@@ -45,19 +45,25 @@ struct LetIn;
 pub fn guarded(door: Arc<Door>, pages: Router) -> Router {
     let inner = Router::new()
         .route("/enter/{secret}", get(enter))
-        .route(STYLE_PATH, get(async || ([(CONTENT_TYPE, "text/css; charset=utf-8")], STYLE)))
-        .route(SCRIPT_PATH, get(async || ([(CONTENT_TYPE, "text/javascript; charset=utf-8")], SCRIPT)))
         .with_state(door.clone())
+        .merge(files())
         .merge(pages.layer(from_fn(inside)))
         .layer(DefaultBodyLimit::max(MAX_FORM));
     // The inner router sees the path without the secret of the second address.
     Router::new().fallback_service(inner).layer(from_fn_with_state(door, outside))
 }
 
+/// Returns the routes of the style and of the script.
+pub(crate) fn files() -> Router {
+    Router::new()
+        .route(STYLE_PATH, get(async || ([(CONTENT_TYPE, "text/css; charset=utf-8")], STYLE)))
+        .route(SCRIPT_PATH, get(async || ([(CONTENT_TYPE, "text/javascript; charset=utf-8")], SCRIPT)))
+}
+
 /// Checks host and origin, finds out whether the browser was let in, and adds the headers.
 async fn outside(State(door): State<Arc<Door>>, mut request: Request, next: Next) -> Response {
     let reads = [Method::GET, Method::HEAD].contains(request.method());
-    let mut answer = match door.way_of(request.headers()) {
+    let answer = match door.way_of(request.headers()) {
         // No name of this server in the answer: another site may have sent the browser here.
         None => (
             StatusCode::MISDIRECTED_REQUEST,
@@ -89,6 +95,11 @@ async fn outside(State(door): State<Arc<Door>>, mut request: Request, next: Next
             }
         }
     };
+    finish(answer)
+}
+
+/// Returns the answer with the page for a form that is too long, and with the headers of each answer.
+pub(crate) fn finish(mut answer: Response) -> Response {
     if answer.status() == StatusCode::PAYLOAD_TOO_LARGE {
         let what = format!(
             "The form has more than {} KiB, so nothing was done. Go back: the browser keeps what you typed. Then make it shorter.",

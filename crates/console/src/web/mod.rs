@@ -7,3 +7,4 @@ pub mod one_use;
 pub mod opened;
 pub mod refused_request;
 pub mod sealed_form;
+pub mod secrets;

@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 
 use maud::{Markup, html};
 
-use crate::web::door::Door;
 use crate::web::one_use::OpenForms;
+use crate::web::secrets::FormKey;
 
-/// Returns the fields that make a form work once, for this path and these contents, and on this server only.
+/// Returns the fields that make a form work once, for this path and these contents, and under this key only.
 #[must_use]
-pub fn hidden(door: &Door, path: &str, number: &str, contents: &str) -> Markup {
+pub fn hidden(key: &FormKey, path: &str, number: &str, contents: &str) -> Markup {
     html! {
         input type="hidden" name="form" value=(number);
         input type="hidden" name="digest" value=(contents);
-        input type="hidden" name="seal" value=(door.seal(path, &sealed(number, contents)));
+        input type="hidden" name="seal" value=(key.seal(path, &sealed(number, contents)));
     }
 }
 
@@ -35,10 +35,10 @@ impl TakenForm {
     /// Takes a form that a page of this program made for this path. Returns `None` for any other form, and for a form that
     /// was sent before.
     #[must_use]
-    pub fn take(door: &Door, forms: &OpenForms, path: &str, sent: &BTreeMap<String, String>) -> Option<Self> {
+    pub fn take(key: &FormKey, forms: &OpenForms, path: &str, sent: &BTreeMap<String, String>) -> Option<Self> {
         let field = |name: &str| sent.get(name).map_or("", String::as_str);
         let (number, contents) = (field("form"), field("digest"));
-        let is_own = door.is_sealed(path, &sealed(number, contents), field("seal")) && forms.take(number);
+        let is_own = key.is_sealed(path, &sealed(number, contents), field("seal")) && forms.take(number);
         is_own.then(|| Self { number: number.to_owned(), contents: contents.to_owned() })
     }
 }

@@ -8,6 +8,7 @@ pub mod key_id;
 pub mod merkle;
 pub mod note;
 pub mod passkey;
+pub mod passkey_signing;
 pub mod secret_value;
 mod shape;
 pub mod signature;

@@ -23,7 +23,7 @@ pub const NAMESPACE: &str = "countersign";
 /// post-quantum signature or a WebAuthn signature fits into this size.
 pub const MAX_SIGNATURE_BYTES: usize = 8 << 10;
 
-const MAGIC: &[u8] = b"SSHSIG";
+pub(super) const MAGIC: &[u8] = b"SSHSIG";
 
 /// Verifies one signature of `key` over `message`.
 ///
@@ -231,7 +231,7 @@ const ARMOUR_BEGIN: &str = "-----BEGIN SSH SIGNATURE-----";
 const ARMOUR_END: &str = "-----END SSH SIGNATURE-----";
 
 #[derive(Clone, Copy)]
-enum HashName {
+pub(super) enum HashName {
     Sha256,
     Sha512,
 }
@@ -293,7 +293,7 @@ impl<'a> Blob<'a> {
 }
 
 // Format: byte[6] "SSHSIG" | string namespace | string reserved | string hash_algorithm | string H(message)
-fn signed_data(hash: HashName, message: &[u8]) -> Vec<u8> {
+pub(super) fn signed_data(hash: HashName, message: &[u8]) -> Vec<u8> {
     let mut data = MAGIC.to_vec();
     put(&mut data, NAMESPACE.as_bytes());
     put(&mut data, b"");

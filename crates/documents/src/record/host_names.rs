@@ -153,6 +153,20 @@ pub fn check_address(text: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// Checks the address of a website as browsers write an origin: `https://NAME` or `https://NAME:PORT`, where the port 443 is
+/// left out.
+///
+/// # Errors
+/// Returns a message with the error and the text to write instead.
+pub fn check_origin(text: &str) -> Result<(), String> {
+    let name = text.strip_prefix("https://").ok_or_else(|| "the address must be https://NAME".to_owned())?;
+    match name.strip_suffix(":443") {
+        Some(plain) => Err(format!("browsers leave the port 443 out: write https://{plain}")),
+        None if name.contains(':') => check_address(name),
+        None => check_address(&format!("{name}:443")),
+    }
+}
+
 /// Checks the name of a user of the host. Root is never allowed.
 ///
 /// # Errors
@@ -276,6 +290,19 @@ mod tests {
             assert!(check_address(bad).is_err(), "{bad}");
         }
         assert!(check_address(&format!("{}:1", "a.".repeat(130))).is_err());
+    }
+
+    #[test]
+    fn the_address_of_a_website_is_an_origin() {
+        for good in ["https://desk.example", "https://desk.example:8443", "https://localhost:1"] {
+            assert_eq!(check_origin(good), Ok(()), "{good}");
+        }
+        for bad in
+            "http://a.example https://a.example/ https://a.example:443 https:// https://A.example https://127.0.0.1 a"
+                .split(' ')
+        {
+            assert!(check_origin(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

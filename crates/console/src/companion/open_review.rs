@@ -1,0 +1,85 @@
+//! Reviews of proposals that are open, for all pages that sign. This module has no key.
+
+use client::commands::clock::now;
+use client::commands::review_subject::find_subject;
+use client::remote::client::Client;
+use client::review::gather::ReviewSubject;
+use client::review::proposal_review::{ProposalReview, check_open};
+use client::terminal::exit::{CommandFailure, Exit};
+use documents::record::ident::{Name, ProposalId};
+use wire::api::view::{ProposalStatus, ProposalView};
+
+use crate::companion::held::HeldReview;
+use crate::proposal::boundary_trust::BoundaryTrust;
+
+/// A review that was just made.
+#[derive(Debug)]
+pub(crate) struct MadeReview {
+    /// The review.
+    pub(crate) review: ProposalReview,
+    /// The proposal, as the boundary reports it.
+    pub(crate) view: ProposalView,
+    /// The approver whose key would sign, or why no key can sign.
+    pub(crate) approver: Result<Name, String>,
+}
+
+/// A signature that was made and sent, with the answer of the boundary. Before this value, nothing was signed.
+#[derive(Debug)]
+pub(crate) struct SentSignature<T>(pub(crate) Result<T, CommandFailure>);
+
+impl MadeReview {
+    /// Reads a proposal and makes its review. A proposal that is over has no review. `approver` says whose key would sign.
+    pub(crate) fn read(
+        (id, trust, client): (&ProposalId, &BoundaryTrust, &Client),
+        make: impl FnOnce(&ReviewSubject) -> Result<ProposalReview, CommandFailure>,
+        approver: impl FnOnce(&ProposalReview) -> Result<Name, CommandFailure>,
+    ) -> Result<Self, CommandFailure> {
+        let subject = find_subject(Some(id.as_str()), client)?;
+        let ReviewSubject::Proposal(view) = &subject else { return Err(odd()) };
+        check_open(view, is_stoppable(view.status))?;
+        let review = make(&subject)?;
+        if let Some(statement) = &review.found.statement {
+            trust.check_id(statement.predicate.boundary.id)?;
+        }
+        let approver = approver(&review).map_err(|failure| failure.message);
+        let ReviewSubject::Proposal(view) = subject else { return Err(odd()) };
+        Ok(Self { review, view: *view, approver })
+    }
+}
+
+/// Reads the proposal again. The boundary must still return the statement that the page showed, and the proposal must
+/// still be open. The review is judged again at the present time.
+pub(crate) fn still_open(
+    held: HeldReview<ProposalId, ProposalReview>,
+    stops: bool,
+    trust: &BoundaryTrust,
+    client: &Client,
+) -> Result<(ProposalId, ProposalReview), CommandFailure> {
+    let HeldReview { id, review, .. } = held;
+    let subject = find_subject(Some(id.as_str()), client)?;
+    let ReviewSubject::Proposal(view) = &subject else { return Err(odd()) };
+    check_open(view, stops && is_stoppable(view.status))?;
+    if subject.payload()? != review.sources.payload {
+        return Err(CommandFailure::new(
+            Exit::Refused,
+            format!(
+                "nothing was signed: the boundary now returns another statement for {id} than this page showed \
+                 ({} instead of {}). Don't trust this boundary, and tell its operator",
+                view.digest, review.found.digest
+            ),
+        ));
+    }
+    let review = review.again(now());
+    let statement = review.found.statement.as_ref();
+    statement.map_or(Ok(()), |statement| trust.check_id(statement.predicate.boundary.id))?;
+    Ok((id, review))
+}
+
+/// Returns true if a denial stops a proposal of this status that no signature can change any more.
+const fn is_stoppable(status: ProposalStatus) -> bool {
+    matches!(status, ProposalStatus::Approved | ProposalStatus::Running)
+}
+
+fn odd() -> CommandFailure {
+    CommandFailure::new(Exit::Refused, "nothing was signed: the address names no proposal")
+}

@@ -1,0 +1,118 @@
+//! The requests of the pages that only read, or that stop a run: comparisons, runs, and the pages of a boundary.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Form, Path, Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{Html, IntoResponse as _, Redirect, Response};
+use axum::routing::{get, post};
+use client::commands::clock::now;
+use client::remote::proposals::list;
+use client::terminal::exit::CommandFailure;
+use documents::crypto::digest::StepDigest;
+use documents::record::code::Code;
+use documents::record::ident::ProposalId;
+use maud::html;
+use wire::api::view::ProposalView;
+
+use crate::companion::boundary_pages;
+use crate::companion::compare_view::{self, compare, fields_of};
+use crate::companion::requests::{PageState, Sent, SharedPages, failed, ways};
+use crate::companion::views::{NavPlace, companion_page, is_live, path_of};
+use crate::proposal::proposal_words::{plain, proposal_of};
+use crate::proposal::receipts::check;
+use crate::proposal::run_view::{RunAddresses, RunView};
+use crate::web::refused_request::{PageAnswer, RefusedRequest};
+
+/// Advice if a boundary refuses to cancel.
+const CANCEL_ADVICE: &str =
+    "only the proposer and operators can cancel: to stop this proposal as an approver, deny it on its review page";
+
+/// Returns the routes. No route uses a key.
+pub(crate) fn routes() -> Router<Arc<PageState>> {
+    Router::new()
+        .route("/b/{at}/compare/{digest}", get(side_by_side))
+        .route("/b/{at}/run/{id}", get(run))
+        .route("/b/{at}/events/{id}", get(events))
+        .route("/b/{at}/stop/{id}", post(stop))
+        .merge(boundary_pages::routes())
+        .fallback(async || {
+            RefusedRequest::new(StatusCode::NOT_FOUND, "No such page", "This program has no page at this address.")
+        })
+}
+
+fn after(at: usize, id: &ProposalId) -> Response {
+    Redirect::to(&format!("/b/{at}/run/{id}")).into_response()
+}
+
+async fn side_by_side(State(own): SharedPages, Path((at, digest)): Path<(usize, StepDigest)>) -> PageAnswer<Response> {
+    let place = own.place(at)?;
+    let read = place.read(move |_, client| {
+        let mut views = list(client, &[("status", "pending")])?;
+        views.retain(|view| view.step_digest == digest);
+        let more = views.len().saturating_sub(compare_view::MOST);
+        views.truncate(compare_view::MOST);
+        let fields = views.iter().map(fields_of).collect::<Result<Vec<_>, _>>()?;
+        Ok((views, fields, more))
+    });
+    let (views, fields, more) =
+        read.await.map_err(|failure| failed(NavPlace::at(at), "No comparison", &failure, html! {}))?;
+    if views.is_empty() {
+        let what = "No proposal of this definition is pending any more.";
+        return Err(RefusedRequest::new(StatusCode::NOT_FOUND, "No comparison", what));
+    }
+    Ok(Html(compare(at, &place.shown_name(), &views, &fields, more)).into_response())
+}
+
+async fn run(State(own): SharedPages, Path((at, id)): Path<(usize, ProposalId)>) -> PageAnswer<Response> {
+    let place = own.place(at)?;
+    let read = place.read(move |place, client| {
+        let view = proposal_of(client, &id)?;
+        let receipt = view.receipt.clone().map(|receipt| check(&place.trust, client, &view, &receipt));
+        Ok((view, receipt))
+    });
+    let (view, receipt) = read.await.map_err(|failure| failed(NavPlace::at(at), "Not read", &failure, html! {}))?;
+    let number = own.forms.issue();
+    let links = RunAddresses {
+        events: path_of("events", at, &view),
+        stop: path_of("stop", at, &view),
+        review: Some(path_of("review", at, &view)),
+    };
+    let (receipt, live) = (receipt.as_ref(), is_live(view.status));
+    let shown =
+        RunView { form_key: &own.form_key, number: &number, links: &links, view: &view, receipt, live, now: now() };
+    let title = format!("{} at {}", plain(view.step.as_str()), plain(&place.shown_name()));
+    let main = html! { h1 { (title) } (shown.markup()) };
+    Ok(Html(companion_page(NavPlace::at(at), &title, main, live)).into_response())
+}
+
+async fn events(
+    State(own): SharedPages,
+    Path((at, id)): Path<(usize, ProposalId)>,
+    Query(query): Query<BTreeMap<String, String>>,
+    headers: HeaderMap,
+) -> PageAnswer<Response> {
+    Ok(own.watchers.answer(own.place(at)?, id, &query, &headers))
+}
+
+async fn stop(
+    State(own): SharedPages,
+    Path((at, id)): Path<(usize, ProposalId)>,
+    Form(sent): Sent,
+) -> PageAnswer<Response> {
+    let place = own.place(at)?;
+    own.take(&format!("/b/{at}/stop/{id}"), &sent)?;
+    let asked = id.clone();
+    let done =
+        place.act(move |_, client| client.post_nothing::<ProposalView>(&format!("/v1/proposals/{asked}/cancellation")));
+    match done.await {
+        Ok(_) => Ok(after(at, &id)),
+        Err(failure) if failure.has_code(Code::Forbidden) => {
+            let message = format!("{}; {CANCEL_ADVICE}", failure.message);
+            Err(failed(NavPlace::at(at), "Not cancelled", &CommandFailure { message, ..failure }, ways(at, &id)))
+        }
+        Err(failure) => Err(failed(NavPlace::at(at), "Not cancelled", &failure, ways(at, &id))),
+    }
+}

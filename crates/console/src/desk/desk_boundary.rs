@@ -1,0 +1,89 @@
+//! The boundaries of a desk, and the passkeys of their rosters.
+
+use std::sync::Arc;
+
+use client::commands::global::GlobalOptions;
+use client::home::trusted_rosters::TrustArgs;
+use client::remote::client::Client;
+use client::terminal::exit::{CommandFailure, Exit};
+use documents::crypto::key_id::KeyId;
+use documents::crypto::ssh_key::ForeignKey;
+use documents::record::ident::Name;
+use judgement::trust::chain::Pinned;
+use judgement::trust::trusted_roster::{KeyHolder, TrustedRoster};
+
+use crate::proposal::boundary_trust::BoundaryTrust;
+use crate::proposal::reached::ReachedBoundary;
+
+/// A boundary of a desk.
+#[derive(Debug)]
+pub(super) struct DeskBoundary {
+    options: GlobalOptions,
+    trust: TrustArgs,
+    /// The boundary without credentials, for the login.
+    pub(super) public: Arc<ReachedBoundary>,
+}
+
+impl DeskBoundary {
+    /// Takes the boundary of these options.
+    ///
+    /// # Errors
+    /// Returns an error if no roster of the boundary can be read from a file, because then nobody can log in.
+    pub(super) fn new(options: GlobalOptions, trust: &TrustArgs, host: &str) -> Result<Self, CommandFailure> {
+        let own = options.clone();
+        let public = ReachedBoundary::new(options.clone(), trust, move || own.client_with(None));
+        let boundary = Self { options, trust: trust.clone(), public: Arc::new(public) };
+        if boundary.rosters()?.is_empty() {
+            return Err(CommandFailure::new(
+                Exit::NoTrust,
+                format!(
+                    "the desk {host} has no roster file for {}: a digest is not enough, because the desk finds the passkeys of \
+                     people in the file. Add the boundary again with `countersign boundary add NAME --roster FILE`",
+                    boundary.public.shown_name()
+                ),
+            ));
+        }
+        Ok(boundary)
+    }
+
+    /// Returns true if people call the boundary by this name.
+    pub(super) fn has_name(&self, name: &str) -> bool {
+        self.options.listed().is_some_and(|listed| listed.name == name)
+    }
+
+    /// Returns the boundary with the access of one person.
+    pub(super) fn with_bearer(&self, bearer: String) -> ReachedBoundary {
+        let own = self.options.clone();
+        ReachedBoundary::new(self.options.clone(), &self.trust, move || own.client_with(Some(&bearer)))
+    }
+
+    fn rosters(&self) -> Result<Vec<TrustedRoster>, CommandFailure> {
+        let pinned = self.public.trust.rosters()?;
+        let known = pinned.iter().filter_map(|chosen| match &chosen.pinned {
+            Pinned::Roster(roster) => Some((**roster).clone()),
+            Pinned::Chain(chain) => Some(chain.newest().clone()),
+            Pinned::Digest(_) => None,
+        });
+        Ok(known.collect())
+    }
+
+    /// Returns the passkeys of this approver at this host. The file is read again each time, so a new roster needs no restart.
+    pub(super) fn passkeys(&self, person: &Name, host: &str) -> Vec<ForeignKey> {
+        let rosters = self.rosters().unwrap_or_default();
+        let keys = rosters.iter().flat_map(TrustedRoster::foreign_keys).filter(|(holder, key)| {
+            let holds = matches!(holder, KeyHolder::Approver(name) if name == person);
+            holds && key.passkey().is_some_and(|passkey| passkey.host() == host)
+        });
+        keys.map(|(_, key)| key.clone()).collect()
+    }
+
+    /// Asks the boundary for the challenge of a key. The challenge names the boundary, so no boundary can pass on the challenge of
+    /// another one.
+    pub(super) fn challenge(trust: &BoundaryTrust, client: &Client, keyid: KeyId) -> Result<String, CommandFailure> {
+        let challenge = client.challenge(keyid)?;
+        let id = challenge.split(' ').nth(1).and_then(|id| id.parse().ok());
+        let odd = || CommandFailure::new(Exit::Unreachable, "the boundary's challenge names no boundary");
+        trust.check_id(id.ok_or_else(odd)?)?;
+        Ok(challenge)
+    }
+}

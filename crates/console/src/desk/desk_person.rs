@@ -1,0 +1,76 @@
+//! A person at a desk, with the passkey of the login. Only this passkey signs.
+
+use std::collections::BTreeMap;
+
+use client::remote::client::Client;
+use client::terminal::exit::{CommandFailure, Exit};
+use documents::crypto::passkey_signing::{BrowserAnswer, PasskeyMessage};
+use documents::crypto::ssh_key::ForeignKey;
+use documents::record::envelope::EnvelopeSignature;
+use documents::record::roster::Approver;
+use judgement::trust::trusted_roster::TrustedRoster;
+
+use crate::page::passkey_form::{ANSWER_FIELDS, PasskeyQuestion};
+use crate::proposal::reached::ReachedBoundary;
+
+/// A person who is logged in.
+#[derive(Debug, Clone)]
+pub(super) struct DeskPerson {
+    pub(super) key: ForeignKey,
+    /// Name of the desk.
+    pub(super) host: String,
+}
+
+impl DeskPerson {
+    /// Returns what the script asks the passkey to sign.
+    pub(super) fn question(&self, payload: &[u8]) -> PasskeyQuestion {
+        let challenge = PasskeyMessage::of_statement(payload).challenge();
+        PasskeyQuestion { host: self.host.clone(), challenge }
+    }
+
+    /// Takes the answer of the browser as a signature of this person over a statement.
+    ///
+    /// # Errors
+    /// Returns an error if there is no answer, or if the signature is not valid for this person and this statement.
+    pub(super) fn signature(
+        &self,
+        payload: &[u8],
+        answer: Option<&BrowserAnswer>,
+    ) -> Result<EnvelopeSignature, CommandFailure> {
+        let refused = |why: String| CommandFailure::new(Exit::Refused, format!("nothing was signed: {why}"));
+        let answer = answer.ok_or_else(|| refused("the browser sent no answer of a passkey".to_owned()))?;
+        let blob = PasskeyMessage::of_statement(payload).signature(&self.key, answer).map_err(|error| {
+            refused(format!("{error}. Use the passkey with which you logged in, {}", self.key.keyid()))
+        })?;
+        Ok(EnvelopeSignature::new(self.key.keyid(), &blob))
+    }
+
+    /// Returns the approver with this passkey.
+    ///
+    /// # Errors
+    /// Returns an error if the passkey belongs to no approver of the trusted roster.
+    pub(super) fn approver_of<'r>(&self, roster: Option<&'r TrustedRoster>) -> Result<&'r Approver, CommandFailure> {
+        let found = roster.and_then(|roster| roster.statement_approver(&self.key.keyid()));
+        found.map(|(approver, _)| approver).ok_or_else(|| {
+            let version = roster.map_or(0, TrustedRoster::version);
+            let keyid = self.key.keyid();
+            CommandFailure::new(
+                Exit::Refused,
+                format!("nothing was signed: your passkey {keyid} belongs to no approver in roster version {version}"),
+            )
+        })
+    }
+
+    /// Reads the roster in force, and returns the approver with this passkey.
+    pub(super) fn approver(&self, place: &ReachedBoundary, client: &Client) -> Result<Approver, CommandFailure> {
+        let (_, roster) = place.roster(client)?;
+        self.approver_of(roster.trusted()).cloned()
+    }
+}
+
+/// Reads the answer of the browser from a form.
+pub(super) fn browser_answer(sent: &BTreeMap<String, String>) -> Option<BrowserAnswer> {
+    let [client_data, authenticator_data, signature] =
+        ANSWER_FIELDS.map(|name| sent.get(name).map_or("", String::as_str));
+    BrowserAnswer::parse(client_data, authenticator_data, signature)
+}

@@ -1,0 +1,121 @@
+//! The checks of each request, the headers of each answer, and what a browser gets before the login.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::{DefaultBodyLimit, Path, Request, State};
+use axum::http::header::{HOST, ORIGIN, STRICT_TRANSPORT_SECURITY};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{Html, IntoResponse as _, Redirect, Response};
+use axum::routing::get;
+use maud::{DOCTYPE, html};
+use tokio::time::timeout;
+use tower::ServiceExt as _;
+
+use crate::desk::desk_state::Desk;
+use crate::desk::enrolment;
+use crate::desk::login::{self, LoginTarget};
+use crate::page::frame::problem;
+use crate::web::guard::{MAX_FORM, files, finish};
+use crate::web::refused_request::{PageAnswer, RefusedRequest};
+
+/// Time limit for the body of a request.
+const BODY_DEADLINE: Duration = Duration::from_secs(30);
+/// Browsers then call this host only over TLS, also if a person types `http://`.
+const ONLY_TLS: HeaderValue = HeaderValue::from_static("max-age=31536000");
+
+/// Returns all routes. Before the login, only the pages of the login, of the enrolment and of links work.
+pub(super) fn desk_routes(desk: Arc<Desk>) -> Router {
+    let inner = Router::new()
+        .route("/p/{boundary}/{id}", get(linked))
+        .route("/go/{boundary}/{id}", get(go))
+        .merge(login::routes())
+        .merge(enrolment::routes())
+        .fallback(inside)
+        .with_state(desk.clone())
+        .merge(files())
+        .layer(DefaultBodyLimit::max(MAX_FORM));
+    Router::new().fallback_service(inner).layer(from_fn_with_state(desk, outside))
+}
+
+/// Checks host and origin, reads the body within its deadline, and adds the headers.
+async fn outside(State(desk): State<Arc<Desk>>, request: Request, next: Next) -> Response {
+    let only = |headers: &HeaderMap, name, own: &str| {
+        let mut values = headers.get_all(name).iter();
+        values.next().is_some_and(|value| value.as_bytes() == own.as_bytes()) && values.next().is_none()
+    };
+    let reads = [Method::GET, Method::HEAD].contains(request.method());
+    let answer = if !only(request.headers(), HOST, desk.authority()) {
+        (StatusCode::MISDIRECTED_REQUEST, "this server answers only under its own address\n").into_response()
+    } else if reads {
+        next.run(request).await
+    } else if !only(request.headers(), ORIGIN, &desk.origin) {
+        let what = "The form does not come from a page of this desk, so nothing was done.";
+        (StatusCode::FORBIDDEN, Html(problem("Refused", what).into_string())).into_response()
+    } else {
+        let (head, body) = request.into_parts();
+        match timeout(BODY_DEADLINE, to_bytes(body, MAX_FORM)).await {
+            Ok(Ok(body)) => next.run(Request::from_parts(head, Body::from(body))).await,
+            Ok(Err(_)) => StatusCode::PAYLOAD_TOO_LARGE.into_response(),
+            Err(_) => StatusCode::REQUEST_TIMEOUT.into_response(),
+        }
+    };
+    let mut answer = finish(answer);
+    answer.headers_mut().insert(STRICT_TRANSPORT_SECURITY, ONLY_TLS);
+    answer
+}
+
+/// Leads a link of a message on. The page leads on by itself, because a browser sends the cookie with `SameSite=Strict` only
+/// with requests that begin on this site.
+async fn linked(Path((boundary, id)): Path<(String, String)>) -> Response {
+    let Some(to) = LoginTarget::parse(&format!("/go/{boundary}/{id}")) else {
+        let what = "The link is not whole. Copy all of it from the message.";
+        return (StatusCode::NOT_FOUND, Html(problem("No such page", what).into_string())).into_response();
+    };
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head { meta charset="utf-8"; title { "countersign" } meta http-equiv="refresh" content=(format!("0;url={to}")); }
+            body { a href=(to.as_str()) { "Go on to the page" } }
+        }
+    };
+    Html(page.into_string()).into_response()
+}
+
+async fn go(
+    State(desk): State<Arc<Desk>>,
+    Path((boundary, id)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> PageAnswer<Response> {
+    let Some(to) = LoginTarget::parse(&format!("/b/0/review/{id}")) else {
+        return Err(RefusedRequest::new(StatusCode::NOT_FOUND, "No such page", "The link is not whole."));
+    };
+    let known = desk.logins.find(&headers, Instant::now()).filter(|(_, at)| desk.place_of(&boundary) == Some(*at));
+    Ok(match known {
+        Some(_) => Redirect::to(to.as_str()).into_response(),
+        None => login::page(&boundary, &to).into_response(),
+    })
+}
+
+/// Serves the pages of a person who is logged in.
+async fn inside(State(desk): State<Arc<Desk>>, request: Request) -> Response {
+    let (headers, method, path) =
+        (request.headers().clone(), request.method().clone(), request.uri().path().to_owned());
+    if let Some((pages, _)) = desk.logins.find(&headers, Instant::now()) {
+        let Ok(answer) = pages.oneshot(request).await;
+        if answer.status() != StatusCode::UNAUTHORIZED {
+            return answer;
+        }
+        // The boundary no longer knows the access, for example after a restart.
+        desk.logins.end(&headers);
+    }
+    if method == Method::GET {
+        let to = LoginTarget::parse(&path).unwrap_or_default();
+        return login::page("", &to).into_response();
+    }
+    let what = "Your login has ended, so nothing was signed or stopped. Log in again, then load the page again.";
+    (StatusCode::UNAUTHORIZED, Html(problem("Not logged in", what).into_string())).into_response()
+}

@@ -1,0 +1,70 @@
+//! The page that makes a passkey, and shows its line for the roster. The desk keeps nothing of it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Extension, Form, State};
+use axum::http::StatusCode;
+use axum::response::{Html, IntoResponse as _, Response};
+use axum::routing::get;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use documents::crypto::passkey_signing::enrolled;
+use documents::record::ident::Name;
+use maud::html;
+
+use crate::desk::desk_state::{Desk, Peer};
+use crate::desk::login::framed_page;
+use crate::page::passkey_form::answer_fields;
+use crate::web::refused_request::{PageAnswer, RefusedRequest};
+
+const ENROL: &str = "/enrol";
+/// Name of the field with the public key, which the script fills.
+const PUBLIC_KEY: &str = "public_key";
+
+pub(super) fn routes() -> Router<Arc<Desk>> {
+    Router::new().route(ENROL, get(ask).post(show))
+}
+
+async fn ask(State(desk): State<Arc<Desk>>) -> Response {
+    let main = html! {
+        h1 { "Make a passkey for this desk" }
+        p { "The passkey stays in your device, or with the service that synchronizes your passkeys. It belongs to " code { (desk.host()) } " only. It signs nothing before the signers of the roster have signed it into the roster." }
+        form method="post" action=(ENROL) data-passkey="make" data-host=(desk.host()) {
+            div.fields { div { label for="name" { "Your name in the roster" } input #name name="name" required autocapitalize="none" spellcheck="false" autocomplete="username"; } }
+            (answer_fields(&[PUBLIC_KEY]))
+            button.main type="submit" { "Make the passkey" }
+        }
+        p { a href="/login" { "Log in with a passkey that is in the roster" } }
+    };
+    Html(framed_page("Make a passkey", main)).into_response()
+}
+
+async fn show(
+    State(desk): State<Arc<Desk>>,
+    Extension(peer): Peer,
+    Form(sent): Form<BTreeMap<String, String>>,
+) -> PageAnswer<Response> {
+    desk.count(peer)?;
+    let field = |name: &str| sent.get(name).map_or("", |text| text.trim());
+    let refuse = |what: &str| RefusedRequest::new(StatusCode::UNPROCESSABLE_ENTITY, "No passkey", what);
+    let name: Name = field("name").parse().map_err(|_| {
+        refuse("The name has another form than names in a roster: small letters, digits, dots, hyphens. Ask a signer of the roster for your name there.")
+    })?;
+    let key = URL_SAFE_NO_PAD.decode(field(PUBLIC_KEY)).ok();
+    let (line, fingerprint) = key.and_then(|key| enrolled(&key, desk.host(), name.as_str())).ok_or_else(|| {
+        refuse("The browser sent no public key for P-256 (ES256): use another browser or another device.")
+    })?;
+    let main = html! {
+        h1 { "Your passkey" }
+        p { strong { "Tell this fingerprint to the signers of the roster by another way, for example by telephone." } " They compare it with the line that they get." }
+        pre.wrapped #fingerprint tabindex="0" aria-label="Fingerprint" { (fingerprint) }
+        p { "Send this line to a signer of the roster. The line is not secret." }
+        pre.wrapped #line tabindex="0" aria-label="Line for the roster" { (line) }
+        p { "The signer writes the line to a file and adds it. When enough people have signed the new roster, you can " a href="/login" { "log in" } "." }
+        pre.wrapped tabindex="0" aria-label="Command of the signer" { "countersign roster add approver " (name.as_str()) " --key FILE" }
+        p { "The desk does not keep the line: copy it now." }
+    };
+    Ok(Html(framed_page("Your passkey", main)).into_response())
+}

@@ -1,0 +1,155 @@
+//! Connections of a desk: TLS, deadlines and limits.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::Request as HttpRequest;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+use tower::ServiceExt as _;
+use wire::tls::server::TlsServer;
+
+/// Maximum number of connections.
+const MOST: usize = 1024;
+/// Maximum number of connections of one address, because many people can be behind one address.
+const MOST_OF_ONE: usize = 64;
+/// Time limits for the TLS handshake, and for the head of a request.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// Pause after a failed accept, because of missing descriptors or memory.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Address of the other end of a connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BrowserAddress(pub(super) IpAddr);
+
+/// Serves the pages for ever.
+pub(super) async fn serve(listener: TcpListener, tls: TlsServer, pages: Router) {
+    let (tls, room, peers) = (Arc::new(tls), Arc::new(Semaphore::new(MOST)), Arc::new(ConnectionCounts::default()));
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(DEADLINE);
+    loop {
+        let Ok((stream, peer)) = listener.accept().await else {
+            sleep(PAUSE).await;
+            continue;
+        };
+        let peer = network(peer.ip());
+        let (Ok(place), Some(counted)) = (room.clone().try_acquire_owned(), peers.enter(peer)) else { continue };
+        let (tls, pages, builder) = (tls.clone(), pages.clone(), builder.clone());
+        tokio::spawn(async move {
+            let _places = (place, counted);
+            let Ok(Ok(stream)) = timeout(DEADLINE, tls.accept(stream)).await else { return };
+            let service = service_fn(move |request: HttpRequest<Incoming>| {
+                let mut request: Request = request.map(Body::new);
+                request.extensions_mut().insert(BrowserAddress(peer));
+                pages.clone().oneshot(request)
+            });
+            // A browser that ends the connection is no error of the desk.
+            let _ended = builder.serve_connection(TokioIo::new(stream), service).await;
+        });
+    }
+}
+
+/// Returns one address for all addresses of an IPv6 /64 network, which one client usually controls.
+fn network(peer: IpAddr) -> IpAddr {
+    match peer.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() >> 64 << 64).into()),
+        v4 => v4,
+    }
+}
+
+/// Number of connections of each address.
+#[derive(Debug, Default)]
+struct ConnectionCounts(Mutex<HashMap<IpAddr, usize>>);
+
+/// A connection that is counted until this value is dropped.
+struct CountedConnection(Arc<ConnectionCounts>, IpAddr);
+
+impl ConnectionCounts {
+    fn enter(self: &Arc<Self>, peer: IpAddr) -> Option<CountedConnection> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = all.entry(peer).or_default();
+        (*count < MOST_OF_ONE).then(|| {
+            *count += 1;
+            CountedConnection(self.clone(), peer)
+        })
+    }
+}
+
+impl Drop for CountedConnection {
+    fn drop(&mut self) {
+        let mut all = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match all.get_mut(&self.1) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => drop(all.remove(&self.1)),
+        }
+    }
+}
+
+/// Time in which an address gets one more attempt.
+const EACH: Duration = Duration::from_secs(1);
+/// Number of attempts that an address can make at once.
+const BURST: u32 = 60;
+/// Maximum number of addresses. Further addresses share one limit.
+const MOST_ADDRESSES: usize = 65_536;
+
+/// Limit for attempts to log in or to make a passkey, by address. An entry is the time at which the limit is full again.
+#[derive(Debug, Default)]
+pub(super) struct AttemptLimits(Mutex<HashMap<Option<IpAddr>, Instant>>);
+
+impl AttemptLimits {
+    /// Counts an attempt. Returns false if the address has made too many.
+    pub(super) fn take(&self, peer: IpAddr, now: Instant) -> bool {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= MOST_ADDRESSES {
+            all.retain(|_, full| *full > now);
+        }
+        let place = Some(peer).filter(|_| all.len() < MOST_ADDRESSES || all.contains_key(&Some(peer)));
+        let full = all.entry(place).or_insert(now);
+        let then = (*full).max(now) + EACH;
+        let permitted = then <= now + EACH * BURST;
+        if permitted {
+            *full = then;
+        }
+        permitted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> IpAddr {
+        network(text.parse().expect("an address"))
+    }
+
+    #[test]
+    fn an_address_makes_a_burst_of_attempts_and_then_one_each_second() {
+        let (limits, began) = (AttemptLimits::default(), Instant::now());
+        let one = address("2001:db8::1");
+        assert!((0..BURST).all(|_| limits.take(one, began)));
+        assert!(!limits.take(address("2001:db8::ffff"), began), "the same network");
+        assert!(limits.take(address("2001:db8:0:1::1"), began) && limits.take(address("192.0.2.1"), began));
+        assert!(limits.take(one, began + EACH) && !limits.take(one, began + EACH));
+    }
+
+    #[test]
+    fn an_address_has_a_limited_number_of_connections() {
+        let counts = Arc::new(ConnectionCounts::default());
+        let mut held: Vec<_> = (0..MOST_OF_ONE).map(|_| counts.enter(address("192.0.2.1")).expect("a place")).collect();
+        assert!(counts.enter(address("::ffff:192.0.2.1")).is_none() && counts.enter(address("192.0.2.2")).is_some());
+        held.pop();
+        assert!(counts.enter(address("192.0.2.1")).is_some());
+        held.clear();
+        assert!(counts.0.lock().expect("a lock").is_empty());
+    }
+}

@@ -1,0 +1,271 @@
+//! The login: a passkey signs a challenge of a boundary, and the boundary gives access for ten minutes.
+//!
+//! A person types a name. The answer is the same for each name, so the desk tells nobody who is in a roster.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::{Extension, Form, Query, State};
+use axum::http::StatusCode;
+use axum::http::header::SET_COOKIE;
+use axum::response::{Html, IntoResponse as _, Redirect, Response};
+use axum::routing::{get, post};
+use client::commands::clock::now;
+use client::remote::client::CHALLENGE_TYPE;
+use client::terminal::exit::{CommandFailure, Exit};
+use documents::crypto::digest::hex;
+use documents::crypto::key_id::KeyId;
+use documents::crypto::passkey_signing::PasskeyMessage;
+use documents::crypto::ssh_key::ForeignKey;
+use documents::record::envelope::EnvelopeSignature;
+use documents::record::ident::Name;
+use maud::{Markup, html};
+
+use crate::desk::desk_boundary::DeskBoundary;
+use crate::desk::desk_person::{DeskPerson, browser_answer};
+use crate::desk::desk_state::{Desk, Peer};
+use crate::desk::login_sessions::LoginSession;
+use crate::desk::passkey_pages;
+use crate::page::frame::{FramedPage, framed};
+use crate::page::passkey_form::{ANSWER_FIELDS, answer_fields};
+use crate::proposal::proposal_words::{plain, status_of};
+use crate::web::refused_request::{PageAnswer, RefusedRequest};
+use crate::web::sealed_form::{TakenForm, hidden};
+use crate::web::secrets::random;
+
+const LOGIN: &str = "/login";
+const ANSWER: &str = "/login/answer";
+/// Maximum length of a path after the login.
+const LONGEST: usize = 200;
+
+/// The page after the login: a path of this desk.
+#[derive(Debug, Clone)]
+pub(super) struct LoginTarget(String);
+
+impl LoginTarget {
+    /// Takes a path of this desk, with plain characters only. `//host` would lead to another site.
+    pub(super) fn parse(path: &str) -> Option<Self> {
+        let plain = |c: u8| c.is_ascii_alphanumeric() || b"/._-:".contains(&c);
+        let own = path.starts_with('/') && !path.contains("//") && path.len() <= LONGEST && path.bytes().all(plain);
+        own.then(|| Self(path.to_owned()))
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for LoginTarget {
+    fn default() -> Self {
+        Self("/".to_owned())
+    }
+}
+
+impl std::fmt::Display for LoginTarget {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A login that has begun. The form of the page contains it under a seal.
+struct LoginAttempt {
+    /// Place of the boundary. `None` if the desk has no such boundary.
+    place: Option<usize>,
+    /// Number of the passkey of this person that is asked for.
+    key: usize,
+    name: Option<Name>,
+    to: LoginTarget,
+}
+
+impl LoginAttempt {
+    /// Returns the text for the form, with the challenge.
+    fn contents(&self, challenge: &str) -> String {
+        let place = self.place.map_or_else(|| "-".to_owned(), |place| place.to_string());
+        let name = self.name.as_ref().map_or("-", Name::as_str);
+        format!("{place} {} {name} {} {challenge}", self.key, self.to)
+    }
+
+    fn parse(contents: &str) -> Option<(Self, &str)> {
+        let mut words = contents.splitn(5, ' ');
+        let (place, key) = (words.next()?.parse().ok(), words.next()?.parse().ok()?);
+        let (name, to) = (words.next()?.parse().ok(), LoginTarget::parse(words.next()?)?);
+        Some((Self { place, key, name, to }, words.next()?))
+    }
+
+    /// Returns the boundary, and the passkeys of the person.
+    fn keys<'d>(&self, desk: &'d Desk) -> Option<(&'d DeskBoundary, Vec<ForeignKey>)> {
+        let boundary = desk.boundaries.get(self.place?)?;
+        Some((boundary, boundary.passkeys(self.name.as_ref()?, desk.host())))
+    }
+}
+
+pub(super) fn routes() -> Router<Arc<Desk>> {
+    Router::new().route(LOGIN, get(show).post(begin)).route(ANSWER, post(answered))
+}
+
+async fn show(Query(query): Query<BTreeMap<String, String>>) -> Response {
+    let to = query.get("to").and_then(|to| LoginTarget::parse(to)).unwrap_or_default();
+    page("", &to).into_response()
+}
+
+/// Returns the page of the login.
+pub(super) fn page(boundary: &str, to: &LoginTarget) -> Html<String> {
+    let main = html! {
+        h1 { "Log in" }
+        form method="post" action=(LOGIN) {
+            input type="hidden" name="to" value=(to.as_str());
+            div.fields {
+                div { label for="name" { "Your name in the roster" } input #name name="name" required autocomplete="username" autocapitalize="none" spellcheck="false"; }
+                div {
+                    label for="boundary" { "Name of the boundary" }
+                    input #boundary name="boundary" value=(plain(boundary)) autocapitalize="none" spellcheck="false" aria-describedby="boundary-hint";
+                    p.hint #boundary-hint { "Leave the field empty if this desk has one boundary." }
+                }
+            }
+            button.main type="submit" { "Log in with your passkey" }
+        }
+        p { a href="/enrol" { "Make a passkey for this desk" } }
+    };
+    Html(framed_page("Log in", main))
+}
+
+/// Returns a page of somebody who is not logged in.
+pub(super) fn framed_page(title: &str, main: Markup) -> String {
+    framed(&FramedPage { title: title.to_owned(), side: None, main, changes: false }).into_string()
+}
+
+async fn begin(
+    State(desk): State<Arc<Desk>>,
+    Extension(peer): Peer,
+    Form(sent): Form<BTreeMap<String, String>>,
+) -> PageAnswer<Response> {
+    desk.count(peer)?;
+    let field = |name: &str| sent.get(name).map_or("", |text| text.trim());
+    let to = LoginTarget::parse(field("to")).unwrap_or_default();
+    let attempt =
+        LoginAttempt { place: desk.place_of(field("boundary")), key: 0, name: field("name").parse().ok(), to };
+    ask(&desk, &attempt).await
+}
+
+/// Asks for a signature over a challenge. A name without a passkey gets a challenge that no boundary made.
+async fn ask(desk: &Desk, attempt: &LoginAttempt) -> PageAnswer<Response> {
+    let secret: [u8; 32] = random().map_err(no_secret)?;
+    let boundary = attempt.place.and_then(|place| desk.boundaries.get(place));
+    let mut keys = attempt.keys(desk).map_or_else(Vec::new, |(_, keys)| keys);
+    // The boundary is asked also for a name without a passkey, so that nobody can measure the difference.
+    let known = (attempt.key < keys.len()).then(|| keys.swap_remove(attempt.key).keyid());
+    let keyid = known.unwrap_or_else(|| KeyId::from_bytes(&secret));
+    let made = match boundary.map(|boundary| boundary.public.clone()) {
+        None => None,
+        Some(place) => {
+            let asked = place.read(move |place, client| DeskBoundary::challenge(&place.trust, client, keyid)).await;
+            match asked {
+                Ok(challenge) => Some(challenge),
+                Err(failure) if failure.problem.is_some() => None,
+                Err(failure) => return Err(failed(&failure)),
+            }
+        }
+    };
+    let challenge = made.unwrap_or_else(|| hex(&secret));
+    let message = PasskeyMessage::new(CHALLENGE_TYPE, challenge.as_bytes());
+    let main = html! {
+        h1 { "Log in" }
+        @if attempt.key > 0 { p { "This is another passkey of yours. Use it once more." } }
+        p { "Your passkey signs a challenge of the boundary. This gives you access for 10 minutes, and approves nothing." }
+        form method="post" action=(ANSWER) data-passkey="get" data-challenge=(message.challenge()) data-host=(desk.host()) {
+            (hidden(&desk.form_key, ANSWER, &desk.forms.issue(), &attempt.contents(&challenge)))
+            (answer_fields(&ANSWER_FIELDS))
+            button.main type="submit" { "Use your passkey" }
+        }
+        p { a href=(LOGIN) { "Begin again" } }
+    };
+    Ok(Html(framed_page("Log in", main)).into_response())
+}
+
+async fn answered(
+    State(desk): State<Arc<Desk>>,
+    Extension(peer): Peer,
+    Form(sent): Form<BTreeMap<String, String>>,
+) -> PageAnswer<Response> {
+    desk.count(peer)?;
+    let taken = TakenForm::take(&desk.form_key, &desk.forms, ANSWER, &sent);
+    let refuse = |what: &str| RefusedRequest::with(StatusCode::FORBIDDEN, not_logged_in(what));
+    let old = "This page was used before, or it is too old.";
+    let contents = taken.ok_or_else(|| refuse(old))?.contents;
+    let (attempt, challenge) = LoginAttempt::parse(&contents).ok_or_else(|| refuse(old))?;
+    let wrong = || {
+        refuse(
+            "The name, the boundary or the passkey is wrong, or the roster at this desk does not have your passkey yet, or the \
+            policy of the boundary counts no passkey. The person who runs the desk can find out which.",
+        )
+    };
+    let answer = browser_answer(&sent).ok_or_else(wrong)?;
+    let message = PasskeyMessage::new(CHALLENGE_TYPE, challenge.as_bytes());
+    let (boundary, keys) = attempt.keys(&desk).ok_or_else(wrong)?;
+    let mut valid = keys.into_iter().enumerate();
+    let valid = valid.find_map(|(number, key)| message.signature(&key, &answer).ok().map(|blob| (number, key, blob)));
+    let (number, key, blob) = valid.ok_or_else(wrong)?;
+    if number != attempt.key {
+        // The challenge is valid for one key. A person with several passkeys may have used another one.
+        return ask(&desk, &LoginAttempt { key: number, ..attempt }).await;
+    }
+    let (signature, challenge) = (EnvelopeSignature::new(key.keyid(), &blob), challenge.to_owned());
+    let admitted = boundary.public.act(move |_, client| client.answer_challenge(challenge, signature)).await;
+    let admission = admitted.map_err(|failure| failed(&failure))?;
+    let (Some(place), Some(person)) = (attempt.place, attempt.name) else { return Err(wrong()) };
+    let seconds = u64::try_from(admission.expires_at.unix() - now().unix()).unwrap_or_default();
+    let (began, ends) = (Instant::now(), Instant::now() + Duration::from_secs(seconds));
+    let own = DeskPerson { key, host: desk.host().to_owned() };
+    let pages = passkey_pages::routes(boundary.with_bearer(admission.bearer), own).map_err(no_secret)?;
+    let session = LoginSession { person, boundary: place, pages, ends };
+    let cookie = desk.logins.open(session, began).map_err(no_secret)?;
+    Ok(([(SET_COOKIE, cookie)], Redirect::to(attempt.to.as_str())).into_response())
+}
+
+fn not_logged_in(what: &str) -> Markup {
+    let main = html! { h1 { "Not logged in" } p role="alert" { (what) } p { a href=(LOGIN) { "Begin again" } } };
+    framed(&FramedPage { title: "Not logged in".to_owned(), side: None, main, changes: false })
+}
+
+fn no_secret(error: std::io::Error) -> RefusedRequest {
+    failed(&CommandFailure::new(Exit::Unreachable, error.to_string()))
+}
+
+fn failed(failure: &CommandFailure) -> RefusedRequest {
+    RefusedRequest::with(status_of(failure), not_logged_in(&plain(&failure.message)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_leads_only_to_pages_of_this_desk() {
+        for good in ["/", "/b/0/review/prp_0a1B", "/go/prod-1/prp_0"] {
+            assert_eq!(LoginTarget::parse(good).expect("a path").as_str(), good);
+        }
+        let long = "/a".repeat(LONGEST);
+        for bad in
+            ["", "b", "//evil.example", "/\\evil.example", "/b//c", "/b?x=//", "/a b", "https://evil.example", &long]
+        {
+            assert!(LoginTarget::parse(bad).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_login_that_has_begun_stands_in_its_form() {
+        let to = LoginTarget::parse("/b/0/freeze").expect("a path");
+        let attempt = LoginAttempt { place: Some(2), key: 1, name: "alice".parse().ok(), to };
+        let contents = attempt.contents("countersign-challenge/v1 a b");
+        let (read, challenge) = LoginAttempt::parse(&contents).expect("the same");
+        assert_eq!(
+            (read.place, read.key, read.to.as_str(), challenge),
+            (Some(2), 1, "/b/0/freeze", "countersign-challenge/v1 a b")
+        );
+        let nobody = LoginAttempt { place: None, name: None, ..attempt }.contents("x");
+        let (read, _) = LoginAttempt::parse(&nobody).expect("the same");
+        assert!(read.place.is_none() && read.name.is_none());
+    }
+}

@@ -1,0 +1,24 @@
+//! The command `countersign console --desk`: the pages of approvers for browsers on other devices. Passkeys sign there, in
+//! the browser. The desk has no key of a person, and can't make the type that signs with one.
+//!
+//! - [`options`]: the command and its options
+//! - [`listening`]: connections over TLS, and their limits
+//! - [`desk_routes`], [`desk_state`]: the checks of each request, and what a browser gets before the login
+//! - [`desk_boundary`]: the boundaries of the desk, and the passkeys of their rosters
+//! - [`login`], [`login_sessions`], [`desk_person`]: the login with a passkey
+//! - [`enrolment`]: the page that makes a passkey
+//! - [`passkey_pages`], [`stop_pages`], [`signing_page`]: what a passkey signs
+//! - [`shown_pages`]: what a passkey does not sign
+mod desk_boundary;
+mod desk_person;
+mod desk_routes;
+mod desk_state;
+mod enrolment;
+mod listening;
+mod login;
+mod login_sessions;
+pub mod options;
+mod passkey_pages;
+mod shown_pages;
+mod signing_page;
+mod stop_pages;

@@ -1,0 +1,118 @@
+//! Starts a desk.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use client::commands::clock::now;
+use client::commands::global::GlobalOptions;
+use client::home::named_file::{read_bounded, read_private};
+use client::home::trusted_rosters::TrustArgs;
+use client::terminal::exit::{CommandFailure, Exit};
+use client::terminal::streams::Terminal;
+use documents::record::host_names::check_origin;
+use tokio::net::TcpListener;
+use wire::tls::server::TlsServer;
+use wire::tls::server_pair::{PairFile, PairText, ServerPair};
+
+use crate::desk::desk_boundary::DeskBoundary;
+use crate::desk::desk_routes::desk_routes;
+use crate::desk::desk_state::Desk;
+use crate::desk::listening::serve;
+use crate::proposal::reached::chosen_boundaries;
+
+/// Maximum size of a file for TLS in bytes.
+const MAX_PEM: usize = 1 << 20;
+/// Port of `https://` addresses without a port.
+const USUAL_PORT: u16 = 443;
+
+/// Name, certificate and address of a desk.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Desk")]
+pub struct DeskOptions {
+    /// Serve the pages to phones and other devices. Their passkeys sign, and this program loads no key
+    #[arg(long, requires_all = ["host", "certificate", "certificate_key"], conflicts_with_all = ["audit", "key", "browser", "port"])]
+    pub desk: bool,
+    /// The name of the desk, and its port if that is not the port of --listen. Each passkey belongs to one name
+    #[arg(long, requires = "desk", value_name = "NAME[:PORT]")]
+    host: Option<String>,
+    /// The certificate for this name, followed by the certificates of its issuers (PEM)
+    #[arg(long, requires = "desk", value_name = "FILE")]
+    certificate: Option<PathBuf>,
+    /// The private key of the certificate (PEM, mode 0600)
+    #[arg(long, requires = "desk", value_name = "FILE")]
+    certificate_key: Option<PathBuf>,
+    /// The address on which the desk listens
+    #[arg(long, requires = "desk", value_name = "ADDR:PORT", default_value = "0.0.0.0:443")]
+    listen: SocketAddr,
+}
+
+/// Serves the pages until a signal ends the program.
+///
+/// # Errors
+/// Returns an error if the certificate is not valid now or not for the name, if a boundary has no roster file, or if the
+/// address can't be opened.
+pub fn run(
+    options: &DeskOptions,
+    trust: &TrustArgs,
+    global: &GlobalOptions,
+    terminal: &Terminal,
+) -> Result<Exit, CommandFailure> {
+    let (Some(host), Some(certificate), Some(key)) = (&options.host, &options.certificate, &options.certificate_key)
+    else {
+        return Err(CommandFailure::usage("a desk needs --host, --certificate and --certificate-key"));
+    };
+    let (name, port) = host.split_once(':').map_or((host.as_str(), None), |(name, port)| (name, Some(port)));
+    let wrong = |why: String| CommandFailure::usage(format!("--host {host}: {why}"));
+    let port: Option<u16> =
+        port.map(str::parse).transpose().map_err(|_| wrong("the port is no number: write NAME:PORT".to_owned()))?;
+    check_origin(&origin(name, USUAL_PORT)).map_err(wrong)?;
+    let pair = pair_for(name, certificate, key)?;
+    let boundaries = chosen_boundaries(global)?.into_iter().map(|one| DeskBoundary::new(one, trust, name));
+    let boundaries = boundaries.collect::<Result<Vec<_>, _>>()?;
+    let failed = |what: &str, error: io::Error| CommandFailure::new(Exit::Unreachable, format!("{what}: {error}"));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.map_err(|error| failed("the server of the desk can't be started", error))?;
+    runtime.block_on(async {
+        let taken = |error: io::Error| {
+            CommandFailure::usage(format!("{} can't be opened: {error}; choose another --listen", options.listen))
+        };
+        let listener = TcpListener::bind(options.listen).await.map_err(taken)?;
+        let port = port.map_or_else(|| listener.local_addr().map(|own| own.port()), Ok).map_err(taken)?;
+        let origin = origin(name, port);
+        let desk = Desk::new(&origin, boundaries).map_err(|error| failed("the desk can't make its secrets", error))?;
+        terminal.line(&format!("the desk serves {origin}"))?;
+        terminal.say(&format!("people make their passkeys at {origin}/enrol; Ctrl-C ends the command"));
+        serve(listener, TlsServer::new(pair), desk_routes(Arc::new(desk))).await;
+        Ok(Exit::Done)
+    })
+}
+
+/// Returns the address as browsers write an origin.
+fn origin(name: &str, port: u16) -> String {
+    if port == USUAL_PORT { format!("https://{name}") } else { format!("https://{name}:{port}") }
+}
+
+fn pair_for(name: &str, certificate: &Path, key: &Path) -> Result<ServerPair, CommandFailure> {
+    let text = PairText {
+        certificate: read_bounded(certificate, MAX_PEM)?,
+        key: read_private(key, MAX_PEM, "private key")?.into(),
+        client_ca: None,
+    };
+    let pair = ServerPair::check(&text, now()).map_err(|flaws| {
+        let flaws = flaws.iter().map(|flaw| {
+            let file = if flaw.file == PairFile::Key { key } else { certificate };
+            format!("{}: {}", file.display(), flaw.message)
+        });
+        CommandFailure::usage(flaws.collect::<Vec<_>>().join("; "))
+    })?;
+    if pair.is_for(name) {
+        return Ok(pair);
+    }
+    Err(CommandFailure::usage(format!(
+        "{}: the certificate is not for {name}: issue a certificate with subjectAltName=DNS:{name}, or give its name with --host. \
+         Passkeys of one name are no passkeys of another name",
+        certificate.display()
+    )))
+}

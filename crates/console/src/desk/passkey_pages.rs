@@ -1,0 +1,184 @@
+//! The pages of a person who is logged in. The person's passkey signs an approval or a denial in the browser, and the desk sends
+//! it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::extract::{Form, Path, State};
+use axum::http::StatusCode;
+use axum::response::{Html, IntoResponse as _, Response};
+use axum::routing::{get, post};
+use client::commands::approve::{self, AskedText};
+use client::commands::clock::now;
+use client::commands::deny;
+use client::review::proposal_review::ProposalReview;
+use client::review::render::brief;
+use client::terminal::exit::{CommandFailure, Exit};
+use documents::record::envelope::Envelope;
+use documents::record::ident::ProposalId;
+use maud::html;
+
+use crate::companion::held::{HeldReview, HeldReviews, replaced};
+use crate::companion::inbox::BoundaryInbox;
+use crate::companion::open_review::{MadeReview, SentSignature, still_open};
+use crate::companion::requests::{PageState, Sent, after_signature, failed, take_held, ways};
+use crate::companion::review_view::{RefusedReview, ReviewView};
+use crate::companion::run_pages;
+use crate::companion::views::{NavPlace, inbox};
+use crate::desk::desk_person::{DeskPerson, browser_answer};
+use crate::desk::shown_pages;
+use crate::desk::signing_page::signing_page;
+use crate::desk::stop_pages::{self, StopPages};
+use crate::page::screen_lines::screen_lines;
+use crate::proposal::proposal_words::plain;
+use crate::proposal::reached::ReachedBoundary;
+use crate::web::refused_request::PageAnswer;
+use crate::web::sealed_form::hidden;
+use crate::web::secrets::FormKey;
+
+/// What the pages of a person need.
+#[derive(Debug)]
+struct PasskeyPages {
+    pages: Arc<PageState>,
+    person: DeskPerson,
+    held: HeldReviews<ProposalId, ProposalReview>,
+    denials: HeldReviews<ProposalId, UnsignedDenial>,
+}
+
+/// A denial that a page shows.
+#[derive(Debug)]
+struct UnsignedDenial {
+    review: ProposalReview,
+    payload: Vec<u8>,
+}
+
+type Own = State<Arc<PasskeyPages>>;
+
+/// Returns the pages of this person, with the access of this person to one boundary.
+pub(super) fn routes(place: ReachedBoundary, person: DeskPerson) -> std::io::Result<Router> {
+    let pages = Arc::new(PageState::new(vec![Arc::new(place)], FormKey::random()?));
+    let stops = StopPages::new(pages.clone(), person.clone());
+    let (held, denials) = Default::default();
+    let own = Arc::new(PasskeyPages { pages: pages.clone(), person, held, denials });
+    Ok(Router::new()
+        .route("/", get(first))
+        .route("/b/{at}/review/{id}", get(review))
+        .route("/b/{at}/sign/{id}", post(sign))
+        .route("/b/{at}/deny/{id}", post(deny))
+        .route("/b/{at}/denial/{id}", post(send_denial))
+        .with_state(own)
+        .merge(stop_pages::routes().with_state(Arc::new(stops)))
+        .merge(shown_pages::routes().with_state(pages.clone()))
+        .merge(run_pages::routes().with_state(pages)))
+}
+
+async fn first(State(own): Own) -> PageAnswer<Response> {
+    let (place, person, time) = (own.pages.place(0)?, own.person.clone(), now());
+    let read = place
+        .read(move |place, client| BoundaryInbox::read((place, client), person.approver(place, client), time))
+        .await;
+    Ok(Html(inbox(&[(place.shown_name(), read)], time)).into_response())
+}
+
+async fn review(State(own): Own, Path((at, id)): Path<(usize, ProposalId)>) -> PageAnswer<Response> {
+    show_review(&own, at, id, &RefusedReview::default()).await
+}
+
+/// Makes a new review, and shows what was wrong with an earlier form.
+async fn show_review(own: &PasskeyPages, at: usize, id: ProposalId, refused: &RefusedReview) -> PageAnswer<Response> {
+    let (place, person, asked) = (own.pages.place(at)?, own.person.clone(), id.clone());
+    let made = place.read(move |place, client| {
+        let keyid = person.key.keyid();
+        MadeReview::read(
+            (&asked, &place.trust, client),
+            |subject| ProposalReview::make_for(subject, client, place.trust.options(), keyid, now()),
+            |review| {
+                let approver = person.approver_of(review.sources.roster.trusted())?;
+                match review.found.passkeys {
+                    Some(_) => Ok(approver.name.clone()),
+                    None => Err(CommandFailure::new(
+                        Exit::Refused,
+                        "nothing was signed: the policy in force counts no passkey: sign with `countersign approve` on your own \
+                         machine",
+                    )),
+                }
+            },
+        )
+    });
+    let made = made.await.map_err(|failure| failed(NavPlace::at(at), "No review", &failure, ways(at, &id)))?;
+    let digest = made.review.found.digest.to_string();
+    // The person typed the digits of the review before.
+    if refused.sent.get("digest").is_some_and(|before| *before != digest) {
+        return Err(failed(NavPlace::at(at), "Nothing was signed", &replaced(id.as_str()), ways(at, &id)));
+    }
+    let (number, question) = (own.pages.forms.issue(), own.person.question(&made.review.sources.payload));
+    let form_key = &own.pages.form_key;
+    let view = ReviewView { form_key, number: &number, boundary: at, passkey: Some(&question), made: &made, refused };
+    let page = view.page();
+    own.held.keep(&number, HeldReview { boundary: at, id, digest, review: made.review, made: Instant::now() });
+    let status = if refused.errors.0.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
+    Ok((status, Html(page)).into_response())
+}
+
+async fn sign(State(own): Own, Path((at, id)): Path<(usize, ProposalId)>, Form(sent): Sent) -> PageAnswer<Response> {
+    let place = own.pages.place(at)?;
+    let form = own.pages.take(&format!("/b/{at}/sign/{id}"), &sent)?;
+    let held = take_held(&own.held, &form, (at, &id, ways(at, &id)))?;
+    let refused = RefusedReview::of_signature(&AskedText::of(&held.review), sent);
+    if !refused.errors.0.is_empty() {
+        return show_review(&own, at, id, &refused).await;
+    }
+    let (typed, answer, person) = (refused.typed(), browser_answer(&refused.sent), own.person.clone());
+    let done = place.act(move |place, client| {
+        let (id, review) = still_open(held, false, &place.trust, client)?;
+        let sound = review.check_sound()?;
+        let _consent = AskedText::of(&review).check(&typed, sound)?;
+        let signature = person.signature(&review.sources.payload, answer.as_ref())?;
+        Ok(SentSignature(approve::hand_in(client, &id, signature)))
+    });
+    after_signature(done.await, (NavPlace::at(at), &format!("/b/{at}/run/{id}"), ways(at, &id)))
+}
+
+/// Shows the denial that the passkey signs next.
+async fn deny(State(own): Own, Path((at, id)): Path<(usize, ProposalId)>, Form(sent): Sent) -> PageAnswer<Response> {
+    let form = own.pages.take(&format!("/b/{at}/deny/{id}"), &sent)?;
+    let held = take_held(&own.held, &form, (at, &id, ways(at, &id)))?;
+    let refused = RefusedReview::of_denial(&held.review, sent);
+    if !refused.errors.0.is_empty() {
+        return show_review(&own, at, id, &refused).await;
+    }
+    let HeldReview { boundary, id, digest, review, made } = held;
+    let reason = refused.value("reason").trim();
+    let payload = deny::payload(&review, reason)
+        .map_err(|failure| failed(NavPlace::at(at), "Nothing was signed", &failure, ways(at, &id)))?;
+    let (number, question) = (own.pages.forms.issue(), own.person.question(&payload));
+    let path = format!("/b/{at}/denial/{id}");
+    let statement = html! {
+        p { "You deny this statement, which then never runs. A denial can't be undone." }
+        (screen_lines(&brief(&review.found), 2))
+        dl.pairs { dt { "Reason" } dd { "\"" (plain(reason)) "\"" } }
+    };
+    let fields = hidden(&own.pages.form_key, &path, &number, &digest);
+    let page = signing_page((at, "Sign a denial"), &statement, (&path, &fields), &question);
+    own.denials.keep(&number, HeldReview { boundary, id, digest, review: UnsignedDenial { review, payload }, made });
+    Ok(Html(page).into_response())
+}
+
+async fn send_denial(
+    State(own): Own,
+    Path((at, id)): Path<(usize, ProposalId)>,
+    Form(sent): Sent,
+) -> PageAnswer<Response> {
+    let place = own.pages.place(at)?;
+    let form = own.pages.take(&format!("/b/{at}/denial/{id}"), &sent)?;
+    let held = take_held(&own.denials, &form, (at, &id, ways(at, &id)))?;
+    let (answer, person) = (browser_answer(&sent), own.person.clone());
+    let done = place.act(move |place, client| {
+        let HeldReview { boundary, id, digest, review: UnsignedDenial { review, payload }, made } = held;
+        let (_, review) = still_open(HeldReview { boundary, id, digest, review, made }, true, &place.trust, client)?;
+        let signature = person.signature(&payload, answer.as_ref())?;
+        Ok(SentSignature(deny::send(&review, &Envelope::new(&payload, vec![signature]), client)))
+    });
+    after_signature(done.await, (NavPlace::at(at), &format!("/b/{at}/run/{id}"), ways(at, &id)))
+}

@@ -1,0 +1,65 @@
+//! What a passkey does not sign: standing grants and reviews of runs. The pages show them, with the command that signs.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::response::{Html, IntoResponse as _, Response};
+use axum::routing::get;
+use client::commands::clock::now;
+use client::commands::grant::find_grant;
+use client::commands::grant::grant_review::GrantReview;
+use client::commands::review_run::run_to_review;
+use client::remote::read_receipt::ReadReceipt;
+use client::terminal::screen::Screen;
+use documents::record::extension_names::GrantId;
+use documents::record::ident::ReceiptId;
+use maud::html;
+
+use crate::companion::requests::{PageState, SharedPages, failed};
+use crate::companion::views::{NavPlace, companion_page};
+use crate::page::screen_lines::screen_lines;
+use crate::web::refused_request::PageAnswer;
+
+pub(super) fn routes() -> Router<Arc<PageState>> {
+    Router::new().route("/b/{at}/grant/{id}", get(grant)).route("/b/{at}/review-run/{id}", get(run))
+}
+
+async fn grant(State(own): SharedPages, Path((at, id)): Path<(usize, GrantId)>) -> PageAnswer<Response> {
+    let (place, asked) = (own.place(at)?, id.clone());
+    let read = place.read(move |place, client| {
+        let review = GrantReview::make(&find_grant(asked.as_str(), client)?, client, &place.trust.rosters()?)?;
+        place.trust.check_id(review.terms().boundary.id)?;
+        Ok(review.screen(now()))
+    });
+    let screen = read.await.map_err(|failure| failed(NavPlace::at(at), "No grant", &failure, html! {}))?;
+    let commands = [format!("countersign approve {id}"), format!("countersign revoke {id}")];
+    let why = "A passkey signs no standing grant, because runs then start without a person. It ends no grant either.";
+    Ok(page(at, ("Standing grant", why), &screen, &commands))
+}
+
+async fn run(State(own): SharedPages, Path((at, id)): Path<(usize, ReceiptId)>) -> PageAnswer<Response> {
+    let (place, asked) = (own.place(at)?, id.clone());
+    let read = place.read(move |place, client| {
+        let run = ReadReceipt::fetch(client, &asked)?;
+        place.trust.check_id(run.signed.boundary.id)?;
+        Ok(run_to_review(&run))
+    });
+    let screen = read.await.map_err(|failure| failed(NavPlace::at(at), "No run", &failure, html! {}))?;
+    let commands = [format!("countersign review-run {id}")];
+    let why = "A passkey signs no review of a run, because a review can wait until you are at your own machine.";
+    Ok(page(at, ("Review of a run", why), &screen, &commands))
+}
+
+fn page(at: usize, (title, why): (&str, &str), screen: &Screen, commands: &[String]) -> Response {
+    let main = html! {
+        h1 { (title) }
+        section #review aria-label=(title) { (screen_lines(screen, 2)) }
+        div.question role="note" {
+            p { (why) }
+            p { "Use the command on your own machine:" }
+            ul { @for command in commands { li { code { (command) } } } }
+        }
+    };
+    Html(companion_page(NavPlace::at(at), title, main, false)).into_response()
+}

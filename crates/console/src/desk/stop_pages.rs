@@ -1,0 +1,161 @@
+//! The pages that stop a boundary (the freeze), or end the passkey of the person. Both are revocations, which only stop.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::extract::{Form, Path, State};
+use axum::http::StatusCode;
+use axum::response::{Html, IntoResponse as _, Response};
+use axum::routing::{get, post};
+use client::commands::revocation::{self, RevokingBoundary, done_words};
+use documents::record::envelope::Envelope;
+use documents::record::revocation::RevokedSubject;
+use maud::{Markup, html};
+
+use crate::companion::freeze;
+use crate::companion::held::{HeldReview, HeldReviews};
+use crate::companion::requests::{PageState, Sent, failed, take_held};
+use crate::companion::views::{NavPlace, companion_page};
+use crate::desk::desk_person::{DeskPerson, browser_answer};
+use crate::desk::signing_page::signing_page;
+use crate::proposal::proposal_words::plain;
+use crate::web::refused_request::PageAnswer;
+use crate::web::sealed_form::hidden;
+
+/// Word that the person types, so that nobody ends a passkey by a click.
+const WORD: &str = "revoke";
+
+/// What these pages need.
+#[derive(Debug)]
+pub(super) struct StopPages {
+    pages: Arc<PageState>,
+    person: DeskPerson,
+    held: HeldReviews<&'static str, Vec<u8>>,
+}
+
+impl StopPages {
+    pub(super) fn new(pages: Arc<PageState>, person: DeskPerson) -> Self {
+        Self { pages, person, held: HeldReviews::default() }
+    }
+}
+
+type Own = State<Arc<StopPages>>;
+
+pub(super) fn routes() -> Router<Arc<StopPages>> {
+    Router::new()
+        .route("/b/{at}/freeze", get(ask_freeze).post(freeze))
+        .route("/b/{at}/my-key", get(ask_key).post(end_key))
+        .route("/b/{at}/send-freeze", post(send_freeze))
+        .route("/b/{at}/send-my-key", post(send_key))
+}
+
+async fn ask_freeze(State(own): Own, Path(at): Path<usize>) -> PageAnswer<Response> {
+    Ok(Html(freeze::page(&own.pages, at, "", (None, way_to_key(at)))?).into_response())
+}
+
+async fn freeze(State(own): Own, Path(at): Path<usize>, Form(sent): Sent) -> PageAnswer<Response> {
+    own.pages.take(&format!("/b/{at}/freeze"), &sent)?;
+    let field = |name: &str| sent.get(name).map_or("", |text| text.trim());
+    if field("word") != freeze::WORD {
+        let page = freeze::page(&own.pages, at, field("reason"), (Some(freeze::WRONG), way_to_key(at)))?;
+        return Ok((StatusCode::UNPROCESSABLE_ENTITY, Html(page)).into_response());
+    }
+    let words = "You freeze the boundary. All proposals and runs end, and nothing runs until the operator of its host thaws it.";
+    show(&own, (at, "send-freeze", words), field("reason"), |boundary, _| {
+        RevokedSubject::epoch(&boundary.boundary.epoch)
+    })
+    .await
+}
+
+async fn ask_key(State(own): Own, Path(at): Path<usize>) -> PageAnswer<Response> {
+    Ok(Html(key_page(&own, at, "", None)).into_response())
+}
+
+fn key_page(own: &StopPages, at: usize, reason: &str, wrong: Option<&str>) -> String {
+    let path = format!("/b/{at}/my-key");
+    let main = html! {
+        h1 { "End your passkey" }
+        p { "After this, the passkey " code { (own.person.key.keyid()) } " signs nothing at this boundary. This can't be undone. Use it if you lost a device with this passkey, and then tell the signers of the roster." }
+        @if let Some(wrong) = wrong { div.question role="alert" { (wrong) } }
+        form method="post" action=(path) {
+            (hidden(&own.pages.form_key, &path, &own.pages.forms.issue(), WORD))
+            p { label { "Reason, which all readers of the log can see " input name="reason" value=(reason) maxlength="2000"; } }
+            p { label { "Type " code { (WORD) } " " input name="word" autocomplete="off" autocapitalize="none" required; } }
+            button type="submit" { "Show the revocation to sign" }
+        }
+    };
+    companion_page(NavPlace::at(at), "End your passkey", main, false)
+}
+
+async fn end_key(State(own): Own, Path(at): Path<usize>, Form(sent): Sent) -> PageAnswer<Response> {
+    own.pages.take(&format!("/b/{at}/my-key"), &sent)?;
+    let field = |name: &str| sent.get(name).map_or("", |text| text.trim());
+    if field("word") != WORD {
+        let page = key_page(&own, at, field("reason"), Some("Nothing was signed: type the word revoke to confirm."));
+        return Ok((StatusCode::UNPROCESSABLE_ENTITY, Html(page)).into_response());
+    }
+    let words = "You revoke your own passkey. It then signs nothing at this boundary.";
+    show(&own, (at, "send-my-key", words), field("reason"), |_, person| RevokedSubject::Key(person.key.keyid())).await
+}
+
+/// Shows the revocation that the passkey signs next.
+async fn show(
+    own: &StopPages,
+    (at, send, words): (usize, &'static str, &str),
+    reason: &str,
+    subject: fn(&RevokingBoundary<'_>, &DeskPerson) -> RevokedSubject,
+) -> PageAnswer<Response> {
+    let (place, person, said) = (own.pages.place(at)?, own.person.clone(), reason.to_owned());
+    let made = place.read(move |place, client| {
+        let boundary = RevokingBoundary::read(client)?;
+        place.trust.check_id(boundary.boundary.id)?;
+        let subject = subject(&boundary, &person);
+        Ok((subject, revocation::payload(boundary.boundary, subject, &said)?))
+    });
+    let nav = NavPlace::at(at);
+    let (subject, payload) = made.await.map_err(|failure| failed(nav, "Nothing was signed", &failure, way_back(at)))?;
+    let (path, number, digest) = (format!("/b/{at}/{send}"), own.pages.forms.issue(), subject.to_string());
+    let statement = html! {
+        p { strong { (words) } " This can't be undone." }
+        dl.pairs {
+            dt { "Boundary" } dd { (plain(&place.shown_name())) }
+            dt { "Revoked" } dd { code { (digest) } }
+            dt { "Reason" } dd { "\"" (plain(reason)) "\"" }
+        }
+    };
+    let fields = hidden(&own.pages.form_key, &path, &number, &digest);
+    let page = signing_page((at, "Sign a revocation"), &statement, (&path, &fields), &own.person.question(&payload));
+    own.held.keep(&number, HeldReview { boundary: at, id: send, digest, review: payload, made: Instant::now() });
+    Ok(Html(page).into_response())
+}
+
+async fn send_freeze(State(own): Own, Path(at): Path<usize>, sent: Sent) -> PageAnswer<Response> {
+    send(&own, at, "send-freeze", sent).await
+}
+
+async fn send_key(State(own): Own, Path(at): Path<usize>, sent: Sent) -> PageAnswer<Response> {
+    send(&own, at, "send-my-key", sent).await
+}
+
+async fn send(own: &StopPages, at: usize, path: &'static str, Form(sent): Sent) -> PageAnswer<Response> {
+    let place = own.pages.place(at)?;
+    let form = own.pages.take(&format!("/b/{at}/{path}"), &sent)?;
+    let held = take_held(&own.held, &form, (at, &path, way_back(at)))?;
+    let (answer, person, nav) = (browser_answer(&sent), own.person.clone(), NavPlace::at(at));
+    let done = place.act(move |_, client| {
+        let signature = person.signature(&held.review, answer.as_ref())?;
+        revocation::send(client, &Envelope::new(&held.review, vec![signature]))
+    });
+    let answer = done.await.map_err(|failure| failed(nav, "Not done", &failure, way_back(at)))?;
+    let main = html! { h1 { "Done" } p role="status" { (plain(&done_words(&answer, None))) } (way_back(at)) };
+    Ok(Html(companion_page(nav, "Done", main, false)).into_response())
+}
+
+fn way_to_key(at: usize) -> Markup {
+    html! { p { "Did you lose a device with your passkey? " a href=(format!("/b/{at}/my-key")) { "End your passkey" } "." } }
+}
+
+fn way_back(at: usize) -> Markup {
+    html! { p { a href=(format!("/b/{at}/freeze")) { "Back to the page of the freeze" } } }
+}

@@ -1,0 +1,50 @@
+//! Random secrets, and the seals of forms.
+
+use std::fmt;
+use std::io;
+
+/// Key of the seals of forms. Each server has its own, and at a desk each login.
+#[derive(Clone)]
+pub struct FormKey([u8; 32]);
+
+impl FormKey {
+    /// Makes a key.
+    ///
+    /// # Errors
+    /// Returns an error if the system has no random bytes.
+    pub fn random() -> io::Result<Self> {
+        random().map(Self)
+    }
+
+    /// Returns the seal of a form: it is valid for this path and these contents, and under no other key.
+    #[must_use]
+    pub fn seal(&self, path: &str, contents: &str) -> String {
+        let mut hasher = blake3::Hasher::new_keyed(&self.0);
+        hasher.update(&(path.len() as u64).to_le_bytes()).update(path.as_bytes()).update(contents.as_bytes());
+        hasher.finalize().to_hex().to_string()
+    }
+
+    /// Returns true if this key made the seal for this path and these contents.
+    #[must_use]
+    pub fn is_sealed(&self, path: &str, contents: &str, seal: &str) -> bool {
+        equal(&self.seal(path, contents), seal)
+    }
+}
+
+impl fmt::Debug for FormKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FormKey")
+    }
+}
+
+/// Returns random bytes.
+pub(crate) fn random<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
+    Ok(bytes)
+}
+
+/// Compares two secrets. The time does not depend on their contents, because only their hashes are compared.
+pub(super) fn equal(own: &str, given: &str) -> bool {
+    blake3::hash(own.as_bytes()) == blake3::hash(given.as_bytes())
+}

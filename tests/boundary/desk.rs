@@ -1,0 +1,476 @@
+//! `countersign console --desk`: people log in, approve, deny and stop with passkeys, over TLS and against a real boundary.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use crate::certified::{Certificates, able};
+use crate::companion::{digits, signatures};
+use crate::passkey::{HOST, PasskeyPair, put};
+use crate::support::pages::{PageReply, form_of, text_of};
+use crate::support::people::{CHALLENGE, IN_TOTO, alice, denial, pae, revocation, sha256};
+use crate::support::{World, bytes_of, id_of, said};
+
+const POLICY: &str = "version: 3\nextends: none\ndefault: {mode: execute, approvals: {required: 1, from: [ops, security]}, standing: {max_uses: 20, max_days: 7}}\npasskeys: {most: 1, alone: false, synced: false}\n";
+
+fn zoe() -> PasskeyPair {
+    PasskeyPair::of(1)
+}
+
+/// Zoe's second passkey.
+fn zoe_too() -> PasskeyPair {
+    PasskeyPair::of(2)
+}
+
+/// A world in which the approver zoe has two passkeys of the desk.
+fn world() -> World {
+    World::with(|setup| {
+        setup.policy = POLICY.to_owned();
+        let keys = format!("\"{}\", \"{}\"", zoe().line(), zoe_too().line());
+        // Yan's passkey belongs to another website.
+        let other = format!("\"{}\"", PasskeyPair::at(3, "other.example").line());
+        for (name, keys) in [("zoe", keys), ("yan", other)] {
+            setup.roster.push_str(&format!("[[approver]]\nname = \"{name}\"\ngroups = [\"ops\"]\nkeys = [{keys}]\n"));
+        }
+    })
+}
+
+/// A certificate for the name of the desk.
+fn certificates() -> Certificates {
+    let made = Certificates::new();
+    made.issue("desk", "ca", &format!("subjectAltName=DNS:{HOST}\nbasicConstraints=CA:FALSE\n"));
+    made
+}
+
+/// Writes the roster in force to a file, and returns its path.
+fn roster_file(world: &World) -> PathBuf {
+    let mut show = world.boundary_command(&["roster", "show", "--json", "--config"]);
+    let shown = show.arg(world.path("b")).output().expect("roster show");
+    assert!(shown.status.success(), "{}", said(&shown));
+    let path = world.path("roster.json");
+    std::fs::write(&path, shown.stdout).expect("written");
+    path
+}
+
+/// Returns the command of a desk for this world.
+fn desk_command(world: &World, certificates: &Certificates, name: &str) -> Command {
+    let mut command = world.program(&["console", "--desk", "--host", HOST, "--listen", "127.0.0.1:0", "--url"]);
+    command.arg(&world.wire.url).arg("--roster").arg(roster_file(world));
+    command.arg("--certificate").arg(certificates.path(&format!("{name}.pem")));
+    command.arg("--certificate-key").arg(certificates.path(&format!("{name}.key")));
+    command
+}
+
+/// A running desk, and a browser.
+struct DeskBrowser {
+    child: Child,
+    port: u16,
+    authority: PathBuf,
+    cookie: String,
+    _certificates: Certificates,
+}
+
+impl Drop for DeskBrowser {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl DeskBrowser {
+    fn start(world: &World) -> Self {
+        let certificates = certificates();
+        let mut command = desk_command(world, &certificates, "desk");
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the program");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("output")).read_line(&mut line).expect("a line");
+        let port = line.trim().rsplit(':').next().and_then(|port| port.parse().ok());
+        let port = port.unwrap_or_else(|| panic!("no port in {line:?}"));
+        let authority = certificates.path("ca.pem");
+        Self { child, port, authority, cookie: String::new(), _certificates: certificates }
+    }
+
+    fn origin(&self) -> String {
+        format!("https://{HOST}:{}", self.port)
+    }
+
+    fn ask(&self, path: &str, headers: &[String], body: Option<&str>) -> PageReply {
+        let mut command = Command::new("curl");
+        command.args(["-sSi", "--max-time", "60", "--resolve", &format!("{HOST}:{}:127.0.0.1", self.port), "--cacert"]);
+        command.arg(&self.authority).args(headers.iter().flat_map(|header| ["-H", header]));
+        if let Some(body) = body {
+            command.args(["--data-raw", body]);
+        }
+        let done = command.arg(format!("{}{path}", self.origin())).output().expect("curl");
+        let text = String::from_utf8_lossy(&done.stdout).into_owned();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{}", said(&done)));
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+        PageReply { status, head: head.to_owned(), body: body.to_owned() }
+    }
+
+    fn headers(&self) -> Vec<String> {
+        vec![format!("cookie: {}", self.cookie), format!("origin: {}", self.origin())]
+    }
+
+    fn get(&self, path: &str) -> PageReply {
+        self.ask(path, &self.headers(), None)
+    }
+
+    fn post(&self, path: &str, body: &str) -> PageReply {
+        self.ask(path, &self.headers(), Some(body))
+    }
+
+    /// Returns the fields that the script of a page fills after this passkey signed the message.
+    fn answer(&self, key: &PasskeyPair, message: &[u8]) -> String {
+        let (from, to) = (format!("https://{HOST}"), self.origin());
+        let blob = key.sign_but(message, |parts| {
+            parts.client_data = parts.client_data.replace(&from, &to);
+            parts.origin = to.clone();
+        });
+        // SSHSIG with five strings; the last has the type, r and s, flags and counter, origin, client data and extensions.
+        let (mut rest, mut inner) = (&blob[10..], &[][..]);
+        for _ in 0..5 {
+            inner = string(&mut rest);
+        }
+        let _kind = string(&mut inner);
+        let mut pair = string(&mut inner);
+        let counted = inner.split_at(5).0.to_vec();
+        inner = &inner[5..];
+        let (_origin, client_data) = (string(&mut inner), string(&mut inner));
+        let mut numbers = Vec::new();
+        while !pair.is_empty() {
+            let number = string(&mut pair);
+            numbers.extend([&[2, u8::try_from(number.len()).expect("short")], number].concat());
+        }
+        let der = [&[0x30, u8::try_from(numbers.len()).expect("short")], &numbers[..]].concat();
+        let authenticator_data = [&Sha256::digest(HOST.as_bytes())[..], &counted].concat();
+        let fields = [("client_data", client_data), ("authenticator_data", &authenticator_data), ("signature", &der)];
+        fields.map(|(name, bytes)| format!("&{name}={}", URL_SAFE_NO_PAD.encode(bytes))).concat()
+    }
+
+    /// Types a name, and returns the page that asks for a passkey.
+    fn begin(&self, name: &str, to: &str) -> PageReply {
+        self.post("/login", &format!("name={name}&boundary=&to={to}"))
+    }
+
+    /// Answers the page that asks for a passkey.
+    fn log_in_with(&self, page: &str, key: &PasskeyPair) -> PageReply {
+        let form = form_of(page, "/login/answer").unwrap_or_else(|| panic!("no form: {page}"));
+        let contents =
+            page.split("name=\"digest\" value=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("it");
+        let challenge = contents.splitn(5, ' ').nth(4).expect("a challenge");
+        let answer = self.answer(key, &pae(CHALLENGE, challenge.as_bytes()));
+        self.post("/login/answer", &format!("{form}{answer}"))
+    }
+
+    fn log_in(&mut self, name: &str, key: &PasskeyPair, to: &str) {
+        let done = self.log_in_with(&self.begin(name, to).body, key);
+        assert_eq!(done.status, 303, "{}", done.body);
+        assert!(done.head.contains(&format!("location: {to}\r")), "{}", done.head);
+        let cookie = done.head.lines().find_map(|line| line.strip_prefix("set-cookie: ")).expect("a cookie");
+        let (pair, attributes) = cookie.split_once(';').expect("attributes");
+        assert_eq!(attributes.trim(), "Path=/; Secure; HttpOnly; SameSite=Strict");
+        assert!(pair.starts_with("__Host-countersign_desk="), "{pair}");
+        self.cookie = pair.to_owned();
+    }
+
+    /// Loads the review, and sends its form with these digits and a signature over this statement.
+    fn sign(&self, proposal: &Value, typed: &str, key: &PasskeyPair, payload: &[u8]) -> PageReply {
+        let (id, path) = (id_of(proposal), format!("/b/0/sign/{}", id_of(proposal)));
+        let page = self.get(&format!("/b/0/review/{id}")).body;
+        let form = form_of(&page, &path).unwrap_or_else(|| panic!("no form: {page}"));
+        self.post(&path, &format!("{form}&digits={typed}{}", self.answer(key, &pae(IN_TOTO, payload))))
+    }
+}
+
+/// Takes a string of SSH's wire format.
+fn string<'a>(rest: &mut &'a [u8]) -> &'a [u8] {
+    let (length, more) = rest.split_first_chunk::<4>().expect("a length");
+    let (bytes, more) = more.split_at(u32::from_be_bytes(*length) as usize);
+    *rest = more;
+    bytes
+}
+
+#[test]
+fn a_passkey_logs_in_and_approves_beside_an_own_key_and_never_alone() {
+    if !able("a_passkey_logs_in_and_approves_beside_an_own_key_and_never_alone") {
+        return;
+    }
+    let world = world();
+    let proposal = world.propose("say:echo", json!({"text": "<b>once</b>"}));
+    let mut desk = DeskBrowser::start(&world);
+    // The link of a message leads through the login to the review.
+    let link = desk.get(&format!("/p/prod/{}", id_of(&proposal)));
+    let go = format!("/go/prod/{}", id_of(&proposal));
+    assert!(link.status == 200 && link.body.contains(&format!("0;url={go}")), "{}", link.body);
+    let login = desk.get(&go).body;
+    let to = format!("/b/0/review/{}", id_of(&proposal));
+    assert!(login.contains(&format!("value=\"{to}\"")) && login.contains("value=\"prod\""), "{login}");
+    desk.log_in("zoe", &zoe(), &to);
+    assert!(desk.get(&go).head.contains(&format!("location: {to}\r")));
+    let page = desk.get(&to).body;
+    for words in
+        ["&lt;b&gt;once&lt;/b&gt;", "yours is number 1", "Sign as zoe, with your passkey", "shows only desk.example"]
+    {
+        assert!(page.contains(words), "{words}: {page}");
+    }
+    let inbox = desk.get("/").body;
+    assert!(inbox.contains("Yours to move (1)") && inbox.contains("You are zoe"), "{inbox}");
+    let signed = desk.sign(&proposal, &digits(&proposal), &zoe(), &bytes_of(&proposal));
+    assert_eq!(signed.status, 303, "{}", signed.body);
+    assert_eq!(world.show(id_of(&proposal))["status"], "pending");
+    let run = format!("/b/0/run/{}", id_of(&proposal));
+    assert!(desk.get(&run).body.contains("with another key than a passkey"));
+    world.sign(&proposal, &[&alice()]).ok(200);
+    let finished = world.until(id_of(&proposal), "finished");
+    assert_eq!(finished["outcome"]["status"], "succeeded", "{finished:#}");
+    world.assert_verified(&finished);
+    let page = desk.get(&run).body;
+    assert!(page.contains("Verified on this machine") && page.contains("alice, zoe"), "{page}");
+}
+
+#[test]
+fn a_passkey_denies_and_freezes_and_ends_itself_and_the_desk_shows_the_rest_with_its_command() {
+    if !able("a_passkey_denies_and_freezes_and_ends_itself_and_the_desk_shows_the_rest_with_its_command") {
+        return;
+    }
+    let world = world();
+    let mut desk = DeskBrowser::start(&world);
+    desk.log_in("zoe", &zoe(), "/");
+    let proposal = world.propose("two:go", json!({}));
+    let (id, path) = (id_of(&proposal), format!("/b/0/deny/{}", id_of(&proposal)));
+    let form = form_of(&desk.get(&format!("/b/0/review/{id}")).body, &path).expect("a form");
+    let shown = desk.post(&path, &format!("{form}&reason=not+now&sure=yes"));
+    assert!(shown.status == 200 && shown.body.contains("&quot;not now&quot;"), "{}", shown.body);
+    let statement = denial(&world.boundary(), &bytes_of(&proposal), "not now");
+    let send = format!("/b/0/denial/{id}");
+    let body =
+        format!("{}{}", form_of(&shown.body, &send).expect("a form"), desk.answer(&zoe(), &pae(IN_TOTO, &statement)));
+    assert_eq!(desk.post(&send, &body).status, 303);
+    let denied = world.show(id);
+    assert_eq!((&denied["status"], &denied["denials"][0]["approver"]), (&json!("denied"), &json!("zoe")), "{denied:#}");
+    // A grant is shown, with the command that signs it.
+    let draft = world.wire.post("/v1/grants", &world.agent, &json!({"draft": super::grants::terms()})).ok(201);
+    let grant = desk.get(&format!("/b/0/grant/{}", id_of(&draft)));
+    assert!(
+        grant.status == 200 && grant.body.contains(&format!("countersign approve {}", id_of(&draft))),
+        "{}",
+        grant.body
+    );
+    assert!(!grant.body.contains("<form"), "{}", grant.body);
+    let boundary = world.boundary();
+    let epoch = sha256(boundary["epoch"].as_str().expect("an epoch").as_bytes());
+    for (page, word, send, statement) in [
+        ("/b/0/freeze", "freeze", "/b/0/send-freeze", revocation(&boundary, "epoch", &epoch)),
+        ("/b/0/my-key", "revoke", "/b/0/send-my-key", revocation(&boundary, "key", &sha256(&zoe().blob()))),
+    ] {
+        let form = form_of(&desk.get(page).body, page).expect("a form");
+        let wrong = desk.post(page, &format!("{form}&reason=a+test&word=x"));
+        assert!(wrong.status == 422 && wrong.body.contains("Nothing was signed"), "{}", wrong.body);
+        let form = form_of(&wrong.body, page).expect("a form");
+        let shown = desk.post(page, &format!("{form}&reason=a+test&word={word}")).body;
+        let form = form_of(&shown, send).unwrap_or_else(|| panic!("no form: {shown}"));
+        let done = desk.post(send, &format!("{form}{}", desk.answer(&zoe(), &pae(IN_TOTO, &statement))));
+        assert!(done.status == 200 && done.body.contains("(log entry "), "{page}: {}", done.body);
+        let again = desk.post(send, &format!("{form}{}", desk.answer(&zoe(), &pae(IN_TOTO, &statement))));
+        assert_eq!(again.status, 409, "{}", again.body);
+    }
+    assert_eq!(world.wire.peek("/ready").status, 503);
+    let refused = desk.log_in_with(&desk.begin("zoe", "/").body, &zoe());
+    assert!(refused.status == 409 && refused.body.contains("revoked"), "{}", refused.body);
+}
+
+#[test]
+fn before_the_login_a_desk_tells_nobody_anything() {
+    if !able("before_the_login_a_desk_tells_nobody_anything") {
+        return;
+    }
+    let world = world();
+    let proposal = world.propose("plain:true", json!({}));
+    let desk = DeskBrowser::start(&world);
+    for path in
+        ["/", "/b/0/steps", "/b/0/log", "/login", "/enrol", &format!("/b/0/review/{}", id_of(&proposal)), "/nothing"]
+    {
+        let reply = desk.get(path);
+        assert!(reply.status == 200 && !reply.body.contains("plain:true"), "{path}: {}", reply.body);
+        assert!(
+            ["zoe", "alice", "prod", "people"].iter().all(|word| !reply.body.contains(word)),
+            "{path}: {}",
+            reply.body
+        );
+        for header in [
+            "strict-transport-security: max-age=31536000",
+            "content-security-policy: default-src 'none'; script-src 'self'",
+            "frame-ancestors 'none'",
+            "cache-control: no-store",
+            "x-content-type-options: nosniff",
+        ] {
+            assert!(reply.head.contains(header), "{path}: {header}: {}", reply.head);
+        }
+    }
+    // A name in the roster, another name and another boundary get the same page, apart from its secrets.
+    let plain = |page: &str| text_of(page.split("<main").nth(1).expect("a page"));
+    let pages = ["zoe", "alice", "nobody", "Not+a+name", "yan"].map(|name| desk.begin(name, "/").body);
+    let other = desk.post("/login", "name=zoe&boundary=other&to=/").body;
+    for page in pages.iter().chain([&other]) {
+        assert_eq!(
+            (plain(page), page.split("data-challenge=\"").nth(1).expect("it").find('"')),
+            (plain(&pages[0]), Some(95))
+        );
+    }
+    for (page, key) in [
+        (&pages[1], zoe()),
+        (&pages[2], zoe()),
+        (&pages[3], zoe()),
+        (&pages[0], PasskeyPair::of(3)),
+        (&pages[4], PasskeyPair::of(3)),
+    ] {
+        let refused = desk.log_in_with(page, &key);
+        assert!(refused.status == 403 && !refused.head.contains("set-cookie"), "{}", refused.body);
+        assert!(refused.body.contains("The name, the boundary or the passkey is wrong"), "{}", refused.body);
+    }
+    // A second passkey of the person signs another challenge, and a page works once.
+    let page = desk.begin("zoe", "/").body;
+    let second = desk.log_in_with(&page, &zoe_too());
+    assert!(second.status == 200 && second.body.contains("another passkey of yours"), "{}", second.body);
+    assert_eq!(desk.log_in_with(&page, &zoe_too()).status, 403);
+    assert_eq!(desk.log_in_with(&second.body, &zoe_too()).status, 303);
+    // An address can't try for ever.
+    let limited = (0..80).map(|_| desk.begin("zoe", "/")).find(|reply| reply.status == 429).expect("a limit");
+    assert!(limited.body.contains("Too many attempts"), "{}", limited.body);
+    assert_eq!(desk.get("/login").status, 200);
+}
+
+#[test]
+fn a_desk_refuses_forged_requests_foreign_signatures_and_ended_logins() {
+    if !able("a_desk_refuses_forged_requests_foreign_signatures_and_ended_logins") {
+        return;
+    }
+    let mut world = world();
+    let (proposal, other) = (world.propose("plain:true", json!({})), world.propose("two:go", json!({"text": "other"})));
+    let mut desk = DeskBrowser::start(&world);
+    desk.log_in("zoe", &zoe(), "/");
+    let (path, right) = (format!("/b/0/sign/{}", id_of(&proposal)), digits(&proposal));
+    let form = form_of(&desk.get(&format!("/b/0/review/{}", id_of(&proposal))).body, &path).expect("a form");
+    let body = format!("{form}&digits={right}{}", desk.answer(&zoe(), &pae(IN_TOTO, &bytes_of(&proposal))));
+    let (cookie, origin) = (format!("cookie: {}", desk.cookie), format!("origin: {}", desk.origin()));
+    for (what, headers, status) in [
+        ("another host", vec!["host: evil.example".to_owned(), cookie.clone(), origin.clone()], 421),
+        ("the host without its port", vec![format!("host: {HOST}"), cookie.clone(), origin.clone()], 421),
+        ("another origin", vec![cookie.clone(), "origin: https://evil.example".to_owned()], 403),
+        ("no TLS", vec![cookie.clone(), origin.replace("https", "http")], 403),
+        ("a sandboxed frame", vec![cookie.clone(), "origin: null".to_owned()], 403),
+        ("no origin", vec![cookie.clone()], 403),
+        ("no cookie", vec![origin.clone()], 401),
+        ("two cookies", vec![format!("{cookie}; {}", desk.cookie), origin.clone()], 401),
+        ("another cookie", vec!["cookie: __Host-countersign_desk=00".to_owned(), origin.clone()], 401),
+    ] {
+        let reply = desk.ask(&path, &headers, Some(&body));
+        assert_eq!(reply.status, status, "{what}: {}", reply.body);
+    }
+    assert_eq!(desk.post(&path, &format!("x={}", "x".repeat(70_000))).status, 413);
+    // None of these requests used the form. Wrong digits, other keys and other statements sign nothing.
+    let theirs = bytes_of(&other);
+    for (what, typed, key, payload, status) in [
+        ("wrong digits", "00000000", zoe(), &bytes_of(&proposal), 422),
+        ("a passkey of somebody else", &*right, PasskeyPair::of(3), &bytes_of(&proposal), 409),
+        ("the other passkey of the person", &*right, zoe_too(), &bytes_of(&proposal), 409),
+        ("another statement", &*right, zoe(), &theirs, 409),
+    ] {
+        let reply = desk.sign(&proposal, typed, &key, payload);
+        assert!(reply.status == status && reply.body.contains("othing was signed"), "{what}: {}", reply.body);
+    }
+    let path_form = form_of(&desk.get(&format!("/b/0/review/{}", id_of(&proposal))).body, &path).expect("a form");
+    let unsigned = desk.post(&path, &format!("{path_form}&digits={right}"));
+    assert!(unsigned.status == 409 && unsigned.body.contains("no answer of a passkey"), "{}", unsigned.body);
+    assert_eq!(signatures(&world, &proposal), 0);
+    assert_eq!(desk.post(&path, &body).status, 303);
+    let again = desk.post(&path, &body);
+    assert!(again.status == 409 && again.body.contains("was sent before"), "{}", again.body);
+    assert_eq!(signatures(&world, &proposal), 1);
+    // After a restart, the boundary does not know the access any more: the desk asks for a new login.
+    let path = format!("/b/0/sign/{}", id_of(&other));
+    let form = form_of(&desk.get(&format!("/b/0/review/{}", id_of(&other))).body, &path).expect("a form");
+    // The desk finds the boundary at the same port.
+    world.setup.listen = world.wire.url.trim_start_matches("http://").to_owned();
+    world.restart();
+    let body = format!("{form}&digits={}{}", digits(&other), desk.answer(&zoe(), &pae(IN_TOTO, &theirs)));
+    let ended = desk.post(&path, &body);
+    assert!(ended.status == 401 && ended.body.contains("Log in again"), "{}", ended.body);
+    assert!(desk.get("/").body.contains("Your name in the roster"));
+    assert_eq!(signatures(&world, &other), 0);
+}
+
+#[test]
+fn a_page_makes_the_line_of_a_new_passkey_for_the_roster() {
+    if !able("a_page_makes_the_line_of_a_new_passkey_for_the_roster") {
+        return;
+    }
+    let desk = DeskBrowser::start(&world());
+    let key = PasskeyPair::of(3);
+    // The point is the third string of the blob, and a browser returns it after a fixed head.
+    let (blob, mut point) = (key.blob(), &[][..]);
+    let mut rest = &blob[..];
+    for _ in 0..3 {
+        point = string(&mut rest);
+    }
+    let head = URL_SAFE_NO_PAD.decode("MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgA").expect("base64url");
+    let public = URL_SAFE_NO_PAD.encode([&head, point].concat());
+    let page = desk.post("/enrol", &format!("name=yuki&public_key={public}")).body;
+    for words in
+        [format!("{} yuki", key.line()), key.keyid(), "countersign roster add approver yuki --key FILE".to_owned()]
+    {
+        assert!(text_of(&page).contains(&words), "{words}: {page}");
+    }
+    let mut other = Vec::new();
+    put(&mut other, point);
+    for (name, public) in [("yuki", String::new()), ("yuki", URL_SAFE_NO_PAD.encode(other)), ("Not+a+name", public)] {
+        let refused = desk.post("/enrol", &format!("name={name}&public_key={public}"));
+        assert!(refused.status == 422 && !refused.body.contains("sk-ecdsa"), "{}", refused.body);
+    }
+}
+
+#[test]
+fn a_desk_starts_only_with_a_certificate_for_its_name_and_with_the_roster() {
+    if !able("a_desk_starts_only_with_a_certificate_for_its_name_and_with_the_roster") {
+        return;
+    }
+    let (world, made) = (world(), certificates());
+    let name = format!("subjectAltName=DNS:{HOST}\nbasicConstraints=CA:FALSE\n");
+    made.issue_for("expired", "ca", &name, ("20200101000000Z", "20210101000000Z"));
+    made.issue("other", "ca", "subjectAltName=DNS:other.example\nbasicConstraints=CA:FALSE\n");
+    let refused = |command: &mut Command, words: &[&str]| {
+        let done = command.stdin(Stdio::null()).output().expect("it ends");
+        assert!(!done.status.success(), "{}", said(&done));
+        for words in words {
+            assert!(said(&done).contains(words), "{words}: {}", said(&done));
+        }
+    };
+    refused(&mut desk_command(&world, &made, "expired"), &["expired.pem", "2021-01-01"]);
+    refused(&mut desk_command(&world, &made, "other"), &["not for desk.example", "subjectAltName=DNS:desk.example"]);
+    refused(desk_command(&world, &made, "desk").args(["--host", "127.0.0.1"]), &["--host"]);
+    refused(desk_command(&world, &made, "desk").args(["--key", "alice.pem"]), &["--key", "--desk"]);
+    refused(desk_command(&world, &made, "desk").args(["--audit", "x"]), &["--audit", "--desk"]);
+    refused(&mut world.program(&["console", "--desk", "--host", HOST]), &["--certificate"]);
+    std::fs::set_permissions(made.path("desk.key"), std::fs::Permissions::from_mode(0o644)).expect("mode");
+    refused(&mut desk_command(&world, &made, "desk"), &["desk.key", "chmod 600"]);
+    std::fs::set_permissions(made.path("desk.key"), std::fs::Permissions::from_mode(0o600)).expect("mode");
+    let digest = world.started["roster"].as_str().expect("a digest");
+    let mut pinned =
+        world.program(&["console", "--desk", "--host", HOST, "--listen", "127.0.0.1:0", "--roster", digest]);
+    pinned.args(["--url", &world.wire.url, "--certificate"]).arg(made.path("desk.pem"));
+    refused(pinned.arg("--certificate-key").arg(made.path("desk.key")), &["no roster file", "boundary add"]);
+    // The service of the desk ends a connection that sends nothing, and a connection without TLS.
+    let desk = DeskBrowser::start(&world);
+    let mut plain = std::net::TcpStream::connect(("127.0.0.1", desk.port)).expect("connected");
+    std::io::Write::write_all(&mut plain, b"GET / HTTP/1.1\r\nhost: desk.example\r\n\r\n").expect("sent");
+    let mut answer = Vec::new();
+    let _ = plain.read_to_end(&mut answer);
+    assert!(!answer.windows(4).any(|bytes| bytes == b"HTTP"), "{answer:?}");
+}
