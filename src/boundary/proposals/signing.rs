@@ -154,14 +154,16 @@ impl Proposals {
     /// Checks that an envelope agrees with the ID token of the caller, and that only its own jobs propose for a token without
     /// a secret. Otherwise approvers could sign a commit that no issuer stated.
     fn check_job(&self, caller: &Caller, envelope: &Envelope) -> Result<(), Stopped> {
+        let bindings = self.ledger.bindings()?;
+        if bindings.is_empty() {
+            return Ok(());
+        }
         // The crossing refuses an envelope that can't be read.
         let Ok(payload) = Base64::Lenient.decode("", &envelope.payload) else { return Ok(()) };
         let Ok(statement) = Statement::<Authorization>::from_payload(&payload) else { return Ok(()) };
         let signed = statement.predicate;
         let _ = caller.job_of(&signed.params)?;
-        if caller.name() == Some(&signed.proposer)
-            || self.ledger.bindings()?.iter().all(|(name, _)| *name != signed.proposer)
-        {
+        if caller.name() == Some(&signed.proposer) || bindings.iter().all(|(name, _)| *name != signed.proposer) {
             return Ok(());
         }
         let stored = self.ledger.proposal(&signed.proposal)?;
