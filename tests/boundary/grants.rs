@@ -584,6 +584,10 @@ fn a_grant_is_drafted_signed_used_and_revoked_on_the_command_line() {
     let unnamed = draft(&[]);
     assert_eq!(unnamed.status.code(), Some(2), "{}", said(&unnamed));
     assert!(said(&unnamed).contains("these parameters are not named: text"), "{}", said(&unnamed));
+    for twice in [["--any", "text", "--match", "text=^a$"], ["-p", "text=a", "-p", "text=b"]] {
+        let refused = draft(&twice);
+        assert!(refused.status.code() == Some(2) && said(&refused).contains("named twice"), "{}", said(&refused));
+    }
     let made = draft(&["--match", "text=^[a-z]{1,8}$"]);
     assert!(made.status.success(), "{}", said(&made));
     let id = String::from_utf8_lossy(&made.stdout).trim().to_owned();
@@ -620,6 +624,12 @@ fn a_grant_is_drafted_signed_used_and_revoked_on_the_command_line() {
     assert_eq!(again.status.code(), Some(126), "{}", said(&again));
     let used = as_holder(&world, &robot(), &["propose", "say:echo", "-p", "text=night", "--grant", &id, "--wait"]);
     assert!(used.status.success() && said(&used).contains("night"), "{}", said(&used));
+    let newest = world.wire.get("/v1/proposals", &world.reader).ok(200)["proposals"][0].take();
+    world.write("use.json", &String::from_utf8(world.bundle(&newest)).expect("JSON"));
+    let file = world.path("use.json").display().to_string();
+    let verified = said(&agent(&["verify", &file]));
+    assert!(verified.contains("nobody approved this run itself"), "{verified}");
+    assert!(verified.contains("grant signed  alice") && !verified.contains("approved by"), "{verified}");
     let wide = as_holder(&world, &robot(), &["propose", "say:echo", "-p", "text=two words", "--grant", &id, "--wait"]);
     assert!(said(&wide).contains("not-granted"), "{}", said(&wide));
     let listed = as_holder(&world, &alice(), &["grant", "list"]);

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::people::{alice, bob};
+use crate::support::people::{alice, bob, robot};
 use crate::support::{World, has_all, id_of, not_run, said, wait_for};
 use crate::{grants, reviews};
 
@@ -313,6 +313,24 @@ fn a_draft_of_a_grant_is_told_to_those_who_can_sign_it() {
     let two = world.propose("two:go", json!({}));
     assert!(other.wait(1)[0].json()["text"].as_str().is_some_and(|text| text.contains(id_of(&two))));
     assert!(finance.messages().is_empty());
+}
+
+#[test]
+fn people_hear_nothing_of_a_use_of_a_grant_and_programs_hear_all() {
+    let (people, program) = (Target::new(&[]), Target::new(&[]));
+    let world = World::with(|setup| {
+        setup.policy = grants::POLICY.to_owned();
+        setup.config = people.config("people", "slack", "") + &program.config("program", "cloudevents", "");
+    });
+    let grant = grants::granted(&world, &grants::terms());
+    let _ = grants::used(&world, &grants::bearer(&world, &robot()), &grant, "night");
+    // Messages come in order, so that of this proposal comes after any message about the use.
+    let _ = world.propose("plain:wait", json!({}));
+    let text =
+        || people.messages().iter().map(|one| String::from_utf8_lossy(&one.body).into_owned()).collect::<String>();
+    wait_for("the request", || text().contains("RUN plain:wait"));
+    assert!(text().contains("STANDING GRANT say:echo") && !text().contains("RUN say:echo"), "{}", text());
+    wait_for("the event of the use", || program.kinds().iter().filter(|kind| *kind == "proposal.pending").count() == 2);
 }
 
 #[test]

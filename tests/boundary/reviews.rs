@@ -249,6 +249,10 @@ fn a_grant_goes_on_after_people_have_settled_how_its_run_ended() {
     let settled = reviewed(&world, &one, &dora(), "accepted", Some("succeeded")).ok(200);
     assert_eq!((&settled["unsettled"], &settled["settled"]), (&json!(false), &json!("succeeded")), "{settled:#}");
     reviewed(&world, &one, &alice(), "accepted", Some("failed")).problem("wrong-state");
+    // The same bytes again would not bring dora's earlier verdict back, so the boundary does not answer as if they did.
+    let back = reviewed(&world, &one, &dora(), "rejected", Some("partly")).problem("wrong-state");
+    assert!(back["detail"].as_str().expect("a detail").contains("with another reason"), "{back:#}");
+    assert_eq!(reviewed(&world, &one, &dora(), "accepted", Some("succeeded")).ok(200)["existing"], true);
     // The other run still pauses the grant, also after a restart.
     world.restart();
     let robot_bearer = bearer(&world, &robot());
