@@ -1,30 +1,36 @@
-//! The markup of a review: the text of the command, and below it the forms.
+//! The page of a review: the text of the command, and below it the forms.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use axum::http::StatusCode;
+use axum::response::{Html, IntoResponse as _, Response};
 use client::commands::approve::AskedText;
 use client::commands::deny;
 use client::commands::grant::grant_review::GrantReview;
 use client::commands::grant::signing::check_typed;
 use client::review::derived::StatementVerdict;
 use client::review::proposal_review::ProposalReview;
+use client::terminal::exit::CommandFailure;
+use documents::record::ident::ProposalId;
 use maud::{Markup, html};
 use wire::api::view::ProposalStatus;
 
-use crate::companion::held::LIFE;
+use crate::companion::held::{HeldReview, HeldReviews, LIFE, replaced};
 use crate::companion::open_review::MadeReview;
+use crate::companion::requests::{PageState, failed, ways};
 use crate::companion::views::{NavPlace, companion_page, path_of};
 use crate::page::field_errors::{FieldError, FieldErrors};
 use crate::page::passkey_form::{ANSWER_FIELDS, PasskeyQuestion, answer_fields};
 use crate::page::screen_lines::screen_lines;
 use crate::proposal::proposal_words::plain;
+use crate::web::refused_request::PageAnswer;
 use crate::web::sealed_form::hidden;
 use crate::web::secrets::FormKey;
 
 /// What the review page needs.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct ReviewView<'a> {
+struct ReviewView<'a> {
     /// Seals of the forms.
     pub(crate) form_key: &'a FormKey,
     /// Number of the forms of this page. The page has one number, because it works once, for a signature or a denial.
@@ -37,6 +43,32 @@ pub(crate) struct ReviewView<'a> {
     pub(crate) made: &'a MadeReview,
     /// What the person sent with an earlier form of this review, and what was wrong with it.
     pub(crate) refused: &'a RefusedReview,
+}
+
+/// Returns the page of a review that was just made, and holds the review for the forms of the page. `question` returns what a
+/// passkey signs.
+///
+/// # Errors
+/// Returns the page that says why there is no review.
+pub(crate) fn shown_review(
+    (pages, held): (&PageState, &HeldReviews<ProposalId, ProposalReview>),
+    (at, id): (usize, ProposalId),
+    made: Result<MadeReview, CommandFailure>,
+    question: impl FnOnce(&MadeReview) -> Option<PasskeyQuestion>,
+    refused: &RefusedReview,
+) -> PageAnswer<Response> {
+    let made = made.map_err(|failure| failed(NavPlace::at(at), "No review", &failure, ways(at, &id)))?;
+    let digest = made.review.found.digest.to_string();
+    // The person typed the digits of the review before.
+    if refused.sent.get("digest").is_some_and(|before| *before != digest) {
+        return Err(failed(NavPlace::at(at), "Nothing was signed", &replaced(id.as_str()), ways(at, &id)));
+    }
+    let (number, passkey) = (pages.forms.issue(), question(&made));
+    let (form_key, passkey) = (&pages.form_key, passkey.as_ref());
+    let page = ReviewView { form_key, number: &number, boundary: at, passkey, made: &made, refused }.page();
+    held.keep(&number, HeldReview { boundary: at, id, digest, review: made.review, made: Instant::now() });
+    let status = if refused.errors.0.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
+    Ok((status, Html(page)).into_response())
 }
 
 /// A form of a review that was refused before anything was signed.

@@ -1,11 +1,9 @@
 //! The requests of the browser.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::Router;
 use axum::extract::{Form, Path, State};
-use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse as _, Response};
 use axum::routing::{get, post};
 use client::commands::approve::AskedText;
@@ -14,10 +12,9 @@ use documents::record::ident::ProposalId;
 
 use crate::companion::freeze;
 use crate::companion::grant_pages;
-use crate::companion::held::{HeldReview, replaced};
 use crate::companion::inbox::read_all;
-use crate::companion::requests::{Companion, Sent, Shared, after_signature, failed, take_held, ways};
-use crate::companion::review_view::{RefusedReview, ReviewView};
+use crate::companion::requests::{Companion, Sent, Shared, after_signature, take_held, ways};
+use crate::companion::review_view::{RefusedReview, shown_review};
 use crate::companion::run_pages;
 use crate::companion::run_review_pages;
 use crate::companion::views::{NavPlace, inbox};
@@ -52,25 +49,7 @@ async fn review(State(own): Shared, Path((at, id)): Path<(usize, ProposalId)>) -
 async fn show_review(own: &Companion, at: usize, id: ProposalId, refused: &RefusedReview) -> PageAnswer<Response> {
     let (place, signing, asked) = (own.pages.place(at)?, own.signing.clone(), id.clone());
     let made = place.read(move |place, client| signing.review(&asked, &place.trust, client)).await;
-    let made = made.map_err(|failure| failed(NavPlace::at(at), "No review", &failure, ways(at, &id)))?;
-    let digest = made.review.found.digest.to_string();
-    // The person typed the digits of the review before.
-    if refused.sent.get("digest").is_some_and(|before| *before != digest) {
-        return Err(failed(NavPlace::at(at), "Nothing was signed", &replaced(id.as_str()), ways(at, &id)));
-    }
-    let number = own.pages.forms.issue();
-    let page = ReviewView {
-        form_key: &own.pages.form_key,
-        number: &number,
-        boundary: at,
-        passkey: None,
-        made: &made,
-        refused,
-    }
-    .page();
-    own.held.keep(&number, HeldReview { boundary: at, id, digest, review: made.review, made: Instant::now() });
-    let status = if refused.errors.0.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
-    Ok((status, Html(page)).into_response())
+    shown_review((&own.pages, &own.held), (at, id), made, |_| None, refused)
 }
 
 async fn sign(State(own): Shared, Path((at, id)): Path<(usize, ProposalId)>, Form(sent): Sent) -> PageAnswer<Response> {

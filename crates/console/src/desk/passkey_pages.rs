@@ -2,11 +2,9 @@
 //! it.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::Router;
 use axum::extract::{Form, Path, State};
-use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse as _, Response};
 use axum::routing::{get, post};
 use client::commands::approve::{self, AskedText};
@@ -19,11 +17,11 @@ use documents::record::envelope::Envelope;
 use documents::record::ident::ProposalId;
 use maud::html;
 
-use crate::companion::held::{HeldReview, HeldReviews, replaced};
+use crate::companion::held::{HeldReview, HeldReviews};
 use crate::companion::inbox::BoundaryInbox;
 use crate::companion::open_review::{MadeReview, SentSignature, still_open};
 use crate::companion::requests::{PageState, Sent, after_signature, failed, take_held, ways};
-use crate::companion::review_view::{RefusedReview, ReviewView};
+use crate::companion::review_view::{RefusedReview, shown_review};
 use crate::companion::run_pages;
 use crate::companion::views::{NavPlace, inbox};
 use crate::desk::desk_person::{DeskPerson, browser_answer};
@@ -106,19 +104,8 @@ async fn show_review(own: &PasskeyPages, at: usize, id: ProposalId, refused: &Re
             },
         )
     });
-    let made = made.await.map_err(|failure| failed(NavPlace::at(at), "No review", &failure, ways(at, &id)))?;
-    let digest = made.review.found.digest.to_string();
-    // The person typed the digits of the review before.
-    if refused.sent.get("digest").is_some_and(|before| *before != digest) {
-        return Err(failed(NavPlace::at(at), "Nothing was signed", &replaced(id.as_str()), ways(at, &id)));
-    }
-    let (number, question) = (own.pages.forms.issue(), own.person.question(&made.review.sources.payload));
-    let form_key = &own.pages.form_key;
-    let view = ReviewView { form_key, number: &number, boundary: at, passkey: Some(&question), made: &made, refused };
-    let page = view.page();
-    own.held.keep(&number, HeldReview { boundary: at, id, digest, review: made.review, made: Instant::now() });
-    let status = if refused.errors.0.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
-    Ok((status, Html(page)).into_response())
+    let question = |made: &MadeReview| Some(own.person.question(&made.review.sources.payload));
+    shown_review((&own.pages, &own.held), (at, id), made.await, question, refused)
 }
 
 async fn sign(State(own): Own, Path((at, id)): Path<(usize, ProposalId)>, Form(sent): Sent) -> PageAnswer<Response> {
