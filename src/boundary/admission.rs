@@ -323,7 +323,7 @@ impl Admission {
         if caller.still(&self.crossing.state(), now) && self.crossing.revoked().now().token(name).is_none() {
             return Ok(());
         }
-        let detail = format!("the token {name} has expired or was revoked, and its bearers with it");
+        let detail = format!("the token {name} has expired or was revoked, so this bearer is no longer valid");
         Err(Refusal::new(Code::Unauthenticated, detail).into())
     }
 

@@ -101,9 +101,9 @@ impl Crossing {
                      {can} can: let other people approve it, or add people to the roster"
                 ),
                 _ => format!(
-                    "{approving} people must approve the emergency, and {required} others of {groups} must review it \
-                     afterwards, but all in all only {can} can (the proposer and the owners can't): propose it with a \
-                     token of other owners, or add people to the roster"
+                    "policy asks for {approving} approvals before and {required} reviews after the emergency, each by another \
+                     person of {groups}. Without the proposer and its owners, there are only {can}: propose it with a token of \
+                     other owners, or add people to the roster"
                 ),
             };
             Refusal::new(Code::QuorumMissing, detail)

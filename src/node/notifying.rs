@@ -297,7 +297,7 @@ fn warn_of_unknown(boundary: &Boundary, table: &NotifyTable) {
     for name in table.people.iter().filter(|name| !known(name)) {
         tracing::warn!(
             target = %table.name,
-            "`for` names {name}, which is no approver, group or proposer now: messages for this name never come"
+            "`for` names {name}, but no approver, group or proposer has this name: no message comes for it"
         );
     }
 }

@@ -345,7 +345,7 @@ fn an_escalation_is_told_only_if_the_proposal_still_waits() {
             );
     });
     let log = world.service_log();
-    assert!(log.contains("names alise") && log.matches("messages for this name never come").count() <= 2, "{log}");
+    assert!(log.contains("names alise") && log.matches("no message comes for it").count() <= 2, "{log}");
     let _ = world.run("plain:true", json!({}), &[&alice()]);
     let waits = world.propose("plain:wait", json!({}));
     let proposed = Instant::now();

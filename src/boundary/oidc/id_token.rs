@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn the_parser_names_the_part_of_an_id_token_that_it_can_t_use() {
+    fn the_parser_names_the_part_of_an_id_token_that_is_wrong() {
         let (header, body) = (r#"{"alg":"RS256","kid":"k","typ":"JWT","x5t":"a"}"#, r#"{"iss":"https://i.example"}"#);
         let good = IdToken::parse(&token(header, body)).expect("an ID token");
         assert_eq!((good.issuer(), good.kid()), ("https://i.example", "k"));

@@ -337,7 +337,7 @@ pub fn run_to_review(run: &ReadReceipt) -> Screen {
     screen.field_in(tone, "outcome", &PrintableText::text(&outcome_words(&receipt.outcome)).then(&why));
     if receipt.outcome.status == Status::Unknown {
         let words = format!(
-            "some time from {} (the issue) to {} (the boundary started again and found no end)",
+            "some time between {} (the authorization was made) and {} (the boundary started again)",
             signed.issued_at, receipt.finished_at
         );
         screen.field("ran", &PrintableText::text(&words));
