@@ -130,8 +130,8 @@ impl Proposals {
             stored.retain(|one| kept.contains(&one.keyid));
         }
         let signatures = stored.iter().map(|one| EnvelopeSignature::new(one.keyid, &one.sig)).collect();
-        let request =
-            CrossingRequest { envelope: Envelope::new(&payload, signatures), handed_in_by: row.core.proposer };
+        let envelope = Envelope::new(&payload, signatures);
+        let request = CrossingRequest { envelope, handed_in_by: row.core.proposer, stored: true };
         match self.crossing.cross(request, None).await {
             Ok(_) => Ok(true),
             Err(stopped) => {

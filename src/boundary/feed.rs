@@ -15,11 +15,12 @@ use crate::store::stored_event::{EntryEvent, EventFact, StoredEvent};
 use crate::store::stored_leaf::opened;
 use crate::store::stored_status::StoredStatus;
 use documents::crypto::json;
+use documents::crypto::sshsig::StatementKey;
 use documents::record::code::Code;
 use documents::record::revocation::revoked;
 use documents::record::roster::Approver;
 use documents::record::token::Scope;
-use wire::api::feed::{FeedEvent, FeedKind};
+use wire::api::feed::{FeedEvent, FeedKind, SignedBy};
 use wire::api::grant_view::GrantStatus;
 use wire::api::view::{ProposalStatus, RefusalView};
 
@@ -88,12 +89,14 @@ impl Proposals {
             entry: None,
             subject: None,
             words: None,
+            signed: None,
         };
+        if let Some((step, proposer)) = event.what.proposed() {
+            (view.step, view.proposer) = (Some(step.clone()), Some(proposer.clone()));
+        }
         match &event.what {
-            EventFact::Proposal { status, id, step, proposer } => {
+            EventFact::Proposal { status, id, .. } => {
                 view.proposal = Some(id.clone());
-                view.step = Some(step.clone());
-                view.proposer = Some(proposer.clone());
                 // An unsigned proposal is deleted soon after its end, and the event then has no code.
                 let detail = || Ok::<_, Stopped>(self.ledger.proposal(id)?.and_then(|row| row.detail));
                 match status {
@@ -117,9 +120,15 @@ impl Proposals {
             }
             EventFact::Grant(id, leaf) => (view.grant, view.entry) = (Some(id.clone()), *leaf),
             EventFact::Attention(words) => view.words = Some(words.clone()),
-            EventFact::Emergency { id, step, proposer } => {
-                (view.proposal, view.step, view.proposer) =
-                    (Some(id.clone()), Some(step.clone()), Some(proposer.clone()));
+            EventFact::Emergency { id, .. } => view.proposal = Some(id.clone()),
+            EventFact::Signed { id, person, keyid, .. } => {
+                let state = self.crossing.state();
+                let passkey = match state.roster.statement_signer(keyid) {
+                    Some((_, StatementKey::Passkey(key))) => Some(key.host().to_owned()),
+                    _ => None,
+                };
+                view.proposal = Some(id.clone());
+                view.signed = Some(SignedBy { person: person.clone(), keyid: *keyid, passkey });
             }
         }
         Ok(view)
@@ -164,14 +173,10 @@ impl Feed {
 
     fn shown(&self, event: &StoredEvent) -> Result<Option<FeedEvent>, Stopped> {
         let sees_all = self.caller.may(Scope::Read) || self.caller.may(Scope::Operate);
-        let visible = match &event.what {
-            EventFact::Proposal { step, proposer, .. } | EventFact::Emergency { step, proposer, .. } => {
-                self.caller.may_see(proposer, step)
-            }
+        let visible = match event.what.proposed() {
+            Some((step, proposer)) => self.caller.may_see(proposer, step),
             // A token for some steps gets only the events of these steps.
-            EventFact::Entry(..) | EventFact::Grant(..) | EventFact::Attention(_) => {
-                sees_all && !self.caller.is_limited()
-            }
+            None => sees_all && !self.caller.is_limited(),
         };
         if !visible || !self.concerns_person(event)? {
             return Ok(None);
@@ -180,7 +185,7 @@ impl Feed {
     }
 
     /// With `for=me`, returns true for a proposal or a draft of a grant that still waits for the signature of the person,
-    /// for an emergency, and for the beginning and the end of a freeze.
+    /// for each signature in the name of the person, for an emergency, and for the beginning and the end of a freeze.
     fn concerns_person(&self, event: &StoredEvent) -> Result<bool, Stopped> {
         let Some(person) = &self.person else { return Ok(true) };
         match &event.what {
@@ -198,6 +203,7 @@ impl Feed {
             }
             EventFact::Entry(entry, _) => Ok(matches!(entry, EntryEvent::Frozen | EntryEvent::Thawed)),
             EventFact::Emergency { .. } => Ok(true),
+            EventFact::Signed { person: signer, .. } => Ok(*signer == person.name),
             EventFact::Proposal { .. } | EventFact::Grant(..) | EventFact::Attention(_) => Ok(false),
         }
     }
@@ -225,5 +231,6 @@ pub(super) fn kind_of(what: &EventFact) -> FeedKind {
         EventFact::Grant(_, Some(_)) => FeedKind::GrantActive,
         EventFact::Attention(_) => FeedKind::Attention,
         EventFact::Emergency { .. } => FeedKind::Emergency,
+        EventFact::Signed { .. } => FeedKind::Signed,
     }
 }

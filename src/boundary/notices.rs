@@ -13,7 +13,7 @@ use documents::record::ident::{BoundaryName, Name, StepRef};
 use documents::record::validity::Timestamp;
 use judgement::policy::patterns::Pattern;
 use wire::api::approvals_view::ApprovalsView;
-use wire::api::feed::{FeedEvent, FeedKind};
+use wire::api::feed::{FeedEvent, FeedKind, SignedBy};
 use wire::api::grant_view::{GrantStatus, GrantView};
 use wire::api::view::{ProposalStatus, ProposalView};
 
@@ -65,16 +65,15 @@ pub struct Notice {
 impl NoticeFilter {
     fn wants(&self, what: &EventFact) -> bool {
         let kind = kind_of(what);
-        let (step, proposer) = match what {
-            EventFact::Proposal { step, proposer, .. } | EventFact::Emergency { step, proposer, .. } => {
-                (Some(step), Some(proposer))
-            }
-            _ => (None, None),
+        // A signature concerns its person, and each other event the proposer.
+        let name = match what {
+            EventFact::Signed { person, .. } => Some(person),
+            _ => what.proposed().map(|(_, proposer)| proposer),
         };
         self.events.contains(&kind)
-            && step.is_none_or(|step| self.wants_step(step))
+            && what.proposed().is_none_or(|(step, _)| self.wants_step(step))
             && (self.after_s.is_none() || kind.is_request())
-            && (self.people.is_empty() || self.concerns(kind, proposer))
+            && (self.people.is_empty() || self.concerns(kind, name))
     }
 
     fn wants_step(&self, step: &StepRef) -> bool {
@@ -82,11 +81,11 @@ impl NoticeFilter {
     }
 
     /// Returns true if an event can concern the named people. For a request, the rules in force decide later.
-    fn concerns(&self, kind: FeedKind, proposer: Option<&Name>) -> bool {
+    fn concerns(&self, kind: FeedKind, name: Option<&Name>) -> bool {
         match kind {
             FeedKind::Frozen | FeedKind::Thawed => true,
             kind if kind.is_request() => true,
-            kind if kind.is_end() => proposer.is_some_and(|name| self.names(name.as_str())),
+            kind if kind.is_end() || kind == FeedKind::Signed => name.is_some_and(|name| self.names(name.as_str())),
             _ => false,
         }
     }
@@ -116,6 +115,10 @@ impl Proposals {
         let (view, boundary) = (self.event_view(event)?, &self.crossing.state().boundary.name);
         if let EventFact::Grant(id, None) = &event.what {
             return self.draft_notice(view, id, filter);
+        }
+        if let EventFact::Signed { id, .. } = &event.what {
+            let proposal = self.ledger.proposal(id)?.map(|row| self.view(&row)).transpose()?;
+            return Ok(NoticeNext::Send(Box::new(of_signed(view, boundary, proposal.as_ref()))));
         }
         let EventFact::Proposal { id, status, .. } = &event.what else {
             return Ok(NoticeNext::Send(Box::new(of_entry(view, boundary))));
@@ -214,8 +217,35 @@ fn of_pending(
     lines.extend(of_command("review", proposal.id.as_str(), boundary));
     // The last line, because programs on a phone make a link of it.
     lines.extend(filter.desk.iter().filter(|_| waits).map(|desk| format!("{desk}/p/{boundary}/{}", proposal.id)));
-    let what = if proposal.emergency { "EMERGENCY" } else { "RUN" };
-    Notice { title: format!("{what} {}", proposal.step), lines, urgent: waits, event }
+    Notice { title: title_of(proposal), lines, urgent: waits, event }
+}
+
+fn title_of(proposal: &ProposalView) -> String {
+    format!("{} {}", if proposal.emergency { "EMERGENCY" } else { "RUN" }, proposal.step)
+}
+
+/// Returns the message about a signature, for the person in whose name it is.
+fn of_signed(event: FeedEvent, boundary: &BoundaryName, proposal: Option<&ProposalView>) -> Notice {
+    let mut lines: Vec<String> = event.proposer.iter().map(|proposer| format!("asked by: {proposer}")).collect();
+    let (mut waits, mut title) = (false, event.step.as_ref().map(|step| format!("RUN {step}")).unwrap_or_default());
+    let mut about = Vec::new();
+    if let Some(proposal) = proposal {
+        waits = matches!(proposal.status, ProposalStatus::Pending | ProposalStatus::Approved);
+        title = title_of(proposal);
+        about.push(digits_of(proposal.digest.as_bytes()));
+        about.extend((!waits).then(|| format!("no longer waits: {}", proposal.status.word())));
+    }
+    if let Some(SignedBy { person, keyid, passkey }) = &event.signed {
+        let key = passkey.as_ref().map_or("a key of the own program".to_owned(), |host| format!("a passkey of {host}"));
+        lines.push(format!("signed by: {person}, with {key}"));
+        lines.append(&mut about);
+        lines.push(format!("if {person} did not sign this:"));
+        lines.extend(event.proposal.iter().filter(|_| waits).map(|id| format!("countersign deny {id}")));
+        let operator = if passkey.is_some() { "an operator ends the key: " } else { "" };
+        lines.push(format!("{operator}countersign revoke {keyid}"));
+    }
+    lines.push(format!("boundary: {boundary}"));
+    Notice { title: format!("SIGNED {title}"), lines, urgent: false, event }
 }
 
 fn of_draft(event: FeedEvent, boundary: &BoundaryName, view: &GrantView) -> Notice {
@@ -244,7 +274,6 @@ fn of_request(proposer: &Name, approvals: &ApprovalsView, ended: Option<&str>) -
 }
 
 fn of_content(until: Timestamp, denied: usize, digest: &[u8]) -> [String; 3] {
-    let digest = hex(digest);
     [
         format!("until: {}", utc(until)),
         match denied {
@@ -252,8 +281,13 @@ fn of_content(until: Timestamp, denied: usize, digest: &[u8]) -> [String; 3] {
             1 => "1 permission is denied by a built-in list".to_owned(),
             more => format!("{more} permissions are denied by a built-in list"),
         },
-        format!("digest ends with: {}", &digest[digest.len() - DIGITS..]),
+        digits_of(digest),
     ]
+}
+
+fn digits_of(digest: &[u8]) -> String {
+    let digest = hex(digest);
+    format!("digest ends with: {}", &digest[digest.len() - DIGITS..])
 }
 
 /// Returns the message about another change of a proposal.

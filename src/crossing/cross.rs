@@ -181,7 +181,7 @@ impl Crossing {
     /// Returns `malformed` or `too-large`.
     pub fn accept(&self, request: CrossingRequest) -> Result<Accepted, Stopped> {
         let signed = Signed::from_envelope(&request.envelope, Base64::Lenient)?;
-        Ok(Accepted::new(signed, request.handed_in_by))
+        Ok(Accepted::new(signed, request.handed_in_by, request.stored))
     }
 
     /// Verifies every signature over the received bytes with the keys of the roster in force. Only then parses the
@@ -351,6 +351,7 @@ impl Crossing {
             limit_s: i64::try_from(signed.sandbox.limits.wall_ms.div_ceil(1000)).unwrap_or(i64::MAX),
             claim: checks.allowed.claim.clone(),
             emergency: checks.allowed.emergency,
+            signers: checks.allowed.signers.clone(),
         };
         let basis = ReceiptBasis {
             proposal: signed.proposal.clone(),
@@ -387,8 +388,7 @@ impl Crossing {
     /// Runs the sealed script in the signed sandbox. From this stage on, each failure is an outcome of the run.
     pub async fn run(&self, consumed: Consumed) -> Ran {
         let signed = consumed.loaded().admitted().document().predicate();
-        let claim = consumed.claim();
-        let started_at = self.now().max(claim.at);
+        let started_at = self.now().max(consumed.claim().at);
         let (proposal, most) = (signed.proposal.clone(), signed.sandbox.limits.output_bytes);
         log_about(&proposal, &signed.step.reference);
         let secrets = &consumed.loaded().plan().secrets;

@@ -11,6 +11,7 @@ use crate::seal::sealed::Sealed;
 use crate::store::stored_grant::{GrantClaim, StoredGrant};
 use documents::crypto::digest::ContentDigest;
 use documents::crypto::json;
+use documents::crypto::key_id::KeyId;
 use documents::record::authorization::Authorization;
 use documents::record::code::Code;
 use documents::record::envelope::{Base64, Envelope, Signed, Verified};
@@ -57,7 +58,8 @@ impl Crossing {
             let rate = terms.rate.as_ref().map(|rate| (rate.uses, rate.seconds));
             let claim = Some(GrantClaim { grant: *digest, max_uses: terms.max_uses, rate });
             let excluded = covered.excluded().clone();
-            return Ok(AllowedRun { authority: Authority::Granted(covered), excluded, claim, emergency: None });
+            let (authority, signers) = (Authority::Granted(covered), Vec::new());
+            return Ok(AllowedRun { authority, excluded, claim, emergency: None, signers });
         }
         let revoked = |keyid: &_| self.revoked().has_key(keyid);
         let held = held.for_run(document.predicate()).map_err(|error| about(error.into()))?;
@@ -70,7 +72,17 @@ impl Crossing {
             self.demand_reviewers(rule, roster, counts, 0, now).map_err(|refusal| refusal.about(id))?;
         }
         let emergency = rule.map(|rule| rule.value.max_unreviewed);
-        Ok(AllowedRun { authority: Authority::Signed(met), excluded: parties, claim: None, emergency })
+        let authority = Authority::Signed(met);
+        let mut signers = Vec::new();
+        if !verified.is_stored() {
+            let stored = self.ledger.signatures(id)?;
+            let is_new = |keyid: &KeyId| authority.keeps(keyid) && stored.iter().all(|known| known.keyid != *keyid);
+            let new = document.signatures().iter().filter(|signature| is_new(&signature.keyid));
+            signers.extend(new.filter_map(|signature| {
+                Some((roster.statement_approver(&signature.keyid)?.0.name.clone(), signature.keyid))
+            }));
+        }
+        Ok(AllowedRun { authority, excluded: parties, claim: None, emergency, signers })
     }
 
     /// Refuses an emergency that nobody could close afterwards, because it would count against the limit for ever. `counts`

@@ -48,6 +48,7 @@ use crate::seal::sealed::Sealed;
 use crate::store::stored_grant::GrantClaim;
 use crate::store::stored_run::SpentNonce;
 use documents::crypto::digest::{AuthorizationDigest, ContentDigest, SealDigest};
+use documents::crypto::key_id::KeyId;
 use documents::record::authorization::{Authorization, StepReference};
 use documents::record::envelope::{self, Envelope, Signed};
 use documents::record::ident::{Name, ProposalId};
@@ -74,6 +75,8 @@ pub struct CrossingRequest {
     pub envelope: Envelope,
     /// The name of the token or proposer that sent the envelope. For a proposal, this is the proposer.
     pub handed_in_by: Name,
+    /// True if the store has all signatures of the envelope, so that it also has their events.
+    pub stored: bool,
 }
 
 /// The envelope is well-formed, but its payload is not parsed yet.
@@ -81,11 +84,12 @@ pub struct CrossingRequest {
 pub struct Accepted {
     signed: Signed<Authorization>,
     handed_in_by: Name,
+    stored: bool,
 }
 
 impl Accepted {
-    pub(super) const fn new(signed: Signed<Authorization>, handed_in_by: Name) -> Self {
-        Self { signed, handed_in_by }
+    pub(super) const fn new(signed: Signed<Authorization>, handed_in_by: Name, stored: bool) -> Self {
+        Self { signed, handed_in_by, stored }
     }
 
     pub(super) const fn signed(&self) -> &Signed<Authorization> {
@@ -123,6 +127,10 @@ impl VerifiedRequest {
     pub(super) const fn handed_in_by(&self) -> &Name {
         &self.accepted.handed_in_by
     }
+
+    pub(super) const fn is_stored(&self) -> bool {
+        self.accepted.stored
+    }
 }
 
 /// Proof that the clock is not ahead of the log. Only `demand_clock` creates this proof.
@@ -139,6 +147,8 @@ pub(super) struct AllowedRun {
     pub(super) claim: Option<GrantClaim>,
     /// Maximum number of emergencies without a review, if the run is an emergency.
     pub(super) emergency: Option<u64>,
+    /// The people whose signatures count and are not stored yet, each with the id of the key.
+    pub(super) signers: Vec<(Name, KeyId)>,
 }
 
 #[expect(dead_code, reason = "some results have no content: their existence is the proof")]

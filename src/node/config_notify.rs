@@ -32,8 +32,8 @@ pub struct NotifyTable {
     /// Patterns of steps, for example `deploy/**`. By default all steps.
     #[schemars(with = "Option<Vec<String>>")]
     pub steps: Vec<String>,
-    /// Approvers and groups: the target gets only proposals that their signatures can move. Proposers: the target gets the
-    /// ends of their proposals.
+    /// Approvers and groups: the target gets only proposals that their signatures can move. Approvers: the target also gets
+    /// each signature in their names. Proposers: the target gets the ends of their proposals.
     #[schemars(rename = "for", with = "Option<Vec<String>>")]
     pub people: Vec<String>,
     /// The target gets only proposals that still wait after this time, for example `10m`.

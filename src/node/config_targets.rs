@@ -112,7 +112,7 @@ impl Reader {
                 | FeedKind::Thawed
                 | FeedKind::Revocation
                 | FeedKind::Attention => true,
-                event => event.is_end() && !everybody,
+                event => (event.is_end() || *event == FeedKind::Signed) && !everybody,
             };
             return FeedKind::ALL
                 .into_iter()

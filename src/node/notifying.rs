@@ -242,6 +242,7 @@ fn test_notice(boundary: &BoundaryRef, now: Timestamp) -> Notice {
         entry: None,
         subject: None,
         words: Some(words.clone()),
+        signed: None,
     };
     Notice {
         event,

@@ -225,7 +225,15 @@ impl Ledger {
     /// # Errors
     /// Returns an error if the proposal is unknown or not pending.
     pub async fn sign(&self, proposal: &ProposalId, signatures: Vec<Signature>) -> Result<Vec<Signature>, AdvanceStop> {
-        self.ask(WriterMessage::Sign, (proposal.clone(), signatures)).await
+        self.ask(WriterMessage::Sign, (proposal.clone(), signatures, true)).await
+    }
+
+    /// Stores the signature of a grantee, which makes no event, because the use of a grant needs no decision of a person.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Self::sign`].
+    pub async fn sign_use(&self, proposal: &ProposalId, signature: Signature) -> Result<Vec<Signature>, AdvanceStop> {
+        self.ask(WriterMessage::Sign, (proposal.clone(), vec![signature], false)).await
     }
 
     /// Appends a denial to the log. The denied authorization can never run, even if the boundary receives it after the

@@ -1,6 +1,7 @@
 //! Events: what happened at the boundary, in the order of the commits, and how far each target of messages was told.
 
 use crate::store::stored_status::StoredStatus;
+use documents::crypto::key_id::KeyId;
 use documents::record::extension_names::GrantId;
 use documents::record::ident::{Name, ProposalId, StepRef};
 use documents::record::validity::Timestamp;
@@ -27,9 +28,17 @@ pub enum EventWrite {
     Attention(String),
     /// The run of an emergency begins.
     Emergency(ProposalId),
+    /// A person signed a proposal. The words are the name of the person and the id of the key.
+    Signed(ProposalId, String),
 }
 
 impl EventWrite {
+    /// Returns the event about the signature of a person.
+    #[must_use]
+    pub fn signed(proposal: &ProposalId, person: &Name, keyid: &KeyId) -> Self {
+        Self::Signed(proposal.clone(), format!("{person} {keyid}"))
+    }
+
     /// Returns the number of the kind in the database. The kinds of proposals have the numbers of their statuses.
     #[must_use]
     pub const fn number(&self) -> u8 {
@@ -38,6 +47,7 @@ impl EventWrite {
             Self::Entry(entry, _) => *entry as u8,
             Self::Attention(_) => ATTENTION,
             Self::Emergency(_) => EMERGENCY,
+            Self::Signed(..) => SIGNED,
             Self::Grant(_, None) => GRANT_PENDING,
             Self::Grant(_, Some(_)) => GRANT_ACTIVE,
         }
@@ -47,7 +57,7 @@ impl EventWrite {
     #[must_use]
     pub const fn proposal(&self) -> Option<&ProposalId> {
         match self {
-            Self::Proposal(id, _) | Self::Emergency(id) => Some(id),
+            Self::Proposal(id, _) | Self::Emergency(id) | Self::Signed(id, _) => Some(id),
             _ => None,
         }
     }
@@ -66,7 +76,7 @@ impl EventWrite {
     #[must_use]
     pub fn words(&self) -> Option<&str> {
         match self {
-            Self::Attention(words) => Some(words),
+            Self::Attention(words) | Self::Signed(_, words) => Some(words),
             Self::Grant(id, _) => Some(id.as_str()),
             _ => None,
         }
@@ -93,6 +103,7 @@ const ATTENTION: u8 = 12;
 const GRANT_PENDING: u8 = 13;
 const GRANT_ACTIVE: u8 = 14;
 const EMERGENCY: u8 = 16;
+const SIGNED: u8 = 17;
 
 /// A stored event.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,9 +145,33 @@ pub enum EventFact {
         /// Its proposer.
         proposer: Name,
     },
+    /// A person signed a proposal.
+    Signed {
+        /// Id of the proposal.
+        id: ProposalId,
+        /// Ref of its step.
+        step: StepRef,
+        /// Its proposer.
+        proposer: Name,
+        /// Name of the person.
+        person: Name,
+        /// Id of the key.
+        keyid: KeyId,
+    },
 }
 
 impl EventFact {
+    /// Returns the step and the proposer of the event's proposal.
+    #[must_use]
+    pub const fn proposed(&self) -> Option<(&StepRef, &Name)> {
+        match self {
+            Self::Proposal { step, proposer, .. }
+            | Self::Emergency { step, proposer, .. }
+            | Self::Signed { step, proposer, .. } => Some((step, proposer)),
+            Self::Entry(..) | Self::Grant(..) | Self::Attention(_) => None,
+        }
+    }
+
     /// Reads the columns `kind`, `proposal` (with step and proposer), `entry` and `words`. Returns `None` for a row that
     /// this program does not write.
     #[must_use]
@@ -156,6 +191,12 @@ impl EventFact {
             (ATTENTION, None) => words.map(Self::Attention),
             (GRANT_PENDING | GRANT_ACTIVE, None) => words.and_then(|id| Some(Self::Grant(id.parse().ok()?, entry))),
             (EMERGENCY, Some((id, step, proposer))) => Some(Self::Emergency { id, step, proposer }),
+            (SIGNED, Some((id, step, proposer))) => {
+                let words = words?;
+                let (person, keyid) = words.split_once(' ')?;
+                let (person, keyid) = (person.parse().ok()?, keyid.parse().ok()?);
+                Some(Self::Signed { id, step, proposer, person, keyid })
+            }
             (kind, Some((id, step, proposer))) => {
                 Some(Self::Proposal { status: StoredStatus::of_number(kind)?, id, step, proposer })
             }

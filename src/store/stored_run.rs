@@ -9,7 +9,8 @@ use crate::store::stored_leaf::WriteStop;
 use crate::store::stored_proposal::AuthorizationCore;
 use crate::store::stored_status::{StatusDetail, StoredStatus};
 use documents::crypto::digest::{Blake3Digest, BlobDigest, ContentDigest, LeafHash, SealDigest};
-use documents::record::ident::ProposalId;
+use documents::crypto::key_id::KeyId;
+use documents::record::ident::{Name, ProposalId};
 use documents::record::run_extensions::SessionReference;
 use documents::record::validity::Timestamp;
 
@@ -38,6 +39,8 @@ pub struct Consume {
     pub claim: Option<GrantClaim>,
     /// For an emergency, the number of emergencies whose review may be open at most.
     pub emergency: Option<u64>,
+    /// The people whose signatures arrive with this request, each with the id of the key.
+    pub signers: Vec<(Name, KeyId)>,
 }
 
 /// Seconds after the time limit of a run, from which on another node can close the run.

@@ -406,7 +406,8 @@ impl Writer {
                 }
                 WriterMessage::Sign(asked) => {
                     let Some(stored) = signatures.next() else { return Err(unanswered()) };
-                    let done = b.sign(&asked.message.0, &asked.message.1, stored);
+                    let (id, new, by_people) = &asked.message;
+                    let done = b.sign(id, new, *by_people, stored);
                     b.set(asked, WriteKind::Proposal, done);
                 }
                 WriterMessage::Deny(asked) => {

@@ -10,7 +10,7 @@ use crate::support::people::{CHALLENGE, Key, alice, bob, frank, key_revocation, 
 use crate::support::{World, id_of};
 
 /// Returns the bearer of a person who answered a challenge.
-fn bearer(world: &World, key: &Key) -> String {
+pub(crate) fn bearer(world: &World, key: &Key) -> String {
     let challenge = world.wire.post("/v1/challenges", "", &json!({"keyid": key.keyid()})).ok(200);
     let text = challenge["challenge"].as_str().expect("a challenge");
     let answer = json!({"challenge": text, "signature": key.sign_as(CHALLENGE, text.as_bytes())});
@@ -24,7 +24,7 @@ fn kinds(world: &World, after: u64, most: usize) -> Vec<String> {
     events.map(|event| event["kind"].as_str().expect("a kind").to_owned()).collect()
 }
 
-fn newest(world: &World) -> u64 {
+pub(crate) fn newest(world: &World) -> u64 {
     let refused = world.wire.get("/v1/events?after=99999999", &world.reader).problem("not-found");
     let words = refused["detail"].as_str().expect("words");
     let (_, rest) = words.split_once("the newest is ").expect("a number");
@@ -54,6 +54,7 @@ fn each_change_is_an_event_in_the_order_of_the_commits_without_parameters_reason
     assert!(thawed.status.success());
     let expected = [
         "proposal.pending",
+        "proposal.signed",
         "proposal.approved",
         "proposal.running",
         "proposal.finished",
@@ -72,13 +73,14 @@ fn each_change_is_an_event_in_the_order_of_the_commits_without_parameters_reason
         assert_eq!(event["seq"], begin + 1 + place as u64, "{event}");
         assert!(!event.to_string().contains("secret word"), "{event}");
     }
-    assert_eq!(events[3]["proposal"], finished["id"]);
+    assert_eq!(events[1]["signed"], json!({"person": "alice", "keyid": alice().keyid()}), "{}", events[1]);
+    assert_eq!(events[4]["proposal"], finished["id"]);
     assert_eq!(
-        (&events[3]["outcome"], &events[3]["step"], &events[3]["proposer"]),
+        (&events[4]["outcome"], &events[4]["step"], &events[4]["proposer"]),
         (&json!("succeeded"), &json!("say:echo"), &json!("agent"))
     );
-    assert_eq!(events[8]["subject"], json!({"key": alice().keyid()}), "{}", events[8]);
-    assert!(events[9]["entry"].as_u64() > events[8]["entry"].as_u64(), "{}", events[9]);
+    assert_eq!(events[9]["subject"], json!({"key": alice().keyid()}), "{}", events[9]);
+    assert!(events[10]["entry"].as_u64() > events[9]["entry"].as_u64(), "{}", events[10]);
 }
 
 #[test]
@@ -86,8 +88,8 @@ fn a_reader_that_comes_back_misses_nothing_also_after_a_kill() {
     let mut world = World::new();
     let begin = newest(&world);
     let _ = world.run("plain:true", json!({}), &[&alice()]);
-    let first: Vec<Value> = world.wire.feed(&format!("?after={begin}"), &world.reader).take(2).collect();
-    let last = first[1]["seq"].as_u64().expect("a number");
+    let first: Vec<Value> = world.wire.feed(&format!("?after={begin}"), &world.reader).take(3).collect();
+    let last = first[2]["seq"].as_u64().expect("a number");
     world.kill9();
     world.start();
     let rest = world.wire.stream("/v1/events", &world.reader, "text/event-stream", last);
@@ -145,7 +147,8 @@ fn for_me_are_the_proposals_that_my_signature_can_move() {
         let events = world.wire.feed(&format!("?after={begin}&for=me"), token).take(most);
         events.map(|event| event["proposal"].clone()).collect()
     };
-    assert_eq!(of(&ops, 2), [plain["id"].clone(), last["id"].clone()], "alice has signed one, and one is denied");
+    // Alice has signed `two`, which is the event about her signature, and has denied one.
+    assert_eq!(of(&ops, 3), [plain["id"].clone(), two["id"].clone(), last["id"].clone()]);
     assert_eq!(of(&security, 3), [plain["id"].clone(), two["id"].clone(), last["id"].clone()]);
     // Frank is in no group of these steps, so the first event that concerns him is the freeze.
     freeze(&world);

@@ -88,6 +88,7 @@ mod runbook_locks;
 mod second_address;
 mod secrets;
 mod sessions;
+mod signed_messages;
 mod step_files;
 mod steps;
 mod tls;

@@ -16,7 +16,7 @@ use crate::{grants, reviews};
 
 /// A request that a target received.
 #[derive(Clone)]
-struct Message {
+pub(crate) struct Message {
     path: String,
     headers: Vec<(String, String)>,
     body: Vec<u8>,
@@ -24,7 +24,7 @@ struct Message {
 }
 
 impl Message {
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).expect("JSON")
     }
 
@@ -34,14 +34,14 @@ impl Message {
 }
 
 /// A web server that records messages. It answers with the next status of its list, or 200.
-struct Target {
+pub(crate) struct Target {
     port: u16,
     messages: Arc<Mutex<Vec<Message>>>,
     answers: Arc<Mutex<VecDeque<String>>>,
 }
 
 impl Target {
-    fn new(answers: &[&str]) -> Self {
+    pub(crate) fn new(answers: &[&str]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let messages = Arc::new(Mutex::new(Vec::new()));
@@ -56,19 +56,19 @@ impl Target {
         Self { port, messages, answers }
     }
 
-    fn config(&self, name: &str, kind: &str, more: &str) -> String {
+    pub(crate) fn config(&self, name: &str, kind: &str, more: &str) -> String {
         format!(
             "[[notify]]\nname = \"{name}\"\nkind = \"{kind}\"\nurl = \"http://127.0.0.1:{}/hook\"\n{more}\n",
             self.port
         )
     }
 
-    fn messages(&self) -> Vec<Message> {
+    pub(crate) fn messages(&self) -> Vec<Message> {
         self.messages.lock().expect("lock").clone()
     }
 
     /// Returns the messages when there are this many.
-    fn wait(&self, count: usize) -> Vec<Message> {
+    pub(crate) fn wait(&self, count: usize) -> Vec<Message> {
         wait_for(&format!("{count} messages"), || self.messages().len() >= count);
         self.messages()
     }

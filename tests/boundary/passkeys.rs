@@ -10,14 +10,19 @@ use crate::support::people::{
     CHALLENGE, IN_TOTO, alice, authorization, denial, dora, key_revocation, oscar, pae, revocation, sha256, wrap,
 };
 use crate::support::wire::Reply;
-use crate::support::{World, bytes_of, id_of, said};
+use crate::support::{Setup, World, bytes_of, id_of, said};
 
 const POLICY: &str = "version: 3\nextends: none\ndefault: {mode: execute, approvals: {required: 1, from: [ops, security]}, standing: {max_uses: 20, max_days: 7}}\n";
-const PASSKEYS: &str = "passkeys: {most: 1, alone: false, synced: false}\n";
+pub(crate) const PASSKEYS: &str = "passkeys: {most: 1, alone: false, synced: false}\n";
 
 /// A world in which the approvers zoe and yuki have only a passkey each, and an operator has one too.
 fn world(passkeys: &str) -> World {
+    world_with(passkeys, |_| {})
+}
+
+pub(crate) fn world_with(passkeys: &str, change: impl FnOnce(&mut Setup)) -> World {
     World::with(|setup| {
+        change(setup);
         setup.policy = format!("{POLICY}{passkeys}");
         for (name, group, key) in [("zoe", "ops", zoe()), ("yuki", "security", yuki())] {
             let entry =
@@ -29,11 +34,11 @@ fn world(passkeys: &str) -> World {
     })
 }
 
-fn zoe() -> PasskeyPair {
+pub(crate) fn zoe() -> PasskeyPair {
     PasskeyPair::of(1)
 }
 
-fn yuki() -> PasskeyPair {
+pub(crate) fn yuki() -> PasskeyPair {
     PasskeyPair::of(2)
 }
 
@@ -52,7 +57,7 @@ fn sign_but(world: &World, proposal: &Value, key: &PasskeyPair, edit: Edit) -> R
     world.wire.post(&path, "", &json!({"signatures": [signature]}))
 }
 
-fn sign(world: &World, proposal: &Value, key: &PasskeyPair) -> Reply {
+pub(crate) fn sign(world: &World, proposal: &Value, key: &PasskeyPair) -> Reply {
     sign_but(world, proposal, key, |_| {})
 }
 

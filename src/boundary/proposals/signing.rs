@@ -119,7 +119,7 @@ impl Proposals {
             let (presence, sig) = (signature.presence, signature.sig.clone());
             let signature =
                 Signature { keyid: signature.keyid, person: authorization.proposer.clone(), presence, sig, at: now };
-            self.ledger.sign(id, vec![signature]).await.map_err(|stop| advance_refused(stop, id))?;
+            self.ledger.sign_use(id, signature).await.map_err(|stop| advance_refused(stop, id))?;
         }
         self.changes.notify(id);
         self.start_if_met(id, true).await?;
@@ -141,7 +141,7 @@ impl Proposals {
         let handed_in_by = caller.demand(Scope::Propose, None)?.clone();
         self.check_job(caller, &envelope)?;
         let payload = envelope.payload.clone();
-        let request = CrossingRequest { envelope, handed_in_by: handed_in_by.clone() };
+        let request = CrossingRequest { envelope, handed_in_by: handed_in_by.clone(), stored: false };
         let done = self.crossing.cross(request, Some(permit)).await;
         if let Err(stopped) = &done
             && let Ok(payload) = Base64::Lenient.decode("", &payload)

@@ -258,6 +258,7 @@ fn consume_of(ledger: &Ledger, core: AuthorizationCore) -> Consume {
         session: None,
         claim: None,
         emergency: None,
+        signers: Vec::new(),
         core,
     }
 }

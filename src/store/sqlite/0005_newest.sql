@@ -5,7 +5,7 @@ CREATE INDEX leaf_revocation ON leaf (idx) WHERE kind = 6;
 
 -- What happened, in the order of the commits. kind: the status of the proposal, 8 revocation, 9 frozen, 10 thawed, 11 seal,
 -- 12 attention, 13 draft of a grant, 14 grant,
--- 15 review, 16 emergency. The newest row is never deleted, because the next number follows from it.
+-- 15 review, 16 emergency, 17 signature of a person. The newest row is never deleted, because the next number follows from it.
 CREATE TABLE event (
     seq      INTEGER PRIMARY KEY,
     at       INTEGER NOT NULL,

@@ -133,9 +133,9 @@ pub(super) fn events(connection: &Connection, writes: &Writes<'_>) -> rusqlite::
         let (at, kind) = (event.at.unix(), event.what.number());
         match event.what.proposal() {
             Some(id) => {
-                let sql = "INSERT INTO event (at, kind, proposal, step, proposer) SELECT ?1, ?2, id, step, proposer \
-                           FROM proposal WHERE id = ?3";
-                connection.prepare_cached(sql)?.execute(params![at, kind, id_bytes(id)])?;
+                let sql = "INSERT INTO event (at, kind, proposal, step, proposer, words) \
+                           SELECT ?1, ?2, id, step, proposer, ?4 FROM proposal WHERE id = ?3";
+                connection.prepare_cached(sql)?.execute(params![at, kind, id_bytes(id), event.what.words()])?;
             }
             None => {
                 let sql = "INSERT INTO event (at, kind, entry, words) VALUES (?1, ?2, ?3, ?4)";

@@ -72,7 +72,8 @@ pub(crate) enum WriterMessage {
     Finish(BoxedMessage<Hashed<Finish>, LeafRef, FinishStop>),
     Seal(BoxedMessage<SealWrite, SealStored, WriteStop>),
     Propose(BoxedMessage<NewProposal, ProposeResult, StoreFault>),
-    Sign(BoxedMessage<(ProposalId, Vec<Signature>), Vec<Signature>, AdvanceStop>),
+    /// The last value is true for the signatures of people.
+    Sign(BoxedMessage<(ProposalId, Vec<Signature>, bool), Vec<Signature>, AdvanceStop>),
     Deny(BoxedMessage<DenialWrite, DenialResult, WriteStop>),
     Revoke(BoxedMessage<RevocationWrite, RevocationResult, WriteStop>),
     Review(BoxedMessage<ReviewWrite, LeafRef, WriteStop>),

@@ -4,6 +4,7 @@ use crate::store::batch::{SignatureRow, StepRow};
 use crate::store::fault::StoreFault;
 use crate::store::retention::UNSIGNED_KEPT_S;
 use crate::store::rows::ProposalPrecedent;
+use crate::store::stored_event::EventWrite;
 use crate::store::stored_proposal::{AdvanceStop, NewProposal, Proposal, ProposalStep, ProposeResult, Signature};
 use crate::store::stored_status::StoredStatus;
 use crate::store::writer::{Batch, Writer};
@@ -99,11 +100,13 @@ impl Writer {
 }
 
 impl<'m> Batch<'m> {
-    /// Adds new signatures to the `stored` ones, at most one for each key. Returns all signatures of the proposal.
+    /// Adds new signatures to the `stored` ones, at most one for each key. A signature of a person makes an event. Returns all
+    /// signatures of the proposal.
     pub(super) fn sign(
         &mut self,
         id: &'m ProposalId,
         new: &'m [Signature],
+        by_people: bool,
         mut stored: Vec<Signature>,
     ) -> Result<Vec<Signature>, AdvanceStop> {
         let status = self.states.get(id).ok_or(AdvanceStop::Unknown)?.status;
@@ -115,6 +118,9 @@ impl<'m> Batch<'m> {
         for signature in new {
             if stored.iter().all(|stored| stored.keyid != signature.keyid) {
                 self.writes.signatures.push(SignatureRow { proposal: id, number: stored.len(), signature });
+                if by_people {
+                    self.event(signature.at, EventWrite::signed(id, &signature.person, &signature.keyid));
+                }
                 stored.push(signature.clone());
             }
         }

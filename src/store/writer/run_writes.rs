@@ -128,6 +128,9 @@ impl Writer {
                 // Nothing after the runs of a batch reads their states.
                 let change = StatusChange { proposal: request.core.id.clone(), to: StoredStatus::Running, at };
                 batch.changes.push(change);
+                for (person, keyid) in &request.signers {
+                    batch.event(at, EventWrite::signed(&request.core.id, person, keyid));
+                }
                 batch.event(at, EventWrite::Proposal(request.core.id.clone(), StoredStatus::Running));
                 if request.emergency.is_some() {
                     batch.event(at, EventWrite::Emergency(request.core.id.clone()));

@@ -1,5 +1,6 @@
 //! Events of the whole boundary, as `GET /v1/events` transports them.
 
+use documents::crypto::key_id::KeyId;
 use documents::record::code::Code;
 use documents::record::extension_names::GrantId;
 use documents::record::ident::{Name, ProposalId, StepRef};
@@ -45,6 +46,21 @@ pub struct FeedEvent {
     /// What the operator should look at, for `attention`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub words: Option<String>,
+    /// The signature, for `proposal.signed`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed: Option<SignedBy>,
+}
+
+/// The signature of a person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SignedBy {
+    /// Name of the approver in whose name the signature is.
+    pub person: Name,
+    /// Id of the key.
+    pub keyid: KeyId,
+    /// Host of the key, if the roster in force has the key as a passkey.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passkey: Option<String>,
 }
 
 /// Kind of an event.
@@ -74,6 +90,9 @@ pub enum FeedKind {
     /// A proposal can no longer run.
     #[serde(rename = "proposal.refused")]
     Refused,
+    /// A person signed a proposal.
+    #[serde(rename = "proposal.signed")]
+    Signed,
     /// A key or a token was revoked.
     #[serde(rename = "revocation")]
     Revocation,
@@ -105,7 +124,7 @@ pub enum FeedKind {
 
 impl FeedKind {
     /// All kinds.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Pending,
         Self::Approved,
         Self::Running,
@@ -114,6 +133,7 @@ impl FeedKind {
         Self::Expired,
         Self::Cancelled,
         Self::Refused,
+        Self::Signed,
         Self::Revocation,
         Self::Frozen,
         Self::Thawed,
@@ -137,6 +157,7 @@ impl FeedKind {
             Self::Expired => "proposal.expired",
             Self::Cancelled => "proposal.cancelled",
             Self::Refused => "proposal.refused",
+            Self::Signed => "proposal.signed",
             Self::Revocation => "revocation",
             Self::Frozen => "frozen",
             Self::Thawed => "thawed",

@@ -3,16 +3,19 @@
 use std::sync::atomic::Ordering::SeqCst;
 
 use crate::store::ledger::Ledger;
-use crate::store::ledger::tests::{T0, World, core, new_proposal, run_whole, t};
+use crate::store::ledger::tests::{T0, World, consume_of, core, new_proposal, run_whole, t};
 use crate::store::retention::Retention;
 use crate::store::stored_event::{EntryEvent, EventFact, Telling, ToldTarget};
+use crate::store::stored_proposal::Signature;
+use crate::store::stored_run::Consume;
 use crate::store::stored_status::StoredStatus;
+use documents::crypto::sshsig::Presence;
 
 fn statuses(ledger: &Ledger, after: u64) -> Vec<(u64, Option<StoredStatus>)> {
     let events = ledger.events(after, 100).expect("read").into_iter();
     let of = |what: EventFact| match what {
         EventFact::Proposal { status, .. } => Some(status),
-        EventFact::Entry(..) | EventFact::Grant(..) | EventFact::Attention(_) | EventFact::Emergency { .. } => None,
+        _ => None,
     };
     events.map(|event| (event.seq, of(event.what))).collect()
 }
@@ -42,6 +45,41 @@ async fn each_change_of_a_commit_has_one_event_in_its_order() {
         ledger.close().await.expect("closed");
         drop(ledger);
         assert_eq!(statuses(&world.open(), 1), expected, "after a start");
+    }
+}
+
+#[tokio::test]
+async fn each_new_signature_of_a_person_has_one_event_and_that_of_a_grantee_has_none() {
+    for world in World::on_each_engine() {
+        let ledger = world.sealed().await;
+        let signature = |name: &str, letter: &str| Signature {
+            keyid: format!("SHA256:{}", letter.repeat(43)).parse().expect("key id"),
+            person: name.parse().expect("name"),
+            presence: Presence::Unknown,
+            sig: vec![1; 64],
+            at: t(0),
+        };
+        let (alice, bob, robot) = (signature("alice", "A"), signature("bob", "E"), signature("robot", "I"));
+        ledger.propose(new_proposal(1)).await.expect("proposed");
+        ledger.sign(&core(1).id, vec![alice.clone()]).await.expect("signed");
+        ledger.sign(&core(1).id, vec![alice.clone(), bob.clone()]).await.expect("signed");
+        ledger.sign_use(&core(1).id, robot).await.expect("signed");
+        // The signatures of a whole envelope arrive with the consumption.
+        let signers = vec![(alice.person.clone(), alice.keyid)];
+        ledger.consume(Consume { signers, ..consume_of(&ledger, core(3)) }).await.expect("consumed");
+        let signed = |number: u8, of: &Signature| {
+            let (core, person, keyid) = (core(number), of.person.clone(), of.keyid);
+            EventFact::Signed { id: core.id, step: core.step, proposer: core.proposer, person, keyid }
+        };
+        let check = |ledger: &Ledger| {
+            let found: Vec<EventFact> = ledger.events(2, 100).expect("read").into_iter().map(|one| one.what).collect();
+            assert_eq!(found[..3], [signed(1, &alice), signed(1, &bob), signed(3, &alice)]);
+            assert!(matches!(found[3..], [EventFact::Proposal { status: StoredStatus::Running, .. }]), "{found:?}");
+        };
+        check(&ledger);
+        ledger.close().await.expect("closed");
+        drop(ledger);
+        check(&world.open());
     }
 }
 
