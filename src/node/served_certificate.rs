@@ -2,7 +2,6 @@
 
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::Notify;
 
@@ -13,20 +12,16 @@ use crate::node::file_problem::FileProblem;
 use crate::node::owned::{read_certificates, read_private};
 use crate::node::private;
 use documents::record::validity::Timestamp;
-use wire::tls::server::TlsServer;
+use wire::tls::server::{RenewedServer, TlsServer};
 use wire::tls::server_pair::{PairFile, PairText, ServerPair};
 
-/// Interval between two looks at the files.
-const EVERY: Duration = Duration::from_secs(5);
 /// Variable with the directory of the credentials that systemd gives to the service.
 const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 
 /// The served certificate with its files.
 pub struct ServedCertificate {
     files: TlsTable,
-    /// Content of the files in force.
-    text: PairText,
-    server: Arc<TlsServer>,
+    renewed: RenewedServer,
     /// The real paths that no run of this service can see (rule R9).
     private: Vec<PathBuf>,
     /// Errors of the files at the last look.
@@ -81,23 +76,21 @@ impl ServedCertificate {
     /// Returns all errors of the files.
     pub fn open(config: &Config, now: Timestamp) -> Result<Option<Self>, Vec<FileProblem>> {
         let Some(files) = config.tls.clone() else { return Ok(None) };
-        let text = read(&files)?;
-        let server = Arc::new(TlsServer::new(parse(&files, &text, now)?));
+        let renewed = RenewedServer::new(read(&files)?, |text| parse(&files, text, now))?;
         let private = private::set(config).iter().map(|path| private::real(path)).collect();
-        Ok(Some(Self { files, text, server, private, refused: None }))
+        Ok(Some(Self { files, renewed, private, refused: None }))
     }
 
     /// Returns the server side of TLS with this certificate.
     #[must_use]
     pub fn server(&self) -> Arc<TlsServer> {
-        self.server.clone()
+        self.renewed.server()
     }
 
-    /// Takes new files, after a look every few seconds or after a notification (SIGHUP). The comparison uses the
-    /// content of the files, because a renewal may replace a symbolic link. If the new files can't be used, the old
-    /// certificate stays in force, and the health report says why.
+    /// Takes new files, after a look every few seconds or after a notification (SIGHUP). If the new files can't be used, the
+    /// old certificate stays in force, and the health report says why.
     pub async fn keep(mut self, boundary: Boundary, hangup: Arc<Notify>) {
-        let mut every = tokio::time::interval(EVERY);
+        let mut every = tokio::time::interval(RenewedServer::EVERY);
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
@@ -119,7 +112,7 @@ impl ServedCertificate {
                     return;
                 }
             };
-            let valid = self.server.valid();
+            let valid = self.server().valid();
             let (expiry, reload_failed) = (valid.not_after.unix(), self.refused.is_some());
             boundary.monitoring.set_certificate(CertificateReading { expiry, reload_failed });
             let expired = valid.objection(now);
@@ -142,14 +135,9 @@ impl ServedCertificate {
     fn take(&mut self, text: PairText, now: Timestamp) -> Result<(), Vec<FileProblem>> {
         // A copy of the same key at another place would be visible to runs.
         self.check_place()?;
-        if text == self.text {
-            return Ok(());
+        if let Some(valid) = self.renewed.take(text, |text| parse(&self.files, text, now))? {
+            tracing::info!(expires = %valid.not_after, "took a new certificate");
         }
-        let pair = parse(&self.files, &text, now)?;
-        let valid = pair.valid();
-        self.server.replace(pair);
-        self.text = text;
-        tracing::info!(expires = %valid.not_after, "took a new certificate");
         Ok(())
     }
 

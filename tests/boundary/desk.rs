@@ -4,6 +4,8 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -12,10 +14,11 @@ use sha2::{Digest as _, Sha256};
 
 use crate::certified::{Certificates, able};
 use crate::companion::{digits, signatures};
+use crate::mcp_proxy::proxy;
 use crate::passkey::{HOST, PasskeyPair, put};
 use crate::support::pages::{PageReply, form_of, text_of};
 use crate::support::people::{CHALLENGE, IN_TOTO, alice, denial, pae, revocation, sha256};
-use crate::support::{World, bytes_of, id_of, said};
+use crate::support::{World, bytes_of, id_of, said, wait_for};
 
 const POLICY: &str = "version: 3\nextends: none\ndefault: {mode: execute, approvals: {required: 1, from: [ops, security]}, standing: {max_uses: 20, max_days: 7}}\npasskeys: {most: 1, alone: false, synced: false}\n";
 
@@ -60,8 +63,13 @@ fn roster_file(world: &World) -> PathBuf {
 
 /// Returns the command of a desk for this world.
 fn desk_command(world: &World, certificates: &Certificates, name: &str) -> Command {
+    desk_command_at(world, &world.wire.url, certificates, name)
+}
+
+/// Does the same for a boundary at this address.
+fn desk_command_at(world: &World, url: &str, certificates: &Certificates, name: &str) -> Command {
     let mut command = world.program(&["console", "--desk", "--host", HOST, "--listen", "127.0.0.1:0", "--url"]);
-    command.arg(&world.wire.url).arg("--roster").arg(roster_file(world));
+    command.arg(url).arg("--roster").arg(roster_file(world));
     command.arg("--certificate").arg(certificates.path(&format!("{name}.pem")));
     command.arg("--certificate-key").arg(certificates.path(&format!("{name}.key")));
     command
@@ -73,7 +81,9 @@ struct DeskBrowser {
     port: u16,
     authority: PathBuf,
     cookie: String,
-    _certificates: Certificates,
+    certificates: Certificates,
+    /// What the desk has said on stderr.
+    said: PathBuf,
 }
 
 impl Drop for DeskBrowser {
@@ -85,25 +95,59 @@ impl Drop for DeskBrowser {
 
 impl DeskBrowser {
     fn start(world: &World) -> Self {
-        let certificates = certificates();
-        let mut command = desk_command(world, &certificates, "desk");
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the program");
+        Self::start_at(world, &world.wire.url)
+    }
+
+    /// Starts a desk that reaches the boundary at this address.
+    fn start_at(world: &World, url: &str) -> Self {
+        let (certificates, said) = (certificates(), world.path("desk.log"));
+        let mut command = desk_command_at(world, url, &certificates, "desk");
+        let log = std::fs::File::create(&said).expect("a file");
+        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().expect("the program");
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("output")).read_line(&mut line).expect("a line");
         let port = line.trim().rsplit(':').next().and_then(|port| port.parse().ok());
         let port = port.unwrap_or_else(|| panic!("no port in {line:?}"));
         let authority = certificates.path("ca.pem");
-        Self { child, port, authority, cookie: String::new(), _certificates: certificates }
+        Self { child, port, authority, cookie: String::new(), certificates, said }
     }
 
     fn origin(&self) -> String {
         format!("https://{HOST}:{}", self.port)
     }
 
-    fn ask(&self, path: &str, headers: &[String], body: Option<&str>) -> PageReply {
+    /// Returns the command of a browser that trusts the authority with this file.
+    fn browser(&self, authority: &std::path::Path) -> Command {
         let mut command = Command::new("curl");
         command.args(["-sSi", "--max-time", "60", "--resolve", &format!("{HOST}:{}:127.0.0.1", self.port), "--cacert"]);
-        command.arg(&self.authority).args(headers.iter().flat_map(|header| ["-H", header]));
+        command.arg(authority);
+        command
+    }
+
+    /// Returns true if a browser that trusts only this authority reaches the desk.
+    fn is_trusted(&self, authority: &str) -> bool {
+        let mut command = self.browser(&self.certificates.path(authority));
+        command.arg(self.origin()).output().expect("curl").status.success()
+    }
+
+    /// Replaces the files of the certificate, each at once.
+    fn renew(&self, from: &str) {
+        for end in ["key", "pem"] {
+            let new = self.certificates.dir().join(format!("new.{end}"));
+            std::fs::copy(self.certificates.path(&format!("{from}.{end}")), &new).expect("copied");
+            std::fs::rename(new, self.certificates.dir().join(format!("desk.{end}"))).expect("renamed");
+        }
+    }
+
+    /// Waits until the desk has said these words.
+    fn wait_said(&self, words: &str) {
+        let said = || std::fs::read_to_string(&self.said).expect("a file");
+        wait_for(words, || said().contains(words));
+    }
+
+    fn ask(&self, path: &str, headers: &[String], body: Option<&str>) -> PageReply {
+        let mut command = self.browser(&self.authority);
+        command.args(headers.iter().flat_map(|header| ["-H", header]));
         if let Some(body) = body {
             command.args(["--data-raw", body]);
         }
@@ -473,4 +517,74 @@ fn a_desk_starts_only_with_a_certificate_for_its_name_and_with_the_roster() {
     let mut answer = Vec::new();
     let _ = plain.read_to_end(&mut answer);
     assert!(!answer.windows(4).any(|bytes| bytes == b"HTTP"), "{answer:?}");
+}
+
+#[test]
+fn a_desk_signs_nothing_for_a_boundary_that_changes_the_statement() {
+    if !able("a_desk_signs_nothing_for_a_boundary_that_changes_the_statement") {
+        return;
+    }
+    let world = world();
+    let [proposal, other] = ["shown", "hidden"].map(|text| world.propose("say:echo", json!({"text": text})));
+    // Lie 1: other signed bytes with the same digest. Lie 2: the whole other statement under this id.
+    let lie = Arc::new(AtomicUsize::new(0));
+    let (line, now, theirs) = (format!("GET /v1/proposals/{}", id_of(&proposal)), lie.clone(), other.clone());
+    let url = proxy(&world, move |asked, status, body| {
+        let fields: &[&str] = [&[][..], &["payload"], &["payload", "digest"]][now.load(Ordering::SeqCst)];
+        if !asked.line.starts_with(&line) || fields.is_empty() {
+            return Some((status, body));
+        }
+        let mut view: Value = serde_json::from_slice(&body).expect("JSON");
+        fields.iter().for_each(|field| view[field] = theirs[field].clone());
+        Some((status, view.to_string().into_bytes()))
+    });
+    let mut desk = DeskBrowser::start_at(&world, &url);
+    desk.log_in("zoe", &zoe(), "/");
+    let (page, path) = (format!("/b/0/review/{}", id_of(&proposal)), format!("/b/0/sign/{}", id_of(&proposal)));
+    lie.store(1, Ordering::SeqCst);
+    let refused = desk.get(&page).body;
+    assert!(refused.contains("the payload has another digest") && form_of(&refused, &path).is_none(), "{refused}");
+    for payload in [bytes_of(&proposal), bytes_of(&other)] {
+        lie.store(0, Ordering::SeqCst);
+        let form = form_of(&desk.get(&page).body, &path).expect("a form");
+        lie.store(2, Ordering::SeqCst);
+        let answer = desk.answer(&zoe(), &pae(IN_TOTO, &payload));
+        let refused = desk.post(&path, &format!("{form}&digits={}{answer}", digits(&proposal)));
+        assert!(refused.status == 409 && refused.body.contains("another statement"), "{}", refused.body);
+    }
+    assert_eq!((signatures(&world, &proposal), signatures(&world, &other)), (0, 0));
+}
+
+#[test]
+fn a_desk_takes_a_renewed_certificate_without_a_restart_and_else_keeps_the_old_one_and_says_why() {
+    if !able("a_desk_takes_a_renewed_certificate_without_a_restart_and_else_keeps_the_old_one_and_says_why") {
+        return;
+    }
+    let world = world();
+    let mut desk = DeskBrowser::start(&world);
+    let (made, name) = (&desk.certificates, format!("subjectAltName=DNS:{HOST}\nbasicConstraints=CA:FALSE\n"));
+    made.authority("new-ca", "Another authority");
+    made.issue("renewed", "new-ca", &name);
+    made.issue("last", "ca", &name);
+    made.issue("foreign", "ca", "subjectAltName=DNS:other.example\nbasicConstraints=CA:FALSE\n");
+    made.issue_for("expired", "ca", &name, ("20200101000000Z", "20210101000000Z"));
+    desk.log_in("zoe", &zoe(), "/");
+    desk.renew("renewed");
+    wait_for("the new certificate is served", || desk.is_trusted("new-ca.pem"));
+    assert!(!desk.is_trusted("ca.pem"));
+    desk.authority = desk.certificates.path("new-ca.pem");
+    assert!(desk.get("/").body.contains("You are zoe"), "the login goes on");
+    for (bad, why) in [("expired", "2021-01-01"), ("foreign", "not for desk.example")] {
+        desk.renew(bad);
+        desk.wait_said(why);
+        assert!(desk.is_trusted("new-ca.pem"), "{bad}");
+    }
+    std::fs::remove_file(desk.certificates.path("desk.pem")).expect("removed");
+    desk.wait_said("can't read");
+    assert!(desk.is_trusted("new-ca.pem"));
+    desk.renew("last");
+    wait_for("the last certificate is served", || desk.is_trusted("ca.pem"));
+    for words in ["continues with the old certificate", "took a new certificate, which expires at 2099-01-01"] {
+        desk.wait_said(words);
+    }
 }

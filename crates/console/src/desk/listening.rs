@@ -33,8 +33,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(super) struct BrowserAddress(pub(super) IpAddr);
 
 /// Serves the pages for ever.
-pub(super) async fn serve(listener: TcpListener, tls: TlsServer, pages: Router) {
-    let (tls, room, peers) = (Arc::new(tls), Arc::new(Semaphore::new(MOST)), Arc::new(ConnectionCounts::default()));
+pub(super) async fn serve(listener: TcpListener, tls: Arc<TlsServer>, pages: Router) {
+    let (room, peers) = (Arc::new(Semaphore::new(MOST)), Arc::new(ConnectionCounts::default()));
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(DEADLINE);
     loop {

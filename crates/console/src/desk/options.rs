@@ -13,7 +13,9 @@ use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::streams::Terminal;
 use documents::record::host_names::check_origin;
 use tokio::net::TcpListener;
-use wire::tls::server::TlsServer;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use wire::tls::server::RenewedServer;
 use wire::tls::server_pair::{PairFile, PairText, ServerPair};
 
 use crate::desk::desk_boundary::DeskBoundary;
@@ -68,7 +70,8 @@ pub fn run(
     let port: Option<u16> =
         port.map(str::parse).transpose().map_err(|_| wrong("the port is no number: write NAME:PORT".to_owned()))?;
     check_origin(&origin(name, USUAL_PORT)).map_err(wrong)?;
-    let pair = pair_for(name, certificate, key)?;
+    let files = DeskFiles { name, certificate, key };
+    let renewed = RenewedServer::new(files.read()?, |text| files.check(text))?;
     let boundaries = chosen_boundaries(global)?.into_iter().map(|one| DeskBoundary::new(one, trust, name));
     let boundaries = boundaries.collect::<Result<Vec<_>, _>>()?;
     let failed = |what: &str, error: io::Error| CommandFailure::new(Exit::Unreachable, format!("{what}: {error}"));
@@ -84,8 +87,9 @@ pub fn run(
         let desk = Desk::new(&origin, boundaries).map_err(|error| failed("the desk can't make its secrets", error))?;
         terminal.line(&format!("the desk serves {origin}"))?;
         terminal.say(&format!("people make their passkeys at {origin}/enrol; Ctrl-C ends the command"));
-        serve(listener, TlsServer::new(pair), desk_routes(Arc::new(desk))).await;
-        Ok(Exit::Done)
+        let serving = tokio::spawn(serve(listener, renewed.server(), desk_routes(Arc::new(desk))));
+        files.keep(renewed, serving, terminal).await;
+        Err(CommandFailure::new(Exit::Unreachable, "the server of the desk ended too early: start the desk again"))
     })
 }
 
@@ -94,25 +98,62 @@ fn origin(name: &str, port: u16) -> String {
     if port == USUAL_PORT { format!("https://{name}") } else { format!("https://{name}:{port}") }
 }
 
-fn pair_for(name: &str, certificate: &Path, key: &Path) -> Result<ServerPair, CommandFailure> {
-    let text = PairText {
-        certificate: read_bounded(certificate, MAX_PEM)?,
-        key: read_private(key, MAX_PEM, "private key")?.into(),
-        client_ca: None,
-    };
-    let pair = ServerPair::check(&text, now()).map_err(|flaws| {
-        let flaws = flaws.iter().map(|flaw| {
-            let file = if flaw.file == PairFile::Key { key } else { certificate };
-            format!("{}: {}", file.display(), flaw.message)
-        });
-        CommandFailure::usage(flaws.collect::<Vec<_>>().join("; "))
-    })?;
-    if pair.is_for(name) {
-        return Ok(pair);
+/// The files of the certificate, and the name for which it must be.
+struct DeskFiles<'a> {
+    name: &'a str,
+    certificate: &'a Path,
+    key: &'a Path,
+}
+
+impl DeskFiles<'_> {
+    fn read(&self) -> Result<PairText, CommandFailure> {
+        Ok(PairText {
+            certificate: read_bounded(self.certificate, MAX_PEM)?,
+            key: read_private(self.key, MAX_PEM, "private key")?.into(),
+            client_ca: None,
+        })
     }
-    Err(CommandFailure::usage(format!(
-        "{}: the certificate is not for {name}: issue a certificate with subjectAltName=DNS:{name}, or give its name with --host. \
-         Passkeys of one name are no passkeys of another name",
-        certificate.display()
-    )))
+
+    fn check(&self, text: &PairText) -> Result<ServerPair, CommandFailure> {
+        let Self { name, certificate, key } = self;
+        let pair = ServerPair::check(text, now()).map_err(|flaws| {
+            let flaws = flaws.iter().map(|flaw| {
+                let file = if flaw.file == PairFile::Key { key } else { certificate };
+                format!("{}: {}", file.display(), flaw.message)
+            });
+            CommandFailure::usage(flaws.collect::<Vec<_>>().join("; "))
+        })?;
+        if pair.is_for(name) {
+            return Ok(pair);
+        }
+        Err(CommandFailure::usage(format!(
+            "{}: the certificate is not for {name}: issue a certificate with subjectAltName=DNS:{name}, or give its name with \
+             --host. Passkeys of one name are no passkeys of another name",
+            certificate.display()
+        )))
+    }
+
+    /// Takes new files every few seconds, as long as the desk serves. Tells each problem once.
+    async fn keep(&self, mut renewed: RenewedServer, mut serving: JoinHandle<()>, terminal: &Terminal) {
+        let mut told: Option<String> = None;
+        while timeout(RenewedServer::EVERY, &mut serving).await.is_err() {
+            let problem = match self.read().and_then(|text| renewed.take(text, |text| self.check(text))) {
+                Ok(Some(valid)) => {
+                    terminal.say(&format!("took a new certificate, which expires at {}", valid.not_after));
+                    None
+                }
+                Ok(None) => {
+                    let expired = renewed.server().valid().objection(now());
+                    expired.map(|why| format!("browsers refuse the certificate of the desk: {why}"))
+                }
+                Err(why) => {
+                    Some(format!("the desk can't use the new files and continues with the old certificate: {why}"))
+                }
+            };
+            if let Some(problem) = problem.as_ref().filter(|problem| told.as_ref() != Some(problem)) {
+                terminal.say(problem);
+            }
+            told = problem;
+        }
+    }
 }

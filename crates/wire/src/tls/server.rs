@@ -2,14 +2,15 @@
 
 use std::fmt;
 use std::io;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::tls::certificate_fields::ValidTime;
-use crate::tls::server_pair::ServerPair;
+use crate::tls::server_pair::{PairText, ServerPair};
 
 /// An encrypted connection from a client.
 pub type EncryptedStream = TlsStream<TcpStream>;
@@ -50,6 +51,52 @@ impl TlsServer {
     #[must_use]
     pub fn valid(&self) -> ValidTime {
         self.current.read().unwrap_or_else(PoisonError::into_inner).valid()
+    }
+}
+
+/// A server with the content of its files, which a program reads again every few seconds.
+pub struct RenewedServer {
+    text: PairText,
+    server: Arc<TlsServer>,
+}
+
+impl RenewedServer {
+    /// Interval between two looks at the files.
+    pub const EVERY: Duration = Duration::from_secs(5);
+
+    /// Checks the content of the files, and serves the pair.
+    ///
+    /// # Errors
+    /// Returns the error of the check.
+    pub fn new<E>(text: PairText, check: impl FnOnce(&PairText) -> Result<ServerPair, E>) -> Result<Self, E> {
+        let server = Arc::new(TlsServer::new(check(&text)?));
+        Ok(Self { text, server })
+    }
+
+    /// Returns the server side of TLS with the certificate in force.
+    #[must_use]
+    pub fn server(&self) -> Arc<TlsServer> {
+        self.server.clone()
+    }
+
+    /// Serves the pair of new content. The comparison uses the content of the files, because a renewal may replace a symbolic
+    /// link. Returns the time in which a new certificate is valid, or `None` if the content is the same.
+    ///
+    /// # Errors
+    /// Returns the error of the check. The old certificate then stays in force.
+    pub fn take<E>(
+        &mut self,
+        text: PairText,
+        check: impl FnOnce(&PairText) -> Result<ServerPair, E>,
+    ) -> Result<Option<ValidTime>, E> {
+        if text == self.text {
+            return Ok(None);
+        }
+        let pair = check(&text)?;
+        let valid = pair.valid();
+        self.server.replace(pair);
+        self.text = text;
+        Ok(Some(valid))
     }
 }
 
