@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -13,6 +13,7 @@ use crate::cli::configured::ConfigArgs;
 use crate::cli::seal;
 use crate::local::problems::problems;
 use crate::node::control::{self, ControlReply, ControlRequest};
+use crate::node::owned::read_owned;
 use crate::node::{serve, start, unit};
 use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::printable_text::PrintableText;
@@ -123,16 +124,14 @@ impl JobArgs {
 }
 
 /// Maximum size of a file of an issuer in bytes. The keys of GitHub have 8 KiB.
-const MAX_ISSUER_FILE: u64 = 64 << 10;
+const MAX_ISSUER_FILE: usize = 64 << 10;
 
 fn text_file(path: &Path) -> Result<String, CommandFailure> {
-    let mut text = String::new();
-    let read = File::open(path).and_then(|file| file.take(MAX_ISSUER_FILE + 1).read_to_string(&mut text));
-    match read {
-        Ok(_) if text.len() as u64 <= MAX_ISSUER_FILE => Ok(text),
-        Ok(_) => Err(CommandFailure::usage(format!("{} has more than {MAX_ISSUER_FILE} bytes", path.display()))),
-        Err(error) => Err(CommandFailure::usage(format!("can't read {}: {error}", path.display()))),
+    let text = read_owned(path).map_err(|problem| CommandFailure::usage(problem.to_string()))?;
+    if text.len() > MAX_ISSUER_FILE {
+        return Err(CommandFailure::usage(format!("{} has more than {MAX_ISSUER_FILE} bytes", path.display())));
     }
+    Ok(text)
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {

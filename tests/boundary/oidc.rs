@@ -108,6 +108,8 @@ fn a_job_deploys_without_a_stored_secret_and_approvers_see_the_commit_that_the_i
     ] {
         assert!(words.contains(part), "{part}: {}", said(&shown));
     }
+    let inbox = said(&world.as_alice(&["inbox"]).output().expect("inbox"));
+    assert!(inbox.contains("  JOB  ") && inbox.contains("  ci  acme/shop/acti"), "{inbox}");
     assert!(!String::from_utf8(crate::support::bytes_of(&view)).expect("UTF-8").contains(page));
     world.sign(&view, &[&alice()]).ok(200);
     let finished = world.until(&id, "finished");
@@ -309,4 +311,57 @@ fn the_keys_of_an_issuer_rotate_and_an_issuer_that_does_not_answer_is_named() {
     assert_eq!((&admitted["name"], issuer.asked()), (&json!("pinned"), asked));
     let foreign = admit(&world, &second.sign("ec", &issuer.claims(&audience, &change))).problem("unauthenticated");
     assert!(foreign["detail"].as_str().expect("words").contains("`ref`"), "{foreign}");
+}
+
+#[test]
+fn the_jobs_of_one_issuer_call_only_so_often_and_those_of_another_issuer_go_on() {
+    if !able("the_jobs_of_one_issuer_call_only_so_often_and_those_of_another_issuer_go_on") {
+        return;
+    }
+    // An issuer may send 8 ID tokens at once, and a caller with a token 40 requests.
+    let (world, issuer) = world_with(|setup| setup.limits = "calls_per_second = 10".to_owned());
+    let (other, audience) = (Issuer::new(), ci(&world, &issuer));
+    let made = create(&world, &other, "other", &MAIN);
+    assert!(made.status.success(), "{}", said(&made));
+    let ask = |caller: &str, issuer: &Issuer| {
+        world.wire.post("/v1/admissions", caller, &json!({"id_token": issuer.id_token(&audience, &json!({}))}))
+    };
+    let answers: Vec<_> = (0..25).map(|_| ask(&world.agent, &issuer)).collect();
+    assert!(answers[..8].iter().all(|reply| reply.status == 200), "{}", answers[0].text());
+    let limited = answers.iter().find(|reply| reply.status == 429).expect("a limit");
+    assert!(limited.header("retry-after").is_some(), "{}", limited.text());
+    let refused = limited.problem("rate-limited");
+    assert!(
+        refused["detail"].as_str().expect("words").starts_with("the jobs of an issuer call too often"),
+        "{refused}"
+    );
+    ask(&world.agent, &other).ok(200);
+}
+
+#[test]
+fn a_file_of_an_issuer_is_a_plain_file_that_other_users_cannot_write() {
+    use std::os::unix::fs::PermissionsExt as _;
+    if !able("a_file_of_an_issuer_is_a_plain_file_that_other_users_cannot_write") {
+        return;
+    }
+    let (world, issuer) = world();
+    let refused = |option: &str, file: &str, words: &str| {
+        let mut command = world.boundary_command(&["token", "create", "ci", "--oidc", &issuer.url, "--config"]);
+        command.arg(world.path("b")).args(MAIN).arg(option).arg(world.path(file));
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("countersign");
+        wait_for("the command ends", || child.try_wait().expect("its state").is_some());
+        let done = child.wait_with_output().expect("the end");
+        assert!(!done.status.success() && said(&done).contains(words), "{file}: {}", said(&done));
+    };
+    let made = std::process::Command::new("mkfifo").arg(world.path("pipe")).status().expect("mkfifo");
+    assert!(made.success());
+    world.write("wide.json", "{}");
+    std::fs::set_permissions(world.path("wide.json"), std::fs::Permissions::from_mode(0o666)).expect("mode");
+    world.write("large.json", &"x".repeat(70_000));
+    for option in ["--jwks", "--ca"] {
+        refused(option, "pipe", "not a regular file");
+        refused(option, "wide.json", "chmod go-w");
+        refused(option, "large.json", "has more than 65536 bytes");
+        refused(option, "none.json", "can't be read");
+    }
 }

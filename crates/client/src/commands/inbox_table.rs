@@ -15,6 +15,7 @@ use documents::record::authorization::Authorization;
 use documents::record::document::Statement;
 use documents::record::envelope::Base64;
 use documents::record::validity::Timestamp;
+use wire::api::oidc::AdmittedJob;
 use wire::api::view::ProposalView;
 
 /// Returns the last digits of an id, which name a proposal at the command line.
@@ -36,11 +37,14 @@ pub(super) struct InboxTable {
     widths: [usize; COLUMNS],
 }
 
-const COLUMNS: usize = 7;
-const HEADING: [&str; COLUMNS] = ["ID", "STEP", "WITH", "BY", "SIGNED", "LEFT", "!"];
+const COLUMNS: usize = 8;
+const HEADING: [&str; COLUMNS] = ["ID", "STEP", "WITH", "BY", "JOB", "SIGNED", "LEFT", "!"];
+/// Place of the column of the jobs, which only a table with a job has.
+const JOB: usize = 4;
 /// Pairs of a column and its smallest width, in the order in which columns shrink in a narrow terminal. Width 0 removes
 /// the column. The last column shows the most important remark, so it shrinks last and keeps at least its warning sign.
-const GIVE_WAY: [(usize, usize); 7] = [(2, 16), (2, 9), (3, 6), (1, 12), (3, 0), (2, 4), (6, 1)];
+const GIVE_WAY: [(usize, usize); 9] =
+    [(2, 16), (JOB, 12), (2, 9), (3, 6), (1, 12), (JOB, 0), (3, 0), (2, 4), (COLUMNS - 1, 1)];
 
 impl InboxTable {
     /// Returns the table of these proposals for a terminal of this width.
@@ -51,6 +55,9 @@ impl InboxTable {
         };
         let ending = (ENDING..).find(|length| *length >= 36 || unique(length)).unwrap_or(ENDING);
         let mut table = Self { ending, widths: HEADING.map(str::len) };
+        if views.iter().all(|view| view.admitted.is_none()) {
+            table.widths[JOB] = 0;
+        }
         for view in views {
             for (width, cell) in table.widths.iter_mut().zip(table_cells(view, ending)) {
                 *width = (*width).max(cell.as_str().len());
@@ -124,10 +131,17 @@ fn table_cells(view: &ProposalView, ending: usize) -> [PrintableText; COLUMNS] {
         step_words(view),
         parameter_words(view),
         PrintableText::text(view.proposer.as_str()),
+        view.admitted.as_ref().map_or(PrintableText::default(), job_words),
         PrintableText::text(&format!("{} of {}{by_passkey}", view.approvals.have, view.approvals.required)),
         PrintableText::text(&time_left(view, now())),
         heaviest(view),
     ]
+}
+
+/// Returns the path of the job's page, which names its repository first, or the issuer. This is the word of the boundary.
+fn job_words(job: &AdmittedJob) -> PrintableText {
+    let page = job.job.as_deref().and_then(|page| page.strip_prefix("https://")?.split_once('/'));
+    PrintableText::text(page.map_or(&job.issuer, |(_, path)| path))
 }
 
 fn value_of(value: &Value) -> PrintableText {
@@ -215,6 +229,19 @@ pub(super) mod tests {
         for width in [48, 140] {
             let row = InboxTable::of(std::slice::from_ref(&emergency), width).row(&emergency);
             assert!(row.contains("  EMERGENCY"), "{width}: {row}");
+        }
+        let mut of_job = views[0].clone();
+        let page = "https://github.example/acme/shop/actions/runs/42";
+        of_job.admitted =
+            serde_json::from_value(json!({"issuer": "https://i.example", "job": page, "claims": {}})).ok();
+        assert!(of_job.admitted.is_some() && !heading.contains("JOB"));
+        for (width, cell) in
+            [(140, "  agent  acme/shop/actions/runs/42  0 of 2 "), (76, "  acme/shop"), (60, "  agent  ")]
+        {
+            let table = InboxTable::of(&[of_job.clone(), views[1].clone()], width);
+            let (heading, row) = (table.heading(), table.row(&of_job));
+            assert!(row.len() <= width && row.contains(cell), "{width}: {row}");
+            assert_eq!(heading.contains("JOB"), width > 60, "{heading}");
         }
         // In a narrow terminal, the column of the proposer shrinks before the last column.
         let [heading, first, _] = lines(48);
