@@ -7,6 +7,8 @@
 mod history;
 #[path = "boundary/ledger.rs"]
 mod ledger;
+#[path = "../tests/passkey/mod.rs"]
+mod passkey;
 
 use std::path::Path;
 use std::sync::LazyLock;
@@ -22,12 +24,15 @@ use divan::{Bencher, black_box};
 use documents::crypto::digest::SealDigest;
 use documents::crypto::merkle::{self, Hash};
 use documents::crypto::signature::{PAYLOAD_TYPE, PublicKey, pae};
+use documents::crypto::ssh_key::ForeignKey;
+use documents::crypto::sshsig::{self, StatementKey};
 use documents::crypto::tlog_tiles::TILE_WIDTH;
 use documents::record::kinds::LeafKind;
 use documents::record::validity::Timestamp;
 use history::{ALICE, BOB, Log, grants, key};
 use judgement::audit::entry;
 use judgement::audit::history::Expected;
+use passkey::PasskeyPair;
 use serde_json::Value;
 
 /// The program uses the same allocator.
@@ -70,6 +75,19 @@ static TWO: LazyLock<Log> = LazyLock::new(|| log(2));
 
 fn of(signers: usize) -> &'static Log {
     if signers == 2 { &TWO } else { &ONE }
+}
+
+/// Verifies one signature of a passkey over a message of the size of an authorization.
+#[divan::bench]
+fn passkey_signature(bencher: Bencher<'_, '_>) {
+    let key = PasskeyPair::of(1);
+    let line = ForeignKey::parse(&key.line()).expect("a line");
+    let message = pae(PAYLOAD_TYPE, &[b'x'; 2_048]);
+    let signature = key.sign(&message);
+    let passkey = line.passkey().expect("a passkey");
+    bencher.bench(|| {
+        sshsig::verify(StatementKey::Passkey(passkey), black_box(&message), black_box(&signature)).expect("verified")
+    });
 }
 
 #[divan::bench(args = [1, 2], sample_count = 25, sample_size = 1)]

@@ -8,11 +8,15 @@
 
 mod alone;
 mod bare;
+#[path = "../../tests/certified/mod.rs"]
+mod certified;
 mod clients;
 mod database;
 mod documents;
 mod encrypted;
 mod floors;
+#[path = "../../tests/issuer/mod.rs"]
+mod issuer;
 mod ledger;
 mod long_log;
 mod output;
@@ -67,7 +71,8 @@ enum What {
     Scrape(scrape::Args),
     /// Measures a store in PostgreSQL against SQLite, with a slow network, after the end of a node, and with a long log
     Database(database::Args),
-    /// Measures uses of standing grants against crossings, and crossings with targets of messages against those without
+    /// Measures uses of standing grants against crossings, crossings with targets of messages against those without, and the
+    /// admission of a CI job
     People(people::Args),
     /// Makes a valid log of many runs in a new directory
     Log(long_log::Args),

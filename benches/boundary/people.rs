@@ -1,9 +1,10 @@
 //! Measures what people decide once against what they decide each time: uses of standing grants and crossings, messages
-//! to targets, and a freeze.
+//! to targets, a freeze, and the admission of a CI job.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::process::Command;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,7 @@ use serde_json::json;
 
 use crate::clients::{self, Plan};
 use crate::floors::broken;
+use crate::issuer::Issuer;
 use crate::service::{self, Service};
 
 #[derive(Debug, clap::Args)]
@@ -48,6 +50,8 @@ pub struct Measured {
     told_ms: f64,
     /// Milliseconds from the freeze until the last receipt of 64 runs in the sandbox.
     frozen_ms: f64,
+    /// Milliseconds for the admission of a job by an ID token (RS256), with the keys of the issuer in memory, p50.
+    admitted_ms: f64,
 }
 
 /// Seed of the key of the proposer that uses the grants.
@@ -102,6 +106,7 @@ pub fn measure(args: &Args) -> Result<Measured, CommandFailure> {
         with_targets: median(of_targets),
         told_ms,
         frozen_ms: frozen(&dir.path().join("frozen"))?,
+        admitted_ms: admitted(&dir.path().join("admitted"))?,
     })
 }
 
@@ -126,6 +131,33 @@ fn frozen(dir: &std::path::Path) -> Result<f64, CommandFailure> {
     })
 }
 
+/// Returns the median time of `POST /v1/admissions` over a new connection, in milliseconds.
+fn admitted(dir: &std::path::Path) -> Result<f64, CommandFailure> {
+    const CLAIMS: [&str; 4] = ["--claim", "repository_id=1234", "--claim", "repository_owner_id=56"];
+    fs::create_dir(dir).map_err(|error| broken(&error))?;
+    let (config, token) = service::create_with(dir, service::RUNBOOK, POLICY, "")?;
+    let issuer = Issuer::new();
+    let mut create = Command::new(env!("CARGO_BIN_EXE_countersign"));
+    create.args(["token", "create", "ci", "--oidc", &issuer.url]).args(CLAIMS);
+    create.arg("--ca").arg(issuer.certificates.path("ca.pem")).arg("--config").arg(&config);
+    let made = create.output().map_err(|error| broken(&error))?;
+    let audience = String::from_utf8_lossy(&made.stdout).trim().to_owned();
+    if !made.status.success() {
+        return Err(broken(&String::from_utf8_lossy(&made.stderr)));
+    }
+    let service = service::start_at(&config, &token)?;
+    let mut times = Vec::new();
+    for _ in 0..ADMISSIONS {
+        let body = json!({"id_token": issuer.id_token(&audience, &json!({}))});
+        let began = Instant::now();
+        service.post("/v1/admissions", &body)?;
+        times.push(began.elapsed().as_secs_f64() * 1e3);
+    }
+    Ok(median(times))
+}
+
+/// Number of admissions. The first one also reads the keys of the issuer.
+const ADMISSIONS: usize = 201;
 /// Number of grants for the uses of one load. Each grant permits 1,000 uses.
 const MOST_ALONE: usize = 4;
 const MOST_USES: usize = 16;
@@ -209,7 +241,15 @@ pub fn table(all: &Measured) -> String {
          a use among many further grants, p50: {:.2} of a use without them\n\
          crossings/s with three targets: {:.2} of those without\n\
          from the answer to a proposal until its message: {:.1} ms\n\
-         from a freeze until the last receipt of 64 runs: {:.0} ms\n",
-        all.one_client, all.many_clients, all.cpu, all.among_grants, all.with_targets, all.told_ms, all.frozen_ms
+         from a freeze until the last receipt of 64 runs: {:.0} ms\n\
+         admission of a job by an ID token, p50: {:.2} ms\n",
+        all.one_client,
+        all.many_clients,
+        all.cpu,
+        all.among_grants,
+        all.with_targets,
+        all.told_ms,
+        all.frozen_ms,
+        all.admitted_ms
     )
 }
