@@ -38,7 +38,7 @@ pub(crate) fn zoe() -> PasskeyPair {
     PasskeyPair::of(1)
 }
 
-pub(crate) fn yuki() -> PasskeyPair {
+fn yuki() -> PasskeyPair {
     PasskeyPair::of(2)
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::feed::{bearer, newest};
 use crate::grants;
 use crate::messages::Target;
-use crate::passkeys::{PASSKEYS, sign, world_with, yuki, zoe};
+use crate::passkeys::{PASSKEYS, sign, world_with, zoe};
 use crate::support::people::{alice, authorization, bob, envelope, robot};
 use crate::support::{World, bytes_of, id_of, said, wait_for};
 
@@ -133,10 +133,8 @@ fn a_lying_desk_gets_one_signature_and_the_run_needs_a_program_that_shows_it_and
         ["drop the tables", "drop the index"].map(|text| world.propose("say:echo", json!({"text": text})));
     for hidden in [&stopped, &seen] {
         let view = sign(&world, hidden, &zoe()).ok(200);
-        let needed = (&view["approvals"]["missing"], &view["approvals"]["own_program"]);
-        assert_eq!((view["status"].as_str(), needed.1), (Some("pending"), &json!(true)), "{view:#}");
-        // The desk gets no second person by another passkey.
-        world.unchanged(|| sign(&world, hidden, &yuki())).problem("not-permitted-signer");
+        let state = (&view["status"], &view["approvals"]["own_program"]);
+        assert_eq!(state, (&json!("pending"), &json!(true)), "{view:#}");
     }
     assert_eq!(world.show(id_of(&shown))["approvals"]["have"], 0);
     let told = wait_signed(&of_zoe, 2);
