@@ -736,7 +736,7 @@ fn the_first_settlement_is_final() {
     let mut log = log_with(|_| {});
     let words = ["failed", "partly"].map(|word| Observe(0, ALICE, word));
     add(&mut log, &[Begin(ALICE), End(0, "unknown"), words[0], words[1]]);
-    let kept = serde_json::to_value(kept_of(&log).runs.reviewed).unwrap();
+    let kept = serde_json::to_value(&kept_of(&log).runs.reviewed).unwrap();
     let run = kept.as_object().unwrap().values().next().unwrap();
     assert_eq!(run["unknown"]["settled"], json!([3, "failed"]));
 }
