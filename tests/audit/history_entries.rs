@@ -652,7 +652,7 @@ fn two_runs_with_one_receipt_id_are_found_even_if_their_receipts_are_late() {
 /// The stored state of an audit, with the short hashes of the nonces and proposals.
 pub(super) struct Kept {
     state: SavedAudit,
-    used: Vec<u64>,
+    pub(super) used: Vec<u64>,
 }
 
 impl std::ops::Deref for Kept {
@@ -673,8 +673,8 @@ pub(super) fn kept_of(log: &Log) -> Kept {
     Kept { state: serde_json::from_slice(&text).expect("read back"), used: auditor.used_values().concat() }
 }
 
-/// An audit that continues from a saved state.
-pub(super) fn resumed_audit(log: &Log, kept: &Kept) -> (Vec<AuditEvent>, Summary) {
+/// An audit that continues from a saved state and has read all entries, and its findings so far.
+pub(super) fn resumed_auditor(log: &Log, kept: &Kept) -> (Auditor, Vec<AuditEvent>) {
     let versions =
         rosters_in(&LogEntry::of(kept.seals.last().unwrap().entry.clone().into_bytes()), log).unwrap().unwrap();
     let pinned = Pinned::Digest(log.roster_digest(1));
@@ -683,6 +683,12 @@ pub(super) fn resumed_audit(log: &Log, kept: &Kept) -> (Vec<AuditEvent>, Summary
     for entry in &log.entries[usize::try_from(kept.size).unwrap()..] {
         said.extend(auditor.entry(&LogEntry::of(entry.clone()), log).unwrap());
     }
+    (auditor, said)
+}
+
+/// An audit that continues from a saved state.
+pub(super) fn resumed_audit(log: &Log, kept: &Kept) -> (Vec<AuditEvent>, Summary) {
+    let (mut auditor, mut said) = resumed_auditor(log, kept);
     auditor.compare_used_values(&kept.used);
     let (last, summary) = auditor.finish(&log.head(), log).unwrap();
     said.extend(last);

@@ -81,7 +81,8 @@ pub struct Args {
     #[arg(long, value_name = "sha256:…")]
     boundary: Option<SealDigest>,
     /// Keep the verified head and state in this file, and continue from it next time. The next audit then detects if
-    /// the log was shortened or forked. The file is replaced only after a complete audit without failures
+    /// the log was shortened or forked. The file FILE.used beside it has hashes of all nonces and proposals, so that the
+    /// next audit finds a second use. The files are changed only after a complete audit without failures
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
     /// Read the log from its first entry again, even if the file of --state contains a state
@@ -165,7 +166,9 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         .filter(|kept| !args.no_differences || kept.engines.is_empty());
     let resumed = match goes_on.zip(file.as_ref()) {
         Some((kept, file)) => match file.earlier_values(kept) {
-            Ok(earlier) => resume(&place, &trust, &expected, kept, &head, size, terminal)?.map(|begun| (begun, earlier)),
+            Ok(earlier) => {
+                resume(&place, &trust, &expected, kept, &head, size, terminal)?.map(|begun| (begun, earlier))
+            }
             Err(why) => {
                 terminal.say(&format!("The audit reads the log from the first entry, because {why}."));
                 None
@@ -210,9 +213,12 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     out.end(&summary, kept.as_ref().and_then(|kept| kept.seen), &overdue)?;
     if let Some(file) = &file {
         match auditor.keep(&head).filter(|_| summary.clean) {
-            Some(state) => match file.keep(state, kept.as_ref(), (earlier.as_ref(), auditor.used_values()), |earlier| {
-                root_at(&place, size, earlier)
-            })? {
+            Some(state) => match file.keep(
+                state,
+                kept.as_ref(),
+                (earlier.as_ref(), auditor.used_values()),
+                |earlier| root_at(&place, size, earlier),
+            )? {
                 StateChange::Here => {}
                 StateChange::Further(entries) => terminal.say(&format!(
                     "The state was not changed, because another audit has saved a state of {entries} entries in the \

@@ -5,7 +5,7 @@
 //! receipts, and a short hash of each nonce and each proposal. The caller stores the state between two audits.
 
 mod denials;
-pub(super) mod double_uses;
+mod double_uses;
 mod heads;
 mod resume;
 mod reviews;
@@ -25,6 +25,7 @@ use crate::audit::seal_in_force::rosters::{Rosters, versions_of};
 use crate::audit::seal_in_force::{SealFlaw, SealInForce, Seals};
 use crate::audit::seen_head::{SeenHead, verify_head};
 use crate::audit::tiles::Tiles;
+use crate::audit::used_values::Place;
 use crate::decision::revocations::Revocations;
 use crate::trust::chain::{Chain, Pinned};
 use crate::trust::chain_error::ChainError;
@@ -74,6 +75,8 @@ pub struct Auditor {
     from: u64,
     /// Number of nonces and proposals that earlier audits have read.
     used_before: u64,
+    /// Receipts for runs that are not open, and whose entry an earlier audit has read: log entry, place and authorization.
+    aside: Vec<(u64, Place, AuthorizationDigest)>,
     /// Latest time that an entry stated.
     at: Timestamp,
     seals: Seals,
@@ -141,6 +144,7 @@ impl Auditor {
             tiles: Tiles::after(0),
             from: 0,
             used_before: 0,
+            aside: Vec::new(),
             at: Timestamp::from_unix(0),
             seals,
             runs: Runs::default(),
@@ -270,6 +274,7 @@ impl Auditor {
         }
         self.check_dates();
         self.report_double_uses(beside)?;
+        self.report_set_aside(beside)?;
         for run in self.runs.overdue(self.at) {
             let message = format!(
                 "item {} of the consumption was spent at {} and has no receipt, although the log continues until {}",
@@ -336,6 +341,7 @@ impl Auditor {
                     if let Some(under) = under {
                         self.excuse(&findings, &under);
                     }
+                    let findings = self.set_aside(index, document.predicate(), findings);
                     findings.into_iter().for_each(|finding| self.say(finding));
                     self.said.extend(decided.map(|line| AuditEvent::Decision(Box::new(line))));
                 }

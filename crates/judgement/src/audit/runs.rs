@@ -12,7 +12,6 @@ use crate::audit::finding::{
     AuditCounts, DecisionLine, EntryVerdict, Finding, FindingKind, OpenRun, UncheckedQuestion,
 };
 use crate::audit::grant_uses::GrantUses;
-use crate::audit::history::double_uses::{has_receipt, spent_before};
 use crate::audit::plan_receipts::PlanReceipts;
 use crate::audit::reviewed_runs::ReviewedRuns;
 use crate::audit::runs::again::{Again, Open, words};
@@ -20,7 +19,7 @@ use crate::audit::saved_audit::{SavedAudit, SavedOpenRun, SavedRuns};
 use crate::audit::seal_in_force::SealInForce;
 use crate::audit::seal_in_force::named_documents::SealedState;
 use crate::audit::session_chains::SessionChains;
-use crate::audit::used_values::{Place, UsedValue, UsedValues};
+use crate::audit::used_values::{Place, UsedValue, UsedValues, has_receipt, spent_before, without_run};
 use crate::decision::plan::{PlanFacts, PlannedRun};
 use crate::decision::revocations::{Revocations, RevokedBefore};
 use documents::crypto::digest::{AuthorizationDigest, ContentDigest, LeafHash, ParamsDigest};
@@ -162,13 +161,7 @@ impl Runs {
                 .decode("", &receipt.authorization.payload)
                 .map(|payload| AuthorizationDigest::of(&payload))
                 .is_ok_and(|digest| self.used.earlier(UsedValue::Authorization(&digest)) == Some(place));
-            let message = format!("item {} of entry {} ", place.1, place.0);
-            if spent {
-                again.find(FindingKind::SecondReceipt, message + "already has its receipt");
-            } else {
-                again.find(FindingKind::NoConsumption, message + "is not a consumption that still needs a receipt");
-            }
-            return (None, again.findings, None);
+            return (None, vec![without_run(index, place, spent)], None);
         };
         counts.receipts += 1;
         if let Some(session) = &open.spent.session {

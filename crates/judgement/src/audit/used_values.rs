@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::audit::finding::{Finding, FindingKind};
 use documents::crypto::digest::{AuthorizationDigest, sha256};
 use documents::record::ident::{Nonce, ProposalId};
 use documents::record::validity::Timestamp;
@@ -148,6 +149,26 @@ impl UsedValues {
     }
 }
 
+/// Returns the finding about a receipt for an item that is no open run.
+pub(crate) fn without_run(index: u64, (entry, item): Place, has_receipt: bool) -> Finding {
+    let message = format!("item {item} of entry {entry} ");
+    if has_receipt {
+        Finding::at(FindingKind::SecondReceipt, index, message + "already has its receipt")
+    } else {
+        Finding::at(FindingKind::NoConsumption, index, message + "is not a consumption that still needs a receipt")
+    }
+}
+
+/// Says that an earlier item has spent the nonce.
+pub(crate) fn spent_before(nonce: &Nonce, (entry, item): Place) -> String {
+    format!("the nonce {nonce} was already spent by item {item} of entry {entry}")
+}
+
+/// Says that an earlier receipt has the proposal.
+pub(crate) fn has_receipt(proposal: &ProposalId) -> String {
+    format!("the proposal {proposal} already has a receipt, for another authorization")
+}
+
 /// Adds the numbers that are in both sorted slices to `found`. The time depends on the shorter slice.
 fn common(one: &[u64], other: &[u64], found: &mut BTreeSet<u64>) {
     let (short, mut long) = if one.len() <= other.len() { (one, other) } else { (other, one) };
@@ -160,5 +181,64 @@ fn common(one: &[u64], other: &[u64], found: &mut BTreeSet<u64>) {
         if long.first() == Some(number) {
             found.insert(*number);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The same numbers for each call with this seed.
+    fn numbers(seed: u64, count: u64, below: u64) -> Vec<u64> {
+        let mut state = seed;
+        let mut next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % below
+        };
+        let mut numbers: Vec<u64> = (0..count).map(|_| next()).collect();
+        numbers.sort_unstable();
+        numbers
+    }
+
+    #[test]
+    fn equal_numbers_of_two_sorted_slices_are_found() {
+        for (seed, one, other, below) in
+            [(1, 0, 9, 9), (2, 1, 1000, 1200), (3, 500, 500, 4000), (4, 7, 300, 50), (5, 2000, 3, 9000)]
+        {
+            let (one, other) = (numbers(seed, one, below), numbers(seed + 90, other, below));
+            let expected: BTreeSet<u64> = one.iter().copied().filter(|number| other.contains(number)).collect();
+            for (one, other) in [(&one, &other), (&other, &one)] {
+                let mut found = BTreeSet::new();
+                common(one, other, &mut found);
+                assert_eq!(found, expected, "{seed}");
+            }
+        }
+    }
+
+    #[test]
+    fn equal_hashes_within_a_chunk_between_chunks_and_with_an_earlier_audit_are_found() {
+        let mut used = UsedValues {
+            sorted: vec![vec![1, 5, 5, 9], vec![2, 9, 11]],
+            newest: vec![30, 11, 20],
+            ..UsedValues::default()
+        };
+        // Each earlier audit has appended a sorted sequence.
+        used.compare(&[3, 20, 40, 2, 7, 21]);
+        assert_eq!(used.compared(), 6);
+        assert_eq!(used.take_twice(), [2, 5, 9, 11, 20].into());
+        assert_eq!(used.sorted().concat(), [1, 5, 5, 9, 2, 9, 11, 11, 20, 30]);
+    }
+
+    #[test]
+    fn the_place_of_a_value_is_kept_until_its_time_and_at_most_one_period_longer() {
+        let mut used = UsedValues::default();
+        let nonce: Nonce = "AAAAAAAAAAAAAAAAAAAAAA".parse().expect("a nonce");
+        let until = Timestamp::from_unix(1_800_000_000);
+        used.add(UsedValue::Nonce(&nonce), (1 << 40, 15), until);
+        for (now, is_kept) in [(-1, true), (0, true), (PERIOD_S, false)] {
+            used.forget(until.plus(now));
+            assert_eq!(used.earlier(UsedValue::Nonce(&nonce)), is_kept.then_some((1 << 40, 15)), "{now}");
+        }
+        assert_eq!((used.count(), used.sorted().len()), (1, 1), "the short hash is kept for ever");
     }
 }

@@ -7,12 +7,13 @@ use crate::audit::entry::{LogEntry, each};
 use crate::audit::evidence_files::{EvidenceFiles, Unreadable};
 use crate::audit::finding::{Finding, FindingKind};
 use crate::audit::history::Auditor;
-use crate::audit::used_values::{Place, UsedValue, short};
+use crate::audit::used_values::{Place, UsedValue, has_receipt, short, spent_before, without_run};
+use documents::crypto::digest::AuthorizationDigest;
 use documents::crypto::merkle::Frontier;
 use documents::crypto::tlog_tiles::TILE_WIDTH;
 use documents::record::consumption::Consumption;
 use documents::record::document::{Predicate, Statement};
-use documents::record::ident::{Nonce, ProposalId};
+use documents::record::envelope::Base64;
 use documents::record::receipt::Receipt;
 
 impl Auditor {
@@ -25,6 +26,32 @@ impl Auditor {
     /// Returns the short hashes of the nonces and proposals that this audit has read, to store them for later audits.
     pub fn used_values(&mut self) -> &[Vec<u64>] {
         self.runs.used.sorted()
+    }
+
+    /// Sets aside the finding about a receipt without an open run, if this audit has not read the entry that the receipt names.
+    pub(super) fn set_aside(&mut self, index: u64, receipt: &Receipt, findings: Vec<Finding>) -> Vec<Finding> {
+        let place = (receipt.consumption.index, receipt.consumption.item);
+        let payload = Base64::Strict.decode("", &receipt.authorization.payload);
+        match (&findings[..], payload) {
+            ([only], Ok(payload)) if only.what == FindingKind::NoConsumption && place.0 < self.from => {
+                self.aside.push((index, place, AuthorizationDigest::of(&payload)));
+                Vec::new()
+            }
+            _ => findings,
+        }
+    }
+
+    /// Reads the entries that the receipts name, and reports the receipts.
+    pub(super) fn report_set_aside(&mut self, beside: &dyn EvidenceFiles) -> Result<(), Unreadable> {
+        let width = u64::from(TILE_WIDTH);
+        for (index, place, authorization) in std::mem::take(&mut self.aside) {
+            let tile = beside.entries(place.0 / width, self.size())?;
+            let entry = tile.into_iter().nth(usize::try_from(place.0 % width).unwrap_or_default()).map(LogEntry::of);
+            let consumption = entry.as_ref().and_then(predicate::<Consumption>);
+            let item = consumption.as_ref().and_then(|one| one.spent.get(usize::try_from(place.1).ok()?));
+            self.say(without_run(index, place, item.is_some_and(|item| item.authorization == authorization)));
+        }
+        Ok(())
     }
 
     /// Searches the log for the uses of values with equal short hashes. Without such values, no entry is read.
@@ -80,16 +107,6 @@ impl Auditor {
         findings.into_iter().for_each(|finding| self.say(finding));
         Ok(())
     }
-}
-
-/// Says that an earlier item has spent the nonce.
-pub(in crate::audit) fn spent_before(nonce: &Nonce, (entry, item): Place) -> String {
-    format!("the nonce {nonce} was already spent by item {item} of entry {entry}")
-}
-
-/// Says that an earlier receipt has the proposal.
-pub(in crate::audit) fn has_receipt(proposal: &ProposalId) -> String {
-    format!("the proposal {proposal} already has a receipt, for another authorization")
 }
 
 fn predicate<P: Predicate>(entry: &LogEntry) -> Option<P> {
