@@ -40,6 +40,8 @@ pub(crate) struct Runs {
     exclusive: HashMap<String, u64>,
     sessions: SessionChains,
     plans: PlanReceipts,
+    /// Time of the entry at which the audit last dropped old plans.
+    plans_forgotten: Option<Timestamp>,
     pub(crate) grants: GrantUses,
     pub(crate) reviewed: ReviewedRuns,
     /// Questions that could not be decided.
@@ -140,7 +142,11 @@ impl Runs {
     /// Drops expired records. An expired authorization can't be spent, even with a nonce that was never spent.
     pub(crate) fn forget(&mut self, now: Timestamp) {
         self.used.forget(now);
-        self.plans.forget(self.open.values().next().map_or(now, |open| open.at));
+        // This looks at every plan, so it is not done for each consumption.
+        if self.plans_forgotten.is_none_or(|last| last.plus(3600) <= now) {
+            self.plans.forget(self.open.values().next().map_or(now, |open| open.at));
+            self.plans_forgotten = Some(now);
+        }
     }
 
     /// Checks a receipt that the boundary signed, closes its run and repeats the decision. The result also contains the
