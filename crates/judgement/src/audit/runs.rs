@@ -90,8 +90,8 @@ impl Runs {
                 findings.push(Finding::at(what, index, format!("item {item}: {message}")).about(spent.authorization));
             };
             let place = (index, item);
-            let (nonce, authorization) =
-                (UsedValue::Nonce(&spent.nonce), UsedValue::Authorization(&spent.authorization));
+            let nonce = UsedValue::Nonce(&spent.nonce).hash();
+            let authorization = UsedValue::Authorization(&spent.authorization).hash();
             // A value is dropped after the maximum window, even if the consumption states a later expiry.
             let end = spent.expires_at.min(at.plus(MAX_WINDOW_S + SKEW_S));
             let is_spent = self.used.earlier(authorization).is_some();
@@ -104,6 +104,7 @@ impl Runs {
                     find(FindingKind::DoubleUse, why.to_owned());
                 }
                 self.used.add(nonce, place, end);
+                self.used.keep(nonce);
             }
             if !is_spent {
                 self.used.add(authorization, place, end);
@@ -166,7 +167,7 @@ impl Runs {
             let spent = Base64::Strict
                 .decode("", &receipt.authorization.payload)
                 .map(|payload| AuthorizationDigest::of(&payload))
-                .is_ok_and(|digest| self.used.earlier(UsedValue::Authorization(&digest)) == Some(place));
+                .is_ok_and(|digest| self.used.earlier(UsedValue::Authorization(&digest).hash()) == Some(place));
             return (None, vec![without_run(index, place, spent)], None);
         };
         counts.receipts += 1;
@@ -205,11 +206,12 @@ impl Runs {
         again.matches(&open, signed, digest);
         again.revoked(&authorization, revocations.before(place.0));
         again.names_in_subject(document, digest);
-        let proposal = UsedValue::Proposal(&signed.proposal);
+        let proposal = UsedValue::Proposal(&signed.proposal).hash();
         if self.used.earlier(proposal).is_some() {
             again.find(FindingKind::DoubleUse, has_receipt(&signed.proposal));
         } else {
             self.used.add(proposal, (index, 0), now.plus(MAX_WINDOW_S + SKEW_S));
+            self.used.keep(proposal);
         }
         let params = match &open.in_force.state {
             Some(state) => {

@@ -48,6 +48,7 @@ pub(crate) struct UsedValues {
 }
 
 impl UsedValue<'_> {
+    /// Returns the first 16 bytes of a SHA-256.
     pub(crate) fn hash(self) -> u128 {
         let (kind, value) = match self {
             Self::Nonce(nonce) => (b"nonce:", nonce.as_str().as_bytes()),
@@ -66,24 +67,24 @@ pub(crate) const fn short(hash: u128) -> u64 {
 }
 
 impl UsedValues {
-    /// Returns the place of an earlier use of the value, if it was used during the last day.
-    pub(crate) fn earlier(&self, value: UsedValue<'_>) -> Option<Place> {
-        let hash = value.hash();
+    /// Returns the place of an earlier use of the value with this hash, if it was used during the last day.
+    pub(crate) fn earlier(&self, hash: u128) -> Option<Place> {
         self.recent.values().find_map(|period| period.get(&hash)).map(|packed| (packed >> 8, packed & 255))
     }
 
-    /// Adds the first use of a value. `until` is the time until which a second use is reported at once.
-    pub(crate) fn add(&mut self, value: UsedValue<'_>, place: Place, until: Timestamp) {
-        let hash = value.hash();
+    /// Remembers the place of the first use until `until`. Before this time, a second use is found at once.
+    pub(crate) fn add(&mut self, hash: u128, place: Place, until: Timestamp) {
         let end = until.unix().div_euclid(PERIOD_S).saturating_add(1).saturating_mul(PERIOD_S);
         // A consumption has at most 16 items.
         self.recent.entry(end).or_default().insert(hash, place.0 << 8 | place.1);
-        if !matches!(value, UsedValue::Authorization(_)) {
-            self.count += 1;
-            self.newest.push(short(hash));
-            if self.newest.len() == CHUNK {
-                self.sort();
-            }
+    }
+
+    /// Remembers the short hash for ever.
+    pub(crate) fn keep(&mut self, hash: u128) {
+        self.count += 1;
+        self.newest.push(short(hash));
+        if self.newest.len() == CHUNK {
+            self.sort();
         }
     }
 
@@ -234,10 +235,12 @@ mod tests {
         let mut used = UsedValues::default();
         let nonce: Nonce = "AAAAAAAAAAAAAAAAAAAAAA".parse().expect("a nonce");
         let until = Timestamp::from_unix(1_800_000_000);
-        used.add(UsedValue::Nonce(&nonce), (1 << 40, 15), until);
+        let nonce = UsedValue::Nonce(&nonce).hash();
+        used.add(nonce, (1 << 40, 15), until);
+        used.keep(nonce);
         for (now, is_kept) in [(-1, true), (0, true), (PERIOD_S, false)] {
             used.forget(until.plus(now));
-            assert_eq!(used.earlier(UsedValue::Nonce(&nonce)), is_kept.then_some((1 << 40, 15)), "{now}");
+            assert_eq!(used.earlier(nonce), is_kept.then_some((1 << 40, 15)), "{now}");
         }
         assert_eq!((used.count(), used.sorted().len()), (1, 1), "the short hash is kept for ever");
     }
