@@ -239,7 +239,7 @@ fn an_expired_nonce_cannot_be_spent_again_even_after_it_was_pruned() {
     log.run("nginx:restart", 4000, &[ALICE]);
     let place = log.consume(4001, &[&first]);
     log.receipt(place, &first);
-    assert_eq!(found(&log), ["window"]);
+    assert_eq!(found(&log), ["double-use", "window"]);
     let mut log = usual();
     let late = log.approved("nginx:restart", 40, &[ALICE]);
     let place = log.consume_but(3640, &[&late], |predicate| predicate["spent"][0]["expires_at"] = json!(t(9000)));

@@ -4,7 +4,6 @@ mod auditor_pages;
 mod double_uses;
 mod emergency_bundles;
 mod grant_bundles;
-mod h3_writer;
 mod grant_logs;
 mod history_entries;
 mod independent;

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 /// The result of `audit --json`: its exit code, its lines and its standard error.
 pub(super) struct Audited {
     pub(super) code: i32,
-    lines: Vec<Value>,
+    pub(super) lines: Vec<Value>,
     pub(super) stderr: String,
 }
 
