@@ -61,7 +61,6 @@ impl UsedValue<'_> {
 }
 
 /// Returns the short hash of a value with this hash.
-#[expect(clippy::cast_possible_truncation, reason = "the upper half is left")]
 pub(crate) const fn short(hash: u128) -> u64 {
     (hash >> 64) as u64
 }
