@@ -239,7 +239,7 @@ fn an_expired_nonce_cannot_be_spent_again_even_after_it_was_pruned() {
     log.run("nginx:restart", 4000, &[ALICE]);
     let place = log.consume(4001, &[&first]);
     log.receipt(place, &first);
-    assert_eq!(found(&log), ["window"]);
+    assert_eq!(found(&log), ["double-use", "window"]);
     let mut log = usual();
     let late = log.approved("nginx:restart", 40, &[ALICE]);
     let place = log.consume_but(3640, &[&late], |predicate| predicate["spent"][0]["expires_at"] = json!(t(9000)));
@@ -649,7 +649,20 @@ fn two_runs_with_one_receipt_id_are_found_even_if_their_receipts_are_late() {
     }
 }
 
-pub(super) fn kept_of(log: &Log) -> SavedAudit {
+/// The stored state of an audit, with the short hashes of the nonces and proposals.
+pub(super) struct Kept {
+    state: SavedAudit,
+    pub(super) used: Vec<u64>,
+}
+
+impl std::ops::Deref for Kept {
+    type Target = SavedAudit;
+    fn deref(&self) -> &SavedAudit {
+        &self.state
+    }
+}
+
+pub(super) fn kept_of(log: &Log) -> Kept {
     let mut auditor = log.auditor(Expected::default());
     for entry in &log.entries {
         auditor.entry(&LogEntry::of(entry.clone()), log).unwrap();
@@ -657,11 +670,11 @@ pub(super) fn kept_of(log: &Log) -> SavedAudit {
     let head = log.head();
     assert!(auditor.finish(&head, log).unwrap().1.clean);
     let text = serde_json::to_vec(&auditor.keep(&head).expect("everything held")).unwrap();
-    serde_json::from_slice(&text).expect("read back")
+    Kept { state: serde_json::from_slice(&text).expect("read back"), used: auditor.used_values().concat() }
 }
 
-/// An audit that continues from a saved state.
-pub(super) fn resumed_audit(log: &Log, kept: &SavedAudit) -> (Vec<AuditEvent>, Summary) {
+/// An audit that continues from a saved state and has read all entries, and its findings so far.
+pub(super) fn resumed_auditor(log: &Log, kept: &Kept) -> (Auditor, Vec<AuditEvent>) {
     let versions =
         rosters_in(&LogEntry::of(kept.seals.last().unwrap().entry.clone().into_bytes()), log).unwrap().unwrap();
     let pinned = Pinned::Digest(log.roster_digest(1));
@@ -670,13 +683,20 @@ pub(super) fn resumed_audit(log: &Log, kept: &SavedAudit) -> (Vec<AuditEvent>, S
     for entry in &log.entries[usize::try_from(kept.size).unwrap()..] {
         said.extend(auditor.entry(&LogEntry::of(entry.clone()), log).unwrap());
     }
+    (auditor, said)
+}
+
+/// An audit that continues from a saved state.
+pub(super) fn resumed_audit(log: &Log, kept: &Kept) -> (Vec<AuditEvent>, Summary) {
+    let (mut auditor, mut said) = resumed_auditor(log, kept);
+    auditor.compare_used_values(&kept.used);
     let (last, summary) = auditor.finish(&log.head(), log).unwrap();
     said.extend(last);
     (said, summary)
 }
 
 /// The findings of an audit that continues from a saved state.
-pub(super) fn resumed(log: &Log, kept: &SavedAudit) -> Vec<&'static str> {
+pub(super) fn resumed(log: &Log, kept: &Kept) -> Vec<&'static str> {
     let (said, _) = resumed_audit(log, kept);
     let whats: BTreeSet<_> = said
         .iter()
@@ -767,33 +787,8 @@ fn an_interrupted_audit_can_be_continued() {
     let spent = log.run("db:migrate", 36, &[ALICE]);
     let denied = log.approved("nginx:restart", 36, &[ALICE]);
     log.deny(&denied, BOB);
-    let mut auditor = log.auditor(Expected::default());
-    for entry in &log.entries {
-        auditor.entry(&LogEntry::of(entry.clone()), &log).unwrap();
-    }
-    let head = log.head();
-    assert!(auditor.finish(&head, &log).unwrap().1.clean);
-    let kept = auditor.keep(&head).expect("everything held");
-    let text = serde_json::to_vec(&kept).unwrap();
-    let kept: SavedAudit = serde_json::from_slice(&text).expect("read back");
-    let go_on = |log: &Log| {
-        let versions =
-            rosters_in(&LogEntry::of(kept.seals.last().unwrap().entry.clone().into_bytes()), log).unwrap().unwrap();
-        let pinned = Pinned::Digest(log.roster_digest(1));
-        let mut auditor = Auditor::resume(pinned, &versions, Expected::default(), &kept, log).unwrap().expect("usable");
-        let mut whats = BTreeSet::new();
-        let mut take = |said: Vec<AuditEvent>| {
-            whats.extend(said.iter().filter_map(|one| {
-                if let AuditEvent::Finding(finding) = one { Some(finding.what.word()) } else { None }
-            }));
-        };
-        for entry in &log.entries[usize::try_from(kept.size).unwrap()..] {
-            take(auditor.entry(&LogEntry::of(entry.clone()), log).unwrap());
-        }
-        let (said, summary) = auditor.finish(&log.head(), log).unwrap();
-        take(said);
-        (whats.into_iter().collect::<Vec<_>>(), summary)
-    };
+    let kept = kept_of(&log);
+    let go_on = |log: &Log| (resumed(log, &kept), resumed_audit(log, &kept).1);
     let mut more = log.clone();
     more.receipt(place, &running);
     more.run("two:go", 60, &[ALICE, BOB]);

@@ -111,12 +111,14 @@ fn the_independent_verifier_imports_only_the_python_standard_library_and_its_own
         }
         own.push(name);
     }
-    const STANDARD: [&str; 16] = [
+    const STANDARD: [&str; 18] = [
         "argparse",
+        "array",
         "base64",
         "calendar",
         "functools",
         "hashlib",
+        "heapq",
         "itertools",
         "json",
         "os",

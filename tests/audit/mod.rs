@@ -1,6 +1,7 @@
 //! Tests of exports, audits, witnesses and bundles: everything that an auditor reads.
 
 mod auditor_pages;
+mod double_uses;
 mod emergency_bundles;
 mod grant_bundles;
 mod grant_logs;
@@ -13,6 +14,7 @@ mod passkey_logs;
 mod review_logs;
 mod revocation_logs;
 mod session_and_plan_logs;
+mod state_files;
 mod verify_many;
 mod whole_logs;
 mod witness;

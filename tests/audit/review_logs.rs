@@ -718,12 +718,18 @@ fn both_auditors_judge_random_logs_with_reviews_alike() {
 fn an_audit_that_resumes_finds_the_same_as_an_audit_of_the_whole_log() {
     let mut compared = 0;
     for case in cases() {
-        let whole = ours(case.log.audit());
+        // A receipt for a run of the earlier audit is judged at the end.
+        let sorted = |mut verdict: Verdict| {
+            verdict.findings.sort();
+            verdict
+        };
+        let whole = sorted(ours(case.log.audit()));
         let mut begun = case.log.clone();
         for size in (1..case.log.entries.len()).rev() {
             begun.entries.truncate(size);
             if ours(begun.audit()).is_sound {
-                assert_eq!(ours(resumed_audit(&case.log, &kept_of(&begun))), whole, "{} after {size}", case.id);
+                let resumed = sorted(ours(resumed_audit(&case.log, &kept_of(&begun))));
+                assert_eq!(resumed, whole, "{} after {size}", case.id);
                 compared += 1;
             }
         }
@@ -736,7 +742,7 @@ fn the_first_settlement_is_final() {
     let mut log = log_with(|_| {});
     let words = ["failed", "partly"].map(|word| Observe(0, ALICE, word));
     add(&mut log, &[Begin(ALICE), End(0, "unknown"), words[0], words[1]]);
-    let kept = serde_json::to_value(kept_of(&log).runs.reviewed).unwrap();
+    let kept = serde_json::to_value(&kept_of(&log).runs.reviewed).unwrap();
     let run = kept.as_object().unwrap().values().next().unwrap();
     assert_eq!(run["unknown"]["settled"], json!([3, "failed"]));
 }

@@ -14,14 +14,14 @@ use documents::record::envelope::Envelope;
 use serde_json::{Value, json};
 
 /// The result of `audit --json`: its exit code, its lines and its standard error.
-struct Audited {
-    code: i32,
-    lines: Vec<Value>,
-    stderr: String,
+pub(super) struct Audited {
+    pub(super) code: i32,
+    pub(super) lines: Vec<Value>,
+    pub(super) stderr: String,
 }
 
 impl Audited {
-    fn of(output: &Output) -> Self {
+    pub(super) fn of(output: &Output) -> Self {
         let stdout = String::from_utf8(output.stdout.clone()).unwrap();
         let lines =
             stdout.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"))).collect();
@@ -33,14 +33,14 @@ impl Audited {
         self.lines.iter().filter(|line| line["type"] == kind).collect()
     }
 
-    fn whats(&self) -> Vec<&str> {
+    pub(super) fn whats(&self) -> Vec<&str> {
         let mut whats: Vec<_> = self.of_type("finding").iter().map(|line| line["what"].as_str().unwrap()).collect();
         whats.sort_unstable();
         whats.dedup();
         whats
     }
 
-    fn summary(&self) -> &Value {
+    pub(super) fn summary(&self) -> &Value {
         let last = self.lines.last().unwrap_or_else(|| panic!("nothing was printed: {}", self.stderr));
         assert_eq!(last["type"], "summary", "{last}");
         last
@@ -523,7 +523,7 @@ fn entries_written_with_a_stolen_boundary_key_are_found() {
 }
 
 /// A command for the audit of a generated log, without `--json`.
-fn audit_log(log: &Log, directory: &Path, more: &[&str]) -> std::process::Command {
+pub(super) fn audit_log(log: &Log, directory: &Path, more: &[&str]) -> std::process::Command {
     let mut command = std::process::Command::new(support::PROGRAM);
     command.args(["audit", "--roster", &log.roster_digest(1).to_string()]).args(more).arg(directory);
     command.env("HOME", directory).env_remove("XDG_CONFIG_HOME");

@@ -210,6 +210,10 @@ impl EvidenceFiles for Blobs<'_> {
     fn tile(&self, _: &TilePath) -> Result<Option<Vec<u8>>, Unreadable> {
         Ok(None)
     }
+
+    fn entries(&self, _: u64, _: u64) -> Result<Vec<Vec<u8>>, Unreadable> {
+        Err(Unreadable("only the end of an audit reads entries again".to_owned()))
+    }
 }
 
 /// The connection failed, because the service is dead.

@@ -76,9 +76,25 @@ def audit(asked):
     for path in asked.earlier + kept_heads(asked.folder):
         with open(path, encoding="utf-8", errors="replace") as file:
             earlier.append((path, file.read()))
-    found = History(Export(asked.folder), trusted, known, envelopes_in(asked.roster), earlier).value()
-    print(json.dumps(found))
+    printed = Printed()
+    found = History(Export(asked.folder), trusted, known, envelopes_in(asked.roster), earlier, printed).value()
+    printed.end(found)
     return 0 if found["sound"] else 1
+
+
+class Printed:
+    """Prints each decision when it is made, because a list of all of them would grow with the log."""
+
+    def __init__(self):
+        self.before = '{"decisions": ['
+
+    def append(self, decision):
+        print(self.before, json.dumps(decision), sep="", end="")
+        self.before = ", "
+
+    def end(self, value):
+        del value["decisions"]
+        print("" if self.before == ", " else self.before, "], ", json.dumps(value)[1:], sep="")
 
 
 def kept_heads(folder):

@@ -23,7 +23,7 @@ def read(kind, payload):
 
 
 # Many logs and bundles hold the same documents; nobody changes what is read.
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=512)
 def parse(kind, payload):
     """The predicate, and the pointers of its reserved parts."""
     document = strict_canonical(payload, LIMITS[kind])

@@ -109,7 +109,7 @@ def _rows(point):
 
 
 # A verifier sees the same few signatures again and again.
-@functools.lru_cache(maxsize=65536)
+@functools.lru_cache(maxsize=2048)
 def _verify(public, message, signature):
     if len(public) != 32 or len(signature) != 64:
         return False

@@ -29,6 +29,7 @@ from bundle import (
 from globs import matches
 from grants import Uses, check_nobody, count_signers, grant_rules
 from log import Checkpoint, Note, Tree, leaf_hash
+from once import Once, hash_of
 from passkeys import by_passkey
 from reviews import Reviews, Run
 from revocations import Revocations
@@ -41,6 +42,8 @@ KINDS = ("seal", "consumption", "receipt", "denial", "refusal", "revocation", "g
 BLOB = 4 << 20
 # A run may have waited for room before its receipt; after a day more than it may last it is not going on.
 PATIENCE = 24 * 3600
+# No step may permit an older plan.
+PLAN = 30 * 24 * 3600
 
 
 class Sealed:
@@ -71,16 +74,18 @@ class Sealed:
 class History:
     """`findings`: triples of entry (or None), word, detail. `decisions`: one for each receipt. `open`: consumptions without one."""
 
-    def __init__(self, export, trusted, known=(), versions=(), earlier=()):
+    def __init__(self, export, trusted, known=(), versions=(), earlier=(), decisions=None):
         self.export, self.trusted, self.known = export, trusted, list(known)
         # Envelopes of the roster's versions, where the roster's file has them: signatures of later versions.
         self.versions = list(versions)
-        self.findings, self.decisions = [], []
+        self.findings, self.decisions = [], [] if decisions is None else decisions
         self.sealed, self.id, self.name = None, None, None
-        self.rosters, self.nonces, self.authorizations, self.denials, self.spent = [], {}, {}, {}, {}
+        # By entry and item: what was spent and has no receipt yet.
+        self.rosters, self.denials, self.spent = [], {}, {}
+        # What may be used only once, and the entries that use nothing.
+        self.once, self.useless = Once(), set()
         self.last_at, self.step_cache, self.named = 0, {}, None
-        # Everything that may never come back is remembered for ever: simple, and memory grows with the log.
-        self.past_epochs, self.gone_tokens, self.last_tokens, self.proposals = set(), set(), {}, {}
+        self.past_epochs, self.gone_tokens, self.last_tokens = set(), set(), {}
         self.exclusive, self.unguarded, self.not_checked = {}, set(), {}
         # By id of a session: the state that the last receipt left, and the place of a consumption without a receipt.
         self.left, self.in_use = {}, {}
@@ -118,6 +123,7 @@ class History:
     def read(self):
         note = Note(self.export.read("checkpoint").decode("utf-8", "replace"))
         checkpoint = Checkpoint(note.text)
+        self.size, self.root = checkpoint.size, checkpoint.root
         self.learn_rosters(checkpoint.size)
         tree, wanted = Tree(), {}
         for path, text in self.earlier:
@@ -148,8 +154,8 @@ class History:
                 raise Bad(f"the checkpoint is of {checkpoint.origin}, this log is {origin}")
             public = [key.public for key in self.sealed.roster.boundary_keys(self.name).values()]
             self.attempt(None, "checkpoint", lambda: note.check_signed(origin, public))
-        self.size, self.root = checkpoint.size, checkpoint.root
-        self.open = [(index, item) for (index, item), spent in self.spent.items() if not spent["receipts"]]
+        self.find_second_uses(tree.root())
+        self.open = list(self.spent)
         for index, item in self.open:
             spent = self.spent[index, item]
             if seconds(spent["consumption"]["at"]) + spent["sealed"].longest // 1000 + PATIENCE < self.last_at:
@@ -176,19 +182,31 @@ class History:
                 # What is wrong with it is said where it is judged.
                 continue
 
+    def find_second_uses(self, root):
+        """Reads the log again if two hashes are equal, and compares the values themselves."""
+        twice, first, tree = self.once.twice(), {}, Tree()
+        if not twice:
+            return
+        for index, data in enumerate(self.export.entries(self.size)):
+            tree.push(leaf_hash(data))
+            kind, _, predicate, wrong = parse(data)
+            uses = []
+            if kind == "consumption" and not wrong and index not in self.useless:
+                for item, spent in enumerate(predicate["spent"]):
+                    uses += [(item, word, spent[word], f"the {word} of item {item} was spent") for word in ("nonce", "authorization")]
+            if kind == "receipt" and not wrong and index not in self.useless:
+                proposal = read_authorization(predicate)[1]["proposal"]
+                uses = [(0, "proposal", proposal, f"{proposal} has a receipt")]
+            for item, word, value, what in uses:
+                if hash_of(word, value) in twice and first.setdefault((word, value), (index, item)) != (index, item):
+                    self.say(index, "replay", f"{what} at entry {first[word, value][0]} already")
+        if tree.root() != root:
+            self.say(None, "checkpoint", "the entries were not the same when they were read again")
+
     def entry(self, index, data):
         """One leaf: what it is, who signed it, what it changes."""
-        kind = ""
-        try:
-            value = strict_canonical(data, 65535)
-            envelope = Envelope(value)
-            document = strict(envelope.payload, 256 * 1024)
-            kind = document.get("predicateType", "") if isinstance(document, dict) else ""
-            kind = kind[len("https://countersign.dev/") : -len("/v1")] if isinstance(kind, str) else ""
-            if kind not in KINDS:
-                raise Bad(f"no leaf of this log: {kind[:40]!r}")
-            predicate = documents.read(kind, envelope.payload)
-        except Bad as error:
+        kind, envelope, predicate, error = parse(data)
+        if error:
             self.judge(index, kind if kind in ("revocation", "grant", "review") else "entry", error)
             return
         if "at" in predicate:
@@ -197,6 +215,7 @@ class History:
                 self.say(index, "time", f"{predicate['at']} is before what stands earlier in the log")
             self.last_at = max(at, self.last_at)
         if kind != "seal" and (self.sealed is None or self.sealed.roster is None):
+            self.useless.add(index)
             self.say(index, kind, "no seal is in force that could be read")
             return
         {
@@ -388,13 +407,8 @@ class History:
             self.say(index, "revoked", f"entry {frozen} had revoked the epoch")
         leaf = "sha256:" + leaf_hash(envelope.leaf).hex()
         for item, spent in enumerate(consumption["spent"]):
-            for known, value, word in (
-                (self.nonces, spent["nonce"], "nonce"),
-                (self.authorizations, spent["authorization"], "authorization"),
-            ):
-                if value in known:
-                    self.say(index, "replay", f"the {word} of item {item} was spent at entry {known[value]} already")
-                known.setdefault(value, index)
+            for word in ("nonce", "authorization"):
+                self.once.add(word, spent[word])
             if seconds(spent["expires_at"]) <= seconds(consumption["at"]):
                 self.say(index, "window", f"item {item} had expired")
             for word, why in self.grants.count(spent, seconds(consumption["at"])):
@@ -410,7 +424,6 @@ class History:
                 "sealed": self.sealed,
                 "digest": spent["authorization"],
                 "denied": list(self.denials.get(spent["authorization"], [])),
-                "receipts": [],
             }
 
     def use_session(self, index, item, session):
@@ -481,35 +494,32 @@ class History:
     def read_receipt(self, index, envelope, receipt):
         self.by_boundary(index, "receipt", envelope)
         place = receipt["consumption"]["index"], receipt["consumption"]["item"]
-        spent = self.spent.get(place)
+        # Only the first receipt of an item has an effect.
+        spent = self.spent.pop(place, None)
         if spent is None:
-            self.say(index, "consumption", f"nothing was spent at entry {place[0]}, item {place[1]}")
+            self.useless.add(index)
+            if place[0] < index and self.was_spent(*place):
+                self.say(index, "receipt", f"item {place[1]} of entry {place[0]} has a receipt already")
+            else:
+                self.say(index, "consumption", f"nothing was spent at entry {place[0]}, item {place[1]}")
             return
-        if spent["receipts"]:
-            self.say(index, "receipt", f"item {place[1]} of entry {place[0]} has a receipt at {spent['receipts'][0]} already")
-        spent["receipts"].append(index)
         item = spent["consumption"]["spent"][place[1]]
         session = item.get("session")
-        if session is not None and len(spent["receipts"]) == 1:
+        if session is not None:
             self.leave_session(place, session, receipt.get("session"))
-        # Only the first receipt of an item has an effect.
-        is_first = len(spent["receipts"]) == 1
-        if is_first:
-            self.grants.end(item, index, envelope.digest, receipt["outcome"]["status"])
+        self.grants.end(item, index, envelope.digest, receipt["outcome"]["status"])
         try:
             signed, authorization = read_authorization(receipt)
         except Bad as error:
+            self.useless.add(index)
             self.judge(index, "authorization", error)
             return
         run = Run(index, place, receipt, authorization, item, spent["sealed"])
-        run.may_exceed = run.may_exceed and is_first
         # A run that was judged before may have begun while this one was open.
-        for other in self.reviews.add(envelope.digest, run) if is_first else []:
+        for other in self.reviews.add(envelope.digest, run):
             self.attempt(index, "emergency", lambda: self.reviews.check_emergency(other))
         before, open_before = len(self.findings), []
-        known = self.proposals.setdefault(authorization["proposal"], index)
-        if known != index:
-            self.say(index, "replay", f"{authorization['proposal']} has a receipt at entry {known} already")
+        self.once.add("proposal", authorization["proposal"])
         for word, work in self.judgements(envelope, receipt, signed, authorization, run, spent):
             found = self.attempt(index, word, work)
             if isinstance(found, NotChecked):
@@ -518,6 +528,7 @@ class History:
                 one["decisions"] += 1
         self.exclude(index, place[0], authorization["step"]["ref"], spent["sealed"])
         if authorization["step"]["ref"] in spent["sealed"].plans:
+            self.forget_plans(min(seconds(spent["consumption"]["at"]), self.last_at))
             self.plans.setdefault(envelope.digest, (index, plan_of(envelope, receipt, authorization)))
         self.decisions.append(
             {
@@ -535,6 +546,18 @@ class History:
                 **({"unchecked": sorted(open_before)} if open_before else {}),
             }
         )
+
+    def was_spent(self, index, item):
+        """Whether the entry is a consumption with this item."""
+        kind, _, predicate, wrong = parse(self.export.entry(index, self.size))
+        return kind == "consumption" and not wrong and item < len(predicate["spent"])
+
+    def forget_plans(self, at):
+        """Drops the plans that are too old for every run that is open or still to come."""
+        begun = next(iter(self.spent.values()), None)
+        since = min(at, seconds(begun["consumption"]["at"])) if begun else at
+        while self.plans and next(iter(self.plans.values()))[1]["finished"] + PLAN < since:
+            del self.plans[next(iter(self.plans))]
 
     def exclude(self, index, consumed_at, ref, sealed):
         """Of two runs of one exclusive name the later is consumed after the receipt of the earlier."""
@@ -735,6 +758,22 @@ class History:
             "foreign": self.foreign,
             "decisions": self.decisions,
         }
+
+
+def parse(data):
+    """Kind, envelope and predicate of a leaf, or the kind as far as it is known, and what is wrong."""
+    kind = ""
+    try:
+        value = strict_canonical(data, 65535)
+        envelope = Envelope(value)
+        document = strict(envelope.payload, 256 * 1024)
+        kind = document.get("predicateType", "") if isinstance(document, dict) else ""
+        kind = kind[len("https://countersign.dev/") : -len("/v1")] if isinstance(kind, str) else ""
+        if kind not in KINDS:
+            raise Bad(f"no leaf of this log: {kind[:40]!r}")
+        return kind, envelope, documents.read(kind, envelope.payload), None
+    except Bad as error:
+        return kind, None, None, error
 
 
 class Untrusted(Bad):

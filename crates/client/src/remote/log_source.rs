@@ -190,12 +190,15 @@ pub fn read_file(path: &Path, most: usize) -> Result<Option<Vec<u8>>, CommandFai
         }
         Err(error) => return Err(failed(error)),
     };
-    if !file.metadata().map_err(failed)?.is_file() {
+    let facts = file.metadata().map_err(failed)?;
+    if !facts.is_file() {
         return Err(CommandFailure::usage(format!("{} is no file", shown.as_str())));
     }
     let mut bytes = Vec::new();
-    file.take(most as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() > most {
+    if facts.len() <= most as u64 {
+        file.take(most as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
+    }
+    if facts.len().max(bytes.len() as u64) > most as u64 {
         return Err(CommandFailure::new(Exit::CheckSaidNo, format!("{} is too large", shown.as_str())));
     }
     Ok(Some(bytes))
@@ -210,5 +213,9 @@ impl EvidenceFiles for LogSource {
     /// This takes less than 1 % of the time for reading the entries.
     fn tile(&self, path: &TilePath) -> Result<Option<Vec<u8>>, Unreadable> {
         Self::tile(self, path).map_err(|failure| Unreadable(failure.message))
+    }
+
+    fn entries(&self, index: u64, size: u64) -> Result<Vec<Vec<u8>>, Unreadable> {
+        Self::entries(self, index, size).map_err(|failure| Unreadable(failure.message))
     }
 }

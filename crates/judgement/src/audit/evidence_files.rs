@@ -1,11 +1,11 @@
-//! Source of the blobs and tiles that an audit reads.
+//! Source of the blobs, tiles and entries that an audit reads.
 
 use std::fmt;
 
 use documents::crypto::digest::BlobDigest;
 use documents::crypto::tlog_tiles::TilePath;
 
-/// Source of the blobs and tiles of a log.
+/// Source of the blobs, tiles and entries of a log.
 pub trait EvidenceFiles {
     /// Returns the blob with this digest, or `None` if the blob does not exist. The caller must check that the bytes
     /// have this digest.
@@ -20,6 +20,13 @@ pub trait EvidenceFiles {
     /// # Errors
     /// Returns an error if the source can't tell whether the tile exists.
     fn tile(&self, path: &TilePath) -> Result<Option<Vec<u8>>, Unreadable>;
+
+    /// Returns the entries of tile `index` in a log with `size` entries. The audit reads entries again if a value seems to be
+    /// used twice.
+    ///
+    /// # Errors
+    /// Returns an error if the entries are missing or can't be read.
+    fn entries(&self, index: u64, size: u64) -> Result<Vec<Vec<u8>>, Unreadable>;
 }
 
 /// Error that stops an audit because the source of the log can't be read.

@@ -1,10 +1,11 @@
 //! Audits a whole log from its first entry, and repeats every decision of the boundary.
 //!
 //! The audit does no I/O. The caller passes the entries one after the other and supplies the blobs by their digests.
-//! The audit remembers only the data that can still affect a decision: the state in force, denials, nonces until they
-//! expire, and runs until their receipts. The caller stores the state between two audits.
+//! The audit remembers only the data that can still affect a decision: the state in force, denials, runs until their
+//! receipts, and a short hash of each nonce and each proposal. The caller stores the state between two audits.
 
 mod denials;
+mod double_uses;
 mod heads;
 mod resume;
 mod reviews;
@@ -24,6 +25,7 @@ use crate::audit::seal_in_force::rosters::{Rosters, versions_of};
 use crate::audit::seal_in_force::{SealFlaw, SealInForce, Seals};
 use crate::audit::seen_head::{SeenHead, verify_head};
 use crate::audit::tiles::Tiles;
+use crate::audit::used_values::Place;
 use crate::decision::revocations::Revocations;
 use crate::trust::chain::{Chain, Pinned};
 use crate::trust::chain_error::ChainError;
@@ -71,6 +73,10 @@ pub struct Auditor {
     tiles: Tiles,
     /// Index of the first entry that this audit reads.
     from: u64,
+    /// Number of nonces and proposals that earlier audits have read.
+    used_before: u64,
+    /// Receipts for runs that are not open, and whose entry an earlier audit has read: log entry, place and authorization.
+    aside: Vec<(u64, Place, AuthorizationDigest)>,
     /// Latest time that an entry stated.
     at: Timestamp,
     seals: Seals,
@@ -137,6 +143,8 @@ impl Auditor {
             tree: Frontier::default(),
             tiles: Tiles::after(0),
             from: 0,
+            used_before: 0,
+            aside: Vec::new(),
             at: Timestamp::from_unix(0),
             seals,
             runs: Runs::default(),
@@ -227,9 +235,13 @@ impl Auditor {
         let mut differing = Vec::new();
         self.tiles.append(hash, beside, &mut |finding| differing.push(finding))?;
         differing.into_iter().for_each(|finding| self.say(finding));
+        let used = self.runs.used.count();
         match entry.parts() {
             Err(why) => self.say(Finding::at(FindingKind::Entry, index, why)),
             Ok(parts) => self.document(index, entry, parts, beside)?,
+        }
+        if used == self.runs.used.count() && matches!(entry.kind(), Some(Consumption::KIND | Receipt::KIND)) {
+            self.runs.used.leave_out(index, None);
         }
         self.compare_heads();
         Ok(std::mem::take(&mut self.said))
@@ -261,6 +273,8 @@ impl Auditor {
             self.say(finding);
         }
         self.check_dates();
+        self.report_double_uses(beside)?;
+        self.report_set_aside(beside)?;
         for run in self.runs.overdue(self.at) {
             let message = format!(
                 "item {} of the consumption was spent at {} and has no receipt, although the log continues until {}",
@@ -327,6 +341,7 @@ impl Auditor {
                     if let Some(under) = under {
                         self.excuse(&findings, &under);
                     }
+                    let findings = self.set_aside(index, document.predicate(), findings);
                     findings.into_iter().for_each(|finding| self.say(finding));
                     self.said.extend(decided.map(|line| AuditEvent::Decision(Box::new(line))));
                 }

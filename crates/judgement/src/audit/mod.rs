@@ -26,4 +26,5 @@ mod seal_in_force;
 pub mod seen_head;
 pub mod session_chains;
 mod tiles;
+mod used_values;
 mod witness_check;

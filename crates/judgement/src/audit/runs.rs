@@ -1,7 +1,6 @@
 //! Follows the nonces, runs and receipts of a log, checks each consumption and repeats each decision.
 //!
-//! The audit remembers a nonce until the times in the log show that its authorization has expired, and a run until its
-//! receipt.
+//! The audit remembers a run until its receipt.
 
 mod again;
 
@@ -16,10 +15,11 @@ use crate::audit::grant_uses::GrantUses;
 use crate::audit::plan_receipts::PlanReceipts;
 use crate::audit::reviewed_runs::ReviewedRuns;
 use crate::audit::runs::again::{Again, Open, words};
-use crate::audit::saved_audit::{SavedAudit, SavedNonce, SavedOpenRun, SavedRuns};
+use crate::audit::saved_audit::{SavedAudit, SavedOpenRun, SavedRuns};
 use crate::audit::seal_in_force::SealInForce;
 use crate::audit::seal_in_force::named_documents::SealedState;
 use crate::audit::session_chains::SessionChains;
+use crate::audit::used_values::{Place, UsedValue, UsedValues, has_receipt, spent_before, without_run};
 use crate::decision::plan::{PlanFacts, PlannedRun};
 use crate::decision::revocations::{Revocations, RevokedBefore};
 use documents::crypto::digest::{AuthorizationDigest, ContentDigest, LeafHash, ParamsDigest};
@@ -27,7 +27,6 @@ use documents::crypto::merkle::Hash;
 use documents::record::authorization::{Authorization, BoundaryRef};
 use documents::record::consumption::Consumption;
 use documents::record::envelope::{Base64, Signed, Verified};
-use documents::record::ident::{Nonce, ProposalId};
 use documents::record::receipt::Receipt;
 use documents::record::revocation::RevokedSubject;
 use documents::record::validity::{MAX_WINDOW_S, SKEW_S, Timestamp};
@@ -35,32 +34,18 @@ use documents::record::validity::{MAX_WINDOW_S, SKEW_S, Timestamp};
 /// Nonces, authorizations, proposals and runs that later entries can refer to.
 #[derive(Default)]
 pub(crate) struct Runs {
-    /// Spent nonces that are not expired, with the places of their consumptions.
-    nonces: HashMap<Nonce, Place>,
-    authorizations: HashMap<AuthorizationDigest, Place>,
-    proposals: HashSet<ProposalId>,
-    /// Expired proposals, each with the last open run whose receipt may still name the proposal.
-    late: BTreeMap<Place, Vec<ProposalId>>,
-    /// Authorizations and proposals, sorted by the time after which the audit no longer needs the record.
-    ends: BTreeMap<Timestamp, Vec<Live>>,
+    pub(crate) used: UsedValues,
     open: BTreeMap<Place, Open>,
     /// Index of the log entry with the last receipt, for each exclusive name.
     exclusive: HashMap<String, u64>,
     sessions: SessionChains,
     plans: PlanReceipts,
+    /// Time of the entry at which the audit last dropped old plans.
+    plans_forgotten: Option<Timestamp>,
     pub(crate) grants: GrantUses,
     pub(crate) reviewed: ReviewedRuns,
     /// Questions that could not be decided.
     unchecked: BTreeMap<FindingKind, UncheckedQuestion>,
-}
-
-/// Log entry and item of a consumption.
-type Place = (u64, u64);
-
-#[derive(Debug)]
-enum Live {
-    Spent(Nonce, AuthorizationDigest),
-    Proposal(ProposalId),
 }
 
 /// Seconds after the latest end of a run before a missing receipt is reported. This grace time is long, because a run
@@ -105,13 +90,24 @@ impl Runs {
                 findings.push(Finding::at(what, index, format!("item {item}: {message}")).about(spent.authorization));
             };
             let place = (index, item);
-            if let Some((entry, item)) = self.nonces.get(&spent.nonce) {
-                find(
-                    FindingKind::DoubleUse,
-                    format!("the nonce {} was already spent by item {item} of entry {entry}", spent.nonce),
-                );
-            } else if self.authorizations.contains_key(&spent.authorization) {
-                find(FindingKind::DoubleUse, "the same authorization was spent before with another nonce".to_owned());
+            let nonce = UsedValue::Nonce(&spent.nonce).hash();
+            let authorization = UsedValue::Authorization(&spent.authorization).hash();
+            // A value is dropped after the maximum window, even if the consumption states a later expiry.
+            let end = spent.expires_at.min(at.plus(MAX_WINDOW_S + SKEW_S));
+            let is_spent = self.used.earlier(authorization).is_some();
+            if let Some(earlier) = self.used.earlier(nonce) {
+                find(FindingKind::DoubleUse, spent_before(&spent.nonce, earlier));
+                self.used.leave_out(index, Some(item));
+            } else {
+                if is_spent {
+                    let why = "the same authorization was spent before with another nonce";
+                    find(FindingKind::DoubleUse, why.to_owned());
+                }
+                self.used.add(nonce, place, end);
+                self.used.keep(nonce);
+            }
+            if !is_spent {
+                self.used.add(authorization, place, end);
             }
             if spent.expires_at <= at || spent.expires_at > at.plus(MAX_WINDOW_S + SKEW_S) {
                 find(
@@ -138,12 +134,6 @@ impl Runs {
             if let Some(why) = spent.session.as_ref().and_then(|session| self.sessions.consume(place, session)) {
                 find(FindingKind::Session, why);
             }
-            // The audit drops the record of a spent nonce after the maximum window, even if the consumption states a
-            // later expiry.
-            let end = spent.expires_at.min(at.plus(MAX_WINDOW_S + SKEW_S));
-            self.nonces.entry(spent.nonce.clone()).or_insert(place);
-            self.authorizations.entry(spent.authorization).or_insert(place);
-            self.ends.entry(end).or_default().push(Live::Spent(spent.nonce.clone(), spent.authorization));
             let open = Open { leaf, at, spent: spent.clone(), in_force: in_force.clone(), found };
             self.open.insert(place, open);
         }
@@ -152,45 +142,11 @@ impl Runs {
 
     /// Drops expired records. An expired authorization can't be spent, even with a nonce that was never spent.
     pub(crate) fn forget(&mut self, now: Timestamp) {
-        while let Some(first) = self.ends.first_entry().filter(|first| *first.key() <= now) {
-            for live in first.remove() {
-                match live {
-                    Live::Spent(nonce, authorization) => {
-                        self.nonces.remove(&nonce);
-                        self.authorizations.remove(&authorization);
-                    }
-                    Live::Proposal(id) => self.outlive(id),
-                }
-            }
-        }
-        self.forget_late();
-        self.plans.forget(self.open.values().next().map_or(now, |open| open.at));
-    }
-
-    /// Remembers a proposal until its authorization has expired.
-    fn remember(&mut self, signed: &Authorization, now: Timestamp) {
-        if signed.expires_at <= now {
-            return self.outlive(signed.proposal.clone());
-        }
-        let end = signed.expires_at.min(now.plus(MAX_WINDOW_S + SKEW_S));
-        self.ends.entry(end).or_default().push(Live::Proposal(signed.proposal.clone()));
-    }
-
-    /// Keeps the record of an expired proposal while earlier runs are open, because their receipts may still name the
-    /// proposal.
-    fn outlive(&mut self, id: ProposalId) {
-        match self.open.last_key_value() {
-            Some((last, _)) => self.late.entry(*last).or_default().push(id),
-            None => drop(self.proposals.remove(&id)),
-        }
-    }
-
-    fn forget_late(&mut self) {
-        let first = self.open.first_key_value().map(|(place, _)| *place);
-        while let Some(late) = self.late.first_entry().filter(|late| first.is_none_or(|first| *late.key() < first)) {
-            for id in late.remove() {
-                self.proposals.remove(&id);
-            }
+        self.used.forget(now);
+        // This looks at every plan, so it is not done for each consumption.
+        if self.plans_forgotten.is_none_or(|last| last.plus(3600) <= now) {
+            self.plans.forget(self.open.values().next().map_or(now, |open| open.at));
+            self.plans_forgotten = Some(now);
         }
     }
 
@@ -204,21 +160,15 @@ impl Runs {
         (now, revocations): (Timestamp, &Revocations),
         counts: &mut AuditCounts,
     ) -> (Option<DecisionLine>, Vec<Finding>, Option<Arc<SealInForce>>) {
-        self.forget_late();
         let receipt = document.predicate();
         let mut again = Again { index, ours: true, parsed_alike: true, ..Again::default() };
         let place = (receipt.consumption.index, receipt.consumption.item);
         let Some(open) = self.open.remove(&place) else {
             let spent = Base64::Strict
                 .decode("", &receipt.authorization.payload)
-                .is_ok_and(|payload| self.authorizations.get(&AuthorizationDigest::of(&payload)) == Some(&place));
-            let message = format!("item {} of entry {} ", place.1, place.0);
-            if spent {
-                again.find(FindingKind::SecondReceipt, message + "already has its receipt");
-            } else {
-                again.find(FindingKind::NoConsumption, message + "is not a consumption that still needs a receipt");
-            }
-            return (None, again.findings, None);
+                .map(|payload| AuthorizationDigest::of(&payload))
+                .is_ok_and(|digest| self.used.earlier(UsedValue::Authorization(&digest).hash()) == Some(place));
+            return (None, vec![without_run(index, place, spent)], None);
         };
         counts.receipts += 1;
         if let Some(session) = &open.spent.session {
@@ -256,13 +206,12 @@ impl Runs {
         again.matches(&open, signed, digest);
         again.revoked(&authorization, revocations.before(place.0));
         again.names_in_subject(document, digest);
-        if !self.proposals.insert(signed.proposal.clone()) {
-            again.find(
-                FindingKind::DoubleUse,
-                format!("the proposal {} already has a receipt, for another authorization", signed.proposal),
-            );
+        let proposal = UsedValue::Proposal(&signed.proposal).hash();
+        if self.used.earlier(proposal).is_some() {
+            again.find(FindingKind::DoubleUse, has_receipt(&signed.proposal));
         } else {
-            self.remember(signed, now);
+            self.used.add(proposal, (index, 0), now.plus(MAX_WINDOW_S + SKEW_S));
+            self.used.keep(proposal);
         }
         let params = match &open.in_force.state {
             Some(state) => {
@@ -417,21 +366,6 @@ impl Runs {
 
     /// Returns the records to store for a later audit.
     pub(crate) fn keep(&self) -> SavedRuns {
-        let mut live = Vec::new();
-        let mut proposals = Vec::new();
-        for (end, ended) in &self.ends {
-            for one in ended {
-                match one {
-                    Live::Spent(nonce, authorization) => live.push(SavedNonce {
-                        nonce: nonce.clone(),
-                        authorization: *authorization,
-                        until: *end,
-                        place: self.nonces.get(nonce).copied().unwrap_or_default(),
-                    }),
-                    Live::Proposal(id) => proposals.push((id.clone(), *end)),
-                }
-            }
-        }
         let open = self.open.iter().map(|(&place, open)| SavedOpenRun {
             place,
             leaf: LeafHash::from_bytes(open.leaf),
@@ -440,11 +374,7 @@ impl Runs {
             seal: open.in_force.index,
         });
         let exclusive: BTreeMap<_, _> = self.exclusive.iter().map(|(name, entry)| (name.clone(), *entry)).collect();
-        let late = self.late.iter().flat_map(|(place, ids)| ids.iter().map(|id| (id.clone(), *place))).collect();
         SavedRuns {
-            live,
-            proposals,
-            late,
             open: open.collect(),
             exclusive,
             sessions: self.sessions.clone(),
@@ -457,8 +387,7 @@ impl Runs {
 
     /// Restores the stored records under the seals that were stored with them.
     pub(crate) fn resume(kept: &SavedAudit, seals: &[Arc<SealInForce>]) -> Result<Self, String> {
-        let SavedRuns { live, proposals, late, open, exclusive, sessions, plans, grants, reviewed, unchecked } =
-            &kept.runs;
+        let SavedRuns { open, exclusive, sessions, plans, grants, reviewed, unchecked } = &kept.runs;
         let mut runs = Self {
             sessions: sessions.clone(),
             plans: plans.clone(),
@@ -468,19 +397,6 @@ impl Runs {
             unchecked: unchecked.iter().map(|one| (one.what, one.clone())).collect(),
             ..Self::default()
         };
-        for one in live {
-            runs.nonces.insert(one.nonce.clone(), one.place);
-            runs.authorizations.insert(one.authorization, one.place);
-            runs.ends.entry(one.until).or_default().push(Live::Spent(one.nonce.clone(), one.authorization));
-        }
-        for (id, until) in proposals {
-            runs.proposals.insert(id.clone());
-            runs.ends.entry(*until).or_default().push(Live::Proposal(id.clone()));
-        }
-        for (id, place) in late {
-            runs.proposals.insert(id.clone());
-            runs.late.entry(*place).or_default().push(id.clone());
-        }
         for run in open {
             let in_force = seals.iter().find(|seal| seal.index == run.seal);
             let in_force = in_force.ok_or("a saved run names a seal that is missing in the saved state")?.clone();

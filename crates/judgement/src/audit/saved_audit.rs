@@ -14,10 +14,10 @@ use crate::audit::grant_uses::SavedGrant;
 use crate::audit::plan_receipts::PlanReceipts;
 use crate::audit::reviewed_runs::ReviewedRuns;
 use crate::audit::session_chains::SessionChains;
-use documents::crypto::digest::{AuthorizationDigest, LeafHash, SealDigest, unhex32};
+use documents::crypto::digest::{AuthorizationDigest, Blake3Digest, LeafHash, SealDigest, unhex32};
 use documents::crypto::merkle::{Frontier, Hash};
 use documents::record::consumption::Spent;
-use documents::record::ident::{Epoch, Name, Nonce, ProposalId};
+use documents::record::ident::{Epoch, Name};
 use documents::record::revocation::RevokedSubject;
 use documents::record::seal::FollowedLog;
 use documents::record::validity::Timestamp;
@@ -64,8 +64,13 @@ pub struct SavedAudit {
     /// Previous log of the boundary, if this log continues another log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub follows: Option<FollowedLog>,
-    /// State of nonces and runs.
+    /// State of the runs.
     pub runs: SavedRuns,
+    /// Number of short hashes of nonces and proposals in the file beside the state.
+    pub used_values: u64,
+    /// Digest of the beginning of that file, as far as it belongs to this state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used_digest: Option<Blake3Digest>,
 }
 
 /// Log entry of a seal.
@@ -84,13 +89,6 @@ pub struct SavedSeal {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "KeptRuns")]
 pub struct SavedRuns {
-    /// Spent nonces that are not expired.
-    pub live: Vec<SavedNonce>,
-    /// Proposals that have a receipt and an authorization that is not expired.
-    pub proposals: Vec<(ProposalId, Timestamp)>,
-    /// Expired proposals, each with the last open run whose receipt may still name the proposal.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub late: Vec<(ProposalId, (u64, u64))>,
     /// Runs without a receipt.
     pub open: Vec<SavedOpenRun>,
     /// Index of the last receipt's log entry, for each exclusive name.
@@ -110,21 +108,6 @@ pub struct SavedRuns {
     /// Questions that could not be decided, each with the number of decisions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unchecked: Vec<UncheckedQuestion>,
-}
-
-/// Spent nonce that is not expired.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(rename = "KeptLive")]
-pub struct SavedNonce {
-    /// The nonce.
-    pub nonce: Nonce,
-    /// Digest of the authorization for which the nonce was spent.
-    pub authorization: AuthorizationDigest,
-    /// Time at which the authorization of the nonce expires.
-    pub until: Timestamp,
-    /// Log entry of the consumption, and the position of the nonce in it.
-    pub place: (u64, u64),
 }
 
 /// Run that has no receipt yet.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::FlockOperation;
 
+use crate::commands::audit::used_values_file::{EarlierValues, UsedValuesFile};
 use crate::remote::log_source::read_file;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::printable_text::PrintableText;
@@ -14,9 +15,8 @@ use documents::crypto::json;
 use documents::crypto::merkle::Hash;
 use judgement::audit::saved_audit::SavedAudit;
 
-/// Maximum size of a state file, in bytes. The limit is large, because the state of a busy boundary contains the
-/// nonces of a whole day.
-const MAX_STATE_BYTES: usize = 1 << 30;
+/// Maximum size of a state file, in bytes. The state contains each session, grant, denial and open run of the log.
+const MAX_STATE_BYTES: usize = 1 << 28;
 
 /// Maximum time to wait until another audit has saved its state.
 const TURN: Duration = Duration::from_secs(30);
@@ -29,6 +29,7 @@ pub(super) struct StateFile {
     /// file.
     path: PathBuf,
     directory: PathBuf,
+    used_values: UsedValuesFile,
 }
 
 /// Result of saving a state.
@@ -54,7 +55,7 @@ impl StateFile {
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let directory = directory.to_owned();
         let _tried = tempfile::NamedTempFile::new_in(&directory).map_err(failed)?;
-        Ok(Self { path, directory })
+        Ok(Self { used_values: UsedValuesFile::of(&path), path, directory })
     }
 
     pub(super) fn read(&self) -> Result<Option<SavedAudit>, CommandFailure> {
@@ -67,13 +68,20 @@ impl StateFile {
         })
     }
 
-    /// Replaces the state atomically, or leaves it unchanged. `begun` is the state from which the audit continued. If
-    /// another audit has saved a state in the meantime, the state of the larger log remains. `root_at` returns the root
-    /// hash of the audited log at an earlier size.
+    /// Opens the file with the nonces and proposals of the state, or returns the reason why the file can't be used.
+    pub(super) fn earlier_values(&self, state: &SavedAudit) -> Result<EarlierValues, String> {
+        self.used_values.open(state)
+    }
+
+    /// Replaces the state atomically, or leaves it unchanged. `begun` is the state that was read before the audit, and
+    /// `earlier` the nonces and proposals of this state if the audit continued from it. If another audit has saved a state in
+    /// the meantime, the state of the larger log remains. `root_at` returns the root hash of the audited log at an earlier
+    /// size.
     pub(super) fn keep(
         &self,
-        state: &SavedAudit,
+        mut state: SavedAudit,
         begun: Option<&SavedAudit>,
+        (earlier, hashes): (Option<&EarlierValues>, &[Vec<u64>]),
         root_at: impl FnOnce(u64) -> Result<Hash, CommandFailure>,
     ) -> Result<StateChange, CommandFailure> {
         let _turn = self.lock()?;
@@ -94,13 +102,18 @@ impl StateFile {
                 return Ok(StateChange::Forked(now.size));
             }
         }
-        self.write(state)
+        self.used_values
+            .write(&mut state, earlier, hashes, &self.directory)
+            .and_then(|()| self.write(&state))
             .map_err(|error| CommandFailure::usage(format!("can't save the state in {}: {error}", self.shown())))?;
         Ok(StateChange::Here)
     }
 
     fn write(&self, state: &SavedAudit) -> io::Result<()> {
         let bytes = serde_json::to_vec(state)?;
+        if bytes.len() > MAX_STATE_BYTES {
+            return Err(io::Error::other("the state is larger than 256 MiB"));
+        }
         // Only the owner can read the new file. After a crash, the file still contains the old state, and a temporary
         // file may remain.
         let mut file = tempfile::NamedTempFile::new_in(&self.directory)?;

@@ -70,6 +70,7 @@ impl Auditor {
             gone_tokens: kept.gone_tokens.iter().cloned().collect(),
         };
         auditor.from = tree.size();
+        auditor.used_before = kept.used_values;
         auditor.tiles = Tiles::after(tree.size());
         auditor.tree = tree;
         auditor.at = kept.at;
@@ -113,6 +114,8 @@ impl Auditor {
             engines: self.engines.iter().cloned().collect(),
             follows: self.follows.clone(),
             runs: self.runs.keep(),
+            used_values: self.used_before + self.runs.used.count(),
+            used_digest: None,
         })
     }
 }

@@ -1,0 +1,115 @@
+//! Reports nonces and proposals that the log uses twice with more than a day between, or that an earlier audit has read.
+
+use std::collections::HashMap;
+
+use crate::audit::documents::stated_authorization;
+use crate::audit::entry::{LogEntry, each};
+use crate::audit::evidence_files::{EvidenceFiles, Unreadable};
+use crate::audit::finding::{Finding, FindingKind};
+use crate::audit::history::Auditor;
+use crate::audit::used_values::{Place, UsedValue, has_receipt, short, spent_before, without_run};
+use documents::crypto::digest::AuthorizationDigest;
+use documents::crypto::merkle::Frontier;
+use documents::crypto::tlog_tiles::TILE_WIDTH;
+use documents::record::consumption::Consumption;
+use documents::record::document::{Predicate, Statement};
+use documents::record::envelope::Base64;
+use documents::record::receipt::Receipt;
+
+impl Auditor {
+    /// Compares nonces and proposals of the entries that this audit has read with those of earlier audits. The caller passes
+    /// the stored short hashes in pieces, after the last entry.
+    pub fn compare_used_values(&mut self, earlier: &[u64]) {
+        self.runs.used.compare(earlier);
+    }
+
+    /// Returns the short hashes of the nonces and proposals that this audit has read, to store them for later audits.
+    pub fn used_values(&mut self) -> &[Vec<u64>] {
+        self.runs.used.sorted()
+    }
+
+    /// Sets aside the finding about a receipt without an open run, if this audit has not read the entry that the receipt names.
+    pub(super) fn set_aside(&mut self, index: u64, receipt: &Receipt, findings: Vec<Finding>) -> Vec<Finding> {
+        let place = (receipt.consumption.index, receipt.consumption.item);
+        let payload = Base64::Strict.decode("", &receipt.authorization.payload);
+        match (&findings[..], payload) {
+            ([only], Ok(payload)) if only.what == FindingKind::NoConsumption && place.0 < self.from => {
+                self.aside.push((index, place, AuthorizationDigest::of(&payload)));
+                Vec::new()
+            }
+            _ => findings,
+        }
+    }
+
+    /// Reads the entries that the receipts name, and reports the receipts.
+    pub(super) fn report_set_aside(&mut self, beside: &dyn EvidenceFiles) -> Result<(), Unreadable> {
+        let width = u64::from(TILE_WIDTH);
+        for (index, place, authorization) in std::mem::take(&mut self.aside) {
+            let tile = beside.entries(place.0 / width, self.size())?;
+            let entry = tile.into_iter().nth(usize::try_from(place.0 % width).unwrap_or_default()).map(LogEntry::of);
+            let consumption = entry.as_ref().and_then(predicate::<Consumption>);
+            let item = consumption.as_ref().and_then(|one| one.spent.get(usize::try_from(place.1).ok()?));
+            self.say(without_run(index, place, item.is_some_and(|item| item.authorization == authorization)));
+        }
+        Ok(())
+    }
+
+    /// Searches the log for the uses of values with equal short hashes. Without such values, no entry is read.
+    pub(super) fn report_double_uses(&mut self, beside: &dyn EvidenceFiles) -> Result<(), Unreadable> {
+        if self.runs.used.compared() != self.used_before {
+            return Err(Unreadable("the audit needs the nonces and proposals of the earlier audit".to_owned()));
+        }
+        let twice = self.runs.used.take_twice();
+        if twice.is_empty() {
+            return Ok(());
+        }
+        let (size, mut tree) = (self.size(), Frontier::default());
+        let (mut first, mut findings) = (HashMap::<u128, Place>::new(), Vec::new());
+        let tiles = (0..size.div_ceil(u64::from(TILE_WIDTH))).map(|tile| beside.entries(tile, size));
+        each(tiles, |entry| {
+            let index = tree.size();
+            tree.append(entry.hash());
+            let mut follow = |place, value: UsedValue<'_>, finding: &dyn Fn(Place) -> Finding| {
+                let hash = value.hash();
+                if twice.contains(&short(hash)) && self.runs.used.counts(place) {
+                    let earlier = *first.entry(hash).or_insert(place);
+                    (earlier != place).then(|| findings.push(finding(earlier)));
+                }
+            };
+            match entry.kind() {
+                Some(Consumption::KIND) => {
+                    let Some(consumption) = predicate::<Consumption>(entry) else { return Ok(()) };
+                    for (item, spent) in (0..).zip(&consumption.spent) {
+                        follow((index, item), UsedValue::Nonce(&spent.nonce), &|earlier| {
+                            let why = format!("item {item}: {}", spent_before(&spent.nonce, earlier));
+                            Finding::at(FindingKind::DoubleUse, index, why).about(spent.authorization)
+                        });
+                    }
+                }
+                Some(Receipt::KIND) => {
+                    let receipt = predicate::<Receipt>(entry);
+                    let Some(signed) = receipt.and_then(|receipt| stated_authorization(&receipt.authorization)) else {
+                        return Ok(());
+                    };
+                    follow((index, 0), UsedValue::Proposal(&signed.proposal), &|_| {
+                        Finding::at(FindingKind::DoubleUse, index, has_receipt(&signed.proposal))
+                            .about(signed.proposal.receipt())
+                    });
+                }
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if tree.root() != self.tree.root() {
+            let why = "the audit read the entries twice, and they were not the same: read the log from another copy";
+            findings.push(Finding::whole(FindingKind::Root, why));
+        }
+        findings.into_iter().for_each(|finding| self.say(finding));
+        Ok(())
+    }
+}
+
+fn predicate<P: Predicate>(entry: &LogEntry) -> Option<P> {
+    let parts = entry.parts().ok()?;
+    Statement::from_payload(&parts.payload).ok().map(|statement| statement.predicate)
+}
