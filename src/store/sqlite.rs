@@ -109,6 +109,12 @@ pub(crate) fn tamper(path: &Path, sql: &str) {
     Connection::open(path).and_then(|connection| connection.execute_batch(sql)).expect("sql");
 }
 
+/// Returns the number that a statement selects.
+#[cfg(test)]
+pub(crate) fn number(path: &Path, sql: &str) -> u64 {
+    Connection::open(path).and_then(|connection| connection.query_row(sql, [], |row| row.get(0))).expect("a number")
+}
+
 impl SqliteStore {
     /// Corrects the stored count of nonces. If rows of nonces that have not expired are missing, the ledger refuses to open
     /// the store.

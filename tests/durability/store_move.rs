@@ -8,7 +8,7 @@ use crate::support::postgres::cluster::Cluster;
 use crate::support::{World, people, said, wait_for};
 use serde_json::{Value, json};
 
-use super::packed_tiles::{pack_soon, tiles, with_a_full_tile};
+use super::packed_tiles::{fill_a_tile, pack_soon, tiles};
 use super::store_care::{assert_sound, busy, checked, must, store};
 use super::stores::{of_0_2_0, serve};
 
@@ -383,7 +383,8 @@ fn a_backup_is_restored_into_a_schema() {
 #[test]
 fn packed_entries_become_rows_in_a_move() {
     let Some(server) = Cluster::start("packed entries become rows in a move", "") else { return };
-    let (mut world, first) = with_a_full_tile();
+    let mut world = World::new();
+    let first = fill_a_tile(&world);
     let entries = world.raw_entries(world.log_size());
     world.stop();
     pack_soon(&world);

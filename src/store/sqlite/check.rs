@@ -17,7 +17,6 @@ use rusqlite::{Connection, OptionalExtension as _, Params, Row};
 use crate::store::column_values::tile_id;
 use crate::store::consume_window::MOST_MARK_AHEAD_S;
 use crate::store::fault::StoreFault;
-use crate::store::sqlite::check::log_rows::LogRow;
 use crate::store::sqlite::errors::fault;
 use crate::store::sqlite::reads::read_only;
 use crate::store::sqlite::schema;
@@ -107,6 +106,17 @@ pub fn check(path: &Path, scope: &StoreScope, progress: &mut dyn FnMut(u64, u64)
         }
     }
     Ok(look.end())
+}
+
+/// A row of `leaf`.
+struct LogRow {
+    index: u64,
+    kind: u8,
+    at: i64,
+    hash: Hash,
+    is_packed: bool,
+    /// The bytes of the entry, or place and description of the defect because of which there are none.
+    data: Result<Vec<u8>, (String, &'static str)>,
 }
 
 struct Look<'a> {

@@ -2,13 +2,15 @@
 
 use std::sync::atomic::Ordering::SeqCst;
 
-use crate::store::StoreReads as _;
+use crate::store::batch::Questions;
 use crate::store::fault::StoreFault;
 use crate::store::ledger::Ledger;
 use crate::store::ledger::tests::revocations::revoke;
 use crate::store::ledger::tests::{T0, World, check_laws, consume_of, core, run_whole, t};
 use crate::store::sqlite::{self, backup, check};
 use crate::store::store_report::StoreScope;
+use crate::store::{Store as _, StoreReads as _};
+use documents::crypto::digest::Blake3Digest;
 use documents::crypto::tlog_tiles::{TileKind, TilePath};
 use documents::record::validity::Timestamp;
 
@@ -24,7 +26,8 @@ async fn filled(world: &World) -> Ledger {
     revoke(&ledger, 1).await;
     let mut refusals = tokio::task::JoinSet::new();
     for number in 0..600 {
-        let (ledger, words) = (ledger.clone(), format!("refusal {number} ").repeat(1 + number % 90));
+        let part = |part| Blake3Digest::of(format!("{number} {part}").as_bytes()).hex();
+        let (ledger, words) = (ledger.clone(), (0..40).map(part).collect::<String>());
         refusals.spawn(async move { ledger.refuse(words.into_bytes(), t(1)).await });
     }
     while let Some(refused) = refusals.join_next().await {
@@ -64,8 +67,7 @@ fn everything(ledger: &Ledger) -> Vec<Vec<u8>> {
 
 /// Number of entries whose rows have no bytes, and number of packed tiles.
 fn packed(world: &World) -> (u64, u64) {
-    let connection = rusqlite::Connection::open(world.path()).expect("store");
-    let number = |sql: &str| connection.query_row(sql, [], |row| row.get(0)).expect("a number");
+    let number = |sql: &str| sqlite::number(&world.path(), sql);
     (number("SELECT count(*) FROM leaf WHERE data = x''"), number("SELECT count(*) FROM packed"))
 }
 
@@ -134,10 +136,10 @@ async fn packing_goes_on_after_a_failed_commit_and_after_a_full_disk() {
     let next = reads.packable(Timestamp::from_unix(i64::MAX)).expect("read").expect("a tile");
     // The file may not grow, and it has no free page.
     store.limit_pages(1);
-    crate::store::Store::begin(&mut store, 0, &crate::store::batch::Questions::default()).expect("begun");
-    let full = crate::store::Store::pack(&mut store, &next);
+    store.begin(0, &Questions::default()).expect("begun");
+    let full = store.pack(&next);
     assert!(matches!(full, Err(StoreFault::Full { .. })), "{full:?}");
-    crate::store::Store::rollback(&mut store);
+    store.rollback();
     drop((store, reads));
     assert_eq!(packed(&world), (0, 0));
     let (ledger, commits) = world.open_failing();

@@ -1,20 +1,8 @@
 //! The entries of the log for the check, packed or not.
 
-use crate::store::sqlite::check::Look;
+use crate::store::sqlite::check::{LogRow, Look};
 use crate::store::sqlite::packed_tiles::{Entries, EntryRow, NoEntry};
 use crate::store::store_report::RESTORE;
-use documents::crypto::merkle::Hash;
-
-/// A row of `leaf`.
-pub(super) struct LogRow {
-    pub(super) index: u64,
-    pub(super) kind: u8,
-    pub(super) at: i64,
-    pub(super) hash: Hash,
-    pub(super) is_packed: bool,
-    /// The bytes of the entry, or place and description of the defect because of which there are none.
-    pub(super) data: Result<Vec<u8>, (String, &'static str)>,
-}
 
 impl Look<'_> {
     /// Returns the entries of one tile.
