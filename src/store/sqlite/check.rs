@@ -317,7 +317,7 @@ impl Look<'_> {
         for first in (0..self.size).step_by(AT_ONCE as usize) {
             let range = [first, first + AT_ONCE];
             let leaves = self.log_rows(range)?;
-            packed += u64::from(self.packed(&leaves));
+            packed += u64::from(self.packed(&leaves)?);
             let mut heads = self.all(
                 "SELECT size, root, note FROM checkpoint WHERE size > ?1 AND size <= ?2 ORDER BY size",
                 range,

@@ -1,8 +1,9 @@
 //! Packed tiles: 256 old log entries in one compressed row of the table `packed`.
 //!
 //! The entries are in groups of 64, because a reader of one entry decompresses one group only. A group has the form of a
-//! tile of entries (C2SP tlog-tiles), compressed with Zstandard. The row begins with the end of each group after this list, each
-//! as 32 bits. The rows of `leaf` stay, with the hashes and with empty bytes.
+//! tile of entries (C2SP tlog-tiles), compressed with Zstandard. The row begins with the SHA-256 digest of the rest, which
+//! only the check of a store reads, and with the end of each group after this list, each as 32 bits. The rows of `leaf`
+//! stay, with the hashes and with empty bytes.
 
 use rusqlite::{Connection, Row, params};
 
@@ -10,6 +11,7 @@ use crate::store::fault::StoreFault;
 use crate::store::rows::PackedRow;
 use crate::store::sqlite::columns::{all, one, read_tile, run};
 use crate::store::sqlite::errors::fault;
+use documents::crypto::digest::sha256;
 use documents::crypto::merkle::{Hash, leaf_hash};
 use documents::crypto::tlog_tiles::{MAX_ENTRY_BYTES, TILE_WIDTH, push_entry, split_entries};
 use documents::record::validity::Timestamp;
@@ -17,6 +19,8 @@ use documents::record::validity::Timestamp;
 const WIDTH: u64 = TILE_WIDTH as u64;
 /// Number of entries in a group.
 const GROUP: usize = 64;
+/// Number of bytes of the digest.
+const DIGEST: usize = 32;
 /// Number of bytes of the list of ends.
 const ENDS: usize = TILE_WIDTH as usize / GROUP * 4;
 /// Level of compression. Higher levels are slower and save about one byte in a hundred.
@@ -120,12 +124,18 @@ fn pack(entries: &[Vec<u8>]) -> Option<Vec<u8>> {
         groups.extend(zstd::bulk::compress(&plain, LEVEL).ok()?);
         ends.extend(u32::try_from(groups.len()).ok()?.to_be_bytes());
     }
-    Some([ends, groups].concat())
+    let rest = [ends, groups].concat();
+    Some([&sha256(&rest)[..], &rest].concat())
+}
+
+/// Returns true if the bytes of a row match its digest.
+pub(super) fn is_intact(row: &[u8]) -> bool {
+    row.split_at_checked(DIGEST).is_some_and(|(digest, rest)| sha256(rest) == *digest)
 }
 
 /// Returns the entries of a group, or `None` if the row is damaged.
 fn unpack(row: &[u8], number: usize) -> Option<Vec<Vec<u8>>> {
-    let (ends, groups) = row.split_at_checked(ENDS)?;
+    let (ends, groups) = row.get(DIGEST..)?.split_at_checked(ENDS)?;
     let end = |number: usize| ends.as_chunks::<4>().0.get(number).map(|end| u32::from_be_bytes(*end) as usize);
     let start = number.checked_sub(1).map_or(Some(0), end)?;
     let group = groups.get(start..end(number)?)?;

@@ -191,8 +191,12 @@ async fn a_damaged_packed_tile_is_named_and_not_served() {
         // A flipped bit in the last group.
         (part("substr(data, 1, length(data) - 100) || x'ff' || substr(data, length(data) - 98)"), "entry ", 192),
         // The list of ends names another group, or no group.
-        (part("substr(data, 5, 4) || substr(data, 5)"), "entry 0: its bytes", 0),
-        (part("x'ffffffff' || substr(data, 5)"), "entry 0: its bytes cannot be decompressed", 0),
+        (part("substr(data, 1, 32) || substr(data, 37, 4) || substr(data, 37)"), "entry 0: its bytes", 0),
+        (
+            part("substr(data, 1, 32) || x'ffffffff' || substr(data, 37)"),
+            "entry 0: its bytes cannot be decompressed",
+            0,
+        ),
         // The row of another tile.
         (part("(SELECT data FROM packed WHERE tile = 1)"), "entry 0: its bytes do not have the hash of the entry", 0),
         (part("x''"), "entry 0: its bytes cannot be decompressed", 0),
@@ -211,6 +215,18 @@ async fn a_damaged_packed_tile_is_named_and_not_served() {
         assert!(reads.leaves(0..256).expect_err("a damaged tile").to_string().contains(named));
         assert_eq!(reads.leaves(256..512).expect("the other tile").len(), 256);
     }
+}
+
+#[tokio::test]
+async fn the_check_names_a_changed_row_whose_entries_are_the_same() {
+    let world = World::new();
+    let ledger = filled(&world).await;
+    later(&world, &ledger, AGE_S + 1).await;
+    pack_all(&ledger).await;
+    ledger.close().await.expect("closed");
+    let digest = "00".repeat(32);
+    world.tamper(&format!("UPDATE packed SET data = CAST(x'{digest}' || substr(data, 33) AS BLOB) WHERE tile = 0"));
+    assert_eq!(defects(&world), ["packed tile 0: its bytes do not match its digest"]);
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! The entries of the log for the check, packed or not.
 
 use crate::store::sqlite::check::{LogRow, Look};
-use crate::store::sqlite::packed_tiles::{Entries, EntryRow, NoEntry};
+use crate::store::sqlite::packed_tiles::{Entries, EntryRow, NoEntry, is_intact};
 use crate::store::store_report::RESTORE;
 
 impl Look<'_> {
@@ -22,17 +22,28 @@ impl Look<'_> {
         rows.into_iter().map(read).collect()
     }
 
-    /// Names the first entry of a tile that cannot be unpacked, and a tile with packed and other entries. Returns true if the
-    /// tile is packed.
-    pub(super) fn packed(&mut self, rows: &[LogRow]) -> bool {
+    /// Names the first entry of a tile that cannot be unpacked, a changed row, and a tile with packed and other entries.
+    /// Returns true if the tile is packed.
+    pub(super) fn packed(&mut self, rows: &[LogRow]) -> rusqlite::Result<bool> {
         let count = rows.iter().filter(|row| row.is_packed).count();
+        if count == 0 {
+            return Ok(false);
+        }
+        let tile = rows[0].index / 256;
         if let Some((place, what)) = rows.iter().find_map(|row| row.data.as_ref().err()) {
             self.defect(place, *what, RESTORE);
-        } else if count > 0 && count < 256 {
-            let place = format!("packed tile {}", rows[0].index / 256);
-            self.defect(place, format!("only {count} of its 256 entries are packed"), RESTORE);
+        } else if count < 256 {
+            let what = format!("only {count} of its 256 entries are packed");
+            self.defect(format!("packed tile {tile}"), what, RESTORE);
+        } else {
+            // A changed byte of the compressed form can leave all entries the same.
+            let sql = "SELECT data FROM packed WHERE tile = ?1";
+            let intact = self.one(sql, [tile], |row| Ok(is_intact(row.get_ref(0)?.as_blob()?)))?;
+            if intact != Some(true) {
+                self.defect(format!("packed tile {tile}"), "its bytes do not match its digest", RESTORE);
+            }
         }
-        count > 0
+        Ok(true)
     }
 
     /// Compares the number of packed tiles with the log.
