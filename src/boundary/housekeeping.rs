@@ -51,9 +51,14 @@ impl Housekeeping {
     /// Repeats the periodic work until the service ends: marks expired proposals, removes old nonces, deletes data
     /// after its retention time and summarises refusals.
     pub async fn keep_house(self: Arc<Self>) {
-        let shortest = self.retention.outputs_s.min(self.retention.proposals_s);
+        let shortest = self.retention.outputs_s.min(self.retention.proposals_s).min(self.retention.pack_s);
         let often = Duration::from_secs(u64::try_from(shortest / 2).unwrap_or(0)).max(OFTENEST_HOUSEKEEPING);
-        let mut every = tokio::time::interval(HOUSEKEEPING.min(often));
+        let every = HOUSEKEEPING.min(often);
+        tokio::join!(self.clone().keep_tidy(every), self.keep_packed(every));
+    }
+
+    async fn keep_tidy(self: Arc<Self>, every: Duration) {
+        let mut every = tokio::time::interval(every);
         // Delete unused files in a separate task, because there may be many files.
         let sweeping = self.clone();
         tokio::spawn(async move {
@@ -69,6 +74,22 @@ impl Housekeeping {
                 tracing::error!("housekeeping: {error}");
             }
             self.refusals.summarise_refusals().await;
+        }
+    }
+
+    /// Packs old log entries. The pauses are so long that packing takes a tenth of the time of one processor core.
+    async fn keep_packed(&self, every: Duration) {
+        loop {
+            let began = tokio::time::Instant::now();
+            let pause = match self.ledger.pack(self.retention.pack_s).await {
+                Ok(true) => began.elapsed() * 9,
+                Ok(false) => every,
+                Err(error) => {
+                    tracing::error!("housekeeping: {error}");
+                    HOUSEKEEPING
+                }
+            };
+            tokio::time::sleep(pause).await;
         }
     }
 

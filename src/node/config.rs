@@ -257,6 +257,9 @@ table! {
         /// default `90d`.
         #[schemars(with = "Option<String>")]
         pub proposals: i64,
+        /// Age from which log entries are stored in compressed form in an SQLite file, by default `30d`. Their bytes stay.
+        #[schemars(with = "Option<String>")]
+        pub pack: i64,
     }
 }
 
@@ -351,10 +354,11 @@ impl Config {
         RunbookDirectories { invalid, ..RunbookDirectories::strict(self.runbooks.clone(), owner) }
     }
 
-    /// Returns the retention times of outputs and of proposals.
+    /// Returns the retention times.
     #[must_use]
     pub const fn retention_times(&self) -> Retention {
-        Retention { outputs_s: self.retention.outputs, proposals_s: self.retention.proposals }
+        let RetentionTable { outputs, proposals, pack } = self.retention;
+        Retention { outputs_s: outputs, proposals_s: proposals, pack_s: pack }
     }
 }
 
@@ -437,10 +441,11 @@ disk = "10GiB"
 output = "100MiB"
 
 # Retention of outputs (after their run), and of proposals that never ran (after their end). Receipts, seals and the log,
-# with parameters and reasons, are kept for ever.
+# with parameters and reasons, are kept for ever. Log entries older than `pack` are compressed in the SQLite file.
 [retention]
 outputs = "90d"
 proposals = "90d"
+pack = "30d"
 
 # Secrets that runs may get, by name. A value is in a file that only the service can read (file), in a variable of the
 # service (env), or in a credential of systemd (credential). Only the steps that match a pattern of `steps` get the secret.

@@ -87,6 +87,7 @@ impl Reader {
             retention: RetentionTable {
                 outputs: self.seconds(&retention, "outputs"),
                 proposals: self.seconds(&retention, "proposals"),
+                pack: self.seconds(&retention, "pack"),
             },
             sandbox: SandboxTable { level: self.level(&sandbox) },
             known_checkpoints: self.paths(tree, "known_checkpoints"),

@@ -27,7 +27,8 @@ pub const POINTS: &[&str] = &[
     "after-retire-commit",
 ];
 
-/// Names of the crash points that a boundary without targets of messages, grants, reviews and ID tokens never reaches.
+/// Names of the crash points that a boundary without targets of messages, grants, reviews, ID tokens and old
+/// log entries never reaches.
 #[cfg(debug_assertions)]
 pub const OTHER_POINTS: &[&str] = &[
     "before-told-commit",
@@ -38,6 +39,8 @@ pub const OTHER_POINTS: &[&str] = &[
     "after-review-commit",
     "before-admission-commit",
     "after-admission-commit",
+    "before-pack-commit",
+    "after-pack-commit",
 ];
 
 /// Kind of a document in a batch of writes, with a crash point before the commit and one after the commit.
@@ -57,6 +60,7 @@ pub(crate) enum WriteKind {
     Grant,
     Review,
     Admission,
+    Pack,
 }
 
 #[derive(Debug, Clone, Copy, Default)]

@@ -324,6 +324,25 @@ impl Ledger {
         self.ask(WriterMessage::Retire, (retention, limit)).await
     }
 
+    /// Packs the next 256 log entries if all are older than `age_s` seconds. Returns false if no such entries are left.
+    ///
+    /// Like the age of other rows, the age of an entry is calculated from the earlier of the low-water mark and the clock.
+    pub async fn pack(&self, age_s: i64) -> Result<bool, StoreFault> {
+        let mark = self.shared.published().head.mark.min((self.shared.config.clock)());
+        let reads = Arc::clone(&self.shared.reads);
+        // A compression takes longer than a batch, so it runs beside the writer.
+        let found = tokio::task::spawn_blocking(move || reads.packable(mark.plus(-age_s))).await;
+        let unfinished = |error: tokio::task::JoinError| StoreFault::Database {
+            during: "packing old log entries",
+            message: error.to_string(),
+        };
+        match found.map_err(unfinished)?? {
+            // After a crash before or during the commit, the rows of the entries still have their bytes.
+            Some(packed) => self.ask(WriterMessage::Pack, packed).await.map(|()| true),
+            None => Ok(false),
+        }
+    }
+
     /// Waits until the writer has handled the requests that were queued before, and records a signed checkpoint that waits
     /// for the next batch.
     pub async fn ping(&self) -> Result<(), StoreFault> {

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use crate::store::batch::{Answers, Commit, Questions, Writes};
 use crate::store::fault::StoreFault;
-use crate::store::rows::{CheckpointRow, StoreHead};
+use crate::store::rows::{CheckpointRow, PackedRow, StoreHead};
 use crate::store::stored_denial::StoredDenial;
 use crate::store::stored_event::{StoredEvent, ToldTarget};
 use crate::store::stored_grant::{SpentUse, StoredGrant};
@@ -135,6 +135,11 @@ pub trait Store: Send {
     /// Examines `limit` nonces after `after` and deletes the nonces that expired at or before `mark`, inside a batch.
     fn prune(&mut self, mark: Timestamp, after: &[u8], limit: usize) -> Result<SweepResult, StoreFault>;
 
+    /// Replaces the bytes of 256 log entries by their packed tile, inside a batch.
+    fn pack(&mut self, _packed: &PackedRow) -> Result<(), StoreFault> {
+        Ok(())
+    }
+
     /// Returns the number of times at which the database server can have changed. After such a change, a durable batch can
     /// be missing.
     fn server_changes(&self) -> u64 {
@@ -164,6 +169,11 @@ pub trait StoreReads: Send + Sync {
     fn leaves(&self, range: Range<u64>) -> Result<Vec<Vec<u8>>, StoreFault>;
     /// Returns the 256 hashes of a complete tile.
     fn tile(&self, level: u8, index: u64) -> Result<Option<Vec<Hash>>, StoreFault>;
+    /// Returns the next tile of log entries to pack if none of them is dated after `until`. A database server compresses rows
+    /// itself, so it has no such tile.
+    fn packable(&self, _until: Timestamp) -> Result<Option<PackedRow>, StoreFault> {
+        Ok(None)
+    }
     /// Returns the bytes of a blob.
     fn blob(&self, digest: &BlobDigest) -> Result<Option<Vec<u8>>, StoreFault>;
     /// Returns the refusals dated at or after `since`, the newest first. The search covers the last `most` entries of

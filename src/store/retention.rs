@@ -29,4 +29,6 @@ pub struct Retention {
     /// Retention time of ended proposals and of signature rows, in seconds. Receipts contain their own copy of the
     /// signatures.
     pub proposals_s: i64,
+    /// Age in seconds from which log entries are stored in packed tiles.
+    pub pack_s: i64,
 }

@@ -55,6 +55,15 @@ pub struct ProposalState {
     pub receipt: Option<u64>,
 }
 
+/// A tile of 256 old log entries in a compressed form that the backend chooses.
+#[derive(Debug)]
+pub struct PackedRow {
+    /// Number of the tile.
+    pub tile: u64,
+    /// The compressed entries.
+    pub data: Vec<u8>,
+}
+
 /// A leaf to append.
 #[derive(Debug, Clone)]
 pub struct LeafRow {

@@ -10,6 +10,7 @@ pub mod check;
 mod columns;
 mod errors;
 pub mod new_store;
+mod packed_tiles;
 mod precedents;
 #[cfg(test)]
 mod query_plans;
@@ -32,7 +33,7 @@ use crate::store::batch::{Answers, Commit, Questions, Writes};
 use crate::store::column_values::id_bytes;
 use crate::store::fault::StoreFault;
 use crate::store::lock::StoreLock;
-use crate::store::rows::StoreHead;
+use crate::store::rows::{PackedRow, StoreHead};
 use crate::store::sqlite::columns::{
     all, one, proposal_id, read_head, read_signatures, read_tile, read_uses, run, standing,
 };
@@ -106,6 +107,12 @@ pub fn open(path: &Path) -> Result<(SqliteStore, SqliteReads), StoreFault> {
 #[cfg(test)]
 pub(crate) fn tamper(path: &Path, sql: &str) {
     Connection::open(path).and_then(|connection| connection.execute_batch(sql)).expect("sql");
+}
+
+/// Returns the number that a statement selects.
+#[cfg(test)]
+pub(crate) fn number(path: &Path, sql: &str) -> u64 {
+    Connection::open(path).and_then(|connection| connection.query_row(sql, [], |row| row.get(0))).expect("a number")
 }
 
 impl SqliteStore {
@@ -273,6 +280,10 @@ impl Store for SqliteStore {
 
     fn prune(&mut self, mark: Timestamp, after: &[u8], limit: usize) -> Result<SweepResult, StoreFault> {
         retired_rows::prune(&self.connection, mark, after, limit).map_err(fault("pruning nonces"))
+    }
+
+    fn pack(&mut self, packed: &PackedRow) -> Result<(), StoreFault> {
+        packed_tiles::store(&self.connection, packed)
     }
 
     fn maintain(&mut self) -> Result<(), StoreFault> {

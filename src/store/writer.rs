@@ -9,6 +9,7 @@ mod grant_writes;
 mod leaf_writes;
 pub(crate) mod messages;
 mod other_writers;
+mod panic_guard;
 mod proposal_writes;
 mod retention_writes;
 mod review_writes;
@@ -36,6 +37,7 @@ use crate::store::stored_status::StoredStatus;
 use crate::store::tree::TreeEdge;
 use crate::store::writer::gather::{MAX_BATCH, gather};
 use crate::store::writer::messages::{Asked, WriterMessage, answer_idle, questions};
+use crate::store::writer::panic_guard::Panicked;
 use crate::store::{RetentionWalk, Store};
 use documents::crypto::merkle::Hash;
 use documents::record::ident::ProposalId;
@@ -158,13 +160,18 @@ impl Writer {
             // An idle log records its newest checkpoint too, and shows the receipts of runs that another node still ends.
             let of_others = self.config.keep_head.is_some() && self.shared.has_runs();
             let has_more = !idle.is_empty() && (of_others || !self.shared.unrecorded().is_empty());
-            if (!writing.is_empty() || has_more)
-                && let Err(fault) = self.batch(&writing)
-            {
-                // Call `on_fatal` before answering, because no caller may act on an answer after a fatal error.
-                (self.config.on_fatal)(&fault);
-                writing.iter().for_each(|message| message.send(Some(&fault)));
-                return;
+            // A packed tile is a batch of its own, so that a full disk stops no run with it.
+            let (packing, writing): (Vec<_>, Vec<_>) =
+                writing.into_iter().partition(|message| matches!(message, WriterMessage::Pack(_)));
+            for (group, is_needed) in [(&writing, has_more), (&packing, false)] {
+                if (!group.is_empty() || is_needed)
+                    && let Err(fault) = self.batch(group)
+                {
+                    // Call `on_fatal` before answering, because no caller may act on an answer after a fatal error.
+                    (self.config.on_fatal)(&fault);
+                    writing.iter().chain(&packing).for_each(|message| message.send(Some(&fault)));
+                    return;
+                }
             }
             if closing {
                 self.inbox.close();
@@ -455,6 +462,11 @@ impl Writer {
                     let done = self.retire(b, asked.message.0, asked.message.1)?;
                     b.set(asked, WriteKind::Retire, Ok(done));
                 }
+                WriterMessage::Pack(asked) => {
+                    self.store.pack(&asked.message)?;
+                    b.stepped = true;
+                    b.set(asked, WriteKind::Pack, Ok(()));
+                }
                 // `work` has already removed these messages.
                 WriterMessage::Ping(_) | WriterMessage::Close(_) => {}
             }
@@ -485,15 +497,4 @@ impl Batch<'_> {
 
 fn unanswered() -> StoreFault {
     StoreFault::broken("checking requests", "the backend did not answer each question")
-}
-
-/// Ends the process if the writer panics, because no other thread can write.
-struct Panicked(Arc<dyn Fn(&StoreFault) + Send + Sync>);
-
-impl Drop for Panicked {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            (self.0)(&StoreFault::broken("writing", "the writer panicked"));
-        }
-    }
 }

@@ -8,6 +8,7 @@ use crate::support::postgres::cluster::Cluster;
 use crate::support::{World, people, said, wait_for};
 use serde_json::{Value, json};
 
+use super::packed_tiles::{fill_a_tile, pack_soon, tiles};
 use super::store_care::{assert_sound, busy, checked, must, store};
 use super::stores::{of_0_2_0, serve};
 
@@ -377,4 +378,26 @@ fn a_backup_is_restored_into_a_schema() {
     world.start();
     assert_eq!(world.output(&finished, "stdout"), "kept\n");
     assert_sound(&world, &[]);
+}
+
+#[test]
+fn packed_entries_become_rows_in_a_move() {
+    let Some(server) = Cluster::start("packed entries become rows in a move", "") else { return };
+    let mut world = World::new();
+    let first = fill_a_tile(&world);
+    let entries = world.raw_entries(world.log_size());
+    world.stop();
+    pack_soon(&world);
+    world.start();
+    wait_for("the tile is packed", || tiles(&world) == 1);
+    world.stop();
+    assert!(migrate(&world, &server, "s").status.success());
+    configure(&world, &server, "s");
+    let output = moved(&world, "");
+    assert!(output.status.success(), "{}", said(&output));
+    assert_sound(&world, &[]);
+    world.start();
+    assert!(world.raw_entries(entries.len() as u64) == entries);
+    world.assert_verified(&first);
+    world.assert_audited();
 }

@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
+use super::packed_tiles::{fill_a_tile, tiles};
 use crate::support::people::{self, Key, alice, bob, envelope};
 use crate::support::{self, SMALL, World, id_of, runbook, said, wait_for};
 use base64::Engine as _;
@@ -155,7 +156,7 @@ fn sound(world: &World, more: &[&str]) {
 }
 
 #[test]
-fn a_store_of_0_2_0_is_checked_served_audited_backed_up_restored_and_pruned() {
+fn a_store_of_0_2_0_is_checked_served_audited_backed_up_restored_pruned_and_packed() {
     if std::env::var_os("COUNTERSIGN_WRITE_VECTORS").is_some() {
         let _ = fs::remove_dir_all(fixture("0.2.0"));
         write_0_2_0();
@@ -226,13 +227,20 @@ fn a_store_of_0_2_0_is_checked_served_audited_backed_up_restored_and_pruned() {
     world.start();
     world.assert_verified(&world.run("say:echo", json!({"text": "in the next log"}), &[&alice()]));
     // Pruning: outputs are deleted after their retention, and `store check` finds no defect.
-    let mut world = of_0_2_0("[retention]\noutputs = \"1s\"\nproposals = \"1s\"\n");
+    let mut world = of_0_2_0("[retention]\noutputs = \"1s\"\nproposals = \"1s\"\npack = \"1s\"\n");
     serve(&mut world);
     let outputs = |world: &World| -> i64 {
         let database = rusqlite::Connection::open(world.database()).unwrap();
         database.query_row("SELECT count(*) FROM output", [], |row| row.get(0)).unwrap()
     };
     wait_for("retention has ended", || outputs(&world) == 0);
+    sound(&world, &[]);
+    world.assert_audited();
+    // Packing: the entries of both versions fill a tile. After the long pause of this boundary, the low-water mark reaches the
+    // present at the next start.
+    fill_a_tile(&world);
+    world.restart();
+    wait_for("the tile is packed", || tiles(&world) == 1);
     sound(&world, &[]);
     world.assert_audited();
 }

@@ -16,6 +16,7 @@ const LICENCES: &[&str] = &[
     "MIT-0",
     "Apache-2.0",
     "Apache-2.0 WITH LLVM-exception",
+    "BSD-2-Clause",
     "BSD-3-Clause",
     "ISC",
     "Zlib",

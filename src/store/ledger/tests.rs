@@ -9,6 +9,7 @@ mod failing_store;
 mod grants;
 mod log_proofs;
 mod output_retention;
+mod packed_tiles;
 mod proposal_rows;
 mod request_sequences;
 mod reviews;

@@ -76,3 +76,6 @@ CREATE TABLE admitted (proposal BLOB PRIMARY KEY, job TEXT NOT NULL) STRICT, WIT
 -- ID tokens that were used, until nobody can use them again.
 CREATE TABLE id_token (digest BLOB PRIMARY KEY, expires_at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 CREATE INDEX id_token_end ON id_token (expires_at);
+-- Old log entries, 256 in a row. The rows of these entries in `leaf` have empty bytes. The row `tile` has the entries
+-- tile * 256 to tile * 256 + 255.
+CREATE TABLE packed (tile INTEGER PRIMARY KEY, data BLOB NOT NULL) STRICT;

@@ -5,6 +5,7 @@
 
 mod entries;
 mod grants;
+mod log_rows;
 mod reviews;
 mod tables;
 
@@ -105,6 +106,17 @@ pub fn check(path: &Path, scope: &StoreScope, progress: &mut dyn FnMut(u64, u64)
         }
     }
     Ok(look.end())
+}
+
+/// A row of `leaf`.
+struct LogRow {
+    index: u64,
+    kind: u8,
+    at: i64,
+    hash: Hash,
+    is_packed: bool,
+    /// The bytes of the entry, or place and description of the defect because of which there are none.
+    data: Result<Vec<u8>, (String, &'static str)>,
 }
 
 struct Look<'a> {
@@ -255,12 +267,9 @@ impl Look<'_> {
             self.origin = Some(origin(&self.scope.name, &SealDigest::from_bytes(*first)));
         }
         for (index, digest) in &seals {
-            let kind = self.one("SELECT kind, data FROM leaf WHERE idx = ?1", [index], |row| {
-                Ok((row.get::<_, u8>(0)?, row.get::<_, Vec<u8>>(1)?))
-            })?;
-            let statement = kind
-                .as_ref()
-                .and_then(|(kind, data)| (*kind == LeafKind::Seal as u8).then(|| opened::<Seal>(data).ok()).flatten());
+            let kind = self.one("SELECT kind FROM leaf WHERE idx = ?1", [index], |row| row.get::<_, u8>(0))?;
+            let data = if kind == Some(LeafKind::Seal as u8) { self.entry_at(*index)? } else { None };
+            let statement = data.and_then(|data| opened::<Seal>(&data).ok());
             match statement {
                 Some((payload, statement)) if sha256(&payload) == *digest => {
                     self.keys_of(*statement.predicate.roster.as_bytes())?;
@@ -304,36 +313,25 @@ impl Look<'_> {
     fn log(&mut self, progress: &mut dyn FnMut(u64, u64)) -> rusqlite::Result<()> {
         let mut tree = Frontier::default();
         let mut edge = TreeEdge::default();
-        let mut tiles = 0;
+        let (mut tiles, mut packed) = (0, 0);
         for first in (0..self.size).step_by(AT_ONCE as usize) {
             let range = [first, first + AT_ONCE];
-            let leaves = self.all(
-                "SELECT idx, kind, at, hash, data FROM leaf WHERE idx >= ?1 AND idx < ?2 ORDER BY idx",
-                range,
-                |row| {
-                    Ok((
-                        row.get::<_, u64>(0)?,
-                        row.get::<_, u8>(1)?,
-                        row.get::<_, i64>(2)?,
-                        row.get::<_, Vec<u8>>(3)?,
-                        row.get::<_, Vec<u8>>(4)?,
-                    ))
-                },
-            )?;
+            let leaves = self.log_rows(range)?;
+            packed += u64::from(self.packed(&leaves)?);
             let mut heads = self.all(
                 "SELECT size, root, note FROM checkpoint WHERE size > ?1 AND size <= ?2 ORDER BY size",
                 range,
                 |row| Ok((row.get::<_, u64>(0)?, row.get::<_, Vec<u8>>(1)?, row.get::<_, String>(2)?)),
             )?;
             heads.reverse();
-            for (index, kind, at, hash, data) in leaves {
+            for LogRow { index, kind, at, hash, data, .. } in leaves {
                 let entry = format!("log entry {index}");
                 if index != tree.size() {
                     // Every entry after a missing entry would be a defect, so report only the first one.
                     self.defect(format!("log entry {}", tree.size()), "it is missing", RESTORE);
                     return Ok(());
                 }
-                let true_hash = merkle::leaf_hash(&data);
+                let true_hash = data.as_ref().map_or(hash, |data| merkle::leaf_hash(data));
                 if hash != true_hash {
                     self.defect(&entry, "the hash of the entry does not match its bytes", RESTORE);
                 }
@@ -358,12 +356,17 @@ impl Look<'_> {
                         self.head(size, &root, &note, &tree.root());
                     }
                 }
-                self.entry(index, kind, &data)?;
-                self.time(&entry, at);
+                if let Ok(data) = data {
+                    self.entry(index, kind, &data)?;
+                    self.time(&entry, at);
+                } else {
+                    self.last_at = at.max(self.last_at);
+                }
             }
             progress(tree.size(), self.size);
         }
         self.root = tree.root();
+        self.packed_rows(packed)?;
         // A low-water mark far ahead of the clock and of the log was probably changed by hand.
         let latest = self.last_at.max(self.scope.now.unix());
         if self.mark > latest.saturating_add(MOST_MARK_AHEAD_S) {

@@ -9,12 +9,13 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, Row, params};
 
 use crate::store::column_values::{grant_bytes, id_bytes, unplace};
 use crate::store::fault::StoreFault;
-use crate::store::rows::{CheckpointRow, StoreHead};
+use crate::store::rows::{CheckpointRow, PackedRow, StoreHead};
 use crate::store::sqlite::columns::{
     GRANT, OWED, PROPOSAL, REVIEW, SPENT, TOKEN, all, from_json, grant, odd, one, owed, proposal, proposal_id,
     read_head, read_signatures, read_tile, read_uses, review, spent, text, time, token,
 };
 use crate::store::sqlite::errors::{fault, unusable};
+use crate::store::sqlite::packed_tiles::{self, Entries, EntryRow};
 use crate::store::sqlite::schema;
 use crate::store::sqlite::schema::APPLICATION_ID;
 use crate::store::stored_denial::StoredDenial;
@@ -110,23 +111,41 @@ impl SqliteReads {
     ) -> Result<Vec<T>, StoreFault> {
         self.with(|connection| all(connection, during, sql, params, read))
     }
+
+    fn entries(
+        &self,
+        during: &'static str,
+        sql: &str,
+        params: impl rusqlite::Params,
+    ) -> Result<Vec<Vec<u8>>, StoreFault> {
+        let entries = self.with(|connection| Entries::all(connection, during, sql, params))?;
+        Ok(entries.into_iter().map(|(_, data)| data).collect())
+    }
 }
 
 impl StoreReads for SqliteReads {
     fn leaf(&self, index: u64) -> Result<Option<Leaf>, StoreFault> {
-        self.one("reading a log entry", "SELECT kind, at, hash, data FROM leaf WHERE idx = ?1", [index], |row| {
-            Ok(Leaf {
-                kind: LeafKind::of_number(row.get(0)?).ok_or_else(|| odd(row, 0))?,
-                at: time(row, 1)?,
-                hash: row.get(2)?,
-                data: row.get(3)?,
-            })
+        const DURING: &str = "reading a log entry";
+        let sql = "SELECT kind, at, idx, hash, data FROM leaf WHERE idx = ?1";
+        self.with(|connection| {
+            let found = one(connection, DURING, sql, [index], |row| {
+                let kind = LeafKind::of_number(row.get(0)?).ok_or_else(|| odd(row, 0))?;
+                Ok((kind, time(row, 1)?, EntryRow::of(row, 2)?))
+            })?;
+            let Some((kind, at, row)) = found else { return Ok(None) };
+            let hash = row.hash;
+            let data = Entries::of(connection).bytes(row).map_err(|error| error.during(DURING))?;
+            Ok(Some(Leaf { kind, at, hash, data }))
         })
     }
 
     fn leaves(&self, range: Range<u64>) -> Result<Vec<Vec<u8>>, StoreFault> {
-        let sql = "SELECT data FROM leaf WHERE idx >= ?1 AND idx < ?2 ORDER BY idx";
-        self.all("reading log entries", sql, [range.start, range.end], |row| row.get(0))
+        let sql = "SELECT idx, hash, data FROM leaf WHERE idx >= ?1 AND idx < ?2 ORDER BY idx";
+        self.entries("reading log entries", sql, [range.start, range.end])
+    }
+
+    fn packable(&self, until: Timestamp) -> Result<Option<PackedRow>, StoreFault> {
+        self.with(|connection| packed_tiles::next(connection, until))
     }
 
     fn tile(&self, level: u8, index: u64) -> Result<Option<Vec<Hash>>, StoreFault> {
@@ -139,10 +158,9 @@ impl StoreReads for SqliteReads {
 
     fn refusals(&self, since: Timestamp, most: usize) -> Result<Vec<Vec<u8>>, StoreFault> {
         // The times of leaves never decrease. Only the bytes of refusals are read.
-        let sql = "SELECT data FROM leaf WHERE idx > (SELECT max(idx) FROM leaf) - ?2 AND kind = ?3 AND at >= ?1 \
-                   ORDER BY idx DESC";
-        let params = params![since.unix(), most, LeafKind::Refusal as u8];
-        self.all("reading refusals", sql, params, |row| row.get(0))
+        let sql = "SELECT idx, hash, data FROM leaf WHERE idx > (SELECT max(idx) FROM leaf) - ?2 AND kind = ?3 \
+                   AND at >= ?1 ORDER BY idx DESC";
+        self.entries("reading refusals", sql, params![since.unix(), most, LeafKind::Refusal as u8])
     }
 
     fn seals(&self) -> Result<Vec<SealEntry>, StoreFault> {
@@ -243,12 +261,18 @@ impl StoreReads for SqliteReads {
         const DURING: &str = "reading a payload";
         // One statement reads one consistent state. Between two statements, a change of the status could move the
         // payload to another table.
-        let sql = "SELECT p.data, c.envelope, l.data FROM proposal \
+        let sql = "SELECT p.data, c.envelope, l.idx, l.hash, l.data FROM proposal \
                    LEFT JOIN payload p ON p.proposal = proposal.id LEFT JOIN crossing c ON c.id = proposal.spent \
                    LEFT JOIN leaf l ON l.idx = proposal.receipt WHERE proposal.id = ?1";
-        let found =
-            self.one(DURING, sql, [id_bytes(id)], |row| Ok(PayloadSource::of(row.get(0)?, row.get(1)?, row.get(2)?)))?;
-        Ok(found.flatten())
+        self.with(|connection| {
+            let found = one(connection, DURING, sql, [id_bytes(id)], |row| {
+                let receipt = row.get::<_, Option<u64>>(2)?.map(|_| EntryRow::of(row, 2)).transpose()?;
+                Ok((row.get(0)?, row.get(1)?, receipt))
+            })?;
+            let Some((payload, envelope, receipt)) = found else { return Ok(None) };
+            let receipt = receipt.map(|row| Entries::of(connection).bytes(row)).transpose();
+            Ok(PayloadSource::of(payload, envelope, receipt.map_err(|error| error.during(DURING))?))
+        })
     }
 
     fn signatures(&self, id: &ProposalId) -> Result<Vec<Signature>, StoreFault> {
@@ -263,8 +287,8 @@ impl StoreReads for SqliteReads {
     }
 
     fn revocations(&self) -> Result<Vec<(u64, Vec<u8>)>, StoreFault> {
-        let sql = "SELECT idx, data FROM leaf WHERE kind = 6 ORDER BY idx";
-        self.all("reading revocations", sql, [], |row| Ok((row.get(0)?, row.get(1)?)))
+        let sql = "SELECT idx, hash, data FROM leaf WHERE kind = 6 ORDER BY idx";
+        self.with(|connection| Entries::all(connection, "reading revocations", sql, []))
     }
 
     fn grant(&self, id: &GrantId) -> Result<Option<StoredGrant>, StoreFault> {

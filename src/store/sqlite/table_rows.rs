@@ -11,6 +11,7 @@ use crate::store::copied_tables::{CHUNK, CHUNK_ROWS, Cell, CopiedRow, CopiedStat
 use crate::store::fault::StoreFault;
 use crate::store::sqlite::backup::writable;
 use crate::store::sqlite::errors::{fault, unusable};
+use crate::store::sqlite::packed_tiles::{Entries, EntryRow};
 use crate::store::sqlite::reads::{SqliteReads, connect};
 use crate::store::sqlite::schema::{self, MIGRATIONS, MOVED, migrate};
 use crate::store::tree::root_of;
@@ -150,9 +151,16 @@ impl OldFile {
         let mut statement = self.connection.prepare(&sql).map_err(fault(DURING))?;
         let mut rows = statement.query(params_from_iter(after.unwrap_or_default())).map_err(fault(DURING))?;
         let (mut group, mut size) = (Vec::new(), 0);
+        let mut entries = Entries::of(&self.connection);
         while let Some(row) = rows.next().map_err(fault(DURING))? {
             let cell = |at| row.get_ref(at).and_then(cell_of).map_err(fault(DURING));
-            let cells = (0..table.columns.len()).map(cell).collect::<Result<CopiedRow, _>>()?;
+            let mut cells = (0..table.columns.len()).map(cell).collect::<Result<CopiedRow, _>>()?;
+            // Another engine gets packed entries in their own rows.
+            if table.name == "leaf" {
+                let entry = || Ok(EntryRow { index: row.get(0)?, hash: row.get(3)?, data: row.get(4)? });
+                let data = entries.bytes(entry().map_err(fault(DURING))?);
+                cells[4] = Cell::Bytes(data.map_err(|error| error.during(DURING))?);
+            }
             size += cells.iter().map(Cell::size).sum::<usize>();
             group.push(cells);
             if size >= CHUNK || group.len() == CHUNK_ROWS {

@@ -9,6 +9,7 @@ use crate::store::Retired;
 use crate::store::batch::{DenialQuestion, Questions};
 use crate::store::fault::StoreFault;
 use crate::store::retention::{PruneResult, Retention};
+use crate::store::rows::PackedRow;
 use crate::store::stored_denial::{DenialResult, DenialWrite};
 use crate::store::stored_event::Telling;
 use crate::store::stored_grant::{GrantStop, GrantWrite, StoredGrant};
@@ -85,6 +86,8 @@ pub(crate) enum WriterMessage {
     Expire(BoxedMessage<Timestamp, Vec<ProposalId>, StoreFault>),
     Prune(BoxedMessage<usize, PruneResult, StoreFault>),
     Retire(BoxedMessage<(Retention, usize), Retired, StoreFault>),
+    /// Stores a packed tile.
+    Pack(BoxedMessage<PackedRow, (), StoreFault>),
     /// Records a waiting checkpoint. The answer shows that the writer works.
     Ping(BoxedMessage<(), (), StoreFault>),
     Close(BoxedMessage<(), (), StoreFault>),
@@ -109,6 +112,7 @@ impl WriterMessage {
             Self::Expire(asked) => asked.send(fault),
             Self::Prune(asked) => asked.send(fault),
             Self::Retire(asked) => asked.send(fault),
+            Self::Pack(asked) => asked.send(fault),
             Self::Ping(asked) | Self::Close(asked) => asked.send(fault),
         }
     }

@@ -57,6 +57,8 @@ pub const NOT_MODELLED: &[(&str, &str)] = &[
     ("after-proposal-commit", "the model begins with stored proposals"),
     ("before-refusal-commit", "no run depends on a refusal"),
     ("after-refusal-commit", "no run depends on a refusal"),
+    ("before-pack-commit", "packing changes no entry, only the form in which its bytes are stored"),
+    ("after-pack-commit", "packing changes no entry, only the form in which its bytes are stored"),
     ("before-retire-commit", "no run depends on outputs and on proposals that never ran"),
     ("after-retire-commit", "no run depends on outputs and on proposals that never ran"),
     ("restore-old-log-kept", "a restore begins a new log, and the model has one log"),

@@ -89,7 +89,7 @@ async fn a_number_is_never_given_twice_although_old_events_are_deleted() {
         let ledger = world.sealed().await;
         ledger.propose(new_proposal(1)).await.expect("proposed");
         run_whole(&ledger, 1).await;
-        let kept = Retention { outputs_s: 86_400, proposals_s: 86_400 };
+        let kept = Retention { outputs_s: 86_400, proposals_s: 86_400, pack_s: 86_400 };
         let later = 30 * 86_400 + 10;
         for (seconds, left) in [(86_400, 4), (later, 1)] {
             world.clock.store(T0 + seconds, SeqCst);

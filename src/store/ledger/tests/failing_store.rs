@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use crate::store::batch::{Answers, Commit, Questions, Writes};
 use crate::store::fault::StoreFault;
 use crate::store::ledger::Ledger;
-use crate::store::rows::StoreHead;
+use crate::store::rows::{PackedRow, StoreHead};
 use crate::store::stored_token::{IdTokenUse, TokenChange};
 use crate::store::{RetentionCut, RetentionWalk, Retired, Store, SweepResult};
 use documents::crypto::merkle::Hash;
@@ -119,6 +119,7 @@ impl Store for Failing {
         fn expire(&mut self, now: Timestamp, limit: usize) -> Result<Vec<ProposalId>, StoreFault>;
         fn retire(&mut self, cut: RetentionCut, walk: RetentionWalk, limit: usize) -> Result<Retired, StoreFault>;
         fn prune(&mut self, mark: Timestamp, after: &[u8], limit: usize) -> Result<SweepResult, StoreFault>;
+        fn pack(&mut self, packed: &PackedRow) -> Result<(), StoreFault>;
         fn maintain(&mut self) -> Result<(), StoreFault>;
         fn close(&mut self) -> Result<(), StoreFault>;
     }

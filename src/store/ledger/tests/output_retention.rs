@@ -52,7 +52,7 @@ async fn ranges_of_outputs_are_read_from_rows_and_from_files() {
 async fn retention_uses_the_low_water_mark_and_deletes_no_proposal_that_could_still_run() {
     for world in World::on_each_engine() {
         let ledger = world.sealed().await;
-        let kept = Retention { outputs_s: 100, proposals_s: 100 };
+        let kept = Retention { outputs_s: 100, proposals_s: 100, pack_s: 100 };
         let end = |number: u8| ProposalStep {
             proposal: core(number).id,
             from: Vec::new(),

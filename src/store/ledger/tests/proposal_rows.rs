@@ -19,7 +19,7 @@ use documents::crypto::signature::SecretKey;
 use documents::crypto::ssh_key::SshKey;
 use documents::crypto::sshsig::Presence;
 
-const KEPT_90_DAYS: Retention = Retention { outputs_s: 90 * 86_400, proposals_s: 90 * 86_400 };
+const KEPT_90_DAYS: Retention = Retention { outputs_s: 90 * 86_400, proposals_s: 90 * 86_400, pack_s: 90 * 86_400 };
 
 #[tokio::test]
 async fn unsigned_proposals_are_limited_and_deleted_an_hour_after_their_window() {

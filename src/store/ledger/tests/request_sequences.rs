@@ -79,7 +79,7 @@ proptest! {
                     }
                     Op::Prune => drop(ledger.prune(100).await.expect("pruned")),
                     Op::Retire(age) => {
-                        let retention = Retention { outputs_s: age, proposals_s: age };
+                        let retention = Retention { outputs_s: age, proposals_s: age, pack_s: age };
                         ledger.retire(retention, 100).await.expect("retired");
                     }
                     Op::Clock(by) => drop(world.clock.fetch_add(by, SeqCst)),

@@ -305,7 +305,7 @@ async fn a_check_finds_each_changed_row_of_reviews_and_of_runs_that_need_them() 
     let scope = StoreScope {
         name: "test".parse().expect("name"),
         outputs: world.directory.path().join("outputs"),
-        retention: Retention { outputs_s: 1, proposals_s: 1 },
+        retention: Retention { outputs_s: 1, proposals_s: 1, pack_s: 1 },
         now: t(0),
     };
     // Most of the documents of this test are made up, so only these two tables are as they must be.

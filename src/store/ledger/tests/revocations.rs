@@ -27,7 +27,7 @@ fn revocation(checked: CheckedState, number: u8) -> RevocationWrite {
     RevocationWrite { checked, subject, envelope, token: None, at: t(0) }
 }
 
-async fn revoke(ledger: &Ledger, number: u8) -> (u64, bool) {
+pub(super) async fn revoke(ledger: &Ledger, number: u8) -> (u64, bool) {
     let done = ledger.revoke(revocation(ledger.checked_state(), number)).await.expect("revoked");
     (done.leaf, done.existing)
 }

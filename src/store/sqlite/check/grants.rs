@@ -55,7 +55,7 @@ impl Look<'_> {
                 self.defect(&place, "the row differs from the grant in it", RESTORE);
             }
             if let Some(index) = leaf {
-                let data = self.one("SELECT data FROM leaf WHERE idx = ?1", [index], |row| row.get::<_, Vec<u8>>(0))?;
+                let data = self.entry_at(index)?;
                 if data.as_deref() != Some(&envelope[..]) {
                     self.defect(&place, format!("log entry {index} is another document"), RESTORE);
                 }

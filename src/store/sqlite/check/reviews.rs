@@ -29,10 +29,11 @@ impl Look<'_> {
             self.defect(format!("log entry {index}"), what, RESTORE);
             return Ok(());
         };
-        let sql = "SELECT l.data FROM leaf l JOIN closed_at c ON c.receipt = l.idx \
+        let sql = "SELECT l.idx FROM leaf l JOIN closed_at c ON c.receipt = l.idx \
                    WHERE l.idx = ?1 AND l.idx < ?2 AND l.kind = ?3 AND c.id = ?4";
         let values = rusqlite::params![row.receipt, index, LeafKind::Receipt as u8, id_bytes(&row.proposal)];
-        let receipt = self.one(sql, values, |row| row.get::<_, Vec<u8>>(0))?;
+        let place = self.one(sql, values, |row| row.get(0))?;
+        let receipt = place.map(|index| self.entry_at(index)).transpose()?.flatten();
         let payload = receipt.and_then(|data| opened::<Receipt>(&data).ok()).map(|(payload, _)| payload);
         if payload.map(|payload| sha256(&payload)) != Some(subject)
             || (row.verdict, row.observed) != (statement.verdict, statement.observed)

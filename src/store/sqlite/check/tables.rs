@@ -73,8 +73,7 @@ impl Look<'_> {
 
     /// Returns the time at which all nonces of the earlier log have expired, or `None` if this log follows no other log.
     fn taken_over_until(&self) -> rusqlite::Result<Option<i64>> {
-        let first = self.one("SELECT data FROM leaf WHERE idx = 0", [], |row| row.get::<_, Vec<u8>>(0))?;
-        let seal = first.and_then(|data| opened::<Seal>(&data).ok());
+        let seal = self.entry_at(0)?.and_then(|data| opened::<Seal>(&data).ok());
         Ok(seal.and_then(|(_, statement)| match statement.predicate.genesis {
             Some(Genesis::Follows { .. }) => Some(statement.predicate.at.unix() + MAX_WINDOW_S + SKEW_S),
             _ => None,
@@ -285,8 +284,9 @@ impl Look<'_> {
 
     /// Compares the tokens with the last seal, to detect a scope that was extended by hand.
     pub(super) fn tokens(&mut self) -> rusqlite::Result<()> {
-        let sql = "SELECT data FROM leaf JOIN seal ON seal.idx = leaf.idx ORDER BY leaf.idx DESC LIMIT 1";
-        let Some(data) = self.one(sql, [], |row| row.get::<_, Vec<u8>>(0))? else { return Ok(()) };
+        let sql = "SELECT leaf.idx FROM leaf JOIN seal ON seal.idx = leaf.idx ORDER BY leaf.idx DESC LIMIT 1";
+        let Some(last) = self.one(sql, [], |row| row.get(0))? else { return Ok(()) };
+        let Some(data) = self.entry_at(last)? else { return Ok(()) };
         let Ok((_, seal)) = opened::<Seal>(&data) else { return Ok(()) };
         let blob = self.one("SELECT data FROM blob WHERE digest = ?1", [seal.predicate.tokens.as_bytes()], |row| {
             row.get::<_, Vec<u8>>(0)
