@@ -10,7 +10,7 @@ use crate::cli::store_move;
 use crate::local::problems::problems;
 use crate::node::config::Config;
 use crate::node::file_problem::FileProblem;
-use crate::node::{kept_checkpoint, last_backup, open_store, places, restore, start};
+use crate::node::{backup, kept_checkpoint, last_backup, open_store, places, restore, start};
 use crate::store::database::{self, Database};
 use crate::store::ledger::Ledger;
 use crate::store::server::{Replicas, ServerTable};
@@ -28,6 +28,7 @@ use wire::api::view::TokenView;
 #[command(after_help = "Examples:
   countersign store check                      # exit code 1: there is a defect
   countersign store backup /backups/monday     # a new directory
+  countersign store backup --onto /backups/monday     # later: copies only what is new
   countersign store check /backups/monday
   countersign store restore /backups/monday    # if the store is lost
   countersign store restore /backups/monday --keep-tokens ci,deploy-bot
@@ -52,9 +53,15 @@ enum Command {
     /// Copy the store and its outputs at one moment; the boundary continues to serve
     ///
     /// The key, roster, policy and runbooks of the boundary are not in the backup: keep them elsewhere.
+    ///
+    /// With `--onto`, an earlier backup gets only what is new, and is then the same as a whole backup. If this is
+    /// interrupted, the backup keeps its earlier state.
     Backup {
-        /// A new directory
+        /// A new directory; with `--onto`, the directory of an earlier backup
         dir: PathBuf,
+        /// Bring the earlier backup in DIR up to date
+        #[arg(long)]
+        onto: bool,
     },
     /// Create the schema of the store in a PostgreSQL database, as the owner of the database
     ///
@@ -132,38 +139,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         Command::Migrate(_) => Ok(Exit::Done),
         Command::Move(args) => store_move::run(args, &config, terminal),
         Command::Check { backup } => check(&config, backup.as_deref(), terminal),
-        Command::Backup { dir } => {
-            let began = (start::surroundings().now)();
-            let made = restore::back_up(&config, dir).map_err(problems)?;
-            if let Err(error) = last_backup::write(&config, &made.id, began) {
-                terminal.say(&format!(
-                    "note: the backup is complete, but its time can't be stored for `doctor --production` ({error})"
-                ));
-            }
-            if terminal.json {
-                terminal.object(&made)?;
-                return Ok(Exit::Done);
-            }
-            terminal.put(
-                format!(
-                    "{}: {} bytes, {} entries, {} output files\n{}",
-                    shown(made.backup.display()),
-                    made.bytes,
-                    made.entries,
-                    made.outputs,
-                    made.checkpoint
-                )
-                .as_bytes(),
-            )?;
-            terminal.say(&format!(
-                "The note above is the signed checkpoint of the log at this moment; the backup has it in the file `{}`.",
-                kept_checkpoint::FILE
-            ));
-            terminal.say(
-                "The backup has no key: keep boundary/key.pem, the roster, the policy and the runbooks in another place.",
-            );
-            Ok(Exit::Done)
-        }
+        Command::Backup { dir, onto } => back_up(&config, dir, *onto, terminal),
         Command::Restore { backup, keep_tokens } => {
             let restored = restore::restore(&config, backup, keep_tokens).map_err(problems)?;
             if terminal.json {
@@ -194,6 +170,49 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
             Ok(Exit::Done)
         }
     }
+}
+
+fn back_up(config: &Config, dir: &Path, onto: bool, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    let began = (start::surroundings().now)();
+    let quiet = terminal.json || !terminal.err_is_terminal();
+    let progress = |done: u64, all: u64| {
+        if !quiet {
+            let _ = write!(std::io::stderr(), "\r{} % ", done * 100 / all.max(1));
+        }
+    };
+    let copy = if onto { backup::back_up_onto } else { backup::back_up };
+    let made = copy(config, dir, &progress).map_err(problems)?;
+    if !quiet {
+        let _ = write!(std::io::stderr(), "\r");
+    }
+    if let Err(error) = last_backup::write(config, &made.id, began) {
+        terminal.say(&format!(
+            "note: the backup is complete, but its time can't be stored for `doctor --production` ({error})"
+        ));
+    }
+    if terminal.json {
+        terminal.object(&made)?;
+        return Ok(Exit::Done);
+    }
+    let new = if onto { format!(" ({} new)", made.added) } else { String::new() };
+    terminal.put(
+        format!(
+            "{}: {} bytes, {} entries{new}, {} output files\n{}",
+            shown(made.backup.display()),
+            made.bytes,
+            made.entries,
+            made.outputs,
+            made.checkpoint
+        )
+        .as_bytes(),
+    )?;
+    terminal.say(&format!(
+        "The note above is the signed checkpoint of the log at this moment; the backup has it in the file `{}`.",
+        kept_checkpoint::FILE
+    ));
+    terminal
+        .say("The backup has no key: keep boundary/key.pem, the roster, the policy and the runbooks in another place.");
+    Ok(Exit::Done)
 }
 
 /// Prints each void token with the command that makes a new secret for it, or binds it to the same jobs.

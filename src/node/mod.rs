@@ -1,4 +1,5 @@
 //! Assembles the service. No other module names concrete stores, signers and sandboxes.
+pub mod backup;
 pub mod clock_sync;
 pub mod config;
 pub mod config_notify;

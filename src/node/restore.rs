@@ -1,17 +1,6 @@
-//! Backup and restore of the store. A restore begins a new log that names the old log.
-//!
-//! A backup and a closed log have the same directory layout:
-//!
-//! ```text
-//! countersign.db   copy of the store
-//! outputs/         outputs that are files
-//! checkpoint       newest signed checkpoint of the log
-//! closed/          earlier logs, each a directory with this layout
-//! ```
-//!
-//! A backup does not contain the operator's files: key, roster, policy, configuration and runbooks.
+//! Restore of the store from a backup. A restore begins a new log that names the old log.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -19,6 +8,7 @@ use serde::Serialize;
 
 use crate::boundary::sealing::{material_of, tokens_in_force, write_seal};
 use crate::crossing::boundary_key::BoundaryKey;
+use crate::node::backup::{copy_file, copy_tree, sync_tree};
 use crate::node::config::Config;
 use crate::node::file_problem::{FileProblem, Problems};
 use crate::node::places::{CLOSED, DATABASE, OUTPUTS, directories, private_directory, sync, workplace};
@@ -41,23 +31,6 @@ use documents::record::validity::Timestamp;
 use judgement::trust::signer::{FileSigner, Signer as _};
 use wire::api::view::TokenView;
 
-/// Result of a backup.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct MadeBackup {
-    /// Directory of the backup.
-    pub backup: PathBuf,
-    /// Id of the boundary.
-    pub id: SealDigest,
-    /// Number of entries in the log.
-    pub entries: u64,
-    /// Size of the backup on disk in bytes.
-    pub bytes: u64,
-    /// Number of outputs that are files.
-    pub outputs: usize,
-    /// Newest signed checkpoint of the log.
-    pub checkpoint: String,
-}
-
 /// Result of a restore.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RestoredLog {
@@ -79,73 +52,6 @@ pub struct RestoredLog {
     pub closed: PathBuf,
     /// Notes for the operator.
     pub notes: Vec<String>,
-}
-
-/// Copies the store at one moment. The function also works while the service runs.
-///
-/// # Errors
-/// Returns an error if `into` exists or cannot be written, or if the store cannot be read.
-pub fn back_up(config: &Config, into: &Path) -> Result<MadeBackup, Problems> {
-    rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
-    let into = std::path::absolute(into).unwrap_or_else(|_| into.to_owned());
-    let at = |error: &dyn std::fmt::Display| Problems::from(FileProblem::whole(&into, error.to_string()));
-    let key = open_key(config)?;
-    if into.exists() {
-        return Err(at(&"the path exists already, and a backup never overwrites a file: name a new directory"));
-    }
-    let parent = into.parent().unwrap_or(Path::new("/"));
-    let real = parent
-        .canonicalize()
-        .map_err(|error| at(&format!("the parent directory can't be used ({error}): create the parent directory")))?;
-    if config.runbooks.iter().filter_map(|path| path.canonicalize().ok()).any(|path| real.starts_with(path)) {
-        return Err(at(&"a backup is private, but this path is in a runbook directory: name another path"));
-    }
-    // The backup is written under a temporary name and then renamed, so a directory with the final name is complete.
-    let work = tempfile::Builder::new()
-        .prefix(".countersign-backup-")
-        .tempdir_in(parent)
-        .map_err(|error| at(&format!("can't be written ({error})")))?;
-    private_directory(&work.path().join(OUTPUTS)).map_err(|error| at(&error))?;
-    let copy = config
-        .database
-        .back_up(&work.path().join(DATABASE))
-        .map_err(|fault| FileProblem::of_store(&config.database, fault))?;
-    let broken = |fault: StoreFault| at(&fault);
-    let names = copy.files().map_err(broken)?;
-    let mut gone = Vec::new();
-    for name in &names {
-        let hex = name.hex();
-        let place = Path::new(&hex[..2]).join(&hex);
-        let target = work.path().join(OUTPUTS).join(&place);
-        if target.exists() {
-            // The output came out of the database together with the rows.
-            continue;
-        }
-        match copy_file(&config.outputs().join(&place), &target) {
-            Ok(()) => {}
-            // The output was deleted after its retention time during the copy, or its file was already missing. `store
-            // check` can tell which.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => gone.push(*name),
-            Err(error) => return Err(at(&error)),
-        }
-    }
-    copy.forget(&gone).map_err(broken)?;
-    if config.closed().is_dir() {
-        copy_tree(&config.closed(), &work.path().join(CLOSED)).map_err(|error| at(&error))?;
-    }
-    let around = start::surroundings();
-    let (reads, head) = copy.database().at_rest().map_err(broken)?;
-    let id = head.boundary.ok_or_else(|| at(&"the store's log has not begun: there is nothing to back up yet"))?;
-    let entries = head.size;
-    let settings = open_store::settings(config, &key, &around)?;
-    let ledger = Ledger::at_rest(reads, head, settings, None).map_err(broken)?;
-    let checkpoint = ledger.checkpoint().map_err(broken)?.map(|row| row.note).unwrap_or_default();
-    small_file::replace(&work.path().join(kept_checkpoint::FILE), checkpoint.as_bytes()).map_err(|error| at(&error))?;
-    let bytes = sync_tree(work.path()).map_err(|error| at(&error))?;
-    fs::rename(work.path(), &into).map_err(|error| at(&error))?;
-    drop(work.keep());
-    sync(parent).map_err(|error| at(&error))?;
-    Ok(MadeBackup { backup: into, id, entries, bytes, outputs: names.len() - gone.len(), checkpoint })
 }
 
 /// Name in `keep_tokens` that stands for all tokens.
@@ -194,6 +100,12 @@ fn copy_backup(from: &Path, source: &Path, old: &Path) -> Result<BackupFile, Pro
             ),
         )
     })?;
+    // If a backup was being brought up to date, its journal gives it the earlier state.
+    let journal = source.with_file_name(format!("{DATABASE}-journal"));
+    if journal.exists() {
+        let target = old.join(format!("{DATABASE}-journal"));
+        copy_file(&journal, &target).map_err(|error| at(&journal, &error))?;
+    }
     let copy = BackupFile::bring_up(database).map_err(|fault| at(source, &fault))?;
     if from.is_dir() {
         for name in [OUTPUTS, CLOSED] {
@@ -417,38 +329,4 @@ fn put(from: &Path, to: &Path) -> io::Result<()> {
         fs::remove_dir_all(to)?;
     }
     fs::rename(from, to)
-}
-
-fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
-    private_directory(to.parent().unwrap_or(Path::new("/")))?;
-    fs::copy(from, to)?;
-    File::open(to)?.sync_all()
-}
-
-fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
-    private_directory(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let kind = entry.file_type()?;
-        let (source, target) = (entry.path(), to.join(entry.file_name()));
-        if kind.is_dir() {
-            copy_tree(&source, &target)?;
-        } else if kind.is_file() {
-            copy_file(&source, &target)?;
-        }
-    }
-    Ok(())
-}
-
-/// Syncs a directory and all its subdirectories to disk. Returns the total size of the files in the directory, in
-/// bytes.
-fn sync_tree(path: &Path) -> io::Result<u64> {
-    let mut bytes = 0;
-    for entry in fs::read_dir(path)? {
-        let entry = entry?;
-        let metadata = entry.metadata()?;
-        bytes += if metadata.is_dir() { sync_tree(&entry.path())? } else { metadata.len() };
-    }
-    sync(path)?;
-    Ok(bytes)
 }

@@ -27,7 +27,7 @@ pub(super) fn check_copy(
     let directory = tempfile::Builder::new().prefix(".checked-copy-").tempdir_in(parent).map_err(failed)?;
     let (file, outputs) = (directory.path().join("copy.db"), directory.path().join("outputs"));
     std::fs::DirBuilder::new().mode(0o700).create(&outputs).map_err(failed)?;
-    export(server, &file, &outputs)?;
+    export(server, &file, &outputs, 0, &outputs)?;
     let scope = StoreScope { name: scope.name.clone(), outputs, retention: scope.retention, now: scope.now };
     check::check(&file, &scope, progress)
 }

@@ -14,6 +14,7 @@ use crate::store::postgres::role::{NodeCandidate, ReadKeptHead, ServerRole};
 use crate::store::postgres::settings::ServerSettings;
 use crate::store::rows::StoreHead;
 use crate::store::server::{KeyWaits, MoveEnd, ReadNodes, ReadRole, Replicas, RoleState, ServerTable, Turn};
+use crate::store::sqlite::backup_update::{self, BackupUpdate};
 use crate::store::sqlite::table_rows::OldFile;
 use crate::store::sqlite::{self, backup, check, new_store};
 use crate::store::store_report::{StoreReport, StoreScope};
@@ -309,9 +310,44 @@ impl Database {
     pub fn back_up(&self, into: &Path) -> Result<BackupFile, StoreFault> {
         match self {
             Self::File(path) => backup::copy(path, into)?,
-            Self::Server(server) => postgres::export::export(server, into, &into.with_file_name("outputs"))?,
+            Self::Server(server) => {
+                let outputs = into.with_file_name("outputs");
+                postgres::export::export(server, into, &outputs, 0, &outputs)?;
+            }
         }
         Ok(BackupFile(into.to_owned()))
+    }
+
+    /// Copies to the backup `copy` what the store got since the backup, whose log has `entries` entries. Nothing is changed
+    /// before [`BackupUpdate::commit`]. `work` is an empty directory on the same disk, which gets outputs that are rows.
+    ///
+    /// # Errors
+    /// Returns a fault if the store cannot be read, or if the copy is no backup or cannot be written.
+    pub fn update_backup(
+        &self,
+        copy: &Path,
+        entries: u64,
+        work: &Path,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<BackupUpdate, StoreFault> {
+        match self {
+            Self::File(path) => BackupUpdate::begin(path, copy, progress),
+            Self::Server(server) => {
+                let news = work.join("news.db");
+                let have = copy.with_file_name("outputs");
+                postgres::export::export(server, &news, &work.join("outputs"), entries, &have)?;
+                BackupUpdate::begin(&news, copy, progress)
+            }
+        }
+    }
+
+    /// Returns the backup in the file `copy`, after undoing an interrupted update.
+    ///
+    /// # Errors
+    /// Returns a fault if the file cannot be written.
+    pub fn settled(copy: &Path) -> Result<Self, StoreFault> {
+        backup_update::settle(copy)?;
+        Ok(Self::File(copy.to_owned()))
     }
 
     /// Makes room for the new log of a restore. A store whose log has not begun is deleted, because a refused start can leave

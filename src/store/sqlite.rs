@@ -5,6 +5,7 @@
 //! checkpoint would hide a failed sync.
 
 pub mod backup;
+pub mod backup_update;
 mod batch_rows;
 pub mod check;
 mod columns;

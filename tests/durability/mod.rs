@@ -1,5 +1,6 @@
 //! Tests of the store after crashes, backups, manual edits and upgrades from earlier versions.
 
+mod backup_update;
 mod cluster;
 mod crash;
 mod packed_tiles;

@@ -45,6 +45,8 @@ pub(super) fn busy() -> (World, Value, Value) {
         let large =
             "i=0; while [ $i -lt 3000 ]; do echo \"line $i of an output that is a file of its own\"; i=$((i+1)); done";
         setup.runbook("big.md", runbook(SMALL, &[("go", large)]));
+        // Its output is a row of the database.
+        setup.runbook("wide.md", runbook(SMALL, &[("go", "head -c 45000 /dev/urandom | base64 -w0")]));
     });
     let finished = world.run("say:echo", json!({"text": "kept"}), &[&alice()]);
     let large = world.run("big:go", json!({}), &[&alice()]);

@@ -23,11 +23,18 @@ const OPTIONS: &str = "-c statement_timeout=30000 -c idle_in_transaction_session
     -c enable_seqscan=off -c enable_bitmapscan=off -c jit=off";
 const STATE: &str = "SELECT boundary, seal, version, mark FROM state";
 
-/// Copies all rows into the new SQLite file `into`. Large outputs become files in `outputs`.
+/// Copies all rows into the new SQLite file `into`, but only the log entries from the entry `first` on, and the hash tiles
+/// that became complete with them. Large outputs become files in `outputs`, except those that are in `have`.
 ///
 /// # Errors
 /// Returns a fault if the database cannot be read or if a file cannot be written.
-pub fn export(settings: &ServerSettings, into: &Path, outputs: &Path) -> Result<(), StoreFault> {
+pub fn export(
+    settings: &ServerSettings,
+    into: &Path,
+    outputs: &Path,
+    first: u64,
+    have: &Path,
+) -> Result<(), StoreFault> {
     let link = Link::open(settings, OPTIONS)?;
     schema::check(&link, settings)?;
     link.script(DURING, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")?;
@@ -36,24 +43,33 @@ pub fn export(settings: &ServerSettings, into: &Path, outputs: &Path) -> Result<
     let state = CopiedState { boundary: row.get(0)?, seal: row.get(1)?, version: row.get(2)?, mark: row.get(3)? };
     let file = NewFile::create(into)?;
     for table in TABLES {
-        rows_of(&link, table, &mut |rows| file.add(table, &rows))?;
+        rows_of(&link, table, first, &mut |rows| file.add(table, &rows))?;
     }
-    write_outputs(&link, outputs)?;
+    write_outputs(&link, outputs, have)?;
     file.finish(&state)
 }
 
-/// Passes all rows of a table to `each`, in groups of limited size.
+/// Passes the rows of a table to `each`, in groups of limited size.
 fn rows_of(
     link: &Link,
     table: &CopiedTable,
+    first: u64,
     each: &mut dyn FnMut(Vec<CopiedRow>) -> Result<(), StoreFault>,
 ) -> Result<(), StoreFault> {
     let columns: Vec<String> = table.columns.iter().map(|(name, kind)| read_as(name, kind)).collect();
     let key = if table.name == OUTPUT { "number".to_owned() } else { table.key_list() };
     let (name, columns) = (table.name, columns.join(", "));
+    let condition = match name {
+        "leaf" => format!("idx >= {first}"),
+        // The tile `index` of a level has the hashes of 256^(level + 1) entries.
+        "tile" => format!("(id & ((1::bigint << 48) - 1)) >= ({first}::bigint >> (8 * ((id >> 48)::integer + 1)))"),
+        _ => "true".to_owned(),
+    };
     link.script(
         DURING,
-        &format!("DECLARE copy_{name} NO SCROLL CURSOR FOR SELECT {columns} FROM {name} ORDER BY {key}"),
+        &format!(
+            "DECLARE copy_{name} NO SCROLL CURSOR FOR SELECT {columns} FROM {name} WHERE {condition} ORDER BY {key}"
+        ),
     )?;
     // The first group is small, because the size of a row is not known yet.
     let mut count = 16;
@@ -97,7 +113,7 @@ pub(super) fn cell(fields: &Fields<'_>, at: usize, kind: &str) -> Result<Cell, S
 }
 
 /// Writes the outputs that are pieces in the database, each as a file. The caller checks the bytes of all files.
-fn write_outputs(link: &Link, outputs: &Path) -> Result<(), StoreFault> {
+fn write_outputs(link: &Link, outputs: &Path, have: &Path) -> Result<(), StoreFault> {
     let failed = |path: &Path, error: std::io::Error| refused(format!("{} cannot be written: {error}", path.display()));
     let mut after = Vec::<u8>::new();
     loop {
@@ -108,10 +124,14 @@ fn write_outputs(link: &Link, outputs: &Path) -> Result<(), StoreFault> {
         after = Fields::new(DURING, last).get(0)?;
         for row in &rows {
             let name = Blake3Digest::from_bytes(Fields::new(DURING, row).bytes(0)?);
-            let directory = outputs.join(&name.hex()[..2]);
+            let hex = name.hex();
+            if have.join(&hex[..2]).join(&hex).exists() {
+                continue;
+            }
+            let directory = outputs.join(&hex[..2]);
             let made = DirBuilder::new().recursive(true).mode(0o700).create(&directory);
             made.map_err(|error| failed(&directory, error))?;
-            let path = directory.join(name.hex());
+            let path = directory.join(hex);
             let mut file = File::create(&path).map_err(|error| failed(&path, error))?;
             for number in 0.. {
                 let sql = "SELECT data FROM piece WHERE name = $1 AND number = $2";

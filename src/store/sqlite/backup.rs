@@ -6,6 +6,7 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use crate::store::fault::StoreFault;
+use crate::store::sqlite::backup_update;
 use crate::store::sqlite::errors::{fault, unusable};
 use crate::store::sqlite::reads::read_only;
 use crate::store::sqlite::schema::{harden, migrate};
@@ -66,6 +67,7 @@ pub fn forget(copy: &Path, gone: &[Blake3Digest]) -> Result<(), StoreFault> {
 /// # Errors
 /// Returns a fault if the file is no store, or if a newer program wrote the store.
 pub fn bring_up(copy: &Path) -> Result<(), StoreFault> {
+    backup_update::settle(copy)?;
     drop(read_only(copy)?);
     let mut connection = writable(copy)?;
     migrate(&mut connection, copy)

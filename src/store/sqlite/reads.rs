@@ -10,6 +10,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, Row, params};
 use crate::store::column_values::{grant_bytes, id_bytes, unplace};
 use crate::store::fault::StoreFault;
 use crate::store::rows::{CheckpointRow, PackedRow, StoreHead};
+use crate::store::sqlite::backup_update;
 use crate::store::sqlite::columns::{
     GRANT, OWED, PROPOSAL, REVIEW, SPENT, TOKEN, all, from_json, grant, odd, one, owed, proposal, proposal_id,
     read_head, read_signatures, read_tile, read_uses, review, spent, text, time, token,
@@ -482,6 +483,11 @@ pub(super) fn read_only(path: &Path) -> Result<Connection, StoreFault> {
     // store.
     let unreadable = |error: rusqlite::Error| match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::SystemIoFailure) => fault("opening the store")(error),
+        _ if backup_update::journal(path).exists() => refused(
+            "is a backup that was being brought up to date: wait until this has ended; if it was interrupted, run \
+             `countersign store backup --onto` again (`store restore` uses the state before it)"
+                .to_owned(),
+        ),
         _ => unusable(path, &error),
     };
     let application = number("application_id").map_err(unreadable)?;

@@ -63,6 +63,7 @@ pub const NOT_MODELLED: &[(&str, &str)] = &[
     ("after-retire-commit", "no run depends on outputs and on proposals that never ran"),
     ("restore-old-log-kept", "a restore begins a new log, and the model has one log"),
     ("restore-new-log-in-place", "a restore begins a new log, and the model has one log"),
+    ("backup-rows-copied", "a backup does not change the store"),
     ("move-begun", "no service runs during a move between engines, and the log stays the same"),
     ("piece-written", "no batch refers to an output before all its pieces are stored"),
     ("move-group-copied", "no service runs during a move between engines, and the log stays the same"),

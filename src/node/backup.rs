@@ -1,0 +1,278 @@
+//! Backups of the store: whole ones, and earlier ones that are brought up to date.
+//!
+//! A backup and a closed log have the same directory layout:
+//!
+//! ```text
+//! countersign.db   copy of the store
+//! outputs/         outputs that are files
+//! checkpoint       newest signed checkpoint of the log
+//! closed/          earlier logs, each a directory with this layout
+//! ```
+//!
+//! A backup does not contain the operator's files: key, roster, policy, configuration and runbooks.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::node::config::Config;
+use crate::node::file_problem::{FileProblem, Problems};
+use crate::node::places::{CLOSED, DATABASE, OUTPUTS, directories, private_directory, sync};
+use crate::node::restore::open_key;
+use crate::node::{kept_checkpoint, open_store, start};
+use crate::store::database::Database;
+use crate::store::fault::StoreFault;
+use crate::store::ledger::Ledger;
+use crate::store::small_file;
+use crate::store::tree::root_of;
+use documents::crypto::digest::{Blake3Digest, SealDigest};
+
+/// Result of a backup.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MadeBackup {
+    /// Directory of the backup.
+    pub backup: PathBuf,
+    /// Id of the boundary.
+    pub id: SealDigest,
+    /// Number of entries in the log.
+    pub entries: u64,
+    /// Number of entries that an earlier backup in this directory did not have.
+    pub added: u64,
+    /// Size of the backup on disk in bytes.
+    pub bytes: u64,
+    /// Number of outputs that are files.
+    pub outputs: usize,
+    /// Newest signed checkpoint of the log.
+    pub checkpoint: String,
+}
+
+/// Gets the parts of the work that are done, and their number.
+pub type BackupProgress<'a> = &'a (dyn Fn(u64, u64) + Sync);
+
+/// Copies the store at one moment into the new directory `into`. The function also works while the service runs.
+///
+/// # Errors
+/// Returns an error if `into` exists or cannot be written, or if the store cannot be read.
+pub fn back_up(config: &Config, into: &Path, progress: BackupProgress<'_>) -> Result<MadeBackup, Problems> {
+    rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
+    let into = std::path::absolute(into).unwrap_or_else(|_| into.to_owned());
+    let at = |error: &dyn std::fmt::Display| Problems::from(FileProblem::whole(&into, error.to_string()));
+    if into.exists() {
+        return Err(at(
+            &"the path exists already, and a backup never overwrites a file: name a new directory, or bring an \
+                        earlier backup up to date with `--onto`",
+        ));
+    }
+    let parent = into.parent().unwrap_or(Path::new("/"));
+    let real = parent
+        .canonicalize()
+        .map_err(|error| at(&format!("the parent directory can't be used ({error}): create the parent directory")))?;
+    if config.runbooks.iter().filter_map(|path| path.canonicalize().ok()).any(|path| real.starts_with(path)) {
+        return Err(at(&"a backup is private, but this path is in a runbook directory: name another path"));
+    }
+    // The backup is written under a temporary name and then renamed, so a directory with the final name is complete.
+    let work = temporary(parent).map_err(|error| at(&error))?;
+    private_directory(&work.path().join(OUTPUTS)).map_err(|error| at(&error))?;
+    let target = work.path().join(DATABASE);
+    let copy = watched(config, &target, progress, || config.database.back_up(&target))
+        .map_err(|fault| FileProblem::of_store(&config.database, fault))?;
+    let broken = |fault: StoreFault| at(&fault);
+    let names = copy.files().map_err(broken)?;
+    let gone = copy_outputs(config, &names, work.path(), work.path()).map_err(|error| at(&error))?;
+    copy.forget(&gone).map_err(broken)?;
+    copy_closed(config, work.path(), work.path()).map_err(|error| at(&error))?;
+    let (id, entries, checkpoint) = write_checkpoint(config, &copy.database(), work.path(), &into)?;
+    let bytes = sync_tree(work.path()).map_err(|error| at(&error))?;
+    fs::rename(work.path(), &into).map_err(|error| at(&error))?;
+    drop(work.keep());
+    sync(parent).map_err(|error| at(&error))?;
+    Ok(MadeBackup { backup: into, id, entries, added: entries, bytes, outputs: names.len() - gone.len(), checkpoint })
+}
+
+/// Brings the backup in `onto` up to date. Afterwards it has the rows and outputs of a whole backup. If this is
+/// interrupted at any moment, the backup keeps its earlier state.
+///
+/// # Errors
+/// Returns an error if `onto` is no backup of this log, if it cannot be written, or if the store cannot be read.
+pub fn back_up_onto(config: &Config, onto: &Path, progress: BackupProgress<'_>) -> Result<MadeBackup, Problems> {
+    rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
+    let at = |error: &dyn std::fmt::Display| Problems::from(FileProblem::whole(onto, error.to_string()));
+    let into = onto.canonicalize().map_err(|error| at(&format!("there is no backup to bring up to date ({error})")))?;
+    if config.data.canonicalize().is_ok_and(|data| into.starts_with(data)) {
+        return Err(at(&"this is the boundary's own directory: name a directory that `store backup` made"));
+    }
+    let work = temporary(into.parent().unwrap_or(Path::new("/"))).map_err(|error| at(&error))?;
+    let copy = into.join(DATABASE);
+    let earlier = begins_alike(config, &copy).map_err(|fault| at(&fault))?;
+    let update = config
+        .database
+        .update_backup(&copy, earlier, work.path(), &mut |done, all| progress(done, all))
+        .map_err(|fault| at(&fault))?;
+    let broken = |fault: StoreFault| at(&fault);
+    let names = update.files().map_err(broken)?;
+    let gone = copy_outputs(config, &names, work.path(), &into).map_err(|error| at(&error))?;
+    update.forget(&gone).map_err(broken)?;
+    copy_closed(config, work.path(), &into).map_err(|error| at(&error))?;
+    let bytes = sync_tree(&into).map_err(|error| at(&error))?;
+    update.commit().map_err(broken)?;
+    // After a crash from here on, the checkpoint is that of the earlier state, which is a beginning of this log.
+    let (id, entries, checkpoint) = write_checkpoint(config, &Database::File(copy), &into, &into)?;
+    delete_others(&into.join(OUTPUTS), &names).map_err(|error| at(&error))?;
+    let outputs = names.len() - gone.len();
+    Ok(MadeBackup { backup: into, id, entries, added: entries - earlier, bytes, outputs, checkpoint })
+}
+
+/// Returns the number of the backup's entries, if its log is a beginning of the configured store's log.
+fn begins_alike(config: &Config, copy: &Path) -> Result<u64, StoreFault> {
+    let (earlier, head) = Database::settled(copy)?.at_rest()?;
+    let (reads, now) = config.database.at_rest()?;
+    let alike = head.boundary == now.boundary
+        && head.size <= now.size
+        && root_of(&*earlier, head.size)? == root_of(&*reads, head.size)?;
+    let message =
+        "this is a backup of another log, or of a later state of this log: make a whole backup in a new directory";
+    if alike { Ok(head.size) } else { Err(StoreFault::Unusable { message: message.to_owned() }) }
+}
+
+/// Writes the signed checkpoint of the copied log into `dir`. Returns the boundary's id, the number of entries and the
+/// checkpoint. `shown` is the path of the backup in messages.
+fn write_checkpoint(
+    config: &Config,
+    copy: &Database,
+    dir: &Path,
+    shown: &Path,
+) -> Result<(SealDigest, u64, String), Problems> {
+    let at = |error: &dyn std::fmt::Display| Problems::from(FileProblem::whole(shown, error.to_string()));
+    let broken = |fault: StoreFault| at(&fault);
+    let (reads, head) = copy.at_rest().map_err(broken)?;
+    let id = head.boundary.ok_or_else(|| at(&"the store's log has not begun: there is nothing to back up yet"))?;
+    let entries = head.size;
+    let settings = open_store::settings(config, &open_key(config)?, &start::surroundings())?;
+    let ledger = Ledger::at_rest(reads, head, settings, None).map_err(broken)?;
+    let note = ledger.checkpoint().map_err(broken)?.map(|row| row.note).unwrap_or_default();
+    small_file::replace(&dir.join(kept_checkpoint::FILE), note.as_bytes()).map_err(|error| at(&error))?;
+    Ok((id, entries, note))
+}
+
+fn temporary(parent: &Path) -> io::Result<tempfile::TempDir> {
+    let failed = |error: io::Error| io::Error::other(format!("can't be written ({error})"));
+    tempfile::Builder::new().prefix(".countersign-backup-").tempdir_in(parent).map_err(failed)
+}
+
+/// Calls `copy`, and meanwhile reports the size of the file `target` against the size of the store.
+fn watched<T>(config: &Config, target: &Path, progress: BackupProgress<'_>, copy: impl FnOnce() -> T) -> T {
+    let size = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.len());
+    let all = config.database.file().map_or(0, size);
+    let done = AtomicBool::new(all == 0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                progress(size(target).min(all), all);
+                std::thread::park_timeout(Duration::from_millis(500));
+            }
+        });
+        let copied = copy();
+        done.store(true, Ordering::Relaxed);
+        copied
+    })
+}
+
+/// Copies the outputs that are files into the backup `into`, except those that it has. Each file gets its final name only
+/// when it is complete. Returns the names of outputs without a file: deleted during the copy, or lost. `store check` can
+/// tell which.
+fn copy_outputs(config: &Config, names: &[Blake3Digest], work: &Path, into: &Path) -> io::Result<Vec<Blake3Digest>> {
+    let mut gone = Vec::new();
+    for name in names {
+        let hex = name.hex();
+        let place = Path::new(OUTPUTS).join(&hex[..2]).join(&hex);
+        let (target, copied) = (into.join(&place), work.join(&place));
+        if target.exists() {
+            continue;
+        }
+        if !copied.exists() {
+            // An output of another engine came out of the database together with the rows.
+            match copy_file(&config.data.join(&place), &copied) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    gone.push(*name);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if copied != target {
+            private_directory(target.parent().unwrap_or(into))?;
+            fs::rename(&copied, &target)?;
+        }
+    }
+    Ok(gone)
+}
+
+/// Copies the closed logs that the backup `into` lacks. They never change.
+fn copy_closed(config: &Config, work: &Path, into: &Path) -> io::Result<()> {
+    for log in directories(&config.closed()) {
+        let name = Path::new(CLOSED).join(log.file_name().unwrap_or_default());
+        let (copied, target) = (work.join(&name), into.join(&name));
+        if target.exists() {
+            continue;
+        }
+        copy_tree(&log, &copied)?;
+        if copied != target {
+            private_directory(&into.join(CLOSED))?;
+            fs::rename(&copied, &target)?;
+        }
+    }
+    Ok(())
+}
+
+/// Deletes the outputs in `dir` that are not among `names`, which are sorted.
+fn delete_others(dir: &Path, names: &[Blake3Digest]) -> io::Result<()> {
+    for place in directories(dir) {
+        for entry in fs::read_dir(&place)? {
+            let name = entry?.file_name();
+            let known = |digest: &Blake3Digest| digest.hex().as_str().cmp(&name.to_string_lossy());
+            if names.binary_search_by(known).is_err() {
+                fs::remove_file(place.join(&name))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
+    private_directory(to.parent().unwrap_or(Path::new("/")))?;
+    fs::copy(from, to)?;
+    File::open(to)?.sync_all()
+}
+
+pub(super) fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
+    private_directory(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        if kind.is_dir() {
+            copy_tree(&source, &target)?;
+        } else if kind.is_file() {
+            copy_file(&source, &target)?;
+        }
+    }
+    Ok(())
+}
+
+/// Syncs a directory and all its subdirectories to disk. Returns the total size of the files in the directory, in
+/// bytes.
+pub(super) fn sync_tree(path: &Path) -> io::Result<u64> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        bytes += if metadata.is_dir() { sync_tree(&entry.path())? } else { metadata.len() };
+    }
+    sync(path)?;
+    Ok(bytes)
+}
