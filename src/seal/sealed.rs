@@ -16,14 +16,14 @@ use documents::record::authorization::BoundaryRef;
 use documents::record::bundle::MAX_BUNDLE_BYTES;
 use documents::record::configuration::Configuration;
 use documents::record::envelope::Envelope;
-use documents::record::ident::{BoundaryName, Epoch, StepRef};
+use documents::record::ident::{BoundaryName, Epoch};
 use documents::record::malformed::Malformed;
 use documents::record::seal::{ENGINE, Genesis, MAX_BLOB_BYTES, Seal, SealedBoundary};
 use documents::record::step_definition::{RegistryLeaf, StepDefinition};
 use documents::record::step_file::StepFile;
 use documents::record::token::SealedToken;
 use documents::record::validity::Timestamp;
-use judgement::decision::in_force::{StepInForce, steps_in_force};
+use judgement::decision::in_force::{StepsInForce, parse_scripts, share_needs, steps_in_force};
 use judgement::decision::sealed_tokens::SealedTokens;
 use judgement::policy::builtins::{self, Builtins};
 use judgement::policy::file::Policy;
@@ -79,6 +79,8 @@ pub struct SealDraft {
     pub blobs: Vec<(BlobDigest, Vec<u8>)>,
     /// Sealed steps, which a later read of the seal can share in memory.
     pub registry: Registry,
+    /// The rules of the steps, which a later read of the seal can share too.
+    pub steps: StepsInForce,
 }
 
 /// The state in force.
@@ -106,7 +108,7 @@ pub struct Sealed {
     pub configuration: Configuration,
     /// The steps.
     pub registry: Registry,
-    steps: BTreeMap<StepRef, StepInForce>,
+    steps: StepsInForce,
     /// The variables that each runbook's scripts set, read when a session needs them first.
     session_names: OnceLock<BTreeMap<String, Arc<BTreeSet<String>>>>,
     /// The grants that runs used under this seal.
@@ -159,7 +161,8 @@ fn one(message: impl std::fmt::Display) -> SealError {
 
 /// Refuses the seal if the permissions of a step do not fit into an authorization. No approver could sign a run of such
 /// a step.
-fn check_can_be_asked(registry: &Registry, steps: &BTreeMap<StepRef, StepInForce>) -> Result<(), SealError> {
+fn check_can_be_asked(registry: &Registry, steps: &StepsInForce) -> Result<(), SealError> {
+    parse_scripts(steps);
     let errors: Vec<_> =
         steps
             .iter()
@@ -197,8 +200,11 @@ impl SealContent {
         check_readable(list.len(), || {
             format!("the list of the {} tokens: revoke unused tokens, or give the tokens fewer patterns", tokens.len())
         })?;
-        let steps = steps_in_force(&self.registry, &self.policy, Builtins::current(), roster, &self.configuration)
+        let mut steps = steps_in_force(&self.registry, &self.policy, Builtins::current(), roster, &self.configuration)
             .map_err(SealError::Steps)?;
+        if let SealPredecessor::After(before) | SealPredecessor::NewEpoch(before, _) = &basis {
+            share_needs(&mut steps, &before.steps);
+        }
         check_can_be_asked(&self.registry, &steps)?;
         if roster.policy() != self.policy.digest() {
             return Err(one(format!(
@@ -266,7 +272,7 @@ impl SealContent {
         // If the content is too large, this check fails now, while the earlier state is still in force.
         seal.clone().into_statement().to_payload()?;
         let ended_epoch = before.map(|before| before.boundary.epoch.clone()).filter(|epoch| *epoch != seal.epoch);
-        Ok(SealDraft { seal, ended_epoch, blobs, registry: self.registry.clone() })
+        Ok(SealDraft { seal, ended_epoch, blobs, registry: self.registry.clone(), steps })
     }
 
     /// Checks that each receipt under this seal fits into a bundle. Otherwise a step could run and no bundle could
@@ -331,6 +337,11 @@ impl SealDraft {
 }
 
 impl Sealed {
+    /// Shares the needs of equal steps with other rules in memory.
+    pub fn share_needs(&mut self, other: &StepsInForce) {
+        share_needs(&mut self.steps, other);
+    }
+
     /// Restores the state of `seal` from the blobs that the seal names. If `known` has a step with the same bytes as
     /// the step's blob, both states share that step.
     ///
