@@ -55,7 +55,8 @@ pub async fn write_seal(
     tokens: Vec<TokenChange>,
     revocations: usize,
 ) -> Result<Sealed, SealStop> {
-    let SealDraft { seal, ended_epoch, blobs, registry, steps } = draft;
+    let SealDraft { seal, ended_epoch, mut blobs, registry, steps } = draft;
+    blobs.extend(registry.blobs());
     let (at, checked) = (seal.at, CheckedState { seal: seal.previous, revocations });
     let payload = seal.clone().into_statement().to_payload().map_err(SealStop::Malformed)?;
     let (envelope, digest) = (key.sign(&payload).map_err(SealStop::Malformed)?, SealDigest::of(&payload));

@@ -75,7 +75,7 @@ pub struct SealDraft {
     pub seal: Seal,
     /// The epoch of the seal before it, if the seal ends that epoch.
     pub ended_epoch: Option<Epoch>,
-    /// The blobs that the seal names, by digest.
+    /// The blobs that the seal names, by digest, without the blobs of the registry.
     pub blobs: Vec<(BlobDigest, Vec<u8>)>,
     /// Sealed steps, which a later read of the seal can share in memory.
     pub registry: Registry,
@@ -230,16 +230,6 @@ impl SealContent {
             digest
         };
         let canonical = |bytes: Result<Vec<u8>, canonical::CanonicalError>| bytes.map_err(one);
-        let registry = blob(manifest);
-        let mut contents = BTreeMap::new();
-        for step in self.registry.steps() {
-            blob(step.canonical.to_vec());
-            contents.extend(step.definition.files.iter().map(|file| file.digest).zip(&step.contents));
-        }
-        // Several steps can have the same file.
-        for bytes in contents.into_values() {
-            blob(bytes.to_vec());
-        }
         blob(self.policy.canonical().to_vec());
         blob(roster.payload().to_vec());
         let rosters = (roster.version() > 1).then(|| blob(versions));
@@ -258,7 +248,7 @@ impl SealContent {
             number: before.map_or(0, |sealed| sealed.seal.number + 1),
             previous: before.map(|sealed| sealed.digest),
             registry_root: self.registry.root(),
-            registry,
+            registry: BlobDigest::of(manifest),
             policy: self.policy.digest(),
             builtins,
             roster: roster.digest(),
@@ -279,11 +269,9 @@ impl SealContent {
     /// prove the run.
     fn check_bundles_fit(&self, versions: usize) -> Result<(), SealError> {
         let common = versions + self.policy.canonical().len() + builtins::CANONICAL.len() + MOST_OF_A_RUN;
-        let largest = self.registry.steps().max_by_key(|step| step.canonical.len());
-        let (step, step_bytes) = largest.map_or_else(
-            || ("no step".to_owned(), 0),
-            |step| (step.definition.reference.to_string(), step.canonical.len()),
-        );
+        let largest = self.registry.steps().max_by_key(|step| step.size);
+        let (step, step_bytes) = largest
+            .map_or_else(|| ("no step".to_owned(), 0), |step| (step.definition.reference.to_string(), step.size));
         if common + step_bytes <= MAX_BUNDLE_BYTES {
             return Ok(());
         }
@@ -382,9 +370,14 @@ impl Sealed {
         let configuration: Configuration =
             json::typed(&value("configuration", &find("configuration", *seal.configuration.as_bytes())?)?)
                 .map_err(|error| one(format!("sealed configuration: {error}")))?;
-        let manifest: Vec<RegistryLeaf> =
-            json::typed(&value("registry", &find("registry", *seal.registry.as_bytes())?)?)
-                .map_err(|error| one(format!("sealed registry: {error}")))?;
+        let manifest = find("registry", *seal.registry.as_bytes())?;
+        let manifest: Vec<RegistryLeaf> = match known.filter(|known| known.manifest() == manifest) {
+            // The JSON values of a large list would take some MB.
+            Some(known) => known.leaves().collect(),
+            None => {
+                json::typed(&value("registry", &manifest)?).map_err(|error| one(format!("sealed registry: {error}")))?
+            }
+        };
         let mut shared: BTreeMap<ContentDigest, Arc<[u8]>> = BTreeMap::new();
         let mut contents = |definition: &StepDefinition| -> Result<Vec<Arc<[u8]>>, SealError> {
             let content = |file: &StepFile| match shared.get(&file.digest) {
@@ -401,7 +394,7 @@ impl Sealed {
         let mut step = |leaf: RegistryLeaf| -> Result<StoredStep, SealError> {
             let bytes = find(&format!("step {}", leaf.reference), *leaf.digest.as_bytes())?;
             let known = known.and_then(|known| known.get(&leaf.reference));
-            if let Some(step) = known.filter(|step| *step.canonical == *bytes) {
+            if let Some(step) = known.filter(|step| step.digest == leaf.digest) {
                 return Ok(StoredStep::Known(step.stored()));
             }
             let definition: StepDefinition = json::typed(&value("step", &bytes)?)

@@ -251,7 +251,7 @@ impl Log {
         let definitions = sealed.steps.iter().map(|step| serde_json::from_value(step.clone()).expect("a step"));
         let registry = Registry::from_definitions(definitions).expect("a registry");
         for step in registry.steps() {
-            self.blob(step.canonical.to_vec());
+            self.blob(step.canonical());
         }
         let read = (
             Policy::from_sealed(&sealed.policy).ok(),

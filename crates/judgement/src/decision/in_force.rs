@@ -158,14 +158,15 @@ pub fn each_in_force(
     configuration: &Configuration,
 ) -> (StepsInForce, Vec<RegistryError>) {
     let given = PolicyProfile::of(configuration);
-    let mut steps = StepsInForce::new();
+    // A map that is built from a sorted list has full nodes.
+    let mut steps: Vec<(StepRef, StepInForce)> = Vec::with_capacity(registry.steps().len());
     let mut errors = Vec::new();
     let names = Arc::new(SharedNames::default());
     for (index, step) in registry.steps().enumerate() {
         let definition = &step.definition;
         let reference = &definition.reference;
         let mut refuse = |error: &dyn std::fmt::Display| errors.push(step.flaw(&error));
-        let before = steps.last_key_value().map(|(_, step)| step);
+        let before = steps.last().map(|(_, step)| step);
         let ruling = match before.filter(|step| step.hashed.definition().reference.path() == reference.path()) {
             Some(step) => Arc::clone(&step.ruling),
             None => shared(resolve(policy, builtins, reference), before.map(|step| &step.ruling)),
@@ -202,12 +203,12 @@ pub fn each_in_force(
                 let profile = shared(profile, before.map(|step| &step.profile));
                 let (needs, names) = (Arc::default(), Arc::clone(&names));
                 let step = StepInForce { ruling, needs, names, hashed, rules, approvals, profile, index };
-                steps.insert(reference.clone(), step);
+                steps.push((reference.clone(), step));
             }
             Err(error) => refuse(&error),
         }
     }
-    (steps, errors)
+    (steps.into_iter().collect(), errors)
 }
 
 /// Lets each step share its needs with the equal step of another seal, so that its script is parsed once for both seals.
