@@ -8,7 +8,7 @@ use crate::boundary::seen_nodes::SeenNodes;
 use crate::boundary::witnesses::Witnessing;
 use crate::carried::secret_permits::SecretPermits;
 use crate::crossing::cross::Crossing;
-use crate::crossing::host_profile::FoundLists;
+use crate::crossing::host_profile::ListsOnHost;
 use crate::crossing::revoked::Freeze;
 use crate::seal::refusal::Stopped;
 use crate::seal::sealed::Sealed;
@@ -295,7 +295,7 @@ pub fn steps_beyond_the_host(
     secrets: &SecretPermits,
 ) -> BTreeMap<StepRef, String> {
     parse_scripts(steps);
-    let mut lists = FoundLists::default();
+    let mut lists = ListsOnHost::default();
     let mut of_the_host = |held: &StepInForce| {
         let unavailable = sandbox.check(&held.profile).err().filter(Unavailable::is_of_the_host);
         let step = held.hashed.definition();

@@ -9,7 +9,7 @@ use crate::boundary::health::Health;
 use crate::boundary::proposals::Proposals;
 use crate::crossing::boundary_key::BoundaryKey;
 use crate::crossing::cross::Crossing;
-use crate::crossing::host_profile::FoundLists;
+use crate::crossing::host_profile::ListsOnHost;
 use crate::crossing::step_files::check_files;
 use crate::seal::current_seal::CurrentSeal;
 use crate::seal::refusal::{Refusal, Stopped, fault};
@@ -129,7 +129,7 @@ pub fn check_on_host(
         share_needs(&mut steps, known);
     }
     parse_scripts(&steps);
-    let mut lists = FoundLists::default();
+    let mut lists = ListsOnHost::default();
     let runbooks: Vec<PathBuf> = runbooks.iter().filter_map(|directory| directory.canonicalize().ok()).collect();
     for (reference, step) in &steps {
         let profile = &step.profile;

@@ -27,7 +27,7 @@ pub fn profile_on_host(held: &StepInForce) -> Result<Profile, Refusal> {
     let profile = (*held.profile).clone();
     check_files(definition, &profile)
         .map_err(|error| Refusal::new(Code::SandboxUnavailable, format!("{}: {error}", definition.reference)))?;
-    match FoundLists::default().list_of_step(held) {
+    match ListsOnHost::default().list_of_step(held) {
         Ok(Some(list)) => Ok(profile.with_programs(list)),
         Ok(None) => Ok(profile),
         Err(error) => {
@@ -42,9 +42,9 @@ pub fn profile_on_host(held: &StepInForce) -> Result<Profile, Refusal> {
 
 /// The lists of programs on this host, by their names. Many steps have the same names, so each list is found once.
 #[derive(Debug, Default)]
-pub struct FoundLists(HashMap<(Arc<ProgramNames>, bool), Result<ProgramList, ListError>>);
+pub struct ListsOnHost(HashMap<(Arc<ProgramNames>, bool), Result<ProgramList, ListError>>);
 
-impl FoundLists {
+impl ListsOnHost {
     /// Returns the list of programs of a step on this host, or `None` if the step may execute every program.
     ///
     /// # Errors

@@ -164,12 +164,12 @@ pub async fn assemble<S>(
     let outputs = Outputs::new(config.outputs(), ledger.objects());
     let late = LateReceipts::new(config.late_receipts());
     let retention = config.retention_times();
-    let growth = DataGrowth::read(config.data_sizes(), sealed.boundary.id);
     let ledger_too = ledger.clone();
     let parts = BoundaryParts {
         ledger: ledger_too,
         sandbox,
         key,
+        growth: DataGrowth::read(config.data_sizes(), sealed.boundary.id),
         sealed,
         earlier,
         outputs,
@@ -179,7 +179,6 @@ pub async fn assemble<S>(
         secrets: secret_sources::permits(&config.secrets),
         limits,
         retention,
-        growth,
         closed,
         surroundings: around,
         fetch: Arc::new(issuer_documents::fetch),

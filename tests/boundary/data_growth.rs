@@ -13,7 +13,6 @@ const NOTE: &str = "the disk of the store has space for 0 more days at the growt
 
 /// Starts the service with a clock that is `days` ahead, and waits until the sizes have `lines` lines.
 fn start_after(world: &mut World, days: i64, lines: usize) {
-    world.stop();
     world.setup.env.retain(|(name, _)| name != "SHIM_CLOCK");
     world.setup.env("SHIM_CLOCK", (days * DAY_S).to_string());
     world.start();
@@ -65,6 +64,7 @@ fn the_days_left_follow_from_the_growth_of_the_last_7_days() {
     fs::create_dir_all(&outputs).expect("a directory");
     let large = outputs.join("large");
     fs::File::create(&large).expect("a file").set_len(8 << 40).expect("a sparse file");
+    world.stop();
     start_after(&mut world, -3, 2);
     let (per_day, days) = growth(&world);
     let grown = (sizes(&world)[1] - sizes(&world)[0]) as f64;
@@ -74,6 +74,7 @@ fn the_days_left_follow_from_the_growth_of_the_last_7_days() {
     assert!(result.contains("fail") && says.contains("at the growth of the last 2 days"), "{says}");
     // After a pruning the data is smaller than at the first size.
     fs::remove_file(&large).expect("removed");
+    world.stop();
     start_after(&mut world, -1, 3);
     if sizes(&world)[2] <= sizes(&world)[0] {
         assert_eq!(growth(&world), (None, None));
@@ -83,6 +84,7 @@ fn the_days_left_follow_from_the_growth_of_the_last_7_days() {
     }
     assert!(finding(&world).0.contains("pass"));
     // With a clock that was set back, the size is not stored.
+    world.stop();
     start_after(&mut world, -4, 3);
     let ready = world.wire.peek("/ready").text();
     assert!(ready.contains("the system clock"), "{ready}");

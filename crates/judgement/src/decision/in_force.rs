@@ -257,7 +257,7 @@ mod tests {
         let step = |(reference, source): &(&str, &str)| {
             let mut step = definition();
             (step["ref"], step["source"], step["params"]) =
-                (json!(reference), json!(source), json!({"type": "object"}));
+                (json!(reference), json!(source), json!({"type": "object", "properties": {}}));
             (step["template"], step["sandbox"]) = (json!("none"), json!({}));
             serde_json::from_value(step).expect("a step")
         };
