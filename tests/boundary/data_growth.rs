@@ -83,12 +83,10 @@ fn the_days_left_follow_from_the_growth_of_the_last_7_days() {
         assert!(days > 0.0, "a log that grew by some KiB: {days}");
     }
     assert!(finding(&world).0.contains("pass"));
-    // With a clock that was set back, the size is not stored.
+    // The clock is set back by three days: the later sizes, one of them with the large file, do not count any more.
     world.stop();
-    start_after(&mut world, -4, 3);
-    let ready = world.wire.peek("/ready").text();
-    assert!(ready.contains("the system clock"), "{ready}");
-    assert_eq!(sizes(&world).len(), 3);
+    start_after(&mut world, -4, 2);
+    assert_ne!(growth(&world).1, Some(0.0));
 }
 
 #[test]
