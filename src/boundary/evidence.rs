@@ -196,7 +196,7 @@ impl Evidence {
         let Some((step, held)) = found else {
             return Err(unknown_step(caller, &sealed, reference).into());
         };
-        let definition = json::parse(&step.canonical, step.canonical.len()).map_err(|e| fault(&e))?;
+        let definition = json::parse(&step.canonical(), step.size).map_err(|e| fault(&e))?;
         Ok(StepView {
             reference: reference.clone(),
             digest: step.digest,
@@ -316,11 +316,11 @@ impl Evidence {
         };
         let (step, step_proof, may_apply_plan) = match (&earlier, sealed.step(&parts.step.reference)) {
             (None, Some((step, held))) => {
-                let text = std::str::from_utf8(&step.canonical).map_err(|e| fault(&e))?;
+                let text = String::from_utf8(step.canonical()).map_err(|e| fault(&e))?;
                 let proof = held.proof(&sealed.registry);
                 let proof = proof.ok_or_else(|| fault(&"the step is not in the registry of its seal"))?;
                 let proof = String::from_utf8(canonical::canonical_of(&proof).map_err(|e| fault(&e))?);
-                (text.to_owned(), proof.map_err(|e| fault(&e))?, step.definition.plan.is_some())
+                (text, proof.map_err(|e| fault(&e))?, step.definition.plan.is_some())
             }
             (Some(earlier), _) => {
                 let proof = step_proof(&earlier.manifest, &parts.step.reference);

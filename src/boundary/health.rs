@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use crate::boundary::data_growth::{DataGrowth, MeasuredGrowth};
 use crate::boundary::seen_nodes::SeenNodes;
 use crate::boundary::witnesses::Witnessing;
 use crate::carried::secret_permits::SecretPermits;
 use crate::crossing::cross::Crossing;
-use crate::crossing::host_profile::list_on_host;
+use crate::crossing::host_profile::ListsOnHost;
 use crate::crossing::revoked::Freeze;
 use crate::seal::refusal::Stopped;
 use crate::seal::sealed::Sealed;
@@ -18,7 +19,7 @@ use documents::record::revocation::RevokedSubject;
 use documents::record::token::Scope;
 use documents::record::validity::Timestamp;
 use judgement::decision::exclusion::{self, ExcludedSigners, Tokens};
-use judgement::decision::in_force::StepInForce;
+use judgement::decision::in_force::{StepInForce, StepsInForce, parse_scripts};
 use judgement::decision::quorum_rules::QuorumRules;
 use judgement::decision::reach::EligibleApprovers;
 use judgement::decision::revocations::Revocations;
@@ -32,6 +33,8 @@ use wire::api::view::{Ready, RosterView};
 
 /// Maximum number of skipped runbooks that the notes name, because every answer of `/ready` contains the notes.
 const MOST_SKIPPED: usize = 20;
+/// A disk that lasts fewer days gives a note.
+const SHORT_DAYS: u64 = 14;
 
 /// The differences between the files and the state in force.
 #[derive(Debug, Default)]
@@ -71,6 +74,7 @@ pub struct Health {
     ledger: Ledger,
     sandbox: Arc<dyn Sandbox>,
     witnesses: Arc<Witnessing>,
+    growth: Arc<DataGrowth>,
     notes: Notes,
     /// The nodes, and the role of this node. Unset with a store in a file.
     nodes: OnceLock<(Arc<SeenNodes>, Arc<ReadRole>)>,
@@ -79,8 +83,30 @@ pub struct Health {
 impl Health {
     /// Builds the value from its parts.
     #[must_use]
-    pub fn new(crossing: Arc<Crossing>, ledger: Ledger, sandbox: Arc<dyn Sandbox>, witnesses: Arc<Witnessing>) -> Self {
-        Self { crossing, ledger, sandbox, witnesses, notes: Notes::default(), nodes: OnceLock::new() }
+    pub fn new(
+        crossing: Arc<Crossing>,
+        ledger: Ledger,
+        sandbox: Arc<dyn Sandbox>,
+        witnesses: Arc<Witnessing>,
+        growth: Arc<DataGrowth>,
+    ) -> Self {
+        Self { crossing, ledger, sandbox, witnesses, growth, notes: Notes::default(), nodes: OnceLock::new() }
+    }
+
+    /// Returns the growth of the data, and the number of days for which the disk has space at this growth. With a
+    /// database server, the number is `None`.
+    #[must_use]
+    pub fn growth(&self) -> Option<(MeasuredGrowth, Option<u64>)> {
+        let growth = self.growth.measured(self.crossing.now())?;
+        Some((growth, self.crossing.capacity().free_for_data().map(|free| growth.lasts_days(free))))
+    }
+
+    fn growth_note(&self) -> Option<String> {
+        let (growth, days) = self.growth()?;
+        let days = days.filter(|days| *days < SHORT_DAYS)?;
+        Some(format!(
+            "the disk of the store has space for {days} more days at {growth}: enlarge the disk, or keep outputs for a shorter time ([retention])"
+        ))
     }
 
     /// Lets the health report contain the nodes, and the state of this node's role.
@@ -239,6 +265,7 @@ impl Health {
         notes.extend(frozen);
         notes.extend(clock);
         notes.extend(disk);
+        notes.extend(self.growth_note());
         notes.extend(of_nodes);
         notes.extend(self.nodes().map(SeenNodes::notes).unwrap_or_default());
         notes.extend(self.crossing.late_receipts().note());
@@ -262,20 +289,22 @@ impl Health {
 }
 
 /// Finds the steps that this host can't run, each with the reason.
-pub fn steps_beyond_the_host<'s>(
-    steps: impl Iterator<Item = &'s StepInForce>,
+pub fn steps_beyond_the_host(
+    steps: &StepsInForce,
     sandbox: &dyn Sandbox,
     secrets: &SecretPermits,
 ) -> BTreeMap<StepRef, String> {
-    let of_the_host = |held: &StepInForce| {
+    parse_scripts(steps);
+    let mut lists = ListsOnHost::default();
+    let mut of_the_host = |held: &StepInForce| {
         let unavailable = sandbox.check(&held.profile).err().filter(Unavailable::is_of_the_host);
         let step = held.hashed.definition();
         let interpreter = || interpreter::missing(&step.source, &step.interpreter);
-        let unlisted = || list_on_host(held).err().map(|error| error.to_string());
+        let unlisted = || lists.list_of_step(held).err().map(|error| error.to_string());
         let secret = || secrets.objection(step);
         unavailable.map(|unavailable| unavailable.to_string()).or_else(interpreter).or_else(unlisted).or_else(secret)
     };
-    steps.filter_map(|held| Some((held.hashed.definition().reference.clone(), of_the_host(held)?))).collect()
+    steps.iter().filter_map(|(reference, held)| Some((reference.clone(), of_the_host(held)?))).collect()
 }
 
 /// Returns a note for each reason, with its steps.

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::boundary::data_growth::DataGrowth;
 use crate::boundary::refusal_log::RefusalLog;
 use crate::carried::artifact_store::ArtifactStore;
 use crate::carried::live::RunsInProgress;
@@ -45,6 +46,8 @@ pub struct Housekeeping {
     pub refusals: Arc<RefusalLog>,
     /// The times for which data that is not evidence is stored.
     pub retention: Retention,
+    /// The sizes of the data in the last days.
+    pub growth: Arc<DataGrowth>,
 }
 
 impl Housekeeping {
@@ -74,6 +77,9 @@ impl Housekeeping {
                 tracing::error!("housekeeping: {error}");
             }
             self.refusals.summarise_refusals().await;
+            if let Err(error) = self.measure_data().await {
+                tracing::warn!("the size of the data can't be stored: {error}");
+            }
         }
     }
 
@@ -91,6 +97,21 @@ impl Housekeeping {
             };
             tokio::time::sleep(pause).await;
         }
+    }
+
+    /// Stores the size of the data, if the next size is due and the clock is right.
+    async fn measure_data(&self) -> io::Result<()> {
+        let now = self.crossing.now();
+        if !self.growth.is_due(now) || self.ledger.clock_trouble().is_some() {
+            return Ok(());
+        }
+        let (ledger, growth) = (self.ledger.clone(), self.growth.clone());
+        let (outputs, artifacts) = (self.outputs.clone(), self.artifacts.clone());
+        let measured = tokio::task::spawn_blocking(move || {
+            let bytes = ledger.bytes().map_err(io::Error::other)?;
+            growth.add(now, bytes.saturating_add(outputs.bytes()).saturating_add(artifacts.bytes()))
+        });
+        measured.await.map_err(io::Error::other)?
     }
 
     async fn tidy(&self) -> Result<(), crate::store::fault::StoreFault> {

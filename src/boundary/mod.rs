@@ -3,6 +3,7 @@
 //! This file builds the parts. Each part has access only to the parts that it needs.
 pub mod admission;
 pub mod artifact_access;
+pub mod data_growth;
 pub mod delayed_runs;
 pub mod denials;
 pub mod dispatch;
@@ -37,6 +38,7 @@ use std::sync::Arc;
 
 use crate::boundary::admission::Admission;
 use crate::boundary::artifact_access::ArtifactAccess;
+use crate::boundary::data_growth::DataGrowth;
 use crate::boundary::evidence::Evidence;
 use crate::boundary::health::Health;
 use crate::boundary::housekeeping::Housekeeping;
@@ -121,6 +123,8 @@ pub struct BoundaryParts {
     pub limits: CapacityLimits,
     /// The times for which data that is not evidence is stored.
     pub retention: Retention,
+    /// The sizes of the data in the last days.
+    pub growth: DataGrowth,
     /// Closed logs that the current log continues.
     pub closed: Vec<Ledger>,
     /// Time and randomness.
@@ -146,10 +150,12 @@ impl Boundary {
             sessions,
             limits,
             retention,
+            growth,
             closed,
             surroundings,
             fetch,
         } = parts;
+        let growth = Arc::new(growth);
         let (key, seal) = (Arc::new(key), Arc::new(CurrentSeal::new(sealed, earlier)));
         let (live, changes) = (Arc::new(RunsInProgress::default()), Arc::new(Changes::default()));
         let crossing = Arc::new(Crossing::new(cross::CrossingParts {
@@ -168,7 +174,8 @@ impl Boundary {
         }));
         let refusals = Arc::new(RefusalLog::new(crossing.clone(), ledger.clone(), key.clone()));
         let witnesses = Arc::new(Witnessing::new(crossing.clone(), ledger.clone(), key.clone(), surroundings.clone()));
-        let health = Arc::new(Health::new(crossing.clone(), ledger.clone(), sandbox.clone(), witnesses.clone()));
+        let health =
+            Arc::new(Health::new(crossing.clone(), ledger.clone(), sandbox.clone(), witnesses.clone(), growth.clone()));
         let proposals = Arc::new(Proposals::new(proposals::ProposalsParts {
             crossing: crossing.clone(),
             ledger: ledger.clone(),
@@ -223,6 +230,7 @@ impl Boundary {
             sessions: sessions.clone(),
             refusals,
             retention,
+            growth,
         });
         let artifacts = Arc::new(ArtifactAccess::new(crossing.clone(), artifacts));
         let sessions = Arc::new(SessionAccess::new(crossing.clone(), sessions, surroundings_of_sessions));

@@ -143,6 +143,7 @@ impl Monitoring {
         let (sealed, now) = (self.crossing.state(), self.crossing.now());
         let open = self.ledger.open_proposals();
         let held = self.sandbox.probe().held();
+        let growth = self.health.growth();
         Ok(Readings {
             runs_active: open.running,
             runs_held_up: self.proposals.held_up(&HOLDING),
@@ -152,6 +153,8 @@ impl Monitoring {
             log_entries: self.ledger.state().size,
             store_bytes: self.ledger.bytes().ok(),
             store_free_bytes: self.crossing.capacity().free_bytes(),
+            growth_bytes_per_day: growth.map(|(growth, _)| growth.bytes_per_day),
+            disk_lasts_days: growth.and_then(|(_, days)| days),
             witness_age_s: self.witness_status(now)?.into_iter().map(|one| (one.name, one.age_s)).collect(),
             targets: self
                 .targets

@@ -9,7 +9,7 @@ use crate::boundary::health::Health;
 use crate::boundary::proposals::Proposals;
 use crate::crossing::boundary_key::BoundaryKey;
 use crate::crossing::cross::Crossing;
-use crate::crossing::host_profile::list_on_host;
+use crate::crossing::host_profile::ListsOnHost;
 use crate::crossing::step_files::check_files;
 use crate::seal::current_seal::CurrentSeal;
 use crate::seal::refusal::{Refusal, Stopped, fault};
@@ -29,7 +29,7 @@ use documents::record::revocation::RevokedSubject;
 use documents::record::seal::Seal;
 use documents::record::token::SealedToken;
 use documents::record::validity::Timestamp;
-use judgement::decision::in_force::each_in_force;
+use judgement::decision::in_force::{StepsInForce, each_in_force, parse_scripts, share_needs};
 use judgement::policy::builtins::Builtins;
 use judgement::registry::Registry;
 use judgement::registry::registry_error::RegistryError;
@@ -55,7 +55,8 @@ pub async fn write_seal(
     tokens: Vec<TokenChange>,
     revocations: usize,
 ) -> Result<Sealed, SealStop> {
-    let SealDraft { seal, ended_epoch, blobs, registry } = draft;
+    let SealDraft { seal, ended_epoch, mut blobs, registry, steps } = draft;
+    blobs.extend(registry.blobs());
     let (at, checked) = (seal.at, CheckedState { seal: seal.previous, revocations });
     let payload = seal.clone().into_statement().to_payload().map_err(SealStop::Malformed)?;
     let (envelope, digest) = (key.sign(&payload).map_err(SealStop::Malformed)?, SealDigest::of(&payload));
@@ -66,7 +67,11 @@ pub async fn write_seal(
     // One commit contains the seal, its blobs and the changes of tokens. After a crash at this point the new state is
     // in force, because the next start reads it from the store.
     let done = ledger.seal(write).await.map_err(SealStop::Write)?;
-    restore(ledger, seal, &payload, &envelope, done.leaf.index, Some(&registry)).map_err(SealStop::Unreadable)
+    let index = done.leaf.index;
+    let mut sealed =
+        restore(ledger, seal, &payload, &envelope, index, Some(&registry)).map_err(SealStop::Unreadable)?;
+    sealed.share_needs(&steps);
+    Ok(sealed)
 }
 
 /// Returns the state that a stored seal puts in force. The returned state shares unchanged parts with `known`.
@@ -85,16 +90,17 @@ pub fn restore(
 }
 
 /// Returns the registry of `material` if [`check_on_host`] finds no error. If the configuration skips invalid runbooks,
-/// returns the registry without the files that have an error.
+/// returns the registry without the files that have an error. `known` has rules of steps whose scripts may be parsed.
 ///
 /// # Errors
 /// Returns the errors of [`check_on_host`] if no file may be skipped.
 pub fn sound_registry(
     material: &SealContent,
+    known: Option<&StepsInForce>,
     sandbox: &dyn Sandbox,
     runbooks: &RunbookDirectories,
 ) -> Result<Registry, Vec<RegistryError>> {
-    match check_on_host(material, sandbox, &runbooks.paths) {
+    match check_on_host(material, known, sandbox, &runbooks.paths) {
         Ok(()) => Ok(material.registry.clone()),
         Err(errors) => runbooks.without(&material.registry, errors),
     }
@@ -108,16 +114,22 @@ pub fn sound_registry(
 /// Returns every declaration that this host or the policy does not allow, with the place of the declaration.
 pub fn check_on_host(
     material: &SealContent,
+    known: Option<&StepsInForce>,
     sandbox: &dyn Sandbox,
     runbooks: &[PathBuf],
 ) -> Result<(), Vec<RegistryError>> {
-    let (steps, mut errors) = each_in_force(
+    let (mut steps, mut errors) = each_in_force(
         &material.registry,
         &material.policy,
         Builtins::current(),
         material.rosters.last(),
         &material.configuration,
     );
+    if let Some(known) = known {
+        share_needs(&mut steps, known);
+    }
+    parse_scripts(&steps);
+    let mut lists = ListsOnHost::default();
     let runbooks: Vec<PathBuf> = runbooks.iter().filter_map(|directory| directory.canonicalize().ok()).collect();
     for (reference, step) in &steps {
         let profile = &step.profile;
@@ -126,7 +138,7 @@ pub fn check_on_host(
             Ok(_) | Err(Unavailable::Layer { .. } | Unavailable::Broken { .. } | Unavailable::Scratch { .. }) => {}
             Err(error) => errors.push(registered.flaw(&error)),
         }
-        if let Err(error) = list_on_host(step) {
+        if let Err(error) = lists.list_of_step(step) {
             errors.push(registered.flaw(&error));
         }
         if let Err(error) = check_files(step.hashed.definition(), profile) {
@@ -260,10 +272,10 @@ impl Sealing {
 
     /// Reads the runbooks, and checks them against the policy in force and this host.
     async fn read(&self, runbooks: RunbookDirectories) -> Result<Result<Registry, Vec<RegistryError>>, JoinError> {
-        let (mut material, sandbox) = (material_of(&self.crossing.state()), self.sandbox.clone());
+        let (sealed, sandbox) = (self.crossing.state(), self.sandbox.clone());
         let read = move || {
-            material.registry = runbooks.load()?;
-            sound_registry(&material, &*sandbox, &runbooks)
+            let material = SealContent { registry: runbooks.load()?, ..material_of(&sealed) };
+            sound_registry(&material, Some(sealed.steps()), &*sandbox, &runbooks)
         };
         tokio::task::spawn_blocking(read).await
     }

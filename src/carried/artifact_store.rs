@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use tempfile::NamedTempFile;
 use tokio::task::block_in_place;
 
+use crate::carried::recorded_outputs::bytes_below;
 use crate::seal::refusal::{Refusal, Stopped, fault};
 use crate::store::objects::{Objects, TakeBytes};
 use documents::crypto::digest::{ContentDigest, Sha256Stream};
@@ -66,6 +67,12 @@ impl ArtifactStore {
     #[must_use]
     pub fn new(directory: PathBuf, objects: Option<Arc<dyn Objects>>) -> Self {
         Self { directory, objects, naming: Arc::default(), uploads: Arc::default() }
+    }
+
+    /// Returns the size of the uploaded files on this disk.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        bytes_below(&self.directory)
     }
 
     /// Deletes the files of uploads that an earlier service did not complete. Must be called before the first upload.

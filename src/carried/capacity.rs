@@ -137,6 +137,12 @@ impl Capacity {
         self.outputs.room().ok()
     }
 
+    /// Returns the free space of the disk that has the data, or `None` if a database server has the data.
+    #[must_use]
+    pub fn free_for_data(&self) -> Option<u64> {
+        if self.outputs.are_elsewhere() { None } else { self.free_bytes() }
+    }
+
     /// Checks that the disk has enough free space in addition to the space that runs have reserved. Otherwise proposals
     /// that no approver ever signs could fill the disk space that runs need.
     ///

@@ -82,6 +82,12 @@ impl Outputs {
         free_bytes(&self.directory)
     }
 
+    /// Returns the size of the large outputs on this disk.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        if self.are_elsewhere() { 0 } else { bytes_below(&self.directory) }
+    }
+
     /// Prepares the output of a run for the store: small outputs as rows, large outputs as durable files or objects.
     ///
     /// # Errors
@@ -211,6 +217,14 @@ impl Outputs {
         }
         Ok(swept)
     }
+}
+
+/// Returns the size of all files in the two levels of a directory.
+#[must_use]
+pub fn bytes_below(directory: &Path) -> u64 {
+    let entries = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten();
+    let files = entries(directory).flat_map(|directory| entries(&directory.path()).collect::<Vec<_>>());
+    files.filter_map(|file| file.metadata().ok()).map(|file| file.len()).sum()
 }
 
 /// Returns the number of free bytes on the disk of a directory that an unprivileged process can use.

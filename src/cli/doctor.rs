@@ -353,7 +353,7 @@ fn beyond_the_host(
         (None, Err(_)) => return Vec::new(),
     };
     let permits = secret_sources::permits(&boundary.config.secrets);
-    let mut beyond = steps_beyond_the_host(steps.values(), &trial.sandbox, &permits);
+    let mut beyond = steps_beyond_the_host(&steps, &trial.sandbox, &permits);
     beyond.retain(|_, why| !before.iter().any(|line| line.says.contains(&**why)));
     notes_of(&beyond).into_iter().map(|note| fix("steps", note)).collect()
 }

@@ -1,5 +1,6 @@
 //! What `doctor` reads of a boundary: its files, its store, and the status of its service.
 
+use crate::boundary::data_growth::{DataGrowth, MeasuredGrowth};
 use crate::carried::recorded_outputs::free_bytes;
 use crate::cli::sandbox_programs::in_a_shell;
 use crate::node::config::Config;
@@ -10,6 +11,7 @@ use crate::node::stored_state::{self, StoredState};
 use crate::seal::sealed::Sealed;
 use crate::store::server::NodesReport;
 use documents::record::roster::Roster;
+use documents::record::validity::Timestamp;
 
 /// A boundary that `doctor` inspects.
 pub(super) struct InspectedBoundary<'a> {
@@ -69,6 +71,11 @@ impl<'a> InspectedBoundary<'a> {
         let place = data.ancestors().find(|path| path.is_dir());
         let place = place.ok_or_else(|| format!("there is no {}", data.display()))?;
         free_bytes(place).map_err(|error| format!("the free space of {} can't be read: {error}", place.display()))
+    }
+
+    /// Returns the growth that the service measured in the last days.
+    pub(super) fn growth(&self, now: Timestamp) -> Option<MeasuredGrowth> {
+        DataGrowth::read(self.config.data_sizes(), self.sealed()?.boundary.id).measured(now)
     }
 
     /// Returns the address of the running service. If no service runs, this is the configured address.

@@ -1,11 +1,15 @@
 //! The profile of a step on this host: the profile under the seal, and the files of the listed programs.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use crate::crossing::step_files::check_files;
 use crate::seal::refusal::Refusal;
 use documents::record::code::Code;
 use documents::record::profile::Profile;
 use documents::record::program_list::ProgramList;
 use judgement::decision::in_force::StepInForce;
+use judgement::policy::program_names::ProgramNames;
 use judgement::policy::signed_programs::{moved, without_denied};
 use sandbox::isolation::interpreter;
 use sandbox::programs::program_lookup::{ListError, SMALLER_LIST, WantedPrograms, list_of};
@@ -23,7 +27,7 @@ pub fn profile_on_host(held: &StepInForce) -> Result<Profile, Refusal> {
     let profile = (*held.profile).clone();
     check_files(definition, &profile)
         .map_err(|error| Refusal::new(Code::SandboxUnavailable, format!("{}: {error}", definition.reference)))?;
-    match list_on_host(held) {
+    match ListsOnHost::default().list_of_step(held) {
         Ok(Some(list)) => Ok(profile.with_programs(list)),
         Ok(None) => Ok(profile),
         Err(error) => {
@@ -36,20 +40,26 @@ pub fn profile_on_host(held: &StepInForce) -> Result<Profile, Refusal> {
     }
 }
 
-/// Returns the list of programs of a step on this host, or `None` if the step may execute every program.
-///
-/// # Errors
-/// Returns the first program that is missing or that no list may contain.
-pub fn list_on_host(held: &StepInForce) -> Result<Option<ProgramList>, ListError> {
-    let Some(names) = held.programs() else { return Ok(None) };
-    let wanted = WantedPrograms {
-        required: &names.required,
-        optional: &names.optional,
-        starters: &names.starters,
-        is_host_user: held.hashed.definition().sandbox.run_as.is_some(),
-    };
-    let list = list_of(&wanted).map_err(|error| error.advised(SMALLER_LIST))?;
-    without_denied(&held.ruling, held.hashed.definition(), names, list).map(Some).map_err(ListError::Program)
+/// The lists of programs on this host, by their names. Many steps have the same names, so each list is found once.
+#[derive(Debug, Default)]
+pub struct ListsOnHost(HashMap<(Arc<ProgramNames>, bool), Result<ProgramList, ListError>>);
+
+impl ListsOnHost {
+    /// Returns the list of programs of a step on this host, or `None` if the step may execute every program.
+    ///
+    /// # Errors
+    /// Returns the first program that is missing or that no list may contain.
+    pub fn list_of_step(&mut self, held: &StepInForce) -> Result<Option<ProgramList>, ListError> {
+        let Some(names) = held.programs() else { return Ok(None) };
+        let step = held.hashed.definition();
+        let is_host_user = step.sandbox.run_as.is_some();
+        let list = self.0.entry((Arc::clone(names), is_host_user)).or_insert_with(|| {
+            let ProgramNames { required, optional, starters } = &**names;
+            let wanted = WantedPrograms { required, optional, starters, is_host_user };
+            list_of(&wanted).map_err(|error| error.advised(SMALLER_LIST))
+        });
+        without_denied(&held.ruling, step, names, list.clone()?).map(Some).map_err(ListError::Program)
+    }
 }
 
 /// Checks that each listed program has the file that the approvers signed.

@@ -128,7 +128,7 @@ impl PreviewRules {
         let payload = signed.into_statement().and_then(|statement| statement.to_payload());
         let sources = ReviewSources {
             payload: payload.map_err(|error| error.to_string())?,
-            definition: Some(step.canonical.to_vec()),
+            definition: Some(step.canonical()),
             contents: step
                 .definition
                 .files

@@ -226,10 +226,15 @@ fn gauges(readings: &Readings, checkpoint: Duration) -> Registry {
     for (name, help, bytes) in [
         ("store", "Size of the database files", readings.store_bytes),
         ("store_free", "Free space on the disk of `data`", readings.store_free_bytes),
+        ("growth_per_day", "Growth of store, outputs and uploads in the last 7 days", readings.growth_bytes_per_day),
     ] {
         if let Some(bytes) = bytes {
             plain(name, help, Some(Unit::Bytes), number(bytes));
         }
+    }
+    if let Some(days) = readings.disk_lasts_days {
+        let help = "Days for which the disk of `data` has space at the growth of the last 7 days";
+        plain("growth_days_left", help, None, number(days));
     }
     plain("seal_number", "Number of the seal in force", None, number(readings.seal_number));
     plain("roster_version", "Version of the roster in force", None, number(readings.roster_version));

@@ -22,6 +22,10 @@ pub struct Readings {
     pub store_bytes: Option<u64>,
     /// Free space on the disk of `data`, or `None` if the free space can't be read.
     pub store_free_bytes: Option<u64>,
+    /// Bytes by which store, outputs and uploads grow each day, or `None` if no growth was measured.
+    pub growth_bytes_per_day: Option<u64>,
+    /// Days for which the disk of `data` has space at this growth, or `None` if this is unknown.
+    pub disk_lasts_days: Option<u64>,
     /// Each witness of the roster, with the age in seconds of the oldest entry that the witness has not cosigned.
     pub witness_age_s: Vec<(String, i64)>,
     /// The targets of messages.

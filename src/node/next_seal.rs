@@ -16,6 +16,7 @@ use documents::crypto::key_id::KeyId;
 use documents::record::code::Code;
 use documents::record::configuration::Configuration;
 use documents::record::ident::Name;
+use judgement::decision::in_force::StepsInForce;
 use judgement::decision::revocations::Revocations;
 use judgement::policy::file::Policy;
 use judgement::registry::registry_error::RegistryError;
@@ -66,14 +67,15 @@ impl NextSeal<'_> {
         let known = self.ledger.tokens()?;
         let tokens = tokens_in_force(&known, self.ledger.now());
         let content = |rosters: Chain, policy: &Policy| {
-            self.sound(SealContent {
+            let content = SealContent {
                 name: self.config.name.clone(),
                 registry: files.registry.clone(),
                 policy: policy.clone(),
                 rosters,
                 tokens: tokens.clone(),
                 configuration: self.configuration.clone(),
-            })
+            };
+            self.sound(content, Some(sealed.steps()))
         };
         let names: Vec<Name> = known.into_iter().map(|token| token.name).collect();
         // Use the newest usable version of the roster. An unusable version must not block an earlier version.
@@ -95,9 +97,9 @@ impl NextSeal<'_> {
     }
 
     /// Removes the runbooks that the host or the policy does not allow, if the configuration says so.
-    pub(super) fn sound(&self, mut content: SealContent) -> SealContent {
+    pub(super) fn sound(&self, mut content: SealContent, known: Option<&StepsInForce>) -> SealContent {
         if self.config.skip_invalid_runbooks
-            && let Ok(registry) = sound_registry(&content, self.sandbox, &self.config.runbook_directories())
+            && let Ok(registry) = sound_registry(&content, known, self.sandbox, &self.config.runbook_directories())
         {
             content.registry = registry;
         }
@@ -169,7 +171,8 @@ pub(super) async fn seal_files(config: Config, boundary: &Boundary, new_epoch: b
         let configuration = configure(&config, sandbox.probe()).map_err(|problems| refused(&problems))?;
         let next = NextSeal { config: &config, ledger, keyid, sandbox, revoked, configuration };
         let (mut content, found) = next.content(sealed, &files)?;
-        content.registry = sound_registry(&content, sandbox, &config.runbook_directories()).map_err(|errors| {
+        let sound = sound_registry(&content, Some(sealed.steps()), sandbox, &config.runbook_directories());
+        content.registry = sound.map_err(|errors| {
             let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
             refused(&lines.join("\n"))
         })?;

@@ -30,6 +30,12 @@ impl Config {
         self.data.join("checkpoint")
     }
 
+    /// Returns the path of the file with the sizes of the data in the last days.
+    #[must_use]
+    pub fn data_sizes(&self) -> PathBuf {
+        self.data.join("sizes")
+    }
+
     /// Returns the directory of closed logs. A restore closes the old log.
     #[must_use]
     pub fn closed(&self) -> PathBuf {

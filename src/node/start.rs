@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::boundary::data_growth::DataGrowth;
 use crate::boundary::sealing::{SealStop, check_on_host, restore, tokens_in_force, write_seal};
 use crate::boundary::{Boundary, BoundaryParts};
 use crate::carried::artifact_store::ArtifactStore;
@@ -168,6 +169,7 @@ pub async fn assemble<S>(
         ledger: ledger_too,
         sandbox,
         key,
+        growth: DataGrowth::read(config.data_sizes(), sealed.boundary.id),
         sealed,
         earlier,
         outputs,
@@ -231,7 +233,8 @@ impl Start<'_> {
         }
         let rosters = first_rosters(config, &roster, &policy)?;
         let (name, configuration) = (config.name.clone(), self.next.configuration.clone());
-        let material = self.next.sound(SealContent { name, registry, policy, rosters, tokens, configuration });
+        let content = SealContent { name, registry, policy, rosters, tokens, configuration };
+        let material = self.next.sound(content, None);
         let sealed = self.seal(None, &material).await?;
         Ok((sealed, FileFindings { skipped: material.registry.skipped().to_vec(), ..FileFindings::default() }))
     }
@@ -312,7 +315,8 @@ impl Start<'_> {
                 Some(before) if same(&before) => return Ok(*before),
                 _ => {}
             }
-            let on_host = check_on_host(material, *sandbox, &config.runbooks).err().unwrap_or_default();
+            let known = drafted.as_ref().ok().map(|draft| &draft.steps);
+            let on_host = check_on_host(material, known, *sandbox, &config.runbooks).err().unwrap_or_default();
             let mut problems: Vec<FileProblem> = on_host.into_iter().map(FileProblem::from).collect();
             let draft = match drafted {
                 Ok(draft) if problems.is_empty() => draft,

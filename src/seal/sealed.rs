@@ -16,14 +16,14 @@ use documents::record::authorization::BoundaryRef;
 use documents::record::bundle::MAX_BUNDLE_BYTES;
 use documents::record::configuration::Configuration;
 use documents::record::envelope::Envelope;
-use documents::record::ident::{BoundaryName, Epoch, StepRef};
+use documents::record::ident::{BoundaryName, Epoch};
 use documents::record::malformed::Malformed;
 use documents::record::seal::{ENGINE, Genesis, MAX_BLOB_BYTES, Seal, SealedBoundary};
 use documents::record::step_definition::{RegistryLeaf, StepDefinition};
 use documents::record::step_file::StepFile;
 use documents::record::token::SealedToken;
 use documents::record::validity::Timestamp;
-use judgement::decision::in_force::{StepInForce, steps_in_force};
+use judgement::decision::in_force::{StepsInForce, parse_scripts, share_needs, steps_in_force};
 use judgement::decision::sealed_tokens::SealedTokens;
 use judgement::policy::builtins::{self, Builtins};
 use judgement::policy::file::Policy;
@@ -75,10 +75,12 @@ pub struct SealDraft {
     pub seal: Seal,
     /// The epoch of the seal before it, if the seal ends that epoch.
     pub ended_epoch: Option<Epoch>,
-    /// The blobs that the seal names, by digest.
+    /// The blobs that the seal names, by digest, without the blobs of the registry.
     pub blobs: Vec<(BlobDigest, Vec<u8>)>,
     /// Sealed steps, which a later read of the seal can share in memory.
     pub registry: Registry,
+    /// The rules of the steps, which a later read of the seal can share too.
+    pub steps: StepsInForce,
 }
 
 /// The state in force.
@@ -106,7 +108,7 @@ pub struct Sealed {
     pub configuration: Configuration,
     /// The steps.
     pub registry: Registry,
-    steps: BTreeMap<StepRef, StepInForce>,
+    steps: StepsInForce,
     /// The variables that each runbook's scripts set, read when a session needs them first.
     session_names: OnceLock<BTreeMap<String, Arc<BTreeSet<String>>>>,
     /// The grants that runs used under this seal.
@@ -159,7 +161,8 @@ fn one(message: impl std::fmt::Display) -> SealError {
 
 /// Refuses the seal if the permissions of a step do not fit into an authorization. No approver could sign a run of such
 /// a step.
-fn check_can_be_asked(registry: &Registry, steps: &BTreeMap<StepRef, StepInForce>) -> Result<(), SealError> {
+fn check_can_be_asked(registry: &Registry, steps: &StepsInForce) -> Result<(), SealError> {
+    parse_scripts(steps);
     let errors: Vec<_> =
         steps
             .iter()
@@ -197,8 +200,11 @@ impl SealContent {
         check_readable(list.len(), || {
             format!("the list of the {} tokens: revoke unused tokens, or give the tokens fewer patterns", tokens.len())
         })?;
-        let steps = steps_in_force(&self.registry, &self.policy, Builtins::current(), roster, &self.configuration)
+        let mut steps = steps_in_force(&self.registry, &self.policy, Builtins::current(), roster, &self.configuration)
             .map_err(SealError::Steps)?;
+        if let SealPredecessor::After(before) | SealPredecessor::NewEpoch(before, _) = &basis {
+            share_needs(&mut steps, &before.steps);
+        }
         check_can_be_asked(&self.registry, &steps)?;
         if roster.policy() != self.policy.digest() {
             return Err(one(format!(
@@ -224,16 +230,6 @@ impl SealContent {
             digest
         };
         let canonical = |bytes: Result<Vec<u8>, canonical::CanonicalError>| bytes.map_err(one);
-        let registry = blob(manifest);
-        let mut contents = BTreeMap::new();
-        for step in self.registry.steps() {
-            blob(step.canonical.to_vec());
-            contents.extend(step.definition.files.iter().map(|file| file.digest).zip(&step.contents));
-        }
-        // Several steps can have the same file.
-        for bytes in contents.into_values() {
-            blob(bytes.to_vec());
-        }
         blob(self.policy.canonical().to_vec());
         blob(roster.payload().to_vec());
         let rosters = (roster.version() > 1).then(|| blob(versions));
@@ -252,7 +248,7 @@ impl SealContent {
             number: before.map_or(0, |sealed| sealed.seal.number + 1),
             previous: before.map(|sealed| sealed.digest),
             registry_root: self.registry.root(),
-            registry,
+            registry: BlobDigest::of(manifest),
             policy: self.policy.digest(),
             builtins,
             roster: roster.digest(),
@@ -266,18 +262,16 @@ impl SealContent {
         // If the content is too large, this check fails now, while the earlier state is still in force.
         seal.clone().into_statement().to_payload()?;
         let ended_epoch = before.map(|before| before.boundary.epoch.clone()).filter(|epoch| *epoch != seal.epoch);
-        Ok(SealDraft { seal, ended_epoch, blobs, registry: self.registry.clone() })
+        Ok(SealDraft { seal, ended_epoch, blobs, registry: self.registry.clone(), steps })
     }
 
     /// Checks that each receipt under this seal fits into a bundle. Otherwise a step could run and no bundle could
     /// prove the run.
     fn check_bundles_fit(&self, versions: usize) -> Result<(), SealError> {
         let common = versions + self.policy.canonical().len() + builtins::CANONICAL.len() + MOST_OF_A_RUN;
-        let largest = self.registry.steps().max_by_key(|step| step.canonical.len());
-        let (step, step_bytes) = largest.map_or_else(
-            || ("no step".to_owned(), 0),
-            |step| (step.definition.reference.to_string(), step.canonical.len()),
-        );
+        let largest = self.registry.steps().max_by_key(|step| step.size);
+        let (step, step_bytes) = largest
+            .map_or_else(|| ("no step".to_owned(), 0), |step| (step.definition.reference.to_string(), step.size));
         if common + step_bytes <= MAX_BUNDLE_BYTES {
             return Ok(());
         }
@@ -331,6 +325,11 @@ impl SealDraft {
 }
 
 impl Sealed {
+    /// Shares the needs of equal steps with other rules in memory.
+    pub fn share_needs(&mut self, other: &StepsInForce) {
+        share_needs(&mut self.steps, other);
+    }
+
     /// Restores the state of `seal` from the blobs that the seal names. If `known` has a step with the same bytes as
     /// the step's blob, both states share that step.
     ///
@@ -371,9 +370,14 @@ impl Sealed {
         let configuration: Configuration =
             json::typed(&value("configuration", &find("configuration", *seal.configuration.as_bytes())?)?)
                 .map_err(|error| one(format!("sealed configuration: {error}")))?;
-        let manifest: Vec<RegistryLeaf> =
-            json::typed(&value("registry", &find("registry", *seal.registry.as_bytes())?)?)
-                .map_err(|error| one(format!("sealed registry: {error}")))?;
+        let manifest = find("registry", *seal.registry.as_bytes())?;
+        let manifest: Vec<RegistryLeaf> = match known.filter(|known| known.manifest() == manifest) {
+            // The JSON values of a large list would take some MB.
+            Some(known) => known.leaves().collect(),
+            None => {
+                json::typed(&value("registry", &manifest)?).map_err(|error| one(format!("sealed registry: {error}")))?
+            }
+        };
         let mut shared: BTreeMap<ContentDigest, Arc<[u8]>> = BTreeMap::new();
         let mut contents = |definition: &StepDefinition| -> Result<Vec<Arc<[u8]>>, SealError> {
             let content = |file: &StepFile| match shared.get(&file.digest) {
@@ -390,7 +394,7 @@ impl Sealed {
         let mut step = |leaf: RegistryLeaf| -> Result<StoredStep, SealError> {
             let bytes = find(&format!("step {}", leaf.reference), *leaf.digest.as_bytes())?;
             let known = known.and_then(|known| known.get(&leaf.reference));
-            if let Some(step) = known.filter(|step| *step.canonical == *bytes) {
+            if let Some(step) = known.filter(|step| step.digest == leaf.digest) {
                 return Ok(StoredStep::Known(step.stored()));
             }
             let definition: StepDefinition = json::typed(&value("step", &bytes)?)

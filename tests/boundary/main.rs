@@ -31,6 +31,7 @@ mod companion_grants;
 mod companion_pages;
 mod companion_reviews;
 mod crossing;
+mod data_growth;
 mod desk;
 mod ended;
 mod feed;

@@ -30,8 +30,10 @@ fn files(directory: &Path) -> BTreeMap<String, Vec<u8>> {
     found
 }
 
-/// Returns entries, hash tile, bundle and export.
-fn leaving(world: &World, finished: &Value, name: &str) -> (Vec<Vec<u8>>, Vec<u8>, Vec<u8>, BTreeMap<String, Vec<u8>>) {
+/// Entries, hash tile, bundle and export.
+type Leaving = (Vec<Vec<u8>>, Vec<u8>, Vec<u8>, BTreeMap<String, Vec<u8>>);
+
+fn leaving(world: &World, finished: &Value, name: &str) -> Leaving {
     let tile = world.wire.get("/log/tile/0/000", &world.reader).body;
     (world.raw_entries(world.log_size()), tile, world.bundle(finished), files(&world.export(name)))
 }

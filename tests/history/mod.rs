@@ -251,7 +251,7 @@ impl Log {
         let definitions = sealed.steps.iter().map(|step| serde_json::from_value(step.clone()).expect("a step"));
         let registry = Registry::from_definitions(definitions).expect("a registry");
         for step in registry.steps() {
-            self.blob(step.canonical.to_vec());
+            self.blob(step.canonical());
         }
         let read = (
             Policy::from_sealed(&sealed.policy).ok(),
@@ -273,7 +273,7 @@ impl Log {
         });
         let mut seal = json!({
             "boundary": {"name": "prod"}, "epoch": self.epoch, "at": t(at), "number": if first { 0 } else { self.number + 1 },
-            "registry_root": registry.root(), "registry": self.blob(registry.manifest()),
+            "registry_root": registry.root(), "registry": self.blob(registry.manifest().to_vec()),
             "policy": self.blob(to_canonical(&sealed.policy)), "builtins": self.blob(to_canonical(&sealed.builtins)),
             "roster": self.blob(roster), "tokens": self.blob(to_canonical(&sealed.tokens)),
             "configuration": self.blob(to_canonical(&sealed.configuration)), "keys": keys,

@@ -4,13 +4,9 @@ use crate::boundary::monitoring::WitnessStatus;
 use crate::carried::capacity::PROPOSAL_ROOM;
 use crate::cli::hardening::point_finding::{PointFinding, fail, pass, unread, yours};
 use crate::cli::inspected_boundary::InspectedBoundary;
-use crate::node::config::Config;
 use crate::node::control::ServedAddress;
 use crate::node::kept_checkpoint::is_from_another_place;
 use crate::node::{clock_sync, last_backup, start};
-use crate::store::StoreReads;
-use crate::store::fault::StoreFault;
-use crate::store::rows::StoreHead;
 use documents::record::validity::Timestamp;
 
 const DAY_S: i64 = 86_400;
@@ -20,8 +16,6 @@ const SCRAPE_S: u64 = 5 * 60;
 const WITNESS_S: i64 = 3600;
 /// Number of days for which the free space must suffice.
 const DAYS_AHEAD: u64 = 30;
-/// Number of days whose entries give the present growth.
-const DAYS_BEFORE: i64 = 7;
 
 /// Checks the daily operation.
 pub(super) fn check(boundary: &InspectedBoundary<'_>) -> Vec<PointFinding> {
@@ -44,60 +38,27 @@ fn space(boundary: &InspectedBoundary<'_>, now: Timestamp) -> PointFinding {
         Ok(free) => free,
         Err(says) => return fail(says, "check the path of `data` in countersign.toml"),
     };
-    let growth = config.database.exists().and_then(|exists| if exists { growth_of(config, now) } else { Ok(0) });
-    let growth = match growth {
-        Ok(growth) => growth,
-        Err(fault) => {
-            let says = format!("the growth of the log can't be read: {fault}");
-            return fail(says, boundary.command("store check"));
+    // The disk of `data` does not grow with a database on a server.
+    let growth = config.database.file().and_then(|_| boundary.growth(now));
+    let (free_mib, room_mib) = (free >> 20, PROPOSAL_ROOM >> 20);
+    let (says, is_enough) = match growth {
+        Some(growth) => {
+            let days = growth.lasts_days(free);
+            let says =
+                format!("{free_mib} MiB are free: at {growth}, they last {days} days until {room_mib} MiB are left");
+            (says, days >= DAYS_AHEAD)
+        }
+        None => {
+            let says =
+                format!("{free_mib} MiB are free, and {room_mib} MiB must stay free; no growth of the data is known");
+            (says, free >= PROPOSAL_ROOM)
         }
     };
-    let (free_mib, growth_mib) = (free >> 20, growth >> 20);
-    let says = format!(
-        "{free_mib} MiB are free; {DAYS_AHEAD} days of present growth need about {growth_mib} MiB, and {} MiB must stay free",
-        PROPOSAL_ROOM >> 20
-    );
-    if free >= growth.saturating_add(PROPOSAL_ROOM) {
+    if is_enough {
         pass(says)
     } else {
         fail(says, "enlarge the disk of `data`, or keep outputs for a shorter time ([retention])")
     }
-}
-
-/// Returns the number of bytes by which the store and its outputs grow in [`DAYS_AHEAD`] days, if the log grows as in
-/// the last [`DAYS_BEFORE`] days. A log that is younger than a day counts as one day.
-fn growth_of(config: &Config, now: Timestamp) -> Result<u64, StoreFault> {
-    let (reads, head) = config.database.at_rest()?;
-    let first = first_entry_since(&*reads, &head, now.plus(-DAYS_BEFORE * DAY_S))?;
-    let entries = head.size - first;
-    if entries == 0 {
-        return Ok(0);
-    }
-    let began = reads.leaf(first)?.map_or(now, |leaf| leaf.at);
-    let days = u64::try_from((now.unix() - began.unix()).max(DAY_S) / DAY_S).unwrap_or(1);
-    let file = config.database.file().and_then(|path| path.metadata().ok());
-    let bytes = file.map_or(0, |file| file.len()) + bytes_below(&config.outputs());
-    Ok(bytes / head.size * entries * DAYS_AHEAD / days)
-}
-
-/// Finds the first entry of the log that is not older than a time. The times of the entries never decrease.
-fn first_entry_since(reads: &dyn StoreReads, head: &StoreHead, since: Timestamp) -> Result<u64, StoreFault> {
-    let (mut low, mut high) = (0, head.size);
-    while low < high {
-        let middle = low + (high - low) / 2;
-        match reads.leaf(middle)? {
-            Some(leaf) if leaf.at < since => low = middle + 1,
-            _ => high = middle,
-        }
-    }
-    Ok(low)
-}
-
-/// Returns the size of all files in the two levels of the directory of outputs.
-fn bytes_below(outputs: &std::path::Path) -> u64 {
-    let entries = |path: &std::path::Path| std::fs::read_dir(path).into_iter().flatten().flatten();
-    let files = entries(outputs).flat_map(|directory| entries(&directory.path()).collect::<Vec<_>>());
-    files.filter_map(|file| file.metadata().ok()).map(|file| file.len()).sum()
 }
 
 fn backup(boundary: &InspectedBoundary<'_>, now: Timestamp) -> PointFinding {

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::cli::hardening::point_finding::{PointFinding, fail, pass, yours};
 use crate::cli::inspected_boundary::InspectedBoundary;
+use crate::node::start;
 use crate::store::database::Database;
 use crate::store::server::Replicas;
 
@@ -15,7 +16,11 @@ pub(super) fn database(boundary: &InspectedBoundary<'_>) -> Vec<PointFinding> {
         }
         Database::Server(server) => {
             let mut findings = vec![replicas(boundary.config.database.replicas())];
-            findings.push(yours("this program can't see the disk of the database server: watch its free space"));
+            let grows = boundary.growth((start::surroundings().now)()).map(|growth| format!(" at {growth}"));
+            findings.push(yours(format!(
+                "this program can't see the disk of the database server: watch its free space{}",
+                grows.unwrap_or_default()
+            )));
             if server.is_local() {
                 findings.push(yours(
                     "the database is on the machine of this node (unless a tunnel listens there): no other node can go on \

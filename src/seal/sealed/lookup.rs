@@ -12,7 +12,7 @@ use documents::record::code::Code;
 use documents::record::envelope::VerifyError;
 use documents::record::ident::{Name, StepRef};
 use documents::record::token::Scope;
-use judgement::decision::in_force::StepInForce;
+use judgement::decision::in_force::{StepInForce, StepsInForce};
 use judgement::decision::step::StepError;
 use judgement::registry::registered_step::RegisteredStep;
 use judgement::registry::session_names::session_names;
@@ -60,8 +60,9 @@ impl Sealed {
     }
 
     /// Returns the rules in force for all registered steps.
-    pub fn steps(&self) -> impl Iterator<Item = &StepInForce> {
-        self.steps.values()
+    #[must_use]
+    pub const fn steps(&self) -> &StepsInForce {
+        &self.steps
     }
 
     /// Returns the variables that the sessions of a step's runbook carry.

@@ -13,11 +13,12 @@ use crate::decision::quorum_rules::QuorumRules;
 use crate::decision::step::{HashedStep, StepError};
 use crate::policy::builtins::Builtins;
 use crate::policy::file::Policy;
-use crate::policy::program_names::ProgramNames;
-use crate::policy::required_permissions::{PolicyDenied, StepNeeds, needs};
+use crate::policy::program_names::{ProgramNames, SharedNames};
+use crate::policy::required_permissions::{PolicyDenied, needs};
 use crate::policy::ruling::{Ruling, resolve};
 use crate::policy::step_profile::{PolicyProfile, profile_of_step};
 use crate::registry::Registry;
+use crate::registry::on_all_cores::on_all_cores;
 use crate::registry::registry_error::RegistryError;
 use crate::template::template_rules::TemplateRules;
 use crate::trust::trusted_roster::TrustedRoster;
@@ -34,7 +35,9 @@ use documents::record::step_definition::Approvals;
 pub struct StepInForce {
     /// The ruling of policy about the step.
     pub ruling: Arc<Ruling>,
-    needs: OnceLock<StepNeeds>,
+    needs: Arc<OnceLock<SharedNeeds>>,
+    /// The names of programs that the steps of this seal share.
+    names: Arc<SharedNames>,
     /// The definition of the step, with its digests.
     pub hashed: HashedStep,
     /// Quorum rules. All rules must be met.
@@ -47,6 +50,16 @@ pub struct StepInForce {
     index: usize,
 }
 
+/// What a step needs: permissions of its approvers, and programs of its host.
+#[derive(Debug)]
+struct SharedNeeds {
+    permissions: Result<Vec<Permission>, PolicyDenied>,
+    programs: Option<Arc<ProgramNames>>,
+}
+
+/// The rules of all steps under a seal.
+pub type StepsInForce = BTreeMap<StepRef, StepInForce>;
+
 impl StepInForce {
     /// Returns the permissions that policy requires for every run, or the reason why policy allows no run.
     ///
@@ -56,12 +69,16 @@ impl StepInForce {
     }
 
     /// Returns the names of the programs that a run may execute, or `None` if a run may execute every program.
-    pub fn programs(&self) -> Option<&ProgramNames> {
+    pub fn programs(&self) -> Option<&Arc<ProgramNames>> {
         self.needs().programs.as_ref()
     }
 
-    fn needs(&self) -> &StepNeeds {
-        self.needs.get_or_init(|| needs(&self.ruling, &self.hashed.sample()))
+    fn needs(&self) -> &SharedNeeds {
+        self.needs.get_or_init(|| {
+            let found = needs(&self.ruling, &self.hashed.sample());
+            let programs = found.programs.map(|names| self.names.share(names));
+            SharedNeeds { permissions: found.permissions, programs }
+        })
     }
 
     /// Returns the rules of a new run with these parameters. If the script is a template, policy reads the filled-in script.
@@ -78,7 +95,8 @@ impl StepInForce {
         if !self.hashed.is_template() {
             return Cow::Borrowed(self);
         }
-        Cow::Owned(Self { hashed: filled.clone(), needs: OnceLock::new(), ..self.clone() })
+        // The names of a run must not stay in memory, so its rules share no names with the steps.
+        Cow::Owned(Self { hashed: filled.clone(), needs: Arc::default(), names: Arc::default(), ..self.clone() })
     }
 
     /// Returns the rules of one run. In an emergency, the rule `emergency` of policy takes the place of its approval rule.
@@ -126,7 +144,7 @@ pub fn steps_in_force(
     builtins: &Builtins,
     roster: &TrustedRoster,
     configuration: &Configuration,
-) -> Result<BTreeMap<StepRef, StepInForce>, Vec<RegistryError>> {
+) -> Result<StepsInForce, Vec<RegistryError>> {
     let (steps, errors) = each_in_force(registry, policy, builtins, roster, configuration);
     if errors.is_empty() { Ok(steps) } else { Err(errors) }
 }
@@ -138,18 +156,20 @@ pub fn each_in_force(
     builtins: &Builtins,
     roster: &TrustedRoster,
     configuration: &Configuration,
-) -> (BTreeMap<StepRef, StepInForce>, Vec<RegistryError>) {
+) -> (StepsInForce, Vec<RegistryError>) {
     let given = PolicyProfile::of(configuration);
-    let mut steps: BTreeMap<StepRef, StepInForce> = BTreeMap::new();
+    // A map that is built from a sorted list has full nodes.
+    let mut steps: Vec<(StepRef, StepInForce)> = Vec::with_capacity(registry.steps().len());
     let mut errors = Vec::new();
+    let names = Arc::new(SharedNames::default());
     for (index, step) in registry.steps().enumerate() {
         let definition = &step.definition;
         let reference = &definition.reference;
         let mut refuse = |error: &dyn std::fmt::Display| errors.push(step.flaw(&error));
-        let before = steps.last_key_value().map(|(_, step)| step);
+        let before = steps.last().map(|(_, step)| step);
         let ruling = match before.filter(|step| step.hashed.definition().reference.path() == reference.path()) {
             Some(step) => Arc::clone(&step.ruling),
-            None => Arc::new(resolve(policy, builtins, reference)),
+            None => shared(resolve(policy, builtins, reference), before.map(|step| &step.ruling)),
         };
         let of_policy = ruling.approvals.as_ref().map(|rule| &rule.value);
         let rules = match QuorumRules::combine(of_policy, &definition.approvals) {
@@ -181,19 +201,108 @@ pub fn each_in_force(
                 let approvals = of_policy.into_iter().chain([&definition.approvals]).cloned().collect();
                 let approvals = shared(approvals, before.map(|step| &step.approvals));
                 let profile = shared(profile, before.map(|step| &step.profile));
-                let needs = OnceLock::new();
-                let step = StepInForce { ruling, needs, hashed, rules, approvals, profile, index };
-                steps.insert(reference.clone(), step);
+                let (needs, names) = (Arc::default(), Arc::clone(&names));
+                let step = StepInForce { ruling, needs, names, hashed, rules, approvals, profile, index };
+                steps.push((reference.clone(), step));
             }
             Err(error) => refuse(&error),
         }
     }
-    (steps, errors)
+    (steps.into_iter().collect(), errors)
+}
+
+/// Lets each step share its needs with the equal step of another seal, so that its script is parsed once for both seals.
+pub fn share_needs(steps: &mut StepsInForce, other: &StepsInForce) {
+    // Most steps have the same ruling, so compare two rulings once.
+    let mut equal: Option<[Arc<Ruling>; 2]> = None;
+    for (reference, step) in steps {
+        let Some(other) = other.get(reference).filter(|other| other.hashed.digest() == step.hashed.digest()) else {
+            continue;
+        };
+        let known = |[a, b]: &[Arc<Ruling>; 2]| Arc::ptr_eq(a, &step.ruling) && Arc::ptr_eq(b, &other.ruling);
+        if !equal.as_ref().is_some_and(known) {
+            if step.ruling != other.ruling {
+                continue;
+            }
+            equal = Some([step.ruling.clone(), other.ruling.clone()]);
+        }
+        step.needs = Arc::clone(&other.needs);
+    }
+}
+
+/// Parses the scripts of all steps, on all cores.
+pub fn parse_scripts(steps: &StepsInForce) {
+    on_all_cores(steps.values().collect(), |step| _ = step.needs());
 }
 
 fn shared<T: PartialEq>(value: T, before: Option<&Arc<T>>) -> Arc<T> {
     match before {
         Some(before) if **before == value => Arc::clone(before),
         _ => Arc::new(value),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::decision::quorum::tests::{definition, roster};
+    use documents::record::configuration::{ConfiguredLimits, ConfiguredSandbox};
+    use documents::record::enforcement::Level;
+    use documents::record::profile::{Limits, STRICT};
+
+    /// Returns the rules of steps with these references and scripts, under a policy that lists programs.
+    fn steps(tools: &str, scripts: &[(&str, &str)]) -> StepsInForce {
+        let step = |(reference, source): &(&str, &str)| {
+            let mut step = definition();
+            (step["ref"], step["source"], step["params"]) =
+                (json!(reference), json!(source), json!({"type": "object", "properties": {}}));
+            (step["template"], step["sandbox"]) = (json!("none"), json!({}));
+            serde_json::from_value(step).expect("a step")
+        };
+        let registry = Registry::from_definitions(scripts.iter().map(step)).expect("a registry");
+        let policy = format!(
+            "version: 2\ndefault: {{mode: execute, approvals: {{from: [ops]}}, sandbox: {{programs: {{mode: listed, allow: \
+             [{tools}]}}}}}}\n"
+        );
+        let policy = Policy::load(&policy).expect("a policy");
+        let limits = ConfiguredLimits { default: Limits::default(), maximum: Limits::default() };
+        let sandbox = ConfiguredSandbox { level: Level::Strict, require: STRICT.to_vec() };
+        let configuration = Configuration { limits, sandbox };
+        let steps = steps_in_force(&registry, &policy, Builtins::current(), &roster(), &configuration).expect("steps");
+        parse_scripts(&steps);
+        steps
+    }
+
+    fn programs<'s>(steps: &'s StepsInForce, reference: &str) -> &'s Arc<ProgramNames> {
+        steps[&reference.parse().expect("a ref")].programs().expect("a list")
+    }
+
+    #[test]
+    fn steps_with_the_same_programs_share_one_list_in_memory() {
+        let scripts = [("a:one", "zed 1\n"), ("a:two", "zed 2; zed 3\n"), ("b:one", "zed 4\n"), ("b:two", "other\n")];
+        let steps = steps("awk, cat", &scripts);
+        let list = programs(&steps, "a:one");
+        assert!(list.optional.iter().any(|name| name.as_str() == "awk"), "{list:?}");
+        assert!(Arc::ptr_eq(list, programs(&steps, "a:two")) && Arc::ptr_eq(list, programs(&steps, "b:one")));
+        assert!(list != programs(&steps, "b:two"), "another program, another list");
+        let rulings: Vec<&Arc<Ruling>> = steps.values().map(|step| &step.ruling).collect();
+        assert!(rulings.iter().all(|ruling| Arc::ptr_eq(ruling, rulings[0])), "no rule names a runbook");
+    }
+
+    #[test]
+    fn an_unchanged_step_shares_its_needs_with_the_next_seal() {
+        let shared = |before: &StepsInForce, mut after: StepsInForce| {
+            share_needs(&mut after, before);
+            let same = |(reference, step): (&StepRef, &StepInForce)| {
+                before.get(reference).is_some_and(|before| Arc::ptr_eq(&before.needs, &step.needs))
+            };
+            after.iter().map(same).collect::<Vec<_>>()
+        };
+        let before = steps("awk", &[("a:one", "zed\n"), ("a:two", "zed\n"), ("b:one", "zed\n")]);
+        let changed = [("a:one", "zed\n"), ("a:two", "rm x\n"), ("b:one", "zed\n"), ("c:one", "zed\n")];
+        assert_eq!(shared(&before, steps("awk", &changed)), [true, false, true, false]);
+        assert_eq!(shared(&before, steps("awk, cat", &changed)), [false; 4], "another policy");
     }
 }

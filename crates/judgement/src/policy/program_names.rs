@@ -3,8 +3,9 @@
 //! The names depend only on the sealed policy, the sealed lists and the sealed step definition, so approvers, boundary
 //! and auditors derive the same names. Only the boundary knows the files of these names on its host.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::policy::applied_rule::AppliedRule;
 use crate::policy::decide::{Decided, PolicyDecision, PolicyVerdict};
@@ -25,7 +26,7 @@ pub const DEFAULT_TOOLS: [&str; 23] = [
 
 /// Names of the programs that a step may execute. A name is a file name, an absolute path or `{work}/**`. A closure may
 /// also contain an absolute path with `*`.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct ProgramNames {
     /// The interpreter of the step and the programs that the step declares. The host must have these programs.
     pub required: BTreeSet<Program>,
@@ -41,6 +42,23 @@ impl ProgramNames {
     #[must_use]
     pub fn contains(&self, name: &Program) -> bool {
         self.required.iter().chain(&self.optional).any(|one| listed_name(one) == *name)
+    }
+}
+
+/// The names of several steps. Steps with the same names share them in memory.
+#[derive(Debug, Default)]
+pub struct SharedNames(Mutex<HashSet<Arc<ProgramNames>>>);
+
+impl SharedNames {
+    /// Returns equal names that are already stored, or stores these names.
+    pub fn share(&self, names: ProgramNames) -> Arc<ProgramNames> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known.get(&names) {
+            return Arc::clone(known);
+        }
+        let names = Arc::new(names);
+        known.insert(Arc::clone(&names));
+        names
     }
 }
 

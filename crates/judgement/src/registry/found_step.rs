@@ -9,8 +9,8 @@ use documents::yaml::{TextPlace, YamlFlaw};
 /// Step with the place of its id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FoundStep {
-    /// Definition of the step.
-    pub definition: StepDefinition,
+    /// Definition of the step. In a box, because a large registry has many steps at the same time.
+    pub definition: Box<StepDefinition>,
     /// Contents of the definition's files, in the same order.
     pub contents: Vec<Arc<[u8]>>,
     /// Place of the step's id.

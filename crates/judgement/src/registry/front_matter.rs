@@ -14,6 +14,9 @@
 //! parameter that has no default and may be absent. Both forms become the same normal form in the definition of a
 //! step.
 
+use std::cell::OnceCell;
+use std::sync::Arc;
+
 use serde_json::{Map, Value, json};
 
 use crate::registry::attributes::{LATER, LIMITS, limit};
@@ -41,6 +44,8 @@ pub(crate) struct DeclaredParams {
     description: Option<Value>,
     properties: Map<String, Value>,
     required: Vec<String>,
+    /// Normal form of all parameters, which most steps of the file share.
+    all: OnceCell<Arc<Value>>,
     /// True if the parameters have a flaw, so that they are unknown.
     pub(crate) unread: bool,
 }
@@ -52,7 +57,14 @@ impl DeclaredParams {
 
     /// Returns the normal form of the parameters, with `required` sorted. If `only` is given, the result contains
     /// only these parameters.
-    pub(crate) fn schema(&self, only: Option<&[String]>) -> Value {
+    pub(crate) fn schema(&self, only: Option<&[String]>) -> Arc<Value> {
+        match only {
+            None => Arc::clone(self.all.get_or_init(|| self.schema_of(None).into())),
+            only => self.schema_of(only).into(),
+        }
+    }
+
+    fn schema_of(&self, only: Option<&[String]>) -> Value {
         let taken = |name: &String| only.is_none_or(|names| names.contains(name));
         let properties: Map<String, Value> =
             self.properties.iter().filter(|(name, _)| taken(name)).map(|(name, s)| (name.clone(), s.clone())).collect();
@@ -198,7 +210,12 @@ fn params(node: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> DeclaredParams {
                     .map(|(name, _)| name.clone())
                     .collect()
             };
-            DeclaredParams { description: schema.remove("description"), properties, required, unread: false }
+            DeclaredParams {
+                description: schema.remove("description"),
+                properties,
+                required,
+                ..DeclaredParams::default()
+            }
         }
         Err(found) => {
             for flaw in found {

@@ -153,7 +153,7 @@ pub(super) fn step(
         contents: Vec::new(),
         script: ScriptOrigin::Below(block.fence.line),
         added: (0, 0),
-        definition: StepDefinition {
+        definition: Box::new(StepDefinition {
             title: title
                 .or_else(|| block.heading.clone())
                 .or_else(|| front.title.clone())
@@ -163,7 +163,7 @@ pub(super) fn step(
             interpreter: interpreter?,
             source: block.source.clone(),
             files: Vec::new(),
-            params: front.params.schema(params.as_deref()).into(),
+            params: front.params.schema(params.as_deref()),
             template: Template::None,
             sandbox,
             approvals: front.approvals.clone(),
@@ -174,7 +174,7 @@ pub(super) fn step(
             plan: None,
             runs_on: None,
             programs,
-        },
+        }),
     };
     if let Err(message) = links.put(&mut found.definition) {
         flaws.push(YamlFlaw::new(at("plan").or_else(|| at("plan-max-age")).unwrap_or(info.id.place), message));

@@ -50,7 +50,7 @@ use crate::registry::rundown::workflow::Workflow;
 use crate::registry::shared_schemas::SharedSchemas;
 use crate::registry::step_place::{ScriptOrigin, StepPlace};
 use documents::crypto::canonical::canonical_of;
-use documents::crypto::digest::RegistryRoot;
+use documents::crypto::digest::{BlobDigest, ContentDigest, RegistryRoot};
 use documents::crypto::merkle;
 use documents::record::ident::StepRef;
 use documents::record::step_definition::{RegistryLeaf, StepDefinition};
@@ -59,11 +59,12 @@ use documents::yaml::{TextPlace, YamlFlaw};
 /// Sealed set of steps.
 #[derive(Debug, Clone)]
 pub struct Registry {
-    steps: BTreeMap<StepRef, Arc<RegisteredStep>>,
-    manifest: Vec<u8>,
+    // Copies of a registry share the large parts.
+    steps: Arc<BTreeMap<StepRef, Arc<RegisteredStep>>>,
+    manifest: Arc<[u8]>,
     /// Hashes of all complete subtrees, one list for each height, so that a proof needs no new hash. The first list
     /// contains the leaf hashes in the order of `steps`.
-    tree: Vec<Vec<merkle::Hash>>,
+    tree: Arc<Vec<Vec<merkle::Hash>>>,
     /// Remarks about the runbook files, sorted by file and place.
     remarks: Vec<RegistryError>,
     /// First error of each file that was skipped, sorted by file.
@@ -212,7 +213,8 @@ impl Registry {
         }
         match canonical_of(&leaves) {
             Ok(manifest) if errors.is_empty() => {
-                Ok(Self { steps, manifest, tree: levels(hashes), remarks: Vec::new(), skipped: Vec::new() })
+                let (steps, manifest, tree) = (steps.into(), manifest.into(), levels(hashes).into());
+                Ok(Self { steps, manifest, tree, remarks: Vec::new(), skipped: Vec::new() })
             }
             manifest => {
                 errors.extend(manifest.err().map(|error| whole("the registry's manifest", error.to_string())));
@@ -250,8 +252,27 @@ impl Registry {
 
     /// Returns the blob that a seal names as `registry`: the canonical JSON array of the leaves.
     #[must_use]
-    pub fn manifest(&self) -> Vec<u8> {
-        self.manifest.clone()
+    pub fn manifest(&self) -> &[u8] {
+        &self.manifest
+    }
+
+    /// Returns the leaves of the registry, sorted like [`Self::steps`].
+    pub fn leaves(&self) -> impl Iterator<Item = RegistryLeaf> {
+        self.steps.iter().map(|(reference, step)| RegistryLeaf { digest: step.digest, reference: reference.clone() })
+    }
+
+    /// Returns the blobs that a seal of this registry names: the manifest, the definitions, and the contents of files.
+    pub fn blobs(&self) -> impl Iterator<Item = (BlobDigest, Vec<u8>)> {
+        let steps = self.steps.values().map(|step| (BlobDigest::from_bytes(*step.digest.as_bytes()), step.canonical()));
+        let of_step = |step: &Arc<RegisteredStep>| {
+            let files = step.definition.files.iter().map(|file| file.digest);
+            files.zip(step.contents.clone()).collect::<Vec<_>>()
+        };
+        // Several steps can have the same file.
+        let contents: BTreeMap<ContentDigest, Arc<[u8]>> = self.steps.values().flat_map(of_step).collect();
+        let contents =
+            contents.into_iter().map(|(digest, bytes)| (BlobDigest::from_bytes(*digest.as_bytes()), bytes.to_vec()));
+        [(BlobDigest::of(&self.manifest), self.manifest.to_vec())].into_iter().chain(steps).chain(contents)
     }
 
     /// Returns the RFC 6962 root over the canonical leaves.

@@ -28,8 +28,8 @@ use documents::record::step_file::StepFile;
 pub struct RegisteredStep {
     /// Definition of the step. The definition decides everything that runs.
     pub definition: Arc<StepDefinition>,
-    /// Canonical JSON of the definition. The step digest is the digest of these bytes.
-    pub canonical: Arc<[u8]>,
+    /// Number of bytes of [`Self::canonical`].
+    pub size: usize,
     /// Step digest.
     pub digest: StepDigest,
     /// Parameter schema, ready to validate values.
@@ -48,6 +48,18 @@ impl RegisteredStep {
     #[must_use]
     pub fn stored(&self) -> Self {
         Self { place: None, ..self.clone() }
+    }
+
+    /// Returns the canonical JSON of the definition. The step digest is the digest of these bytes. The bytes are not kept,
+    /// because they would take as much memory as the definition.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "`register` made these bytes once")]
+    pub fn canonical(&self) -> Vec<u8> {
+        let mut bytes = canonical_of(&self.definition).expect("a canonical form");
+        // A seal collects the bytes of all steps, and the writer reserves some KB for each.
+        bytes.shrink_to_fit();
+        debug_assert_eq!(StepDigest::of(&bytes), self.digest, "not the definition of a step that `filled` returned");
+        bytes
     }
 
     /// Returns the step with the script that runs for these parameters. The step digest stays the digest of the
@@ -96,7 +108,7 @@ pub enum StoredStep {
 impl StoredStep {
     /// Returns the step of a runbook file.
     pub(super) fn found(step: FoundStep) -> Self {
-        Self::Found(Box::new(step.definition), step.contents)
+        Self::Found(step.definition, step.contents)
     }
 
     pub(super) fn reference(&self) -> &StepRef {
@@ -190,8 +202,8 @@ pub(super) fn register(
     }
     let template = template.map(Arc::new);
     let digest = StepDigest::of(&canonical);
-    let (canonical, definition) = (canonical.into(), definition.into());
-    Ok(RegisteredStep { digest, canonical, schema, definition, contents, template, place })
+    let (size, definition) = (canonical.len(), definition.into());
+    Ok(RegisteredStep { digest, size, schema, definition, contents, template, place })
 }
 
 /// Checks everything but the template of a step. Returns the definition with its parameter schema and its canonical

@@ -135,7 +135,7 @@ impl RunbookDirectories {
         if self.invalid == InvalidFiles::Refused || locked {
             return Err(errors);
         }
-        let (mut steps, mut remarks) = (registry.steps.clone(), registry.remarks.clone());
+        let (mut steps, mut remarks) = ((*registry.steps).clone(), registry.remarks.clone());
         let mut skipped = skip(errors, BTreeSet::new(), &mut steps, &mut remarks);
         skipped.extend(registry.skipped.iter().cloned());
         skipped.sort();

@@ -70,7 +70,7 @@ fn the_golden_registry_is_built_from_its_runbooks() {
     assert_eq!(step.digest.to_string(), "sha256:d9844140b87990c47a741552a7548bc6271554a2a9f71f567b9695d57330d335");
     assert_eq!(registry.root().to_string(), "sha256:2fe5507201fa7effa940ae021b49a561a38d2d1cbd1d955f3937323b2b41af49");
     assert_eq!(
-        documents::crypto::digest::BlobDigest::of(&registry.manifest()).to_string(),
+        documents::crypto::digest::BlobDigest::of(registry.manifest()).to_string(),
         "sha256:bec4a3eeb9361bb0e7242abdb615d1b78f57ac3e3b6a0b89aafc235552a21d49"
     );
     let proof = registry.proof_at(1).expect("a proof");
@@ -131,7 +131,7 @@ fn a_sealed_registry_does_not_change_if_files_change_later() {
     let registry = dir.load().expect("a registry");
     let mut stored: Vec<StepDefinition> = registry
         .steps()
-        .map(|step| serde_json::from_slice(&step.canonical).expect("a stored definition reads back"))
+        .map(|step| serde_json::from_slice(&step.canonical()).expect("a stored definition reads back"))
         .collect();
     stored.reverse();
     dir.write("nginx.md", b"changed");

@@ -61,7 +61,7 @@ fn differences<'a>(
             None => found.push(Difference { step: reference, change: "added", fields: Vec::new() }),
             Some(_) => {
                 let old: StepView = client.get(&format!("/v1/steps/{reference}"))?;
-                let new = serde_json::from_slice(&step.canonical)
+                let new = serde_json::from_slice(&step.canonical())
                     .map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))?;
                 found.push(Difference {
                     step: reference,

@@ -245,9 +245,12 @@ impl Again {
         } else if let Err(error) = check_profile(&step.profile, &without_list(&signed.sandbox, &step.profile)) {
             self.read_otherwise(FindingKind::Sandbox, error.to_string(), self.ours);
         }
-        if let Err(error) = check_list(&step.ruling, step.hashed.definition(), step.programs(), &signed.sandbox) {
+        if let Err(error) =
+            check_list(&step.ruling, step.hashed.definition(), step.programs().map(AsRef::as_ref), &signed.sandbox)
+        {
             self.find(FindingKind::Sandbox, error.to_string());
-        } else if let Err(error) = check_programs(step.programs(), signed.sandbox.programs.as_ref()) {
+        } else if let Err(error) = check_programs(step.programs().map(AsRef::as_ref), signed.sandbox.programs.as_ref())
+        {
             self.read_otherwise(FindingKind::Sandbox, error.to_string(), self.parsed_alike);
         }
         let tokens = Tokens::Sealed(&state.tokens, at);

@@ -201,7 +201,7 @@ impl Reader<'_> {
             contents: Vec::new(),
             script: lines,
             added,
-            definition: StepDefinition {
+            definition: Box::new(StepDefinition {
                 title: title.unwrap_or_else(|| id.to_owned()),
                 reference,
                 format: Format::Gruntwork,
@@ -219,7 +219,7 @@ impl Reader<'_> {
                 plan: None,
                 runs_on: None,
                 programs: needs.programs.clone(),
-            },
+            }),
         };
         let at = |message: String| YamlFlaw::new(place, message);
         let put = needs.links.clone().put(&mut found.definition).map_err(at);

@@ -29,7 +29,7 @@ fn page(text: &str) -> ReadPage {
 fn only(text: &str) -> StepDefinition {
     let mut steps = page(text).steps;
     assert_eq!(steps.len(), 1, "{text}");
-    steps.remove(0).definition
+    *steps.remove(0).definition
 }
 
 fn errors(text: &str) -> Vec<String> {

@@ -170,6 +170,7 @@ fn read_step(
     script.needs.links.clone().put(&mut definition).map_err(at)?;
     let contents = script.needs.put_files(&mut definition, page.files).map_err(at)?;
     let lines = ScriptOrigin::Below(script.fence.line);
+    let definition = Box::new(definition);
     Ok(FoundStep { definition, contents, place: script.fence, script: lines, added: (0, 0) })
 }
 
