@@ -403,6 +403,53 @@ fn before_the_login_a_desk_tells_nobody_anything() {
 }
 
 #[test]
+fn a_review_offers_no_signature_that_cannot_count() {
+    if !able("a_review_offers_no_signature_that_cannot_count") {
+        return;
+    }
+    // Among equal passkeys, the one with the lower key id counts.
+    let (zoe, yuki) = (PasskeyPair::of(2), PasskeyPair::of(1));
+    let world = World::with(|setup| {
+        setup.policy = POLICY.to_owned();
+        for (name, group, key) in [("zoe", "ops", &zoe), ("yuki", "security", &yuki)] {
+            let keys = key.line();
+            setup
+                .roster
+                .push_str(&format!("[[approver]]\nname = \"{name}\"\ngroups = [\"{group}\"]\nkeys = [\"{keys}\"]\n"));
+        }
+    });
+    let hers = world.token("hers", &["yuki"], &["propose"]);
+    let own = world.wire.post("/v1/proposals", &hers, &World::wish("plain:true", json!({}))).ok(201);
+    let proposal = world.propose("plain:true", json!({}));
+    let mut desk = DeskBrowser::start(&world);
+    desk.log_in("yuki", &yuki, "/");
+    let review = |proposal: &Value| {
+        let (id, page) = (id_of(proposal), desk.get(&format!("/b/0/review/{}", id_of(proposal))).body);
+        assert!(form_of(&page, &format!("/b/0/deny/{id}")).is_some(), "{page}");
+        (form_of(&page, &format!("/b/0/sign/{id}")), page)
+    };
+    let (form, page) = review(&own);
+    assert!(
+        form.is_none() && page.contains("can't count: the signer is the proposer or controls the proposer"),
+        "{page}"
+    );
+    let form = review(&proposal).0.expect("a form");
+    super::passkeys::sign(&world, &proposal, &zoe).ok(200);
+    // Another person was faster than this form.
+    let answer = desk.answer(&yuki, &pae(IN_TOTO, &bytes_of(&proposal)));
+    let path = format!("/b/0/sign/{}", id_of(&proposal));
+    let refused = desk.post(&path, &format!("{form}&digits={}{answer}", digits(&proposal)));
+    assert!(
+        refused.status == 409 && refused.body.contains("Signed, but the boundary refused the signature"),
+        "{}",
+        refused.body
+    );
+    let (form, page) = review(&proposal);
+    assert!(form.is_none() && page.contains("can't count: as many other passkeys count as policy permits"), "{page}");
+    assert_eq!(signatures(&world, &proposal), 1);
+}
+
+#[test]
 fn a_desk_refuses_forged_requests_foreign_signatures_and_ended_logins() {
     if !able("a_desk_refuses_forged_requests_foreign_signatures_and_ended_logins") {
         return;
