@@ -556,7 +556,9 @@ fn a_desk_starts_only_with_a_certificate_for_its_name_and_with_the_roster() {
     };
     refused(&mut desk_command(&world, &made, "expired"), &["expired.pem", "2021-01-01"]);
     refused(&mut desk_command(&world, &made, "other"), &["not for desk.example", "subjectAltName=DNS:desk.example"]);
-    refused(desk_command(&world, &made, "desk").args(["--host", "127.0.0.1"]), &["--host"]);
+    let mut address = world.program(&["console", "--desk", "--host", "127.0.0.1", "--certificate"]);
+    address.arg(made.path("desk.pem")).arg("--certificate-key").arg(made.path("desk.key"));
+    refused(&mut address, &["--host 127.0.0.1", "this is an address"]);
     refused(desk_command(&world, &made, "desk").args(["--key", "alice.pem"]), &["--key", "--desk"]);
     refused(desk_command(&world, &made, "desk").args(["--audit", "x"]), &["--audit", "--desk"]);
     refused(&mut world.program(&["console", "--desk", "--host", HOST]), &["--certificate"]);
@@ -568,6 +570,10 @@ fn a_desk_starts_only_with_a_certificate_for_its_name_and_with_the_roster() {
         world.program(&["console", "--desk", "--host", HOST, "--listen", "127.0.0.1:0", "--roster", digest]);
     pinned.args(["--url", &world.wire.url, "--certificate"]).arg(made.path("desk.pem"));
     refused(pinned.arg("--certificate-key").arg(made.path("desk.key")), &["no roster file", "boundary add"]);
+    let mut empty = world.program(&["console", "--desk", "--host", HOST, "--listen", "127.0.0.1:0", "--certificate"]);
+    empty.arg(made.path("desk.pem")).arg("--certificate-key").arg(made.path("desk.key"));
+    let words = ["list of boundaries of this user is empty", "boundary add NAME --url URL --roster FILE"];
+    refused(empty.env_remove("COUNTERSIGN_URL"), &words);
     // The service of the desk ends a connection that sends nothing, and a connection without TLS.
     let desk = DeskBrowser::start(&world);
     let mut plain = std::net::TcpStream::connect(("127.0.0.1", desk.port)).expect("connected");
