@@ -269,6 +269,9 @@ fn a_passkey_logs_in_and_approves_beside_an_own_key_and_never_alone() {
     }
     let inbox = desk.get("/").body;
     assert!(inbox.contains("Yours to move (1)") && inbox.contains("You are zoe"), "{inbox}");
+    assert_eq!(desk.post("/logout", "").status, 303);
+    assert!(desk.get("/").body.contains("Your name in the roster"));
+    desk.log_in("zoe", &zoe(), &to);
     let signed = desk.sign(&proposal, &digits(&proposal), &zoe(), &bytes_of(&proposal));
     assert_eq!(signed.status, 303, "{}", signed.body);
     assert_eq!(world.show(id_of(&proposal))["status"], "pending");

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{Extension, Form, Query, State};
-use axum::http::StatusCode;
 use axum::http::header::SET_COOKIE;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{Html, IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
 use client::commands::clock::now;
@@ -26,7 +26,7 @@ use maud::{Markup, html};
 use crate::desk::desk_boundary::DeskBoundary;
 use crate::desk::desk_person::{DeskPerson, browser_answer};
 use crate::desk::desk_state::{Desk, Peer};
-use crate::desk::login_sessions::LoginSession;
+use crate::desk::login_sessions::{LOG_OUT, LoginSession};
 use crate::desk::passkey_pages;
 use crate::page::frame::{FramedPage, framed};
 use crate::page::passkey_form::{ANSWER_FIELDS, answer_fields};
@@ -102,7 +102,7 @@ impl LoginAttempt {
 }
 
 pub(super) fn routes() -> Router<Arc<Desk>> {
-    Router::new().route(LOGIN, get(show).post(begin)).route(ANSWER, post(answered))
+    Router::new().route(LOGIN, get(show).post(begin)).route(ANSWER, post(answered)).route(LOG_OUT, post(log_out))
 }
 
 async fn show(Query(query): Query<BTreeMap<String, String>>) -> Response {
@@ -223,6 +223,11 @@ async fn answered(
     let session = LoginSession { person, boundary: place, pages, ends };
     let cookie = desk.logins.open(session, began).map_err(no_secret)?;
     Ok(([(SET_COOKIE, cookie)], Redirect::to(attempt.to.as_str())).into_response())
+}
+
+async fn log_out(State(desk): State<Arc<Desk>>, headers: HeaderMap) -> Redirect {
+    desk.logins.end(&headers);
+    Redirect::to(LOGIN)
 }
 
 fn not_logged_in(what: &str) -> Markup {
