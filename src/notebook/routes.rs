@@ -119,7 +119,7 @@ impl Notebook {
 
     /// Takes a form that a page of this program made for this path, once. Returns the refusal of any other form.
     fn take(&self, path: &str, sent: &BTreeMap<String, String>) -> Option<Response> {
-        if self.is_own(path, sent) && self.forms.take(sent.get("form").map_or("", String::as_str)) {
+        if self.is_own(path, sent) && self.forms.take(sent.get("form").map_or("", String::as_str)).is_some() {
             return None;
         }
         let what = "This form was sent before, or the page is old. Nothing was done. Load the page again.";

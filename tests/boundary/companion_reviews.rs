@@ -89,7 +89,7 @@ fn an_emergency_is_reviewed_on_its_page_with_the_text_of_the_command_and_once() 
     // Carol owns the proposer, so her review does not count. No key of mallory belongs to an approver.
     let refused = sign(&open(&world, &carol()), &run, fields, "accept");
     assert!(
-        refused.status == 409 && refused.body.contains("Signed, but the boundary did not confirm"),
+        refused.status == 409 && refused.body.contains("Signed, but the boundary refused the signature"),
         "{}",
         refused.body
     );

@@ -17,7 +17,7 @@ use crate::companion::{digits, signatures};
 use crate::mcp_proxy::proxy;
 use crate::passkey::{HOST, PasskeyPair, put};
 use crate::support::pages::{PageReply, form_of, text_of};
-use crate::support::people::{CHALLENGE, IN_TOTO, alice, denial, pae, revocation, sha256};
+use crate::support::people::{IN_TOTO, alice, denial, pae, revocation, sha256};
 use crate::support::{World, bytes_of, id_of, said, wait_for};
 
 const POLICY: &str = "version: 3\nextends: none\ndefault: {mode: execute, approvals: {required: 1, from: [ops, security]}, standing: {max_uses: 20, max_days: 7}}\npasskeys: {most: 1, alone: false, synced: false}\n";
@@ -172,9 +172,14 @@ impl DeskBrowser {
 
     /// Returns the fields that the script of a page fills after this passkey signed the message.
     fn answer(&self, key: &PasskeyPair, message: &[u8]) -> String {
+        self.answer_challenge(key, message, "{challenge}")
+    }
+
+    /// Does the same for the challenge that a page has in place of the challenge of the message.
+    fn answer_challenge(&self, key: &PasskeyPair, message: &[u8], challenge: &str) -> String {
         let (from, to) = (format!("https://{HOST}"), self.origin());
         let blob = key.sign_but(message, |parts| {
-            parts.client_data = parts.client_data.replace(&from, &to);
+            parts.client_data = parts.client_data.replace(&from, &to).replace("{challenge}", challenge);
             parts.origin = to.clone();
         });
         // SSHSIG with five strings; the last has the type, r and s, flags and counter, origin, client data and extensions.
@@ -206,10 +211,8 @@ impl DeskBrowser {
     /// Answers the page that asks for a passkey.
     fn log_in_with(&self, page: &str, key: &PasskeyPair) -> PageReply {
         let form = form_of(page, "/login/answer").unwrap_or_else(|| panic!("no form: {page}"));
-        let contents =
-            page.split("name=\"digest\" value=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("it");
-        let challenge = contents.splitn(5, ' ').nth(4).expect("a challenge");
-        let answer = self.answer(key, &pae(CHALLENGE, challenge.as_bytes()));
+        let challenge = page.split("data-challenge=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("it");
+        let answer = self.answer_challenge(key, b"", challenge);
         self.post("/login/answer", &format!("{form}{answer}"))
     }
 
@@ -266,6 +269,9 @@ fn a_passkey_logs_in_and_approves_beside_an_own_key_and_never_alone() {
     }
     let inbox = desk.get("/").body;
     assert!(inbox.contains("Yours to move (1)") && inbox.contains("You are zoe"), "{inbox}");
+    assert_eq!(desk.post("/logout", "").status, 303);
+    assert!(desk.get("/").body.contains("Your name in the roster"));
+    desk.log_in("zoe", &zoe(), &to);
     let signed = desk.sign(&proposal, &digits(&proposal), &zoe(), &bytes_of(&proposal));
     assert_eq!(signed.status, 303, "{}", signed.body);
     assert_eq!(world.show(id_of(&proposal))["status"], "pending");
@@ -358,15 +364,23 @@ fn before_the_login_a_desk_tells_nobody_anything() {
             assert!(reply.head.contains(header), "{path}: {header}: {}", reply.head);
         }
     }
-    // A name in the roster, another name and another boundary get the same page, apart from its secrets.
-    let plain = |page: &str| text_of(page.split("<main").nth(1).expect("a page"));
+    // A name in the roster, another name and another boundary get the same page, byte by byte, apart from its secrets.
+    let plain = |page: &str| {
+        let mut masked = page.to_owned();
+        let secret = |start: &str| page.split(start).nth(1).expect(start).split('"').next().expect(start).to_owned();
+        for (start, length) in
+            [("data-challenge=\"", 95), ("name=\"seal\" value=\"", 64), ("name=\"form\" value=\"", 1)]
+        {
+            let secret = secret(start);
+            assert!(secret.len() == length && secret.bytes().all(|c| c.is_ascii_alphanumeric() || b"-_".contains(&c)));
+            masked = masked.replace(&format!("{start}{secret}\""), &format!("{start}\""));
+        }
+        masked
+    };
     let pages = ["zoe", "alice", "nobody", "Not+a+name", "yan"].map(|name| desk.begin(name, "/").body);
     let other = desk.post("/login", "name=zoe&boundary=other&to=/").body;
     for page in pages.iter().chain([&other]) {
-        assert_eq!(
-            (plain(page), page.split("data-challenge=\"").nth(1).expect("it").find('"')),
-            (plain(&pages[0]), Some(95))
-        );
+        assert_eq!(plain(page), plain(&pages[0]));
     }
     for (page, key) in [
         (&pages[1], zoe()),
@@ -389,6 +403,53 @@ fn before_the_login_a_desk_tells_nobody_anything() {
     let limited = (0..80).map(|_| desk.begin("zoe", "/")).find(|reply| reply.status == 429).expect("a limit");
     assert!(limited.body.contains("Too many attempts"), "{}", limited.body);
     assert_eq!(desk.get("/login").status, 200);
+}
+
+#[test]
+fn a_review_offers_no_signature_that_cannot_count() {
+    if !able("a_review_offers_no_signature_that_cannot_count") {
+        return;
+    }
+    // Among equal passkeys, the one with the lower key id counts.
+    let (zoe, yuki) = (PasskeyPair::of(2), PasskeyPair::of(1));
+    let world = World::with(|setup| {
+        setup.policy = POLICY.to_owned();
+        for (name, group, key) in [("zoe", "ops", &zoe), ("yuki", "security", &yuki)] {
+            let keys = key.line();
+            setup
+                .roster
+                .push_str(&format!("[[approver]]\nname = \"{name}\"\ngroups = [\"{group}\"]\nkeys = [\"{keys}\"]\n"));
+        }
+    });
+    let hers = world.token("hers", &["yuki"], &["propose"]);
+    let own = world.wire.post("/v1/proposals", &hers, &World::wish("plain:true", json!({}))).ok(201);
+    let proposal = world.propose("plain:true", json!({}));
+    let mut desk = DeskBrowser::start(&world);
+    desk.log_in("yuki", &yuki, "/");
+    let review = |proposal: &Value| {
+        let (id, page) = (id_of(proposal), desk.get(&format!("/b/0/review/{}", id_of(proposal))).body);
+        assert!(form_of(&page, &format!("/b/0/deny/{id}")).is_some(), "{page}");
+        (form_of(&page, &format!("/b/0/sign/{id}")), page)
+    };
+    let (form, page) = review(&own);
+    assert!(
+        form.is_none() && page.contains("can't count: the signer is the proposer or controls the proposer"),
+        "{page}"
+    );
+    let form = review(&proposal).0.expect("a form");
+    super::passkeys::sign(&world, &proposal, &zoe).ok(200);
+    // Another person was faster than this form.
+    let answer = desk.answer(&yuki, &pae(IN_TOTO, &bytes_of(&proposal)));
+    let path = format!("/b/0/sign/{}", id_of(&proposal));
+    let refused = desk.post(&path, &format!("{form}&digits={}{answer}", digits(&proposal)));
+    assert!(
+        refused.status == 409 && refused.body.contains("Signed, but the boundary refused the signature"),
+        "{}",
+        refused.body
+    );
+    let (form, page) = review(&proposal);
+    assert!(form.is_none() && page.contains("can't count: as many other passkeys count as policy permits"), "{page}");
+    assert_eq!(signatures(&world, &proposal), 1);
 }
 
 #[test]
@@ -498,7 +559,9 @@ fn a_desk_starts_only_with_a_certificate_for_its_name_and_with_the_roster() {
     };
     refused(&mut desk_command(&world, &made, "expired"), &["expired.pem", "2021-01-01"]);
     refused(&mut desk_command(&world, &made, "other"), &["not for desk.example", "subjectAltName=DNS:desk.example"]);
-    refused(desk_command(&world, &made, "desk").args(["--host", "127.0.0.1"]), &["--host"]);
+    let mut address = world.program(&["console", "--desk", "--host", "127.0.0.1", "--certificate"]);
+    address.arg(made.path("desk.pem")).arg("--certificate-key").arg(made.path("desk.key"));
+    refused(&mut address, &["--host 127.0.0.1", "this is an address"]);
     refused(desk_command(&world, &made, "desk").args(["--key", "alice.pem"]), &["--key", "--desk"]);
     refused(desk_command(&world, &made, "desk").args(["--audit", "x"]), &["--audit", "--desk"]);
     refused(&mut world.program(&["console", "--desk", "--host", HOST]), &["--certificate"]);
@@ -510,6 +573,10 @@ fn a_desk_starts_only_with_a_certificate_for_its_name_and_with_the_roster() {
         world.program(&["console", "--desk", "--host", HOST, "--listen", "127.0.0.1:0", "--roster", digest]);
     pinned.args(["--url", &world.wire.url, "--certificate"]).arg(made.path("desk.pem"));
     refused(pinned.arg("--certificate-key").arg(made.path("desk.key")), &["no roster file", "boundary add"]);
+    let mut empty = world.program(&["console", "--desk", "--host", HOST, "--listen", "127.0.0.1:0", "--certificate"]);
+    empty.arg(made.path("desk.pem")).arg("--certificate-key").arg(made.path("desk.key"));
+    let words = ["list of boundaries of this user is empty", "boundary add NAME --url URL --roster FILE"];
+    refused(empty.env_remove("COUNTERSIGN_URL"), &words);
     // The service of the desk ends a connection that sends nothing, and a connection without TLS.
     let desk = DeskBrowser::start(&world);
     let mut plain = std::net::TcpStream::connect(("127.0.0.1", desk.port)).expect("connected");

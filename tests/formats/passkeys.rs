@@ -13,6 +13,7 @@ use documents::record::bundle::Bundle;
 use documents::record::envelope::{Envelope, EnvelopeSignature};
 use judgement::audit::bundle_check::{RosterTrust, VerifyOptions, verify};
 use judgement::audit::report::BundleReport;
+use judgement::trust::trusted_roster::TrustedRoster;
 use serde_json::{Value, json};
 
 use crate::golden;
@@ -126,7 +127,11 @@ fn ssh_keygen_verifies_the_signatures_of_passkeys() {
     let Some(keygen) = program("ssh-keygen", "ssh_keygen_verifies_the_signatures_of_passkeys") else { return };
     let home = tempfile::tempdir().expect("a directory");
     let (passkey, message) = (PasskeyPair::of(2), b"a message");
-    let signers = file(home.path(), "signers", format!("bob {}\n", passkey.line()).as_bytes());
+    let mut roster = golden::payload("roster");
+    roster["predicate"]["approver"][1]["keys"] = json!([passkey.line()]);
+    golden::repair_twins("roster", &mut roster);
+    let roster = TrustedRoster::from_payload(&to_canonical(&roster)).expect("a roster");
+    let signers = file(home.path(), "signers", roster.allowed_signers().as_bytes());
     let line = file(home.path(), "key.pub", format!("{}\n", passkey.line()).as_bytes());
     let printed = finish(Command::new(&keygen).arg("-lf").arg(line), b"");
     assert!(String::from_utf8_lossy(&printed.stdout).contains(&passkey.keyid()), "{printed:?}");

@@ -146,7 +146,7 @@ fn add(pages: &AuditorPages, kind: &str, body: &[u8]) -> Result<(), String> {
     let form = SentForm::parse(kind, body)?;
     let field = |name: &str| form.fields.get(name).map_or("", String::as_str);
     let (number, seal) = (field("form"), field("seal"));
-    if !(pages.door.form_key.is_sealed(UPLOAD_PATH, number, seal) && pages.forms.take(number)) {
+    if !(pages.door.form_key.is_sealed(UPLOAD_PATH, number, seal) && pages.forms.take(number).is_some()) {
         return Err("This form was sent before, or the page is old. Nothing was added. Load the page again.".to_owned());
     }
     pages.kept.upload(&form.files)

@@ -74,7 +74,9 @@ pub(crate) fn after_signature<T>(
     match done {
         Ok(SentSignature(Ok(_))) => Ok(Redirect::to(to).into_response()),
         Ok(SentSignature(Err(failure))) => {
-            Err(failed(nav, "Signed, but the boundary did not confirm the signature", &failure, way))
+            let is_refused = failure.problem.is_some() && failure.exit != Exit::Unreachable;
+            let what = if is_refused { "refused" } else { "did not confirm" };
+            Err(failed(nav, &format!("Signed, but the boundary {what} the signature"), &failure, way))
         }
         Err(failure) => Err(failed(nav, "Nothing was signed", &failure, way)),
     }

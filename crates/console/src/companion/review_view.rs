@@ -190,6 +190,9 @@ impl ReviewView<'_> {
             Ok(approver) => approver,
             Err(why) => return self.no_form(why.trim_start_matches("nothing was signed: ")),
         };
+        if let Some(why) = review.found.cannot_count(&review.sources, approver, self.passkey.is_some()) {
+            return self.no_form(&format!("your signature can't count: {why}"));
+        }
         let path = path_of("sign", self.boundary, view);
         let (asked, refused) = (AskedText::of(review), self.refused);
         let errors = &refused.errors;

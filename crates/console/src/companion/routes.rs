@@ -9,6 +9,7 @@ use axum::routing::{get, post};
 use client::commands::approve::AskedText;
 use client::commands::clock::now;
 use documents::record::ident::ProposalId;
+use maud::html;
 
 use crate::companion::freeze;
 use crate::companion::grant_pages;
@@ -38,7 +39,7 @@ async fn first(State(own): Shared) -> Response {
     let time = now();
     let all = read_all(&own.pages.places, &own.signing, time).await;
     let all: Vec<_> = own.pages.places.iter().map(|place| place.shown_name()).zip(all).collect();
-    Html(inbox(&all, time)).into_response()
+    Html(inbox(&all, time, &html! {})).into_response()
 }
 
 async fn review(State(own): Shared, Path((at, id)): Path<(usize, ProposalId)>) -> PageAnswer<Response> {

@@ -91,8 +91,8 @@ fn boundary_words(name: &str, state: &BoundaryState) -> String {
 
 type Read = Result<BoundaryInbox, CommandFailure>;
 
-/// Returns the inbox over all boundaries.
-pub(crate) fn inbox(all: &[(String, Read)], now: Timestamp) -> String {
+/// Returns the inbox over all boundaries, with `last` as its end.
+pub(crate) fn inbox(all: &[(String, Read)], now: Timestamp, last: &Markup) -> String {
     let each = || {
         let read = all.iter().enumerate().map(|(at, (name, read))| (at, name.as_str(), read.as_ref().ok()));
         read.filter_map(|(at, name, read)| read.map(|read| (at, name, read)))
@@ -151,6 +151,7 @@ pub(crate) fn inbox(all: &[(String, Read)], now: Timestamp) -> String {
                 }
             }
         }
+        (last)
     };
     let title = match mine.len() + grants.len() {
         0 => "Inbox".to_owned(),

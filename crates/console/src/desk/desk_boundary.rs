@@ -34,14 +34,19 @@ impl DeskBoundary {
         let public = ReachedBoundary::new(options.clone(), trust, move || own.client_with(None));
         let boundary = Self { options, trust: trust.clone(), public: Arc::new(public) };
         if boundary.rosters()?.is_empty() {
-            return Err(CommandFailure::new(
-                Exit::NoTrust,
+            let words = if boundary.options.listed().is_none() && !boundary.options.given.address {
+                format!(
+                    "the desk {host} has no boundary, because the list of boundaries of this user is empty: add each boundary \
+                     with `countersign boundary add NAME --url URL --roster FILE`, as the user who runs the desk"
+                )
+            } else {
                 format!(
                     "the desk {host} has no roster file for {}: a digest is not enough, because the desk finds the passkeys of \
                      people in the file. Add the boundary again with `countersign boundary add NAME --roster FILE`",
                     boundary.public.shown_name()
-                ),
-            ));
+                )
+            };
+            return Err(CommandFailure::new(Exit::NoTrust, words));
         }
         Ok(boundary)
     }

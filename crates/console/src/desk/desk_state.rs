@@ -24,7 +24,8 @@ pub(super) struct Desk {
     pub(super) boundaries: Vec<DeskBoundary>,
     pub(super) logins: LoginSessions,
     pub(super) form_key: FormKey,
-    pub(super) forms: OpenForms,
+    /// The forms of logins that have begun. The pages show nothing of what is kept, because it tells who is in a roster.
+    pub(super) forms: OpenForms<String>,
     limits: AttemptLimits,
 }
 

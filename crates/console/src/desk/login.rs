@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{Extension, Form, Query, State};
-use axum::http::StatusCode;
 use axum::http::header::SET_COOKIE;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{Html, IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
 use client::commands::clock::now;
@@ -26,7 +26,7 @@ use maud::{Markup, html};
 use crate::desk::desk_boundary::DeskBoundary;
 use crate::desk::desk_person::{DeskPerson, browser_answer};
 use crate::desk::desk_state::{Desk, Peer};
-use crate::desk::login_sessions::LoginSession;
+use crate::desk::login_sessions::{LOG_OUT, LoginSession};
 use crate::desk::passkey_pages;
 use crate::page::frame::{FramedPage, framed};
 use crate::page::passkey_form::{ANSWER_FIELDS, answer_fields};
@@ -69,7 +69,7 @@ impl std::fmt::Display for LoginTarget {
     }
 }
 
-/// A login that has begun. The form of the page contains it under a seal.
+/// A login that has begun. The desk keeps it for the form of the page.
 struct LoginAttempt {
     /// Place of the boundary. `None` if the desk has no such boundary.
     place: Option<usize>,
@@ -80,7 +80,7 @@ struct LoginAttempt {
 }
 
 impl LoginAttempt {
-    /// Returns the text for the form, with the challenge.
+    /// Returns the text that the desk keeps, with the challenge.
     fn contents(&self, challenge: &str) -> String {
         let place = self.place.map_or_else(|| "-".to_owned(), |place| place.to_string());
         let name = self.name.as_ref().map_or("-", Name::as_str);
@@ -102,7 +102,7 @@ impl LoginAttempt {
 }
 
 pub(super) fn routes() -> Router<Arc<Desk>> {
-    Router::new().route(LOGIN, get(show).post(begin)).route(ANSWER, post(answered))
+    Router::new().route(LOGIN, get(show).post(begin)).route(ANSWER, post(answered)).route(LOG_OUT, post(log_out))
 }
 
 async fn show(Query(query): Query<BTreeMap<String, String>>) -> Response {
@@ -152,7 +152,8 @@ async fn begin(
 /// Asks for a signature over a challenge. A name without a passkey gets a challenge that no boundary made.
 async fn ask(desk: &Desk, attempt: &LoginAttempt) -> PageAnswer<Response> {
     let secret: [u8; 32] = random().map_err(no_secret)?;
-    let boundary = attempt.place.and_then(|place| desk.boundaries.get(place));
+    // A boundary is asked also for a name that no boundary of the desk has.
+    let boundary = desk.boundaries.get(attempt.place.unwrap_or_default());
     let mut keys = attempt.keys(desk).map_or_else(Vec::new, |(_, keys)| keys);
     // The boundary is asked also for a name without a passkey, so that nobody can measure the difference.
     let known = (attempt.key < keys.len()).then(|| keys.swap_remove(attempt.key).keyid());
@@ -175,7 +176,7 @@ async fn ask(desk: &Desk, attempt: &LoginAttempt) -> PageAnswer<Response> {
         @if attempt.key > 0 { p { "This is another passkey of yours. Use it once more." } }
         p { "Your passkey signs a challenge of the boundary. This gives you access for 10 minutes, and approves nothing." }
         form method="post" action=(ANSWER) data-passkey="get" data-challenge=(message.challenge()) data-host=(desk.host()) {
-            (hidden(&desk.form_key, ANSWER, &desk.forms.issue(), &attempt.contents(&challenge)))
+            (hidden(&desk.form_key, ANSWER, &desk.forms.issue_with(attempt.contents(&challenge)), ""))
             (answer_fields(&ANSWER_FIELDS))
             button.main type="submit" { "Use your passkey" }
         }
@@ -193,7 +194,7 @@ async fn answered(
     let taken = TakenForm::take(&desk.form_key, &desk.forms, ANSWER, &sent);
     let refuse = |what: &str| RefusedRequest::with(StatusCode::FORBIDDEN, not_logged_in(what));
     let old = "This page was used before, or it is too old.";
-    let contents = taken.ok_or_else(|| refuse(old))?.contents;
+    let contents = taken.ok_or_else(|| refuse(old))?.kept;
     let (attempt, challenge) = LoginAttempt::parse(&contents).ok_or_else(|| refuse(old))?;
     let wrong = || {
         refuse(
@@ -222,6 +223,11 @@ async fn answered(
     let session = LoginSession { person, boundary: place, pages, ends };
     let cookie = desk.logins.open(session, began).map_err(no_secret)?;
     Ok(([(SET_COOKIE, cookie)], Redirect::to(attempt.to.as_str())).into_response())
+}
+
+async fn log_out(State(desk): State<Arc<Desk>>, headers: HeaderMap) -> Redirect {
+    desk.logins.end(&headers);
+    Redirect::to(LOGIN)
 }
 
 fn not_logged_in(what: &str) -> Markup {
@@ -255,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_login_that_has_begun_stands_in_its_form() {
+    fn a_login_that_has_begun_is_read_as_it_was_kept() {
         let to = LoginTarget::parse("/b/0/freeze").expect("a path");
         let attempt = LoginAttempt { place: Some(2), key: 1, name: "alice".parse().ok(), to };
         let contents = attempt.contents("countersign-challenge/v1 a b");

@@ -1,7 +1,7 @@
 //! Starts a desk.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -65,11 +65,7 @@ pub fn run(
     else {
         return Err(CommandFailure::usage("a desk needs --host, --certificate and --certificate-key"));
     };
-    let (name, port) = host.split_once(':').map_or((host.as_str(), None), |(name, port)| (name, Some(port)));
-    let wrong = |why: String| CommandFailure::usage(format!("--host {host}: {why}"));
-    let port: Option<u16> =
-        port.map(str::parse).transpose().map_err(|_| wrong("the port is no number: write NAME:PORT".to_owned()))?;
-    check_origin(&origin(name, USUAL_PORT)).map_err(wrong)?;
+    let (name, port) = name_and_port(host).map_err(|why| CommandFailure::usage(format!("--host {host}: {why}")))?;
     let files = DeskFiles { name, certificate, key };
     let renewed = RenewedServer::new(files.read()?, |text| files.check(text))?;
     let boundaries = chosen_boundaries(global)?.into_iter().map(|one| DeskBoundary::new(one, trust, name));
@@ -91,6 +87,21 @@ pub fn run(
         files.keep(renewed, serving, terminal).await;
         Err(CommandFailure::new(Exit::Unreachable, "the server of the desk ended too early: start the desk again"))
     })
+}
+
+/// Splits the name of a desk from its port.
+fn name_and_port(host: &str) -> Result<(&str, Option<u16>), String> {
+    if host.contains("://") {
+        return Err("leave https:// and the path out: write NAME or NAME:PORT".to_owned());
+    }
+    let (name, port) = host.split_once(':').map_or((host, None), |(name, port)| (name, Some(port)));
+    if host.starts_with('[') || host.parse::<IpAddr>().or_else(|_| name.parse()).is_ok() {
+        return Err("passkeys belong to a name, and this is an address: give the name that people type".to_owned());
+    }
+    check_origin(&origin(name, USUAL_PORT))?;
+    let number = |port: &str| -> Option<u16> { port.parse().ok().filter(|_| !port.starts_with(['+', '0'])) };
+    let no_port = || "the port is no number from 1 to 65535: write NAME:PORT".to_owned();
+    Ok((name, port.map(|port| number(port).ok_or_else(no_port)).transpose()?))
 }
 
 /// Returns the address as browsers write an origin.
@@ -154,6 +165,34 @@ impl DeskFiles<'_> {
                 terminal.say(problem);
             }
             told = problem;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_desk_has_a_name_and_a_port_as_browsers_write_it() {
+        assert_eq!(name_and_port("desk.example"), Ok(("desk.example", None)));
+        assert_eq!(name_and_port("desk.example:8443"), Ok(("desk.example", Some(8443))));
+        for (bad, why) in [
+            ("https://desk.example", "leave https:// and the path out"),
+            ("127.0.0.1", "this is an address"),
+            ("127.0.0.1:443", "this is an address"),
+            ("::1", "this is an address"),
+            ("[::1]:443", "this is an address"),
+            ("Desk.example", "lower-case"),
+            ("desk.example:0", "from 1 to 65535"),
+            ("desk.example:+5", "from 1 to 65535"),
+            ("desk.example:0443", "from 1 to 65535"),
+            ("desk.example:65536", "from 1 to 65535"),
+            ("desk.example:", "from 1 to 65535"),
+            ("desk.example:1:2", "from 1 to 65535"),
+        ] {
+            let refused = name_and_port(bad).expect_err(bad);
+            assert!(refused.contains(why), "{bad}: {refused}");
         }
     }
 }

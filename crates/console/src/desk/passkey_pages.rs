@@ -25,6 +25,7 @@ use crate::companion::review_view::{RefusedReview, shown_review};
 use crate::companion::run_pages;
 use crate::companion::views::{NavPlace, inbox};
 use crate::desk::desk_person::{DeskPerson, browser_answer};
+use crate::desk::login_sessions::LOG_OUT;
 use crate::desk::shown_pages;
 use crate::desk::signing_page::signing_page;
 use crate::desk::stop_pages::{self, StopPages};
@@ -76,7 +77,8 @@ async fn first(State(own): Own) -> PageAnswer<Response> {
     let read = place
         .read(move |place, client| BoundaryInbox::read((place, client), person.approver(place, client), time))
         .await;
-    Ok(Html(inbox(&[(place.shown_name(), read)], time)).into_response())
+    let log_out = html! { form method="post" action=(LOG_OUT) { button type="submit" { "Log out" } } };
+    Ok(Html(inbox(&[(place.shown_name(), read)], time, &log_out)).into_response())
 }
 
 async fn review(State(own): Own, Path((at, id)): Path<(usize, ProposalId)>) -> PageAnswer<Response> {

@@ -9,34 +9,42 @@ const LIFE: Duration = Duration::from_secs(24 * 3600);
 /// Maximum number of open forms. The oldest form stops working first.
 const MOST: usize = 100_000;
 
-/// Numbers of the forms that nobody has sent. The seal of a form makes its number impossible to guess.
+/// Numbers of the forms that nobody has sent, each with what the program keeps for the form. The seal of a form makes its
+/// number impossible to guess.
 #[derive(Debug, Default)]
-pub struct OpenForms(Mutex<Issued>);
+pub struct OpenForms<T = ()>(Mutex<Issued<T>>);
 
 #[derive(Debug, Default)]
-struct Issued {
+struct Issued<T> {
     last: u64,
-    open: BTreeMap<u64, Instant>,
+    open: BTreeMap<u64, (Instant, T)>,
 }
 
 impl OpenForms {
     /// Returns the number of a new form.
     pub fn issue(&self) -> String {
+        self.issue_with(())
+    }
+}
+
+impl<T> OpenForms<T> {
+    /// Returns the number of a new form, and keeps a value for the form.
+    pub(crate) fn issue_with(&self, kept: T) -> String {
         let mut issued = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if issued.open.len() >= MOST {
             issued.open.pop_first();
         }
         issued.last += 1;
         let number = issued.last;
-        issued.open.insert(number, Instant::now());
+        issued.open.insert(number, (Instant::now(), kept));
         number.to_string()
     }
 
-    /// Takes the number of a sent form. Returns false if the form was sent before, or is too old.
-    pub fn take(&self, number: &str) -> bool {
+    /// Takes the value of a sent form. Returns `None` if the form was sent before, or is too old.
+    pub fn take(&self, number: &str) -> Option<T> {
         let mut issued = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let found = number.parse().ok().and_then(|number: u64| issued.open.remove(&number));
-        found.is_some_and(|issued| issued.elapsed() < LIFE)
+        found.filter(|(issued, _)| issued.elapsed() < LIFE).map(|(_, kept)| kept)
     }
 }
 
@@ -47,7 +55,7 @@ mod tests {
     #[test]
     fn a_form_works_once() {
         let forms = OpenForms::default();
-        let number = forms.issue();
-        assert!(forms.take(&number) && !forms.take(&number) && !forms.take("other"));
+        let number = forms.issue_with("kept");
+        assert_eq!([forms.take(&number), forms.take(&number), forms.take("other")], [Some("kept"), None, None]);
     }
 }

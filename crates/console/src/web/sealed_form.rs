@@ -24,21 +24,24 @@ fn sealed(number: &str, contents: &str) -> String {
 
 /// A form that was sent, and that works no second time.
 #[derive(Debug)]
-pub struct TakenForm {
+pub struct TakenForm<T = ()> {
     /// Number of the form.
     pub number: String,
     /// Contents that the page showed.
     pub contents: String,
+    /// What the program kept for the form.
+    pub(crate) kept: T,
 }
 
-impl TakenForm {
+impl<T> TakenForm<T> {
     /// Takes a form that a page of this program made for this path. Returns `None` for any other form, and for a form that
     /// was sent before.
     #[must_use]
-    pub fn take(key: &FormKey, forms: &OpenForms, path: &str, sent: &BTreeMap<String, String>) -> Option<Self> {
+    pub fn take(key: &FormKey, forms: &OpenForms<T>, path: &str, sent: &BTreeMap<String, String>) -> Option<Self> {
         let field = |name: &str| sent.get(name).map_or("", String::as_str);
         let (number, contents) = (field("form"), field("digest"));
-        let is_own = key.is_sealed(path, &sealed(number, contents), field("seal")) && forms.take(number);
-        is_own.then(|| Self { number: number.to_owned(), contents: contents.to_owned() })
+        let is_own = key.is_sealed(path, &sealed(number, contents), field("seal"));
+        let kept = if is_own { forms.take(number)? } else { return None };
+        Some(Self { number: number.to_owned(), contents: contents.to_owned(), kept })
     }
 }

@@ -81,21 +81,26 @@ pub enum NotCounted {
 
 impl fmt::Display for UncountedSignature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({}) does not count: ", self.holder, self.keyid)?;
-        match &self.why {
-            NotCounted::NoApprover => f.write_str("the signer is not an approver"),
-            NotCounted::Revoked => f.write_str("the key is revoked"),
-            NotCounted::Excluded => f.write_str("the signer is the proposer or controls the proposer"),
-            NotCounted::NotYetValid(from) => write!(f, "the approver is valid only from {from}"),
-            NotCounted::NoLongerValid(until) => write!(f, "the approver is no longer valid since {until}"),
-            NotCounted::InNoNamedGroup => f.write_str("the approver is in no group that the rule names"),
-            NotCounted::NotTouched => f.write_str("the group requires a security key with touch"),
-            NotCounted::NotVerified => f.write_str(
+        write!(f, "{} ({}) does not count: {}", self.holder, self.keyid, self.why)
+    }
+}
+
+impl fmt::Display for NotCounted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoApprover => f.write_str("the signer is not an approver"),
+            Self::Revoked => f.write_str("the key is revoked"),
+            Self::Excluded => f.write_str("the signer is the proposer or controls the proposer"),
+            Self::NotYetValid(from) => write!(f, "the approver is valid only from {from}"),
+            Self::NoLongerValid(until) => write!(f, "the approver is no longer valid since {until}"),
+            Self::InNoNamedGroup => f.write_str("the approver is in no group that the rule names"),
+            Self::NotTouched => f.write_str("the group requires a security key with touch"),
+            Self::NotVerified => f.write_str(
                 "the group requires a security key that verified the person (PIN or fingerprint); sign with such a key",
             ),
-            NotCounted::SecondKey(first) => write!(f, "the same person also signed with {first}"),
-            NotCounted::Passkey(error) => error.fmt(f),
-            NotCounted::MorePasskeys => {
+            Self::SecondKey(first) => write!(f, "the same person also signed with {first}"),
+            Self::Passkey(error) => error.fmt(f),
+            Self::MorePasskeys => {
                 f.write_str("as many other passkeys count as policy permits (`passkeys.most`); sign with another key")
             }
         }

@@ -226,16 +226,17 @@ impl TrustedRoster {
 
     /// Returns the approvers in the format of OpenSSH's `allowed_signers` file (ssh-keygen(1)), one key in each line,
     /// for `ssh-keygen -Y verify`: `alice namespaces="countersign",valid-before="20270101000000Z" ssh-ed25519 AAAA…
-    /// alice`.
+    /// alice`. The passkeys are among the keys: `ssh-keygen` verifies their signatures too.
     #[must_use]
     pub fn allowed_signers(&self) -> String {
         use std::fmt::Write as _;
         let stamp = |time: &documents::record::validity::Timestamp| {
             time.to_string().chars().filter(|c| !"-:T".contains(*c)).collect::<String>()
         };
+        let is_passkey = |line: &str| ForeignKey::parse(line).is_ok_and(|key| key.passkey().is_some());
         let mut text = String::new();
         for approver in &self.roster.approver {
-            for key in approver.keys.iter().filter(|line| SshKey::parse(line).is_ok()) {
+            for key in approver.keys.iter().filter(|line| SshKey::parse(line).is_ok() || is_passkey(line)) {
                 let mut options = String::from("namespaces=\"countersign\"");
                 if let Some(after) = &approver.valid_after {
                     let _ = write!(options, ",valid-after=\"{}\"", stamp(after));

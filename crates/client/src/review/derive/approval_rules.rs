@@ -1,11 +1,15 @@
 //! The approval rules of a run, normally and in an emergency.
 
+use std::collections::BTreeSet;
+
 use crate::review::derived::{Derived, EmergencyApproval, ReviewFinding};
 use crate::review::sources::ReviewSources;
 use documents::record::authorization::Authorization;
+use documents::record::ident::{GroupName, Name};
 use documents::record::step_definition::Approvals;
 use judgement::decision::emergency::rules_of_run;
 use judgement::decision::quorum_rules::QuorumRules;
+use judgement::decision::signature_count::NotCounted;
 use judgement::policy::ruling::Ruling;
 use judgement::trust::trusted_roster::KeyHolder;
 
@@ -29,6 +33,29 @@ impl Derived {
             self.rules = rules("in an emergency, policy asks", Some(&rule.value.approvals()), of_step);
             self.emergency = Some(EmergencyApproval { rule: rule.value.clone(), normally });
         }
+    }
+
+    /// Returns why a further signature of this approver can't count for the run. The result is `None` if only the signature
+    /// can show whether it counts.
+    #[must_use]
+    pub fn cannot_count(&self, sources: &ReviewSources, approver: &Name, by_passkey: bool) -> Option<NotCounted> {
+        let (told, roster) = (sources.told.as_ref()?, sources.roster.roster()?);
+        if told.excluded.contains(approver) {
+            return Some(NotCounted::Excluded);
+        }
+        let most = self.passkeys.filter(|_| by_passkey && !told.by_passkey.contains(approver))?.most;
+        // The rules in which a person counts, with the groups where a rule needs a person of each group.
+        let places = |name: &Name| -> BTreeSet<(usize, Option<&GroupName>)> {
+            let has = |group: &&GroupName| roster.approver(name).is_some_and(|person| person.groups.contains(group));
+            let rules = self.rules.iter().enumerate();
+            let places = rules.flat_map(|(at, (_, rule))| {
+                rule.from.iter().filter(has).map(move |group| (at, (rule.each == Some(true)).then_some(group)))
+            });
+            places.collect()
+        };
+        // A passkey that counts in more rules could replace a counted passkey.
+        let replaces_none = told.by_passkey.iter().all(|other| places(approver).is_subset(&places(other)));
+        (told.by_passkey.len() as u64 >= most && replaces_none).then_some(NotCounted::MorePasskeys)
     }
 
     /// Says who signed with a passkey, and which passkeys count by policy.
