@@ -74,8 +74,8 @@ pub(super) enum RateKey<'a> {
 enum Shortage {
     /// The bucket stays as it is.
     Refused,
-    /// The bucket is empty.
-    Emptied,
+    /// The caller owes the rest, at most the cost of this call.
+    Owed,
 }
 
 /// Cost of a failed authentication, as a number of calls.
@@ -100,10 +100,10 @@ impl RateLimiter {
         self.withdraw(payer, cost, now, Shortage::Refused)
     }
 
-    /// Like [`charge`](Self::charge), but a bucket that has not enough calls is empty afterwards. Otherwise a caller with a
+    /// Like [`charge`](Self::charge), but a caller whose bucket has not enough calls owes the rest. Otherwise a caller with a
     /// nearly empty bucket could fail without a penalty.
     pub(super) fn penalize(&self, payer: RateKey<'_>, cost: u32, now: Instant) -> Result<(), Stopped> {
-        self.withdraw(payer, cost, now, Shortage::Emptied)
+        self.withdraw(payer, cost, now, Shortage::Owed)
     }
 
     fn withdraw(&self, payer: RateKey<'_>, cost: u32, now: Instant, shortage: Shortage) -> Result<(), Stopped> {
@@ -138,8 +138,8 @@ impl RateLimiter {
         let then = (*full).max(now) + each * cost;
         match then.checked_sub(now + most) {
             Some(missing) if !missing.is_zero() => {
-                if shortage == Shortage::Emptied {
-                    *full = (*full).max(now + each * rate.burst);
+                if shortage == Shortage::Owed {
+                    *full = then.min(now + most + each * cost).max(*full);
                 }
                 Err(missing.as_secs() + 1)
             }
@@ -176,15 +176,19 @@ mod tests {
     }
 
     #[test]
-    fn a_penalty_that_does_not_fit_empties_the_rate_limit() {
+    fn a_penalty_that_does_not_fit_is_owed_once() {
         let limits = limits();
-        let fail = |at| limits.take(RATE, 1, 2, Duration::from_millis(at), Shortage::Emptied);
+        let fail = |at| limits.take(RATE, 1, 2, Duration::from_millis(at), Shortage::Owed);
         assert_eq!(fail(0), Ok(()));
         assert_eq!(fail(0), Err(1));
         assert_eq!(take(&limits, RATE, 1, 1, Duration::ZERO), Err(1), "one call was left before");
-        assert_eq!(take(&limits, RATE, 1, 1, Duration::from_millis(99)), Err(1));
-        assert_eq!(fail(150), Err(1));
-        assert_eq!(take(&limits, RATE, 1, 1, Duration::from_millis(250)), Ok(()), "a penalty takes no more than all");
+        assert_eq!(take(&limits, RATE, 1, 1, Duration::from_millis(199)), Err(1), "the penalty is owed");
+        assert_eq!(take(&limits, RATE, 1, 1, Duration::from_millis(200)), Ok(()));
+        for _ in 0..100 {
+            assert_eq!(fail(200), Err(1));
+        }
+        assert_eq!(take(&limits, RATE, 1, 1, Duration::from_millis(499)), Err(1));
+        assert_eq!(take(&limits, RATE, 1, 1, Duration::from_millis(500)), Ok(()), "not all penalties are owed");
     }
 
     #[test]
