@@ -21,18 +21,6 @@ use documents::record::token::SealedToken;
 use documents::record::validity::Timestamp;
 use wire::api::oidc::OidcBinding;
 
-/// An ID token of an issuer that an operator named.
-#[derive(Debug)]
-pub struct PresentedIdToken(IdToken);
-
-impl PresentedIdToken {
-    /// Returns the issuer.
-    #[must_use]
-    pub fn issuer(&self) -> &str {
-        self.0.issuer()
-    }
-}
-
 /// A token in force that ID tokens open.
 type OpenedToken<'t> = (&'t SealedToken, &'t OidcBinding);
 
@@ -49,32 +37,26 @@ impl Admission {
         audience(&self.crossing.state())
     }
 
-    /// Parses an ID token. Nothing of it is verified yet, so that the caller can charge the issuer first.
-    ///
-    /// # Errors
-    /// Returns `malformed` or `too-large`, or `unauthenticated` if no token is for the issuer.
-    pub fn present(&self, id_token: &str) -> Result<PresentedIdToken, Stopped> {
-        let id_token = IdToken::parse(id_token)?;
-        if self.ledger.bindings()?.iter().any(|(_, binding)| binding.issuer == id_token.issuer()) {
-            return Ok(PresentedIdToken(id_token));
-        }
-        Err(refused("iss", &format!("is {:?}, and no token of this boundary is for this issuer", id_token.issuer()))
-            .into())
-    }
-
     /// Exchanges an ID token for a bearer that is valid for some minutes. Returns the bearer, the name of the token, and the
     /// end of the bearer. The future must not be dropped, because the ID token is used up before the bearer is open.
     ///
     /// # Errors
-    /// Returns `unauthenticated` with the claim that differs, `bad-signature`, or `busy` if the keys of the issuer can't be
-    /// read.
+    /// Returns `malformed`, `too-large`, `unauthenticated` with the claim that differs, `bad-signature`, `busy` if the keys
+    /// of the issuer can't be read, or the error of `charge`, which charges the issuer of an ID token that fits a token.
     pub async fn exchange(
         &self,
-        PresentedIdToken(id_token): PresentedIdToken,
+        id_token: &str,
+        charge: impl FnOnce(&str) -> Result<(), Stopped>,
     ) -> Result<(String, Name, Timestamp), Stopped> {
+        let id_token = IdToken::parse(id_token)?;
         let (now, sealed, bindings) = (self.crossing.now(), self.crossing.state(), self.ledger.bindings()?);
-        let of_issuer = bindings.iter().filter(|(_, binding)| binding.issuer == id_token.issuer());
+        let of_issuer: Vec<_> = bindings.iter().filter(|(_, binding)| binding.issuer == id_token.issuer()).collect();
+        if of_issuer.is_empty() {
+            let why = format!("is {:?}, and no token of this boundary is for this issuer", id_token.issuer());
+            return Err(refused("iss", &why).into());
+        }
         let of_issuer: Vec<OpenedToken<'_>> = of_issuer
+            .into_iter()
             .filter_map(|(name, binding)| {
                 let in_force = |token: &&SealedToken| {
                     token.name == *name
@@ -87,20 +69,24 @@ impl Admission {
         if of_issuer.is_empty() {
             return Err(refused("iss", "is that of tokens that have expired or were revoked").into());
         }
-        // Tokens of one issuer can name different keys or authorities.
+        // Tokens of one issuer can name different keys or authorities. `busy` is no final answer, so it comes first.
         let mut signed = Vec::new();
-        let mut stopped = None;
+        let mut stopped: Option<Stopped> = None;
+        let is_busy = |stopped: &Stopped| matches!(stopped, Stopped::Refused(refusal) if refusal.code == Code::Busy);
         for (at, (_, binding)) in of_issuer.iter().enumerate() {
             let same = |other: &OpenedToken<'_>| (&other.1.jwks, &other.1.ca) == (&binding.jwks, &binding.ca);
             let verified = match of_issuer[..at].iter().position(same) {
                 Some(earlier) => signed[earlier],
-                None => match self.keys_of(binding, &id_token, now).await {
-                    Ok(keys) => id_token.verify(&keys).map_err(|refusal| stopped = Some(refusal.into())).ok(),
-                    Err(error) => {
-                        stopped = Some(error);
-                        None
+                None => {
+                    let keys = self.keys_of(binding, &id_token, now).await;
+                    match keys.and_then(|keys| id_token.verify(&keys).map_err(Stopped::from)) {
+                        Ok(claims) => Some(claims),
+                        Err(error) => {
+                            stopped = stopped.filter(is_busy).or(Some(error));
+                            None
+                        }
                     }
-                },
+                }
             };
             signed.push(verified);
         }
@@ -131,6 +117,7 @@ impl Admission {
         };
         let caller = Caller::new(token.name.clone(), token.scopes.clone(), &token.patterns);
         let caller = caller.with_id_token(admitted(binding, claims)?);
+        charge(id_token.issuer())?;
         // After a crash here, the ID token is used up and opened nothing, and the job gets another ID token.
         if !self.ledger.admit(IdTokenUse { digest: usable.digest, expires_at: usable.ends }).await? {
             return Err(refused("jti", "is that of an ID token that was used before: get a new ID token").into());

@@ -392,7 +392,10 @@ impl Sealing {
                     return Err(Refusal::new(Code::Busy, stop.to_string()).retry_after(1).into());
                 }
                 Err(SealStop::Write(WriteStop::Token(name))) => {
-                    let detail = format!("no token {name} can be added or revoked: names are never used twice");
+                    let detail = format!(
+                        "no token {name} can be added or revoked: names are never used twice, so choose another name for a \
+                         new token"
+                    );
                     return Err(Refusal::new(Code::WrongState, detail).into());
                 }
                 Err(SealStop::Write(stop @ WriteStop::ClockAhead { .. })) => {

@@ -48,7 +48,7 @@ enum Command {
     --claim repository_owner_id=56 --claim ref=refs/heads/main --owner carol --step 'deploy:*' --bind commit=sha
 
 With --oidc, the token has no secret: the ID token of a CI job opens it for ten minutes at a time. The job must get the ID \
-token for the audience that this command prints (`countersign propose --oidc` does so). A token without --step is for all steps. The owners of a token can't approve its proposals.")]
+token for the audience that this command prints (`countersign propose --oidc --boundary-id ID` does so). A token without --step is for all steps. The owners of a token can't approve its proposals.")]
     Create {
         /// The name of the token, which is never used twice in one log. The name becomes the name of the proposer
         name: Name,

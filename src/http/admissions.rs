@@ -20,7 +20,8 @@ pub(super) static ROUTES: &[Route] = &[
         path: "/v1/admissions",
         name: "audience",
         summary: "The audience for which a CI job must get an ID token",
-        about: "For a job that does not know the id of the boundary.",
+        about: "For a person who writes a job. The job itself must know the audience before it sends an ID token, because \
+             another server could answer with the audience of this boundary.",
         segments: &[],
         access: RouteAccess::Open,
         query: &[],
@@ -56,19 +57,20 @@ async fn wanted(call: RouteCall) -> HandlerResult {
 async fn admit(mut call: RouteCall) -> HandlerResult {
     let body = call.body(MAX_BYTES).await?;
     let IdTokenBody { id_token } = read(&body)?;
-    let admitted = match call.app.boundary.admission.present(&id_token) {
-        Ok(presented) => {
-            call.charge_issuer(presented.issuer())?;
-            call.finish(|boundary, _| async move { boundary.admission.exchange(presented).await }).await
-        }
-        Err(stopped) => Err(stopped),
-    };
-    match admitted {
+    let app = call.app.clone();
+    // Before the verification, only the caller is charged: by the call and by the penalty below. So the boundary verifies few
+    // signatures per second for an address, of which each costs about 0.05 ms.
+    let admitted = call.finish(|boundary, _| async move {
+        boundary.admission.exchange(&id_token, |issuer| RouteCall::charge_issuer(&app, issuer)).await
+    });
+    match admitted.await {
         Ok((bearer, name, expires_at)) => answer(StatusCode::OK, &AdmissionResponse { bearer, name, expires_at }),
         Err(stopped) => {
-            // An issuer that does not answer is not the fault of the job.
-            if !matches!(&stopped, Stopped::Refused(refusal) if refusal.code == Code::Busy) {
-                call.charge_failure()?;
+            // An issuer that does not answer, or that has many jobs, is not the fault of the job.
+            if !matches!(&stopped, Stopped::Refused(refusal) if [Code::Busy, Code::RateLimited].contains(&refusal.code))
+            {
+                // The job needs the reason. If the caller has reached the rate limit, its next call is refused.
+                let _limited = call.charge_failure();
             }
             Err(stopped)
         }

@@ -233,14 +233,16 @@ impl RouteCall {
         }
     }
 
-    /// Charges the client's address for a failed authentication without a bearer token.
+    /// Charges the caller for a failed authentication: the bearer token that also came with the call, or else the address.
     pub(super) fn charge_failure(&self) -> Result<(), Stopped> {
-        self.app.limits.charge(RateKey::Peer(self.peer), FAILED_AUTHENTICATION, Instant::now())
+        let payer = self.caller.name().map_or(RateKey::Peer(self.peer), RateKey::Principal);
+        self.app.limits.penalize(payer, FAILED_AUTHENTICATION, Instant::now())
     }
 
-    /// Charges an issuer for an ID token, before its signature is verified. The issuer must be one that an operator named.
-    pub(super) fn charge_issuer(&self, issuer: &str) -> Result<(), Stopped> {
-        self.app.limits.charge(RateKey::Issuer(issuer), 1, Instant::now())
+    /// Charges an issuer for an ID token that fits a token. An ID token that does not fit costs the issuer nothing, because
+    /// otherwise any caller could use up the rate of its jobs.
+    pub(super) fn charge_issuer(app: &App, issuer: &str) -> Result<(), Stopped> {
+        app.limits.charge(RateKey::Issuer(issuer), 1, Instant::now())
     }
 
     /// Charges a key for a message with a verified signature of this key.

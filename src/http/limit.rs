@@ -34,7 +34,7 @@ pub struct Rates {
     pub peer: RateLimit,
     /// Limit for each key that signs. The key is charged for each new signature after the verification.
     pub key: RateLimit,
-    /// Limit for each issuer of ID tokens. It limits the signatures that are verified for callers without a token.
+    /// Limit for each issuer of ID tokens. The issuer is charged for each ID token that fits a token, after the verification.
     pub issuer: RateLimit,
 }
 
@@ -69,6 +69,15 @@ pub(super) enum RateKey<'a> {
     Issuer(&'a str),
 }
 
+/// What happens to a bucket that has not enough calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shortage {
+    /// The bucket stays as it is.
+    Refused,
+    /// The caller owes the rest, at most the cost of this call.
+    Owed,
+}
+
 /// Cost of a failed authentication, as a number of calls.
 pub(super) const FAILED_AUTHENTICATION: u32 = 20;
 /// Maximum number of buckets. All buckets together need about 2 MB of memory.
@@ -88,13 +97,24 @@ impl RateLimiter {
 
     /// Takes `cost` from the caller's bucket. The refusal states when the bucket has enough calls again.
     pub(super) fn charge(&self, payer: RateKey<'_>, cost: u32, now: Instant) -> Result<(), Stopped> {
+        self.withdraw(payer, cost, now, Shortage::Refused)
+    }
+
+    /// Like [`charge`](Self::charge), but a caller whose bucket has not enough calls owes the rest. Otherwise a caller with a
+    /// nearly empty bucket could fail without a penalty.
+    pub(super) fn penalize(&self, payer: RateKey<'_>, cost: u32, now: Instant) -> Result<(), Stopped> {
+        self.withdraw(payer, cost, now, Shortage::Owed)
+    }
+
+    fn withdraw(&self, payer: RateKey<'_>, cost: u32, now: Instant, shortage: Shortage) -> Result<(), Stopped> {
         let (rate, place, whom) = match payer {
             RateKey::Principal(name) => (self.rates.principal, self.hasher.hash_one((0, name.as_str())), "this token"),
             RateKey::Peer(address) => (self.rates.peer, self.hasher.hash_one((1, network(address))), "this address"),
             RateKey::Key(keyid) => (self.rates.key, self.hasher.hash_one((2, keyid.as_str())), "a signature's key"),
             RateKey::Issuer(issuer) => (self.rates.issuer, self.hasher.hash_one((3, issuer)), "the jobs of an issuer"),
         };
-        self.take(rate, place, cost, now.saturating_duration_since(self.began)).map_err(|seconds| {
+        let now = now.saturating_duration_since(self.began);
+        self.take(rate, place, cost, now, shortage).map_err(|seconds| {
             let calls = if matches!(payer, RateKey::Issuer(_)) { "call" } else { "calls" };
             let detail = format!("{whom} {calls} too often: try again in {seconds} s");
             Refusal::new(Code::RateLimited, detail).retry_after(seconds).into()
@@ -103,7 +123,7 @@ impl RateLimiter {
 
     /// Takes `cost` from the bucket. A bucket stores the time when it is full again (generic cell rate algorithm of
     /// ATM).
-    fn take(&self, rate: RateLimit, place: u64, cost: u32, now: Duration) -> Result<(), u64> {
+    fn take(&self, rate: RateLimit, place: u64, cost: u32, now: Duration, shortage: Shortage) -> Result<(), u64> {
         if rate.per_second == 0 {
             return Ok(());
         }
@@ -117,7 +137,12 @@ impl RateLimiter {
         let full = buckets.entry(place).or_default();
         let then = (*full).max(now) + each * cost;
         match then.checked_sub(now + most) {
-            Some(missing) if !missing.is_zero() => Err(missing.as_secs() + 1),
+            Some(missing) if !missing.is_zero() => {
+                if shortage == Shortage::Owed {
+                    *full = then.min(now + most + each * cost).max(*full);
+                }
+                Err(missing.as_secs() + 1)
+            }
             _ => {
                 *full = then;
                 Ok(())
@@ -146,41 +171,61 @@ mod tests {
         RateLimiter::new(Rates { principal: RATE, peer: RATE, key: RATE, issuer: RATE }, Instant::now())
     }
 
+    fn take(limits: &RateLimiter, rate: RateLimit, place: u64, cost: u32, now: Duration) -> Result<(), u64> {
+        limits.take(rate, place, cost, now, Shortage::Refused)
+    }
+
+    #[test]
+    fn a_penalty_that_does_not_fit_is_owed_once() {
+        let limits = limits();
+        let fail = |at| limits.take(RATE, 1, 2, Duration::from_millis(at), Shortage::Owed);
+        assert_eq!(fail(0), Ok(()));
+        assert_eq!(fail(0), Err(1));
+        assert_eq!(take(&limits, RATE, 1, 1, Duration::ZERO), Err(1), "one call was left before");
+        assert_eq!(take(&limits, RATE, 1, 1, Duration::from_millis(199)), Err(1), "the penalty is owed");
+        assert_eq!(take(&limits, RATE, 1, 1, Duration::from_millis(200)), Ok(()));
+        for _ in 0..100 {
+            assert_eq!(fail(200), Err(1));
+        }
+        assert_eq!(take(&limits, RATE, 1, 1, Duration::from_millis(499)), Err(1));
+        assert_eq!(take(&limits, RATE, 1, 1, Duration::from_millis(500)), Ok(()), "not all penalties are owed");
+    }
+
     #[test]
     fn a_rate_limit_allows_the_burst_and_then_the_steady_rate() {
         let limits = limits();
         let at = Duration::from_millis;
         for _ in 0..3 {
-            assert_eq!(limits.take(RATE, 7, 1, at(0)), Ok(()));
+            assert_eq!(take(&limits, RATE, 7, 1, at(0)), Ok(()));
         }
-        assert_eq!(limits.take(RATE, 7, 1, at(99)), Err(1));
-        assert_eq!(limits.take(RATE, 7, 1, at(100)), Ok(()));
-        assert_eq!(limits.take(RATE, 7, 1, at(100)), Err(1));
-        assert_eq!(limits.take(RATE, 8, 1, at(100)), Ok(()), "another payer's bucket is full");
+        assert_eq!(take(&limits, RATE, 7, 1, at(99)), Err(1));
+        assert_eq!(take(&limits, RATE, 7, 1, at(100)), Ok(()));
+        assert_eq!(take(&limits, RATE, 7, 1, at(100)), Err(1));
+        assert_eq!(take(&limits, RATE, 8, 1, at(100)), Ok(()), "another payer's bucket is full");
         for _ in 0..3 {
-            assert_eq!(limits.take(RATE, 7, 1, at(10_000)), Ok(()));
+            assert_eq!(take(&limits, RATE, 7, 1, at(10_000)), Ok(()));
         }
-        assert!(limits.take(RATE, 7, 1, at(10_000)).is_err(), "it never holds more than the burst");
+        assert!(take(&limits, RATE, 7, 1, at(10_000)).is_err(), "it never holds more than the burst");
     }
 
     #[test]
     fn a_call_that_costs_more_than_the_burst_limit_is_still_possible() {
         let limits = limits();
-        assert_eq!(limits.take(RATE, 1, 20, Duration::ZERO), Ok(()));
-        assert_eq!(limits.take(RATE, 1, 1, Duration::ZERO), Err(2));
+        assert_eq!(take(&limits, RATE, 1, 20, Duration::ZERO), Ok(()));
+        assert_eq!(take(&limits, RATE, 1, 1, Duration::ZERO), Err(2));
     }
 
     #[test]
     fn a_refused_call_does_not_use_the_rate_limit_and_a_rate_of_zero_means_no_limit() {
         let limits = limits();
         let rate = RateLimit { per_second: 1, burst: 1 };
-        assert_eq!(limits.take(rate, 1, 1, Duration::ZERO), Ok(()));
+        assert_eq!(take(&limits, rate, 1, 1, Duration::ZERO), Ok(()));
         for _ in 0..100 {
-            assert!(limits.take(rate, 1, 1, Duration::ZERO).is_err());
+            assert!(take(&limits, rate, 1, 1, Duration::ZERO).is_err());
         }
-        assert_eq!(limits.take(rate, 1, 1, Duration::from_secs(1)), Ok(()));
+        assert_eq!(take(&limits, rate, 1, 1, Duration::from_secs(1)), Ok(()));
         for _ in 0..1000 {
-            assert_eq!(limits.take(RateLimit { per_second: 0, burst: 0 }, 2, 1, Duration::ZERO), Ok(()));
+            assert_eq!(take(&limits, RateLimit { per_second: 0, burst: 0 }, 2, 1, Duration::ZERO), Ok(()));
         }
     }
 
@@ -188,14 +233,14 @@ mod tests {
     fn new_callers_share_one_rate_limit_if_the_table_of_callers_is_full() {
         let limits = limits();
         for place in 1..=MOST_BUCKETS as u64 {
-            assert_eq!(limits.take(RATE, place, 1, Duration::ZERO), Ok(()));
+            assert_eq!(take(&limits, RATE, place, 1, Duration::ZERO), Ok(()));
         }
         for _ in 0..10 {
-            let _ = limits.take(RATE, u64::MAX, 1, Duration::ZERO);
+            let _ = take(&limits, RATE, u64::MAX, 1, Duration::ZERO);
         }
-        assert!(limits.take(RATE, u64::MAX - 1, 1, Duration::ZERO).is_err(), "the shared bucket is empty");
+        assert!(take(&limits, RATE, u64::MAX - 1, 1, Duration::ZERO).is_err(), "the shared bucket is empty");
         assert!(limits.buckets.lock().expect("a lock").len() <= MOST_BUCKETS + 1);
-        assert_eq!(limits.take(RATE, u64::MAX, 1, Duration::from_secs(60)), Ok(()));
+        assert_eq!(take(&limits, RATE, u64::MAX, 1, Duration::from_secs(60)), Ok(()));
         assert_eq!(limits.buckets.lock().expect("a lock").len(), 1, "full buckets are forgotten");
     }
 

@@ -51,6 +51,11 @@ pub(crate) fn ci(world: &World, issuer: &Issuer) -> String {
     String::from_utf8(made.stdout).expect("UTF-8").trim().to_owned()
 }
 
+/// Returns the id of the boundary in an audience.
+fn boundary_id(audience: &str) -> &str {
+    audience.strip_prefix("countersign:").expect("an audience")
+}
+
 /// Exchanges an ID token for a bearer.
 pub(crate) fn admit(world: &World, id_token: &str) -> crate::support::wire::Reply {
     world.wire.post("/v1/admissions", "", &json!({"id_token": id_token}))
@@ -83,6 +88,7 @@ fn a_job_deploys_without_a_stored_secret_and_approvers_see_the_commit_that_the_i
     world.write("home/.config/countersign/token", &world.reader);
     let job = |words: &[&str], change: &Value| {
         let mut command = world.program(&["--url", &world.wire.url]);
+        command.env("COUNTERSIGN_BOUNDARY", boundary_id(&audience));
         command.args(words).envs(issuer.job(change)).output().expect("countersign")
     };
     let wish = ["propose", "deploy:web", "-p", &format!("commit={COMMIT}"), "--oidc"];
@@ -123,6 +129,105 @@ fn a_job_deploys_without_a_stored_secret_and_approvers_see_the_commit_that_the_i
     let branch = job(&wish, &json!({"ref": "refs/heads/evil"}));
     assert!(branch.status.code() == Some(126) && said(&branch).contains("`ref`"), "{}", said(&branch));
     world.assert_audited();
+}
+
+#[test]
+fn a_job_gets_an_id_token_only_for_the_boundary_that_it_names() {
+    if !able("a_job_gets_an_id_token_only_for_the_boundary_that_it_names") {
+        return;
+    }
+    let (world, issuer) = world();
+    let audience = ci(&world, &issuer);
+    let job = |words: &[&str]| {
+        let mut command = world.program(&["--url", &world.wire.url, "propose", "deploy:web", "--oidc", "--params"]);
+        command.arg(world.path("params.json")).args(words).envs(issuer.job(&json!({}))).output().expect("propose")
+    };
+    world.write("params.json", &json!({"commit": COMMIT}).to_string());
+    let blind = job(&[]);
+    assert!(blind.status.code() == Some(2) && said(&blind).contains("--boundary-id"), "{}", said(&blind));
+    let malformed = job(&["--boundary-id", "prod"]);
+    assert_eq!(malformed.status.code(), Some(2), "{}", said(&malformed));
+    // The server at the address is another boundary than the job means, so its ID token is useless there.
+    let other = job(&["--boundary-id", &format!("sha256:{}", "0".repeat(64))]);
+    let words = said(&other);
+    assert!(other.status.code() == Some(126) && words.contains("`aud`"), "{words}");
+    assert!(words.contains("ID token of this job") && !words.contains("--token-file"), "{words}");
+    let named = job(&["--boundary-id", boundary_id(&audience)]);
+    assert!(named.status.success(), "{}", said(&named));
+    // The list of boundaries names the boundary, too.
+    let home = world.path("home/.config/countersign");
+    let list = |id: &str| {
+        world.write(
+            "home/.config/countersign/boundaries.toml",
+            &format!("[[boundary]]\nname = \"prod\"\nurl = {:?}\nid = {id:?}\n", world.wire.url),
+        );
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(home.join("boundaries.toml"), mode).expect("mode");
+    };
+    let listed = |words: &[&str]| {
+        let mut command = world.program(&["propose", "deploy:web", "--oidc", "--boundary", "prod", "--params"]);
+        command.arg(world.path("params.json")).args(words).envs(issuer.job(&json!({}))).output().expect("propose")
+    };
+    list(boundary_id(&audience));
+    let right = listed(&[]);
+    assert!(right.status.success(), "{}", said(&right));
+    let differs = listed(&["--boundary-id", &format!("sha256:{}", "0".repeat(64))]);
+    assert!(differs.status.code() == Some(2) && said(&differs).contains("your list"), "{}", said(&differs));
+    list(&format!("sha256:{}", "0".repeat(64)));
+    let wrong = listed(&[]);
+    assert!(!wrong.status.success() && said(&wrong).contains("`aud`"), "{}", said(&wrong));
+}
+
+#[test]
+fn a_job_waits_while_the_issuer_does_not_answer() {
+    if !able("a_job_waits_while_the_issuer_does_not_answer") {
+        return;
+    }
+    let (world, issuer) = world();
+    let audience = ci(&world, &issuer);
+    issuer.set_mood(Mood::Broken);
+    let mut command = world.program(&["--url", &world.wire.url, "propose", "deploy:web", "--oidc"]);
+    command.args(["--boundary-id", boundary_id(&audience), "-p", &format!("commit={COMMIT}")]);
+    command.envs(issuer.job(&json!({}))).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let job = command.spawn().expect("countersign");
+    wait_for("the boundary has asked the issuer", || issuer.asked() > 0);
+    issuer.set_mood(Mood::Good);
+    let output = job.wait_with_output().expect("the end");
+    assert!(output.status.success() && said(&output).contains("trying again in 10 s"), "{}", said(&output));
+}
+
+#[test]
+fn wrong_id_tokens_of_one_caller_do_not_stop_the_jobs_of_others() {
+    if !able("wrong_id_tokens_of_one_caller_do_not_stop_the_jobs_of_others") {
+        return;
+    }
+    // A token may call 200 times at once, an address 20 times, and the jobs of an issuer 40 times.
+    let (world, issuer) = world_with(|setup| setup.limits = "calls_per_second = 50".to_owned());
+    let audience = ci(&world, &issuer);
+    let ask = |caller: &str, id_token: &str| world.wire.post("/v1/admissions", caller, &json!({"id_token": id_token}));
+    let good = || ask(&world.courier, &issuer.id_token(&audience, &json!({}))).ok(200);
+    good();
+    let token = issuer.id_token(&audience, &json!({}));
+    let forged = format!("{}{}", &token[..token.len() - 8], "AAAAAAAA");
+    let foreign = issuer.id_token(&audience, &json!({"repository_id": "9"}));
+    for (caller, most) in [(&*world.agent, 20), ("", 3)] {
+        let mut verified = 0;
+        for at in 0..60 {
+            let reply = ask(caller, if at % 2 == 0 { &forged } else { &foreign });
+            if reply.status == 429 {
+                let refused = reply.problem("rate-limited");
+                assert!(!refused["detail"].as_str().expect("words").contains("issuer"), "{refused}");
+            } else {
+                assert!([401, 422].contains(&reply.status), "{}", reply.text());
+                verified += 1;
+            }
+            if at % 10 == 0 {
+                good();
+            }
+        }
+        assert!((1..=most).contains(&verified), "{verified} signatures for {caller:?}");
+    }
+    good();
 }
 
 #[test]
@@ -216,6 +321,7 @@ fn a_job_of_github_that_waits_gets_a_new_id_token_when_its_bearer_has_ended() {
     let words =
         ["--url", &world.wire.url, "propose", "deploy:web", "--oidc", "--wait", "-p", &format!("commit={COMMIT}")];
     let mut command = world.program(&words);
+    command.args(["--boundary-id", boundary_id(&audience)]);
     command.arg("--bundle").arg(&bundle).envs(issuer.job(&json!({}))).stdout(Stdio::piped()).stderr(Stdio::piped());
     let job = command.spawn().expect("countersign");
     wait_for("the job has proposed", || world.list("pending").len() == 1);
@@ -286,16 +392,19 @@ fn the_keys_of_an_issuer_rotate_and_an_issuer_that_does_not_answer_is_named() {
     let asked = issuer.asked();
     bearer(&world, &token(issuer.key(), "rsa"));
     assert_eq!(issuer.asked(), asked, "the keys are in memory");
-    // A new key is asked for at once, but only once in five minutes.
+    // A new key is asked for at once. After two requests for unknown keys, a job must come again.
     let second = SigningKey::p256();
     issuer.publish(&[second.jwk("ec")]);
     bearer(&world, &token(&second, "ec"));
     assert_eq!(issuer.asked(), asked + 2, "the configuration and the keys");
-    for _ in 0..3 {
-        let refused = admit(&world, &token(&second, "other")).problem("unauthenticated");
+    for code in ["unauthenticated", "busy", "busy"] {
+        let reply = admit(&world, &token(&second, "other"));
+        let refused = reply.problem(code);
         assert!(refused["detail"].as_str().expect("words").contains("`kid`"), "{refused}");
+        assert_eq!(reply.header("retry-after").is_some(), code == "busy", "{refused}");
+        assert_eq!(issuer.asked(), asked + 4, "the second request, and no third");
+        bearer(&world, &token(&second, "ec"));
     }
-    assert_eq!(issuer.asked(), asked + 2);
     // Without the issuer, the keys of the memory stay usable.
     issuer.set_mood(Mood::Broken);
     bearer(&world, &token(&second, "ec"));

@@ -21,8 +21,9 @@ const GITHUB_IDS: &[&str] = &["repository_id", "repository_owner_id"];
 const GITLAB_IDS: &[&str] = &["project_id", "ref_protected"];
 /// The claims that the boundary checks itself.
 const CHECKED: &[&str] = &["aud", "exp", "iat", "iss", "jti", "nbf"];
-/// The event that starts a job of GitHub.
-const EVENT: &str = "event_name";
+/// The claims about what started a job of GitHub or of GitLab, with the beginnings of the values for pull requests.
+const STARTED_BY: [(&str, &[&str]); 2] =
+    [("event_name", &["pull_request"]), ("pipeline_source", &["merge_request", "external_pull_request"])];
 const MOST_ENTRIES: usize = 32;
 const MOST_BYTES: usize = 512;
 
@@ -93,8 +94,14 @@ pub(super) fn differing<'b>(binding: &'b OidcBinding, claims: SignedClaims<'_>) 
         return Some((agree, name));
     }
     // A pull request can come from anybody, and its job runs code that nobody reviewed.
-    let of_pull_request = claims.text(EVENT).is_some_and(|event| event.starts_with("pull_request"));
-    (of_pull_request && !binding.claims.contains_key(EVENT)).then_some((binding.claims.len(), EVENT))
+    // A value that is no text could hide a pull request.
+    let of_pull_request = |name: &str, values: &[&str]| match claims.string(name) {
+        Some(text) => values.iter().any(|value| text.starts_with(value)),
+        None => claims.has(name),
+    };
+    let differs =
+        STARTED_BY.iter().find(|(name, values)| !binding.claims.contains_key(*name) && of_pull_request(name, values));
+    differs.map(|(name, _)| (binding.claims.len(), *name))
 }
 
 /// Returns what the ID token says about a caller of the token `binding`.
@@ -210,6 +217,15 @@ mod tests {
             (json!({"a": "1", "b": "true", "event_name": "push"}), None),
             (json!({"a": "1", "b": "true", "event_name": "pull_request"}), Some((2, "event_name"))),
             (json!({"a": "1", "b": "true", "event_name": "pull_request_target"}), Some((2, "event_name"))),
+            (json!({"a": "1", "b": "true", "event_name": ["pull_request"]}), Some((2, "event_name"))),
+            (json!({"a": "1", "b": "true", "event_name": null}), Some((2, "event_name"))),
+            (json!({"a": "1", "b": "true", "event_name": 1}), Some((2, "event_name"))),
+            (json!({"a": "1", "b": "true", "pipeline_source": "web"}), None),
+            (json!({"a": "1", "b": "true", "pipeline_source": "merge_request_event"}), Some((2, "pipeline_source"))),
+            (
+                json!({"a": "1", "b": "true", "pipeline_source": "external_pull_request_event"}),
+                Some((2, "pipeline_source")),
+            ),
         ] {
             assert_eq!(differing(&wanted, SignedClaims::of_test(&claims(given.clone()))), differs, "{given}");
         }

@@ -157,6 +157,11 @@ impl<'t> SignedClaims<'t> {
         self.0.get(name).and_then(claim_text)
     }
 
+    /// Returns true if the claim is there, whatever its value.
+    pub(super) fn has(self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
     /// Returns the text of a claim that is a string.
     pub(super) fn string(self, name: &str) -> Option<&'t str> {
         self.0.get(name)?.as_str()

@@ -13,9 +13,13 @@ use documents::record::validity::Timestamp;
 const FRESH_S: i64 = 3600;
 /// Seconds for which keys stay usable while their issuer does not answer.
 const USABLE_S: i64 = 86_400;
-/// Minimum time in seconds between two requests because of an unknown key, or because of old keys.
+/// Minimum time in seconds between two requests because of old keys, and mean time between two requests because of unknown
+/// keys.
 const ASK_AGAIN_S: i64 = 300;
-/// Minimum time in seconds between two requests while no keys are known.
+/// Number of requests because of unknown keys that can follow each other at once. Anybody can name an unknown key, and a
+/// stranger must not use up the request for a new key of the issuer.
+const UNKNOWN_AT_ONCE: i64 = 2;
+/// Minimum time in seconds between two requests while no keys are known, or after a request without an answer.
 const RETRY_S: i64 = 10;
 
 /// Reads a document of at most 1 MiB from an address, over TLS and without redirects. The second argument is the PEM text of
@@ -44,49 +48,73 @@ struct KnownKeys {
     keys: Option<(Arc<IssuerKeys>, Timestamp)>,
     /// Time of the last request.
     asked: Option<Timestamp>,
-    /// Time of the last request because of an unknown key.
-    asked_for_unknown: Option<Timestamp>,
+    /// Time in Unix seconds from which on all requests because of unknown keys are possible again (generic cell rate
+    /// algorithm of ATM). A request without an answer does not count.
+    unknown_full: i64,
     trouble: Option<String>,
 }
 
 impl KnownKeys {
     /// Returns true if the issuer must be asked before the key `kid` is used or refused at the time `now`.
     fn must_ask(&self, kid: &str, now: Timestamp) -> bool {
-        let waited = |at: Option<Timestamp>, least: i64| at.is_none_or(|at| age(at, now) >= least);
         match self.usable(now) {
-            None => waited(self.asked, RETRY_S),
-            Some(keys) if !keys.has(kid) => waited(self.asked_for_unknown, ASK_AGAIN_S),
-            Some(_) => {
-                let read = self.keys.as_ref().map(|(_, read)| *read);
-                waited(read, FRESH_S) && waited(self.asked, ASK_AGAIN_S)
+            Some(keys) if keys.has(kid) => {
+                let waited = |at: Option<Timestamp>, least: i64| at.is_none_or(|at| age(at, now) >= least);
+                waited(self.keys.as_ref().map(|(_, read)| *read), FRESH_S) && waited(self.asked, ASK_AGAIN_S)
             }
+            _ => self.wait_s(now) == 0,
         }
+    }
+
+    /// Returns the seconds until the issuer can be asked for a key that is not known.
+    fn wait_s(&self, now: Timestamp) -> i64 {
+        let failed = self.trouble.is_some() || self.usable(now).is_none();
+        let retry = self.asked.filter(|_| failed).map_or(0, |asked| RETRY_S - age(asked, now));
+        let most = (UNKNOWN_AT_ONCE - 1) * ASK_AGAIN_S;
+        let unknown = self.usable(now).map_or(0, |_| self.unknown_full(now) - now.unix() - most);
+        retry.max(unknown).max(0)
+    }
+
+    /// Returns the time from which on all requests because of unknown keys are possible again. A clock that was set back must
+    /// not delay them.
+    fn unknown_full(&self, now: Timestamp) -> i64 {
+        self.unknown_full.clamp(now.unix(), now.unix() + UNKNOWN_AT_ONCE * ASK_AGAIN_S)
     }
 
     fn usable(&self, now: Timestamp) -> Option<&Arc<IssuerKeys>> {
         self.keys.as_ref().filter(|(_, read)| age(*read, now) < USABLE_S).map(|(keys, _)| keys)
     }
 
-    /// Returns the keys, or the refusal if no keys are known.
-    fn answer(&self, issuer: &str, now: Timestamp) -> Result<Arc<IssuerKeys>, Refusal> {
-        self.usable(now).cloned().ok_or_else(|| {
-            let why = self.trouble.as_deref().unwrap_or("its server did not answer");
-            let detail = format!("the keys of the issuer {issuer} can't be read: {why}; try again later");
-            Refusal::new(Code::Busy, detail).retry_after(RETRY_S.unsigned_abs())
-        })
-    }
-
-    /// Notes the beginning of a request.
-    fn begin(&mut self, kid: &str, now: Timestamp) {
-        if self.keys.as_ref().is_some_and(|(keys, _)| !keys.has(kid)) {
-            self.asked_for_unknown = Some(now);
+    /// Returns keys that contain `kid`, or the refusal if no such keys are known. The refusal is not final, because the issuer
+    /// can have a new key.
+    fn answer(&self, issuer: &str, kid: &str, now: Timestamp) -> Result<Arc<IssuerKeys>, Refusal> {
+        let keys = self.usable(now);
+        if let Some(keys) = keys.filter(|keys| keys.has(kid)) {
+            return Ok(keys.clone());
         }
-        self.asked = Some(now);
+        let wait = self.wait_s(now).max(1);
+        let detail = match (&self.trouble, keys) {
+            (None, Some(_)) => format!(
+                "the header `kid` names the key {kid:?}, which the issuer {issuer} did not have a short time ago; try again in \
+                 {wait} s"
+            ),
+            (trouble, _) => {
+                let why = trouble.as_deref().unwrap_or("its server did not answer");
+                format!("the keys of the issuer {issuer} can't be read: {why}; try again later")
+            }
+        };
+        Err(Refusal::new(Code::Busy, detail).retry_after(wait.unsigned_abs()))
     }
 
-    fn end(&mut self, answer: Result<IssuerKeys, String>, now: Timestamp) {
+    /// Notes the end of a request because of the key `kid`.
+    fn end(&mut self, kid: &str, answer: Result<IssuerKeys, String>, now: Timestamp) {
         match answer {
-            Ok(keys) => (self.keys, self.trouble) = (Some((Arc::new(keys), now)), None),
+            Ok(keys) => {
+                if self.usable(now).is_some_and(|keys| !keys.has(kid)) {
+                    self.unknown_full = self.unknown_full(now) + ASK_AGAIN_S;
+                }
+                (self.keys, self.trouble) = (Some((Arc::new(keys), now)), None);
+            }
             Err(why) => self.trouble = Some(why),
         }
     }
@@ -99,11 +127,11 @@ impl KeyCache {
         Self { fetch, issuers: Mutex::default() }
     }
 
-    /// Returns the keys of an issuer, and asks the issuer if the keys are old or don't contain `kid`. Callers must limit the
-    /// issuers to those that an operator named.
+    /// Returns the keys of an issuer, and asks the issuer if the keys are old or don't contain `kid`. If the issuer was just
+    /// asked, the keys may lack `kid`. Callers must limit the issuers to those that an operator named.
     ///
     /// # Errors
-    /// Returns `busy` if no keys of the issuer are known.
+    /// Returns `busy` if the issuer does not answer, or can't be asked again yet.
     pub async fn keys(
         &self,
         issuer: &str,
@@ -118,11 +146,9 @@ impl KeyCache {
         let known = || cached.known.lock().unwrap_or_else(PoisonError::into_inner);
         let look = || {
             let known = known();
-            (!known.must_ask(kid, now)).then(|| known.answer(issuer, now))
+            (!known.must_ask(kid, now)).then(|| known.answer(issuer, kid, now))
         };
-        if let Some(Ok(keys)) = look()
-            && keys.has(kid)
-        {
+        if let Some(Ok(keys)) = look() {
             return Ok(keys);
         }
         // A request for an unknown key waits for a request that runs already.
@@ -130,16 +156,19 @@ impl KeyCache {
         if let Some(answer) = look() {
             return Ok(answer?);
         }
-        known().begin(kid, now);
+        known().asked = Some(now);
         let (fetch, address) = (self.fetch.clone(), (issuer.to_owned(), authorities.map(str::to_owned)));
         let read = move || read_keys(&*fetch, &address.0, address.1.as_deref());
         let answer = tokio::task::spawn_blocking(read).await.map_err(|error| fault(&error))?;
         if let Err(why) = &answer {
             tracing::warn!(issuer, "the keys of the issuer can't be read: {why}");
         }
-        let mut known = known();
-        known.end(answer, now);
-        Ok(known.answer(issuer, now)?)
+        let (mut known, answered) = (known(), answer.is_ok());
+        known.end(kid, answer, now);
+        match known.usable(now) {
+            Some(keys) if answered => Ok(keys.clone()),
+            _ => Ok(known.answer(issuer, kid, now)?),
+        }
     }
 }
 
@@ -179,35 +208,66 @@ mod tests {
         Timestamp::from_unix(1_800_000_000 + seconds)
     }
 
+    /// Asks the issuer for `kid`.
+    fn ask(known: &mut KnownKeys, kid: &str, answer: Result<IssuerKeys, String>, now: Timestamp) {
+        assert!(known.must_ask(kid, now));
+        known.asked = Some(now);
+        known.end(kid, answer, now);
+    }
+
+    /// Returns the seconds after which a job can ask again, and checks that it is not refused for ever.
+    fn wait(known: &KnownKeys, kid: &str, now: Timestamp) -> Option<u64> {
+        let refusal = known.answer(ISSUER, kid, now).expect_err("no such key");
+        assert_eq!(refusal.code, Code::Busy, "{refusal}");
+        refusal.retry_after_s
+    }
+
     #[test]
-    fn an_unknown_key_is_asked_for_at_most_each_five_minutes() {
+    fn unknown_keys_are_asked_for_twice_at_once_and_then_each_five_minutes() {
         let mut known = KnownKeys::default();
-        assert!(known.must_ask("a", at(0)), "nothing is known");
-        known.begin("a", at(0));
-        known.end(Ok(keys("a")), at(0));
+        ask(&mut known, "a", Ok(keys("a")), at(0));
         assert!(!known.must_ask("a", at(1)));
-        assert!(known.must_ask("b", at(1)), "the first request for a rotated key");
-        known.begin("b", at(1));
-        known.end(Ok(keys("b")), at(1));
+        ask(&mut known, "stranger", Ok(keys("a")), at(1));
+        ask(&mut known, "b", Ok(keys("b")), at(1));
+        assert!(known.answer(ISSUER, "b", at(2)).is_ok(), "the key is new");
         assert!(!known.must_ask("b", at(2)) && !known.must_ask("c", at(300)));
-        assert!(known.must_ask("c", at(301)));
+        assert_eq!(wait(&known, "c", at(2)), Some(299));
+        ask(&mut known, "stranger", Ok(keys("b")), at(301));
+        assert_eq!(wait(&known, "c", at(301)), Some(300));
+        ask(&mut known, "c", Ok(keys("c")), at(601));
+        for stranger in ["x", "y"] {
+            ask(&mut known, stranger, Ok(keys("c")), at(2000));
+        }
+        assert_eq!(wait(&known, "x", at(-9000)), Some(300), "the clock was set back");
+        assert!(!known.must_ask("x", at(2000)) && known.answer(ISSUER, "c", at(2000)).is_ok());
+    }
+
+    #[test]
+    fn a_request_without_an_answer_does_not_count_but_is_not_repeated_at_once() {
+        let mut known = KnownKeys::default();
+        ask(&mut known, "a", Ok(keys("a")), at(0));
+        for seconds in [1, 11, 21] {
+            ask(&mut known, "b", Err("gone".to_owned()), at(seconds));
+            assert!(!known.must_ask("b", at(seconds + 9)) && known.answer(ISSUER, "a", at(seconds)).is_ok());
+            assert_eq!(wait(&known, "b", at(seconds + 3)), Some(7));
+        }
+        ask(&mut known, "b", Ok(keys("b")), at(31));
+        ask(&mut known, "c", Ok(keys("c")), at(31));
+        assert!(!known.must_ask("d", at(42)), "the requests with an answer count");
     }
 
     #[test]
     fn keys_are_read_again_after_an_hour_and_stay_usable_for_a_day_without_their_issuer() {
         let mut known = KnownKeys::default();
-        known.begin("a", at(0));
-        known.end(Err("gone".to_owned()), at(0));
-        assert!(known.answer(ISSUER, at(0)).is_err_and(|refusal| refusal.code == Code::Busy));
-        assert!(!known.must_ask("a", at(9)) && known.must_ask("a", at(10)), "no keys are known");
-        known.begin("a", at(10));
-        known.end(Ok(keys("a")), at(10));
-        assert!(!known.must_ask("a", at(3609)) && known.must_ask("a", at(3610)));
-        known.begin("a", at(3610));
-        known.end(Err("gone".to_owned()), at(3610));
+        ask(&mut known, "a", Err("gone".to_owned()), at(0));
+        assert_eq!(wait(&known, "a", at(0)), Some(10));
+        assert!(!known.must_ask("a", at(9)), "no keys are known");
+        ask(&mut known, "a", Ok(keys("a")), at(10));
+        assert!(!known.must_ask("a", at(3609)));
+        ask(&mut known, "a", Err("gone".to_owned()), at(3610));
         assert!(!known.must_ask("a", at(3909)) && known.must_ask("a", at(3910)));
-        assert!(known.answer(ISSUER, at(86_409)).is_ok_and(|keys| keys.has("a")));
-        let refusal = known.answer(ISSUER, at(86_410)).expect_err("a day is over");
+        assert!(known.answer(ISSUER, "a", at(86_409)).is_ok());
+        let refusal = known.answer(ISSUER, "a", at(86_410)).expect_err("a day is over");
         assert!(refusal.detail.contains("gone") && refusal.retry_after_s.is_some(), "{refusal}");
     }
 

@@ -19,6 +19,7 @@ use crate::remote::secret::Secret;
 use crate::remote::tls_files::TlsFiles;
 use crate::terminal::exit::CommandFailure;
 use crate::terminal::streams::{Terminal, eprintln_quietly};
+use documents::crypto::digest::SealDigest;
 use wire::api::registry_view::RegistryView;
 
 /// Options of every command.
@@ -51,6 +52,19 @@ pub struct GlobalOptions {
     /// Options that the command line has, and the address of the environment.
     #[arg(skip)]
     pub given: GivenOptions,
+}
+
+/// Options of a CI job.
+#[derive(Debug, Clone, Args)]
+pub struct JobArgs {
+    /// Open the token of the CI job with the ID token of the job, so that no secret is stored: in GitHub Actions with
+    /// `permissions: id-token: write`, in GitLab with `id_tokens: COUNTERSIGN_ID_TOKEN`
+    #[arg(long)]
+    oidc: bool,
+    /// With --oidc: the id of the boundary, sha256:…. The ID token is for this boundary only, so that no other server can
+    /// use it. An id in your list of boundaries has the same effect
+    #[arg(long, env = "COUNTERSIGN_BOUNDARY", value_name = "ID")]
+    boundary_id: Option<SealDigest>,
 }
 
 /// What `--boundary` chose from the list of boundaries.
@@ -208,13 +222,23 @@ impl GlobalOptions {
     /// Creates a client with the ID token of the CI job in which the program runs, or else the usual client.
     ///
     /// # Errors
-    /// Returns an error if the address can't be used, or if the program runs in no CI job with an ID token.
-    pub fn client_of_job(&self, oidc: bool, key: &KeyArgs) -> Result<Client, CommandFailure> {
-        if !oidc {
+    /// Returns an error if the address can't be used, if the program runs in no CI job with an ID token, or if the id of
+    /// the boundary is unknown.
+    pub fn client_of_job(&self, job: &JobArgs, key: &KeyArgs) -> Result<Client, CommandFailure> {
+        if !job.oidc {
             return self.client(key);
         }
-        let audience = self.listed().and_then(|one| one.id).map(|id| format!("countersign:{id}"));
-        let job = JobIdentity::of_process(audience)?;
+        let listed = self.listed().and_then(|one| one.id);
+        if let (Some(listed), Some(id)) = (listed, job.boundary_id)
+            && listed != id
+        {
+            return Err(CommandFailure::usage(format!(
+                "--boundary-id (COUNTERSIGN_BOUNDARY) is {id}, but your list states the id {listed} for this boundary: \
+                 leave the option out, or correct it"
+            )));
+        }
+        let id = job.boundary_id.or(listed);
+        let job = JobIdentity::of_process(id.map(|id| format!("countersign:{id}")))?;
         self.with_listed_id(Client::new(self.address()?, &self.tls, None, None)?.with_job(job))
     }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 
 use crate::commands::clock::now;
-use crate::commands::global::GlobalOptions;
+use crate::commands::global::{GlobalOptions, JobArgs};
 use crate::commands::grant::find_grant;
 use crate::commands::grant::signing::{WantedUse, sign_use};
 use crate::home::keys::KeyArgs;
@@ -43,7 +43,7 @@ use wire::api::view::{ProposalStatus, ProposalView, Propose, ProposedArtifact, R
   countersign propose nginx:restart -p host=web-3 --new                    a second run of a pending proposal
   countersign propose web:apply --plan rcp_… --wait                        apply exactly this plan
   countersign propose web:deploy --artifact app.tar=build/app.tar           upload a file for the run
-  countersign propose deploy:web -p commit=$GITHUB_SHA --oidc --wait        a CI job without a stored secret
+  countersign propose deploy:web -p commit=$GITHUB_SHA --oidc --boundary-id sha256:… --wait   a CI job without a secret
   countersign propose nginx:restart -p host=web-3 --emergency               people review the run afterwards
   countersign propose nginx:restart -p host=web-3 --offline --proposer ci-agent -o statement.json
 
@@ -117,10 +117,8 @@ pub struct Args {
     /// option is not needed, because the boundary knows the owner of the key
     #[arg(long, value_name = "NAME", requires = "offline")]
     proposer: Option<Name>,
-    /// Open the token of the CI job with the ID token of the job, so that no secret is stored: in GitHub Actions with
-    /// `permissions: id-token: write`, in GitLab with `id_tokens: COUNTERSIGN_ID_TOKEN`
-    #[arg(long)]
-    oidc: bool,
+    #[command(flatten)]
+    job: JobArgs,
     #[command(flatten)]
     form: OutputForm,
     #[command(flatten)]
@@ -151,7 +149,7 @@ fn cut(reason: &str) -> String {
 /// # Errors
 /// Returns an error if the step is unknown, the parameters are invalid, or the boundary refuses.
 pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
-    let client = global.client_of_job(args.oidc, &args.key)?;
+    let client = global.client_of_job(&args.job, &args.key)?;
     let (reference, digest) = parse_step(&args.step)?;
     let mut params = match &args.params {
         Some(path) => read_params(path)?,

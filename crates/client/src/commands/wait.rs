@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::commands::global::GlobalOptions;
+use crate::commands::global::{GlobalOptions, JobArgs};
 use crate::home::keys::KeyArgs;
 use crate::remote::follow_run::{WantedBundle, conclude, follow, stop_waiting_on_interrupt};
 use crate::remote::proposals::{LookupRange, find_proposal};
@@ -29,9 +29,8 @@ pub struct Args {
     /// has witnesses
     #[arg(long, value_name = "K", requires = "bundle")]
     witness: Option<u64>,
-    /// Open the token of the CI job with the ID token of the job, as in `countersign propose --oidc`
-    #[arg(long)]
-    oidc: bool,
+    #[command(flatten)]
+    job: JobArgs,
     #[command(flatten)]
     form: OutputForm,
     #[command(flatten)]
@@ -43,7 +42,7 @@ pub struct Args {
 /// # Errors
 /// Returns an error if the boundary cannot be reached or refuses the request.
 pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
-    let client = global.client_of_job(args.oidc, &args.key)?;
+    let client = global.client_of_job(&args.job, &args.key)?;
     let id = find_proposal(&client, args.proposal.as_deref(), LookupRange::Visible(ProposalStatus::Pending))?;
     stop_waiting_on_interrupt(&id);
     let mut printer = RunPrinter::new(terminal, args.form);

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 use ureq::Agent;
 
@@ -20,26 +22,24 @@ const MAX_ANSWER_BYTES: u64 = 64 << 10;
 /// Time limit of the request to GitHub.
 const ANSWER: Duration = Duration::from_secs(30);
 
-/// Where the client gets the ID token of its job, and for whom.
+/// Where the client gets the ID token of its job.
 #[derive(Debug, Clone)]
-pub struct JobIdentity {
-    /// The audience, or `None` if the boundary tells it.
-    audience: Option<String>,
-    source: IdTokenSource,
-}
+pub struct JobIdentity(IdTokenSource);
 
 #[derive(Debug, Clone)]
 enum IdTokenSource {
     Given(Secret),
-    /// The URL and the bearer of the request.
-    GitHub(String, Secret),
+    /// The URL and the bearer of the request, and the audience.
+    GitHub(String, Secret, String),
 }
 
 impl JobIdentity {
-    /// Reads the variables of the job. The audience names the boundary, if the caller knows its id.
+    /// Reads the variables of the job. The audience names the boundary, if the caller knows its id. The boundary itself is
+    /// never asked, because another server at its address could answer with the id of any boundary that trusts this job.
     ///
     /// # Errors
-    /// Returns an error if the process runs in no job that can get an ID token.
+    /// Returns an error if the process runs in no job that can get an ID token, if the audience is missing, or if the given
+    /// ID token is for another audience.
     pub fn of_process(audience: Option<String>) -> Result<Self, CommandFailure> {
         Self::of_variables(audience, |name| std::env::var(name).ok().filter(|value| !value.is_empty()))
     }
@@ -49,8 +49,27 @@ impl JobIdentity {
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, CommandFailure> {
         let source = match (variable(GIVEN), GITHUB.map(&variable)) {
-            (Some(id_token), _) => IdTokenSource::Given(Secret::new(&id_token)),
-            (None, [Some(url), Some(token)]) => IdTokenSource::GitHub(url, Secret::new(&token)),
+            (Some(id_token), _) => {
+                // The job of GitLab names the audience itself.
+                if let Some(audience) = audience.filter(|audience| !is_for(&id_token, audience)) {
+                    return Err(CommandFailure::usage(format!(
+                        "the ID token in {GIVEN} is not for the audience {audience}, so it was not sent: write this audience \
+                         to `aud` below `id_tokens`, or correct --boundary-id (COUNTERSIGN_BOUNDARY)"
+                    )));
+                }
+                IdTokenSource::Given(Secret::new(&id_token))
+            }
+            (None, [Some(url), Some(token)]) => {
+                let audience = audience.ok_or_else(|| {
+                    CommandFailure::usage(
+                        "--oidc needs the id of the boundary, because otherwise another server could get an ID token for \
+                         this boundary: give --boundary-id sha256:… (COUNTERSIGN_BOUNDARY). The id is the part after \
+                         `countersign:` in the audience that `countersign token create --oidc` printed, and `countersign \
+                         serve` prints it, too",
+                    )
+                })?;
+                IdTokenSource::GitHub(url, Secret::new(&token), audience)
+            }
             (None, _) if variable("GITHUB_ACTIONS").is_some() => {
                 return Err(CommandFailure::usage(
                     "--oidc: GitHub gives this job no ID token: add `permissions: {id-token: write}` to the job",
@@ -64,23 +83,26 @@ impl JobIdentity {
                 )));
             }
         };
-        Ok(Self { audience, source })
+        Ok(Self(source))
     }
 
-    /// Returns an ID token. `ask` asks the boundary for the audience.
+    /// Returns an ID token.
     ///
     /// # Errors
-    /// Returns the error of `ask`, or an error if GitHub gives no ID token.
-    pub(super) fn id_token(
-        &self,
-        ask: impl FnOnce() -> Result<String, CommandFailure>,
-    ) -> Result<Secret, CommandFailure> {
-        match (&self.source, &self.audience) {
-            (IdTokenSource::Given(id_token), _) => Ok(id_token.clone()),
-            (IdTokenSource::GitHub(url, token), Some(audience)) => of_github(url, token, audience),
-            (IdTokenSource::GitHub(url, token), None) => of_github(url, token, &ask()?),
+    /// Returns an error if GitHub gives no ID token.
+    pub(super) fn id_token(&self) -> Result<Secret, CommandFailure> {
+        match &self.0 {
+            IdTokenSource::Given(id_token) => Ok(id_token.clone()),
+            IdTokenSource::GitHub(url, token, audience) => of_github(url, token, audience),
         }
     }
+}
+
+/// Returns true if the claim `aud` of an ID token is this audience. The boundary verifies the ID token.
+fn is_for(id_token: &str, audience: &str) -> bool {
+    let claims = id_token.split('.').nth(1).and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
+    let claims = claims.and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
+    claims.is_some_and(|claims| claims["aud"] == audience || claims["aud"] == Value::from([audience].as_slice()))
 }
 
 /// Asks GitHub for an ID token of this job.
@@ -120,14 +142,27 @@ mod tests {
 
     #[test]
     fn the_job_gives_its_id_token_or_a_message_about_what_is_missing() {
-        let of = |variables: &[(&str, &str)]| {
+        let of_audience = |audience: Option<&str>, variables: &[(&str, &str)]| {
             let find =
                 |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
-            JobIdentity::of_variables(None, find).map(|job| job.source).map_err(|failure| failure.message)
+            JobIdentity::of_variables(audience.map(str::to_owned), find)
+                .map(|job| job.0)
+                .map_err(|failure| failure.message)
         };
+        let of = |variables: &[(&str, &str)]| of_audience(Some("countersign:a"), variables);
         let github = [(GITHUB[0], "https://github.example/?a=b"), (GITHUB[1], "t"), ("GITHUB_ACTIONS", "true")];
         assert!(matches!(of(&github), Ok(IdTokenSource::GitHub(..))));
-        assert!(matches!(of(&[github[0], github[1], (GIVEN, "a.b.c")]), Ok(IdTokenSource::Given(_))));
+        assert!(of_audience(None, &github).is_err_and(|message| message.contains("--boundary-id")), "nothing is asked");
+        let given = |claims: &str| format!("a.{}.c", URL_SAFE_NO_PAD.encode(claims));
+        for right in [r#"{"aud":"countersign:a"}"#, r#"{"aud":["countersign:a"]}"#] {
+            assert!(matches!(of(&[github[0], github[1], (GIVEN, &given(right))]), Ok(IdTokenSource::Given(_))));
+        }
+        for wrong in
+            [given(r#"{"aud":"countersign:b"}"#), given(r#"{"aud":["countersign:a","b"]}"#), "a.b.c".to_owned()]
+        {
+            assert!(of(&[(GIVEN, &wrong)]).is_err_and(|message| message.contains("was not sent")), "{wrong}");
+            assert!(matches!(of_audience(None, &[(GIVEN, &wrong)]), Ok(IdTokenSource::Given(_))), "the job chose it");
+        }
         assert!(
             of(&github[1..]).is_err_and(|message| message.contains("id-token: write") && !message.contains("GitLab"))
         );

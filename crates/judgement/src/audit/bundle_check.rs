@@ -440,7 +440,8 @@ fn verify_parsed(
             open.version()
         ));
     }
-    warnings.extend(chain.iter().flat_map(|chain| chain.last().foreign_keys()).map(warn_of_foreign));
+    let passkeys_count = rules.is_ok_and(|rules| rules.ruling.passkeys.is_some());
+    warnings.extend(warnings_of_foreign(chain.iter().flat_map(|chain| chain.last().foreign_keys()), passkeys_count));
     let trust = TrustFacts {
         roster: pinned.digest(),
         newest: chain
@@ -473,8 +474,13 @@ fn verify_plan(plan: &Bundle, chain: &Chain, at: Option<Timestamp>) -> BundleRep
     verify_parsed(ledger, &plan, &Pinned::Chain(Box::new(chain.clone())), options)
 }
 
-pub(crate) fn warn_of_foreign((holder, key): &(KeyHolder, ForeignKey)) -> String {
-    key.warning(holder)
+/// Returns the warnings about keys of a roster whose signatures may not count. If policy is known and lets passkeys count,
+/// passkeys have no warning.
+pub(crate) fn warnings_of_foreign<'k>(
+    keys: impl Iterator<Item = &'k (KeyHolder, ForeignKey)>,
+    passkeys_count: bool,
+) -> impl Iterator<Item = String> {
+    keys.filter(move |(_, key)| !passkeys_count || key.passkey().is_none()).map(|(holder, key)| key.warning(holder))
 }
 
 fn by_ref<T>(got: &CheckOutcome<T>) -> CheckOutcome<&T> {

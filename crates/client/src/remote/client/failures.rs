@@ -56,6 +56,14 @@ impl Client {
                 PrintableText::text(&problem.detail).as_str()
             );
         }
+        if failure.has_code(Code::Unauthenticated) && self.job.is_some() {
+            failure.message = format!(
+                "the boundary at {} does not accept the ID token of this job (unauthenticated): {}; compare the job with \
+                 the claims that `countersign token list` prints at the boundary",
+                self.address.base(),
+                PrintableText::text(&problem.detail).as_str()
+            );
+        }
         let refused_keys = self.refused_keys.borrow();
         if failure.has_code(Code::Unauthenticated) && !refused_keys.is_empty() {
             let named = self.keys.as_ref().and_then(|keys| keys.key.as_ref());

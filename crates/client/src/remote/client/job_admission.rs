@@ -1,13 +1,20 @@
 //! Exchanges the ID token of a CI job for a bearer.
 
-use ureq::http::Method;
+use std::time::Duration;
+
+use ureq::Body;
+use ureq::http::{Method, Response};
 
 use crate::remote::client::Client;
 use crate::remote::job_identity::JobIdentity;
 use crate::remote::secret::Secret;
 use crate::terminal::exit::CommandFailure;
+use crate::terminal::streams::eprintln_quietly;
 use wire::api::body::AdmissionResponse;
-use wire::api::oidc::{IdTokenBody, WantedAudience};
+use wire::api::oidc::IdTokenBody;
+
+/// Maximum time in seconds for which a job waits for a busy boundary.
+const LONGEST_WAIT_S: u64 = 330;
 
 impl Client {
     /// Returns the client with the ID token of a job in place of a token and of keys.
@@ -29,24 +36,32 @@ impl Client {
     fn admit_job(&self, job: &JobIdentity) -> Result<(), CommandFailure> {
         self.address.check_private("the ID token of the job")?;
         *self.bearer.borrow_mut() = None;
-        let id_token = job.id_token(|| self.wanted_audience())?;
-        let body = serde_json::to_vec(&IdTokenBody { id_token: (*id_token.0).clone() })
-            .map_err(|error| self.odd(&error.to_string()))?;
-        let answer = self.send(&Method::POST, "/v1/admissions", Some(&body), "application/json")?;
+        let mut waited = 0;
+        let answer = loop {
+            let body = serde_json::to_vec(&IdTokenBody { id_token: (*job.id_token()?.0).clone() })
+                .map_err(|error| self.odd(&error.to_string()))?;
+            let answer = self.send(&Method::POST, "/v1/admissions", Some(&body), "application/json")?;
+            match seconds_until_retry(&answer).filter(|seconds| waited + seconds <= LONGEST_WAIT_S) {
+                Some(seconds) => {
+                    eprintln_quietly(&format!(
+                        "the boundary can't check the ID token of this job now (busy): trying again in {seconds} s"
+                    ));
+                    std::thread::sleep(Duration::from_secs(seconds));
+                    waited += seconds;
+                }
+                None => break answer,
+            }
+        };
         let admission: AdmissionResponse = self.typed(self.refuse_problem(answer)?)?;
         *self.bearer.borrow_mut() = Some(Secret::new(&admission.bearer));
         *self.name.borrow_mut() = Some(admission.name);
         Ok(())
     }
+}
 
-    fn wanted_audience(&self) -> Result<String, CommandFailure> {
-        let answer = self.send(&Method::GET, "/v1/admissions", None, "application/json")?;
-        let WantedAudience { audience } = self.typed(self.refuse_problem(answer)?)?;
-        // An ID token for another audience could open something else than a boundary.
-        let plain = audience.bytes().all(|c| c.is_ascii_alphanumeric() || c == b':');
-        if plain && audience.starts_with("countersign:") {
-            return Ok(audience);
-        }
-        Err(self.odd("the audience has another form, so no ID token was sent"))
-    }
+/// Returns the seconds after which a busy boundary wants to be asked again. After the rotation of the keys of an issuer, a
+/// boundary may wait some minutes before it asks the issuer again.
+fn seconds_until_retry(answer: &Response<Body>) -> Option<u64> {
+    let seconds = answer.headers().get("retry-after")?.to_str().ok()?.parse::<u64>().ok()?;
+    (answer.status().as_u16() == 503).then_some(seconds.max(1))
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::audit::bundle_check::warn_of_foreign;
+use crate::audit::bundle_check::warnings_of_foreign;
 use crate::audit::finding::{OpenRun, Summary};
 use crate::audit::history::{Auditor, LATE_S, LeftTo};
 use crate::audit::seal_in_force::SealInForce;
@@ -26,8 +26,9 @@ impl Auditor {
                  it"
             ));
         }
-        let foreign: BTreeSet<String> =
-            self.rosters().versions().iter().flat_map(TrustedRoster::foreign_keys).map(warn_of_foreign).collect();
+        let keys = self.rosters().versions().iter().flat_map(TrustedRoster::foreign_keys);
+        let passkeys_count = in_force.is_some_and(|seal| seal.passkeys().is_some());
+        let foreign: BTreeSet<String> = warnings_of_foreign(keys, passkeys_count).collect();
         warnings.extend(foreign);
         warnings.extend(in_force.map(|seal| self.of_revocations(seal)).unwrap_or_default());
         warnings.extend(self.left.iter().map(|LeftTo(why)| why.clone()));
