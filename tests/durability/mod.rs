@@ -2,6 +2,7 @@
 
 mod cluster;
 mod crash;
+mod endurance;
 pub(crate) mod random;
 mod service_manager;
 pub(crate) mod shim;
