@@ -14,6 +14,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -30,6 +31,7 @@ use crate::store::fault::StoreFault;
 use crate::store::ledger::Ledger;
 use crate::store::rows::CheckpointRow;
 use crate::store::server::KNOWN_NODES;
+use crate::store::shared::LedgerConfig;
 use crate::store::small_file;
 use crate::store::store_report::{StoreDefect, StoreReport, StoreScope};
 use crate::store::stored_token::Token;
@@ -238,13 +240,8 @@ fn build(
     let broken = |fault: StoreFault| at(&source, &fault);
     let settings = open_store::settings(config, key, &around)?;
     let (reads, head) = copy.database().at_rest().map_err(broken)?;
-    let follows = head.boundary.ok_or_else(|| {
-        at(
-            &source,
-            &"the log in the backup has not begun: there is nothing \
-         to restore",
-        )
-    })?;
+    let not_begun = || at(&source, &"the log in the backup has not begun: there is nothing to restore");
+    let follows = head.boundary.ok_or_else(not_begun)?;
     let entries = head.size;
     let before = Ledger::at_rest(reads, head, settings.clone(), None).map_err(broken)?;
     let last = before.seals().map_err(broken)?.last().copied();
@@ -269,14 +266,17 @@ fn build(
     drop(fresh.open(Role::of_file()).map_err(broken)?);
     fresh.take_over(&copy, &chosen.left_out).map_err(broken)?;
     let OpenStore { store, reads, .. } = fresh.open(Role::of_file()).map_err(broken)?;
+    // The first entry of the new log must not be older than the old log's last entry, even if the clock was set back. The
+    // ledger would refuse this date as a leap of the clock, because the new log has no entry yet.
+    let since = now.max(before.state().last_at);
+    let settings = LedgerConfig { clock: Arc::new(move || since), ..settings };
     let ledger = Ledger::open(store, reads, settings).map_err(broken)?;
     let count = chosen.kept.len();
     let mut material = material_of(&sealed);
     material.tokens = chosen.kept;
     let genesis = Genesis::Follows { follows: FollowedLog { id: follows, checkpoint: checkpoint.clone() } };
     let basis = SealPredecessor::First { genesis, epoch: Epoch::new(around.bytes()) };
-    // The first entry of the new log must not be older than the old log's last entry, even if the clock was set back.
-    let draft = material.draft(basis, now.max(before.state().last_at)).map_err(|error| at(&source, &error))?;
+    let draft = material.draft(basis, since).map_err(|error| at(&source, &error))?;
     let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(failed)?;
     let id = runtime.block_on(async {
         let begun = write_seal(&ledger, &signer, draft, Vec::new(), 0)
