@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, RwLock};
 use std::time::{Duration, Instant};
@@ -39,8 +39,8 @@ const CLIENTS: u64 = 64;
 /// Faults of a round. The first of them end the service, and occur only in the first half of a round, so that the age of the
 /// service at the end of each round is similar.
 const FAULTS: [&str; 11] =
-    ["kill", "kill", "clock", "stop", "full disk", "runbooks", "roster", "backup", "restore", "mirror", "freeze"];
-const DEADLY: usize = 3;
+    ["kill", "kill", "clock", "restore", "stop", "full disk", "runbooks", "roster", "backup", "mirror", "freeze"];
+const DEADLY: usize = 4;
 /// The jump of the clock: two days.
 const JUMP: i64 = 2 * 86_400;
 /// Number of the last actions that a failure prints.
@@ -127,6 +127,17 @@ impl Log {
         }
         self.size += 1;
     }
+}
+
+/// Sends a request of an operator again as long as the boundary is busy.
+fn insist(world: &World, request: &Value) {
+    wait_for("the operator's request is done", || match world.control(request) {
+        Ok(_) => true,
+        Err(words) => {
+            assert!(words.starts_with("busy"), "{request}: {words}");
+            false
+        }
+    });
 }
 
 /// Returns the number of a tile in a path; see C2SP tlog-tiles.
@@ -281,7 +292,7 @@ impl Scene {
         assert_eq!(self.world.read().unwrap().wire.peek("/health").status, 200, "before {kind}");
         let began = Instant::now();
         match kind {
-            "kill" => self.end(Signal::KILL),
+            "kill" => self.end(Signal::KILL, |_| ()),
             "clock" => self.jump(dice),
             "stop" => {
                 let world = self.world.read().unwrap();
@@ -302,8 +313,8 @@ impl Scene {
 
     // Faults
 
-    /// Ends the service with this signal during requests, and starts the service again.
-    fn end(&self, signal: Signal) {
+    /// Ends the service with this signal during requests, does some work, and starts the service again.
+    fn end(&self, signal: Signal, work: impl FnOnce(&World)) {
         let processes = {
             let world = self.world.read().unwrap();
             self.dying.store(true, Ordering::SeqCst);
@@ -315,6 +326,7 @@ impl Scene {
             let mut world = self.world.write().unwrap();
             assert_eq!(world.ended(), if signal == Signal::KILL { None } else { Some(0) }, "{}", world.service_log());
             wait_for("no process of the old service is left", || alive(&processes).is_empty());
+            work(&world);
             world.start();
             self.dying.store(false, Ordering::SeqCst);
         }
@@ -333,8 +345,8 @@ impl Scene {
         std::thread::sleep(Duration::from_secs(1));
         match dice.below(3) {
             0 => self.move_clock(-seconds),
-            1 => self.end(Signal::TERM),
-            _ => self.end(Signal::KILL),
+            1 => self.end(Signal::TERM, |_| ()),
+            _ => self.end(Signal::KILL, |_| ()),
         }
     }
 
@@ -369,15 +381,12 @@ impl Scene {
             step("carry:plan", "", "echo grow"),
             step("carry:apply", "plan=plan plan-max-age=1h", "cat \"$COUNTERSIGN_ARTIFACTS/plan\""),
         ];
-        let two = format!("approvals: {{required: 2, from: [ops, security]}}\n{front}");
-        for (name, front, steps) in
-            [("mark", &front, &mark[..]), ("carry", &front, &carry[..]), ("pair", &two, &[step("pair:it", "", "")][..])]
-        {
+        for (name, steps) in [("mark", &mark[..]), ("carry", &carry[..]), ("pair", &[step("pair:it", "", "")][..])] {
             let steps: Vec<(&str, &str)> = steps.iter().map(|(name, script)| (&**name, &**script)).collect();
-            world.write(&format!("b/runbooks/{name}.md"), &runbook(front, &steps));
+            world.write(&format!("b/runbooks/{name}.md"), &runbook(&front, &steps));
         }
         if variant > 0 {
-            world.control(&json!({"do": "seal", "new_epoch": false})).expect("a seal of other runbooks");
+            insist(&world, &json!({"do": "seal", "new_epoch": false}));
         }
     }
 
@@ -386,7 +395,9 @@ impl Scene {
         let world = self.world.read().unwrap();
         let (groups, path) = (["ops", "security"], self.marks.path());
         let place = json!({"write": [path], "workdir": "in-place"});
-        let steps = ["mark", "carry", "pair"].map(|name| json!({"runbook": name, "sandbox": place}));
+        let steps = [("mark", 1), ("carry", 1), ("pair", 2)].map(|(name, people)| {
+            json!({"runbook": name, "sandbox": place, "approvals": {"required": people, "from": groups}})
+        });
         let policy = json!({"version": 3, "extends": "none", "settle": {"required": 1, "from": groups}, "overrides": steps,
             "default": {"mode": "execute", "approvals": {"required": 1, "from": groups},
                 "standing": {"max_uses": 20 + variant, "max_days": 7},
@@ -399,7 +410,7 @@ impl Scene {
         let number = statement_of(&version)["predicate"]["version"].clone();
         world.write("b/boundary/policy.yaml", &policy.to_string());
         world.write(&format!("b/boundary/roster.d/{number}.json"), &version.to_string());
-        world.control(&json!({"do": "seal", "new_epoch": false})).expect("a seal of another roster");
+        insist(&world, &json!({"do": "seal", "new_epoch": false}));
     }
 
     /// Makes a backup, and checks it.
@@ -423,10 +434,14 @@ impl Scene {
         directory
     }
 
-    /// Restores a backup into another directory, serves and audits it.
+    /// Restores a backup into another directory, serves and audits it. Two services of one key refuse to run at one time.
     fn restore(&self) {
         let backup = self.back_up("restored");
-        let world = self.world.read().unwrap();
+        self.end(Signal::TERM, |world| self.serve_elsewhere(world, &backup));
+        fs::remove_dir_all(backup).unwrap();
+    }
+
+    fn serve_elsewhere(&self, world: &World, backup: &Path) {
         let mut other = World::prepared(|setup| setup.env = world.setup.env.clone());
         fs::remove_dir_all(other.path("b")).unwrap();
         for name in ["countersign.toml", "boundary/roster.toml", "boundary/policy.yaml", "boundary/key.pem"] {
@@ -449,7 +464,6 @@ impl Scene {
         let audited = other.program(&["audit", closed, "--roster", &self.roster]).output().unwrap();
         assert!(audited.status.success(), "{}", said(&audited));
         other.stop();
-        fs::remove_dir_all(backup).unwrap();
     }
 
     /// Brings a mirror up to date and audits it, and audits the boundary itself. Both audits continue from a state.
@@ -473,9 +487,12 @@ impl Scene {
         let boundary = world.boundary();
         let epoch = sha256(boundary["epoch"].as_str().unwrap().as_bytes());
         let frozen = envelope(&revocation(&boundary, "epoch", &epoch), &[&oscar()]);
-        world.wire.post("/v1/revocations", "", &frozen).ok(200);
+        wait_for("the boundary is frozen", || {
+            let reply = world.wire.post("/v1/revocations", "", &frozen);
+            reply.status == 200 || reply.problem("busy").is_null()
+        });
         std::thread::sleep(Duration::from_millis(500));
-        world.control(&json!({"do": "thaw"})).expect("thawed");
+        insist(&world, &json!({"do": "thaw"}));
     }
 
     // What must be true
