@@ -90,19 +90,19 @@ pub fn measure(args: &Args) -> Result<Report, CommandFailure> {
     let done = [const { AtomicU64::new(0) }; 3];
     let lines = Plan::prepare(&service, "bench:lines")?;
     let (id, body) = lines.authorization()?;
+    let again = |count: &AtomicU64, work: &dyn Fn() -> Result<(), CommandFailure>| {
+        while !over.load(Ordering::Relaxed) {
+            work()?;
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok::<(), CommandFailure>(())
+    };
     let loaded = std::thread::scope(|scope| {
         scope.spawn(|| {
             let request = ureq::post(format!("http://{}/v1/authorizations", service.address));
             let request = request.header("Authorization", format!("Bearer {}", service.token));
             request.header("Content-Type", "application/json").send(&body)
         });
-        let again = |count: &AtomicU64, work: &dyn Fn() -> Result<(), CommandFailure>| {
-            while !over.load(Ordering::Relaxed) {
-                work()?;
-                count.fetch_add(1, Ordering::Relaxed);
-            }
-            Ok::<(), CommandFailure>(())
-        };
         for _ in 0..args.readers {
             scope.spawn(|| read(&service, &id.to_string(), &over));
         }
