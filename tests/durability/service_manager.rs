@@ -13,7 +13,7 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use super::shim::shim;
-use crate::support::people::alice;
+use crate::support::people::{alice, nonce};
 use crate::support::{World, has, id_of, not_run, runbook, said, wait_for};
 
 /// Time in which a message must arrive on a busy host.
@@ -231,8 +231,11 @@ fn a_disk_that_is_full_when_the_write_ahead_log_is_moved_does_not_end_the_servic
     world.setup.env("SHIM_FULL", full.to_str().unwrap());
     world.start();
     world.make_tokens();
-    let wish = World::wish("long:go", json!({"text": "x".repeat(15_000)}));
-    let propose = || world.wire.post("/v1/proposals", &world.agent, &wish);
+    let propose = || {
+        let mut wish = World::wish("long:go", json!({"text": "x".repeat(15_000)}));
+        wish["nonce"] = json!(nonce());
+        world.wire.post("/v1/proposals", &world.agent, &wish)
+    };
     let size = || std::fs::metadata(world.database()).unwrap().len();
     while size() < 20 << 20 {
         propose().ok(201);
