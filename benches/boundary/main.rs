@@ -1,5 +1,5 @@
 //! Measures crossings (`cargo bench --bench boundary -- crossing`) and sandboxed runs (`-- sandbox`), the output of runs (`-- output`), TLS
-//! (`-- tls`), PostgreSQL (`-- database`) and standing grants (`-- people`) on this machine.
+//! (`-- tls`), PostgreSQL (`-- database`), standing grants (`-- people`) and runs during other work (`-- loaded`) on this machine.
 //!
 //! The speed of disks and of shared machines varies between runs. Therefore the benchmark also measures baselines in
 //! the same run: synced writes, group commits of nonces alone, a server that does only the necessary work, and plain
@@ -18,6 +18,7 @@ mod floors;
 #[path = "../../tests/issuer/mod.rs"]
 mod issuer;
 mod ledger;
+mod loaded;
 mod long_log;
 mod output;
 mod people;
@@ -74,6 +75,8 @@ enum What {
     /// Measures uses of standing grants against crossings, crossings with targets of messages against those without, and the
     /// admission of a CI job
     People(people::Args),
+    /// Measures crossings with runs in the sandbox, alone and during housekeeping, a backup, an audit and readers of output
+    Loaded(loaded::Args),
     /// Makes a valid log of many runs in a new directory
     Log(long_log::Args),
     /// Serves the boundary under test, with a sandbox that starts no process
@@ -140,7 +143,7 @@ fn main() -> std::process::ExitCode {
     // Without a command, measure nothing, so that a plain `cargo bench` does not load the machine for a minute.
     if std::env::args_os().skip(1).all(|word| word == "--bench") {
         println!(
-            "boundary: name what to measure: cargo bench --bench boundary -- crossing, database, people, sandbox, output, scrape, or tls"
+            "boundary: name what to measure: cargo bench --bench boundary -- crossing, database, people, sandbox, output, scrape, loaded, or tls"
         );
         return std::process::ExitCode::SUCCESS;
     }
@@ -167,6 +170,7 @@ fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
             Ok(Exit::Done)
         }
         What::Database(args) => print(terminal, &database::measure(args)?, database::table),
+        What::Loaded(args) => print(terminal, &loaded::measure(args)?, loaded::table),
         What::People(args) => print(terminal, &people::measure(args)?, people::table),
         What::Scrape(args) => print(terminal, &scrape::measure(args)?, |all| scrape::table(all)),
         What::Crossing(crossing) => print(terminal, &measure(crossing)?, table),

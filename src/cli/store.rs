@@ -310,7 +310,7 @@ fn behind(config: &Config, database: &Database) -> Result<Vec<StoreDefect>, Comm
     // Read the checkpoints before the store is opened, because a running service could store newer checkpoints in
     // between.
     let known = kept_checkpoint::read_known(config);
-    let key = restore::open_key(config).map_err(problems)?;
+    let key = open_store::open_key(config).map_err(problems)?;
     let settings = open_store::settings(config, &key, &start::surroundings()).map_err(problems)?;
     // The check has already reported a store whose tree cannot be read.
     let Ok((reads, head)) = database.at_rest() else { return Ok(Vec::new()) };

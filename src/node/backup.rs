@@ -22,7 +22,6 @@ use serde::Serialize;
 use crate::node::config::Config;
 use crate::node::file_problem::{FileProblem, Problems};
 use crate::node::places::{CLOSED, DATABASE, OUTPUTS, directories, private_directory, sync};
-use crate::node::restore::open_key;
 use crate::node::{kept_checkpoint, open_store, start};
 use crate::store::database::Database;
 use crate::store::fault::StoreFault;
@@ -151,7 +150,7 @@ fn write_checkpoint(
     let (reads, head) = copy.at_rest().map_err(broken)?;
     let id = head.boundary.ok_or_else(|| at(&"the store's log has not begun: there is nothing to back up yet"))?;
     let entries = head.size;
-    let settings = open_store::settings(config, &open_key(config)?, &start::surroundings())?;
+    let settings = open_store::settings(config, &open_store::open_key(config)?, &start::surroundings())?;
     let ledger = Ledger::at_rest(reads, head, settings, None).map_err(broken)?;
     let note = ledger.checkpoint().map_err(broken)?.map(|row| row.note).unwrap_or_default();
     small_file::replace(&dir.join(kept_checkpoint::FILE), note.as_bytes()).map_err(|error| at(&error))?;

@@ -140,6 +140,14 @@ pub(super) fn open_ledger(
         .map_err(|fault| FileProblem::of_store(&config.database, fault).into())
 }
 
+/// Reads the boundary's key.
+///
+/// # Errors
+/// Returns an error if the key cannot be used.
+pub fn open_key(config: &Config) -> Result<FileSigner, Problems> {
+    FileSigner::open(&config.key).map_err(|error| FileProblem::whole(&config.key, error.to_string()).into())
+}
+
 /// Returns the settings of this boundary's ledger.
 ///
 /// # Errors

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -20,6 +21,7 @@ use crate::store::fault::StoreFault;
 use crate::store::ledger::Ledger;
 use crate::store::rows::CheckpointRow;
 use crate::store::server::KNOWN_NODES;
+use crate::store::shared::LedgerConfig;
 use crate::store::small_file;
 use crate::store::store_report::{StoreDefect, StoreReport, StoreScope};
 use crate::store::stored_token::Token;
@@ -67,7 +69,7 @@ const ALL: &str = "all";
 pub fn restore(config: &Config, from: &Path, keep_tokens: &[Name]) -> Result<RestoredLog, Problems> {
     rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
     let at = |path: &Path, error: &dyn std::fmt::Display| Problems::from(FileProblem::whole(path, error.to_string()));
-    let key = open_key(config)?;
+    let key = open_store::open_key(config)?;
     private_directory(&config.data).map_err(|error| at(&config.data, &error))?;
     let at_store = |fault: StoreFault| Problems::from(FileProblem::of_store(&config.database, fault));
     let _lock = config.database.lock(&config.data).map_err(at_store)?;
@@ -150,13 +152,8 @@ fn build(
     let broken = |fault: StoreFault| at(&source, &fault);
     let settings = open_store::settings(config, key, &around)?;
     let (reads, head) = copy.database().at_rest().map_err(broken)?;
-    let follows = head.boundary.ok_or_else(|| {
-        at(
-            &source,
-            &"the log in the backup has not begun: there is nothing \
-         to restore",
-        )
-    })?;
+    let not_begun = || at(&source, &"the log in the backup has not begun: there is nothing to restore");
+    let follows = head.boundary.ok_or_else(not_begun)?;
     let entries = head.size;
     let before = Ledger::at_rest(reads, head, settings.clone(), None).map_err(broken)?;
     let last = before.seals().map_err(broken)?.last().copied();
@@ -181,14 +178,17 @@ fn build(
     drop(fresh.open(Role::of_file()).map_err(broken)?);
     fresh.take_over(&copy, &chosen.left_out).map_err(broken)?;
     let OpenStore { store, reads, .. } = fresh.open(Role::of_file()).map_err(broken)?;
+    // The first entry of the new log must not be older than the old log's last entry, even if the clock was set back. The
+    // ledger would refuse this date as a leap of the clock, because the new log has no entry yet.
+    let since = now.max(before.state().last_at);
+    let settings = LedgerConfig { clock: Arc::new(move || since), ..settings };
     let ledger = Ledger::open(store, reads, settings).map_err(broken)?;
     let count = chosen.kept.len();
     let mut material = material_of(&sealed);
     material.tokens = chosen.kept;
     let genesis = Genesis::Follows { follows: FollowedLog { id: follows, checkpoint: checkpoint.clone() } };
     let basis = SealPredecessor::First { genesis, epoch: Epoch::new(around.bytes()) };
-    // The first entry of the new log must not be older than the old log's last entry, even if the clock was set back.
-    let draft = material.draft(basis, now.max(before.state().last_at)).map_err(|error| at(&source, &error))?;
+    let draft = material.draft(basis, since).map_err(|error| at(&source, &error))?;
     let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(failed)?;
     let id = runtime.block_on(async {
         let begun = write_seal(&ledger, &signer, draft, Vec::new(), 0)
@@ -313,14 +313,6 @@ pub fn look_through(
         now: (start::surroundings().now)(),
     };
     database.check(&scope, progress)
-}
-
-/// Reads the boundary's key.
-///
-/// # Errors
-/// Returns an error if the key cannot be used.
-pub fn open_key(config: &Config) -> Result<FileSigner, Problems> {
-    FileSigner::open(&config.key).map_err(|error| FileProblem::whole(&config.key, error.to_string()).into())
 }
 
 /// Moves a directory to its final path. A directory that an interrupted restore left at this path is deleted.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::node::config::Config;
 use crate::node::file_problem::{FileProblem, Problems};
-use crate::node::{kept_checkpoint, open_store, restore, start};
+use crate::node::{kept_checkpoint, open_store, start};
 use crate::store::database::Database;
 use crate::store::fault::StoreFault;
 use crate::store::ledger::Ledger;
@@ -25,7 +25,7 @@ pub fn move_store(config: &Config, from: &Path, progress: &mut dyn FnMut(u64, u6
     if !old.is_marked().map_err(at_old)? {
         let (reads, head) = old.at_rest().map_err(at_old)?;
         let known = kept_checkpoint::read_known(config);
-        let key = restore::open_key(config)?;
+        let key = open_store::open_key(config)?;
         let settings = open_store::settings(config, &key, &start::surroundings())?;
         let ledger = Ledger::at_rest(reads, head, settings, None).map_err(at_old)?;
         for (path, compared) in kept_checkpoint::compare(config, known, &ledger, key.key()) {

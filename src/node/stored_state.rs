@@ -3,7 +3,7 @@
 use crate::node::config::Config;
 use crate::node::file_problem::{FileProblem, Problems};
 use crate::node::kept_checkpoint::{self, ComparedCheckpoint};
-use crate::node::{open_store, restore, start};
+use crate::node::{open_store, start};
 use crate::seal::sealed::Sealed;
 use crate::store::fault::StoreFault;
 use crate::store::ledger::Ledger;
@@ -34,7 +34,7 @@ pub fn read(config: &Config) -> Result<StoredState, Problems> {
         let checkpoints = lost.collect();
         return Ok(StoredState { ledger: None, sealed: None, checkpoints });
     }
-    let key = restore::open_key(config)?;
+    let key = open_store::open_key(config)?;
     let settings = open_store::settings(config, &key, &start::surroundings())?;
     let unusable = |fault: StoreFault| FileProblem::of_store(&config.database, fault);
     config.database.check_modes().map_err(unusable)?;

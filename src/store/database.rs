@@ -14,7 +14,7 @@ use crate::store::postgres::role::{NodeCandidate, ReadKeptHead, ServerRole};
 use crate::store::postgres::settings::ServerSettings;
 use crate::store::rows::StoreHead;
 use crate::store::server::{KeyWaits, MoveEnd, ReadNodes, ReadRole, Replicas, RoleState, ServerTable, Turn};
-use crate::store::sqlite::backup_update::{self, BackupUpdate};
+use crate::store::sqlite::backup_update::BackupUpdate;
 use crate::store::sqlite::table_rows::OldFile;
 use crate::store::sqlite::{self, backup, check, new_store};
 use crate::store::store_report::{StoreReport, StoreScope};
@@ -346,7 +346,7 @@ impl Database {
     /// # Errors
     /// Returns a fault if the file cannot be written.
     pub fn settled(copy: &Path) -> Result<Self, StoreFault> {
-        backup_update::settle(copy)?;
+        backup::settle(copy)?;
         Ok(Self::File(copy.to_owned()))
     }
 

@@ -293,10 +293,13 @@ impl Store for SqliteStore {
             return Ok(());
         }
         // PASSIVE does not wait for readers. Pages that a reader needs are moved at a later call.
-        let moved: (i32, i32) = self
-            .connection
-            .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| Ok((row.get(1)?, row.get(2)?)))
-            .map_err(fault(DURING))?;
+        let sql = "PRAGMA wal_checkpoint(PASSIVE)";
+        let moved = self.connection.query_row(sql, [], |row| Ok((row.get::<_, i32>(1)?, row.get::<_, i32>(2)?)));
+        let moved = match moved.map_err(fault(DURING)) {
+            // On a full disk, the pages stay in the write-ahead log, and a later call moves them.
+            Err(StoreFault::Full { .. }) => return Ok(()),
+            moved => moved?,
+        };
         if moved.0 == moved.1 {
             self.wal_pages.store(0, Ordering::Relaxed);
         }

@@ -18,7 +18,7 @@ fn tree() -> (tempfile::TempDir, String) {
 }
 
 /// Process ids, each with the start time of the process, because the kernel reuses ids.
-type Processes = BTreeSet<(u32, String)>;
+pub(crate) type Processes = BTreeSet<(u32, String)>;
 
 fn processes() -> impl Iterator<Item = u32> {
     fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok())
@@ -32,7 +32,7 @@ fn stat(pid: u32) -> Option<(u32, String)> {
 }
 
 /// Returns all descendants of a process.
-fn below(ancestor: u32) -> Processes {
+pub(crate) fn below(ancestor: u32) -> Processes {
     let all: Vec<(u32, u32, String)> =
         processes().filter_map(|pid| stat(pid).map(|(parent, start)| (pid, parent, start))).collect();
     let mut found = BTreeSet::new();
@@ -46,7 +46,7 @@ fn below(ancestor: u32) -> Processes {
     found
 }
 
-fn alive(these: &Processes) -> Processes {
+pub(crate) fn alive(these: &Processes) -> Processes {
     these.iter().filter(|(pid, start)| stat(*pid).is_some_and(|(_, now)| now == *start)).cloned().collect()
 }
 
@@ -68,7 +68,7 @@ fn lines(words: &[&str]) -> usize {
 }
 
 /// Returns the control groups of this world's runs.
-fn groups(world: &World) -> Vec<PathBuf> {
+pub(crate) fn groups(world: &World) -> Vec<PathBuf> {
     let scratch = world.path("b/runs").canonicalize().unwrap();
     let name = format!("countersign-{}", &people::sha256(scratch.as_os_str().as_encoded_bytes())[..32]);
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
@@ -80,7 +80,7 @@ fn groups(world: &World) -> Vec<PathBuf> {
 }
 
 /// Returns the directories of this world's runs on the host.
-fn trees(world: &World) -> Vec<PathBuf> {
+pub(crate) fn trees(world: &World) -> Vec<PathBuf> {
     entries(&world.path("b/runs"), "run-")
 }
 

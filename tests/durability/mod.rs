@@ -3,6 +3,7 @@
 mod backup_update;
 mod cluster;
 mod crash;
+mod endurance;
 mod packed_tiles;
 pub(crate) mod random;
 mod service_manager;

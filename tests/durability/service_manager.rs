@@ -13,7 +13,7 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use super::shim::shim;
-use crate::support::people::alice;
+use crate::support::people::{alice, nonce};
 use crate::support::{World, has, id_of, not_run, runbook, said, wait_for};
 
 /// Time in which a message must arrive on a busy host.
@@ -214,6 +214,49 @@ fn invalid_intervals_of_the_watchdog_do_no_harm() {
     });
     world.stop();
     assert!(!has_line(&manager.until("STOPPING=1"), "WATCHDOG=1"));
+}
+
+/// Issue 37: the service ended, because the move failed.
+#[test]
+fn a_disk_that_is_full_when_the_write_ahead_log_is_moved_does_not_end_the_service() {
+    let Some(shim) = shim("a_disk_that_is_full_when_the_write_ahead_log_is_moved_does_not_end_the_service") else {
+        return;
+    };
+    let mut world = World::prepared(|setup| {
+        setup.limits = "calls_per_second = 1000000\npending = 100000\npending_per_proposer = 100000\n".to_owned();
+        setup.runbook("long.md", runbook("params:\n  text: {type: string}", &[("go", ":")]));
+    });
+    let full = world.path("full");
+    world.setup.env("LD_PRELOAD", shim);
+    world.setup.env("SHIM_FULL", full.to_str().unwrap());
+    world.start();
+    world.make_tokens();
+    let propose = || {
+        let mut wish = World::wish("long:go", json!({"text": "x".repeat(15_000)}));
+        wish["nonce"] = json!(nonce());
+        world.wire.post("/v1/proposals", &world.agent, &wish)
+    };
+    let size = || std::fs::metadata(world.database()).unwrap().len();
+    while size() < 20 << 20 {
+        propose().ok(201);
+    }
+    // The next commits write over the pages that were moved, so that no file grows until the next move.
+    std::fs::write(&full, "").unwrap();
+    let (before, mut kept) = (size(), 0);
+    let refused = loop {
+        let reply = propose();
+        if reply.status != 201 {
+            break reply;
+        }
+        kept += 1;
+    };
+    refused.problem("busy");
+    assert!(kept > 100 && size() == before, "{kept} proposals were kept, and the database has {} bytes", size());
+    std::fs::remove_file(&full).unwrap();
+    propose().ok(201);
+    assert!(size() > before, "the pages are moved later");
+    world.stop();
+    super::store_care::assert_sound(&world, &[]);
 }
 
 #[test]

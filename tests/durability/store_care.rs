@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Output;
 
+use super::shim::shim;
 use crate::support::people::{alice, bob, envelope, now, stamp};
 use crate::support::{self, SMALL, World, bytes_of, id_of, people, runbook, said, wait_for};
 use serde_json::{Value, json};
@@ -395,6 +396,27 @@ fn a_backup_of_a_running_boundary_can_be_restored_into_a_new_log_that_names_the_
     world.start();
     assert_eq!(world.output(&finished, "stdout"), "kept\n", "two logs back");
     assert_eq!(assert_sound(&world, &[]).len(), 3);
+}
+
+/// Issue 37: the restore took the date of its first entry for a leap of the clock.
+#[test]
+fn a_log_that_is_days_ahead_of_the_clock_can_be_restored() {
+    let Some(shim) = shim("a_log_that_is_days_ahead_of_the_clock_can_be_restored") else { return };
+    let mut world = World::with(|setup| {
+        setup.env("LD_PRELOAD", shim);
+        setup.env("SHIM_CLOCK", (2 * 86_400).to_string());
+    });
+    world.run("plain:true", json!({}), &[&alice()]);
+    world.stop();
+    let backup = world.path("backup");
+    must(store(&world, &["backup", backup.to_str().unwrap()]));
+    std::fs::remove_file(world.database()).unwrap();
+    must(store(&world, &["restore", backup.to_str().unwrap(), "--keep-tokens", "all"]));
+    world.setup.env.clear();
+    world.start();
+    world.assert_verified(&world.run("plain:true", json!({}), &[&alice()]));
+    world.check_history();
+    world.assert_audited();
 }
 
 #[test]

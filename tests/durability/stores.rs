@@ -19,7 +19,7 @@ fn fixture(name: &str) -> PathBuf {
 }
 
 /// Copies a directory. The copies are private to their owner.
-fn copy_tree(world: &World, from: &Path, to: &str) {
+pub(super) fn copy_tree(world: &World, from: &Path, to: &str) {
     for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
         let to = format!("{to}/{}", entry.file_name().to_str().unwrap());
         if entry.path().is_dir() {

@@ -116,6 +116,7 @@ fn every_test_filter_of_a_script_matches_a_test() {
     for script in [
         "scripts/administrator",
         "scripts/cluster",
+        "scripts/endure",
         "scripts/random-orders",
         "scripts/second-kernel",
         "scripts/shell-truth",

@@ -6,8 +6,7 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use crate::store::fault::StoreFault;
-use crate::store::sqlite::backup_update;
-use crate::store::sqlite::errors::{fault, unusable};
+use crate::store::sqlite::errors::{fault, is_interrupted, unusable};
 use crate::store::sqlite::reads::read_only;
 use crate::store::sqlite::schema::{harden, migrate};
 use documents::crypto::digest::Blake3Digest;
@@ -67,7 +66,7 @@ pub fn forget(copy: &Path, gone: &[Blake3Digest]) -> Result<(), StoreFault> {
 /// # Errors
 /// Returns a fault if the file is no store, or if a newer program wrote the store.
 pub fn bring_up(copy: &Path) -> Result<(), StoreFault> {
-    backup_update::settle(copy)?;
+    settle(copy)?;
     drop(read_only(copy)?);
     let mut connection = writable(copy)?;
     migrate(&mut connection, copy)
@@ -106,4 +105,17 @@ pub(super) fn writable(path: &Path) -> Result<Connection, StoreFault> {
     let connection = Connection::open(path).map_err(|error| unusable(path, &error))?;
     harden(&connection).map_err(|error| unusable(path, &error))?;
     Ok(connection)
+}
+
+/// Gives the backup at `path` its earlier state, if an update was interrupted.
+///
+/// # Errors
+/// Returns a fault if the file cannot be written.
+pub(in crate::store) fn settle(path: &Path) -> Result<(), StoreFault> {
+    if !is_interrupted(path) {
+        return Ok(());
+    }
+    // SQLite rolls an interrupted transaction back at the first read of a connection that may write.
+    let read = |connection: &Connection| connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()));
+    read(&writable(path)?).map_err(fault("undoing an interrupted update of the backup"))
 }

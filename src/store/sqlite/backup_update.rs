@@ -1,12 +1,12 @@
 //! Brings an earlier backup up to date: copies only what the store got since then, in one transaction of the backup.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rusqlite::Connection;
 
 use crate::store::crash_points;
 use crate::store::fault::StoreFault;
-use crate::store::sqlite::backup::writable;
+use crate::store::sqlite::backup::{settle, writable};
 use crate::store::sqlite::errors::fault;
 use crate::store::sqlite::reads::read_only;
 use documents::crypto::digest::Blake3Digest;
@@ -26,7 +26,6 @@ const NUMBERED: &[&str] = &["leaf", "tile", "packed"];
 #[derive(Debug)]
 pub struct BackupUpdate {
     connection: Connection,
-    path: PathBuf,
 }
 
 impl BackupUpdate {
@@ -60,7 +59,7 @@ impl BackupUpdate {
         }
         drop((source, earlier));
         let connection = writable(copy)?;
-        let update = Self { connection, path: copy.to_owned() };
+        let update = Self { connection };
         update.copy_rows(from, progress).map_err(fault(DURING))?;
         Ok(update)
     }
@@ -208,30 +207,9 @@ impl BackupUpdate {
     ///
     /// # Errors
     /// Returns a fault if the copy cannot be written. It then has its earlier state.
-    pub fn commit(self) -> Result<PathBuf, StoreFault> {
-        self.connection.execute_batch("COMMIT").map_err(fault(DURING))?;
-        Ok(self.path)
+    pub fn commit(self) -> Result<(), StoreFault> {
+        self.connection.execute_batch("COMMIT").map_err(fault(DURING))
     }
-}
-
-/// Gives the backup at `path` its earlier state, if an update was interrupted.
-///
-/// # Errors
-/// Returns a fault if the file cannot be written.
-pub(in crate::store) fn settle(path: &Path) -> Result<(), StoreFault> {
-    if !journal(path).exists() {
-        return Ok(());
-    }
-    // SQLite rolls an interrupted transaction back at the first read of a connection that may write.
-    let read = |connection: &Connection| connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()));
-    read(&writable(path)?).map_err(fault("undoing an interrupted update of the backup"))
-}
-
-/// Returns the file that SQLite needs to undo an interrupted transaction.
-pub(super) fn journal(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push("-journal");
-    PathBuf::from(name)
 }
 
 /// Returns the URI with which SQLite opens a file read-only.

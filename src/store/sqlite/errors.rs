@@ -26,3 +26,10 @@ pub(super) fn unusable(path: &Path, error: &rusqlite::Error) -> StoreFault {
         format!("the store {} can't be opened: {error}; restore a backup, or name another file", path.display());
     StoreFault::Unusable { message }
 }
+
+/// Returns true if the file is there that SQLite needs to undo an interrupted transaction.
+pub(super) fn is_interrupted(path: &Path) -> bool {
+    let mut journal = path.as_os_str().to_owned();
+    journal.push("-journal");
+    Path::new(&journal).exists()
+}

@@ -10,12 +10,11 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, Row, params};
 use crate::store::column_values::{grant_bytes, id_bytes, unplace};
 use crate::store::fault::StoreFault;
 use crate::store::rows::{CheckpointRow, PackedRow, StoreHead};
-use crate::store::sqlite::backup_update;
 use crate::store::sqlite::columns::{
     GRANT, OWED, PROPOSAL, REVIEW, SPENT, TOKEN, all, from_json, grant, odd, one, owed, proposal, proposal_id,
     read_head, read_signatures, read_tile, read_uses, review, spent, text, time, token,
 };
-use crate::store::sqlite::errors::{fault, unusable};
+use crate::store::sqlite::errors::{fault, is_interrupted, unusable};
 use crate::store::sqlite::packed_tiles::{self, Entries, EntryRow};
 use crate::store::sqlite::schema;
 use crate::store::sqlite::schema::APPLICATION_ID;
@@ -483,7 +482,7 @@ pub(super) fn read_only(path: &Path) -> Result<Connection, StoreFault> {
     // store.
     let unreadable = |error: rusqlite::Error| match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::SystemIoFailure) => fault("opening the store")(error),
-        _ if backup_update::journal(path).exists() => refused(
+        _ if is_interrupted(path) => refused(
             "is a backup that was being brought up to date: wait until this has ended; if it was interrupted, run \
              `countersign store backup --onto` again (`store restore` uses the state before it)"
                 .to_owned(),
