@@ -11,7 +11,6 @@ use crate::seal::sealed::Sealed;
 use crate::store::stored_grant::{GrantClaim, StoredGrant};
 use documents::crypto::digest::ContentDigest;
 use documents::crypto::json;
-use documents::crypto::key_id::KeyId;
 use documents::record::authorization::Authorization;
 use documents::record::code::Code;
 use documents::record::envelope::{Base64, Envelope, Signed, Verified};
@@ -75,10 +74,10 @@ impl Crossing {
         let authority = Authority::Signed(met);
         let mut signers = Vec::new();
         if !verified.is_stored() {
-            let stored = self.ledger.signatures(id)?;
-            let is_new = |keyid: &KeyId| authority.keeps(keyid) && stored.iter().all(|known| known.keyid != *keyid);
-            let new = document.signatures().iter().filter(|signature| is_new(&signature.keyid));
-            signers.extend(new.filter_map(|signature| {
+            // A person who signed the stored proposal before gets a second message. To prevent it, each crossing would have to
+            // read the stored signatures.
+            let counted = document.signatures().iter().filter(|signature| authority.keeps(&signature.keyid));
+            signers.extend(counted.filter_map(|signature| {
                 Some((roster.statement_approver(&signature.keyid)?.0.name.clone(), signature.keyid))
             }));
         }

@@ -147,7 +147,7 @@ pub(super) struct AllowedRun {
     pub(super) claim: Option<GrantClaim>,
     /// Maximum number of emergencies without a review, if the run is an emergency.
     pub(super) emergency: Option<u64>,
-    /// The people whose signatures count and are not stored yet, each with the id of the key.
+    /// The people whose signatures count, each with the id of the key, if they came in a whole envelope.
     pub(super) signers: Vec<(Name, KeyId)>,
 }
 

@@ -592,8 +592,9 @@ fn mcp_does_not_start_if_the_user_has_the_key_of_an_approver() {
     let shown = socket.to_string_lossy().into_owned();
     let mut agent = Command::new("ssh-agent").args(["-D", "-a", &shown]).stdout(Stdio::null()).spawn().unwrap();
     wait_for("the agent", || socket.exists());
-    let added = Command::new("ssh-add").arg("-q").arg(&key).env("SSH_AUTH_SOCK", &socket).status().unwrap();
-    assert!(added.success());
+    // The agent binds its socket a moment before it listens.
+    let add = || Command::new("ssh-add").arg("-q").arg(&key).env("SSH_AUTH_SOCK", &socket).status().unwrap();
+    wait_for("the agent has the key", || add().success());
     let in_agent = started(&open, Some(&shown));
     // A client of MCP starts the server without the variable, but the client itself has it.
     let roster = roster_file(&open);
