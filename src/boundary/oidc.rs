@@ -31,12 +31,6 @@ pub fn audience(sealed: &Sealed) -> String {
 }
 
 impl Admission {
-    /// Returns the value that the claim `aud` of an ID token for this boundary must have.
-    #[must_use]
-    pub fn audience(&self) -> String {
-        audience(&self.crossing.state())
-    }
-
     /// Exchanges an ID token for a bearer that is valid for some minutes. Returns the bearer, the name of the token, and the
     /// end of the bearer. The future must not be dropped, because the ID token is used up before the bearer is open.
     ///

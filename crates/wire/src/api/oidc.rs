@@ -13,13 +13,6 @@ pub struct IdTokenBody {
     pub id_token: String,
 }
 
-/// `GET /v1/admissions`: what a job needs to get an ID token for this boundary.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-pub struct WantedAudience {
-    /// Value that the claim `aud` must have: `countersign:` and the id of the boundary.
-    pub audience: String,
-}
-
 /// Binding of a token to the jobs whose ID tokens open it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
