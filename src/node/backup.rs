@@ -14,7 +14,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -29,6 +29,9 @@ use crate::store::ledger::Ledger;
 use crate::store::small_file;
 use crate::store::tree::root_of;
 use documents::crypto::digest::{Blake3Digest, SealDigest};
+
+/// Time between two reports of the progress.
+const EVERY: Duration = Duration::from_millis(500);
 
 /// Result of a backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -62,8 +65,8 @@ pub fn back_up(config: &Config, into: &Path, progress: BackupProgress<'_>) -> Re
     let at = |error: &dyn std::fmt::Display| Problems::from(FileProblem::whole(&into, error.to_string()));
     if into.exists() {
         return Err(at(
-            &"the path exists already, and a backup never overwrites a file: name a new directory, or bring an \
-                        earlier backup up to date with `--onto`",
+            &"the path exists already, and a backup never overwrites a file: name a new directory, or bring an earlier \
+              backup up to date with `--onto`",
         ));
     }
     let parent = into.parent().unwrap_or(Path::new("/"));
@@ -116,11 +119,13 @@ pub fn back_up_onto(config: &Config, onto: &Path, progress: BackupProgress<'_>) 
     let gone = copy_outputs(config, &names, work.path(), &into).map_err(|error| at(&error))?;
     update.forget(&gone).map_err(broken)?;
     copy_closed(config, work.path(), &into).map_err(|error| at(&error))?;
-    let bytes = sync_tree(&into).map_err(|error| at(&error))?;
+    // The rows must not name an output before its file is durable.
+    sync_tree(&into).map_err(|error| at(&error))?;
     update.commit().map_err(broken)?;
     // After a crash from here on, the checkpoint is that of the earlier state, which is a beginning of this log.
     let (id, entries, checkpoint) = write_checkpoint(config, &Database::File(copy), &into, &into)?;
     delete_others(&into.join(OUTPUTS), &names).map_err(|error| at(&error))?;
+    let bytes = sync_tree(&into).map_err(|error| at(&error))?;
     let outputs = names.len() - gone.len();
     Ok(MadeBackup { backup: into, id, entries, added: entries - earlier, bytes, outputs, checkpoint })
 }
@@ -166,17 +171,16 @@ fn temporary(parent: &Path) -> io::Result<tempfile::TempDir> {
 fn watched<T>(config: &Config, target: &Path, progress: BackupProgress<'_>, copy: impl FnOnce() -> T) -> T {
     let size = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.len());
     let all = config.database.file().map_or(0, size);
-    let done = AtomicBool::new(all == 0);
+    // The end of the copy drops `ending`, which ends the reports at once.
+    let (ending, ended) = mpsc::channel::<()>();
     std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !done.load(Ordering::Relaxed) {
+        scope.spawn(move || {
+            while all > 0 && ended.recv_timeout(EVERY) == Err(RecvTimeoutError::Timeout) {
                 progress(size(target).min(all), all);
-                std::thread::park_timeout(Duration::from_millis(500));
             }
         });
-        let copied = copy();
-        done.store(true, Ordering::Relaxed);
-        copied
+        let _ending = ending;
+        copy()
     })
 }
 

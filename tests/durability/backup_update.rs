@@ -85,6 +85,10 @@ fn go_on(world: &World, waiting: &[Value]) {
 fn a_backup_that_is_brought_up_to_date_has_the_rows_and_files_of_a_whole_backup() {
     let (mut world, ..) = busy();
     let waiting = [0, 1, 2].map(|number| world.propose("say:echo", json!({"text": format!("waits {number}")})));
+    // A run that has not ended at the time of the backup.
+    let runs = world.propose("plain:wait", json!({}));
+    world.sign(&runs, &[&alice()]).ok(200);
+    world.until(id_of(&runs), "running");
     let open = world.propose("two:go", json!({"text": "open"}));
     let backup = world.path("backup");
     let backup = backup.to_str().unwrap();
