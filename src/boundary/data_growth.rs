@@ -48,7 +48,7 @@ pub struct MeasuredGrowth {
 }
 
 impl DataGrowth {
-    /// Reads the sizes of this log from `file`. If the file can't be read, the measurement begins anew.
+    /// Reads the sizes of this log from `file`. If the file can't be read, the measurement starts again.
     #[must_use]
     pub fn read(file: PathBuf, log: SealDigest) -> Self {
         let sizes = fs::read_to_string(&file).ok().and_then(|text| sizes_of(&text, &log));

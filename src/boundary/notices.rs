@@ -236,7 +236,7 @@ fn of_signed(event: FeedEvent, boundary: &BoundaryName, proposal: Option<&Propos
         about.extend((!waits).then(|| format!("no longer waits: {}", proposal.status.word())));
     }
     if let Some(SignedBy { person, keyid, passkey }) = &event.signed {
-        let key = passkey.as_ref().map_or("a key of the own program".to_owned(), |host| format!("a passkey of {host}"));
+        let key = passkey.as_ref().map_or("a key that is no passkey".to_owned(), |host| format!("a passkey of {host}"));
         lines.push(format!("signed by: {person}, with {key}"));
         lines.append(&mut about);
         lines.push(format!("if {person} did not sign this:"));

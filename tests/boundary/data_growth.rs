@@ -97,7 +97,7 @@ fn a_damaged_file_of_sizes_begins_a_new_measurement() {
     for damaged in ["", "nonsense\n", "2026-11-01T00:00:00Z 5\n", "\0\0\0"] {
         world.write("b/boundary/sizes", damaged);
         world.start();
-        wait_for("the service measures its data anew", || sizes(&world).len() == 1);
+        wait_for("the service measures its data again", || sizes(&world).len() == 1);
         world.stop();
     }
     assert!(finding(&world).1.contains("no growth of the data is known"));

@@ -1,4 +1,4 @@
-//! The messages about signatures: each person is told of each signature in the person's name, and nobody else is.
+//! The messages about signatures. Only the person in whose name a signature was made gets the message.
 
 use std::collections::BTreeSet;
 
@@ -58,7 +58,7 @@ fn a_person_is_told_of_each_signature_in_the_own_name_once_and_nobody_else_is() 
     world.until(id_of(&plain), "finished");
     let begins = |proposal: &Value, person: &str| {
         let (step, digits) = (proposal["step"].as_str().expect("a step"), digits(proposal));
-        let key = "with a key of the own program";
+        let key = "with a key that is no passkey";
         format!("SIGNED RUN {step}\nasked by: agent\nsigned by: {person}, {key}\ndigest ends with: {digits}\n")
     };
     let told = wait_signed(&of_alice, 1);

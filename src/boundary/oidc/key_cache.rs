@@ -48,7 +48,7 @@ struct KnownKeys {
     keys: Option<(Arc<IssuerKeys>, Timestamp)>,
     /// Time of the last request.
     asked: Option<Timestamp>,
-    /// Time in Unix seconds from which on all requests because of unknown keys are possible again (generic cell rate
+    /// Unix time at which [`UNKNOWN_AT_ONCE`] requests because of unknown keys are possible again (generic cell rate
     /// algorithm of ATM). A request without an answer does not count.
     unknown_full: i64,
     trouble: Option<String>,
@@ -75,8 +75,8 @@ impl KnownKeys {
         retry.max(unknown).max(0)
     }
 
-    /// Returns the time from which on all requests because of unknown keys are possible again. A clock that was set back must
-    /// not delay them.
+    /// Returns the value of the field, limited to what the present time allows, because a clock that was set back must not
+    /// delay the requests.
     fn unknown_full(&self, now: Timestamp) -> i64 {
         self.unknown_full.clamp(now.unix(), now.unix() + UNKNOWN_AT_ONCE * ASK_AGAIN_S)
     }
