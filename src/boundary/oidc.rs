@@ -14,7 +14,6 @@ use crate::boundary::oidc::issuer_keys::IssuerKeys;
 use crate::seal::caller::Caller;
 use crate::seal::refusal::{Refusal, Stopped};
 use crate::seal::sealed::Sealed;
-use crate::store::stored_token::IdTokenUse;
 use documents::record::code::Code;
 use documents::record::ident::Name;
 use documents::record::token::SealedToken;
@@ -113,7 +112,7 @@ impl Admission {
         let caller = caller.with_id_token(admitted(binding, claims)?);
         charge(id_token.issuer())?;
         // After a crash here, the ID token is used up and opened nothing, and the job gets another ID token.
-        if !self.ledger.admit(IdTokenUse { digest: usable.digest, expires_at: usable.ends }).await? {
+        if !self.ledger.admit(usable).await? {
             return Err(refused("jti", "is that of an ID token that was used before: get a new ID token").into());
         }
         let end = token.expires_at.unwrap_or(Timestamp::from_unix(i64::MAX));
