@@ -15,7 +15,7 @@ use crate::history::grants::{OSCAR, PLAIN, grant, run};
 use crate::history::{ALICE, BOB, Log};
 use crate::support::pages::PageReply;
 use crate::support::people::alice;
-use crate::support::{self, World, said};
+use crate::support::{self, World, exited, said, said_at_exit};
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance/golden/valid/");
 const ROSTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance/golden/valid/roster.json");
@@ -381,8 +381,7 @@ fn grants_are_apart_from_runs_and_runs_state_their_grant_and_their_reviews() {
     let report = pages.get("/report.html").body;
     assert!(report.contains(&format!("<th scope=\"row\">grant</th><td>{used_id} for robot")), "{report}");
     fs::write(&file, report.replacen("revoked by operator oscar at", "revoked by operator bob at", 1)).unwrap();
-    let found = check_report(&file, directory.path(), &trusted(&log));
-    assert!(found.status.code() == Some(1) && said(&found).contains("grant: the report states"), "{}", said(&found));
+    said_at_exit(check_report(&file, directory.path(), &trusted(&log)), 1, "grant: the report states");
 }
 
 #[test]
@@ -470,8 +469,7 @@ fn a_report_is_equal_to_its_evidence_and_each_change_in_it_is_found() {
         let text = report.body;
         assert!(!text.contains("<script") && text.contains("roster version") && text.contains("made at"), "{text}");
         fs::write(&file, &text).unwrap();
-        let equal = check_report(&file, place, roster);
-        assert_eq!(equal.status.code(), Some(0), "{}", said(&equal));
+        let equal = exited(check_report(&file, place, roster), 0);
         assert!(said(&equal).contains("equal: all "), "{}", said(&equal));
         let row = text.lines().find(|line| line.contains("succeeded")).unwrap().to_owned();
         for (from, to, words) in [
@@ -499,16 +497,10 @@ fn a_report_is_equal_to_its_evidence_and_each_change_in_it_is_found() {
     let mut longer = log.clone();
     longer.run("nginx:restart", 60, &[BOB]);
     let longer = written(&longer);
-    let found = check_report(&file, longer.path(), &roster);
-    assert!(
-        found.status.code() == Some(1) && said(&found).contains("log entries: the report states"),
-        "{}",
-        said(&found)
-    );
+    said_at_exit(check_report(&file, longer.path(), &roster), 1, "log entries: the report states");
     let words = ["audit", directory.path().to_str().unwrap(), "--check-report", file.to_str().unwrap()];
     assert_eq!(program(&words).output().unwrap().status.code(), Some(2));
-    let both = program(&words).arg("--full").output().unwrap();
-    assert_eq!(both.status.code(), Some(2), "{}", said(&both));
+    exited(program(&words).arg("--full").output().unwrap(), 2);
 }
 
 #[test]
@@ -532,8 +524,7 @@ fn without_the_matching_roster_the_pages_say_what_to_do() {
     let report = Pages::open(directory.path(), Some(&other)).get("/report.html");
     assert_eq!(report.status, 409, "a report of nothing");
     for place in ["/nonexistent/bundle.json", "ftp://127.0.0.1/"] {
-        let output = program(&["console", "--audit", place, "--roster", ROSTER]).output().unwrap();
-        assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+        exited(program(&["console", "--audit", place, "--roster", ROSTER]).output().unwrap(), 2);
     }
 }
 

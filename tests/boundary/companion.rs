@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::support::pages::{PageReply, Pages, ask, form_of, text_of};
 use crate::support::people::{Key, alice, bob, dora, mallory};
-use crate::support::{SMALL, World, id_of, runbook, said, wait_for};
+use crate::support::{SMALL, World, exited, id_of, runbook, said, said_at_exit, wait_for};
 
 /// Returns the command line of a person with this key, who trusts the roster of the boundary.
 pub(crate) fn person(world: &World, key: &Key, words: &[&str]) -> Command {
@@ -152,8 +152,7 @@ fn the_review_page_has_the_text_of_the_command() {
         let page = pages.get(&review_path(&proposal)).body;
         let shown = lines_of(&page);
         let command = person(&world, &alice(), &["review", id_of(&proposal), "--url", &world.wire.url]).output();
-        let command = command.expect("it starts");
-        assert_eq!(command.status.code(), Some(0), "{}", said(&command));
+        let command = exited(command.expect("it starts"), 0);
         let wanted = printed_lines(&command.stdout);
         assert_eq!(timeless(&shown), timeless(&wanted), "{params}");
         assert!(shown.len() > 10 && !page.contains("<script>alert"), "{page}");
@@ -616,10 +615,8 @@ fn a_boundary_that_does_not_answer_is_named_and_the_others_are_shown() {
     let text = said(&all);
     assert!(text.contains("== gone ==") && text.contains("== prod ==") && text.contains("plain:true"), "{text}");
     assert!(text.contains("gone: ") && text.contains("moved: ") && all.status.code() != Some(0), "{text}");
-    let one = listed(&world, &["inbox", "--boundary", "prod"]).output().expect("it starts");
-    assert!(one.status.success() && said(&one).contains("plain:true"), "{}", said(&one));
-    let before = listed(&world, &["--boundary", "prod", "review"]).output().expect("it starts");
-    assert!(before.status.success(), "{}", said(&before));
+    said_at_exit(listed(&world, &["inbox", "--boundary", "prod"]).output().expect("it starts"), 0, "plain:true");
+    exited(listed(&world, &["--boundary", "prod", "review"]).output().expect("it starts"), 0);
     for (words, says) in [
         (&["inbox", "--boundary", "moved"][..], "your list states the id"),
         (&["approve", "--boundary", "moved"], "your list states the id"),
@@ -739,27 +736,21 @@ fn a_boundary_is_added_only_with_trust_and_under_a_name_of_its_own() {
     };
     let url = world.wire.url.as_str();
     let roster = world.started["roster"].as_str().expect("a digest").to_owned();
-    let untrusted = add(&["prod", "--url", url]);
-    assert_eq!(untrusted.status.code(), Some(2), "{}", said(&untrusted));
+    let untrusted = exited(add(&["prod", "--url", url]), 2);
     let text = said(&untrusted);
     assert!(text.contains("was not added") && text.contains(&roster) && text.contains("another channel"), "{text}");
-    let other = add(&["prod", "--url", url, "--roster", &format!("sha256:{}", "a".repeat(64))]);
-    assert_eq!(other.status.code(), Some(2), "{}", said(&other));
+    let other = exited(add(&["prod", "--url", url, "--roster", &format!("sha256:{}", "a".repeat(64))]), 2);
     assert!(!world.path("home/.config/countersign/boundaries.toml").exists());
-    let added = add(&["prod", "--url", url, "--roster", &roster]);
-    assert!(added.status.success() && said(&added).contains("added prod"), "{}", said(&added));
-    let twice = add(&["prod", "--url", url, "--roster", &roster]);
-    assert!(twice.status.code() == Some(2) && said(&twice).contains("is taken"), "{}", said(&twice));
-    let secret = add(&["two", "--url", url, "--roster", &roster, "--token", &world.reader]);
-    assert!(secret.status.code() == Some(2) && said(&secret).contains("--token-file"), "{}", said(&secret));
+    said_at_exit(add(&["prod", "--url", url, "--roster", &roster]), 0, "added prod");
+    said_at_exit(add(&["prod", "--url", url, "--roster", &roster]), 2, "is taken");
+    said_at_exit(add(&["two", "--url", url, "--roster", &roster, "--token", &world.reader]), 2, "--token-file");
     let text = std::fs::read_to_string(world.path("home/.config/countersign/boundaries.toml")).expect("a list");
     assert!(text.contains("id = \"sha256:") && text.contains(&roster) && !text.contains("cst_"), "{text}");
     let run = |words: &[&str]| world.program(words).output().expect("it starts");
     assert!(said(&run(&["boundary", "list"])).contains("prod"), "{}", said(&run(&["boundary", "list"])));
     // The list names the roster, so a review needs no other option.
     let proposal = world.propose("plain:true", json!({}));
-    let review = listed(&world, &["review", id_of(&proposal), "--boundary", "prod"]).output().expect("it starts");
-    assert_eq!(review.status.code(), Some(0), "{}", said(&review));
+    exited(listed(&world, &["review", id_of(&proposal), "--boundary", "prod"]).output().expect("it starts"), 0);
     assert!(run(&["boundary", "remove", "prod"]).status.success());
     assert!(!said(&run(&["boundary", "list"])).contains("prod"));
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::nodes::{Standby, killed, lose_node_one, node, nodes, same_tokens, standby, start, take_over};
 use crate::support::people::{self, Key, alice, bob, boundary_key, canonical, sha256, statement, wrap};
 use crate::support::postgres::until;
-use crate::support::{SMALL, World, id_of, runbook, said};
+use crate::support::{SMALL, World, exited, id_of, runbook, said};
 
 /// The key of node two.
 fn key_two() -> Key {
@@ -46,8 +46,7 @@ fn seal(world: &World) -> Output {
 
 /// Seals the files of this node. Returns the number of the seal.
 fn sealed(world: &World) -> Value {
-    let output = seal(world);
-    assert!(output.status.success(), "{}", said(&output));
+    let output = exited(seal(world), 0);
     let value: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(value["changed"], true, "{value}");
     value["seal"].clone()

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::certified::able;
 use crate::issuer::{Issuer, Mood, SigningKey};
 use crate::support::people::{alice, authorization, envelope, now, stamp};
-use crate::support::{SMALL, World, id_of, runbook, said, wait_for};
+use crate::support::{SMALL, World, exited, id_of, runbook, said, said_at_exit, wait_for};
 
 pub(crate) const COMMIT: &str = "89abcdef89abcdef89abcdef89abcdef89abcdef";
 const OTHER: &str = "0000000000000000000000000000000000000000";
@@ -46,8 +46,7 @@ pub(crate) const MAIN: [&str; 6] =
 
 /// Makes the token `ci` for these jobs, whose parameter `commit` is the claim `sha`. Returns the audience.
 pub(crate) fn ci(world: &World, issuer: &Issuer) -> String {
-    let made = create(world, issuer, "ci", &[&MAIN[..], &["--bind", "commit=sha"]].concat());
-    assert!(made.status.success(), "{}", said(&made));
+    let made = exited(create(world, issuer, "ci", &[&MAIN[..], &["--bind", "commit=sha"]].concat()), 0);
     String::from_utf8(made.stdout).expect("UTF-8").trim().to_owned()
 }
 
@@ -89,8 +88,7 @@ fn a_job_deploys_without_a_stored_secret_and_approvers_see_the_commit_that_the_i
         command.args(words).envs(issuer.job(change)).output().expect("countersign")
     };
     let wish = ["propose", "deploy:web", "-p", &format!("commit={COMMIT}"), "--oidc"];
-    let proposed = job(&wish, &json!({}));
-    assert!(proposed.status.success(), "{}", said(&proposed));
+    let proposed = exited(job(&wish, &json!({})), 0);
     let id = String::from_utf8(proposed.stdout).expect("UTF-8").trim().to_owned();
     let view = world.show(&id);
     assert_eq!((&view["proposer"], &view["params"]["commit"]), (&json!("ci"), &json!(COMMIT)));
@@ -118,13 +116,10 @@ fn a_job_deploys_without_a_stored_secret_and_approvers_see_the_commit_that_the_i
     let finished = world.until(&id, "finished");
     assert_eq!(world.output(&finished, "stdout"), format!("{COMMIT}\n"));
     world.assert_verified(&finished);
-    let waited = job(&["wait", &id, "--oidc"], &json!({}));
-    assert!(waited.status.success(), "{}", said(&waited));
+    exited(job(&["wait", &id, "--oidc"], &json!({})), 0);
     // Another commit than that of the job is refused, and so is the job of another branch.
-    let other = job(&["propose", "deploy:web", "-p", &format!("commit={OTHER}"), "--oidc"], &json!({}));
-    assert!(other.status.code() == Some(2) && said(&other).contains("`sha`"), "{}", said(&other));
-    let branch = job(&wish, &json!({"ref": "refs/heads/evil"}));
-    assert!(branch.status.code() == Some(126) && said(&branch).contains("`ref`"), "{}", said(&branch));
+    said_at_exit(job(&["propose", "deploy:web", "-p", &format!("commit={OTHER}"), "--oidc"], &json!({})), 2, "`sha`");
+    said_at_exit(job(&wish, &json!({"ref": "refs/heads/evil"})), 126, "`ref`");
     world.assert_audited();
 }
 
@@ -137,17 +132,14 @@ fn a_job_gets_an_id_token_only_for_the_boundary_that_it_names() {
         command.arg(world.path("params.json")).args(words).envs(issuer.job(&json!({}))).output().expect("propose")
     };
     world.write("params.json", &json!({"commit": COMMIT}).to_string());
-    let blind = job(&[]);
-    assert!(blind.status.code() == Some(2) && said(&blind).contains("--boundary-id"), "{}", said(&blind));
-    let malformed = job(&["--boundary-id", "prod"]);
-    assert_eq!(malformed.status.code(), Some(2), "{}", said(&malformed));
+    said_at_exit(job(&[]), 2, "--boundary-id");
+    exited(job(&["--boundary-id", "prod"]), 2);
     // The server at the address is another boundary than the job means, so its ID token is useless there.
     let other = job(&["--boundary-id", &format!("sha256:{}", "0".repeat(64))]);
     let words = said(&other);
     assert!(other.status.code() == Some(126) && words.contains("`aud`"), "{words}");
     assert!(words.contains("ID token of this job") && !words.contains("--token-file"), "{words}");
-    let named = job(&["--boundary-id", boundary_id(&audience)]);
-    assert!(named.status.success(), "{}", said(&named));
+    exited(job(&["--boundary-id", boundary_id(&audience)]), 0);
     // The list of boundaries names the boundary, too.
     let home = world.path("home/.config/countersign");
     let list = |id: &str| {
@@ -163,10 +155,8 @@ fn a_job_gets_an_id_token_only_for_the_boundary_that_it_names() {
         command.arg(world.path("params.json")).args(words).envs(issuer.job(&json!({}))).output().expect("propose")
     };
     list(boundary_id(&audience));
-    let right = listed(&[]);
-    assert!(right.status.success(), "{}", said(&right));
-    let differs = listed(&["--boundary-id", &format!("sha256:{}", "0".repeat(64))]);
-    assert!(differs.status.code() == Some(2) && said(&differs).contains("your list"), "{}", said(&differs));
+    exited(listed(&[]), 0);
+    said_at_exit(listed(&["--boundary-id", &format!("sha256:{}", "0".repeat(64))]), 2, "your list");
     list(&format!("sha256:{}", "0".repeat(64)));
     let wrong = listed(&[]);
     assert!(!wrong.status.success() && said(&wrong).contains("`aud`"), "{}", said(&wrong));
@@ -183,8 +173,7 @@ fn a_job_waits_while_the_issuer_does_not_answer() {
     let job = command.spawn().expect("countersign");
     wait_for("the boundary has asked the issuer", || issuer.asked() > 0);
     issuer.set_mood(Mood::Good);
-    let output = job.wait_with_output().expect("the end");
-    assert!(output.status.success() && said(&output).contains("trying again in 10 s"), "{}", said(&output));
+    said_at_exit(job.wait_with_output().expect("the end"), 0, "trying again in 10 s");
 }
 
 #[test]
@@ -232,12 +221,10 @@ fn a_job_of_gitlab_proposes_with_the_id_token_in_its_environment() {
         command.env("COUNTERSIGN_ID_TOKEN", id_token).output().expect("countersign")
     };
     let id_token = issuer.id_token(&audience, &change);
-    let proposed = propose(&id_token);
-    assert!(proposed.status.success(), "{}", said(&proposed));
+    let proposed = exited(propose(&id_token), 0);
     let view = world.show(String::from_utf8(proposed.stdout).expect("UTF-8").trim());
     assert_eq!(view["admitted"]["job"], format!("{}/acme/shop/-/jobs/99", issuer.url));
-    let again = propose(&id_token);
-    assert!(again.status.code() == Some(126) && said(&again).contains("`jti`"), "{}", said(&again));
+    said_at_exit(propose(&id_token), 126, "`jti`");
     let unprotected = propose(&issuer.id_token(&audience, &json!({"project_id": "7", "ref_protected": "false"})));
     assert!(said(&unprotected).contains("`ref_protected`"), "{}", said(&unprotected));
     let nowhere =
@@ -307,8 +294,7 @@ fn a_job_of_github_that_waits_gets_a_new_id_token_when_its_bearer_has_ended() {
     }
     let proposal = world.show(id_of(&world.list("pending")[0]));
     world.sign(&proposal, &[&alice()]).ok(200);
-    let output = job.wait_with_output().expect("the end");
-    assert!(output.status.success(), "{}", said(&output));
+    exited(job.wait_with_output().expect("the end"), 0);
     let (code, report) = world.verify(&std::fs::read(&bundle).expect("the bundle"));
     assert_eq!(code, 0, "{report:#}");
 }
@@ -382,8 +368,7 @@ fn the_keys_of_an_issuer_rotate_and_an_issuer_that_does_not_answer_is_named() {
     let pinned = SigningKey::p256();
     world.write("keys.json", &json!({"keys": [pinned.jwk("pinned")]}).to_string());
     let file = world.path("keys.json");
-    let made = create(&world, &issuer, "pinned", &["--claim", "sub=pinned", "--jwks", file.to_str().expect("a path")]);
-    assert!(made.status.success(), "{}", said(&made));
+    exited(create(&world, &issuer, "pinned", &["--claim", "sub=pinned", "--jwks", file.to_str().expect("a path")]), 0);
     let asked = issuer.asked();
     let change = json!({"sub": "pinned", "ref": "refs/heads/other"});
     let admitted = admit(&world, &pinned.sign("pinned", &issuer.claims(&audience, &change))).ok(200);
@@ -397,8 +382,7 @@ fn the_jobs_of_one_issuer_call_only_so_often_and_those_of_another_issuer_go_on()
     // An issuer may send 8 ID tokens at once, and a caller with a token 40 requests.
     let Some((world, issuer)) = world_with(|setup| setup.limits = "calls_per_second = 10".to_owned()) else { return };
     let (other, audience) = (Issuer::new(), ci(&world, &issuer));
-    let made = create(&world, &other, "other", &MAIN);
-    assert!(made.status.success(), "{}", said(&made));
+    exited(create(&world, &other, "other", &MAIN), 0);
     let ask = |caller: &str, issuer: &Issuer| {
         world.wire.post("/v1/admissions", caller, &json!({"id_token": issuer.id_token(&audience, &json!({}))}))
     };

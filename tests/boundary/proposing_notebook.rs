@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::companion::{LyingBoundary, page_until};
 use crate::support::pages::{PageReply, Pages, ask, form_of, text_of};
-use crate::support::{POLICY, SMALL, World, id_of, runbook, said};
+use crate::support::{POLICY, SMALL, World, exited, id_of, runbook, said_at_exit};
 
 const FRONT: &str =
     "params:\n  who: {type: string, pattern: \"^[a-z]+$\", default: anna}\n  n: {type: integer, default: 1}";
@@ -69,8 +69,7 @@ fn all(world: &World) -> Vec<Value> {
 fn approve(world: &World, id: &str) -> Output {
     let shown = world.show(id);
     let done = world.as_alice(&["approve", id, "--yes", "--expect", shown["digest"].as_str().expect("text")]).output();
-    let done = done.expect("it starts");
-    assert_eq!(done.status.code(), Some(0), "{}", said(&done));
+    let done = exited(done.expect("it starts"), 0);
     done
 }
 
@@ -266,8 +265,7 @@ fn a_token_is_needed_and_the_name_of_a_boundary_comes_from_the_list() {
     let text = runbook(&format!("{FRONT}\n{SMALL}"), &STEPS);
     let mut without = opening(&world, &text, &world.wire.url);
     let refused = |command: &mut Command, wanted: &str| {
-        let done = command.output().expect("it starts");
-        assert!(done.status.code() == Some(2) && said(&done).contains(wanted), "{}", said(&done));
+        said_at_exit(command.output().expect("it starts"), 2, wanted);
     };
     refused(opening(&world, &text, &world.wire.url).arg("--watch"), "--watch is for runs on this machine");
     refused(&mut opening(&world, &text, "prod"), "no boundary has the name prod");
@@ -285,8 +283,7 @@ fn a_token_is_needed_and_the_name_of_a_boundary_comes_from_the_list() {
     let add = ["boundary", "add", "prod", "--url", &world.wire.url, "--roster"];
     let mut add = world.program(&add);
     add.arg(world.started["roster"].as_str().expect("a digest")).arg("--token-file").arg(&token);
-    let added = add.output().expect("it starts");
-    assert_eq!(added.status.code(), Some(0), "{}", said(&added));
+    exited(add.output().expect("it starts"), 0);
     let mut named = world.program(&["open", "ops/page.md", "--boundary", "prod"]);
     named.current_dir(world.path("checkout"));
     let pages = Pages::start(named);

@@ -7,7 +7,7 @@ use std::net::TcpStream;
 use serde_json::{Value, json};
 
 use crate::support::people::{self, alice, envelope, sha256};
-use crate::support::{POLICY, SMALL, World, id_of, runbook, said, wait_for};
+use crate::support::{POLICY, SMALL, World, exited, id_of, runbook, said, wait_for};
 
 fn world_of(steps: &[(&str, &str)]) -> World {
     World::with(|setup| {
@@ -66,8 +66,7 @@ fn files_of_a_run_come_back_with_a_manifest_in_the_receipt() {
     let id = finished["id"].as_str().expect("an id");
     let to = world.path("results");
     let mut output = world.program(&["output", id, "--url", &world.wire.url, "--files"]);
-    let done = output.arg(&to).env("COUNTERSIGN_TOKEN", &world.reader).output().expect("the program");
-    assert!(done.status.success(), "{}", said(&done));
+    exited(output.arg(&to).env("COUNTERSIGN_TOKEN", &world.reader).output().expect("the program"), 0);
     assert_eq!(fs::read(to.join("a/b/note")).expect("a file"), b"hi");
     assert_eq!(fs::read(to.join("big")).expect("a file").len(), 100_000);
     assert_eq!(fs::read(to.join("empty")).expect("a file"), b"");
@@ -78,16 +77,13 @@ fn files_of_a_run_come_back_with_a_manifest_in_the_receipt() {
         let mut command = world.program(words);
         command.arg("--config").arg(world.path("b/countersign.toml")).output().expect("the program")
     };
-    let checked = check(&["store", "check"]);
-    assert!(checked.status.success(), "{}", said(&checked));
+    exited(check(&["store", "check"]), 0);
     let backup = world.path("backup");
-    let saved = check(&["store", "backup", backup.to_str().expect("a path")]);
-    assert!(saved.status.success(), "{}", said(&saved));
+    exited(check(&["store", "backup", backup.to_str().expect("a path")]), 0);
     for name in ["countersign.db", "countersign.db-wal", "countersign.db-shm"] {
         let _ = fs::remove_file(world.path("b/boundary").join(name));
     }
-    let restored = check(&["store", "restore", backup.to_str().expect("a path"), "--keep-tokens", "all"]);
-    assert!(restored.status.success(), "{}", said(&restored));
+    exited(check(&["store", "restore", backup.to_str().expect("a path"), "--keep-tokens", "all"]), 0);
 }
 
 #[test]
@@ -153,8 +149,7 @@ fn outputs_are_kept_under_the_schema_of_the_step_and_become_parameters() {
     assert_eq!(outputs, json!({"url": "https://a/?b=c", "count": 3, "ready": true}));
     let receipt = made["receipt"].as_str().expect("a receipt");
     let words = ["propose", "t:use", "--outputs-of", receipt, "--url", &world.wire.url];
-    let done = world.program(&words).env("COUNTERSIGN_TOKEN", &world.agent).output().expect("the program");
-    assert!(done.status.success(), "{}", said(&done));
+    let done = exited(world.program(&words).env("COUNTERSIGN_TOKEN", &world.agent).output().expect("the program"), 0);
     let proposal = world.show(String::from_utf8_lossy(&done.stdout).trim());
     world.sign(&proposal, &[&alice()]).ok(200);
     let used = world.until(id_of(&proposal), "finished");

@@ -2,7 +2,7 @@
 
 use std::process::Output;
 
-use crate::support::{SMALL, World, runbook, said, wait_for};
+use crate::support::{SMALL, World, exited, runbook, said, said_at_exit, wait_for};
 use serde_json::{Value, json};
 
 /// Runs `registry` on the runbooks of the boundary.
@@ -18,8 +18,7 @@ fn registry(world: &World, words: &[&str]) -> Output {
 
 #[track_caller]
 fn lock(world: &World) {
-    let output = registry(world, &["lock"]);
-    assert!(output.status.success(), "{}", said(&output));
+    exited(registry(world, &["lock"]), 0);
 }
 
 fn notes(world: &World) -> String {
@@ -77,15 +76,13 @@ fn check_reports_the_lock_and_diff_names_the_changed_fields() {
     let check = registry(&world, &["check", "--json"]);
     let told: Value = serde_json::from_slice(&check.stdout).expect("JSON");
     assert_eq!((&told["sound"], &told["locks"][0]["lock"]), (&json!(true), &json!("agrees")), "{told:#}");
-    let same = registry(&world, &["diff"]);
-    assert_eq!(same.status.code(), Some(0), "{}", said(&same));
+    exited(registry(&world, &["diff"]), 0);
 
     edit(&world, "printf", "echo");
     edit(&world, "default: hello", "default: hi");
     world.write("b/runbooks/new.md", &runbook(SMALL, &[("one", ":")]));
     std::fs::remove_file(world.path("b/runbooks/two.md")).expect("removed");
-    let diff = registry(&world, &["diff"]);
-    assert_eq!(diff.status.code(), Some(1), "{}", said(&diff));
+    let diff = exited(registry(&world, &["diff"]), 1);
     assert_eq!(
         String::from_utf8_lossy(&diff.stdout),
         "added new:one\nchanged say:echo: params.properties.text, source\nremoved two:go\n"
@@ -99,8 +96,7 @@ fn check_reports_the_lock_and_diff_names_the_changed_fields() {
     {
         assert!(told.contains(words), "{words}\n{told}");
     }
-    let lock = registry(&world, &["lock"]);
-    assert!(lock.status.code() == Some(1) && said(&lock).contains("bad.mdx:1:1"), "{}", said(&lock));
+    said_at_exit(registry(&world, &["lock"]), 1, "bad.mdx:1:1");
 }
 
 /// One bad page of each format, with the words of its first error.

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::certified::{Certificates, HERE, TlsProxy, able};
 use crate::support::people::alice;
-use crate::support::{PROGRAM, World, has, id_of, not_run, said, wait_for};
+use crate::support::{PROGRAM, World, exited, has, id_of, not_run, said, wait_for};
 
 /// A token that no boundary knows. Tests search for it in the bytes that a server received.
 const TOKEN: &str = "cst_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
@@ -558,8 +558,7 @@ fn a_boundary_with_client_ca_serves_the_commands_that_have_a_client_certificate(
     world.write("alice.pem", alice().secret.to_pkcs8_v1_pem().as_str());
     let (roster, digest) = (world.started["roster"].as_str().unwrap(), proposal["digest"].as_str().unwrap());
     let mut approve = command(&["approve", id, "--yes", "--expect", digest, "--roster", roster], Some("client"));
-    let output = approve.arg("--key").arg(world.path("alice.pem")).output().unwrap();
-    assert!(output.status.success(), "{}", said(&output));
+    exited(approve.arg("--key").arg(world.path("alice.pem")).output().unwrap(), 0);
     assert!(run(&["wait", id], &world.agent).contains("over-tls"));
     run(&["audit", &url, "--roster", roster], &world.reader);
     let (code, text) = read(&address.replace("https://", "http://"), None, &[]);

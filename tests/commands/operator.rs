@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::support::people::alice;
 use crate::support::poor::poor_host;
-use crate::support::{World, host, said};
+use crate::support::{World, exited, host, said, said_at_exit};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_countersign");
 
@@ -159,8 +159,7 @@ fn a_token_is_made_through_the_socket_and_without_a_service_through_the_store() 
     let url = service.started["url"].as_str().expect("a URL").to_owned();
     let mut list = Command::new(BINARY);
     list.args(["registry", "list", "--url", &url]).env("COUNTERSIGN_TOKEN", &secret);
-    let list = list.output().expect("started");
-    assert!(list.status.success() && said(&list).contains("host:report"), "{}", said(&list));
+    said_at_exit(list.output().expect("started"), 0, "host:report");
     let ownerless = |name: &str, scope: &str| {
         let made = must(dir, &["token", "create", name, "--config", "b", "--scope", scope]);
         said(&made).contains("has no owner, so every approver may approve its proposals")
@@ -168,8 +167,7 @@ fn a_token_is_made_through_the_socket_and_without_a_service_through_the_store() 
     assert!(ownerless("scraper", "read") != ownerless("agent", "propose"), "only proposals need an owner");
     let again = run(dir, &["token", "create", "late", "--config", "b", "--owner", "bob"]);
     assert_eq!(again.status.code(), Some(126), "names are never used twice: {}", said(&again));
-    let stranger = run(dir, &["token", "create", "other", "--config", "b", "--owner", "nobody"]);
-    assert_eq!(stranger.status.code(), Some(2), "{}", said(&stranger));
+    exited(run(dir, &["token", "create", "other", "--config", "b", "--owner", "nobody"]), 2);
     must(dir, &["token", "revoke", "early", "--config", "b"]);
     assert!(service.stop(), "it ends well");
     assert!(!home.join("boundary/control.sock").exists());
@@ -273,8 +271,7 @@ fn files_name_the_link_by_which_the_program_was_started() {
                 .env("PATH", &path)
                 .env("HOME", dir.path())
                 .env_remove("COUNTERSIGN_TOKEN");
-            let output = command.output().expect("started");
-            assert!(output.status.success(), "{}", said(&output));
+            let output = exited(command.output().expect("started"), 0);
             output
         };
         run(&["init", "b", "--yes", "--name", "test"]);
@@ -482,8 +479,7 @@ fn the_commands_that_init_prints_work_without_changes() {
         command
     };
     let made = shell("countersign init 'my boundary' --yes --name prod/eu --approver alice=alice.pub", "").output();
-    let made = made.expect("it starts");
-    assert!(made.status.success(), "{}", said(&made));
+    let made = exited(made.expect("it starts"), 0);
     let config = here.join("my boundary/countersign.toml");
     let text = std::fs::read_to_string(&config).expect("a configuration");
     std::fs::write(&config, text.replace("127.0.0.1:7433", "127.0.0.1:0")).expect("written");

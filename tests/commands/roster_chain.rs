@@ -10,7 +10,7 @@ use crate::passkey::PasskeyPair;
 use crate::support::people::{
     self, Key, alice, bob, boundary_key, canonical, carol, dora, foreign_line, mallory, oscar, sha256, statement,
 };
-use crate::support::{self, SMALL, World, bytes_of, id_of, runbook, said};
+use crate::support::{self, SMALL, World, bytes_of, exited, id_of, runbook, said, said_at_exit};
 use serde_json::{Value, json};
 
 use crate::second;
@@ -196,12 +196,7 @@ fn an_added_approver_counts_only_after_enough_signatures_and_a_restart() {
     world.restart();
     assert_eq!((world.in_force(), world.seal()), (1, seal), "{}", world.notes());
     assert!(world.notes().contains("0 of 2 approvers of version 1 signed, 2 more of alice, bob,"), "{}", world.notes());
-    let signed = world.sign_version(2, &alice(), &pinned);
-    assert!(
-        signed.status.success() && said(&signed).contains("1 of 2 approvers of version 1 signed (alice), 1 more"),
-        "{}",
-        said(&signed)
-    );
+    said_at_exit(world.sign_version(2, &alice(), &pinned), 0, "1 of 2 approvers of version 1 signed (alice), 1 more");
     let shown = world.must(&["show"]);
     assert!(
         shown.contains("version 2 of the roster is drafted: 1 of 2 approvers of version 1 signed (alice)"),
@@ -285,8 +280,7 @@ fn signatures_of_several_people_are_merged_and_invalid_signatures_are_dropped() 
         let path = world.path(&place);
         let mut command =
             world.program(&["roster", "sign", "2.json", "--roster", &pinned, "--yes", "--expect", &digest]);
-        let signed = command.arg("--key").arg(world.pem(&key)).current_dir(path).output().expect("started");
-        assert!(signed.status.success(), "{}", said(&signed));
+        exited(command.arg("--key").arg(world.pem(&key)).current_dir(path).output().expect("started"), 0);
     }
     let mut strange: Value = serde_json::from_str(&draft).expect("JSON");
     let payload = people::payload_of(&strange);
@@ -417,8 +411,7 @@ fn a_policy_that_asks_for_less_ends_the_open_proposals_that_nobody_could_sign() 
     world.write("b/boundary/policy.yaml", &format!("{}{rule}", world.setup.policy));
     world.must(&["draft"]);
     for key in [&alice(), &bob()] {
-        let signed = world.sign_version(2, key, &pinned);
-        assert!(signed.status.success(), "{}", said(&signed));
+        exited(world.sign_version(2, key, &pinned), 0);
     }
     world.restart();
     assert_eq!(world.in_force(), 2, "{}", world.notes());
@@ -1147,8 +1140,7 @@ fn an_ssh_key_signs_a_roster_through_ssh_keygen() {
     assert!(world.sign_version(2, &alice(), &pinned).status.success());
     let digest = world.pinned(2);
     let mut command = world.program(&["roster", "sign", "--roster", &pinned, "--yes", "--expect", &digest, "--key"]);
-    let signed = command.arg(&key).arg(world.version(2)).output().expect("started");
-    assert!(signed.status.success() && said(&signed).contains("signatures are complete"), "{}", said(&signed));
+    said_at_exit(command.arg(&key).arg(world.version(2)).output().expect("started"), 0, "signatures are complete");
     world.restart();
     assert_eq!(world.in_force(), 2, "{}", world.notes());
     let finished = world.run("plain:true", json!({}), &[&alice()]);
@@ -1278,8 +1270,7 @@ fn a_person_with_an_old_key_and_a_new_one_signs_in_any_order() {
     for keys in [[alice(), alice_too()], [alice_too(), alice()]] {
         world.put_version(2, &draft);
         for key in &keys {
-            let signed = world.sign_version(2, key, &pinned);
-            assert!(signed.status.success(), "{}", said(&signed));
+            exited(world.sign_version(2, key, &pinned), 0);
         }
         assert_eq!(signers(&world.envelope_of(2)), [alice().keyid()], "what does not count is left out");
         assert!(world.must(&["show"]).contains("version 2 is signed"));
@@ -1386,8 +1377,7 @@ fn offline_token_commands_do_not_accept_waiting_roster_versions() {
 fn the_token_list_command_creates_no_log() {
     let world = World::prepared(|_| {});
     let config = world.path("b").to_string_lossy().into_owned();
-    let listed = world.program(&["token", "list", "--config", &config]).output().expect("started");
-    assert!(listed.status.success(), "{}", said(&listed));
+    exited(world.program(&["token", "list", "--config", &config]).output().expect("started"), 0);
     assert!(!world.version(1).exists() && !world.database().exists(), "version 1 is sealed by a start");
 }
 

@@ -5,7 +5,7 @@ use std::process::Output;
 
 use super::shim::shim;
 use crate::support::people::{alice, bob, envelope, now, stamp};
-use crate::support::{self, SMALL, World, bytes_of, id_of, people, runbook, said, wait_for};
+use crate::support::{self, SMALL, World, bytes_of, exited, id_of, people, runbook, said, said_at_exit, wait_for};
 use serde_json::{Value, json};
 
 pub(super) fn store(world: &World, arguments: &[&str]) -> Output {
@@ -200,8 +200,7 @@ fn promise_2_a_store_copy_restored_by_hand_is_not_served() {
     let (code, stores) = checked(&world, &[]);
     assert!(code == 1 && stores[0]["defects"].to_string().contains("an older copy"), "{stores:#?}");
     // `token create` opens the store too, so it must also refuse.
-    let token = world.program(&["token", "create", "late", "--config"]).arg(world.path("b")).output().unwrap();
-    assert_eq!(token.status.code(), Some(2), "{}", said(&token));
+    exited(world.program(&["token", "create", "late", "--config"]).arg(world.path("b")).output().unwrap(), 2);
     // Without a store, the service must not begin a new log under the same name.
     std::fs::remove_file(world.database()).unwrap();
     let refused = world.try_start().expect_err("no new log by accident");
@@ -317,8 +316,7 @@ fn a_backup_of_a_running_boundary_can_be_restored_into_a_new_log_that_names_the_
     let note = made["checkpoint"].as_str().unwrap().to_owned();
     assert_eq!(note.lines().nth(1).unwrap(), made["entries"].to_string());
     assert!(made["bytes"].as_u64().unwrap() > 100_000);
-    let again = store(&world, &["backup", backup]);
-    assert!(again.status.code() == Some(2) && said(&again).contains("exists already"), "{}", said(&again));
+    said_at_exit(store(&world, &["backup", backup]), 2, "exists already");
     assert_sound(&world, &[backup]);
     // All files of the backup are private, and the log continues in place.
     private(Path::new(backup));
@@ -506,8 +504,7 @@ fn a_restored_token_is_void_unless_the_operator_keeps_it() {
 fn the_backup_command_explains_the_checkpoint_that_it_prints() {
     let world = World::new();
     let mut command = world.program(&["store", "backup", "--config"]);
-    let made = command.arg(world.path("b")).arg(world.path("backup")).output().expect("store");
-    assert_eq!(made.status.code(), Some(0), "{}", said(&made));
+    let made = exited(command.arg(world.path("b")).arg(world.path("backup")).output().expect("store"), 0);
     let printed = String::from_utf8(made.stdout.clone()).expect("UTF-8");
     let note = std::fs::read_to_string(world.path("backup/checkpoint")).unwrap();
     assert_eq!(printed.split_once('\n').expect("two lines").1, note);
@@ -544,24 +541,20 @@ fn a_closed_log_and_a_backup_are_exported_and_audited_without_the_boundary() {
             let audited = run(&["audit", place, "--roster", &roster, "--boundary", &old]);
             assert_eq!(audited.status.code(), Some(0), "{place}: {}", said(&audited));
         }
-        let same = run(&["audit", copy, "--roster", &roster, "--against", from]);
-        assert_eq!(same.status.code(), Some(0), "{}", said(&same));
+        exited(run(&["audit", copy, "--roster", &roster, "--against", from]), 0);
         assert_eq!(std::fs::read(Path::new(from).join("countersign.db")).unwrap(), before, "nothing is changed");
     }
     // Triggers in the database do not affect the audit, because the audit compares the entries with the signed head.
     let database = rusqlite::Connection::open(backup.join("countersign.db")).unwrap();
     database.execute_batch("CREATE TRIGGER t AFTER INSERT ON nonce BEGIN DELETE FROM nonce; END").unwrap();
     drop(database);
-    let audited = run(&["audit", backup.to_str().unwrap(), "--roster", &roster]);
-    assert_eq!(audited.status.code(), Some(0), "{}", said(&audited));
+    exited(run(&["audit", backup.to_str().unwrap(), "--roster", &roster]), 0);
     assert_eq!(checked(&world, &[backup.to_str().unwrap()]).0, 1);
     // `log export` refuses a backup whose checkpoint does not match its entries.
     let note = std::fs::read_to_string(backup.join("checkpoint")).unwrap();
     std::fs::write(backup.join("checkpoint"), note.replacen(&format!("\n{entries}\n"), "\n3\n", 1)).unwrap();
-    let refused = run(&["log", "export", world.path("no").to_str().unwrap(), "--from", backup.to_str().unwrap()]);
-    assert_eq!(refused.status.code(), Some(1), "{}", said(&refused));
-    let nothing = run(&["log", "export", "no", "--from", world.path("b").to_str().unwrap()]);
-    assert!(nothing.status.code() == Some(2) && said(&nothing).contains("store backup"), "{}", said(&nothing));
+    exited(run(&["log", "export", world.path("no").to_str().unwrap(), "--from", backup.to_str().unwrap()]), 1);
+    said_at_exit(run(&["log", "export", "no", "--from", world.path("b").to_str().unwrap()]), 2, "store backup");
 }
 
 fn private(path: &Path) {
@@ -584,8 +577,7 @@ fn a_damaged_or_foreign_backup_is_refused_without_leftover_files() {
     std::fs::rename(world.database(), world.path("lost")).unwrap();
     let head = std::fs::read(world.path("b/boundary/checkpoint")).unwrap();
     let refused = |words: &str| {
-        let refused = store(&world, &["restore", backup.to_str().unwrap()]);
-        assert!(refused.status.code() == Some(2) && said(&refused).contains(words), "{words}: {}", said(&refused));
+        said_at_exit(store(&world, &["restore", backup.to_str().unwrap()]), 2, words);
         assert!(!world.database().exists(), "{words}");
         assert!(!world.path("b/boundary/restoring").exists(), "{words}");
         assert_eq!(std::fs::read(world.path("b/boundary/checkpoint")).unwrap(), head, "{words}");

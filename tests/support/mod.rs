@@ -35,6 +35,20 @@ pub fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
+/// Returns the output of a program, whose exit code must be this one.
+#[track_caller]
+pub fn exited(output: Output, code: i32) -> Output {
+    assert_eq!(output.status.code(), Some(code), "{}", said(&output));
+    output
+}
+
+/// Asserts the exit code of a program, and a part of what it said.
+#[track_caller]
+pub fn said_at_exit(output: Output, code: i32, words: &str) {
+    let text = said(&exited(output, code));
+    assert!(text.contains(words), "{words}: {text}");
+}
+
 /// The program under test.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_countersign");
 

@@ -263,7 +263,8 @@ mod tests {
     #[test]
     fn the_audience_and_the_times_are_checked_with_a_minute_of_skew() {
         let at = Timestamp::from_unix;
-        let check = |change: Value| SignedClaims(&claims(change)).check(AUDIENCE, at(NOW)).map(|usable| usable.expires_at);
+        let check =
+            |change: Value| SignedClaims(&claims(change)).check(AUDIENCE, at(NOW)).map(|usable| usable.expires_at);
         assert_eq!(check(json!({})), Ok(at(NOW + 360)));
         assert_eq!(check(json!({"aud": [AUDIENCE]})), Ok(at(NOW + 360)));
         assert_eq!(check(json!({"exp": NOW + 7200})), Ok(at(NOW + 660)), "the age ends it earlier");

@@ -88,14 +88,18 @@ fn a_lost_idle_connection_is_opened_again() {
 fn a_batch_whose_connection_is_lost_is_not_written_by_another_connection() {
     let Some(server) = server() else { return };
     let schema = server.new_schema().schema;
-    let (settings, other) = (server.settings_of("service", &schema, "woken"), server.settings_of("service", &schema, "other"));
+    let (settings, other) =
+        (server.settings_of("service", &schema, "woken"), server.settings_of("service", &schema, "other"));
     let (mut woken, mut other) = (open(&settings), open(&other));
     begin(&mut woken, 0);
     assert!(matches!(woken.commit(&leaves(0, 1)), Commit::Done(_)));
     for first in [false, true] {
         let size = other.head().expect("head").size;
         begin(&mut woken, 1);
-        tamper(&settings, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'countersign:woken'");
+        tamper(
+            &settings,
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'countersign:woken'",
+        );
         let until = Instant::now() + Duration::from_secs(10);
         while woken.link().is_ok() && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(5));
