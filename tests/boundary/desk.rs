@@ -45,12 +45,11 @@ fn world() -> Option<World> {
 }
 
 fn world_with(roster: impl FnOnce(&mut crate::support::Setup)) -> Option<World> {
-    able("a desk for passkeys").then(|| {
-        World::with(|setup| {
-            setup.policy = POLICY.to_owned();
-            roster(setup);
-        })
-    })
+    able("a desk for passkeys")?;
+    Some(World::with(|setup| {
+        setup.policy = POLICY.to_owned();
+        roster(setup);
+    }))
 }
 
 /// A certificate for the name of the desk.

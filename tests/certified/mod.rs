@@ -25,8 +25,8 @@ pub const HERE: &str = "subjectAltName=DNS:localhost,IP:127.0.0.1\nbasicConstrai
 /// Extensions of an authority.
 const AUTHORITY: &str = "basicConstraints=critical,CA:TRUE\nkeyUsage=keyCertSign,digitalSignature\n";
 
-/// Returns whether this host has the programs for tests with TLS.
-pub fn able(test: &str) -> bool {
+/// Returns `None` after a report if this host lacks the programs for tests with TLS.
+pub fn able(test: &str) -> Option<()> {
     has_all(test, &["python3", "openssl"])
 }
 
@@ -42,15 +42,17 @@ pub struct Certificates(tempfile::TempDir);
 
 impl Certificates {
     /// The certificates of all tests of this process. `ca` signed `server` and `client`, and `other-ca` signed nothing.
-    pub fn shared() -> &'static Self {
-        static SHARED: OnceLock<Certificates> = OnceLock::new();
-        SHARED.get_or_init(|| {
+    pub fn shared() -> Option<&'static Self> {
+        static SHARED: OnceLock<Option<Certificates>> = OnceLock::new();
+        let shared = SHARED.get_or_init(|| {
+            able("tests with TLS")?;
             let made = Self::new();
             made.authority("other-ca", "Another authority");
             made.issue("server", "ca", HERE);
             made.issue("client", "ca", "basicConstraints=CA:FALSE\nextendedKeyUsage=clientAuth\n");
-            made
-        })
+            Some(made)
+        });
+        shared.as_ref()
     }
 
     /// A new authority `ca`.

@@ -770,13 +770,14 @@ pub fn has(program: &str) -> bool {
     std::env::split_paths(&paths).any(|path| Path::new(&path).join(program).is_file())
 }
 
-/// Returns whether all programs are installed. If a program is missing, reports the test as not run.
-pub fn has_all(test: &str, programs: &[&str]) -> bool {
+/// Returns `None` after a report if one of these programs is not installed.
+pub fn has_all(test: &str, programs: &[&str]) -> Option<()> {
     let missing: Vec<&str> = programs.iter().copied().filter(|program| !has(program)).collect();
-    if !missing.is_empty() {
-        not_run(test, &format!("there is no {} here", missing.join(" and ")));
+    if missing.is_empty() {
+        return Some(());
     }
-    missing.is_empty()
+    not_run(test, &format!("there is no {} here", missing.join(" and ")));
+    None
 }
 
 /// Sends these bytes over a new connection. Returns the answer when the answer is complete, the connection closes or no
