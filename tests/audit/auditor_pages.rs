@@ -469,8 +469,7 @@ fn a_report_is_equal_to_its_evidence_and_each_change_in_it_is_found() {
         let text = report.body;
         assert!(!text.contains("<script") && text.contains("roster version") && text.contains("made at"), "{text}");
         fs::write(&file, &text).unwrap();
-        let equal = exited(check_report(&file, place, roster), 0);
-        assert!(said(&equal).contains("equal: all "), "{}", said(&equal));
+        said_at_exit(check_report(&file, place, roster), 0, "equal: all ");
         let row = text.lines().find(|line| line.contains("succeeded")).unwrap().to_owned();
         for (from, to, words) in [
             ("succeeded, exit code 0".to_owned(), "failed, exit code 1".to_owned(), "Outcome: the report shows"),

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::mcp_answers::opened;
 use crate::support::people::{alice, bob, envelope};
-use crate::support::{SMALL, World, bytes_of, exited, id_of, runbook, said, wait_for};
+use crate::support::{SMALL, World, bytes_of, exited, id_of, runbook, said, said_at_exit, wait_for};
 
 fn world() -> World {
     World::with(|setup| {
@@ -39,8 +39,7 @@ fn has_ended(world: &World, proposal: &Value, code: &str) {
     assert_eq!((&view["refusal"]["code"], &view["next"]), (&json!(code), &json!(["propose-again"])), "{view:#}");
     assert!(view["ended_at"].is_string(), "{view:#}");
     // An open reader of events, and a command that waits, end with the reason.
-    let waited = exited(as_agent(world, &["wait", id]), 126);
-    assert!(said(&waited).contains(&format!("refused ({code})")), "{}", said(&waited));
+    said_at_exit(as_agent(world, &["wait", id]), 126, &format!("refused ({code})"));
     for words in [["review", id].as_slice(), &["approve", id], &["deny", "--yes", id]] {
         let told = world.as_alice(words).output().expect("it starts");
         assert_eq!((told.status.code(), told.stdout.len()), (Some(126), 0), "{words:?}: {}", said(&told));

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use crate::support::people::{alice, now};
-use crate::support::{self, SMALL, World, exited, id_of, runbook, said, wait_for};
+use crate::support::{self, SMALL, World, exited, id_of, runbook, said, said_at_exit, wait_for};
 use serde_json::{Value, json};
 
 /// The commit that a CI job passes as a parameter.
@@ -431,8 +431,7 @@ fn trust_comes_only_from_the_configuration_of_the_user() {
     let none = exited(gate(), 2);
     assert!(said(&none).contains("there is no trusted roster") && !said(&none).contains(&at.roster), "{}", said(&none));
     at.roster_file(&at.world.path("home/.config/countersign/roster.json"));
-    let found = exited(gate(), 0);
-    assert!(said(&found).contains("trust from    "), "{}", said(&found));
+    said_at_exit(gate(), 0, "trust from    ");
     // If the home directory is in the checkout, the author of the commit controls the configuration.
     let at_home = |name: &str, value: PathBuf| {
         let mut command = at.command(&at.bundle, &at.demands());

@@ -581,8 +581,7 @@ fn a_grant_is_drafted_signed_used_and_revoked_on_the_command_line() {
     let limits = ["--grantee", "robot", "--grantee-key", &key, "--uses", "5", "--rate", "3/1h", "--for", "7d"];
     let draft = |more: &[&str]| agent(&[&["grant", "draft", "say:echo"], &limits[..], more].concat());
     // Each parameter must be named.
-    let unnamed = exited(draft(&[]), 2);
-    assert!(said(&unnamed).contains("these parameters are not named: text"), "{}", said(&unnamed));
+    said_at_exit(draft(&[]), 2, "these parameters are not named: text");
     for twice in [["--any", "text", "--match", "text=^a$"], ["-p", "text=a", "-p", "text=b"]] {
         said_at_exit(draft(&twice), 2, "named twice");
     }

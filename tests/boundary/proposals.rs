@@ -87,8 +87,7 @@ fn an_approver_can_name_an_open_proposal_by_its_last_digits_even_if_closed_propo
     exited(as_approver(&world, &alice(), &here, "deny", &["--yes", ending]), 0);
     assert_eq!(world.show(id_of(&open))["status"], "denied");
     // Both proposals are closed now.
-    let again = exited(as_approver(&world, &alice(), &here, "deny", &["--yes", ending]), 2);
-    assert!(said(&again).contains("2 proposals match"), "{}", said(&again));
+    said_at_exit(as_approver(&world, &alice(), &here, "deny", &["--yes", ending]), 2, "2 proposals match");
     for short in [&ending[1..], "4f2a", "xyz123", "plan"] {
         let refused = exited(as_approver(&world, &alice(), &here, "review", &[short]), 2);
         assert!(said(&refused).contains("the last digits of an id (at least 6)"), "{}", said(&refused));
@@ -542,8 +541,7 @@ fn an_unknown_step_is_refused_with_a_suggestion() {
     assert!(refused(&world.agent).ends_with("did you mean plain:true?"), "{}", refused(&world.agent));
     let step = world.wire.get("/v1/steps/plain:tru", &world.reader).problem("unknown-step");
     assert!(step["detail"].as_str().unwrap().ends_with("did you mean plain:true?"), "{step}");
-    let told = exited(as_agent(&world, &["propose", "plain:tru"]), 127);
-    assert!(said(&told).contains("did you mean plain:true?"), "{}", said(&told));
+    said_at_exit(as_agent(&world, &["propose", "plain:tru"]), 127, "did you mean plain:true?");
     // The suggestion names no step that the token cannot see.
     let narrow = world.token_for("narrow", &[], &["propose"], &["plain:tru", "say:*"]);
     assert!(refused(&narrow).ends_with("see `countersign registry list`"), "{}", refused(&narrow));
