@@ -290,8 +290,7 @@ fn a_log_export_is_one_table_with_the_open_runs_first() {
     assert!(whole.contains(&verdict), "{verdict}: {whole}");
     // Each row has a page with everything that the audit found.
     for row in 0..rows.len() {
-        let page = pages.get(&format!("/row/{row}"));
-        assert!(page.status == 200 && page.body.contains("== Findings =="), "{}", page.body);
+        pages.get(&format!("/row/{row}")).says(200, "== Findings ==");
     }
 }
 

@@ -190,8 +190,7 @@ fn a_page_signs_only_with_its_own_digits_and_only_once() {
         ("the number of another form", form.replacen("form=", "form=9", 1)),
         ("a form for another path", form_of(&review, &path.replace("/sign/", "/deny/")).expect("a form")),
     ] {
-        let reply = pages.post(&path, &format!("{body}&digits={right}"));
-        assert!(reply.status == 409 && reply.body.contains("Nothing was signed"), "{what}: {}", reply.body);
+        pages.post(&path, &format!("{body}&digits={right}")).says(409, "Nothing was signed");
     }
     // A form of this page at the address of another proposal.
     let reply = pages.post(&sign_path(&other), &format!("{form}&digits={}", digits(&other)));
@@ -200,8 +199,7 @@ fn a_page_signs_only_with_its_own_digits_and_only_once() {
     // None of these requests used the form.
     let body = format!("{form}&digits={right}");
     assert_eq!(pages.post(&path, &body).status, 303);
-    let again = pages.post(&path, &body);
-    assert!(again.status == 409 && again.body.contains("was sent before"), "{}", again.body);
+    pages.post(&path, &body).says(409, "was sent before");
     assert_eq!(signatures(&world, &proposal), 1);
     // A page works for a signature or for a denial, not for both.
     let review = pages.get(&review_path(&other)).body;
@@ -373,7 +371,7 @@ fn a_boundary_that_returns_another_statement_later_gets_no_signature_for_it() {
         let form = form_of(&page, &sign_path(&shown)).unwrap_or_else(|| panic!("{what}: no form: {page}"));
         boundary.lies.store(true, Ordering::SeqCst);
         let reply = pages.post(&sign_path(&shown), &format!("{form}&digits={}", digits(&shown)));
-        assert!(reply.status == 409 && reply.body.contains("<h1>Nothing was signed</h1>"), "{what}: {}", reply.body);
+        reply.says(409, "<h1>Nothing was signed</h1>");
         assert_eq!(boundary.signed.load(Ordering::SeqCst), 0, "{what}");
         // The page of the lie has no form for the bytes that were never shown.
         let lied = pages.get(&review_path(&shown)).body;
@@ -399,15 +397,13 @@ fn after_a_boundary_was_silent_for_a_while_its_pages_soon_work_again() {
     std::thread::scope(|scope| {
         for _ in 0..10 {
             scope.spawn(|| {
-                let reply = pages.get("/b/0/steps");
-                assert!(reply.status == 502 && reply.body.contains("did not answer within 10 s"), "{}", reply.body);
+                pages.get("/b/0/steps").says(502, "did not answer within 10 s");
             });
         }
     });
     boundary.lies.store(false, Ordering::SeqCst);
     std::thread::sleep(Duration::from_secs(3));
-    let reply = pages.get("/b/0/steps");
-    assert!(reply.status == 200 && reply.body.contains("plain:true"), "{}", reply.body);
+    pages.get("/b/0/steps").says(200, "plain:true");
 }
 
 #[test]
@@ -445,10 +441,8 @@ fn a_proposal_that_ended_or_is_not_sound_gets_no_signature() {
     let proposal = world.propose("plain:true", json!({}));
     let form = form_of(&pages.get(&review_path(&proposal)).body, &sign_path(&proposal)).expect("a form");
     assert_eq!(world.deny(&proposal, &bob()).status, 200);
-    let reply = pages.post(&sign_path(&proposal), &format!("{form}&digits={}", digits(&proposal)));
-    assert!(reply.status == 409 && reply.body.contains("was denied by bob"), "{}", reply.body);
-    let over = pages.get(&review_path(&proposal));
-    assert!(over.status == 409 && over.body.contains("was denied by bob"), "{}", over.body);
+    pages.post(&sign_path(&proposal), &format!("{form}&digits={}", digits(&proposal))).says(409, "was denied by bob");
+    pages.get(&review_path(&proposal)).says(409, "was denied by bob");
     // Without a trusted roster, the page has no form, and says how to get trust.
     let proposal = world.propose("plain:true", json!({}));
     world.write("dora.pem", dora().secret.to_pkcs8_v1_pem().as_str());
@@ -484,12 +478,12 @@ fn a_denial_with_its_reason_reaches_the_agent() {
     let path = format!("/b/0/deny/{}", id_of(&proposal));
     let form = form_of(&pages.get(&review_path(&proposal)).body, &path).expect("a form");
     let unsure = pages.post(&path, &format!("{form}&reason=no+%22%3Cb%3E"));
-    assert!(unsure.status == 422 && unsure.body.contains("tick the box"), "{}", unsure.body);
+    unsure.says(422, "tick the box");
     assert!(unsure.body.contains("value=\"no &quot;&lt;b&gt;\""), "the reason is kept: {}", unsure.body);
     assert_eq!(pages.post(&path, &format!("{form}&reason=no&sure=yes")).status, 409, "the form was used");
     let form = form_of(&unsure.body, &path).expect("a form");
     let long = pages.post(&path, &format!("{form}&reason={}&sure=yes", "x".repeat(9000)));
-    assert!(long.status == 422 && long.body.contains("id=\"reason-error\""), "{}", long.body);
+    long.says(422, "id=\"reason-error\"");
     assert!(!long.body.contains("id=\"sure-error\""), "{}", long.body);
     assert_eq!(world.show(id_of(&proposal))["status"], "pending");
     let form = form_of(&long.body, &path).expect("a form");
@@ -519,8 +513,7 @@ fn output_appears_while_the_step_runs_and_a_denial_ends_the_run() {
     // An approver can't cancel, and the page says what an approver does instead.
     let stop = format!("/b/0/stop/{}", id_of(&proposal));
     let form = form_of(&page, &stop).expect("a form");
-    let refused = pages.post(&stop, &form);
-    assert!(refused.status == 403 && refused.body.contains("deny it on its review page"), "{}", refused.body);
+    pages.post(&stop, &form).says(403, "deny it on its review page");
     assert_eq!(pages.post(&stop, &form).status, 409, "the form works once");
     let deny = format!("/b/0/deny/{}", id_of(&proposal));
     let review = pages.get(&review_path(&proposal)).body;
@@ -607,8 +600,7 @@ fn a_boundary_that_does_not_answer_is_named_and_the_others_are_shown() {
     assert!(inbox.contains("<strong>gone</strong>: not read.") && inbox.contains("can't be reached"), "{inbox}");
     // A boundary whose id changed is refused, also on the page of a proposal.
     assert!(inbox.contains("<strong>moved</strong>: not read.") && inbox.contains(&other), "{inbox}");
-    let moved = pages.get(&format!("/b/2/review/{}", id_of(&proposal)));
-    assert!(moved.status == 409 && moved.body.contains("your list states the id"), "{}", moved.body);
+    pages.get(&format!("/b/2/review/{}", id_of(&proposal))).says(409, "your list states the id");
     assert!(form_of(&pages.get(&path).body, &format!("/b/1/sign/{}", id_of(&proposal))).is_some());
     // The commands use the same list.
     let all = listed(&world, &["inbox", "--boundary", "all"]).output().expect("it starts");

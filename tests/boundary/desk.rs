@@ -259,7 +259,7 @@ fn a_passkey_logs_in_and_approves_beside_an_own_key_and_never_alone() {
     // The link of a message leads through the login to the review.
     let link = desk.get(&format!("/p/prod/{}", id_of(&proposal)));
     let go = format!("/go/prod/{}", id_of(&proposal));
-    assert!(link.status == 200 && link.body.contains(&format!("0;url={go}")), "{}", link.body);
+    link.says(200, &format!("0;url={go}"));
     let login = desk.get(&go).body;
     let to = format!("/b/0/review/{}", id_of(&proposal));
     assert!(login.contains(&format!("value=\"{to}\"")) && login.contains("value=\"prod\""), "{login}");
@@ -298,7 +298,7 @@ fn a_passkey_denies_and_freezes_and_ends_itself_and_the_desk_shows_the_rest_with
     let (id, path) = (id_of(&proposal), format!("/b/0/deny/{}", id_of(&proposal)));
     let form = form_of(&desk.get(&format!("/b/0/review/{id}")).body, &path).expect("a form");
     let shown = desk.post(&path, &format!("{form}&reason=not+now&sure=yes"));
-    assert!(shown.status == 200 && shown.body.contains("&quot;not now&quot;"), "{}", shown.body);
+    shown.says(200, "&quot;not now&quot;");
     let statement = denial(&world.boundary(), &bytes_of(&proposal), "not now");
     let send = format!("/b/0/denial/{id}");
     let body =
@@ -309,11 +309,7 @@ fn a_passkey_denies_and_freezes_and_ends_itself_and_the_desk_shows_the_rest_with
     // A grant is shown, with the command that signs it.
     let draft = world.wire.post("/v1/grants", &world.agent, &json!({"draft": super::grants::terms()})).ok(201);
     let grant = desk.get(&format!("/b/0/grant/{}", id_of(&draft)));
-    assert!(
-        grant.status == 200 && grant.body.contains(&format!("countersign approve {}", id_of(&draft))),
-        "{}",
-        grant.body
-    );
+    grant.says(200, &format!("countersign approve {}", id_of(&draft)));
     assert!(!grant.body.contains("<form"), "{}", grant.body);
     let boundary = world.boundary();
     let epoch = sha256(boundary["epoch"].as_str().expect("an epoch").as_bytes());
@@ -323,18 +319,16 @@ fn a_passkey_denies_and_freezes_and_ends_itself_and_the_desk_shows_the_rest_with
     ] {
         let form = form_of(&desk.get(page).body, page).expect("a form");
         let wrong = desk.post(page, &format!("{form}&reason=a+test&word=x"));
-        assert!(wrong.status == 422 && wrong.body.contains("Nothing was signed"), "{}", wrong.body);
+        wrong.says(422, "Nothing was signed");
         let form = form_of(&wrong.body, page).expect("a form");
         let shown = desk.post(page, &format!("{form}&reason=a+test&word={word}")).body;
         let form = form_of(&shown, send).unwrap_or_else(|| panic!("no form: {shown}"));
-        let done = desk.post(send, &format!("{form}{}", desk.answer(&zoe(), &pae(IN_TOTO, &statement))));
-        assert!(done.status == 200 && done.body.contains("(log entry "), "{page}: {}", done.body);
+        desk.post(send, &format!("{form}{}", desk.answer(&zoe(), &pae(IN_TOTO, &statement)))).says(200, "(log entry ");
         let again = desk.post(send, &format!("{form}{}", desk.answer(&zoe(), &pae(IN_TOTO, &statement))));
         assert_eq!(again.status, 409, "{}", again.body);
     }
     assert_eq!(world.wire.peek("/ready").status, 503);
-    let refused = desk.log_in_with(&desk.begin("zoe", "/").body, &zoe());
-    assert!(refused.status == 409 && refused.body.contains("revoked"), "{}", refused.body);
+    desk.log_in_with(&desk.begin("zoe", "/").body, &zoe()).says(409, "revoked");
 }
 
 #[test]
@@ -394,7 +388,7 @@ fn before_the_login_a_desk_tells_nobody_anything() {
     // A second passkey of the person signs another challenge, and a page works once.
     let page = desk.begin("zoe", "/").body;
     let second = desk.log_in_with(&page, &zoe_too());
-    assert!(second.status == 200 && second.body.contains("another passkey of yours"), "{}", second.body);
+    second.says(200, "another passkey of yours");
     assert_eq!(desk.log_in_with(&page, &zoe_too()).status, 403);
     assert_eq!(desk.log_in_with(&second.body, &zoe_too()).status, 303);
     // An address can't try for ever.
@@ -437,11 +431,7 @@ fn a_review_offers_no_signature_that_cannot_count() {
     let answer = desk.answer(&yuki, &pae(IN_TOTO, &bytes_of(&proposal)));
     let path = format!("/b/0/sign/{}", id_of(&proposal));
     let refused = desk.post(&path, &format!("{form}&digits={}{answer}", digits(&proposal)));
-    assert!(
-        refused.status == 409 && refused.body.contains("Signed, but the boundary refused the signature"),
-        "{}",
-        refused.body
-    );
+    refused.says(409, "Signed, but the boundary refused the signature");
     let (form, page) = review(&proposal);
     assert!(form.is_none() && page.contains("can't count: as many other passkeys count as policy permits"), "{page}");
     assert_eq!(signatures(&world, &proposal), 1);
@@ -484,12 +474,10 @@ fn a_desk_refuses_forged_requests_foreign_signatures_and_ended_logins() {
         assert!(reply.status == status && reply.body.contains("othing was signed"), "{what}: {}", reply.body);
     }
     let path_form = form_of(&desk.get(&format!("/b/0/review/{}", id_of(&proposal))).body, &path).expect("a form");
-    let unsigned = desk.post(&path, &format!("{path_form}&digits={right}"));
-    assert!(unsigned.status == 409 && unsigned.body.contains("no answer of a passkey"), "{}", unsigned.body);
+    desk.post(&path, &format!("{path_form}&digits={right}")).says(409, "no answer of a passkey");
     assert_eq!(signatures(&world, &proposal), 0);
     assert_eq!(desk.post(&path, &body).status, 303);
-    let again = desk.post(&path, &body);
-    assert!(again.status == 409 && again.body.contains("was sent before"), "{}", again.body);
+    desk.post(&path, &body).says(409, "was sent before");
     assert_eq!(signatures(&world, &proposal), 1);
     // After a restart, the boundary does not know the access any more: the desk asks for a new login.
     let path = format!("/b/0/sign/{}", id_of(&other));
@@ -498,8 +486,7 @@ fn a_desk_refuses_forged_requests_foreign_signatures_and_ended_logins() {
     world.setup.listen = world.wire.url.trim_start_matches("http://").to_owned();
     world.restart();
     let body = format!("{form}&digits={}{}", digits(&other), desk.answer(&zoe(), &pae(IN_TOTO, &theirs)));
-    let ended = desk.post(&path, &body);
-    assert!(ended.status == 401 && ended.body.contains("Log in again"), "{}", ended.body);
+    desk.post(&path, &body).says(401, "Log in again");
     assert!(desk.get("/").body.contains("Your name in the roster"));
     assert_eq!(signatures(&world, &other), 0);
 }
@@ -601,8 +588,7 @@ fn a_desk_signs_nothing_for_a_boundary_that_changes_the_statement() {
         let form = form_of(&desk.get(&page).body, &path).expect("a form");
         lie.store(2, Ordering::SeqCst);
         let answer = desk.answer(&zoe(), &pae(IN_TOTO, &payload));
-        let refused = desk.post(&path, &format!("{form}&digits={}{answer}", digits(&proposal)));
-        assert!(refused.status == 409 && refused.body.contains("another statement"), "{}", refused.body);
+        desk.post(&path, &format!("{form}&digits={}{answer}", digits(&proposal))).says(409, "another statement");
     }
     assert_eq!((signatures(&world, &proposal), signatures(&world, &other)), (0, 0));
 }

@@ -216,8 +216,7 @@ fn a_host_without_namespaces_refuses_the_proposal_before_anybody_signs() {
     world.start();
     world.make_tokens();
     let reply = world.wire.post("/v1/proposals", &world.agent, &World::wish("list:plain", json!({})));
-    let problem = reply.problem("sandbox-unavailable");
-    assert!(problem["detail"].as_str().expect("words").contains("required layer programs"), "{problem}");
+    reply.refuses("sandbox-unavailable", "required layer programs");
     let (_, finished) = run(&world, "free:plain");
     assert_eq!(world.output(&finished, "stdout"), "a\n");
 }

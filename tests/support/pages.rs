@@ -12,6 +12,14 @@ pub struct PageReply {
     pub body: String,
 }
 
+impl PageReply {
+    /// Asserts the status, and a part of the page.
+    #[track_caller]
+    pub fn says(&self, status: u16, words: &str) {
+        assert!(self.status == status && self.body.contains(words), "{words}: {} {}", self.status, self.body);
+    }
+}
+
 /// A running program with pages, and a browser that was let in.
 pub struct Pages {
     child: Child,
