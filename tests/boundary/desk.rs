@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 use crate::certified::{Certificates, able};
 use crate::companion::{digits, signatures};
 use crate::mcp_proxy::proxy;
-use crate::passkey::{HOST, PasskeyPair, put};
+use crate::passkey::{HOST, PasskeyPair, challenge, put};
 use crate::support::pages::{PageReply, form_of, text_of};
 use crate::support::people::{IN_TOTO, alice, denial, pae, revocation, sha256};
 use crate::support::{World, bytes_of, exited, id_of, said, wait_for};
@@ -179,35 +179,15 @@ impl DeskBrowser {
 
     /// Returns the fields that the script of a page fills after this passkey signed the message.
     fn answer(&self, key: &PasskeyPair, message: &[u8]) -> String {
-        self.answer_challenge(key, message, "{challenge}")
+        self.answer_challenge(key, &challenge(b"countersign", "sha256", &Sha256::digest(message)))
     }
 
-    /// Does the same for the challenge that a page has in place of the challenge of the message.
-    fn answer_challenge(&self, key: &PasskeyPair, message: &[u8], challenge: &str) -> String {
-        let (from, to) = (format!("https://{HOST}"), self.origin());
-        let blob = key.sign_but(message, |parts| {
-            parts.client_data = parts.client_data.replace(&from, &to).replace("{challenge}", challenge);
-            parts.origin = to.clone();
-        });
-        // SSHSIG with five strings; the last has the type, r and s, flags and counter, origin, client data and extensions.
-        let (mut rest, mut inner) = (&blob[10..], &[][..]);
-        for _ in 0..5 {
-            inner = string(&mut rest);
-        }
-        let _kind = string(&mut inner);
-        let mut pair = string(&mut inner);
-        let counted = inner.split_at(5).0.to_vec();
-        inner = &inner[5..];
-        let (_origin, client_data) = (string(&mut inner), string(&mut inner));
-        let mut numbers = Vec::new();
-        while !pair.is_empty() {
-            let number = string(&mut pair);
-            numbers.extend([&[2, u8::try_from(number.len()).expect("short")], number].concat());
-        }
-        let der = [&[0x30, u8::try_from(numbers.len()).expect("short")], &numbers[..]].concat();
-        let authenticator_data = [&Sha256::digest(HOST.as_bytes())[..], &counted].concat();
-        let fields = [("client_data", client_data), ("authenticator_data", &authenticator_data), ("signature", &der)];
-        fields.map(|(name, bytes)| format!("&{name}={}", URL_SAFE_NO_PAD.encode(bytes))).concat()
+    fn answer_challenge(&self, key: &PasskeyPair, challenge: &str) -> String {
+        let origin = self.origin();
+        let data =
+            format!(r#"{{"type":"webauthn.get","challenge":"{challenge}","origin":"{origin}","crossOrigin":false}}"#);
+        let fields = ["client_data", "authenticator_data", "signature"].into_iter().zip(key.browser_answer(&data));
+        fields.map(|(name, bytes)| format!("&{name}={}", URL_SAFE_NO_PAD.encode(bytes))).collect()
     }
 
     /// Types a name, and returns the page that asks for a passkey.
@@ -219,7 +199,7 @@ impl DeskBrowser {
     fn log_in_with(&self, page: &str, key: &PasskeyPair) -> PageReply {
         let form = form_of(page, "/login/answer").unwrap_or_else(|| panic!("no form: {page}"));
         let challenge = page.split("data-challenge=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("it");
-        let answer = self.answer_challenge(key, b"", challenge);
+        let answer = self.answer_challenge(key, challenge);
         self.post("/login/answer", &format!("{form}{answer}"))
     }
 
@@ -241,14 +221,6 @@ impl DeskBrowser {
         let form = form_of(&page, &path).unwrap_or_else(|| panic!("no form: {page}"));
         self.post(&path, &format!("{form}&digits={typed}{}", self.answer(key, &pae(IN_TOTO, payload))))
     }
-}
-
-/// Takes a string of SSH's wire format.
-fn string<'a>(rest: &mut &'a [u8]) -> &'a [u8] {
-    let (length, more) = rest.split_first_chunk::<4>().expect("a length");
-    let (bytes, more) = more.split_at(u32::from_be_bytes(*length) as usize);
-    *rest = more;
-    bytes
 }
 
 #[test]
@@ -496,12 +468,8 @@ fn a_page_makes_the_line_of_a_new_passkey_for_the_roster() {
     let Some(world) = world() else { return };
     let desk = DeskBrowser::start(&world);
     let key = PasskeyPair::of(3);
-    // The point is the third string of the blob, and a browser returns it after a fixed head.
-    let (blob, mut point) = (key.blob(), &[][..]);
-    let mut rest = &blob[..];
-    for _ in 0..3 {
-        point = string(&mut rest);
-    }
+    // A browser returns the point after a fixed head.
+    let point = &key.point[..];
     let head = URL_SAFE_NO_PAD.decode("MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgA").expect("base64url");
     let public = URL_SAFE_NO_PAD.encode([&head, point].concat());
     let page = desk.post("/enrol", &format!("name=yuki&public_key={public}")).body;
