@@ -1,7 +1,6 @@
 //! `countersign console`: the companion of approvers, over real HTTP and against a real boundary.
 
-use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -12,9 +11,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
+use crate::mcp_proxy::proxy;
 use crate::support::pages::{PageReply, Pages, ask, form_of, text_of};
 use crate::support::people::{Key, alice, bob, dora, mallory};
 use crate::support::{SMALL, World, exited, id_of, runbook, said, said_at_exit, wait_for};
+use crate::tls_client::{NOTHING, Recorder};
 
 /// Returns the command line of a person with this key, who trusts the roster of the boundary.
 pub(crate) fn person(world: &World, key: &Key, words: &[&str]) -> Command {
@@ -285,70 +286,27 @@ pub(crate) struct LyingBoundary {
 }
 
 impl LyingBoundary {
-    /// Answers `path` with `lie` as soon as the lie begins. A path without a method is one of `GET`. All other requests reach the real boundary.
+    /// Answers `path` with `lie` as soon as the lie begins. A path without a method is one of `GET`.
     pub(crate) fn start(world: &World, path: String, lie: &impl ToString) -> Self {
-        let lie = lie.to_string();
-        let path = if path.starts_with('/') { format!("GET {path}") } else { path };
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let url = format!("http://{}", listener.local_addr().expect("an address"));
-        let own = Self { url, lies: Arc::default(), signed: Arc::default(), last: Arc::default() };
-        let (lies, signed, last) = (own.lies.clone(), own.signed.clone(), own.last.clone());
-        let real = world.wire.address().to_owned();
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let (lies, signed, last) = (lies.clone(), signed.clone(), last.clone());
-                let (real, path, lie) = (real.clone(), path.clone(), lie.clone());
-                std::thread::spawn(move || {
-                    let Some((head, body)) = request(&stream) else { return };
-                    if head.starts_with("POST ") && head.contains("/signatures ") {
-                        signed.fetch_add(1, Ordering::SeqCst);
-                        *last.lock().expect("not poisoned") = body.clone();
-                    }
-                    let mut stream = stream;
-                    if lies.load(Ordering::SeqCst) && head.starts_with(&format!("{path} ")) {
-                        if lie == "\"silence\"" {
-                            std::thread::sleep(Duration::from_secs(60));
-                            return;
-                        }
-                        let length = lie.len();
-                        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n";
-                        let _ = stream.write_all(format!("{head}content-length: {length}\r\n\r\n{lie}").as_bytes());
-                        return;
-                    }
-                    // The boundary answers only under its own address.
-                    let own = stream.local_addr().expect("an address").to_string();
-                    let head = head.replacen(&own, &real, 1);
-                    let mut upstream = TcpStream::connect(real).expect("the boundary");
-                    let head = head.replacen("\r\n", "\r\nconnection: close\r\n", 1);
-                    upstream.write_all(head.as_bytes()).and_then(|()| upstream.write_all(&body)).expect("sent");
-                    let mut answer = Vec::new();
-                    let _ = upstream.read_to_end(&mut answer);
-                    let _ = stream.write_all(&answer);
-                });
+        let (lie, path) = (lie.to_string(), if path.starts_with('/') { format!("GET {path}") } else { path });
+        let (lies, signed, last) = <(Arc<AtomicBool>, Arc<AtomicUsize>, Arc<Mutex<Vec<u8>>>)>::default();
+        let (own_lies, own_signed, own_last) = (lies.clone(), signed.clone(), last.clone());
+        let url = proxy(world, move |asked, status, body| {
+            if asked.line.starts_with("POST ") && asked.line.ends_with("/signatures") {
+                signed.fetch_add(1, Ordering::SeqCst);
+                asked.body.clone_into(&mut last.lock().expect("not poisoned"));
             }
+            if !lies.load(Ordering::SeqCst) || asked.line != path {
+                return Some((status, body));
+            }
+            if lie == "\"silence\"" {
+                std::thread::sleep(Duration::from_secs(60));
+                return None;
+            }
+            Some((200, lie.clone().into_bytes()))
         });
-        own
+        Self { url, lies: own_lies, signed: own_signed, last: own_last }
     }
-}
-
-/// Reads one request: its head and its body.
-fn request(mut stream: &TcpStream) -> Option<(String, Vec<u8>)> {
-    let (mut bytes, mut piece) = (Vec::new(), [0; 4096]);
-    let end = loop {
-        if let Some(end) = bytes.windows(4).position(|part| part == b"\r\n\r\n") {
-            break end + 4;
-        }
-        let read = stream.read(&mut piece).ok().filter(|read| *read > 0)?;
-        bytes.extend_from_slice(&piece[..read]);
-    };
-    let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
-    let length =
-        head.to_ascii_lowercase().split("content-length: ").nth(1).and_then(|rest| rest.lines().next()?.parse().ok());
-    while bytes.len() < end + length.unwrap_or(0) {
-        let read = stream.read(&mut piece).ok().filter(|read| *read > 0)?;
-        bytes.extend_from_slice(&piece[..read]);
-    }
-    Some((head, bytes[end..].to_vec()))
 }
 
 #[test]
@@ -697,23 +655,14 @@ fn the_inbox_of_all_boundaries_waits_for_no_boundary_before_it_asks_the_next() {
 #[test]
 fn a_token_of_the_environment_reaches_no_boundary_of_the_list() {
     let world = World::new();
-    let heard: Arc<Mutex<String>> = Arc::default();
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let url = format!("http://{}", listener.local_addr().expect("an address"));
-    let noted = heard.clone();
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            if let Some((head, _)) = request(&stream) {
-                noted.lock().expect("not poisoned").push_str(&head);
-            }
-        }
-    });
+    let other = Recorder::new("127.0.0.1", NOTHING);
+    let url = format!("http://127.0.0.1:{}", other.port);
     list(&world, &format!("[[boundary]]\nname = \"other\"\nurl = \"{url}\"\n"));
     for words in [&["inbox", "--boundary", "other"][..], &["inbox", "--boundary", "all"]] {
         let output = listed(&world, words).env("COUNTERSIGN_TOKEN", &world.reader).output().expect("it starts");
         assert!(!output.status.success(), "{}", said(&output));
     }
-    let heard = heard.lock().expect("not poisoned");
+    let heard = other.text();
     assert!(heard.contains("GET ") || heard.contains("POST "), "{heard}");
     assert!(!heard.to_lowercase().contains("authorization"), "{heard}");
 }

@@ -1,9 +1,9 @@
 //! The MCP server of the real binary, over stdio and at `/mcp`.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
+use crate::mcp_proxy::proxy;
 use crate::support::people::{Key, alice};
 use crate::support::wire::Reply;
 use crate::support::{PROGRAM, SMALL, World, exited, has, id_of, not_run, runbook, said, wait_for};
@@ -417,48 +418,16 @@ fn bad_input_over_http_gets_an_answer() {
 #[test]
 fn a_lost_answer_to_a_proposal_makes_no_second_run() {
     let world = world();
-    // A proxy that forwards the first request and closes the connection without the answer.
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let url = format!("http://{}", listener.local_addr().expect("bound"));
-    let target = world.wire.address().to_owned();
-    std::thread::spawn(move || {
-        for (number, stream) in listener.incoming().flatten().enumerate() {
-            let target = target.clone();
-            std::thread::spawn(move || forward(stream, &target, number == 0));
-        }
+    // A proxy that closes the connection in place of the first answer to a proposal.
+    let first = AtomicBool::new(true);
+    let url = proxy(&world, move |asked, status, body| {
+        let is_lost = asked.line == "POST /v1/proposals" && first.swap(false, Ordering::SeqCst);
+        (!is_lost).then_some((status, body))
     });
     let mut server = Server::opened(&world, &url);
     let made = server.call("propose", json!({"step": "say:echo", "reason": "once"}));
     assert_eq!(made["status"], "pending", "{made}");
     assert_eq!(world.proposals().len(), 1, "the lost request and its repetition are one proposal");
-}
-
-fn forward(mut client: TcpStream, target: &str, lose: bool) {
-    let mut service = TcpStream::connect(target).expect("the service");
-    let (mut from, mut to) = (client.try_clone().unwrap(), service.try_clone().unwrap());
-    // The service checks the Host header, so the proxy writes the address of the service into the request.
-    let host = target.to_owned();
-    std::thread::spawn(move || {
-        let mut buffer = vec![0; 64 << 10];
-        while let Ok(count @ 1..) = from.read(&mut buffer) {
-            let text = String::from_utf8_lossy(&buffer[..count]).into_owned();
-            let line = text.lines().find(|line| line.to_lowercase().starts_with("host:")).map(str::to_owned);
-            let text = line.map_or(text.clone(), |line| text.replacen(&line, &format!("host: {host}"), 1));
-            if to.write_all(text.as_bytes()).is_err() {
-                return;
-            }
-        }
-    });
-    let mut buffer = vec![0; 64 << 10];
-    while let Ok(count @ 1..) = service.read(&mut buffer) {
-        if lose {
-            let _ = client.shutdown(std::net::Shutdown::Both);
-            return;
-        }
-        if client.write_all(&buffer[..count]).is_err() {
-            return;
-        }
-    }
 }
 
 #[test]

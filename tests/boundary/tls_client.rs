@@ -22,13 +22,13 @@ const TOKEN: &str = "cst_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 const PINNED: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
 
 /// A plain server that records the bytes of each connection, and gives each request the same answer.
-struct Recorder {
-    port: u16,
+pub(crate) struct Recorder {
+    pub(crate) port: u16,
     seen: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
 impl Recorder {
-    fn new(host: &str, answer: &'static str) -> Self {
+    pub(crate) fn new(host: &str, answer: &'static str) -> Self {
         let listener = TcpListener::bind((host, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let seen = Arc::new(Mutex::new(Vec::new()));
@@ -42,7 +42,7 @@ impl Recorder {
         Self { port, seen }
     }
 
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let seen = self.seen.lock().unwrap();
         seen.iter().map(|bytes| String::from_utf8_lossy(bytes).into_owned() + "\n").collect()
     }
@@ -69,7 +69,7 @@ fn record(mut stream: TcpStream, seen: &Mutex<Vec<Vec<u8>>>, answer: &str) {
     }
 }
 
-const NOTHING: &str = "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+pub(crate) const NOTHING: &str = "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
 /// A command of a person with an empty home and no settings.
 fn program(words: &[&str]) -> Command {
