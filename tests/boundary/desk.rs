@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -18,7 +18,7 @@ use crate::mcp_proxy::proxy;
 use crate::passkey::{HOST, PasskeyPair, challenge, put};
 use crate::support::pages::{PageReply, form_of, text_of};
 use crate::support::people::{IN_TOTO, alice, denial, pae, revocation, sha256};
-use crate::support::{World, bytes_of, exited, id_of, said, wait_for};
+use crate::support::{KilledAtEnd, World, bytes_of, exited, id_of, said, wait_for};
 
 const POLICY: &str = "version: 3\nextends: none\ndefault: {mode: execute, approvals: {required: 1, from: [ops, security]}, standing: {max_uses: 20, max_days: 7}}\npasskeys: {most: 1, alone: false, synced: false}\n";
 
@@ -84,20 +84,13 @@ fn desk_command_at(world: &World, url: &str, certificates: &Certificates, name: 
 
 /// A running desk, and a browser.
 struct DeskBrowser {
-    child: Child,
+    child: KilledAtEnd,
     port: u16,
     authority: PathBuf,
     cookie: String,
     certificates: Certificates,
     /// What the desk has said on stderr.
     said: PathBuf,
-}
-
-impl Drop for DeskBrowser {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 impl DeskBrowser {
@@ -116,7 +109,7 @@ impl DeskBrowser {
         let port = line.trim().rsplit(':').next().and_then(|port| port.parse().ok());
         let port = port.unwrap_or_else(|| panic!("no port in {line:?}"));
         let authority = certificates.path("ca.pem");
-        Self { child, port, authority, cookie: String::new(), certificates, said }
+        Self { child: KilledAtEnd(child), port, authority, cookie: String::new(), certificates, said }
     }
 
     fn origin(&self) -> String {

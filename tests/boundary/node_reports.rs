@@ -5,19 +5,19 @@ use std::process::{Child, Command, Stdio};
 use serde_json::{Value, json};
 
 use super::durability::shim::shim;
-use super::nodes::{Standby, nodes, nodes_with, start, take_over};
+use super::nodes::{nodes, nodes_with, start, take_over};
 use crate::support::people::alice;
 use crate::support::postgres::cluster::Cluster;
 use crate::support::postgres::proxy::{Proxy, Side};
 use crate::support::postgres::until;
 use crate::support::wire::{Reply, Wire};
-use crate::support::{World, id_of, not_run, runbook, said};
+use crate::support::{KilledAtEnd, World, id_of, not_run, runbook, said};
 
 /// Starts a service that stands by, and waits until it answers at this port.
-fn serve_beside(world: &World, port: u16) -> (Standby, Wire) {
+fn serve_beside(world: &World, port: u16) -> (KilledAtEnd, Wire) {
     let mut command = world.boundary_command(&["serve", "--listen", &format!("127.0.0.1:{port}")]);
     let child = command.arg(world.path("b")).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("serve");
-    let (standby, wire) = (Standby(child), Wire::new(&format!("http://127.0.0.1:{port}")));
+    let (standby, wire) = (KilledAtEnd(child), Wire::new(&format!("http://127.0.0.1:{port}")));
     until("the standby answers", || wire.try_call("GET", "/health", &[], None).is_ok_and(|reply| reply.status == 200));
     (standby, wire)
 }

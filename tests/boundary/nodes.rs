@@ -1,6 +1,5 @@
 //! Two nodes of one boundary with a PostgreSQL database: the standby, the takeover, and databases that restart or go back.
 
-use std::process::Child;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -79,16 +78,6 @@ pub(super) fn killed(one: &mut World, standby: JoinHandle<World>) -> World {
 pub(super) fn take_over(one: &mut World, two: World) -> World {
     let standby = standby(two);
     killed(one, standby)
-}
-
-/// A service that stands by until the value is dropped.
-pub(super) struct Standby(pub(super) Child);
-
-impl Drop for Standby {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 #[test]

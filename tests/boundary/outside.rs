@@ -3,12 +3,12 @@
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use crate::companion::{digits, review_path, sign_path};
 use crate::support::pages::{Pages, form_of};
 use crate::support::people::{IN_TOTO, alice, bob, envelope, pae, payload_of};
-use crate::support::{self, World, bytes_of, has_all, id_of, not_run, people, wait_for};
+use crate::support::{self, KilledAtEnd, World, bytes_of, has_all, id_of, not_run, people, wait_for};
 use serde_json::{Value, json};
 
 #[track_caller]
@@ -179,7 +179,7 @@ fn unmodified_ssh_keygen_can_sign_an_approval() {
 
 /// An ssh-agent process that is killed on drop.
 struct Agent {
-    child: Child,
+    child: KilledAtEnd,
     socket: PathBuf,
 }
 
@@ -188,17 +188,10 @@ impl Agent {
         let socket = key.with_file_name("agent.sock");
         let mut command = Command::new("ssh-agent");
         let child = command.args(["-D", "-a"]).arg(&socket).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        let agent = Self { child: child.expect("ssh-agent"), socket };
+        let agent = Self { child: KilledAtEnd(child.expect("ssh-agent")), socket };
         wait_for("the agent listens", || agent.socket.exists());
         run(Command::new("ssh-add").arg("-q").arg(key).env("SSH_AUTH_SOCK", &agent.socket));
         agent
-    }
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::grants::{draft, terms};
 use crate::passkey::{Edit, PasskeyPair, SYNCED, VERIFIED};
+use crate::revocations::of_epoch;
 use crate::support::people::{
     CHALLENGE, IN_TOTO, alice, authorization, denial, dora, key_revocation, oscar, pae, revocation, sha256, wrap,
 };
@@ -64,11 +65,6 @@ pub(crate) fn sign(world: &World, proposal: &Value, key: &PasskeyPair) -> Reply 
 fn send(world: &World, payload: &[u8], key: &PasskeyPair) -> Reply {
     let envelope = wrap(payload, vec![signature(key, IN_TOTO, payload, |_| {})]);
     world.wire.post("/v1/revocations", "", &envelope)
-}
-
-fn of_epoch(world: &World) -> Vec<u8> {
-    let boundary = world.boundary();
-    revocation(&boundary, "epoch", &sha256(boundary["epoch"].as_str().expect("an epoch").as_bytes()))
 }
 
 fn detail_of(problem: &Value) -> &str {

@@ -23,7 +23,7 @@ fn of_token(world: &World, name: &str) -> Vec<u8> {
     revocation(&world.boundary(), "token", &sha256(name.as_bytes()))
 }
 
-fn of_epoch(world: &World) -> Vec<u8> {
+pub(crate) fn of_epoch(world: &World) -> Vec<u8> {
     let boundary = world.boundary();
     revocation(&boundary, "epoch", &sha256(boundary["epoch"].as_str().expect("an epoch").as_bytes()))
 }

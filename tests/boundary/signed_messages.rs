@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::feed::{bearer, newest};
-use crate::grants;
+use crate::companion::digits;
+use crate::feed::newest;
+use crate::grants::{self, bearer};
 use crate::messages::Target;
 use crate::passkeys::{PASSKEYS, sign, world_with, zoe};
 use crate::support::people::{alice, authorization, bob, envelope, robot};
@@ -21,11 +22,6 @@ fn signed(target: &Target) -> Vec<String> {
 fn wait_signed(target: &Target, count: usize) -> Vec<String> {
     wait_for(&format!("{count} messages about signatures"), || signed(target).len() >= count);
     signed(target)
-}
-
-fn digits(proposal: &Value) -> String {
-    let digest = proposal["digest"].as_str().expect("a digest");
-    digest[digest.len() - 8..].to_owned()
 }
 
 #[test]

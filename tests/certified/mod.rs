@@ -11,13 +11,13 @@ use std::fs::{self, Permissions};
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::support::has_all;
+use crate::support::{KilledAtEnd, has_all};
 
 /// Extensions of a certificate for a server that a client on this machine can reach.
 pub const HERE: &str = "subjectAltName=DNS:localhost,IP:127.0.0.1\nbasicConstraints=CA:FALSE\n";
@@ -140,7 +140,7 @@ impl Certificates {
 
 /// A process that ends TLS in front of a plain port: `tests/tools/tls_proxy.py`.
 pub struct TlsProxy {
-    child: Child,
+    child: KilledAtEnd,
     /// The port on the loopback.
     pub port: u16,
 }
@@ -161,7 +161,7 @@ impl TlsProxy {
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut line).expect("its port");
         let port = line.trim().parse().unwrap_or_else(|_| panic!("no port: {line:?}"));
-        Self { child, port }
+        Self { child: KilledAtEnd(child), port }
     }
 
     /// The address of the server, with the IP address of the loopback.
@@ -172,12 +172,5 @@ impl TlsProxy {
     /// The address of the server, with the name of the loopback.
     pub fn named_url(&self) -> String {
         format!("https://localhost:{}", self.port)
-    }
-}
-
-impl Drop for TlsProxy {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

@@ -3,14 +3,14 @@
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::support::people::alice;
 use crate::support::poor::poor_host;
-use crate::support::{World, exited, host, said, said_at_exit};
+use crate::support::{KilledAtEnd, World, exited, host, said, said_at_exit};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_countersign");
 
@@ -56,7 +56,7 @@ fn edit(path: &Path, from: &str, to: &str) {
 }
 
 struct Service {
-    child: Child,
+    child: KilledAtEnd,
     started: Value,
 }
 
@@ -72,7 +72,7 @@ impl Service {
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("read");
         let said: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
-        Self { child, started: said["started"].clone() }
+        Self { child: KilledAtEnd(child), started: said["started"].clone() }
     }
 
     fn signal(&self, signal: rustix::process::Signal) {
@@ -90,13 +90,6 @@ impl Service {
             std::thread::sleep(Duration::from_millis(10));
         }
         false
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

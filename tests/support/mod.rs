@@ -49,6 +49,30 @@ pub fn said_at_exit(output: Output, code: i32, words: &str) {
     assert!(text.contains(words), "{words}: {text}");
 }
 
+/// A program that is killed when the value is dropped.
+pub struct KilledAtEnd(pub Child);
+
+impl std::ops::Deref for KilledAtEnd {
+    type Target = Child;
+
+    fn deref(&self) -> &Child {
+        &self.0
+    }
+}
+
+impl std::ops::DerefMut for KilledAtEnd {
+    fn deref_mut(&mut self) -> &mut Child {
+        &mut self.0
+    }
+}
+
+impl Drop for KilledAtEnd {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// The program under test.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_countersign");
 
