@@ -15,7 +15,7 @@ use crate::history::grants::{OSCAR, PLAIN, grant, run};
 use crate::history::{ALICE, BOB, Log};
 use crate::support::pages::PageReply;
 use crate::support::people::alice;
-use crate::support::{self, World, exited, said, said_at_exit};
+use crate::support::{self, World, assert_says, exited, said, said_at_exit};
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance/golden/valid/");
 const ROSTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance/golden/valid/roster.json");
@@ -257,8 +257,7 @@ fn the_page_of_a_bundle_has_the_words_of_verify() {
     let printed = program(&["verify", file.to_str().unwrap(), "--roster", ROSTER]).output().unwrap();
     assert_eq!(shown.trim(), String::from_utf8_lossy(&printed.stdout).trim());
     fs::write(&file, golden("bundle-files.json")).unwrap();
-    let page = pages.get("/row/0").body;
-    assert!(page.contains("the file has changed since the table was made"), "{page}");
+    assert_says(pages.get("/row/0").body, "the file has changed since the table was made");
     fs::remove_file(&file).unwrap();
     assert!(pages.get("/row/0").body.contains("read"));
     assert_eq!(pages.get("/row/1").status, 404);
@@ -278,8 +277,7 @@ fn a_log_export_is_one_table_with_the_open_runs_first() {
     );
     assert_eq!((cell(&rows[3], "Step"), cell(&rows[3], "Approved by")), ("two:go", "alice, bob"));
     assert_eq!((cell(&rows[3], "Verdict"), cell(&rows[3], "Parameters")), ("stands", r#"{"host":"web-3"}"#));
-    let first = pages.get("/").body;
-    assert!(first.contains("2 runs are still open"), "{first}");
+    assert_says(pages.get("/").body, "2 runs are still open");
     assert_eq!(pages.rows("/?outcome=unknown").len(), 1);
     assert_eq!(pages.rows("/?verdict=open").len(), 1);
     assert_eq!(pages.rows("/?person=alice&outcome=denied").len(), 1);
@@ -373,8 +371,7 @@ fn grants_are_apart_from_runs_and_runs_state_their_grant_and_their_reviews() {
     let csv = pages.get("/grants.csv").body;
     assert!(csv.starts_with("\"Grant\",\"Grantee\",\"Signed by\"") && csv.lines().count() == 3, "{csv}");
     for row in 0..all.len() {
-        let page = pages.get(&format!("/row/{row}")).body;
-        assert!(page.contains("== Findings =="), "{page}");
+        assert_says(pages.get(&format!("/row/{row}")).body, "== Findings ==");
     }
     let file = directory.path().join("report.html");
     let report = pages.get("/report.html").body;

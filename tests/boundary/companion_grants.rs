@@ -8,7 +8,7 @@ use crate::companion::{LyingBoundary, digits, lines_of, open, open_at, person, p
 use crate::grants::{POLICY, as_holder, draft, granted, terms};
 use crate::support::pages::{PageReply, Pages, form_of};
 use crate::support::people::{alice, bob, dora, frank, mallory};
-use crate::support::{World, exited, id_of, said};
+use crate::support::{World, assert_says, exited, id_of, said};
 
 fn world() -> World {
     World::with(|setup| setup.policy = POLICY.to_owned())
@@ -42,8 +42,7 @@ fn a_draft_of_a_grant_is_shown_as_the_command_shows_it_and_signed_with_its_own_a
     let (grant, other) = (draft(&world, &terms()).ok(201), draft(&world, &terms()).ok(201));
     let pages = open(&world, &alice());
     for page in ["/", "/b/0/open"] {
-        let page = pages.get(page).body;
-        assert!(page.contains(&format!("href=\"{}\"", path(&grant))), "{page}");
+        assert_says(pages.get(page).body, &format!("href=\"{}\"", path(&grant)));
     }
     assert!(pages.get("/").body.contains("STANDING GRANT for robot: 10 runs of say:echo until"));
     let shown = lines_of(&pages.get(&path(&grant)).body);

@@ -9,7 +9,7 @@ use crate::grants::as_holder;
 use crate::reviews::{POLICY, lost, ran};
 use crate::support::pages::{PageReply, Pages, form_of};
 use crate::support::people::{Key, alice, bob, carol, dora, mallory};
-use crate::support::{World, exited};
+use crate::support::{World, assert_says, exited};
 
 fn receipt(run: &Value) -> &str {
     run["receipt"].as_str().expect("a receipt")
@@ -89,8 +89,7 @@ fn an_emergency_is_reviewed_on_its_page_with_the_text_of_the_command_and_once() 
     let mut command = person(&world, &mallory(), &["console", "--url", &world.wire.url]);
     command.env("COUNTERSIGN_TOKEN", &world.reader);
     say(&Pages::start(command), &run, fields).says(409, "none of your keys");
-    let approver = say(&open(&world, &alice()), &run, fields).body;
-    assert!(approver.contains("your review does not count towards the reviews"), "{approver}");
+    assert_says(say(&open(&world, &alice()), &run, fields).body, "your review does not count towards the reviews");
     // The boundary answers with the receipt of another run.
     let lie = world.wire.get(&format!("/v1/receipts/{}", receipt(&other)), &world.reader).ok(200);
     let boundary = LyingBoundary::start(&world, format!("/v1/receipts/{}", receipt(&run)), &lie);

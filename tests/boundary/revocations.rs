@@ -13,7 +13,7 @@ use crate::support::people::{
     key_revocation, mallory, nonce, oscar, proposal_id, revocation, robot, sha256, statement,
 };
 use crate::support::wire::Reply;
-use crate::support::{SMALL, World, bytes_of, exited, id_of, runbook, said, wait_for};
+use crate::support::{SMALL, World, assert_says, bytes_of, exited, id_of, runbook, said, wait_for};
 
 fn of_key(world: &World, key: &Key) -> Vec<u8> {
     key_revocation(&world.boundary(), key)
@@ -259,8 +259,7 @@ fn a_revoked_token_opens_nothing_and_its_proposals_end() {
     store.execute("UPDATE token SET revoked_at = NULL WHERE name = 'short'", []).expect("changed");
     drop(store);
     let checked = world.program(&["store", "check", "--config"]).arg(world.path("b/countersign.toml")).output();
-    let checked = said(&checked.expect("it starts"));
-    assert!(checked.contains("row short: the log revokes the token"), "{checked}");
+    assert_says(said(&checked.expect("it starts")), "row short: the log revokes the token");
     world.start();
     world.wire.post("/v1/proposals", &token, &wish).problem("unauthenticated");
 }

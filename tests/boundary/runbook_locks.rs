@@ -2,7 +2,7 @@
 
 use std::process::Output;
 
-use crate::support::{SMALL, World, exited, runbook, said, said_at_exit, wait_for};
+use crate::support::{SMALL, World, assert_says, exited, runbook, said, said_at_exit, wait_for};
 use serde_json::{Value, json};
 
 /// Runs `registry` on the runbooks of the boundary.
@@ -195,8 +195,7 @@ fn with_the_setting_a_page_that_host_or_policy_do_not_allow_is_skipped_unless_a_
     std::fs::remove_file(world.path("b/runbooks/absent.md")).expect("removed");
     lock(&world);
     world.write("b/runbooks/absent.md", NOT_ALLOWED[0].1);
-    let refused = world.try_start().expect_err("a lock exists");
-    assert!(refused.contains("absent.md"), "{refused}");
+    assert_says(world.try_start().expect_err("a lock exists"), "absent.md");
 }
 
 #[test]
@@ -212,8 +211,7 @@ fn a_locked_step_cannot_be_skipped() {
     });
     assert_eq!(world.seal(), first);
     world.stop();
-    let refused = world.try_start().expect_err("a locked step is missing");
-    assert!(refused.contains("say:echo is in countersign.lock"), "{refused}");
+    assert_says(world.try_start().expect_err("a locked step is missing"), "say:echo is in countersign.lock");
 }
 
 #[test]
@@ -221,6 +219,5 @@ fn a_runbook_that_another_user_can_write_is_not_skipped() {
     use std::os::unix::fs::PermissionsExt as _;
     let mut world = World::prepared(|setup| "skip_invalid_runbooks = true".clone_into(&mut setup.config));
     std::fs::set_permissions(world.path("b/runbooks/say.md"), std::fs::Permissions::from_mode(0o666)).expect("mode");
-    let refused = world.try_start().expect_err("another user can write");
-    assert!(refused.contains("other users can write the path"), "{refused}");
+    assert_says(world.try_start().expect_err("another user can write"), "other users can write the path");
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::support::people::alice;
 use crate::support::poor::poor_host;
-use crate::support::{KilledAtEnd, World, exited, host, said, said_at_exit};
+use crate::support::{KilledAtEnd, World, assert_says, exited, host, said, said_at_exit};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_countersign");
 
@@ -135,8 +135,7 @@ fn openssl_reads_the_key_files_of_this_program() {
 fn a_token_is_made_through_the_socket_and_without_a_service_through_the_store() {
     let (dir, home) = boundary();
     let dir = dir.path();
-    let before = said(&must(dir, &["token", "create", "early", "--config", "b", "--owner", "alice"]));
-    assert!(before.contains("cst_"), "{before}");
+    assert_says(said(&must(dir, &["token", "create", "early", "--config", "b", "--owner", "alice"])), "cst_");
     let service = Service::start(dir);
     assert_eq!(service.started["first"], false, "the store began with the first token");
     let socket = std::fs::metadata(home.join("boundary/control.sock")).expect("a socket");
@@ -318,8 +317,7 @@ fn a_boundary_without_possible_approvers_is_not_started() {
     let output = run(dir.path(), &["serve", "b", "--listen", "127.0.0.1:0"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(said(&output).contains("no run could be approved"), "{}", said(&output));
-    let shown = said(&must(dir.path(), &["roster", "show", "--config", "b"]));
-    assert!(shown.contains("UNGUARDED"), "{shown}");
+    assert_says(said(&must(dir.path(), &["roster", "show", "--config", "b"])), "UNGUARDED");
 }
 
 #[test]
@@ -411,8 +409,7 @@ fn a_locked_boundary_directory_names_the_process_that_has_the_lock() {
 fn the_url_of_a_database_server_needs_the_name_of_this_node() {
     let (dir, home) = boundary();
     edit(&home.join("countersign.toml"), "database = \"boundary/countersign.db\"", "database = \"postgres://h/d\"");
-    let text = said(&run(dir.path(), &["serve", "b"]));
-    assert!(text.contains("needs the table [postgres] with `node`"), "{text}");
+    assert_says(said(&run(dir.path(), &["serve", "b"])), "needs the table [postgres] with `node`");
 }
 
 #[test]

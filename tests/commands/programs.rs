@@ -5,7 +5,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::support::people::alice;
-use crate::support::{SMALL, World, exited, id_of, not_run, runbook, said};
+use crate::support::{SMALL, World, assert_says, exited, id_of, not_run, runbook, said};
 use crate::terminal::{PROGRAM, Person};
 
 /// Allows the commands of the scripts below. No script names `id`, which prints `uid=`.
@@ -252,8 +252,7 @@ fn wait_and_output_explain_a_refused_program() {
     let answer = tried(&["output", id, "--json"]);
     let answer: Value = serde_json::from_slice(&answer.stdout).expect("JSON");
     assert_explained(answer["hints"][0].as_str().expect("a hint"), &facts, &format!("add {ADD}"));
-    let events = said(&tried(&["wait", id, "--json"]));
-    assert!(events.contains("\"type\":\"hint\""), "{events}");
+    assert_says(said(&tried(&["wait", id, "--json"])), "\"type\":\"hint\"");
 }
 
 #[test]

@@ -6,7 +6,9 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use crate::support::people::{alice, bob, mallory};
-use crate::support::{self, PROGRAM, SMALL, World, exited, has, id_of, not_run, runbook, said, said_at_exit};
+use crate::support::{
+    self, PROGRAM, SMALL, World, assert_says, exited, has, id_of, not_run, runbook, said, said_at_exit,
+};
 use serde_json::{Value, json};
 
 /// A world with the key files `alice.pem` and `mallory.pem`, and with its roster in `roster.json`.
@@ -272,8 +274,7 @@ fn the_commands_of_the_keys_page_approve_and_deny_with_only_openssl_and_curl() {
     let finished = world.until(id_of(&wanted), "finished");
     assert_eq!(world.receipt(&finished)["decision"]["approvers"], json!(["bob"]));
     let unwanted = world.propose("two:go", json!({"text": "\"boundary\":{}"}));
-    let answer = run(&unwanted, [read, deny]);
-    assert!(answer.contains("\"denied\""), "{answer}");
+    assert_says(run(&unwanted, [read, deny]), "\"denied\"");
     assert_eq!(world.show(id_of(&unwanted))["status"], "denied");
     // `key show` prints the roster line of a key from openssl.
     let made = Command::new("bash")

@@ -45,8 +45,13 @@ pub fn exited(output: Output, code: i32) -> Output {
 /// Asserts the exit code of a program, and a part of what it said.
 #[track_caller]
 pub fn said_at_exit(output: Output, code: i32, words: &str) {
-    let text = said(&exited(output, code));
-    assert!(text.contains(words), "{words}: {text}");
+    assert_says(said(&exited(output, code)), words);
+}
+
+/// Asserts a part of a text.
+#[track_caller]
+pub fn assert_says(text: impl AsRef<str>, words: &str) {
+    assert!(text.as_ref().contains(words), "{words}: {}", text.as_ref());
 }
 
 /// A program that is killed when the value is dropped.
