@@ -191,6 +191,7 @@ fn a_page_signs_only_with_its_own_digits_and_only_once() {
         ("the number of another form", form.replacen("form=", "form=9", 1)),
         ("a form for another path", form_of(&review, &path.replace("/sign/", "/deny/")).expect("a form")),
     ] {
+        eprintln!("{what}");
         pages.post(&path, &format!("{body}&digits={right}")).says(409, "Nothing was signed");
     }
     // A form of this page at the address of another proposal.
@@ -323,6 +324,7 @@ fn a_boundary_that_returns_another_statement_later_gets_no_signature_for_it() {
         ("another statement under the id", with_other_statement),
         ("another statement under the digest", with_old_digest),
     ] {
+        eprintln!("{what}");
         let boundary = LyingBoundary::start(&world, path.clone(), &lie);
         let pages = open_at(&world, &alice(), &boundary.url);
         let page = pages.get(&review_path(&shown)).body;
@@ -680,7 +682,7 @@ fn a_boundary_is_added_only_with_trust_and_under_a_name_of_its_own() {
     let untrusted = exited(add(&["prod", "--url", url]), 2);
     let text = said(&untrusted);
     assert!(text.contains("was not added") && text.contains(&roster) && text.contains("another channel"), "{text}");
-    let other = exited(add(&["prod", "--url", url, "--roster", &format!("sha256:{}", "a".repeat(64))]), 2);
+    exited(add(&["prod", "--url", url, "--roster", &format!("sha256:{}", "a".repeat(64))]), 2);
     assert!(!world.path("home/.config/countersign/boundaries.toml").exists());
     said_at_exit(add(&["prod", "--url", url, "--roster", &roster]), 0, "added prod");
     said_at_exit(add(&["prod", "--url", url, "--roster", &roster]), 2, "is taken");

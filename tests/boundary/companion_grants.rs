@@ -63,6 +63,7 @@ fn a_draft_of_a_grant_is_shown_as_the_command_shows_it_and_signed_with_its_own_a
         ("the form of the end", form(&pages, &grant, &end_path(&grant))),
         ("the form of another grant", form(&pages, &other, &path(&other))),
     ] {
+        eprintln!("{what}");
         pages.post(&path(&grant), &format!("{wrong}&answer={answer}")).says(409, "Nothing was signed");
     }
     // Bob owns the grantee, and frank is in a group that does not count. No page of a stranger has a form.
@@ -94,6 +95,7 @@ fn a_grant_that_the_boundary_replaces_after_the_page_is_neither_signed_nor_ended
     let mut edited = shown.clone();
     edited["digest"] = other["digest"].clone();
     for (what, lie) in [("another grant", other), ("another statement under the id", renamed), ("the digest", edited)] {
+        eprintln!("{what}");
         let boundary = LyingBoundary::start(&world, format!("/v1/grants/{}", id_of(&shown)), &lie);
         let pages = open_at(&world, &alice(), &boundary.url);
         let own = [form(&pages, &shown, &path(&shown)), form(&pages, &shown, &end_path(&shown))];

@@ -193,6 +193,7 @@ fn a_form_proposes_once_and_only_from_a_page_of_the_program_and_nothing_runs_her
         ("the number of another form", form.replacen("form=", "form=9", 1)),
         ("no seal", form.split("&seal=").next().expect("a part").to_owned()),
     ] {
+        eprintln!("{what}");
         pages.post(path, &body).says(409, "proposed and stopped nothing");
     }
     for absent in ["/page/0/run/0", "/page/0/walk", "/page/0/reset", "/answer/1/a", "/stop"] {

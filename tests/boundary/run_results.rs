@@ -7,7 +7,7 @@ use std::net::TcpStream;
 use serde_json::{Value, json};
 
 use crate::support::people::{self, alice, envelope, sha256};
-use crate::support::{POLICY, SMALL, World, exited, id_of, runbook, said, wait_for};
+use crate::support::{POLICY, SMALL, World, exited, id_of, runbook, wait_for};
 
 fn world_of(steps: &[(&str, &str)]) -> World {
     World::with(|setup| {
