@@ -84,7 +84,7 @@ fn desk_command_at(world: &World, url: &str, certificates: &Certificates, name: 
 
 /// A running desk, and a browser.
 struct DeskBrowser {
-    child: KilledAtEnd,
+    _child: KilledAtEnd,
     port: u16,
     authority: PathBuf,
     cookie: String,
@@ -109,7 +109,7 @@ impl DeskBrowser {
         let port = line.trim().rsplit(':').next().and_then(|port| port.parse().ok());
         let port = port.unwrap_or_else(|| panic!("no port in {line:?}"));
         let authority = certificates.path("ca.pem");
-        Self { child: KilledAtEnd(child), port, authority, cookie: String::new(), certificates, said }
+        Self { _child: KilledAtEnd(child), port, authority, cookie: String::new(), certificates, said }
     }
 
     fn origin(&self) -> String {

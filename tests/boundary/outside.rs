@@ -179,7 +179,7 @@ fn unmodified_ssh_keygen_can_sign_an_approval() {
 
 /// An ssh-agent process that is killed on drop.
 struct Agent {
-    child: KilledAtEnd,
+    _child: KilledAtEnd,
     socket: PathBuf,
 }
 
@@ -188,7 +188,7 @@ impl Agent {
         let socket = key.with_file_name("agent.sock");
         let mut command = Command::new("ssh-agent");
         let child = command.args(["-D", "-a"]).arg(&socket).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        let agent = Self { child: KilledAtEnd(child.expect("ssh-agent")), socket };
+        let agent = Self { _child: KilledAtEnd(child.expect("ssh-agent")), socket };
         wait_for("the agent listens", || agent.socket.exists());
         run(Command::new("ssh-add").arg("-q").arg(key).env("SSH_AUTH_SOCK", &agent.socket));
         agent
