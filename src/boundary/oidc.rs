@@ -5,6 +5,7 @@ pub mod id_token;
 pub mod issuer_keys;
 pub mod key_cache;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::boundary::admission::{Admission, Holder};
@@ -14,7 +15,6 @@ use crate::boundary::oidc::issuer_keys::IssuerKeys;
 use crate::seal::caller::Caller;
 use crate::seal::refusal::{Refusal, Stopped};
 use crate::seal::sealed::Sealed;
-use crate::store::stored_token::IdTokenUse;
 use documents::record::code::Code;
 use documents::record::ident::Name;
 use documents::record::token::SealedToken;
@@ -64,31 +64,23 @@ impl Admission {
             return Err(refused("iss", "is that of tokens that have expired or were revoked").into());
         }
         // Tokens of one issuer can name different keys or authorities. `busy` is no final answer, so it comes first.
-        let mut signed = Vec::new();
-        let mut stopped: Option<Stopped> = None;
+        let (mut signed, mut stopped) = (BTreeMap::new(), None::<Stopped>);
         let is_busy = |stopped: &Stopped| matches!(stopped, Stopped::Refused(refusal) if refusal.code == Code::Busy);
-        for (at, (_, binding)) in of_issuer.iter().enumerate() {
-            let same = |other: &OpenedToken<'_>| (&other.1.jwks, &other.1.ca) == (&binding.jwks, &binding.ca);
-            let verified = match of_issuer[..at].iter().position(same) {
-                Some(earlier) => signed[earlier],
-                None => {
-                    let keys = self.keys_of(binding, &id_token, now).await;
-                    match keys.and_then(|keys| id_token.verify(&keys).map_err(Stopped::from)) {
-                        Ok(claims) => Some(claims),
-                        Err(error) => {
-                            stopped = stopped.filter(is_busy).or(Some(error));
-                            None
-                        }
-                    }
-                }
-            };
-            signed.push(verified);
+        for (_, binding) in &of_issuer {
+            let keys = (&binding.jwks, &binding.ca);
+            if signed.contains_key(&keys) {
+                continue;
+            }
+            let read = self.keys_of(binding, &id_token, now).await;
+            let verified = read.and_then(|read| id_token.verify(&read).map_err(Stopped::from));
+            let noted = verified.map_err(|error| stopped = stopped.take().filter(is_busy).or(Some(error)));
+            signed.insert(keys, noted.ok());
         }
-        let Some(claims) = signed.iter().copied().flatten().next() else {
+        let Some(claims) = signed.values().copied().flatten().next() else {
             return Err(stopped.unwrap_or_else(|| refused("iss", "has no keys").into()));
         };
         let usable = claims.check(&audience(&sealed), now)?;
-        let verified = of_issuer.iter().zip(&signed).filter(|(_, claims)| claims.is_some()).map(|(token, _)| token);
+        let verified = of_issuer.iter().filter(|(_, binding)| signed[&(&binding.jwks, &binding.ca)].is_some());
         let (differing, found): (Vec<_>, Vec<_>) =
             verified.map(|token| (differing(token.1, claims), token)).partition(|(differs, _)| differs.is_some());
         let (token, binding) = match found[..] {
@@ -113,7 +105,7 @@ impl Admission {
         let caller = caller.with_id_token(admitted(binding, claims)?);
         charge(id_token.issuer())?;
         // After a crash here, the ID token is used up and opened nothing, and the job gets another ID token.
-        if !self.ledger.admit(IdTokenUse { digest: usable.digest, expires_at: usable.ends }).await? {
+        if !self.ledger.admit(usable).await? {
             return Err(refused("jti", "is that of an ID token that was used before: get a new ID token").into());
         }
         let end = token.expires_at.unwrap_or(Timestamp::from_unix(i64::MAX));

@@ -121,9 +121,12 @@ impl PostgresStore {
         if self.only_receipts { Err(unreachable("writing a batch", TAKEN_OVER)) } else { self.link() }
     }
 
-    /// Returns the connection, and opens it again if it was lost.
+    /// Returns the connection, and opens it again if it was lost. Within a batch a new connection would be outside of the
+    /// transaction and without the lock, so that each statement of the batch would be committed alone.
     fn writer(&mut self) -> Result<&WriterLink, StoreFault> {
-        if self.writer.as_ref().is_none_or(|writer| writer.link.is_lost()) {
+        if self.in_batch {
+            self.link()?;
+        } else if self.writer.as_ref().is_none_or(|writer| writer.link.is_lost()) {
             self.writer = None;
             self.writer = Some(self.connect()?);
         }

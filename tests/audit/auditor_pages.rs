@@ -15,7 +15,7 @@ use crate::history::grants::{OSCAR, PLAIN, grant, run};
 use crate::history::{ALICE, BOB, Log};
 use crate::support::pages::PageReply;
 use crate::support::people::alice;
-use crate::support::{self, World, said};
+use crate::support::{self, World, assert_says, exited, said, said_at_exit};
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance/golden/valid/");
 const ROSTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance/golden/valid/roster.json");
@@ -257,8 +257,7 @@ fn the_page_of_a_bundle_has_the_words_of_verify() {
     let printed = program(&["verify", file.to_str().unwrap(), "--roster", ROSTER]).output().unwrap();
     assert_eq!(shown.trim(), String::from_utf8_lossy(&printed.stdout).trim());
     fs::write(&file, golden("bundle-files.json")).unwrap();
-    let page = pages.get("/row/0").body;
-    assert!(page.contains("the file has changed since the table was made"), "{page}");
+    assert_says(pages.get("/row/0").body, "the file has changed since the table was made");
     fs::remove_file(&file).unwrap();
     assert!(pages.get("/row/0").body.contains("read"));
     assert_eq!(pages.get("/row/1").status, 404);
@@ -278,8 +277,7 @@ fn a_log_export_is_one_table_with_the_open_runs_first() {
     );
     assert_eq!((cell(&rows[3], "Step"), cell(&rows[3], "Approved by")), ("two:go", "alice, bob"));
     assert_eq!((cell(&rows[3], "Verdict"), cell(&rows[3], "Parameters")), ("stands", r#"{"host":"web-3"}"#));
-    let first = pages.get("/").body;
-    assert!(first.contains("2 runs are still open"), "{first}");
+    assert_says(pages.get("/").body, "2 runs are still open");
     assert_eq!(pages.rows("/?outcome=unknown").len(), 1);
     assert_eq!(pages.rows("/?verdict=open").len(), 1);
     assert_eq!(pages.rows("/?person=alice&outcome=denied").len(), 1);
@@ -290,8 +288,7 @@ fn a_log_export_is_one_table_with_the_open_runs_first() {
     assert!(whole.contains(&verdict), "{verdict}: {whole}");
     // Each row has a page with everything that the audit found.
     for row in 0..rows.len() {
-        let page = pages.get(&format!("/row/{row}"));
-        assert!(page.status == 200 && page.body.contains("== Findings =="), "{}", page.body);
+        pages.get(&format!("/row/{row}")).says(200, "== Findings ==");
     }
 }
 
@@ -374,15 +371,13 @@ fn grants_are_apart_from_runs_and_runs_state_their_grant_and_their_reviews() {
     let csv = pages.get("/grants.csv").body;
     assert!(csv.starts_with("\"Grant\",\"Grantee\",\"Signed by\"") && csv.lines().count() == 3, "{csv}");
     for row in 0..all.len() {
-        let page = pages.get(&format!("/row/{row}")).body;
-        assert!(page.contains("== Findings =="), "{page}");
+        assert_says(pages.get(&format!("/row/{row}")).body, "== Findings ==");
     }
     let file = directory.path().join("report.html");
     let report = pages.get("/report.html").body;
     assert!(report.contains(&format!("<th scope=\"row\">grant</th><td>{used_id} for robot")), "{report}");
     fs::write(&file, report.replacen("revoked by operator oscar at", "revoked by operator bob at", 1)).unwrap();
-    let found = check_report(&file, directory.path(), &trusted(&log));
-    assert!(found.status.code() == Some(1) && said(&found).contains("grant: the report states"), "{}", said(&found));
+    said_at_exit(check_report(&file, directory.path(), &trusted(&log)), 1, "grant: the report states");
 }
 
 #[test]
@@ -470,9 +465,7 @@ fn a_report_is_equal_to_its_evidence_and_each_change_in_it_is_found() {
         let text = report.body;
         assert!(!text.contains("<script") && text.contains("roster version") && text.contains("made at"), "{text}");
         fs::write(&file, &text).unwrap();
-        let equal = check_report(&file, place, roster);
-        assert_eq!(equal.status.code(), Some(0), "{}", said(&equal));
-        assert!(said(&equal).contains("equal: all "), "{}", said(&equal));
+        said_at_exit(check_report(&file, place, roster), 0, "equal: all ");
         let row = text.lines().find(|line| line.contains("succeeded")).unwrap().to_owned();
         for (from, to, words) in [
             ("succeeded, exit code 0".to_owned(), "failed, exit code 1".to_owned(), "Outcome: the report shows"),
@@ -499,16 +492,10 @@ fn a_report_is_equal_to_its_evidence_and_each_change_in_it_is_found() {
     let mut longer = log.clone();
     longer.run("nginx:restart", 60, &[BOB]);
     let longer = written(&longer);
-    let found = check_report(&file, longer.path(), &roster);
-    assert!(
-        found.status.code() == Some(1) && said(&found).contains("log entries: the report states"),
-        "{}",
-        said(&found)
-    );
+    said_at_exit(check_report(&file, longer.path(), &roster), 1, "log entries: the report states");
     let words = ["audit", directory.path().to_str().unwrap(), "--check-report", file.to_str().unwrap()];
     assert_eq!(program(&words).output().unwrap().status.code(), Some(2));
-    let both = program(&words).arg("--full").output().unwrap();
-    assert_eq!(both.status.code(), Some(2), "{}", said(&both));
+    exited(program(&words).arg("--full").output().unwrap(), 2);
 }
 
 #[test]
@@ -532,8 +519,7 @@ fn without_the_matching_roster_the_pages_say_what_to_do() {
     let report = Pages::open(directory.path(), Some(&other)).get("/report.html");
     assert_eq!(report.status, 409, "a report of nothing");
     for place in ["/nonexistent/bundle.json", "ftp://127.0.0.1/"] {
-        let output = program(&["console", "--audit", place, "--roster", ROSTER]).output().unwrap();
-        assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+        exited(program(&["console", "--audit", place, "--roster", ROSTER]).output().unwrap(), 2);
     }
 }
 

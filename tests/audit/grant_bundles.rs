@@ -15,7 +15,8 @@ use judgement::audit::report::BundleReport;
 use judgement::registry::Registry;
 use serde_json::{Value, json};
 
-use super::grant_logs::{Case as LogCase, log, once, people, series, steps, used, uses};
+use super::grant_logs::{log, once, people, series, steps, used, uses};
+use super::history_entries::Case as LogCase;
 use crate::golden;
 use crate::history::grants::{PLAIN, Use, grant, run};
 use crate::history::{ALICE, BOB, Log, reference};

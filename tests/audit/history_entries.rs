@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use super::log_mutation::Told;
 use crate::history::{ALICE, BOB, BOUNDARY, CAROL, Log, MALLORY, T0, key, reference, t};
 use base64::Engine as _;
 use documents::crypto::canonical::canonical_of;
@@ -30,6 +31,22 @@ pub(super) fn found(log: &Log) -> Vec<&'static str> {
         .collect();
     assert_eq!(summary.clean, failures.is_empty(), "{said:#?}");
     failures.into_iter().collect()
+}
+
+/// A name, the kinds of the findings, and the log.
+pub(super) type Case = (&'static str, &'static [&'static str], Log);
+
+/// Asserts that our auditor finds what each case names. Returns the logs, each with true if it has no defect.
+pub(super) fn as_expected(cases: Vec<Case>) -> Vec<(Told, bool)> {
+    let mut wrong = Vec::new();
+    for (id, expected, log) in &cases {
+        let findings = found(log);
+        if findings != *expected {
+            wrong.push(format!("{id}: expected {expected:?}, got {findings:?}: {:?}", log.audit().0));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    cases.into_iter().map(|(id, expected, log)| (Told { id: id.to_owned(), log }, expected.is_empty())).collect()
 }
 
 fn verdicts(log: &Log) -> Vec<EntryVerdict> {

@@ -221,6 +221,24 @@ pub(super) fn answers_trusting(told: &[Told], version: usize) -> Vec<Value> {
     answers
 }
 
+/// Asserts that both auditors say the same about each log. Returns what they say.
+pub(super) fn alike<T: PartialEq + std::fmt::Debug>(
+    told: &[Told],
+    ours: impl Fn(&Log) -> T,
+    theirs: impl Fn(&Value) -> T,
+) -> Vec<T> {
+    let (mut faults, mut same) = (Vec::new(), Vec::new());
+    for (one, answer) in told.iter().zip(answers(told)) {
+        let (first, second) = (ours(&one.log), theirs(&answer));
+        if first != second {
+            faults.push(format!("{}: ours {first:?}, theirs {second:?}: {}", one.id, answer["findings"]));
+        }
+        same.push(first);
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    same
+}
+
 fn theirs(told: &[Told]) -> Vec<Found> {
     let read = |answer: &Value| Found {
         clean: answer["sound"].as_bool().unwrap_or_default(),

@@ -4,8 +4,8 @@ use documents::crypto::digest::sha256;
 use documents::record::envelope::EnvelopeSignature;
 use serde_json::{Value, json};
 
-use super::history_entries::found;
-use super::log_mutation::{Told, answers};
+use super::history_entries::{Case, as_expected};
+use super::log_mutation::agree;
 use super::review_logs::end;
 use crate::history::{ALICE, Approved, BOB, CAROL, Log, OTHER, SIGN_OTHER, key};
 use crate::passkey::{PasskeyPair, SYNCED, VERIFIED};
@@ -58,8 +58,6 @@ fn log(passkeys: Option<Value>) -> Log {
         sealed.tokens.as_array_mut().expect("tokens")[0]["owners"] = json!([]);
     })
 }
-
-type Case = (&'static str, &'static [&'static str], Log);
 
 fn run(log: &mut Log, step: &str, at: i64, signers: &[u8]) -> Approved {
     let approved = log.approved(step, at, signers);
@@ -239,18 +237,5 @@ fn other_documents() -> Vec<Case> {
 
 #[test]
 fn both_auditors_judge_signatures_of_passkeys_alike() {
-    let cases = [runs(), other_documents()].concat();
-    let mut wrong = Vec::new();
-    for (id, expected, log) in &cases {
-        let findings = found(log);
-        if findings != *expected {
-            wrong.push(format!("{id}: expected {expected:?}, got {findings:?}"));
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    let sound: Vec<bool> = cases.iter().map(|(_, expected, _)| expected.is_empty()).collect();
-    let told: Vec<Told> = cases.into_iter().map(|(id, _, log)| Told { id: id.to_owned(), log }).collect();
-    for ((one, answer), sound) in told.iter().zip(answers(&told)).zip(sound) {
-        assert_eq!(answer["sound"], json!(sound), "{}: {}", one.id, answer["findings"]);
-    }
+    agree(as_expected([runs(), other_documents()].concat()));
 }

@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::support::said;
+use crate::support::{exited, said};
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance/golden/");
 
@@ -144,8 +144,7 @@ fn the_output_of_verify_contains_all_data_to_repeat_the_verification() {
 
 #[test]
 fn the_standard_input_is_one_bundle() {
-    let output = verify(&[&ROSTER[..], &["--json", "-", ALSO]].concat(), Some(GOOD));
-    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let output = exited(verify(&[&ROSTER[..], &["--json", "-", ALSO]].concat(), Some(GOOD)), 0);
     assert_eq!(lines(&output)[0]["file"], "-");
     assert_eq!(verify(&[&ROSTER[..], &["-", "-"]].concat(), Some(GOOD)).status.code(), Some(2));
     let empty = verify(&[&ROSTER[..], &["--json", "-"]].concat(), None);
@@ -189,8 +188,7 @@ fn verify_without_a_trusted_roster_reports_the_first_roster_digest_of_every_bund
 
 #[test]
 fn a_bundle_without_the_required_number_of_cosignatures_is_refused() {
-    let output = verify(&[&ROSTER[..], &["--json", GOOD, "--witness", "1"]].concat(), None);
-    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    let output = exited(verify(&[&ROSTER[..], &["--json", GOOD, "--witness", "1"]].concat(), None), 1);
     let line = lines(&output).remove(0);
     let check = line["report"]["checks"].as_array().expect("checks").last().expect("one").clone();
     assert_eq!((&check["name"], &check["finding"]), (&json!("witnesses"), &json!("failed")));
@@ -208,8 +206,7 @@ fn a_bundle_of_more_than_4_mib_fails_its_first_check() {
     };
     assert_eq!(check(&large).status.code(), Some(0), "exactly 4 MiB");
     large.push(b' ');
-    let output = check(&large);
-    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    let output = exited(check(&large), 1);
     let told = lines(&output);
     let failed: Vec<&str> = told[0]["report"]["checks"]
         .as_array()

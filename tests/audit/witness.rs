@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::certified::{self, Certificates, TlsProxy};
+use crate::certified::{Certificates, HERE, TlsProxy, able};
 use crate::cosigner::{Witness, notes, vkey_of_log};
 use crate::support::people::alice;
 use crate::support::{World, id_of, wait_for};
@@ -61,9 +61,7 @@ fn verify(world: &World, bundle: &Path, demanded: usize) -> (Option<i32>, String
 
 #[test]
 fn bundles_contain_cosignatures_of_roster_witnesses_and_verifiers_can_require_them() {
-    if !certified::able("bundles_contain_cosignatures_of_roster_witnesses_and_verifiers_can_require_them") {
-        return;
-    }
+    let Some(()) = able("tests with witnesses") else { return };
     let (one, two) = (Witness::new(41), Witness::new(42));
     let world = world(&[&one, &two]);
     let before = world.run("say:echo", json!({"text": "x"}), &[&alice()]);
@@ -139,9 +137,7 @@ fn bundles_contain_cosignatures_of_roster_witnesses_and_verifiers_can_require_th
 
 #[test]
 fn a_changed_or_moved_cosignature_is_refused_and_an_unknown_cosignature_is_ignored() {
-    if !certified::able("a_changed_or_moved_cosignature_is_refused_and_an_unknown_cosignature_is_ignored") {
-        return;
-    }
+    let Some(()) = able("tests with witnesses") else { return };
     let one = Witness::new(43);
     let world = witnessed(&[&one]);
     let finished = world.run("say:echo", json!({"text": "x"}), &[&alice()]);
@@ -201,9 +197,7 @@ fn a_changed_or_moved_cosignature_is_refused_and_an_unknown_cosignature_is_ignor
 
 #[test]
 fn an_unavailable_witness_blocks_no_run_and_is_asked_again_later() {
-    if !certified::able("an_unavailable_witness_blocks_no_run_and_is_asked_again_later") {
-        return;
-    }
+    let Some(()) = able("tests with witnesses") else { return };
     let (mut one, hanging) = (Witness::new(44), Witness::with_fault(45, "hang"));
     let mut world = world(&[&one, &hanging]);
     one.know(&vkey_of_log(&world));
@@ -235,9 +229,7 @@ fn an_unavailable_witness_blocks_no_run_and_is_asked_again_later() {
 
 #[test]
 fn a_witness_with_invalid_cosignatures_is_reported_and_its_cosignatures_are_not_served() {
-    if !certified::able("a_witness_with_invalid_cosignatures_is_reported_and_its_cosignatures_are_not_served") {
-        return;
-    }
+    let Some(()) = able("tests with witnesses") else { return };
     let faults = [
         ("garbage", "an invalid cosignature of this checkpoint"),
         ("other-key", "other keys than the key in the roster"),
@@ -267,9 +259,7 @@ fn a_witness_with_invalid_cosignatures_is_reported_and_its_cosignatures_are_not_
 
 #[test]
 fn a_witness_detects_that_the_boundary_serves_a_restored_backup() {
-    if !certified::able("a_witness_detects_that_the_boundary_serves_a_restored_backup") {
-        return;
-    }
+    let Some(()) = able("tests with witnesses") else { return };
     let one = Witness::new(46);
     let mut world = witnessed(&[&one]);
     world.run("say:echo", json!({"text": "x"}), &[&alice()]);
@@ -315,9 +305,7 @@ fn a_witness_detects_that_the_boundary_serves_a_restored_backup() {
 /// Tests the test witness itself: the other tests need a strict witness.
 #[test]
 fn the_test_witness_refuses_the_requests_that_the_witness_protocol_forbids() {
-    if !certified::able("the_test_witness_refuses_the_requests_that_the_witness_protocol_forbids") {
-        return;
-    }
+    let Some(()) = able("tests with witnesses") else { return };
     let one = Witness::new(47);
     let world = world(&[&one]);
     let log = vkey_of_log(&world);
@@ -351,9 +339,7 @@ fn the_test_witness_refuses_the_requests_that_the_witness_protocol_forbids() {
 /// The restless witness answers every request with a conflict and another log size, and the log grows during the test.
 #[test]
 fn a_slow_witness_still_cosigns_if_another_witness_is_fast() {
-    if !certified::able("a_slow_witness_still_cosigns_if_another_witness_is_fast") {
-        return;
-    }
+    let Some(()) = able("tests with witnesses") else { return };
     let (slow, restless) = (Witness::with_fault(60, "slow"), Witness::with_fault(61, "restless"));
     let world = witnessed(&[&slow, &restless]);
     let finished = world.run("say:echo", json!({"text": "x"}), &[&alice()]);
@@ -371,12 +357,9 @@ fn a_slow_witness_still_cosigns_if_another_witness_is_fast() {
 
 #[test]
 fn a_witness_is_asked_over_tls_only_with_a_certificate_of_a_trusted_authority() {
-    if !certified::able("a_witness_is_asked_over_tls_only_with_a_certificate_of_a_trusted_authority") {
-        return;
-    }
-    let made = Certificates::shared();
+    let Some(made) = Certificates::shared() else { return };
     made.issue("elsewhere", "ca", "subjectAltName=DNS:witness.example\n");
-    made.self_signed("own", "localhost", certified::HERE);
+    made.self_signed("own", "localhost", HERE);
     let witnesses = [Witness::new(61), Witness::new(62), Witness::new(63)];
     let certificates = ["server", "elsewhere", "own"];
     let proxies: Vec<TlsProxy> =

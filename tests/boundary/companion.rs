@@ -1,7 +1,6 @@
 //! `countersign console`: the companion of approvers, over real HTTP and against a real boundary.
 
-use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -12,9 +11,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
+use crate::mcp_proxy::proxy;
 use crate::support::pages::{PageReply, Pages, ask, form_of, text_of};
 use crate::support::people::{Key, alice, bob, dora, mallory};
-use crate::support::{SMALL, World, id_of, runbook, said, wait_for};
+use crate::support::{SMALL, World, exited, id_of, runbook, said, said_at_exit, wait_for};
+use crate::tls_client::{NOTHING, Recorder};
 
 /// Returns the command line of a person with this key, who trusts the roster of the boundary.
 pub(crate) fn person(world: &World, key: &Key, words: &[&str]) -> Command {
@@ -152,8 +153,7 @@ fn the_review_page_has_the_text_of_the_command() {
         let page = pages.get(&review_path(&proposal)).body;
         let shown = lines_of(&page);
         let command = person(&world, &alice(), &["review", id_of(&proposal), "--url", &world.wire.url]).output();
-        let command = command.expect("it starts");
-        assert_eq!(command.status.code(), Some(0), "{}", said(&command));
+        let command = exited(command.expect("it starts"), 0);
         let wanted = printed_lines(&command.stdout);
         assert_eq!(timeless(&shown), timeless(&wanted), "{params}");
         assert!(shown.len() > 10 && !page.contains("<script>alert"), "{page}");
@@ -191,8 +191,8 @@ fn a_page_signs_only_with_its_own_digits_and_only_once() {
         ("the number of another form", form.replacen("form=", "form=9", 1)),
         ("a form for another path", form_of(&review, &path.replace("/sign/", "/deny/")).expect("a form")),
     ] {
-        let reply = pages.post(&path, &format!("{body}&digits={right}"));
-        assert!(reply.status == 409 && reply.body.contains("Nothing was signed"), "{what}: {}", reply.body);
+        eprintln!("{what}");
+        pages.post(&path, &format!("{body}&digits={right}")).says(409, "Nothing was signed");
     }
     // A form of this page at the address of another proposal.
     let reply = pages.post(&sign_path(&other), &format!("{form}&digits={}", digits(&other)));
@@ -201,8 +201,7 @@ fn a_page_signs_only_with_its_own_digits_and_only_once() {
     // None of these requests used the form.
     let body = format!("{form}&digits={right}");
     assert_eq!(pages.post(&path, &body).status, 303);
-    let again = pages.post(&path, &body);
-    assert!(again.status == 409 && again.body.contains("was sent before"), "{}", again.body);
+    pages.post(&path, &body).says(409, "was sent before");
     assert_eq!(signatures(&world, &proposal), 1);
     // A page works for a signature or for a denial, not for both.
     let review = pages.get(&review_path(&other)).body;
@@ -288,70 +287,27 @@ pub(crate) struct LyingBoundary {
 }
 
 impl LyingBoundary {
-    /// Answers `path` with `lie` as soon as the lie begins. A path without a method is one of `GET`. All other requests reach the real boundary.
+    /// Answers `path` with `lie` as soon as the lie begins. A path without a method is one of `GET`.
     pub(crate) fn start(world: &World, path: String, lie: &impl ToString) -> Self {
-        let lie = lie.to_string();
-        let path = if path.starts_with('/') { format!("GET {path}") } else { path };
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let url = format!("http://{}", listener.local_addr().expect("an address"));
-        let own = Self { url, lies: Arc::default(), signed: Arc::default(), last: Arc::default() };
-        let (lies, signed, last) = (own.lies.clone(), own.signed.clone(), own.last.clone());
-        let real = world.wire.address().to_owned();
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let (lies, signed, last) = (lies.clone(), signed.clone(), last.clone());
-                let (real, path, lie) = (real.clone(), path.clone(), lie.clone());
-                std::thread::spawn(move || {
-                    let Some((head, body)) = request(&stream) else { return };
-                    if head.starts_with("POST ") && head.contains("/signatures ") {
-                        signed.fetch_add(1, Ordering::SeqCst);
-                        *last.lock().expect("not poisoned") = body.clone();
-                    }
-                    let mut stream = stream;
-                    if lies.load(Ordering::SeqCst) && head.starts_with(&format!("{path} ")) {
-                        if lie == "\"silence\"" {
-                            std::thread::sleep(Duration::from_secs(60));
-                            return;
-                        }
-                        let length = lie.len();
-                        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n";
-                        let _ = stream.write_all(format!("{head}content-length: {length}\r\n\r\n{lie}").as_bytes());
-                        return;
-                    }
-                    // The boundary answers only under its own address.
-                    let own = stream.local_addr().expect("an address").to_string();
-                    let head = head.replacen(&own, &real, 1);
-                    let mut upstream = TcpStream::connect(real).expect("the boundary");
-                    let head = head.replacen("\r\n", "\r\nconnection: close\r\n", 1);
-                    upstream.write_all(head.as_bytes()).and_then(|()| upstream.write_all(&body)).expect("sent");
-                    let mut answer = Vec::new();
-                    let _ = upstream.read_to_end(&mut answer);
-                    let _ = stream.write_all(&answer);
-                });
+        let (lie, path) = (lie.to_string(), if path.starts_with('/') { format!("GET {path}") } else { path });
+        let (lies, signed, last) = <(Arc<AtomicBool>, Arc<AtomicUsize>, Arc<Mutex<Vec<u8>>>)>::default();
+        let (own_lies, own_signed, own_last) = (lies.clone(), signed.clone(), last.clone());
+        let url = proxy(world, move |asked, status, body| {
+            if asked.line.starts_with("POST ") && asked.line.ends_with("/signatures") {
+                signed.fetch_add(1, Ordering::SeqCst);
+                asked.body.clone_into(&mut last.lock().expect("not poisoned"));
             }
+            if !lies.load(Ordering::SeqCst) || asked.line != path {
+                return Some((status, body));
+            }
+            if lie == "\"silence\"" {
+                std::thread::sleep(Duration::from_secs(60));
+                return None;
+            }
+            Some((200, lie.clone().into_bytes()))
         });
-        own
+        Self { url, lies: own_lies, signed: own_signed, last: own_last }
     }
-}
-
-/// Reads one request: its head and its body.
-fn request(mut stream: &TcpStream) -> Option<(String, Vec<u8>)> {
-    let (mut bytes, mut piece) = (Vec::new(), [0; 4096]);
-    let end = loop {
-        if let Some(end) = bytes.windows(4).position(|part| part == b"\r\n\r\n") {
-            break end + 4;
-        }
-        let read = stream.read(&mut piece).ok().filter(|read| *read > 0)?;
-        bytes.extend_from_slice(&piece[..read]);
-    };
-    let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
-    let length =
-        head.to_ascii_lowercase().split("content-length: ").nth(1).and_then(|rest| rest.lines().next()?.parse().ok());
-    while bytes.len() < end + length.unwrap_or(0) {
-        let read = stream.read(&mut piece).ok().filter(|read| *read > 0)?;
-        bytes.extend_from_slice(&piece[..read]);
-    }
-    Some((head, bytes[end..].to_vec()))
 }
 
 #[test]
@@ -368,13 +324,14 @@ fn a_boundary_that_returns_another_statement_later_gets_no_signature_for_it() {
         ("another statement under the id", with_other_statement),
         ("another statement under the digest", with_old_digest),
     ] {
+        eprintln!("{what}");
         let boundary = LyingBoundary::start(&world, path.clone(), &lie);
         let pages = open_at(&world, &alice(), &boundary.url);
         let page = pages.get(&review_path(&shown)).body;
         let form = form_of(&page, &sign_path(&shown)).unwrap_or_else(|| panic!("{what}: no form: {page}"));
         boundary.lies.store(true, Ordering::SeqCst);
         let reply = pages.post(&sign_path(&shown), &format!("{form}&digits={}", digits(&shown)));
-        assert!(reply.status == 409 && reply.body.contains("<h1>Nothing was signed</h1>"), "{what}: {}", reply.body);
+        reply.says(409, "<h1>Nothing was signed</h1>");
         assert_eq!(boundary.signed.load(Ordering::SeqCst), 0, "{what}");
         // The page of the lie has no form for the bytes that were never shown.
         let lied = pages.get(&review_path(&shown)).body;
@@ -400,15 +357,13 @@ fn after_a_boundary_was_silent_for_a_while_its_pages_soon_work_again() {
     std::thread::scope(|scope| {
         for _ in 0..10 {
             scope.spawn(|| {
-                let reply = pages.get("/b/0/steps");
-                assert!(reply.status == 502 && reply.body.contains("did not answer within 10 s"), "{}", reply.body);
+                pages.get("/b/0/steps").says(502, "did not answer within 10 s");
             });
         }
     });
     boundary.lies.store(false, Ordering::SeqCst);
     std::thread::sleep(Duration::from_secs(3));
-    let reply = pages.get("/b/0/steps");
-    assert!(reply.status == 200 && reply.body.contains("plain:true"), "{}", reply.body);
+    pages.get("/b/0/steps").says(200, "plain:true");
 }
 
 #[test]
@@ -446,10 +401,8 @@ fn a_proposal_that_ended_or_is_not_sound_gets_no_signature() {
     let proposal = world.propose("plain:true", json!({}));
     let form = form_of(&pages.get(&review_path(&proposal)).body, &sign_path(&proposal)).expect("a form");
     assert_eq!(world.deny(&proposal, &bob()).status, 200);
-    let reply = pages.post(&sign_path(&proposal), &format!("{form}&digits={}", digits(&proposal)));
-    assert!(reply.status == 409 && reply.body.contains("was denied by bob"), "{}", reply.body);
-    let over = pages.get(&review_path(&proposal));
-    assert!(over.status == 409 && over.body.contains("was denied by bob"), "{}", over.body);
+    pages.post(&sign_path(&proposal), &format!("{form}&digits={}", digits(&proposal))).says(409, "was denied by bob");
+    pages.get(&review_path(&proposal)).says(409, "was denied by bob");
     // Without a trusted roster, the page has no form, and says how to get trust.
     let proposal = world.propose("plain:true", json!({}));
     world.write("dora.pem", dora().secret.to_pkcs8_v1_pem().as_str());
@@ -485,12 +438,12 @@ fn a_denial_with_its_reason_reaches_the_agent() {
     let path = format!("/b/0/deny/{}", id_of(&proposal));
     let form = form_of(&pages.get(&review_path(&proposal)).body, &path).expect("a form");
     let unsure = pages.post(&path, &format!("{form}&reason=no+%22%3Cb%3E"));
-    assert!(unsure.status == 422 && unsure.body.contains("tick the box"), "{}", unsure.body);
+    unsure.says(422, "tick the box");
     assert!(unsure.body.contains("value=\"no &quot;&lt;b&gt;\""), "the reason is kept: {}", unsure.body);
     assert_eq!(pages.post(&path, &format!("{form}&reason=no&sure=yes")).status, 409, "the form was used");
     let form = form_of(&unsure.body, &path).expect("a form");
     let long = pages.post(&path, &format!("{form}&reason={}&sure=yes", "x".repeat(9000)));
-    assert!(long.status == 422 && long.body.contains("id=\"reason-error\""), "{}", long.body);
+    long.says(422, "id=\"reason-error\"");
     assert!(!long.body.contains("id=\"sure-error\""), "{}", long.body);
     assert_eq!(world.show(id_of(&proposal))["status"], "pending");
     let form = form_of(&long.body, &path).expect("a form");
@@ -520,8 +473,7 @@ fn output_appears_while_the_step_runs_and_a_denial_ends_the_run() {
     // An approver can't cancel, and the page says what an approver does instead.
     let stop = format!("/b/0/stop/{}", id_of(&proposal));
     let form = form_of(&page, &stop).expect("a form");
-    let refused = pages.post(&stop, &form);
-    assert!(refused.status == 403 && refused.body.contains("deny it on its review page"), "{}", refused.body);
+    pages.post(&stop, &form).says(403, "deny it on its review page");
     assert_eq!(pages.post(&stop, &form).status, 409, "the form works once");
     let deny = format!("/b/0/deny/{}", id_of(&proposal));
     let review = pages.get(&review_path(&proposal)).body;
@@ -608,18 +560,15 @@ fn a_boundary_that_does_not_answer_is_named_and_the_others_are_shown() {
     assert!(inbox.contains("<strong>gone</strong>: not read.") && inbox.contains("can't be reached"), "{inbox}");
     // A boundary whose id changed is refused, also on the page of a proposal.
     assert!(inbox.contains("<strong>moved</strong>: not read.") && inbox.contains(&other), "{inbox}");
-    let moved = pages.get(&format!("/b/2/review/{}", id_of(&proposal)));
-    assert!(moved.status == 409 && moved.body.contains("your list states the id"), "{}", moved.body);
+    pages.get(&format!("/b/2/review/{}", id_of(&proposal))).says(409, "your list states the id");
     assert!(form_of(&pages.get(&path).body, &format!("/b/1/sign/{}", id_of(&proposal))).is_some());
     // The commands use the same list.
     let all = listed(&world, &["inbox", "--boundary", "all"]).output().expect("it starts");
     let text = said(&all);
     assert!(text.contains("== gone ==") && text.contains("== prod ==") && text.contains("plain:true"), "{text}");
     assert!(text.contains("gone: ") && text.contains("moved: ") && all.status.code() != Some(0), "{text}");
-    let one = listed(&world, &["inbox", "--boundary", "prod"]).output().expect("it starts");
-    assert!(one.status.success() && said(&one).contains("plain:true"), "{}", said(&one));
-    let before = listed(&world, &["--boundary", "prod", "review"]).output().expect("it starts");
-    assert!(before.status.success(), "{}", said(&before));
+    said_at_exit(listed(&world, &["inbox", "--boundary", "prod"]).output().expect("it starts"), 0, "plain:true");
+    exited(listed(&world, &["--boundary", "prod", "review"]).output().expect("it starts"), 0);
     for (words, says) in [
         (&["inbox", "--boundary", "moved"][..], "your list states the id"),
         (&["approve", "--boundary", "moved"], "your list states the id"),
@@ -708,23 +657,14 @@ fn the_inbox_of_all_boundaries_waits_for_no_boundary_before_it_asks_the_next() {
 #[test]
 fn a_token_of_the_environment_reaches_no_boundary_of_the_list() {
     let world = World::new();
-    let heard: Arc<Mutex<String>> = Arc::default();
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let url = format!("http://{}", listener.local_addr().expect("an address"));
-    let noted = heard.clone();
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            if let Some((head, _)) = request(&stream) {
-                noted.lock().expect("not poisoned").push_str(&head);
-            }
-        }
-    });
+    let other = Recorder::new("127.0.0.1", NOTHING);
+    let url = format!("http://127.0.0.1:{}", other.port);
     list(&world, &format!("[[boundary]]\nname = \"other\"\nurl = \"{url}\"\n"));
     for words in [&["inbox", "--boundary", "other"][..], &["inbox", "--boundary", "all"]] {
         let output = listed(&world, words).env("COUNTERSIGN_TOKEN", &world.reader).output().expect("it starts");
         assert!(!output.status.success(), "{}", said(&output));
     }
-    let heard = heard.lock().expect("not poisoned");
+    let heard = other.text();
     assert!(heard.contains("GET ") || heard.contains("POST "), "{heard}");
     assert!(!heard.to_lowercase().contains("authorization"), "{heard}");
 }
@@ -739,27 +679,21 @@ fn a_boundary_is_added_only_with_trust_and_under_a_name_of_its_own() {
     };
     let url = world.wire.url.as_str();
     let roster = world.started["roster"].as_str().expect("a digest").to_owned();
-    let untrusted = add(&["prod", "--url", url]);
-    assert_eq!(untrusted.status.code(), Some(2), "{}", said(&untrusted));
+    let untrusted = exited(add(&["prod", "--url", url]), 2);
     let text = said(&untrusted);
     assert!(text.contains("was not added") && text.contains(&roster) && text.contains("another channel"), "{text}");
-    let other = add(&["prod", "--url", url, "--roster", &format!("sha256:{}", "a".repeat(64))]);
-    assert_eq!(other.status.code(), Some(2), "{}", said(&other));
+    exited(add(&["prod", "--url", url, "--roster", &format!("sha256:{}", "a".repeat(64))]), 2);
     assert!(!world.path("home/.config/countersign/boundaries.toml").exists());
-    let added = add(&["prod", "--url", url, "--roster", &roster]);
-    assert!(added.status.success() && said(&added).contains("added prod"), "{}", said(&added));
-    let twice = add(&["prod", "--url", url, "--roster", &roster]);
-    assert!(twice.status.code() == Some(2) && said(&twice).contains("is taken"), "{}", said(&twice));
-    let secret = add(&["two", "--url", url, "--roster", &roster, "--token", &world.reader]);
-    assert!(secret.status.code() == Some(2) && said(&secret).contains("--token-file"), "{}", said(&secret));
+    said_at_exit(add(&["prod", "--url", url, "--roster", &roster]), 0, "added prod");
+    said_at_exit(add(&["prod", "--url", url, "--roster", &roster]), 2, "is taken");
+    said_at_exit(add(&["two", "--url", url, "--roster", &roster, "--token", &world.reader]), 2, "--token-file");
     let text = std::fs::read_to_string(world.path("home/.config/countersign/boundaries.toml")).expect("a list");
     assert!(text.contains("id = \"sha256:") && text.contains(&roster) && !text.contains("cst_"), "{text}");
     let run = |words: &[&str]| world.program(words).output().expect("it starts");
     assert!(said(&run(&["boundary", "list"])).contains("prod"), "{}", said(&run(&["boundary", "list"])));
     // The list names the roster, so a review needs no other option.
     let proposal = world.propose("plain:true", json!({}));
-    let review = listed(&world, &["review", id_of(&proposal), "--boundary", "prod"]).output().expect("it starts");
-    assert_eq!(review.status.code(), Some(0), "{}", said(&review));
+    exited(listed(&world, &["review", id_of(&proposal), "--boundary", "prod"]).output().expect("it starts"), 0);
     assert!(run(&["boundary", "remove", "prod"]).status.success());
     assert!(!said(&run(&["boundary", "list"])).contains("prod"));
 }

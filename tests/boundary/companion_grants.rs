@@ -8,7 +8,7 @@ use crate::companion::{LyingBoundary, digits, lines_of, open, open_at, person, p
 use crate::grants::{POLICY, as_holder, draft, granted, terms};
 use crate::support::pages::{PageReply, Pages, form_of};
 use crate::support::people::{alice, bob, dora, frank, mallory};
-use crate::support::{World, id_of, said};
+use crate::support::{World, assert_says, exited, id_of, said};
 
 fn world() -> World {
     World::with(|setup| setup.policy = POLICY.to_owned())
@@ -42,8 +42,7 @@ fn a_draft_of_a_grant_is_shown_as_the_command_shows_it_and_signed_with_its_own_a
     let (grant, other) = (draft(&world, &terms()).ok(201), draft(&world, &terms()).ok(201));
     let pages = open(&world, &alice());
     for page in ["/", "/b/0/open"] {
-        let page = pages.get(page).body;
-        assert!(page.contains(&format!("href=\"{}\"", path(&grant))), "{page}");
+        assert_says(pages.get(page).body, &format!("href=\"{}\"", path(&grant)));
     }
     assert!(pages.get("/").body.contains("STANDING GRANT for robot: 10 runs of say:echo until"));
     let shown = lines_of(&pages.get(&path(&grant)).body);
@@ -64,8 +63,8 @@ fn a_draft_of_a_grant_is_shown_as_the_command_shows_it_and_signed_with_its_own_a
         ("the form of the end", form(&pages, &grant, &end_path(&grant))),
         ("the form of another grant", form(&pages, &other, &path(&other))),
     ] {
-        let reply = pages.post(&path(&grant), &format!("{wrong}&answer={answer}"));
-        assert!(reply.status == 409 && reply.body.contains("Nothing was signed"), "{what}: {}", reply.body);
+        eprintln!("{what}");
+        pages.post(&path(&grant), &format!("{wrong}&answer={answer}")).says(409, "Nothing was signed");
     }
     // Bob owns the grantee, and frank is in a group that does not count. No page of a stranger has a form.
     for (key, why) in [(bob(), "self-approval"), (frank(), "frank")] {
@@ -96,17 +95,16 @@ fn a_grant_that_the_boundary_replaces_after_the_page_is_neither_signed_nor_ended
     let mut edited = shown.clone();
     edited["digest"] = other["digest"].clone();
     for (what, lie) in [("another grant", other), ("another statement under the id", renamed), ("the digest", edited)] {
+        eprintln!("{what}");
         let boundary = LyingBoundary::start(&world, format!("/v1/grants/{}", id_of(&shown)), &lie);
         let pages = open_at(&world, &alice(), &boundary.url);
         let own = [form(&pages, &shown, &path(&shown)), form(&pages, &shown, &end_path(&shown))];
         boundary.lies.store(true, Ordering::SeqCst);
         if what != "the digest" {
             let body = format!("{}&answer=10+{}", own[0], digits(&shown));
-            let reply = pages.post(&path(&shown), &body);
-            assert!(reply.status == 409 && reply.body.contains("Nothing was signed"), "{what}: {}", reply.body);
+            pages.post(&path(&shown), &body).says(409, "Nothing was signed");
         }
-        let reply = pages.post(&end_path(&shown), &format!("{}&word=revoke", own[1]));
-        assert!(reply.status == 409 && reply.body.contains("Not revoked"), "{what}: {}", reply.body);
+        pages.post(&end_path(&shown), &format!("{}&word=revoke", own[1])).says(409, "Not revoked");
     }
     assert_eq!((world.count("revocation"), &state(&world, &shown)["approvals"]["have"]), (0, &json!(0)));
 }
@@ -118,13 +116,12 @@ fn a_grant_ends_on_its_page_after_the_typed_word_and_once() {
     let pages = open(&world, &dora());
     let wrong =
         pages.post(&end_path(&grant), &format!("{}&word=yes&reason=a+test", form(&pages, &grant, &end_path(&grant))));
-    assert!(wrong.status == 422 && wrong.body.contains("type the word revoke"), "{}", wrong.body);
+    wrong.says(422, "type the word revoke");
     assert!(wrong.body.contains("value=\"a test\""), "{}", wrong.body);
     assert_eq!(pages.post(&end_path(&grant), "word=revoke").status, 409, "no form of this program");
     let outsider = open(&world, &frank());
     let body = format!("{}&word=revoke", form(&outsider, &grant, &end_path(&grant)));
-    let refused = outsider.post(&end_path(&grant), &body);
-    assert!(refused.status == 409 && refused.body.contains("Not revoked"), "{}", refused.body);
+    outsider.post(&end_path(&grant), &body).says(409, "Not revoked");
     assert_eq!(world.count("revocation"), 0);
     let body = format!("{}&word=revoke&reason=a+test", form(&pages, &grant, &end_path(&grant)));
     let done = pages.post(&end_path(&grant), &body);
@@ -144,11 +141,9 @@ fn the_pages_the_inbox_and_thaw_say_since_when_by_whom_and_why_a_boundary_is_fro
     let pages = open(&world, &alice());
     let own = form(&pages, &grant, &path(&grant));
     assert!(!pages.get("/").body.contains("FROZEN"));
-    let frozen = as_holder(&world, &frank(), &["freeze", "--yes", "--reason", "it <b>deletes</b> \u{202e}data"]);
-    assert!(frozen.status.success(), "{}", said(&frozen));
+    exited(as_holder(&world, &frank(), &["freeze", "--yes", "--reason", "it <b>deletes</b> \u{202e}data"]), 0);
     // A grant that was shown before the freeze is not signed any more.
-    let refused = pages.post(&path(&grant), &format!("{own}&answer=10+{}", digits(&grant)));
-    assert!(refused.status == 409 && refused.body.contains("Nothing was signed"), "{}", refused.body);
+    pages.post(&path(&grant), &format!("{own}&answer=10+{}", digits(&grant))).says(409, "Nothing was signed");
     assert_eq!(state(&world, &grant)["approvals"]["have"], 0);
     let view = world.wire.get("/v1/registry", &world.reader).ok(200)["frozen"].clone();
     let event = world.wire.get("/v1/registry", &world.agent).ok(200)["frozen"]["at"].clone();

@@ -97,8 +97,7 @@ fn the_page_of_the_freeze_signs_only_after_the_typed_word_and_once() {
     assert!(stranger.post(path, &format!("{}&word=freeze", form(&stranger))).body.contains("Not frozen"));
     assert_eq!(world.log_size(), size);
     let sent = format!("{}&word=freeze&reason=a%20test", form(&pages));
-    let done = pages.post(path, &sent);
-    assert!(done.status == 200 && done.body.contains("the boundary is frozen"), "{}", done.body);
+    pages.post(path, &sent).says(200, "the boundary is frozen");
     assert_eq!(pages.post(path, &sent).status, 409, "the same form again");
     assert_eq!((world.count("revocation"), world.wire.peek("/ready").status), (1, 503));
 }
@@ -119,8 +118,7 @@ fn sessions_are_listed_with_their_runs_and_only_their_owner_ends_them_once() {
     }
     assert!(!page.contains("secret-value"), "{page}");
     let end = format!("/b/0/end/{session}");
-    let refused = approver.post(&end, &form_of(&page, &end).expect("a form"));
-    assert!(refused.status == 403 && refused.body.contains("does not have the scope propose"), "{}", refused.body);
+    approver.post(&end, &form_of(&page, &end).expect("a form")).says(403, "does not have the scope propose");
     // The agent's token has this permission. A form works once, and only for its own session.
     let agent = agents_pages(&world);
     let form = form_of(&agent.get("/b/0/sessions").body, &end).expect("a form");
@@ -189,14 +187,14 @@ fn a_head_of_the_log_is_shown_only_if_it_continues_the_newest_head_that_was_veri
     // An older head, although the boundary signed it once.
     boundary.lies.store(true, Ordering::SeqCst);
     let rolled_back = pages.get("/b/0/log");
-    assert!(rolled_back.status == 409 && rolled_back.body.contains("the source has only"), "{}", rolled_back.body);
+    rolled_back.says(409, "the source has only");
     assert!(!rolled_back.body.contains("Consistent"), "{}", rolled_back.body);
     boundary.lies.store(false, Ordering::SeqCst);
     assert!(pages.get("/b/0/log").body.contains("Consistent"), "the verified head was kept");
     // A head that the boundary never signed.
     liar.lies.store(true, Ordering::SeqCst);
     let refused = deceived.get("/b/0/log");
-    assert!(refused.status == 409 && refused.body.contains("do not match the signed head"), "{}", refused.body);
+    refused.says(409, "do not match the signed head");
     assert!(!refused.body.contains("Verified on this machine"), "{}", refused.body);
 }
 
@@ -204,13 +202,12 @@ fn a_head_of_the_log_is_shown_only_if_it_continues_the_newest_head_that_was_veri
 fn a_page_that_cannot_be_read_says_which_permission_is_missing_or_that_no_boundary_answers() {
     let world = World::new();
     let agent = agents_pages(&world);
-    let log = agent.get("/b/0/log");
-    assert!(log.status == 403 && log.body.contains("This page needs the permission <code>read</code>"), "{}", log.body);
+    agent.get("/b/0/log").says(403, "This page needs the permission <code>read</code>");
     assert!(agent.get("/b/0/receipts").body.contains("No proposal that you may see has ended"));
     let gone = open_at(&world, &alice(), "http://127.0.0.1:1");
     for section in ["steps", "sessions", "receipts", "log"] {
         let page = gone.get(&format!("/b/0/{section}"));
-        assert!(page.status == 502 && page.body.contains("can't be reached"), "{section}: {}", page.body);
+        page.says(502, "can't be reached");
         assert!(page.body.contains("Load this page again") && page.body.contains("role=\"alert\""), "{}", page.body);
         assert!(page.body.contains("href=\"/b/0/receipts\""), "the other pages stay in reach: {}", page.body);
     }

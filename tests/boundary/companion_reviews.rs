@@ -9,7 +9,7 @@ use crate::grants::as_holder;
 use crate::reviews::{POLICY, lost, ran};
 use crate::support::pages::{PageReply, Pages, form_of};
 use crate::support::people::{Key, alice, bob, carol, dora, mallory};
-use crate::support::{World, said};
+use crate::support::{World, assert_says, exited};
 
 fn receipt(run: &Value) -> &str {
     run["receipt"].as_str().expect("a receipt")
@@ -45,8 +45,7 @@ fn printed(world: &World, key: &Key, words: &[&str]) -> Vec<String> {
     let file = world.path("review.json");
     let _ = std::fs::remove_file(&file);
     let output = ["--yes", "-o", file.to_str().expect("a path")];
-    let command = as_holder(world, key, &[&["review-run"], words, &output].concat());
-    assert!(command.status.success(), "{}", said(&command));
+    let command = exited(as_holder(world, key, &[&["review-run"], words, &output].concat()), 0);
     printed_lines(&command.stderr)
 }
 
@@ -77,28 +76,20 @@ fn an_emergency_is_reviewed_on_its_page_with_the_text_of_the_command_and_once() 
     assert_eq!(lines_of(&shown.body), words, "{}", shown.body);
     let own = form_of(&shown.body, &sign_path(&run)).expect("a form");
     let wrong = pages.post(&sign_path(&run), &format!("{own}&word=reject"));
-    assert!(wrong.status == 422 && wrong.body.contains("type the word accept"), "{}", wrong.body);
+    wrong.says(422, "type the word accept");
     assert_eq!(lines_of(&wrong.body), words, "the same review again");
     let own = form_of(&wrong.body, &sign_path(&run)).expect("a form");
     let first = form_of(&pages.get(&path(&run)).body, &path(&run)).expect("a form");
     let elsewhere = form_of(&say(&pages, &other, fields).body, &sign_path(&other)).expect("a form");
     for wrong in ["", own.split("&seal=").next().expect("a part"), &first, &elsewhere] {
-        let reply = pages.post(&sign_path(&run), &format!("{wrong}&word=accept"));
-        assert!(reply.status == 409 && reply.body.contains("Nothing was signed"), "{wrong}: {}", reply.body);
+        pages.post(&sign_path(&run), &format!("{wrong}&word=accept")).says(409, "Nothing was signed");
     }
     // Carol owns the proposer, so her review does not count. No key of mallory belongs to an approver.
-    let refused = sign(&open(&world, &carol()), &run, fields, "accept");
-    assert!(
-        refused.status == 409 && refused.body.contains("Signed, but the boundary refused the signature"),
-        "{}",
-        refused.body
-    );
+    sign(&open(&world, &carol()), &run, fields, "accept").says(409, "Signed, but the boundary refused the signature");
     let mut command = person(&world, &mallory(), &["console", "--url", &world.wire.url]);
     command.env("COUNTERSIGN_TOKEN", &world.reader);
-    let refused = say(&Pages::start(command), &run, fields);
-    assert!(refused.status == 409 && refused.body.contains("none of your keys"), "{}", refused.body);
-    let approver = say(&open(&world, &alice()), &run, fields).body;
-    assert!(approver.contains("your review does not count towards the reviews"), "{approver}");
+    say(&Pages::start(command), &run, fields).says(409, "none of your keys");
+    assert_says(say(&open(&world, &alice()), &run, fields).body, "your review does not count towards the reviews");
     // The boundary answers with the receipt of another run.
     let lie = world.wire.get(&format!("/v1/receipts/{}", receipt(&other)), &world.reader).ok(200);
     let boundary = LyingBoundary::start(&world, format!("/v1/receipts/{}", receipt(&run)), &lie);
@@ -108,8 +99,7 @@ fn an_emergency_is_reviewed_on_its_page_with_the_text_of_the_command_and_once() 
     let reply = deceived.post(&path(&run), &format!("{form}&{fields}"));
     assert!(reply.status == 409 && form_of(&reply.body, &sign_path(&run)).is_none(), "{}", reply.body);
     assert_eq!((world.count("review"), unsettled(&world)), (0, 2));
-    let done = pages.post(&sign_path(&run), &format!("{own}&word=accept"));
-    assert!(done.status == 200 && done.body.contains("the run needs no further review"), "{}", done.body);
+    pages.post(&sign_path(&run), &format!("{own}&word=accept")).says(200, "the run needs no further review");
     assert_eq!(pages.post(&sign_path(&run), &format!("{own}&word=accept")).status, 409, "the same form again");
     assert_eq!((world.count("review"), unsettled(&world)), (1, 1));
     let page = pages.get(&path(&run)).body;
@@ -123,10 +113,9 @@ fn an_unknown_end_is_settled_on_its_page_with_the_receipt_of_a_check() {
     let check = world.run("plain:true", json!({}), &[&alice(), &bob()]);
     let run = lost(&mut world, &[&alice(), &bob()]);
     let pages = open(&world, &dora());
-    let without = say(&pages, &run, "verdict=reject&reason=x");
-    assert!(without.status == 422 && without.body.contains("id=\"observed-error\""), "{}", without.body);
+    say(&pages, &run, "verdict=reject&reason=x").says(422, "id=\"observed-error\"");
     let itself = say(&pages, &run, &format!("verdict=reject&reason=x&observed=partly&evidence={}", receipt(&run)));
-    assert!(itself.status == 409 && itself.body.contains("no evidence for itself"), "{}", itself.body);
+    itself.says(409, "no evidence for itself");
     let fields = format!("verdict=reject&reason=half+of+it&observed=not+started&evidence={}", receipt(&check));
     let words = [
         receipt(&run),
@@ -139,8 +128,7 @@ fn an_unknown_end_is_settled_on_its_page_with_the_receipt_of_a_check() {
         "half of it",
     ];
     assert_eq!(lines_of(&say(&pages, &run, &fields).body), printed(&world, &dora(), &words));
-    let done = sign(&pages, &run, &fields, "reject");
-    assert!(done.status == 200 && done.body.contains("the end of the run is settled: not started"), "{}", done.body);
+    sign(&pages, &run, &fields, "reject").says(200, "the end of the run is settled: not started");
     let (_, review) = world.log().into_iter().find(|(kind, _)| kind == "review").expect("a review");
     let reason = review["predicate"]["reason"].as_str().expect("a reason");
     assert!(reason.starts_with(&format!("half of it\nevidence {} sha256:", receipt(&check))), "{reason}");

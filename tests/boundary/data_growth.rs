@@ -88,17 +88,3 @@ fn the_days_left_follow_from_the_growth_of_the_last_7_days() {
     start_after(&mut world, -4, 2);
     assert_ne!(growth(&world).1, Some(0.0));
 }
-
-#[test]
-fn a_damaged_file_of_sizes_begins_a_new_measurement() {
-    let mut world = World::new();
-    wait_for("the service measures its data", || sizes(&world).len() == 1);
-    world.stop();
-    for damaged in ["", "nonsense\n", "2026-11-01T00:00:00Z 5\n", "\0\0\0"] {
-        world.write("b/boundary/sizes", damaged);
-        world.start();
-        wait_for("the service measures its data again", || sizes(&world).len() == 1);
-        world.stop();
-    }
-    assert!(finding(&world).1.contains("no growth of the data is known"));
-}

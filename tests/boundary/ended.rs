@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::mcp_answers::opened;
 use crate::support::people::{alice, bob, envelope};
-use crate::support::{SMALL, World, bytes_of, id_of, runbook, said, wait_for};
+use crate::support::{SMALL, World, bytes_of, exited, id_of, runbook, said, said_at_exit, wait_for};
 
 fn world() -> World {
     World::with(|setup| {
@@ -39,9 +39,7 @@ fn has_ended(world: &World, proposal: &Value, code: &str) {
     assert_eq!((&view["refusal"]["code"], &view["next"]), (&json!(code), &json!(["propose-again"])), "{view:#}");
     assert!(view["ended_at"].is_string(), "{view:#}");
     // An open reader of events, and a command that waits, end with the reason.
-    let waited = as_agent(world, &["wait", id]);
-    assert_eq!(waited.status.code(), Some(126), "{}", said(&waited));
-    assert!(said(&waited).contains(&format!("refused ({code})")), "{}", said(&waited));
+    said_at_exit(as_agent(world, &["wait", id]), 126, &format!("refused ({code})"));
     for words in [["review", id].as_slice(), &["approve", id], &["deny", "--yes", id]] {
         let told = world.as_alice(words).output().expect("it starts");
         assert_eq!((told.status.code(), told.stdout.len()), (Some(126), 0), "{words:?}: {}", said(&told));
@@ -156,8 +154,7 @@ fn the_words_of_a_denial_reach_the_agent_colleagues_and_the_audit() {
     let world = World::new();
     let proposal = world.propose("two:go", json!({}));
     let id = id_of(&proposal);
-    let denied = world.as_alice(&["deny", id, "--reason", WORDS, "--yes"]).output().expect("it starts");
-    assert_eq!(denied.status.code(), Some(0), "{}", said(&denied));
+    exited(world.as_alice(&["deny", id, "--reason", WORDS, "--yes"]).output().expect("it starts"), 0);
     for token in [&world.agent, &world.reader] {
         let view = world.wire.get(&format!("/v1/proposals/{id}"), token).ok(200);
         assert_eq!(view["refusal"]["detail"], "denied by alice", "{view:#}");
@@ -208,8 +205,7 @@ fn the_words_of_a_denial_that_stops_a_run_are_shown_with_its_end_and_a_denial_wi
     world.until(id_of(&running), "running");
     let silent = world.propose("two:go", json!({}));
     for (proposal, reason, shown) in [(&running, WORDS, SHOWN), (&silent, "", "denied by alice\n")] {
-        let denied = world.as_alice(&["deny", id_of(proposal), "--yes", "--reason", reason]).output().expect("started");
-        assert_eq!(denied.status.code(), Some(0), "{}", said(&denied));
+        exited(world.as_alice(&["deny", id_of(proposal), "--yes", "--reason", reason]).output().expect("started"), 0);
         let waited = as_agent(&world, &["wait", id_of(proposal)]);
         assert!(said(&waited).contains(shown), "{}", said(&waited));
         assert_eq!(said(&waited).contains("words"), !reason.is_empty(), "{}", said(&waited));
@@ -244,8 +240,7 @@ fn a_run_whose_end_nobody_saw_is_the_first_remark_of_the_next_review_until_the_s
 
     // The next review of the same step and parameters, also of a statement in a file.
     let file = world.path("statement.json").to_string_lossy().into_owned();
-    let made = as_agent(&world, &["propose", "slow:go", "--offline", "--proposer", "agent", "-o", &file]);
-    assert!(made.status.success(), "{}", said(&made));
+    exited(as_agent(&world, &["propose", "slow:go", "--offline", "--proposer", "agent", "-o", &file]), 0);
     let (same, other) = (world.propose("slow:go", json!({})), world.propose("slow:go", json!({"text": "b"})));
     let waited = world.wire.get(&format!("/v1/proposals/{}?wait=1s", id_of(&same)), &world.agent).ok(200);
     for view in [&same, &world.show(id_of(&same)), &waited] {

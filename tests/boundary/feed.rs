@@ -6,17 +6,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::people::{CHALLENGE, Key, alice, bob, frank, key_revocation, oscar, revocation, sha256};
+use crate::grants::bearer;
+use crate::support::people::{alice, bob, frank, key_revocation, oscar, revocation, sha256};
 use crate::support::{World, id_of};
-
-/// Returns the bearer of a person who answered a challenge.
-pub(crate) fn bearer(world: &World, key: &Key) -> String {
-    let challenge = world.wire.post("/v1/challenges", "", &json!({"keyid": key.keyid()})).ok(200);
-    let text = challenge["challenge"].as_str().expect("a challenge");
-    let answer = json!({"challenge": text, "signature": key.sign_as(CHALLENGE, text.as_bytes())});
-    let admitted = world.wire.post("/v1/challenges/answer", "", &answer).ok(200);
-    admitted["bearer"].as_str().expect("a bearer").to_owned()
-}
 
 /// Returns the kinds of all stored events of a proposal, up to the last of `most` events.
 fn kinds(world: &World, after: u64, most: usize) -> Vec<String> {

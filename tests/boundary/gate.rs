@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use crate::support::people::{alice, now};
-use crate::support::{self, SMALL, World, id_of, runbook, said, wait_for};
+use crate::support::{self, SMALL, World, exited, id_of, runbook, said, said_at_exit, wait_for};
 use serde_json::{Value, json};
 
 /// The commit that a CI job passes as a parameter.
@@ -111,16 +111,14 @@ impl Deployed {
 
     #[track_caller]
     fn open(&self, bundle: &Path, words: &[impl AsRef<str>]) {
-        let output = self.gate(bundle, words);
-        assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+        exited(self.gate(bundle, words), 0);
     }
 
     /// Writes the roster to the file `at`.
     fn roster_file(&self, at: &Path) {
         let mut show = self.world.boundary_command(&["roster", "show", "--json", "--config"]);
         let output = show.arg(self.world.path("b")).output();
-        let output = output.expect("roster show");
-        assert!(output.status.success(), "{}", said(&output));
+        let output = exited(output.expect("roster show"), 0);
         fs::create_dir_all(at.parent().expect("a parent")).expect("a directory");
         fs::write(at, output.stdout).expect("written");
         fs::set_permissions(at, fs::Permissions::from_mode(0o644)).expect("mode");
@@ -279,8 +277,7 @@ fn gate_refuses_an_unverified_bundle_with_every_option() {
     }
     // The verification fails under another trusted roster.
     let stranger = format!("sha256:{}", "b".repeat(64));
-    let output = at.command(&at.bundle, &all).args(["--roster", &stranger]).output().expect("gate");
-    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    exited(at.command(&at.bundle, &all).args(["--roster", &stranger]).output().expect("gate"), 1);
 }
 
 #[test]
@@ -308,8 +305,7 @@ fn gate_reports_wrong_usage_and_has_no_default_for_a_required_option() {
         "only these checks can be left out",
     );
     usage(&[&good[..4], &good[6..], &words(&["--lock", "countersign.lock"])].concat(), "later version");
-    let missing = at.gate(Path::new("/nowhere/run.bundle.json"), &good);
-    assert_eq!(missing.status.code(), Some(2), "{}", said(&missing));
+    exited(at.gate(Path::new("/nowhere/run.bundle.json"), &good), 2);
     // The argument `-` reads the bundle from the standard input. Empty input is no bundle.
     let piped = |input: Stdio| {
         let mut command = at.command(Path::new("-"), &good);
@@ -432,20 +428,16 @@ fn deployable_roster(at: &Deployed) -> Vec<u8> {
 fn trust_comes_only_from_the_configuration_of_the_user() {
     let at = Deployed::new();
     let gate = || at.command(&at.bundle, &at.demands()).output().expect("gate");
-    let none = gate();
-    assert_eq!(none.status.code(), Some(2), "{}", said(&none));
+    let none = exited(gate(), 2);
     assert!(said(&none).contains("there is no trusted roster") && !said(&none).contains(&at.roster), "{}", said(&none));
     at.roster_file(&at.world.path("home/.config/countersign/roster.json"));
-    let found = gate();
-    assert_eq!(found.status.code(), Some(0), "{}", said(&found));
-    assert!(said(&found).contains("trust from    "), "{}", said(&found));
+    said_at_exit(gate(), 0, "trust from    ");
     // If the home directory is in the checkout, the author of the commit controls the configuration.
     let at_home = |name: &str, value: PathBuf| {
         let mut command = at.command(&at.bundle, &at.demands());
         command.env(name, value).output().expect("gate")
     };
-    let swapped = at_home("GITHUB_WORKSPACE", at.world.path("home"));
-    assert_eq!(swapped.status.code(), Some(2), "{}", said(&swapped));
+    exited(at_home("GITHUB_WORKSPACE", at.world.path("home")), 2);
     fs::create_dir_all(at.world.path("home/.git")).expect("a checkout");
     assert_eq!(gate().status.code(), Some(2));
     fs::remove_dir(at.world.path("home/.git")).expect("none any more");

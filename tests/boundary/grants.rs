@@ -10,7 +10,7 @@ use crate::support::people::{
     statement,
 };
 use crate::support::wire::Reply;
-use crate::support::{SMALL, World, id_of, runbook, said, wait_for};
+use crate::support::{SMALL, World, exited, id_of, runbook, said, said_at_exit, wait_for};
 
 /// Permits grants of up to 20 uses.
 pub(crate) const POLICY: &str = "version: 3\nextends: none\ndefault:\n  mode: execute\n  approvals: {required: 1, from: [ops, security]}\n  \
@@ -581,15 +581,11 @@ fn a_grant_is_drafted_signed_used_and_revoked_on_the_command_line() {
     let limits = ["--grantee", "robot", "--grantee-key", &key, "--uses", "5", "--rate", "3/1h", "--for", "7d"];
     let draft = |more: &[&str]| agent(&[&["grant", "draft", "say:echo"], &limits[..], more].concat());
     // Each parameter must be named.
-    let unnamed = draft(&[]);
-    assert_eq!(unnamed.status.code(), Some(2), "{}", said(&unnamed));
-    assert!(said(&unnamed).contains("these parameters are not named: text"), "{}", said(&unnamed));
+    said_at_exit(draft(&[]), 2, "these parameters are not named: text");
     for twice in [["--any", "text", "--match", "text=^a$"], ["-p", "text=a", "-p", "text=b"]] {
-        let refused = draft(&twice);
-        assert!(refused.status.code() == Some(2) && said(&refused).contains("named twice"), "{}", said(&refused));
+        said_at_exit(draft(&twice), 2, "named twice");
     }
-    let made = draft(&["--match", "text=^[a-z]{1,8}$"]);
-    assert!(made.status.success(), "{}", said(&made));
+    let made = exited(draft(&["--match", "text=^[a-z]{1,8}$"]), 0);
     let id = String::from_utf8_lossy(&made.stdout).trim().to_owned();
     let shown = as_holder(&world, &alice(), &["review", &id]);
     let text = String::from_utf8_lossy(&shown.stdout).into_owned();
@@ -612,16 +608,14 @@ fn a_grant_is_drafted_signed_used_and_revoked_on_the_command_line() {
     let view = world.wire.get(&format!("/v1/grants/{id}"), &world.reader).ok(200);
     let digest = view["digest"].as_str().expect("a digest");
     let other = format!("sha256:{}", "0".repeat(64));
-    let refused = as_holder(&world, &alice(), &["approve", &id, "--yes", "--expect", &other]);
-    assert_eq!(refused.status.code(), Some(126), "{}", said(&refused));
+    exited(as_holder(&world, &alice(), &["approve", &id, "--yes", "--expect", &other]), 126);
     let owner = as_holder(&world, &bob(), &["approve", &id, "--yes", "--expect", digest]);
     assert!(said(&owner).contains("self-approval"), "{}", said(&owner));
     let signed =
         as_holder(&world, &alice(), &["approve", &format!("grt_{}", &id[id.len() - 8..]), "--yes", "--expect", digest]);
     assert!(signed.status.success() && said(&signed).contains("is active"), "{}", said(&signed));
     assert!(inbox(&alice()).contains("nothing waits for your signature"), "{}", inbox(&alice()));
-    let again = as_holder(&world, &dora(), &["approve", &id, "--yes", "--expect", digest]);
-    assert_eq!(again.status.code(), Some(126), "{}", said(&again));
+    exited(as_holder(&world, &dora(), &["approve", &id, "--yes", "--expect", digest]), 126);
     let used = as_holder(&world, &robot(), &["propose", "say:echo", "-p", "text=night", "--grant", &id, "--wait"]);
     assert!(used.status.success() && said(&used).contains("night"), "{}", said(&used));
     let newest = world.wire.get("/v1/proposals", &world.reader).ok(200)["proposals"][0].take();
@@ -641,16 +635,14 @@ fn a_grant_is_drafted_signed_used_and_revoked_on_the_command_line() {
     let pinned = world.path("pinned.json").display().to_string();
     let mut by_grantee = world.program(&["--url", &world.wire.url, "grant", "draft", "say:echo", "--grantee", "robot"]);
     by_grantee.args(["-p", "text=a,b", "--uses", "1", "--for", "1d", "--roster", &pinned, "--key"]);
-    let drafted = by_grantee.arg(world.path("robot.pem")).output().expect("it starts");
-    assert!(drafted.status.success(), "{}", said(&drafted));
+    exited(by_grantee.arg(world.path("robot.pem")).output().expect("it starts"), 0);
     let ended = as_holder(&world, &robot(), &["revoke", &id, "--yes"]);
     assert!(said(&ended).contains(&format!("the grant {id} is revoked")), "{}", said(&ended));
     let after = as_holder(&world, &robot(), &["propose", "say:echo", "-p", "text=late", "--grant", &id, "--wait"]);
     assert!(said(&after).contains("revoked"), "{}", said(&after));
     world.assert_audited();
     // The roster is not for proposers, but each may end its own key.
-    let own = as_holder(&world, &robot(), &["revoke", &robot().keyid(), "--yes", "--reason", "lost"]);
-    assert!(own.status.success(), "{}", said(&own));
+    exited(as_holder(&world, &robot(), &["revoke", &robot().keyid(), "--yes", "--reason", "lost"]), 0);
 }
 
 #[test]
@@ -679,8 +671,7 @@ fn a_draft_from_the_history_permits_exactly_what_people_approved() {
     for text in ["shop", "cart", "shop"] {
         let _ = world.run("say:echo", json!({"text": text}), &[&alice()]);
     }
-    let made = draft("say:echo");
-    assert!(made.status.success(), "{}", said(&made));
+    let made = exited(draft("say:echo"), 0);
     let view: Value = serde_json::from_slice(&made.stdout).expect("JSON");
     assert_eq!(
         view["grant"]["steps"][0]["params"]["properties"]["text"],

@@ -163,8 +163,7 @@ fn a_missing_interpreter_is_reported_and_refused_before_the_nonce_is_spent() {
     assert!(notes.contains("tool:tool"), "{notes}");
     let wish = World::wish("tool:tool", json!({}));
     let reply = world.unchanged(|| world.wire.post("/v1/proposals", &world.agent, &wish));
-    let problem = reply.problem("sandbox-unavailable");
-    assert!(problem["detail"].as_str().expect("text").contains(missing), "{problem:#}");
+    reply.refuses("sandbox-unavailable", missing);
 }
 
 #[test]

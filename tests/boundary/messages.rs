@@ -142,9 +142,7 @@ fn a_program_gets_each_event_as_a_cloud_event_that_standard_webhooks_verifies() 
         messages.iter().map(|message| message.json()["id"].as_str().unwrap().parse().unwrap()).collect();
     assert!(ids.is_sorted(), "{ids:?}");
     assert_eq!(last.header("webhook-id"), format!("evt_{}", event["id"].as_str().unwrap()));
-    if !has_all("standardwebhooks", &["python3"]) {
-        return;
-    }
+    let Some(()) = has_all("standardwebhooks", &["python3"]) else { return };
     let script = "import json, sys\ntry:\n    from standardwebhooks.webhooks import Webhook\nexcept ImportError:\n    sys.exit(77)\n\
                   found = json.load(sys.stdin)\nfor secret in found['secrets']:\n    Webhook(secret).verify(found['body'], found['headers'])\n\
                   try:\n    Webhook(secret).verify(found['body'] + ' ', found['headers'])\n    sys.exit(3)\nexcept Exception: pass\n";

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::support::people::{self, alice, bob, unreachable_witness};
 use crate::support::wire::{Reply, Wire};
-use crate::support::{World, exchange, id_of, not_run, said, wait_for};
+use crate::support::{World, assert_says, exchange, id_of, not_run, said, wait_for};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -51,8 +51,7 @@ fn metrics_need_a_token_with_the_scope_read_for_all_steps() {
     for token in [&world.agent, &operator, &limited] {
         world.wire.get("/metrics", token).problem("forbidden");
     }
-    let refused = world.wire.get("/metrics", &limited).text();
-    assert!(refused.contains("limited to some steps"), "{refused}");
+    assert_says(world.wire.get("/metrics", &limited).text(), "limited to some steps");
     let reply = world.wire.get("/metrics", &world.reader);
     let media = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     assert_eq!((reply.status, reply.header("content-type")), (200, Some(media)));
@@ -474,8 +473,7 @@ fn a_start_that_cannot_listen_names_the_address_and_begins_no_log() {
     let for_metrics = World::prepared(|setup| setup.config = format!("[metrics]\nlisten = \"{address}\""));
     let main = World::prepared(|setup| setup.listen = address.clone());
     let mut refused = [for_metrics, main].map(|mut world| {
-        let text = world.try_start().expect_err("the port is taken");
-        assert!(text.contains(&format!("can't listen on {address}")), "{text}");
+        assert_says(world.try_start().expect_err("the port is taken"), &format!("can't listen on {address}"));
         world
     });
     // Other commands do not begin the log either. An edited roster is still version 1.

@@ -9,10 +9,10 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::nodes::{Standby, killed, lose_node_one, node, nodes, same_tokens, standby, start, take_over};
+use super::nodes::{killed, lose_node_one, node, nodes, same_tokens, standby, start, take_over};
 use crate::support::people::{self, Key, alice, bob, boundary_key, canonical, sha256, statement, wrap};
 use crate::support::postgres::until;
-use crate::support::{SMALL, World, id_of, runbook, said};
+use crate::support::{KilledAtEnd, SMALL, World, exited, id_of, runbook, said};
 
 /// The key of node two.
 fn key_two() -> Key {
@@ -46,8 +46,7 @@ fn seal(world: &World) -> Output {
 
 /// Seals the files of this node. Returns the number of the seal.
 fn sealed(world: &World) -> Value {
-    let output = seal(world);
-    assert!(output.status.success(), "{}", said(&output));
+    let output = exited(seal(world), 0);
     let value: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(value["changed"], true, "{value}");
     value["seal"].clone()
@@ -63,11 +62,11 @@ fn until_reason(log: &Path, reason: &str) {
 }
 
 /// Starts a node, and waits until it stands by for this reason.
-fn stands_by(world: &World, reason: &str) -> Standby {
+fn stands_by(world: &World, reason: &str) -> KilledAtEnd {
     let log = fs::File::create(world.path("serve.log")).expect("a log");
     let mut serve = world.boundary_command(&["serve", "--listen", "127.0.0.1:0"]);
     let child = serve.arg(world.path("b")).stdout(Stdio::null()).stderr(log).spawn().expect("serve");
-    let waiting = Standby(child);
+    let waiting = KilledAtEnd(child);
     until_reason(&world.path("serve.log"), reason);
     waiting
 }

@@ -12,7 +12,7 @@ use crate::support::people::{alice, sha256};
 use crate::support::postgres::cluster::Cluster;
 use crate::support::postgres::until;
 use crate::support::wire::Reply;
-use crate::support::{SMALL, Setup, World, has, id_of, runbook, said, wait_for};
+use crate::support::{SMALL, Setup, World, exited, has, id_of, runbook, said, wait_for};
 
 /// Number of bytes in a piece.
 const PIECE: usize = 1 << 20;
@@ -84,8 +84,7 @@ fn a_node_serves_the_large_output_of_a_killed_node_and_refuses_a_changed_piece()
         let reply = get(&two, &name, &format!("bytes={first}-{last}"));
         assert_eq!((reply.status, reply.text()), (206, big()[first..=last].to_owned()), "{first}-{last}");
     }
-    let checked = store(&two, &["check"]);
-    assert!(checked.status.success(), "{}", said(&checked));
+    exited(store(&two, &["check"]), 0);
     // A second run with the same output writes the same rows.
     two.run("s:big", json!({}), &[&alice()]);
     assert_eq!(count(&server, "piece"), big().len().div_ceil(PIECE));
@@ -158,8 +157,7 @@ fn retention_deletes_the_pieces_of_an_output_and_no_piece_of_an_uploaded_file() 
     std::thread::sleep(Duration::from_secs(6));
     assert_eq!(count(&server, "piece"), 1, "the uploaded file remains");
     one.assert_verified(&finished);
-    let checked = store(&one, &["check"]);
-    assert!(checked.status.success(), "{}", said(&checked));
+    exited(store(&one, &["check"]), 0);
 }
 
 #[test]
@@ -174,8 +172,7 @@ fn a_node_that_is_killed_while_it_writes_pieces_leaves_pieces_that_retention_del
     assert_eq!((count(&server, "piece"), count(&server, "output")), (2, 0), "no row names the pieces");
     two.start();
     same_tokens(&one, &mut two);
-    let checked = store(&two, &["check"]);
-    assert!(checked.status.success(), "{}", said(&checked));
+    exited(store(&two, &["check"]), 0);
     age(&server);
     until("the pieces are deleted", || count(&server, "piece") == 0);
     assert!(two.show(id_of(&proposal))["status"] == "running", "the other node closes the run after its time limit");
@@ -207,23 +204,20 @@ fn a_backup_of_a_serving_node_contains_the_pieces_and_is_restored_into_another_s
     start(&mut one);
     let finished = one.run("s:big", json!({}), &[&alice()]);
     let backup = one.path("backup");
-    let made = store(&one, &["backup", backup.to_str().expect("UTF-8")]);
-    assert!(made.status.success(), "{}", said(&made));
+    exited(store(&one, &["backup", backup.to_str().expect("UTF-8")]), 0);
     let hex = name_of(&one, &finished).trim_start_matches("blake3:").to_owned();
     let file = backup.join("outputs").join(&hex[..2]).join(&hex);
     assert!(std::fs::read(file).expect("a file") == big().into_bytes(), "the file has all bytes");
     one.stop();
     let url = format!("{}?schema=second", server.socket_url("owner"));
-    let migrated = one.program(&["store", "migrate", &url, "--service-role", "service"]).output().expect("migrate");
-    assert!(migrated.status.success(), "{}", said(&migrated));
+    exited(one.program(&["store", "migrate", &url, "--service-role", "service"]).output().expect("migrate"), 0);
     let config = std::fs::read_to_string(one.path("b/countersign.toml")).expect("a file");
     let service = server.socket_url("service");
     one.write("b/countersign.toml", &config.replace(&service, &format!("{service}?schema=second")));
     let known = one.path("b/boundary/nodes");
     let nodes = std::fs::read_to_string(&known).expect("the known nodes");
     one.write("b/boundary/nodes", &format!("{nodes}gone SHA256:gone\n"));
-    let restored = store(&one, &["restore", backup.to_str().expect("UTF-8"), "--keep-tokens", "all"]);
-    assert!(restored.status.success(), "{}", said(&restored));
+    exited(store(&one, &["restore", backup.to_str().expect("UTF-8"), "--keep-tokens", "all"]), 0);
     // A node of the old log that is gone does not stop the new log.
     one.start();
     assert!(one.output(&finished, "stdout") == big(), "the closed log has the output");

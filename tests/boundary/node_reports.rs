@@ -5,19 +5,19 @@ use std::process::{Child, Command, Stdio};
 use serde_json::{Value, json};
 
 use super::durability::shim::shim;
-use super::nodes::{Standby, nodes, nodes_with, start, take_over};
+use super::nodes::{nodes, nodes_with, start, take_over};
 use crate::support::people::alice;
 use crate::support::postgres::cluster::Cluster;
 use crate::support::postgres::proxy::{Proxy, Side};
 use crate::support::postgres::until;
 use crate::support::wire::{Reply, Wire};
-use crate::support::{World, id_of, not_run, runbook, said};
+use crate::support::{KilledAtEnd, World, assert_says, id_of, not_run, runbook, said};
 
 /// Starts a service that stands by, and waits until it answers at this port.
-fn serve_beside(world: &World, port: u16) -> (Standby, Wire) {
+fn serve_beside(world: &World, port: u16) -> (KilledAtEnd, Wire) {
     let mut command = world.boundary_command(&["serve", "--listen", &format!("127.0.0.1:{port}")]);
     let child = command.arg(world.path("b")).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("serve");
-    let (standby, wire) = (Standby(child), Wire::new(&format!("http://127.0.0.1:{port}")));
+    let (standby, wire) = (KilledAtEnd(child), Wire::new(&format!("http://127.0.0.1:{port}")));
     until("the standby answers", || wire.try_call("GET", "/health", &[], None).is_ok_and(|reply| reply.status == 200));
     (standby, wire)
 }
@@ -76,8 +76,7 @@ fn ready_and_metrics_and_doctor_name_the_nodes_and_what_a_silent_node_blocks() {
     for expected in ["standby of one", "this node: two", "replicas: none", "one: active, last sign "] {
         assert!(text.contains(expected), "{text}");
     }
-    let plain = doctor(&one, &[]);
-    assert!(plain.contains("this node is one; one active, two standby"), "{plain}");
+    assert_says(doctor(&one, &[]), "this node is one; one active, two standby");
     assert!(doctor(&two, &[]).contains("this node stands by"), "{}", doctor(&two, &[]));
     if let Some(shim) = shim("doctor names clocks that differ") {
         let mut other = one.boundary_command(&["doctor"]);
@@ -183,8 +182,7 @@ fn a_standby_starts_and_takes_over_with_errors_in_its_own_runbooks_and_says_so()
     let Some((_server, mut one, mut two)) = nodes("errors in the runbooks of a standby") else { return };
     let broken = runbook("", &[("go", "true"), ("go", "true")]);
     two.write("b/runbooks/bad.md", &broken);
-    let refused = two.try_start().expect_err("the first start begins the log with these runbooks");
-    assert!(refused.contains("bad.md"), "{refused}");
+    assert_says(two.try_start().expect_err("the first start begins the log with these runbooks"), "bad.md");
     start(&mut one);
     let two = take_over(&mut one, two);
     let why = "the sealed runbooks stay in force: ";

@@ -16,7 +16,7 @@ use crate::support::postgres::installation::SERVER_USER;
 use crate::support::postgres::proxy::Proxy;
 use crate::support::postgres::until;
 use crate::support::wire::Reply;
-use crate::support::{SMALL, Setup, World, bytes_of, id_of, runbook};
+use crate::support::{SMALL, Setup, World, assert_says, bytes_of, id_of, runbook};
 
 /// Returns a server with these settings, and the only node of its boundary.
 fn only_node(test: &str, settings: &str) -> Option<(Cluster, World)> {
@@ -124,8 +124,7 @@ fn every_get_route_answers_busy_while_the_database_is_down() {
          AND usename = 'service'",
     );
     let path = format!("/v1/outputs/{output}");
-    let said = busy(&path, &one.wire.get(&path, &one.reader));
-    assert!(said.contains("database"), "{said}");
+    assert_says(busy(&path, &one.wire.get(&path, &one.reader)), "database");
     server.psql("ALTER ROLE service CONNECTION LIMIT -1");
     assert_eq!(one.output(&finished, "stdout").lines().count(), 50_000);
 }

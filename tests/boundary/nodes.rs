@@ -1,6 +1,5 @@
 //! Two nodes of one boundary with a PostgreSQL database: the standby, the takeover, and databases that restart or go back.
 
-use std::process::Child;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -9,7 +8,7 @@ use serde_json::{Value, json};
 use crate::support::people::{self, alice, envelope};
 use crate::support::postgres::cluster::Cluster;
 use crate::support::postgres::until;
-use crate::support::{Setup, World, id_of};
+use crate::support::{Setup, World, assert_says, id_of};
 
 pub(super) fn nodes(test: &str) -> Option<(Cluster, World, World)> {
     nodes_with(test, |_| {})
@@ -79,16 +78,6 @@ pub(super) fn killed(one: &mut World, standby: JoinHandle<World>) -> World {
 pub(super) fn take_over(one: &mut World, two: World) -> World {
     let standby = standby(two);
     killed(one, standby)
-}
-
-/// A service that stands by until the value is dropped.
-pub(super) struct Standby(pub(super) Child);
-
-impl Drop for Standby {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 #[test]
@@ -210,8 +199,7 @@ fn promise_2_a_database_that_went_back_runs_nothing_before_a_new_epoch() {
         assert!(two.submit(envelope).status >= 400, "the approvals of the earlier epoch have ended");
     }
     two.assert_verified(&two.run("say:echo", json!({"text": "new epoch"}), &[&alice()]));
-    let refused = one.try_start().expect_err("refused");
-    assert!(refused.contains("went on without this node"), "{refused}");
+    assert_says(one.try_start().expect_err("refused"), "went on without this node");
     std::fs::rename(one.path("b/boundary/checkpoint"), one.path("evidence")).expect("moved");
     take_over(&mut two, one).assert_audited();
 }
@@ -236,8 +224,7 @@ fn promise_2_a_node_waits_for_a_node_that_the_database_does_not_name_any_more() 
     assert!(!starting.is_finished(), "node two waits for the checkpoint of node one");
     let nodes = listed(&one);
     assert_eq!((&nodes[0]["name"], &nodes[0]["lost"]), (&json!("one"), &json!(false)), "{nodes:?}");
-    let said = String::from_utf8_lossy(&lose_node_one(&one).stderr).into_owned();
-    assert!(said.contains("seal --new-epoch"), "{said}");
+    assert_says(String::from_utf8_lossy(&lose_node_one(&one).stderr).into_owned(), "seal --new-epoch");
     let mut two = starting.join().expect("node two is active");
     same_tokens(&one, &mut two);
     assert_eq!(two.submit(&spent).status, 503, "no run starts before a new epoch");

@@ -112,7 +112,7 @@ fn every_page_and_every_form_needs_the_cookie_the_host_and_the_origin() {
         assert!([400, 421].contains(&with(&two)), "{path}: two hosts");
     }
     let long = ask(&host, "POST", "/stop", &notebook.headers(), &format!("x={}", "y".repeat(70_000)));
-    assert!(long.status == 413 && long.body.contains("more than 64 KiB"), "{}", long.body);
+    long.says(413, "more than 64 KiB");
     for path in ["/page/0/run/0", "/page/0/walk", "/page/0/reset", "/stop", "/answer/1/o"] {
         let form = notebook.form(path);
         let origins = [

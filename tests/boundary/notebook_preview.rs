@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::opened_notebook::OpenedNotebook;
-use crate::support::{PROGRAM, World};
+use crate::support::{PROGRAM, World, assert_says};
 
 const PAGE: &str = "---\ncountersign: 1\ntitle: Deploy\nparams:\n  host: {type: string, pattern: \"^web-[0-9]+$\", default: web-1}\n\
     approvals: {required: 2, from: [ops]}\n---\n\
@@ -55,8 +55,7 @@ fn the_preview_of_a_step_is_the_screen_of_an_approver() {
     }
     assert!(shown.contains("all checks hold") && !shown.contains("NOT TO BE SIGNED"), "{shown}");
     assert!(shown.contains("0 of 2 of ops") && shown.contains("run systemctl"), "{shown}");
-    let other = text_of(&notebook.get("/page/0/preview/0?p.host=web-77").body);
-    assert!(other.contains("host = \"web-77\""), "{other}");
+    assert_says(text_of(&notebook.get("/page/0/preview/0?p.host=web-77").body), "host = \"web-77\"");
     let wrong = text_of(&notebook.get("/page/0/preview/0?p.host=db").body);
     assert!(wrong.contains("No approver will be asked") && wrong.contains("does not match ^web-[0-9]+$"), "{wrong}");
     assert_eq!(notebook.get("/page/0/preview/9").status, 404);
@@ -101,19 +100,16 @@ fn the_preview_compares_a_step_with_the_sealed_step_of_a_boundary() {
     let (url, token) = (world.wire.url.clone(), world.path("agent.token"));
     let options = ["--watch", "--compare", &url, "--token-file", token.to_str().expect("a path")];
     let notebook = OpenedNotebook::open_with(&PAGE.replace("rm -f /tmp/x\n", ""), &options);
-    let shown = text_of(&notebook.get("/page/0/preview/0").body);
-    assert!(shown.contains("The step is as it is sealed: sha256:"), "{shown}");
+    assert_says(text_of(&notebook.get("/page/0/preview/0").body), "The step is as it is sealed: sha256:");
     notebook.save("page.md", PAGE);
     let shown = text_of(&notebook.until_page("/page/0/preview/0", "differs from the sealed step"));
     assert!(shown.contains("now     3 | rm -f /tmp/x") && shown.contains("sha256:"), "{shown}");
     let new = PAGE.replace("#restart", "#other");
     notebook.save("page.md", &new);
     notebook.until_page("/page/0/", "aria-label=\"other\"");
-    let shown = text_of(&notebook.get("/page/0/preview/1").body);
-    assert!(shown.contains("The boundary has no step of this name"), "{shown}");
+    assert_says(text_of(&notebook.get("/page/0/preview/1").body), "The boundary has no step of this name");
     drop(world);
-    let shown = text_of(&notebook.get("/page/0/preview/1").body);
-    assert!(shown.contains("The sealed step can't be read"), "{shown}");
+    assert_says(text_of(&notebook.get("/page/0/preview/1").body), "The sealed step can't be read");
     let without = OpenedNotebook::command(notebook.home.path(), "page.md", &["--compare", &url]).output();
     assert_eq!(without.expect("runs").status.code(), Some(2), "a boundary needs a token");
 }

@@ -3,12 +3,12 @@
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use crate::companion::{digits, review_path, sign_path};
 use crate::support::pages::{Pages, form_of};
 use crate::support::people::{IN_TOTO, alice, bob, envelope, pae, payload_of};
-use crate::support::{self, World, bytes_of, has_all, id_of, not_run, people, wait_for};
+use crate::support::{self, KilledAtEnd, World, bytes_of, has_all, id_of, not_run, people, wait_for};
 use serde_json::{Value, json};
 
 #[track_caller]
@@ -34,9 +34,7 @@ fn public_pem(world: &World) -> PathBuf {
 
 #[test]
 fn openssl_verifies_the_signature_of_a_receipt() {
-    if !has_all("openssl_verifies_the_signature_of_a_receipt", &["openssl"]) {
-        return;
-    }
+    let Some(()) = has_all("openssl_verifies_the_signature_of_a_receipt", &["openssl"]) else { return };
     let world = World::new();
     let finished = world.run("two:go", json!({"text": "\u{e4}\n\"x\""}), &[&alice(), &bob()]);
     let bundle: Value = serde_json::from_slice(&world.bundle(&finished)).unwrap();
@@ -81,9 +79,7 @@ fn securesystemslib_verifies_the_signature_of_a_receipt() {
     let Some(python) = std::env::var_os("COUNTERSIGN_PYTHON") else {
         return not_run(test, "COUNTERSIGN_PYTHON names no Python that has securesystemslib; scripts/test sets it");
     };
-    if !has_all(test, &["openssl"]) {
-        return;
-    }
+    let Some(()) = has_all(test, &["openssl"]) else { return };
     let world = World::new();
     let finished = world.run("say:echo", json!({"text": "x"}), &[&alice()]);
     let key = public_pem(&world);
@@ -159,9 +155,7 @@ fn hand_in(world: &World, proposal: &Value, signature: &Value) -> support::wire:
 
 #[test]
 fn unmodified_ssh_keygen_can_sign_an_approval() {
-    if !has_all("unmodified_ssh_keygen_can_sign_an_approval", &["ssh-keygen"]) {
-        return;
-    }
+    let Some(()) = has_all("unmodified_ssh_keygen_can_sign_an_approval", &["ssh-keygen"]) else { return };
     let (_keys, key, world) = with_ssh_approver();
     let proposal = world.propose("two:go", json!({"text": "x"}));
     let message = pae(IN_TOTO, &bytes_of(&proposal));
@@ -185,7 +179,7 @@ fn unmodified_ssh_keygen_can_sign_an_approval() {
 
 /// An ssh-agent process that is killed on drop.
 struct Agent {
-    child: Child,
+    _child: KilledAtEnd,
     socket: PathBuf,
 }
 
@@ -194,25 +188,16 @@ impl Agent {
         let socket = key.with_file_name("agent.sock");
         let mut command = Command::new("ssh-agent");
         let child = command.args(["-D", "-a"]).arg(&socket).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        let agent = Self { child: child.expect("ssh-agent"), socket };
+        let agent = Self { _child: KilledAtEnd(child.expect("ssh-agent")), socket };
         wait_for("the agent listens", || agent.socket.exists());
         run(Command::new("ssh-add").arg("-q").arg(key).env("SSH_AUTH_SOCK", &agent.socket));
         agent
     }
 }
 
-impl Drop for Agent {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 #[test]
 fn a_key_in_the_ssh_agent_can_sign_an_approval() {
-    if !has_all("a_key_in_the_ssh_agent_can_sign_an_approval", &["ssh-keygen", "ssh-agent", "ssh-add"]) {
-        return;
-    }
+    let Some(()) = has_all("a key in the SSH agent", &["ssh-keygen", "ssh-agent", "ssh-add"]) else { return };
     let (_keys, key, world) = with_ssh_approver();
     let agent = Agent::with(&key);
     fs::remove_file(&key).unwrap();
@@ -259,9 +244,7 @@ fn approve(world: &World, proposal: &Value, key: &Path, expect: &str, agent: Opt
 
 #[test]
 fn the_approve_command_signs_with_a_pkcs8_key_file_and_with_an_openssh_key_file() {
-    if !has_all("the_approve_command_signs_with_a_pkcs8_key_file_and_with_an_openssh_key_file", &["ssh-keygen"]) {
-        return;
-    }
+    let Some(()) = has_all("key files of OpenSSH", &["ssh-keygen"]) else { return };
     let (keys, key, world) = with_ssh_approver();
     let pem = keys.path().join("alice.pem");
     let mut file = fs::OpenOptions::new();

@@ -6,11 +6,12 @@ use serde_json::{Value, json};
 
 use super::grants::{draft, terms};
 use crate::passkey::{Edit, PasskeyPair, SYNCED, VERIFIED};
+use crate::revocations::of_epoch;
 use crate::support::people::{
     CHALLENGE, IN_TOTO, alice, authorization, denial, dora, key_revocation, oscar, pae, revocation, sha256, wrap,
 };
 use crate::support::wire::Reply;
-use crate::support::{Setup, World, bytes_of, id_of, said};
+use crate::support::{Setup, World, assert_says, bytes_of, id_of, said};
 
 const POLICY: &str = "version: 3\nextends: none\ndefault: {mode: execute, approvals: {required: 1, from: [ops, security]}, standing: {max_uses: 20, max_days: 7}}\n";
 pub(crate) const PASSKEYS: &str = "passkeys: {most: 1, alone: false, synced: false}\n";
@@ -66,11 +67,6 @@ fn send(world: &World, payload: &[u8], key: &PasskeyPair) -> Reply {
     world.wire.post("/v1/revocations", "", &envelope)
 }
 
-fn of_epoch(world: &World) -> Vec<u8> {
-    let boundary = world.boundary();
-    revocation(&boundary, "epoch", &sha256(boundary["epoch"].as_str().expect("an epoch").as_bytes()))
-}
-
 fn detail_of(problem: &Value) -> &str {
     problem["detail"].as_str().expect("words")
 }
@@ -92,8 +88,7 @@ fn a_person_and_one_passkey_approve_a_run_and_a_passkey_alone_approves_none() {
     for part in ["yuki signed with a passkey of desk.example", "at most 1 passkey counts, and each rule also needs"] {
         assert!(review.contains(part), "{part}: {review}");
     }
-    let inbox = said(&world.as_alice(&["inbox"]).output().expect("it starts"));
-    assert!(inbox.contains("1 of 1 (passkey)"), "{inbox}");
+    assert_says(said(&world.as_alice(&["inbox"]).output().expect("it starts")), "1 of 1 (passkey)");
     world.restart();
     assert_eq!(world.show(id_of(&proposal))["status"], "pending");
     world.sign(&proposal, &[&dora()]).ok(200);

@@ -3,7 +3,7 @@
 
 use crate::support::people::{self, alice, envelope};
 use crate::support::poor::poor_host;
-use crate::support::{SMALL, World, bytes_of, id_of, runbook};
+use crate::support::{SMALL, World, assert_says, bytes_of, id_of, runbook};
 use serde_json::{Value, json};
 
 /// Executes listed programs only. The mode asks for no permission, except for unknown commands.
@@ -79,8 +79,7 @@ fn verify_and_audit_show_the_programs_of_a_receipt() {
     let programs = &world.receipt(&finished)["programs"];
     let (_, report) = world.verify(&world.bundle(&finished));
     assert_eq!(&report["report"]["facts"]["programs"], programs, "{report:#}");
-    let says = report["report"]["boundary_says"].to_string();
-    assert!(says.contains("which programs the run started and the list refused"), "{says}");
+    assert_says(report["report"]["boundary_says"].to_string(), "which programs the run started and the list refused");
 
     let roster = world.started["roster"].as_str().expect("a digest");
     let bundle = world.path("run.bundle.json");
@@ -216,8 +215,7 @@ fn a_host_without_namespaces_refuses_the_proposal_before_anybody_signs() {
     world.start();
     world.make_tokens();
     let reply = world.wire.post("/v1/proposals", &world.agent, &World::wish("list:plain", json!({})));
-    let problem = reply.problem("sandbox-unavailable");
-    assert!(problem["detail"].as_str().expect("words").contains("required layer programs"), "{problem}");
+    reply.refuses("sandbox-unavailable", "required layer programs");
     let (_, finished) = run(&world, "free:plain");
     assert_eq!(world.output(&finished, "stdout"), "a\n");
 }

@@ -6,7 +6,7 @@ use std::process::Output;
 use serde_json::{Value, json};
 
 use crate::support::people::{self, Key, alice, bob, carol, dora, envelope, erin, frank, mallory};
-use crate::support::{self, SMALL, World, bytes_of, id_of, runbook, said};
+use crate::support::{self, SMALL, World, bytes_of, exited, id_of, runbook, said, said_at_exit};
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -59,8 +59,7 @@ fn an_id_is_never_read_as_the_name_of_a_file_in_the_working_directory() {
         let shown: Value = serde_json::from_slice(&review.stdout).unwrap_or_else(|_| panic!("{}", said(&review)));
         assert_eq!(shown["digest"], meant["digest"], "{name}");
     }
-    let denied = as_approver(&world, &alice(), &directory, "deny", &["--yes", ending]);
-    assert!(denied.status.success(), "{}", said(&denied));
+    exited(as_approver(&world, &alice(), &directory, "deny", &["--yes", ending]), 0);
     assert_eq!(world.show(id_of(&meant))["status"], "denied");
     assert_eq!(world.show(id_of(&planted))["status"], "pending");
     // An argument with a directory names a file.
@@ -83,19 +82,14 @@ fn an_approver_can_name_an_open_proposal_by_its_last_digits_even_if_closed_propo
     assert_eq!(shown["digest"], open["digest"]);
     // The command `wait` also accepts closed proposals, so both proposals match: the command lists both and waits for
     // neither.
-    let wait = as_agent(&world, &["wait", ending]);
-    assert_eq!(wait.status.code(), Some(2), "{}", said(&wait));
+    let wait = exited(as_agent(&world, &["wait", ending]), 2);
     assert!(said(&wait).contains("2 proposals match") && said(&wait).contains(id_of(&open)), "{}", said(&wait));
-    let denied = as_approver(&world, &alice(), &here, "deny", &["--yes", ending]);
-    assert!(denied.status.success(), "{}", said(&denied));
+    exited(as_approver(&world, &alice(), &here, "deny", &["--yes", ending]), 0);
     assert_eq!(world.show(id_of(&open))["status"], "denied");
     // Both proposals are closed now.
-    let again = as_approver(&world, &alice(), &here, "deny", &["--yes", ending]);
-    assert_eq!(again.status.code(), Some(2), "{}", said(&again));
-    assert!(said(&again).contains("2 proposals match"), "{}", said(&again));
+    said_at_exit(as_approver(&world, &alice(), &here, "deny", &["--yes", ending]), 2, "2 proposals match");
     for short in [&ending[1..], "4f2a", "xyz123", "plan"] {
-        let refused = as_approver(&world, &alice(), &here, "review", &[short]);
-        assert_eq!(refused.status.code(), Some(2), "{}", said(&refused));
+        let refused = exited(as_approver(&world, &alice(), &here, "review", &[short]), 2);
         assert!(said(&refused).contains("the last digits of an id (at least 6)"), "{}", said(&refused));
     }
 }
@@ -115,15 +109,13 @@ fn two_open_proposals_with_the_same_last_digits_are_listed_and_no_proposal_is_ch
     });
     let here = world.path("");
     for command in ["review", "approve", "deny"] {
-        let refused = as_approver(&world, &alice(), &here, command, &["4F2A9C"]);
-        assert_eq!(refused.status.code(), Some(2), "{}", said(&refused));
+        let refused = exited(as_approver(&world, &alice(), &here, command, &["4F2A9C"]), 2);
         assert!(ids.iter().all(|id| said(&refused).contains(id)), "{}", said(&refused));
         assert!(said(&refused).contains("name one proposal by more digits of its id"), "{}", said(&refused));
     }
     for id in &ids {
         assert_eq!(world.show(id)["status"], "running");
-        let denied = as_approver(&world, &alice(), &here, "deny", &["--yes", &id[id.len() - 10..]]);
-        assert!(denied.status.success(), "{}", said(&denied));
+        exited(as_approver(&world, &alice(), &here, "deny", &["--yes", &id[id.len() - 10..]]), 0);
     }
     for call in calls {
         call.join().unwrap();
@@ -173,8 +165,7 @@ fn a_statement_that_was_denied_before_the_boundary_knew_it_never_runs() {
     let payload = people::payload_of(&statement);
     let signed = envelope(&payload, &[&alice(), &bob()]);
     // Alice denies the signed statement before the boundary receives the statement.
-    let denied = as_approver(&world, &alice(), &here, "deny", &["--yes", "st.json"]);
-    assert!(denied.status.success(), "{}", said(&denied));
+    let denied = exited(as_approver(&world, &alice(), &here, "deny", &["--yes", "st.json"]), 0);
     let predicate = people::predicate_of(&statement);
     assert!(text(&denied.stdout).contains(predicate["expires_at"].as_str().unwrap()), "{}", said(&denied));
     world.submit(&signed).problem("denied");
@@ -187,8 +178,7 @@ fn a_statement_that_was_denied_before_the_boundary_knew_it_never_runs() {
     world.start();
     world.submit(&signed).problem("denied");
     std::fs::write(here.join("signed.json"), signed.to_string()).unwrap();
-    let submitted = as_agent(&world, &["submit", here.join("signed.json").to_str().unwrap()]);
-    assert_eq!(submitted.status.code(), Some(123), "{}", said(&submitted));
+    exited(as_agent(&world, &["submit", here.join("signed.json").to_str().unwrap()]), 123);
     // The same denial again adds no entry.
     let again = world.wire.post("/v1/denials", "", &denial_of(&world, &payload, &alice())).ok(200);
     assert_eq!((world.count("denial"), &again["kept_until"]), (1, &predicate["expires_at"]));
@@ -394,8 +384,7 @@ fn a_repeated_proposal_is_reported_as_existing_with_its_reason() {
     let again = world.wire.post("/v1/proposals", &world.agent, &wish("two")).ok(200);
     assert_eq!((&again["existing"], &again["id"], &again["reason"]), (&json!(true), &first["id"], &json!("one")));
     assert!(world.show(id_of(&first)).get("existing").is_none(), "it is said to who proposed");
-    let told = as_agent(&world, &["propose", "plain:true", "--reason", "two"]);
-    assert!(told.status.success(), "{}", said(&told));
+    let told = exited(as_agent(&world, &["propose", "plain:true", "--reason", "two"]), 0);
     let expected = format!("the same proposal exists already: {}, with the reason \"one\"", id_of(&first));
     assert!(text(&told.stderr).contains(&expected) && text(&told.stderr).contains("--new"), "{}", said(&told));
     assert_eq!(text(&told.stdout).trim(), id_of(&first));
@@ -414,8 +403,7 @@ fn proposals_lists_the_own_proposals_of_a_token_with_their_results() {
     world.propose("two:go", json!({"text": "x".repeat(100)}));
     world.wire.post("/v1/proposals", &world.courier, &World::wish("plain:fail", json!({}))).ok(201);
     let listed = |words: &[&str]| {
-        let output = as_agent(&world, &[&["proposals"], words].concat());
-        assert!(output.status.success(), "{}", said(&output));
+        let output = exited(as_agent(&world, &[&["proposals"], words].concat()), 0);
         text(&output.stdout)
     };
     let rows: Vec<String> =
@@ -433,8 +421,7 @@ fn proposals_lists_the_own_proposals_of_a_token_with_their_results() {
     assert!(listed(&["--status", "open"]).contains("two:go") && listed(&["--step", "say:echo"]).contains("succeeded"));
     let json: Value = serde_json::from_str(&listed(&["--status", "denied", "--json"])).unwrap();
     assert_eq!((json["proposals"].as_array().unwrap().len(), &json["proposals"][0]["id"]), (1, &denied["id"]));
-    let none = as_agent(&world, &["proposals", "--status", "running"]);
-    assert!(none.status.success() && said(&none).contains("there are no such proposals"), "{}", said(&none));
+    said_at_exit(as_agent(&world, &["proposals", "--status", "running"]), 0, "there are no such proposals");
     assert_eq!(as_agent(&world, &["proposals", "--status", "over"]).status.code(), Some(2));
 }
 
@@ -529,8 +516,7 @@ fn a_key_without_a_role_is_refused_with_the_version_of_the_roster() {
     let proposal = world.propose("plain:true", json!({}));
     for (command, arguments) in [("inbox", &[][..]), ("review", &[id_of(&proposal)]), ("approve", &[id_of(&proposal)])]
     {
-        let refused = as_approver(&world, &mallory(), &world.path(""), command, arguments);
-        assert_eq!(refused.status.code(), Some(126), "{}", said(&refused));
+        let refused = exited(as_approver(&world, &mallory(), &world.path(""), command, arguments), 126);
         let keyid = mallory().keyid();
         for part in [&*format!("the key {keyid} is in no role of roster version 1"), "mallory.pem", "--key FILE"] {
             assert!(said(&refused).contains(part), "{part}: {}", said(&refused));
@@ -555,9 +541,7 @@ fn an_unknown_step_is_refused_with_a_suggestion() {
     assert!(refused(&world.agent).ends_with("did you mean plain:true?"), "{}", refused(&world.agent));
     let step = world.wire.get("/v1/steps/plain:tru", &world.reader).problem("unknown-step");
     assert!(step["detail"].as_str().unwrap().ends_with("did you mean plain:true?"), "{step}");
-    let told = as_agent(&world, &["propose", "plain:tru"]);
-    assert_eq!(told.status.code(), Some(127), "{}", said(&told));
-    assert!(said(&told).contains("did you mean plain:true?"), "{}", said(&told));
+    said_at_exit(as_agent(&world, &["propose", "plain:tru"]), 127, "did you mean plain:true?");
     // The suggestion names no step that the token cannot see.
     let narrow = world.token_for("narrow", &[], &["propose"], &["plain:tru", "say:*"]);
     assert!(refused(&narrow).ends_with("see `countersign registry list`"), "{}", refused(&narrow));

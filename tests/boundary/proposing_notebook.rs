@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::companion::{LyingBoundary, page_until};
 use crate::support::pages::{PageReply, Pages, ask, form_of, text_of};
-use crate::support::{POLICY, SMALL, World, id_of, runbook, said};
+use crate::support::{POLICY, SMALL, World, exited, id_of, runbook, said_at_exit};
 
 const FRONT: &str =
     "params:\n  who: {type: string, pattern: \"^[a-z]+$\", default: anna}\n  n: {type: integer, default: 1}";
@@ -69,8 +69,7 @@ fn all(world: &World) -> Vec<Value> {
 fn approve(world: &World, id: &str) -> Output {
     let shown = world.show(id);
     let done = world.as_alice(&["approve", id, "--yes", "--expect", shown["digest"].as_str().expect("text")]).output();
-    let done = done.expect("it starts");
-    assert_eq!(done.status.code(), Some(0), "{}", said(&done));
+    let done = exited(done.expect("it starts"), 0);
     done
 }
 
@@ -194,8 +193,8 @@ fn a_form_proposes_once_and_only_from_a_page_of_the_program_and_nothing_runs_her
         ("the number of another form", form.replacen("form=", "form=9", 1)),
         ("no seal", form.split("&seal=").next().expect("a part").to_owned()),
     ] {
-        let reply = pages.post(path, &body);
-        assert!(reply.status == 409 && reply.body.contains("proposed and stopped nothing"), "{what}: {}", reply.body);
+        eprintln!("{what}");
+        pages.post(path, &body).says(409, "proposed and stopped nothing");
     }
     for absent in ["/page/0/run/0", "/page/0/walk", "/page/0/reset", "/answer/1/a", "/stop"] {
         assert_eq!(pages.post(absent, &form).status, 404, "{absent}");
@@ -225,8 +224,7 @@ fn a_boundary_that_lies_is_refused_or_gone_proposes_nothing_and_the_page_says_wh
     let other = block(&page, "other");
     assert!(other.contains("Don&#39;t trust this boundary") || other.contains("Don't trust this boundary"), "{other}");
     assert!(!page.contains("a lie") && !other.contains("<form ") && block(&page, "hello").contains("<form "), "{page}");
-    let reply = pages.post("/page/0/propose", &form);
-    assert!(reply.status == 409 && reply.body.contains("Nothing was proposed"), "{}", reply.body);
+    pages.post("/page/0/propose", &form).says(409, "Nothing was proposed");
     assert!(all(&world).is_empty());
     // A boundary that answers with the proposal of another reason has not made the proposal of the page.
     let mut other =
@@ -236,8 +234,7 @@ fn a_boundary_that_lies_is_refused_or_gone_proposes_nothing_and_the_page_says_wh
     let pages = Pages::start(opening(&world, &text, &between.url));
     let form = form_of(&block(&pages.get("/page/0/").body, "other"), "/page/0/propose").expect("a form");
     between.lies.store(true, Ordering::SeqCst);
-    let reply = pages.post("/page/0/propose", &format!("{form}&reason=mine"));
-    assert!(reply.status == 409 && reply.body.contains("made another proposal"), "{}", reply.body);
+    pages.post("/page/0/propose", &format!("{form}&reason=mine")).says(409, "made another proposal");
     // A step that was sealed in another form after the page was loaded is not proposed.
     let pages = open(&world);
     let form = form_of(&block(&pages.get("/page/0/").body, "other"), "/page/0/propose").expect("a form");
@@ -246,7 +243,7 @@ fn a_boundary_that_lies_is_refused_or_gone_proposes_nothing_and_the_page_says_wh
     world.write("b/runbooks/ops/page.md", &runbook(&format!("{FRONT}\n{SMALL}"), &steps));
     world.reseal(world.seal() + 1);
     let reply = pages.post("/page/0/propose", &form);
-    assert!(reply.status == 409 && reply.body.contains("sealed in another form now"), "{}", reply.body);
+    reply.says(409, "sealed in another form now");
     let form = form_of(&block(&pages.get("/page/0/").body, "other"), "/page/0/propose").expect("a form");
     let run = leads_to(&propose(&pages, "hello", ""));
     world.stop();
@@ -266,8 +263,7 @@ fn a_token_is_needed_and_the_name_of_a_boundary_comes_from_the_list() {
     let text = runbook(&format!("{FRONT}\n{SMALL}"), &STEPS);
     let mut without = opening(&world, &text, &world.wire.url);
     let refused = |command: &mut Command, wanted: &str| {
-        let done = command.output().expect("it starts");
-        assert!(done.status.code() == Some(2) && said(&done).contains(wanted), "{}", said(&done));
+        said_at_exit(command.output().expect("it starts"), 2, wanted);
     };
     refused(opening(&world, &text, &world.wire.url).arg("--watch"), "--watch is for runs on this machine");
     refused(&mut opening(&world, &text, "prod"), "no boundary has the name prod");
@@ -277,16 +273,14 @@ fn a_token_is_needed_and_the_name_of_a_boundary_comes_from_the_list() {
     without.env("COUNTERSIGN_TOKEN", format!("cst_{}", "x".repeat(43)));
     let mut wrong = world.program(&["open", "ops/page.md", "--boundary", &world.wire.url]);
     wrong.current_dir(world.path("checkout")).env("COUNTERSIGN_TOKEN", format!("cst_{}", "x".repeat(43)));
-    let page = Pages::start(wrong).get("/page/0/");
-    assert!(page.status == 401 && page.body.contains("does not accept your token"), "{}", page.body);
+    Pages::start(wrong).get("/page/0/").says(401, "does not accept your token");
     // A person has a token of his own.
     world.write("carol.token", &world.token("carol.web", &["carol"], &["propose", "read"]));
     let token = world.path("carol.token");
     let add = ["boundary", "add", "prod", "--url", &world.wire.url, "--roster"];
     let mut add = world.program(&add);
     add.arg(world.started["roster"].as_str().expect("a digest")).arg("--token-file").arg(&token);
-    let added = add.output().expect("it starts");
-    assert_eq!(added.status.code(), Some(0), "{}", said(&added));
+    exited(add.output().expect("it starts"), 0);
     let mut named = world.program(&["open", "ops/page.md", "--boundary", "prod"]);
     named.current_dir(world.path("checkout"));
     let pages = Pages::start(named);

@@ -313,8 +313,7 @@ fn a_refusal_as_busy_leaves_the_nonce_unspent() {
     world.sign(&running, &[&alice()]).ok(200);
     world.until(id_of(&running), "running");
     let signed = envelope(&people::authorization(&world.authorization("plain:true", json!({}))), &[&alice()]);
-    let problem = world.unchanged(|| world.submit(&signed)).problem("busy");
-    assert!(problem["detail"].as_str().unwrap().contains("spent no nonce"), "{problem:#}");
+    world.unchanged(|| world.submit(&signed)).refuses("busy", "spent no nonce");
     // An online proposal with enough approvals waits until the other run ends.
     let waiting = world.propose("plain:true", json!({}));
     world.sign(&waiting, &[&alice()]).ok(200);

@@ -30,8 +30,7 @@ fn an_impossible_quorum_is_reported_at_the_seal_and_refused_at_the_proposal() {
     assert!(world.started["notes"].to_string().contains(&told), "serve says it");
     assert!(to_fix(&world).iter().any(|line| line.contains(&told)), "{:?}", to_fix(&world));
     let refused = world.wire.post("/v1/proposals", &world.agent, &World::wish("pay:go", json!({})));
-    let problem = refused.problem("quorum-missing");
-    assert!(problem["detail"].as_str().unwrap().contains(why), "{problem:#}");
+    refused.refuses("quorum-missing", why);
     world.propose("plain:true", json!({}));
 }
 
@@ -51,8 +50,7 @@ fn a_new_token_whose_owners_are_needed_for_a_quorum_is_reported() {
     assert!(said.contains(why), "{said}");
     assert!(notes(&world).contains(why) && world.service_log().contains(why), "{}", world.service_log());
     assert!(to_fix(&world).iter().any(|line| line.contains(why)), "{:?}", to_fix(&world));
-    let problem = world.wire.post("/v1/proposals", &token, &World::wish("two:go", json!({}))).problem("quorum-missing");
-    assert!(problem["detail"].as_str().unwrap().contains(why), "{problem:#}");
+    world.wire.post("/v1/proposals", &token, &World::wish("two:go", json!({}))).refuses("quorum-missing", why);
     // The step `plain:true` needs one approval, and carol can give the approval.
     world.wire.post("/v1/proposals", &token, &World::wish("plain:true", json!({}))).ok(201);
     // The command reports the same if no service is running.
@@ -83,8 +81,7 @@ fn a_step_that_this_host_can_never_run_is_reported_at_the_seal_and_refused_at_th
     let told = "proposals of full:go are refused, because this host can't run them";
     assert!(notes(&world).contains(told) && notes(&world).contains("namespaces"), "{}", notes(&world));
     let refused = world.wire.post("/v1/proposals", &world.agent, &World::wish("full:go", json!({})));
-    let problem = refused.problem("sandbox-unavailable");
-    assert!(problem["detail"].as_str().unwrap().contains("namespaces"), "{problem:#}");
+    refused.refuses("sandbox-unavailable", "namespaces");
     world.propose("plain:true", json!({}));
     assert!(to_fix(&world).iter().any(|line| line.contains(told)), "{:?}", to_fix(&world));
     // The list of steps marks only `full:go`.

@@ -13,7 +13,7 @@ use crate::support::people::{
     key_revocation, mallory, nonce, oscar, proposal_id, revocation, robot, sha256, statement,
 };
 use crate::support::wire::Reply;
-use crate::support::{SMALL, World, bytes_of, id_of, runbook, said, wait_for};
+use crate::support::{SMALL, World, assert_says, bytes_of, exited, id_of, runbook, said, wait_for};
 
 fn of_key(world: &World, key: &Key) -> Vec<u8> {
     key_revocation(&world.boundary(), key)
@@ -23,7 +23,7 @@ fn of_token(world: &World, name: &str) -> Vec<u8> {
     revocation(&world.boundary(), "token", &sha256(name.as_bytes()))
 }
 
-fn of_epoch(world: &World) -> Vec<u8> {
+pub(crate) fn of_epoch(world: &World) -> Vec<u8> {
     let boundary = world.boundary();
     revocation(&boundary, "epoch", &sha256(boundary["epoch"].as_str().expect("an epoch").as_bytes()))
 }
@@ -84,8 +84,7 @@ fn a_freeze_ends_every_run_and_proposal_and_lasts_until_a_thaw_also_over_a_resta
     let payload = denial(&world.boundary(), &bytes_of(&waiting), "no");
     let denial = json!({"denial": envelope(&payload, &[&alice()]), "payload": waiting["payload"]});
     world.wire.post("/v1/denials", "", &denial).problem("wrong-state");
-    let thawed = thaw(&world);
-    assert!(thawed.status.success(), "{}", said(&thawed));
+    exited(thaw(&world), 0);
     assert!(world.log_size() > size);
     assert_eq!(world.wire.peek("/ready").status, 200);
     // The audit still names the person and the words.
@@ -260,8 +259,7 @@ fn a_revoked_token_opens_nothing_and_its_proposals_end() {
     store.execute("UPDATE token SET revoked_at = NULL WHERE name = 'short'", []).expect("changed");
     drop(store);
     let checked = world.program(&["store", "check", "--config"]).arg(world.path("b/countersign.toml")).output();
-    let checked = said(&checked.expect("it starts"));
-    assert!(checked.contains("row short: the log revokes the token"), "{checked}");
+    assert_says(said(&checked.expect("it starts")), "row short: the log revokes the token");
     world.start();
     world.wire.post("/v1/proposals", &token, &wish).problem("unauthenticated");
 }
@@ -327,22 +325,17 @@ fn revoke_and_freeze_sign_with_the_key_that_may_and_say_what_ended() {
     let world = World::new();
     let _ = world.token("ci-bot", &["bob"], &["propose"]);
     let id = alice().keyid();
-    let refused = as_person(&world, &bob(), &["revoke", &id, "--yes"]);
-    assert_eq!(refused.status.code(), Some(126), "{}", said(&refused));
-    let stranger = as_person(&world, &mallory(), &["revoke", &id, "--yes"]);
-    assert_eq!(stranger.status.code(), Some(126), "{}", said(&stranger));
-    let own = as_person(&world, &alice(), &["revoke", &id, "--yes", "--reason", "lost"]);
-    assert!(own.status.success(), "{}", said(&own));
+    exited(as_person(&world, &bob(), &["revoke", &id, "--yes"]), 126);
+    exited(as_person(&world, &mallory(), &["revoke", &id, "--yes"]), 126);
+    let own = exited(as_person(&world, &alice(), &["revoke", &id, "--yes", "--reason", "lost"]), 0);
     assert!(String::from_utf8_lossy(&own.stdout).starts_with(&format!("the key {id} is revoked (log entry")));
     let file = world.path("revocation.json");
     let name = file.to_str().expect("a path");
-    let written = as_person(&world, &bob(), &["revoke", "token:ci-bot", "--yes", "-o", name]);
-    assert!(written.status.success(), "{}", said(&written));
+    exited(as_person(&world, &bob(), &["revoke", "token:ci-bot", "--yes", "-o", name]), 0);
     let size = world.log_size();
     // The file needs neither a key nor a token. Another seal drops the token, and the same revocation is still no error.
     for round in 0..2 {
-        let sent = world.program(&["--url", &world.wire.url, "revoke", name]).output().expect("it starts");
-        assert!(sent.status.success(), "{}", said(&sent));
+        exited(world.program(&["--url", &world.wire.url, "revoke", name]).output().expect("it starts"), 0);
         if round == 0 {
             assert_eq!(world.log_size(), size + 1);
             let _ = world.token("more", &["bob"], &["read"]);
@@ -352,8 +345,7 @@ fn revoke_and_freeze_sign_with_the_key_that_may_and_say_what_ended() {
     for odd in ["grt_1", "alice", "token:", "SHA256:short"] {
         assert_eq!(as_person(&world, &bob(), &["revoke", odd, "--yes"]).status.code(), Some(2), "{odd}");
     }
-    let frozen = as_person(&world, &bob(), &["freeze", "--yes", "--json"]);
-    assert!(frozen.status.success(), "{}", said(&frozen));
+    let frozen = exited(as_person(&world, &bob(), &["freeze", "--yes", "--json"]), 0);
     let answer: Value = serde_json::from_slice(&frozen.stdout).expect("JSON");
     assert!(answer["subject"]["epoch"].is_string() && answer["existing"] == false, "{answer}");
     world.assert_audited();
@@ -378,8 +370,7 @@ fn freeze_all_stops_each_boundary_that_answers_and_names_the_others() {
         assert_eq!((refused.status.code(), two.count("revocation")), (Some(2), 0), "{wrong:?}: {}", said(&refused));
     }
     let mut command = one.program(&["freeze", "--all", "--yes", "--reason", "stop", "--key"]);
-    let done = command.arg(&key).output().expect("it starts");
-    assert_eq!(done.status.code(), Some(1), "{}", said(&done));
+    let done = exited(command.arg(&key).output().expect("it starts"), 1);
     let out = String::from_utf8_lossy(&done.stdout);
     assert!(out.contains("one: the boundary is frozen") && out.contains("two: the boundary is frozen"), "{out}");
     assert!(said(&done).contains("gone: NOT frozen"), "{}", said(&done));

@@ -2,7 +2,7 @@
 
 use std::process::Output;
 
-use crate::support::{SMALL, World, runbook, said, wait_for};
+use crate::support::{SMALL, World, assert_says, exited, runbook, said, said_at_exit, wait_for};
 use serde_json::{Value, json};
 
 /// Runs `registry` on the runbooks of the boundary.
@@ -18,8 +18,7 @@ fn registry(world: &World, words: &[&str]) -> Output {
 
 #[track_caller]
 fn lock(world: &World) {
-    let output = registry(world, &["lock"]);
-    assert!(output.status.success(), "{}", said(&output));
+    exited(registry(world, &["lock"]), 0);
 }
 
 fn notes(world: &World) -> String {
@@ -77,15 +76,13 @@ fn check_reports_the_lock_and_diff_names_the_changed_fields() {
     let check = registry(&world, &["check", "--json"]);
     let told: Value = serde_json::from_slice(&check.stdout).expect("JSON");
     assert_eq!((&told["sound"], &told["locks"][0]["lock"]), (&json!(true), &json!("agrees")), "{told:#}");
-    let same = registry(&world, &["diff"]);
-    assert_eq!(same.status.code(), Some(0), "{}", said(&same));
+    exited(registry(&world, &["diff"]), 0);
 
     edit(&world, "printf", "echo");
     edit(&world, "default: hello", "default: hi");
     world.write("b/runbooks/new.md", &runbook(SMALL, &[("one", ":")]));
     std::fs::remove_file(world.path("b/runbooks/two.md")).expect("removed");
-    let diff = registry(&world, &["diff"]);
-    assert_eq!(diff.status.code(), Some(1), "{}", said(&diff));
+    let diff = exited(registry(&world, &["diff"]), 1);
     assert_eq!(
         String::from_utf8_lossy(&diff.stdout),
         "added new:one\nchanged say:echo: params.properties.text, source\nremoved two:go\n"
@@ -99,8 +96,7 @@ fn check_reports_the_lock_and_diff_names_the_changed_fields() {
     {
         assert!(told.contains(words), "{words}\n{told}");
     }
-    let lock = registry(&world, &["lock"]);
-    assert!(lock.status.code() == Some(1) && said(&lock).contains("bad.mdx:1:1"), "{}", said(&lock));
+    said_at_exit(registry(&world, &["lock"]), 1, "bad.mdx:1:1");
 }
 
 /// One bad page of each format, with the words of its first error.
@@ -199,8 +195,7 @@ fn with_the_setting_a_page_that_host_or_policy_do_not_allow_is_skipped_unless_a_
     std::fs::remove_file(world.path("b/runbooks/absent.md")).expect("removed");
     lock(&world);
     world.write("b/runbooks/absent.md", NOT_ALLOWED[0].1);
-    let refused = world.try_start().expect_err("a lock exists");
-    assert!(refused.contains("absent.md"), "{refused}");
+    assert_says(world.try_start().expect_err("a lock exists"), "absent.md");
 }
 
 #[test]
@@ -216,8 +211,7 @@ fn a_locked_step_cannot_be_skipped() {
     });
     assert_eq!(world.seal(), first);
     world.stop();
-    let refused = world.try_start().expect_err("a locked step is missing");
-    assert!(refused.contains("say:echo is in countersign.lock"), "{refused}");
+    assert_says(world.try_start().expect_err("a locked step is missing"), "say:echo is in countersign.lock");
 }
 
 #[test]
@@ -225,6 +219,5 @@ fn a_runbook_that_another_user_can_write_is_not_skipped() {
     use std::os::unix::fs::PermissionsExt as _;
     let mut world = World::prepared(|setup| "skip_invalid_runbooks = true".clone_into(&mut setup.config));
     std::fs::set_permissions(world.path("b/runbooks/say.md"), std::fs::Permissions::from_mode(0o666)).expect("mode");
-    let refused = world.try_start().expect_err("another user can write");
-    assert!(refused.contains("other users can write the path"), "{refused}");
+    assert_says(world.try_start().expect_err("another user can write"), "other users can write the path");
 }

@@ -296,8 +296,7 @@ fn a_statement_with_a_session_is_used_only_by_its_proposer_and_tokens_of_the_sam
     };
     for token in [&free, &alone, &world.courier] {
         let signed = statement("agent");
-        let refused = world.unchanged(|| world.submit_as(token, &signed)).problem("forbidden");
-        assert!(refused["detail"].as_str().unwrap().contains("of agent, which "), "{refused:#}");
+        world.unchanged(|| world.submit_as(token, &signed)).refuses("forbidden", "of agent, which ");
         // The nonce is not spent.
         world.submit(&signed).ok(200);
         world.submit_as(token, &signed).problem("nonce-replayed");
@@ -343,8 +342,7 @@ fn a_session_ends_with_the_service() {
     let session = created(&world);
     let waiting = proposed(&world, &session, "s:set");
     world.restart();
-    let gone = world.wire.get(&format!("/v1/sessions/{session}"), &world.agent).problem("not-found");
-    assert!(gone["detail"].as_str().expect("words").contains("when the boundary restarts"), "{gone:#}");
+    world.wire.get(&format!("/v1/sessions/{session}"), &world.agent).refuses("not-found", "when the boundary restarts");
     assert_eq!(world.until(id_of(&waiting), "refused")["refusal"]["code"], "session-stale");
 }
 

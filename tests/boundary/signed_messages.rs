@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::feed::{bearer, newest};
-use crate::grants;
+use crate::companion::digits;
+use crate::feed::newest;
+use crate::grants::{self, bearer};
 use crate::messages::Target;
 use crate::passkeys::{PASSKEYS, sign, world_with, zoe};
 use crate::support::people::{alice, authorization, bob, envelope, robot};
-use crate::support::{World, bytes_of, id_of, said, wait_for};
+use crate::support::{World, bytes_of, exited, id_of, said, wait_for};
 
 /// Returns the texts of a chat about signatures.
 fn signed(target: &Target) -> Vec<String> {
@@ -21,11 +22,6 @@ fn signed(target: &Target) -> Vec<String> {
 fn wait_signed(target: &Target, count: usize) -> Vec<String> {
     wait_for(&format!("{count} messages about signatures"), || signed(target).len() >= count);
     signed(target)
-}
-
-fn digits(proposal: &Value) -> String {
-    let digest = proposal["digest"].as_str().expect("a digest");
-    digest[digest.len() - 8..].to_owned()
 }
 
 #[test]
@@ -152,16 +148,14 @@ fn a_lying_desk_gets_one_signature_and_the_run_needs_a_program_that_shows_it_and
     let mut words: Vec<&str> = command.split(' ').collect();
     assert_eq!(words, ["deny", id_of(&stopped)]);
     words.extend(["--yes", "--reason", "zoe did not sign this"]);
-    let denied = world.as_alice(&words).output().expect("it starts");
-    assert!(denied.status.success(), "{}", said(&denied));
+    exited(world.as_alice(&words).output().expect("it starts"), 0);
     assert_eq!(world.show(id_of(&stopped))["status"], "denied");
     // The other run begins only with a signer whose program shows it.
     let review = said(&world.as_alice(&["review", id_of(&seen)]).output().expect("it starts"));
     assert!(review.contains("drop the index") && review.contains(&digits(&seen)), "{review}");
     assert_eq!(world.show(id_of(&seen))["status"], "pending");
     let digest = seen["digest"].as_str().expect("a digest");
-    let approved = world.as_alice(&["approve", id_of(&seen), "--yes", "--expect", digest]).output().expect("it starts");
-    assert!(approved.status.success(), "{}", said(&approved));
+    exited(world.as_alice(&["approve", id_of(&seen), "--yes", "--expect", digest]).output().expect("it starts"), 0);
     let finished = world.until(id_of(&seen), "finished");
     assert_eq!(world.receipt(&finished)["decision"]["approvers"], json!(["alice", "zoe"]));
     world.assert_audited();

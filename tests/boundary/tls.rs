@@ -17,7 +17,7 @@ use crate::certified::{Certificates, HERE, Pair};
 use crate::companion::{digits, page_until, person, review_path, sign_path};
 use crate::support::pages::{Pages, form_of};
 use crate::support::people::alice;
-use crate::support::{World, id_of, not_run, said, wait_for};
+use crate::support::{World, assert_says, id_of, not_run, said, wait_for};
 
 /// The lines of the configuration for the files that [`put`] writes.
 const TLS: &str = "[tls]\ncertificate = \"tls/cert.pem\"\nkey = \"tls/key.pem\"\n";
@@ -175,13 +175,11 @@ fn a_service_with_a_pair_that_cannot_be_used_does_not_start() {
         assert!(!text.contains("BEGIN") || text.contains("(BEGIN"), "{}: {text}", case.name);
         std::fs::remove_file(world.path("b/tls/key.pem")).expect("removed");
     }
-    let text = refused(&mut world);
-    assert!(text.contains("key.pem: the file can't be read"), "{text}");
+    assert_says(refused(&mut world), "key.pem: the file can't be read");
     world.write("b/tls/key.pem", &authority.issue("again", "ca", HERE).key);
     if rustix::process::geteuid().is_root() {
         std::os::unix::fs::chown(world.path("b/tls/key.pem"), Some(4242), None).expect("chown");
-        let text = refused(&mut world);
-        assert!(text.contains("key.pem: the path belongs to user 4242"), "{text}");
+        assert_says(refused(&mut world), "key.pem: the path belongs to user 4242");
         std::os::unix::fs::chown(world.path("b/tls/key.pem"), Some(0), None).expect("chown");
     } else {
         not_run("a_service_with_a_pair_that_cannot_be_used_does_not_start", "only root can make files of other users");
@@ -199,8 +197,7 @@ fn a_service_with_a_pair_that_cannot_be_used_does_not_start() {
 fn with_client_ca_only_clients_with_a_certificate_of_this_ca_connect() {
     let (mut world, authority) = prepared(&format!("{TLS}client_ca = \"tls/clients.pem\"\n"));
     world.write("b/tls/clients.pem", "no certificate");
-    let text = world.try_start().expect_err("an unusable CA");
-    assert!(text.contains("clients.pem: the file contains no certificate"), "{text}");
+    assert_says(world.try_start().expect_err("an unusable CA"), "clients.pem: the file contains no certificate");
     authority.authority("clients", "Authority of clients");
     world.write("b/tls/clients.pem", &authority.read("clients.pem"));
     world.start();
@@ -232,8 +229,7 @@ fn with_client_ca_only_clients_with_a_certificate_of_this_ca_connect() {
     let chain = world.path("chain.pem");
     std::fs::write(&chain, right.certificate.repeat(100)).expect("written");
     let chain = chain.to_str().expect("UTF-8");
-    let text = said(&s_client(&world, &["-cert", &certificate, "-key", &key, "-cert_chain", chain]));
-    assert!(text.contains("CONNECTED"), "{text}");
+    assert_says(said(&s_client(&world, &["-cert", &certificate, "-key", &key, "-cert_chain", chain])), "CONNECTED");
     assert_eq!(of("right", "1.3").0, Some(0));
     // A new CA of clients is taken without a restart. Sessions of the old CA end.
     world.write("b/tls/clients.pem", &authority.read("ca.pem"));
@@ -373,8 +369,7 @@ fn an_approver_elsewhere_signs_watches_and_verifies_on_pages_over_tls() {
     let proposal: Value = serde_json::from_slice(&proposed.stdout).unwrap_or_else(|_| panic!("{}", said(&proposed)));
     // Without the authority of the boundary, no page shows anything of it.
     let without = Pages::start(person(&world, &alice(), &["console", "--url", &url]));
-    let refused = without.get(&review_path(&proposal));
-    assert!(refused.status == 502 && refused.body.contains("certificate"), "{}", refused.body);
+    without.get(&review_path(&proposal)).says(502, "certificate");
     let mut command = person(&world, &alice(), &["console", "--url", &url]);
     command.arg("--cacert").arg(&ca);
     let pages = Pages::start(command);

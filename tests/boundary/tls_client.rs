@@ -11,9 +11,9 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::json;
 
-use crate::certified::{Certificates, HERE, TlsProxy, able};
+use crate::certified::{Certificates, HERE, TlsProxy};
 use crate::support::people::alice;
-use crate::support::{PROGRAM, World, has, id_of, not_run, said, wait_for};
+use crate::support::{PROGRAM, World, exited, has, id_of, not_run, said, wait_for};
 
 /// A token that no boundary knows. Tests search for it in the bytes that a server received.
 const TOKEN: &str = "cst_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
@@ -22,13 +22,13 @@ const TOKEN: &str = "cst_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 const PINNED: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
 
 /// A plain server that records the bytes of each connection, and gives each request the same answer.
-struct Recorder {
-    port: u16,
+pub(crate) struct Recorder {
+    pub(crate) port: u16,
     seen: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
 impl Recorder {
-    fn new(host: &str, answer: &'static str) -> Self {
+    pub(crate) fn new(host: &str, answer: &'static str) -> Self {
         let listener = TcpListener::bind((host, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let seen = Arc::new(Mutex::new(Vec::new()));
@@ -42,7 +42,7 @@ impl Recorder {
         Self { port, seen }
     }
 
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let seen = self.seen.lock().unwrap();
         seen.iter().map(|bytes| String::from_utf8_lossy(bytes).into_owned() + "\n").collect()
     }
@@ -69,7 +69,7 @@ fn record(mut stream: TcpStream, seen: &Mutex<Vec<Vec<u8>>>, answer: &str) {
     }
 }
 
-const NOTHING: &str = "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+pub(crate) const NOTHING: &str = "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
 /// A command of a person with an empty home and no settings.
 fn program(words: &[&str]) -> Command {
@@ -109,10 +109,7 @@ fn reached((code, text): &(Option<i32>, String)) -> bool {
 
 #[test]
 fn a_client_trusts_only_a_valid_certificate_of_a_trusted_authority_for_the_name_of_the_server() {
-    if !able("a_client_trusts_only_a_valid_certificate_of_a_trusted_authority_for_the_name_of_the_server") {
-        return;
-    }
-    let made = Certificates::shared();
+    let Some(made) = Certificates::shared() else { return };
     made.issue("elsewhere", "ca", "subjectAltName=DNS:boundary.example,DNS:*.b.example,IP:192.0.2.9\n");
     made.issue("nameless", "ca", "basicConstraints=CA:FALSE\n");
     made.issue_for("expired", "ca", HERE, ("20200101000000Z", "20210203000000Z"));
@@ -187,10 +184,7 @@ fn a_client_trusts_only_a_valid_certificate_of_a_trusted_authority_for_the_name_
 
 #[test]
 fn unusable_files_for_tls_are_refused_with_their_name_before_a_connection() {
-    if !able("unusable_files_for_tls_are_refused_with_their_name_before_a_connection") {
-        return;
-    }
-    let made = Certificates::shared();
+    let Some(made) = Certificates::shared() else { return };
     let server = Recorder::new("127.0.0.1", UNKNOWN);
     let url = format!("https://127.0.0.1:{}", server.port);
     let write = |name: &str, bytes: &[u8]| {
@@ -251,10 +245,7 @@ fn unusable_files_for_tls_are_refused_with_their_name_before_a_connection() {
 
 #[test]
 fn a_client_certificate_admits_to_a_server_that_requires_one_and_no_mirror_gets_it() {
-    if !able("a_client_certificate_admits_to_a_server_that_requires_one_and_no_mirror_gets_it") {
-        return;
-    }
-    let made = Certificates::shared();
+    let Some(made) = Certificates::shared() else { return };
     let clients = "basicConstraints=CA:FALSE\nextendedKeyUsage=clientAuth\n";
     made.issue("unknown-client", "other-ca", clients);
     made.issue_for("old-client", "ca", clients, ("20200101000000Z", "20210203000000Z"));
@@ -293,10 +284,7 @@ fn a_client_certificate_admits_to_a_server_that_requires_one_and_no_mirror_gets_
 
 #[test]
 fn a_redirect_is_not_followed_and_no_other_server_gets_the_token() {
-    if !able("a_redirect_is_not_followed_and_no_other_server_gets_the_token") {
-        return;
-    }
-    let made = Certificates::shared();
+    let Some(made) = Certificates::shared() else { return };
     let other = Recorder::new("127.0.0.1", NOTHING);
     let other_tls = TlsProxy::new(made, "server", &format!("127.0.0.1:{}", other.port));
     for target in [other_tls.url(), format!("http://127.0.0.1:{}", other.port)] {
@@ -314,10 +302,7 @@ fn a_redirect_is_not_followed_and_no_other_server_gets_the_token() {
 
 #[test]
 fn proxies_of_the_environment_get_no_connection() {
-    if !able("proxies_of_the_environment_get_no_connection") {
-        return;
-    }
-    let made = Certificates::shared();
+    let Some(made) = Certificates::shared() else { return };
     let server = Recorder::new("127.0.0.1", UNKNOWN);
     let tls = TlsProxy::new(made, "server", &format!("127.0.0.1:{}", server.port));
     let proxy = Recorder::new("127.0.0.1", NOTHING);
@@ -330,10 +315,7 @@ fn proxies_of_the_environment_get_no_connection() {
 
 #[test]
 fn a_wrong_scheme_is_explained() {
-    if !able("a_wrong_scheme_is_explained") {
-        return;
-    }
-    let made = Certificates::shared();
+    let Some(made) = Certificates::shared() else { return };
     let world = World::new();
     let ca = made.path("ca.pem");
     let (code, text) = read(&world.wire.url.replace("http://", "https://"), Some(&ca), &[]);
@@ -442,10 +424,7 @@ fn a_mirror_on_another_machine_is_read_over_plain_http_without_credentials() {
 
 #[test]
 fn every_command_of_a_run_works_over_tls() {
-    if !able("every_command_of_a_run_works_over_tls") {
-        return;
-    }
-    let made = Certificates::shared();
+    let Some(made) = Certificates::shared() else { return };
     let world = World::with(|setup| {
         let front = "defaults: {timeout: 100s, memory: 64MiB, processes: 20}";
         let step = "wc -c < \"$COUNTERSIGN_ARTIFACTS/big\"; exec sleep 600";
@@ -508,10 +487,7 @@ fn every_command_of_a_run_works_over_tls() {
 
 #[test]
 fn a_boundary_with_client_ca_serves_the_commands_that_have_a_client_certificate() {
-    if !able("a_boundary_with_client_ca_serves_the_commands_that_have_a_client_certificate") {
-        return;
-    }
-    let made = Certificates::shared();
+    let Some(made) = Certificates::shared() else { return };
     let mut world = World::prepared(|setup| {
         setup.config =
             "[tls]\ncertificate = \"tls/cert.pem\"\nkey = \"tls/key.pem\"\nclient_ca = \"tls/ca.pem\"\n".to_owned();
@@ -558,8 +534,7 @@ fn a_boundary_with_client_ca_serves_the_commands_that_have_a_client_certificate(
     world.write("alice.pem", alice().secret.to_pkcs8_v1_pem().as_str());
     let (roster, digest) = (world.started["roster"].as_str().unwrap(), proposal["digest"].as_str().unwrap());
     let mut approve = command(&["approve", id, "--yes", "--expect", digest, "--roster", roster], Some("client"));
-    let output = approve.arg("--key").arg(world.path("alice.pem")).output().unwrap();
-    assert!(output.status.success(), "{}", said(&output));
+    exited(approve.arg("--key").arg(world.path("alice.pem")).output().unwrap(), 0);
     assert!(run(&["wait", id], &world.agent).contains("over-tls"));
     run(&["audit", &url, "--roster", roster], &world.reader);
     let (code, text) = read(&address.replace("https://", "http://"), None, &[]);

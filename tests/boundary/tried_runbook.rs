@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use crate::support::host::{on_host, processes_with};
-use crate::support::{PROGRAM, said, wait_for};
+use crate::support::{PROGRAM, exited, said, wait_for};
 
 const PAGE: &str = "---\ncountersign: 1\nparams:\n  who: {type: string, pattern: \"^[a-z]+$\"}\n  \
     n: {type: integer, default: 2}\n---\n\
@@ -73,8 +73,7 @@ fn told(output: &Output) -> serde_json::Value {
 fn a_step_of_the_users_runbook_is_proposed_approved_run_and_verified_and_only_the_bundle_stays() {
     let tried = Tried::new("page.md", PAGE);
     tried.write("broken.md", "---\ncountersign: [\n---\n");
-    let output = tried.play(&["page.md", "--step", "hello", "-p", "who=anna", "--keep", "kept"]);
-    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let output = exited(tried.play(&["page.md", "--step", "hello", "-p", "who=anna", "--keep", "kept"]), 0);
     let told = told(&output);
     assert_eq!((&told["step"], &told["verified"]), (&"page:hello".into(), &true.into()), "{told}");
     assert_eq!(told["outcome"]["status"], "succeeded", "{told}");
@@ -85,8 +84,7 @@ fn a_step_of_the_users_runbook_is_proposed_approved_run_and_verified_and_only_th
         .arg("--roster")
         .arg(kept("roster.json"))
         .output();
-    let verified = verified.expect("runs");
-    assert!(verified.status.success(), "{}", said(&verified));
+    exited(verified.expect("runs"), 0);
     assert_eq!(std::fs::read_dir(tried.home.path().join("kept")).expect("a directory").count(), 2);
     let again = tried.play(&["page.md", "-p", "who=anna", "--keep", "kept"]);
     assert_eq!(again.status.code(), Some(2), "the directory is not new: {}", said(&again));
@@ -211,7 +209,6 @@ fn try_copies_scripts_beside_the_runbook_and_no_other_runbook() {
     tried.write("web/scripts/up.sh", "#!/bin/bash\necho it is up\n");
     tried.write("web/other.md", "---\ncountersign: [\n---\n");
     tried.write("web/.env", "SECRET=1\n");
-    let output = tried.play(&["web/runbook.mdx"]);
-    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    exited(tried.play(&["web/runbook.mdx"]), 0);
     assert!(Path::new(&tried.home.path().join("web/other.md")).exists());
 }

@@ -11,13 +11,13 @@ use std::fs::{self, Permissions};
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::support::has_all;
+use crate::support::{KilledAtEnd, has_all};
 
 /// Extensions of a certificate for a server that a client on this machine can reach.
 pub const HERE: &str = "subjectAltName=DNS:localhost,IP:127.0.0.1\nbasicConstraints=CA:FALSE\n";
@@ -25,8 +25,8 @@ pub const HERE: &str = "subjectAltName=DNS:localhost,IP:127.0.0.1\nbasicConstrai
 /// Extensions of an authority.
 const AUTHORITY: &str = "basicConstraints=critical,CA:TRUE\nkeyUsage=keyCertSign,digitalSignature\n";
 
-/// Returns whether this host has the programs for tests with TLS.
-pub fn able(test: &str) -> bool {
+/// Returns `None` after a report if this host lacks the programs for tests with TLS.
+pub fn able(test: &str) -> Option<()> {
     has_all(test, &["python3", "openssl"])
 }
 
@@ -42,15 +42,17 @@ pub struct Certificates(tempfile::TempDir);
 
 impl Certificates {
     /// The certificates of all tests of this process. `ca` signed `server` and `client`, and `other-ca` signed nothing.
-    pub fn shared() -> &'static Self {
-        static SHARED: OnceLock<Certificates> = OnceLock::new();
-        SHARED.get_or_init(|| {
+    pub fn shared() -> Option<&'static Self> {
+        static SHARED: OnceLock<Option<Certificates>> = OnceLock::new();
+        let shared = SHARED.get_or_init(|| {
+            able("tests with TLS")?;
             let made = Self::new();
             made.authority("other-ca", "Another authority");
             made.issue("server", "ca", HERE);
             made.issue("client", "ca", "basicConstraints=CA:FALSE\nextendedKeyUsage=clientAuth\n");
-            made
-        })
+            Some(made)
+        });
+        shared.as_ref()
     }
 
     /// A new authority `ca`.
@@ -138,7 +140,7 @@ impl Certificates {
 
 /// A process that ends TLS in front of a plain port: `tests/tools/tls_proxy.py`.
 pub struct TlsProxy {
-    child: Child,
+    child: KilledAtEnd,
     /// The port on the loopback.
     pub port: u16,
 }
@@ -159,7 +161,7 @@ impl TlsProxy {
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut line).expect("its port");
         let port = line.trim().parse().unwrap_or_else(|_| panic!("no port: {line:?}"));
-        Self { child, port }
+        Self { child: KilledAtEnd(child), port }
     }
 
     /// The address of the server, with the IP address of the loopback.
@@ -170,12 +172,5 @@ impl TlsProxy {
     /// The address of the server, with the name of the loopback.
     pub fn named_url(&self) -> String {
         format!("https://localhost:{}", self.port)
-    }
-}
-
-impl Drop for TlsProxy {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::not_run;
+use crate::support::{assert_says, not_run};
 use crate::terminal::PROGRAM;
 use serde_json::Value;
 
@@ -86,8 +86,7 @@ fn every_visible_command_has_a_man_page_that_formatters_accept() {
         }
     }
     // The examples keep their line breaks.
-    let page = std::fs::read_to_string(dir.join("countersign-store.1")).unwrap();
-    assert!(page.contains(".SH EXAMPLES\n.nf\n"), "{page}");
+    assert_says(std::fs::read_to_string(dir.join("countersign-store.1")).unwrap(), ".SH EXAMPLES\n.nf\n");
 }
 
 #[test]

@@ -3,14 +3,14 @@
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::support::people::alice;
 use crate::support::poor::poor_host;
-use crate::support::{World, host, said};
+use crate::support::{KilledAtEnd, World, assert_says, exited, host, said, said_at_exit};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_countersign");
 
@@ -56,7 +56,7 @@ fn edit(path: &Path, from: &str, to: &str) {
 }
 
 struct Service {
-    child: Child,
+    child: KilledAtEnd,
     started: Value,
 }
 
@@ -72,7 +72,7 @@ impl Service {
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("read");
         let said: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
-        Self { child, started: said["started"].clone() }
+        Self { child: KilledAtEnd(child), started: said["started"].clone() }
     }
 
     fn signal(&self, signal: rustix::process::Signal) {
@@ -90,13 +90,6 @@ impl Service {
             std::thread::sleep(Duration::from_millis(10));
         }
         false
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -142,8 +135,7 @@ fn openssl_reads_the_key_files_of_this_program() {
 fn a_token_is_made_through_the_socket_and_without_a_service_through_the_store() {
     let (dir, home) = boundary();
     let dir = dir.path();
-    let before = said(&must(dir, &["token", "create", "early", "--config", "b", "--owner", "alice"]));
-    assert!(before.contains("cst_"), "{before}");
+    assert_says(said(&must(dir, &["token", "create", "early", "--config", "b", "--owner", "alice"])), "cst_");
     let service = Service::start(dir);
     assert_eq!(service.started["first"], false, "the store began with the first token");
     let socket = std::fs::metadata(home.join("boundary/control.sock")).expect("a socket");
@@ -159,8 +151,7 @@ fn a_token_is_made_through_the_socket_and_without_a_service_through_the_store() 
     let url = service.started["url"].as_str().expect("a URL").to_owned();
     let mut list = Command::new(BINARY);
     list.args(["registry", "list", "--url", &url]).env("COUNTERSIGN_TOKEN", &secret);
-    let list = list.output().expect("started");
-    assert!(list.status.success() && said(&list).contains("host:report"), "{}", said(&list));
+    said_at_exit(list.output().expect("started"), 0, "host:report");
     let ownerless = |name: &str, scope: &str| {
         let made = must(dir, &["token", "create", name, "--config", "b", "--scope", scope]);
         said(&made).contains("has no owner, so every approver may approve its proposals")
@@ -168,8 +159,7 @@ fn a_token_is_made_through_the_socket_and_without_a_service_through_the_store() 
     assert!(ownerless("scraper", "read") != ownerless("agent", "propose"), "only proposals need an owner");
     let again = run(dir, &["token", "create", "late", "--config", "b", "--owner", "bob"]);
     assert_eq!(again.status.code(), Some(126), "names are never used twice: {}", said(&again));
-    let stranger = run(dir, &["token", "create", "other", "--config", "b", "--owner", "nobody"]);
-    assert_eq!(stranger.status.code(), Some(2), "{}", said(&stranger));
+    exited(run(dir, &["token", "create", "other", "--config", "b", "--owner", "nobody"]), 2);
     must(dir, &["token", "revoke", "early", "--config", "b"]);
     assert!(service.stop(), "it ends well");
     assert!(!home.join("boundary/control.sock").exists());
@@ -273,8 +263,7 @@ fn files_name_the_link_by_which_the_program_was_started() {
                 .env("PATH", &path)
                 .env("HOME", dir.path())
                 .env_remove("COUNTERSIGN_TOKEN");
-            let output = command.output().expect("started");
-            assert!(output.status.success(), "{}", said(&output));
+            let output = exited(command.output().expect("started"), 0);
             output
         };
         run(&["init", "b", "--yes", "--name", "test"]);
@@ -328,8 +317,7 @@ fn a_boundary_without_possible_approvers_is_not_started() {
     let output = run(dir.path(), &["serve", "b", "--listen", "127.0.0.1:0"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(said(&output).contains("no run could be approved"), "{}", said(&output));
-    let shown = said(&must(dir.path(), &["roster", "show", "--config", "b"]));
-    assert!(shown.contains("UNGUARDED"), "{shown}");
+    assert_says(said(&must(dir.path(), &["roster", "show", "--config", "b"])), "UNGUARDED");
 }
 
 #[test]
@@ -421,8 +409,7 @@ fn a_locked_boundary_directory_names_the_process_that_has_the_lock() {
 fn the_url_of_a_database_server_needs_the_name_of_this_node() {
     let (dir, home) = boundary();
     edit(&home.join("countersign.toml"), "database = \"boundary/countersign.db\"", "database = \"postgres://h/d\"");
-    let text = said(&run(dir.path(), &["serve", "b"]));
-    assert!(text.contains("needs the table [postgres] with `node`"), "{text}");
+    assert_says(said(&run(dir.path(), &["serve", "b"])), "needs the table [postgres] with `node`");
 }
 
 #[test]
@@ -482,8 +469,7 @@ fn the_commands_that_init_prints_work_without_changes() {
         command
     };
     let made = shell("countersign init 'my boundary' --yes --name prod/eu --approver alice=alice.pub", "").output();
-    let made = made.expect("it starts");
-    assert!(made.status.success(), "{}", said(&made));
+    let made = exited(made.expect("it starts"), 0);
     let config = here.join("my boundary/countersign.toml");
     let text = std::fs::read_to_string(&config).expect("a configuration");
     std::fs::write(&config, text.replace("127.0.0.1:7433", "127.0.0.1:0")).expect("written");

@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
-use crate::support::said;
+use crate::support::{assert_says, said};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_countersign");
 
@@ -416,8 +416,7 @@ fn policy_explain_says_why_every_program_can_start() {
     // At a terminal, a step has a list also if policy has no mode for programs.
     assert_eq!(every(&["--policy", "any.yaml", "x.sh"]), line(any));
     assert_eq!(every(&["--policy", "execute.yaml", "x.sh"]), line("policy says mode: execute (default)"));
-    let said = explain(&["--policy", "none.yaml", "x.sh"]);
-    assert!(said.contains("`countersign run` uses this list of programs"), "{said}");
+    assert_says(explain(&["--policy", "none.yaml", "x.sh"]), "`countersign run` uses this list of programs");
     assert_eq!(every(&["rm.sh"]), None);
     let said = explain(&["--boundary", "--policy", "listed.yaml", "make.sh"]);
     assert!(said.ends_with("runs. The kernel still starts only the programs above.\n"), "{said}");

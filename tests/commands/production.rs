@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::support::host::not_run;
 use crate::support::people::{now, stamp, unreachable_witness};
-use crate::support::{SMALL, World, runbook, said};
+use crate::support::{SMALL, World, exited, runbook, said};
 
 /// Returns the findings of a point, each as `result: text`.
 fn point(world: &World, name: &str) -> Vec<String> {
@@ -308,8 +308,7 @@ fn a_missing_or_old_backup_fails_the_point_operation() {
     world.stop();
     std::fs::rename(world.database(), world.path("lost.db")).expect("moved");
     let mut restore = world.program(&["store", "restore", "--config"]);
-    let restored = restore.arg(world.path("b")).arg(world.path("copy")).output().expect("restore");
-    assert!(restored.status.success(), "{}", said(&restored));
+    exited(restore.arg(world.path("b")).arg(world.path("copy")).output().expect("restore"), 0);
     assert_finding(&point(&world, "operation"), "fail", "no backup of this log was made");
 }
 

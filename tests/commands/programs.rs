@@ -5,7 +5,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::support::people::alice;
-use crate::support::{SMALL, World, id_of, not_run, runbook, said};
+use crate::support::{SMALL, World, assert_says, exited, id_of, not_run, runbook, said};
 use crate::terminal::{PROGRAM, Person};
 
 /// Allows the commands of the scripts below. No script names `id`, which prints `uid=`.
@@ -243,8 +243,7 @@ fn wait_and_output_explain_a_refused_program() {
         command.env("COUNTERSIGN_URL", &world.wire.url).env("COUNTERSIGN_TOKEN", &world.agent);
         command.output().expect("started")
     };
-    let waited = tried(&["wait", id]);
-    assert_eq!(waited.status.code(), Some(126), "{}", said(&waited));
+    let waited = exited(tried(&["wait", id]), 126);
     for output in [&waited, &tried(&["output", id]), &tried(&["output", id, "-f"])] {
         let text = said(output);
         assert_explained(&text, &facts, &format!("add {ADD}, unless policy denies it"));
@@ -253,8 +252,7 @@ fn wait_and_output_explain_a_refused_program() {
     let answer = tried(&["output", id, "--json"]);
     let answer: Value = serde_json::from_slice(&answer.stdout).expect("JSON");
     assert_explained(answer["hints"][0].as_str().expect("a hint"), &facts, &format!("add {ADD}"));
-    let events = said(&tried(&["wait", id, "--json"]));
-    assert!(events.contains("\"type\":\"hint\""), "{events}");
+    assert_says(said(&tried(&["wait", id, "--json"])), "\"type\":\"hint\"");
 }
 
 #[test]

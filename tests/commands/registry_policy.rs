@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
-use crate::support::{PROGRAM, said};
+use crate::support::{PROGRAM, exited, said, said_at_exit};
 
 const PAGE: &str = "# Deploy\n\n<Inputs id=\"in\">\n```yaml\nvariables:\n  - name: Host\n    type: string\n```\n</Inputs>\n\n\
     <Command id=\"fetch\" command=\"curl -sf https://a.example/x | jq .\" />\n\n\
@@ -114,8 +114,7 @@ fn the_draft_of_a_policy_is_accepted_and_allows_programs_only_after_a_person_dec
     ] {
         for (policy, allows) in [(draft.clone(), false), (draft.replace("# run:", "run:"), true)] {
             fs::write(home.path().join("draft.yaml"), policy).expect("written");
-            let output = run(home.path(), &["policy", "show", "--policy", "draft.yaml", runbook]);
-            assert!(output.status.success(), "{}", said(&output));
+            let output = exited(run(home.path(), &["policy", "show", "--policy", "draft.yaml", runbook]), 0);
             let shown = String::from_utf8_lossy(&output.stdout).into_owned();
             let rule = |name: &str| {
                 let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
@@ -162,11 +161,9 @@ fn a_check_with_a_policy_fails_only_if_policy_refuses_a_step() {
 #[test]
 fn a_folder_that_does_not_exist_or_has_no_runbook_is_reported() {
     let home = tempfile::tempdir().expect("a directory");
-    let missing = run(home.path(), &["registry", "check", "nowhere"]);
-    assert_eq!(missing.status.code(), Some(1), "{}", said(&missing));
+    exited(run(home.path(), &["registry", "check", "nowhere"]), 1);
     assert_eq!(run(home.path(), &["registry", "check"]).status.code(), Some(2));
-    let empty = run(home.path(), &["registry", "check", ".", "--write-policy", "draft.yaml"]);
-    assert!(empty.status.success() && said(&empty).contains("sound: 0 steps"), "{}", said(&empty));
+    said_at_exit(run(home.path(), &["registry", "check", ".", "--write-policy", "draft.yaml"]), 0, "sound: 0 steps");
     let draft = fs::read_to_string(home.path().join("draft.yaml")).expect("a file");
     assert!(draft.ends_with("version: 2\noverrides: []\n"), "{draft}");
 }

@@ -4,7 +4,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::support::people::{self, Key, alice, bob, mallory};
-use crate::support::{self, SMALL, World, id_of, runbook, said};
+use crate::support::{self, SMALL, World, exited, id_of, runbook, said};
 use crate::terminal::Terminal;
 use judgement::policy::program_names::DEFAULT_TOOLS;
 use serde_json::{Value, json};
@@ -34,8 +34,7 @@ fn roster_sign_shows_the_digest_on_one_line_of_80_columns() {
     world.write("grace.pub", &format!("{}\n", grace.ssh.line()));
     world.write("alice.pem", alice().secret.to_pkcs8_v1_pem().as_str());
     let mut add = world.boundary_command(&["roster", "add", "approver", "grace", "--group", "ops", "--config"]);
-    let added = add.arg(world.path("b")).arg("--key").arg(world.path("grace.pub")).output().expect("started");
-    assert!(added.status.success(), "{}", said(&added));
+    exited(add.arg(world.path("b")).arg("--key").arg(world.path("grace.pub")).output().expect("started"), 0);
     let file = world.path("b/boundary/roster.d/2.json");
     let version: Value = serde_json::from_slice(&std::fs::read(&file).expect("a version")).expect("an envelope");
     let digest = people::sha256(&people::payload_of(&version));
@@ -436,8 +435,7 @@ fn approvers_review_and_sign_while_calls_without_a_token_are_limited() {
             world.wire.post(&path, "", &junk).status == 429
         });
         let output = world.as_alice(&["approve", id_of(&proposal), "--yes", "--expect", &expected]).output();
-        let output = output.expect("it starts");
-        assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+        exited(output.expect("it starts"), 0);
         let second = world.propose("say:echo", json!({"text": "second"}));
         let signature = json!({"signatures": [alice().sign(&support::bytes_of(&second))]});
         world.wire.post(&format!("/v1/proposals/{}/signatures", id_of(&second)), "", &signature).ok(200);

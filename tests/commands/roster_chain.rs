@@ -10,7 +10,7 @@ use crate::passkey::PasskeyPair;
 use crate::support::people::{
     self, Key, alice, bob, boundary_key, canonical, carol, dora, foreign_line, mallory, oscar, sha256, statement,
 };
-use crate::support::{self, SMALL, World, bytes_of, id_of, runbook, said};
+use crate::support::{self, SMALL, World, assert_says, bytes_of, exited, id_of, runbook, said, said_at_exit};
 use serde_json::{Value, json};
 
 use crate::second;
@@ -196,12 +196,7 @@ fn an_added_approver_counts_only_after_enough_signatures_and_a_restart() {
     world.restart();
     assert_eq!((world.in_force(), world.seal()), (1, seal), "{}", world.notes());
     assert!(world.notes().contains("0 of 2 approvers of version 1 signed, 2 more of alice, bob,"), "{}", world.notes());
-    let signed = world.sign_version(2, &alice(), &pinned);
-    assert!(
-        signed.status.success() && said(&signed).contains("1 of 2 approvers of version 1 signed (alice), 1 more"),
-        "{}",
-        said(&signed)
-    );
+    said_at_exit(world.sign_version(2, &alice(), &pinned), 0, "1 of 2 approvers of version 1 signed (alice), 1 more");
     let shown = world.must(&["show"]);
     assert!(
         shown.contains("version 2 of the roster is drafted: 1 of 2 approvers of version 1 signed (alice)"),
@@ -285,8 +280,7 @@ fn signatures_of_several_people_are_merged_and_invalid_signatures_are_dropped() 
         let path = world.path(&place);
         let mut command =
             world.program(&["roster", "sign", "2.json", "--roster", &pinned, "--yes", "--expect", &digest]);
-        let signed = command.arg("--key").arg(world.pem(&key)).current_dir(path).output().expect("started");
-        assert!(signed.status.success(), "{}", said(&signed));
+        exited(command.arg("--key").arg(world.pem(&key)).current_dir(path).output().expect("started"), 0);
     }
     let mut strange: Value = serde_json::from_str(&draft).expect("JSON");
     let payload = people::payload_of(&strange);
@@ -417,8 +411,7 @@ fn a_policy_that_asks_for_less_ends_the_open_proposals_that_nobody_could_sign() 
     world.write("b/boundary/policy.yaml", &format!("{}{rule}", world.setup.policy));
     world.must(&["draft"]);
     for key in [&alice(), &bob()] {
-        let signed = world.sign_version(2, key, &pinned);
-        assert!(signed.status.success(), "{}", said(&signed));
+        exited(world.sign_version(2, key, &pinned), 0);
     }
     world.restart();
     assert_eq!(world.in_force(), 2, "{}", world.notes());
@@ -533,8 +526,7 @@ fn receipts_of_an_old_and_a_new_boundary_key_verify_with_both_rosters() {
     // The service does not start with the old key.
     world.stop();
     set_key(&world, "key.pem");
-    let why = world.try_start().expect_err("dropped");
-    assert!(why.contains("not in the sealed roster"), "{why}");
+    assert_says(world.try_start().expect_err("dropped"), "not in the sealed roster");
 }
 
 #[test]
@@ -635,8 +627,7 @@ fn a_new_key_waits_until_the_old_key_has_closed_its_open_runs() {
     world.kill9();
     rusqlite::Connection::open(world.database()).unwrap().execute("DELETE FROM checkpoint", []).unwrap();
     set_key(&world, "key-2.pem");
-    let why = world.try_start().expect_err("receipts without a checkpoint");
-    assert!(why.contains("a checkpoint over the receipt"), "{why}");
+    assert_says(world.try_start().expect_err("receipts without a checkpoint"), "a checkpoint over the receipt");
     set_key(&world, "key.pem");
     world.start();
     world.stop();
@@ -666,8 +657,7 @@ fn an_edited_policy_is_in_force_only_after_a_signed_roster_names_it() {
         world.notes()
     );
     assert_eq!(world.propose("plain:true", json!({}))["approvals"]["required"], 1);
-    let drafted = world.must(&["draft"]);
-    assert!(drafted.contains("changed the policy"), "{drafted}");
+    assert_says(world.must(&["draft"]), "changed the policy");
     let pinned = world.pinned(1);
     assert!(world.sign_version(2, &alice(), &pinned).status.success());
     assert!(world.sign_version(2, &bob(), &pinned).status.success());
@@ -853,8 +843,7 @@ fn a_key_that_was_removed_from_the_roster_cannot_be_added_again() {
         world.put_version(3, &envelope(&v3, &[&alice(), &bob(), &carol()]));
         world.restart();
         assert_eq!(world.in_force(), 2);
-        let notes = world.notes();
-        assert!(notes.contains("a key that was removed after version 1; a removed key can't return"), "{notes}");
+        assert_says(world.notes(), "a key that was removed after version 1; a removed key can't return");
     }
     // The command also refuses to write such a draft.
     fs::remove_file(world.version(3)).expect("removed");
@@ -1060,13 +1049,11 @@ fn a_new_boundary_may_begin_with_a_later_version() {
     let v1: Value = serde_json::from_slice(&shown.stdout).expect("JSON");
     let text = fs::read_to_string(world.path("b/boundary/roster.toml")).expect("read");
     world.write("b/boundary/roster.toml", &text.replace("version = 1", "version = 2"));
-    let why = world.try_start().expect_err("version 1 and the signatures are missing");
-    assert!(why.contains("needs all versions, signed"), "{why}");
+    assert_says(world.try_start().expect_err("version 1 and the signatures are missing"), "needs all versions, signed");
     world.put_version(1, &v1);
     let v2 = after(&v1, |_| {});
     world.put_version(2, &envelope(&v2, &[&alice()]));
-    let why = world.try_start().expect_err("one signature is missing");
-    assert!(why.contains("needs all versions, signed"), "{why}");
+    assert_says(world.try_start().expect_err("one signature is missing"), "needs all versions, signed");
     world.put_version(2, &envelope(&v2, &[&alice(), &bob()]));
     world.start();
     world.make_tokens();
@@ -1147,8 +1134,7 @@ fn an_ssh_key_signs_a_roster_through_ssh_keygen() {
     assert!(world.sign_version(2, &alice(), &pinned).status.success());
     let digest = world.pinned(2);
     let mut command = world.program(&["roster", "sign", "--roster", &pinned, "--yes", "--expect", &digest, "--key"]);
-    let signed = command.arg(&key).arg(world.version(2)).output().expect("started");
-    assert!(signed.status.success() && said(&signed).contains("signatures are complete"), "{}", said(&signed));
+    said_at_exit(command.arg(&key).arg(world.version(2)).output().expect("started"), 0, "signatures are complete");
     world.restart();
     assert_eq!(world.in_force(), 2, "{}", world.notes());
     let finished = world.run("plain:true", json!({}), &[&alice()]);
@@ -1249,8 +1235,7 @@ fn one_approver_replaces_the_key_and_signs_with_both_keys() {
     assert!(signed.contains("0 of 1 approvers of version 2 signed, 1 more of alice"), "{signed}");
     let again = said(&world.sign_version(2, &alice(), &pinned));
     assert!(again.contains("signed this version already") && !again.contains("signatures are complete"), "{again}");
-    let signed = said(&world.sign_version(2, &alice_too(), &pinned));
-    assert!(signed.contains("signatures are complete"), "{signed}");
+    assert_says(said(&world.sign_version(2, &alice_too(), &pinned)), "signatures are complete");
     world.restart();
     assert_eq!(world.in_force(), 2, "{}", world.notes());
     let finished = world.run("plain:true", json!({}), &[&alice_too()]);
@@ -1278,8 +1263,7 @@ fn a_person_with_an_old_key_and_a_new_one_signs_in_any_order() {
     for keys in [[alice(), alice_too()], [alice_too(), alice()]] {
         world.put_version(2, &draft);
         for key in &keys {
-            let signed = world.sign_version(2, key, &pinned);
-            assert!(signed.status.success(), "{}", said(&signed));
+            exited(world.sign_version(2, key, &pinned), 0);
         }
         assert_eq!(signers(&world.envelope_of(2)), [alice().keyid()], "what does not count is left out");
         assert!(world.must(&["show"]).contains("version 2 is signed"));
@@ -1386,8 +1370,7 @@ fn offline_token_commands_do_not_accept_waiting_roster_versions() {
 fn the_token_list_command_creates_no_log() {
     let world = World::prepared(|_| {});
     let config = world.path("b").to_string_lossy().into_owned();
-    let listed = world.program(&["token", "list", "--config", &config]).output().expect("started");
-    assert!(listed.status.success(), "{}", said(&listed));
+    exited(world.program(&["token", "list", "--config", &config]).output().expect("started"), 0);
     assert!(!world.version(1).exists() && !world.database().exists(), "version 1 is sealed by a start");
 }
 
@@ -1519,6 +1502,5 @@ fn a_service_with_a_revoked_key_does_not_start_and_its_next_key_goes_on_with_the
     world.assert_audited();
     world.stop();
     world.write("b/boundary/key.pem", boundary_key().secret.to_pkcs8_v1_pem().as_str());
-    let refused = world.try_start().expect_err("the key is revoked");
-    assert!(refused.contains("is revoked: under `key`"), "{refused}");
+    assert_says(world.try_start().expect_err("the key is revoked"), "is revoked: under `key`");
 }

@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 
 use countersign::cli::init::content;
 
-use crate::support::{PROGRAM, World, host, said};
+use crate::support::{PROGRAM, World, exited, host, said, said_at_exit};
 
 /// Writes the unit of a usual installation. `init` leaves out settings that would hide the directory of the test.
 fn unit(dir: &Path) -> PathBuf {
@@ -96,8 +96,7 @@ fn the_backup_unit_makes_a_dated_backup_and_deletes_backups_of_more_than_thirty_
     assert!(kept.len() == 3 && kept[0] == "20200102T000000Z" && kept[2] == "by-hand", "{kept:?}");
     let config = home.join("countersign.toml").to_string_lossy().into_owned();
     let mut check = world.program(&["store", "check", "--config", &config]);
-    let checked = check.arg(home.join("backups").join(&kept[1])).output().expect("check");
-    assert!(checked.status.success(), "{}", said(&checked));
+    exited(check.arg(home.join("backups").join(&kept[1])).output().expect("check"), 0);
     let doctor = world.program(&["doctor", "--production"]).arg(&home).output().expect("doctor");
     assert!(said(&doctor).contains("the last backup is of"), "{}", said(&doctor));
     // systemd loads both units.
@@ -165,8 +164,7 @@ fn strict_runs_work_under_the_systemd_unit_and_not_under_the_restrictions_that_i
     };
     // The sandbox opens the path of `--write` with openat2.
     let strict = "mkdir /tmp/d && exec \"$1\" sandbox --write /tmp/d --workdir in-place -- sh -c 'echo held; : > file'";
-    let held = run("", strict);
-    assert!(held.status.success() && said(&held).contains("held"), "{}", said(&held));
+    said_at_exit(run("", strict), 0, "held");
     for lacking in [
         "RestrictNamespaces=user mnt pid net ipc uts cgroup",
         "SystemCallFilter=~@mount",

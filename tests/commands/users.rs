@@ -6,7 +6,9 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use crate::support::people::{alice, bob, mallory};
-use crate::support::{self, PROGRAM, SMALL, World, has, id_of, not_run, runbook, said};
+use crate::support::{
+    self, PROGRAM, SMALL, World, assert_says, exited, has, id_of, not_run, runbook, said, said_at_exit,
+};
 use serde_json::{Value, json};
 
 /// A world with the key files `alice.pem` and `mallory.pem`, and with its roster in `roster.json`.
@@ -42,24 +44,19 @@ fn a_token_in_the_environment_does_not_prevent_a_review() {
     for token in [&world.agent, &world.courier, &limited, &ended] {
         let proposal = world.propose("say:echo", json!({"text": token}));
         let (id, digest) = (id_of(&proposal), proposal["digest"].as_str().unwrap());
-        let listed = at_terminal(&world, token, "alice.pem", &["inbox"]);
-        assert!(listed.status.success() && said(&listed).contains("say:echo"), "{}", said(&listed));
-        let shown = at_terminal(&world, token, "alice.pem", &["review", id]);
-        assert_eq!(shown.status.code(), Some(0), "{}", said(&shown));
+        said_at_exit(at_terminal(&world, token, "alice.pem", &["inbox"]), 0, "say:echo");
+        let shown = exited(at_terminal(&world, token, "alice.pem", &["review", id]), 0);
         assert!(!said(&shown).contains("could not be fetched"), "{}", said(&shown));
         let approve = ["approve", id, "--yes", "--expect", digest];
-        let approved = at_terminal(&world, token, "alice.pem", &approve);
-        assert!(approved.status.success(), "{}", said(&approved));
+        exited(at_terminal(&world, token, "alice.pem", &approve), 0);
         assert_eq!(world.receipt(&world.until(id, "finished"))["decision"]["approvers"], json!(["alice"]));
         let other = world.propose("plain:true", json!({}));
-        let denied = at_terminal(&world, token, "alice.pem", &["deny", id_of(&other), "--yes"]);
-        assert!(denied.status.success(), "{}", said(&denied));
+        exited(at_terminal(&world, token, "alice.pem", &["deny", id_of(&other), "--yes"]), 0);
     }
     // If a token may read everything, the program uses the token and signs no challenge.
     let before = world.service_log().matches("/v1/challenges").count();
     let proposal = world.propose("plain:true", json!({}));
-    let shown = at_terminal(&world, &world.reader, "alice.pem", &["review", id_of(&proposal)]);
-    assert_eq!(shown.status.code(), Some(0), "{}", said(&shown));
+    exited(at_terminal(&world, &world.reader, "alice.pem", &["review", id_of(&proposal)]), 0);
     assert_eq!(world.service_log().matches("/v1/challenges").count(), before);
 }
 
@@ -68,8 +65,7 @@ fn output_and_audit_and_export_can_use_a_key_instead_of_a_token() {
     let world = world();
     let proposal = world.propose("say:echo", json!({"text": "hello"}));
     let (id, digest) = (id_of(&proposal), proposal["digest"].as_str().unwrap());
-    let approved = at_terminal(&world, &world.agent, "alice.pem", &["approve", id, "--yes", "--expect", digest]);
-    assert!(approved.status.success(), "{}", said(&approved));
+    exited(at_terminal(&world, &world.agent, "alice.pem", &["approve", id, "--yes", "--expect", digest]), 0);
     world.until(id, "finished");
     // The token of the courier gives no access to proposals of the agent.
     let copy = world.path("mirror-of-a-person");
@@ -83,8 +79,7 @@ fn output_and_audit_and_export_can_use_a_key_instead_of_a_token() {
     }
     // The agent's token is enough for the agent's own output, so no key signs a challenge.
     let before = world.service_log().matches("/v1/challenges").count();
-    let own = at_terminal(&world, &world.agent, "alice.pem", &["output", id]);
-    assert!(own.status.success() && said(&own).contains("hello"), "{}", said(&own));
+    said_at_exit(at_terminal(&world, &world.agent, "alice.pem", &["output", id]), 0, "hello");
     assert_eq!(world.service_log().matches("/v1/challenges").count(), before);
 }
 
@@ -106,12 +101,10 @@ fn registry_list_accepts_a_named_key_and_key_show_accepts_both_file_names() {
     let key = world.path("alice.pem");
     for words in [&["registry", "list"][..], &["registry", "show", "say:echo"]] {
         let mut command = world.program(words);
-        let listed = command.args(["--url", &world.wire.url, "--key"]).arg(&key).output().unwrap();
-        assert!(listed.status.success() && said(&listed).contains("say:echo"), "{}", said(&listed));
+        said_at_exit(command.args(["--url", &world.wire.url, "--key"]).arg(&key).output().unwrap(), 0, "say:echo");
     }
     let [plain, named] = [&["key", "show"][..], &["key", "show", "--key"]].map(|words| {
-        let shown = world.program(words).arg(&key).output().unwrap();
-        assert!(shown.status.success(), "{}", said(&shown));
+        let shown = exited(world.program(words).arg(&key).output().unwrap(), 0);
         said(&shown)
     });
     assert!(plain == named && plain.contains(&alice().keyid()), "{plain}");
@@ -126,13 +119,11 @@ fn an_empty_variable_counts_as_not_set() {
     for words in [&["registry", "list"][..], &["propose", "plain:true", "--new"]] {
         let mut command = world.program(&["--url", &world.wire.url]);
         command.envs(variables.map(|name| (format!("COUNTERSIGN_{name}"), "")));
-        let done = command.args(words).arg("--token-file").arg(world.path("agent.token")).output().unwrap();
-        assert!(done.status.success(), "{}", said(&done));
+        exited(command.args(words).arg("--token-file").arg(world.path("agent.token")).output().unwrap(), 0);
     }
     // The default of the variable applies: the boundary of this directory.
     let mut command = world.program(&["token", "list"]);
-    let listed = command.env("COUNTERSIGN_CONFIG", "").current_dir(world.path("b")).output().unwrap();
-    assert!(listed.status.success() && said(&listed).contains("agent"), "{}", said(&listed));
+    said_at_exit(command.env("COUNTERSIGN_CONFIG", "").current_dir(world.path("b")).output().unwrap(), 0, "agent");
     world.stop();
     assert!(world.service_log().contains("INFO"), "{}", world.service_log());
 }
@@ -147,8 +138,7 @@ fn lists_with_digests_and_keys_fit_a_terminal_of_80_columns() {
         let mut command = world.command("script");
         let line = format!("stty cols {columns}; exec '{PROGRAM}' --url {} {words}", world.wire.url);
         command.args(["-qefc", &line, "/dev/null"]).env("SHELL", "/bin/sh").env("COUNTERSIGN_TOKEN", &world.agent);
-        let output = command.output().unwrap();
-        assert!(output.status.success(), "{}", said(&output));
+        let output = exited(command.output().unwrap(), 0);
         said(&output).replace('\r', "")
     };
     for (words, part) in [("registry list", "\n  sha256:"), ("roster show --config", "\n  SHA256:")] {
@@ -187,14 +177,12 @@ fn a_token_file_that_others_can_read_is_refused_with_the_correcting_command() {
     let own = world.path("home/.config/countersign/token");
     world.write("home/.config/countersign/token", &world.agent);
     fs::set_permissions(&own, Permissions::from_mode(0o644)).unwrap();
-    let refused = world.program(&["registry", "list", "--url", &world.wire.url]).output().unwrap();
-    assert!(refused.status.code() == Some(2) && said(&refused).contains("chmod 600"), "{}", said(&refused));
+    said_at_exit(world.program(&["registry", "list", "--url", &world.wire.url]).output().unwrap(), 2, "chmod 600");
     // No other user can open the pipe, so its mode does not matter.
     if has("bash") {
         let mut bash = world.command("bash");
         let line = "exec \"$0\" registry list --url \"$1\" --token-file <(printf %s \"$2\")";
-        let listed = bash.args(["-c", line, support::PROGRAM, &world.wire.url, &world.agent]).output().unwrap();
-        assert!(listed.status.success(), "{}", said(&listed));
+        exited(bash.args(["-c", line, support::PROGRAM, &world.wire.url, &world.agent]).output().unwrap(), 0);
     }
 }
 
@@ -213,8 +201,7 @@ fn a_token_is_written_to_a_new_file_that_only_its_user_can_read() {
     assert!(listed.as_ref().unwrap().status.success(), "{}", said(&listed.unwrap()));
     // The command does not replace an existing file and creates no token for it.
     let before = fs::read(&file).unwrap();
-    let refused = create("second", &[]);
-    assert!(refused.status.code() == Some(2) && said(&refused).contains("no token was made"), "{}", said(&refused));
+    said_at_exit(create("second", &[]), 2, "no token was made");
     assert_eq!(fs::read(&file).unwrap(), before);
     let listed = world.program(&["token", "list", "--config"]).arg(world.path("b")).output().unwrap();
     assert!(!said(&listed).contains("second"), "{}", said(&listed));
@@ -277,8 +264,7 @@ fn the_commands_of_the_keys_page_approve_and_deny_with_only_openssl_and_curl() {
         let mut bash = world.command("bash");
         bash.args(["-euo", "pipefail", "-c", &blocks.concat()]).current_dir(world.path("desk"));
         bash.env("URL", &world.wire.url).env("ID", id_of(proposal)).env("KEYID", bob().keyid());
-        let output = bash.output().unwrap();
-        assert!(output.status.success(), "{}", said(&output));
+        let output = exited(bash.output().unwrap(), 0);
         assert_eq!(fs::read(world.path("desk/statement.json")).unwrap(), support::bytes_of(proposal));
         said(&output)
     };
@@ -288,8 +274,7 @@ fn the_commands_of_the_keys_page_approve_and_deny_with_only_openssl_and_curl() {
     let finished = world.until(id_of(&wanted), "finished");
     assert_eq!(world.receipt(&finished)["decision"]["approvers"], json!(["bob"]));
     let unwanted = world.propose("two:go", json!({"text": "\"boundary\":{}"}));
-    let answer = run(&unwanted, [read, deny]);
-    assert!(answer.contains("\"denied\""), "{answer}");
+    assert_says(run(&unwanted, [read, deny]), "\"denied\"");
     assert_eq!(world.show(id_of(&unwanted))["status"], "denied");
     // `key show` prints the roster line of a key from openssl.
     let made = Command::new("bash")

@@ -11,12 +11,11 @@ use std::process::{Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::certified::able;
 use crate::cosigner::{Witness, vkey_of_log};
 use crate::issuer::Issuer;
 use crate::support::people::alice;
 use crate::support::wire::Wire;
-use crate::support::{self, PROGRAM, SMALL, Setup, World, has_all, runbook, said};
+use crate::support::{self, PROGRAM, SMALL, Setup, World, has_all, runbook, said, said_at_exit};
 use serde_json::{Value, json};
 
 const COMMIT: &str = "89abcdef89abcdef89abcdef89abcdef89abcdef";
@@ -254,10 +253,7 @@ fn but(inputs: &[(String, String)], name: &str, value: &str) -> Vec<(String, Str
 
 #[test]
 fn the_github_workflow_deploys_and_releases_only_the_countersigned_version() {
-    let test = "the_github_workflow_deploys_and_releases_only_the_countersigned_version";
-    if !has_all(test, &["bash", "curl", "sha256sum", "mktemp", "tar"]) {
-        return;
-    }
+    let Some(()) = has_all("the examples of CI", &["bash", "curl", "sha256sum", "mktemp", "tar"]) else { return };
     let mut runner = Runner::new();
     let workflow = example("github/workflow.yml");
     let steps = |job: &str| workflow["jobs"][job]["steps"].as_array().expect("steps").clone();
@@ -316,9 +312,7 @@ fn the_github_workflow_deploys_and_releases_only_the_countersigned_version() {
 
 #[test]
 fn the_github_action_fails_closed_and_never_runs_its_inputs() {
-    if !has_all("the_github_action_fails_closed_and_never_runs_its_inputs", &["bash", "mktemp"]) {
-        return;
-    }
+    let Some(()) = has_all("the examples of CI", &["bash", "mktemp"]) else { return };
     let mut runner = Runner::new();
     let with = inputs(&runner);
     // The action must refuse each hostile input, or use the input as data: never as code, never as an option.
@@ -386,12 +380,7 @@ fn the_github_action_fails_closed_and_never_runs_its_inputs() {
 
 #[test]
 fn the_gitlab_pipeline_deploys_and_releases_only_the_countersigned_version() {
-    if !has_all(
-        "the_gitlab_pipeline_deploys_and_releases_only_the_countersigned_version",
-        &["bash", "curl", "sha256sum", "tar"],
-    ) {
-        return;
-    }
+    let Some(()) = has_all("the examples of CI", &["bash", "curl", "sha256sum", "tar"]) else { return };
     let mut runner = Runner::new();
     let pipeline = example("gitlab/.gitlab-ci.yml");
     let (package, sum) = client_package(&runner.world);
@@ -468,9 +457,7 @@ fn commands_of(log: &str) -> Vec<&str> {
 
 #[test]
 fn the_output_of_a_step_contains_no_command_for_the_ci_runner() {
-    if !has_all("the_output_of_a_step_contains_no_command_for_the_ci_runner", &["bash", "mktemp", "od", "tr"]) {
-        return;
-    }
+    let Some(()) = has_all("the examples of CI", &["bash", "mktemp", "od", "tr"]) else { return };
     for (end, code) in [("", 0), ("exit 3", 3)] {
         // The last line of each stream has no newline.
         let script = format!(
@@ -502,9 +489,7 @@ fn the_output_of_a_step_contains_no_command_for_the_ci_runner() {
 
 #[test]
 fn the_examples_pass_if_the_roster_names_a_witness() {
-    if !has_all("the_examples_pass_if_the_roster_names_a_witness", &["bash", "mktemp", "python3", "openssl"]) {
-        return;
-    }
+    let Some(()) = has_all("the examples of CI", &["bash", "mktemp", "python3", "openssl"]) else { return };
     let mut witness = Witness::new(70);
     let mut runner = Runner::with(|setup| setup.roster = witness.entry());
     witness.know(&vkey_of_log(&runner.world));
@@ -564,10 +549,7 @@ fn bound_token(world: &World, issuer: &Issuer, claims: &Value) {
 
 #[test]
 fn the_github_action_without_a_token_opens_one_with_the_id_token_of_the_job() {
-    let test = "the_github_action_without_a_token_opens_one_with_the_id_token_of_the_job";
-    if !has_all(test, &["bash", "mktemp"]) || !able(test) {
-        return;
-    }
+    let Some(()) = has_all("the examples of CI", &["bash", "mktemp", "python3", "openssl"]) else { return };
     let (mut runner, issuer) = (Runner::new(), Issuer::new());
     bound_token(
         &runner.world,
@@ -576,8 +558,7 @@ fn the_github_action_without_a_token_opens_one_with_the_id_token_of_the_job() {
     );
     let mut with = inputs(&runner);
     with.retain(|(name, _)| name != "token");
-    let without = runner.action(&with);
-    assert!(without.status.code() == Some(2) && said(&without).contains("id-token: write"), "{}", said(&without));
+    said_at_exit(runner.action(&with), 2, "id-token: write");
     let job = |change: &Value| issuer.job(change).map(|(name, value)| (name.to_owned(), value)).to_vec();
     runner.variables = job(&json!({}));
     let output = runner.approving(|runner| runner.action(&with));
@@ -595,10 +576,7 @@ fn the_github_action_without_a_token_opens_one_with_the_id_token_of_the_job() {
 
 #[test]
 fn the_gitlab_pipeline_proposes_with_the_id_token_of_its_job() {
-    let test = "the_gitlab_pipeline_proposes_with_the_id_token_of_its_job";
-    if !has_all(test, &["bash"]) || !able(test) {
-        return;
-    }
+    let Some(()) = has_all("the examples of CI", &["bash", "python3", "openssl"]) else { return };
     let (mut runner, issuer) = (Runner::new(), Issuer::new());
     bound_token(&runner.world, &issuer, &json!({"project_id": "7", "ref_protected": "true"}));
     let pipeline = example("gitlab/.gitlab-ci.yml");

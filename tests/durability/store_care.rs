@@ -5,7 +5,9 @@ use std::process::Output;
 
 use super::shim::shim;
 use crate::support::people::{alice, bob, envelope, now, stamp};
-use crate::support::{self, SMALL, World, bytes_of, id_of, people, runbook, said, wait_for};
+use crate::support::{
+    self, SMALL, World, assert_says, bytes_of, exited, id_of, people, runbook, said, said_at_exit, wait_for,
+};
 use serde_json::{Value, json};
 
 pub(super) fn store(world: &World, arguments: &[&str]) -> Output {
@@ -200,12 +202,10 @@ fn promise_2_a_store_copy_restored_by_hand_is_not_served() {
     let (code, stores) = checked(&world, &[]);
     assert!(code == 1 && stores[0]["defects"].to_string().contains("an older copy"), "{stores:#?}");
     // `token create` opens the store too, so it must also refuse.
-    let token = world.program(&["token", "create", "late", "--config"]).arg(world.path("b")).output().unwrap();
-    assert_eq!(token.status.code(), Some(2), "{}", said(&token));
+    exited(world.program(&["token", "create", "late", "--config"]).arg(world.path("b")).output().unwrap(), 2);
     // Without a store, the service must not begin a new log under the same name.
     std::fs::remove_file(world.database()).unwrap();
-    let refused = world.try_start().expect_err("no new log by accident");
-    assert!(refused.contains("there is no store"), "{refused}");
+    assert_says(world.try_start().expect_err("no new log by accident"), "there is no store");
     assert!(!world.database().exists(), "nothing is left that what is put back could be mixed with");
     world.write("b/boundary/countersign.db", "");
     std::fs::write(world.database(), &newest).unwrap();
@@ -240,14 +240,11 @@ fn a_store_older_than_an_external_checkpoint_is_not_served() {
         let refused = serve(world.path(known).to_str().unwrap());
         assert!(refused.contains("this boundary signed a checkpoint") && refused.contains("older copy"), "{refused}");
     }
-    let refused = serve(world.path("torn").to_str().unwrap());
-    assert!(refused.contains("the file is no checkpoint"), "{refused}");
-    let refused = serve(world.path("nowhere").to_str().unwrap());
-    assert!(refused.contains("the checkpoint can't be read"), "{refused}");
+    assert_says(serve(world.path("torn").to_str().unwrap()), "the file is no checkpoint");
+    assert_says(serve(world.path("nowhere").to_str().unwrap()), "the checkpoint can't be read");
     let config = std::fs::read_to_string(world.path("b/countersign.toml")).unwrap();
     world.write("b/countersign.toml", &format!("known_checkpoints = [\"../mirror\"]\n{config}"));
-    let refused = world.try_start().expect_err("the configuration names it as well");
-    assert!(refused.contains("older copy"), "{refused}");
+    assert_says(world.try_start().expect_err("the configuration names it as well"), "older copy");
     // A different root hash at the same size: a fork.
     let mut lines: Vec<&str> = newest.lines().collect();
     let size = std::str::from_utf8(&head).unwrap().lines().nth(1).unwrap().to_owned();
@@ -317,8 +314,7 @@ fn a_backup_of_a_running_boundary_can_be_restored_into_a_new_log_that_names_the_
     let note = made["checkpoint"].as_str().unwrap().to_owned();
     assert_eq!(note.lines().nth(1).unwrap(), made["entries"].to_string());
     assert!(made["bytes"].as_u64().unwrap() > 100_000);
-    let again = store(&world, &["backup", backup]);
-    assert!(again.status.code() == Some(2) && said(&again).contains("exists already"), "{}", said(&again));
+    said_at_exit(store(&world, &["backup", backup]), 2, "exists already");
     assert_sound(&world, &[backup]);
     // All files of the backup are private, and the log continues in place.
     private(Path::new(backup));
@@ -506,8 +502,7 @@ fn a_restored_token_is_void_unless_the_operator_keeps_it() {
 fn the_backup_command_explains_the_checkpoint_that_it_prints() {
     let world = World::new();
     let mut command = world.program(&["store", "backup", "--config"]);
-    let made = command.arg(world.path("b")).arg(world.path("backup")).output().expect("store");
-    assert_eq!(made.status.code(), Some(0), "{}", said(&made));
+    let made = exited(command.arg(world.path("b")).arg(world.path("backup")).output().expect("store"), 0);
     let printed = String::from_utf8(made.stdout.clone()).expect("UTF-8");
     let note = std::fs::read_to_string(world.path("backup/checkpoint")).unwrap();
     assert_eq!(printed.split_once('\n').expect("two lines").1, note);
@@ -544,24 +539,20 @@ fn a_closed_log_and_a_backup_are_exported_and_audited_without_the_boundary() {
             let audited = run(&["audit", place, "--roster", &roster, "--boundary", &old]);
             assert_eq!(audited.status.code(), Some(0), "{place}: {}", said(&audited));
         }
-        let same = run(&["audit", copy, "--roster", &roster, "--against", from]);
-        assert_eq!(same.status.code(), Some(0), "{}", said(&same));
+        exited(run(&["audit", copy, "--roster", &roster, "--against", from]), 0);
         assert_eq!(std::fs::read(Path::new(from).join("countersign.db")).unwrap(), before, "nothing is changed");
     }
     // Triggers in the database do not affect the audit, because the audit compares the entries with the signed head.
     let database = rusqlite::Connection::open(backup.join("countersign.db")).unwrap();
     database.execute_batch("CREATE TRIGGER t AFTER INSERT ON nonce BEGIN DELETE FROM nonce; END").unwrap();
     drop(database);
-    let audited = run(&["audit", backup.to_str().unwrap(), "--roster", &roster]);
-    assert_eq!(audited.status.code(), Some(0), "{}", said(&audited));
+    exited(run(&["audit", backup.to_str().unwrap(), "--roster", &roster]), 0);
     assert_eq!(checked(&world, &[backup.to_str().unwrap()]).0, 1);
     // `log export` refuses a backup whose checkpoint does not match its entries.
     let note = std::fs::read_to_string(backup.join("checkpoint")).unwrap();
     std::fs::write(backup.join("checkpoint"), note.replacen(&format!("\n{entries}\n"), "\n3\n", 1)).unwrap();
-    let refused = run(&["log", "export", world.path("no").to_str().unwrap(), "--from", backup.to_str().unwrap()]);
-    assert_eq!(refused.status.code(), Some(1), "{}", said(&refused));
-    let nothing = run(&["log", "export", "no", "--from", world.path("b").to_str().unwrap()]);
-    assert!(nothing.status.code() == Some(2) && said(&nothing).contains("store backup"), "{}", said(&nothing));
+    exited(run(&["log", "export", world.path("no").to_str().unwrap(), "--from", backup.to_str().unwrap()]), 1);
+    said_at_exit(run(&["log", "export", "no", "--from", world.path("b").to_str().unwrap()]), 2, "store backup");
 }
 
 fn private(path: &Path) {
@@ -584,8 +575,7 @@ fn a_damaged_or_foreign_backup_is_refused_without_leftover_files() {
     std::fs::rename(world.database(), world.path("lost")).unwrap();
     let head = std::fs::read(world.path("b/boundary/checkpoint")).unwrap();
     let refused = |words: &str| {
-        let refused = store(&world, &["restore", backup.to_str().unwrap()]);
-        assert!(refused.status.code() == Some(2) && said(&refused).contains(words), "{words}: {}", said(&refused));
+        said_at_exit(store(&world, &["restore", backup.to_str().unwrap()]), 2, words);
         assert!(!world.database().exists(), "{words}");
         assert!(!world.path("b/boundary/restoring").exists(), "{words}");
         assert_eq!(std::fs::read(world.path("b/boundary/checkpoint")).unwrap(), head, "{words}");
@@ -615,8 +605,7 @@ fn a_damaged_or_foreign_backup_is_refused_without_leftover_files() {
     world.write("b/countersign.toml", &config);
     // The service must not treat an interrupted restore as a new boundary.
     std::fs::create_dir(world.path("b/boundary/restoring")).unwrap();
-    let stopped = world.try_start().expect_err("half a restore");
-    assert!(stopped.contains("was interrupted"), "{stopped}");
+    assert_says(world.try_start().expect_err("half a restore"), "was interrupted");
     must(store(&world, &["restore", backup.to_str().unwrap(), "--keep-tokens", "all"]));
     world.start();
     world.run("plain:true", json!({}), &[&alice()]);
@@ -635,8 +624,7 @@ fn an_interrupted_restore_is_finished_by_another_restore() {
         let mut killed = world.program(&["store", "--config"]);
         killed.arg(world.path("b")).args(["restore", backup]).env("COUNTERSIGN_FAULT", point);
         assert_eq!(killed.output().unwrap().status.code(), None, "{point}");
-        let refused = world.try_start().expect_err("half a restore is not served");
-        assert!(refused.contains("was interrupted"), "{point}: {refused}");
+        assert_says(world.try_start().expect_err("half a restore is not served"), "was interrupted");
     }
     let refused = store(&world, &["restore", backup]);
     assert!(said(&refused).contains("a store exists already"), "{}", said(&refused));

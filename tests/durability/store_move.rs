@@ -5,7 +5,7 @@ use std::process::Output;
 
 use crate::support::people::{alice, bob, envelope};
 use crate::support::postgres::cluster::Cluster;
-use crate::support::{World, people, said, wait_for};
+use crate::support::{World, assert_says, exited, people, said, said_at_exit, wait_for};
 use serde_json::{Value, json};
 
 use super::packed_tiles::{fill_a_tile, pack_soon, tiles};
@@ -97,8 +97,7 @@ fn a_moved_log_is_the_same_log() {
     let old = backed_up(&world, "old");
     assert!(migrate(&world, &server, "s").status.success());
     configure(&world, &server, "s");
-    let output = moved(&world, "");
-    assert!(output.status.success(), "{}", said(&output));
+    let output = exited(moved(&world, ""), 0);
     for words in ["There is no way back except a backup", "100 % of", "entries is now in postgres://"] {
         assert!(said(&output).contains(words), "{words}: {}", said(&output));
     }
@@ -121,8 +120,7 @@ fn a_moved_log_is_the_same_log() {
     assert!(message.contains("was moved to postgres://") && message.contains("never served again"), "{message}");
     refused(&moved(&world, ""), "names an SQLite file");
     configure(&world, &server, "s");
-    let again = moved(&world, "");
-    assert!(again.status.success() && said(&again).contains("An earlier call has finished"), "{}", said(&again));
+    said_at_exit(moved(&world, ""), 0, "An earlier call has finished");
     // The database has everything that the service needs. It serves output files of its own node, which a backup has.
     for (name, bytes) in &outputs {
         std::fs::create_dir_all(world.path(&format!("b/boundary/outputs/{}", &name[..2]))).unwrap();
@@ -151,8 +149,7 @@ fn a_store_of_0_2_0_with_an_open_run_is_moved() {
     assert!(migrate(&world, &server, "s").status.success());
     let before = std::fs::read_to_string(world.path("b/countersign.toml")).unwrap();
     configure(&world, &server, "s");
-    let output = moved(&world, "");
-    assert!(output.status.success(), "{}", said(&output));
+    exited(moved(&world, ""), 0);
     assert!(assert_sound(&world, &[])[0]["entries"] == size);
     assert_eq!(server.psql("SELECT node, deadline > 0 FROM s.crossing"), "first|t");
     serve(&mut world);
@@ -217,8 +214,7 @@ fn an_interrupted_move_goes_on_and_only_one_store_can_be_served() {
             entries = assert_sound(&world, &[])[0]["entries"].clone();
             assert!(entries.as_u64() >= report[0]["entries"].as_u64());
         } else {
-            let message = world.try_start().expect_err("the old file is marked");
-            assert!(message.contains("was moved to postgres://"), "{message}");
+            assert_says(world.try_start().expect_err("the old file is marked"), "was moved to postgres://");
         }
     }
     // The move copies rows again only after the old store was served. The third of these moves was killed before it had
@@ -393,8 +389,7 @@ fn packed_entries_become_rows_in_a_move() {
     world.stop();
     assert!(migrate(&world, &server, "s").status.success());
     configure(&world, &server, "s");
-    let output = moved(&world, "");
-    assert!(output.status.success(), "{}", said(&output));
+    exited(moved(&world, ""), 0);
     assert_sound(&world, &[]);
     world.start();
     assert!(world.raw_entries(entries.len() as u64) == entries);

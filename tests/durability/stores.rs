@@ -9,7 +9,7 @@ use std::process::Output;
 
 use super::packed_tiles::{fill_a_tile, tiles};
 use crate::support::people::{self, Key, alice, bob, envelope};
-use crate::support::{self, SMALL, World, id_of, runbook, said, wait_for};
+use crate::support::{self, SMALL, World, exited, id_of, runbook, said, wait_for};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -70,8 +70,7 @@ fn write_0_2_0() {
     world.write("grace.pub", &format!("{}\n", grace.ssh.line()));
     let (home, public) = (world.path("b"), world.path("grace.pub"));
     let mut add = world.program(&["roster", "add", "approver", "grace", "--group", "ops", "--config"]);
-    let added = add.arg(&home).arg("--key").arg(public).output().unwrap();
-    assert!(added.status.success(), "{}", said(&added));
+    exited(add.arg(&home).arg("--key").arg(public).output().unwrap(), 0);
     let version = world.path("b/boundary/roster.d/2.json");
     let drafted: Value = serde_json::from_slice(&fs::read(&version).unwrap()).unwrap();
     let payload = people::payload_of(&drafted);
@@ -151,8 +150,7 @@ pub(super) fn serve(world: &mut World) {
 
 fn sound(world: &World, more: &[&str]) {
     let home = world.path("b").to_str().unwrap().to_owned();
-    let output = run(world, &[&["store", "--json", "check", "--config", &home], more].concat());
-    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    exited(run(world, &[&["store", "--json", "check", "--config", &home], more].concat()), 0);
 }
 
 #[test]
@@ -214,16 +212,13 @@ fn a_store_of_0_2_0_is_checked_served_audited_backed_up_restored_pruned_and_pack
     // Backup, and restore into a log that follows this log.
     let backup = world.path("backup").to_str().unwrap().to_owned();
     let home = world.path("b").to_str().unwrap().to_owned();
-    let output = run(&world, &["store", "backup", "--config", &home, &backup]);
-    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    exited(run(&world, &["store", "backup", "--config", &home, &backup]), 0);
     sound(&world, &[&backup]);
     let roster = world.started["roster"].as_str().unwrap().to_owned();
     world.stop();
-    let output = run(&world, &["audit", &backup, "--roster", &roster]);
-    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    exited(run(&world, &["audit", &backup, "--roster", &roster]), 0);
     fs::remove_file(world.database()).unwrap();
-    let output = run(&world, &["store", "restore", "--config", &home, &backup, "--keep-tokens", "all"]);
-    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    exited(run(&world, &["store", "restore", "--config", &home, &backup, "--keep-tokens", "all"]), 0);
     world.start();
     world.assert_verified(&world.run("say:echo", json!({"text": "in the next log"}), &[&alice()]));
     // Pruning: outputs are deleted after their retention, and `store check` finds no defect.

@@ -32,7 +32,7 @@ pub const ORDER: &str = "ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac
 /// A passkey with its private key.
 pub struct PasskeyPair {
     pair: EcdsaKeyPair,
-    point: Vec<u8>,
+    pub point: Vec<u8>,
     host: String,
 }
 
@@ -86,6 +86,15 @@ pub fn other_s(s: &[u8]) -> Vec<u8> {
     found
 }
 
+/// Returns the challenge of a message with this digest.
+pub fn challenge(namespace: &[u8], hash: &str, digest: &[u8]) -> String {
+    let mut signed = b"SSHSIG".to_vec();
+    for part in [namespace, b"", hash.as_bytes(), digest] {
+        put(&mut signed, part);
+    }
+    URL_SAFE_NO_PAD.encode(signed)
+}
+
 /// Returns the blob of a key line.
 pub fn blob(kind: &str, curve: &str, point: &[u8], host: &str) -> Vec<u8> {
     let mut blob = Vec::new();
@@ -130,6 +139,18 @@ impl PasskeyPair {
         keyid_of(&self.blob())
     }
 
+    /// Returns what a browser gives to a page: client data, data of the authenticator, and the signature in DER.
+    pub fn browser_answer(&self, client_data: &str) -> [Vec<u8>; 3] {
+        let mut data = Sha256::digest(self.host.as_bytes()).to_vec();
+        data.extend([VERIFIED, 0, 0, 0, 7]);
+        let asserted = [&data[..], &Sha256::digest(client_data)].concat();
+        let fixed = self.pair.sign(&SystemRandom::new(), &asserted).expect("a signature");
+        let element = |tag, bytes: &[u8]| [&[tag, u8::try_from(bytes.len()).expect("short")], bytes].concat();
+        let (r, s) = fixed.as_ref().split_at(32);
+        let numbers = [r, s].map(|number| element(2, &mpint(number))).concat();
+        [client_data.into(), data, element(0x30, &numbers)]
+    }
+
     /// Returns the SSHSIG over the DSSE message, as a desk makes it.
     pub fn sign(&self, message: &[u8]) -> Vec<u8> {
         self.sign_but(message, |_| {})
@@ -155,11 +176,8 @@ impl PasskeyPair {
         edit(&mut parts);
         let digest =
             if parts.hash == "sha512" { Sha512::digest(message).to_vec() } else { Sha256::digest(message).to_vec() };
-        let mut signed = b"SSHSIG".to_vec();
-        for part in [&parts.namespace[..], b"", parts.hash.as_bytes(), &digest] {
-            put(&mut signed, part);
-        }
-        let client_data = parts.client_data.replace("{challenge}", &URL_SAFE_NO_PAD.encode(&signed));
+        let challenge = challenge(&parts.namespace, parts.hash, &digest);
+        let client_data = parts.client_data.replace("{challenge}", &challenge);
         let mut asserted = Sha256::digest(parts.application.as_bytes()).to_vec();
         asserted.push(parts.flags);
         asserted.extend_from_slice(&7_u32.to_be_bytes());

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::listed_programs::loader;
-use crate::support::{World, not_run, said};
+use crate::support::{World, exited, not_run, said};
 
 /// The directories in which a run finds programs.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -171,8 +171,7 @@ fn repository(path: &Path) {
     let script = format!(
         "{GIT}; git init -q \"$0\" && cd \"$0\" && echo x > f && git add f && git commit -qm x && git update-server-info"
     );
-    let done = Command::new("sh").args(["-c", &script]).arg(path).env("HOME", path).output().expect("sh");
-    assert!(done.status.success(), "{}", said(&done));
+    exited(Command::new("sh").args(["-c", &script]).arg(path).env("HOME", path).output().expect("sh"), 0);
 }
 
 #[test]

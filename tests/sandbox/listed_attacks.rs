@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::planted::{PlantedHost, PlantedRun, SBIN, User};
-use crate::support::{World, not_run, said};
+use crate::support::{World, assert_says, not_run, said};
 
 /// Compiles a C file of this directory. Returns false if the compiler can't do this with these flags.
 fn compiled(source: &str, flags: &[&str], to: &Path) -> bool {
@@ -260,8 +260,7 @@ fn no_program_that_starts_other_programs_can_start_an_unlisted_program() {
             if let Some(list) = list {
                 command.args(["--programs", list]);
             }
-            let text = said(&command.args(["--", "bash", "-c", &script]).output().expect("unshare"));
-            assert!(text.contains("the end"), "{program}: {text}");
+            assert_says(said(&command.args(["--", "bash", "-c", &script]).output().expect("unshare")), "the end");
             run.marks()
         };
         played += usize::from(!attempt(None, User::Same).is_empty());

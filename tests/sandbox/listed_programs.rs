@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use crate::support::{World, not_run, said};
+use crate::support::{World, assert_says, exited, not_run, said};
 
 /// A program that no list of these tests contains. The program prints `uid=` if a script can start it.
 const OTHER: &str = "/usr/bin/id";
@@ -103,8 +103,7 @@ fn the_loader_cannot_build_an_unlisted_program_in_memory_from_a_data_file() {
     let (dir, tree) = tree();
     let python = std::env::var_os("COUNTERSIGN_PYTHON").unwrap_or_else(|| "python3".into());
     let tool = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tools/anonymous_code.py");
-    let made = Command::new(python).arg(tool).arg(OTHER).arg(dir.path().join("data")).output().expect("python");
-    assert!(made.status.success(), "{}", said(&made));
+    exited(Command::new(python).arg(tool).arg(OTHER).arg(dir.path().join("data")).output().expect("python"), 0);
     std::fs::set_permissions(dir.path().join("data"), std::fs::Permissions::from_mode(0o644)).expect("mode");
     let script = format!("{} {tree}/data; cp {tree}/data own; {} ./own; echo the end", loader(), loader());
     let without = said(&tried(&world, &["--read", &tree], "bash", &script));
@@ -160,8 +159,7 @@ fn a_run_may_execute_its_own_files_only_if_the_list_says_so() {
     let world = World::prepared(|_| {});
     let own = "printf '#!/bin/bash\\necho it runs\\n' > own; chmod +x own; ./own; cp /bin/ls ls; ./ls -d /";
     let programs = ["--programs", "bash,chmod,cp,ls,{work}/**"];
-    let text = said(&tried(&world, &programs, "bash", own));
-    assert!(text.contains("it runs\n/\n"), "{text}");
+    assert_says(said(&tried(&world, &programs, "bash", own)), "it runs\n/\n");
     assert_refused(
         &world,
         &programs,

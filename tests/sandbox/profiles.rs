@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Stdio;
 
 use crate::support::people::alice;
-use crate::support::{self, POLICY, SMALL, World, not_run, runbook, said};
+use crate::support::{self, POLICY, SMALL, World, assert_says, not_run, runbook, said};
 use serde_json::{Value, json};
 
 /// Creates a directory on the host with a plain file and with a file that the tests deny.
@@ -87,8 +87,7 @@ fn a_missing_or_private_path_is_an_error_at_the_seal_with_its_place() {
             "{POLICY}overrides:\n  - {{runbook: host, sandbox: {{write: [\"{runbooks}\"], workdir: in-place}}}}\n"
         ),
     );
-    let text = world.try_start().expect_err("no run writes a runbook");
-    assert!(text.contains("no run may write a runbook"), "{text}");
+    assert_says(world.try_start().expect_err("no run writes a runbook"), "no run may write a runbook");
 }
 
 #[test]
@@ -404,10 +403,8 @@ fn the_sandbox_command_names_the_option_for_a_missing_access() {
     let world = World::prepared(|_| {});
     let run = |arguments: &[&str]| said(&world.program(&["sandbox"]).args(arguments).output().expect("runs"));
     let net = "python3 -c 'import urllib.request as r; r.urlopen(\"http://example.org\")' || exit 6";
-    let text = run(&["--", "sh", "-c", net]);
-    assert!(text.contains("allow it hosts by name with --net name:port"), "{text}");
-    let text = run(&["--", "cat", "/proc/meminfo"]);
-    assert!(text.contains("give --full-proc to show the rest"), "{text}");
+    assert_says(run(&["--", "sh", "-c", net]), "allow it hosts by name with --net name:port");
+    assert_says(run(&["--", "cat", "/proc/meminfo"]), "give --full-proc to show the rest");
     assert!(run(&["--full-proc", "--", "cat", "/proc/meminfo"]).contains("MemTotal"));
     // The shell continues after the limit, so the exit code of the command does not show the limit.
     let words = "a program of the command reached the limit file_bytes: a file has at most 67108864 bytes here";
@@ -475,8 +472,7 @@ fn a_list_of_deny_patterns_is_split_only_at_commas_outside_of_braces() {
     assert_eq!(tried(&["**/{a,q}/key"]), "of z\nplain text\nthe secret\n");
     assert_eq!(tried(&["**/{a,q}/key,**/.env"]), "of z\nplain text\n");
     assert_eq!(tried(&["**/a/key", "**/.env"]), "of q\nof z\nplain text\n");
-    let text = refused(&format!("read={tree} deny=\"**/{{a,q\""), &format!("read: [\"{tree}\"]"));
-    assert!(text.contains("not closed"), "{text}");
+    assert_says(refused(&format!("read={tree} deny=\"**/{{a,q\""), &format!("read: [\"{tree}\"]")), "not closed");
 }
 
 /// With control characters, the output of a step could imitate messages of this program on the terminal.

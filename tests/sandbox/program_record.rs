@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::runs::plan;
 use crate::support::host::on_host;
-use crate::support::{World, not_run, said};
+use crate::support::{World, exited, not_run, said};
 
 /// Runs a command with `--json` and returns the report and the standard error.
 fn report(command: &mut Command) -> (Value, String) {
@@ -315,8 +315,7 @@ fn a_learned_list_is_enough_for_the_same_command() {
     let text = said(&world.program(&["sandbox", "--learn", "--", "id", "-u"]).output().expect("runs"));
     assert!(text.contains("--programs id\n") && text.contains(" programs=id\n"), "without the shell: {text}");
 
-    let output = world.program(&["sandbox", "--learn", "--programs", "ls", "--", "ls"]).output().expect("runs");
-    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    exited(world.program(&["sandbox", "--learn", "--programs", "ls", "--", "ls"]).output().expect("runs"), 2);
     let (report, _) = sandbox(&world, &["--learn", "--profile", "off"], &["sh", "-c", "id -u; true"]);
     assert_eq!(report["learned"]["list"], json!(["id", "sh"]), "{report}");
 }
@@ -410,8 +409,7 @@ fn one_line_has_the_words_for_all_refused_programs() {
 fn an_empty_name_in_a_list_is_explained() {
     let world = World::prepared(|_| {});
     for list in ["id,", ",id", "id,,ls"] {
-        let output = world.program(&["sandbox", "--programs", list, "--", "id"]).output().expect("runs");
-        assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+        let output = exited(world.program(&["sandbox", "--programs", list, "--", "id"]).output().expect("runs"), 2);
         assert!(said(&output).contains("--programs: an empty name between commas: remove one comma"), "{list}");
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -13,8 +13,8 @@ use serde_json::Value;
 
 use crate::shown::exchange::Exchange;
 use crate::shown::{BINARY, Block, Shown, bare, blocks, commands, lines_fit, must_fit, read, root};
-use crate::support::not_run;
 use crate::support::postgres::cluster::Cluster;
+use crate::support::{KilledAtEnd, not_run};
 
 /// The address that the pages show. The boundary of the test listens on a free port.
 const SHOWN_PORT: &str = "127.0.0.1:7433";
@@ -47,17 +47,11 @@ pub(crate) struct Walk {
 /// A command that runs while the reader runs other commands.
 struct Running {
     shown: Shown,
-    child: Child,
+    child: KilledAtEnd,
     lines: Receiver<String>,
     seen: Vec<String>,
 }
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 impl Walk {
     pub(crate) fn through(page: &str) {
         let mut walk = Self::begin();
@@ -300,7 +294,7 @@ impl Walk {
                 }
             }
         });
-        Running { shown, child, lines, seen: Vec::new() }
+        Running { shown, child: KilledAtEnd(child), lines, seen: Vec::new() }
     }
 
     fn start_serving(&mut self, shown: Shown, here: &str) {

@@ -35,6 +35,49 @@ pub fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
+/// Returns the output of a program, whose exit code must be this one.
+#[track_caller]
+pub fn exited(output: Output, code: i32) -> Output {
+    assert_eq!(output.status.code(), Some(code), "{}", said(&output));
+    output
+}
+
+/// Asserts the exit code of a program, and a part of what it said.
+#[track_caller]
+pub fn said_at_exit(output: Output, code: i32, words: &str) {
+    assert_says(said(&exited(output, code)), words);
+}
+
+/// Asserts a part of a text.
+#[track_caller]
+pub fn assert_says(text: impl AsRef<str>, words: &str) {
+    assert!(text.as_ref().contains(words), "{words}: {}", text.as_ref());
+}
+
+/// A program that is killed when the value is dropped.
+pub struct KilledAtEnd(pub Child);
+
+impl std::ops::Deref for KilledAtEnd {
+    type Target = Child;
+
+    fn deref(&self) -> &Child {
+        &self.0
+    }
+}
+
+impl std::ops::DerefMut for KilledAtEnd {
+    fn deref_mut(&mut self) -> &mut Child {
+        &mut self.0
+    }
+}
+
+impl Drop for KilledAtEnd {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// The program under test.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_countersign");
 
@@ -756,13 +799,14 @@ pub fn has(program: &str) -> bool {
     std::env::split_paths(&paths).any(|path| Path::new(&path).join(program).is_file())
 }
 
-/// Returns whether all programs are installed. If a program is missing, reports the test as not run.
-pub fn has_all(test: &str, programs: &[&str]) -> bool {
+/// Returns `None` after a report if one of these programs is not installed.
+pub fn has_all(test: &str, programs: &[&str]) -> Option<()> {
     let missing: Vec<&str> = programs.iter().copied().filter(|program| !has(program)).collect();
-    if !missing.is_empty() {
-        not_run(test, &format!("there is no {} here", missing.join(" and ")));
+    if missing.is_empty() {
+        return Some(());
     }
-    missing.is_empty()
+    not_run(test, &format!("there is no {} here", missing.join(" and ")));
+    None
 }
 
 /// Sends these bytes over a new connection. Returns the answer when the answer is complete, the connection closes or no

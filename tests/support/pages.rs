@@ -2,8 +2,10 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
+
+use crate::support::KilledAtEnd;
 
 /// An answer to a browser.
 pub struct PageReply {
@@ -12,19 +14,20 @@ pub struct PageReply {
     pub body: String,
 }
 
+impl PageReply {
+    /// Asserts the status, and a part of the page.
+    #[track_caller]
+    pub fn says(&self, status: u16, words: &str) {
+        assert!(self.status == status && self.body.contains(words), "{words}: {} {}", self.status, self.body);
+    }
+}
+
 /// A running program with pages, and a browser that was let in.
 pub struct Pages {
-    child: Child,
+    child: KilledAtEnd,
     pub host: String,
     pub link: String,
     pub cookie: String,
-}
-
-impl Drop for Pages {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 /// Sends one request, and returns the whole answer.
@@ -53,7 +56,8 @@ impl Pages {
         BufReader::new(child.stdout.take().expect("output")).read_line(&mut line).expect("a line");
         let address = line.split("http://").nth(1).unwrap_or_else(|| panic!("no address in {line:?}")).trim();
         let (host, link) = address.split_once('/').expect("a path");
-        let mut pages = Self { child, host: host.to_owned(), link: format!("/{link}"), cookie: String::new() };
+        let mut pages =
+            Self { child: KilledAtEnd(child), host: host.to_owned(), link: format!("/{link}"), cookie: String::new() };
         let entered = ask(host, "GET", &pages.link, &format!("host: {host}\r\n"), "");
         let cookie = entered.head.lines().find_map(|line| line.strip_prefix("set-cookie: ")).expect("a cookie");
         pages.cookie = cookie.split(';').next().expect("a pair").to_owned();

@@ -200,6 +200,13 @@ impl Reply {
         self.json()
     }
 
+    /// Asserts a refusal with this code, whose detail contains these words.
+    #[track_caller]
+    pub fn refuses(&self, code: &str, words: &str) {
+        let problem = self.problem(code);
+        assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains(words)), "{words}: {problem:#}");
+    }
+
     /// Returns the problem document of a refusal. Asserts that the document follows RFC 9457 and has the status of its
     /// code.
     #[track_caller]

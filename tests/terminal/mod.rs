@@ -6,11 +6,13 @@ use std::fs::{self, Permissions};
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Output, Stdio};
+use std::process::{ChildStdin, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
+use crate::support::KilledAtEnd;
 
 /// The program under test.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_countersign");
@@ -166,7 +168,7 @@ impl Ran {
 
 /// A command at a terminal.
 pub struct Terminal {
-    child: Child,
+    child: KilledAtEnd,
     keys: Option<ChildStdin>,
     pieces: Receiver<Vec<u8>>,
     /// The raw output of the terminal.
@@ -189,7 +191,7 @@ impl Terminal {
             }
         });
         let keys = child.stdin.take();
-        Self { child, keys, pieces, seen: Vec::new(), read: 0 }
+        Self { child: KilledAtEnd(child), keys, pieces, seen: Vec::new(), read: 0 }
     }
 
     /// Waits until the terminal shows `text` after the position where the last wait ended.
@@ -241,13 +243,6 @@ impl Terminal {
 
     pub fn pid(&self) -> u32 {
         self.child.id()
-    }
-}
-
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -206,7 +206,6 @@ mod tests {
             claims: [("a", "1"), ("b", "true")].map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
             ..binding("https://i.example", &[])
         };
-        let claims = |value: Value| map(value);
         for (given, differs) in [
             (json!({"a": "1", "b": "true", "c": 2}), None),
             (json!({"a": 1, "b": true}), None),
@@ -227,18 +226,18 @@ mod tests {
                 Some((2, "pipeline_source")),
             ),
         ] {
-            assert_eq!(differing(&wanted, SignedClaims::of_test(&claims(given.clone()))), differs, "{given}");
+            assert_eq!(differing(&wanted, SignedClaims(&map(given.clone()))), differs, "{given}");
         }
         let named = OidcBinding {
             claims: [("event_name".to_owned(), "pull_request".to_owned())].into(),
             ..binding("https://i.example", &[])
         };
-        assert_eq!(differing(&named, SignedClaims::of_test(&claims(json!({"event_name": "pull_request"})))), None);
+        assert_eq!(differing(&named, SignedClaims(&map(json!({"event_name": "pull_request"})))), None);
     }
 
     #[test]
     fn the_page_of_a_job_has_only_parts_of_plain_letters() {
-        let page = |issuer: &str, claims: Value| job_page(issuer, SignedClaims::of_test(&map(claims)));
+        let page = |issuer: &str, claims: Value| job_page(issuer, SignedClaims(&map(claims)));
         let run = json!({"repository": "acme/shop", "run_id": "42"});
         assert_eq!(page(GITHUB, run.clone()).as_deref(), Some("https://github.com/acme/shop/actions/runs/42"));
         let server = page("https://ghes.example/_services/token", run.clone());

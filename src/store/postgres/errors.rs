@@ -21,9 +21,12 @@ pub(super) fn fault(during: &'static str, error: &Error) -> StoreFault {
     if *code == SqlState::DISK_FULL {
         return StoreFault::Full { during };
     }
+    // Another writer committed this leaf or this batch first.
+    let conflicts = *code == SqlState::UNIQUE_VIOLATION && matches!(said.table(), Some("leaf" | "batch"));
     // 08, 53, 57: the connection, the limits of the server, and the administrator. The others are timeouts, and a server
     // that became a standby.
-    let passes = matches!(class, "08" | "53" | "57")
+    let passes = conflicts
+        || matches!(class, "08" | "53" | "57")
         || [
             SqlState::LOCK_NOT_AVAILABLE,
             SqlState::READ_ONLY_SQL_TRANSACTION,

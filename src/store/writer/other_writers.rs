@@ -10,12 +10,15 @@ impl Writer {
     /// Takes over what other writers committed. Readers see it after the next commit of this writer, because a server that
     /// restarted can show a batch that its replicas do not have. A later commit shows that the batch is durable.
     pub(super) fn follow(&mut self, others: OtherWrites) -> Result<OpenProposals, StoreFault> {
-        let open = OpenProposals::read(&*self.shared.reads)?;
+        // These reads come first, because a failed read must leave the state as it was.
+        let reads = &*self.shared.reads;
+        let read = OpenProposals::read(reads).and_then(|open| Ok((open, read_revocations(reads)?)));
+        let (open, revoked) = read.inspect_err(|_| self.store.rollback())?;
         // The other writer has stored the complete tiles.
         let mut stored = Vec::new();
         others.hashes.iter().for_each(|hash| self.edge.append(*hash, &mut stored));
         self.head = others.head;
-        self.revoked = read_revocations(&*self.shared.reads)?;
+        self.revoked = revoked;
         self.take_held();
         Ok(open)
     }

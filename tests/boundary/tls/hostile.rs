@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::support::{World, said, wait_for};
+use crate::support::{World, said, said_at_exit, wait_for};
 use crate::tls::{TLS, connect, curl, is_up, port, prepared, rest, serving};
 
 /// Returns a ClientHello of TLS 1.2 in records of at most 16 KiB, with a server name of this length.
@@ -47,8 +47,7 @@ fn plain_http_on_the_port_of_tls_gets_an_explanation() {
     let output = world.command("curl").args(["-sS", &url]).output().expect("curl");
     assert!(said(&output).contains("this port accepts only TLS"), "{output:?}");
     let url = format!("http://localhost:{}", port(&world));
-    let listed = world.program(&["registry", "list", "--url", &url]).output().expect("the program");
-    assert!(listed.status.code() == Some(2) && said(&listed).contains("https://"), "{}", said(&listed));
+    said_at_exit(world.program(&["registry", "list", "--url", &url]).output().expect("the program"), 2, "https://");
     assert!(is_up(&world, &authority));
 }
 

@@ -8,7 +8,7 @@ use rustix::process::Signal;
 
 use crate::certified::{HERE, Pair};
 use crate::support::wire::Wire;
-use crate::support::{World, said, wait_for};
+use crate::support::{World, said, said_at_exit, wait_for};
 use crate::tls::{TLS, certificates, curl, is_up, notes, port, prepared, put, s_client, serving};
 
 /// Returns the served certificate as PEM, without line ends.
@@ -51,8 +51,7 @@ fn a_new_pair_that_cannot_be_used_leaves_the_old_pair_in_force() {
         notes(&world, &authority).contains("key.pem: the file can't be read")
     });
     assert!(world.service_log().contains("continues with the old certificate"), "{}", world.service_log());
-    let output = doctor();
-    assert!(output.status.code() == Some(1) && said(&output).contains("FIX   service"), "{}", said(&output));
+    said_at_exit(doctor(), 1, "FIX   service");
     // The note ends if the old files are back, and also if a new pair is taken.
     let second = authority.issue("second", "ca", HERE);
     put(&world, &second);

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output};
 
-use crate::support::{PROGRAM, World, said};
+use crate::support::{PROGRAM, World, exited, said};
 
 fn run(words: &str) -> Output {
     Command::new(PROGRAM).args(words.split(' ')).output().expect("it starts")
@@ -90,6 +90,5 @@ fn a_store_is_refused_with_the_way_to_a_copy_of_its_log() {
 /// The helper of the sandbox is a hidden way into the whole program.
 #[test]
 fn the_client_has_no_helper_of_the_sandbox() {
-    let output = run("__launch");
-    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    exited(run("__launch"), 2);
 }

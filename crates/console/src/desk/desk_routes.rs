@@ -15,9 +15,9 @@ use maud::{DOCTYPE, html};
 use tokio::time::timeout;
 use tower::ServiceExt as _;
 
-use crate::desk::desk_state::Desk;
+use crate::desk::desk_state::{Desk, LoginTarget};
 use crate::desk::enrolment;
-use crate::desk::login::{self, LoginTarget};
+use crate::desk::login;
 use crate::page::frame::problem;
 use crate::web::guard::{MAX_FORM, files, finish};
 use crate::web::refused_request::{PageAnswer, RefusedRequest};

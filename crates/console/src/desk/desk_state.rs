@@ -5,6 +5,8 @@ use std::time::Instant;
 
 use axum::Extension;
 use axum::http::StatusCode;
+use documents::crypto::ssh_key::ForeignKey;
+use documents::record::ident::Name;
 
 use crate::desk::desk_boundary::DeskBoundary;
 use crate::desk::listening::{AttemptLimits, BrowserAddress};
@@ -12,6 +14,57 @@ use crate::desk::login_sessions::LoginSessions;
 use crate::web::one_use::OpenForms;
 use crate::web::refused_request::{PageAnswer, RefusedRequest};
 use crate::web::secrets::FormKey;
+
+/// Maximum length of a path after the login.
+const LONGEST: usize = 200;
+
+/// The page after the login: a path of this desk.
+#[derive(Debug, Clone)]
+pub(super) struct LoginTarget(String);
+
+impl LoginTarget {
+    /// Takes a path of this desk, with plain characters only. `//host` would lead to another site.
+    pub(super) fn parse(path: &str) -> Option<Self> {
+        let plain = |c: u8| c.is_ascii_alphanumeric() || b"/._-:".contains(&c);
+        let own = path.starts_with('/') && !path.contains("//") && path.len() <= LONGEST && path.bytes().all(plain);
+        own.then(|| Self(path.to_owned()))
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for LoginTarget {
+    fn default() -> Self {
+        Self("/".to_owned())
+    }
+}
+
+impl std::fmt::Display for LoginTarget {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A login that has begun. The desk keeps it for the form of the page.
+#[derive(Debug, Default)]
+pub(super) struct LoginAttempt {
+    /// Place of the boundary. `None` if the desk has no such boundary.
+    pub(super) place: Option<usize>,
+    /// Number of the passkey of this person that is asked for.
+    pub(super) key: usize,
+    pub(super) name: Option<Name>,
+    pub(super) to: LoginTarget,
+}
+
+impl LoginAttempt {
+    /// Returns the boundary, and the passkeys of the person.
+    pub(super) fn keys<'d>(&self, desk: &'d Desk) -> Option<(&'d DeskBoundary, Vec<ForeignKey>)> {
+        let boundary = desk.boundaries.get(self.place?)?;
+        Some((boundary, boundary.passkeys(self.name.as_ref()?, desk.host())))
+    }
+}
 
 /// The address of the browser.
 pub(super) type Peer = Extension<BrowserAddress>;
@@ -24,8 +77,9 @@ pub(super) struct Desk {
     pub(super) boundaries: Vec<DeskBoundary>,
     pub(super) logins: LoginSessions,
     pub(super) form_key: FormKey,
-    /// The forms of logins that have begun. The pages show nothing of what is kept, because it tells who is in a roster.
-    pub(super) forms: OpenForms<String>,
+    /// The forms of logins that have begun, with their challenges. The pages show nothing of it, because it tells who is in a
+    /// roster.
+    pub(super) forms: OpenForms<(LoginAttempt, String)>,
     limits: AttemptLimits,
 }
 
@@ -62,5 +116,23 @@ impl Desk {
         }
         let what = "Too many attempts come from your address. Wait a minute, then try again.";
         Err(RefusedRequest::new(StatusCode::TOO_MANY_REQUESTS, "Too many attempts", what))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_leads_only_to_pages_of_this_desk() {
+        for good in ["/", "/b/0/review/prp_0a1B", "/go/prod-1/prp_0"] {
+            assert_eq!(LoginTarget::parse(good).expect("a path").as_str(), good);
+        }
+        let long = "/a".repeat(LONGEST);
+        for bad in
+            ["", "b", "//evil.example", "/\\evil.example", "/b//c", "/b?x=//", "/a b", "https://evil.example", &long]
+        {
+            assert!(LoginTarget::parse(bad).is_none(), "{bad}");
+        }
     }
 }

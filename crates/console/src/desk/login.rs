@@ -18,14 +18,12 @@ use client::terminal::exit::{CommandFailure, Exit};
 use documents::crypto::digest::hex;
 use documents::crypto::key_id::KeyId;
 use documents::crypto::passkey_signing::PasskeyMessage;
-use documents::crypto::ssh_key::ForeignKey;
 use documents::record::envelope::EnvelopeSignature;
-use documents::record::ident::Name;
 use maud::{Markup, html};
 
 use crate::desk::desk_boundary::DeskBoundary;
 use crate::desk::desk_person::{DeskPerson, browser_answer};
-use crate::desk::desk_state::{Desk, Peer};
+use crate::desk::desk_state::{Desk, LoginAttempt, LoginTarget, Peer};
 use crate::desk::login_sessions::{LOG_OUT, LoginSession};
 use crate::desk::passkey_pages;
 use crate::page::frame::{FramedPage, framed};
@@ -37,70 +35,6 @@ use crate::web::secrets::random;
 
 const LOGIN: &str = "/login";
 const ANSWER: &str = "/login/answer";
-/// Maximum length of a path after the login.
-const LONGEST: usize = 200;
-
-/// The page after the login: a path of this desk.
-#[derive(Debug, Clone)]
-pub(super) struct LoginTarget(String);
-
-impl LoginTarget {
-    /// Takes a path of this desk, with plain characters only. `//host` would lead to another site.
-    pub(super) fn parse(path: &str) -> Option<Self> {
-        let plain = |c: u8| c.is_ascii_alphanumeric() || b"/._-:".contains(&c);
-        let own = path.starts_with('/') && !path.contains("//") && path.len() <= LONGEST && path.bytes().all(plain);
-        own.then(|| Self(path.to_owned()))
-    }
-
-    pub(super) fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl Default for LoginTarget {
-    fn default() -> Self {
-        Self("/".to_owned())
-    }
-}
-
-impl std::fmt::Display for LoginTarget {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// A login that has begun. The desk keeps it for the form of the page.
-struct LoginAttempt {
-    /// Place of the boundary. `None` if the desk has no such boundary.
-    place: Option<usize>,
-    /// Number of the passkey of this person that is asked for.
-    key: usize,
-    name: Option<Name>,
-    to: LoginTarget,
-}
-
-impl LoginAttempt {
-    /// Returns the text that the desk keeps, with the challenge.
-    fn contents(&self, challenge: &str) -> String {
-        let place = self.place.map_or_else(|| "-".to_owned(), |place| place.to_string());
-        let name = self.name.as_ref().map_or("-", Name::as_str);
-        format!("{place} {} {name} {} {challenge}", self.key, self.to)
-    }
-
-    fn parse(contents: &str) -> Option<(Self, &str)> {
-        let mut words = contents.splitn(5, ' ');
-        let (place, key) = (words.next()?.parse().ok(), words.next()?.parse().ok()?);
-        let (name, to) = (words.next()?.parse().ok(), LoginTarget::parse(words.next()?)?);
-        Some((Self { place, key, name, to }, words.next()?))
-    }
-
-    /// Returns the boundary, and the passkeys of the person.
-    fn keys<'d>(&self, desk: &'d Desk) -> Option<(&'d DeskBoundary, Vec<ForeignKey>)> {
-        let boundary = desk.boundaries.get(self.place?)?;
-        Some((boundary, boundary.passkeys(self.name.as_ref()?, desk.host())))
-    }
-}
-
 pub(super) fn routes() -> Router<Arc<Desk>> {
     Router::new().route(LOGIN, get(show).post(begin)).route(ANSWER, post(answered)).route(LOG_OUT, post(log_out))
 }
@@ -146,11 +80,11 @@ async fn begin(
     let to = LoginTarget::parse(field("to")).unwrap_or_default();
     let attempt =
         LoginAttempt { place: desk.place_of(field("boundary")), key: 0, name: field("name").parse().ok(), to };
-    ask(&desk, &attempt).await
+    ask(&desk, attempt).await
 }
 
 /// Asks for a signature over a challenge. A name without a passkey gets a challenge that no boundary made.
-async fn ask(desk: &Desk, attempt: &LoginAttempt) -> PageAnswer<Response> {
+async fn ask(desk: &Desk, attempt: LoginAttempt) -> PageAnswer<Response> {
     let secret: [u8; 32] = random().map_err(no_secret)?;
     // A boundary is asked also for a name that no boundary of the desk has.
     let boundary = desk.boundaries.get(attempt.place.unwrap_or_default());
@@ -171,12 +105,13 @@ async fn ask(desk: &Desk, attempt: &LoginAttempt) -> PageAnswer<Response> {
     };
     let challenge = made.unwrap_or_else(|| hex(&secret));
     let message = PasskeyMessage::new(CHALLENGE_TYPE, challenge.as_bytes());
+    let (is_other, form) = (attempt.key > 0, desk.forms.issue_with((attempt, challenge)));
     let main = html! {
         h1 { "Log in" }
-        @if attempt.key > 0 { p { "This is another passkey of yours. Use it once more." } }
+        @if is_other { p { "This is another passkey of yours. Use it once more." } }
         p { "Your passkey signs a challenge of the boundary. This gives you access for 10 minutes, and approves nothing." }
         form method="post" action=(ANSWER) data-passkey="get" data-challenge=(message.challenge()) data-host=(desk.host()) {
-            (hidden(&desk.form_key, ANSWER, &desk.forms.issue_with(attempt.contents(&challenge)), ""))
+            (hidden(&desk.form_key, ANSWER, &form, ""))
             (answer_fields(&ANSWER_FIELDS))
             button.main type="submit" { "Use your passkey" }
         }
@@ -193,9 +128,7 @@ async fn answered(
     desk.count(peer)?;
     let taken = TakenForm::take(&desk.form_key, &desk.forms, ANSWER, &sent);
     let refuse = |what: &str| RefusedRequest::with(StatusCode::FORBIDDEN, not_logged_in(what));
-    let old = "This page was used before, or it is too old.";
-    let contents = taken.ok_or_else(|| refuse(old))?.kept;
-    let (attempt, challenge) = LoginAttempt::parse(&contents).ok_or_else(|| refuse(old))?;
+    let (attempt, challenge) = taken.ok_or_else(|| refuse("This page was used before, or it is too old."))?.kept;
     let wrong = || {
         refuse(
             "The name, the boundary or the passkey is wrong, or the roster at this desk does not have your passkey yet, or the \
@@ -210,9 +143,9 @@ async fn answered(
     let (number, key, blob) = valid.ok_or_else(wrong)?;
     if number != attempt.key {
         // The challenge is valid for one key. A person with several passkeys may have used another one.
-        return ask(&desk, &LoginAttempt { key: number, ..attempt }).await;
+        return ask(&desk, LoginAttempt { key: number, ..attempt }).await;
     }
-    let (signature, challenge) = (EnvelopeSignature::new(key.keyid(), &blob), challenge.to_owned());
+    let signature = EnvelopeSignature::new(key.keyid(), &blob);
     let admitted = boundary.public.act(move |_, client| client.answer_challenge(challenge, signature)).await;
     let admission = admitted.map_err(|failure| failed(&failure))?;
     let (Some(place), Some(person)) = (attempt.place, attempt.name) else { return Err(wrong()) };
@@ -241,37 +174,4 @@ fn no_secret(error: std::io::Error) -> RefusedRequest {
 
 fn failed(failure: &CommandFailure) -> RefusedRequest {
     RefusedRequest::with(status_of(failure), not_logged_in(&plain(&failure.message)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_login_leads_only_to_pages_of_this_desk() {
-        for good in ["/", "/b/0/review/prp_0a1B", "/go/prod-1/prp_0"] {
-            assert_eq!(LoginTarget::parse(good).expect("a path").as_str(), good);
-        }
-        let long = "/a".repeat(LONGEST);
-        for bad in
-            ["", "b", "//evil.example", "/\\evil.example", "/b//c", "/b?x=//", "/a b", "https://evil.example", &long]
-        {
-            assert!(LoginTarget::parse(bad).is_none(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_login_that_has_begun_is_read_as_it_was_kept() {
-        let to = LoginTarget::parse("/b/0/freeze").expect("a path");
-        let attempt = LoginAttempt { place: Some(2), key: 1, name: "alice".parse().ok(), to };
-        let contents = attempt.contents("countersign-challenge/v1 a b");
-        let (read, challenge) = LoginAttempt::parse(&contents).expect("the same");
-        assert_eq!(
-            (read.place, read.key, read.to.as_str(), challenge),
-            (Some(2), 1, "/b/0/freeze", "countersign-challenge/v1 a b")
-        );
-        let nobody = LoginAttempt { place: None, name: None, ..attempt }.contents("x");
-        let (read, _) = LoginAttempt::parse(&nobody).expect("the same");
-        assert!(read.place.is_none() && read.name.is_none());
-    }
 }

@@ -71,6 +71,11 @@ async fn what_another_writer_committed_is_shown_only_after_a_commit_of_this_writ
         let one = world.sealed().await;
         let (two, commits) = world.open_failing();
         one.consume(consume_of(&one, core(1))).await.expect("consumed");
+        // A read that fails on the way changes nothing.
+        world.tamper("REVOKE SELECT ON leaf FROM service; GRANT SELECT (idx, kind, at, hash) ON leaf TO service");
+        let unread = two.consume(consume_of(&two, core(1))).await;
+        assert!(matches!(&unread, Err(ConsumeStop::Fault(fault)) if !fault.is_fatal()), "{unread:?}");
+        world.tamper("GRANT SELECT ON leaf TO service");
         // A restarted server shows this entry, although its replicas may not have it.
         let fault = StoreFault::Unreachable { message: "the replicas do not answer".to_owned() };
         commits.next.lock().expect("lock").push_back(Some(fault));

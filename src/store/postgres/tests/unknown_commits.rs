@@ -38,9 +38,9 @@ fn no_leaf_is_written_twice() {
     begin(&mut one, 0);
     assert!(matches!(one.commit(&leaves(0, 1)), Commit::Done(hashes) if hashes == [leaf(1).hash]));
     begin(&mut two, 0);
-    // Nothing of the batch is stored.
+    // Nothing of the batch is stored, and a receipt waits for its next attempt.
     let twice = Writes { first: 0, leaves: vec![leaf(9), leaf(8)], ..Writes::default() };
-    assert!(matches!(two.commit(&twice), Commit::NotDone(StoreFault::Database { .. })));
+    assert!(matches!(two.commit(&twice), Commit::NotDone(fault) if fault.can_pass()));
     assert_eq!(two.head().expect("head").size, 1);
 }
 
@@ -81,6 +81,42 @@ fn a_lost_idle_connection_is_opened_again() {
     assert!(!stored);
     assert_eq!(begin(&mut store, 1), None);
     assert!(matches!(store.commit(&leaves(1, 3)), Commit::Done(_)));
+}
+
+/// A node was frozen within a batch, so the server ended its connection, and another node wrote an entry.
+#[test]
+fn a_batch_whose_connection_is_lost_is_not_written_by_another_connection() {
+    let Some(server) = server() else { return };
+    let schema = server.new_schema().schema;
+    let (settings, other) =
+        (server.settings_of("service", &schema, "woken"), server.settings_of("service", &schema, "other"));
+    let (mut woken, mut other) = (open(&settings), open(&other));
+    begin(&mut woken, 0);
+    assert!(matches!(woken.commit(&leaves(0, 1)), Commit::Done(_)));
+    for first in [false, true] {
+        let size = other.head().expect("head").size;
+        begin(&mut woken, 1);
+        tamper(
+            &settings,
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'countersign:woken'",
+        );
+        let until = Instant::now() + Duration::from_secs(10);
+        while woken.link().is_ok() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        if first {
+            begin(&mut other, 1);
+            assert!(matches!(other.commit(&leaves(size, 2)), Commit::Done(_)));
+        }
+        // The writer compares the entry of a run before it writes the receipt.
+        assert!(woken.leaf_hashes(0..1).is_err_and(|fault| fault.can_pass()));
+        let written = woken.commit(&leaves(size, 3));
+        assert!(matches!(&written, Commit::NotDone(fault) if fault.can_pass()), "{written:?}");
+        assert_eq!(woken.leaf_hashes(0..1).expect("read outside of the batch"), [leaf(1).hash]);
+        assert_eq!(other.head().expect("head").size, size + u64::from(first), "nothing of the batch is stored");
+    }
+    assert_eq!(begin(&mut woken, 1).map(|head| head.size), Some(2));
+    assert!(matches!(woken.commit(&leaves(2, 3)), Commit::Done(_)), "the next attempt follows the other writer");
 }
 
 #[test]
