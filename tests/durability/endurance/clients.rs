@@ -126,9 +126,13 @@ impl Turn<'_> {
         Self::fine(self.world.wire.try_post(path, token, body))
     }
 
+    fn agent(&self) -> &str {
+        &self.scene.progress.agents[self.client.number as usize]
+    }
+
     /// Sends a request of the agent. Returns the body of the answer.
     fn ask(&self, path: &str, body: &Value) -> Did<Value> {
-        Self::done(&self.post(path, &self.world.agent, body)?)
+        Self::done(&self.post(path, self.agent(), body)?)
     }
 
     fn get(&self, path: &str) -> Did<Reply> {
@@ -227,7 +231,7 @@ impl Turn<'_> {
 
     fn replay(&mut self) -> Did {
         let Some(whole) = &self.client.spent else { return Ok(()) };
-        let reply = self.post("/v1/authorizations", &self.world.agent, whole)?;
+        let reply = self.post("/v1/authorizations", self.agent(), whole)?;
         assert!(reply.status >= 400, "a spent envelope runs again: {}", reply.text());
         Ok(())
     }
@@ -246,7 +250,7 @@ impl Turn<'_> {
         let view = self.propose("mark:wait", json!({}))?;
         let running = self.dice.below(2) == 0 && self.sign(&view, &alice())?.status == 200;
         let path = format!("/v1/proposals/{}/cancellation", id_of(&view));
-        let cancelled = self.post(&path, &self.world.agent, &json!({}))?.status == 200;
+        let cancelled = self.post(&path, self.agent(), &json!({}))?.status == 200;
         if running {
             self.end_of(&view, &[])?;
         } else if cancelled {
@@ -324,7 +328,7 @@ impl Turn<'_> {
     /// Uploads a file, and reads the files that the run leaves.
     fn file(&mut self) -> Did {
         let bytes = vec![b'a' + self.dice.below(4) as u8; 100 << self.dice.below(10)];
-        let (digest, bearer) = (format!("sha256:{}", sha256(&bytes)), format!("Bearer {}", self.world.agent));
+        let (digest, bearer) = (format!("sha256:{}", sha256(&bytes)), format!("Bearer {}", self.agent()));
         let headers = [("content-type", "application/octet-stream"), ("authorization", bearer.as_str())];
         let path = format!("/v1/artifacts/{digest}");
         Self::done(&Self::fine(self.world.wire.try_call("PUT", &path, &headers, Some(&bytes)))?)?;
@@ -372,7 +376,7 @@ impl Turn<'_> {
     fn lists(&mut self) -> Did {
         let paths = [
             "/v1/proposals?status=pending&limit=20",
-            "/v1/proposals?step=mark:it&proposer=agent&limit=5",
+            "/v1/proposals?step=mark:it&proposer=agent1&limit=5",
             "/v1/proposals?limit=100",
             "/v1/registry",
             "/v1/steps/mark:it",
@@ -422,7 +426,7 @@ impl Turn<'_> {
                 let wish = self.wish("mark:it", json!({}));
                 let ask = json!({"step": wish["step"], "params": wish["params"], "reason": "by MCP", "wait_s": 0});
                 let (tool, arguments) = [("list_steps", json!({})), ("propose", ask)][self.dice.below(2)].clone();
-                let (body, bearer) = (tool_call(tool, arguments).to_string(), format!("Bearer {}", self.world.agent));
+                let (body, bearer) = (tool_call(tool, arguments).to_string(), format!("Bearer {}", self.agent()));
                 let headers = [
                     ("content-type", "application/json"),
                     ("accept", "application/json, text/event-stream"),
@@ -434,7 +438,7 @@ impl Turn<'_> {
     }
 
     fn bad(&mut self) -> Did {
-        let (wire, agent) = (&self.world.wire, &self.world.agent);
+        let (wire, agent) = (&self.world.wire, self.agent().to_owned());
         let bearer = format!("Bearer {agent}");
         let headers = [("content-type", "application/json"), ("authorization", bearer.as_str())];
         let garbage: Vec<u8> = (0..self.dice.below(300)).map(|_| self.dice.next() as u8).collect();
@@ -443,7 +447,7 @@ impl Turn<'_> {
             0 => wire.try_call("POST", "/v1/proposals", &headers, Some(&garbage)),
             1 => wire.try_call("POST", "/v1/authorizations", &headers, Some(&garbage)),
             2 => wire.try_post("/v1/proposals", "cst_wrong", &wish),
-            3 => wire.try_post("/v1/proposals", agent, &wish),
+            3 => wire.try_post("/v1/proposals", &agent, &wish),
             4 => wire.try_get("/v1/receipts/rcp_nothing", &self.world.reader),
             // The boundary may close the connection before it has read the whole request.
             _ => {

@@ -57,10 +57,10 @@ fn hours_of_load_and_faults_lose_nothing_double_nothing_and_leave_nothing_behind
     let Some(shim) = shim("endurance under faults of the clock and the disk") else { return };
     let temporary = tempfile::Builder::new().prefix("countersign-endurance-").tempdir().unwrap();
     let dir = std::env::var("COUNTERSIGN_ENDURE_DIR").map_or_else(|_| temporary.path().to_owned(), PathBuf::from);
-    let mut scene = Scene::open(&dir, seed, &shim, pause as usize + 1);
+    let mut scene = Scene::open(&dir, seed, &shim, clients, pause as usize + 1);
     while scene.progress.seconds < seconds || scene.progress.first.is_none() {
         let began = Instant::now();
-        scene.play(clients, length);
+        scene.play(length);
         scene.rest();
         scene.end_round(began.elapsed());
     }
@@ -74,11 +74,14 @@ struct Progress {
     /// The last round that began. An interrupted round counts here, but not in the seconds.
     round: u64,
     seconds: u64,
-    agent: String,
+    /// A token that proposes for each client, because a proposer may leave only 1,000 proposals unsigned in an hour.
+    agents: Vec<String>,
     reader: String,
     /// The digest of the first roster version that is trusted.
     roster: String,
     actions: AtomicU64,
+    /// Numbers of actions and of runs at the end of the round before.
+    before: (u64, u64),
     log: Mutex<Log>,
     /// The level after the first round.
     first: Option<Level>,
@@ -174,7 +177,7 @@ impl Drop for Scene {
 
 impl Scene {
     /// Makes the boundary in this directory, or goes on with it.
-    fn open(dir: &Path, seed: u64, shim: &str, pause_ms: usize) -> Self {
+    fn open(dir: &Path, seed: u64, shim: &str, clients: u64, pause_ms: usize) -> Self {
         let kept = fs::read(dir.join("progress.json")).ok();
         assert!(kept.is_some() || !dir.join("b").exists(), "{dir:?} has no progress.json: name a new directory");
         let failed = dir.join("failed");
@@ -194,11 +197,11 @@ impl Scene {
             assert_eq!(progress.seed, seed, "the seed of {dir:?}");
             // A killed call may leave a full disk and half a backup.
             let _ = (fs::remove_file(full), fs::remove_dir_all(world.path("backup")));
-            (world.agent, world.reader) = (progress.agent.clone(), progress.reader.clone());
+            (world.agent, world.reader) = (progress.agents[0].clone(), progress.reader.clone());
             world.start();
             progress
         } else {
-            Self::begin(&mut world, seed)
+            Self::begin(&mut world, seed, clients)
         };
         let mut scene = Self {
             progress,
@@ -222,7 +225,7 @@ impl Scene {
     }
 
     /// Upgrades the store of the oldest version, and begins with the lines of runs and with a right clock.
-    fn begin(world: &mut World, seed: u64) -> Progress {
+    fn begin(world: &mut World, seed: u64, clients: u64) -> Progress {
         let config = fs::read_to_string(world.path("b/countersign.toml")).unwrap();
         world.write("b/countersign.toml", &format!("{config}{LIMITS}"));
         world.write("alice.pem", alice().secret.to_pkcs8_v1_pem().as_str());
@@ -233,7 +236,9 @@ impl Scene {
         fs::write(world.path("clock"), 0_i64.to_ne_bytes()).unwrap();
         upgrade_and_go_back(world);
         let roster = world.started["roster"].as_str().unwrap().to_owned();
-        Progress { seed, roster, agent: world.agent.clone(), reader: world.reader.clone(), ..Progress::default() }
+        let agents =
+            (0..clients).map(|number| world.token(&format!("agent{number}"), &["carol"], &["propose"])).collect();
+        Progress { seed, roster, agents, reader: world.reader.clone(), ..Progress::default() }
     }
 
     /// Keeps the progress, so that a later call begins after this round.
@@ -247,8 +252,14 @@ impl Scene {
     fn end_round(&mut self, took: Duration) {
         let level = Level::settled(self.world.get_mut().unwrap(), self.progress.first.as_ref());
         self.progress.seconds += took.as_secs();
-        let Progress { seed, round, seconds, actions, log, .. } = &mut self.progress;
+        let Progress { seed, round, seconds, actions, before, log, .. } = &mut self.progress;
         let (Log { entries, runs, unknown, kept, .. }, hours) = (log.get_mut().unwrap(), *seconds as f64 / 3600.0);
+        let now = (*actions.get_mut(), *runs);
+        assert!(
+            now.1 - before.1 > (now.0 - before.0) / 20,
+            "nearly no action of this round led to a run: {before:?} {now:?}"
+        );
+        *before = now;
         println!(
             "endurance: seed {seed}, round {round}, {hours:.2} hours: {actions:?} actions, {entries} entries, {runs} runs, \
              {unknown} of unknown end, {kept} promises kept; {level}"
@@ -274,10 +285,10 @@ impl Scene {
     // A round
 
     /// Lets the clients work while the faults occur.
-    fn play(&self, clients: u64, length: Duration) {
+    fn play(&self, length: Duration) {
         self.over.store(false, Ordering::Relaxed);
         std::thread::scope(|scope| {
-            for number in 0..clients {
+            for number in 0..self.progress.agents.len() as u64 {
                 scope.spawn(move || {
                     let _ends = Ends(&self.over);
                     Client::new(number, self.dice(number + 1)).play(self);
@@ -360,15 +371,17 @@ impl Scene {
         shift
     }
 
-    /// Moves the clock while the service runs. Then the clock goes back, or a restart accepts the new time.
+    /// Moves the clock while the service runs. In some cases, a restart accepts the new time. The clock goes back, unless the
+    /// service accepted a later time: behind the log, the time of the boundary is slower.
     fn jump(&self, dice: &mut Random) {
-        let seconds = if dice.below(3) == 0 { -JUMP } else { JUMP };
+        let (seconds, end) = (if dice.below(3) == 0 { -JUMP } else { JUMP }, dice.below(3));
         self.move_clock(seconds);
         std::thread::sleep(Duration::from_secs(1));
-        match dice.below(3) {
-            0 => drop(self.move_clock(-seconds)),
-            1 => self.end(Signal::TERM, |_| ()),
-            _ => self.end(Signal::KILL, |_| ()),
+        if end > 0 {
+            self.end(if end == 1 { Signal::TERM } else { Signal::KILL }, |_| ());
+        }
+        if seconds < 0 || end == 0 {
+            self.move_clock(-seconds);
         }
     }
 
