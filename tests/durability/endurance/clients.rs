@@ -327,7 +327,8 @@ impl Turn<'_> {
 
     /// Uploads a file, and reads the files that the run leaves.
     fn file(&mut self) -> Did {
-        let bytes = vec![b'a' + self.dice.below(4) as u8; 100 << self.dice.below(10)];
+        // Each client has two files, so that the number of kept files soon stays the same.
+        let bytes = vec![b'a' + self.dice.below(2) as u8; 100 << (self.client.number % 10)];
         let (digest, bearer) = (format!("sha256:{}", sha256(&bytes)), format!("Bearer {}", self.agent()));
         let headers = [("content-type", "application/octet-stream"), ("authorization", bearer.as_str())];
         let path = format!("/v1/artifacts/{digest}");
