@@ -371,7 +371,7 @@ impl Scene {
         let proposals = self.world.wire.try_get("/v1/proposals", &self.world.reader)?.ok(200)["proposals"].take();
         let note = self.world.wire.try_get("/log/checkpoint", &self.world.reader)?.text();
         let size = note.lines().nth(1).and_then(|size| size.parse().ok()).expect("a size");
-        Ok((list(&proposals).to_vec(), self.world.try_raw_entries(size)?))
+        Ok((list(&proposals).to_vec(), self.world.try_raw_entries(0, size)?))
     }
 
     fn revive(&mut self) {

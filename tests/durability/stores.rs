@@ -129,7 +129,15 @@ fn write_0_2_0() {
 
 /// A boundary from a copy of the fixture, not started. Its key is a test key with a fixed seed.
 pub(super) fn of_0_2_0(config: &str) -> World {
-    let mut world = World::prepared(steps);
+    of_0_2_0_in(None, config)
+}
+
+/// Does the same as [`of_0_2_0`] in a directory that stays.
+pub(super) fn of_0_2_0_in(dir: Option<&Path>, config: &str) -> World {
+    let mut world = World::prepared(|setup| {
+        steps(setup);
+        setup.dir = dir.map(Path::to_owned);
+    });
     let key = fs::read(world.path("b/boundary/key.pem")).unwrap();
     fs::remove_dir_all(world.path("b")).unwrap();
     copy_tree(&world, &fixture("0.2.0/b"), "b");

@@ -107,6 +107,8 @@ pub struct Setup {
     pub listen: String,
     /// More options of `serve`.
     pub options: Vec<String>,
+    /// A directory that stays, and that may already have a boundary. Otherwise, the directory is temporary.
+    pub dir: Option<PathBuf>,
 }
 
 impl Setup {
@@ -148,7 +150,8 @@ pub const SMALL: &str = "defaults: {timeout: 20s, memory: 64MiB, processes: 20}"
 
 /// A boundary with its people, files and service.
 pub struct World {
-    dir: tempfile::TempDir,
+    dir: PathBuf,
+    _temporary: Option<tempfile::TempDir>,
     pub setup: Setup,
     service: Option<Service>,
     pub wire: Wire,
@@ -203,6 +206,7 @@ impl World {
             before: Vec::new(),
             listen: "127.0.0.1:0".to_owned(),
             options: Vec::new(),
+            dir: None,
         };
         let text = "params:\n  text: {type: string, default: hello, maxLength: 4000}\n";
         setup.runbook("say.md", runbook(&format!("{text}{SMALL}"), &[("echo", "printf '%s\\n' \"$PARAM_TEXT\"")]));
@@ -213,10 +217,14 @@ impl World {
         let each = format!("approvals: {{required: 1, from: [ops, security], each: true}}\n{SMALL}");
         setup.runbook("each.md", runbook(&each, &[("go", ":")]));
         change(&mut setup);
-        let dir = tempfile::Builder::new().prefix("countersign-test-").tempdir().expect("a directory");
-        fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).expect("mode");
+        let make = || tempfile::Builder::new().prefix("countersign-test-").tempdir().expect("a directory");
+        let temporary = setup.dir.is_none().then(make);
+        let dir = temporary.as_ref().map_or_else(|| setup.dir.clone().expect("a path"), |made| made.path().to_owned());
+        fs::create_dir_all(&dir).expect("a directory");
+        fs::set_permissions(&dir, Permissions::from_mode(0o755)).expect("mode");
         let world = Self {
             dir,
+            _temporary: temporary,
             setup,
             service: None,
             wire: Wire::new("http://127.0.0.1:1"),
@@ -225,7 +233,9 @@ impl World {
             reader: String::new(),
             courier: String::new(),
         };
-        world.initialise();
+        if !world.path("b").exists() {
+            world.initialise();
+        }
         world
     }
 
@@ -290,7 +300,7 @@ impl World {
     // Files and processes
 
     pub fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
+        self.dir.join(name)
     }
 
     pub fn database(&self) -> PathBuf {
@@ -573,7 +583,7 @@ impl World {
     }
 
     pub fn verify_pinned(&self, bundle: &[u8], roster: &str) -> (i32, Value) {
-        let file = tempfile::NamedTempFile::new_in(self.dir.path()).expect("a file");
+        let file = tempfile::NamedTempFile::new_in(&self.dir).expect("a file");
         fs::write(file.path(), bundle).expect("written");
         let command = self.program(&["verify", "--json", "--roster", roster]).arg(file.path()).output();
         let output = command.expect("verify");
@@ -656,20 +666,19 @@ impl World {
 
     /// Returns the first entries from their tiles.
     pub fn raw_entries(&self, size: u64) -> Vec<Vec<u8>> {
-        self.try_raw_entries(size).expect("the entries")
+        self.try_raw_entries(0, size).expect("the entries")
     }
 
-    /// Returns the first entries. Returns an error if the connection breaks.
-    pub fn try_raw_entries(&self, size: u64) -> Result<Vec<Vec<u8>>, String> {
+    /// Returns the entries from `first` up to `size`. Returns an error if the connection breaks.
+    pub fn try_raw_entries(&self, first: u64, size: u64) -> Result<Vec<Vec<u8>>, String> {
         let mut entries = Vec::new();
-        for index in 0..size.div_ceil(256) {
-            let width = (size - index * 256).min(256);
-            let partial = if width < 256 { format!(".p/{width}") } else { String::new() };
-            let path = format!("/log/tile/entries/{index:03}{partial}");
+        for index in first / 256..size.div_ceil(256) {
+            let path = format!("/log/tile/entries/{}", tile_of(index, size));
             let reply = self.wire.try_get(&path, &self.reader)?;
             assert_eq!(reply.status, 200, "{path}: {}", reply.text());
             let tile = split_entries(&reply.body).expect("an entries tile");
-            entries.extend(tile.into_iter().map(<[u8]>::to_vec));
+            let known = first.saturating_sub(index * 256) as usize;
+            entries.extend(tile.into_iter().skip(known).map(<[u8]>::to_vec));
         }
         Ok(entries)
     }
@@ -786,6 +795,14 @@ pub fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
 /// Returns a proposal's id.
 pub fn id_of(proposal: &Value) -> &str {
     proposal["id"].as_str().unwrap_or_else(|| panic!("no proposal: {proposal:#}"))
+}
+
+/// Returns the path of a tile of a log with this size; see C2SP tlog-tiles.
+pub fn tile_of(index: u64, size: u64) -> String {
+    let width = size.saturating_sub(index * 256).min(256);
+    let partial = if width < 256 { format!(".p/{width}") } else { String::new() };
+    let thousands = if index < 1000 { String::new() } else { format!("x{:03}/", index / 1000) };
+    format!("{thousands}{:03}{partial}", index % 1000)
 }
 
 /// Returns the signed bytes of a proposal.
