@@ -1,7 +1,7 @@
 //! The load: clients submit signed authorizations over HTTP. The authorizations are made before the measurement.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use client::terminal::exit::{CommandFailure, Exit};
@@ -195,7 +195,7 @@ impl Plan {
     /// # Errors
     /// Returns an error if the boundary refuses the authorization.
     pub fn exchange(&self, service: &Service) -> Result<Vec<u8>, CommandFailure> {
-        let request = self.request(service)?;
+        let request = self.request(&service.address, &service.token)?;
         runtime()?.block_on(async {
             let mut connection = Connection::open(service).await?;
             connection.exchange(&request).await?;
@@ -204,12 +204,10 @@ impl Plan {
     }
 
     /// Makes an HTTP request with a signed authorization.
-    fn request(&self, service: &Service) -> Result<Vec<u8>, CommandFailure> {
+    fn request(&self, address: &str, token: &str) -> Result<Vec<u8>, CommandFailure> {
         let body = self.body()?;
         let mut request = format!(
-            "POST /v1/authorizations HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
-            service.address,
-            service.token,
+            "POST /v1/authorizations HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
             body.len()
         )
         .into_bytes();
@@ -228,8 +226,29 @@ pub fn load(service: &Service, plan: &Plan, count: usize, time: Duration) -> Res
 
 /// Submits at most `most` authorizations during `time` with `count` clients.
 pub fn send(service: &Service, plan: &Plan, count: usize, most: u64, time: Duration) -> Result<Load, CommandFailure> {
-    let requests = (0..most).map(|_| plan.request(service)).collect::<Result<Vec<_>, _>>()?;
-    let (requests, next) = (Arc::new(requests), Arc::new(AtomicUsize::new(0)));
+    let made = (0..most).map(|_| plan.request(&service.address, &service.token)).collect::<Result<Vec<_>, _>>()?;
+    let requests = Mutex::new(made.into_iter());
+    drive(service, count, time, move || requests.lock().ok()?.next().map(Ok))
+}
+
+/// Submits `most` authorizations with `count` clients. Each client signs an authorization when it submits it, so that no
+/// core waits for signatures.
+pub fn sign_and_send(service: &Service, plan: &Arc<Plan>, count: usize, most: u64) -> Result<Load, CommandFailure> {
+    let (plan, address, token) = (plan.clone(), service.address.clone(), service.token.clone());
+    let made = AtomicU64::new(0);
+    drive(service, count, Duration::MAX, move || {
+        (made.fetch_add(1, Ordering::Relaxed) < most).then(|| plan.request(&address, &token))
+    })
+}
+
+/// Submits the requests that `next` returns, during `time` with `count` clients.
+fn drive(
+    service: &Service,
+    count: usize,
+    time: Duration,
+    next: impl Fn() -> Option<Result<Vec<u8>, CommandFailure>> + Send + Sync + 'static,
+) -> Result<Load, CommandFailure> {
+    let next = Arc::new(next);
     let runtime = runtime()?;
     let connections = runtime.block_on(async {
         let mut connections = Vec::new();
@@ -242,13 +261,13 @@ pub fn send(service: &Service, plan: &Plan, count: usize, most: u64, time: Durat
     let results = runtime.block_on(async {
         let mut clients = JoinSet::new();
         for mut connection in connections {
-            let (requests, next) = (requests.clone(), next.clone());
+            let next = next.clone();
             clients.spawn(async move {
                 let mut times = Vec::new();
                 while begin.elapsed() < time {
-                    let Some(request) = requests.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
+                    let Some(request) = next().transpose()? else { break };
                     let start = Instant::now();
-                    connection.exchange(request).await?;
+                    connection.exchange(&request).await?;
                     times.push(start.elapsed().as_secs_f64() * 1e6);
                 }
                 Ok::<_, CommandFailure>((times, connection.into_answer()))

@@ -107,7 +107,7 @@ pub fn measure(args: &Args) -> Result<Compared, CommandFailure> {
 }
 
 /// Starts a server with the empty tables of a boundary.
-fn cluster() -> Result<Cluster, CommandFailure> {
+pub fn cluster() -> Result<Cluster, CommandFailure> {
     let server = Cluster::start("the benchmark of PostgreSQL", "shared_buffers = '128MB'\n");
     let server = server.ok_or_else(|| broken(&"this host has no PostgreSQL"))?;
     ours(&["store", "migrate", &server.socket_url("owner"), "--service-role", "service"], None)?;
@@ -123,7 +123,7 @@ fn node(dir: &Path, url: &str, name: &str) -> Result<PathBuf, CommandFailure> {
     Ok(config)
 }
 
-fn point_to(config: &Path, url: &str, name: &str) -> Result<(), CommandFailure> {
+pub fn point_to(config: &Path, url: &str, name: &str) -> Result<(), CommandFailure> {
     let text = fs::read_to_string(config).map_err(|error| broken(&error))?;
     let file = "database = \"boundary/countersign.db\"";
     let text = text
@@ -133,7 +133,7 @@ fn point_to(config: &Path, url: &str, name: &str) -> Result<(), CommandFailure> 
 }
 
 /// Runs a command of the program. Returns its standard output.
-fn ours(arguments: &[&str], config: Option<&Path>) -> Result<String, CommandFailure> {
+pub fn ours(arguments: &[&str], config: Option<&Path>) -> Result<String, CommandFailure> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
     command.args(arguments);
     if let Some(config) = config {
@@ -235,7 +235,7 @@ fn ready(dir: &Path, entries: u64, age_s: i64) -> Result<f64, CommandFailure> {
     Ok(median(times))
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }

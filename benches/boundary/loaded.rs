@@ -172,7 +172,7 @@ fn propose(service: &Service) -> Result<(), CommandFailure> {
     let nonce = Nonce::new((around.millis)(), around.bytes());
     let wish = json!({"step": "bench:noop", "params": {}, "reason": "bench", "nonce": nonce, "expires_in_s": 1});
     std::thread::sleep(Duration::from_millis(10));
-    service.post("/v1/proposals", &wish)
+    service.post("/v1/proposals", &wish).map(drop)
 }
 
 pub fn table(all: &Report) -> String {

@@ -1,5 +1,6 @@
 //! Measures crossings (`cargo bench --bench boundary -- crossing`) and sandboxed runs (`-- sandbox`), the output of runs (`-- output`), TLS
-//! (`-- tls`), PostgreSQL (`-- database`), standing grants (`-- people`) and runs during other work (`-- loaded`) on this machine.
+//! (`-- tls`), PostgreSQL (`-- database`), standing grants (`-- people`), runs during other work (`-- loaded`) and long logs
+//! (`-- long`) on this machine.
 //!
 //! The speed of disks and of shared machines varies between runs. Therefore the benchmark also measures baselines in
 //! the same run: synced writes, group commits of nonces alone, a server that does only the necessary work, and plain
@@ -25,6 +26,8 @@ mod people;
 mod sandbox;
 mod scrape;
 mod service;
+#[path = "../../tests/durability/shim.rs"]
+mod shim;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
@@ -79,6 +82,8 @@ enum What {
     Loaded(loaded::Args),
     /// Makes a valid log of many runs in a new directory
     Log(long_log::Args),
+    /// Measures starts, look-ups, crossings, audits and copies with a short and with a long log
+    Long(long_log::LengthArgs),
     /// Serves the boundary under test, with a sandbox that starts no process
     #[command(hide = true)]
     Service(service::Args),
@@ -143,7 +148,7 @@ fn main() -> std::process::ExitCode {
     // Without a command, measure nothing, so that a plain `cargo bench` does not load the machine for a minute.
     if std::env::args_os().skip(1).all(|word| word == "--bench") {
         println!(
-            "boundary: name what to measure: cargo bench --bench boundary -- crossing, database, people, sandbox, output, scrape, loaded, or tls"
+            "boundary: name what to measure: cargo bench --bench boundary -- crossing, database, people, sandbox, output, scrape, loaded, long, or tls"
         );
         return std::process::ExitCode::SUCCESS;
     }
@@ -165,11 +170,9 @@ fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         What::Sandbox(args) => print(terminal, &sandbox::measure(args)?, sandbox::table),
         What::Tls(args) => print(terminal, &encrypted::measure(args)?, encrypted::table),
         What::Output(args) => print(terminal, &output::measure(args)?, output::table),
-        What::Log(args) => {
-            terminal.put(format!("{}\n", long_log::make(args)?.display()).as_bytes())?;
-            Ok(Exit::Done)
-        }
+        What::Log(args) => print(terminal, &long_log::make(args)?, |made| format!("{}\n", made.config.display())),
         What::Database(args) => print(terminal, &database::measure(args)?, database::table),
+        What::Long(args) => print(terminal, &long_log::compare(args)?, long_log::table),
         What::Loaded(args) => print(terminal, &loaded::measure(args)?, loaded::table),
         What::People(args) => print(terminal, &people::measure(args)?, people::table),
         What::Scrape(args) => print(terminal, &scrape::measure(args)?, |all| scrape::table(all)),

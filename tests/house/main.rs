@@ -21,6 +21,7 @@ mod compile_fail;
 mod layers;
 mod model;
 mod named_tests;
+mod scripts;
 mod sentences;
 mod sizes;
 mod supply_chain;
