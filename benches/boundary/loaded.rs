@@ -78,7 +78,7 @@ pub fn measure(args: &Args) -> Result<Report, CommandFailure> {
     let (config, token) = service::create(dir.path(), &runbook)?;
     let settings = fs::read_to_string(&config).map_err(|error| broken(&error))?;
     let (head, _) = settings.split_once("[sandbox]").ok_or_else(|| broken(&"no [sandbox] in the configuration"))?;
-    let limits = "[limits]\ncalls_per_second = 1000000\npending = 100000\npending_per_proposer = 100000\n";
+    let limits = "[limits]\nruns = 100\ncalls_per_second = 1000000\npending = 100000\npending_per_proposer = 100000\n";
     fs::write(&config, format!("{head}{RETENTION}{limits}")).map_err(|error| broken(&error))?;
     let service = service::serve(&config, token)?;
     let plan = Plan::prepare(&service, "bench:noop")?;

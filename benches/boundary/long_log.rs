@@ -69,6 +69,9 @@ pub struct Lengths {
     grows: Vec<Row>,
 }
 
+/// Measured values with their names.
+type Values = Vec<(&'static str, f64)>;
+
 #[derive(Debug, Serialize)]
 struct Row {
     what: &'static str,
@@ -225,8 +228,7 @@ pub fn compare(args: &LengthArgs) -> Result<Lengths, CommandFailure> {
         pairs.push([logs[0].round()?, logs[1].round()?]);
     }
     let same = (0..pairs[0][0].len()).map(|at| {
-        let of =
-            |value: &dyn Fn(&[Vec<(&'static str, f64)>; 2]) -> f64| median(pairs[BEFORE..].iter().map(value).collect());
+        let of = |value: &dyn Fn(&[Values; 2]) -> f64| median(pairs[BEFORE..].iter().map(value).collect());
         let [short, long] = [0, 1].map(|log| of(&|pair| pair[log][at].1));
         Row { what: pairs[0][0][at].0, short, long, by: of(&|pair| pair[1][at].1 / pair[0][at].1) }
     });
@@ -281,7 +283,7 @@ impl Measured {
     }
 
     /// Measures a start, look-ups and new crossings, each in milliseconds.
-    fn round(&self) -> Result<Vec<(&'static str, f64)>, CommandFailure> {
+    fn round(&self) -> Result<Values, CommandFailure> {
         let began = Instant::now();
         let service = service::start_at(&self.log.config, &self.log.token)?;
         service.get("/ready")?;
@@ -324,7 +326,7 @@ impl Measured {
     }
 
     /// Measures what takes longer with a longer log, in seconds or MB.
-    fn grows(&self, dir: &Path) -> Result<Vec<(&'static str, f64)>, CommandFailure> {
+    fn grows(&self, dir: &Path) -> Result<Values, CommandFailure> {
         let bytes = |path: &Path| fs::metadata(path).map_or(0.0, |file| file.len() as f64);
         let store = self.log.config.with_file_name("boundary/countersign.db");
         let store = match &self.server {

@@ -21,6 +21,8 @@ const EVERY_S: i64 = DAY_S / 4;
 const DAYS: i64 = 7;
 /// Maximum number of stored sizes: more than [`DAYS`] need, because a wrong clock may have written some of them.
 const MOST_SIZES: usize = 60;
+/// Maximum size of the file: more than these sizes need.
+const MOST_BYTES: u64 = 1 << 14;
 
 /// The size of the data at one time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +53,10 @@ impl DataGrowth {
     /// Reads the sizes of this log from `file`. If the file can't be read, the measurement starts again.
     #[must_use]
     pub fn read(file: PathBuf, log: SealDigest) -> Self {
-        let sizes = fs::read_to_string(&file).ok().and_then(|text| sizes_of(&text, &log));
+        // A pipe would wait for ever, and a device has no end.
+        let is_small = fs::metadata(&file).is_ok_and(|file| file.is_file() && file.len() <= MOST_BYTES);
+        let text = if is_small { fs::read_to_string(&file).ok() } else { None };
+        let sizes = text.and_then(|text| sizes_of(&text, &log));
         Self { file, log, sizes: Mutex::new(sizes.unwrap_or_default()) }
     }
 

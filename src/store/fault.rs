@@ -79,7 +79,10 @@ impl fmt::Display for StoreFault {
             }
             Self::Database { during, message } => write!(f, "{during}: {message}"),
             Self::Broken { during, message } => {
-                write!(f, "{during}: {message}; the process ends now; check the disk, then start the process again")
+                write!(
+                    f,
+                    "{during}: {message}; the disk failed, or the store is damaged: run `countersign store check`"
+                )
             }
             Self::Unreachable { message } | Self::Unusable { message } => f.write_str(message),
             Self::Closed => f.write_str("the store is closed; start the service again"),

@@ -89,7 +89,7 @@ impl Default for LedgerLimits {
 
 /// Prints the failure and ends the process at once, without destructors, because a destructor could write.
 pub fn abort(fault: &StoreFault) {
-    eprintln!("countersign: {fault}");
+    eprintln!("countersign: {fault}; the process ends now");
     std::process::abort();
 }
 

@@ -224,7 +224,7 @@ fn promise_2_a_node_waits_for_a_node_that_the_database_does_not_name_any_more() 
     assert!(!starting.is_finished(), "node two waits for the checkpoint of node one");
     let nodes = listed(&one);
     assert_eq!((&nodes[0]["name"], &nodes[0]["lost"]), (&json!("one"), &json!(false)), "{nodes:?}");
-    assert_says(String::from_utf8_lossy(&lose_node_one(&one).stderr).into_owned(), "seal --new-epoch");
+    assert_says(&*String::from_utf8_lossy(&lose_node_one(&one).stderr), "seal --new-epoch");
     let mut two = starting.join().expect("node two is active");
     same_tokens(&one, &mut two);
     assert_eq!(two.submit(&spent).status, 503, "no run starts before a new epoch");

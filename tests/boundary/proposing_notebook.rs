@@ -69,8 +69,7 @@ fn all(world: &World) -> Vec<Value> {
 fn approve(world: &World, id: &str) -> Output {
     let shown = world.show(id);
     let done = world.as_alice(&["approve", id, "--yes", "--expect", shown["digest"].as_str().expect("text")]).output();
-    let done = exited(done.expect("it starts"), 0);
-    done
+    exited(done.expect("it starts"), 0)
 }
 
 #[test]

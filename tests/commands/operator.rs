@@ -263,8 +263,7 @@ fn files_name_the_link_by_which_the_program_was_started() {
                 .env("PATH", &path)
                 .env("HOME", dir.path())
                 .env_remove("COUNTERSIGN_TOKEN");
-            let output = exited(command.output().expect("started"), 0);
-            output
+            exited(command.output().expect("started"), 0)
         };
         run(&["init", "b", "--yes", "--name", "test"]);
         let unit = std::fs::read_to_string(dir.path().join("b/countersign.service")).expect("a unit");

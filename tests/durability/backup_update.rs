@@ -145,6 +145,20 @@ fn entries_that_were_packed_after_a_backup_are_packed_in_it_by_the_next_update()
     wait_for("the tile is packed", || tiles(&world) == 1);
     world.run("plain:true", json!({}), &[&alice()]);
     world.stop();
+    // The store is damaged: the backup keeps its intact entries.
+    let damage = || {
+        let database = rusqlite::Connection::open(world.database()).unwrap();
+        let bytes: Vec<u8> = database.query_row("SELECT data FROM packed", [], |row| row.get(0)).unwrap();
+        let flipped: Vec<u8> = bytes.iter().zip(0..).map(|(byte, at)| byte ^ u8::from(at == 2000)).collect();
+        database.execute("UPDATE packed SET data = ?1", [flipped]).unwrap();
+    };
+    damage();
+    let refused = store(&world, &["backup", "--onto", backup]);
+    assert_eq!(refused.status.code(), Some(2), "{}", said(&refused));
+    assert!(said(&refused).contains("packed tile 0") && said(&refused).contains("store check"), "{}", said(&refused));
+    let (code, found) = checked(&world, &[backup]);
+    assert_eq!((code, &found[0]["defects"]), (0, &json!([])), "{found:#?}");
+    damage();
     must(store(&world, &["backup", "--onto", backup]));
     assert_whole(&world, backup, "whole");
 }

@@ -7,7 +7,9 @@ use rusqlite::Connection;
 use crate::store::crash_points;
 use crate::store::fault::StoreFault;
 use crate::store::sqlite::backup::{settle, writable};
+use crate::store::sqlite::columns::run;
 use crate::store::sqlite::errors::fault;
+use crate::store::sqlite::packed_tiles::Entries;
 use crate::store::sqlite::reads::read_only;
 use documents::crypto::digest::Blake3Digest;
 use documents::crypto::tlog_tiles::TILE_WIDTH;
@@ -60,11 +62,14 @@ impl BackupUpdate {
         drop((source, earlier));
         let connection = writable(copy)?;
         let update = Self { connection };
-        update.copy_rows(from, progress).map_err(fault(DURING))?;
+        update.copy_tables(from).map_err(fault(DURING))?;
+        update.packed()?;
+        update.log(progress).map_err(fault(DURING))?;
+        crash_points::point("backup-rows-copied");
         Ok(update)
     }
 
-    fn copy_rows(&self, from: &Path, progress: &mut dyn FnMut(u64, u64)) -> rusqlite::Result<()> {
+    fn copy_tables(&self, from: &Path) -> rusqlite::Result<()> {
         let db = &self.connection;
         // No byte of a deleted row stays in the backup.
         db.execute_batch("PRAGMA secure_delete = ON")?;
@@ -81,9 +86,6 @@ impl BackupUpdate {
             }
             self.add_missing(table)?;
         }
-        self.packed()?;
-        self.log(progress)?;
-        crash_points::point("backup-rows-copied");
         Ok(())
     }
 
@@ -161,21 +163,22 @@ impl BackupUpdate {
 
     /// Copies the tiles that the store packed since the backup. The rows of their entries are replaced and not updated, because
     /// updated rows would leave their pages nearly empty.
-    fn packed(&self) -> rusqlite::Result<()> {
+    ///
+    /// First, the packed bytes are compared with the hashes in the backup. So a damaged tile never replaces intact entries.
+    fn packed(&self) -> Result<(), StoreFault> {
         let db = &self.connection;
-        let tiles = |schema: &str| {
-            let sql = format!("SELECT coalesce(max(tile) + 1, 0) FROM {schema}.packed");
-            db.query_row(&sql, [], |row| row.get::<_, u64>(0))
-        };
-        let (first, end) = (tiles("main")?, tiles("src")?);
-        let size: u64 = db.query_row("SELECT coalesce(max(idx) + 1, 0) FROM main.leaf", [], |row| row.get(0))?;
-        db.execute("INSERT INTO main.packed SELECT * FROM src.packed WHERE tile >= ?1 ORDER BY tile", [first])?;
-        let mut delete = db.prepare("DELETE FROM main.leaf WHERE idx >= ?1 AND idx < ?2")?;
-        let mut insert = db.prepare("INSERT INTO main.leaf SELECT * FROM src.leaf WHERE idx >= ?1 AND idx < ?2")?;
+        let number = |sql: &str| db.query_row(sql, [], |row| row.get::<_, u64>(0)).map_err(fault(DURING));
+        let first = number("SELECT coalesce(max(tile) + 1, 0) FROM main.packed")?;
+        let end = number("SELECT coalesce(max(tile) + 1, 0) FROM src.packed")?;
+        let size = number("SELECT coalesce(max(idx) + 1, 0) FROM main.leaf")?;
+        run(db, DURING, "INSERT INTO main.packed SELECT * FROM src.packed WHERE tile >= ?1 ORDER BY tile", [first])?;
         for tile in first..end.min(size.div_ceil(WIDTH)) {
             let range = [tile * WIDTH, size.min((tile + 1) * WIDTH)];
-            delete.execute(range)?;
-            insert.execute(range)?;
+            let packed = "SELECT idx, hash, x'' FROM main.leaf WHERE idx >= ?1 AND idx < ?2 ORDER BY idx";
+            Entries::all(db, DURING, packed, range)?;
+            run(db, DURING, "DELETE FROM main.leaf WHERE idx >= ?1 AND idx < ?2", range)?;
+            let sql = "INSERT INTO main.leaf SELECT * FROM src.leaf WHERE idx >= ?1 AND idx < ?2";
+            run(db, DURING, sql, range)?;
         }
         Ok(())
     }
