@@ -253,8 +253,10 @@ fn a_disk_that_is_full_when_the_write_ahead_log_is_moved_does_not_end_the_servic
     refused.problem("busy");
     assert!(kept > 100 && size() == before, "{kept} proposals were kept, and the database has {} bytes", size());
     std::fs::remove_file(&full).unwrap();
-    propose().ok(201);
-    assert!(size() > before, "the pages are moved later");
+    wait_for("the pages are moved later", || {
+        propose().ok(201);
+        size() > before
+    });
     world.stop();
     super::store_care::assert_sound(&world, &[]);
 }
