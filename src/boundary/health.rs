@@ -50,6 +50,8 @@ struct Differences {
     rosters: Vec<String>,
     /// Reason why the last attempt to reseal failed, or `None` if the attempt succeeded.
     reseal: Option<String>,
+    /// Reason why old log entries are not packed.
+    packing: Option<String>,
     /// Problems of the certificate of the service.
     certificate: Vec<String>,
     /// Difference between the runbooks and the seal, if the service only tells differences.
@@ -136,6 +138,11 @@ impl Health {
         self.notes.lock().reseal = failed;
     }
 
+    /// Stores the reason why old log entries are not packed, or `None` after a success.
+    pub(super) fn packed(&self, failed: Option<String>) {
+        self.notes.lock().packing = failed;
+    }
+
     /// Stores how the runbooks differ from the seal, or `None` if they do not differ.
     pub(super) fn set_runbook_note(&self, note: Option<String>) {
         self.notes.lock().runbooks = note;
@@ -195,15 +202,16 @@ impl Health {
         let notes = self.notes.lock();
         let files = notes.start.iter().chain(&notes.files).chain(&notes.rosters);
         let differences = files.chain(&notes.certificate).chain(&notes.reseal);
-        differences.chain(&notes.runbooks).chain(&notes.skipped).chain(&notes.seal).cloned().collect()
+        differences.chain(&notes.packing).chain(&notes.runbooks).chain(&notes.skipped).chain(&notes.seal).cloned().collect()
     }
 
-    /// Returns the notes that require an action of the operator (a certificate that can't be used, a failed reseal, or
-    /// steps whose proposals are refused).
+    /// Returns the notes that require an action of the operator (a certificate that can't be used, a failed reseal,
+    /// damaged log entries, or steps whose proposals are refused).
     #[must_use]
     pub fn must_fix(&self) -> Vec<String> {
         let notes = self.notes.lock();
-        notes.certificate.iter().chain(&notes.reseal).chain(&notes.seal).cloned().collect()
+        let changes = notes.certificate.iter().chain(&notes.reseal).chain(&notes.packing);
+        changes.chain(&notes.seal).cloned().collect()
     }
 
     /// Finds the steps of the seal in force that this host can't run and the steps whose quorum can't be met. The

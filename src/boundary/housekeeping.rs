@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::boundary::data_growth::DataGrowth;
+use crate::boundary::health::Health;
 use crate::boundary::refusal_log::RefusalLog;
 use crate::carried::artifact_store::ArtifactStore;
 use crate::carried::live::RunsInProgress;
@@ -48,6 +49,8 @@ pub struct Housekeeping {
     pub retention: Retention,
     /// The sizes of the data in the last days.
     pub growth: Arc<DataGrowth>,
+    /// The health report, which says why old log entries are not packed.
+    pub health: Arc<Health>,
 }
 
 impl Housekeeping {
@@ -87,7 +90,9 @@ impl Housekeeping {
     async fn keep_packed(&self, every: Duration) {
         loop {
             let began = tokio::time::Instant::now();
-            let pause = match self.ledger.pack(self.retention.pack_s).await {
+            let packed = self.ledger.pack(self.retention.pack_s).await;
+            self.health.packed(packed.as_ref().err().map(ToString::to_string));
+            let pause = match packed {
                 Ok(true) => began.elapsed() * 9,
                 Ok(false) => every,
                 Err(error) => {

@@ -231,6 +231,7 @@ impl Boundary {
             refusals,
             retention,
             growth,
+            health: health.clone(),
         });
         let artifacts = Arc::new(ArtifactAccess::new(crossing.clone(), artifacts));
         let sessions = Arc::new(SessionAccess::new(crossing.clone(), sessions, surroundings_of_sessions));

@@ -148,7 +148,7 @@ fn a_state_of_10_gb_or_of_a_later_format_is_refused_and_left_unchanged() {
     huge(&audits.state(), b"{");
     let audited = audits.audit(&[]);
     let said = format!("{:?}", audited.lines);
-    assert!(audited.code == 1 && said.contains("is too large"), "{said}");
+    assert!(audited.code == 2 && said.contains("is too large: name another file with --state"), "{said}");
     assert_eq!(fs::metadata(audits.state()).unwrap().len(), 10 << 30);
     let mut state: Value = serde_json::from_slice(&good[0]).unwrap();
     state["new_field"] = 1.into();

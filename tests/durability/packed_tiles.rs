@@ -117,3 +117,18 @@ fn old_entries_are_packed_and_all_bytes_that_leave_the_boundary_stay_equal() {
     std::fs::remove_file(world.database()).unwrap();
     said_at_exit(store(&world, &["restore", backup.to_str().unwrap()]), 2, "packed tile 0");
 }
+
+#[test]
+fn an_operator_is_told_of_a_damaged_entry_that_keeps_old_entries_from_being_packed() {
+    let mut world = World::new();
+    pack_soon(&world);
+    world.restart();
+    world.run("plain:true", json!({}), &[&alice()]);
+    let database = rusqlite::Connection::open(world.database()).unwrap();
+    database.busy_timeout(std::time::Duration::from_secs(10)).unwrap();
+    database.execute("UPDATE leaf SET data = x'00' WHERE idx = 1", []).unwrap();
+    drop(database);
+    fill_a_tile(&world);
+    wait_for("the note", || world.wire.peek("/ready").text().contains("do not have their hashes, so they are not packed"));
+    assert_eq!(tiles(&world), 0);
+}

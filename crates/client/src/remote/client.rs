@@ -465,7 +465,7 @@ fn refusal(problem: &Problem, whole: Option<Value>) -> CommandFailure {
     if let Some(proposal) = &problem.proposal {
         message.push_str(&format!("; proposal {proposal}"));
     }
-    if let Some(fault) = &problem.fault {
+    if let Some(fault) = problem.fault.as_ref().filter(|fault| !problem.detail.contains(fault.as_str())) {
         message.push_str(&format!("; the service's log has details under {fault}"));
     }
     if code == Some(Code::Unauthenticated) {

@@ -59,7 +59,10 @@ impl StateFile {
     }
 
     pub(super) fn read(&self) -> Result<Option<SavedAudit>, CommandFailure> {
-        let Some(bytes) = read_file(&self.path, MAX_STATE_BYTES)? else { return Ok(None) };
+        let unusable = |failure| {
+            CommandFailure::usage(format!("{failure}: name another file with --state, or move this file away"))
+        };
+        let Some(bytes) = read_file(&self.path, MAX_STATE_BYTES).map_err(unusable)? else { return Ok(None) };
         json::parse_as(&bytes, MAX_STATE_BYTES).map(Some).map_err(|error| {
             CommandFailure::usage(format!(
                 "{} is no state of an audit: {error}; name another file, or move this file away",
@@ -105,7 +108,13 @@ impl StateFile {
         self.used_values
             .write(&mut state, earlier, hashes, &self.directory)
             .and_then(|()| self.write(&state))
-            .map_err(|error| CommandFailure::usage(format!("can't save the state in {}: {error}", self.shown())))?;
+            .map_err(|error| {
+                let shown = self.shown();
+                CommandFailure::usage(format!(
+                    "can't save the state in {shown} and {shown}.used ({error}): make room and make both files writable, or name another \
+                     file with --state, then run the audit again"
+                ))
+            })?;
         Ok(StateChange::Here)
     }
 

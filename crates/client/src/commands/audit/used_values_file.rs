@@ -51,7 +51,10 @@ impl UsedValuesFile {
         let file = OpenOptions::new().read(true).custom_flags(nonblocking).open(&self.path).map_err(failed)?;
         let facts = file.metadata().map_err(failed)?;
         let end = state.used_values.checked_mul(HASH_BYTES).and_then(|bytes| bytes.checked_add(HEADER_BYTES as u64));
-        let end = end.filter(|end| facts.is_file() && *end <= facts.len());
+        if !facts.is_file() {
+            return Err(format!("{shown} is no file"));
+        }
+        let end = end.filter(|end| *end <= facts.len());
         let Some(end) = end else { return Err(format!("{shown} is shorter than the state says")) };
         let mut header = [0; HEADER_BYTES];
         file.read_exact_at(&mut header, 0).map_err(failed)?;
