@@ -202,7 +202,13 @@ impl Health {
         let notes = self.notes.lock();
         let files = notes.start.iter().chain(&notes.files).chain(&notes.rosters);
         let differences = files.chain(&notes.certificate).chain(&notes.reseal);
-        differences.chain(&notes.packing).chain(&notes.runbooks).chain(&notes.skipped).chain(&notes.seal).cloned().collect()
+        differences
+            .chain(&notes.packing)
+            .chain(&notes.runbooks)
+            .chain(&notes.skipped)
+            .chain(&notes.seal)
+            .cloned()
+            .collect()
     }
 
     /// Returns the notes that require an action of the operator (a certificate that can't be used, a failed reseal,

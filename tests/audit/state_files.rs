@@ -129,7 +129,7 @@ fn an_audit_with_a_damaged_or_foreign_file_of_used_values_begins_again_and_says_
     audits.begins_again("No such file");
     fs::remove_file(audits.used()).unwrap();
     assert!(std::process::Command::new("mkfifo").arg(audits.used()).status().unwrap().success());
-    audits.begins_again("is shorter than the state says");
+    audits.begins_again("is no file");
     put(&audits, &good);
     huge(&audits.used(), &good[1][..56]);
     audits.begins_again("is not the content that the state names");

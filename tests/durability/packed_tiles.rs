@@ -129,6 +129,8 @@ fn an_operator_is_told_of_a_damaged_entry_that_keeps_old_entries_from_being_pack
     database.execute("UPDATE leaf SET data = x'00' WHERE idx = 1", []).unwrap();
     drop(database);
     fill_a_tile(&world);
-    wait_for("the note", || world.wire.peek("/ready").text().contains("do not have their hashes, so they are not packed"));
+    wait_for("the note", || {
+        world.wire.peek("/ready").text().contains("do not have their hashes, so they are not packed")
+    });
     assert_eq!(tiles(&world), 0);
 }
