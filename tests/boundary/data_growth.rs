@@ -88,3 +88,14 @@ fn the_days_left_follow_from_the_growth_of_the_last_7_days() {
     start_after(&mut world, -4, 2);
     assert_ne!(growth(&world).1, Some(0.0));
 }
+
+#[test]
+fn a_pipe_in_place_of_the_sizes_stops_no_start_and_is_replaced() {
+    let mut world = World::new();
+    world.stop();
+    let sizes = world.path("b/boundary/sizes");
+    let _ = fs::remove_file(&sizes);
+    assert!(std::process::Command::new("mkfifo").arg(&sizes).status().expect("mkfifo").success());
+    world.start();
+    wait_for("the sizes are a file", || fs::metadata(&sizes).is_ok_and(|file| file.is_file()));
+}

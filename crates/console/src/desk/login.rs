@@ -35,6 +35,7 @@ use crate::web::secrets::random;
 
 const LOGIN: &str = "/login";
 const ANSWER: &str = "/login/answer";
+
 pub(super) fn routes() -> Router<Arc<Desk>> {
     Router::new().route(LOGIN, get(show).post(begin)).route(ANSWER, post(answered)).route(LOG_OUT, post(log_out))
 }
