@@ -65,7 +65,7 @@ pub struct Lengths {
     runs: [u64; 2],
     /// What a longer log must not change, in milliseconds. `by` is the median of the ratios of the pairs.
     same: Vec<Row>,
-    /// What a longer log lengthens, in seconds or MB. `by` is the growth for each run, in microseconds or bytes.
+    /// What grows with the log, in seconds or MB. `by` is the growth for each run, in microseconds or bytes.
     grows: Vec<Row>,
 }
 

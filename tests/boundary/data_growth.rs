@@ -90,7 +90,7 @@ fn the_days_left_follow_from_the_growth_of_the_last_7_days() {
 }
 
 #[test]
-fn a_pipe_in_place_of_the_sizes_stops_no_start_and_is_replaced() {
+fn a_start_replaces_a_pipe_at_the_path_of_the_sizes() {
     let mut world = World::new();
     world.stop();
     let sizes = world.path("b/boundary/sizes");
