@@ -24,7 +24,7 @@ const OFTENEST_HOUSEKEEPING: Duration = Duration::from_secs(1);
 /// Maximum number of outputs and proposals that one round deletes.
 const RETIRE_AT_ONCE: usize = 500;
 const RETIRE_PAUSE: Duration = Duration::from_millis(20);
-/// Maximum number of nonces that one round removes. A larger transaction would delay runs.
+/// Maximum number of nonces that one round examines. A larger transaction would delay runs.
 const PRUNE_AT_ONCE: usize = 1000;
 
 /// Periodic work of the service.
@@ -86,9 +86,14 @@ impl Housekeeping {
         }
     }
 
-    /// Packs old log entries. The pauses are so long that packing takes a tenth of the time of one processor core.
+    /// Packs old log entries. The pauses are so long that packing takes a tenth of the time of one processor core. On an
+    /// almost full disk, the remaining space is for the current runs, so nothing is packed.
     async fn keep_packed(&self, every: Duration) {
         loop {
+            if self.crossing.capacity().disk_trouble().is_some() {
+                tokio::time::sleep(every).await;
+                continue;
+            }
             let began = tokio::time::Instant::now();
             let packed = self.ledger.pack(self.retention.pack_s).await;
             self.health.packed(packed.as_ref().err().map(ToString::to_string));
@@ -140,17 +145,29 @@ impl Housekeeping {
         if let Some(trouble) = self.ledger.clock_trouble() {
             tracing::error!("{trouble}");
         }
-        let pruned = self.ledger.prune(PRUNE_AT_ONCE).await?;
-        if pruned.deleted > 0 {
-            tracing::debug!(deleted = pruned.deleted, mark = %pruned.mark, "pruned nonces");
-        }
-        if pruned.ahead_s > JUMP_S {
-            tracing::warn!(
-                seconds = pruned.ahead_s,
-                "the clock is ahead of the low-water mark: the removal of old nonces waits until the clock is right"
-            );
-        }
+        self.prune().await?;
         self.retire().await
+    }
+
+    /// Removes expired nonces, in small rounds with pauses so that runs can write to the store. Each round examines the next
+    /// nonces, and the last round is one that finds most of them unexpired.
+    async fn prune(&self) -> Result<(), crate::store::fault::StoreFault> {
+        loop {
+            let pruned = self.ledger.prune(PRUNE_AT_ONCE).await?;
+            if pruned.deleted > 0 {
+                tracing::debug!(deleted = pruned.deleted, mark = %pruned.mark, "pruned nonces");
+            }
+            if pruned.deleted < PRUNE_AT_ONCE / 2 {
+                if pruned.ahead_s > JUMP_S {
+                    tracing::warn!(
+                        seconds = pruned.ahead_s,
+                        "the clock is ahead of the low-water mark: the removal of old nonces waits until the clock is right"
+                    );
+                }
+                return Ok(());
+            }
+            tokio::time::sleep(RETIRE_PAUSE).await;
+        }
     }
 
     /// Deletes data after its retention time, in small rounds with pauses so that runs can write to the store.

@@ -28,7 +28,7 @@ use crate::store::fault::StoreFault;
 use crate::store::ledger::Ledger;
 use crate::store::small_file;
 use crate::store::tree::root_of;
-use documents::crypto::digest::{Blake3Digest, SealDigest};
+use documents::crypto::digest::{Blake3Digest, SealDigest, unhex32};
 
 /// Time between two reports of the progress.
 const EVERY: Duration = Duration::from_millis(500);
@@ -113,7 +113,12 @@ pub fn back_up_onto(config: &Config, onto: &Path, progress: BackupProgress<'_>) 
     let update = config
         .database
         .update_backup(&copy, earlier, work.path(), &mut |done, all| progress(done, all))
-        .map_err(|fault| at(&fault))?;
+        .map_err(|fault| match fault {
+            StoreFault::Full { .. } => {
+                at(&"the disk of the backup is full, so the backup keeps its earlier state: free space")
+            }
+            fault => at(&fault),
+        })?;
     let broken = |fault: StoreFault| at(&fault);
     let names = update.files().map_err(broken)?;
     let gone = copy_outputs(config, &names, work.path(), &into).map_err(|error| at(&error))?;
@@ -232,13 +237,13 @@ fn copy_closed(config: &Config, work: &Path, into: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Deletes the outputs in `dir` that are not among `names`, which are sorted.
+/// Deletes the outputs in `dir` that are not among `names`, which are sorted. Other files stay.
 fn delete_others(dir: &Path, names: &[Blake3Digest]) -> io::Result<()> {
     for place in directories(dir) {
         for entry in fs::read_dir(&place)? {
             let name = entry?.file_name();
-            let known = |digest: &Blake3Digest| digest.hex().as_str().cmp(&name.to_string_lossy());
-            if names.binary_search_by(known).is_err() {
+            let Some(bytes) = name.to_str().and_then(unhex32) else { continue };
+            if names.binary_search(&Blake3Digest::from_bytes(bytes)).is_err() {
                 fs::remove_file(place.join(&name))?;
             }
         }

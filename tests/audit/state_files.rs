@@ -134,6 +134,12 @@ fn an_audit_with_a_damaged_or_foreign_file_of_used_values_begins_again_and_says_
     huge(&audits.used(), &good[1][..56]);
     audits.begins_again("is not the content that the state names");
     put(&audits, &good);
+    let mut state: Value = serde_json::from_slice(&good[0]).unwrap();
+    // Another version of the program saved the state.
+    state["program"] = "countersign 0.3.0".into();
+    put(&audits, &[serde_json::to_vec(&state).unwrap(), good[1].clone()]);
+    let said = audits.audit(&[]).stderr;
+    assert!(said.contains("because another version of the program saved the state (countersign 0.3.0)"), "{said}");
     // A state that names more values than the file can have.
     let mut state: Value = serde_json::from_slice(&good[0]).unwrap();
     state["used_values"] = (1_u64 << 50).into();

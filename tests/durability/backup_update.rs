@@ -99,7 +99,9 @@ fn a_backup_that_is_brought_up_to_date_has_the_rows_and_files_of_a_whole_backup(
     world.sign(&open, &[&alice()]).ok(200);
     // A file that no row names, as an interrupted update leaves it.
     std::fs::create_dir_all(world.path("backup/outputs/ab")).unwrap();
-    world.write("backup/outputs/ab/abcd", "nothing");
+    world.write(&format!("backup/outputs/ab/{}", "ab".repeat(32)), "nothing");
+    // A file of a person.
+    world.write("backup/outputs/ab/note.txt", "kept");
     // Outputs and proposals are deleted after their retention.
     world.stop();
     let config = std::fs::read_to_string(world.path("b/countersign.toml")).unwrap();
@@ -112,6 +114,7 @@ fn a_backup_that_is_brought_up_to_date_has_the_rows_and_files_of_a_whole_backup(
         second["added"].as_u64(),
         Some(second["entries"].as_u64().unwrap() - updated["entries"].as_u64().unwrap())
     );
+    std::fs::remove_file(world.path("backup/outputs/ab/note.txt")).expect("the update keeps files that are no outputs");
     assert_whole(&world, backup, "whole");
     let file = std::fs::read(world.path("backup/countersign.db")).unwrap();
     assert!(!file.windows(100).any(|at| at == random), "no byte of a deleted output stays in the file");
@@ -265,7 +268,11 @@ fn a_directory_that_is_no_backup_of_this_log_is_refused_and_not_changed() {
         let mut full = world.program(&["store", "--config"]);
         full.arg(world.path("b")).args(["backup", "--onto"]).arg(&backup);
         let full = full.env("LD_PRELOAD", shim).env("SHIM_FULL", world.path("full")).output().expect("store");
-        assert!(full.status.code() == Some(2) && said(&full).contains("full"), "{}", said(&full));
+        assert!(
+            full.status.code() == Some(2) && said(&full).contains("the disk of the backup is full"),
+            "{}",
+            said(&full)
+        );
         assert_eq!(rows(&backup.join("countersign.db")), before);
         assert_sound(&world, &[backup.to_str().unwrap()]);
     }

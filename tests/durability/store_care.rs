@@ -664,6 +664,24 @@ fn output_that_cannot_be_written_to_the_disk_is_dropped_but_the_receipt_is_writt
 // Retention
 
 #[test]
+fn thousands_of_expired_nonces_are_removed_soon_after_a_start() {
+    let mut world = World::new();
+    world.run("plain:true", json!({}), &[&alice()]);
+    world.stop();
+    let more = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000) \
+         INSERT INTO nonce SELECT randomblob(16), 0, 64, randomblob(16) FROM n";
+    assert_eq!(sql(&world, more), 20_000);
+    sql(&world, "UPDATE state SET nonces = nonces + 20000");
+    world.start();
+    let count = || {
+        let database = rusqlite::Connection::open(world.database()).unwrap();
+        database.query_row("SELECT count(*) FROM nonce", [], |row| row.get::<_, u64>(0)).unwrap()
+    };
+    // Each round of housekeeping, every 20 seconds, once examined only 1000 nonces.
+    wait_for("the expired nonces are removed", || count() <= 1000);
+}
+
+#[test]
 fn outputs_are_deleted_after_their_retention_and_their_digests_remain() {
     let mut world = World::prepared(|setup| {
         let large =

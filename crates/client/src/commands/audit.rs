@@ -41,6 +41,7 @@ use crate::home::trusted_rosters::{ChosenTrust, TrustArgs};
 use crate::remote::follow_run::{COSIGNED, COSIGNED_PAUSE};
 use crate::remote::log_source::LogSource;
 use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::printable_text::PrintableText;
 use crate::terminal::streams::Terminal;
 use documents::crypto::cosignature::lines_of_others;
 use documents::crypto::digest::SealDigest;
@@ -157,6 +158,12 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         None => None,
     };
     let mut out = AuditOutput::new(terminal, size, args.filter.clone());
+    if let Some(kept) = kept.as_ref().filter(|kept| !kept.is_ours()) {
+        terminal.say(&format!(
+            "The audit reads the log from the first entry, because another version of the program saved the state ({}).",
+            PrintableText::text(&kept.program).as_str()
+        ));
+    }
     // A comparison with an earlier size needs the root hash at that size, so the log must be read from its first entry.
     let goes_on = kept
         .as_ref()
