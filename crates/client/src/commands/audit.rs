@@ -144,7 +144,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         no_differences: args.no_differences,
     };
     if let Some(kept) = &kept {
-        expect_what_was_seen(kept, &mut expected)?;
+        expect_what_was_seen(kept, &mut expected, terminal)?;
     }
     let damaged = expect_kept_heads(&place, &mut expected)?;
     let against = match &other {
@@ -158,12 +158,6 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         None => None,
     };
     let mut out = AuditOutput::new(terminal, size, args.filter.clone());
-    if let Some(kept) = kept.as_ref().filter(|kept| !kept.is_ours()) {
-        terminal.say(&format!(
-            "The audit reads the log from the first entry, because another version of the program saved the state ({}).",
-            PrintableText::text(&kept.program).as_str()
-        ));
-    }
     // A comparison with an earlier size needs the root hash at that size, so the log must be read from its first entry.
     let goes_on = kept
         .as_ref()
@@ -247,7 +241,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
 }
 
 /// Adds the boundary and the head of the last audit to what this audit expects.
-fn expect_what_was_seen(kept: &SavedAudit, expected: &mut Expected) -> Result<(), CommandFailure> {
+fn expect_what_was_seen(kept: &SavedAudit, expected: &mut Expected, terminal: &Terminal) -> Result<(), CommandFailure> {
     if expected.boundary.is_some_and(|boundary| boundary != kept.boundary) {
         let message =
             format!("the state belongs to the boundary {}: use a separate state file for each boundary", kept.boundary);
@@ -259,6 +253,12 @@ fn expect_what_was_seen(kept: &SavedAudit, expected: &mut Expected) -> Result<()
     seen.verified = true;
     seen.at = kept.seen;
     expected.heads.push(seen);
+    if !kept.is_ours() {
+        terminal.say(&format!(
+            "The audit reads the log from the first entry, because another version of the program saved the state ({}).",
+            PrintableText::text(&kept.program).as_str()
+        ));
+    }
     Ok(())
 }
 
