@@ -169,12 +169,13 @@ impl Writer {
                 {
                     // Call `on_fatal` before answering, because no caller may act on an answer after a fatal error.
                     (self.config.on_fatal)(&fault);
+                    self.close_inbox();
                     writing.iter().chain(&packing).for_each(|message| message.send(Some(&fault)));
                     return;
                 }
             }
             if closing {
-                self.inbox.close();
+                self.close_inbox();
                 let closed = self.store.close();
                 // Drop the connection and the lock before answering, so that the caller can open the store again.
                 drop(self);
@@ -183,6 +184,13 @@ impl Writer {
             }
             idle.iter().for_each(|message| answer_idle(message, Ok(())));
         }
+    }
+
+    /// Refuses all further messages. A message that is sent while the receiver is dropped would stay in the channel, and its
+    /// sender would wait for ever.
+    fn close_inbox(&mut self) {
+        self.inbox.close();
+        while self.inbox.blocking_recv().is_some() {}
     }
 
     /// Runs one transaction and answers its messages. Every returned error is fatal.
