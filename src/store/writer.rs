@@ -35,7 +35,7 @@ use crate::store::stored_event::{EventRow, EventWrite};
 use crate::store::stored_revocation::StoredRevocation;
 use crate::store::stored_status::StoredStatus;
 use crate::store::tree::TreeEdge;
-use crate::store::writer::gather::{MAX_BATCH, gather};
+use crate::store::writer::gather::{MAX_BATCH, close, gather};
 use crate::store::writer::messages::{Asked, WriterMessage, answer_idle, questions};
 use crate::store::writer::panic_guard::Panicked;
 use crate::store::{RetentionWalk, Store};
@@ -169,13 +169,13 @@ impl Writer {
                 {
                     // Call `on_fatal` before answering, because no caller may act on an answer after a fatal error.
                     (self.config.on_fatal)(&fault);
-                    self.close_inbox();
+                    close(&mut self.inbox);
                     writing.iter().chain(&packing).for_each(|message| message.send(Some(&fault)));
                     return;
                 }
             }
             if closing {
-                self.close_inbox();
+                close(&mut self.inbox);
                 let closed = self.store.close();
                 // Drop the connection and the lock before answering, so that the caller can open the store again.
                 drop(self);
@@ -184,13 +184,6 @@ impl Writer {
             }
             idle.iter().for_each(|message| answer_idle(message, Ok(())));
         }
-    }
-
-    /// Refuses all further messages. A message that is sent while the receiver is dropped would stay in the channel, and its
-    /// sender would wait for ever.
-    fn close_inbox(&mut self) {
-        self.inbox.close();
-        while self.inbox.blocking_recv().is_some() {}
     }
 
     /// Runs one transaction and answers its messages. Every returned error is fatal.
@@ -268,9 +261,8 @@ impl Writer {
         before: &StoreHead,
     ) -> Result<Vec<StatusChange>, StoreFault> {
         let Batch { writes, changes, kinds, stepped, followed, .. } = batch;
-        // After a crash before the commit, the database contains nothing of the batch, and after the commit, the whole
-        // batch. A caller without an answer repeats the request and gets the stored result. Recovery closes the runs
-        // that have no receipt.
+        // After a crash before the commit, the database has nothing of the batch, and after the commit, the whole batch. A
+        // caller without an answer repeats the request and gets the stored result. Recovery closes runs without a receipt.
         kinds.pass(false);
         if writes.is_empty() && !stepped && followed.is_none() {
             self.store.rollback();

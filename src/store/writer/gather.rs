@@ -1,4 +1,4 @@
-//! Gathers messages into a batch.
+//! Gathers messages into a batch, and closes the inbox.
 
 use std::time::Duration;
 
@@ -24,6 +24,13 @@ pub(super) fn gather<M>(inbox: &mut mpsc::Receiver<M>, batch: &mut Vec<M>, annou
             batch.push(message);
         }
     }
+}
+
+/// Refuses all further messages. A message that is sent while the receiver is dropped would stay in the channel, and its
+/// sender would wait for ever.
+pub(super) fn close<M>(inbox: &mut mpsc::Receiver<M>) {
+    inbox.close();
+    while inbox.blocking_recv().is_some() {}
 }
 
 #[cfg(test)]
