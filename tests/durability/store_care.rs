@@ -677,7 +677,7 @@ fn thousands_of_expired_nonces_are_removed_soon_after_a_start() {
         let database = rusqlite::Connection::open(world.database()).unwrap();
         database.query_row("SELECT count(*) FROM nonce", [], |row| row.get::<_, u64>(0)).unwrap()
     };
-    // Each round of housekeeping, every 20 seconds, once examined only 1000 nonces.
+    // One round of 1000 nonces every 20 seconds would need more than six minutes.
     wait_for("the expired nonces are removed", || count() <= 1000);
 }
 

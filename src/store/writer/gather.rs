@@ -56,4 +56,19 @@ mod tests {
         assert_eq!(batch_of(2, 0, 64), 2, "no request arrives during a pause");
         assert_eq!(batch_of(2, MAX_BATCH + 7, 2 * MAX_BATCH), MAX_BATCH);
     }
+
+    #[test]
+    fn a_message_that_is_sent_while_the_inbox_is_closed_gets_an_answer() {
+        let (inbox, mut outbox) = mpsc::channel(1);
+        let place = inbox.clone().try_reserve_owned().expect("a place");
+        let (answer, mut answered) = oneshot::channel();
+        let closing = std::thread::spawn(move || close(&mut outbox));
+        while !inbox.is_closed() {
+            std::thread::yield_now();
+        }
+        std::thread::sleep(PAUSE * 100);
+        place.send(WriterMessage::Prune(Box::new(Asked::new(1, answer))));
+        closing.join().expect("closed");
+        assert_eq!(answered.try_recv().map(drop), Err(oneshot::error::TryRecvError::Closed));
+    }
 }
