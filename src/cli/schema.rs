@@ -16,6 +16,7 @@ use documents::record::kinds::KINDS;
 use documents::record::schema::settings;
 use documents::record::step_definition::{RegistryLeaf, StepDefinition};
 use documents::record::token::SealedToken;
+use documents::record::user_configuration::UserConfiguration;
 use judgement::policy::file::PolicyFile;
 use judgement::policy::sandbox_rule::LATER_KEYS;
 
@@ -96,6 +97,7 @@ pub fn files() -> Vec<(String, String)> {
     let mut files = vec![
         schema::<Bundle>("bundle"),
         schema::<Configuration>("sealed-configuration"),
+        schema::<UserConfiguration>("config.toml"),
         schema::<Config>("countersign.toml"),
         schema::<Envelope>("envelope"),
         policy(),

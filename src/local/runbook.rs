@@ -223,7 +223,7 @@ impl Runbook {
 /// Returns what a person must write in a file of this name, so that the file contains a step.
 pub fn how_to_write_a_step(file: &str) -> &'static str {
     if file.ends_with(".mdx") {
-        "add a <Command id=\"…\" command=\"…\" />"
+        "add a <Command id=\"...\" command=\"...\" />"
     } else if file.ends_with(".runbook.md") {
         "write a ```bash block below a heading ## 1. Title"
     } else {
@@ -334,7 +334,7 @@ impl WalkStep {
             let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
             let advice = match (outputs, missing.first()) {
                 (Some(_), Some(name)) => format!(
-                    "; no earlier step wrote it as an output to $RUNBOOK_OUTPUT: give the value with -p {name}=…"
+                    "; no earlier step wrote it as an output to $RUNBOOK_OUTPUT: give the value with -p {name}=..."
                 ),
                 _ => String::new(),
             };

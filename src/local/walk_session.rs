@@ -252,7 +252,7 @@ pub fn files_note(results: &RunResults, limits: &ResultLimits) -> Option<String>
     };
     let mut names: Vec<&str> = files.iter().take(MAX_NAMED).map(|file| file.path.as_str()).collect();
     if files.len() > MAX_NAMED {
-        names.push("…");
+        names.push("...");
     }
     Some(format!(
         "note: `countersign run` keeps no files of $COUNTERSIGN_OUTPUT: {}; write them to the working directory with \

@@ -106,16 +106,16 @@ impl<'a> WorkflowRun<'a> {
             }));
         }
         if current.begins_step && !current.step.substeps.is_empty() {
-            self.terminal.say(&format!("== {} {}", current.step.unit.label, current.step.unit.title));
-            self.say_lines(&current.step.unit.prompt);
+            self.tell_unit(&current.step.unit.label.to_string(), &current.step.unit.title, "");
+            self.tell_lines(&current.step.unit.prompt, PrintableText::prose);
         }
         let value =
             iteration.map(|one| format!(" ({} of {}: {})", one.number, one.count, one.value)).unwrap_or_default();
-        self.terminal.say(&format!("== {} {}{value}", current.label, shown(current, &current.unit.title)));
-        self.say_lines(&shown(current, &current.unit.prompt));
+        self.tell_unit(&current.label.to_string(), &shown(current, &current.unit.title), &value);
+        self.tell_lines(&shown(current, &current.unit.prompt), PrintableText::prose);
         for text in &current.unit.shown {
             self.terminal.say("   to read, not run by this program:");
-            self.say_lines(&shown(current, text));
+            self.tell_lines(&shown(current, text), PrintableText::text);
         }
         for (_, runbook) in &current.unit.runbooks {
             self.terminal.say(&format!("   another runbook, to run by itself: {runbook}"));
@@ -123,9 +123,14 @@ impl<'a> WorkflowRun<'a> {
         Ok(())
     }
 
-    fn say_lines(&self, text: &str) {
+    fn tell_unit(&self, label: &str, title: &str, value: &str) {
+        let words = PrintableText::text(&format!("== {label} ")).then(&PrintableText::prose(title));
+        self.terminal.tell(&words.then(&PrintableText::text(value)));
+    }
+
+    fn tell_lines(&self, text: &str, form: fn(&str) -> PrintableText) {
         for line in text.lines() {
-            self.terminal.say(&format!("   | {line}"));
+            self.terminal.tell(&PrintableText::words("   | ").then(&form(line)));
         }
     }
 

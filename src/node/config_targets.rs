@@ -94,7 +94,7 @@ impl Reader {
         if !plain || !valid {
             let expected = match kind {
                 TargetKind::Mail => "mailto:PERSON@HOST",
-                _ => "https://…, or http://127.0.0.1:PORT/… on this host",
+                _ => "https://..., or http://127.0.0.1:PORT/... on this host",
             };
             self.flaw::<()>(node, "url", format!("the address must be {expected}"));
         } else if kind == TargetKind::Ntfy && ntfy_topic(url).is_none() {

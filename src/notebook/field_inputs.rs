@@ -2,16 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use client::terminal::run_output::EscapedOutput;
 use console::page::field_errors::{FieldError, FieldErrors};
+use documents::record::hidden_character::visible;
 use maud::{Markup, html};
 
 use crate::notebook::form::{FieldKind, FormField, field_id};
-
-/// Text of a runbook, with escapes in place of characters that a reader can't see.
-pub fn visible(text: &str) -> String {
-    EscapedOutput::default().feed(text.as_bytes())
-}
 
 /// Returns the errors of these fields by the names of the fields.
 pub fn errors_of(of: &str, fields: &[FormField], named: &BTreeMap<String, String>) -> FieldErrors {

@@ -2,16 +2,17 @@
 
 use client::review::comparison::DefinitionDifferences;
 use client::review::render::draw_differences;
+use client::terminal::output_painter::OutputPainter;
 use client::terminal::screen::Screen;
 use console::page::frame::{FramedPage, framed};
-use console::page::terminal_text::{OutputPainter, coloured};
+use console::page::terminal_text::coloured;
 use documents::record::authorization::Permission;
+use documents::record::hidden_character::visible;
 use maud::{Markup, html};
 
 use crate::local::author_preview::{AuthorPreview, StepPreview};
 use crate::local::runbook_check::RunbookCheck;
 use crate::local::sealed_steps::ComparedStep;
-use crate::notebook::field_inputs::visible;
 use crate::notebook::form::{FormField, PREFIX};
 use crate::notebook::open_pages::ListedFile;
 use crate::notebook::shown_step::id;

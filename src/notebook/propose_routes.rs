@@ -15,7 +15,7 @@ use client::remote::proposals::newest;
 use client::terminal::exit::{CommandFailure, Exit};
 use console::page::frame::{FramedPage, framed};
 use console::proposal::live::RunWatchers;
-use console::proposal::proposal_words::{plain, proposal_of, status_of};
+use console::proposal::proposal_words::{plain, proposal_of, prose, status_of};
 use console::proposal::reached::ReachedBoundary;
 use console::proposal::receipts::{CheckedReceipt, check};
 use console::proposal::run_view::{RunAddresses, RunView};
@@ -229,7 +229,7 @@ async fn run(
         h1 { (title) }
         @if known {
             div.admonition role="note" {
-                "The same proposal was open already, with the reason " q { (plain(&view.reason)) } ", so no second one was made."
+                "The same proposal was open already, with the reason " q { (prose(&view.reason)) } ", so no second one was made."
             }
         }
         @if view.status == ProposalStatus::Pending {

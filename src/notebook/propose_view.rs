@@ -9,12 +9,13 @@ use console::proposal::proposal_words::{plain, standing_words};
 use console::web::door::Door;
 use console::web::one_use::OpenForms;
 use console::web::sealed_form::hidden;
+use documents::record::hidden_character::visible;
 use documents::record::ident::ProposalId;
 use documents::record::validity::Timestamp;
 use maud::{Markup, html};
 use wire::api::view::ProposalView;
 
-use crate::notebook::field_inputs::{errors_of, field_inputs, visible};
+use crate::notebook::field_inputs::{errors_of, field_inputs};
 use crate::notebook::form::{CONFIRM, PREFIX};
 use crate::notebook::open_pages::{ListedFile, OpenPage, PageStep};
 use crate::notebook::preview_view::painted_differences;
@@ -239,7 +240,7 @@ fn alert(problems: &WishProblems) -> Markup {
 pub fn failure_page(title: &str, why: &str, way: &str) -> Markup {
     let main = html! {
         h1 { (title) }
-        div.question role="alert" { (plain(why)) }
+        div.question role="alert" { (visible(why)) }
         p { a href=(way) { "Load the page again" } }
         p { a href="/" { "All runbooks" } }
     };

@@ -15,12 +15,12 @@ use console::page::field_errors::FieldError;
 use console::page::frame::problem;
 use console::web::door::Door;
 use console::web::one_use::OpenForms;
+use documents::record::hidden_character::visible;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::local::author_preview::AuthorPreview;
 use crate::local::signals::Signals;
 use crate::notebook::board::{Board, file_path, file_words};
-use crate::notebook::field_inputs::visible;
 use crate::notebook::form::{
     CONFIRM, DIGEST, FormField, PREFIX, RefusedStep, confirmation_id, field_errors, fields, given,
 };

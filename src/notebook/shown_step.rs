@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use client::terminal::output_painter::{ColouredText, OutputPainter};
 use client::terminal::streams::AnswerButton;
-use console::page::terminal_text::{ColouredText, OutputPainter};
 use sandbox::sessions::run_results::CapturedFile;
 
 /// Maximum size of the output that a page keeps of one run, in bytes.

@@ -6,11 +6,12 @@ use console::page::prose::Part;
 use console::page::terminal_text::coloured;
 use console::web::door::Door;
 use console::web::one_use::OpenForms;
+use documents::record::hidden_character::visible;
 use judgement::registry::rundown::workflow::LoopSource;
 use maud::{Markup, html};
 
 use crate::notebook::board::{Board, file_path, file_words};
-use crate::notebook::field_inputs::{field_inputs, visible};
+use crate::notebook::field_inputs::field_inputs;
 use crate::notebook::form::{CONFIRM, DIGEST, FieldKind, FormField, PREFIX, RefusedStep, confirmation_id, fields};
 use crate::notebook::open_pages::{ListedFile, OpenPage, PageStep};
 use crate::notebook::shown_step::{PlaceOnPage, ShownPass, ShownStep, StepState, WORKFLOW, id};

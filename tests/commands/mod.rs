@@ -1,5 +1,6 @@
 //! The commands for operators and approvers.
 
+mod letters;
 mod local_secrets;
 mod manual;
 mod operator;

@@ -74,7 +74,7 @@ impl SessionClaim {
         let dropped: Vec<_> = state.env.keys().filter(|name| !carries(name)).cloned().collect();
         if !dropped.is_empty() {
             let names = dropped.iter().take(LISTED_NAMES).map(|name| String::from_utf8_lossy(name));
-            let names: Vec<_> = names.chain((dropped.len() > LISTED_NAMES).then(|| "…".into())).collect();
+            let names: Vec<_> = names.chain((dropped.len() > LISTED_NAMES).then(|| "...".into())).collect();
             notes.push(format!(
                 "the session does not carry {}: write `export NAME` in the script, or name the variable in env.allow of \
                  policy",

@@ -285,7 +285,7 @@ fn ask(
     );
     let question = wrapped(&question, terminal.width());
     loop {
-        let answer = terminal.ask(&question, "without a terminal, give --yes --expect sha256:…")?;
+        let answer = terminal.ask(&question, "without a terminal, give --yes --expect sha256:...")?;
         if answer.eq_ignore_ascii_case("f") {
             terminal.page(&review.full())?;
         } else if answer.eq_ignore_ascii_case("d") {

@@ -119,7 +119,7 @@ pub struct Args {
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     if args.lock.is_some() {
         return Err(CommandFailure::usage(
-            "`--lock` is a feature of a later version: until then name the definition with --digest sha256:…, as \
+            "`--lock` is a feature of a later version: until then name the definition with --digest sha256:..., as \
              `countersign registry list` shows it",
         ));
     }
@@ -143,7 +143,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
             Exit::NoTrust,
             format!(
                 "you trust several rosters by their digests, and {} ({}) may be a later version than the versions in \
-                 the bundle: select the roster that decides with --roster-digest sha256:…",
+                 the bundle: select the roster that decides with --roster-digest sha256:...",
                 other.pinned.digest(),
                 PrintableText::text(&other.from).as_str()
             ),
@@ -246,7 +246,7 @@ fn check_place(path: &Path) -> Result<PrivateFile, CommandFailure> {
             Exit::NoTrust,
             format!(
                 "the roster {} is refused: {why}, so the author of the change under review could have written the \
-                 file. Give the digest of the roster (--roster-digest sha256:…, or --roster sha256:…) from the \
+                 file. Give the digest of the roster (--roster-digest sha256:..., or --roster sha256:...) from the \
                  person who maintains it, or move the file to another place",
                 place.as_str()
             ),
@@ -267,7 +267,7 @@ fn no_trust() -> CommandFailure {
     CommandFailure::new(
         Exit::NoTrust,
         "there is no trusted roster, so nothing was checked: give the digest of the roster from the person who \
-         maintains the roster (--roster sha256:… or COUNTERSIGN_TRUST), or put the roster into your configuration \
+         maintains the roster (--roster sha256:... or COUNTERSIGN_TRUST), or put the roster into your configuration \
          directory; never take the roster from the bundle or from a checkout",
     )
 }

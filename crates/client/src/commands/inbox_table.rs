@@ -60,7 +60,7 @@ impl InboxTable {
         }
         for view in views {
             for (width, cell) in table.widths.iter_mut().zip(table_cells(view, ending)) {
-                *width = (*width).max(cell.as_str().len());
+                *width = (*width).max(cell.width());
             }
         }
         for (column, least) in GIVE_WAY {
@@ -95,9 +95,9 @@ impl InboxTable {
             let cell = if width == 1 {
                 cell.as_str().get(..1).unwrap_or_default().to_owned()
             } else {
-                cell.cut(width).as_str().to_owned()
+                cell.cut(width).padded(width)
             };
-            line.push_str(&format!("{cell:<width$}  "));
+            line.push_str(&format!("{cell}  "));
         }
         line.trim_end().to_owned()
     }
@@ -146,8 +146,8 @@ fn job_words(job: &AdmittedJob) -> PrintableText {
 
 fn value_of(value: &Value) -> PrintableText {
     match value {
-        Value::String(text) => plain_or_quoted(text),
-        other => PrintableText::value(other),
+        Value::String(text) if text.is_ascii() => plain_or_quoted(text),
+        other => PrintableText::prose_value(other),
     }
 }
 

@@ -64,7 +64,7 @@ fn local_log(named: &str, global: &GlobalOptions) -> Result<LogSource, CommandFa
     let shown = PrintableText::text(named);
     Err(CommandFailure::usage(format!(
         "{} is no directory: name a directory that `countersign log export` or `store backup` wrote, a closed log, or \
-         the address of a boundary (http://… or https://…)",
+         the address of a boundary (http://... or https://...)",
         shown.as_str()
     )))
 }

@@ -19,6 +19,7 @@ use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::printable_text::PrintableText;
 use crate::terminal::streams::Terminal;
 use documents::crypto::key_id::KeyId;
+use documents::record::hidden_character::visible;
 use documents::record::ident::{Name, Nonce};
 use judgement::audit::bundle_check::VerifyOptions;
 use judgement::audit::report::{BundleReport, CheckFinding};
@@ -29,7 +30,6 @@ use wire::mcp::grantee_key::GranteeKey;
 use wire::mcp::line_transport::LineTransport;
 use wire::mcp::server::McpServer;
 use wire::mcp::tool_calls::ToolCalls;
-use wire::mcp::visible_text::visible;
 
 /// Serve the Model Context Protocol (MCP) for an agent, on the standard input and output.
 ///

@@ -8,9 +8,9 @@ use crate::remote::proposals::newest;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::outcome_words::outcome_words;
 use crate::terminal::person_words::person_words;
+use crate::terminal::printable_text::PrintableText;
 use crate::terminal::streams::Terminal;
 use crate::terminal::table::fitted;
-use documents::crypto::canonical;
 use documents::record::ident::StepRef;
 use wire::api::view::{ProposalStatus, ProposalView};
 
@@ -52,7 +52,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     } else if found.is_empty() {
         terminal.say("there are no such proposals");
     } else {
-        let header = ["ID", "PROPOSED", "BY", "STEP", "PARAMETERS", "RESULT"].map(str::to_owned);
+        let header = ["ID", "PROPOSED", "BY", "STEP", "PARAMETERS", "RESULT"].map(PrintableText::words);
         let rows: Vec<_> = std::iter::once(header).chain(found.iter().map(row)).collect();
         terminal.put(fitted(&rows, terminal.table_width(), 5).as_bytes())?;
     }
@@ -61,33 +61,32 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
 
 /// Number of last digits of an id that other commands accept.
 const ENDING: usize = 6;
-/// Maximum number of characters of the parameters in a row.
+/// Maximum number of columns of the parameters in a row.
 const MOST_PARAMS: usize = 32;
 
-fn row(view: &ProposalView) -> [String; 6] {
+fn row(view: &ProposalView) -> [PrintableText; 6] {
     let id = view.id.as_str();
-    let mut params = String::from_utf8_lossy(&canonical::to_canonical(&view.params)).into_owned();
-    if params.chars().count() > MOST_PARAMS {
-        params = params.chars().take(MOST_PARAMS - 3).chain("...".chars()).collect();
-    }
     let result = match (&view.outcome, view.refusal.as_ref().or(view.held_up.as_ref())) {
-        (Some(outcome), _) => outcome_words(outcome),
-        (None, Some(reason)) if view.status == ProposalStatus::Refused => format!("refused ({})", reason.code),
+        (Some(outcome), _) => PrintableText::text(&outcome_words(outcome)),
+        (None, Some(reason)) if view.status == ProposalStatus::Refused => {
+            PrintableText::text(&format!("refused ({})", reason.code))
+        }
         (None, Some(reason)) => {
             let said = view.denials.iter().map(|denial| (denial.approver.as_str(), denial.reason.as_str()));
-            format!("{}: {}{}", view.status.word(), reason.detail, person_words(said).as_str())
+            PrintableText::text(&format!("{}: {}", view.status.word(), reason.detail)).then(&person_words(said))
         }
         (None, None) if view.status == ProposalStatus::Pending => {
-            format!("pending, {} of {} signatures", view.approvals.have, view.approvals.required)
+            let words = format!("pending, {} of {} signatures", view.approvals.have, view.approvals.required);
+            PrintableText::text(&words)
         }
-        (None, None) => view.status.word().to_owned(),
+        (None, None) => PrintableText::words(view.status.word()),
     };
     [
-        id.get(id.len().saturating_sub(ENDING)..).unwrap_or(id).to_owned(),
-        view.created_at.to_string(),
-        view.proposer.to_string(),
-        view.step.to_string(),
-        params,
+        PrintableText::text(id.get(id.len().saturating_sub(ENDING)..).unwrap_or(id)),
+        PrintableText::text(&view.created_at.to_string()),
+        PrintableText::text(view.proposer.as_str()),
+        PrintableText::text(view.step.as_str()),
+        PrintableText::json(&view.params).cut(MOST_PARAMS),
         result,
     ]
 }

@@ -198,11 +198,12 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     }
     if view.existing && !terminal.json {
         let reason = match &*view.reason {
-            "" => "without a reason".to_owned(),
-            reason => format!("with the reason {}", PrintableText::quoted(reason).as_str()),
+            "" => PrintableText::words("without a reason"),
+            reason => PrintableText::words("with the reason ").then(&PrintableText::quoted_prose(reason)),
         };
         let advice = if args.nonce.is_none() { "; use --new to make another proposal" } else { "" };
-        terminal.say(&format!("the same proposal exists already: {}, {reason}{advice}", view.id));
+        let words = PrintableText::text(&format!("the same proposal exists already: {}, ", view.id));
+        terminal.tell(&words.then(&reason).and(advice));
     }
     if !terminal.json
         && let Some(words) = emergency_words(args.emergency, view.emergency)

@@ -3,8 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use serde_json::Value;
-
 use crate::commands::global::GlobalOptions;
 use crate::commands::review_subject::{is_file, read_envelope};
 use crate::commands::revocation::{self, RevokingBoundary};
@@ -79,7 +77,7 @@ impl FromStr for ReviewRunArgument {
         match text.parse() {
             Ok(id) => Ok(Self::Receipt(id)),
             Err(_) if is_file(text) => Ok(Self::File(text.into())),
-            Err(_) => Err("expected the id of a receipt (rcp_…), or a file (./NAME or *.json)".to_owned()),
+            Err(_) => Err("expected the id of a receipt (rcp_...), or a file (./NAME or *.json)".to_owned()),
         }
     }
 }
@@ -324,7 +322,7 @@ pub fn run_to_review(run: &ReadReceipt) -> Screen {
         screen.field(std::mem::take(&mut name), &text);
     }
     let whose = PrintableText::text(signed.proposer.as_str()).and("'s words: ");
-    screen.field("reason", &whose.then(&PrintableText::quoted(&signed.reason)));
+    screen.field("reason", &whose.then(&PrintableText::quoted_prose(&signed.reason)));
     if let Some(grant) = &signed.grant {
         screen.field("under grant", &PrintableText::text(&format!("{grant}: nobody approved this run itself")));
     }
@@ -367,7 +365,7 @@ fn run_screen(run: &ReadReceipt, review: &ReviewStatement, evidence: &[ReadRecei
     if let Some(end) = review.observed {
         screen.field("observed", &PrintableText::words(observed_word(end)));
     }
-    screen.field("reason", &PrintableText::value(&Value::from(&*review.reason)));
+    screen.field("reason", &PrintableText::quoted_prose(&review.reason));
     if approved && run.signed.emergency.is_some() {
         let words = "you approved this run, so your review does not count towards the reviews that the emergency needs";
         screen.field_in(LineTone::Bad, "note", &PrintableText::words(words));
@@ -383,6 +381,8 @@ fn parse_observed(text: &str) -> Result<ObservedEnd, String> {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+
+    use serde_json::Value;
 
     use super::*;
 

@@ -51,7 +51,7 @@ pub fn read_envelope(path: &Path) -> Result<Envelope, CommandFailure> {
     let bytes = read_bounded(path, MAX_ENVELOPE_BYTES)?;
     json::parse_as(&bytes, MAX_ENVELOPE_BYTES).map_err(|error| {
         let place = PrintableText::text(&path.to_string_lossy());
-        let advice = "make one with `countersign propose … --offline -o FILE`";
+        let advice = "make one with `countersign propose ... --offline -o FILE`";
         CommandFailure::usage(format!(
             "{} is no envelope: {}; {advice}",
             place.as_str(),

@@ -73,7 +73,7 @@ impl FromStr for RevokeArgument {
         if text.contains('/') || Path::new(text).extension().is_some_and(|end| end == "json") {
             return Ok(Self::File(text.into()));
         }
-        Err("expected the id of a key (SHA256: and 43 characters), token:NAME, the id of a grant (grt_…), or a file (./NAME or *.json)".to_owned())
+        Err("expected the id of a key (SHA256: and 43 characters), token:NAME, the id of a grant (grt_...), or a file (./NAME or *.json)".to_owned())
     }
 }
 

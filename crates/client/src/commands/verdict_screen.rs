@@ -147,9 +147,9 @@ fn state(screen: &mut Screen, facts: &Facts) {
         }
         screen.field("receipt", &PrintableText::text(approved.receipt.as_str()));
         screen.field("step", &PrintableText::text(&format!("{} {}", approved.step, approved.digest)));
-        screen.field("parameters", &PrintableText::text(&approved.params.to_string()));
+        screen.field("parameters", &PrintableText::json(&approved.params));
         screen.field("proposer", &PrintableText::text(approved.proposer.as_str()));
-        screen.field("reason", &PrintableText::quoted(&approved.reason));
+        screen.field("reason", &PrintableText::quoted_prose(&approved.reason));
     }
     let grant = facts.approved.as_ref().and_then(|approved| approved.grant.as_ref());
     if let Some(grant) = grant {

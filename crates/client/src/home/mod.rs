@@ -7,3 +7,4 @@ pub mod named_file;
 pub mod parameter_values;
 pub mod trusted_rosters;
 pub mod usable_keys;
+pub mod user_configuration;

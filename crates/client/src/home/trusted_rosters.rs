@@ -192,7 +192,7 @@ fn find(
         if !value.starts_with("sha256:") && !Path::new(&value).is_absolute() {
             return Err(CommandFailure::usage(format!(
                 "COUNTERSIGN_TRUST={value} is a relative path, which would mean a different roster in each \
-                 directory; give an absolute path, or the sha256:… digest of the roster"
+                 directory; give an absolute path, or the sha256:... digest of the roster"
             )));
         }
         return Ok(vec![digest_or_file(&value, format!("COUNTERSIGN_TRUST={value}"), read)?]);
@@ -305,7 +305,7 @@ pub fn check_own(path: &Path) -> Result<PrivateFile, CommandFailure> {
                 Exit::NoTrust,
                 format!(
                     "other users can write {what}{0}, so {1} can't be trusted: check its content, then run `chown \
-                     {me} {0}` and `chmod go-w {0}`; or name the roster by its digest, --roster sha256:…",
+                     {me} {0}` and `chmod go-w {0}`; or name the roster by its digest, --roster sha256:...",
                     PrintableText::text(&place.to_string_lossy()).as_str(),
                     if meta.is_dir() { "the file in it" } else { "it" },
                 ),

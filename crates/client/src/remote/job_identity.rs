@@ -63,7 +63,7 @@ impl JobIdentity {
                 let audience = audience.ok_or_else(|| {
                     CommandFailure::usage(
                         "--oidc needs the id of the boundary, because otherwise another server could get an ID token for \
-                         this boundary: give --boundary-id sha256:… (COUNTERSIGN_BOUNDARY). The id is the part after \
+                         this boundary: give --boundary-id sha256:... (COUNTERSIGN_BOUNDARY). The id is the part after \
                          `countersign:` in the audience that `countersign token create --oidc` printed, and `countersign \
                          serve` prints it, too",
                     )

@@ -6,8 +6,9 @@ use base64::Engine as _;
 use serde_json::Value;
 
 use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::output_painter::{OutputPainter, plain};
 use crate::terminal::refused_programs::OutputComplaints;
-use crate::terminal::run_output::{CommandGuard, EscapedOutput};
+use crate::terminal::run_output::CommandGuard;
 use crate::terminal::streams::Terminal;
 use documents::crypto::digest::{ContentDigest, Sha256Stream};
 use documents::record::receipt::Output;
@@ -20,7 +21,7 @@ pub struct OutputForm {
     /// Print output to a terminal unchanged, including control characters
     #[arg(long)]
     raw: bool,
-    /// Escape control characters on every output, and lines that a CI system (GitHub, GitLab, Azure, TeamCity and
+    /// Escape control characters on every output, without colours, and lines that a CI system (GitHub, GitLab, Azure, TeamCity and
     /// others) could take for a command
     #[arg(long, conflicts_with_all = ["raw", "json"])]
     escape: bool,
@@ -31,8 +32,8 @@ pub struct OutputForm {
 pub struct RunPrinter<'t> {
     terminal: &'t Terminal,
     form: OutputForm,
-    out: EscapedOutput,
-    err: EscapedOutput,
+    out: OutputPainter,
+    err: OutputPainter,
     guard: CommandGuard,
     held_up: Option<RefusalView>,
     complaints: OutputComplaints,
@@ -41,11 +42,11 @@ pub struct RunPrinter<'t> {
 }
 
 impl<'t> RunPrinter<'t> {
-    /// Creates a printer for the standard streams. On a terminal, control characters are shown as escapes, unless
-    /// `form` disables this.
+    /// Creates a printer for the standard streams. On a terminal, a carriage return begins a new line, colours are left
+    /// out, and other control characters are shown as escapes, unless `form` disables this.
     #[must_use]
     pub fn new(terminal: &'t Terminal, form: OutputForm) -> Self {
-        let (out, err, guard) = (EscapedOutput::default(), EscapedOutput::default(), CommandGuard::default());
+        let (out, err, guard) = Default::default();
         let (held_up, complaints) = (None, OutputComplaints::default());
         Self { terminal, form, out, err, guard, held_up, complaints, seen: Default::default() }
     }
@@ -132,8 +133,8 @@ impl<'t> RunPrinter<'t> {
             StreamName::Stderr => (&mut self.err, self.terminal.err_is_terminal()),
         };
         let visible = match self.form {
-            OutputForm { escape: true, .. } => Some(self.guard.defuse(stream, &tamed.feed(piece))),
-            OutputForm { raw, .. } => (is_terminal && !raw).then(|| tamed.feed(piece)),
+            OutputForm { escape: true, .. } => Some(self.guard.defuse(stream, &plain(tamed.feed(piece)))),
+            OutputForm { raw, .. } => (is_terminal && !raw).then(|| plain(tamed.feed(piece))),
         };
         let bytes = visible.as_ref().map_or(piece, String::as_bytes);
         match stream {
@@ -147,7 +148,7 @@ impl<'t> RunPrinter<'t> {
     /// # Errors
     /// Returns an error if the standard output cannot be written.
     pub fn end(&mut self) -> Result<(), CommandFailure> {
-        let (out, err) = (self.out.end(), self.err.end());
+        let (out, err) = (plain(self.out.end()), plain(self.err.end()));
         if !out.is_empty() {
             self.terminal.put(out.as_bytes())?;
         }

@@ -11,12 +11,14 @@ use crate::review::sources::{LastRun, ReviewSources};
 use crate::review::value_words::{counted, plain_or_quoted, program_words};
 use crate::terminal::field_paths::leaves;
 use crate::terminal::printable_text::PrintableText;
+use crate::terminal::screen::comment_in;
 use documents::crypto::digest::StepDigest;
 use documents::crypto::{canonical, json};
 use documents::record::authorization::{Authorization, Permission, PermissionKind};
 use documents::record::profile::{Layer, Profile};
 use documents::record::program_list::ProgramList;
 use documents::record::step_definition::{MAX_DEFINITION_BYTES, StepDefinition};
+use judgement::shell::commands::comments;
 
 /// Maximum number of removed entries of a list that the screen names, and of added entries.
 const MOST_ENTRIES: usize = 16;
@@ -106,7 +108,7 @@ pub fn compare(sources: &ReviewSources, found: &Derived, signed: &Authorization)
 #[must_use]
 pub fn definitions_diff(old: (&str, &Value), new: (&str, &Value)) -> DefinitionDifferences {
     DefinitionDifferences {
-        script: lines_diff(old.0, new.0),
+        script: lines_diff(old, new),
         fields: fields_diff(&without_source(old.1), &without_source(new.1)),
     }
 }
@@ -126,8 +128,18 @@ fn without_source(definition: &Value) -> Value {
     definition
 }
 
-fn lines_diff(old: &str, new: &str) -> Vec<LineDifference> {
-    let lines = |text| str::split_inclusive(text, '\n').collect::<Vec<&str>>();
+fn lines_diff(old: (&str, &Value), new: (&str, &Value)) -> Vec<LineDifference> {
+    // Each line with the place of its comment.
+    let lines = |(text, definition): (&'_ str, &Value)| {
+        let found = comments(definition["interpreter"].as_str().unwrap_or_default(), text);
+        let mut start = 0;
+        let line = text.split_inclusive('\n').map(move |line| {
+            let comment = comment_in(&found, start, line);
+            start += line.len();
+            (line.to_owned(), comment)
+        });
+        line.collect::<Vec<_>>()
+    };
     let (old, new) = (lines(old), lines(new));
     // Call the Myers algorithm directly, because the function of `similar` for texts would link all its algorithms into
     // the program.
@@ -140,10 +152,10 @@ fn lines_diff(old: &str, new: &str) -> Vec<LineDifference> {
             ChangeTag::Delete => (true, change.old_index()),
             ChangeTag::Insert => (false, change.new_index()),
         };
-        let text = change.value();
+        let (text, comment) = change.value();
         let text = match text.strip_suffix('\n') {
-            Some(line) => PrintableText::source(line),
-            None => PrintableText::source(text).and(" (no newline at the end)"),
+            Some(line) => PrintableText::source(line, comment),
+            None => PrintableText::source(&text, comment).and(" (no newline at the end)"),
         };
         Some(LineDifference { was, number: index.map(|index| index + 1), text })
     });

@@ -7,12 +7,14 @@
 use unicode_general_category::{GeneralCategory, get_general_category};
 use unicode_script::{Script, UnicodeScript as _};
 
+use crate::terminal::letters::{DisplayScripts, WordFlaw, is_of_word};
 use crate::terminal::printable_text::PrintableText;
 use documents::record::hidden_character::HiddenCharacter;
 
-/// Lists the characters and words that a reader could misread, each once.
+/// Lists the characters and words that a reader could misread, each once. With the scripts of a person, the text is prose,
+/// and the list also has each other word whose letters this person sees as escapes.
 #[must_use]
-pub fn hidden(text: &str) -> Vec<PrintableText> {
+pub fn hidden(text: &str, prose: Option<DisplayScripts>) -> Vec<PrintableText> {
     let mut found: Vec<PrintableText> = Vec::new();
     let mut add = |what: PrintableText| {
         if found.len() < MOST_FOUND && !found.contains(&what) {
@@ -33,11 +35,35 @@ pub fn hidden(text: &str) -> Vec<PrintableText> {
     }
     for word in text.split(|c: char| !c.is_alphanumeric() && !is_mark(c)) {
         if word.contains(looks_like_ascii) {
-            add(PrintableText::text(word).cut(MOST).and(" (looks like ASCII but is not ASCII)"));
+            add(PrintableText::text(word).cut(MOST).and(LOOKS_ASCII));
+        }
+    }
+    let Some(scripts) = prose else { return found };
+    for word in text.split(|c: char| !is_of_word(c)).filter(|word| !word.is_ascii()) {
+        let shown = PrintableText::text(word).cut(MOST);
+        let is_found = found.iter().any(|what| what.as_str().split(' ').next() == Some(shown.as_str()));
+        if let Some(flaw) = scripts.flaw(word).filter(|_| !is_found && found.len() < MOST_FOUND) {
+            found.push(shown.then(&flaw_words(flaw)));
         }
     }
     found
 }
+
+fn flaw_words(flaw: WordFlaw) -> PrintableText {
+    PrintableText::words(match flaw {
+        WordFlaw::NotListed(script) => {
+            let of = PrintableText::words(" (letters of ").and(script.full_name());
+            return of.and(", which your display does not list)");
+        }
+        WordFlaw::Mixed => " (letters of several scripts)",
+        WordFlaw::NotNormal => " (not in the normal form NFC)",
+        WordFlaw::Marks => " (marks that hide something)",
+        WordFlaw::NotAllowed => " (a character that Unicode advises against in names)",
+        WordFlaw::LooksAscii => LOOKS_ASCII,
+    })
+}
+
+const LOOKS_ASCII: &str = " (looks like ASCII but is not ASCII)";
 
 /// Maximum number of findings, which bounds the time for a large text.
 const MOST_FOUND: usize = 100;
@@ -85,7 +111,25 @@ mod tests {
     use super::*;
 
     fn told(text: &str) -> Vec<String> {
-        hidden(text).iter().map(|what| what.as_str().to_owned()).collect()
+        hidden(text, None).iter().map(|what| what.as_str().to_owned()).collect()
+    }
+
+    #[test]
+    fn each_word_of_prose_that_is_shown_as_escapes_is_reported() {
+        let scripts = DisplayScripts::named(["Latin", "Greek"]).expect("scripts");
+        let told =
+            |text: &str| hidden(text, Some(scripts)).iter().map(|what| what.as_str().to_owned()).collect::<Vec<_>>();
+        assert_eq!(told("Gr\u{f6}\u{df}e, \u{3bb}\u{3cc}\u{3b3}\u{3bf}\u{3c2} \u{201e}x\u{201c}"), [""; 0]);
+        for (text, remark) in [
+            ("\u{8a9e} x", r"\u{8a9e} (letters of Han, which your display does not list)"),
+            ("p\u{3b1}y", r"p\u{3b1}y (letters of Latin and Greek)"),
+            ("\u{3bf}", r"\u{3bf} (looks like ASCII but is not ASCII)"),
+            ("o\u{308}", r"o\u{308} (not in the normal form NFC)"),
+            ("i\u{307}", r"i\u{307} (marks that hide something)"),
+            ("\u{fb01}n", r"\u{fb01}n (a character that Unicode advises against in names)"),
+        ] {
+            assert_eq!(told(text), [remark]);
+        }
     }
 
     #[test]

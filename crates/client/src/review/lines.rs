@@ -11,7 +11,7 @@ use crate::review::compare::compare;
 use crate::review::coverage::EqualValues;
 use crate::review::derived::{Derived, ReviewFinding, StatementVerdict};
 use crate::review::line::{LineWeight, Lines, MOST_PARAMETERS, ROW, ReviewLine};
-use crate::review::lines::values::{END, changed, folded, in_full, in_row, label_of};
+use crate::review::lines::values::{END, LeafText, PROSE, changed, folded, in_full, in_row, label_of};
 use crate::review::signed_field::{FieldReason, SignedField};
 use crate::review::sources::{ReviewSources, RosterSource};
 use crate::review::value_words::{
@@ -173,7 +173,8 @@ impl Lines {
             foot = foot.and(", a filled-in template");
         }
         if !definition.title.is_empty() {
-            let title = self.value(&PrintableText::words("the title = "), &Value::from(definition.title.as_str()));
+            let title = Value::from(definition.title.as_str());
+            let title = self.value(&PrintableText::words("the title = "), &title, PROSE);
             foot = foot.and(", ").then(&title);
         }
         self.foot = match self.comparison.words() {
@@ -185,22 +186,22 @@ impl Lines {
     }
 
     /// Formats a value for a line. A long value is shortened, and the screen shows the full value above the script.
-    fn value(&mut self, label: &PrintableText, value: &Value) -> PrintableText {
-        let (shown, is_whole) = in_full(value);
+    fn value(&mut self, label: &PrintableText, value: &Value, leaf: LeafText) -> PrintableText {
+        let (shown, is_whole) = in_full(value, leaf);
         if !is_whole {
-            self.put_above(label, value);
+            self.put_above(label, value, leaf);
         }
         shown
     }
 
     /// Adds a value to the long values above the script, with one line for each part of the value.
-    fn put_above(&mut self, label: &PrintableText, value: &Value) {
+    fn put_above(&mut self, label: &PrintableText, value: &Value, leaf: LeafText) {
         let mut parts = Vec::new();
         leaves(value, String::new(), &mut parts);
         let name = label.as_str().strip_suffix(" = ").unwrap_or_default();
         for (path, part) in parts {
             let label = if path.is_empty() { label.clone() } else { PrintableText::path(&format!("{name}{path}")) };
-            self.whole.push(label.then(&PrintableText::value(part)));
+            self.whole.push(label.then(&leaf(part)));
         }
     }
 
@@ -213,18 +214,17 @@ impl Lines {
             self.push("parameters", PrintableText::words("none"), &["signed.predicate.params"]);
         }
         self.parameters = params.iter().map(|(key, value)| label_of(key).then(&in_row(value).0)).collect();
-        let rows_of = |(key, value): (&String, &Value)| {
-            (label_of(key).as_str().len() + in_full(value).0.as_str().len()).div_ceil(ROW)
-        };
+        let rows_of =
+            |(key, value): (&String, &Value)| (label_of(key).width() + in_full(value, PROSE).0.width()).div_ceil(ROW);
         let in_rows = params.iter().map(rows_of).sum::<usize>() > PARAMETER_ROWS;
         let before = sources.last.as_ref().and_then(|last| last.params.as_object());
         let mut name = "parameters";
         let (mut only_above, mut rows) = (Vec::new(), Vec::new());
         for (at, (key, value)) in params.iter().enumerate() {
             let label = label_of(key);
-            let (shown, is_whole) = if in_rows { in_row(value) } else { in_full(value) };
+            let (shown, is_whole) = if in_rows { in_row(value) } else { in_full(value, PROSE) };
             if at >= MOST_PARAMETERS || !is_whole {
-                self.put_above(&label, value);
+                self.put_above(&label, value, PROSE);
             }
             let mut parts = Vec::new();
             leaves(value, format!(".{}", path_key(key)), &mut parts);
@@ -242,7 +242,7 @@ impl Lines {
         }
         // Three blanks in a row are an escape in a value, so no value can imitate another parameter.
         let in_one_row = PrintableText::joined(rows.iter().map(|row| row.text.clone()), "   ");
-        if in_one_row.as_str().len() <= ROW && rows.len() > 1 {
+        if in_one_row.width() <= ROW && rows.len() > 1 {
             let shows = rows.drain(..).flat_map(|row| row.shows).collect();
             rows.push(ReviewLine { shows, ..ReviewLine::always("parameters", in_one_row, &[]) });
         }
@@ -253,7 +253,7 @@ impl Lines {
                 .push(ReviewLine { shows: only_above, ..ReviewLine::always("", PrintableText::text(&text), &[]) });
         }
         for (key, was) in before.into_iter().flatten().filter(|(key, _)| !params.contains_key(*key)) {
-            let text = label_of(key).and("nothing  (last success: ").then(&folded(was).cut(END)).and(")");
+            let text = label_of(key).and("nothing  (last success: ").then(&folded(was, PROSE).cut(END)).and(")");
             self.push("", text, &[]);
         }
     }
@@ -263,7 +263,7 @@ impl Lines {
             PrintableText::words("none is given")
         } else {
             let value = Value::from(signed.reason.as_str());
-            self.value(&PrintableText::words("the reason = "), &value)
+            self.value(&PrintableText::words("the reason = "), &value, PROSE)
                 .and("  (")
                 .then(&PrintableText::text(signed.proposer.as_str()))
                 .and("'s words, not checked)")
@@ -364,7 +364,7 @@ impl Lines {
                 continue;
             }
             let label = PrintableText::path(&path[1..]);
-            let text = self.value(&label, value);
+            let text = self.value(&label, value, PrintableText::value);
             self.always
                 .push(ReviewLine { tone: LineTone::Bad, ..ReviewLine::always(name, label.then(&text), &[&shows]) });
             name = "";

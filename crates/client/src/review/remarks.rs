@@ -11,6 +11,7 @@ use crate::review::sources::{ReviewSources, RosterSource};
 use crate::review::value_words::{clock, counted, day, grouped, plain_or_quoted, rule_words, short_id, told_rules};
 use crate::review::{run_inputs, step_files};
 use crate::terminal::field_paths::{leaves, path_key};
+use crate::terminal::letters::DisplayScripts;
 use crate::terminal::printable_text::PrintableText;
 use crate::terminal::screen::lines_of;
 use documents::crypto::canonical::to_canonical;
@@ -189,7 +190,8 @@ fn keys_of(value: &Value, place: &str, texts: &mut Vec<(String, String)>) {
 fn hidden_texts(texts: &[(String, String)]) -> Option<ReviewLine> {
     let mut told: Vec<PrintableText> = Vec::new();
     for (place, text) in texts {
-        let what = hidden(text);
+        let is_prose = place.starts_with("params.") || ["reason", "definition.title"].contains(&place.as_str());
+        let what = hidden(text, is_prose.then(DisplayScripts::of_process));
         if what.is_empty() {
             continue;
         }

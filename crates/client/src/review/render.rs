@@ -16,6 +16,7 @@ use crate::terminal::screen::{LineTone, Screen, lines_of};
 use documents::record::enforcement::UNBOUNDED_WORDS;
 use documents::record::profile::{Layer, Profile, Workdir};
 use documents::record::sandbox_permission::SandboxPermission;
+use judgement::shell::commands::comments;
 
 /// Heading of the script, if other values are above the script.
 pub const SCRIPT: &str = "Script";
@@ -61,16 +62,16 @@ pub fn texts(sources: &ReviewSources, found: &Derived) -> Screen {
     }
     step_files::draw(&mut screen, &found.files);
     run_inputs::draw(&mut screen, &found.inputs);
-    let source = found.definition.as_ref().map(|(definition, _)| definition.source.clone());
+    let definition = found.definition.as_ref().map(|(definition, _)| definition);
     let raw = || String::from_utf8_lossy(&sources.payload).into_owned();
     if further.is_empty() && lines.whole.is_empty() && found.files.is_empty() && found.inputs.is_empty() {
         screen.push(LineTone::Plain, String::new(), PrintableText::default());
     } else {
         screen.heading(SCRIPT);
     }
-    match (source, &found.statement) {
-        (Some(source), _) => screen.source(&source),
-        (None, None) => screen.source(&raw()),
+    match (definition, &found.statement) {
+        (Some(step), _) => screen.source(&step.source, &comments(&step.interpreter, &step.source)),
+        (None, None) => screen.source(&raw(), &[]),
         (None, Some(_)) => screen.say(
             LineTone::Bad,
             "The definition is not shown, because this program has no definition with the signed digest.",

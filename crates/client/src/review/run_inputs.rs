@@ -166,7 +166,7 @@ pub fn draw(screen: &mut Screen, inputs: &[ReviewedInput]) {
             .and(what);
         screen.push(tone, "  input ".to_owned(), text);
         if let Some(text) = one.text() {
-            screen.numbered(text);
+            screen.numbered(text, &[]);
         }
     }
 }

@@ -97,7 +97,7 @@ pub fn draw(screen: &mut Screen, files: &[ReviewedFile]) {
             .and(what);
         screen.push(tone, "  file ".to_owned(), text);
         if let Some(text) = one.text() {
-            screen.numbered(text);
+            screen.numbered(text, &[]);
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::terminal::printable_text::PrintableText;
 pub fn person_words<'a>(said: impl IntoIterator<Item = (&'a str, &'a str)>) -> PrintableText {
     let said = said.into_iter().filter(|(_, words)| !words.is_empty());
     let each =
-        said.map(|(name, words)| PrintableText::text(name).and("'s words: ").then(&PrintableText::quoted(words)));
+        said.map(|(name, words)| PrintableText::text(name).and("'s words: ").then(&PrintableText::quoted_prose(words)));
     let all = PrintableText::joined(each, "; ");
     if all.as_str().is_empty() { all } else { PrintableText::words(" (").then(&all).and(")") }
 }

@@ -1,9 +1,12 @@
-//! External text for a terminal, in printable ASCII.
+//! External text for a terminal, with escapes.
 //!
 //! External text reaches a terminal only as [`PrintableText`]. Backslashes and all characters outside printable ASCII
 //! become visible escapes, from which a reader can decode the original text. So two different texts always look
 //! different. The escapes are `\\`, `\n`, `\t`, `\r`, `\xNN` for characters below U+0080, `\u{hex}` for all others, and
 //! `\s{n}` for n blanks in a row.
+//!
+//! Only prose shows words with letters beyond ASCII: the words that [`DisplayScripts`] allows. Prose is what people write
+//! for people: reasons, words of denials, titles, text parameters, and comments of shell scripts.
 //!
 //! In a line of a script ([`PrintableText::source`]), every escape has braces: `\u{hex}`, `\s{n}` for blanks and
 //! `\s{ntabs}` for tabs. A backslash in such a line is escaped only before `u{` or `s{`.
@@ -11,8 +14,12 @@
 use std::fmt::Write as _;
 
 use serde_json::Value;
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
-/// Text of printable ASCII (0x20 to 0x7E), from which the original text can be decoded.
+use crate::terminal::letters::{DisplayScripts, first_piece};
+use documents::record::hidden_character::push_escape;
+
+/// Text of printable ASCII (0x20 to 0x7E) and of words that prose shows, from which the original text can be decoded.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PrintableText(String);
 
@@ -20,19 +27,52 @@ impl PrintableText {
     /// Escapes external text.
     #[must_use]
     pub fn text(text: &str) -> Self {
-        Self(escape(text, false))
+        Self(escape(text, EscapeForm::Text, DisplayScripts::default()))
     }
 
     /// Escapes external text and encloses it in double quotes.
     #[must_use]
     pub fn quoted(text: &str) -> Self {
-        Self(format!("\"{}\"", escape(text, true)))
+        Self::quoted_in(text, DisplayScripts::default())
     }
 
-    /// Escapes a line of a script. A backslash stays unchanged unless it looks like an escape.
+    /// Escapes prose, and shows the words in the scripts of this process.
     #[must_use]
-    pub fn source(line: &str) -> Self {
-        Self(escape_source(line))
+    pub fn prose(text: &str) -> Self {
+        Self(escape(text, EscapeForm::Text, DisplayScripts::of_process()))
+    }
+
+    /// Escapes prose like [`Self::prose`], and encloses it in double quotes.
+    #[must_use]
+    pub fn quoted_prose(text: &str) -> Self {
+        Self::quoted_in(text, DisplayScripts::of_process())
+    }
+
+    pub(super) fn quoted_in(text: &str, scripts: DisplayScripts) -> Self {
+        Self(format!("\"{}\"", escape(text, EscapeForm::Quoted, scripts)))
+    }
+
+    /// Formats a JSON value of a parameter as JSON in one line, as prose.
+    #[must_use]
+    pub fn json(value: &Value) -> Self {
+        Self(escape(&value.to_string(), EscapeForm::Escaped, DisplayScripts::of_process()))
+    }
+
+    /// Escapes a message of the program, in which external text is escaped already. A backslash stays unchanged.
+    #[must_use]
+    pub fn message(words: &str) -> Self {
+        Self(escape(words, EscapeForm::Escaped, DisplayScripts::default()))
+    }
+
+    /// Escapes a line of a script. A backslash stays unchanged unless it looks like an escape. `comment` is the place of
+    /// the comment in the line, which is prose.
+    #[must_use]
+    pub fn source(line: &str, comment: Option<usize>) -> Self {
+        Self::source_in(line, comment, DisplayScripts::of_process())
+    }
+
+    pub(super) fn source_in(line: &str, comment: Option<usize>, scripts: DisplayScripts) -> Self {
+        Self(escape_source(line, comment.unwrap_or(line.len()), scripts))
     }
 
     /// Creates a text from a string of the program. A `&'static str` cannot come from outside, so it needs no escapes.
@@ -58,35 +98,51 @@ impl PrintableText {
         all
     }
 
-    /// Returns the beginning and the end of the text with dots between them, each at most `most` characters. No escape
+    /// Returns the beginning and the end of the text with dots between them, each at most `most` columns wide. No escape
     /// is split.
     #[must_use]
     pub fn ends(&self, most: usize) -> Self {
-        let tokens = || {
-            std::iter::successors(first_token(&self.0).map(|first| (0, first)), |(at, token)| {
-                let at = at + token.len();
-                first_token(&self.0[at..]).map(|next| (at, next))
-            })
-        };
-        let head = tokens().map(|(at, token)| at + token.len()).take_while(|end| *end <= most).last().unwrap_or(0);
-        let tail = tokens().map(|(at, _)| at).find(|at| self.0.len() - at <= most).unwrap_or(self.0.len());
+        let (whole, mut before, mut at) = (self.width(), 0, 0);
+        let (mut head, mut tail) = (0, self.0.len());
+        while let Some(token) = first_token(&self.0[at..]) {
+            if whole - before <= most {
+                tail = at;
+                break;
+            }
+            (before, at) = (before + token.width(), at + token.len());
+            if before <= most {
+                head = at;
+            }
+        }
         if head >= tail {
             return self.clone();
         }
         Self(format!("{}...{}", &self.0[..head], &self.0[tail..]))
     }
 
-    /// Cuts the text to at most `most` characters, with dots at the cut. No escape is split.
+    /// Cuts the text to at most `most` columns, with dots at the cut. No escape is split.
     #[must_use]
     pub fn cut(&self, most: usize) -> Self {
-        if self.0.len() <= most {
+        if self.width() <= most {
             return self.clone();
         }
-        let mut end = 0;
-        while let Some(token) = first_token(&self.0[end..]).filter(|token| end + token.len() + 3 <= most) {
-            end += token.len();
+        let (mut end, mut width) = (0, 0);
+        while let Some(token) = first_token(&self.0[end..]).filter(|token| width + token.width() + 3 <= most) {
+            (end, width) = (end + token.len(), width + token.width());
         }
         Self(format!("{}...", &self.0[..end]))
+    }
+
+    /// Returns the number of columns of the text.
+    #[must_use]
+    pub fn width(&self) -> usize {
+        self.0.width()
+    }
+
+    /// Returns the text with blanks after it, so that it fills this number of columns.
+    #[must_use]
+    pub fn padded(&self, width: usize) -> String {
+        format!("{}{}", self.0, " ".repeat(width.saturating_sub(self.width())))
     }
 
     /// Formats a JSON value without inner values: a quoted string, a number, `true`, `null`, `[]` or `{}`.
@@ -100,10 +156,16 @@ impl PrintableText {
         }
     }
 
+    /// Formats a JSON value like [`Self::value`], with a text as prose.
+    #[must_use]
+    pub fn prose_value(value: &Value) -> Self {
+        value.as_str().map_or_else(|| Self::value(value), Self::quoted_prose)
+    }
+
     /// Formats a path of fields as [`Self::path`] does, but without ` = `.
     pub(super) fn bare_path(path: &str) -> Self {
         let safe = path.bytes().all(|c| (0x21..0x7f).contains(&c));
-        Self(if safe { path.to_owned() } else { escape(path, false) })
+        if safe { Self(path.to_owned()) } else { Self::text(path) }
     }
 
     /// Formats a path of fields, followed by ` = `. The path consists of names in the form of
@@ -135,23 +197,62 @@ impl PrintableText {
     }
 }
 
+impl From<String> for PrintableText {
+    fn from(text: String) -> Self {
+        Self::text(&text)
+    }
+}
+
 /// Maximum number of blanks at the beginning of a line (indentation) that are not escaped.
 const INDENT: usize = 16;
 
-/// Returns the first character or the first escape of a text.
+/// Maximum length of an escape.
+const LONGEST_ESCAPE: usize = 24;
+
+/// Returns the first escape of a text, or else its first character with the marks on it.
 pub(super) fn first_token(text: &str) -> Option<&str> {
-    let bytes = text.as_bytes();
-    let length = match bytes {
-        [] => return None,
-        [b'\\', b'u' | b's', b'{', ..] => text.find('}').map_or(text.len(), |at| at + 1),
-        [b'\\', b'x', ..] => 4,
-        [b'\\', _, ..] => 2,
-        _ => 1,
+    let marked = || {
+        let next = text.char_indices().skip(1).find(|(_, c)| c.is_ascii() || c.width() != Some(0));
+        next.map_or(text.len(), |(at, _)| at)
     };
-    Some(text.get(..length).unwrap_or(text))
+    let length = match text.as_bytes() {
+        [] => return None,
+        [b'\\', b'u' | b's', b'{', ..] => text.find('}').filter(|at| *at < LONGEST_ESCAPE).map_or(1, |at| at + 1),
+        [b'\\', b'x', ..] => 4,
+        [b'\\', second, ..] if second.is_ascii() => 2,
+        _ => marked(),
+    };
+    Some(text.get(..length).unwrap_or(&text[..marked()]))
 }
 
-fn escape(text: &str, quoted: bool) -> String {
+/// Form in which a text is escaped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum EscapeForm {
+    /// A backslash becomes two.
+    Text,
+    /// A backslash becomes two, and a double quote gets a backslash.
+    Quoted,
+    /// Backslashes in the text belong to escapes, so they stay.
+    Escaped,
+}
+
+/// Writes the word at the beginning of the text, or the character beyond ASCII, and returns the rest of the text.
+fn write_piece<'t>(
+    out: &mut String,
+    text: &'t str,
+    scripts: DisplayScripts,
+    escape: fn(&mut String, char),
+) -> Option<&'t str> {
+    let piece = first_piece(text);
+    if piece.starts_with(|c: char| c.is_ascii() && !c.is_ascii_alphanumeric()) {
+        return None;
+    }
+    let is_shown = scripts.shows(piece);
+    piece.chars().for_each(|c| if is_shown || c.is_ascii() { out.push(c) } else { escape(out, c) });
+    Some(&text[piece.len()..])
+}
+
+fn escape(text: &str, form: EscapeForm, scripts: DisplayScripts) -> String {
     let mut out = String::with_capacity(text.len() + 8);
     let mut rest = text;
     while let Some(c) = rest.chars().next() {
@@ -161,21 +262,20 @@ fn escape(text: &str, quoted: bool) -> String {
             rest = &rest[run..];
             continue;
         }
+        if let Some(after) = write_piece(&mut out, rest, scripts, push_escape) {
+            rest = after;
+            continue;
+        }
         match c {
-            '\\' => out.push_str("\\\\"),
-            '"' if quoted => out.push_str("\\\""),
+            '\\' if form != EscapeForm::Escaped => out.push_str("\\\\"),
+            '"' if form == EscapeForm::Quoted => out.push_str("\\\""),
             '\n' => out.push_str("\\n"),
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
             '\x21'..='\x7e' => out.push(c),
-            _ if u32::from(c) < 0x80 => {
-                let _ = write!(out, "\\x{:02x}", u32::from(c));
-            }
-            _ => {
-                let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
-            }
+            _ => push_escape(&mut out, c),
         }
-        rest = &rest[c.len_utf8()..];
+        rest = &rest[1..];
     }
     out
 }
@@ -190,12 +290,20 @@ fn write_spaces(out: &mut String, spaces: &str, begins: bool, ends: bool) {
     }
 }
 
-fn escape_source(line: &str) -> String {
+fn escape_source(line: &str, comment: usize, scripts: DisplayScripts) -> String {
     let mut out = String::with_capacity(line.len() + 8);
     let mut rest = line;
+    let braced = |out: &mut String, c: char| {
+        let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
+    };
     while let Some(c) = rest.chars().next() {
         // Only for blanks: a search at each character of a long line would need quadratic time.
         let run_of = |c: char| rest.len() - rest.trim_start_matches(c).len();
+        let scripts = if line.len() - rest.len() >= comment { scripts } else { DisplayScripts::default() };
+        if let Some(after) = write_piece(&mut out, rest, scripts, braced) {
+            rest = after;
+            continue;
+        }
         match c {
             ' ' => {
                 let run = run_of(c);
@@ -211,11 +319,9 @@ fn escape_source(line: &str) -> String {
             }
             '\\' if !["u{", "s{"].iter().any(|form| rest[1..].starts_with(form)) => out.push(c),
             '\x21'..='\x7e' if c != '\\' => out.push(c),
-            _ => {
-                let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
-            }
+            _ => braced(&mut out, c),
         }
-        rest = &rest[c.len_utf8()..];
+        rest = &rest[1..];
     }
     out
 }
@@ -238,11 +344,11 @@ mod tests {
     #[test]
     fn a_backslash_in_a_script_line_is_shown_unchanged() {
         for same in [r"printf '%s\n' x", r"sed 's/\t/\\/'", r"echo \\", "  indented"] {
-            assert_eq!(PrintableText::source(same).as_str(), same);
+            assert_eq!(PrintableText::source(same, None).as_str(), same);
         }
-        assert_eq!(PrintableText::source("\t\tx\ty").as_str(), r"\s{2tabs}x\s{1tab}y");
-        assert_eq!(PrintableText::source(r"grep '\s{2}'").as_str(), r"grep '\u{5c}s{2}'");
-        assert_eq!(PrintableText::source("a\r\x1b\u{202e} ").as_str(), r"a\u{d}\u{1b}\u{202e}\s{1}");
+        assert_eq!(PrintableText::source("\t\tx\ty", None).as_str(), r"\s{2tabs}x\s{1tab}y");
+        assert_eq!(PrintableText::source(r"grep '\s{2}'", None).as_str(), r"grep '\u{5c}s{2}'");
+        assert_eq!(PrintableText::source("a\r\x1b\u{202e} ", None).as_str(), r"a\u{d}\u{1b}\u{202e}\s{1}");
     }
 
     #[test]

@@ -1,18 +1,22 @@
 //! Makes the output of a run safe for a terminal and for the log of a CI job.
 
+use documents::record::hidden_character::{push_escape, push_visible};
 use documents::record::stream_name::StreamName;
 
 /// Escapes the output of a run for a terminal, so that a step cannot control the terminal. Control characters, C1
-/// codes, bidirectional marks and invalid UTF-8 become visible escapes. Newline and tab are unchanged.
+/// codes, invisible characters, bidirectional marks and invalid UTF-8 become visible escapes. Newline and tab are
+/// unchanged.
 #[derive(Debug, Default)]
-pub struct EscapedOutput {
+pub(super) struct EscapedOutput {
     tail: Vec<u8>,
+    /// Last character.
+    before: char,
 }
 
 impl EscapedOutput {
     /// Returns the next piece of the output as printable text. An incomplete character at the end waits for the next
     /// call.
-    pub fn feed(&mut self, piece: &[u8]) -> String {
+    pub(super) fn feed(&mut self, piece: &[u8]) -> String {
         let mut bytes = std::mem::take(&mut self.tail);
         bytes.extend_from_slice(piece);
         let mut out = String::new();
@@ -20,12 +24,12 @@ impl EscapedOutput {
         loop {
             match std::str::from_utf8(rest) {
                 Ok(text) => {
-                    tame(text, &mut out);
+                    self.push(text, &mut out);
                     break;
                 }
                 Err(error) => {
                     let (good, bad) = rest.split_at(error.valid_up_to());
-                    tame(&String::from_utf8_lossy(good), &mut out);
+                    self.push(&String::from_utf8_lossy(good), &mut out);
                     let Some(length) = error.error_len() else {
                         self.tail = bad.to_vec();
                         break;
@@ -38,27 +42,17 @@ impl EscapedOutput {
         out
     }
 
+    fn push(&mut self, text: &str, out: &mut String) {
+        for c in text.chars() {
+            push_visible(out, std::mem::replace(&mut self.before, c), c);
+        }
+    }
+
     /// Returns the incomplete character at the end of the stream, if there is one, as an escape.
-    pub fn end(&mut self) -> String {
+    pub(super) fn end(&mut self) -> String {
         let mut out = String::new();
         raw(&std::mem::take(&mut self.tail), &mut out);
         out
-    }
-}
-
-fn tame(text: &str, out: &mut String) {
-    use std::fmt::Write as _;
-    for c in text.chars() {
-        let bidi = matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
-        if (c.is_control() && c != '\n' && c != '\t') || bidi {
-            let _ = if u32::from(c) < 0x80 {
-                write!(out, "\\x{:02x}", u32::from(c))
-            } else {
-                write!(out, "\\u{{{:x}}}", u32::from(c))
-            };
-        } else {
-            out.push(c);
-        }
     }
 }
 
@@ -86,7 +80,6 @@ pub struct CommandGuard {
 impl CommandGuard {
     /// Returns the next piece of a stream as printable text.
     pub fn defuse(&mut self, stream: StreamName, text: &str) -> String {
-        use std::fmt::Write as _;
         let Self { out, err, both } = self;
         let own = match stream {
             StreamName::Stdout => out,
@@ -95,7 +88,7 @@ impl CommandGuard {
         let mut defused = String::with_capacity(text.len());
         for c in text.chars() {
             if own.completes_mark(c) || both.completes_mark(c) {
-                let _ = write!(defused, "\\x{:02x}", u32::from(c));
+                push_escape(&mut defused, c);
             } else {
                 defused.push(c);
             }
@@ -148,6 +141,9 @@ mod tests {
         let mut tamed = EscapedOutput::default();
         assert_eq!(tamed.feed(b"a\x1b[2Jb\r\n\tc\x07"), "a\\x1b[2Jb\\x0d\n\tc\\x07");
         assert_eq!(tamed.feed("\u{9b}2J\u{202e}é".as_bytes()), "\\u{9b}2J\\u{202e}é");
+        let hidden = "\u{e0041}\u{ad}\u{3164}\u{2800}\u{fe0f}";
+        assert_eq!(tamed.feed(hidden.as_bytes()), "\\u{e0041}\\u{ad}\\u{3164}\\u{2800}\\u{fe0f}");
+        assert_eq!(tamed.feed("\u{26a0}\u{fe0f} \u{3000}".as_bytes()), "\u{26a0}\u{fe0f} \u{3000}");
         assert_eq!(tamed.feed(b"\xff\xfe"), "\\xff\\xfe");
         let mut split = String::new();
         for byte in "é\u{1b}€".as_bytes() {

@@ -7,6 +7,7 @@
 use std::fmt::Write as _;
 
 use serde_json::Value;
+use unicode_width::UnicodeWidthStr as _;
 
 use crate::terminal::field_paths::leaves;
 use crate::terminal::printable_text::{PrintableText, first_token};
@@ -45,7 +46,7 @@ pub struct ScreenLine<'s> {
     pub tone: LineTone,
     /// Beginning of the line, which only the program chooses.
     pub prefix: &'s str,
-    /// The rest of the line: printable ASCII, with escapes for external text.
+    /// The rest of the line, with escapes for external text.
     pub content: &'s str,
 }
 
@@ -98,16 +99,20 @@ impl Screen {
         self.lines.push(Line { tone, prefix, content });
     }
 
-    /// Adds a text with line numbers, then a line with the size of the text and whether it ends with a newline.
-    pub fn numbered(&mut self, text: &str) {
-        self.source(text);
+    /// Adds a text with line numbers, then a line with the size of the text and whether it ends with a newline. `comments`
+    /// are the places of the comments in the text, in order.
+    pub fn numbered(&mut self, text: &str, comments: &[usize]) {
+        self.source(text, comments);
         self.push(LineTone::Faint, format!("  {:>5} = ", "end"), PrintableText::text(&size_words(text)));
     }
 
     /// Adds the numbered lines of a text.
-    pub fn source(&mut self, text: &str) {
+    pub fn source(&mut self, text: &str, comments: &[usize]) {
+        let mut start = 0;
         for (at, line) in lines_of(text).0.iter().enumerate() {
-            self.push(LineTone::Plain, format!("  {:>5} | ", at + 1), PrintableText::source(line));
+            let shown = PrintableText::source(line, comment_in(comments, start, line));
+            self.push(LineTone::Plain, format!("  {:>5} | ", at + 1), shown);
+            start += line.len() + 1;
         }
     }
 
@@ -186,6 +191,13 @@ pub fn lines_of(text: &str) -> (Vec<&str>, bool) {
     (lines, ends)
 }
 
+/// Returns the place of the comment in a line that begins at `start` of the text.
+#[must_use]
+pub fn comment_in(comments: &[usize], start: usize, line: &str) -> Option<usize> {
+    let next = comments.get(comments.partition_point(|comment| *comment < start))?;
+    Some(next - start).filter(|at| *at < line.len())
+}
+
 /// Minimum width of the content after a prefix, even in a narrow terminal.
 const LEAST: usize = 24;
 /// Maximum length of a word that is moved to the next line as a whole, enough for a digest with its path.
@@ -193,14 +205,16 @@ const WORD: usize = 96;
 fn wrap(line: &Line, width: usize) -> Vec<String> {
     let room = width.saturating_sub(line.prefix.len()).max(LEAST);
     let mut physical = Vec::new();
-    let mut current = String::new();
+    let (mut current, mut columns) = (String::new(), 0);
     let mut rest = line.content.as_str();
     while let Some(token) = first_token(rest) {
-        if current.len() + token.len() > room && !current.is_empty() {
+        while columns + token.width() > room && !current.is_empty() {
             let next = break_off(&mut current);
+            columns = next.width();
             physical.push(std::mem::replace(&mut current, next));
         }
         current.push_str(token);
+        columns += token.width();
         rest = &rest[token.len()..];
     }
     physical.push(current);
@@ -229,11 +243,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::terminal::letters::DisplayScripts;
     use crate::terminal::screen_decoder;
 
     fn painted(text: &str, width: usize) -> String {
         let mut screen = Screen::default();
-        screen.numbered(text);
+        screen.numbered(text, &[]);
         screen.paint(width, false)
     }
 
@@ -307,6 +322,26 @@ mod tests {
             let lines = screen_decoder::logical(&painted);
             let lines: Vec<&str> = lines.iter().map(|(_, line)| line.as_str()).collect();
             prop_assert_eq!(screen_decoder::numbered(&lines), text);
+        }
+
+        #[test]
+        fn promise_4_prose_can_be_decoded_and_no_line_is_wider_than_the_screen(
+            text in prop::collection::vec(prop_oneof![nasty(), Just("Größe ".to_owned()), Just("再起動する".to_owned())], 0..8),
+            width in 34_usize..120,
+        ) {
+            let text = text.concat();
+            let scripts = DisplayScripts::named(["Latin", "Japanese"]).expect("scripts");
+            let mut screen = Screen::default();
+            screen.push(LineTone::Plain, "    .a = ".to_owned(), PrintableText::quoted_in(&text, scripts));
+            for line in text.lines() {
+                screen.push(LineTone::Plain, "  | ".to_owned(), PrintableText::source_in(line, Some(0), scripts));
+            }
+            let painted = screen.paint(width, false);
+            prop_assert!(painted.lines().all(|line| line.width() <= width), "{}", painted);
+            let lines = screen_decoder::logical(&painted);
+            prop_assert_eq!(&screen_decoder::document(&[&lines[0].1], &[])["a"], &Value::from(text.clone()));
+            let source: Vec<String> = lines[1..].iter().map(|(_, line)| screen_decoder::unescape_source(line.get(4..).unwrap_or(""))).collect();
+            prop_assert_eq!(source, text.lines().map(str::to_owned).collect::<Vec<_>>());
         }
 
         #[test]

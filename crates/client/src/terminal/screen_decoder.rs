@@ -20,7 +20,7 @@ pub(crate) fn logical(painted: &str) -> Vec<(String, String)> {
     lines
 }
 
-fn unescape(text: &str) -> String {
+pub(crate) fn unescape(text: &str) -> String {
     let mut out = String::new();
     let mut rest = text;
     while let Some(token) = first_token(rest) {
@@ -44,7 +44,7 @@ fn unescape(text: &str) -> String {
 }
 
 /// Decodes a line of a script.
-fn unescape_source(text: &str) -> String {
+pub(crate) fn unescape_source(text: &str) -> String {
     let mut out = String::new();
     let mut rest = text;
     while let Some(c) = rest.chars().next() {

@@ -7,8 +7,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
+use documents::record::hidden_character::visible;
 use serde::Serialize;
 use serde_json::Value;
+use unicode_width::UnicodeWidthStr as _;
 
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::printable_text::PrintableText;
@@ -188,7 +190,11 @@ impl Terminal {
 
     /// Prints a message for a person. A write error on the standard error is ignored.
     pub fn say(&self, words: &str) {
-        let shown = PrintableText::text(words);
+        self.tell(&PrintableText::message(words));
+    }
+
+    /// Prints a message that contains prose.
+    pub fn tell(&self, shown: &PrintableText) {
         match &self.audience {
             Some(audience) => audience.say(shown.as_str()),
             None => drop(writeln!(io::stderr(), "{}", shown.as_str())),
@@ -212,11 +218,8 @@ impl Terminal {
         if self.json {
             let _ = self.object(&failure.to_json());
         } else {
-            let _ = writeln!(
-                io::stderr(),
-                "countersign: {}",
-                failure.message.replace(|c: char| c.is_control() && c != '\n', "?")
-            );
+            // The message contains prose, and external text that is escaped already.
+            let _ = writeln!(io::stderr(), "countersign: {}", visible(&failure.message));
         }
     }
 
@@ -245,7 +248,7 @@ pub fn wrapped(question: &str, width: usize) -> String {
     let mut out = String::new();
     let mut column = 0;
     for word in question.split(' ') {
-        if column > 0 && column + 1 + word.len() >= width {
+        if column > 0 && column + 1 + word.width() >= width {
             out.push('\n');
             column = 0;
         } else if column > 0 {
@@ -253,7 +256,7 @@ pub fn wrapped(question: &str, width: usize) -> String {
             column += 1;
         }
         out.push_str(word);
-        column += word.len();
+        column += word.width();
     }
     out
 }

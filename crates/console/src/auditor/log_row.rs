@@ -73,7 +73,7 @@ fn decision(screen: &mut Screen, line: &DecisionLine) {
     field(screen, "step", &format!("{} {}", line.step, line.step_digest));
     field(screen, "parameters", &line.params_digest.to_string());
     field(screen, "proposer", line.proposer.as_str());
-    screen.field("reason", &PrintableText::quoted(&line.reason));
+    screen.field("reason", &PrintableText::quoted_prose(&line.reason));
     field(screen, "approved by", &approval_words(&joined(&line.approvers), line.emergency));
     if let Some(used) = &line.used_grant {
         field(screen, "under", &format!("{} {}", used.words(), used.digest));
@@ -109,7 +109,7 @@ fn denial(screen: &mut Screen, line: &DenialLine) {
     field(screen, "not before", &line.after.to_string());
     field(screen, "authorization", &line.authorization.to_string());
     let whose = PrintableText::text(line.approver.as_str()).and("'s words: ");
-    screen.field("reason", &whose.then(&PrintableText::quoted(&line.reason)));
+    screen.field("reason", &whose.then(&PrintableText::quoted_prose(&line.reason)));
     field(screen, "log entry", &line.entry.to_string());
 }
 
@@ -121,7 +121,7 @@ fn review(screen: &mut Screen, line: &ReviewedLine) {
     field(screen, "receipt", line.receipt.as_str());
     field(screen, "says", &review_words(line));
     let whose = PrintableText::text(reviewer).and("'s words: ");
-    screen.field("reason", &whose.then(&PrintableText::quoted(&line.reason)));
+    screen.field("reason", &whose.then(&PrintableText::quoted_prose(&line.reason)));
     field(screen, "log entry", &line.entry.to_string());
 }
 
@@ -132,7 +132,7 @@ fn revocation(screen: &mut Screen, line: &RevocationLine) {
     field(screen, "says", &revocation_words(line));
     field(screen, "subject", &line.subject.to_string());
     let whose = PrintableText::text(&line.signer).and("'s words: ");
-    screen.field("reason", &whose.then(&PrintableText::quoted(&line.reason)));
+    screen.field("reason", &whose.then(&PrintableText::quoted_prose(&line.reason)));
     field(screen, "log entry", &line.entry.to_string());
 }
 

@@ -15,7 +15,7 @@ use wire::api::view::{ProposalList, SessionView};
 
 use crate::companion::views::{NavPlace, companion_page, id_end, path_of};
 use crate::proposal::log_head::CheckedHead;
-use crate::proposal::proposal_words::{plain, standing_words};
+use crate::proposal::proposal_words::{plain, prose, standing_words};
 use crate::web::one_use::OpenForms;
 use crate::web::sealed_form::hidden;
 use crate::web::secrets::FormKey;
@@ -44,7 +44,7 @@ pub(super) fn steps(at: usize, name: &str, registry: &RegistryView) -> String {
                         tr {
                             th scope="row" { (plain(step.reference.as_str())) }
                             td { (plain(&rules(&step.approvals))) }
-                            td { (plain(&step.title)) }
+                            td { (prose(&step.title)) }
                             td { code { (step.digest.to_string()) } }
                             td { @match &step.unavailable { Some(why) => { "can't run: " (plain(why)) } None => { "can run" } } }
                         }

@@ -12,6 +12,7 @@ use client::commands::review_run::RunReview;
 use client::review::proposal_review::ProposalReview;
 use client::terminal::exit::{CommandFailure, Exit};
 use documents::record::extension_names::GrantId;
+use documents::record::hidden_character::visible;
 use documents::record::ident::{ProposalId, ReceiptId};
 use maud::{Markup, PreEscaped, html};
 
@@ -20,7 +21,7 @@ use crate::companion::open_review::SentSignature;
 use crate::companion::signing::Signing;
 use crate::companion::views::{NavPlace, companion_page};
 use crate::proposal::live::RunWatchers;
-use crate::proposal::proposal_words::{plain, status_of};
+use crate::proposal::proposal_words::status_of;
 use crate::proposal::reached::ReachedBoundary;
 use crate::web::one_use::OpenForms;
 use crate::web::refused_request::{PageAnswer, RefusedRequest};
@@ -62,7 +63,7 @@ impl Companion {
 
 /// Returns the page of a request that failed, with the way back to the proposal.
 pub(crate) fn failed(nav: NavPlace, title: &str, failure: &CommandFailure, way: Markup) -> RefusedRequest {
-    let main = html! { h1 { (title) } div.question role="alert" { (plain(&failure.message)) } (way) };
+    let main = html! { h1 { (title) } div.question role="alert" { (visible(&failure.message)) } (way) };
     RefusedRequest::with(status_of(failure), PreEscaped(companion_page(nav, title, main, false)))
 }
 

@@ -4,6 +4,7 @@ use client::commands::inbox::{freeze_words, grant_words};
 use client::commands::inbox_table::{heaviest, parameter_words, step_words, time_left};
 use client::remote::run_printer::held_up_words;
 use client::terminal::exit::CommandFailure;
+use documents::record::hidden_character::visible;
 use documents::record::validity::Timestamp;
 use maud::{Markup, html};
 use wire::api::view::{ProposalStatus, ProposalView};
@@ -108,7 +109,7 @@ pub(crate) fn inbox(all: &[(String, Read)], now: Timestamp, last: &Markup) -> St
         h1 { "Inbox" }
         @for (name, read) in all {
             @if let Err(failure) = read {
-                div.question role="note" { strong { (plain(name)) } ": not read. " (failure.message) }
+                div.question role="note" { strong { (plain(name)) } ": not read. " (visible(&failure.message)) }
             }
         }
         @for (_, name, read) in each() {

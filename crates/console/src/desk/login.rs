@@ -19,6 +19,7 @@ use documents::crypto::digest::hex;
 use documents::crypto::key_id::KeyId;
 use documents::crypto::passkey_signing::PasskeyMessage;
 use documents::record::envelope::EnvelopeSignature;
+use documents::record::hidden_character::visible;
 use maud::{Markup, html};
 
 use crate::desk::desk_boundary::DeskBoundary;
@@ -174,5 +175,5 @@ fn no_secret(error: std::io::Error) -> RefusedRequest {
 }
 
 fn failed(failure: &CommandFailure) -> RefusedRequest {
-    RefusedRequest::with(status_of(failure), not_logged_in(&plain(&failure.message)))
+    RefusedRequest::with(status_of(failure), not_logged_in(&visible(&failure.message)))
 }

@@ -13,6 +13,7 @@ use client::commands::deny;
 use client::review::proposal_review::ProposalReview;
 use client::review::render::brief;
 use client::terminal::exit::{CommandFailure, Exit};
+use client::terminal::printable_text::PrintableText;
 use documents::record::envelope::Envelope;
 use documents::record::ident::ProposalId;
 use maud::html;
@@ -30,7 +31,6 @@ use crate::desk::shown_pages;
 use crate::desk::signing_page::signing_page;
 use crate::desk::stop_pages::{self, StopPages};
 use crate::page::screen_lines::screen_lines;
-use crate::proposal::proposal_words::plain;
 use crate::proposal::reached::ReachedBoundary;
 use crate::web::refused_request::PageAnswer;
 use crate::web::sealed_form::hidden;
@@ -146,7 +146,7 @@ async fn deny(State(own): Own, Path((at, id)): Path<(usize, ProposalId)>, Form(s
     let statement = html! {
         p { "You deny this statement, which then never runs. A denial can't be undone." }
         (screen_lines(&brief(&review.found), 2))
-        dl.pairs { dt { "Reason" } dd { "\"" (plain(reason)) "\"" } }
+        dl.pairs { dt { "Reason" } dd { (PrintableText::quoted_prose(reason).as_str()) } }
     };
     let fields = hidden(&own.pages.form_key, &path, &number, &digest);
     let page = signing_page((at, "Sign a denial"), &statement, (&path, &fields), &question);

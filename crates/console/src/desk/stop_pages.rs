@@ -9,6 +9,7 @@ use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse as _, Response};
 use axum::routing::{get, post};
 use client::commands::revocation::{self, RevokingBoundary, done_words};
+use client::terminal::printable_text::PrintableText;
 use documents::record::envelope::Envelope;
 use documents::record::revocation::RevokedSubject;
 use maud::{Markup, html};
@@ -121,7 +122,7 @@ async fn show(
         dl.pairs {
             dt { "Boundary" } dd { (plain(&place.shown_name())) }
             dt { "Revoked" } dd { code { (digest) } }
-            dt { "Reason" } dd { "\"" (plain(reason)) "\"" }
+            dt { "Reason" } dd { (PrintableText::quoted_prose(reason).as_str()) }
         }
     };
     let fields = hidden(&own.pages.form_key, &path, &number, &digest);

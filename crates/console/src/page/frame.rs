@@ -1,5 +1,6 @@
 //! The frame of each page: its head, its title and its two files.
 
+use documents::record::hidden_character::visible;
 use maud::{DOCTYPE, Markup, html};
 
 /// Path of the style sheet.
@@ -27,6 +28,7 @@ pub struct FramedPage {
 /// Returns the whole document.
 #[must_use]
 pub fn framed(page: &FramedPage) -> Markup {
+    let shown_title = visible(&page.title);
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -34,14 +36,14 @@ pub fn framed(page: &FramedPage) -> Markup {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
-                title { (page.title) " - countersign" }
+                title { (shown_title) " - countersign" }
                 link rel="stylesheet" href=(STYLE_PATH);
                 @if page.changes { noscript { meta http-equiv="refresh" content="2"; } }
                 script src=(SCRIPT_PATH) defer {}
             }
             body {
                 a.skip href="#main" { "Skip to the page" }
-                header { strong { "countersign" } " " span { (page.title) } }
+                header { strong { "countersign" } " " span { (shown_title) } }
                 div.columns {
                     @if let Some(side) = &page.side { nav aria-label="Contents" { (side) } }
                     main id="main" { (page.main) }
@@ -54,6 +56,6 @@ pub fn framed(page: &FramedPage) -> Markup {
 /// Returns a page that says what went wrong and what to do.
 #[must_use]
 pub fn problem(title: &str, what: &str) -> Markup {
-    let main = html! { h1 { (title) } p { (what) } p { a href="/" { "Back to the first page" } } };
+    let main = html! { h1 { (visible(title)) } p { (visible(what)) } p { a href="/" { "Back to the first page" } } };
     framed(&FramedPage { title: title.to_owned(), side: None, main, changes: false })
 }

@@ -1,6 +1,7 @@
 //! The prose of a runbook as markup. Only the tags that this file writes come into a page.
 
-use judgement::registry::prose_tree::{kind_of_element, text_attribute};
+use documents::record::hidden_character::visible;
+use judgement::registry::prose_tree::{kind_of_element, original, text_attribute};
 use markdown::mdast::Node;
 use maud::{Markup, html};
 
@@ -76,7 +77,7 @@ impl Walker<'_> {
                 self.confirm.clear();
             }
             if element == Some("Admonition") {
-                self.confirm.extend(text_attribute(node, "confirmationText").map(|text| original(&text)));
+                self.confirm.extend(text_attribute(node, "confirmationText").map(|text| shown(&text)));
             }
             // An element such as an admonition can have steps between its prose.
             let opens = element.is_some() && !children(node).is_empty() && !is_step_element(element);
@@ -122,7 +123,7 @@ impl Walker<'_> {
                     html! { ul { (items) } }
                 }
             }
-            Node::Code(code) => html! { pre tabindex="0" { code { (original(&code.value)) } } },
+            Node::Code(code) => html! { pre tabindex="0" { code { (shown(&code.value)) } } },
             Node::ThematicBreak(_) => html! { hr; },
             Node::Table(table) => html! {
                 div.wide tabindex="0" { table {
@@ -134,18 +135,18 @@ impl Walker<'_> {
                     }
                 } }
             },
-            Node::Html(html) => html! { pre { code { (original(&html.value)) } } },
+            Node::Html(html) => html! { pre { code { (shown(&html.value)) } } },
             Node::MdxJsxFlowElement(element) if admonition_title(node).is_some() => html! {
                 div.admonition role="note" {
                     p { strong { (admonition_title(node).unwrap_or_default()) } }
-                    @if let Some(text) = text_attribute(node, "description") { p { (original(&text)) } }
+                    @if let Some(text) = text_attribute(node, "description") { p { (shown(&text)) } }
                     (self.blocks(&element.children))
                 }
             },
             Node::MdxJsxFlowElement(element) if element.children.is_empty() => html! {},
             Node::MdxJsxFlowElement(element) => self.blocks(&element.children),
             Node::FootnoteDefinition(note) => html! {
-                div.note { (original(&note.identifier)) ": " (self.blocks(&note.children)) }
+                div.note { (shown(&note.identifier)) ": " (self.blocks(&note.children)) }
             },
             // Front matter, imports, exports, values in braces and definitions of links are no prose.
             Node::Yaml(_) | Node::Toml(_) | Node::MdxjsEsm(_) | Node::MdxFlowExpression(_) | Node::Definition(_) => {
@@ -174,8 +175,8 @@ impl Walker<'_> {
 
     fn span(&mut self, node: &Node) -> Markup {
         match node {
-            Node::Text(text) => html! { (original(&text.value)) },
-            Node::InlineCode(code) => html! { code { (original(&code.value)) } },
+            Node::Text(text) => html! { (shown(&text.value)) },
+            Node::InlineCode(code) => html! { code { (shown(&code.value)) } },
             Node::Emphasis(inner) => html! { em { (self.inline(&inner.children)) } },
             Node::Strong(inner) => html! { strong { (self.inline(&inner.children)) } },
             Node::Delete(inner) => html! { del { (self.inline(&inner.children)) } },
@@ -185,22 +186,22 @@ impl Walker<'_> {
                 if is_web(&url) || url.starts_with('#') {
                     html! { a href=(url) rel="noreferrer noopener" { (inner) } }
                 } else {
-                    html! { (inner) " (" code { (url) } ")" }
+                    html! { (inner) " (" code { (visible(&url)) } ")" }
                 }
             }
             Node::Image(image) => {
-                let (url, alt) = (original(&image.url), original(&image.alt));
+                let (url, alt) = (original(&image.url), shown(&image.alt));
                 if is_web(&url) || url.contains(':') || url.starts_with('/') {
-                    return html! { "[image: " (alt) ", " code { (url) } "]" };
+                    return html! { "[image: " (alt) ", " code { (visible(&url)) } "]" };
                 }
                 let at = self.prose.images.len();
                 self.prose.images.push(url);
                 html! { img src=(format!("image/{at}")) alt=(alt); }
             }
-            Node::MdxTextExpression(value) => html! { code { "{" (original(&value.value)) "}" } },
-            Node::Html(html) => html! { code { (original(&html.value)) } },
-            Node::InlineMath(math) => html! { code { (original(&math.value)) } },
-            Node::Math(math) => html! { pre { code { (original(&math.value)) } } },
+            Node::MdxTextExpression(value) => html! { code { "{" (shown(&value.value)) "}" } },
+            Node::Html(html) => html! { code { (shown(&html.value)) } },
+            Node::InlineMath(math) => html! { code { (shown(&math.value)) } },
+            Node::Math(math) => html! { pre { code { (shown(&math.value)) } } },
             other => self.inline(children(other)),
         }
     }
@@ -216,9 +217,9 @@ fn admonition_title(node: &Node) -> Option<String> {
         return None;
     }
     let kind = text_attribute(node, "type").unwrap_or_else(|| "note".to_owned());
-    let kind = original(&kind);
+    let kind = shown(&kind);
     Some(match text_attribute(node, "title") {
-        Some(title) => format!("{kind}: {}", original(&title)),
+        Some(title) => format!("{kind}: {}", shown(&title)),
         None => kind,
     })
 }
@@ -230,20 +231,21 @@ fn is_web(url: &str) -> bool {
 /// Returns all text of a node.
 fn plain(node: &Node) -> String {
     match node {
-        Node::Text(text) => original(&text.value),
-        Node::InlineCode(code) => original(&code.value),
+        Node::Text(text) => shown(&text.value),
+        Node::InlineCode(code) => shown(&code.value),
         _ => children(node).iter().map(plain).collect(),
     }
 }
 
-/// The reader of the tree keeps another character in the place of `&`.
-fn original(text: &str) -> String {
-    judgement::registry::prose_tree::original(text)
+/// Returns a text of the page, with escapes in place of hidden characters.
+fn shown(text: &str) -> String {
+    visible(&original(text))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use documents::record::hidden_character::HiddenCharacter;
     use judgement::registry::prose_tree::prose_tree;
     use proptest::prelude::*;
 
@@ -279,7 +281,7 @@ mod tests {
         "dl",
     ];
 
-    fn shown(name: &str, text: &str, lines: &[usize]) -> (String, Vec<usize>) {
+    fn markup_of(name: &str, text: &str, lines: &[usize]) -> (String, Vec<usize>) {
         let tree = prose_tree(name, text).expect("a tree");
         let (mut markup, mut steps) = (String::new(), Vec::new());
         for part in prose(&tree, lines).parts {
@@ -297,13 +299,13 @@ mod tests {
     #[test]
     fn prose_has_its_steps_in_place_of_their_blocks() {
         let page = "# Title\n\nBefore **this** & that.\n\n```bash {#one}\necho 1\n```\n\n- after\n";
-        let (markup, _) = shown("a.md", page, &[5]);
+        let (markup, _) = markup_of("a.md", page, &[5]);
         assert_eq!(
             markup,
             "<h2 id=\"h0\">Title</h2><p>Before <strong>this</strong> &amp; that.</p>[0]<ul><li>after</li></ul>"
         );
         let page = "<Admonition type=\"warning\" title=\"Careful\" />\n\n<Command id=\"a\" command=\"b\" />\n\ntext\n";
-        let (markup, steps) = shown("a.mdx", page, &[3]);
+        let (markup, steps) = markup_of("a.mdx", page, &[3]);
         assert!(markup.contains("warning: Careful"), "{markup}");
         assert!(markup.ends_with("[0]<p>text</p>"), "{markup}");
         assert_eq!(steps, [0]);
@@ -322,12 +324,39 @@ mod tests {
     fn no_script_link_and_no_image_from_outside_come_into_a_page() {
         let page =
             "[a](javascript:alert(1)) ![x](https://example.com/a.png) ![y](pictures/b.png) <b onclick=\"c()\">d</b>\n";
-        let (markup, _) = shown("a.md", page, &[]);
+        let (markup, _) = markup_of("a.md", page, &[]);
         assert!(
             !markup.contains("href=\"javascript") && !markup.contains("<b ") && !markup.contains("src=\"http"),
             "{markup}"
         );
         assert!(markup.contains("src=\"image/0\""), "{markup}");
+    }
+
+    #[test]
+    fn every_hidden_character_in_a_text_of_a_page_is_an_escape() {
+        // Invisible and reordering characters, tags and control characters, and what readers of other languages need.
+        let hidden = "\u{202e}\u{2066}\u{200b}\u{ad}\u{e0041}\u{7f}\u{feff}\u{3164}\u{fe0f}";
+        let page = format!(
+            "# A{hidden}b\n\nC{hidden}d **e{hidden}f** `g{hidden}h` [i{hidden}j](k{hidden}l) ![m{hidden}n](https://o.example/{hidden})\n\n\
+             > p{hidden}q\n\n| r{hidden}s |\n|---|\n| t{hidden}u |\n\n```\nv{hidden}w\n```\n\n- x{hidden}y\n\nGr\u{fc}n \u{5b8c}\u{4e86} \u{26a0}\u{fe0f}\n"
+        );
+        for name in ["a.md", "a.mdx"] {
+            let tree = prose_tree(name, &page).expect("a tree");
+            let prose = prose(&tree, &[]);
+            let mut texts: String = prose.headings.iter().map(|heading| heading.text.clone()).collect();
+            for part in prose.parts {
+                let Part::Prose(markup) = part else { continue };
+                texts.push_str(&markup.into_string());
+            }
+            assert_eq!(
+                texts.matches("\\u{202e}\\u{2066}\\u{200b}\\u{ad}\\u{e0041}\\x7f\\u{feff}\\u{3164}\\u{fe0f}").count(),
+                13,
+                "{texts}"
+            );
+            assert!(texts.contains("Gr\u{fc}n \u{5b8c}\u{4e86} \u{26a0}\u{fe0f}"), "{texts}");
+            let rest = texts.replace("\u{26a0}\u{fe0f}", "");
+            assert!(!rest.contains(|c| HiddenCharacter::of(c).is_some()), "{texts}");
+        }
     }
 
     proptest! {

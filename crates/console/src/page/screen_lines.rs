@@ -96,7 +96,7 @@ mod tests {
             let mut screen = Screen::default();
             for text in &texts {
                 screen.say(LineTone::Plain, text);
-                screen.numbered(text);
+                screen.numbered(text, &[]);
                 screen.exact(&serde_json::json!({"a": text}), &[]);
             }
             let page = screen_lines(&screen, 2).into_string();

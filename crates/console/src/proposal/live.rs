@@ -11,6 +11,7 @@ use axum::response::{Html, IntoResponse as _, Response};
 use client::remote::follow_run::{StreamLine, read_line};
 use client::remote::run_printer::{held_up_words, piece_of, truncated_words};
 use client::terminal::exit::CommandFailure;
+use client::terminal::output_painter::OutputPainter;
 use documents::record::ident::ProposalId;
 use documents::record::stream_name::StreamName;
 use serde_json::{Value, json};
@@ -20,7 +21,6 @@ use tokio_stream::wrappers::ReceiverStream;
 use wire::api::view::{Event, RefusalView};
 
 use crate::page::frame::problem;
-use crate::page::terminal_text::OutputPainter;
 use crate::proposal::reached::ReachedBoundary;
 
 /// Maximum number of pages that follow a run at the same time. Each needs a thread.

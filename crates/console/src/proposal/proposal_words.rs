@@ -16,6 +16,12 @@ pub fn plain(text: &str) -> String {
     PrintableText::text(text).as_str().to_owned()
 }
 
+/// Returns prose for a page. See [`PrintableText::prose`].
+#[must_use]
+pub fn prose(text: &str) -> String {
+    PrintableText::prose(text).as_str().to_owned()
+}
+
 /// Returns how a proposal stands, in words, with the words of the people who denied it.
 #[must_use]
 pub fn standing_words(view: &ProposalView) -> String {

@@ -4,6 +4,7 @@ use client::commands::verify::{JudgedBundle, with_any};
 use client::home::directories::Home;
 use client::home::trusted_rosters::trust_advice;
 use client::remote::client::Client;
+use client::terminal::output_painter::{ColouredText, OutputPainter};
 use documents::crypto::digest::{Blake3Digest, ContentDigest};
 use documents::record::ident::ReceiptId;
 use documents::record::receipt::{Outcome, Stream};
@@ -11,7 +12,6 @@ use judgement::audit::bundle_check::VerifyOptions;
 use judgement::audit::report::{ApprovedFacts, BundleReport};
 use wire::api::view::ProposalView;
 
-use crate::page::terminal_text::{ColouredText, OutputPainter};
 use crate::proposal::boundary_trust::BoundaryTrust;
 
 /// Maximum size of a stream that the page shows.

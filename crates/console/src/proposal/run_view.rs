@@ -3,6 +3,7 @@
 use client::commands::inbox_table::time_left;
 use client::remote::run_printer::held_up_words;
 use client::terminal::outcome_words::outcome_words;
+use client::terminal::printable_text::PrintableText;
 use documents::record::ident::Name;
 use documents::record::receipt::Status;
 use documents::record::validity::Timestamp;
@@ -62,8 +63,8 @@ impl RunView<'_> {
             dl.pairs {
                 dt { "Proposal" } dd { code { (view.id.as_str()) } }
                 dt { "State" } dd { strong { (standing_words(view)) } }
-                dt { "Parameters" } dd { code { (plain(&view.params.to_string())) } }
-                @if !view.reason.is_empty() { dt { "Reason" } dd { "\"" (plain(&view.reason)) "\"" } }
+                dt { "Parameters" } dd { code { (PrintableText::json(&view.params).as_str()) } }
+                @if !view.reason.is_empty() { dt { "Reason" } dd { (PrintableText::quoted_prose(&view.reason).as_str()) } }
                 dt { "Digest" } dd { code { (view.digest.to_string()) } }
                 @if let Some(receipt) = &view.receipt { dt { "Receipt" } dd { code { (receipt.to_string()) } } }
                 dt { "Signatures" } dd { (view.approvals.words()) }

@@ -241,14 +241,14 @@ impl<'de> Visitor<'de> for Walk<'_> {
     fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<Value, E> {
         if value.unsigned_abs() > MAX_INTEGER {
             return Err(
-                self.refuse(Reason::Number, "the integer is beyond ±(2^53-1); write the integer as a string".into())
+                self.refuse(Reason::Number, "the integer is beyond +-(2^53-1); write the integer as a string".into())
             );
         }
         Ok(Value::from(value))
     }
 
     fn visit_f64<E: serde::de::Error>(self, _: f64) -> Result<Value, E> {
-        let detail = "the number is not an integer within ±(2^53-1), or has a fraction, an exponent or -0; write the \
+        let detail = "the number is not an integer within +-(2^53-1), or has a fraction, an exponent or -0; write the \
                       number as a string";
         Err(self.refuse(Reason::Number, detail.into()))
     }

@@ -240,11 +240,23 @@ pub(super) fn check_reason(pointer: &str, reason: &str) -> Result<(), Malformed>
     let bytes = bytes.len().saturating_sub(2);
     if bytes > MAX_REASON_BYTES {
         let message = format!(
-            "{bytes} bytes as JSON, at most {MAX_REASON_BYTES} are allowed (a character that is not ASCII takes 6 or more)"
+            "{bytes} bytes as JSON, at most {MAX_REASON_BYTES} are allowed (a character that is not ASCII takes 6 or more): \
+             shorten the text to its first {} characters",
+            fitting(reason)
         );
         return Err(Malformed::too_large(pointer, message));
     }
     Ok(())
+}
+
+/// Returns the number of characters at the beginning of a reason that fit.
+fn fitting(reason: &str) -> usize {
+    let mut bytes = 0;
+    let fits = |c: &char| {
+        bytes += canonical::canonical_of(c).map_or(0, |json| json.len().saturating_sub(2));
+        bytes <= MAX_REASON_BYTES
+    };
+    reason.chars().take_while(fits).count()
 }
 
 /// Checks the number, the length and the order of the permissions. No permission may occur twice.

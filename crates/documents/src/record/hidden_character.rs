@@ -1,5 +1,7 @@
 //! Characters that a reader cannot see, or that change what a reader sees.
 
+use std::fmt::Write as _;
+
 use unicode_general_category::{GeneralCategory, get_general_category};
 
 /// Kind of such a character.
@@ -52,4 +54,40 @@ impl HiddenCharacter {
             _ => None,
         }
     }
+
+    /// Returns true if [`visible`] escapes `c`. Texts in other languages have such spaces, but two of them end a line.
+    #[must_use]
+    pub fn is_escaped(c: char) -> bool {
+        Self::of(c).is_some_and(|kind| kind != Self::Blank || matches!(c, '\u{2028}' | '\u{2029}'))
+    }
+}
+
+/// Escapes each hidden character of a text, except the end of a line and the tab. All other characters stay, so that a
+/// text in any language is readable.
+#[must_use]
+pub fn visible(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut before = ' ';
+    for c in text.chars() {
+        push_visible(&mut out, before, c);
+        before = c;
+    }
+    out
+}
+
+/// Adds a character to a text, or its escape if the character is hidden. The sign that makes a symbol a coloured picture
+/// (U+FE0F) stays directly after a symbol.
+pub fn push_visible(out: &mut String, before: char, c: char) {
+    let is_symbol = |c| get_general_category(c) == GeneralCategory::OtherSymbol && HiddenCharacter::of(c).is_none();
+    if HiddenCharacter::is_escaped(c) && !(c == '\u{fe0f}' && is_symbol(before)) {
+        push_escape(out, c);
+    } else {
+        out.push(c);
+    }
+}
+
+/// Adds the escape of a character to a text: `\xNN` below U+0080, and `\u{hex}` for all others.
+pub fn push_escape(out: &mut String, c: char) {
+    let code = u32::from(c);
+    let _ = if code < 0x80 { write!(out, "\\x{code:02x}") } else { write!(out, "\\u{{{code:x}}}") };
 }

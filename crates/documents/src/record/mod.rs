@@ -42,4 +42,5 @@ pub mod step_definition;
 pub mod step_file;
 pub mod stream_name;
 pub mod token;
+pub mod user_configuration;
 pub mod validity;

@@ -305,7 +305,7 @@ fn plain(text: &str) -> Result<YamlKind, String> {
             .ok()
             .filter(|number| number.unsigned_abs() <= MAX_INTEGER)
             .map(YamlKind::Integer)
-            .ok_or_else(|| format!("{text} is beyond ±(2^53-1): put the number in quotes, as text"));
+            .ok_or_else(|| format!("{text} is beyond +-(2^53-1): put the number in quotes, as text"));
     }
     if NUMBER_TO_SOME.is_match(text) {
         return Err(format!("{text:?} is not a whole number in plain digits: write a fraction as text, in quotes"));

@@ -223,7 +223,7 @@ fn sequence(chars: &[char], mut at: usize, depth: usize) -> Result<(Vec<Vec<Toke
             }
             '?' | '*' | '+' | '@' | '!' if next == Some('(') => {
                 return Err(format!(
-                    "extended globs ({}(…)) are not supported: use {{a,b}} or several overrides",
+                    "extended globs ({}(...)) are not supported: use {{a,b}} or several overrides",
                     chars[at]
                 ));
             }
@@ -304,7 +304,7 @@ fn class(chars: &[char], at: usize) -> Result<(Token, usize), String> {
     let mut inside = at + 1;
     let negated = chars.get(inside) == Some(&'^');
     if chars.get(inside) == Some(&'!') {
-        return Err("shells and picomatch disagree about the meaning of [!…]: write [^…], or [\\!…]".to_owned());
+        return Err("shells and picomatch disagree about the meaning of [!...]: write [^...], or [\\!...]".to_owned());
     }
     inside += usize::from(negated);
     let mut members: Vec<(char, bool)> = Vec::new();

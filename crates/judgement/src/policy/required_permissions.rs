@@ -100,7 +100,7 @@ impl fmt::Display for PolicyDenied {
                  commands of the step in the policy, or split the step"
             ),
             Self::TooLong { name, place } => {
-                write!(f, "the name {name:?}… ")?;
+                write!(f, "the name {name:?}... ")?;
                 if let Some(place) = place {
                     write!(f, "at {place} ")?;
                 }

@@ -143,8 +143,7 @@ impl Reader<'_> {
                         return Err(self.flaw(begin, "an attribute is missing before this: write key=value"));
                     }
                     if self.peek() != Some('=') {
-                        let message = format!("{:?} has no value: write {}=value", key.text, key.text);
-                        return Err(self.flaw(begin, &message));
+                        return Err(self.flaw(begin, &self.without_value(&key.text)));
                     }
                     self.index += 1;
                     let begin = self.index;
@@ -152,6 +151,17 @@ impl Reader<'_> {
                     self.found.push(Token::Pair(key, PlacedText { place: (self.at)(begin), text }));
                 }
             }
+        }
+    }
+
+    /// Returns the message for a word without a value. The word may be the rest of a text without quotes.
+    fn without_value(&self, word: &str) -> String {
+        let message = format!("{word:?} has no value: write {word}=value");
+        match self.found.last() {
+            Some(Token::Pair(key, value)) => {
+                format!("{message}, or put the text in quotes: {}=\"{} {word}\"", key.text, value.text)
+            }
+            _ => message,
         }
     }
 
@@ -231,7 +241,7 @@ pub(crate) const LATER: [&str; 1] = ["template"];
 fn later(name: &str) -> String {
     let what = not_yet(&format!("`{name}=`"));
     format!(
-        "{what}: in this format {{{{ … }}}} is plain text, and the script reads a parameter as the variable `$PARAM_NAME`"
+        "{what}: in this format {{{{ ... }}}} is plain text, and the script reads a parameter as the variable `$PARAM_NAME`"
     )
 }
 

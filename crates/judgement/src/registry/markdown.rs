@@ -71,7 +71,7 @@ pub fn read(page: &Page<'_>) -> Option<ReadPage> {
 }
 
 const FILE_BLOCK: RemarkKind =
-    ("in a file with `countersign: 1`, a block has no effect: ```", "; name files of the directory with files=…");
+    ("in a file with `countersign: 1`, a block has no effect: ```", "; name files of the directory with files=...");
 
 /// Checks that the name of a runbook file can be the first part of step references.
 pub(super) fn check_file_name(path: &str) -> Result<(), YamlFlaw> {
@@ -110,8 +110,10 @@ pub(super) fn step(
     let (mut files, mut links, mut secrets) = (Vec::new(), RunLinks::default(), Vec::new());
     let at = |name: &str| info.attributes.iter().find(|(key, _)| key.text == name).map(|(_, value)| value.place);
     if let (Some(off), None) = (at("sandbox"), at("reason")) {
-        flaws
-            .push(YamlFlaw::new(off, "sandbox=off needs a reason: add reason=\"…\", which every approver reads first"));
+        flaws.push(YamlFlaw::new(
+            off,
+            "sandbox=off needs a reason: add reason=\"...\", which every approver reads first",
+        ));
     }
     if let (None, Some(reason)) = (at("sandbox"), at("reason")) {
         flaws.push(YamlFlaw::new(reason, "`reason` is only for sandbox=off: remove `reason`, or add sandbox=off"));

@@ -27,7 +27,7 @@ impl std::error::Error for ParameterError {}
 /// Cuts a text to 200 characters, because a hostile value could make a message very long.
 pub(super) fn cut(text: &str) -> String {
     match text.char_indices().nth(200) {
-        Some((end, _)) => format!("{}…", &text[..end]),
+        Some((end, _)) => format!("{}...", &text[..end]),
         None => text.to_owned(),
     }
 }

@@ -57,7 +57,7 @@ fn check_text(pattern: &str) -> Result<(), String> {
         .and_then(|rest| rest.strip_suffix('$'))
         .filter(|inner| inner.chars().rev().take_while(|c| *c == '\\').count() % 2 == 0)
         .ok_or(
-            "the pattern must begin with ^ and end with $, so that the pattern matches the whole value: write ^…$",
+            "the pattern must begin with ^ and end with $, so that the pattern matches the whole value: write ^...$",
         )?;
     let chars: Vec<char> = inner.chars().collect();
     let (mut depth, mut in_class, mut at) = (0_usize, false, 0);

@@ -202,7 +202,7 @@ fn check_plain(value: &Value, path: &mut Vec<String>, errors: &mut Vec<Parameter
             );
         }
         Value::Number(number) if number.as_i64().is_none_or(|number| number.unsigned_abs() > MAX_INTEGER) => {
-            refuse(path, "only whole numbers within ±(2^53-1) are allowed: give a fraction as text");
+            refuse(path, "only whole numbers within +-(2^53-1) are allowed: give a fraction as text");
         }
         Value::Null => refuse(path, "null is not a value: leave out the parameter"),
         Value::Array(items) if path.len() < MAX_VALUE_DEPTH => {

@@ -229,7 +229,7 @@ impl Checker<'_> {
             "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum"
                 if value.as_i64().is_none_or(|number| number.unsigned_abs() > MAX_INTEGER) =>
             {
-                self.at(path, &[keyword], false, format!("`{keyword}` must be a whole number within ±(2^53-1)"));
+                self.at(path, &[keyword], false, format!("`{keyword}` must be a whole number within +-(2^53-1)"));
             }
             "minLength" | "maxLength" | "minItems" | "maxItems"
                 if value.as_u64().is_none_or(|count| count > MAX_INTEGER) =>

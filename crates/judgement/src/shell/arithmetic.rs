@@ -10,7 +10,7 @@ impl Parser<'_> {
     /// two subshells and not arithmetic.
     pub(super) fn arithmetic_word(&mut self) -> Read<Option<Word>> {
         let start = self.pos;
-        let (bodies, depth) = (self.bodies.len(), self.depth);
+        let (bodies, comments, depth) = (self.bodies.len(), self.comments.len(), self.depth);
         let mut w = WordBuilder::new(self.place());
         if !self.arithmetic(&mut w, true)? {
             if self.retries == 0 {
@@ -19,6 +19,7 @@ impl Parser<'_> {
             self.retries -= 1;
             (self.pos, self.depth) = (start, depth);
             self.bodies.truncate(bodies);
+            self.comments.truncate(comments);
             return Ok(None);
         }
         if !self.pending.is_empty() && self.text[start..self.pos].contains('\n') {

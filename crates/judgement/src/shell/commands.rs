@@ -51,6 +51,21 @@ pub fn names_set_in(shell: Shell, script: &str, most: ReadLimit) -> BTreeSet<Str
     read.map(|_| walk.names).unwrap_or_default()
 }
 
+/// Returns the places of the comments in a script of `bash` or `sh`, in order. Each comment ends at the end of its line. A
+/// script of another interpreter, and a script that the parser can't read, have none.
+#[must_use]
+pub fn comments(interpreter: &str, script: &str) -> Vec<usize> {
+    let shell = match interpreter {
+        "bash" => Shell::Bash,
+        "sh" => Shell::Sh,
+        _ => return Vec::new(),
+    };
+    let Ok(read) = ReadScript::new(shell, script, ReadLimit::File) else { return Vec::new() };
+    let Ok(readings) = read.readings() else { return Vec::new() };
+    let is_in_all = |at: &usize| readings.iter().all(|reading| reading.comments.binary_search(at).is_ok());
+    readings[0].comments.iter().copied().filter(is_in_all).collect()
+}
+
 /// A script that is parsed once, although several questions are asked about it.
 pub struct ReadScript<'s> {
     text: &'s str,
@@ -157,4 +172,30 @@ fn place(script: &str, at: usize) -> ScriptPlace {
     let before = &script[..at];
     let line = before.rfind('\n').map_or(0, |newline| newline + 1);
     ScriptPlace { line: before.matches('\n').count() + 1, column: before[line..].chars().count() + 1 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn comments_are_found_as_the_shell_reads_them() {
+        let found = |interpreter: &str, script: &str| {
+            let texts =
+                comments(interpreter, script).into_iter().map(|at| script[at..].lines().next().unwrap_or_default());
+            texts.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let script = "#!/bin/bash\n# one\necho a#b '# c' \"# d\" \\# e # two\nif true; then #three\n  echo ${#a} $#\nfi\n\
+                      x=$(echo # four\n)\ncoproc a { # five\n:; }\n((#six\necho); (echo))\necho `# seven\n`\n";
+        let four = ["#!/bin/bash", "# one", "# two", "#three", "# four", "# five"];
+        assert_eq!(found("bash", script), [&four[..], &["#six"]].concat());
+        // Text of a here-document is no comment, also in a substitution.
+        assert_eq!(found("sh", "cat <<E # one\n# two\n$(echo # three\n)\nE\n# four\n"), ["# one", "# four"]);
+        // A script that the parser can't read, and another language.
+        assert_eq!(found("bash", "# one\necho 'a\n"), [""; 0]);
+        assert_eq!(found("bash", "# one\ncat <<E\n# two\n"), [""; 0]);
+        assert_eq!(found("python3", "# one\n"), [""; 0]);
+        // dash reads `[[` as the name of a program, and both shells find the same comment.
+        assert_eq!(found("sh", "[[ a ]] # one\n"), ["# one"]);
+    }
 }

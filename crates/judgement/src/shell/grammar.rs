@@ -117,6 +117,7 @@ impl Parser<'_> {
             self.pos += 1;
         }
         if self.peek() == Some(b'#') {
+            self.comments.push(self.pos);
             let rest = &self.text.as_bytes()[self.pos..];
             self.pos += rest.iter().position(|byte| *byte == b'\n').unwrap_or(rest.len());
         }

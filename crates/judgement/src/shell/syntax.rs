@@ -58,6 +58,8 @@ pub(super) struct Script {
     pub(super) list: CommandList,
     /// Bodies of here-documents, to which redirections refer by index.
     pub(super) bodies: Vec<Word>,
+    /// Places of the comments, in order, each to the end of its line.
+    pub(super) comments: Vec<usize>,
     /// True if the text evaluates the value of a variable as arithmetic or as a name.
     pub(super) evaluates: bool,
     /// True if the other dialect may read the text differently.
@@ -230,6 +232,10 @@ pub(super) fn parse(text: &str, dialect: Dialect, origin: ByteOrigin, depth: usi
     let mut script = Script::default();
     script.flaw = parser.whole(&mut script.list).err();
     script.bodies = parser.bodies;
+    script.comments = parser.comments;
+    // The parser reads the command after `coproc` twice.
+    script.comments.sort_unstable();
+    script.comments.dedup();
     script.evaluates = parser.evaluates;
     script.differs = parser.differs;
     script
@@ -253,6 +259,8 @@ pub(super) struct Parser<'t> {
     pub(super) pending: Vec<PendingHereDocument>,
     /// Bodies of the here-documents that the parser has read.
     pub(super) bodies: Vec<Word>,
+    /// Places of the comments in this text, without those in here-documents and in backticks.
+    pub(super) comments: Vec<usize>,
     /// See [`Script::evaluates`].
     pub(super) evaluates: bool,
     /// See [`Script::differs`].
@@ -300,6 +308,7 @@ impl<'t> Parser<'t> {
             functions: 0,
             pending: Vec::new(),
             bodies: Vec::new(),
+            comments: Vec::new(),
             evaluates: false,
             differs: false,
             retries: 16,

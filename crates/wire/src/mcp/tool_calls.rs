@@ -25,7 +25,8 @@ use crate::mcp::output_reading::OutputReading;
 use crate::mcp::progress::ProgressNotes;
 use crate::mcp::sent_proposals::SentProposals;
 use crate::mcp::tool_problem::ToolProblem;
-use crate::mcp::visible_text::{visible, visible_detail, visible_json, visible_up_to};
+use crate::mcp::visible_text::{visible_detail, visible_json, visible_up_to};
+use documents::record::hidden_character::visible;
 use documents::record::ident::{Nonce, ProposalId, ReceiptId, StepRef};
 
 /// Time limit of every call, because clients end a call after 60 s without an answer.

@@ -5,18 +5,10 @@
 
 use serde_json::Value;
 
-use documents::record::hidden_character::HiddenCharacter;
+use documents::record::hidden_character::{HiddenCharacter, push_visible, visible};
 
 /// Maximum number of bytes of a description that the boundary wrote.
 const MAX_DETAIL_BYTES: usize = 2 << 10;
-
-/// Escapes each control character and each invisible character, except the end of a line and the tab.
-#[must_use]
-pub fn visible(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    text.chars().for_each(|c| push_visible(&mut out, c));
-    out
-}
 
 /// Escapes the beginning of a text. The result has at most `most` bytes, and is the whole text if the flag is false.
 #[must_use]
@@ -40,7 +32,7 @@ pub fn visible_start(bytes: &[u8], most: usize) -> (String, usize) {
     let (mut out, mut used) = (String::new(), 0);
     let push = |out: &mut String, c: char| {
         let before = out.len();
-        push_visible(out, c);
+        push_visible(out, ' ', c);
         let fits = out.len() <= most;
         if !fits {
             out.truncate(before);
@@ -81,16 +73,6 @@ pub fn visible_end(bytes: &[u8], most: usize) -> (String, bool) {
     (visible(&text[first..]), first > 0)
 }
 
-fn push_visible(out: &mut String, c: char) {
-    if !is_hidden(c) {
-        out.push(c);
-    } else if u32::from(c) < 0x80 {
-        out.push_str(&format!("\\x{:02x}", u32::from(c)));
-    } else {
-        out.push_str(&format!("\\u{{{:x}}}", u32::from(c)));
-    }
-}
-
 /// Escapes all strings and all keys of a JSON value.
 #[must_use]
 pub fn visible_json(value: Value) -> Value {
@@ -110,22 +92,13 @@ pub fn visible_json_text(document: &str) -> String {
     let mut out = String::with_capacity(document.len());
     for c in document.chars() {
         // JSON allows the characters before U+0020 only between two values.
-        if c >= '\u{7f}' && is_hidden(c) {
+        if c >= '\u{7f}' && HiddenCharacter::is_escaped(c) {
             c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| out.push_str(&format!("\\u{unit:04x}")));
         } else {
             out.push(c);
         }
     }
     out
-}
-
-fn is_hidden(c: char) -> bool {
-    match HiddenCharacter::of(c) {
-        None => false,
-        // Texts in other languages have such spaces. These two end a line.
-        Some(HiddenCharacter::Blank) => matches!(c, '\u{2028}' | '\u{2029}'),
-        Some(_) => true,
-    }
 }
 
 #[cfg(test)]

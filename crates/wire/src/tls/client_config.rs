@@ -134,7 +134,7 @@ fn certificate_words(error: &str) -> String {
     // webpki's word inside an error that rustls does not type.
     if error.contains("UnsupportedCertVersion") {
         return "the certificate does not have version 3, which TLS needs: ask for a new one, issued with an extension, \
-                for example `openssl x509 -req … -extfile FILE` with the line `extendedKeyUsage=clientAuth`"
+                for example `openssl x509 -req ... -extfile FILE` with the line `extendedKeyUsage=clientAuth`"
             .to_owned();
     }
     format!("the certificate can't be used: {error}")

@@ -188,7 +188,7 @@ fn check_of_service(certificate: &CertificateFields) -> Result<(), String> {
     if !certificate.has_version_3 {
         return Err(
             "the first certificate does not have version 3, which TLS needs: issue it again with an extension, \
-                    for example `openssl x509 -req … -extfile FILE` with the line `subjectAltName=DNS:NAME`"
+                    for example `openssl x509 -req ... -extfile FILE` with the line `subjectAltName=DNS:NAME`"
                 .to_owned(),
         );
     }

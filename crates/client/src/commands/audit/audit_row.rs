@@ -44,7 +44,7 @@ pub const OUTCOME: usize = 6;
 /// Column of what a run leaves open, and of its reviews.
 const OPEN: usize = 7;
 
-/// Maximum number of characters in a cell. A longer text is cut, and the digest of the whole text follows.
+/// Maximum number of columns of a cell. A longer text is cut, and the digest of the whole text follows.
 const MOST_IN_CELL: usize = 600;
 /// Outcome in a filter of a run without a receipt.
 pub const NO_RECEIPT: &str = "no_receipt";
@@ -144,7 +144,7 @@ pub enum RowPlace {
 pub struct AuditRow {
     /// Number of the row, which stays the same when rows are added.
     pub number: usize,
-    /// Cells in the order of [`COLUMNS`], in printable ASCII.
+    /// Cells in the order of [`COLUMNS`], with escapes.
     pub cells: [Box<str>; COLUMNS.len()],
     /// Result of the row.
     pub verdict: RowVerdict,
@@ -175,16 +175,18 @@ const NO_GRANT: &str = "none";
 
 /// Returns external text for a cell.
 fn cell(text: &str) -> Box<str> {
-    let shown = PrintableText::text(text);
-    if shown.as_str().len() <= MOST_IN_CELL {
-        return shown.as_str().into();
-    }
-    let digest = BlobDigest::of(text.as_bytes());
-    format!("{} ({} bytes, {digest})", shown.cut(MOST_IN_CELL).as_str(), text.len()).into()
+    cut_cell(&PrintableText::text(text), text.as_bytes())
 }
 
 fn params_cell(params: &Value) -> Box<str> {
-    cell(&String::from_utf8_lossy(&canonical::to_canonical(params)))
+    cut_cell(&PrintableText::json(params), &canonical::to_canonical(params))
+}
+
+fn cut_cell(shown: &PrintableText, text: &[u8]) -> Box<str> {
+    if shown.width() <= MOST_IN_CELL {
+        return shown.as_str().into();
+    }
+    format!("{} ({} bytes, {})", shown.cut(MOST_IN_CELL).as_str(), text.len(), BlobDigest::of(text)).into()
 }
 
 fn grant_cell(used: Option<&UsedGrant>) -> Box<str> {

@@ -79,7 +79,7 @@ impl NamedEvidence {
         }
         Err(CommandFailure::usage(format!(
             "{} is no file and no directory: name a bundle, a directory with bundles, a directory that `countersign log \
-             export` wrote, or the address of a boundary (http://… or https://…)",
+             export` wrote, or the address of a boundary (http://... or https://...)",
             PrintableText::text(named).as_str()
         )))
     }

@@ -3,8 +3,8 @@
 use crate::commands::audit::audit_words::{approval_words, review_words, revocation_words};
 use crate::commands::clock::now;
 use crate::commands::gate::parse_seconds;
+use crate::terminal::printable_text::PrintableText;
 use crate::terminal::table::aligned;
-use documents::crypto::canonical;
 use documents::record::ident::Name;
 use documents::record::receipt::Status;
 use documents::record::validity::Timestamp;
@@ -87,17 +87,17 @@ pub(super) fn table(rows: &[Row]) -> String {
     if rows.is_empty() {
         return "no decision matches the options\n".to_owned();
     }
-    let header = ["WHEN", "STEP", "PARAMETERS", "REASON", "BY", "APPROVED BY", "OUTCOME", "RECEIPT"].map(str::to_owned);
+    let header =
+        ["WHEN", "STEP", "PARAMETERS", "REASON", "BY", "APPROVED BY", "OUTCOME", "RECEIPT"].map(PrintableText::words);
     let cells: Vec<_> = std::iter::once(header).chain(rows.iter().map(|Row(cells)| cells.clone())).collect();
     aligned(&cells)
 }
 
 #[derive(Debug)]
-pub(super) struct Row([String; 8]);
+pub(super) struct Row([PrintableText; 8]);
 
 impl Row {
     pub(super) fn of(line: &DecisionLine) -> Self {
-        let params = String::from_utf8_lossy(&canonical::to_canonical(&line.params)).into_owned();
         let approvers: Vec<_> = line.approvers.iter().map(ToString::to_string).collect();
         let outcome = match line.verdict {
             EntryVerdict::Stands => line.outcome.status.to_string(),
@@ -105,65 +105,65 @@ impl Row {
             EntryVerdict::Fails => format!("{} (DOES NOT STAND)", line.outcome.status),
             EntryVerdict::Undecided => format!("{} (undecided)", line.outcome.status),
         };
+        let approved = approval_words(&approvers.join("+"), line.emergency)
+            + &line.used_grant.as_ref().map_or_else(String::new, |used| format!(" (under {})", used.words()));
         Self([
-            line.at.to_string(),
-            line.step.to_string(),
-            cut(params),
-            cut(line.reason.clone()),
-            line.proposer.to_string(),
-            approval_words(&approvers.join("+"), line.emergency)
-                + &line.used_grant.as_ref().map_or_else(String::new, |used| format!(" (under {})", used.words())),
-            outcome,
-            line.receipt.to_string(),
+            line.at.to_string().into(),
+            line.step.to_string().into(),
+            PrintableText::json(&line.params).cut(MOST),
+            PrintableText::prose(&line.reason).cut(MOST),
+            line.proposer.to_string().into(),
+            approved.into(),
+            outcome.into(),
+            line.receipt.to_string().into(),
         ])
     }
 
     /// Returns the row of a denial. The log does not contain what was denied.
     pub(super) fn of_denial(line: &DenialLine) -> Self {
-        let mut cells: [String; 8] = Default::default();
-        cells[0] = line.after.to_string();
+        let mut cells: [PrintableText; 8] = Default::default();
+        cells[0] = line.after.to_string().into();
         if !line.reason.is_empty() {
-            cells[3] = format!("{}'s words: {}", line.approver, cut(line.reason.clone()));
+            cells[3] = words_of(&format!("{}'s words", line.approver), &line.reason);
         }
-        cells[6] = format!("denied by {}", line.approver);
-        cells[7] = format!("log entry {}", line.entry);
+        cells[6] = format!("denied by {}", line.approver).into();
+        cells[7] = format!("log entry {}", line.entry).into();
         Self(cells)
     }
 
     /// Returns the row of a revocation.
     pub(super) fn of_revocation(line: &RevocationLine) -> Self {
-        let mut cells: [String; 8] = Default::default();
-        cells[0] = line.after.to_string();
+        let mut cells: [PrintableText; 8] = Default::default();
+        cells[0] = line.after.to_string().into();
         if !line.reason.is_empty() {
-            cells[3] = format!("the words of {}: {}", line.signer, cut(line.reason.clone()));
+            cells[3] = words_of(&format!("the words of {}", line.signer), &line.reason);
         }
-        cells[6] = revocation_words(line);
-        cells[7] = format!("log entry {}", line.entry);
+        cells[6] = revocation_words(line).into();
+        cells[7] = format!("log entry {}", line.entry).into();
         Self(cells)
     }
 
     /// Returns the row of a review.
     pub(super) fn of_review(line: &ReviewedLine) -> Self {
-        let mut cells: [String; 8] = Default::default();
-        cells[0] = line.after.to_string();
+        let mut cells: [PrintableText; 8] = Default::default();
+        cells[0] = line.after.to_string().into();
         if !line.reason.is_empty() {
             let reviewer = line.reviewer.as_ref().map_or("the reviewer", |name| name.as_str());
-            cells[3] = format!("{reviewer}'s words: {}", cut(line.reason.clone()));
+            cells[3] = words_of(&format!("{reviewer}'s words"), &line.reason);
         }
-        cells[6] = review_words(line);
-        cells[7] = format!("{}, log entry {}", line.receipt, line.entry);
+        cells[6] = review_words(line).into();
+        cells[7] = format!("{}, log entry {}", line.receipt, line.entry).into();
         Self(cells)
     }
 }
 
-/// Cuts a long cell and marks the cut with dots. With `--json`, the value is not cut.
-fn cut(text: String) -> String {
-    const MOST: usize = 48;
-    if text.chars().count() <= MOST {
-        return text;
-    }
-    text.chars().take(MOST - 3).chain("...".chars()).collect()
+/// Formats the words of a person, with the name before them.
+fn words_of(whose: &str, words: &str) -> PrintableText {
+    PrintableText::text(whose).and(": ").then(&PrintableText::prose(words).cut(MOST))
 }
+
+/// Number of columns to which a long cell is cut. With `--json`, the value is not cut.
+const MOST: usize = 48;
 
 pub(super) fn parse_pattern(text: &str) -> Result<Pattern, String> {
     Pattern::parse(text).map_err(|error| error.to_string())
@@ -269,7 +269,7 @@ mod tests {
 
     #[test]
     fn a_long_table_cell_is_cut_and_ends_with_dots() {
-        assert_eq!(cut("x".repeat(48)), "x".repeat(48));
-        assert_eq!(cut("\u{e4}".repeat(49)), format!("{}...", "\u{e4}".repeat(45)));
+        assert_eq!(words_of("a", &"x".repeat(48)).as_str(), format!("a: {}", "x".repeat(48)));
+        assert_eq!(words_of("a", &"x".repeat(49)).as_str(), format!("a: {}...", "x".repeat(45)));
     }
 }

@@ -21,6 +21,7 @@ use documents::record::grant::{Grant, GrantedStep};
 use documents::record::profile::NetworkMode;
 use documents::record::step_definition::{MAX_DEFINITION_BYTES, StepDefinition};
 use documents::record::validity::Timestamp;
+use judgement::shell::commands::comments;
 use judgement::trust::trusted_roster::TrustedRoster;
 use wire::api::grant_view::{GrantList, GrantStatus, GrantView};
 
@@ -121,7 +122,7 @@ impl GrantReview {
             return Err(CommandFailure::new(Exit::Refused, format!("nothing was signed: {flaw}")));
         }
         if self.roster().is_none() {
-            let words = "nothing was signed: you trust no roster for this boundary; give --roster sha256:…";
+            let words = "nothing was signed: you trust no roster for this boundary; give --roster sha256:...";
             return Err(CommandFailure::new(Exit::NoTrust, words));
         }
         Ok(())
@@ -167,8 +168,10 @@ impl GrantReview {
             }
         }
         if !grant.reason.is_empty() {
-            let words = format!("{:?} ({}'s words, not checked)", grant.reason, grant.proposer);
-            screen.field("reason", &PrintableText::text(&words));
+            let words = PrintableText::quoted_prose(&grant.reason)
+                .and(" (")
+                .then(&PrintableText::text(grant.proposer.as_str()));
+            screen.field("reason", &words.and("'s words, not checked)"));
         }
         screen.field("worst case", &PrintableText::text(&self.worst_case(unbounded)));
         if let Some(reach) = self.reach().filter(|_| unbounded) {
@@ -192,7 +195,7 @@ impl GrantReview {
         for definition in &self.definitions {
             screen.heading("script");
             screen.field("step", &PrintableText::text(definition.reference.as_str()));
-            screen.numbered(&definition.source);
+            screen.numbered(&definition.source, &comments(&definition.interpreter, &definition.source));
         }
         screen.heading("every signed field");
         screen.exact(&self.document, &[]);

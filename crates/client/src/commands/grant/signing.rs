@@ -63,7 +63,7 @@ pub fn approve(
                 review.asked_text()
             );
             let answer = terminal
-                .ask(&wrapped(&question, terminal.width()), "without a terminal, give --yes --expect sha256:…")?;
+                .ask(&wrapped(&question, terminal.width()), "without a terminal, give --yes --expect sha256:...")?;
             check_typed(&review, &answer)?
         }
     };

@@ -8,6 +8,7 @@ use crate::terminal::screen::Screen;
 use crate::terminal::streams::Terminal;
 use crate::terminal::table::fitted;
 use documents::record::step_definition::Approvals;
+use judgement::shell::commands::comments;
 
 /// Formats approval rules, for example `2 of ops + 1 of security`. A rule without groups is omitted, because policy
 /// then decides.
@@ -31,8 +32,12 @@ pub fn rules(rules: &[Approvals]) -> String {
 /// Returns an error if the standard output cannot be written.
 pub fn print_list(steps: Vec<[String; 5]>, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let here = if steps.iter().any(|step| !step[4].is_empty()) { "THIS HOST" } else { "" };
-    let mut rows = vec![["STEP", "APPROVALS", "TITLE", "DIGEST", here].map(str::to_owned)];
-    rows.extend(steps);
+    let mut rows = vec![["STEP", "APPROVALS", "TITLE", "DIGEST", here].map(PrintableText::words)];
+    rows.extend(steps.iter().map(|step| {
+        let mut cells = step.each_ref().map(|cell| PrintableText::text(cell));
+        cells[2] = PrintableText::prose(&step[2]);
+        cells
+    }));
     terminal.put(fitted(&rows, terminal.table_width(), 3).as_bytes())?;
     Ok(Exit::Done)
 }
@@ -55,7 +60,8 @@ pub fn print_step(digest: &str, definition: &Value, rest: &Value, terminal: &Ter
         screen.exact(rest, &[]);
     }
     screen.heading("Script");
-    screen.numbered(definition["source"].as_str().unwrap_or_default());
+    let [source, interpreter] = ["source", "interpreter"].map(|field| definition[field].as_str().unwrap_or_default());
+    screen.numbered(source, &comments(interpreter, source));
     terminal.show(&screen)?;
     Ok(Exit::Done)
 }

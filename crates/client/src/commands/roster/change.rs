@@ -149,7 +149,7 @@ pub fn review(before: &TrustedRoster, next: &TrustedRoster, policy: Option<&str>
         screen.field_in(LineTone::Bad, "CHANGED to", &PrintableText::text(&next.policy().to_string()));
     }
     match policy {
-        Some(text) => screen.numbered(text),
+        Some(text) => screen.numbered(text, &[]),
         None if before.policy() != next.policy() => screen.say(
             LineTone::Bad,
             "The policy itself is not shown: give the policy file with --policy FILE and read the policy. Signing \

@@ -181,7 +181,7 @@ fn ask(proposed: &ProposedRoster, name: &Name, terminal: &Terminal) -> Result<Co
     let end = &hex[hex.len() - DIGITS..];
     let answer = terminal.ask(
         &format!("To sign this roster as {name}, type {end}, the end of the digest; anything else stops:"),
-        "without a terminal, give --yes --expect sha256:…",
+        "without a terminal, give --yes --expect sha256:...",
     )?;
     if answer.eq_ignore_ascii_case(end) {
         Ok(Consent(()))

@@ -9,11 +9,11 @@ use documents::crypto::canonical;
 use documents::crypto::digest::ContentDigest;
 use serde_json::Value;
 
-/// Longest value, in bytes, that the decision screen shows in full: three lines of 80 columns.
+/// Widest value, in columns, that the decision screen shows in full: three lines of 80 columns.
 const WHOLE: usize = 180;
 /// Number of characters that the screen shows at each end of a long value.
 pub(super) const END: usize = 60;
-/// Longest value, in bytes, that a row shows in full. `END_IN_ROW` is the number of characters of a longer value at
+/// Widest value, in columns, that a row shows in full. `END_IN_ROW` is the number of characters of a longer value at
 /// each end.
 const WHOLE_IN_ROW: usize = 40;
 const END_IN_ROW: usize = 14;
@@ -23,17 +23,23 @@ pub(super) fn label_of(key: &str) -> PrintableText {
     PrintableText::path(&path_key(key))
 }
 
+/// Function that formats a value without inner values.
+pub(super) type LeafText = fn(&Value) -> PrintableText;
+/// The form of parameters, reasons and titles.
+pub(super) const PROSE: LeafText = PrintableText::prose_value;
+
 /// Formats a value in one line.
-pub(super) fn folded(value: &Value) -> PrintableText {
+pub(super) fn folded(value: &Value, leaf: LeafText) -> PrintableText {
     match value {
-        Value::Array(items) if !items.is_empty() => {
-            PrintableText::words("[").then(&PrintableText::joined(items.iter().map(folded), ", ")).and("]")
-        }
+        Value::Array(items) if !items.is_empty() => PrintableText::words("[")
+            .then(&PrintableText::joined(items.iter().map(|item| folded(item, leaf)), ", "))
+            .and("]"),
         Value::Object(fields) if !fields.is_empty() => {
-            let fields = fields.iter().map(|(key, value)| PrintableText::quoted(key).and(": ").then(&folded(value)));
+            let fields =
+                fields.iter().map(|(key, value)| PrintableText::quoted(key).and(": ").then(&folded(value, leaf)));
             PrintableText::words("{").then(&PrintableText::joined(fields, ", ")).and("}")
         }
-        _ => PrintableText::value(value),
+        _ => leaf(value),
     }
 }
 
@@ -52,9 +58,9 @@ pub(super) fn size_of(value: &Value) -> (String, Vec<u8>) {
 
 /// Formats a value in at most three lines. A shortened text contains the size and the digest of the value, and the
 /// second result is then false.
-pub(super) fn in_full(value: &Value) -> (PrintableText, bool) {
-    let shown = folded(value);
-    if shown.as_str().len() <= WHOLE {
+pub(super) fn in_full(value: &Value, leaf: LeafText) -> (PrintableText, bool) {
+    let shown = folded(value, leaf);
+    if shown.width() <= WHOLE {
         return (shown, true);
     }
     let (size, bytes) = size_of(value);
@@ -63,8 +69,8 @@ pub(super) fn in_full(value: &Value) -> (PrintableText, bool) {
 
 /// Formats a value in one row. A shortened text contains the size of the value, and the second result is then false.
 pub(super) fn in_row(value: &Value) -> (PrintableText, bool) {
-    let shown = folded(value);
-    if shown.as_str().len() <= WHOLE_IN_ROW {
+    let shown = folded(value, PROSE);
+    if shown.width() <= WHOLE_IN_ROW {
         return (shown, true);
     }
     (shown.ends(END_IN_ROW).then(&PrintableText::text(&format!(", {}", size_of(value).0))), false)
@@ -78,7 +84,7 @@ pub(super) fn changed(was: Option<&Value>, now: &Value) -> Option<PrintableText>
     }
     let is_one = |value: &Value| !matches!(value, Value::Array(_) | Value::Object(_));
     if is_one(was) && is_one(now) {
-        return Some(PrintableText::words("last success: ").then(&PrintableText::value(was).cut(END)));
+        return Some(PrintableText::words("last success: ").then(&PrintableText::prose_value(was).cut(END)));
     }
     // Two different long values may have the same beginning and end, so name the places that differ.
     let parts = |value| {

@@ -39,7 +39,7 @@ impl Element {
         let attribute = self.attribute(name)?;
         let text = attribute.value.as_ref()?.as_str();
         if text.is_none() {
-            flaws.push(YamlFlaw::new(attribute.place, format!("`{name}` must be a text: write {name}=\"…\"")));
+            flaws.push(YamlFlaw::new(attribute.place, format!("`{name}` must be a text: write {name}=\"...\"")));
         }
         text
     }

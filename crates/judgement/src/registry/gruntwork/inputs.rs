@@ -87,7 +87,8 @@ impl<'a> InputBlocks<'a> {
                 None => return found,
             };
             let Some(ids) = ids else {
-                let message = "`inputsId` must be an id or a list of ids: write inputsId=\"…\" or inputsId={[\"…\"]}";
+                let message =
+                    "`inputsId` must be an id or a list of ids: write inputsId=\"...\" or inputsId={[\"...\"]}";
                 flaws.push(YamlFlaw::new(attribute.place, message));
                 return found;
             };
@@ -195,7 +196,7 @@ impl<'a> InputBlocks<'a> {
             _ => {
                 let message = format!(
                     "<{}> must have its variables in exactly one place: write them in one ```yaml block, or name their \
-                     directory with path=\"…\"",
+                     directory with path=\"...\"",
                     block.name
                 );
                 flaws.push(YamlFlaw::new(block.place, message));

@@ -266,7 +266,7 @@ impl Reader<'_> {
                 _ if c == quote => return Ok(text),
                 '\n' if quote != '`' => break,
                 '$' if quote == '`' && self.peek() == Some('{') => {
-                    let message = "a placeholder ${…} is program code: write the text itself, or write \\${ for these \
+                    let message = "a placeholder ${...} is program code: write the text itself, or write \\${ for these \
                                    two characters";
                     return Err((at, message.to_owned()));
                 }

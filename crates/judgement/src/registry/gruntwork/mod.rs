@@ -232,7 +232,7 @@ impl Reader<'_> {
     /// Returns the id of a step with its place. Two ids are equal for templates if they differ only in `-` and `_`.
     fn id<'e>(&mut self, element: &'e Element, flaws: &mut Vec<YamlFlaw>) -> Option<(&'e str, TextPlace)> {
         let Some(attribute) = element.attribute("id") else {
-            let message = format!("<{}> has no id: add id=\"…\"", element.name);
+            let message = format!("<{}> has no id: add id=\"...\"", element.name);
             flaws.push(YamlFlaw::new(element.place, message));
             return None;
         };
@@ -272,7 +272,7 @@ impl Reader<'_> {
             (found, _) => {
                 let what = if found.is_some() { "both `command` and `path`" } else { "no script" };
                 let message = format!(
-                    "<{}> has {what}: write the script in command=\"…\", or name its file with path=\"…\"",
+                    "<{}> has {what}: write the script in command=\"...\", or name its file with path=\"...\"",
                     element.name
                 );
                 flaws.push(YamlFlaw::new(element.place, message));

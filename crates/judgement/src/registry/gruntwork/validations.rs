@@ -78,7 +78,7 @@ fn pattern(found: &mut Variable, name: &str, item: &YamlNode, required: bool) ->
         "semver" => SEMVER,
         "regex" => match argument(item, 0, "regex").map(|node| &node.kind) {
             Some(YamlKind::Text(text)) => text,
-            _ => return Err("it has no pattern: write regex: \"^…$\"".to_owned()),
+            _ => return Err("it has no pattern: write regex: \"^...$\"".to_owned()),
         },
         _ => return Err("the registry does not know this validation".to_owned()),
     };

@@ -191,7 +191,7 @@ impl Builder<'_> {
         if target.step != step.unit.unit.label {
             let own = &step.unit.unit.label;
             let message = format!(
-                "the substep names the step {}, but belongs to the step {own}: write ### {own}.{} …",
+                "the substep names the step {}, but belongs to the step {own}: write ### {own}.{} ...",
                 target.step,
                 label.substep_text()
             );

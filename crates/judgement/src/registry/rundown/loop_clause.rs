@@ -173,12 +173,12 @@ impl QuoteReader<'_> {
             return Err("arithmetic");
         }
         if rest.starts_with("$'") && self.quote == Quote::None {
-            return Err("$'…'");
+            return Err("$'...'");
         }
         if let Some(inner) = rest.strip_prefix("${") {
             let name = inner.bytes().take_while(|c| c.is_ascii_alphanumeric() || *c == b'_').count();
             if name == 0 || !inner[name..].starts_with('}') {
-                return Err("${…} with more than a name");
+                return Err("${...} with more than a name");
             }
             self.copy(name + 3);
         } else if rest.starts_with("$(") {

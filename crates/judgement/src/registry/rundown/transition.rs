@@ -120,7 +120,7 @@ fn goto(text: &str) -> Result<FinalAction, String> {
         (None, ..) => Err("GOTO has no target: write for example GOTO 2".to_owned()),
         (Some("NEXT"), None, _) => Ok(FinalAction::NextInstance(None)),
         (Some("NEXT"), Some(word), None) => Ok(FinalAction::NextInstance(Some(read(word)?))),
-        (_, Some("AT"), _) => Err(newer("GOTO … AT", "write GOTO without AT; the loop then begins at its start")),
+        (_, Some("AT"), _) => Err(newer("GOTO ... AT", "write GOTO without AT; the loop then begins at its start")),
         (Some(word), None, _) => Ok(FinalAction::Goto(read(word)?)),
         _ => Err(wrong(text)),
     }
@@ -131,13 +131,13 @@ fn message(text: &str) -> Result<Option<String>, String> {
         "" => Ok(None),
         _ if text.contains('"') => quoted(text).map(Some),
         _ if is_identifier(text) => Ok(Some(text.to_owned())),
-        _ => Err(format!("the message {text:?} has more than one word: put the message in quotes, \"…\"")),
+        _ => Err(format!("the message {text:?} has more than one word: put the message in quotes, \"...\"")),
     }
 }
 
 fn quoted(text: &str) -> Result<String, String> {
     let inner = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
-    inner.map(str::to_owned).ok_or_else(|| format!("the quotes of the message {text} are not closed: write \"…\""))
+    inner.map(str::to_owned).ok_or_else(|| format!("the quotes of the message {text} are not closed: write \"...\""))
 }
 
 /// Returns the trimmed text after a whole word.

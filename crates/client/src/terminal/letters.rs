@@ -1,0 +1,422 @@
+//! Decides which words with letters beyond ASCII a text of prose shows.
+//!
+//! A word is a longest run of letters, marks and digits. A word is shown only if [`DisplayScripts::flaw`] finds no flaw. Any
+//! other character beyond ASCII is shown only if it is in a fixed list of punctuation. All else becomes escapes. The rules
+//! and the tables come from Unicode: UTS #39 (security mechanisms), UAX #15 (normal forms) and UAX #24 (scripts).
+//!
+//! The rules do not detect a word that looks like another word of ASCII letters, or of letters of the same script.
+
+use std::sync::RwLock;
+
+use unicode_general_category::{GeneralCategory, get_general_category};
+use unicode_normalization::char::canonical_combining_class;
+use unicode_normalization::is_nfc;
+use unicode_script::{Script, ScriptExtension, UnicodeScript as _};
+use unicode_security::confusable_detection::skeleton;
+use unicode_security::{GeneralSecurityProfile as _, RestrictionLevel, RestrictionLevelDetection as _};
+
+/// The scripts whose letters a person reads. Without a script, only ASCII is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DisplayScripts(ScriptExtension);
+
+/// Reason why the letters beyond ASCII of a word are shown as escapes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WordFlaw {
+    /// A letter belongs to another script, which the list of the person does not have.
+    NotListed(Script),
+    /// The scripts of the letters are not used together in one word.
+    Mixed,
+    /// The word is not in the normal form NFC.
+    NotNormal,
+    /// A mark covers other text, or can't be seen: see [`has_odd_marks`].
+    Marks,
+    /// Unicode does not recommend a character of the word for names: `Identifier_Status` is not `Allowed`.
+    NotAllowed,
+    /// The word looks like ASCII: its skeleton has only ASCII characters.
+    LooksAscii,
+}
+
+/// Names of the scripts that a list can have. The last three are the scripts that one language uses together. Scripts that
+/// are written from right to left are missing, because they change the order of the text around them.
+pub const SCRIPT_NAMES: [&str; 29] = [
+    "Armenian",
+    "Bengali",
+    "Bopomofo",
+    "Cyrillic",
+    "Devanagari",
+    "Ethiopic",
+    "Georgian",
+    "Greek",
+    "Gujarati",
+    "Gurmukhi",
+    "Han",
+    "Hangul",
+    "Hiragana",
+    "Kannada",
+    "Katakana",
+    "Khmer",
+    "Lao",
+    "Latin",
+    "Malayalam",
+    "Myanmar",
+    "Oriya",
+    "Sinhala",
+    "Tamil",
+    "Telugu",
+    "Thai",
+    "Tibetan",
+    "Chinese",
+    "Japanese",
+    "Korean",
+];
+
+/// Scripts with the languages that use them, by the codes of locales. All other languages use Latin letters.
+const LANGUAGES: [(&str, &str); 22] = [
+    ("Armenian", "hy"),
+    ("Bengali", "as bn"),
+    ("Chinese", "zh"),
+    ("Cyrillic", "be bg kk ky mk mn ru sr tg tt uk"),
+    ("Devanagari", "hi mr ne sa"),
+    ("Ethiopic", "am ti"),
+    ("Georgian", "ka"),
+    ("Greek", "el"),
+    ("Gujarati", "gu"),
+    ("Gurmukhi", "pa"),
+    ("Japanese", "ja"),
+    ("Kannada", "kn"),
+    ("Khmer", "km"),
+    ("Korean", "ko"),
+    ("Lao", "lo"),
+    ("Malayalam", "ml"),
+    ("Myanmar", "my"),
+    ("Oriya", "or"),
+    ("Sinhala", "si"),
+    ("Tamil", "ta"),
+    ("Telugu", "te"),
+    ("Thai", "th"),
+];
+
+/// Characters beyond ASCII outside of words that are shown. The skeleton of each has no ASCII character.
+const PUNCTUATION: &str = "§¶©®°±÷€£₽₹«»—•·¿†‡←↑→↓↔≤≥≈√™✓、。「」『』【】〈〉《》・";
+
+/// Maximum number of marks after one letter, as UTS #39 recommends.
+const MOST_MARKS: usize = 4;
+
+static OF_PROCESS: RwLock<Option<DisplayScripts>> = RwLock::new(None);
+
+impl Default for DisplayScripts {
+    fn default() -> Self {
+        Self(Script::Unknown.into())
+    }
+}
+
+impl DisplayScripts {
+    /// Returns the scripts with these names.
+    ///
+    /// # Errors
+    /// Returns an error for the first name that is not in [`SCRIPT_NAMES`].
+    pub fn named<'n>(names: impl IntoIterator<Item = &'n str>) -> Result<Self, String> {
+        names.into_iter().try_fold(Self::default(), |all, name| {
+            let scripts: &[Script] = match name {
+                "Chinese" => &[Script::Han, Script::Bopomofo],
+                "Japanese" => &[Script::Han, Script::Hiragana, Script::Katakana],
+                "Korean" => &[Script::Han, Script::Hangul],
+                "Arabic" | "Hebrew" | "Thaana" => {
+                    return Err(format!("{name} is written from right to left, so its letters are always escapes"));
+                }
+                _ => match Script::from_full_name(name).filter(|_| SCRIPT_NAMES.contains(&name)) {
+                    Some(script) => &[script],
+                    None => return Err(format!("{name:?} is no script: write one of {}", SCRIPT_NAMES.join(", "))),
+                },
+            };
+            Ok(scripts.iter().fold(all, |all, script| Self(all.0.union((*script).into()))))
+        })
+    }
+
+    /// Returns Latin and the script of a locale such as `ja_JP.UTF-8`, or no script if its encoding is not UTF-8.
+    #[must_use]
+    pub fn of_locale(locale: &str) -> Self {
+        let (place, variant) = locale.split_once('@').unwrap_or((locale, ""));
+        let (place, encoding) = place.split_once('.').unwrap_or((place, ""));
+        if !encoding.replace('-', "").eq_ignore_ascii_case("utf8") {
+            return Self::default();
+        }
+        let language = place.split('_').next().unwrap_or_default();
+        let of_variant = SCRIPT_NAMES.into_iter().find(|name| name.eq_ignore_ascii_case(variant));
+        let of_language = LANGUAGES.into_iter().find(|(_, codes)| codes.split(' ').any(|code| code == language));
+        let script = of_variant.or(of_language.map(|(script, _)| script)).unwrap_or("Latin");
+        Self::named(["Latin", script]).unwrap_or_default()
+    }
+
+    /// Returns the scripts that this process shows. Before [`Self::use_in_process`], there are none.
+    #[must_use]
+    pub fn of_process() -> Self {
+        OF_PROCESS.read().ok().and_then(|scripts| *scripts).unwrap_or_default()
+    }
+
+    /// Sets the scripts that this process shows.
+    pub fn use_in_process(self) {
+        if let Ok(mut scripts) = OF_PROCESS.write() {
+            *scripts = Some(self);
+        }
+    }
+
+    /// Returns true if prose shows this piece unchanged: a word, or one character outside of words.
+    pub(super) fn shows(self, piece: &str) -> bool {
+        match piece.chars().next() {
+            _ if piece.is_ascii() => true,
+            Some(first) if is_of_word(first) => self.flaw(piece).is_none(),
+            _ => self != Self::default() && PUNCTUATION.contains(piece),
+        }
+    }
+
+    /// Returns the reason why a word with letters beyond ASCII is not shown.
+    #[must_use]
+    pub fn flaw(self, word: &str) -> Option<WordFlaw> {
+        let is_listed = |c: char| c.is_ascii() || !c.script_extension().intersection(self.0).is_empty();
+        if let Some(other) = word.chars().find(|c| !is_listed(*c)) {
+            return Some(WordFlaw::NotListed(other.script()));
+        }
+        if !is_nfc(word) {
+            return Some(WordFlaw::NotNormal);
+        }
+        if has_odd_marks(word) {
+            return Some(WordFlaw::Marks);
+        }
+        // The level of a word with a character that is not allowed is also too low.
+        if !word.chars().all(|c| c.identifier_allowed()) {
+            return Some(WordFlaw::NotAllowed);
+        }
+        if !word.check_restriction_level(RestrictionLevel::HighlyRestrictive) {
+            return Some(WordFlaw::Mixed);
+        }
+        skeleton(word).all(|c| c.is_ascii()).then_some(WordFlaw::LooksAscii)
+    }
+}
+
+/// Returns the word at the beginning of a text, or else its first character.
+pub(super) fn first_piece(text: &str) -> &str {
+    let end = text.find(|c| !is_of_word(c)).unwrap_or(text.len());
+    if end > 0 { &text[..end] } else { &text[..text.chars().next().map_or(0, char::len_utf8)] }
+}
+
+/// Returns true for a letter, a mark or a digit.
+#[must_use]
+pub fn is_of_word(c: char) -> bool {
+    use GeneralCategory::{
+        DecimalNumber, LowercaseLetter, ModifierLetter, OtherLetter, SpacingMark, TitlecaseLetter, UppercaseLetter,
+    };
+    if c.is_ascii() {
+        return c.is_ascii_alphanumeric();
+    }
+    let category = get_general_category(c);
+    let is_letter = matches!(
+        category,
+        LowercaseLetter | ModifierLetter | OtherLetter | TitlecaseLetter | UppercaseLetter | DecimalNumber
+    );
+    is_letter || category == SpacingMark || is_placed(category)
+}
+
+/// Returns true for a mark that is drawn over, under or around the character before it.
+const fn is_placed(category: GeneralCategory) -> bool {
+    matches!(category, GeneralCategory::NonspacingMark | GeneralCategory::EnclosingMark)
+}
+
+/// Returns true if a mark of the word has no letter before it, follows itself, is one of more than four in a row, is drawn
+/// over its letter, or is the dot above a letter that has this dot already. UTS #39 advises against such marks.
+fn has_odd_marks(word: &str) -> bool {
+    let (mut before, mut marks) = (' ', MOST_MARKS);
+    for c in word.chars() {
+        let category = get_general_category(c);
+        marks = if is_placed(category) { marks + 1 } else { 0 };
+        let is_alone = before == ' ' && category == GeneralCategory::SpacingMark;
+        let is_hidden = c == '\u{307}' && "ijl\u{131}\u{237}".contains(before);
+        if marks > MOST_MARKS
+            || (marks > 0 && before == c)
+            || is_alone
+            || is_hidden
+            || canonical_combining_class(c) == OVERLAY
+        {
+            return true;
+        }
+        before = c;
+    }
+    false
+}
+
+/// Combining class of a mark that is drawn over its letter.
+const OVERLAY: u8 = 1;
+
+#[cfg(test)]
+mod tests {
+    use unicode_bidi::{BidiClass, bidi_class};
+
+    use super::*;
+    use crate::terminal::printable_text::PrintableText;
+    use crate::terminal::screen_decoder::unescape;
+
+    fn scripts(names: &[&str]) -> DisplayScripts {
+        DisplayScripts::named(names.iter().copied()).expect("scripts")
+    }
+
+    fn shown(text: &str, names: &[&str]) -> String {
+        let quoted = PrintableText::quoted_in(text, scripts(names));
+        quoted.as_str().strip_prefix('"').and_then(|text| text.strip_suffix('"')).expect("quotes").to_owned()
+    }
+
+    /// Checks all that the rule says about the words and characters beyond ASCII that a screen shows.
+    fn check_shown(text: &str, shown: &str) {
+        assert_eq!(unescape(shown), text);
+        let mut rest = shown;
+        while !rest.is_empty() {
+            let piece = first_piece(rest);
+            rest = &rest[piece.len()..];
+            if piece.is_ascii() {
+                continue;
+            }
+            let is_word = piece.chars().all(is_of_word);
+            assert!(is_word || PUNCTUATION.contains(piece), "{piece:?} of {text:?}");
+            assert!(is_nfc(piece), "{text:?}");
+            assert!(skeleton(piece).any(|c| !c.is_ascii()), "{text:?} looks like ASCII");
+            let is_left_to_right =
+                |c: char| !matches!(bidi_class(c), BidiClass::R | BidiClass::AL | BidiClass::AN | BidiClass::RLO | BidiClass::RLE | BidiClass::RLI);
+            assert!(piece.chars().all(is_left_to_right), "{text:?}");
+            if is_word {
+                assert!(piece.chars().all(|c| c.identifier_allowed()), "{text:?}");
+                assert!(piece.check_restriction_level(RestrictionLevel::HighlyRestrictive), "{text:?}");
+            }
+        }
+    }
+
+    /// A word of each script that a list can have.
+    const WORDS: [(&str, &str); 27] = [
+        ("Latin", "Größe"),
+        ("Greek", "λόγος"),
+        ("Cyrillic", "журнал"),
+        ("Armenian", "բառարան"),
+        ("Georgian", "გამარჯობა"),
+        ("Devanagari", "नमस्ते"),
+        ("Bengali", "বাংলা"),
+        ("Gujarati", "ગુજરાતી"),
+        ("Gurmukhi", "ਪੰਜਾਬੀ"),
+        ("Kannada", "ಕನ್ನಡ"),
+        ("Malayalam", "മലയാളം"),
+        ("Oriya", "ଓଡ଼ିଆ"),
+        ("Sinhala", "සිංහල"),
+        ("Tamil", "தமிழ்"),
+        ("Telugu", "తెలుగు"),
+        ("Thai", "ภาษาไทย"),
+        ("Lao", "ພາສາລາວ"),
+        ("Khmer", "ភាសាខ្មែរ"),
+        ("Myanmar", "မြန်မာ"),
+        ("Ethiopic", "አማርኛ"),
+        ("Tibetan", "བོད་ཡིག"),
+        ("Han", "漢字"),
+        ("Hiragana", "ひらがな"),
+        ("Katakana", "カタカナ"),
+        ("Hangul", "한국어"),
+        ("Japanese", "障害で再起動する"),
+        ("Chinese", "注音ㄅㄆㄇ"),
+    ];
+
+    #[test]
+    fn promise_4_each_code_point_alone_and_in_a_word_of_each_script_obeys_the_rule() {
+        let all = scripts(&SCRIPT_NAMES);
+        let assigned = |c: &char| !matches!(get_general_category(*c), GeneralCategory::Unassigned | GeneralCategory::PrivateUse);
+        let mut seen = 0;
+        for c in (0..=0x0010_ffff).filter_map(char::from_u32) {
+            let alone = c.to_string();
+            let shown = PrintableText::quoted_in(&alone, all);
+            let shown = &shown.as_str()[1..shown.as_str().len() - 1];
+            check_shown(&alone, shown);
+            assert!(assigned(&c) || shown.is_ascii(), "{c:?}");
+            // Without a script, and in other text than prose, only ASCII is shown.
+            assert!(PrintableText::text(&alone).as_str().is_ascii());
+            if !assigned(&c) || c.is_ascii() {
+                continue;
+            }
+            seen += 1;
+            // The words of another script follow the same path, so most characters are tried in a few words.
+            let own = WORDS.iter().filter(|(name, _)| all.flaw(&alone).is_none_or(|_| seen % 16 == 0) || *name == "Latin");
+            for (_, word) in own.take(if seen % 64 == 0 { WORDS.len() } else { 2 }) {
+                for text in [format!("{word}{c}"), format!("{c}{word}"), format!("a{c}b")] {
+                    let shown = PrintableText::quoted_in(&text, all);
+                    check_shown(&text, &shown.as_str()[1..shown.as_str().len() - 1]);
+                }
+            }
+        }
+        assert!(seen > 140_000, "{seen}");
+    }
+
+    #[test]
+    fn a_word_is_shown_to_a_person_who_lists_its_script_and_to_no_other() {
+        for (name, word) in WORDS {
+            assert_eq!(shown(word, &[name]), word);
+            let other = if name == "Latin" { "Greek" } else { "Latin" };
+            assert!(shown(word, &[other]).is_ascii(), "{word}");
+            assert!(shown(word, &[]).is_ascii(), "{word}");
+        }
+        for (text, names) in [
+            ("Störung im Lager: Übergabe hängt", &["Latin"][..]),
+            ("Tシャツを3枚、「再送」。", &["Japanese"]),
+            ("서버 재시작 server를", &["Korean"]),
+            ("Zapalenie żółtej lampki, 5 €, §3", &["Latin"]),
+        ] {
+            assert_eq!(shown(text, names), text);
+        }
+    }
+
+    #[test]
+    fn no_attack_with_letters_beyond_ascii_is_shown() {
+        let all = &SCRIPT_NAMES[..];
+        for (text, expected) in [
+            // Look-alikes of ASCII, and scripts that no language mixes.
+            ("p\u{430}ypal", r"p\u{430}ypal"),
+            ("\u{430}", r"\u{430}"),
+            ("\u{440}\u{430}\u{440}\u{430}", r"\u{440}\u{430}\u{440}\u{430}"),
+            ("Gr\u{f6}\u{430}", r"Gr\u{f6}\u{430}"),
+            ("\u{30ce}", r"\u{30ce}"),
+            ("etc\u{30ce}passwd", r"etc\u{30ce}passwd"),
+            ("\u{3bf}\u{3bd}", r"\u{3bf}\u{3bd}"),
+            ("\u{131}nit", r"\u{131}nit"),
+            // The order of the text.
+            ("\u{5e9}\u{5dc}\u{5d5}\u{5dd}", r"\u{5e9}\u{5dc}\u{5d5}\u{5dd}"),
+            ("\u{645}\u{631}\u{62d}\u{628}\u{627}", r"\u{645}\u{631}\u{62d}\u{628}\u{627}"),
+            ("a\u{202e}\u{f6}\u{2066}", r"a\u{202e}\u{f6}\u{2066}".replace(r"\u{f6}", "ö").as_str()),
+            // Invisible characters and tags.
+            ("ä\u{200b}ö\u{200d}\u{ad}", r"ä\u{200b}ö\u{200d}\u{ad}"),
+            ("ä\u{e0041}\u{e007f}", r"ä\u{e0041}\u{e007f}"),
+            ("ä\u{fe0f}", r"\u{e4}\u{fe0f}"),
+            ("\u{3164}\u{115f}\u{ffa0}\u{2800}", r"\u{3164}\u{115f}\u{ffa0}\u{2800}"),
+            // Normal forms and marks.
+            ("o\u{308}", r"o\u{308}"),
+            ("/\u{338}x", r"/\u{338}x"),
+            ("\"\u{301}", r#"\"\u{301}"#),
+            ("i\u{307}nit", r"i\u{307}nit"),
+            ("s\u{336}t", r"s\u{336}t"),
+            ("a\u{331}\u{331}", r"a\u{331}\u{331}"),
+            ("\u{1e05}\u{302}\u{303}\u{304}\u{306}\u{30c}", r"\u{1e05}\u{302}\u{303}\u{304}\u{306}\u{30c}"),
+            // Other forms of ASCII, blanks and signs.
+            ("\u{ff21}\u{ff22}\u{ff11}", r"\u{ff21}\u{ff22}\u{ff11}"),
+            ("\u{1d42b}\u{1d426}", r"\u{1d42b}\u{1d426}"),
+            ("\u{660}\u{661}", r"\u{660}\u{661}"),
+            ("a\u{3000}b\u{a0}c\u{2003}d", r"a\u{3000}b\u{a0}c\u{2003}d"),
+            ("1\u{2044}2 \u{2215} \u{29f8}", r"1\u{2044}2 \u{2215} \u{29f8}"),
+            ("\u{2019}\u{201c}\u{2026}\u{2013}\u{ff1b}", r"\u{2019}\u{201c}\u{2026}\u{2013}\u{ff1b}"),
+            ("x\u{b2}\u{2160}\u{1f600}", r"x\u{b2}\u{2160}\u{1f600}"),
+        ] {
+            assert_eq!(shown(text, all), expected, "{text}");
+        }
+        // A long run of marks covers no other line.
+        let marks = format!("a{}", "\u{301}\u{302}".repeat(40));
+        assert!(shown(&marks, all).is_ascii());
+    }
+
+    #[test]
+    fn the_punctuation_looks_like_no_ascii() {
+        for c in PUNCTUATION.chars() {
+            assert!(!c.is_ascii() && !is_of_word(c), "{c}");
+            assert!(skeleton(&c.to_string()).all(|c| !c.is_ascii()), "{c}");
+        }
+    }
+}
