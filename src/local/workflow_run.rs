@@ -106,16 +106,16 @@ impl<'a> WorkflowRun<'a> {
             }));
         }
         if current.begins_step && !current.step.substeps.is_empty() {
-            self.tell_unit(&current.step.unit.label.to_string(), &current.step.unit.title, "");
-            self.tell_lines(&current.step.unit.prompt, PrintableText::prose);
+            self.tell(&format!("== {} {}", current.step.unit.label, current.step.unit.title));
+            self.tell_lines(&current.step.unit.prompt);
         }
         let value =
             iteration.map(|one| format!(" ({} of {}: {})", one.number, one.count, one.value)).unwrap_or_default();
-        self.tell_unit(&current.label.to_string(), &shown(current, &current.unit.title), &value);
-        self.tell_lines(&shown(current, &current.unit.prompt), PrintableText::prose);
+        self.tell(&format!("== {} {}{value}", current.label, shown(current, &current.unit.title)));
+        self.tell_lines(&shown(current, &current.unit.prompt));
         for text in &current.unit.shown {
             self.terminal.say("   to read, not run by this program:");
-            self.tell_lines(&shown(current, text), PrintableText::text);
+            self.tell_lines(&shown(current, text));
         }
         for (_, runbook) in &current.unit.runbooks {
             self.terminal.say(&format!("   another runbook, to run by itself: {runbook}"));
@@ -123,14 +123,13 @@ impl<'a> WorkflowRun<'a> {
         Ok(())
     }
 
-    fn tell_unit(&self, label: &str, title: &str, value: &str) {
-        let words = PrintableText::text(&format!("== {label} ")).then(&PrintableText::prose(title));
-        self.terminal.tell(&words.then(&PrintableText::text(value)));
+    fn tell(&self, prose: &str) {
+        self.terminal.tell(&PrintableText::prose(prose));
     }
 
-    fn tell_lines(&self, text: &str, form: fn(&str) -> PrintableText) {
+    fn tell_lines(&self, text: &str) {
         for line in text.lines() {
-            self.terminal.tell(&PrintableText::words("   | ").then(&form(line)));
+            self.tell(&format!("   | {line}"));
         }
     }
 

@@ -69,3 +69,18 @@ fn the_sentences_script_draws_a_description_only_from_the_file_of_its_schema() {
         assert!(!schema.contains(&format!("\"description\": \"{sentence}\"")), "{line}");
     }
 }
+
+#[test]
+fn the_messages_of_the_program_have_no_character_that_a_screen_shows_as_an_escape() {
+    let rooms = ["crates/documents/src", "crates/judgement/src", "src/local", "src/node", "src/carried"];
+    let files = rooms.iter().flat_map(|room| crate::rust_source::rust_files(&root().join(room)));
+    let mut wrong = Vec::new();
+    for (path, source) in files.filter(|(path, _)| !path.ends_with("tests.rs")) {
+        let own = source.split("#[cfg(test)]").next().unwrap_or_default();
+        let lines = own.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//"));
+        let escaped =
+            lines.filter(|(_, line)| line.contains(['\u{2026}', '\u{b1}', '\u{2018}', '\u{2019}', '\u{201c}']));
+        wrong.extend(escaped.map(|(at, line)| format!("{}:{}: {}", path.display(), at + 1, line.trim())));
+    }
+    assert_eq!(wrong, [""; 0], "write these characters in ASCII");
+}

@@ -67,25 +67,22 @@ const MOST_PARAMS: usize = 32;
 fn row(view: &ProposalView) -> [PrintableText; 6] {
     let id = view.id.as_str();
     let result = match (&view.outcome, view.refusal.as_ref().or(view.held_up.as_ref())) {
-        (Some(outcome), _) => PrintableText::text(&outcome_words(outcome)),
-        (None, Some(reason)) if view.status == ProposalStatus::Refused => {
-            PrintableText::text(&format!("refused ({})", reason.code))
-        }
+        (Some(outcome), _) => outcome_words(outcome).into(),
+        (None, Some(reason)) if view.status == ProposalStatus::Refused => format!("refused ({})", reason.code).into(),
         (None, Some(reason)) => {
             let said = view.denials.iter().map(|denial| (denial.approver.as_str(), denial.reason.as_str()));
             PrintableText::text(&format!("{}: {}", view.status.word(), reason.detail)).then(&person_words(said))
         }
         (None, None) if view.status == ProposalStatus::Pending => {
-            let words = format!("pending, {} of {} signatures", view.approvals.have, view.approvals.required);
-            PrintableText::text(&words)
+            format!("pending, {} of {} signatures", view.approvals.have, view.approvals.required).into()
         }
         (None, None) => PrintableText::words(view.status.word()),
     };
     [
-        PrintableText::text(id.get(id.len().saturating_sub(ENDING)..).unwrap_or(id)),
-        PrintableText::text(&view.created_at.to_string()),
-        PrintableText::text(view.proposer.as_str()),
-        PrintableText::text(view.step.as_str()),
+        id.get(id.len().saturating_sub(ENDING)..).unwrap_or(id).to_owned().into(),
+        view.created_at.to_string().into(),
+        view.proposer.to_string().into(),
+        view.step.to_string().into(),
         PrintableText::json(&view.params).cut(MOST_PARAMS),
         result,
     ]

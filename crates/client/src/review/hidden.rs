@@ -7,7 +7,7 @@
 use unicode_general_category::{GeneralCategory, get_general_category};
 use unicode_script::{Script, UnicodeScript as _};
 
-use crate::terminal::letters::{DisplayScripts, WordFlaw, is_of_word};
+use crate::terminal::letters::{DisplayScripts, is_of_word};
 use crate::terminal::printable_text::PrintableText;
 use documents::record::hidden_character::HiddenCharacter;
 
@@ -42,25 +42,11 @@ pub fn hidden(text: &str, prose: Option<DisplayScripts>) -> Vec<PrintableText> {
     for word in text.split(|c: char| !is_of_word(c)).filter(|word| !word.is_ascii()) {
         let shown = PrintableText::text(word).cut(MOST);
         let is_found = found.iter().any(|what| what.as_str().split(' ').next() == Some(shown.as_str()));
-        if let Some(flaw) = scripts.flaw(word).filter(|_| !is_found && found.len() < MOST_FOUND) {
-            found.push(shown.then(&flaw_words(flaw)));
+        if let Some((why, what)) = scripts.flaw(word).filter(|_| !is_found && found.len() < MOST_FOUND) {
+            found.push(shown.and(" (").and(why).and(what).and(")"));
         }
     }
     found
-}
-
-fn flaw_words(flaw: WordFlaw) -> PrintableText {
-    PrintableText::words(match flaw {
-        WordFlaw::NotListed(script) => {
-            let of = PrintableText::words(" (letters of ").and(script.full_name());
-            return of.and(", which your display does not list)");
-        }
-        WordFlaw::Mixed => " (letters of several scripts)",
-        WordFlaw::NotNormal => " (not in the normal form NFC)",
-        WordFlaw::Marks => " (marks that hide something)",
-        WordFlaw::NotAllowed => " (a character that Unicode advises against in names)",
-        WordFlaw::LooksAscii => LOOKS_ASCII,
-    })
 }
 
 const LOOKS_ASCII: &str = " (looks like ASCII but is not ASCII)";
@@ -121,7 +107,7 @@ mod tests {
             |text: &str| hidden(text, Some(scripts)).iter().map(|what| what.as_str().to_owned()).collect::<Vec<_>>();
         assert_eq!(told("Gr\u{f6}\u{df}e, \u{3bb}\u{3cc}\u{3b3}\u{3bf}\u{3c2} \u{201e}x\u{201c}"), [""; 0]);
         for (text, remark) in [
-            ("\u{8a9e} x", r"\u{8a9e} (letters of Han, which your display does not list)"),
+            ("\u{8a9e} x", r"\u{8a9e} (your display does not list Han)"),
             ("p\u{3b1}y", r"p\u{3b1}y (letters of Latin and Greek)"),
             ("\u{3bf}", r"\u{3bf} (looks like ASCII but is not ASCII)"),
             ("o\u{308}", r"o\u{308} (not in the normal form NFC)"),

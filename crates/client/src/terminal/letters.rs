@@ -19,61 +19,13 @@ use unicode_security::{GeneralSecurityProfile as _, RestrictionLevel, Restrictio
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DisplayScripts(ScriptExtension);
 
-/// Reason why the letters beyond ASCII of a word are shown as escapes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WordFlaw {
-    /// A letter belongs to another script, which the list of the person does not have.
-    NotListed(Script),
-    /// The scripts of the letters are not used together in one word.
-    Mixed,
-    /// The word is not in the normal form NFC.
-    NotNormal,
-    /// A mark covers other text, or can't be seen: see [`has_odd_marks`].
-    Marks,
-    /// Unicode does not recommend a character of the word for names: `Identifier_Status` is not `Allowed`.
-    NotAllowed,
-    /// The word looks like ASCII: its skeleton has only ASCII characters.
-    LooksAscii,
-}
-
-/// Names of the scripts that a list can have. The last three are the scripts that one language uses together. Scripts that
-/// are written from right to left are missing, because they change the order of the text around them.
-pub const SCRIPT_NAMES: [&str; 29] = [
-    "Armenian",
-    "Bengali",
-    "Bopomofo",
-    "Cyrillic",
-    "Devanagari",
-    "Ethiopic",
-    "Georgian",
-    "Greek",
-    "Gujarati",
-    "Gurmukhi",
-    "Han",
-    "Hangul",
-    "Hiragana",
-    "Kannada",
-    "Katakana",
-    "Khmer",
-    "Lao",
-    "Latin",
-    "Malayalam",
-    "Myanmar",
-    "Oriya",
-    "Sinhala",
-    "Tamil",
-    "Telugu",
-    "Thai",
-    "Tibetan",
-    "Chinese",
-    "Japanese",
-    "Korean",
-];
-
-/// Scripts with the languages that use them, by the codes of locales. All other languages use Latin letters.
-const LANGUAGES: [(&str, &str); 22] = [
+/// Names of the scripts that a list can have, each with the languages that use it, by the codes of locales. All other
+/// languages use Latin letters. `Chinese`, `Japanese` and `Korean` are the scripts that one language uses together. Scripts
+/// that are written from right to left are missing, because they change the order of the text around them.
+const SCRIPTS: [(&str, &str); 29] = [
     ("Armenian", "hy"),
     ("Bengali", "as bn"),
+    ("Bopomofo", ""),
     ("Chinese", "zh"),
     ("Cyrillic", "be bg kk ky mk mn ru sr tg tt uk"),
     ("Devanagari", "hi mr ne sa"),
@@ -82,11 +34,16 @@ const LANGUAGES: [(&str, &str); 22] = [
     ("Greek", "el"),
     ("Gujarati", "gu"),
     ("Gurmukhi", "pa"),
+    ("Han", ""),
+    ("Hangul", ""),
+    ("Hiragana", ""),
     ("Japanese", "ja"),
     ("Kannada", "kn"),
+    ("Katakana", ""),
     ("Khmer", "km"),
     ("Korean", "ko"),
     ("Lao", "lo"),
+    ("Latin", ""),
     ("Malayalam", "ml"),
     ("Myanmar", "my"),
     ("Oriya", "or"),
@@ -94,6 +51,7 @@ const LANGUAGES: [(&str, &str); 22] = [
     ("Tamil", "ta"),
     ("Telugu", "te"),
     ("Thai", "th"),
+    ("Tibetan", "bo dz"),
 ];
 
 /// Characters beyond ASCII outside of words that are shown. The skeleton of each has no ASCII character.
@@ -114,7 +72,7 @@ impl DisplayScripts {
     /// Returns the scripts with these names.
     ///
     /// # Errors
-    /// Returns an error for the first name that is not in [`SCRIPT_NAMES`].
+    /// Returns an error for the first name that is not in the list.
     pub fn named<'n>(names: impl IntoIterator<Item = &'n str>) -> Result<Self, String> {
         names.into_iter().try_fold(Self::default(), |all, name| {
             let scripts: &[Script] = match name {
@@ -124,9 +82,14 @@ impl DisplayScripts {
                 "Arabic" | "Hebrew" | "Thaana" => {
                     return Err(format!("{name} is written from right to left, so its letters are always escapes"));
                 }
-                _ => match Script::from_full_name(name).filter(|_| SCRIPT_NAMES.contains(&name)) {
+                _ => match Script::from_full_name(name).filter(|_| SCRIPTS.iter().any(|(known, _)| *known == name)) {
                     Some(script) => &[script],
-                    None => return Err(format!("{name:?} is no script: write one of {}", SCRIPT_NAMES.join(", "))),
+                    None => {
+                        return Err(format!(
+                            "{name:?} is no script: write one of {}",
+                            SCRIPTS.map(|(name, _)| name).join(", ")
+                        ));
+                    }
                 },
             };
             Ok(scripts.iter().fold(all, |all, script| Self(all.0.union((*script).into()))))
@@ -141,10 +104,10 @@ impl DisplayScripts {
         if !encoding.replace('-', "").eq_ignore_ascii_case("utf8") {
             return Self::default();
         }
-        let language = place.split('_').next().unwrap_or_default();
-        let of_variant = SCRIPT_NAMES.into_iter().find(|name| name.eq_ignore_ascii_case(variant));
-        let of_language = LANGUAGES.into_iter().find(|(_, codes)| codes.split(' ').any(|code| code == language));
-        let script = of_variant.or(of_language.map(|(script, _)| script)).unwrap_or("Latin");
+        let language = place.split('_').next().filter(|code| !code.is_empty()).unwrap_or("en");
+        let of_variant = SCRIPTS.iter().find(|(name, _)| name.eq_ignore_ascii_case(variant));
+        let of_language = || SCRIPTS.iter().find(|(_, codes)| codes.split(' ').any(|code| code == language));
+        let script = of_variant.or_else(of_language).map_or("Latin", |(name, _)| name);
         Self::named(["Latin", script]).unwrap_or_default()
     }
 
@@ -170,27 +133,27 @@ impl DisplayScripts {
         }
     }
 
-    /// Returns the reason why a word with letters beyond ASCII is not shown.
+    /// Returns the reason why a word with letters beyond ASCII is not shown, in two parts.
     #[must_use]
-    pub fn flaw(self, word: &str) -> Option<WordFlaw> {
-        let is_listed = |c: char| c.is_ascii() || !c.script_extension().intersection(self.0).is_empty();
-        if let Some(other) = word.chars().find(|c| !is_listed(*c)) {
-            return Some(WordFlaw::NotListed(other.script()));
+    pub fn flaw(self, word: &str) -> Option<(&'static str, &'static str)> {
+        let is_listed = |c: &char| c.is_ascii() || !c.script_extension().intersection(self.0).is_empty();
+        if let Some(other) = word.chars().find(|c| !is_listed(c)) {
+            return Some(("your display does not list ", other.script().full_name()));
         }
-        if !is_nfc(word) {
-            return Some(WordFlaw::NotNormal);
-        }
-        if has_odd_marks(word) {
-            return Some(WordFlaw::Marks);
-        }
-        // The level of a word with a character that is not allowed is also too low.
-        if !word.chars().all(|c| c.identifier_allowed()) {
-            return Some(WordFlaw::NotAllowed);
-        }
-        if !word.check_restriction_level(RestrictionLevel::HighlyRestrictive) {
-            return Some(WordFlaw::Mixed);
-        }
-        skeleton(word).all(|c| c.is_ascii()).then_some(WordFlaw::LooksAscii)
+        let why = if !is_nfc(word) {
+            "not in the normal form NFC"
+        } else if has_odd_marks(word) {
+            "marks that hide something"
+        } else if !word.chars().all(|c| c.identifier_allowed()) {
+            "a character that Unicode advises against in names"
+        } else if !word.check_restriction_level(RestrictionLevel::HighlyRestrictive) {
+            "letters of several scripts"
+        } else if skeleton(word).all(|c| c.is_ascii()) {
+            "looks like ASCII but is not ASCII"
+        } else {
+            return None;
+        };
+        Some((why, ""))
     }
 }
 
@@ -203,18 +166,8 @@ pub(super) fn first_piece(text: &str) -> &str {
 /// Returns true for a letter, a mark or a digit.
 #[must_use]
 pub fn is_of_word(c: char) -> bool {
-    use GeneralCategory::{
-        DecimalNumber, LowercaseLetter, ModifierLetter, OtherLetter, SpacingMark, TitlecaseLetter, UppercaseLetter,
-    };
-    if c.is_ascii() {
-        return c.is_ascii_alphanumeric();
-    }
-    let category = get_general_category(c);
-    let is_letter = matches!(
-        category,
-        LowercaseLetter | ModifierLetter | OtherLetter | TitlecaseLetter | UppercaseLetter | DecimalNumber
-    );
-    is_letter || category == SpacingMark || is_placed(category)
+    let category = get_general_category(c).abbreviation();
+    category.starts_with(['L', 'M']) || category == "Nd"
 }
 
 /// Returns true for a mark that is drawn over, under or around the character before it.
@@ -278,8 +231,12 @@ mod tests {
             assert!(is_word || PUNCTUATION.contains(piece), "{piece:?} of {text:?}");
             assert!(is_nfc(piece), "{text:?}");
             assert!(skeleton(piece).any(|c| !c.is_ascii()), "{text:?} looks like ASCII");
-            let is_left_to_right =
-                |c: char| !matches!(bidi_class(c), BidiClass::R | BidiClass::AL | BidiClass::AN | BidiClass::RLO | BidiClass::RLE | BidiClass::RLI);
+            let is_left_to_right = |c: char| {
+                !matches!(
+                    bidi_class(c),
+                    BidiClass::R | BidiClass::AL | BidiClass::AN | BidiClass::RLO | BidiClass::RLE | BidiClass::RLI
+                )
+            };
             assert!(piece.chars().all(is_left_to_right), "{text:?}");
             if is_word {
                 assert!(piece.chars().all(|c| c.identifier_allowed()), "{text:?}");
@@ -321,8 +278,9 @@ mod tests {
 
     #[test]
     fn promise_4_each_code_point_alone_and_in_a_word_of_each_script_obeys_the_rule() {
-        let all = scripts(&SCRIPT_NAMES);
-        let assigned = |c: &char| !matches!(get_general_category(*c), GeneralCategory::Unassigned | GeneralCategory::PrivateUse);
+        let all = scripts(&SCRIPTS.map(|(name, _)| name));
+        let assigned =
+            |c: &char| !matches!(get_general_category(*c), GeneralCategory::Unassigned | GeneralCategory::PrivateUse);
         let mut seen = 0;
         for c in (0..=0x0010_ffff).filter_map(char::from_u32) {
             let alone = c.to_string();
@@ -337,7 +295,8 @@ mod tests {
             }
             seen += 1;
             // The words of another script follow the same path, so most characters are tried in a few words.
-            let own = WORDS.iter().filter(|(name, _)| all.flaw(&alone).is_none_or(|_| seen % 16 == 0) || *name == "Latin");
+            let own =
+                WORDS.iter().filter(|(name, _)| all.flaw(&alone).is_none_or(|_| seen % 16 == 0) || *name == "Latin");
             for (_, word) in own.take(if seen % 64 == 0 { WORDS.len() } else { 2 }) {
                 for text in [format!("{word}{c}"), format!("{c}{word}"), format!("a{c}b")] {
                     let shown = PrintableText::quoted_in(&text, all);
@@ -368,7 +327,7 @@ mod tests {
 
     #[test]
     fn no_attack_with_letters_beyond_ascii_is_shown() {
-        let all = &SCRIPT_NAMES[..];
+        let all = &SCRIPTS.map(|(name, _)| name)[..];
         for (text, expected) in [
             // Look-alikes of ASCII, and scripts that no language mixes.
             ("p\u{430}ypal", r"p\u{430}ypal"),

@@ -19,25 +19,14 @@ impl EscapedOutput {
     pub(super) fn feed(&mut self, piece: &[u8]) -> String {
         let mut bytes = std::mem::take(&mut self.tail);
         bytes.extend_from_slice(piece);
+        // An incomplete character at the end waits for its other bytes.
+        if let Some(length) = incomplete_end(&bytes) {
+            self.tail = bytes.split_off(bytes.len() - length);
+        }
         let mut out = String::new();
-        let mut rest = &bytes[..];
-        loop {
-            match std::str::from_utf8(rest) {
-                Ok(text) => {
-                    self.push(text, &mut out);
-                    break;
-                }
-                Err(error) => {
-                    let (good, bad) = rest.split_at(error.valid_up_to());
-                    self.push(&String::from_utf8_lossy(good), &mut out);
-                    let Some(length) = error.error_len() else {
-                        self.tail = bad.to_vec();
-                        break;
-                    };
-                    raw(&bad[..length], &mut out);
-                    rest = &bad[length..];
-                }
-            }
+        for chunk in bytes.utf8_chunks() {
+            self.push(chunk.valid(), &mut out);
+            raw(chunk.invalid(), &mut out);
         }
         out
     }
@@ -54,6 +43,12 @@ impl EscapedOutput {
         raw(&std::mem::take(&mut self.tail), &mut out);
         out
     }
+}
+
+/// Returns the length of the incomplete character at the end of the bytes.
+fn incomplete_end(bytes: &[u8]) -> Option<usize> {
+    let last = bytes.utf8_chunks().last()?.invalid();
+    std::str::from_utf8(last).is_err_and(|error| error.error_len().is_none()).then_some(last.len())
 }
 
 fn raw(bytes: &[u8], out: &mut String) {

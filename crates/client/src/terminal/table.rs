@@ -53,10 +53,14 @@ mod tests {
     #[test]
     fn columns_are_counted_by_the_width_of_their_letters() {
         let scripts = crate::terminal::letters::DisplayScripts::named(["Latin", "Japanese"]).expect("scripts");
-        let rows = ["再起動", "Größe", "x"].map(|text| [PrintableText::quoted_in(text, scripts), PrintableText::words("end")]);
+        let rows =
+            ["再起動", "Größe", "x"].map(|text| [PrintableText::quoted_in(text, scripts), PrintableText::words("end")]);
         assert_eq!(aligned(&rows), "\"再起動\"  end\n\"Größe\"   end\n\"x\"       end\n");
         let long = PrintableText::quoted_in("再起動する", scripts);
-        assert_eq!([long.cut(8).as_str(), long.cut(9).as_str(), long.cut(12).as_str()], ["\"再起...", "\"再起...", "\"再起動する\""]);
+        assert_eq!(
+            [long.cut(8).as_str(), long.cut(9).as_str(), long.cut(12).as_str()],
+            ["\"再起...", "\"再起...", "\"再起動する\""]
+        );
         assert_eq!(long.ends(3).as_str(), "\"再...る\"");
     }
 

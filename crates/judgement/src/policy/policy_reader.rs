@@ -479,7 +479,7 @@ grants:
                 "11:13: `network` is allowed only for named runbooks: move the key into an override",
                 "11:54: `wall_ms` must be above 0: 0 is not a valid limit",
                 "11:57: unknown key in limits: \"memory\"; did you mean \"memory_bytes\"?",
-                "13:15: pattern \"a/[!b]\": shells and picomatch disagree about the meaning of [!…]: write [^…], or [\\!…]",
+                "13:15: pattern \"a/[!b]\": shells and picomatch disagree about the meaning of [!...]: write [^...], or [\\!...]",
                 "14:5: the override has no `runbook`: name the runbooks of the override, for example \"deploy/**\"",
                 "15:5: this override has no effect: add `mode`, `run`, `approvals` or another rule, or remove the \
                  override",
