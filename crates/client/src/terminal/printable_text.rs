@@ -27,7 +27,7 @@ impl PrintableText {
     /// Escapes external text.
     #[must_use]
     pub fn text(text: &str) -> Self {
-        Self(escape(text, EscapeForm::Text, DisplayScripts::default()))
+        Self(escape(text, EscapeForm::Text, DisplayScripts::default(), 0))
     }
 
     /// Escapes external text and encloses it in double quotes.
@@ -39,7 +39,7 @@ impl PrintableText {
     /// Escapes prose, and shows the words in the scripts of this process.
     #[must_use]
     pub fn prose(text: &str) -> Self {
-        Self(escape(text, EscapeForm::Text, DisplayScripts::of_process()))
+        Self(escape(text, EscapeForm::Text, DisplayScripts::of_process(), 0))
     }
 
     /// Escapes prose like [`Self::prose`], and encloses it in double quotes.
@@ -49,19 +49,19 @@ impl PrintableText {
     }
 
     pub(super) fn quoted_in(text: &str, scripts: DisplayScripts) -> Self {
-        Self(format!("\"{}\"", escape(text, EscapeForm::Quoted, scripts)))
+        Self(format!("\"{}\"", escape(text, EscapeForm::Quoted, scripts, 0)))
     }
 
     /// Formats a JSON value of a parameter as JSON in one line, as prose.
     #[must_use]
     pub fn json(value: &Value) -> Self {
-        Self(escape(&value.to_string(), EscapeForm::Escaped, DisplayScripts::of_process()))
+        Self(escape(&value.to_string(), EscapeForm::Escaped, DisplayScripts::of_process(), 0))
     }
 
     /// Escapes a message of the program, in which external text is escaped already. A backslash stays unchanged.
     #[must_use]
     pub fn message(words: &str) -> Self {
-        Self(escape(words, EscapeForm::Escaped, DisplayScripts::default()))
+        Self(escape(words, EscapeForm::Escaped, DisplayScripts::default(), 0))
     }
 
     /// Escapes a line of a script. A backslash stays unchanged unless it looks like an escape. `comment` is the place of
@@ -72,7 +72,7 @@ impl PrintableText {
     }
 
     pub(super) fn source_in(line: &str, comment: Option<usize>, scripts: DisplayScripts) -> Self {
-        Self(escape_source(line, comment.unwrap_or(line.len()), scripts))
+        Self(escape(line, EscapeForm::Source, scripts, comment.unwrap_or(line.len())))
     }
 
     /// Creates a text from a string of the program. A `&'static str` cannot come from outside, so it needs no escapes.
@@ -234,6 +234,8 @@ enum EscapeForm {
     Quoted,
     /// Backslashes in the text belong to escapes, so they stay.
     Escaped,
+    /// A line of a script.
+    Source,
 }
 
 /// Writes the word at the beginning of the text, or the character beyond ASCII, and returns the rest of the text.
@@ -252,78 +254,57 @@ fn write_piece<'t>(
     Some(&text[piece.len()..])
 }
 
-fn escape(text: &str, form: EscapeForm, scripts: DisplayScripts) -> String {
+/// Escapes a text. `prose` is the place in the text from which on words in these scripts are shown.
+fn escape(text: &str, form: EscapeForm, scripts: DisplayScripts, prose: usize) -> String {
+    let is_source = form == EscapeForm::Source;
+    let escaped = if is_source { push_braced } else { push_escape };
     let mut out = String::with_capacity(text.len() + 8);
     let mut rest = text;
     while let Some(c) = rest.chars().next() {
-        if c == ' ' {
-            let run = rest.len() - rest.trim_start_matches(' ').len();
-            write_spaces(&mut out, &rest[..run], rest.len() == text.len(), run == rest.len());
-            rest = &rest[run..];
-            continue;
-        }
-        if let Some(after) = write_piece(&mut out, rest, scripts, push_escape) {
-            rest = after;
-            continue;
-        }
-        match c {
-            '\\' if form != EscapeForm::Escaped => out.push_str("\\\\"),
-            '"' if form == EscapeForm::Quoted => out.push_str("\\\""),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            '\x21'..='\x7e' => out.push(c),
-            _ => push_escape(&mut out, c),
-        }
-        rest = &rest[1..];
-    }
-    out
-}
-
-/// Writes spaces. A long run of spaces, and a run at the end of the text, could hide text on a screen, so the number of
-/// spaces is written instead.
-fn write_spaces(out: &mut String, spaces: &str, begins: bool, ends: bool) {
-    if !ends && (spaces.len() <= 2 || (begins && spaces.len() <= INDENT)) {
-        out.push_str(spaces);
-    } else {
-        let _ = write!(out, "\\s{{{}}}", spaces.len());
-    }
-}
-
-fn escape_source(line: &str, comment: usize, scripts: DisplayScripts) -> String {
-    let mut out = String::with_capacity(line.len() + 8);
-    let mut rest = line;
-    let braced = |out: &mut String, c: char| {
-        let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
-    };
-    while let Some(c) = rest.chars().next() {
         // Only for blanks: a search at each character of a long line would need quadratic time.
         let run_of = |c: char| rest.len() - rest.trim_start_matches(c).len();
-        let scripts = if line.len() - rest.len() >= comment { scripts } else { DisplayScripts::default() };
-        if let Some(after) = write_piece(&mut out, rest, scripts, braced) {
+        let at = text.len() - rest.len();
+        let scripts = if at >= prose { scripts } else { DisplayScripts::default() };
+        if let Some(after) = write_piece(&mut out, rest, scripts, escaped) {
             rest = after;
             continue;
         }
+        let mut length = 1;
         match c {
             ' ' => {
-                let run = run_of(c);
-                write_spaces(&mut out, &rest[..run], rest.len() == line.len(), run == rest.len());
-                rest = &rest[run..];
-                continue;
+                length = run_of(c);
+                write_spaces(&mut out, length, at == 0, length == rest.len());
             }
-            '\t' => {
-                let run = run_of(c);
-                let _ = write!(out, "\\s{{{run}tab{}}}", if run == 1 { "" } else { "s" });
-                rest = &rest[run..];
-                continue;
+            '\t' if is_source => {
+                length = run_of(c);
+                let _ = write!(out, "\\s{{{length}tab{}}}", if length == 1 { "" } else { "s" });
             }
-            '\\' if !["u{", "s{"].iter().any(|form| rest[1..].starts_with(form)) => out.push(c),
-            '\x21'..='\x7e' if c != '\\' => out.push(c),
-            _ => braced(&mut out, c),
+            '\\' if is_source && ["u{", "s{"].iter().any(|form| rest[1..].starts_with(form)) => escaped(&mut out, c),
+            '\\' if matches!(form, EscapeForm::Text | EscapeForm::Quoted) => out.push_str("\\\\"),
+            '"' if form == EscapeForm::Quoted => out.push_str("\\\""),
+            '\n' if !is_source => out.push_str("\\n"),
+            '\r' if !is_source => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\x21'..='\x7e' => out.push(c),
+            _ => escaped(&mut out, c),
         }
-        rest = &rest[1..];
+        rest = &rest[length..];
     }
     out
+}
+
+fn push_braced(out: &mut String, c: char) {
+    let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
+}
+
+/// Writes a run of spaces. A long run of spaces, and a run at the end of the text, could hide text on a screen, so the number
+/// of spaces is written instead.
+fn write_spaces(out: &mut String, spaces: usize, begins: bool, ends: bool) {
+    if !ends && (spaces <= 2 || (begins && spaces <= INDENT)) {
+        out.push_str(&" ".repeat(spaces));
+    } else {
+        let _ = write!(out, "\\s{{{spaces}}}");
+    }
 }
 
 #[cfg(test)]
