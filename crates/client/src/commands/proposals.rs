@@ -66,7 +66,7 @@ const MOST_PARAMS: usize = 32;
 
 fn row(view: &ProposalView) -> [PrintableText; 6] {
     let id = view.id.as_str();
-    let result = match (&view.outcome, view.refusal.as_ref().or(view.held_up.as_ref())) {
+    let result: PrintableText = match (&view.outcome, view.refusal.as_ref().or(view.held_up.as_ref())) {
         (Some(outcome), _) => outcome_words(outcome).into(),
         (None, Some(reason)) if view.status == ProposalStatus::Refused => format!("refused ({})", reason.code).into(),
         (None, Some(reason)) => {

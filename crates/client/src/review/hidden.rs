@@ -28,7 +28,7 @@ pub fn hidden(text: &str, prose: Option<DisplayScripts>) -> Vec<PrintableText> {
     }
     for word in text.split(|c: char| !c.is_alphabetic() && !is_mark(c)) {
         let scripts = scripts_of(word);
-        if scripts.len() > 1 {
+        if scripts.len() > 1 && prose.is_none_or(|listed| listed.flaw(word).is_some()) {
             let names = scripts.iter().map(|script| script.full_name()).collect::<Vec<_>>().join(" and ");
             add(PrintableText::text(word).cut(MOST).and(" (letters of ").then(&PrintableText::text(&names)).and(")"));
         }
@@ -105,6 +105,8 @@ mod tests {
         let scripts = DisplayScripts::named(["Latin", "Greek"]).expect("scripts");
         let told =
             |text: &str| hidden(text, Some(scripts)).iter().map(|what| what.as_str().to_owned()).collect::<Vec<_>>();
+        let japanese = DisplayScripts::named(["Japanese"]).ok();
+        assert!(hidden("T\u{30b7}\u{30e3}\u{30c4}\u{3092}3\u{679a}", japanese).is_empty());
         assert_eq!(told("Gr\u{f6}\u{df}e, \u{3bb}\u{3cc}\u{3b3}\u{3bf}\u{3c2} \u{201e}x\u{201c}"), [""; 0]);
         for (text, remark) in [
             ("\u{8a9e} x", r"\u{8a9e} (your display does not list Han)"),
