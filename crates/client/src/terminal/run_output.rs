@@ -62,7 +62,8 @@ fn raw(bytes: &[u8], out: &mut String) {
 ///
 /// GitHub reads the marker `::name …` at the beginning of a line, also after blanks. GitHub and Azure read the markers
 /// `##[name]` and `##vso[name]` anywhere in a line, and TeamCity reads `##teamcity[name]`. The markers of GitLab,
-/// Buildkite and Jenkins begin with control characters, which [`OutputPainter`](crate::terminal::output_painter::OutputPainter) escapes.
+/// Buildkite and Jenkins begin with control characters, which
+/// [`OutputPainter`](crate::terminal::output_painter::OutputPainter) escapes.
 #[derive(Debug, Default)]
 pub struct CommandGuard {
     out: LineSoFar,
