@@ -313,6 +313,10 @@ mod tests {
             ("bash {#}", "1:"),
             ("bash {#a #b}", "1:14: the step has a second id"),
             ("bash {#a timeout}", "1:13: \"timeout\" has no value"),
+            (
+                "bash {#a title=Hello world}",
+                "1:25: \"world\" has no value: write world=value, or put the text in quotes: title=\"Hello world\"",
+            ),
             ("bash {#a =x}", "1:13: an attribute is missing"),
             ("bash {#a title=\"x}", "1:19: the quote"),
             ("bash {#a title=\"\\n\"}", "1:20: only"),
