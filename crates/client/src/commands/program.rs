@@ -14,8 +14,7 @@ use crate::commands::{
     approve, audit, boundary, cancel, completions, deny, freeze, gate, grant, inbox, key, log, mcp, output, proposals,
     propose, review, review_run, revoke, session, submit, unsettled, verify, wait,
 };
-use crate::home::directories::Home;
-use crate::home::user_configuration::{display_scripts, locale_of_process};
+use crate::home::user_configuration::show_own_letters;
 use crate::remote::log_source::OpenStoredLog;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::streams::{Terminal, eprintln_quietly};
@@ -67,9 +66,8 @@ pub fn main<P: CommandSet>(commit: Option<&str>) -> ExitCode {
         }
     };
     let terminal = Terminal::new(cli.global.json);
-    match display_scripts(&Home::of_process(), &locale_of_process(), false) {
-        Ok(scripts) => scripts.use_in_process(),
-        Err(failure) => eprintln_quietly(&format!("note: {failure}. Until then, letters beyond ASCII are escapes")),
+    if let Err(failure) = show_own_letters(false) {
+        eprintln_quietly(&format!("note: {failure}. Until then, letters beyond ASCII are escapes"));
     }
     let Cli { global, command, listed } = cli;
     let result = global.choose(listed.as_deref()).and_then(|global| command.run(&global, &terminal));

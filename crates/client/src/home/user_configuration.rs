@@ -12,11 +12,14 @@ use crate::terminal::printable_text::PrintableText;
 /// Maximum size of the file in bytes.
 const MAX_FILE_BYTES: usize = 1 << 16;
 
-/// Returns the locale of this process.
-#[must_use]
-pub fn locale_of_process() -> String {
+/// Shows the letters of this person, or of this desk, from now on.
+///
+/// # Errors
+/// Returns an error if the configuration can't be read or understood.
+pub fn show_own_letters(is_desk: bool) -> Result<(), CommandFailure> {
     let set = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().filter_map(|name| std::env::var(name).ok());
-    set.into_iter().find(|value| !value.is_empty()).unwrap_or_default()
+    let locale = set.into_iter().find(|value| !value.is_empty()).unwrap_or_default();
+    display_scripts(&Home::of_process(), &locale, is_desk).map(DisplayScripts::use_in_process)
 }
 
 /// Returns the scripts whose letters prose shows. A terminal whose locale has not the encoding UTF-8 could take a byte of a
@@ -24,13 +27,13 @@ pub fn locale_of_process() -> String {
 ///
 /// # Errors
 /// Returns an error if the file can't be read or understood.
-pub fn display_scripts(home: &Home, locale: &str, is_desk: bool) -> Result<DisplayScripts, CommandFailure> {
+fn display_scripts(home: &Home, locale: &str, is_desk: bool) -> Result<DisplayScripts, CommandFailure> {
     let of_locale = DisplayScripts::of_locale(locale);
     let path = home.config.as_ref().map(|config| config.join("config.toml")).filter(|path| path.exists());
     let Some(path) = path.filter(|_| is_desk || of_locale != DisplayScripts::default()) else { return Ok(of_locale) };
     let wrong = |why: &str| {
-        let shown = [&*path.to_string_lossy(), why].map(|text| PrintableText::text(text).as_str().to_owned());
-        CommandFailure::usage(format!("{} is no configuration: {}; correct the file", shown[0], shown[1]))
+        let words = format!("{} is no configuration: {why}; correct the file", path.display());
+        CommandFailure::usage(PrintableText::message(&words).as_str())
     };
     let text = String::from_utf8(read_bounded(&path, MAX_FILE_BYTES)?).map_err(|_| wrong("the text is not UTF-8"))?;
     let file: UserConfiguration = toml::from_str(&text).map_err(|error| wrong(error.message()))?;

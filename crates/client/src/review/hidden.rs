@@ -4,7 +4,6 @@
 //! letters of several scripts, and words with letters that look like ASCII. The screen shows such characters as
 //! escapes.
 
-use unicode_general_category::{GeneralCategory, get_general_category};
 use unicode_script::{Script, UnicodeScript as _};
 
 use crate::terminal::letters::{DisplayScripts, is_of_word};
@@ -26,30 +25,24 @@ pub fn hidden(text: &str, prose: Option<DisplayScripts>) -> Vec<PrintableText> {
             add(PrintableText::text(&c.to_string()).and(" (").and(words(kind)).and(")"));
         }
     }
-    for word in text.split(|c: char| !c.is_alphabetic() && !is_mark(c)) {
-        let scripts = scripts_of(word);
-        if scripts.len() > 1 && prose.is_none_or(|listed| listed.flaw(word).is_some()) {
-            let names = scripts.iter().map(|script| script.full_name()).collect::<Vec<_>>().join(" and ");
-            add(PrintableText::text(word).cut(MOST).and(" (letters of ").then(&PrintableText::text(&names)).and(")"));
-        }
-    }
-    for word in text.split(|c: char| !c.is_alphanumeric() && !is_mark(c)) {
-        if word.contains(looks_like_ascii) {
-            add(PrintableText::text(word).cut(MOST).and(LOOKS_ASCII));
-        }
-    }
-    let Some(scripts) = prose else { return found };
     for word in text.split(|c: char| !is_of_word(c)).filter(|word| !word.is_ascii()) {
+        let flaw = prose.map(|listed| listed.flaw(word));
+        if flaw == Some(None) {
+            continue;
+        }
         let shown = PrintableText::text(word).cut(MOST);
-        let is_found = found.iter().any(|what| what.as_str().split(' ').next() == Some(shown.as_str()));
-        if let Some((why, what)) = scripts.flaw(word).filter(|_| !is_found && found.len() < MOST_FOUND) {
-            found.push(shown.and(" (").and(why).and(what).and(")"));
+        let scripts = scripts_of(word);
+        if scripts.len() > 1 {
+            let names = scripts.iter().map(|script| script.full_name()).collect::<Vec<_>>().join(" and ");
+            add(shown.and(" (letters of ").then(&PrintableText::text(&names)).and(")"));
+        } else if word.contains(looks_like_ascii) {
+            add(shown.and(" (looks like ASCII but is not ASCII)"));
+        } else if let Some(Some((why, what))) = flaw {
+            add(shown.and(" (").and(why).and(what).and(")"));
         }
     }
     found
 }
-
-const LOOKS_ASCII: &str = " (looks like ASCII but is not ASCII)";
 
 /// Maximum number of findings, which bounds the time for a large text.
 const MOST_FOUND: usize = 100;
@@ -70,10 +63,6 @@ const fn words(kind: HiddenCharacter) -> &'static str {
 /// character into an ASCII letter or digit, except the mathematical dotless i and j (U+1D6A4 and U+1D6A5).
 fn looks_like_ascii(c: char) -> bool {
     matches!(c, '\u{ff10}'..='\u{ff19}' | '\u{ff21}'..='\u{ff3a}' | '\u{ff41}'..='\u{ff5a}' | '\u{1d400}'..='\u{1d6a5}')
-}
-
-fn is_mark(c: char) -> bool {
-    matches!(get_general_category(c), GeneralCategory::NonspacingMark | GeneralCategory::SpacingMark)
 }
 
 /// Returns the Unicode scripts of a word's letters. Scripts that one language uses together count as one.

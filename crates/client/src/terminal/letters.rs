@@ -8,7 +8,7 @@
 
 use std::sync::RwLock;
 
-use unicode_general_category::{GeneralCategory, get_general_category};
+use unicode_general_category::get_general_category;
 use unicode_normalization::char::canonical_combining_class;
 use unicode_normalization::is_nfc;
 use unicode_script::{Script, ScriptExtension, UnicodeScript as _};
@@ -169,31 +169,16 @@ pub fn is_of_word(c: char) -> bool {
     category.starts_with(['L', 'M']) || category == "Nd"
 }
 
-/// Returns true for a mark that is drawn over, under or around the character before it.
-const fn is_placed(category: GeneralCategory) -> bool {
-    matches!(category, GeneralCategory::NonspacingMark | GeneralCategory::EnclosingMark)
-}
-
 /// Returns true if a mark of the word has no letter before it, follows itself, is one of more than four in a row, is drawn
 /// over its letter, or is the dot above a letter that has this dot already. UTS #39 advises against such marks.
 fn has_odd_marks(word: &str) -> bool {
     let (mut before, mut marks) = (' ', MOST_MARKS);
-    for c in word.chars() {
-        let category = get_general_category(c);
-        marks = if is_placed(category) { marks + 1 } else { 0 };
-        let is_alone = before == ' ' && category == GeneralCategory::SpacingMark;
-        let is_hidden = c == '\u{307}' && "ijl\u{131}\u{237}".contains(before);
-        if marks > MOST_MARKS
-            || (marks > 0 && before == c)
-            || is_alone
-            || is_hidden
-            || canonical_combining_class(c) == OVERLAY
-        {
-            return true;
-        }
-        before = c;
-    }
-    false
+    word.chars().any(|c| {
+        marks = if get_general_category(c).abbreviation().starts_with('M') { marks + 1 } else { 0 };
+        let last = std::mem::replace(&mut before, c);
+        let is_hidden = c == '\u{307}' && "ijl\u{131}\u{237}".contains(last);
+        marks > MOST_MARKS || (marks > 0 && last == c) || is_hidden || canonical_combining_class(c) == OVERLAY
+    })
 }
 
 /// Combining class of a mark that is drawn over its letter.
@@ -202,6 +187,7 @@ const OVERLAY: u8 = 1;
 #[cfg(test)]
 mod tests {
     use unicode_bidi::{BidiClass, bidi_class};
+    use unicode_general_category::GeneralCategory;
 
     use super::*;
     use crate::terminal::printable_text::PrintableText;

@@ -7,10 +7,9 @@ use std::sync::Arc;
 
 use client::commands::clock::now;
 use client::commands::global::GlobalOptions;
-use client::home::directories::Home;
 use client::home::named_file::{read_bounded, read_private};
 use client::home::trusted_rosters::TrustArgs;
-use client::home::user_configuration::{display_scripts, locale_of_process};
+use client::home::user_configuration::show_own_letters;
 use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::streams::Terminal;
 use documents::record::host_names::check_origin;
@@ -68,7 +67,7 @@ pub fn run(
         return Err(CommandFailure::usage("a desk needs --host, --certificate and --certificate-key"));
     };
     let (name, port) = name_and_port(host).map_err(|why| CommandFailure::usage(format!("--host {host}: {why}")))?;
-    display_scripts(&Home::of_process(), &locale_of_process(), true)?.use_in_process();
+    show_own_letters(true)?;
     let files = DeskFiles { name, certificate, key };
     let renewed = RenewedServer::new(files.read()?, |text| files.check(text))?;
     let boundaries = chosen_boundaries(global)?.into_iter().map(|one| DeskBoundary::new(one, trust, name));
