@@ -309,17 +309,25 @@ impl Proposals {
     /// # Errors
     /// Returns `not-found` if the proposal does not exist or the caller may not see it.
     pub async fn wait(&self, caller: &Caller, id: &ProposalId, up_to: Duration) -> Result<ProposalView, Stopped> {
-        let mut changes = self.changes.watch(id);
         let before = self.visible(caller, id)?;
-        let deadline = tokio::time::Instant::now() + up_to.min(MOST_WAIT);
+        let row = self.after(id, before.status, up_to.min(MOST_WAIT)).await?;
+        self.view_for(caller, &row)
+    }
+
+    /// Waits until a proposal has another status or is over, at most for this time.
+    pub(super) async fn after(
+        &self,
+        id: &ProposalId,
+        status: StoredStatus,
+        up_to: Duration,
+    ) -> Result<Proposal, Stopped> {
+        let mut changes = self.changes.watch(id);
+        let deadline = tokio::time::Instant::now() + up_to;
         loop {
-            let row = self.visible(caller, id)?;
-            if row.status != before.status || is_over(row.status) {
-                return self.view_for(caller, &row);
-            }
-            match tokio::time::timeout_at(deadline, changes.changed()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) | Err(_) => return self.view_for(caller, &row),
+            let row = self.row(id)?;
+            let is_known = row.status == status && !is_over(row.status);
+            if !is_known || !matches!(tokio::time::timeout_at(deadline, changes.changed()).await, Ok(Ok(()))) {
+                return Ok(row);
             }
         }
     }

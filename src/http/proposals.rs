@@ -113,6 +113,10 @@ pub(super) static ROUTES: &[Route] = &[
                      digits",
             },
             Field { name: "step", about: "only proposals of this step" },
+            Field {
+                name: "all",
+                about: "`true`, together with `step`: refuse the call if the caller may not see all proposals of the step",
+            },
             Field { name: "proposer", about: "only proposals of this proposer" },
             Field { name: "cursor", about: "the next page: the `cursor` of the page before" },
             Field { name: "limit", about: "the number of proposals in the answer: 1 to 100, by default 50" },
@@ -226,6 +230,7 @@ async fn list(call: RouteCall) -> HandlerResult {
         statuses,
         ending: call.query::<ProposalIdEnding>("id_ends")?,
         step: call.query("step")?,
+        all: call.query("all")?.unwrap_or(false),
         proposer: call.query::<Name>("proposer")?,
         cursor: call.raw_query("cursor").map(str::to_owned),
         limit,

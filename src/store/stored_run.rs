@@ -241,9 +241,9 @@ impl fmt::Display for ConsumeStop {
                  run did, and settle that run with a review, or propose the run",
             ),
             Self::Unreviewed { most, open } => {
-                let open: Vec<_> = open.iter().map(ProposalId::as_str).collect();
+                let open: Vec<_> = open.iter().map(|id| id.receipt().to_string()).collect();
                 let open = open.join(", ");
-                write!(f, "the policy allows {most} emergencies with an open review, and these are open: {open}; review a run first")
+                write!(f, "the policy allows {most} emergencies with an open review, and these are open: {open}; review a run first: countersign review-run ID")
             }
             Self::GrantRate { most, seconds, wait_s } => write!(
                 f,

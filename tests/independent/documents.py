@@ -376,7 +376,7 @@ STEP = obj(
         "approvals": APPROVALS,
         **reserved.OF_STEP,
     },
-    {"exclusive": text(), "programs": programs.DECLARED, **reserved.MORE_OF_STEP},
+    {"exclusive": text(), "programs": programs.DECLARED, "check": reserved.only_true, **reserved.MORE_OF_STEP},
 )
 
 

@@ -135,14 +135,20 @@ fn job_page(issuer: &str, claims: SignedClaims<'_>) -> Option<String> {
         let server = match issuer.strip_suffix(GITHUB_SERVER) {
             Some(server) => server.to_owned(),
             None if issuer.starts_with(GITHUB) => "https://github.com".to_owned(),
-            None => claims
-                .text("server_url")
-                .filter(|url| url.starts_with("https://") && !url.contains(char::is_whitespace))?,
+            None => claims.text("server_url").filter(|url| url.strip_prefix("https://").is_some_and(is_authority))?,
         };
         return Some(format!("{server}/{repository}/actions/runs/{run}"));
     }
     let (project, job) = (path("project_path")?, number("job_id")?);
     Some(format!("{issuer}/{project}/-/jobs/{job}"))
+}
+
+/// Returns true for the name of a host, and a port if there is one. Anything else, such as the name of a user, could make
+/// another address look like the wanted one.
+fn is_authority(text: &str) -> bool {
+    let (host, port) = text.split_once(':').unwrap_or((text, "443"));
+    let is_name = |c: u8| c.is_ascii_alphanumeric() || b".-".contains(&c);
+    !host.is_empty() && host.bytes().all(is_name) && port.parse::<u16>().is_ok() && !port.starts_with('+')
 }
 
 #[cfg(test)]

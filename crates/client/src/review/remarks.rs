@@ -94,10 +94,13 @@ fn of_permissions(signed: &Authorization, places: &ScriptPlaces) -> Vec<ReviewLi
                 continue;
             }
             let names = places.with_lines(kind, &asked);
-            let text = PrintableText::words(verb(kind)).then(&names).and(match why {
-                PermissionReason::Unknown => ": unknown before the run; your signature allows whatever this is, once",
-                PermissionReason::BuiltInDeny | PermissionReason::Unlisted => ": denied by a built-in list",
-            });
+            let text = PrintableText::words(verb(kind)).then(&names);
+            let text = match why {
+                PermissionReason::Unknown => text
+                    .and(": unknown before the run; your signature allows whatever this is, ")
+                    .and(how_often(signed)),
+                PermissionReason::BuiltInDeny | PermissionReason::Unlisted => text.and(": denied by a built-in list"),
+            };
             let shows = asked.iter().flat_map(|(at, _)| permission_paths(*at)).collect();
             remarks.push(ReviewLine::remark(severity, text, shows));
         }
@@ -142,6 +145,12 @@ pub fn asked(signed: &Authorization, kind: PermissionKind, why: PermissionReason
 #[must_use]
 pub fn permission_paths(at: usize) -> [String; 3] {
     ["type", "what", "why"].map(|field| format!("signed.predicate.permissions[{at}].{field}"))
+}
+
+/// Returns how often a signature allows what it permits. The review of a grant has one statement for all runs of a step.
+#[must_use]
+pub const fn how_often(signed: &Authorization) -> &'static str {
+    if signed.grant.is_some() { "in each run" } else { "once" }
 }
 
 /// Returns the verb for a permission of this kind, or an empty text for a program.

@@ -212,7 +212,7 @@ pub const LIMITS: [(&str, Limit); 7] = [
 ];
 
 /// Attributes that link a step to other runs.
-pub(crate) const LINKS: [&str; 4] = ["session", "outputs", "plan", "plan-max-age"];
+pub(crate) const LINKS: [&str; 5] = ["session", "outputs", "plan", "plan-max-age", "check"];
 
 /// Returns the names of all attributes of a step.
 fn known() -> Vec<&'static str> {

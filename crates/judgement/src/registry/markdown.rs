@@ -173,6 +173,7 @@ pub(super) fn step(
             exclusive,
             plan: None,
             runs_on: None,
+            check: false,
             programs,
         }),
     };

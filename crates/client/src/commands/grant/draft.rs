@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::commands::clock::now;
 use crate::commands::gate::parse_seconds;
 use crate::commands::global::GlobalOptions;
+use crate::commands::grant::grant_review::all_of;
 use crate::commands::verify::with_any;
 use crate::home::keys::KeyArgs;
 use crate::home::parameter_values::typed;
@@ -40,7 +41,11 @@ use wire::api::registry_view::StepView;
 
 Every parameter of the step must be named. With --from-history, this program verifies the receipts of the runs that people
 approved in this time, and drafts the narrowest grant that covers them. There is no draft if a run failed, if a proposal was
-denied, or if a built-in list denies a permission.")]
+denied, or if a built-in list denies a permission. This needs a credential that may read the runs of all proposers: the key of
+an approver, or a token with the scope read.
+
+Approvers and proposers can draft. The person or token that drafts a grant is its proposer. The signatures of the proposer and
+of its owners do not count.")]
 pub struct Args {
     /// The step
     step: StepRef,
@@ -134,6 +139,9 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         reason: args.reason.clone(),
         expires_in_s: args.lasts,
     };
+    terminal.say(
+        "you are the proposer of this grant: your signature does not count, and neither do those of the owners of your token",
+    );
     let view: GrantView = client.post("/v1/grants", &GrantRequest { draft: Some(terms), envelope: None })?;
     if terminal.json {
         terminal.object(&view)?;
@@ -246,8 +254,12 @@ fn from_history(
 ) -> Result<Map<String, Value>, CommandFailure> {
     let refuse = |why: String| Err(CommandFailure::new(Exit::Refused, format!("there is no draft: {why}")));
     let since = now().plus(-seconds);
-    let step = [("step", args.step.as_str())];
-    let of = |status| list(client, &[("status", status), step[0]]);
+    let of = |status| {
+        list(client, &all_of(&args.step, status)).map_err(|failure| {
+            let message = format!("--from-history needs the runs of all proposers: {}", failure.message);
+            CommandFailure { message, ..failure }
+        })
+    };
     if let Some(denied) = of("denied")?.iter().find(|view| view.created_at >= since) {
         return refuse(format!("{} was denied", denied.id));
     }
