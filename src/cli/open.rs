@@ -1,8 +1,8 @@
 //! The `open` command: a runbook in a browser on this machine.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::cli::init::content;
@@ -137,7 +137,18 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     let options = OpenOptions { browser: args.browser, port: args.port, patience };
     serve_pages(options, terminal, |door| {
         let (forms, watches) = (OpenForms::default(), args.watch);
-        routes(Arc::new(Notebook { files, board, door, forms, orders, signals, secrets, watches, preview }))
+        routes(Arc::new(Notebook {
+            files,
+            board,
+            door,
+            forms,
+            orders,
+            signals,
+            secrets,
+            watches,
+            preview,
+            refused: Mutex::default(),
+        }))
     })
 }
 

@@ -72,6 +72,12 @@ impl ListedFile {
 }
 
 impl OpenPage {
+    /// Returns the images that can't be shown.
+    pub fn unread_images(&self) -> impl Iterator<Item = &String> {
+        let directory = self.runbook.real.parent();
+        self.images.iter().filter(move |image| directory.and_then(|directory| read_image(directory, image)).is_none())
+    }
+
     /// Reads a runbook. The steps keep the numbers that they have on the page `known`.
     ///
     /// # Errors

@@ -277,7 +277,7 @@ fn a_log_export_is_one_table_with_the_open_runs_first() {
     );
     assert_eq!((cell(&rows[3], "Step"), cell(&rows[3], "Approved by")), ("two:go", "alice, bob"));
     assert_eq!((cell(&rows[3], "Verdict"), cell(&rows[3], "Parameters")), ("stands", r#"{"host":"web-3"}"#));
-    assert_says(pages.get("/").body, "2 runs are still open");
+    assert_says(pages.get("/").body, "Still open: 2 runs");
     assert_eq!(pages.rows("/?outcome=unknown").len(), 1);
     assert_eq!(pages.rows("/?verdict=open").len(), 1);
     assert_eq!(pages.rows("/?person=alice&outcome=denied").len(), 1);

@@ -100,7 +100,7 @@ impl AuditorViews<'_> {
                 }
             }
             @if open > 0 {
-                div.admonition role="note" { (open) " runs are still open: nobody knows how they ended, or their reviews are missing. They come first in the table." }
+                div.admonition role="note" { "Still open: " (open) @if open == 1 { " run" } @else { " runs" } ", because nobody knows the end, or a review is missing. Open runs come first in the table." }
             }
             @for (receipt, count) in table.repeated().iter().take(20) {
                 div.admonition role="note" { (count) " rows belong to the same run " (receipt) ": count this run once." }

@@ -20,6 +20,8 @@ use judgement::registry::on_all_cores::on_all_cores;
 
 /// Maximum number of rows, so that the table has a bounded size in memory.
 pub const MOST_ROWS: usize = MOST_FILES;
+/// Number of files that are verified between two reports of the progress.
+const MOST_AT_ONCE: usize = 64;
 /// Maximum number of skipped files that the page names. Further ones are counted.
 const MOST_SKIPPED: usize = 1000;
 
@@ -86,11 +88,16 @@ impl NamedEvidence {
 }
 
 impl AuditTable {
-    /// Makes every decision of the evidence again.
+    /// Makes every decision of the evidence again. `progress` gets the number of the files that are done, and of all files.
     ///
     /// # Errors
     /// Returns an error if the evidence can't be read, or if there is no trusted roster for a log.
-    pub fn of(evidence: &NamedEvidence, named: &str, trust: &[ChosenTrust]) -> Result<Self, CommandFailure> {
+    pub fn of(
+        evidence: &NamedEvidence,
+        named: &str,
+        trust: &[ChosenTrust],
+        progress: impl Fn(usize, usize),
+    ) -> Result<Self, CommandFailure> {
         let mut table = Self { trusted: trust.iter().map(pinned_words).collect(), ..Self::default() };
         match evidence {
             NamedEvidence::Log(place) => {
@@ -124,7 +131,8 @@ impl AuditTable {
                 found.skipped.iter().for_each(|(name, why)| table.skip(name, why));
                 let bytes = |(_, file): &(String, PathBuf)| read_beginning(file, MAX_BUNDLE_BYTES).unwrap_or_default();
                 let trust = join_bundles(trust, found.files.iter().map(bytes));
-                for part in found.files.chunks(256) {
+                for (at, part) in found.files.chunks(MOST_AT_ONCE).enumerate() {
+                    progress(at * MOST_AT_ONCE, found.files.len());
                     let verified = on_all_cores(part.to_vec(), |(name, file)| (of_file(&name, &file, &trust), name));
                     for (result, name) in verified {
                         table.add(&name, result);
