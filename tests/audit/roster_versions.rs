@@ -12,6 +12,7 @@ use super::auditor_pages::{Pages, program};
 use super::grant_bundles::bundle;
 use super::whole_logs::written;
 use crate::history::{ALICE, BOB, Log, sign};
+use crate::second::{Case, ours, theirs};
 use crate::support::{exited, said, said_at_exit};
 
 /// A log whose runs were decided under three versions of the roster, with a bundle for each run.
@@ -94,6 +95,18 @@ fn a_newer_roster_verifies_older_bundles_with_the_versions_of_another_bundle() {
     let words = said(&verify(&old, &[&newest]));
     assert!(
         words.contains("versions 2 to 3 of the roster are missing") && words.contains("0 of 1 verified, 1 not decided")
+    );
+    // Both verifiers leave the check open, and nothing failed.
+    let case = Case {
+        id: "missing".to_owned(),
+        bundle: to_canonical(&world.bundles[0]),
+        roster: to_canonical(&json!(world.log.rosters[3])),
+    };
+    let second = theirs(std::slice::from_ref(&case)).remove(0).expect("a roster");
+    let first = ours(&case).expect("a roster");
+    assert!(
+        first.differences(&second).is_empty() && first.failed().is_empty() && !first.verified,
+        "{first:?} {second:?}"
     );
     // The bundle of the run under version 3 has versions 1 to 3, and version 4 names the digest of version 3.
     world.bundle(3);

@@ -101,7 +101,14 @@ fn a_workflow_shows_where_it_is_and_keeps_every_visit_of_a_unit() {
     in_order(&walk, &["runs: 2 Look", "did 2 pass?", "yes, it passed", "no, it failed", "class=\"passes\""]);
     in_order(
         &walk,
-        &["class=\"unit\">1 Try<", "first", "failed, exit code 1", "1 Try (visit 2)", "second", "succeeded, exit code 0"],
+        &[
+            "class=\"unit\">1 Try<",
+            "first",
+            "failed, exit code 1",
+            "1 Try (visit 2)",
+            "second",
+            "succeeded, exit code 0",
+        ],
     );
     in_order(&walk, &["data-state=\"running\"", "2 Look", "Is it &lt;b&gt;green&lt;/b&gt;?"]);
     assert_eq!(notebook.answer("workflow-0", "y"), 303);
@@ -130,6 +137,7 @@ fn with_watch_a_page_loads_again_and_names_the_steps_whose_digest_changed() {
         page.contains("the step third is new") && page.contains("the step second is no longer in the file"),
         "{page}"
     );
+    assert!(page.contains("<li>- ") && page.contains("<li>+ "), "the changed lines: {page}");
     assert!(page.contains("data-state=\"ready\" aria-label=\"first\""), "an earlier form ran: {page}");
     assert_eq!(notebook.send("/page/0/run/0", &format!("&digest={digest}")), 409, "the person saw another step");
     assert_eq!(notebook.send("/page/0/run/0", ""), 303);
