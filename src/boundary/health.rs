@@ -476,7 +476,7 @@ fn proposers(sealed: &Sealed) -> Vec<Proposer> {
 }
 
 /// Returns the names of the first steps in a list, and the number of the other steps.
-fn some_of(steps: &[&StepRef]) -> String {
+pub(super) fn some_of(steps: &[&StepRef]) -> String {
     let names: Vec<&str> = steps.iter().take(MOST_NAMED).map(|step| step.as_str()).collect();
     match steps.len().saturating_sub(MOST_NAMED) {
         0 => names.join(", "),

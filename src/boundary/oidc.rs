@@ -1,6 +1,6 @@
 //! Admission by the ID token of a CI job (OpenID Connect). An ID token opens a token without a secret for some minutes.
 
-pub(super) mod binding_rules;
+pub mod binding_rules;
 pub mod id_token;
 pub mod issuer_keys;
 pub mod key_cache;
@@ -89,7 +89,7 @@ impl Admission {
                 // The claim of the token that fits best helps most.
                 let nearest = differing.iter().filter_map(|(differs, _)| *differs).max_by_key(|(agree, _)| *agree);
                 let name = nearest.map_or("sub", |(_, name)| name);
-                let value = claims.text(name).map_or("missing".to_owned(), |text| format!("{text:?}"));
+                let value = claims.value(name).map_or("missing".to_owned(), ToString::to_string);
                 return Err(refused(name, &format!("is {value}, which no token of this boundary accepts")).into());
             }
             [(_, (one, _)), (_, (other, _)), ..] => {

@@ -21,6 +21,7 @@ use documents::record::profile::{Layer, Limits, NetworkMode, Proc, Profile, STRI
 use documents::record::program_list::ProgramList;
 use documents::record::sandbox_permission::SandboxPermission;
 use documents::record::stream_name::StreamName;
+use documents::record::written_time::duration;
 use sandbox::runs::cancel_flag::CancelFlag;
 use sandbox::runs::capture::{Capture, OutputStream};
 use sandbox::runs::linux::{LinuxSandbox, Setup};
@@ -84,8 +85,8 @@ pub struct Args {
     /// every program
     #[arg(long, conflicts_with = "programs")]
     learn: bool,
-    /// Time limit in seconds
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    /// Time limit: 90s, 1h30m, or a number of seconds; at most 1d
+    #[arg(long, value_name = "TIME", value_parser = time_limit)]
     timeout: Option<u64>,
     /// Describe the profile before the run, and the enforced sandbox after the run
     #[arg(long)]
@@ -93,6 +94,11 @@ pub struct Args {
     /// The command
     #[arg(last = true)]
     command: Vec<String>,
+}
+
+fn time_limit(text: &str) -> Result<u64, String> {
+    let seconds = text.parse().or_else(|_| duration(text).map(i64::unsigned_abs))?;
+    if (1..=86_400).contains(&seconds) { Ok(seconds) } else { Err("write a time from 1s to 1d".to_owned()) }
 }
 
 /// Runs the command.

@@ -42,6 +42,5 @@ pub mod start;
 pub mod store_move;
 pub mod stored_state;
 pub mod toml_tree;
-pub mod unit;
 mod watchdog;
 pub mod witnessing;

@@ -114,7 +114,13 @@ class _Bundle:
 
     @staticmethod
     def read_chain(have, trusted, known):
-        return Chain([Envelope(one) for one in have["roster"]], trusted, known)
+        try:
+            return Chain([Envelope(one) for one in have["roster"]], trusted, known)
+        except Bad as error:
+            last = len(have["roster"])
+            if error.reason == "no-trust" and len(known) == 1 and known[0].version > last + 1:
+                raise Open(f"versions {last + 1} to {known[0].version - 1} of the roster are missing") from error
+            raise
 
     def documents(self):
         def read(kind):

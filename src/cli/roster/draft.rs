@@ -22,6 +22,7 @@ use client::terminal::streams::Terminal;
 use documents::crypto::key_id::KeyId;
 use documents::crypto::ssh_key::{ForeignKey, SshKey};
 use documents::record::envelope::Envelope;
+use documents::record::written_time::time;
 use judgement::trust::succession::SuccessionTallies;
 use judgement::trust::version_file;
 
@@ -49,6 +50,11 @@ pub fn run(config: &ConfigArgs, command: &DraftCommand, terminal: &Terminal) -> 
     }
 }
 
+/// Returns the form in UTC of a time with an offset, and every other text as it is.
+fn utc(text: &str) -> String {
+    time(text).map_or_else(|_| text.to_owned(), |at| at.to_string())
+}
+
 /// Adds an entry and writes the draft.
 ///
 /// # Errors
@@ -60,7 +66,7 @@ fn add(config: &ConfigArgs, args: &AddArgs, terminal: &Terminal) -> Result<Exit,
         keys: args.keys.iter().map(|key| key_line(key)).collect::<Result<_, _>>()?,
         groups: args.groups.clone(),
         owners: args.owners.clone(),
-        valid: [args.valid_after.clone(), args.valid_before.clone()],
+        valid: [&args.valid_after, &args.valid_before].map(|at| at.as_deref().map(utc)),
     };
     let of = |table, what: &str, given: bool| {
         if given && entry.table != table {
@@ -284,7 +290,7 @@ pub struct AddArgs {
     /// For a proposer: the name of an owner, who cannot approve what the proposer proposes; may be repeated
     #[arg(long = "owner", value_name = "NAME")]
     owners: Vec<String>,
-    /// For an approver: the time from which signatures count, such as 2026-01-31T00:00:00Z
+    /// For an approver: the time from which signatures count, such as 2026-01-31T00:00:00Z or 2026-01-31T01:00:00+01:00
     #[arg(long, value_name = "TIME")]
     valid_after: Option<String>,
     /// For an approver: the time from which signatures no longer count

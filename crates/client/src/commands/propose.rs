@@ -26,6 +26,7 @@ use documents::record::extension_names::SessionId;
 use documents::record::ident::{IdentError, Name, Nonce, ProposalId, ReceiptId, StepRef};
 use documents::record::step_definition::StepDefinition;
 use documents::record::validity::{DEFAULT_WINDOW_S, MAX_WINDOW_S};
+use documents::record::written_time::duration;
 use judgement::registry::parameter_schema::ParameterSchema;
 use judgement::template::step_template;
 use wire::api::body::StoredArtifact;
@@ -77,7 +78,7 @@ pub struct Args {
     /// has witnesses
     #[arg(long, value_name = "K", requires = "bundle")]
     witness: Option<u64>,
-    /// The time in which people can sign and the run can start: 90s, 30m, 2h; at most 24h
+    /// The time in which people can sign and the run can start: 90s, 30m, 1h30m; at most 1d
     #[arg(long, value_name = "TIME", value_parser = parse_window)]
     expires: Option<i64>,
     /// Your own nonce: 16 to 64 bytes in base64url without padding, such as `openssl rand -hex 16` prints. If you
@@ -339,21 +340,10 @@ fn parse_step(text: &str) -> Result<(StepRef, Option<StepDigest>), CommandFailur
 
 /// Parses `90s`, `30m` or `2h` to seconds. A number without a unit means seconds.
 fn parse_window(text: &str) -> Result<i64, String> {
-    let (number, unit) = match text.strip_suffix(['s', 'm', 'h']) {
-        Some(number) => (number, &text[number.len()..]),
-        None => (text, "s"),
-    };
-    let factor = match unit {
-        "h" => 3600,
-        "m" => 60,
-        _ => 1,
-    };
-    number
-        .parse::<i64>()
-        .ok()
-        .and_then(|number| number.checked_mul(factor))
-        .filter(|seconds| (1..=MAX_WINDOW_S).contains(seconds))
-        .ok_or_else(|| "write the time like 90s, 30m or 2h, from 1s to 24h".to_owned())
+    // A number without a unit is a number of seconds.
+    let seconds = duration(text).or_else(|_| duration(&format!("{text}s")));
+    let window = seconds.ok().filter(|seconds| *seconds <= MAX_WINDOW_S);
+    window.ok_or_else(|| "write the time like 90s, 30m, 1h30m or 1d, from 1s to 24h".to_owned())
 }
 
 fn new_nonce() -> Result<Nonce, CommandFailure> {
@@ -470,7 +460,8 @@ mod tests {
         assert_eq!(parse_window("90"), Ok(90));
         assert_eq!(parse_window("30m"), Ok(1800));
         assert_eq!(parse_window("24h"), Ok(86_400));
-        for bad in ["", "0", "-1m", "25h", "1d", "m", "9223372036854775807h", "1.5h"] {
+        assert_eq!((parse_window("1d"), parse_window("1h30m")), (Ok(86_400), Ok(5400)));
+        for bad in ["", "0", "-1m", "25h", "1d1s", "m", "30m1", "9223372036854775807h", "1.5h"] {
             assert!(parse_window(bad).is_err(), "{bad}");
         }
     }

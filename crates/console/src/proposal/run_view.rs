@@ -26,6 +26,8 @@ pub struct RunAddresses {
     pub stop: String,
     /// Review on which an approver denies, if these pages have one.
     pub review: Option<String>,
+    /// Bundle of the receipt, if these pages send it.
+    pub bundle: Option<String>,
 }
 
 /// What the page of a run needs.
@@ -69,10 +71,7 @@ impl RunView<'_> {
                 @if let Some(receipt) = &view.receipt { dt { "Receipt" } dd { code { (receipt.to_string()) } } }
                 dt { "Signatures" } dd { (view.approvals.words()) }
                 dt { "Proposer" } dd { (plain(view.proposer.as_str())) }
-                dt { "Expires" } dd {
-                    (view.expires_at.to_string())
-                    @if !view.status.has_ended() { ", " (time_left(view, self.now)) " left" }
-                }
+                @if !view.status.has_ended() { dt { "Expires" } dd { (view.expires_at.to_string()) ", " (time_left(view, self.now)) " left" } }
                 @if !view.approvals.excluded.is_empty() && !view.status.has_ended() {
                     dt { "Can't sign" } dd { (joined(&view.approvals.excluded)) ", because they made the proposal, or own its token" }
                 }
@@ -93,6 +92,7 @@ impl RunView<'_> {
             }
             (self.stop())
             (self.checks())
+            @if let Some(bundle) = &self.links.bundle { p { a href=(bundle) { "Download the bundle of the receipt" } } }
         }
     }
 
@@ -126,7 +126,8 @@ impl RunView<'_> {
             }
             form method="post" action=(path) {
                 (hidden(self.form_key, path, self.number, self.view.id.as_str()))
-                button type="submit" { "Cancel as the proposer or an operator" }
+                p.hint { "Only the proposer " (plain(self.view.proposer.as_str())) " and operators can cancel." }
+                button type="submit" { "Cancel" }
             }
         }
     }

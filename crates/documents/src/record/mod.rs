@@ -44,3 +44,4 @@ pub mod step_file;
 pub mod stream_name;
 pub mod token;
 pub mod validity;
+pub mod written_time;

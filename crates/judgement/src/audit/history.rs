@@ -167,13 +167,13 @@ impl Auditor {
     }
 
     /// Sets each result that only the newest roster can establish to *not checked*, as
-    /// [`crate::audit::bundle_check::leave_to`] does. `newer` is a trusted roster that was found in `from` and is not
+    /// [`crate::audit::newer_roster::leave_to`] does. `newer` is a trusted roster that was found in `from` and is not
     /// connected with the log. No witness counts after this call, because the newest roster names the witnesses.
     pub fn leave_to(&mut self, newer: &TrustedRoster, from: &str) {
         self.left = Some(LeftTo(format!(
             "version {} of the roster ({}, from {from}) is trusted too, but this log is not connected with this \
-             version: the log is older than the version, or has another history; name the roster to use with \
-             --roster",
+             version: the log is older than the version, or has another history; give the missing versions with \
+             --roster, or only the roster to use",
             newer.version(),
             newer.digest()
         )));

@@ -5,6 +5,7 @@
 
 use documents::record::declared::Limit;
 use documents::record::sandbox_permission::SandboxPermission;
+use documents::record::written_time::duration;
 use documents::yaml::{TextPlace, YamlFlaw, not_yet, unknown};
 
 /// Parsed info string of a fence that is a step.
@@ -246,7 +247,7 @@ fn later(name: &str) -> String {
 /// Returns an error message that describes the expected form.
 pub fn limit(limit: Limit, text: &str) -> Result<u64, String> {
     let (units, example): (&[(&str, u64)], &str) = match limit {
-        Limit::Wall => (&[("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)], "90s, 5m or 1h"),
+        Limit::Wall => (&[("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)], "90s, 5m or 1h30m"),
         Limit::Cpu => (&[("m", 1), ("", 1000)], "2 (CPUs) or 500m (thousandths)"),
         Limit::Processes => (&[("", 1)], "50"),
         Limit::Memory | Limit::File | Limit::Disk | Limit::Output => {
@@ -255,12 +256,13 @@ pub fn limit(limit: Limit, text: &str) -> Result<u64, String> {
     };
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
-    let value = number
-        .parse::<u64>()
-        .ok()
-        .zip(units.iter().find(|(name, _)| *name == unit))
-        .and_then(|(number, (_, factor))| number.checked_mul(*factor))
-        .filter(|value| *value < 1 << 53);
+    let written = duration(text).ok().filter(|_| limit == Limit::Wall).map(|seconds| seconds.unsigned_abs() * 1000);
+    let one_unit = || {
+        let number = number.parse::<u64>().ok();
+        let (number, (_, factor)) = number.zip(units.iter().find(|(name, _)| *name == unit))?;
+        number.checked_mul(*factor)
+    };
+    let value = written.or_else(one_unit).filter(|value| *value < 1 << 53);
     match value {
         Some(0) => Err(format!("{text:?} is zero, so nothing can run: write for example {example}")),
         Some(value) => Ok(value),

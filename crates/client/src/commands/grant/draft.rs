@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use crate::commands::clock::now;
-use crate::commands::gate::parse_seconds;
 use crate::commands::global::GlobalOptions;
 use crate::commands::grant::grant_review::all_of;
 use crate::commands::verify::with_any;
@@ -27,6 +26,7 @@ use documents::record::envelope::Base64;
 use documents::record::grant::{GrantRate, GrantedSession, Grantee};
 use documents::record::ident::{Name, StepRef};
 use documents::record::receipt::{Receipt, Status};
+use documents::record::written_time::duration;
 use judgement::audit::bundle_check::VerifyOptions;
 use judgement::trust::chain::Pinned;
 use wire::api::grant_view::{DraftStep, DraftTerms, GrantRequest, GrantView};
@@ -65,7 +65,7 @@ pub struct Args {
     #[arg(long = "any", value_name = "NAME", conflicts_with = "from_history")]
     any: Vec<String>,
     /// Take the values from the runs that people approved in this time, for example 30d
-    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
     from_history: Option<i64>,
     /// The maximum number of runs
     #[arg(long, value_name = "N")]
@@ -74,7 +74,7 @@ pub struct Args {
     #[arg(long, value_name = "N/TIME", value_parser = rate)]
     rate: Option<GrantRate>,
     /// The time until the grant ends: 12h, 7d; at most 30d
-    #[arg(long = "for", value_name = "TIME", value_parser = seconds)]
+    #[arg(long = "for", value_name = "TIME", value_parser = duration)]
     lasts: i64,
     /// Which sessions the runs may use: none, fresh or any
     #[arg(long, value_name = "none|fresh|any", value_parser = session)]
@@ -88,14 +88,10 @@ pub struct Args {
     key: KeyArgs,
 }
 
-fn seconds(text: &str) -> Result<i64, String> {
-    parse_seconds(text).ok_or_else(|| format!("{text:?} is no time: write for example 90s, 30m, 12h or 7d"))
-}
-
 fn rate(text: &str) -> Result<GrantRate, String> {
     let (uses, time) = text.split_once('/').ok_or_else(|| "write the number of runs, / and a time: 3/1h".to_owned())?;
     let uses = uses.parse().map_err(|_| format!("{uses:?} is no number of runs"))?;
-    Ok(GrantRate { uses, seconds: seconds(time)?.unsigned_abs() })
+    Ok(GrantRate { uses, seconds: duration(time)?.unsigned_abs() })
 }
 
 fn session(text: &str) -> Result<GrantedSession, String> {
