@@ -29,6 +29,16 @@ pub fn sandbox(config: &Config) -> Result<LinuxSandbox, Problems> {
     })
 }
 
+/// Returns the services of this boundary that no run may reach, beside its own listeners: the database server, and all nodes
+/// under the names by which clients call them.
+#[must_use]
+pub fn unreachable_services(config: &Config) -> Vec<String> {
+    let port = config.listen.port();
+    let mut services = config.database.addresses();
+    services.extend(config.hosts.iter().map(|name| format!("{name}:{port}")));
+    services
+}
+
 /// Returns a message for each layer of `strict` that this host lacks, with the reason and the correction.
 pub fn missing(probe: &HostProbe) -> impl Iterator<Item = String> {
     probe.layers.iter().filter(|state| STRICT.contains(&state.layer)).filter_map(|state| {

@@ -1,7 +1,7 @@
 //! Settings of the database server: the URL of the database and the table `[postgres]` of the configuration.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -111,6 +111,22 @@ impl ServerSettings {
         let private_files = table.password_file.iter().chain(&table.key).cloned().collect();
         let (node, replicas) = (table.node.clone(), table.replicas);
         Ok(Self { config, tls, schema: parsed.schema, node, replicas, private_files, is_local, url: url.to_owned() })
+    }
+
+    /// Returns the network addresses of the server, each as `NAME:PORT` or `ADDRESS:PORT`.
+    pub(crate) fn addresses(&self) -> Vec<String> {
+        let ports = self.config.get_ports();
+        let port = |at: usize| ports.get(at).or(ports.first()).copied().unwrap_or(5432);
+        let with_port = |host: String, at: usize| match host.parse::<IpAddr>() {
+            Ok(address) => SocketAddr::new(address, port(at)).to_string(),
+            Err(_) => format!("{host}:{}", port(at)),
+        };
+        let names = self.config.get_hosts().iter().enumerate().filter_map(|(at, host)| match host {
+            Host::Tcp(name) => Some(with_port(name.clone(), at)),
+            Host::Unix(_) => None,
+        });
+        let numbers = self.config.get_hostaddrs().iter().enumerate();
+        names.chain(numbers.map(|(at, address)| with_port(address.to_string(), at))).collect()
     }
 
     /// Returns the URL for the owner of the database, whose name the operator fills in.

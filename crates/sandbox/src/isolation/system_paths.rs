@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use crate::isolation::mount_points::{new_file, with_parents};
+use crate::isolation::run_hosts;
 use crate::isolation::setup_failure::{AtStage as _, SetupFailure, SetupStage};
+use documents::record::profile::{Network, NetworkMode};
 
 /// Directories that programs need, mounted read-only. Symbolic links (`/bin` to `usr/bin`) are created as links.
 pub(crate) const SYSTEM: [&str; 7] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"];
@@ -74,7 +76,8 @@ pub(super) struct Host {
 }
 
 impl Host {
-    pub(super) fn look(home: &str) -> Self {
+    /// Reads what a run with this network sees.
+    pub(super) fn look(home: &str, network: &Network) -> Self {
         let mut host = Self { directories: Vec::new(), links: Vec::new(), files: Vec::new() };
         for path in SYSTEM.into_iter().chain(etc_directories()).chain(ETC_FILES) {
             let Ok(found) = fs::symlink_metadata(path) else { continue };
@@ -91,11 +94,24 @@ impl Host {
             "root:x:0:0:root:/:/bin/sh\nstep:x:{INNER_ID}:{INNER_ID}::{home}:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n"
         );
         let groups = format!("root:x:0:\nstep:x:{INNER_ID}:\nnogroup:x:65534:\n");
+        // A run in the network of the host resolves names as the host does.
+        let shares = network.mode == NetworkMode::Host;
+        let of_host =
+            |path: &str| if shares { fs::read(path).ok().filter(|read| read.len() as u64 <= MAX_COPY) } else { None };
+        let resolver = of_host("/etc/nsswitch.conf").and_then(|switch| {
+            let switch = String::from_utf8(switch).ok()?;
+            switch.lines().find(|line| line.trim_start().starts_with("hosts:")).map(str::to_owned)
+        });
+        let resolver = resolver.unwrap_or_else(|| format!("hosts: files{}", if shares { " dns" } else { "" }));
+        let mut names = run_hosts::lines(&network.hosts).into_bytes();
+        names.extend(of_host("/etc/hosts").unwrap_or_else(|| b"127.0.0.1 localhost\n::1 localhost\n".into()));
+        names.extend(format!("\n127.0.1.1 {HOST_NAME}\n").into_bytes());
+        host.files.extend(of_host("/etc/resolv.conf").map(|bytes| ("/etc/resolv.conf", bytes)));
         host.files.extend([
             ("/etc/passwd", users.into_bytes()),
             ("/etc/group", groups.into_bytes()),
-            ("/etc/nsswitch.conf", b"passwd: files\ngroup: files\nhosts: files\n".into()),
-            ("/etc/hosts", format!("127.0.0.1 localhost\n::1 localhost\n127.0.1.1 {HOST_NAME}\n").into_bytes()),
+            ("/etc/nsswitch.conf", format!("passwd: files\ngroup: files\n{resolver}\n").into_bytes()),
+            ("/etc/hosts", names),
         ]);
         host
     }
