@@ -119,8 +119,8 @@ pub struct BoundaryParts {
     pub sessions: Arc<Sessions>,
     /// The configured secrets.
     pub secrets: SecretPermits,
-    /// Services that no run may reach, each as `NAME:PORT` or `ADDRESS:PORT`.
-    pub services: Vec<String>,
+    /// Services that no run may reach, each with its port.
+    pub services: Vec<(String, u16)>,
     /// Maximum numbers of concurrent runs and requests.
     pub limits: CapacityLimits,
     /// The times for which data that is not evidence is stored.

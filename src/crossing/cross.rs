@@ -66,7 +66,7 @@ pub struct Crossing {
     changes: Arc<Changes>,
     pub(super) outputs: Outputs,
     secrets: SecretPermits,
-    pub(super) services: Vec<String>,
+    pub(super) services: Vec<(String, u16)>,
     pub(super) capacity: Capacity,
     pub(super) sessions: Arc<Sessions>,
     pub(super) artifacts: ArtifactStore,
@@ -91,9 +91,9 @@ pub struct CrossingParts {
     pub outputs: Outputs,
     /// The configured secrets.
     pub secrets: SecretPermits,
-    /// Services that no run may reach, each as `NAME:PORT` or `ADDRESS:PORT`, beside the witnesses and the listeners of this
+    /// Services that no run may reach, each with its port, beside the witnesses and the listeners of this
     /// process.
-    pub services: Vec<String>,
+    pub services: Vec<(String, u16)>,
     /// Maximum numbers of concurrent runs and requests.
     pub limits: CapacityLimits,
     /// The sessions.

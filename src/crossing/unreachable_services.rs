@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
+use axum::http::Uri;
+
 use crate::crossing::cross::Crossing;
 use crate::crossing::stage::Admitted;
 use documents::record::profile::NetworkMode;
 
 impl Crossing {
     /// Returns the services that an admitted run may not reach. The witnesses are those of the roster in force.
-    pub(super) fn unreachable(&self, admitted: &Admitted) -> Arc<[String]> {
+    pub(super) fn unreachable(&self, admitted: &Admitted) -> Arc<[(String, u16)]> {
         if admitted.document().predicate().sandbox.network.mode != NetworkMode::Allow {
             return [].into();
         }
@@ -17,17 +19,11 @@ impl Crossing {
     }
 }
 
-/// Returns the host and the port of a URL as `NAME:PORT`.
-fn service_of(url: &str) -> Option<String> {
-    let (scheme, rest) = url.split_once("://")?;
-    let authority = rest.split(['/', '?', '#']).next()?;
-    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host).to_ascii_lowercase();
-    let has_port =
-        host.rsplit_once(':').is_some_and(|(_, port)| !port.is_empty() && port.bytes().all(|c| c.is_ascii_digit()));
-    if has_port {
-        return Some(host);
-    }
-    Some(format!("{}:{}", host.trim_end_matches(':'), if scheme == "http" { 80 } else { 443 }))
+/// Returns the host and the port of a URL.
+fn service_of(url: &str) -> Option<(String, u16)> {
+    let uri: Uri = url.parse().ok()?;
+    let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("http") { 80 } else { 443 });
+    Some((uri.host()?.to_owned(), port))
 }
 
 #[cfg(test)]
@@ -45,7 +41,8 @@ mod tests {
             ("https://[fd00::1]/x", "[fd00::1]:443"),
             ("http://[fd00::1]:81/x", "[fd00::1]:81"),
         ] {
-            assert_eq!(service_of(url).as_deref(), Some(service), "{url}");
+            let found = service_of(url).map(|(name, port)| format!("{name}:{port}").to_ascii_lowercase());
+            assert_eq!(found.as_deref(), Some(service), "{url}");
         }
     }
 }

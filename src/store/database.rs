@@ -226,9 +226,9 @@ impl Database {
         }
     }
 
-    /// Returns the network addresses of the database server, each as `NAME:PORT` or `ADDRESS:PORT`.
+    /// Returns the network addresses of the database server, each with its port.
     #[must_use]
-    pub fn addresses(&self) -> Vec<String> {
+    pub fn addresses(&self) -> Vec<(String, u16)> {
         match self {
             Self::File(_) => Vec::new(),
             Self::Server(server) => server.addresses(),

@@ -156,6 +156,59 @@ fn a_run_reaches_only_the_hosts_of_its_list_by_name_and_by_number() {
     assert_eq!(refused(&facts, &profile.network.hosts), expected);
 }
 
+/// `scripts/unit-tests` plays this test under the settings of the systemd unit, which allow no netlink socket.
+#[test]
+fn a_list_of_names_and_numbers_works_without_netlink() {
+    let mut server = std::process::Command::new("python3")
+        .args(["-c", "import socket\ns = socket.create_server(('127.0.0.1', 0))\nprint(s.getsockname()[1], flush=True)\n\
+                      while True:\n    c = s.accept()[0]\n    c.sendall(b'hello\\n')\n    c.close()\n"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("python3");
+    let mut line = String::new();
+    let mut output = std::io::BufReader::new(server.stdout.take().expect("a pipe"));
+    std::io::BufRead::read_line(&mut output, &mut line).expect("a line");
+    let port = line.trim();
+    let (name, number) = (format!("localhost:{port}"), format!("127.0.0.2:{port}"));
+    let hosts = [name.as_str(), &number, "10.77.9.9:80", "192.168.255.255:443", "[fd77::9]:80", "db.invalid:80"];
+    let profile = with_hosts(&hosts, &[], &[&name]);
+    let script = format!(
+        "import socket\nfor at in ('localhost', {port}), ('127.0.0.2', {port}), ('10.77.9.9', 80), ('192.168.255.255', 443), \
+         ('fd77::9', 80), ('db.invalid', 80), ('10.77.9.8', 80), ('10.77.9.9', 81):\n    try:\n        \
+         s = socket.create_connection(at, timeout=15)\n        print(at[0], 'accepted', end=' ')\n        \
+         print(s.recv(100).decode().strip())\n    except OSError as error:\n        print(at[0], type(error).__name__)\n"
+    );
+    let bench = Bench::strict();
+    let mut report = bench.run_with(&profile, plan("python", &script));
+    let _ = server.kill();
+    let _ = server.wait();
+    let said = out(&mut report);
+    assert_eq!(
+        said.lines().collect::<Vec<_>>(),
+        [
+            "localhost accepted hello",
+            "127.0.0.2 accepted 127.0.0.2 ConnectionResetError",
+            "10.77.9.9 accepted 10.77.9.9 ConnectionResetError",
+            "192.168.255.255 accepted 192.168.255.255 ConnectionResetError",
+            "fd77::9 accepted fd77::9 ConnectionResetError",
+            "db.invalid accepted db.invalid ConnectionResetError",
+            // Only the listed number itself belongs to the run, and only with its port.
+            "10.77.9.8 OSError",
+            "10.77.9.9 ConnectionRefusedError",
+        ],
+        "{}",
+        err(&mut report)
+    );
+    let expected = [
+        ("10.77.9.9:80", HostRefusal::Private),
+        (number.as_str(), HostRefusal::Localhost),
+        ("192.168.255.255:443", HostRefusal::Private),
+        ("[fd77::9]:80", HostRefusal::Private),
+        ("db.invalid:80", HostRefusal::Unresolved),
+    ];
+    assert_eq!(refused(&report.enforcement, &profile.network.hosts), expected);
+}
+
 /// The name is public when the run begins, and private when the run connects again.
 #[test]
 fn a_name_that_moves_inside_during_a_run_is_refused() {

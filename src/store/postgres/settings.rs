@@ -1,7 +1,7 @@
 //! Settings of the database server: the URL of the database and the table `[postgres]` of the configuration.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -113,20 +113,18 @@ impl ServerSettings {
         Ok(Self { config, tls, schema: parsed.schema, node, replicas, private_files, is_local, url: url.to_owned() })
     }
 
-    /// Returns the network addresses of the server, each as `NAME:PORT` or `ADDRESS:PORT`.
-    pub(crate) fn addresses(&self) -> Vec<String> {
-        let ports = self.config.get_ports();
-        let port = |at: usize| ports.get(at).or(ports.first()).copied().unwrap_or(5432);
-        let with_port = |host: String, at: usize| match host.parse::<IpAddr>() {
-            Ok(address) => SocketAddr::new(address, port(at)).to_string(),
-            Err(_) => format!("{host}:{}", port(at)),
+    /// Returns the network addresses of the server, each with its port.
+    pub(crate) fn addresses(&self) -> Vec<(String, u16)> {
+        let ports = match self.config.get_ports() {
+            [] => &[5432][..],
+            ports => ports,
         };
-        let names = self.config.get_hosts().iter().enumerate().filter_map(|(at, host)| match host {
-            Host::Tcp(name) => Some(with_port(name.clone(), at)),
+        let hosts = self.config.get_hosts().iter().zip(ports.iter().cycle());
+        let of_network = |(host, port): (&Host, &u16)| match host {
+            Host::Tcp(name) => Some((name.clone(), *port)),
             Host::Unix(_) => None,
-        });
-        let numbers = self.config.get_hostaddrs().iter().enumerate();
-        names.chain(numbers.map(|(at, address)| with_port(address.to_string(), at))).collect()
+        };
+        hosts.filter_map(of_network).collect()
     }
 
     /// Returns the URL for the owner of the database, whose name the operator fills in.

@@ -38,7 +38,7 @@ pub struct AllowedHost {
 }
 
 #[derive(Serialize, Deserialize, JsonSchema)]
-#[serde(untagged)]
+#[serde(untagged, deny_unknown_fields)]
 enum AllowedHostForm {
     /// A host whose addresses must be public.
     Public(String),

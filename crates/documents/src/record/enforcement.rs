@@ -51,8 +51,8 @@ pub struct Enforcement {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("uniqueItems" = true))]
     pub contacted: Option<Vec<String>>,
-    /// Hosts of the allow list to which the run got no connection, in the order of the list: the first 8 that the boundary
-    /// refused. Absent if there were none.
+    /// The first 8 hosts of the allow list to which the run got no connection, in the order of the list. Absent if there were
+    /// none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = MAX_REFUSED_HOSTS), extend("uniqueItems" = true))]
     pub refused_hosts: Option<Vec<RefusedHost>>,

@@ -86,26 +86,30 @@ const NEVER_V4: [([u8; 4], u32); 12] = [
 /// Private networks of IPv4 (RFC 1918, RFC 6598).
 const PRIVATE_V4: [([u8; 4], u32); 4] =
     [([10, 0, 0, 0], 8), ([100, 64, 0, 0], 10), ([172, 16, 0, 0], 12), ([192, 168, 0, 0], 16)];
-/// Networks of IPv6 that no run reaches, inside of the public and private ones: metadata services of Amazon, Google and
-/// Oracle, protocols (Teredo), examples, and 6to4.
-const NEVER_V6: [([u16; 8], u32); 7] = [
-    ([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0], 32),
-    ([0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254], 128),
-    ([0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe], 128),
-    ([0x2001, 0, 0, 0, 0, 0, 0, 0], 23),
-    ([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0], 32),
-    ([0x2002, 0, 0, 0, 0, 0, 0, 0], 16),
-    ([0x3fff, 0, 0, 0, 0, 0, 0, 0], 20),
+/// The first 32 bits of networks of IPv6 that no run reaches, inside of the public and private ones: metadata services of
+/// Amazon, Oracle and Google, protocols (Teredo), examples, and 6to4.
+const NEVER_V6: [(u32, u32); 7] = [
+    (0xfd00_0ec2, 32),
+    (0xfd00_00c1, 32),
+    (0xfd20_00ce, 32),
+    (0x2001_0000, 23),
+    (0x2001_0db8, 32),
+    (0x2002_0000, 16),
+    (0x3fff_0000, 20),
 ];
+/// Private networks of IPv6 (RFC 4193).
+const PRIVATE_V6: (u32, u32) = (0xfc00_0000, 7);
+const PUBLIC_V6: (u32, u32) = (0x2000_0000, 3);
 /// Addresses that a run has on its own loopback for the names of its list.
 const OF_NAMES: ([u8; 4], u32) = ([127, 77, 0, 0], 16);
 
-fn is_in_v4(address: Ipv4Addr, (network, length): ([u8; 4], u32)) -> bool {
-    (u32::from(address) ^ u32::from_be_bytes(network)) >> (32 - length) == 0
+/// Returns true if the first `length` bits of an address are those of the network.
+const fn is_in(address: u32, (network, length): (u32, u32)) -> bool {
+    (address ^ network) >> (32 - length) == 0
 }
 
-fn is_in_v6(address: Ipv6Addr, (network, length): ([u16; 8], u32)) -> bool {
-    (u128::from(address) ^ u128::from(Ipv6Addr::from(network))) >> (128 - length) == 0
+fn is_in_v4(address: Ipv4Addr, (network, length): ([u8; 4], u32)) -> bool {
+    is_in(address.into(), (u32::from_be_bytes(network), length))
 }
 
 /// Returns the word of policy that an address needs, or `None` for a public address.
@@ -114,23 +118,23 @@ fn is_in_v6(address: Ipv6Addr, (network, length): ([u16; 8], u32)) -> bool {
 /// Returns `Never` if no word lets a run reach the address. IPv6 addresses outside of the public range (2000::/3), of private
 /// networks (fc00::/7) and of the loopback are all refused, among them IPv4 addresses in any IPv6 form.
 fn needs(address: IpAddr) -> Result<Option<HostRefusal>, HostRefusal> {
-    let (never, private, is_public) = match address {
-        IpAddr::V4(v4) => (
-            NEVER_V4.into_iter().any(|network| is_in_v4(v4, network)),
-            PRIVATE_V4.into_iter().any(|network| is_in_v4(v4, network)),
-            true,
-        ),
-        IpAddr::V6(v6) => (
-            NEVER_V6.into_iter().any(|network| is_in_v6(v6, network)),
-            is_in_v6(v6, ([0xfc00, 0, 0, 0, 0, 0, 0, 0], 7)),
-            is_in_v6(v6, ([0x2000, 0, 0, 0, 0, 0, 0, 0], 3)),
-        ),
+    let (never, private, public) = match address {
+        IpAddr::V4(v4) => {
+            let within = |networks: &[_]| networks.iter().any(|network| is_in_v4(v4, *network));
+            (within(&NEVER_V4), within(&PRIVATE_V4), true)
+        }
+        IpAddr::V6(v6) => {
+            let first = (u128::from(v6) >> 96) as u32;
+            let never = NEVER_V6.into_iter().any(|network| is_in(first, network));
+            (never, is_in(first, PRIVATE_V6), is_in(first, PUBLIC_V6))
+        }
     };
-    match (never, address.is_loopback(), private, is_public) {
-        (true, ..) | (_, false, false, false) => Err(HostRefusal::Never),
-        (_, true, ..) => Ok(Some(HostRefusal::Localhost)),
-        (_, _, true, _) => Ok(Some(HostRefusal::Private)),
-        _ => Ok(None),
+    if address.is_loopback() {
+        Ok(Some(HostRefusal::Localhost))
+    } else if never || !(private || public) {
+        Err(HostRefusal::Never)
+    } else {
+        Ok(private.then_some(HostRefusal::Private))
     }
 }
 
@@ -139,17 +143,11 @@ fn needs(address: IpAddr) -> Result<Option<HostRefusal>, HostRefusal> {
 /// # Errors
 /// Returns the reason against the address.
 pub fn check_reach(host: &AllowedHost, address: IpAddr, is_own: bool) -> Result<(), HostRefusal> {
-    match needs(address)? {
-        Some(HostRefusal::Localhost) if !host.localhost => Err(HostRefusal::Localhost),
-        _ if is_own => {
-            if host.localhost {
-                Ok(())
-            } else {
-                Err(HostRefusal::Localhost)
-            }
-        }
-        Some(HostRefusal::Private) if !host.private => Err(HostRefusal::Private),
-        _ => Ok(()),
+    let of_kind = needs(address)?;
+    match if is_own { Some(HostRefusal::Localhost) } else { of_kind } {
+        Some(HostRefusal::Localhost) if host.localhost => Ok(()),
+        Some(HostRefusal::Private) if host.private => Ok(()),
+        needed => needed.map_or(Ok(()), Err),
     }
 }
 
@@ -240,7 +238,7 @@ mod tests {
             "fc00::1",
             "fdff:ffff::1",
             "fd00::1",
-            "fd20:ce::255",
+            "fd20:cf::254",
         ] {
             assert_eq!(reasons(private), [Some(Private), None, Some(Private), None], "{private}");
         }

@@ -187,11 +187,11 @@ pub struct Network {
     pub hosts: Vec<String>,
     /// The elements of `hosts` whose addresses may be private. Absent if there are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(min = 1), extend("uniqueItems" = true))]
+    #[schemars(extend("uniqueItems" = true))]
     pub private: Vec<String>,
     /// The elements of `hosts` whose addresses may belong to the host of the boundary. Absent if there are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(min = 1), extend("uniqueItems" = true))]
+    #[schemars(extend("uniqueItems" = true))]
     pub localhost: Vec<String>,
 }
 

@@ -6,7 +6,6 @@
 //! connects to. A connection to any other address is refused by the kernel, because nothing listens there.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::AsFd as _;
@@ -50,22 +49,17 @@ fn bind(at: SocketAddr) -> io::Result<TcpListener> {
     }
 }
 
-/// Returns the lines of the run's `/etc/hosts` for the names of the list.
+/// Returns the lines of the run's `/etc/hosts` for the names of the list. The list is sorted.
 pub(super) fn lines(hosts: &[String]) -> String {
-    let mut lines = BTreeMap::new();
-    for (host, at) in hosts.iter().zip(addresses(hosts)) {
-        if let Some((name, _)) = host.rsplit_once(':')
-            && host.parse::<SocketAddr>().is_err()
-            && !is_localhost(host)
-        {
-            lines.insert(at.ip(), name);
-        }
-    }
-    lines.iter().fold(String::new(), |mut text, (address, name)| {
-        // Writing to a string never fails.
-        let _ = writeln!(text, "{address} {name}");
-        text
-    })
+    let is_name = |(host, at): &(&String, SocketAddr)| host.parse() != Ok(*at) && !is_localhost(host);
+    let named = hosts.iter().zip(addresses(hosts)).filter(is_name);
+    let line = |(host, at): (&String, SocketAddr)| {
+        let name = host.rsplit_once(':').map_or("", |(name, _)| name);
+        format!("{} {name}\n", at.ip())
+    };
+    let mut lines: Vec<String> = named.map(line).collect();
+    lines.dedup();
+    lines.concat()
 }
 
 /// Returns the address of each host in the run. Hosts with the same name and different ports have the same address.

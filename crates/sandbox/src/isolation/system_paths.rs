@@ -94,24 +94,22 @@ impl Host {
             "root:x:0:0:root:/:/bin/sh\nstep:x:{INNER_ID}:{INNER_ID}::{home}:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n"
         );
         let groups = format!("root:x:0:\nstep:x:{INNER_ID}:\nnogroup:x:65534:\n");
+        let mut names =
+            format!("{}127.0.0.1 localhost\n::1 localhost\n127.0.1.1 {HOST_NAME}\n", run_hosts::lines(&network.hosts));
+        let mut resolver = "hosts: files".to_owned();
         // A run in the network of the host resolves names as the host does.
-        let shares = network.mode == NetworkMode::Host;
-        let of_host =
-            |path: &str| if shares { fs::read(path).ok().filter(|read| read.len() as u64 <= MAX_COPY) } else { None };
-        let resolver = of_host("/etc/nsswitch.conf").and_then(|switch| {
-            let switch = String::from_utf8(switch).ok()?;
-            switch.lines().find(|line| line.trim_start().starts_with("hosts:")).map(str::to_owned)
-        });
-        let resolver = resolver.unwrap_or_else(|| format!("hosts: files{}", if shares { " dns" } else { "" }));
-        let mut names = run_hosts::lines(&network.hosts).into_bytes();
-        names.extend(of_host("/etc/hosts").unwrap_or_else(|| b"127.0.0.1 localhost\n::1 localhost\n".into()));
-        names.extend(format!("\n127.0.1.1 {HOST_NAME}\n").into_bytes());
-        host.files.extend(of_host("/etc/resolv.conf").map(|bytes| ("/etc/resolv.conf", bytes)));
+        if network.mode == NetworkMode::Host {
+            let of_host = |path| fs::read_to_string(path).unwrap_or_default();
+            names = format!("{}\n127.0.1.1 {HOST_NAME}\n", of_host("/etc/hosts"));
+            let switch = of_host("/etc/nsswitch.conf");
+            resolver = switch.lines().find(|line| line.starts_with("hosts:")).unwrap_or("hosts: files dns").to_owned();
+            host.files.push(("/etc/resolv.conf", of_host("/etc/resolv.conf").into_bytes()));
+        }
         host.files.extend([
             ("/etc/passwd", users.into_bytes()),
             ("/etc/group", groups.into_bytes()),
             ("/etc/nsswitch.conf", format!("passwd: files\ngroup: files\n{resolver}\n").into_bytes()),
-            ("/etc/hosts", names),
+            ("/etc/hosts", names.into_bytes()),
         ]);
         host
     }

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags};
 
-use crate::relay::own_addresses::{is_own, listens_here};
+use crate::relay::own_addresses::{is_own, listens_on};
 use documents::record::declared::AllowedHost;
 use documents::record::enforcement::{MAX_REFUSED_HOSTS, RefusedHost};
 use documents::record::network_host::{HostRefusal, check_reach};
@@ -111,35 +111,45 @@ impl Drop for Slot {
 /// Functions that resolve host names and find addresses of this host.
 #[derive(Debug, Clone)]
 pub struct Resolve {
-    resolve: fn(&str) -> io::Result<Vec<SocketAddr>>,
+    resolve: fn(&str, u16) -> io::Result<Vec<SocketAddr>>,
     is_own: fn(IpAddr) -> bool,
-    /// Services that no run may reach, each as `NAME:PORT` or `ADDRESS:PORT`.
-    unreachable: Arc<[String]>,
+    /// Services that no run may reach, each with its port.
+    unreachable: Arc<[(String, u16)]>,
 }
 
 impl Resolve {
     /// Uses the resolver of this host.
     #[must_use]
-    pub fn system(unreachable: Arc<[String]>) -> Self {
-        let resolve = |host: &str| host.to_socket_addrs().map(|found| found.take(MOST_ADDRESSES + 1).collect());
+    pub fn system(unreachable: Arc<[(String, u16)]>) -> Self {
+        let resolve = |name: &str, port: u16| {
+            // An IPv6 address stands in brackets only in a text with a port.
+            let found = (name.trim_matches(['[', ']']), port).to_socket_addrs()?;
+            Ok(found.take(MOST_ADDRESSES + 1).collect())
+        };
         Self { resolve, is_own, unreachable }
     }
 
     /// Returns the addresses of a host if the run may reach all of them. One refused address refuses the host, because the
     /// DNS server chooses the order of the addresses.
     fn checked(&self, host: &AllowedHost) -> Result<Vec<SocketAddr>, HostRefusal> {
-        let addresses = (self.resolve)(&host.host).map_err(|_| HostRefusal::Unresolved)?;
+        let (name, port) = host.host.rsplit_once(':').unwrap_or_default();
+        let port = port.parse().map_err(|_| HostRefusal::Unresolved)?;
+        let addresses = (self.resolve)(name, port).map_err(|_| HostRefusal::Unresolved)?;
         if addresses.is_empty() || addresses.len() > MOST_ADDRESSES {
             return Err(HostRefusal::Unresolved);
         }
-        let port = host.host.rsplit_once(':').map_or("", |(_, port)| port);
-        let same_port =
-            self.unreachable.iter().filter(|service| service.rsplit_once(':').is_some_and(|(_, of)| of == port));
-        let forbidden: Vec<SocketAddr> = same_port.flat_map(|service| (self.resolve)(service)).flatten().collect();
+        let same_port = |(_, port): &&(String, u16)| addresses.iter().any(|address| address.port() == *port);
+        let forbidden: Vec<SocketAddr> = self
+            .unreachable
+            .iter()
+            .filter(same_port)
+            .flat_map(|(name, port)| (self.resolve)(name, *port))
+            .flatten()
+            .collect();
         for address in &addresses {
             let is_own = (self.is_own)(address.ip());
             check_reach(host, address.ip(), is_own)?;
-            if forbidden.contains(address) || ((is_own || address.ip().is_loopback()) && listens_here(*address)) {
+            if forbidden.contains(address) || ((is_own || address.ip().is_loopback()) && listens_on(address.port())) {
                 return Err(HostRefusal::Boundary);
             }
         }

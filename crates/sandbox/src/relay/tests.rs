@@ -1,5 +1,4 @@
 use super::*;
-use std::io::{Read as _, Write as _};
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
@@ -8,8 +7,7 @@ static REBOUND: AtomicBool = AtomicBool::new(false);
 const SLOW: Duration = Duration::from_millis(300);
 
 /// Resolves `p8080.test:80` to port 8080 of this host, and some other names to fixed addresses.
-fn lab(host: &str) -> io::Result<Vec<SocketAddr>> {
-    let (name, port_asked) = host.rsplit_once(':').expect("a port");
+fn lab(name: &str, port_asked: u16) -> io::Result<Vec<SocketAddr>> {
     let at = |text: &str| Ok(vec![text.parse().map_err(io::Error::other)?]);
     let port = name.strip_prefix('p').and_then(|rest| rest.strip_suffix(".test")?.parse::<u16>().ok());
     if let Some(port) = port {
@@ -23,6 +21,7 @@ fn lab(host: &str) -> io::Result<Vec<SocketAddr>> {
         "rebound.test" if REBOUND.swap(true, Ordering::SeqCst) => at("10.0.0.1:80"),
         "rebound.test" => at("192.0.2.1:80"),
         "private.test" => at("10.0.0.1:80"),
+        "here.test" => at(&format!("127.0.0.1:{port_asked}")),
         "mixed.test" => Ok([at("1.1.1.1:80")?, at("169.254.169.254:80")?].concat()),
         "mapped.test" => at("[::ffff:10.0.0.1]:80"),
         "empty.test" => Ok(vec![]),
@@ -32,7 +31,7 @@ fn lab(host: &str) -> io::Result<Vec<SocketAddr>> {
             let last: SocketAddr = format!("127.0.0.1:{port_asked}").parse().map_err(io::Error::other)?;
             Ok((1..16).map(|n| SocketAddr::from(([127, 0, 1, n], last.port()))).chain([last]).collect())
         }
-        number if host.parse::<SocketAddr>().is_ok() => at(&format!("{number}:{port_asked}")),
+        number if number.parse::<IpAddr>().is_ok() => at(&format!("{number}:{port_asked}")),
         _ => Err(io::Error::other("no such name")),
     }
 }
@@ -52,20 +51,16 @@ fn allowed(host: &str) -> AllowedHost {
     }
 }
 
-fn bench_of(hosts: Vec<AllowedHost>, unreachable: &[&str]) -> Bench {
+fn bench_of(hosts: Vec<AllowedHost>) -> Bench {
     let listeners: Vec<TcpListener> =
         hosts.iter().map(|_| TcpListener::bind("127.0.0.1:0").expect("a listener")).collect();
     let ports = listeners.iter().map(|listener| listener.local_addr().expect("bound").port()).collect();
-    let resolve = Resolve {
-        resolve: lab,
-        is_own: |_| false,
-        unreachable: unreachable.iter().map(|&service| service.to_owned()).collect(),
-    };
+    let resolve = Resolve { resolve: lab, is_own: |_| false, unreachable: [].into() };
     Bench { relay: Relay::serve(listeners, hosts, resolve).expect("serves"), ports }
 }
 
 fn bench(hosts: &[&str]) -> Bench {
-    bench_of(hosts.iter().map(|host| allowed(host)).collect(), &[])
+    bench_of(hosts.iter().map(|host| allowed(host)).collect())
 }
 
 impl Bench {
@@ -200,20 +195,15 @@ fn the_word_private_allows_private_addresses_of_its_own_host_only() {
 fn services_of_the_boundary_are_refused_by_address_and_port() {
     let server = Server::start();
     let local = |host: &str| AllowedHost { localhost: true, ..allowed(host) };
-    let mine = TcpListener::bind("0.0.0.0:0").expect("a listener");
-    let mine = format!("p{}.test:80", mine.local_addr().expect("bound").port());
-    let own_port = TcpListener::bind("127.0.0.1:0").expect("a listener");
-    let own_port = format!("127.0.0.1:{}", own_port.local_addr().expect("bound").port());
-    let checked = |unreachable: &[&str], host: &str| {
-        let unreachable = unreachable.iter().map(|&service| service.to_owned()).collect();
+    let checked = |unreachable: &[(&str, u16)], host: &str| {
+        let unreachable = unreachable.iter().map(|(name, port)| ((*name).to_owned(), *port)).collect();
         Resolve { resolve: lab, is_own, unreachable }.checked(&local(host)).map(drop)
     };
-    assert_eq!(checked(&[], &server.name()), Ok(()));
     let number = format!("127.0.0.1:{}", server.port);
-    assert_eq!(checked(&[&number], &number), Err(HostRefusal::Boundary));
-    assert_eq!(checked(&["gone.test:80", &server.name()], &server.name()), Err(HostRefusal::Boundary));
-    assert_eq!(checked(&["127.0.0.1:1"], &number), Ok(()), "another port");
-    drop((mine, own_port));
+    assert_eq!(checked(&[], &number), Ok(()));
+    assert_eq!(checked(&[("127.0.0.1", server.port)], &number), Err(HostRefusal::Boundary));
+    assert_eq!(checked(&[("gone.test", server.port), ("here.test", server.port)], &number), Err(HostRefusal::Boundary));
+    assert_eq!(checked(&[("127.0.0.1", 1), ("127.0.0.2", server.port)], &number), Ok(()));
 }
 
 #[test]
