@@ -308,6 +308,7 @@ impl<A: BoundaryApi> ToolCalls<A> {
                     .filter(|_| !run.is_refuted && !run.lacks_outcome)
                     .map(|outcome| outcome_of(outcome, &view.refused))
             }),
+            refused_hosts: run.refused_hosts,
             receipt: view.receipt.as_ref().map(ToString::to_string),
             verified: run.verified,
             verification: run.verification,
