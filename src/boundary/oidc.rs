@@ -65,7 +65,7 @@ impl Admission {
         }
         // Tokens of one issuer can name different keys or authorities. `busy` is no final answer, so it comes first.
         let (mut signed, mut stopped) = (BTreeMap::new(), None::<Stopped>);
-        let is_busy = |stopped: &Stopped| matches!(stopped, Stopped::Refused(refusal) if refusal.code == Code::Busy);
+        let is_busy = |stopped: &Stopped| matches!(stopped, Stopped::Refused(refusal) if refusal.code.is_temporary());
         for (_, binding) in &of_issuer {
             let keys = (&binding.jwks, &binding.ca);
             if signed.contains_key(&keys) {

@@ -42,11 +42,11 @@ impl Crossing {
     }
 
     async fn close_lost(&self, lost: impl Fn(&Unfinished) -> bool) -> Result<usize, Stopped> {
-        let mut unfinished = self.ledger.unfinished().map_err(|error| fault(&error))?;
+        let mut unfinished = self.ledger.unfinished()?;
         unfinished.retain(lost);
         let count = unfinished.len();
         for open in unfinished {
-            let leaf = self.ledger.leaf(open.index).map_err(|error| fault(&error))?;
+            let leaf = self.ledger.leaf(open.index)?;
             let leaf = leaf.ok_or_else(|| fault(&format!("log entry {} is missing", open.index)))?;
             let closing = closing_of(open, leaf.data.into()).map_err(|error| fault(&error))?;
             let now = self.now().max(closing.claim.at);

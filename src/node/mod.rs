@@ -22,6 +22,7 @@ mod next_seal;
 mod notice_bodies;
 pub mod notifying;
 pub mod open_store;
+mod opening;
 mod outgoing;
 pub mod owned;
 pub mod places;

@@ -114,7 +114,7 @@ pub async fn assemble<S>(
             return Err(problem.into());
         }
     };
-    let broken = |fault: StoreFault| Problems::from(FileProblem::of_store(&config.database, fault));
+    let broken = |fault: StoreFault| Problems::from(FileProblem::of_fault(&config.database, &fault));
     let closed = closed_ledgers(config, &files.key, &around, &mut notes)?;
     // A key that a closed log revoked counts as little in the new log of a restore.
     let logs = closed.iter().map(|log| log.revocations());
@@ -242,7 +242,7 @@ impl Start<'_> {
     /// Continues after the last seal, with the changed files.
     async fn go_on(&self, last: u64, files: BoundaryFiles) -> Result<(Sealed, FileFindings), Problems> {
         let config = self.next.config;
-        let at_store = |fault| FileProblem::of_store(&config.database, fault);
+        let at_store = |fault| FileProblem::of_fault(&config.database, &fault);
         let sealed = read_seal(config, self.next.ledger, last, Some(&files.registry))?;
         let (content, found) = self.next.content(&sealed, &files).map_err(at_store)?;
         let has_new_roster = content.rosters.last().version() > sealed.roster.version();
@@ -280,7 +280,7 @@ impl Start<'_> {
             return Ok((sealed, FileFindings { notes: errors.collect(), ..FileFindings::default() }));
         }
         let content = self.next.content(&sealed, files);
-        let (content, mut found) = content.map_err(|fault| FileProblem::of_store(&config.database, fault))?;
+        let (content, mut found) = content.map_err(|fault| FileProblem::of_fault(&config.database, &fault))?;
         found.notes.extend(self.next.differences(&content, &sealed));
         found.skipped.clear();
         Ok((sealed, found))
@@ -375,7 +375,7 @@ fn first_rosters(config: &Config, written: &DraftRoster, policy: &Policy) -> Res
 /// Returns an error if the log entry is no valid seal of this boundary.
 pub fn read_seal(config: &Config, ledger: &Ledger, index: u64, known: Option<&Registry>) -> Result<Sealed, Problems> {
     let at_store = |message: String| Problems::from(FileProblem::of_store(&config.database, message));
-    let leaf = ledger.leaf(index).map_err(|fault| at_store(fault.to_string()))?;
+    let leaf = ledger.leaf(index).map_err(|fault| FileProblem::of_fault(&config.database, &fault))?;
     let leaf =
         leaf.ok_or_else(|| at_store(format!("log entry {index}, the seal in force, is missing: restore a backup")))?;
     let odd =

@@ -146,6 +146,11 @@ pub trait Store: Send {
         0
     }
 
+    /// Returns true if the next batch must connect to the database server again.
+    fn is_stale(&self) -> bool {
+        false
+    }
+
     /// Moves the write-ahead log into the database file, after the answers to a batch.
     fn maintain(&mut self) -> Result<(), StoreFault> {
         Ok(())

@@ -53,6 +53,7 @@ mod mcp_proxy;
 mod messages;
 mod metrics;
 mod node_administrator;
+mod node_failover;
 mod node_keys;
 mod node_outputs;
 mod node_poolers;

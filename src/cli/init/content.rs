@@ -152,14 +152,15 @@ pub fn unit(dir: &Path, program: &Path) -> String {
     format!(
         "# Copy this unit to /etc/systemd/system/, change the owner of the directory to the user below, then run:\n\
          #   systemctl daemon-reload && systemctl enable --now countersign\n\
-         [Unit]\nDescription=Countersign boundary\nAfter=network.target\n\n\
+         [Unit]\nDescription=Countersign boundary\nAfter=network.target\n\
+         # systemd starts a service that ended with an error again and again, also after hours\nStartLimitIntervalSec=0\n\n\
          [Service]\nType=notify\n\
          # A separate account without a shell: useradd --system --no-create-home countersign\nUser=countersign\n\
          WorkingDirectory={}\nExecStart={} serve {}\n\
          # SQLite: seal the runbooks as they are now. PostgreSQL: only `countersign seal` seals, and a reload only tells in\n\
          # the log what differs. Both take a new certificate\nExecReload=/bin/kill -HUP $MAINPID\n\
          # systemd restarts a service that does not report for this time. A commit to a slow disk takes a few seconds\n\
-         WatchdogSec=30\nRestart=on-failure\n\
+         WatchdogSec=30\nRestart=on-failure\nRestartSec=5\n\
          # The time in which runs can end. After this time, runs are cancelled and get their receipts. The service asks for\n\
          # more time if it needs more\n\
          TimeoutStopSec=90\nKillMode=mixed\nUMask=0077\nLimitCORE=0\n\
@@ -193,6 +194,14 @@ mod tests {
         assert!(text.lines().any(|line| line == "Delegate=yes"), "{text}");
         // A run must be able to set its own host name.
         assert!(!text.lines().any(|line| line.starts_with("ProtectHostname=")), "{text}");
+    }
+
+    #[test]
+    fn systemd_starts_a_failed_service_again_without_a_limit() {
+        let text = unit(Path::new("/srv/b"), Path::new("/usr/bin/countersign"));
+        let (head, service) = text.split_once("[Service]").expect("two sections");
+        assert!(head.contains("\nStartLimitIntervalSec=0\n"), "{text}");
+        assert!(service.contains("\nRestart=on-failure\nRestartSec=5\n"), "{text}");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio_postgres::Config;
@@ -32,6 +33,9 @@ pub struct ServerSettings {
     pub replicas: Replicas,
     /// Files of this host with secrets.
     pub private_files: Vec<PathBuf>,
+    /// Start, identity and timeline of the server of the newest checked connection of this service. Connections that read
+    /// must lead to the same server.
+    pub(super) server: Arc<Mutex<String>>,
     /// True if each address of the server is a loopback address or a Unix socket.
     is_local: bool,
     /// The URL, which contains no secret.
@@ -110,7 +114,8 @@ impl ServerSettings {
         }
         let private_files = table.password_file.iter().chain(&table.key).cloned().collect();
         let (node, replicas) = (table.node.clone(), table.replicas);
-        Ok(Self { config, tls, schema: parsed.schema, node, replicas, private_files, is_local, url: url.to_owned() })
+        let (schema, server, url) = (parsed.schema, Arc::default(), url.to_owned());
+        Ok(Self { config, tls, schema, node, replicas, private_files, server, is_local, url })
     }
 
     /// Returns the URL for the owner of the database, whose name the operator fills in.
@@ -216,6 +221,11 @@ fn read_secret(path: &Path, name: &str) -> Result<Vec<u8>, StoreFault> {
     }
     let file = path.display();
     Err(refused(format!("other users can read the file {file} of `{name}` in [postgres]; run: chmod 600 {file}")))
+}
+
+/// Returns the fault for something that the administrator of the server can repair, so that a node waits for it.
+pub(super) fn waits(message: impl Into<String>) -> StoreFault {
+    StoreFault::Unreachable { message: message.into() }
 }
 
 pub(super) fn refused(message: impl Into<String>) -> StoreFault {
