@@ -322,7 +322,7 @@ impl Proposals {
         let stored = self.ledger.reviews_of(index)?;
         let reviews = run_reviews(&stored);
         let grant = run.owed.grant.as_ref().map(|digest| self.ledger.grant_of(digest)).transpose()?.flatten();
-        let why = row.as_ref().and_then(|row| row.detail.as_deref()).and_then(end_detail::read);
+        let why = row.as_ref().and_then(|row| row.detail.as_deref()).and_then(end_detail::why);
         let newest = stored
             .iter()
             .enumerate()
@@ -333,7 +333,7 @@ impl Proposals {
             proposer: proposer.clone(),
             at: run.receipt.finished_at,
             outcome: Some(run.receipt.outcome.clone()),
-            end_unknown_because: why.and_then(|(_, why)| why),
+            end_unknown_because: why,
             grant: grant.map(|row| row.id),
             review: run.owed.is_open().then(|| need_of(&rules.review, reviews.counted_for_review())),
             settle: run.owed.is_unsettled().then(|| need_of(&rules.settle, reviews.agreeing())),

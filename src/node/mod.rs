@@ -27,6 +27,7 @@ mod outgoing;
 pub mod owned;
 pub mod places;
 pub mod private;
+mod read_heads;
 pub mod restore;
 pub mod roster_edit;
 pub mod roster_file;

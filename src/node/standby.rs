@@ -13,6 +13,7 @@ use crate::node::config::Config;
 use crate::node::file_problem::{FileProblem, Problems};
 use crate::node::handover::StandbyKey;
 use crate::node::open_store;
+use crate::node::read_heads::ReadHeads;
 use crate::node::served_certificate::ServedCertificate;
 use crate::node::service_manager::Notifier;
 use crate::store::database::{NodeLock, Role};
@@ -52,6 +53,7 @@ impl Standby<'_> {
         let problem = |what: &dyn std::fmt::Display| Problems::from(FileProblem::of_store(&self.config.database, what));
         let mut candidate = open_store::candidate(self.config, lock, key)?;
         let mut sealed_key = StandbyKey::new(self.config, key);
+        let mut heads = ReadHeads::new(self.config, key)?;
         let mut answering = None;
         if let Some(why) = ended {
             self.tell(Code::Database, why);
@@ -59,9 +61,15 @@ impl Standby<'_> {
             tokio::time::sleep(LONG_PAUSE).await;
         }
         loop {
-            let attempt = move || (candidate.attempt(&mut || sealed_key.waits()), candidate, sealed_key);
+            let attempt = move || {
+                let mut turn = candidate.attempt(&mut || sealed_key.waits());
+                if matches!(turn, Ok(Turn::Waits(_))) {
+                    turn = heads.keep().and(turn);
+                }
+                (turn, candidate, sealed_key, heads)
+            };
             let turn;
-            (turn, candidate, sealed_key) =
+            (turn, candidate, sealed_key, heads) =
                 tokio::task::spawn_blocking(attempt).await.map_err(|error| problem(&error))?;
             match turn {
                 Ok(Turn::Active(role)) => {

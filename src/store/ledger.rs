@@ -97,7 +97,9 @@ impl Ledger {
             announced: AtomicUsize::new(0),
         };
         config.metrics.has_proposal_statuses(StoredStatus::ALL.map(StoredStatus::word));
-        shared.open_proposals = Mutex::new(OpenProposals::read(&*shared.reads)?);
+        let open = OpenProposals::read(&*shared.reads)?;
+        open.check(&*shared.reads)?;
+        shared.open_proposals = Mutex::new(open);
         shared.reach(&head);
         // A clock that was behind when the store was opened may be corrected later. This correction is not a leap
         // ahead.

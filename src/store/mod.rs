@@ -250,13 +250,15 @@ pub trait StoreReads: Send + Sync {
     fn bytes(&self) -> Result<u64, StoreFault>;
 }
 
-/// A key that a start looks for, because its row prevents a run.
+/// A key that a start looks for, because its row prevents a run, or because a run needs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClosedKey {
     /// A spent nonce.
     Nonce,
     /// The digest of a denied authorization.
     Denial,
+    /// The id of a proposal that waits, whose statement is a row of its own.
+    Payload,
 }
 
 /// Result of a search for expired nonces.

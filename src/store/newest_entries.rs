@@ -58,10 +58,16 @@ pub(crate) fn check_state(
         );
         return Err(StoreFault::Unusable { message });
     }
-    if reads.seals()?.last().map(|last| last.digest) != head.seal {
-        return Err(changed("the state of the boundary names another seal than the last seal of the log"));
-    }
+    check_seal(reads, head)?;
     closed_windows(head.size, tree, reads, head.mark, revoked)
+}
+
+/// Checks that the state of the boundary names the last seal of the log.
+pub(crate) fn check_seal(reads: &dyn StoreReads, head: &StoreHead) -> Result<(), StoreFault> {
+    if reads.seals()?.last().map(|last| last.digest) == head.seal {
+        return Ok(());
+    }
+    Err(changed("the state of the boundary names another seal than the last seal of the log"))
 }
 
 /// Returns the nonces that the log spent and the authorizations that it denied, as far as their windows can be open at the
@@ -154,7 +160,7 @@ impl Found {
     }
 }
 
-fn changed(what: &str) -> StoreFault {
+pub(crate) fn changed(what: &str) -> StoreFault {
     let message = format!(
         "{what}: somebody changed the store by hand, so something that is spent, denied or revoked could run again. The store stays \
          closed: run `countersign store check`, then `countersign store restore BACKUP`"

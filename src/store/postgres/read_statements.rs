@@ -24,6 +24,8 @@ statements! {
         WHERE NOT EXISTS (SELECT FROM nonce n WHERE n.nonce = q.nonce) ORDER BY q.number LIMIT 1";
     DENIAL_WITHOUT_ROW = "SELECT q.number - 1 FROM unnest($1::bytea[]) WITH ORDINALITY AS q(digest, number) \
         WHERE NOT EXISTS (SELECT FROM denial d WHERE d.\"authorization\" = q.digest) ORDER BY q.number LIMIT 1";
+    PAYLOAD_WITHOUT_ROW = "SELECT q.number - 1 FROM unnest($1::bytea[]) WITH ORDINALITY AS q(id, number) \
+        WHERE NOT EXISTS (SELECT FROM payload p WHERE p.proposal = q.id) ORDER BY q.number LIMIT 1";
     /// The condition is that of the index `leaf_revocation`.
     REVOCATIONS = "SELECT idx, data FROM leaf WHERE kind = 6 ORDER BY idx";
     GRANT = "SELECT id, digest, envelope, proposer, created_at, expires_at, leaf FROM standing WHERE id = $1";

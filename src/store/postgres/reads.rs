@@ -13,7 +13,7 @@ use crate::store::postgres::questions::{EXCLUSIVE, HEAD, head};
 use crate::store::postgres::read_statements::{
     CHECKPOINT_OVER, DENIAL_WITHOUT_ROW, DENIALS_OF, DRAFTS, EVENTS_AFTER, GRANT, GRANT_OF, GRANTS_AFTER, JOB_OF,
     LAST_CHECKPOINT, LEAF, LEAF_DATA, NEWEST_EVENT, NONCE_WITHOUT_ROW, OUTPUT, OUTPUT_ORDER, OWED, OWED_OPEN, PAGES,
-    PAYLOAD, REFUSALS, REVIEWS_OF, REVOCATIONS, RUNS, RUNS_OF_OUTPUT, SEALS_IN_ORDER, SIGNATURES_OF, SIZE, SPENT,
+    PAYLOAD, PAYLOAD_WITHOUT_ROW, REFUSALS, REVIEWS_OF, REVOCATIONS, RUNS, RUNS_OF_OUTPUT, SEALS_IN_ORDER, SIGNATURES_OF, SIZE, SPENT,
     TARGETS_TOLD, TILE, TOKEN, TOKEN_BINDINGS, TOKENS, UNFINISHED, USES_OF,
 };
 use crate::store::postgres::schema;
@@ -325,6 +325,7 @@ impl StoreReads for PostgresReads {
         let sql = match kind {
             ClosedKey::Nonce => NONCE_WITHOUT_ROW,
             ClosedKey::Denial => DENIAL_WITHOUT_ROW,
+            ClosedKey::Payload => PAYLOAD_WITHOUT_ROW,
         };
         for (number, chunk) in keys.chunks(KEYS).enumerate() {
             let found: Option<i64> = self.one(DURING, sql, || values![chunk.to_vec()], |row| row.get(0))?;

@@ -282,21 +282,22 @@ impl NodeCandidate {
     /// Shows the other nodes this node and its kept head.
     fn give_sign(&mut self) -> Result<(), StoreFault> {
         self.post()?;
-        self.beat_if_due()
+        self.beat_if_due().map(drop)
     }
 
-    /// Tells the other nodes that this node works, once in [`BEAT`].
-    fn beat_if_due(&mut self) -> Result<(), StoreFault> {
+    /// Tells the other nodes that this node works, once in [`BEAT`]. Returns true if it did.
+    fn beat_if_due(&mut self) -> Result<bool, StoreFault> {
         let node = self.settings.node.clone();
         let entered = self.enter()?;
-        if entered.beat.elapsed() >= BEAT {
+        let is_due = entered.beat.elapsed() >= BEAT;
+        if is_due {
             entered.link.query(DURING, BEATS, values![node.as_str()])?;
             entered.beat = Instant::now();
             if let Some(entered) = &self.entered {
                 self.known.note(&entered.link)?;
             }
         }
-        Ok(())
+        Ok(is_due)
     }
 
     /// Shows the kept head of this node to the other nodes, once for each connection. It can only change while this node
@@ -373,11 +374,14 @@ impl NodeCandidate {
             // Stop the consumptions first. Only then may the other nodes see the kept head of this node.
             watch.stop_consumptions();
         }
-        if self.enter()?.has_role && watch.compared.load(Ordering::SeqCst) {
-            return self.beat_if_due();
+        if self.enter()?.has_role && watch.compared.load(Ordering::SeqCst) && !self.beat_if_due()? {
+            return Ok(());
         }
         if self.enter()?.link.value::<i64>(DURING, STATE, values![])? != watch.term {
             watch.lost.store(true, Ordering::SeqCst);
+            return Ok(());
+        }
+        if watch.compared.load(Ordering::SeqCst) {
             return Ok(());
         }
         if let Some(why) = self.take_role()? {

@@ -368,6 +368,7 @@ impl StoreReads for SqliteReads {
         let sql = match kind {
             ClosedKey::Nonce => "SELECT 1 FROM nonce WHERE nonce = ?1",
             ClosedKey::Denial => "SELECT 1 FROM denial WHERE authorization = ?1",
+            ClosedKey::Payload => "SELECT 1 FROM payload WHERE proposal = ?1",
         };
         self.with(|connection| {
             let look = || -> rusqlite::Result<Option<usize>> {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::store::batch::{Answers, OtherWrites, Questions};
 use crate::store::fault::StoreFault;
-use crate::store::newest_entries::check_state;
+use crate::store::newest_entries::{check_seal, check_state};
 use crate::store::open_proposals::OpenProposals;
 use crate::store::stored_revocation::read_revocations;
 use crate::store::tree::{Subtrees, TileCache, TreeEdge};
@@ -41,6 +41,7 @@ impl Writer {
         let reads = &*self.shared.reads;
         let read = OpenProposals::read(reads).and_then(|open| Ok((open, read_revocations(reads)?)));
         let (open, revoked) = read.inspect_err(|_| self.store.rollback())?;
+        check_seal(reads, &others.head)?;
         // The other writer has stored the complete tiles.
         let mut stored = Vec::new();
         others.hashes.iter().for_each(|hash| self.edge.append(*hash, &mut stored));
@@ -76,6 +77,7 @@ impl Writer {
         let revoked = read_revocations(reads)?;
         let closed = check_state(&head, &tree, reads, &revoked)?;
         let open = OpenProposals::read(reads)?;
+        open.check(reads)?;
         self.closed = closed;
         self.edge = edge;
         self.head = head;
