@@ -41,9 +41,9 @@ use wire::api::registry_view::{BoundaryView, LastSuccess, RegistryView, SealView
 
 /// Maximum number of successful runs of a step that the boundary counts.
 const COUNTED_SUCCESSES: usize = 50;
-/// Maximum number of runs that the boundary checks if several runs recorded the same output. The check stops at the
-/// first run that the caller may see.
-const RUNS_OF_OUTPUT: usize = 100;
+/// Number of runs that one read returns if several runs recorded the same output. The search ends at the first run that the
+/// caller may see.
+const RUNS_OF_OUTPUT: usize = 1000;
 
 /// The log that contains a receipt.
 #[derive(Clone, Copy)]

@@ -11,7 +11,6 @@ use crate::seal::sealed::Sealed;
 use crate::seal::stored_documents::receipt_of;
 use crate::store::end_detail;
 use crate::store::stored_proposal::{AuthorizationCore, Proposal, RunOutcome, RunQuery};
-use crate::store::stored_status::StoredStatus;
 use documents::crypto::digest::ParamsDigest;
 use documents::crypto::json;
 use documents::crypto::key_id::KeyId;
@@ -36,12 +35,12 @@ impl Proposals {
     /// see the proposal.
     pub(super) fn view(&self, row: &Proposal) -> Result<ProposalView, Stopped> {
         let id = &row.core.id;
+        // The row is not signed. How a run ended comes from its receipt.
+        let receipt = receipt_of(&self.ledger, row)?;
         let payload = self.payload(id)?;
         let statement = Statement::<Authorization>::from_payload(&payload)?;
         let signed = &statement.predicate;
         let sealed = self.crossing.state();
-        // The row is not signed. How a run ended comes from its receipt.
-        let receipt = receipt_of(&self.ledger, row)?;
         let status = if receipt.is_some() {
             ProposalStatus::Finished
         } else if row.status.waits() && self.crossing.now() >= row.core.expires_at {

@@ -8,7 +8,7 @@ use std::io::{Seek as _, SeekFrom, Write as _};
 use std::sync::Arc;
 
 use crate::seal::refusal::{Refusal, Stopped, fault};
-use crate::seal::stored_documents::{StoredReceipt, stored_receipt};
+use crate::seal::stored_documents::{StoredReceipt, stored_receipt, unchecked_payload};
 use crate::store::ledger::Ledger;
 use crate::store::stored_proposal::{Proposal, RunOutcome, RunQuery};
 use documents::crypto::digest::{ContentDigest, ParamsDigest};
@@ -89,7 +89,7 @@ impl PlanRun {
             let runs = ledger.runs(&query)?;
             for row in &runs {
                 // Only the receipt with this digest is parsed.
-                let payload = receipt_payload_of(ledger, row)?;
+                let payload = unchecked_payload(ledger, row)?;
                 if payload.is_some_and(|payload| ContentDigest::of(&payload) == *receipt) {
                     return Self::of(ledger, row);
                 }

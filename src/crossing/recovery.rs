@@ -63,7 +63,7 @@ impl Crossing {
         }
         let receipts = self.receipts_of(&checked)?;
         for closing in checked {
-            if let Some(receipt) = receipts.get(&(closing.claim.index, closing.claim.item)) {
+            if let Some(receipt) = receipts.get(&(closing.claim.index, closing.claim.item.into())) {
                 let what = format!("log entry {receipt} is the receipt of this run");
                 changed = Some(row_changed(&closing.basis.proposal, &what));
                 continue;
@@ -98,7 +98,7 @@ impl Crossing {
 
     /// Returns the log entries that are receipts of these runs. The search begins after the first of their consumptions,
     /// which is at most a day older than the time limit of its run.
-    fn receipts_of(&self, runs: &[Closing]) -> Result<BTreeMap<(u64, u32), u64>, Stopped> {
+    fn receipts_of(&self, runs: &[Closing]) -> Result<BTreeMap<(u64, u64), u64>, Stopped> {
         let mut found = BTreeMap::new();
         let Some(first) = runs.iter().map(|run| run.claim.index + 1).min() else { return Ok(found) };
         let size = self.ledger.state().size;

@@ -169,7 +169,7 @@ pub async fn assemble<S>(
         ledger: ledger_too,
         sandbox,
         key,
-        growth: DataGrowth::read(config.data_sizes(), sealed.boundary.id),
+        growth: DataGrowth::read(config.data_sizes(), sealed.boundary.id, config.backups()),
         sealed,
         earlier,
         outputs,
@@ -235,7 +235,7 @@ impl Start<'_> {
         let (name, configuration) = (config.name.clone(), self.next.configuration.clone());
         let content = SealContent { name, registry, policy, rosters, tokens, configuration };
         let material = self.next.sound(content, None);
-        let sealed = self.seal(None, &material).await?;
+        let (sealed, _) = self.seal(None, &material).await?;
         Ok((sealed, FileFindings { skipped: material.registry.skipped().to_vec(), ..FileFindings::default() }))
     }
 
@@ -244,7 +244,7 @@ impl Start<'_> {
         let config = self.next.config;
         let at_store = |fault| FileProblem::of_fault(&config.database, &fault);
         let sealed = read_seal(config, self.next.ledger, last, Some(&files.registry))?;
-        let (content, found) = self.next.content(&sealed, &files).map_err(at_store)?;
+        let (content, mut found) = self.next.content(&sealed, &files).map_err(at_store)?;
         let has_new_roster = content.rosters.last().version() > sealed.roster.version();
         if !has_new_roster && !self.next.is_key_of(&sealed.roster) {
             let why = found.notes.iter().chain(&found.following).map(|note| format!("; {note}")).collect::<String>();
@@ -257,7 +257,8 @@ impl Start<'_> {
             self.next.ledger.checkpoint().map_err(at_store)?;
         }
         // After a crash before this commit, the old seal is still in force, and the next start repeats the change.
-        let sealed = self.seal(Some(Box::new(sealed)), &content).await?;
+        let (sealed, stays) = self.seal(Some(Box::new(sealed)), &content).await?;
+        found.notes.extend(stays);
         Ok((sealed, found))
     }
 
@@ -297,8 +298,13 @@ impl Start<'_> {
         .into()
     }
 
-    /// Writes a seal if `material` differs from the state in force, which is `before`. Without it, the seal begins a log.
-    async fn seal(&self, before: Option<Box<Sealed>>, material: &SealContent) -> Result<Sealed, Problems> {
+    /// Writes a seal if `material` differs from the state in force, which is `before`. Without it, the seal begins a log. If
+    /// the bundles of the changed files would be too large, the state in force stays, with a note.
+    async fn seal(
+        &self,
+        before: Option<Box<Sealed>>,
+        material: &SealContent,
+    ) -> Result<(Sealed, Option<String>), Problems> {
         let Self { next: NextSeal { config, ledger, sandbox, .. }, key, around } = self;
         let mut at = ledger.now();
         for _ in 0..MOST_TRIES {
@@ -311,8 +317,15 @@ impl Start<'_> {
             };
             let drafted = material.draft(basis, at);
             let same = |before: &Sealed| drafted.as_ref().is_ok_and(|draft| draft.same_as(&before.seal));
+            let too_long = drafted.as_ref().err().and_then(|error| match error {
+                SealError::TooLong(why) => Some(format!("the earlier seal stays in force, without the changed files: {why}")),
+                SealError::Steps(_) | SealError::State(_) => None,
+            });
             match before {
-                Some(before) if same(&before) => return Ok(*before),
+                Some(before) if same(&before) => return Ok((*before, None)),
+                Some(before) if too_long.is_some() && self.next.is_key_of(&before.roster) => {
+                    return Ok((*before, too_long));
+                }
                 _ => {}
             }
             let known = drafted.as_ref().ok().map(|draft| &draft.steps);
@@ -326,7 +339,7 @@ impl Start<'_> {
                 }
             };
             match write_seal(ledger, key, draft, Vec::new(), ledger.revocations().len()).await {
-                Ok(sealed) => return Ok(sealed),
+                Ok(sealed) => return Ok((sealed, None)),
                 Err(SealStop::Write(WriteStop::BackDated { last })) => at = last,
                 Err(stop) => return Err(FileProblem::of_store(&config.database, stop).into()),
             }
@@ -339,6 +352,7 @@ fn problems_of(config: &Config, error: SealError) -> Vec<FileProblem> {
     match error {
         SealError::Steps(flaws) => flaws.into_iter().map(FileProblem::from).collect(),
         SealError::State(lines) => lines.into_iter().map(|line| FileProblem::whole(&config.path, line)).collect(),
+        SealError::TooLong(line) => vec![FileProblem::whole(&config.path, line)],
     }
 }
 

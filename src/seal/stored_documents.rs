@@ -50,6 +50,16 @@ pub fn stored_receipt(ledger: &Ledger, row: &Proposal) -> Result<Option<StoredRe
     Ok(Some(StoredReceipt { envelope, payload, receipt }))
 }
 
+/// Returns the payload of the entry to which the row of a proposal leads, for a caller that compares its digest.
+///
+/// # Errors
+/// Returns an error if the store can't be read.
+pub fn unchecked_payload(ledger: &Ledger, row: &Proposal) -> Result<Option<Vec<u8>>, Stopped> {
+    let Some(leaf) = row.receipt.map(|index| ledger.leaf(index)).transpose()?.flatten() else { return Ok(None) };
+    let envelope: Envelope = json::parse_as(&leaf.data, leaf.data.len()).map_err(|error| fault(&error))?;
+    Ok(Some(Base64::Strict.decode("/payload", &envelope.payload)?))
+}
+
 /// Returns the content of the receipt of a proposal's run, or `None` if the run has no receipt yet.
 ///
 /// # Errors

@@ -15,6 +15,7 @@ mod packed_tiles;
 mod precedents;
 #[cfg(test)]
 mod query_plans;
+mod read_connection;
 pub mod reads;
 mod retired_rows;
 mod rows;

@@ -68,6 +68,7 @@ fn tells(world: &World, reason: &str) {
 
 #[track_caller]
 fn goes_on(world: &World, text: &str) {
+    until("the boundary reads its database", || world.wire.get("/v1/steps/say:echo", &world.reader).status == 200);
     let envelope = signed(world, text);
     until("the boundary goes on", || world.submit(&envelope).status == 200);
     until("/ready says so", || world.wire.peek("/ready").status == 200);

@@ -28,14 +28,19 @@ impl Evidence {
         demand_somebody(caller)?;
         let mut gone = None;
         for ledger in std::iter::once(&self.ledger).chain(&self.closed) {
-            for id in ledger.runs_with_output(digest, RUNS_OF_OUTPUT)? {
-                let Some(row) = ledger.proposal(&id)? else { continue };
-                if caller.may_see(&row.core.proposer, &row.core.step) {
+            let mut before = None;
+            loop {
+                let runs = ledger.runs_with_output(digest, before.as_ref(), RUNS_OF_OUTPUT)?;
+                if let Some(run) = runs.iter().find(|run| caller.may_see(&run.proposer, &run.step)) {
                     if let Some(size) = ledger.output_size(digest)? {
                         return Ok((ledger, size));
                     }
-                    gone = Some((ledger, row));
+                    gone = gone.or(ledger.proposal(&run.proposal)?.map(|row| (ledger, row)));
                     break;
+                }
+                match runs.last() {
+                    Some(last) if runs.len() == RUNS_OF_OUTPUT => before = Some(last.proposal.clone()),
+                    _ => break,
                 }
             }
         }

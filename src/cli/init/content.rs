@@ -116,13 +116,16 @@ pub const BACKUP_TIMER: &str = "# Starts countersign-backup.service each day: sy
 #[must_use]
 pub fn backup_unit(dir: &Path, program: &Path) -> String {
     format!(
-        "# Makes one backup in the directory `backups`, and deletes backups of more than 30 days. The timer beside this file\n\
-         # starts this unit each day. Copy the backups to another machine: they have the log, but no key.\n\
+        "# Brings the older of two backups in the directory `backups` up to date. The timer beside this file starts this unit\n\
+         # each day. Copy the backups to another machine: they have the log, but no key.\n\
          [Unit]\nDescription=Backup of a Countersign boundary\n\n\
          [Service]\nType=oneshot\nUser=countersign\nWorkingDirectory={}\nUMask=0077\n\
          ExecStartPre=/bin/mkdir -p backups\n\
-         ExecStart=/bin/sh -c 'exec \"$$1\" store backup \"backups/$$(date -u +%%Y%%m%%dT%%H%%M%%SZ)\" --config countersign.toml' sh {}\n\
-         ExecStartPost=/usr/bin/find backups -mindepth 1 -maxdepth 1 -name '2*Z' -mtime +30 -exec rm -r {{}} +\n\
+         # Earlier versions of this unit made a backup with a date each day. Those of more than 30 days are deleted first, so\n\
+         # that a full disk does not prevent it, but never the newest two\n\
+         ExecStartPre=/bin/sh -c 'for one in $$(ls -d backups/2*Z 2>/dev/null | head -n -2); do find \"$$one\" -maxdepth 0 -mtime +30 -exec rm -r {{}} +; done'\n\
+         ExecStart=/bin/sh -c 'for one in a b; do [ -e backups/$$one ] || exec \"$$1\" store backup backups/$$one --config countersign.toml; done; \
+         [ backups/a/checkpoint -nt backups/b/checkpoint ] && one=b || one=a; exec \"$$1\" store backup --onto backups/$$one --config countersign.toml' sh {}\n\
          NoNewPrivileges=yes\nPrivateNetwork=yes\n{}",
         value(dir),
         quote(program).replace('$', "$$"),
