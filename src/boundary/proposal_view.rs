@@ -6,12 +6,11 @@ use base64::engine::general_purpose::STANDARD;
 use crate::boundary::proposal_status::view_status;
 use crate::boundary::proposals::{Proposals, verified_of};
 use crate::seal::caller::Caller;
-use crate::seal::refusal::Stopped;
+use crate::seal::refusal::{Stopped, fault};
 use crate::seal::sealed::Sealed;
 use crate::seal::stored_documents::receipt_of;
 use crate::store::end_detail;
 use crate::store::stored_proposal::{AuthorizationCore, Proposal, RunOutcome, RunQuery};
-use crate::store::stored_status::StoredStatus;
 use documents::crypto::digest::ParamsDigest;
 use documents::crypto::json;
 use documents::crypto::key_id::KeyId;
@@ -36,11 +35,15 @@ impl Proposals {
     /// see the proposal.
     pub(super) fn view(&self, row: &Proposal) -> Result<ProposalView, Stopped> {
         let id = &row.core.id;
+        // The row is not signed. How a run ended comes from its receipt.
+        let receipt = receipt_of(&self.ledger, row)?;
         let payload = self.payload(id)?;
         let statement = Statement::<Authorization>::from_payload(&payload)?;
         let signed = &statement.predicate;
         let sealed = self.crossing.state();
-        let status = if row.status.waits() && self.crossing.now() >= row.core.expires_at {
+        let status = if receipt.is_some() {
+            ProposalStatus::Finished
+        } else if row.status.waits() && self.crossing.now() >= row.core.expires_at {
             ProposalStatus::Expired
         } else {
             view_status(row.status)
@@ -59,27 +62,30 @@ impl Proposals {
         }
         let (mut outcome, mut unknown, mut refusal) = (None::<Outcome>, None, None::<RefusalView>);
         let mut refused = Vec::new();
-        let denials = match row.status {
+        let denials = match status {
             // A denial also stops a run.
-            StoredStatus::Denied | StoredStatus::Running | StoredStatus::Finished => {
+            ProposalStatus::Denied | ProposalStatus::Running | ProposalStatus::Finished => {
                 self.denials_of(&row.core.digest)?
             }
             _ => Vec::new(),
         };
-        match row.status {
-            StoredStatus::Finished => {
-                (outcome, unknown) = row.detail.as_deref().and_then(end_detail::read).unzip();
+        let ended_at = receipt.as_ref().map_or(row.ended_at, |receipt| Some(receipt.finished_at));
+        match (status, receipt) {
+            (ProposalStatus::Finished, None) => {
+                let what = format!("{id} has ended, but its receipt is missing: run `countersign store check`");
+                return Err(fault(&what));
+            }
+            (_, Some(receipt)) => {
+                refused = receipt.refused_parts();
+                // Only the row has the reason why nobody saw the end.
+                unknown = row.detail.as_deref().filter(|_| receipt.outcome.status == Status::Unknown);
+                outcome = Some(receipt.outcome);
                 if !denials.is_empty() && outcome.as_ref().is_some_and(|end| end.status == Status::Cancelled) {
                     refusal = Some(denied_by(&denials));
                 }
-                if signed.sandbox.programs.is_some() && outcome.as_ref().is_some_and(|end| end.exit_code == Some(0)) {
-                    refused = receipt_of(&self.ledger, row)?.map(|receipt| receipt.refused_parts()).unwrap_or_default();
-                }
                 // A submitted envelope has no stored signatures, and the signatures of an old proposal were deleted.
                 // Only the receipt still names the approvers.
-                if approvals.have == 0
-                    && let Some(receipt) = receipt_of(&self.ledger, row)?
-                {
+                if approvals.have == 0 {
                     let decision = receipt.decision;
                     approvals.have = decision.approvers.len() as u64;
                     approvals.approvers = decision.approvers;
@@ -87,7 +93,7 @@ impl Proposals {
                     approvals.missing.clear();
                 }
             }
-            StoredStatus::Denied => refusal = Some(denied_by(&denials)),
+            (ProposalStatus::Denied, None) => refusal = Some(denied_by(&denials)),
             _ => refusal = row.detail.as_ref().and_then(|why| json::parse_as(why, why.len()).ok()),
         }
         Ok(ProposalView {
@@ -106,14 +112,14 @@ impl Proposals {
             approvals,
             created_at: row.created_at,
             expires_at: signed.expires_at,
-            ended_at: row.ended_at,
+            ended_at,
             outcome,
             refused,
             receipt: row.receipt.map(|_| id.receipt()),
             refusal,
             admitted: self.job_of(&row.core)?,
             denials,
-            end_unknown_because: unknown.flatten(),
+            end_unknown_because: unknown.and_then(end_detail::why),
             unknown_end: None,
             held_up: self.held_up.of(id).filter(|_| status == ProposalStatus::Approved),
             existing: false,

@@ -336,7 +336,7 @@ impl Proposals {
         let is_revoked = |keyid: &_| revoked.has_key(keyid);
         let context = ReviewContext { roster: &sealed.roster, is_revoked: &is_revoked, at: self.crossing.now() };
         let grant = run.owed.grant.as_ref().map(|digest| self.ledger.grant_of(digest)).transpose()?.flatten();
-        let why = row.as_ref().and_then(|row| row.detail.as_deref()).and_then(end_detail::read);
+        let why = row.as_ref().and_then(|row| row.detail.as_deref()).and_then(end_detail::why);
         let newest = stored
             .iter()
             .enumerate()
@@ -347,7 +347,7 @@ impl Proposals {
             proposer: proposer.clone(),
             at: run.receipt.finished_at,
             outcome: Some(run.receipt.outcome.clone()),
-            end_unknown_because: why.and_then(|(_, why)| why),
+            end_unknown_because: why,
             grant: grant.map(|row| row.id),
             review: run.owed.is_open().then(|| need_of(&rules.review, reviews.counted_for_review())),
             settle: run.owed.is_unsettled().then(|| need_of(&rules.settle, reviews.agreeing(context))),

@@ -405,7 +405,7 @@ fn store(boundary: &InspectedBoundary<'_>) -> Vec<Line> {
     let log = stored.ledger.as_ref().map(|ledger| ok(what, format!("log of {} entries", ledger.state().size)));
     let checkpoint = |(path, compared): &ComparedCheckpoint| match compared {
         Ok(note) => note.clone().map(|says| noted("checkpoint", says)),
-        Err(message) => Some(fix("checkpoint", FileProblem::whole(path, message).to_string())),
+        Err(problem) => Some(fix("checkpoint", FileProblem::whole(path, problem.to_string()).to_string())),
     };
     log.into_iter().chain(stored.checkpoints.iter().filter_map(checkpoint)).collect()
 }

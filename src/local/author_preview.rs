@@ -120,6 +120,7 @@ impl PreviewRules {
         let draft = content.draft(basis, now).map_err(|error| match error {
             SealError::Steps(errors) => lines(&errors),
             SealError::State(errors) => errors.join("\n"),
+            SealError::TooLong(error) => error,
         })?;
         let seal = draft.seal.into_statement().to_payload().map_err(|error| error.to_string())?;
         let reference = BoundaryRef { name: content.name.clone(), id: SealDigest::of(&seal), epoch };

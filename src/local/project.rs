@@ -199,6 +199,7 @@ fn wrong(file: &Path, errors: Vec<judgement::policy::policy_error::PolicyError>)
         line: error.line,
         column: error.column,
         message: error.message,
+        can_pass: false,
     });
     problems(Problems::new(list.collect()))
 }

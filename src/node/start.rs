@@ -114,7 +114,7 @@ pub async fn assemble<S>(
             return Err(problem.into());
         }
     };
-    let broken = |fault: StoreFault| Problems::from(FileProblem::of_store(&config.database, fault));
+    let broken = |fault: StoreFault| Problems::from(FileProblem::of_fault(&config.database, &fault));
     let closed = closed_ledgers(config, &files.key, &around, &mut notes)?;
     // A key that a closed log revoked counts as little in the new log of a restore.
     let logs = closed.iter().map(|log| log.revocations());
@@ -169,7 +169,7 @@ pub async fn assemble<S>(
         ledger: ledger_too,
         sandbox,
         key,
-        growth: DataGrowth::read(config.data_sizes(), sealed.boundary.id),
+        growth: DataGrowth::read(config.data_sizes(), sealed.boundary.id, config.backups()),
         sealed,
         earlier,
         outputs,
@@ -236,16 +236,16 @@ impl Start<'_> {
         let (name, configuration) = (config.name.clone(), self.next.configuration.clone());
         let content = SealContent { name, registry, policy, rosters, tokens, configuration };
         let material = self.next.sound(content, None);
-        let sealed = self.seal(None, &material).await?;
+        let (sealed, _) = self.seal(None, &material).await?;
         Ok((sealed, FileFindings { skipped: material.registry.skipped().to_vec(), ..FileFindings::default() }))
     }
 
     /// Continues after the last seal, with the changed files.
     async fn go_on(&self, last: u64, files: BoundaryFiles) -> Result<(Sealed, FileFindings), Problems> {
         let config = self.next.config;
-        let at_store = |fault| FileProblem::of_store(&config.database, fault);
+        let at_store = |fault| FileProblem::of_fault(&config.database, &fault);
         let sealed = read_seal(config, self.next.ledger, last, Some(&files.registry))?;
-        let (content, found) = self.next.content(&sealed, &files).map_err(at_store)?;
+        let (content, mut found) = self.next.content(&sealed, &files).map_err(at_store)?;
         let has_new_roster = content.rosters.last().version() > sealed.roster.version();
         if !has_new_roster && !self.next.is_key_of(&sealed.roster) {
             let why = found.notes.iter().chain(&found.following).map(|note| format!("; {note}")).collect::<String>();
@@ -258,7 +258,8 @@ impl Start<'_> {
             self.next.ledger.checkpoint().map_err(at_store)?;
         }
         // After a crash before this commit, the old seal is still in force, and the next start repeats the change.
-        let sealed = self.seal(Some(Box::new(sealed)), &content).await?;
+        let (sealed, stays) = self.seal(Some(Box::new(sealed)), &content).await?;
+        found.notes.extend(stays);
         Ok((sealed, found))
     }
 
@@ -281,7 +282,7 @@ impl Start<'_> {
             return Ok((sealed, FileFindings { notes: errors.collect(), ..FileFindings::default() }));
         }
         let content = self.next.content(&sealed, files);
-        let (content, mut found) = content.map_err(|fault| FileProblem::of_store(&config.database, fault))?;
+        let (content, mut found) = content.map_err(|fault| FileProblem::of_fault(&config.database, &fault))?;
         found.notes.extend(self.next.differences(&content, &sealed));
         found.skipped.clear();
         Ok((sealed, found))
@@ -298,8 +299,13 @@ impl Start<'_> {
         .into()
     }
 
-    /// Writes a seal if `material` differs from the state in force, which is `before`. Without it, the seal begins a log.
-    async fn seal(&self, before: Option<Box<Sealed>>, material: &SealContent) -> Result<Sealed, Problems> {
+    /// Writes a seal if `material` differs from the state in force, which is `before`. Without it, the seal begins a log. If
+    /// the bundles of the changed files would be too large, the state in force stays, with a note.
+    async fn seal(
+        &self,
+        before: Option<Box<Sealed>>,
+        material: &SealContent,
+    ) -> Result<(Sealed, Option<String>), Problems> {
         let Self { next: NextSeal { config, ledger, sandbox, .. }, key, around } = self;
         let mut at = ledger.now();
         for _ in 0..MOST_TRIES {
@@ -312,8 +318,15 @@ impl Start<'_> {
             };
             let drafted = material.draft(basis, at);
             let same = |before: &Sealed| drafted.as_ref().is_ok_and(|draft| draft.same_as(&before.seal));
+            let too_long = drafted.as_ref().err().and_then(|error| match error {
+                SealError::TooLong(why) => Some(format!("the earlier seal stays in force, without the changed files: {why}")),
+                SealError::Steps(_) | SealError::State(_) => None,
+            });
             match before {
-                Some(before) if same(&before) => return Ok(*before),
+                Some(before) if same(&before) => return Ok((*before, None)),
+                Some(before) if too_long.is_some() && self.next.is_key_of(&before.roster) => {
+                    return Ok((*before, too_long));
+                }
                 _ => {}
             }
             let known = drafted.as_ref().ok().map(|draft| &draft.steps);
@@ -327,7 +340,7 @@ impl Start<'_> {
                 }
             };
             match write_seal(ledger, key, draft, Vec::new(), ledger.revocations().len()).await {
-                Ok(sealed) => return Ok(sealed),
+                Ok(sealed) => return Ok((sealed, None)),
                 Err(SealStop::Write(WriteStop::BackDated { last })) => at = last,
                 Err(stop) => return Err(FileProblem::of_store(&config.database, stop).into()),
             }
@@ -340,6 +353,7 @@ fn problems_of(config: &Config, error: SealError) -> Vec<FileProblem> {
     match error {
         SealError::Steps(flaws) => flaws.into_iter().map(FileProblem::from).collect(),
         SealError::State(lines) => lines.into_iter().map(|line| FileProblem::whole(&config.path, line)).collect(),
+        SealError::TooLong(line) => vec![FileProblem::whole(&config.path, line)],
     }
 }
 
@@ -376,7 +390,7 @@ fn first_rosters(config: &Config, written: &DraftRoster, policy: &Policy) -> Res
 /// Returns an error if the log entry is no valid seal of this boundary.
 pub fn read_seal(config: &Config, ledger: &Ledger, index: u64, known: Option<&Registry>) -> Result<Sealed, Problems> {
     let at_store = |message: String| Problems::from(FileProblem::of_store(&config.database, message));
-    let leaf = ledger.leaf(index).map_err(|fault| at_store(fault.to_string()))?;
+    let leaf = ledger.leaf(index).map_err(|fault| FileProblem::of_fault(&config.database, &fault))?;
     let leaf =
         leaf.ok_or_else(|| at_store(format!("log entry {index}, the seal in force, is missing: restore a backup")))?;
     let odd =

@@ -135,6 +135,8 @@ pub enum SealError {
     Steps(Vec<RegistryError>),
     /// An error in the state as a whole.
     State(Vec<String>),
+    /// A bundle of a step would be too large. The content is right, but the log can't prove a run of this step.
+    TooLong(String),
 }
 
 impl std::fmt::Display for SealError {
@@ -142,6 +144,7 @@ impl std::fmt::Display for SealError {
         let lines: Vec<String> = match self {
             Self::Steps(flaws) => flaws.iter().map(ToString::to_string).collect(),
             Self::State(lines) => lines.clone(),
+            Self::TooLong(line) => vec![line.clone()],
         };
         f.write_str(&lines.join("\n"))
     }
@@ -275,7 +278,7 @@ impl SealContent {
         if common + step_bytes <= MAX_BUNDLE_BYTES {
             return Ok(());
         }
-        Err(one(format!(
+        Err(SealError::TooLong(format!(
             "a bundle has at most {MAX_BUNDLE_BYTES} bytes, but a bundle of {step} ({step_bytes} bytes) would be \
              larger: the {} versions of the roster take {versions} bytes, and the policy {}. Shorten the step or \
              the new version, or begin a new boundary, whose roster has version 1",

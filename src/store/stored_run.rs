@@ -10,7 +10,7 @@ use crate::store::stored_proposal::AuthorizationCore;
 use crate::store::stored_status::{StatusDetail, StoredStatus};
 use documents::crypto::digest::{Blake3Digest, BlobDigest, ContentDigest, LeafHash, SealDigest};
 use documents::crypto::key_id::KeyId;
-use documents::record::ident::{Name, ProposalId};
+use documents::record::ident::{Name, ProposalId, StepRef};
 use documents::record::run_extensions::SessionReference;
 use documents::record::validity::Timestamp;
 
@@ -348,6 +348,17 @@ impl fmt::Display for FinishStop {
 }
 
 impl std::error::Error for FinishStop {}
+
+/// A run that recorded an output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutputRun {
+    /// Id of the proposal.
+    pub proposal: ProposalId,
+    /// The proposer of the run.
+    pub proposer: Name,
+    /// The step of the run.
+    pub step: StepRef,
+}
 
 /// A run that has a consumption and no receipt.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -26,6 +26,7 @@ mod terminal;
 
 mod administrator_statements;
 mod attacks;
+mod changed_rows;
 mod companion;
 mod companion_grants;
 mod companion_pages;
@@ -53,6 +54,7 @@ mod mcp_proxy;
 mod messages;
 mod metrics;
 mod node_administrator;
+mod node_failover;
 mod node_keys;
 mod node_outputs;
 mod node_poolers;

@@ -103,7 +103,7 @@ PROFILE_LIMITS = ("wall_ms", "cpu_milli", "memory_bytes", "processes", "file_byt
 CODES = (
     "malformed too-large later-feature unknown-step step-changed invalid-params params-mismatch wrong-boundary unknown-signer bad-signature "
     "not-permitted-signer self-approval quorum-missing not-yet-valid expired revoked denied nonce-replayed policy-denied "
-    "context-changed session-stale grant-exhausted not-granted grant-paused not-grantable sandbox-unavailable busy unauthenticated forbidden not-found wrong-state "
+    "context-changed session-stale grant-exhausted not-granted grant-paused not-grantable sandbox-unavailable busy standby database unauthenticated forbidden not-found wrong-state "
     "rate-limited"
 ).split()
 MODES = one_of("none", "allow", "host")

@@ -345,6 +345,7 @@ fn why(problem: &ToolProblem) -> &'static str {
         "not-found" => "the boundary does not have it any more, or not for this token",
         "unauthenticated" | "forbidden" => "the token does not permit to read it",
         "rate-limited" | "busy" => "the boundary has too many requests now",
+        "standby" | "database" => "the boundary can't use its database now",
         "unreachable" => "no readable answer arrived",
         _ => "the boundary refused to send it",
     }

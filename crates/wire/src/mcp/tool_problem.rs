@@ -116,7 +116,7 @@ impl ToolProblem {
 
     /// Returns whether the same call can succeed some seconds later.
     pub(super) fn may_pass(&self) -> bool {
-        self.is_unanswered || matches!(self.code(), "busy" | "rate-limited")
+        self.is_unanswered || matches!(self.code(), "busy" | "standby" | "database" | "rate-limited")
     }
 
     /// Returns whether the boundary refused the call. Otherwise the program has sent nothing, or has no answer that it
@@ -147,7 +147,7 @@ fn advice(code: &str, status: u16, is_about_proposal: bool) -> &'static str {
     match code {
         "unauthenticated" => "the token or the key is missing or not valid any more: ask the operator for a token",
         "forbidden" => "ask the operator for a token with the required scope or steps",
-        "rate-limited" | "busy" => "wait some seconds, then call the tool again",
+        "rate-limited" | "busy" | "standby" | "database" => "wait some seconds, then call the tool again",
         "unknown-step" => "list the steps with `list_steps`",
         // Deleted content never comes back.
         "not-found" if status == 410 => {

@@ -443,6 +443,13 @@ impl AuditRow {
         }
     }
 
+    /// The need of an auditor for this row, smallest first: open runs, failed rows, runs that did not succeed, the newest.
+    pub(super) fn need(&self) -> (bool, bool, bool, std::cmp::Reverse<Option<Timestamp>>) {
+        let is_open = self.is_open || self.outcome == Status::Unknown.word();
+        let is_good = [Status::Succeeded, Status::Warned].map(Status::word).contains(&self.outcome);
+        (!is_open, self.verdict != RowVerdict::Fails, is_good, std::cmp::Reverse(self.at))
+    }
+
     /// Order of the table: open runs, then failed rows, then the newest decisions.
     #[must_use]
     pub fn order(&self, other: &Self) -> std::cmp::Ordering {

@@ -18,7 +18,8 @@ use documents::record::bundle::MAX_BUNDLE_BYTES;
 use judgement::audit::finding::AuditEvent;
 use judgement::registry::on_all_cores::on_all_cores;
 
-/// Maximum number of rows, so that the table has a bounded size in memory.
+/// Maximum number of rows, so that the table has a bounded size in memory. The open rows stay, then the rows without a good
+/// result, then the newest ones.
 pub const MOST_ROWS: usize = MOST_FILES;
 /// Number of files that are verified between two reports of the progress.
 const MOST_AT_ONCE: usize = 64;
@@ -41,6 +42,8 @@ pub struct AuditTable {
     pub rows: Vec<AuditRow>,
     /// Number of decisions that have no row, because there were too many.
     pub left_out: u64,
+    /// Number of rows so far, with those that were left out.
+    pushed: usize,
     /// Files that are no bundles.
     pub skipped: Vec<SkippedFile>,
     /// Number of files that are no bundles.
@@ -146,10 +149,20 @@ impl AuditTable {
     }
 
     fn push(&mut self, row: AuditRow) {
-        if self.rows.len() < MOST_ROWS {
-            self.rows.push(AuditRow { number: self.rows.len(), ..row });
-        } else {
-            self.left_out += 1;
+        self.rows.push(AuditRow { number: self.pushed, ..row });
+        self.pushed += 1;
+        // The rows are selected rarely, because each selection sorts them.
+        if self.rows.len() == 2 * MOST_ROWS {
+            self.select(MOST_ROWS);
+        }
+    }
+
+    /// Keeps the rows that an auditor needs most.
+    fn select(&mut self, most: usize) {
+        if self.rows.len() > most {
+            self.rows.sort_by_key(AuditRow::need);
+            self.left_out += (self.rows.len() - most) as u64;
+            self.rows.truncate(most);
         }
     }
 
@@ -168,8 +181,9 @@ impl AuditTable {
         }
     }
 
-    /// Sorts the rows.
+    /// Selects the rows of the table, and sorts them.
     pub fn sort(&mut self) {
+        self.select(MOST_ROWS);
         self.rows.sort_by(AuditRow::order);
     }
 
