@@ -69,6 +69,7 @@ impl Lines {
         lines.remarks.extend(remarks::of_contents(signed, found));
         lines.remarks.extend(remarks::of_comparison(sources, signed, &lines.comparison, now));
         lines.remarks.extend(remarks::unknown_end(sources, now));
+        lines.remarks.extend(remarks::same_runs(sources, now));
         lines
     }
 
