@@ -1,6 +1,5 @@
 //! Proposals and their signatures: requests, queries and results.
 
-use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -62,20 +61,19 @@ pub struct NewProposal {
 
 impl NewProposal {
     /// Returns the proposal that this call repeats. `newest` are the newest proposals of the same proposer, newest first.
-    pub(crate) fn repeated<P: Borrow<Proposal>>(&self, newest: impl IntoIterator<Item = P>) -> Option<P> {
-        let is_same_step = |earlier: &P| {
-            let core = &earlier.borrow().core;
+    pub(crate) fn repeated(&self, newest: impl IntoIterator<Item = Proposal>) -> Option<Proposal> {
+        let is_same_step = |earlier: &Proposal| {
+            let core = &earlier.core;
             core.step_digest == self.core.step_digest && core.params_digest == self.core.params_digest
         };
         // After another step or other parameters, the call is a new wish.
         let mut since = newest.into_iter().take_while(is_same_step).filter(|_| self.may_repeat);
-        let earlier = since.find(|earlier| earlier.borrow().request == Some(self.request))?;
-        let found = earlier.borrow();
-        let is_repeated = match found.status {
-            StoredStatus::Pending | StoredStatus::Approved => self.created_at < found.core.expires_at,
+        let earlier = since.find(|earlier| earlier.request == Some(self.request))?;
+        let is_repeated = match earlier.status {
+            StoredStatus::Pending | StoredStatus::Approved => self.created_at < earlier.core.expires_at,
             StoredStatus::Running => true,
             StoredStatus::Finished | StoredStatus::Denied | StoredStatus::Cancelled => {
-                found.ended_at.is_some_and(|ended| self.created_at < ended.plus(REPEATS_FOR_S))
+                earlier.ended_at.is_some_and(|ended| self.created_at < ended.plus(REPEATS_FOR_S))
             }
             // Nothing ran, and nobody said no.
             StoredStatus::Expired | StoredStatus::Refused => false,

@@ -42,14 +42,22 @@ fn assert_plain(text: &str, about: &str) {
     }
 }
 
-/// Returns a value that fits the schema at first sight, with each field that the schema names.
+/// Returns a value that fits the schema at first sight, with each field that the schema names. A schema inside of itself
+/// becomes a text.
 fn sample(schema: &Value, all: &Value) -> Value {
+    sample_below(schema, all, &[])
+}
+
+fn sample_below<'s>(schema: &'s Value, all: &'s Value, above: &[&'s str]) -> Value {
+    let sample = |schema: &'s Value| sample_below(schema, all, above);
     if let Some(name) = schema["$ref"].as_str() {
-        return sample(&all[name.rsplit('/').next().unwrap()], all);
+        let inside = above.contains(&name);
+        let target = &all[name.rsplit('/').next().unwrap()];
+        return if inside { json!("x") } else { sample_below(target, all, &[above, &[name]].concat()) };
     }
     for choice in ["anyOf", "oneOf", "allOf"] {
         if let Some(first) = schema[choice].get(0) {
-            return sample(first, all);
+            return sample(first);
         }
     }
     if let Some(word) = schema.get("const").or(schema["enum"].get(0)) {
@@ -57,10 +65,10 @@ fn sample(schema: &Value, all: &Value) -> Value {
     }
     match schema["type"].as_str().or(schema["type"][0].as_str()) {
         Some("object") => {
-            let fields = schema["properties"].as_object().cloned().unwrap_or_default();
-            Value::Object(fields.iter().map(|(name, field)| (name.clone(), sample(field, all))).collect())
+            let fields = schema["properties"].as_object();
+            Value::Object(fields.into_iter().flatten().map(|(name, field)| (name.clone(), sample(field))).collect())
         }
-        Some("array") => json!([sample(&schema["items"], all)]),
+        Some("array") => json!([sample(&schema["items"])]),
         Some("integer") => json!(1),
         Some("boolean") => json!(true),
         _ => json!("x"),

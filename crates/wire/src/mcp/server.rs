@@ -273,7 +273,10 @@ fn arguments_of<T: DeserializeOwned>(arguments: Value) -> Result<T, ToolProblem>
 /// Replaces each number that a client wrote as `2.0` by the integer. JSON Schema has no difference between the two, and a
 /// document of the boundary has only integers. `path` is the JSON pointer of the value.
 fn with_integers(path: &str, value: Value) -> Result<Value, String> {
-    let below = |(name, value): (String, Value)| Ok((name.clone(), with_integers(&format!("{path}/{name}"), value)?));
+    let below = |(name, value): (String, Value)| -> Result<(String, Value), String> {
+        let value = with_integers(&format!("{path}/{name}"), value)?;
+        Ok((name, value))
+    };
     Ok(match value {
         Value::Number(number) => {
             let wrong = || format!("{path}: expected an integer within ±9007199254740991, like 5, not {number}");
@@ -284,7 +287,7 @@ fn with_integers(path: &str, value: Value) -> Result<Value, String> {
             let items = items.map(|(at, item)| with_integers(&format!("{path}/{at}"), item));
             Value::Array(items.collect::<Result<_, _>>()?)
         }
-        Value::Object(members) => Value::Object(members.into_iter().map(below).collect::<Result<_, String>>()?),
+        Value::Object(members) => Value::Object(members.into_iter().map(below).collect::<Result<_, _>>()?),
         other => other,
     })
 }
