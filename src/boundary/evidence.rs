@@ -10,7 +10,7 @@ use crate::boundary::evidence::checkpoint_proofs::CheckpointProofs;
 use crate::boundary::evidence::earlier_seal::earlier_seal;
 use crate::boundary::health::Health;
 use crate::boundary::logged_documents::{blob_text, leaf_data, manifest_of, predicate};
-use crate::boundary::proposals::{Proposals, unknown_step};
+use crate::boundary::proposals::{Proposals, of_other_steps, unknown_step};
 use crate::boundary::witnesses::Witnessing;
 use crate::crossing::boundary_key::BoundaryKey;
 use crate::crossing::cross::Crossing;
@@ -191,8 +191,9 @@ impl Evidence {
         params: Option<ParamsDigest>,
     ) -> Result<StepView, Stopped> {
         demand_somebody(caller)?;
-        caller.demand_known(reference)?;
         let sealed = self.crossing.state();
+        let known = caller.demand_known(reference);
+        known.map_err(|stopped| of_other_steps(stopped, caller, &sealed, reference))?;
         let found = sealed.step(reference).filter(|_| caller.may_know(reference));
         let Some((step, held)) = found else {
             return Err(unknown_step(caller, &sealed, reference).into());

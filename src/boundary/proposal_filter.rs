@@ -79,9 +79,9 @@ impl Proposals {
             limit,
         };
         let page = self.ledger.proposals(&rows)?;
-        let mut proposals = Vec::with_capacity(page.proposals.len());
+        let (mut proposals, mut open) = (Vec::with_capacity(page.proposals.len()), None);
         for row in page.proposals.iter().filter(|row| caller.may_see(&row.core.proposer, &row.core.step)) {
-            let view = self.view_for(caller, row)?;
+            let view = self.view_beside(caller, row, &mut open)?;
             // An expired proposal still has its old status in the store until the next housekeeping, so check the
             // status again.
             if filter.statuses.is_empty() || filter.statuses.contains(&view.status) {

@@ -49,17 +49,6 @@ impl Proposals {
             view_status(row.status)
         };
         let mut approvals = self.approvals(id, signed, &sealed)?;
-        let mut next = Vec::new();
-        let mut offer = |word: &str| next.push(word.to_owned());
-        match status {
-            ProposalStatus::Pending => ["wait", "sign", "deny", "cancel"].into_iter().for_each(&mut offer),
-            ProposalStatus::Approved => ["wait", "deny", "cancel"].into_iter().for_each(&mut offer),
-            ProposalStatus::Running => ["wait", "events", "deny", "cancel"].into_iter().for_each(&mut offer),
-            ProposalStatus::Finished => ["receipt", "bundle", "events"].into_iter().for_each(&mut offer),
-            ProposalStatus::Denied | ProposalStatus::Expired | ProposalStatus::Cancelled | ProposalStatus::Refused => {
-                offer("propose-again");
-            }
-        }
         let (mut outcome, mut unknown, mut refusal) = (None::<Outcome>, None, None::<RefusalView>);
         let mut refused = Vec::new();
         let denials = match status {
@@ -99,7 +88,7 @@ impl Proposals {
         Ok(ProposalView {
             id: id.clone(),
             status,
-            next,
+            next: next_after(status, !denials.is_empty()).map(str::to_owned).collect(),
             step: signed.step.reference.clone(),
             step_digest: signed.step.digest,
             params: signed.params.clone(),
@@ -121,8 +110,10 @@ impl Proposals {
             denials,
             end_unknown_because: unknown.and_then(end_detail::why),
             unknown_end: None,
+            same_runs: Vec::new(),
             held_up: self.held_up.of(id).filter(|_| status == ProposalStatus::Approved),
             existing: false,
+            reason_not_taken: false,
         })
     }
 
@@ -134,13 +125,23 @@ impl Proposals {
         Ok(self.ledger.admitted(&core.id)?.and_then(|job| serde_json::from_str(&job).ok()))
     }
 
-    /// Builds the view of a proposal for a caller who may see the proposal, with the earlier run that this caller may see.
+    /// Builds the view of a proposal for a caller who may see the proposal, with the other runs that this caller may see.
     pub(super) fn view_for(&self, caller: &Caller, row: &Proposal) -> Result<ProposalView, Stopped> {
+        self.view_beside(caller, row, &mut None)
+    }
+
+    /// Builds one of several views. The first one reads the open proposals into `open`.
+    pub(super) fn view_beside(
+        &self,
+        caller: &Caller,
+        row: &Proposal,
+        open: &mut Option<Vec<Proposal>>,
+    ) -> Result<ProposalView, Stopped> {
         let unknown_end = match row.status.waits() {
             true => self.unknown_end(caller, &row.core.step, &row.core.params_digest)?,
             false => None,
         };
-        Ok(ProposalView { unknown_end, ..self.view(row)? })
+        Ok(ProposalView { unknown_end, same_runs: self.same_runs(caller, row, open)?, ..self.view(row)? })
     }
 
     /// Returns the last run of a step with these parameters, if nobody saw its end and no later one succeeded.
@@ -230,9 +231,49 @@ impl Proposals {
     }
 }
 
+/// Returns what a caller may do next. A person who denied a run also stops it while it runs.
+fn next_after(status: ProposalStatus, is_denied: bool) -> impl Iterator<Item = &'static str> {
+    let words: &[&str] = match status {
+        ProposalStatus::Pending => &["wait", "sign", "deny", "cancel"],
+        ProposalStatus::Approved => &["wait", "deny", "cancel"],
+        ProposalStatus::Running => &["wait", "events", "deny", "cancel"],
+        ProposalStatus::Finished => &["receipt", "bundle", "events"],
+        ProposalStatus::Denied => &[],
+        ProposalStatus::Expired => &["propose-again"],
+        ProposalStatus::Cancelled => &["propose-new"],
+        ProposalStatus::Refused => &["read-refusal", "propose-again"],
+    };
+    is_denied.then_some("read-denials").into_iter().chain(words.iter().copied())
+}
+
 /// Returns a refusal with the names of the approvers who denied the proposal. Their words are not part of the refusal,
 /// so that no reader takes them for words of the boundary.
 fn denied_by(denials: &[DeniedView]) -> RefusalView {
     let names: Vec<&str> = denials.iter().map(|denial| denial.approver.as_str()).collect();
     RefusalView { code: Code::Denied, detail: format!("denied by {}", names.join(", ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_actions_of_each_status_never_propose_after_a_denial() {
+        for (status, words) in [
+            (ProposalStatus::Pending, &["wait", "sign", "deny", "cancel"][..]),
+            (ProposalStatus::Approved, &["wait", "deny", "cancel"]),
+            (ProposalStatus::Running, &["wait", "events", "deny", "cancel"]),
+            (ProposalStatus::Finished, &["receipt", "bundle", "events"]),
+            (ProposalStatus::Denied, &[]),
+            (ProposalStatus::Expired, &["propose-again"]),
+            (ProposalStatus::Cancelled, &["propose-new"]),
+            (ProposalStatus::Refused, &["read-refusal", "propose-again"]),
+        ] {
+            assert_eq!(next_after(status, false).collect::<Vec<_>>(), words, "{status:?}");
+            let after_denial: Vec<_> = next_after(status, true).collect();
+            assert_eq!((after_denial[0], &after_denial[1..]), ("read-denials", words), "{status:?}");
+        }
+        let denied: Vec<_> = next_after(ProposalStatus::Denied, true).collect();
+        assert_eq!(denied, ["read-denials"]);
+    }
 }

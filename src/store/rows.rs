@@ -168,8 +168,8 @@ pub struct ReviewRow {
 pub struct ProposalPrecedent {
     /// Proposal with the same id, or with the same nonce if the caller chose the nonce.
     pub taken: Option<Proposal>,
-    /// A pending proposal of the same proposer for the same step and parameters.
-    pub identical: Option<Proposal>,
+    /// The newest proposals of the same proposer, newest first.
+    pub newest: Vec<Proposal>,
     /// Number of pending proposals of this proposer, without overdue proposals.
     pub of_proposer: u64,
     /// Number of all pending proposals, without overdue proposals.

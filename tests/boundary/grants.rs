@@ -125,7 +125,7 @@ fn a_run_without_a_grant_is_never_the_waiting_use_of_a_grant() {
     let robot_bearer = bearer(&world, &robot());
     let waiting = wish(&grant, "say:echo", json!({"text": "same"}));
     let waiting = world.wire.post("/v1/proposals", &robot_bearer, &waiting).ok(201);
-    let plain = World::wish("say:echo", json!({"text": "same"}));
+    let plain = json!({"step": "say:echo", "params": {"text": "same"}, "reason": "because"});
     let normal = world.wire.post("/v1/proposals", &robot_bearer, &plain).ok(201);
     assert_ne!(id_of(&normal), id_of(&waiting));
     assert_eq!(normal["approvals"]["required"], 1, "{normal:#}");

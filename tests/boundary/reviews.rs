@@ -158,7 +158,7 @@ fn an_emergency_that_policy_does_not_permit_is_refused_with_its_reason() {
     assert_eq!(world.show(id_of(&normal))["status"], "pending");
     // Repeated proposals are the earlier ones of their kind.
     assert_eq!(id_of(&emergency(&world, "say:echo", json!({"text": "same"})).ok(200)), id_of(&urgent));
-    let wish = World::wish("say:echo", json!({"text": "same"}));
+    let wish = json!({"step": "say:echo", "params": {"text": "same"}, "reason": "because"});
     assert_eq!(id_of(&world.wire.post("/v1/proposals", &world.agent, &wish).ok(200)), id_of(&normal));
     let plain = World::new();
     emergency(&plain, "say:echo", json!({"text": "x"})).refuses("policy-denied", "no emergency");

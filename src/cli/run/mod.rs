@@ -166,7 +166,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         (Some(file), Some(lists)) => WorkflowRun::prepare(file, lists, &rules, &signals, terminal)?.run(&mut walk)?,
         _ => {
             let mut ran = None;
-            let exit = in_order(&runbook, &mut walk, &mut ran, terminal);
+            let exit = in_order(&runbook, &mut walk, &mut ran, (&signals, terminal));
             if let (Some(ran), Some(session)) = (ran, walk.carried())
                 && let Err(failure) = KeptSession::of(&runbook.real).and_then(|kept| kept.save(session, ran))
             {
@@ -220,7 +220,7 @@ fn in_order<'a>(
     runbook: &'a Runbook,
     walk: &mut RunbookWalk<'_>,
     ran: &mut Option<&'a str>,
-    terminal: &Terminal,
+    (signals, terminal): (&Signals, &Terminal),
 ) -> Result<Exit, CommandFailure> {
     let mut exit = Exit::Done;
     for (at, step) in runbook.steps.iter().enumerate() {
@@ -233,8 +233,12 @@ fn in_order<'a>(
             let rest: Vec<&str> =
                 runbook.steps[at + 1..].iter().map(|later| later.step.definition.reference.step()).collect();
             if let Some(next) = rest.first() {
+                let why = match signals.caught() {
+                    Some(signal) => format!("signal {signal} ended this command"),
+                    None => "the previous step did not succeed".to_owned(),
+                };
                 terminal.say(&format!(
-                    "not run, because the previous step did not succeed: {}; to go on with {next}: countersign run {} \
+                    "not run, because {why}: {}; to go on with {next}: countersign run {} \
                      --continue; to run a step again: --from STEP",
                     rest.join(", "),
                     PrintableText::text(&runbook.shown).as_str(),

@@ -104,8 +104,8 @@ pub struct Args {
     /// Take the outputs of this run as parameters. Other parameters are given with -p
     #[arg(long, value_name = "RECEIPT")]
     outputs_of: Option<ReceiptId>,
-    /// Make another proposal even if the same step with the same parameters is pending. Without this option the pending
-    /// proposal is returned
+    /// Ask for another run. Without this option, an earlier proposal of the same run is returned while it is open, and for
+    /// 10 minutes after it ran, was denied or was cancelled, unless you proposed something else since
     #[arg(long, conflicts_with = "nonce")]
     new: bool,
     /// Only write the statement to a file, which approvers then sign
@@ -186,6 +186,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         plan: args.plan.clone(),
         grant: grant.as_ref().map(|grant| grant.id.clone()),
         emergency: args.emergency,
+        new: None,
     };
     let mut view: ProposalView = client.post("/v1/proposals", &wish)?;
     if let (Some(grant), Some(nonce)) = (&grant, &wish.nonce)
@@ -202,8 +203,9 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
             "" => "without a reason".to_owned(),
             reason => format!("with the reason {}", PrintableText::quoted(reason).as_str()),
         };
+        let taken = if view.reason_not_taken { "; your reason was not taken" } else { "" };
         let advice = if args.nonce.is_none() { "; use --new to make another proposal" } else { "" };
-        terminal.say(&format!("the same proposal exists already: {}, {reason}{advice}", view.id));
+        terminal.say(&format!("the same proposal exists already: {}, {reason}{taken}{advice}", view.id));
     }
     if !terminal.json
         && let Some(words) = emergency_words(args.emergency, view.emergency)

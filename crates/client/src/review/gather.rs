@@ -115,6 +115,7 @@ pub fn gather(
         ReviewSubject::Proposal(view) => {
             sources.told = Some(reported(view));
             sources.job.clone_from(&view.admitted);
+            sources.same_runs.clone_from(&view.same_runs);
         }
     }
     // An unreadable payload is shown as text and needs no further documents.

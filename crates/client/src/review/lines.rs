@@ -81,6 +81,7 @@ impl Lines {
         self.remarks.extend(remarks::of_contents(signed, found));
         self.remarks.extend(remarks::of_comparison(sources, signed, &self.comparison, now));
         self.remarks.extend(remarks::unknown_end(sources, now));
+        self.remarks.extend(remarks::same_runs(sources, now));
     }
 
     /// Adds the remarks about the checks, the line about trust, and the fields.

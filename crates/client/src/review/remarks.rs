@@ -21,6 +21,7 @@ use documents::record::sandbox_permission::SandboxPermission;
 use documents::record::step_definition::Approvals;
 use documents::record::validity::Timestamp;
 use wire::api::oidc::pairs;
+use wire::api::view::ProposalStatus;
 
 /// Maximum size of a value, in bytes, without a remark about its length. The decision screen shows such a value in full.
 const LONG: usize = 180;
@@ -313,6 +314,24 @@ pub fn unknown_end(sources: &ReviewSources, now: Timestamp) -> Option<ReviewLine
     let words = format!("the same run ended unknown at {} (", clock(run.finished_at, now));
     let text = PrintableText::text(&words).then(&short_id(run.receipt.as_str())).and(")");
     Some(ReviewLine::remark(RemarkSeverity::UnknownEnd, text, Vec::new()))
+}
+
+/// Returns a remark for each other proposal of the same run, as the boundary reports them. The proposer may have asked twice
+/// for one run.
+pub fn same_runs(sources: &ReviewSources, now: Timestamp) -> impl Iterator<Item = ReviewLine> {
+    sources.same_runs.iter().map(move |other| {
+        let words = match (other.status, other.ended_at) {
+            (ProposalStatus::Pending, _) => "is also pending".to_owned(),
+            (ProposalStatus::Finished, Some(at)) => match (now.unix() - at.unix()).max(0) {
+                seconds @ 0..60 => format!("succeeded {seconds} s ago"),
+                seconds => format!("succeeded {} min ago", seconds / 60),
+            },
+            (status, _) => format!("is also {}", status.word()),
+        };
+        let text = PrintableText::text(&format!("the same run {words} ("));
+        let text = text.then(&short_id(other.proposal.as_str())).and(")");
+        ReviewLine::remark(RemarkSeverity::SameRun, text, Vec::new())
+    })
 }
 
 /// Maximum number of characters for the claims of a job.

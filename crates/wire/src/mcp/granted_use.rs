@@ -145,7 +145,7 @@ impl<A: BoundaryApi> ToolCalls<A> {
     ) -> Answer<ProposalView> {
         let payload = Base64::Strict.decode("/payload", &view.payload).map_err(ToolProblem::odd)?;
         let signed = Statement::<Authorization>::from_payload(&payload).map_err(ToolProblem::odd)?.predicate;
-        let differences = machine.sent.differences(&signed, schema, None).join(", ");
+        let differences = machine.sent.differences(&signed, schema, None, None).join(", ");
         if signed.proposal != view.id || !differences.is_empty() {
             let detail =
                 format!("nothing was signed: the statement of the boundary is for another run ({differences})");

@@ -252,7 +252,8 @@ impl<A: BoundaryApi> ToolCalls<A> {
             made.map_err(|error| ToolProblem::odd(format_args!("the verification ended early: {error}")))?;
         let plan = bundle.plan.as_deref().map(|plan| receipt_of(plan).map(|(_, signed)| signed.proposal.receipt()));
         let plan = plan.transpose()?;
-        let differences = machine.sent.differences(&authorization, &bundle.step["params"], plan.as_ref());
+        let ended = Some(receipt.finished_at);
+        let differences = machine.sent.differences(&authorization, &bundle.step["params"], plan.as_ref(), ended);
         if !differences.is_empty() {
             let differences = differences.join(", ");
             let detail = format!("the receipt differs from the proposal that this server sent: {differences}");
