@@ -183,17 +183,6 @@ impl Proposals {
         Ok(GrantList { grants: views.filter(visible).collect::<Result<_, _>>()? })
     }
 
-    /// Returns the drafts and grants of an earlier epoch whose end has not come. No run can use them.
-    ///
-    /// # Errors
-    /// Returns a fault if the store cannot be read.
-    pub fn void_grants(&self) -> Result<Vec<GrantId>, Stopped> {
-        let epoch = &self.crossing.state().boundary.epoch;
-        let views = self.ledger.grants(self.crossing.now(), MOST_LISTED)?;
-        let views = views.iter().map(|row| self.grant_view(row)).collect::<Result<Vec<_>, _>>()?;
-        Ok(views.into_iter().filter(|view| view.grant.boundary.epoch != *epoch).map(|view| view.id).collect())
-    }
-
     /// Returns a grant.
     ///
     /// # Errors

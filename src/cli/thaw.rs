@@ -1,7 +1,5 @@
 //! The `thaw` command ends a freeze.
 
-use serde_json::Value;
-
 use crate::cli::configured::ConfigArgs;
 use crate::cli::seal::value_of;
 use crate::local::problems::problems;
@@ -52,10 +50,6 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         terminal.object(&value)?;
     } else {
         terminal.line(&format!("thawed: seal {} with a new epoch is in force", value["seal"]))?;
-        let void: Vec<&str> = value["void_grants"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-        if !void.is_empty() {
-            terminal.line(&format!("void for ever, draft them again: {}", void.join(", ")))?;
-        }
     }
     Ok(Exit::Done)
 }

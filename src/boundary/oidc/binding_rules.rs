@@ -303,7 +303,26 @@ mod tests {
         assert_eq!(page(GITHUB, run.clone()).as_deref(), Some("https://github.com/acme/shop/actions/runs/42"));
         let server = page("https://ghes.example/_services/token", run.clone());
         assert_eq!(server.as_deref(), Some("https://ghes.example/acme/shop/actions/runs/42"));
-        assert_eq!(page("https://i.example", run), None, "nobody says which server has the page");
+        assert_eq!(page("https://i.example", run.clone()), None, "nobody says which server has the page");
+        for (server, known) in [
+            ("https://git.example", true),
+            ("https://git.example:8443", true),
+            ("https://github.com@evil.example", false),
+            ("https://github.com@evil.example/\u{202e}", false),
+            ("https://git.example/x", false),
+            ("https://git.example?x", false),
+            ("https://git.example#x", false),
+            ("https://git.example:8443:1", false),
+            ("https://git.example:port", false),
+            ("https://\u{262}it.example", false),
+            ("https://", false),
+            ("http://git.example", false),
+        ] {
+            let mut claims = run.clone();
+            claims["server_url"] = json!(server);
+            let expected = known.then(|| format!("{server}/acme/shop/actions/runs/42"));
+            assert_eq!(page("https://i.example", claims), expected, "{server}");
+        }
         let lab = page("https://git.example", json!({"project_path": "group/shop", "job_id": "7"}));
         assert_eq!(lab.as_deref(), Some("https://git.example/group/shop/-/jobs/7"));
         for bad in [

@@ -1,5 +1,7 @@
 //! The `unsettled` command lists the runs that people must review.
 
+use std::collections::BTreeMap;
+
 use crate::commands::global::GlobalOptions;
 use crate::home::keys::KeyArgs;
 use crate::review::value_words::short_id;
@@ -43,21 +45,13 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
 /// Groups the runs by step and cause, emergencies first.
 #[must_use]
 pub fn groups(runs: &[UnsettledRun]) -> Vec<Vec<&UnsettledRun>> {
-    let cause = |run: &UnsettledRun| (needs_what(run), run.step.clone(), run.end_unknown_because.clone());
-    let mut groups: Vec<Vec<&UnsettledRun>> = Vec::new();
+    let mut groups = BTreeMap::<_, Vec<_>>::new();
     for run in runs {
-        match groups.iter_mut().find(|group| cause(group[0]) == cause(run)) {
-            Some(group) => group.push(run),
-            None => groups.push(vec![run]),
-        }
+        // Runs that need something else, or have no receipt yet, need other commands.
+        let needs = (run.review.is_none(), run.settle.is_some(), run.receipt.is_some());
+        groups.entry((needs, &run.step, &run.end_unknown_because)).or_default().push(run);
     }
-    groups.sort_by_key(|group| group[0].review.is_none());
-    groups
-}
-
-/// Returns what the run needs, and whether it has a receipt. Runs that differ here need other commands.
-fn needs_what(run: &UnsettledRun) -> (bool, bool, bool) {
-    (run.review.is_some(), run.settle.is_some(), run.receipt.is_some())
+    groups.into_values().collect()
 }
 
 /// Formats one row for each run, and lines below each group of runs.

@@ -3,7 +3,6 @@
 //! Each line names the signed fields that its text shows. From these names, the module `coverage` proves that the
 //! screen leaves out no field.
 
-mod granted;
 mod values;
 
 use serde_json::Value;
@@ -52,14 +51,19 @@ impl Lines {
         lines.parameters(sources, signed);
         lines.reason(signed);
         lines.always.extend(remarks::job(sources));
-        lines.what_runs(sources, found, signed);
+        lines.what_runs(sources, found, signed, now);
         lines.until(signed, now);
-        lines.all_remarks(sources, found, signed, now);
         lines
     }
 
-    /// Adds the lines about what a run gets, reaches and needs.
-    fn what_runs(&mut self, sources: &ReviewSources, found: &Derived, signed: &Authorization) {
+    /// Adds the lines about what a run gets, reaches and needs, and the remarks.
+    pub(super) fn what_runs(
+        &mut self,
+        sources: &ReviewSources,
+        found: &Derived,
+        signed: &Authorization,
+        now: Timestamp,
+    ) {
         let definition = found.definition.as_ref().map(|(definition, _)| definition);
         self.always.extend(step_files::line(&found.files));
         self.always.extend(run_inputs::lines(sources, signed, definition, &found.inputs));
@@ -71,9 +75,6 @@ impl Lines {
         self.always.extend(definition.and_then(|definition| secrets_line::line(definition, &signed.params)));
         self.besides(found);
         self.signatures(sources, found, definition);
-    }
-
-    fn all_remarks(&mut self, sources: &ReviewSources, found: &Derived, signed: &Authorization, now: Timestamp) {
         let definition = found.definition.as_ref().map(|(_, value)| value);
         let texts = [step_files::texts(&found.files), run_inputs::texts(&found.inputs)].concat();
         self.remarks = remarks::of_statement(signed, definition, &texts, &found.places);
@@ -162,7 +163,7 @@ impl Lines {
     }
 
     /// Builds the line below the script, which also shows the title of the step.
-    fn foot(&mut self, definition: &StepDefinition, signed: &Authorization) {
+    pub(super) fn foot(&mut self, definition: &StepDefinition, signed: &Authorization) {
         let (count, ends) = {
             let (lines, ends) = lines_of(&definition.source);
             (lines.len(), ends)

@@ -166,11 +166,7 @@ impl GrantReview {
     /// Returns the exit code of a command that only shows the grant.
     #[must_use]
     pub fn exit(&self) -> Exit {
-        match self.standing() {
-            StatementVerdict::Sound => Exit::Done,
-            StatementVerdict::NoTrust => Exit::NoTrust,
-            StatementVerdict::Unsound => Exit::Refused,
-        }
+        self.check_sound().map_or_else(|failure| failure.exit, |()| Exit::Done)
     }
 
     /// Shows the screen. At a terminal, long texts open in the pager, and the decision follows below.

@@ -26,32 +26,30 @@ impl VaryingValues {
 
     fn of_schema(schema: &Value) -> Self {
         let text = |value: &Value| String::from_utf8_lossy(&canonical::to_canonical(value)).into_owned();
-        let bounded = |words| Self { words, unbounded: false };
-        if let Some(only) = schema.get("const") {
-            return bounded(format!("always {}", text(only)));
-        }
-        if let Some(values) = schema.get("enum").and_then(Value::as_array) {
-            let shown: Vec<String> = values.iter().map(text).collect();
-            return bounded(format!("one of {} values: {}", values.len(), shown.join(", ")));
-        }
-        let narrows = |word: &str| schema.get(word).is_some();
         let kind = schema["type"].as_str().unwrap_or("value");
-        match kind {
-            "boolean" => bounded("true or false".to_owned()),
-            "integer" if narrows("minimum") && narrows("maximum") => {
-                bounded(format!("a number from {} to {}", text(&schema["minimum"]), text(&schema["maximum"])))
-            }
-            "string" if schema["pattern"].as_str().is_some_and(is_bound) => {
-                bounded(format!("each value of {}", text(schema)))
-            }
-            "array" if narrows("maxItems") && !Self::of_schema(&schema["items"]).unbounded => {
-                bounded(format!("each value of {}", text(schema)))
-            }
-            _ if schema.as_object().is_some_and(|map| map.keys().all(|key| key == "type")) => {
-                Self { words: format!("ANY VALUE ({kind})"), unbounded: true }
-            }
-            _ => Self { words: format!("each value of {}", text(schema)), unbounded: true },
-        }
+        let has = |word: &str| schema.get(word).is_some();
+        let words = if let Some(only) = schema.get("const") {
+            format!("always {}", text(only))
+        } else if let Some(values) = schema["enum"].as_array() {
+            let shown: Vec<String> = values.iter().map(text).collect();
+            format!("one of {} values: {}", values.len(), shown.join(", "))
+        } else if kind == "boolean" {
+            "true or false".to_owned()
+        } else if kind == "integer" && has("minimum") && has("maximum") {
+            format!("a number from {} to {}", text(&schema["minimum"]), text(&schema["maximum"]))
+        } else if schema.as_object().is_some_and(|map| map.len() == 1) {
+            format!("ANY VALUE ({kind})")
+        } else {
+            format!("each value of {}", text(schema))
+        };
+        let unbounded = match kind {
+            _ if has("const") || has("enum") => false,
+            "integer" => !(has("minimum") && has("maximum")),
+            "string" => !schema["pattern"].as_str().is_some_and(is_bound),
+            "array" => !has("maxItems") || Self::of_schema(&schema["items"]).unbounded,
+            kind => kind != "boolean",
+        };
+        Self { words, unbounded }
     }
 }
 

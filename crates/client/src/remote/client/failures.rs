@@ -57,8 +57,9 @@ impl Client {
                 PrintableText::text(&problem.detail).as_str()
             );
         }
-        let no_key = || self.keys.as_ref()?.find().ok().filter(|keys| keys.all().next().is_none());
-        if failure.has_code(Code::Unauthenticated) && self.bearer.borrow().is_none() && no_key().is_some() {
+        let keys =
+            self.keys.as_ref().filter(|_| failure.has_code(Code::Unauthenticated) && self.bearer.borrow().is_none());
+        if keys.is_some_and(|keys| keys.find().is_ok_and(|keys| keys.all().next().is_none())) {
             failure.message = format!(
                 "the boundary at {} answers only known people and tokens (unauthenticated), and there is no key in {}/key.pem \
                  or ~/.ssh: make a key with `countersign key generate`, name one with --key FILE, or give a token with \
