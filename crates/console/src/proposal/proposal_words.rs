@@ -8,6 +8,7 @@ use client::terminal::person_words::person_words;
 use client::terminal::printable_text::PrintableText;
 use documents::record::code::Code;
 use documents::record::ident::ProposalId;
+use documents::record::refused_parts::refused_words;
 use wire::api::view::ProposalView;
 
 /// Returns external text with escapes in place of characters that a reader can't see.
@@ -21,7 +22,7 @@ pub fn plain(text: &str) -> String {
 pub fn standing_words(view: &ProposalView) -> String {
     let mut words = match (&view.outcome, &view.refusal) {
         (Some(outcome), Some(why)) => format!("{}: {}", outcome_words(outcome), why.detail),
-        (Some(outcome), None) => outcome_words(outcome),
+        (Some(outcome), None) => outcome_words(outcome) + &refused_words(&view.refused),
         (None, Some(why)) => format!("{} ({}): {}", view.status.word(), why.code, why.detail),
         (None, None) => view.status.word().to_owned(),
     };
