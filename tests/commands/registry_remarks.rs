@@ -129,14 +129,14 @@ fn front_matter_that_is_not_read_has_a_remark() {
 #[test]
 fn unknown_keys_of_the_front_matter_are_remarks_unless_they_resemble_a_setting() {
     let page = |front: &str| format!("---\ncountersign: 1\n{front}---\n{GOOD}");
-    let keys = "tags: [a]\nseverity: P0\nowner: x\ncreated: 2026-01-08\nauthor: y\ndescription: d\nlast_reviewed: z\n";
+    let keys = "tags: [a]\nseverity: P0\nowner: x\ncreated: 2026-01-08\nauthor: y\ndescription: d\nlast_reviewed: z\nversion: 1.2\ndraft: yes\n";
     let (found, verdict) = remarks_of("a.md", &page(keys));
-    assert_eq!((found.len(), verdict.as_str()), (7, "sound: 1 step"), "{found:#?}");
+    assert_eq!((found.len(), verdict.as_str()), (9, "sound: 1 step"), "{found:#?}");
     assert!(
         found[0].starts_with("3:1: nobody reads \"tags\" in the front matter: write it below `meta:`"),
         "{found:#?}"
     );
-    remarks(&page("meta:\n  tags: [a]\n  approvals: {required: 9}\n  timeout: 1s\n"), &[]);
+    remarks(&page("meta:\n  tags: [a]\n  created: 2026-01-08\n  approvals: {required: 9}\n  timeout: 1s\n"), &[]);
     for key in [
         "aprovals",
         "approval",
@@ -172,6 +172,8 @@ fn unknown_keys_of_the_front_matter_are_remarks_unless_they_resemble_a_setting()
         let (found, verdict) = remarks_of("a.md", &page(&format!("{key}: 1\n")));
         assert_eq!((found.len(), verdict.as_str()), (0, "1 error"), "{key}: {found:#?}");
     }
+    let (_, verdict) = remarks_of("a.md", &page("defaults: {timeout: yes}\n"));
+    assert_eq!(verdict, "1 error", "a value that the program reads stays strict");
     let (_, verdict) = remarks_of("a.md", &page("meta: text\n"));
     assert_eq!(verdict, "1 error");
 }
@@ -218,7 +220,7 @@ fn placeholders_have_a_remark_with_the_parameter_to_declare() {
     );
     for script in [
         "curl https://<host>/x",
-        "ssh \"<user>\" uptime",
+        "ssh \"<user>\" id",
         "kubectl -n \"<namespace>\" get pods",
         "kubectl get {{pod}} -o yaml",
         "gcloud --project=your-project-id list",
@@ -362,7 +364,7 @@ fn a_secret_parameter_as_a_plain_argument_has_a_remark() {
     };
     let words =
         "$PARAM_PW is the path of the file with the secret: if mysql needs the value, write \"$(cat \"$PARAM_PW\")\"";
-    remarks(&page("mysql --host \"$PARAM_HOST\" \"$PARAM_PW\""), &[("6:30: ", words)]);
+    remarks(&page("mysql --host \"$PARAM_HOST\" \"$PARAM_PW\""), &[("6:28: ", words)]);
     remarks(&page("tool --token=\"$PARAM_PW\""), &[("6:", "is the path of the file")]);
     for script in [
         "cat \"$PARAM_PW\"",

@@ -35,7 +35,8 @@ pub(super) fn habit(call: &ScriptCall, sees_proc: bool) -> Option<String> {
     let what = match problem {
         Terminal => "needs a terminal, and a step has none",
         // Behind ssh, the command runs on another host.
-        Root if !behind("ssh") => "gains no rights in a step",
+        Root | Proc if behind("ssh") => return None,
+        Root => "gains no rights in a step",
         Endless if !call.is_ended && !behind("timeout") => "never ends, so the run ends at its time limit",
         Proc if !sees_proc => "reads files of /proc that a step lacks",
         _ => return None,
@@ -64,7 +65,8 @@ fn shown(problem: StepProblem, habit: [&str; 4], program: &str, arguments: &[&st
     // Short options can be in one word: `-it`.
     let is_option = |word: &str, option: &str| match option.strip_prefix('-') {
         Some(letter) if letter.len() == 1 && !word.starts_with("--") => {
-            word.starts_with('-') && word.len() <= 4 && word.contains(letter)
+            let letters = word.chars().filter(char::is_ascii_alphabetic).count();
+            word.starts_with('-') && letters <= 3 && word.contains(letter)
         }
         _ => word.split('=').next() == Some(option),
     };

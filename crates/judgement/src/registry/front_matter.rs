@@ -96,16 +96,15 @@ impl FrontMatter {
 /// A key that resembles a setting is an error, because its author expects an effect. Any other unknown key is a remark.
 pub(crate) fn read(tree: &YamlNode, flaws: &mut Vec<YamlFlaw>, remarks: &mut Vec<YamlFlaw>) -> FrontMatter {
     let mut found = FrontMatter::absent();
-    let mut known = vec!["countersign", "title", "params", "approvals", "defaults", "meta"];
-    let own = known.clone();
+    let mut known = [&KEYS[..], &["meta"]].concat();
     let settings = [&known[..], &attributes::known(), &OF_POLICY].concat();
     for (key, _) in tree.entries() {
         let name = key.name.as_str();
-        if own.contains(&name) || LATER.contains(&name) {
+        if known.contains(&name) || LATER.contains(&name) {
             continue;
         }
         known.push(name);
-        match nearest(name, &settings) {
+        match nearest(name, &settings).filter(|_| !EVERYDAY.contains(&name)) {
             Some(near) => flaws.push(YamlFlaw::new(
                 key.place,
                 format!(
@@ -256,6 +255,12 @@ fn params(node: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> DeclaredParams {
         }
     }
 }
+
+/// Keys whose values the program reads.
+pub(super) const KEYS: [&str; 5] = ["countersign", "title", "params", "approvals", "defaults"];
+
+/// Keys of other programs that resemble a setting by chance.
+const EVERYDAY: [&str; 4] = ["language", "region", "risk", "version"];
 
 /// Words of a policy and words for the people who approve, which have no effect in a front matter.
 const OF_POLICY: [&str; 20] = [

@@ -36,7 +36,7 @@ pub fn read(page: &Page<'_>) -> Option<ReadPage> {
         return Some(ReadPage::of_flaws(flaws));
     }
     let mut page_remarks = Vec::new();
-    let front = match yaml::parse(yaml, 2) {
+    let front = match yaml::parse_keys(yaml, 2, &front_matter::KEYS) {
         Ok(tree) => front_matter::read(&tree, &mut flaws, &mut page_remarks),
         // Without a valid front matter, every block of the file would give an error too.
         Err(flaw) => return Some(ReadPage::of_flaws(vec![flaw])),

@@ -81,9 +81,10 @@ fn prompt(source: &str, call: &ScriptCall) -> Option<String> {
 
 /// Returns true for a call of `read` that waits for an answer of a person. The caller of a function may give its input.
 fn waits(call: &ScriptCall) -> bool {
-    let mut options = call.words.iter().skip(1).take_while(|word| word.text.starts_with('-'));
-    let asks = !call.in_function || options.any(|word| word.text.contains('p'));
-    call.program() == "read" && !call.is_fed && asks
+    let options = call.words.iter().skip(1).take_while(|word| word.text.starts_with('-'));
+    let options: String = options.map(|word| word.text.as_str()).collect();
+    let asks = !call.in_function || options.contains('p');
+    call.program() == "read" && !call.is_fed && asks && !options.contains('u')
 }
 
 fn no_answer(name: &str) -> String {
