@@ -6,12 +6,13 @@ use std::net::IpAddr;
 
 use crate::local::network_programs::uses_network;
 use client::terminal::exit::{CommandFailure, Exit};
-use documents::record::declared::{DeclaredNetwork, check_program};
+use documents::record::declared::DeclaredNetwork;
 use documents::record::host_names::check_address;
 use documents::record::step_definition::{Format, StepDefinition};
 use judgement::policy::builtins::Builtins;
 use judgement::policy::decide::{DecisionPlace, Flags};
 use judgement::policy::file::Policy;
+use judgement::policy::possible_names::check_program;
 use judgement::policy::program_names::{ProgramOrigin, named_origins};
 use judgement::policy::required_permissions::{decide_step, is_read};
 use judgement::policy::ruling::resolve;
