@@ -94,7 +94,7 @@ pub struct Args {
 /// # Errors
 /// Returns an error if the runbook or the policy is invalid, or if the port is taken.
 pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
-    let project = Project::here()?;
+    let project = args.rules.project()?;
     let time = |option: &str, text: &str| {
         let seconds = duration(text).map_err(|why| CommandFailure::usage(format!("{option}: {why}")))?;
         Ok::<_, CommandFailure>(Duration::from_secs(seconds.unsigned_abs()))

@@ -136,7 +136,7 @@ impl Runbook {
         if !real.is_file() {
             return Err(CommandFailure::usage(format!("{} is no file", PrintableText::text(&shown).as_str())));
         }
-        let name = project.runbook(&real);
+        let name = project.runbook(&real)?;
         let FileSteps { steps, workflow, remarks } = Registry::of_file(&real, name.trim_start_matches('/'), &shown)
             .map_err(|errors| problems(Problems::new(errors.into_iter().map(FileProblem::from).collect())))?;
         if let (Some(workflow), None) = (workflow, wanted) {

@@ -1,7 +1,7 @@
 //! Everything about runbook files that their author should know: errors, remarks, missing programs, and what policy says.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::local::script_answer::{ScriptAnswer, heading, heads};
 use crate::local::step_advice::advice;
@@ -30,25 +30,27 @@ pub struct RunbookCheck {
 }
 
 impl RunbookCheck {
-    /// Reads directories of runbooks, or one runbook, whose directory then counts as the directory of runbooks.
+    /// Reads directories of runbooks, or one runbook, whose directory then counts as the directory of runbooks. With
+    /// `root`, this directory counts as the directory of runbooks.
     #[must_use]
-    pub fn read(paths: &[PathBuf], locks: Locks) -> Self {
-        let strict = RunbookDirectories { locks, ..RunbookDirectories::strict(paths.to_vec(), None) };
+    pub fn read(paths: &[PathBuf], root: Option<&Path>, locks: Locks) -> Self {
+        let within = root.map(Path::to_owned);
+        let strict = RunbookDirectories { locks, within, ..RunbookDirectories::strict(paths.to_vec(), None) };
         let (checked, errors) = match strict.load() {
             Ok(registry) => (Some(registry), Vec::new()),
             Err(errors) => (None, errors),
         };
         // If a file has an error, the remarks and the programs of the other files are still reported.
-        let sound_files = checked.or_else(|| of_sound_files(paths));
+        let sound_files = checked.or_else(|| of_sound_files(paths, root));
         Self { errors, sound_files, scripts: Vec::new(), advice: Vec::new() }
     }
 
-    /// Asks this policy about each step, as a boundary does.
-    pub fn judge(&mut self, policy: &Policy) {
+    /// Asks this policy about each step, as a boundary does. `secrets` is true if the advice names the secrets of the steps.
+    pub fn judge(&mut self, policy: &Policy, secrets: bool) {
         for step in self.sound_files.iter().flat_map(Registry::steps) {
             let ruling = resolve(policy, Builtins::current(), &step.definition.reference);
             let answer = ScriptAnswer::of_step(&ruling, step, DecisionPlace::Boundary, &Flags::default());
-            self.advice.extend(advice(step, &answer));
+            self.advice.extend(advice(step, &answer, secrets));
             self.scripts.push(answer);
         }
     }
@@ -84,10 +86,10 @@ impl RunbookCheck {
         text
     }
 
-    /// Returns the last line: the number of errors, or of steps.
+    /// Returns the last line: the number of errors, also of `more` others, or of steps.
     #[must_use]
-    pub fn verdict(&self) -> String {
-        match (self.errors.len(), self.sound_files.iter().flat_map(Registry::steps).count()) {
+    pub fn verdict(&self, more: usize) -> String {
+        match (self.errors.len() + more, self.sound_files.iter().flat_map(Registry::steps).count()) {
             (0, 1) => "sound: 1 step".to_owned(),
             (0, count) => format!("sound: {count} steps"),
             (1, _) => "1 error".to_owned(),
@@ -98,9 +100,9 @@ impl RunbookCheck {
 
 /// Reads the files without errors. Returns `None` if a path can't be read at all.
 #[must_use]
-pub fn of_sound_files(paths: &[PathBuf]) -> Option<Registry> {
-    let (invalid, locks) = (InvalidFiles::Skipped, Locks::Ignored);
-    RunbookDirectories { invalid, locks, ..RunbookDirectories::strict(paths.to_vec(), None) }.load().ok()
+pub fn of_sound_files(paths: &[PathBuf], root: Option<&Path>) -> Option<Registry> {
+    let (invalid, locks, within) = (InvalidFiles::Skipped, Locks::Ignored, root.map(Path::to_owned));
+    RunbookDirectories { invalid, locks, within, ..RunbookDirectories::strict(paths.to_vec(), None) }.load().ok()
 }
 
 fn missing_lines(registry: &Registry) -> Vec<String> {

@@ -8,6 +8,7 @@ mod config_targets;
 pub mod control;
 mod descriptors;
 pub mod file_problem;
+pub mod file_refusals;
 pub mod files;
 pub mod handover;
 mod host_lock;

@@ -299,13 +299,14 @@ async fn watch_rosters(boundary: Boundary, config: Config, newest: u64) {
     loop {
         every.tick().await;
         let (state, config) = (boundary.crossing.state(), config.clone());
+        let in_force = state.roster.version();
         let look = move || roster_succession::notes_while_serving(&config, &state.rosters, newest);
         if let Ok(notes) = tokio::task::spawn_blocking(look).await {
             if notes != told {
                 notes.iter().for_each(|note| tracing::info!("{note}"));
                 told.clone_from(&notes);
             }
-            boundary.health.set_roster_notes(notes);
+            boundary.health.set_roster_notes(in_force, notes);
         }
     }
 }

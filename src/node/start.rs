@@ -190,7 +190,8 @@ pub async fn assemble<S>(
     let boundary = Boundary::new(parts);
     boundary.health.set_notes(notes.clone());
     boundary.health.set_file_notes(found.notes.clone());
-    boundary.health.set_roster_notes(found.following.clone());
+    let in_force = boundary.crossing.state().roster.version();
+    boundary.health.set_roster_notes(in_force, found.following.clone());
     notes.extend(found.notes);
     notes.extend(found.following);
     notes.extend(boundary.health.set_skipped(&found.skipped));
@@ -221,16 +222,9 @@ impl Start<'_> {
                 return Err(Problems::new(found.flatten().collect()));
             }
         };
-        if roster.tables().approver.is_empty() {
-            return Err(FileProblem::whole(
-                &config.roster,
-                "the roster has no approver, so no run could be approved: add an [[approver]] table for each approver before the log begins, because the first \
-                 start seals the roster (`countersign key generate` makes a key and prints its line)",
-            )
-            .into());
-        }
-        if let Some(problem) = files::check_key(config, &roster, &key) {
-            return Err(problem.into());
+        let found = files::check_first_roster(config, &roster, &key);
+        if !found.is_empty() {
+            return Err(Problems::new(found));
         }
         let rosters = first_rosters(config, &roster, &policy)?;
         let (name, configuration) = (config.name.clone(), self.next.configuration.clone());
@@ -318,10 +312,9 @@ impl Start<'_> {
             };
             let drafted = material.draft(basis, at);
             let same = |before: &Sealed| drafted.as_ref().is_ok_and(|draft| draft.same_as(&before.seal));
-            let too_long = drafted.as_ref().err().and_then(|error| match error {
-                SealError::TooLong(why) => Some(format!("the earlier seal stays in force, without the changed files: {why}")),
-                SealError::Steps(_) | SealError::State(_) => None,
-            });
+            let only_too_long = drafted.as_ref().err().filter(|error| error.steps.is_empty() && error.state.is_empty());
+            let too_long = only_too_long.and_then(|error| error.too_long.as_ref());
+            let too_long = too_long.map(|why| format!("the earlier seal stays in force, without the changed files: {why}"));
             match before {
                 Some(before) if same(&before) => return Ok((*before, None)),
                 Some(before) if too_long.is_some() && self.next.is_key_of(&before.roster) => {
@@ -350,11 +343,9 @@ impl Start<'_> {
 }
 
 fn problems_of(config: &Config, error: SealError) -> Vec<FileProblem> {
-    match error {
-        SealError::Steps(flaws) => flaws.into_iter().map(FileProblem::from).collect(),
-        SealError::State(lines) => lines.into_iter().map(|line| FileProblem::whole(&config.path, line)).collect(),
-        SealError::TooLong(line) => vec![FileProblem::whole(&config.path, line)],
-    }
+    let SealError { steps, state, too_long } = error;
+    let state = state.into_iter().chain(too_long).map(|line| FileProblem::whole(&config.path, line));
+    steps.into_iter().map(FileProblem::from).chain(state).collect()
 }
 
 /// Returns the roster for the first entry of a new log. Version 1 comes from `roster.toml`. If other boundaries already

@@ -43,7 +43,7 @@ impl Views<'_> {
             h1 { "What approvers will see: " (visible(&file.shown)) }
             (self.watched(at, file))
             h2 { "Errors and remarks" }
-            p role="status" { (visible(&check.verdict())) }
+            p role="status" { (visible(&check.verdict(0))) }
             ul.findings { @for line in check.lines() { li { (visible(&line)) } } }
             @for line in &check.advice { p { (visible(line)) } }
             h2 { "Policy" }

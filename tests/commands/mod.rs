@@ -7,6 +7,7 @@ mod other_formats;
 mod policy;
 mod production;
 mod programs;
+mod refused_files;
 mod registry_check;
 mod registry_policy;
 mod registry_remarks;

@@ -19,6 +19,7 @@ use client::home::named_file::read_bounded;
 use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::printable_text::PrintableText;
 use client::terminal::streams::Terminal;
+use documents::crypto::key_file::{MAX_KEY_FILE_BYTES, public_key_line};
 use documents::crypto::key_id::KeyId;
 use documents::crypto::ssh_key::{ForeignKey, SshKey};
 use documents::record::envelope::Envelope;
@@ -112,8 +113,10 @@ fn key_line(key: &str) -> Result<String, CommandFailure> {
         key.to_owned()
     } else {
         let path = Path::new(key);
-        let bytes = read_bounded(path, MAX_KEY_FILE)?;
-        String::from_utf8_lossy(&bytes).trim_end().to_owned()
+        let bytes = read_bounded(path, MAX_KEY_FILE_BYTES)?;
+        let line = public_key_line(&bytes)
+            .map_err(|why| CommandFailure::usage(format!("{}: {why}", PrintableText::text(key).as_str())));
+        line?.to_owned()
     };
     // A roster may contain a key that this version cannot verify. `roster show` reports that such a key does not count.
     match SshKey::parse(&line).map(|_| ()).or_else(|error| ForeignKey::parse(&line).map(|_| ()).map_err(|_| error)) {
@@ -124,9 +127,6 @@ fn key_line(key: &str) -> Result<String, CommandFailure> {
         ))),
     }
 }
-
-/// Maximum size of a key file, in bytes. A public key is one short OpenSSH line.
-const MAX_KEY_FILE: usize = 16 << 10;
 
 fn draft(
     config: &Config,

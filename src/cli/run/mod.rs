@@ -16,7 +16,6 @@ use crate::local::kept_session::KeptSession;
 use crate::local::local_log::LocalLog;
 use crate::local::local_secrets::LocalSecrets;
 use crate::local::loop_lists::LoopLists;
-use crate::local::project::Project;
 use crate::local::runbook::Runbook;
 use crate::local::sandbox_choice::{SandboxArgs, SandboxChoice};
 use crate::local::signals::Signals;
@@ -119,7 +118,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let Some(file) = args.file.as_deref().filter(|_| !args.log) else {
         return log::show(&args.key, &args.also_key, terminal);
     };
-    let project = Project::here()?;
+    let project = args.rules.project()?;
     let params = args.params.as_deref().map_or(Ok(Map::new()), read_params)?;
     let mut runbook = Runbook::read(file, &args.param, params, &project)?;
     let resumed = resumed(args, &mut runbook)?;

@@ -221,9 +221,13 @@ impl SandboxPermission {
             ))
         };
         let name = self.attribute();
+        let refused_of = |items: &[String], before: &str, after: &str| match items {
+            [] => Ok(()),
+            items => refuse(&format!("{name}={}", items.join(",")), format!("{name}: {before}{items:?}{after}")),
+        };
         let each = |items: &Option<Vec<String>>, allowed: &dyn Fn(&String) -> bool| {
-            let refused = items.iter().flatten().find(|item| !allowed(item));
-            refused.map_or(Ok(()), |item| refuse(&format!("{name}={item}"), format!("{name}: [{item:?}]")))
+            let refused: Vec<String> = items.iter().flatten().filter(|item| !allowed(item)).cloned().collect();
+            refused_of(&refused, "", "")
         };
         let below =
             |path: &String, trees: &Option<Vec<String>>| trees.iter().flatten().any(|tree| is_at_or_below(path, tree));

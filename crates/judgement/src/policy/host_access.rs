@@ -10,14 +10,15 @@ use documents::record::declared::{DeclaredSandbox, SandboxRule};
 use documents::record::profile::Profile;
 use documents::record::sandbox_permission::{SandboxPermission, listed_host};
 
-/// Writes the declarations of a step into its profile, if policy allows them.
-///
-/// # Errors
-/// Returns an error for the first declaration that is malformed, or that policy does not allow.
-pub(super) fn give(rule: &SandboxRule, declared: &DeclaredSandbox, profile: &mut Profile) -> Result<(), ProfileError> {
-    declared.check().map_err(|why| ProfileError::Declared { why })?;
+/// Writes the declarations of a step into its profile. Returns an error for each declaration that is malformed, or that
+/// policy does not allow.
+pub(super) fn give(rule: &SandboxRule, declared: &DeclaredSandbox, profile: &mut Profile) -> Vec<ProfileError> {
+    if let Err(why) = declared.check() {
+        return vec![ProfileError::Declared { why }];
+    }
+    let mut errors = Vec::new();
     for permission in SandboxPermission::ALL {
-        permission.check_allowed(rule, declared).map_err(|why| ProfileError::NotAllowed { why })?;
+        errors.extend(permission.check_allowed(rule, declared).err().map(|why| ProfileError::NotAllowed { why }));
         permission.give(declared, profile);
     }
     for host in &profile.network.hosts {
@@ -27,8 +28,11 @@ pub(super) fn give(rule: &SandboxRule, declared: &DeclaredSandbox, profile: &mut
     }
     let reaches = declared.read.is_some() || declared.write.is_some();
     let written = [&rule.deny, &declared.deny].into_iter().flatten().flatten().cloned();
-    profile.deny = if reaches { denied(written.collect())? } else { Vec::new() };
-    Ok(())
+    match denied(if reaches { written.collect() } else { Vec::new() }) {
+        Ok(deny) => profile.deny = deny,
+        Err(error) => errors.push(error),
+    }
+    errors
 }
 
 /// Sorts the patterns and removes duplicates. Returns an error if a pattern is malformed or matches everything.
@@ -70,6 +74,7 @@ pub fn check_deny(text: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::profile_error::joined;
     use documents::record::declared::{AllowedHost, DeclaredNetwork};
     use documents::record::profile::Limits;
 
@@ -82,9 +87,10 @@ mod tests {
         declared
     }
 
-    fn resolve(rule: &SandboxRule, declared: &DeclaredSandbox) -> Result<Profile, ProfileError> {
+    fn resolve(rule: &SandboxRule, declared: &DeclaredSandbox) -> Result<Profile, String> {
         let mut profile = Profile::nothing(Vec::new(), Limits::default());
-        give(rule, declared, &mut profile).map(|()| profile)
+        let errors = give(rule, declared, &mut profile);
+        if errors.is_empty() { Ok(profile) } else { Err(joined(&errors)) }
     }
 
     fn texts(list: &[&str]) -> Option<Vec<String>> {
@@ -118,7 +124,7 @@ mod tests {
             &[("reason", "no")],
         ] {
             let refused = resolve(&rule, &declared(pairs)).expect_err("not allowed");
-            assert!(refused.to_string().contains("sandbox: {"), "{refused}");
+            assert!(refused.contains("sandbox: {"), "{refused}");
         }
         assert!(resolve(&rule, &declared(&[("read", "/srv/data/x")])).is_ok(), "what may be written may be read");
     }

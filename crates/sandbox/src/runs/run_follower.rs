@@ -117,6 +117,11 @@ pub(crate) struct FollowedRun {
 }
 
 impl FollowedRun {
+    /// Returns true if the run or its helper did not answer in time.
+    pub(crate) const fn is_late(&self) -> bool {
+        self.silent || matches!(self.why, Some(Why::TimedOut))
+    }
+
     pub(crate) fn new(spool: &Path, limits: &Limits) -> Self {
         let begun = Instant::now();
         let wall = Duration::from_millis(limits.wall_ms).min(LONGEST);

@@ -6,13 +6,14 @@ use std::net::IpAddr;
 
 use crate::local::network_programs::uses_network;
 use client::terminal::exit::{CommandFailure, Exit};
-use documents::record::declared::{AllowedHost, DeclaredNetwork, check_program};
+use documents::record::declared::{AllowedHost, DeclaredNetwork};
 use documents::record::network_host::check_host;
 use documents::record::sandbox_permission::{rule_entry, with_needed_word};
 use documents::record::step_definition::{Format, StepDefinition};
 use judgement::policy::builtins::Builtins;
 use judgement::policy::decide::{DecisionPlace, Flags};
 use judgement::policy::file::Policy;
+use judgement::policy::possible_names::check_program;
 use judgement::policy::program_names::{ProgramOrigin, named_origins};
 use judgement::policy::required_permissions::{decide_step, is_read};
 use judgement::policy::ruling::resolve;

@@ -138,6 +138,10 @@ impl LinuxSandbox {
         match (run.failure, run.step) {
             (Some(failure), _) => Err(failure),
             (None, Some(StepEnd::Exited(0))) => Ok(()),
+            (None, None) if run.is_late() => Err(SetupFailure::new(
+                SetupStage::Late,
+                format!("the self-test in the sandbox did not end within {} s", TRIAL_MS / 1000),
+            )),
             (None, end) => Err(SetupFailure::new(
                 SetupStage::Namespaces,
                 format!("the self-test in the sandbox failed ({end:?}): {}", String::from_utf8_lossy(&said).trim()),
