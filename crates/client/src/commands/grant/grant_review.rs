@@ -257,7 +257,7 @@ impl GrantReview {
         for step in &grant.steps {
             bad(&mut screen, "step", step.reference.as_str());
         }
-        field(&mut screen, "with the key", grantee.key.as_str());
+        field(&mut screen, "grantee key", grantee.key.as_str());
         bad(&mut screen, "how often", &self.limits(now));
         for (name, values) in self.values() {
             let draw = if values.unbounded { bad } else { field };
@@ -316,10 +316,12 @@ impl GrantReview {
 
     fn limits(&self, now: Timestamp) -> String {
         let grant = &self.grant;
-        let rate = grant
-            .rate
-            .as_ref()
-            .map_or(String::new(), |rate| format!(", at most {} in {}", rate.uses, span(rate.seconds as i64)));
+        let rate = grant.rate.as_ref().map_or(String::new(), |rate| {
+            // Only a time that is shown exactly is shown in minutes and hours.
+            let exact = rate.seconds < 3600 || rate.seconds.is_multiple_of(3600);
+            let time = if exact { span(rate.seconds as i64) } else { format!("{} s", rate.seconds) };
+            format!(", at most {} in {time}", rate.uses)
+        });
         let left = grant.expires_at.unix() - now.unix();
         format!("up to {} times{rate}, until {} ({} left)", grant.max_uses, grant.expires_at, span(left))
     }
