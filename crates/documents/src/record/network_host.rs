@@ -3,7 +3,7 @@
 //! A host is a name or an IP address with a port. The boundary resolves a name when a run connects, and judges each address
 //! of the name. An address in the list is judged by the same function before anything is signed.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
