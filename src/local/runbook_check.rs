@@ -5,9 +5,13 @@ use std::path::{Path, PathBuf};
 
 use crate::local::script_answer::{ScriptAnswer, heading, heads};
 use crate::local::step_advice::advice;
+use crate::node::config::Config;
+use crate::node::file_refusals;
+use crate::node::roster_file::DraftRoster;
 use client::terminal::table::aligned;
 use documents::record::extension_names::{OWN_PROGRAMS, Program};
 use documents::record::ident::StepRef;
+use documents::record::validity::Timestamp;
 use judgement::policy::builtins::Builtins;
 use judgement::policy::decide::{DecisionPlace, Flags, PolicyVerdict};
 use judgement::policy::file::Policy;
@@ -27,6 +31,8 @@ pub struct RunbookCheck {
     pub scripts: Vec<ScriptAnswer>,
     /// What the authors should add to the blocks.
     pub advice: Vec<String>,
+    /// What was not compared with the files, if they were compared with a policy.
+    pub not_checked: Vec<&'static str>,
 }
 
 impl RunbookCheck {
@@ -42,7 +48,7 @@ impl RunbookCheck {
         };
         // If a file has an error, the remarks and the programs of the other files are still reported.
         let sound_files = checked.or_else(|| of_sound_files(paths, root));
-        Self { errors, sound_files, scripts: Vec::new(), advice: Vec::new() }
+        Self { errors, sound_files, scripts: Vec::new(), advice: Vec::new(), not_checked: Vec::new() }
     }
 
     /// Asks this policy about each step, as a boundary does. `secrets` is true if the advice names the secrets of the steps.
@@ -53,6 +59,36 @@ impl RunbookCheck {
             self.advice.extend(advice(step, &answer, secrets));
             self.scripts.push(answer);
         }
+    }
+
+    /// Adds everything for which `doctor`, `serve` and `seal` refuse these files to the errors. Returns the steps whose secret
+    /// the configuration does not give, each with the reason.
+    pub fn compare(
+        &mut self,
+        policy: &Policy,
+        roster: Option<(&Path, &DraftRoster)>,
+        config: Option<&Config>,
+        now: Timestamp,
+    ) -> Vec<(StepRef, String)> {
+        let Some(files) = &self.sound_files else { return Vec::new() };
+        let found = file_refusals::find(files, policy, roster.map(|(_, draft)| draft), config, now);
+        let file = roster.map(|(path, _)| path.display().to_string()).unwrap_or_default();
+        let whole = |message| RegistryError { file: file.clone(), line: 0, column: 0, message };
+        self.errors.extend(found.steps);
+        self.errors.extend(found.roster.into_iter().chain(found.quorums).map(whole));
+        let open = [
+            (roster.is_none(), "groups and people of a roster (--config, --roster)"),
+            (config.is_none(), "limits and secrets of a boundary (--config)"),
+            (true, "paths, users, programs and sandbox of the boundary's host; its keys, tokens and signed rosters"),
+        ];
+        self.not_checked = open.into_iter().filter(|(open, _)| *open).map(|(_, what)| what).collect();
+        found.secrets
+    }
+
+    /// Returns the line about what was not compared.
+    #[must_use]
+    pub fn not_checked_line(&self) -> Option<String> {
+        (!self.not_checked.is_empty()).then(|| format!("not checked: {}", self.not_checked.join("; ")))
     }
 
     /// Returns true if policy refuses a step.

@@ -86,7 +86,8 @@ impl Reader {
         if host.contains('@') {
             let message = "the address has a user name or a password, which everybody who reads the configuration would see: \
                            remove them, and put what is secret into the file of `secret`";
-            return drop(self.flaw::<()>(node, "url", message.to_owned()));
+            self.flaw::<()>(node, "url", message.to_owned());
+            return;
         }
         let plain = url.bytes().all(|c| c.is_ascii_graphic());
         let of_host = ["127.0.0.1", "localhost", "[::1]"];

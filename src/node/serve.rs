@@ -290,8 +290,7 @@ async fn reseal_on(
     }
 }
 
-/// Looks for newly signed versions of the roster while the service runs. They take effect at the next start, so the
-/// operator only gets a note.
+/// Notes newly signed versions of the roster while the service runs. They take effect at the next start or seal.
 async fn watch_rosters(boundary: Boundary, config: Config, newest: u64) {
     let mut every = tokio::time::interval(ROSTERS_EVERY);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -46,6 +46,7 @@ impl Views<'_> {
             p role="status" { (visible(&check.verdict(0))) }
             ul.findings { @for line in check.lines() { li { (visible(&line)) } } }
             @for line in &check.advice { p { (visible(line)) } }
+            @if let Some(line) = check.not_checked_line() { p { (visible(&line)) } }
             h2 { "Policy" }
             p { "Policy: " (visible(&rules.rules().from)) ". A list of commands appears here if policy asks or refuses." }
             @if !tables.is_empty() { pre tabindex="0" { (visible(&tables)) } }

@@ -4,8 +4,11 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::commands::operator::{boundary, edit, must, run};
+use crate::commands::operator::{Service, boundary, edit, must, run};
 use crate::support::{exited, said};
+
+/// A runbook with an error.
+const BROKEN: &str = "---\ncountersign: 1\n---\n```bash {#a colour=red}\n:\n```\n";
 
 /// Runbooks with the words of each reason for which a boundary refuses them.
 fn refused() -> Vec<(&'static str, String, Vec<&'static str>)> {
@@ -30,7 +33,7 @@ fn refused() -> Vec<(&'static str, String, Vec<&'static str>)> {
                 "(policy compared the path access)",
             ],
         ),
-        ("host.md", page("", "network=host timeout=20h", "true"), vec!["network=host", "wall_ms"]),
+        ("net.md", page("", "network=host timeout=20h", "true"), vec!["network=host", "wall_ms"]),
         ("live.md", page("", "write=/srv/data workdir=in-place", "true"), vec!["write=/srv/data", "workdir=in-place"]),
         (
             "group.md",
@@ -71,11 +74,11 @@ fn check_doctor_serve_and_seal_name_every_reason_of_the_files_at_once() {
     assert_eq!(serve.status.code(), Some(2));
     assert_names(&said(&serve), &files);
     // An error in one runbook does not hide the refused steps of the others.
-    std::fs::write(home.join("runbooks/broken.md"), "---\ncountersign: 1\n---\n```bash {#a colour=red}\n:\n```\n")
-        .expect("written");
-    for words in
-        [&["serve", "b", "--listen", "127.0.0.1:0"][..], &[&["registry", "check", "b/runbooks"], &policy[..]].concat()]
-    {
+    std::fs::write(home.join("runbooks/broken.md"), BROKEN).expect("written");
+    for words in [
+        &["serve", "b", "--listen", "127.0.0.1:0"][..],
+        &[&["registry", "check", "b/runbooks"], &policy[..]].concat()[..],
+    ] {
         let text = said(&run(dir.path(), words));
         assert!(text.contains("broken.md:4:"), "{text}");
         assert_names(&text, &files);
@@ -84,16 +87,15 @@ fn check_doctor_serve_and_seal_name_every_reason_of_the_files_at_once() {
         std::fs::remove_file(home.join("runbooks").join(name)).expect("removed");
     }
     assert!(!said(&exited(check(&policy), 0)).contains("error"), "sound again");
-    // `seal` begins the log, and refuses the same files afterwards.
-    let service = crate::commands::operator::Service::start(dir.path());
-    assert!(service.stop());
+    // `seal` of a running boundary refuses the same files.
+    let service = Service::start(dir.path());
     write(&home, &files);
     let seal = run(dir.path(), &["seal", "--config", "b"]);
     assert_ne!(seal.status.code(), Some(0));
     assert_names(&said(&seal), &files);
-    std::fs::write(home.join("runbooks/broken.md"), "---\ncountersign: 1\n---\n```bash {#a colour=red}\n:\n```\n")
-        .expect("written");
+    std::fs::write(home.join("runbooks/broken.md"), BROKEN).expect("written");
     let text = said(&run(dir.path(), &["seal", "--config", "b"]));
+    assert!(service.stop());
     assert!(text.contains("broken.md:4:"), "{text}");
     assert_names(&text, &files);
 }
@@ -178,12 +180,16 @@ fn with_root_run_explain_and_check_compare_the_path_of_the_boundary() {
     let dir = tempfile::tempdir().expect("a directory");
     std::fs::create_dir_all(dir.path().join("books/db")).expect("made");
     std::fs::create_dir(dir.path().join(".git")).expect("made");
-    let page = "---\ncountersign: 1\n---\n```bash {#x read=/usr/share}\nprintf ran\n```\n";
+    let data = dir.path().canonicalize().expect("a path").join("data").display().to_string();
+    std::fs::create_dir(&data).expect("made");
+    let page = format!("---\ncountersign: 1\n---\n```bash {{#x read={data}}}\nprintf ran\n```\n");
     std::fs::write(dir.path().join("books/db/main.md"), page).expect("written");
-    let policy = "version: 1\ndefault: {approvals: {from: [ops]}}\noverrides:\n  - runbook: \"db/**\"\n    sandbox: {read: [/usr/share]}\n";
+    let policy = format!(
+        "version: 1\ndefault: {{approvals: {{from: [ops]}}}}\noverrides:\n  - runbook: \"db/**\"\n    sandbox: {{read: [{data}]}}\n"
+    );
     std::fs::write(dir.path().join("p.yaml"), policy).expect("written");
     let call = |words: &[&str]| run(dir.path(), &[words, &["--policy", "p.yaml"]].concat());
-    let start = ["run", "books/db/main.md:x", "-y", "--no-receipt", "--sandbox", "best-effort"];
+    let start = ["run", "books/db/main.md:x", "-y", "--no-receipt", "--sandbox"];
     let refused = said(&exited(call(&start), 126));
     assert!(
         refused.contains("compared its overrides with the path books/db/main") && refused.contains("--root DIR"),

@@ -23,7 +23,6 @@ use documents::record::ident::StepRef;
 use judgement::policy::file::Policy;
 use judgement::registry::Registry;
 use judgement::registry::lock_file::{LOCK_FILE, LockFile};
-use judgement::registry::registry_error::RegistryError;
 use judgement::registry::runbook_directories::Locks;
 
 /// Check runbooks; the exit code is 0 only if a boundary could seal them, the locks agree and policy refuses no step
@@ -81,7 +80,7 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
     if let Some(policy) = &policy {
         checked.judge(policy, config.is_none());
     }
-    let (lacking, not_checked) = refusals(args, &mut checked, policy.as_ref(), config.as_ref())?;
+    let lacking = compare(args, &mut checked, policy.as_ref(), config.as_ref())?;
     // The policy of a draft only leads to advice.
     if args.policy.is_none() {
         checked.scripts.clear();
@@ -105,7 +104,7 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
             "sound": is_sound, "steps": steps().count(),
             "errors": places_json(errors), "remarks": remarks, "missing_programs": missing, "locks": locks,
             "missing_secrets": lacking.iter().map(|(step, why)| json!({"step": step, "message": why})).collect::<Vec<_>>(),
-            "scripts": scripts, "advice": checked.advice, "not_checked": not_checked,
+            "scripts": scripts, "advice": checked.advice, "not_checked": checked.not_checked,
         }))?;
         return Ok(exit);
     }
@@ -117,42 +116,31 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
         terminal.line(PrintableText::text(&line).as_str())?;
     }
     terminal.put(checked.policy_tables().as_bytes())?;
-    if !not_checked.is_empty() {
-        terminal.line(&format!("not checked: {}", not_checked.join("; ")))?;
+    if let Some(line) = checked.not_checked_line() {
+        terminal.line(&line)?;
     }
     terminal.line(&checked.verdict(lacking.len()))?;
     Ok(exit)
 }
 
-/// Adds everything for which a boundary refuses these files to the errors. Returns the steps whose secret the configuration
-/// does not give, and what was not checked.
-fn refusals(
+/// Compares the files with policy, roster and configuration. Returns the steps whose secret the configuration does not give.
+fn compare(
     args: &Args,
     checked: &mut RunbookCheck,
     policy: Option<&Policy>,
     config: Option<&Config>,
-) -> Result<(Vec<(StepRef, String)>, Vec<String>), CommandFailure> {
-    let Some(files) = &checked.sound_files else { return Ok(Default::default()) };
-    let (Some(policy), true) = (policy, args.policy.is_some()) else {
-        return Ok((
-            config.map(|config| file_refusals::lacking_secrets(files, config)).unwrap_or_default(),
-            Vec::new(),
-        ));
+) -> Result<Vec<(StepRef, String)>, CommandFailure> {
+    let Some(policy) = policy.filter(|_| args.policy.is_some()) else {
+        let lacking = |config| checked.sound_files.as_ref().map(|files| file_refusals::lacking_secrets(files, config));
+        return Ok(config.and_then(lacking).unwrap_or_default());
     };
-    let path = args.roster.as_ref().or(config.map(|config| &config.roster));
-    let roster =
-        path.map(|path| files::read_roster(path).map_err(|found| problems(Problems::new(found)))).transpose()?;
-    let found = file_refusals::find(files, policy, roster.as_ref(), config, (surroundings().now)());
-    let file = path.map(|path| path.display().to_string()).unwrap_or_default();
-    let whole = |message| RegistryError { file: file.clone(), line: 0, column: 0, message };
-    checked.errors.extend(found.steps);
-    checked.errors.extend(found.roster.into_iter().chain(found.quorums).map(whole));
-    let open = [
-        (roster.is_none(), "groups and people of a roster (--config, --roster)"),
-        (config.is_none(), "limits and secrets of a boundary (--config)"),
-        (true, "paths, users, programs and sandbox of the boundary's host; its keys, tokens and signed rosters"),
-    ];
-    Ok((found.secrets, open.into_iter().filter(|(open, _)| *open).map(|(_, what)| what.to_owned()).collect()))
+    let path = args.roster.as_deref().or(config.map(|config| &*config.roster));
+    let draft = match path {
+        Some(path) => Some(files::read_roster(path).map_err(|found| problems(Problems::new(found)))?),
+        None => None,
+    };
+    let roster = path.zip(draft.as_ref());
+    Ok(checked.compare(policy, roster, config, (surroundings().now)()))
 }
 
 /// Refuses a file that is no runbook, and a file beside other paths.

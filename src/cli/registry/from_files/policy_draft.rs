@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::net::IpAddr;
 
 use crate::local::network_programs::uses_network;
 use client::terminal::exit::{CommandFailure, Exit};

@@ -135,11 +135,11 @@ impl LinuxSandbox {
             secrets: vec![],
         };
         let (run, said) = self.play(&prepared, &plan)?;
-        let late = run.is_late();
+        let is_late = run.is_late();
         match (run.failure, run.step) {
             (Some(failure), _) => Err(failure),
             (None, Some(StepEnd::Exited(0))) => Ok(()),
-            (None, None) if late => Err(SetupFailure::new(
+            (None, None) if is_late => Err(SetupFailure::new(
                 SetupStage::Late,
                 format!("the self-test in the sandbox did not end within {} s", TRIAL_MS / 1000),
             )),
