@@ -160,8 +160,11 @@ fn a_run_reaches_only_the_hosts_of_its_list_by_name_and_by_number() {
 #[test]
 fn a_list_of_names_and_numbers_works_without_netlink() {
     let mut server = std::process::Command::new("python3")
-        .args(["-c", "import socket\ns = socket.create_server(('127.0.0.1', 0))\nprint(s.getsockname()[1], flush=True)\n\
-                      while True:\n    c = s.accept()[0]\n    c.sendall(b'hello\\n')\n    c.close()\n"])
+        .args([
+            "-c",
+            "import socket\ns = socket.create_server(('127.0.0.1', 0))\nprint(s.getsockname()[1], flush=True)\n\
+                      while True:\n    c = s.accept()[0]\n    c.sendall(b'hello\\n')\n    c.close()\n",
+        ])
         .stdout(std::process::Stdio::piped())
         .spawn()
         .expect("python3");

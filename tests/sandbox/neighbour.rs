@@ -29,7 +29,8 @@ class Web(http.server.BaseHTTPRequestHandler):
     protocol_version = 'HTTP/1.1'
     def do_GET(self):
         at = self.connection.getsockname()[0].removeprefix('::ffff:')
-        text = f'{self.headers.get(chr(72) + chr(111) + chr(115) + chr(116))} at {at}\n'.encode()
+        host = self.headers.get('Host')
+        text = f'{host} at {at}\n'.encode()
         self.send_response(200)
         self.send_header('Content-Length', str(len(text)))
         self.send_header('Connection', 'close')

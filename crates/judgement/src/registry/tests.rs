@@ -91,7 +91,10 @@ fn host_resources_that_a_step_declares_are_read_with_their_places() {
     };
     for (defaults, fence) in [
         ("read: [/srv/a, /srv/b], network: {allow: [\"a.example:443\"]}", ""),
-        ("", "read=/srv/a,/srv/b deny=**/.env network=a.example:443,10.1.2.3:5432,[fd00::1]:80 sockets=/run/x run-as=web"),
+        (
+            "",
+            "read=/srv/a,/srv/b deny=**/.env network=a.example:443,10.1.2.3:5432,[fd00::1]:80 sockets=/run/x run-as=web",
+        ),
         ("", "write=/srv/a workdir=in-place"),
         ("write: [/srv/a], workdir: overlay", "network=host"),
         ("", "sandbox=off reason=\"needs the host's packages\""),
