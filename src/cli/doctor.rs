@@ -32,6 +32,7 @@ use crate::seal::current_seal::revocations;
 use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::streams::Terminal;
 use documents::record::configuration::{Configuration, ConfiguredLimits};
+use documents::record::declared::DeclaredNetwork;
 use documents::record::enforcement::Level;
 use judgement::decision::in_force::{each_in_force, steps_in_force};
 use judgement::decision::quorum_rules::QuorumRules;
@@ -268,6 +269,12 @@ fn of_programs(registry: &Registry, policy: &Policy) -> Vec<Line> {
 fn of_access(registry: &Registry, policy: &Policy, config: &Config) -> Vec<Line> {
     let found = doctor_access::find(registry, policy, config);
     let mut lines = refused_steps("access", found.refused, registry, config);
+    let has_list = |step: &RegisteredStep| matches!(step.definition.sandbox.network, Some(DeclaredNetwork::Allow(_)));
+    if cfg!(target_env = "musl") && registry.steps().any(|step| has_list(step)) {
+        let says = "this static program resolves the hosts of lists with /etc/hosts and the servers of /etc/resolv.conf, and \
+                    uses no other module of /etc/nsswitch.conf";
+        lines.push(noted("access", says.to_owned()));
+    }
     if !found.undeclared.is_empty() {
         let says = format!(
             "steps without network start programs that usually need the network: {}; declare network=HOST:PORT in the \

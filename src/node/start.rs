@@ -16,7 +16,7 @@ use crate::node::config::Config;
 use crate::node::file_problem::{FileProblem, Problems};
 use crate::node::files::{self, BoundaryFiles};
 use crate::node::host_lock::HostLock;
-use crate::node::host_sandbox::{configure, missing};
+use crate::node::host_sandbox::{configure, missing, unreachable_services};
 use crate::node::next_seal::{FileFindings, NextSeal};
 use crate::node::open_store::{closed_ledgers, copy_of, open_ledger};
 use crate::node::roster_file::DraftRoster;
@@ -177,6 +177,7 @@ pub async fn assemble<S>(
         late,
         sessions: Arc::new(Sessions::new(Duration::from_secs(config.limits.session_idle.unsigned_abs()))),
         secrets: secret_sources::permits(&config.secrets),
+        services: unreachable_services(config),
         limits,
         retention,
         closed,

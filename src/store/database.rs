@@ -226,6 +226,15 @@ impl Database {
         }
     }
 
+    /// Returns the network addresses of the database server, each with its port.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<(String, u16)> {
+        match self {
+            Self::File(_) => Vec::new(),
+            Self::Server(server) => server.addresses(),
+        }
+    }
+
     /// Returns what keeps a committed batch after the loss of the database server, if the store is on a server.
     #[must_use]
     pub fn replicas(&self) -> Option<Replicas> {

@@ -113,6 +113,20 @@ impl ServerSettings {
         Ok(Self { config, tls, schema: parsed.schema, node, replicas, private_files, is_local, url: url.to_owned() })
     }
 
+    /// Returns the network addresses of the server, each with its port.
+    pub(crate) fn addresses(&self) -> Vec<(String, u16)> {
+        let ports = match self.config.get_ports() {
+            [] => &[5432][..],
+            ports => ports,
+        };
+        let hosts = self.config.get_hosts().iter().zip(ports.iter().cycle());
+        let of_network = |(host, port): (&Host, &u16)| match host {
+            Host::Tcp(name) => Some((name.clone(), *port)),
+            Host::Unix(_) => None,
+        };
+        hosts.filter_map(of_network).collect()
+    }
+
     /// Returns the URL for the owner of the database, whose name the operator fills in.
     pub(super) fn url_of_owner(&self) -> String {
         format!("postgres://OWNER@{}", self.url.split_once('@').map_or("", |(_, rest)| rest))

@@ -187,6 +187,9 @@ fn state(screen: &mut Screen, facts: &Facts) {
     if let Some(programs) = &facts.programs {
         screen.field("programs", &PrintableText::text(&program_words(programs)));
     }
+    for line in &facts.refused_hosts {
+        screen.field("network", &PrintableText::text(line));
+    }
     screen.field("boundary", &PrintableText::text(&format!("{} {}", facts.boundary.name, facts.boundary.id)));
     screen.field(
         "roster",

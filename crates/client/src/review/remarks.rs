@@ -72,7 +72,8 @@ fn host_needs(profile: &Profile) -> Vec<ReviewLine> {
             | SandboxPermission::Proc => RemarkSeverity::HostNeed,
         };
         if line.is_remark {
-            let values = PrintableText::joined(line.values.iter().map(|value| PrintableText::quoted(value)), ", ");
+            let quoted = line.values.iter().map(|(value, words)| PrintableText::quoted(value).and(words));
+            let values = PrintableText::joined(quoted, ", ");
             let shows = line.shows.iter().map(|field| format!("signed.predicate.sandbox.{field}")).collect();
             remarks.push(ReviewLine::remark(severity, PrintableText::words(line.words).then(&values), shows));
         }

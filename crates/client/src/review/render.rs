@@ -251,7 +251,7 @@ pub fn profile_words(profile: &Profile, step_programs: bool) -> Vec<String> {
     let shared = bytes(limits.shared_memory_bytes());
     let counted = if own_root { COUNTED } else { COUNTED_WITHOUT_NAMESPACES };
     let permissions = SandboxPermission::ALL.into_iter().map(|permission| permission.line(profile)).map(|line| {
-        let values: Vec<_> = line.values.iter().map(|value| format!("{value:?}")).collect();
+        let values: Vec<_> = line.values.iter().map(|(value, words)| format!("{value:?}{words}")).collect();
         format!("{}{}", line.words, values.join(", "))
     });
     let programs = profile.programs.as_ref().map_or_else(

@@ -162,6 +162,7 @@ fn checks(receipt: &CheckedReceipt) -> Markup {
         @if report.verified {
             @if let Some(facts) = &report.facts {
                 p { "The receipt states: " strong { (plain(&outcome_words(&facts.outcome))) } @if is_use(facts) { ", under a standing grant that these people signed: " } @else { ", approved by " } strong { (joined(facts.approvers.iter().map(|approver| &approver.name))) } "." }
+                @for line in &facts.refused_hosts { div.admonition role="note" { (plain(line)) } }
             }
             p { strong.good { "Verified on this machine" } ", with the roster " code { (report.trust.roster.to_string()) } " (" (plain(&receipt.trusted_from)) ")." }
         } @else {

@@ -25,6 +25,7 @@ pub mod kinds;
 pub mod later;
 pub mod local_receipt;
 pub mod malformed;
+pub mod network_host;
 pub mod profile;
 pub mod program_list;
 pub mod receipt;

@@ -341,6 +341,9 @@ pub struct Facts {
     /// Which programs the run started, and which its list refused. Absent if the run had no list of programs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub programs: Option<ProgramFacts>,
+    /// Hosts to which the run got no connection, each with the reason and what to do. Absent if there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused_hosts: Vec<String>,
     /// Witnesses that cosigned the checkpoint, as far as this was established.
     pub witnesses: Vec<WitnessFacts>,
     /// Facts that the approvers signed. Absent if their signatures were not verified.

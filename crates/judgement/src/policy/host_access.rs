@@ -8,7 +8,7 @@ use crate::policy::patterns::Pattern;
 use crate::policy::profile_error::ProfileError;
 use documents::record::declared::{DeclaredSandbox, SandboxRule};
 use documents::record::profile::Profile;
-use documents::record::sandbox_permission::SandboxPermission;
+use documents::record::sandbox_permission::{SandboxPermission, listed_host};
 
 /// Writes the declarations of a step into its profile, if policy allows them.
 ///
@@ -19,6 +19,11 @@ pub(super) fn give(rule: &SandboxRule, declared: &DeclaredSandbox, profile: &mut
     for permission in SandboxPermission::ALL {
         permission.check_allowed(rule, declared).map_err(|why| ProfileError::NotAllowed { why })?;
         permission.give(declared, profile);
+    }
+    for host in &profile.network.hosts {
+        let listed = listed_host(host, rule.network.as_ref()).unwrap_or_default();
+        profile.network.private.extend(listed.private.then(|| host.clone()));
+        profile.network.localhost.extend(listed.localhost.then(|| host.clone()));
     }
     let reaches = declared.read.is_some() || declared.write.is_some();
     let written = [&rule.deny, &declared.deny].into_iter().flatten().flatten().cloned();
@@ -65,7 +70,7 @@ pub fn check_deny(text: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use documents::record::declared::DeclaredNetwork;
+    use documents::record::declared::{AllowedHost, DeclaredNetwork};
     use documents::record::profile::Limits;
 
     fn declared(pairs: &[(&str, &str)]) -> DeclaredSandbox {
@@ -91,7 +96,10 @@ mod tests {
         let rule = SandboxRule {
             read: texts(&["/srv/app"]),
             write: texts(&["/srv/data"]),
-            network: Some(DeclaredNetwork::Allow(vec!["a.example:443".into()])),
+            network: Some(DeclaredNetwork::Allow(vec![AllowedHost {
+                host: "a.example:443".into(),
+                ..AllowedHost::default()
+            }])),
             sockets: texts(&["/run/x"]),
             run_as: Some("web".into()),
             may_be_off: Some(false),
@@ -135,14 +143,14 @@ mod tests {
             policy.file()
         );
         let bad = "version: 1\ndefault: {sandbox: {may_be_off: true}}\noverrides:\n  - runbook: a\n    sandbox:\n      read: [srv]\n      \
-                   deny: [\"**\"]\n      network: {allow: [\"10.0.0.1:80\"]}\n      run_as: root\n      workdir: live\n      \
+                   deny: [\"**\"]\n      network: {allow: [\"10.0.0.256:80\"]}\n      run_as: root\n      workdir: live\n      \
                    may_be_off: maybe\n      sockets: []\n      level: strict\n";
         let flaws: Vec<String> = Policy::load(bad).expect_err("flaws").iter().map(ToString::to_string).collect();
         for expected in [
             "2:21: `may_be_off` is allowed only for named runbooks",
             "6:14: the path \"srv\" is relative",
             "7:14: the deny pattern \"**\" matches everything",
-            "8:25: the address \"10.0.0.1:80\" is not a name",
+            "8:25: the address \"10.0.0.256:80\" is not a name",
             "9:15: no step runs as root",
             "10:16: unknown value of workdir: \"live\"",
             "11:19: `may_be_off` must be true or false",

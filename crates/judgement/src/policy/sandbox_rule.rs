@@ -2,7 +2,7 @@
 
 use crate::policy::host_access::check_deny;
 use documents::record::declared::{
-    DeclaredLimits, DeclaredSandbox, Limit, ProgramsRule, SandboxRule, check_program, list,
+    DeclaredLimits, DeclaredSandbox, Limit, ProgramsRule, SandboxRule, check_program, list, network_of_rule,
 };
 use documents::record::program_list::{MAX_PROGRAMS, ProgramMode};
 use documents::record::sandbox_permission::SandboxPermission;
@@ -25,7 +25,7 @@ pub(super) fn read(
     node.closed_map("a sandbox rule", &own, if is_sealed { &[] } else { &LATER_KEYS }, flaws);
     let says_more = node.entries().iter().any(|(key, _)| LATER_KEYS.contains(&key.name.as_str()));
     // A step declares its needs with the same keys, so the same parser reads both.
-    let (mut most, mut may_be_off, mut programs) = (DeclaredSandbox::default(), None, None);
+    let (mut most, mut network, mut may_be_off, mut programs) = (DeclaredSandbox::default(), None, None, None);
     for (key, value) in node.entries() {
         let known = SandboxPermission::ALL.into_iter().find(|permission| permission.rule_key() == key.name);
         match known {
@@ -39,6 +39,7 @@ pub(super) fn read(
                 YamlKind::Boolean(may) => may_be_off = Some(may),
                 _ => flaws.push(YamlFlaw::new(value.place, "`may_be_off` must be true or false")),
             },
+            Some(SandboxPermission::Network) => network = network_of_rule(value, flaws),
             Some(permission) => permission.read_yaml(value, &mut most, flaws),
             None if key.name == "limits" => most.limits = Some(limits(value, flaws)),
             None if key.name == "programs" && version == 1 => {
@@ -48,7 +49,7 @@ pub(super) fn read(
             None => {}
         }
     }
-    (SandboxRule::allowing(most, may_be_off, programs), says_more)
+    (SandboxRule::allowing(most, network, may_be_off, programs), says_more)
 }
 
 /// Reads `{mode: any | listed, allow: [program]}`.

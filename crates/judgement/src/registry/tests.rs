@@ -91,7 +91,10 @@ fn host_resources_that_a_step_declares_are_read_with_their_places() {
     };
     for (defaults, fence) in [
         ("read: [/srv/a, /srv/b], network: {allow: [\"a.example:443\"]}", ""),
-        ("", "read=/srv/a,/srv/b deny=**/.env network=a.example:443,b.example:80 sockets=/run/x run-as=web"),
+        (
+            "",
+            "read=/srv/a,/srv/b deny=**/.env network=a.example:443,10.1.2.3:5432,[fd00::1]:80 sockets=/run/x run-as=web",
+        ),
         ("", "write=/srv/a workdir=in-place"),
         ("write: [/srv/a], workdir: overlay", "network=host"),
         ("", "sandbox=off reason=\"needs the host's packages\""),
@@ -108,7 +111,8 @@ fn host_resources_that_a_step_declares_are_read_with_their_places() {
         ("", "workdir=live", "a.md:5:21: unknown value of workdir: \"live\""),
         ("", "deny=**", "a.md:5:18: the deny pattern \"**\" matches everything"),
         ("", &stars, "a.md:5:18: the deny pattern"),
-        ("", "network=10.0.0.1:80", "a.md:5:21: the address"),
+        ("", "network=169.254.169.254:80", "a.md:5:21: the address"),
+        ("", "network=127.77.0.1:80", "a.md:5:21: the address"),
         ("", "network=a.example", "a.md:5:21: the address \"a.example\" has no port"),
         ("", "run-as=root", "a.md:5:20: no step runs as root"),
         ("", "sandbox=off", "a.md:5:21: sandbox=off needs a reason"),

@@ -47,20 +47,18 @@ pub(crate) struct Confinement {
     pub(crate) seccomp: Option<String>,
 }
 
-/// Starts the step, and waits until exec succeeded or an earlier call failed. `proxy` is the port of the run's proxy on
-/// the run's own loopback. If the programs of the run are recorded, the step's process sends a listener for them to
-/// `control`.
+/// Starts the step, and waits until exec succeeded or an earlier call failed. If the programs of the run are recorded, the
+/// step's process sends a listener for them to `control`.
 pub(crate) fn start(
     request: &RunRequest,
     view: &StepPaths,
     texts: &RunTexts,
     held: &Confinement,
-    proxy: Option<u16>,
     control: &UnixStream,
 ) -> Result<(Pid, Confined), SetupFailure> {
     let mut outcome = None;
     let step = syscalls::spawn(&mut || {
-        let Err(failure) = become_step(request, view, texts, held, proxy, control, &mut outcome);
+        let Err(failure) = become_step(request, view, texts, held, control, &mut outcome);
         outcome = Some(Err(failure));
     })
     .at(SetupStage::Processes, "start the step's process")?;
@@ -165,7 +163,6 @@ fn become_step(
     view: &StepPaths,
     texts: &RunTexts,
     held: &Confinement,
-    proxy: Option<u16>,
     control: &UnixStream,
     outcome: &mut Option<Result<Confined, SetupFailure>>,
 ) -> Result<std::convert::Infallible, SetupFailure> {
@@ -208,7 +205,7 @@ fn become_step(
     for argument in before_script.iter().map(Vec::as_slice).chain([view.script.as_os_str().as_bytes()]) {
         arguments.push(text(argument, what)?);
     }
-    let environment = environment(request, view, texts, proxy)?;
+    let environment = environment(request, view, texts)?;
     if request.record {
         announce_programs(&program.path, step_files::programs(&view.work, &request.files), control)?;
     }
@@ -254,13 +251,8 @@ type Variables = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// Returns the environment of the step: the variables of every run, of the session, of the plan, of the places of the run
 /// and of the session's wrapper. A later variable replaces an earlier one with the same name.
-fn environment(
-    request: &RunRequest,
-    view: &StepPaths,
-    texts: &RunTexts,
-    proxy: Option<u16>,
-) -> Result<Vec<CString>, SetupFailure> {
-    let mut all = of_every_run(request, view, proxy);
+fn environment(request: &RunRequest, view: &StepPaths, texts: &RunTexts) -> Result<Vec<CString>, SetupFailure> {
+    let mut all = of_every_run(request, view);
     let unset = request.session.iter().flat_map(|session| &session.unset);
     for name in unset.filter(|name| REPLACEABLE.iter().any(|replaceable| *name == replaceable.as_bytes())) {
         all.remove(name);
@@ -287,7 +279,7 @@ fn environment(
     all.into_iter().map(line).collect()
 }
 
-fn of_every_run(request: &RunRequest, view: &StepPaths, proxy: Option<u16>) -> Variables {
+fn of_every_run(request: &RunRequest, view: &StepPaths) -> Variables {
     let path = |path: &Path| path.as_os_str().as_bytes().to_vec();
     let mut all: Vec<(&str, Vec<u8>)> = vec![
         ("PATH", interpreter::PATH.into()),
@@ -297,14 +289,6 @@ fn of_every_run(request: &RunRequest, view: &StepPaths, proxy: Option<u16>) -> V
         ("LC_ALL", "C.UTF-8".into()),
         ("COUNTERSIGN_PARAMS", path(&view.params)),
     ];
-    if let Some(port) = proxy {
-        for name in ["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"] {
-            all.push((name, format!("http://127.0.0.1:{port}").into_bytes()));
-        }
-        for name in ["NO_PROXY", "no_proxy"] {
-            all.push((name, "localhost,127.0.0.1".into()));
-        }
-    }
     if request.form == RunForm::Namespaces && step_paths::gives_paths(request) {
         all.push(("GIT_CONFIG_SYSTEM", filesystem::GIT_CONFIG.into()));
     }

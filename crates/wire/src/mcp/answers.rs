@@ -205,6 +205,9 @@ pub struct ProposalProgress {
     /// another run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Map<String, Value>>,
+    /// Hosts to which the run got no connection, each with the reason and what to do, from the receipt.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused_hosts: Vec<String>,
     /// Id of the receipt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub receipt: Option<String>,
@@ -307,6 +310,9 @@ pub struct ReceiptFacts {
     pub approvers: Vec<String>,
     /// How the run ended.
     pub outcome: Map<String, Value>,
+    /// Hosts to which the run got no connection, each with the reason and what to do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused_hosts: Vec<String>,
     /// When the run began.
     pub started_at: String,
     /// When the run ended.

@@ -39,6 +39,8 @@ pub(super) struct EndedRun {
     pub(super) step: Option<String>,
     pub(super) params: Option<Map<String, Value>>,
     pub(super) outcome: Option<Map<String, Value>>,
+    /// Lines about the hosts to which the run got no connection.
+    pub(super) refused_hosts: Vec<String>,
     /// The standing grant of the run, with the number of the use.
     pub(super) used: Option<String>,
     pub(super) verified: bool,
@@ -109,6 +111,7 @@ impl<A: BoundaryApi> ToolCalls<A> {
             proposer: authorization.proposer.to_string(),
             approvers: receipt.decision.approvers.iter().map(ToString::to_string).collect(),
             outcome: object(&receipt.outcome),
+            refused_hosts: receipt.sandbox.refused_lines(&authorization.sandbox.network.hosts),
             started_at: receipt.started_at.to_string(),
             finished_at: receipt.finished_at.to_string(),
             log_index: receipt.consumption.index,
@@ -180,6 +183,7 @@ impl<A: BoundaryApi> ToolCalls<A> {
             step: Some(evidence.authorization.step.reference.to_string()),
             params: Some(object(&evidence.authorization.params)),
             outcome: Some(object(&evidence.receipt.outcome)),
+            refused_hosts: evidence.receipt.sandbox.refused_lines(&evidence.authorization.sandbox.network.hosts),
             used: evidence.used,
             verified: evidence.verification.verified,
             verification,

@@ -303,6 +303,7 @@ impl<A: BoundaryApi> ToolCalls<A> {
             outcome: run
                 .outcome
                 .or_else(|| view.outcome.as_ref().filter(|_| !run.is_refuted && !run.lacks_outcome).map(object)),
+            refused_hosts: run.refused_hosts,
             receipt: view.receipt.as_ref().map(ToString::to_string),
             verified: run.verified,
             verification: run.verification,

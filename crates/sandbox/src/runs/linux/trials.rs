@@ -87,6 +87,7 @@ impl LinuxSandbox {
             inputs: vec![],
             results: false,
             session: None,
+            unreachable: [].into(),
             secrets: vec![],
         };
         self.play(&prepared, &plan)?.0.failure.map_or(Ok(()), Err)
@@ -130,6 +131,7 @@ impl LinuxSandbox {
             inputs: vec![],
             results: false,
             session: None,
+            unreachable: [].into(),
             secrets: vec![],
         };
         let (run, said) = self.play(&prepared, &plan)?;
