@@ -10,7 +10,6 @@ use std::time::Duration;
 use crate::boundary::delayed_runs::DelayedRuns;
 use crate::boundary::health::of_owners;
 use crate::boundary::proposal_status::is_over;
-use crate::boundary::proposals::repetition::digest_of_run;
 use crate::boundary::refusal_log::RefusalLog;
 use crate::carried::artifact_store::ArtifactStore;
 use crate::carried::live::RunsInProgress;
@@ -233,7 +232,7 @@ impl Proposals {
         let new = NewProposal {
             core: core_of(&authorization, &payload)?,
             payload: payload.into(),
-            request: digest_of_run(&authorization)?,
+            request: Self::digest_of_run(&authorization)?,
             chosen_nonce,
             may_repeat: authorization.grant.is_none() && body.new.map_or(!chosen_nonce, |new| !new),
             created_at: now,

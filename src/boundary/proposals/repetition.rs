@@ -24,6 +24,21 @@ const MOST_OPEN: usize = 1000;
 const MOST_NAMED: usize = 4;
 
 impl Proposals {
+    /// Returns the digest of everything that people would sign, except the id, the nonce, the times and the reason.
+    pub(super) fn digest_of_run(asked: &Authorization) -> Result<[u8; 32], Stopped> {
+        let never = Timestamp::from_unix(0);
+        let run = Authorization {
+            proposal: ProposalId::new(0, [0; 10]),
+            nonce: Nonce::new(0, [0; 16]),
+            reason: String::new(),
+            issued_at: never,
+            not_before: never,
+            expires_at: never,
+            ..asked.clone()
+        };
+        canonical::canonical_of(&run).map(|bytes| sha256(&bytes)).map_err(|error| fault(&error))
+    }
+
     /// Returns the earlier proposal that a call repeats.
     pub(super) fn earlier(&self, new: &NewProposal) -> Result<Option<ProposalId>, Stopped> {
         let newest = ProposalQuery {
@@ -144,21 +159,6 @@ impl Proposals {
 fn has_same_inputs(one: &Authorization, other: &Authorization) -> bool {
     let session = |of: &Authorization| of.session.as_ref().map(|session| session.id.clone());
     session(one) == session(other) && one.artifacts == other.artifacts && one.plan == other.plan
-}
-
-/// Returns the digest of everything that people would sign, except the id, the nonce, the times and the reason.
-pub(super) fn digest_of_run(asked: &Authorization) -> Result<[u8; 32], Stopped> {
-    let never = Timestamp::from_unix(0);
-    let run = Authorization {
-        proposal: ProposalId::new(0, [0; 10]),
-        nonce: Nonce::new(0, [0; 16]),
-        reason: String::new(),
-        issued_at: never,
-        not_before: never,
-        expires_at: never,
-        ..asked.clone()
-    };
-    canonical::canonical_of(&run).map(|bytes| sha256(&bytes)).map_err(|error| fault(&error))
 }
 
 /// Returns the refusal of a proposal whose nonce another proposal has.
