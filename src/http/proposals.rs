@@ -52,6 +52,8 @@ pub(super) const JUDGED: &[Code] = &[
     Code::ContextChanged,
     Code::SessionStale,
     Code::NotGranted,
+    Code::GrantExhausted,
+    Code::GrantPaused,
     Code::SandboxUnavailable,
     Code::WrongState,
 ];
@@ -176,7 +178,8 @@ pub(super) static ROUTES: &[Route] = &[
         name: "sign",
         summary: "Signatures over the payload; the quorum starts the run",
         about: "The call needs no bearer: the signatures are the authority. The signature that completes the quorum \
-             gets an answer before the run has ended.",
+             gets an answer before the run has ended. The signature of the grantee gets an answer when the run has begun, or \
+             can't begin.",
         segments: &[PROPOSAL_ID],
         access: RouteAccess::Signed,
         query: &[],
