@@ -25,6 +25,7 @@ fn listing() -> World {
             ("foreign", "printf '#!/bin/bash\\necho built\\n' > tool\nchmod +x tool\n./tool"),
             ("plain", "printf 'a\\n' | cat"),
             ("path programs=/usr/bin/date", "/usr/bin/date +ran%%"),
+            ("database", "psql --version"),
             ("script programs=ldd", "ldd --version > /dev/null && printf 'ran\\n'"),
         ];
         setup.runbook("list.md", runbook(SMALL, &steps));
@@ -111,6 +112,19 @@ fn verify_and_audit_show_the_programs_of_a_receipt() {
         .collect();
     let shown: Vec<_> = decisions.iter().map(|line| line.get("programs")).collect();
     assert_eq!(shown, [Some(programs), None], "{lines}");
+}
+
+#[test]
+fn psql_of_debian_is_a_wrapper_whose_list_has_the_program_that_it_starts() {
+    if !std::path::Path::new("/usr/share/postgresql-common/pg_wrapper").exists() {
+        not_run("psql of Debian", "this host has no wrapper of psql");
+        return;
+    }
+    let world = listing();
+    let (_, finished) = run(&world, "list:database");
+    assert!(world.output(&finished, "stdout").starts_with("psql (PostgreSQL)"), "{finished:#}");
+    assert_eq!(finished.get("refused"), None);
+    world.assert_verified(&finished);
 }
 
 /// A success is never shown alone if the list refused a program: in the API, on the command line, over MCP and by the
