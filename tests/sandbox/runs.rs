@@ -288,11 +288,29 @@ fn the_environment_is_exactly_the_approved_environment() {
         ("LC_ALL", "C.UTF-8"),
         ("PARAM_A", "x y\\nz"),
         ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+        ("PYTHONUNBUFFERED", "1"),
         ("TMPDIR", "/tmp"),
     ]
     .map(|(name, value)| format!("('{name}', '{value}')"))
     .join(", ");
     assert_eq!(said(bench.run(plan)), format!("[{expected}]"));
+}
+
+#[test]
+fn python_writes_each_line_at_once_and_other_interpreters_get_no_variable_of_python() {
+    let bench = Bench::strict();
+    let script = "import os, sys\nprint(os.environ.get('PYTHONUNBUFFERED'), sys.stdout.write_through)";
+    for (interpreter, script) in [
+        ("python", script.to_owned()),
+        ("python3", script.to_owned()),
+        ("bash", format!("#!/usr/bin/env python3\n{script}")),
+        ("bash", format!("#!/usr/bin/python3\n{script}")),
+    ] {
+        assert_eq!(said(bench.run(plan(interpreter, &script))), "1 True", "{interpreter}: {script}");
+    }
+    assert_eq!(said(bench.bash("printf '%s' \"${PYTHONUNBUFFERED-none}\"")), "none");
+    let own = Plan { env: vec![("PYTHONUNBUFFERED".into(), String::new())], ..plan("python", script) };
+    assert_eq!(said(bench.run(own)), " False", "a variable of the plan wins");
 }
 
 #[test]

@@ -199,6 +199,7 @@ fn become_step(
     rustix::process::umask(rustix::fs::Mode::from_bits_retain(kept_back));
     let what = || format!("execute {}", program.path.display());
     let path = text(program.path.as_os_str().as_bytes(), what)?;
+    let python = program.is_python();
     let mut arguments = vec![path.clone()];
     let wrapper = request.session.as_ref().and_then(|session| session.wrapper.as_ref());
     let before_script = match wrapper.and_then(|wrapper| wrapper.arguments.as_ref()) {
@@ -208,7 +209,7 @@ fn become_step(
     for argument in before_script.iter().map(Vec::as_slice).chain([view.script.as_os_str().as_bytes()]) {
         arguments.push(text(argument, what)?);
     }
-    let environment = environment(request, view, texts, proxy)?;
+    let environment = environment(request, view, texts, proxy, python)?;
     if request.record {
         announce_programs(&program.path, step_files::programs(&view.work, &request.files), control)?;
     }
@@ -259,8 +260,13 @@ fn environment(
     view: &StepPaths,
     texts: &RunTexts,
     proxy: Option<u16>,
+    python: bool,
 ) -> Result<Vec<CString>, SetupFailure> {
     let mut all = of_every_run(request, view, proxy);
+    if python {
+        // Otherwise Python keeps the output of a pipe until its buffer of 8 KiB is full.
+        all.insert("PYTHONUNBUFFERED".into(), "1".into());
+    }
     let unset = request.session.iter().flat_map(|session| &session.unset);
     for name in unset.filter(|name| REPLACEABLE.iter().any(|replaceable| *name == replaceable.as_bytes())) {
         all.remove(name);
