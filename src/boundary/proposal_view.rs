@@ -58,6 +58,7 @@ impl Proposals {
             }
         }
         let (mut outcome, mut unknown, mut refusal) = (None::<Outcome>, None, None::<RefusalView>);
+        let mut refused = Vec::new();
         let denials = match row.status {
             // A denial also stops a run.
             StoredStatus::Denied | StoredStatus::Running | StoredStatus::Finished => {
@@ -70,6 +71,9 @@ impl Proposals {
                 (outcome, unknown) = row.detail.as_deref().and_then(end_detail::read).unzip();
                 if !denials.is_empty() && outcome.as_ref().is_some_and(|end| end.status == Status::Cancelled) {
                     refusal = Some(denied_by(&denials));
+                }
+                if signed.sandbox.programs.is_some() && outcome.as_ref().is_some_and(|end| end.exit_code == Some(0)) {
+                    refused = receipt_of(&self.ledger, row)?.map(|receipt| receipt.refused_parts()).unwrap_or_default();
                 }
                 // A submitted envelope has no stored signatures, and the signatures of an old proposal were deleted.
                 // Only the receipt still names the approvers.
@@ -104,6 +108,7 @@ impl Proposals {
             expires_at: signed.expires_at,
             ended_at: row.ended_at,
             outcome,
+            refused,
             receipt: row.receipt.map(|_| id.receipt()),
             refusal,
             admitted: self.job_of(&row.core)?,

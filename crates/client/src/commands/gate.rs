@@ -90,6 +90,10 @@ pub struct Args {
     /// Accept exit code 2, which means success with a warning
     #[arg(long)]
     allow_warned: bool,
+    /// Require that no list of the run refused a program. Without this option, a refused program is accepted if the exit
+    /// code is 0
+    #[arg(long)]
+    no_refused: bool,
     /// Accept that this check was not made: permissions, sandbox, keys-still-rostered, seal-in-force, revocations,
     /// witnesses
     #[arg(long, value_name = "CHECK", value_parser = parse_check)]
@@ -200,6 +204,7 @@ fn demands(args: &Args) -> Result<GateRequirements, CommandFailure> {
         digest: args.digest.map_or(DigestRequirement::Any, DigestRequirement::Exactly),
         params,
         outcome: if args.allow_warned { OutcomeRequirement::SucceededOrWarned } else { OutcomeRequirement::Succeeded },
+        refused: !args.no_refused,
         sandbox: args.min_sandbox.clone(),
         age: args.max_age,
         unchecked: args.allow_unchecked.iter().copied().collect(),

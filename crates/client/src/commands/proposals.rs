@@ -12,6 +12,7 @@ use crate::terminal::streams::Terminal;
 use crate::terminal::table::fitted;
 use documents::crypto::canonical;
 use documents::record::ident::StepRef;
+use documents::record::refused_parts::refused_words;
 use wire::api::view::{ProposalStatus, ProposalView};
 
 /// List your proposals, the newest first: what was proposed, its status, and its result. With a token or a key that may
@@ -71,7 +72,7 @@ fn row(view: &ProposalView) -> [String; 6] {
         params = params.chars().take(MOST_PARAMS - 3).chain("...".chars()).collect();
     }
     let result = match (&view.outcome, view.refusal.as_ref().or(view.held_up.as_ref())) {
-        (Some(outcome), _) => outcome_words(outcome),
+        (Some(outcome), _) => outcome_words(outcome) + &refused_words(&view.refused),
         (None, Some(reason)) if view.status == ProposalStatus::Refused => format!("refused ({})", reason.code),
         (None, Some(reason)) => {
             let said = view.denials.iter().map(|denial| (denial.approver.as_str(), denial.reason.as_str()));

@@ -10,6 +10,7 @@ use crate::terminal::screen::{LineTone, Screen};
 use documents::crypto::digest::BlobDigest;
 use documents::record::program_list::{Executions, ProgramFacts, ProgramMode};
 use documents::record::receipt::Status;
+use documents::record::refused_parts::{refused_parts, refused_words};
 use documents::record::validity::{SKEW_S, Timestamp};
 use judgement::audit::report::{self, BundleReport, Check, CheckFinding, Facts};
 
@@ -163,7 +164,8 @@ fn state(screen: &mut Screen, facts: &Facts) {
         let key = approver.keyid.map(|keyid| format!(" with {keyid}{passkey}")).unwrap_or_default();
         screen.field(signed, &PrintableText::text(&format!("{} of {}{key}", approver.name, groups.join(", "))));
     }
-    screen.field("outcome", &PrintableText::text(&outcome_words(&facts.outcome)));
+    let refused = refused_words(&refused_parts(&facts.outcome, facts.programs.as_ref()));
+    screen.field("outcome", &PrintableText::text(&(outcome_words(&facts.outcome) + &refused)));
     let ran = match facts.outcome.status {
         Status::Unknown => format!("nobody saw the end; the boundary noted this at {}", facts.finished_at),
         _ => format!("{} to {}", facts.started_at, facts.finished_at),

@@ -10,10 +10,8 @@ use crate::terminal::streams::Terminal;
 use documents::record::declared::check_program;
 use documents::record::extension_names::OWN_PROGRAMS;
 use documents::record::profile::Profile;
-use documents::record::program_list::{Execution, Executions, ProgramFacts, ProgramMode};
+use documents::record::program_list::{Execution, Executions, ProgramFacts, ProgramMode, SEARCHED};
 
-/// Directories in which a run searches programs by name.
-const SEARCHED: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 /// Directories whose programs a list can contain.
 const SYSTEM: [&str; 7] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"];
 /// Directories that a run has for itself and can write.

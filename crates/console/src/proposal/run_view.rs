@@ -5,6 +5,7 @@ use client::remote::run_printer::held_up_words;
 use client::terminal::outcome_words::outcome_words;
 use documents::record::ident::Name;
 use documents::record::receipt::Status;
+use documents::record::refused_parts::{refused_parts, refused_words};
 use documents::record::validity::Timestamp;
 use judgement::audit::report::{CheckFinding, Facts};
 use maud::{Markup, html};
@@ -161,7 +162,7 @@ fn checks(receipt: &CheckedReceipt) -> Markup {
         h2 { "Receipt" }
         @if report.verified {
             @if let Some(facts) = &report.facts {
-                p { "The receipt states: " strong { (plain(&outcome_words(&facts.outcome))) } @if is_use(facts) { ", under a standing grant that these people signed: " } @else { ", approved by " } strong { (joined(facts.approvers.iter().map(|approver| &approver.name))) } "." }
+                p { "The receipt states: " strong { (plain(&(outcome_words(&facts.outcome) + &refused_words(&refused_parts(&facts.outcome, facts.programs.as_ref()))))) } @if is_use(facts) { ", under a standing grant that these people signed: " } @else { ", approved by " } strong { (joined(facts.approvers.iter().map(|approver| &approver.name))) } "." }
             }
             p { strong.good { "Verified on this machine" } ", with the roster " code { (report.trust.roster.to_string()) } " (" (plain(&receipt.trusted_from)) ")." }
         } @else {

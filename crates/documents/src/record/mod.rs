@@ -29,6 +29,7 @@ pub mod profile;
 pub mod program_list;
 pub mod receipt;
 pub mod refusal_statement;
+pub mod refused_parts;
 pub mod reserved;
 pub mod review_statement;
 pub mod revocation;

@@ -16,6 +16,7 @@ use documents::record::code::Code;
 use documents::record::extension_names::{ArtifactName, GrantId, SessionId};
 use documents::record::ident::{Name, Nonce, ProposalId, ReceiptId, StepRef};
 use documents::record::receipt::Outcome;
+use documents::record::refused_parts::RefusedPart;
 use documents::record::revocation::RevokedSubject;
 use documents::record::run_extensions::ManifestEntry;
 use documents::record::stream_name::StreamName;
@@ -223,6 +224,9 @@ pub struct ProposalView {
     /// How the run ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
+    /// What the lists of the run refused although the exit code is 0, from the receipt. Absent if they refused nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<RefusedPart>,
     /// Id of the receipt, after the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub receipt: Option<ReceiptId>,

@@ -201,7 +201,8 @@ pub struct ProposalProgress {
     /// you proposed. Absent without a receipt that can be relied on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub params: Option<Map<String, Value>>,
-    /// How the run ended: `status`, and the exit code or the signal. Absent if the receipt was forged, or belongs to
+    /// How the run ended: `status`, and the exit code or the signal. If a list of the run refused something although the
+    /// exit code is 0, `refused` names it, with what the block must add. Absent if the receipt was forged, or belongs to
     /// another run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Map<String, Value>>,

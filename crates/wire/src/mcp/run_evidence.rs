@@ -14,7 +14,7 @@ use crate::mcp::answers::{
     ReceiptVerification, VerificationBasis,
 };
 use crate::mcp::boundary_api::{ApiRequest, BoundaryApi};
-use crate::mcp::tool_calls::{Answer, BEFORE_END, ToolCalls, object, receipt_id, succeeded};
+use crate::mcp::tool_calls::{Answer, BEFORE_END, ToolCalls, object, outcome_of, receipt_id, succeeded};
 use crate::mcp::tool_problem::ToolProblem;
 use crate::mcp::visible_text::{visible_end, visible_json_text, visible_start};
 use documents::record::authorization::Authorization;
@@ -108,7 +108,7 @@ impl<A: BoundaryApi> ToolCalls<A> {
             params: object(&authorization.params),
             proposer: authorization.proposer.to_string(),
             approvers: receipt.decision.approvers.iter().map(ToString::to_string).collect(),
-            outcome: object(&receipt.outcome),
+            outcome: outcome_of(&receipt.outcome, &receipt.refused_parts()),
             started_at: receipt.started_at.to_string(),
             finished_at: receipt.finished_at.to_string(),
             log_index: receipt.consumption.index,
@@ -179,7 +179,7 @@ impl<A: BoundaryApi> ToolCalls<A> {
         EndedRun {
             step: Some(evidence.authorization.step.reference.to_string()),
             params: Some(object(&evidence.authorization.params)),
-            outcome: Some(object(&evidence.receipt.outcome)),
+            outcome: Some(outcome_of(&evidence.receipt.outcome, &evidence.receipt.refused_parts())),
             used: evidence.used,
             verified: evidence.verification.verified,
             verification,

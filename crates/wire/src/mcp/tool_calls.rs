@@ -27,6 +27,8 @@ use crate::mcp::sent_proposals::SentProposals;
 use crate::mcp::tool_problem::ToolProblem;
 use crate::mcp::visible_text::{visible, visible_detail, visible_json, visible_up_to};
 use documents::record::ident::{Nonce, ProposalId, ReceiptId, StepRef};
+use documents::record::receipt::Outcome;
+use documents::record::refused_parts::RefusedPart;
 
 /// Time limit of every call, because clients end a call after 60 s without an answer.
 pub const CALL_LIMIT: Duration = Duration::from_secs(45);
@@ -300,9 +302,12 @@ impl<A: BoundaryApi> ToolCalls<A> {
             expires_at: view.expires_at.to_string(),
             existing: view.existing,
             params: run.params,
-            outcome: run
-                .outcome
-                .or_else(|| view.outcome.as_ref().filter(|_| !run.is_refuted && !run.lacks_outcome).map(object)),
+            outcome: run.outcome.or_else(|| {
+                view.outcome
+                    .as_ref()
+                    .filter(|_| !run.is_refuted && !run.lacks_outcome)
+                    .map(|outcome| outcome_of(outcome, &view.refused))
+            }),
             receipt: view.receipt.as_ref().map(ToString::to_string),
             verified: run.verified,
             verification: run.verification,
@@ -412,6 +417,15 @@ fn of_proposal(id: &ProposalId, view: ProposalView) -> Answer<ProposalView> {
 
 pub(super) fn of_json<T: DeserializeOwned>(bytes: &[u8]) -> Answer<T> {
     serde_json::from_slice(bytes).map_err(ToolProblem::odd)
+}
+
+/// Returns an outcome as an object, with what the lists of the run refused.
+pub(super) fn outcome_of(outcome: &Outcome, refused: &[RefusedPart]) -> Map<String, Value> {
+    let mut members = object(outcome);
+    if !refused.is_empty() {
+        members.extend(object(&json!({ "refused": refused })));
+    }
+    members
 }
 
 /// Returns a value as an object with visible text. Each document type of the callers is an object.
