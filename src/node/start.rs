@@ -157,7 +157,7 @@ pub async fn assemble<S>(
             "`replicas` in [postgres] is \"none\": the loss of the database server loses its newest runs".to_owned(),
         );
     }
-    notes.extend(secret_sources::unreadable(&config.secrets));
+    notes.extend(secret_sources::notes(&config.secrets));
     let shares = descriptors::share(config.limits.runs);
     notes.extend(shares.note);
     let limits = CapacityLimits { runs: shares.runs, crossings: CROSSINGS };
