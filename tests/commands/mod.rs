@@ -9,6 +9,7 @@ mod production;
 mod programs;
 mod registry_check;
 mod registry_policy;
+mod registry_remarks;
 mod review;
 pub(crate) mod roster_chain;
 mod run;

@@ -215,12 +215,17 @@ pub const LIMITS: [(&str, Limit); 7] = [
 pub(crate) const LINKS: [&str; 4] = ["session", "outputs", "plan", "plan-max-age"];
 
 /// Returns the names of all attributes of a step.
-fn known() -> Vec<&'static str> {
+pub(crate) fn known() -> Vec<&'static str> {
     let own = ["title", "params", "exclusive", "sandbox", "programs", "files", "secrets"].into_iter();
     own.chain(LIMITS.map(|(name, _)| name))
         .chain(SandboxPermission::ALL.map(SandboxPermission::attribute))
         .chain(LINKS)
         .collect()
+}
+
+/// Returns true for the name of an attribute of a step.
+pub(crate) fn is_known(name: &str) -> bool {
+    known().contains(&name)
 }
 
 /// Attributes that are reserved for a later version of the program. This version refuses these attributes with a

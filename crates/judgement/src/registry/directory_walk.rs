@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::registry::page::{Page, ReadPage, RunbookFiles};
 use crate::registry::registry_error::{RegistryError, whole};
-use crate::registry::{gruntwork, markdown, rundown, runnable};
+use crate::registry::{fence_remarks, gruntwork, markdown, rundown, runnable};
 use documents::yaml::{TextPlace, YamlFlaw};
 
 /// Runbook files and errors found in one runbook directory.
@@ -195,7 +195,8 @@ pub(super) fn read_page(relative: &str, path: &Path, text: &str, owner: Option<u
         Some(rundown::read(&page(".runbook.md")))
     } else {
         let page = page(".md");
-        markdown::read(&page).or_else(|| runnable::read(&page))
+        let read = markdown::read(&page).or_else(|| runnable::read(&page));
+        read.or_else(|| Some(ReadPage { remarks: vec![fence_remarks::of_prose(text)?], ..ReadPage::default() }))
     };
     read.unwrap_or_default()
 }

@@ -82,7 +82,7 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
         let locks: Vec<Value> = locks.iter().map(|(dir, state)| json!({"dir": dir, "lock": state.word()})).collect();
         let (remarks, missing) = sound_files
             .as_ref()
-            .map_or_else(Default::default, |files| (places_json(files.remarks()), missing_json(files)));
+            .map_or_else(Default::default, |files| (places_json(&files.remarks()), missing_json(files)));
         let scripts: Vec<Value> = checked.scripts.iter().map(to_json).collect();
         terminal.object(&json!({
             "sound": errors.is_empty(), "steps": steps().count(),
