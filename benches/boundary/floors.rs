@@ -79,6 +79,7 @@ pub fn run_true(sandbox: &LinuxSandbox, profile: &Profile) -> Result<(), Command
         inputs: vec![],
         results: false,
         session: None,
+        unreachable: [].into(),
         secrets: vec![],
     };
     let flag = CancelFlag::new().map_err(|error| broken(&error))?;

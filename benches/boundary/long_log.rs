@@ -139,7 +139,7 @@ fn approver() -> Key {
 }
 
 fn propose(service: &Service, step: &str, more: Value) -> Result<Value, CommandFailure> {
-    let mut wish = json!({"step": step, "params": {}, "reason": "bench"});
+    let mut wish = json!({"step": step, "params": {}, "reason": "bench", "new": true});
     wish.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
     service.post("/v1/proposals", &wish)
 }

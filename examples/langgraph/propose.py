@@ -67,7 +67,7 @@ async def main(step, params, reason):
             return {"proposal": answer(await tools["wait"].ainvoke({"id": state["proposal"]["id"], "wait_s": 40}))}
         except Problem as problem:
             # The proposal still waits at the boundary, so the graph waits too.
-            if problem.code not in {"unreachable", "busy", "rate-limited"}:
+            if problem.code not in {"unreachable", "busy", "standby", "database", "rate-limited"}:
                 raise
             print(problem, file=sys.stderr)
             await asyncio.sleep(5)

@@ -6,7 +6,8 @@
 use std::fmt;
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::carried::capacity::PROPOSAL_ROOM;
@@ -37,6 +38,8 @@ pub struct DataGrowth {
     file: PathBuf,
     /// Id of the log. After a restore, the sizes of the earlier log say nothing about the new log.
     log: SealDigest,
+    /// Directory of backups. Each backup on the disk of the data grows as the data. `None` with a database server.
+    backups: Option<PathBuf>,
     sizes: Mutex<Vec<DataSize>>,
 }
 
@@ -52,12 +55,12 @@ pub struct MeasuredGrowth {
 impl DataGrowth {
     /// Reads the sizes of this log from `file`. If the file can't be read, the measurement starts again.
     #[must_use]
-    pub fn read(file: PathBuf, log: SealDigest) -> Self {
+    pub fn read(file: PathBuf, log: SealDigest, backups: Option<PathBuf>) -> Self {
         // A pipe would wait for ever, and a device has no end.
         let is_small = fs::metadata(&file).is_ok_and(|file| file.is_file() && file.len() <= MOST_BYTES);
         let text = if is_small { fs::read_to_string(&file).ok() } else { None };
         let sizes = text.and_then(|text| sizes_of(&text, &log));
-        Self { file, log, sizes: Mutex::new(sizes.unwrap_or_default()) }
+        Self { file, log, backups, sizes: Mutex::new(sizes.unwrap_or_default()) }
     }
 
     fn sizes(&self) -> MutexGuard<'_, Vec<DataSize>> {
@@ -85,7 +88,15 @@ impl DataGrowth {
         small_file::replace(&self.file, format!("{}\n{lines}", self.log).as_bytes())
     }
 
-    /// Returns the growth in the last 7 days, or `None` if less than a day was measured, or if the data did not grow.
+    /// Returns the number of backups on the disk of the data.
+    fn copies(&self) -> u64 {
+        let device = |path: &Path| fs::metadata(path).map(|found| found.dev()).ok();
+        let entries = self.backups.iter().filter_map(|backups| fs::read_dir(backups).ok()).flatten().flatten();
+        let backups = entries.map(|entry| entry.path().join("countersign.db"));
+        backups.filter(|store| device(store).is_some() && device(store) == self.file.parent().and_then(device)).count() as u64
+    }
+
+    /// Returns the growth in the last 7 days, of the data and of the backups on its disk, or `None` if less than a day was measured, or if the data did not grow.
     #[must_use]
     pub fn measured(&self, now: Timestamp) -> Option<MeasuredGrowth> {
         let sizes = self.sizes();
@@ -94,6 +105,7 @@ impl DataGrowth {
         let last = counted.next_back()?;
         let seconds = last.at.unix() - first.at.unix();
         let grown = u128::from(last.bytes.checked_sub(first.bytes)?);
+        let grown = grown * u128::from(1 + self.copies());
         let per_day = grown * u128::try_from(DAY_S).ok()? / u128::try_from(seconds).ok().filter(|s| *s > 0)?;
         let bytes_per_day = u64::try_from(per_day).unwrap_or(u64::MAX);
         (seconds >= DAY_S && bytes_per_day > 0).then_some(MeasuredGrowth { bytes_per_day, days: seconds / DAY_S })
@@ -148,11 +160,11 @@ mod tests {
         let log = SealDigest::of(b"log");
         for (hours, mib) in sizes {
             // A restart between two sizes loses none.
-            DataGrowth::read(file.clone(), log).add(at(*hours), mib * MIB).expect("written");
+            DataGrowth::read(file.clone(), log, None).add(at(*hours), mib * MIB).expect("written");
         }
         let now = at(sizes.last().map_or(0, |size| size.0));
-        let read = DataGrowth::read(file.clone(), log).measured(now);
-        assert_eq!(DataGrowth::read(file, SealDigest::of(b"other")).measured(now), None, "the sizes of another log");
+        let read = DataGrowth::read(file.clone(), log, None).measured(now);
+        assert_eq!(DataGrowth::read(file, SealDigest::of(b"other"), None).measured(now), None, "the sizes of another log");
         read.map(|found| (found.bytes_per_day / MIB, found.days))
     }
 
@@ -179,7 +191,7 @@ mod tests {
         // The clock was 300 days ahead for one size.
         assert_eq!(growth(&[(0, 100), (24 * 300, 110), (6, 110), (24, 140)]), Some((40, 1)));
         let directory = tempfile::tempdir().expect("a directory");
-        let growth = DataGrowth::read(directory.path().join("sizes"), SealDigest::of(b"log"));
+        let growth = DataGrowth::read(directory.path().join("sizes"), SealDigest::of(b"log"), None);
         assert!(growth.is_due(at(0)));
         growth.add(at(0), 1).expect("written");
         assert!(!growth.is_due(at(5)) && growth.is_due(at(6)) && growth.is_due(at(-1)));

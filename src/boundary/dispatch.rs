@@ -92,7 +92,7 @@ impl Proposals {
                 Err(Stopped::Refused(refused)) => refused,
             };
             let first = told.replace(refused.code) != Some(refused.code);
-            if matches!(refused.code, Code::Busy | Code::SandboxUnavailable) {
+            if refused.code.is_temporary() || refused.code == Code::SandboxUnavailable {
                 if first {
                     tracing::warn!(proposal = %id, code = %refused.code, "approved and held up: {}", refused.detail);
                 }

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use crate::boundary::evidence::checkpoint_proofs::CheckpointProofs;
 use crate::boundary::evidence::earlier_seal::earlier_seal;
 use crate::boundary::health::Health;
-use crate::boundary::logged_documents::{blob_text, envelope_in, leaf_data, manifest_of, predicate};
-use crate::boundary::proposals::{Proposals, unknown_step};
+use crate::boundary::logged_documents::{blob_text, leaf_data, manifest_of, predicate};
+use crate::boundary::proposals::{Proposals, of_other_steps, unknown_step};
 use crate::boundary::witnesses::Witnessing;
 use crate::crossing::boundary_key::BoundaryKey;
 use crate::crossing::cross::Crossing;
@@ -19,6 +19,7 @@ use crate::crossing::stage::{BundleParts, Receipted};
 use crate::seal::caller::Caller;
 use crate::seal::refusal::{Refusal, Stopped, fault};
 use crate::seal::sealed::{BundleShare, Sealed};
+use crate::seal::stored_documents::stored_receipt;
 use crate::store::end_detail;
 use crate::store::ledger::Ledger;
 use crate::store::retention::Retention;
@@ -40,9 +41,9 @@ use wire::api::registry_view::{BoundaryView, LastSuccess, RegistryView, SealView
 
 /// Maximum number of successful runs of a step that the boundary counts.
 const COUNTED_SUCCESSES: usize = 50;
-/// Maximum number of runs that the boundary checks if several runs recorded the same output. The check stops at the
-/// first run that the caller may see.
-const RUNS_OF_OUTPUT: usize = 100;
+/// Number of runs that one read returns if several runs recorded the same output. The search ends at the first run that the
+/// caller may see.
+const RUNS_OF_OUTPUT: usize = 1000;
 
 /// The log that contains a receipt.
 #[derive(Clone, Copy)]
@@ -190,8 +191,9 @@ impl Evidence {
         params: Option<ParamsDigest>,
     ) -> Result<StepView, Stopped> {
         demand_somebody(caller)?;
-        caller.demand_known(reference)?;
         let sealed = self.crossing.state();
+        let known = caller.demand_known(reference);
+        known.map_err(|stopped| of_other_steps(stopped, caller, &sealed, reference))?;
         let found = sealed.step(reference).filter(|_| caller.may_know(reference));
         let Some((step, held)) = found else {
             return Err(unknown_step(caller, &sealed, reference).into());
@@ -267,8 +269,10 @@ impl Evidence {
             let detail = format!("{} is {}: there is no receipt yet", row.core.id, row.status);
             return Err(Refusal::new(Code::NotFound, detail).about(&row.core.id).into());
         };
-        let unknown = row.detail.as_deref().and_then(end_detail::read).and_then(|(_, why)| why);
-        Ok((LoggedReceipt { id: id.clone(), index, envelope: envelope_in(log.ledger(), index)?, unknown }, log))
+        let unknown = row.detail.as_deref().and_then(end_detail::why);
+        let found = stored_receipt(log.ledger(), &row)?;
+        let envelope = found.ok_or_else(|| fault(&format!("log entry {index} is missing")))?.envelope;
+        Ok((LoggedReceipt { id: id.clone(), index, envelope, unknown }, log))
     }
 
     /// Returns a receipt with everything that its verification needs, as JSON.

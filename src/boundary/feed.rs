@@ -10,7 +10,7 @@ use crate::boundary::proposal_status::view_status;
 use crate::boundary::proposals::Proposals;
 use crate::seal::caller::Caller;
 use crate::seal::refusal::{Refusal, Stopped, fault};
-use crate::store::end_detail;
+use crate::seal::stored_documents::receipt_of;
 use crate::store::stored_event::{EntryEvent, EventFact, StoredEvent};
 use crate::store::stored_leaf::opened;
 use crate::store::stored_status::StoredStatus;
@@ -98,13 +98,14 @@ impl Proposals {
             EventFact::Proposal { status, id, .. } => {
                 view.proposal = Some(id.clone());
                 // An unsigned proposal is deleted soon after its end, and the event then has no code.
-                let detail = || Ok::<_, Stopped>(self.ledger.proposal(id)?.and_then(|row| row.detail));
+                let row = || self.ledger.proposal(id);
                 match status {
                     StoredStatus::Finished => {
-                        view.outcome = detail()?.and_then(|end| end_detail::read(&end)).map(|(end, _)| end.status);
+                        let receipt = row()?.map(|row| receipt_of(&self.ledger, &row)).transpose()?.flatten();
+                        view.outcome = receipt.map(|receipt| receipt.outcome.status);
                     }
                     StoredStatus::Refused => {
-                        let why = detail()?.and_then(|why| json::parse_as::<RefusalView>(&why, why.len()).ok());
+                        let why = row()?.and_then(|row| row.detail).and_then(|why| json::parse_as::<RefusalView>(&why, why.len()).ok());
                         view.code = why.map(|why| why.code);
                     }
                     _ => {}

@@ -20,10 +20,12 @@ use documents::record::code::Code;
 use documents::record::envelope::{Base64, Envelope, EnvelopeSignature, Signed, Verified};
 use documents::record::extension_names::GrantId;
 use documents::record::grant::{Grant, GrantedSession, GrantedStep};
+use documents::record::ident::{Name, StepRef};
 use documents::record::token::Scope;
 use documents::record::validity::Timestamp;
 use judgement::decision::exclusion::Tokens;
 use judgement::decision::grant_error::GrantError;
+use judgement::decision::granted_parameters::check_usable;
 use judgement::decision::grants::{PreparedGrant, grant_rules, judge_excluded, revocable};
 use judgement::decision::quorum;
 use judgement::decision::revocations::RevocableGrant;
@@ -42,14 +44,14 @@ impl Proposals {
     /// Returns `unknown-step`, `policy-denied`, `not-grantable`, `not-granted` and other reasons why the grant could never
     /// be used, and `rate-limited` if too many drafts wait.
     pub async fn draft_grant(&self, caller: &Caller, terms: DraftTerms) -> Result<GrantView, Stopped> {
-        let proposer = caller.demand(Scope::Propose, None)?.clone();
+        let (sealed, now) = (self.crossing.state(), self.crossing.now());
+        let proposer = demand_drafter(caller, &sealed, None)?.clone();
         let _ = self.crossing.demand_clock()?;
         self.crossing.capacity().demand_disk()?;
-        let (sealed, now) = (self.crossing.state(), self.crossing.now());
         let _ = self.crossing.check_not_revoked(&sealed, [&proposer, &proposer])?;
         let mut steps = Vec::with_capacity(terms.steps.len());
         for one in terms.steps {
-            let _ = caller.demand(Scope::Propose, Some(&one.step))?;
+            let _ = demand_drafter(caller, &sealed, Some(&one.step))?;
             let Some((step, held)) = sealed.step(&one.step) else {
                 return Err(unknown_step(caller, &sealed, &one.step).at("/draft/steps", "not registered").into());
             };
@@ -94,6 +96,12 @@ impl Proposals {
         let signed = signed.map_err(|error| sealed.unverified(error))?;
         for step in &signed.predicate().steps {
             let _ = caller.demand(Scope::Propose, Some(&step.reference))?;
+        }
+        // Without a registered step, the grant is refused below.
+        if signed.predicate().steps.iter().any(|step| sealed.step(&step.reference).is_some()) {
+            for signature in signed.signatures() {
+                self.check_signer(&signed, &signature.keyid, &sealed)?;
+            }
         }
         self.take_grant(envelope).await
     }
@@ -213,6 +221,11 @@ impl Proposals {
             let (checked, sealed) = self.state_to_check();
             let prepared = self.crossing.verified_draft(envelope, &sealed)?;
             let (grant, terms) = (prepared.document(), prepared.document().predicate());
+            for (index, step) in terms.steps.iter().enumerate() {
+                if let Some((_, held)) = sealed.step(&step.reference) {
+                    check_usable(terms, index, held.hashed.definition()).map_err(|error| refused(&error))?;
+                }
+            }
             let at = self.crossing.now().max(terms.not_before);
             let met = match self.crossing.stands_or_why(&prepared, &sealed, at) {
                 Ok(_) => true,
@@ -382,6 +395,14 @@ impl Proposals {
         view.approvers = approvers.into_iter().collect();
         view.missing = missing.into_iter().collect();
         view
+    }
+}
+
+/// Returns the name of a caller who may draft grants: a proposer, or an approver of the roster.
+fn demand_drafter<'c>(caller: &'c Caller, sealed: &Sealed, step: Option<&StepRef>) -> Result<&'c Name, Stopped> {
+    match caller.name().filter(|name| sealed.roster.approver(name).is_some()) {
+        Some(name) => Ok(name),
+        None => caller.demand(Scope::Propose, step),
     }
 }
 

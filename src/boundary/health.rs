@@ -47,7 +47,7 @@ struct Differences {
     /// Files that differ from the state in force. A seal of the files replaces these notes.
     files: Vec<String>,
     /// Notes about versions of the roster that are newer than the version in force.
-    rosters: Vec<String>,
+    rosters: (u64, Vec<String>),
     /// Reason why the last attempt to reseal failed, or `None` if the attempt succeeded.
     reseal: Option<String>,
     /// Reason why old log entries are not packed.
@@ -179,9 +179,9 @@ impl Health {
     }
 
     /// Stores the notes about new roster versions that still lack signatures. Approvers may sign these versions while
-    /// the service runs.
-    pub fn set_roster_notes(&self, notes: Vec<String>) {
-        self.notes.lock().rosters = notes;
+    /// the service runs. `in_force` is the version with which the new versions were compared: the notes end with it.
+    pub fn set_roster_notes(&self, in_force: u64, notes: Vec<String>) {
+        self.notes.lock().rosters = (in_force, notes);
     }
 
     /// Stores the problems of the certificate of the service. The log gets each new problem, and the end of all
@@ -199,8 +199,11 @@ impl Health {
     /// Returns the differences between the files and the state in force.
     #[must_use]
     pub fn notes(&self) -> Vec<String> {
+        let in_force = self.crossing.state().roster.version();
         let notes = self.notes.lock();
-        let files = notes.start.iter().chain(&notes.files).chain(&notes.rosters);
+        let (compared, rosters) = &notes.rosters;
+        let rosters = rosters.iter().filter(|_| *compared == in_force);
+        let files = notes.start.iter().chain(&notes.files).chain(rosters);
         let differences = files.chain(&notes.certificate).chain(&notes.reseal);
         differences
             .chain(&notes.packing)
@@ -476,7 +479,7 @@ fn proposers(sealed: &Sealed) -> Vec<Proposer> {
 }
 
 /// Returns the names of the first steps in a list, and the number of the other steps.
-fn some_of(steps: &[&StepRef]) -> String {
+pub(super) fn some_of(steps: &[&StepRef]) -> String {
     let names: Vec<&str> = steps.iter().take(MOST_NAMED).map(|step| step.as_str()).collect();
     match steps.len().saturating_sub(MOST_NAMED) {
         0 => names.join(", "),

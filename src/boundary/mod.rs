@@ -119,6 +119,8 @@ pub struct BoundaryParts {
     pub sessions: Arc<Sessions>,
     /// The configured secrets.
     pub secrets: SecretPermits,
+    /// Services that no run may reach, each with its port.
+    pub services: Vec<(String, u16)>,
     /// Maximum numbers of concurrent runs and requests.
     pub limits: CapacityLimits,
     /// The times for which data that is not evidence is stored.
@@ -145,6 +147,7 @@ impl Boundary {
             earlier,
             outputs,
             secrets,
+            services,
             artifacts,
             late,
             sessions,
@@ -167,6 +170,7 @@ impl Boundary {
             changes: changes.clone(),
             outputs: outputs.clone(),
             secrets,
+            services,
             limits,
             sessions: sessions.clone(),
             artifacts: artifacts.clone(),

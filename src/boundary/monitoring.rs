@@ -24,7 +24,7 @@ use documents::record::validity::Timestamp;
 use sandbox::runs::Sandbox;
 
 /// Codes of refusals after which an approved run waits for another attempt.
-const HOLDING: [Code; 2] = [Code::Busy, Code::SandboxUnavailable];
+const HOLDING: [Code; 3] = [Code::Busy, Code::Database, Code::SandboxUnavailable];
 
 /// The facts about the monitoring of the service.
 #[derive(Debug, Serialize, Deserialize)]

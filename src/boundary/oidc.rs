@@ -1,11 +1,11 @@
 //! Admission by the ID token of a CI job (OpenID Connect). An ID token opens a token without a secret for some minutes.
 
-pub(super) mod binding_rules;
+pub mod binding_rules;
 pub mod id_token;
 pub mod issuer_keys;
 pub mod key_cache;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::boundary::admission::{Admission, Holder};
@@ -49,23 +49,22 @@ impl Admission {
             let why = format!("is {:?}, and no token of this boundary is for this issuer", id_token.issuer());
             return Err(refused("iss", &why).into());
         }
-        let of_issuer: Vec<OpenedToken<'_>> = of_issuer
-            .into_iter()
-            .filter_map(|(name, binding)| {
-                let in_force = |token: &&SealedToken| {
-                    token.name == *name
-                        && token.expires_at.is_none_or(|end| now < end)
-                        && self.crossing.revoked().now().token(name).is_none()
-                };
-                Some((sealed.tokens.iter().find(in_force)?, binding))
-            })
-            .collect();
+        // Bindings of revoked and expired tokens stay, because earlier proposals name their jobs.
+        let revoked = self.crossing.revoked();
+        let revoked = revoked.now();
+        let in_force = |token: &&SealedToken| {
+            token.expires_at.is_none_or(|end| now < end) && revoked.token(&token.name).is_none()
+        };
+        let in_force: HashMap<&Name, &SealedToken> =
+            sealed.tokens.iter().filter(in_force).map(|token| (&token.name, token)).collect();
+        let of_issuer: Vec<OpenedToken<'_>> =
+            of_issuer.into_iter().filter_map(|(name, binding)| Some((*in_force.get(name)?, binding))).collect();
         if of_issuer.is_empty() {
             return Err(refused("iss", "is that of tokens that have expired or were revoked").into());
         }
         // Tokens of one issuer can name different keys or authorities. `busy` is no final answer, so it comes first.
         let (mut signed, mut stopped) = (BTreeMap::new(), None::<Stopped>);
-        let is_busy = |stopped: &Stopped| matches!(stopped, Stopped::Refused(refusal) if refusal.code == Code::Busy);
+        let is_busy = |stopped: &Stopped| matches!(stopped, Stopped::Refused(refusal) if refusal.code.is_temporary());
         for (_, binding) in &of_issuer {
             let keys = (&binding.jwks, &binding.ca);
             if signed.contains_key(&keys) {
@@ -89,7 +88,7 @@ impl Admission {
                 // The claim of the token that fits best helps most.
                 let nearest = differing.iter().filter_map(|(differs, _)| *differs).max_by_key(|(agree, _)| *agree);
                 let name = nearest.map_or("sub", |(_, name)| name);
-                let value = claims.text(name).map_or("missing".to_owned(), |text| format!("{text:?}"));
+                let value = claims.value(name).map_or("missing".to_owned(), ToString::to_string);
                 return Err(refused(name, &format!("is {value}, which no token of this boundary accepts")).into());
             }
             [(_, (one, _)), (_, (other, _)), ..] => {

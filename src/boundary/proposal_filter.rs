@@ -22,6 +22,8 @@ pub struct ProposalFilter {
     pub ending: Option<ProposalIdEnding>,
     /// Selects the proposals of this step.
     pub step: Option<StepRef>,
+    /// Refuses a caller who may not see all proposals of the step.
+    pub all: bool,
     /// Selects the proposals of this proposer.
     pub proposer: Option<Name>,
     /// The cursor that the previous page returned.
@@ -34,11 +36,20 @@ impl Proposals {
     /// Returns the proposals that the caller may see, newest first.
     ///
     /// # Errors
-    /// Returns `unauthenticated` if the caller has no name, and `malformed` for a cursor that no list returned.
+    /// Returns `unauthenticated` if the caller has no name, `malformed` for a cursor that no list returned, and `forbidden` if
+    /// the filter needs all proposals of a step, but the caller may see only some.
     pub fn list(&self, caller: &Caller, filter: &ProposalFilter) -> Result<ProposalList, Stopped> {
         let Some(name) = caller.name() else {
             return Err(Refusal::new(Code::Unauthenticated, "send Authorization: Bearer cst_...").into());
         };
+        if filter.all {
+            let Some(step) = &filter.step else {
+                return Err(Refusal::new(Code::Malformed, "`all` needs `step`").at("/all", "without `step`").into());
+            };
+            if !caller.may_step(Scope::Operate, step) {
+                let _ = caller.demand(Scope::Read, Some(step))?;
+            }
+        }
         let before = match filter.cursor.as_deref().map(str::parse::<ProposalId>) {
             None => None,
             Some(Ok(id)) => Some(id),
@@ -68,9 +79,9 @@ impl Proposals {
             limit,
         };
         let page = self.ledger.proposals(&rows)?;
-        let mut proposals = Vec::with_capacity(page.proposals.len());
+        let (mut proposals, mut open) = (Vec::with_capacity(page.proposals.len()), None);
         for row in page.proposals.iter().filter(|row| caller.may_see(&row.core.proposer, &row.core.step)) {
-            let view = self.view_for(caller, row)?;
+            let view = self.view_beside(caller, row, &mut open)?;
             // An expired proposal still has its old status in the store until the next housekeeping, so check the
             // status again.
             if filter.statuses.is_empty() || filter.statuses.contains(&view.status) {

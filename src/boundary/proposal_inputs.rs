@@ -65,7 +65,7 @@ impl Proposals {
             (Some(plan), Some(receipt)) => (plan, receipt),
             (Some(plan), None) => {
                 let detail = format!(
-                    "{} applies a plan: run {} with the same parameters, then propose with its receipt (--plan RECEIPT)",
+                    "{} applies a plan: run {} with the same parameters, then propose with its receipt as `plan`",
                     step.reference, plan.step
                 );
                 return Err(Refusal::new(Code::Malformed, detail).at("/plan", "missing").into());

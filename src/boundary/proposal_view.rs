@@ -6,12 +6,11 @@ use base64::engine::general_purpose::STANDARD;
 use crate::boundary::proposal_status::view_status;
 use crate::boundary::proposals::{Proposals, verified_of};
 use crate::seal::caller::Caller;
-use crate::seal::refusal::Stopped;
+use crate::seal::refusal::{Stopped, fault};
 use crate::seal::sealed::Sealed;
 use crate::seal::stored_documents::receipt_of;
 use crate::store::end_detail;
 use crate::store::stored_proposal::{AuthorizationCore, Proposal, RunOutcome, RunQuery};
-use crate::store::stored_status::StoredStatus;
 use documents::crypto::digest::ParamsDigest;
 use documents::crypto::json;
 use documents::crypto::key_id::KeyId;
@@ -36,46 +35,46 @@ impl Proposals {
     /// see the proposal.
     pub(super) fn view(&self, row: &Proposal) -> Result<ProposalView, Stopped> {
         let id = &row.core.id;
+        // The row is not signed. How a run ended comes from its receipt.
+        let receipt = receipt_of(&self.ledger, row)?;
         let payload = self.payload(id)?;
         let statement = Statement::<Authorization>::from_payload(&payload)?;
         let signed = &statement.predicate;
         let sealed = self.crossing.state();
-        let status = if row.status.waits() && self.crossing.now() >= row.core.expires_at {
+        let status = if receipt.is_some() {
+            ProposalStatus::Finished
+        } else if row.status.waits() && self.crossing.now() >= row.core.expires_at {
             ProposalStatus::Expired
         } else {
             view_status(row.status)
         };
         let mut approvals = self.approvals(id, signed, &sealed)?;
-        let mut next = Vec::new();
-        let mut offer = |word: &str| next.push(word.to_owned());
-        match status {
-            ProposalStatus::Pending => ["wait", "sign", "deny", "cancel"].into_iter().for_each(&mut offer),
-            ProposalStatus::Approved => ["wait", "deny", "cancel"].into_iter().for_each(&mut offer),
-            ProposalStatus::Running => ["wait", "events", "deny", "cancel"].into_iter().for_each(&mut offer),
-            ProposalStatus::Finished => ["receipt", "bundle", "events"].into_iter().for_each(&mut offer),
-            ProposalStatus::Denied | ProposalStatus::Expired | ProposalStatus::Cancelled | ProposalStatus::Refused => {
-                offer("propose-again");
-            }
-        }
         let (mut outcome, mut unknown, mut refusal) = (None::<Outcome>, None, None::<RefusalView>);
-        let denials = match row.status {
+        let mut refused = Vec::new();
+        let denials = match status {
             // A denial also stops a run.
-            StoredStatus::Denied | StoredStatus::Running | StoredStatus::Finished => {
+            ProposalStatus::Denied | ProposalStatus::Running | ProposalStatus::Finished => {
                 self.denials_of(&row.core.digest)?
             }
             _ => Vec::new(),
         };
-        match row.status {
-            StoredStatus::Finished => {
-                (outcome, unknown) = row.detail.as_deref().and_then(end_detail::read).unzip();
+        let ended_at = receipt.as_ref().map_or(row.ended_at, |receipt| Some(receipt.finished_at));
+        match (status, receipt) {
+            (ProposalStatus::Finished, None) => {
+                let what = format!("{id} has ended, but its receipt is missing: run `countersign store check`");
+                return Err(fault(&what));
+            }
+            (_, Some(receipt)) => {
+                refused = receipt.refused_parts();
+                // Only the row has the reason why nobody saw the end.
+                unknown = row.detail.as_deref().filter(|_| receipt.outcome.status == Status::Unknown);
+                outcome = Some(receipt.outcome);
                 if !denials.is_empty() && outcome.as_ref().is_some_and(|end| end.status == Status::Cancelled) {
                     refusal = Some(denied_by(&denials));
                 }
                 // A submitted envelope has no stored signatures, and the signatures of an old proposal were deleted.
                 // Only the receipt still names the approvers.
-                if approvals.have == 0
-                    && let Some(receipt) = receipt_of(&self.ledger, row)?
-                {
+                if approvals.have == 0 {
                     let decision = receipt.decision;
                     approvals.have = decision.approvers.len() as u64;
                     approvals.approvers = decision.approvers;
@@ -83,13 +82,13 @@ impl Proposals {
                     approvals.missing.clear();
                 }
             }
-            StoredStatus::Denied => refusal = Some(denied_by(&denials)),
+            (ProposalStatus::Denied, None) => refusal = Some(denied_by(&denials)),
             _ => refusal = row.detail.as_ref().and_then(|why| json::parse_as(why, why.len()).ok()),
         }
         Ok(ProposalView {
             id: id.clone(),
             status,
-            next,
+            next: next_after(status, !denials.is_empty()).map(str::to_owned).collect(),
             step: signed.step.reference.clone(),
             step_digest: signed.step.digest,
             params: signed.params.clone(),
@@ -102,16 +101,19 @@ impl Proposals {
             approvals,
             created_at: row.created_at,
             expires_at: signed.expires_at,
-            ended_at: row.ended_at,
+            ended_at,
             outcome,
+            refused,
             receipt: row.receipt.map(|_| id.receipt()),
             refusal,
             admitted: self.job_of(&row.core)?,
             denials,
-            end_unknown_because: unknown.flatten(),
+            end_unknown_because: unknown.and_then(end_detail::why),
             unknown_end: None,
+            same_runs: Vec::new(),
             held_up: self.held_up.of(id).filter(|_| status == ProposalStatus::Approved),
             existing: false,
+            reason_not_taken: false,
         })
     }
 
@@ -123,13 +125,23 @@ impl Proposals {
         Ok(self.ledger.admitted(&core.id)?.and_then(|job| serde_json::from_str(&job).ok()))
     }
 
-    /// Builds the view of a proposal for a caller who may see the proposal, with the earlier run that this caller may see.
+    /// Builds the view of a proposal for a caller who may see the proposal, with the other runs that this caller may see.
     pub(super) fn view_for(&self, caller: &Caller, row: &Proposal) -> Result<ProposalView, Stopped> {
+        self.view_beside(caller, row, &mut None)
+    }
+
+    /// Builds one of several views. The first one reads the open proposals into `open`.
+    pub(super) fn view_beside(
+        &self,
+        caller: &Caller,
+        row: &Proposal,
+        open: &mut Option<Vec<Proposal>>,
+    ) -> Result<ProposalView, Stopped> {
         let unknown_end = match row.status.waits() {
             true => self.unknown_end(caller, &row.core.step, &row.core.params_digest)?,
             false => None,
         };
-        Ok(ProposalView { unknown_end, ..self.view(row)? })
+        Ok(ProposalView { unknown_end, same_runs: self.same_runs(caller, row, open)?, ..self.view(row)? })
     }
 
     /// Returns the last run of a step with these parameters, if nobody saw its end and no later one succeeded.
@@ -219,9 +231,49 @@ impl Proposals {
     }
 }
 
+/// Returns what a caller may do next. A person who denied a run also stops it while it runs.
+fn next_after(status: ProposalStatus, is_denied: bool) -> impl Iterator<Item = &'static str> {
+    let words: &[&str] = match status {
+        ProposalStatus::Pending => &["wait", "sign", "deny", "cancel"],
+        ProposalStatus::Approved => &["wait", "deny", "cancel"],
+        ProposalStatus::Running => &["wait", "events", "deny", "cancel"],
+        ProposalStatus::Finished => &["receipt", "bundle", "events"],
+        ProposalStatus::Denied => &[],
+        ProposalStatus::Expired => &["propose-again"],
+        ProposalStatus::Cancelled => &["propose-new"],
+        ProposalStatus::Refused => &["read-refusal", "propose-again"],
+    };
+    is_denied.then_some("read-denials").into_iter().chain(words.iter().copied())
+}
+
 /// Returns a refusal with the names of the approvers who denied the proposal. Their words are not part of the refusal,
 /// so that no reader takes them for words of the boundary.
 fn denied_by(denials: &[DeniedView]) -> RefusalView {
     let names: Vec<&str> = denials.iter().map(|denial| denial.approver.as_str()).collect();
     RefusalView { code: Code::Denied, detail: format!("denied by {}", names.join(", ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_actions_of_each_status_never_propose_after_a_denial() {
+        for (status, words) in [
+            (ProposalStatus::Pending, &["wait", "sign", "deny", "cancel"][..]),
+            (ProposalStatus::Approved, &["wait", "deny", "cancel"]),
+            (ProposalStatus::Running, &["wait", "events", "deny", "cancel"]),
+            (ProposalStatus::Finished, &["receipt", "bundle", "events"]),
+            (ProposalStatus::Denied, &[]),
+            (ProposalStatus::Expired, &["propose-again"]),
+            (ProposalStatus::Cancelled, &["propose-new"]),
+            (ProposalStatus::Refused, &["read-refusal", "propose-again"]),
+        ] {
+            assert_eq!(next_after(status, false).collect::<Vec<_>>(), words, "{status:?}");
+            let after_denial: Vec<_> = next_after(status, true).collect();
+            assert_eq!((after_denial[0], &after_denial[1..]), ("read-denials", words), "{status:?}");
+        }
+        let denied: Vec<_> = next_after(ProposalStatus::Denied, true).collect();
+        assert_eq!(denied, ["read-denials"]);
+    }
 }

@@ -1,5 +1,6 @@
 //! Callers create, sign, cancel and wait for proposals.
 mod lookup;
+mod repetition;
 mod signing;
 
 use std::collections::BTreeMap;
@@ -28,7 +29,7 @@ use crate::store::stored_proposal::{
 };
 use crate::store::stored_status::StoredStatus;
 use documents::crypto::canonical;
-use documents::crypto::digest::{AuthorizationDigest, InputDigest, StepDigest, sha256};
+use documents::crypto::digest::{AuthorizationDigest, InputDigest, StepDigest};
 use documents::record::authorization::{Authorization, StepReference};
 use documents::record::code::Code;
 use documents::record::envelope::VerifiedSignature;
@@ -127,24 +128,27 @@ impl Proposals {
         }
     }
 
-    /// Creates a statement that approvers can sign, unless the same statement already exists. Returns the proposal, and
-    /// true if the statement is new.
+    /// Creates a statement that approvers can sign, unless the call repeats an earlier proposal. Returns the proposal, and
+    /// true if it is new.
     ///
     /// # Errors
     /// Returns `unknown-step`, `step-changed`, `policy-denied`, `invalid-params`, `nonce-replayed` if the nonce was
-    /// already used with another body, or `rate-limited` if too many proposals of this proposer wait.
+    /// already used for another run, or `rate-limited` if too many proposals of this proposer wait.
     pub async fn propose(self: &Arc<Self>, caller: &Caller, body: Propose) -> Result<(ProposalView, bool), Stopped> {
         let request = canonical::canonical_of(&body).map_err(|e| fault(&e))?;
-        let outcome = self.record(caller, body, sha256(&request)).await;
+        let outcome = self.record(caller, body).await;
         if let (Err(stopped), Some(name)) = (&outcome, caller.name()) {
             self.refusals.note_refusal(Some(name.as_str()), stopped, InputDigest::of(&request));
         }
         outcome
     }
 
-    async fn record(&self, caller: &Caller, body: Propose, request: [u8; 32]) -> Result<(ProposalView, bool), Stopped> {
+    async fn record(&self, caller: &Caller, body: Propose) -> Result<(ProposalView, bool), Stopped> {
         let (reference, insisted) = parse_step(&body.step)?;
-        let proposer = caller.demand(Scope::Propose, Some(&reference))?.clone();
+        let proposer = caller.demand(Scope::Propose, Some(&reference));
+        let proposer =
+            proposer.map_err(|stopped| of_other_steps(stopped, caller, &self.crossing.state(), &reference))?;
+        let proposer = proposer.clone();
         let _ = self.crossing.demand_clock()?;
         self.crossing.capacity().demand_disk()?;
         let (sealed, revoked) = (self.crossing.state(), self.ledger.revocations());
@@ -183,11 +187,13 @@ impl Proposals {
         // A proposal can't run after the end of its token or its grant, so its window ends at this time at the latest.
         let ends = sealed.tokens.ends([&proposer, &proposer]).into_iter().chain(grant.map(|(_, end)| end));
         let expires_at = ends.fold(now.plus(window), Timestamp::min);
-        if body.emergency {
-            self.demand_emergency(&sealed, held, (&proposer, now, expires_at), grant.is_some())?;
+        let possible = if body.emergency {
+            self.demand_emergency(&sealed, held, (&proposer, now, expires_at), grant.is_some())
         } else if grant.is_none() {
-            self.demand_future(&sealed, held, &proposer, now, expires_at)?;
-        }
+            self.demand_future(&sealed, held, &proposer, now, expires_at)
+        } else {
+            Ok(())
+        };
         if secrets.iter().any(|secret| secret.as_file)
             && let Ok(prepared) = self.sandbox.check(&sandbox)
         {
@@ -197,8 +203,7 @@ impl Proposals {
             self.sessions.reference(body.session.as_ref(), &step.definition, &session_user(&sealed, &proposer))?;
         let artifacts = self.proposed_artifacts(&proposer, &body.artifacts)?;
         let plan = self.proposed_plan(caller, &step.definition, body.plan.as_ref(), &params.digest(), now)?;
-        // The state of a session and uploaded files can differ between two proposals with equal parameters.
-        let chosen_nonce = body.nonce.is_some() || session.is_some() || artifacts.is_some() || plan.is_some();
+        let chosen_nonce = body.nonce.is_some();
         let authorization = Authorization {
             boundary: sealed.boundary.clone(),
             proposal: ProposalId::new(millis, self.surroundings.bytes()),
@@ -227,36 +232,24 @@ impl Proposals {
         let new = NewProposal {
             core: core_of(&authorization, &payload)?,
             payload: payload.into(),
-            request,
+            request: Self::digest_of_run(&authorization)?,
             chosen_nonce,
+            may_repeat: authorization.grant.is_none() && body.new.map_or(!chosen_nonce, |new| !new),
             created_at: now,
             admitted,
         };
-        let Authorization { proposal: id, session, grant, .. } = authorization;
-        match self.put_proposal(new, body.emergency).await? {
-            ProposeResult::New => {
-                let changed = self.crossing.state().digest != sealed.digest || self.ledger.revocations() != revoked;
-                if session.is_some() || grant.is_some() || changed {
-                    self.end_if_overtaken(&id, session).await;
-                }
-                Ok((self.view_for(caller, &self.row(&id)?)?, true))
-            }
-            ProposeResult::Same(row) => Ok((ProposalView { existing: true, ..self.view_for(caller, &row)? }, false)),
-            ProposeResult::Conflict(row) => Err(other_nonce(caller, &row).into()),
-            ProposeResult::TooManyKept { most, until } => Err(too_many_kept(most, until, now).into()),
-            ProposeResult::TooMany { most, of_proposer: true } => {
-                let detail = format!(
-                    "{most} of your proposals already wait for approval: try again when some have \
-                     ended, or cancel some"
-                );
-                Err(Refusal::new(Code::RateLimited, detail).retry_after(30).into())
-            }
-            ProposeResult::TooMany { most, of_proposer: false } => {
-                Err(Refusal::new(Code::Busy, format!("{most} proposals already wait for approval: try again later"))
-                    .retry_after(30)
-                    .into())
-            }
+        if let Err(stopped) = possible {
+            // The earlier proposal of the same run can be the reason, for example an emergency without its review.
+            let earlier = self.earlier(&new)?.ok_or(stopped)?;
+            return self.repeated(caller, &earlier, &authorization.reason);
         }
+        let result = self.ledger.propose(new).await?;
+        let Authorization { proposal: id, session, grant, .. } = &authorization;
+        let changed = || self.crossing.state().digest != sealed.digest || self.ledger.revocations() != revoked;
+        if result == ProposeResult::New && (session.is_some() || grant.is_some() || changed()) {
+            self.end_if_overtaken(id, session.clone()).await;
+        }
+        self.answer_to(caller, result, &authorization, now)
     }
 
     /// Refuses proposals whose signatures would have no effect, because this host can't run the step or the quorum
@@ -309,17 +302,25 @@ impl Proposals {
     /// # Errors
     /// Returns `not-found` if the proposal does not exist or the caller may not see it.
     pub async fn wait(&self, caller: &Caller, id: &ProposalId, up_to: Duration) -> Result<ProposalView, Stopped> {
-        let mut changes = self.changes.watch(id);
         let before = self.visible(caller, id)?;
-        let deadline = tokio::time::Instant::now() + up_to.min(MOST_WAIT);
+        let row = self.after(id, before.status, up_to.min(MOST_WAIT)).await?;
+        self.view_for(caller, &row)
+    }
+
+    /// Waits until a proposal has another status or is over, at most for this time.
+    pub(super) async fn after(
+        &self,
+        id: &ProposalId,
+        status: StoredStatus,
+        up_to: Duration,
+    ) -> Result<Proposal, Stopped> {
+        let mut changes = self.changes.watch(id);
+        let deadline = tokio::time::Instant::now() + up_to;
         loop {
-            let row = self.visible(caller, id)?;
-            if row.status != before.status || is_over(row.status) {
-                return self.view_for(caller, &row);
-            }
-            match tokio::time::timeout_at(deadline, changes.changed()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) | Err(_) => return self.view_for(caller, &row),
+            let row = self.row(id)?;
+            let is_known = row.status == status && !is_over(row.status);
+            if !is_known || !matches!(tokio::time::timeout_at(deadline, changes.changed()).await, Ok(Ok(()))) {
+                return Ok(row);
             }
         }
     }
@@ -390,39 +391,39 @@ fn window_of(wanted: Option<i64>, emergency: bool, held: &StepInForce) -> Result
 
 /// Returns the refusal for an unknown step. The refusal suggests a similar step that the caller may see.
 pub(super) fn unknown_step(caller: &Caller, sealed: &Sealed, reference: &StepRef) -> Refusal {
-    let steps = sealed.registry.steps().map(|step| &step.definition.reference);
-    let known: Vec<&str> =
-        steps.filter(|step| caller.may_know(step)).map(StepRef::as_str).take(MOST_COMPARED).collect();
-    let advice = match nearest(reference.as_str(), &known) {
+    let advice = match near_step(caller, sealed, reference) {
         Some(near) => format!("did you mean {near}?"),
-        None => "see `countersign registry list`".to_owned(),
+        None => "see `GET /v1/registry`".to_owned(),
     };
     Refusal::new(Code::UnknownStep, format!("no step {reference} is registered; {advice}"))
 }
 
+/// Adds a similar step to the refusal of a caller whose token is for other steps.
+pub(super) fn of_other_steps(stopped: Stopped, caller: &Caller, sealed: &Sealed, reference: &StepRef) -> Stopped {
+    match (stopped, near_step(caller, sealed, reference)) {
+        (Stopped::Refused(mut refusal), Some(near)) if caller.is_limited() && refusal.code == Code::Forbidden => {
+            refusal.detail = format!("did you mean {near}? {}", refusal.detail);
+            Stopped::Refused(refusal)
+        }
+        (stopped, _) => stopped,
+    }
+}
+
+/// Returns the step that a wrong reference most likely means, among the steps that the caller may see. The reference may
+/// be the path of the file.
+fn near_step(caller: &Caller, sealed: &Sealed, reference: &StepRef) -> Option<String> {
+    let steps = sealed.registry.steps().map(|step| &step.definition.reference);
+    let known: Vec<&str> =
+        steps.filter(|step| caller.may_know(step)).map(StepRef::as_str).take(MOST_COMPARED).collect();
+    let path = reference.path();
+    let path = [".runbook.md", ".md", ".mdx"].iter().find_map(|end| path.strip_suffix(end)).unwrap_or(path);
+    let named = format!("/{path}:{}", reference.step());
+    let near = known.iter().find(|known| named.ends_with(&format!("/{known}"))).copied();
+    near.or_else(|| nearest(reference.as_str(), &known)).map(str::to_owned)
+}
+
 /// Maximum number of steps with which an unknown name is compared, to limit the cost of a request.
 const MOST_COMPARED: usize = 1000;
-
-/// Returns the refusal of a proposal whose nonce another proposal has.
-fn other_nonce(caller: &Caller, row: &Proposal) -> Refusal {
-    let mut refusal =
-        Refusal::new(Code::NonceReplayed, "another proposal has this nonce: leave the nonce out, or make a new nonce")
-            .at("/nonce", "used by another proposal");
-    if caller.may_see(&row.core.proposer, &row.core.step) {
-        refusal = refusal.about(&row.core.id);
-        refusal.receipt = row.receipt.as_ref().map(|_| row.core.id.receipt());
-    }
-    refusal
-}
-
-/// Returns the refusal of a proposal whose proposer has too many stored proposals that ended without a signature.
-fn too_many_kept(most: u64, until: Timestamp, now: Timestamp) -> Refusal {
-    let wait = u64::try_from(until.unix().saturating_sub(now.unix())).unwrap_or(0).max(1);
-    let detail = format!(
-        "{most} of your proposals were cancelled, refused or expired without a signature, and each stays stored for an hour after its window: the first is deleted in {wait} s: try again after this time"
-    );
-    Refusal::new(Code::RateLimited, detail).retry_after(wait)
-}
 
 fn parse_step(text: &str) -> Result<(StepRef, Option<StepDigest>), Stopped> {
     let malformed = |detail: String| Stopped::from(Refusal::new(Code::Malformed, detail.clone()).at("/step", detail));

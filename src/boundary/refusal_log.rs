@@ -157,8 +157,8 @@ impl RefusalLog {
     /// the answer.
     pub fn note_refusal(self: &Arc<Self>, principal: Option<&str>, stopped: &Stopped, input: InputDigest) {
         let Stopped::Refused(refused) = stopped else { return };
-        // `busy` is not a decision about the input. If the disk is full, the log has no space for an entry.
-        if refused.code == Code::Busy {
+        // Such a code is not a decision about the input. If the disk is full, the log has no space for an entry.
+        if refused.code.is_temporary() {
             return;
         }
         let now = self.crossing.now();

@@ -19,7 +19,7 @@ use documents::record::document::Statement;
 use documents::record::envelope::{Base64, Envelope, Signed, Verified};
 use documents::record::ident::{Name, ProposalId, ReceiptId};
 use documents::record::receipt::Receipt;
-use documents::record::review_statement::{ReviewStatement, reviewed};
+use documents::record::review_statement::{ObservedEnd, ReviewStatement, reviewed};
 use documents::record::validity::Timestamp;
 use judgement::decision::exclusion::{self, Tokens};
 use judgement::decision::in_force::StepInForce;
@@ -84,7 +84,7 @@ impl Proposals {
             let (closes, settles) = (write.closes, write.settles);
             match self.ledger.review(write).await {
                 Ok(leaf) => {
-                    tracing::info!(receipt = %id, entry = leaf.index, closes, settles, "reviewed");
+                    tracing::info!(receipt = %id, entry = leaf.index, closes, settles = ?settles, "reviewed");
                     return Ok(ReviewedView { index: leaf.index, ..view });
                 }
                 Err(stop) => check_again(stop).await?,
@@ -116,9 +116,12 @@ impl Proposals {
             let refusal = Refusal::new(Code::Malformed, format!("the review is about another receipt than {id}"));
             return Err(refusal.at("/payload", "another receipt").into());
         }
-        if document.predicate().boundary != run.authorization.boundary {
-            let detail = "the review names another boundary or another epoch than the run that it is about";
-            return Err(Refusal::new(Code::WrongBoundary, detail).into());
+        let (named, of_run) = (&document.predicate().boundary, &run.authorization.boundary);
+        if named != of_run {
+            let same = (&named.name, named.id) == (&of_run.name, of_run.id);
+            let (code, what) = if same { (Code::Revoked, "epoch") } else { (Code::WrongBoundary, "boundary") };
+            let detail = format!("the review names another {what} than the run that it is about");
+            return Err(Refusal::new(code, detail).into());
         }
         let bytes = document.envelope(|_| true).to_canonical().map_err(|error| fault(&error))?;
         Ok(OpenedReview { stored: self.ledger.reviews_of(index)?, document, run, index, bytes })
@@ -142,14 +145,13 @@ impl Proposals {
                     );
                     return Err(Refusal::new(Code::WrongState, detail).into());
                 }
-                let settled = stored.iter().find(|one| Some(one.leaf) == run.owed.settled);
                 return Ok(Some(ReviewedView {
                     receipt: id.clone(),
                     index: known.leaf,
                     existing: true,
                     open: run.owed.is_open(),
                     unsettled: run.owed.is_unsettled(),
-                    settled: settled.and_then(|one| one.observed),
+                    settled: settled_end(&run.owed, stored),
                 }));
             }
         }
@@ -165,17 +167,17 @@ impl Proposals {
         (checked, version): (CheckedState, u64),
     ) -> Result<(ReviewWrite, ReviewedView), Stopped> {
         let OpenedReview { document, run, index, stored, bytes } = opened;
-        let (open, unsettled) = (run.owed.is_open(), run.owed.is_unsettled());
+        let open = run.owed.is_open();
         let [signature] = document.signatures() else { return Err(not_needed().into()) };
-        if !open && !unsettled {
+        if !open && !run.owed.unknown {
             return Err(not_needed().into());
         }
         let rules = self.review_rules(&run, sealed)?;
         let revoked = self.crossing.revoked();
         let is_revoked = |keyid: &_| revoked.has_key(keyid);
+        let context = |at| ReviewContext { roster: &sealed.roster, is_revoked: &is_revoked, at };
         let judge = |at| {
-            let context = ReviewContext { roster: &sealed.roster, is_revoked: &is_revoked, at };
-            check_reviewer(signature, &rules, &run.receipt.decision, context)
+            check_reviewer(signature, &rules, &run.receipt.decision, context(at))
                 .map_err(|error| Refusal::new(error.code(), error.to_string()))
         };
         // An auditor judges at the newest time of the log. The store accepts the review only if this time lies between
@@ -185,21 +187,27 @@ impl Proposals {
         let _: CountedReview = judge(last_at)?;
         let counted = judge(now)?;
         let review = document.predicate();
-        let mut reviews = run_reviews(&stored);
-        reviews.count(&counted, review.observed);
+        let before = settled_end(&run.owed, &stored);
+        if !open && before.is_some_and(|end| !counted.disputes(review.observed, end)) {
+            return Err(not_needed().into());
+        }
+        let mut reviews = self.run_reviews(&stored)?;
+        let settlement = reviews.count(&counted, review.observed, before, (&rules, context(now)));
         let closes = open && reviews.are_enough(&rules);
-        let settled = match reviews.settlement(&rules) {
-            Settlement::Settled(end) if unsettled => Some(end),
+        let settled = match settlement {
+            Settlement::Settled(end) if run.owed.unknown => Some(end),
             _ => None,
         };
+        let settles = (settled != before).then_some(settled.is_some());
         let view = ReviewedView {
             receipt: id.clone(),
             index: 0,
             existing: false,
             open: open && !closes,
-            unsettled: unsettled && settled.is_none(),
+            unsettled: run.owed.unknown && settled.is_none(),
             settled,
         };
+        let pauses = run.owed.grant.filter(|_| settles == Some(false));
         let review = StoredReview {
             leaf: 0,
             receipt: index,
@@ -210,8 +218,7 @@ impl Proposals {
             counts_for_settle: counted.counts_for_settle(),
             proposal: run.owed.proposal,
         };
-        let settles = settled.is_some();
-        Ok((ReviewWrite { envelope: bytes.into(), review, closes, settles, checked, version, at: now }, view))
+        Ok((ReviewWrite { envelope: bytes.into(), review, closes, settles, pauses, checked, version, at: now }, view))
     }
 
     /// Refuses an emergency that policy does not permit, or whose signatures would have no effect.
@@ -270,7 +277,10 @@ impl Proposals {
         }
         let sealed = self.crossing.state();
         let mut runs = Vec::new();
-        for owed in self.ledger.owed_open(MOST_READ)? {
+        // An emergency without its review can block others.
+        let mut owed = self.ledger.owed_open(MOST_READ)?;
+        owed.sort_by_key(|owed| !owed.is_open());
+        for owed in owed {
             runs.extend(self.unsettled_run(caller, owed, &sealed)?);
             if runs.len() == MOST_LISTED {
                 break;
@@ -287,7 +297,8 @@ impl Proposals {
     ) -> Result<Option<UnsettledRun>, Stopped> {
         let row = self.ledger.proposal(&owed.proposal)?;
         let steps_of = |path: &str, own: &str| {
-            let steps = sealed.registry.steps().map(|step| &step.definition.reference);
+            let checks = sealed.registry.steps().filter(|step| step.definition.check);
+            let steps = checks.map(|step| &step.definition.reference);
             steps.filter(|step| step.path() == path && step.as_str() != own && caller.may_know(step)).cloned().collect()
         };
         let Some(index) = owed.receipt else {
@@ -320,9 +331,12 @@ impl Proposals {
         }
         let rules = self.review_rules(&run, sealed)?;
         let stored = self.ledger.reviews_of(index)?;
-        let reviews = run_reviews(&stored);
+        let reviews = self.run_reviews(&stored)?;
+        let revoked = self.crossing.revoked();
+        let is_revoked = |keyid: &_| revoked.has_key(keyid);
+        let context = ReviewContext { roster: &sealed.roster, is_revoked: &is_revoked, at: self.crossing.now() };
         let grant = run.owed.grant.as_ref().map(|digest| self.ledger.grant_of(digest)).transpose()?.flatten();
-        let why = row.as_ref().and_then(|row| row.detail.as_deref()).and_then(end_detail::read);
+        let why = row.as_ref().and_then(|row| row.detail.as_deref()).and_then(end_detail::why);
         let newest = stored
             .iter()
             .enumerate()
@@ -333,11 +347,11 @@ impl Proposals {
             proposer: proposer.clone(),
             at: run.receipt.finished_at,
             outcome: Some(run.receipt.outcome.clone()),
-            end_unknown_because: why.and_then(|(_, why)| why),
+            end_unknown_because: why,
             grant: grant.map(|row| row.id),
             review: run.owed.is_open().then(|| need_of(&rules.review, reviews.counted_for_review())),
-            settle: run.owed.is_unsettled().then(|| need_of(&rules.settle, reviews.agreeing())),
-            disputed: run.owed.is_unsettled() && reviews.settlement(&rules) == Settlement::Disputed,
+            settle: run.owed.is_unsettled().then(|| need_of(&rules.settle, reviews.agreeing(context))),
+            disputed: run.owed.is_unsettled() && reviews.settlement(&rules, context) == Settlement::Disputed,
             reviews: newest
                 .map(|(_, one)| RunReviewView {
                     reviewer: one.reviewer.clone(),
@@ -358,6 +372,23 @@ impl Proposals {
         let payload = Base64::Strict.decode("/payload", &receipt.authorization.payload)?;
         let authorization = Statement::<Authorization>::from_payload(&payload)?.predicate;
         Ok(RunToReview { owed, receipt, digest, authorization })
+    }
+
+    /// Returns the newest review of each person. The log has the keys that signed.
+    fn run_reviews(&self, stored: &[StoredReview]) -> Result<RunReviews, Stopped> {
+        let mut reviews = RunReviews::default();
+        for one in stored {
+            let envelope = envelope_in(&self.ledger, one.leaf)?;
+            let signature = envelope.signatures.first().ok_or_else(|| fault(&"a review has no signature"))?;
+            let opinion = ReviewOpinion {
+                closes: one.counts_for_review,
+                settles: one.counts_for_settle,
+                observed: one.observed,
+                keyid: signature.keyid,
+            };
+            reviews.add(one.reviewer.clone(), opinion);
+        }
+        Ok(reviews)
     }
 
     /// Returns the rules for reviews under the seal of the run.
@@ -382,14 +413,9 @@ impl Proposals {
     }
 }
 
-fn run_reviews(stored: &[StoredReview]) -> RunReviews {
-    let mut reviews = RunReviews::default();
-    for one in stored {
-        let opinion =
-            ReviewOpinion { closes: one.counts_for_review, settles: one.counts_for_settle, observed: one.observed };
-        reviews.add(one.reviewer.clone(), opinion);
-    }
-    reviews
+/// Returns how the run ended, if this is settled.
+fn settled_end(owed: &OwedReview, stored: &[StoredReview]) -> Option<ObservedEnd> {
+    stored.iter().find(|one| Some(one.leaf) == owed.settled).and_then(|one| one.observed)
 }
 
 fn need_of(rule: &judgement::policy::people_rules::PeopleRule, have: u64) -> ReviewNeed {

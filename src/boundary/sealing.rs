@@ -22,6 +22,7 @@ use crate::store::stored_token::TokenChange;
 use documents::crypto::digest::SealDigest;
 use documents::crypto::key_id::KeyId;
 use documents::record::code::Code;
+use documents::record::configuration::Configuration;
 use documents::record::ident::Epoch;
 use documents::record::malformed::Malformed;
 use documents::record::profile::Workdir;
@@ -29,12 +30,13 @@ use documents::record::revocation::RevokedSubject;
 use documents::record::seal::Seal;
 use documents::record::token::SealedToken;
 use documents::record::validity::Timestamp;
-use judgement::decision::in_force::{StepsInForce, each_in_force, parse_scripts, share_needs};
-use judgement::policy::builtins::Builtins;
+use judgement::decision::in_force::{StepsInForce, steps_to_seal};
+use judgement::policy::file::Policy;
 use judgement::registry::Registry;
 use judgement::registry::registry_error::RegistryError;
 use judgement::registry::runbook_directories::RunbookDirectories;
 use judgement::registry::step_differences::differences;
+use judgement::trust::trusted_roster::TrustedRoster;
 use sandbox::isolation::unavailable::Unavailable;
 use sandbox::runs::Sandbox;
 
@@ -106,41 +108,21 @@ pub fn sound_registry(
     }
 }
 
-/// Checks everything that the steps declare against this host, before a seal is made. Each declared path must exist and
-/// must be a real path, without links. A declared path must not be in the private set. No run may be able to write to a
-/// runbook directory. Missing features of the kernel are not checked here. The boundary reports them separately.
-///
-/// # Errors
-/// Returns every declaration that this host or the policy does not allow, with the place of the declaration.
-pub fn check_on_host(
-    material: &SealContent,
-    known: Option<&StepsInForce>,
-    sandbox: &dyn Sandbox,
+/// Derives the rules for every step, and every reason for which no boundary seals the other steps: what follows from
+/// runbooks, policy, roster and configuration. `registry check`, `doctor`, `serve` and `seal` call this function. Without a
+/// roster, no group is checked. `known` has rules of steps whose scripts may be parsed.
+pub fn refused_steps(
+    registry: &Registry,
+    policy: &Policy,
+    roster: Option<&TrustedRoster>,
+    configuration: &Configuration,
     runbooks: &[PathBuf],
-) -> Result<(), Vec<RegistryError>> {
-    let (mut steps, mut errors) = each_in_force(
-        &material.registry,
-        &material.policy,
-        Builtins::current(),
-        material.rosters.last(),
-        &material.configuration,
-    );
-    if let Some(known) = known {
-        share_needs(&mut steps, known);
-    }
-    parse_scripts(&steps);
-    let mut lists = ListsOnHost::default();
+    known: Option<&StepsInForce>,
+) -> (StepsInForce, Vec<RegistryError>) {
+    let (steps, mut errors) = steps_to_seal(registry, policy, roster, configuration, known);
     let runbooks: Vec<PathBuf> = runbooks.iter().filter_map(|directory| directory.canonicalize().ok()).collect();
     for (reference, step) in &steps {
-        let profile = &step.profile;
-        let Some(registered) = material.registry.get(reference) else { continue };
-        match sandbox.check(profile) {
-            Ok(_) | Err(Unavailable::Layer { .. } | Unavailable::Broken { .. } | Unavailable::Scratch { .. }) => {}
-            Err(error) => errors.push(registered.flaw(&error)),
-        }
-        if let Err(error) = lists.list_of_step(step) {
-            errors.push(registered.flaw(&error));
-        }
+        let (profile, Some(registered)) = (&step.profile, registry.get(reference)) else { continue };
         if let Err(error) = check_files(step.hashed.definition(), profile) {
             errors.push(registered.flaw(&error));
         }
@@ -154,6 +136,34 @@ pub fn check_on_host(
                     near.display()
                 )));
             }
+        }
+    }
+    (steps, errors)
+}
+
+/// Checks everything that the steps declare against this host, before a seal is made. Each declared path must exist and
+/// must be a real path, without links. A declared path must not be in the private set. No run may be able to write to a
+/// runbook directory. Missing features of the kernel are not checked here. The boundary reports them separately.
+///
+/// # Errors
+/// Returns every declaration that this host or the policy does not allow, with the place of the declaration.
+pub fn check_on_host(
+    material: &SealContent,
+    known: Option<&StepsInForce>,
+    sandbox: &dyn Sandbox,
+    runbooks: &[PathBuf],
+) -> Result<(), Vec<RegistryError>> {
+    let SealContent { registry, policy, rosters, configuration, .. } = material;
+    let (steps, mut errors) = refused_steps(registry, policy, Some(rosters.last()), configuration, runbooks, known);
+    let mut lists = ListsOnHost::default();
+    for (reference, step) in &steps {
+        let Some(registered) = material.registry.get(reference) else { continue };
+        match sandbox.check(&step.profile) {
+            Ok(_) | Err(Unavailable::Layer { .. } | Unavailable::Broken { .. } | Unavailable::Scratch { .. }) => {}
+            Err(error) => errors.push(registered.flaw(&error)),
+        }
+        if let Err(error) = lists.list_of_step(step) {
+            errors.push(registered.flaw(&error));
         }
     }
     if errors.is_empty() { Ok(()) } else { Err(errors) }

@@ -84,6 +84,11 @@ fn check_token(token: &SealedToken, sealed: &Sealed, now: Timestamp) -> Result<(
     if let Err(error) = sealed.roster.check_token_name(&token.name) {
         return refuse("/name", error.to_string());
     }
+    if let Some(known) = sealed.roster.looks_like(&token.name) {
+        let message =
+            format!("{} looks like {known} of the roster, so approvers could take one for the other", token.name);
+        return refuse("/name", format!("{message}: give the token another name"));
+    }
     // If a token had the boundary's name, approvers would think that the boundary is the proposer.
     if token.name.as_str() == sealed.boundary.name.as_str() {
         return refuse("/name", format!("{} is the boundary's own name: give the token another name", token.name));

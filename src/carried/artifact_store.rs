@@ -219,17 +219,37 @@ impl ArtifactStore {
                 deleted += 1;
             }
         }
+        self.remove_empty_directories()?;
         Ok(deleted)
     }
 
-    fn files(&self) -> io::Result<Vec<DirEntry>> {
-        let proposers = match fs::read_dir(&self.directory) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            found => found?,
+    /// Removes the empty directories of proposers without an upload in progress.
+    fn remove_empty_directories(&self) -> io::Result<()> {
+        let uploads = self.uploads.lock().unwrap_or_else(PoisonError::into_inner);
+        let in_progress = |entry: &DirEntry| {
+            let known = uploads.iter().find(|(name, _)| entry.file_name() == name.as_str());
+            known.is_some_and(|(_, counter)| Arc::strong_count(counter) > 1)
         };
+        for proposer in self.proposers()?.iter().filter(|proposer| !in_progress(proposer)) {
+            match fs::remove_dir(proposer.path()) {
+                Err(error) if error.kind() != io::ErrorKind::DirectoryNotEmpty => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn proposers(&self) -> io::Result<Vec<DirEntry>> {
+        match fs::read_dir(&self.directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            found => found?.collect(),
+        }
+    }
+
+    fn files(&self) -> io::Result<Vec<DirEntry>> {
         let mut files = Vec::new();
-        for proposer in proposers {
-            for file in fs::read_dir(proposer?.path())? {
+        for proposer in self.proposers()? {
+            for file in fs::read_dir(proposer.path())? {
                 files.push(file?);
             }
         }

@@ -8,7 +8,7 @@ use std::io::{Seek as _, SeekFrom, Write as _};
 use std::sync::Arc;
 
 use crate::seal::refusal::{Refusal, Stopped, fault};
-use crate::seal::stored_documents::{receipt_of_payload, receipt_payload_of};
+use crate::seal::stored_documents::{StoredReceipt, stored_receipt, unchecked_payload};
 use crate::store::ledger::Ledger;
 use crate::store::stored_proposal::{Proposal, RunOutcome, RunQuery};
 use documents::crypto::digest::{ContentDigest, ParamsDigest};
@@ -50,12 +50,12 @@ impl PlanRun {
     /// # Errors
     /// Returns an error if the store can't be read.
     pub fn of(ledger: &Ledger, row: &Proposal) -> Result<Option<Self>, Stopped> {
-        let Some(payload) = receipt_payload_of(ledger, row)? else { return Ok(None) };
+        let Some(StoredReceipt { payload, receipt, .. }) = stored_receipt(ledger, row)? else { return Ok(None) };
         Ok(Some(Self {
             proposal: row.core.id.clone(),
             proposer: row.core.proposer.clone(),
             digest: ContentDigest::of(&payload),
-            receipt: receipt_of_payload(&payload)?,
+            receipt,
             step: row.core.step.clone(),
             params: row.core.params_digest,
         }))
@@ -89,7 +89,7 @@ impl PlanRun {
             let runs = ledger.runs(&query)?;
             for row in &runs {
                 // Only the receipt with this digest is parsed.
-                let payload = receipt_payload_of(ledger, row)?;
+                let payload = unchecked_payload(ledger, row)?;
                 if payload.is_some_and(|payload| ContentDigest::of(&payload) == *receipt) {
                     return Self::of(ledger, row);
                 }

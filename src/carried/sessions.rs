@@ -205,7 +205,7 @@ impl Sessions {
         let own = held.living.values().filter(|session| session.creator.name == user.name).count();
         if own >= MOST_OF_CREATOR {
             let detail = format!(
-                "{} has {own} sessions, and more are not possible: end one with `countersign session end ID`",
+                "{} has {own} sessions, and more are not possible: end one (`POST /v1/sessions/{{id}}/end`)",
                 user.name
             );
             return Err(Refusal::new(Code::RateLimited, detail).retry_after(60));
@@ -307,8 +307,8 @@ impl Sessions {
             (None, SessionUse::Read | SessionUse::Write) => {
                 let runbook = step.reference.path();
                 let detail = format!(
-                    "{} runs in a session: create one with `countersign session create {runbook}`, then propose with \
-                     its id (--session ID)",
+                    "{} runs in a session: make one for the runbook {runbook} with `POST /v1/sessions`, then propose with \
+                     its id as `session`",
                     step.reference
                 );
                 return Err(Refusal::new(Code::Malformed, detail).at("/session", "missing"));
@@ -358,9 +358,8 @@ impl Sessions {
             && !directory_exists(cwd, session.tree.as_deref())
         {
             let detail = format!(
-                "the directory {:?} of the session {} is gone: reset the session (`countersign session reset {}`)",
+                "the directory {:?} of the session {} is gone: reset the session (`POST /v1/sessions/{{id}}/reset`)",
                 String::from_utf8_lossy(cwd),
-                signed.id,
                 signed.id
             );
             return Err(Refusal::new(Code::SessionStale, detail));

@@ -10,9 +10,8 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use crate::boundary::health::{
-    frozen_note, notes_of, quorums_out_of_reach, revoked_in_roster, steps_beyond_the_host, unapprovable_steps,
-};
+use crate::boundary::health::{frozen_note, notes_of, quorums_out_of_reach, revoked_in_roster, steps_beyond_the_host};
+use crate::boundary::sealing;
 use crate::carried::capacity::PROPOSAL_ROOM;
 use crate::cli::configured::ConfigArgs;
 use crate::cli::doctor::host::{HostTrial, host};
@@ -27,18 +26,16 @@ use crate::node::file_problem::FileProblem;
 use crate::node::files::{self, BoundaryFiles};
 use crate::node::kept_checkpoint::ComparedCheckpoint;
 use crate::node::roster_file::DraftRoster;
-use crate::node::{host_sandbox, listener, roster_succession, secret_sources, served_certificate, start};
+use crate::node::{
+    file_refusals, host_sandbox, listener, roster_succession, secret_sources, served_certificate, start,
+};
 use crate::seal::current_seal::revocations;
 use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::streams::Terminal;
 use documents::record::configuration::{Configuration, ConfiguredLimits};
+use documents::record::declared::DeclaredNetwork;
 use documents::record::enforcement::Level;
-use judgement::decision::in_force::{each_in_force, steps_in_force};
-use judgement::decision::quorum_rules::QuorumRules;
-use judgement::decision::reach::EligibleApprovers;
-use judgement::policy::builtins::Builtins;
 use judgement::policy::file::Policy;
-use judgement::policy::ruling::resolve;
 use judgement::registry::Registry;
 use judgement::registry::registered_step::RegisteredStep;
 use judgement::registry::registry_error::RegistryError;
@@ -196,14 +193,19 @@ fn of_listener(config: &Config) -> Vec<Line> {
     lines
 }
 
-/// Reports the steps that name a secret which the configuration does not give them.
-fn of_secret_steps(registry: &Registry, config: &Config) -> Vec<Line> {
-    let permits = secret_sources::permits(&config.secrets);
-    let objection = |step: &RegisteredStep| {
-        let why = permits.objection(&step.definition)?;
-        Some(fix("secrets", format!("{}: {why}", step.definition.reference)))
-    };
-    registry.steps().filter_map(|step| objection(step)).collect()
+/// Reports what the files of this boundary refuse by themselves, as `registry check` does.
+fn of_refusals(boundary: &InspectedBoundary<'_>, files: &BoundaryFiles, policy: &Policy) -> Vec<Line> {
+    let (config, roster) = (boundary.config, files.roster.as_ref().ok());
+    let now = (start::surroundings().now)();
+    let found = file_refusals::find(&files.registry, policy, roster, Some(config), now);
+    let mut lines = refused_steps("access", found.steps, &files.registry, config);
+    lines.extend(found.secrets.into_iter().map(|(step, why)| fix("secrets", format!("{step}: {why}"))));
+    // After the first seal, the sealed roster counts.
+    if boundary.sealed().is_none() && matches!(boundary.status, Ok(None)) {
+        lines.extend(found.roster.into_iter().map(|why| fix("roster", why)));
+        lines.extend(found.quorums.into_iter().map(|why| fix("quorum", why)));
+    }
+    lines
 }
 
 fn of_files(boundary: &InspectedBoundary<'_>, trial: Option<&HostTrial>) -> Vec<Line> {
@@ -223,8 +225,8 @@ fn of_files(boundary: &InspectedBoundary<'_>, trial: Option<&HostTrial>) -> Vec<
                 Ok(policy) => {
                     lines.push(ok("policy", policy.digest().to_string()));
                     lines.extend(of_programs(&files.registry, policy));
-                    lines.extend(of_access(&files.registry, policy, config));
-                    lines.extend(of_secret_steps(&files.registry, config));
+                    lines.extend(of_refusals(boundary, files, policy));
+                    lines.extend(of_access(&files.registry, policy));
                 }
                 Err(problems) => lines.extend(broken(problems)),
             }
@@ -233,7 +235,7 @@ fn of_files(boundary: &InspectedBoundary<'_>, trial: Option<&HostTrial>) -> Vec<
                 Err(problems) => lines.extend(broken(problems)),
             }
             lines.extend(unsealable(boundary, files, &lines));
-            lines.extend(unreachable_quorums(boundary, files).into_iter().map(|note| fix("quorum", note)));
+            lines.extend(unreachable_quorums(boundary).into_iter().map(|note| fix("quorum", note)));
             lines.extend(
                 trial.into_iter().flat_map(|trial| beyond_the_host(boundary, files, trial, &lines)).collect::<Vec<_>>(),
             );
@@ -263,16 +265,23 @@ fn of_programs(registry: &Registry, policy: &Policy) -> Vec<Line> {
     lines
 }
 
-/// Reports the access to the host that steps declare against policy, and the steps that start a program of the network
-/// without declaring the network.
-fn of_access(registry: &Registry, policy: &Policy, config: &Config) -> Vec<Line> {
-    let found = doctor_access::find(registry, policy, config);
-    let mut lines = refused_steps("access", found.refused, registry, config);
-    if !found.undeclared.is_empty() {
+/// Reports how a static program resolves the hosts of lists, and the steps that start a program of the network without
+/// declaring the network.
+fn of_access(registry: &Registry, policy: &Policy) -> Vec<Line> {
+    let mut lines = Vec::new();
+    let has_list = |step: &RegisteredStep| matches!(step.definition.sandbox.network, Some(DeclaredNetwork::Allow(_)));
+    if cfg!(target_env = "musl") && registry.steps().any(|step| has_list(step)) {
+        let says = "this static program resolves the hosts of lists with /etc/hosts and the servers of /etc/resolv.conf, and \
+                    uses no other module of /etc/nsswitch.conf";
+        lines.push(noted("access", says.to_owned()));
+    }
+    let found = registry.steps().filter(|step| doctor_access::reaches_without_declaration(step, policy));
+    let found: Vec<&str> = found.map(|step| step.definition.reference.as_str()).collect();
+    if !found.is_empty() {
         let says = format!(
             "steps without network start programs that usually need the network: {}; declare network=HOST:PORT in the \
              block, and allow it in an override of the policy",
-            found.undeclared.join(", ")
+            found.join(", ")
         );
         lines.push(noted("access", says));
     }
@@ -288,15 +297,6 @@ fn of_roster(config: &Config, roster: &DraftRoster, key: &FileSigner) -> Vec<Lin
         // the problem.
         Some(problem) => noted("key", problem.to_string()),
     });
-    if people == 0 {
-        lines.push(fix(
-            "roster",
-            format!(
-                "nobody can approve: add [[approver]] tables to {} before the first start",
-                config.roster.display()
-            ),
-        ));
-    }
     if roster.tables().threshold == 0 {
         lines.push(noted("roster", "unguarded: the next version needs no signature".to_owned()));
     }
@@ -311,12 +311,13 @@ fn unsealable(boundary: &InspectedBoundary<'_>, files: &BoundaryFiles, before: &
     let limits = ConfiguredLimits { default: config.limits.of_a_run.clone(), maximum: config.limits.maximum.clone() };
     let configuration = Configuration { limits, sandbox: sealed.configuration.sandbox.clone() };
     let refused = |roster: &TrustedRoster, policy: &Policy| {
-        steps_in_force(&files.registry, policy, Builtins::current(), roster, &configuration).err()
+        sealing::refused_steps(&files.registry, policy, Some(roster), &configuration, &config.runbooks, None).1
     };
     // A start puts the newest signed roster in force that the steps permit, or else keeps the sealed roster.
-    let Some(errors) = refused(&sealed.roster, &sealed.policy) else { return Vec::new() };
+    let errors = refused(&sealed.roster, &sealed.policy);
     let found = roster_succession::find(config, &sealed.rosters, &sealed.policy, files);
-    if found.candidates.iter().any(|(version, policy)| refused(found.signed.until(*version).last(), policy).is_none()) {
+    if found.candidates.iter().any(|(version, policy)| refused(found.signed.until(*version).last(), policy).is_empty())
+    {
         return Vec::new();
     }
     let mut lines = refused_steps("steps", errors, &files.registry, config);
@@ -343,7 +344,7 @@ fn beyond_the_host(
     // If the host lacks a layer of the level `strict`, the service does not start, and other lines say so.
     let Ok(configuration) = host_sandbox::configure(boundary.config, trial.sandbox.probe()) else { return Vec::new() };
     let in_force = |roster: &TrustedRoster, policy: &Policy| {
-        each_in_force(&files.registry, policy, Builtins::current(), roster, &configuration).0
+        sealing::refused_steps(&files.registry, policy, Some(roster), &configuration, &[], None).0
     };
     let steps = match (boundary.sealed(), &files.roster) {
         (Some(sealed), _) => in_force(&sealed.roster, &sealed.policy),
@@ -360,32 +361,14 @@ fn beyond_the_host(
 
 /// Returns notes about steps that nobody can get approved, about a freeze, and about revoked keys in the roster. A running
 /// service reports these notes itself.
-fn unreachable_quorums(boundary: &InspectedBoundary<'_>, files: &BoundaryFiles) -> Vec<String> {
-    let now = (start::surroundings().now)();
-    if let Ok(None) = boundary.status {
-        if let Some(sealed) = boundary.sealed() {
-            let ledger = boundary.stored.as_ref().ok().and_then(|stored| stored.ledger.as_ref());
-            let revoked = ledger.map(|ledger| revocations(&[], &ledger.revocations())).unwrap_or_default();
-            let mut notes = quorums_out_of_reach(sealed, &revoked, now);
-            notes.extend(revoked_in_roster(sealed, &revoked));
-            notes.extend(frozen_note(sealed, &revoked));
-            return notes;
-        }
-    } else {
-        return Vec::new();
-    }
-    let (Ok(policy), Ok(draft)) = (&files.policy, &files.roster) else { return Vec::new() };
-    let Ok(roster) = draft.state(None, policy.digest()) else { return Vec::new() };
-    let rules = |step: &RegisteredStep| {
-        let definition = &step.definition;
-        let ruling = resolve(policy, Builtins::current(), &definition.reference);
-        let of_policy = ruling.approvals.as_ref().map(|rule| &rule.value);
-        let rules = QuorumRules::combine(of_policy, &definition.approvals).ok()?;
-        Some((definition.reference.clone(), rules.with_passkeys(ruling.passkeys)))
-    };
-    let all: Vec<_> = files.registry.steps().filter_map(|step| rules(step)).collect();
-    let all = all.iter().map(|(reference, rules)| (reference, rules));
-    unapprovable_steps(&EligibleApprovers::of(&roster, |_| false), all, now).1
+fn unreachable_quorums(boundary: &InspectedBoundary<'_>) -> Vec<String> {
+    let (Ok(None), Some(sealed)) = (&boundary.status, boundary.sealed()) else { return Vec::new() };
+    let ledger = boundary.stored.as_ref().ok().and_then(|stored| stored.ledger.as_ref());
+    let revoked = ledger.map(|ledger| revocations(&[], &ledger.revocations())).unwrap_or_default();
+    let mut notes = quorums_out_of_reach(sealed, &revoked, (start::surroundings().now)());
+    notes.extend(revoked_in_roster(sealed, &revoked));
+    notes.extend(frozen_note(sealed, &revoked));
+    notes
 }
 
 /// Reports whether a start accepts the store and the known checkpoints. Before the first start there is no store.
@@ -398,7 +381,7 @@ fn store(boundary: &InspectedBoundary<'_>) -> Vec<Line> {
     let log = stored.ledger.as_ref().map(|ledger| ok(what, format!("log of {} entries", ledger.state().size)));
     let checkpoint = |(path, compared): &ComparedCheckpoint| match compared {
         Ok(note) => note.clone().map(|says| noted("checkpoint", says)),
-        Err(message) => Some(fix("checkpoint", FileProblem::whole(path, message).to_string())),
+        Err(problem) => Some(fix("checkpoint", FileProblem::whole(path, problem.to_string()).to_string())),
     };
     log.into_iter().chain(stored.checkpoints.iter().filter_map(checkpoint)).collect()
 }

@@ -75,7 +75,7 @@ impl<'a> InspectedBoundary<'a> {
 
     /// Returns the growth that the service measured in the last days.
     pub(super) fn growth(&self, now: Timestamp) -> Option<MeasuredGrowth> {
-        DataGrowth::read(self.config.data_sizes(), self.sealed()?.boundary.id).measured(now)
+        DataGrowth::read(self.config.data_sizes(), self.sealed()?.boundary.id, self.config.backups()).measured(now)
     }
 
     /// Returns the address of the running service. If no service runs, this is the configured address.

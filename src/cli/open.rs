@@ -1,8 +1,8 @@
 //! The `open` command: a runbook in a browser on this machine.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::cli::init::content;
@@ -16,7 +16,6 @@ use crate::local::sandbox_choice::SandboxArgs;
 use crate::local::sealed_steps::SealedSteps;
 use crate::local::signals::Signals;
 use crate::node::start::surroundings;
-use crate::node::unit;
 use crate::notebook::board::Board;
 use crate::notebook::open_pages::{AfterSave, OpenFiles};
 use crate::notebook::page_rules::PageRules;
@@ -31,6 +30,7 @@ use client::terminal::streams::Terminal;
 use console::proposal::reached::ReachedBoundary;
 use console::web::one_use::OpenForms;
 use console::web::opened::{OpenOptions, serve_pages};
+use documents::record::written_time::duration;
 use judgement::policy::file::Policy;
 
 /// Open a runbook in a browser on this machine, and run or propose its steps there
@@ -94,9 +94,9 @@ pub struct Args {
 /// # Errors
 /// Returns an error if the runbook or the policy is invalid, or if the port is taken.
 pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
-    let project = Project::here()?;
+    let project = args.rules.project()?;
     let time = |option: &str, text: &str| {
-        let seconds = unit::seconds(text).map_err(|why| CommandFailure::usage(format!("{option}: {why}")))?;
+        let seconds = duration(text).map_err(|why| CommandFailure::usage(format!("{option}: {why}")))?;
         Ok::<_, CommandFailure>(Duration::from_secs(seconds.unsigned_abs()))
     };
     let (idle, patience) = (time("--session-idle", &args.session_idle)?, time("--patience", &args.patience)?);
@@ -137,7 +137,18 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     let options = OpenOptions { browser: args.browser, port: args.port, patience };
     serve_pages(options, terminal, |door| {
         let (forms, watches) = (OpenForms::default(), args.watch);
-        routes(Arc::new(Notebook { files, board, door, forms, orders, signals, secrets, watches, preview }))
+        routes(Arc::new(Notebook {
+            files,
+            board,
+            door,
+            forms,
+            orders,
+            signals,
+            secrets,
+            watches,
+            preview,
+            refused: Mutex::default(),
+        }))
     })
 }
 

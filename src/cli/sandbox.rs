@@ -15,12 +15,13 @@ use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::printable_text::PrintableText;
 use client::terminal::refused_programs::{ListPlace, OutputComplaints, refusal_lines};
 use client::terminal::streams::Terminal;
-use documents::record::declared::DeclaredSandbox;
+use documents::record::declared::{AllowedHost, DeclaredSandbox};
 use documents::record::extension_names::Program;
 use documents::record::profile::{Layer, Limits, NetworkMode, Proc, Profile, STRICT, Workdir};
 use documents::record::program_list::ProgramList;
-use documents::record::sandbox_permission::SandboxPermission;
+use documents::record::sandbox_permission::{SandboxPermission, with_needed_word};
 use documents::record::stream_name::StreamName;
+use documents::record::written_time::duration;
 use sandbox::runs::cancel_flag::CancelFlag;
 use sandbox::runs::capture::{Capture, OutputStream};
 use sandbox::runs::linux::{LinuxSandbox, Setup};
@@ -61,7 +62,8 @@ pub struct Args {
     /// A pattern: the command cannot access matching paths in the directories of --read and --write
     #[arg(long, value_name = "GLOB")]
     deny: Vec<String>,
-    /// The network: none (the default), host, or name:port,…
+    /// The network: none (the default), host, or name:port,… The addresses of a name may be private. `localhost:PORT` is a
+    /// port of this host
     #[arg(long, value_name = "NETWORK")]
     net: Option<String>,
     /// A Unix socket of the host that the command may use
@@ -84,8 +86,8 @@ pub struct Args {
     /// every program
     #[arg(long, conflicts_with = "programs")]
     learn: bool,
-    /// Time limit in seconds
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    /// Time limit: 90s, 1h30m, or a number of seconds; at most 1d
+    #[arg(long, value_name = "TIME", value_parser = time_limit)]
     timeout: Option<u64>,
     /// Describe the profile before the run, and the enforced sandbox after the run
     #[arg(long)]
@@ -93,6 +95,11 @@ pub struct Args {
     /// The command
     #[arg(last = true)]
     command: Vec<String>,
+}
+
+fn time_limit(text: &str) -> Result<u64, String> {
+    let seconds = text.parse().or_else(|_| duration(text).map(i64::unsigned_abs))?;
+    if (1..=86_400).contains(&seconds) { Ok(seconds) } else { Err("write a time from 1s to 1d".to_owned()) }
 }
 
 /// Runs the command.
@@ -155,6 +162,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         inputs: vec![],
         results: false,
         session: None,
+        unreachable: [].into(),
         secrets: vec![],
     };
     let flag = CancelFlag::new().map_err(|error| broken(&error))?;
@@ -225,9 +233,9 @@ fn tell(
     let mut denied = OutputComplaints::default();
     denied.read(complaints.as_bytes());
     let exit_code = if let End::Exited(code) = &report.end { Some(*code) } else { None };
-    for line in
-        report.programs.iter().flat_map(|facts| refusal_lines(facts, profile, exit_code, &denied, &ListPlace::Sandbox))
-    {
+    let programs =
+        report.programs.iter().flat_map(|facts| refusal_lines(facts, profile, exit_code, &denied, &ListPlace::Sandbox));
+    for line in report.enforcement.refused_lines(&profile.network.hosts).into_iter().chain(programs) {
         terminal.say(PrintableText::text(&line).as_str());
     }
     let written = report.stdout.bytes + report.stderr.bytes;
@@ -372,6 +380,12 @@ fn profile(args: &Args, held: &[Layer]) -> Result<Profile, CommandFailure> {
     for permission in SandboxPermission::ALL {
         permission.give(&declared, &mut profile);
     }
+    // Who names a host here also decides about its addresses.
+    for host in profile.network.hosts.clone() {
+        let needed = with_needed_word(AllowedHost { host, private: true, localhost: false });
+        profile.network.localhost.extend(needed.localhost.then(|| needed.host.clone()));
+        profile.network.private.push(needed.host);
+    }
     Ok(profile)
 }
 
@@ -443,7 +457,7 @@ mod tests {
     fn a_hint_is_printed_only_if_the_profile_explains_the_error_message() {
         let plain = Profile::nothing(STRICT.to_vec(), Limits::default());
         let overlay = Profile { workdir: Workdir::Overlay, ..plain.clone() };
-        let host = Network { mode: NetworkMode::Host, hosts: Vec::new() };
+        let host = Network { mode: NetworkMode::Host, ..Network::NONE };
         let given = Profile { network: host, proc: Proc::Full, workdir: Workdir::Copy, ..plain.clone() };
         for (profile, complaint, option) in [
             (&plain, "curl: (6) Could not resolve host: example.org", "--net name:port"),

@@ -317,7 +317,7 @@ fn behind(config: &Config, database: &Database) -> Result<Vec<StoreDefect>, Comm
     let Ok(ledger) = Ledger::at_rest(reads, head, settings, None) else { return Ok(Vec::new()) };
     let compared = kept_checkpoint::compare(config, known, &ledger, key.key()).into_iter();
     let defect = |what, path: PathBuf| StoreDefect { place: path.display().to_string(), what, fix: RESTORE };
-    Ok(compared.filter_map(|(path, result)| Some(defect(result.err()?, path))).collect())
+    Ok(compared.filter_map(|(path, result)| Some(defect(result.err()?.to_string(), path))).collect())
 }
 
 fn tell(database: &Database, report: &StoreReport, terminal: &Terminal) -> Result<(), CommandFailure> {

@@ -70,7 +70,7 @@ struct TestLine {
 /// # Errors
 /// Returns an error if a file is invalid, or if no test can run.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
-    let project = Project::here()?;
+    let project = args.rules.project()?;
     let read: Vec<(Runbook, TestedRunbook)> =
         args.paths.iter().map(|path| read(path, &project)).collect::<Result<_, _>>()?;
     if let Some(name) = &args.test
@@ -133,7 +133,7 @@ fn read(path: &Path, project: &Project) -> Result<(Runbook, TestedRunbook), Comm
     let of_tests = page.with_file_name(TESTS);
     let text = std::fs::read_to_string(project.cwd.join(&of_tests)).map_err(|error| unreadable(&of_tests, error))?;
     let all = |errors: Vec<RegistryError>| problems(Problems::new(errors.into_iter().map(FileProblem::from).collect()));
-    let name = project.runbook(&real);
+    let name = project.runbook(&real)?;
     let steps = Registry::of_file(&real, name.trim_start_matches('/'), &shown).map_err(all)?;
     let shown_tests = of_tests.to_string_lossy();
     let tests = RunbookTests::read(&text)

@@ -14,12 +14,13 @@ use crate::cli::seal;
 use crate::local::problems::problems;
 use crate::node::control::{self, ControlReply, ControlRequest};
 use crate::node::owned::read_owned;
-use crate::node::{serve, start, unit};
+use crate::node::{serve, start};
 use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::printable_text::PrintableText;
 use client::terminal::streams::{Terminal, text_of};
 use documents::record::ident::Name;
 use documents::record::token::{Scope, SealedToken};
+use documents::record::written_time::duration;
 use wire::api::oidc::{OidcBinding, pairs};
 
 /// Make, list and revoke tokens.
@@ -154,7 +155,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let config = args.config.load()?;
     let request = match &args.command {
         Command::Create { name, owners, scopes, patterns, expires, out: _, jobs } => {
-            let seconds = unit::seconds(expires).map_err(CommandFailure::usage)?;
+            let seconds = duration(expires).map_err(CommandFailure::usage)?;
             let now = (start::surroundings().now)();
             let token = SealedToken {
                 name: name.clone(),
@@ -184,7 +185,13 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     if let (ControlReply::Ok(_), ControlRequest::TokenCreate { token, .. }) = (&answer, &request) {
         tell_of(token, &notes.unwrap_or_else(|| notes_of(&socket)), terminal);
     }
-    let value = seal::value_of(answer)?;
+    let mut value = seal::value_of(answer)?;
+    if matches!(request, ControlRequest::TokenCreate { oidc: Some(_), .. }) {
+        for warning in value["warnings"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            terminal.say(&format!("warning: {}", PrintableText::text(warning).as_str()));
+        }
+        value = value["audience"].take();
+    }
     match &mut out {
         Some(file) => file.fill(&value, &request, terminal)?,
         None => print(&request, &value, terminal)?,

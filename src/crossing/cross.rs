@@ -66,6 +66,7 @@ pub struct Crossing {
     changes: Arc<Changes>,
     pub(super) outputs: Outputs,
     secrets: SecretPermits,
+    pub(super) services: Vec<(String, u16)>,
     pub(super) capacity: Capacity,
     pub(super) sessions: Arc<Sessions>,
     pub(super) artifacts: ArtifactStore,
@@ -90,6 +91,9 @@ pub struct CrossingParts {
     pub outputs: Outputs,
     /// The configured secrets.
     pub secrets: SecretPermits,
+    /// Services that no run may reach, each with its port, beside the witnesses and the listeners of this
+    /// process.
+    pub services: Vec<(String, u16)>,
     /// Maximum numbers of concurrent runs and requests.
     pub limits: CapacityLimits,
     /// The sessions.
@@ -127,10 +131,25 @@ impl Crossing {
             sessions,
             artifacts,
             secrets,
+            services,
             late,
         } = parts;
         let capacity = Capacity::new(limits, outputs.clone());
-        Self { ledger, sandbox, key, seal, live, changes, outputs, capacity, sessions, artifacts, secrets, late }
+        Self {
+            ledger,
+            sandbox,
+            key,
+            seal,
+            live,
+            changes,
+            outputs,
+            capacity,
+            sessions,
+            artifacts,
+            secrets,
+            services,
+            late,
+        }
     }
 
     /// Performs all stages of a run, in order.
@@ -288,6 +307,7 @@ impl Crossing {
             results,
             session,
             secrets,
+            unreachable: self.unreachable(&admitted),
         };
         Ok(Loaded::new(admitted, plan, given, window))
     }

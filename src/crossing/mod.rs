@@ -18,3 +18,4 @@ pub mod run_inputs;
 pub mod stage;
 pub mod step_files;
 mod store_receipt;
+mod unreachable_services;

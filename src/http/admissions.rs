@@ -45,7 +45,7 @@ async fn admit(mut call: RouteCall) -> HandlerResult {
         Ok((bearer, name, expires_at)) => answer(StatusCode::OK, &AdmissionResponse { bearer, name, expires_at }),
         Err(stopped) => {
             // An issuer that does not answer, or that has many jobs, is not the fault of the job.
-            if !matches!(&stopped, Stopped::Refused(refusal) if [Code::Busy, Code::RateLimited].contains(&refusal.code))
+            if !matches!(&stopped, Stopped::Refused(refusal) if refusal.code.is_temporary() || refusal.code == Code::RateLimited)
             {
                 // The job needs the reason. If the caller has reached the rate limit, its next call is refused.
                 let _limited = call.charge_failure();

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use axum::RequestExt as _;
 use axum::body::{Body, Bytes};
 use axum::extract::{RawPathParams, Request};
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
 use serde::Serialize;
@@ -147,6 +147,7 @@ impl RouteCall {
     }
 
     async fn bytes(&mut self, most: usize) -> Result<Bytes, Stopped> {
+        not_encoded(&self.headers)?;
         let too_large = || refuse(Code::TooLarge, format!("the body may have at most {most} bytes"));
         let announced = only(&self.headers, &CONTENT_LENGTH)?.and_then(|length| length.parse::<u64>().ok());
         if announced.is_some_and(|length| length > most as u64) {
@@ -184,6 +185,7 @@ impl RouteCall {
         &mut self,
         mut take: impl FnMut(&[u8]) -> Result<(), Stopped> + Send,
     ) -> Result<(), Stopped> {
+        not_encoded(&self.headers)?;
         let body = self.body.get_mut().unwrap_or_else(PoisonError::into_inner);
         let mut frames = std::mem::take(body).into_data_stream();
         let arrived = timeout(UPLOAD_DEADLINE, async move {
@@ -312,6 +314,18 @@ fn json_only(headers: &HeaderMap) -> Result<(), Stopped> {
     let detail = "the body's `Content-Type` is missing or is not application/json: send this type (curl: `--json`, \
         or `-H 'Content-Type: application/json'` together with `-d`)";
     Err(Refusal { case: Some(RefusalCase::MediaType), ..Refusal::new(Code::Malformed, detail) }.into())
+}
+
+/// Refuses a compressed body, whose bytes no reader here can decode.
+fn not_encoded(headers: &HeaderMap) -> Result<(), Stopped> {
+    match only(headers, &CONTENT_ENCODING)? {
+        None => Ok(()),
+        Some(encoding) if encoding.eq_ignore_ascii_case("identity") => Ok(()),
+        Some(encoding) => {
+            let detail = format!("the body has `Content-Encoding: {encoding}`: send it without compression");
+            Err(Refusal { case: Some(RefusalCase::MediaType), ..Refusal::new(Code::Malformed, detail) }.into())
+        }
+    }
 }
 
 /// Parses the query. Each field must be known and may occur only once.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use axum::body::HttpBody as _;
 use axum::http::{Request, StatusCode};
 use axum::response::Response;
 use hyper::body::Incoming;
@@ -22,6 +23,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{Sleep, sleep, timeout};
 
 use crate::http::app::Phase;
+use crate::http::idle_connections::IdleConnections;
 use crate::http::problem::{problem, refuse};
 use crate::metrics::openmetrics::Metrics;
 use documents::record::code::Code;
@@ -44,6 +46,10 @@ const BUFFER_BYTES: usize = 64 << 10;
 /// bytes, the kernel resets the connection and the client loses the answer.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 4 << 20;
+/// Maximum size of an answer, in bytes, after which a connection counts as idle: it fits into the buffers of the kernel.
+const SHORT: u64 = 64 << 10;
+/// Maximum time until an ended idle connection gives its place.
+const PLACE_DEADLINE: Duration = Duration::from_secs(1);
 /// Maximum number of refused connections that get the answer 503 before they are closed.
 const TURNED_AWAY: usize = 64;
 /// Minimum time between two log lines about refused connections.
@@ -66,6 +72,7 @@ where
     F: Future<Output = Result<Response, Infallible>> + Send + 'static,
 {
     let room = Arc::new(Semaphore::new(most));
+    let idle = Arc::<IdleConnections>::default();
     let turned_away = Arc::new(Semaphore::new(TURNED_AWAY));
     let mut reported: Option<Instant> = None;
     let connections = GracefulShutdown::new();
@@ -93,7 +100,11 @@ where
                 continue;
             }
         };
-        let Ok(place) = room.clone().try_acquire_owned() else {
+        let mut place = room.clone().try_acquire_owned().ok();
+        if place.is_none() && idle.end_first() {
+            place = timeout(PLACE_DEADLINE, room.clone().acquire_owned()).await.ok().and_then(Result::ok);
+        }
+        let Some(place) = place else {
             metrics.refused_connection();
             if reported.is_none_or(|at| at.elapsed() >= REPORTS) {
                 reported = Some(Instant::now());
@@ -119,18 +130,38 @@ where
         };
         let (tls, reply, builder, watcher, phase) =
             (tls.clone(), reply.clone(), builder.clone(), connections.watcher(), phase.subscribe());
+        let connection = idle.add();
         tokio::spawn(async move {
             if let Err(error) = prepare(&stream) {
                 tracing::debug!(%error, "a connection ended before its first request");
                 return;
             }
-            match tls {
-                None => converse(stream, peer, reply, builder, watcher, phase).await,
-                Some(tls) => {
-                    if let Some(stream) = encrypt(stream, &tls, phase.clone()).await {
-                        converse(stream, peer, reply, builder, watcher, phase).await;
+            let known = connection.clone();
+            let reply = move |address: IpAddr, request: Request<Incoming>| {
+                known.works();
+                let (known, answered) = (known.clone(), reply(address, request));
+                async move {
+                    let answer = answered.await;
+                    // A longer answer can still be on its way to the client.
+                    if answer.as_ref().is_ok_and(|answer| answer.body().size_hint().upper().is_some_and(|most| most <= SHORT)) {
+                        known.is_idle();
+                    }
+                    answer
+                }
+            };
+            let talk = async {
+                match tls {
+                    None => converse(stream, peer, reply, builder, watcher, phase).await,
+                    Some(tls) => {
+                        if let Some(stream) = encrypt(stream, &tls, phase.clone()).await {
+                            converse(stream, peer, reply, builder, watcher, phase).await;
+                        }
                     }
                 }
+            };
+            tokio::select! {
+                () = talk => {}
+                () = connection.ended() => tracing::debug!("an idle connection ended, because another one needs its place"),
             }
             drop(place);
         });

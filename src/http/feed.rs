@@ -52,7 +52,7 @@ pub(super) static ROUTES: &[Route] = &[Route {
             about: "one event on each line, if `Accept` prefers it",
         },
     ],
-    codes: &[Code::Forbidden, Code::NotFound, Code::Busy],
+    codes: &[Code::Forbidden, Code::NotFound, Code::Busy, Code::Standby, Code::Database],
     handler: |call| Box::pin(async move { events(&call) }),
 }];
 

@@ -20,6 +20,7 @@ mod denials;
 mod events;
 mod feed;
 mod grants;
+mod idle_connections;
 pub mod limit;
 mod log_routes;
 mod mcp;

@@ -70,7 +70,7 @@ impl IntoResponse for Stopped {
             response.extensions_mut().insert(RefusedWith(refusal.code));
             let headers = response.headers_mut();
             let wait = match refusal.code {
-                Code::Busy => Some(refusal.retry_after_s.unwrap_or(BUSY_RETRY_S)),
+                code if code.is_temporary() => Some(refusal.retry_after_s.unwrap_or(BUSY_RETRY_S)),
                 _ => refusal.retry_after_s,
             };
             if let Some(seconds) = wait {

@@ -52,6 +52,8 @@ pub(super) const JUDGED: &[Code] = &[
     Code::ContextChanged,
     Code::SessionStale,
     Code::NotGranted,
+    Code::GrantExhausted,
+    Code::GrantPaused,
     Code::SandboxUnavailable,
     Code::WrongState,
 ];
@@ -67,9 +69,10 @@ pub(super) static ROUTES: &[Route] = &[
         name: "propose",
         summary: "Propose to run a step once; the answer contains the bytes to sign",
         about: "Nothing runs before enough approvers have signed `payload`. A nonce makes the call safe to repeat: \
-             for the same nonce and body, the answer is the existing proposal. Without a nonce, the answer is the \
-             pending proposal of the same step with the same parameters, if one exists. Both answers have \
-             `existing`.",
+             for the same nonce and the same run, the answer is the existing proposal. Without a nonce and without \
+             `new`, a call that asks for the same run as an earlier proposal of the caller is answered with that \
+             proposal, while it is open and for 10 minutes after it ran, was denied or was cancelled, unless the \
+             caller has proposed another step or other parameters since. Both answers have `existing`.",
         segments: &[],
         access: RouteAccess::Known,
         query: &[],
@@ -77,11 +80,7 @@ pub(super) static ROUTES: &[Route] = &[
         body: Some(BodyShape::Json(SchemaGenerator::subschema_for::<Propose>)),
         replies: &[
             Reply { status: 201, about: "a new proposal", ..PROPOSAL },
-            Reply {
-                about: "the existing proposal for this nonce, or for this step and these parameters, with \
-                 `existing`",
-                ..PROPOSAL
-            },
+            Reply { about: "the earlier proposal that this call repeats, with `existing`", ..PROPOSAL },
         ],
         codes: &[
             Code::UnknownStep,
@@ -113,6 +112,10 @@ pub(super) static ROUTES: &[Route] = &[
                      digits",
             },
             Field { name: "step", about: "only proposals of this step" },
+            Field {
+                name: "all",
+                about: "`true`, together with `step`: refuse the call if the caller may not see all proposals of the step",
+            },
             Field { name: "proposer", about: "only proposals of this proposer" },
             Field { name: "cursor", about: "the next page: the `cursor` of the page before" },
             Field { name: "limit", about: "the number of proposals in the answer: 1 to 100, by default 50" },
@@ -172,7 +175,8 @@ pub(super) static ROUTES: &[Route] = &[
         name: "sign",
         summary: "Signatures over the payload; the quorum starts the run",
         about: "The call needs no bearer: the signatures are the authority. The signature that completes the quorum \
-             gets an answer before the run has ended.",
+             gets an answer before the run has ended. The signature of the grantee gets an answer when the run has begun, or \
+             can't begin.",
         segments: &[PROPOSAL_ID],
         access: RouteAccess::Signed,
         query: &[],
@@ -202,7 +206,9 @@ pub(super) static ROUTES: &[Route] = &[
 
 async fn propose(mut call: RouteCall) -> HandlerResult {
     let body = call.body(MAX_PROPOSAL_BYTES).await?;
-    let wish: Propose = json::parse_as(&body, MAX_PROPOSAL_BYTES).map_err(unreadable)?;
+    // A program of an agent may write 5 as `5.0`.
+    let written = json::parse_written(&body, MAX_PROPOSAL_BYTES).map_err(|error| unreadable(error.into()))?;
+    let wish: Propose = json::typed(&written).map_err(unreadable)?;
     let (view, created) =
         call.finish(|boundary, caller| async move { boundary.proposals.propose(&caller, wish).await }).await?;
     answer(if created { StatusCode::CREATED } else { StatusCode::OK }, &view)
@@ -218,7 +224,7 @@ async fn list(call: RouteCall) -> HandlerResult {
             vec![status]
         }
     };
-    let limit: usize = call.query("limit")?.unwrap_or(PAGE);
+    let limit = call.raw_query("limit").map_or(Ok(PAGE), str::parse).unwrap_or_default();
     if !(1..=MAX_PAGE).contains(&limit) {
         return Err(refuse(Code::Malformed, format!("?limit=: expected 1 to {MAX_PAGE}")));
     }
@@ -226,6 +232,7 @@ async fn list(call: RouteCall) -> HandlerResult {
         statuses,
         ending: call.query::<ProposalIdEnding>("id_ends")?,
         step: call.query("step")?,
+        all: call.query("all")?.unwrap_or(false),
         proposer: call.query::<Name>("proposer")?,
         cursor: call.raw_query("cursor").map(str::to_owned),
         limit,

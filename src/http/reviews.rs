@@ -45,8 +45,8 @@ pub(super) static ROUTES: &[Route] = &[
         path: "/v1/unsettled",
         name: "unsettled",
         summary: "The emergencies without a review, and the runs whose end nobody has settled",
-        about: "Callers see their own runs, and the runs of steps that they may read. The other steps of the runbook can show \
-             what a run left.",
+        about: "Callers see their own runs, and the runs of steps that they may read. The steps of the runbook with \
+             `check=true` can show what a run left.",
         segments: &[],
         access: RouteAccess::Known,
         query: &[],

@@ -15,7 +15,7 @@ use crate::local::runbook::WalkStep;
 use crate::local::runbook_check::RunbookCheck;
 use crate::local::sealed_steps::{ComparedStep, SealedSteps};
 use crate::node::config::LimitsTable;
-use crate::seal::sealed::{SealContent, SealError, SealPredecessor};
+use crate::seal::sealed::{SealContent, SealPredecessor};
 use crate::seal::surroundings::Surroundings;
 use client::review::derive::derive;
 use client::review::render::decision;
@@ -33,7 +33,7 @@ use documents::record::profile::{Profile, STRICT};
 use documents::record::roster::{Approver, Group, Roster, RosteredBoundary};
 use documents::record::seal::Genesis;
 use documents::record::validity::{DEFAULT_WINDOW_S, Timestamp};
-use judgement::decision::in_force::{StepInForce, steps_in_force};
+use judgement::decision::in_force::StepInForce;
 use judgement::policy::builtins::{self, Builtins};
 use judgement::policy::file::Policy;
 use judgement::policy::ruling::resolve;
@@ -103,9 +103,6 @@ impl PreviewRules {
         let roster = self.roster(step, &boundary, around)?;
         let rosters = Chain::from_first(&[Envelope::new(&roster, Vec::new())]).map_err(|error| error.to_string())?;
         let trusted = rosters.last().clone();
-        let steps = steps_in_force(&registry, &self.policy, Builtins::current(), &trusted, &self.configuration)
-            .map_err(|errors| lines(&errors))?;
-        let held = steps.get(&step.definition.reference).ok_or("the step is not in the registry")?;
         let content = SealContent {
             name: name("example")?,
             registry,
@@ -117,10 +114,8 @@ impl PreviewRules {
         let genesis = Genesis::New(GenesisSalt::new(around.bytes()));
         let epoch = Epoch::new(around.bytes());
         let basis = SealPredecessor::First { genesis, epoch: epoch.clone() };
-        let draft = content.draft(basis, now).map_err(|error| match error {
-            SealError::Steps(errors) => lines(&errors),
-            SealError::State(errors) => errors.join("\n"),
-        })?;
+        let draft = content.draft(basis, now).map_err(|error| error.to_string())?;
+        let held = draft.steps.get(&step.definition.reference).ok_or("the step is not in the registry")?;
         let seal = draft.seal.into_statement().to_payload().map_err(|error| error.to_string())?;
         let reference = BoundaryRef { name: content.name.clone(), id: SealDigest::of(&seal), epoch };
         let signed = self.authorization(step, held, &params, reference, around)?;
@@ -293,8 +288,13 @@ impl AuthorPreview {
     /// Checks a runbook as `countersign registry check FILE --policy` does.
     #[must_use]
     pub fn check(&self, file: &Path) -> RunbookCheck {
-        let mut check = RunbookCheck::read(&[PathBuf::from(file)], Locks::Ignored);
-        check.judge(&self.rules().policy);
+        let mut check = RunbookCheck::read(&[PathBuf::from(file)], None, Locks::Ignored);
+        let rules = self.rules();
+        check.judge(&rules.policy, true);
+        // A policy for runs at a terminal names no approvers, so no boundary has it.
+        if check.sound_files.iter().flat_map(Registry::steps).all(|step| rules.names_approvers(step)) {
+            check.compare(&rules.policy, None, None, (self.around.now)());
+        }
         check
     }
 

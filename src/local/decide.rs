@@ -31,10 +31,14 @@ use judgement::policy::session::DefaultAnswers;
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Policy")]
 pub struct RuleArgs {
-    /// Policy file. The default is the nearest file upward (.rundownrc, .json, .yaml, .yml, package.json), or else the
-    /// built-in lists
+    /// Policy file. The default is the nearest file upward: countersign.policy.yaml, .rundownrc, .rundownrc.json,
+    /// .rundownrc.yaml, .rundownrc.yml or package.json. Without one, the built-in lists apply
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
+    /// Directory of the runbooks, as under `runbooks` of a boundary: overrides are compared with the path of a runbook
+    /// below this directory. The default is the repository
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
     #[command(flatten)]
     grants: GrantArgs,
     /// Ask no questions: deny each permission that needs a question
@@ -47,6 +51,14 @@ impl RuleArgs {
     #[must_use]
     pub const fn allows_all(&self) -> bool {
         self.grants.allows_all()
+    }
+
+    /// Returns the directories for the rules of the policy.
+    ///
+    /// # Errors
+    /// Returns an error if a directory cannot be read.
+    pub fn project(&self) -> Result<Project, CommandFailure> {
+        Project::with_root(self.root.as_deref())
     }
 
     /// Returns the policy file that the options name.
@@ -117,6 +129,11 @@ impl LocalRules {
     /// Returns the policy rules for the runbook.
     pub fn ruling(&self) -> Ruling {
         resolve_path(&self.policy, Builtins::current(), &self.runbook)
+    }
+
+    /// Returns the path of the runbook that policy compares with its overrides.
+    pub fn compared_path(&self) -> &str {
+        self.runbook.shown()
     }
 
     /// Decides about every command and variable of a step. Returns the decision, and the unanswered questions in the

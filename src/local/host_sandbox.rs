@@ -15,6 +15,7 @@ use client::terminal::streams::Terminal;
 use documents::record::declared::DeclaredSandbox;
 use documents::record::profile::{Layer, Profile, STRICT};
 use documents::record::step_definition::StepDefinition;
+use judgement::policy::profile_error::joined;
 use judgement::policy::ruling::Ruling;
 use judgement::policy::step_profile::{PolicyProfile, RequiredLayers, effective};
 use sandbox::isolation::probe::Missing;
@@ -54,8 +55,14 @@ pub fn profile(
     // A step at a terminal gets the default limits of a boundary's configuration.
     let LimitsTable { of_a_run: limits, maximum, .. } = LimitsTable::defaults();
     let given = PolicyProfile { level, limits, maximum };
-    let mut profile =
-        effective(ruling, declared, &given).map_err(|error| CommandFailure::new(Exit::Refused, error.to_string()))?;
+    let mut profile = effective(ruling, declared, &given).map_err(|errors| {
+        let message = format!(
+            "{}; policy compared its overrides with the path {}: `--root DIR` names the directory of the runbooks",
+            joined(&errors),
+            rules.compared_path()
+        );
+        CommandFailure::new(Exit::Refused, message)
+    })?;
     if matches!(wanted, SandboxChoice::Off(_)) {
         // A step without a sandbox can reach every path, so only the working directory is set.
         work.put_off(&mut profile);

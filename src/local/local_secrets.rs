@@ -13,7 +13,7 @@ use crate::local::decide::LocalRules;
 use crate::local::prompt::Question;
 use crate::local::runbook::ChosenStep;
 use crate::node::config::SecretSource;
-use crate::node::secret_sources::read;
+use crate::node::secret_sources::{json_note, read};
 use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::printable_text::PrintableText;
 use documents::record::authorization::{Permission, PermissionKind, PermissionReason};
@@ -70,6 +70,11 @@ impl LocalSecrets {
             }
         }
         Ok(secrets)
+    }
+
+    /// Returns a note for each secret whose value is a JSON object.
+    pub fn notes(&self) -> impl Iterator<Item = String> {
+        self.given.iter().filter_map(|(name, source)| json_note(name, &read(source).ok()?))
     }
 
     /// Returns the names of the secrets that the options give.

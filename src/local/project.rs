@@ -26,6 +26,8 @@ pub struct Project {
     pub repo: PathBuf,
     /// Directory for temporary files, with symbolic links resolved. The placeholder `{tmp}` means this directory.
     pub tmp: PathBuf,
+    /// Directory of the runbooks that the person named, with symbolic links resolved.
+    root: Option<PathBuf>,
 }
 
 /// Policy, with the path of its file.
@@ -57,7 +59,21 @@ impl Project {
                 PrintableText::text(&place).as_str()
             )));
         }
-        Ok(Self { cwd, repo, tmp })
+        Ok(Self { cwd, repo, tmp, root: None })
+    }
+
+    /// Returns the directories of this process. `root` is the directory to which the paths of runbooks are relative.
+    ///
+    /// # Errors
+    /// Returns an error if the working directory or `root` cannot be read.
+    pub fn with_root(root: Option<&Path>) -> Result<Self, CommandFailure> {
+        let real = |root: &Path| {
+            let real = root.canonicalize().ok().filter(|root| root.is_dir());
+            real.ok_or_else(|| {
+                CommandFailure::usage(format!("--root {}: name a directory that exists", root.display()))
+            })
+        };
+        Ok(Self { root: root.map(real).transpose()?, ..Self::here()? })
     }
 
     /// Returns the values of the placeholders `{repo}` and `{tmp}`.
@@ -66,12 +82,22 @@ impl Project {
         PathVariables::new(self.repo.to_str()?, self.tmp.to_str()?)
     }
 
-    /// Returns the path of a runbook in the form that the `overrides` and grants of a policy use. A path in the
-    /// repository is relative to the repository.
-    #[must_use]
-    pub fn runbook(&self, file: &Path) -> String {
+    /// Returns the path of a runbook in the form that the `overrides` and grants of a policy use: relative to the
+    /// directory that the person named, or else to the repository.
+    ///
+    /// # Errors
+    /// Returns an error if the file is not below the named directory, because no override would match its path.
+    pub fn runbook(&self, file: &Path) -> Result<String, CommandFailure> {
         let real = real_path(&self.cwd.join(file));
-        real.strip_prefix(&self.repo).unwrap_or(&real).to_string_lossy().into_owned()
+        let below = real.strip_prefix(self.root.as_ref().unwrap_or(&self.repo));
+        if let (Some(root), Err(_)) = (&self.root, &below) {
+            return Err(CommandFailure::usage(format!(
+                "{} is not below {}: name with --root the directory that the boundary has under `runbooks`",
+                PrintableText::text(&file.to_string_lossy()).as_str(),
+                root.display()
+            )));
+        }
+        Ok(below.unwrap_or(&real).to_string_lossy().into_owned())
     }
 
     /// Loads the policy from the named file. Without a named file, loads the nearest policy in the working directory
@@ -199,6 +225,7 @@ fn wrong(file: &Path, errors: Vec<judgement::policy::policy_error::PolicyError>)
         line: error.line,
         column: error.column,
         message: error.message,
+        can_pass: false,
     });
     problems(Problems::new(list.collect()))
 }

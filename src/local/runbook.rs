@@ -20,6 +20,7 @@ use judgement::registry::parameter_schema::Params;
 use judgement::registry::registered_step::RegisteredStep;
 use judgement::registry::registry_error::RegistryError;
 use judgement::registry::rundown::workflow::Workflow;
+use judgement::registry::script_remarks::script_remarks;
 
 /// Chosen steps of a runbook, in the order of the file.
 #[derive(Debug)]
@@ -135,7 +136,7 @@ impl Runbook {
         if !real.is_file() {
             return Err(CommandFailure::usage(format!("{} is no file", PrintableText::text(&shown).as_str())));
         }
-        let name = project.runbook(&real);
+        let name = project.runbook(&real)?;
         let FileSteps { steps, workflow, remarks } = Registry::of_file(&real, name.trim_start_matches('/'), &shown)
             .map_err(|errors| problems(Problems::new(errors.into_iter().map(FileProblem::from).collect())))?;
         if let (Some(workflow), None) = (workflow, wanted) {
@@ -169,7 +170,11 @@ impl Runbook {
         unknown_parameters(&steps, given, &params)?;
         let steps = steps.into_iter().map(|step| WalkStep::new(step, given, &params)).collect::<Result<Vec<_>, _>>()?;
         let is_walk = steps.len() > 1;
-        let remarks = if wanted.is_some() { short_remark(&shown, &remarks) } else { remarks };
+        let of_step = || steps.iter().flat_map(|one| script_remarks(&one.step));
+        let remarks = match wanted {
+            Some(_) => short_remark(&shown, &remarks).into_iter().chain(of_step()).collect(),
+            None => remarks,
+        };
         Ok(Self { shown, real, name, steps, workflow: None, is_walk, remarks })
     }
 }
@@ -332,11 +337,13 @@ impl WalkStep {
         let missing: Vec<&str> = self.missing(&own).collect();
         let params = step.schema.complete(Value::Object(own.clone())).map_err(|errors| {
             let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
-            let advice = match (outputs, missing.first()) {
-                (Some(_), Some(name)) => format!(
-                    "; no earlier step wrote it as an output to $RUNBOOK_OUTPUT: give the value with -p {name}=..."
-                ),
-                _ => String::new(),
+            let given: Vec<String> = missing.iter().map(|name| format!("-p {name}=...")).collect();
+            let advice = match (outputs, given.join(" ")) {
+                (_, given) if given.is_empty() => String::new(),
+                (Some(_), given) => {
+                    format!("; no earlier step wrote it as an output to $RUNBOOK_OUTPUT: give the value with {given}")
+                }
+                (None, given) => format!("; write {given}"),
             };
             CommandFailure::usage(format!("{reference}: {}{advice}", PrintableText::text(&errors.join("; ")).as_str()))
         })?;

@@ -1,13 +1,17 @@
 //! Everything about runbook files that their author should know: errors, remarks, missing programs, and what policy says.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::local::script_answer::{ScriptAnswer, heading, heads};
 use crate::local::step_advice::advice;
+use crate::node::config::Config;
+use crate::node::file_refusals;
+use crate::node::roster_file::DraftRoster;
 use client::terminal::table::aligned;
 use documents::record::extension_names::{OWN_PROGRAMS, Program};
 use documents::record::ident::StepRef;
+use documents::record::validity::Timestamp;
 use judgement::policy::builtins::Builtins;
 use judgement::policy::decide::{DecisionPlace, Flags, PolicyVerdict};
 use judgement::policy::file::Policy;
@@ -27,30 +31,64 @@ pub struct RunbookCheck {
     pub scripts: Vec<ScriptAnswer>,
     /// What the authors should add to the blocks.
     pub advice: Vec<String>,
+    /// What was not compared with the files, if they were compared with a policy.
+    pub not_checked: Vec<&'static str>,
 }
 
 impl RunbookCheck {
-    /// Reads directories of runbooks, or one runbook, whose directory then counts as the directory of runbooks.
+    /// Reads directories of runbooks, or one runbook, whose directory then counts as the directory of runbooks. With
+    /// `root`, this directory counts as the directory of runbooks.
     #[must_use]
-    pub fn read(paths: &[PathBuf], locks: Locks) -> Self {
-        let strict = RunbookDirectories { locks, ..RunbookDirectories::strict(paths.to_vec(), None) };
+    pub fn read(paths: &[PathBuf], root: Option<&Path>, locks: Locks) -> Self {
+        let within = root.map(Path::to_owned);
+        let strict = RunbookDirectories { locks, within, ..RunbookDirectories::strict(paths.to_vec(), None) };
         let (checked, errors) = match strict.load() {
             Ok(registry) => (Some(registry), Vec::new()),
             Err(errors) => (None, errors),
         };
         // If a file has an error, the remarks and the programs of the other files are still reported.
-        let sound_files = checked.or_else(|| of_sound_files(paths));
-        Self { errors, sound_files, scripts: Vec::new(), advice: Vec::new() }
+        let sound_files = checked.or_else(|| of_sound_files(paths, root));
+        Self { errors, sound_files, scripts: Vec::new(), advice: Vec::new(), not_checked: Vec::new() }
     }
 
-    /// Asks this policy about each step, as a boundary does.
-    pub fn judge(&mut self, policy: &Policy) {
+    /// Asks this policy about each step, as a boundary does. `secrets` is true if the advice names the secrets of the steps.
+    pub fn judge(&mut self, policy: &Policy, secrets: bool) {
         for step in self.sound_files.iter().flat_map(Registry::steps) {
             let ruling = resolve(policy, Builtins::current(), &step.definition.reference);
             let answer = ScriptAnswer::of_step(&ruling, step, DecisionPlace::Boundary, &Flags::default());
-            self.advice.extend(advice(step, &answer));
+            self.advice.extend(advice(step, &answer, secrets));
             self.scripts.push(answer);
         }
+    }
+
+    /// Adds everything for which `doctor`, `serve` and `seal` refuse these files to the errors. Returns the steps whose secret
+    /// the configuration does not give, each with the reason.
+    pub fn compare(
+        &mut self,
+        policy: &Policy,
+        roster: Option<(&Path, &DraftRoster)>,
+        config: Option<&Config>,
+        now: Timestamp,
+    ) -> Vec<(StepRef, String)> {
+        let Some(files) = &self.sound_files else { return Vec::new() };
+        let found = file_refusals::find(files, policy, roster.map(|(_, draft)| draft), config, now);
+        let file = roster.map(|(path, _)| path.display().to_string()).unwrap_or_default();
+        let whole = |message| RegistryError { file: file.clone(), line: 0, column: 0, message };
+        self.errors.extend(found.steps);
+        self.errors.extend(found.roster.into_iter().chain(found.quorums).map(whole));
+        let open = [
+            (roster.is_none(), "groups and people of a roster (--config, --roster)"),
+            (config.is_none(), "limits and secrets of a boundary (--config)"),
+            (true, "paths, users, programs and sandbox of the boundary's host; its keys, tokens and signed rosters"),
+        ];
+        self.not_checked = open.into_iter().filter(|(open, _)| *open).map(|(_, what)| what).collect();
+        found.secrets
+    }
+
+    /// Returns the line about what was not compared.
+    #[must_use]
+    pub fn not_checked_line(&self) -> Option<String> {
+        (!self.not_checked.is_empty()).then(|| format!("not checked: {}", self.not_checked.join("; ")))
     }
 
     /// Returns true if policy refuses a step.
@@ -84,10 +122,10 @@ impl RunbookCheck {
         text
     }
 
-    /// Returns the last line: the number of errors, or of steps.
+    /// Returns the last line: the number of errors, also of `more` others, or of steps.
     #[must_use]
-    pub fn verdict(&self) -> String {
-        match (self.errors.len(), self.sound_files.iter().flat_map(Registry::steps).count()) {
+    pub fn verdict(&self, more: usize) -> String {
+        match (self.errors.len() + more, self.sound_files.iter().flat_map(Registry::steps).count()) {
             (0, 1) => "sound: 1 step".to_owned(),
             (0, count) => format!("sound: {count} steps"),
             (1, _) => "1 error".to_owned(),
@@ -98,9 +136,9 @@ impl RunbookCheck {
 
 /// Reads the files without errors. Returns `None` if a path can't be read at all.
 #[must_use]
-pub fn of_sound_files(paths: &[PathBuf]) -> Option<Registry> {
-    let (invalid, locks) = (InvalidFiles::Skipped, Locks::Ignored);
-    RunbookDirectories { invalid, locks, ..RunbookDirectories::strict(paths.to_vec(), None) }.load().ok()
+pub fn of_sound_files(paths: &[PathBuf], root: Option<&Path>) -> Option<Registry> {
+    let (invalid, locks, within) = (InvalidFiles::Skipped, Locks::Ignored, root.map(Path::to_owned));
+    RunbookDirectories { invalid, locks, within, ..RunbookDirectories::strict(paths.to_vec(), None) }.load().ok()
 }
 
 fn missing_lines(registry: &Registry) -> Vec<String> {

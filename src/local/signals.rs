@@ -91,23 +91,19 @@ impl Signals {
     fn take(&self, signal: u8) {
         let mut state = self.lock();
         match &state.now {
-            Now::Idle => {
-                if let Some(helper) = state.helper {
-                    let _ = kill_process(helper, Signal::KILL);
-                }
-                // Processes of the helper may still write for a moment.
-                for _ in 0..MOST_DELETIONS {
-                    if std::fs::remove_dir_all(&state.scratch).is_ok() || !state.scratch.exists() {
-                        break;
-                    }
-                    std::thread::sleep(Duration::from_millis(20));
-                }
-                std::process::exit(i32::from(Exit::Signal(signal).code()));
-            }
+            Now::Idle => end_program(&state, signal),
             Now::Running(flag) => flag.cancel(),
             Now::Finishing => {}
         }
         state.caught.get_or_insert(signal);
+    }
+
+    /// Ends the program as a signal does while no step runs, if a signal came since the start of the program.
+    pub fn end_if_caught(&self) {
+        let state = self.lock();
+        if let Some(signal) = state.caught {
+            end_program(&state, signal);
+        }
     }
 
     /// After this call, a signal that ends the program also ends this process, or no other process.
@@ -148,4 +144,18 @@ impl Signals {
         // The state is valid even after a panic, so a poisoned lock is used like any other lock.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn end_program(state: &State, signal: u8) -> ! {
+    if let Some(helper) = state.helper {
+        let _ = kill_process(helper, Signal::KILL);
+    }
+    // Processes of the helper may still write for a moment.
+    for _ in 0..MOST_DELETIONS {
+        if std::fs::remove_dir_all(&state.scratch).is_ok() || !state.scratch.exists() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    std::process::exit(i32::from(Exit::Signal(signal).code()));
 }

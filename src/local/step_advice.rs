@@ -12,13 +12,14 @@ use judgement::policy::required_permissions::is_read;
 use judgement::registry::registered_step::RegisteredStep;
 
 /// Returns what the author of a step should add, so that a run with a list of programs finds what the script needs.
+/// `secrets` is true if no configuration says which secrets the step gets.
 #[must_use]
-pub fn advice(registered: &RegisteredStep, answer: &ScriptAnswer) -> Vec<String> {
+pub fn advice(registered: &RegisteredStep, answer: &ScriptAnswer, secrets: bool) -> Vec<String> {
     let step = &registered.definition;
     let mut messages = Vec::new();
-    let secrets = step.needed_secrets();
-    if !secrets.is_empty() {
-        let names = secrets.join(", ");
+    let needed = step.needed_secrets();
+    if secrets && !needed.is_empty() {
+        let names = needed.join(", ");
         messages.push(format!("the block needs {names}: configure them for the step in [secrets] of countersign.toml"));
     }
     let builds_in_place = |all: &Vec<Program>| all.iter().any(|one| one.as_str().contains('*'));

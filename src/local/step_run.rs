@@ -208,6 +208,7 @@ impl RunbookWalk<'_> {
             results: true,
             session,
             secrets,
+            unreachable: [].into(),
         };
         self.begin(chosen, &before, &prepared, &withheld, work, &programs)?;
         self.wrote = true;
@@ -344,10 +345,11 @@ impl RunbookWalk<'_> {
         let loses_files = self.carried.as_ref().is_none_or(|carried| !carried.keeps_files());
         let results = report.results.as_ref().filter(|_| loses_files);
         let files_note = results.and_then(|results| files_note(results, &limits));
-        let hints = report.programs.as_ref().map(|facts| {
+        let mut hints = report.enforcement.refused_lines(&profile.network.hosts);
+        hints.extend(report.programs.iter().flat_map(|facts| {
             let denied = denied_programs(&self.rules.ruling(), facts);
             refusal_lines(facts, &profile, outcome.exit_code, &complaints, &ListPlace::Run(&denied))
-        });
+        }));
         let after = StepAfter {
             outcome: outcome.clone(),
             output: taken.output.clone(),
@@ -366,7 +368,6 @@ impl RunbookWalk<'_> {
         let cut = [&taken.output.stdout, &taken.output.stderr].iter().any(|stream| stream.truncated);
         let written = taken.written();
         // The same advice after each step would hide the other lines.
-        let hints = hints.unwrap_or_default();
         if hints != self.told_hints {
             print_hints(&hints, self.terminal)?;
             self.told_hints = hints;

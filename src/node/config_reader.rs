@@ -10,7 +10,7 @@ use crate::node::config::{
 };
 use crate::node::file_problem::{FileProblem, Problems};
 use crate::node::owned::read_owned;
-use crate::node::{toml_tree, unit};
+use crate::node::toml_tree;
 use crate::store::database::Database;
 use crate::store::server::{Replicas, ServerTable};
 use documents::record::declared::Limit;
@@ -18,8 +18,10 @@ use documents::record::enforcement::Level;
 use documents::record::extension_names::SecretName;
 use documents::record::ident::{BoundaryName, Name};
 use documents::record::profile::Limits;
+use documents::record::written_time::duration;
 use documents::yaml::{TextPlace, YamlFlaw, YamlKind, YamlNode, unknown};
 use judgement::policy::patterns::Pattern;
+use judgement::registry::attributes::{self, LIMITS};
 
 impl Config {
     /// Reads the configuration file. The owner and the mode are checked on the open file descriptor, so that no process
@@ -338,11 +340,11 @@ impl Reader {
 
     /// Returns the limits of a step that declares none, and the highest limits that a step may declare.
     pub(super) fn run_limits(&mut self, section: &YamlNode) -> (Limits, Limits) {
-        let words = unit::LIMITS.map(|(word, _)| word);
+        let words = LIMITS.map(|(word, _)| word);
         let above = section.value("maximum").cloned().unwrap_or_else(empty);
         self.known(&above, "[limits.maximum]", &words);
         let (limits, maximum) = (self.measure(section), self.measure(&above));
-        for (word, limit) in unit::LIMITS {
+        for (word, limit) in LIMITS {
             if limit.value(&limits) > limit.value(&maximum) {
                 let place = if section.value(word).is_some_and(is_written) { section } else { &above };
                 self.flaw::<()>(
@@ -357,14 +359,14 @@ impl Reader {
 
     fn measure(&mut self, section: &YamlNode) -> Limits {
         let mut limits = Limits::default();
-        for (word, limit) in unit::LIMITS {
+        for (word, limit) in LIMITS {
             let Some(node) = section.value(word) else { continue };
             // A limit that is a number without a unit may also be a TOML integer.
             let text = match &node.kind {
                 YamlKind::Integer(number) if matches!(limit, Limit::Processes | Limit::Cpu) => Some(number.to_string()),
                 _ => node.text(&format!("`{word}`"), &mut self.flaws).map(str::to_owned),
             };
-            match text.map(|text| unit::limit(limit, &text)) {
+            match text.map(|text| attributes::limit(limit, &text)) {
                 Some(Ok(value)) => *limit.of(&mut limits) = value,
                 Some(Err(message)) => self.flaws.push(YamlFlaw::new(node.place, message)),
                 None => {}
@@ -454,7 +456,7 @@ impl Reader {
     /// Returns a duration in seconds.
     pub(super) fn seconds(&mut self, node: &YamlNode, key: &str) -> i64 {
         let Some(text) = self.text(node, key) else { return 0 };
-        unit::seconds(&text).or_else(|message| self.flaw(node, key, message).ok_or(())).unwrap_or_default()
+        duration(&text).or_else(|message| self.flaw(node, key, message).ok_or(())).unwrap_or_default()
     }
 
     /// Records an error at the value of a key, or at the table if the file has no such key. Always returns `None`.

@@ -81,6 +81,14 @@ impl Reader {
     }
 
     fn check_url(&mut self, node: &YamlNode, kind: TargetKind, url: &str) {
+        let host =
+            url.split_once("://").map_or("", |(_, rest)| rest.split(['/', '?', '#', '\\']).next().unwrap_or_default());
+        if host.contains('@') {
+            let message = "the address has a user name or a password, which everybody who reads the configuration would see: \
+                           remove them, and put what is secret into the file of `secret`";
+            self.flaw::<()>(node, "url", message.to_owned());
+            return;
+        }
         let plain = url.bytes().all(|c| c.is_ascii_graphic());
         let of_host = ["127.0.0.1", "localhost", "[::1]"];
         let local = |rest: &str| of_host.iter().any(|host| rest.strip_prefix(host).is_some_and(ends_host));

@@ -17,6 +17,7 @@ use tokio::net::{UnixListener, UnixSocket, UnixStream};
 
 use crate::boundary::Boundary;
 use crate::boundary::monitoring::MonitoringStatus;
+use crate::boundary::oidc::binding_rules::steps_without_parameter;
 use crate::node::config::Config;
 use crate::node::file_problem::FileProblem;
 use crate::node::{next_seal, notifying};
@@ -117,7 +118,12 @@ pub async fn answer(
 ) -> ControlReply {
     let done = match request {
         ControlRequest::TokenCreate { token, oidc } => {
-            boundary.sealing.create_token(token, oidc).await.map(Value::from)
+            let state = boundary.crossing.state();
+            let warnings = oidc.as_deref().map(|oidc| steps_without_parameter(&token, oidc, &state));
+            boundary.sealing.create_token(token, oidc).await.map(|secret| match warnings {
+                Some(warnings) => json!({"audience": secret, "warnings": warnings}),
+                None => Value::from(secret),
+            })
         }
         ControlRequest::TokenList => boundary.sealing.tokens().map(|tokens| json!(tokens)),
         ControlRequest::TokenRevoke { name } => {

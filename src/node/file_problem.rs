@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::Path;
 
 use crate::store::database::Database;
+use crate::store::fault::StoreFault;
 use documents::yaml::YamlFlaw;
 use judgement::registry::registry_error::RegistryError;
 
@@ -18,33 +19,41 @@ pub struct FileProblem {
     pub column: usize,
     /// Description of the error, then the correction.
     pub message: String,
+    /// True if the reason is a database server that cannot be used now, so that a node waits.
+    pub can_pass: bool,
 }
 
 impl FileProblem {
     /// Creates a problem of a whole file.
     #[must_use]
     pub fn whole(file: &Path, message: impl Into<String>) -> Self {
-        Self { file: file.display().to_string(), line: 0, column: 0, message: message.into() }
+        Self { file: file.display().to_string(), line: 0, column: 0, message: message.into(), can_pass: false }
     }
 
     /// Creates a problem of a store.
     #[must_use]
     pub fn of_store(database: &Database, what: impl fmt::Display) -> Self {
-        Self { file: database.to_string(), line: 0, column: 0, message: what.to_string() }
+        Self { file: database.to_string(), line: 0, column: 0, message: what.to_string(), can_pass: false }
+    }
+
+    /// Creates a problem of a store from its fault.
+    #[must_use]
+    pub fn of_fault(database: &Database, fault: &StoreFault) -> Self {
+        Self { can_pass: fault.is_unreachable(), ..Self::of_store(database, fault) }
     }
 
     /// Creates a problem at the line and column that a parser reported.
     #[must_use]
     pub fn at(file: &Path, flaw: &YamlFlaw) -> Self {
         let YamlFlaw { place, message, .. } = flaw;
-        Self { file: file.display().to_string(), line: place.line, column: place.column, message: message.clone() }
+        Self { file: file.display().to_string(), line: place.line, column: place.column, message: message.clone(), can_pass: false }
     }
 }
 
 impl From<RegistryError> for FileProblem {
     fn from(error: RegistryError) -> Self {
         let RegistryError { file, line, column, message } = error;
-        Self { file, line, column, message }
+        Self { file, line, column, message, can_pass: false }
     }
 }
 
@@ -70,6 +79,12 @@ impl Problems {
         problems.sort();
         problems.dedup();
         Self(problems)
+    }
+
+    /// Returns true if a node waits until the database server can be used again.
+    #[must_use]
+    pub fn can_pass(&self) -> bool {
+        self.0.iter().all(|problem| problem.can_pass)
     }
 
     /// Returns all problems.

@@ -1,10 +1,12 @@
 //! Loader of the operator's files: runbooks, policy, roster and boundary key.
 
+use std::path::Path;
+
 use crate::node::config::Config;
 use crate::node::file_problem::{FileProblem, Problems};
 use crate::node::owned::read_owned;
-use crate::node::private;
 use crate::node::roster_file::{self, DraftRoster};
+use crate::node::{file_refusals, private};
 use documents::crypto::ssh_key::SshKey;
 use judgement::policy::file::Policy;
 use judgement::registry::Registry;
@@ -46,15 +48,17 @@ impl BoundaryFiles {
             Ok(registry) => (Some(registry), Vec::new()),
             Err(found) => (Registry::from_definitions([]).ok(), found),
         };
-        let (policy, roster) = (read_policy(config), read_roster(config));
+        let (policy, roster) = (read_policy(config), read_roster(&config.roster));
         let key = note(
             FileSigner::open(&config.key).map_err(|error| vec![FileProblem::whole(&config.key, error.to_string())]),
             &mut problems,
         );
         // After the log has begun, the last seal defines policy and roster. An unfinished or unsigned change of a file
-        // must not stop the start.
-        let exists = config.database.exists().map_err(|fault| vec![FileProblem::of_store(&config.database, fault)]);
-        let exists = note(exists, &mut problems);
+        // must not stop the start. On a database server, the start looks later, because the server can be down now.
+        let exists = match config.database.file() {
+            Some(file) => Some(file.exists()),
+            None => Some(true),
+        };
         if exists != Some(true) || config.database.node().is_none() {
             problems.append(&mut runbook_errors);
         }
@@ -62,7 +66,12 @@ impl BoundaryFiles {
             let found = policy.as_ref().err().into_iter().chain(roster.as_ref().err());
             problems.extend(found.flatten().cloned());
             if let (Ok(roster), Some(key)) = (&roster, &key) {
-                problems.extend(check_key(config, roster, key));
+                problems.extend(check_first_roster(config, roster, key));
+            }
+            if let (Ok(policy), false) = (&policy, problems.is_empty()) {
+                let signed =
+                    roster.as_ref().ok().and_then(|draft| draft.state(draft.tables().previous, policy.digest()).ok());
+                problems.extend(file_refusals::of_sound_files(config, policy, signed.as_ref()));
             }
         }
         match (registry, key) {
@@ -93,18 +102,27 @@ pub fn read_policy(config: &Config) -> Result<Policy, Vec<FileProblem>> {
                 line: error.line,
                 column: error.column,
                 message: error.message,
+                can_pass: false,
             })
             .collect()
     })
 }
 
-/// Reads `roster.toml`.
+/// Reads the source of a roster, for example `roster.toml`.
 ///
 /// # Errors
 /// Returns all errors of the file.
-pub fn read_roster(config: &Config) -> Result<DraftRoster, Vec<FileProblem>> {
-    let text = read_owned(&config.roster).map_err(|problem| vec![problem])?;
-    roster_file::read(&config.roster, &text)
+pub fn read_roster(path: &Path) -> Result<DraftRoster, Vec<FileProblem>> {
+    let text = read_owned(path).map_err(|problem| vec![problem])?;
+    roster_file::read(path, &text)
+}
+
+/// Returns the problems of the roster with which a log begins: without an approver, or without this key.
+#[must_use]
+pub fn check_first_roster(config: &Config, roster: &DraftRoster, key: &FileSigner) -> Vec<FileProblem> {
+    let no_approver = file_refusals::lacks_approvers(roster.tables());
+    let no_approver = no_approver.map(|why| FileProblem::whole(&config.roster, why));
+    no_approver.into_iter().chain(check_key(config, roster, key)).collect()
 }
 
 /// Returns a problem if the roster does not list this key for the boundary, because no verifier would accept its

@@ -34,7 +34,7 @@ pub(super) struct KeyHandoverChecked(());
 pub(super) fn check(config: &Config, ledger: &Ledger, key: &FileSigner) -> Result<KeyHandoverChecked, FileProblem> {
     let keyid = key.key().keyid();
     let work = open_work(&mut SealKeys::new(ledger.reads()), keyid.as_str());
-    match work.map_err(|fault| FileProblem::of_store(&config.database, fault))? {
+    match work.map_err(|fault| FileProblem::of_fault(&config.database, &fault))? {
         None => Ok(KeyHandoverChecked(())),
         Some(what) => Err(FileProblem::whole(
             &config.key,

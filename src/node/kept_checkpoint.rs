@@ -43,7 +43,11 @@ pub fn check(config: &Config, ledger: &Ledger, key: &SshKey) -> Result<Vec<Strin
     for (path, compared) in compare(config, read_known(config), ledger, key) {
         match compared {
             Ok(note) => notes.extend(note),
-            Err(message) => problems.push(FileProblem::whole(&path, message)),
+            Err(problem) => {
+                // The newest state of a database server can come back.
+                let can_pass = config.database.file().is_none() && matches!(problem, CheckpointProblem::Missing(_));
+                problems.push(FileProblem { can_pass, ..FileProblem::whole(&path, problem.to_string()) });
+            }
         }
     }
     if problems.is_empty() { Ok(notes) } else { Err(Problems::new(problems)) }
@@ -53,7 +57,29 @@ pub fn check(config: &Config, ledger: &Ledger, key: &SshKey) -> Result<Vec<Strin
 pub type KnownCheckpoint = (PathBuf, Result<(Note, Checkpoint), String>);
 
 /// A known checkpoint file with the result of [`look`].
-pub type ComparedCheckpoint = (PathBuf, Result<Option<String>, String>);
+pub type ComparedCheckpoint = (PathBuf, Result<Option<String>, CheckpointProblem>);
+
+/// The reason why a known checkpoint is not one of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CheckpointProblem {
+    /// The log lacks entries of the checkpoint.
+    Missing(String),
+    /// The log has other entries, or the checkpoint can't be read or compared.
+    Other(String),
+}
+
+impl std::fmt::Display for CheckpointProblem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (Self::Missing(message) | Self::Other(message)) = self;
+        f.write_str(message)
+    }
+}
+
+impl From<String> for CheckpointProblem {
+    fn from(message: String) -> Self {
+        Self::Other(message)
+    }
+}
 
 /// Reads all known checkpoint files.
 #[must_use]
@@ -100,7 +126,7 @@ fn look(
     ledger: &Ledger,
     key: &SshKey,
     earlier: &[String],
-) -> Result<Option<String>, String> {
+) -> Result<Option<String>, CheckpointProblem> {
     let (note, known) = found?;
     // A checkpoint without a valid signature also stops the start, because the store may be an old copy.
     let whose = match note::verify_note(&note, &known.origin, key.public()) {
@@ -124,25 +150,28 @@ fn look(
              restore a backup with `countersign store restore BACKUP`; to begin a new log on purpose, move this \
              file away",
             known.origin
-        ));
+        )
+        .into());
     }
     match ledger.root_at(known.size) {
         Ok(Some(root)) if root == known.root => Ok(None),
         Ok(found) => {
-            let what = if found.is_none() {
-                format!("the store has only {entries}: the store is an older copy")
-            } else {
-                format!("the first entries of the store's log of {entries} differ from the checkpoint")
+            let (problem, what): (fn(String) -> _, _) = match found {
+                None => (CheckpointProblem::Missing, format!("the store has only {entries}: the store is an older copy")),
+                Some(_) => (
+                    CheckpointProblem::Other,
+                    format!("the first entries of the store's log of {entries} differ from the checkpoint"),
+                ),
             };
-            Err(format!(
+            Err(problem(format!(
                 "{whose} a checkpoint of {} entries, but {what}. The boundary does not serve this store, because \
                  spent nonces could be spent again and two logs would have the same name. Put the newest store \
                  back; if the newest store is lost, `countersign store restore BACKUP` begins a new log that names \
                  this log",
                 known.size
-            ))
+            )))
         }
-        Err(fault) => Err(fault.to_string()),
+        Err(fault) => Err(fault.to_string().into()),
     }
 }
 

@@ -5,11 +5,13 @@ use serde_json::{Value, json};
 use crate::boundary::Boundary;
 use crate::boundary::sealing::{sound_registry, tokens_in_force, told_steps};
 use crate::node::config::Config;
-use crate::node::files::BoundaryFiles;
+use crate::node::file_problem::Problems;
+use crate::node::file_refusals::of_sound_files;
+use crate::node::files::{BoundaryFiles, read_policy};
 use crate::node::host_sandbox::configure;
 use crate::node::roster_succession::{self, FoundRosters};
 use crate::seal::refusal::{Refusal, Stopped};
-use crate::seal::sealed::{SealContent, SealPredecessor, Sealed};
+use crate::seal::sealed::{SealContent, SealError, SealPredecessor, Sealed};
 use crate::store::fault::StoreFault;
 use crate::store::ledger::Ledger;
 use documents::crypto::key_id::KeyId;
@@ -167,20 +169,25 @@ pub(super) async fn seal_files(config: Config, boundary: &Boundary, new_epoch: b
     let crossing = boundary.crossing.clone();
     let next = move |sealed: &Sealed, ledger: &Ledger, keyid: KeyId, sandbox: &dyn Sandbox| {
         let revoked = &*crossing.revoked();
-        let files = BoundaryFiles::read(&config).map_err(|problems| refused(&problems))?;
+        let files = BoundaryFiles::read(&config).map_err(|problems| {
+            // The errors of some runbooks must not hide the refused steps of the others.
+            let policy = read_policy(&config).ok().filter(|policy| policy.digest() == sealed.policy.digest());
+            let more = policy.map(|policy| of_sound_files(&config, &policy, Some(&sealed.roster))).unwrap_or_default();
+            refused(&Problems::new(problems.list().iter().cloned().chain(more).collect()))
+        })?;
         let configuration = configure(&config, sandbox.probe()).map_err(|problems| refused(&problems))?;
         let next = NextSeal { config: &config, ledger, keyid, sandbox, revoked, configuration };
         let (mut content, found) = next.content(sealed, &files)?;
         let sound = sound_registry(&content, Some(sealed.steps()), sandbox, &config.runbook_directories());
         content.registry = sound.map_err(|errors| {
-            let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
-            refused(&lines.join("\n"))
+            let state = content.draft(SealPredecessor::After(sealed), ledger.now()).err().map(|error| error.state);
+            refused(&SealError { steps: errors, state: state.unwrap_or_default(), too_long: None })
         })?;
         Ok((content, found))
     };
     let (changed, FileFindings { notes, following, .. }) = boundary.sealing.seal_next(new_epoch, next).await?;
     let all: Vec<String> = notes.iter().chain(&following).cloned().collect();
     boundary.health.set_file_notes(notes);
-    boundary.health.set_roster_notes(following);
+    boundary.health.set_roster_notes(boundary.crossing.state().roster.version(), following);
     Ok(json!({ "changed": changed, "seal": boundary.crossing.state().seal.number, "notes": all }))
 }

@@ -11,7 +11,7 @@ use crate::node::file_problem::{FileProblem, Problems};
 use crate::node::handover::StandbyKey;
 use crate::node::{kept_checkpoint, log_at_rest, places};
 use crate::seal::surroundings::Surroundings;
-use crate::store::database::{OpenStore, Role, RoleCandidate};
+use crate::store::database::{NodeLock, OpenStore, Role, RoleCandidate};
 use crate::store::ledger::Ledger;
 use crate::store::rows::CheckpointRow;
 use crate::store::server::Turn;
@@ -32,7 +32,7 @@ pub fn has_store(config: &Config) -> Result<bool, FileProblem> {
              log";
         return Err(FileProblem::whole(&restoring, message));
     }
-    if config.database.exists().map_err(|fault| FileProblem::of_store(&config.database, fault))? {
+    if config.database.exists().map_err(|fault| FileProblem::of_fault(&config.database, &fault))? {
         return Ok(true);
     }
     match kept_checkpoint::read(&config.kept_checkpoint()) {
@@ -51,7 +51,7 @@ pub fn has_log(config: &Config) -> Result<bool, FileProblem> {
     if !has_store(config)? {
         return Ok(false);
     }
-    let (_, head) = config.database.at_rest().map_err(|fault| FileProblem::of_store(&config.database, fault))?;
+    let (_, head) = config.database.at_rest().map_err(|fault| FileProblem::of_fault(&config.database, &fault))?;
     Ok(head.size > 0)
 }
 
@@ -65,17 +65,26 @@ pub fn take_store(config: &Config, role: Role) -> Result<OpenStore, Problems> {
     // the store that the operator copies back.
     let _there = has_store(config)?;
     make_directories(config)?;
-    let store = config.database.open(role).map_err(|fault| FileProblem::of_store(&config.database, fault))?;
+    let store = config.database.open(role).map_err(|fault| FileProblem::of_fault(&config.database, &fault))?;
     small_file::sweep(&config.data).map_err(|error| FileProblem::whole(&config.data, error.to_string()))?;
     Ok(store)
 }
 
-/// Returns this node as a candidate for the role of the active node.
+/// Locks the private directory of this node.
 ///
 /// # Errors
-/// Returns an error if the database cannot be used.
-pub fn candidate(config: &Config, key: &FileSigner) -> Result<RoleCandidate, Problems> {
+/// Returns an error if another process uses the directory.
+pub fn lock_node(config: &Config) -> Result<NodeLock, Problems> {
     make_directories(config)?;
+    let lock = config.database.node().map(|_| config.database.lock(&config.data).map(Arc::new));
+    lock.transpose().map_err(|fault| FileProblem::of_store(&config.database, fault).into())
+}
+
+/// Returns this node as a candidate for the role of the active node, without a connection yet.
+///
+/// # Errors
+/// Returns an error if a file of this node cannot be read.
+pub fn candidate(config: &Config, lock: &NodeLock, key: &FileSigner) -> Result<RoleCandidate, Problems> {
     let kept = config.kept_checkpoint();
     let read = move || {
         if !kept.exists() {
@@ -84,8 +93,8 @@ pub fn candidate(config: &Config, key: &FileSigner) -> Result<RoleCandidate, Pro
         let (note, known) = kept_checkpoint::read(&kept)?;
         Ok(Some(CheckpointRow { size: known.size, root: known.root, note: note.to_string() }))
     };
-    let candidate = config.database.candidate(&config.data, &key.key().keyid(), Arc::new(read));
-    candidate.map_err(|fault| FileProblem::of_store(&config.database, fault).into())
+    let candidate = config.database.candidate(&config.data, lock.clone(), &key.key().keyid(), Arc::new(read));
+    candidate.map_err(|fault| FileProblem::of_fault(&config.database, &fault).into())
 }
 
 /// Takes the role of the active node for a command.
@@ -100,8 +109,9 @@ pub fn role_of_command(config: &Config, key: &FileSigner) -> Result<Role, Proble
     let mut sealed_key = StandbyKey::new(config, key);
     // If the service of this node stands by, it holds the lock of the node, and has no control socket.
     let stands_by = |found| if config.database.node().is_some() { elsewhere(&found) } else { found };
-    let turn = candidate(config, key).map_err(stands_by)?.attempt(&mut || sealed_key.waits());
-    match turn.map_err(|fault| FileProblem::of_store(&config.database, fault))? {
+    let lock = lock_node(config).map_err(stands_by)?;
+    let turn = candidate(config, &lock, key)?.attempt(&mut || sealed_key.waits());
+    match turn.map_err(|fault| FileProblem::of_fault(&config.database, &fault))? {
         Turn::Active(role) => Ok(role),
         Turn::Waits(why) => Err(elsewhere(&why)),
     }
@@ -137,7 +147,7 @@ pub(super) fn open_ledger(
 ) -> Result<Ledger, Problems> {
     let settings = shared::LedgerConfig { objects: store.objects, ..settings(config, key, around)? };
     Ledger::open(store.store, store.reads, settings)
-        .map_err(|fault| FileProblem::of_store(&config.database, fault).into())
+        .map_err(|fault| FileProblem::of_fault(&config.database, &fault).into())
 }
 
 /// Reads the boundary's key.

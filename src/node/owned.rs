@@ -59,6 +59,8 @@ const CORRECT_PATH: &str = "name the file in [tls], and let the user of the serv
 fn check_file(path: &Path, metadata: &std::fs::Metadata) -> Result<(), FileProblem> {
     check_owned(path, metadata, 0o100_000)?;
     if let Some(directory) = path.parent() {
+        // A name alone is a file of the current directory.
+        let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
         let metadata = std::fs::metadata(directory)
             .map_err(|error| FileProblem::whole(directory, format!("the directory can't be read ({error})")))?;
         check_owned(directory, &metadata, 0o040_000)?;

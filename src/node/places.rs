@@ -36,6 +36,12 @@ impl Config {
         self.data.join("sizes")
     }
 
+    /// Returns the directory in which the unit of `init` makes backups, if the store is a file.
+    #[must_use]
+    pub fn backups(&self) -> Option<PathBuf> {
+        self.database.file().and(Some(self.path.with_file_name("backups")))
+    }
+
     /// Returns the directory of closed logs. A restore closes the old log.
     #[must_use]
     pub fn closed(&self) -> PathBuf {

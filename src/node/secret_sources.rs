@@ -1,5 +1,6 @@
 //! Reads the values of configured secrets. No error contains a value.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read as _;
 use std::os::unix::ffi::OsStringExt as _;
@@ -9,12 +10,14 @@ use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
+use serde::de::IgnoredAny;
 use zeroize::Zeroizing;
 
 use crate::carried::secret_masks::MIN_MASKED;
 use crate::carried::secret_permits::SecretPermits;
 use crate::node::config::{ConfiguredSecret, SecretSource};
 use documents::crypto::secret_value::SecretValue;
+use documents::record::extension_names::SecretName;
 use judgement::policy::patterns::Pattern;
 
 /// Maximum size of a value, in bytes, without its final newline.
@@ -39,12 +42,25 @@ pub fn permits(secrets: &[ConfiguredSecret]) -> SecretPermits {
     )
 }
 
-/// Returns a note for each secret whose value this process can't read.
-pub fn unreadable(secrets: &[ConfiguredSecret]) -> impl Iterator<Item = String> {
-    secrets.iter().filter_map(|secret| {
-        let why = read(&secret.source).err()?;
-        Some(format!("the secret {} can't be read, so runs that need it are refused: {why}", secret.name.as_str()))
+/// Returns a note for each secret whose value this process can't read, or whose value is a JSON object.
+pub fn notes(secrets: &[ConfiguredSecret]) -> impl Iterator<Item = String> {
+    secrets.iter().filter_map(|secret| match read(&secret.source) {
+        Ok(value) => json_note(&secret.name, &value),
+        Err(why) => {
+            Some(format!("the secret {} can't be read, so runs that need it are refused: {why}", secret.name.as_str()))
+        }
     })
+}
+
+/// Returns a note if the value is a JSON object, whose members output shows without a mask.
+#[must_use]
+pub fn json_note(name: &SecretName, value: &SecretValue) -> Option<String> {
+    serde_json::from_slice::<BTreeMap<String, IgnoredAny>>(value.expose()).ok()?;
+    Some(format!(
+        "the secret {} is a JSON object, and a value in it is masked in output only if it is a secret of its own: \
+         configure each value as a secret",
+        name.as_str()
+    ))
 }
 
 /// Returns the path of the value, if the value is in a file.

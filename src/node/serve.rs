@@ -7,11 +7,10 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::json;
 use tokio::net::{TcpListener, UnixListener};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::Signal;
 use tokio::sync::Notify;
 
 use crate::boundary::Boundary;
-use crate::boundary::seen_nodes::SeenNodes;
 use crate::http;
 use crate::http::app::HttpConfig;
 use crate::http::limit::Rates;
@@ -24,47 +23,42 @@ use crate::node::host_lock::HostLock;
 use crate::node::runbook_watch::{self, RunbookWatch};
 use crate::node::served_certificate::ServedCertificate;
 use crate::node::service_manager::{Notifier, ServiceManager};
-use crate::node::sockets::{self, BoundSockets, Listeners};
 use crate::node::start::{self, AssembledBoundary, TakenChanges};
 use crate::node::{
-    descriptors, host_sandbox, kept_checkpoint, listener, memory, notifying, open_store, roster_succession, standby,
-    watchdog, witnessing,
+    descriptors, host_sandbox, kept_checkpoint, notifying, open_store, roster_succession, watchdog, witnessing,
 };
-use crate::seal::refusal::Stopped;
 use crate::store::ledger::Ledger;
 use crate::store::server::{ReadRole, RoleState};
 use documents::crypto::digest::{RosterDigest, SealDigest};
 use documents::record::ident::{BoundaryName, Nonce};
-use sandbox::runs::Sandbox;
-use sandbox::runs::linux::LinuxSandbox;
 use wire::mcp::tool_calls::NewNonce;
 
 /// A boundary that is ready to serve. The store is locked, interrupted runs have receipts, and the sockets are open.
 pub struct Node {
-    boundary: Boundary,
-    ledger: Ledger,
-    listener: TcpListener,
-    metrics: Option<TcpListener>,
-    control: UnixListener,
+    pub(super) boundary: Boundary,
+    pub(super) ledger: Ledger,
+    pub(super) listener: TcpListener,
+    pub(super) metrics: Option<TcpListener>,
+    pub(super) control: UnixListener,
     /// Deletes the file of the control socket.
-    control_file: ControlFile,
-    config: Config,
-    started: Started,
-    signals: Signals,
+    pub(super) control_file: ControlFile,
+    pub(super) config: Config,
+    pub(super) started: Started,
+    pub(super) signals: Signals,
     /// Newest roster version that had enough signatures at the start.
-    newest_roster: u64,
-    lock: HostLock,
-    certificate: Option<ServedCertificate>,
-    manager: ServiceManager,
+    pub(super) newest_roster: u64,
+    pub(super) lock: HostLock,
+    pub(super) certificate: Option<ServedCertificate>,
+    pub(super) manager: ServiceManager,
     /// Returns the state of the role of this node.
-    role_state: Arc<ReadRole>,
+    pub(super) role_state: Arc<ReadRole>,
 }
 
 /// Signals to the service. The handlers are installed before the store is opened, so that no signal is lost.
-struct Signals {
-    hangup: Signal,
-    end: Signal,
-    interrupt: Signal,
+pub(super) struct Signals {
+    pub(super) hangup: Signal,
+    pub(super) end: Signal,
+    pub(super) interrupt: Signal,
 }
 
 /// Result of a start, for the operator.
@@ -97,131 +91,6 @@ pub struct Started {
 }
 
 impl Node {
-    /// Reads all files, locks the store, opens the sockets, and recovers interrupted runs.
-    ///
-    /// # Errors
-    /// Returns all reasons why the boundary cannot start.
-    pub async fn open(config: Config, manager: ServiceManager) -> Result<Self, Problems> {
-        Self::open_with(config, manager, |sandbox| Arc::new(sandbox)).await
-    }
-
-    /// Does the same as [`Node::open`], but passes the sandbox through `around`. Benchmarks use this function.
-    ///
-    /// # Errors
-    /// Returns all reasons why the boundary cannot start.
-    pub async fn open_with(
-        mut config: Config,
-        mut manager: ServiceManager,
-        around: impl FnOnce(LinuxSandbox) -> Arc<dyn Sandbox>,
-    ) -> Result<Self, Problems> {
-        let opening = watchdog::extend_opening(&manager.notifier);
-        // New files must not be accessible to other users.
-        rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
-        memory::make_private().map_err(|error| {
-            FileProblem::whole(&config.path, format!("the memory of the service can't be made private: {error}"))
-        })?;
-        let watch = |kind| {
-            signal(kind).map_err(|error| {
-                FileProblem::whole(&config.path, format!("the signal handlers can't be installed: {error}"))
-            })
-        };
-        let mut signals = Signals {
-            hangup: watch(SignalKind::hangup())?,
-            end: watch(SignalKind::terminate())?,
-            interrupt: watch(SignalKind::interrupt())?,
-        };
-        start::check_clock(&config)?;
-        let configured = config.listen;
-        let passed = sockets::passed(&mut config, &mut manager)?;
-        manager.notifier.status("reading the files and the store");
-        let (files, certificate) = read_files(&config)?;
-        // Take the lock before the cleanup, because another service may use these files.
-        let nodes = seen_nodes(&config)?;
-        let role = tokio::select! {
-            role = standby::wait(&config, &files.key, certificate.as_ref(), passed.as_ref(), &manager.notifier, nodes.clone()) => role?,
-            _ = signals.end.recv() => return Err(stopped_in_standby(&config).into()),
-            _ = signals.interrupt.recv() => return Err(stopped_in_standby(&config).into()),
-        };
-        let role_state = Arc::new(role.state());
-        let store = open_store::take_store(&config, role)?;
-        let sandbox = around(host_sandbox::sandbox(&config)?);
-        let (assembled, sockets) = start::assemble(&config, sandbox, store, files, TakenChanges::Changes, async {
-            BoundSockets::bind(&config, passed)
-        })
-        .await?;
-        let AssembledBoundary { boundary, ledger, level, first, mut notes, newest_roster, lock } = assembled;
-        if let Some(nodes) = nodes {
-            boundary.health.set_nodes(nodes, role_state.clone());
-        }
-        // Values are dropped in the reverse order. If the start fails, the file of the control socket must be deleted before
-        // `lock` is released, so that this process does not delete the file of the next service.
-        let bound = sockets;
-        let listener_notes = listener::notes(&config);
-        listener_notes.iter().for_each(|note| tracing::warn!("{note}"));
-        boundary.health.add_notes(&listener_notes);
-        notes.extend(listener_notes);
-        if config.listen != configured && configured.port() != 0 {
-            notes.push(format!(
-                "the socket that systemd passed is {}, so `listen` ({configured}) is not used",
-                config.listen
-            ));
-        }
-        let broken = |stopped: Stopped| {
-            FileProblem::of_store(&config.database, format!("recovery failed, nothing was started: {stopped}"))
-        };
-        // All processes of earlier runs were killed when the sandbox was prepared. Write the receipts of interrupted
-        // runs before the first request (rule R6).
-        manager.notifier.status("writing the receipts of interrupted runs");
-        drop(opening);
-        let recovered = tokio::select! {
-            never = watchdog::extend(&manager.notifier, &ledger, None) => match never {},
-            recovered = boundary.crossing.recover() => recovered.map_err(broken)?,
-            // On a full disk the recovery waits without a time limit. The next start writes the missing receipts.
-            _ = signals.end.recv() => return Err(stopped_in_recovery(&config).into()),
-            _ = signals.interrupt.recv() => return Err(stopped_in_recovery(&config).into()),
-        };
-        let Listeners { http: listener, metrics, control, control_file } = bound.listen(&config)?;
-        memory::release_freed_memory();
-        let state = boundary.crossing.state();
-        let started = Started {
-            url: format!(
-                "{}://{}",
-                if certificate.is_some() { "https" } else { "http" },
-                listener.local_addr().unwrap_or(config.listen)
-            ),
-            name: config.name.clone(),
-            id: state.boundary.id,
-            seal: state.seal.number,
-            steps: state.registry.steps().len(),
-            roster: state.roster.digest(),
-            sandbox: level.word().to_owned(),
-            first,
-            recovered,
-            notes,
-            control: config.socket(),
-            metrics: metrics
-                .as_ref()
-                .and_then(|listener| listener.local_addr().ok())
-                .map(|address| format!("http://{address}/metrics")),
-        };
-        Ok(Self {
-            boundary,
-            ledger,
-            listener,
-            metrics,
-            control,
-            control_file,
-            config,
-            started,
-            signals,
-            newest_roster,
-            lock,
-            certificate,
-            manager,
-            role_state,
-        })
-    }
-
     /// Returns the result of the start, for the operator.
     #[must_use]
     pub const fn started(&self) -> &Started {
@@ -367,20 +236,6 @@ async fn role_ends(role: &ReadRole) {
     }
 }
 
-/// Begins to read the nodes of the boundary. Returns `None` with a store in a file.
-fn seen_nodes(config: &Config) -> Result<Option<Arc<SeenNodes>>, FileProblem> {
-    let database = &config.database;
-    let (Some(me), Some(replicas), Some(reader)) = (database.node(), database.replicas(), database.nodes()) else {
-        return Ok(None);
-    };
-    let seen = SeenNodes::watch(me, replicas, reader);
-    seen.map(Some).map_err(|error| FileProblem::of_store(database, format!("no thread can be started: {error}")))
-}
-
-fn stopped_in_standby(config: &Config) -> FileProblem {
-    FileProblem::of_store(&config.database, "a signal ended this node before it became the active node")
-}
-
 /// Executes one request of the control socket directly on the store, if no service runs. Returns the answer and notes
 /// for the operator. Interrupted runs are not recovered, because only a service may do so (rule R6). Only a request to
 /// seal puts changed files in force.
@@ -410,31 +265,6 @@ pub fn answer_offline(config: Config, request: ControlRequest) -> Result<(Contro
     })
 }
 
-/// Reads all files of the operator. The errors of all files are reported together.
-fn read_files(config: &Config) -> Result<(BoundaryFiles, Option<ServedCertificate>), Problems> {
-    let certificate = ServedCertificate::open(config, (start::surroundings().now)());
-    let mut problems: Vec<FileProblem> = listener::check(config).into_iter().collect();
-    problems.extend(certificate.as_ref().err().into_iter().flatten().cloned());
-    match (BoundaryFiles::read_to_serve(config), certificate) {
-        (Ok(files), Ok(certificate)) if problems.is_empty() => {
-            files
-                .runbook_errors
-                .iter()
-                .for_each(|error| tracing::warn!("the runbooks of this node have an error: {error}"));
-            Ok((files, certificate))
-        }
-        (files, _) => {
-            problems.extend(files.err().iter().flat_map(|found| found.list().to_vec()));
-            Err(Problems::new(problems))
-        }
-    }
-}
-
-fn stopped_in_recovery(config: &Config) -> FileProblem {
-    let what = "a signal ended the start before all interrupted runs had their receipts: the next start writes them";
-    FileProblem::of_store(&config.database, what)
-}
-
 async fn reseal_on(
     mut hangup: Signal,
     boundary: Boundary,
@@ -460,8 +290,7 @@ async fn reseal_on(
     }
 }
 
-/// Looks for newly signed versions of the roster while the service runs. They take effect at the next start, so the
-/// operator only gets a note.
+/// Notes newly signed versions of the roster while the service runs. They take effect at the next start or seal.
 async fn watch_rosters(boundary: Boundary, config: Config, newest: u64) {
     let mut every = tokio::time::interval(ROSTERS_EVERY);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -469,13 +298,14 @@ async fn watch_rosters(boundary: Boundary, config: Config, newest: u64) {
     loop {
         every.tick().await;
         let (state, config) = (boundary.crossing.state(), config.clone());
+        let in_force = state.roster.version();
         let look = move || roster_succession::notes_while_serving(&config, &state.rosters, newest);
         if let Ok(notes) = tokio::task::spawn_blocking(look).await {
             if notes != told {
                 notes.iter().for_each(|note| tracing::info!("{note}"));
                 told.clone_from(&notes);
             }
-            boundary.health.set_roster_notes(notes);
+            boundary.health.set_roster_notes(in_force, notes);
         }
     }
 }

@@ -1,76 +1,118 @@
-//! A node that waits for the role of the active node. It answers each request that it is not active.
+//! A node that waits for the role of the active node, or for its database. It answers each request that it is not active.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 
 use crate::boundary::seen_nodes::SeenNodes;
-use crate::http::standby;
+use crate::http::standby::{self, StandbyReason};
 use crate::node::config::Config;
 use crate::node::file_problem::{FileProblem, Problems};
 use crate::node::handover::StandbyKey;
 use crate::node::open_store;
+use crate::node::read_heads::ReadHeads;
 use crate::node::served_certificate::ServedCertificate;
 use crate::node::service_manager::Notifier;
-use crate::store::database::Role;
+use crate::store::database::{NodeLock, Role};
 use crate::store::server::Turn;
+use documents::record::code::Code;
 use judgement::trust::signer::FileSigner;
 
 /// Pause between two attempts to become the active node.
 const PAUSE: Duration = Duration::from_secs(1);
+/// Pause after a start that the database ended, so that requests get an answer meanwhile.
+const LONG_PAUSE: Duration = Duration::from_secs(5);
 
-/// Waits until this node is the active node. Meanwhile it answers requests with 503.
-///
-/// # Errors
-/// Returns an error if the database refuses this node, or if the address of the service is not free.
-pub(super) async fn wait(
-    config: &Config,
-    key: &FileSigner,
-    certificate: Option<&ServedCertificate>,
-    passed: Option<&std::net::TcpListener>,
-    notifier: &Notifier,
-    nodes: Option<Arc<SeenNodes>>,
-) -> Result<Role, Problems> {
-    let problem = |what: &dyn std::fmt::Display| Problems::from(FileProblem::of_store(&config.database, what));
-    let mut candidate = open_store::candidate(config, key)?;
-    let mut sealed_key = StandbyKey::new(config, key);
-    let why = Arc::new(Mutex::new(String::new()));
-    let mut answering: Option<tokio::task::JoinHandle<Infallible>> = None;
-    loop {
-        let attempt = move || (candidate.attempt(&mut || sealed_key.waits()), candidate, sealed_key);
-        let turn;
-        (turn, candidate, sealed_key) = tokio::task::spawn_blocking(attempt).await.map_err(|error| problem(&error))?;
-        let reason = match turn {
-            Ok(Turn::Active(role)) => {
-                if let Some(task) = answering {
-                    task.abort();
-                    // The listener must be closed before the service listens on the same address.
-                    let _ = task.await;
+/// What a waiting node answers with.
+pub(super) struct Standby<'a> {
+    pub(super) config: &'a Config,
+    pub(super) certificate: Option<&'a ServedCertificate>,
+    /// The listener that systemd passed.
+    pub(super) passed: Option<&'a std::net::TcpListener>,
+    pub(super) notifier: &'a Notifier,
+    pub(super) nodes: Option<Arc<SeenNodes>>,
+    /// The reason to wait, for the log and for `/ready`.
+    pub(super) why: Arc<Mutex<StandbyReason>>,
+}
+
+impl Standby<'_> {
+    /// Waits until this node is the active node. Meanwhile it answers requests with 503. `ended` is the reason why the
+    /// database ended the start before.
+    ///
+    /// # Errors
+    /// Returns an error if the database is another one or was changed by hand, or if the address of the service is not free.
+    pub(super) async fn wait(
+        &self,
+        lock: &NodeLock,
+        key: &FileSigner,
+        ended: Option<String>,
+    ) -> Result<Role, Problems> {
+        let problem = |what: &dyn std::fmt::Display| Problems::from(FileProblem::of_store(&self.config.database, what));
+        let mut candidate = open_store::candidate(self.config, lock, key)?;
+        let mut sealed_key = StandbyKey::new(self.config, key);
+        let mut heads = ReadHeads::new(self.config, key)?;
+        let mut answering = None;
+        if let Some(why) = ended {
+            self.tell(Code::Database, why);
+            answering = Some(self.answer().await?);
+            tokio::time::sleep(LONG_PAUSE).await;
+        }
+        loop {
+            let attempt = move || {
+                let mut turn = candidate.attempt(&mut || sealed_key.waits());
+                if matches!(turn, Ok(Turn::Waits(_))) {
+                    turn = heads.keep().and(turn);
                 }
-                return Ok(role);
-            }
-            Ok(Turn::Waits(why)) => why,
-            Err(fault) if fault.is_unreachable() => fault.to_string(),
-            Err(fault) => return Err(problem(&fault)),
-        };
-        let earlier = std::mem::replace(&mut *why.lock().unwrap_or_else(PoisonError::into_inner), reason.clone());
-        if earlier != reason {
-            tracing::info!("not active: {reason}");
-            notifier.ready(&format!("not active: {reason}"));
-        }
-        if answering.is_none() {
-            let listener = match passed {
-                Some(passed) => passed.try_clone().and_then(TcpListener::from_std),
-                None => TcpListener::bind(config.listen).await,
+                (turn, candidate, sealed_key, heads)
             };
-            let listener = listener.map_err(|error| {
-                FileProblem::whole(&config.path, format!("can't listen on {} ({error})", config.listen))
-            })?;
-            let tls = certificate.map(ServedCertificate::server);
-            answering = Some(tokio::spawn(standby::serve(listener, tls, why.clone(), nodes.clone())));
+            let turn;
+            (turn, candidate, sealed_key, heads) =
+                tokio::task::spawn_blocking(attempt).await.map_err(|error| problem(&error))?;
+            match turn {
+                Ok(Turn::Active(role)) => {
+                    if let Some(task) = answering {
+                        let task: JoinHandle<Infallible> = task;
+                        task.abort();
+                        // The listener must be closed before the service listens on the same address.
+                        let _ = task.await;
+                    }
+                    return Ok(role);
+                }
+                Ok(Turn::Waits(why)) => self.tell(Code::Standby, why),
+                Err(fault) if fault.is_unreachable() => self.tell(Code::Database, fault.to_string()),
+                Err(fault) => return Err(problem(&fault)),
+            }
+            if answering.is_none() {
+                answering = Some(self.answer().await?);
+            }
+            tokio::time::sleep(PAUSE).await;
         }
-        tokio::time::sleep(PAUSE).await;
+    }
+
+    fn tell(&self, code: Code, why: String) {
+        let new = StandbyReason { code, why };
+        let mut known = self.why.lock().unwrap_or_else(PoisonError::into_inner);
+        if *known != new {
+            tracing::info!("not active: {}", new.why);
+            self.notifier.ready(&format!("not active: {}", new.why));
+            *known = new;
+        }
+    }
+
+    /// Listens, and answers requests with the reason to wait.
+    async fn answer(&self) -> Result<JoinHandle<Infallible>, FileProblem> {
+        let config = self.config;
+        let listener = match self.passed {
+            Some(passed) => passed.try_clone().and_then(TcpListener::from_std),
+            None => TcpListener::bind(config.listen).await,
+        };
+        let listener = listener.map_err(|error| {
+            FileProblem::whole(&config.path, format!("can't listen on {} ({error})", config.listen))
+        })?;
+        let tls = self.certificate.map(ServedCertificate::server);
+        Ok(tokio::spawn(standby::serve(listener, tls, self.why.clone(), self.nodes.clone())))
     }
 }

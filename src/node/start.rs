@@ -16,7 +16,7 @@ use crate::node::config::Config;
 use crate::node::file_problem::{FileProblem, Problems};
 use crate::node::files::{self, BoundaryFiles};
 use crate::node::host_lock::HostLock;
-use crate::node::host_sandbox::{configure, missing};
+use crate::node::host_sandbox::{configure, missing, unreachable_services};
 use crate::node::next_seal::{FileFindings, NextSeal};
 use crate::node::open_store::{closed_ledgers, copy_of, open_ledger};
 use crate::node::roster_file::DraftRoster;
@@ -114,7 +114,7 @@ pub async fn assemble<S>(
             return Err(problem.into());
         }
     };
-    let broken = |fault: StoreFault| Problems::from(FileProblem::of_store(&config.database, fault));
+    let broken = |fault: StoreFault| Problems::from(FileProblem::of_fault(&config.database, &fault));
     let closed = closed_ledgers(config, &files.key, &around, &mut notes)?;
     // A key that a closed log revoked counts as little in the new log of a restore.
     let logs = closed.iter().map(|log| log.revocations());
@@ -157,7 +157,7 @@ pub async fn assemble<S>(
             "`replicas` in [postgres] is \"none\": the loss of the database server loses its newest runs".to_owned(),
         );
     }
-    notes.extend(secret_sources::unreadable(&config.secrets));
+    notes.extend(secret_sources::notes(&config.secrets));
     let shares = descriptors::share(config.limits.runs);
     notes.extend(shares.note);
     let limits = CapacityLimits { runs: shares.runs, crossings: CROSSINGS };
@@ -169,7 +169,7 @@ pub async fn assemble<S>(
         ledger: ledger_too,
         sandbox,
         key,
-        growth: DataGrowth::read(config.data_sizes(), sealed.boundary.id),
+        growth: DataGrowth::read(config.data_sizes(), sealed.boundary.id, config.backups()),
         sealed,
         earlier,
         outputs,
@@ -177,6 +177,7 @@ pub async fn assemble<S>(
         late,
         sessions: Arc::new(Sessions::new(Duration::from_secs(config.limits.session_idle.unsigned_abs()))),
         secrets: secret_sources::permits(&config.secrets),
+        services: unreachable_services(config),
         limits,
         retention,
         closed,
@@ -189,7 +190,8 @@ pub async fn assemble<S>(
     let boundary = Boundary::new(parts);
     boundary.health.set_notes(notes.clone());
     boundary.health.set_file_notes(found.notes.clone());
-    boundary.health.set_roster_notes(found.following.clone());
+    let in_force = boundary.crossing.state().roster.version();
+    boundary.health.set_roster_notes(in_force, found.following.clone());
     notes.extend(found.notes);
     notes.extend(found.following);
     notes.extend(boundary.health.set_skipped(&found.skipped));
@@ -220,31 +222,24 @@ impl Start<'_> {
                 return Err(Problems::new(found.flatten().collect()));
             }
         };
-        if roster.tables().approver.is_empty() {
-            return Err(FileProblem::whole(
-                &config.roster,
-                "the roster has no approver, so no run could be approved: add an [[approver]] table for each approver before the log begins, because the first \
-                 start seals the roster (`countersign key generate` makes a key and prints its line)",
-            )
-            .into());
-        }
-        if let Some(problem) = files::check_key(config, &roster, &key) {
-            return Err(problem.into());
+        let found = files::check_first_roster(config, &roster, &key);
+        if !found.is_empty() {
+            return Err(Problems::new(found));
         }
         let rosters = first_rosters(config, &roster, &policy)?;
         let (name, configuration) = (config.name.clone(), self.next.configuration.clone());
         let content = SealContent { name, registry, policy, rosters, tokens, configuration };
         let material = self.next.sound(content, None);
-        let sealed = self.seal(None, &material).await?;
+        let (sealed, _) = self.seal(None, &material).await?;
         Ok((sealed, FileFindings { skipped: material.registry.skipped().to_vec(), ..FileFindings::default() }))
     }
 
     /// Continues after the last seal, with the changed files.
     async fn go_on(&self, last: u64, files: BoundaryFiles) -> Result<(Sealed, FileFindings), Problems> {
         let config = self.next.config;
-        let at_store = |fault| FileProblem::of_store(&config.database, fault);
+        let at_store = |fault| FileProblem::of_fault(&config.database, &fault);
         let sealed = read_seal(config, self.next.ledger, last, Some(&files.registry))?;
-        let (content, found) = self.next.content(&sealed, &files).map_err(at_store)?;
+        let (content, mut found) = self.next.content(&sealed, &files).map_err(at_store)?;
         let has_new_roster = content.rosters.last().version() > sealed.roster.version();
         if !has_new_roster && !self.next.is_key_of(&sealed.roster) {
             let why = found.notes.iter().chain(&found.following).map(|note| format!("; {note}")).collect::<String>();
@@ -257,7 +252,8 @@ impl Start<'_> {
             self.next.ledger.checkpoint().map_err(at_store)?;
         }
         // After a crash before this commit, the old seal is still in force, and the next start repeats the change.
-        let sealed = self.seal(Some(Box::new(sealed)), &content).await?;
+        let (sealed, stays) = self.seal(Some(Box::new(sealed)), &content).await?;
+        found.notes.extend(stays);
         Ok((sealed, found))
     }
 
@@ -280,7 +276,7 @@ impl Start<'_> {
             return Ok((sealed, FileFindings { notes: errors.collect(), ..FileFindings::default() }));
         }
         let content = self.next.content(&sealed, files);
-        let (content, mut found) = content.map_err(|fault| FileProblem::of_store(&config.database, fault))?;
+        let (content, mut found) = content.map_err(|fault| FileProblem::of_fault(&config.database, &fault))?;
         found.notes.extend(self.next.differences(&content, &sealed));
         found.skipped.clear();
         Ok((sealed, found))
@@ -297,8 +293,13 @@ impl Start<'_> {
         .into()
     }
 
-    /// Writes a seal if `material` differs from the state in force, which is `before`. Without it, the seal begins a log.
-    async fn seal(&self, before: Option<Box<Sealed>>, material: &SealContent) -> Result<Sealed, Problems> {
+    /// Writes a seal if `material` differs from the state in force, which is `before`. Without it, the seal begins a log. If
+    /// the bundles of the changed files would be too large, the state in force stays, with a note.
+    async fn seal(
+        &self,
+        before: Option<Box<Sealed>>,
+        material: &SealContent,
+    ) -> Result<(Sealed, Option<String>), Problems> {
         let Self { next: NextSeal { config, ledger, sandbox, .. }, key, around } = self;
         let mut at = ledger.now();
         for _ in 0..MOST_TRIES {
@@ -311,8 +312,14 @@ impl Start<'_> {
             };
             let drafted = material.draft(basis, at);
             let same = |before: &Sealed| drafted.as_ref().is_ok_and(|draft| draft.same_as(&before.seal));
+            let only_too_long = drafted.as_ref().err().filter(|error| error.steps.is_empty() && error.state.is_empty());
+            let too_long = only_too_long.and_then(|error| error.too_long.as_ref());
+            let too_long = too_long.map(|why| format!("the earlier seal stays in force, without the changed files: {why}"));
             match before {
-                Some(before) if same(&before) => return Ok(*before),
+                Some(before) if same(&before) => return Ok((*before, None)),
+                Some(before) if too_long.is_some() && self.next.is_key_of(&before.roster) => {
+                    return Ok((*before, too_long));
+                }
                 _ => {}
             }
             let known = drafted.as_ref().ok().map(|draft| &draft.steps);
@@ -326,7 +333,7 @@ impl Start<'_> {
                 }
             };
             match write_seal(ledger, key, draft, Vec::new(), ledger.revocations().len()).await {
-                Ok(sealed) => return Ok(sealed),
+                Ok(sealed) => return Ok((sealed, None)),
                 Err(SealStop::Write(WriteStop::BackDated { last })) => at = last,
                 Err(stop) => return Err(FileProblem::of_store(&config.database, stop).into()),
             }
@@ -336,10 +343,9 @@ impl Start<'_> {
 }
 
 fn problems_of(config: &Config, error: SealError) -> Vec<FileProblem> {
-    match error {
-        SealError::Steps(flaws) => flaws.into_iter().map(FileProblem::from).collect(),
-        SealError::State(lines) => lines.into_iter().map(|line| FileProblem::whole(&config.path, line)).collect(),
-    }
+    let SealError { steps, state, too_long } = error;
+    let state = state.into_iter().chain(too_long).map(|line| FileProblem::whole(&config.path, line));
+    steps.into_iter().map(FileProblem::from).chain(state).collect()
 }
 
 /// Returns the roster for the first entry of a new log. Version 1 comes from `roster.toml`. If other boundaries already
@@ -375,7 +381,7 @@ fn first_rosters(config: &Config, written: &DraftRoster, policy: &Policy) -> Res
 /// Returns an error if the log entry is no valid seal of this boundary.
 pub fn read_seal(config: &Config, ledger: &Ledger, index: u64, known: Option<&Registry>) -> Result<Sealed, Problems> {
     let at_store = |message: String| Problems::from(FileProblem::of_store(&config.database, message));
-    let leaf = ledger.leaf(index).map_err(|fault| at_store(fault.to_string()))?;
+    let leaf = ledger.leaf(index).map_err(|fault| FileProblem::of_fault(&config.database, &fault))?;
     let leaf =
         leaf.ok_or_else(|| at_store(format!("log entry {index}, the seal in force, is missing: restore a backup")))?;
     let odd =

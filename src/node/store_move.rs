@@ -29,7 +29,7 @@ pub fn move_store(config: &Config, from: &Path, progress: &mut dyn FnMut(u64, u6
         let settings = open_store::settings(config, &key, &start::surroundings())?;
         let ledger = Ledger::at_rest(reads, head, settings, None).map_err(at_old)?;
         for (path, compared) in kept_checkpoint::compare(config, known, &ledger, key.key()) {
-            compared.map_err(|message| FileProblem::whole(&path, message))?;
+            compared.map_err(|problem| FileProblem::whole(&path, problem.to_string()))?;
         }
     }
     let moved = config.database.move_here(&from, &config.outputs(), progress);

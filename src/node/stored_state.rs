@@ -29,7 +29,7 @@ pub fn read(config: &Config) -> Result<StoredState, Problems> {
     if !open_store::has_store(config)? {
         let lost = known.into_iter().map(|(path, found)| {
             let problem = found.map_or_else(|message| message, |(_, known)| kept_checkpoint::lost(&known, &path));
-            (path, Err(problem))
+            (path, Err(problem.into()))
         });
         let checkpoints = lost.collect();
         return Ok(StoredState { ledger: None, sealed: None, checkpoints });

@@ -93,13 +93,17 @@ impl Board {
         view.files = files;
         match result {
             Ok(exit) => {
-                view.state = StepState::of_exit(exit.code());
+                view.state = view.ended.unwrap_or(StepState::of_exit(exit.code()));
                 if view.words.is_empty() {
                     view.words = format!("ended: exit code {}", exit.code());
                 }
             }
             Err(failure) => {
-                (view.state, view.words) = (StepState::Failed, format!("not run: {}", failure.message));
+                (view.state, view.words) = match (view.begun, &*view.words) {
+                    (None, _) => (StepState::NotRun, format!("not run: {}", failure.message)),
+                    (Some(_), "") => (StepState::Failed, failure.message.clone()),
+                    (Some(_), words) => (StepState::Failed, format!("{words}; {}", failure.message)),
+                };
                 if let Some(pass) = view.passes.last_mut().filter(|pass| pass.state == StepState::Running) {
                     (pass.state, pass.words) = (StepState::Failed, failure.message);
                 }
@@ -319,9 +323,10 @@ impl Audience for Board {
                 let Ok(outcome) = serde_json::from_value::<Outcome>(value["outcome"].clone()) else { return };
                 let words = client::terminal::outcome_words::outcome_words(&outcome);
                 if self.running().is_some_and(|(_, step)| step == WORKFLOW) {
-                    return self.pass_ended(StepState::of_exit(Exit::of_outcome(&outcome).code()), words);
+                    return self.pass_ended(StepState::of_outcome(&outcome), words);
                 }
                 self.show(|view| {
+                    view.ended = Some(StepState::of_outcome(&outcome));
                     view.words = match view.begun {
                         Some(begun) => format!("{words}, after {:.1} s", begun.elapsed().as_secs_f64()),
                         None => words,

@@ -6,12 +6,15 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
 use console::page::prose::{Heading, Part, prose};
 use documents::crypto::digest::sha256;
+use documents::record::step_definition::StepDefinition;
 use judgement::registry::prose_tree::prose_tree;
 use judgement::registry::registered_step::RegisteredStep;
 use serde_json::Map;
 
 use crate::local::project::Project;
 use crate::local::runbook::Runbook;
+use crate::notebook::shown_file::read_image;
+use client::review::compare::definitions_diff;
 use client::terminal::exit::CommandFailure;
 use client::terminal::printable_text::PrintableText;
 
@@ -72,6 +75,12 @@ impl ListedFile {
 }
 
 impl OpenPage {
+    /// Returns the images that can't be shown.
+    pub fn unread_images(&self) -> impl Iterator<Item = &String> {
+        let directory = self.runbook.real.parent();
+        self.images.iter().filter(move |image| directory.and_then(|directory| read_image(directory, image)).is_none())
+    }
+
     /// Reads a runbook. The steps keep the numbers that they have on the page `known`.
     ///
     /// # Errors
@@ -126,12 +135,22 @@ impl OpenPage {
         for step in &newer.steps {
             match self.step(step.number) {
                 Some(before) if before.step.digest == step.step.digest => continue,
-                Some(before) => lines.push(format!(
-                    "the step {} changed: its digest was {}, and is now {}",
-                    step.name(),
-                    before.step.digest,
-                    step.step.digest
-                )),
+                Some(before) => {
+                    lines.push(format!(
+                        "the step {} changed: its digest was {}, and is now {}",
+                        step.name(),
+                        before.step.digest,
+                        step.step.digest
+                    ));
+                    let (old, new) = (&before.step.definition, &step.step.definition);
+                    let value = |definition: &StepDefinition| serde_json::to_value(definition).unwrap_or_default();
+                    let found = definitions_diff((&old.source, &value(old)), (&new.source, &value(new)));
+                    let changes = found.script.iter().chain(&found.fields).take(MOST_CHANGES);
+                    lines.extend(
+                        changes
+                            .map(|change| format!("{} {}", if change.was { "-" } else { "+" }, change.text.as_str())),
+                    );
+                }
                 None => lines.push(format!("the step {} is new", step.name())),
             }
             numbers.push(step.number);
@@ -287,6 +306,8 @@ impl OpenFiles {
     }
 }
 
+/// Maximum number of changed lines of a step that a page shows.
+const MOST_CHANGES: usize = 40;
 /// Beginning of the news about a file that can't be read now.
 const BROKEN: &str = "the saved file has errors, so the page still shows the file before: ";
 

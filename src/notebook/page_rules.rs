@@ -40,7 +40,7 @@ impl PageRules {
         if let Some(known) = place.get() {
             return Ok(known);
         }
-        let name = self.project.runbook(Path::new(&file.shown));
+        let name = self.project.runbook(Path::new(&file.shown))?;
         let made = LocalRules::of_name(&self.options, &self.project, &name)?.asked_elsewhere();
         Ok(place.get_or_init(|| made))
     }

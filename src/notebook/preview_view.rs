@@ -44,9 +44,10 @@ impl Views<'_> {
             h1 { "What approvers will see: " (visible(&file.shown)) }
             (self.watched(at, file))
             h2 { "Errors and remarks" }
-            p role="status" { (visible(&check.verdict())) }
+            p role="status" { (visible(&check.verdict(0))) }
             ul.findings { @for line in check.lines() { li { (visible(&line)) } } }
             @for line in &check.advice { p { (visible(line)) } }
+            @if let Some(line) = check.not_checked_line() { p { (visible(&line)) } }
             h2 { "Policy" }
             p { "Policy: " (visible(&rules.rules().from)) ". A list of commands appears here if policy asks or refuses." }
             @if !tables.is_empty() { pre tabindex="0" { (visible(&tables)) } }

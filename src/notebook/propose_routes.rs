@@ -211,8 +211,12 @@ async fn run(
     });
     let ReadRun { view, receipt, applies } = read.await.map_err(|failure| failed("Not read", &failure, &path))?;
     let (number, have) = (own.forms.issue(), view.approvals.have);
-    let links =
-        RunAddresses { events: format!("{path}/events?have={have}"), stop: format!("{path}/stop"), review: None };
+    let links = RunAddresses {
+        bundle: None,
+        events: format!("{path}/events?have={have}"),
+        stop: format!("{path}/stop"),
+        review: None,
+    };
     let live = !view.status.has_ended();
     let shown = RunView {
         form_key: &own.door.form_key,

@@ -1,13 +1,13 @@
 //! The requests of the browser.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Form, Path, Query, State};
-use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
+use axum::http::header::{ACCEPT, CONTENT_DISPOSITION, CONTENT_TYPE, HeaderName, HeaderValue};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{Html, IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
@@ -52,6 +52,8 @@ pub struct Notebook {
     pub watches: bool,
     /// What the author sees before anybody is asked.
     pub preview: AuthorPreview,
+    /// The last form with errors, until its step runs.
+    pub refused: Mutex<Option<RefusedStep>>,
 }
 
 type Sent = Form<BTreeMap<String, String>>;
@@ -77,7 +79,12 @@ pub fn routes(notebook: Arc<Notebook>) -> Router {
 }
 
 fn refuse(status: StatusCode, title: &str, what: &str) -> Response {
-    (status, Html(problem(title, what).into_string())).into_response()
+    // The script shows only the sentence.
+    let mut response = (status, Html(problem(title, what).into_string())).into_response();
+    response
+        .headers_mut()
+        .extend(HeaderValue::from_str(what).ok().map(|what| (HeaderName::from_static("x-said"), what)));
+    response
 }
 
 impl Notebook {
@@ -100,6 +107,10 @@ impl Notebook {
     fn is_own(&self, path: &str, sent: &BTreeMap<String, String>) -> bool {
         let field = |name: &str| sent.get(name).map_or("", String::as_str);
         self.door.form_key.is_sealed(path, field("form"), field("seal"))
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Option<RefusedStep>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns what is wrong with the form of a step, which was not used yet.
@@ -129,9 +140,10 @@ impl Notebook {
     fn order(&self, place: PlaceOnPage, sent: BTreeMap<String, String>, order: Order) -> Response {
         if let Err(running) = self.board.begin(place, sent) {
             let what =
-                format!("Another step runs now, and only one step runs at a time: {}. Nothing was done.", id(running));
+                format!("Not done: {} runs now, and only one step runs at a time. Stop it, or wait.", id(running));
             return refuse(StatusCode::CONFLICT, "Not done", &what);
         }
+        self.kept().take_if(|refused| refused.place == place);
         if self.orders.try_send(order).is_err() {
             return refuse(StatusCode::INTERNAL_SERVER_ERROR, "Not done", "The program ends. Start it again.");
         }
@@ -152,7 +164,11 @@ async fn page(State(notebook): State<Arc<Notebook>>, Path(at): Path<usize>) -> R
         return refuse(StatusCode::NOT_FOUND, "No such runbook", "No runbook is open at this address.");
     };
     match &file.page {
-        Ok(page) => Html(notebook.views().notebook(at, &file, page).into_string()).into_response(),
+        Ok(page) => {
+            let refused = notebook.kept();
+            let views = Views { refused: refused.as_ref().filter(|refused| refused.place.0 == at), ..notebook.views() };
+            Html(views.notebook(at, &file, page).into_string()).into_response()
+        }
         Err(_) => Html(notebook.views().index(&notebook.files.all()).into_string()).into_response(),
     }
 }
@@ -160,24 +176,26 @@ async fn page(State(notebook): State<Arc<Notebook>>, Path(at): Path<usize>) -> R
 async fn run(
     State(notebook): State<Arc<Notebook>>,
     Path((at, number)): Path<(usize, usize)>,
+    headers: HeaderMap,
     Form(sent): Sent,
 ) -> Response {
-    let Some((page, file)) = notebook.page(at).zip(notebook.files.get(at)) else {
-        return refuse(StatusCode::NOT_FOUND, "No such step", "The runbook has no step at this address.");
-    };
-    let Some(step) = page.step(number) else {
+    let page = notebook.page(at);
+    let Some((page, step)) = page.as_ref().and_then(|page| Some((page, page.step(number)?))) else {
         return refuse(StatusCode::NOT_FOUND, "No such step", "The runbook has no step at this address.");
     };
     let path = format!("/page/{at}/run/{number}");
-    let is_shown = sent.get(DIGEST).is_none_or(|shown| *shown == step.step.digest.to_string());
+    let is_shown = sent.get(DIGEST).is_some_and(|shown| *shown == step.step.digest.to_string());
     // A form with errors was not used: after its correction, the same form runs the step.
     if notebook.is_own(&path, &sent)
         && is_shown
         && let Some(refused) = notebook.refused((at, number), step, &sent)
     {
-        let views = Views { refused: Some(&refused), ..notebook.views() };
-        return (StatusCode::UNPROCESSABLE_ENTITY, Html(views.notebook(at, &file, &page).into_string()))
-            .into_response();
+        *notebook.kept() = Some(refused);
+        // A browser that loads the page again sends no form again. The script loads the page itself.
+        if headers.get(ACCEPT).is_some_and(|wanted| wanted == "application/json") {
+            return StatusCode::UNPROCESSABLE_ENTITY.into_response();
+        }
+        return Redirect::to(&format!("/page/{at}/#{}", id((at, number)))).into_response();
     }
     if let Some(refused) = notebook.take(&path, &sent) {
         return refused;

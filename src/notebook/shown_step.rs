@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use client::terminal::output_painter::{ColouredText, OutputPainter};
 use client::terminal::streams::AnswerButton;
+use documents::record::receipt::{Outcome, Status};
 use sandbox::sessions::run_results::CapturedFile;
 
 /// Maximum size of the output that a page keeps of one run, in bytes.
@@ -35,12 +36,27 @@ pub enum StepState {
     Passed,
     /// Exit code 2, which holds nothing up.
     Warned,
-    /// Any other end.
+    /// Any other end of a process.
     Failed,
+    /// A person stopped the step.
+    Stopped,
+    /// Nothing ran.
+    NotRun,
 }
 
 impl StepState {
-    /// Returns how a run with this exit code ended.
+    /// Returns how a run with this outcome ended.
+    pub const fn of_outcome(outcome: &Outcome) -> Self {
+        match outcome.status {
+            Status::Succeeded => Self::Passed,
+            Status::Warned => Self::Warned,
+            Status::Cancelled => Self::Stopped,
+            Status::NotStarted => Self::NotRun,
+            Status::Failed | Status::TimedOut | Status::Killed | Status::Unknown => Self::Failed,
+        }
+    }
+
+    /// Returns how a walk with this exit code ended.
     pub const fn of_exit(code: u8) -> Self {
         match code {
             0 => Self::Passed,
@@ -57,6 +73,8 @@ impl StepState {
             Self::Passed => "passed",
             Self::Warned => "warned",
             Self::Failed => "failed",
+            Self::Stopped => "stopped",
+            Self::NotRun => "not-run",
         }
     }
 }
@@ -102,6 +120,8 @@ pub struct ShownStep {
     pub passes: Vec<ShownPass>,
     bytes: usize,
     painters: [OutputPainter; 2],
+    /// How the outcome of the last run is shown, after the outcome is known.
+    pub ended: Option<StepState>,
     /// Start of the process of the last run.
     pub begun: Option<Instant>,
     /// Facts about the last run, for example its sandbox and its outputs.

@@ -57,10 +57,13 @@ impl Views<'_> {
             h1 { (visible(&file.shown)) }
             @if let Some(refused) = self.refused { (refused.errors.summary("The step did not run: correct these fields.")) }
             (self.news(file, page))
+            @for image in page.unread_images() {
+                div.admonition role="note" { "The image " code { (visible(image)) } " is not shown: it is missing, larger than 5 MiB or no image, or it is not in the directory of the runbook." }
+            }
             @for remark in &page.runbook.remarks { div.admonition role="note" { (visible(&remark.to_string())) } }
             div.row {
                 (self.button(&format!("/page/{at}/reset"), "Begin a new session", false))
-                (self.button("/stop", "Stop the step that runs", false))
+                div #stop hidden[self.board.running().is_none()] { (self.button("/stop", "Stop the step that runs", false)) }
             }
             p #said role="status" {}
             section aria-label="Session" {
@@ -224,6 +227,7 @@ impl Views<'_> {
     fn result(&self, place: PlaceOnPage, view: &ShownStep) -> Markup {
         html! {
             p.state role="status" { (state_words(view)) }
+            div.stop hidden[view.state != StepState::Running] { (self.button("/stop", "Stop", false)) }
             div.asks {
                 @if let Some(question) = &view.question {
                     div.question role="alertdialog" aria-label="Policy asks" {
@@ -301,6 +305,6 @@ fn ended_words(state: StepState, words: &str) -> String {
     match state {
         StepState::Ready => String::new(),
         StepState::Running => "runs".to_owned(),
-        state => format!("{}: {}", state.word(), visible(words)),
+        _ => visible(words),
     }
 }

@@ -189,6 +189,7 @@ impl CheckedWish {
             plan,
             grant: None,
             emergency: false,
+            new: None,
         }
     }
 
@@ -197,7 +198,11 @@ impl CheckedWish {
     /// # Errors
     /// Returns the refusal of the boundary, or that it made another proposal.
     pub fn propose(&self, client: &Client) -> Result<ProposalView, CommandFailure> {
-        let view: ProposalView = client.post("/v1/proposals", &self.body)?;
+        let mut view: ProposalView = client.post("/v1/proposals", &self.body)?;
+        // The page shows the end of the earlier run, so a person who sends another form wants another run.
+        if view.existing && view.status.has_ended() {
+            view = client.post("/v1/proposals", &Propose { new: Some(true), ..self.body.clone() })?;
+        }
         let made = format!("{}@{}", view.step, view.step_digest);
         // An open proposal that this page did not make keeps the reason of its maker.
         let has_reason = view.existing || view.reason == self.body.reason;

@@ -99,6 +99,8 @@ impl Workshop {
                     self.end(&walks, page, &open, result);
                 }
             }
+            // Ctrl-C during a step stops the step, and then ends the program as at any other time.
+            self.signals.end_if_caught();
         }
     }
 

@@ -23,8 +23,8 @@ pub struct BoundParameter {
     pub name: String,
     /// Name of the claim.
     pub claim: String,
-    /// The value, as [`claim_text`] returns it.
-    pub value: String,
+    /// The value: a text, a number or a truth value.
+    pub value: Value,
 }
 
 impl AdmittedCaller {
@@ -35,9 +35,12 @@ impl AdmittedCaller {
     /// be a secret.
     pub fn check(&self, params: &Value) -> Result<Arc<str>, Refusal> {
         for BoundParameter { name, claim, value } in &self.bound {
-            if claim_text(&params[name.as_str()]).as_ref() != Some(value) {
+            let given = &params[name.as_str()];
+            // GitHub and GitLab state numbers as texts, but the parameter of a step may be a number.
+            let as_text = || claim_text(given).is_some_and(|text| value.as_str() == Some(&text));
+            if given != value && !as_text() {
                 let detail =
-                    format!("the parameter must be {value:?}, which the claim `{claim}` of the job's ID token states");
+                    format!("the parameter must be {value}, which the claim `{claim}` of the job's ID token states");
                 let refusal = Refusal::new(Code::InvalidParams, format!("/{name}: {detail}"));
                 return Err(refusal.at(format!("/params/{name}"), detail));
             }
@@ -64,10 +67,14 @@ mod tests {
 
     #[test]
     fn a_bound_parameter_has_exactly_the_text_of_the_claim() {
-        let bound = |value: &str| AdmittedCaller {
+        let stated = |value: Value| AdmittedCaller {
             job: "{}".into(),
-            bound: vec![BoundParameter { name: "n".into(), claim: "sha".into(), value: value.into() }],
+            bound: vec![BoundParameter { name: "n".into(), claim: "sha".into(), value }],
         };
+        let bound = |text: &str| stated(text.into());
+        assert!(stated(json!(7)).check(&json!({"n": 7})).is_ok());
+        assert!(stated(json!(7)).check(&json!({"n": "7"})).is_err(), "a number is no text");
+        assert!(stated(json!(true)).check(&json!({"n": "true"})).is_err(), "a truth value is no text");
         for (value, good) in [("ab", json!("ab")), ("7", json!(7)), ("7", json!("7")), ("true", json!(true))] {
             assert!(bound(value).check(&json!({"n": good, "other": 1})).is_ok(), "{value}");
         }

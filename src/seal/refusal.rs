@@ -138,7 +138,7 @@ impl From<Refusal> for Stopped {
 }
 
 impl From<StoreFault> for Stopped {
-    /// Converts a full disk and a missing database to `busy`, because the caller can repeat the request.
+    /// Converts a full disk to `busy` and a missing database to `database`, because the caller can repeat the request.
     fn from(error: StoreFault) -> Self {
         match error {
             StoreFault::Full { .. } => {
@@ -150,7 +150,7 @@ impl From<StoreFault> for Stopped {
                 tracing::error!("{error}");
                 let detail =
                     "the boundary's database can't be used now: send the same request again later; nothing runs twice";
-                Refusal::new(Code::Busy, detail).retry_after(10).into()
+                Refusal::new(Code::Database, detail).retry_after(10).into()
             }
             error => fault(&error),
         }

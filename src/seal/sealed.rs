@@ -23,11 +23,10 @@ use documents::record::step_definition::{RegistryLeaf, StepDefinition};
 use documents::record::step_file::StepFile;
 use documents::record::token::SealedToken;
 use documents::record::validity::Timestamp;
-use judgement::decision::in_force::{StepsInForce, parse_scripts, share_needs, steps_in_force};
+use judgement::decision::in_force::{StepsInForce, share_needs, steps_in_force, steps_to_seal};
 use judgement::decision::sealed_tokens::SealedTokens;
 use judgement::policy::builtins::{self, Builtins};
 use judgement::policy::file::Policy;
-use judgement::policy::required_permissions::PolicyDenied;
 use judgement::registry::Registry;
 use judgement::registry::registered_step::StoredStep;
 use judgement::registry::registry_error::RegistryError;
@@ -128,21 +127,21 @@ pub struct BundleShare {
     pub roster: String,
 }
 
-/// The reason why a seal can't be created or read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SealError {
+/// All reasons why a seal can't be created or read.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SealError {
     /// Errors in steps, each with its place.
-    Steps(Vec<RegistryError>),
-    /// An error in the state as a whole.
-    State(Vec<String>),
+    pub steps: Vec<RegistryError>,
+    /// Errors in the state as a whole.
+    pub state: Vec<String>,
+    /// A bundle of a step would be too large. The content is right, but the log can't prove a run of this step.
+    pub too_long: Option<String>,
 }
 
 impl std::fmt::Display for SealError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let lines: Vec<String> = match self {
-            Self::Steps(flaws) => flaws.iter().map(ToString::to_string).collect(),
-            Self::State(lines) => lines.clone(),
-        };
+        let steps = self.steps.iter().map(ToString::to_string);
+        let lines: Vec<String> = steps.chain(self.state.iter().chain(&self.too_long).cloned()).collect();
         f.write_str(&lines.join("\n"))
     }
 }
@@ -151,78 +150,62 @@ impl std::error::Error for SealError {}
 
 impl From<Malformed> for SealError {
     fn from(malformed: Malformed) -> Self {
-        Self::State(vec![malformed.to_string()])
+        one(malformed)
     }
 }
 
 fn one(message: impl std::fmt::Display) -> SealError {
-    SealError::State(vec![message.to_string()])
+    state(vec![message.to_string()])
 }
 
-/// Refuses the seal if the permissions of a step do not fit into an authorization. No approver could sign a run of such
-/// a step.
-fn check_can_be_asked(registry: &Registry, steps: &StepsInForce) -> Result<(), SealError> {
-    parse_scripts(steps);
-    let errors: Vec<_> =
-        steps
-            .iter()
-            .filter_map(|(reference, step)| match step.asked() {
-                Err(denied @ (PolicyDenied::TooMany { .. } | PolicyDenied::TooLong { .. })) => {
-                    Some(registry.get(reference)?.flaw(denied))
-                }
-                Ok(_)
-                | Err(
-                    PolicyDenied::Denied { .. } | PolicyDenied::NotUnderstood(_) | PolicyDenied::NothingAllowed { .. },
-                ) => None,
-            })
-            .collect();
-    if errors.is_empty() { Ok(()) } else { Err(SealError::Steps(errors)) }
+fn state(state: Vec<String>) -> SealError {
+    SealError { state, ..SealError::default() }
 }
 
 impl SealContent {
     /// Checks that policy and configuration allow everything that the steps declare. Then drafts the seal.
     ///
     /// # Errors
-    /// Returns every declaration that policy or configuration does not allow, with the place of the declaration.
+    /// Returns every declaration that policy, roster or configuration does not allow, with the place of the declaration, and
+    /// every error of the state as a whole.
     pub fn draft(&self, basis: SealPredecessor<'_>, at: Timestamp) -> Result<SealDraft, SealError> {
         let roster = self.rosters.last();
         let mut tokens = self.tokens.clone();
         tokens.sort_by(|a, b| a.name.cmp(&b.name));
         let manifest = self.registry.manifest();
         let list = canonical_tokens(&tokens).map_err(one)?;
-        check_readable(manifest.len(), || {
+        let mut refused = SealError::default();
+        refused.state.extend(too_large(manifest.len(), || {
             let steps = self.registry.steps().count();
             format!(
                 "the list of the {steps} registered steps: register fewer steps, or serve some steps by another \
                  boundary"
             )
-        })?;
-        check_readable(list.len(), || {
+        }));
+        refused.state.extend(too_large(list.len(), || {
             format!("the list of the {} tokens: revoke unused tokens, or give the tokens fewer patterns", tokens.len())
-        })?;
-        let mut steps = steps_in_force(&self.registry, &self.policy, Builtins::current(), roster, &self.configuration)
-            .map_err(SealError::Steps)?;
-        if let SealPredecessor::After(before) | SealPredecessor::NewEpoch(before, _) = &basis {
-            share_needs(&mut steps, &before.steps);
-        }
-        check_can_be_asked(&self.registry, &steps)?;
+        }));
+        let known = match &basis {
+            SealPredecessor::After(before) | SealPredecessor::NewEpoch(before, _) => Some(&before.steps),
+            SealPredecessor::First { .. } => None,
+        };
+        let steps;
+        (steps, refused.steps) = steps_to_seal(&self.registry, &self.policy, Some(roster), &self.configuration, known);
         if roster.policy() != self.policy.digest() {
-            return Err(one(format!(
+            refused.state.push(format!(
                 "the roster names the policy {}, but the policy file has {}: a changed policy needs a signed roster",
                 roster.policy(),
                 self.policy.digest()
-            )));
+            ));
         }
         let mut keys: Vec<_> = roster.boundary_keys(&self.name).iter().map(|key| key.keyid()).collect();
         keys.sort();
-        if keys.is_empty() {
-            return Err(one(format!(
-                "the roster has no [[boundary]] named {}: add it with this boundary's public key",
-                self.name
-            )));
-        }
+        refused.state.extend(lacks_boundary(roster, &self.name));
         let versions = self.rosters.to_canonical()?;
-        self.check_bundles_fit(versions.len())?;
+        refused.too_long = self.too_large_for_bundles(versions.len());
+        if refused != SealError::default() {
+            return Err(refused);
+        }
         let mut blobs = Vec::new();
         let mut blob = |bytes: Vec<u8>| {
             let digest = BlobDigest::of(&bytes);
@@ -265,35 +248,42 @@ impl SealContent {
         Ok(SealDraft { seal, ended_epoch, blobs, registry: self.registry.clone(), steps })
     }
 
-    /// Checks that each receipt under this seal fits into a bundle. Otherwise a step could run and no bundle could
+    /// Returns an error if a receipt under this seal may not fit into a bundle. Then a step could run and no bundle could
     /// prove the run.
-    fn check_bundles_fit(&self, versions: usize) -> Result<(), SealError> {
+    fn too_large_for_bundles(&self, versions: usize) -> Option<String> {
         let common = versions + self.policy.canonical().len() + builtins::CANONICAL.len() + MOST_OF_A_RUN;
         let largest = self.registry.steps().max_by_key(|step| step.size);
         let (step, step_bytes) = largest
             .map_or_else(|| ("no step".to_owned(), 0), |step| (step.definition.reference.to_string(), step.size));
-        if common + step_bytes <= MAX_BUNDLE_BYTES {
-            return Ok(());
-        }
-        Err(one(format!(
-            "a bundle has at most {MAX_BUNDLE_BYTES} bytes, but a bundle of {step} ({step_bytes} bytes) would be \
-             larger: the {} versions of the roster take {versions} bytes, and the policy {}. Shorten the step or \
-             the new version, or begin a new boundary, whose roster has version 1",
-            self.rosters.last().version(),
-            self.policy.canonical().len(),
-        )))
+        (common + step_bytes > MAX_BUNDLE_BYTES).then(|| {
+            format!(
+                "a bundle has at most {MAX_BUNDLE_BYTES} bytes, but a bundle of {step} ({step_bytes} bytes) would be \
+                 larger: the {} versions of the roster take {versions} bytes, and the policy {}. Shorten the step or \
+                 the new version, or begin a new boundary, whose roster has version 1",
+                self.rosters.last().version(),
+                self.policy.canonical().len(),
+            )
+        })
     }
 }
 
-/// Checks that an auditor can read the sealed content. Otherwise no auditor could check a decision under this seal.
-fn check_readable(bytes: usize, what: impl FnOnce() -> String) -> Result<(), SealError> {
-    if bytes <= MAX_BLOB_BYTES {
-        return Ok(());
-    }
-    Err(one(format!(
-        "an auditor reads at most {MAX_BLOB_BYTES} bytes of one document; {bytes} bytes is the size of {}",
-        what()
-    )))
+/// Returns an error if an auditor can't read the sealed content. Then no auditor could check a decision under this seal.
+fn too_large(bytes: usize, what: impl FnOnce() -> String) -> Option<String> {
+    (bytes > MAX_BLOB_BYTES).then(|| {
+        format!(
+            "an auditor reads at most {MAX_BLOB_BYTES} bytes of one document; {bytes} bytes is the size of {}",
+            what()
+        )
+    })
+}
+
+/// Returns an error if the roster has no key of the boundary with this name.
+#[must_use]
+pub fn lacks_boundary(roster: &TrustedRoster, name: &BoundaryName) -> Option<String> {
+    roster
+        .boundary_keys(name)
+        .is_empty()
+        .then(|| format!("the roster has no [[boundary]] named {name}: add it with this boundary's public key"))
 }
 
 /// Maximum total size of the other parts of a bundle, in bytes. These parts are three log entries (a seal of 54 KiB, a
@@ -358,9 +348,8 @@ impl Sealed {
             json::parse(bytes, bytes.len()).map_err(|error| one(format!("seal {}: the {what}: {error}", seal.number)))
         };
         let policy = value("policy", &find("policy", *seal.policy.as_bytes())?)?;
-        let policy = Policy::from_sealed(&policy).map_err(|errors| {
-            SealError::State(errors.iter().map(|error| format!("sealed policy: {error}")).collect())
-        })?;
+        let policy = Policy::from_sealed(&policy)
+            .map_err(|errors| state(errors.iter().map(|error| format!("sealed policy: {error}")).collect()))?;
         let roster = find("roster", *seal.roster.as_bytes())?;
         let rosters = rosters_of(&seal, &roster, |digest| find("roster's versions", *digest.as_bytes()))?;
         let roster = rosters.last().clone();
@@ -409,16 +398,16 @@ impl Sealed {
         if let Some(error) = unread {
             return Err(error);
         }
-        let registry = registry.map_err(|errors| {
-            SealError::State(errors.iter().map(|error| format!("sealed registry: {error}")).collect())
-        })?;
+        let registry = registry
+            .map_err(|errors| state(errors.iter().map(|error| format!("sealed registry: {error}")).collect()))?;
         if registry.root() != seal.registry_root {
             return Err(one(format!("seal {}: the hash of the steps is not the registry root", seal.number)));
         }
         let lists = Builtins::from_sealed(&builtins).map_err(|errors| {
-            SealError::State(errors.iter().map(|error| format!("the sealed built-in lists: {error}")).collect())
+            state(errors.iter().map(|error| format!("the sealed built-in lists: {error}")).collect())
         })?;
-        let steps = steps_in_force(&registry, &policy, &lists, &roster, &configuration).map_err(SealError::Steps)?;
+        let steps = steps_in_force(&registry, &policy, &lists, &roster, &configuration)
+            .map_err(|steps| SealError { steps, ..SealError::default() })?;
         let boundary = BoundaryRef {
             name: seal.boundary.name.clone(),
             id: seal.boundary.id.unwrap_or(digest),

@@ -46,6 +46,9 @@ pub struct DenialQuestion<'a> {
 /// Answers to [`Questions`], each list in the order of its questions.
 #[derive(Debug, Default)]
 pub struct Answers {
+    /// True if the store has a new connection, so that the writer must read the state again before it judges by these
+    /// answers.
+    pub is_new: bool,
     /// What other writers committed since the last batch of this store, or `None` if nothing.
     pub others: Option<OtherWrites>,
     /// Time of the database server, if it has a clock of its own.

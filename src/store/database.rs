@@ -35,6 +35,9 @@ pub enum Database {
     Server(Box<ServerSettings>),
 }
 
+/// The lock on the private directory of a node. A store in a file has no node, and a lock of its own.
+pub type NodeLock = Option<Arc<StoreLock>>;
+
 /// A process that can become the active node. A store in a file has only one node.
 pub struct RoleCandidate(Option<NodeCandidate>);
 
@@ -200,17 +203,21 @@ impl Database {
         }
     }
 
-    /// Prepares this process to become the active node of the boundary. `keyid` names the key of this node, and
-    /// `kept_head` reads the newest signed checkpoint that this node keeps on its own disk. `data` is the private directory
-    /// of this node, which no other process may use.
+    /// Prepares this process to become the active node of the boundary, without a connection yet. `keyid` names the key of
+    /// this node, and `kept_head` reads the newest signed checkpoint that this node keeps on its own disk.
     ///
     /// # Errors
-    /// Returns a fault if the server cannot be used, or if another process is this node.
-    pub fn candidate(&self, data: &Path, keyid: &KeyId, kept_head: ReadKeptHead) -> Result<RoleCandidate, StoreFault> {
-        match self {
-            Self::File(_) => Ok(RoleCandidate(None)),
-            Self::Server(server) => {
-                let lock = StoreLock::alone(&data.join(NODE_LOCK))?;
+    /// Returns a fault if a file of this node cannot be read.
+    pub fn candidate(
+        &self,
+        data: &Path,
+        lock: NodeLock,
+        keyid: &KeyId,
+        kept_head: ReadKeptHead,
+    ) -> Result<RoleCandidate, StoreFault> {
+        match (self, lock) {
+            (Self::File(_), _) | (_, None) => Ok(RoleCandidate(None)),
+            (Self::Server(server), Some(lock)) => {
                 let node = NodeCandidate::new((**server).clone(), keyid.to_string(), kept_head, data, lock)?;
                 Ok(RoleCandidate(Some(node)))
             }
@@ -223,6 +230,15 @@ impl Database {
         match self {
             Self::File(_) => None,
             Self::Server(server) => Some(&server.node),
+        }
+    }
+
+    /// Returns the network addresses of the database server, each with its port.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<(String, u16)> {
+        match self {
+            Self::File(_) => Vec::new(),
+            Self::Server(server) => server.addresses(),
         }
     }
 

@@ -20,10 +20,9 @@ pub fn write(outcome: &Outcome, why: Option<&str>) -> Vec<u8> {
     canonical::to_canonical(&value)
 }
 
-/// Reads the end of a run and the reason why the end is unknown.
+/// Reads the reason why the end of a run is unknown. The outcome is read from the receipt, which is signed.
 #[must_use]
-pub fn read(detail: &[u8]) -> Option<(Outcome, Option<String>)> {
-    let mut value = json::parse(detail, detail.len()).ok()?;
-    let why = value.as_object_mut()?.remove(WHY);
-    Some((json::typed(&value).ok()?, why.and_then(|why| why.as_str().map(str::to_owned))))
+pub fn why(detail: &[u8]) -> Option<String> {
+    let value = json::parse(detail, detail.len()).ok()?;
+    Some(value.get(WHY)?.as_str()?.to_owned())
 }

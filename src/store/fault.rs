@@ -25,13 +25,14 @@ pub enum StoreFault {
         /// The error message of the database.
         message: String,
     },
-    /// The database server cannot be reached. The store contains nothing of the failed batch, or the message says that
-    /// nobody knows.
+    /// The database server cannot be used now: nobody answers, it refuses the login, or it could lose a run. The reason ends
+    /// by itself, or the administrator of the server ends it. The store contains nothing of the failed batch, or the
+    /// message says that nobody knows.
     Unreachable {
         /// The reason.
         message: String,
     },
-    /// The store cannot be opened.
+    /// The store cannot be used: another schema, rows that were changed by hand, or an error of the configuration.
     Unusable {
         /// The reason, and advice for the operator.
         message: String,
@@ -42,10 +43,10 @@ pub enum StoreFault {
 
 impl StoreFault {
     /// Returns true if the process must end at once, because a second sync after a failed sync can report success
-    /// although data are lost.
+    /// although data are lost, or because the store is another one than at the start or was changed by hand.
     #[must_use]
     pub const fn is_fatal(&self) -> bool {
-        matches!(self, Self::Broken { .. })
+        matches!(self, Self::Broken { .. } | Self::Unusable { .. })
     }
 
     /// Returns true if the database server does not answer now.

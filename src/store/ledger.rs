@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::metrics::openmetrics::Metrics;
 use crate::store::fault::StoreFault;
-use crate::store::newest_entries::closed_windows;
+use crate::store::newest_entries::check_state;
 use crate::store::open_proposals::{OpenProposalCounts, OpenProposals};
 use crate::store::retention::{PruneResult, Retention};
 use crate::store::rows::{CheckpointRow, StoreHead};
@@ -97,7 +97,9 @@ impl Ledger {
             announced: AtomicUsize::new(0),
         };
         config.metrics.has_proposal_statuses(StoredStatus::ALL.map(StoredStatus::word));
-        shared.open_proposals = Mutex::new(OpenProposals::read(&*shared.reads)?);
+        let open = OpenProposals::read(&*shared.reads)?;
+        open.check(&*shared.reads)?;
+        shared.open_proposals = Mutex::new(open);
         shared.reach(&head);
         // A clock that was behind when the store was opened may be corrected later. This correction is not a leap
         // ahead.
@@ -105,18 +107,8 @@ impl Ledger {
         let shared = Arc::new(shared);
         let (inbox, outbox) = mpsc::channel(QUEUE);
         let ledger = Self { inbox, shared: Arc::clone(&shared) };
-        if let Some(known) = shared.reads.checkpoint()?
-            && ledger.root_at(known.size)? != Some(known.root)
-        {
-            let message = format!(
-                "the log of {} entries does not match its own checkpoint at {} entries; restore a backup: \
-                 `countersign store restore BACKUP`",
-                head.size, known.size
-            );
-            return Err(StoreFault::Unusable { message });
-        }
         let tree = Subtrees::new(&edge, &*shared.reads, &shared.tiles);
-        let closed = closed_windows(head.size, &tree, &*shared.reads, head.mark, &shared.published().revoked)?;
+        let closed = check_state(&head, &tree, &*shared.reads, &shared.published().revoked)?;
         let writer = Writer::new(store, outbox, shared, config, head, edge, closed);
         std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || writer.work()).map_err(|error| {
             StoreFault::Unusable { message: format!("can't start the writer thread of the store: {error}") }

@@ -15,7 +15,7 @@ use crate::store::stored_grant::{SpentUse, StoredGrant};
 use crate::store::stored_leaf::Leaf;
 use crate::store::stored_proposal::{PayloadSource, Proposal, ProposalPage, ProposalQuery, RunQuery, Signature};
 use crate::store::stored_review::{OwedReview, StoredReview};
-use crate::store::stored_run::{NonceUse, OutputRow, Unfinished};
+use crate::store::stored_run::{NonceUse, OutputRow, OutputRun, Unfinished};
 use crate::store::stored_seal::SealEntry;
 use crate::store::stored_token::{IdTokenUse, Token, TokenBindings, TokenChange};
 use documents::crypto::digest::{AuthorizationDigest, Blake3Digest, BlobDigest, ContentDigest};
@@ -146,6 +146,11 @@ pub trait Store: Send {
         0
     }
 
+    /// Returns true if the next batch must connect to the database server again.
+    fn is_stale(&self) -> bool {
+        false
+    }
+
     /// Moves the write-ahead log into the database file, after the answers to a batch.
     fn maintain(&mut self) -> Result<(), StoreFault> {
         Ok(())
@@ -230,7 +235,12 @@ pub trait StoreReads: Send + Sync {
     /// Returns a recorded output.
     fn output(&self, name: &Blake3Digest) -> Result<Option<OutputRow>, StoreFault>;
     /// Returns at most `limit` runs that recorded this output.
-    fn runs_with_output(&self, name: &Blake3Digest, limit: usize) -> Result<Vec<ProposalId>, StoreFault>;
+    fn runs_with_output(
+        &self,
+        name: &Blake3Digest,
+        before: Option<&ProposalId>,
+        limit: usize,
+    ) -> Result<Vec<OutputRun>, StoreFault>;
     /// Returns the order in which a run wrote to stdout and stderr.
     fn output_order(&self, id: &ProposalId) -> Result<Option<Vec<u8>>, StoreFault>;
     /// Returns all tokens by name, including revoked and expired tokens.
@@ -245,13 +255,15 @@ pub trait StoreReads: Send + Sync {
     fn bytes(&self) -> Result<u64, StoreFault>;
 }
 
-/// A key that a start looks for, because its row prevents a run.
+/// A key that a start looks for, because its row prevents a run, or because a run needs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClosedKey {
     /// A spent nonce.
     Nonce,
     /// The digest of a denied authorization.
     Denial,
+    /// The id of a proposal that waits, whose statement is a row of its own.
+    Payload,
 }
 
 /// Result of a search for expired nonces.

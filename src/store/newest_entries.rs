@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use crate::store::closed_windows::ClosedWindows;
 use crate::store::fault::StoreFault;
+use crate::store::rows::StoreHead;
 use crate::store::stored_leaf::opened;
 use crate::store::stored_revocation::StoredRevocation;
 use crate::store::tree::Subtrees;
@@ -36,6 +37,39 @@ struct Found {
     uses: HashMap<ContentDigest, u64>,
 }
 
+/// Compares the state of the boundary with its log: the last recorded checkpoint, the seal in force, and the newest entries.
+/// Returns what [`closed_windows`] returns.
+///
+/// # Errors
+/// Returns a fault if somebody changed the store by hand.
+pub(crate) fn check_state(
+    head: &StoreHead,
+    tree: &Subtrees<'_>,
+    reads: &dyn StoreReads,
+    revoked: &[StoredRevocation],
+) -> Result<ClosedWindows, StoreFault> {
+    if let Some(known) = reads.checkpoint()?
+        && (known.size > head.size || tree.root_at(known.size)? != known.root)
+    {
+        let message = format!(
+            "the log of {} entries does not match its own checkpoint at {} entries; restore a backup: \
+             `countersign store restore BACKUP`",
+            head.size, known.size
+        );
+        return Err(StoreFault::Unusable { message });
+    }
+    check_seal(reads, head)?;
+    closed_windows(head.size, tree, reads, head.mark, revoked)
+}
+
+/// Checks that the state of the boundary names the last seal of the log.
+pub(crate) fn check_seal(reads: &dyn StoreReads, head: &StoreHead) -> Result<(), StoreFault> {
+    if reads.seals()?.last().map(|last| last.digest) == head.seal {
+        return Ok(());
+    }
+    Err(changed("the state of the boundary names another seal than the last seal of the log"))
+}
+
 /// Returns the nonces that the log spent and the authorizations that it denied, as far as their windows can be open at the
 /// low-water mark `mark`. A window is at most one day long, so the search ends at an older consumption.
 ///
@@ -43,7 +77,7 @@ struct Found {
 /// Returns a fault if the bytes of an entry do not belong to the tree, if a nonce or a denied authorization has no row, or
 /// if `revoked` lacks a revocation.
 /// Missing rows are not restored, because other rows may have been changed too.
-pub(crate) fn closed_windows(
+fn closed_windows(
     size: u64,
     tree: &Subtrees<'_>,
     reads: &dyn StoreReads,
@@ -126,7 +160,7 @@ impl Found {
     }
 }
 
-fn changed(what: &str) -> StoreFault {
+pub(crate) fn changed(what: &str) -> StoreFault {
     let message = format!(
         "{what}: somebody changed the store by hand, so something that is spent, denied or revoked could run again. The store stays \
          closed: run `countersign store check`, then `countersign store restore BACKUP`"

@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::store::StoreReads;
+use crate::store::column_values::id_bytes;
 use crate::store::fault::StoreFault;
+use crate::store::newest_entries::changed;
+use crate::store::{ClosedKey, StoreReads};
 use crate::store::stored_proposal::ProposalQuery;
 use crate::store::stored_status::StoredStatus;
 use documents::record::ident::ProposalId;
@@ -58,6 +60,15 @@ impl OpenProposals {
                 return Ok(open);
             }
         }
+    }
+
+    /// Checks that each proposal that waits has its statement, because the service could not read it later.
+    pub(crate) fn check(&self, reads: &dyn StoreReads) -> Result<(), StoreFault> {
+        let waits = self.status.iter().filter(|(_, (status, _))| *status != StoredStatus::Running);
+        let ids: Vec<&ProposalId> = waits.map(|(id, _)| id).collect();
+        let keys: Vec<Vec<u8>> = ids.iter().map(|id| id_bytes(id).to_vec()).collect();
+        let Some(lost) = reads.without_row(ClosedKey::Payload, &keys)? else { return Ok(()) };
+        Err(changed(&format!("the proposal {} waits, but its statement has no row", ids[lost])))
     }
 
     /// Records the new status of a proposal.

@@ -40,7 +40,7 @@ use crate::store::column_values::tile_id;
 use crate::store::fault::StoreFault;
 use crate::store::postgres::columns::{Fields, signed};
 use crate::store::postgres::errors::unreachable;
-use crate::store::postgres::link::{Flight, Link};
+use crate::store::postgres::link::{Flight, Link, lock};
 use crate::store::postgres::questions::{Begun, EXCLUSIVE, HEAD, LastBatch};
 use crate::store::postgres::reads::PostgresReads;
 use crate::store::postgres::role::ServerRole;
@@ -64,6 +64,10 @@ pub struct PostgresStore {
     seen: LastBatch,
     /// The last batch that was read at the beginning of the current batch.
     last: LastBatch,
+    /// True if the connection is a new one, and the writer has not read the state with it yet.
+    is_new: bool,
+    /// Number of changes of the server when the connection was made.
+    changes: u64,
     /// The role of the active node. A test can open a store without a role.
     role: Option<ServerRole>,
     /// The term in which this node became active.
@@ -80,14 +84,12 @@ pub struct PostgresStore {
 /// # Errors
 /// Returns a fault if the database cannot be reached, or if its server, its schema or its rows are not as they must be.
 pub fn open(settings: ServerSettings, role: Option<ServerRole>) -> Result<(PostgresStore, PostgresReads), StoreFault> {
-    let writer = WriterLink::open(&settings)?;
-    if let Some(role) = &role {
-        role.watch.see(&role::server_of(&writer.link)?);
-    }
     let reads = PostgresReads::new(settings.clone());
     let mut store = PostgresStore {
         settings,
-        writer: Some(writer),
+        writer: None,
+        is_new: false,
+        changes: 0,
         seen: LastBatch::default(),
         last: LastBatch::default(),
         term: 0,
@@ -96,23 +98,25 @@ pub fn open(settings: ServerSettings, role: Option<ServerRole>) -> Result<(Postg
         only_receipts: false,
         in_batch: false,
     };
+    store.writer = Some(store.connect(true)?);
     store.head()?;
     store.term = store.role.as_ref().map_or(store.seen.term, |role| role.watch.term);
     Ok((store, reads))
 }
 
 impl PostgresStore {
-    /// Connects again. If the server is another one than at the last comparison of the kept heads, no consumption is
-    /// possible before the next comparison. What is wrong with a server can end without a restart of this service, for
-    /// example when a standby becomes the primary server.
-    fn connect(&self) -> Result<WriterLink, StoreFault> {
-        let writer = WriterLink::open(&self.settings).map_err(|fault| match fault {
-            StoreFault::Unusable { message } => StoreFault::Unreachable { message },
-            fault => fault,
-        })?;
+    /// Connects, with all checks. After a later connection than the first one, no consumption is possible before the kept
+    /// heads are compared again, and the writer reads the state of the boundary again.
+    fn connect(&mut self, is_first: bool) -> Result<WriterLink, StoreFault> {
+        let before = self.server_changes();
+        let writer = WriterLink::open(&self.settings)?;
+        self.changes = before;
         if let Some(role) = &self.role {
-            role.watch.see(&role::server_of(&writer.link)?);
+            let server = role::server_of(&writer.link)?;
+            self.changes += role.watch.see(&server, is_first);
+            *lock(&self.settings.server) = server;
         }
+        self.is_new = !is_first;
         Ok(writer)
     }
 
@@ -128,7 +132,7 @@ impl PostgresStore {
             self.link()?;
         } else if self.writer.as_ref().is_none_or(|writer| writer.link.is_lost()) {
             self.writer = None;
-            self.writer = Some(self.connect()?);
+            self.writer = Some(self.connect(false)?);
         }
         self.writer.as_ref().ok_or_else(|| unreachable("writing", "there is no connection"))
     }
@@ -214,8 +218,12 @@ impl Store for PostgresStore {
         }
         // The caller may have left a batch after an error of its own.
         self.rollback();
+        // The connection of the role is a new one, so the server may be another one.
+        if self.server_changes() != self.changes {
+            self.writer = None;
+        }
         let begun = self.begun(size, questions)?;
-        if begun.head.size < size {
+        if begun.head.size < size && !self.is_new {
             self.rollback();
             return Err(StoreFault::broken(
                 DURING,
@@ -262,6 +270,7 @@ impl Store for PostgresStore {
             .then_some(OtherWrites { head: begun.head, hashes: begun.hashes });
         self.last = begun.last;
         Ok(Answers {
+            is_new: std::mem::take(&mut self.is_new),
             others,
             // Only a node has the role. The clock of a test without a role is not the clock of its server.
             no_runs,
@@ -319,7 +328,7 @@ impl Store for PostgresStore {
         let node = self.settings.node.to_string();
         // Each attempt has a new connection, because an attempt can itself end without a clear answer.
         self.writer = None;
-        let writer = self.connect()?;
+        let writer = self.connect(false)?;
         let settled = writer.settle(&unknown, &node, batch_id()?)?;
         let own = if settled.durable { Some(&unknown.id) } else { self.seen.id.as_ref() };
         // If another writer committed in between, `begin` must report its rows.
@@ -356,6 +365,12 @@ impl Store for PostgresStore {
 
     fn prune(&mut self, mark: Timestamp, after: &[u8], limit: usize) -> Result<SweepResult, StoreFault> {
         rare_changes::prune(self.active_link()?, mark, after, limit)
+    }
+
+    fn is_stale(&self) -> bool {
+        self.is_new
+            || self.server_changes() != self.changes
+            || self.writer.as_ref().is_none_or(|writer| writer.link.is_lost())
     }
 
     fn server_changes(&self) -> u64 {

@@ -156,8 +156,11 @@ pub struct ReviewRow {
     pub review: StoredReview,
     /// True if the review closes the emergency.
     pub closes: bool,
-    /// True if the review settles the end of the run.
-    pub settles: bool,
+    /// `Some(true)` if the review settles the end of the run, `Some(false)` if the settled end is open again, `None` if nothing
+    /// changes.
+    pub settles: Option<bool>,
+    /// Grant that pauses because the settled end is open again.
+    pub pauses: Option<ContentDigest>,
 }
 
 /// Existing proposals that can be the reason not to store a new proposal.
@@ -165,8 +168,8 @@ pub struct ReviewRow {
 pub struct ProposalPrecedent {
     /// Proposal with the same id, or with the same nonce if the caller chose the nonce.
     pub taken: Option<Proposal>,
-    /// A pending proposal of the same proposer for the same step and parameters.
-    pub identical: Option<Proposal>,
+    /// The newest proposals of the same proposer, newest first.
+    pub newest: Vec<Proposal>,
     /// Number of pending proposals of this proposer, without overdue proposals.
     pub of_proposer: u64,
     /// Number of all pending proposals, without overdue proposals.

@@ -20,7 +20,7 @@ use crate::store::stored_token::TokenBindings;
 use crate::store::tree::{Subtrees, TileCache, TreeEdge};
 use documents::crypto::digest::SealDigest;
 use documents::crypto::key_id::KeyId;
-use documents::crypto::merkle::{self, Hash};
+use documents::crypto::merkle::Hash;
 use documents::crypto::note;
 use documents::crypto::signature::PublicKey;
 use documents::record::checkpoint::{Checkpoint, origin};
@@ -179,6 +179,11 @@ impl SharedState {
         *self.no_runs.lock().unwrap_or_else(PoisonError::into_inner) = why;
     }
 
+    /// Lets the next reader read the tokens without a secret again.
+    pub(super) fn forget_bindings(&self) {
+        *self.bindings.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     /// Counts the durable changes of a batch.
     pub(super) fn changed(&self, changes: impl Iterator<Item = StatusChange>) {
         let mut open = self.open_proposals.lock().unwrap_or_else(PoisonError::into_inner);
@@ -254,7 +259,7 @@ impl SharedState {
     }
 
     pub(super) fn root_at(&self, size: u64) -> Result<Option<Hash>, StoreFault> {
-        self.with_tree(size, |tree| merkle::root_of(size, |level, index| tree.hash(level, index)).map(Some))
+        self.with_tree(size, |tree| tree.root_at(size).map(Some))
     }
 
     pub(super) fn with_tree<T>(

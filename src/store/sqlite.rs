@@ -15,6 +15,7 @@ mod packed_tiles;
 mod precedents;
 #[cfg(test)]
 mod query_plans;
+mod read_connection;
 pub mod reads;
 mod retired_rows;
 mod rows;
@@ -200,6 +201,7 @@ impl Store for SqliteStore {
         let sql = "SELECT status, spent, receipt FROM proposal WHERE id = ?1";
         let state = |id: &&ProposalId| self.one("looking at proposals", sql, [id_bytes(id)], standing);
         Ok(Answers {
+            is_new: false,
             others: None,
             server_clock: None,
             no_runs: None,

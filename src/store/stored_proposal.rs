@@ -11,6 +11,14 @@ use documents::crypto::sshsig::Presence;
 use documents::record::ident::{Name, Nonce, ProposalId, ProposalIdEnding, StepRef};
 use documents::record::validity::Timestamp;
 
+/// Seconds after the end of a run, a denial or a cancellation in which the same call is a repetition.
+const REPEATS_FOR_S: i64 = 600;
+/// Number of the newest proposals of a proposer with which a call is compared. Proposals of the same step with the same
+/// parameters can differ, for example in their sessions.
+pub(crate) const MOST_COMPARED: usize = 4;
+/// Milliseconds by which the clocks of two nodes may differ.
+const MAX_CLOCK_DIFFERENCE_MS: u64 = 60_000;
+
 /// The fields of an authorization that are columns in the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuthorizationCore {
@@ -39,11 +47,12 @@ pub struct NewProposal {
     pub core: AuthorizationCore,
     /// Payload that the approvers sign.
     pub payload: Arc<[u8]>,
-    /// Digest of the HTTP request body, by which a repeated request is recognized.
+    /// Digest of the run that the call asks for, by which a repeated call is recognized.
     pub request: [u8; 32],
-    /// True if the caller chose the nonce, which then identifies a repeated request. Otherwise the step, the parameters
-    /// and the proposer identify it.
+    /// True if the caller chose the nonce, which then identifies a repeated request.
     pub chosen_nonce: bool,
+    /// True if the call is answered with an earlier proposal that asks for the same run.
+    pub may_repeat: bool,
     /// Time of the proposal.
     pub created_at: Timestamp,
     /// What the boundary says about the job that made the proposal, as JSON.
@@ -51,6 +60,33 @@ pub struct NewProposal {
 }
 
 impl NewProposal {
+    /// Returns the proposal that this call repeats. `newest` are the newest proposals of the same proposer, newest first.
+    pub(crate) fn repeated(&self, newest: impl IntoIterator<Item = Proposal>) -> Option<Proposal> {
+        let is_same_step = |earlier: &Proposal| {
+            let core = &earlier.core;
+            core.step_digest == self.core.step_digest && core.params_digest == self.core.params_digest
+        };
+        // After another step or other parameters, the call is a new wish.
+        let mut since = newest.into_iter().take_while(is_same_step).filter(|_| self.may_repeat);
+        let earlier = since.find(|earlier| earlier.request == Some(self.request))?;
+        let is_repeated = match earlier.status {
+            StoredStatus::Pending | StoredStatus::Approved => self.created_at < earlier.core.expires_at,
+            StoredStatus::Running => true,
+            StoredStatus::Finished | StoredStatus::Denied | StoredStatus::Cancelled => {
+                earlier.ended_at.is_some_and(|ended| self.created_at < ended.plus(REPEATS_FOR_S))
+            }
+            // Nothing ran, and nobody said no.
+            StoredStatus::Expired | StoredStatus::Refused => false,
+        };
+        is_repeated.then_some(earlier)
+    }
+
+    /// Returns an id after those of all earlier proposals. A program that makes its own statements can choose a later id,
+    /// which must not count as the newest proposal for years.
+    pub(crate) fn last_id(&self) -> ProposalId {
+        ProposalId::new(self.core.id.millis().saturating_add(MAX_CLOCK_DIFFERENCE_MS), [0; 10])
+    }
+
     /// Returns the proposal as the store will return it.
     pub(crate) fn as_pending(&self) -> Proposal {
         Proposal {
@@ -98,7 +134,7 @@ pub enum ProposeResult {
 pub struct Proposal {
     /// Fields of the authorization.
     pub core: AuthorizationCore,
-    /// Digest of the HTTP request body, or `None` for a submitted envelope.
+    /// Digest of the run that the call asked for, or `None` for a submitted envelope.
     pub request: Option<[u8; 32]>,
     /// Status of the proposal.
     pub status: StoredStatus,

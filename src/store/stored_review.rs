@@ -23,7 +23,7 @@ pub struct OwedReview {
     pub grant: Option<ContentDigest>,
     /// Leaf index of the review that closed the emergency.
     pub reviewed: Option<u64>,
-    /// Leaf index of the review that settled the end of the run.
+    /// Leaf index of the review that settled the end of the run. A later review can dispute the end.
     pub settled: Option<u64>,
 }
 
@@ -71,8 +71,11 @@ pub struct ReviewWrite {
     pub review: StoredReview,
     /// True if the review closes the emergency.
     pub closes: bool,
-    /// True if the review settles the end of the run.
-    pub settles: bool,
+    /// `Some(true)` if the review settles the end of the run, `Some(false)` if the settled end is open again, `None` if nothing
+    /// changes.
+    pub settles: Option<bool>,
+    /// Grant that pauses because the settled end is open again.
+    pub pauses: Option<ContentDigest>,
     /// State with which the review was checked.
     pub checked: CheckedState,
     /// State version with which the earlier reviews of the run were counted.

@@ -10,7 +10,7 @@ use crate::store::stored_proposal::AuthorizationCore;
 use crate::store::stored_status::{StatusDetail, StoredStatus};
 use documents::crypto::digest::{Blake3Digest, BlobDigest, ContentDigest, LeafHash, SealDigest};
 use documents::crypto::key_id::KeyId;
-use documents::record::ident::{Name, ProposalId};
+use documents::record::ident::{Name, ProposalId, StepRef};
 use documents::record::run_extensions::SessionReference;
 use documents::record::validity::Timestamp;
 
@@ -241,9 +241,9 @@ impl fmt::Display for ConsumeStop {
                  run did, and settle that run with a review, or propose the run",
             ),
             Self::Unreviewed { most, open } => {
-                let open: Vec<_> = open.iter().map(ProposalId::as_str).collect();
+                let open: Vec<_> = open.iter().map(|id| id.receipt().to_string()).collect();
                 let open = open.join(", ");
-                write!(f, "the policy allows {most} emergencies with an open review, and these are open: {open}; review a run first")
+                write!(f, "the policy allows {most} emergencies with an open review, and these are open: {open}; review a run first: countersign review-run ID")
             }
             Self::GrantRate { most, seconds, wait_s } => write!(
                 f,
@@ -348,6 +348,17 @@ impl fmt::Display for FinishStop {
 }
 
 impl std::error::Error for FinishStop {}
+
+/// A run that recorded an output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutputRun {
+    /// Id of the proposal.
+    pub proposal: ProposalId,
+    /// The proposer of the run.
+    pub proposer: Name,
+    /// The step of the run.
+    pub step: StepRef,
+}
 
 /// A run that has a consumption and no receipt.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -74,8 +74,7 @@ pub fn root_of(reads: &dyn StoreReads, size: u64) -> Result<Option<Hash>, StoreF
         return Ok(None);
     }
     let (edge, cache) = (TreeEdge::read(reads, size)?, TileCache::default());
-    let tree = Subtrees::new(&edge, reads, &cache);
-    merkle::root_of(size, |level, index| tree.hash(level, index)).map(Some)
+    Subtrees::new(&edge, reads, &cache).root_at(size).map(Some)
 }
 
 impl TreeEdge {
@@ -208,6 +207,11 @@ impl<'a> Subtrees<'a> {
         let at = usize::try_from((first % u64::from(TILE_WIDTH)) >> within).unwrap_or(usize::MAX);
         let found = |tile: &TreeTile| tile.heights[usize::from(within)].get(at).copied();
         self.with_tile(tile_level, first >> TILE_HEIGHT, found)?.ok_or_else(|| missing(level, index))
+    }
+
+    /// Returns the root hash at `size`, which is at most the size of the tree.
+    pub(crate) fn root_at(&self, size: u64) -> Result<Hash, StoreFault> {
+        merkle::root_of(size, |level, index| self.hash(level, index))
     }
 
     /// Returns the first `width` entries of a tile, or `None` if the tile has fewer entries.

@@ -43,13 +43,6 @@ use documents::crypto::merkle::Hash;
 use documents::record::ident::ProposalId;
 use documents::record::validity::Timestamp;
 
-/// Time for which callers wait for the result of a commit that the database did not confirm. After this time, they get a
-/// fault, and the writer continues to ask the database.
-const UNKNOWN_WAIT: Duration = Duration::from_secs(60);
-
-/// Pause between two questions to the database about a commit that it did not confirm.
-const UNKNOWN_PAUSE: Duration = Duration::from_millis(200);
-
 /// State of the writer, which can be rebuilt from the store.
 pub(crate) struct Writer {
     store: Box<dyn Store>,
@@ -72,6 +65,8 @@ pub(crate) struct Writer {
     pruned: Vec<u8>,
     /// Position of the retention in the store.
     retired: RetentionWalk,
+    /// True if the store has a new connection, and the state was not read again and committed with it.
+    is_stale: bool,
 }
 
 /// The checked requests of one batch.
@@ -138,6 +133,7 @@ impl Writer {
             anchor,
             pruned: Vec::new(),
             retired: RetentionWalk::default(),
+            is_stale: false,
         };
         writer.take_held();
         writer
@@ -159,7 +155,8 @@ impl Writer {
             let closing = idle.iter().any(|message| matches!(message, WriterMessage::Close(_)));
             // An idle log records its newest checkpoint too, and shows the receipts of runs that another node still ends.
             let of_others = self.config.keep_head.is_some() && self.shared.has_runs();
-            let has_more = !idle.is_empty() && (of_others || !self.shared.unrecorded().is_empty());
+            let is_stale = self.is_stale || self.store.is_stale() || self.shared.no_runs().is_some();
+            let has_more = !idle.is_empty() && (of_others || is_stale || !self.shared.unrecorded().is_empty());
             // A packed tile is a batch of its own, so that a full disk stops no run with it.
             let (packing, writing): (Vec<_>, Vec<_>) =
                 writing.into_iter().partition(|message| matches!(message, WriterMessage::Pack(_)));
@@ -207,6 +204,10 @@ impl Writer {
                 messages.iter().try_for_each(|message| self.batch(std::slice::from_ref(message)))
             }
             Err(fault) => {
+                // The health report tells why nothing is written. An idle writer tries again.
+                if fault.is_unreachable() {
+                    self.shared.set_no_runs(Some(fault.to_string()));
+                }
                 messages.iter().for_each(|message| message.send(Some(&fault)));
                 Ok(())
             }
@@ -220,16 +221,16 @@ impl Writer {
         notes: &[CheckpointRow],
     ) -> Result<Vec<StatusChange>, StoreFault> {
         let asked = questions(messages);
-        let begun = self.store.begin(self.head.size, &asked);
-        let mut answers = begun.inspect_err(|_| self.store.rollback())?;
+        let (mut answers, renewed) = self.begin(&asked)?;
         self.shared.set_no_runs(answers.no_runs.take());
         if let Some(server) = answers.server_clock {
             let seconds = (self.config.clock)().unix().saturating_sub(server.unix());
             self.shared.ahead_of_server_s.store(seconds, Ordering::Relaxed);
         }
+        let is_renewed = renewed.is_some();
         let (before, revoked) = (self.head.clone(), self.revoked.clone());
         let (exclusive, emergencies) = (self.exclusive.clone(), self.emergencies.clone());
-        let followed = answers.others.take().map(|others| self.follow(others)).transpose()?;
+        let followed = answers.others.take().map(|others| self.follow(others)).transpose()?.or(renewed);
         let mut batch = Batch { followed, ..Batch::default() };
         let known = self.head.clone();
         batch.writes.first = known.size;
@@ -241,6 +242,7 @@ impl Writer {
         match &done {
             Err(fault) if !fault.is_fatal() => {
                 self.store.rollback();
+                self.is_stale = is_renewed;
                 self.head = before;
                 self.exclusive = exclusive;
                 self.emergencies = emergencies;
@@ -367,23 +369,6 @@ impl Writer {
             };
             self.wait_for_server(messages, since, &fault);
         }
-    }
-
-    /// Pauses before the next attempt to reach the server. Callers get the fault after [`UNKNOWN_WAIT`].
-    fn wait_for_server(&mut self, messages: &[WriterMessage], since: Instant, fault: &StoreFault) {
-        while let Ok(message) = self.inbox.try_recv() {
-            match message {
-                WriterMessage::Ping(_) => answer_idle(&message, Ok(())),
-                _ => self.held.push(message),
-            }
-        }
-        if since.elapsed() >= UNKNOWN_WAIT {
-            let (closes, others): (Vec<_>, Vec<_>) =
-                self.held.drain(..).partition(|message| matches!(message, WriterMessage::Close(_)));
-            self.held = closes;
-            messages.iter().chain(&others).for_each(|message| message.send(Some(fault)));
-        }
-        std::thread::sleep(UNKNOWN_PAUSE);
     }
 
     /// Checks all messages in the order of their arrival, except that receipts and then new runs come last.

@@ -24,7 +24,7 @@ const BUNDLES: [&str; 4] = ["bundle.json", "bundle-sshsig.json", "bundle-files.j
 const HOSTILE: &str =
     "=cmd|'/c calc'!A1<script>document.title='owned'</script><img src=http://192.0.2.1/x>\u{202e}\t\"'&";
 
-fn program(words: &[&str]) -> Command {
+pub(super) fn program(words: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
     command.args(words).env_remove("COUNTERSIGN_TRUST").env("HOME", "/nonexistent").stdin(Stdio::null());
     command.env_remove("XDG_CONFIG_HOME").env_remove("COUNTERSIGN_KEY").env_remove("COUNTERSIGN_TOKEN");
@@ -32,7 +32,7 @@ fn program(words: &[&str]) -> Command {
 }
 
 /// The running pages, with a browser that was let in.
-struct Pages(support::pages::Pages);
+pub(super) struct Pages(pub(super) support::pages::Pages);
 
 fn ask(host: &str, method: &str, path: &str, headers: &str, body: &[u8]) -> PageReply {
     let port = host.rsplit(':').next().expect("a port");
@@ -50,13 +50,13 @@ fn ask(host: &str, method: &str, path: &str, headers: &str, body: &[u8]) -> Page
 }
 
 impl Pages {
-    fn open(place: &Path, roster: Option<&str>) -> Self {
+    pub(super) fn open(place: &Path, roster: Option<&str>) -> Self {
         let mut words = vec!["console", "--audit", place.to_str().expect("a path")];
         words.extend(roster.iter().flat_map(|roster| ["--roster", roster]));
         Self(support::pages::Pages::start(program(&words)))
     }
 
-    fn get(&self, path: &str) -> PageReply {
+    pub(super) fn get(&self, path: &str) -> PageReply {
         let page = self.0.get(path);
         assert!(page.head.contains("content-security-policy: default-src 'none'"), "{}", page.head);
         page
@@ -69,7 +69,7 @@ impl Pages {
         rows(&page.body, "<table class=\"decisions\">")
     }
 
-    fn form(&self) -> (String, String) {
+    pub(super) fn form(&self) -> (String, String) {
         let page = self.get("/").body;
         let value = |name: &str| {
             let from = page.split(&format!("name=\"{name}\" value=\"")).nth(1).expect("a hidden field");
@@ -78,7 +78,7 @@ impl Pages {
         (value("form"), value("seal"))
     }
 
-    fn upload(&self, (number, seal): &(String, String), files: &[(&str, &[u8])]) -> PageReply {
+    pub(super) fn upload(&self, (number, seal): &(String, String), files: &[(&str, &[u8])]) -> PageReply {
         let mut body = Vec::new();
         let mut part = |head: &str, bytes: &[u8]| {
             body.extend_from_slice(format!("--b7\r\nContent-Disposition: form-data; {head}\r\n\r\n").as_bytes());
@@ -203,7 +203,7 @@ fn two_hundred_bundles_a_broken_bundle_and_other_files_are_one_table() {
     assert!(first.contains("5 files are no bundles"), "{first}");
     for (name, why) in [
         ("&lt;b&gt;notes.txt", "no bundle: the file does not contain a receipt"),
-        ("roster.json", "no bundle: the file does not contain a receipt"),
+        ("roster.json", "roster.json is a roster and no bundle: give a roster with --roster"),
         ("link.json", "a link, or no regular file"),
         ("pipe.json", "a link, or no regular file"),
         ("mirror", "a copy of a log"),
@@ -277,7 +277,7 @@ fn a_log_export_is_one_table_with_the_open_runs_first() {
     );
     assert_eq!((cell(&rows[3], "Step"), cell(&rows[3], "Approved by")), ("two:go", "alice, bob"));
     assert_eq!((cell(&rows[3], "Verdict"), cell(&rows[3], "Parameters")), ("stands", r#"{"host":"web-3"}"#));
-    assert_says(pages.get("/").body, "2 runs are still open");
+    assert_says(pages.get("/").body, "Still open: 2 runs");
     assert_eq!(pages.rows("/?outcome=unknown").len(), 1);
     assert_eq!(pages.rows("/?verdict=open").len(), 1);
     assert_eq!(pages.rows("/?person=alice&outcome=denied").len(), 1);

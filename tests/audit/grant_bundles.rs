@@ -375,6 +375,7 @@ fn the_gate_refuses_a_run_under_a_grant_unless_the_user_allows_it() {
         digest: DigestRequirement::Exactly(approved.digest),
         params: ParamsRequirement::Any,
         outcome: OutcomeRequirement::Succeeded,
+        refused: true,
         sandbox: SandboxRequirement::Something,
         age: AgeLimit::Any,
         unchecked: may_be_unchecked().iter().copied().collect(),

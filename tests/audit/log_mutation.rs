@@ -36,7 +36,7 @@ const FREE: &[(&str, &str)] = &[
     ("receipt/predicate/sandbox/net", "a fact beyond the layers: the boundary's word"),
     ("receipt/predicate/sandbox/ns", "a fact beyond the layers: the boundary's word"),
     ("receipt/predicate/sandbox/seccomp", "a fact beyond the layers: the boundary's word"),
-    ("receipt/predicate/sandbox/turned_away", "a fact beyond the layers: the boundary's word"),
+    ("receipt/predicate/sandbox/refused_hosts", "a fact beyond the layers: the boundary's word"),
     ("receipt/predicate/usage/", "what it used up: the boundary's word"),
     ("denial/predicate/reason", "the approver's words"),
     ("denial/subject/0/digest/sha256 flipped", "a denial of something else, which an approver signed"),

@@ -13,6 +13,7 @@ mod log_mutation;
 mod passkey_logs;
 mod review_logs;
 mod revocation_logs;
+mod roster_versions;
 mod session_and_plan_logs;
 mod state_files;
 mod verify_many;

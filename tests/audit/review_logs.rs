@@ -278,28 +278,54 @@ fn many_reviews() -> Vec<Case> {
         case("a closed run", "review@4", "2 closed", &[Emergency(ALICE), Review(0, BOB), Review(0, DAVE)]),
         two("one person twice", "2 open", &[Emergency(ALICE), Review(0, BOB), Review(0, BOB)]),
         two("the approver and one more", "2 open", &[Emergency(ALICE), Review(0, BOB), Review(0, ALICE)]),
-        two("settled, then another word", "2 open settled", &[Begin(ALICE), End(0, "unknown"), alice, dave]),
+        two("settled, then another word", "2 open disputed", &[Begin(ALICE), End(0, "unknown"), alice, dave]),
         two("two people", "2 closed", &[Emergency(ALICE), Review(0, BOB), Review(0, ERIN)]),
         any("no review", "", "2 unsettled", &[]),
         any("a review without an observed end", "", "2 unsettled", &[Review(0, DAVE)]),
         any("an approver settles", "", "2 settled", &[Observe(0, ALICE, "not_started")]),
         any("an excluded person can't settle", "review@3", "2 unsettled", &[Observe(0, CAROL, "failed")]),
-        any("settled is final", "review@4", "2 settled", &[alice, dave]),
+        any("settled, then a different observation", "", "2 disputed", &[alice, dave]),
+        any("settled, then the same observation", "review@4", "2 settled", &[alice, bob]),
+        any("settled, then no observation", "review@4", "2 settled", &[alice, Review(0, DAVE)]),
+        any("settled again when all agree", "", "2 settled", &[alice, dave, Observe(0, ALICE, "partly")]),
+        any("disputed while two of three agree", "", "2 disputed", &[alice, dave, erin]),
+        any("a person corrects the own observation", "", "2 settled", &[alice, Observe(0, ALICE, "partly")]),
+        any("the other person has left", "", "2 settled", &[alice, dave, Seal(without_dave), alice]),
+        any("the key of the other person is revoked", "", "2 settled", &[alice, dave, Revoke(DAVE), alice]),
+        any("a roster alone settles nothing", "", "2 disputed", &[alice, dave, Seal(without_dave)]),
+        any("a revocation alone settles nothing", "", "2 disputed", &[alice, dave, Revoke(DAVE)]),
+        any("a settlement outlives the key", "", "2 settled", &[alice, Revoke(ALICE)]),
         one_settles("no person of settle", "2 unsettled", &[alice]),
         one_settles("no person of settle can dispute", "2 settled", &[alice, dave]),
+        sealed(
+            "a person outside of settle disputes nothing",
+            "review@4",
+            "2 settled",
+            |of| of.policy["settle"] = json!({"from": ["security"]}),
+            &[Usual("unknown"), dave, alice],
+        ),
         settle("one of two", "2 unsettled", &[bob, bob]),
         settle("disputed", "2 disputed", &[bob, dave]),
         settle("a majority", "2 disputed", &[bob, dave, erin]),
         settle("a person withdraws the word", "2 settled", &[bob, dave, erin, Review(0, BOB)]),
         settle("a person changes the word", "2 settled", &[bob, dave, Observe(0, BOB, "partly")]),
         settle("a person withdraws the only word", "2 unsettled", &[bob, Review(0, BOB), dave]),
-        settle("a later revocation takes no word away", "2 settled", &[dave, Revoke(DAVE), erin]),
+        settle("a revoked key says nothing any more", "2 unsettled", &[dave, Revoke(DAVE), erin]),
+        settle(
+            "a settled run needs two people again",
+            "2 unsettled",
+            &[dave, erin, Revoke(DAVE), Observe(0, ERIN, "failed")],
+        ),
         both("closed and settled by one review", "", "2 closed settled", &[bob]),
         both("settled, and still open", "", "2 open settled", &[alice]),
-        both("closed later, with another word", "", "2 closed settled", &[alice, dave]),
-        both("closed and settled is final", "review@4", "2 closed settled", &[bob, dave]),
+        both("closed later, with another word", "", "2 closed disputed", &[alice, dave]),
+        both("closed is final, settled is not", "", "2 closed disputed", &[bob, dave]),
         case("closed and unsettled", "", "2 closed unsettled", &[Begin(ALICE), End(0, "unknown"), Review(0, BOB)]),
     ]
+}
+
+fn without_dave(sealed: &mut Sealed) {
+    sealed.roster["approver"].as_array_mut().unwrap().retain(|person| person["name"] != "dave");
 }
 
 /// The limit of emergencies without a review.
@@ -510,6 +536,25 @@ fn grants() -> Vec<Case> {
         paused("a use after the settlement", "", "3 settled", 1, &[(BOB, "failed")]),
         paused("an excluded person", "review@4, grant-use@5", "3 unsettled", 1, &[(CAROL, "failed")]),
         paused("a dispute", "grant-use@6", "3 disputed", 2, &[(ALICE, "failed"), (BOB, "partly")]),
+        paused("a use after a dispute", "grant-use@6", "3 disputed", 1, &[(ALICE, "failed"), (BOB, "partly")]),
+        paused(
+            "a use after an agreement",
+            "",
+            "3 settled",
+            1,
+            &[(ALICE, "failed"), (BOB, "partly"), (ALICE, "partly")],
+        ),
+        built("a use between settlement and dispute stays valid", "grant-use@8", "3 settled", |log| {
+            let granted = grant(log, &[ALICE, BOB], |_| {});
+            run(log, &granted, &Use { receipt: UNKNOWN, ..PLAIN });
+            let receipt = newest(log);
+            observe(log, &receipt, BOB, "failed");
+            run(log, &granted, &Use { number: 2, at: 20, ..PLAIN });
+            observe(log, &receipt, ALICE, "partly");
+            run(log, &granted, &Use { number: 3, at: 30, ..PLAIN });
+            observe(log, &receipt, ALICE, "failed");
+            run(log, &granted, &Use { number: 4, at: 40, ..PLAIN });
+        }),
         two("one of two is settled", "grant-use@7", "4 unsettled, 5 settled", &[1]),
         two("two of two are settled", "", "4 settled, 5 settled", &[0, 1]),
         first("the signature of a stranger", "approval-signatures@3", "3 settled", stranger),
@@ -738,11 +783,18 @@ fn an_audit_that_resumes_finds_the_same_as_an_audit_of_the_whole_log() {
 }
 
 #[test]
-fn the_first_settlement_is_final() {
-    let mut log = log_with(|_| {});
-    let words = ["failed", "partly"].map(|word| Observe(0, ALICE, word));
-    add(&mut log, &[Begin(ALICE), End(0, "unknown"), words[0], words[1]]);
-    let kept = serde_json::to_value(&kept_of(&log).runs.reviewed).unwrap();
-    let run = kept.as_object().unwrap().values().next().unwrap();
-    assert_eq!(run["unknown"]["settled"], json!([3, "failed"]));
+fn a_settled_run_is_disputed_from_a_later_different_observation_on() {
+    let words = ["failed", "partly"];
+    let [failed, partly] = words.map(|word| Observe(0, ALICE, word));
+    let said = |ops: &[Op]| {
+        let mut log = log_with(|_| {});
+        add(&mut log, &[&[Begin(ALICE), End(0, "unknown")], ops].concat());
+        let kept = serde_json::to_value(&kept_of(&log).runs.reviewed).unwrap();
+        kept.as_object().unwrap().values().next().unwrap()["unknown"].clone()
+    };
+    assert_eq!(said(&[failed]), json!({"settled": [3, "failed"], "disputed": false}));
+    assert_eq!(said(&[failed, Observe(0, DAVE, "partly")]), json!({"disputed": true}));
+    let agreed = said(&[failed, Observe(0, DAVE, "partly"), partly]);
+    assert_eq!(agreed, json!({"settled": [5, "partly"], "disputed": false}));
+    assert_eq!(said(&[failed, partly]), json!({"settled": [4, "partly"], "disputed": false}));
 }

@@ -168,7 +168,8 @@ fn a_bundle_that_is_dated_after_the_time_option_is_refused() {
     assert_eq!(at("2026-11-20T09:00:00Z"), (Some(1), vec!["window".to_owned()]));
     assert_eq!(at("2026-11-20T09:40:01Z"), (Some(0), vec![]));
     assert_eq!(at("2036-11-20T00:00:00Z"), (Some(0), vec![]), "a receipt does not grow old");
-    for bad in ["yesterday", "2026-11-20", "2026-11-20T09:40:01+01:00"] {
+    assert_eq!(at("2026-11-20T10:40:01+01:00"), (Some(0), vec![]), "the same time with an offset");
+    for bad in ["yesterday", "2026-11-20", "2026-11-20T09:40:01"] {
         assert_eq!(at(bad).0, Some(2), "{bad}");
     }
 }

@@ -110,7 +110,7 @@ fn a_grant_runs_its_steps_without_new_signatures_of_approvers_until_its_uses_are
     }
     let wish = wish(&grant, "say:echo", json!({"text": "four"}));
     let proposed = world.wire.post("/v1/proposals", &robot_bearer, &wish).ok(201);
-    let _ = world.sign(&proposed, &[&robot()]).ok(200);
+    world.sign(&proposed, &[&robot()]).refuses("grant-exhausted", "uses");
     assert_eq!(world.until(id_of(&proposed), "refused")["refusal"]["code"], "grant-exhausted");
     let shown = world.wire.get(&format!("/v1/grants/{}", id_of(&grant)), &world.reader).ok(200);
     assert_eq!((&shown["status"], &shown["why"]["code"]), (&json!("ended"), &json!("grant-exhausted")));
@@ -125,7 +125,7 @@ fn a_run_without_a_grant_is_never_the_waiting_use_of_a_grant() {
     let robot_bearer = bearer(&world, &robot());
     let waiting = wish(&grant, "say:echo", json!({"text": "same"}));
     let waiting = world.wire.post("/v1/proposals", &robot_bearer, &waiting).ok(201);
-    let plain = World::wish("say:echo", json!({"text": "same"}));
+    let plain = json!({"step": "say:echo", "params": {"text": "same"}, "reason": "because"});
     let normal = world.wire.post("/v1/proposals", &robot_bearer, &plain).ok(201);
     assert_ne!(id_of(&normal), id_of(&waiting));
     assert_eq!(normal["approvals"]["required"], 1, "{normal:#}");
@@ -143,25 +143,27 @@ fn clients_at_the_same_time_get_each_use_once() {
             scope.spawn(|| {
                 let wish = wish(&grant, "say:echo", json!({"text": "go"}));
                 // At most 20 proposals of a proposer wait.
-                let view = loop {
+                let reply = loop {
                     let reply = try_use(&world, &robot_bearer, &wish);
                     if ![429, 503].contains(&reply.status) {
-                        break reply.ok(200);
+                        break reply;
                     }
                     std::thread::sleep(Duration::from_millis(50));
                 };
-                let mut ended = view;
+                if reply.status == 409 {
+                    reply.problem("grant-exhausted");
+                    exhausted.fetch_add(1, Ordering::Relaxed);
+                    return;
+                }
+                // The answer decides: no use is called approved, and then refused.
+                let view = reply.ok(200);
+                let mut ended = view.clone();
                 wait_for("the end", || {
-                    ended = world.show(id_of(&ended));
+                    ended = world.show(id_of(&view));
                     ended["status"] == "finished" || ended["status"] == "refused"
                 });
-                match ended["refusal"]["code"].as_str() {
-                    None => ran.fetch_add(1, Ordering::Relaxed),
-                    code => {
-                        assert_eq!(code, Some("grant-exhausted"), "{ended:#}");
-                        exhausted.fetch_add(1, Ordering::Relaxed)
-                    }
-                };
+                assert_eq!(ended["status"], "finished", "{view:#}: {ended:#}");
+                ran.fetch_add(1, Ordering::Relaxed);
             });
         }
     });
@@ -243,8 +245,7 @@ fn each_use_is_spent_once_after_a_kill_at_each_point() {
         }
         // Nobody saw the end of a run, so the grant pauses. Otherwise all uses are spent.
         let code = if unseen { "grant-paused" } else { "grant-exhausted" };
-        let view = try_use(&world, &robot_bearer, &self::wish(&grant, "say:echo", json!({"text": "more"}))).ok(200);
-        assert_eq!(world.until(id_of(&view), "refused")["refusal"]["code"], code, "{point}");
+        try_use(&world, &robot_bearer, &self::wish(&grant, "say:echo", json!({"text": "more"}))).problem(code);
         let shown = world.wire.get(&format!("/v1/grants/{}", id_of(&grant)), &world.reader).ok(200);
         let status = if code == "grant-paused" { "suspended" } else { "ended" };
         assert_eq!((&shown["status"], &shown["why"]["code"]), (&json!(status), &json!(code)), "{point}");
@@ -545,6 +546,9 @@ fn a_grant_that_was_signed_elsewhere_is_taken_as_a_whole() {
     send(&of(&changed), &[&alice()]).problem("wrong-state");
     changed["grant"] = json!("grt_019aa0b0-5c00-7000-8000-000000000002");
     send(&of(&changed), &[&bob()]).problem("self-approval");
+    // A signature that can't count is refused, as at `/signatures`, and not dropped.
+    send(&of(&changed), &[&alice(), &oscar()]).problem("not-permitted-signer");
+    send(&of(&changed), &[&alice(), &robot()]).problem("not-permitted-signer");
     let mut foreign = changed.clone();
     foreign["boundary"]["epoch"] = json!("0".repeat(32));
     send(&of(&foreign), &[&alice()]).problem("revoked");
@@ -595,13 +599,15 @@ fn a_grant_is_drafted_signed_used_and_revoked_on_the_command_line() {
         "may run WITHOUT ASKING",
         "up to 5 times, at most 3 in 1 h 0 min",
         "say:echo text: each value of",
-        "5 runs in 1 h 0 min; some values have no bounds",
+        "5 runs in 1 h 0 min\n",
         &format!("countersign revoke {id}"),
         "printf '%s\\n' \"$PARAM_TEXT\"",
-        "predicate.max_uses",
     ] {
         assert!(text.contains(words), "{words}: {text}");
     }
+    assert!(!text.contains("predicate.max_uses"), "{text}");
+    let full = said(&as_holder(&world, &alice(), &["review", &id, "--full"]));
+    assert!(full.contains("predicate.max_uses") && full.ends_with(&text), "{full}");
     let inbox = |key: &Key| said(&as_holder(&world, key, &["inbox"]));
     assert!(inbox(&alice()).contains("STANDING GRANT for robot: 5 runs of say:echo"), "{}", inbox(&alice()));
     assert!(inbox(&bob()).contains("nothing waits for your signature"), "bob owns robot: {}", inbox(&bob()));
@@ -668,6 +674,17 @@ fn a_draft_from_the_history_permits_exactly_what_people_approved() {
     };
     let none = draft("say:echo");
     assert!(said(&none).contains("no run of say:echo has ended"), "{}", said(&none));
+    // A credential that sees only some of the runs gives no draft.
+    let history =
+        ["grant", "draft", "say:echo", "--grantee", "robot", "--from-history", "30d", "--uses", "5", "--for", "7d"];
+    let by_grantee = as_holder(&world, &robot(), &[&history[..], &["--grantee-key", &robot().keyid()]].concat());
+    assert!(!by_grantee.status.success() && said(&by_grantee).contains("scope read"), "{}", said(&by_grantee));
+    let query = "/v1/proposals?all=true&step=say:echo";
+    world.wire.get(query, &world.agent).refuses("forbidden", "scope read");
+    let limited = world.token_for("limited", &["carol"], &["read"], &["plain:*"]);
+    world.wire.get(query, &limited).problem("forbidden");
+    world.wire.get(query, &world.reader).ok(200);
+    world.wire.get("/v1/proposals?all=true", &world.reader).problem("malformed");
     for text in ["shop", "cart", "shop"] {
         let _ = world.run("say:echo", json!({"text": text}), &[&alice()]);
     }
@@ -683,4 +700,106 @@ fn a_draft_from_the_history_permits_exactly_what_people_approved() {
     let denied = world.propose("say:echo", json!({"text": "no"}));
     world.deny(&denied, &alice()).ok(200);
     assert!(said(&draft("say:echo")).contains("was denied"));
+}
+
+#[test]
+fn an_approver_can_draft_a_grant_and_then_does_not_count() {
+    let world = world();
+    for text in ["shop", "cart"] {
+        let _ = world.run("say:echo", json!({"text": text}), &[&alice()]);
+    }
+    let history =
+        ["grant", "draft", "say:echo", "--grantee", "robot", "--from-history", "30d", "--uses", "5", "--for", "7d"];
+    let made = exited(as_holder(&world, &alice(), &history), 0);
+    assert!(said(&made).contains("your signature does not count"), "{}", said(&made));
+    let id = String::from_utf8_lossy(&made.stdout).trim().to_owned();
+    let view = world.wire.get(&format!("/v1/grants/{id}"), &world.reader).ok(200);
+    assert_eq!(view["grant"]["proposer"], "alice");
+    assert!(view["approvals"]["excluded"].as_array().expect("names").contains(&json!("alice")), "{view:#}");
+    sign(&world, &view, &[&alice()]).problem("self-approval");
+    let active = sign(&world, &view, &[&dora()]).ok(200);
+    assert_eq!(active["status"], "active");
+    let finished = used(&world, &bearer(&world, &robot()), &active, "shop");
+    assert!(world.receipt(&finished)["decision"]["excluded"].as_array().expect("names").contains(&json!("alice")));
+    world.assert_verified(&finished);
+    world.check_history();
+    world.assert_audited();
+    // Operators and tokens without `propose` still can't.
+    for bearer in [bearer(&world, &oscar()), world.reader.clone()] {
+        world.wire.post("/v1/grants", &bearer, &json!({"draft": terms()})).problem("forbidden");
+    }
+}
+
+#[test]
+fn the_screen_of_a_grant_has_the_lines_and_remarks_of_a_run_of_its_step() {
+    let world = World::with(|setup| {
+        setup.policy = POLICY.to_owned();
+        setup.config = "[secrets.api-token]\nenv = \"TOKEN_OF_THE_TEST\"\nsteps = [\"deploy:*\"]\n".to_owned();
+        setup.env("TOKEN_OF_THE_TEST", "t");
+        let release = "release network=host read=/usr/share secrets=\"api-token=env:API_TOKEN\" title=\"Release\"";
+        let params = format!("params:\n  service: {{type: string, maxLength: 40}}\n{SMALL}");
+        setup.runbook("deploy.md", runbook(&params, &[(release, "echo \"$PARAM_SERVICE\"")]));
+    });
+    let grant_of = |schema: Value| {
+        let mut terms = terms();
+        let params = json!({"type": "object", "properties": {"service": schema}, "required": ["service"]});
+        terms["steps"] = json!([{"step": "deploy:release", "params": params}]);
+        draft(&world, &terms).ok(201)
+    };
+    let shown = |words: &[&str]| {
+        let text = said(&as_holder(&world, &alice(), words));
+        // Without the marks of wrapped lines.
+        text.lines().map(|line| line.trim().trim_start_matches("+ ")).collect::<Vec<_>>().join(" ")
+    };
+    let denied = world.propose("deploy:release", json!({"service": "web"}));
+    world.deny(&denied, &alice()).ok(200);
+    let run = world.propose("deploy:release", json!({"service": "web"}));
+    let of_run = shown(&["review", id_of(&run)]);
+    let bounded = grant_of(json!({"type": "string", "pattern": "^(shop|cart)$"}));
+    let of_grant = shown(&["review", id_of(&bounded)]);
+    for line in [
+        "api-token in the variable API_TOKEN",
+        "network: every network that the host can reach",
+        "the step runs even if the sandbox lacks these layers: network",
+        "reads on the host",
+        "title \"Release\"",
+        "no success of this step is known",
+        "may run",
+        "30 s, 64 MiB",
+    ] {
+        assert_eq!((of_run.contains(line), of_grant.contains(line)), (true, true), "{line}: {of_run}\n{of_grant}");
+    }
+    assert!(!of_grant.contains("no bounds"), "{of_grant}");
+    assert!(of_grant.contains("0 with an unknown end; 1 proposals were denied (all proposers;"), "{of_grant}");
+    // The decision is last.
+    let place = |words: &str| of_grant.rfind(words).unwrap_or_else(|| panic!("{words}: {of_grant}"));
+    assert!(place("echo \"$PARAM_SERVICE\"") < place("== STANDING GRANT"), "{of_grant}");
+    let free = shown(&["review", id_of(&grant_of(json!({"type": "string", "pattern": "^.*$"})))]);
+    let words = "some values of deploy:release have no bounds, and the runs reach a network, files of the host";
+    assert!(free.contains(words) && free.contains("in a moment; some values have no bounds"), "{free}");
+}
+
+#[test]
+fn a_grant_that_no_run_can_use_is_refused_with_its_place() {
+    let world = World::with(|setup| {
+        setup.policy = POLICY.to_owned();
+        setup.runbook("s.md", runbook(SMALL, &[("set session=write", ":")]));
+    });
+    for schema in [
+        json!({"type": "integer"}),
+        json!({"type": "string", "const": "x".repeat(4001)}),
+        json!({"type": "string", "enum": ["-a", "-b"]}),
+        json!({"type": "string", "minLength": 4001}),
+    ] {
+        let mut terms = terms();
+        terms["steps"][0]["params"]["properties"]["text"] = schema.clone();
+        let problem = draft(&world, &terms).problem("not-granted");
+        let pointer = &problem["errors"][0]["pointer"];
+        assert_eq!(pointer, "/predicate/steps/0/params/properties/text", "{schema}: {problem:#}");
+    }
+    let mut session = terms();
+    session["steps"] = json!([{"step": "s:set", "params": {"type": "object", "properties": {}}}]);
+    draft(&world, &session).refuses("not-granted", "needs a session");
+    session["session"] = json!("fresh");
+    let _ = draft(&world, &session).ok(201);
 }

@@ -336,6 +336,18 @@ const TWICE: [&str; 2] = [
 ];
 
 #[test]
+fn a_byte_order_mark_before_the_first_line_is_skipped() {
+    let world = world();
+    let mut server = Server::start(command(&world, &world.wire.url, &[]));
+    let client =
+        json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
+    let first = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": client});
+    server.send(&format!("\u{feff}{first}"));
+    let answer = server.line();
+    assert_eq!((&answer["id"], answer["error"].is_null()), (&json!(1), true), "{answer}");
+}
+
+#[test]
 fn bad_input_on_stdio_gets_a_json_rpc_error_and_later_requests_are_answered() {
     let world = world();
     let mut server = Server::start(command(&world, &world.wire.url, &[]));

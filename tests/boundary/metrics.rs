@@ -453,7 +453,21 @@ fn refused_connections_are_counted_and_reported_once_a_minute() {
     let world = monitored(|setup| setup.before = ["prlimit", "--nofile=256:256"].map(str::to_owned).to_vec());
     let name = "countersign_connections_refused_total";
     assert_eq!(scrape(&world)[name], 0.0);
-    let held: Vec<TcpStream> = (0..80).map(|_| TcpStream::connect(world.wire.address()).expect("connected")).collect();
+    // Each of these connections has a request in progress, whose body does not end.
+    let head = format!(
+        "POST /v1/proposals HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\n\
+         Content-Length: 100\r\n\r\n{{",
+        world.agent
+    );
+    let connect = || {
+        let mut stream = TcpStream::connect(world.wire.address()).expect("connected");
+        // A refused connection can be closed already.
+        let _ = stream.write_all(head.as_bytes());
+        stream
+    };
+    let mut held: Vec<TcpStream> = (0..64).map(|_| connect()).collect();
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    held.extend((0..16).map(|_| connect()));
     let is_refused = |mut stream: &TcpStream| {
         stream.set_read_timeout(Some(std::time::Duration::from_secs(9))).expect("a deadline");
         stream.read(&mut [0; 12]).is_ok_and(|length| length > 0)
@@ -464,6 +478,25 @@ fn refused_connections_are_counted_and_reported_once_a_minute() {
     let log = world.service_log();
     assert_eq!(log.matches("refused a connection").count(), 1, "{log}");
     assert!(log.contains("WARN") && log.contains("most=64"), "{log}");
+}
+
+/// Connections that send nothing, a part of a head, or a request and then nothing, give their places to later connections.
+#[test]
+fn idle_connections_keep_nobody_out() {
+    let world = monitored(|setup| setup.before = ["prlimit", "--nofile=256:256"].map(str::to_owned).to_vec());
+    for sent in ["", "GET /health HT", "GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"] {
+        let connect = |_| {
+            let mut stream = TcpStream::connect(world.wire.address()).expect("connected");
+            stream.write_all(sent.as_bytes()).expect("sent");
+            stream
+        };
+        let held: Vec<TcpStream> = (0..200).map(connect).collect();
+        for _ in 0..20 {
+            assert_eq!(world.wire.get("/health", "").status, 200, "{sent:?}");
+        }
+        drop(held);
+    }
+    assert_eq!(scrape(&world)["countersign_connections_refused_total"], 0.0);
 }
 
 #[test]

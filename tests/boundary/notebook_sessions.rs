@@ -58,7 +58,7 @@ fn a_secret_is_chosen_by_its_name_and_its_value_is_never_on_the_page() {
     let notebook = OpenedNotebook::open_with(PAGE, &["--secret", "db=env:API_TOKEN", "--allow-run", "cat"]);
     let step = notebook.step(2);
     assert!(step.contains("<select") && step.contains("<option value=\"db\">db</option>"), "{step}");
-    assert_eq!(notebook.send("/page/0/run/2", "&p.password=other"), 422, "no such secret");
+    assert!(notebook.refused("/page/0/run/2", "&p.password=other").contains("aria-invalid"), "no such secret");
     assert_eq!(notebook.send("/page/0/run/2", "&p.password=db"), 303);
     let step = notebook.until(2, "data-state=\"passed\"");
     assert!(step.contains("[secret db]") && !step.contains("a secret value"), "{step}");
@@ -101,17 +101,24 @@ fn a_workflow_shows_where_it_is_and_keeps_every_visit_of_a_unit() {
     in_order(&walk, &["runs: 2 Look", "did 2 pass?", "yes, it passed", "no, it failed", "class=\"passes\""]);
     in_order(
         &walk,
-        &["class=\"unit\">1 Try<", "first", "failed, exit code 1", "1 Try (visit 2)", "second", "passed: "],
+        &[
+            "class=\"unit\">1 Try<",
+            "first",
+            "failed, exit code 1",
+            "1 Try (visit 2)",
+            "second",
+            "succeeded, exit code 0",
+        ],
     );
     in_order(&walk, &["data-state=\"running\"", "2 Look", "Is it &lt;b&gt;green&lt;/b&gt;?"]);
     assert_eq!(notebook.answer("workflow-0", "y"), 303);
-    let walk = notebook.until_block("workflow-0", "passed: the workflow is complete");
+    let walk = notebook.until_block("workflow-0", "the workflow is complete");
     in_order(&walk, &["you said: it passed", "4 End", "the end"]);
     assert!(!walk.contains("never\n"), "GOTO leads past the unit: {walk}");
     let notebook = start();
     assert_eq!(notebook.send("/page/0/walk", ""), 303);
     assert_eq!(notebook.answer("workflow-0", "n"), 303);
-    let walk = notebook.until_block("workflow-0", "failed: the workflow has stopped: it is red");
+    let walk = notebook.until_block("workflow-0", "the workflow has stopped: it is red");
     in_order(&walk, &["you said: it failed"]);
 }
 
@@ -130,6 +137,7 @@ fn with_watch_a_page_loads_again_and_names_the_steps_whose_digest_changed() {
         page.contains("the step third is new") && page.contains("the step second is no longer in the file"),
         "{page}"
     );
+    assert!(page.contains("<li>- ") && page.contains("<li>+ "), "the changed lines: {page}");
     assert!(page.contains("data-state=\"ready\" aria-label=\"first\""), "an earlier form ran: {page}");
     assert_eq!(notebook.send("/page/0/run/0", &format!("&digest={digest}")), 409, "the person saw another step");
     assert_eq!(notebook.send("/page/0/run/0", ""), 303);

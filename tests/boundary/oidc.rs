@@ -419,3 +419,47 @@ fn a_file_of_an_issuer_is_a_plain_file_that_other_users_cannot_write() {
         refused(option, "none.json", "can't be read");
     }
 }
+
+#[test]
+fn a_file_of_an_issuer_may_be_a_name_in_the_current_directory() {
+    let Some((world, issuer)) = world() else { return };
+    let _audience = ci(&world, &issuer);
+    world.write("jwks.json", &json!({"keys": [SigningKey::p256().jwk("pinned")]}).to_string());
+    for (name, option, file) in [("bare-keys", "--jwks", "jwks.json"), ("bare-ca", "--ca", "issuer.pem")] {
+        let mut command = world.boundary_command(&["token", "create", name, "--oidc", &issuer.url, "--config"]);
+        command.arg(world.path("b")).args(["--claim", "sub=a", option, file]).current_dir(world.path(""));
+        exited(command.output().expect("token create"), 0);
+    }
+}
+
+#[test]
+fn claims_are_compared_as_exact_json_values() {
+    let Some((world, issuer)) = world() else { return };
+    let audience = ci(&world, &issuer);
+    let sent = |change: Value| admit(&world, &issuer.id_token(&audience, &change));
+    for (claim, value) in [
+        ("repository_id", json!(1234)),
+        ("repository_owner_id", json!(56)),
+        ("ref", json!(["refs/heads/main"])),
+        ("repository_id", json!("1234 ")),
+    ] {
+        sent(json!({claim: value})).refuses("unauthenticated", &format!("`{claim}`"));
+    }
+    sent(json!({"aud": [audience, "https://other.example"]})).refuses("unauthenticated", "`aud`");
+    sent(json!({"aud": [audience]})).ok(200);
+    // A commit that is stated as a number is no text.
+    let opened = sent(json!({"sha": 7})).ok(200);
+    let opened = opened["bearer"].as_str().expect("a bearer").to_owned();
+    propose(&world, &opened, COMMIT).refuses("invalid-params", "`sha`");
+}
+
+#[test]
+fn a_binding_for_a_step_without_the_parameter_is_a_warning_when_the_token_is_made() {
+    let Some((world, issuer)) = world() else { return };
+    let warned =
+        said(&exited(create(&world, &issuer, "ci", &[&MAIN[..], &["--bind", "build=run_number"]].concat()), 0));
+    assert!(warned.contains("warning: every proposal of deploy:web will be refused"), "{warned}");
+    assert!(warned.contains("--bind build=run_number needs a parameter build"), "{warned}");
+    let good = said(&exited(create(&world, &issuer, "good", &["--claim", "sub=a", "--bind", "commit=sha"]), 0));
+    assert!(!good.contains("warning:"), "{good}");
+}

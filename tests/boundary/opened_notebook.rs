@@ -100,12 +100,27 @@ impl OpenedNotebook {
     pub(crate) fn form(&self, path: &str) -> String {
         let fields: serde_json::Value =
             serde_json::from_str(&self.get(&format!("/fresh?path={path}")).body).expect("JSON");
-        format!("form={}&seal={}", fields["form"].as_str().expect("text"), fields["seal"].as_str().expect("text"))
+        let form =
+            format!("form={}&seal={}", fields["form"].as_str().expect("text"), fields["seal"].as_str().expect("text"));
+        // The form of a step also has the digest of the step that the page shows.
+        let Some((page, step)) = path.strip_prefix("/page/").and_then(|rest| rest.split_once("/run/")) else {
+            return form;
+        };
+        let shown = self.get(&format!("/page/{page}/")).body;
+        let block = shown.split(&format!("id=\"step-{page}-{step}\"")).nth(1).unwrap_or_default();
+        let digest = block.split("name=\"digest\" value=\"").nth(1).and_then(|rest| rest.split('"').next());
+        format!("{form}&digest={}", digest.unwrap_or_default())
     }
 
     pub(crate) fn send(&self, path: &str, more: &str) -> u16 {
         let body = format!("{}{more}", self.form(path));
         ask(&self.host, "POST", path, &self.headers(), &body).status
+    }
+
+    /// Returns the page of a form after it was sent with errors: a browser is led to this page.
+    pub(crate) fn refused(&self, path: &str, more: &str) -> String {
+        assert_eq!(self.send(path, more), 303, "{path}{more}");
+        self.get(&format!("{}/", path.split("/run/").next().expect("a page"))).body
     }
 
     /// Returns the block with this fragment.

@@ -1,9 +1,10 @@
 //! The list of programs of a run: derived from the sealed state, signed by approvers, enforced by the kernel, and stated
 //! in the receipt.
 
+use crate::mcp::Server;
 use crate::support::people::{self, alice, envelope};
 use crate::support::poor::poor_host;
-use crate::support::{SMALL, World, assert_says, bytes_of, id_of, runbook};
+use crate::support::{SMALL, World, assert_says, bytes_of, id_of, not_run, runbook};
 use serde_json::{Value, json};
 
 /// Executes listed programs only. The mode asks for no permission, except for unknown commands.
@@ -19,10 +20,12 @@ fn listing() -> World {
         let steps = [
             ("hidden", HIDDEN),
             ("declared programs=date", HIDDEN),
+            ("ignored", "word=$(printf 'da%s' te)\n\"$word\" +ran || printf 'went on\\n'"),
             ("own programs=\"{work}/**\"", "printf '#!/bin/bash\\necho built\\n' > tool\nchmod +x tool\n./tool"),
             ("foreign", "printf '#!/bin/bash\\necho built\\n' > tool\nchmod +x tool\n./tool"),
             ("plain", "printf 'a\\n' | cat"),
             ("path programs=/usr/bin/date", "/usr/bin/date +ran%%"),
+            ("database", "psql --version"),
             ("script programs=ldd", "ldd --version > /dev/null && printf 'ran\\n'"),
         ];
         setup.runbook("list.md", runbook(SMALL, &steps));
@@ -109,6 +112,71 @@ fn verify_and_audit_show_the_programs_of_a_receipt() {
         .collect();
     let shown: Vec<_> = decisions.iter().map(|line| line.get("programs")).collect();
     assert_eq!(shown, [Some(programs), None], "{lines}");
+}
+
+#[test]
+fn psql_of_debian_is_a_wrapper_whose_list_has_the_program_that_it_starts() {
+    if !std::path::Path::new("/usr/share/postgresql-common/pg_wrapper").exists() {
+        not_run("psql of Debian", "this host has no wrapper of psql");
+        return;
+    }
+    let world = listing();
+    let (_, finished) = run(&world, "list:database");
+    assert!(world.output(&finished, "stdout").starts_with("psql (PostgreSQL)"), "{finished:#}");
+    assert_eq!(finished.get("refused"), None);
+    world.assert_verified(&finished);
+}
+
+/// A success is never shown alone if the list refused a program: in the API, on the command line, over MCP and by the
+/// verifier. The outcome of the receipt stays `succeeded`.
+#[test]
+fn a_success_with_a_refused_program_names_the_program_and_what_to_add() {
+    let world = listing();
+    let (_, finished) = run(&world, "list:ignored");
+    assert_eq!(world.output(&finished, "stdout"), "went on\n");
+    assert_eq!(world.receipt(&finished)["outcome"], json!({"status": "succeeded", "exit_code": 0}));
+    let path = world.receipt(&finished)["programs"]["refused"]["paths"][0]["path"].clone();
+    let Some(path) = path.as_str() else {
+        not_run("a success with a refused program", "this host records no refused program");
+        return;
+    };
+    let refused = json!([{"name": path, "add": "programs=date"}]);
+    let id = id_of(&finished);
+    assert_eq!(world.until(id, "finished")["refused"], refused);
+    let words = format!("succeeded, exit code 0; refused: {path} (add programs=date to the block)");
+    for command in [&["wait", id][..], &["proposals"]] {
+        let mut command_line = world.program(command);
+        command_line.args(["--url", &world.wire.url]).env("COUNTERSIGN_TOKEN", &world.agent);
+        let done = command_line.output().expect("runs");
+        let said = String::from_utf8_lossy(&[done.stdout, done.stderr].concat()).into_owned();
+        let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(done.status.success() && said.contains("refused: /"), "{command:?}: {said}");
+        assert!(command[0] != "wait" || said.contains(&words), "{said}");
+    }
+    let mut server = Server::opened(&world, &world.wire.url);
+    for answer in [server.call("wait", json!({"id": id})), server.call("get_receipt", json!({"id": id}))] {
+        assert_eq!(answer["outcome"]["refused"], refused, "{answer:#}");
+    }
+    let roster = world.started["roster"].as_str().expect("a digest");
+    let boundary = world.started["boundary"].as_str().or(world.started["id"].as_str()).expect("an id");
+    let bundle = world.path("run.bundle.json");
+    std::fs::write(&bundle, world.bundle(&finished)).expect("written");
+    let verified = world.program(&["verify", "--roster", roster]).arg(&bundle).output().expect("verify");
+    let screen = String::from_utf8_lossy(&verified.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(screen.contains(&words), "{screen}");
+    let gate = |more: &[&str], bundle: &std::path::Path, step: &str| {
+        let mut command = world.program(&["gate", "--roster", roster, "--boundary", boundary, "--step", step]);
+        let done = command.args(["--any-digest", "--no-params"]).args(more).arg(bundle).output().expect("gate");
+        (done.status.code(), String::from_utf8_lossy(&done.stdout).into_owned())
+    };
+    assert_eq!(gate(&[], &bundle, "list:ignored").0, Some(0));
+    let (code, said) = gate(&["--no-refused"], &bundle, "list:ignored");
+    assert!(code == Some(1) && said.contains("SHUT, not met: refused"), "{said}");
+    // A run whose list refused nothing passes.
+    let (_, finished) = run(&world, "list:plain");
+    assert_eq!(world.until(id_of(&finished), "finished").get("refused"), None);
+    std::fs::write(&bundle, world.bundle(&finished)).expect("written");
+    assert_eq!(gate(&["--no-refused"], &bundle, "list:plain").0, Some(0));
 }
 
 #[test]

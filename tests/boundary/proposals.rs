@@ -508,6 +508,33 @@ fn a_step_that_the_token_may_not_use_is_refused_with_the_patterns_of_the_token()
 }
 
 #[test]
+fn a_wrong_path_of_a_step_is_answered_with_a_step_that_the_token_may_see() {
+    let world = World::new();
+    let narrow = world.token_for("narrow", &[], &["propose"], &["say:*"]);
+    let detail = |path: &str, token: &str, code: &str| {
+        let proposed = world.wire.post("/v1/proposals", token, &World::wish(path, json!({}))).problem(code);
+        let shown = world.wire.get(&format!("/v1/steps/{path}"), token).problem(code);
+        assert_eq!(shown["detail"], proposed["detail"]);
+        proposed["detail"].as_str().unwrap().to_owned()
+    };
+    for path in ["runbooks/say.md:echo", "say.md:echo", "runbooks/say:echo"] {
+        assert!(detail(path, &narrow, "forbidden").starts_with("did you mean say:echo? "), "{path}");
+        assert!(detail(path, &world.agent, "unknown-step").ends_with("did you mean say:echo?"), "{path}");
+    }
+    let hidden = detail("runbooks/plain.md:true", &narrow, "forbidden");
+    assert!(!hidden.contains("did you mean"), "{hidden}");
+}
+
+#[test]
+fn a_token_in_quotes_is_not_sent() {
+    let world = World::new();
+    world.write("quoted.token", &format!("\"{}\"\n", world.agent));
+    let mut command = world.program(&["--url", &world.wire.url, "registry", "list", "--token-file"]);
+    let refused = exited(command.arg(world.path("quoted.token")).output().unwrap(), 2);
+    assert!(said(&refused).contains("the given text is no token"), "{}", said(&refused));
+}
+
+#[test]
 fn a_key_without_a_role_is_refused_with_the_version_of_the_roster() {
     let foreign = people::foreign_line("phone.example");
     let world = World::with(|setup| {
@@ -544,7 +571,7 @@ fn an_unknown_step_is_refused_with_a_suggestion() {
     said_at_exit(as_agent(&world, &["propose", "plain:tru"]), 127, "did you mean plain:true?");
     // The suggestion names no step that the token cannot see.
     let narrow = world.token_for("narrow", &[], &["propose"], &["plain:tru", "say:*"]);
-    assert!(refused(&narrow).ends_with("see `countersign registry list`"), "{}", refused(&narrow));
+    assert!(refused(&narrow).ends_with("see `GET /v1/registry`"), "{}", refused(&narrow));
 }
 
 #[test]

@@ -324,7 +324,7 @@ impl Scene {
                     assert_ne!(self.reference.ended(*number, at), Codes::from(["not-granted"]), "{answer:#}");
                 }
             }
-            Asked::Review(run, _) => {
+            Asked::Review(run, ..) => {
                 let (logged, run) = (leaf(), &self.reference.runs[*run]);
                 assert_eq!(logged["subject"][0]["digest"]["sha256"], *run.receipt.as_ref().unwrap().1);
                 assert!(died || answer["open"] == run.open && answer["unsettled"] == run.unsettled, "{answer:#}");
@@ -506,11 +506,8 @@ impl Scene {
             BTreeSet::from_iter(grants.iter().map(Value::to_string))
         );
         let owed = reference.runs.iter().filter(|run| run.open || run.unsettled);
-        let owed: BTreeSet<_> = owed
-            .filter_map(|run| {
-                Some((run.receipt.as_ref()?.2, run.open, run.unsettled, run.unsettled && run.words() > 1))
-            })
-            .collect();
+        let owed: BTreeSet<_> =
+            owed.filter_map(|run| Some((run.receipt.as_ref()?.2, run.open, run.unsettled, run.disputed))).collect();
         let is = |line: &Value, name: &str| line[name] == true;
         let ours = list(&summary["reviews"]).iter().map(|line| {
             (line["entry"].as_u64().unwrap(), is(line, "emergency"), is(line, "unsettled"), is(line, "disputed"))
@@ -749,8 +746,11 @@ impl Scene {
 
     /// Returns a review of a run, most often of one that needs a review.
     fn review(&mut self) -> Option<Call> {
+        // A settled run can be disputed.
+        let settled = self.one_in(3);
         let runs = || self.reference.runs.iter().enumerate().filter(|(_, run)| run.receipt.is_some());
-        let mut numbers: Vec<usize> = runs().filter(|(_, run)| run.open || run.unsettled).map(|(at, _)| at).collect();
+        let needs = |run: &Run| run.open || run.unsettled || settled && run.is_settled();
+        let mut numbers: Vec<usize> = runs().filter(|(_, run)| needs(run)).map(|(at, _)| at).collect();
         if numbers.is_empty() {
             numbers = runs().map(|(at, _)| at).collect();
         }
@@ -763,11 +763,12 @@ impl Scene {
         let mut review = json!({"boundary": run.of["boundary"], "verdict": "accepted", "reason": people::nonce()});
         let subject = json!([{"name": "receipt", "digest": {"sha256": run.receipt.as_ref()?.1}}]);
         let path = format!("/v1/receipts/{}/reviews", text(&run.of["proposal"]).replace("prp_", "rcp_"));
-        if run.unsettled && !self.one_in(4) {
+        if (run.unsettled || run.is_settled()) && !self.one_in(4) {
             review["observed"] = json!(self.pick(&["succeeded", "succeeded", "failed"]));
         }
+        let asked = Asked::Review(number, key.keyid(), review["observed"].clone());
         let review = envelope(&statement("review", &subject, &review), &[&key]);
-        Some(post(Asked::Review(number, key.keyid()), path, "", review))
+        Some(post(asked, path, "", review))
     }
 
     /// Returns a revocation of a grant, a key, a token or the epoch.

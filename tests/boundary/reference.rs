@@ -69,8 +69,11 @@ pub(crate) struct Run {
     pub(crate) receipt: Option<(Value, String, u64)>,
     pub(crate) open: bool,
     pub(crate) unsettled: bool,
-    /// The observed end in the newest review of each person.
-    said: BTreeMap<String, Value>,
+    /// The observed end in the newest review of each person, and the key of the review.
+    said: BTreeMap<String, (Value, String)>,
+    /// How people settled the unknown end.
+    settled: Option<Value>,
+    pub(crate) disputed: bool,
     rules: Rules,
 }
 
@@ -78,26 +81,41 @@ impl Run {
     pub(crate) fn new(payload: Vec<u8>, grant: Option<usize>, keys: BTreeSet<String>, whole: bool) -> Self {
         let of = serde_json::from_slice::<Value>(&payload).unwrap()["predicate"].take();
         let (codes, place, receipt, said, rules) = (Codes::new(), None, None, BTreeMap::new(), RULES[0]);
-        Self { of, payload, grant, keys, whole, codes, place, receipt, open: false, unsettled: false, said, rules }
+        let (open, unsettled, disputed, settled) = (false, false, false, None);
+        Self { of, payload, grant, keys, whole, codes, place, receipt, open, unsettled, said, settled, disputed, rules }
     }
 
     pub(crate) fn is_emergency(&self) -> bool {
         self.of["emergency"] == true
     }
 
-    /// Counts a review of a person.
-    fn reviewed(&mut self, name: String, observed: Value) {
-        self.said.insert(name, observed);
+    /// Counts a review of a person. `revoked` returns true for the key of an earlier review that counts no more.
+    fn reviewed(&mut self, name: String, (observed, key): (Value, String), revoked: impl Fn(&str) -> bool) {
+        let changes_end =
+            self.unsettled || self.settled.as_ref().is_some_and(|end| !observed.is_null() && *end != observed);
+        self.said.insert(name, (observed, key));
         let approvers = &self.receipt.as_ref().unwrap().0["decision"]["approvers"];
         let others = self.said.keys().filter(|name| !approvers.as_array().unwrap().contains(&json!(name)));
         self.open &= others.count() < self.rules.review;
-        let people = self.said.values().filter(|word| !word.is_null()).count();
-        self.unsettled &= self.words() != 1 || people < self.rules.settle;
+        if !changes_end {
+            return;
+        }
+        let words: Vec<_> = self.said.values().filter(|(word, key)| !word.is_null() && !revoked(key)).collect();
+        let same = words.iter().all(|(word, _)| *word == words[0].0);
+        self.disputed = !same;
+        self.settled = words.first().filter(|_| same && words.len() >= self.rules.settle).map(|(word, _)| word.clone());
+        self.unsettled = self.settled.is_none();
     }
 
-    /// Returns the number of different ends that people observed.
-    pub(crate) fn words(&self) -> usize {
-        self.said.values().filter_map(Value::as_str).collect::<BTreeSet<_>>().len()
+    /// Returns true if people have settled the unknown end.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.settled.is_some()
+    }
+
+    /// Returns true if a review with this observation can change nothing.
+    fn needs_no_review(&self, observed: &Value) -> bool {
+        let disputes = self.settled.as_ref().is_some_and(|end| !observed.is_null() && end != observed);
+        !self.open && !self.unsettled && !disputes
     }
 }
 
@@ -121,7 +139,7 @@ pub(crate) enum Asked {
     Submit { run: usize, by: String },
     Draft { by: String, uses: u64, grantee: String },
     Endorse(usize, Vec<String>),
-    Review(usize, String),
+    Review(usize, String, Value),
     Revoke { kind: &'static str, digest: String, key: String, epoch: String },
     Seal,
     Thaw,
@@ -393,12 +411,12 @@ impl Reference {
                 let fallen = self.fallen(grant, at.max(unix(&grant.of["not_before"])));
                 &(&of_keys | &fallen) | &when([(grant.leaf.is_some(), "wrong-state")])
             }
-            Asked::Review(run, key) => {
+            Asked::Review(run, key, observed) => {
                 let run = &self.runs[*run];
                 let receipt = &run.receipt.as_ref().expect("a receipt").0;
                 let out: Vec<_> =
                     list(&receipt["decision"]["excluded"]).iter().map(|name| text(name).to_owned()).collect();
-                &self.why_not(key, &out, &GROUPS, at) | &when([(!run.open && !run.unsettled, "wrong-state")])
+                &self.why_not(key, &out, &GROUPS, at) | &when([(run.needs_no_review(observed), "wrong-state")])
             }
             Asked::Revoke { kind, digest, key, epoch } => self.no_revocation(kind, digest, key, epoch),
             Asked::Seal => Codes::new(),
@@ -472,9 +490,11 @@ impl Reference {
             "review/v1" => {
                 let is_of = |run: &Run| run.receipt.as_ref().is_some_and(|receipt| receipt.1 == digest);
                 let number = self.runs.iter().position(is_of).expect("a receipt");
-                permit(self.may_refuse(&Asked::Review(number, signer.clone()), self.last_at));
+                let observed = of["observed"].clone();
+                permit(self.may_refuse(&Asked::Review(number, signer.clone(), observed.clone()), self.last_at));
                 let reviewer = text(&self.holder(&signer).unwrap().1["name"]).to_owned();
-                self.runs[number].reviewed(reviewer, of["observed"].clone());
+                let is_revoked = |key: &str| self.revoked.contains(&("key".to_owned(), key_digest(key)));
+                self.runs[number].reviewed(reviewer, (observed, signer), is_revoked);
             }
             kind => assert_eq!(kind, "refusal/v1", "entry {place}"),
         }

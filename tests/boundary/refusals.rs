@@ -38,6 +38,27 @@ fn an_envelope_in_base64url_without_padding_is_accepted() {
 }
 
 #[test]
+fn a_signature_with_line_breaks_is_taken_and_a_signature_over_the_payload_is_recognized() {
+    use base64::Engine as _;
+    let world = World::new();
+    let proposal = world.propose("plain:true", json!({}));
+    let path = format!("/v1/proposals/{}/signatures", id_of(&proposal));
+    let over_payload = base64::engine::general_purpose::STANDARD.encode(alice().secret.sign(&bytes_of(&proposal)));
+    let wrong = json!({"signatures": [{"keyid": alice().keyid(), "sig": over_payload}]});
+    let problem = world.unchanged(|| world.wire.post(&path, "", &wrong)).problem("bad-signature");
+    assert!(
+        problem["detail"].as_str().unwrap().contains("over the payload alone: sign the DSSE message"),
+        "{problem:#}"
+    );
+    let mut signature = alice().sign(&bytes_of(&proposal));
+    let whole = signature["sig"].as_str().unwrap().to_owned();
+    signature["sig"] = json!(format!("{}\r\n{}\n", &whole[..76], &whole[76..]));
+    let view = world.wire.post(&path, "", &json!({"signatures": [signature]})).ok(200);
+    assert_eq!(view["approvals"]["have"], 1, "{view:#}");
+    world.assert_verified(&world.until(id_of(&proposal), "finished"));
+}
+
+#[test]
 fn a_body_without_a_length_is_refused_when_it_is_too_large() {
     let world = World::new();
     // Without a Content-Length header, the boundary counts the bytes while they arrive.

@@ -9,7 +9,7 @@ use crate::support::people::{
     self, Key, alice, bob, carol, dora, envelope, erin, frank, mallory, oscar, robot, sha256, statement,
 };
 use crate::support::wire::Reply;
-use crate::support::{World, id_of, said};
+use crate::support::{SMALL, World, id_of, runbook, said, wait_for};
 
 /// Two people must sign a run, but one of `ops` is enough in an emergency.
 pub(crate) const POLICY: &str = "version: 3\nextends: none\ndefault:\n  mode: execute\n  approvals: {required: 2, from: [ops, security]}\n  \
@@ -86,7 +86,9 @@ fn an_emergency_needs_the_rule_of_emergencies_and_stays_open_until_other_people_
     world.restart();
     let refused = emergency(&world, "say:echo", json!({"text": "three"})).problem("policy-denied");
     let detail = refused["detail"].as_str().expect("a detail").to_owned();
-    assert!(detail.contains(id_of(&one)) && detail.contains(id_of(&two)), "{detail}");
+    for run in [&one, &two] {
+        assert!(detail.contains(run["receipt"].as_str().expect("a receipt")), "{detail}");
+    }
     let open = unsettled(&world);
     assert_eq!(open.len(), 2, "{open:#?}");
     assert_eq!(open[0]["review"], json!({"required": 1, "have": 0, "from": ["ops", "security"]}));
@@ -156,7 +158,7 @@ fn an_emergency_that_policy_does_not_permit_is_refused_with_its_reason() {
     assert_eq!(world.show(id_of(&normal))["status"], "pending");
     // Repeated proposals are the earlier ones of their kind.
     assert_eq!(id_of(&emergency(&world, "say:echo", json!({"text": "same"})).ok(200)), id_of(&urgent));
-    let wish = World::wish("say:echo", json!({"text": "same"}));
+    let wish = json!({"step": "say:echo", "params": {"text": "same"}, "reason": "because"});
     assert_eq!(id_of(&world.wire.post("/v1/proposals", &world.agent, &wish).ok(200)), id_of(&normal));
     let plain = World::new();
     emergency(&plain, "say:echo", json!({"text": "x"})).refuses("policy-denied", "no emergency");
@@ -179,13 +181,14 @@ fn a_review_that_breaks_a_rule_changes_nothing_and_is_refused_with_its_code() {
         (known.clone(), vec![frank()], "not-permitted-signer"),
         (known.clone(), vec![erin()], "not-permitted-signer"),
         (known.clone(), vec![carol()], "self-approval"),
-        (known.clone(), vec![oscar()], "unknown-signer"),
-        (known.clone(), vec![robot()], "unknown-signer"),
+        (known.clone(), vec![oscar()], "not-permitted-signer"),
+        (known.clone(), vec![robot()], "not-permitted-signer"),
         (known.clone(), vec![], "malformed"),
         (known.clone(), vec![bob(), dora()], "malformed"),
         (other, vec![bob()], "malformed"),
+        (edited(&|value| value["predicate"]["boundary"]["epoch"] = json!("0".repeat(32))), vec![bob()], "revoked"),
         (
-            edited(&|value| value["predicate"]["boundary"]["epoch"] = json!("0".repeat(32))),
+            edited(&|value| value["predicate"]["boundary"]["id"] = json!(format!("sha256:{}", sha256(b"another")))),
             vec![bob()],
             "wrong-boundary",
         ),
@@ -208,7 +211,11 @@ fn a_review_that_breaks_a_rule_changes_nothing_and_is_refused_with_its_code() {
 
 #[test]
 fn a_grant_goes_on_after_people_have_settled_how_its_run_ended() {
-    let mut world = world(SETTLED_BY_TWO);
+    let mut world = World::with(|setup| {
+        setup.policy = SETTLED_BY_TWO.to_owned();
+        let steps = [("true", ":"), ("fail", "exit 3"), ("wait", "exec sleep 600"), ("status check=true", ":")];
+        setup.runbook("plain.md", runbook(SMALL, &steps));
+    });
     let mut wanted = terms();
     wanted["steps"] = json!([
         {"step": "say:echo", "params": {"type": "object", "properties": {"text": {"type": "string", "pattern": "^[a-z]{1,8}$"}}, "required": ["text"]}},
@@ -232,13 +239,14 @@ fn a_grant_goes_on_after_people_have_settled_how_its_run_ended() {
         let wish =
             json!({"step": "say:echo", "params": {"text": "go"}, "grant": grant["id"], "nonce": people::nonce()});
         let view = world.wire.post("/v1/proposals", &robot_bearer, &wish).ok(201);
-        let _ = world.sign(&view, &[&robot()]);
+        world.sign(&view, &[&robot()]).problem("grant-paused");
         world.until(id_of(&view), "refused")["refusal"]["code"].clone()
     };
     assert_eq!(attempt(&world), "grant-paused");
     let open = unsettled(&world);
     assert_eq!((&open[0]["grant"], &open[0]["settle"]["required"]), (&grant["id"], &json!(2)), "{open:#?}");
-    assert!(open[0]["steps"].as_array().expect("steps").contains(&json!("plain:true")), "{open:#?}");
+    // Only a step whose author says that it is a check.
+    assert_eq!(open[0]["steps"], json!(["plain:status"]), "{open:#?}");
     // Two people of the groups must agree. The proposer's owner is excluded, and the approver of the grant may settle.
     assert_eq!(reviewed(&world, &one, &alice(), "accepted", Some("succeeded")).ok(200)["unsettled"], true);
     assert_eq!(reviewed(&world, &one, &dora(), "rejected", Some("partly")).ok(200)["unsettled"], true);
@@ -246,7 +254,15 @@ fn a_grant_goes_on_after_people_have_settled_how_its_run_ended() {
     assert_eq!(attempt(&world), "grant-paused");
     let settled = reviewed(&world, &one, &dora(), "accepted", Some("succeeded")).ok(200);
     assert_eq!((&settled["unsettled"], &settled["settled"]), (&json!(false), &json!("succeeded")), "{settled:#}");
-    reviewed(&world, &one, &alice(), "accepted", Some("failed")).problem("wrong-state");
+    reviewed(&world, &one, &bob(), "accepted", Some("succeeded")).problem("wrong-state");
+    // A different observation disputes what was settled, until people agree again.
+    let disputed = reviewed(&world, &one, &alice(), "accepted", Some("failed")).ok(200);
+    assert_eq!((&disputed["unsettled"], &disputed["settled"]), (&json!(true), &Value::Null), "{disputed:#}");
+    let again = review_of(&world, &one, "accepted", Some("succeeded"));
+    let mut again: Value = serde_json::from_slice(&again).expect("JSON");
+    again["predicate"]["reason"] = json!("seen twice");
+    let agreed = send(&world, &one, &envelope(&people::canonical(&again), &[&alice()])).ok(200);
+    assert_eq!((&agreed["unsettled"], &agreed["settled"]), (&json!(false), &json!("succeeded")), "{agreed:#}");
     // The same bytes again would not bring dora's earlier verdict back, so the boundary does not answer as if they did.
     reviewed(&world, &one, &dora(), "rejected", Some("partly")).refuses("wrong-state", "with another reason");
     assert_eq!(reviewed(&world, &one, &dora(), "accepted", Some("succeeded")).ok(200)["existing"], true);
@@ -255,8 +271,7 @@ fn a_grant_goes_on_after_people_have_settled_how_its_run_ended() {
     let robot_bearer = bearer(&world, &robot());
     let wish = json!({"step": "say:echo", "params": {"text": "go"}, "grant": grant["id"], "nonce": people::nonce()});
     let view = world.wire.post("/v1/proposals", &robot_bearer, &wish).ok(201);
-    let _ = world.sign(&view, &[&robot()]);
-    assert_eq!(world.until(id_of(&view), "refused")["refusal"]["code"], "grant-paused");
+    world.sign(&view, &[&robot()]).problem("grant-paused");
     for key in [alice(), dora()] {
         let _ = reviewed(&world, &two, &key, "accepted", Some("failed")).ok(200);
     }
@@ -384,5 +399,45 @@ fn a_review_counts_only_if_its_signer_was_an_approver_at_the_newest_time_of_the_
     reviewed(&world, &run, &gina, "accepted", None).problem("not-permitted-signer");
     let _ = ran(&world, "two");
     assert_eq!(reviewed(&world, &run, &gina, "accepted", None).ok(200)["open"], false);
+    world.assert_audited();
+}
+
+#[test]
+fn a_settled_run_is_disputed_by_one_later_observation_and_its_grant_pauses_again() {
+    let mut world = World::with(|setup| setup.policy = crate::grants::POLICY.to_owned());
+    let mut wanted = terms();
+    wanted["steps"]
+        .as_array_mut()
+        .expect("steps")
+        .push(json!({"step": "plain:wait", "params": {"type": "object", "properties": {}}}));
+    let grant = granted(&world, &wanted);
+    let run = |world: &World, step: &str, params: Value| {
+        let wish = json!({"step": step, "params": params, "grant": grant["id"], "nonce": people::nonce()});
+        let view = world.wire.post("/v1/proposals", &bearer(world, &robot()), &wish).ok(201);
+        (world.sign(&view, &[&robot()]), view)
+    };
+    let (_, view) = run(&world, "plain:wait", json!({}));
+    let _ = world.until(id_of(&view), "running");
+    world.kill9();
+    world.start();
+    let lost = world.until(id_of(&view), "finished");
+    let echo = |world: &World| run(world, "say:echo", json!({"text": "go"})).0;
+    echo(&world).problem("grant-paused");
+    assert_eq!(reviewed(&world, &lost, &alice(), "accepted", Some("failed")).ok(200)["settled"], "failed");
+    let _ = echo(&world).ok(200);
+    // One later observation pauses the grant, also after a restart.
+    assert_eq!(reviewed(&world, &lost, &dora(), "rejected", Some("succeeded")).ok(200)["unsettled"], true);
+    assert_eq!(unsettled(&world)[0]["disputed"], true);
+    echo(&world).problem("grant-paused");
+    world.restart();
+    echo(&world).problem("grant-paused");
+    // The key of the other observer is revoked, so only the word of alice counts from her next review on.
+    let payload = people::key_revocation(&world.boundary(), &dora());
+    world.wire.post("/v1/revocations", "", &envelope(&payload, &[&oscar()])).ok(200);
+    echo(&world).problem("grant-paused");
+    assert_eq!(reviewed(&world, &lost, &alice(), "rejected", Some("failed")).ok(200)["settled"], "failed");
+    let _ = echo(&world).ok(200);
+    wait_for("no run in progress", || world.list("running").is_empty() && world.list("approved").is_empty());
+    world.check_history();
     world.assert_audited();
 }

@@ -301,8 +301,8 @@ fn a_secret_that_is_not_configured_for_a_step_is_refused_by_name() {
     let config = world.path("b/countersign.toml").display().to_string();
     let runbooks = world.path("b/runbooks").display().to_string();
     let check = world.program(&["registry", "check", &runbooks, "--config", &config]).output().expect("check");
-    assert!(check.status.success(), "{}", said(&check));
-    assert_eq!(said(&check).matches("warning: ").count(), 1, "{}", said(&check));
+    assert_eq!(check.status.code(), Some(1), "{}", said(&check));
+    assert_eq!(said(&check).matches("error: ").count(), 1, "{}", said(&check));
     for lines in [said(&check), said(&world.program(&["doctor"]).arg(world.path("b")).output().expect("doctor"))] {
         assert!(lines.contains("other:db: countersign.toml does not give the step the secret db: add"), "{lines}");
     }

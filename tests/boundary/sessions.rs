@@ -247,7 +247,7 @@ fn a_step_with_a_session_needs_one_and_no_other_step_takes_one() {
     let session = created(&world);
     let post = |wish: Value| world.wire.post("/v1/proposals", &world.agent, &wish);
     let problem = post(World::wish("s:set", json!({}))).problem("malformed");
-    assert!(problem["detail"].as_str().expect("words").contains("countersign session create s"), "{problem:#}");
+    assert!(problem["detail"].as_str().expect("words").contains("`POST /v1/sessions`"), "{problem:#}");
     for (step, code) in [("other:plain", "malformed"), ("other:mine", "wrong-state")] {
         let mut wish = World::wish(step, json!({}));
         wish["session"] = json!(session);

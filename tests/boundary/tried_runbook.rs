@@ -99,6 +99,9 @@ fn the_exit_code_of_try_is_that_of_the_run() {
         assert_eq!(output.status.code(), Some(code), "{step}: {}", said(&output));
         assert_eq!(told(&output)["verified"], true, "{step}: {}", said(&output));
     }
+    // One argument names the file and the step, as for `run`.
+    let output = exited(tried.play(&["page.md:warned"]), 2);
+    assert_eq!(told(&output)["step"], "page:warned", "{}", said(&output));
 }
 
 #[test]

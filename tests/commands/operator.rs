@@ -14,7 +14,7 @@ use crate::support::{KilledAtEnd, World, assert_says, exited, host, said, said_a
 
 const BINARY: &str = env!("CARGO_BIN_EXE_countersign");
 
-fn run(dir: &Path, args: &[&str]) -> Output {
+pub(super) fn run(dir: &Path, args: &[&str]) -> Output {
     // If `serve` wrongly starts, the service would never end. `timeout` ends the service with exit code 124, so the
     // test fails.
     let mut command = Command::new("timeout");
@@ -26,7 +26,7 @@ fn run(dir: &Path, args: &[&str]) -> Output {
     command.output().expect("started")
 }
 
-fn must(dir: &Path, args: &[&str]) -> Output {
+pub(super) fn must(dir: &Path, args: &[&str]) -> Output {
     let output = run(dir, args);
     assert!(output.status.success(), "{args:?}: {}", said(&output));
     output
@@ -34,7 +34,7 @@ fn must(dir: &Path, args: &[&str]) -> Output {
 
 /// Creates a directory with keys of alice and bob and a boundary from `init`, with a sandbox level that every host
 /// supports.
-fn boundary() -> (tempfile::TempDir, PathBuf) {
+pub(super) fn boundary() -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().expect("a directory");
     std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o711)).expect("set");
     for name in ["alice", "bob"] {
@@ -49,19 +49,19 @@ fn boundary() -> (tempfile::TempDir, PathBuf) {
     (dir, home)
 }
 
-fn edit(path: &Path, from: &str, to: &str) {
+pub(super) fn edit(path: &Path, from: &str, to: &str) {
     let text = std::fs::read_to_string(path).expect("read");
     assert!(text.contains(from), "{text}");
     std::fs::write(path, text.replace(from, to)).expect("written");
 }
 
-struct Service {
+pub(super) struct Service {
     child: KilledAtEnd,
     started: Value,
 }
 
 impl Service {
-    fn start(dir: &Path) -> Self {
+    pub(super) fn start(dir: &Path) -> Self {
         let mut child = Command::new(BINARY)
             .args(["--json", "serve", "b", "--listen", "127.0.0.1:0"])
             .current_dir(dir)
@@ -80,7 +80,7 @@ impl Service {
         rustix::process::kill_process(pid, signal).expect("sent");
     }
 
-    fn stop(mut self) -> bool {
+    pub(super) fn stop(mut self) -> bool {
         self.signal(rustix::process::Signal::TERM);
         let deadline = Instant::now() + Duration::from_secs(20);
         while Instant::now() < deadline {
@@ -189,6 +189,42 @@ fn a_token_pattern_that_never_matches_or_misses_directories_is_refused() {
         let name = format!("t{number}");
         must(dir.path(), &["token", "create", &name, "--config", "b", "--owner", "alice", "--step", pattern]);
     }
+}
+
+#[test]
+fn a_token_whose_name_looks_like_a_person_is_refused() {
+    let (dir, _) = boundary();
+    for name in ["a1ice", "alice.", "b0b", "bob_-"] {
+        let refused = run(dir.path(), &["token", "create", name, "--config", "b", "--owner", "alice"]);
+        let told = said(&refused);
+        assert!(refused.status.code() == Some(2) && told.contains(&format!("{name} looks like ")), "{name}: {told}");
+    }
+    must(dir.path(), &["token", "create", "bob-agent", "--config", "b", "--owner", "alice"]);
+}
+
+#[test]
+fn a_private_key_or_two_keys_in_place_of_a_public_key_are_told_with_what_to_give() {
+    let (dir, _) = boundary();
+    let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).expect("a file");
+    std::fs::write(dir.path().join("both.pub"), read("alice.pub") + &read("bob.pub")).expect("written");
+    std::fs::write(dir.path().join("noted.pub"), format!("# of bob\n\n{}", read("bob.pub"))).expect("written");
+    for (file, words) in [
+        ("alice.pem", "this is a private key: give the file with its public key, usually FILE.pub"),
+        ("both.pub", "2 lines"),
+    ] {
+        let init = ["init", "c", "--yes", "--name", "t", "--approver", &format!("zoe={file}")].map(str::to_owned);
+        let add = ["roster", "add", "approver", "zoe", "--key", file, "--config", "b"].map(str::to_owned);
+        for words_of in [&init[..], &add] {
+            let refused = run(dir.path(), &words_of.iter().map(String::as_str).collect::<Vec<_>>());
+            assert!(
+                refused.status.code() == Some(2) && said(&refused).contains(words),
+                "{words_of:?}: {}",
+                said(&refused)
+            );
+        }
+    }
+    assert!(!dir.path().join("c").exists());
+    must(dir.path(), &["init", "c", "--yes", "--name", "t", "--approver", "zoe=noted.pub"]);
 }
 
 #[test]

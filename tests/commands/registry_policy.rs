@@ -138,11 +138,11 @@ fn a_check_with_a_policy_fails_only_if_policy_refuses_a_step() {
         let output = run(home.path(), &["registry", "check", path, "--policy", "p.yaml"]);
         (output.status.code(), said(&output))
     };
-    policy("version: 1\n");
+    policy("version: 1\ndefault: {approvals: {from: [ops]}}\n");
     let (code, said) = check("books");
     assert!(code == Some(0) && said.contains("deploy/web:fetch (bash): would ask\nPLACE "), "{said}");
     assert!(said.contains("\ndeploy/web.mdx:11:21  run curl  ") && !said.contains("release:1 (bash)"), "{said}");
-    policy("version: 1\noverrides: [{runbook: release, run: {deny: [make]}}]\n");
+    policy("version: 1\ndefault: {approvals: {from: [ops]}}\noverrides: [{runbook: release, run: {deny: [make]}}]\n");
     for (path, code) in [("books", 1), ("books/release.runbook.md", 1), ("books/fences.md", 0)] {
         let (found, said) = check(path);
         assert_eq!(found, Some(code), "{path}: {said}");

@@ -531,6 +531,8 @@ fn ctrl_c_ends_all_processes_of_the_step_and_a_receipt_is_written() {
     let (code, text) = terminal.end();
     assert_eq!(code, Some(130), "{text}");
     assert!(!text.contains("further") && !lives(&mark), "{text}");
+    // The step did not fail: the signal also ended the command.
+    assert!(text.contains("because signal 2 ended this command: two") && !text.contains("did not succeed"), "{text}");
     let receipts = person.receipts();
     assert_eq!((receipts.len(), outcome(&receipts[0])), (1, "cancelled"));
     person.run_plain(&["--log"]).ended(0);

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use countersign::cli::init::content;
+use serde_json::json;
 
+use crate::support::people::alice;
 use crate::support::{PROGRAM, World, exited, host, said, said_at_exit};
 
 /// Writes the unit of a usual installation. `init` leaves out settings that would hide the directory of the test.
@@ -68,12 +70,14 @@ fn operate_md_gives_the_reason_for_each_restriction_that_the_unit_lacks() {
     assert_eq!(told, open);
 }
 
-/// The commands of the backup unit make a backup that `doctor --production` finds, and delete only old backups.
+/// The commands of the backup unit keep two backups up to date in turn, and delete only old backups of earlier units, the newest
+/// two never.
 #[test]
-fn the_backup_unit_makes_a_dated_backup_and_deletes_backups_of_more_than_thirty_days() {
+fn the_backup_unit_updates_two_backups_in_turn_and_first_deletes_backups_of_more_than_thirty_days() {
     let world = World::new();
     let home = world.path("b");
-    for (name, days) in [("20200101T000000Z", 31), ("20200102T000000Z", 29), ("by-hand", 99)] {
+    let dated = [("20191231T000000Z", 99), ("20200101T000000Z", 31), ("20200102T000000Z", 29), ("20200103T000000Z", 40), ("20200104T000000Z", 40), ("by-hand", 99)];
+    for (name, days) in dated {
         let old = home.join("backups").join(name);
         std::fs::create_dir_all(&old).expect("made");
         let age = std::time::SystemTime::now() - std::time::Duration::from_secs(days * 86_400);
@@ -82,21 +86,38 @@ fn the_backup_unit_makes_a_dated_backup_and_deletes_backups_of_more_than_thirty_
     let unit = content::backup_unit(&home, Path::new(PROGRAM));
     let lines: Vec<&str> = unit.lines().filter_map(|line| line.strip_prefix("ExecStart")).collect();
     assert_eq!(lines.len(), 3, "{unit}");
-    for line in lines {
-        // systemd replaces `%%` and `$$`, and reads quotes as a shell does.
-        let command = line.split_once('=').expect("a command").1.replace("%%", "%").replace("$$", "$");
-        let ran = world.command("sh").args(["-c", &command]).current_dir(&home).output().expect("sh");
-        assert!(ran.status.success(), "{command}: {}", said(&ran));
+    // Nothing is deleted after a backup, because a full disk prevents the backup.
+    assert!(lines[..2].iter().all(|line| line.starts_with("Pre=")), "{unit}");
+    let names = || {
+        let entries = std::fs::read_dir(home.join("backups")).expect("backups");
+        let mut kept: Vec<String> =
+            entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
+        kept.sort();
+        kept
+    };
+    let kept = ["20200102T000000Z", "20200103T000000Z", "20200104T000000Z", "a", "b", "by-hand"];
+    let head = |name: &str| std::fs::read_to_string(home.join("backups").join(name).join("checkpoint")).unwrap_or_default();
+    let mut before = [String::new(), String::new()];
+    for day in 0..4 {
+        world.run("say:echo", json!({"text": day.to_string()}), &[&alice()]);
+        for line in &lines {
+            // systemd replaces `%%` and `$$`, and reads quotes as a shell does.
+            let command = line.split_once('=').expect("a command").1.replace("%%", "%").replace("$$", "$");
+            let ran = world.command("sh").args(["-c", &command]).current_dir(&home).output().expect("sh");
+            assert!(ran.status.success(), "{command}: {}", said(&ran));
+        }
+        let expected: Vec<&str> = kept.into_iter().filter(|name| day > 0 || *name != "b").collect();
+        assert_eq!(names(), expected);
+        let now = ["a", "b"].map(head);
+        let changed = [0, 1].map(|at| now[at] != before[at]);
+        assert_eq!(changed, [day % 2 == 0, day % 2 == 1], "day {day}");
+        before = now;
+        // The file times of the two updates must differ.
+        std::thread::sleep(std::time::Duration::from_millis(20));
     }
-    let mut kept: Vec<String> = std::fs::read_dir(home.join("backups"))
-        .expect("backups")
-        .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
-        .collect();
-    kept.sort();
-    assert!(kept.len() == 3 && kept[0] == "20200102T000000Z" && kept[2] == "by-hand", "{kept:?}");
     let config = home.join("countersign.toml").to_string_lossy().into_owned();
     let mut check = world.program(&["store", "check", "--config", &config]);
-    exited(check.arg(home.join("backups").join(&kept[1])).output().expect("check"), 0);
+    exited(check.arg(home.join("backups/b")).output().expect("check"), 0);
     let doctor = world.program(&["doctor", "--production"]).arg(&home).output().expect("doctor");
     assert!(said(&doctor).contains("the last backup is of"), "{}", said(&doctor));
     // systemd loads both units.

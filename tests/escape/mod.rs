@@ -313,6 +313,7 @@ impl Order {
             inputs: vec![],
             results: false,
             session: None,
+            unreachable: [].into(),
             secrets: vec![],
         };
         let begun = Instant::now();

@@ -49,7 +49,7 @@ const FREE: &[(&str, &str)] = &[
     ("all facts/fs", "a fact of the sandbox beyond its layers"),
     ("all facts/net", "a fact of the sandbox beyond its layers"),
     ("all facts/contacted", "a fact of the sandbox beyond its layers"),
-    ("all facts/turned_away", "a fact of the sandbox beyond its layers"),
+    ("all facts/refused_hosts", "a fact of the sandbox beyond its layers"),
     ("all facts/limits", "a fact of the sandbox beyond its layers"),
     ("all facts/kill", "a fact of the sandbox beyond its layers"),
     ("all facts/left", "a fact of the sandbox beyond its layers"),

@@ -217,6 +217,23 @@ fn the_schema_of_a_policy_and_the_reader_of_a_sealed_policy_agree() {
         (r#"{"version":1,"overrides":[{"runbook":"a","sandbox":{"read":["/srv/a","/srv/a"]}}]}"#, false),
         (r#"{"version":1,"overrides":[{"runbook":"a","sandbox":{"network":{"allow":["a.example:443"]}}}]}"#, true),
         (r#"{"version":1,"overrides":[{"runbook":"a","sandbox":{"network":{"allow":[]}}}]}"#, false),
+        (
+            r#"{"version":1,"overrides":[{"runbook":"a","sandbox":{"network":{"allow":["a:1",{"host":"b:1","private":true,"localhost":false}]}}}]}"#,
+            true,
+        ),
+        (
+            r#"{"version":1,"overrides":[{"runbook":"a","sandbox":{"network":{"allow":[{"host":"10.0.0.1:1"}]}}}]}"#,
+            true,
+        ),
+        (r#"{"version":1,"overrides":[{"runbook":"a","sandbox":{"network":{"allow":[{"private":true}]}}}]}"#, false),
+        (
+            r#"{"version":1,"overrides":[{"runbook":"a","sandbox":{"network":{"allow":[{"host":"a:1","private":"yes"}]}}}]}"#,
+            false,
+        ),
+        (
+            r#"{"version":1,"overrides":[{"runbook":"a","sandbox":{"network":{"allow":[{"host":"a:1","public":true}]}}}]}"#,
+            false,
+        ),
         (r#"{"version":1,"overrides":[{"runbook":"a"}]}"#, false),
     ] {
         let value: Value = serde_json::from_str(text).expect("JSON");

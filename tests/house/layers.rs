@@ -36,8 +36,8 @@ const CRATES: &[(&str, &[Room])] = &[
             ("isolation", &["documents"]),
             ("programs", &["isolation", "documents"]),
             ("sessions", &["isolation", "documents"]),
-            ("proxy", &["documents"]),
-            ("runs", &["isolation", "programs", "sessions", "proxy", "documents"]),
+            ("relay", &["documents"]),
+            ("runs", &["isolation", "programs", "sessions", "relay", "documents"]),
         ],
     ),
     (

@@ -114,7 +114,13 @@ class _Bundle:
 
     @staticmethod
     def read_chain(have, trusted, known):
-        return Chain([Envelope(one) for one in have["roster"]], trusted, known)
+        try:
+            return Chain([Envelope(one) for one in have["roster"]], trusted, known)
+        except Bad as error:
+            last = len(have["roster"])
+            if error.reason == "no-trust" and len(known) == 1 and known[0].version > last + 1:
+                raise Open(f"versions {last + 1} to {known[0].version - 1} of the roster are missing") from error
+            raise
 
     def documents(self):
         def read(kind):
@@ -521,13 +527,17 @@ def check_roster_in_seal(seal, roster):
 
 def who_may_not(proposer, decision, roster, tokens=None, more=()):
     """Names of who may not count: the proposer, whoever handed it in, and their owners. A lone bundle does not say who owns a
-    token, so that its receipt may name more; with the sealed tokens they are exactly these."""
+    token, so that its receipt may name more; with the sealed tokens they are exactly these. `more` are the grantee and the
+    proposer of a grant."""
     names, all_wanted = set(decision["excluded"]), set()
     for who in (proposer, decision["handed_in_by"], *more):
         role = roster.role_of(who)
         owners = None
         if role and role[0] == "proposer":
             owners = role[1]["owners"]
+        elif role and role[0] == "approver" and who in more[1:]:
+            # An approver may ask for a grant.
+            owners = []
         elif role:
             raise Bad(f"{who} is neither a token nor a rostered proposer")
         elif tokens is not None:

@@ -103,7 +103,7 @@ PROFILE_LIMITS = ("wall_ms", "cpu_milli", "memory_bytes", "processes", "file_byt
 CODES = (
     "malformed too-large later-feature unknown-step step-changed invalid-params params-mismatch wrong-boundary unknown-signer bad-signature "
     "not-permitted-signer self-approval quorum-missing not-yet-valid expired revoked denied nonce-replayed policy-denied "
-    "context-changed session-stale grant-exhausted not-granted grant-paused not-grantable sandbox-unavailable busy unauthenticated forbidden not-found wrong-state "
+    "context-changed session-stale grant-exhausted not-granted grant-paused not-grantable sandbox-unavailable busy standby database unauthenticated forbidden not-found wrong-state "
     "rate-limited"
 ).split()
 MODES = one_of("none", "allow", "host")
@@ -117,6 +117,39 @@ PERMISSION = obj(
     }
 )
 PERMISSIONS = arr(PERMISSION, high=64, ordered=True)
+WORDS_OF_HOSTS = ("private", "localhost")
+OF_NETWORK = obj(
+    {"mode": MODES, "hosts": TEXTS}, {word: TEXTS for word in WORDS_OF_HOSTS}
+)
+
+
+def network_of_run(value, place):
+    """The words `private` and `localhost` are said of hosts of the list."""
+    found = OF_NETWORK(value, place)
+    for word in WORDS_OF_HOSTS:
+        for at, host in enumerate(value.get(word, [])):
+            if host not in value["hosts"]:
+                raise wrong(f"{place}/{word}/{at}", "not a host of the list")
+    return found
+
+
+REFUSED_HOST = obj(
+    {
+        "at": number(),
+        "why": one_of("private", "localhost", "never", "boundary", "unresolved", "unreachable", "limit"),
+    }
+)
+
+
+def refused_hosts(value, place):
+    """The first eight hosts without a connection, by their places in the list."""
+    found = arr(REFUSED_HOST, low=1, high=8)(value, place)
+    places = [host["at"] for host in value]
+    if places != sorted(set(places)) or places[-1] >= 64:
+        raise wrong(place, "the places do not ascend, or are beyond the list")
+    return found
+
+
 PROFILE = obj(
     {
         "require": LAYERS,
@@ -124,7 +157,7 @@ PROFILE = obj(
         "write": TEXTS,
         "deny": TEXTS,
         "workdir": WORKDIRS,
-        "network": obj({"mode": MODES, "hosts": TEXTS}),
+        "network": network_of_run,
         "sockets": TEXTS,
         "proc": one_of("minimal", "full"),
         "run_as": text(),
@@ -162,7 +195,7 @@ ENFORCED = obj(
         ),
         "net": MODES,
         "contacted": TEXTS,
-        "turned_away": number(),
+        "refused_hosts": refused_hosts,
         "ns": WORDS,
         "seccomp": obj({"sha256": HEX}),
     },
@@ -171,11 +204,15 @@ PERSON = {"name": NAME, "keys": arr(text())}
 APPROVALS = obj({"required": number(), "from": arr(NAME)}, {"each": boolean})
 
 
-def network(value, place):
+def network(host):
     """`none`, `host`, or which hosts."""
-    if isinstance(value, dict):
-        return obj({"allow": arr(text(), low=1)})(value, place)
-    return one_of("none", "host")(value, place)
+
+    def check(value, place):
+        if isinstance(value, dict):
+            return obj({"allow": arr(host, low=1, high=64)})(value, place)
+        return one_of("none", "host")(value, place)
+
+    return check
 
 
 LISTS = ("read", "write", "deny", "sockets")
@@ -185,7 +222,7 @@ OF_SANDBOX = {
     "proc": one_of("minimal", "full"),
     **{name: arr(text()) for name in LISTS},
     "workdir": WORKDIRS,
-    "network": network,
+    "network": network(text()),
     "run_as": text(),
 }
 DECLARED = obj({}, {**OF_SANDBOX, "off_reason": text()})
@@ -376,7 +413,7 @@ STEP = obj(
         "approvals": APPROVALS,
         **reserved.OF_STEP,
     },
-    {"exclusive": text(), "programs": programs.DECLARED, **reserved.MORE_OF_STEP},
+    {"exclusive": text(), "programs": programs.DECLARED, "check": reserved.only_true, **reserved.MORE_OF_STEP},
 )
 
 

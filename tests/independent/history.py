@@ -481,8 +481,13 @@ class History:
         is_revoked = lambda keyid: self.revocations.key(keyid, index) is not None
         work = lambda: self.reviews.read(index, envelope, review, self.sealed.roster, self.last_at, is_revoked)
         found = self.attempt(index, "review", work)
-        if found is not None and found[1].end == "settled":
-            self.grants.settle(found[1].item, found[0])
+        if found is None or found[1].end is None:
+            return
+        digest, run = found
+        if run.end == "settled":
+            self.grants.settle(run.item, digest)
+        else:
+            self.grants.end(run.item, run.entry, digest, "unknown")
 
     def read_refusal(self, index, envelope, refusal):
         self.by_boundary(index, "refusal", envelope)

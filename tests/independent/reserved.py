@@ -45,7 +45,7 @@ def artifacts(low):
     return check
 
 
-def emergency(value, place):
+def only_true(value, place):
     if value is not True:
         raise wrong(place, "true, or not there")
 
@@ -57,7 +57,7 @@ def target(value, place):
 
 
 OF_AUTHORIZATION = {
-    "emergency": emergency,
+    "emergency": only_true,
     "grant": DIGEST,
     "target": later(target),
     "session": SESSION,

@@ -8,7 +8,7 @@ import programs
 import reserved
 import templates
 from globs import check as check_glob, matches
-from documents import NAME, OF_SANDBOX, PROFILE_LIMITS, arr, boolean, number, obj, one_of, parse_step, refuse_later, text, time
+from documents import NAME, OF_SANDBOX, PROFILE_LIMITS, arr, boolean, network, number, obj, one_of, parse_step, refuse_later, text, time
 from passkeys import by_passkey
 from shapes import wrong
 from wire import Bad, Open, canonical, match, seconds
@@ -17,7 +17,16 @@ DAY = 24 * 3600
 SKEW = 60
 MAX_GROUPS = 8
 MAX_SIGNATURES = 16
-SANDBOX = {**OF_SANDBOX, "may_be_off": boolean}
+
+
+def host(value, place):
+    """A host that a rule allows, as a text, or with words about its addresses."""
+    if isinstance(value, dict):
+        return obj({"host": text()}, {"private": boolean, "localhost": boolean})(value, place)
+    return text()(value, place)
+
+
+SANDBOX = {**OF_SANDBOX, "network": network(host), "may_be_off": boolean}
 # Words of later versions: what depends on them is not checked.
 LATER_WORDS = {word: lambda value, place: None for word in ("level", "require", "off_reason")}
 LISTS = obj({}, {"allow": arr(text()), "deny": arr(text())})

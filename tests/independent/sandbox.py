@@ -9,6 +9,7 @@ of policy allows it by the same word, paths also below; deny patterns of both ad
 import os
 import re
 
+import addresses
 import programs
 from documents import LAYER, PROFILE_LIMITS, arr, number, obj, one_of
 from wire import Bad
@@ -99,7 +100,7 @@ class Configuration:
             "write": sorted(set(declared.get("write", []))),
             "deny": sorted(set(denied)) if reaches else [],
             "workdir": declared.get("workdir", "private"),
-            "network": {"mode": mode, "hosts": hosts},
+            "network": {"mode": mode, "hosts": hosts, **words(hosts, rule)},
             "sockets": sorted(set(declared.get("sockets", []))),
             "proc": declared.get("proc") or rule.get("proc") or "minimal",
             "run_as": declared.get("run_as", "isolated"),
@@ -108,6 +109,23 @@ class Configuration:
         if "off_reason" in declared:
             profile["off_reason"] = declared["off_reason"]
         return profile
+
+
+def listed(host, rule):
+    """The entry of a rule for a host, as an object, or None."""
+    allowed = rule.get("network", "none")
+    entries = allowed["allow"] if isinstance(allowed, dict) else []
+    entries = [one if isinstance(one, dict) else {"host": one} for one in entries]
+    return next((one for one in entries if one["host"] == host), None)
+
+
+def words(hosts, rule):
+    """The hosts of which the rule says `private` and `localhost`."""
+    said = {
+        word: [host for host in sorted(set(hosts)) if (listed(host, rule) or {}).get(word)]
+        for word in ("private", "localhost")
+    }
+    return {word: of for word, of in said.items() if of}
 
 
 def check_host(ref, declared, rule):
@@ -142,7 +160,9 @@ def check_host(ref, declared, rule):
     if asked == "host":
         need(allowed == "host", "network=host")
     elif isinstance(asked, dict):
-        listed = allowed["allow"] if isinstance(allowed, dict) else []
+        said = words(asked["allow"], rule)
         for host in asked["allow"]:
-            need(allowed == "host" or host in listed, f"network={host}")
+            need(allowed == "host" or listed(host, rule) is not None, f"network={host}")
+            word = addresses.word_of(host)
+            need(word != addresses.NEVER and (word is None or host in said.get(word, [])), f"network={host}, {word}")
     need("off_reason" not in declared or rule.get("may_be_off") is True, "sandbox=off")

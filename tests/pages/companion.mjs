@@ -203,7 +203,7 @@ const stories = {
       await page.waitForURL(/\/run\//);
       approve(page);
       await page.locator("pre.output", { hasText: "started" }).waitFor();
-      await page.getByRole("button", { name: "Cancel as the proposer" }).click();
+      await page.getByRole("button", { name: "Cancel", exact: true }).click();
       await page.locator('#run[data-state="failed"]').waitFor();
       const found = [];
       const looks = { dark: { colorScheme: "dark" }, "320 px": { viewport: { width: 320, height: 640 } }, plain: { javaScriptEnabled: false } };

@@ -80,6 +80,7 @@ fn plan(interpreter: &str, source: &str) -> Plan {
         inputs: vec![],
         results: true,
         session: None,
+        unreachable: [].into(),
         secrets: vec![],
     }
 }

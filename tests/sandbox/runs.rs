@@ -93,6 +93,7 @@ pub(super) fn plan(interpreter: &str, source: &str) -> Plan {
         inputs: vec![],
         results: false,
         session: None,
+        unreachable: [].into(),
         secrets: vec![],
     }
 }
@@ -103,7 +104,7 @@ pub(super) fn out(report: &mut Report) -> String {
     text
 }
 
-fn err(report: &mut Report) -> String {
+pub(super) fn err(report: &mut Report) -> String {
     let mut text = String::new();
     report.stderr.recorded.reader().expect("readable").read_to_string(&mut text).expect("UTF-8");
     text
@@ -288,11 +289,29 @@ fn the_environment_is_exactly_the_approved_environment() {
         ("LC_ALL", "C.UTF-8"),
         ("PARAM_A", "x y\\nz"),
         ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+        ("PYTHONUNBUFFERED", "1"),
         ("TMPDIR", "/tmp"),
     ]
     .map(|(name, value)| format!("('{name}', '{value}')"))
     .join(", ");
     assert_eq!(said(bench.run(plan)), format!("[{expected}]"));
+}
+
+#[test]
+fn python_writes_each_line_at_once_and_other_interpreters_get_no_variable_of_python() {
+    let bench = Bench::strict();
+    let script = "import os, sys\nprint(os.environ.get('PYTHONUNBUFFERED'), sys.stdout.write_through)";
+    for (interpreter, script) in [
+        ("python", script.to_owned()),
+        ("python3", script.to_owned()),
+        ("bash", format!("#!/usr/bin/env python3\n{script}")),
+        ("bash", format!("#!/usr/bin/python3\n{script}")),
+    ] {
+        assert_eq!(said(bench.run(plan(interpreter, &script))), "1 True", "{interpreter}: {script}");
+    }
+    assert_eq!(said(bench.bash("printf '%s' \"${PYTHONUNBUFFERED-none}\"")), "none");
+    let own = Plan { env: vec![("PYTHONUNBUFFERED".into(), String::new())], ..plan("python", script) };
+    assert_eq!(said(bench.run(own)), " False", "a variable of the plan wins");
 }
 
 #[test]
@@ -1005,7 +1024,7 @@ fn the_network_of_the_host_is_reachable_only_if_the_profile_allows_it() {
     let port = tcp.local_addr().expect("an address").port();
     let script = format!("import socket\nsocket.create_connection(('127.0.0.1', {port})); print('reached')");
     let require = STRICT.into_iter().filter(|layer| *layer != Layer::Network).collect();
-    let network = Network { mode: NetworkMode::Host, hosts: vec![] };
+    let network = Network { mode: NetworkMode::Host, ..Network::NONE };
     let mut report = bench.run_with(&Profile { require, network, ..profile() }, plan("python", &script));
     assert_eq!((report.end.clone(), out(&mut report).as_str()), (End::Exited(0), "reached\n"));
     let facts = report.enforcement;
@@ -1676,7 +1695,7 @@ fn without_namespaces_the_receipt_names_the_network_and_leftover_processes() {
         "import socket\ntry: socket.create_connection(('127.0.0.1', {port})); print('reached')\nexcept OSError: print('held')"
     );
     for (mode, expected) in [(NetworkMode::Host, "reached"), (NetworkMode::None, "held")] {
-        let network = Network { mode, hosts: vec![] };
+        let network = Network { mode, ..Network::NONE };
         let mut report = bench.run_with(&Profile { network, ..weak.clone() }, plan("python", &script));
         assert_eq!(
             (out(&mut report).trim_end(), report.enforcement.net),
@@ -1744,65 +1763,4 @@ os.nice(1); os.sched_setaffinity(0, os.sched_getaffinity(0)); print("its own")
     // process is left, and the receipt contains the number of such processes.
     let grouped = report.enforcement.kill.is_some_and(|kill| kill.contains(&"cgroup.kill".to_owned()));
     assert_eq!(report.enforcement.left, if grouped { None } else { Some(1) });
-}
-
-// Network
-
-/// The proxy reaches the allowed host and rejects other hosts, and the receipt reports both. Fault injection resolves
-/// the host names to this host.
-#[test]
-fn only_allowed_hosts_are_reachable_through_the_proxy() {
-    let server = TcpListener::bind("127.0.0.1:0").expect("a listener");
-    let port = server.local_addr().expect("an address").port();
-    // The test starts itself again as a child process. The child is the service with the injected host names.
-    if std::env::var_os("COUNTERSIGN_FAULT_NAMES").is_none() {
-        let mut service = std::process::Command::new(std::env::current_exe().expect("this test"));
-        service
-            .args(["--exact", &exact("only_allowed_hosts_are_reachable_through_the_proxy"), "--nocapture"])
-            .env("COUNTERSIGN_FAULT_NAMES", format!("listed.example=127.0.0.1:{port},other.example=127.0.0.1:{port}"))
-            .env("COUNTERSIGN_TEST_PORT", port.to_string())
-            .stdout(std::process::Stdio::piped())
-            .stderr(std::process::Stdio::piped());
-        let mut child = service.spawn().expect("starts");
-        std::thread::spawn(move || {
-            for mut stream in server.incoming().flatten() {
-                use std::io::Write as _;
-                let mut head = [0; 4096];
-                let length = stream.read(&mut head).unwrap_or(0);
-                let host = String::from_utf8_lossy(&head[..length]).contains("Host: listed.example");
-                let _ =
-                    stream.write_all(format!("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhost={host}\n").as_bytes());
-            }
-        });
-        let status = child.wait().expect("ends");
-        let mut text = String::new();
-        let _ = child.stdout.take().expect("a pipe").read_to_string(&mut text);
-        let _ = child.stderr.take().expect("a pipe").read_to_string(&mut text);
-        assert!(status.success(), "{text}");
-        return;
-    }
-    let port = std::env::var("COUNTERSIGN_TEST_PORT").expect("the server's port");
-    let bench = Bench::strict();
-    let mut profile = profile();
-    profile.network =
-        Network { mode: NetworkMode::Allow, hosts: vec!["listed.example:80".into(), "unused.example:443".into()] };
-    let script = format!(
-        r#"
-curl -sS -m 10 http://listed.example/x || echo "no answer: $?"
-curl -sS -m 10 -p --proxytunnel http://listed.example/y || echo "no tunnel: $?"
-curl -sS -m 5 -o /dev/null -w '%{{http_code}}\n' http://other.example/
-curl -sS -m 5 -o /dev/null -w '%{{http_code}}\n' http://127.0.0.1:{port}/ -x "$http_proxy" --noproxy ''
-curl -sS -m 5 --noproxy '*' http://127.0.0.1:{port}/ >/dev/null 2>&1 && echo direct
-curl -sS -m 5 --noproxy '*' http://listed.example/ >/dev/null 2>&1 && echo resolved
-(exec 3<>/dev/udp/127.0.0.1/{port} && echo x >&3) 2>/dev/null
-python3 -c 'import socket; socket.getaddrinfo("listed.example", 80)' 2>/dev/null && echo resolved
-echo done
-"#
-    );
-    let mut report = bench.run_with(&profile, plan("bash", &script));
-    assert_eq!(out(&mut report), "host=true\nhost=true\n403\n400\ndone\n", "{}", err(&mut report));
-    let facts = report.enforcement;
-    assert_eq!((facts.net, facts.level), (Some(NetworkMode::Allow), Level::Strict));
-    assert_eq!(facts.contacted, Some(vec!["listed.example:80".to_owned()]));
-    assert_eq!(facts.turned_away, Some(2));
 }

@@ -475,9 +475,9 @@ impl World {
 
     // Requests
 
-    /// Returns the body of a proposal.
+    /// Returns the body of a proposal that repeats no earlier one.
     pub fn wish(step: &str, params: Value) -> Value {
-        json!({"step": step, "params": params, "reason": "because"})
+        json!({"step": step, "params": params, "reason": "because", "new": true})
     }
 
     /// Proposes with the agent's token.

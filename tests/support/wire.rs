@@ -224,7 +224,7 @@ impl Reply {
             "step-changed" | "nonce-replayed" | "context-changed" | "wrong-state" => 409,
             "too-large" => 413,
             "rate-limited" => 429,
-            "busy" => 503,
+            "busy" | "standby" | "database" => 503,
             _ => 422,
         };
         assert_eq!((self.status, &problem["status"]), (status, &json!(status)), "{problem:#}");
@@ -234,7 +234,7 @@ impl Reply {
             assert!(problem[text].as_str().is_some_and(|text| text.len() > 5), "{problem:#}");
         }
         let retry = self.header("retry-after").map(|text| text.parse::<u64>().expect("seconds"));
-        if matches!(code, "busy" | "rate-limited") {
+        if matches!(code, "busy" | "standby" | "database" | "rate-limited") {
             assert!(retry.is_some_and(|seconds| seconds > 0), "it says when to come back: {:?}", self.headers);
         } else {
             assert_eq!(retry, None);

@@ -124,7 +124,10 @@ def exchange(facts, client, models):
     # Cancel one proposal before its run and another proposal during its run.
     waiting = call("propose", agent, 201, body=propose(models, facts["slow"], {}))
     assert call("cancel", agent, id=waiting.id).status is status.CANCELLED
-    running = call("propose", agent, 201, body=propose(models, facts["slow"], {}, reason="another"))
+    again = propose(models, facts["slow"], {}, reason="another")
+    assert call("propose", agent, 200, body=again).reason_not_taken
+    again.new = True
+    running = call("propose", agent, 201, body=again)
     signed = models.Signatures(signatures=[signature(IN_TOTO, base64.b64decode(running.payload))])
     call("sign", stranger, id=running.id, body=signed)
     while call("proposal", agent, id=running.id, wait="1").status is not status.RUNNING:

@@ -89,8 +89,10 @@ async def drive(client, facts, transport):
     wish = {"step": facts["step"], "params": {"text": f"by {transport}"}, "reason": "a test"}
     state = await called(client, "propose", wish)
     assert state["status"] == "pending" and not state["ended"] and state["signatures_required"] == 1, state
-    again = await called(client, "propose", wish)
-    assert again["id"] != state["id"], "each call is a proposal of its own"
+    same = await called(client, "propose", wish)
+    assert same["id"] == state["id"] and same["existing"], "a repeated call is one proposal"
+    again = await called(client, "propose", {**wish, "new": True})
+    assert again["id"] != state["id"], "`new` asks for another run"
     gone = await called(client, "cancel", {"id": again["id"]})
     assert gone["status"] == "cancelled" and gone["ended"], gone
     assert (await called(client, "wait", {"id": state["id"], "wait_s": 0}))["status"] == "pending"

@@ -2,6 +2,6 @@
 
 pub mod isolation;
 pub mod programs;
-pub mod proxy;
+pub mod relay;
 pub mod runs;
 pub mod sessions;

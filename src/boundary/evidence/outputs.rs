@@ -3,15 +3,15 @@
 use std::ops::Range;
 
 use crate::boundary::evidence::{Evidence, RUNS_OF_OUTPUT, demand_somebody};
-use crate::boundary::logged_documents::{envelope_in, manifest_of, predicate};
+use crate::boundary::logged_documents::manifest_of;
 use crate::boundary::proposals::span;
 use crate::seal::caller::Caller;
 use crate::seal::refusal::{Refusal, Stopped, fault};
+use crate::seal::stored_documents::receipt_of;
 use crate::store::ledger::Ledger;
 use crate::store::stored_proposal::Proposal;
 use documents::crypto::digest::Blake3Digest;
 use documents::record::code::Code;
-use documents::record::receipt::Receipt;
 
 impl Evidence {
     /// Returns the length of a recorded output in bytes.
@@ -28,14 +28,19 @@ impl Evidence {
         demand_somebody(caller)?;
         let mut gone = None;
         for ledger in std::iter::once(&self.ledger).chain(&self.closed) {
-            for id in ledger.runs_with_output(digest, RUNS_OF_OUTPUT)? {
-                let Some(row) = ledger.proposal(&id)? else { continue };
-                if caller.may_see(&row.core.proposer, &row.core.step) {
+            let mut before = None;
+            loop {
+                let runs = ledger.runs_with_output(digest, before.as_ref(), RUNS_OF_OUTPUT)?;
+                if let Some(run) = runs.iter().find(|run| caller.may_see(&run.proposer, &run.step)) {
                     if let Some(size) = ledger.output_size(digest)? {
                         return Ok((ledger, size));
                     }
-                    gone = Some((ledger, row));
+                    gone = gone.or(ledger.proposal(&run.proposal)?.map(|row| (ledger, row)));
                     break;
+                }
+                match runs.last() {
+                    Some(last) if runs.len() == RUNS_OF_OUTPUT => before = Some(last.proposal.clone()),
+                    _ => break,
                 }
             }
         }
@@ -61,8 +66,8 @@ impl Evidence {
         digest: &Blake3Digest,
     ) -> Result<Refusal, Stopped> {
         let id = row.core.id.receipt();
-        let index = row.receipt.ok_or_else(|| fault(&format!("the run of the output {digest} has no receipt")))?;
-        let receipt: Receipt = predicate(&envelope_in(ledger, index)?)?;
+        let receipt = receipt_of(ledger, row)?;
+        let receipt = receipt.ok_or_else(|| fault(&format!("the run of the output {digest} has no receipt")))?;
         let streams = [("stdout", &receipt.output.stdout), ("stderr", &receipt.output.stderr)];
         let of = streams.iter().find(|(_, stream)| stream.blake3 == *digest);
         let (name, bytes, sha256) = match of {

@@ -3,11 +3,19 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::boundary::health::some_of;
 use crate::boundary::oidc::id_token::{SignedClaims, refused};
 use crate::boundary::oidc::issuer_keys::IssuerKeys;
-use crate::seal::admitted_caller::{AdmittedCaller, BoundParameter};
+use serde_json::Value;
+
+use crate::seal::admitted_caller::{AdmittedCaller, BoundParameter, claim_text};
 use crate::seal::refusal::{Refusal, Stopped, fault};
+use crate::seal::sealed::Sealed;
 use documents::record::code::Code;
+use documents::record::ident::StepRef;
+use documents::record::step_definition::StepDefinition;
+use documents::record::token::SealedToken;
+use judgement::policy::patterns::Pattern;
 use wire::api::oidc::{AdmittedJob, OidcBinding};
 use wire::tls::client_config::client_config;
 
@@ -58,9 +66,7 @@ pub(in crate::boundary) fn check_binding(binding: &OidcBinding) -> Result<(), Re
         return refuse("/oidc/claims", format!("the boundary checks the claim `{name}` itself: leave it out"));
     }
     let has = |names: &[&str]| names.iter().all(|name| claims.contains_key(*name));
-    let is_github = issuer.trim_end_matches('/') == GITHUB
-        || issuer.starts_with(&format!("{GITHUB}/"))
-        || issuer.ends_with(GITHUB_SERVER);
+    let is_github = is_of(issuer, GITHUB) || issuer.ends_with(GITHUB_SERVER);
     let needed = if is_github {
         (!has(GITHUB_IDS))
             .then_some("repository_id and repository_owner_id, because names of repositories are used again")
@@ -86,10 +92,36 @@ pub(in crate::boundary) fn check_binding(binding: &OidcBinding) -> Result<(), Re
     Ok(())
 }
 
+/// Returns a sentence for each parameter of `--bind` that some steps of the new token don't have. Each proposal of these
+/// steps would fail.
+#[must_use]
+pub fn steps_without_parameter(token: &SealedToken, binding: &OidcBinding, sealed: &Sealed) -> Vec<String> {
+    let patterns: Vec<Pattern> = token.patterns.iter().filter_map(|text| Pattern::parse(text).ok()).collect();
+    let mut sentences = Vec::new();
+    for (name, claim) in &binding.bind {
+        let lacks = |definition: &StepDefinition| {
+            let reference = definition.reference.as_str();
+            let allowed = patterns.is_empty() || patterns.iter().any(|pattern| pattern.matches(reference));
+            allowed && definition.params["properties"].get(name).is_none()
+        };
+        let steps = sealed.registry.steps().filter(|step| lacks(&step.definition));
+        let steps: Vec<&StepRef> = steps.map(|step| &step.definition.reference).collect();
+        if !steps.is_empty() {
+            sentences.push(format!(
+                "every proposal of {} will be refused, because --bind {name}={claim} needs a parameter {name}, which the step \
+                 does not have: add the parameter to the step, or revoke the token and create one with another --step",
+                some_of(&steps)
+            ));
+        }
+    }
+    sentences
+}
+
 /// Returns the claim by which a binding is not for the ID token, with the number of claims that agree before it. The
 /// result is `None` if the binding is for the ID token.
 pub(super) fn differing<'b>(binding: &'b OidcBinding, claims: SignedClaims<'_>) -> Option<(usize, &'b str)> {
-    let differs = |(name, value): (&String, &String)| claims.text(name).as_ref() != Some(value);
+    // The number 7 and the text "7" are two values.
+    let differs = |(name, value): (&String, &String)| claims.string(name) != Some(value);
     if let Some((agree, (name, _))) = binding.claims.iter().enumerate().find(|(_, claim)| differs(*claim)) {
         return Some((agree, name));
     }
@@ -97,7 +129,7 @@ pub(super) fn differing<'b>(binding: &'b OidcBinding, claims: SignedClaims<'_>) 
     // A value that is no text could hide a pull request.
     let of_pull_request = |name: &str, values: &[&str]| match claims.string(name) {
         Some(text) => values.iter().any(|value| text.starts_with(value)),
-        None => claims.has(name),
+        None => claims.value(name).is_some(),
     };
     let differs =
         STARTED_BY.iter().find(|(name, values)| !binding.claims.contains_key(*name) && of_pull_request(name, values));
@@ -112,10 +144,17 @@ pub(super) fn admitted(binding: &OidcBinding, claims: SignedClaims<'_>) -> Resul
     let mut stated: BTreeMap<String, String> = binding.claims.clone();
     let mut bound = Vec::new();
     for (name, claim) in &binding.bind {
-        let value = claims.text(claim);
-        let value = value
-            .ok_or_else(|| refused(claim, &format!("is missing, but the parameter {name} must be equal to it")))?;
-        stated.insert(claim.clone(), value.clone());
+        let value = match claims.value(claim) {
+            None => {
+                return Err(refused(claim, &format!("is missing, but the parameter {name} must be equal to it")).into());
+            }
+            Some(Value::Null | Value::Array(_) | Value::Object(_)) => {
+                let why = format!("is no text, number or truth value, but the parameter {name} must be equal to it");
+                return Err(refused(claim, &why).into());
+            }
+            Some(value) => value.clone(),
+        };
+        stated.insert(claim.clone(), claim_text(&value).unwrap_or_default());
         bound.push(BoundParameter { name: name.clone(), claim: claim.clone(), value });
     }
     let (issuer, bind) = (binding.issuer.clone(), binding.bind.clone());
@@ -124,25 +163,46 @@ pub(super) fn admitted(binding: &OidcBinding, claims: SignedClaims<'_>) -> Resul
     Ok(AdmittedCaller { job: Arc::from(job), bound })
 }
 
-/// Returns the address of the page of the job, as far as the claims of GitHub or GitLab state it.
+/// Returns the address of the page of the job, as far as the claims of GitHub or GitLab state it. Each part that a claim
+/// states has plain letters only, and the address of a server has no more than scheme, host and port.
 fn job_page(issuer: &str, claims: SignedClaims<'_>) -> Option<String> {
     let path = |name: &str| {
-        let plain = |text: &String| text.bytes().all(|c| c.is_ascii_alphanumeric() || b"._-/".contains(&c));
-        claims.text(name).filter(|text| !text.is_empty() && !text.contains("..") && plain(text))
+        let plain = |text: &&str| text.bytes().all(|c| c.is_ascii_alphanumeric() || b"._-/".contains(&c));
+        claims
+            .string(name)
+            .filter(|text| !text.is_empty() && !text.starts_with('/') && !text.contains("..") && plain(text))
     };
-    let number = |name: &str| claims.text(name).filter(|id| !id.is_empty() && id.bytes().all(|c| c.is_ascii_digit()));
+    let number = |name: &str| {
+        let digits = |text: &String| !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
+        claims.value(name).and_then(claim_text).filter(digits)
+    };
     if let (Some(repository), Some(run)) = (path("repository"), number("run_id")) {
         let server = match issuer.strip_suffix(GITHUB_SERVER) {
-            Some(server) => server.to_owned(),
-            None if issuer.starts_with(GITHUB) => "https://github.com".to_owned(),
-            None => claims
-                .text("server_url")
-                .filter(|url| url.starts_with("https://") && !url.contains(char::is_whitespace))?,
+            Some(server) => server,
+            None if is_of(issuer, GITHUB) => "https://github.com",
+            None => claims.string("server_url")?,
         };
-        return Some(format!("{server}/{repository}/actions/runs/{run}"));
+        return Some(format!("{}/{repository}/actions/runs/{run}", plain_address(server, false)?));
     }
     let (project, job) = (path("project_path")?, number("job_id")?);
-    Some(format!("{issuer}/{project}/-/jobs/{job}"))
+    Some(format!("{}/{project}/-/jobs/{job}", plain_address(issuer, true)?))
+}
+
+/// Returns true if an issuer is this one, or an issuer below its path.
+fn is_of(issuer: &str, known: &str) -> bool {
+    issuer.strip_prefix(known).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Returns an address of `https` that has only a host and a port, or also a plain path.
+fn plain_address(address: &str, has_path: bool) -> Option<&str> {
+    let address = address.trim_end_matches('/');
+    let rest = address.strip_prefix("https://")?;
+    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let (name, port) = host.split_once(':').unwrap_or((host, "443"));
+    let plain = |text: &str, more: &[u8]| text.bytes().all(|c| c.is_ascii_alphanumeric() || more.contains(&c));
+    let is_path = path.is_empty() || has_path && plain(path, b"._-/") && !path.contains("..");
+    let is_port = port.parse::<u16>().is_ok() && plain(port, b"");
+    (!name.is_empty() && plain(name, b".-") && is_port && is_path).then_some(address)
 }
 
 #[cfg(test)]
@@ -208,7 +268,8 @@ mod tests {
         };
         for (given, differs) in [
             (json!({"a": "1", "b": "true", "c": 2}), None),
-            (json!({"a": 1, "b": true}), None),
+            (json!({"a": 1, "b": "true"}), Some((0, "a"))),
+            (json!({"a": "1", "b": true}), Some((1, "b"))),
             (json!({"a": "01", "b": "true"}), Some((0, "a"))),
             (json!({"a": "1", "b": "True"}), Some((1, "b"))),
             (json!({"a": "1"}), Some((1, "b"))),
@@ -242,8 +303,27 @@ mod tests {
         assert_eq!(page(GITHUB, run.clone()).as_deref(), Some("https://github.com/acme/shop/actions/runs/42"));
         let server = page("https://ghes.example/_services/token", run.clone());
         assert_eq!(server.as_deref(), Some("https://ghes.example/acme/shop/actions/runs/42"));
-        assert_eq!(page("https://i.example", run), None, "nobody says which server has the page");
-        let lab = page("https://git.example", json!({"project_path": "group/shop", "job_id": 7}));
+        assert_eq!(page("https://i.example", run.clone()), None, "nobody says which server has the page");
+        for (server, known) in [
+            ("https://git.example", true),
+            ("https://git.example:8443", true),
+            ("https://github.com@evil.example", false),
+            ("https://github.com@evil.example/\u{202e}", false),
+            ("https://git.example/x", false),
+            ("https://git.example?x", false),
+            ("https://git.example#x", false),
+            ("https://git.example:8443:1", false),
+            ("https://git.example:port", false),
+            ("https://\u{262}it.example", false),
+            ("https://", false),
+            ("http://git.example", false),
+        ] {
+            let mut claims = run.clone();
+            claims["server_url"] = json!(server);
+            let expected = known.then(|| format!("{server}/acme/shop/actions/runs/42"));
+            assert_eq!(page("https://i.example", claims), expected, "{server}");
+        }
+        let lab = page("https://git.example", json!({"project_path": "group/shop", "job_id": "7"}));
         assert_eq!(lab.as_deref(), Some("https://git.example/group/shop/-/jobs/7"));
         for bad in [
             json!({"repository": "acme/shop\u{202e}", "run_id": "42"}),
@@ -254,5 +334,37 @@ mod tests {
         ] {
             assert_eq!(page(GITHUB, bad.clone()), None, "{bad}");
         }
+        // The issuer of somebody else states the address of the server.
+        let own = |server: &str| {
+            page("https://i.example", json!({"repository": "acme/shop", "run_id": "1", "server_url": server}))
+        };
+        for good in ["https://git.example", "https://git.example:8443", "https://git.example/"] {
+            assert!(own(good).is_some_and(|page| page.ends_with("/acme/shop/actions/runs/1")), "{good}");
+        }
+        for bad in [
+            "https://github.com@evil.example",
+            "https://github.com@evil.example/\u{202e}",
+            "https://github.com:pass@evil",
+            "https://evil.example/github.com",
+            "https://evil.example?github.com",
+            "https://evil.example#github.com",
+            "https://git.example:99999",
+            "https://git.example:",
+            "https://",
+            "https:///x",
+            "https://\u{430}pple.example",
+            "https://git.example\\x",
+            "http://git.example",
+            "https://[::1]@x",
+        ] {
+            assert_eq!(own(bad), None, "{bad}");
+        }
+        let lab = |issuer: &str| page(issuer, json!({"project_path": "group/shop", "job_id": "7"}));
+        assert_eq!(lab("https://git.example/lab/").as_deref(), Some("https://git.example/lab/group/shop/-/jobs/7"));
+        for bad in ["https://a%40b@git.example", "https://git.example/..", "https://git.example/%2e%2e"] {
+            assert_eq!(lab(bad), None, "{bad}");
+        }
+        let near = "https://token.actions.githubusercontent.com.evil.example";
+        assert_eq!(page(near, json!({"repository": "acme/shop", "run_id": "42"})), None);
     }
 }

@@ -7,7 +7,6 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
 use crate::boundary::oidc::issuer_keys::IssuerKeys;
-use crate::seal::admitted_caller::claim_text;
 use crate::seal::refusal::Refusal;
 use crate::store::stored_token::IdTokenUse;
 use documents::crypto::digest::sha256;
@@ -137,15 +136,9 @@ impl IdToken {
 }
 
 impl<'t> SignedClaims<'t> {
-    /// Returns the value of a claim: a text, or the JSON of a number or a truth value.
-    #[must_use]
-    pub fn text(self, name: &str) -> Option<String> {
-        self.0.get(name).and_then(claim_text)
-    }
-
-    /// Returns true if the claim is there, whatever its value.
-    pub(super) fn has(self, name: &str) -> bool {
-        self.0.contains_key(name)
+    /// Returns the JSON value of a claim.
+    pub(super) fn value(self, name: &str) -> Option<&'t Value> {
+        self.0.get(name)
     }
 
     /// Returns the text of a claim that is a string.

@@ -8,7 +8,7 @@ use crate::seal::caller::Caller;
 use crate::seal::refusal::{Refusal, Stopped};
 use crate::seal::sealed::Sealed;
 use crate::store::retention::UNSIGNED_KEPT_S;
-use crate::store::stored_proposal::{NewProposal, Proposal, ProposalQuery, ProposeResult};
+use crate::store::stored_proposal::Proposal;
 use crate::store::stored_status::StoredStatus;
 use documents::crypto::json;
 use documents::record::authorization::Authorization;
@@ -20,9 +20,6 @@ use judgement::decision::exclusion::{self, ExcludedSigners, Tokens};
 use judgement::decision::in_force::StepInForce;
 use judgement::decision::place::check_place;
 use wire::api::view::RefusalView;
-
-/// Maximum number of waiting proposals of one proposer that are compared with a new one.
-const MOST_WAITING: usize = 1000;
 
 impl Proposals {
     pub(in crate::boundary) fn payload(&self, id: &ProposalId) -> Result<Vec<u8>, Stopped> {
@@ -93,38 +90,6 @@ impl Proposals {
             .for_run(signed)
             .map_err(|error| Refusal::new(error.code(), error.to_string()).about(&signed.proposal))?;
         Ok((held, excluded))
-    }
-
-    /// Stores a new proposal, unless a waiting proposal asks for the same. The store compares only the proposer, the step and
-    /// the parameters, so a run with files, a plan, a grant or an emergency is found here.
-    ///
-    /// # Errors
-    /// Returns an error if the store can't be read or written.
-    pub(super) async fn put_proposal(&self, new: NewProposal, emergency: bool) -> Result<ProposeResult, Stopped> {
-        let asks_the_same = |row: &Proposal| -> Result<bool, Stopped> {
-            let signed = self.statement(&row.core.id)?.predicate;
-            let plain = signed.session.is_none() && signed.artifacts.is_none() && signed.plan.is_none();
-            Ok(plain && signed.grant.is_none() && signed.emergency.is_some() == emergency)
-        };
-        let result = self.ledger.propose(new.clone()).await?;
-        match &result {
-            ProposeResult::Same(row) if !new.chosen_nonce && !asks_the_same(row)? => {}
-            _ => return Ok(result),
-        }
-        let waiting = ProposalQuery {
-            statuses: vec![StoredStatus::Pending],
-            proposer: Some(new.core.proposer.clone()),
-            limit: MOST_WAITING,
-            ..ProposalQuery::default()
-        };
-        for row in self.ledger.proposals(&waiting)?.proposals {
-            let (of_row, of_new) = (&row.core, &new.core);
-            let is_same = of_row.step_digest == of_new.step_digest && of_row.params_digest == of_new.params_digest;
-            if is_same && of_row.expires_at > new.created_at && asks_the_same(&row)? {
-                return Ok(ProposeResult::Same(Box::new(row)));
-            }
-        }
-        Ok(self.ledger.propose(NewProposal { chosen_nonce: true, ..new }).await?)
     }
 
     pub(super) fn demand_waiting(&self, row: &Proposal, now: Timestamp) -> Result<(), Stopped> {

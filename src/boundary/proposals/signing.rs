@@ -1,6 +1,7 @@
 //! Signatures that arrive for proposals.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::boundary::proposals::{Proposals, advance_refused, verified_of};
 use crate::carried::capacity::Permit;
@@ -9,6 +10,7 @@ use crate::seal::caller::Caller;
 use crate::seal::refusal::{Refusal, Stopped};
 use crate::seal::sealed::Sealed;
 use crate::store::stored_proposal::{Proposal, Signature};
+use crate::store::stored_status::StoredStatus;
 use documents::crypto::digest::{AuthorizationDigest, ContentDigest, InputDigest};
 use documents::crypto::key_id::KeyId;
 use documents::record::authorization::Authorization;
@@ -19,7 +21,10 @@ use documents::record::ident::ProposalId;
 use documents::record::token::Scope;
 use judgement::decision::quorum;
 use judgement::decision::signature_count::NotCounted;
-use wire::api::view::ProposalView;
+use wire::api::view::{ProposalStatus, ProposalView};
+
+/// Longest time that the answer to the signature of a use waits for the decision.
+const MOST_DECIDING: Duration = Duration::from_secs(5);
 
 impl Proposals {
     /// Accepts signatures over the statement of a proposal. If the signatures complete the quorum, the run starts.
@@ -50,7 +55,22 @@ impl Proposals {
             let principal = document.signatures().first().map(|signature| signature.keyid.to_string());
             self.refusals.note_refusal(principal.as_deref(), stopped, InputDigest::of(&payload));
         }
-        outcome
+        let view = outcome?;
+        if document.predicate().grant.is_some() { self.decided(id).await } else { Ok(view) }
+    }
+
+    /// Waits until the run of a grant has begun, or can't begin now, so that no answer calls a use approved that is refused.
+    ///
+    /// # Errors
+    /// Returns the refusal of the crossing. `rate-limited` is only in the view, because the same call never succeeds later.
+    async fn decided(&self, id: &ProposalId) -> Result<ProposalView, Stopped> {
+        let view = self.view(&self.after(id, StoredStatus::Approved, MOST_DECIDING).await?)?;
+        match &view.refusal {
+            Some(why) if view.status == ProposalStatus::Refused && why.code != Code::RateLimited => {
+                Err(Refusal::new(why.code, why.detail.clone()).about(id).into())
+            }
+            _ => Ok(view),
+        }
     }
 
     pub(super) async fn sign_verified(

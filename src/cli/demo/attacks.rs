@@ -201,7 +201,8 @@ fn succeeded(view: &ProposalView) -> bool {
 }
 
 fn propose(agent: &Client, step: &str, params: Value) -> Result<ProposalView, CommandFailure> {
-    agent.post("/v1/proposals", &json!({"step": step, "params": params, "reason": "an attack of the demo"}))
+    agent
+        .post("/v1/proposals", &json!({"step": step, "params": params, "reason": "an attack of the demo", "new": true}))
 }
 
 fn signature(world: &DemoSetup, name: &str, payload: &[u8]) -> Result<EnvelopeSignature, CommandFailure> {

@@ -37,7 +37,7 @@ reach is what its block declares. Other runbooks of the directory are left out; 
 The exit code is that of the run: the code of the step, 126 if the boundary refuses the step, 1 if the receipt can't be \
 verified.")]
 pub struct Args {
-    /// A runbook: a file that ends in .md, .runbook.md or .mdx
+    /// A runbook: a file that ends in .md, .runbook.md or .mdx, or one of its steps as FILE:STEP
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// The step to play. The default is the first step of the file
@@ -56,7 +56,8 @@ pub struct Args {
 /// # Errors
 /// Returns all errors of the runbook, an error about a parameter, or the reason why the boundary refuses the step.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
-    let (step, params, all) = chosen(args)?;
+    let (file, wanted) = target(args);
+    let (step, params, all) = chosen(&file, wanted.as_deref(), &args.param)?;
     if let Some(keep) = &args.keep {
         fs::create_dir(keep).map_err(|error| {
             CommandFailure::usage(format!("can't make {}: {error}; choose an unused name", keep.display()))
@@ -65,7 +66,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let mut world = DemoSetup::make(None)?;
     world.end_on_signals()?;
     let mut tale = DemoReport::new(terminal);
-    let played = play(args, &mut world, &mut tale, &step, &params);
+    let played = play(&file, &mut world, &mut tale, &step, &params);
     let kept = match (&args.keep, &played) {
         (Some(keep), Ok(_)) => keep_bundle(&world, keep).map(|()| Some(keep)),
         _ => Ok(None),
@@ -88,7 +89,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let verified = tale.none_failed();
     tale.part("Result")?;
     tale.note(&format!("{} ended: {}.", step.definition.reference, outcome_words(&outcome)))?;
-    if all > 1 && args.step.is_none() {
+    if all > 1 && wanted.is_none() {
         tale.note(&format!("The file has {all} steps. To play another one, add --step ID."))?;
     }
     if let Some(keep) = kept? {
@@ -103,20 +104,31 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     Ok(if verified { Exit::of_outcome(&outcome) } else { Exit::CheckSaidNo })
 }
 
+/// Returns the file, and the step that `--step` or the argument `FILE:STEP` names.
+fn target(args: &Args) -> (PathBuf, Option<String>) {
+    match args.file.to_str().and_then(|given| given.rsplit_once(':')) {
+        Some((file, step)) if args.step.is_none() && !args.file.is_file() => (file.into(), Some(step.to_owned())),
+        _ => (args.file.clone(), args.step.clone()),
+    }
+}
+
 /// Returns the chosen step, its parameters, and the number of all steps.
-fn chosen(args: &Args) -> Result<(Arc<RegisteredStep>, Value, usize), CommandFailure> {
-    let shown = args.file.display().to_string();
+fn chosen(
+    file: &Path,
+    wanted: Option<&str>,
+    given: &[String],
+) -> Result<(Arc<RegisteredStep>, Value, usize), CommandFailure> {
+    let shown = file.display().to_string();
     let printable = PrintableText::text(&shown);
-    let name = args.file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    if !(name.ends_with(".md") || name.ends_with(".mdx")) || !args.file.is_file() {
+    let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    if !(name.ends_with(".md") || name.ends_with(".mdx")) || !file.is_file() {
         let message =
             format!("{} is no runbook: name a file that ends in .md, .runbook.md or .mdx", printable.as_str());
         return Err(CommandFailure::usage(message));
     }
-    let found = Registry::of_file(&args.file, name, &shown)
+    let found = Registry::of_file(file, name, &shown)
         .map_err(|errors| problems(Problems::new(errors.into_iter().map(FileProblem::from).collect())))?;
     let all: Vec<&str> = found.steps.iter().map(|step| step.definition.reference.step()).collect();
-    let wanted = args.step.as_deref();
     let Some(step) = found.steps.iter().find(|step| wanted.is_none_or(|id| step.definition.reference.step() == id))
     else {
         return Err(match wanted {
@@ -138,17 +150,17 @@ fn chosen(args: &Args) -> Result<(Arc<RegisteredStep>, Value, usize), CommandFai
         let name = given.split_once('=').map_or(given.as_str(), |(name, _)| name);
         step.definition.params["properties"].get(name).is_some()
     };
-    if let Some(unknown) = args.param.iter().find(|given| !known(given)) {
+    if let Some(unknown) = given.iter().find(|given| !known(given)) {
         let unknown = PrintableText::text(unknown);
         return Err(CommandFailure::usage(format!("-p {}: the step has no such parameter", unknown.as_str())));
     }
-    let own = WalkStep::new(step, &args.param, &Map::new())?;
+    let own = WalkStep::new(step, given, &Map::new())?;
     let params = own.choose(None)?.params.value().clone();
     Ok((step.clone(), params, all.len()))
 }
 
 fn play(
-    args: &Args,
+    file: &Path,
     world: &mut DemoSetup,
     tale: &mut DemoReport<'_>,
     step: &RegisteredStep,
@@ -156,7 +168,7 @@ fn play(
 ) -> Result<Outcome, CommandFailure> {
     tale.part("Set up")?;
     story::init(world, tale)?;
-    let copied = copy_runbook(&args.file, &world.home().join("runbooks"))?;
+    let copied = copy_runbook(file, &world.home().join("runbooks"))?;
     tale.check(true, "the runbook is in the boundary's directory", &copied)?;
     name_groups(world, step)?;
     story::choose_sandbox(world, tale, DoctorFindings::Layers)?;

@@ -228,7 +228,7 @@ fn review_and_sign(
 ) -> Result<EnvelopeSignature, CommandFailure> {
     let client = world.person(name)?;
     let view: ProposalView = client.get(&format!("/v1/proposals/{}", view.id))?;
-    let trust = TrustArgs { roster: Some(world.roster().to_string_lossy().into_owned()), ..TrustArgs::default() };
+    let trust = TrustArgs { roster: vec![world.roster().to_string_lossy().into_owned()], ..TrustArgs::default() };
     let keys = world.keys(name)?;
     let subject = ReviewSubject::Proposal(Box::new(view.clone()));
     let review = ProposalReview::make(&subject, &client, &trust, &keys, now())?;

@@ -55,7 +55,13 @@ pub(super) fn list(boundary: &InspectedBoundary<'_>, held: Level, to_fix: &[(&st
         let is_new = |line: &str| point_of(line) == Some(point) && (line != "listener" || !has_failed);
         for (_, says) in to_fix.iter().filter(|(line, _)| is_new(line)) {
             if !findings.iter().any(|finding| finding.says == *says) {
-                findings.push(fail(*says, "do what the message says"));
+                if says.contains(" is revoked: ") {
+                    findings.push(fail(*says, boundary.roster_fix("remove this key")));
+                    continue;
+                }
+                // A message ends with what to do, after a colon.
+                let (says, fix) = says.rsplit_once(": ").unwrap_or((says, "correct this before real runs"));
+                findings.push(fail(says, fix));
             }
         }
         let result = findings.iter().map(|finding| finding.result).max().unwrap_or(PointResult::Pass);

@@ -116,13 +116,16 @@ pub const BACKUP_TIMER: &str = "# Starts countersign-backup.service each day: sy
 #[must_use]
 pub fn backup_unit(dir: &Path, program: &Path) -> String {
     format!(
-        "# Makes one backup in the directory `backups`, and deletes backups of more than 30 days. The timer beside this file\n\
-         # starts this unit each day. Copy the backups to another machine: they have the log, but no key.\n\
+        "# Brings the older of two backups in the directory `backups` up to date. The timer beside this file starts this unit\n\
+         # each day. Copy the backups to another machine: they have the log, but no key.\n\
          [Unit]\nDescription=Backup of a Countersign boundary\n\n\
          [Service]\nType=oneshot\nUser=countersign\nWorkingDirectory={}\nUMask=0077\n\
          ExecStartPre=/bin/mkdir -p backups\n\
-         ExecStart=/bin/sh -c 'exec \"$$1\" store backup \"backups/$$(date -u +%%Y%%m%%dT%%H%%M%%SZ)\" --config countersign.toml' sh {}\n\
-         ExecStartPost=/usr/bin/find backups -mindepth 1 -maxdepth 1 -name '2*Z' -mtime +30 -exec rm -r {{}} +\n\
+         # Earlier versions of this unit made a backup with a date each day. Those of more than 30 days are deleted first, so\n\
+         # that a full disk does not prevent it, but never the newest two\n\
+         ExecStartPre=/bin/sh -c 'for one in $$(ls -d backups/2*Z 2>/dev/null | head -n -2); do find \"$$one\" -maxdepth 0 -mtime +30 -exec rm -r {{}} +; done'\n\
+         ExecStart=/bin/sh -c 'for one in a b; do [ -e backups/$$one ] || exec \"$$1\" store backup backups/$$one --config countersign.toml; done; \
+         [ backups/a/checkpoint -nt backups/b/checkpoint ] && one=b || one=a; exec \"$$1\" store backup --onto backups/$$one --config countersign.toml' sh {}\n\
          NoNewPrivileges=yes\nPrivateNetwork=yes\n{}",
         value(dir),
         quote(program).replace('$', "$$"),
@@ -152,14 +155,15 @@ pub fn unit(dir: &Path, program: &Path) -> String {
     format!(
         "# Copy this unit to /etc/systemd/system/, change the owner of the directory to the user below, then run:\n\
          #   systemctl daemon-reload && systemctl enable --now countersign\n\
-         [Unit]\nDescription=Countersign boundary\nAfter=network.target\n\n\
+         [Unit]\nDescription=Countersign boundary\nAfter=network.target\n\
+         # systemd starts a service that ended with an error again and again, also after hours\nStartLimitIntervalSec=0\n\n\
          [Service]\nType=notify\n\
          # A separate account without a shell: useradd --system --no-create-home countersign\nUser=countersign\n\
          WorkingDirectory={}\nExecStart={} serve {}\n\
          # SQLite: seal the runbooks as they are now. PostgreSQL: only `countersign seal` seals, and a reload only tells in\n\
          # the log what differs. Both take a new certificate\nExecReload=/bin/kill -HUP $MAINPID\n\
          # systemd restarts a service that does not report for this time. A commit to a slow disk takes a few seconds\n\
-         WatchdogSec=30\nRestart=on-failure\n\
+         WatchdogSec=30\nRestart=on-failure\nRestartSec=5\n\
          # The time in which runs can end. After this time, runs are cancelled and get their receipts. The service asks for\n\
          # more time if it needs more\n\
          TimeoutStopSec=90\nKillMode=mixed\nUMask=0077\nLimitCORE=0\n\
@@ -193,6 +197,14 @@ mod tests {
         assert!(text.lines().any(|line| line == "Delegate=yes"), "{text}");
         // A run must be able to set its own host name.
         assert!(!text.lines().any(|line| line.starts_with("ProtectHostname=")), "{text}");
+    }
+
+    #[test]
+    fn systemd_starts_a_failed_service_again_without_a_limit() {
+        let text = unit(Path::new("/srv/b"), Path::new("/usr/bin/countersign"));
+        let (head, service) = text.split_once("[Service]").expect("two sections");
+        assert!(head.contains("\nStartLimitIntervalSec=0\n"), "{text}");
+        assert!(service.contains("\nRestart=on-failure\nRestartSec=5\n"), "{text}");
     }
 
     #[test]

@@ -16,6 +16,7 @@ use client::home::directories::Home;
 use client::home::named_file::read_bounded;
 use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::streams::Terminal;
+use documents::crypto::key_file::{MAX_KEY_FILE_BYTES, public_key_line};
 use documents::crypto::signature::SecretKey;
 use documents::crypto::ssh_key::SshKey;
 use documents::record::ident::{BoundaryName, Name};
@@ -70,13 +71,11 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
 }
 
 fn public_key(path: &Path) -> Result<SshKey, CommandFailure> {
-    let bytes = read_bounded(path, 4096)?;
-    let text = String::from_utf8_lossy(&bytes);
-    SshKey::parse(text.trim()).map_err(|error| {
-        CommandFailure::usage(format!(
-            "{}: {error}; give a file with one OpenSSH public key line (`countersign key show FILE` prints it)",
-            path.display()
-        ))
+    let wrong = |why: &dyn std::fmt::Display| CommandFailure::usage(format!("{}: {why}", path.display()));
+    let bytes = read_bounded(path, MAX_KEY_FILE_BYTES)?;
+    let line = public_key_line(&bytes).map_err(|why| wrong(&why))?;
+    SshKey::parse(line).map_err(|error| {
+        wrong(&format!("{error}; give a file with one OpenSSH public key line (`countersign key show FILE` prints it)"))
     })
 }
 

@@ -24,8 +24,8 @@ use judgement::shell::commands::ReadLimit;
 /// Option that names the policy.
 #[derive(Debug, clap::Args)]
 pub(super) struct PolicyOptions {
-    /// The policy file. The default is the nearest countersign.policy.yaml, .rundownrc or package.json upward, then the
-    /// built-in lists
+    /// The policy file. The default is the nearest file upward: countersign.policy.yaml, .rundownrc, .rundownrc.json,
+    /// .rundownrc.yaml, .rundownrc.yml or package.json. Without one, the built-in lists apply
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
 }
@@ -38,13 +38,19 @@ pub(super) struct PolicyAtHand {
 }
 
 impl PolicyOptions {
-    /// Reads the policy for the runbook that `name` names, or for the runbook `file`.
-    pub(super) fn hold(&self, name: Option<&str>, file: Option<&Path>) -> Result<PolicyAtHand, CommandFailure> {
-        let project = Project::here()?;
+    /// Reads the policy for the runbook that `name` names, or for the runbook `file` of `project`.
+    pub(super) fn hold(
+        &self,
+        project: Project,
+        name: Option<&str>,
+        file: Option<&Path>,
+    ) -> Result<PolicyAtHand, CommandFailure> {
         let found = project.policy(self.policy.as_deref())?;
         let runbook = match (name, file) {
             (Some(name), _) => RunbookPath::of_name(name),
-            (None, file) => RunbookPath::of_file(&file.map(|file| project.runbook(file)).unwrap_or_default()),
+            (None, file) => {
+                RunbookPath::of_file(&file.map(|file| project.runbook(file)).transpose()?.unwrap_or_default())
+            }
         };
         let ruling = resolve_path(&found.policy, Builtins::current(), &runbook);
         Ok(PolicyAtHand { found, ruling, project, runbook })
@@ -52,8 +58,20 @@ impl PolicyOptions {
 }
 
 impl PolicyAtHand {
-    pub(super) fn line(&self) -> String {
-        PrintableText::text(&format!("policy: {}", self.origin())).as_str().to_owned()
+    /// Returns the lines above the answers: the policy, and if it has overrides, the path that it compared with them.
+    pub(super) fn heading(&self) -> Vec<String> {
+        let overrides = || self.found.policy.overrides();
+        let (all, met) =
+            (overrides().count(), overrides().filter(|(pattern, ..)| self.runbook.is_met_by(pattern)).count());
+        let compared =
+            (all > 0).then(|| format!("path: {}, matched by {met} of {all} overrides", self.runbook.shown()));
+        let lines = [format!("policy: {}", self.origin())].into_iter().chain(compared);
+        lines.map(|line| PrintableText::text(&line).as_str().to_owned()).collect()
+    }
+
+    /// Returns the path of the runbook that policy compares with its overrides.
+    pub(super) fn path(&self) -> &str {
+        self.runbook.shown()
     }
 
     /// Returns a note for each override whose pattern does not match the runbook because of its ending.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use crate::cli::policy::answers::{PolicyOptions, is_interpreter};
+use crate::local::project::Project;
 use crate::local::script_answer::{heading, heads, not_understood, to_json, word_of, worst};
 use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::printable_text::PrintableText;
@@ -31,9 +32,13 @@ pub(super) struct Args {
     #[command(flatten)]
     under: PolicyOptions,
     /// The runbook path that selects overrides and grants, such as `deploy/service`. The default is the path of FILE
-    /// from the repository's top directory
-    #[arg(long, value_name = "PATH")]
+    /// from the repository's top directory, or from --root
+    #[arg(long, value_name = "PATH", conflicts_with = "root")]
     runbook: Option<String>,
+    /// Directory of the runbooks, as under `runbooks` of a boundary: overrides are compared with the path of FILE below
+    /// this directory. The default is the repository
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
     /// Decide like a boundary with approvers, not like a run at the terminal
     #[arg(long)]
     boundary: bool,
@@ -41,16 +46,20 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let file = Some(args.file.as_path()).filter(|file| *file != Path::new("-"));
-    let held = args.under.hold(args.runbook.as_deref(), file)?;
+    let held = args.under.hold(Project::with_root(args.root.as_deref())?, args.runbook.as_deref(), file)?;
     let at = if args.boundary { DecisionPlace::Boundary } else { DecisionPlace::Terminal };
     let answered = held.answer(&args.file, at)?;
     if terminal.json {
         let scripts: Vec<_> = answered.iter().map(to_json).collect();
         let verdict = worst(answered.iter().map(|one| one.decision.verdict));
-        terminal.object(&json!({"verdict": word_of(verdict), "policy": held.found.file, "scripts": scripts}))?;
+        terminal.object(
+            &json!({"verdict": word_of(verdict), "policy": held.found.file, "path": held.path(), "scripts": scripts}),
+        )?;
         return Ok(Exit::Done);
     }
-    terminal.line(&held.line())?;
+    for line in held.heading() {
+        terminal.line(&line)?;
+    }
     for note in held.other_endings() {
         terminal.say(PrintableText::text(&format!("note: {note}")).as_str());
     }

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::cli::policy::answers::{PolicyOptions, is_interpreter};
+use crate::local::project::Project;
 use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::printable_text::PrintableText;
 use client::terminal::screen::{LineTone, Screen};
@@ -32,7 +33,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let runbook = args.step.as_deref().map(|step| step.rsplit_once(':').map_or(step, |(path, _)| path));
-    let held = args.under.hold(runbook, None)?;
+    let held = args.under.hold(Project::here()?, runbook, None)?;
     let ruling = &held.ruling;
     // The order is the order in which policy applies the rules.
     let mut entries: Vec<(&'static str, &'static str, &ListEntry)> = Vec::new();

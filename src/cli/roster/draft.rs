@@ -19,9 +19,11 @@ use client::home::named_file::read_bounded;
 use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::printable_text::PrintableText;
 use client::terminal::streams::Terminal;
+use documents::crypto::key_file::{MAX_KEY_FILE_BYTES, public_key_line};
 use documents::crypto::key_id::KeyId;
 use documents::crypto::ssh_key::{ForeignKey, SshKey};
 use documents::record::envelope::Envelope;
+use documents::record::written_time::time;
 use judgement::trust::succession::SuccessionTallies;
 use judgement::trust::version_file;
 
@@ -49,6 +51,11 @@ pub fn run(config: &ConfigArgs, command: &DraftCommand, terminal: &Terminal) -> 
     }
 }
 
+/// Returns the form in UTC of a time with an offset, and every other text as it is.
+fn utc(text: &str) -> String {
+    time(text).map_or_else(|_| text.to_owned(), |at| at.to_string())
+}
+
 /// Adds an entry and writes the draft.
 ///
 /// # Errors
@@ -60,7 +67,7 @@ fn add(config: &ConfigArgs, args: &AddArgs, terminal: &Terminal) -> Result<Exit,
         keys: args.keys.iter().map(|key| key_line(key)).collect::<Result<_, _>>()?,
         groups: args.groups.clone(),
         owners: args.owners.clone(),
-        valid: [args.valid_after.clone(), args.valid_before.clone()],
+        valid: [&args.valid_after, &args.valid_before].map(|at| at.as_deref().map(utc)),
     };
     let of = |table, what: &str, given: bool| {
         if given && entry.table != table {
@@ -106,8 +113,10 @@ fn key_line(key: &str) -> Result<String, CommandFailure> {
         key.to_owned()
     } else {
         let path = Path::new(key);
-        let bytes = read_bounded(path, MAX_KEY_FILE)?;
-        String::from_utf8_lossy(&bytes).trim_end().to_owned()
+        let bytes = read_bounded(path, MAX_KEY_FILE_BYTES)?;
+        let line = public_key_line(&bytes)
+            .map_err(|why| CommandFailure::usage(format!("{}: {why}", PrintableText::text(key).as_str())));
+        line?.to_owned()
     };
     // A roster may contain a key that this version cannot verify. `roster show` reports that such a key does not count.
     match SshKey::parse(&line).map(|_| ()).or_else(|error| ForeignKey::parse(&line).map(|_| ()).map_err(|_| error)) {
@@ -118,9 +127,6 @@ fn key_line(key: &str) -> Result<String, CommandFailure> {
         ))),
     }
 }
-
-/// Maximum size of a key file, in bytes. A public key is one short OpenSSH line.
-const MAX_KEY_FILE: usize = 16 << 10;
 
 fn draft(
     config: &Config,
@@ -284,7 +290,7 @@ pub struct AddArgs {
     /// For a proposer: the name of an owner, who cannot approve what the proposer proposes; may be repeated
     #[arg(long = "owner", value_name = "NAME")]
     owners: Vec<String>,
-    /// For an approver: the time from which signatures count, such as 2026-01-31T00:00:00Z
+    /// For an approver: the time from which signatures count, such as 2026-01-31T00:00:00Z or 2026-01-31T01:00:00+01:00
     #[arg(long, value_name = "TIME")]
     valid_after: Option<String>,
     /// For an approver: the time from which signatures no longer count

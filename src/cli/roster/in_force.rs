@@ -62,7 +62,7 @@ pub fn of_configuration(config: &ConfigArgs, terminal: &Terminal) -> Result<(Tru
             place.display()
         )));
     }
-    let written = read_roster(&config).map_err(all)?;
+    let written = read_roster(&config.roster).map_err(all)?;
     let policy = read_policy(&config).map_err(all)?;
     if written.version() != 1 {
         return Err(CommandFailure::usage(format!(

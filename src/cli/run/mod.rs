@@ -16,7 +16,6 @@ use crate::local::kept_session::KeptSession;
 use crate::local::local_log::LocalLog;
 use crate::local::local_secrets::LocalSecrets;
 use crate::local::loop_lists::LoopLists;
-use crate::local::project::Project;
 use crate::local::runbook::Runbook;
 use crate::local::sandbox_choice::{SandboxArgs, SandboxChoice};
 use crate::local::signals::Signals;
@@ -119,7 +118,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let Some(file) = args.file.as_deref().filter(|_| !args.log) else {
         return log::show(&args.key, &args.also_key, terminal);
     };
-    let project = Project::here()?;
+    let project = args.rules.project()?;
     let params = args.params.as_deref().map_or(Ok(Map::new()), read_params)?;
     let mut runbook = Runbook::read(file, &args.param, params, &project)?;
     let resumed = resumed(args, &mut runbook)?;
@@ -127,6 +126,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         terminal.say(PrintableText::text(&format!("remark: {remark}")).as_str());
     }
     let secrets = LocalSecrets::of_options(&args.secret)?;
+    secrets.notes().for_each(|note| terminal.say(PrintableText::text(&format!("note: {note}")).as_str()));
     runbook.steps.iter().try_for_each(|one| secrets.check(&one.step.definition, &one.given()))?;
     let lists = match &runbook.workflow {
         Some(file) => Some(LoopLists::read(&args.var, &file.workflow, &project)?),
@@ -165,7 +165,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         (Some(file), Some(lists)) => WorkflowRun::prepare(file, lists, &rules, &signals, terminal)?.run(&mut walk)?,
         _ => {
             let mut ran = None;
-            let exit = in_order(&runbook, &mut walk, &mut ran, terminal);
+            let exit = in_order(&runbook, &mut walk, &mut ran, (&signals, terminal));
             if let (Some(ran), Some(session)) = (ran, walk.carried())
                 && let Err(failure) = KeptSession::of(&runbook.real).and_then(|kept| kept.save(session, ran))
             {
@@ -219,7 +219,7 @@ fn in_order<'a>(
     runbook: &'a Runbook,
     walk: &mut RunbookWalk<'_>,
     ran: &mut Option<&'a str>,
-    terminal: &Terminal,
+    (signals, terminal): (&Signals, &Terminal),
 ) -> Result<Exit, CommandFailure> {
     let mut exit = Exit::Done;
     for (at, step) in runbook.steps.iter().enumerate() {
@@ -232,8 +232,12 @@ fn in_order<'a>(
             let rest: Vec<&str> =
                 runbook.steps[at + 1..].iter().map(|later| later.step.definition.reference.step()).collect();
             if let Some(next) = rest.first() {
+                let why = match signals.caught() {
+                    Some(signal) => format!("signal {signal} ended this command"),
+                    None => "the previous step did not succeed".to_owned(),
+                };
                 terminal.say(&format!(
-                    "not run, because the previous step did not succeed: {}; to go on with {next}: countersign run {} \
+                    "not run, because {why}: {}; to go on with {next}: countersign run {} \
                      --continue; to run a step again: --from STEP",
                     rest.join(", "),
                     PrintableText::text(&runbook.shown).as_str(),

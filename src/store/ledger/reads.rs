@@ -22,7 +22,7 @@ use crate::store::stored_leaf::Leaf;
 use crate::store::stored_log::tile;
 use crate::store::stored_proposal::{PayloadSource, Proposal, ProposalPage, ProposalQuery, RunQuery, Signature};
 use crate::store::stored_review::{OwedReview, StoredReview};
-use crate::store::stored_run::{NonceUse, Unfinished};
+use crate::store::stored_run::{NonceUse, OutputRun, Unfinished};
 use crate::store::stored_seal::SealEntry;
 use crate::store::stored_token::{Token, TokenBindings};
 use crate::store::tree::Subtrees;
@@ -263,8 +263,13 @@ impl Ledger {
     }
 
     /// Returns the runs that recorded this output. A caller who may read one of these runs may also read the output.
-    pub fn runs_with_output(&self, name: &Blake3Digest, limit: usize) -> Result<Vec<ProposalId>, StoreFault> {
-        self.shared.reads.runs_with_output(name, limit)
+    pub fn runs_with_output(
+        &self,
+        name: &Blake3Digest,
+        before: Option<&ProposalId>,
+        limit: usize,
+    ) -> Result<Vec<OutputRun>, StoreFault> {
+        self.shared.reads.runs_with_output(name, before, limit)
     }
 
     /// Returns the order in which a run wrote to stdout and stderr.

@@ -230,6 +230,7 @@ fn new_proposal(number: u8) -> NewProposal {
         payload: Arc::from(&[number; 40][..]),
         request: [number; 32],
         chosen_nonce: true,
+        may_repeat: false,
         created_at: t(0),
         admitted: None,
     }

@@ -7,7 +7,7 @@ use crate::store::fault::StoreFault;
 use crate::store::postgres::columns::Fields;
 use crate::store::postgres::errors::fault;
 use crate::store::postgres::link::{Flight, Link};
-use crate::store::postgres::settings::{ServerSettings, refused};
+use crate::store::postgres::settings::{ServerSettings, waits};
 use crate::store::server::Replicas;
 
 const DURING: &str = "checking the database server";
@@ -41,7 +41,8 @@ const TABLES: &str = "SELECT c.relname::text, c.relkind = 'r' AND c.relpersisten
 /// Checks the server of this connection, then the tables.
 ///
 /// # Errors
-/// Returns a fault with the first property that puts committed rows at risk.
+/// Returns a fault with the first property that puts committed rows at risk. A node waits until the administrator of the
+/// server has changed it.
 pub(super) fn check(link: &Link, settings: &ServerSettings) -> Result<(), StoreFault> {
     let mut flight = Flight::default();
     flight.add(SERVER, values![]);
@@ -63,7 +64,7 @@ pub(super) fn check(link: &Link, settings: &ServerSettings) -> Result<(), StoreF
 fn check_product(version: &str) -> Result<(), StoreFault> {
     let foreign = ["-YB-", "Greenplum", "Redshift", "CockroachDB"].iter().any(|name| version.contains(name));
     if foreign || !version.starts_with("PostgreSQL ") {
-        return Err(refused(format!(
+        return Err(waits(format!(
             "the database server is `{}`, which is not PostgreSQL; use PostgreSQL 15 to 18",
             version.split(" on ").next().unwrap_or(version)
         )));
@@ -74,7 +75,7 @@ fn check_product(version: &str) -> Result<(), StoreFault> {
 fn check_server(server: &Fields<'_>, settings: &ServerSettings) -> Result<(), StoreFault> {
     check_product(server.get(0)?)?;
     let place = settings.place();
-    let wrong = |what: String, advice: &str| Err(refused(format!("the database {place} {what}; {advice}")));
+    let wrong = |what: String, advice: &str| Err(waits(format!("the database {place} {what}; {advice}")));
     let major = server.get::<i32>(1)? / 10_000;
     if !MAJORS.contains(&major) {
         return wrong(format!("runs on PostgreSQL {major}"), "use PostgreSQL 15 to 18");
@@ -124,7 +125,7 @@ fn check_table(row: &Row, settings: &ServerSettings) -> Result<(), StoreFault> {
     let table = Fields::new(DURING, row);
     let (name, schema) = (table.get::<&str>(0)?, &settings.schema);
     let wrong = |what: String, advice: String| {
-        Err(refused(format!("the table `{schema}.{name}` of the database {} {what}; {advice}", settings.place())))
+        Err(waits(format!("the table `{schema}.{name}` of the database {} {what}; {advice}", settings.place())))
     };
     let owner = || "ask the owner of the schema to undo this change".to_owned();
     if !table.get::<bool>(1)? || table.get::<bool>(2)? {
@@ -162,7 +163,7 @@ pub(super) fn check_locks(link: &Link, other: &Link, key: i64) -> Result<(), Sto
     let (first, second) = (row(link)?, row(other)?);
     link.query(DURING, "SELECT pg_advisory_unlock($1)", values![key])?;
     if !first.0 || second.0 || first.1 == second.1 {
-        return Err(refused(
+        return Err(waits(
             "two connections to the database share one connection to the server, so a connection pooler (such as PgBouncer \
              in transaction mode) answers in place of PostgreSQL; name the server itself in the URL",
         ));

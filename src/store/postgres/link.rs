@@ -254,6 +254,11 @@ fn connect_problem(error: &Error) -> String {
             "a connection pooler answers in place of PostgreSQL ({why}); name the server itself in the URL"
         );
     }
+    if why.contains("CaUsedAsEndEntity") {
+        return "the server shows the certificate of an authority (CA:TRUE) in place of a certificate of its own; give the server \
+                a certificate with CA:FALSE, and name its authority with `ca` in [postgres]"
+            .to_owned();
+    }
     if why.contains("does not allow writes") {
         return "no server of the URL takes writes: each is down, is a standby, or has \
                 `default_transaction_read_only = on`; name the primary server"

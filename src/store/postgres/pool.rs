@@ -5,7 +5,9 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use crate::store::fault::StoreFault;
 use crate::store::postgres::errors::unreachable;
 use crate::store::postgres::link::{Link, lock};
-use crate::store::postgres::settings::ServerSettings;
+use crate::store::postgres::role::server_of;
+use crate::store::postgres::schema;
+use crate::store::postgres::settings::{ServerSettings, waits};
 
 /// A pool of connections with the same options.
 pub(super) struct Pool {
@@ -14,8 +16,14 @@ pub(super) struct Pool {
     most: usize,
     reads: bool,
     /// Idle connections, and the number of all connections.
-    idle: Mutex<(Vec<Link>, usize)>,
+    idle: Mutex<(Vec<PooledLink>, usize)>,
     returned: Condvar,
+}
+
+/// A connection, and start, identity and timeline of its server.
+struct PooledLink {
+    link: Link,
+    server: String,
 }
 
 impl Pool {
@@ -33,10 +41,11 @@ impl Pool {
     pub(super) fn with<T, E: From<StoreFault>>(&self, work: impl Fn(&Link) -> Result<T, E>) -> Result<T, E> {
         let mut place = Place { pool: self, link: self.take() };
         for last in [false, true] {
-            if place.link.as_ref().is_none_or(Link::is_lost) {
+            if place.link.as_ref().is_none_or(|pooled| pooled.link.is_lost() || !self.is_of_server(&pooled.server)) {
+                place.link = None;
                 place.link = Some(self.connect()?);
             }
-            let Some(link) = &place.link else { break };
+            let Some(PooledLink { link, .. }) = &place.link else { break };
             match work(link) {
                 Err(_) if !last && link.is_lost() => {}
                 result => return result,
@@ -46,7 +55,7 @@ impl Pool {
     }
 
     /// Returns an idle connection, or `None` if the caller may make one.
-    fn take(&self) -> Option<Link> {
+    fn take(&self) -> Option<PooledLink> {
         let mut idle = lock(&self.idle);
         loop {
             if let Some(link) = idle.0.pop() {
@@ -60,7 +69,13 @@ impl Pool {
         }
     }
 
-    fn connect(&self) -> Result<Link, StoreFault> {
+    /// Returns false if a checked connection of this service leads to another server.
+    fn is_of_server(&self, server: &str) -> bool {
+        let checked = lock(&self.settings.server);
+        checked.is_empty() || *checked == server
+    }
+
+    fn connect(&self) -> Result<PooledLink, StoreFault> {
         const DURING: &str = "opening a connection to the database";
         let link = Link::open(&self.settings, self.options)?;
         if self.reads {
@@ -70,22 +85,28 @@ impl Pool {
         if link.value(DURING, "SELECT pg_is_in_recovery()", values![])? {
             // A standby can become the primary server.
             let why = "is a standby, which can be behind; name the primary server in the URL";
-            return Err(StoreFault::Unreachable { message: format!("the database {} {why}", self.settings.place()) });
+            return Err(waits(format!("the database {} {why}", self.settings.place())));
         }
-        Ok(link)
+        let server = server_of(&link)?;
+        if !self.is_of_server(&server) {
+            let why = "leads to another server, or the server restarted, and the service checks the server first";
+            return Err(waits(format!("a new connection to the database {} {why}", self.settings.place())));
+        }
+        schema::check(&link, &self.settings)?;
+        Ok(PooledLink { link, server })
     }
 }
 
 /// The place of one caller in the pool, which returns the connection also after a panic.
 struct Place<'p> {
     pool: &'p Pool,
-    link: Option<Link>,
+    link: Option<PooledLink>,
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         let mut idle = lock(&self.pool.idle);
-        match self.link.take().filter(|link| !link.is_lost()) {
+        match self.link.take().filter(|pooled| !pooled.link.is_lost()) {
             Some(link) => idle.0.push(link),
             None => idle.1 -= 1,
         }

@@ -10,7 +10,7 @@ use crate::store::postgres::link::{Flight, Link, Value};
 use crate::store::retention::UNSIGNED_KEPT_S;
 use crate::store::rows::{Candidate, DenialsAhead, ProposalPrecedent, ProposalState, StoreHead};
 use crate::store::stored_grant::SpentUse;
-use crate::store::stored_proposal::{AuthorizationCore, NewProposal, Signature};
+use crate::store::stored_proposal::{AuthorizationCore, Signature};
 use documents::crypto::digest::{AuthorizationDigest, SealDigest};
 use documents::crypto::merkle::Hash;
 use documents::record::validity::Timestamp;
@@ -46,14 +46,13 @@ statements! {
          UNION ALL SELECT 3, proposal FROM nonce WHERE q.chosen AND nonce.nonce = q.nonce) f ORDER BY f.rank LIMIT 1) t ON true \
          JOIN proposal p ON p.id = t.id"
     );
-    /// A pending proposal of the same proposer for the same step and parameters.
-    IDENTICAL = concat!(
+    /// The newest proposals of the same proposer: as many as [`MOST_COMPARED`].
+    NEWEST = concat!(
         "SELECT q.number, ",
         proposal_columns!(),
-        " FROM unnest($1::text[], $2::bytea[], $3::bytea[], $4::bigint[]) WITH ORDINALITY \
-         AS q(proposer, step_digest, params_digest, now, number) \
-         JOIN LATERAL (SELECT * FROM proposal WHERE proposer = q.proposer AND step_digest = q.step_digest \
-         AND params_digest = q.params_digest AND status = 2 AND expires_at > q.now ORDER BY id DESC LIMIT 1) p ON true"
+        " FROM unnest($1::text[], $2::bytea[]) WITH ORDINALITY AS q(proposer, last, number) \
+         JOIN LATERAL (SELECT * FROM proposal WHERE proposer = q.proposer AND id < q.last ORDER BY id DESC LIMIT 4) p \
+         ON true ORDER BY q.number, p.id DESC"
     );
     /// Numbers of pending and of unsigned proposals. An overdue proposal counts as expired, even with an older stored status.
     COUNTS = "SELECT c.everyone, c.own, u.unsigned, u.first \
@@ -172,13 +171,8 @@ pub(super) fn begin(link: &Link, key: i64, size: u64, questions: &Questions<'_>)
             list(&q.new, |new| new.chosen_nonce)
         ]
     });
-    let identical = ask(new, IDENTICAL, |q| {
-        values![
-            list(&q.new, |new| new.core.proposer.as_str().to_owned()),
-            list(&q.new, |new| new.core.step_digest.as_bytes().to_vec()),
-            list(&q.new, |new| new.core.params_digest.as_bytes().to_vec()),
-            list(&q.new, |new| new.created_at.unix())
-        ]
+    let newest = ask(new, NEWEST, |q| {
+        values![list(&q.new, |new| new.core.proposer.as_str().to_owned()), list(&q.new, |new| id_value(&new.last_id()))]
     });
     let counts = ask(new, COUNTS, |q| {
         values![
@@ -208,7 +202,7 @@ pub(super) fn begin(link: &Link, key: i64, size: u64, questions: &Questions<'_>)
         hashes: all(&rows[hashes], |row| row.bytes(0))?,
         candidates: all(of(candidates), candidate)?,
         states: all(of(states), |row| row.standing(0))?,
-        precedents: precedents(questions, of(taken), of(identical), of(counts))?,
+        precedents: precedents(questions, of(taken), of(newest), of(counts))?,
         signatures: grouped(of(signatures), questions.signed.len(), |row| row.signature(1))?,
         denials: all(of(denials), denial)?,
         uses: grouped(of(uses), questions.uses.len(), |row| {
@@ -247,20 +241,18 @@ fn candidate(row: &Fields<'_>) -> Result<Candidate, StoreFault> {
 fn precedents(
     questions: &Questions<'_>,
     taken: &[Row],
-    identical: &[Row],
+    newest: &[Row],
     counts: &[Row],
 ) -> Result<Vec<ProposalPrecedent>, StoreFault> {
     let count = questions.new.len();
     let taken = grouped(taken, count, |row| row.proposal(1))?;
-    let identical = grouped(identical, count, |row| row.proposal(1))?;
-    let found = questions.new.iter().zip(taken).zip(identical).zip(counts);
-    let one = |(((new, mut taken), mut identical), counts): (((&&_, Vec<_>), Vec<_>), &Row)| {
-        let new: &NewProposal = new;
+    let newest = grouped(newest, count, |row| row.proposal(1))?;
+    let found = taken.into_iter().zip(newest).zip(counts);
+    let one = |((mut taken, newest), counts): ((Vec<_>, Vec<_>), &Row)| {
         let counts = Fields::new(DURING, counts);
         Ok(ProposalPrecedent {
             taken: taken.pop(),
-            // A chosen nonce alone identifies a repeated request.
-            identical: identical.pop().filter(|_| !new.chosen_nonce),
+            newest,
             of_proposer: counts.number(1)?,
             of_all: counts.number(0)?,
             unsigned: counts.number(2)?,

@@ -24,6 +24,8 @@ statements! {
         WHERE NOT EXISTS (SELECT FROM nonce n WHERE n.nonce = q.nonce) ORDER BY q.number LIMIT 1";
     DENIAL_WITHOUT_ROW = "SELECT q.number - 1 FROM unnest($1::bytea[]) WITH ORDINALITY AS q(digest, number) \
         WHERE NOT EXISTS (SELECT FROM denial d WHERE d.\"authorization\" = q.digest) ORDER BY q.number LIMIT 1";
+    PAYLOAD_WITHOUT_ROW = "SELECT q.number - 1 FROM unnest($1::bytea[]) WITH ORDINALITY AS q(id, number) \
+        WHERE NOT EXISTS (SELECT FROM payload p WHERE p.proposal = q.id) ORDER BY q.number LIMIT 1";
     /// The condition is that of the index `leaf_revocation`.
     REVOCATIONS = "SELECT idx, data FROM leaf WHERE kind = 6 ORDER BY idx";
     GRANT = "SELECT id, digest, envelope, proposer, created_at, expires_at, leaf FROM standing WHERE id = $1";
@@ -47,7 +49,8 @@ statements! {
         c.node = $1, c.deadline < extract(epoch FROM clock_timestamp()) OR n.lost_at IS NOT NULL \
         FROM crossing c JOIN leaf l ON l.idx = c.id >> 6 LEFT JOIN node n ON n.name = c.node ORDER BY c.id";
     OUTPUT = "SELECT bytes, data FROM output WHERE name = $1";
-    RUNS_OF_OUTPUT = "SELECT proposal FROM output_of WHERE name = $1 ORDER BY proposal DESC LIMIT $2";
+    RUNS_OF_OUTPUT = "SELECT o.proposal, p.proposer, p.step FROM output_of o JOIN proposal p ON p.id = o.proposal \
+        WHERE o.name = $1 AND o.proposal < $2 ORDER BY o.proposal DESC LIMIT $3";
     OUTPUT_ORDER = "SELECT data FROM output_order WHERE proposal = $1";
     TOKENS = "SELECT name, secret, owners, scopes, patterns, created_at, expires_at, revoked_at FROM token ORDER BY name";
     TOKEN = "SELECT name, secret, owners, scopes, patterns, created_at, expires_at, revoked_at \

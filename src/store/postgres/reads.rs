@@ -13,7 +13,7 @@ use crate::store::postgres::questions::{EXCLUSIVE, HEAD, head};
 use crate::store::postgres::read_statements::{
     CHECKPOINT_OVER, DENIAL_WITHOUT_ROW, DENIALS_OF, DRAFTS, EVENTS_AFTER, GRANT, GRANT_OF, GRANTS_AFTER, JOB_OF,
     LAST_CHECKPOINT, LEAF, LEAF_DATA, NEWEST_EVENT, NONCE_WITHOUT_ROW, OUTPUT, OUTPUT_ORDER, OWED, OWED_OPEN, PAGES,
-    PAYLOAD, REFUSALS, REVIEWS_OF, REVOCATIONS, RUNS, RUNS_OF_OUTPUT, SEALS_IN_ORDER, SIGNATURES_OF, SIZE, SPENT,
+    PAYLOAD, PAYLOAD_WITHOUT_ROW, REFUSALS, REVIEWS_OF, REVOCATIONS, RUNS, RUNS_OF_OUTPUT, SEALS_IN_ORDER, SIGNATURES_OF, SIZE, SPENT,
     TARGETS_TOLD, TILE, TOKEN, TOKEN_BINDINGS, TOKENS, UNFINISHED, USES_OF,
 };
 use crate::store::postgres::schema;
@@ -25,7 +25,7 @@ use crate::store::stored_grant::{SpentUse, StoredGrant};
 use crate::store::stored_leaf::Leaf;
 use crate::store::stored_proposal::{PayloadSource, Proposal, ProposalPage, ProposalQuery, RunQuery, Signature};
 use crate::store::stored_review::{OwedReview, StoredReview};
-use crate::store::stored_run::{NonceUse, OutputRow, Unfinished};
+use crate::store::stored_run::{NonceUse, OutputRow, OutputRun, Unfinished};
 use crate::store::stored_seal::SealEntry;
 use crate::store::stored_token::{Token, TokenBindings};
 use crate::store::{ClosedKey, StoreReads};
@@ -325,6 +325,7 @@ impl StoreReads for PostgresReads {
         let sql = match kind {
             ClosedKey::Nonce => NONCE_WITHOUT_ROW,
             ClosedKey::Denial => DENIAL_WITHOUT_ROW,
+            ClosedKey::Payload => PAYLOAD_WITHOUT_ROW,
         };
         for (number, chunk) in keys.chunks(KEYS).enumerate() {
             let found: Option<i64> = self.one(DURING, sql, || values![chunk.to_vec()], |row| row.get(0))?;
@@ -368,9 +369,17 @@ impl StoreReads for PostgresReads {
         )
     }
 
-    fn runs_with_output(&self, name: &Blake3Digest, limit: usize) -> Result<Vec<ProposalId>, StoreFault> {
-        let values = || values![name.as_bytes().to_vec(), at_most(limit)];
-        self.all("reading the runs of an output", RUNS_OF_OUTPUT, values, |row| row.proposal_id(0))
+    fn runs_with_output(
+        &self,
+        name: &Blake3Digest,
+        before: Option<&ProposalId>,
+        limit: usize,
+    ) -> Result<Vec<OutputRun>, StoreFault> {
+        let before = before.map_or_else(|| vec![0xff; 16], id_value);
+        let values = || values![name.as_bytes().to_vec(), before.clone(), at_most(limit)];
+        self.all("reading the runs of an output", RUNS_OF_OUTPUT, values, |row| {
+            Ok(OutputRun { proposal: row.proposal_id(0)?, proposer: row.text(1)?, step: row.text(2)? })
+        })
     }
 
     fn output_order(&self, id: &ProposalId) -> Result<Option<Vec<u8>>, StoreFault> {

@@ -17,10 +17,11 @@ statements! {
     REVIEWS = "INSERT INTO review (leaf, receipt, proposal, reviewer, accepted, observed, counts_review, counts_settle) \
         SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bytea[], $4::text[], $5::boolean[], $6::smallint[], $7::boolean[], \
         $8::boolean[])";
-    /// The first review that closes or settles a run stays in the row of the run.
-    REVIEWED = "UPDATE owed o SET reviewed = coalesce(o.reviewed, q.reviewed), settled = coalesce(o.settled, q.settled) \
-        FROM (SELECT id, min(closes) AS reviewed, min(settles) AS settled \
-        FROM unnest($1::bytea[], $2::bigint[], $3::bigint[]) AS r(id, closes, settles) GROUP BY id) q WHERE o.proposal = q.id";
+    /// The first review that closes an emergency stays in the row of the run. A batch has at most one review of a run.
+    REVIEWED = "UPDATE owed o SET reviewed = coalesce(o.reviewed, q.closes), \
+        settled = CASE WHEN q.changes THEN q.settles ELSE o.settled END \
+        FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::boolean[]) AS q(id, closes, settles, changes) \
+        WHERE o.proposal = q.id";
 }
 
 /// Adds emergencies that start, runs that end and need a review, and then the reviews.
@@ -64,7 +65,8 @@ pub(super) fn add<'a>(flight: &mut Flight<'a>, writes: &'a Writes<'_>) {
         values![
             list(rows, |row| id_value(&row.review.proposal)),
             list(rows, |row| row.closes.then_some(signed(row.review.leaf))),
-            list(rows, |row| row.settles.then_some(signed(row.review.leaf)))
+            list(rows, |row| row.settles.unwrap_or(false).then_some(signed(row.review.leaf))),
+            list(rows, |row| row.settles.is_some())
         ],
     );
 }

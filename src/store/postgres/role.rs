@@ -19,7 +19,7 @@ use crate::store::postgres::lock_key::lock_key;
 use crate::store::postgres::questions::{BEGIN, LOCK};
 use crate::store::postgres::reads::PostgresReads;
 use crate::store::postgres::schema;
-use crate::store::postgres::settings::{ServerSettings, refused};
+use crate::store::postgres::settings::{ServerSettings, refused, waits};
 use crate::store::postgres::writes::{BATCH, COMMIT, batch_id};
 use crate::store::rows::CheckpointRow;
 use crate::store::server::{KeyWaits, ReadRole, RoleState, Turn};
@@ -55,6 +55,10 @@ const HOLDER: &str = "SELECT b.node, extract(epoch FROM clock_timestamp() - n.be
 const STALE_S: i64 = 15;
 const END_HOLDER: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
     WHERE application_name = $1 AND datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()";
+/// Ends the connections of a node whose last beat is old.
+const END_SILENT: &str = "SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a, node n WHERE a.application_name = $1 \
+    AND a.datname = current_database() AND a.usename = current_user AND a.pid <> pg_backend_pid() AND n.name = $2 \
+    AND n.beat < clock_timestamp() - make_interval(secs => $3::bigint)";
 const ABSENT: &str = "SELECT n.name FROM node n LEFT JOIN kept_head k ON k.node = n.name AND k.server = $1 \
     WHERE n.lost_at IS NULL AND k.node IS NULL ORDER BY n.name";
 const HEADS: &str = "SELECT k.node, k.size, k.root FROM kept_head k JOIN node n ON n.name = k.node \
@@ -69,7 +73,7 @@ pub struct NodeCandidate {
     kept_head: ReadKeptHead,
     known: KnownNodes,
     /// Lock on the directory of this node.
-    lock: Option<StoreLock>,
+    lock: Arc<StoreLock>,
     /// The connection that holds the locks of the node, and the facts about its server.
     entered: Option<Entered>,
 }
@@ -92,19 +96,21 @@ impl Entered {
     }
 }
 
-/// Returns true if the log has this root at this size.
-fn has_head(settings: &ServerSettings, size: u64, root: &[u8]) -> Result<bool, StoreFault> {
-    Ok(root_of(&PostgresReads::new(settings.clone()), size)?.is_some_and(|known| known[..] == *root))
-}
-
-/// Returns the fault for a log that lacks entries which a node saw.
-fn went_back(node: &str, size: u64, settings: &ServerSettings) -> StoreFault {
-    refused(format!(
-        "the node {node} keeps a signed checkpoint of {size} log entries that {settings} does not contain: the database went \
-         back to an earlier time, or somebody changed the log, and spent nonces could be spent again. Put the newest state \
-         of the database back. If it is gone, `countersign node lost {node}` gives up these entries, which auditors can see, \
-         and a restore of a backup begins a new log"
-    ))
+/// Checks that the log has this root at this size. A node waits for entries that are missing. A log with other entries is
+/// an error, because no later state of this log can have the checkpoint.
+fn check_head(node: &str, size: u64, root: &[u8], settings: &ServerSettings) -> Result<(), StoreFault> {
+    let found = root_of(&PostgresReads::new(settings.clone()), size)?;
+    let what = match found {
+        Some(known) if known[..] == *root => return Ok(()),
+        Some(_) => "the first log entries of the database differ from it: somebody changed the log, or the database",
+        None => "the database does not contain them all: it",
+    };
+    let message = format!(
+        "the node {node} keeps a signed checkpoint of {size} log entries, but {what} went back to an earlier time, and spent \
+         nonces could be spent again ({settings}). Put the newest state of the database back. If it is gone, `countersign \
+         node lost {node}` gives up these entries, which auditors can see, and a restore of a backup begins a new log"
+    );
+    Err(if found.is_some() { refused(message) } else { waits(message) })
 }
 
 /// The role of the active node, until the value is dropped.
@@ -145,12 +151,15 @@ pub(super) struct RoleWatch {
 }
 
 impl RoleWatch {
-    /// Notes the server of a new connection. If it is not the one of the last comparison, no consumption is possible.
-    pub(super) fn see(&self, server: &str) {
+    /// Notes the server of a new connection of the writer. No consumption is possible before the kept heads are compared
+    /// again, unless this was done for the first connection. Returns the number of changes that it made.
+    pub(super) fn see(&self, server: &str, is_first: bool) -> u64 {
         server.clone_into(&mut lock(&self.of_writer));
-        if *lock(&self.server) != server {
+        let stops = !is_first || *lock(&self.server) != server;
+        if stops {
             self.stop_consumptions();
         }
+        u64::from(stops)
     }
 
     fn stop_consumptions(&self) {
@@ -166,20 +175,19 @@ pub(super) fn server_of(link: &Link) -> Result<String, StoreFault> {
 }
 
 impl NodeCandidate {
-    /// Enters this node, if no other process is the same node.
+    /// Makes no connection yet.
     pub(crate) fn new(
         settings: ServerSettings,
         keyid: String,
         kept_head: ReadKeptHead,
         data: &Path,
-        lock: StoreLock,
+        lock: Arc<StoreLock>,
     ) -> Result<Self, StoreFault> {
         let known = KnownNodes::read(data)?;
-        let mut candidate = Self { settings, keyid, kept_head, known, lock: Some(lock), entered: None };
-        candidate.enter()?;
-        Ok(candidate)
+        Ok(Self { settings, keyid, kept_head, known, lock, entered: None })
     }
 
+    /// Connects with all checks if the connection was lost, and enters this node, if no other process is the same node.
     fn enter(&mut self) -> Result<&mut Entered, StoreFault> {
         if self.entered.as_ref().is_none_or(|entered| entered.link.is_lost()) {
             self.entered = None;
@@ -192,11 +200,14 @@ impl NodeCandidate {
             let node = self.settings.node.as_str();
             let key = lock_key(&database, &format!("{} node {node}", self.settings.schema));
             if !link.value::<bool>(DURING, TAKE, values![key])? {
-                return Err(refused(format!(
+                // The server can hold the connection of a host that is gone for hours.
+                link.query(DURING, END_SILENT, values![format!("countersign:{node}"), node, STALE_S])?;
+                return Err(waits(format!(
                     "another process is the node `{node}` of this boundary; give each service its own `node` in [postgres], or \
                      end the other process"
                 )));
             }
+            server.clone_into(&mut lock(&self.settings.server));
             link.query(DURING, ENTER, values![node, self.keyid.as_str(), env!("CARGO_PKG_VERSION")])?;
             self.known.enter(&link)?;
             self.known.note(&link)?;
@@ -234,7 +245,7 @@ impl NodeCandidate {
             keyid: self.keyid.clone(),
             kept_head: self.kept_head.clone(),
             known: self.known.clone(),
-            lock: self.lock.take(),
+            lock: self.lock.clone(),
             entered: self.entered.take(),
         };
         let watched = watch.clone();
@@ -271,21 +282,22 @@ impl NodeCandidate {
     /// Shows the other nodes this node and its kept head.
     fn give_sign(&mut self) -> Result<(), StoreFault> {
         self.post()?;
-        self.beat_if_due()
+        self.beat_if_due().map(drop)
     }
 
-    /// Tells the other nodes that this node works, once in [`BEAT`].
-    fn beat_if_due(&mut self) -> Result<(), StoreFault> {
+    /// Tells the other nodes that this node works, once in [`BEAT`]. Returns true if it did.
+    fn beat_if_due(&mut self) -> Result<bool, StoreFault> {
         let node = self.settings.node.clone();
         let entered = self.enter()?;
-        if entered.beat.elapsed() >= BEAT {
+        let is_due = entered.beat.elapsed() >= BEAT;
+        if is_due {
             entered.link.query(DURING, BEATS, values![node.as_str()])?;
             entered.beat = Instant::now();
             if let Some(entered) = &self.entered {
                 self.known.note(&entered.link)?;
             }
         }
-        Ok(())
+        Ok(is_due)
     }
 
     /// Shows the kept head of this node to the other nodes, once for each connection. It can only change while this node
@@ -298,15 +310,18 @@ impl NodeCandidate {
         let settings = self.settings.clone();
         let (node, entered) = (settings.node.as_str(), self.enter()?);
         let (size, root) = kept.map_or((0, Vec::new()), |kept| (kept.size, kept.root.to_vec()));
-        if size > 0 && entered.is_compared()? && !has_head(&settings, size, &root)? {
-            if !entered.link.value::<bool>(DURING, LOST, values![node])? {
-                return Err(went_back(node, size, &settings));
-            }
-            // A lost node comes back. Its checkpoint must not stop the other nodes, which went on in a new epoch.
-            return Err(refused(format!(
-                "this node keeps a signed checkpoint of {size} log entries that the log does not contain, because the boundary \
-                 went on without this node. Keep the file of the checkpoint as evidence, and move it away to join again"
-            )));
+        if size > 0 && entered.is_compared()? {
+            check_head(node, size, &root, &settings).or_else(|fault| {
+                if !entered.link.value::<bool>(DURING, LOST, values![node])? {
+                    return Err(fault);
+                }
+                // A lost node comes back. Its checkpoint must not stop the other nodes, which went on in a new epoch.
+                Err(refused(format!(
+                    "this node keeps a signed checkpoint of {size} log entries that the log does not contain, because the \
+                     boundary went on without this node. Keep the file of the checkpoint as evidence, and move it away to \
+                     join again"
+                )))
+            })?;
         }
         entered.link.query(DURING, POST, values![node, entered.server.clone(), signed(size), root])?;
         entered.link.query(DURING, FOUND, values![node])?;
@@ -314,17 +329,15 @@ impl NodeCandidate {
         Ok(())
     }
 
-    /// Compares the kept heads of all nodes with the log. Returns the reason to wait.
+    /// Compares the kept heads of all nodes with the log. After a change of the server, each node must have shown its head to
+    /// this server. Returns the reason to wait.
     fn compare(&mut self) -> Result<Option<String>, StoreFault> {
         let settings = self.settings.clone();
         let entered = self.enter()?;
-        if entered.is_compared()? {
-            return Ok(None);
-        }
         let absent = entered.link.query(DURING, ABSENT, values![entered.server.clone()])?;
         let absent: Vec<String> =
             absent.iter().map(|row| Fields::new(DURING, row).get(0)).collect::<Result<_, StoreFault>>()?;
-        if !absent.is_empty() {
+        if !absent.is_empty() && !entered.is_compared()? {
             return Ok(Some(format!(
                 "the database server restarted or changed, so the newest checkpoints of all nodes are compared first: start \
                  {}. If such a node will never come back, run `countersign node lost NAME`",
@@ -334,8 +347,8 @@ impl NodeCandidate {
         for row in &entered.link.query(DURING, HEADS, values![])? {
             let row = Fields::new(DURING, row);
             let (node, size, root): (String, u64, Vec<u8>) = (row.get(0)?, row.number(1)?, row.get(2)?);
-            if size > 0 && !has_head(&settings, size, &root)? {
-                return Err(went_back(&node, size, &settings));
+            if size > 0 {
+                check_head(&node, size, &root, &settings)?;
             }
         }
         Ok(None)
@@ -361,11 +374,14 @@ impl NodeCandidate {
             // Stop the consumptions first. Only then may the other nodes see the kept head of this node.
             watch.stop_consumptions();
         }
-        if self.enter()?.has_role && watch.compared.load(Ordering::SeqCst) {
-            return self.beat_if_due();
+        if self.enter()?.has_role && watch.compared.load(Ordering::SeqCst) && !self.beat_if_due()? {
+            return Ok(());
         }
         if self.enter()?.link.value::<i64>(DURING, STATE, values![])? != watch.term {
             watch.lost.store(true, Ordering::SeqCst);
+            return Ok(());
+        }
+        if watch.compared.load(Ordering::SeqCst) {
             return Ok(());
         }
         if let Some(why) = self.take_role()? {
@@ -375,9 +391,7 @@ impl NodeCandidate {
         if *lock(&watch.of_writer) != entered.server {
             // One of the two connections leads to a server that is not the primary any more.
             self.entered = None;
-            return Err(StoreFault::Unreachable {
-                message: "the service is still connected to the old and the new server; it connects again".to_owned(),
-            });
+            return Err(waits("the service is still connected to the old and the new server; it connects again"));
         }
         raise(entered, &self.settings, Some(watch.term))?;
         lock(&watch.server).clone_from(&entered.server);

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio_postgres::Config;
@@ -32,6 +33,9 @@ pub struct ServerSettings {
     pub replicas: Replicas,
     /// Files of this host with secrets.
     pub private_files: Vec<PathBuf>,
+    /// Start, identity and timeline of the server of the newest checked connection of this service. Connections that read
+    /// must lead to the same server.
+    pub(super) server: Arc<Mutex<String>>,
     /// True if each address of the server is a loopback address or a Unix socket.
     is_local: bool,
     /// The URL, which contains no secret.
@@ -88,8 +92,14 @@ impl ServerSettings {
             return Err(refused("the database URL has both a Unix socket and a network host; use only one kind"));
         }
         let is_local = config.get_hosts().iter().all(local);
-        let encrypted = !is_local || table.ca.is_some() && sockets == 0;
-        if encrypted && parsed.without_tls {
+        if sockets > 0 && parsed.tls == Some(true) {
+            return Err(refused(
+                "the database URL asks for TLS (sslmode), but a Unix socket has no TLS; remove `sslmode` from the URL, or name \
+                 a host",
+            ));
+        }
+        let encrypted = !is_local || sockets == 0 && (table.ca.is_some() || parsed.tls == Some(true));
+        if encrypted && parsed.tls == Some(false) {
             return Err(refused(
                 "the database URL switches TLS or the check of the certificate off (sslmode), which is allowed only on \
                  this machine; remove `sslmode` from the URL, and name the certificate authority with `ca` in [postgres]",
@@ -110,7 +120,22 @@ impl ServerSettings {
         }
         let private_files = table.password_file.iter().chain(&table.key).cloned().collect();
         let (node, replicas) = (table.node.clone(), table.replicas);
-        Ok(Self { config, tls, schema: parsed.schema, node, replicas, private_files, is_local, url: url.to_owned() })
+        let (schema, server, url) = (parsed.schema, Arc::default(), url.to_owned());
+        Ok(Self { config, tls, schema, node, replicas, private_files, server, is_local, url })
+    }
+
+    /// Returns the network addresses of the server, each with its port.
+    pub(crate) fn addresses(&self) -> Vec<(String, u16)> {
+        let ports = match self.config.get_ports() {
+            [] => &[5432][..],
+            ports => ports,
+        };
+        let hosts = self.config.get_hosts().iter().zip(ports.iter().cycle());
+        let of_network = |(host, port): (&Host, &u16)| match host {
+            Host::Tcp(name) => Some((name.clone(), *port)),
+            Host::Unix(_) => None,
+        };
+        hosts.filter_map(of_network).collect()
     }
 
     /// Returns the URL for the owner of the database, whose name the operator fills in.
@@ -152,23 +177,25 @@ fn host_text(host: &Host) -> String {
 struct Parameters {
     url: String,
     schema: String,
-    without_tls: bool,
+    /// Whether `sslmode` asks for TLS. A connection with TLS always checks the certificate and the name of the server.
+    tls: Option<bool>,
 }
 
 fn parameters(url: &str) -> Result<Parameters, StoreFault> {
     let (base, query) = url.split_once('?').unwrap_or((url, ""));
-    let mut parsed = Parameters { url: String::new(), schema: SCHEMA.to_owned(), without_tls: false };
+    let mut parsed = Parameters { url: String::new(), schema: SCHEMA.to_owned(), tls: None };
     let mut kept = Vec::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         match pair.split_once('=').unwrap_or((pair, "")) {
             ("schema", name) => name.clone_into(&mut parsed.schema),
-            ("sslmode", "require" | "verify-ca" | "verify-full") => {}
-            ("sslmode", _) => parsed.without_tls = true,
+            ("sslmode", "require" | "verify-ca" | "verify-full") => parsed.tls = Some(true),
+            ("sslmode", "disable" | "allow" | "prefer") => parsed.tls = Some(false),
             ("host" | "port", _) => kept.push(pair),
             (other, _) => {
                 return Err(refused(format!(
-                    "the database URL has the parameter `{other}`, which this program does not know; the known \
-                     parameters are schema, sslmode, host and port"
+                    "the database URL has the parameter `{other}`, or a value of it, that this program does not know; the \
+                     known parameters are schema, sslmode (disable, allow, prefer, require, verify-ca or verify-full), host \
+                     and port"
                 )));
             }
         }
@@ -216,6 +243,11 @@ fn read_secret(path: &Path, name: &str) -> Result<Vec<u8>, StoreFault> {
     }
     let file = path.display();
     Err(refused(format!("other users can read the file {file} of `{name}` in [postgres]; run: chmod 600 {file}")))
+}
+
+/// Returns the fault for something that the administrator of the server can repair, so that a node waits for it.
+pub(super) fn waits(message: impl Into<String>) -> StoreFault {
+    StoreFault::Unreachable { message: message.into() }
 }
 
 pub(super) fn refused(message: impl Into<String>) -> StoreFault {

@@ -7,7 +7,7 @@ use rusqlite::Connection;
 
 use crate::store::fault::StoreFault;
 use crate::store::sqlite::errors::{fault, is_interrupted, unusable};
-use crate::store::sqlite::reads::read_only;
+use crate::store::sqlite::read_connection::read_only;
 use crate::store::sqlite::schema::{harden, migrate};
 use documents::crypto::digest::Blake3Digest;
 use documents::record::ident::Name;

@@ -10,7 +10,7 @@ use crate::store::sqlite::backup::{settle, writable};
 use crate::store::sqlite::columns::run;
 use crate::store::sqlite::errors::fault;
 use crate::store::sqlite::packed_tiles::Entries;
-use crate::store::sqlite::reads::read_only;
+use crate::store::sqlite::read_connection::read_only;
 use documents::crypto::digest::Blake3Digest;
 use documents::crypto::tlog_tiles::TILE_WIDTH;
 

@@ -104,9 +104,9 @@ pub(super) fn grants(connection: &Connection, writes: &Writes<'_>) -> rusqlite::
     Ok(())
 }
 
-/// Stores reviews, and closes or settles their runs. The first review that does so stays in the row of the run.
+/// Stores reviews, and closes or settles their runs. The first review that closes an emergency stays in the row of the run.
 pub(super) fn reviews(connection: &Connection, writes: &Writes<'_>) -> rusqlite::Result<()> {
-    for ReviewRow { review, closes, settles } in &writes.reviews {
+    for ReviewRow { review, closes, settles, .. } in &writes.reviews {
         let (id, leaf) = (id_bytes(&review.proposal), review.leaf);
         let sql = "INSERT INTO review (leaf, receipt, proposal, reviewer, accepted, observed, counts_review, \
                    counts_settle) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
@@ -120,9 +120,9 @@ pub(super) fn reviews(connection: &Connection, writes: &Writes<'_>) -> rusqlite:
             review.counts_for_review,
             review.counts_for_settle
         ])?;
-        let sql =
-            "UPDATE owed SET reviewed = coalesce(reviewed, ?2), settled = coalesce(settled, ?3) WHERE proposal = ?1";
-        connection.prepare_cached(sql)?.execute(params![id, closes.then_some(leaf), settles.then_some(leaf)])?;
+        let sql = "UPDATE owed SET reviewed = coalesce(reviewed, ?2), settled = CASE WHEN ?3 THEN ?4 ELSE settled END WHERE proposal = ?1";
+        let settled = settles.unwrap_or(false).then_some(leaf);
+        connection.prepare_cached(sql)?.execute(params![id, closes.then_some(leaf), settles.is_some(), settled])?;
     }
     Ok(())
 }

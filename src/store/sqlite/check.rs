@@ -18,7 +18,7 @@ use crate::store::column_values::tile_id;
 use crate::store::consume_window::MOST_MARK_AHEAD_S;
 use crate::store::fault::StoreFault;
 use crate::store::sqlite::errors::fault;
-use crate::store::sqlite::reads::read_only;
+use crate::store::sqlite::read_connection::read_only;
 use crate::store::sqlite::schema;
 use crate::store::sqlite::schema::MIGRATIONS;
 use crate::store::store_report::{DISK, MARK, MAX_DEFECTS, RESTORE, StoreDefect, StoreReport, StoreScope};

@@ -7,13 +7,13 @@ use crate::store::column_values::id_bytes;
 use crate::store::fault::StoreFault;
 use crate::store::retention::UNSIGNED_KEPT_S;
 use crate::store::rows::{DenialsAhead, ProposalPrecedent, ProposalState};
-use crate::store::sqlite::columns::{PROPOSAL, SPENT, one, proposal, proposal_id, spent, standing};
-use crate::store::stored_proposal::NewProposal;
+use crate::store::sqlite::columns::{PROPOSAL, SPENT, all, one, proposal, proposal_id, spent, standing};
+use crate::store::stored_proposal::{MOST_COMPARED, NewProposal};
 use documents::crypto::digest::AuthorizationDigest;
 use documents::record::ident::ProposalId;
 use documents::record::validity::Timestamp;
 
-/// Returns the existing proposals that have the id, the nonce or the content of a new proposal. Also counts pending and
+/// Returns the existing proposals that have the id or the nonce of a new proposal, and the newest of its proposer. Also counts pending and
 /// unsigned proposals.
 pub(super) fn of_proposal(connection: &Connection, new: &NewProposal) -> Result<ProposalPrecedent, StoreFault> {
     const DURING: &str = "looking for an earlier proposal";
@@ -31,16 +31,15 @@ pub(super) fn of_proposal(connection: &Connection, new: &NewProposal) -> Result<
             taken = by(&by_id, &[&id_bytes(&spent.proposal)])?;
         }
     }
-    let identical = if new.chosen_nonce {
-        None
-    } else {
-        by(
-            &format!(
-                "SELECT {PROPOSAL} FROM proposal WHERE proposer = ?1 AND step_digest = ?2 AND params_digest = ?3 \
-                 AND status = 2 AND expires_at > ?4 AND status BETWEEN 2 AND 3 ORDER BY id DESC LIMIT 1"
-            ),
-            &[&core.proposer.as_str(), core.step_digest.as_bytes(), core.params_digest.as_bytes(), &now],
-        )?
+    let newest = match new.may_repeat {
+        true => all(
+            connection,
+            DURING,
+            &format!("SELECT {PROPOSAL} FROM proposal WHERE proposer = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3"),
+            params![core.proposer.as_str(), id_bytes(&new.last_id()), MOST_COMPARED],
+            proposal,
+        )?,
+        false => Vec::new(),
     };
     let counts = one(
         connection,
@@ -66,7 +65,7 @@ pub(super) fn of_proposal(connection: &Connection, new: &NewProposal) -> Result<
     )?
     .unwrap_or_default();
     let unsigned_first = unsigned_first.map(Timestamp::from_unix);
-    Ok(ProposalPrecedent { taken, identical, of_proposer, of_all, unsigned, unsigned_first })
+    Ok(ProposalPrecedent { taken, newest, of_proposer, of_all, unsigned, unsigned_first })
 }
 
 /// Returns the stored facts about a denial.

@@ -3,9 +3,8 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, PoisonError};
-use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, Row, params};
+use rusqlite::{Connection, Row, params};
 
 use crate::store::column_values::{grant_bytes, id_bytes, unplace};
 use crate::store::fault::StoreFault;
@@ -14,10 +13,9 @@ use crate::store::sqlite::columns::{
     GRANT, OWED, PROPOSAL, REVIEW, SPENT, TOKEN, all, from_json, grant, odd, one, owed, proposal, proposal_id,
     read_head, read_signatures, read_tile, read_uses, review, spent, text, time, token,
 };
-use crate::store::sqlite::errors::{fault, is_interrupted, unusable};
+use crate::store::sqlite::errors::fault;
 use crate::store::sqlite::packed_tiles::{self, Entries, EntryRow};
-use crate::store::sqlite::schema;
-use crate::store::sqlite::schema::APPLICATION_ID;
+use crate::store::sqlite::read_connection::{connect, read_only};
 use crate::store::stored_denial::StoredDenial;
 use crate::store::stored_event::{EventFact, StoredEvent, ToldTarget};
 use crate::store::stored_grant::{SpentUse, StoredGrant};
@@ -26,7 +24,7 @@ use crate::store::stored_proposal::{
     PayloadSource, Proposal, ProposalPage, ProposalQuery, ProposalSource, RunOutcome, RunQuery, Signature,
 };
 use crate::store::stored_review::{OwedReview, StoredReview};
-use crate::store::stored_run::{NonceUse, OutputRow, Unfinished};
+use crate::store::stored_run::{NonceUse, OutputRow, OutputRun, Unfinished};
 use crate::store::stored_seal::SealEntry;
 use crate::store::stored_token::{Token, TokenBindings};
 use crate::store::{ClosedKey, StoreReads};
@@ -368,6 +366,7 @@ impl StoreReads for SqliteReads {
         let sql = match kind {
             ClosedKey::Nonce => "SELECT 1 FROM nonce WHERE nonce = ?1",
             ClosedKey::Denial => "SELECT 1 FROM denial WHERE authorization = ?1",
+            ClosedKey::Payload => "SELECT 1 FROM payload WHERE proposal = ?1",
         };
         self.with(|connection| {
             let look = || -> rusqlite::Result<Option<usize>> {
@@ -409,9 +408,18 @@ impl StoreReads for SqliteReads {
         })
     }
 
-    fn runs_with_output(&self, name: &Blake3Digest, limit: usize) -> Result<Vec<ProposalId>, StoreFault> {
-        let sql = "SELECT proposal FROM output_of WHERE name = ?1 ORDER BY proposal DESC LIMIT ?2";
-        self.all("reading the runs of an output", sql, params![name.as_bytes(), limit], |row| proposal_id(row, 0))
+    fn runs_with_output(
+        &self,
+        name: &Blake3Digest,
+        before: Option<&ProposalId>,
+        limit: usize,
+    ) -> Result<Vec<OutputRun>, StoreFault> {
+        let sql = "SELECT o.proposal, p.proposer, p.step FROM output_of o JOIN proposal p ON p.id = o.proposal \
+                   WHERE o.name = ?1 AND o.proposal < ?2 ORDER BY o.proposal DESC LIMIT ?3";
+        let before = before.map_or([0xff; 16], id_bytes);
+        self.all("reading the runs of an output", sql, params![name.as_bytes(), before, limit], |row| {
+            Ok(OutputRun { proposal: proposal_id(row, 0)?, proposer: text(row, 1)?, step: text(row, 2)? })
+        })
     }
 
     fn output_order(&self, id: &ProposalId) -> Result<Option<Vec<u8>>, StoreFault> {
@@ -459,41 +467,4 @@ const fn outcome_condition(outcome: RunOutcome) -> &'static str {
         RunOutcome::Succeeded => "detail = X'7B22657869745F636F6465223A302C22737461747573223A22737563636565646564227D'",
         RunOutcome::Unknown => "substr(detail, 1, 19) = X'7B22737461747573223A22756E6B6E6F776E22'",
     }
-}
-
-pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
-    schema::harden(&connection)?;
-    connection.busy_timeout(Duration::from_secs(5))?;
-    connection.set_prepared_statement_cache_capacity(64);
-    Ok(connection)
-}
-
-/// Checks that this program can read the store, and opens a read-only connection.
-pub(super) fn read_only(path: &Path) -> Result<Connection, StoreFault> {
-    let refused = |message: String| StoreFault::Unusable { message: format!("{} {message}", path.display()) };
-    if !path.is_file() {
-        return Err(refused("does not exist: name a store or a backup".to_owned()));
-    }
-    let connection = connect(path).map_err(|error| unusable(path, &error))?;
-    let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
-    // If only the database header is readable, the store is damaged, and the message must not say that the file is no
-    // store.
-    let unreadable = |error: rusqlite::Error| match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::SystemIoFailure) => fault("opening the store")(error),
-        _ if is_interrupted(path) => refused(
-            "is a backup that was being brought up to date: wait until this has ended; if it was interrupted, run \
-             `countersign store backup --onto` again (`store restore` uses the state before it)"
-                .to_owned(),
-        ),
-        _ => unusable(path, &error),
-    };
-    let application = number("application_id").map_err(unreadable)?;
-    let version = number("user_version").map_err(unreadable)?;
-    if application != APPLICATION_ID {
-        return Err(refused("is not a store of this program: name another file".to_owned()));
-    }
-    schema::check_number(&connection, version, path)?;
-    Ok(connection)
 }

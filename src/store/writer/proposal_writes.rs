@@ -34,19 +34,16 @@ impl Writer {
                 && taken.core.nonce == new.core.nonce;
             return if same { ProposeResult::Same(Box::new(taken)) } else { ProposeResult::Conflict(Box::new(taken)) };
         }
-        let pending =
-            |found: &Proposal| batch.states.get(&found.core.id).is_none_or(|state| state.status == found.status);
-        let identical = precedent.identical.filter(pending).or_else(|| {
-            let same = |earlier: &&&NewProposal| {
-                !new.chosen_nonce
-                    && earlier.core.proposer == new.core.proposer
-                    && earlier.core.step_digest == new.core.step_digest
-                    && earlier.core.params_digest == new.core.params_digest
-            };
-            earlier.iter().find(same).map(|earlier| earlier.as_pending())
+        let of_batch = earlier.iter().rev().filter(|earlier| earlier.core.proposer == new.core.proposer);
+        let newest = of_batch.map(|earlier| earlier.as_pending()).chain(precedent.newest).map(|found| {
+            match batch.states.get(&found.core.id).filter(|state| state.status != found.status) {
+                // This batch changed the status.
+                Some(state) => Proposal { status: state.status, ended_at: Some(new.created_at), ..found },
+                None => found,
+            }
         });
-        if let Some(identical) = identical {
-            return ProposeResult::Same(Box::new(identical));
+        if let Some(repeated) = new.repeated(newest) {
+            return ProposeResult::Same(Box::new(repeated));
         }
         let of_proposer = earlier.iter().filter(|earlier| earlier.core.proposer == new.core.proposer).count() as u64;
         let of_all = earlier.len() as u64;

@@ -239,29 +239,39 @@ impl Cluster {
     /// Starts a replica of this server. If it is synchronous, each COMMIT of this server waits for it from now on.
     pub fn replica(&self, name: &str, synchronous: bool) -> Self {
         let replica = Self::prepared(self.installation, self.settings.clone());
-        let mut copy = self.client("pg_basebackup", "super");
+        replica.become_replica(self, name, synchronous);
+        replica
+    }
+
+    /// Stops this server, and makes it a replica of `primary` with a new copy of its data.
+    pub fn rebuild(&self, primary: &Self, name: &str) {
+        self.end(Signal::QUIT);
+        fs::remove_dir_all(self.data()).expect("removed");
+        self.become_replica(primary, name, false);
+    }
+
+    fn become_replica(&self, primary: &Self, name: &str, synchronous: bool) {
+        let mut copy = primary.client("pg_basebackup", "super");
         copy.env_remove("PGDATABASE").args(["-X", "stream", "-C", "-S", name, "-c", "fast", "-R", "--no-sync", "-D"]);
-        self.installation.run(copy.arg(replica.data()), "");
-        replica.configure();
+        primary.installation.run(copy.arg(self.data()), "");
+        self.configure();
         // The file has the settings that ALTER SYSTEM made on the primary, for example the names of its replicas.
-        let socket = self.directory.display();
-        let primary = format!(
+        let socket = primary.directory.display();
+        let settings = format!(
             "primary_conninfo = 'host={socket} port={} user=super application_name={name}'\n\
              primary_slot_name = '{name}'\n",
-            self.port
+            primary.port
         );
-        fs::write(replica.data().join("postgresql.auto.conf"), primary).expect("the settings");
-        replica.start_again();
+        fs::write(self.data().join("postgresql.auto.conf"), settings).expect("the settings");
+        self.start_again();
         if synchronous {
-            self.psql(&format!("ALTER SYSTEM SET synchronous_standby_names = '{name}'; SELECT pg_reload_conf()"));
+            primary.psql(&format!("ALTER SYSTEM SET synchronous_standby_names = '{name}'; SELECT pg_reload_conf()"));
         }
-        let state = if synchronous { "sync" } else { "async" };
         let sql = format!(
-            "SELECT state || ' ' || sync_state FROM pg_stat_replication WHERE application_name = '{name}' \
-             AND replay_lsn >= pg_current_wal_flush_lsn()"
+            "SELECT state FROM pg_stat_replication WHERE application_name = '{name}' AND ('{synchronous}' = 'false' \
+             OR sync_state IN ('sync', 'quorum')) AND replay_lsn >= pg_current_wal_flush_lsn()"
         );
-        until(&format!("{name} is a replica"), || self.psql(&sql) == format!("streaming {state}"));
-        replica
+        until(&format!("{name} is a replica"), || primary.psql(&sql) == "streaming");
     }
 
     /// Makes this replica a primary.

@@ -76,7 +76,8 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     let client = global.reviewer(&args.key, terminal)?;
     let keys = args.key.find()?;
     if let Some(name) = args.proposal.as_deref().filter(|name| is_grant(name)) {
-        return signing::approve(name, &client, &global.trust(&args.trust), &keys, args.expect, terminal);
+        let (trust, shown) = (global.trust(&args.trust), (args.pager, args.full));
+        return signing::approve(name, &client, &trust, &keys, (args.expect, shown), terminal);
     }
     let subject = find_subject(args.proposal.as_deref(), &client)?;
     if matches!(subject, ReviewSubject::File(_)) && args.output.is_none() {

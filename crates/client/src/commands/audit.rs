@@ -37,6 +37,7 @@ use crate::commands::clock::now;
 use crate::commands::global::GlobalOptions;
 use crate::commands::log_source_options::open_log;
 use crate::home::keys::KeyArgs;
+use crate::home::roster_versions::{contradicts_log, join};
 use crate::home::trusted_rosters::{ChosenTrust, TrustArgs};
 use crate::remote::follow_run::{COSIGNED, COSIGNED_PAUSE};
 use crate::remote::log_source::LogSource;
@@ -314,7 +315,10 @@ fn resume(
     let again = |trust: &ChosenTrust, versions: &[Envelope]| {
         Auditor::resume(trust.pinned.clone(), versions, expected.clone(), kept, place).map_err(|error| error.0)?
     };
-    match choose(trust, |trust| again(trust, &later).or_else(|_| again(trust, &versions))) {
+    let joined = join(trust, &later);
+    match choose(&joined, |trust| again(trust, &later).or_else(|_| again(trust, &versions))) {
+        // The audit from the first entry names the other version.
+        Ok(deciding) if contradicts_log(&deciding.unconnected, &later).is_some() => Ok(None),
         Ok(deciding) => Ok(Some(left_to_newer(deciding))),
         Err(refused) => {
             for (trust, why) in refused {

@@ -119,7 +119,11 @@ fn trusted(
         name: name.to_owned(),
         url: global.url.trim_end_matches('/').to_owned(),
         id: Some(registry.boundary.id),
-        roster: trust.roster.as_deref().map(absolute_roster).transpose()?,
+        roster: match &trust.roster[..] {
+            [] => None,
+            [one] => Some(absolute_roster(one)?),
+            _ => return Err(CommandFailure::usage("the list names one roster for each boundary: give --roster once")),
+        },
         ca: absolute(tls.cacert.as_deref())?,
         certificate: absolute(tls.cert.as_deref())?,
         key: absolute(tls.cert_key.as_deref())?,

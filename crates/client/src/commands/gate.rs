@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use crate::commands::bundle_files::read_bundle;
 use crate::commands::clock::now;
 use crate::commands::verdict_screen::VerdictInputs;
-use crate::commands::verify::{JudgedBundle, read_bundle, with_any};
+use crate::commands::verify::{JudgedBundle, with_any};
 use crate::home::checkout::CheckoutDirectories;
 use crate::home::parameter_values::read_params;
+use crate::home::roster_versions::join;
 use crate::home::trusted_rosters::{ChosenTrust, PrivateFile, TrustArgs, check_own};
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::printable_text::PrintableText;
@@ -18,6 +20,7 @@ use crate::terminal::streams::Terminal;
 use documents::crypto::digest::{BlobDigest, RosterDigest, SealDigest, StepDigest};
 use documents::record::ident::StepRef;
 use documents::record::profile::{Layer, STRICT};
+use documents::record::written_time::duration;
 use judgement::audit::bundle_check::VerifyOptions;
 use judgement::audit::gate::{GateReport, RequirementResult, decide, may_be_unchecked};
 use judgement::audit::gate_requirements::{
@@ -71,7 +74,7 @@ pub struct Args {
     /// Require that no parameters were signed
     #[arg(long, conflicts_with_all = ["param", "params"])]
     no_params: bool,
-    /// The maximum age of the run, counted from its end: 90s, 30m, 24h, 7d, or any
+    /// The maximum age of the run, counted from its end: 90s, 1h30m, 24h, 7d, or any
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = parse_age)]
     max_age: AgeLimit,
     /// The sandbox layers that the run must have had: strict, best-effort (any layer), off (none), or layers with
@@ -90,6 +93,10 @@ pub struct Args {
     /// Accept exit code 2, which means success with a warning
     #[arg(long)]
     allow_warned: bool,
+    /// Require that no list of the run refused a program. Without this option, a refused program is accepted if the exit
+    /// code is 0
+    #[arg(long)]
+    no_refused: bool,
     /// Accept that this check was not made: permissions, sandbox, keys-still-rostered, seal-in-force, revocations,
     /// witnesses
     #[arg(long, value_name = "CHECK", value_parser = parse_check)]
@@ -130,7 +137,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
          file for one of them",
         ));
     }
-    let trust = trusted(args)?;
+    let trust = join(&trusted(args)?, &[]);
     let bytes = read_bundle(&args.file)?;
     let now = now();
     let options = VerifyOptions { at: Some(now), witnesses: args.witness };
@@ -200,6 +207,7 @@ fn demands(args: &Args) -> Result<GateRequirements, CommandFailure> {
         digest: args.digest.map_or(DigestRequirement::Any, DigestRequirement::Exactly),
         params,
         outcome: if args.allow_warned { OutcomeRequirement::SucceededOrWarned } else { OutcomeRequirement::Succeeded },
+        refused: !args.no_refused,
         sandbox: args.min_sandbox.clone(),
         age: args.max_age,
         unchecked: args.allow_unchecked.iter().copied().collect(),
@@ -221,7 +229,7 @@ fn trusted(args: &Args) -> Result<Vec<ChosenTrust>, CommandFailure> {
         return if trust.is_empty() { Err(no_trust()) } else { Ok(trust) };
     };
     if trust.is_empty() {
-        trust = TrustArgs { roster: Some(pinned.to_string()), ..TrustArgs::default() }.find()?;
+        trust = TrustArgs { roster: vec![pinned.to_string()], ..TrustArgs::default() }.find()?;
     }
     let others: Vec<_> = trust.iter().map(|trust| trust.from.clone()).collect();
     trust.retain(|trust| trust.pinned.digest() == pinned);
@@ -304,22 +312,11 @@ fn parse_check(text: &str) -> Result<CheckName, String> {
         .ok_or_else(|| format!("only these checks can be left out: {}", names.join(", ")))
 }
 
-/// Parses `90s`, `30m`, `24h`, `7d` or `any`. A number without a unit is refused.
 fn parse_age(text: &str) -> Result<AgeLimit, String> {
     if text == "any" {
         return Ok(AgeLimit::Any);
     }
-    let seconds = parse_seconds(text);
-    seconds.map(AgeLimit::Seconds).ok_or_else(|| "this is no age: write 90s, 30m, 24h or 7d, or any".to_owned())
-}
-
-/// Parses a text such as `90s`, `30m`, `24h` or `7d` to seconds. Returns `None` for any other text.
-pub(crate) fn parse_seconds(text: &str) -> Option<i64> {
-    [("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)].iter().find_map(|(unit, factor)| {
-        let digits = text.strip_suffix(unit)?;
-        let number = digits.parse::<i64>().ok().filter(|number| number.to_string() == digits && *number > 0)?;
-        number.checked_mul(*factor)
-    })
+    duration(text).map(AgeLimit::Seconds).map_err(|why| format!("{why}, or any"))
 }
 
 fn parse_sandbox(text: &str) -> Result<SandboxRequirement, String> {

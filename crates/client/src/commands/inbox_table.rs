@@ -165,18 +165,21 @@ fn signed_of(view: &ProposalView) -> Option<Authorization> {
     Statement::<Authorization>::from_payload(&payload).ok().map(|statement| statement.predicate)
 }
 
-/// Returns the most important remark that the signed bytes alone justify. A full review also uses other documents.
+/// Returns the most important remark that the signed bytes and the boundary's words about other runs justify. A full review
+/// also uses other documents.
 #[must_use]
 pub fn heaviest(view: &ProposalView) -> PrintableText {
     let Some(signed) = signed_of(view) else { return PrintableText::words("! unreadable") };
     let remarks = remarks::of_statement(&signed, None, &[], &ScriptPlaces::default());
     let unknown = view.unknown_end.as_ref().map(|_| RemarkSeverity::UnknownEnd);
+    let same = view.same_runs.first().map(|_| RemarkSeverity::SameRun);
     let heaviest = remarks.iter().filter_map(|line| match line.weight {
         LineWeight::Remark(heaviness) => Some(heaviness),
         LineWeight::Always => None,
     });
     heaviest
         .chain(unknown)
+        .chain(same)
         .min()
         .map_or(PrintableText::default(), |heaviness| PrintableText::words("! ").and(heaviness.word()))
 }

@@ -84,7 +84,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         }
         Command::Export { directory, hashes, from, trust, key } => {
             // Hashes alone do not show which roster belongs to this boundary, so use only a roster that the user names.
-            let trust = if *hashes && trust.roster.is_none() { Vec::new() } else { global.trust(trust).find()? };
+            let trust = if *hashes && trust.roster.is_empty() { Vec::new() } else { global.trust(trust).find()? };
             let place = match from {
                 Some(stored) => global.stored_log(stored)?,
                 None if *hashes => LogSource::Served(Box::new(global.client(key)?)),

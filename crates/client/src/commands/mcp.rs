@@ -225,6 +225,12 @@ fn counts_alone<'r>(roster: &'r TrustedRoster, key: &UsableKey) -> Option<&'r Na
 
 /// Names the failed checks. The details are left out, because they can contain text of the bundle.
 fn failed_words(report: &BundleReport) -> String {
+    if let Some(missing) = report.undecided() {
+        return format!(
+            "not decided: {missing}; the user of this machine must add the missing versions to countersign/rosters/ in the \
+             configuration directory"
+        );
+    }
     let names: Vec<&str> = report.failed().map(|check| check.name.word()).collect();
     let mut words = format!("NOT verified: failed checks: {}", names.join(", "));
     if names.contains(&"roster-chain") {

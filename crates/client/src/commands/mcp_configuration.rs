@@ -60,7 +60,12 @@ pub fn configuration(
         }
     }
     let variable = std::env::var("COUNTERSIGN_TRUST").ok().filter(|value| !value.is_empty());
-    if let Some(roster) = trust.roster.clone().or(variable).or(trust.listed.clone()) {
+    let given = if trust.roster.is_empty() {
+        variable.or(trust.listed.clone()).into_iter().collect()
+    } else {
+        trust.roster.clone()
+    };
+    for roster in given {
         let roster = if roster.starts_with("sha256:") { roster } else { absolute(Path::new(&roster))? };
         arguments.extend(["--roster".to_owned(), roster]);
     }

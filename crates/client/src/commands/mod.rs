@@ -5,6 +5,7 @@
 pub mod approve;
 pub mod audit;
 pub mod boundary;
+pub mod bundle_files;
 pub mod cancel;
 mod client_build;
 pub mod client_program;
@@ -41,5 +42,6 @@ pub mod submit;
 pub mod unsettled;
 pub mod verdict_screen;
 pub mod verify;
+mod verify_tally;
 pub mod version;
 pub mod wait;

@@ -12,6 +12,7 @@ use crate::terminal::printable_text::PrintableText;
 use crate::terminal::streams::Terminal;
 use crate::terminal::table::fitted;
 use documents::record::ident::StepRef;
+use documents::record::refused_parts::refused_words;
 use wire::api::view::{ProposalStatus, ProposalView};
 
 /// List your proposals, the newest first: what was proposed, its status, and its result. With a token or a key that may
@@ -67,7 +68,7 @@ const MOST_PARAMS: usize = 32;
 fn row(view: &ProposalView) -> [PrintableText; 6] {
     let id = view.id.as_str();
     let result: PrintableText = match (&view.outcome, view.refusal.as_ref().or(view.held_up.as_ref())) {
-        (Some(outcome), _) => outcome_words(outcome).into(),
+        (Some(outcome), _) => (outcome_words(outcome) + &refused_words(&view.refused)).into(),
         (None, Some(reason)) if view.status == ProposalStatus::Refused => format!("refused ({})", reason.code).into(),
         (None, Some(reason)) => {
             let said = view.denials.iter().map(|denial| (denial.approver.as_str(), denial.reason.as_str()));

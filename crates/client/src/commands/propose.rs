@@ -26,6 +26,7 @@ use documents::record::extension_names::SessionId;
 use documents::record::ident::{IdentError, Name, Nonce, ProposalId, ReceiptId, StepRef};
 use documents::record::step_definition::StepDefinition;
 use documents::record::validity::{DEFAULT_WINDOW_S, MAX_WINDOW_S};
+use documents::record::written_time::duration;
 use judgement::registry::parameter_schema::ParameterSchema;
 use judgement::template::step_template;
 use wire::api::body::StoredArtifact;
@@ -77,7 +78,7 @@ pub struct Args {
     /// has witnesses
     #[arg(long, value_name = "K", requires = "bundle")]
     witness: Option<u64>,
-    /// The time in which people can sign and the run can start: 90s, 30m, 2h; at most 24h
+    /// The time in which people can sign and the run can start: 90s, 30m, 1h30m; at most 1d
     #[arg(long, value_name = "TIME", value_parser = parse_window)]
     expires: Option<i64>,
     /// Your own nonce: 16 to 64 bytes in base64url without padding, such as `openssl rand -hex 16` prints. If you
@@ -103,8 +104,8 @@ pub struct Args {
     /// Take the outputs of this run as parameters. Other parameters are given with -p
     #[arg(long, value_name = "RECEIPT")]
     outputs_of: Option<ReceiptId>,
-    /// Make another proposal even if the same step with the same parameters is pending. Without this option the pending
-    /// proposal is returned
+    /// Ask for another run. Without this option, an earlier proposal of the same run is returned while it is open, and for
+    /// 10 minutes after it ran, was denied or was cancelled, unless you proposed something else since
     #[arg(long, conflicts_with = "nonce")]
     new: bool,
     /// Only write the statement to a file, which approvers then sign
@@ -185,6 +186,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         plan: args.plan.clone(),
         grant: grant.as_ref().map(|grant| grant.id.clone()),
         emergency: args.emergency,
+        new: None,
     };
     let mut view: ProposalView = client.post("/v1/proposals", &wish)?;
     if let (Some(grant), Some(nonce)) = (&grant, &wish.nonce)
@@ -201,9 +203,10 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
             "" => PrintableText::words("without a reason"),
             reason => PrintableText::words("with the reason ").then(&PrintableText::quoted_prose(reason)),
         };
+        let taken = if view.reason_not_taken { "; your reason was not taken" } else { "" };
         let advice = if args.nonce.is_none() { "; use --new to make another proposal" } else { "" };
         let words = PrintableText::text(&format!("the same proposal exists already: {}, ", view.id));
-        terminal.tell(&words.then(&reason).and(advice));
+        terminal.tell(&words.then(&reason).and(taken).and(advice));
     }
     if !terminal.json
         && let Some(words) = emergency_words(args.emergency, view.emergency)
@@ -340,21 +343,10 @@ fn parse_step(text: &str) -> Result<(StepRef, Option<StepDigest>), CommandFailur
 
 /// Parses `90s`, `30m` or `2h` to seconds. A number without a unit means seconds.
 fn parse_window(text: &str) -> Result<i64, String> {
-    let (number, unit) = match text.strip_suffix(['s', 'm', 'h']) {
-        Some(number) => (number, &text[number.len()..]),
-        None => (text, "s"),
-    };
-    let factor = match unit {
-        "h" => 3600,
-        "m" => 60,
-        _ => 1,
-    };
-    number
-        .parse::<i64>()
-        .ok()
-        .and_then(|number| number.checked_mul(factor))
-        .filter(|seconds| (1..=MAX_WINDOW_S).contains(seconds))
-        .ok_or_else(|| "write the time like 90s, 30m or 2h, from 1s to 24h".to_owned())
+    // A number without a unit is a number of seconds.
+    let seconds = duration(text).or_else(|_| duration(&format!("{text}s")));
+    let window = seconds.ok().filter(|seconds| *seconds <= MAX_WINDOW_S);
+    window.ok_or_else(|| "write the time like 90s, 30m, 1h30m or 1d, from 1s to 24h".to_owned())
 }
 
 fn new_nonce() -> Result<Nonce, CommandFailure> {
@@ -471,7 +463,8 @@ mod tests {
         assert_eq!(parse_window("90"), Ok(90));
         assert_eq!(parse_window("30m"), Ok(1800));
         assert_eq!(parse_window("24h"), Ok(86_400));
-        for bad in ["", "0", "-1m", "25h", "1d", "m", "9223372036854775807h", "1.5h"] {
+        assert_eq!((parse_window("1d"), parse_window("1h30m")), (Ok(86_400), Ok(5400)));
+        for bad in ["", "0", "-1m", "25h", "1d1s", "m", "30m1", "9223372036854775807h", "1.5h"] {
             assert!(parse_window(bad).is_err(), "{bad}");
         }
     }

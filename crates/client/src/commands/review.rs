@@ -55,7 +55,7 @@ pub struct Args {
 pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let client = global.reviewer(&args.key, terminal)?;
     if let Some(name) = args.proposal.as_deref().filter(|name| is_grant(name)) {
-        return grant::show(name, &client, &global.trust(&args.trust), terminal);
+        return grant::show(name, &client, &global.trust(&args.trust), (args.pager, args.full), terminal);
     }
     let subject = find_subject(args.proposal.as_deref(), &client)?;
     if let ReviewSubject::Proposal(view) = &subject {

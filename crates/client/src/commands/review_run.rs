@@ -29,15 +29,17 @@ use wire::api::review_view::{ReviewedView, UnsettledList};
 #[command(after_help = "Examples:
   countersign review-run rcp_… --accept --reason 'the disk was full'
   countersign review-run rcp_… --accept --observed succeeded --evidence rcp_… --reason 'the check found it'
+  countersign review-run rcp_… rcp_… --accept --observed failed --reason 'the host was off'   one review for each
   countersign review-run rcp_… --reject --reason 'nobody asked' -o review.json   only write a file
   countersign review-run review.json                                             send the file
 
-`countersign unsettled` lists the runs that need a review. Your newest review of a run replaces your
-earlier ones.")]
+`countersign unsettled` lists the runs that need a review. Your newest review of a run replaces your earlier ones. If people
+have settled how a run ended, a person who may settle can still say that it ended in another way: the run is then disputed,
+and its standing grant pauses, until all agree.")]
 pub struct Args {
-    /// The id of the receipt (rcp_…), or a file with a signed review (./NAME or *.json)
-    #[arg(value_name = "RECEIPT|FILE")]
-    subject: ReviewRunArgument,
+    /// The ids of the receipts (rcp_…), or a file with a signed review (./NAME or *.json)
+    #[arg(value_name = "RECEIPT|FILE", required = true)]
+    subjects: Vec<ReviewRunArgument>,
     /// The run was right
     #[arg(long, conflicts_with = "reject")]
     accept: bool,
@@ -87,10 +89,19 @@ impl FromStr for ReviewRunArgument {
 /// # Errors
 /// Returns an error if the person declines, or if the boundary refuses the review.
 pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
-    let id = match &args.subject {
-        ReviewRunArgument::Receipt(id) => id,
-        ReviewRunArgument::File(path) => return send_file(args, path, global, terminal),
+    if let [ReviewRunArgument::File(path)] = &args.subjects[..] {
+        return send_file(args, path, global, terminal);
+    }
+    let id = |subject: &ReviewRunArgument| match subject {
+        ReviewRunArgument::Receipt(id) => Ok(id.clone()),
+        ReviewRunArgument::File(_) => Err(CommandFailure::usage("give ids of receipts, or one file alone")),
     };
+    let mut ids = args.subjects.iter().map(id).collect::<Result<Vec<_>, _>>()?;
+    ids.sort();
+    ids.dedup();
+    if ids.len() > 1 && args.output.is_some() {
+        return Err(CommandFailure::usage("-o writes one review: give the id of one receipt"));
+    }
     let verdict = match (args.accept, args.reject) {
         (true, _) => ReviewVerdict::Accepted,
         (_, true) => ReviewVerdict::Rejected,
@@ -103,19 +114,25 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     let keys = args.key.find()?;
     let said =
         SaidOfRun { verdict, observed: args.observed, reason: reason.to_owned(), evidence: args.evidence.clone() };
-    let review = RunReview::make(ReadReceipt::fetch(&client, id)?, &said, &client, &keys)?;
-    if !terminal.json {
+    let make = |id: &ReceiptId| RunReview::make(ReadReceipt::fetch(&client, id)?, &said, &client, &keys);
+    // Every review is made before the first signature, so an error in one prevents all.
+    let reviews = ids.iter().map(make).collect::<Result<Vec<_>, _>>()?;
+    for review in reviews.iter().filter(|_| !terminal.json) {
         terminal.show_aside(&review.screen());
     }
-    if !args.yes {
+    if let Some(first) = reviews.first().filter(|_| !args.yes) {
         let verb = if verdict == ReviewVerdict::Accepted { "Accept" } else { "Reject" };
-        revocation::ask_consent(&format!("{verb} this run at {}?", review.boundary()), terminal)?;
+        let runs = if reviews.len() == 1 { "this run".to_owned() } else { format!("these {} runs", reviews.len()) };
+        revocation::ask_consent(&format!("{verb} {runs} at {}?", first.boundary()), terminal)?;
     }
-    let envelope = review.sign(&keys)?;
-    match &args.output {
-        Some(path) => revocation::write(&envelope, path, terminal).map(|()| Exit::Done),
-        None => tell(&send(&client, id, &envelope)?, terminal),
+    for (id, review) in ids.iter().zip(reviews) {
+        let envelope = review.sign(&keys)?;
+        match &args.output {
+            Some(path) => revocation::write(&envelope, path, terminal)?,
+            None => tell(&send(&client, id, &envelope)?, terminal)?,
+        }
     }
+    Ok(Exit::Done)
 }
 
 /// What a person says about a run.
@@ -234,7 +251,7 @@ fn send_file(args: &Args, path: &Path, global: &GlobalOptions, terminal: &Termin
     let list: UnsettledList = client.get("/v1/unsettled")?;
     for id in list.runs.into_iter().filter_map(|run| run.receipt) {
         if ReadReceipt::fetch(&client, &id)?.digest == digest {
-            return tell(&send(&client, &id, &envelope)?, terminal);
+            return tell(&send(&client, &id, &envelope)?, terminal).map(|()| Exit::Done);
         }
     }
     Err(CommandFailure::new(
@@ -251,13 +268,8 @@ pub fn send(client: &Client, id: &ReceiptId, envelope: &Envelope) -> Result<Revi
     client.post(&format!("/v1/receipts/{id}/reviews"), envelope)
 }
 
-fn tell(answer: &ReviewedView, terminal: &Terminal) -> Result<Exit, CommandFailure> {
-    if terminal.json {
-        terminal.object(answer)?;
-    } else {
-        terminal.line(&done_words(answer))?;
-    }
-    Ok(Exit::Done)
+fn tell(answer: &ReviewedView, terminal: &Terminal) -> Result<(), CommandFailure> {
+    if terminal.json { terminal.object(answer) } else { terminal.line(&done_words(answer)) }
 }
 
 /// Describes the state of the run after the review.

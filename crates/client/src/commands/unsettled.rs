@@ -1,5 +1,7 @@
 //! The `unsettled` command lists the runs that people must review.
 
+use std::collections::BTreeMap;
+
 use crate::commands::global::GlobalOptions;
 use crate::home::keys::KeyArgs;
 use crate::review::value_words::short_id;
@@ -10,8 +12,8 @@ use crate::terminal::streams::Terminal;
 use crate::terminal::table::aligned;
 use wire::api::review_view::{ReviewNeed, RunReviewView, UnsettledList, UnsettledRun};
 
-/// List the runs that people must review: emergencies without their reviews, and runs whose end nobody has settled. The
-/// oldest run is first.
+/// List the runs that people must review: emergencies without their reviews, and then runs whose end nobody has settled.
+/// Runs of one step with the same cause are together.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   countersign unsettled
@@ -40,16 +42,31 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     Ok(Exit::Done)
 }
 
-/// Formats one row for each run, with lines of its own below it.
+/// Groups the runs by step and cause, emergencies first.
+#[must_use]
+pub fn groups(runs: &[UnsettledRun]) -> Vec<Vec<&UnsettledRun>> {
+    let mut groups = BTreeMap::<_, Vec<_>>::new();
+    for run in runs {
+        // Runs that need something else, or have no receipt yet, need other commands.
+        let needs = (run.review.is_none(), run.settle.is_some(), run.receipt.is_some());
+        groups.entry((needs, &run.step, &run.end_unknown_because)).or_default().push(run);
+    }
+    groups.into_values().collect()
+}
+
+/// Formats one row for each run, and lines below each group of runs.
 fn table(runs: &[UnsettledRun]) -> String {
+    let groups = groups(runs);
     let header = ["RECEIPT", "STEP", "BY", "ENDED", "OUTCOME", "NEEDS"].map(str::to_owned);
-    let rows: Vec<_> = std::iter::once(header).chain(runs.iter().map(row)).collect();
-    let mut lines = aligned(&rows);
-    let rows: Vec<String> = lines.lines().map(str::to_owned).collect();
-    lines.clear();
-    for (at, row) in rows.iter().enumerate() {
-        lines.push_str(&format!("{row}\n"));
-        for below in at.checked_sub(1).and_then(|at| runs.get(at)).iter().flat_map(|run| details(run)) {
+    let rows: Vec<_> = std::iter::once(header).chain(groups.iter().flatten().map(|run| row(run))).collect();
+    let rows = aligned(&rows);
+    let mut rows = rows.lines();
+    let mut lines = format!("{}\n", rows.next().unwrap_or_default());
+    for group in groups {
+        for row in rows.by_ref().take(group.len()) {
+            lines.push_str(&format!("{row}\n"));
+        }
+        for below in details(&group) {
             lines.push_str(&format!("  {}\n", below.as_str()));
         }
     }
@@ -86,28 +103,39 @@ pub fn needs(run: &UnsettledRun) -> String {
     review.into_iter().chain(settle).collect::<Vec<_>>().join("; ")
 }
 
-/// Returns the lines below a row: why the end is unknown, the reviews, and what a person can do.
+/// Returns the lines below a group: why the end is unknown, the reviews, and what a person can do.
 #[must_use]
-pub fn details(run: &UnsettledRun) -> Vec<PrintableText> {
+pub fn details(group: &[&UnsettledRun]) -> Vec<PrintableText> {
+    let Some(first) = group.first() else { return Vec::new() };
     let mut lines = Vec::new();
-    if let Some(why) = &run.end_unknown_because {
+    if let Some(why) = &first.end_unknown_because {
         lines.push(PrintableText::words("the boundary says: ").then(&PrintableText::text(why)));
     }
-    if !run.reviews.is_empty() {
-        lines.push(PrintableText::text(&run.reviews.iter().map(review_words).collect::<Vec<_>>().join(", ")));
+    for run in group.iter().filter(|run| !run.reviews.is_empty()) {
+        let said = run.reviews.iter().map(review_words).collect::<Vec<_>>().join(", ");
+        let id = run.receipt.as_ref().filter(|_| group.len() > 1);
+        let about = id.map_or_else(PrintableText::default, |id| short_id(id.as_str()).and(": "));
+        lines.push(about.then(&PrintableText::text(&said)));
     }
-    if let Some(grant) = &run.grant {
-        lines.push(PrintableText::text(&format!("the standing grant {grant} pauses until the run is settled")));
+    let mut grants: Vec<_> = group.iter().filter_map(|run| run.grant.as_ref()).collect();
+    grants.sort();
+    grants.dedup();
+    for grant in grants {
+        lines.push(PrintableText::text(&format!("the standing grant {grant} pauses until the runs are settled")));
     }
-    if run.settle.is_some() && !run.steps.is_empty() {
-        let steps: Vec<&str> = run.steps.iter().map(|step| step.as_str()).collect();
-        let words = format!("steps that can show what the run left: {}", steps.join(", "));
+    if first.settle.is_some() && !first.steps.is_empty() {
+        let steps: Vec<&str> = first.steps.iter().map(|step| step.as_str()).collect();
+        let words = format!("checks of what the run left: {}", steps.join(", "));
         lines.push(PrintableText::text(&words));
     }
-    if let Some(receipt) = &run.receipt {
-        let observed = if run.settle.is_some() { " --observed END --evidence RECEIPT" } else { "" };
+    let receipts: Vec<&str> =
+        group.iter().filter_map(|run| run.receipt.as_ref()).map(|receipt| receipt.as_str()).collect();
+    if !receipts.is_empty() {
+        let observed = if first.settle.is_some() { " --observed END --evidence RECEIPT" } else { "" };
+        let (runs, them) = if receipts.len() == 1 { ("the run", "it") } else { ("the runs", "them") };
         let words = format!(
-            "to accept the run (--reject rejects it): countersign review-run {receipt} --accept{observed} --reason TEXT"
+            "to accept {runs} (--reject rejects {them}): countersign review-run {} --accept{observed} --reason TEXT",
+            receipts.join(" ")
         );
         lines.push(PrintableText::text(&words));
     }
@@ -145,14 +173,32 @@ mod tests {
     #[test]
     fn each_run_has_a_row_with_what_it_needs_and_the_command_to_type() {
         let expected = r"RECEIPT        STEP             BY          ENDED                            OUTCOME  NEEDS
+prp_...000002  a:b              carol       runs since 2026-11-20T09:30:00Z           review of the EMERGENCY: 0 of 1 of security
 rcp_...000001  service:restart  deploy-bot  2026-11-20T09:00:00Z             unknown  settlement: 1 of 2 of ops or security, DISPUTED
   the boundary says: the boundary was killed\x1b
   alice accepted the run (observed: not started), bob rejected the run
-  the standing grant grt_019aa0b0-5c00-7000-8000-00000000000a pauses until the run is settled
-  steps that can show what the run left: service:status
+  the standing grant grt_019aa0b0-5c00-7000-8000-00000000000a pauses until the runs are settled
+  checks of what the run left: service:status
   to accept the run (--reject rejects it): countersign review-run rcp_019aa0b0-5c00-7000-8000-000000000001 --accept --observed END --evidence RECEIPT --reason TEXT
-prp_...000002  a:b              carol       runs since 2026-11-20T09:30:00Z           review of the EMERGENCY: 0 of 1 of security
 ";
         assert_eq!(table(&list()), expected);
+    }
+
+    #[test]
+    fn runs_of_one_step_with_one_cause_have_one_command() {
+        let mut runs = list();
+        runs.truncate(1);
+        let second = UnsettledRun {
+            receipt: Some("rcp_019aa0b0-5c00-7000-8000-000000000003".parse().expect("an id")),
+            reviews: Vec::new(),
+            ..runs[0].clone()
+        };
+        let other = UnsettledRun { end_unknown_because: None, ..second.clone() };
+        runs.extend([second, other]);
+        let text = table(&runs);
+        assert_eq!((groups(&runs).len(), text.matches("countersign review-run").count()), (2, 2), "{text}");
+        let both =
+            "review-run rcp_019aa0b0-5c00-7000-8000-000000000001 rcp_019aa0b0-5c00-7000-8000-000000000003 --accept";
+        assert!(text.contains(both) && text.contains("  rcp_...000001: alice accepted the run"), "{text}");
     }
 }

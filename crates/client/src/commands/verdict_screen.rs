@@ -10,6 +10,7 @@ use crate::terminal::screen::{LineTone, Screen};
 use documents::crypto::digest::BlobDigest;
 use documents::record::program_list::{Executions, ProgramFacts, ProgramMode};
 use documents::record::receipt::Status;
+use documents::record::refused_parts::{refused_parts, refused_words};
 use documents::record::validity::{SKEW_S, Timestamp};
 use judgement::audit::report::{self, BundleReport, Check, CheckFinding, Facts};
 
@@ -51,14 +52,15 @@ pub(super) fn screen(basis: &VerdictInputs<'_>, other_roster: Option<&str>) -> S
     let mut screen = Screen::default();
     screen.heading("Checks");
     // Summarize all checks that need the missing trusted roster in one line.
-    let without_roster = |check: &&Check| check.detail == WITHOUT_ROSTER;
+    let without_roster = |check: &&Check| check.detail.starts_with(WITHOUT_ROSTER);
     let lacking = report.checks.iter().filter(without_roster).count();
+    let why = report.checks.iter().find(without_roster).map_or("", |check| &check.detail);
     let others = |screen: &mut Screen, prefix: &str| {
         if lacking > 0 {
             screen.push(
                 LineTone::Faint,
                 format!("  {prefix}{:<24} ", format!("{lacking} checks")),
-                PrintableText::text(WITHOUT_ROSTER),
+                PrintableText::text(why),
             );
         }
     };
@@ -125,14 +127,14 @@ pub(super) fn screen(basis: &VerdictInputs<'_>, other_roster: Option<&str>) -> S
         screen.field_in(LineTone::Good, "verdict", &PrintableText::text("verified"));
     } else {
         let failed: Vec<_> = report.failed().map(|check| check.name.word()).collect();
-        let why = if failed.is_empty() {
-            "a required check could not be made".to_owned()
-        } else {
-            format!("failed: {}", failed.join(", "))
+        let (tone, words) = match report.undecided() {
+            Some(missing) => (LineTone::Strong, format!("not decided: {missing}")),
+            None if failed.is_empty() => (LineTone::Bad, "NOT VERIFIED, a required check could not be made".to_owned()),
+            None => (LineTone::Bad, format!("NOT VERIFIED, failed: {}", failed.join(", "))),
         };
-        screen.field_in(LineTone::Bad, "verdict", &PrintableText::text(&format!("NOT VERIFIED, {why}")));
+        screen.field_in(tone, "verdict", &PrintableText::text(&words));
         if let Some(words) = other_roster {
-            screen.field_in(LineTone::Bad, "because", &PrintableText::text(words));
+            screen.field_in(tone, "because", &PrintableText::text(words));
         }
     }
     screen
@@ -163,7 +165,8 @@ fn state(screen: &mut Screen, facts: &Facts) {
         let key = approver.keyid.map(|keyid| format!(" with {keyid}{passkey}")).unwrap_or_default();
         screen.field(signed, &PrintableText::text(&format!("{} of {}{key}", approver.name, groups.join(", "))));
     }
-    screen.field("outcome", &PrintableText::text(&outcome_words(&facts.outcome)));
+    let refused = refused_words(&refused_parts(&facts.outcome, facts.programs.as_ref()));
+    screen.field("outcome", &PrintableText::text(&(outcome_words(&facts.outcome) + &refused)));
     let ran = match facts.outcome.status {
         Status::Unknown => format!("nobody saw the end; the boundary noted this at {}", facts.finished_at),
         _ => format!("{} to {}", facts.started_at, facts.finished_at),
@@ -186,6 +189,9 @@ fn state(screen: &mut Screen, facts: &Facts) {
     }
     if let Some(programs) = &facts.programs {
         screen.field("programs", &PrintableText::text(&program_words(programs)));
+    }
+    for line in &facts.refused_hosts {
+        screen.field("network", &PrintableText::text(line));
     }
     screen.field("boundary", &PrintableText::text(&format!("{} {}", facts.boundary.name, facts.boundary.id)));
     screen.field(
@@ -219,5 +225,5 @@ fn execution_words(executions: &Option<Executions>) -> String {
     if words.is_empty() { "none".to_owned() } else { words.join(", ") }
 }
 
-/// Detail of each check that was not made because the check `roster-chain` failed.
-pub(super) const WITHOUT_ROSTER: &str = "because roster-chain failed";
+/// Beginning of the detail of each check that was not made because the check `roster-chain` is not established.
+pub(super) const WITHOUT_ROSTER: &str = "because roster-chain ";

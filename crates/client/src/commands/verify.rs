@@ -1,29 +1,29 @@
 //! The `verify` command checks bundles offline against a roster that the user trusts.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
+use crate::commands::bundle_files::{bundle_of, bundles_of, read_bundle};
 use crate::commands::verdict_screen::{VerdictInputs, screen};
+use crate::commands::verify_tally::{Tally, UNDECIDED, VERIFIED};
 use crate::home::directories::Home;
 use crate::home::named_file::read_beginning;
+use crate::home::roster_versions::{contradiction, is_later, join_bundles, versions_in};
 use crate::home::trusted_rosters::{
-    ChosenTrust, DecidingRoster, NewestRoster, TrustArgs, newest_of, newest_unconnected, trust_advice,
+    ChosenTrust, DecidingRoster, NewestRoster, TrustArgs, newest_of, newest_unconnected, seem_same, trust_advice,
 };
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::printable_text::PrintableText;
-use crate::terminal::screen::{LineTone, Screen};
+use crate::terminal::screen::Screen;
 use crate::terminal::streams::Terminal;
 use documents::crypto::digest::BlobDigest;
-use documents::crypto::json;
-use documents::record::bundle::{Bundle, MAX_BUNDLE_BYTES};
-use documents::record::document::{Predicate as _, predicate_type};
-use documents::record::envelope::{Base64, Envelope};
-use documents::record::local_receipt::LocalReceipt;
+use documents::record::bundle::MAX_BUNDLE_BYTES;
 use documents::record::validity::Timestamp;
+use documents::record::written_time::time;
 use judgement::audit::bundle_check::{self, Untrusted, VerifyOptions};
-use judgement::audit::report::{BundleReport, CheckFinding, CheckName, Facts};
+use judgement::audit::newer_roster::leave_to;
+use judgement::audit::report::{BundleReport, CheckFinding, CheckName};
 use judgement::trust::chain::Pinned;
 use judgement::trust::trusted_roster::TrustedRoster;
 
@@ -32,23 +32,31 @@ use judgement::trust::trusted_roster::TrustedRoster;
 #[command(after_help = "Examples:
   countersign verify run.bundle.json --roster roster.json
   countersign verify run.bundle.json --roster sha256:…      the digest from the person who maintains the roster
-  countersign verify *.bundle.json --json                   one line for each bundle
+  countersign verify bundles/ --roster rosters/ --quiet     all bundles of a directory, one line for each
+  countersign verify *.bundle.json --json                   one JSON line for each bundle
   countersign verify - --at 2026-11-20T12:00:00Z < run.bundle.json
   countersign verify run.bundle.json --witness 2            two witnesses of the roster must have cosigned
 
-Exit codes: 0 every bundle is verified; 1 a check failed; 2 there is no trusted roster to check with, or a file can't be \
-read. With several bundles, the highest code counts, and each bundle is reported.")]
+If your roster is newer than the roster of a bundle, the versions between the two must be among the versions of --roster or \
+in the other bundles. Otherwise the bundle is not decided: the program names the missing versions.
+
+Exit codes: 0 every bundle is verified; 1 a check failed, or a file is no bundle; 2 a bundle is not decided, there is no \
+trusted roster to check with, or a file can't be read. With several bundles, the highest code counts, and each bundle is \
+reported.")]
 pub struct Args {
-    /// Files of bundles, or - for the standard input
-    #[arg(value_name = "FILE", required = true)]
+    /// Files of bundles, directories with bundles, or - for the standard input
+    #[arg(value_name = "FILE|DIR", required = true)]
     files: Vec<PathBuf>,
     /// Verify the bundles for this point in time, and refuse everything with a later date. Without this option, the
     /// times in a bundle are only compared with each other
-    #[arg(long, value_name = "YYYY-MM-DDTHH:MM:SSZ")]
+    #[arg(long, value_name = "YYYY-MM-DDTHH:MM:SSZ", value_parser = time)]
     at: Option<Timestamp>,
     /// The number of distinct witnesses of the roster that must have cosigned the log
     #[arg(long, value_name = "K", default_value_t = 0)]
     witness: u64,
+    /// Print one line for each bundle, and the summary. With --json, the option has no effect
+    #[arg(short, long)]
+    quiet: bool,
     #[command(flatten)]
     trust: TrustArgs,
 }
@@ -63,21 +71,36 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     if from_input > 1 {
         return Err(CommandFailure::usage("the standard input can contain only one bundle: give `-` only once"));
     }
-    let trust = args.trust.find()?;
+    let given = args.trust.find()?;
+    // The standard input can be read only once.
+    let input = if from_input == 1 { Some(read_beginning(Path::new("-"), MAX_BUNDLE_BYTES + 1)) } else { None };
+    let (paths, skipped) = bundles_of(&args.files)?;
+    let sources = paths.iter().map(|path| match (&input, path == Path::new("-")) {
+        (Some(Ok(bytes)), true) => bytes.clone(),
+        _ => read_beginning(path, MAX_BUNDLE_BYTES).unwrap_or_default(),
+    });
+    let trust = join_bundles(&given, sources);
     // The clock of this machine may be wrong, which is no defect of the receipt. Therefore the verification only uses a
     // time that the user gives.
     let options = VerifyOptions { at: args.at, witnesses: args.witness };
     let mut tally = Tally::default();
-    for path in &args.files {
-        let one = match read_bundle(path) {
-            Ok(bytes) => verify(path, &bytes, &trust, options, &mut tally, terminal)?,
+    let mut input = input;
+    for path in &paths {
+        let bytes = match input.take_if(|_| path == Path::new("-")) {
+            Some(read) => read.and_then(|bytes| bundle_of(path, bytes)),
+            None => read_bundle(path),
+        };
+        let one = match bytes {
+            Ok(bytes) => verify(path, &bytes, &trust, options, &mut tally, (args.quiet, terminal))?,
             Err(failure) => {
-                tally.add(if failure.exit == Exit::CheckSaidNo { "NOT VERIFIED" } else { "not read" }, path, None);
+                let word = if failure.exit == Exit::CheckSaidNo { "NOT VERIFIED" } else { "not read" };
+                let why = if args.quiet { &*failure.message } else { "" };
+                tally.add(word, path, None, why);
                 if terminal.json {
                     terminal.object(&json!({
                         "file": path.to_string_lossy(), "verified": false, "exit": failure.exit.code(), "error": failure.message,
                     }))?;
-                } else {
+                } else if !args.quiet {
                     terminal.fail(&failure);
                 }
                 failure.exit
@@ -87,43 +110,10 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         // failed check.
         tally.worst(one);
     }
-    if args.files.len() > 1 && !terminal.json {
-        terminal.show_lines(&tally.screen())?;
+    if !terminal.json && (args.quiet || paths.len() > 1 || !skipped.is_empty()) {
+        terminal.show_lines(&tally.screen(&skipped))?;
     }
     Ok(tally.exit)
-}
-
-/// Reads a bundle file. A local receipt is another kind of document, which the function refuses.
-///
-/// # Errors
-/// Returns an error if the file cannot be read, or if it is a local receipt.
-pub fn read_bundle(path: &Path) -> Result<Vec<u8>, CommandFailure> {
-    // One byte more than the maximum lets the check `bundle` report a file that is too large.
-    bundle_of(path, read_beginning(path, MAX_BUNDLE_BYTES + 1)?)
-}
-
-/// Returns the bytes of a bundle that was read from `path`. The function refuses a local receipt.
-///
-/// # Errors
-/// Returns an error if the bytes are a local receipt.
-pub fn bundle_of(path: &Path, bytes: Vec<u8>) -> Result<Vec<u8>, CommandFailure> {
-    // A local log has one envelope on each line.
-    let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    let envelope =
-        json::parse_as::<Envelope>(line, MAX_BUNDLE_BYTES).or_else(|_| json::parse_as(&bytes, MAX_BUNDLE_BYTES));
-    let payload = envelope.ok().and_then(|envelope| Base64::Lenient.decode("/payload", &envelope.payload).ok());
-    let statement = payload.and_then(|payload| json::parse(&payload, MAX_BUNDLE_BYTES).ok());
-    if statement.is_some_and(|statement| statement["predicateType"] == predicate_type(LocalReceipt::KIND)) {
-        return Err(CommandFailure::new(
-            Exit::CheckSaidNo,
-            format!(
-                "{} is a local receipt: a person signed it for their own run, without approvals. A local receipt is \
-                 no evidence for other people; the owner checks it with `countersign run --log`",
-                PrintableText::text(&path.to_string_lossy()).as_str()
-            ),
-        ));
-    }
-    Ok(bytes)
 }
 
 fn verify(
@@ -132,14 +122,21 @@ fn verify(
     trust: &[ChosenTrust],
     options: VerifyOptions,
     tally: &mut Tally,
-    terminal: &Terminal,
+    (quiet, terminal): (bool, &Terminal),
 ) -> Result<Exit, CommandFailure> {
     let digest = BlobDigest::of(bytes);
     match with_any(bytes, trust, options) {
         Ok(judged) => {
             let JudgedBundle { trusted, report, .. } = &judged;
-            let exit = if report.verified { Exit::Done } else { Exit::CheckSaidNo };
-            tally.add(if report.verified { "verified" } else { "NOT VERIFIED" }, path, report.facts.as_deref());
+            let undecided = report.undecided();
+            let (exit, word) = match (report.verified, &undecided) {
+                (true, _) => (Exit::Done, VERIFIED),
+                (false, Some(_)) => (Exit::NoTrust, UNDECIDED),
+                (false, None) => (Exit::CheckSaidNo, "NOT VERIFIED"),
+            };
+            let failed: Vec<_> = report.failed().map(|check| check.name.word()).collect();
+            let why = undecided.unwrap_or_else(|| failed.join(", "));
+            tally.add(word, path, report.facts.as_deref(), &why);
             if terminal.json {
                 let mut line = json!({
                     "file": path.to_string_lossy(), "sha256": digest, "verified": report.verified, "exit": exit.code(),
@@ -149,20 +146,21 @@ fn verify(
                     line["at"] = json!(at);
                 }
                 terminal.object(&line)?;
-            } else {
+            } else if !quiet {
                 terminal.show_lines(&judged_screen(path, bytes, &judged, options))?;
             }
             Ok(exit)
         }
         Err(untrusted) => {
-            tally.add("no trust", path, None);
+            let why = if quiet { &*untrusted.message } else { "" };
+            tally.add("no trust", path, None, why);
             let advice = advice(&untrusted);
             if terminal.json {
                 terminal.object(&json!({
                     "file": path.to_string_lossy(), "sha256": digest, "verified": false, "exit": Exit::NoTrust.code(),
                     "untrusted": untrusted, "advice": advice,
                 }))?;
-            } else {
+            } else if !quiet {
                 terminal.say(&unverified_words(path, &untrusted));
             }
             Ok(Exit::NoTrust)
@@ -219,21 +217,53 @@ pub fn with_any<'t>(
     });
     match deciding {
         Ok(DecidingRoster { trust, found: mut report, mut unconnected }) => {
+            let versions = if unconnected.is_empty() { Vec::new() } else { versions_in(bundle) };
+            let other = unconnected
+                .iter()
+                .copied()
+                .find(|trust| is_later(trust, &versions) && contradiction(&versions, trust, "the bundle").is_some());
+            if let Some(other) = other {
+                let report = bundle_check::verify(bundle, &other.audit, options)?;
+                return Ok(JudgedBundle { trusted: other, report, unconnected: Vec::new() });
+            }
             if let Some((_, newer)) = newest_unconnected(&unconnected, |roster| is_of(roster, &report)) {
-                bundle_check::leave_to(newer, &mut report, options);
+                leave_to(newer, &mut report, options);
             }
             unconnected.retain(|trust| matches!(trust.pinned, Pinned::Digest(_)));
             Ok(JudgedBundle { trusted: trust, report, unconnected })
         }
-        Err(refused) => match refused.into_iter().next() {
-            Some((trusted, result)) => result.map(|report| JudgedBundle { trusted, report, unconnected: Vec::new() }),
-            None => match bundle_check::verify(bundle, &bundle_check::RosterTrust::Nothing, options) {
-                Err(untrusted) => Err(untrusted),
-                Ok(_) => {
-                    Err(Untrusted { message: "no trusted roster".to_owned(), first_roster: None, last_roster: None })
+        Err(refused) => {
+            let versions = versions_in(bundle);
+            match refused.into_iter().min_by_key(|(trust, result)| rank(trust, result, &versions)) {
+                Some((trusted, result)) => {
+                    (*result).map(|report| JudgedBundle { trusted, report, unconnected: Vec::new() })
                 }
-            },
-        },
+                None => match bundle_check::verify(bundle, &bundle_check::RosterTrust::Nothing, options) {
+                    Err(untrusted) => Err(untrusted),
+                    Ok(_) => Err(Untrusted {
+                        message: "no trusted roster".to_owned(),
+                        first_roster: None,
+                        last_roster: None,
+                    }),
+                },
+            }
+        }
+    }
+}
+
+/// Returns the order in which the rosters that are not connected with a bundle explain the result: a roster with another
+/// version of a known number comes first, and then the roster that lacks the fewest versions.
+fn rank(trust: &ChosenTrust, result: &Result<BundleReport, Untrusted>, versions: &[TrustedRoster]) -> (u8, u64) {
+    if contradiction(versions, trust, "the bundle").is_some() {
+        return (0, 0);
+    }
+    let missing = result.as_ref().ok().and_then(|report| report.trust.missing);
+    match (missing, &trust.pinned) {
+        (Some(missing), Pinned::Roster(roster)) if versions.iter().any(|one| seem_same(one, roster)) => {
+            (1, missing.last)
+        }
+        (Some(missing), _) => (3, missing.last),
+        (None, _) => (2, 0),
     }
 }
 
@@ -246,25 +276,27 @@ fn is_of(roster: &TrustedRoster, report: &BundleReport) -> bool {
     })
 }
 
-/// Returns an explanation if the check `roster-chain` failed because the bundle belongs to another roster.
+/// Returns an explanation if the trusted roster and the roster of the bundle are not connected.
 #[must_use]
 pub fn other_roster(bundle: &[u8], trusted: &ChosenTrust, report: &BundleReport) -> Option<String> {
-    if report.finding(CheckName::RosterChain) != CheckFinding::Failed {
+    if report.finding(CheckName::RosterChain) == CheckFinding::Established {
         return None;
     }
-    let Pinned::Roster(given) = &trusted.pinned else { return None };
-    let bundle = json::parse_as::<Bundle>(bundle, MAX_BUNDLE_BYTES).ok()?;
-    let Ok(Pinned::Roster(own)) = Pinned::from_envelope(bundle.roster.first()?) else { return None };
-    let (given, own) = (&given.tables().name, &own.tables().name);
-    Some(if given == own {
+    let versions = versions_in(bundle);
+    if let Some(words) = contradiction(&versions, trusted, "the bundle") {
+        return Some(words);
+    }
+    let given = match &trusted.pinned {
+        Pinned::Roster(given) => given,
+        Pinned::Chain(chain) => chain.newest(),
+        Pinned::Digest(_) => return None,
+    };
+    let own = versions.last()?;
+    let (given_name, own_name) = (&given.tables().name, &own.tables().name);
+    (given_name != own_name && !versions.iter().any(|version| seem_same(version, given))).then(|| {
         format!(
-            "the trusted roster and the roster of the bundle are both named {own}, and neither is a later \
-             version of the other"
-        )
-    } else {
-        format!(
-            "the trusted roster belongs to {given}, but the bundle belongs to {own}: verify the bundle with the \
-         roster of {own}"
+            "the trusted roster belongs to {given_name}, but the bundle belongs to {own_name}: verify the bundle with the \
+             roster of {own_name}"
         )
     })
 }
@@ -276,75 +308,19 @@ fn advice(untrusted: &Untrusted) -> String {
         .replace("than this boundary", "than this bundle")
 }
 
-struct Tally {
-    exit: Exit,
-    lines: Vec<(&'static str, PrintableText)>,
-    receipts: BTreeMap<String, usize>,
-}
-
-impl Default for Tally {
-    fn default() -> Self {
-        Self { exit: Exit::Done, lines: Vec::new(), receipts: BTreeMap::new() }
-    }
-}
-
-impl Tally {
-    fn worst(&mut self, one: Exit) {
-        if one.code() > self.exit.code() {
-            self.exit = one;
-        }
-    }
-
-    fn add(&mut self, verdict: &'static str, path: &Path, facts: Option<&Facts>) {
-        let mut words = path.to_string_lossy().into_owned();
-        if let Some(approved) = facts.and_then(|facts| facts.approved.as_ref()) {
-            words = format!("{words}: {} of {}", approved.receipt, approved.step);
-            if let Some(used) = &approved.grant {
-                let number = used.use_number.unwrap_or_default();
-                words = format!("{words}, under standing grant {}, use {number} of {}", used.grant, used.max_uses);
-            }
-            if approved.emergency {
-                words.push_str(", an EMERGENCY");
-            }
-            *self.receipts.entry(approved.receipt.as_str().to_owned()).or_default() += 1;
-        }
-        self.lines.push((verdict, PrintableText::text(&words)));
-    }
-
-    fn screen(&self) -> Screen {
-        let mut screen = Screen::default();
-        screen.heading("All bundles");
-        for (verdict, words) in &self.lines {
-            let tone = if *verdict == "verified" { LineTone::Good } else { LineTone::Bad };
-            screen.push(tone, format!("  {verdict:<12} "), words.clone());
-        }
-        for (receipt, times) in self.receipts.iter().filter(|(_, times)| **times > 1) {
-            screen.say(
-                LineTone::Bad,
-                &format!(
-                    "{times} of the bundles belong to the same run {receipt}: count this \
-                     run once."
-                ),
-            );
-        }
-        let verified = self.lines.iter().filter(|(verdict, _)| *verdict == "verified").count();
-        screen.say(LineTone::Plain, &format!("{verified} of {} verified", self.lines.len()));
-        screen
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::commands::verdict_screen::{WITHOUT_ROSTER, program_words};
+    use documents::record::envelope::Envelope;
 
     const BUNDLE: &[u8] = include_bytes!("../../../../tests/conformance/golden/valid/bundle.json");
     const ROSTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/conformance/golden/valid/roster.json");
 
     #[test]
     fn a_bundle_is_verified_with_the_matching_roster_among_several() {
-        let right = TrustArgs { roster: Some(ROSTER.to_owned()), ..TrustArgs::default() }.find().expect("roster");
-        let wrong = TrustArgs { roster: Some(format!("sha256:{}", "a".repeat(64))), ..TrustArgs::default() }
+        let right = TrustArgs { roster: vec![ROSTER.to_owned()], ..TrustArgs::default() }.find().expect("roster");
+        let wrong = TrustArgs { roster: vec![format!("sha256:{}", "a".repeat(64))], ..TrustArgs::default() }
             .find()
             .expect("digest");
         let both = [wrong.clone(), right].concat();
@@ -387,68 +363,85 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_trusted_version_of_another_branch_leaves_checks_of_the_newest_roster_open() {
-        // The bundle contains versions 1 and 2. A user who trusts another version 2 of the same version 1 gets a
-        // message.
-        let bundle = include_bytes!("../../../../tests/conformance/golden/valid/bundle-roster-2.json");
+    /// A trusted roster file with these changes of the golden roster.
+    fn roster_with(from: &str, edit: impl FnOnce(&mut documents::record::roster::Roster)) -> ChosenTrust {
         let first =
-            TrustArgs { roster: Some(ROSTER.to_owned()), ..TrustArgs::default() }.find().expect("roster").remove(0);
+            TrustArgs { roster: vec![ROSTER.to_owned()], ..TrustArgs::default() }.find().expect("roster").remove(0);
         let Pinned::Roster(roster) = &first.pinned else { panic!("a file") };
         let mut tables = roster.tables().clone();
-        tables.version = 2;
         tables.previous = Some(roster.digest());
+        edit(&mut tables);
         let payload = tables.into_statement().and_then(|statement| statement.to_payload()).expect("payload");
-        let envelope = documents::record::envelope::Envelope::new(&payload, Vec::new());
-        let branch = ChosenTrust {
+        let envelope = Envelope::new(&payload, Vec::new());
+        ChosenTrust {
             pinned: Pinned::from_envelope(&envelope).expect("a roster"),
             audit: bundle_check::RosterTrust::Roster(serde_json::to_vec(&envelope).expect("JSON")),
-            from: "branch".to_owned(),
+            from: from.to_owned(),
             file: None,
-        };
-        let findings = |trust: &[ChosenTrust], witnesses: u64| {
-            let judged = with_any(bundle, trust, VerifyOptions { at: None, witnesses }).expect("trusted");
-            let report = judged.report;
-            (
-                report.finding(CheckName::KeysStillRostered),
-                report.trust.newest.map(|newest| newest.digest),
-                report.verified,
-            )
-        };
-        let (before, newest, verified) = findings(std::slice::from_ref(&first), 0);
-        assert!(before == CheckFinding::Established && verified);
-        assert_ne!(newest, Some(branch.pinned.digest()));
-        for both in [[first.clone(), branch.clone()], [branch.clone(), first.clone()]] {
-            let told = (CheckFinding::NotChecked, Some(branch.pinned.digest()), true);
-            assert_eq!(findings(&both, 0), told);
         }
-        let alone = with_any(bundle, std::slice::from_ref(&branch), VerifyOptions::default()).expect("a report");
-        assert!(!alone.report.verified);
+    }
+
+    fn finding(bundle: &[u8], trust: &[ChosenTrust]) -> (bool, CheckFinding, CheckFinding) {
+        let report = with_any(bundle, trust, VerifyOptions::default()).expect("trusted").report;
+        (report.verified, report.finding(CheckName::RosterChain), report.finding(CheckName::KeysStillRostered))
+    }
+
+    #[test]
+    fn a_bundle_with_another_roster_of_a_known_version_fails_by_name() {
+        // The bundle contains versions 1 and 2, and the user trusts another version 2, or a version 3 after another 2.
+        let bundle = include_bytes!("../../../../tests/conformance/golden/valid/bundle-roster-2.json");
+        let first =
+            TrustArgs { roster: vec![ROSTER.to_owned()], ..TrustArgs::default() }.find().expect("roster").remove(0);
+        let branch = roster_with("branch", |tables| tables.version = 2);
+        let after = roster_with("after", |tables| {
+            tables.version = 3;
+            tables.previous = Some(branch.pinned.digest());
+        });
+        let open = CheckFinding::Established;
+        assert_eq!(finding(bundle, std::slice::from_ref(&first)), (true, open, open));
+        for trust in [
+            vec![first.clone(), branch.clone()],
+            vec![branch.clone(), first.clone()],
+            vec![branch.clone()],
+            vec![first.clone(), after.clone()],
+            vec![after.clone(), first.clone()],
+        ] {
+            for trust in [join_bundles(&trust, std::iter::once(&bundle[..])), trust] {
+                let judged = with_any(bundle, &trust, VerifyOptions::default()).expect("a report");
+                assert!(!judged.report.verified && judged.report.undecided().is_none());
+                let words = other_roster(bundle, judged.trusted, &judged.report).expect("words");
+                assert!(words.contains("the bundle has another version 2 of the roster"), "{words}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_bundle_that_lacks_a_roster_version_is_not_decided_and_never_failed() {
+        let third = roster_with("third", |tables| tables.version = 3);
+        let judged = with_any(BUNDLE, std::slice::from_ref(&third), VerifyOptions::default()).expect("a report");
+        assert_eq!(judged.report.undecided().as_deref(), Some("version 2 of the roster is missing"));
+        assert_eq!(judged.report.failed().count(), 0);
+        // With version 1 too, only the newest keys stay open.
+        let first =
+            TrustArgs { roster: vec![ROSTER.to_owned()], ..TrustArgs::default() }.find().expect("roster").remove(0);
+        let both = finding(BUNDLE, &[third, first]);
+        assert_eq!(both, (true, CheckFinding::Established, CheckFinding::NotChecked));
     }
 
     #[test]
     fn a_roster_of_another_boundary_is_reported_once() {
         let right =
-            TrustArgs { roster: Some(ROSTER.to_owned()), ..TrustArgs::default() }.find().expect("roster").remove(0);
+            TrustArgs { roster: vec![ROSTER.to_owned()], ..TrustArgs::default() }.find().expect("roster").remove(0);
         let Pinned::Roster(roster) = &right.pinned else { panic!("a file") };
         for (name, says) in [
             ("b2", format!("the trusted roster belongs to b2, but the bundle belongs to {}", roster.tables().name)),
-            (
-                roster.tables().name.as_str(),
-                "the trusted roster and the roster of the bundle are both named".to_owned(),
-            ),
+            (roster.tables().name.as_str(), "the bundle has another version 1 of the roster (sha256:".to_owned()),
         ] {
-            let mut tables = roster.tables().clone();
-            tables.name = name.to_owned();
-            tables.threshold = 1;
-            let payload = tables.into_statement().and_then(|statement| statement.to_payload()).expect("payload");
-            let envelope = Envelope::new(&payload, Vec::new());
-            let other = ChosenTrust {
-                pinned: Pinned::from_envelope(&envelope).expect("a roster"),
-                audit: bundle_check::RosterTrust::Roster(serde_json::to_vec(&envelope).expect("JSON")),
-                from: "other".to_owned(),
-                file: None,
-            };
+            let other = roster_with("other", |tables| {
+                (tables.version, tables.previous) = (1, None);
+                tables.name = name.to_owned();
+                tables.threshold = 1;
+            });
             let judged = with_any(BUNDLE, std::slice::from_ref(&other), VerifyOptions::default()).expect("a report");
             let words = other_roster(BUNDLE, judged.trusted, &judged.report).expect("words");
             let digest = BlobDigest::of(BUNDLE);

@@ -17,7 +17,7 @@ use documents::record::authorization::MAX_PARAMS_BYTES;
 pub fn read_params(path: &Path) -> Result<Map<String, Value>, CommandFailure> {
     let bytes = read_bounded(path, MAX_PARAMS_BYTES * 4)?;
     let place = PrintableText::text(&path.to_string_lossy());
-    match strict::parse(&bytes, MAX_PARAMS_BYTES * 4) {
+    match strict::parse_written(&bytes, MAX_PARAMS_BYTES * 4) {
         Ok(Value::Object(params)) => Ok(params),
         Ok(_) => Err(CommandFailure::usage(format!("{}: expected an object of parameters", place.as_str()))),
         Err(error) => Err(CommandFailure::usage(format!(
@@ -61,13 +61,17 @@ pub fn typed(given: &str, schema: &Value) -> Result<(String, Value), CommandFail
         // Only the canonical spelling of a JSON integer is accepted, so two different texts are never the same
         // number.
         Some("integer") => {
-            text.parse::<i64>().ok().filter(|number| number.to_string() == text).map(Value::from).ok_or_else(|| {
+            let is_exact = |number: &i64| number.to_string() == text && number.unsigned_abs() <= strict::MAX_INTEGER;
+            text.parse::<i64>().ok().filter(is_exact).map(Value::from).ok_or_else(|| {
                 let digits = text.strip_prefix('-').unwrap_or(text);
                 let has_zeros =
                     digits.len() > 1 && digits.starts_with('0') && digits.bytes().all(|c| c.is_ascii_digit());
                 wrong(if has_zeros {
                     "an integer without zeros at its beginning, because other programs read 010 as 8; a code with such \
                      zeros needs a parameter of the type text"
+                } else if digits.len() > 15 && digits.bytes().all(|c| c.is_ascii_digit()) {
+                    "an integer within +-9007199254740991, because other programs round larger ones; a longer number needs \
+                     a parameter of the type text"
                 } else {
                     "an integer, like 3 or -3"
                 })
@@ -78,7 +82,7 @@ pub fn typed(given: &str, schema: &Value) -> Result<(String, Value), CommandFail
             "false" => Value::from(false),
             _ => return Err(wrong("true or false")),
         },
-        Some(kind @ ("array" | "object")) => match strict::parse(text.as_bytes(), MAX_PARAMS_BYTES * 4) {
+        Some(kind @ ("array" | "object")) => match strict::parse_written(text.as_bytes(), MAX_PARAMS_BYTES * 4) {
             Ok(value) if (kind == "array") == value.is_array() && (kind == "object") == value.is_object() => value,
             _ => {
                 return Err(wrong(if kind == "array" {
@@ -129,6 +133,8 @@ mod tests {
     fn a_parameter_value_of_the_wrong_type_is_a_usage_error() {
         for bad in [
             "n=3.0",
+            "n=9007199254740993",
+            "n=99999999999999999999",
             "n=03",
             "n=+3",
             "n=",

@@ -1,8 +1,8 @@
 //! Finds the rosters that the user trusts. The program searches the options, the environment and the configuration
 //! directory, but never a checkout.
 //!
-//! The first source is `--roster` (a file or a digest), and the second is `COUNTERSIGN_TRUST` (an absolute path or a
-//! digest). The third source is the configuration directory with `roster.json`, `rosters/*.json` and `trust` (one
+//! The first source is `--roster` (a file, a directory or a digest), and the second is `COUNTERSIGN_TRUST` (an absolute
+//! path or a digest). The third source is the configuration directory with `roster.json`, `rosters/*.json` and `trust` (one
 //! digest on each line). The current directory is not searched, because it may be a checkout with files of other
 //! people.
 
@@ -30,10 +30,11 @@ use judgement::trust::trusted_roster::TrustedRoster;
 /// Option that names the trusted roster.
 #[derive(Debug, Clone, Default, Args)]
 pub struct TrustArgs {
-    /// The roster that you trust: a file, or the sha256:… digest of its payload. The default is COUNTERSIGN_TRUST, or
-    /// else your configuration directory (countersign/roster.json, countersign/rosters/*.json, countersign/trust)
-    #[arg(long, value_name = "FILE|sha256:…")]
-    pub roster: Option<String>,
+    /// The roster that you trust: a file, a directory with versions (*.json), or the sha256:… digest of its payload; may be
+    /// repeated. The default is COUNTERSIGN_TRUST, or else your configuration directory (countersign/roster.json,
+    /// countersign/rosters/*.json, countersign/trust)
+    #[arg(long, value_name = "FILE|DIR|sha256:…")]
+    pub roster: Vec<String>,
     /// The roster that the list of boundaries names. Options and environment have priority.
     #[arg(skip)]
     pub listed: Option<String>,
@@ -166,21 +167,26 @@ impl TrustArgs {
         read: impl Fn(&Path) -> Result<Vec<u8>, CommandFailure>,
     ) -> Result<Vec<ChosenTrust>, CommandFailure> {
         let variable = std::env::var_os("COUNTERSIGN_TRUST").filter(|value| !value.is_empty());
-        if let (None, None, Some(listed)) = (&self.roster, &variable, &self.listed) {
-            return Ok(vec![digest_or_file(listed, format!("boundaries.toml: {listed}"), read)?]);
+        if let ([], None, Some(listed)) = (&self.roster[..], &variable, &self.listed) {
+            return named(listed, &format!("boundaries.toml: {listed}"), &read);
         }
-        find(self.roster.as_deref(), variable, &Home::of_process(), read)
+        find(&self.roster, variable, &Home::of_process(), read)
     }
 }
 
 fn find(
-    flag: Option<&str>,
+    flags: &[String],
     variable: Option<OsString>,
     home: &Home,
     read: impl Fn(&Path) -> Result<Vec<u8>, CommandFailure>,
 ) -> Result<Vec<ChosenTrust>, CommandFailure> {
-    if let Some(flag) = flag {
-        return Ok(vec![digest_or_file(flag, format!("--roster {flag}"), read)?]);
+    if !flags.is_empty() {
+        let mut given = Vec::new();
+        for flag in flags {
+            given.extend(named(flag, &format!("--roster {flag}"), &read)?);
+        }
+        check_same(&given)?;
+        return Ok(given);
     }
     if let Some(value) = variable.filter(|value| !value.is_empty()) {
         let value = value.into_string().map_err(|_| {
@@ -195,9 +201,36 @@ fn find(
                  directory; give an absolute path, or the sha256:... digest of the roster"
             )));
         }
-        return Ok(vec![digest_or_file(&value, format!("COUNTERSIGN_TRUST={value}"), read)?]);
+        return named(&value, &format!("COUNTERSIGN_TRUST={value}"), &read);
     }
     configured(home)
+}
+
+/// Returns an error that names two given rosters that can't be versions of one roster, although they seem to be.
+fn check_same(given: &[ChosenTrust]) -> Result<(), CommandFailure> {
+    for (at, one) in given.iter().enumerate() {
+        for other in &given[at + 1..] {
+            let (Pinned::Roster(roster), Pinned::Roster(second)) = (&one.pinned, &other.pinned) else { continue };
+            let (low, high) = if roster.version() <= second.version() { (roster, second) } else { (second, roster) };
+            let why = if low.version() == high.version() && low.digest() != high.digest() {
+                format!("two different rosters of version {}", low.version())
+            } else if low.version() + 1 == high.version() && high.tables().previous != Some(low.digest()) {
+                format!("version {} and a version {} that does not follow it", low.version(), high.version())
+            } else {
+                continue;
+            };
+            if seem_same(roster, second) {
+                let words = format!(
+                    "{} and {} are {why}, both of {}: give only the versions of one roster, from the person who maintains it",
+                    one.from,
+                    other.from,
+                    roster.tables().name
+                );
+                return Err(CommandFailure::new(Exit::NoTrust, PrintableText::text(&words).as_str()));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Returns the trusted rosters of the configuration directory.
@@ -207,12 +240,7 @@ fn find(
 pub fn configured(home: &Home) -> Result<Vec<ChosenTrust>, CommandFailure> {
     let Some(config) = &home.config else { return Ok(Vec::new()) };
     let mut files = vec![config.join("roster.json")];
-    if let Ok(entries) = std::fs::read_dir(config.join("rosters")) {
-        let mut more: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
-        more.retain(|path| path.extension().is_some_and(|ending| ending == "json"));
-        more.sort();
-        files.extend(more);
-    }
+    files.extend(json_files(&config.join("rosters")).unwrap_or_default());
     let mut found = Vec::new();
     for path in files.iter().filter(|path| path.exists()) {
         found.push(roster_of(read_own(path)?, path, path.to_string_lossy().into_owned())?);
@@ -230,17 +258,41 @@ pub fn configured(home: &Home) -> Result<Vec<ChosenTrust>, CommandFailure> {
     Ok(found)
 }
 
-fn digest_or_file(
+/// Returns the rosters that a text names: a digest, a file, or all versions of a directory.
+fn named(
     text: &str,
-    from: String,
+    from: &str,
     read: impl Fn(&Path) -> Result<Vec<u8>, CommandFailure>,
-) -> Result<ChosenTrust, CommandFailure> {
+) -> Result<Vec<ChosenTrust>, CommandFailure> {
     if text.starts_with("sha256:") {
-        return Ok(digest(parse_digest(text)?, from));
+        return Ok(vec![digest(parse_digest(text)?, from.to_owned())]);
     }
     let path = Path::new(text);
-    let bytes = if is_stream(path) { read_bounded(path, MAX_FILE_BYTES)? } else { read(path)? };
-    roster_of(bytes, path, from)
+    if !path.is_dir() {
+        let bytes = if is_stream(path) { read_bounded(path, MAX_FILE_BYTES)? } else { read(path)? };
+        return Ok(vec![roster_of(bytes, path, from.to_owned())?]);
+    }
+    let failed = |why: &str| {
+        let shown = PrintableText::text(text);
+        CommandFailure::new(Exit::NoTrust, format!("the directory {} {why}", shown.as_str()))
+    };
+    let files = json_files(path).map_err(|error| failed(&format!("can't be read: {error}")))?;
+    if files.is_empty() {
+        return Err(failed("has no roster: each version is a file that ends with .json"));
+    }
+    let one = |file: PathBuf| {
+        let from = file.file_name().map_or_else(String::new, |name| format!("{from}: {}", name.to_string_lossy()));
+        roster_of(read(&file)?, &file, from)
+    };
+    files.into_iter().map(one).collect()
+}
+
+/// Returns the files of a directory whose names end with `.json`, in their order.
+fn json_files(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut files: Vec<_> = std::fs::read_dir(directory)?.flatten().map(|entry| entry.path()).collect();
+    files.retain(|path| path.extension().is_some_and(|ending| ending == "json"));
+    files.sort();
+    Ok(files)
 }
 
 fn digest(digest: RosterDigest, from: String) -> ChosenTrust {
@@ -339,7 +391,7 @@ mod tests {
     use super::*;
 
     fn found(flag: Option<&str>, variable: Option<OsString>, home: &Home) -> Result<Vec<ChosenTrust>, CommandFailure> {
-        find(flag, variable, home, read_own)
+        find(&flag.map(str::to_owned).into_iter().collect::<Vec<_>>(), variable, home, read_own)
     }
 
     const GOLDEN: &[u8] = include_bytes!("../../../../tests/conformance/golden/valid/roster.json");

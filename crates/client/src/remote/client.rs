@@ -29,6 +29,7 @@ use documents::crypto::digest::BlobDigest;
 use documents::record::bundle::MAX_BUNDLE_BYTES;
 use documents::record::code::Code;
 use documents::record::ident::Name;
+use wire::api::advice_words::for_command_line;
 use wire::api::body::{Problem, ProblemError};
 
 /// Payload type of the DSSE message that a key signs for read access.
@@ -446,10 +447,11 @@ fn refusal(problem: &Problem, whole: Option<Value>) -> CommandFailure {
         None => Exit::Unreachable,
     };
     // A problem document may quote untrusted text of other people.
-    let mut message = if problem.detail.starts_with(&problem.title) {
-        format!("{} ({word})", problem.detail)
+    let detail = for_command_line(&problem.detail);
+    let mut message = if detail.starts_with(&problem.title) {
+        format!("{detail} ({word})")
     } else {
-        format!("{} ({word}): {}", problem.title, problem.detail)
+        format!("{} ({word}): {detail}", problem.title)
     };
     // The detail of a parameter error already names each place.
     let told = |error: &ProblemError| {

@@ -21,6 +21,7 @@ use documents::record::bundle::{Bundle, MAX_BUNDLE_BYTES};
 use documents::record::code::Code;
 use documents::record::ident::{ProposalId, ReceiptId};
 use documents::record::receipt::{Outcome, Status};
+use documents::record::refused_parts::refused_words;
 use judgement::trust::chain::Pinned;
 use wire::api::view::{Event, ProposalStatus, ProposalView};
 
@@ -324,7 +325,7 @@ pub const COSIGNED_PAUSE: Duration = Duration::from_millis(250);
 fn ending(view: &ProposalView) -> PrintableText {
     let mut words = match (&view.outcome, &view.refusal) {
         (Some(outcome), Some(refusal)) => format!("{}: {}", ended_words(outcome), refusal.detail),
-        (Some(outcome), None) => ended_words(outcome),
+        (Some(outcome), None) => ended_words(outcome) + &refused_words(&view.refused),
         (None, Some(refusal)) => format!("{} ({}): {}", view.status.word(), refusal.code, refusal.detail),
         (None, None) => view.status.word().to_owned(),
     };

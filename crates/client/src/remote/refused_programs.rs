@@ -1,4 +1,4 @@
-//! Explains the programs that the list of a boundary's run refused.
+//! Explains the programs and hosts that the lists of a boundary's run refused.
 
 use crate::remote::client::Client;
 use crate::terminal::exit::CommandFailure;
@@ -10,17 +10,23 @@ use documents::record::envelope::Base64;
 use documents::record::receipt::Receipt;
 use wire::api::view::{ProposalView, ReceiptView};
 
-/// Returns a line for each program that the list of a run refused, from the receipt of the run.
+/// Returns a line for each program and each host that the lists of a run refused, from the receipt of the run.
 #[must_use]
 pub fn of_receipt(view: &ProposalView, receipt: &Receipt, complaints: &OutputComplaints) -> Vec<String> {
-    let (Some(facts), Some(signed)) = (&receipt.programs, decode::<Authorization>(&view.payload)) else {
-        return Vec::new();
-    };
+    let Some(signed) = decode::<Authorization>(&view.payload) else { return Vec::new() };
     let place = ListPlace::Boundary(view.id.as_str());
-    refusal_lines(facts, &signed.sandbox, receipt.outcome.exit_code, complaints, &place)
+    let mut lines = receipt.sandbox.refused_lines(&signed.sandbox.network.hosts);
+    lines.extend(
+        receipt
+            .programs
+            .iter()
+            .flat_map(|facts| refusal_lines(facts, &signed.sandbox, receipt.outcome.exit_code, complaints, &place)),
+    );
+    lines
 }
 
-/// Prints a line for each program that the list of a finished run refused. An unreadable receipt causes no line.
+/// Prints a line for each program and each host that the lists of a finished run refused. An unreadable receipt causes no
+/// line.
 ///
 /// # Errors
 /// Returns an error if the standard output cannot be written.
@@ -31,7 +37,9 @@ pub fn explain(
     terminal: &Terminal,
 ) -> Result<(), CommandFailure> {
     let Some(id) = &view.receipt else { return Ok(()) };
-    if decode::<Authorization>(&view.payload).is_none_or(|signed| signed.sandbox.programs.is_none()) {
+    let has_list =
+        |signed: Authorization| signed.sandbox.programs.is_some() || !signed.sandbox.network.hosts.is_empty();
+    if !decode::<Authorization>(&view.payload).is_some_and(has_list) {
         return Ok(());
     }
     let Ok(found) = client.get::<ReceiptView>(&format!("/v1/receipts/{id}")) else { return Ok(()) };

@@ -16,7 +16,7 @@ impl Secret {
     /// Returns true if the secret has only letters, digits, `_` and `-`, so that it can be sent in a header.
     #[must_use]
     pub fn is_plain(&self) -> bool {
-        !self.0.is_empty() && self.0.bytes().all(|c| c.is_ascii_graphic())
+        !self.0.is_empty() && self.0.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'_' | b'-'))
     }
 }
 

@@ -25,7 +25,7 @@ const MOST_ENTRIES: usize = 16;
 
 /// Arrays of a definition or of a sandbox without an order, each with its label and its path. Documents sort these arrays,
 /// so an added entry changes the positions of other entries.
-const SETS: [(&str, &[&str]); 9] = [
+const SETS: [(&str, &[&str]); 11] = [
     ("programs: ", &["programs"]),
     ("sandbox.read: ", &["sandbox", "read"]),
     ("sandbox.write: ", &["sandbox", "write"]),
@@ -33,6 +33,8 @@ const SETS: [(&str, &[&str]); 9] = [
     ("sandbox.sockets: ", &["sandbox", "sockets"]),
     ("sandbox.network.allow: ", &["sandbox", "network", "allow"]),
     ("sandbox.network.hosts: ", &["sandbox", "network", "hosts"]),
+    ("sandbox.network.private: ", &["sandbox", "network", "private"]),
+    ("sandbox.network.localhost: ", &["sandbox", "network", "localhost"]),
     ("sandbox.require: ", &["sandbox", "require"]),
     ("exclusive: ", &["exclusive"]),
 ];

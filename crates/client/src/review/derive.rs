@@ -5,6 +5,7 @@
 
 mod approval_rules;
 mod comparisons;
+pub mod granted;
 
 use std::borrow::Cow;
 
@@ -31,6 +32,7 @@ use documents::record::validity::{MAX_WINDOW_S, SKEW_S, Timestamp};
 use judgement::decision::passkeys::signing_program;
 use judgement::policy::builtins::Builtins;
 use judgement::policy::file::Policy;
+use judgement::policy::profile_error::joined;
 use judgement::policy::required_permissions::{self, PolicyDenied};
 use judgement::policy::ruling;
 use judgement::policy::signed_programs::{check_list, check_programs, without_list};
@@ -40,24 +42,7 @@ use judgement::template::step_template;
 /// Makes all checks that the sources permit.
 #[must_use]
 pub fn derive(sources: &ReviewSources, now: Timestamp) -> Derived {
-    let mut found = Derived {
-        digest: AuthorizationDigest::of(&sources.payload),
-        statement: None,
-        payload: None,
-        definition: None,
-        files: Vec::new(),
-        inputs: Vec::new(),
-        places: ScriptPlaces::default(),
-        rules: Vec::new(),
-        passkeys: None,
-        emergency: None,
-        profile: None,
-        signers: Vec::new(),
-        strangers: Vec::new(),
-        checks: Vec::new(),
-        standing: StatementVerdict::Unsound,
-        lines: Lines::default(),
-    };
+    let mut found = Derived::unchecked(sources);
     let statement = match Statement::<Authorization>::from_payload(&sources.payload) {
         Ok(statement) => statement,
         Err(error) => {
@@ -74,33 +59,58 @@ pub fn derive(sources: &ReviewSources, now: Timestamp) -> Derived {
     found.statement = Some(statement);
 
     found.definition(sources, &signed);
+    found.filled_in(sources, &signed);
     found.window(&signed, now);
-    let gone = sources.gone.clone();
-    found.note("the boundary can still run this statement", gone.map_or(ReviewFinding::Holds, ReviewFinding::Fails));
-    let seal = found.seal(sources, &signed);
+    let seal = found.sealed(sources, &signed);
     found.context(sources, &signed, seal.as_ref());
     found.signatures(sources);
-    let mut lines = Lines::of(sources, &found, now);
+    let lines = Lines::of(sources, &found, now);
     let fields = coverage::fields(&found, &lines);
-    found.covered(&fields);
-
-    let fails = found.checks.iter().any(|check| matches!(check.finding, ReviewFinding::Fails(_)));
-    let open = found.checks.iter().any(|check| matches!(check.finding, ReviewFinding::NotChecked(_)));
-    found.standing = match (fails, sources.roster.trusted(), open) {
-        (true, _, _) => StatementVerdict::Unsound,
-        (false, None, _) => StatementVerdict::NoTrust,
-        (false, Some(_), true) => StatementVerdict::Unsound,
-        (false, Some(_), false) => StatementVerdict::Sound,
-    };
-    lines.conclude(sources, &found, fields);
-    found.lines = lines;
-    found
+    found.concluded(sources, lines, fields)
 }
 
 const RUNS: &str = "policy lets this step run";
 const PERMISSIONS: &str = "the permissions are those that this program derives";
 
 impl Derived {
+    /// Returns the state before the first check.
+    fn unchecked(sources: &ReviewSources) -> Self {
+        Self {
+            digest: AuthorizationDigest::of(&sources.payload),
+            statement: None,
+            payload: None,
+            definition: None,
+            files: Vec::new(),
+            inputs: Vec::new(),
+            places: ScriptPlaces::default(),
+            rules: Vec::new(),
+            passkeys: None,
+            emergency: None,
+            profile: None,
+            signers: Vec::new(),
+            strangers: Vec::new(),
+            checks: Vec::new(),
+            standing: StatementVerdict::Unsound,
+            lines: Lines::default(),
+        }
+    }
+
+    /// Decides from all checks whether the approver may sign, and adds the lines.
+    fn concluded(mut self, sources: &ReviewSources, mut lines: Lines, fields: Vec<SignedField>) -> Self {
+        self.covered(&fields);
+        let fails = self.checks.iter().any(|check| matches!(check.finding, ReviewFinding::Fails(_)));
+        let open = self.checks.iter().any(|check| matches!(check.finding, ReviewFinding::NotChecked(_)));
+        self.standing = match (fails, sources.roster.trusted(), open) {
+            (true, _, _) => StatementVerdict::Unsound,
+            (false, None, _) => StatementVerdict::NoTrust,
+            (false, Some(_), true) => StatementVerdict::Unsound,
+            (false, Some(_), false) => StatementVerdict::Sound,
+        };
+        lines.conclude(sources, &self, fields);
+        self.lines = lines;
+        self
+    }
+
     /// Returns true if the check with this name was made and passed.
     #[must_use]
     pub fn holds(&self, what: &str) -> bool {
@@ -129,8 +139,7 @@ impl Derived {
         self.checks.push(ReviewCheck { what, finding });
     }
 
-    /// Checks that the definition has the signed digest, and then compares the parameters and the script with the
-    /// definition.
+    /// Checks that the definition and its files have the signed digests.
     fn definition(&mut self, sources: &ReviewSources, signed: &Authorization) {
         const IS_SIGNED: &str = "the definition shown has the signed digest";
         let Some(bytes) = &sources.definition else {
@@ -173,6 +182,12 @@ impl Derived {
         if let Some(finding) = finding {
             self.note(FILES, finding);
         }
+        self.definition = Some((definition, value));
+    }
+
+    /// Compares the inputs, the parameters and the script of a run with the definition.
+    fn filled_in(&mut self, sources: &ReviewSources, signed: &Authorization) {
+        let Some((definition, value)) = self.definition.take() else { return };
         let (inputs, finding) = run_inputs::check(signed, &sources.inputs);
         self.inputs = inputs;
         if let Some(finding) = finding {
@@ -205,9 +220,11 @@ impl Derived {
         );
     }
 
-    /// Returns the seal if a boundary's key in the roster signed it.
-    fn seal(&mut self, sources: &ReviewSources, signed: &Authorization) -> Option<Seal> {
+    /// Checks that the boundary can still run the statement. Returns the seal if a boundary's key in the roster signed it.
+    fn sealed(&mut self, sources: &ReviewSources, signed: &Authorization) -> Option<Seal> {
         const SIGNED: &str = "the seal is signed by a key of this boundary in the roster";
+        let gone = sources.gone.clone();
+        self.note("the boundary can still run this statement", gone.map_or(ReviewFinding::Holds, ReviewFinding::Fails));
         let name = &signed.boundary.name;
         let Some(roster) = sources.roster.roster() else {
             self.note(SIGNED, ReviewFinding::NotChecked("there is no roster".to_owned()));
@@ -332,7 +349,7 @@ impl Derived {
             _ => Err("the configuration could not be fetched".to_owned()),
         };
         let derived =
-            given.and_then(|given| profile_of_step(&ruling, definition, &given).map_err(|error| error.to_string()));
+            given.and_then(|given| profile_of_step(&ruling, definition, &given).map_err(|errors| joined(&errors)));
         let finding = match derived {
             Ok(profile) => {
                 let compared = without_list(&signed.sandbox, &profile);

@@ -99,6 +99,16 @@ impl Derived {
         self.statement.as_ref().is_some_and(|statement| statement.predicate.emergency.is_some())
     }
 
+    /// Returns the checks that failed or could not be made, with the reasons.
+    #[must_use]
+    pub fn flaws(&self) -> Vec<String> {
+        let flaw = |check: &ReviewCheck| match &check.finding {
+            ReviewFinding::Holds => None,
+            ReviewFinding::Fails(why) | ReviewFinding::NotChecked(why) => Some(format!("{}: {why}", check.what)),
+        };
+        self.checks.iter().filter_map(flaw).collect()
+    }
+
     /// Returns true if the step has executable files.
     #[must_use]
     pub fn has_programs(&self) -> bool {

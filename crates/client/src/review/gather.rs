@@ -115,6 +115,7 @@ pub fn gather(
         ReviewSubject::Proposal(view) => {
             sources.told = Some(reported(view));
             sources.job.clone_from(&view.admitted);
+            sources.same_runs.clone_from(&view.same_runs);
         }
     }
     // An unreadable payload is shown as text and needs no further documents.
@@ -127,6 +128,24 @@ pub fn gather(
             format!("the review asked for {}, but the boundary returned the statement of {}", view.id, signed.proposal);
         return Err(CommandFailure::new(Exit::Refused, format!("{detail}: nothing was signed")));
     }
+    // A proposal that can no longer run has ended at the boundary, but the boundary may not know a statement in a file.
+    let may_be_gone = matches!(subject, ReviewSubject::File(_));
+    Ok(documents(sources, &signed, may_be_gone, client, trust))
+}
+
+/// Collects the documents about the runs of a step under a grant, like [`gather`].
+#[must_use]
+pub fn gather_granted(run: &Authorization, client: &impl BoundaryReader, trust: &[ChosenTrust]) -> ReviewSources {
+    documents(ReviewSources::default(), run, true, client, trust)
+}
+
+fn documents(
+    mut sources: ReviewSources,
+    signed: &Authorization,
+    may_be_gone: bool,
+    client: &impl BoundaryReader,
+    trust: &[ChosenTrust],
+) -> ReviewSources {
     let mut missing = Vec::new();
     let mut have = |what: &str, result: Result<Vec<u8>, CommandFailure>| match result {
         Ok(bytes) => Some(bytes),
@@ -137,12 +156,11 @@ pub fn gather(
     };
     let params = signed.params_digest().map(|digest| format!("?params_digest={digest}")).unwrap_or_default();
     let step = client.get::<StepView>(&format!("/v1/steps/{}{params}", signed.step.reference));
-    // A proposal that can no longer run has ended at the boundary, but the boundary may not know a statement in a file.
-    sources.gone = match (subject, &step) {
-        (ReviewSubject::File(_), Ok(step)) if step.digest != signed.step.digest => {
+    sources.gone = match &step {
+        Ok(step) if may_be_gone && step.digest != signed.step.digest => {
             Some(format!("the boundary has another definition of {} now: propose again", signed.step.reference))
         }
-        (ReviewSubject::File(_), Err(failure)) if failure.has_code(Code::UnknownStep) => {
+        Err(failure) if may_be_gone && failure.has_code(Code::UnknownStep) => {
             Some(format!("the boundary has no step {} any more", signed.step.reference))
         }
         _ => None,
@@ -159,7 +177,7 @@ pub fn gather(
             sources.contents.insert(file.digest, bytes);
         }
     }
-    for (name, _, _) in signed_inputs(&signed) {
+    for (name, _, _) in signed_inputs(signed) {
         let path = format!("/v1/proposals/{}/inputs/{name}", signed.proposal);
         if let Some(bytes) = have("a file that the run gets", client.bytes(&path)) {
             sources.inputs.insert(name, bytes);
@@ -219,7 +237,7 @@ pub fn gather(
         });
     }
     sources.missing = missing;
-    Ok(sources)
+    sources
 }
 
 /// Reads the roster that is in force at a boundary, and says whether this person trusts it.

@@ -25,6 +25,8 @@ pub enum RemarkSeverity {
     Fails,
     /// Nobody saw the end of an earlier run of this step with these parameters.
     UnknownEnd,
+    /// Another proposal of the same run is open, or ran a short time ago.
+    SameRun,
     /// The sandbox is off.
     SandboxOff,
     /// The run uses a user account of the host.
@@ -59,6 +61,7 @@ impl RemarkSeverity {
             Self::Emergency => "emergency",
             Self::Fails => "fails",
             Self::UnknownEnd => "unknown-end",
+            Self::SameRun => "same-run",
             Self::SandboxOff => "sandbox-off",
             Self::HostIdentity => "host-identity",
             Self::LiveTree => "live-tree",

@@ -46,30 +46,43 @@ impl Lines {
         lines.comparison = compare(sources, found, signed);
         lines.heading(sources, signed);
         if let Some(definition) = definition {
-            lines.foot(definition);
+            lines.foot(definition, signed);
         }
         lines.parameters(sources, signed);
         lines.reason(signed);
         lines.always.extend(remarks::job(sources));
-        lines.always.extend(step_files::line(&found.files));
-        lines.always.extend(run_inputs::lines(sources, signed, definition, &found.inputs));
-        lines.always.extend(program_lines::asked(definition, signed, &found.places));
-        lines.always.extend(program_lines::may_run(&signed.sandbox, found.has_programs()));
-        lines.above.extend(program_lines::listed(&signed.sandbox, found.has_programs()));
-        lines.sandbox(&signed.sandbox);
-        lines.limits(&signed.sandbox.limits, definition);
-        lines.always.extend(definition.and_then(|definition| secrets_line::line(definition, &signed.params)));
-        lines.besides(found);
-        lines.signatures(sources, found, definition);
+        lines.what_runs(sources, found, signed, now);
         lines.until(signed, now);
+        lines
+    }
+
+    /// Adds the lines about what a run gets, reaches and needs, and the remarks.
+    pub(super) fn what_runs(
+        &mut self,
+        sources: &ReviewSources,
+        found: &Derived,
+        signed: &Authorization,
+        now: Timestamp,
+    ) {
+        let definition = found.definition.as_ref().map(|(definition, _)| definition);
+        self.always.extend(step_files::line(&found.files));
+        self.always.extend(run_inputs::lines(sources, signed, definition, &found.inputs));
+        self.always.extend(program_lines::asked(definition, signed, &found.places));
+        self.always.extend(program_lines::may_run(&signed.sandbox, found.has_programs()));
+        self.above.extend(program_lines::listed(&signed.sandbox, found.has_programs()));
+        self.sandbox(&signed.sandbox);
+        self.limits(&signed.sandbox.limits, definition);
+        self.always.extend(definition.and_then(|definition| secrets_line::line(definition, &signed.params)));
+        self.besides(found);
+        self.signatures(sources, found, definition);
         let definition = found.definition.as_ref().map(|(_, value)| value);
         let texts = [step_files::texts(&found.files), run_inputs::texts(&found.inputs)].concat();
-        lines.remarks = remarks::of_statement(signed, definition, &texts, &found.places);
-        lines.remarks.extend(remarks::emergency(found));
-        lines.remarks.extend(remarks::of_contents(signed, found));
-        lines.remarks.extend(remarks::of_comparison(sources, signed, &lines.comparison, now));
-        lines.remarks.extend(remarks::unknown_end(sources, now));
-        lines
+        self.remarks = remarks::of_statement(signed, definition, &texts, &found.places);
+        self.remarks.extend(remarks::emergency(found));
+        self.remarks.extend(remarks::of_contents(signed, found));
+        self.remarks.extend(remarks::of_comparison(sources, signed, &self.comparison, now));
+        self.remarks.extend(remarks::unknown_end(sources, now));
+        self.remarks.extend(remarks::same_runs(sources, now));
     }
 
     /// Adds the remarks about the checks, the line about trust, and the fields.
@@ -150,7 +163,7 @@ impl Lines {
     }
 
     /// Builds the line below the script, which also shows the title of the step.
-    fn foot(&mut self, definition: &StepDefinition) {
+    pub(super) fn foot(&mut self, definition: &StepDefinition, signed: &Authorization) {
         let (count, ends) = {
             let (lines, ends) = lines_of(&definition.source);
             (lines.len(), ends)
@@ -170,19 +183,24 @@ impl Lines {
             Format::Runnable => ", from runnable fences",
         });
         if definition.template == Template::Gruntwork {
-            foot = foot.and(", a filled-in template");
+            let filled = signed.grant.is_none();
+            foot = foot.and(if filled { ", a filled-in template" } else { ", a template that each run fills in" });
+        }
+        if definition.check {
+            foot = foot.and(", a check by the word of its author");
         }
         if !definition.title.is_empty() {
             let title = Value::from(definition.title.as_str());
             let title = self.value(&PrintableText::words("the title = "), &title, PROSE);
-            foot = foot.and(", ").then(&title);
+            foot = foot.and(", title ").then(&title);
         }
         self.foot = match self.comparison.words() {
             Some(words) => foot.and("; ").then(&words),
             None => foot,
         };
-        self.heading_shows
-            .extend(["interpreter", "source", "title", "format", "template"].map(|path| format!("definition.{path}")));
+        self.heading_shows.extend(
+            ["interpreter", "source", "title", "format", "template", "check"].map(|path| format!("definition.{path}")),
+        );
     }
 
     /// Formats a value for a line. A long value is shortened, and the screen shows the full value above the script.

@@ -29,7 +29,9 @@ pub(super) fn asked(
     let readable =
         definition.is_none_or(|definition| ["bash", "sh", "dash", "zsh"].contains(&definition.interpreter.as_str()));
     let text = if !parts.is_empty() {
-        PrintableText::joined(parts, "; ").and(": in no list; your signature allows this once")
+        PrintableText::joined(parts, "; ")
+            .and(": in no list; your signature allows this ")
+            .and(remarks::how_often(signed))
     } else if readable {
         return None;
     } else if signed.sandbox.programs.is_some() {

@@ -28,6 +28,14 @@ pub struct PagerChoice {
     no_pager: bool,
 }
 
+impl PagerChoice {
+    /// Returns true if everything is printed directly.
+    #[must_use]
+    pub const fn is_off(self) -> bool {
+        self.no_pager
+    }
+}
+
 /// Review of one proposal.
 #[derive(Debug)]
 pub struct ProposalReview {
@@ -126,17 +134,7 @@ impl ProposalReview {
                 format!("nothing was signed: you trust no roster for this boundary; {}", self.advice()),
             )),
             StatementVerdict::Unsound => {
-                let why: Vec<_> = self
-                    .found
-                    .checks
-                    .iter()
-                    .filter_map(|check| match &check.finding {
-                        ReviewFinding::Holds => None,
-                        ReviewFinding::Fails(why) | ReviewFinding::NotChecked(why) => {
-                            Some(format!("{}: {why}", check.what))
-                        }
-                    })
-                    .collect();
+                let why = self.found.flaws();
                 let why = PrintableText::text(&why.join("; "));
                 Err(CommandFailure::new(
                     Exit::Refused,

@@ -22,6 +22,7 @@ use documents::record::sandbox_permission::SandboxPermission;
 use documents::record::step_definition::Approvals;
 use documents::record::validity::Timestamp;
 use wire::api::oidc::pairs;
+use wire::api::view::ProposalStatus;
 
 /// Maximum size of a value, in bytes, without a remark about its length. The decision screen shows such a value in full.
 const LONG: usize = 180;
@@ -73,7 +74,8 @@ fn host_needs(profile: &Profile) -> Vec<ReviewLine> {
             | SandboxPermission::Proc => RemarkSeverity::HostNeed,
         };
         if line.is_remark {
-            let values = PrintableText::joined(line.values.iter().map(|value| PrintableText::quoted(value)), ", ");
+            let quoted = line.values.iter().map(|(value, words)| PrintableText::quoted(value).and(words));
+            let values = PrintableText::joined(quoted, ", ");
             let shows = line.shows.iter().map(|field| format!("signed.predicate.sandbox.{field}")).collect();
             remarks.push(ReviewLine::remark(severity, PrintableText::words(line.words).then(&values), shows));
         }
@@ -95,10 +97,13 @@ fn of_permissions(signed: &Authorization, places: &ScriptPlaces) -> Vec<ReviewLi
                 continue;
             }
             let names = places.with_lines(kind, &asked);
-            let text = PrintableText::words(verb(kind)).then(&names).and(match why {
-                PermissionReason::Unknown => ": unknown before the run; your signature allows whatever this is, once",
-                PermissionReason::BuiltInDeny | PermissionReason::Unlisted => ": denied by a built-in list",
-            });
+            let text = PrintableText::words(verb(kind)).then(&names);
+            let text = match why {
+                PermissionReason::Unknown => text
+                    .and(": unknown before the run; your signature allows whatever this is, ")
+                    .and(how_often(signed)),
+                PermissionReason::BuiltInDeny | PermissionReason::Unlisted => text.and(": denied by a built-in list"),
+            };
             let shows = asked.iter().flat_map(|(at, _)| permission_paths(*at)).collect();
             remarks.push(ReviewLine::remark(severity, text, shows));
         }
@@ -143,6 +148,12 @@ pub fn asked(signed: &Authorization, kind: PermissionKind, why: PermissionReason
 #[must_use]
 pub fn permission_paths(at: usize) -> [String; 3] {
     ["type", "what", "why"].map(|field| format!("signed.predicate.permissions[{at}].{field}"))
+}
+
+/// Returns how often a signature allows what it permits. The review of a grant has one statement for all runs of a step.
+#[must_use]
+pub const fn how_often(signed: &Authorization) -> &'static str {
+    if signed.grant.is_some() { "in each run" } else { "once" }
 }
 
 /// Returns the verb for a permission of this kind, or an empty text for a program.
@@ -305,6 +316,24 @@ pub fn unknown_end(sources: &ReviewSources, now: Timestamp) -> Option<ReviewLine
     let words = format!("the same run ended unknown at {} (", clock(run.finished_at, now));
     let text = PrintableText::text(&words).then(&short_id(run.receipt.as_str())).and(")");
     Some(ReviewLine::remark(RemarkSeverity::UnknownEnd, text, Vec::new()))
+}
+
+/// Returns a remark for each other proposal of the same run, as the boundary reports them. The proposer may have asked twice
+/// for one run.
+pub fn same_runs(sources: &ReviewSources, now: Timestamp) -> impl Iterator<Item = ReviewLine> {
+    sources.same_runs.iter().map(move |other| {
+        let words = match (other.status, other.ended_at) {
+            (ProposalStatus::Pending, _) => "is also pending".to_owned(),
+            (ProposalStatus::Finished, Some(at)) => match (now.unix() - at.unix()).max(0) {
+                seconds @ 0..60 => format!("succeeded {seconds} s ago"),
+                seconds => format!("succeeded {} min ago", seconds / 60),
+            },
+            (status, _) => format!("is also {}", status.word()),
+        };
+        let text = PrintableText::text(&format!("the same run {words} ("));
+        let text = text.then(&short_id(other.proposal.as_str())).and(")");
+        ReviewLine::remark(RemarkSeverity::SameRun, text, Vec::new())
+    })
 }
 
 /// Maximum number of characters for the claims of a job.

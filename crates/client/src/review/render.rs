@@ -47,24 +47,46 @@ pub fn texts(sources: &ReviewSources, found: &Derived) -> Screen {
     for line in &lines.above {
         draw(&mut screen, line);
     }
-    let further = lines.remarks.get(MOST_REMARKS..).unwrap_or_default();
+    let further = further(&mut screen, &lines.remarks);
+    contents(&mut screen, sources, found, further);
+    if screen.has_escapes() || block(found).has_escapes() {
+        escapes(&mut screen);
+    }
+    screen.push(LineTone::Plain, String::new(), PrintableText::default());
+    screen
+}
+
+/// Draws the remarks that the decision only counts. Returns true if there are such remarks.
+pub fn further(screen: &mut Screen, remarks: &[ReviewLine]) -> bool {
+    let further = remarks.get(MOST_REMARKS..).unwrap_or_default();
     if !further.is_empty() {
         screen.heading("Further remarks");
         for (at, line) in further.iter().enumerate() {
             screen.push(line.tone, format!("  {:>3}. ", at + 1 + MOST_REMARKS), line.text.clone());
         }
     }
+    !further.is_empty()
+}
+
+/// Explains the escapes on the screen.
+pub fn escapes(screen: &mut Screen) {
+    draw(screen, &ReviewLine::always("escapes", PrintableText::words(ESCAPES), &[]));
+}
+
+/// Draws the long values, the files and the script. `is_named` is true if the script needs a heading.
+pub fn contents(screen: &mut Screen, sources: &ReviewSources, found: &Derived, is_named: bool) {
+    let lines = &found.lines;
     if !lines.whole.is_empty() {
         screen.heading("Values in full");
         for value in &lines.whole {
             screen.push(LineTone::Plain, "    ".to_owned(), value.clone());
         }
     }
-    step_files::draw(&mut screen, &found.files);
-    run_inputs::draw(&mut screen, &found.inputs);
+    step_files::draw(screen, &found.files);
+    run_inputs::draw(screen, &found.inputs);
     let definition = found.definition.as_ref().map(|(definition, _)| definition);
     let raw = || String::from_utf8_lossy(&sources.payload).into_owned();
-    if further.is_empty() && lines.whole.is_empty() && found.files.is_empty() && found.inputs.is_empty() {
+    if !is_named && lines.whole.is_empty() && found.files.is_empty() && found.inputs.is_empty() {
         screen.push(LineTone::Plain, String::new(), PrintableText::default());
     } else {
         screen.heading(SCRIPT);
@@ -80,12 +102,7 @@ pub fn texts(sources: &ReviewSources, found: &Derived) -> Screen {
     if !lines.foot.as_str().is_empty() {
         screen.push(LineTone::Faint, " ".repeat(8), lines.foot.clone());
     }
-    differences(&mut screen, &lines.comparison);
-    if screen.has_escapes() || block(found).has_escapes() {
-        draw(&mut screen, &ReviewLine::always("escapes", PrintableText::words(ESCAPES), &[]));
-    }
-    screen.push(LineTone::Plain, String::new(), PrintableText::default());
-    screen
+    differences(screen, &lines.comparison);
 }
 
 /// Draws the decision, which stays on the screen with the question.
@@ -98,12 +115,17 @@ pub fn block(found: &Derived) -> Screen {
         draw(&mut screen, line);
     }
     remarks(&mut screen, &lines.remarks);
-    if found.standing != StatementVerdict::Sound {
-        let why = if found.standing == StatementVerdict::NoTrust { "no trusted roster" } else { "see the remarks" };
-        let text = PrintableText::words("NOT TO BE SIGNED: ").and(why);
-        draw(&mut screen, &ReviewLine { tone: LineTone::Bad, ..ReviewLine::always("verdict", text, &[]) });
-    }
+    not_to_be_signed(&mut screen, found.standing);
     screen
+}
+
+/// Draws why nobody may sign, if that is so.
+pub fn not_to_be_signed(screen: &mut Screen, standing: StatementVerdict) {
+    if standing != StatementVerdict::Sound {
+        let why = if standing == StatementVerdict::NoTrust { "no trusted roster" } else { "see the remarks" };
+        let text = PrintableText::words("NOT TO BE SIGNED: ").and(why);
+        draw(screen, &ReviewLine { tone: LineTone::Bad, ..ReviewLine::always("verdict", text, &[]) });
+    }
 }
 
 /// Returns the number of lines of the script and of all other texts above the decision.
@@ -149,6 +171,14 @@ pub fn full(sources: &ReviewSources, found: &Derived) -> Screen {
             screen.say(LineTone::Plain, &line);
         }
     }
+    checks(&mut screen, found);
+    screen.heading("Decision");
+    screen.extend(decision(sources, found));
+    screen
+}
+
+/// Draws all checks.
+pub fn checks(screen: &mut Screen, found: &Derived) {
     screen.heading("Checked by this program");
     for check in &found.checks {
         let (tone, word) = match check.finding {
@@ -158,9 +188,6 @@ pub fn full(sources: &ReviewSources, found: &Derived) -> Screen {
         };
         screen.push(tone, format!("  {word:<12}"), PrintableText::text(check.what));
     }
-    screen.heading("Decision");
-    screen.extend(decision(sources, found));
-    screen
 }
 
 /// Draws the short screen for a denial: at most seven lines of 80 columns.
@@ -202,12 +229,13 @@ fn heading_tone(found: &Derived) -> LineTone {
     if found.is_emergency() { LineTone::Bad } else { LineTone::Strong }
 }
 
-fn draw(screen: &mut Screen, line: &ReviewLine) {
+/// Draws a line.
+pub fn draw(screen: &mut Screen, line: &ReviewLine) {
     screen.push(line.tone, format!("  {:<12}", line.name), line.text.clone());
 }
 
 /// Draws the most important remarks, and the number of further remarks above the screen.
-fn remarks(screen: &mut Screen, remarks: &[ReviewLine]) {
+pub fn remarks(screen: &mut Screen, remarks: &[ReviewLine]) {
     for (at, line) in remarks.iter().take(MOST_REMARKS).enumerate() {
         let name = if at == 0 { line.name } else { "" };
         screen.push(line.tone, format!("  {name:<12}{}. ", at + 1), line.text.clone());
@@ -252,7 +280,7 @@ pub fn profile_words(profile: &Profile, step_programs: bool) -> Vec<String> {
     let shared = bytes(limits.shared_memory_bytes());
     let counted = if own_root { COUNTED } else { COUNTED_WITHOUT_NAMESPACES };
     let permissions = SandboxPermission::ALL.into_iter().map(|permission| permission.line(profile)).map(|line| {
-        let values: Vec<_> = line.values.iter().map(|value| format!("{value:?}")).collect();
+        let values: Vec<_> = line.values.iter().map(|(value, words)| format!("{value:?}{words}")).collect();
         format!("{}{}", line.words, values.join(", "))
     });
     let programs = profile.programs.as_ref().map_or_else(

@@ -245,6 +245,7 @@ impl ReviewCase {
             }),
             gone: None,
             unknown_end: None,
+            same_runs: Vec::new(),
             job: None,
             asked_last: true,
             mine: Some(ssh(1, "").keyid()),

@@ -13,6 +13,7 @@ use documents::record::profile::Profile;
 use judgement::trust::trusted_roster::TrustedRoster;
 use wire::api::oidc::AdmittedJob;
 use wire::api::registry_view::UnknownEnd;
+use wire::api::view::SameRun;
 
 /// Documents that a review reads from the boundary or from a file, without verification.
 #[derive(Debug, Clone, Default)]
@@ -46,6 +47,8 @@ pub struct ReviewSources {
     /// Earlier run of the step with these parameters whose end nobody saw: its receipt and the time of the receipt, as
     /// the boundary reports them.
     pub unknown_end: Option<UnknownEnd>,
+    /// Other proposals of the same run, as the boundary reports them.
+    pub same_runs: Vec<SameRun>,
     /// CI job that made the proposal, as the boundary reports it.
     pub job: Option<AdmittedJob>,
     /// Last successful run of the step, as the boundary reports it.

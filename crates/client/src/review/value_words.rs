@@ -201,7 +201,9 @@ pub fn short_id(id: &str) -> PrintableText {
     PrintableText::text(&format!("{prefix}_...{end}"))
 }
 
-pub(super) fn listed(names: &[&Name]) -> String {
+/// Formats names as a list.
+#[must_use]
+pub fn listed(names: &[&Name]) -> String {
     let names: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
     match names.as_slice() {
         [] => String::new(),

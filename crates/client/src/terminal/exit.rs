@@ -199,8 +199,8 @@ mod tests {
         assert_eq!(of(2), ["malformed", "too-large", "invalid-params", "not-found"]);
         assert_eq!(of(123), ["denied"]);
         assert_eq!(of(124), ["expired"]);
-        assert_eq!(of(125), ["busy", "rate-limited"]);
-        assert_eq!(of(126).len(), Code::ALL.len() - 9);
+        assert_eq!(of(125), ["busy", "standby", "database", "rate-limited"]);
+        assert_eq!(of(126).len(), Code::ALL.len() - 11);
         assert_eq!(of(127), ["unknown-step"]);
     }
 

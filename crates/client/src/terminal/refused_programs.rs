@@ -10,10 +10,8 @@ use crate::terminal::streams::Terminal;
 use documents::record::declared::check_program;
 use documents::record::extension_names::OWN_PROGRAMS;
 use documents::record::profile::Profile;
-use documents::record::program_list::{Execution, Executions, ProgramFacts, ProgramMode};
+use documents::record::program_list::{Execution, Executions, ProgramFacts, ProgramMode, SEARCHED};
 
-/// Directories in which a run searches programs by name.
-const SEARCHED: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 /// Directories whose programs a list can contain.
 const SYSTEM: [&str; 7] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"];
 /// Directories that a run has for itself and can write.
@@ -86,7 +84,10 @@ pub fn refusal_lines(
         facts.refused.iter().flat_map(|refused| recorded_lines(refused, profile, place)).collect::<Vec<_>>();
     let failed = exit_code.is_some_and(|code| code != 0);
     let may_be_refused =
-        matches!(exit_code, Some(2 | 126 | 127)) || (complaints.denied && (failed || facts.refused.is_none()));
+        // A check that warns also ends with 2, so with a record of refused programs this code says nothing about them.
+        matches!(exit_code, Some(126 | 127))
+            || (exit_code == Some(2) && facts.refused.is_none())
+            || (complaints.denied && (failed || facts.refused.is_none()));
     if let Some(path) = &complaints.unmapped {
         lines.push(unmapped_line(path, profile, place));
     } else if may_be_refused && lines.is_empty() {
@@ -462,8 +463,9 @@ mod tests {
         // A program that only asks whether a file is executable makes no record.
         let recorded = facts(Some(&[]), 0);
         assert_eq!(lines(&recorded, Some(0), &["Permission denied"]), [""; 0], "the list refused nothing");
-        for code in [2, 126, 127] {
-            let lines = lines(&recorded, Some(code), &[""]);
+        assert_eq!(lines(&recorded, Some(2), &[""]), [""; 0], "a check that warns");
+        for (code, piece) in [(2, "make: x: Permission denied"), (126, ""), (127, "")] {
+            let lines = lines(&recorded, Some(code), &[piece]);
             assert!(lines.len() == 1 && lines[0].contains("such as make, leaves no record"), "{lines:?}");
         }
         assert_eq!(lines(&facts(Some(&[]), 2), Some(2), &[""]).len(), 1, "the count of other programs is enough");

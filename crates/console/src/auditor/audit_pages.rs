@@ -30,7 +30,12 @@ pub fn run(
     let trust = trust.find()?;
     let evidence = NamedEvidence::open(place, |named| open_log_without_key(named, global))?;
     terminal.say("making each decision again ...");
-    let (table, problem) = match AuditTable::of(&evidence, place, &trust) {
+    let progress = |done: usize, all: usize| {
+        if done > 0 {
+            terminal.say(&format!("{done} of {all} files"));
+        }
+    };
+    let (table, problem) = match AuditTable::of(&evidence, place, &trust, progress) {
         Ok(table) => (table, None),
         Err(failure) => (AuditTable::default(), Some(failure.message)),
     };

@@ -10,6 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use client::commands::audit::audit_row::{AuditRow, RowPlace};
 use client::commands::audit::audit_table::{AuditTable, read_again};
 use client::commands::verify::{judged_screen, unverified_words, with_any};
+use client::home::roster_versions::join_bundles;
 use client::home::trusted_rosters::ChosenTrust;
 use client::terminal::screen::Screen;
 use documents::crypto::digest::BlobDigest;
@@ -71,12 +72,13 @@ impl KeptTable {
                  the directory in the command"
             ));
         }
+        let trust = join_bundles(&self.known_trust(), files.iter().map(|sent| sent.bytes));
         let mut results = Vec::new();
         for sent in files {
             // A crash of the program leaves nothing behind, because the file has no name.
             file.write_all_at(sent.bytes, *end).map_err(|error| format!("the upload can't be kept: {error}"))?;
             let place = RowPlace::Upload(*end, sent.bytes.len(), BlobDigest::of(sent.bytes));
-            let result = AuditRow::of_bundle(&sent.name, sent.bytes.to_vec(), &self.trust, place);
+            let result = AuditRow::of_bundle(&sent.name, sent.bytes.to_vec(), &trust, place);
             if result.is_ok() {
                 *end += sent.bytes.len() as u64;
             }
@@ -84,6 +86,7 @@ impl KeptTable {
         }
         let rows = results.iter().filter(|(_, result)| result.is_ok()).count();
         let mut table = self.table();
+        table.trust = trust;
         for (name, result) in results {
             table.add(name, result);
         }
@@ -107,7 +110,8 @@ impl KeptTable {
             | RowPlace::Revocation(_)
             | RowPlace::Consumption(_) => return None,
         };
-        Some(bytes.and_then(|bytes| match with_any(&bytes, &self.trust, VerifyOptions::default()) {
+        let trust = self.known_trust();
+        Some(bytes.and_then(|bytes| match with_any(&bytes, &trust, VerifyOptions::default()) {
             Ok(judged) => Ok(judged_screen(shown, &bytes, &judged, VerifyOptions::default())),
             Err(untrusted) => Err(unverified_words(shown, &untrusted)),
         }))
@@ -121,5 +125,11 @@ impl KeptTable {
             return Err("the uploaded bundle can't be read: upload it again".to_owned());
         }
         Ok(bytes)
+    }
+
+    /// Returns the trusted rosters, with the older versions that the bundles contain.
+    fn known_trust(&self) -> Vec<ChosenTrust> {
+        let table = self.table();
+        if table.trust.is_empty() { self.trust.clone() } else { table.trust.clone() }
     }
 }

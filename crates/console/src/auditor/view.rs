@@ -92,8 +92,15 @@ impl AuditorViews<'_> {
                     p { "Without a trusted roster, nothing can be verified. Get the roster, or its digest, from the person who maintains it, over another channel than the evidence. Then stop the program with Ctrl-C, and start it again with " code { "--roster FILE" } " or " code { "--roster sha256:..." } "." }
                 }
             }
+            @for (why, count) in table.undecided() {
+                div.admonition role="note" {
+                    (count) @if count == 1 { " row is " } @else { " rows are " } (why) ". To decide them, start the program again with every missing version, too: "
+                    code { "--roster DIR" } " takes a directory with the files of all versions (the boundary keeps them as roster.d/N.json), and "
+                    code { "--roster FILE" } " may be repeated. An exported log has all versions itself."
+                }
+            }
             @if open > 0 {
-                div.admonition role="note" { (open) " runs are still open: nobody knows how they ended, or their reviews are missing. They come first in the table." }
+                div.admonition role="note" { "Still open: " (open) @if open == 1 { " run" } @else { " runs" } ", because nobody knows the end, or a review is missing. Open runs come first in the table." }
             }
             @for (receipt, count) in table.repeated().iter().take(20) {
                 div.admonition role="note" { (count) " rows belong to the same run " (receipt) ": count this run once." }

@@ -77,6 +77,10 @@ fn page(own: &Companion, at: usize, made: &MadeGrant, number: &str, refused: &Re
                     button.main type="submit" { "Sign this standing grant as " (approver.as_str()) }
                 },
             }
+            details {
+                summary { "Every signed field and every check" }
+                (screen_lines(&review.full(now()), 3))
+            }
             @if view.status != GrantStatus::Ended {
                 h3 { "End the grant" }
                 form method="post" action=(end) autocomplete="off" {

@@ -213,7 +213,7 @@ impl ReviewView<'_> {
                     }
                     div {
                         label for="digits" { "The last 8 digits of the digest" }
-                        input #digits name="digits" required autocapitalize="none" spellcheck="false" value=(refused.value("digits"))
+                        input #digits name="digits" required maxlength="8" inputmode="text" autocomplete="off" autocapitalize="none" spellcheck="false" value=(refused.value("digits"))
                             aria-invalid=[errors.invalid("digits")] aria-describedby=(errors.described("digits", "digits-hint"));
                         (errors.beside("digits"))
                         p.hint #digits-hint {
@@ -221,7 +221,7 @@ impl ReviewView<'_> {
                             @if let Some(asked) = self.passkey {
                                 ". Compare the digits with those of the message that you got. The dialog of your device shows only " (asked.host) ", and not what you sign."
                             } @else {
-                                ". A security key or a passphrase is asked for at the terminal of the program."
+                                ", which ends with " strong { (asked.tail) } ". A security key or a passphrase is asked for at the terminal of the program."
                             }
                         }
                     }

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Form, Path, Query, State};
+use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{Html, IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
 use client::commands::clock::now;
 use client::remote::proposals::list;
-use client::terminal::exit::CommandFailure;
+use client::terminal::exit::{CommandFailure, Exit};
 use documents::crypto::digest::StepDigest;
 use documents::record::code::Code;
 use documents::record::ident::ProposalId;
@@ -35,6 +36,7 @@ pub(crate) fn routes() -> Router<Arc<PageState>> {
     Router::new()
         .route("/b/{at}/compare/{digest}", get(side_by_side))
         .route("/b/{at}/run/{id}", get(run))
+        .route("/b/{at}/bundle/{id}", get(bundle))
         .route("/b/{at}/events/{id}", get(events))
         .route("/b/{at}/stop/{id}", post(stop))
         .merge(boundary_pages::routes())
@@ -79,6 +81,7 @@ async fn run(State(own): SharedPages, Path((at, id)): Path<(usize, ProposalId)>)
         events: path_of("events", at, &view),
         stop: path_of("stop", at, &view),
         review: Some(path_of("review", at, &view)),
+        bundle: view.receipt.as_ref().map(|_| path_of("bundle", at, &view)),
     };
     let (receipt, live) = (receipt.as_ref(), is_live(view.status));
     let shown =
@@ -86,6 +89,20 @@ async fn run(State(own): SharedPages, Path((at, id)): Path<(usize, ProposalId)>)
     let title = format!("{} at {}", plain(view.step.as_str()), plain(&place.shown_name()));
     let main = html! { h1 { (title) } (shown.markup()) };
     Ok(Html(companion_page(NavPlace::at(at), &title, main, live)).into_response())
+}
+
+/// Sends the bundle of the receipt, which `countersign verify` reads.
+async fn bundle(State(own): SharedPages, Path((at, id)): Path<(usize, ProposalId)>) -> PageAnswer<Response> {
+    let place = own.place(at)?;
+    let read = place.read(move |_, client| {
+        let none = || CommandFailure::new(Exit::Refused, "the proposal has no receipt");
+        let receipt = proposal_of(client, &id)?.receipt.ok_or_else(none)?;
+        Ok((client.bytes(&format!("/v1/receipts/{receipt}/bundle"))?, receipt))
+    });
+    let read = read.await.map_err(|failure| failed(NavPlace::at(at), "Not read", &failure, html! {}));
+    let (bytes, receipt) = read?;
+    let saved = format!("attachment; filename=\"{receipt}.bundle.json\"");
+    Ok(([(CONTENT_TYPE, "application/json".to_owned()), (CONTENT_DISPOSITION, saved)], bytes).into_response())
 }
 
 async fn events(

@@ -91,7 +91,8 @@ fn form(own: &Companion, at: usize, run: &ReadReceipt, open: &UnsettledRun, refu
     html! {
         h2 { "Your review" }
         p { strong.bad { (plain(&needs(open))) } }
-        @for line in details(open) { div.hint { (line.as_str()) } }
+        @if run.signed.emergency.is_some() { p { "A review of a person who approved this emergency does not count." } }
+        @for line in details(&[open]) { div.hint { (line.as_str()) } }
         form method="post" action=(path) autocomplete="off" {
             (hidden(&own.pages.form_key, &path, &own.pages.forms.issue(), &run.digest.to_string()))
             div.fields {

@@ -63,7 +63,7 @@ impl FieldErrors {
     pub fn summary(&self, title: &str) -> Markup {
         html! {
             @if !self.0.is_empty() {
-                div.question role="alert" {
+                div.question #errors role="alert" {
                     p { strong { (title) } }
                     ul { @for error in &self.0 { li { a href=(format!("#{}", error.id)) { (error.label) } ": " (error.message) } } }
                 }

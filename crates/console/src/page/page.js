@@ -29,20 +29,36 @@ async function renew(form) {
   }
 }
 
+// Says why a form did nothing, until the next step begins or ends.
+function tell(form, text) {
+  forget(".told");
+  form.after(element("p", text, { class: "told error", role: "alert" }));
+}
+
+function forget(selector, below = document) {
+  for (const one of below.querySelectorAll(selector)) one.remove();
+}
+
+function lost(is) {
+  forget("#lost");
+  if (is) document.querySelector("main").prepend(element("p", "The program does not answer. If it has ended, start it again, and open its new address.", { id: "lost", class: "admonition", role: "alert" }));
+}
+
 async function send(event) {
   event.preventDefault();
   const form = event.target;
   const body = new URLSearchParams(new FormData(form));
   const button = find(form, "button");
   button.disabled = true;
-  const answer = await fetch(form.action, { method: "POST", body, redirect: "manual" });
-  // The answer is this page with the errors beside their fields. The form was not used, so it can be sent again.
-  if (answer.status === 422) return form.submit();
-  if (answer.type !== "opaqueredirect") {
-    const said = form.parentElement.querySelector(".state") || document.getElementById("said");
-    said.textContent = answer.status === 413 ? "Not done: the form has more than 64 KiB. Make it shorter." : "Not done: another step runs now, or the page is old. Load the page again.";
+  try {
+    const answer = await fetch(form.action, { method: "POST", body, redirect: "manual", headers: { accept: "application/json" } });
+    // The page shows the errors beside their fields. The form was not used.
+    if (answer.status === 422) return location.reload();
+    if (answer.type !== "opaqueredirect") tell(form, answer.headers.get("x-said") || (answer.status === 413 ? "Not done: the form has more than 64 KiB. Make it shorter." : "Not done. Load the page again."));
+    await renew(form);
+  } catch {
+    lost(true);
   }
-  await renew(form);
   button.disabled = false;
 }
 
@@ -50,6 +66,10 @@ const show = {
   begin(step) {
     step.dataset.state = "running";
     find(step, ".state").textContent = "runs";
+    find(step, ".stop").hidden = false;
+    forget(".error", step);
+    for (const field of step.querySelectorAll("[aria-invalid]")) field.removeAttribute("aria-invalid");
+    forget("#errors");
     find(step, ".output").replaceChildren();
     find(step, ".output").hidden = true;
     find(step, ".facts").replaceChildren();
@@ -71,7 +91,7 @@ const show = {
     const pass = find(step, ".passes")?.lastElementChild;
     if (!pass) return;
     pass.dataset.state = event.state;
-    find(pass, ".ended").textContent = `${event.state}: ${event.words}`;
+    find(pass, ".ended").textContent = event.words;
   },
   output(step, event) {
     const output = find(find(step, ".passes")?.lastElementChild || step, ".output");
@@ -110,7 +130,8 @@ const show = {
   },
   end(step, event) {
     step.dataset.state = event.state;
-    find(step, ".state").textContent = `${event.state}: ${event.words}`;
+    find(step, ".state").textContent = event.words;
+    find(step, ".stop").hidden = true;
     find(step, ".asks").replaceChildren();
     const link = ([path, words]) => {
       const item = element("li", "");
@@ -124,15 +145,23 @@ const show = {
 
 function listen() {
   const events = new EventSource(live.dataset.events || `${base}/events?after=${live.dataset.after}`);
+  // The stream of one run ends with the run.
+  if (!live.dataset.events) {
+    events.onerror = () => lost(true);
+    events.onopen = () => lost(false);
+  }
   events.onmessage = (message) => {
     const event = JSON.parse(message.data);
     if (event.page !== undefined && live.dataset.page && live.dataset.page !== String(event.page)) return;
-    // A page with errors is the answer to a form, which no reload may send again.
-    if (event.type === "reload" && live.dataset.page && location.pathname.includes("/run/")) return location.assign(`${base}/page/${live.dataset.page}/`);
     if (event.type === "reload") return location.reload();
     const session = document.getElementById("session");
     if (event.type === "session" && session) {
       session.replaceChildren(...event.facts.map((fact) => element("li", fact)));
+    }
+    if (event.type === "begin" || event.type === "end") {
+      forget(".told");
+      const stop = document.getElementById("stop");
+      if (stop) stop.hidden = event.type === "end";
     }
     const step = document.getElementById(event.at);
     if (step && show[event.type]) show[event.type](step, event);

@@ -103,7 +103,10 @@ impl Walker<'_> {
             Node::Heading(heading) => {
                 let text = plain(node);
                 let id = format!("h{}", self.prose.headings.len());
-                self.prose.headings.push(Heading { level: heading.depth, id: id.clone(), text });
+                // A link without a text would lead the keyboard to nothing.
+                if !text.trim().is_empty() {
+                    self.prose.headings.push(Heading { level: heading.depth, id: id.clone(), text });
+                }
                 let inner = self.inline(&heading.children);
                 // The page has one heading of the first level: its title.
                 match heading.depth {
@@ -123,10 +126,10 @@ impl Walker<'_> {
                     html! { ul { (items) } }
                 }
             }
-            Node::Code(code) => html! { pre tabindex="0" { code { (shown(&code.value)) } } },
+            Node::Code(code) => code_block(&code.value),
             Node::ThematicBreak(_) => html! { hr; },
             Node::Table(table) => html! {
-                div.wide tabindex="0" { table {
+                div.wide tabindex="0" role="region" aria-label="Table" { table {
                     @for (at, row) in table.children.iter().enumerate() {
                         tr { @for cell in children(row) {
                             @if at == 0 { th scope="col" { (self.inline(children(cell))) } }
@@ -135,7 +138,7 @@ impl Walker<'_> {
                     }
                 } }
             },
-            Node::Html(html) => html! { pre { code { (shown(&html.value)) } } },
+            Node::Html(html) => code_block(&html.value),
             Node::MdxJsxFlowElement(element) if admonition_title(node).is_some() => html! {
                 div.admonition role="note" {
                     p { strong { (admonition_title(node).unwrap_or_default()) } }
@@ -175,7 +178,7 @@ impl Walker<'_> {
 
     fn span(&mut self, node: &Node) -> Markup {
         match node {
-            Node::Text(text) => html! { (shown(&text.value)) },
+            Node::Text(text) => html! { (visible(&decoded(&text.value))) },
             Node::InlineCode(code) => html! { code { (shown(&code.value)) } },
             Node::Emphasis(inner) => html! { em { (self.inline(&inner.children)) } },
             Node::Strong(inner) => html! { strong { (self.inline(&inner.children)) } },
@@ -184,7 +187,9 @@ impl Walker<'_> {
             Node::Link(link) => {
                 let (url, inner) = (original(&link.url), self.inline(&link.children));
                 if is_web(&url) || url.starts_with('#') {
-                    html! { a href=(url) rel="noreferrer noopener" { (inner) } }
+                    // Letters of other scripts look like the letters of a known host.
+                    let host = url.split('/').nth(2).filter(|host| host.contains("xn--"));
+                    html! { a href=(url) rel="noreferrer noopener" { (inner) } @if let Some(host) = host { " (" code { (host) } ")" } }
                 } else {
                     html! { (inner) " (" code { (visible(&url)) } ")" }
                 }
@@ -201,10 +206,51 @@ impl Walker<'_> {
             Node::MdxTextExpression(value) => html! { code { "{" (shown(&value.value)) "}" } },
             Node::Html(html) => html! { code { (shown(&html.value)) } },
             Node::InlineMath(math) => html! { code { (shown(&math.value)) } },
-            Node::Math(math) => html! { pre { code { (shown(&math.value)) } } },
+            Node::Math(math) => code_block(&math.value),
             other => self.inline(children(other)),
         }
     }
+}
+
+/// Returns a block that the keyboard can scroll.
+fn code_block(text: &str) -> Markup {
+    html! { pre tabindex="0" role="region" aria-label="Code" { code { (shown(text)) } } }
+}
+
+/// Returns the text of prose, in which `&lt;` is a character.
+fn decoded(text: &str) -> String {
+    let text = original(text);
+    let mut parts = text.split('&');
+    let mut read = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let named = part.split_once(';').and_then(|(name, rest)| {
+            let character = match name {
+                "lt" => '<',
+                "gt" => '>',
+                "amp" => '&',
+                "quot" => '"',
+                "apos" => '\'',
+                "nbsp" => ' ',
+                _ => {
+                    let code = name.strip_prefix('#')?;
+                    let hex = code.strip_prefix(['x', 'X']).map(|hex| u32::from_str_radix(hex, 16));
+                    char::from_u32(hex.unwrap_or_else(|| code.parse()).ok()?)?
+                }
+            };
+            Some((character, rest))
+        });
+        match named {
+            Some((character, rest)) => {
+                read.push(character);
+                read.push_str(rest);
+            }
+            None => {
+                read.push('&');
+                read.push_str(part);
+            }
+        }
+    }
+    read
 }
 
 fn is_step_element(name: Option<&str>) -> bool {
@@ -231,7 +277,7 @@ fn is_web(url: &str) -> bool {
 /// Returns all text of a node.
 fn plain(node: &Node) -> String {
     match node {
-        Node::Text(text) => shown(&text.value),
+        Node::Text(text) => visible(&decoded(&text.value)),
         Node::InlineCode(code) => shown(&code.value),
         _ => children(node).iter().map(plain).collect(),
     }

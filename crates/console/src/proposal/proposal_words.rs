@@ -8,6 +8,7 @@ use client::terminal::person_words::person_words;
 use client::terminal::printable_text::PrintableText;
 use documents::record::code::Code;
 use documents::record::ident::ProposalId;
+use documents::record::refused_parts::refused_words;
 use wire::api::view::ProposalView;
 
 /// Returns external text with escapes in place of characters that a reader can't see.
@@ -27,7 +28,7 @@ pub fn prose(text: &str) -> String {
 pub fn standing_words(view: &ProposalView) -> String {
     let mut words = match (&view.outcome, &view.refusal) {
         (Some(outcome), Some(why)) => format!("{}: {}", outcome_words(outcome), why.detail),
-        (Some(outcome), None) => outcome_words(outcome),
+        (Some(outcome), None) => outcome_words(outcome) + &refused_words(&view.refused),
         (None, Some(why)) => format!("{} ({}): {}", view.status.word(), why.code, why.detail),
         (None, None) => view.status.word().to_owned(),
     };
@@ -60,5 +61,29 @@ pub fn status_of(failure: &CommandFailure) -> StatusCode {
         _ if failure.has_code(Code::Forbidden) => StatusCode::FORBIDDEN,
         _ if failure.has_code(Code::Unauthenticated) => StatusCode::UNAUTHORIZED,
         _ => StatusCode::CONFLICT,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_page_names_the_refused_program_beside_the_success() {
+        let digest = format!("sha256:{}", "0".repeat(64));
+        let view = json!({
+            "id": "prp_019aa0b0-5c00-7000-8000-000000000001", "status": "finished", "next": [], "step": "a:b", "step_digest": digest,
+            "params": {}, "params_digest": digest, "proposer": "agent", "reason": "", "digest": digest, "payload": "",
+            "created_at": "2026-11-20T09:30:00Z", "expires_at": "2026-11-20T10:30:00Z",
+            "approvals": {"rules": [], "required": 1, "have": 1, "approvers": [], "missing": [], "excluded": []},
+            "outcome": {"status": "succeeded", "exit_code": 0}, "refused": [{"name": "/usr/bin/jq", "add": "programs=jq"}],
+        });
+        let mut view: ProposalView = serde_json::from_value(view).expect("a view");
+        let words = "succeeded, exit code 0; refused: /usr/bin/jq (add programs=jq to the block)";
+        assert_eq!(standing_words(&view), words);
+        view.refused.clear();
+        assert_eq!(standing_words(&view), "succeeded, exit code 0");
     }
 }

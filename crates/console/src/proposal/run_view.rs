@@ -6,6 +6,7 @@ use client::terminal::outcome_words::outcome_words;
 use client::terminal::printable_text::PrintableText;
 use documents::record::ident::Name;
 use documents::record::receipt::Status;
+use documents::record::refused_parts::{refused_parts, refused_words};
 use documents::record::validity::Timestamp;
 use judgement::audit::report::{CheckFinding, Facts};
 use maud::{Markup, html};
@@ -26,6 +27,8 @@ pub struct RunAddresses {
     pub stop: String,
     /// Review on which an approver denies, if these pages have one.
     pub review: Option<String>,
+    /// Bundle of the receipt, if these pages send it.
+    pub bundle: Option<String>,
 }
 
 /// What the page of a run needs.
@@ -69,10 +72,7 @@ impl RunView<'_> {
                 @if let Some(receipt) = &view.receipt { dt { "Receipt" } dd { code { (receipt.to_string()) } } }
                 dt { "Signatures" } dd { (view.approvals.words()) }
                 dt { "Proposer" } dd { (plain(view.proposer.as_str())) }
-                dt { "Expires" } dd {
-                    (view.expires_at.to_string())
-                    @if !view.status.has_ended() { ", " (time_left(view, self.now)) " left" }
-                }
+                @if !view.status.has_ended() { dt { "Expires" } dd { (view.expires_at.to_string()) ", " (time_left(view, self.now)) " left" } }
                 @if !view.approvals.excluded.is_empty() && !view.status.has_ended() {
                     dt { "Can't sign" } dd { (joined(&view.approvals.excluded)) ", because they made the proposal, or own its token" }
                 }
@@ -93,6 +93,7 @@ impl RunView<'_> {
             }
             (self.stop())
             (self.checks())
+            @if let Some(bundle) = &self.links.bundle { p { a href=(bundle) { "Download the bundle of the receipt" } } }
         }
     }
 
@@ -126,7 +127,8 @@ impl RunView<'_> {
             }
             form method="post" action=(path) {
                 (hidden(self.form_key, path, self.number, self.view.id.as_str()))
-                button type="submit" { "Cancel as the proposer or an operator" }
+                p.hint { "Only the proposer " (plain(self.view.proposer.as_str())) " and operators can cancel." }
+                button type="submit" { "Cancel" }
             }
         }
     }
@@ -162,7 +164,8 @@ fn checks(receipt: &CheckedReceipt) -> Markup {
         h2 { "Receipt" }
         @if report.verified {
             @if let Some(facts) = &report.facts {
-                p { "The receipt states: " strong { (plain(&outcome_words(&facts.outcome))) } @if is_use(facts) { ", under a standing grant that these people signed: " } @else { ", approved by " } strong { (joined(facts.approvers.iter().map(|approver| &approver.name))) } "." }
+                p { "The receipt states: " strong { (plain(&(outcome_words(&facts.outcome) + &refused_words(&refused_parts(&facts.outcome, facts.programs.as_ref()))))) } @if is_use(facts) { ", under a standing grant that these people signed: " } @else { ", approved by " } strong { (joined(facts.approvers.iter().map(|approver| &approver.name))) } "." }
+                @for line in &facts.refused_hosts { div.admonition role="note" { (plain(line)) } }
             }
             p { strong.good { "Verified on this machine" } ", with the roster " code { (report.trust.roster.to_string()) } " (" (plain(&receipt.trusted_from)) ")." }
         } @else {

@@ -1,6 +1,7 @@
 //! A request that was refused, with the page that says why.
 
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::response::{Html, IntoResponse, Response};
 use maud::PreEscaped;
 
@@ -31,4 +32,14 @@ impl IntoResponse for RefusedRequest {
     fn into_response(self) -> Response {
         *self.0
     }
+}
+
+/// Gives the page of an unknown address in place of the bare text of a path that has no form of this program.
+pub async fn with_page(response: Response) -> Response {
+    let is_text = response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/plain"));
+    if response.status() != StatusCode::BAD_REQUEST || !is_text {
+        return response;
+    }
+    let what = "This program has no page at this address.";
+    RefusedRequest::new(StatusCode::NOT_FOUND, "No such page", what).into_response()
 }

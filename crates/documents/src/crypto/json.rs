@@ -19,6 +19,17 @@ pub const MAX_DEPTH: usize = 32;
 /// The largest magnitude of an integer: 2^53-1. Programs that store numbers as doubles round larger integers.
 pub const MAX_INTEGER: u64 = (1 << 53) - 1;
 
+/// What to do about a larger integer.
+const TOO_LARGE: &str = "the integer is beyond +-(2^53-1), and many programs round such integers; write it as a string, if \
+    a string is allowed here";
+
+/// Returns the integer that a double states exactly. `-0.0` is none.
+#[must_use]
+pub fn whole_number(value: f64) -> Option<i64> {
+    let is_whole = value.fract() == 0.0 && value.abs() <= MAX_INTEGER as f64;
+    (is_whole && !(value == 0.0 && value.is_sign_negative())).then_some(value as i64)
+}
+
 /// The prefix of keys to which serde_json gives a special meaning.
 pub(super) const RESERVED_PREFIX: &str = "$serde_json::";
 
@@ -27,6 +38,19 @@ pub(super) const RESERVED_PREFIX: &str = "$serde_json::";
 /// # Errors
 /// Returns the rule ([`Reason`]) that the bytes break, and the place. The size is checked first, then the encoding.
 pub fn parse(bytes: &[u8], max_bytes: usize) -> Result<Value, JsonError> {
+    read(bytes, max_bytes, false)
+}
+
+/// Reads one JSON value that no signature covers, from a person or an agent. Here a whole number may also have a fraction
+/// of zero or an exponent: `5.0` is read as 5.
+///
+/// # Errors
+/// Returns the errors of [`parse`].
+pub fn parse_written(bytes: &[u8], max_bytes: usize) -> Result<Value, JsonError> {
+    read(bytes, max_bytes, true)
+}
+
+fn read(bytes: &[u8], max_bytes: usize, is_written: bool) -> Result<Value, JsonError> {
     if bytes.len() > max_bytes {
         let detail = format!("the document has {} bytes, at most {max_bytes} are allowed", bytes.len());
         return Err(JsonError { reason: Reason::TooLarge, line: 0, column: 0, detail });
@@ -34,7 +58,7 @@ pub fn parse(bytes: &[u8], max_bytes: usize) -> Result<Value, JsonError> {
     let text = text(bytes)?;
     let broken = RefCell::new(None);
     let mut reader = serde_json::Deserializer::from_str(text);
-    Walk { depth: 0, broken: &broken }
+    Walk { depth: 0, is_written, broken: &broken }
         .deserialize(&mut reader)
         .and_then(|value| reader.end().map(|()| value))
         .map_err(|error| describe(&error, broken.take()))
@@ -189,6 +213,7 @@ fn describe(error: &serde_json::Error, broken: Option<(Reason, String)>) -> Json
 #[derive(Clone, Copy)]
 struct Walk<'a> {
     depth: usize,
+    is_written: bool,
     broken: &'a RefCell<Option<(Reason, String)>>,
 }
 
@@ -231,25 +256,24 @@ impl<'de> Visitor<'de> for Walk<'_> {
 
     fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<Value, E> {
         if value > MAX_INTEGER {
-            return Err(
-                self.refuse(Reason::Number, "the integer is larger than 2^53-1; write the integer as a string".into())
-            );
+            return Err(self.refuse(Reason::Number, TOO_LARGE.into()));
         }
         Ok(Value::from(value))
     }
 
     fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<Value, E> {
         if value.unsigned_abs() > MAX_INTEGER {
-            return Err(
-                self.refuse(Reason::Number, "the integer is beyond +-(2^53-1); write the integer as a string".into())
-            );
+            return Err(self.refuse(Reason::Number, TOO_LARGE.into()));
         }
         Ok(Value::from(value))
     }
 
-    fn visit_f64<E: serde::de::Error>(self, _: f64) -> Result<Value, E> {
-        let detail = "the number is not an integer within +-(2^53-1), or has a fraction, an exponent or -0; write the \
-                      number as a string";
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
+        if let Some(whole) = whole_number(value).filter(|_| self.is_written) {
+            return Ok(Value::from(whole));
+        }
+        let detail = "the number is not an integer within +-(2^53-1), or has a fraction, an exponent or -0; write an \
+                      integer, like 5";
         Err(self.refuse(Reason::Number, detail.into()))
     }
 

@@ -4,6 +4,7 @@ mod canonical_text;
 pub mod cosignature;
 pub mod digest;
 pub mod json;
+pub mod key_file;
 pub mod key_id;
 pub mod merkle;
 pub mod note;

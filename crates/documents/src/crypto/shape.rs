@@ -7,7 +7,8 @@ use std::fmt;
 
 use serde::de::value::BorrowedStrDeserializer;
 use serde::de::{
-    DeserializeSeed, Deserializer, EnumAccess, Error as _, MapAccess, SeqAccess, Unexpected, VariantAccess, Visitor,
+    DeserializeSeed, Deserializer, EnumAccess, Error as _, Expected, MapAccess, SeqAccess, Unexpected, VariantAccess,
+    Visitor,
 };
 use serde_json::Value;
 
@@ -45,6 +46,72 @@ impl serde::de::Error for TypeMismatch {
     fn custom<T: fmt::Display>(message: T) -> Self {
         Self { path: Vec::new(), message: message.to_string() }
     }
+
+    // The words of serde name types of Rust, which the author of a document does not know.
+    fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        let kind = wanted(expected);
+        let advice = match found {
+            Unexpected::Str(text) if kind.starts_with("a whole number") && text.parse::<i64>().is_ok() => {
+                format!(": write {text} without quotes")
+            }
+            _ => String::new(),
+        };
+        Self::custom(format_args!("expected {kind}, not {}{advice}", found_words(found)))
+    }
+
+    fn invalid_value(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        Self::invalid_type(found, expected)
+    }
+
+    fn invalid_length(length: usize, expected: &dyn Expected) -> Self {
+        Self::custom(format_args!("expected {}, not {length} elements", wanted(expected)))
+    }
+
+    fn unknown_variant(found: &str, known: &'static [&'static str]) -> Self {
+        Self::custom(format_args!("expected {}, not {}", one_of(known), found_words(Unexpected::Str(found))))
+    }
+}
+
+/// Maximum number of characters of a text that a message repeats.
+const MAX_REPEATED: usize = 60;
+
+/// Returns the name of JSON for a type that serde expects.
+fn wanted(expected: &dyn Expected) -> String {
+    let of_serde = expected.to_string();
+    let kind = match of_serde.as_str() {
+        "a map" => "an object",
+        "a sequence" => "an array",
+        "a string" => "a text",
+        "a boolean" => "true or false",
+        "u8" => "a whole number from 0 to 255",
+        "u16" => "a whole number from 0 to 65,535",
+        "u32" => "a whole number from 0 to 4,294,967,295",
+        "u64" | "usize" => "a whole number from 0 on, like 5",
+        "i8" | "i16" | "i32" | "i64" => "a whole number, like 5",
+        "any valid JSON value" => "a value",
+        of_serde if of_serde.starts_with("struct ") => "an object",
+        of_serde => of_serde,
+    };
+    kind.to_owned()
+}
+
+fn found_words(found: Unexpected<'_>) -> String {
+    match found {
+        Unexpected::Bool(value) => value.to_string(),
+        Unexpected::Unsigned(value) => format!("the number {value}"),
+        Unexpected::Signed(value) => format!("the number {value}"),
+        Unexpected::Float(value) => format!("the number {value}"),
+        Unexpected::Str(text) => format!("the text {:?}", text.chars().take(MAX_REPEATED).collect::<String>()),
+        Unexpected::Seq => "an array".to_owned(),
+        Unexpected::Map => "an object".to_owned(),
+        Unexpected::Unit | Unexpected::Option => "null".to_owned(),
+        _ => "another value".to_owned(),
+    }
+}
+
+fn one_of(known: &[&str]) -> String {
+    let known: Vec<String> = known.iter().map(|word| format!("`{word}`")).collect();
+    known.join(" or ")
 }
 
 // RFC 6901, section 3: `~` is written as `~0`, and `/` is written as `~1`.
@@ -68,11 +135,11 @@ impl Strict<'_> {
         match self.0 {
             Value::Null => Unexpected::Unit,
             Value::Bool(value) => Unexpected::Bool(*value),
-            Value::Number(value) => value
-                .as_u64()
-                .map(Unexpected::Unsigned)
-                .or(value.as_i64().map(Unexpected::Signed))
-                .unwrap_or(Unexpected::Other("number")),
+            Value::Number(value) => match (value.as_u64(), value.as_i64(), value.as_f64()) {
+                (Some(value), ..) => Unexpected::Unsigned(value),
+                (None, Some(value), _) => Unexpected::Signed(value),
+                (None, None, value) => Unexpected::Float(value.unwrap_or(f64::NAN)),
+            },
             Value::String(text) => Unexpected::Str(text),
             Value::Array(_) => Unexpected::Seq,
             Value::Object(_) => Unexpected::Map,
@@ -99,7 +166,14 @@ impl<'de> Deserializer<'de> for Strict<'de> {
                 let mut fields = Fields { rest: fields.iter(), of: None };
                 visitor.visit_map(&mut fields)
             }
-            scalar => scalar.deserialize_any(visitor).map_err(TypeMismatch::custom),
+            Value::Null => visitor.visit_unit(),
+            Value::Bool(value) => visitor.visit_bool(*value),
+            Value::String(text) => visitor.visit_borrowed_str(text),
+            Value::Number(value) => match (value.as_u64(), value.as_i64(), value.as_f64()) {
+                (Some(value), ..) => visitor.visit_u64(value),
+                (None, Some(value), _) => visitor.visit_i64(value),
+                (None, None, value) => visitor.visit_f64(value.unwrap_or(f64::NAN)),
+            },
         }
     }
 
@@ -130,7 +204,7 @@ impl<'de> Deserializer<'de> for Strict<'de> {
 
     fn deserialize_enum<V: Visitor<'de>>(
         self,
-        name: &'static str,
+        _: &'static str,
         variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, TypeMismatch> {
@@ -138,11 +212,16 @@ impl<'de> Deserializer<'de> for Strict<'de> {
             Value::Object(fields) => {
                 let mut fields = fields.iter();
                 match (fields.next(), fields.next()) {
-                    (Some((variant, value)), None) => visitor.visit_enum(Variant { variant, value }),
+                    (Some((variant, value)), None) => visitor.visit_enum(Variant { variant, value: Some(value) }),
                     _ => Err(TypeMismatch::custom("expected an object with one field, the variant's name")),
                 }
             }
-            scalar => scalar.deserialize_enum(name, variants, visitor).map_err(TypeMismatch::custom),
+            Value::String(variant) => visitor.visit_enum(Variant { variant, value: None }),
+            _ => Err(TypeMismatch::custom(format_args!(
+                "expected {}, not {}",
+                one_of(variants),
+                found_words(self.word())
+            ))),
         }
     }
 
@@ -196,7 +275,8 @@ impl<'de> MapAccess<'de> for &mut Fields<'de> {
 
 struct Variant<'de> {
     variant: &'de str,
-    value: &'de Value,
+    /// The content, or `None` for a text that is the variant's name alone.
+    value: Option<&'de Value>,
 }
 
 impl<'de> EnumAccess<'de> for Variant<'de> {
@@ -210,23 +290,30 @@ impl<'de> EnumAccess<'de> for Variant<'de> {
 
 struct Content<'de>(Variant<'de>);
 
+impl<'de> Content<'de> {
+    fn value(&self) -> Result<Strict<'de>, TypeMismatch> {
+        let missing = || TypeMismatch::custom(format_args!("expected an object with the field `{}`", self.0.variant));
+        self.0.value.map(Strict).ok_or_else(missing)
+    }
+}
+
 impl<'de> VariantAccess<'de> for Content<'de> {
     type Error = TypeMismatch;
 
     fn unit_variant(self) -> Result<(), TypeMismatch> {
-        if self.0.value.is_null() {
+        if self.0.value.is_none_or(Value::is_null) {
             Ok(())
         } else {
-            Err(TypeMismatch::custom("this variant has no content").below(self.0.variant))
+            Err(TypeMismatch::custom("this value has no content").below(self.0.variant))
         }
     }
 
     fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, TypeMismatch> {
-        seed.deserialize(Strict(self.0.value)).map_err(|misfit| misfit.below(self.0.variant))
+        seed.deserialize(self.value()?).map_err(|misfit| misfit.below(self.0.variant))
     }
 
     fn tuple_variant<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, TypeMismatch> {
-        Strict(self.0.value).deserialize_any(visitor).map_err(|misfit| misfit.below(self.0.variant))
+        self.value()?.deserialize_any(visitor).map_err(|misfit| misfit.below(self.0.variant))
     }
 
     fn struct_variant<V: Visitor<'de>>(
@@ -234,7 +321,7 @@ impl<'de> VariantAccess<'de> for Content<'de> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, TypeMismatch> {
-        Strict(self.0.value).deserialize_struct("", fields, visitor).map_err(|misfit| misfit.below(self.0.variant))
+        self.value()?.deserialize_struct("", fields, visitor).map_err(|misfit| misfit.below(self.0.variant))
     }
 }
 
@@ -286,13 +373,21 @@ mod tests {
     #[test]
     fn a_value_of_the_wrong_shape_is_reported_with_its_place() {
         for (value, pointer, message) in [
-            (json!({"name": "a", "inner": {"number": 256}}), "/inner/number", "expected u8"),
-            (json!({"name": "a", "list": [{"number": 1}, {"number": "2"}]}), "/list/1/number", "expected u8"),
+            (
+                json!({"name": "a", "inner": {"number": 256}}),
+                "/inner/number",
+                "expected a whole number from 0 to 255, not the number 256",
+            ),
+            (
+                json!({"name": "a", "list": [{"number": 1}, {"number": "2"}]}),
+                "/list/1/number",
+                "not the text \"2\": write 2 without quotes",
+            ),
             (json!({"name": "a", "list": [{"number": 1}, [2]]}), "/list/1", "expected an object"),
             (json!({"name": "a", "m~o/re": 1}), "/m~0o~1re", "unknown field"),
             (json!({"name": "a", "inner": {}}), "/inner", "missing field `number`"),
             (json!({}), "", "missing field `name`"),
-            (json!(7), "", "invalid type: integer `7`, expected an object"),
+            (json!(7), "", "expected an object, not the number 7"),
         ] {
             let misfit = read(value.clone()).expect_err("no fit");
             assert_eq!(misfit.pointer(), pointer, "{value}");
@@ -319,6 +414,8 @@ mod tests {
             json!({"plain": 1}),
             json!({}),
             json!({"with": {"number": 3}, "plain": null}),
+            json!("with"),
+            json!("other"),
             json!(0),
         ] {
             assert!(read(bad.clone()).is_err(), "{bad}");

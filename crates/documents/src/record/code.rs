@@ -110,6 +110,10 @@ codes! {
     SandboxUnavailable = "sandbox-unavailable", 422, 126, "this host cannot give the run its sandbox or a secret";
     /// The boundary has no capacity for this request now. Try again later.
     Busy = "busy", 503, 125, "the boundary has no room for this request now";
+    /// Another node of the boundary is active, or this node can't be active yet. Call the active node.
+    Standby = "standby", 503, 125, "this node is not the active node of the boundary";
+    /// The boundary can't use its database now. Try again later.
+    Database = "database", 503, 125, "the boundary can't use its database now";
     /// The request has no valid token.
     Unauthenticated = "unauthenticated", 401, 126, "a token is needed";
     /// The token is valid, but does not permit this request.
@@ -120,6 +124,14 @@ codes! {
     WrongState = "wrong-state", 409, 126, "the current state does not permit this request";
     /// The caller sent too many requests. Try again later.
     RateLimited = "rate-limited", 429, 125, "too many calls";
+}
+
+impl Code {
+    /// Returns true if the refusal decides nothing about the request, so that the same request can succeed later.
+    #[must_use]
+    pub const fn is_temporary(self) -> bool {
+        matches!(self, Self::Busy | Self::Standby | Self::Database)
+    }
 }
 
 impl fmt::Display for Code {
@@ -140,7 +152,7 @@ mod tests {
         for code in Code::ALL {
             of.entry(code.status()).or_default().push(code.word());
         }
-        assert_eq!(of.remove(&422).map(|codes| codes.len()), Some(Code::ALL.len() - 14));
+        assert_eq!(of.remove(&422).map(|codes| codes.len()), Some(Code::ALL.len() - 16));
         let expected = [
             (400, vec!["malformed"]),
             (401, vec!["unauthenticated"]),
@@ -159,7 +171,7 @@ mod tests {
             ),
             (413, vec!["too-large"]),
             (429, vec!["rate-limited"]),
-            (503, vec!["busy"]),
+            (503, vec!["busy", "standby", "database"]),
         ];
         assert_eq!(of, BTreeMap::from(expected));
     }

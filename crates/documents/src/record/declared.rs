@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::record::extension_names::{OWN_PROGRAMS, Program};
-use crate::record::host_names::check_address;
+use crate::record::network_host::{MAX_HOSTS, check_host};
 use crate::record::profile::{Limits, Proc, Workdir};
 use crate::record::program_list::{MAX_PROGRAMS, ProgramMode};
 use crate::yaml::{YamlFlaw, YamlKind, YamlNode, unknown};
@@ -16,21 +16,70 @@ use crate::yaml::{YamlFlaw, YamlKind, YamlNode, unknown};
 /// The network that a step declares: `none`, `host`, or a list such as `{allow: ["api.example.com:443"]}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum DeclaredNetwork {
+pub enum DeclaredNetwork<H = String> {
     /// No network.
     None,
-    /// Only these hosts, each as `NAME:PORT`, through a proxy of the boundary. At least one host.
-    Allow(#[schemars(length(min = 1))] Vec<String>),
+    /// Only these hosts, each as `NAME:PORT` or `ADDRESS:PORT`. At least one host.
+    Allow(#[schemars(length(min = 1, max = MAX_HOSTS))] Vec<H>),
     /// The network of the host, without restrictions.
     Host,
+}
+
+/// A host that policy allows: a text such as `api.example.com:443`, or a map with `host` and words about its addresses.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(from = "AllowedHostForm", into = "AllowedHostForm")]
+pub struct AllowedHost {
+    /// The host with its port.
+    pub host: String,
+    /// True if the addresses of the host may be private.
+    pub private: bool,
+    /// True if the addresses of the host may belong to the host of the boundary.
+    pub localhost: bool,
+}
+
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(untagged, deny_unknown_fields)]
+enum AllowedHostForm {
+    /// A host whose addresses must be public.
+    Public(String),
+    /// A host with words about its addresses.
+    WithWords {
+        /// The host with its port, for example `db.internal:5432`.
+        host: String,
+        /// With `true`, the addresses of the host may be private.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        private: bool,
+        /// With `true`, the addresses of the host may belong to the host of the boundary, for example 127.0.0.1.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        localhost: bool,
+    },
+}
+
+impl From<AllowedHostForm> for AllowedHost {
+    fn from(form: AllowedHostForm) -> Self {
+        match form {
+            AllowedHostForm::Public(host) => Self { host, ..Self::default() },
+            AllowedHostForm::WithWords { host, private, localhost } => Self { host, private, localhost },
+        }
+    }
+}
+
+impl From<AllowedHost> for AllowedHostForm {
+    fn from(AllowedHost { host, private, localhost }: AllowedHost) -> Self {
+        if private || localhost { Self::WithWords { host, private, localhost } } else { Self::Public(host) }
+    }
 }
 
 pub(super) fn word<T: DeserializeOwned>(name: &str, text: &str, known: &[&str]) -> Result<T, String> {
     serde_json::from_value(text.into()).map_err(|_| unknown(&format!("value of {name}"), text, known))
 }
 
-/// Reads `none`, `host` or `{allow: [name:port]}`.
-pub(super) fn network(node: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> Option<DeclaredNetwork> {
+/// Reads `none`, `host` or `{allow: [name:port]}`. `read` reads the list.
+fn network<H: DeserializeOwned>(
+    node: &YamlNode,
+    read: impl FnOnce(&YamlNode, &mut Vec<YamlFlaw>) -> Option<Vec<H>>,
+    flaws: &mut Vec<YamlFlaw>,
+) -> Option<DeclaredNetwork<H>> {
     if let YamlKind::Text(text) = &node.kind {
         let read = word("`network`", text, &["none", "host"]);
         return read.map_err(|message| flaws.push(YamlFlaw::new(node.place, message))).ok();
@@ -45,7 +94,43 @@ pub(super) fn network(node: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> Option<Decl
         }
         return None;
     };
-    list(allow, "`allow`", check_address, flaws).map(DeclaredNetwork::Allow)
+    read(allow, flaws).map(DeclaredNetwork::Allow)
+}
+
+/// Reads the network that a step declares.
+pub(super) fn network_of_step(node: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> Option<DeclaredNetwork> {
+    network(node, |allow, flaws| list(allow, "`allow`", check_host, flaws), flaws)
+}
+
+/// Reads the network that a rule of policy allows.
+pub fn network_of_rule(node: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> Option<DeclaredNetwork<AllowedHost>> {
+    network(node, |allow, flaws| list_of(allow, "`allow`", allowed_host, |host| &host.host, flaws), flaws)
+}
+
+/// Reads `"name:port"` or `{host: "name:port", private: true, localhost: true}`.
+fn allowed_host(item: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> Option<AllowedHost> {
+    let mut found = AllowedHost::default();
+    let mut text = item;
+    if let YamlKind::Map(_) = item.kind {
+        for (key, value) in item.closed_map("a host", &["host", "private", "localhost"], &[], flaws) {
+            match (key.name.as_str(), &value.kind) {
+                ("private", YamlKind::Boolean(word)) => found.private = *word,
+                ("localhost", YamlKind::Boolean(word)) => found.localhost = *word,
+                ("private" | "localhost", _) => {
+                    flaws.push(YamlFlaw::new(value.place, format!("`{}` must be true or false", key.name)));
+                }
+                _ => {}
+            }
+        }
+        let Some(host) = item.value("host") else {
+            let message = "the map names no host: write {host: \"name:port\", private: true}";
+            flaws.push(YamlFlaw::new(item.place, message));
+            return None;
+        };
+        text = host;
+    }
+    found.host = checked_text(text, check_host, flaws)?;
+    Some(found)
 }
 
 /// Reads a list of texts and checks each text.
@@ -55,19 +140,35 @@ pub fn list(
     check: fn(&str) -> Result<(), String>,
     flaws: &mut Vec<YamlFlaw>,
 ) -> Option<Vec<String>> {
+    list_of(node, what, |item, flaws| checked_text(item, check, flaws), |text| text, flaws)
+}
+
+fn checked_text(item: &YamlNode, check: fn(&str) -> Result<(), String>, flaws: &mut Vec<YamlFlaw>) -> Option<String> {
+    let text = item.text("an entry", flaws)?;
+    check(text).map_err(|message| flaws.push(YamlFlaw::new(item.place, message))).ok()?;
+    Some(text.to_owned())
+}
+
+/// Reads a list, and sorts the items by the text that `name` returns.
+fn list_of<T>(
+    node: &YamlNode,
+    what: &str,
+    read: impl Fn(&YamlNode, &mut Vec<YamlFlaw>) -> Option<T>,
+    name: fn(&T) -> &String,
+    flaws: &mut Vec<YamlFlaw>,
+) -> Option<Vec<T>> {
     let before = flaws.len();
-    let mut found: Vec<String> = Vec::new();
+    let mut found: Vec<T> = Vec::new();
     for item in node.list(what, flaws)? {
-        let Some(text) = item.text("an entry", flaws) else { continue };
-        match check(text) {
-            Ok(()) if found.iter().any(|other| other == text) => {
-                flaws.push(YamlFlaw::new(item.place, format!("{text:?} is listed twice: remove one of the two")));
-            }
-            Ok(()) => found.push(text.to_owned()),
-            Err(message) => flaws.push(YamlFlaw::new(item.place, message)),
+        let Some(one) = read(item, flaws) else { continue };
+        if found.iter().any(|other| name(other) == name(&one)) {
+            let text = name(&one);
+            flaws.push(YamlFlaw::new(item.place, format!("{text:?} is listed twice: remove one of the two")));
+        } else {
+            found.push(one);
         }
     }
-    found.sort();
+    found.sort_by(|one, other| name(one).cmp(name(other)));
     if found.is_empty() && flaws.len() == before {
         flaws.push(YamlFlaw::new(node.place, format!("{what} is empty: add an element, or remove {what}")));
     }
@@ -146,7 +247,7 @@ pub struct SandboxRule {
     pub workdir: Option<Workdir>,
     /// The network that a step may declare.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub network: Option<DeclaredNetwork>,
+    pub network: Option<DeclaredNetwork<AllowedHost>>,
     /// Unix sockets of the host that a step may declare.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sockets: Option<Vec<String>>,
@@ -192,10 +293,15 @@ pub fn check_program(text: &str) -> Result<(), String> {
 }
 
 impl SandboxRule {
-    /// Returns the rule that allows at most the declaration `most`.
+    /// Returns the rule that allows at most the declaration `most`, whose network `network` replaces.
     #[must_use]
-    pub fn allowing(most: DeclaredSandbox, may_be_off: Option<bool>, programs: Option<ProgramsRule>) -> Self {
-        let DeclaredSandbox { limits, proc, read, write, deny, workdir, network, sockets, run_as, off_reason: _ } =
+    pub fn allowing(
+        most: DeclaredSandbox,
+        network: Option<DeclaredNetwork<AllowedHost>>,
+        may_be_off: Option<bool>,
+        programs: Option<ProgramsRule>,
+    ) -> Self {
+        let DeclaredSandbox { limits, proc, read, write, deny, workdir, network: _, sockets, run_as, off_reason: _ } =
             most;
         Self { limits, proc, read, write, deny, workdir, network, sockets, run_as, may_be_off, programs }
     }

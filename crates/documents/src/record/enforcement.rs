@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::record::document::check_sorted;
 use crate::record::malformed::Malformed;
+use crate::record::network_host::{HostRefusal, MAX_HOSTS};
 use crate::record::profile::{Layer, NetworkMode, Workdir};
 
 /// The sandbox of a run as it was enforced. Example:
@@ -50,10 +51,11 @@ pub struct Enforcement {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("uniqueItems" = true))]
     pub contacted: Option<Vec<String>>,
-    /// Number of requests to the proxy that got no connection: the host was not on the list, had no public address, or
-    /// refused the connection.
+    /// The first 8 hosts of the allow list to which the run got no connection, in the order of the list. Absent if there were
+    /// none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub turned_away: Option<u64>,
+    #[schemars(length(min = 1, max = MAX_REFUSED_HOSTS), extend("uniqueItems" = true))]
+    pub refused_hosts: Option<Vec<RefusedHost>>,
     /// The limits that were enforced, with the mechanism of each limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<LimitFacts>,
@@ -65,6 +67,28 @@ pub struct Enforcement {
     /// were none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left: Option<u64>,
+}
+
+/// Maximum number of refused hosts in one receipt, so that they take at most 256 bytes of canonical JSON.
+pub const MAX_REFUSED_HOSTS: usize = 8;
+
+/// A host to which a run got no connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RefusedHost {
+    /// Place of the host in `network.hosts` of the signed profile, from 0.
+    #[schemars(range(max = 63))]
+    pub at: u64,
+    /// The reason.
+    pub why: HostRefusal,
+}
+
+impl RefusedHost {
+    fn line(&self, hosts: &[String]) -> String {
+        let host = usize::try_from(self.at).ok().and_then(|at| hosts.get(at));
+        let host = host.map_or_else(|| format!("host {} of the list", self.at + 1), Clone::clone);
+        format!("refused  {host}: {}", self.why.words())
+    }
 }
 
 /// A level: a short name for several layers.
@@ -90,6 +114,12 @@ impl Enforcement {
         ))
     }
 
+    /// Returns a line for people about each refused host: the host, and what to do. `hosts` is the signed list.
+    #[must_use]
+    pub fn refused_lines(&self, hosts: &[String]) -> Vec<String> {
+        self.refused_hosts.iter().flatten().map(|refused| refused.line(hosts)).collect()
+    }
+
     /// Checks that each list is sorted and unique, and that the lists do not contradict each other.
     ///
     /// # Errors
@@ -100,6 +130,14 @@ impl Enforcement {
         check_sorted("/predicate/sandbox/ns", self.ns.as_deref().unwrap_or_default())?;
         check_sorted("/predicate/sandbox/contacted", self.contacted.as_deref().unwrap_or_default())?;
         check_sorted("/predicate/sandbox/kill", self.kill.as_deref().unwrap_or_default())?;
+        if let Some(refused) = &self.refused_hosts {
+            let in_order = refused.windows(2).all(|pair| pair[0].at < pair[1].at);
+            let in_list = refused.iter().all(|host| host.at < MAX_HOSTS as u64);
+            if !in_order || !in_list || refused.is_empty() || refused.len() > MAX_REFUSED_HOSTS {
+                let message = "expected 1 to 8 hosts, with ascending places below 64";
+                return Err(Malformed::at("/predicate/sandbox/refused_hosts", message));
+            }
+        }
         if let Some(limits) = &self.limits {
             limits.check()?;
         }
@@ -360,6 +398,36 @@ mod tests {
             let refused = unbounded(bad).expect_err(bad).to_string();
             assert!(refused.contains("/predicate/sandbox/limits/unbounded"), "{refused}");
         }
+    }
+
+    #[test]
+    fn refused_hosts_have_one_valid_form_of_at_most_256_bytes() {
+        let check = |list: &str| {
+            let text = format!(r#"{{"layers":[],"level":"strict","missing":[],"refused_hosts":[{list}]}}"#);
+            serde_json::from_str::<Enforcement>(&text).map_err(drop)?.check().map_err(drop)
+        };
+        let one = |at: u64| format!(r#"{{"at":{at},"why":"unreachable"}}"#);
+        let many = |from: u64| (from..64).map(one).collect::<Vec<_>>().join(",");
+        assert!(check(&many(56)).is_ok() && many(56).len() + 2 <= 256, "{}", many(56));
+        for bad in [
+            String::new(),
+            many(55),
+            one(64),
+            format!("{},{}", one(1), one(1)),
+            format!("{},{}", one(2), one(1)),
+            r#"{"at":1,"why":"other"}"#.to_owned(),
+            r#"{"at":1}"#.to_owned(),
+            r#"{"at":-1,"why":"never"}"#.to_owned(),
+            r#"{"at":1,"why":"never","host":"a"}"#.to_owned(),
+        ] {
+            assert!(check(&bad).is_err(), "{bad}");
+        }
+        let line = |at| RefusedHost { at, why: HostRefusal::Private }.line(&["db.internal:5432".to_owned()]);
+        assert_eq!(
+            line(0),
+            "refused  db.internal:5432: its address is private; the policy must say private: true of this host"
+        );
+        assert!(line(7).starts_with("refused  host 8 of the list: "), "{}", line(7));
     }
 
     #[test]

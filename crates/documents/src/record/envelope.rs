@@ -79,8 +79,8 @@ impl EnvelopeSignature {
 pub enum Base64 {
     /// Standard alphabet with padding and without stray bits at the end, for bundles, receipts and the log.
     Strict,
-    /// Both alphabets, with or without padding, for input over HTTP and from files. Such input is written again in the
-    /// strict form before it is hashed.
+    /// Both alphabets, with or without padding, and with line breaks as `base64` writes them, for input over HTTP and from
+    /// files. Such input is written again in the strict form before it is hashed.
     Lenient,
 }
 
@@ -90,14 +90,18 @@ impl Base64 {
     /// # Errors
     /// Returns an error if `text` is not base64 of this form.
     pub fn decode(self, pointer: &str, text: &str) -> Result<Vec<u8>, Malformed> {
-        let decoded = match self {
-            Self::Strict => STANDARD.decode(text).ok(),
-            Self::Lenient => STANDARD
+        let lenient = |text: &str| {
+            STANDARD
                 .decode(text)
                 .or_else(|_| STANDARD_NO_PAD.decode(text))
                 .or_else(|_| URL_SAFE.decode(text))
                 .or_else(|_| URL_SAFE_NO_PAD.decode(text))
-                .ok(),
+                .ok()
+        };
+        let decoded = match self {
+            Self::Strict => STANDARD.decode(text).ok(),
+            Self::Lenient if text.contains(['\r', '\n']) => lenient(&text.replace(['\r', '\n'], "")),
+            Self::Lenient => lenient(text),
         };
         decoded.ok_or_else(|| {
             Malformed::at(pointer, "the text is not valid base64 (standard alphabet, with padding, unused bits 0)")
@@ -218,8 +222,12 @@ impl<P: Predicate> Signed<P> {
         let message = pae(PAYLOAD_TYPE, &self.payload);
         let mut signatures = Vec::with_capacity(self.signatures.len());
         for ((keyid, sig), key) in self.signatures.iter().zip(found) {
-            let proof = sshsig::verify(key, &message, sig)
-                .map_err(|error| VerifyError::BadSignature { keyid: *keyid, reason: error.to_string() })?;
+            let key: StatementKey<'k> = key.into();
+            let proof = sshsig::verify(key, &message, sig).map_err(|error| {
+                let is_over_payload = sshsig::verify(key, &self.payload, sig).is_ok();
+                let reason = if is_over_payload { OVER_PAYLOAD.to_owned() } else { error.to_string() };
+                VerifyError::BadSignature { keyid: *keyid, reason }
+            })?;
             signatures.push(VerifiedSignature { keyid: *keyid, presence: proof.presence(), sig: sig.clone() });
         }
         Ok(signatures)
@@ -268,6 +276,10 @@ impl<P: Predicate> Signed<P> {
         self.verify(key)
     }
 }
+
+/// What is wrong with a signature over the payload.
+const OVER_PAYLOAD: &str = "it is over the payload alone: sign the DSSE message, which is `DSSEv1`, the type, the payload and \
+    their lengths";
 
 /// Proof that a payload is a complete document of its kind. The proof says nothing about signatures.
 #[derive(Debug)]

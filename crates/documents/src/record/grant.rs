@@ -48,7 +48,7 @@ pub struct Grant {
     /// The uploaded files that the runs may receive, sorted by name.
     #[schemars(length(max = MAX_ARTIFACTS))]
     pub artifacts: Vec<Artifact>,
-    /// Token or proposer that asked for the grant.
+    /// Token, proposer or approver that asked for the grant.
     pub proposer: Name,
     /// Reason for the grant, as the proposer wrote it.
     #[schemars(length(max = MAX_REASON_BYTES))]

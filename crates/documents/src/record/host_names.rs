@@ -118,7 +118,7 @@ pub fn split_patterns(text: &str) -> Vec<String> {
     patterns.iter().map(|pattern| pattern.trim().to_owned()).collect()
 }
 
-/// Checks an address that a step may contact: a lower-case name and a port, for example `api.example.com:443`.
+/// Checks a lower-case host name with a port, for example `api.example.com:443`.
 ///
 /// # Errors
 /// Returns a message with the error and the text to write instead.
@@ -142,7 +142,7 @@ pub fn check_address(text: &str) -> Result<(), String> {
         return refuse("is a pattern: list each host by its full name");
     }
     if name.contains(':') || name.split('.').all(|part| part.bytes().all(|c| c.is_ascii_digit())) {
-        return refuse("is not a name, and a run can't contact numeric addresses: write the name of the host");
+        return refuse("is not a name: write name:port");
     }
     // Some resolvers interpret a name whose last part is a number as an IP address (0x7f.1).
     let last = name.rsplit('.').next().unwrap_or_default();

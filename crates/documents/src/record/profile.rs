@@ -3,6 +3,7 @@
 //! The first version of the format already defines all parts of the profile. A program that cannot enforce a part
 //! refuses the profile.
 
+use crate::record::declared::AllowedHost;
 use crate::record::document::check_sorted;
 use crate::record::malformed::Malformed;
 use crate::record::program_list::ProgramList;
@@ -106,9 +107,16 @@ impl Profile {
             ("write", &self.write),
             ("deny", &self.deny),
             ("network/hosts", &self.network.hosts),
+            ("network/private", &self.network.private),
+            ("network/localhost", &self.network.localhost),
             ("sockets", &self.sockets),
         ] {
             check_sorted(&format!("{pointer}/{name}"), items)?;
+        }
+        for (name, items) in [("private", &self.network.private), ("localhost", &self.network.localhost)] {
+            if let Some(at) = items.iter().position(|host| !self.network.hosts.contains(host)) {
+                return Err(Malformed::at(format!("{pointer}/network/{name}/{at}"), "not a host of the list"));
+            }
         }
         match (&self.programs, self.require.iter().position(|layer| *layer == Layer::Programs)) {
             (Some(programs), _) => programs.check().map_err(|error| below(&format!("{pointer}/programs"), error)),
@@ -143,7 +151,7 @@ impl Profile {
             write: Vec::new(),
             deny: Vec::new(),
             workdir: Workdir::Private,
-            network: Network { mode: NetworkMode::None, hosts: Vec::new() },
+            network: Network::NONE,
             sockets: Vec::new(),
             proc: Proc::Minimal,
             run_as: ISOLATED.to_owned(),
@@ -174,9 +182,32 @@ pub enum Workdir {
 pub struct Network {
     /// Whether the run has no network, a list of hosts, or the network of the host.
     pub mode: NetworkMode,
-    /// With the mode `allow`: the hosts as `NAME:PORT`, for example `api.example.com:443`.
+    /// With the mode `allow`: the hosts as `NAME:PORT` or `ADDRESS:PORT`, for example `api.example.com:443`.
     #[schemars(extend("uniqueItems" = true))]
     pub hosts: Vec<String>,
+    /// The elements of `hosts` whose addresses may be private. Absent if there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("uniqueItems" = true))]
+    pub private: Vec<String>,
+    /// The elements of `hosts` whose addresses may belong to the host of the boundary. Absent if there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("uniqueItems" = true))]
+    pub localhost: Vec<String>,
+}
+
+impl Network {
+    /// The network of a run without hosts.
+    pub const NONE: Self =
+        Self { mode: NetworkMode::None, hosts: Vec::new(), private: Vec::new(), localhost: Vec::new() };
+
+    /// Returns the hosts with their words.
+    pub fn allowed(&self) -> impl Iterator<Item = AllowedHost> {
+        self.hosts.iter().map(|host| AllowedHost {
+            host: host.clone(),
+            private: self.private.contains(host),
+            localhost: self.localhost.contains(host),
+        })
+    }
 }
 
 /// Whether a run has no network, a list of hosts, or the network of the host.
@@ -185,7 +216,7 @@ pub struct Network {
 pub enum NetworkMode {
     /// No network: an empty network namespace.
     None,
-    /// Only the hosts of the list, through a proxy of the boundary.
+    /// Only the hosts of the list, to which the boundary connects for the run.
     Allow,
     /// The network of the host, without restrictions.
     Host,

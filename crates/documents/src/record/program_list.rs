@@ -20,6 +20,9 @@ pub const MAX_REFUSED: usize = 8;
 /// Maximum number of started programs that a receipt names.
 pub const MAX_STARTED: usize = 16;
 
+/// Directories in which a run searches programs by name.
+pub const SEARCHED: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+
 /// The programs that a run may execute.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -501,9 +501,10 @@ mod tests {
     use crate::record::authorization::MAX_AUTHORIZATION_BYTES;
     use crate::record::enforcement::{
         Capabilities, FilesystemFacts, HeldLimit, LandlockFacts, LandlockStatus, Level, LimitFacts, LimitHolder, Masks,
-        Root, SeccompFacts, UNBOUNDED,
+        RefusedHost, Root, SeccompFacts, UNBOUNDED,
     };
     use crate::record::envelope::{EnvelopeSignature, MAX_SIGNATURES};
+    use crate::record::network_host::HostRefusal;
     use crate::record::profile::{Layer, NetworkMode, Workdir};
     use crate::record::program_list::MAX_PROGRAM_FACTS_BYTES;
 
@@ -588,7 +589,7 @@ mod tests {
                     deny: Some(Masks::PointInTime),
                 }),
                 contacted: Some((0..6).map(|at| format!("{at:02}{}:65535", "a".repeat(244))).collect()),
-                turned_away: Some(most),
+                refused_hosts: Some((56..64).map(|at| RefusedHost { at, why: HostRefusal::Unreachable }).collect()),
                 net: Some(NetworkMode::Allow),
                 limits: Some(LimitFacts {
                     cpu: held,

@@ -3,9 +3,12 @@
 //! Each of these methods has one match arm for each sandbox permission. For a new variant, the compiler reports each
 //! missing arm, and the test below reports a missing entry of [`SandboxPermission::ALL`].
 
-use crate::record::declared::{DeclaredNetwork, DeclaredSandbox, SandboxRule, checked, list, network, word};
-use crate::record::host_names::{check_address, check_path, check_pattern, check_reason, check_user};
+use crate::record::declared::{
+    AllowedHost, DeclaredNetwork, DeclaredSandbox, SandboxRule, checked, list, network_of_step, word,
+};
+use crate::record::host_names::{check_path, check_pattern, check_reason, check_user};
 use crate::record::host_names::{is_at_or_below, split_patterns};
+use crate::record::network_host::{HostRefusal, MAX_HOSTS, check_host, check_unresolved, is_localhost};
 use crate::record::profile::{ISOLATED, Layer, Network, NetworkMode, Proc, Profile, Workdir};
 use crate::yaml::{YamlFlaw, YamlNode};
 
@@ -37,8 +40,9 @@ pub enum SandboxPermission {
 pub struct PermissionLine<'p> {
     /// Description of what the run can do.
     pub words: &'static str,
-    /// Values from other people, which the screen shows in quotes after the description.
-    pub values: &'p [String],
+    /// Values from other people, which the screen shows in quotes after the description, each with words of this program
+    /// that follow it.
+    pub values: Vec<(&'p str, &'static str)>,
     /// Fields of the profile whose complete values the line shows.
     pub shows: Vec<String>,
     /// True if the approver must read the line before signing, because it differs from an empty, closed sandbox.
@@ -135,7 +139,7 @@ impl SandboxPermission {
                 declared.network = Some(match text {
                     "none" => DeclaredNetwork::None,
                     "host" => DeclaredNetwork::Host,
-                    _ => DeclaredNetwork::Allow(checked(items(), check_address)?),
+                    _ => DeclaredNetwork::Allow(checked(items(), check_host)?),
                 });
             }
             Self::Sockets => declared.sockets = Some(checked(items(), check_path)?),
@@ -153,7 +157,7 @@ impl SandboxPermission {
             Self::Read => declared.read = list(node, "`read`", check_path, flaws),
             Self::Write => declared.write = list(node, "`write`", check_path, flaws),
             Self::Deny => declared.deny = list(node, "`deny`", check_pattern, flaws),
-            Self::Network => declared.network = network(node, flaws),
+            Self::Network => declared.network = network_of_step(node, flaws),
             Self::Sockets => declared.sockets = list(node, "`sockets`", check_path, flaws),
             Self::Workdir | Self::Proc | Self::RunAs | Self::Off => {
                 let Some(text) = node.text(&format!("`{}`", self.field()), flaws) else { return };
@@ -195,7 +199,7 @@ impl SandboxPermission {
                 Some(DeclaredNetwork::Allow(hosts)) if hosts.is_empty() => {
                     Err("the network allows no host: name a host, or write network=none".to_owned())
                 }
-                Some(DeclaredNetwork::Allow(hosts)) => hosts.iter().try_for_each(|host| check_address(host)),
+                Some(DeclaredNetwork::Allow(hosts)) => hosts.iter().try_for_each(|host| check_host(host)),
                 Some(DeclaredNetwork::None | DeclaredNetwork::Host) | None => Ok(()),
             },
             Self::Sockets => each(&declared.sockets, check_path),
@@ -217,9 +221,13 @@ impl SandboxPermission {
             ))
         };
         let name = self.attribute();
+        let refused_of = |items: &[String], before: &str, after: &str| match items {
+            [] => Ok(()),
+            items => refuse(&format!("{name}={}", items.join(",")), format!("{name}: {before}{items:?}{after}")),
+        };
         let each = |items: &Option<Vec<String>>, allowed: &dyn Fn(&String) -> bool| {
-            let refused = items.iter().flatten().find(|item| !allowed(item));
-            refused.map_or(Ok(()), |item| refuse(&format!("{name}={item}"), format!("{name}: [{item:?}]")))
+            let refused: Vec<String> = items.iter().flatten().filter(|item| !allowed(item)).cloned().collect();
+            refused_of(&refused, "", "")
         };
         let below =
             |path: &String, trees: &Option<Vec<String>>| trees.iter().flatten().any(|tree| is_at_or_below(path, tree));
@@ -237,15 +245,16 @@ impl SandboxPermission {
                 refuse("workdir=in-place", "workdir: in-place".to_owned())
             }
             Self::Network => match (&declared.network, &rule.network) {
-                (None | Some(DeclaredNetwork::None), _) | (_, Some(DeclaredNetwork::Host)) => Ok(()),
+                (None | Some(DeclaredNetwork::None), _)
+                | (Some(DeclaredNetwork::Host), Some(DeclaredNetwork::Host)) => Ok(()),
                 (Some(DeclaredNetwork::Host), _) => refuse("network=host", "network: host".to_owned()),
                 (Some(DeclaredNetwork::Allow(hosts)), rule) => {
-                    let listed =
-                        |host: &&String| matches!(rule, Some(DeclaredNetwork::Allow(list)) if list.contains(host));
-                    let refused = hosts.iter().find(|host| !listed(host));
-                    refused.map_or(Ok(()), |host| {
-                        refuse(&format!("network={host}"), format!("network: {{allow: [{host:?}]}}"))
-                    })
+                    let (asked, entries): (Vec<_>, Vec<_>) = missing_hosts(hosts, rule.as_ref()).into_iter().unzip();
+                    if asked.is_empty() {
+                        return Ok(());
+                    }
+                    let entries = format!("network: {{allow: [{}]}}", entries.join(", "));
+                    refuse(&format!("network={}", asked.join(",")), entries)
                 }
             },
             Self::Sockets => each(&declared.sockets, &|path| rule.sockets.iter().flatten().any(|one| one == path)),
@@ -287,7 +296,7 @@ impl SandboxPermission {
                     // No layer can restrict the network if the run uses the host's network.
                     profile.require.retain(|layer| *layer != Layer::Network);
                 }
-                profile.network = Network { mode, hosts };
+                profile.network = Network { mode, hosts, ..Network::NONE };
             }
             Self::Sockets => profile.sockets = sorted(&declared.sockets),
             Self::Proc => profile.proc = declared.proc.unwrap_or(Proc::Minimal),
@@ -304,15 +313,17 @@ impl SandboxPermission {
 
     /// Returns the line of a review screen about this sandbox permission.
     #[must_use]
-    pub fn line(self, profile: &Profile) -> PermissionLine<'_> {
-        let plain = |words| PermissionLine { words, values: &[], shows: Vec::new(), is_remark: false };
+    pub fn line<'p>(self, profile: &'p Profile) -> PermissionLine<'p> {
+        let plain = |words| PermissionLine { words, values: Vec::new(), shows: Vec::new(), is_remark: false };
         let text = |words, value| {
             let shows = vec![self.field().to_owned()];
-            PermissionLine { words, values: std::slice::from_ref(value), shows, is_remark: true }
+            PermissionLine { words, values: vec![(value, "")], shows, is_remark: true }
         };
-        let list = |words, field: &str, values| {
-            let shows = (0..<[String]>::len(values)).map(|at| format!("{field}[{at}]")).collect();
-            PermissionLine { words, values, shows, is_remark: true }
+        let shows =
+            |field: &str, values: &[String]| (0..values.len()).map(|at| format!("{field}[{at}]")).collect::<Vec<_>>();
+        let list = |words, field: &str, values: &'p [String]| {
+            let quoted = values.iter().map(|value| (value.as_str(), "")).collect();
+            PermissionLine { words, values: quoted, shows: shows(field, values), is_remark: true }
         };
         match self {
             Self::Off => match &profile.off_reason {
@@ -355,10 +366,24 @@ impl SandboxPermission {
             }),
             Self::Network => match profile.network.mode {
                 NetworkMode::None => plain("network: none"),
-                NetworkMode::Allow => list("network: only ", "network.hosts", &profile.network.hosts),
-                NetworkMode::Host => {
-                    PermissionLine { is_remark: true, ..plain("network: every network that the host can reach") }
+                NetworkMode::Allow => {
+                    let Network { hosts, private, localhost, .. } = &profile.network;
+                    let words = |host| match (private.contains(host), localhost.contains(host)) {
+                        (false, false) => "",
+                        (true, false) => " (may be inside your network)",
+                        (false, true) => " (may be the host of the boundary itself)",
+                        (true, true) => " (may be inside your network, or the host of the boundary itself)",
+                    };
+                    let mut line = list("network: only ", "network.hosts", hosts);
+                    line.values = hosts.iter().map(|host| (host.as_str(), words(host))).collect();
+                    line.shows.extend(shows("network.private", private));
+                    line.shows.extend(shows("network.localhost", localhost));
+                    line
                 }
+                NetworkMode::Host => PermissionLine {
+                    is_remark: true,
+                    ..plain("network: every network that the host can reach, with its names")
+                },
             },
             Self::Sockets if profile.sockets.is_empty() => plain("reaches sockets of the host: none"),
             Self::Sockets => list("reaches sockets of the host: ", "sockets", &profile.sockets),
@@ -380,6 +405,47 @@ impl SandboxPermission {
     }
 }
 
+/// Returns each host that a step declares and a rule does not allow, with the entry that allows it.
+fn missing_hosts<'a>(hosts: &'a [String], rule: Option<&DeclaredNetwork<AllowedHost>>) -> Vec<(&'a str, String)> {
+    let missing = |host: &'a String| {
+        let listed = listed_host(host, rule);
+        let plain = || AllowedHost { host: host.clone(), ..AllowedHost::default() };
+        let entry = with_needed_word(listed.clone().unwrap_or_else(plain));
+        (listed.as_ref() != Some(&entry)).then(|| (host.as_str(), rule_entry(&entry)))
+    };
+    hosts.iter().filter_map(missing).collect()
+}
+
+/// Returns a host as a rule of policy allows it, or `None` if the rule does not have it.
+#[must_use]
+pub fn listed_host(host: &str, rule: Option<&DeclaredNetwork<AllowedHost>>) -> Option<AllowedHost> {
+    match rule {
+        // A rule with the network of the host allows each list, but says nothing about the addresses of a name.
+        Some(DeclaredNetwork::Host) => Some(AllowedHost { host: host.to_owned(), ..AllowedHost::default() }),
+        Some(DeclaredNetwork::Allow(list)) => list.iter().find(|listed| listed.host == host).cloned(),
+        Some(DeclaredNetwork::None) | None => None,
+    }
+}
+
+/// Adds the word that a number or `localhost` needs in a rule of policy.
+#[must_use]
+pub fn with_needed_word(mut host: AllowedHost) -> AllowedHost {
+    match check_unresolved(&host) {
+        Err(HostRefusal::Private) => host.private = true,
+        Err(HostRefusal::Localhost) => host.localhost = true,
+        _ => {}
+    }
+    host
+}
+
+/// Returns the entry for a host in a rule of policy.
+#[must_use]
+pub fn rule_entry(host: &AllowedHost) -> String {
+    let word = |is_set, word: &str| if is_set { format!(", {word}: true") } else { String::new() };
+    let words = word(host.private, "private") + &word(host.localhost, "localhost");
+    if words.is_empty() { format!("{:?}", host.host) } else { format!("{{host: {:?}{words}}}", host.host) }
+}
+
 /// Text about a run that sees the whole `/proc`.
 const PROC_FULL: &str = "sees the whole of /proc of its process namespace (proc full), which also shows the host's boot command line, partitions, \
      interrupts, load, and the list of the kernel's keys";
@@ -396,13 +462,18 @@ impl DeclaredSandbox {
     /// Returns a message with the error and the correction.
     pub fn check(&self) -> Result<(), String> {
         SandboxPermission::ALL.into_iter().try_for_each(|permission| permission.check(self))?;
-        if let Some(DeclaredNetwork::Allow(hosts)) = &self.network
-            && hosts.iter().map(|host| host.len() + 3).sum::<usize>() > MOST_HOSTS_BYTES
-        {
-            return Err(format!(
-                "the hosts of `network` take more than {MOST_HOSTS_BYTES} bytes, and each receipt names the contacted \
-                 hosts: name fewer hosts, or split the step"
-            ));
+        if let Some(DeclaredNetwork::Allow(hosts)) = &self.network {
+            if hosts.len() > MAX_HOSTS || hosts.iter().map(|host| host.len() + 3).sum::<usize>() > MOST_HOSTS_BYTES {
+                return Err(format!(
+                    "the hosts of `network` take more than {MOST_HOSTS_BYTES} bytes, or are more than {MAX_HOSTS}, and each \
+                     receipt names the contacted hosts: name fewer hosts, or split the step"
+                ));
+            }
+            let same =
+                |host: &&String| is_localhost(host) && hosts.contains(&host.replacen("localhost", "127.0.0.1", 1));
+            if let Some(twice) = hosts.iter().find(same) {
+                return Err(format!("a run has 127.0.0.1 and {twice} at the same place: remove one of the two"));
+            }
         }
         let named = [&self.read, &self.write, &self.deny, &self.sockets].into_iter().flatten().flatten();
         if named.map(|text| text.len() + 3).sum::<usize>() > MOST_BYTES {
@@ -436,6 +507,7 @@ impl DeclaredSandbox {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::profile::Limits;
     use schemars::{JsonSchema, schema_for};
     use std::collections::BTreeSet;
 
@@ -458,12 +530,23 @@ mod tests {
     fn a_malformed_value_is_refused_even_if_no_parser_has_read_the_declaration() {
         let texts = |text: &str| Some(vec![text.to_owned()]);
         let plain = DeclaredSandbox::default();
+        let many: Vec<String> = (1..=MAX_HOSTS).map(|port| format!("a:{port}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
         let allow = |hosts: &[&str]| Some(DeclaredNetwork::Allow(hosts.iter().map(|&host| host.to_owned()).collect()));
         for (bad, words) in [
             (DeclaredSandbox { read: texts("srv"), ..plain.clone() }, "\"srv\" is relative"),
             (DeclaredSandbox { write: texts("/srv/../etc"), ..plain.clone() }, "/srv/../etc"),
             (DeclaredSandbox { deny: texts("a\0b"), ..plain.clone() }, "pattern"),
-            (DeclaredSandbox { network: allow(&["10.0.0.1:80"]), ..plain.clone() }, "10.0.0.1:80"),
+            (DeclaredSandbox { network: allow(&["169.254.169.254:80"]), ..plain.clone() }, "169.254.169.254:80"),
+            (DeclaredSandbox { network: allow(&["127.77.0.1:80"]), ..plain.clone() }, "127.77.0.0/16"),
+            (
+                DeclaredSandbox { network: allow(&["127.0.0.1:80", "localhost:80"]), ..plain.clone() },
+                "remove one of the two",
+            ),
+            (
+                DeclaredSandbox { network: allow(&[many.as_slice(), &["b:1"]].concat()), ..plain.clone() },
+                "more than 64",
+            ),
             (DeclaredSandbox { network: allow(&[]), ..plain.clone() }, "allows no host"),
             (DeclaredSandbox { sockets: texts("run/x"), ..plain.clone() }, "\"run/x\" is relative"),
             (DeclaredSandbox { run_as: Some("root".to_owned()), ..plain.clone() }, "no step runs as root"),
@@ -473,5 +556,68 @@ mod tests {
             assert!(why.contains(words), "{why}");
         }
         assert_eq!(plain.check(), Ok(()));
+        assert_eq!(DeclaredSandbox { network: allow(&many), ..plain }.check(), Ok(()), "64 hosts are allowed");
+    }
+
+    #[test]
+    fn all_hosts_that_policy_does_not_allow_are_named_with_the_entries_to_add() {
+        let declared = |hosts: &str| {
+            let mut declared = DeclaredSandbox::default();
+            SandboxPermission::Network.read_text(hosts, &mut declared).expect("readable");
+            declared
+        };
+        let host = |host: &str, private, localhost| AllowedHost { host: host.to_owned(), private, localhost };
+        let rule = |hosts: &[AllowedHost]| SandboxRule {
+            network: Some(DeclaredNetwork::Allow(hosts.to_vec())),
+            ..SandboxRule::default()
+        };
+        let check = |hosts: &[AllowedHost], asked: &str| {
+            SandboxPermission::Network.check_allowed(&rule(hosts), &declared(asked))
+        };
+        let why =
+            check(&[host("10.1.2.3:5432", false, true)], "10.1.2.3:5432,a.example:443,localhost:80,[::1]:1,1.1.1.1:53")
+                .expect_err("nothing allows them");
+        assert!(why.contains("network=1.1.1.1:53,10.1.2.3:5432,[::1]:1,a.example:443,localhost:80,"), "{why}");
+        assert!(
+            why.contains(
+                "`sandbox: {network: {allow: [\"1.1.1.1:53\", {host: \"10.1.2.3:5432\", private: true, localhost: true}, \
+                 {host: \"[::1]:1\", localhost: true}, \"a.example:443\", {host: \"localhost:80\", localhost: true}]}}`"
+            ),
+            "{why}"
+        );
+        assert_eq!(
+            check(&[host("10.1.2.3:5432", true, false), host("db:1", false, false)], "10.1.2.3:5432,db:1"),
+            Ok(())
+        );
+        assert!(check(&[host("localhost:80", true, false)], "localhost:80").is_err());
+        let whole = SandboxRule { network: Some(DeclaredNetwork::Host), ..SandboxRule::default() };
+        assert_eq!(SandboxPermission::Network.check_allowed(&whole, &declared("a:1")), Ok(()));
+        assert!(SandboxPermission::Network.check_allowed(&whole, &declared("10.0.0.1:1")).is_err());
+    }
+
+    #[test]
+    fn the_review_names_each_host_that_may_be_inside_of_the_network() {
+        let mut profile = Profile::nothing(Vec::new(), Limits::default());
+        let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
+        profile.network = Network {
+            mode: NetworkMode::Allow,
+            hosts: texts(&["a:1", "b:1", "c:1", "d:1"]),
+            private: texts(&["b:1", "d:1"]),
+            localhost: texts(&["c:1", "d:1"]),
+        };
+        assert_eq!(profile.check(""), Ok(()));
+        let line = SandboxPermission::Network.line(&profile);
+        assert_eq!(
+            line.values,
+            [
+                ("a:1", ""),
+                ("b:1", " (may be inside your network)"),
+                ("c:1", " (may be the host of the boundary itself)"),
+                ("d:1", " (may be inside your network, or the host of the boundary itself)"),
+            ]
+        );
+        assert!(line.is_remark && line.shows.contains(&"network.localhost[1]".to_owned()), "{:?}", line.shows);
+        profile.network.private.push("e:1".to_owned());
+        assert!(profile.check("/p").expect_err("no host of the list").to_string().contains("/p/network/private/2"));
     }
 }

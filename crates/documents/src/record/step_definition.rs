@@ -68,10 +68,23 @@ pub struct StepDefinition {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = MAX_LABELS), extend("uniqueItems" = true))]
     pub runs_on: Option<Vec<Label>>,
+    /// True if the step only shows a state, so that people can run it to find out what another run left. Absent if it is not
+    /// true.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not", deserialize_with = "only_true")]
+    #[schemars(extend("const" = true))]
+    pub check: bool,
     /// Programs that the step starts and that its script does not name, sorted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = MAX_PROGRAMS), extend("uniqueItems" = true))]
     pub programs: Option<Vec<Program>>,
+}
+
+/// Reads a field that is present only if it is true.
+fn only_true<'d, D: serde::Deserializer<'d>>(from: D) -> Result<bool, D::Error> {
+    match bool::deserialize(from)? {
+        true => Ok(true),
+        false => Err(serde::de::Error::custom("expected true, or no field `check`")),
+    }
 }
 
 /// Maximum number of secrets that a step may request.

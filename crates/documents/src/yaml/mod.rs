@@ -104,7 +104,7 @@ pub struct Key {
 /// # Errors
 /// Returns an error for the first part that is not YAML or that JSON has no value for.
 pub fn parse(text: &str, first_line: usize) -> Result<YamlNode, YamlFlaw> {
-    parse_as(text, first_line, false)
+    parse_as(text, first_line, false, None)
 }
 
 /// Reads one document like [`parse`], for a format of another program whose files contain fractions. A fraction such as
@@ -113,16 +113,25 @@ pub fn parse(text: &str, first_line: usize) -> Result<YamlNode, YamlFlaw> {
 /// # Errors
 /// Returns the errors of [`parse`].
 pub fn parse_with_fractions(text: &str, first_line: usize) -> Result<YamlNode, YamlFlaw> {
-    parse_as(text, first_line, true)
+    parse_as(text, first_line, true, None)
 }
 
-fn parse_as(text: &str, first_line: usize, takes_fractions: bool) -> Result<YamlNode, YamlFlaw> {
+/// Reads one map like [`parse`], in which the program reads only the values of these keys. A value below any other key is
+/// a text if another YAML parser could read another type, for example a date.
+///
+/// # Errors
+/// Returns the errors of [`parse`].
+pub fn parse_keys(text: &str, first_line: usize, read: &[&str]) -> Result<YamlNode, YamlFlaw> {
+    parse_as(text, first_line, false, Some(read))
+}
+
+fn parse_as(text: &str, first_line: usize, takes_fractions: bool, read: Option<&[&str]>) -> Result<YamlNode, YamlFlaw> {
     let mut options = Options::default();
     options.disallow_directives = true;
     options.emit_unresolved_aliases = true;
     options.flow_nesting_limit = MAX_DEPTH;
     options.block_nesting_limit = MAX_DEPTH;
-    let mut tree = Tree { open: Vec::new(), root: None, documents: 0, takes_fractions };
+    let mut tree = Tree { open: Vec::new(), root: None, documents: 0, takes_fractions, read };
     for item in Parser::new_from_str_with_options(text, options) {
         let (event, span) = item.map_err(|error| {
             let at = error.marker();
@@ -144,12 +153,14 @@ fn parse_as(text: &str, first_line: usize, takes_fractions: bool) -> Result<Yaml
 }
 
 /// Part of the tree that is already complete.
-struct Tree {
+struct Tree<'k> {
     open: Vec<Open>,
     root: Option<YamlNode>,
     documents: usize,
     /// True if a fraction is a text, and not an error.
     takes_fractions: bool,
+    /// Keys of the whole map whose values the program reads, or `None` for all keys.
+    read: Option<&'k [&'k str]>,
 }
 
 /// List or map whose end the reader has not reached.
@@ -158,7 +169,7 @@ enum Open {
     Map(TextPlace, Vec<(Key, YamlNode)>, Option<Key>),
 }
 
-impl Tree {
+impl Tree<'_> {
     fn absent(&mut self, place: TextPlace) -> Result<(), YamlFlaw> {
         if self.awaits_key() {
             return self.key("", ScalarStyle::Plain, place);
@@ -202,7 +213,10 @@ impl Tree {
                     ScalarStyle::Plain if self.takes_fractions && FRACTION.is_match(text) => {
                         YamlKind::Text(text.to_string())
                     }
-                    ScalarStyle::Plain => plain(text).map_err(|message| YamlFlaw::new(place, message))?,
+                    ScalarStyle::Plain => match plain(text) {
+                        Err(_) if self.is_unread() => YamlKind::Text(text.to_string()),
+                        read => read.map_err(|message| YamlFlaw::new(place, message))?,
+                    },
                     _ => YamlKind::Text(text.to_string()),
                 };
                 self.add(YamlNode { place, kind });
@@ -237,6 +251,12 @@ impl Tree {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Returns true below a key whose value the program does not read.
+    fn is_unread(&self) -> bool {
+        let Some((Open::Map(_, _, Some(key)), read)) = self.open.first().zip(self.read) else { return false };
+        !read.contains(&key.name.as_str())
     }
 
     fn awaits_key(&self) -> bool {

@@ -20,7 +20,9 @@ use crate::audit::documents::{
     verify_seal,
 };
 use crate::audit::receipt_facts;
-use crate::audit::report::{BundleReport, CheckFinding, CheckName, TrustBasis, TrustFacts, VersionFacts};
+use crate::audit::report::{
+    BundleReport, CheckFinding, CheckName, MissingVersions, TrustBasis, TrustFacts, VersionFacts,
+};
 use crate::audit::witness_check::check_witnesses;
 use crate::decision::exclusion::ExcludedSigners;
 use crate::decision::grants::check_signers;
@@ -31,7 +33,8 @@ use crate::decision::step::{HashedStep, check_recorded_step};
 use crate::decision::window::check_window;
 use crate::registry::parameter_schema::ParameterSchema;
 use crate::trust::chain::{Chain, Pinned, payload_of};
-use crate::trust::trusted_roster::{KeyHolder, TrustedRoster};
+use crate::trust::chain_error::ChainError;
+use crate::trust::trusted_roster::KeyHolder;
 use documents::crypto::digest::RosterDigest;
 use documents::crypto::json;
 use documents::crypto::ssh_key::ForeignKey;
@@ -132,31 +135,6 @@ pub fn verify(bundle: &[u8], trust: &RosterTrust, options: VerifyOptions) -> Res
     Ok(verify_parsed(ledger, &parsed, &pinned, options))
 }
 
-/// Sets each result that only the newest roster can establish to *not checked*. The roster `newer` is trusted, but the
-/// rosters of the bundle are not connected with `newer`.
-pub fn leave_to(newer: &TrustedRoster, report: &mut BundleReport, options: VerifyOptions) {
-    let why = format!(
-        "version {} of the roster ({}) is trusted too, but the roster versions in the bundle are not connected with \
-         this version: name the roster to use with --roster",
-        newer.version(),
-        newer.digest()
-    );
-    report.trust.newest = Some(VersionFacts { version: newer.version(), digest: newer.digest() });
-    let seen = report.facts.as_mut().map(|facts| std::mem::take(&mut facts.witnesses)).unwrap_or_default();
-    report.boundary_says = receipt_facts::boundary_says(&[], report.facts.as_deref());
-    let has_witnesses = !seen.is_empty() || !newer.tables().witness.is_empty();
-    for check in report.checks.iter_mut().filter(|check| check.finding == CheckFinding::Established) {
-        check.finding = match check.name {
-            CheckName::KeysStillRostered => CheckFinding::NotChecked,
-            CheckName::Witnesses if options.witnesses > 0 => CheckFinding::Failed,
-            CheckName::Witnesses if has_witnesses => CheckFinding::NotChecked,
-            _ => continue,
-        };
-        check.detail.clone_from(&why);
-        report.verified &= check.finding != CheckFinding::Failed;
-    }
-}
-
 /// Checks that may be *not checked* in a verified bundle.
 pub(crate) const MAY_BE_OPEN: [CheckName; 6] = [
     CheckName::Permissions,
@@ -176,8 +154,16 @@ fn verify_parsed(
     use CheckName as C;
 
     let bundle = by_ref(bundle);
+    let mut missing = None;
     let chain = ledger.check(C::RosterChain, || {
-        let chain = Chain::connect(pinned, &bundle?.roster).map_err(failed)?;
+        let chain = Chain::connect(pinned, &bundle?.roster).map_err(|error| match error {
+            // Without the versions between, the chain may be valid or not.
+            ChainError::TooNew { trusted, newest } => {
+                missing = Some(MissingVersions { first: newest + 1, last: trusted - 1 });
+                CheckStop::NotChecked(error.to_string())
+            }
+            error => failed(error),
+        })?;
         let detail = format!(
             "roster version {} ({}) is connected with the trusted roster {}",
             chain.last().version(),
@@ -448,6 +434,7 @@ fn verify_parsed(
             .ok()
             .map(|chain| VersionFacts { version: chain.newest().version(), digest: chain.newest().digest() }),
         guarded: chain.is_ok_and(Chain::is_guarded_since_trusted),
+        missing,
     };
     let mut checks = ledger.into_checks();
     if witnesses.is_empty() {

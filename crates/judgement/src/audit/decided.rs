@@ -58,8 +58,14 @@ pub(crate) fn check_seal(
     let policy = PolicyDigest::of(&canonical::to_canonical(&bundle.policy));
     let builtins = BlobDigest::of(&canonical::to_canonical(&bundle.builtins));
     for (same, what) in [
-        (seal.policy == policy, "the policy in the bundle differs from the sealed policy"),
-        (seal.builtins == builtins, "the built-in lists in the bundle differ from the sealed lists"),
+        (
+            seal.policy == policy,
+            "the field `policy` of the bundle is not the policy that the seal names: the bundle was changed, so get it again",
+        ),
+        (
+            seal.builtins == builtins,
+            "the field `builtins` of the bundle (lists of programs) is not what the seal names: the bundle was changed, so get it again",
+        ),
         (sealed.roster.policy() == policy, "the roster names another policy than the seal"),
         (receipt.decision.policy == policy, "the receipt names another policy than the seal"),
         (consumption.seal == sealed.digest, "the consumption names another seal than the seal in the bundle"),

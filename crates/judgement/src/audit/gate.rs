@@ -18,6 +18,7 @@ use crate::audit::gate_requirements::{
 use crate::audit::report::{ApprovedFacts, BundleReport, CheckFinding, CheckName, Facts, UsedGrant};
 use documents::record::profile::Layer;
 use documents::record::receipt::{Outcome, Status};
+use documents::record::refused_parts::{refused_parts, refused_words};
 use documents::record::validity::Timestamp;
 
 /// Result of the gate.
@@ -39,7 +40,7 @@ impl GateReport {
 /// Requirement of the gate, with its result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Requirement {
-    /// Name of the requirement: `verified`, `boundary`, `step`, `digest`, `parameters`, `grant`, `emergency`, `outcome`, `sandbox`, `age`,
+    /// Name of the requirement: `verified`, `boundary`, `step`, `digest`, `parameters`, `grant`, `emergency`, `outcome`, `refused`, `sandbox`, `age`,
     /// `roster`, or the name of a check that the verifier left open. Stable.
     pub name: String,
     /// Result of the check.
@@ -109,6 +110,9 @@ pub fn decide(report: &BundleReport, demands: &GateRequirements, now: Timestamp)
         say("emergency", emergency(demands));
     }
     say("outcome", of(facts, |facts| outcome(&facts.outcome, demands)));
+    if !demands.refused {
+        say("refused", of(facts, refused));
+    }
     say("sandbox", of(facts, |facts| sandbox(facts, demands)));
     say("age", of(facts, |facts| age(facts, demands, now)));
     say("roster", of(facts, |facts| roster(report, facts, demands)));
@@ -288,6 +292,11 @@ fn outcome(outcome: &Outcome, demands: &GateRequirements) -> Answer {
     }
 }
 
+fn refused(facts: &Facts) -> Answer {
+    let words = refused_words(&refused_parts(&facts.outcome, facts.programs.as_ref()));
+    if words.is_empty() { met("no list refused anything") } else { unmet(format!("the run succeeded{words}")) }
+}
+
 fn sandbox(facts: &Facts, demands: &GateRequirements) -> Answer {
     let held = &facts.sandbox.layers;
     let words = |layers: &[Layer]| {
@@ -411,6 +420,7 @@ mod tests {
                 params.iter().map(|(name, value)| (name.clone(), GivenParameter::Value(value.clone()))).collect(),
             ),
             outcome: OutcomeRequirement::Succeeded,
+            refused: true,
             sandbox: SandboxRequirement::Layers(STRICT.to_vec()),
             age: AgeLimit::Seconds(24 * 3600),
             unchecked: BTreeSet::new(),

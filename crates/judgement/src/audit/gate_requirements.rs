@@ -25,6 +25,8 @@ pub struct GateRequirements {
     pub params: ParamsRequirement,
     /// Outcomes that the gate accepts.
     pub outcome: OutcomeRequirement,
+    /// True if the gate accepts a run whose list refused a program although the exit code is 0.
+    pub refused: bool,
     /// Layers that must have been active in the sandbox.
     pub sandbox: SandboxRequirement,
     /// Maximum age of the run.

@@ -104,6 +104,8 @@ pub struct Auditor {
     /// For each checkpoint from another source: index and time of the first entry that follows the checkpoint and
     /// states a time. Times in a log never decrease, so all following entries have this time or a later time.
     after: Vec<Option<(u64, Timestamp)>>,
+    /// Number of checkpoints from other sources that an entry follows. They are the first ones, by size.
+    followed: usize,
     /// Warnings about back-dated entries. An entry is back-dated if a checkpoint from another source does not cover the
     /// entry, although the entry states an earlier time than the checkpoint.
     back_dated: Vec<String>,
@@ -134,8 +136,9 @@ impl Auditor {
     ///
     /// # Errors
     /// Returns an error if the versions are not connected with the trusted roster.
-    pub fn new(trusted: Pinned, versions: &[Envelope], expected: Expected) -> Result<Self, ChainError> {
+    pub fn new(trusted: Pinned, versions: &[Envelope], mut expected: Expected) -> Result<Self, ChainError> {
         let seals = Seals { no_differences: expected.no_differences, ..Seals::default() };
+        expected.heads.sort_by_key(|seen| seen.size);
         let after = vec![None; expected.heads.len()];
         Ok(Self {
             rosters: Rosters::connect(trusted, versions)?,
@@ -161,19 +164,20 @@ impl Auditor {
             follows: None,
             left: None,
             after,
+            followed: 0,
             back_dated: Vec::new(),
             unsigned: Vec::new(),
         })
     }
 
     /// Sets each result that only the newest roster can establish to *not checked*, as
-    /// [`crate::audit::bundle_check::leave_to`] does. `newer` is a trusted roster that was found in `from` and is not
+    /// [`crate::audit::newer_roster::leave_to`] does. `newer` is a trusted roster that was found in `from` and is not
     /// connected with the log. No witness counts after this call, because the newest roster names the witnesses.
     pub fn leave_to(&mut self, newer: &TrustedRoster, from: &str) {
         self.left = Some(LeftTo(format!(
             "version {} of the roster ({}, from {from}) is trusted too, but this log is not connected with this \
-             version: the log is older than the version, or has another history; name the roster to use with \
-             --roster",
+             version: the log is older than the version, or has another history; give the missing versions with \
+             --roster, or only the roster to use",
             newer.version(),
             newer.digest()
         )));
@@ -452,10 +456,9 @@ impl Auditor {
             ));
         }
         self.at = self.at.max(at);
-        for (seen, after) in self.expected.heads.iter().zip(&mut self.after) {
-            if after.is_none() && seen.size <= index {
-                *after = Some((index, at));
-            }
+        while self.expected.heads.get(self.followed).is_some_and(|seen| seen.size <= index) {
+            self.after[self.followed] = Some((index, at));
+            self.followed += 1;
         }
     }
 

@@ -15,6 +15,7 @@ pub mod gate_requirements;
 pub mod grant_uses;
 pub mod history;
 pub mod longer_copy;
+pub mod newer_roster;
 pub mod people_lines;
 pub mod plan_receipts;
 mod receipt_facts;

@@ -62,6 +62,9 @@ pub(crate) fn collect(
         usage: stated.usage.clone(),
         sandbox: stated.sandbox.clone(),
         programs: stated.programs.clone(),
+        refused_hosts: stated.sandbox.refused_lines(
+            authorization.map_or(&[][..], |authorization| &authorization.predicate().sandbox.network.hosts),
+        ),
         witnesses: Vec::new(),
         approved: authorization.map(|authorization| approved(authorization.predicate())),
     }

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::trust::chain_error::missing_words;
 use documents::crypto::digest::{
     ContentDigest, LeafHash, PolicyDigest, RenderedDigest, RosterDigest, SealDigest, StepDigest,
 };
@@ -272,6 +273,14 @@ impl BundleReport {
     pub fn failed(&self) -> impl Iterator<Item = &Check> {
         self.checks.iter().filter(|check| check.finding == CheckFinding::Failed)
     }
+
+    /// Returns the reason in words if the bundle is neither verified nor refused, because versions of the roster are
+    /// missing.
+    #[must_use]
+    pub fn undecided(&self) -> Option<String> {
+        let missing = self.trust.missing.filter(|_| self.failed().next().is_none())?;
+        Some(missing_words(missing.first, missing.last))
+    }
 }
 
 /// Rosters with which a bundle was verified.
@@ -285,6 +294,18 @@ pub struct TrustFacts {
     pub newest: Option<VersionFacts>,
     /// True if every roster version after the trusted version needed signatures of people in the version before.
     pub guarded: bool,
+    /// Versions without which nobody can decide whether the trusted version is a later version of the bundle's roster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub missing: Option<MissingVersions>,
+}
+
+/// Versions of a roster that a verifier lacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct MissingVersions {
+    /// Number of the first missing version.
+    pub first: u64,
+    /// Number of the last missing version.
+    pub last: u64,
 }
 
 /// One version of a roster.
@@ -341,6 +362,9 @@ pub struct Facts {
     /// Which programs the run started, and which its list refused. Absent if the run had no list of programs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub programs: Option<ProgramFacts>,
+    /// Hosts to which the run got no connection, each with the reason and what to do. Absent if there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused_hosts: Vec<String>,
     /// Witnesses that cosigned the checkpoint, as far as this was established.
     pub witnesses: Vec<WitnessFacts>,
     /// Facts that the approvers signed. Absent if their signatures were not verified.

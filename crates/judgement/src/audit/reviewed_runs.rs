@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::audit::finding::{Finding, FindingKind};
 use crate::audit::people_lines::RunReviewState;
 use crate::audit::seal_in_force::SealInForce;
-use crate::decision::reviews::{CountedReview, ReviewRules, RunReviews, Settlement};
+use crate::decision::reviews::{CountedReview, ReviewContext, ReviewRules, RunReviews, Settlement};
 use documents::crypto::digest::ContentDigest;
 use documents::record::authorization::{Authorization, BoundaryRef};
 use documents::record::ident::{ReceiptId, StepRef};
@@ -82,6 +82,9 @@ pub struct UnsettledEnd {
     /// Log entry of the review that settled the end, and how the run ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settled: Option<(u64, ObservedEnd)>,
+    /// True if people say different things.
+    #[serde(default)]
+    pub disputed: bool,
 }
 
 impl ReviewedRun {
@@ -97,17 +100,21 @@ impl ReviewedRun {
         self.unknown.as_ref().is_some_and(|unknown| unknown.settled.is_none())
     }
 
+    /// Returns how the run ended, if this is settled.
+    pub(crate) fn settled(&self) -> Option<ObservedEnd> {
+        self.unknown.as_ref().and_then(|unknown| unknown.settled).map(|(_, end)| end)
+    }
+
     pub(crate) fn state(&self) -> RunReviewState {
-        let settlement = self.rules.as_ref().map(|rules| self.reviews.settlement(rules));
         let is_reviewed = self.emergency.as_ref().is_some_and(|emergency| emergency.closed.is_some());
-        let settled = self.unknown.as_ref().and_then(|unknown| unknown.settled).map(|(_, end)| end);
+        let settled = self.settled();
         RunReviewState {
             receipt: self.receipt.clone(),
             step: self.step.clone(),
             at: self.at,
             emergency: self.is_open(),
             unsettled: self.is_unsettled(),
-            disputed: self.is_unsettled() && settlement == Some(Settlement::Disputed),
+            disputed: self.unknown.as_ref().is_some_and(|unknown| unknown.disputed),
             reviewed_by: if is_reviewed { self.reviews.reviewers().cloned().collect() } else { Vec::new() },
             settled,
             settled_by: settled.map_or_else(Vec::new, |end| self.reviews.who_say(end).cloned().collect()),
@@ -193,30 +200,31 @@ impl ReviewedRuns {
         found
     }
 
-    /// Follows a review that counts. If the review settles the run of a grant, returns the grant and the entry of the receipt.
+    /// Follows a review that counts. If the end of the run is unknown and the run used a grant, returns the grant, the entry of
+    /// the receipt, and true if the end is settled.
     pub(crate) fn review(
         &mut self,
         receipt: &ContentDigest,
         review: &CountedReview,
-        observed: Option<ObservedEnd>,
-        entry: u64,
-    ) -> Option<(ContentDigest, u64)> {
+        (observed, entry): (Option<ObservedEnd>, u64),
+        context: ReviewContext<'_>,
+    ) -> Option<(ContentDigest, u64, bool)> {
         let run = self.0.get_mut(receipt)?;
         let rules = run.rules.as_ref()?;
-        run.reviews.count(review, observed);
+        let before = run.unknown.as_ref().and_then(|unknown| unknown.settled);
+        let settlement = run.reviews.count(review, observed, before.map(|(_, end)| end), (rules, context));
         if let Some(emergency) = &mut run.emergency
             && emergency.closed.is_none()
             && run.reviews.are_enough(rules)
         {
             emergency.closed = Some(entry);
         }
-        if let Some(unknown) = &mut run.unknown
-            && unknown.settled.is_none()
-            && let Settlement::Settled(end) = run.reviews.settlement(rules)
-        {
-            unknown.settled = Some((entry, end));
-            return Some((run.grant?, run.entry));
-        }
-        None
+        let unknown = run.unknown.as_mut()?;
+        unknown.disputed = settlement == Settlement::Disputed;
+        unknown.settled = match settlement {
+            Settlement::Settled(end) => before.filter(|(_, known)| *known == end).or(Some((entry, end))),
+            Settlement::Unsettled | Settlement::Disputed => None,
+        };
+        Some((run.grant?, run.entry, unknown.settled.is_some()))
     }
 }

@@ -247,7 +247,11 @@ pub fn judge_excluded(
     tokens: Tokens<'_>,
     roster: &TrustedRoster,
 ) -> Result<ExcludedSigners, GrantError> {
-    exclusion::judge(&grant.grantee.name, &grant.proposer, tokens, roster).map_err(GrantError::Exclusion)
+    // An approver who asked for the grant has no owner, and does not count.
+    let approver = roster.approver(&grant.proposer).map(|approver| approver.name.clone());
+    let proposer = if approver.is_some() { &grant.grantee.name } else { &grant.proposer };
+    let excluded = exclusion::judge(&grant.grantee.name, proposer, tokens, roster).map_err(GrantError::Exclusion)?;
+    Ok(excluded.with(approver.as_slice()))
 }
 
 /// Checks that no excluded person signed the grant.

@@ -3,7 +3,7 @@
 //! The boundary decides with these rules. The auditor derives the same rules from the blobs of the seal.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
@@ -13,6 +13,7 @@ use crate::decision::quorum_rules::QuorumRules;
 use crate::decision::step::{HashedStep, StepError};
 use crate::policy::builtins::Builtins;
 use crate::policy::file::Policy;
+use crate::policy::profile_error::ProfileError;
 use crate::policy::program_names::{ProgramNames, SharedNames};
 use crate::policy::required_permissions::{PolicyDenied, needs};
 use crate::policy::ruling::{Ruling, resolve};
@@ -145,16 +146,44 @@ pub fn steps_in_force(
     roster: &TrustedRoster,
     configuration: &Configuration,
 ) -> Result<StepsInForce, Vec<RegistryError>> {
-    let (steps, errors) = each_in_force(registry, policy, builtins, roster, configuration);
+    let (steps, errors) = each_in_force(registry, policy, builtins, Some(roster), configuration);
     if errors.is_empty() { Ok(steps) } else { Err(errors) }
 }
 
+/// Derives the rules for every valid step, and every reason for which a boundary seals none of the other steps. `known` has
+/// rules of steps whose scripts may be parsed. Without a roster, no group is checked.
+pub fn steps_to_seal(
+    registry: &Registry,
+    policy: &Policy,
+    roster: Option<&TrustedRoster>,
+    configuration: &Configuration,
+    known: Option<&StepsInForce>,
+) -> (StepsInForce, Vec<RegistryError>) {
+    let (mut steps, mut errors) = each_in_force(registry, policy, Builtins::current(), roster, configuration);
+    if let Some(known) = known {
+        share_needs(&mut steps, known);
+    }
+    parse_scripts(&steps);
+    // No approver could sign a run whose permissions do not fit into an authorization.
+    let unfit = steps.iter().filter_map(|(reference, step)| match step.asked() {
+        Err(denied @ (PolicyDenied::TooMany { .. } | PolicyDenied::TooLong { .. })) => {
+            Some(registry.get(reference)?.flaw(denied))
+        }
+        Ok(_)
+        | Err(PolicyDenied::Denied { .. } | PolicyDenied::NotUnderstood(_) | PolicyDenied::NothingAllowed { .. }) => {
+            None
+        }
+    });
+    errors.extend(unfit);
+    (steps, errors)
+}
+
 /// Derives the rules for every valid step, and returns the errors of the other steps too.
-pub fn each_in_force(
+fn each_in_force(
     registry: &Registry,
     policy: &Policy,
     builtins: &Builtins,
-    roster: &TrustedRoster,
+    roster: Option<&TrustedRoster>,
     configuration: &Configuration,
 ) -> (StepsInForce, Vec<RegistryError>) {
     let given = PolicyProfile::of(configuration);
@@ -172,30 +201,33 @@ pub fn each_in_force(
             None => shared(resolve(policy, builtins, reference), before.map(|step| &step.ruling)),
         };
         let of_policy = ruling.approvals.as_ref().map(|rule| &rule.value);
-        let rules = match QuorumRules::combine(of_policy, &definition.approvals) {
-            Ok(rules) => rules.with_passkeys(ruling.passkeys),
-            Err(error) => {
-                refuse(&error);
-                continue;
-            }
-        };
-        let also = ruling.people_rules();
-        for group in rules.groups().into_iter().chain(also.iter().flat_map(|rule| &rule.from)) {
-            if !roster.has_group(group) {
+        let rules = QuorumRules::combine(of_policy, &definition.approvals);
+        let rules = rules.map(|rules| rules.with_passkeys(ruling.passkeys)).map_err(|error| refuse(&error)).ok();
+        if let Some(rules) = &rules {
+            let also = ruling.people_rules();
+            let groups: BTreeSet<_> =
+                rules.groups().into_iter().chain(also.iter().flat_map(|rule| &rule.from)).collect();
+            for group in groups.into_iter().filter(|group| roster.is_some_and(|roster| !roster.has_group(group))) {
                 refuse(&format!("the roster has no group {group}: add the group to the roster, or name another group"));
             }
-        }
-        let review = ruling.emergency.as_ref().map(|rule| ("emergency.review", &rule.value.review));
-        for (key, people) in review.into_iter().chain(policy.settle().map(|rule| ("settle", rule))) {
-            for group in people.from.iter().filter(|group| !rules.groups().contains(group)) {
-                refuse(&format!(
-                    "`{key}` of the policy names the group {group}, which no approval rule of the step names: name a \
-                     group of the rule of policy or of the step"
-                ));
+            let review = ruling.emergency.as_ref().map(|rule| ("emergency.review", &rule.value.review));
+            for (key, people) in review.into_iter().chain(policy.settle().map(|rule| ("settle", rule))) {
+                for group in people.from.iter().filter(|group| !rules.groups().contains(group)) {
+                    refuse(&format!(
+                        "`{key}` of the policy names the group {group}, which no approval rule of the step names: name a \
+                         group of the rule of policy or of the step"
+                    ));
+                }
             }
         }
-        match profile_of_step(&ruling, definition, &given) {
-            Ok(profile) => {
+        let profile = profile_of_step(&ruling, definition, &given);
+        let path = reference.path();
+        let mut refuse_profile = |error: ProfileError| match error {
+            ProfileError::NotAllowed { why } => refuse(&format!("{why} (policy compared the path {path})")),
+            error => refuse(&error),
+        };
+        match profile.map_err(|errors| errors.into_iter().for_each(&mut refuse_profile)).ok().zip(rules) {
+            Some((profile, rules)) => {
                 let hashed = HashedStep::registered(step);
                 let rules = shared(rules, before.map(|step| &step.rules));
                 let approvals = of_policy.into_iter().chain([&definition.approvals]).cloned().collect();
@@ -205,7 +237,7 @@ pub fn each_in_force(
                 let step = StepInForce { ruling, needs, names, hashed, rules, approvals, profile, index };
                 steps.push((reference.clone(), step));
             }
-            Err(error) => refuse(&error),
+            None => {}
         }
     }
     (steps.into_iter().collect(), errors)

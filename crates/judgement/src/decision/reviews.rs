@@ -61,6 +61,7 @@ pub struct ReviewContext<'a> {
 #[must_use]
 pub struct CountedReview {
     reviewer: Name,
+    keyid: KeyId,
     closes: bool,
     settles: bool,
 }
@@ -82,6 +83,12 @@ impl CountedReview {
     #[must_use]
     pub const fn counts_for_settle(&self) -> bool {
         self.settles
+    }
+
+    /// Returns true if the review says something else about the end of a run than what is settled.
+    #[must_use]
+    pub fn disputes(&self, observed: Option<ObservedEnd>, settled: ObservedEnd) -> bool {
+        self.settles && observed.is_some_and(|end| end != settled)
     }
 }
 
@@ -107,6 +114,7 @@ pub fn check_reviewer(
     let is_of = |rule: &PeopleRule| rule.from.iter().any(|group| person.groups.contains(group));
     Ok(CountedReview {
         reviewer: person.name.clone(),
+        keyid: signature.keyid,
         closes: is_of(&rules.review) && !decision.approvers.contains(&person.name),
         settles: is_of(&rules.settle),
     })
@@ -128,6 +136,8 @@ pub struct ReviewOpinion {
     /// How the run ended, by this person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed: Option<ObservedEnd>,
+    /// Id of the key that signed the review.
+    pub keyid: KeyId,
 }
 
 /// What people know about a run with an unknown end.
@@ -147,10 +157,21 @@ impl RunReviews {
         self.0.insert(reviewer, opinion);
     }
 
-    /// Adds a review that counts.
-    pub fn count(&mut self, review: &CountedReview, observed: Option<ObservedEnd>) {
-        let opinion = ReviewOpinion { closes: review.closes, settles: review.settles, observed };
-        self.add(review.reviewer.clone(), opinion);
+    /// Adds a review that counts. `settled` is how the run ended before this review, if this is settled. Returns what people know
+    /// about the end with the review.
+    pub fn count(
+        &mut self,
+        review: &CountedReview,
+        observed: Option<ObservedEnd>,
+        settled: Option<ObservedEnd>,
+        (rules, context): (&ReviewRules, ReviewContext<'_>),
+    ) -> Settlement {
+        let CountedReview { reviewer, keyid, closes, settles } = review.clone();
+        self.add(reviewer, ReviewOpinion { closes, settles, observed, keyid });
+        match settled {
+            Some(end) if !review.disputes(observed, end) => Settlement::Settled(end),
+            _ => self.settlement(rules, context),
+        }
     }
 
     /// Returns the people whose review counts towards the end of an emergency.
@@ -176,23 +197,28 @@ impl RunReviews {
         self.counted_for_review() >= rules.review.required
     }
 
+    /// Returns what the people say who still count: the roster lists the person, and the key of the review is not revoked.
+    fn said(&self, context: ReviewContext<'_>) -> Vec<ObservedEnd> {
+        let counts = |(name, opinion): &(&Name, &ReviewOpinion)| {
+            opinion.settles && context.roster.approver(name).is_some() && !(context.is_revoked)(&opinion.keyid)
+        };
+        self.0.iter().filter(counts).filter_map(|(_, opinion)| opinion.observed).collect()
+    }
+
     /// Returns the number of people who said the same about an unknown end, or 0 if people disagree.
     #[must_use]
-    pub fn agreeing(&self) -> u64 {
-        let mut said = self.0.values().filter(|opinion| opinion.settles).filter_map(|opinion| opinion.observed);
-        let Some(first) = said.next() else { return 0 };
-        let others: Vec<_> = said.collect();
-        if others.iter().all(|one| *one == first) { 1 + others.len() as u64 } else { 0 }
+    pub fn agreeing(&self, context: ReviewContext<'_>) -> u64 {
+        let said = self.said(context);
+        if said.iter().all(|one| *one == said[0]) { said.len() as u64 } else { 0 }
     }
 
     /// Returns what the reviews say about an unknown end.
     #[must_use]
-    pub fn settlement(&self, rules: &ReviewRules) -> Settlement {
-        let said = self.0.values().filter(|opinion| opinion.settles).find_map(|opinion| opinion.observed);
-        match (said, self.agreeing()) {
+    pub fn settlement(&self, rules: &ReviewRules, context: ReviewContext<'_>) -> Settlement {
+        match (self.said(context).first(), self.agreeing(context)) {
             (None, _) => Settlement::Unsettled,
             (Some(_), 0) => Settlement::Disputed,
-            (Some(end), people) if people >= rules.settle.required => Settlement::Settled(end),
+            (Some(end), people) if people >= rules.settle.required => Settlement::Settled(*end),
             (Some(_), _) => Settlement::Unsettled,
         }
     }
@@ -215,7 +241,6 @@ impl ReviewError {
     pub const fn code(&self) -> Code {
         match self {
             Self::DoesNotCount(signature) => match signature.why {
-                NotCounted::NoApprover => Code::UnknownSigner,
                 NotCounted::Revoked => Code::Revoked,
                 NotCounted::Excluded => Code::SelfApproval,
                 _ => Code::NotPermittedSigner,
@@ -229,9 +254,13 @@ impl ReviewError {
 impl fmt::Display for ReviewError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::DoesNotCount(signature) if signature.why == NotCounted::Excluded => {
+                write!(f, "{} proposed the run or controls its proposer, and so can't review it", signature.holder)
+            }
             Self::DoesNotCount(signature) => signature.fmt(f),
             Self::NotNeeded => f.write_str(
-                "the run needs no review: only an emergency without its reviews, or a run with an unknown end, needs one",
+                "the run needs no review: only an emergency without its reviews, or a run with an unknown end, needs one; of a \
+                 settled run, only a person who may settle can say that it ended in another way",
             ),
             Self::Rules(why) => write!(f, "the rules for reviews of the run can't be applied: {why}"),
         }

@@ -385,5 +385,13 @@ mod tests {
         assert!(later.to_string().starts_with("later-feature /step/runs_on: "), "{later}");
         assert!(matches!(refused("surprise", json!(1)), StepError::Malformed(_)));
         assert!(matches!(refused("exclusive", Value::Null), StepError::Malformed(_)));
+        // The field is there only if it is true.
+        assert!(matches!(refused("check", json!(false)), StepError::Malformed(_)));
+        assert!(matches!(refused("check", Value::Null), StepError::Malformed(_)));
+        let mut check = definition();
+        check["check"] = json!(true);
+        let (plain, check) = (HashedStep::parse(&definition()), HashedStep::parse(&check));
+        let digest = |step: Result<HashedStep, StepError>| step.expect("a step").digest();
+        assert_ne!(digest(plain), digest(check));
     }
 }

@@ -100,8 +100,34 @@ mod tests {
     fn each_everyday_program_that_starts_others_has_a_closure() {
         let closures = Builtins::current().closures();
         for name in [
-            "git", "gcc", "g++", "cc", "c++", "clang", "make", "tar", "python", "python3", "pip", "pip3", "node",
-            "npm", "npx", "perl", "ssh", "scp", "curl", "jq", "go", "cargo", "rustc", "java", "javac",
+            "git",
+            "gcc",
+            "g++",
+            "cc",
+            "c++",
+            "clang",
+            "make",
+            "tar",
+            "python",
+            "python3",
+            "pip",
+            "pip3",
+            "node",
+            "npm",
+            "npx",
+            "perl",
+            "ssh",
+            "scp",
+            "curl",
+            "jq",
+            "go",
+            "cargo",
+            "rustc",
+            "java",
+            "javac",
+            "psql",
+            "pg_dump",
+            "pg_restore",
         ] {
             let program = name.parse().expect("a program");
             assert!(closures.of(&program).is_some(), "{name}");

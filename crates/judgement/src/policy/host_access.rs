@@ -8,22 +8,31 @@ use crate::policy::patterns::Pattern;
 use crate::policy::profile_error::ProfileError;
 use documents::record::declared::{DeclaredSandbox, SandboxRule};
 use documents::record::profile::Profile;
-use documents::record::sandbox_permission::SandboxPermission;
+use documents::record::sandbox_permission::{SandboxPermission, listed_host};
 
-/// Writes the declarations of a step into its profile, if policy allows them.
-///
-/// # Errors
-/// Returns an error for the first declaration that is malformed, or that policy does not allow.
-pub(super) fn give(rule: &SandboxRule, declared: &DeclaredSandbox, profile: &mut Profile) -> Result<(), ProfileError> {
-    declared.check().map_err(|why| ProfileError::Declared { why })?;
+/// Writes the declarations of a step into its profile. Returns an error for each declaration that is malformed, or that
+/// policy does not allow.
+pub(super) fn give(rule: &SandboxRule, declared: &DeclaredSandbox, profile: &mut Profile) -> Vec<ProfileError> {
+    if let Err(why) = declared.check() {
+        return vec![ProfileError::Declared { why }];
+    }
+    let mut errors = Vec::new();
     for permission in SandboxPermission::ALL {
-        permission.check_allowed(rule, declared).map_err(|why| ProfileError::NotAllowed { why })?;
+        errors.extend(permission.check_allowed(rule, declared).err().map(|why| ProfileError::NotAllowed { why }));
         permission.give(declared, profile);
+    }
+    for host in &profile.network.hosts {
+        let listed = listed_host(host, rule.network.as_ref()).unwrap_or_default();
+        profile.network.private.extend(listed.private.then(|| host.clone()));
+        profile.network.localhost.extend(listed.localhost.then(|| host.clone()));
     }
     let reaches = declared.read.is_some() || declared.write.is_some();
     let written = [&rule.deny, &declared.deny].into_iter().flatten().flatten().cloned();
-    profile.deny = if reaches { denied(written.collect())? } else { Vec::new() };
-    Ok(())
+    match denied(if reaches { written.collect() } else { Vec::new() }) {
+        Ok(deny) => profile.deny = deny,
+        Err(error) => errors.push(error),
+    }
+    errors
 }
 
 /// Sorts the patterns and removes duplicates. Returns an error if a pattern is malformed or matches everything.
@@ -65,7 +74,8 @@ pub fn check_deny(text: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use documents::record::declared::DeclaredNetwork;
+    use crate::policy::profile_error::joined;
+    use documents::record::declared::{AllowedHost, DeclaredNetwork};
     use documents::record::profile::Limits;
 
     fn declared(pairs: &[(&str, &str)]) -> DeclaredSandbox {
@@ -77,9 +87,10 @@ mod tests {
         declared
     }
 
-    fn resolve(rule: &SandboxRule, declared: &DeclaredSandbox) -> Result<Profile, ProfileError> {
+    fn resolve(rule: &SandboxRule, declared: &DeclaredSandbox) -> Result<Profile, String> {
         let mut profile = Profile::nothing(Vec::new(), Limits::default());
-        give(rule, declared, &mut profile).map(|()| profile)
+        let errors = give(rule, declared, &mut profile);
+        if errors.is_empty() { Ok(profile) } else { Err(joined(&errors)) }
     }
 
     fn texts(list: &[&str]) -> Option<Vec<String>> {
@@ -91,7 +102,10 @@ mod tests {
         let rule = SandboxRule {
             read: texts(&["/srv/app"]),
             write: texts(&["/srv/data"]),
-            network: Some(DeclaredNetwork::Allow(vec!["a.example:443".into()])),
+            network: Some(DeclaredNetwork::Allow(vec![AllowedHost {
+                host: "a.example:443".into(),
+                ..AllowedHost::default()
+            }])),
             sockets: texts(&["/run/x"]),
             run_as: Some("web".into()),
             may_be_off: Some(false),
@@ -110,7 +124,7 @@ mod tests {
             &[("reason", "no")],
         ] {
             let refused = resolve(&rule, &declared(pairs)).expect_err("not allowed");
-            assert!(refused.to_string().contains("sandbox: {"), "{refused}");
+            assert!(refused.contains("sandbox: {"), "{refused}");
         }
         assert!(resolve(&rule, &declared(&[("read", "/srv/data/x")])).is_ok(), "what may be written may be read");
     }
@@ -135,14 +149,14 @@ mod tests {
             policy.file()
         );
         let bad = "version: 1\ndefault: {sandbox: {may_be_off: true}}\noverrides:\n  - runbook: a\n    sandbox:\n      read: [srv]\n      \
-                   deny: [\"**\"]\n      network: {allow: [\"10.0.0.1:80\"]}\n      run_as: root\n      workdir: live\n      \
+                   deny: [\"**\"]\n      network: {allow: [\"10.0.0.256:80\"]}\n      run_as: root\n      workdir: live\n      \
                    may_be_off: maybe\n      sockets: []\n      level: strict\n";
         let flaws: Vec<String> = Policy::load(bad).expect_err("flaws").iter().map(ToString::to_string).collect();
         for expected in [
             "2:21: `may_be_off` is allowed only for named runbooks",
             "6:14: the path \"srv\" is relative",
             "7:14: the deny pattern \"**\" matches everything",
-            "8:25: the address \"10.0.0.1:80\" is not a name",
+            "8:25: the address \"10.0.0.256:80\" is not a name",
             "9:15: no step runs as root",
             "10:16: unknown value of workdir: \"live\"",
             "11:19: `may_be_off` must be true or false",

@@ -16,6 +16,7 @@ pub mod patterns;
 pub mod people_rules;
 pub mod policy_error;
 mod policy_reader;
+pub mod possible_names;
 pub mod profile_error;
 pub mod program_names;
 pub mod required_permissions;

@@ -114,6 +114,9 @@ impl PathPattern {
         if text.starts_with('~') {
             return Err(PatternError::new(text, "`~` is not expanded in a pattern: write the whole path"));
         }
+        if text.starts_with('$') {
+            return Err(PatternError::new(text, VARIABLE));
+        }
         let rest = text.strip_prefix("./").unwrap_or(text);
         Err(PatternError::new(
             text,
@@ -169,6 +172,10 @@ impl PathPattern {
     }
 }
 
+/// Message about a pattern with a variable of the shell.
+pub(super) const VARIABLE: &str =
+    "variables are not expanded in a pattern: write the whole path, with [$] for a `$` in the path itself";
+
 /// Returns the part of `path` below `directory`, which is empty for `directory` itself.
 fn below<'p>(path: &'p str, directory: &str) -> Option<&'p str> {
     let rest = path.strip_prefix(directory.strip_suffix('/').unwrap_or(directory))?;
@@ -215,6 +222,13 @@ impl RunbookPath {
             named.written.extend(ENDINGS.iter().map(|ending| format!("{inner}{ending}")));
         }
         named
+    }
+
+    /// Returns the path without the ending of a runbook, or the whole path if it is outside the directory.
+    #[must_use]
+    pub fn shown(&self) -> &str {
+        let at = if self.outside { self.written.len().saturating_sub(1) } else { 0 };
+        self.written.get(at).map_or("", String::as_str)
     }
 
     /// Returns true if `pattern` does not match this path, but would match it without the endings of both.

@@ -143,13 +143,14 @@ impl CaseSensitivity {
 
 const ESCAPED_SLASH: &str = "a slash always separates segments: write / without a backslash";
 
+/// One part of an alternative of a pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Token {
+pub(super) enum Token {
     Literal(char),
     Star,
     Any,
-    /// Content of a class. The second value is true if the class is negated.
-    Class(String, bool),
+    /// Ranges of a class. The second value is true if the class is negated.
+    Class(Vec<(char, char)>, bool),
     Slash,
 }
 
@@ -171,8 +172,7 @@ fn translate(text: &str, dots: LeadingDots) -> Result<(Translated, usize), Strin
             "negation (a leading !) is not supported: use an allow list, a deny list or a later override".to_owned()
         );
     }
-    let chars: Vec<char> = text.chars().collect();
-    let alternatives = expand(&chars)?;
+    let alternatives = alternatives(text)?;
     let mut regexes = Vec::with_capacity(alternatives.len());
     for alternative in &alternatives {
         regexes.push(path_regex(alternative, dots)?);
@@ -196,6 +196,14 @@ fn literal(tokens: &[Token]) -> Option<String> {
         })
         .collect();
     text.map(|text| text.strip_prefix("./").map(str::to_owned).unwrap_or(text))
+}
+
+/// Returns the alternatives that the braces of a pattern create. Each alternative is a list of tokens.
+///
+/// # Errors
+/// Returns the problem in the braces or in a class.
+pub(super) fn alternatives(text: &str) -> Result<Vec<Vec<Token>>, String> {
+    expand(&text.chars().collect::<Vec<char>>())
 }
 
 /// Expands the braces. Each alternative is a list of tokens.
@@ -331,7 +339,7 @@ fn class(chars: &[char], at: usize) -> Result<(Token, usize), String> {
         }
         inside += 1;
     };
-    let mut set = String::new();
+    let mut set = Vec::new();
     let mut i = 0;
     while i < members.len() {
         let (low, _) = members[i];
@@ -340,20 +348,16 @@ fn class(chars: &[char], at: usize) -> Result<(Token, usize), String> {
                 if low > high {
                     return Err(format!("the range {low}-{high} is empty: write {high}-{low}"));
                 }
-                set.push_str(&format!("{}-{}", class_char(low), class_char(high)));
+                set.push((low, high));
                 i += 3;
             }
             _ => {
-                set.push_str(&class_char(low));
+                set.push((low, low));
                 i += 1;
             }
         }
     }
     Ok((Token::Class(set, negated), end))
-}
-
-fn class_char(c: char) -> String {
-    format!("\\x{{{:x}}}", u32::from(c))
 }
 
 /// Returns the regex of a pattern without braces.
@@ -453,7 +457,9 @@ fn inner_regex(tokens: &[Token]) -> String {
     regex
 }
 
-fn class_regex(set: &str, negated: bool, without_dot: bool) -> String {
+fn class_regex(set: &[(char, char)], negated: bool, without_dot: bool) -> String {
+    let range = |(low, high): &(char, char)| format!("\\x{{{:x}}}-\\x{{{:x}}}", u32::from(*low), u32::from(*high));
+    let set: String = set.iter().map(range).collect();
     format!("[[{}{set}]&&[^/{}]]", if negated { "^" } else { "" }, if without_dot { "." } else { "" })
 }
 

@@ -13,6 +13,7 @@ use crate::policy::people_rules::{
     EmergencyRule, FreezeRule, PasskeysRule, PeopleRule, RULE_KEYS, StandingRule, TOP_KEYS,
 };
 use crate::policy::policy_error::PolicyError;
+use crate::policy::possible_names;
 use crate::policy::sandbox_rule;
 use documents::crypto::canonical::canonical_of;
 use documents::crypto::digest::PolicyDigest;
@@ -254,8 +255,15 @@ impl Reader {
     /// directories.
     fn runbook(&mut self, node: &YamlNode) -> Option<(String, Pattern)> {
         let text = node.text("`runbook`", &mut self.flaws)?;
-        let pattern =
-            self.counted(|| Pattern::parse_with(text, LeadingDots::Any, CaseSensitivity::Counts), Pattern::ways, node)?;
+        let is_new = self.reading == Reading::ToServe;
+        let parse = || {
+            let pattern = Pattern::parse_with(text, LeadingDots::Any, CaseSensitivity::Counts)?;
+            if is_new {
+                possible_names::check_runbook(text)?;
+            }
+            Ok(pattern)
+        };
+        let pattern = self.counted(parse, Pattern::ways, node)?;
         Some((text.to_owned(), pattern))
     }
 
@@ -340,7 +348,16 @@ impl Reader {
     }
 
     fn pattern(&mut self, node: &YamlNode, kind: PermissionKind, side: ListSide, text: &str) -> Option<ListedPattern> {
-        self.counted(|| ListedPattern::parse(kind, side, text), ListedPattern::ways, node)
+        let is_new = self.reading == Reading::ToServe;
+        let parse = || {
+            let listed = ListedPattern::parse(kind, side, text)?;
+            // A policy that an earlier version sealed may contain patterns without effect, and must stay readable.
+            if is_new {
+                possible_names::check_listed(kind, side, text)?;
+            }
+            Ok(listed)
+        };
+        self.counted(parse, ListedPattern::ways, node)
     }
 
     /// Patterns beyond the limit are counted for the error message, but not compiled.
@@ -509,6 +526,32 @@ grants:
             errors("{\n\t\"version\": 1,\n\t\"default\": {\n\t\t\"mode\": \"deny\"\n\t}\n}\n").is_empty(),
             "tabs in JSON"
         );
+    }
+
+    #[test]
+    fn a_pattern_that_can_match_nothing_is_an_error_with_its_place_unless_it_is_sealed_already() {
+        let text = "\
+version: 2
+default:
+  run: {allow: [\"git push\"], deny: [\"rm -rf *\"]}
+  env: {deny: [A=B]}
+  read: {deny: [\"/home/$USER/**\"]}
+  sandbox: {deny: [\"/home/$USER/**\"], programs: {allow: [a;b, /usr/bin/]}}
+overrides:
+  - {runbook: \"deploy/web:restart\", mode: deny, write: {allow: [\"/a/$B\"]}}
+grants:
+  - {type: run, pattern: kubectl delete, runbook: a b, scope: permanent}
+";
+        let found = errors(text);
+        let places: Vec<&str> = found.iter().filter_map(|error| error.split(": ").next()).collect();
+        assert_eq!(
+            places,
+            ["3:17", "3:38", "4:16", "5:17", "6:20", "6:57", "6:62", "8:15", "8:65", "10:24", "10:49"],
+            "{found:#?}"
+        );
+        let sealed = serde_json::json!({"version": 1, "default": {"run": {"deny": ["git push"]}}, "overrides": [{"runbook": "a:b", "mode": "deny"}]});
+        assert!(Policy::from_sealed(&sealed).is_ok(), "a policy that an earlier version sealed stays readable");
+        assert!(Policy::load(&sealed.to_string()).is_err());
     }
 
     #[test]

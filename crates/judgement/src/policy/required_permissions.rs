@@ -341,6 +341,7 @@ mod tests {
             exclusive: None,
             plan: None,
             runs_on: None,
+            check: false,
             programs: None,
         }
     }

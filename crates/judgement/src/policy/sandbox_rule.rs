@@ -1,8 +1,9 @@
 //! The `sandbox` map of a policy rule, as written in the file.
 
 use crate::policy::host_access::check_deny;
+use crate::policy::possible_names;
 use documents::record::declared::{
-    DeclaredLimits, DeclaredSandbox, Limit, ProgramsRule, SandboxRule, check_program, list,
+    DeclaredLimits, DeclaredSandbox, Limit, ProgramsRule, SandboxRule, check_program, list, network_of_rule,
 };
 use documents::record::program_list::{MAX_PROGRAMS, ProgramMode};
 use documents::record::sandbox_permission::SandboxPermission;
@@ -25,7 +26,7 @@ pub(super) fn read(
     node.closed_map("a sandbox rule", &own, if is_sealed { &[] } else { &LATER_KEYS }, flaws);
     let says_more = node.entries().iter().any(|(key, _)| LATER_KEYS.contains(&key.name.as_str()));
     // A step declares its needs with the same keys, so the same parser reads both.
-    let (mut most, mut may_be_off, mut programs) = (DeclaredSandbox::default(), None, None);
+    let (mut most, mut network, mut may_be_off, mut programs) = (DeclaredSandbox::default(), None, None, None);
     for (key, value) in node.entries() {
         let known = SandboxPermission::ALL.into_iter().find(|permission| permission.rule_key() == key.name);
         match known {
@@ -34,26 +35,32 @@ pub(super) fn read(
                     format!("`{}` is allowed only for named runbooks: move the key into an override", key.name);
                 flaws.push(YamlFlaw::new(key.place, message));
             }
-            Some(SandboxPermission::Deny) => most.deny = list(value, "`deny`", check_deny, flaws),
+            Some(SandboxPermission::Deny) => {
+                let check = if is_sealed { check_deny } else { possible_names::check_deny };
+                most.deny = list(value, "`deny`", check, flaws);
+            }
             Some(SandboxPermission::Off) => match value.kind {
                 YamlKind::Boolean(may) => may_be_off = Some(may),
                 _ => flaws.push(YamlFlaw::new(value.place, "`may_be_off` must be true or false")),
             },
+            Some(SandboxPermission::Network) => network = network_of_rule(value, flaws),
             Some(permission) => permission.read_yaml(value, &mut most, flaws),
             None if key.name == "limits" => most.limits = Some(limits(value, flaws)),
             None if key.name == "programs" && version == 1 => {
                 flaws.push(YamlFlaw::new(key.place, "`programs` needs version 2 of the policy: write `version: 2`"));
             }
-            None if key.name == "programs" => programs = Some(programs_rule(value, flaws)),
+            None if key.name == "programs" => programs = Some(programs_rule(value, is_sealed, flaws)),
             None => {}
         }
     }
-    (SandboxRule::allowing(most, may_be_off, programs), says_more)
+    (SandboxRule::allowing(most, network, may_be_off, programs), says_more)
 }
 
 /// Reads `{mode: any | listed, allow: [program]}`.
-fn programs_rule(node: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> ProgramsRule {
+fn programs_rule(node: &YamlNode, is_sealed: bool, flaws: &mut Vec<YamlFlaw>) -> ProgramsRule {
     let mut rule = ProgramsRule::default();
+    // A policy that an earlier version sealed may contain names of no program, and must stay readable.
+    let check = if is_sealed { check_program } else { possible_names::check_program };
     for (key, value) in node.closed_map("`programs`", &["mode", "allow"], &[], flaws) {
         if key.name == "mode" {
             rule.mode = match value.text("`mode`", flaws) {
@@ -65,7 +72,7 @@ fn programs_rule(node: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> ProgramsRule {
                 }
                 None => None,
             };
-        } else if let Some(names) = list(value, "`allow`", check_program, flaws) {
+        } else if let Some(names) = list(value, "`allow`", check, flaws) {
             if names.len() > MAX_PROGRAMS {
                 let message = format!("`allow` has {} programs, but at most {MAX_PROGRAMS} are allowed", names.len());
                 flaws.push(YamlFlaw::new(value.place, message));

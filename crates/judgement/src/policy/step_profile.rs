@@ -53,8 +53,12 @@ pub enum RequiredLayers {
 /// the profile requires the layer `programs`.
 ///
 /// # Errors
-/// Returns the first value that the step may not have.
-pub fn profile_of_step(ruling: &Ruling, step: &StepDefinition, given: &PolicyProfile) -> Result<Profile, ProfileError> {
+/// Returns every value that the step may not have.
+pub fn profile_of_step(
+    ruling: &Ruling,
+    step: &StepDefinition,
+    given: &PolicyProfile,
+) -> Result<Profile, Vec<ProfileError>> {
     let mut profile = effective(ruling, &step.sandbox, given)?;
     if is_listed(ruling, step) {
         profile.require_programs();
@@ -69,8 +73,13 @@ pub fn profile_of_step(ruling: &Ruling, step: &StepDefinition, given: &PolicyPro
 /// declared value is higher than the maximum, the boundary can't seal the step. No value is reduced silently.
 ///
 /// # Errors
-/// Returns the first value that the step may not have.
-pub fn effective(ruling: &Ruling, declared: &DeclaredSandbox, given: &PolicyProfile) -> Result<Profile, ProfileError> {
+/// Returns every value that the step may not have.
+pub fn effective(
+    ruling: &Ruling,
+    declared: &DeclaredSandbox,
+    given: &PolicyProfile,
+) -> Result<Profile, Vec<ProfileError>> {
+    let mut errors = Vec::new();
     let mut limits = given.limits.clone();
     for limit in Limit::ALL {
         let by_policy = ruling.limits.get(&limit);
@@ -82,20 +91,21 @@ pub fn effective(ruling: &Ruling, declared: &DeclaredSandbox, given: &PolicyProf
         if let Some(asked) = by_step
             && asked > maximum
         {
-            return Err(ProfileError::AboveMaximum { limit, declared: asked, maximum, by });
+            errors.push(ProfileError::AboveMaximum { limit, declared: asked, maximum, by });
         }
         let chosen = by_step
             .map(|value| (value, "the step"))
             .or_else(|| by_policy.map(|rule| (rule.value, "policy")))
             .unwrap_or((limit.value(&given.limits), "the boundary's configuration"));
         if chosen.0 == 0 {
-            return Err(ProfileError::ZeroLimit { limit, by: chosen.1 });
+            errors.push(ProfileError::ZeroLimit { limit, by: chosen.1 });
         }
         *limit.of(&mut limits) = chosen.0;
     }
     let proc = match (declared.proc, &ruling.proc) {
         (Some(Proc::Full), Some(rule)) if rule.value == Proc::Minimal => {
-            return Err(ProfileError::ProcRefused { by: rule.origin.to_string() });
+            errors.push(ProfileError::ProcRefused { by: rule.origin.to_string() });
+            Proc::Minimal
         }
         (Some(proc), _) => proc,
         (None, rule) => rule.as_ref().map_or(Proc::Minimal, |rule| rule.value),
@@ -105,11 +115,17 @@ pub fn effective(ruling: &Ruling, declared: &DeclaredSandbox, given: &PolicyProf
         RequiredLayers::BestEffort(held) => held.clone(),
     };
     let mut profile = Profile::nothing(require, limits);
-    host_access::give(&ruling.host, declared, &mut profile)?;
+    errors.extend(host_access::give(&ruling.host, declared, &mut profile));
     profile.proc = proc;
     if !(profile.read.is_empty() && profile.write.is_empty()) {
         let listed = listed_denies(ruling, !profile.write.is_empty());
-        profile.deny = host_access::denied(profile.deny.into_iter().chain(listed).collect())?;
+        match host_access::denied(profile.deny.iter().cloned().chain(listed).collect()) {
+            Ok(deny) => profile.deny = deny,
+            Err(error) => errors.push(error),
+        }
+    }
+    if !errors.is_empty() {
+        return Err(errors);
     }
     // A profile sorts its arrays by the bytes of their elements. The variants of `Layer` have the same order.
     profile.require.sort_unstable();
@@ -138,6 +154,10 @@ mod tests {
     use crate::policy::ruling::resolve;
     use documents::record::declared::{DeclaredLimits, DeclaredNetwork};
     use documents::record::profile::Workdir;
+
+    fn first(found: Result<Profile, Vec<ProfileError>>) -> Result<Profile, ProfileError> {
+        found.map_err(|mut errors| errors.swap_remove(0))
+    }
 
     fn given() -> PolicyProfile {
         let maximum = Limits { wall_ms: 3_600_000, ..Limits::default() };
@@ -197,7 +217,8 @@ mod tests {
 
     #[test]
     fn a_step_may_lower_a_limit_or_raise_it_up_to_the_maximum() {
-        let at = |rule: &str, asked: u64| effective(&ruling(rule), &wall(asked), &given()).map(|p| p.limits.wall_ms);
+        let at =
+            |rule: &str, asked: u64| first(effective(&ruling(rule), &wall(asked), &given())).map(|p| p.limits.wall_ms);
         assert_eq!(at("{}", 1), Ok(1));
         assert_eq!(at("{}", 3_600_000), Ok(3_600_000));
         assert!(matches!(at("{}", 3_600_001), Err(ProfileError::AboveMaximum { maximum: 3_600_000, .. })));
@@ -209,7 +230,7 @@ mod tests {
         assert_eq!(silent.map(|profile| profile.limits.wall_ms), Ok(10));
         let zero = PolicyProfile { limits: Limits { processes: 0, ..Limits::default() }, ..given() };
         assert!(matches!(
-            effective(&ruling("{}"), &DeclaredSandbox::default(), &zero),
+            first(effective(&ruling("{}"), &DeclaredSandbox::default(), &zero)),
             Err(ProfileError::ZeroLimit { limit: Limit::Processes, .. })
         ));
     }
@@ -217,8 +238,9 @@ mod tests {
     #[test]
     fn policy_may_refuse_a_declared_full_proc() {
         let full = DeclaredSandbox { proc: Some(Proc::Full), ..DeclaredSandbox::default() };
-        let proc =
-            |rule: &str, declared: &DeclaredSandbox| effective(&ruling(rule), declared, &given()).map(|p| p.proc);
+        let proc = |rule: &str, declared: &DeclaredSandbox| {
+            first(effective(&ruling(rule), declared, &given())).map(|p| p.proc)
+        };
         assert_eq!(proc("{}", &full), Ok(Proc::Full));
         assert_eq!(proc("{proc: full}", &DeclaredSandbox::default()), Ok(Proc::Full));
         assert!(matches!(proc("{proc: minimal}", &full), Err(ProfileError::ProcRefused { .. })));

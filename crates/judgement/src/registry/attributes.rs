@@ -5,6 +5,7 @@
 
 use documents::record::declared::Limit;
 use documents::record::sandbox_permission::SandboxPermission;
+use documents::record::written_time::duration;
 use documents::yaml::{TextPlace, YamlFlaw, not_yet, unknown};
 
 /// Parsed info string of a fence that is a step.
@@ -222,15 +223,20 @@ pub const LIMITS: [(&str, Limit); 7] = [
 ];
 
 /// Attributes that link a step to other runs.
-pub(crate) const LINKS: [&str; 4] = ["session", "outputs", "plan", "plan-max-age"];
+pub(crate) const LINKS: [&str; 5] = ["session", "outputs", "plan", "plan-max-age", "check"];
 
 /// Returns the names of all attributes of a step.
-fn known() -> Vec<&'static str> {
+pub(crate) fn known() -> Vec<&'static str> {
     let own = ["title", "params", "exclusive", "sandbox", "programs", "files", "secrets"].into_iter();
     own.chain(LIMITS.map(|(name, _)| name))
         .chain(SandboxPermission::ALL.map(SandboxPermission::attribute))
         .chain(LINKS)
         .collect()
+}
+
+/// Returns true for the name of an attribute of a step.
+pub(crate) fn is_known(name: &str) -> bool {
+    known().contains(&name)
 }
 
 /// Attributes that are reserved for a later version of the program. This version refuses these attributes with a
@@ -251,7 +257,7 @@ fn later(name: &str) -> String {
 /// Returns an error message that describes the expected form.
 pub fn limit(limit: Limit, text: &str) -> Result<u64, String> {
     let (units, example): (&[(&str, u64)], &str) = match limit {
-        Limit::Wall => (&[("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)], "90s, 5m or 1h"),
+        Limit::Wall => (&[("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)], "90s, 5m or 1h30m"),
         Limit::Cpu => (&[("m", 1), ("", 1000)], "2 (CPUs) or 500m (thousandths)"),
         Limit::Processes => (&[("", 1)], "50"),
         Limit::Memory | Limit::File | Limit::Disk | Limit::Output => {
@@ -260,12 +266,13 @@ pub fn limit(limit: Limit, text: &str) -> Result<u64, String> {
     };
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
-    let value = number
-        .parse::<u64>()
-        .ok()
-        .zip(units.iter().find(|(name, _)| *name == unit))
-        .and_then(|(number, (_, factor))| number.checked_mul(*factor))
-        .filter(|value| *value < 1 << 53);
+    let written = duration(text).ok().filter(|_| limit == Limit::Wall).map(|seconds| seconds.unsigned_abs() * 1000);
+    let one_unit = || {
+        let number = number.parse::<u64>().ok();
+        let (number, (_, factor)) = number.zip(units.iter().find(|(name, _)| *name == unit))?;
+        number.checked_mul(*factor)
+    };
+    let value = written.or_else(one_unit).filter(|value| *value < 1 << 53);
     match value {
         Some(0) => Err(format!("{text:?} is zero, so nothing can run: write for example {example}")),
         Some(value) => Ok(value),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::registry::page::{Page, ReadPage, RunbookFiles};
 use crate::registry::registry_error::{RegistryError, whole};
-use crate::registry::{gruntwork, markdown, rundown, runnable};
+use crate::registry::{fence_remarks, gruntwork, markdown, rundown, runnable};
 use documents::yaml::{TextPlace, YamlFlaw};
 
 /// Runbook files and errors found in one runbook directory.
@@ -24,26 +24,31 @@ pub(super) struct RunbookDirectoryWalk {
 }
 
 impl RunbookDirectoryWalk {
-    /// Walks through `dir`. `prefix` is the text before the file names in errors.
-    pub(super) fn through(dir: &Path, prefix: String, owner: Option<u32>) -> Self {
+    /// Walks through `dir`. The names of its files are relative to `within`, or else to `dir`. `prefix` is the text before
+    /// the file names in errors.
+    pub(super) fn through(dir: &Path, within: Option<&Path>, prefix: String, owner: Option<u32>) -> Self {
         let (files, errors, remarks) = (Vec::new(), Vec::new(), Vec::new());
         let mut walk = Self { root: PathBuf::new(), owner, prefix, files, errors, remarks };
-        walk.root(dir);
+        walk.root(dir, within);
         walk
     }
 
-    fn root(&mut self, dir: &Path) {
+    fn root(&mut self, dir: &Path, within: Option<&Path>) {
         match dir.canonicalize() {
-            // A person checks one runbook. A boundary refuses a file, because a file can have no lock.
-            Ok(file) if file.is_file() => {
-                file.parent().unwrap_or(Path::new("/")).clone_into(&mut self.root);
-                let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                self.entry(&file, &name, &mut Vec::new());
-            }
-            Ok(root) => {
-                self.root.clone_from(&root);
-                self.check_writers(&root, "");
-                self.directory(&root, "", &mut vec![root.clone()]);
+            Ok(real) => {
+                let own = if real.is_file() { real.parent().unwrap_or(&real) } else { &real };
+                self.root = within.and_then(|within| within.canonicalize().ok()).unwrap_or_else(|| own.to_owned());
+                let Ok(relative) = real.strip_prefix(&self.root) else {
+                    let message = format!("the path is not below {}: name another --root", self.root.display());
+                    return self.errors.push(whole(&dir.display().to_string(), message));
+                };
+                let relative = relative.to_string_lossy().into_owned();
+                if real.is_file() {
+                    // A person checks one runbook. A boundary refuses a file, because a file can have no lock.
+                    return self.entry(&real, &relative, &mut Vec::new());
+                }
+                self.check_writers(&real, "");
+                self.directory(&real, &relative, &mut vec![real.clone()]);
             }
             Err(error) => self.errors.push(whole(
                 &dir.display().to_string(),
@@ -195,7 +200,8 @@ pub(super) fn read_page(relative: &str, path: &Path, text: &str, owner: Option<u
         Some(rundown::read(&page(".runbook.md")))
     } else {
         let page = page(".md");
-        markdown::read(&page).or_else(|| runnable::read(&page))
+        let read = markdown::read(&page).or_else(|| runnable::read(&page));
+        read.or_else(|| Some(ReadPage { remarks: vec![fence_remarks::of_prose(text)?], ..ReadPage::default() }))
     };
     read.unwrap_or_default()
 }

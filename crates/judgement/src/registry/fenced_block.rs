@@ -46,6 +46,21 @@ impl FencedBlock {
         }
     }
 
+    /// Returns the number of characters of the fence.
+    pub(super) const fn length(&self) -> usize {
+        self.info.place.column - self.fence.column
+    }
+
+    /// Returns the number of lines of the script.
+    pub(super) fn lines(&self) -> usize {
+        self.source.matches('\n').count()
+    }
+
+    /// Returns true if the line of the file is in the script.
+    pub(super) fn contains(&self, line: usize) -> bool {
+        (self.fence.line + 1..=self.fence.line + self.lines()).contains(&line)
+    }
+
     /// Records if the block is closed. `whole` is the text of the block with its fences.
     pub(super) fn end(&mut self, whole: &str) {
         // A closed block has its script and one more line, the closing fence.

@@ -19,12 +19,12 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use crate::registry::attributes::{LATER, LIMITS, limit};
+use crate::registry::attributes::{self, LATER, LIMITS, limit};
 use crate::registry::parameter_schema::ParameterSchema;
 use documents::record::declared::DeclaredSandbox;
 use documents::record::sandbox_permission::SandboxPermission;
 use documents::record::step_definition::{Approvals, GroupSource};
-use documents::yaml::{YamlFlaw, YamlKind, YamlNode, unknown};
+use documents::yaml::{YamlFlaw, YamlKind, YamlNode, nearest, unknown};
 
 /// Settings in the front matter for every step of the file.
 #[derive(Debug, Clone)]
@@ -92,9 +92,31 @@ impl FrontMatter {
 }
 
 /// Reads the YAML tree of a front matter. If a field has a flaw, the field keeps its default and reading continues.
-pub(crate) fn read(tree: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> FrontMatter {
+///
+/// A key that resembles a setting is an error, because its author expects an effect. Any other unknown key is a remark.
+pub(crate) fn read(tree: &YamlNode, flaws: &mut Vec<YamlFlaw>, remarks: &mut Vec<YamlFlaw>) -> FrontMatter {
     let mut found = FrontMatter::absent();
-    let known = ["countersign", "title", "params", "approvals", "defaults"];
+    let mut known = [&KEYS[..], &["meta"]].concat();
+    let settings = [&known[..], &attributes::known(), &OF_POLICY].concat();
+    for (key, _) in tree.entries() {
+        let name = key.name.as_str();
+        if known.contains(&name) || LATER.contains(&name) {
+            continue;
+        }
+        known.push(name);
+        match nearest(name, &settings).filter(|_| !EVERYDAY.contains(&name)) {
+            Some(near) => flaws.push(YamlFlaw::new(
+                key.place,
+                format!(
+                    "unknown key in the front matter: {name:?}; did you mean {near:?}? Write a note for people below `meta:`"
+                ),
+            )),
+            None => remarks.push(YamlFlaw::new(
+                key.place,
+                format!("nobody reads {name:?} in the front matter: write it below `meta:`, which is for people only"),
+            )),
+        }
+    }
     for (key, value) in tree.closed_map("the front matter", &known, &LATER, flaws) {
         match key.name.as_str() {
             "countersign" if value.kind != YamlKind::Integer(1) => {
@@ -118,6 +140,12 @@ pub(crate) fn read(tree: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> FrontMatter {
                 }
             }
             "defaults" => defaults(value, &mut found, flaws),
+            "meta" if !matches!(value.kind, YamlKind::Map(_)) => {
+                flaws.push(YamlFlaw::new(
+                    value.place,
+                    "`meta` must be a map: write the notes as `name: value` below it",
+                ));
+            }
             _ => {}
         }
     }
@@ -227,6 +255,36 @@ fn params(node: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> DeclaredParams {
         }
     }
 }
+
+/// Keys whose values the program reads.
+pub(super) const KEYS: [&str; 5] = ["countersign", "title", "params", "approvals", "defaults"];
+
+/// Keys of other programs that resemble a setting by chance.
+const EVERYDAY: [&str; 4] = ["language", "region", "risk", "version"];
+
+/// Words of a policy and words for the people who approve, which have no effect in a front matter.
+const OF_POLICY: [&str; 20] = [
+    "approvers",
+    "quorum",
+    "signatures",
+    "signers",
+    "groups",
+    "required",
+    "from",
+    "each",
+    "mode",
+    "run",
+    "env",
+    "allow",
+    "extends",
+    "overrides",
+    "grants",
+    "emergency",
+    "settle",
+    "revoke",
+    "unattended",
+    "limits",
+];
 
 /// Interpreters that can run a step.
 pub(crate) const INTERPRETERS: [&str; 9] = ["bash", "sh", "zsh", "python", "python3", "node", "ruby", "go", "perl"];

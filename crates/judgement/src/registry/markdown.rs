@@ -6,6 +6,7 @@
 
 use crate::registry::attributes::{self, FenceInfo, LINKS, PlacedText};
 use crate::registry::declared_secrets::declared_secrets;
+use crate::registry::fence_remarks;
 use crate::registry::fenced_block::{FencedBlock, check_characters, fenced_blocks};
 use crate::registry::found_step::{FoundStep, add_step};
 use crate::registry::front_matter::{self, FrontMatter};
@@ -34,8 +35,9 @@ pub fn read(page: &Page<'_>) -> Option<ReadPage> {
     if !flaws.is_empty() {
         return Some(ReadPage::of_flaws(flaws));
     }
-    let front = match yaml::parse(yaml, 2) {
-        Ok(tree) => front_matter::read(&tree, &mut flaws),
+    let mut page_remarks = Vec::new();
+    let front = match yaml::parse_keys(yaml, 2, &front_matter::KEYS) {
+        Ok(tree) => front_matter::read(&tree, &mut flaws, &mut page_remarks),
         // Without a valid front matter, every block of the file would give an error too.
         Err(flaw) => return Some(ReadPage::of_flaws(vec![flaw])),
     };
@@ -46,17 +48,20 @@ pub fn read(page: &Page<'_>) -> Option<ReadPage> {
     let mut remarks = SharedRemarks::default();
     let mut found = Vec::new();
     let mut has_step = false;
-    for block in fenced_blocks(text, body, &lines) {
-        flaws.extend(runnable(&block));
+    let blocks = fenced_blocks(text, body, &lines);
+    for block in &blocks {
+        flaws.extend(runnable(block));
         if block.info.text.split_whitespace().next() == Some("file") {
             remarks.add(FILE_BLOCK, "file", block.fence);
         }
         let before = flaws.len();
         let info = attributes::read(&block.info.text, block.info.place, &mut flaws);
         has_step |= info.is_some() || flaws.len() > before;
-        if let Some(info) = info
-            && let Some(one) = step(&front, path, &block, &info, page.files, &mut flaws)
-        {
+        let Some(info) = info else {
+            page_remarks.extend(fence_remarks::of_other_form(block, &lines));
+            continue;
+        };
+        if let Some(one) = step(&front, path, block, &info, page.files, &mut flaws) {
             add_step(&mut found, one, &mut flaws);
         }
     }
@@ -67,7 +72,10 @@ pub fn read(page: &Page<'_>) -> Option<ReadPage> {
     }
     // Without its parameters, each script would give more errors.
     let steps = if front.params.unread { Vec::new() } else { found };
-    Some(ReadPage { steps, flaws, remarks: remarks.into_remarks() })
+    page_remarks.extend(fence_remarks::hidden_fences(text, &blocks, fence_remarks::is_step));
+    page_remarks.extend(remarks.into_remarks());
+    page_remarks.sort();
+    Some(ReadPage { steps, flaws, remarks: page_remarks })
 }
 
 const FILE_BLOCK: RemarkKind =
@@ -175,6 +183,7 @@ pub(super) fn step(
             exclusive,
             plan: None,
             runs_on: None,
+            check: false,
             programs,
         }),
     };

@@ -4,10 +4,12 @@
 //! be added or changed. The files are read only while the registry is built, so the source that runs is the source that
 //! was hashed.
 pub mod attributes;
+mod call_habits;
 pub mod declared_needs;
 mod declared_secrets;
 mod directory_walk;
 mod evaluate;
+mod fence_remarks;
 mod fenced_block;
 pub mod found_step;
 pub(crate) mod front_matter;
@@ -20,6 +22,7 @@ pub mod page;
 pub mod parameter_error;
 pub(crate) mod parameter_pattern;
 pub mod parameter_schema;
+mod placeholders;
 pub mod prose_tree;
 pub mod registered_step;
 pub mod registry_error;
@@ -29,6 +32,7 @@ pub mod rundown;
 pub mod runnable;
 pub mod schema_keywords;
 mod script_flaws;
+pub mod script_remarks;
 mod script_rules;
 pub mod session_names;
 mod shared_remarks;
@@ -47,6 +51,7 @@ use crate::registry::on_all_cores::on_all_cores;
 use crate::registry::registered_step::{RegisteredStep, ScriptCheck, StoredStep, register};
 use crate::registry::registry_error::{RegistryError, whole};
 use crate::registry::rundown::workflow::Workflow;
+use crate::registry::script_remarks::script_remarks;
 use crate::registry::shared_schemas::SharedSchemas;
 use crate::registry::step_place::{ScriptOrigin, StepPlace};
 use documents::crypto::canonical::canonical_of;
@@ -65,7 +70,7 @@ pub struct Registry {
     /// Hashes of all complete subtrees, one list for each height, so that a proof needs no new hash. The first list
     /// contains the leaf hashes in the order of `steps`.
     tree: Arc<Vec<Vec<merkle::Hash>>>,
-    /// Remarks about the runbook files, sorted by file and place.
+    /// Remarks about the runbook files, but for those about scripts.
     remarks: Vec<RegistryError>,
     /// First error of each file that was skipped, sorted by file.
     skipped: Vec<RegistryError>,
@@ -78,7 +83,7 @@ pub struct FileSteps {
     pub steps: Vec<Arc<RegisteredStep>>,
     /// Order of the steps, if the file is a Rundown runbook.
     pub workflow: Option<Workflow>,
-    /// Remarks about the file, in file order.
+    /// Remarks about the file and its scripts, in file order.
     pub remarks: Vec<RegistryError>,
 }
 
@@ -113,6 +118,7 @@ impl Registry {
         let registry = Self::of_found(found.into_iter().map(|step| (step.place_in(&file), StoredStep::found(step))))?;
         let steps = references.iter().filter_map(|step| registry.get(step).cloned()).collect();
         let mut remarks: Vec<RegistryError> = read.remarks.into_iter().map(at).collect();
+        remarks.extend(registry.remarks());
         remarks.sort();
         Ok(FileSteps { steps, workflow, remarks })
     }
@@ -233,8 +239,11 @@ impl Registry {
     /// Returns facts about the runbook files that a person should know and that are no errors, sorted by file and
     /// place. A registry that was built from stored steps has no remarks.
     #[must_use]
-    pub fn remarks(&self) -> &[RegistryError] {
-        &self.remarks
+    pub fn remarks(&self) -> Vec<RegistryError> {
+        let mut remarks = self.remarks.clone();
+        remarks.extend(self.steps().flat_map(|step| script_remarks(step)));
+        remarks.sort();
+        remarks
     }
 
     /// Returns the first error of each runbook file that the registry leaves out, sorted by file. Only

@@ -1,4 +1,4 @@
-//! What a step declares about other runs: its session, its outputs for later steps, and its plan.
+//! What a step declares about other runs: its session, its outputs for later steps, its plan, and that it is a check.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -25,6 +25,7 @@ pub struct RunLinks {
     outputs: Vec<StepOutput>,
     plan: Option<String>,
     plan_age_s: Option<u64>,
+    check: bool,
 }
 
 impl RunLinks {
@@ -41,6 +42,8 @@ impl RunLinks {
                     other => return Err(unknown("value of session", other, &["read", "write"])),
                 });
             }
+            "check" if text == "true" => self.check = true,
+            "check" => return Err(unknown("value of check", text, &["true"])),
             "outputs" => self.outputs = outputs(text)?,
             "plan" => self.plan = Some(text.to_owned()),
             _ => {
@@ -61,6 +64,7 @@ impl RunLinks {
     pub(super) fn put(self, step: &mut StepDefinition) -> Result<(), String> {
         step.session = self.session.unwrap_or(SessionUse::None);
         step.outputs = self.outputs;
+        step.check = self.check;
         step.plan = match (self.plan, self.plan_age_s) {
             (None, None) => None,
             (None, Some(_)) => return Err("`plan-max-age` has no effect without `plan`: add plan=STEP".to_owned()),

@@ -30,6 +30,9 @@ pub struct RunbookDirectories {
     pub invalid: InvalidFiles,
     /// What happens to the lock of a directory.
     pub locks: Locks,
+    /// Directory to which the names of the steps are relative. `None`: each step is named relative to its own directory in
+    /// `paths`.
+    pub within: Option<PathBuf>,
 }
 
 /// What happens to a runbook file with an error.
@@ -83,7 +86,7 @@ impl RunbookDirectories {
     /// Returns directories in which every error counts and every lock is checked.
     #[must_use]
     pub const fn strict(paths: Vec<PathBuf>, owner: Option<u32>) -> Self {
-        Self { paths, owner, invalid: InvalidFiles::Refused, locks: Locks::Checked }
+        Self { paths, owner, invalid: InvalidFiles::Refused, locks: Locks::Checked, within: None }
     }
 
     /// Reads every runbook. Names that begin with a dot are skipped. A symbolic link that leads out of its runbook
@@ -152,8 +155,9 @@ impl RunbookDirectories {
             schemas: SharedSchemas::default(),
         };
         for (home, dir) in self.paths.iter().enumerate() {
-            let prefix = if self.paths.len() > 1 { format!("{}/", dir.display()) } else { String::new() };
-            let mut walk = RunbookDirectoryWalk::through(dir, prefix, self.owner);
+            let is_prefixed = self.paths.len() > 1 && self.within.is_none();
+            let prefix = if is_prefixed { format!("{}/", dir.display()) } else { String::new() };
+            let mut walk = RunbookDirectoryWalk::through(dir, self.within.as_deref(), prefix, self.owner);
             let read = |(relative, path): &(String, PathBuf)| {
                 let page = read_text(path).map(|text| read_page(relative, path, &text, self.owner));
                 let mut page = page.unwrap_or_else(ReadPage::of_flaws);

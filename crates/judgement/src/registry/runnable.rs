@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use crate::registry::attributes::{self, FenceInfo, PlacedText};
+use crate::registry::fence_remarks::hidden_fences;
 use crate::registry::fenced_block::{FencedBlock, check_characters, fenced_blocks};
 use crate::registry::found_step::{FoundStep, add_step};
 use crate::registry::front_matter::FrontMatter;
@@ -31,7 +32,10 @@ pub fn read(page: &Page<'_>) -> Option<ReadPage> {
     let marked = page.text.strip_prefix('\u{feff}').filter(|text| text.starts_with(['`', '~']));
     let blocks = fenced_blocks(page.text, page.text.len() - marked.unwrap_or(page.text).len(), &lines);
     let of_kind = |kind| blocks.iter().filter(move |block| first_word(block) == kind);
-    let remarks = blocks.iter().filter_map(near_miss).collect::<Vec<_>>();
+    let mut remarks = blocks.iter().filter_map(near_miss).collect::<Vec<_>>();
+    let is_runnable = |info: &str| info.split_whitespace().next() == Some("runnable");
+    remarks.extend(hidden_fences(page.text, &blocks, is_runnable));
+    remarks.sort();
     if of_kind("runnable").next().is_none() {
         return (!remarks.is_empty()).then(|| ReadPage { remarks, ..ReadPage::default() });
     }

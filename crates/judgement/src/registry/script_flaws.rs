@@ -3,6 +3,7 @@
 //! A policy denies a script that the parser can't read. So a registry of files refuses the script, and its author learns it
 //! before a proposer does. Steps from a store are not checked, because a step that was sealed stays in force.
 
+use crate::registry::placeholders::advice_about;
 use crate::shell::commands::{ReadLimit, ReadScript};
 use crate::shell::found::Shell;
 use crate::template::flaw::TemplateFlaw;
@@ -25,7 +26,9 @@ pub(super) fn script_flaws(step: &StepDefinition, sample: Option<&str>) -> Vec<T
     let found = sample.map(|text| ReadScript::new(shell, text, ReadLimit::Step).and_then(|script| script.found()));
     if let Some(Err(not)) = found {
         let (line, column) = (not.place.line, not.place.column);
-        let message = format!("the parser can't read the script, so every policy denies it: {}", not.message);
+        let advice = sample.and_then(|text| advice_about(text, line)).map(|advice| format!(" ({advice})"));
+        let advice = advice.unwrap_or_default();
+        let message = format!("the parser can't read the script, so every policy denies it: {}{advice}", not.message);
         flaws.push(TemplateFlaw { offset: 0, line, column, message });
     }
     flaws

@@ -91,7 +91,10 @@ fn host_resources_that_a_step_declares_are_read_with_their_places() {
     };
     for (defaults, fence) in [
         ("read: [/srv/a, /srv/b], network: {allow: [\"a.example:443\"]}", ""),
-        ("", "read=/srv/a,/srv/b deny=**/.env network=a.example:443,b.example:80 sockets=/run/x run-as=web"),
+        (
+            "",
+            "read=/srv/a,/srv/b deny=**/.env network=a.example:443,10.1.2.3:5432,[fd00::1]:80 sockets=/run/x run-as=web",
+        ),
         ("", "write=/srv/a workdir=in-place"),
         ("write: [/srv/a], workdir: overlay", "network=host"),
         ("", "sandbox=off reason=\"needs the host's packages\""),
@@ -108,7 +111,8 @@ fn host_resources_that_a_step_declares_are_read_with_their_places() {
         ("", "workdir=live", "a.md:5:21: unknown value of workdir: \"live\""),
         ("", "deny=**", "a.md:5:18: the deny pattern \"**\" matches everything"),
         ("", &stars, "a.md:5:18: the deny pattern"),
-        ("", "network=10.0.0.1:80", "a.md:5:21: the address"),
+        ("", "network=169.254.169.254:80", "a.md:5:21: the address"),
+        ("", "network=127.77.0.1:80", "a.md:5:21: the address"),
         ("", "network=a.example", "a.md:5:21: the address \"a.example\" has no port"),
         ("", "run-as=root", "a.md:5:20: no step runs as root"),
         ("", "sandbox=off", "a.md:5:21: sandbox=off needs a reason"),
@@ -233,6 +237,7 @@ fn every_error_of_a_file_has_its_place() {
         (fenced("bash {#a params=b}", "true\n"), "a.md:5:20: unknown parameter: \"b\""),
         (fenced("bash {#a params=a,a}", "true\n"), "a.md:5:20: \"a\" occurs twice"),
         (fenced("bash {#a exclusive=\"a b\"}", "true\n"), "a.md:5:23: \"a b\" is not a valid name for exclusive runs"),
+        (fenced("bash {#a check=yes}", "true\n"), "a.md:5:19: unknown value of check: \"yes\""),
         (fenced("bash {#a proc=all}", "true\n"), "a.md:5:18: unknown value of proc: \"all\""),
         (fenced("bash {#a title=\"\"}", "true\n"), "a.md:5:19: the title is empty"),
         (fenced("bash {#a secrets=\"x=y\"}", "true\n"), "a.md:5:21: \"x=y\" is not valid: write x=env:VARIABLE"),

@@ -4,7 +4,7 @@ use crate::shell::found::{FoundKind, UnknownReason};
 use crate::shell::reasons::NOT_NAMED;
 use crate::shell::script_walk::{Context, ScriptWalk, raw};
 use crate::shell::settings;
-use crate::shell::syntax::{HOLE, Word};
+use crate::shell::syntax::{HOLE, Word, is_name};
 
 impl ScriptWalk<'_> {
     /// Records an assignment to the variable `name`. `None` means an unknown name.
@@ -74,3 +74,15 @@ const ELEMENTS: UnknownReason = UnknownReason::programs(
     "the shell reads this value as elements of an array, so the value may run a command: write \
                         `name=(...)` without `declare`",
 );
+
+/// Returns true for a word like `a[1]=x` or `a+=x`, which is an assignment in bash and a command in dash. No program
+/// has such a name, unless the word contains a slash, or an expansion that may contain a slash.
+pub(super) fn assigns_for_bash(word: &Word) -> bool {
+    let source = word.source();
+    if source.contains(['/', '$', '`']) {
+        return false;
+    }
+    let Some(end) = source.find(['[', '+']) else { return false };
+    let element = source[end..].starts_with('[') && (source.contains("]=") || source.contains("]+="));
+    is_name(&source[..end]) && (element || source[end..].starts_with("+="))
+}

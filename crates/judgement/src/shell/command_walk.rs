@@ -1,15 +1,18 @@
 //! Walk through the syntax tree of a script, which records the commands.
 
+use crate::shell::assignments::assigns_for_bash;
 use crate::shell::commands::ReadScript;
 use crate::shell::found::{FoundKind, ScriptFinding, ScriptPlace, Shell, UnknownReason};
 use crate::shell::nested_text::check_nesting;
 use crate::shell::positional_parameters::MOVES;
 use crate::shell::programs::is_known;
 use crate::shell::reasons::{NO_NAME, OF_THE_KERNEL, TRAP};
+use crate::shell::redirects::writes_a_file;
+use crate::shell::script_calls::{CallWord, ScriptCall, reads_all};
 use crate::shell::script_walk::{ArgumentText, Context, NOT_FOUND, ScriptWalk, budget, raw};
 use crate::shell::syntax::{
     CommandList, CompoundCommand, Dialect, HOLE, Pipeline, Redirect, Script, ShellNode, SimpleCommand, SyntaxFlaw,
-    Word, WordPart, is_name,
+    Word, WordPart,
 };
 use crate::shell::traps::{is_trap, is_whole_trap, opens_index};
 use crate::shell::{settings, wrappers};
@@ -108,6 +111,8 @@ impl ScriptWalk<'_> {
             captured: false,
             aside: false,
             input: None,
+            fed: false,
+            ended: false,
             nested: 0,
         };
         self.list(&read.list, context)?;
@@ -180,10 +185,12 @@ impl ScriptWalk<'_> {
     }
 
     fn item(&mut self, item: &Pipeline, context: Context<'_>) -> Result<(), SyntaxFlaw> {
-        for node in &item.nodes {
+        for (at, node) in item.nodes.iter().enumerate() {
             let (top, body) = (context.top && item.certain && item.first, context.body && item.certain);
             let captured = context.captured || item.nodes.len() > 1;
-            self.node(node, Context { top, body, captured, ..context })?;
+            let fed = context.fed || at > 0;
+            let ended = context.ended || item.background || !item.nodes[at + 1..].iter().all(reads_all);
+            self.node(node, Context { top, body, captured, fed, ended, ..context })?;
         }
         Ok(())
     }
@@ -225,11 +232,15 @@ impl ScriptWalk<'_> {
             self.word(word, context)?;
         }
         self.redirects(&compound.redirects, context)?;
+        let fed = context.fed || compound.redirects.iter().any(|redirect| redirect.input);
+        if let (Some(seen), true, Some(name)) = (&mut self.seen, compound.menu && !fed, compound.sets.first()) {
+            seen.menus.push(name.at);
+        }
         // A group or a subshell runs its list once.
         let once = compound.lists.len() == 1 && compound.sets.is_empty() && compound.words.is_empty();
         for list in &compound.lists {
             let captured = context.captured || compound.read || writes_a_file(&compound.redirects);
-            self.list(list, Context { top: false, body: context.body && once, captured, input: None, ..context })?;
+            self.list(list, Context { top: false, body: context.body && once, captured, fed, input: None, ..context })?;
         }
         Ok(())
     }
@@ -246,6 +257,9 @@ impl ScriptWalk<'_> {
             let body = redirect.body.and_then(|body| context.bodies.get(body));
             if let Some(body) = body {
                 self.word(body, context)?;
+            }
+            if let (Some(seen), "<") = (&mut self.seen, redirect.operator) {
+                seen.inputs.push(redirect.target.at);
             }
             if redirect.input {
                 inputs += 1;
@@ -280,8 +294,9 @@ impl ScriptWalk<'_> {
             let name = simple.words.first().and_then(Word::exactly).unwrap_or_default();
             self.numbered.insert(name.to_owned());
         }
+        let fed = context.fed || simple.redirects.iter().any(|redirect| redirect.input);
         // A command does not run if one of its redirections fails.
-        let context = Context { input, body: context.body && simple.redirects.is_empty(), ..context };
+        let context = Context { input, fed, body: context.body && simple.redirects.is_empty(), ..context };
         match self.passed_on(&simple.words, context) {
             Some(calls) => calls.iter().try_for_each(|words| self.resolve(words, context)),
             None => self.resolve(&simple.words, context),
@@ -379,6 +394,16 @@ impl ScriptWalk<'_> {
     /// Records the command in `words`, and the commands that this command runs as a wrapper.
     pub(super) fn resolve(&mut self, words: &[Word], context: Context<'_>) -> Result<(), SyntaxFlaw> {
         let Some((first, arguments)) = words.split_first() else { return Ok(()) };
+        if let Some(seen) = &mut self.seen {
+            seen.calls.push(ScriptCall {
+                at: first.at,
+                words: words.iter().map(CallWord::from).collect(),
+                via: context.via.to_vec(),
+                is_fed: context.fed,
+                in_function: context.function.is_some(),
+                is_ended: context.ended,
+            });
+        }
         let Some(name) = first.exactly() else {
             let assigns = context.dialect == Dialect::Dash && assigns_for_bash(first);
             if !assigns {
@@ -426,17 +451,6 @@ impl ScriptWalk<'_> {
     }
 }
 
-/// Returns true if a redirection writes to a file, which the script may run later.
-fn writes_a_file(redirects: &[Redirect]) -> bool {
-    let descriptor =
-        |word: &Word| word.exactly().is_some_and(|text| text.bytes().all(|c| c.is_ascii_digit() || c == b'-'));
-    let nowhere = |word: &Word| word.exactly() == Some("/dev/null");
-    redirects.iter().any(|redirect| {
-        let output = matches!(redirect.operator, ">" | ">>" | ">|" | "<>" | "&>" | ">&");
-        output && !nowhere(&redirect.target) && !(redirect.operator == ">&" && descriptor(&redirect.target))
-    })
-}
-
 /// Returns true for a command below `/proc` or `/dev`, where a path may be a link to the running shell or to an open
 /// file descriptor.
 fn is_of_the_kernel(name: &str) -> bool {
@@ -465,18 +479,6 @@ fn half_a_test(item: &Pipeline) -> bool {
     let [ShellNode::Simple(simple)] = item.nodes.as_slice() else { return false };
     let named = simple.words.first().is_some_and(|word| word.operator() == Some("[["));
     named && simple.assigns.is_empty() && simple.words.last().is_some_and(|word| word.operator() != Some("]]"))
-}
-
-/// Returns true for a word like `a[1]=x` or `a+=x`, which is an assignment in bash and a command in dash. No program
-/// has such a name, unless the word contains a slash, or an expansion that may contain a slash.
-fn assigns_for_bash(word: &Word) -> bool {
-    let source = word.source();
-    if source.contains(['/', '$', '`']) {
-        return false;
-    }
-    let Some(end) = source.find(['[', '+']) else { return false };
-    let element = source[end..].starts_with('[') && (source.contains("]=") || source.contains("]+="));
-    is_name(&source[..end]) && (element || source[end..].starts_with("+="))
 }
 
 /// Special builtins of POSIX shells, which a function cannot replace.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::shell::found::{NotUnderstood, ScriptFinding, ScriptPlace, Shell};
 use crate::shell::outline::{Outline, outline_list};
+use crate::shell::script_calls::ScriptCalls;
 use crate::shell::script_shape::{ScriptShape, ShapeQuotes, ShapeWriter};
 use crate::shell::script_walk::ScriptWalk;
 use crate::shell::syntax::{self, ByteOrigin, Dialect, HOLE, Script};
@@ -64,6 +65,21 @@ pub fn comments(interpreter: &str, script: &str) -> Vec<usize> {
     let Ok(readings) = read.readings() else { return Vec::new() };
     let is_in_all = |at: &usize| readings.iter().all(|reading| reading.comments.binary_search(at).is_ok());
     readings[0].comments.iter().copied().filter(is_in_all).collect()
+}
+
+/// Returns the calls of a script of `shell` with their arguments, in the order of the script.
+///
+/// # Errors
+/// Returns the errors of [`find_in`].
+pub fn calls_in(shell: Shell, script: &str) -> Result<ScriptCalls, NotUnderstood> {
+    let read = ReadScript::new(shell, script, ReadLimit::Step)?;
+    let mut walk = ScriptWalk { seen: Some(ScriptCalls::default()), ..ScriptWalk::new(script, shell) };
+    walk.whole(&read).map_err(|flaw| not_understood(script, flaw.at, flaw.message))?;
+    let mut found = walk.seen.unwrap_or_default();
+    // A script is walked through several times if bash and dash read it differently, or if functions pass arguments on.
+    found.calls.sort_by_key(|call| call.at);
+    found.calls.dedup();
+    Ok(found)
 }
 
 /// A script that is parsed once, although several questions are asked about it.

@@ -46,7 +46,7 @@ impl Parser<'_> {
 
     /// Reads the rest of a command after `for` or `select`.
     pub(super) fn each(&mut self, arithmetic: bool) -> Read<ShellNode> {
-        let mut compound = CompoundCommand::default();
+        let mut compound = CompoundCommand { menu: !arithmetic, ..CompoundCommand::default() };
         self.blanks();
         if arithmetic && self.peek() == Some(b'(') && self.peek_second() == Some(b'(') && self.bash() {
             self.take_two();
@@ -239,15 +239,9 @@ impl Parser<'_> {
             // When bash prints this command and parses the printed text again, a command with the name `COPROC` runs.
             let name = SimpleCommand { words: vec![Word::literal("COPROC", place)], ..SimpleCommand::default() };
             let nodes = vec![ShellNode::Simple(name)];
-            compound.lists.push(vec![Pipeline { nodes, and: false, negated: false, certain: false, first: false }]);
+            compound.lists.push(vec![Pipeline { nodes, ..Pipeline::default() }]);
         }
-        compound.lists.push(vec![Pipeline {
-            nodes: vec![node],
-            and: false,
-            negated: false,
-            certain: false,
-            first: false,
-        }]);
+        compound.lists.push(vec![Pipeline { nodes: vec![node], ..Pipeline::default() }]);
         Ok(ShellNode::Compound(compound))
     }
 

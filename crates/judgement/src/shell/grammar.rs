@@ -73,7 +73,7 @@ impl Parser<'_> {
                 Some(b';') => self.pos += 1,
                 Some(b'&') => {
                     self.pos += 1;
-                    list[from..].iter_mut().for_each(|item| item.certain = false);
+                    list[from..].iter_mut().for_each(|item| (item.certain, item.background) = (false, true));
                 }
                 None | Some(b'\n' | b')') => {}
                 // A reserved word may directly follow a compound command, for example in `if (a) then` or `{ (a) }`.
@@ -189,7 +189,8 @@ impl Parser<'_> {
         let (mut certain, mut and) = (true, false);
         loop {
             let (nodes, negated) = self.pipeline(&mut certain)?;
-            list.push(Pipeline { and, negated, certain: certain && nodes.len() == 1, first: false, nodes });
+            certain &= nodes.len() == 1;
+            list.push(Pipeline { and, negated, certain, nodes, ..Pipeline::default() });
             self.blanks();
             let Some(byte @ (b'&' | b'|')) = self.peek() else { return Ok(()) };
             if self.peek_second() != Some(byte) {

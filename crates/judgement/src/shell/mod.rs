@@ -5,6 +5,7 @@
 //!   `positional_parameters` and `nested_text` are the other parts of the walk.
 //! - [`outline`] is the structure of a script as a tree, and [`script_shape`] is the structure as bytes, so that two
 //!   scripts can be compared.
+//! - [`script_calls`] has the calls with their arguments, for remarks to authors.
 //! - `programs` is the list of programs that run other programs, and `git` contains the everyday commands of git.
 //! - `wrappers` finds the commands that a program of the list runs, with the parts `shells`, `launchers` and
 //!   `shell_builtins`. `options` parses the options of these programs with the grammars in `grammars`.
@@ -35,6 +36,7 @@ pub(crate) mod programs;
 mod quotes;
 mod reasons;
 mod redirects;
+pub mod script_calls;
 pub mod script_shape;
 mod script_walk;
 pub mod settings;

@@ -138,8 +138,13 @@ const PROGRAMS: &[(ArgumentReading, u16, &str)] = &[
     ),
     (Unknown, RUNS_TEXT, "ed ex gdb"),
     (Unknown, SHELL, "busybox csh fish ksh mksh pwsh tcsh toybox yash zsh"),
-    (Plain, EVALUATES, "ansible ansible-console ansible-playbook cmd compopt lftp nawk ncat salt screen socat tmux"),
-    (Plain, EVALUATES | READS_PROGRAM, "awk bun crontab deno gawk mawk sqlite3"),
+    (
+        Plain,
+        EVALUATES,
+        "ansible ansible-console ansible-playbook cmd compopt concurrently hyperfine lftp nawk ncat salt screen socat tmux \
+         watchexec",
+    ),
+    (Plain, EVALUATES | READS_PROGRAM, "awk bun crontab deno duckdb gawk mawk sqlite3"),
     (Plain, HAS_SSH, "az doctl eb fly flyctl gcloud heroku limactl multipass railway tailscale"),
     (Plain, HAS_SSH | RUNS_ARGUMENTS, "vagrant"),
     (
@@ -154,7 +159,7 @@ const PROGRAMS: &[(ArgumentReading, u16, &str)] = &[
         Plain,
         RUNS_ARGUMENTS,
         "bundle conda coproc docker docker-compose entr kubectl lxc nerdctl nix-shell npx oc pipenv pnpm podman poetry \
-         uv watchexec yarn",
+         uv yarn",
     ),
     (Plain, RUNS_TEXT, "bc dc m4 nvim"),
 ];
@@ -165,10 +170,41 @@ pub(crate) const RUNS_PROGRAM: &[(&[&str], &str, usize, &str)] = &[
     (&["docker", "podman", "nerdctl", "docker-compose", "kubectl", "oc", "lxc", "incus"], "exec|run", 1, "ditTPq"),
     (&["ip", "machinectl"], "exec|shell", 1, "q"),
     (&["poetry", "uv", "pipenv", "conda", "bundle", "heroku", "consul"], "exec|run", 0, "qvx"),
+    (&["oc"], "rsh", 1, "Tt"),
+    (&["crictl"], "exec", 1, "ist"),
+    (&["aws-vault", "chamber", "direnv"], "exec", 1, ""),
+    (&["asdf", "mise", "nodenv", "pyenv", "rbenv"], "exec|x", 0, "q"),
+    (&["doppler", "infisical", "op"], "run", 0, ""),
+    (&["redis-cli"], "", 0, "23cxX"),
     (&["perf"], "record|stat", 0, "agqsv"),
     (&["entr", "firejail"], "", 0, "*"),
     (&["rlwrap"], "", 0, "cinr"),
 ];
+
+/// Programs with options whose value is a program, or a file with code. The templates read this table.
+pub(crate) const PROGRAM_OPTIONS: &[(&[&str], &[&str])] = &[
+    (&["c++", "cc", "clang", "clang++", "g++", "gcc"], &["-B", "-fplugin", "-specs", "--specs", "-wrapper"]),
+    (&["fd", "fdfind"], &["-X", "-x", "--exec-batch"]),
+    (&["nix-shell"], &["--run"]),
+    (&["nmap"], &["--script"]),
+    (&["rg"], &["--pre"]),
+];
+
+/// Commands that evaluate each argument behind the subcommand. The templates read this table.
+pub(crate) const EVALUATES_BEHIND: &[(&str, &[&str])] = &[
+    ("kamal", &["exec"]),
+    ("redis-cli", &["eval", "eval_ro", "EVAL", "EVAL_RO", "function", "FUNCTION", "script", "SCRIPT"]),
+];
+
+/// Variables on the command line of `make` whose value is a program or a makefile: those of its built-in rules, and those
+/// that the makefiles of most projects use. The templates read this table.
+pub(crate) const MAKE_PROGRAMS: &str = "AR AS AWK BASH CC CHECKOUT CO CPP CROSS_COMPILE CTANGLE CURL CWEAVE CXX DOCKER \
+     F77 FC GET GNUMAKEFLAGS GO GREP HELM HOSTCC HOSTCXX INSTALL JAVA KUBECTL LD LEX LINT M2C MAKE MAKEFILES MAKEFLAGS \
+     MAKEINFO MAKE_COMMAND MFLAGS NM NODE NPM OBJC OBJCOPY OBJDUMP PC PERL PIP PKG_CONFIG PYTHON PYTHON3 RANLIB RM RUBY SED \
+     SHELL STRIP TANGLE TERRAFORM TEX TEXI2DVI WEAVE WGET YACC";
+
+/// Beginnings of such variables, for example `COMPILE.c`.
+pub(crate) const MAKE_RULES: &[&str] = &[".SHELL", "COMPILE.", "LEX.", "LINK.", "LINT.", "PREPROCESS.", "YACC."];
 
 /// Names of shells, which may have a version or `-static` after the name, and one or two letters before it.
 const SHELLS: &[&str] =

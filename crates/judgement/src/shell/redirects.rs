@@ -157,3 +157,14 @@ impl Parser<'_> {
         Ok(())
     }
 }
+
+/// Returns true if a redirection writes to a file, which the script may run later.
+pub(super) fn writes_a_file(redirects: &[Redirect]) -> bool {
+    let descriptor =
+        |word: &Word| word.exactly().is_some_and(|text| text.bytes().all(|c| c.is_ascii_digit() || c == b'-'));
+    let nowhere = |word: &Word| word.exactly() == Some("/dev/null");
+    redirects.iter().any(|redirect| {
+        let output = matches!(redirect.operator, ">" | ">>" | ">|" | "<>" | "&>" | ">&");
+        output && !nowhere(&redirect.target) && !(redirect.operator == ">&" && descriptor(&redirect.target))
+    })
+}

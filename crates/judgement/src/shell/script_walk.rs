@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::shell::found::{FoundKind, Shell, UnknownPart, UnknownReason};
 use crate::shell::programs::{ArgumentReading, reading};
+use crate::shell::script_calls::ScriptCalls;
 use crate::shell::syntax::{Dialect, Word};
 
 /// A result with a byte offset instead of line and column.
@@ -40,6 +41,10 @@ pub(super) struct Context<'a> {
     pub(super) aside: bool,
     /// Standard input of the command, if the text of the script contains this input.
     pub(super) input: Option<&'a Word>,
+    /// True if a pipe or a redirection gives the command its standard input.
+    pub(super) fed: bool,
+    /// True if the script does not wait for the end of the command.
+    pub(super) ended: bool,
     /// Nesting depth of wrappers and of texts that run as scripts.
     pub(super) nested: usize,
 }
@@ -136,6 +141,8 @@ pub(super) struct ScriptWalk<'s> {
     /// Values that a declaring builtin receives as one word, each with the name of the variable. If the variable is an
     /// array, the shell runs the commands in the elements of the value.
     pub(super) elements: Vec<(String, RawFinding)>,
+    /// Calls with their arguments, if the caller asks for them.
+    pub(super) seen: Option<ScriptCalls>,
 }
 
 /// Calls of each function, by the function's name and the text of the arguments.
@@ -179,6 +186,7 @@ impl<'s> ScriptWalk<'s> {
             arrays: BTreeSet::new(),
             any_array: false,
             elements: Vec::new(),
+            seen: None,
         }
     }
 }

@@ -72,7 +72,7 @@ pub(super) struct Script {
 pub(super) type CommandList = Vec<Pipeline>;
 
 /// A pipeline.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Pipeline {
     pub(super) nodes: Vec<ShellNode>,
     /// True after `&&`, so that the pipeline runs only if the previous pipeline succeeded.
@@ -82,6 +82,8 @@ pub(super) struct Pipeline {
     /// True if this shell certainly runs the pipeline each time the list runs. It is false if the pipeline has several
     /// commands, follows `&&` or `||`, or runs in the background.
     pub(super) certain: bool,
+    /// True if the pipeline runs in the background.
+    pub(super) background: bool,
     /// True if only function definitions precede the pipeline on its line. After an error in an expansion or an
     /// assignment, bash skips the rest of the line.
     pub(super) first: bool,
@@ -121,6 +123,8 @@ pub(super) struct CompoundCommand {
     pub(super) words: Vec<Word>,
     pub(super) lists: Vec<CommandList>,
     pub(super) redirects: Vec<Redirect>,
+    /// True for `select`.
+    pub(super) menu: bool,
     /// True if the script may read the command's output (`coproc`).
     pub(super) read: bool,
 }

@@ -192,7 +192,8 @@ impl ScriptTemplate {
                     as_text(source, at, name)
                 ),
                 Some(schema) if !secret_parameters(schema).is_empty() => format!(
-                    "`{name}` is secret, but the log stores the filled-in script: read the variable ${} in the script",
+                    "`{name}` is secret, but the log stores the filled-in script: write \"$(cat \"${}\")\" in the script, \
+                     because this variable has the path of a file with the value",
                     parameter_variable(name)
                 ),
                 Some(_) => continue,

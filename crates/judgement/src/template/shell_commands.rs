@@ -7,7 +7,7 @@ use crate::shell::outline::{OutlineCommand, OutlineNode, OutlinePipeline, Outlin
 use crate::shell::programs::uses::{
     DATABASE, EVALUATES, HAS_SSH, INTERPRETER, READS_PROGRAM, RUNS_ARGUMENTS, RUNS_TEXT, SHELL,
 };
-use crate::shell::programs::{RUNS_PROGRAM, is_used_for};
+use crate::shell::programs::{EVALUATES_BEHIND, MAKE_PROGRAMS, MAKE_RULES, PROGRAM_OPTIONS, RUNS_PROGRAM, is_used_for};
 
 /// Rule for a value in an argument.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -25,6 +25,16 @@ pub(super) struct ArgumentRule {
 /// Returns true for the name of a `make` program.
 pub(super) fn is_make(name: &str) -> bool {
     matches!(name, "make" | "gmake" | "bmake")
+}
+
+/// Returns true for `NAME=value` if `make` runs the value, or a recipe usually does: `CC=value`, also with another sign of an
+/// assignment (`CC:=value`), and `X!=value`.
+pub(super) fn is_program_of_make(text: &str) -> bool {
+    let Some((name, _)) = text.split_once('=') else { return false };
+    let plain = name.trim_end_matches([':', '+', '?', '!']).trim();
+    name.ends_with('!')
+        || MAKE_PROGRAMS.split_ascii_whitespace().any(|known| known == plain)
+        || MAKE_RULES.iter().any(|begin| plain.starts_with(begin))
 }
 
 /// Returns the rule for a value in the word `at` of a command, or the reason why no value is allowed there.
@@ -56,7 +66,12 @@ pub(super) fn argument_rule(words: &[OutlineWord], at: usize) -> Result<Argument
     };
     // A command for another host: `gcloud compute ssh HOST -- COMMAND`, `aws ssm send-command --parameters COMMAND`.
     let has = |name: &str| words[1..at].iter().any(|word| word.text == name);
-    let remote = is_used_for(base(&words[0]), HAS_SSH) && has("ssh") || has("send-command");
+    let evaluates = |(name, subcommands): &(&str, &[&str])| {
+        base(&words[0]) == *name && subcommands.iter().any(|subcommand| has(subcommand))
+    };
+    let remote = is_used_for(base(&words[0]), HAS_SSH) && has("ssh")
+        || has("send-command")
+        || EVALUATES_BEHIND.iter().any(evaluates);
     let nc = matches!(base(&words[0]), "nc" | "netcat") && (option("-e") || option("-c"));
     if remote || nc || ["--command", "--exec", "-exec", "--scripts"].into_iter().any(option) {
         return Err(EVALUATED);
@@ -91,6 +106,14 @@ pub(super) fn argument_rule(words: &[OutlineWord], at: usize) -> Result<Argument
         if is_used_for(name, EVALUATES | RUNS_TEXT) {
             return Err(EVALUATED);
         }
+        let joined = |option: &str| option.len() == 2 && words[at].text.starts_with(option);
+        let names_program = |(names, options): &(&[&str], &[&str])| {
+            names.iter().any(|known| is_named(name, known))
+                && options.iter().any(|known| option(known) || joined(known))
+        };
+        if PROGRAM_OPTIONS.iter().any(names_program) {
+            return Err(DECIDES);
+        }
         if is_interpreter(name) && script.is_none() && !is_module(name, &words[index + 1..at]) {
             return Err(EVALUATED);
         }
@@ -117,6 +140,9 @@ pub(super) fn argument_rule(words: &[OutlineWord], at: usize) -> Result<Argument
             if file(&words[at]) || file(&words[at - 1]) {
                 return Err(EVALUATED);
             }
+            if is_program_of_make(&words[at].text) {
+                return Err(DECIDES);
+            }
             rule.make = true;
         }
         if is_used_for(name, DATABASE) && words[index + 1..=at].iter().any(|word| is_program_option(&word.text)) {
@@ -132,6 +158,9 @@ fn is_program(words: &[OutlineWord], at: usize) -> bool {
         let named = |word: &OutlineWord| subcommand.split('|').any(|name| word.text == name);
         let start = if subcommand.is_empty() { Some(1) } else { words[..at].iter().position(named).map(|sub| sub + 1) };
         let (Some(mut next), true) = (start, names.contains(&base(&words[0]))) else { return false };
+        if next < at && words[at - 1].text == "--" {
+            return true;
+        }
         let mut left = *operands;
         while next < at {
             let text = words[next].text.as_str();
@@ -148,6 +177,12 @@ fn is_program(words: &[OutlineWord], at: usize) -> bool {
         next == at && left == 0 && !words[at].text.starts_with('-')
     };
     RUNS_PROGRAM.iter().any(runs)
+}
+
+/// Returns true if a program has this name, perhaps with a version or for another machine: `gcc-12`, `x86_64-linux-gnu-gcc`.
+fn is_named(name: &str, known: &str) -> bool {
+    let plain = name.trim_end_matches(|c: char| c.is_ascii_digit() || matches!(c, '.' | '-'));
+    plain == known || plain.strip_suffix(known).is_some_and(|before| before.ends_with('-'))
 }
 
 /// Returns true for an option whose value is not the next word. `letters` are the short options without a value, or `*` if
@@ -343,9 +378,10 @@ fn base(word: &OutlineWord) -> &str {
 
 /// Maximum number of words of a command in a function. The check of a command needs quadratic time.
 const MAX_WORDS: usize = 256;
-const LONG_FLAGS: &str = "--build --detach --init --interactive --leave-stdin-open --no-TTY --no-deps --no-healthcheck \
-                          --oom-kill-disable --privileged --publish-all --quiet --quiet-pull --read-only --remove-orphans \
-                          --rm --service-ports --sig-proxy --stdin --tty --use-aliases";
+const LONG_FLAGS: &str = "--build --csv --detach --init --interactive --json --leave-stdin-open --no-TTY --no-auth-warning \
+                          --no-deps --no-healthcheck --no-raw --oom-kill-disable --privileged --publish-all --quiet \
+                          --quiet-pull --raw --read-only --remove-orphans --rm --service-ports --sig-proxy --stdin --tls \
+                          --tty --use-aliases";
 /// Commands whose arguments are only data, also if an argument is the name of an interpreter.
 const TAKES_DATA: &[&str] = &[
     "echo", "printf", "true", "false", ":", "exit", "return", "cd", "pwd", "mkdir", "rmdir", "rm", "cp", "mv", "ls",
@@ -369,7 +405,7 @@ const SETTINGS: &str = "the value could become a setting of the shell: write `se
 const EVALUATED: &str = "the command may evaluate this argument as code: write `\"$PARAM_NAME\"` as an argument of its own, \
                          behind `--` if the command has options (`ssh -- \"$PARAM_NAME\" uptime`), or read this variable \
                          inside the code";
-const DECIDES: &str = "the value would decide which program runs: write the name of the program itself";
+pub(super) const DECIDES: &str = "the value would decide which program runs: write the name of the program itself";
 const TEST: &str = "a value in this test could become an operator: write one comparison, for example `[ \"a\" = \"b\" ]`, and \
                     join comparisons with `&&`";
 const DECLARED: &str =

@@ -6,7 +6,8 @@ use crate::shell::outline::{
     Outline, OutlineCommand, OutlineNode, OutlinePipeline, OutlineRedirect, OutlineWord, UNKNOWN_PART,
 };
 use crate::template::shell_commands::{
-    VARIABLE_NAME, any_reads_code, argument_rule, evaluates_words, hazard, is_make, reads_code, simple_reads_code,
+    DECIDES, VARIABLE_NAME, any_reads_code, argument_rule, evaluates_words, hazard, is_make, is_program_of_make,
+    reads_code, simple_reads_code,
 };
 
 /// First of the private-use characters that mark the slots of a script.
@@ -281,11 +282,15 @@ impl SlotRules {
             self.word(word, around);
         }
         let makes = |word: &OutlineWord| is_make(&word.text);
-        if simple.words.first().is_some_and(|name| makes(name) || name.text == "env" && simple.words.iter().any(makes))
-        {
+        let wraps = |name: &OutlineWord| matches!(name.text.as_str(), "env" | "sudo");
+        if simple.words.first().is_some_and(|name| makes(name) || wraps(name) && simple.words.iter().any(makes)) {
             // `make` also takes variables from its environment.
-            let slots = simple.assigns.iter().chain(&simple.words).flat_map(slots_of).collect::<Vec<_>>();
-            slots.into_iter().for_each(|slot| self.rules[slot].make = true);
+            for word in simple.assigns.iter().chain(&simple.words) {
+                if is_program_of_make(&word.text) {
+                    self.refuse_word(word, DECIDES);
+                }
+                slots_of(word).into_iter().for_each(|slot| self.rules[slot].make = true);
+            }
         }
         let code = simple_reads_code(simple, &self.functions);
         simple.redirects.iter().for_each(|redirect| self.redirect(redirect, code, around));

@@ -115,12 +115,10 @@ impl fmt::Display for ChainError {
             }
             Self::TooNew { trusted, newest } => write!(
                 f,
-                "the trusted roster is version {trusted}, but the newest version here is {newest}; to connect the two, every \
-                 version from {} to {} is needed; give version {newest} or an earlier version with --roster (the boundary \
-                 stores each version as roster.d/N.json), or run `countersign audit` on the log, because the log contains \
-                 all versions",
-                newest + 1,
-                trusted - 1
+                "{}: the trusted roster is version {trusted}, and the newest version here is {newest}; give the missing \
+                 versions with --roster too (the boundary stores each version as roster.d/N.json), or run `countersign \
+                 audit` on the log, because the log contains all versions",
+                missing_words(newest + 1, trusted - 1)
             ),
             Self::Signature { version, keyid, why } => {
                 write!(f, "version {version} of the roster: the signature of {keyid} does not count: {why}")
@@ -140,6 +138,16 @@ impl fmt::Display for ChainError {
 }
 
 impl std::error::Error for ChainError {}
+
+/// Says which versions of a roster are missing.
+#[must_use]
+pub fn missing_words(first: u64, last: u64) -> String {
+    if first == last {
+        format!("version {first} of the roster is missing")
+    } else {
+        format!("versions {first} to {last} of the roster are missing")
+    }
+}
 
 impl ChainError {
     /// Returns true if the versions may be valid, but are connected with no trusted version.

@@ -224,6 +224,16 @@ impl TrustedRoster {
         }
     }
 
+    /// Returns a person whose name a new name looks like: the names differ only by `1` and `l`, by `0` and `o`, or by signs at
+    /// the end.
+    #[must_use]
+    pub fn looks_like(&self, name: &Name) -> Option<&Name> {
+        let people = self.roster.approver.iter().map(|entry| &entry.name);
+        let others = self.roster.proposer.iter().map(|entry| &entry.name);
+        let all = people.chain(others).chain(self.roster.operator.iter().map(|entry| &entry.name));
+        all.into_iter().find(|known| shape(known) == shape(name))
+    }
+
     /// Returns the approvers in the format of OpenSSH's `allowed_signers` file (ssh-keygen(1)), one key in each line,
     /// for `ssh-keygen -Y verify`: `alice namespaces="countersign",valid-before="20270101000000Z" ssh-ed25519 AAAA…
     /// alice`. The passkeys are among the keys: `ssh-keygen` verifies their signatures too.
@@ -469,6 +479,12 @@ impl Reader {
     }
 }
 
+/// Returns what a reader sees of a name at first sight.
+fn shape(name: &Name) -> String {
+    let plain = name.as_str().trim_end_matches(['.', '_', '-', '@']);
+    plain.replace('1', "l").replace('0', "o").replace("rn", "m").replace("vv", "w")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -521,8 +537,14 @@ mod tests {
         let roster = read(|_| {}).expect("golden");
         for taken in ["alice", "oscar"] {
             assert!(roster.check_token_name(&taken.parse().expect("name")).is_err(), "{taken}");
+            assert!(roster.looks_like(&taken.parse().expect("name")).is_some(), "{taken}");
         }
         assert!(roster.check_token_name(&"ci-agent".parse().expect("name")).is_ok());
+        for alike in ["a1ice", "alice.", "alice_-", "0scar", "osca.r-", "oscar@"] {
+            let is_alike = alike != "osca.r-";
+            assert_eq!(roster.looks_like(&alike.parse().expect("name")).is_some(), is_alike, "{alike}");
+        }
+        assert_eq!(roster.looks_like(&"ci-agent".parse().expect("name")), None);
     }
 
     const P256: &str = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBGsX0fLhLEJH+Lzm5WOkQPJ3A32BLeszoPShOUXYmMKWT+NC4v4af5uO5+tKfA+eFivOM1drMV7Oy7ZAaDe/UfU= eve";

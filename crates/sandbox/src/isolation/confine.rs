@@ -47,20 +47,18 @@ pub(crate) struct Confinement {
     pub(crate) seccomp: Option<String>,
 }
 
-/// Starts the step, and waits until exec succeeded or an earlier call failed. `proxy` is the port of the run's proxy on
-/// the run's own loopback. If the programs of the run are recorded, the step's process sends a listener for them to
-/// `control`.
+/// Starts the step, and waits until exec succeeded or an earlier call failed. If the programs of the run are recorded, the
+/// step's process sends a listener for them to `control`.
 pub(crate) fn start(
     request: &RunRequest,
     view: &StepPaths,
     texts: &RunTexts,
     held: &Confinement,
-    proxy: Option<u16>,
     control: &UnixStream,
 ) -> Result<(Pid, Confined), SetupFailure> {
     let mut outcome = None;
     let step = syscalls::spawn(&mut || {
-        let Err(failure) = become_step(request, view, texts, held, proxy, control, &mut outcome);
+        let Err(failure) = become_step(request, view, texts, held, control, &mut outcome);
         outcome = Some(Err(failure));
     })
     .at(SetupStage::Processes, "start the step's process")?;
@@ -165,7 +163,6 @@ fn become_step(
     view: &StepPaths,
     texts: &RunTexts,
     held: &Confinement,
-    proxy: Option<u16>,
     control: &UnixStream,
     outcome: &mut Option<Result<Confined, SetupFailure>>,
 ) -> Result<std::convert::Infallible, SetupFailure> {
@@ -199,6 +196,7 @@ fn become_step(
     rustix::process::umask(rustix::fs::Mode::from_bits_retain(kept_back));
     let what = || format!("execute {}", program.path.display());
     let path = text(program.path.as_os_str().as_bytes(), what)?;
+    let python = program.is_python();
     let mut arguments = vec![path.clone()];
     let wrapper = request.session.as_ref().and_then(|session| session.wrapper.as_ref());
     let before_script = match wrapper.and_then(|wrapper| wrapper.arguments.as_ref()) {
@@ -208,7 +206,7 @@ fn become_step(
     for argument in before_script.iter().map(Vec::as_slice).chain([view.script.as_os_str().as_bytes()]) {
         arguments.push(text(argument, what)?);
     }
-    let environment = environment(request, view, texts, proxy)?;
+    let environment = environment(request, view, texts, python)?;
     if request.record {
         announce_programs(&program.path, step_files::programs(&view.work, &request.files), control)?;
     }
@@ -258,9 +256,13 @@ fn environment(
     request: &RunRequest,
     view: &StepPaths,
     texts: &RunTexts,
-    proxy: Option<u16>,
+    python: bool,
 ) -> Result<Vec<CString>, SetupFailure> {
-    let mut all = of_every_run(request, view, proxy);
+    let mut all = of_every_run(request, view);
+    if python {
+        // Otherwise Python keeps the output of a pipe until its buffer of 8 KiB is full.
+        all.insert("PYTHONUNBUFFERED".into(), "1".into());
+    }
     let unset = request.session.iter().flat_map(|session| &session.unset);
     for name in unset.filter(|name| REPLACEABLE.iter().any(|replaceable| *name == replaceable.as_bytes())) {
         all.remove(name);
@@ -287,7 +289,7 @@ fn environment(
     all.into_iter().map(line).collect()
 }
 
-fn of_every_run(request: &RunRequest, view: &StepPaths, proxy: Option<u16>) -> Variables {
+fn of_every_run(request: &RunRequest, view: &StepPaths) -> Variables {
     let path = |path: &Path| path.as_os_str().as_bytes().to_vec();
     let mut all: Vec<(&str, Vec<u8>)> = vec![
         ("PATH", interpreter::PATH.into()),
@@ -297,14 +299,6 @@ fn of_every_run(request: &RunRequest, view: &StepPaths, proxy: Option<u16>) -> V
         ("LC_ALL", "C.UTF-8".into()),
         ("COUNTERSIGN_PARAMS", path(&view.params)),
     ];
-    if let Some(port) = proxy {
-        for name in ["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"] {
-            all.push((name, format!("http://127.0.0.1:{port}").into_bytes()));
-        }
-        for name in ["NO_PROXY", "no_proxy"] {
-            all.push((name, "localhost,127.0.0.1".into()));
-        }
-    }
     if request.form == RunForm::Namespaces && step_paths::gives_paths(request) {
         all.push(("GIT_CONFIG_SYSTEM", filesystem::GIT_CONFIG.into()));
     }

@@ -79,6 +79,17 @@ pub(crate) fn started_by_env<'a>(interpreter: &Path, argument: &'a str) -> Optio
     None
 }
 
+impl Program {
+    /// Returns true if Python runs the script, also if `env` starts Python.
+    pub(crate) fn is_python(&self) -> bool {
+        let arguments = self.arguments.iter().flat_map(|argument| argument.split(' '));
+        arguments
+            .map(Path::new)
+            .chain([self.path.as_path()])
+            .any(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("python")))
+    }
+}
+
 /// Finds the program that runs `source`, in the file system of the calling process.
 pub(crate) fn program(source: &[u8], interpreter: &str) -> Result<Program, SetupFailure> {
     match shebang(source)? {

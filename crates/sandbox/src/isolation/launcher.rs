@@ -32,7 +32,7 @@ use crate::isolation::setup_failure::{AtStage as _, SetupFailure, SetupStage};
 use crate::isolation::start_packet::{Descriptors, Start, receive_start};
 use crate::isolation::syscalls::{self, Cloned};
 use crate::isolation::system_paths::INNER_ID;
-use crate::isolation::{filesystem, seccomp, system_paths};
+use crate::isolation::{filesystem, run_hosts, seccomp, system_paths};
 use documents::record::profile::NetworkMode;
 
 /// Maximum time to wait for a request of the service.
@@ -343,7 +343,7 @@ fn init(control: &mut UnixStream, handover: &UnixStream, start: &Start, bounded:
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .at(SetupStage::Identity, "become undumpable")?;
     let (request, texts) = read_request(control, start)?;
-    let proxy = if request.profile.network.mode == NetworkMode::Allow { Some(listen(control)?) } else { None };
+    run_hosts::listen(&request.profile.network.hosts, control)?;
     let mut view = filesystem::own_root(&request, &texts, control)?;
     let new_files = std::mem::take(&mut view.new_files);
     view.places.send(control, new_files)?;
@@ -351,7 +351,7 @@ fn init(control: &mut UnixStream, handover: &UnixStream, start: &Start, bounded:
     // The filter applies to this process and all its children.
     let held = Confinement { bounded, seccomp: request.filter.map(seccomp::confine).transpose()? };
     let signals = syscalls::signal_descriptor().at(SetupStage::Processes, "wait for signals")?;
-    let (step, facts) = confine::start(&request, &view, &texts, &held, proxy, control)?;
+    let (step, facts) = confine::start(&request, &view, &texts, &held, control)?;
     // Only the step may write to the run's output.
     confine::write_to([rustix::stdio::stdin(); 2])?;
     protocol::write_message(control, &HelperMessage::Started(facts)).at(SetupStage::Processes, "report the start")?;
@@ -385,18 +385,6 @@ fn init(control: &mut UnixStream, handover: &UnixStream, start: &Start, bounded:
     }
 }
 
-/// Opens a port on the run's own loopback, sends the listener to the service, and returns the port. The service's proxy
-/// accepts the connections and connects to the allowed hosts.
-fn listen(control: &UnixStream) -> Result<u16, SetupFailure> {
-    let what = "open the port of the network's allow list";
-    let listener =
-        std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).at(SetupStage::NetworkNamespace, what)?;
-    let port = listener.local_addr().at(SetupStage::NetworkNamespace, what)?.port();
-    protocol::send_descriptor(control, &HelperMessage::Listening, listener.as_fd())
-        .at(SetupStage::NetworkNamespace, what)?;
-    Ok(port)
-}
-
 /// Runs the first process of a run without a pid namespace. As the subreaper of the run, it becomes the parent of all
 /// orphans of the run, so the run is over when it has no children. It must survive the helper's death (and therefore
 /// does not call `follow_helper`), because its children would otherwise continue to run. When the helper dies, it ends
@@ -414,7 +402,7 @@ fn on_the_host(control: &mut UnixStream, helper: &UnixStream, start: &Start) -> 
     let new_files = std::mem::take(&mut view.new_files);
     view.places.send(control, new_files)?;
     let held = Confinement { bounded: false, seccomp: None };
-    let (step, facts) = confine::start(request, &view, &texts, &held, None, control)?;
+    let (step, facts) = confine::start(request, &view, &texts, &held, control)?;
     let watched = (|| {
         // The step's process, which shared this memory, changed its id. This may have made this process dumpable.
         rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)

@@ -1,7 +1,7 @@
 //! The isolation of a run: its namespaces, its file system, its system calls and its limits.
 //!
 //! The service starts its own binary once as a helper ([`launcher`]). The helper clones the first process of each run
-//! into new namespaces. The first process builds the root file system (`filesystem`, `system_paths`, `step_paths`,
+//! into new namespaces. The first process builds the root file system (`filesystem`, `system_paths`, `run_hosts`, `step_paths`,
 //! `mount_points`, `trees`, `denied_names`, `step_files`, `run_places`), drops its privileges (`confine`, `seccomp`, `grants`) and executes the step.
 //! [`probe`] says what the host supports.
 
@@ -26,6 +26,7 @@ pub(crate) mod program_counts;
 pub mod protocol;
 mod remove;
 pub(crate) mod run_dir;
+mod run_hosts;
 pub(crate) mod run_places;
 mod seccomp;
 pub(crate) mod secret_files;

@@ -189,6 +189,9 @@ fn knob(failure: &SetupFailure, host: &Facts) -> String {
         (_, Some(libc::EMFILE)) => {
             "raise the limit of open files: ulimit -n in a shell, LimitNOFILE= in a unit of systemd".into()
         }
+        (SetupStage::Late, _) => {
+            "call the command again when this host has less work: on an idle host, the test takes less than a second".into()
+        }
         (_, Some(libc::ENFILE)) => "raise the host's limit of open files: sysctl fs.file-max".into(),
         (SetupStage::Processes | SetupStage::Namespaces | SetupStage::Limits, Some(libc::EAGAIN)) => {
             "raise the limit of processes: ulimit -u in a shell, LimitNPROC= and TasksMax= in a unit of systemd, pids.max of a container".into()
@@ -266,6 +269,7 @@ mod tests {
             (failure(SetupStage::Mounts, libc::ENOENT), Facts::default(), "add this path"),
             (failure(SetupStage::Seccomp, libc::EINVAL), Facts::default(), "CONFIG_SECCOMP_FILTER"),
             (failure(SetupStage::Processes, libc::EMFILE), Facts::default(), "LimitNOFILE="),
+            (SetupFailure::new(SetupStage::Late, "try"), Facts::default(), "when this host has less work"),
             (failure(SetupStage::Processes, libc::EAGAIN), Facts::default(), "ulimit -u"),
             (failure(SetupStage::UserNamespace, libc::EPERM), Facts::default(), "chroot"),
             (failure(SetupStage::Maps, libc::EACCES), Facts::default(), "/proc"),

@@ -204,7 +204,7 @@ pub(crate) struct RunTexts {
 pub(crate) enum HelperMessage {
     /// The first process of the run exists. A pidfd of the process is attached.
     Cloned,
-    /// The run listens on its own loopback. The listener is attached.
+    /// The run listens on its own loopback for the next host of its list. The listener is attached.
     Listening,
     /// The run's processes announce each program before the kernel executes the program. The listener is attached.
     Announcing(AnnouncedPrograms),

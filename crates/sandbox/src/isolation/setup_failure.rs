@@ -37,6 +37,8 @@ pub(crate) enum SetupStage {
     Seccomp,
     Processes,
     Exec,
+    /// A test of the host that did not end in time.
+    Late,
 }
 
 impl SetupFailure {

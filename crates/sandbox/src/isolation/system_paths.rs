@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use crate::isolation::mount_points::{new_file, with_parents};
+use crate::isolation::run_hosts;
 use crate::isolation::setup_failure::{AtStage as _, SetupFailure, SetupStage};
+use documents::record::profile::{Network, NetworkMode};
 
 /// Directories that programs need, mounted read-only. Symbolic links (`/bin` to `usr/bin`) are created as links.
 pub(crate) const SYSTEM: [&str; 7] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"];
@@ -74,7 +76,8 @@ pub(super) struct Host {
 }
 
 impl Host {
-    pub(super) fn look(home: &str) -> Self {
+    /// Reads what a run with this network sees.
+    pub(super) fn look(home: &str, network: &Network) -> Self {
         let mut host = Self { directories: Vec::new(), links: Vec::new(), files: Vec::new() };
         for path in SYSTEM.into_iter().chain(etc_directories()).chain(ETC_FILES) {
             let Ok(found) = fs::symlink_metadata(path) else { continue };
@@ -91,11 +94,22 @@ impl Host {
             "root:x:0:0:root:/:/bin/sh\nstep:x:{INNER_ID}:{INNER_ID}::{home}:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n"
         );
         let groups = format!("root:x:0:\nstep:x:{INNER_ID}:\nnogroup:x:65534:\n");
+        let mut names =
+            format!("{}127.0.0.1 localhost\n::1 localhost\n127.0.1.1 {HOST_NAME}\n", run_hosts::lines(&network.hosts));
+        let mut resolver = "hosts: files".to_owned();
+        // A run in the network of the host resolves names as the host does.
+        if network.mode == NetworkMode::Host {
+            let of_host = |path| fs::read_to_string(path).unwrap_or_default();
+            names = format!("{}\n127.0.1.1 {HOST_NAME}\n", of_host("/etc/hosts"));
+            let switch = of_host("/etc/nsswitch.conf");
+            resolver = switch.lines().find(|line| line.starts_with("hosts:")).unwrap_or("hosts: files dns").to_owned();
+            host.files.push(("/etc/resolv.conf", of_host("/etc/resolv.conf").into_bytes()));
+        }
         host.files.extend([
             ("/etc/passwd", users.into_bytes()),
             ("/etc/group", groups.into_bytes()),
-            ("/etc/nsswitch.conf", b"passwd: files\ngroup: files\nhosts: files\n".into()),
-            ("/etc/hosts", format!("127.0.0.1 localhost\n::1 localhost\n127.0.1.1 {HOST_NAME}\n").into_bytes()),
+            ("/etc/nsswitch.conf", format!("passwd: files\ngroup: files\n{resolver}\n").into_bytes()),
+            ("/etc/hosts", names.into_bytes()),
         ]);
         host
     }

@@ -114,6 +114,7 @@ pub fn make(sandbox: &dyn Sandbox, profile: &Profile, place: &Path) -> Result<Ve
             inputs: vec![],
             results: false,
             session: None,
+            unreachable: [].into(),
             secrets: vec![],
         };
         sandbox.run(prepared, plan, &mut |_| {}, &flag)

@@ -3,7 +3,7 @@
 use crate::isolation::cgroup::Controllers;
 use crate::isolation::confine;
 use crate::isolation::protocol::{Confined, RunForm};
-use crate::proxy::network::NetworkContacts;
+use crate::relay::NetworkContacts;
 use crate::runs::profile_check::Prepared;
 use documents::record::enforcement::{
     Capabilities, Enforcement, FilesystemFacts, HeldLimit, LandlockFacts, LandlockStatus, Level, LimitFacts,
@@ -25,7 +25,7 @@ pub fn nothing_enforced() -> Enforcement {
         fs: None,
         net: None,
         contacted: None,
-        turned_away: None,
+        refused_hosts: None,
         limits: None,
         kill: None,
         left: None,
@@ -44,7 +44,7 @@ pub(crate) fn enforced(
 ) -> Enforcement {
     let held_by_group = group.unwrap_or_default();
     let own_root = prepared.form == RunForm::Namespaces;
-    let network = prepared.profile.network.mode;
+    let (network, hosts) = (prepared.profile.network.mode, &prepared.profile.network.hosts);
     let own_network = own_root && network != NetworkMode::Host;
     let limits = &prepared.profile.limits;
     let held = |max: u64, by: LimitHolder| Some(HeldLimit { max, by });
@@ -74,8 +74,8 @@ pub(crate) fn enforced(
             (false, false) if facts.seccomp.is_some() && network != NetworkMode::Host => NetworkMode::None,
             (false, _) => NetworkMode::Host,
         }),
-        contacted: contacts.map(|contacts| contacts.reached.iter().cloned().collect()),
-        turned_away: contacts.map(|contacts| contacts.refused).filter(|refused| *refused > 0),
+        contacted: contacts.map(|contacts| contacts.reached.iter().map(|at| hosts[*at].clone()).collect()),
+        refused_hosts: contacts.map(NetworkContacts::refused_hosts).filter(|refused| !refused.is_empty()),
         limits: Some(LimitFacts {
             cpu: if held_by_group.cpu {
                 held(limits.cpu_milli, LimitHolder::Cgroup2)

@@ -24,12 +24,13 @@ use crate::isolation::start_packet::{Descriptors, Start};
 use crate::isolation::unavailable::Unavailable;
 use crate::isolation::{leftovers, planned_secret, profile_paths, step_files, step_paths};
 use crate::programs::program_recorder::{ProgramRecorder, ProgramRules};
-use crate::proxy::network::{Proxy, Resolve};
+use crate::relay::{Relay, Resolve};
 use crate::runs::cancel_flag::CancelFlag;
 use crate::runs::capture::Chunk;
 use crate::runs::profile_check::{self, HostSurroundings, Prepared};
 use crate::runs::run_follower::{DEATH, FollowedRun, LaunchedRun};
 use crate::runs::{Plan, Report, Sandbox, plan_check, run_contents};
+use documents::record::declared::AllowedHost;
 use documents::record::profile::{Layer, NetworkMode, Profile, Workdir};
 use documents::record::step_file::StepFile;
 
@@ -244,13 +245,15 @@ impl LinuxSandbox {
             host_id: prepared.user.or(own_id.map(|id| HostId { uid: id, gid: id })),
             own_network: prepared.profile.network.mode != NetworkMode::Host,
         };
-        let proxy: Arc<Mutex<Option<Proxy>>> = Arc::default();
+        let relay: Arc<Mutex<Option<Relay>>> = Arc::default();
         if prepared.profile.network.mode == NetworkMode::Allow {
-            let (hosts, proxy) = (prepared.profile.network.hosts.clone(), proxy.clone());
-            // Without a proxy, the listener is closed and the run can't reach any host.
-            run.egress = Some(Box::new(move |listener| match Proxy::serve(listener, &hosts, Resolve::system()) {
-                Ok(serving) => *proxy.lock().unwrap_or_else(PoisonError::into_inner) = Some(serving),
-                Err(error) => tracing::error!(%error, "the proxy of a run could not be started"),
+            let hosts: Vec<AllowedHost> = prepared.profile.network.allowed().collect();
+            let (relay, resolve) = (relay.clone(), Resolve::system(plan.unreachable.clone()));
+            run.hosts = hosts.len();
+            // Without a relay, the listeners are closed and the run can't reach any host.
+            run.egress = Some(Box::new(move |listeners| match Relay::serve(listeners, hosts, resolve) {
+                Ok(serving) => *relay.lock().unwrap_or_else(PoisonError::into_inner) = Some(serving),
+                Err(error) => tracing::error!(%error, "the connections of a run to its hosts can't be served"),
             }));
         }
         match self.begin(&start, group.as_ref()) {
@@ -276,7 +279,7 @@ impl LinuxSandbox {
         if run.spent.is_none() || group.is_some() {
             run.end_by_force();
         }
-        run.contacts = proxy.lock().unwrap_or_else(PoisonError::into_inner).take().map(Proxy::finish);
+        run.contacts = relay.lock().unwrap_or_else(PoisonError::into_inner).take().map(Relay::finish);
         let grouped = group.is_some();
         if let Some(group) = group {
             if group.end(DEATH) > 0 {

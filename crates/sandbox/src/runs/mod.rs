@@ -79,6 +79,9 @@ pub struct Plan {
     pub results: bool,
     /// The session to which the run belongs, or `None` for a run on its own.
     pub session: Option<PlannedSession>,
+    /// Services that the run may not reach, each with its port, even if they are hosts of its list. The listeners of this
+    /// process need no entry.
+    pub unreachable: Arc<[(String, u16)]>,
 }
 
 /// Maximum number of inputs of a run.

@@ -130,6 +130,7 @@ mod tests {
             inputs: vec![],
             results: false,
             session: None,
+            unreachable: [].into(),
             secrets: vec![],
         }
     }

@@ -15,6 +15,7 @@ use crate::isolation::{ids, step_paths, system_paths};
 use crate::programs::found_lists::FoundLists;
 use crate::programs::listed_programs;
 use documents::record::enforcement::Level;
+use documents::record::network_host::{MAX_HOSTS, check_host};
 use documents::record::profile::{ISOLATED, Layer, NetworkMode, Proc, Profile, STRICT, Workdir};
 use documents::record::program_list::ProgramList;
 
@@ -226,6 +227,10 @@ fn refuse_what_makes_no_sense(profile: &Profile) -> Result<(), Unavailable> {
     if profile.network.mode == NetworkMode::Allow && profile.network.hosts.is_empty() {
         return invalid("the network mode is \"allow\", but the profile names no host; add a host, or use \"none\"");
     }
+    if profile.network.hosts.len() > MAX_HOSTS {
+        return invalid(&format!("the profile names more than {MAX_HOSTS} network hosts; name fewer hosts"));
+    }
+    profile.network.hosts.iter().try_for_each(|host| check_host(host)).map_err(|why| Unavailable::Invalid { why })?;
     if profile.network.mode == NetworkMode::Host && profile.require.contains(&Layer::Network) {
         return invalid(
             "the profile requires the layer network, but uses the network of the host; remove one of the two",

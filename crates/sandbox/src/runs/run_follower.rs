@@ -20,7 +20,7 @@ use crate::isolation::protocol::{
 };
 use crate::isolation::setup_failure::{SetupFailure, SetupStage};
 use crate::programs::program_recorder::ProgramRecorder;
-use crate::proxy::network::NetworkContacts;
+use crate::relay::NetworkContacts;
 use crate::runs::cancel_flag::CancelFlag;
 use crate::runs::capture::{Chunk, OutputStream, Recorder};
 use crate::sessions::run_results::RunResults;
@@ -65,8 +65,8 @@ enum Asked {
     ToDie(Instant),
 }
 
-/// A function that receives the listener for all network connections of a run.
-pub(crate) type Egress = Box<dyn FnOnce(TcpListener) + Send>;
+/// A function that receives the listeners for all hosts of a run, in the order of its list.
+pub(crate) type Egress = Box<dyn FnOnce(Vec<TcpListener>) + Send>;
 
 pub(crate) struct FollowedRun {
     begun: Instant,
@@ -94,9 +94,13 @@ pub(crate) struct FollowedRun {
     pub(crate) seen: Option<(Controllers, GroupEvents)>,
     /// The limit of size that the run had reached when the step ended.
     reached: Option<SizeLimit>,
-    /// Starts the proxy if the network mode is an allow list. It is called once and must not block.
+    /// Starts the relay if the network mode is an allow list. It is called once and must not block.
     pub(crate) egress: Option<Egress>,
-    /// The network contacts that the proxy counted.
+    /// Listeners for the first hosts of the list.
+    listeners: Vec<TcpListener>,
+    /// Number of hosts of the list.
+    pub(crate) hosts: usize,
+    /// The hosts to which the run connected, and those to which it could not.
     pub(crate) contacts: Option<NetworkContacts>,
     /// Records the programs of the run, if the run has a record.
     pub(crate) programs: Option<ProgramRecorder>,
@@ -113,6 +117,11 @@ pub(crate) struct FollowedRun {
 }
 
 impl FollowedRun {
+    /// Returns true if the run or its helper did not answer in time.
+    pub(crate) const fn is_late(&self) -> bool {
+        self.silent || matches!(self.why, Some(Why::TimedOut))
+    }
+
     pub(crate) fn new(spool: &Path, limits: &Limits) -> Self {
         let begun = Instant::now();
         let wall = Duration::from_millis(limits.wall_ms).min(LONGEST);
@@ -134,6 +143,8 @@ impl FollowedRun {
             seen: None,
             reached: None,
             egress: None,
+            listeners: Vec::new(),
+            hosts: 0,
             contacts: None,
             programs: None,
             results: None,
@@ -265,9 +276,11 @@ impl FollowedRun {
                     (self.process, self.dead) = (self.descriptor.take(), None);
                 }
                 Ok(Some(HelperMessage::Listening)) => {
-                    // Without a proxy the listener is closed, so no connection leaves the run.
-                    if let (Some(listener), Some(egress)) = (self.descriptor.take(), self.egress.take()) {
-                        egress(listener.into());
+                    self.listeners.extend(self.descriptor.take().map(TcpListener::from));
+                    if self.listeners.len() == self.hosts
+                        && let Some(egress) = self.egress.take()
+                    {
+                        egress(std::mem::take(&mut self.listeners));
                     }
                 }
                 Ok(Some(HelperMessage::Announcing(announced))) => {

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Number, Value};
 
 use documents::crypto::digest::ContentDigest;
 use documents::crypto::json;
@@ -11,6 +11,15 @@ use documents::crypto::key_id::KeyId;
 use documents::record::envelope::{Envelope, EnvelopeSignature};
 use documents::record::ident::{Name, ProposalId, ReceiptId};
 use documents::record::validity::Timestamp;
+
+/// Returns the integer that a JSON number states exactly, also if it is written as `2.0`.
+#[must_use]
+pub fn whole(number: &Number) -> Option<i64> {
+    match number.as_i64() {
+        Some(whole) => Some(whole).filter(|whole| whole.unsigned_abs() <= json::MAX_INTEGER),
+        None => number.as_f64().and_then(json::whole_number),
+    }
+}
 
 /// Converts a JSON value to a document, also for MCP, which may not use `crypto`.
 ///

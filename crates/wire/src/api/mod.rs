@@ -1,7 +1,9 @@
 //! The bodies of the HTTP API, which the boundary and its clients share.
+pub mod advice_words;
 pub mod approvals_view;
 pub mod body;
 pub mod feed;
+pub(crate) mod given_params;
 pub mod grant_view;
 pub mod oidc;
 pub mod registry_view;

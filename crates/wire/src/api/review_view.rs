@@ -12,7 +12,7 @@ use documents::record::validity::Timestamp;
 /// `GET /v1/unsettled`: the emergencies without their reviews, and the runs whose end nobody has settled.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct UnsettledList {
-    /// The runs that the caller may see, oldest first, at most 100.
+    /// The runs that the caller may see, at most 100: first the emergencies, then the others, each oldest first.
     pub runs: Vec<UnsettledRun>,
 }
 
@@ -50,7 +50,7 @@ pub struct UnsettledRun {
     pub disputed: bool,
     /// The newest review of each person.
     pub reviews: Vec<RunReviewView>,
-    /// Other steps of the runbook, which can show what the run left.
+    /// Other steps of the runbook with `check=true`, which can show what the run left.
     pub steps: Vec<StepRef>,
 }
 

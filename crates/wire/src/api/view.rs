@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::api::approvals_view::ApprovalsView;
+use crate::api::given_params;
 use crate::api::oidc::{AdmittedJob, OidcBinding};
 use crate::api::registry_view::UnknownEnd;
 use documents::crypto::digest::{AuthorizationDigest, ContentDigest, ParamsDigest, RosterDigest, StepDigest};
@@ -16,6 +17,7 @@ use documents::record::code::Code;
 use documents::record::extension_names::{ArtifactName, GrantId, SessionId};
 use documents::record::ident::{Name, Nonce, ProposalId, ReceiptId, StepRef};
 use documents::record::receipt::Outcome;
+use documents::record::refused_parts::RefusedPart;
 use documents::record::revocation::RevokedSubject;
 use documents::record::run_extensions::ManifestEntry;
 use documents::record::stream_name::StreamName;
@@ -27,15 +29,14 @@ use documents::record::validity::Timestamp;
 pub struct Propose {
     /// `path:step`, or `path:step@sha256:…` to accept only one definition.
     pub step: String,
-    /// Parameters. The boundary adds defaults for missing parameters.
-    #[serde(default = "no_params")]
+    /// Parameters. The boundary adds defaults for missing parameters. A text that holds the object is accepted too.
+    #[serde(default = "no_params", deserialize_with = "given_params::params")]
     #[schemars(with = "serde_json::Map<String, Value>")]
     pub params: Value,
     /// Reason for the run, for the approvers.
     #[serde(default)]
     pub reason: String,
-    /// Nonce that the caller chose. A second request with the same nonce and the same body returns the existing
-    /// proposal.
+    /// Nonce that the caller chose. A call with a nonce repeats only a call with the same nonce.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nonce: Option<Nonce>,
     /// Length of the window in seconds: 1 to 86,400, by default 3,600.
@@ -57,6 +58,11 @@ pub struct Propose {
     /// review the run afterwards.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub emergency: bool,
+    /// `true` asks for another run, even if an earlier proposal asks for the same run. Without it, a repeated call is
+    /// answered with the earlier proposal and `existing`. `false` together with a nonce: an earlier proposal with another
+    /// nonce also counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new: Option<bool>,
 }
 
 /// An uploaded file that a run gets.
@@ -189,7 +195,8 @@ pub struct ProposalView {
     pub id: ProposalId,
     /// Status of the proposal.
     pub status: ProposalStatus,
-    /// Actions that the caller may take: `wait`, `sign`, `deny`, `cancel`, `read-receipt`, `propose-again`.
+    /// Actions that make sense now: `wait`, `sign`, `deny`, `cancel`, `events`, `receipt`, `bundle`, `read-denials`,
+    /// `read-refusal`, `propose-again`, and `propose-new` (propose with `new`, if the run is still wanted).
     pub next: Vec<String>,
     /// Ref of the step.
     pub step: StepRef,
@@ -223,6 +230,9 @@ pub struct ProposalView {
     /// How the run ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
+    /// What the lists of the run refused although the exit code is 0, from the receipt. Absent if they refused nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<RefusedPart>,
     /// Id of the receipt, after the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub receipt: Option<ReceiptId>,
@@ -236,6 +246,10 @@ pub struct ProposalView {
     /// that has not run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unknown_end: Option<UnknownEnd>,
+    /// Other proposals of the same run: those that are open, and the last one that succeeded within an hour. Only for a
+    /// caller who did not make this proposal, and only while it waits.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub same_runs: Vec<SameRun>,
     /// Job that made the proposal, for a proposal of a token that ID tokens open. This is the boundary's word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub admitted: Option<AdmittedJob>,
@@ -246,10 +260,25 @@ pub struct ProposalView {
     /// until the proposal expires.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_up: Option<RefusalView>,
-    /// `true` if the proposal existed already, with the same nonce or the same content. The reason and the window are
-    /// then those of the existing proposal. Absent otherwise.
+    /// `true` if this call repeated an earlier proposal, which this is. It keeps its reason and its window. Absent
+    /// otherwise.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub existing: bool,
+    /// `true` if the call had another reason than the existing proposal. The reason of the call was not taken.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reason_not_taken: bool,
+}
+
+/// Another proposal of the same run: the same step, parameters, session, files and plan.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct SameRun {
+    /// Id of the other proposal.
+    pub proposal: ProposalId,
+    /// Its status.
+    pub status: ProposalStatus,
+    /// Time at which its run succeeded. Absent for an open proposal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<Timestamp>,
 }
 
 /// Result of denying a statement.

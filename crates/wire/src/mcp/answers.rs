@@ -6,6 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::api::given_params::params_object;
+
 /// Arguments of `list_steps`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -32,7 +34,7 @@ pub struct ProposeArgs {
     /// Ref of the step, for example `service:restart`.
     pub step: String,
     /// Parameters of the step, as its parameter schema requires.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "params_object")]
     pub params: Map<String, Value>,
     /// Why the run is needed, in one or two sentences. The approvers read the reason.
     pub reason: String,
@@ -42,6 +44,9 @@ pub struct ProposeArgs {
     /// Id of the receipt of the plan, `rcp_…`. Only for a step with `plan_step`: first propose that step with the same
     /// parameters, and give the receipt of its run here.
     pub plan: Option<String>,
+    /// `true` asks for one more run of what you proposed before. Without it, a repeated call returns the earlier proposal.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub new: bool,
     /// Seconds to wait for the end of the run, 0 to 45. The default is 0.
     #[serde(default)]
     #[schemars(range(max = 45))]
@@ -193,18 +198,21 @@ pub struct ProposalProgress {
     pub created_at: String,
     /// Time at which the proposal expires if no run has begun.
     pub expires_at: String,
-    /// `true` if this call of `propose` repeated an earlier call without an answer, and this is the proposal of the
-    /// earlier call. Absent otherwise.
+    /// `true` if this call of `propose` repeated an earlier proposal, which this is. It keeps its reason. Absent otherwise.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub existing: bool,
     /// The parameters of the run, with the defaults of the step, from its receipt. Compare them with the parameters that
     /// you proposed. Absent without a receipt that can be relied on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub params: Option<Map<String, Value>>,
-    /// How the run ended: `status`, and the exit code or the signal. Absent if the receipt was forged, or belongs to
+    /// How the run ended: `status`, and the exit code or the signal. If a list of the run refused something although the
+    /// exit code is 0, `refused` names it, with what the block must add. Absent if the receipt was forged, or belongs to
     /// another run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Map<String, Value>>,
+    /// Hosts to which the run got no connection, each with the reason and what to do, from the receipt.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused_hosts: Vec<String>,
     /// Id of the receipt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub receipt: Option<String>,
@@ -307,6 +315,9 @@ pub struct ReceiptFacts {
     pub approvers: Vec<String>,
     /// How the run ended.
     pub outcome: Map<String, Value>,
+    /// Hosts to which the run got no connection, each with the reason and what to do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused_hosts: Vec<String>,
     /// When the run began.
     pub started_at: String,
     /// When the run ended.

@@ -22,9 +22,6 @@ use documents::record::document::Statement;
 use documents::record::envelope::Base64;
 use documents::record::grant::GrantedSession;
 
-/// Seconds in which the boundary normally begins an approved run, or refuses it because of a limit of its grant.
-const DECISION_S: u64 = 5;
-
 /// Code of a run that the grant does not cover.
 const NOT_GRANTED: &str = "not-granted";
 
@@ -123,11 +120,7 @@ impl<A: BoundaryApi> ToolCalls<A> {
                 signed => ProposalView { existing: view.existing, ..signed? },
             };
         }
-        // The boundary counts the use only when the run begins. A refused run has spent neither the use nor the nonce.
-        if view.status == ProposalStatus::Approved {
-            let now: ProposalView = self.read(&format!("{path}?wait={DECISION_S}s")).await?;
-            view = ProposalView { existing: view.existing, ..now };
-        }
+        // A refused run has spent neither the use nor the nonce.
         match &view.refusal {
             Some(why) if matches!(view.status, ProposalStatus::Refused | ProposalStatus::Expired) => {
                 ask(why.code.word(), &why.detail)
@@ -152,7 +145,7 @@ impl<A: BoundaryApi> ToolCalls<A> {
     ) -> Answer<ProposalView> {
         let payload = Base64::Strict.decode("/payload", &view.payload).map_err(ToolProblem::odd)?;
         let signed = Statement::<Authorization>::from_payload(&payload).map_err(ToolProblem::odd)?.predicate;
-        let differences = machine.sent.differences(&signed, schema, None).join(", ");
+        let differences = machine.sent.differences(&signed, schema, None, None).join(", ");
         if signed.proposal != view.id || !differences.is_empty() {
             let detail =
                 format!("nothing was signed: the statement of the boundary is for another run ({differences})");

@@ -112,7 +112,9 @@ impl<R: AsyncRead + Unpin + Send> Transport<RoleServer> for LineTransport<R> {
                 }
                 ReadLine::Whole => {
                     let line = std::mem::take(&mut self.line);
-                    match parse_message(&line) {
+                    // A program of Windows may begin its first line with a byte order mark.
+                    let marked = line.strip_prefix(b"\xef\xbb\xbf".as_slice()).filter(|_| !self.opened);
+                    match parse_message(marked.unwrap_or(&line)) {
                         Ok(Some(message)) => {
                             self.opened |= matches!(message, ClientJsonRpcMessage::Request(_));
                             if self.opened {

@@ -14,7 +14,7 @@ use crate::mcp::answers::{
     ReceiptVerification, VerificationBasis,
 };
 use crate::mcp::boundary_api::{ApiRequest, BoundaryApi};
-use crate::mcp::tool_calls::{Answer, BEFORE_END, ToolCalls, object, receipt_id, succeeded};
+use crate::mcp::tool_calls::{Answer, BEFORE_END, ToolCalls, object, outcome_of, receipt_id, succeeded};
 use crate::mcp::tool_problem::ToolProblem;
 use crate::mcp::visible_text::{visible_end, visible_json_text, visible_start};
 use documents::record::authorization::Authorization;
@@ -39,6 +39,8 @@ pub(super) struct EndedRun {
     pub(super) step: Option<String>,
     pub(super) params: Option<Map<String, Value>>,
     pub(super) outcome: Option<Map<String, Value>>,
+    /// Lines about the hosts to which the run got no connection.
+    pub(super) refused_hosts: Vec<String>,
     /// The standing grant of the run, with the number of the use.
     pub(super) used: Option<String>,
     pub(super) verified: bool,
@@ -108,7 +110,8 @@ impl<A: BoundaryApi> ToolCalls<A> {
             params: object(&authorization.params),
             proposer: authorization.proposer.to_string(),
             approvers: receipt.decision.approvers.iter().map(ToString::to_string).collect(),
-            outcome: object(&receipt.outcome),
+            outcome: outcome_of(&receipt.outcome, &receipt.refused_parts()),
+            refused_hosts: receipt.sandbox.refused_lines(&authorization.sandbox.network.hosts),
             started_at: receipt.started_at.to_string(),
             finished_at: receipt.finished_at.to_string(),
             log_index: receipt.consumption.index,
@@ -179,7 +182,8 @@ impl<A: BoundaryApi> ToolCalls<A> {
         EndedRun {
             step: Some(evidence.authorization.step.reference.to_string()),
             params: Some(object(&evidence.authorization.params)),
-            outcome: Some(object(&evidence.receipt.outcome)),
+            outcome: Some(outcome_of(&evidence.receipt.outcome, &evidence.receipt.refused_parts())),
+            refused_hosts: evidence.receipt.sandbox.refused_lines(&evidence.authorization.sandbox.network.hosts),
             used: evidence.used,
             verified: evidence.verification.verified,
             verification,
@@ -248,7 +252,8 @@ impl<A: BoundaryApi> ToolCalls<A> {
             made.map_err(|error| ToolProblem::odd(format_args!("the verification ended early: {error}")))?;
         let plan = bundle.plan.as_deref().map(|plan| receipt_of(plan).map(|(_, signed)| signed.proposal.receipt()));
         let plan = plan.transpose()?;
-        let differences = machine.sent.differences(&authorization, &bundle.step["params"], plan.as_ref());
+        let ended = Some(receipt.finished_at);
+        let differences = machine.sent.differences(&authorization, &bundle.step["params"], plan.as_ref(), ended);
         if !differences.is_empty() {
             let differences = differences.join(", ");
             let detail = format!("the receipt differs from the proposal that this server sent: {differences}");
@@ -341,6 +346,7 @@ fn why(problem: &ToolProblem) -> &'static str {
         "not-found" => "the boundary does not have it any more, or not for this token",
         "unauthenticated" | "forbidden" => "the token does not permit to read it",
         "rate-limited" | "busy" => "the boundary has too many requests now",
+        "standby" | "database" => "the boundary can't use its database now",
         "unreachable" => "no readable answer arrived",
         _ => "the boundary refused to send it",
     }

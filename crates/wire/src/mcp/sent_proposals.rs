@@ -11,15 +11,19 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::Instant;
 
+use crate::api::view::ProposalView;
 use crate::mcp::answers::ProposeArgs;
 use documents::crypto::digest::ContentDigest;
 use documents::record::authorization::Authorization;
 use documents::record::ident::{Nonce, ProposalId, ReceiptId};
+use documents::record::validity::Timestamp;
 
 /// Maximum number of proposals without an answer that the server remembers.
 const MAX_UNANSWERED: usize = 32;
 /// Time for which a repeated call without an answer is the same proposal. After this time, the call is a new proposal.
 pub const REPEATS_FOR: Duration = Duration::from_secs(600);
+/// Seconds after its end in which a run answers a repeated call, and a minute for clocks that differ.
+const EXISTS_FOR_S: i64 = 660;
 /// Maximum number of proposals with an answer that the server remembers.
 const MAX_ANSWERED: usize = 256;
 
@@ -39,6 +43,8 @@ struct Sent {
     nonce: Nonce,
     /// Digest of the grant under which the run was proposed.
     grant: Option<ContentDigest>,
+    /// True if the boundary answered with an earlier proposal, which keeps its nonce and its reason.
+    existing: bool,
     at: Instant,
 }
 
@@ -47,6 +53,12 @@ impl Sent {
     fn is_of(&self, args: &ProposeArgs, now: Instant) -> bool {
         let args = ProposeArgs { wait_s: self.args.wait_s, ..args.clone() };
         now.duration_since(self.at) < REPEATS_FOR && self.args == args
+    }
+
+    /// Returns the time of the call, which its nonce begins with, in seconds since 1970.
+    fn made_at_s(&self) -> i64 {
+        let millis = self.nonce.to_bytes().iter().take(6).fold(0, |millis, byte| millis << 8 | i64::from(*byte));
+        millis / 1000
     }
 }
 
@@ -71,7 +83,7 @@ impl SentProposals {
         if unanswered.len() == MAX_UNANSWERED {
             unanswered.pop_front();
         }
-        unanswered.push_back(Sent { args: args.clone(), nonce: nonce.clone(), grant: None, at: now });
+        unanswered.push_back(Sent { args: args.clone(), nonce: nonce.clone(), grant: None, existing: false, at: now });
         Ok(nonce)
     }
 
@@ -80,42 +92,51 @@ impl SentProposals {
         self.lists().unanswered.iter().any(|sent| sent.is_of(args, now))
     }
 
-    /// Records that the boundary answered the call with this nonce. `made` is the proposal, if there is one.
+    /// Records that the boundary answered the call with this nonce. `made` is the proposal, if there is one. What the server
+    /// sent for a new proposal is not replaced by a call that repeats it.
     pub(super) fn answered(
         &self,
         args: &ProposeArgs,
         nonce: &Nonce,
         grant: Option<ContentDigest>,
-        made: Option<&ProposalId>,
+        made: Option<&ProposalView>,
     ) {
         let lists = &mut *self.lists();
         lists.unanswered.retain(|sent| sent.nonce != *nonce);
-        let Some(id) = made else { return };
+        let Some(ProposalView { id, existing, .. }) = made else { return };
+        if *existing && lists.answered.iter().any(|(known, _)| known == id) {
+            return;
+        }
         lists.answered.retain(|(known, _)| known != id);
         if lists.answered.len() == MAX_ANSWERED {
             lists.answered.pop_front();
         }
-        let sent = Sent { args: args.clone(), nonce: nonce.clone(), grant, at: Instant::now() };
+        let existing = *existing && grant.is_none();
+        let sent = Sent { args: args.clone(), nonce: nonce.clone(), grant, existing, at: Instant::now() };
         lists.answered.push_back((id.clone(), sent));
     }
 
     /// Compares a statement with the call for its proposal. Returns the parts that differ, and nothing if the proposal
     /// is not one that this server remembers. `schema` is the schema of the parameters, whose defaults the boundary
-    /// adds. `plan` is the id of the receipt of the plan, which a statement names only by a digest.
+    /// adds. `plan` is the id of the receipt of the plan, which a statement names only by a digest. `ended` is the end
+    /// of the run.
     pub(super) fn differences(
         &self,
         signed: &Authorization,
         schema: &Value,
         plan: Option<&ReceiptId>,
+        ended: Option<Timestamp>,
     ) -> Vec<&'static str> {
         let lists = self.lists();
         let Some((_, sent)) = lists.answered.iter().find(|(id, _)| *id == signed.proposal) else { return Vec::new() };
         let params = Value::Object(sent.args.params.clone());
         [
-            ("nonce", signed.nonce == sent.nonce),
+            ("nonce", sent.existing || signed.nonce == sent.nonce),
+            // Otherwise an old run of the same step could take the place of the run.
+            ("time", !sent.existing || ended.is_none_or(|ended| sent.made_at_s() <= ended.unix() + EXISTS_FOR_S)),
             ("step", signed.step.reference.as_str() == sent.args.step),
             ("parameters", is_completed(Some(&params), &signed.params, schema)),
-            ("reason", signed.reason == sent.args.reason),
+            ("reason", sent.existing || signed.reason == sent.args.reason),
             ("session", signed.session.as_ref().map(|session| session.id.as_str()) == sent.args.session.as_deref()),
             ("grant", signed.grant == sent.grant),
             ("plan", plan.map(ReceiptId::as_str) == sent.args.plan.as_deref()),

@@ -22,7 +22,7 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
-use crate::api::body::of_value;
+use crate::api::body::{of_value, whole};
 use crate::api::registry_view::RegistryView;
 use crate::api::view::{ProposalStatus, ProposalView};
 use crate::mcp::answers::{CancelArgs, GetStepArgs, ProposeArgs};
@@ -37,8 +37,6 @@ use crate::mcp::tools::{
 use crate::mcp::visible_text::visible_json;
 use documents::record::ident::{ReceiptId, StepRef};
 
-/// Largest magnitude up to which each integer has an exact double.
-const MAX_EXACT: f64 = 9_007_199_254_740_991.0;
 /// Maximum number of tool calls of one client at the same time.
 const MAX_CALLS: usize = 32;
 /// Interval in which a client should ask for the state of a task.
@@ -166,7 +164,7 @@ impl<A: BoundaryApi> ServerHandler for McpServer<A> {
         let deadline = Instant::now() + CALL_LIMIT;
         tokio::select! {
             made = self.limited(deadline, self.call(name, arguments, deadline, &context)) => {
-                let about_tool = |problem| if name == ToolName::Propose { self.calls.of_propose(problem) } else { problem };
+                let about_tool = |problem: ToolProblem| if name == ToolName::Propose { problem.of_propose() } else { problem };
                 Ok(made.unwrap_or_else(|problem| failed(about_tool(problem))))
             }
             // Nobody reads the answer to a cancelled request. A proposal that was made stays.
@@ -269,21 +267,29 @@ fn task_of(view: &ProposalView) -> Task {
 }
 
 fn arguments_of<T: DeserializeOwned>(arguments: Value) -> Result<T, ToolProblem> {
-    of_value(&with_integers(arguments)).map_err(ToolProblem::arguments)
+    with_integers("", arguments).and_then(|arguments| of_value(&arguments)).map_err(ToolProblem::arguments)
 }
 
 /// Replaces each number that a client wrote as `2.0` by the integer. JSON Schema has no difference between the two, and a
-/// document of the boundary has only integers.
-fn with_integers(value: Value) -> Value {
-    match value {
-        Value::Number(number) => match number.as_f64().filter(|_| number.is_f64()) {
-            Some(float) if float.fract() == 0.0 && float.abs() <= MAX_EXACT => Value::from(float as i64),
-            _ => Value::Number(number),
-        },
-        Value::Array(items) => items.into_iter().map(with_integers).collect(),
-        Value::Object(members) => members.into_iter().map(|(name, value)| (name, with_integers(value))).collect(),
+/// document of the boundary has only integers. `path` is the JSON pointer of the value.
+fn with_integers(path: &str, value: Value) -> Result<Value, String> {
+    let below = |(name, value): (String, Value)| -> Result<(String, Value), String> {
+        let value = with_integers(&format!("{path}/{name}"), value)?;
+        Ok((name, value))
+    };
+    Ok(match value {
+        Value::Number(number) => {
+            let wrong = || format!("{path}: expected an integer within ±9007199254740991, like 5, not {number}");
+            Value::from(whole(&number).ok_or_else(wrong)?)
+        }
+        Value::Array(items) => {
+            let items = items.into_iter().enumerate();
+            let items = items.map(|(at, item)| with_integers(&format!("{path}/{at}"), item));
+            Value::Array(items.collect::<Result<_, _>>()?)
+        }
+        Value::Object(members) => Value::Object(members.into_iter().map(below).collect::<Result<_, _>>()?),
         other => other,
-    }
+    })
 }
 
 fn json_of(answer: &impl Serialize) -> Result<Value, ToolProblem> {

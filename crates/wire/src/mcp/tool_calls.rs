@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::api::body::Problem;
+use crate::api::body::{Problem, of_value};
 use crate::api::grant_view::GrantView;
 use crate::api::registry_view::{RegistryView, StepSummary, StepView};
 use crate::api::view::{DeniedView, ProposalStatus, ProposalView};
@@ -28,6 +28,8 @@ use crate::mcp::tool_problem::ToolProblem;
 use crate::mcp::visible_text::{visible_detail, visible_json, visible_up_to};
 use documents::record::hidden_character::visible;
 use documents::record::ident::{Nonce, ProposalId, ReceiptId, StepRef};
+use documents::record::receipt::Outcome;
+use documents::record::refused_parts::RefusedPart;
 
 /// Time limit of every call, because clients end a call after 60 s without an answer.
 pub const CALL_LIMIT: Duration = Duration::from_secs(45);
@@ -84,8 +86,7 @@ impl<A> fmt::Debug for ToolCalls<A> {
 pub(super) type Answer<T> = Result<T, ToolProblem>;
 
 impl<A: BoundaryApi> ToolCalls<A> {
-    /// Creates the calls of a server on the agent's machine. The server verifies receipts and outputs, and a repeated
-    /// proposal makes no second run.
+    /// Creates the calls of a server on the agent's machine. The server verifies receipts and outputs.
     #[must_use]
     pub fn of_machine(api: A, new_nonce: NewNonce, verify: VerifyBundle, grantee: Option<Arc<dyn GranteeKey>>) -> Self {
         let machine = AgentMachine { verify, sent: SentProposals::default(), grantee, outputs: Default::default() };
@@ -96,12 +97,6 @@ impl<A: BoundaryApi> ToolCalls<A> {
     #[must_use]
     pub const fn of_request(api: A, new_nonce: NewNonce) -> Self {
         Self { api, new_nonce, machine: None }
-    }
-
-    /// Returns a problem of `propose` with the advice for this tool.
-    #[must_use]
-    pub fn of_propose(&self, problem: ToolProblem) -> ToolProblem {
-        problem.of_propose(self.machine.is_some())
     }
 
     /// Lists the steps that the token may see. With a query, the steps that contain most of its words come first.
@@ -185,6 +180,8 @@ impl<A: BoundaryApi> ToolCalls<A> {
         let body = json!({
             "step": args.step, "params": args.params, "reason": args.reason, "nonce": nonce,
             "session": args.session, "plan": args.plan, "grant": grant.map(|grant| &grant.id),
+            // The nonce only makes one call safe to send twice. For a grant, it also decides which use a call is.
+            "new": grant.is_none().then_some(args.new),
         });
         let answer = self.send(ApiRequest::post("/v1/proposals", Some(body))).await?;
         let made = match answer.status {
@@ -198,8 +195,7 @@ impl<A: BoundaryApi> ToolCalls<A> {
         };
         // After a failure of the service, the proposal may exist.
         if let Some(machine) = self.machine.as_ref().filter(|_| answer.status < 500) {
-            let id = made.as_ref().ok().map(|view| &view.id);
-            machine.sent.answered(args, nonce, grant.map(|grant| grant.digest), id);
+            machine.sent.answered(args, nonce, grant.map(|grant| grant.digest), made.as_ref().ok());
         }
         made
     }
@@ -251,7 +247,7 @@ impl<A: BoundaryApi> ToolCalls<A> {
             let is_same = match read.and_then(|now| of_proposal(&view.id, now)) {
                 Ok(now) => {
                     let is_same = now.status == view.status;
-                    *view = ProposalView { existing: view.existing, ..now };
+                    *view = ProposalView { existing: view.existing, reason_not_taken: view.reason_not_taken, ..now };
                     is_same
                 }
                 Err(problem) if problem.may_pass() => true,
@@ -288,12 +284,20 @@ impl<A: BoundaryApi> ToolCalls<A> {
             (false, true) => MISSING_ADVICE,
             (false, false) => advice(&view),
         };
+        let existing = match (view.existing, view.status, view.reason_not_taken) {
+            (false, ..) => "",
+            (true, ProposalStatus::Denied, _) => {
+                "this is your earlier proposal of this run, and nothing else was proposed. "
+            }
+            (true, _, true) => EXISTING_WITH_REASON,
+            (true, _, false) => EXISTING,
+        };
         ProposalProgress {
             id: view.id.to_string(),
             step: run.step.unwrap_or_else(|| view.step.to_string()),
             status: view.status.word().to_owned(),
             ended: view.status.has_ended(),
-            advice: run.used.unwrap_or_default() + advice,
+            advice: run.used.unwrap_or_default() + existing + advice,
             signatures_required: view.approvals.required,
             signatures_present: view.approvals.have,
             missing_groups: view.approvals.missing.iter().map(ToString::to_string).collect(),
@@ -301,9 +305,13 @@ impl<A: BoundaryApi> ToolCalls<A> {
             expires_at: view.expires_at.to_string(),
             existing: view.existing,
             params: run.params,
-            outcome: run
-                .outcome
-                .or_else(|| view.outcome.as_ref().filter(|_| !run.is_refuted && !run.lacks_outcome).map(object)),
+            outcome: run.outcome.or_else(|| {
+                view.outcome
+                    .as_ref()
+                    .filter(|_| !run.is_refuted && !run.lacks_outcome)
+                    .map(|outcome| outcome_of(outcome, &view.refused))
+            }),
+            refused_hosts: run.refused_hosts,
             receipt: view.receipt.as_ref().map(ToString::to_string),
             verified: run.verified,
             verification: run.verification,
@@ -366,6 +374,11 @@ fn is_problem(answer: &ApiAnswer) -> bool {
     serde_json::from_slice::<Problem>(&answer.body).is_ok()
 }
 
+/// Words about a call that repeated an earlier proposal.
+const EXISTING: &str = "this is your earlier proposal of this run, and nothing else was proposed: only if the user wants \
+    one more run, propose with `new: true`. ";
+const EXISTING_WITH_REASON: &str = "this is your earlier proposal of this run, with its own reason: your new reason was \
+    not taken, and nothing else was proposed. Only if the user wants one more run, propose with `new: true`. ";
 /// Advice about a run whose receipt was forged, or belongs to another run.
 const REFUTED_ADVICE: &str = "do not rely on this run: read `verification`, and tell the user";
 /// Advice about a run whose receipt did not arrive.
@@ -384,7 +397,9 @@ fn advice(view: &ProposalView) -> &'static str {
             "a person said no: read `people_said`, tell the user, and do not propose the same run again"
         }
         ProposalStatus::Expired => "nobody signed in time: ask the user before you propose again",
-        ProposalStatus::Cancelled => "the proposal was withdrawn",
+        ProposalStatus::Cancelled => {
+            "the proposal was withdrawn: only if the user still wants the run, propose with `new: true`"
+        }
         ProposalStatus::Refused => {
             "this run is not possible: read `reason`, tell the user, and propose again only if `reason` says so"
         }
@@ -412,7 +427,17 @@ fn of_proposal(id: &ProposalId, view: ProposalView) -> Answer<ProposalView> {
 }
 
 pub(super) fn of_json<T: DeserializeOwned>(bytes: &[u8]) -> Answer<T> {
-    serde_json::from_slice(bytes).map_err(ToolProblem::odd)
+    let value = serde_json::from_slice(bytes).map_err(ToolProblem::odd)?;
+    of_value(&value).map_err(ToolProblem::odd)
+}
+
+/// Returns an outcome as an object, with what the lists of the run refused.
+pub(super) fn outcome_of(outcome: &Outcome, refused: &[RefusedPart]) -> Map<String, Value> {
+    let mut members = object(outcome);
+    if !refused.is_empty() {
+        members.extend(object(&json!({ "refused": refused })));
+    }
+    members
 }
 
 /// Returns a value as an object with visible text. Each document type of the callers is an object.
@@ -475,13 +500,11 @@ mod tests {
         let calls = ToolCalls::of_machine(ListedAnswers::default(), counted, verify, None);
         let sent = nonces(&calls, &[504, 500, 409, 409]).await;
         assert!(sent[0] == sent[1] && sent[1] == sent[2] && sent[2] != sent[3], "{sent:?}");
-        let again = calls.of_propose(ToolProblem::too_slow()).into_json()["problem"]["advice"].to_string();
-        assert!(again.contains("no second run"), "{again}");
         let calls = ToolCalls::of_request(ListedAnswers::default(), counted);
         let sent = nonces(&calls, &[504, 504]).await;
         assert_ne!(sent[0], sent[1]);
-        let again = calls.of_propose(ToolProblem::too_slow()).into_json()["problem"]["advice"].to_string();
-        assert!(again.contains("do not repeat `propose`"), "{again}");
+        let again = ToolProblem::too_slow().of_propose().into_json()["problem"]["advice"].to_string();
+        assert!(again.contains("no second run"), "{again}");
     }
 
     /// A boundary that sends a bundle, and no output.
@@ -512,6 +535,30 @@ mod tests {
     async fn state_of<A: BoundaryApi>(calls: &ToolCalls<A>, view: ProposalView) -> ProposalProgress {
         let deadline = Instant::now() + BEFORE_END + Duration::from_millis(200);
         timeout_at(deadline, calls.state(view, deadline)).await.expect("before the deadline")
+    }
+
+    #[tokio::test]
+    async fn the_advice_of_each_status_never_proposes_after_a_denial() {
+        use ProposalStatus::{Approved, Cancelled, Denied, Expired, Finished, Pending, Refused, Running};
+        let calls = ToolCalls::of_request(ListedAnswers::default(), counted);
+        for status in [Pending, Approved, Running, Finished, Denied, Expired, Cancelled, Refused] {
+            for (existing, reason_not_taken) in [(false, false), (true, false), (true, true)] {
+                let made = finished("0192f0c1-0000-7000-8000-000000000001");
+                let view = ProposalView { status, existing, reason_not_taken, receipt: None, outcome: None, ..made };
+                let told =
+                    if status == Finished { advice(&view).to_owned() } else { state_of(&calls, view).await.advice };
+                match status {
+                    Denied => {
+                        assert!(told.contains("`people_said`") && told.contains("do not propose"), "{told}");
+                        assert!(!told.contains("new: true"), "{told}");
+                    }
+                    Cancelled => assert!(told.contains("`new: true`"), "{told}"),
+                    _ if status != Finished => assert_eq!(told.contains("`new: true`"), existing, "{told}"),
+                    _ => {}
+                }
+                assert!(!told.contains("--") && !told.contains("/v1/"), "tools have no options and no paths: {told}");
+            }
+        }
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@ use std::fmt::Display;
 
 use serde_json::{Value, json};
 
+use crate::api::advice_words::for_tools;
 use crate::api::body::{Problem, ProblemError};
 use crate::mcp::boundary_api::ApiAnswer;
 use crate::mcp::visible_text::{visible_detail, visible_json};
@@ -75,7 +76,7 @@ impl ToolProblem {
         let known = Code::ALL.iter().map(|code| code.word()).chain(["fault"]).find(|known| *known == word);
         let code = known.unwrap_or("unknown");
         let mut shown = json!({
-            "code": code, "title": visible_detail(&problem.title), "detail": visible_detail(&problem.detail),
+            "code": code, "title": visible_detail(&problem.title), "detail": visible_detail(&for_tools(&problem.detail)),
             "status": answer.status, "advice": advice(code, answer.status, problem.proposal.is_some()),
         });
         if !problem.errors.is_empty() {
@@ -94,15 +95,12 @@ impl ToolProblem {
         Self { shown, is_unanswered: false }
     }
 
-    /// Returns the problem with advice for `propose`. `repeats` is true if a repeated `propose` is the same proposal.
+    /// Returns the problem with advice for `propose`.
     #[must_use]
-    pub fn of_propose(mut self, repeats: bool) -> Self {
+    pub fn of_propose(mut self) -> Self {
         let advice = match self.code() {
-            _ if self.is_unanswered && repeats => {
-                "call the tool again with the same arguments: a repeated `propose` makes no second run"
-            }
             _ if self.is_unanswered => {
-                "do not repeat `propose`: the proposal may exist, and each call is a new proposal, so tell the user first"
+                "call the tool again with the same arguments: a repeated `propose` makes no second run"
             }
             "rate-limited" => {
                 "`detail` names the limit. If too many of your proposals wait for people, withdraw some with `cancel`, or \
@@ -116,7 +114,7 @@ impl ToolProblem {
 
     /// Returns whether the same call can succeed some seconds later.
     pub(super) fn may_pass(&self) -> bool {
-        self.is_unanswered || matches!(self.code(), "busy" | "rate-limited")
+        self.is_unanswered || matches!(self.code(), "busy" | "standby" | "database" | "rate-limited")
     }
 
     /// Returns whether the boundary refused the call. Otherwise the program has sent nothing, or has no answer that it
@@ -147,7 +145,7 @@ fn advice(code: &str, status: u16, is_about_proposal: bool) -> &'static str {
     match code {
         "unauthenticated" => "the token or the key is missing or not valid any more: ask the operator for a token",
         "forbidden" => "ask the operator for a token with the required scope or steps",
-        "rate-limited" | "busy" => "wait some seconds, then call the tool again",
+        "rate-limited" | "busy" | "standby" | "database" => "wait some seconds, then call the tool again",
         "unknown-step" => "list the steps with `list_steps`",
         // Deleted content never comes back.
         "not-found" if status == 410 => {

@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock};
 
 use rmcp::model::{JsonObject, Resource, ResourceTemplate, Tool, ToolAnnotations};
 use schemars::JsonSchema;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::mcp::answers::{
     CancelArgs, GetOutputArgs, GetReceiptArgs, GetStepArgs, ListStepsArgs, OutputWindow, ProposalProgress, ProposeArgs,
@@ -71,50 +71,58 @@ impl ToolName {
     fn tool(self) -> Tool {
         let read_only = ToolAnnotations::new().read_only(true).open_world(false);
         match self {
-            Self::ListSteps => tool::<ListStepsArgs, StepPage>(
+            Self::ListSteps => tool::<ListStepsArgs>(
                 self,
+                fields_of::<StepPage>(),
                 "List the steps that this token may see",
                 "Lists the steps that you may see, 50 on a page, with the names of their parameters. A token that may \
                  only read can propose none of them.",
                 read_only,
             ),
-            Self::GetStep => tool::<GetStepArgs, StepDetails>(
+            Self::GetStep => tool::<GetStepArgs>(
                 self,
+                fields_of::<StepDetails>(),
                 "Describe a step",
                 "Returns one step: the schema of its parameters, who must sign, the sandbox and the script. Call it \
                  before you propose the step.",
                 read_only,
             ),
-            Self::Propose => tool::<ProposeArgs, ProposalProgress>(
+            Self::Propose => tool::<ProposeArgs>(
                 self,
+                as_wait(),
                 "Propose to run a step once",
                 "Proposes to run one step once with these parameters. Nothing runs before people have signed exactly \
                  this run, unless they signed a standing grant for it that this server can use: then it runs at once, \
-                 and `advice` says so. Each call is a proposal of its own. A run with uploaded files can't be proposed here.",
+                 and `advice` says so. A repeated call returns the earlier proposal (`existing`). A run with uploaded files can't be \
+                 proposed here.",
                 ToolAnnotations::new().read_only(false).destructive(true).idempotent(false).open_world(true),
             ),
-            Self::Wait => tool::<WaitArgs, ProposalProgress>(
+            Self::Wait => tool::<WaitArgs>(
                 self,
+                schema_of::<ProposalProgress>(true),
                 "Wait for a proposal",
                 "Waits for the end of a proposal and returns its status, the outcome of the run, the end of the \
                  output, and whether this machine verified them. If the time runs out, the status is still `pending` or `running`: call it again.",
                 read_only,
             ),
-            Self::GetOutput => tool::<GetOutputArgs, OutputWindow>(
+            Self::GetOutput => tool::<GetOutputArgs>(
                 self,
+                fields_of::<OutputWindow>(),
                 "Read the output of a run",
                 "Returns at most 16 KiB of the output of a run that ended, and whether this machine verified the output.",
                 read_only,
             ),
-            Self::GetReceipt => tool::<GetReceiptArgs, ReceiptFacts>(
+            Self::GetReceipt => tool::<GetReceiptArgs>(
                 self,
+                fields_of::<ReceiptFacts>(),
                 "Read the receipt of a run",
                 "Returns the facts of a signed receipt, and whether this machine verified them: which checks were \
                  made and what was not checked.",
                 read_only,
             ),
-            Self::Cancel => tool::<CancelArgs, ProposalProgress>(
+            Self::Cancel => tool::<CancelArgs>(
                 self,
+                as_wait(),
                 "Cancel a proposal",
                 "Withdraws your own proposal, or ends its run.",
                 ToolAnnotations::new().read_only(false).destructive(true).idempotent(true).open_world(false),
@@ -165,23 +173,117 @@ pub fn resource_templates() -> Vec<ResourceTemplate> {
     ]
 }
 
-fn tool<I: JsonSchema, O: JsonSchema>(
+fn tool<I: JsonSchema>(
     name: ToolName,
+    answer: Arc<JsonObject>,
     title: &'static str,
     description: &'static str,
     hints: ToolAnnotations,
 ) -> Tool {
-    Tool::new(name.word(), description, schema_of::<I>())
+    Tool::new(name.word(), description, schema_of::<I>(true))
         .with_title(title)
-        .with_raw_output_schema(schema_of::<O>())
+        .with_raw_output_schema(answer)
         .with_annotations(hints)
 }
 
-fn schema_of<T: JsonSchema>() -> Arc<JsonObject> {
-    let schema = schema::settings().into_generator().into_root_schema_for::<T>();
-    Arc::new(match Value::from(schema) {
+/// Returns the schema of an answer whose fields have clear names.
+fn fields_of<T: JsonSchema>() -> Arc<JsonObject> {
+    schema_of::<T>(false)
+}
+
+/// Returns the schema of an answer that the tool `wait` describes. An agent pays for each byte of the tools.
+fn as_wait() -> Arc<JsonObject> {
+    let schema = json!({"type": "object", "description": "The same fields as in the answer of `wait`."});
+    Arc::new(members(schema))
+}
+
+fn schema_of<T: JsonSchema>(is_described: bool) -> Arc<JsonObject> {
+    let mut schema = members(Value::from(schema::settings().into_generator().into_root_schema_for::<T>()));
+    schema.remove("description");
+    Arc::new(members(plain(Value::Object(schema), is_described)))
+}
+
+fn members(schema: Value) -> JsonObject {
+    match schema {
         Value::Object(members) => members,
-        // A schema of a struct is always an object.
+        // The schema of a struct is always an object.
         _ => JsonObject::new(),
-    })
+    }
+}
+
+/// Maximum of each integer that has no limit of its own.
+const LARGEST: u64 = (1 << 53) - 1;
+
+/// Returns a schema with only the keywords that each provider of agents accepts, and without those that say nothing.
+fn plain(schema: Value, is_described: bool) -> Value {
+    let mut members = match schema {
+        Value::Object(members) => members,
+        other => return other,
+    };
+    let words = members.remove("oneOf").map(|choices| {
+        choices.as_array().into_iter().flatten().map(|choice| choice["const"].clone()).collect::<Vec<_>>()
+    });
+    if let Some(words) = words {
+        members.insert("type".to_owned(), "string".into());
+        members.insert("enum".to_owned(), words.into());
+    }
+    for keyword in ["$schema", "title"] {
+        members.remove(keyword);
+    }
+    members.retain(|keyword, value| match keyword.as_str() {
+        "description" => is_described,
+        "additionalProperties" => *value != json!(true),
+        "minimum" => *value != json!(0),
+        "maximum" => value.as_u64() != Some(LARGEST),
+        _ => true,
+    });
+    if let Some(Value::String(words)) = members.get_mut("description") {
+        *words = words.replace('\n', " ");
+    }
+    if let Some(items) = members.remove("items") {
+        members.insert("items".to_owned(), plain(items, is_described));
+    }
+    if let Some(Value::Object(properties)) = members.get_mut("properties") {
+        for property in properties.values_mut() {
+            *property = plain(property.take(), is_described);
+        }
+    }
+    Value::Object(members)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(schema: &Value, place: &str) {
+        let members = schema.as_object().unwrap_or_else(|| panic!("{place}: {schema}"));
+        for (keyword, value) in members {
+            match keyword.as_str() {
+                "properties" => {
+                    for (name, property) in value.as_object().expect("properties") {
+                        check(property, &format!("{place}/{name}"));
+                    }
+                }
+                "items" => check(value, &format!("{place}/items")),
+                "type" => assert!(value.is_string(), "{place}: {value}"),
+                "description" | "required" | "enum" | "default" | "maximum" | "additionalProperties" => {}
+                other => panic!("{place}: a small schema language may not take `{other}`"),
+            }
+        }
+        assert!(members.contains_key("type"), "{place}: {schema}");
+    }
+
+    #[test]
+    fn the_tools_have_at_most_12_kb_of_json_and_only_keywords_of_small_schema_languages() {
+        let tools = serde_json::to_value(tools()).expect("JSON");
+        let bytes = tools.to_string().len();
+        assert!(bytes <= 12_000, "{bytes} bytes");
+        for tool in tools.as_array().expect("tools") {
+            let name = tool["name"].as_str().expect("a name");
+            check(&tool["inputSchema"], name);
+            check(&tool["outputSchema"], name);
+        }
+        let stream = &tools[4]["inputSchema"]["properties"]["stream"];
+        assert_eq!(stream["enum"], json!(["stdout", "stderr"]), "{stream}");
+    }
 }

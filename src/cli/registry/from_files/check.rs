@@ -8,10 +8,14 @@ use serde_json::{Value, json};
 use crate::cli::configured::ConfigArgs;
 use crate::cli::registry::from_files::files_read::{missing_json, places_json};
 use crate::cli::registry::from_files::policy_draft::{self, LISTED};
+use crate::local::problems::problems;
 use crate::local::project::Project;
 use crate::local::runbook_check::{RunbookCheck, of_sound_files};
 use crate::local::script_answer::to_json;
-use crate::node::secret_sources;
+use crate::node::config::Config;
+use crate::node::file_problem::Problems;
+use crate::node::start::surroundings;
+use crate::node::{file_refusals, files};
 use client::terminal::exit::{CommandFailure, Exit};
 use client::terminal::printable_text::PrintableText;
 use client::terminal::streams::{Terminal, write_new};
@@ -25,26 +29,37 @@ use judgement::registry::runbook_directories::Locks;
 ///
 /// Reports every error, every remark, the declared programs that this host does not have, and the lock of each directory. A
 /// directory without a lock is sound. With --policy, reports for each step what policy asks or refuses at a boundary,
-/// and what a list of programs needs.
+/// what a list of programs needs, and everything for which `doctor`, `serve` and `seal` would refuse the step. With
+/// --config, the roster, the limits and the secrets of the boundary count too. A line says what only the host knows.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   countersign registry check runbooks
   countersign registry check runbooks --policy boundary/policy.yaml
+  countersign registry check runbooks --policy boundary/policy.yaml --config countersign.toml
   countersign registry check runbooks/service.md --policy boundary/policy.yaml --json
   countersign registry check ../handbook --write-policy draft.yaml    # a policy for runbooks of other systems")]
 pub(in crate::cli::registry) struct Args {
     /// Directories of runbooks, or one runbook, whose directory then counts as the directory of runbooks
     #[arg(value_name = "FILE|DIR", required_unless_present = "dirs")]
     paths: Vec<PathBuf>,
-    /// Also report what this policy asks or refuses. A refused step makes the exit code 1
+    /// Also report what this policy asks or refuses, and why a boundary would not seal a step. A refused step makes the exit
+    /// code 1
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
     /// Write a policy with one override for each runbook to this new file. Each line is a comment until a person decides
     #[arg(long, value_name = "FILE")]
     write_policy: Option<PathBuf>,
-    /// The boundary's countersign.toml, or its directory: name each step whose secret the configuration does not give
+    /// The boundary's countersign.toml, or its directory: name each step whose secret the configuration does not give. With
+    /// --policy, the limits and the roster of the boundary are compared too
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// The boundary's roster.toml, in place of the roster of --config
+    #[arg(long, value_name = "FILE", requires = "policy")]
+    roster: Option<PathBuf>,
+    /// The directory of the runbooks, as under `runbooks` of a boundary: overrides are compared with the path of a runbook
+    /// below this directory
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
 }
 
 pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
@@ -53,55 +68,79 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
         check_name(file, args.paths.len())?;
     }
     let config = ConfigArgs { config: args.config.clone() };
-    let permits = config.config.is_some().then(|| config.load()).transpose()?;
-    let permits = permits.map(|config| secret_sources::permits(&config.secrets));
-    let locks = if file.is_some() { Locks::Ignored } else { Locks::Checked };
-    let mut checked = RunbookCheck::read(&args.paths, locks);
-    if let Some(policy) = policy_of(args)? {
-        checked.judge(&policy);
+    let config = config.config.is_some().then(|| config.load()).transpose()?;
+    let root = args.root.as_deref();
+    if let Some(root) = root.filter(|root| !root.is_dir()) {
+        return Err(CommandFailure::usage(format!("--root {}: name a directory that exists", root.display())));
     }
+    let has_locks = file.is_none() && root.is_none();
+    let locks = if has_locks { Locks::Checked } else { Locks::Ignored };
+    let mut checked = RunbookCheck::read(&args.paths, root, locks);
+    let policy = policy_of(args)?;
+    if let Some(policy) = &policy {
+        checked.judge(policy, config.is_none());
+    }
+    let lacking = compare(args, &mut checked, policy.as_ref(), config.as_ref())?;
     // The policy of a draft only leads to advice.
     if args.policy.is_none() {
         checked.scripts.clear();
     }
     let RunbookCheck { errors, sound_files, .. } = &checked;
     let steps = || sound_files.iter().flat_map(Registry::steps);
-    let lacking: Vec<(&StepRef, String)> = match &permits {
-        Some(permits) => steps()
-            .filter_map(|step| Some((&step.definition.reference, permits.objection(&step.definition)?)))
-            .collect(),
-        None => Vec::new(),
-    };
     let locks: Vec<(&Path, LockState)> =
-        args.paths.iter().filter(|_| file.is_none()).map(|dir| (dir.as_path(), lock_state(dir))).collect();
+        args.paths.iter().filter(|_| has_locks).map(|dir| (dir.as_path(), lock_state(dir))).collect();
     if let (Some(path), Some(files)) = (&args.write_policy, sound_files) {
         write_new(path, policy_draft::text(files)?.as_bytes(), terminal)?;
     }
-    let exit = if errors.is_empty() && !checked.is_refused() { Exit::Done } else { Exit::CheckSaidNo };
+    let is_sound = errors.is_empty() && lacking.is_empty();
+    let exit = if is_sound && !checked.is_refused() { Exit::Done } else { Exit::CheckSaidNo };
     if terminal.json {
         let locks: Vec<Value> = locks.iter().map(|(dir, state)| json!({"dir": dir, "lock": state.word()})).collect();
         let (remarks, missing) = sound_files
             .as_ref()
-            .map_or_else(Default::default, |files| (places_json(files.remarks()), missing_json(files)));
+            .map_or_else(Default::default, |files| (places_json(&files.remarks()), missing_json(files)));
         let scripts: Vec<Value> = checked.scripts.iter().map(to_json).collect();
         terminal.object(&json!({
-            "sound": errors.is_empty(), "steps": steps().count(),
+            "sound": is_sound, "steps": steps().count(),
             "errors": places_json(errors), "remarks": remarks, "missing_programs": missing, "locks": locks,
             "missing_secrets": lacking.iter().map(|(step, why)| json!({"step": step, "message": why})).collect::<Vec<_>>(),
-            "scripts": scripts, "advice": checked.advice,
+            "scripts": scripts, "advice": checked.advice, "not_checked": checked.not_checked,
         }))?;
         return Ok(exit);
     }
     let mut lines = checked.lines();
-    lines.extend(lacking.iter().map(|(step, why)| format!("warning: {step}: {why}")));
+    lines.extend(lacking.iter().map(|(step, why)| format!("error: {step}: {why}")));
     lines.extend(checked.advice.iter().map(|advice| format!("advice: {advice}")));
     lines.extend(locks.iter().map(|(dir, state)| state.line(dir)));
     for line in lines {
         terminal.line(PrintableText::text(&line).as_str())?;
     }
     terminal.put(checked.policy_tables().as_bytes())?;
-    terminal.line(&checked.verdict())?;
+    if let Some(line) = checked.not_checked_line() {
+        terminal.line(&line)?;
+    }
+    terminal.line(&checked.verdict(lacking.len()))?;
     Ok(exit)
+}
+
+/// Compares the files with policy, roster and configuration. Returns the steps whose secret the configuration does not give.
+fn compare(
+    args: &Args,
+    checked: &mut RunbookCheck,
+    policy: Option<&Policy>,
+    config: Option<&Config>,
+) -> Result<Vec<(StepRef, String)>, CommandFailure> {
+    let Some(policy) = policy.filter(|_| args.policy.is_some()) else {
+        let lacking = |config| checked.sound_files.as_ref().map(|files| file_refusals::lacking_secrets(files, config));
+        return Ok(config.and_then(lacking).unwrap_or_default());
+    };
+    let path = args.roster.as_deref().or(config.map(|config| &*config.roster));
+    let draft = match path {
+        Some(path) => Some(files::read_roster(path).map_err(|found| problems(Problems::new(found)))?),
+        None => None,
+    };
+    let roster = path.zip(draft.as_ref());
+    Ok(checked.compare(policy, roster, config, (surroundings().now)()))
 }
 
 /// Refuses a file that is no runbook, and a file beside other paths.
@@ -168,7 +207,7 @@ fn lock_state(dir: &Path) -> LockState {
     match LockFile::read(dir, None) {
         Ok(None) => LockState::None,
         Err(_) => LockState::Unreadable,
-        Ok(Some(lock)) => match of_sound_files(&[dir.to_owned()]) {
+        Ok(Some(lock)) => match of_sound_files(&[dir.to_owned()], None) {
             None => LockState::Unreadable,
             Some(files) => {
                 let steps = files.steps().map(|step| (step.definition.reference.clone(), step.digest));

@@ -2,16 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::net::IpAddr;
 
 use crate::local::network_programs::uses_network;
 use client::terminal::exit::{CommandFailure, Exit};
-use documents::record::declared::{DeclaredNetwork, check_program};
-use documents::record::host_names::check_address;
+use documents::record::declared::{AllowedHost, DeclaredNetwork};
+use documents::record::network_host::check_host;
+use documents::record::sandbox_permission::{rule_entry, with_needed_word};
 use documents::record::step_definition::{Format, StepDefinition};
 use judgement::policy::builtins::Builtins;
 use judgement::policy::decide::{DecisionPlace, Flags};
 use judgement::policy::file::Policy;
+use judgement::policy::possible_names::check_program;
 use judgement::policy::program_names::{ProgramOrigin, named_origins};
 use judgement::policy::required_permissions::{decide_step, is_read};
 use judgement::policy::ruling::resolve;
@@ -85,7 +86,10 @@ impl RunbookNeeds {
     fn lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
         if !self.reaching.is_empty() {
-            let hosts: Vec<String> = self.hosts.iter().map(|host| format!("{host:?}")).collect();
+            let entry = |host: &String| {
+                rule_entry(&with_needed_word(AllowedHost { host: host.clone(), ..AllowedHost::default() }))
+            };
+            let hosts: Vec<String> = self.hosts.iter().map(entry).collect();
             lines.push(match self.network().as_deref() {
                 Some(HOST_NETWORK) => "network: host".to_owned(),
                 Some(_) => format!("network: {{allow: [{}]}}", hosts.join(", ")),
@@ -212,8 +216,7 @@ pub(super) fn broken(errors: &[impl std::fmt::Display]) -> CommandFailure {
     )
 }
 
-/// Returns the hosts of the URLs in a script, each with its port. A host of this machine needs the network of the host,
-/// because a list of hosts reaches only public addresses.
+/// Returns the hosts of the URLs in a script, each with its port.
 fn named_hosts(source: &str) -> impl Iterator<Item = String> + '_ {
     let urls = [("https://", "443"), ("http://", "80")].into_iter().flat_map(move |(scheme, port)| {
         source.match_indices(scheme).map(move |(at, _)| (&source[at + scheme.len()..], port))
@@ -223,12 +226,8 @@ fn named_hosts(source: &str) -> impl Iterator<Item = String> + '_ {
         let authority = &rest[..end];
         let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
         let (name, port) = host.split_once(':').unwrap_or((host, port));
-        let is_private = name == "localhost" || name.parse::<IpAddr>().is_ok();
-        if is_private {
-            return Some(HOST_NETWORK.to_owned());
-        }
         let address = format!("{name}:{port}");
-        (name.contains('.') && check_address(&address).is_ok()).then_some(address)
+        ((name.contains('.') || name == "localhost") && check_host(&address).is_ok()).then_some(address)
     })
 }
 

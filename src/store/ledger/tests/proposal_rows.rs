@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
+use crate::store::fault::StoreFault;
 use crate::store::ledger::Ledger;
 use crate::store::ledger::tests::{
     T0, World, check_laws, consume_of, core, envelope_of, finish_of, new_proposal, run_whole, status, t,
@@ -104,10 +105,13 @@ async fn a_repeated_proposal_is_recognized_by_its_nonce_or_by_its_content() {
         let other_proposer = NewProposal { core: stranger, ..new_proposal(1) };
         assert!(matches!(ledger.propose(other_proposer).await, Ok(ProposeResult::Conflict(_))));
 
-        let anonymous = |number: u8| NewProposal { chosen_nonce: false, ..new_proposal(number) };
+        let anonymous = |number: u8| NewProposal { chosen_nonce: false, may_repeat: true, ..new_proposal(number) };
         assert_eq!(ledger.propose(anonymous(2)).await, Ok(ProposeResult::New));
-        let repeated =
-            NewProposal { core: AuthorizationCore { params_digest: core(2).params_digest, ..core(8) }, ..anonymous(8) };
+        let repeated = NewProposal {
+            core: AuthorizationCore { params_digest: core(2).params_digest, ..core(8) },
+            request: anonymous(2).request,
+            ..anonymous(8)
+        };
         assert!(
             matches!(ledger.propose(repeated.clone()).await, Ok(ProposeResult::Same(same)) if same.core.id == core(2).id)
         );
@@ -136,6 +140,54 @@ async fn a_repeated_proposal_is_recognized_by_its_nonce_or_by_its_content() {
         assert!(
             matches!(ledger.propose(spent).await, Ok(ProposeResult::Conflict(there)) if there.core.id == core(7).id)
         );
+    }
+}
+
+#[tokio::test]
+async fn a_call_repeats_an_ended_run_for_ten_minutes_and_never_an_expired_or_refused_proposal() {
+    for (to, ends_at, until) in [
+        (StoredStatus::Denied, 2, Some(602)),
+        (StoredStatus::Cancelled, 2, Some(602)),
+        (StoredStatus::Finished, 1, Some(601)),
+        (StoredStatus::Expired, 2, None),
+        (StoredStatus::Refused, 2, None),
+    ] {
+        for world in World::on_each_engine() {
+            let ledger = world.sealed().await;
+            let same = |number: u8, at: i64| NewProposal {
+                core: AuthorizationCore { params_digest: core(1).params_digest, expires_at: t(9000), ..core(number) },
+                request: [1; 32],
+                chosen_nonce: false,
+                may_repeat: true,
+                created_at: t(at),
+                ..new_proposal(number)
+            };
+            assert_eq!(ledger.propose(new_proposal(1)).await, Ok(ProposeResult::New));
+            if to == StoredStatus::Finished {
+                run_whole(&ledger, 1).await;
+            } else {
+                let step = ProposalStep {
+                    proposal: core(1).id,
+                    from: Vec::new(),
+                    to,
+                    at: t(ends_at),
+                    detail: b"why".to_vec(),
+                };
+                ledger.advance(step).await.expect("moved");
+            }
+            let is_first = |result: &Result<ProposeResult, StoreFault>| matches!(result, Ok(ProposeResult::Same(row)) if row.core.id == core(1).id);
+            if let Some(until) = until {
+                assert!(is_first(&ledger.propose(same(2, until - 1)).await), "{to}");
+                // A proposal of another proposer, of the same step in another session, or handed in changes nothing.
+                let proposer = "other".parse().expect("name");
+                let other = NewProposal { core: AuthorizationCore { proposer, ..same(3, 2).core }, ..same(3, 2) };
+                assert_eq!(ledger.propose(other).await, Ok(ProposeResult::New));
+                let in_session = NewProposal { request: [7; 32], ..same(4, 2) };
+                assert_eq!(ledger.propose(in_session).await, Ok(ProposeResult::New));
+                assert!(is_first(&ledger.propose(same(5, until - 1)).await), "{to}");
+            }
+            assert_eq!(ledger.propose(same(6, until.unwrap_or(3))).await, Ok(ProposeResult::New), "{to}");
+        }
     }
 }
 

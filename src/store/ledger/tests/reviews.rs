@@ -62,7 +62,8 @@ fn review_of(ledger: &Ledger, number: u8, receipt: u64) -> ReviewWrite {
             proposal: core(number).id,
         },
         closes: false,
-        settles: false,
+        settles: None,
+        pauses: None,
         checked: ledger.checked_state(),
         version: ledger.state().version,
         at: ledger.now(),
@@ -74,7 +75,7 @@ async fn close(ledger: &Ledger, number: u8, receipt: u64) -> Result<LeafRef, Wri
 }
 
 async fn settle(ledger: &Ledger, number: u8, receipt: u64) -> LeafRef {
-    ledger.review(ReviewWrite { settles: true, ..review_of(ledger, number, receipt) }).await.expect("logged")
+    ledger.review(ReviewWrite { settles: Some(true), ..review_of(ledger, number, receipt) }).await.expect("logged")
 }
 
 #[tokio::test]
@@ -177,6 +178,22 @@ async fn a_grant_pauses_until_each_run_with_an_unknown_end_is_settled() {
         let row = (lose(&ledger, 4, None).await, owed(&ledger, 4));
         assert!(row.1.is_open() && row.1.is_unsettled() && row.1.receipt == Some(row.0), "{row:?}");
         assert!(spend(&ledger, 5, 1, 9, None).await.is_ok());
+        ledger.close().await.expect("closed");
+        drop(ledger);
+        // A review that opens a settled end again pauses the grant, also for a use in the same commit.
+        let (ledger, commits) = world.open_failing();
+        let first = commits.hold(&ledger, |ledger| async move { ledger.refuse(b"first".to_vec(), t(0)).await }).await;
+        let pauses = Some(grant.digest);
+        let open = ReviewWrite { settles: Some(false), pauses, ..review_of(&ledger, 1, one) };
+        let release = async {
+            tokio::task::yield_now().await;
+            commits.held.store(false, SeqCst);
+        };
+        let (reviewed, used, ()) = tokio::join!(ledger.review(open), spend(&ledger, 6, 1, 9, None), release);
+        first.await.expect("task").expect("refused");
+        assert!(reviewed.is_ok() && owed(&ledger, 1).is_unsettled());
+        assert_eq!(used.err(), Some(ConsumeStop::GrantPaused));
+        assert_eq!(spend(&ledger, 6, 1, 9, None).await.err(), Some(ConsumeStop::GrantPaused));
     }
 }
 
@@ -207,7 +224,7 @@ async fn a_review_raises_the_state_version_and_is_logged_only_in_the_checked_sta
         assert!(owed(&ledger, 1).is_open(), "this review closes nothing");
         // The second of two reviews of one commit was counted without the first one.
         let first = commits.hold(&ledger, |ledger| async move { ledger.refuse(b"first".to_vec(), t(0)).await }).await;
-        let mut last = ReviewWrite { closes: true, settles: true, version: ledger.state().version, ..write };
+        let mut last = ReviewWrite { closes: true, settles: Some(true), version: ledger.state().version, ..write };
         last.review.verdict = ReviewVerdict::Rejected;
         last.review.observed = Some(ObservedEnd::Partly);
         (last.review.counts_for_review, last.review.counts_for_settle) = (false, true);
@@ -218,13 +235,16 @@ async fn a_review_raises_the_state_version_and_is_logged_only_in_the_checked_sta
         let (one, two, ()) = tokio::join!(ledger.review(last.clone()), ledger.review(last.clone()), release);
         first.await.expect("task").expect("refused");
         assert_eq!((one.expect("logged").index, two), (5, Err(WriteStop::Moved)));
-        // A later review of a closed and settled run changes nothing: the first one stays in the row.
+        // The review that closed the run stays in the row. A later review can settle the end in another way, or open it again.
         last.version = ledger.state().version;
         assert_eq!(ledger.review(last.clone()).await.expect("logged").index, 6);
         let row = owed(&ledger, 1);
-        assert_eq!((row.reviewed, row.settled, ledger.owed_open(9)), (Some(5), Some(5), Ok(Vec::new())));
+        assert_eq!((row.reviewed, row.settled, ledger.owed_open(9)), (Some(5), Some(6), Ok(Vec::new())));
+        let open = ReviewWrite { settles: Some(false), version: ledger.state().version, ..last.clone() };
+        assert_eq!(ledger.review(open.clone()).await.expect("logged").index, 7);
+        assert_eq!((owed(&ledger, 1).reviewed, owed(&ledger, 1).settled), (Some(5), None));
         let of = |leaf, write: &ReviewWrite| StoredReview { leaf, ..write.review.clone() };
-        let expected = vec![of(3, &review_of(&ledger, 1, receipt)), of(5, &last), of(6, &last)];
+        let expected = vec![of(3, &review_of(&ledger, 1, receipt)), of(5, &last), of(6, &last), of(7, &open)];
         assert_eq!(ledger.reviews_of(receipt), Ok(expected));
         assert_eq!(ledger.reviews_of(receipt + 1), Ok(Vec::new()));
     }
@@ -297,7 +317,7 @@ async fn a_check_finds_each_changed_row_of_reviews_and_of_runs_that_need_them() 
     let write = ReviewWrite { closes: true, envelope, ..review_of(&ledger, 1, first) };
     let closed = ledger.review(write).await.expect("logged").index;
     let envelope = document(&second_payload, ReviewVerdict::Rejected, Some(ObservedEnd::Failed));
-    let mut write = ReviewWrite { settles: true, envelope, ..review_of(&ledger, 2, second) };
+    let mut write = ReviewWrite { settles: Some(true), envelope, ..review_of(&ledger, 2, second) };
     (write.review.verdict, write.review.observed) = (ReviewVerdict::Rejected, Some(ObservedEnd::Failed));
     let settled = ledger.review(write).await.expect("logged").index;
     ledger.close().await.expect("closed");

@@ -63,6 +63,11 @@ fn the_certificate_and_the_name_of_the_server_are_checked() {
     assert!(encrypted.value::<bool>("testing", sql, Vec::new()).expect("a value"));
     refused("service", "localhost", with_ca("other.pem"), "UnknownIssuer");
     refused("service", "127.0.0.1", with_ca("ca.pem"), "not valid for name");
+    // Without `ca`, the authorities of the system decide, also on a loopback address.
+    let asked = format!("postgres://service@localhost:{}/countersign?sslmode=verify-full", server.address().port());
+    let refusal = ServerSettings::new(&asked, &table("one")).and_then(|settings| Link::open(&settings, ""));
+    let message = refusal.err().expect("refused").to_string();
+    assert!(message.contains("UnknownIssuer"), "{message}");
     let change_rules = |rules: &str| {
         std::fs::write(server.data().join("pg_hba.conf"), format!("local all all trust\n{rules}\n")).expect("written");
         server.psql("SELECT pg_reload_conf()");

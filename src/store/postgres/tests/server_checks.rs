@@ -16,7 +16,7 @@ use crate::store::server::{Replicas, ServerTable};
 fn message<T>(result: Result<T, StoreFault>) -> String {
     match result {
         Ok(_) => panic!("accepted"),
-        Err(StoreFault::Unusable { message }) => message,
+        Err(StoreFault::Unusable { message } | StoreFault::Unreachable { message }) => message,
         Err(fault) => panic!("{fault:?}"),
     }
 }
@@ -34,6 +34,8 @@ fn an_unsafe_or_unknown_database_url_is_refused() {
         ("postgres:///boundary?user=x", "parameter `user`"),
         ("mysql://service@localhost/boundary", "cannot be read"),
         ("postgres://service@%2Fvar%2Frun,db-1/boundary", "only one kind"),
+        ("postgres://service@%2Fvar%2Frun/boundary?sslmode=verify-full", "a Unix socket has no TLS"),
+        ("postgres://service@localhost/boundary?sslmode=yes", "parameter `sslmode`, or a value of it"),
     ];
     for (url, expected) in cases {
         let found = message(ServerSettings::new(url, &table("one")));
@@ -53,6 +55,13 @@ fn an_unsafe_or_unknown_database_url_is_refused() {
     assert!(two.tls.is_some() && two.schema == "other" && two.place() == "boundary at db-1,db-2");
     let near = ServerSettings::new("postgres://service@127.0.0.1/boundary", &table("one")).expect("settings");
     assert!(near.tls.is_none() && near.schema == "countersign");
+    for (mode, encrypted) in [("require", true), ("verify-ca", true), ("verify-full", true), ("prefer", false)] {
+        for host in ["127.0.0.1", "localhost", "[::1]"] {
+            let url = format!("postgres://service@{host}/boundary?sslmode={mode}");
+            let settings = ServerSettings::new(&url, &table("one")).expect("settings");
+            assert_eq!(settings.tls.is_some(), encrypted, "{url}");
+        }
+    }
 }
 
 #[test]

@@ -241,7 +241,7 @@ impl Look<'_> {
     /// Compares the row of a run and its outputs with the receipt.
     pub(super) fn finished(&mut self, run: &ProposalRow, receipt: &Receipt) -> rusqlite::Result<()> {
         self.compare(run, Base64::Strict.decode("/authorization/payload", &receipt.authorization.payload));
-        let why = run.detail.as_deref().and_then(end_detail::read).and_then(|(_, why)| why);
+        let why = run.detail.as_deref().and_then(end_detail::why);
         let why = why.filter(|_| receipt.outcome.status == Status::Unknown);
         let detail = end_detail::write(&receipt.outcome, why.as_deref());
         let columns =

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use crate::commands::audit::audit_words::{
     NOTHING, approval_words, joined, review_state_words, review_words, revocation_words,
 };
-use crate::commands::verify::{JudgedBundle, bundle_of, other_roster, with_any};
+use crate::commands::bundle_files::{bundle_of, looks_like_bundle};
+use crate::commands::verify::{JudgedBundle, other_roster, with_any};
 use crate::terminal::outcome_words::outcome_words;
 use crate::terminal::printable_text::PrintableText;
 use documents::crypto::canonical;
@@ -43,6 +44,8 @@ pub const TIME: usize = 5;
 pub const OUTCOME: usize = 6;
 /// Column of what a run leaves open, and of its reviews.
 const OPEN: usize = 7;
+/// Column of the verdict.
+pub const VERDICT: usize = 9;
 
 /// Maximum number of columns of a cell. A longer text is cut, and the digest of the whole text follows.
 const MOST_IN_CELL: usize = 600;
@@ -64,7 +67,7 @@ pub enum RowVerdict {
     Fails,
     /// Another program version made the decision, and this version would decide differently.
     Differs,
-    /// There is no trusted roster, or the state before the decision could not be read.
+    /// There is no trusted roster, versions of the roster are missing, or the state before the decision could not be read.
     Undecided,
     /// The nonce was spent, and no receipt follows in the log.
     Open,
@@ -359,10 +362,11 @@ impl AuditRow {
     /// # Errors
     /// Returns the reason if the bytes are no bundle. Bytes that look like a damaged bundle have a row.
     pub fn of_bundle(name: &str, bytes: Vec<u8>, trust: &[ChosenTrust], place: RowPlace) -> Result<Self, String> {
-        if !looks_like_bundle(name, &bytes) {
+        let looks_like_one = looks_like_bundle(name, &bytes);
+        let bytes = bundle_of(Path::new(name), bytes).map_err(|failure| failure.message)?;
+        if !looks_like_one {
             return Err("no bundle: the file does not contain a receipt and a consumption".to_owned());
         }
-        let bytes = bundle_of(Path::new(name), bytes).map_err(|failure| failure.message)?;
         Ok(match with_any(&bytes, trust, VerifyOptions::default()) {
             Ok(judged) => Self::of_judged(name, &bytes, &judged, place),
             Err(untrusted) => {
@@ -381,10 +385,10 @@ impl AuditRow {
             .map(|check| check.name.word())
             .collect();
         let unchecked = if open.len() > MOST_NAMES { format!("{} checks", open.len()) } else { joined(open) };
-        let (verdict, words) = if report.verified {
-            (RowVerdict::Holds, "verified".to_owned())
-        } else {
-            (RowVerdict::Fails, failed_words(report, other_roster(bytes, judged.trusted, report)))
+        let (verdict, words) = match report.undecided() {
+            _ if report.verified => (RowVerdict::Holds, "verified".to_owned()),
+            Some(missing) => (RowVerdict::Undecided, format!("not decided: {missing}")),
+            None => (RowVerdict::Fails, failed_words(report, other_roster(bytes, judged.trusted, report))),
         };
         let newest = report.trust.newest.as_ref().map(|newest| (newest.version, newest.digest));
         let facts = report.facts.as_deref();
@@ -441,6 +445,13 @@ impl AuditRow {
         }
     }
 
+    /// The need of an auditor for this row, smallest first: open runs, failed rows, runs that did not succeed, the newest.
+    pub(super) fn need(&self) -> (bool, bool, bool, std::cmp::Reverse<Option<Timestamp>>) {
+        let is_open = self.is_open || self.outcome == Status::Unknown.word();
+        let is_good = [Status::Succeeded, Status::Warned].map(Status::word).contains(&self.outcome);
+        (!is_open, self.verdict != RowVerdict::Fails, is_good, std::cmp::Reverse(self.at))
+    }
+
     /// Order of the table: open runs, then failed rows, then the newest decisions.
     #[must_use]
     pub fn order(&self, other: &Self) -> std::cmp::Ordering {
@@ -467,18 +478,12 @@ fn failed_words(report: &BundleReport, other_roster: Option<String>) -> String {
     format!("NOT VERIFIED: {}: {why}{also}", first.name.word())
 }
 
-/// Returns true for a file that is a bundle or was one before it was damaged.
-fn looks_like_bundle(name: &str, bytes: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(bytes);
-    name.ends_with(".bundle.json")
-        || ["\"receipt\"", "\"consumption\"", "\"proofs\""].iter().all(|field| text.contains(field))
-}
-
 /// Returns the digest of a trusted roster, and its version if the person has the roster itself.
 #[must_use]
 pub fn pinned_words(trust: &ChosenTrust) -> String {
     match &trust.pinned {
         Pinned::Roster(roster) => format!("version {} {}", roster.version(), roster.digest()),
-        other => other.digest().to_string(),
+        Pinned::Chain(chain) => format!("version {} {}", chain.newest().version(), chain.newest().digest()),
+        Pinned::Digest(digest) => digest.to_string(),
     }
 }

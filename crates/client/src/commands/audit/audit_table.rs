@@ -1,14 +1,14 @@
 //! The table of decisions of a bundle, a directory with bundles, or a log. Each decision is made again here.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::commands::audit::audit_row::{AuditRow, COLUMNS, RowPlace, RowVerdict, pinned_words};
+use crate::commands::audit::audit_row::{AuditRow, COLUMNS, RowPlace, RowVerdict, VERDICT, pinned_words};
 use crate::commands::audit::grant_table::grant_words;
 use crate::commands::audit::whole_log::AuditedLog;
-use crate::commands::log_source_options::DATABASE;
+use crate::commands::bundle_files::{FoundFiles, MOST_FILES, is_log};
 use crate::home::named_file::read_beginning;
+use crate::home::roster_versions::join_bundles;
 use crate::home::trusted_rosters::ChosenTrust;
 use crate::remote::log_source::LogSource;
 use crate::terminal::exit::{CommandFailure, Exit};
@@ -18,12 +18,13 @@ use documents::record::bundle::MAX_BUNDLE_BYTES;
 use judgement::audit::finding::AuditEvent;
 use judgement::registry::on_all_cores::on_all_cores;
 
-/// Maximum number of rows, so that the table has a bounded size in memory.
-pub const MOST_ROWS: usize = 100_000;
+/// Maximum number of rows, so that the table has a bounded size in memory. The open rows stay, then the rows without a good
+/// result, then the newest ones.
+pub const MOST_ROWS: usize = MOST_FILES;
+/// Number of files that are verified between two reports of the progress.
+const MOST_AT_ONCE: usize = 64;
 /// Maximum number of skipped files that the page names. Further ones are counted.
 const MOST_SKIPPED: usize = 1000;
-/// Maximum depth of directories below the named directory.
-const MOST_DEEP: usize = 16;
 
 /// A file that is no bundle.
 #[derive(Debug, Clone)]
@@ -41,12 +42,16 @@ pub struct AuditTable {
     pub rows: Vec<AuditRow>,
     /// Number of decisions that have no row, because there were too many.
     pub left_out: u64,
+    /// Number of rows so far, with those that were left out.
+    pushed: usize,
     /// Files that are no bundles.
     pub skipped: Vec<SkippedFile>,
     /// Number of files that are no bundles.
     pub skipped_count: u64,
     /// The audited log, if the table is about a log.
     pub log: Option<AuditedLog>,
+    /// Trusted rosters, joined with the older versions that the bundles contain.
+    pub trust: Vec<ChosenTrust>,
     /// Trusted rosters, in words.
     trusted: Vec<String>,
 }
@@ -85,17 +90,17 @@ impl NamedEvidence {
     }
 }
 
-/// Returns true if a directory has a file of a copy of a log, or of a store.
-fn is_log(path: &Path) -> bool {
-    path.join("checkpoint").exists() || path.join("tile").is_dir() || path.join(DATABASE).is_file()
-}
-
 impl AuditTable {
-    /// Makes every decision of the evidence again.
+    /// Makes every decision of the evidence again. `progress` gets the number of the files that are done, and of all files.
     ///
     /// # Errors
     /// Returns an error if the evidence can't be read, or if there is no trusted roster for a log.
-    pub fn of(evidence: &NamedEvidence, named: &str, trust: &[ChosenTrust]) -> Result<Self, CommandFailure> {
+    pub fn of(
+        evidence: &NamedEvidence,
+        named: &str,
+        trust: &[ChosenTrust],
+        progress: impl Fn(usize, usize),
+    ) -> Result<Self, CommandFailure> {
         let mut table = Self { trusted: trust.iter().map(pinned_words).collect(), ..Self::default() };
         match evidence {
             NamedEvidence::Log(place) => {
@@ -118,21 +123,25 @@ impl AuditTable {
                 }
                 table.log = Some(log);
             }
-            NamedEvidence::Bundles(path) if path.is_dir() => {
-                let mut files = Vec::new();
-                table.find(path, path, 0, &mut files);
-                files.sort();
-                for part in files.chunks(256) {
-                    let verified = on_all_cores(part.to_vec(), |(name, file)| (of_file(&name, &file, trust), name));
+            NamedEvidence::Bundles(path) => {
+                let found = if path.is_dir() {
+                    FoundFiles::below(path)
+                } else {
+                    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                    FoundFiles { files: vec![(name, path.clone())], ..FoundFiles::default() }
+                };
+                table.left_out = found.left_out;
+                found.skipped.iter().for_each(|(name, why)| table.skip(name, why));
+                let bytes = |(_, file): &(String, PathBuf)| read_beginning(file, MAX_BUNDLE_BYTES).unwrap_or_default();
+                let trust = join_bundles(trust, found.files.iter().map(bytes));
+                for (at, part) in found.files.chunks(MOST_AT_ONCE).enumerate() {
+                    progress(at * MOST_AT_ONCE, found.files.len());
+                    let verified = on_all_cores(part.to_vec(), |(name, file)| (of_file(&name, &file, &trust), name));
                     for (result, name) in verified {
                         table.add(&name, result);
                     }
                 }
-            }
-            NamedEvidence::Bundles(file) => {
-                let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                let result = of_file(&name, file, trust);
-                table.add(&name, result);
+                table.trust = trust;
             }
         }
         table.sort();
@@ -140,10 +149,20 @@ impl AuditTable {
     }
 
     fn push(&mut self, row: AuditRow) {
-        if self.rows.len() < MOST_ROWS {
-            self.rows.push(AuditRow { number: self.rows.len(), ..row });
-        } else {
-            self.left_out += 1;
+        self.rows.push(AuditRow { number: self.pushed, ..row });
+        self.pushed += 1;
+        // The rows are selected rarely, because each selection sorts them.
+        if self.rows.len() == 2 * MOST_ROWS {
+            self.select(MOST_ROWS);
+        }
+    }
+
+    /// Keeps the rows that an auditor needs most.
+    fn select(&mut self, most: usize) {
+        if self.rows.len() > most {
+            self.rows.sort_by_key(AuditRow::need);
+            self.left_out += (self.rows.len() - most) as u64;
+            self.rows.truncate(most);
         }
     }
 
@@ -162,46 +181,27 @@ impl AuditTable {
         }
     }
 
-    /// Sorts the rows.
+    /// Selects the rows of the table, and sorts them.
     pub fn sort(&mut self) {
+        self.select(MOST_ROWS);
         self.rows.sort_by(AuditRow::order);
-    }
-
-    /// Collects the files of a directory and of the directories in it, each with its path below `root`.
-    fn find(&mut self, root: &Path, directory: &Path, depth: usize, files: &mut Vec<(String, PathBuf)>) {
-        let below = |path: &Path| path.strip_prefix(root).unwrap_or(path).to_string_lossy().into_owned();
-        let entries = match fs::read_dir(directory) {
-            Ok(entries) => entries,
-            Err(error) => return self.skip(&below(directory), &format!("the directory can't be read: {error}")),
-        };
-        for entry in entries {
-            let entry = match entry {
-                Ok(entry) => entry,
-                Err(error) => {
-                    self.skip(&below(directory), &format!("the directory can't be read: {error}"));
-                    continue;
-                }
-            };
-            let (path, kind) = (entry.path(), entry.file_type());
-            let name = below(&path);
-            match kind {
-                Ok(kind) if kind.is_dir() && is_log(&path) => {
-                    self.skip(&name, "a copy of a log: audit it alone, and name this directory");
-                }
-                Ok(kind) if kind.is_dir() && depth < MOST_DEEP => self.find(root, &path, depth + 1, files),
-                Ok(kind) if kind.is_dir() => self.skip(&name, "the directory is too deep"),
-                Ok(kind) if kind.is_file() && files.len() < MOST_ROWS => files.push((name, path)),
-                Ok(kind) if kind.is_file() => self.left_out += 1,
-                Ok(_) => self.skip(&name, "a link, or no regular file"),
-                Err(error) => self.skip(&name, &error.to_string()),
-            }
-        }
     }
 
     /// Returns the number of runs that leave something open.
     #[must_use]
     pub fn open_count(&self) -> usize {
         self.rows.iter().filter(|row| row.is_open).count()
+    }
+
+    /// Returns each reason why bundles are not decided although a roster is trusted, with the number of the rows.
+    #[must_use]
+    pub fn undecided(&self) -> BTreeMap<&str, usize> {
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        let of_bundles = self.rows.iter().filter(|row| row.verdict == RowVerdict::Undecided && self.log.is_none());
+        for row in of_bundles.filter(|_| !self.trust.is_empty()) {
+            *counts.entry(&row.cells[VERDICT]).or_default() += 1;
+        }
+        counts
     }
 
     /// Returns the receipts of which the table has several rows, each with the number of its rows.
@@ -241,7 +241,11 @@ impl AuditTable {
             let versions: Vec<String> = versions.into_iter().collect();
             let versions = if versions.is_empty() { "none".to_owned() } else { versions.join(", ") };
             facts.push(("roster version", shown(&versions)));
-            facts.push(("verdict", format!("{} of {} verified", count(RowVerdict::Holds), self.rows.len())));
+            let undecided = match count(RowVerdict::Undecided) {
+                0 => String::new(),
+                some => format!(", {some} not decided"),
+            };
+            facts.push(("verdict", format!("{} of {} verified{undecided}", count(RowVerdict::Holds), self.rows.len())));
         }
         facts.push(("rows", self.rows.len().to_string()));
         facts.push(("failed", count(RowVerdict::Fails).to_string()));

@@ -2,6 +2,7 @@
 
 use crate::commands::audit::log_entries::each_entry;
 use crate::home::directories::Home;
+use crate::home::roster_versions::{contradicts_log, join};
 use crate::home::trusted_rosters::{
     ChosenTrust, DecidingRoster, NewestRoster, newest_of, newest_unconnected, seem_same, trust_advice,
 };
@@ -41,23 +42,33 @@ pub(super) fn begin(
     };
     let new =
         |trust: &ChosenTrust, versions: &[Envelope]| Auditor::new(trust.pinned.clone(), versions, expected.clone());
-    let mut chosen = choose(trust, |trust| new(trust, &versions));
+    let mut joined = join(trust, &versions);
+    let mut chosen = choose(&joined, |trust| new(trust, &versions));
+    let mut longest = versions.clone();
     // A trusted roster may be newer than the roster in the first seal. Later seals of the log contain the versions
     // between these two rosters.
     if chosen.as_ref().map_or(true, may_be_newer)
         && let Some(later) = later_rosters(place, size, versions.len())?
     {
-        chosen = choose(trust, |trust| new(trust, &later).or_else(|_| new(trust, &versions)));
+        drop(chosen);
+        joined = join(trust, &later);
+        chosen = choose(&joined, |trust| new(trust, &later).or_else(|_| new(trust, &versions)));
+        longest = later;
     }
     Ok(match chosen {
-        Ok(deciding) => Ok(left_to_newer(deciding)),
+        Ok(deciding) => match contradicts_log(&deciding.unconnected, &longest) {
+            Some(why) => Err(NotBegun::Broken(Finding::at(FindingKind::RosterChain, 0, why))),
+            None => Ok(left_to_newer(deciding)),
+        },
         Err(refused) if refused.iter().any(|(_, error)| !error.is_of_trust()) => {
             let broken = refused.iter().map(|(_, error)| error).find(|error| !error.is_of_trust());
             let why = broken.map_or_else(String::new, ToString::to_string);
             Err(NotBegun::Broken(Finding::at(FindingKind::RosterChain, 0, why)))
         }
         Err(refused) => {
-            let why = refused.last().map_or_else(String::new, |(trust, error)| format!("{}: {error}", trust.from));
+            let why = refused.last().map_or_else(String::new, |(trust, error)| {
+                contradicts_log(&[trust], &longest).unwrap_or_else(|| format!("{}: {error}", trust.from))
+            });
             // The message does not propose to trust the roster of the log, because an attacker could have replaced this
             // roster.
             Err(NotBegun::Untrusted(UntrustedLog { message: why, first: None }))

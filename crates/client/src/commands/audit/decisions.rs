@@ -2,12 +2,12 @@
 
 use crate::commands::audit::audit_words::{approval_words, review_words, revocation_words};
 use crate::commands::clock::now;
-use crate::commands::gate::parse_seconds;
 use crate::terminal::printable_text::PrintableText;
 use crate::terminal::table::aligned;
 use documents::record::ident::Name;
 use documents::record::receipt::Status;
 use documents::record::validity::Timestamp;
+use documents::record::written_time::{duration, time};
 use judgement::audit::finding::{DecisionLine, EntryVerdict};
 use judgement::audit::people_lines::{DenialLine, ReviewedLine, RevocationLine};
 use judgement::policy::patterns::Pattern;
@@ -177,12 +177,12 @@ pub(super) fn parse_outcome(text: &str) -> Result<Status, String> {
 }
 
 pub(super) fn parse_since(text: &str) -> Result<Timestamp, String> {
-    if let Some(age) = parse_seconds(text) {
+    if let Ok(age) = duration(text) {
         return Ok(now().plus(-age));
     }
-    text.parse().or_else(|_| format!("{text}T00:00:00Z").parse()).map_err(|_| {
-        "this is no time: write 2026-11-14, 2026-11-14T09:00:00Z, or an age such as 90s, 30m, 24h, 7d".to_owned()
-    })
+    let day = time(&format!("{text}T00:00:00Z"));
+    day.or_else(|_| time(text))
+        .map_err(|why| format!("{why}, a date such as 2026-11-14, or an age such as 1h30m or 7d"))
 }
 
 #[cfg(test)]

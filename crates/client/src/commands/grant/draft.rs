@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use crate::commands::clock::now;
-use crate::commands::gate::parse_seconds;
 use crate::commands::global::GlobalOptions;
+use crate::commands::grant::grant_review::all_of;
 use crate::commands::verify::with_any;
 use crate::home::keys::KeyArgs;
 use crate::home::parameter_values::typed;
@@ -26,6 +26,7 @@ use documents::record::envelope::Base64;
 use documents::record::grant::{GrantRate, GrantedSession, Grantee};
 use documents::record::ident::{Name, StepRef};
 use documents::record::receipt::{Receipt, Status};
+use documents::record::written_time::duration;
 use judgement::audit::bundle_check::VerifyOptions;
 use judgement::trust::chain::Pinned;
 use wire::api::grant_view::{DraftStep, DraftTerms, GrantRequest, GrantView};
@@ -40,7 +41,11 @@ use wire::api::registry_view::StepView;
 
 Every parameter of the step must be named. With --from-history, this program verifies the receipts of the runs that people
 approved in this time, and drafts the narrowest grant that covers them. There is no draft if a run failed, if a proposal was
-denied, or if a built-in list denies a permission.")]
+denied, or if a built-in list denies a permission. This needs a credential that may read the runs of all proposers: the key of
+an approver, or a token with the scope read.
+
+Approvers and proposers can draft. The person or token that drafts a grant is its proposer. The signatures of the proposer and
+of its owners do not count.")]
 pub struct Args {
     /// The step
     step: StepRef,
@@ -60,7 +65,7 @@ pub struct Args {
     #[arg(long = "any", value_name = "NAME", conflicts_with = "from_history")]
     any: Vec<String>,
     /// Take the values from the runs that people approved in this time, for example 30d
-    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
     from_history: Option<i64>,
     /// The maximum number of runs
     #[arg(long, value_name = "N")]
@@ -69,7 +74,7 @@ pub struct Args {
     #[arg(long, value_name = "N/TIME", value_parser = rate)]
     rate: Option<GrantRate>,
     /// The time until the grant ends: 12h, 7d; at most 30d
-    #[arg(long = "for", value_name = "TIME", value_parser = seconds)]
+    #[arg(long = "for", value_name = "TIME", value_parser = duration)]
     lasts: i64,
     /// Which sessions the runs may use: none, fresh or any
     #[arg(long, value_name = "none|fresh|any", value_parser = session)]
@@ -83,14 +88,10 @@ pub struct Args {
     key: KeyArgs,
 }
 
-fn seconds(text: &str) -> Result<i64, String> {
-    parse_seconds(text).ok_or_else(|| format!("{text:?} is no time: write for example 90s, 30m, 12h or 7d"))
-}
-
 fn rate(text: &str) -> Result<GrantRate, String> {
     let (uses, time) = text.split_once('/').ok_or_else(|| "write the number of runs, / and a time: 3/1h".to_owned())?;
     let uses = uses.parse().map_err(|_| format!("{uses:?} is no number of runs"))?;
-    Ok(GrantRate { uses, seconds: seconds(time)?.unsigned_abs() })
+    Ok(GrantRate { uses, seconds: duration(time)?.unsigned_abs() })
 }
 
 fn session(text: &str) -> Result<GrantedSession, String> {
@@ -134,6 +135,9 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
         reason: args.reason.clone(),
         expires_in_s: args.lasts,
     };
+    terminal.say(
+        "you are the proposer of this grant: your signature does not count, and neither do those of the owners of your token",
+    );
     let view: GrantView = client.post("/v1/grants", &GrantRequest { draft: Some(terms), envelope: None })?;
     if terminal.json {
         terminal.object(&view)?;
@@ -246,8 +250,12 @@ fn from_history(
 ) -> Result<Map<String, Value>, CommandFailure> {
     let refuse = |why: String| Err(CommandFailure::new(Exit::Refused, format!("there is no draft: {why}")));
     let since = now().plus(-seconds);
-    let step = [("step", args.step.as_str())];
-    let of = |status| list(client, &[("status", status), step[0]]);
+    let of = |status| {
+        list(client, &all_of(&args.step, status)).map_err(|failure| {
+            let message = format!("--from-history needs the runs of all proposers: {}", failure.message);
+            CommandFailure { message, ..failure }
+        })
+    };
     if let Some(denied) = of("denied")?.iter().find(|view| view.created_at >= since) {
         return refuse(format!("{} was denied", denied.id));
     }

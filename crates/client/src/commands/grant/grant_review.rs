@@ -1,32 +1,46 @@
 //! The review of a standing grant: what may happen without a further question.
+//!
+//! The lines and remarks about a step are those of the review of a run.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
+use crate::commands::clock::now;
+use crate::commands::grant::varying_values::VaryingValues;
 use crate::home::trusted_rosters::ChosenTrust;
 use crate::remote::client::Client;
 use crate::remote::proposals::list;
-use crate::review::gather::roster_in_force;
-use crate::review::sources::RosterSource;
-use crate::review::value_words::span;
+use crate::review::derive::granted::derive_granted;
+use crate::review::derived::{Derived, StatementVerdict};
+use crate::review::gather::gather_granted;
+use crate::review::line::{LineWeight, MOST_LINES, RemarkSeverity, ReviewLine};
+use crate::review::proposal_review::PagerChoice;
+use crate::review::render::{
+    DEFINITION, SIGNED, checks, contents, draw, escapes, further, not_to_be_signed, remarks, text_lines,
+};
+use crate::review::sources::{ReportedState, ReviewSources};
+use crate::review::value_words::{grouped, listed, span};
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::printable_text::PrintableText;
 use crate::terminal::screen::{LineTone, Screen};
-use documents::crypto::canonical;
-use documents::crypto::digest::{ContentDigest, StepDigest};
+use crate::terminal::streams::Terminal;
+use documents::crypto::digest::{ContentDigest, RenderedDigest};
 use documents::crypto::json;
-use documents::record::authorization::PermissionReason;
+use documents::record::authorization::{Authorization, StepReference};
 use documents::record::document::Statement;
 use documents::record::envelope::Base64;
 use documents::record::grant::{Grant, GrantedStep};
+use documents::record::ident::{Nonce, ProposalId, StepRef};
 use documents::record::profile::NetworkMode;
-use documents::record::step_definition::{MAX_DEFINITION_BYTES, StepDefinition};
+use documents::record::receipt::Status;
 use documents::record::validity::Timestamp;
-use judgement::shell::commands::comments;
+use judgement::decision::grants::check_grantee;
 use judgement::trust::trusted_roster::TrustedRoster;
 use wire::api::grant_view::{GrantList, GrantStatus, GrantView};
 
 /// Number of hex digits of the digest that a person must type.
 const DIGITS: usize = 8;
+/// First line of the screen and of the decision.
+const HEADING: &str = "== STANDING GRANT: nobody is asked again ==";
 
 /// A grant with everything that an approver must see.
 #[derive(Debug)]
@@ -35,20 +49,19 @@ pub struct GrantReview {
     digest: ContentDigest,
     grant: Grant,
     document: Value,
-    /// The definitions of the steps, as the boundary gave them. Each has the signed digest.
-    definitions: Vec<StepDefinition>,
-    roster: RosterSource,
-    /// Reasons not to sign.
-    flaws: Vec<String>,
+    /// The steps of the grant, each with its documents and the results of the checks.
+    steps: Vec<(ReviewSources, Derived)>,
+    /// Remarks about the grant and its steps, most important first.
+    remarks: Vec<ReviewLine>,
     /// What happened so far, by the word of the boundary.
-    so_far: Vec<String>,
+    so_far: Vec<ReviewLine>,
 }
 
 impl GrantReview {
-    /// Reads the statement and the definitions of its steps.
+    /// Reads the statement and the documents of its steps, and makes the checks.
     ///
     /// # Errors
-    /// Returns an error if the statement can't be read, or if the boundary can't be reached.
+    /// Returns an error if the statement can't be read.
     pub fn make(view: &GrantView, client: &Client, trust: &[ChosenTrust]) -> Result<Self, CommandFailure> {
         let odd = |what: String| CommandFailure::new(Exit::Refused, format!("nothing was signed: {what}"));
         let payload = Base64::Strict.decode("/payload", &view.payload).map_err(|error| odd(error.to_string()))?;
@@ -57,29 +70,27 @@ impl GrantReview {
             return Err(odd(format!("the boundary returned the statement of {}", grant.grant)));
         }
         let document = json::parse(&payload, payload.len()).map_err(|error| odd(error.to_string()))?;
-        let (registry, roster) = roster_in_force(client, trust)?;
-        let mut flaws = Vec::new();
-        let here = (&registry.boundary.name, registry.boundary.id, &registry.boundary.epoch);
-        if here != (&grant.boundary.name, grant.boundary.id, &grant.boundary.epoch) {
-            flaws.push("the grant is for another boundary or another epoch".to_owned());
-        }
-        let mut definitions = Vec::new();
-        for step in &grant.steps {
-            let bytes = client.blob(step.digest.as_bytes())?;
-            let definition = json::parse_as::<StepDefinition>(&bytes, MAX_DEFINITION_BYTES);
-            match definition {
-                Ok(definition) if StepDigest::of(&bytes) == step.digest && definition.reference == step.reference => {
-                    definitions.push(definition);
-                }
-                _ => flaws.push(format!("the boundary does not have the signed definition of {}", step.reference)),
-            }
-        }
-        if roster.roster().and_then(|roster| roster.proposer(&grant.grantee.name)).is_none() {
-            flaws.push(format!("{} is no proposer of the roster", grant.grantee.name));
-        }
-        let so_far = so_far(&grant, view, client);
         let digest = ContentDigest::of(&payload);
-        Ok(Self { digest, payload, grant, document, definitions, roster, flaws, so_far })
+        let why = view.why.as_ref().map_or(String::new(), |why| format!(" ({}: {})", why.code, why.detail));
+        let told = ReportedState {
+            status: format!("{}{why}", view.status.word()),
+            held_up: None,
+            approvers: view.approvals.approvers.clone(),
+            by_passkey: Vec::new(),
+            excluded: view.approvals.excluded.clone(),
+            required: view.approvals.required,
+        };
+        let step = |granted: &GrantedStep| {
+            let run = run_of(&grant, granted, digest);
+            let sources = ReviewSources { told: Some(told.clone()), ..gather_granted(&run, client, trust) };
+            let found = derive_granted(&sources, &run, now());
+            (sources, found)
+        };
+        let steps: Vec<_> = grant.steps.iter().map(step).collect();
+        let so_far = so_far(&grant, view, client);
+        let mut review = Self { digest, payload, grant, document, steps, remarks: Vec::new(), so_far };
+        review.remarks = review.all_remarks();
+        Ok(review)
     }
 
     /// Returns the exact bytes of the statement.
@@ -103,7 +114,7 @@ impl GrantReview {
     /// Returns the roster that the approver trusts.
     #[must_use]
     pub fn roster(&self) -> Option<&TrustedRoster> {
-        self.roster.trusted()
+        self.steps.first()?.0.roster.trusted()
     }
 
     /// Returns the text that a person must type: a run's answer is never a grant's answer.
@@ -113,107 +124,210 @@ impl GrantReview {
         format!("{} {}", self.grant.max_uses, &hex[hex.len() - DIGITS..])
     }
 
+    /// Returns why the roster does not give the key of the grant to the grantee.
+    fn grantee_flaw(&self) -> Option<String> {
+        let roster = self.steps.first()?.0.roster.roster()?;
+        check_grantee(&self.grant, roster).err().map(|error| error.to_string())
+    }
+
+    /// Returns whether the approver may sign.
+    fn standing(&self) -> StatementVerdict {
+        let all: Vec<_> = self.steps.iter().map(|(_, found)| found.standing).collect();
+        if self.grantee_flaw().is_some() || all.contains(&StatementVerdict::Unsound) {
+            StatementVerdict::Unsound
+        } else if all.contains(&StatementVerdict::NoTrust) {
+            StatementVerdict::NoTrust
+        } else {
+            StatementVerdict::Sound
+        }
+    }
+
     /// Checks that nothing speaks against a signature.
     ///
     /// # Errors
     /// Returns the first flaw, or that no roster is trusted.
     pub fn check_sound(&self) -> Result<(), CommandFailure> {
-        if let Some(flaw) = self.flaws.first() {
-            return Err(CommandFailure::new(Exit::Refused, format!("nothing was signed: {flaw}")));
+        match self.standing() {
+            StatementVerdict::Sound => Ok(()),
+            StatementVerdict::NoTrust => {
+                let words = "nothing was signed: you trust no roster for this boundary; give --roster sha256:...";
+                Err(CommandFailure::new(Exit::NoTrust, words))
+            }
+            StatementVerdict::Unsound => {
+                let failed = self.steps.iter().flat_map(|(_, found)| found.flaws());
+                let why: Vec<_> = self.grantee_flaw().into_iter().chain(failed).collect();
+                let why = PrintableText::text(&why.join("; "));
+                let words = format!("nothing was signed, because these checks failed: {}", why.as_str());
+                Err(CommandFailure::new(Exit::Refused, words))
+            }
         }
-        if self.roster().is_none() {
-            let words = "nothing was signed: you trust no roster for this boundary; give --roster sha256:...";
-            return Err(CommandFailure::new(Exit::NoTrust, words));
-        }
-        Ok(())
     }
 
     /// Returns the exit code of a command that only shows the grant.
     #[must_use]
     pub fn exit(&self) -> Exit {
-        match (self.flaws.is_empty(), self.roster()) {
-            (false, _) => Exit::Refused,
-            (true, None) => Exit::NoTrust,
-            (true, Some(_)) => Exit::Done,
-        }
+        self.check_sound().map_or_else(|failure| failure.exit, |()| Exit::Done)
     }
 
-    /// Returns the screen. Each signed field is on it.
+    /// Shows the screen. At a terminal, long texts open in the pager, and the decision follows below.
+    ///
+    /// # Errors
+    /// Returns an error if the standard output cannot be written.
+    pub fn show(&self, terminal: &Terminal, pager: PagerChoice, full: bool) -> Result<(), CommandFailure> {
+        if full {
+            return terminal.page(&self.full(now()));
+        }
+        let lines: usize = self.steps.iter().map(|(_, found)| text_lines(found)).sum();
+        if pager.is_off() || lines <= MOST_LINES {
+            return terminal.show(&self.screen(now()));
+        }
+        terminal.page(&self.texts())?;
+        terminal.show(&self.block(now()))
+    }
+
+    /// Draws the texts and the decision.
     #[must_use]
     pub fn screen(&self, now: Timestamp) -> Screen {
+        let mut screen = self.texts();
+        let block = self.block(now);
+        if screen.has_escapes() || block.has_escapes() {
+            escapes(&mut screen);
+        }
+        screen.push(LineTone::Plain, String::new(), PrintableText::default());
+        screen.extend(block);
+        screen
+    }
+
+    /// Draws each signed field and all checks, and then the screen.
+    #[must_use]
+    pub fn full(&self, now: Timestamp) -> Screen {
         let mut screen = Screen::default();
-        screen.push(LineTone::Bad, String::new(), PrintableText::words("== STANDING GRANT: nobody is asked again =="));
-        let (grant, grantee) = (&self.grant, &self.grant.grantee);
-        let owners = self.roster.roster().and_then(|roster| roster.proposer(&grantee.name));
-        let owners = owners.map_or(String::new(), |proposer| {
-            let names: Vec<&str> = proposer.owners.iter().map(|name| name.as_str()).collect();
-            format!(" (owner {})", names.join(", "))
-        });
-        screen.say(LineTone::Bad, &format!("after this, \"{}\"{owners} may run WITHOUT ASKING", grantee.name));
-        screen.field("with the key", &PrintableText::text(grantee.key.as_str()));
-        for step in &grant.steps {
-            screen.field_in(LineTone::Bad, "step", &PrintableText::text(step.reference.as_str()));
-        }
-        screen.field_in(LineTone::Bad, "how often", &PrintableText::text(&self.limits(now)));
-        let mut unbounded = false;
-        for step in &grant.steps {
-            unbounded |= vary(step, &mut screen);
-        }
-        for (step, permission) in
-            grant.steps.iter().flat_map(|step| step.permissions.iter().map(move |one| (step, one)))
-        {
-            if permission.why == PermissionReason::BuiltInDeny {
-                let words = format!("{} {}: denied by a built-in list", step.reference, permission.what);
-                screen.field_in(LineTone::Bad, "allows", &PrintableText::text(&words));
+        for (_, found) in &self.steps {
+            if let Some((_, definition)) = &found.definition {
+                screen.heading(DEFINITION);
+                screen.exact(definition, &[]);
             }
+            checks(&mut screen, found);
         }
-        if !grant.reason.is_empty() {
-            let words = PrintableText::quoted_prose(&grant.reason)
-                .and(" (")
-                .then(&PrintableText::text(grant.proposer.as_str()));
-            screen.field("reason", &words.and("'s words, not checked)"));
+        screen.heading(SIGNED);
+        screen.exact(&self.document, &[]);
+        screen.push(LineTone::Plain, String::new(), PrintableText::default());
+        screen.extend(self.screen(now));
+        screen
+    }
+
+    /// Draws what may scroll off the screen.
+    fn texts(&self) -> Screen {
+        let mut screen = Screen::default();
+        screen.push(LineTone::Bad, String::new(), PrintableText::words(HEADING));
+        screen.push(LineTone::Plain, "  digest ".to_owned(), PrintableText::text(&self.digest.to_string()));
+        let grant = &self.grant;
+        let mut window = format!("{} to {}", grant.not_before, grant.expires_at);
+        if grant.issued_at != grant.not_before {
+            window.push_str(&format!(", issued {}", grant.issued_at));
         }
-        screen.field("worst case", &PrintableText::text(&self.worst_case(unbounded)));
-        if let Some(reach) = self.reach().filter(|_| unbounded) {
-            let words = format!("some values have no bounds, and the runs reach {reach}");
-            screen.field_in(LineTone::Bad, "remark", &PrintableText::text(&words));
+        field(&mut screen, "grant", grant.grant.as_str());
+        field(&mut screen, "window", &window);
+        let further = further(&mut screen, &self.remarks);
+        for (granted, (sources, found)) in grant.steps.iter().zip(&self.steps) {
+            field(&mut screen, "step", &format!("{}, {}", granted.reference, granted.digest));
+            for line in &found.lines.above {
+                draw(&mut screen, line);
+            }
+            contents(&mut screen, sources, found, further || grant.steps.len() > 1);
         }
-        for words in &self.so_far {
-            screen.field("so far", &PrintableText::text(words));
+        screen
+    }
+
+    /// Draws the decision, which stays on the screen with the question.
+    fn block(&self, now: Timestamp) -> Screen {
+        let mut screen = Screen::default();
+        let (grant, grantee) = (&self.grant, &self.grant.grantee);
+        screen.push(LineTone::Bad, String::new(), PrintableText::words(HEADING));
+        let roster = self.steps.first().and_then(|(sources, _)| sources.roster.roster());
+        let owners = roster.and_then(|roster| roster.proposer(&grantee.name));
+        let owners = owners.map_or(String::new(), |proposer| {
+            format!(" (owner {})", listed(&proposer.owners.iter().collect::<Vec<_>>()))
+        });
+        let boundary = &grant.boundary.name;
+        screen.say(
+            LineTone::Bad,
+            &format!("after this, \"{}\"{owners} may run WITHOUT ASKING at {boundary}", grantee.name),
+        );
+        for step in &grant.steps {
+            bad(&mut screen, "step", step.reference.as_str());
+        }
+        field(&mut screen, "grantee key", grantee.key.as_str());
+        bad(&mut screen, "how often", &self.limits(now));
+        for (name, values) in self.values() {
+            let draw = if values.unbounded { bad } else { field };
+            draw(&mut screen, "what varies", &format!("{name}: {}", values.words));
+        }
+        if !grant.artifacts.is_empty() {
+            let each =
+                grant.artifacts.iter().map(|one| format!("{}, {} bytes, {}", one.name, grouped(one.bytes), one.digest));
+            bad(&mut screen, "uploads", &format!("{}: NOT SHOWN", each.collect::<Vec<_>>().join("; ")));
+        }
+        field(&mut screen, "sessions", grant.session.word());
+        field(&mut screen, "asked by", grant.proposer.as_str());
+        let proposer = PrintableText::text(grant.proposer.as_str());
+        let reason = match &*grant.reason {
+            "" => PrintableText::words("none is given"),
+            reason => PrintableText::quoted_prose(reason).and("  (").then(&proposer).and("'s words, not checked)"),
+        };
+        draw(&mut screen, &ReviewLine::always("reason", reason, &[]));
+        field(&mut screen, "worst case", &self.worst_case());
+        for line in &self.so_far {
+            draw(&mut screen, line);
         }
         let stop =
             format!("countersign revoke {} (an approver of a step, {}, or an operator)", grant.grant, grantee.name);
-        screen.field("to stop it", &PrintableText::text(&stop));
-        let trust = match &self.roster {
-            RosterSource::Trusted(roster, why) => format!("roster version {}, {why}", roster.version()),
-            _ => "NO TRUSTED ROSTER".to_owned(),
-        };
-        screen.field("trust", &PrintableText::text(&trust));
-        for flaw in &self.flaws {
-            screen.field_in(LineTone::Bad, "problem", &PrintableText::text(flaw));
+        field(&mut screen, "to stop it", &stop);
+        for (step, (_, found)) in grant.steps.iter().zip(&self.steps) {
+            if grant.steps.len() > 1 {
+                bad(&mut screen, "step", step.reference.as_str());
+            }
+            for line in &found.lines.always {
+                draw(&mut screen, line);
+            }
         }
-        for definition in &self.definitions {
-            screen.heading("script");
-            screen.field("step", &PrintableText::text(definition.reference.as_str()));
-            screen.numbered(&definition.source, &comments(&definition.interpreter, &definition.source));
-        }
-        screen.heading("every signed field");
-        screen.exact(&self.document, &[]);
-        screen.field("digest", &PrintableText::text(&self.digest.to_string()));
+        remarks(&mut screen, &self.remarks);
+        not_to_be_signed(&mut screen, self.standing());
         screen
+    }
+
+    /// Returns each parameter of each step, with the values that it may have.
+    fn values(&self) -> impl Iterator<Item = (String, VaryingValues)> {
+        self.grant.steps.iter().zip(&self.steps).flat_map(|(step, (_, found))| {
+            let of_step = found.definition.as_ref().map_or(&Value::Null, |(definition, _)| &*definition.params);
+            let properties = step.params["properties"].as_object().into_iter().flatten();
+            let mut values: Vec<_> = properties
+                .map(|(name, schema)| {
+                    let values = VaryingValues::of(schema, &of_step["properties"][name.as_str()]);
+                    (format!("{} {name}", step.reference), values)
+                })
+                .collect();
+            if values.is_empty() {
+                let words = "it has no parameters".to_owned();
+                values.push((step.reference.to_string(), VaryingValues { words, unbounded: false }));
+            }
+            values
+        })
     }
 
     fn limits(&self, now: Timestamp) -> String {
         let grant = &self.grant;
-        let rate = grant
-            .rate
-            .as_ref()
-            .map_or(String::new(), |rate| format!(", at most {} in {}", rate.uses, span(rate.seconds as i64)));
+        let rate = grant.rate.as_ref().map_or(String::new(), |rate| {
+            // Only a time that is shown exactly is shown in minutes and hours.
+            let exact = rate.seconds < 3600 || rate.seconds.is_multiple_of(3600);
+            let time = if exact { span(rate.seconds as i64) } else { format!("{} s", rate.seconds) };
+            format!(", at most {} in {time}", rate.uses)
+        });
         let left = grant.expires_at.unix() - now.unix();
         format!("up to {} times{rate}, until {} ({} left)", grant.max_uses, grant.expires_at, span(left))
     }
 
-    fn worst_case(&self, unbounded: bool) -> String {
+    fn worst_case(&self) -> String {
         let grant = &self.grant;
         // The first runs of a period can all be at its beginning.
         let periods = grant.rate.as_ref().map(|rate| (grant.max_uses.div_ceil(rate.uses) - 1, rate.seconds));
@@ -221,118 +335,143 @@ impl GrantReview {
             None | Some((0, _)) => "a moment".to_owned(),
             Some((periods, seconds)) => span((periods * seconds) as i64),
         };
-        let values = if unbounded { "; some values have no bounds" } else { "" };
+        let values =
+            if self.values().any(|(_, values)| values.unbounded) { "; some values have no bounds" } else { "" };
         format!("{} runs in {time}{values}", grant.max_uses)
     }
 
-    /// Returns what the runs can reach outside of their sandbox.
-    fn reach(&self) -> Option<String> {
-        let mut found = Vec::new();
-        for step in &self.grant.steps {
-            let sandbox = &step.sandbox;
-            if sandbox.off_reason.is_some() {
-                found.push("everything: the sandbox is off");
+    /// Returns the remarks about the grant and those about each step, most important first.
+    fn all_remarks(&self) -> Vec<ReviewLine> {
+        let remark = |severity, words: &str| ReviewLine::remark(severity, PrintableText::text(words), Vec::new());
+        let mut all: Vec<_> = self
+            .grantee_flaw()
+            .map(|why| remark(RemarkSeverity::Fails, &format!("NOT TRUE: {why}")))
+            .into_iter()
+            .collect();
+        let many = self.grant.steps.len() > 1;
+        for (step, (_, found)) in self.grant.steps.iter().zip(&self.steps) {
+            let of_step = format!("{} ", step.reference);
+            let is_free = |(name, values): (String, VaryingValues)| name.starts_with(&of_step) && values.unbounded;
+            if let Some(reach) = reach(step).filter(|_| self.values().any(is_free)) {
+                let words = format!("some values of {of_step}have no bounds, and the runs reach {reach}");
+                all.push(remark(RemarkSeverity::SandboxOff, &words));
             }
-            if sandbox.network.mode != NetworkMode::None {
-                found.push("a network");
-            }
-            if sandbox.read.iter().chain(&sandbox.write).any(|path| path.starts_with('/')) {
-                found.push("files of the host");
+            let about = if many { format!("{}: ", step.reference) } else { String::new() };
+            for line in &found.lines.remarks {
+                let text = PrintableText::text(&about).then(&line.text);
+                all.push(ReviewLine { text, ..line.clone() });
             }
         }
-        found.dedup();
-        (!found.is_empty()).then(|| found.join(", "))
+        all.sort_by_key(|line| match line.weight {
+            LineWeight::Remark(severity) => Some(severity),
+            LineWeight::Always => None,
+        });
+        all
     }
 }
 
-/// Adds what may vary in a step. Returns true if a value is unbounded.
-fn vary(step: &GrantedStep, screen: &mut Screen) -> bool {
-    let mut unbounded = false;
-    let none = serde_json::Map::new();
-    let properties = step.params["properties"].as_object().unwrap_or(&none);
-    if properties.is_empty() {
-        screen.field("what varies", &PrintableText::text(&format!("{}: nothing", step.reference)));
-    }
-    for (name, schema) in properties {
-        let (words, free) = value_words(schema);
-        unbounded |= free;
-        let tone = if free { LineTone::Bad } else { LineTone::Plain };
-        screen.field_in(tone, "what varies", &PrintableText::text(&format!("{} {name}: {words}", step.reference)));
-    }
-    unbounded
+fn field(screen: &mut Screen, name: &'static str, words: &str) {
+    draw(screen, &ReviewLine::always(name, PrintableText::text(words), &[]));
 }
 
-/// Describes the values of a schema. The second value is true if there are unboundedly many.
-fn value_words(schema: &Value) -> (String, bool) {
-    let text = |value: &Value| String::from_utf8_lossy(&canonical::to_canonical(value)).into_owned();
-    if let Some(only) = schema.get("const") {
-        return (format!("always {}", text(only)), false);
-    }
-    if let Some(values) = schema.get("enum").and_then(Value::as_array) {
-        let shown: Vec<String> = values.iter().map(text).collect();
-        return (format!("one of {} values: {}", values.len(), shown.join(", ")), false);
-    }
-    let map = schema.as_object();
-    let only_type = map.is_some_and(|map| map.keys().all(|key| key == "type"));
-    match schema["type"].as_str().unwrap_or("") {
-        "boolean" => ("true or false".to_owned(), false),
-        kind if only_type => (format!("ANY VALUE ({kind})"), true),
-        "integer" if schema.get("minimum").is_some() && schema.get("maximum").is_some() => {
-            (format!("a number from {} to {}", text(&schema["minimum"]), text(&schema["maximum"])), false)
-        }
-        _ => (format!("each value of {}", text(schema)), true),
+fn bad(screen: &mut Screen, name: &'static str, words: &str) {
+    draw(screen, &ReviewLine { tone: LineTone::Bad, ..ReviewLine::always(name, PrintableText::text(words), &[]) });
+}
+
+/// Returns what all runs of a step under a grant have in common. The fields that differ from run to run have no meaning.
+fn run_of(grant: &Grant, granted: &GrantedStep, digest: ContentDigest) -> Authorization {
+    Authorization {
+        boundary: grant.boundary.clone(),
+        proposal: ProposalId::new(0, [0; 10]),
+        nonce: Nonce::new(0, [0; 16]),
+        step: StepReference { reference: granted.reference.clone(), digest: granted.digest },
+        params: Value::Object(Map::new()),
+        rendered: RenderedDigest::of(b""),
+        permissions: granted.permissions.clone(),
+        sandbox: granted.sandbox.clone(),
+        proposer: grant.grantee.name.clone(),
+        reason: String::new(),
+        issued_at: grant.issued_at,
+        not_before: grant.not_before,
+        expires_at: grant.expires_at,
+        session: None,
+        artifacts: None,
+        plan: None,
+        grant: Some(digest),
+        emergency: None,
     }
 }
 
-/// Returns what the boundary says about earlier runs and other grants. A failed request only leaves out a line.
-fn so_far(grant: &Grant, view: &GrantView, client: &Client) -> Vec<String> {
+/// Returns what the runs can reach outside of their sandbox.
+fn reach(step: &GrantedStep) -> Option<String> {
+    let sandbox = &step.sandbox;
+    let found: Vec<&str> = [
+        (sandbox.off_reason.is_some(), "everything: the sandbox is off"),
+        (sandbox.network.mode != NetworkMode::None, "a network"),
+        (sandbox.read.iter().chain(&sandbox.write).any(|path| path.starts_with('/')), "files of the host"),
+    ]
+    .into_iter()
+    .filter_map(|(reaches, what)| reaches.then_some(what))
+    .collect();
+    (!found.is_empty()).then(|| found.join(", "))
+}
+
+/// Returns the query for the proposals of a step with this status, whoever proposed them.
+pub(super) fn all_of<'q>(step: &'q StepRef, status: &'q str) -> [(&'static str, &'q str); 3] {
+    [("all", "true"), ("status", status), ("step", step.as_str())]
+}
+
+/// Returns what the boundary says about earlier runs and denials of anybody, and about other grants.
+fn so_far(grant: &Grant, view: &GrantView, client: &Client) -> Vec<ReviewLine> {
     let mut found = Vec::new();
+    let mut say = |tone, words: String| {
+        found.push(ReviewLine { tone, ..ReviewLine::always("so far", PrintableText::text(&words), &[]) });
+    };
     for step in &grant.steps {
-        let Ok(runs) = list(client, &[("status", "finished"), ("step", step.reference.as_str())]) else { continue };
-        let succeeded =
-            runs.iter().filter(|run| run.outcome.as_ref().is_some_and(|end| end.status.word() == "succeeded"));
-        let words = format!("{} runs of {}, {} succeeded", runs.len(), step.reference, succeeded.count());
-        found.push(format!("{words} (the boundary's word)"));
-    }
-    if let Ok(all) = client.get::<GrantList>("/v1/grants") {
-        let covers = |other: &&GrantView| {
-            let shares =
-                other.grant.steps.iter().any(|one| grant.steps.iter().any(|step| step.reference == one.reference));
-            other.id != view.id && other.status == GrantStatus::Active && shares
+        let of = |status| list(client, &all_of(&step.reference, status));
+        let (runs, denied) = match (of("finished"), of("denied")) {
+            (Ok(runs), Ok(denied)) => (runs, denied.len()),
+            (Err(failure), _) | (_, Err(failure)) => {
+                say(LineTone::Bad, format!("the runs of {} can't be read: {}", step.reference, failure.message));
+                continue;
+            }
         };
-        let active = all.grants.iter().filter(covers).count();
-        if active > 0 {
-            found.push(format!("{active} other active grants name a step of this one"));
+        let ended = |fits: fn(Status) -> bool| {
+            runs.iter().filter(|run| run.outcome.as_ref().is_some_and(|end| fits(end.status))).count()
+        };
+        let succeeded = ended(|status| status == Status::Succeeded);
+        let unknown = ended(|status| status == Status::Unknown);
+        let failed = runs.len() - succeeded - unknown;
+        let tone = if failed + unknown + denied > 0 { LineTone::Bad } else { LineTone::Plain };
+        let words = format!(
+            "{} runs of {}, {succeeded} succeeded, {failed} failed, {unknown} with an unknown end; {denied} proposals \
+             were denied",
+            runs.len(),
+            step.reference
+        );
+        say(tone, format!("{words} (all proposers; the boundary's word)"));
+    }
+    match client.get::<GrantList>("/v1/grants") {
+        Ok(all) => {
+            let shares = |other: &Grant| {
+                other.steps.iter().any(|one| grant.steps.iter().any(|step| step.reference == one.reference))
+            };
+            let active = all
+                .grants
+                .iter()
+                .filter(|other| other.id != view.id && other.status == GrantStatus::Active && shares(&other.grant));
+            match active.count() {
+                0 => {}
+                active => say(LineTone::Plain, format!("{active} other active grants name a step of this one")),
+            }
         }
+        Err(failure) => say(LineTone::Bad, format!("the other grants can't be read: {}", failure.message)),
     }
     if view.uses > 0 {
-        found.push(format!("{} of {} uses are spent", view.uses, grant.max_uses));
+        say(LineTone::Plain, format!("{} of {} uses are spent", view.uses, grant.max_uses));
     }
     found
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn only_a_value_without_a_bound_is_called_unbounded() {
-        for (schema, words, unbounded) in [
-            (json!({"type": "string", "const": "web-1"}), "always \"web-1\"", false),
-            (json!({"type": "string", "enum": ["a", "b"]}), "one of 2 values: \"a\", \"b\"", false),
-            (json!({"type": "boolean"}), "true or false", false),
-            (json!({"type": "string"}), "ANY VALUE (string)", true),
-            (json!({"type": "integer", "minimum": 1, "maximum": 3}), "a number from 1 to 3", false),
-            (json!({"type": "integer", "minimum": 1}), "each value of {\"minimum\":1,\"type\":\"integer\"}", true),
-            (
-                json!({"type": "string", "pattern": "^a$"}),
-                "each value of {\"pattern\":\"^a$\",\"type\":\"string\"}",
-                true,
-            ),
-        ] {
-            assert_eq!(value_words(&schema), (words.to_owned(), unbounded));
-        }
-    }
-}
+mod tests;

@@ -3,13 +3,14 @@
 pub mod draft;
 pub mod grant_review;
 pub mod signing;
+mod varying_values;
 
-use crate::commands::clock::now;
 use crate::commands::global::GlobalOptions;
 use crate::commands::grant::grant_review::GrantReview;
 use crate::home::keys::KeyArgs;
 use crate::home::trusted_rosters::TrustArgs;
 use crate::remote::client::Client;
+use crate::review::proposal_review::PagerChoice;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::printable_text::PrintableText;
 use crate::terminal::streams::Terminal;
@@ -45,6 +46,11 @@ enum Command {
     Show {
         /// The id of the grant
         id: String,
+        /// Show every signed field too
+        #[arg(long)]
+        full: bool,
+        #[command(flatten)]
+        pager: PagerChoice,
         #[command(flatten)]
         trust: TrustArgs,
         #[command(flatten)]
@@ -60,9 +66,9 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     match &args.command {
         Command::Draft(args) => draft::run(args, global, terminal),
         Command::List { key } => list(&global.reviewer(key, terminal)?, terminal),
-        Command::Show { id, trust, key } => {
+        Command::Show { id, full, pager, trust, key } => {
             let client = global.reviewer(key, terminal)?;
-            show(id, &client, &global.trust(trust), terminal)
+            show(id, &client, &global.trust(trust), (*pager, *full), terminal)
         }
     }
 }
@@ -71,14 +77,20 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
 ///
 /// # Errors
 /// Returns an error if there is no such grant.
-pub fn show(id: &str, client: &Client, trust: &TrustArgs, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub fn show(
+    id: &str,
+    client: &Client,
+    trust: &TrustArgs,
+    (pager, full): (PagerChoice, bool),
+    terminal: &Terminal,
+) -> Result<Exit, CommandFailure> {
     let view = find_grant(id, client)?;
     if terminal.json {
         terminal.object(&view)?;
         return Ok(Exit::Done);
     }
     let review = GrantReview::make(&view, client, &trust.find()?)?;
-    terminal.show(&review.screen(now()))?;
+    review.show(terminal, pager, full)?;
     Ok(review.exit())
 }
 

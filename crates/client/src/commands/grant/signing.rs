@@ -8,6 +8,7 @@ use crate::commands::grant::grant_review::GrantReview;
 use crate::home::keys::{self, Keys, SignaturePurpose};
 use crate::home::trusted_rosters::TrustArgs;
 use crate::remote::client::Client;
+use crate::review::proposal_review::PagerChoice;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::streams::{Terminal, wrapped};
 use documents::crypto::digest::AuthorizationDigest;
@@ -31,7 +32,7 @@ pub fn approve(
     client: &Client,
     trust: &TrustArgs,
     keys: &Keys,
-    expect: Option<AuthorizationDigest>,
+    (expect, (pager, full)): (Option<AuthorizationDigest>, (PagerChoice, bool)),
     terminal: &Terminal,
 ) -> Result<Exit, CommandFailure> {
     let view = find_grant(name, client)?;
@@ -40,7 +41,7 @@ pub fn approve(
     if terminal.json && expect.is_some() {
         terminal.show_aside(&review.screen(now()));
     } else {
-        terminal.show(&review.screen(now()))?;
+        review.show(terminal, pager, full)?;
     }
     review.check_sound()?;
     let (signer, approver) = keys.of_approver(review.roster())?;
@@ -50,7 +51,6 @@ pub fn approve(
         let why = if twice { "has signed it already" } else { "proposed it or owns its proposer (self-approval)" };
         return Err(CommandFailure::new(Exit::Refused, format!("nothing was signed: {approver} {why}")));
     }
-    terminal.say(&format!("asked by {}; {}", view.grant.proposer, view.approvals.words()));
     let consent = match expect {
         Some(expected) if expected.as_bytes() == review.digest().as_bytes() => GrantConsent(()),
         Some(expected) => {
@@ -59,12 +59,17 @@ pub fn approve(
         }
         None => {
             let question = format!(
-                "Sign this standing grant as {approver}? Type the number of uses and the digits, {}:",
+                "Sign this standing grant as {approver}? Type the number of uses and the digits, {}, or f fields:",
                 review.asked_text()
             );
-            let answer = terminal
-                .ask(&wrapped(&question, terminal.width()), "without a terminal, give --yes --expect sha256:...")?;
-            check_typed(&review, &answer)?
+            let question = wrapped(&question, terminal.width());
+            loop {
+                let answer = terminal.ask(&question, "without a terminal, give --yes --expect sha256:...")?;
+                if !answer.eq_ignore_ascii_case("f") {
+                    break check_typed(&review, &answer)?;
+                }
+                terminal.page(&review.full(now()))?;
+            }
         }
     };
     let answer = hand_in(client, &view.id, sign(&review, consent, signer)?)?;

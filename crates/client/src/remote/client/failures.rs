@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use ureq::Body;
 use ureq::http::Response;
 
+use crate::home::directories::Home;
 use crate::remote::client::{Client, refusal};
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::printable_text::PrintableText;
@@ -54,6 +55,17 @@ impl Client {
                  COUNTERSIGN_URL)",
                 self.address.base(),
                 PrintableText::text(&problem.detail).as_str()
+            );
+        }
+        let keys =
+            self.keys.as_ref().filter(|_| failure.has_code(Code::Unauthenticated) && self.bearer.borrow().is_none());
+        if keys.is_some_and(|keys| keys.find().is_ok_and(|keys| keys.all().next().is_none())) {
+            failure.message = format!(
+                "the boundary at {} answers only known people and tokens (unauthenticated), and there is no key in {}/key.pem \
+                 or ~/.ssh: make a key with `countersign key generate`, name one with --key FILE, or give a token with \
+                 --token-file",
+                self.address.base(),
+                Home::of_process().config_words()
             );
         }
         if failure.has_code(Code::Unauthenticated) && self.job.is_some() {

@@ -53,8 +53,8 @@ fn the_decision_screen_matches_its_snapshot() {
 
       1 | set -eu
       2 | systemctl restart "nginx@$PARAM_HOST"
-        bash, 2 lines, 46 bytes, "Restart nginx"; script unchanged since the
-      +  last successful run (the boundary says: 2026-11-19T09:00:00Z, 4
+        bash, 2 lines, 46 bytes, title "Restart nginx"; script unchanged since
+      +  the last successful run (the boundary says: 2026-11-19T09:00:00Z, 4
       +  successes so far)
 
 nginx:restart at prod-eu, asked by ci-agent (owner carol), prp_...000001

@@ -6,6 +6,7 @@ use crate::audit::people_lines::ReviewedLine;
 use crate::audit::seal_in_force::SealInForce;
 use crate::decision::reviews::{ReviewContext, ReviewError, check_reviewer};
 use documents::record::envelope::{EnvelopeSignature, Signed};
+use documents::record::receipt::Status;
 use documents::record::review_statement::{ReviewStatement, reviewed};
 
 impl Auditor {
@@ -45,7 +46,7 @@ impl Auditor {
         };
         let receipt = reviewed(document.statement()).map_err(|error| error.to_string())?;
         let review = document.predicate();
-        let run = self.runs.reviewed.get(&receipt).filter(|run| run.is_open() || run.is_unsettled());
+        let run = self.runs.reviewed.get(&receipt).filter(|run| run.is_open() || run.unknown.is_some());
         let run = run.ok_or_else(|| ReviewError::NotNeeded.to_string())?;
         if run.boundary != review.boundary {
             return Err("the review names another boundary or another epoch than the run".to_owned());
@@ -55,6 +56,10 @@ impl Auditor {
         let context = ReviewContext { roster, is_revoked: &is_revoked, at: self.at };
         let counted = run.rules.as_ref().map(|rules| check_reviewer(signature, rules, &run.decision, context));
         let counted = counted.transpose().map_err(|error| error.to_string())?;
+        let disputes = |end| counted.as_ref().is_some_and(|one| one.disputes(review.observed, end));
+        if !run.is_open() && run.settled().is_some_and(|end| !disputes(end)) {
+            return Err(ReviewError::NotNeeded.to_string());
+        }
         let line = ReviewedLine {
             after: self.at,
             reviewer: roster.approver_of(&signature.keyid).map(|(approver, _)| approver.name.clone()),
@@ -65,9 +70,12 @@ impl Auditor {
             entry: index,
         };
         // Without the rules of the run, which the audit has reported already, the review has no effect.
-        let settled = counted.and_then(|one| self.runs.reviewed.review(&receipt, &one, review.observed, index));
-        if let Some((grant, entry)) = settled {
-            self.runs.grants.settle(&grant, entry);
+        let said = (review.observed, index);
+        let ended = counted.and_then(|one| self.runs.reviewed.review(&receipt, &one, said, context));
+        match ended {
+            Some((grant, entry, true)) => self.runs.grants.settle(&grant, entry),
+            Some((grant, entry, false)) => self.runs.grants.end(&grant, entry, Status::Unknown),
+            None => {}
         }
         Ok(line)
     }

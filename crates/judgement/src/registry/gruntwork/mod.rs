@@ -218,6 +218,7 @@ impl Reader<'_> {
                 exclusive: None,
                 plan: None,
                 runs_on: None,
+                check: false,
                 programs: needs.programs.clone(),
             }),
         };

@@ -164,6 +164,7 @@ fn read_step(
         exclusive: None,
         plan: None,
         runs_on: None,
+        check: false,
         programs: script.needs.programs.clone(),
     };
     let at = |message: String| YamlFlaw::new(script.fence, message);

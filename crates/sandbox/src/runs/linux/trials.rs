@@ -87,6 +87,7 @@ impl LinuxSandbox {
             inputs: vec![],
             results: false,
             session: None,
+            unreachable: [].into(),
             secrets: vec![],
         };
         self.play(&prepared, &plan)?.0.failure.map_or(Ok(()), Err)
@@ -130,12 +131,18 @@ impl LinuxSandbox {
             inputs: vec![],
             results: false,
             session: None,
+            unreachable: [].into(),
             secrets: vec![],
         };
         let (run, said) = self.play(&prepared, &plan)?;
+        let is_late = run.is_late();
         match (run.failure, run.step) {
             (Some(failure), _) => Err(failure),
             (None, Some(StepEnd::Exited(0))) => Ok(()),
+            (None, None) if is_late => Err(SetupFailure::new(
+                SetupStage::Late,
+                format!("the self-test in the sandbox did not end within {} s", TRIAL_MS / 1000),
+            )),
             (None, end) => Err(SetupFailure::new(
                 SetupStage::Namespaces,
                 format!("the self-test in the sandbox failed ({end:?}): {}", String::from_utf8_lossy(&said).trim()),

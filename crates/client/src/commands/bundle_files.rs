@@ -1,0 +1,226 @@
+//! Reads the files in which bundles are expected, and says what another file is.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::commands::log_source_options::DATABASE;
+use crate::home::named_file::read_beginning;
+use crate::terminal::exit::{CommandFailure, Exit};
+use crate::terminal::printable_text::PrintableText;
+use documents::crypto::json;
+use documents::record::bundle::MAX_BUNDLE_BYTES;
+use documents::record::document::{Predicate as _, predicate_type};
+use documents::record::envelope::Base64;
+use documents::record::kinds::KINDS;
+use documents::record::local_receipt::LocalReceipt;
+use documents::record::receipt::Receipt;
+use documents::record::roster::Roster;
+
+/// Maximum number of files of a directory, so that a table of them has a bounded size in memory.
+pub const MOST_FILES: usize = 100_000;
+/// Maximum depth of directories below the named directory.
+const MOST_DEEP: usize = 16;
+
+/// Reads a bundle file. The function refuses another kind of document.
+///
+/// # Errors
+/// Returns an error if the file cannot be read, or if it is no bundle.
+pub fn read_bundle(path: &Path) -> Result<Vec<u8>, CommandFailure> {
+    // One byte more than the maximum lets the check `bundle` report a file that is too large.
+    bundle_of(path, read_beginning(path, MAX_BUNDLE_BYTES + 1)?)
+}
+
+/// Returns the bytes of a bundle that was read from `path`. The function refuses another document that the program knows.
+///
+/// # Errors
+/// Returns an error that says what the document is and what to do with it.
+pub fn bundle_of(path: &Path, bytes: Vec<u8>) -> Result<Vec<u8>, CommandFailure> {
+    if has_fields(&bytes) {
+        return Ok(bytes);
+    }
+    let Some(what) = other_kind(&bytes) else { return Ok(bytes) };
+    let place = PrintableText::text(&path.to_string_lossy());
+    Err(CommandFailure::new(Exit::CheckSaidNo, format!("{} is {what}", place.as_str())))
+}
+
+/// Compressed files: the first bytes, the name of the form, and the program that unpacks it.
+const COMPRESSED: [(&[u8], &str, &str); 5] = [
+    (b"\x1f\x8b", "gzip", "gunzip"),
+    (b"PK\x03\x04", "zip", "unzip"),
+    (b"\x28\xb5\x2f\xfd", "zstd", "unzstd"),
+    (b"\xfd7zXZ\x00", "xz", "unxz"),
+    (b"BZh", "bzip2", "bunzip2"),
+];
+
+/// Says what bytes are that are no bundle, and what to do with them. Returns `None` for a bundle and for unknown bytes.
+fn other_kind(bytes: &[u8]) -> Option<String> {
+    if let Some((_, form, program)) = COMPRESSED.iter().find(|(first, ..)| bytes.starts_with(first)) {
+        return Some(format!("compressed ({form}): unpack the file with `{program}`, and give the file in it"));
+    }
+    // A local log has one envelope on each line.
+    let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let value = json::parse(line, MAX_BUNDLE_BYTES).or_else(|_| json::parse(bytes, MAX_BUNDLE_BYTES)).ok()?;
+    let statement = statement_in(&value)?;
+    let is = |word: &str| statement["predicateType"] == predicate_type(word);
+    if is(LocalReceipt::KIND) {
+        return Some(
+            "a local receipt: a person signed it for their own run, without approvals. A local receipt is no evidence \
+             for other people; the owner checks it with `countersign run --log`"
+                .to_owned(),
+        );
+    }
+    if is(Receipt::KIND) {
+        let proposal = statement_in(&statement["predicate"]["authorization"])
+            .and_then(|authorization| Some(authorization["predicate"]["proposal"].as_str()?.to_owned()));
+        let id = PrintableText::text(proposal.as_deref().unwrap_or("ID"));
+        return Some(format!(
+            "a receipt without its bundle: get the bundle with `countersign wait {} --bundle FILE`",
+            id.as_str()
+        ));
+    }
+    if is(Roster::KIND) {
+        return Some("a roster and no bundle: give a roster with --roster, and name the file of a bundle".to_owned());
+    }
+    let kind = KINDS.into_iter().find(|kind| is(kind.word))?;
+    Some(format!(
+        "a document of the kind {} and no bundle: get the bundle of a run with `countersign wait ID --bundle FILE`",
+        kind.word
+    ))
+}
+
+/// Returns the statement of a payload, of an envelope, of an answer of the API with an envelope, or of the first of
+/// several envelopes.
+fn statement_in(value: &Value) -> Option<Value> {
+    match value {
+        Value::Array(items) => statement_in(items.first()?),
+        Value::Object(fields) if fields.contains_key("predicateType") => Some(value.clone()),
+        // A bundle has envelopes in its fields and none of its own.
+        Value::Object(fields) => match fields.get("payload").and_then(Value::as_str) {
+            Some(payload) => {
+                let payload = Base64::Lenient.decode("/payload", payload).ok()?;
+                json::parse(&payload, MAX_BUNDLE_BYTES).ok().filter(|value| value["predicateType"].is_string())
+            }
+            None => statement_in(fields.get("envelope")?),
+        },
+        _ => None,
+    }
+}
+
+/// Returns true for a file that is a bundle or was one before it was damaged.
+#[must_use]
+pub fn looks_like_bundle(name: &str, bytes: &[u8]) -> bool {
+    name.ends_with(".bundle.json") || has_fields(bytes)
+}
+
+fn has_fields(bytes: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(bytes);
+    ["\"receipt\"", "\"consumption\"", "\"proofs\""].iter().all(|field| text.contains(field))
+}
+
+/// Returns true if a directory has a file of a copy of a log, or of a store.
+#[must_use]
+pub fn is_log(path: &Path) -> bool {
+    path.join("checkpoint").exists() || path.join("tile").is_dir() || path.join(DATABASE).is_file()
+}
+
+/// Bundles of named files and directories, and the other files of these directories with the reasons.
+type NamedBundles = (Vec<PathBuf>, Vec<(String, String)>);
+
+/// Returns the named files and the bundles of the named directories, and the other files of these directories with the
+/// reasons.
+///
+/// # Errors
+/// Returns an error if a directory has no bundle, or is a copy of a log.
+pub fn bundles_of(named: &[PathBuf]) -> Result<NamedBundles, CommandFailure> {
+    let (mut paths, mut skipped) = (Vec::new(), Vec::new());
+    for path in named {
+        if !path.is_dir() {
+            paths.push(path.clone());
+            continue;
+        }
+        let shown = PrintableText::text(&path.to_string_lossy()).as_str().to_owned();
+        if is_log(path) {
+            let words =
+                format!("{shown} is a copy of a log and no directory with bundles: run `countersign audit {shown}`");
+            return Err(CommandFailure::usage(words));
+        }
+        let before = paths.len();
+        let found = FoundFiles::below(path);
+        for (name, file) in found.files {
+            match read_beginning(&file, MAX_BUNDLE_BYTES + 1) {
+                Ok(bytes) if !looks_like_bundle(&name, &bytes) => {
+                    let why = bundle_of(Path::new(&name), bytes).err();
+                    skipped.push((name, why.map_or_else(|| "no bundle".to_owned(), |why| why.message)));
+                }
+                _ => paths.push(file),
+            }
+        }
+        skipped.extend(found.skipped);
+        if found.left_out > 0 {
+            skipped.push((shown.clone(), format!("{} files are left out: name fewer at once", found.left_out)));
+        }
+        if paths.len() == before {
+            return Err(CommandFailure::usage(format!("the directory {shown} has no bundle: name another directory")));
+        }
+    }
+    Ok((paths, skipped))
+}
+
+/// Files of a directory and of the directories in it.
+#[derive(Debug, Default)]
+pub struct FoundFiles {
+    /// Each file, with its path below the directory as its name.
+    pub files: Vec<(String, PathBuf)>,
+    /// Each path that is left out, with the reason.
+    pub skipped: Vec<(String, String)>,
+    /// Number of files beyond the maximum.
+    pub left_out: u64,
+}
+
+impl FoundFiles {
+    /// Collects the files of a directory, in the order of their names.
+    #[must_use]
+    pub fn below(root: &Path) -> Self {
+        let mut found = Self::default();
+        found.find(root, root, 0);
+        found.files.sort();
+        found
+    }
+
+    fn skip(&mut self, name: &str, why: impl Into<String>) {
+        self.skipped.push((name.to_owned(), why.into()));
+    }
+
+    fn find(&mut self, root: &Path, directory: &Path, depth: usize) {
+        let below = |path: &Path| path.strip_prefix(root).unwrap_or(path).to_string_lossy().into_owned();
+        let unreadable = |error: std::io::Error| format!("the directory can't be read: {error}");
+        let entries = match fs::read_dir(directory) {
+            Ok(entries) => entries,
+            Err(error) => return self.skip(&below(directory), unreadable(error)),
+        };
+        for entry in entries {
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error) => {
+                    self.skip(&below(directory), unreadable(error));
+                    continue;
+                }
+            };
+            let (path, kind) = (entry.path(), entry.file_type());
+            let name = below(&path);
+            match kind {
+                Ok(kind) if kind.is_dir() && is_log(&path) => {
+                    self.skip(&name, "a copy of a log: audit it alone, and name this directory");
+                }
+                Ok(kind) if kind.is_dir() && depth < MOST_DEEP => self.find(root, &path, depth + 1),
+                Ok(kind) if kind.is_dir() => self.skip(&name, "the directory is too deep"),
+                Ok(kind) if kind.is_file() && self.files.len() < MOST_FILES => self.files.push((name, path)),
+                Ok(kind) if kind.is_file() => self.left_out += 1,
+                Ok(_) => self.skip(&name, "a link, or no regular file"),
+                Err(error) => self.skip(&name, error.to_string()),
+            }
+        }
+    }
+}

@@ -1,0 +1,368 @@
+//! The hosts of a list for the network: their text, and the addresses that a run may reach.
+//!
+//! A host is a name or an IP address with a port. The boundary resolves a name when a run connects, and judges each address
+//! of the name. An address in the list is judged by the same function before anything is signed.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::record::declared::AllowedHost;
+use crate::record::host_names::check_address;
+
+/// Maximum number of hosts of one list, because the service holds a listener for each host of each run.
+pub const MAX_HOSTS: usize = 64;
+
+/// The reason why a run got no connection to a host of its list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum HostRefusal {
+    /// An address is private, and policy does not say `private: true` of the host.
+    Private,
+    /// An address belongs to the host of the boundary, and policy does not say `localhost: true` of the host.
+    Localhost,
+    /// No run may reach an address of this kind, for example the metadata service of a cloud.
+    Never,
+    /// The address and the port belong to the boundary, its database, a witness or another node.
+    Boundary,
+    /// The name has no address, or more than 16, or it could not be resolved.
+    Unresolved,
+    /// No address of the host accepted the connection.
+    Unreachable,
+    /// The run had reached its limit of connections or of bytes.
+    Limit,
+}
+
+impl HostRefusal {
+    /// Returns the reason for people, with the words that a person adds to the policy.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Private => "its address is private; the policy must say private: true of this host",
+            Self::Localhost => {
+                "its address belongs to the host of the boundary; the policy must say localhost: true of this host"
+            }
+            Self::Never => {
+                "its address is of a kind that no step may reach, for example of a cloud's metadata service; remove the host"
+            }
+            Self::Boundary => {
+                "at its address is the boundary, its database, a witness or another node, which no step may reach; remove the host"
+            }
+            Self::Unresolved => {
+                "the host of the boundary finds no address for the name, or more than 16; check the name there with `getent ahosts`"
+            }
+            Self::Unreachable => {
+                "it accepts no connection from the host of the boundary; check address, port and firewall"
+            }
+            Self::Limit => "the run had too many connections at one time, or in all, or transferred too many bytes",
+        }
+    }
+
+    /// Returns true if a later connection of the same run can succeed without a change of the policy.
+    #[must_use]
+    pub const fn is_passing(self) -> bool {
+        matches!(self, Self::Unresolved | Self::Unreachable)
+    }
+}
+
+/// Networks of IPv4 that no run reaches: this network, link-local addresses with the metadata of clouds, protocols, examples,
+/// relays, benchmarks, multicast, and reserved addresses with the broadcast address. Azure's host agent has a public address,
+/// and Alibaba's metadata service a shared one.
+const NEVER_V4: [([u8; 4], u32); 12] = [
+    ([0, 0, 0, 0], 8),
+    ([100, 100, 100, 200], 32),
+    ([168, 63, 129, 16], 32),
+    ([169, 254, 0, 0], 16),
+    ([192, 0, 0, 0], 24),
+    ([192, 0, 2, 0], 24),
+    ([192, 88, 99, 0], 24),
+    ([198, 18, 0, 0], 15),
+    ([198, 51, 100, 0], 24),
+    ([203, 0, 113, 0], 24),
+    ([224, 0, 0, 0], 4),
+    ([240, 0, 0, 0], 4),
+];
+/// Private networks of IPv4 (RFC 1918, RFC 6598).
+const PRIVATE_V4: [([u8; 4], u32); 4] =
+    [([10, 0, 0, 0], 8), ([100, 64, 0, 0], 10), ([172, 16, 0, 0], 12), ([192, 168, 0, 0], 16)];
+/// The first 32 bits of networks of IPv6 that no run reaches, inside of the public and private ones: metadata services of
+/// Amazon, Oracle and Google, protocols (Teredo), examples, and 6to4.
+const NEVER_V6: [(u32, u32); 7] = [
+    (0xfd00_0ec2, 32),
+    (0xfd00_00c1, 32),
+    (0xfd20_00ce, 32),
+    (0x2001_0000, 23),
+    (0x2001_0db8, 32),
+    (0x2002_0000, 16),
+    (0x3fff_0000, 20),
+];
+/// Private networks of IPv6 (RFC 4193).
+const PRIVATE_V6: (u32, u32) = (0xfc00_0000, 7);
+const PUBLIC_V6: (u32, u32) = (0x2000_0000, 3);
+/// Addresses that a run has on its own loopback for the names of its list.
+const OF_NAMES: ([u8; 4], u32) = ([127, 77, 0, 0], 16);
+
+/// Returns true if the first `length` bits of an address are those of the network.
+const fn is_in(address: u32, (network, length): (u32, u32)) -> bool {
+    (address ^ network) >> (32 - length) == 0
+}
+
+fn is_in_v4(address: Ipv4Addr, (network, length): ([u8; 4], u32)) -> bool {
+    is_in(address.into(), (u32::from_be_bytes(network), length))
+}
+
+/// Returns the word of policy that an address needs, or `None` for a public address.
+///
+/// # Errors
+/// Returns `Never` if no word lets a run reach the address. IPv6 addresses outside of the public range (2000::/3), of private
+/// networks (fc00::/7) and of the loopback are all refused, among them IPv4 addresses in any IPv6 form.
+fn needs(address: IpAddr) -> Result<Option<HostRefusal>, HostRefusal> {
+    let (never, private, public) = match address {
+        IpAddr::V4(v4) => {
+            let within = |networks: &[_]| networks.iter().any(|network| is_in_v4(v4, *network));
+            (within(&NEVER_V4), within(&PRIVATE_V4), true)
+        }
+        IpAddr::V6(v6) => {
+            let first = (u128::from(v6) >> 96) as u32;
+            let never = NEVER_V6.into_iter().any(|network| is_in(first, network));
+            (never, is_in(first, PRIVATE_V6), is_in(first, PUBLIC_V6))
+        }
+    };
+    if address.is_loopback() {
+        Ok(Some(HostRefusal::Localhost))
+    } else if never || !(private || public) {
+        Err(HostRefusal::Never)
+    } else {
+        Ok(private.then_some(HostRefusal::Private))
+    }
+}
+
+/// Checks that a run may reach an address of a host. `is_own` is true if the address belongs to the host of the boundary.
+///
+/// # Errors
+/// Returns the reason against the address.
+pub fn check_reach(host: &AllowedHost, address: IpAddr, is_own: bool) -> Result<(), HostRefusal> {
+    let of_kind = needs(address)?;
+    match if is_own { Some(HostRefusal::Localhost) } else { of_kind } {
+        Some(HostRefusal::Localhost) if host.localhost => Ok(()),
+        Some(HostRefusal::Private) if host.private => Ok(()),
+        needed => needed.map_or(Ok(()), Err),
+    }
+}
+
+/// Checks a host without resolving its name: a number by its kind, and `localhost` as the loopback of the host.
+///
+/// # Errors
+/// Returns the reason against the host.
+pub fn check_unresolved(host: &AllowedHost) -> Result<(), HostRefusal> {
+    match host.host.parse::<SocketAddr>() {
+        Ok(number) => check_reach(host, number.ip(), false),
+        Err(_) if is_localhost(&host.host) => check_reach(host, Ipv4Addr::LOCALHOST.into(), true),
+        Err(_) => Ok(()),
+    }
+}
+
+/// Returns true if the host is `localhost` with a port.
+#[must_use]
+pub fn is_localhost(host: &str) -> bool {
+    host.strip_prefix("localhost:").is_some()
+}
+
+/// Checks the text of a host: a lower-case name or an IP address, with a port. Examples are `api.example.com:443`,
+/// `10.1.2.3:5432` and `[fd12::1]:443`.
+///
+/// # Errors
+/// Returns a message with the error and the text to write instead.
+pub fn check_host(text: &str) -> Result<(), String> {
+    let Ok(number) = text.parse::<SocketAddr>() else { return check_address(text) };
+    let refuse = |why: &str| Err(format!("the address {text:?} {why}"));
+    let zone = matches!(number, SocketAddr::V6(v6) if v6.scope_id() != 0);
+    if zone || number.port() == 0 || number.to_string() != text {
+        let plain = SocketAddr::new(number.ip(), number.port());
+        return refuse(&format!("must be in its plain form, with a port from 1 to 65535: write {plain}"));
+    }
+    if matches!(number.ip(), IpAddr::V4(v4) if is_in_v4(v4, OF_NAMES)) {
+        return refuse("is in 127.77.0.0/16, which each run has for the names of its list: write another address");
+    }
+    match needs(number.ip()) {
+        Ok(_) => Ok(()),
+        Err(never) => refuse(&format!("can't be in a list: {}", never.words())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(private: bool, localhost: bool) -> AllowedHost {
+        AllowedHost { host: "a:1".to_owned(), private, localhost }
+    }
+
+    /// Returns the reason against an address for a host without words, with `private`, with `localhost` and with both.
+    fn reasons(address: &str) -> [Option<HostRefusal>; 4] {
+        let address = address.parse().expect("an address");
+        [(false, false), (true, false), (false, true), (true, true)]
+            .map(|(private, localhost)| check_reach(&host(private, localhost), address, false).err())
+    }
+
+    #[test]
+    fn each_kind_of_address_needs_its_own_word_of_policy() {
+        use HostRefusal::{Localhost, Never, Private};
+        for public in [
+            "1.1.1.1",
+            "93.184.216.34",
+            "168.63.129.17",
+            "172.32.0.1",
+            "172.15.255.255",
+            "100.128.0.1",
+            "192.0.1.1",
+            "192.167.255.255",
+            "11.0.0.1",
+            "2606:4700::1111",
+            "2a00:1450::1",
+            "2001:200::1",
+            "2003::1",
+        ] {
+            assert_eq!(reasons(public), [None; 4], "{public}");
+        }
+        for private in [
+            "10.0.0.1",
+            "10.255.255.255",
+            "100.64.0.1",
+            "100.127.255.255",
+            "100.100.100.201",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.168.1.1",
+            "fc00::1",
+            "fdff:ffff::1",
+            "fd00::1",
+            "fd20:cf::254",
+        ] {
+            assert_eq!(reasons(private), [Some(Private), None, Some(Private), None], "{private}");
+        }
+        for own in ["127.0.0.1", "127.255.0.1", "127.77.0.1", "::1"] {
+            assert_eq!(reasons(own), [Some(Localhost), Some(Localhost), None, None], "{own}");
+        }
+        for never in [
+            "0.0.0.0",
+            "0.1.2.3",
+            "100.100.100.200",
+            "168.63.129.16",
+            "169.254.169.254",
+            "169.254.170.2",
+            "192.0.0.192",
+            "192.0.2.1",
+            "192.88.99.1",
+            "198.18.0.1",
+            "198.19.255.255",
+            "198.51.100.7",
+            "203.0.113.7",
+            "224.0.0.1",
+            "239.255.255.250",
+            "240.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::ffff:127.0.0.1",
+            "::ffff:10.0.0.1",
+            "::ffff:8.8.8.8",
+            "::127.0.0.1",
+            "::a00:1",
+            "::ffff:0:a00:1",
+            "64:ff9b::7f00:1",
+            "64:ff9b::808:808",
+            "64:ff9b:1::a00:1",
+            "100::1",
+            "2001::1",
+            "2001:0:4136:e378::1",
+            "2001:10::1",
+            "2001:db8::1",
+            "2002:7f00:1::1",
+            "2002:a00:1::",
+            "2002:808:808::1",
+            "3fff::1",
+            "fd00:ec2::254",
+            "fd00:ec2::23",
+            "fd20:ce::254",
+            "fd00:c1::a9fe:a9fe",
+            "fe80::1",
+            "fe80::a9fe:a9fe",
+            "fec0::1",
+            "ff02::1",
+            "ff0e::1",
+            "5f00::1",
+            "4000::1",
+        ] {
+            assert_eq!(reasons(never), [Some(Never); 4], "{never}");
+        }
+    }
+
+    #[test]
+    fn an_address_of_the_host_itself_needs_the_word_localhost_also_if_it_is_public_or_private() {
+        for own in ["10.0.0.1", "1.1.1.1", "fd00::1"] {
+            let check =
+                |private, localhost| check_reach(&host(private, localhost), own.parse().expect("an address"), true);
+            assert_eq!(check(true, false), Err(HostRefusal::Localhost), "{own}");
+            assert_eq!(check(false, true), Ok(()), "{own}");
+        }
+        assert_eq!(check_reach(&host(true, true), "169.254.1.1".parse().expect("one"), true), Err(HostRefusal::Never));
+    }
+
+    #[test]
+    fn a_number_in_a_list_is_plain_and_of_a_kind_that_a_run_may_reach() {
+        for good in [
+            "10.1.2.3:5432",
+            "[fd12::1]:443",
+            "1.1.1.1:53",
+            "127.0.0.1:8080",
+            "[::1]:80",
+            "127.78.0.1:1",
+            "192.168.0.255:1",
+            "a.example:443",
+            "localhost:5432",
+        ] {
+            assert_eq!(check_host(good), Ok(()), "{good}");
+        }
+        for (bad, word) in [
+            ("10.1.2.3:0", "plain form"),
+            ("10.1.2.3:05432", "plain form"),
+            ("[FD12::1]:443", "write [fd12::1]:443"),
+            ("[fd12:0:0::1]:443", "write [fd12::1]:443"),
+            ("[fd12::1%3]:443", "write [fd12::1]:443"),
+            ("127.77.0.1:80", "127.77.0.0/16"),
+            ("127.77.255.255:80", "127.77.0.0/16"),
+            ("169.254.169.254:80", "metadata"),
+            ("0.0.0.0:80", "no step may reach"),
+            ("[::ffff:10.0.0.1]:80", "no step may reach"),
+            ("[64:ff9b::a00:1]:80", "no step may reach"),
+            ("[fe80::1]:80", "no step may reach"),
+            ("255.255.255.255:80", "no step may reach"),
+            ("10.1.2.3", "port"),
+            ("10.1.2:80", "not a name"),
+            ("010.1.2.3:80", "not a name"),
+            ("fd12::1:443", "not a name"),
+            ("0x7f.1:80", "lower-case host name"),
+            ("2130706433:80", "not a name"),
+            ("10.1.2.3:65536", "port"),
+            ("A.example:443", "lower-case"),
+        ] {
+            let why = check_host(bad).expect_err(bad);
+            assert!(why.contains(word), "{bad}: {why}");
+        }
+    }
+
+    #[test]
+    fn localhost_and_numbers_are_judged_before_a_run() {
+        let check = |text: &str, private, localhost| {
+            check_unresolved(&AllowedHost { host: text.to_owned(), private, localhost }).err()
+        };
+        assert_eq!(check("localhost:80", true, false), Some(HostRefusal::Localhost));
+        assert_eq!(check("localhost:80", false, true), None);
+        assert_eq!(check("10.1.2.3:80", false, true), Some(HostRefusal::Private));
+        assert_eq!(check("10.1.2.3:80", true, false), None);
+        assert_eq!(check("[::1]:80", true, false), Some(HostRefusal::Localhost));
+        assert_eq!(check("169.254.169.254:80", true, true), Some(HostRefusal::Never));
+        assert_eq!(check("db.internal:80", false, false), None, "the boundary resolves a name at the connection");
+    }
+}

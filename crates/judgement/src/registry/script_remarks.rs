@@ -1,0 +1,114 @@
+//! Remarks about a script that a step could run, but probably not as its author expects: prompts, placeholders, commands
+//! that need a terminal or the rights of root, and commands that never end. A remark changes nothing that runs.
+
+use std::collections::BTreeMap;
+
+use crate::registry::call_habits::{habit, lists};
+use crate::registry::placeholders::{angle_placeholder, is_prompt, replace, word_placeholder};
+use crate::registry::registered_step::RegisteredStep;
+use crate::registry::registry_error::RegistryError;
+use crate::shell::commands::calls_in;
+use crate::shell::found::Shell;
+use crate::shell::script_calls::{CallWord, ScriptCall};
+use crate::template::flaw::TemplateFlaw;
+use documents::record::profile::Proc;
+use documents::record::step_definition::{StepDefinition, parameter_variable};
+
+/// Returns the remarks about the script of a step. A step from a store has no remark.
+#[must_use]
+pub fn script_remarks(step: &RegisteredStep) -> Vec<RegistryError> {
+    let Some(place) = &step.place else { return Vec::new() };
+    let lines = step.template.as_ref().map(|template| template.sample_lines(&step.definition.source));
+    let sample = step.sample();
+    let remark = |(message, at): (String, usize)| {
+        let mut flaw = TemplateFlaw::new(&sample.source, at, message);
+        if let Some(lines) = &lines {
+            // The columns of a template with sample values are not those of the file.
+            (flaw.line, flaw.column) = (lines.get(flaw.line - 1).copied().unwrap_or(1), 1);
+        }
+        RegistryError::of_template(place, &flaw)
+    };
+    remarks_of(&sample).into_iter().map(remark).collect()
+}
+
+/// Returns the messages with the offset of the first place of each.
+fn remarks_of(step: &StepDefinition) -> BTreeMap<String, usize> {
+    let source = step.source.as_str();
+    let mut found = BTreeMap::new();
+    let mut add = |at: usize, message: Option<String>| {
+        if let Some(message) = message {
+            found.entry(message).or_insert(at);
+        }
+    };
+    let shell = match step.interpreter.as_str() {
+        "bash" => Shell::Bash,
+        "sh" => Shell::Sh,
+        _ => return found,
+    };
+    let is_comment = |line: &str| line.trim().is_empty() || line.trim_start().starts_with('#');
+    if source.lines().all(is_comment) && source.contains("# ") {
+        let message = "every line is a comment, so the step runs nothing: if \"# \" is a prompt, remove it";
+        add(source.find("# ").unwrap_or_default(), Some(message.to_owned()));
+    }
+    // The error about a script that the parser can't read has its own advice.
+    let calls = calls_in(shell, source).unwrap_or_default();
+    let sees_proc = step.sandbox.proc == Some(Proc::Full) || step.sandbox.off_reason.is_some();
+    let secrets: Vec<String> = step.secret_parameters().iter().map(|name| parameter_variable(name)).collect();
+    for call in &calls.calls {
+        add(call.at, prompt(source, call));
+        add(call.at, habit(call, sees_proc));
+        add(call.at, waits(call).then(|| no_answer("read")));
+        for pair in call.words.windows(2) {
+            add(pair[1].at, word_placeholder(call, &pair[1]).map(|found| replace(found, step.format)));
+            add(pair[1].at, path_of_secret(&secrets, call, &pair[0], &pair[1]));
+        }
+    }
+    calls.menus.iter().for_each(|at| add(*at, Some(no_answer("select"))));
+    for at in calls.inputs {
+        add(at, angle_placeholder(source, at).map(|found| replace(found, step.format)));
+    }
+    found
+}
+
+/// Returns the remark about a prompt before a command. The lines below it can begin with the prompt `> `, which is a
+/// redirection otherwise.
+fn prompt(source: &str, call: &ScriptCall) -> Option<String> {
+    let name = call.words.first().filter(|name| call.words.len() > 1 && is_prompt(&name.text))?;
+    let below = source[name.at..].lines().nth(1).is_some_and(|line| line.starts_with("> "));
+    let more = if below { ", and \"> \" in the lines below" } else { "" };
+    Some(format!("{:?} looks like a prompt, and no program has this name: remove it{more}", name.text))
+}
+
+/// Returns true for a call of `read` that waits for an answer of a person. The caller of a function may give its input.
+fn waits(call: &ScriptCall) -> bool {
+    let options = call.words.iter().skip(1).take_while(|word| word.text.starts_with('-'));
+    let options: String = options.map(|word| word.text.as_str()).collect();
+    let asks = !call.in_function || options.contains('p');
+    call.program() == "read" && !call.is_fed && asks && !options.contains('u')
+}
+
+fn no_answer(name: &str) -> String {
+    format!("`{name}` gets no answer, because a step has no terminal and an empty input: declare a parameter")
+}
+
+/// Returns the remark about a secret parameter whose path a program gets as an argument, perhaps in place of the value.
+fn path_of_secret(secrets: &[String], call: &ScriptCall, before: &CallWord, word: &CallWord) -> Option<String> {
+    let plain = word.source.replace(['{', '}', '"'], "");
+    let (option, variable) = plain.rsplit_once('$')?;
+    let option = if option.is_empty() { before.text.as_str() } else { option };
+    let names_file = option.ends_with('@')
+        || option.starts_with('-') && FILES.split(' ').any(|part| option.to_ascii_lowercase().contains(part));
+    let program = call.program();
+    if names_file || lists(FILE_READERS, program) || !secrets.iter().any(|known| known == variable) {
+        return None;
+    }
+    Some(format!(
+        "${variable} is the path of the file with the secret: if {program} needs the value, write \"$(cat \"${variable}\")\""
+    ))
+}
+
+/// Programs that read the files of their arguments.
+const FILE_READERS: &str = "cat head tail test [ [[ cp ln install chmod wc base64 sha256sum jq grep . source ssh-add";
+
+/// Parts of the names of options that take the path of a file.
+const FILES: &str = "file key cert path config identity credentials -i";

@@ -1,0 +1,115 @@
+//! What the files of a boundary refuse by themselves, before a host, a store or a key is known.
+
+use crate::boundary::health::unapprovable_steps;
+use crate::boundary::sealing::refused_steps;
+use crate::node::config::{Config, LimitsTable};
+use crate::node::file_problem::FileProblem;
+use crate::node::roster_file::DraftRoster;
+use crate::node::secret_sources;
+use crate::seal::sealed::lacks_boundary;
+use documents::record::configuration::{Configuration, ConfiguredLimits, ConfiguredSandbox};
+use documents::record::declared::Limit;
+use documents::record::enforcement::Level;
+use documents::record::ident::StepRef;
+use documents::record::roster::Roster;
+use documents::record::validity::Timestamp;
+use judgement::decision::reach::EligibleApprovers;
+use judgement::policy::file::Policy;
+use judgement::registry::Registry;
+use judgement::registry::registry_error::RegistryError;
+use judgement::registry::runbook_directories::{InvalidFiles, Locks, RunbookDirectories};
+use judgement::trust::trusted_roster::TrustedRoster;
+
+/// Every reason for which a start, a seal or `doctor` refuses the files.
+#[derive(Debug, Default)]
+pub struct FileRefusals {
+    /// Steps that no boundary seals under this policy, roster and configuration.
+    pub steps: Vec<RegistryError>,
+    /// Errors of the roster.
+    pub roster: Vec<String>,
+    /// Steps that nobody can get approved.
+    pub quorums: Vec<String>,
+    /// Steps whose secret the configuration does not give, each with the reason.
+    pub secrets: Vec<(StepRef, String)>,
+}
+
+/// Compares the files of a boundary with each other. Without a roster, groups and people are not checked. Without a
+/// configuration, limits and secrets are not checked.
+#[must_use]
+pub fn find(
+    registry: &Registry,
+    policy: &Policy,
+    roster: Option<&DraftRoster>,
+    config: Option<&Config>,
+    now: Timestamp,
+) -> FileRefusals {
+    let mut refusals = FileRefusals::default();
+    let signed = roster.and_then(|draft| match draft.state(draft.tables().previous, policy.digest()) {
+        Ok(signed) => Some(signed),
+        Err(error) => {
+            refusals.roster.push(error.to_string());
+            None
+        }
+    });
+    let runbooks = config.map(|config| config.runbooks.clone()).unwrap_or_default();
+    let (steps, errors) = refused_steps(registry, policy, signed.as_ref(), &configuration(config), &runbooks, None);
+    refusals.steps = errors;
+    if let Some(signed) = &signed {
+        refusals.roster.extend(lacks_approvers(signed.tables()));
+        refusals.roster.extend(config.and_then(|config| lacks_boundary(signed, &config.name)));
+        let rules = steps.iter().map(|(reference, step)| (reference, &*step.rules));
+        refusals.quorums = unapprovable_steps(&EligibleApprovers::of(signed, |_| false), rules, now).1;
+    }
+    if let Some(config) = config {
+        refusals.secrets = lacking_secrets(registry, config);
+    }
+    refusals
+}
+
+/// Returns the steps whose secret the configuration does not give, each with the reason.
+#[must_use]
+pub fn lacking_secrets(registry: &Registry, config: &Config) -> Vec<(StepRef, String)> {
+    let permits = secret_sources::permits(&config.secrets);
+    let steps = registry.steps().map(|step| &step.definition);
+    steps.filter_map(|step| Some((step.reference.clone(), permits.objection(step)?))).collect()
+}
+
+/// Returns an error if no run could be approved, because the roster has no approver.
+#[must_use]
+pub fn lacks_approvers(roster: &Roster) -> Option<String> {
+    roster.approver.is_empty().then(|| {
+        "the roster has no approver, so no run could be approved: add an [[approver]] table for each approver before the \
+         first start, which seals the roster (`countersign key generate` makes a key and prints its line)"
+            .to_owned()
+    })
+}
+
+/// Returns the refused steps of the runbooks without errors, for a start or a seal that other errors stop anyway.
+#[must_use]
+pub fn of_sound_files(config: &Config, policy: &Policy, roster: Option<&TrustedRoster>) -> Vec<FileProblem> {
+    if config.skip_invalid_runbooks {
+        return Vec::new();
+    }
+    let (invalid, locks) = (InvalidFiles::Skipped, Locks::Ignored);
+    let Ok(sound) = (RunbookDirectories { invalid, locks, ..config.runbook_directories() }).load() else {
+        return Vec::new();
+    };
+    let refused = refused_steps(&sound, policy, roster, &configuration(Some(config)), &config.runbooks, None).1;
+    refused.into_iter().map(FileProblem::from).collect()
+}
+
+/// Returns the configuration of every run. A host may lack layers of the sandbox, so none is required.
+fn configuration(config: Option<&Config>) -> Configuration {
+    let limits = match config {
+        Some(config) => {
+            ConfiguredLimits { default: config.limits.of_a_run.clone(), maximum: config.limits.maximum.clone() }
+        }
+        None => {
+            let default = LimitsTable::defaults().of_a_run;
+            let mut maximum = default.clone();
+            Limit::ALL.into_iter().for_each(|limit| *limit.of(&mut maximum) = u64::MAX);
+            ConfiguredLimits { default, maximum }
+        }
+    };
+    Configuration { limits, sandbox: ConfiguredSandbox { level: Level::BestEffort, require: Vec::new() } }
+}

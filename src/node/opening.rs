@@ -1,0 +1,249 @@
+//! The start of the service, until it can serve. A start that meets a database server that cannot be used now stands by.
+
+use std::sync::Arc;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::boundary::Boundary;
+use crate::boundary::seen_nodes::SeenNodes;
+use crate::node::config::Config;
+use crate::node::file_problem::{FileProblem, Problems};
+use crate::node::files::BoundaryFiles;
+use crate::node::serve::{Node, Signals, Started};
+use crate::node::served_certificate::ServedCertificate;
+use crate::node::service_manager::{Notifier, ServiceManager};
+use crate::node::sockets::{self, BoundSockets, Listeners};
+use crate::node::standby::Standby;
+use crate::node::start::{self, AssembledBoundary, TakenChanges};
+use crate::node::{host_sandbox, listener, memory, open_store, watchdog};
+use crate::seal::refusal::Stopped;
+use crate::store::database::Role;
+use documents::record::code::Code;
+use sandbox::runs::Sandbox;
+use sandbox::runs::linux::LinuxSandbox;
+
+impl Node {
+    /// Reads all files, waits for the role, locks the store, opens the sockets, and recovers interrupted runs.
+    ///
+    /// # Errors
+    /// Returns all reasons why the boundary cannot start.
+    pub async fn open(config: Config, manager: ServiceManager) -> Result<Self, Problems> {
+        Self::open_with(config, manager, |sandbox| Arc::new(sandbox)).await
+    }
+
+    /// Does the same as [`Node::open`], but passes the sandbox through `around`. Benchmarks use this function.
+    ///
+    /// # Errors
+    /// Returns all reasons why the boundary cannot start.
+    pub async fn open_with(
+        mut config: Config,
+        mut manager: ServiceManager,
+        around: impl Fn(LinuxSandbox) -> Arc<dyn Sandbox>,
+    ) -> Result<Self, Problems> {
+        let mut opening = Some(watchdog::extend_opening(&manager.notifier));
+        // New files must not be accessible to other users.
+        rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
+        memory::make_private().map_err(|error| {
+            FileProblem::whole(&config.path, format!("the memory of the service can't be made private: {error}"))
+        })?;
+        let watch = |kind| {
+            signal(kind).map_err(|error| {
+                FileProblem::whole(&config.path, format!("the signal handlers can't be installed: {error}"))
+            })
+        };
+        let mut signals = Signals {
+            hangup: watch(SignalKind::hangup())?,
+            end: watch(SignalKind::terminate())?,
+            interrupt: watch(SignalKind::interrupt())?,
+        };
+        start::check_clock(&config)?;
+        let configured = config.listen;
+        let passed = sockets::passed(&mut config, &mut manager)?;
+        manager.notifier.status("reading the files and the store");
+        let (mut files, certificate) = read_files(&config)?;
+        // Take the lock before the cleanup, because another service may use these files.
+        let nodes = seen_nodes(&config)?;
+        let lock = open_store::lock_node(&config)?;
+        let standby = Standby {
+            config: &config,
+            certificate: certificate.as_ref(),
+            passed: passed.as_ref(),
+            notifier: &manager.notifier,
+            nodes: nodes.clone(),
+            why: Arc::default(),
+        };
+        let mut ended = None;
+        let active = loop {
+            let role = tokio::select! {
+                role = standby.wait(&lock, &files.key, ended.take()) => role?,
+                _ = signals.end.recv() => return Err(stopped_in_standby(&config).into()),
+                _ = signals.interrupt.recv() => return Err(stopped_in_standby(&config).into()),
+            };
+            let bind = async {
+                let again = passed.as_ref().map(std::net::TcpListener::try_clone).transpose();
+                let again = again.map_err(|error| FileProblem::whole(&config.path, error.to_string()))?;
+                BoundSockets::bind(&config, again)
+            };
+            let sandbox = |config: &Config| Ok(around(host_sandbox::sandbox(config)?));
+            let opened = Active::open(&config, role, files, sandbox, bind).await;
+            drop(opening.take());
+            let recovered = match opened {
+                Ok(active) => active.recover(&config, &manager.notifier, &mut signals).await,
+                Err(problems) => Err(problems),
+            };
+            match recovered {
+                Ok(active) => break active,
+                Err(problems) if problems.can_pass() || is_unreachable(&config) => {
+                    ended = Some(problems.to_string());
+                    files = BoundaryFiles::read_to_serve(&config)?;
+                }
+                Err(problems) => return Err(problems),
+            }
+        };
+        drop(standby);
+        let Active { assembled, bound, role_state, recovered } = active;
+        let AssembledBoundary { boundary, ledger, level, first, mut notes, newest_roster, lock } = assembled;
+        if let Some(nodes) = nodes {
+            boundary.health.set_nodes(nodes, role_state.clone());
+        }
+        let listener_notes = listener::notes(&config);
+        listener_notes.iter().for_each(|note| tracing::warn!("{note}"));
+        boundary.health.add_notes(&listener_notes);
+        notes.extend(listener_notes);
+        if config.listen != configured && configured.port() != 0 {
+            notes.push(format!(
+                "the socket that systemd passed is {}, so `listen` ({configured}) is not used",
+                config.listen
+            ));
+        }
+        let Listeners { http: listener, metrics, control, control_file } = bound.listen(&config)?;
+        memory::release_freed_memory();
+        let state = boundary.crossing.state();
+        let started = Started {
+            url: format!(
+                "{}://{}",
+                if certificate.is_some() { "https" } else { "http" },
+                listener.local_addr().unwrap_or(config.listen)
+            ),
+            name: config.name.clone(),
+            id: state.boundary.id,
+            seal: state.seal.number,
+            steps: state.registry.steps().len(),
+            roster: state.roster.digest(),
+            sandbox: level.word().to_owned(),
+            first,
+            recovered,
+            notes,
+            control: config.socket(),
+            metrics: metrics
+                .as_ref()
+                .and_then(|listener| listener.local_addr().ok())
+                .map(|address| format!("http://{address}/metrics")),
+        };
+        Ok(Self {
+            boundary,
+            ledger,
+            listener,
+            metrics,
+            control,
+            control_file,
+            config,
+            started,
+            signals,
+            newest_roster,
+            lock,
+            certificate,
+            manager,
+            role_state,
+        })
+    }
+}
+
+/// The boundary of the active node, before it serves. Values are dropped in the reverse order. If the start fails, the file
+/// of the control socket must be deleted before the lock of the boundary is released, so that this process does not delete
+/// the file of the next service.
+struct Active {
+    recovered: usize,
+    role_state: Arc<crate::store::server::ReadRole>,
+    bound: BoundSockets,
+    assembled: AssembledBoundary,
+}
+
+impl Active {
+    async fn open(
+        config: &Config,
+        role: Role,
+        files: BoundaryFiles,
+        sandbox: impl Fn(&Config) -> Result<Arc<dyn Sandbox>, Problems>,
+        bind: impl Future<Output = Result<BoundSockets, FileProblem>>,
+    ) -> Result<Self, Problems> {
+        let role_state = Arc::new(role.state());
+        let store = open_store::take_store(config, role)?;
+        let (assembled, bound) =
+            start::assemble(config, sandbox(config)?, store, files, TakenChanges::Changes, bind).await?;
+        Ok(Self { assembled, bound, role_state, recovered: 0 })
+    }
+
+    /// Writes the receipts of interrupted runs before the first request (rule R6). All processes of earlier runs were killed
+    /// when the sandbox was prepared.
+    async fn recover(self, config: &Config, notifier: &Notifier, signals: &mut Signals) -> Result<Self, Problems> {
+        notifier.status("writing the receipts of interrupted runs");
+        let broken = |stopped: Stopped| FileProblem {
+            can_pass: matches!(&stopped, Stopped::Refused(refusal) if refusal.code == Code::Database),
+            ..FileProblem::of_store(&config.database, format!("recovery failed, nothing was started: {stopped}"))
+        };
+        let boundary: &Boundary = &self.assembled.boundary;
+        let recovered = tokio::select! {
+            never = watchdog::extend(notifier, &self.assembled.ledger, None) => match never {},
+            recovered = boundary.crossing.recover() => recovered.map_err(broken)?,
+            // On a full disk the recovery waits without a time limit. The next start writes the missing receipts.
+            _ = signals.end.recv() => return Err(stopped_in_recovery(config).into()),
+            _ = signals.interrupt.recv() => return Err(stopped_in_recovery(config).into()),
+        };
+        Ok(Self { recovered, ..self })
+    }
+}
+
+/// Returns true if the database server can't be used now, so that a failed start is tried again.
+fn is_unreachable(config: &Config) -> bool {
+    config.database.file().is_none() && config.database.at_rest().is_err_and(|fault| fault.is_unreachable())
+}
+
+/// Begins to read the nodes of the boundary. Returns `None` with a store in a file.
+fn seen_nodes(config: &Config) -> Result<Option<Arc<SeenNodes>>, FileProblem> {
+    let database = &config.database;
+    let (Some(me), Some(replicas), Some(reader)) = (database.node(), database.replicas(), database.nodes()) else {
+        return Ok(None);
+    };
+    let seen = SeenNodes::watch(me, replicas, reader);
+    seen.map(Some).map_err(|error| FileProblem::of_store(database, format!("no thread can be started: {error}")))
+}
+
+fn stopped_in_standby(config: &Config) -> FileProblem {
+    FileProblem::of_store(&config.database, "a signal ended this node before it became the active node")
+}
+
+/// Reads all files of the operator. The errors of all files are reported together.
+fn read_files(config: &Config) -> Result<(BoundaryFiles, Option<ServedCertificate>), Problems> {
+    let certificate = ServedCertificate::open(config, (start::surroundings().now)());
+    let mut problems: Vec<FileProblem> = listener::check(config).into_iter().collect();
+    problems.extend(certificate.as_ref().err().into_iter().flatten().cloned());
+    match (BoundaryFiles::read_to_serve(config), certificate) {
+        (Ok(files), Ok(certificate)) if problems.is_empty() => {
+            files
+                .runbook_errors
+                .iter()
+                .for_each(|error| tracing::warn!("the runbooks of this node have an error: {error}"));
+            Ok((files, certificate))
+        }
+        (files, _) => {
+            problems.extend(files.err().iter().flat_map(|found| found.list().to_vec()));
+            Err(Problems::new(problems))
+        }
+    }
+}
+
+fn stopped_in_recovery(config: &Config) -> FileProblem {
+    let what = "a signal ended the start before all interrupted runs had their receipts: the next start writes them";
+    FileProblem::of_store(&config.database, what)
+}
