@@ -39,6 +39,7 @@ mod gate;
 mod generated_client;
 mod grants;
 mod held_up;
+mod hosts;
 mod http;
 mod imported;
 mod json_log;
