@@ -254,14 +254,17 @@ fn a_grant_goes_on_after_people_have_settled_how_its_run_ended() {
     assert_eq!(attempt(&world), "grant-paused");
     let settled = reviewed(&world, &one, &dora(), "accepted", Some("succeeded")).ok(200);
     assert_eq!((&settled["unsettled"], &settled["settled"]), (&json!(false), &json!("succeeded")), "{settled:#}");
-    reviewed(&world, &one, &bob(), "accepted", Some("succeeded")).problem("wrong-state");
+    let with_reason = |key: &Key, reason: &str, observed: &str| {
+        let review = review_of(&world, &one, "accepted", Some(observed));
+        let mut review: Value = serde_json::from_slice(&review).expect("JSON");
+        review["predicate"]["reason"] = json!(reason);
+        send(&world, &one, &envelope(&people::canonical(&review), &[key]))
+    };
+    with_reason(&dora(), "seen again", "succeeded").problem("wrong-state");
     // A different observation disputes what was settled, until people agree again.
     let disputed = reviewed(&world, &one, &alice(), "accepted", Some("failed")).ok(200);
     assert_eq!((&disputed["unsettled"], &disputed["settled"]), (&json!(true), &Value::Null), "{disputed:#}");
-    let again = review_of(&world, &one, "accepted", Some("succeeded"));
-    let mut again: Value = serde_json::from_slice(&again).expect("JSON");
-    again["predicate"]["reason"] = json!("seen twice");
-    let agreed = send(&world, &one, &envelope(&people::canonical(&again), &[&alice()])).ok(200);
+    let agreed = with_reason(&alice(), "seen twice", "succeeded").ok(200);
     assert_eq!((&agreed["unsettled"], &agreed["settled"]), (&json!(false), &json!("succeeded")), "{agreed:#}");
     // The same bytes again would not bring dora's earlier verdict back, so the boundary does not answer as if they did.
     reviewed(&world, &one, &dora(), "rejected", Some("partly")).refuses("wrong-state", "with another reason");
@@ -439,5 +442,39 @@ fn a_settled_run_is_disputed_by_one_later_observation_and_its_grant_pauses_again
     let _ = echo(&world).ok(200);
     wait_for("no run in progress", || world.list("running").is_empty() && world.list("approved").is_empty());
     world.check_history();
+    world.assert_audited();
+}
+
+#[test]
+fn several_runs_of_one_cause_are_reviewed_with_one_command() {
+    let mut world = World::with(|setup| {
+        let front = format!("params:\n  number: {{type: integer}}\n{SMALL}");
+        setup.runbook("s.md", runbook(&front, &[("wait", "exec sleep 600")]));
+    });
+    let started = [1, 2].map(|number| {
+        let view = world.propose("s:wait", json!({"number": number}));
+        let _ = world.sign(&view, &[&alice()]).ok(200);
+        world.until(id_of(&view), "running")
+    });
+    world.kill9();
+    world.start();
+    let ids = started.map(|view| {
+        let finished = world.until(id_of(&view), "finished");
+        finished["receipt"].as_str().expect("a receipt").to_owned()
+    });
+    let as_alice = |words: &[&str]| {
+        let mut command = world.program(&["--url", &world.wire.url]);
+        world.write("alice.pem", alice().secret.to_pkcs8_v1_pem().as_str());
+        said(&command.args(words).arg("--key").arg(world.path("alice.pem")).output().expect("it starts"))
+    };
+    let listed = as_alice(&["unsettled"]);
+    assert_eq!(listed.matches("countersign review-run").count(), 1, "{listed}");
+    assert!(ids.iter().all(|id| listed.contains(id.as_str())), "{listed}");
+    let [one, two] = ids;
+    let words = ["--accept", "--observed", "failed", "--reason", "the service was killed", "--yes"];
+    let done = as_alice(&[&["review-run", &one, &two][..], &words].concat());
+    assert_eq!(done.matches("the end of the run is settled: failed").count(), 2, "{done}");
+    assert!(unsettled(&world).is_empty());
+    assert_eq!(world.count("review"), 2);
     world.assert_audited();
 }
