@@ -254,14 +254,17 @@ fn a_grant_goes_on_after_people_have_settled_how_its_run_ended() {
     assert_eq!(attempt(&world), "grant-paused");
     let settled = reviewed(&world, &one, &dora(), "accepted", Some("succeeded")).ok(200);
     assert_eq!((&settled["unsettled"], &settled["settled"]), (&json!(false), &json!("succeeded")), "{settled:#}");
-    reviewed(&world, &one, &bob(), "accepted", Some("succeeded")).problem("wrong-state");
+    let with_reason = |key: &Key, reason: &str, observed: &str| {
+        let review = review_of(&world, &one, "accepted", Some(observed));
+        let mut review: Value = serde_json::from_slice(&review).expect("JSON");
+        review["predicate"]["reason"] = json!(reason);
+        send(&world, &one, &envelope(&people::canonical(&review), &[key]))
+    };
+    with_reason(&dora(), "seen again", "succeeded").problem("wrong-state");
     // A different observation disputes what was settled, until people agree again.
     let disputed = reviewed(&world, &one, &alice(), "accepted", Some("failed")).ok(200);
     assert_eq!((&disputed["unsettled"], &disputed["settled"]), (&json!(true), &Value::Null), "{disputed:#}");
-    let again = review_of(&world, &one, "accepted", Some("succeeded"));
-    let mut again: Value = serde_json::from_slice(&again).expect("JSON");
-    again["predicate"]["reason"] = json!("seen twice");
-    let agreed = send(&world, &one, &envelope(&people::canonical(&again), &[&alice()])).ok(200);
+    let agreed = with_reason(&alice(), "seen twice", "succeeded").ok(200);
     assert_eq!((&agreed["unsettled"], &agreed["settled"]), (&json!(false), &json!("succeeded")), "{agreed:#}");
     // The same bytes again would not bring dora's earlier verdict back, so the boundary does not answer as if they did.
     reviewed(&world, &one, &dora(), "rejected", Some("partly")).refuses("wrong-state", "with another reason");
