@@ -207,7 +207,6 @@ impl Proposals {
             unsettled: run.owed.unknown && settled.is_none(),
             settled,
         };
-        let pauses = run.owed.grant.filter(|_| settles == Some(false));
         let review = StoredReview {
             leaf: 0,
             receipt: index,
@@ -218,7 +217,7 @@ impl Proposals {
             counts_for_settle: counted.counts_for_settle(),
             proposal: run.owed.proposal,
         };
-        Ok((ReviewWrite { envelope: bytes.into(), review, closes, settles, pauses, checked, version, at: now }, view))
+        Ok((ReviewWrite { envelope: bytes.into(), review, closes, settles, checked, version, at: now }, view))
     }
 
     /// Refuses an emergency that policy does not permit, or whose signatures would have no effect.

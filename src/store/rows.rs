@@ -159,8 +159,6 @@ pub struct ReviewRow {
     /// `Some(true)` if the review settles the end of the run, `Some(false)` if the settled end is open again, `None` if nothing
     /// changes.
     pub settles: Option<bool>,
-    /// Grant that pauses because the settled end is open again.
-    pub pauses: Option<ContentDigest>,
 }
 
 /// Existing proposals that can be the reason not to store a new proposal.

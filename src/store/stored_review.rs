@@ -74,8 +74,6 @@ pub struct ReviewWrite {
     /// `Some(true)` if the review settles the end of the run, `Some(false)` if the settled end is open again, `None` if nothing
     /// changes.
     pub settles: Option<bool>,
-    /// Grant that pauses because the settled end is open again.
-    pub pauses: Option<ContentDigest>,
     /// State with which the review was checked.
     pub checked: CheckedState,
     /// State version with which the earlier reviews of the run were counted.

@@ -545,7 +545,7 @@ fn grants() -> Vec<Case> {
             &[(ALICE, "failed"), (BOB, "partly"), (ALICE, "partly")],
         ),
         built("a use between settlement and dispute stays valid", "grant-use@8", "3 settled", |log| {
-            let granted = grant(log, &[ALICE, BOB], |_| {});
+            let granted = grant(log, &[ALICE, BOB], |of| of["max_uses"] = json!(9));
             run(log, &granted, &Use { receipt: UNKNOWN, ..PLAIN });
             let receipt = newest(log);
             observe(log, &receipt, BOB, "failed");

@@ -106,7 +106,7 @@ pub(super) fn grants(connection: &Connection, writes: &Writes<'_>) -> rusqlite::
 
 /// Stores reviews, and closes or settles their runs. The first review that closes an emergency stays in the row of the run.
 pub(super) fn reviews(connection: &Connection, writes: &Writes<'_>) -> rusqlite::Result<()> {
-    for ReviewRow { review, closes, settles, .. } in &writes.reviews {
+    for ReviewRow { review, closes, settles } in &writes.reviews {
         let (id, leaf) = (id_bytes(&review.proposal), review.leaf);
         let sql = "INSERT INTO review (leaf, receipt, proposal, reviewer, accepted, observed, counts_review, \
                    counts_settle) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";

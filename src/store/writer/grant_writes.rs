@@ -67,13 +67,17 @@ impl Writer {
 /// The uses that the runs of a batch claim.
 pub(super) struct ClaimedUses<'a> {
     uses: HashMap<&'a ContentDigest, Vec<SpentUse>>,
-    /// Grants that a receipt or a review of the batch pauses.
-    paused: HashSet<ContentDigest>,
+    /// Grants that a receipt of the batch pauses.
+    paused: HashSet<&'a ContentDigest>,
 }
 
 impl<'a> ClaimedUses<'a> {
     /// Takes over the newest uses of each grant, the newest first.
-    pub(super) fn new(claims: &[&'a GrantClaim], stored: Vec<Vec<SpentUse>>, paused: HashSet<ContentDigest>) -> Self {
+    pub(super) fn new(
+        claims: &[&'a GrantClaim],
+        stored: Vec<Vec<SpentUse>>,
+        paused: HashSet<&'a ContentDigest>,
+    ) -> Self {
         let mut all: HashMap<_, Vec<SpentUse>> = HashMap::new();
         for (claim, uses) in claims.iter().zip(stored) {
             all.entry(&claim.grant).or_insert(uses);

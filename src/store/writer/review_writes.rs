@@ -22,12 +22,12 @@ impl Writer {
         }
         self.check_leaf(&write.envelope, None)?;
         let leaf = self.append(batch, LeafKind::Review, write.envelope.clone());
-        let ReviewWrite { review, closes, settles, pauses, .. } = write;
+        let ReviewWrite { review, closes, settles, .. } = write;
         if *closes {
             self.emergencies.remove(&review.proposal);
         }
         let review = StoredReview { leaf: leaf.index, ..review.clone() };
-        batch.writes.reviews.push(ReviewRow { review, closes: *closes, settles: *settles, pauses: *pauses });
+        batch.writes.reviews.push(ReviewRow { review, closes: *closes, settles: *settles });
         batch.event(write.at, EventWrite::Entry(EntryEvent::Review, leaf.index));
         self.head.version += 1;
         Ok(leaf)

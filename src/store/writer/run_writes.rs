@@ -36,10 +36,8 @@ impl Writer {
         uses: Vec<Vec<SpentUse>>,
     ) -> Result<(), StoreFault> {
         let claims: Vec<&'m GrantClaim> = requests.iter().filter_map(|asked| asked.message.claim.as_ref()).collect();
-        // The receipts and reviews of the batch are before its consumptions.
-        let by_end = batch.writes.ends.iter().filter_map(|end| end.owed.as_ref()?.standing.copied());
-        let by_review = batch.writes.reviews.iter().filter_map(|row| row.pauses);
-        let paused = by_end.chain(by_review).collect();
+        // `finish` comes first, so its receipts are before the consumptions of the batch.
+        let paused = batch.writes.ends.iter().filter_map(|end| end.owed.as_ref()?.standing).collect();
         let mut claimed = ClaimedUses::new(&claims, uses, paused);
         let refuse_all = |stop: &ConsumeStop| requests.iter().for_each(|asked| asked.set(Err(stop.clone())));
         if let Some(message) = self.shared.no_runs() {
