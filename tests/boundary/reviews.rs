@@ -444,3 +444,37 @@ fn a_settled_run_is_disputed_by_one_later_observation_and_its_grant_pauses_again
     world.check_history();
     world.assert_audited();
 }
+
+#[test]
+fn several_runs_of_one_cause_are_reviewed_with_one_command() {
+    let mut world = World::with(|setup| {
+        let front = format!("params:\n  number: {{type: integer}}\n{SMALL}");
+        setup.runbook("s.md", runbook(&front, &[("wait", "exec sleep 600")]));
+    });
+    let started = [1, 2].map(|number| {
+        let view = world.propose("s:wait", json!({"number": number}));
+        let _ = world.sign(&view, &[&alice()]).ok(200);
+        world.until(id_of(&view), "running")
+    });
+    world.kill9();
+    world.start();
+    let ids = started.map(|view| {
+        let finished = world.until(id_of(&view), "finished");
+        finished["receipt"].as_str().expect("a receipt").to_owned()
+    });
+    let as_alice = |words: &[&str]| {
+        let mut command = world.program(&["--url", &world.wire.url]);
+        world.write("alice.pem", alice().secret.to_pkcs8_v1_pem().as_str());
+        said(&command.args(words).arg("--key").arg(world.path("alice.pem")).output().expect("it starts"))
+    };
+    let listed = as_alice(&["unsettled"]);
+    assert_eq!(listed.matches("countersign review-run").count(), 1, "{listed}");
+    assert!(ids.iter().all(|id| listed.contains(id.as_str())), "{listed}");
+    let [one, two] = ids;
+    let words = ["--accept", "--observed", "failed", "--reason", "the service was killed", "--yes"];
+    let done = as_alice(&[&["review-run", &one, &two][..], &words].concat());
+    assert_eq!(done.matches("the end of the run is settled: failed").count(), 2, "{done}");
+    assert!(unsettled(&world).is_empty());
+    assert_eq!(world.count("review"), 2);
+    world.assert_audited();
+}

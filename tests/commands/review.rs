@@ -482,3 +482,16 @@ fn a_token_of_another_boundary_causes_an_error_that_names_the_other_boundary() {
         assert!(text.contains(part) && !text.contains("a token is needed") && !text.contains("reached"), "{text}");
     }
 }
+
+#[test]
+fn a_person_without_a_key_reads_how_to_make_one() {
+    let world = World::new();
+    for words in ["inbox", "approve"] {
+        let mut command = world.program(&["--url", &world.wire.url, words]);
+        let output = command.env_remove("COUNTERSIGN_KEY").output().expect("it starts");
+        let text = said(&output);
+        assert!(!output.status.success(), "{text}");
+        assert!(text.contains("there is no key in ") && text.contains("countersign key generate"), "{text}");
+        assert!(!text.contains("operator"), "{text}");
+    }
+}
