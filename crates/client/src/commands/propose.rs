@@ -341,7 +341,8 @@ fn parse_step(text: &str) -> Result<(StepRef, Option<StepDigest>), CommandFailur
 /// Parses `90s`, `30m` or `2h` to seconds. A number without a unit means seconds.
 fn parse_window(text: &str) -> Result<i64, String> {
     // A number without a unit is a number of seconds.
-    let seconds = duration(text).or_else(|_| duration(&format!("{text}s")));
+    let is_plain = text.bytes().all(|c| c.is_ascii_digit());
+    let seconds = if is_plain { duration(&format!("{text}s")) } else { duration(text) };
     let window = seconds.ok().filter(|seconds| *seconds <= MAX_WINDOW_S);
     window.ok_or_else(|| "write the time like 90s, 30m, 1h30m or 1d, from 1s to 24h".to_owned())
 }

@@ -93,7 +93,8 @@ async fn run(State(own): SharedPages, Path((at, id)): Path<(usize, ProposalId)>)
 
 /// Sends the bundle of the receipt, which `countersign verify` reads.
 async fn bundle(State(own): SharedPages, Path((at, id)): Path<(usize, ProposalId)>) -> PageAnswer<Response> {
-    let read = own.place(at)?.read(move |_, client| {
+    let place = own.place(at)?;
+    let read = place.read(move |_, client| {
         let none = || CommandFailure::new(Exit::Refused, "the proposal has no receipt");
         let receipt = proposal_of(client, &id)?.receipt.ok_or_else(none)?;
         Ok((client.bytes(&format!("/v1/receipts/{receipt}/bundle"))?, receipt))

@@ -365,6 +365,31 @@ mod tests {
     }
 
     #[test]
+    fn references_to_characters_are_shown_as_the_characters() {
+        let (markup, _) = shown("a.md", "a &lt;b&gt; &amp; &nbsp;&#8230; &#x2014; &none; & `&lt;`\n", &[]);
+        assert!(markup.contains("a &lt;b&gt; &amp;  \u{2026} \u{2014} &amp;none; &amp; "), "{markup}");
+        assert!(markup.contains("<code>&amp;lt;</code>"), "code is shown as it is written: {markup}");
+    }
+
+    #[test]
+    fn a_link_to_a_host_in_punycode_shows_the_host() {
+        let (markup, _) = shown("a.md", "[bank](https://xn--bnk-rla.example/x) [own](https://own.example/)\n", &[]);
+        assert!(
+            markup.contains("bank</a> (<code>xn--bnk-rla.example</code>)") && !markup.contains("<code>own"),
+            "{markup}"
+        );
+    }
+
+    #[test]
+    fn an_empty_heading_has_no_link_and_the_keyboard_can_scroll_code() {
+        let tree = prose_tree("a.md", "#\n\n# One\n\n```text\nlong\n```\n").expect("a tree");
+        let headings: Vec<String> = prose(&tree, &[]).headings.into_iter().map(|heading| heading.text).collect();
+        assert_eq!(headings, ["One"]);
+        let (markup, _) = shown("a.md", "```text\nlong\n```\n", &[]);
+        assert!(markup.contains("<pre tabindex=\"0\" role=\"region\" aria-label=\"Code\">"), "{markup}");
+    }
+
+    #[test]
     fn no_script_link_and_no_image_from_outside_come_into_a_page() {
         let page =
             "[a](javascript:alert(1)) ![x](https://example.com/a.png) ![y](pictures/b.png) <b onclick=\"c()\">d</b>\n";

@@ -39,7 +39,7 @@ pub fn duration(text: &str) -> Result<i64, String> {
 /// # Errors
 /// Returns the expected form for another text.
 pub fn time(text: &str) -> Result<Timestamp, String> {
-    let seconds = OffsetDateTime::parse(text, &Rfc3339).map(OffsetDateTime::unix_timestamp).unwrap_or(-1);
+    let seconds = OffsetDateTime::parse(text, &Rfc3339).map_or(-1, OffsetDateTime::unix_timestamp);
     // A time outside of the years 1970 to 9999 has no text form.
     Some(Timestamp::from_unix(seconds))
         .filter(|at| at.unix() == seconds)

@@ -34,7 +34,7 @@ use crate::decision::window::check_window;
 use crate::registry::parameter_schema::ParameterSchema;
 use crate::trust::chain::{Chain, Pinned, payload_of};
 use crate::trust::chain_error::ChainError;
-use crate::trust::trusted_roster::{KeyHolder, TrustedRoster};
+use crate::trust::trusted_roster::KeyHolder;
 use documents::crypto::digest::RosterDigest;
 use documents::crypto::json;
 use documents::crypto::ssh_key::ForeignKey;

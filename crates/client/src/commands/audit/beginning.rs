@@ -67,7 +67,7 @@ pub(super) fn begin(
         }
         Err(refused) => {
             let why = refused.last().map_or_else(String::new, |(trust, error)| {
-                contradicts_log(&[trust], &longest).unwrap_or_else(|| format!("{}: {error}", trust.from))
+                contradicts_log(&[*trust], &longest).unwrap_or_else(|| format!("{}: {error}", trust.from))
             });
             // The message does not propose to trust the roster of the log, because an attacker could have replaced this
             // roster.
