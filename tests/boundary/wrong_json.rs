@@ -117,7 +117,7 @@ fn wrong(value: &Value) -> Vec<Value> {
 #[test]
 fn no_answer_to_a_wrong_body_has_a_word_of_rust() {
     let world = World::with(|setup| setup.limits.push_str("calls_per_second = 1000000\n"));
-    let api = world.wire.get("/openapi.json", "").ok(200);
+    let api = world.wire.get("/openapi.json", &world.agent).ok(200);
     let ids = [("grants", "grt"), ("receipts", "rcp"), ("proposals", "prp"), ("sessions", "ses")];
     let mut refused = 0;
     for (path, operations) in api["paths"].as_object().unwrap() {
