@@ -368,14 +368,14 @@ mod tests {
 
     #[test]
     fn references_to_characters_are_shown_as_the_characters() {
-        let (markup, _) = shown("a.md", "a &lt;b&gt; &amp; &nbsp;&#8230; &#x2014; &none; & `&lt;`\n", &[]);
+        let (markup, _) = markup_of("a.md", "a &lt;b&gt; &amp; &nbsp;&#8230; &#x2014; &none; & `&lt;`\n", &[]);
         assert!(markup.contains("a &lt;b&gt; &amp;  \u{2026} \u{2014} &amp;none; &amp; "), "{markup}");
         assert!(markup.contains("<code>&amp;lt;</code>"), "code is shown as it is written: {markup}");
     }
 
     #[test]
     fn a_link_to_a_host_in_punycode_shows_the_host() {
-        let (markup, _) = shown("a.md", "[bank](https://xn--bnk-rla.example/x) [own](https://own.example/)\n", &[]);
+        let (markup, _) = markup_of("a.md", "[bank](https://xn--bnk-rla.example/x) [own](https://own.example/)\n", &[]);
         assert!(
             markup.contains("bank</a> (<code>xn--bnk-rla.example</code>)") && !markup.contains("<code>own"),
             "{markup}"
@@ -387,7 +387,7 @@ mod tests {
         let tree = prose_tree("a.md", "#\n\n# One\n\n```text\nlong\n```\n").expect("a tree");
         let headings: Vec<String> = prose(&tree, &[]).headings.into_iter().map(|heading| heading.text).collect();
         assert_eq!(headings, ["One"]);
-        let (markup, _) = shown("a.md", "```text\nlong\n```\n", &[]);
+        let (markup, _) = markup_of("a.md", "```text\nlong\n```\n", &[]);
         assert!(markup.contains("<pre tabindex=\"0\" role=\"region\" aria-label=\"Code\">"), "{markup}");
     }
 
