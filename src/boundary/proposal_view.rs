@@ -228,9 +228,8 @@ fn next_after(status: ProposalStatus, is_denied: bool) -> impl Iterator<Item = &
         ProposalStatus::Running => &["wait", "events", "deny", "cancel"],
         ProposalStatus::Finished => &["receipt", "bundle", "events"],
         ProposalStatus::Denied => &[],
-        ProposalStatus::Expired => &["propose-again"],
+        ProposalStatus::Expired | ProposalStatus::Refused => &["propose-again"],
         ProposalStatus::Cancelled => &["propose-new"],
-        ProposalStatus::Refused => &["read-refusal", "propose-again"],
     };
     is_denied.then_some("read-denials").into_iter().chain(words.iter().copied())
 }
@@ -256,7 +255,7 @@ mod tests {
             (ProposalStatus::Denied, &[]),
             (ProposalStatus::Expired, &["propose-again"]),
             (ProposalStatus::Cancelled, &["propose-new"]),
-            (ProposalStatus::Refused, &["read-refusal", "propose-again"]),
+            (ProposalStatus::Refused, &["propose-again"]),
         ] {
             assert_eq!(next_after(status, false).collect::<Vec<_>>(), words, "{status:?}");
             let after_denial: Vec<_> = next_after(status, true).collect();

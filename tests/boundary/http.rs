@@ -199,7 +199,7 @@ fn a_request_that_waits_is_answered_at_a_change_or_at_its_time_limit() {
     assert!(answered.saturating_duration_since(denied) < Duration::from_secs(5));
     // A request for a closed proposal is answered immediately.
     let began = Instant::now();
-    assert_eq!(get("?wait=55").ok(200)["next"], json!(["propose-again"]));
+    assert_eq!(get("?wait=55").ok(200)["next"], json!(["read-denials"]));
     assert!(began.elapsed() < Duration::from_secs(5));
     for bad in ["?wait=", "?wait=1m", "?wait=-1", "?wait=1.5s", "?wait=1&wait=2", "?until=1", "?wait"] {
         get(bad).problem("malformed");

@@ -455,7 +455,7 @@ fn a_client_with_the_tasks_extension_gets_a_task_with_the_id_of_the_proposal() {
     let ended = server.ask("tasks/get", json!({"taskId": id, "_meta": meta}))["result"].clone();
     assert_eq!(ended["status"], "completed", "{ended}");
     assert_eq!(ended["result"]["structuredContent"]["outcome"]["status"], "succeeded", "{ended}");
-    let wish = json!({"name": "propose", "arguments": {"step": "say:echo", "reason": "y"}, "_meta": meta});
+    let wish = json!({"name": "propose", "arguments": {"step": "say:echo", "reason": "y", "new": true}, "_meta": meta});
     let task = server.ask("tools/call", wish)["result"]["taskId"].clone();
     server.ask("tasks/cancel", json!({"taskId": task, "_meta": meta}));
     assert_eq!(server.ask("tasks/get", json!({"taskId": task, "_meta": meta}))["result"]["status"], "cancelled");

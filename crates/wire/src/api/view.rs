@@ -195,7 +195,7 @@ pub struct ProposalView {
     /// Status of the proposal.
     pub status: ProposalStatus,
     /// Actions that make sense now: `wait`, `sign`, `deny`, `cancel`, `events`, `receipt`, `bundle`, `read-denials`,
-    /// `read-refusal`, `propose-again`, and `propose-new` (propose with `new`, if the run is still wanted).
+    /// `propose-again`, and `propose-new` (propose with `new`, if the run is still wanted).
     pub next: Vec<String>,
     /// Ref of the step.
     pub step: StepRef,
