@@ -15,7 +15,7 @@ use documents::record::malformed::Malformed;
 use documents::record::run_extensions::{Artifact, Artifacts, PlanReference};
 use documents::record::step_definition::StepDefinition;
 use documents::record::validity::Timestamp;
-use wire::api::view::ProposedArtifact;
+use wire::api::propose_body::ProposedArtifact;
 
 impl Proposals {
     /// Returns the artifacts of a proposal, which the proposer must have uploaded.

@@ -43,7 +43,8 @@ use judgement::decision::exclusion::{self, Tokens};
 use judgement::decision::in_force::StepInForce;
 use judgement::decision::reach::EligibleApprovers;
 use sandbox::runs::Sandbox;
-use wire::api::view::{ProposalView, Propose, RefusalView};
+use wire::api::propose_body::Propose;
+use wire::api::view::{ProposalView, RefusalView};
 
 /// Maximum time that one call waits.
 const MOST_WAIT: Duration = Duration::from_secs(55);

@@ -18,7 +18,8 @@ use documents::crypto::json;
 use documents::record::code::Code;
 use documents::record::ident::{Name, ProposalId, ProposalIdEnding};
 use wire::api::body::Signatures;
-use wire::api::view::{Event, ProposalList, ProposalStatus, ProposalView, Propose};
+use wire::api::propose_body::Propose;
+use wire::api::view::{Event, ProposalList, ProposalStatus, ProposalView};
 
 /// Maximum body size in bytes. The canonical JSON of the parameters has at most 16 KiB, but escapes can make it six
 /// times larger.

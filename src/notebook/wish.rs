@@ -10,7 +10,8 @@ use documents::record::step_definition::{SessionUse, StepDefinition};
 use judgement::registry::parameter_error::ParameterError;
 use judgement::registry::parameter_schema::ParameterSchema;
 use serde_json::Value;
-use wire::api::view::{ProposalView, Propose};
+use wire::api::propose_body::Propose;
+use wire::api::view::ProposalView;
 
 use crate::notebook::form::{FieldKind, FormField, fields, typed_values};
 use crate::notebook::routes::parameters;

@@ -353,8 +353,10 @@ fn the_github_action_fails_closed_and_never_runs_its_inputs() {
         }
     }
     // A reason may also have any length: the action signs a shortened reason and runs the same step.
-    for reason in ["x".repeat(2048), "\u{44f}".repeat(300), HOSTILE.repeat(50)] {
-        let output = runner.approving(|runner| runner.action(&but(&with, "reason", &reason)));
+    for (commit, reason) in [("a", "x".repeat(2048)), ("b", "\u{44f}".repeat(300)), ("c", HOSTILE.repeat(50))] {
+        // Another reason alone is no other run.
+        let with = but(&but(&with, "commit", &commit.repeat(40)), "reason", &reason);
+        let output = runner.approving(|runner| runner.action(&with));
         succeeded(&output);
         let (_, report) = runner.world.verify(&fs::read(&runner.context["action.bundle"]).expect("the bundle"));
         let signed = report["report"]["facts"]["approved"]["reason"].as_str().expect("a reason").to_owned();

@@ -29,8 +29,9 @@ use documents::record::validity::{DEFAULT_WINDOW_S, MAX_WINDOW_S};
 use judgement::registry::parameter_schema::ParameterSchema;
 use judgement::template::step_template;
 use wire::api::body::StoredArtifact;
+use wire::api::propose_body::{Propose, ProposedArtifact};
 use wire::api::registry_view::{RegistryView, StepView};
-use wire::api::view::{ProposalStatus, ProposalView, Propose, ProposedArtifact, ReceiptFiles};
+use wire::api::view::{ProposalStatus, ProposalView, ReceiptFiles};
 
 /// Propose to run one step once.
 #[derive(Debug, clap::Args)]

@@ -9,74 +9,17 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::api::approvals_view::ApprovalsView;
-use crate::api::given_params;
 use crate::api::oidc::{AdmittedJob, OidcBinding};
 use crate::api::registry_view::UnknownEnd;
 use documents::crypto::digest::{AuthorizationDigest, ContentDigest, ParamsDigest, RosterDigest, StepDigest};
 use documents::record::code::Code;
-use documents::record::extension_names::{ArtifactName, GrantId, SessionId};
-use documents::record::ident::{Name, Nonce, ProposalId, ReceiptId, StepRef};
+use documents::record::extension_names::SessionId;
+use documents::record::ident::{Name, ProposalId, ReceiptId, StepRef};
 use documents::record::receipt::Outcome;
 use documents::record::revocation::RevokedSubject;
 use documents::record::run_extensions::ManifestEntry;
 use documents::record::stream_name::StreamName;
 use documents::record::validity::Timestamp;
-
-/// `POST /v1/proposals`.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Propose {
-    /// `path:step`, or `path:step@sha256:…` to accept only one definition.
-    pub step: String,
-    /// Parameters. The boundary adds defaults for missing parameters. A text that holds the object is accepted too.
-    #[serde(default = "no_params", deserialize_with = "given_params::params")]
-    #[schemars(with = "serde_json::Map<String, Value>")]
-    pub params: Value,
-    /// Reason for the run, for the approvers.
-    #[serde(default)]
-    pub reason: String,
-    /// Nonce that the caller chose. A call with a nonce repeats only a call with the same nonce.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub nonce: Option<Nonce>,
-    /// Length of the window in seconds: 1 to 86,400, by default 3,600.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub expires_in_s: Option<i64>,
-    /// Session in which the step runs. A step that declares a session needs one, and no other step takes one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub session: Option<SessionId>,
-    /// Uploaded files that the run gets, at most 16.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub artifacts: Vec<ProposedArtifact>,
-    /// Receipt of the plan that the step applies. A step that declares a plan needs one, and no other step takes one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub plan: Option<ReceiptId>,
-    /// Standing grant under which the step runs. The proposal then needs a nonce, and only the signature of the grantee.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub grant: Option<GrantId>,
-    /// True for an emergency. Then the rule `emergency` of policy takes the place of its approval rule, and people must
-    /// review the run afterwards.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub emergency: bool,
-    /// `true` asks for another run, even if an earlier proposal asks for the same run. Without it, a repeated call is
-    /// answered with the earlier proposal and `existing`. `false` together with a nonce: an earlier proposal with another
-    /// nonce also counts.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub new: Option<bool>,
-}
-
-/// An uploaded file that a run gets.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ProposedArtifact {
-    /// Name of the file in the run's directory `$COUNTERSIGN_ARTIFACTS`.
-    pub name: ArtifactName,
-    /// SHA-256 of the content, under which the file was uploaded.
-    pub digest: ContentDigest,
-}
-
-fn no_params() -> Value {
-    Value::Object(serde_json::Map::new())
-}
 
 /// `GET /v1/receipts/{id}/files`: what a run left besides its output.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
