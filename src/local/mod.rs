@@ -9,7 +9,6 @@ pub mod environment;
 pub mod fuzz_value;
 pub mod grant_options;
 pub mod host_sandbox;
-pub mod kept_session;
 pub mod local_log;
 pub mod local_secrets;
 pub mod loop_lists;
