@@ -6,7 +6,6 @@
 pub mod author_preview;
 pub mod decide;
 pub mod environment;
-pub mod fuzz_value;
 pub mod grant_options;
 pub mod host_sandbox;
 pub mod local_log;
