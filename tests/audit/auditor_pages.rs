@@ -412,9 +412,8 @@ fn hostile_text_in_the_evidence_is_never_markup_and_never_a_formula() {
     fs::write(folder.path().join("+<img src=x onerror=alert(1)>.txt"), "x").unwrap();
     for (place, roster) in [(directory.path(), trusted(&log)), (folder.path(), ROSTER.to_owned())] {
         let pages = Pages::open(place, Some(&roster));
-        let mut texts: Vec<String> = ["/", "/log", "/?step=%3Cscript%3E%22&person=%22%3E%3Cimg%3E"]
-            .map(|path| pages.get(path).body)
-            .into();
+        let mut texts: Vec<String> =
+            ["/", "/log", "/?step=%3Cscript%3E%22&person=%22%3E%3Cimg%3E"].map(|path| pages.get(path).body).into();
         texts.extend((0..5).map(|row| pages.get(&format!("/row/{row}")).body));
         for text in &texts {
             assert!(!text.contains("<script>") && !text.contains("<img"), "{text}");

@@ -147,14 +147,12 @@ fn the_event_stream_ends_with_the_end_of_its_proposal() {
 #[test]
 fn a_submitted_envelope_is_answered_with_its_bundle_and_the_command_prints_the_output_of_the_run() {
     let world = World::new();
-    let fresh = || envelope(&people::authorization(&world.authorization("say:echo", json!({"text": "hi"}))), &[&alice()]);
+    let fresh =
+        || envelope(&people::authorization(&world.authorization("say:echo", json!({"text": "hi"}))), &[&alice()]);
     let (bearer, whole) = (format!("Bearer {}", world.agent), fresh());
     // Lines are only for `GET /v1/proposals/{id}/events`.
-    let headers = [
-        ("accept", "application/x-ndjson"),
-        ("authorization", bearer.as_str()),
-        ("content-type", "application/json"),
-    ];
+    let headers =
+        [("accept", "application/x-ndjson"), ("authorization", bearer.as_str()), ("content-type", "application/json")];
     let submit = || world.wire.call("POST", "/v1/authorizations", &headers, Some(whole.to_string().as_bytes()));
     let reply = submit();
     let media = "application/vnd.countersign.bundle.v1+json";

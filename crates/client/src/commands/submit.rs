@@ -66,7 +66,8 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     if followed {
         follow(&client, &id, &mut sink)?;
     }
-    let bundle = posting.join().map_err(|_| CommandFailure::new(Exit::Unreachable, "the request ended too early"))??;
+    let bundle =
+        posting.join().map_err(|_| CommandFailure::new(Exit::Unreachable, "the request ended too early"))??;
     // A token may be allowed to submit, and not to read. Then there is no output.
     if !followed && view().is_ok() {
         follow(&client, &id, &mut sink)?;

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
+use axum::Router;
 use axum::extract::{DefaultBodyLimit, Path, Request, State};
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, REFERRER_POLICY, SET_COOKIE, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, REFERRER_POLICY, SET_COOKIE,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{Html, IntoResponse as _, Response};
 use axum::routing::get;
-use axum::Router;
 use maud::{DOCTYPE, html};
 
 use crate::page::frame::{SCRIPT, SCRIPT_PATH, STYLE, STYLE_PATH, problem};
@@ -103,11 +104,7 @@ async fn inside(request: Request, next: Next) -> Response {
 
 /// Lets a browser in. The page leads on by itself, because a cookie with `SameSite=Strict` does not come with a redirect
 /// that began on another site.
-async fn enter(
-    State(door): State<Arc<Door>>,
-    Path(secret): Path<String>,
-    method: Method,
-) -> Response {
+async fn enter(State(door): State<Arc<Door>>, Path(secret): Path<String>, method: Method) -> Response {
     // A program that only looks whether the address works would use it up.
     if method != Method::GET {
         return StatusCode::METHOD_NOT_ALLOWED.into_response();
