@@ -71,9 +71,6 @@ pub struct Args {
     /// Port of 127.0.0.1. The default is a free port
     #[arg(long, default_value_t = 0, hide_default_value = true)]
     port: u16,
-    /// Time after which the terminal says what to do if no browser came
-    #[arg(long, value_name = "TIME", default_value = "10s", hide = true)]
-    patience: String,
     /// The source of a secret: NAME=env:VARIABLE or NAME=file:PATH; may be repeated
     #[arg(long, value_name = "NAME=SOURCE")]
     secret: Vec<String>,
@@ -95,13 +92,10 @@ pub struct Args {
 /// Returns an error if the runbook or the policy is invalid, or if the port is taken.
 pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let project = args.rules.project()?;
-    let time = |option: &str, text: &str| {
-        let seconds = duration(text).map_err(|why| CommandFailure::usage(format!("{option}: {why}")))?;
-        Ok::<_, CommandFailure>(Duration::from_secs(seconds.unsigned_abs()))
-    };
-    let (idle, patience) = (time("--session-idle", &args.session_idle)?, time("--patience", &args.patience)?);
+    let idle = duration(&args.session_idle).map_err(|why| CommandFailure::usage(format!("--session-idle: {why}")))?;
+    let idle = Duration::from_secs(idle.unsigned_abs());
     if !matches!(global.choice, BoundaryChoice::None) {
-        return propose(args, global, &project, (patience, terminal));
+        return propose(args, global, &project, terminal);
     }
     let files = Arc::new(OpenFiles::open(&args.path, &project, args.watch)?);
     let secrets = LocalSecrets::of_options(&args.secret)?;
@@ -134,7 +128,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     let looker = looker.spawn(move || keep_looking(&looked_at, &shown, &directories, after));
     looker.map_err(|error| failed("the thread that looks for saved files can't be started", error))?;
     let secrets = secrets.names().map(ToString::to_string).collect();
-    let options = OpenOptions { browser: args.browser, port: args.port, patience };
+    let options = OpenOptions { browser: args.browser, port: args.port };
     serve_pages(options, terminal, |door| {
         let (forms, watches) = (OpenForms::default(), args.watch);
         routes(Arc::new(Notebook {
@@ -157,7 +151,7 @@ fn propose(
     args: &Args,
     global: &GlobalOptions,
     project: &Project,
-    (patience, terminal): (Duration, &Terminal),
+    terminal: &Terminal,
 ) -> Result<Exit, CommandFailure> {
     let local = [("--watch", args.watch), ("--secret", !args.secret.is_empty()), ("--compare", args.compare.is_some())];
     if let Some((option, _)) = local.into_iter().find(|(_, given)| *given) {
@@ -173,7 +167,7 @@ fn propose(
     drop(token(global)?);
     let options = global.clone();
     let place = ReachedBoundary::new(global.clone(), &args.trust, move || token(&options));
-    let open = OpenOptions { browser: args.browser, port: args.port, patience };
+    let open = OpenOptions { browser: args.browser, port: args.port };
     serve_pages(open, terminal, |door| propose_routes::routes(Arc::new(ProposingNotebook::new(files, place, door))))
 }
 

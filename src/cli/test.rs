@@ -86,17 +86,11 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let hold = HostSandbox::prepare(wanted, None, terminal)?;
     let signals = Signals::listen(hold.scratch())?;
     let mut lines = Vec::new();
-    let mut seed = || {
-        let mut bytes = [0; 8];
-        // A random value for an input of a test protects nothing.
-        let _ = getrandom::fill(&mut bytes);
-        u64::from_le_bytes(bytes)
-    };
     for (runbook, tested) in &read {
         let rules = LocalRules::find(&args.rules, &project, runbook)?;
         let runner = TestRunner { project: &project, rules: &rules, hold: &hold, signals: &signals, terminal };
         for test in tested.tests.tests.iter().filter(|test| args.test.as_ref().is_none_or(|name| *name == test.name)) {
-            let result = runner.run(tested, test, &mut seed);
+            let result = runner.run(tested, test);
             lines.push(TestLine { page: runbook.shown.clone(), name: test.name.clone(), result });
         }
     }

@@ -67,7 +67,7 @@ pub(super) fn answer_events(
     let (mut reader, response) = stream(form);
     let app = call.app.clone();
     tokio::spawn(async move {
-        pump(&app, &mut events, &mut reader, true).await;
+        pump(&app, &mut events, &mut reader).await;
         drop(place);
     });
     response
@@ -124,20 +124,13 @@ impl EventFormat {
                  types"
                 ),
             )),
-            (Some(true), shape) => Self::of_lines(shape),
+            (Some(true), None) => Ok(Self::Lines),
+            (Some(true), Some("simple")) => Ok(Self::Simple),
+            (Some(true), Some(_)) => Err(refuse(Code::Malformed, "?shape= accepts only `simple`")),
             (Some(false), None) => Ok(Self::Sse),
             (Some(false), Some(_)) => {
                 Err(refuse(Code::Malformed, format!("?shape= is only for lines: ask with `Accept: {NDJSON}`")))
             }
-        }
-    }
-
-    /// Returns the format of lines that `?shape=` names.
-    pub(super) fn of_lines(shape: Option<&str>) -> Result<Self, Stopped> {
-        match shape {
-            None => Ok(Self::Lines),
-            Some("simple") => Ok(Self::Simple),
-            Some(_) => Err(refuse(Code::Malformed, "?shape= accepts only `simple`")),
         }
     }
 }
@@ -170,13 +163,6 @@ fn wants_lines(headers: &HeaderMap) -> Result<Option<bool>, Stopped> {
     Ok((events > 0 || lines > 0).then_some(lines > events))
 }
 
-/// Returns true if `Accept` contains the media type of lines itself, not only a range such as `*/*`.
-pub(super) fn names_lines(headers: &HeaderMap) -> Result<bool, Stopped> {
-    let accept = accepted(headers)?;
-    Ok(wants_lines(headers)? == Some(true)
-        && accept.split(',').any(|range| range.split(';').next().unwrap_or("").trim().eq_ignore_ascii_case(NDJSON)))
-}
-
 /// Joins all `Accept` headers of the request. Without such a header, the result is `*/*`.
 fn accepted(headers: &HeaderMap) -> Result<String, Stopped> {
     let values: Result<Vec<&str>, _> = headers.get_all(ACCEPT).iter().map(|value| value.to_str()).collect();
@@ -195,18 +181,18 @@ fn thousandths(weight: &str) -> u16 {
         .map_or(0, |weight| (weight * 1000.0) as u16)
 }
 
-pub(super) struct EventReader {
+struct EventReader {
     form: EventFormat,
     simple: SimpleEvents,
     to: mpsc::Sender<Result<Bytes, Infallible>>,
 }
 
 /// Error: the client has disconnected.
-pub(super) struct ClientGone;
+struct ClientGone;
 
 impl EventReader {
     /// Writes one event, and waits if the client reads slowly.
-    pub(super) async fn event(&mut self, id: u64, event: &impl StreamedEvent) -> Result<(), ClientGone> {
+    async fn event(&mut self, id: u64, event: &impl StreamedEvent) -> Result<(), ClientGone> {
         let piece = self.write(id, event);
         if piece.is_empty() {
             return Ok(());
@@ -222,17 +208,6 @@ impl EventReader {
         }
     }
 
-    /// Writes one complete line.
-    pub(super) async fn line(&self, mut line: Vec<u8>) -> Result<(), ClientGone> {
-        line.push(b'\n');
-        self.to.send(Ok(line.into())).await.map_err(|_| ClientGone)
-    }
-
-    /// Returns the format of the stream.
-    pub(super) fn form(&self) -> EventFormat {
-        self.form
-    }
-
     async fn keep_alive(&self) -> Result<(), ClientGone> {
         // NDJSON has no comments. The keepalive probes of TCP detect a disconnected client.
         if self.form == EventFormat::Sse {
@@ -243,7 +218,7 @@ impl EventReader {
 }
 
 /// Creates a streaming response and its sending end.
-pub(super) fn stream(form: EventFormat) -> (EventReader, Response) {
+fn stream(form: EventFormat) -> (EventReader, Response) {
     let (to, from) = mpsc::channel(IN_FLIGHT);
     let media = if form == EventFormat::Sse { SSE } else { NDJSON };
     let mut response = bytes(StatusCode::OK, media, Body::from_stream(ReceiverStream::new(from)));
@@ -252,9 +227,9 @@ pub(super) fn stream(form: EventFormat) -> (EventReader, Response) {
     (EventReader { form, simple: SimpleEvents::default(), to }, response)
 }
 
-/// Forwards events to the client until the last event or until the client disconnects. If `stops` is true, the stream
-/// also ends when the service has ended its runs.
-pub(super) async fn pump(app: &App, events: &mut impl EventSource, reader: &mut EventReader, stops: bool) {
+/// Forwards events to the client until the last event, until the client disconnects, or until the service has ended its
+/// runs.
+async fn pump(app: &App, events: &mut impl EventSource, reader: &mut EventReader) {
     let mut tick = interval(KEEP_ALIVE);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     tick.reset();
@@ -265,7 +240,7 @@ pub(super) async fn pump(app: &App, events: &mut impl EventSource, reader: &mut 
                 biased;
                 () = reader.to.closed() => return,
                 event = &mut next => break event,
-                () = app.phase(Phase::Ending), if stops => return,
+                () = app.phase(Phase::Ending) => return,
                 _ = tick.tick() => if reader.keep_alive().await.is_err() { return },
             }
         };
@@ -412,10 +387,6 @@ mod tests {
         let mut twice = HeaderMap::new();
         twice.append(ACCEPT, HeaderValue::from_static("text/html"));
         twice.append(ACCEPT, HeaderValue::from_static("Application/X-NDJSON"));
-        assert!(
-            wants_lines(&twice).is_ok_and(|lines| lines == Some(true)) && names_lines(&twice).is_ok_and(|named| named)
-        );
-        twice.insert(ACCEPT, HeaderValue::from_static("application/*"));
-        assert!(names_lines(&twice).is_ok_and(|named| !named), "a range is not enough");
+        assert!(wants_lines(&twice).is_ok_and(|lines| lines == Some(true)));
     }
 }

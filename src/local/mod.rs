@@ -6,10 +6,8 @@
 pub mod author_preview;
 pub mod decide;
 pub mod environment;
-pub mod fuzz_value;
 pub mod grant_options;
 pub mod host_sandbox;
-pub mod kept_session;
 pub mod local_log;
 pub mod local_secrets;
 pub mod loop_lists;

@@ -193,29 +193,27 @@ fn no_step(shown: &str, wanted: &str, all: &[&str]) -> CommandFailure {
 }
 
 impl Runbook {
-    /// Leaves out the steps before the step `from`, or else the steps up to `ran`.
+    /// Leaves out the steps before a step.
     ///
     /// # Errors
-    /// Returns an error about an unknown step, or if no step is left.
-    pub fn begin_at(&mut self, from: Option<&str>, ran: Option<&str>) -> Result<(), CommandFailure> {
-        let Some(id) = from.or(ran) else { return Ok(()) };
-        let all: Vec<&str> = self.steps.iter().map(|one| one.step.definition.reference.step()).collect();
-        let at = all.iter().position(|step| *step == id).ok_or_else(|| no_step(&self.shown, id, &all))?;
-        let first = at + usize::from(from.is_none());
-        if first == all.len() {
-            let message = format!("every step up to {id}, the last one, has run: add --from STEP to run a step again");
+    /// Returns an error about an unknown step, or about a workflow.
+    pub fn begin_at(&mut self, id: &str) -> Result<(), CommandFailure> {
+        if self.workflow.is_some() {
+            let message = "a workflow begins at its first step: name one step as FILE:STEP instead of --from";
             return Err(CommandFailure::usage(message));
         }
-        self.steps.drain(..first);
+        let all: Vec<&str> = self.steps.iter().map(|one| one.step.definition.reference.step()).collect();
+        let at = all.iter().position(|step| *step == id).ok_or_else(|| no_step(&self.shown, id, &all))?;
+        self.steps.drain(..at);
         Ok(())
     }
 
-    /// Checks the parameters of all steps before the first step runs. `outputs` are those of earlier commands.
+    /// Checks the parameters of all steps before the first step runs.
     ///
     /// # Errors
     /// Returns an error about the first missing or wrong parameter.
-    pub fn check_beforehand(&self, outputs: &StepOutputs) -> Result<(), CommandFailure> {
-        self.steps.iter().enumerate().try_for_each(|(at, step)| step.check_beforehand(&self.steps[..at], outputs))
+    pub fn check_beforehand(&self) -> Result<(), CommandFailure> {
+        self.steps.iter().enumerate().try_for_each(|(at, step)| step.check_beforehand(&self.steps[..at]))
     }
 
     /// Returns true if a step begins with the variables and in the directory of the step before, as in the program for
@@ -296,9 +294,8 @@ impl WalkStep {
 
     /// Checks the parameters before the first step runs, unless an earlier step may write a missing parameter as an
     /// output.
-    fn check_beforehand(&self, earlier: &[Self], outputs: &StepOutputs) -> Result<(), CommandFailure> {
-        let may_follow =
-            |name: &str| outputs.contains_key(name) || earlier.iter().any(|earlier| may_come_from(&earlier.step, name));
+    fn check_beforehand(&self, earlier: &[Self]) -> Result<(), CommandFailure> {
+        let may_follow = |name: &str| earlier.iter().any(|earlier| may_come_from(&earlier.step, name));
         if self.missing(&self.own).any(may_follow) {
             return Ok(());
         }

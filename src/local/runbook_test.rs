@@ -5,7 +5,6 @@
 use regex::Regex;
 use serde_json::Value;
 
-use crate::local::fuzz_value::FuzzValue;
 use documents::record::extension_names::RelativePath;
 use documents::yaml::{self, YamlFlaw, YamlKind, YamlNode};
 
@@ -26,7 +25,7 @@ pub struct TestCase {
     /// Variables of all steps.
     pub env: Vec<(String, String)>,
     /// Parameters with their values. If a name occurs twice, the last value counts, as in Gruntwork.
-    pub inputs: Vec<(String, TestInput)>,
+    pub inputs: Vec<(String, Value)>,
     /// Steps, or none if the test runs all steps of the page.
     pub steps: Vec<TestStep>,
     /// Assertions after the last step.
@@ -35,15 +34,6 @@ pub struct TestCase {
     pub cleanup: Vec<String>,
     /// Parts that this program can't test. If there is one, the test is skipped.
     pub unsupported: Vec<String>,
-}
-
-/// Value of an input.
-#[derive(Debug)]
-pub enum TestInput {
-    /// The value.
-    Value(Value),
-    /// A random value for each run.
-    Fuzz(FuzzValue),
 }
 
 /// Step of a test.
@@ -213,26 +203,16 @@ impl TestReader {
         let inputs = self.map(test, "inputs").iter().map(|(key, value)| {
             // Gruntwork puts the inputs of all blocks into one map.
             let name = key.name.rsplit_once('.').map_or(key.name.as_str(), |(_, name)| name);
-            (name.to_owned(), self.input(value))
+            if value.value("fuzz").is_some() && value.entries().len() == 1 {
+                self.unsupported.push(format!("`fuzz` of the input {name}: write a value"));
+            }
+            (name.to_owned(), value.to_json())
         });
         let inputs = inputs.collect();
         let steps = self.items(test, "steps").iter().map(|step| self.step(step)).collect();
         let assertions = self.assertions(test);
         let cleanup = self.items(test, "cleanup").iter().filter_map(|action| self.cleanup(action)).collect();
         TestCase { name, env, inputs, steps, assertions, cleanup, unsupported: std::mem::take(&mut self.unsupported) }
-    }
-
-    fn input(&mut self, value: &YamlNode) -> TestInput {
-        let Some(fuzz) = value.value("fuzz").filter(|_| value.entries().len() == 1) else {
-            return TestInput::Value(value.to_json());
-        };
-        match FuzzValue::read(fuzz, &mut self.flaws) {
-            Ok(fuzz) => TestInput::Fuzz(fuzz),
-            Err(unsupported) => {
-                self.unsupported.push(unsupported);
-                TestInput::Value(Value::Null)
-            }
-        }
     }
 
     fn step(&mut self, step: &YamlNode) -> TestStep {

@@ -10,7 +10,7 @@ use crate::local::host_sandbox::HostSandbox;
 use crate::local::project::Project;
 use crate::local::runbook::{ChosenStep, WalkStep};
 use crate::local::runbook_test::{
-    ExpectedStatus, FileCheck, OutputCheck, RunbookTests, TestAssertion, TestCase, TestInput, TestStep,
+    ExpectedStatus, FileCheck, OutputCheck, RunbookTests, TestAssertion, TestCase, TestStep,
 };
 use crate::local::signals::Signals;
 use crate::local::step_run::RunbookWalk;
@@ -66,17 +66,13 @@ pub struct TestRunner<'a> {
 }
 
 impl TestRunner<'_> {
-    /// Runs one test. `random` returns random numbers for its inputs.
-    pub fn run(&self, runbook: &TestedRunbook, test: &TestCase, random: &mut dyn FnMut() -> u64) -> TestResult {
+    /// Runs one test.
+    pub fn run(&self, runbook: &TestedRunbook, test: &TestCase) -> TestResult {
         let steps = match runbook.planned(test) {
             Ok(steps) => steps,
             Err(reasons) => return TestResult::Skipped(reasons),
         };
-        let params = test.inputs.iter().map(|(name, input)| match input {
-            TestInput::Value(value) => (name.clone(), value.clone()),
-            TestInput::Fuzz(fuzz) => (name.clone(), fuzz.value(random)),
-        });
-        let params: Map<String, Value> = params.collect();
+        let params: Map<String, Value> = test.inputs.iter().cloned().collect();
         let walk = RunbookWalk::new(None, self.project, self.rules, self.hold, None, self.signals, self.terminal);
         let mut run = CaseRun { runbook, walk: walk.of_test(&test.env), failures: Vec::new(), scripts: 0 };
         let mut reached_end = true;

@@ -73,11 +73,6 @@ impl WalkSession {
         Self { state, files: Some(BTreeMap::new()), carries_state: true, ..Self::default() }
     }
 
-    /// Returns a session that an earlier command left.
-    pub fn of_parts(state: ShellState, outputs: StepOutputs, tree: Option<SessionTree>) -> Self {
-        Self { state, outputs, tree: tree.map(Arc::new), ..Self::default() }
-    }
-
     /// Returns the same session, which keeps the files that the last step left in `$COUNTERSIGN_OUTPUT`.
     #[must_use]
     pub fn keeping_last_files(self) -> Self {

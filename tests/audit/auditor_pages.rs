@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
 use serde_json::json;
 
@@ -15,7 +15,7 @@ use crate::history::grants::{OSCAR, PLAIN, grant, run};
 use crate::history::{ALICE, BOB, Log};
 use crate::support::pages::PageReply;
 use crate::support::people::alice;
-use crate::support::{self, World, assert_says, exited, said, said_at_exit};
+use crate::support::{self, World, assert_says, exited, said};
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance/golden/valid/");
 const ROSTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance/golden/valid/roster.json");
@@ -140,12 +140,6 @@ fn golden(name: &str) -> Vec<u8> {
 
 fn trusted(log: &Log) -> String {
     log.roster_digest(1).to_string()
-}
-
-fn check_report(report: &Path, place: &Path, roster: &str) -> Output {
-    let place = place.to_str().expect("a path");
-    let report = report.to_str().expect("a path");
-    program(&["audit", place, "--roster", roster, "--check-report", report]).output().expect("the program")
 }
 
 /// A log with a verified run, a run whose end nobody saw, a run without a receipt and a denial, all with hostile texts.
@@ -373,11 +367,6 @@ fn grants_are_apart_from_runs_and_runs_state_their_grant_and_their_reviews() {
     for row in 0..all.len() {
         assert_says(pages.get(&format!("/row/{row}")).body, "== Findings ==");
     }
-    let file = directory.path().join("report.html");
-    let report = pages.get("/report.html").body;
-    assert!(report.contains(&format!("<th scope=\"row\">grant</th><td>{used_id} for robot")), "{report}");
-    fs::write(&file, report.replacen("revoked by operator oscar at", "revoked by operator bob at", 1)).unwrap();
-    said_at_exit(check_report(&file, directory.path(), &trusted(&log)), 1, "grant: the report states");
 }
 
 #[test]
@@ -423,9 +412,8 @@ fn hostile_text_in_the_evidence_is_never_markup_and_never_a_formula() {
     fs::write(folder.path().join("+<img src=x onerror=alert(1)>.txt"), "x").unwrap();
     for (place, roster) in [(directory.path(), trusted(&log)), (folder.path(), ROSTER.to_owned())] {
         let pages = Pages::open(place, Some(&roster));
-        let mut texts: Vec<String> = ["/", "/report.html", "/log", "/?step=%3Cscript%3E%22&person=%22%3E%3Cimg%3E"]
-            .map(|path| pages.get(path).body)
-            .into();
+        let mut texts: Vec<String> =
+            ["/", "/log", "/?step=%3Cscript%3E%22&person=%22%3E%3Cimg%3E"].map(|path| pages.get(path).body).into();
         texts.extend((0..5).map(|row| pages.get(&format!("/row/{row}")).body));
         for text in &texts {
             assert!(!text.contains("<script>") && !text.contains("<img"), "{text}");
@@ -449,56 +437,6 @@ fn hostile_text_in_the_evidence_is_never_markup_and_never_a_formula() {
 }
 
 #[test]
-fn a_report_is_equal_to_its_evidence_and_each_change_in_it_is_found() {
-    let log = hostile_log();
-    let directory = written(&log);
-    let roster = trusted(&log);
-    let folder = tempfile::tempdir().unwrap();
-    for (at, name) in BUNDLES.iter().enumerate() {
-        fs::write(folder.path().join(format!("{at}.json")), golden(name)).unwrap();
-    }
-    let outside = tempfile::tempdir().unwrap();
-    let file = outside.path().join("report.html");
-    for (place, roster) in [(directory.path(), roster.as_str()), (folder.path(), ROSTER)] {
-        let report = Pages::open(place, Some(roster)).get("/report.html");
-        assert!(report.head.contains("attachment; filename=\"report.html\""), "{}", report.head);
-        let text = report.body;
-        assert!(!text.contains("<script") && text.contains("roster version") && text.contains("made at"), "{text}");
-        fs::write(&file, &text).unwrap();
-        said_at_exit(check_report(&file, place, roster), 0, "equal: all ");
-        let row = text.lines().find(|line| line.contains("succeeded")).unwrap().to_owned();
-        for (from, to, words) in [
-            ("succeeded, exit code 0".to_owned(), "failed, exit code 1".to_owned(), "Outcome: the report shows"),
-            ("<td>alice".to_owned(), "<td>carol".to_owned(), "Approved by: the report shows"),
-            (format!("{row}\n"), String::new(), "a row is missing in the report"),
-            (format!("{row}\n"), format!("{row}\n{row}\n"), "the evidence"),
-            (
-                "<th scope=\"row\">failed</th><td>0".to_owned(),
-                "<th scope=\"row\">failed</th><td>7".to_owned(),
-                "failed: the report states",
-            ),
-            ("</main>".to_owned(), "<p>all good</p></main>".to_owned(), "is no line of a report"),
-        ] {
-            assert!(text.contains(&from), "{from}: {text}");
-            fs::write(&file, text.replacen(&from, &to, 1)).unwrap();
-            let found = check_report(&file, place, roster);
-            assert_eq!(found.status.code(), Some(1), "{from}: {}", said(&found));
-            assert!(said(&found).contains(words), "{words}: {}", said(&found));
-        }
-    }
-    let roster = trusted(&log);
-    fs::write(&file, Pages::open(directory.path(), Some(&roster)).get("/report.html").body).unwrap();
-    // The same report with other evidence, and without a roster.
-    let mut longer = log.clone();
-    longer.run("nginx:restart", 60, &[BOB]);
-    let longer = written(&longer);
-    said_at_exit(check_report(&file, longer.path(), &roster), 1, "log entries: the report states");
-    let words = ["audit", directory.path().to_str().unwrap(), "--check-report", file.to_str().unwrap()];
-    assert_eq!(program(&words).output().unwrap().status.code(), Some(2));
-    exited(program(&words).arg("--full").output().unwrap(), 2);
-}
-
-#[test]
 fn without_the_matching_roster_the_pages_say_what_to_do() {
     let log = hostile_log();
     let directory = written(&log);
@@ -516,8 +454,6 @@ fn without_the_matching_roster_the_pages_say_what_to_do() {
     let rows = pages.rows("/");
     assert_eq!(rows.len(), 1);
     assert!(!cell(&rows[0], "Verdict").starts_with("verified"), "{rows:?}");
-    let report = Pages::open(directory.path(), Some(&other)).get("/report.html");
-    assert_eq!(report.status, 409, "a report of nothing");
     for place in ["/nonexistent/bundle.json", "ftp://127.0.0.1/"] {
         exited(program(&["console", "--audit", place, "--roster", ROSTER]).output().unwrap(), 2);
     }
@@ -565,7 +501,7 @@ fn only_the_browser_that_was_let_in_reads_the_table_and_no_route_changes_the_evi
     let pages = Pages::open(&file, Some(ROSTER));
     let (host, cookie) = (&pages.0.host, &pages.0.cookie);
     let get = |path: &str, headers: &str| ask(host, "GET", path, headers, b"");
-    for path in ["/", "/row/0", "/log", "/decisions.csv", "/report.html"] {
+    for path in ["/", "/row/0", "/log", "/decisions.csv"] {
         let without = get(path, &format!("host: {host}\r\n"));
         assert!(without.status == 401 && !without.body.contains("rcp_"), "{path}: {}", without.body);
         for other in ["127.0.0.1", "localhost", "evil.example"] {

@@ -145,33 +145,28 @@ fn the_event_stream_ends_with_the_end_of_its_proposal() {
 }
 
 #[test]
-fn a_submission_of_a_whole_envelope_streams_on_request() {
+fn a_submitted_envelope_is_answered_with_its_bundle_and_the_command_prints_the_output_of_the_run() {
     let world = World::new();
-    let submit = |shape: &str, envelope: &Value| {
-        let bearer = format!("Bearer {}", world.agent);
-        let headers = [
-            ("accept", "application/x-ndjson"),
-            ("authorization", bearer.as_str()),
-            ("content-type", "application/json"),
-        ];
-        world.wire.call("POST", &format!("/v1/authorizations{shape}"), &headers, Some(envelope.to_string().as_bytes()))
-    };
-    let fresh = |step: &str| envelope(&people::authorization(&world.authorization(step, json!({}))), &[&alice()]);
-    let reply = submit("", &fresh("plain:fail"));
-    assert_eq!((reply.status, reply.header("content-type")), (200, Some("application/x-ndjson")));
-    let lines: Vec<Value> = reply.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let last = lines.last().unwrap();
-    assert_eq!(last["type"], "bundle");
-    let (code, report) = world.verify(last["bundle"].to_string().as_bytes());
+    let fresh =
+        || envelope(&people::authorization(&world.authorization("say:echo", json!({"text": "hi"}))), &[&alice()]);
+    let (bearer, whole) = (format!("Bearer {}", world.agent), fresh());
+    // Lines are only for `GET /v1/proposals/{id}/events`.
+    let headers =
+        [("accept", "application/x-ndjson"), ("authorization", bearer.as_str()), ("content-type", "application/json")];
+    let submit = || world.wire.call("POST", "/v1/authorizations", &headers, Some(whole.to_string().as_bytes()));
+    let reply = submit();
+    let media = "application/vnd.countersign.bundle.v1+json";
+    assert_eq!((reply.status, reply.header("content-type")), (200, Some(media)));
+    let (code, report) = world.verify(reply.text().as_bytes());
     assert_eq!(code, 0, "{report:#}");
-    let whole = envelope(&people::authorization(&world.authorization("say:echo", json!({"text": "hi"}))), &[&alice()]);
-    let simple = submit("?shape=simple", &whole).text();
-    let lines: Vec<Value> = simple.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let kinds: Vec<&str> = lines.iter().map(|line| line["type"].as_str().unwrap()).collect();
-    assert_eq!(kinds, ["output", "exit", "bundle"], "{simple}");
-    assert_eq!((&lines[0]["data"], &lines[1]["exitCode"]), (&json!("hi\n"), &json!(0)));
-    // A refusal before the run is a problem document instead of a stream.
-    submit("", &whole).problem("nonce-replayed");
+    submit().problem("nonce-replayed");
+    let (file, bundle) = (world.path("signed.json"), world.path("run.bundle.json"));
+    std::fs::write(&file, fresh().to_string()).unwrap();
+    let mut command = world.program(&["submit", file.to_str().unwrap(), "--bundle", bundle.to_str().unwrap()]);
+    let done = command.args(["--url", &world.wire.url]).env("COUNTERSIGN_TOKEN", &world.agent).output().unwrap();
+    assert_eq!((done.status.code(), &done.stdout[..]), (Some(0), &b"hi\n"[..]), "{done:?}");
+    let (code, report) = world.verify(&std::fs::read(&bundle).unwrap());
+    assert_eq!(code, 0, "{report:#}");
 }
 
 // Waiting

@@ -90,7 +90,6 @@ mod reviews;
 mod revocations;
 mod run_results;
 mod runbook_locks;
-mod second_address;
 mod secrets;
 mod sessions;
 mod signed_messages;

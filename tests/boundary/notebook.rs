@@ -1,6 +1,9 @@
 //! `countersign open`: a runbook in a browser on the same machine.
 
-use crate::opened_notebook::OpenedNotebook;
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+
+use crate::opened_notebook::{OpenedNotebook, end};
 use crate::support::pages::ask;
 
 const PAGE: &str = "---\ncountersign: 1\nparams:\n  who: {type: string, pattern: \"^[a-z]+$\"}\n---\n# A <b>page</b>\n\n\
@@ -234,6 +237,21 @@ fn a_form_runs_a_step_once_and_only_from_a_page_of_the_program() {
     assert_eq!(entered.status, 403, "the address works once");
     let outside = ask(host, "GET", "/page/0/", &format!("host: {host}\r\n"), "");
     assert!(outside.status == 401 && !outside.body.contains("hello"), "{}", outside.body);
+}
+
+#[test]
+fn the_terminal_prints_the_line_for_a_browser_that_can_not_find_the_server() {
+    let home = tempfile::tempdir().expect("a directory");
+    std::fs::write(home.path().join("page.md"), PAGE).expect("a file");
+    let mut command = OpenedNotebook::command(home.path(), "page.md", &[]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program");
+    let mut address = String::new();
+    BufReader::new(child.stdout.take().expect("output")).read_line(&mut address).expect("a line");
+    let host = address.split("http://").nth(1).and_then(|rest| rest.split(':').next()).expect("a host");
+    let mut lines = BufReader::new(child.stderr.take().expect("errors")).lines().map_while(Result::ok);
+    let said = lines.find(|line| line.contains("/etc/hosts"));
+    end(&mut child);
+    assert!(said.is_some_and(|said| said.ends_with(&format!(": 127.0.0.1 {host}"))), "{host}");
 }
 
 #[test]

@@ -119,8 +119,8 @@ fn a_step_that_fails_stops_the_walk_and_the_message_names_the_next_step() {
     let person = person(OPEN);
     person.runbook("a.md", "", &[("one", "exit 7"), ("two", "true"), ("three", "true")]);
     let ran = run(&person, &["a.md"]).ended(7);
-    let words = "not run, because the previous step did not succeed: two, three; to go on with two: countersign run a.md \
-                 --continue; to run a step again: --from STEP";
+    let words = "not run, because the previous step did not succeed: two, three; to go on in a new session: countersign run \
+                 a.md --from two";
     assert!(ran.err.contains(words), "{}", ran.err);
 }
 
@@ -240,58 +240,25 @@ fn a_warning_ends_no_walk() {
     assert_eq!(run(&person, &["a.md"]).ended(3).out, "");
 }
 
-/// The session of this page is in the variable A and in an output.
-const RESUMED: &str = "---\ncountersign: 1\nparams:\n  n: {type: string}\n  m: {type: string}\n---\n```bash {#one params=m}\nexport A=one; \
-cd /usr; mkdir -p \"$HERE/kept\"; echo n=12 >> \"$RUNBOOK_OUTPUT\"\n```\n\n```bash {#two params=\"\"}\nprintf 'two:%s ' \"$A\"; export A=two; exit \
-3\n```\n\n```bash {#three params=n}\nprintf 'three:%s:%s:%s ' \"$A\" \"$PARAM_N\" \"$PWD\"; export A=three\n```\n\n```bash {#four params=\"\"}\nprintf \
-'four:%s ' \"$A\"\n```\n";
-
 #[test]
-fn a_later_command_goes_on_in_the_session_that_the_last_command_left() {
+fn a_walk_from_a_later_step_begins_in_a_new_session() {
     let person = person(OPEN);
-    person.write("a.md", &RESUMED.replace("$HERE", "$PWD"));
-    let go_on = |arguments: &[&str]| run(&person, &[&["a.md"], arguments].concat());
-    let ran = go_on(&["--continue"]).ended(2);
-    assert!(ran.err.contains("no session of a.md is kept: begin with countersign run a.md"), "{}", ran.err);
-    assert!(go_on(&["-p", "m=x"]).ended(3).out.ends_with("two:one "));
-    // The failed step is left out, and the parameter of the first step is not needed any more.
-    let ran = go_on(&["--continue"]).ended(0);
-    assert_eq!(ran.out, "three:two:12:/usr four:three ", "{}", ran.err);
-    let ran = go_on(&["--continue"]).ended(2);
-    assert!(ran.err.contains("add --from STEP to run a step again"), "{}", ran.err);
-    assert_eq!(go_on(&["--from", "three"]).ended(0).out, "three:three:12:/usr four:three ");
-    // Any single step runs again in the same session, and the walk then goes on after this step.
-    let ran = run(&person, &["a.md:two", "--continue"]).ended(3);
-    assert_eq!(ran.out, "two:three ", "{}", ran.err);
-    assert_eq!(go_on(&["--continue"]).ended(0).out, "three:two:12:/usr four:three ");
-    assert_eq!(run(&person, &["a.md:four"]).ended(0).out, "four: ", "without --continue, one step has no session");
-    assert!(go_on(&["--from", "five"]).ended(127).err.contains("it has one, two, three, four"));
-    go_on(&["--from", "two", "--continue"]).ended(2);
+    let page = "---\ncountersign: 1\nparams:\n  n: {type: string}\n  m: {type: string}\n---\n```bash {#one params=m}\nexport A=one; \
+                cd /usr; echo n=12 >> \"$RUNBOOK_OUTPUT\"\n```\n\n```bash {#two params=n}\nprintf 'two:%s:%s ' \"$A\" \
+                \"$PARAM_N\"; export A=two\n```\n\n```bash {#three params=\"\"}\nprintf 'three:%s ' \"$A\"\n```\n";
+    person.write("a.md", page);
+    let walk = |arguments: &[&str]| run(&person, &[&["a.md"], arguments].concat());
+    assert_eq!(walk(&["-p", "m=x"]).ended(0).out, "two:one:12 three:two ");
+    // The parameter of the first step is not needed, and the output of an earlier command is not kept.
+    let ran = walk(&["--from", "two"]).ended(2);
+    assert!(ran.out.is_empty() && ran.err.contains("\"n\" is missing"), "{ran:?}");
+    assert_eq!(walk(&["--from", "two", "-p", "n=1"]).ended(0).out, "two::1 three:two ");
+    assert_eq!(walk(&["--from", "three"]).ended(0).out, "three: ");
+    assert!(walk(&["--from", "five"]).ended(127).err.contains("it has one, two, three"));
+    assert!(!person.path("home/.local/state/countersign/local/sessions").exists(), "no session stays on the disk");
     person.write("w.runbook.md", "## 1. A\n\n```bash\ntrue\n```\n");
-    let ran = run(&person, &["w.runbook.md", "--continue"]).ended(2);
+    let ran = run(&person, &["w.runbook.md", "--from", "1"]).ended(2);
     assert!(ran.err.contains("a workflow begins at its first step"), "{}", ran.err);
-}
-
-#[test]
-fn a_kept_session_is_private_and_ends_after_a_day() {
-    use std::os::unix::fs::PermissionsExt as _;
-
-    let person = person(CLOSED);
-    let directory = person.path("home/.local/state/countersign/local/sessions");
-    let look = format!("cat made; printf \"$A\"; ls {} 2> /dev/null || printf hidden", directory.display());
-    person.runbook("a.md", "", &[("one", "printf text > made; export A=1"), ("stop", "exit 3"), ("two", &look)]);
-    run(&person, &["a.md"]).ended(3);
-    let ran = run(&person, &["a.md", "--continue"]).ended(0);
-    assert_eq!(ran.out, "text1hidden", "the files of a separate directory are kept too: {}", ran.err);
-    let mode = |path: &std::path::Path| fs::metadata(path).expect("metadata").permissions().mode() & 0o777;
-    assert_eq!(mode(&directory), 0o700);
-    for entry in fs::read_dir(&directory).expect("a directory").flatten() {
-        assert_eq!(mode(&entry.path()) & 0o077, 0, "{:?}", entry.path());
-        let old = std::time::SystemTime::now() - std::time::Duration::from_secs(25 * 3600);
-        fs::File::open(entry.path()).expect("opened").set_modified(old).expect("set");
-    }
-    run(&person, &["a.md", "--continue"]).ended(2);
-    assert_eq!(fs::read_dir(&directory).expect("a directory").count(), 0);
 }
 
 #[test]

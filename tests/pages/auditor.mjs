@@ -2,12 +2,11 @@
 //
 //   node auditor.mjs PROGRAM BROWSER     (scripts/check-pages installs what this needs, and calls it)
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { environment, findings, LOOKS, play, program, Served } from "./browser.mjs";
+import { environment, findings, LOOKS, play, Served } from "./browser.mjs";
 
 const golden = join(dirname(fileURLToPath(import.meta.url)), "../conformance/golden/valid");
 const roster = join(golden, "roster.json");
@@ -49,23 +48,6 @@ const stories = {
     await page.getByLabel("Bundles").setInputFiles([join(golden, "bundle-sshsig.json"), roster]);
     await page.getByRole("button", { name: "Verify and add" }).click();
     assert.match(await page.locator("main").textContent(), /added 1 rows\. 1 of its files are no bundles/);
-  },
-
-  async "a report that the browser saved is equal to its evidence, and is a page without a script"(browser, audited) {
-    const { context, page } = await audited.enter(browser);
-    const saved = page.waitForEvent("download");
-    await page.getByRole("link", { name: "All rows as one HTML file" }).click();
-    const file = join(audited.home, "report.html");
-    await (await saved).saveAs(file);
-    const words = ["audit", audited.folder, "--roster", roster, "--check-report", file];
-    const checked = spawnSync(program, words, { env: { HOME: audited.home } });
-    assert.equal(checked.status, 0, String(checked.stdout) + String(checked.stderr));
-    const report = await context.newPage();
-    await report.goto(`file://${file}`);
-    assert.equal(await report.locator("tbody").last().locator("tr").count(), 242);
-    assert.equal(await report.locator("script, img").count(), 0);
-    assert.equal(await report.title(), "Report of an audit");
-    assert.deepEqual(await findings(report, "report"), []);
   },
 
   async "text of the evidence is never markup, and no request leaves the machine"(browser, audited) {

@@ -149,42 +149,6 @@ const stories = {
     for (const tab of [page, second]) await until(tab, "long", "stopped");
   },
 
-  async "the second address works without a cookie, and its secret goes to no other server"(browser) {
-    const [[opened], stop] = await open({ "page.md": PAGE }, "--patience", "1s");
-    try {
-      while (!opened.said().includes("http://127.")) await new Promise((resolve) => setTimeout(resolve, 50));
-      opened.link = opened.said().match(/http:\/\/127\.\S+/)[0];
-      const { context, page, origin, wrong } = await opened.enter(browser);
-      await page.waitForURL(/\/[0-9a-f]{32}\/page\/0\/$/);
-      const [prefix] = new URL(page.url()).pathname.match(/^\/[0-9a-f]{32}/);
-      await step(page, "hello").getByLabel("who").fill("anna");
-      for (let at = 0; at < 2; at += 1) {
-        await run(page, "hello");
-        await page.locator('section[aria-label="hello"] .output', { hasText: `run ${at + 1}` }).waitFor();
-        await until(page, "hello", "passed");
-      }
-      await run(page, "asks");
-      await step(page, "asks").getByRole("button", { name: "allow once" }).click();
-      await until(page, "asks", "passed");
-      await page.getByRole("link", { name: "What approvers will see", exact: true }).click();
-      assert.equal(new URL(page.url()).pathname, `${prefix}/page/0/preview/`);
-      assert.deepEqual(await context.cookies(), []);
-      // A link to another site tells this site no address.
-      let referrer = "none";
-      await context.route("https://example.com/**", (route) => {
-        referrer = route.request().headers().referer ?? "";
-        return route.fulfill({ body: "" });
-      });
-      await page.goto(`${origin}${prefix}/page/0/`);
-      assert.deepEqual(wrong.splice(0), []);
-      await page.getByRole("link", { name: "link", exact: true }).click();
-      await page.waitForURL("https://example.com/");
-      assert.equal(referrer, "");
-    } finally {
-      stop();
-    }
-  },
-
   async "a double click and a reload run nothing twice"(browser, opened) {
     const { page } = await opened.enter(browser);
     await page.getByRole("link", { name: "page.md" }).click();

@@ -12,7 +12,6 @@ use serde_json::{Map, json};
 
 use crate::local::decide::{LocalRules, RuleArgs};
 use crate::local::host_sandbox::HostSandbox;
-use crate::local::kept_session::KeptSession;
 use crate::local::local_log::LocalLog;
 use crate::local::local_secrets::LocalSecrets;
 use crate::local::loop_lists::LoopLists;
@@ -21,7 +20,7 @@ use crate::local::sandbox_choice::{SandboxArgs, SandboxChoice};
 use crate::local::signals::Signals;
 use crate::local::signed_receipts::Receipts;
 use crate::local::step_run::RunbookWalk;
-use crate::local::walk_session::{StepOutputs, WalkSession};
+use crate::local::walk_session::WalkSession;
 use crate::local::workflow_run::WorkflowRun;
 use client::home::keys::KeyArgs;
 use client::home::parameter_values::read_params;
@@ -33,7 +32,7 @@ use client::terminal::streams::Terminal;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   countersign run deploy.md                                every step in order in one session, until one fails
-  countersign run deploy.md --continue                     the steps after the last one, in the same session
+  countersign run deploy.md --from restart                 this step and the steps after it
   countersign run deploy.md --secret db=env:DB_PASSWORD    the source of a secret
   countersign run deploy.md:restart -p host=web-3          one step
   countersign run deploy.md:restart --allow-run kubectl    answers one question in advance
@@ -53,8 +52,8 @@ step and all its processes.
 
 The steps of a file share a session: a step of bash or sh leaves its exported variables and its directory for the next \
 steps, and each line key=value of the file $RUNBOOK_OUTPUT is a parameter of the next steps that declare the key. In a \
-Rundown workflow and in runnable fences, each step begins in the current directory with your variables. The session of a \
-file is kept for one day, for --continue and --from.
+Rundown workflow and in runnable fences, each step begins in the current directory with your variables. The session ends \
+with the command.
 
 A step with secrets needs --secret for each of them. A sign-in block of Gruntwork takes the documented variables of your \
 environment, after a question. Output and receipt contain a text in place of each value.
@@ -81,13 +80,9 @@ pub struct Args {
     /// The source of a secret: NAME=env:VARIABLE or NAME=file:PATH; may be repeated
     #[arg(long, value_name = "NAME=SOURCE")]
     secret: Vec<String>,
-    /// Begin with this step, in the session that the last command for this file left
-    #[arg(long, value_name = "STEP", conflicts_with = "go_on")]
+    /// Begin with this step, in a new session
+    #[arg(long, value_name = "STEP")]
     from: Option<String>,
-    /// Go on in the session that the last command for this file left: with the steps after the last one that ran, or with
-    /// the step of FILE:STEP
-    #[arg(long = "continue")]
-    go_on: bool,
     /// Begin each step with the variables and in the directory of the step before, also in Rundown workflows and runnable
     /// fences. In other runbooks this is the default
     #[arg(long)]
@@ -121,7 +116,10 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let project = args.rules.project()?;
     let params = args.params.as_deref().map_or(Ok(Map::new()), read_params)?;
     let mut runbook = Runbook::read(file, &args.param, params, &project)?;
-    let resumed = resumed(args, &mut runbook)?;
+    if let Some(from) = &args.from {
+        runbook.begin_at(from)?;
+    }
+    runbook.check_beforehand()?;
     for remark in &runbook.remarks {
         terminal.say(PrintableText::text(&format!("remark: {remark}")).as_str());
     }
@@ -156,23 +154,13 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let own = LocalLog::of_process().ok();
     let hold = HostSandbox::prepare(wanted, own.as_ref().map(LocalLog::directory), terminal)?;
     let signals = Signals::listen(hold.scratch())?;
-    let is_walk = runbook.is_walk || resumed.is_some();
     let carries = args.carry || runbook.carries_state();
-    let carried = is_walk.then(|| resumed.unwrap_or_default().carrying(carries));
+    let carried = runbook.is_walk.then(|| WalkSession::default().carrying(carries));
     let walk = RunbookWalk::new(carried, &project, &rules, &hold, receipts.as_ref(), &signals, terminal);
     let mut walk = walk.with_secrets(secrets);
     let exit = match (&runbook.workflow, &lists) {
         (Some(file), Some(lists)) => WorkflowRun::prepare(file, lists, &rules, &signals, terminal)?.run(&mut walk)?,
-        _ => {
-            let mut ran = None;
-            let exit = in_order(&runbook, &mut walk, &mut ran, (&signals, terminal));
-            if let (Some(ran), Some(session)) = (ran, walk.carried())
-                && let Err(failure) = KeptSession::of(&runbook.real).and_then(|kept| kept.save(session, ran))
-            {
-                terminal.say(&format!("note: {}", failure.message));
-            }
-            exit?
-        }
+        _ => in_order(&runbook, &mut walk, &signals, terminal)?,
     };
     if terminal.json {
         terminal.object(&json!({"type": "result", "exit": {"code": exit.code(), "kind": exit.word()}}))?;
@@ -180,51 +168,20 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     Ok(exit)
 }
 
-/// Returns the session that an earlier command left, if this command goes on in it, and leaves out the steps that do not
-/// run.
-fn resumed(args: &Args, runbook: &mut Runbook) -> Result<Option<WalkSession>, CommandFailure> {
-    let from = args.from.as_deref();
-    let found = if from.is_none() && !args.go_on {
-        None
-    } else if runbook.workflow.is_some() {
-        let message = "a workflow begins at its first step: name one step as FILE:STEP instead of --from or --continue";
-        return Err(CommandFailure::usage(message));
-    } else {
-        match KeptSession::of(&runbook.real)?.load()? {
-            Some((session, ran)) => {
-                runbook.begin_at(from, Some(ran.as_str()).filter(|_| runbook.is_walk))?;
-                Some(session)
-            }
-            None if args.go_on => {
-                let shown = PrintableText::text(&runbook.shown);
-                let message = format!("no session of {0} is kept: begin with countersign run {0}", shown.as_str());
-                return Err(CommandFailure::usage(message));
-            }
-            None => {
-                runbook.begin_at(from, None)?;
-                None
-            }
-        }
-    };
-    runbook.check_beforehand(found.as_ref().map_or(&StepOutputs::new(), WalkSession::outputs))?;
-    Ok(found)
-}
-
 /// End of a step with a warning.
 const WARNED: Exit = Exit::Step(2);
 
 /// Runs the steps in the order of the file, until one fails. A step that ends with a warning (exit code 2) ends nothing.
 /// The exit code is then 2, unless a later step fails.
-fn in_order<'a>(
-    runbook: &'a Runbook,
+fn in_order(
+    runbook: &Runbook,
     walk: &mut RunbookWalk<'_>,
-    ran: &mut Option<&'a str>,
-    (signals, terminal): (&Signals, &Terminal),
+    signals: &Signals,
+    terminal: &Terminal,
 ) -> Result<Exit, CommandFailure> {
     let mut exit = Exit::Done;
     for (at, step) in runbook.steps.iter().enumerate() {
         let ended = walk.walk_step(step)?;
-        *ran = Some(step.step.definition.reference.step());
         if exit != WARNED || ended.code() != 0 {
             exit = ended;
         }
@@ -237,8 +194,7 @@ fn in_order<'a>(
                     None => "the previous step did not succeed".to_owned(),
                 };
                 terminal.say(&format!(
-                    "not run, because {why}: {}; to go on with {next}: countersign run {} \
-                     --continue; to run a step again: --from STEP",
+                    "not run, because {why}: {}; to go on in a new session: countersign run {} --from {next}",
                     rest.join(", "),
                     PrintableText::text(&runbook.shown).as_str(),
                 ));

@@ -5,14 +5,12 @@ pub mod audit_row;
 pub mod audit_table;
 pub mod audit_words;
 mod beginning;
-mod check_report;
 pub mod csv_table;
 mod decisions;
 pub mod grant_table;
 mod log_entries;
 pub mod open_work;
 mod other_copy;
-pub mod report_file;
 pub mod row_filter;
 mod state;
 mod used_values_file;
@@ -27,7 +25,6 @@ use crate::commands::audit::audit_output::AuditOutput;
 use crate::commands::audit::beginning::{
     NotBegun, UntrustedLog, begin, choose, expect_kept_heads, left_to_newer, no_log, said_no,
 };
-use crate::commands::audit::check_report::check_report;
 use crate::commands::audit::decisions::DecisionFilter;
 use crate::commands::audit::log_entries::{each_entry, root_at};
 use crate::commands::audit::open_work::OverdueReviews;
@@ -64,7 +61,6 @@ use judgement::audit::seen_head::SeenHead;
   countersign audit mirror/ --no-differences                 count every difference as a failure
   countersign audit mirror/ --since 7d --step 'service:*'      a table of steps, parameters and approvers
   countersign audit mirror/ --max-unreviewed-days 7           exits with 1 if a review waits for a week
-  countersign audit mirror/ --check-report report.html       is the table of this report the table of this log?
   countersign audit mirror/ --json | jq 'select(.type == \"decision\" and .outcome.status != \"succeeded\")'
 
 A directory of `log export` contains every signed head of earlier exports under checkpoints/. The audit compares \
@@ -105,11 +101,6 @@ pub struct Args {
     /// still needs a review
     #[arg(long, value_name = "N")]
     max_unreviewed_days: Option<u32>,
-    /// Make the table of a report of `countersign console --audit` again, and compare it cell by cell. The place may then
-    /// also be a bundle, or a directory with bundles
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["boundary", "state", "full", "against", "witness", "no_differences",
-        "max_unreviewed_days", "decisions", "since", "until", "steps", "outcomes", "by"])]
-    check_report: Option<PathBuf>,
     #[command(flatten)]
     filter: DecisionFilter,
     #[command(flatten)]
@@ -122,15 +113,6 @@ pub struct Args {
 /// Returns an error if the log or the state cannot be read.
 pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let trust = args.trust.find()?;
-    if let Some(report) = &args.check_report {
-        return check_report(
-            report,
-            &args.place,
-            &trust,
-            |named| open_log(named, global, &args.key, terminal),
-            terminal,
-        );
-    }
     let file = args.state.as_deref().map(StateFile::open).transpose()?;
     let kept = file.as_ref().map(StateFile::read).transpose()?.flatten();
     let place = open_log(&args.place, global, &args.key, terminal)?;

@@ -1,19 +1,26 @@
 //! The `submit` command sends an envelope that was signed elsewhere.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::commands::global::GlobalOptions;
 use crate::commands::review_subject::read_envelope;
 use crate::home::keys::KeyArgs;
-use crate::remote::follow_run::next_line;
+use crate::remote::follow_run::follow;
 use crate::remote::run_printer::{OutputForm, RunPrinter};
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::outcome_words::outcome_words;
 use crate::terminal::streams::{Terminal, write_new};
-use documents::record::receipt::Outcome;
-use wire::api::view::Event;
+use documents::record::authorization::Authorization;
+use documents::record::document::{Predicate, Statement};
+use documents::record::envelope::{Base64, Envelope};
+use documents::record::receipt::Receipt;
+use wire::api::view::{ProposalStatus, ProposalView};
+
+/// Pause between two questions whether the run has begun.
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// Submit an envelope that was signed elsewhere. The step runs at once. The output is printed live, and the exit code
 /// is that of the step.
@@ -41,35 +48,32 @@ pub struct Args {
 pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let client = global.client(&args.key)?;
     let envelope = read_envelope(&args.file)?;
-    let mut lines = client.post_lines("/v1/authorizations", &envelope)?;
-    let mut sink = RunPrinter::new(terminal, args.form);
-    let mut outcome: Option<Outcome> = None;
-    let mut bundle: Option<Value> = None;
-    while let Some(line) = next_line(&mut lines)? {
-        match line["type"].as_str() {
-            Some("bundle") => bundle = Some(line["bundle"].clone()),
-            Some("problem") => return Err(crate::remote::client::refusal_of(&line["problem"])),
-            // A boundary that does not stream the output answers only with the bundle.
-            None if line.get("mediaType").is_some() => bundle = Some(line),
-            _ => {
-                if let Ok(event) = serde_json::from_value::<Event>(line.clone()) {
-                    if let Event::Exit { outcome: ended } = &event {
-                        outcome = Some(ended.clone());
-                    }
-                    sink.event(&event, &line)?;
-                }
-            }
-        }
-    }
-    sink.end()?;
-    let Some(bundle) = bundle else {
-        return Err(CommandFailure::new(
-            Exit::Unreachable,
-            "the boundary sent no receipt: submit the same envelope again, because it can run only once",
-        ));
+    let id = payload_of::<Authorization>(&envelope)?.proposal;
+    let view = || client.get::<ProposalView>(&format!("/v1/proposals/{id}"));
+    // The boundary does not know the proposal yet if the statement was written offline. The first request gets the access with
+    // a key, which both threads use.
+    let _ = view();
+    let posting = {
+        let client = client.clone();
+        std::thread::spawn(move || client.submit(&envelope))
     };
-    let (receipt, of_receipt) = receipt_of(&bundle)?;
-    let outcome = outcome.unwrap_or(of_receipt);
+    let mut sink = RunPrinter::new(terminal, args.form);
+    let mut followed = false;
+    while !followed && !posting.is_finished() {
+        std::thread::sleep(PAUSE);
+        followed = view().is_ok_and(|view| view.status == ProposalStatus::Running);
+    }
+    if followed {
+        follow(&client, &id, &mut sink)?;
+    }
+    let bundle =
+        posting.join().map_err(|_| CommandFailure::new(Exit::Unreachable, "the request ended too early"))??;
+    // A token may be allowed to submit, and not to read. Then there is no output.
+    if !followed && view().is_ok() {
+        follow(&client, &id, &mut sink)?;
+    }
+    let envelope = serde_json::from_value::<Envelope>(bundle["receipt"].clone()).map_err(unread)?;
+    let (receipt, outcome) = (id.receipt(), payload_of::<Receipt>(&envelope)?.outcome);
     if let Some(path) = &args.bundle {
         let mut bytes =
             serde_json::to_vec(&bundle).map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))?;
@@ -86,23 +90,12 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> Result<E
     Ok(exit)
 }
 
-/// Returns the id and the outcome of an unverified bundle.
-fn receipt_of(bundle: &Value) -> Result<(String, Outcome), CommandFailure> {
-    use documents::record::authorization::Authorization;
-    use documents::record::document::Statement;
-    use documents::record::envelope::{Base64, Envelope};
-    use documents::record::receipt::Receipt;
-    let odd =
-        |error: String| CommandFailure::new(Exit::Unreachable, format!("the boundary's bundle can't be read: {error}"));
-    let envelope: Envelope =
-        serde_json::from_value(bundle["receipt"].clone()).map_err(|error| odd(error.to_string()))?;
-    let payload = |envelope: &Envelope| {
-        Base64::Strict.decode("/payload", &envelope.payload).map_err(|error| odd(error.to_string()))
-    };
-    let receipt =
-        Statement::<Receipt>::from_payload(&payload(&envelope)?).map_err(|error| odd(error.to_string()))?.predicate;
-    let authorization = Statement::<Authorization>::from_payload(&payload(&receipt.authorization)?)
-        .map_err(|error| odd(error.to_string()))?
-        .predicate;
-    Ok((authorization.proposal.receipt().to_string(), receipt.outcome))
+/// Returns the content of an unverified envelope.
+fn payload_of<P: Predicate>(envelope: &Envelope) -> Result<P, CommandFailure> {
+    let payload = Base64::Lenient.decode("/payload", &envelope.payload).map_err(unread)?;
+    Ok(Statement::<P>::from_payload(&payload).map_err(unread)?.predicate)
+}
+
+fn unread(error: impl std::fmt::Display) -> CommandFailure {
+    CommandFailure::usage(format!("the envelope can't be read: {error}"))
 }

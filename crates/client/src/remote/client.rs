@@ -26,8 +26,9 @@ use crate::remote::tls_files::TlsFiles;
 use crate::terminal::exit::{CommandFailure, Exit};
 use crate::terminal::printable_text::PrintableText;
 use documents::crypto::digest::BlobDigest;
-use documents::record::bundle::MAX_BUNDLE_BYTES;
+use documents::record::bundle::{MAX_BUNDLE_BYTES, MEDIA_TYPE};
 use documents::record::code::Code;
+use documents::record::envelope::Envelope;
 use documents::record::ident::Name;
 use wire::api::advice_words::for_command_line;
 use wire::api::body::{Problem, ProblemError};
@@ -45,9 +46,6 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// Time limit for the whole body of an answer, except for streams. The limit is long, because the largest answers
 /// have several MiB.
 const WHOLE: Duration = Duration::from_secs(180);
-
-/// Value of the header `Accept` in a request for an NDJSON stream.
-const LINES: &str = "application/x-ndjson, application/json;q=0.5";
 
 /// HTTP client for one boundary.
 #[derive(Debug, Clone)]
@@ -269,13 +267,12 @@ impl Client {
         Ok(BufReader::new(response.into_body().into_with_config().limit(u64::MAX).reader()))
     }
 
-    /// Sends a JSON document and opens the NDJSON stream of the answer.
+    /// Sends an envelope that runs at once, and reads the bundle, which comes when the run has ended.
     ///
     /// # Errors
     /// Returns the boundary's refusal, or an error if the boundary cannot be reached.
-    pub fn post_lines(&self, path: &str, body: &impl Serialize) -> Result<Box<dyn BufRead>, CommandFailure> {
-        let response = self.request(Method::POST, path, Some(body), LINES)?;
-        Ok(Box::new(BufReader::new(response.into_body().into_with_config().limit(u64::MAX).reader())))
+    pub fn submit(&self, envelope: &Envelope) -> Result<Value, CommandFailure> {
+        self.typed(self.request(Method::POST, "/v1/authorizations", Some(envelope), MEDIA_TYPE)?)
     }
 
     fn request(
@@ -311,7 +308,9 @@ impl Client {
         let answer = match body {
             Some(body) => {
                 let request = request.header("content-type", "application/json").body(body).map_err(odd)?;
-                self.agent.run(if accept == LINES { self.endless(request) } else { request })
+                // A run has its own limit of time.
+                let answer = (accept != MEDIA_TYPE).then_some(ANSWER);
+                self.agent.run(self.agent.configure_request(request).timeout_recv_response(answer).build())
             }
             None => {
                 let request = request.body(()).map_err(odd)?;
@@ -422,18 +421,6 @@ impl Client {
         let bytes = self.whole(response)?;
         serde_json::from_slice(&bytes)
             .map_err(|error| self.odd(&format!("this version of the program does not understand the answer: {error}")))
-    }
-}
-
-/// Returns the failure for a problem document in a stream.
-#[must_use]
-pub fn refusal_of(problem: &Value) -> CommandFailure {
-    match serde_json::from_value::<Problem>(problem.clone()) {
-        Ok(read) => refusal(&read, Some(problem.clone())),
-        Err(error) => CommandFailure::new(
-            Exit::Unreachable,
-            format!("the boundary ended the stream with an unreadable problem document: {error}"),
-        ),
     }
 }
 
@@ -554,8 +541,6 @@ mod tests {
         }
         assert!(began.elapsed() < Duration::from_secs(5));
         assert_eq!(client.lines("/v1/events", None).expect("a stream").lines().take(12).flatten().count(), 12);
-        let posted = client.post_lines("/v1/events", &"").expect("a stream");
-        assert_eq!(posted.lines().take(12).flatten().count(), 12);
     }
 
     #[test]

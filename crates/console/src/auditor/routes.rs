@@ -11,9 +11,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{Html, IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
 use client::commands::audit::csv_table::{csv_grants, csv_table};
-use client::commands::audit::report_file::{MADE_AT, MADE_BY, OWN_NAME, write_report};
 use client::commands::audit::row_filter::RowFilter;
-use client::commands::clock::now;
 use tokio::sync::Semaphore;
 
 use crate::auditor::kept_table::{KeptTable, UPLOAD_PATH};
@@ -49,7 +47,6 @@ pub(super) fn routes(pages: Arc<AuditorPages>) -> Router {
         .route("/log", get(log))
         .route("/decisions.csv", get(csv))
         .route("/grants.csv", get(grants))
-        .route("/report.html", get(report))
         .route(UPLOAD_PATH, post(upload))
         .fallback(async || refuse(StatusCode::NOT_FOUND, "No such page", "This program has no page at this address."))
         .with_state(pages)
@@ -106,17 +103,6 @@ async fn grants(State(pages): State<Arc<AuditorPages>>) -> Response {
         Some(log) => download("text/csv; charset=utf-8", "grants.csv", csv_grants(&log.summary)),
         None => refuse(StatusCode::NOT_FOUND, "No log", "The table is about bundles, not about a log."),
     }
-}
-
-async fn report(State(pages): State<Arc<AuditorPages>>) -> Response {
-    if let Some(problem) = &pages.kept.problem {
-        return refuse(StatusCode::CONFLICT, "No report", problem);
-    }
-    let table = pages.kept.table();
-    let mut facts = vec![(MADE_AT, now().to_string()), (MADE_BY, OWN_NAME.to_owned())];
-    facts.extend(table.facts());
-    let text = write_report(&facts, table.cells().map(|cells| &cells[..]));
-    download("text/html; charset=utf-8", "report.html", text)
 }
 
 /// Adds the bundles of a form to the table.

@@ -71,7 +71,6 @@ impl AuditorViews<'_> {
             h2 { "Downloads" }
             ul {
                 li { a href=(address("/decisions.csv", &query(fields, None))) { "These rows as CSV" } ", in which no cell begins a formula" }
-                li { a href="/report.html" { "All rows as one HTML file" } ". To compare it with the evidence again: " code { "countersign audit --check-report report.html " (shown(&self.kept.named)) } ", with the same roster" }
             }
             (self.upload_form())
             (skipped(&table))

@@ -2,8 +2,6 @@
 // without this script, except that only the script can ask a passkey. Text comes into the page only as text.
 "use strict";
 
-// Under the second address, each path of the program begins with its secret.
-const base = /^\/[0-9a-f]{32}(?=\/)/.exec(location.pathname)?.[0] ?? "";
 const live = document.getElementById("live");
 // Outputs that show their end after the next picture.
 const follows = new Set();
@@ -21,8 +19,8 @@ function find(step, selector) {
 
 // A form works once, so each form that was sent gets new hidden fields.
 async function renew(form) {
-  const path = new URL(form.action).pathname.slice(base.length);
-  const fields = await (await fetch(`${base}/fresh?path=${encodeURIComponent(path)}`)).json();
+  const path = new URL(form.action).pathname;
+  const fields = await (await fetch(`/fresh?path=${encodeURIComponent(path)}`)).json();
   for (const [name, value] of Object.entries(fields)) {
     const field = form.elements.namedItem(name) || form.appendChild(element("input", "", { type: "hidden", name }));
     field.value = value;
@@ -117,7 +115,7 @@ const show = {
     const row = element("div", "", { class: "row" });
     question.append(element("pre", event.text, { tabindex: "0" }), row);
     for (const [letter, words] of event.buttons) {
-      const form = element("form", "", { method: "post", action: `${base}/answer/${event.number}/${letter}` });
+      const form = element("form", "", { method: "post", action: `/answer/${event.number}/${letter}` });
       form.append(element("button", words, { type: "submit" }));
       await renew(form);
       row.append(form);
@@ -135,7 +133,7 @@ const show = {
     find(step, ".asks").replaceChildren();
     const link = ([path, words]) => {
       const item = element("li", "");
-      item.append(element("a", words, { href: base + path }));
+      item.append(element("a", words, { href: path }));
       return item;
     };
     find(step, ".files").replaceChildren(...event.files.map(link));
@@ -144,7 +142,7 @@ const show = {
 };
 
 function listen() {
-  const events = new EventSource(live.dataset.events || `${base}/events?after=${live.dataset.after}`);
+  const events = new EventSource(live.dataset.events || `/events?after=${live.dataset.after}`);
   // The stream of one run ends with the run.
   if (!live.dataset.events) {
     events.onerror = () => lost(true);

@@ -2,21 +2,20 @@
 
 use std::sync::Arc;
 
-use axum::body::{Body, to_bytes};
+use axum::Router;
 use axum::extract::{DefaultBodyLimit, Path, Request, State};
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, LOCATION,
-    REFERRER_POLICY, SET_COOKIE, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, REFERRER_POLICY, SET_COOKIE,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{Html, IntoResponse as _, Response};
 use axum::routing::get;
-use axum::{Extension, Router};
 use maud::{DOCTYPE, html};
 
 use crate::page::frame::{SCRIPT, SCRIPT_PATH, STYLE, STYLE_PATH, problem};
-use crate::web::door::{Door, WayIn};
+use crate::web::door::Door;
 
 /// What a page may load and do. Trusted types let no text become script. `same-origin` as the policy of the referrer,
 /// because under `no-referrer` Chromium sends the origin `null` with the form of a page, and every sandboxed frame sends
@@ -43,14 +42,13 @@ struct LetIn;
 
 /// Returns the routes behind the checks. Only the style, the script and the link work for a browser that was not let in.
 pub fn guarded(door: Arc<Door>, pages: Router) -> Router {
-    let inner = Router::new()
+    Router::new()
         .route("/enter/{secret}", get(enter))
         .with_state(door.clone())
         .merge(files())
         .merge(pages.layer(from_fn(inside)))
-        .layer(DefaultBodyLimit::max(MAX_FORM));
-    // The inner router sees the path without the secret of the second address.
-    Router::new().fallback_service(inner).layer(from_fn_with_state(door, outside))
+        .layer(DefaultBodyLimit::max(MAX_FORM))
+        .layer(from_fn_with_state(door, outside))
 }
 
 /// Returns the routes of the style and of the script.
@@ -63,37 +61,18 @@ pub(crate) fn files() -> Router {
 /// Checks host and origin, finds out whether the browser was let in, and adds the headers.
 async fn outside(State(door): State<Arc<Door>>, mut request: Request, next: Next) -> Response {
     let reads = [Method::GET, Method::HEAD].contains(request.method());
-    let answer = match door.way_of(request.headers()) {
+    let answer = if !door.is_host(request.headers()) {
         // No name of this server in the answer: another site may have sent the browser here.
-        None => (
-            StatusCode::MISDIRECTED_REQUEST,
-            "this server answers only under its own address: open the address that the program printed\n",
-        )
-            .into_response(),
-        Some(way) if !reads && !door.is_origin(request.headers(), way) => {
-            let what = "The form does not come from a page of this program, so nothing was done.";
-            (StatusCode::FORBIDDEN, Html(problem("Refused", what).into_string())).into_response()
+        let what = "this server answers only under its own address: open the address that the program printed\n";
+        (StatusCode::MISDIRECTED_REQUEST, what).into_response()
+    } else if !reads && !door.is_origin(request.headers()) {
+        let what = "The form does not come from a page of this program, so nothing was done.";
+        (StatusCode::FORBIDDEN, Html(problem("Refused", what).into_string())).into_response()
+    } else {
+        if door.has_cookie(request.headers()) {
+            request.extensions_mut().insert(LetIn);
         }
-        Some(WayIn::Named) => {
-            if door.has_cookie(request.headers()) {
-                request.extensions_mut().insert(LetIn);
-            }
-            request.extensions_mut().insert(WayIn::Named);
-            next.run(request).await
-        }
-        Some(WayIn::Numbered) => {
-            request.extensions_mut().insert(WayIn::Numbered);
-            let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
-            let rest = door.below_prefix(request.uri().path()).and_then(|rest| format!("{rest}{query}").parse().ok());
-            match rest {
-                Some(rest) => {
-                    *request.uri_mut() = rest;
-                    request.extensions_mut().insert(LetIn);
-                    under_prefix(next.run(request).await, door.prefix()).await
-                }
-                None => next.run(request).await,
-            }
-        }
+        next.run(request).await
     };
     finish(answer)
 }
@@ -123,43 +102,14 @@ async fn inside(request: Request, next: Next) -> Response {
     (StatusCode::UNAUTHORIZED, Html(problem("Not let in", what).into_string())).into_response()
 }
 
-/// Attributes whose values are paths of this server.
-const PATH_ATTRIBUTES: [&str; 4] = ["href", "action", "src", "data-events"];
-
-/// Puts the secret of the second address before each path in the answer. The macro of `maud` escapes each quotation mark of
-/// external text, so only attributes of the program have this form.
-async fn under_prefix(answer: Response, prefix: &str) -> Response {
-    let (mut head, body) = answer.into_parts();
-    let led = head.headers.get(LOCATION).and_then(|to| to.to_str().ok()).filter(|to| to.starts_with('/'));
-    if let Some(to) = led.and_then(|to| HeaderValue::from_str(&format!("{prefix}{to}")).ok()) {
-        head.headers.insert(LOCATION, to);
-    }
-    let is_page = head.headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
-    if !is_page || head.headers.contains_key(CONTENT_DISPOSITION) {
-        return Response::from_parts(head, body);
-    }
-    let page = to_bytes(body, usize::MAX).await.ok().and_then(|bytes| String::from_utf8(bytes.into()).ok());
-    let Some(mut page) = page else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
-    for name in PATH_ATTRIBUTES {
-        page = page.replace(&format!(" {name}=\"/"), &format!(" {name}=\"{prefix}/"));
-    }
-    head.headers.remove(CONTENT_LENGTH);
-    Response::from_parts(head, Body::from(page))
-}
-
 /// Lets a browser in. The page leads on by itself, because a cookie with `SameSite=Strict` does not come with a redirect
 /// that began on another site.
-async fn enter(
-    State(door): State<Arc<Door>>,
-    Extension(way): Extension<WayIn>,
-    Path(secret): Path<String>,
-    method: Method,
-) -> Response {
+async fn enter(State(door): State<Arc<Door>>, Path(secret): Path<String>, method: Method) -> Response {
     // A program that only looks whether the address works would use it up.
     if method != Method::GET {
         return StatusCode::METHOD_NOT_ALLOWED.into_response();
     }
-    let Some((path, cookie)) = door.enter(&secret, way) else {
+    let Some(cookie) = door.enter(&secret) else {
         let what = "This address was used before, or it is wrong. Each start of the program has one address, which works \
             once: stop the program with Ctrl-C, start it again, and open the new address.";
         return (StatusCode::FORBIDDEN, Html(problem("Not let in", what).into_string())).into_response();
@@ -167,11 +117,11 @@ async fn enter(
     let page = html! {
         (DOCTYPE)
         html lang="en" {
-            head { meta charset="utf-8"; title { "countersign" } meta http-equiv="refresh" content=(format!("0;url={path}")); }
-            body { a href=(path) { "Go on to the pages" } }
+            head { meta charset="utf-8"; title { "countersign" } meta http-equiv="refresh" content="0;url=/"; }
+            body { a href="/" { "Go on to the pages" } }
         }
     };
-    (cookie.map(|cookie| [(SET_COOKIE, cookie)]), Html(page.into_string())).into_response()
+    ([(SET_COOKIE, cookie)], Html(page.into_string())).into_response()
 }
 
 /// Serves the pages until the future `shutdown` completes. Open streams end with it.
@@ -179,19 +129,14 @@ async fn enter(
 /// # Errors
 /// Returns an error if the listener fails.
 pub async fn serve(
-    listeners: Vec<tokio::net::TcpListener>,
+    listener: tokio::net::TcpListener,
     door: Arc<Door>,
     pages: Router,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    let app = guarded(door, pages);
-    let mut servers = tokio::task::JoinSet::new();
-    for listener in listeners {
-        debug_assert!(listener.local_addr()?.ip().is_loopback());
-        servers.spawn(axum::serve(listener, app.clone()).into_future());
-    }
+    debug_assert!(listener.local_addr()?.ip().is_loopback());
     tokio::select! {
-        Some(served) = servers.join_next() => served.map_err(std::io::Error::other)?,
+        served = axum::serve(listener, guarded(door, pages)).into_future() => served,
         () = shutdown => Ok(()),
     }
 }

@@ -23,13 +23,6 @@ pub struct OpenOptions {
     /// Port of 127.0.0.1. The default is a free port
     #[arg(long, default_value_t = 0, hide_default_value = true)]
     pub port: u16,
-    /// Time after which the terminal says what to do if no browser came, in seconds
-    #[arg(long = "patience", default_value = "10", value_parser = seconds, hide = true)]
-    pub patience: Duration,
-}
-
-fn seconds(text: &str) -> Result<Duration, std::num::ParseIntError> {
-    text.trim_end_matches('s').parse().map(Duration::from_secs)
 }
 
 /// Serves the pages that `pages` makes for a door. The function runs in the runtime of the server.
@@ -46,32 +39,21 @@ pub fn serve_pages(
     let runtime = runtime.map_err(|error| failed("the server of the pages can't be started", error))?;
     runtime.block_on(async {
         let port = options.port;
-        let (door, listeners) = Door::open(port).await.map_err(|error| {
+        let (door, listener) = Door::open(port).await.map_err(|error| {
             CommandFailure::usage(format!("port {port} of 127.0.0.1 can't be opened: {error}; choose another --port"))
         })?;
         let door = Arc::new(door);
         terminal
             .line(&format!("open this address in a browser of this machine: {}", door.link().unwrap_or_default()))?;
-        terminal.say("the address works once; Ctrl-C ends the command");
+        terminal.say(&format!(
+            "the address works once; Ctrl-C ends the command; if the browser can't find the server, add this line to /etc/hosts: \
+             127.0.0.1 {}",
+            door.host_name()
+        ));
         let file = options.browser.then(|| start(&door)).transpose();
         if let Err(error) = &file {
             terminal.say(&format!("note: the browser can't be started ({error}): open the address yourself"));
         }
-        let (waits, tells) = (door.clone(), terminal.clone());
-        tokio::spawn(async move {
-            tokio::time::sleep(options.patience).await;
-            if waits.link().is_none() {
-                return;
-            }
-            let what = match waits.second_link() {
-                Some(second) => format!("Then open this address instead: {second}"),
-                None => format!("Then add this line to /etc/hosts: 127.0.0.1 {}", waits.host_name()),
-            };
-            tells.say(&format!(
-                "no browser has opened the address. If the browser says that it can't find the server, it does not know \
-                 that *.localhost is this machine. {what}"
-            ));
-        });
         let uses = door.clone();
         tokio::spawn(async move {
             // The file leads nowhere after the link was used.
@@ -80,7 +62,7 @@ pub fn serve_pages(
             }
             drop(file);
         });
-        let served = serve(listeners, door.clone(), pages(door).layer(map_response(with_page)), std::future::pending()).await;
+        let served = serve(listener, door.clone(), pages(door).layer(map_response(with_page)), std::future::pending()).await;
         served.map_err(|error| failed("the server of the pages ended", error))
     })?;
     Ok(Exit::Done)

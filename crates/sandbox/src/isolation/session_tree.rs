@@ -37,30 +37,6 @@ impl SessionTree {
         Self { directory, path, _on_disk: on_disk }
     }
 
-    /// Returns the tree of a copy that [`Self::copy_to`] made. `path` is the path of the directory in the run that left it.
-    ///
-    /// # Errors
-    /// Returns the error of the kernel if the directory can't be opened.
-    pub fn of_directory(copy: &Path, path: PathBuf) -> io::Result<Self> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        Ok(Self::new(rustix::fs::open(copy, flags, Mode::empty())?, path, None))
-    }
-
-    /// Copies the content into the empty directory `to`.
-    ///
-    /// # Errors
-    /// Returns an error that names the entry that can't be read or written.
-    pub fn copy_to(&self, to: &Path) -> io::Result<()> {
-        let (mut reader, mut writer) = io::pipe()?;
-        std::thread::scope(|scope| {
-            let sent = scope.spawn(move || self.send(&mut writer));
-            let received = receive(&mut reader, to, None).map_err(|failure| io::Error::other(failure.to_string()));
-            drop(reader);
-            // An entry that can't be read is the reason for an incomplete stream.
-            sent.join().map_err(|_| io::Error::other("the copy panicked"))?.and(received)
-        })
-    }
-
     /// Returns the path of the directory in the run that left it.
     #[must_use]
     pub fn path(&self) -> &Path {

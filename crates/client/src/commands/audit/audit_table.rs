@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use crate::commands::audit::audit_row::{AuditRow, COLUMNS, RowPlace, RowVerdict, VERDICT, pinned_words};
+use crate::commands::audit::audit_row::{AuditRow, RowPlace, RowVerdict, VERDICT, pinned_words};
 use crate::commands::audit::grant_table::grant_words;
 use crate::commands::audit::whole_log::AuditedLog;
 use crate::commands::bundle_files::{FoundFiles, MOST_FILES, is_log};
@@ -35,7 +35,7 @@ pub struct SkippedFile {
     pub why: String,
 }
 
-/// The table, with everything that a page or a report states about it.
+/// The table, with everything that a page states about it.
 #[derive(Debug, Default)]
 pub struct AuditTable {
     /// Rows in the order of the table.
@@ -214,7 +214,7 @@ impl AuditTable {
         counts.into_iter().filter(|(_, count)| *count > 1).collect()
     }
 
-    /// Returns what a page or a report states about the whole table, as names and values in printable ASCII.
+    /// Returns what a page states about the whole table, as names and values in printable ASCII.
     #[must_use]
     pub fn facts(&self) -> Vec<(&'static str, String)> {
         let shown = |text: &str| PrintableText::text(text).as_str().to_owned();
@@ -253,11 +253,6 @@ impl AuditTable {
         facts.push(("left out", self.left_out.to_string()));
         facts.push(("other files", self.skipped_count.to_string()));
         facts
-    }
-
-    /// Returns the cells of all rows.
-    pub fn cells(&self) -> impl Iterator<Item = &[Box<str>; COLUMNS.len()]> {
-        self.rows.iter().map(|row| &row.cells)
     }
 }
 
