@@ -359,7 +359,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Write for Patient<S> {
 #[cfg(test)]
 mod tests {
     use axum::body::Body;
-    use tokio::sync::oneshot;
+    use tokio::sync::{Notify, oneshot};
 
     use super::*;
 
@@ -367,29 +367,41 @@ mod tests {
 
     struct Running {
         address: SocketAddr,
+        /// A request of `/held` arrived.
+        held: Arc<Notify>,
         stop: oneshot::Sender<()>,
         drained: tokio::task::JoinHandle<()>,
     }
 
-    /// Starts a service that answers `/slow` after a short time and any other path immediately.
+    /// Starts a service that answers `/slow` after a short time, `/held` not within a test, and any other path immediately.
     async fn start(most: usize) -> Running {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let (stop, stopped) = oneshot::channel::<()>();
+        let held = Arc::<Notify>::default();
+        let arrived = held.clone();
         let drained = tokio::spawn(async move {
             let (phase, _) = watch::channel(Phase::Serving);
-            let reply = |_, request: Request<Incoming>| async move {
-                if request.uri().path() == "/slow" {
-                    sleep(Duration::from_millis(200)).await;
+            let reply = move |_, request: Request<Incoming>| {
+                let arrived = arrived.clone();
+                async move {
+                    match request.uri().path() {
+                        "/slow" => sleep(Duration::from_millis(200)).await,
+                        "/held" => {
+                            arrived.notify_one();
+                            sleep(2 * PATIENCE).await;
+                        }
+                        _ => {}
+                    }
+                    Ok(Response::new(Body::from("done")))
                 }
-                Ok(Response::new(Body::from("done")))
             };
             let stopped = async {
                 let _ = stopped.await;
             };
             accept(listener, None, reply, most, &Metrics::new(), &phase, stopped).await.await;
         });
-        Running { address, stop, drained }
+        Running { address, held, stop, drained }
     }
 
     async fn ask(stream: &mut TcpStream, path: &str) {
@@ -407,8 +419,8 @@ mod tests {
     async fn a_connection_over_the_limit_gets_503_until_another_connection_ends() {
         let running = start(1).await;
         let mut first = TcpStream::connect(running.address).await.expect("connected");
-        ask(&mut first, "/").await;
-        assert!(received(&mut first).await.starts_with("HTTP/1.1 200"));
+        ask(&mut first, "/held").await;
+        running.held.notified().await;
         let mut second = TcpStream::connect(running.address).await.expect("connected");
         ask(&mut second, "/").await;
         let refused = received(&mut second).await;
@@ -429,20 +441,38 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_new_connection_takes_the_place_of_the_one_that_is_idle_for_the_longest_time() {
+        let running = start(2).await;
+        let mut silent = TcpStream::connect(running.address).await.expect("connected");
+        let mut answered = TcpStream::connect(running.address).await.expect("connected");
+        ask(&mut answered, "/").await;
+        assert!(received(&mut answered).await.starts_with("HTTP/1.1 200"));
+        let mut new = TcpStream::connect(running.address).await.expect("connected");
+        ask(&mut new, "/").await;
+        assert!(received(&mut new).await.starts_with("HTTP/1.1 200"));
+        assert_eq!(received(&mut silent).await, "", "the silent connection ended");
+        ask(&mut answered, "/").await;
+        assert!(received(&mut answered).await.starts_with("HTTP/1.1 200"), "the other one stays");
+    }
+
+    #[tokio::test]
     async fn a_flood_of_connections_gets_503() {
         let running = start(1).await;
+        let mut busy = TcpStream::connect(running.address).await.expect("connected");
+        ask(&mut busy, "/held").await;
+        running.held.notified().await;
         let mut held = Vec::new();
         let mut told = 0;
         for _ in 0..TURNED_AWAY + 20 {
             let mut stream = TcpStream::connect(running.address).await.expect("connected");
             let mut bytes = vec![0; 4096];
-            // A refused connection gets the answer without a request. The first connection holds the only permit.
+            // A refused connection gets the answer without a request. The busy connection holds the only permit.
             if let Ok(Ok(read)) = timeout(Duration::from_millis(100), stream.read(&mut bytes)).await {
                 told += usize::from(bytes[..read].starts_with(b"HTTP/1.1 503"));
             }
             held.push(stream);
         }
-        assert_eq!(told, TURNED_AWAY + 19);
+        assert_eq!(told, TURNED_AWAY + 20);
     }
 
     #[tokio::test]

@@ -7,6 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+/// The number of a connection with a request in progress.
+const BUSY: u64 = u64::MAX;
+
 /// The idle connections of a listener, by the order in which they became idle.
 #[derive(Debug, Default)]
 pub(super) struct IdleConnections {
@@ -18,7 +21,7 @@ pub(super) struct IdleConnections {
 #[derive(Debug)]
 pub(super) struct Connection {
     all: Arc<IdleConnections>,
-    /// Number in the list, if the connection is idle.
+    /// Number in the list while the connection is idle, otherwise `BUSY`.
     number: AtomicU64,
     end: Arc<Notify>,
 }
@@ -53,12 +56,18 @@ impl Connection {
 
     /// Notes that a request arrived.
     pub(super) fn works(&self) {
-        self.all.idle().remove(&self.number.load(Ordering::Relaxed));
+        self.all.idle().remove(&self.number.swap(BUSY, Ordering::Relaxed));
     }
 
     /// Completes if the connection must give its place to another one.
     pub(super) async fn ended(&self) {
-        self.end.notified().await;
+        loop {
+            self.end.notified().await;
+            // A request that arrived since the choice is answered first.
+            if self.number.load(Ordering::Relaxed) != BUSY {
+                return;
+            }
+        }
     }
 }
 

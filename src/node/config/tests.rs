@@ -36,7 +36,7 @@ fn all_errors_of_a_configuration_are_reported_with_their_places() {
         ("13:1: ", "[tls] has no `certificate`"),
         ("13:1: ", "[tls] has no `key`"),
         ("14:1: ", "unknown key in [tls]"),
-        ("16:11: ", "\"soon\" is not a duration"),
+        ("16:11: ", "\"soon\" is no duration up to 100 years: write 90s, 30m, 1h30m, 24h or 7d"),
     ] {
         assert!(found.iter().any(|line| line.starts_with(place) && line.contains(words)), "{place}{words}\n{all}");
     }

@@ -283,22 +283,21 @@ pub fn other_roster(bundle: &[u8], trusted: &ChosenTrust, report: &BundleReport)
         return None;
     }
     let versions = versions_in(bundle);
-    if let Some(words) = contradiction(&versions, trusted, "the bundle") {
-        return Some(words);
-    }
     let given = match &trusted.pinned {
-        Pinned::Roster(given) => given,
-        Pinned::Chain(chain) => chain.newest(),
-        Pinned::Digest(_) => return None,
+        Pinned::Roster(given) => Some(given),
+        Pinned::Chain(chain) => Some(chain.newest()),
+        Pinned::Digest(_) => None,
     };
-    let own = versions.last()?;
-    let (given_name, own_name) = (&given.tables().name, &own.tables().name);
-    (given_name != own_name && !versions.iter().any(|version| seem_same(version, given))).then(|| {
-        format!(
-            "the trusted roster belongs to {given_name}, but the bundle belongs to {own_name}: verify the bundle with the \
-             roster of {own_name}"
-        )
-    })
+    if let (Some(given), Some(own)) = (given, versions.last()) {
+        let (given_name, own_name) = (&given.tables().name, &own.tables().name);
+        if given_name != own_name && !versions.iter().any(|version| seem_same(version, given)) {
+            return Some(format!(
+                "the trusted roster belongs to {given_name}, but the bundle belongs to {own_name}: verify the bundle with \
+                 the roster of {own_name}"
+            ));
+        }
+    }
+    contradiction(&versions, trusted, "the bundle")
 }
 
 fn advice(untrusted: &Untrusted) -> String {

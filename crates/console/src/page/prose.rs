@@ -186,7 +186,7 @@ impl Walker<'_> {
             Node::Break(_) => html! { br; },
             Node::Link(link) => {
                 let (url, inner) = (original(&link.url), self.inline(&link.children));
-                if is_web(&url) || url.starts_with('#') {
+                if (is_web(&url) || url.starts_with('#')) && visible(&url) == url {
                     // Letters of other scripts look like the letters of a known host.
                     let host = url.split('/').nth(2).filter(|host| host.contains("xn--"));
                     html! { a href=(url) rel="noreferrer noopener" { (inner) } @if let Some(host) = host { " (" code { (host) } ")" } }
@@ -419,11 +419,9 @@ mod tests {
                 let Part::Prose(markup) = part else { continue };
                 texts.push_str(&markup.into_string());
             }
-            assert_eq!(
-                texts.matches("\\u{202e}\\u{2066}\\u{200b}\\u{ad}\\u{e0041}\\x7f\\u{feff}\\u{3164}\\u{fe0f}").count(),
-                13,
-                "{texts}"
-            );
+            let escaped = "\\u{202e}\\u{2066}\\u{200b}\\u{ad}\\u{e0041}\\x7f\\u{feff}\\u{3164}\\u{fe0f}";
+            // The address of a link stands beside its text.
+            assert!(texts.matches(escaped).count() >= 13, "{texts}");
             assert!(texts.contains("Gr\u{fc}n \u{5b8c}\u{4e86} \u{26a0}\u{fe0f}"), "{texts}");
             let rest = texts.replace("\u{26a0}\u{fe0f}", "");
             assert!(!rest.contains(|c| HiddenCharacter::of(c).is_some()), "{texts}");
