@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use client::terminal::exit::CommandFailure;
 use documents::record::extension_names::Program;
 use documents::record::ident::IdentError;
-use documents::record::profile::{Limits, Profile};
+use documents::record::profile::{Limits, Network, NetworkMode, Profile};
 use sandbox::programs::program_lookup::{WantedPrograms, list_of};
 use sandbox::runs::Sandbox as _;
 use sandbox::runs::linux::{LinuxSandbox, Setup};
@@ -52,6 +52,8 @@ struct Turns {
     strongest_us: f64,
     /// With a list of programs in addition. `None` if this host can't enforce a list.
     listed_us: Option<f64>,
+    /// With a list of four hosts in addition to `strongest_us`.
+    hosts_us: f64,
     /// With the sandbox level `off`. `None` if this host refuses that level.
     off_us: Option<f64>,
     /// With bubblewrap, which does less. `None` if bubblewrap is not installed or cannot run.
@@ -110,13 +112,20 @@ fn listed(sandbox: &LinuxSandbox) -> Result<Profile, CommandFailure> {
     Ok(profile(sandbox, false).with_programs(list))
 }
 
+fn with_hosts(sandbox: &LinuxSandbox) -> Profile {
+    let hosts = ["10.1.2.3:5432", "[fd00::1]:443", "api.example.com:443", "db.internal:5432"].map(str::to_owned);
+    let network = Network { mode: NetworkMode::Allow, hosts: hosts.to_vec(), ..Network::NONE };
+    Profile { network, ..profile(sandbox, false) }
+}
+
 fn turns(sandbox: &LinuxSandbox, runs: usize) -> Result<Turns, CommandFailure> {
     let (strongest, off) = (profile(sandbox, false), profile(sandbox, true));
     let off_runs = sandbox.check(&off).is_ok();
     let bubblewrap = spawn(bubblewrapped().stderr(Stdio::null())).is_ok();
     let listed = listed(sandbox)?;
     let listed_runs = sandbox.check(&listed).is_ok();
-    let mut times = [const { Vec::new() }; 5];
+    let hosts = with_hosts(sandbox);
+    let mut times = [const { Vec::new() }; 6];
     for _ in 0..runs.max(1) {
         times[0].push(timed(|| spawn(&mut Command::new("/bin/true")))?);
         times[1].push(timed(|| run_true(sandbox, &strongest))?);
@@ -129,13 +138,15 @@ fn turns(sandbox: &LinuxSandbox, runs: usize) -> Result<Turns, CommandFailure> {
         if listed_runs {
             times[4].push(timed(|| run_true(sandbox, &listed))?);
         }
+        times[5].push(timed(|| run_true(sandbox, &hosts))?);
     }
-    let [plain, strongest, off, bubblewrap, listed] = times;
+    let [plain, strongest, off, bubblewrap, listed, hosts] = times;
     let some = |times: Vec<f64>| (!times.is_empty()).then(|| median(times));
     Ok(Turns {
         plain_us: median(plain),
         strongest_us: median(strongest),
         listed_us: some(listed),
+        hosts_us: median(hosts),
         off_us: some(off),
         bubblewrap_us: some(bubblewrap),
     })
@@ -197,12 +208,14 @@ pub fn table(report: &Report) -> String {
         let or = |us: Option<f64>, why: &str| us.map_or_else(|| why.to_owned(), over);
         let _ = writeln!(
             text,
-            "{name}: `true` plain {:.0} us, {} {}, with {} listed programs {}, off {}, bubblewrap {}",
+            "{name}: `true` plain {:.0} us, {} {}, with {} listed programs {}, with 4 listed hosts {}, off {}, \
+             bubblewrap {}",
             turns.plain_us,
             report.level,
             over(turns.strongest_us),
             LISTED.len(),
             or(turns.listed_us, "refused here"),
+            over(turns.hosts_us),
             or(turns.off_us, "refused here"),
             or(turns.bubblewrap_us, "not installed, or refused here"),
         );
