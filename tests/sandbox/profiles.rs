@@ -390,7 +390,7 @@ fn the_sandbox_command_runs_a_command_with_a_profile() {
         (&["--profile", "paranoid", "--", "true"], "neither strict, best-effort or off"),
         (&["--read", "/no/such", "--", "true"], "name an existing path"),
         (&["--deny", "**", "--read", ".", "--", "true"], "matches everything"),
-        (&["--net", "10.0.0.1:80", "--", "true"], "is not a name"),
+        (&["--net", "169.254.169.254:80", "--", "true"], "no step may reach"),
         (&["--run-as", "root", "--", "true"], "no step runs as root"),
     ] {
         let output = run(arguments);
