@@ -188,7 +188,7 @@ fn the_word_private_allows_private_addresses_of_its_own_host_only() {
     assert_eq!(resolve.checked(&allowed("rebound.test:80")), Err(HostRefusal::Never), "an address of examples");
     assert_eq!(resolve.checked(&allowed("rebound.test:80")), Err(HostRefusal::Private), "a name that moved inside");
     let own = Resolve { is_own: |_| true, ..resolve };
-    assert_eq!(own.checked(&private("private.test:80")), Err(HostRefusal::Localhost));
+    assert_eq!(own.checked(&private("10.0.0.1:80")), Err(HostRefusal::Localhost));
 }
 
 #[test]
